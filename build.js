@@ -1,0 +1,46 @@
+// Bundles src/ into dist/ with code splitting, so that a command loads only what it imports; writes the type
+// declarations and oclif's manifest.
+import { execFileSync } from 'node:child_process';
+import { readdirSync, rmSync } from 'node:fs';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { build } from 'esbuild';
+
+const root = fileURLToPath(new URL('.', import.meta.url));
+process.chdir(root);
+
+/** Every .ts file below a folder. */
+const sources = (folder) =>
+  readdirSync(folder, { withFileTypes: true }).flatMap((entry) =>
+    entry.isDirectory()
+      ? sources(join(folder, entry.name))
+      : entry.name.endsWith('.ts')
+        ? [join(folder, entry.name)]
+        : [],
+  );
+
+rmSync('dist', { recursive: true, force: true });
+rmSync('oclif.manifest.json', { force: true });
+await build({
+  // Workers are entry points of their own: a thread or child process is started from its file.
+  entryPoints: [
+    'src/index.ts',
+    ...sources('src/commands'),
+    ...sources('src').filter((f) => f.endsWith('.worker.ts')),
+  ],
+  outdir: 'dist',
+  outbase: 'src',
+  bundle: true,
+  splitting: true,
+  format: 'esm',
+  platform: 'node',
+  target: 'node20',
+  packages: 'external',
+  sourcemap: 'linked',
+  logLevel: 'warning',
+});
+if (!process.argv.includes('--fast')) {
+  const run = (file, ...args) => execFileSync(process.execPath, [file, ...args], { stdio: 'inherit' });
+  run('node_modules/typescript/bin/tsc', '-p', 'tsconfig.build.json');
+  run('node_modules/oclif/bin/run.js', 'manifest');
+}

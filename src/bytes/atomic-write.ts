@@ -1,0 +1,72 @@
+/**
+ * Writes files so that a reader sees the old content or the new one, never a part: temporary name in the same
+ * folder, sync, rename. Every failure leaves the old file as it was and no temporary file behind.
+ */
+import { open, rename, rm, stat } from 'node:fs/promises';
+import { basename, dirname, join } from 'node:path';
+import { diagError } from '../model/errors.ts';
+
+const reasonOf = (error: unknown): string => {
+  const code = (error as NodeJS.ErrnoException).code;
+  switch (code) {
+    case 'ENOSPC':
+      return 'no space left on the device';
+    case 'EDQUOT':
+      return 'the disk quota is used up';
+    case 'EROFS':
+      return 'the file system is read-only';
+    case 'EACCES':
+    case 'EPERM':
+      return 'permission denied';
+    case 'ENOENT':
+      return 'its folder does not exist';
+    case 'EISDIR':
+      return 'it is a folder';
+    default:
+      return code ?? (error as Error).message;
+  }
+};
+
+/**
+ * Writes `content` to `path`, whole or not at all.
+ *
+ * @throws output-unwritable
+ */
+export async function writeFileAtomic(path: string, content: string | Uint8Array): Promise<void> {
+  // process.pid and a counter are unique enough: the file is opened with O_EXCL.
+  const temporary = join(dirname(path), `.${basename(path)}.${process.pid}.${counter++}.tmp`);
+  let created = false;
+  try {
+    const handle = await open(temporary, 'wx');
+    created = true;
+    try {
+      await handle.writeFile(content);
+      await handle.sync();
+    } finally {
+      await handle.close();
+    }
+    await rename(temporary, path);
+  } catch (error) {
+    if (created) await rm(temporary, { force: true }).catch(() => {});
+    throw diagError('output-unwritable', { path, reason: reasonOf(error) }, { path }, error);
+  }
+}
+let counter = 0;
+
+/**
+ * Finds out, before the long work, whether `path` can be written: creates and removes a temporary file beside it.
+ *
+ * @throws output-unwritable
+ */
+export async function checkWritable(path: string): Promise<void> {
+  const existing = await stat(path).catch(() => undefined);
+  if (existing?.isDirectory())
+    throw diagError('output-unwritable', { path, reason: 'it is a folder' }, { path });
+  const probe = join(dirname(path), `.${basename(path)}.${process.pid}.${counter++}.tmp`);
+  try {
+    await (await open(probe, 'wx')).close();
+    await rm(probe, { force: true });
+  } catch (error) {
+    throw diagError('output-unwritable', { path, reason: reasonOf(error) }, { path }, error);
+  }
+}

@@ -1,0 +1,148 @@
+/**
+ * The seam through which every reader gets bytes: a length and a slice. Files, buffers and members of archives look
+ * the same, and a test can count what was touched.
+ */
+import { type FileHandle, open, realpath, stat } from 'node:fs/promises';
+import { basename, dirname, isAbsolute, join, relative, sep } from 'node:path';
+import { diagError } from '../model/errors.ts';
+
+export interface ByteSource {
+  /** For messages; not necessarily a file on disk ("a.zip!policy.pth"). */
+  readonly path: string;
+  readonly byteLength: number;
+  /** Bytes [start, end). Asking beyond the end is an error of the caller: check against byteLength first. */
+  slice(start: number, end: number): Promise<Uint8Array>;
+  close(): Promise<void>;
+}
+
+/** A source over bytes in memory. */
+export function bytesSource(path: string, bytes: Uint8Array): ByteSource {
+  return {
+    path,
+    byteLength: bytes.byteLength,
+    slice: async (start, end) => {
+      checkRange(path, start, end, bytes.byteLength);
+      return bytes.subarray(start, end);
+    },
+    close: async () => {},
+  };
+}
+
+function checkRange(path: string, start: number, end: number, length: number): void {
+  if (!(start >= 0 && start <= end && end <= length))
+    throw new RangeError(`slice ${start}..${end} of ${path}, which has ${length} bytes`);
+}
+
+/** What a path is, without opening it: a FIFO or a device would hang or never end. */
+export async function kindOfPath(
+  path: string,
+): Promise<'file' | 'folder' | 'missing' | 'fifo' | 'device' | 'socket'> {
+  try {
+    const info = await stat(path);
+    if (info.isFile()) return 'file';
+    if (info.isDirectory()) return 'folder';
+    if (info.isFIFO()) return 'fifo';
+    return info.isSocket() ? 'socket' : 'device';
+  } catch (error) {
+    const code = (error as NodeJS.ErrnoException).code;
+    if (code === 'ENOENT' || code === 'ENOTDIR') return 'missing';
+    throw unreadable(path, error);
+  }
+}
+
+/** The coded error for a failed system call on an input. */
+export function unreadable(path: string, cause: unknown): Error {
+  const code = (cause as NodeJS.ErrnoException).code;
+  if (code === 'ENOENT' || code === 'ENOTDIR')
+    return diagError('file-missing', { path, cwd: process.cwd() }, { path }, cause);
+  const reason =
+    code === 'EACCES' || code === 'EPERM'
+      ? 'permission denied'
+      : code === 'EIO'
+        ? 'input/output error'
+        : (code ?? (cause as Error).message);
+  return diagError('file-unreadable', { path, reason }, { path }, cause);
+}
+
+/**
+ * Opens a regular file.
+ *
+ * @throws file-missing, file-unreadable, file-not-regular
+ */
+export async function openFile(path: string): Promise<ByteSource> {
+  const kind = await kindOfPath(path);
+  if (kind === 'missing') throw diagError('file-missing', { path, cwd: process.cwd() }, { path });
+  if (kind !== 'file') throw diagError('file-not-regular', { path, kind }, { path });
+  let handle: FileHandle;
+  let byteLength: number;
+  try {
+    handle = await open(path, 'r');
+    byteLength = (await handle.stat()).size;
+  } catch (error) {
+    throw unreadable(path, error);
+  }
+  return {
+    path,
+    byteLength,
+    slice: async (start, end) => {
+      checkRange(path, start, end, byteLength);
+      const bytes = new Uint8Array(end - start);
+      let filled = 0;
+      while (filled < bytes.length) {
+        let read: number;
+        try {
+          // A single read of more than 2 GiB fails on Linux, hence pieces.
+          const length = Math.min(bytes.length - filled, 1 << 30);
+          read = (await handle.read(bytes, filled, length, start + filled)).bytesRead;
+        } catch (error) {
+          throw unreadable(path, error);
+        }
+        if (read === 0)
+          throw diagError('file-changed', { path, before: byteLength, after: start + filled }, { path });
+        filled += read;
+      }
+      return bytes;
+    },
+    close: () => handle.close(),
+  };
+}
+
+/** Counts the bytes that go through a source. */
+export function countingSource(source: ByteSource): ByteSource & { readonly bytesRead: () => number } {
+  let count = 0;
+  return {
+    path: source.path,
+    byteLength: source.byteLength,
+    slice: (start, end) => {
+      count += end - start;
+      return source.slice(start, end);
+    },
+    close: () => source.close(),
+    bytesRead: () => count,
+  };
+}
+
+/**
+ * The other files of a format that spans several (shards, `.data` beside `.index`): opens `name` inside the folder
+ * of `path`, and refuses anything that leaves it, symbolic links included.
+ *
+ * @throws file-missing, file-unreadable, file-not-regular, path-leaves-folder
+ */
+export async function openSibling(path: string, name: string): Promise<ByteSource> {
+  const folder = await realpath(dirname(path));
+  const wanted = join(folder, name);
+  const inside = (target: string): boolean => {
+    const way = relative(folder, target);
+    return way !== '' && way !== '..' && !way.startsWith(`..${sep}`) && !isAbsolute(way);
+  };
+  if (name.includes('\0') || isAbsolute(name) || !inside(wanted))
+    throw diagError('path-leaves-folder', { name, folder: basename(folder) }, { path });
+  let real: string;
+  try {
+    real = await realpath(wanted);
+  } catch (error) {
+    throw unreadable(wanted, error);
+  }
+  if (!inside(real)) throw diagError('path-leaves-folder', { name, folder: basename(folder) }, { path });
+  return openFile(real);
+}

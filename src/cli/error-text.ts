@@ -1,0 +1,31 @@
+/** How errors look on a terminal. */
+import type { DiagError } from '../model/errors.ts';
+import { inert } from '../model/inert-text.ts';
+import type { SourceRef } from '../model/source-ref.ts';
+
+const place = (where: SourceRef): string =>
+  inert(where.path) +
+  (where.line === undefined ? '' : `, line ${where.line.toLocaleString('en-US')}`) +
+  (where.byteOffset === undefined ? '' : `, byte ${where.byteOffset.toLocaleString('en-US')}`) +
+  (where.tensor === undefined ? '' : `, tensor "${inert(where.tensor)}"`);
+
+/**
+ * Three lines: what, where, what to do.
+ *
+ *     error[file-missing]: runs/a.csv does not exist
+ *       --> runs/a.csv
+ *       try: check the path; relative paths start at /home/me
+ */
+export function formatError(error: DiagError): string {
+  return (
+    `error[${error.code}]: ${inert(error.message)}\n` +
+    (error.where === undefined ? '' : `  --> ${place(error.where)}\n`) +
+    (error.hint === undefined ? '' : `  try: ${inert(error.hint)}\n`)
+  );
+}
+
+/** A bug of ours: shown whole, with a request to report it. */
+export function formatBug(error: unknown): string {
+  const stack = error instanceof Error ? (error.stack ?? error.message) : String(error);
+  return `bug: this should not happen; please report it with the command and the input\n${inert(stack)}\n`;
+}

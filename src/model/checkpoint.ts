@@ -1,0 +1,79 @@
+/** What a checkpoint holds: a list of tensors whose bytes are read on demand. */
+import type { ErrorRecord } from './errors.ts';
+
+export const DTYPES = [
+  'F64',
+  'F32',
+  'F16',
+  'BF16',
+  'F8_E4M3',
+  'F8_E5M2',
+  'I64',
+  'I32',
+  'I16',
+  'I8',
+  'U64',
+  'U32',
+  'U16',
+  'U8',
+  'BOOL',
+  'C64',
+  'C128',
+] as const;
+export type Dtype = (typeof DTYPES)[number];
+
+/** Which axis of a kernel is the output. `none` for vectors, scalars, embeddings and what is unknown. */
+export type Layout = 'OI' | 'IO' | 'OIHW' | 'HWIO' | 'none';
+
+export type TensorRole = 'parameter' | 'gradient' | 'optimizer_state' | 'buffer';
+
+export interface TensorInfo {
+  /** As stored (object-graph keys made readable). Untrusted text. */
+  readonly name: string;
+  readonly dtype: Dtype;
+  readonly shape: readonly number[];
+  /** Product of the shape, checked against 2^53. */
+  readonly elements: number;
+  readonly layout: Layout;
+  readonly role: TensorRole;
+  /** For optimizer state: the slot in our words (accumulator, m, v, v_max, momentum, step) and its parameter. */
+  readonly slot?: string;
+  readonly parameter?: string;
+}
+
+/**
+ * Values of a tensor. Floating types narrower than 64 bits are exact in Float32Array, F64 in Float64Array; integers
+ * keep their width, 64-bit ones are BigInt arrays.
+ */
+export type TensorData =
+  | Float64Array
+  | Float32Array
+  | BigInt64Array
+  | BigUint64Array
+  | Int32Array
+  | Int16Array
+  | Int8Array
+  | Uint32Array
+  | Uint16Array
+  | Uint8Array;
+
+/** A checkpoint: opening it reads headers only. */
+export interface Checkpoint {
+  readonly kind: 'checkpoint';
+  readonly path: string;
+  readonly format: string;
+  /** "pytorch", "keras", "tensorflow", "tfjs", "onnx", "flax" or null where the container does not tell. */
+  readonly framework: string | null;
+  /** Training step, where the file or its name tells. */
+  readonly step: number | null;
+  readonly tensors: readonly TensorInfo[];
+  /** Scalars and texts beside the tensors (epoch, global_step, versions). Keys are untrusted text. */
+  readonly metadata: ReadonlyMap<string, string | number | boolean | null>;
+  /** Damage that leaves the rest readable. */
+  readonly errors: readonly ErrorRecord[];
+  /** Reads one whole tensor, in row-major order. Touches only the bytes of this tensor. */
+  read(name: string): Promise<TensorData>;
+  /** The same in pieces of at most a few MiB, for tensors larger than memory should hold. */
+  stream(name: string): AsyncIterable<TensorData>;
+  close(): Promise<void>;
+}

@@ -1,0 +1,34 @@
+/** An eigenvalue estimate against the stability limit: an entry of `curvature` in the report. */
+export interface EigenEstimate {
+  /** Signed. */
+  readonly value: number;
+  /** ‖Hv − λv‖: there is an eigenvalue within this distance of `value`. */
+  readonly residualNorm: number;
+  readonly converged: boolean;
+  readonly iterations: number;
+}
+
+export interface CurvatureEntry {
+  readonly checkpoint: string;
+  readonly step: number | null;
+  readonly method: 'power' | 'lanczos';
+  readonly operator: 'hessian' | 'preconditioned-hessian' | 'gauss-newton';
+  readonly block: string;
+  readonly task: string;
+  /** Largest algebraic first. */
+  readonly eigenvalues: readonly EigenEstimate[];
+  readonly largestMagnitude: number;
+  readonly hvpCount: number;
+  readonly hvpMethod: string;
+  readonly stability: {
+    readonly learningRate: number | null;
+    readonly limit: number | null;
+    readonly ratio: number | null;
+    /** The formula of the limit and its source. */
+    readonly rule?: string;
+  };
+  readonly seed: number;
+  readonly backend: string;
+  readonly source: 'computed' | 'recorded';
+  readonly notes?: readonly string[];
+}

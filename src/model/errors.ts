@@ -1,0 +1,223 @@
+/**
+ * The one table of error codes and texts. Every error a user can meet is a `DiagError` made by `diagError`; anything
+ * else that is thrown is a bug of the tool and is shown with its stack (exit code 70).
+ *
+ * A text says what (with both numbers where there are two), the `where` of the error says the place, the hint says
+ * what to do. A new error is one entry here; `test/model/errors.test.ts` renders every one of them.
+ */
+import type { SourceRef } from './source-ref.ts';
+
+/** Exit codes of every command (docs/exit-codes.md). */
+export const EXIT = {
+  done: 0,
+  gateFailed: 1,
+  usage: 2,
+  input: 3,
+  inconclusive: 4,
+  output: 5,
+  bug: 70,
+  interrupted: 130,
+  terminated: 143,
+} as const;
+export type ExitCode = (typeof EXIT)[keyof typeof EXIT];
+
+/** Values that a text may name. Numbers are printed with thousands separators, text is made inert by the printer. */
+export type ErrorDetails = Readonly<Record<string, string | number | readonly string[]>>;
+
+interface ErrorText {
+  readonly exitCode: ExitCode;
+  /** The sentence; `{name}` is replaced by the detail of that name. */
+  readonly message: string;
+  /** What to do; may name details too. Left out where the message says it all. */
+  readonly hint?: string;
+}
+
+const define = <T extends Record<string, ErrorText>>(table: T): T => table;
+
+export const ERROR_TEXTS = define({
+  // ---- usage -------------------------------------------------------------------------------------------------
+  usage: { exitCode: EXIT.usage, message: '{problem}', hint: '{hint}' },
+  'unknown-command': {
+    exitCode: EXIT.usage,
+    message: '"{command}" is not a command',
+    hint: 'did you mean {nearest}? `clippy-diag --help` lists the commands',
+  },
+  'unknown-id': {
+    exitCode: EXIT.usage,
+    message: 'there is no {kind} "{id}"',
+    hint: 'known: {known}',
+  },
+  // ---- files -------------------------------------------------------------------------------------------------
+  'file-missing': {
+    exitCode: EXIT.input,
+    message: '{path} does not exist',
+    hint: 'check the path; relative paths start at {cwd}',
+  },
+  'file-unreadable': {
+    exitCode: EXIT.input,
+    message: '{path} cannot be read: {reason}',
+    hint: 'check the permissions of the file and of its folders',
+  },
+  'file-empty': {
+    exitCode: EXIT.input,
+    message: '{path} is empty (0 bytes)',
+    hint: 'the job may have died before its first record; look at its standard error',
+  },
+  'file-not-regular': {
+    exitCode: EXIT.input,
+    message: '{path} is a {kind}, not a regular file',
+    hint: 'pass a file or a folder; use `-` to read a stream from standard input',
+  },
+  'file-changed': {
+    exitCode: EXIT.input,
+    message: '{path} changed while it was read ({before} bytes before, {after} after)',
+    hint: 'use `clippy-diag watch` on a live log, or copy the file first',
+  },
+  'path-leaves-folder': {
+    exitCode: EXIT.input,
+    message: '"{name}" points out of the folder {folder}',
+    hint: 'files that belong together must lie in one folder; this one may be hostile',
+  },
+  'format-unknown': {
+    exitCode: EXIT.input,
+    message: '{path} is in no format that is known here; tried {tried}',
+    hint: 'force one with --format, or see docs/formats.md for what can be read',
+  },
+  'format-unsupported': {
+    exitCode: EXIT.input,
+    message: '{path} is {format}, which is recognised but not read',
+    hint: '{instead}',
+  },
+  'format-mismatch': {
+    exitCode: EXIT.input,
+    message: '{path} was to be read as {format} but is not: {reason}',
+    hint: 'leave --format out to have the content decide',
+  },
+  'folder-without-inputs': {
+    exitCode: EXIT.input,
+    message: 'no log, checkpoint or capture under {path} ({files} files looked at)',
+    hint: 'name the file itself to see why it is not read',
+  },
+  'gzip-damaged': {
+    exitCode: EXIT.input,
+    message: 'the gzip stream of {path} is damaged after {bytes} decompressed bytes: {reason}',
+    hint: 'what came before it was read; copy the file again',
+  },
+  'limit-exceeded': {
+    exitCode: EXIT.input,
+    message: '{what} is {found}, the limit is {limit}',
+    hint: '{hint}',
+  },
+  // ---- logs --------------------------------------------------------------------------------------------------
+  // ---- detectors and verdicts --------------------------------------------------------------------------------
+  'metric-missing': {
+    exitCode: EXIT.inconclusive,
+    message: 'no series "{metric}"',
+    hint: 'found: {found}; name the one you mean with --map {metric}=NAME',
+  },
+  // ---- checkpoints: containers, pickle, npy, safetensors -------------------------------------------------------
+  // ---- checkpoints: HDF5, TensorFlow, tfjs, ONNX, Flax -------------------------------------------------------
+  // ---- rules, optimizers, captures, replay -------------------------------------------------------------------
+  // ---- models, differentiation, curvature --------------------------------------------------------------------
+  // ---- config and gate ---------------------------------------------------------------------------------------
+  // ---- output ------------------------------------------------------------------------------------------------
+  'output-unwritable': {
+    exitCode: EXIT.output,
+    message: '{path} cannot be written: {reason}',
+    hint: 'nothing was changed there; choose another place or free some space',
+  },
+  'output-is-input': {
+    exitCode: EXIT.output,
+    message: '{path} is one of the inputs and would be overwritten',
+    hint: 'choose another name for the report',
+  },
+});
+
+export type ErrorCode = keyof typeof ERROR_TEXTS;
+
+/** What an error says to a machine: part of every JSON document that has errors. */
+export interface ErrorRecord {
+  readonly id: ErrorCode;
+  readonly message: string;
+  readonly hint?: string;
+  readonly path?: string;
+  readonly line?: number;
+  readonly byteOffset?: number;
+  readonly tensor?: string;
+}
+
+/** An error that the user can act on. Made by {@link diagError} only. */
+export class DiagError extends Error {
+  override readonly name = 'DiagError';
+  readonly code: ErrorCode;
+  readonly exitCode: ExitCode;
+  readonly where: SourceRef | undefined;
+  readonly hint: string | undefined;
+
+  constructor(
+    code: ErrorCode,
+    message: string,
+    exitCode: ExitCode,
+    where?: SourceRef,
+    hint?: string,
+    cause?: unknown,
+  ) {
+    super(message, cause === undefined ? undefined : { cause });
+    this.code = code;
+    this.exitCode = exitCode;
+    this.where = where;
+    this.hint = hint;
+  }
+
+  /** The error as it stands in JSON documents. */
+  toRecord(): ErrorRecord {
+    return {
+      id: this.code,
+      message: this.message,
+      ...(this.hint === undefined ? {} : { hint: this.hint }),
+      ...(this.where ?? {}),
+    };
+  }
+}
+
+const show = (value: string | number | readonly string[]): string =>
+  typeof value === 'number'
+    ? Number.isFinite(value)
+      ? value.toLocaleString('en-US', { maximumSignificantDigits: 9 })
+      : String(value)
+    : typeof value === 'string'
+      ? value
+      : value.length === 0
+        ? 'none'
+        : value.join(', ');
+
+const fill = (text: string, details: ErrorDetails): string =>
+  text.replace(/\{(\w+)\}/g, (whole, name: string) =>
+    Object.hasOwn(details, name) ? show(details[name]!) : whole,
+  );
+
+/**
+ * Makes the error of a code.
+ *
+ * @param code key of {@link ERROR_TEXTS}
+ * @param details the values that its text names
+ * @param where the place: path, and line, byte offset or tensor within it
+ * @param cause the exception that led here, kept for `DEBUG`
+ */
+export function diagError(
+  code: ErrorCode,
+  details: ErrorDetails = {},
+  where?: SourceRef,
+  cause?: unknown,
+): DiagError {
+  const text: ErrorText = ERROR_TEXTS[code];
+  const hint = text.hint === undefined ? undefined : fill(text.hint, details);
+  return new DiagError(
+    code,
+    fill(text.message, details),
+    text.exitCode,
+    where,
+    hint === '' ? undefined : hint,
+    cause,
+  );
+}

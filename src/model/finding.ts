@@ -1,0 +1,37 @@
+/** What detectors say. */
+
+import type { ErrorRecord } from './errors.ts';
+import type { SourceRef } from './source-ref.ts';
+
+export const SEVERITIES = ['note', 'warning', 'error'] as const;
+export type Severity = (typeof SEVERITIES)[number];
+
+/** A number with its unit: "1.7" alone travels nowhere. */
+export interface Quantity {
+  readonly name: string;
+  readonly value: number;
+  /** "scales", "ratio", "steps", "points", "1" for a pure number of the series' own unit … */
+  readonly unit: string;
+}
+
+export interface Finding {
+  /** Id of the detector: file name, flag value, docs page, SARIF ruleId. */
+  readonly id: string;
+  readonly severity: Severity;
+  readonly message: string;
+  /** First and last step it covers; null where steps mean nothing. */
+  readonly steps: readonly [number, number] | null;
+  readonly series: string | null;
+  readonly attempt?: number;
+  readonly measured: Quantity | null;
+  readonly threshold: Quantity | null;
+  readonly locations: readonly SourceRef[];
+  readonly advice: string | null;
+}
+
+/** Result of one detector on one run. A detector that throws becomes an `error`; the report still appears. */
+export type Outcome =
+  | { readonly kind: 'pass' }
+  | { readonly kind: 'fail'; readonly findings: readonly Finding[] }
+  | { readonly kind: 'not-applicable'; readonly reason: string }
+  | { readonly kind: 'error'; readonly error: ErrorRecord };

@@ -1,0 +1,15 @@
+/**
+ * Untrusted text (names of metrics, tensors, files) made harmless for a terminal: control characters, escape
+ * sequences and bidirectional marks are shown as their code points. Line breaks and tabs of our own texts stay.
+ */
+const DANGEROUS =
+  // C0 but \t and \n, DEL, C1, bidi and zero-width controls, line and paragraph separators, BOM, tags.
+  /[\u0000-\u0008\u000b-\u001f\u007f-\u009f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff\ufff9-\ufffb]|[\u{e0000}-\u{e007f}]/gu;
+
+const codePoint = (character: string): string => `\\u{${character.codePointAt(0)!.toString(16)}}`;
+
+/** Text that may hold line breaks of ours. */
+export const inert = (text: string): string => text.replace(DANGEROUS, codePoint);
+
+/** A name on one line: line breaks and tabs are made visible too. */
+export const inertName = (name: string): string => inert(name).replace(/[\n\t]/g, codePoint);

@@ -1,0 +1,37 @@
+/**
+ * JSON that keeps non-finite numbers: NaN, Infinity and -Infinity are written as the strings "NaN", "Infinity",
+ * "-Infinity" (plain `JSON.stringify` turns them into null, which here means "missing"). Typed arrays are written
+ * as arrays, Maps as objects (own keys only, `__proto__` included), undefined members are left out.
+ */
+export type JsonNumber = number | 'NaN' | 'Infinity' | '-Infinity';
+
+/** A number as it stands in our JSON documents. */
+export const numberToJson = (value: number): JsonNumber =>
+  Number.isFinite(value) ? value : Number.isNaN(value) ? 'NaN' : value > 0 ? 'Infinity' : '-Infinity';
+
+/** The number that {@link numberToJson} wrote; undefined for anything that is none. */
+export const numberFromJson = (value: unknown): number | undefined =>
+  typeof value === 'number'
+    ? value
+    : value === 'NaN'
+      ? Number.NaN
+      : value === 'Infinity'
+        ? Number.POSITIVE_INFINITY
+        : value === '-Infinity'
+          ? Number.NEGATIVE_INFINITY
+          : undefined;
+
+const replacer = (_key: string, value: unknown): unknown => {
+  if (typeof value === 'number') return numberToJson(value);
+  if (typeof value === 'bigint') return value.toString();
+  if (ArrayBuffer.isView(value) && !(value instanceof DataView)) return Array.from(value as Float64Array);
+  if (value instanceof Map) {
+    const object: Record<string, unknown> = Object.create(null) as Record<string, unknown>;
+    for (const [key, member] of value) object[String(key)] = member;
+    return object;
+  }
+  return value;
+};
+
+/** Serialises a document; `indent` 2 for people, 0 for one line. */
+export const toJson = (document: unknown, indent = 2): string => JSON.stringify(document, replacer, indent);

@@ -1,0 +1,137 @@
+/** The product: everything the tool found, serialisable. Every other output is a pure function of a Report. */
+
+import type { CurvatureEntry } from './curvature.ts';
+import type { ErrorRecord } from './errors.ts';
+import type { Finding } from './finding.ts';
+import type { ReplayEntry } from './replay.ts';
+import type { Attempt, Role, StepUnit } from './run.ts';
+
+export const SCHEMA_VERSION = '1.0';
+
+export const VERDICT_CLASSES = [
+  'healthy',
+  'micro-divergence',
+  'inconclusive',
+  'drift',
+  'full-divergence',
+  'non-finite',
+] as const;
+/** Ordered from harmless to worst: the worst incident decides. */
+export type VerdictClass = (typeof VERDICT_CLASSES)[number];
+
+export interface Incident {
+  readonly class: VerdictClass;
+  readonly series: string;
+  readonly attempt: number;
+  readonly onsetStep: number;
+  /** Last step before the onset whose loss was in the band. */
+  readonly lastGoodStep: number | null;
+  readonly recoveredStep: number | null;
+  /** Step and value of the worst point (NaN if it went non-finite). */
+  readonly peakStep: number;
+  readonly peak: number;
+}
+
+export interface RunVerdict {
+  readonly class: VerdictClass;
+  /** The series that decided. */
+  readonly series: string | null;
+  readonly onsetStep: number | null;
+  readonly lastGoodStep: number | null;
+  readonly recoveredStep: number | null;
+  /** One sentence in plain words. */
+  readonly why: string;
+  readonly incidents: readonly Incident[];
+}
+
+/** What a chart needs of a series: buckets with min and max, so that no spike is averaged away. */
+export interface ChartSeries {
+  readonly name: string;
+  readonly role: Role;
+  readonly task?: string;
+  readonly points: number;
+  /** Per bucket: first step, last step, min, max of the finite values (NaN if none), count of non-finite ones. */
+  readonly firstStep: readonly number[];
+  readonly lastStep: readonly number[];
+  readonly min: readonly number[];
+  readonly max: readonly number[];
+  readonly nonFinite: readonly number[];
+  /** Statistics over all points, exact, which a gate on a saved report can use. */
+  readonly statistics: SeriesStatistics;
+}
+
+export interface SeriesStatistics {
+  readonly points: number;
+  readonly nan: number;
+  readonly posInf: number;
+  readonly negInf: number;
+  readonly first: number;
+  readonly last: number;
+  readonly lastStep: number;
+  /** Over finite values; null when there are none. */
+  readonly min: number | null;
+  readonly max: number | null;
+  readonly mean: number | null;
+  readonly p50: number | null;
+  readonly p90: number | null;
+  readonly p95: number | null;
+  readonly p99: number | null;
+}
+
+export interface TaskVerdict {
+  readonly name: string;
+  readonly class: VerdictClass;
+  readonly onsetStep: number | null;
+}
+
+/** How to go back: machine-readable. */
+export interface RewindAdvice {
+  readonly lastGoodStep: number;
+  readonly rewindToStep: number;
+  readonly rewindToCheckpoint: string | null;
+  readonly skipSteps: readonly [number, number];
+  readonly learningRateFactor: number | null;
+  readonly why: string;
+}
+
+export interface RunReport {
+  readonly id: string;
+  readonly paths: readonly string[];
+  readonly stepUnit: StepUnit;
+  readonly attempts: number;
+  readonly attemptList: readonly Attempt[];
+  readonly verdict: RunVerdict;
+  readonly tasks: readonly TaskVerdict[];
+  readonly findings: readonly Finding[];
+  readonly notRun: readonly { readonly id: string; readonly reason: string }[];
+  readonly failedDetectors: readonly { readonly id: string; readonly error: ErrorRecord }[];
+  readonly advice: readonly string[];
+  readonly rewind: RewindAdvice | null;
+  readonly series: readonly ChartSeries[];
+  readonly hyperparameters: Readonly<Record<string, string | number | boolean | null>>;
+  readonly notes: readonly string[];
+  readonly replay: readonly ReplayEntry[];
+  readonly curvature: readonly CurvatureEntry[];
+}
+
+export interface ReportInput {
+  readonly path: string;
+  readonly format: string;
+  readonly sha256: string | null;
+  readonly kept?: number;
+  readonly lost?: number;
+  readonly unreadBytes?: number;
+  readonly errors?: readonly ErrorRecord[];
+}
+
+export interface Report {
+  readonly schemaVersion: string;
+  readonly toolVersion: string;
+  /** ISO 8601; the clock comes in from outside. */
+  readonly createdAt: string;
+  readonly inputs: readonly ReportInput[];
+  /** The worst run's, with its id. */
+  readonly verdict: RunVerdict & { readonly run: string | null };
+  readonly runs: readonly RunReport[];
+  readonly warnings: readonly ErrorRecord[];
+}

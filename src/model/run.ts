@@ -1,0 +1,105 @@
+/**
+ * What a training log holds. A run is one training of one model; a resume or a re-run is a further attempt of it.
+ * Values are kept as logged: nothing is dropped, reordered or downsampled; NaN and ±Infinity are data.
+ */
+import type { SourceRef } from './source-ref.ts';
+
+/** What a series measures; `other` where no rule of logs/metric-roles.ts matches. */
+export const ROLES = [
+  'loss',
+  'task_loss',
+  'eval_loss',
+  'metric',
+  'learning_rate',
+  'grad_norm',
+  'param_norm',
+  'update_norm',
+  'clip',
+  'other',
+] as const;
+export type Role = (typeof ROLES)[number];
+
+/**
+ * One logged quantity: parallel arrays, a point per record in file order.
+ *
+ * A point is something that was logged. An absent key or an empty CSV cell is no point (missing is not zero and not
+ * NaN); the detector for a column that stops sees it as the difference in steps to the other series.
+ */
+export interface TimeSeries {
+  /** As logged. Untrusted text. */
+  readonly name: string;
+  readonly role: Role;
+  /** The task that a `task_loss` belongs to (`ctr` of `task/ctr/loss`), also of a task's metric where it is told. */
+  readonly task?: string;
+  readonly step: Float64Array;
+  readonly value: Float64Array;
+  /** Seconds since 1970, where the log has it. */
+  readonly wallTime?: Float64Array;
+  /** 1-based source line of each point (text formats). */
+  readonly line?: Uint32Array;
+  /** Source byte offset of each point's record (binary formats). */
+  readonly byteOffset?: Float64Array;
+  /** `attemptOffsets[k]` is the index of the first point of attempt k; as many entries as the run has attempts. */
+  readonly attemptOffsets: readonly number[];
+  /** `pathOffsets[k]` is the index of the first point that came from `run.paths[k]`; same order as the paths. */
+  readonly pathOffsets: readonly number[];
+}
+
+/** One uninterrupted stretch of training. */
+export interface Attempt {
+  readonly index: number;
+  /** Smallest and largest step over all series of this attempt. */
+  readonly firstStep: number;
+  readonly lastStep: number;
+  /** Why a new attempt starts here; of the first one `start`. */
+  readonly reason: 'start' | 'step-went-back' | 'new-file' | 'restart-line';
+}
+
+/** What step numbers count. `epoch` when the log has epochs only, `row` when it has nothing and rows were counted. */
+export type StepUnit = 'step' | 'epoch' | 'row';
+
+export interface Run {
+  /** The path of its log or folder relative to what the user named, with `#n` where one file holds several runs. */
+  readonly id: string;
+  readonly paths: readonly string[];
+  readonly format: string;
+  readonly stepUnit: StepUnit;
+  readonly series: readonly TimeSeries[];
+  readonly attempts: readonly Attempt[];
+  /** From sidecars (hparams.json, config.yaml, args.json…) and from the log itself. Keys are untrusted text. */
+  readonly hyperparameters: ReadonlyMap<string, string | number | boolean | null>;
+  /** Things about reading this run that a user should know (several loss candidates, epochs taken as steps …). */
+  readonly notes: readonly string[];
+}
+
+/** The points of one attempt, as views on the same memory. */
+export function attemptOf(series: TimeSeries, attempt: number): TimeSeries {
+  const from = series.attemptOffsets[attempt] ?? series.step.length;
+  const to = series.attemptOffsets[attempt + 1] ?? series.step.length;
+  const path = series.pathOffsets.map((offset) => Math.min(Math.max(offset - from, 0), to - from));
+  return {
+    name: series.name,
+    role: series.role,
+    ...(series.task === undefined ? {} : { task: series.task }),
+    step: series.step.subarray(from, to),
+    value: series.value.subarray(from, to),
+    ...(series.wallTime ? { wallTime: series.wallTime.subarray(from, to) } : {}),
+    ...(series.line ? { line: series.line.subarray(from, to) } : {}),
+    ...(series.byteOffset ? { byteOffset: series.byteOffset.subarray(from, to) } : {}),
+    attemptOffsets: [0],
+    pathOffsets: path,
+  };
+}
+
+/** Where point `index` of a series was logged. */
+export function placeOf(run: Pick<Run, 'paths'>, series: TimeSeries, index: number): SourceRef {
+  let file = 0;
+  for (let k = 0; k < series.pathOffsets.length; k++) if (series.pathOffsets[k]! <= index) file = k;
+  const line = series.line?.[index];
+  const byteOffset = series.byteOffset?.[index];
+  return {
+    path: run.paths[file] ?? run.paths[0] ?? '',
+    ...(line === undefined ? {} : { line }),
+    ...(byteOffset === undefined ? {} : { byteOffset }),
+  };
+}
