@@ -1,0 +1,97 @@
+/** What a report keeps of a series: exact statistics over all points, and buckets that keep every extreme. */
+import { percentilesInPlace } from '../model/order-statistics.ts';
+import type { ChartSeries, SeriesStatistics } from '../model/report.ts';
+import type { TimeSeries } from '../model/run.ts';
+
+/** Exact statistics of a series. Percentiles are nearest-rank over the finite values; nothing finite gives null. */
+export function seriesStatistics(series: Pick<TimeSeries, 'step' | 'value'>): SeriesStatistics {
+  const { value, step } = series;
+  const finite = new Float64Array(value.length);
+  let count = 0;
+  let nan = 0;
+  let posInf = 0;
+  let negInf = 0;
+  let sum = 0;
+  let min = Number.POSITIVE_INFINITY;
+  let max = Number.NEGATIVE_INFINITY;
+  for (let i = 0; i < value.length; i++) {
+    const x = value[i]!;
+    if (Number.isNaN(x)) nan++;
+    else if (x === Number.POSITIVE_INFINITY) posInf++;
+    else if (x === Number.NEGATIVE_INFINITY) negInf++;
+    else {
+      finite[count++] = x;
+      sum += x;
+      if (x < min) min = x;
+      if (x > max) max = x;
+    }
+  }
+  const [p50, p90, p95, p99] = percentilesInPlace(finite.subarray(0, count), [50, 90, 95, 99]);
+  return {
+    points: value.length,
+    nan,
+    posInf,
+    negInf,
+    first: value[0] ?? Number.NaN,
+    last: value[value.length - 1] ?? Number.NaN,
+    lastStep: step[step.length - 1] ?? Number.NaN,
+    min: count === 0 ? null : min,
+    max: count === 0 ? null : max,
+    // The sum of finite values may itself overflow; a mean of ±Infinity would be a lie.
+    mean: count === 0 || !Number.isFinite(sum) ? null : sum / count,
+    p50: p50 ?? null,
+    p90: p90 ?? null,
+    p95: p95 ?? null,
+    p99: p99 ?? null,
+  };
+}
+
+/**
+ * Splits a series into at most `maxBuckets` (and one more per restart) runs of neighbouring points in file order and
+ * keeps the minimum and the maximum of each, so that no spike is averaged away, and the number of its non-finite
+ * points. A bucket without finite values has NaN for both.
+ */
+export function summariseSeries(series: TimeSeries, maxBuckets: number): ChartSeries {
+  const { step, value } = series;
+  const size = Math.max(1, Math.ceil(value.length / maxBuckets));
+  const firstStep: number[] = [];
+  const lastStep: number[] = [];
+  const minimum: number[] = [];
+  const maximum: number[] = [];
+  const nonFinite: number[] = [];
+  const restarts = new Set(series.attemptOffsets);
+  for (let from = 0; from < value.length; ) {
+    let to = from;
+    let min = Number.NaN;
+    let max = Number.NaN;
+    let odd = 0;
+    do {
+      const x = value[to]!;
+      if (!Number.isFinite(x)) odd++;
+      else {
+        // Written so that the NaN they start with loses.
+        if (!(min <= x)) min = x;
+        if (!(max >= x)) max = x;
+      }
+      to++;
+    } while (to < value.length && to - from < size && !restarts.has(to));
+    firstStep.push(step[from]!);
+    lastStep.push(step[to - 1]!);
+    minimum.push(min);
+    maximum.push(max);
+    nonFinite.push(odd);
+    from = to;
+  }
+  return {
+    name: series.name,
+    role: series.role,
+    ...(series.task === undefined ? {} : { task: series.task }),
+    points: value.length,
+    firstStep,
+    lastStep,
+    min: minimum,
+    max: maximum,
+    nonFinite,
+    statistics: seriesStatistics(series),
+  };
+}

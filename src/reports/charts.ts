@@ -1,0 +1,255 @@
+/**
+ * Charts for a terminal, drawn by asciichart. Several series share the axes; of every column the minimum and the
+ * maximum are drawn, so that a spike is never averaged away; columns without a finite value are marked; a line of
+ * markers below shows onset, recovery and restarts. The result is text: no clock, no terminal is read.
+ */
+import { Ansis } from 'ansis';
+import asciichart from 'asciichart';
+import stringWidth from 'string-width';
+import { inertName } from '../model/inert-text.ts';
+import type { ChartSeries } from '../model/report.ts';
+
+export interface ChartMarker {
+  readonly step: number;
+  /** One column wide. */
+  readonly symbol: string;
+  readonly label: string;
+}
+
+export interface ChartOptions {
+  /** Columns of the whole chart, labels included. */
+  readonly width: number;
+  /** Rows of the plot itself. Default 10. */
+  readonly height?: number;
+  readonly scale?: 'auto' | 'log' | 'linear';
+  /** Steps shown; default all. */
+  readonly from?: number;
+  readonly to?: number;
+  readonly stepName?: string;
+  readonly markers?: readonly ChartMarker[];
+  /** A horizontal line, such as a stability limit. */
+  readonly limit?: { readonly value: number; readonly label: string };
+  readonly colour: boolean;
+  readonly ascii: boolean;
+}
+
+const ASCII = ['+', '|', '-', '-', '-', '\\', '/', '\\', '/', '|'];
+const BOX = ['┤', '┤', '╶', '╴', '─', '╰', '╭', '╮', '╯', '│'];
+const LABEL = 9;
+const COLOURS = ['cyan', 'yellow', 'magenta', 'green', 'blue', 'red'] as const;
+/** A range of more than two decades is drawn on a log scale. */
+const LOG_RATIO = 100;
+
+/** A number in at most 9 columns: as written where short, else with an exponent. */
+export function shortNumber(value: number): string {
+  if (!Number.isFinite(value)) return Number.isNaN(value) ? 'NaN' : value > 0 ? 'Inf' : '-Inf';
+  if (value === 0) return '0';
+  const size = Math.abs(value);
+  if (size >= 1e6 || size < 1e-3) return value.toExponential(2).replace('e+', 'e');
+  return String(Number(value.toPrecision(4)));
+}
+
+interface Column {
+  min: number;
+  max: number;
+  /** Non-finite points in this column. */
+  odd: number;
+}
+
+/** Puts the buckets of a series into columns by step; a column without points repeats the one before it. */
+function columnsOf(series: ChartSeries, from: number, to: number, count: number): (Column | undefined)[] {
+  const columns = new Array<Column | undefined>(count).fill(undefined);
+  const columnAt = (step: number): number =>
+    to === from
+      ? 0
+      : Math.min(count - 1, Math.max(0, Math.round(((step - from) / (to - from)) * (count - 1))));
+  for (let i = 0; i < series.min.length; i++) {
+    const first = series.firstStep[i]!;
+    const last = series.lastStep[i]!;
+    if (!(last >= from && first <= to)) continue;
+    // A wide bucket fills every column that it covers: where in it the extreme lies is not known.
+    for (let c = columnAt(Math.max(first, from)); c <= columnAt(Math.min(last, to)); c++) {
+      const column = columns[c] ?? { min: Number.NaN, max: Number.NaN, odd: 0 };
+      columns[c] = column;
+      const min = series.min[i]!;
+      const max = series.max[i]!;
+      if (!Number.isNaN(min) && !(column.min <= min)) column.min = min;
+      if (!Number.isNaN(max) && !(column.max >= max)) column.max = max;
+      column.odd += series.nonFinite[i]!;
+    }
+  }
+  const end = columns.findLastIndex((column) => column !== undefined);
+  let before: Column | undefined;
+  for (let c = 0; c <= end; c++) {
+    if (columns[c] === undefined) columns[c] = before && { ...before, odd: 0 };
+    else before = columns[c];
+  }
+  return columns;
+}
+
+/**
+ * Draws series over steps.
+ *
+ * @param series series of one unit; those without points in the range are left out
+ * @returns lines without a trailing line break; one line that says so where there is nothing to draw
+ */
+export function drawChart(title: string, series: readonly ChartSeries[], options: ChartOptions): string {
+  const paint = new Ansis(options.colour ? 1 : 0);
+  const symbols = options.ascii ? ASCII : BOX;
+  const steps = series.flatMap((s) => [s.firstStep, s.lastStep]).flat();
+  const from = options.from ?? smallest(steps);
+  const to = options.to ?? largest(steps);
+  const head = paint.bold(inertName(title));
+  if (!(to >= from)) return `${head}: nothing to draw`;
+
+  const plotWidth = Math.max(10, options.width - LABEL - 2);
+  const drawn = series
+    .map((s) => ({ name: inertName(s.name), columns: columnsOf(s, from, to, plotWidth) }))
+    .filter((s) => s.columns.some((column) => column !== undefined));
+  const values = drawn.flatMap((s) =>
+    s.columns.flatMap((c) => (c && !Number.isNaN(c.min) ? [c.min, c.max] : [])),
+  );
+  if (options.limit && values.length > 0) values.push(options.limit.value);
+  if (drawn.length === 0) return `${head}: nothing to draw`;
+  const oddColumns = new Set(drawn.flatMap((s) => s.columns.flatMap((c, i) => (c && c.odd > 0 ? [i] : []))));
+
+  const low = smallest(values);
+  const high = largest(values);
+  const log = options.scale === 'log' || (options.scale !== 'linear' && low > 0 && high / low > LOG_RATIO);
+  // On a log scale what is not positive has no place; it is drawn on the lowest row and the legend says so.
+  const positive = log ? smallest(values.filter((v) => v > 0)) : Number.NaN;
+  const scale = (v: number): number => (log ? Math.log10(v > 0 ? v : positive) : v);
+  const unscale = (v: number): number => (log ? 10 ** v : v);
+  const bottom = scale(low);
+  const range = scale(high) - bottom || 1;
+  const height = options.height ?? 10;
+
+  const rows = Array.from({ length: height + 1 }, () =>
+    Array.from({ length: plotWidth + LABEL + 2 }, (_, column) => (column === LABEL + 1 ? symbols[1]! : ' ')),
+  );
+  const clamp = (v: number): number => Math.min(1, Math.max(0, v));
+  const lay = (
+    line: readonly number[],
+    present: readonly boolean[],
+    colour: (text: string) => string,
+  ): void => {
+    // The first value sits on asciichart's axis, so it is given twice: every column then has its own cell. The label
+    // is one blank under the axis: an empty one would eat the first column.
+    const plot = asciichart.plot([line[0]!, ...line], {
+      min: 0,
+      max: 1,
+      height,
+      offset: 1,
+      format: () => ' ',
+      symbols,
+    });
+    for (const [r, text] of plot.split('\n').entries()) {
+      for (const [c, character] of [...text].slice(1).entries()) {
+        if (character !== ' ' && present[c] === true) rows[r]![LABEL + 2 + c] = colour(character);
+      }
+    }
+  };
+  if (options.limit && values.length > 0) {
+    const row = height - Math.round(clamp((scale(options.limit.value) - bottom) / range) * height);
+    for (let c = 0; c < plotWidth; c++) rows[row]![LABEL + 2 + c] = paint.dim(options.ascii ? '.' : '┄');
+  }
+  for (const [index, { columns }] of drawn.entries()) {
+    const colour = paint[COLOURS[index % COLOURS.length]!];
+    const present = columns.map((c) => c !== undefined && !Number.isNaN(c.min));
+    for (const bound of ['min', 'max'] as const) {
+      let carried = 0;
+      const line = columns.map((c) => {
+        if (c !== undefined && !Number.isNaN(c[bound])) carried = clamp((scale(c[bound]) - bottom) / range);
+        return carried;
+      });
+      if (present.includes(true)) lay(line, present, colour);
+    }
+  }
+  for (const [row, cells] of rows.entries()) {
+    const label = values.length === 0 ? '' : shortNumber(unscale(bottom + (range * (height - row)) / height));
+    for (const [i, character] of [...label.padStart(LABEL)].entries()) cells[i] = character;
+  }
+
+  const lines = [
+    `${head}${log ? paint.dim(' (log scale)') : ''}${legend(drawn, paint)}`,
+    ...rows.map((row) => row.join('').trimEnd()),
+  ];
+  const indent = ' '.repeat(LABEL + 1);
+  if (oddColumns.size > 0) {
+    const cross = options.ascii ? 'x' : '×';
+    const row = Array.from({ length: plotWidth }, (_, c) => (oddColumns.has(c) ? cross : ' ')).join('');
+    lines.push(`${indent} ${paint.red(row.trimEnd())}`);
+  }
+  lines.push(...axis(from, to, plotWidth, options, indent));
+  lines.push(...markerLines(options.markers ?? [], from, to, plotWidth, indent, paint));
+  const remarks = [
+    ...(oddColumns.size > 0 ? [`${options.ascii ? 'x' : '×'} non-finite (NaN or Inf)`] : []),
+    ...(log && low <= 0 ? ['values ≤ 0 are drawn on the lowest row'] : []),
+    ...(options.limit && values.length > 0
+      ? [`${options.ascii ? '.' : '┄'} ${options.limit.label} ${shortNumber(options.limit.value)}`]
+      : []),
+  ];
+  if (remarks.length > 0) lines.push(`${indent} ${remarks.join('   ')}`);
+  return lines.join('\n');
+}
+
+const smallest = (values: readonly number[]): number =>
+  values.reduce((a, b) => (a <= b ? a : b), Number.POSITIVE_INFINITY);
+const largest = (values: readonly number[]): number =>
+  values.reduce((a, b) => (a >= b ? a : b), Number.NEGATIVE_INFINITY);
+
+function legend(drawn: readonly { name: string }[], paint: Ansis): string {
+  if (drawn.length < 2) return '';
+  return `  ${drawn.map((s, i) => paint[COLOURS[i % COLOURS.length]!](s.name)).join('  ')}`;
+}
+
+/** The step axis: a line with ticks and their steps. */
+function axis(from: number, to: number, width: number, options: ChartOptions, indent: string): string[] {
+  const ticks = Math.max(2, Math.min(6, Math.floor(width / 16) + 1));
+  const line = new Array<string>(width).fill(options.ascii ? '-' : '─');
+  const labels = Array.from({ length: width + 12 }, () => ' ');
+  for (let i = 0; i < ticks; i++) {
+    const column = Math.round((i / (ticks - 1)) * (width - 1));
+    line[column] = options.ascii ? '+' : '┴';
+    const step = from + ((to - from) * column) / Math.max(1, width - 1);
+    const text = stepText(Number.isInteger(from) && Number.isInteger(to) ? Math.round(step) : step);
+    const start = Math.max(0, Math.min(width - text.length, column - Math.floor(text.length / 2)));
+    for (const [k, character] of [...text].entries()) labels[start + k] = character;
+  }
+  const name = options.stepName ?? 'step';
+  return [
+    `${indent}${options.ascii ? '+' : '└'}${line.join('')}`,
+    `${name.padStart(LABEL)}  ${labels.join('').trimEnd()}`,
+  ];
+}
+
+const stepText = (step: number): string =>
+  Math.abs(step) >= 1e9 ? shortNumber(step) : step.toLocaleString('en-US', { maximumFractionDigits: 2 });
+
+/** One row of symbols under the axis, then what each means. */
+function markerLines(
+  markers: readonly ChartMarker[],
+  from: number,
+  to: number,
+  width: number,
+  indent: string,
+  paint: Ansis,
+): string[] {
+  const shown = markers.filter((m) => m.step >= from && m.step <= to);
+  if (shown.length === 0) return [];
+  const row = Array.from({ length: width }, () => ' ');
+  for (const { step, symbol } of shown) {
+    row[to === from ? 0 : Math.round(((step - from) / (to - from)) * (width - 1))] = symbol;
+  }
+  const words = shown.map((m) => `${m.symbol} ${m.label}`);
+  const lines: string[] = [''];
+  for (const word of words.slice(0, 8)) {
+    const last = lines[lines.length - 1]!;
+    if (last === '') lines[lines.length - 1] = word;
+    else if (stringWidth(last) + stringWidth(word) + 3 <= width)
+      lines[lines.length - 1] = `${last}   ${word}`;
+    else lines.push(word);
+  }
+  if (words.length > 8) lines.push(`and ${words.length - 8} more`);
+  return [`${indent} ${paint.bold(row.join('').trimEnd())}`, ...lines.map((line) => `${indent} ${line}`)];
+}

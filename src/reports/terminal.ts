@@ -1,0 +1,232 @@
+/**
+ * The report on a terminal: the verdict in one line first, then for each run its findings with evidence, charts, what
+ * was not run and what to do next. Pure: width, colour and character set come in as options.
+ */
+import { Ansis } from 'ansis';
+import stringWidth from 'string-width';
+import type { Finding, Quantity, Severity } from '../model/finding.ts';
+import { inert, inertName } from '../model/inert-text.ts';
+import type { ChartSeries, Incident, Report, RunReport, VerdictClass } from '../model/report.ts';
+import type { SourceRef } from '../model/source-ref.ts';
+import { type ChartMarker, drawChart, shortNumber } from './charts.ts';
+import type { RenderOptions, ReportFormat } from './format.ts';
+
+type Paint = (text: string) => string;
+
+const severityPaint = (paint: Ansis): Record<Severity, Paint> => ({
+  error: (text) => paint.bold.red(text),
+  warning: (text) => paint.yellow(text),
+  note: (text) => paint.dim(text),
+});
+
+const classPaint = (paint: Ansis, of: VerdictClass): Paint =>
+  of === 'healthy'
+    ? (text) => paint.bold.green(text)
+    : of === 'full-divergence' || of === 'non-finite'
+      ? (text) => paint.bold.red(text)
+      : (text) => paint.bold.yellow(text);
+
+/** More runs than this are listed in a table; only those that are not healthy are shown whole. */
+const RUNS_SHOWN_WHOLE = 3;
+const NOTES_SHOWN = 5;
+
+const steps = (value: number): string => value.toLocaleString('en-US');
+
+const place = ({ path, line, byteOffset, tensor }: SourceRef): string =>
+  inertName(path) +
+  (line === undefined ? '' : `:${line}`) +
+  (byteOffset === undefined ? '' : ` byte ${steps(byteOffset)}`) +
+  (tensor === undefined ? '' : ` tensor ${inertName(tensor)}`);
+
+const quantity = ({ value, unit }: Quantity): string =>
+  `${shortNumber(value)}${unit === '1' ? '' : ` ${unit}`}`;
+
+/** Breaks text at spaces into lines of at most `width` columns. */
+function wrap(text: string, width: number, indent: string): string[] {
+  const lines: string[] = [];
+  let line = '';
+  for (const word of inert(text).split(/\s+/)) {
+    if (line !== '' && stringWidth(line) + 1 + stringWidth(word) > width - indent.length) {
+      lines.push(indent + line);
+      line = word;
+    } else line = line === '' ? word : `${line} ${word}`;
+  }
+  if (line !== '') lines.push(indent + line);
+  return lines;
+}
+
+function findingLines(finding: Finding, options: RenderOptions, paint: Ansis): string[] {
+  const colour = severityPaint(paint)[finding.severity];
+  const evidence = [
+    ...(finding.measured ? [`measured ${quantity(finding.measured)}`] : []),
+    ...(finding.threshold ? [`limit ${quantity(finding.threshold)}`] : []),
+    ...(finding.locations[0] ? [place(finding.locations[0])] : []),
+  ].join(', ');
+  return [
+    `  ${colour(finding.severity.padEnd(7))} ${paint.bold(finding.id)}`,
+    ...wrap(finding.message, options.width, '          '),
+    ...(evidence === '' ? [] : wrap(evidence, options.width, '          ').map((line) => paint.dim(line))),
+  ];
+}
+
+/** The series worth a chart, most telling first: the losses together, then tasks, evaluation, gradient norm. */
+export function chartGroups(series: readonly ChartSeries[]): { title: string; series: ChartSeries[] }[] {
+  const of = (role: ChartSeries['role'], most: number): ChartSeries[] =>
+    series.filter((s) => s.role === role && s.points > 1).slice(0, most);
+  const groups = [
+    { title: 'loss', series: of('loss', 3) },
+    { title: 'loss of each task', series: of('task_loss', 6) },
+    { title: 'gradient norm', series: of('grad_norm', 2) },
+  ].filter((group) => group.series.length > 0);
+  if (!groups.some((group) => group.title.startsWith('loss'))) {
+    const evaluation = of('eval_loss', 3);
+    if (evaluation.length > 0) groups.unshift({ title: 'evaluation loss', series: evaluation });
+  }
+  return groups.map((group) =>
+    group.series.length === 1 ? { ...group, title: group.series[0]!.name } : group,
+  );
+}
+
+/** Onsets, recoveries and restarts of a run, as markers of its charts. */
+export function runMarkers(run: RunReport, ascii: boolean): ChartMarker[] {
+  const onset = ascii ? '^' : '▲';
+  const incidents = run.verdict.incidents.flatMap((incident: Incident): ChartMarker[] => [
+    { step: incident.onsetStep, symbol: onset, label: `onset ${steps(incident.onsetStep)}` },
+    ...(incident.recoveredStep === null
+      ? []
+      : [
+          {
+            step: incident.recoveredStep,
+            symbol: ascii ? 'v' : '✓',
+            label: `back ${steps(incident.recoveredStep)}`,
+          },
+        ]),
+  ]);
+  const restarts = run.attemptList.slice(1).map(
+    (a): ChartMarker => ({
+      step: a.firstStep,
+      symbol: ascii ? 'R' : '↺',
+      label: `attempt ${a.index + 1} from ${steps(a.firstStep)}`,
+    }),
+  );
+  return [...restarts, ...incidents];
+}
+
+function runLines(run: RunReport, options: RenderOptions, paint: Ansis): string[] {
+  const { verdict } = run;
+  const facts = [
+    `${run.attempts} attempt${run.attempts === 1 ? '' : 's'}`,
+    ...(verdict.onsetStep === null ? [] : [`onset at ${run.stepUnit} ${steps(verdict.onsetStep)}`]),
+    ...(verdict.lastGoodStep === null ? [] : [`last good ${run.stepUnit} ${steps(verdict.lastGoodStep)}`]),
+    ...(verdict.recoveredStep === null ? [] : [`back at ${run.stepUnit} ${steps(verdict.recoveredStep)}`]),
+  ];
+  const lines = [
+    `${paint.bold(inertName(run.id))}  ${classPaint(paint, verdict.class)(verdict.class)}`,
+    ...wrap(facts.join(', '), options.width, '  '),
+    ...wrap(verdict.why, options.width, '  '),
+  ];
+  const tasks = run.tasks.filter((task) => task.onsetStep !== null);
+  if (tasks.length > 0) {
+    const order = [...tasks].sort((a, b) => a.onsetStep! - b.onsetStep!);
+    lines.push(
+      ...wrap(
+        `order of onset: ${order.map((t) => `${inertName(t.name)} (${t.class}, ${run.stepUnit} ${steps(t.onsetStep!)})`).join(', then ')}`,
+        options.width,
+        '  ',
+      ),
+    );
+  }
+  const section = (title: string, body: readonly string[]): void => {
+    if (body.length > 0) lines.push('', paint.bold(title), ...body);
+  };
+
+  const notes = run.findings.filter((f) => f.severity === 'note');
+  const shown = [...run.findings.filter((f) => f.severity !== 'note'), ...notes.slice(0, NOTES_SHOWN)];
+  section('Findings', [
+    ...shown.flatMap((finding) => findingLines(finding, options, paint)),
+    ...(notes.length > NOTES_SHOWN
+      ? [paint.dim(`  and ${notes.length - NOTES_SHOWN} more notes (in --json)`)]
+      : []),
+  ]);
+  for (const group of chartGroups(run.series)) {
+    lines.push(
+      '',
+      drawChart(group.title, group.series, {
+        width: options.width,
+        colour: options.colour,
+        ascii: options.ascii,
+        stepName: run.stepUnit,
+        markers: runMarkers(run, options.ascii),
+      }),
+    );
+  }
+  section(
+    'Next',
+    run.advice.flatMap((sentence) => hanging(sentence, options)),
+  );
+  section('Not run', [
+    ...run.notRun.flatMap(({ id, reason }) => hanging(`${id}: ${reason}`, options)),
+    ...run.failedDetectors.flatMap(({ id, error }) => hanging(`${id}: failed: ${error.message}`, options)),
+  ]);
+  section(
+    'About the log',
+    run.notes.flatMap((note) => hanging(note, options)),
+  );
+  return lines;
+}
+
+const hanging = (text: string, options: RenderOptions): string[] =>
+  wrap(text, options.width, '    ').map((line, i) =>
+    i === 0 ? `  ${options.ascii ? '-' : '•'} ${line.trimStart()}` : line,
+  );
+
+/** The verdict of everything, in one line. */
+export function headline(report: Report): string {
+  const { verdict, runs } = report;
+  if (verdict.run === null) return 'inconclusive: no run could be judged';
+  const run = runs.find((r) => r.id === verdict.run);
+  const unit = run?.stepUnit ?? 'step';
+  const others = runs.length > 1 ? `, the worst of ${runs.length} runs` : '';
+  const onset = verdict.onsetStep === null ? '' : ` from ${unit} ${steps(verdict.onsetStep)}`;
+  const back = verdict.recoveredStep === null ? '' : `, back at ${unit} ${steps(verdict.recoveredStep)}`;
+  return `${verdict.class}${onset}${back}: ${inertName(verdict.run)}${others}`;
+}
+
+function table(report: Report, paint: Ansis): string[] {
+  const width = Math.max(...report.runs.map((run) => stringWidth(inertName(run.id))));
+  return report.runs.map((run) => {
+    const id = inertName(run.id);
+    const onset = run.verdict.onsetStep === null ? '' : `  onset ${steps(run.verdict.onsetStep)}`;
+    return `  ${id}${' '.repeat(width - stringWidth(id))}  ${classPaint(paint, run.verdict.class)(run.verdict.class)}${onset}`;
+  });
+}
+
+/** Renders a report as text for a terminal or a pipe. */
+export function renderTerminal(report: Report, options: RenderOptions): string {
+  const paint = new Ansis(options.colour ? 1 : 0);
+  const lines = [classPaint(paint, report.verdict.class)(headline(report))];
+  const many = report.runs.length > RUNS_SHOWN_WHOLE;
+  if (many) lines.push('', ...table(report, paint));
+  for (const run of many ? report.runs.filter((r) => r.verdict.class !== 'healthy') : report.runs)
+    lines.push('', ...runLines(run, options, paint));
+  const damaged = report.inputs.filter(
+    (input) => (input.errors?.length ?? 0) > 0 || (input.unreadBytes ?? 0) > 0,
+  );
+  if (damaged.length > 0 || report.warnings.length > 0) lines.push('', paint.bold('Warnings'));
+  for (const input of damaged) {
+    const losses = [
+      ...((input.lost ?? 0) > 0
+        ? [`${steps(input.lost!)} records lost, ${steps(input.kept ?? 0)} kept`]
+        : []),
+      ...((input.unreadBytes ?? 0) > 0
+        ? [`${steps(input.unreadBytes!)} bytes of an unfinished last record not read`]
+        : []),
+      ...(input.errors ?? []).slice(0, 3).map((e) => `${e.id}: ${e.message}`),
+    ];
+    lines.push(...hanging(`${input.path}: ${losses.join('; ')}`, options));
+  }
+  for (const warning of report.warnings) lines.push(...hanging(`${warning.id}: ${warning.message}`, options));
+  return `${lines.join('\n')}\n`;
+}
+
+export const terminal: ReportFormat = { id: 'text', title: 'text for a terminal', render: renderTerminal };
