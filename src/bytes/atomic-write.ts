@@ -28,11 +28,14 @@ const reasonOf = (error: unknown): string => {
 };
 
 /**
- * Writes `content` to `path`, whole or not at all.
+ * Writes `content`, or the pieces it yields, to `path`, whole or not at all.
  *
- * @throws output-unwritable
+ * @throws output-unwritable, and what `content` throws while it yields
  */
-export async function writeFileAtomic(path: string, content: string | Uint8Array): Promise<void> {
+export async function writeFileAtomic(
+  path: string,
+  content: string | Uint8Array | AsyncIterable<Uint8Array>,
+): Promise<void> {
   // process.pid and a counter are unique enough: the file is opened with O_EXCL.
   const temporary = join(dirname(path), `.${basename(path)}.${process.pid}.${counter++}.tmp`);
   let created = false;
@@ -40,7 +43,8 @@ export async function writeFileAtomic(path: string, content: string | Uint8Array
     const handle = await open(temporary, 'wx');
     created = true;
     try {
-      await handle.writeFile(content);
+      const pieces = typeof content === 'string' || content instanceof Uint8Array ? [content] : content;
+      for await (const piece of pieces) await handle.writeFile(piece);
       await handle.sync();
     } finally {
       await handle.close();
@@ -48,6 +52,8 @@ export async function writeFileAtomic(path: string, content: string | Uint8Array
     await rename(temporary, path);
   } catch (error) {
     if (created) await rm(temporary, { force: true }).catch(() => {});
+    // What is no failed system call came out of `content`.
+    if ((error as NodeJS.ErrnoException).syscall === undefined) throw error;
     throw diagError('output-unwritable', { path, reason: reasonOf(error) }, { path }, error);
   }
 }

@@ -116,6 +116,36 @@ export const ERROR_TEXTS = define({
     hint: 'found: {found}; name the one you mean with --map {metric}=NAME',
   },
   // ---- checkpoints: containers, pickle, npy, safetensors -------------------------------------------------------
+  'checkpoint-truncated': {
+    exitCode: EXIT.input,
+    message: '{what} ends at byte {end} but the file has {bytes}',
+    hint: 'copy the file again; `clippy-diag inspect` lists the tensors that are whole',
+  },
+  'checkpoint-malformed': {
+    exitCode: EXIT.input,
+    message: 'not valid {format}: {problem}',
+    hint: 'write the checkpoint again; if the framework itself loads this file, please report it',
+  },
+  'checkpoint-ambiguous': {
+    exitCode: EXIT.input,
+    message: '{problem}, so that two programs may read different values from this file',
+    hint: 'no framework writes such a file: save the checkpoint again',
+  },
+  'checksum-mismatch': {
+    exitCode: EXIT.input,
+    message: 'the checksum of {what} is {found}, the file says {expected}',
+    hint: 'the bytes changed after they were written: copy the file again or use an older checkpoint',
+  },
+  'dtype-unsupported': {
+    exitCode: EXIT.input,
+    message: 'tensor "{tensor}" has the type {dtype}, which is not read',
+    hint: 'convert it to one of F64, F32, F16, BF16, F8_E4M3, F8_E5M2, C64, C128, BOOL or an integer type',
+  },
+  'tensor-missing': {
+    exitCode: EXIT.input,
+    message: 'no tensor "{name}"',
+    hint: 'found: {found}',
+  },
   // ---- checkpoints: HDF5, TensorFlow, tfjs, ONNX, Flax -------------------------------------------------------
   // ---- rules, optimizers, captures, replay -------------------------------------------------------------------
   // ---- models, differentiation, curvature --------------------------------------------------------------------

@@ -1,0 +1,18 @@
+/** Which axis of a kernel is its output, where the framework and the name tell. */
+import type { Layout } from '../model/checkpoint.ts';
+
+/** A table of rows, not a kernel: its axes are (entry, feature) in every framework. */
+const TABLE =
+  /(?:^|[._/])(?:\w*emb(?:ed(?:ding)?s?)?|wte|wpe|lookup|\w*_?embeddings?)(?:_?(?:table|bag)s?)?(?:[._/]|$)/i;
+
+/** Transposed convolutions keep the input axis first. */
+const TRANSPOSED = /deconv|conv_?transpose|convt\d?[._]|upconv/i;
+
+/**
+ * Layout of a PyTorch tensor: `Linear` kernels are (out, in), `Conv2d` kernels (out, in, height, width). Vectors,
+ * embedding tables, transposed convolutions and other ranks are `none`.
+ */
+export function layoutOfTorch(name: string, shape: readonly number[]): Layout {
+  if (TABLE.test(name) || TRANSPOSED.test(name)) return 'none';
+  return shape.length === 2 ? 'OI' : shape.length === 4 ? 'OIHW' : 'none';
+}

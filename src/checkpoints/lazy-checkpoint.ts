@@ -1,0 +1,81 @@
+/** What every format hands back: a list of tensors, each with a way to stream its values. */
+import type { Checkpoint, TensorData, TensorInfo } from '../model/checkpoint.ts';
+import { diagError } from '../model/errors.ts';
+
+export interface LazyTensor {
+  readonly info: TensorInfo;
+  /** The values in row-major order, in one or more pieces of at most a few MiB, all of one array type. */
+  stream(): AsyncIterable<TensorData>;
+}
+
+type Parts = Omit<Checkpoint, 'kind' | 'tensors' | 'read' | 'stream'>;
+
+/**
+ * A checkpoint over lazily read tensors; their names must differ.
+ *
+ * `read` and `stream` throw tensor-missing for a name that is not there, and what the format finds wrong.
+ */
+export function lazyCheckpoint(parts: Parts, tensors: readonly LazyTensor[]): Checkpoint {
+  const byName = new Map(tensors.map((tensor) => [tensor.info.name, tensor]));
+  if (byName.size !== tensors.length) throw new Error(`tensor names repeat in ${parts.path}`);
+  const find = (name: string): LazyTensor => {
+    const tensor = byName.get(name);
+    if (tensor === undefined)
+      throw diagError(
+        'tensor-missing',
+        { name, found: firstNames([...byName.keys()]) },
+        { path: parts.path },
+      );
+    return tensor;
+  };
+  return {
+    ...parts,
+    kind: 'checkpoint',
+    tensors: tensors.map((tensor) => tensor.info),
+    read: async (name) => {
+      const pieces: TensorData[] = [];
+      for await (const piece of find(name).stream()) pieces.push(piece);
+      return joinPieces(pieces);
+    },
+    stream: (name) => find(name).stream(),
+  };
+}
+
+/** Some names for a message. */
+export const firstNames = (names: readonly string[]): string[] =>
+  names.length <= 8 ? [...names] : [...names.slice(0, 8), `… (${names.length} in all)`];
+
+function joinPieces(pieces: readonly TensorData[]): TensorData {
+  const first = pieces[0]!;
+  if (pieces.length === 1) return first;
+  const length = pieces.reduce((sum, piece) => sum + piece.length, 0);
+  const whole = new (first.constructor as new (length: number) => TensorData)(length);
+  let at = 0;
+  for (const piece of pieces) {
+    // All pieces of a tensor are of one type, which TypeScript cannot know of a union.
+    (whole as Float64Array).set(piece as Float64Array, at);
+    at += piece.length;
+  }
+  return whole;
+}
+
+/** Metadata keys that hold the training step, best first. An epoch is not a step. */
+const STEP_KEYS = ['global_step', 'step', 'iteration', 'iter', 'num_updates', 'iter_num'];
+
+/** `step-00000300`, `checkpoint-500`, `model.ckpt-1000`, `epoch=3-step=400`, `iter_20`. */
+const STEP_IN_NAME =
+  /(?:^|[^a-z])(?:global[-_]?step|step|steps|iter|iteration|checkpoint|ckpt)[-_=]?(\d{1,15})(?!\d)/gi;
+
+/** The training step that a file's own metadata, else its name, else its folder's name tells; null where none does. */
+export function stepOf(path: string, metadata: Checkpoint['metadata']): number | null {
+  for (const key of STEP_KEYS) {
+    const value = metadata.get(key);
+    const step = typeof value === 'string' && /^\d{1,15}$/.test(value) ? Number(value) : value;
+    if (typeof step === 'number' && Number.isSafeInteger(step) && step >= 0) return step;
+  }
+  for (const part of path.split(/[\\/]/).slice(-2).reverse()) {
+    const found = [...part.matchAll(STEP_IN_NAME)].at(-1)?.[1];
+    if (found !== undefined) return Number(found);
+  }
+  return null;
+}

@@ -1,0 +1,41 @@
+/** The checkpoint formats, in the order in which they are tried. A new format is one line here and one file beside. */
+import { type ByteSource, openFile } from '../bytes/source.ts';
+import type { Checkpoint } from '../model/checkpoint.ts';
+import { diagError } from '../model/errors.ts';
+import type { CheckpointFormat } from './format.ts';
+import { safetensors } from './safetensors.ts';
+
+export const CHECKPOINT_FORMATS = [safetensors] as const satisfies readonly CheckpointFormat[];
+
+/** Bytes of a file's start that formats are told apart by. */
+const HEAD_BYTES = 4096;
+
+/** The format of an open file, undefined where none claims it. */
+export async function sniffCheckpoint(source: ByteSource): Promise<CheckpointFormat | undefined> {
+  const head = await source.slice(0, Math.min(HEAD_BYTES, source.byteLength));
+  for (const format of CHECKPOINT_FORMATS) if (await format.sniff(head, source)) return format;
+  return undefined;
+}
+
+/**
+ * Opens a checkpoint, whatever its format; content decides, never the extension. Reads headers only.
+ *
+ * @throws file-missing, file-unreadable, file-not-regular, file-empty, format-unknown, and what the format finds wrong
+ */
+export async function openCheckpoint(path: string): Promise<Checkpoint> {
+  return openCheckpointSource(await openFile(path));
+}
+
+/** As {@link openCheckpoint}, over bytes that are open already; the checkpoint owns them from here on. */
+export async function openCheckpointSource(source: ByteSource): Promise<Checkpoint> {
+  const { path } = source;
+  try {
+    if (source.byteLength === 0) throw diagError('file-empty', { path }, { path });
+    const format = await sniffCheckpoint(source);
+    if (format !== undefined) return await format.open(source);
+    throw diagError('format-unknown', { path, tried: CHECKPOINT_FORMATS.map((f) => f.tried) }, { path });
+  } catch (error) {
+    await source.close();
+    throw error;
+  }
+}

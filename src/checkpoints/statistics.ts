@@ -1,0 +1,147 @@
+/** Sum, range, norm and counts of a tensor, streamed. */
+import { endianness } from 'node:os';
+import type { Checkpoint, TensorData } from '../model/checkpoint.ts';
+
+export interface TensorStatistics {
+  /** Numbers looked at; a complex element counts as its two parts. */
+  readonly count: number;
+  /** Float64 sum of the finite entries. */
+  readonly sum: number;
+  /** Euclidean norm of the finite entries. */
+  readonly norm: number;
+  /** Of the finite entries; null where there is none. 64-bit integers are rounded to float64. */
+  readonly min: number | null;
+  readonly max: number | null;
+  readonly nan: number;
+  readonly posInf: number;
+  readonly negInf: number;
+}
+
+/** Entries that are summed plainly before the sums are combined with compensation. */
+const BLOCK = 1024;
+
+/**
+ * Statistics of a tensor of any size, in one pass.
+ *
+ * Sums are plain within blocks of 1,024 entries and compensated (Neumaier) across blocks, so that the error does not
+ * grow with the size. Where squares leave the range of float64, the norm is scaled as in LAPACK's `dnrm2`.
+ *
+ * @throws what reading throws
+ */
+export async function tensorStatistics(checkpoint: Checkpoint, name: string): Promise<TensorStatistics> {
+  const statistics = statisticsCollector();
+  for await (const piece of checkpoint.stream(name)) statistics.add(piece);
+  return statistics.result();
+}
+
+/** Collects the statistics of values that come in pieces. */
+export function statisticsCollector(): { add(values: TensorData): void; result(): TensorStatistics } {
+  let count = 0;
+  let sum = 0;
+  let compensation = 0;
+  // The squares sum up to scale² · squares.
+  let scale = 1;
+  let squares = 0;
+  let min = Number.POSITIVE_INFINITY;
+  let max = Number.NEGATIVE_INFINITY;
+  let nan = 0;
+  let posInf = 0;
+  let negInf = 0;
+
+  const addBlock = (values: ArrayLike<number>, start: number, end: number): void => {
+    let blockSum = 0;
+    let blockSquares = 0;
+    let least = Number.POSITIVE_INFINITY;
+    let most = Number.NEGATIVE_INFINITY;
+    for (let i = start; i < end; i++) {
+      const value = values[i]!;
+      blockSum += value;
+      blockSquares += value * value;
+      if (value < least) least = value;
+      if (value > most) most = value;
+    }
+    // Squares of normal size prove that every entry was finite and that none over- or underflowed to harm.
+    if (!(blockSquares > 1e-290 && blockSquares < 1e300)) {
+      addOddBlock(values, start, end);
+      return;
+    }
+    addSum(blockSum);
+    addSquares(blockSquares, 1);
+    addRange(least, most);
+  };
+  /** Non-finite entries, all zeros, or squares out of range. */
+  const addOddBlock = (values: ArrayLike<number>, start: number, end: number): void => {
+    let blockSum = 0;
+    let largest = 0;
+    for (let i = start; i < end; i++) {
+      const value = values[i]!;
+      if (Number.isFinite(value)) {
+        blockSum += value;
+        largest = Math.max(largest, Math.abs(value));
+        addRange(value, value);
+      } else if (value === Number.POSITIVE_INFINITY) posInf++;
+      else if (value === Number.NEGATIVE_INFINITY) negInf++;
+      else nan++;
+    }
+    addSum(blockSum);
+    if (largest === 0) return;
+    let blockSquares = 0;
+    for (let i = start; i < end; i++)
+      if (Number.isFinite(values[i]!)) blockSquares += (values[i]! / largest) ** 2;
+    addSquares(blockSquares, largest);
+  };
+  const addRange = (least: number, most: number): void => {
+    if (least < min) min = least;
+    if (most > max) max = most;
+  };
+  const addSum = (value: number): void => {
+    const next = sum + value;
+    compensation += Math.abs(sum) >= Math.abs(value) ? sum - next + value : value - next + sum;
+    sum = next;
+    // A sum beyond float64 is reported as infinite, not as the NaN that the compensation would make of it.
+    if (!Number.isFinite(next)) compensation = 0;
+  };
+  const addSquares = (blockSquares: number, blockScale: number): void => {
+    if (blockScale === scale) squares += blockSquares;
+    else if (squares === 0) {
+      scale = blockScale;
+      squares = blockSquares;
+    } else if (blockScale > scale) {
+      squares = squares * (scale / blockScale) ** 2 + blockSquares;
+      scale = blockScale;
+    } else squares += blockSquares * (blockScale / scale) ** 2;
+  };
+
+  return {
+    add: (values) => {
+      const numbers =
+        values instanceof BigInt64Array || values instanceof BigUint64Array ? toNumbers(values) : values;
+      count += numbers.length;
+      for (let start = 0; start < numbers.length; start += BLOCK)
+        addBlock(numbers, start, Math.min(start + BLOCK, numbers.length));
+    },
+    result: () => ({
+      count,
+      sum: sum + compensation,
+      norm: scale * Math.sqrt(squares),
+      min: min <= max ? min : null,
+      max: min <= max ? max : null,
+      nan,
+      posInf,
+      negInf,
+    }),
+  };
+}
+
+/** 64-bit integers rounded to float64, ten times faster than `Number` of each BigInt. */
+function toNumbers(values: BigInt64Array | BigUint64Array): Float64Array {
+  const words = new Uint32Array(values.buffer, values.byteOffset, values.length * 2);
+  const [low, high] = endianness() === 'LE' ? [0, 1] : [1, 0];
+  const numbers = new Float64Array(values.length);
+  const signed = values instanceof BigInt64Array;
+  for (let i = 0; i < numbers.length; i++) {
+    const upper = words[2 * i + high]!;
+    numbers[i] = (signed ? upper | 0 : upper) * 2 ** 32 + words[2 * i + low]!;
+  }
+  return numbers;
+}
