@@ -184,7 +184,7 @@ export function drawChart(title: string, series: readonly ChartSeries[], options
   lines.push(...markerLines(options.markers ?? [], from, to, plotWidth, indent, paint));
   const remarks = [
     ...(oddColumns.size > 0 ? [`${options.ascii ? 'x' : '×'} non-finite (NaN or Inf)`] : []),
-    ...(log && low <= 0 ? ['values ≤ 0 are drawn on the lowest row'] : []),
+    ...(log && low <= 0 ? [`values ${options.ascii ? '<=' : '≤'} 0 are drawn on the lowest row`] : []),
     ...(options.limit && values.length > 0
       ? [`${options.ascii ? '.' : '┄'} ${options.limit.label} ${shortNumber(options.limit.value)}`]
       : []),

@@ -1,0 +1,113 @@
+import { describe, expect, it } from 'vitest';
+import { summariseSeries } from '../../src/engine/series-summary.ts';
+import type { ChartSeries } from '../../src/model/report.ts';
+import { drawChart, shortNumber } from '../../src/reports/charts.ts';
+
+const chartSeries = (name: string, values: readonly number[], stride = 1): ChartSeries =>
+  summariseSeries(
+    {
+      name,
+      role: 'loss',
+      step: Float64Array.from(values, (_, i) => i * stride),
+      value: Float64Array.from(values),
+      attemptOffsets: [0],
+      pathOffsets: [0],
+    },
+    1000,
+  );
+const plain = { width: 80, colour: false, ascii: false } as const;
+const rows = (chart: string): string[] => chart.split('\n');
+
+/** A smooth descent: no randomness, so that snapshots stand for good. */
+const descent = Array.from({ length: 500 }, (_, i) => 0.3 + 0.4 * Math.exp(-i / 100));
+
+describe('drawChart', () => {
+  it('shows a spike of one point in 100,000', () => {
+    const values = Array.from({ length: 100_000 }, () => 1);
+    values[54_321] = 50;
+    const chart = drawChart('loss', [chartSeries('loss', values)], { ...plain, scale: 'linear' });
+    expect(rows(chart)[1]).toMatch(/50 ┤ +╭/);
+  });
+
+  it('takes a log scale when the range asks for it, and says so', () => {
+    const blown = descent.map((v, i) => (i > 400 ? v * 10 ** ((i - 400) / 20) : v));
+    expect(drawChart('loss', [chartSeries('loss', blown)], plain)).toContain('(log scale)');
+    expect(drawChart('loss', [chartSeries('loss', descent)], plain)).not.toContain('(log scale)');
+    expect(drawChart('loss', [chartSeries('loss', [-1, 1e6])], plain)).not.toContain('(log scale)');
+    expect(drawChart('loss', [chartSeries('loss', [0, 1e6])], { ...plain, scale: 'log' })).toContain(
+      'values ≤ 0',
+    );
+  });
+
+  it('marks non-finite values where they are, and draws nothing in their place', () => {
+    const values = descent.map((v, i) => (i >= 400 ? Number.NaN : v));
+    const chart = rows(drawChart('loss', [chartSeries('loss', values)], plain));
+    const crosses = chart.find((line) => line.includes('×'))!;
+    expect(crosses.indexOf('×')).toBeGreaterThan(60);
+    for (const line of chart.slice(1, 12)) expect(line.slice(crosses.indexOf('×') + 1).trim()).toBe('');
+    expect(chart.at(-1)).toContain('non-finite');
+  });
+
+  it('draws a chart of NaN only, of one point, of a constant, and of nothing', () => {
+    expect(drawChart('loss', [chartSeries('loss', [Number.NaN, Number.NaN])], plain)).toContain('×');
+    expect(drawChart('loss', [chartSeries('loss', [3])], plain)).toContain('3 ┤');
+    expect(drawChart('loss', [chartSeries('loss', [2, 2, 2])], plain)).toContain('2 ┤');
+    expect(drawChart('loss', [], plain)).toBe('loss: nothing to draw');
+    expect(drawChart('loss', [chartSeries('loss', [])], plain)).toBe('loss: nothing to draw');
+  });
+
+  it.each([40, 60, 80, 200])('fits into %d columns', (width) => {
+    const chart = drawChart(
+      'loss',
+      [
+        chartSeries('loss', descent),
+        chartSeries(
+          'task',
+          descent.map((v) => v / 2),
+        ),
+      ],
+      {
+        ...plain,
+        width,
+        markers: [{ step: 250, symbol: '▲', label: 'onset 250' }],
+      },
+    );
+    for (const line of rows(chart)) expect([...line].length).toBeLessThanOrEqual(width);
+  });
+
+  it('puts a marker under its step', () => {
+    const options = { ...plain, markers: [{ step: 499, symbol: '▲', label: 'onset 499' }] };
+    const marker = rows(drawChart('loss', [chartSeries('loss', descent)], options)).find(
+      (l) => l.trim() === '▲',
+    )!;
+    expect(marker.indexOf('▲')).toBe(79);
+  });
+
+  it('is ASCII where asked for, and has no escape sequences without colour', () => {
+    const chart = drawChart('loss', [chartSeries('loss', [1, 5, Number.NaN, 2])], { ...plain, ascii: true });
+    expect(chart).toMatch(/^[\x20-\x7e\n]*$/);
+    expect(drawChart('loss', [chartSeries('loss', [1, 5])], { ...plain, colour: true })).toContain('\u001b[');
+  });
+
+  it.each([60, 80, 200])('looks as it did, at %d columns', (width) => {
+    const incident = descent.map((v, i) => (i > 420 ? Math.min(40, v * 1.3 ** (i - 420)) : v));
+    const chart = drawChart('loss', [chartSeries('loss', incident, 10)], {
+      ...plain,
+      width,
+      markers: [{ step: 4210, symbol: '▲', label: 'onset 4,210' }],
+    });
+    expect(chart).toMatchSnapshot();
+  });
+});
+
+describe('shortNumber', () => {
+  it.each([
+    [0, '0'],
+    [1234.5678, '1235'],
+    [0.00012, '1.20e-4'],
+    [1e16, '1.00e16'],
+    [Number.NaN, 'NaN'],
+    [Number.NEGATIVE_INFINITY, '-Inf'],
+    [-0.5, '-0.5'],
+  ])('%d is %s', (value, text) => expect(shortNumber(value)).toBe(text));
+});
