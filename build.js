@@ -26,6 +26,7 @@ await build({
   entryPoints: [
     'src/index.ts',
     ...sources('src/commands'),
+    ...sources('src/cli/hooks'),
     ...sources('src').filter((f) => f.endsWith('.worker.ts')),
   ],
   outdir: 'dist',
