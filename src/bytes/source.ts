@@ -28,6 +28,19 @@ export function bytesSource(path: string, bytes: Uint8Array): ByteSource {
   };
 }
 
+/** Bytes [start, end) of another source, which stays open when this one is closed. */
+export function partOfSource(source: ByteSource, start: number, end: number, path: string): ByteSource {
+  return {
+    path,
+    byteLength: end - start,
+    slice: async (from, to) => {
+      checkRange(path, from, to, end - start);
+      return source.slice(start + from, start + to);
+    },
+    close: async () => {},
+  };
+}
+
 function checkRange(path: string, start: number, end: number, length: number): void {
   if (!(start >= 0 && start <= end && end <= length))
     throw new RangeError(`slice ${start}..${end} of ${path}, which has ${length} bytes`);

@@ -131,6 +131,11 @@ export const ERROR_TEXTS = define({
     message: '{problem}, so that two programs may read different values from this file',
     hint: 'no framework writes such a file: save the checkpoint again',
   },
+  'archive-cut': {
+    exitCode: EXIT.input,
+    message: 'the zip archive has {bytes} bytes and no end record: it was cut or is still being written',
+    hint: 'copy the file again, or take the checkpoint before it',
+  },
   'checksum-mismatch': {
     exitCode: EXIT.input,
     message: 'the checksum of {what} is {found}, the file says {expected}',
