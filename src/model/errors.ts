@@ -154,6 +154,17 @@ export const ERROR_TEXTS = define({
   // ---- checkpoints: HDF5, TensorFlow, tfjs, ONNX, Flax -------------------------------------------------------
   // ---- rules, optimizers, captures, replay -------------------------------------------------------------------
   // ---- models, differentiation, curvature --------------------------------------------------------------------
+  'curvature-non-finite': {
+    exitCode: EXIT.inconclusive,
+    message:
+      'a Hessian-vector product has the entry {value} at index {index} of {size}: there is no curvature at this point',
+    hint: 'choose a checkpoint and a batch at which loss and gradient are finite',
+  },
+  'preconditioner-unknown': {
+    exitCode: EXIT.usage,
+    message: 'the optimizer "{optimizer}" has no preconditioner that is known here',
+    hint: 'ask for --operator hessian',
+  },
   // ---- config and gate ---------------------------------------------------------------------------------------
   // ---- output ------------------------------------------------------------------------------------------------
   'output-unwritable': {

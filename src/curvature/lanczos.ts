@@ -1,0 +1,137 @@
+/**
+ * Lanczos with full reorthogonalisation and thick restarts.
+ *
+ * The basis Q stays orthonormal by Gram–Schmidt, twice, against all of it; T collects **all** coefficients, so that
+ * A·Q = Q·T + q·bᵀ + L·C holds to rounding even where float32 products are not exactly symmetric (q the next basis
+ * vector, L the vectors that were found before and are kept out). The residual of a Ritz pair (θ, Q·s) is then known
+ * without a further product: ‖T·s − θs‖² + (bᵀs)² + ‖C·s‖².
+ *
+ * Lanczos 1950; thick restart: Wu & Simon, SIAM J. Matrix Anal. Appl. 22 (2000), section 2.
+ */
+import { axpy, dot, norm2, orthogonalise, product, scale } from './operator.ts';
+import type { RandomVectors } from './random.ts';
+import { type SmallEigen, smallSymmetricEigen } from './small-eigen.ts';
+import { isConverged, type Solution, type Solve } from './solver.ts';
+
+/** Finds up to `want` pairs of the largest algebraic eigenvalues in the complement of `locked`. */
+export const lanczos: Solve = async (operator, start, want, options) => {
+  const { locked, random, tolerance } = options;
+  const room = operator.size - locked.length;
+  const basisSize = Math.min(options.basisSize, room);
+  const basis: Float64Array[] = [];
+  let t: number[][] = [];
+  let c: number[][] = locked.map(() => []);
+  let next = start;
+  let b: number[] = [];
+  let products = 0;
+
+  for (;;) {
+    basis.push(next);
+    const m = basis.length;
+    const w = await product(operator, next);
+    products++;
+    const size = norm2(w);
+    const column = new Array<number>(m).fill(0);
+    const lockedColumn = new Array<number>(locked.length).fill(0);
+    for (let pass = 0; pass < 2; pass++) {
+      for (const [i, q] of locked.entries()) lockedColumn[i]! += project(w, q);
+      for (const [i, q] of basis.entries()) column[i]! += project(w, q);
+    }
+    t.push([...b]);
+    for (let i = 0; i < m; i++) t[i]!.push(column[i]!);
+    for (const [i, row] of c.entries()) row.push(lockedColumn[i]!);
+    const beta = norm2(w);
+    b = new Array<number>(m).fill(0);
+    // Below this the rest is rounding: the basis spans an invariant subspace, and a random direction goes on.
+    if (beta > 1e-13 * size) {
+      b[m - 1] = beta;
+      scale(1 / beta, w);
+      next = w;
+    } else if (m < room) next = randomUnit(random, operator.size, [...locked, ...basis]);
+
+    const last = m === room || products >= options.maxProducts;
+    const full = m === basisSize;
+    // The small problem costs m³: once it is large, not after every product.
+    if (!last && !full && m > 24 && m % 4 !== 0) continue;
+    const ritz = smallSymmetricEigen(t);
+    const residual = (i: number): number => {
+      const s = ritz.vectors[i]!;
+      let sum = along(b, s) ** 2;
+      for (let row = 0; row < m; row++) sum += (along(t[row]!, s) - ritz.values[i]! * s[row]!) ** 2;
+      for (const row of c) sum += along(row, s) ** 2;
+      return Math.sqrt(sum);
+    };
+    const top = Math.min(want, m);
+    let done = m >= want;
+    for (let i = 0; i < top && done; i++) done = isConverged(ritz.values[i]!, residual(i), tolerance);
+    const low = ritz.values[m - 1]!;
+    const lowResidual = residual(m - 1);
+    if (done && options.magnitude && low - lowResidual < -Math.abs(ritz.values[0]!))
+      done = isConverged(low, lowResidual, tolerance);
+    if (done || last) {
+      const pairs = Array.from({ length: top }, (_, i) => {
+        const s = ritz.vectors[i]!;
+        const image = combine(
+          basis,
+          t.map((row) => along(row, s)),
+        );
+        for (const [l, row] of c.entries()) axpy(along(row, s), locked[l]!, image);
+        axpy(along(b, s), next, image);
+        return { vector: combine(basis, s), image };
+      });
+      return { pairs, lowest: low, products } satisfies Solution;
+    }
+    if (full) {
+      const keep = keptPairs(ritz, want);
+      const kept = keep.map((s) => combine(basis, s));
+      t = keep.map((s) =>
+        keep.map((other) =>
+          along(
+            s,
+            t.map((row) => along(row, other)),
+          ),
+        ),
+      );
+      b = keep.map((s) => along(b, s));
+      c = c.map((row) => keep.map((s) => along(row, s)));
+      basis.splice(0, basis.length, ...kept);
+    }
+  }
+};
+
+/** What survives a restart: the top third (at least what is wanted and two more) and the lowest pair. */
+function keptPairs(ritz: SmallEigen, want: number): readonly Float64Array[] {
+  const m = ritz.values.length;
+  const top = Math.max(1, Math.min(m - 2, Math.max(want + 2, Math.floor(m / 3))));
+  return [...ritz.vectors.slice(0, top), ...(m - 1 > top ? [ritz.vectors[m - 1]!] : [])];
+}
+
+function project(w: Float64Array, q: Float64Array): number {
+  const part = dot(q, w);
+  axpy(-part, q, w);
+  return part;
+}
+
+const along = (row: ArrayLike<number>, s: ArrayLike<number>): number => {
+  let sum = 0;
+  for (let i = 0; i < s.length; i++) sum += row[i]! * s[i]!;
+  return sum;
+};
+
+function combine(basis: readonly Float64Array[], s: ArrayLike<number>): Float64Array {
+  const out = new Float64Array(basis[0]!.length);
+  for (const [i, q] of basis.entries()) axpy(s[i]!, q, out);
+  return out;
+}
+
+/** A random unit vector orthogonal to orthonormal ones. */
+export function randomUnit(
+  random: RandomVectors,
+  size: number,
+  against: readonly Float64Array[],
+): Float64Array {
+  const v = random.gaussian(size);
+  orthogonalise(v, against);
+  scale(1 / norm2(v), v);
+  return v;
+}

@@ -1,0 +1,90 @@
+/** Symmetric linear maps that are known by their products only, and the little algebra that solvers need. */
+import { diagError } from '../model/errors.ts';
+
+/** A size and a product. Knows no network: a dense matrix, a Hessian and a shifted one look the same. */
+export interface LinearOperator {
+  readonly size: number;
+  /** out ← A·v. Must neither keep nor change `v`; fills all of `out`. */
+  apply(v: Float64Array, out: Float64Array): void | Promise<void>;
+}
+
+/** xᵀy. */
+export function dot(x: Float64Array, y: Float64Array): number {
+  let sum = 0;
+  for (let i = 0; i < x.length; i++) sum += x[i]! * y[i]!;
+  return sum;
+}
+
+/** ‖x‖₂. */
+export const norm2 = (x: Float64Array): number => Math.sqrt(dot(x, x));
+
+/** y ← y + a·x. */
+export function axpy(a: number, x: Float64Array, y: Float64Array): void {
+  for (let i = 0; i < x.length; i++) y[i] = y[i]! + a * x[i]!;
+}
+
+/** x ← a·x. */
+export function scale(a: number, x: Float64Array): void {
+  for (let i = 0; i < x.length; i++) x[i] = x[i]! * a;
+}
+
+/** Removes from `x` its parts along orthonormal vectors; twice, since once leaves rounding along them. */
+export function orthogonalise(x: Float64Array, against: readonly Float64Array[]): void {
+  for (let pass = 0; pass < 2; pass++) for (const q of against) axpy(-dot(q, x), q, x);
+}
+
+/**
+ * A·v as a new vector.
+ *
+ * @throws curvature-non-finite when the product has an entry that is not finite: no eigenvalue follows from it
+ */
+export async function product(operator: LinearOperator, v: Float64Array): Promise<Float64Array> {
+  const out = new Float64Array(operator.size);
+  await operator.apply(v, out);
+  for (let i = 0; i < out.length; i++)
+    if (!Number.isFinite(out[i]!))
+      throw diagError('curvature-non-finite', { index: i, size: operator.size, value: out[i]! });
+  return out;
+}
+
+/**
+ * S·A·S with a diagonal S: with S = P^(-1/2) the symmetric form of P⁻¹A, whose eigenvalues it shares.
+ *
+ * @param diagonal of S, as many entries as the operator has
+ */
+export function scaledOperator(operator: LinearOperator, diagonal: Float64Array): LinearOperator {
+  const scaled = new Float64Array(operator.size);
+  return {
+    size: operator.size,
+    apply: async (v, out) => {
+      for (let i = 0; i < v.length; i++) scaled[i] = diagonal[i]! * v[i]!;
+      await operator.apply(scaled, out);
+      for (let i = 0; i < out.length; i++) out[i] = diagonal[i]! * out[i]!;
+    },
+  };
+}
+
+/** A stretch [start, end) of the entries of a vector. */
+export type Range = readonly [start: number, end: number];
+
+/** The diagonal block of A that belongs to some stretches of entries. */
+export function blockOperator(operator: LinearOperator, ranges: readonly Range[]): LinearOperator {
+  const whole = new Float64Array(operator.size);
+  const result = new Float64Array(operator.size);
+  return {
+    size: ranges.reduce((sum, [start, end]) => sum + end - start, 0),
+    apply: async (v, out) => {
+      let at = 0;
+      for (const [start, end] of ranges) {
+        whole.set(v.subarray(at, at + end - start), start);
+        at += end - start;
+      }
+      await operator.apply(whole, result);
+      at = 0;
+      for (const [start, end] of ranges) {
+        out.set(result.subarray(start, end), at);
+        at += end - start;
+      }
+    },
+  };
+}

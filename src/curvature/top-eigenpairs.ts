@@ -1,0 +1,158 @@
+/** The top of the spectrum of a symmetric operator, with what is certified about it. */
+import { lanczos, randomUnit } from './lanczos.ts';
+import { axpy, dot, type LinearOperator, norm2, orthogonalise, scale } from './operator.ts';
+import { powerIteration } from './power-iteration.ts';
+import { randomVectors } from './random.ts';
+import { smallSymmetricEigen } from './small-eigen.ts';
+import { isConverged, type Solve } from './solver.ts';
+
+export const EIGEN_METHODS = ['power', 'lanczos'] as const;
+export type EigenMethod = (typeof EIGEN_METHODS)[number];
+
+const SOLVERS: Readonly<Record<EigenMethod, Solve>> = { power: powerIteration, lanczos };
+
+export interface EigenOptions {
+  readonly method: EigenMethod;
+  /** How many of the largest algebraic eigenvalues; at most the size. Default 1. */
+  readonly count?: number;
+  /** Relative residual at which a pair is converged. Default 1e-3. */
+  readonly tolerance?: number;
+  /** Default 0. */
+  readonly seed?: number;
+  /**
+   * Default 2. A residual certifies *an* eigenvalue, not the top one: each further start searches the complement of
+   * what was found, and what is larger there takes its place.
+   */
+  readonly starts?: number;
+  /** Products for one search. Default 300. */
+  readonly maxProducts?: number;
+  /** Vectors that Lanczos keeps in memory, 8 bytes an entry each. Default 60. */
+  readonly basisSize?: number;
+  /** Vectors of an earlier checkpoint to begin with. */
+  readonly warmStart?: readonly Float64Array[];
+}
+
+export interface Eigenpair {
+  /** Signed Rayleigh quotient. */
+  readonly value: number;
+  /** ‖Av − λv‖₂: an eigenvalue lies within this distance of `value`. */
+  readonly residualNorm: number;
+  readonly converged: boolean;
+  /** Products of the search that found it. */
+  readonly iterations: number;
+  readonly vector: Float64Array;
+}
+
+export interface EigenResult {
+  /** Largest algebraic first. */
+  readonly pairs: readonly Eigenpair[];
+  /** Signed; of the lowest eigenvalue where that is larger in magnitude, as far as it was seen. */
+  readonly largestMagnitude: number;
+  readonly products: number;
+  /** Further starts that found nothing larger. */
+  readonly confirmations: number;
+}
+
+interface Found {
+  readonly vector: Float64Array;
+  readonly image: Float64Array;
+  readonly iterations: number;
+}
+
+/**
+ * The largest algebraic eigenvalues of a symmetric operator, signed, with residuals ‖Av − λv‖.
+ *
+ * @throws curvature-non-finite when a product is not finite
+ */
+export async function topEigenpairs(operator: LinearOperator, options: EigenOptions): Promise<EigenResult> {
+  const { tolerance = 1e-3, starts = 2, maxProducts = 300, basisSize = 60 } = options;
+  const count = Math.min(options.count ?? 1, operator.size);
+  const random = randomVectors(options.seed ?? 0);
+  const solve = SOLVERS[options.method];
+  let found: Found[] = [];
+  let products = 0;
+  let lowest = Number.POSITIVE_INFINITY;
+  let warm = [...(options.warmStart ?? [])].filter((v) => v.length === operator.size);
+
+  const startVector = (locked: readonly Float64Array[]): Float64Array => {
+    const v = warm.shift();
+    if (v !== undefined) {
+      const start = v.slice();
+      orthogonalise(start, locked);
+      const length = norm2(start);
+      // A little of everything: a vector that has nothing of the top direction would never find it.
+      if (length > 1e-6) {
+        scale(1 / length, start);
+        axpy(0.05, randomUnit(random, operator.size, locked), start);
+        scale(1 / norm2(start), start);
+        return start;
+      }
+    }
+    return randomUnit(random, operator.size, locked);
+  };
+  const search = async (want: number, magnitude: boolean): Promise<void> => {
+    const locked = found.map((pair) => pair.vector);
+    const solution = await solve(operator, startVector(locked), want, {
+      tolerance,
+      maxProducts,
+      basisSize: Math.max(basisSize, 2 * want + 8),
+      locked,
+      random,
+      magnitude,
+    });
+    products += solution.products;
+    lowest = Math.min(lowest, solution.lowest);
+    found = rayleighRitz([...found, ...solution.pairs.map((p) => ({ ...p, iterations: solution.products }))]);
+  };
+
+  while (found.length < count) await search(count - found.length, found.length === 0);
+  warm = [];
+  let confirmations = 0;
+  for (let start = 1; start < starts && found.length < operator.size; start++) {
+    const before = rayleigh(found[count - 1]!);
+    await search(1, false);
+    found = found.slice(0, count);
+    const after = rayleigh(found[count - 1]!);
+    // Larger by more than the tolerance: the earlier start had missed it.
+    if (after - before > tolerance * Math.abs(after)) confirmations = 0;
+    else confirmations++;
+  }
+  const pairs = found.map((pair) => {
+    const value = rayleigh(pair);
+    const residual = pair.image.slice();
+    axpy(-value, pair.vector, residual);
+    const residualNorm = norm2(residual);
+    return {
+      value,
+      residualNorm,
+      converged: isConverged(value, residualNorm, tolerance),
+      iterations: pair.iterations,
+      vector: pair.vector,
+    };
+  });
+  const top = pairs[0]?.value ?? Number.NaN;
+  return {
+    pairs,
+    largestMagnitude: Math.abs(lowest) > Math.abs(top) ? lowest : top,
+    products,
+    confirmations,
+  };
+}
+
+const rayleigh = (pair: Found): number => dot(pair.vector, pair.image);
+
+/** Rotates pairs within the space they span to its Ritz pairs, largest first: removes what they owe each other. */
+function rayleighRitz(pairs: readonly Found[]): Found[] {
+  const ritz = smallSymmetricEigen(pairs.map((p) => pairs.map((q) => dot(p.vector, q.image))));
+  return ritz.vectors.map((s) => {
+    const vector = new Float64Array(pairs[0]!.vector.length);
+    const image = new Float64Array(vector.length);
+    let largest = 0;
+    for (const [j, pair] of pairs.entries()) {
+      axpy(s[j]!, pair.vector, vector);
+      axpy(s[j]!, pair.image, image);
+      if (Math.abs(s[j]!) > Math.abs(s[largest]!)) largest = j;
+    }
+    return { vector, image, iterations: pairs[largest]!.iterations };
+  });
+}

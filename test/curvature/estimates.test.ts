@@ -1,0 +1,142 @@
+import { expect, it } from 'vitest';
+import { criticalSharpness } from '../../src/curvature/critical-sharpness.ts';
+import { blockOperator, scaledOperator } from '../../src/curvature/operator.ts';
+import { inverseRootPreconditioner } from '../../src/curvature/preconditioner.ts';
+import { stabilityLimit } from '../../src/curvature/stability.ts';
+import { hutchinsonTrace, spectralDensity } from '../../src/curvature/trace.ts';
+import { knownSpectrum } from './spectra.ts';
+
+const diagonal = (...d: number[]) => ({
+  size: d.length,
+  apply: (v: Float64Array, out: Float64Array): void => out.set(v.map((x, i) => x * d[i]!)),
+});
+
+it('Hutchinson: exact on a diagonal, within its error bar elsewhere', async () => {
+  expect(await hutchinsonTrace(diagonal(1, -2, 5), 1)).toMatchObject({ value: 4, probes: 1 });
+  const a = knownSpectrum(33);
+  const trace = a.eigenvalues.reduce((x, y) => x + y, 0);
+  const estimate = await hutchinsonTrace(a, 200);
+  expect(Math.abs(estimate.value - trace)).toBeLessThan(4 * estimate.standardError);
+});
+
+it('SLQ: weights sum to 1, moments are those of the spectrum', async () => {
+  const a = diagonal(3, 3, 3, 3, -1, -1, 0, 0);
+  const density = await spectralDensity(a, { probes: 400, steps: 8, seed: 1 });
+  const mass = (from: number, to: number): number =>
+    density.weight.reduce(
+      (sum, w, i) => (density.value[i]! >= from && density.value[i]! <= to ? sum + w : sum),
+      0,
+    );
+  expect(mass(-9, 9)).toBeCloseTo(1, 10);
+  expect(mass(2.99, 3.01)).toBeCloseTo(0.5, 1);
+  expect(mass(-1.01, -0.99)).toBeCloseTo(0.25, 1);
+  expect(mass(-0.01, 0.01)).toBeCloseTo(0.25, 1);
+});
+
+it('scaled and block operators are S·A·S and a diagonal block', async () => {
+  const matrix = [
+    [2, 1, 0],
+    [1, 3, 4],
+    [0, 4, 5],
+  ];
+  const a = {
+    size: 3,
+    apply: (v: Float64Array, out: Float64Array): void => {
+      for (let i = 0; i < 3; i++) out[i] = matrix[i]!.reduce((sum, x, j) => sum + x * v[j]!, 0);
+    },
+  };
+  const out = new Float64Array(3);
+  await scaledOperator(a, Float64Array.of(1, 2, 0.5)).apply(Float64Array.of(1, 1, 1), out);
+  expect([...out]).toEqual([4, 18, 5.25]);
+  const part = blockOperator(a, [
+    [0, 1],
+    [2, 3],
+  ]);
+  const two = new Float64Array(2);
+  await part.apply(Float64Array.of(1, 1), two);
+  expect(part.size).toBe(2);
+  expect([...two]).toEqual([2, 5]);
+});
+
+/**
+ * The limits against the iteration itself: on f(w) = λw²/2 the optimizer contracts below its limit and grows above.
+ */
+it.each([
+  ['gradient descent', { optimizer: 'sgd' }, 0, false],
+  ['heavy ball', { optimizer: 'sgd', momentum: 0.9 }, 0.9, false],
+  ['Nesterov', { optimizer: 'sgd', momentum: 0.9, nesterov: true }, 0.9, true],
+])('%s: stable just below its limit, unstable just above', (_name, options, beta, nesterov) => {
+  const eta = 0.1;
+  const { limit } = stabilityLimit({ ...options, learningRate: eta })!;
+  const end = (lambda: number): number => {
+    let w = 1;
+    let m = 0;
+    for (let i = 0; i < 1500; i++) {
+      const g = lambda * w;
+      m = beta * m + g;
+      w -= eta * (nesterov ? g + beta * m : m);
+    }
+    return Math.abs(w);
+  };
+  expect(end(0.98 * limit)).toBeLessThan(1e-3);
+  expect(end(1.02 * limit)).toBeGreaterThan(1e3);
+});
+
+it('Adam with a frozen preconditioner: 38/η at β₁ = 0.9, by iteration too', () => {
+  const limit = stabilityLimit({ optimizer: 'adam', learningRate: 0.01 })!;
+  expect(limit.limit).toBeCloseTo(3800, 8);
+  expect(limit.operator).toBe('preconditioned-hessian');
+  const end = (lambda: number): number => {
+    let w = 1;
+    let m = 0;
+    for (let i = 0; i < 1500; i++) {
+      m = 0.9 * m + 0.1 * lambda * w;
+      w -= 0.01 * m;
+    }
+    return Math.abs(w);
+  };
+  expect(end(0.98 * limit.limit)).toBeLessThan(1e-3);
+  expect(end(1.02 * limit.limit)).toBeGreaterThan(1e3);
+  expect(stabilityLimit({ optimizer: 'adagrad', learningRate: 0.4 })!.limit).toBe(5);
+  expect(stabilityLimit({ optimizer: 'shampoo', learningRate: 0.4 })).toBeUndefined();
+});
+
+it('preconditioners divide by what the next step divides by', () => {
+  const base = {
+    optimizer: 'adagrad',
+    epsilon: 0,
+    epsilonInside: false,
+    accumulator: 'standard',
+    beta2: 0.99,
+    stepsTaken: 0,
+  } as const;
+  // G = 7, g = 3: √16 = 4, P^(-1/2) = 1/2; delayed: √7.
+  expect(inverseRootPreconditioner([7, 0], [3, 0], base)).toEqual(Float64Array.of(0.5, 0));
+  expect(inverseRootPreconditioner([16], [3], { ...base, accumulator: 'delayed' })[0]).toBe(0.5);
+  expect(inverseRootPreconditioner([7], [3], { ...base, epsilon: 9, epsilonInside: true })[0]).toBeCloseTo(
+    25 ** -0.25,
+    14,
+  );
+  // Adam's first step: v̂ = g² whatever β₂ is.
+  expect(inverseRootPreconditioner([0], [4], { ...base, optimizer: 'adam' })[0]).toBeCloseTo(0.5, 12);
+  expect(inverseRootPreconditioner([16], [4], { ...base, optimizer: 'rmsprop' })[0]).toBeCloseTo(0.5, 12);
+  expect(() => inverseRootPreconditioner([1], [1], { ...base, optimizer: 'sgd' })).toThrow(
+    /no preconditioner/,
+  );
+});
+
+it('critical sharpness of a quadratic along its gradient is the curvature there', async () => {
+  // f = λw²/2 from w = 1 along Δ = ηλ: the loss rises beyond multiple·ηλ = 2.
+  for (const lambda of [0.5, 10, 300]) {
+    const eta = 0.1;
+    const probe = await criticalSharpness(async (k) => (lambda * (1 - k * eta * lambda) ** 2) / 2, eta);
+    expect(probe.value / lambda).toBeCloseTo(1, 1);
+  }
+  const falling = await criticalSharpness(async (k) => -k, 0.1);
+  expect(falling).toMatchObject({ value: 0, criticalMultiple: Number.POSITIVE_INFINITY });
+  // NaN is a raised loss.
+  expect((await criticalSharpness(async (k) => (k > 1 ? Number.NaN : -k), 1)).criticalMultiple).toBeCloseTo(
+    1,
+    1,
+  );
+});
