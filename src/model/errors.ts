@@ -153,6 +153,41 @@ export const ERROR_TEXTS = define({
   },
   // ---- checkpoints: HDF5, TensorFlow, tfjs, ONNX, Flax -------------------------------------------------------
   // ---- rules, optimizers, captures, replay -------------------------------------------------------------------
+  'rule-unknown': {
+    exitCode: EXIT.usage,
+    message: 'there is no clipping rule "{rule}"',
+    hint: 'did you mean {nearest}? known: {known}',
+  },
+  'rule-syntax': {
+    exitCode: EXIT.usage,
+    message: 'the rule "{text}" cannot be read: {problem}',
+    hint: 'write RULE, RULE:VALUE, RULE:PRESET or RULE:NAME=VALUE,…; a grid is RULE:{VALUE,VALUE}',
+  },
+  'rule-grid-empty': {
+    exitCode: EXIT.usage,
+    message: 'the grid of "{text}" has no values',
+    hint: 'put at least one value between the braces, for example {example}',
+  },
+  'rule-undefined': {
+    exitCode: EXIT.usage,
+    message: 'rule "{rule}" is not defined for optimizer "{optimizer}": {reason}',
+    hint: 'leave this rule out, or see `clippy-diag explain {rule}`',
+  },
+  'option-unknown': {
+    exitCode: EXIT.usage,
+    message: '{owner} has no option "{name}"',
+    hint: 'did you mean {nearest}? known: {known}',
+  },
+  'option-range': {
+    exitCode: EXIT.usage,
+    message: '{owner}: {name} is {found} and must be {range}',
+    hint: 'see its page with `clippy-diag explain`',
+  },
+  'optimizer-unknown': {
+    exitCode: EXIT.input,
+    message: 'there is no optimizer "{optimizer}"',
+    hint: 'did you mean {nearest}? known: {known}',
+  },
   // ---- models, differentiation, curvature --------------------------------------------------------------------
   'curvature-non-finite': {
     exitCode: EXIT.inconclusive,

@@ -1,0 +1,90 @@
+/**
+ * Named options with a meaning, a default and a range: what a clipping rule or an optimizer takes. Help, pages and
+ * checks derive from these tables.
+ */
+import { diagError } from './errors.ts';
+import { nearest } from './nearest.ts';
+
+export type OptionValue = number | string | boolean;
+/** Options by name; an optional one that was not given is absent. */
+export type Options = Readonly<Record<string, OptionValue>>;
+
+interface OptionBase {
+  /** The reference's name, in camelCase. */
+  readonly name: string;
+  readonly meaning: string;
+}
+export interface NumberOption extends OptionBase {
+  readonly type: 'number';
+  /** null: left to the optimizer or the capture unless given. */
+  readonly default: number | null;
+  /** Both ends belong to the range unless `above` is set, which leaves `min` itself out. */
+  readonly min: number;
+  readonly max: number;
+  readonly above?: true;
+  readonly integer?: true;
+}
+export interface ChoiceOption extends OptionBase {
+  readonly type: 'choice';
+  readonly default: string | null;
+  readonly choices: readonly string[];
+}
+export interface FlagOption extends OptionBase {
+  readonly type: 'flag';
+  readonly default: boolean;
+}
+export type OptionSpec = NumberOption | ChoiceOption | FlagOption;
+
+/** The range or the choices of an option, in words. */
+export function rangeOf(spec: OptionSpec): string {
+  if (spec.type === 'flag') return 'true or false';
+  if (spec.type === 'choice') return spec.choices.join(', ');
+  const kind = spec.integer ? 'whole number' : 'number';
+  const low = spec.min === Number.NEGATIVE_INFINITY ? null : `${spec.above ? 'above' : 'from'} ${spec.min}`;
+  const high = spec.max === Number.POSITIVE_INFINITY ? null : `to ${spec.max}`;
+  return [`a ${kind}`, low, high].filter((part) => part !== null).join(' ');
+}
+
+const accepts = (spec: OptionSpec, value: unknown): value is OptionValue => {
+  if (spec.type === 'flag') return typeof value === 'boolean';
+  if (spec.type === 'choice') return typeof value === 'string' && spec.choices.includes(value);
+  return (
+    typeof value === 'number' &&
+    (spec.above ? value > spec.min : value >= spec.min) &&
+    value <= spec.max &&
+    (!spec.integer || Number.isInteger(value))
+  );
+};
+
+/** The text of an option's value as the value itself: "0.1", "Infinity", "true", "delayed". */
+export function parseOption(spec: OptionSpec, text: string): OptionValue {
+  if (spec.type === 'choice') return text;
+  if (spec.type === 'flag') return text === 'true' ? true : text === 'false' ? false : text;
+  return text.trim() === '' ? Number.NaN : Number(text);
+}
+
+/**
+ * Defaults completed by what was given.
+ *
+ * @param owner what the options belong to, for messages: `rule "agc"`, `optimizer "adam"`
+ * @throws option-unknown, option-range (NaN is in no range)
+ */
+export function resolveOptions(
+  owner: string,
+  specs: readonly OptionSpec[],
+  given: Readonly<Record<string, unknown>>,
+): Options {
+  const known = specs.map((spec) => spec.name);
+  for (const name of Object.keys(given))
+    if (!known.includes(name))
+      throw diagError('option-unknown', { owner, name, nearest: nearest(name, known), known });
+  const options: Record<string, OptionValue> = {};
+  for (const spec of specs) {
+    const value = Object.hasOwn(given, spec.name) ? given[spec.name] : spec.default;
+    if (value === null || value === undefined) continue;
+    if (!accepts(spec, value))
+      throw diagError('option-range', { owner, name: spec.name, found: String(value), range: rangeOf(spec) });
+    options[spec.name] = value;
+  }
+  return options;
+}

@@ -1,0 +1,82 @@
+import { norm } from '../tensor/values.ts';
+import { globalNorm } from './global-norm.ts';
+import type { ModelRule } from './rule.ts';
+
+/** Per-tensor clipping against a moving average of the tensor's own clipped norms. */
+export const adagc: ModelRule = {
+  id: 'adagc',
+  title: 'AdaGC',
+  scope: 'model',
+  stage: 'gradient',
+  mayAmplify: false,
+  keepsDirection: true,
+  loose: {
+    relativeThreshold: Number.POSITIVE_INFINITY,
+    absoluteThreshold: Number.POSITIVE_INFINITY,
+  },
+  options: [
+    {
+      name: 'relativeThreshold',
+      type: 'number',
+      default: 1.05,
+      min: 0,
+      max: Number.POSITIVE_INFINITY,
+      above: true,
+      meaning: 'λ_rel: largest norm of a tensor’s gradient relative to its moving average',
+    },
+    {
+      name: 'absoluteThreshold',
+      type: 'number',
+      default: 1,
+      min: 0,
+      max: Number.POSITIVE_INFINITY,
+      above: true,
+      meaning: 'λ_abs: largest global norm during the warm-up',
+    },
+    { name: 'beta', type: 'number', default: 0.98, min: 0, max: 1, meaning: 'smoothing of the average' },
+    {
+      name: 'warmupSteps',
+      type: 'number',
+      default: 100,
+      min: 1,
+      max: 1_000_000,
+      integer: true,
+      meaning: 'steps with clipping by global norm, whose smallest clipped norms start the averages',
+    },
+  ],
+  mainOption: 'relativeThreshold',
+  docs: {
+    summary: 'Clips the gradient of each tensor relative to a moving average of its own clipped norms.',
+    equation:
+      'h = min(1, λ_rel·γ/‖g‖); g ← h·g; γ ← βγ + (1−β)‖h·g‖, for each tensor; in the warm-up h = min(1, λ_abs/‖g‖_global), γ ← min(γ, ‖h·g‖)',
+    references: [
+      'Wang et al., AdaGC: Improving Training Stability for Large Language Model Pretraining, 2025 (arXiv 2502.11034), Algorithm 1',
+    ],
+    differences: [
+      'The warm-up begins at the first recorded step: a capture of fewer than `warmupSteps` steps sees clipping by global norm only.',
+      'A tensor whose norms in the warm-up were 0 stays at 0, as in the paper.',
+    ],
+  },
+  initialState: (tensors) => ({
+    steps: 0,
+    averages: new Array<number>(tensors).fill(Number.POSITIVE_INFINITY),
+  }),
+  measure: (state, seen, options, factors) => {
+    const steps = state.steps as number;
+    const averages = state.averages as readonly number[];
+    const beta = options.beta as number;
+    const warm = steps >= (options.warmupSteps as number);
+    const total = warm ? 0 : globalNorm(seen);
+    const next = seen.map((tensor, i) => {
+      const size = norm(tensor.x);
+      const limit = warm ? (options.relativeThreshold as number) * averages[i]! : options.absoluteThreshold;
+      const against = warm ? size : total;
+      // A limit of ∞·0 is NaN only for a tensor that never had a gradient under an infinite threshold: no clipping.
+      const factor = against === 0 || against <= (limit as number) ? 1 : (limit as number) / against;
+      factors[i] = factor;
+      const clipped = factor * size;
+      return warm ? beta * averages[i]! + (1 - beta) * clipped : Math.min(averages[i]!, clipped);
+    });
+    return { steps: steps + 1, averages: next };
+  },
+};

@@ -1,0 +1,73 @@
+import { sumOfSquares } from '../tensor/values.ts';
+import type { ModelRule, SeenTensor } from './rule.ts';
+
+/** Norm of all gradients together. */
+export const globalNorm = (seen: readonly SeenTensor[]): number =>
+  Math.sqrt(seen.reduce((sum, tensor) => sum + sumOfSquares(tensor.x), 0));
+
+/** PyTorch's coefficient: maxNorm/(norm + 1e-6), at most 1. NaN if the norm is. */
+export const torchCoefficient = (maxNorm: number, norm: number): number =>
+  maxNorm === Number.POSITIVE_INFINITY && Number.isFinite(norm) ? 1 : Math.min(1, maxNorm / (norm + 1e-6));
+
+const COEFFICIENTS: Readonly<Record<string, (maxNorm: number, norm: number) => number>> = {
+  torch: torchCoefficient,
+  optax: (maxNorm, norm) => (norm < maxNorm ? 1 : maxNorm / norm),
+  tensorflow: (maxNorm, norm) => (Number.isFinite(norm) ? Math.min(1, maxNorm / norm) : Number.NaN),
+};
+
+/** The factor that clipping by global norm has at a gradient norm; all that a log with a logged norm needs. */
+export function globalNormFactor(norm: number, maxNorm: number, semantics: string): number {
+  // 0/0 of a zero gradient under maxNorm 0 is no news: nothing to scale.
+  return norm === 0 ? 1 : COEFFICIENTS[semantics]!(maxNorm, norm);
+}
+
+/** One factor for the whole model from the norm of all gradients. */
+export const globalNormRule: ModelRule = {
+  id: 'global-norm',
+  title: 'Clipping by global norm',
+  scope: 'model',
+  stage: 'gradient',
+  mayAmplify: false,
+  keepsDirection: true,
+  loose: { maxNorm: Number.POSITIVE_INFINITY },
+  options: [
+    {
+      name: 'maxNorm',
+      type: 'number',
+      default: 1,
+      min: 0,
+      max: Number.POSITIVE_INFINITY,
+      above: true,
+      meaning: 'largest norm that all gradients together may keep',
+    },
+    {
+      name: 'semantics',
+      type: 'choice',
+      default: 'torch',
+      choices: ['torch', 'optax', 'tensorflow'],
+      meaning: 'whose form',
+    },
+  ],
+  mainOption: 'maxNorm',
+  docs: {
+    summary: 'Scales all gradients by one factor so that their common norm is at most `maxNorm`.',
+    equation: 'g ← g · min(1, maxNorm / (‖g‖ + 1e-6)), ‖g‖ over all tensors',
+    references: [
+      'torch.nn.utils.clip_grad_norm_',
+      'optax.clip_by_global_norm',
+      'tf.clip_by_global_norm; Keras optimizers, argument `global_clipnorm`',
+      'Pascanu et al., On the difficulty of training recurrent neural networks, 2013 (arXiv 1211.5063), Algorithm 1',
+    ],
+    differences: [
+      'torch divides by norm + 1e-6 and caps the coefficient at 1; an infinite norm gives factor 0, so that finite entries become 0 and infinite ones NaN.',
+      'optax has no ε and leaves the gradient alone where norm < maxNorm; an infinite norm gives factor 0.',
+      'tensorflow has no ε; an infinite norm gives NaN everywhere.',
+      'The norm is a float64 sum here; frameworks sum in the type of the gradients.',
+    ],
+  },
+  initialState: () => ({}),
+  measure: (state, seen, options, factors) => {
+    factors.fill(globalNormFactor(globalNorm(seen), options.maxNorm as number, options.semantics as string));
+    return state;
+  },
+};

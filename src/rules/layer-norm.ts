@@ -1,0 +1,42 @@
+import { norm } from '../tensor/values.ts';
+import type { TensorRule } from './rule.ts';
+
+/** The paper's GC: min(1, λ/‖g‖) for each tensor. A zero gradient has factor 1, NaN gives NaN. */
+export const layerNorm: TensorRule = {
+  id: 'layer-norm',
+  title: 'Clipping by the norm of each tensor',
+  scope: 'tensor',
+  stage: 'gradient',
+  mayAmplify: false,
+  keepsDirection: true,
+  loose: { maxNorm: Number.POSITIVE_INFINITY },
+  options: [
+    {
+      name: 'maxNorm',
+      type: 'number',
+      default: 1,
+      min: 0,
+      max: Number.POSITIVE_INFINITY,
+      above: true,
+      meaning: 'largest norm λ that the gradient of a tensor may keep',
+    },
+  ],
+  mainOption: 'maxNorm',
+  docs: {
+    summary: 'Scales the gradient of each tensor by a factor of its own so that its norm is at most λ.',
+    equation: 'g ← g · min(1, λ/‖g‖), for each tensor',
+    references: [
+      'Tang et al., Improving Training Stability for Multitask Ranking Models in Recommender Systems, 2023 (arXiv 2302.09178), equation of GC',
+      'Keras optimizers, argument `clipnorm`; tf.clip_by_norm',
+    ],
+    differences: [
+      'No ε, as in the paper and in TensorFlow. PyTorch users get it by clip_grad_norm_ on one tensor at a time, which adds 1e-6 to the norm.',
+    ],
+  },
+  measure: ({ x }, options, factors) => {
+    const size = norm(x);
+    const limit = options.maxNorm as number;
+    factors[0] = size <= limit ? 1 : limit / size;
+    return 0;
+  },
+};

@@ -1,0 +1,51 @@
+import type { EntryRule } from './rule.ts';
+
+/** gᵢ ← clamp(gᵢ, −c, c): PyTorch's `clip_grad_value_`, Keras's `clipvalue`. NaN stays NaN, ±Infinity becomes ±c. */
+export const value: EntryRule = {
+  id: 'value',
+  title: 'Clipping by value',
+  scope: 'entry',
+  stage: 'gradient',
+  mayAmplify: false,
+  keepsDirection: false,
+  loose: { clipValue: Number.POSITIVE_INFINITY },
+  options: [
+    {
+      name: 'clipValue',
+      type: 'number',
+      default: 1,
+      min: 0,
+      max: Number.POSITIVE_INFINITY,
+      above: true,
+      meaning: 'largest magnitude c that an entry of the gradient may keep',
+    },
+  ],
+  mainOption: 'clipValue',
+  docs: {
+    summary: 'Clamps every entry of the gradient to ±c, which changes its direction.',
+    equation: 'g_i ← max(−c, min(c, g_i))',
+    references: [
+      'torch.nn.utils.clip_grad_value_',
+      'Keras optimizers, argument `clipvalue`',
+      'tf.clip_by_value',
+    ],
+    differences: ['The same in PyTorch, Keras and TensorFlow; ±Infinity becomes ±c, NaN stays NaN.'],
+  },
+  clamp: ({ x }, options, out) => {
+    const limit = options.clipValue as number;
+    let largest = limit;
+    let index = 0;
+    let nan = -1;
+    for (let i = 0; i < x.length; i++) {
+      const g = x[i]!;
+      const size = Math.abs(g);
+      out[i] = size > limit ? (g > 0 ? limit : -limit) : g;
+      if (size > largest) {
+        largest = size;
+        index = i;
+      } else if (Number.isNaN(g)) nan = i;
+    }
+    if (nan >= 0) return { index: nan, factor: Number.NaN };
+    return { index, factor: largest === limit ? 1 : limit / largest };
+  },
+};

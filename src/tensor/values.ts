@@ -1,0 +1,79 @@
+/**
+ * Values of tensors and the sums over them. Storage is float32 (or float64 for checks); every sum and norm is taken in
+ * float64, since a float32 sum of ten million squares loses three digits.
+ */
+import type { Layout } from '../model/checkpoint.ts';
+
+export type Values = Float32Array | Float64Array;
+export type Precision = 'float32' | 'float64';
+
+/** Zeros. */
+export const allocate = (precision: Precision, length: number): Values =>
+  precision === 'float32' ? new Float32Array(length) : new Float64Array(length);
+
+/** Number of entries of a shape; 1 for a scalar. */
+export const elementsOf = (shape: readonly number[]): number => shape.reduce((n, size) => n * size, 1);
+
+/** Σ xᵢ² in float64; NaN if any entry is NaN, +Infinity if one is infinite. */
+export function sumOfSquares(x: Values): number {
+  let sum = 0;
+  for (let i = 0; i < x.length; i++) sum += x[i]! * x[i]!;
+  return sum;
+}
+
+/** ‖x‖₂ in float64. */
+export const norm = (x: Values): number => Math.sqrt(sumOfSquares(x));
+
+/** What is known of a trainable tensor besides its values. */
+export interface TensorMeta {
+  readonly name: string;
+  readonly shape: readonly number[];
+  readonly layout: Layout;
+  readonly embedding: boolean;
+}
+
+/** Entries i with ⌊i / stride⌋ mod count = u form unit u. */
+export interface Units {
+  readonly count: number;
+  readonly stride: number;
+}
+
+/**
+ * The output units of a tensor, as AGC's official code takes them: a vector or scalar is one unit, a kernel has one per
+ * output (axis 1 of IO, axis 0 of OI, the last of HWIO, the first of OIHW), an embedding table one per row. A tensor of
+ * higher rank whose layout is unknown is one unit: guessing the axis would clip along the wrong one.
+ */
+export function unitsOf(meta: TensorMeta): Units {
+  const { shape, layout } = meta;
+  const elements = elementsOf(shape);
+  const first = shape[0] ?? 1;
+  const last = shape[shape.length - 1] ?? 1;
+  if (shape.length >= 2 && elements > 0) {
+    if (meta.embedding || layout === 'OI' || layout === 'OIHW')
+      return { count: first, stride: elements / first };
+    if (layout === 'IO' || layout === 'HWIO') return { count: last, stride: 1 };
+  }
+  return { count: 1, stride: Math.max(elements, 1) };
+}
+
+/** Squared norm of every unit, into `out` (its first `count` entries). */
+export function unitSumsOfSquares(x: Values, units: Units, out: Float64Array): void {
+  const { count, stride } = units;
+  out.fill(0, 0, count);
+  for (let start = 0, u = 0; start < x.length; start += stride, u = u + 1 === count ? 0 : u + 1) {
+    let sum = 0;
+    const end = Math.min(start + stride, x.length);
+    for (let i = start; i < end; i++) sum += x[i]! * x[i]!;
+    out[u] = out[u]! + sum;
+  }
+}
+
+/** out = factor of its unit × x. Factors of exactly 1 copy x bit for bit. */
+export function scaleByUnit(x: Values, units: Units, factors: Float64Array, out: Values): void {
+  const { count, stride } = units;
+  for (let start = 0, u = 0; start < x.length; start += stride, u = u + 1 === count ? 0 : u + 1) {
+    const factor = factors[u]!;
+    const end = Math.min(start + stride, x.length);
+    for (let i = start; i < end; i++) out[i] = factor * x[i]!;
+  }
+}

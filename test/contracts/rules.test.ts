@@ -1,0 +1,220 @@
+/** What holds for every clipping rule, whichever is added. */
+import fc from 'fast-check';
+import { describe, expect, it } from 'vitest';
+import { chooseOptimizer, OPTIMIZERS } from '../../src/optimizers/registry.ts';
+import {
+  createStepper,
+  freshTensor,
+  type Gradient,
+  type TensorState,
+  traitsOf,
+} from '../../src/replay/step.ts';
+import { optionsOf, parseRule, type RuleChoice, ruleForOptimizer } from '../../src/rules/parse.ts';
+import { RULES } from '../../src/rules/registry.ts';
+import type { ClipRule } from '../../src/rules/rule.ts';
+import { elementsOf, norm, type TensorMeta, type Values } from '../../src/tensor/values.ts';
+
+const METAS: readonly TensorMeta[] = [
+  { name: 'embedding/a', shape: [5, 2], layout: 'none', embedding: true },
+  { name: 'kernel', shape: [3, 4], layout: 'IO', embedding: false },
+  { name: '__proto__', shape: [4], layout: 'none', embedding: false },
+  { name: 'scalar', shape: [], layout: 'none', embedding: false },
+];
+
+/** Deterministic numbers of very different magnitudes. */
+function numbers(seed: number, length: number, scale: number): Float32Array {
+  let state = (seed * 2654435761) >>> 0 || 1;
+  const next = (): number => {
+    state ^= state << 13;
+    state ^= state >>> 17;
+    state ^= state << 5;
+    return (state >>> 0) / 2 ** 32;
+  };
+  return Float32Array.from({ length }, () => (next() - 0.5) * scale * 10 ** Math.floor(next() * 4 - 2));
+}
+
+function model(optimizer: string, seed: number, scale: number) {
+  const choice = chooseOptimizer(optimizer);
+  const tensors = METAS.map((meta, t) =>
+    freshTensor(meta, numbers(seed + t, elementsOf(meta.shape), 1), choice, 'float32'),
+  );
+  const gradients = METAS.map(
+    (meta, t): Gradient => ({ values: numbers(seed + 100 + t, elementsOf(meta.shape), scale) }),
+  );
+  return { choice, tensors, gradients };
+}
+
+const copy = (tensors: readonly TensorState[]): TensorState[] =>
+  tensors.map((tensor) => ({
+    ...tensor,
+    w: tensor.w.slice(),
+    slots: Object.fromEntries(Object.entries(tensor.slots).map(([name, slot]) => [name, slot.slice()])),
+  }));
+
+const bytesOf = (values: Values): Uint8Array =>
+  new Uint8Array(values.buffer.slice(values.byteOffset, values.byteOffset + values.byteLength));
+
+/** An optimizer that the rule is defined for. */
+const optimizerFor = (choice: RuleChoice): string =>
+  Object.keys(OPTIMIZERS).find((id) => {
+    try {
+      ruleForOptimizer(choice, traitsOf(chooseOptimizer(id)));
+      return true;
+    } catch {
+      return false;
+    }
+  })!;
+
+const seeds = { numRuns: Number(process.env.CLIPPY_DIAG_FUZZ ?? 40) };
+const magnitudes = fc.constantFrom(1e-3, 1, 1e3, 1e6);
+
+describe.each(Object.values(RULES) as ClipRule[])('rule $id', (rule) => {
+  const choice = parseRule(rule.id)[0]!;
+  const optimizer = optimizerFor(choice);
+
+  it('is registered under its own id and documents itself', () => {
+    expect(RULES[rule.id as keyof typeof RULES]).toBe(rule);
+    expect(rule.docs.summary).toMatch(/\.$/);
+    expect(rule.docs.equation).not.toBe('');
+    if (rule.mainOption !== null)
+      expect(optionsOf(rule).map((option) => option.name)).toContain(rule.mainOption);
+    for (const preset of Object.keys(rule.presets ?? {}))
+      expect(parseRule(`${rule.id}:${preset}`)[0]!.preset).toBe(preset);
+  });
+
+  it('leaves its inputs, names and shapes as they are in a dry step, and the gradients in any', () => {
+    fc.assert(
+      fc.property(fc.nat(), magnitudes, (seed, scale) => {
+        const { choice: chosen, tensors, gradients } = model(optimizer, seed, scale);
+        const before = copy(tensors);
+        const kept = gradients.map(({ values }) => values.slice());
+        const stepper = createStepper({ rule: choice, optimizers: [chosen], precision: 'float32' });
+        stepper.step(tensors, gradients, [0.1], true);
+        expect(tensors).toEqual(before);
+        stepper.step(tensors, gradients, [0.1]);
+        gradients.forEach(({ values }, t) => {
+          expect(bytesOf(values)).toEqual(bytesOf(kept[t]!));
+        });
+        tensors.forEach((tensor, t) => {
+          expect([tensor.name, tensor.shape, tensor.w.length]).toEqual([
+            METAS[t]!.name,
+            METAS[t]!.shape,
+            before[t]!.w.length,
+          ]);
+        });
+      }),
+      seeds,
+    );
+  });
+
+  it('a dry step measures what the real one does', () => {
+    fc.assert(
+      fc.property(fc.nat(), magnitudes, (seed, scale) => {
+        const { choice: chosen, tensors, gradients } = model(optimizer, seed, scale);
+        const measure = (dry: boolean) => {
+          const stepper = createStepper({ rule: choice, optimizers: [chosen], precision: 'float32' });
+          const { factors, ...rest } = stepper.step(tensors, gradients, [0.1], dry);
+          return { ...rest, factors: [...factors] };
+        };
+        expect(measure(true)).toEqual(measure(false));
+      }),
+      seeds,
+    );
+  });
+
+  it('gives NaN for NaN', () => {
+    const { choice: chosen, tensors, gradients } = model(optimizer, 1, 1);
+    gradients[1]!.values[5] = Number.NaN;
+    const stepper = createStepper({ rule: choice, optimizers: [chosen], precision: 'float32' });
+    const record = stepper.step(tensors, gradients, [0.1]);
+    expect(tensors[1]!.w[5]).toBeNaN();
+    expect(record.updateNorm).toBeNaN();
+    expect(record.finite).toBe(false);
+    if (rule.id !== 'none' && rule.id !== 'spam') expect(record.minFactor).toBeNaN();
+  });
+
+  it('a loose threshold is the identity, bit for bit', () => {
+    if (rule.loose === null) return;
+    const text = Object.entries(rule.loose).map(([name, value]) => `${name}=${value}`);
+    const loose = parseRule(text.length === 0 ? rule.id : `${rule.id}:${text.join(',')}`)[0]!;
+    fc.assert(
+      fc.property(fc.nat(), magnitudes, (seed, scale) => {
+        const ends = [loose, parseRule('none')[0]!].map((one) => {
+          const { choice: chosen, tensors, gradients } = model(optimizer, seed, scale);
+          const stepper = createStepper({ rule: one, optimizers: [chosen], precision: 'float32' });
+          for (let step = 0; step < 3; step++) {
+            const record = stepper.step(tensors, gradients, [0.1]);
+            expect([record.minFactor, record.engaged]).toEqual([1, false]);
+          }
+          return tensors.map((tensor) => [...bytesOf(tensor.w)]);
+        });
+        expect(ends[0]).toEqual(ends[1]);
+      }),
+      seeds,
+    );
+  });
+
+  it('keeps the direction of what it scales, with a factor in [0, 1] unless it may amplify', () => {
+    fc.assert(
+      fc.property(fc.nat(), magnitudes, (seed, scale) => {
+        // SGD, whose direction is the gradient, shows gradient-stage factors as they are.
+        const id = ['adagrad', 'sgd'].includes(optimizer) ? 'sgd' : optimizer;
+        const { choice: chosen, tensors, gradients } = model(id, seed, scale);
+        const usable =
+          rule.id === 'spam' ? { ...choice, options: { ...choice.options, warmupSteps: 0 } } : choice;
+        const stepper = createStepper({ rule: usable, optimizers: [chosen], precision: 'float32' });
+        const moved: Float64Array[] = [];
+        const record = stepper.step(tensors, gradients, [1], true, {
+          moved: (_t, movement) => moved.push(Float64Array.from(movement)),
+        });
+        expect(record.minFactor).toBeGreaterThanOrEqual(0);
+        if (!rule.mayAmplify) for (const factor of record.factors) expect(factor).toBeLessThanOrEqual(1);
+        if (!rule.keepsDirection || id !== 'sgd') return;
+        moved.forEach((movement, t) => {
+          const g = Float64Array.from(gradients[t]!.values);
+          const size = norm(g) * norm(movement);
+          if (size === 0) return;
+          const dot = g.reduce((sum, x, i) => sum + x * movement[i]!, 0);
+          expect(dot / size).toBeGreaterThan(1 - 1e-6);
+        });
+      }),
+      seeds,
+    );
+  });
+});
+
+describe('clippy', () => {
+  it.each(['clippy:paper', 'clippy:tfrs', 'clippy:accumulator=clipped,accumulatorRelativeThreshold=0.01'])(
+    '%s: its bound holds everywhere and is tight somewhere',
+    (text) => {
+      fc.assert(
+        fc.property(fc.nat(), magnitudes, fc.constantFrom(0.01, 1, 10), (seed, scale, learningRate) => {
+          const { choice: chosen, tensors, gradients } = model('adagrad', seed, scale);
+          const [rule] = parseRule(text);
+          const stepper = createStepper({ rule: rule!, optimizers: [chosen], precision: 'float32' });
+          const before = copy(tensors);
+          const record = stepper.step(tensors, gradients, [learningRate], true, {
+            moved: (t, movement) => {
+              const options = stepper.rule.options;
+              let closest = 0;
+              movement.forEach((move: number, i: number) => {
+                const tau = options.accumulatorRelativeThreshold as number;
+                const bound =
+                  (options.variableRelativeThreshold as number) * Math.abs(before[t]!.w[i]!) +
+                  (options.absoluteThreshold as number) +
+                  (tau > 0 ? tau / Math.sqrt(before[t]!.slots.accumulator![i]! + 1e-7) : 0);
+                expect(Math.abs(move)).toBeLessThanOrEqual(bound * (1 + 1e-6));
+                closest = Math.max(closest, Math.abs(move) / bound);
+              });
+              clipped.push([t, closest]);
+            },
+          });
+          for (const [t, closest] of clipped.splice(0))
+            if (record.factors[t]! < 1) expect(closest).toBeGreaterThan(1 - 1e-6);
+        }),
+        seeds,
+      );
+    },
+  );
+  const clipped: [number, number][] = [];
+});
