@@ -203,24 +203,38 @@ function legend(drawn: readonly { name: string }[], paint: Ansis): string {
   return `  ${drawn.map((s, i) => paint[COLOURS[i % COLOURS.length]!](s.name)).join('  ')}`;
 }
 
-/** The step axis: a line with ticks and their steps. */
+/** The step axis: a line with ticks at round steps, and at both ends where there is room. */
 function axis(from: number, to: number, width: number, options: ChartOptions, indent: string): string[] {
-  const ticks = Math.max(2, Math.min(6, Math.floor(width / 16) + 1));
+  const columnAt = (step: number): number =>
+    to === from ? 0 : Math.round(((step - from) / (to - from)) * (width - 1));
   const line = new Array<string>(width).fill(options.ascii ? '-' : '─');
-  const labels = Array.from({ length: width + 12 }, () => ' ');
-  for (let i = 0; i < ticks; i++) {
-    const column = Math.round((i / (ticks - 1)) * (width - 1));
-    line[column] = options.ascii ? '+' : '┴';
-    const step = from + ((to - from) * column) / Math.max(1, width - 1);
-    const text = stepText(Number.isInteger(from) && Number.isInteger(to) ? Math.round(step) : step);
+  const labels = new Array<string>(width).fill(' ');
+  for (const step of [from, ...roundSteps(from, to, Math.max(1, Math.floor(width / 14))), to]) {
+    const text = stepText(step);
+    const column = columnAt(step);
     const start = Math.max(0, Math.min(width - text.length, column - Math.floor(text.length / 2)));
-    for (const [k, character] of [...text].entries()) labels[start + k] = character;
+    if (labels.slice(Math.max(0, start - 2), start + text.length + 2).some((character) => character !== ' '))
+      continue;
+    line[column] = options.ascii ? '+' : '┴';
+    labels.splice(start, text.length, ...text);
   }
   const name = options.stepName ?? 'step';
   return [
     `${indent}${options.ascii ? '+' : '└'}${line.join('')}`,
     `${name.padStart(LABEL)}  ${labels.join('').trimEnd()}`,
   ];
+}
+
+/** Multiples of 1, 2 or 5 × 10^k strictly between two steps, at most `most` of them. */
+function roundSteps(from: number, to: number, most: number): number[] {
+  if (!(to > from)) return [];
+  const raw = (to - from) / most;
+  const magnitude = 10 ** Math.floor(Math.log10(raw));
+  const stride = magnitude * ([1, 2, 5, 10].find((m) => m * magnitude >= raw) ?? 10);
+  const found: number[] = [];
+  for (let k = Math.floor(from / stride) + 1; k * stride < to && found.length <= most; k++)
+    found.push(k * stride);
+  return found;
 }
 
 const stepText = (step: number): string =>
