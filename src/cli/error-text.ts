@@ -1,5 +1,5 @@
 /** How errors look on a terminal. */
-import type { DiagError } from '../model/errors.ts';
+import type { DiagError, ErrorRecord } from '../model/errors.ts';
 import { inert } from '../model/inert-text.ts';
 import type { SourceRef } from '../model/source-ref.ts';
 
@@ -16,11 +16,14 @@ const place = (where: SourceRef): string =>
  *       --> runs/a.csv
  *       try: check the path; relative paths start at /home/me
  */
-export function formatError(error: DiagError): string {
+export const formatError = (error: DiagError): string => formatErrorRecord(error.toRecord());
+
+/** The same for an error that was recorded on the way. */
+export function formatErrorRecord({ id, message, hint, path, ...where }: ErrorRecord): string {
   return (
-    `error[${error.code}]: ${inert(error.message)}\n` +
-    (error.where === undefined ? '' : `  --> ${place(error.where)}\n`) +
-    (error.hint === undefined ? '' : `  try: ${inert(error.hint)}\n`)
+    `error[${id}]: ${inert(message)}\n` +
+    (path === undefined ? '' : `  --> ${place({ path, ...where })}\n`) +
+    (hint === undefined ? '' : `  try: ${inert(hint)}\n`)
   );
 }
 

@@ -109,6 +109,61 @@ export const ERROR_TEXTS = define({
     hint: '{hint}',
   },
   // ---- logs --------------------------------------------------------------------------------------------------
+  'map-name-missing': {
+    exitCode: EXIT.inconclusive,
+    message: '--map {role}={name}: no log has a series "{name}"',
+    hint: 'found: {found}',
+  },
+  'log-no-points': {
+    exitCode: EXIT.inconclusive,
+    message: '{path} holds no points ({kept} records read)',
+    hint: 'the job may have died before it logged a number; --map and --pattern are for unusual logs',
+  },
+  'log-lines-bad': {
+    exitCode: EXIT.input,
+    message: '{count} lines are not {what} (lines {lines})',
+    hint: 'the other lines were read; look at these for what was written between the records',
+  },
+  'log-cells-bad': {
+    exitCode: EXIT.input,
+    message: '{count} cells of column "{column}" are not numbers (lines {lines})',
+    hint: 'the other cells were read',
+  },
+  'log-duplicate-column': {
+    exitCode: EXIT.input,
+    message: 'the header names column "{column}" {count} times',
+    hint: 'which one is meant cannot be told, so none of them is read; rename them',
+  },
+  'log-duplicate-key': {
+    exitCode: EXIT.input,
+    message: '{count} records hold "{key}" twice (lines {lines})',
+    hint: 'which value is meant cannot be told, so neither is read',
+  },
+  'log-document-damaged': {
+    exitCode: EXIT.input,
+    message: 'the JSON document ends or breaks at byte {offset}: {reason}',
+    hint: 'the records before that were read; copy the file again',
+  },
+  'log-is-lfs-pointer': {
+    exitCode: EXIT.input,
+    message: '{path} is a Git LFS pointer to a file of {bytes} bytes, not the file',
+    hint: 'run `git lfs pull` in its repository',
+  },
+  'log-pattern-bad': {
+    exitCode: EXIT.usage,
+    message: '--pattern {pattern} is not usable: {reason}',
+    hint: 'name its groups after the series and the axis, e.g. "it (?<step>\\d+) loss (?<loss>\\S+)"',
+  },
+  'tfevents-bad-record': {
+    exitCode: EXIT.input,
+    message: '{count} event records are damaged (wrong checksum or malformed) and left out',
+    hint: 'the records around them were read; copy the file again',
+  },
+  'tfevents-lost-bytes': {
+    exitCode: EXIT.input,
+    message: '{bytes} bytes are no event records and were passed over',
+    hint: 'the records around them were read; two writers may share this file, or a disk was full',
+  },
   // ---- detectors and verdicts --------------------------------------------------------------------------------
   'metric-missing': {
     exitCode: EXIT.inconclusive,

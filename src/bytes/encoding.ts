@@ -1,0 +1,52 @@
+/** Text encodings: UTF-16 is turned into UTF-8, a byte order mark is dropped, Latin-1 is told apart where names are read. */
+export type TextEncoding = 'utf-8' | 'utf-16le' | 'utf-16be';
+
+const isPrintable = (byte: number | undefined): boolean =>
+  byte !== undefined && ((byte >= 0x20 && byte < 0x7f) || byte === 9 || byte === 10 || byte === 13);
+
+/** The encoding of a text by its byte order mark, or by the zeros between the characters of UTF-16 without one. */
+export function encodingOf(head: Uint8Array): TextEncoding {
+  if (head[0] === 0xff && head[1] === 0xfe) return 'utf-16le';
+  if (head[0] === 0xfe && head[1] === 0xff) return 'utf-16be';
+  const pairs = Math.min(8, head.length >> 1);
+  let little = pairs >= 2;
+  let big = pairs >= 2;
+  for (let k = 0; k < pairs; k++) {
+    const [first, second] = [head[2 * k], head[2 * k + 1]];
+    if (!(isPrintable(first) && second === 0)) little = false;
+    if (!(first === 0 && isPrintable(second))) big = false;
+  }
+  return little ? 'utf-16le' : big ? 'utf-16be' : 'utf-8';
+}
+
+/** The same text as UTF-8 without a byte order mark. */
+export async function* toUtf8(
+  chunks: AsyncIterable<Uint8Array>,
+  encoding: TextEncoding,
+): AsyncGenerator<Uint8Array> {
+  if (encoding === 'utf-8') {
+    let first = true;
+    for await (const chunk of chunks) {
+      const marked = first && chunk[0] === 0xef && chunk[1] === 0xbb && chunk[2] === 0xbf;
+      first = false;
+      yield marked ? chunk.subarray(3) : chunk;
+    }
+    return;
+  }
+  const decoder = new TextDecoder(encoding);
+  const encoder = new TextEncoder();
+  for await (const chunk of chunks) yield encoder.encode(decoder.decode(chunk, { stream: true }));
+  const last = decoder.decode();
+  if (last !== '') yield encoder.encode(last);
+}
+
+const strict = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true });
+
+/** A name from bytes: UTF-8, and Latin-1 where it is not that, so that a name is never lost to its encoding. */
+export function decodeName(bytes: Buffer, start = 0, end = bytes.length): string {
+  try {
+    return strict.decode(bytes.subarray(start, end));
+  } catch {
+    return bytes.toString('latin1', start, end);
+  }
+}

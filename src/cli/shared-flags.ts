@@ -1,0 +1,52 @@
+/** Flags that several commands have, and what their values mean. */
+import { Flags } from '@oclif/core';
+import { LOG_FORMATS } from '../logs/registry.ts';
+import { diagError } from '../model/errors.ts';
+import { ROLES, type Role } from '../model/run.ts';
+
+/** How logs are read. */
+export const logFlags = {
+  format: Flags.string({
+    description: `read inputs in this format whatever they look like (${Object.keys(LOG_FORMATS).join(', ')}, or a checkpoint format)`,
+    helpValue: 'FORMAT',
+    helpGroup: 'INPUT',
+  }),
+  map: Flags.string({
+    description: `give a series a role whatever its name says, e.g. loss=train/nll; roles: ${ROLES.join(', ')}`,
+    helpValue: 'ROLE=NAME',
+    multiple: true,
+    multipleNonGreedy: true,
+    helpGroup: 'INPUT',
+  }),
+  pattern: Flags.string({
+    description:
+      'read lines of text by a regular expression whose named groups are series and axis, e.g. "it (?<step>\\d+) loss (?<loss>\\S+)"',
+    helpValue: 'REGEXP',
+    helpGroup: 'INPUT',
+  }),
+};
+
+/** The options of a reader from the values of {@link logFlags}. @throws usage for a role that is none */
+export function readOptionsOf(flags: {
+  readonly format?: string | undefined;
+  readonly map?: readonly string[] | undefined;
+  readonly pattern?: string | undefined;
+}): { roles: Map<string, Role>; format?: string; pattern?: string } {
+  const roles = new Map<string, Role>();
+  for (const one of flags.map ?? []) {
+    const equals = one.indexOf('=');
+    const role = ROLES.find((known) => known === one.slice(0, equals));
+    const name = one.slice(equals + 1);
+    if (equals < 0 || name === '' || role === undefined)
+      throw diagError('usage', {
+        problem: `--map ${one} is not ROLE=NAME`,
+        hint: `roles are ${ROLES.join(', ')}; the name is that of a series, as \`inspect\` shows it`,
+      });
+    roles.set(name, role);
+  }
+  return {
+    roles,
+    ...(flags.format === undefined ? {} : { format: flags.format }),
+    ...(flags.pattern === undefined ? {} : { pattern: flags.pattern }),
+  };
+}

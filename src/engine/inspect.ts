@@ -1,0 +1,121 @@
+/** What `inspect` shows: the content of every input, by kind. The names of the fields are a contract (docs/json.md). */
+import type { DiagError, ErrorRecord } from '../model/errors.ts';
+import type { LogInput } from '../model/log.ts';
+import type { Role, Run, TimeSeries } from '../model/run.ts';
+import { type CollectOptions, collectInputs, type Skipped } from './collect.ts';
+
+export interface InspectedSeries {
+  readonly name: string;
+  readonly role: Role;
+  readonly task?: string;
+  /** Every point, non-finite ones too. */
+  readonly points: number;
+  /** In file order. */
+  readonly firstStep: number;
+  readonly lastStep: number;
+  readonly first: number;
+  readonly last: number;
+  /** Over the finite values; null where there is none. */
+  readonly min: number | null;
+  readonly max: number | null;
+  readonly nan: number;
+  readonly posInf: number;
+  readonly negInf: number;
+}
+
+export interface InspectedRun {
+  readonly id: string;
+  readonly attempts: number;
+  readonly stepUnit: Run['stepUnit'];
+  readonly paths: readonly string[];
+  readonly notes: readonly string[];
+  readonly hyperparameters: Run['hyperparameters'];
+  readonly series: readonly InspectedSeries[];
+}
+
+export interface InspectedLog {
+  readonly path: string;
+  readonly kind: 'log';
+  readonly format: string;
+  readonly sha256: string | null;
+  readonly errors: readonly ErrorRecord[];
+  readonly kept: number;
+  readonly lost: number;
+  /** Bytes of a last record that is not whole. */
+  readonly unreadBytes: number;
+  readonly runs: readonly InspectedRun[];
+}
+
+export type InspectedInput = InspectedLog;
+
+export interface Inspection {
+  readonly inputs: readonly InspectedInput[];
+  readonly skipped: readonly Skipped[];
+  /** Inputs that could not be read at all. */
+  readonly errors: readonly DiagError[];
+}
+
+/** Reads the paths and describes what is in them; a kind of input is one line here. @throws usage and config errors */
+export async function inspectInputs(paths: readonly string[], options: CollectOptions): Promise<Inspection> {
+  const found = await collectInputs(paths, options);
+  return {
+    inputs: [...found.logs.map(inspectLog)],
+    skipped: found.skipped,
+    errors: found.errors,
+  };
+}
+
+const inspectLog = (log: LogInput): InspectedLog => ({
+  path: log.path,
+  kind: log.kind,
+  format: log.format,
+  sha256: log.sha256,
+  errors: log.errors,
+  kept: log.kept,
+  lost: log.lost,
+  unreadBytes: log.unreadBytes,
+  runs: log.runs.map((run) => ({
+    id: run.id,
+    attempts: run.attempts.length,
+    stepUnit: run.stepUnit,
+    paths: run.paths,
+    notes: run.notes,
+    hyperparameters: run.hyperparameters,
+    series: run.series.map(inspectSeries),
+  })),
+});
+
+function inspectSeries(series: TimeSeries): InspectedSeries {
+  const { step, value } = series;
+  let nan = 0;
+  let posInf = 0;
+  let negInf = 0;
+  let min = Number.POSITIVE_INFINITY;
+  let max = Number.NEGATIVE_INFINITY;
+  for (let k = 0; k < value.length; k++) {
+    const x = value[k]!;
+    if (Number.isNaN(x)) nan++;
+    else if (x === Number.POSITIVE_INFINITY) posInf++;
+    else if (x === Number.NEGATIVE_INFINITY) negInf++;
+    else {
+      if (x < min) min = x;
+      if (x > max) max = x;
+    }
+  }
+  const finite = nan + posInf + negInf < value.length;
+  return {
+    name: series.name,
+    role: series.role,
+    ...(series.task === undefined ? {} : { task: series.task }),
+    points: value.length,
+    firstStep: step[0] ?? Number.NaN,
+    lastStep: step.at(-1) ?? Number.NaN,
+    first: value[0] ?? Number.NaN,
+    last: value.at(-1) ?? Number.NaN,
+    min: finite ? min : null,
+    max: finite ? max : null,
+    nan,
+    posInf,
+    negInf,
+  };
+}

@@ -1,0 +1,323 @@
+/**
+ * Tables of text: Keras CSVLogger, Lightning, timm, AlgoPerf and pandas, W&B exports, hand-made ones.
+ *
+ * The separator (`,` `;` tab `|`) is told from the header; with another one than `,` numbers may have a decimal comma.
+ * An empty cell, `NA`, `null` or `None` is missing: no point, neither zero nor NaN. A cell that says `nan` is NaN.
+ * A header that comes again marks a restart. A quoted cell may hold separators, quotes (doubled) and line ends.
+ */
+import { decodeName } from '../bytes/encoding.ts';
+import { scanLines, tooLongLine } from '../bytes/lines.ts';
+import { diagError, type ErrorRecord } from '../model/errors.ts';
+import { countAt, placesOf, type Tally, tally } from './bad-lines.ts';
+import type { LogFormat, LoggedRun, LoggedSeries } from './format.ts';
+import { numberOfText, scanNumber, scanned } from './number-text.ts';
+import { isAxisName, rowTable } from './row-table.ts';
+
+const QUOTE = 0x22;
+const COMMA = 0x2c;
+const DOT = 0x2e;
+const SEPARATORS = ['\t', ';', ',', '|'];
+const MISSING = new Set(['', 'na', 'n/a', '<na>', 'null', 'none', '-', '--']);
+
+/** The cells of a line, quotes resolved; undefined while a quoted cell is still open. */
+function splitCells(line: string, separator: string): string[] | undefined {
+  const cells: string[] = [];
+  let at = 0;
+  for (;;) {
+    if (line[at] === '"') {
+      let cell = '';
+      let from = at + 1;
+      for (;;) {
+        const quote = line.indexOf('"', from);
+        if (quote < 0) return undefined;
+        cell += line.slice(from, quote);
+        from = quote + 1;
+        if (line[from] !== '"') break;
+        cell += '"';
+        from++;
+      }
+      const next = line.indexOf(separator, from);
+      cells.push(cell + line.slice(from, next < 0 ? line.length : next));
+      if (next < 0) return cells;
+      at = next + 1;
+    } else {
+      const next = line.indexOf(separator, at);
+      cells.push(line.slice(at, next < 0 ? line.length : next).trim());
+      if (next < 0) return cells;
+      at = next + 1;
+    }
+  }
+}
+
+/** The separator that cuts a header into most cells; undefined where none cuts it. */
+function separatorOf(header: string): string | undefined {
+  const excel = /^sep=(.)$/.exec(header.trim());
+  if (excel) return excel[1];
+  let best: string | undefined;
+  let most = 1;
+  for (const separator of SEPARATORS) {
+    const cells = splitCells(header, separator)?.length ?? 1;
+    if (cells > most) {
+      most = cells;
+      best = separator;
+    }
+  }
+  return best;
+}
+
+const isNumber = (cell: string, separator: string): boolean =>
+  numberOfText(separator === ',' ? cell : cell.replace(',', '.')) !== undefined;
+
+/** A header is names: short, and no cell of it a number. */
+const isHeader = (cells: readonly string[], separator: string): boolean =>
+  cells.every((cell) => cell.length <= 200 && (cell === '' || !isNumber(cell, separator))) &&
+  cells.some((cell) => /^["\w(]/.test(cell));
+
+export const csv: LogFormat = {
+  id: 'csv',
+  title: 'CSV',
+  tried: 'CSV (a header of names, then rows of numbers)',
+  text: true,
+  sniff(head) {
+    const text = head.toString('latin1');
+    const lines = text.split(/\r?\n/).filter((line) => line.trim() !== '' && !line.startsWith('#'));
+    const header = lines[0];
+    if (header === undefined || /^\s*[{[<|]/.test(header)) return false;
+    const separator = separatorOf(header);
+    if (header.startsWith('sep=')) return true;
+    // The last line of the head may be cut.
+    const rows = lines.slice(1, 20).slice(0, lines.length > 20 || text.endsWith('\n') ? undefined : -1);
+    if (separator === undefined) {
+      // A single column: a name, then numbers only.
+      const sole = header.trim();
+      return (
+        /^["A-Za-z_][\w./ "-]{0,80}$/.test(sole) &&
+        rows.length >= 2 &&
+        rows.every((row) => isNumber(row, ','))
+      );
+    }
+    const cells = splitCells(header, separator);
+    if (cells === undefined) return false;
+    if (rows.length === 0)
+      return (
+        isHeader(cells, separator) &&
+        cells.every((cell) => /^[\w./() -]{0,60}$/.test(cell)) &&
+        cells.some((cell) => isAxisName(cell) || /loss/i.test(cell))
+      );
+    const good = rows.filter((row) => {
+      const found = splitCells(row, separator);
+      return (
+        found === undefined ||
+        (found.length === cells.length && found.some((cell) => isNumber(cell, separator)))
+      );
+    }).length;
+    return good * 2 > rows.length;
+  },
+
+  async read(chunks, path) {
+    const errors: ErrorRecord[] = [];
+    const badRows = tally();
+    const restarts: number[] = [];
+    const notes: string[] = [];
+    let table = rowTable();
+    let separator = '';
+    let separatorByte = 0;
+    let decimalMark = DOT;
+    let header: string[] | undefined;
+    let headerText = '';
+    /** Column of the table for each cell; -1 for those that are ambiguous. */
+    let columns: number[] = [];
+    let textCells: Tally[] = [];
+    let numbers: number[] = [];
+    let open = '';
+    let unreadBytes = 0;
+
+    const begin = (text: string): void => {
+      separator ||= separatorOf(text) ?? ',';
+      const excel = /^sep=(.)$/.exec(text.trim());
+      if (excel) return;
+      const cells = splitCells(text, separator) ?? [text];
+      separatorByte = separator.charCodeAt(0);
+      decimalMark = separator === ',' ? DOT : -1;
+      const named = isHeader(cells, separator);
+      header = cells.map((cell, k) => (named && cell !== '' ? cell : `(unnamed ${k})`));
+      headerText = named ? text : '';
+      table = rowTable(named && cells[0] === '' ? header[0] : undefined);
+      const counts = new Map<string, number>();
+      for (const name of header) counts.set(name, (counts.get(name) ?? 0) + 1);
+      for (const [column, count] of counts)
+        if (count > 1)
+          errors.push(diagError('log-duplicate-column', { column, count }, { path, line: 1 }).toRecord());
+      columns = header.map((name) => (counts.get(name) === 1 ? table.column(name) : -1));
+      textCells = header.map(() => tally());
+      numbers = header.map(() => 0);
+      if (!named) notes.push('the file has no header; its columns are numbered');
+    };
+
+    const setText = (cell: number, text: string, lineNumber: number): void => {
+      if (MISSING.has(text.toLowerCase())) return;
+      // PyTorch users write tensors as they print.
+      const inner = /^tensor\(\s*\[?([^,\])]+)/.exec(text)?.[1] ?? text;
+      const value = numberOfText(separator !== ',' && !inner.includes('.') ? inner.replace(',', '.') : inner);
+      if (value === undefined) countAt(textCells[cell]!, lineNumber);
+      else {
+        numbers[cell]!++;
+        table.set(columns[cell]!, value);
+      }
+    };
+
+    /** A row as text: quoted cells, and whatever the fast way does not take. False if its cells do not fit. */
+    const slowRow = (text: string, lineNumber: number): boolean => {
+      const cells = splitCells(text, separator)!;
+      if (cells.length !== columns.length) return false;
+      cells.forEach((cell, k) => {
+        if (columns[k]! >= 0) setText(k, cell.trim(), lineNumber);
+      });
+      return true;
+    };
+
+    /** The row in [start, end); 'slow' where a cell is quoted, false where the number of cells does not fit. */
+    const fastRow = (bytes: Buffer, start: number, end: number, lineNumber: number): boolean | 'slow' => {
+      let at = start;
+      for (let cell = 0; ; cell++) {
+        if (cell >= columns.length) return false;
+        while (at < end && bytes[at] === 0x20) at++;
+        const byte = at < end ? bytes[at]! : separatorByte;
+        if (byte === QUOTE) return 'slow';
+        if (byte !== separatorByte) {
+          let stop = scanNumber(bytes, at, end, decimalMark === -1 ? markOf(bytes, at, end) : DOT);
+          while (stop > 0 && stop < end && bytes[stop] === 0x20) stop++;
+          if (stop === end || (stop > 0 && bytes[stop] === separatorByte)) {
+            if (columns[cell]! >= 0) {
+              numbers[cell]!++;
+              table.set(columns[cell]!, scanned[0]!);
+            }
+            at = stop;
+          } else {
+            let to = bytes.indexOf(separatorByte, at);
+            if (to < 0 || to > end) to = end;
+            if (columns[cell]! >= 0) setText(cell, decodeName(bytes, at, to).trim(), lineNumber);
+            at = to;
+          }
+        }
+        if (at >= end) return cell === columns.length - 1;
+        at++;
+        // A separator at the very end opens one more, empty cell.
+        if (at === end) return cell === columns.length - 2;
+      }
+    };
+    const markOf = (bytes: Buffer, at: number, end: number): number => {
+      for (let k = at; k < end && bytes[k] !== separatorByte; k++) if (bytes[k] === COMMA) return COMMA;
+      return DOT;
+    };
+
+    await scanLines(chunks, {
+      line(bytes, start, end, lineNumber, terminated) {
+        if (header === undefined) {
+          if (start === end || bytes[start] === 0x23) return;
+          const text = decodeName(bytes, start, end);
+          begin(text);
+          if (header === undefined || headerText !== '') return;
+        }
+        if (open === '' && start === end) return;
+        if (
+          headerText !== '' &&
+          bytes[start]! > 0x39 &&
+          end - start === Buffer.byteLength(headerText) &&
+          decodeName(bytes, start, end) === headerText
+        ) {
+          restarts.push(lineNumber);
+          return;
+        }
+        let fits: boolean | 'slow' = open === '' ? fastRow(bytes, start, end, lineNumber) : 'slow';
+        if (fits === 'slow') {
+          table.dropRow();
+          const text = open + decodeName(bytes, start, end);
+          if (splitCells(text, separator) === undefined) {
+            // The quoted cell goes on in the next line, if it is not just a stray quote.
+            open = terminated && text.length < 1 << 20 ? `${text}\n` : '';
+            if (open === '') {
+              if (terminated) countAt(badRows, lineNumber);
+              else unreadBytes = end - start;
+            }
+            return;
+          }
+          open = '';
+          fits = slowRow(text, lineNumber);
+        }
+        if (!fits) {
+          table.dropRow();
+          if (terminated) countAt(badRows, lineNumber);
+          else unreadBytes = end - start;
+          return;
+        }
+        if (!terminated) unreadBytes = cutCell(bytes, start, end);
+        table.endRow(lineNumber);
+      },
+      tooLong: (lineNumber, length) => errors.push(tooLongLine(path, lineNumber, length)),
+    });
+
+    /**
+     * The last cell of a last line without an end may be cut. It is taken back where that would change its size: a
+     * number that stops at its mark, or that lost the exponent that the value before it needs.
+     */
+    function cutCell(bytes: Buffer, start: number, end: number): number {
+      const from = bytes.lastIndexOf(separatorByte, end - 1) + 1;
+      const cell = bytes.toString('latin1', Math.max(from, start), end);
+      const index = columns.at(-1)!;
+      if (index < 0 || !/^[-+\d.eE]+$/.test(cell)) return 0;
+      const value = numberOfText(cell);
+      const column = table.columns[index]!;
+      const before = Math.abs(column.value[column.count - 2] ?? Number.NaN);
+      const lostExponent = before > 0 && before < 1e-4 && !/e/i.test(cell);
+      if (/\d$/.test(cell) && !lostExponent) return 0;
+      if (value !== undefined) table.unset(index);
+      return cell.length;
+    }
+
+    if (badRows.count > 0)
+      errors.push(
+        diagError(
+          'log-lines-bad',
+          { count: badRows.count, what: `rows of ${columns.length} cells`, lines: placesOf(badRows) },
+          { path, line: badRows.first[0]! },
+        ).toRecord(),
+      );
+    textCells.forEach((bad, cell) => {
+      if (bad.count === 0) return;
+      // A column of text is no series; a series with text in it has lost points.
+      if (numbers[cell]! > bad.count)
+        errors.push(
+          diagError(
+            'log-cells-bad',
+            { column: header![cell]!, count: bad.count, lines: placesOf(bad) },
+            { path, line: bad.first[0]! },
+          ).toRecord(),
+        );
+    });
+    const { series, stepUnit, notes: axisNotes } = table.finish();
+    const lines = errors.filter((error) => error.id === 'limit-exceeded').length;
+    const runs = runsOf(series).map(
+      (run): LoggedRun => ({ ...run, stepUnit, restarts, notes: [...notes, ...axisNotes] }),
+    );
+    return { kept: table.rows(), lost: badRows.count + lines, unreadBytes, errors, runs };
+  },
+};
+
+/**
+ * A chart exported from W&B holds several runs side by side: `<run> - <metric>`, each with `…__MIN` and `…__MAX`.
+ * Anything else is one run.
+ */
+function runsOf(series: readonly LoggedSeries[]): { name?: string; series: LoggedSeries[] }[] {
+  const names = new Set(series.map((one) => one.name));
+  const runOf = (name: string): string | undefined => {
+    const bare = name.replace(/__(MIN|MAX)$/, '');
+    return names.has(`${bare}__MIN`) ? /^(.*) - /.exec(bare)?.[1] : undefined;
+  };
+  const runs = [...new Set(series.map((one) => runOf(one.name)))].filter((name) => name !== undefined);
+  if (runs.length < 2) return [{ series: [...series] }];
+  return runs.map((name) => ({
+    name,
+    series: series.filter((one) => [name, undefined].includes(runOf(one.name))),
+  }));
+}

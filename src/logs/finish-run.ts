@@ -1,0 +1,198 @@
+/** From what a format read to a Run: roles, attempts and notes over all series of the run. */
+import type { Attempt, Role, Run, TimeSeries } from '../model/run.ts';
+import { findRestarts, type Restart } from './attempts.ts';
+import type { LoggedRun, LoggedSeries } from './format.ts';
+import { assignRoles } from './metric-roles.ts';
+
+/** A file's part of a run. */
+export interface RunPart {
+  readonly path: string;
+  readonly run: LoggedRun;
+  /** Put before the names of its series (`validation/` for the events of a sibling folder); as logged where empty. */
+  readonly prefix?: string;
+  /** Its series go beside those of the part before, not after them (one file a metric). */
+  readonly parallel?: boolean;
+}
+
+interface Joined extends LoggedSeries {
+  readonly pathOffsets: readonly number[];
+}
+
+/** The series of several files under one name, one after the other; no copy where there is one file. */
+function join(parts: readonly RunPart[]): Joined[] {
+  const pieces = new Map<string, { part: number; series: LoggedSeries }[]>();
+  parts.forEach(({ run, prefix }, part) => {
+    for (const series of run.series) {
+      const name = (prefix ?? '') + series.name;
+      const list = pieces.get(name);
+      if (list === undefined) pieces.set(name, [{ part, series }]);
+      else list.push({ part, series });
+    }
+  });
+  return [...pieces].map(([name, list]): Joined => {
+    const pathOffsets = parts.map((_, part) =>
+      list.reduce((sum, one) => (one.part < part ? sum + one.series.step.length : sum), 0),
+    );
+    const only = list[0]!.series;
+    if (list.length === 1) return { ...only, name, pathOffsets };
+    const all = list.map((one) => one.series);
+    const length = all.reduce((sum, one) => sum + one.step.length, 0);
+    const concat = <T extends Float64Array | Uint32Array>(target: T, of: (one: LoggedSeries) => T): T => {
+      let at = 0;
+      for (const one of all) {
+        target.set(of(one) as never, at);
+        at += one.step.length;
+      }
+      return target;
+    };
+    return {
+      name,
+      pathOffsets,
+      step: concat(new Float64Array(length), (one) => one.step),
+      value: concat(new Float64Array(length), (one) => one.value),
+      ...(all.every((one) => one.wallTime)
+        ? { wallTime: concat(new Float64Array(length), (one) => one.wallTime!) }
+        : {}),
+      ...(all.every((one) => one.line) ? { line: concat(new Uint32Array(length), (one) => one.line!) } : {}),
+      ...(all.every((one) => one.byteOffset)
+        ? { byteOffset: concat(new Float64Array(length), (one) => one.byteOffset!) }
+        : {}),
+    };
+  });
+}
+
+/** Which series tells the restarts: the loss, else the longest of training, else the longest. */
+function axisSeries(series: readonly (Joined & { role: Role })[]): Joined | undefined {
+  const longest = (among: readonly (Joined & { role: Role })[]): Joined | undefined =>
+    among.reduce<Joined | undefined>(
+      (best, one) => (best === undefined || one.step.length > best.step.length ? one : best),
+      undefined,
+    );
+  const training: readonly Role[] = ['task_loss', 'grad_norm', 'learning_rate', 'param_norm', 'update_norm'];
+  return (
+    longest(series.filter((one) => one.role === 'loss')) ??
+    longest(series.filter((one) => training.includes(one.role))) ??
+    longest(series.filter((one) => one.role === 'eval_loss')) ??
+    longest(series)
+  );
+}
+
+/** The position of a point within its file, ascending there. */
+const positionOf = (series: Joined, index: number): number =>
+  series.line?.[index] ?? series.byteOffset?.[index] ?? index;
+
+const fileOf = (series: Joined, index: number): number => {
+  let file = 0;
+  for (let k = 1; k < series.pathOffsets.length; k++) if (series.pathOffsets[k]! <= index) file = k;
+  return file;
+};
+
+/**
+ * Where a restart that was seen in one series lies in another one: after the points logged before the last point of
+ * the attempt that ended, and among those between the two the first that is not beyond the step of the restart.
+ */
+function restartIn(series: Joined, axis: Joined, index: number, parallel: boolean): number {
+  if (series === axis) return index;
+  const key = (of: Joined, k: number): number =>
+    parallel && of.wallTime !== undefined ? of.wallTime[k]! : positionOf(of, k);
+  const file = (of: Joined, k: number): number => (parallel ? 0 : fileOf(of, k));
+  const isBefore = (k: number, at: number): boolean => {
+    const difference = file(series, k) - file(axis, at);
+    return difference === 0 ? key(series, k) < key(axis, at) : difference < 0;
+  };
+  const bound = (at: number): number => {
+    let low = 0;
+    let high = series.step.length;
+    while (low < high) {
+      const middle = (low + high) >> 1;
+      if (isBefore(middle, at)) low = middle + 1;
+      else high = middle;
+    }
+    return low;
+  };
+  let from = bound(index - 1);
+  const to = bound(index);
+  // The row of the last point of the attempt that ended belongs to it.
+  while (from < to && !isBefore(from, index - 1) && key(series, from) === key(axis, index - 1)) from++;
+  for (let k = from; k < to; k++)
+    if (series.step[k]! <= axis.step[index]! || file(series, k) > file(axis, index - 1)) return k;
+  return to;
+}
+
+/**
+ * @param id see {@link Run.id}
+ * @param parts the files of the run in the order of their time
+ * @param hyperparameters from sidecars; the log's own come first
+ */
+export function finishRun(
+  id: string,
+  parts: readonly RunPart[],
+  format: string,
+  forced: ReadonlyMap<string, Role>,
+  hyperparameters: Run['hyperparameters'] = new Map(),
+  sidecarNotes: readonly string[] = [],
+): Run {
+  const joined = join(parts);
+  const { roles, notes } = assignRoles(
+    joined.map((one) => one.name),
+    forced,
+  );
+  const withRoles = joined.map((one, k) => ({ ...one, ...roles[k]! }));
+  const axis = axisSeries(withRoles);
+  const parallel = parts.some((part) => part.parallel === true);
+  const restarts =
+    axis === undefined
+      ? []
+      : findRestarts(axis.step, parallel ? [] : axis.pathOffsets.slice(1), markedIndices(axis, parts));
+  const series = withRoles.map((one): TimeSeries => {
+    const offsets = [0];
+    for (const restart of restarts) {
+      const index = axis === undefined ? 0 : restartIn(one, axis, restart.index, parallel);
+      offsets.push(Math.max(index, offsets.at(-1)!));
+    }
+    return { ...one, attemptOffsets: offsets };
+  });
+  return {
+    id,
+    paths: parts.map((part) => part.path),
+    format,
+    stepUnit: parts[0]?.run.stepUnit ?? 'row',
+    series,
+    attempts: attemptsOf(series, restarts),
+    hyperparameters: new Map([
+      ...hyperparameters,
+      ...parts.flatMap((part) => [...(part.run.hyperparameters ?? [])]),
+    ]),
+    notes: [...new Set([...parts.flatMap((part) => part.run.notes ?? []), ...sidecarNotes, ...notes])],
+  };
+}
+
+/** The first points of the axis after the places at which the log says that it starts again. */
+function markedIndices(axis: Joined, parts: readonly RunPart[]): number[] {
+  const indices: number[] = [];
+  parts.forEach(({ run }, part) => {
+    const to = axis.pathOffsets[part + 1] ?? axis.step.length;
+    let index = axis.pathOffsets[part]!;
+    for (const position of run.restarts ?? []) {
+      while (index < to && positionOf(axis, index) < position) index++;
+      if (index < to) indices.push(index);
+    }
+  });
+  return indices;
+}
+
+function attemptsOf(series: readonly TimeSeries[], restarts: readonly Restart[]): Attempt[] {
+  return [undefined, ...restarts].map((restart, index): Attempt => {
+    let firstStep = Number.POSITIVE_INFINITY;
+    let lastStep = Number.NEGATIVE_INFINITY;
+    for (const one of series) {
+      const to = one.attemptOffsets[index + 1] ?? one.step.length;
+      for (let k = one.attemptOffsets[index]!; k < to; k++) {
+        if (one.step[k]! < firstStep) firstStep = one.step[k]!;
+        if (one.step[k]! > lastStep) lastStep = one.step[k]!;
+      }
+    }
+    if (firstStep > lastStep) firstStep = lastStep = Number.NaN;
+    return { index, firstStep, lastStep, reason: restart?.reason ?? 'start' };
+  });
+}

@@ -1,0 +1,66 @@
+/**
+ * `trainer_state.json` of the Hugging Face Trainer: `log_history` is a list of objects that mixes training rows
+ * (`loss`), evaluation rows (`eval_*`) and a last summary row (`train_runtime`). Python writes bare NaN.
+ */
+import { diagError, type ErrorRecord } from '../model/errors.ts';
+import type { LogFormat } from './format.ts';
+import { lineCounter, membersOf, wholeDocument } from './json-document.ts';
+import { objectScanner, skipBlanks } from './json-line.ts';
+import { numberOfText } from './number-text.ts';
+import { rowTable } from './row-table.ts';
+
+export const hfTrainerState: LogFormat = {
+  id: 'hf-trainer-state',
+  title: 'Hugging Face trainer_state.json',
+  tried: 'Hugging Face trainer_state.json ("log_history")',
+  text: true,
+  sniff: (head) => /^\s*\{/.test(head.toString('latin1', 0, 64)) && head.includes('"log_history"'),
+  async read(chunks, path) {
+    const bytes = await wholeDocument(chunks, path);
+    const table = rowTable();
+    const scan = objectScanner(table);
+    const lineOf = lineCounter(bytes);
+    const hyperparameters = new Map<string, string | number | boolean | null>();
+    const errors: ErrorRecord[] = [];
+    const top = { at: 0 };
+    const list = { at: 0 };
+    let lost = 0;
+    let cut = 0;
+    for (const member of membersOf(bytes, skipBlanks(bytes, 0, bytes.length), bytes.length, top)) {
+      if (member.key !== 'log_history') {
+        const text = bytes.toString('utf8', member.start, Math.min(member.end, member.start + 200)).trim();
+        if (text === 'true' || text === 'false') hyperparameters.set(member.key, text === 'true');
+        else {
+          const value = numberOfText(text);
+          if (value !== undefined) hyperparameters.set(member.key, value);
+        }
+        continue;
+      }
+      if (bytes[member.start] !== 0x5b) continue;
+      for (const row of membersOf(bytes, member.start, member.end, list)) {
+        if (row.whole && scan.row(bytes, row.start, row.end, lineOf(row.start))) continue;
+        if (row.whole) lost++;
+        cut = row.start;
+      }
+    }
+    if (top.at < 0 || lost > 0)
+      errors.push(
+        diagError(
+          'log-document-damaged',
+          {
+            offset: cut > 0 ? cut : bytes.length,
+            reason: top.at < 0 ? `it has ${bytes.length} bytes and no end` : `${lost} records are no objects`,
+          },
+          { path, byteOffset: cut > 0 ? cut : bytes.length },
+        ).toRecord(),
+      );
+    errors.push(...scan.errors(path));
+    return {
+      kept: table.rows(),
+      lost,
+      unreadBytes: top.at < 0 && cut > 0 ? bytes.length - cut : 0,
+      errors,
+      runs: [{ ...table.finish(), hyperparameters }],
+    };
+  },
+};

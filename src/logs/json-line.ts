@@ -1,0 +1,189 @@
+/**
+ * A JSON object on bytes, straight into the columns of a row table: no strings, no objects, for what is a key and a
+ * number in the same order as in the line before. Tolerant where writers are: bare NaN and Infinity, numbers as
+ * strings. Strict where it matters: a line that is no object gives no row, a key that is there twice gives no value.
+ */
+import { decodeName } from '../bytes/encoding.ts';
+import { diagError, type ErrorRecord } from '../model/errors.ts';
+import { countAt, placesOf, type Tally, tally } from './bad-lines.ts';
+import { scanNumber, scanned } from './number-text.ts';
+import type { RowTable } from './row-table.ts';
+
+const QUOTE = 0x22;
+const BACKSLASH = 0x5c;
+const COLON = 0x3a;
+const COMMA = 0x2c;
+const OPEN = 0x7b;
+const CLOSE = 0x7d;
+const OPEN_LIST = 0x5b;
+const CLOSE_LIST = 0x5d;
+
+/** Deeper nesting is damage or an attack. */
+const MAX_DEPTH = 100;
+
+export interface ObjectScanner {
+  /** Reads the object that is the whole of [start, end) as a row; false (and no row) if it is no object. */
+  row(bytes: Buffer, start: number, end: number, line: number): boolean;
+  /** What was ambiguous. */
+  errors(path: string): ErrorRecord[];
+}
+
+export const skipBlanks = (bytes: Buffer, at: number, end: number): number => {
+  let pos = at;
+  while (pos < end && bytes[pos]! <= 0x20) pos++;
+  return pos;
+};
+
+/** The position of the closing quote of the string whose content starts at `at`, or -1. */
+export function stringEnd(bytes: Buffer, at: number, end: number): number {
+  for (let pos = at; pos < end; pos++) {
+    const byte = bytes[pos]!;
+    if (byte === QUOTE) return pos;
+    if (byte === BACKSLASH) pos++;
+  }
+  return -1;
+}
+
+/** The text of a JSON string's content. */
+export function textOfString(bytes: Buffer, start: number, end: number): string {
+  const text = decodeName(bytes, start, end);
+  if (!text.includes('\\')) return text;
+  try {
+    return JSON.parse(`"${text}"`) as string;
+  } catch {
+    return text;
+  }
+}
+
+/** The position after the value at `at` that holds no number of ours (list, literal), or -1 if there is none. */
+export function skipValue(bytes: Buffer, at: number, end: number): number {
+  let depth = 0;
+  for (let pos = at; pos < end; ) {
+    const byte = bytes[pos]!;
+    if (byte === QUOTE) {
+      const close = stringEnd(bytes, pos + 1, end);
+      if (close < 0) return -1;
+      pos = close + 1;
+    } else if (byte === OPEN || byte === OPEN_LIST) {
+      depth++;
+      pos++;
+    } else if (byte === CLOSE || byte === CLOSE_LIST) {
+      if (depth === 0) return pos === at ? -1 : pos;
+      depth--;
+      pos++;
+    } else if (byte === COMMA && depth === 0) return pos === at ? -1 : pos;
+    else pos++;
+    if (depth === 0 && (byte === CLOSE || byte === CLOSE_LIST || byte === QUOTE)) return pos;
+  }
+  return -1;
+}
+
+/** The keys in the order of the last line: most lines repeat it, and then a comparison of bytes finds the column. */
+interface Expected {
+  readonly key: Buffer;
+  readonly column: number;
+}
+
+export function objectScanner(table: RowTable): ObjectScanner {
+  const expected: Expected[] = [];
+  const duplicates = new Map<string, Tally>();
+  let slot = 0;
+  let line = 0;
+  let repeated: number[] = [];
+
+  const columnOf = (bytes: Buffer, start: number, end: number, prefix: string): number => {
+    if (prefix === '') {
+      const guess = expected[slot];
+      if (
+        guess !== undefined &&
+        guess.key.length === end - start &&
+        guess.key.compare(bytes, start, end) === 0
+      ) {
+        slot++;
+        return guess.column;
+      }
+    }
+    const column = table.column(prefix + textOfString(bytes, start, end));
+    if (prefix === '' && slot < 1000) {
+      expected[slot] = { key: Buffer.from(bytes.subarray(start, end)), column };
+      slot++;
+    }
+    return column;
+  };
+
+  const setCell = (column: number): void => {
+    if (!table.set(column, scanned[0]!)) repeated.push(column);
+  };
+
+  /** The members after the opening brace; the position after the closing one, or -1. */
+  const members = (bytes: Buffer, from: number, end: number, prefix: string, depth: number): number => {
+    let at = skipBlanks(bytes, from, end);
+    if (bytes[at] === CLOSE && at < end) return at + 1;
+    while (at < end) {
+      if (bytes[at] !== QUOTE) return -1;
+      const keyStart = at + 1;
+      const keyEnd = stringEnd(bytes, keyStart, end);
+      if (keyEnd < 0) return -1;
+      at = skipBlanks(bytes, keyEnd + 1, end);
+      if (at >= end || bytes[at] !== COLON) return -1;
+      at = skipBlanks(bytes, at + 1, end);
+      if (at >= end) return -1;
+      const byte = bytes[at]!;
+      if (byte === OPEN) {
+        if (depth >= MAX_DEPTH) return -1;
+        at = members(bytes, at + 1, end, `${prefix}${textOfString(bytes, keyStart, keyEnd)}.`, depth + 1);
+      } else if (byte === QUOTE) {
+        const close = stringEnd(bytes, at + 1, end);
+        if (close < 0) return -1;
+        const start = skipBlanks(bytes, at + 1, close);
+        const stop = scanNumber(bytes, start, close);
+        if (stop > 0 && skipBlanks(bytes, stop, close) === close)
+          setCell(columnOf(bytes, keyStart, keyEnd, prefix));
+        at = close + 1;
+      } else {
+        const stop = scanNumber(bytes, at, end);
+        if (stop > 0) {
+          setCell(columnOf(bytes, keyStart, keyEnd, prefix));
+          at = stop;
+        } else at = skipValue(bytes, at, end);
+      }
+      if (at < 0) return -1;
+      at = skipBlanks(bytes, at, end);
+      if (at >= end) return -1;
+      if (bytes[at] === CLOSE) return at + 1;
+      if (bytes[at] !== COMMA) return -1;
+      at = skipBlanks(bytes, at + 1, end);
+    }
+    return -1;
+  };
+
+  return {
+    row(bytes, start, end, lineNumber) {
+      line = lineNumber;
+      slot = 0;
+      if (repeated.length > 0) repeated = [];
+      const stop = members(bytes, start + 1, end, '', 0);
+      if (stop < 0 || skipBlanks(bytes, stop, end) !== end) {
+        table.dropRow();
+        return false;
+      }
+      for (const column of new Set(repeated)) {
+        const name = table.columns[column]!.name;
+        table.unset(column);
+        const found = duplicates.get(name) ?? tally();
+        countAt(found, line);
+        duplicates.set(name, found);
+      }
+      table.endRow(lineNumber);
+      return true;
+    },
+    errors: (path) =>
+      [...duplicates].map(([key, found]) =>
+        diagError(
+          'log-duplicate-key',
+          { key, count: found.count, lines: placesOf(found) },
+          { path, line: found.first[0]! },
+        ).toRecord(),
+      ),
+  };
+}

@@ -1,0 +1,220 @@
+/**
+ * What a series measures, by its name: the conventions of TensorBoard, Keras, Lightning, Hugging Face, timm, AlgoPerf,
+ * fairseq, Megatron and llm.c. First match wins; `--map role=NAME` overrides.
+ */
+import type { Role } from '../model/run.ts';
+
+export interface NamedRole {
+  readonly role: Role;
+  readonly task?: string;
+}
+
+/** `train/ctr_loss`, `train.ctr-loss` and "train ctr loss" are the same words. */
+const wordsOf = (name: string): string[] =>
+  name
+    .toLowerCase()
+    .split(/[\s/._:|-]+/)
+    .filter((word) => word !== '');
+
+const EVAL_WORDS = new Set([
+  'val',
+  'valid',
+  'validation',
+  'eval',
+  'evaluation',
+  'test',
+  'tel',
+  'dev',
+  'heldout',
+]);
+const TRAIN_WORDS = new Set([
+  'train',
+  'training',
+  'trn',
+  'batch',
+  'epoch',
+  'step',
+  'running',
+  'avg',
+  'mean',
+  'inner',
+]);
+/** Words that make a quantity a loss by themselves. */
+const LOSS_WORDS = new Set([
+  'loss',
+  'losses',
+  'nll',
+  'logloss',
+  'crossentropy',
+  'xent',
+  'bce',
+  'elbo',
+  'cost',
+]);
+const PERPLEXITY_WORDS = new Set(['ppl', 'perplexity']);
+const METRIC_WORD =
+  /^(auc|auroc|auprc|roc|acc|accuracy|top\d*|prec|precision|recall|f\d|fscore|rmse|mae|mse|mape|r2|ndcg|mrr|hit|hits|bleu|rouge\w*|wer|cer|iou|miou|dice|ap|map|score|scores|error|err|reward|return|psnr|ssim|fid|mcc|kappa|calibration|gauc|ctr|bpb|bpc)(@?\d+)?$/;
+/** Book-keeping that stands beside metrics and is none, also with an evaluation's prefix. */
+const BOOKKEEPING =
+  /^(runtime|time|duration|seconds|sec|ms|wall|num|number|count|examples|samples|steps|step|updates|epoch|iteration|iter|size|bsz|wps|ups|wpb|throughput|tokens|flos|timestamp|per|second|total|duration|memory|mem|eta)$/;
+
+const GRAD_NORM =
+  /(^|[\s/._-])(grad(ient)?s?[\s/._-]?norm|norm[\s/._-]?(of[\s/._-])?grad(ient)?s?|gnorm|l2_norm\/grad|grad_[\d.]+(inf)?_norm|global_grad_norm|total_grad_norm|grad_l2)/i;
+const PARAM_NORM =
+  /(^|[\s/._-])((param(eter)?|weight)s?[\s/._-]?norm|params[\s/._-]norm|l2_norm\/(param|weight)|pnorm)/i;
+const UPDATE_NORM = /(^|[\s/._-])(update|step|delta)s?[\s/._-]?norm|l2_norm\/update/i;
+const CLIP =
+  /(^|[\s/._-])(grad(ient)?s?[\s/._-]?)?clip(ped|ping)?([\s/._-]?(factor|coef|coefficient|scale|frac|fraction|rate|ratio|value|threshold|norm|count|pct|percent|lambda))?s?$/i;
+const LEARNING_RATE = /(^|[\s/._-])(lr|learning[\s_-]?rate)($|[\s/._-]|\d)/i;
+
+/** Names of the total loss, best first, as joined words without the training words in front. */
+const TOTAL_NAMES = [
+  'loss',
+  'total_loss',
+  'loss_total',
+  'overall_loss',
+  'lm_loss',
+  'reduced_train_loss',
+  'losses',
+];
+const TRAIN_NAMES = [
+  'nll',
+  'nll_loss',
+  'cross_entropy',
+  'crossentropy',
+  'cross_entropy_loss',
+  'xent',
+  'logloss',
+  'log_loss',
+  'trl',
+];
+
+/** How good a candidate for the one loss of a run a name is; smaller is better, undefined for none. */
+function lossRank(name: string): number | undefined {
+  const words = wordsOf(name);
+  if (name.toLowerCase() === 'loss') return 0;
+  const core = words.filter((word) => !TRAIN_WORDS.has(word)).join('_');
+  const train = words.length !== core.split('_').length;
+  const rank = [...TOTAL_NAMES, ...TRAIN_NAMES].indexOf(core);
+  const reduced = TOTAL_NAMES.indexOf(words.join('_'));
+  if (rank >= 0) return 1 + 2 * rank + (train ? 0 : 1);
+  if (reduced >= 0) return 1 + 2 * reduced;
+  if (words.some((word) => LOSS_WORDS.has(word))) return 100;
+  if (words.some((word) => PERPLEXITY_WORDS.has(word))) return 200;
+  return undefined;
+}
+
+/** The task that `task/<t>/loss`, `<t>_loss`, `<t>/loss` or `loss_<t>` names; undefined where the form is none of these. */
+function taskOf(name: string): { task: string; explicit: boolean } | undefined {
+  const explicit = /(?:^|[/.])tasks?[/.](.+)[/._-](?:loss|nll|logloss|bce)$/i.exec(name);
+  if (explicit) return { task: explicit[1]!, explicit: true };
+  const bare = name.replace(/^(?:train(?:ing)?|val(?:id(?:ation)?)?|eval|test)[/._-]/i, '');
+  const found = /^(.+)[/._-](?:loss)$/i.exec(bare) ?? /^loss[/._-](.+)$/i.exec(bare);
+  if (found === null) return undefined;
+  const task = found[1]!;
+  const words = wordsOf(task);
+  if (words.length === 0 || words.every((word) => TRAIN_WORDS.has(word) || EVAL_WORDS.has(word)))
+    return undefined;
+  if (['total', 'overall', 'lm', 'reduced_train', 'nll', 'min', 'max', 'scale'].includes(words.join('_')))
+    return undefined;
+  return { task, explicit: false };
+}
+
+const isEval = (words: readonly string[]): boolean => words.some((word) => EVAL_WORDS.has(word));
+
+function firstRole(name: string): Role | 'loss-like' | undefined {
+  if (/__(min|max)$/i.test(name)) return 'other';
+  const words = wordsOf(name);
+  const lossLike =
+    words.some((word) => LOSS_WORDS.has(word) || PERPLEXITY_WORDS.has(word)) ||
+    /cross[\s_-]?entropy|log[\s_-]loss/i.test(name) ||
+    name.toLowerCase() === 'trl';
+  if (words.includes('loss') && words.includes('scale')) return 'other';
+  if (isEval(words)) {
+    if (lossLike || words.includes('tel')) return 'eval_loss';
+    const rest = words.filter((word) => !EVAL_WORDS.has(word));
+    if (rest.length === 0 || LEARNING_RATE.test(name))
+      return LEARNING_RATE.test(name) ? 'learning_rate' : 'other';
+    return rest.some((word) => BOOKKEEPING.test(word)) ? 'other' : 'metric';
+  }
+  if (LEARNING_RATE.test(name)) return 'learning_rate';
+  if (CLIP.test(name) && !lossLike) return 'clip';
+  if (GRAD_NORM.test(name) || name.toLowerCase() === 'norm') return 'grad_norm';
+  if (PARAM_NORM.test(name)) return 'param_norm';
+  if (UPDATE_NORM.test(name)) return 'update_norm';
+  if (lossLike) return 'loss-like';
+  if (words.some((word) => METRIC_WORD.test(word))) return 'metric';
+  return 'other';
+}
+
+/**
+ * The role of every name, and notes about choices that a user may want to change.
+ *
+ * At most one series without a task gets `loss`: the best candidate by name. Forms like `<t>_loss` are tasks where at
+ * least two of them stand together; other candidates are `other` and named in a note.
+ */
+export function assignRoles(
+  names: readonly string[],
+  forced: ReadonlyMap<string, Role>,
+): { roles: NamedRole[]; notes: string[] } {
+  const first = names.map((name) => forced.get(name) ?? firstRole(name));
+  const tasks = names.map((name, k) =>
+    first[k] === 'loss-like' || first[k] === 'eval_loss' || first[k] === 'metric' ? taskOf(name) : undefined,
+  );
+  const candidates = names.map((name, k) => (first[k] === 'loss-like' ? lossRank(name) : undefined));
+  const hasTotal = candidates.some((rank, k) => rank !== undefined && rank < 100 && tasks[k] === undefined);
+  const siblings = names.filter((_, k) => first[k] === 'loss-like' && tasks[k]?.explicit === false).length;
+  const isTask = (k: number): boolean =>
+    first[k] === 'loss-like' && tasks[k] !== undefined && (tasks[k].explicit || siblings >= 2);
+
+  let best: number | undefined;
+  if (!first.includes('loss'))
+    for (let k = 0; k < names.length; k++) {
+      const rank = candidates[k];
+      if (rank === undefined || isTask(k)) continue;
+      if (best === undefined || rank < candidates[best]!) best = k;
+    }
+  // A log that has nothing but an error measure was trained on it.
+  if (best === undefined && !first.includes('loss') && !names.some((_, k) => isTask(k))) {
+    const fallback = names.findIndex((name, k) => first[k] === 'metric' && wordsOf(name).includes('mse'));
+    if (fallback >= 0) best = fallback;
+  }
+
+  const knownTasks = new Set(names.flatMap((_, k) => (isTask(k) ? [tasks[k]!.task] : [])));
+  const withTask = (role: Role, task: string | undefined): NamedRole =>
+    task === undefined ? { role } : { role, task };
+  const roles = names.map((name, k): NamedRole => {
+    const role = first[k]!;
+    if (role === 'loss-like')
+      return isTask(k)
+        ? { role: 'task_loss', task: tasks[k]!.task }
+        : { role: k === best ? 'loss' : 'other' };
+    if (k === best) return { role: 'loss' };
+    if (
+      role === 'eval_loss' &&
+      tasks[k] !== undefined &&
+      (tasks[k].explicit || knownTasks.has(tasks[k].task))
+    )
+      return { role, task: tasks[k].task };
+    if (role === 'metric') {
+      const explicit = /(?:^|[/.])tasks?[/.](.+)[/._-][^/._-]+$/i.exec(name)?.[1];
+      if (explicit !== undefined) return { role, task: explicit };
+      const bare = name.replace(/^(?:train(?:ing)?|val(?:id(?:ation)?)?|eval|test)[/._-]/i, '');
+      return withTask(
+        role,
+        [...knownTasks].find((task) => bare.startsWith(task) && /^[/._-]/.test(bare.slice(task.length))),
+      );
+    }
+    return { role };
+  });
+
+  const notes: string[] = [];
+  const others = names.filter((_, k) => candidates[k] !== undefined && roles[k]!.role === 'other');
+  if (best !== undefined && others.length > 0)
+    notes.push(
+      `${names[best]} is taken as the loss; ${others.join(', ')} could be it too (--map loss=NAME chooses)`,
+    );
+  if (!hasTotal && best === undefined && knownTasks.size > 0)
+    notes.push(`no total loss; the losses of ${[...knownTasks].join(', ')} are judged one by one`);
+  return { roles, notes };
+}

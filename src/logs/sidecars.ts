@@ -1,0 +1,75 @@
+/** Hyperparameters that lie beside a log: hparams.json, config.yaml and the like, flattened with `.`. */
+import { readFile, stat } from 'node:fs/promises';
+import { basename, join } from 'node:path';
+import type { Run } from '../model/run.ts';
+
+const NAMES = [
+  'hparams',
+  'hyperparameters',
+  'hparams_config',
+  'config',
+  'args',
+  'params',
+  'train_args',
+  'training_args',
+];
+const ENDINGS = ['.json', '.yaml', '.yml'];
+/** Whether a file's name is that of a sidecar. */
+export const isSidecar = (path: string): boolean =>
+  NAMES.some((name) => ENDINGS.some((ending) => basename(path) === name + ending));
+
+/** Larger ones hold something else. */
+const MAX_BYTES = 1 << 20;
+const MAX_ENTRIES = 2_000;
+
+export interface Sidecars {
+  readonly hyperparameters: Run['hyperparameters'];
+  /** What could not be read; a damaged sidecar is no reason to refuse its log. */
+  readonly notes: readonly string[];
+}
+
+type Scalar = string | number | boolean | null;
+
+const flatten = (value: unknown, name: string, into: Map<string, Scalar>, depth: number): void => {
+  if (into.size >= MAX_ENTRIES || depth > 20) return;
+  if (value === null || ['string', 'number', 'boolean'].includes(typeof value)) {
+    if (name !== '') into.set(name, value as Scalar);
+  } else if (Array.isArray(value)) {
+    if (value.length <= 16 && value.every((one) => typeof one !== 'object'))
+      into.set(name, JSON.stringify(value));
+  } else if (typeof value === 'object')
+    for (const [key, member] of value instanceof Map ? value : Object.entries(value as object))
+      flatten(member, name === '' ? String(key) : `${name}.${String(key)}`, into, depth + 1);
+};
+
+/** Reads the sidecars in the folder of a log. Later names of the list win where two hold the same key. */
+export async function readSidecars(folder: string): Promise<Sidecars> {
+  const found = new Map<string, Scalar>();
+  const notes: string[] = [];
+  for (const name of NAMES)
+    for (const ending of ENDINGS) {
+      const path = join(folder, name + ending);
+      try {
+        const info = await stat(path).catch(() => undefined);
+        if (info === undefined || !info.isFile()) continue;
+        if (info.size > MAX_BYTES) {
+          notes.push(`${name}${ending} is ${info.size} bytes, more than ${MAX_BYTES}; not read`);
+          continue;
+        }
+        const text = await readFile(path, 'utf8');
+        if (ending === '.json') flatten(JSON.parse(text), '', found, 0);
+        else {
+          const { parse } = await import('yaml');
+          flatten(parse(text, { maxAliasCount: 100, logLevel: 'silent', mapAsMap: true }), '', found, 0);
+        }
+      } catch (error) {
+        notes.push(`${name}${ending} could not be read: ${(error as Error).message.split('\n')[0]}`);
+      }
+    }
+  // W&B stores { key: { value, desc } }.
+  const hyperparameters = new Map<string, Scalar>();
+  for (const [key, value] of found)
+    if (!(key.endsWith('.desc') && found.has(`${key.slice(0, -5)}.value`)))
+      hyperparameters.set(key.replace(/\.value$/, ''), value);
+  return { hyperparameters, notes };
+}
