@@ -1,6 +1,6 @@
 /** Hyperparameters that lie beside a log: hparams.json, config.yaml and the like, flattened with `.`. */
-import { readFile, stat } from 'node:fs/promises';
 import { basename, join } from 'node:path';
+import { kindOfPath, openFile } from '../bytes/source.ts';
 import type { Run } from '../model/run.ts';
 
 const NAMES = [
@@ -50,13 +50,18 @@ export async function readSidecars(folder: string): Promise<Sidecars> {
     for (const ending of ENDINGS) {
       const path = join(folder, name + ending);
       try {
-        const info = await stat(path).catch(() => undefined);
-        if (info === undefined || !info.isFile()) continue;
-        if (info.size > MAX_BYTES) {
-          notes.push(`${name}${ending} is ${info.size} bytes, more than ${MAX_BYTES}; not read`);
-          continue;
+        if ((await kindOfPath(path)) !== 'file') continue;
+        const source = await openFile(path);
+        let text: string;
+        try {
+          if (source.byteLength > MAX_BYTES) {
+            notes.push(`${name}${ending} has ${source.byteLength} bytes, more than ${MAX_BYTES}; not read`);
+            continue;
+          }
+          text = Buffer.from(await source.slice(0, source.byteLength)).toString('utf8');
+        } finally {
+          await source.close();
         }
-        const text = await readFile(path, 'utf8');
         if (ending === '.json') flatten(JSON.parse(text), '', found, 0);
         else {
           const { parse } = await import('yaml');
