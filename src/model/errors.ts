@@ -250,6 +250,21 @@ export const ERROR_TEXTS = define({
       'a Hessian-vector product has the entry {value} at index {index} of {size}: there is no curvature at this point',
     hint: 'choose a checkpoint and a batch at which loss and gradient are finite',
   },
+  'op-not-differentiable': {
+    exitCode: EXIT.input,
+    message: 'the operation {op} of this model has no derivative that is known to be right',
+    hint: 'write it with operations from docs/autodiff.md',
+  },
+  'backend-unavailable': {
+    exitCode: EXIT.input,
+    message: 'no backend for differentiation loads ({backend}): {reason}',
+    hint: 'reinstall the package, or choose another with --backend',
+  },
+  'backend-wrong': {
+    exitCode: EXIT.input,
+    message: 'the backend {backend} computes wrong second derivatives: {wrong}',
+    hint: 'choose another with --backend',
+  },
   'preconditioner-unknown': {
     exitCode: EXIT.usage,
     message: 'the optimizer "{optimizer}" has no preconditioner that is known here',

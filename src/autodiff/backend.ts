@@ -1,0 +1,164 @@
+/**
+ * Loads tfjs and chooses its backend: tfjs-node if it loads, else wasm, else cpu. Whatever runs has to pass a self-test
+ * of its second derivatives first.
+ */
+import { createRequire } from 'node:module';
+import * as util from 'node:util';
+import type * as Layers from '@tensorflow/tfjs-layers';
+import { diagError } from '../model/errors.ts';
+import { curedFunctions, cureGradients, type Tf } from './gradients.ts';
+import { cureWasmKernels } from './wasm-kernels.ts';
+
+export const BACKENDS = ['tfjs-node', 'wasm', 'cpu'] as const;
+export type BackendName = (typeof BACKENDS)[number];
+
+export interface Backend {
+  readonly name: BackendName;
+  /** tfjs-core, cured. */
+  readonly tf: Tf;
+  readonly layers: typeof Layers;
+  /** Why a better backend is not in use: at most one line for each. */
+  readonly notes: readonly string[];
+}
+
+let loaded: Promise<Backend> | undefined;
+let loadedFor: BackendName | undefined;
+
+/**
+ * Loads a backend, once for a process.
+ *
+ * @param wanted forces one; left out, the fastest that loads
+ * @throws backend-unavailable, backend-wrong (its second derivatives fail the self-test)
+ */
+export function loadBackend(wanted?: BackendName): Promise<Backend> {
+  if (loaded !== undefined && (wanted === undefined || wanted === loadedFor)) return loaded;
+  loaded = load(wanted);
+  loadedFor = wanted;
+  // A failure is no state to stay in: the next call may ask for another backend.
+  loaded.then(
+    (backend) => {
+      loadedFor = backend.name;
+    },
+    () => {
+      loaded = undefined;
+    },
+  );
+  return loaded;
+}
+
+async function load(wanted: BackendName | undefined): Promise<Backend> {
+  // CommonJS on purpose: it loads five times faster than the ES modules, and tfjs-node exists in no other form.
+  const require = createRequire(import.meta.url);
+  const tf = require('@tensorflow/tfjs-core') as Tf;
+  tf.enableProdMode();
+  // tfjs-core alone registers no gradients; tfjs-layers does.
+  const layers = require('@tensorflow/tfjs-layers') as typeof Layers;
+  const notes: string[] = [];
+  let lastProblem = '';
+  for (const name of wanted === undefined ? BACKENDS : [wanted]) {
+    try {
+      await START[name](tf, require);
+    } catch (error) {
+      lastProblem = firstLine(error);
+      if (name === 'tfjs-node') notes.push(`tfjs-node does not load (${lastProblem}): slower backend in use`);
+      else notes.push(`backend ${name} does not load (${lastProblem})`);
+      continue;
+    }
+    cureGradients(tf);
+    const cured = curedFunctions(tf);
+    const wrong = selfTest(cured);
+    if (wrong !== undefined) {
+      if (wanted !== undefined) throw diagError('backend-wrong', { backend: name, wrong });
+      notes.push(`backend ${name} has wrong second derivatives (${wrong}) and is not used`);
+      continue;
+    }
+    return { name, tf: cured, layers, notes };
+  }
+  throw diagError('backend-unavailable', { backend: wanted ?? BACKENDS.join(', '), reason: lastProblem });
+}
+
+const firstLine = (error: unknown): string =>
+  String((error as Error | undefined)?.message ?? error)
+    .split('\n')[0]!
+    .slice(0, 160);
+
+const START: Readonly<Record<BackendName, (tf: Tf, require: NodeJS.Require) => Promise<void>>> = {
+  'tfjs-node': async (tf, require) => {
+    // tfjs-node 4.22 calls these; Node 23 removed them.
+    const shimmed = util as unknown as Record<string, unknown>;
+    const target = (require('node:util') ?? shimmed) as Record<string, unknown>;
+    target.isNullOrUndefined ??= (x: unknown): boolean => x === null || x === undefined;
+    target.isArray ??= Array.isArray;
+    require('@tensorflow/tfjs-node');
+    if (!(await tf.setBackend('tensorflow'))) throw new Error('its backend does not start');
+    await tf.ready();
+  },
+  wasm: async (tf, require) => {
+    require('@tensorflow/tfjs-backend-cpu');
+    require('@tensorflow/tfjs-backend-wasm');
+    // Kernels of the cpu backend stand in for those that wasm lacks.
+    await tf.setBackend('cpu');
+    if (!(await tf.setBackend('wasm'))) throw new Error('its backend does not start');
+    await tf.ready();
+    cureWasmOnce(tf);
+  },
+  cpu: async (tf, require) => {
+    require('@tensorflow/tfjs-backend-cpu');
+    if (!(await tf.setBackend('cpu'))) throw new Error('its backend does not start');
+    await tf.ready();
+  },
+};
+
+const curedWasm = new WeakSet<Tf>();
+function cureWasmOnce(tf: Tf): void {
+  if (curedWasm.has(tf)) return;
+  curedWasm.add(tf);
+  cureWasmKernels(tf);
+}
+
+/**
+ * Hessian-vector products of Σ f(w) with v = 1, which are f″(w), for a sigmoid and a tanh; and of a product with a
+ * transposed argument. Says what is wrong, undefined if nothing is.
+ */
+function selfTest(tf: Tf): string | undefined {
+  const points = [-1.5, -0.3, 0.2, 0.9];
+  const tests: readonly [
+    string,
+    (x: InstanceType<Tf['Tensor']>) => InstanceType<Tf['Tensor']>,
+    (x: number) => number,
+  ][] = [
+    [
+      'sigmoid',
+      (x) => tf.sigmoid(x),
+      (x) => {
+        const s = 1 / (1 + Math.exp(-x));
+        return s * (1 - s) * (1 - 2 * s);
+      },
+    ],
+    ['tanh', (x) => tf.tanh(x), (x) => -2 * Math.tanh(x) * (1 - Math.tanh(x) ** 2)],
+    // Σ over the outer product x·xᵀ squared: 12x² + 4Σ others, with v = 1.
+    [
+      'matMul',
+      (x) => tf.square(tf.matMul(tf.reshape(x, [1, -1]), tf.reshape(x, [1, -1]), false, true)),
+      (x) => {
+        const total = points.reduce((sum, p) => sum + p * p, 0);
+        const plain = points.reduce((sum, p) => sum + p, 0);
+        return 4 * total + 8 * x * plain;
+      },
+    ],
+  ];
+  for (const [name, f, second] of tests) {
+    const found = tf.tidy(() => {
+      const gradient = tf.grad((x) => tf.sum(f(x)));
+      return tf
+        .grad((x) => tf.sum(gradient(x)))(tf.tensor1d(points))
+        .dataSync();
+    });
+    for (const [i, x] of points.entries()) {
+      const expected = second(x);
+      if (!(Math.abs(found[i]! - expected) <= 1e-4 * (1 + Math.abs(expected))))
+        return `${name}″(${x}) is ${found[i]}, not ${expected.toPrecision(7)}`;
+    }
+  }
+  return undefined;
+}

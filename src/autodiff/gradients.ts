@@ -1,0 +1,320 @@
+/**
+ * Gradients of tfjs kernels that can be differentiated again.
+ *
+ * tfjs 4.22 saves the **output** of sigmoid, tanh, exp, elu, softmax, max, min, pow for their gradients; the gradient
+ * of such a gradient loses the path through it, so a Hessian-vector product is off by 10 % to 140 % without any error
+ * (tfjs issue 3252). Here they are registered again saving inputs only, and recomputing. Comparisons and logical
+ * kernels get zero gradients, without which where() and the like throw at second order. What is neither listed here
+ * nor in {@link RIGHT_IN_TFJS} is refused by name.
+ */
+import type * as Core from '@tensorflow/tfjs-core';
+import { diagError } from '../model/errors.ts';
+
+export type Tf = typeof Core;
+type Tensor = Core.Tensor;
+
+/** Kernels whose gradients in tfjs 4.22 are right at first and second order (test/autodiff/op-table.test.ts). */
+const RIGHT_IN_TFJS: ReadonlySet<string> = new Set([
+  'Abs',
+  'Add',
+  'AddN',
+  'AvgPool',
+  'BatchMatMul',
+  'BroadcastTo',
+  'Cast',
+  'ClipByValue',
+  'Concat',
+  'Conv2D',
+  'Conv2DBackpropInput',
+  'Cos',
+  'Erf',
+  'ExpandDims',
+  'Floor',
+  'FusedBatchNorm',
+  'GatherV2',
+  'Identity',
+  'LeakyRelu',
+  'Log',
+  'Log1p',
+  'Maximum',
+  'Mean',
+  'Minimum',
+  'Multiply',
+  'Neg',
+  'OneHot',
+  'OnesLike',
+  'Pack',
+  'PadV2',
+  'Prelu',
+  'RealDiv',
+  'Reciprocal',
+  'Relu',
+  'Relu6',
+  'Reshape',
+  'Reverse',
+  'Rsqrt',
+  'Select',
+  'Selu',
+  'Sign',
+  'Sin',
+  'Slice',
+  'Softplus',
+  'SplitV',
+  'Sqrt',
+  'Square',
+  'Step',
+  'Sub',
+  'Sum',
+  'Tile',
+  'Transpose',
+  'Unpack',
+  'UnsortedSegmentSum',
+  'ZerosLike',
+]);
+
+/** Right at first order; what their gradients run has none of its own, so that a Hessian is refused by name. */
+const FIRST_ORDER_ONLY: ReadonlySet<string> = new Set(['MaxPool', 'DepthwiseConv2dNative']);
+
+/** Kernels that are constant almost everywhere: zero gradients, of one or of two inputs. */
+const FLAT_UNARY = ['LogicalNot', 'IsNan', 'IsInf', 'IsFinite', 'ArgMax', 'ArgMin', 'Round', 'Ceil'] as const;
+const FLAT_BINARY = [
+  'Greater',
+  'GreaterEqual',
+  'Less',
+  'LessEqual',
+  'Equal',
+  'NotEqual',
+  'LogicalAnd',
+  'LogicalOr',
+] as const;
+
+const cured = new WeakSet<Tf>();
+
+/** Registers the gradients, once for an instance of tfjs. */
+export function cureGradients(tf: Tf): void {
+  if (cured.has(tf)) return;
+  cured.add(tf);
+  const ours = new Set<string>();
+  const register = (
+    kernelName: string,
+    inputsToSave: string[],
+    gradFunc: (dy: Tensor, saved: Tensor[], attrs: Record<string, unknown>) => Record<string, () => Tensor>,
+  ): void => {
+    ours.add(kernelName);
+    if (tf.getGradient(kernelName)) tf.unregisterGradient(kernelName);
+    tf.registerGradient({
+      kernelName,
+      inputsToSave,
+      outputsToSave: [],
+      gradFunc: (dy, saved, attrs) =>
+        gradFunc(dy as Tensor, saved, attrs as unknown as Record<string, unknown>),
+    });
+  };
+  const unary = (kernel: string, derivative: (x: Tensor, attrs: Record<string, unknown>) => Tensor): void =>
+    register(kernel, ['x'], (dy, [x], attrs) => ({ x: () => tf.mul(dy, derivative(x!, attrs)) }));
+
+  unary('Sigmoid', (x) => {
+    const y = tf.sigmoid(x);
+    return tf.mul(y, tf.sub(1, y));
+  });
+  unary('Tanh', (x) => tf.sub(1, tf.square(tf.tanh(x))));
+  unary('Exp', (x) => tf.exp(x));
+  unary('Expm1', (x) => tf.exp(x));
+  // exp of the negative side only: the other side would overflow and 0·Inf is NaN.
+  unary('Elu', (x) => {
+    const positive = tf.step(x);
+    return tf.add(positive, tf.mul(tf.sub(1, positive), tf.exp(tf.minimum(x, 0))));
+  });
+
+  register('Softmax', ['logits'], (dy, [x], attrs) => ({
+    logits: () => {
+      const y = tf.softmax(x!, attrs.dim as number);
+      const scaled = tf.mul(dy, y);
+      return tf.sub(scaled, tf.mul(tf.sum(scaled, [attrs.dim as number], true), y));
+    },
+  }));
+  register('LogSoftmax', ['logits'], (dy, [x], attrs) => ({
+    logits: () =>
+      tf.sub(dy, tf.mul(tf.sum(dy, attrs.axis as number, true), tf.softmax(x!, attrs.axis as number))),
+  }));
+
+  // tfjs forgets to sum over broadcast axes.
+  register('SquaredDifference', ['a', 'b'], (dy, [a, b]) => ({
+    a: () => unbroadcast(tf, tf.mul(dy, tf.mul(tf.sub(a!, b!), 2)), a!.shape),
+    b: () => unbroadcast(tf, tf.mul(dy, tf.mul(tf.sub(b!, a!), 2)), b!.shape),
+  }));
+
+  // tfjs forgets to sum over broadcast axes.
+  register('SquaredDifference', ['a', 'b'], (dy, [a, b]) => ({
+    a: () => unbroadcast(tf, tf.mul(dy, tf.mul(tf.sub(a!, b!), 2)), a!.shape),
+    b: () => unbroadcast(tf, tf.mul(dy, tf.mul(tf.sub(b!, a!), 2)), b!.shape),
+  }));
+
+  // Ties share the gradient, as in TensorFlow and torch.amax; tfjs gives each of them all of it.
+  const extreme = (kernel: 'Max' | 'Min'): void =>
+    register(kernel, ['x'], (dy, [x], attrs) => ({
+      x: () => {
+        const axes = tf.util.parseAxisParam((attrs.reductionIndices ?? attrs.axis) as number[], x!.shape);
+        const y = kernel === 'Max' ? tf.max(x!, axes, true) : tf.min(x!, axes, true);
+        const chosen = tf.cast(tf.equal(x!, y), 'float32');
+        return tf.mul(tf.reshape(dy, y.shape), tf.div(chosen, tf.sum(chosen, axes, true)));
+      },
+    }));
+  extreme('Max');
+  extreme('Min');
+
+  register('Pow', ['a', 'b'], (dy, [a, b]) => ({
+    a: () => unbroadcast(tf, tf.mul(dy, tf.mul(b!, tf.pow(a!, tf.sub(tf.cast(b!, 'float32'), 1)))), a!.shape),
+    b: () => {
+      const positive = tf.greater(a!, 0);
+      const log = tf.log(tf.where(positive, a!, tf.onesLike(a!)));
+      return unbroadcast(tf, tf.mul(dy, tf.mul(tf.pow(a!, b!), log)), b!.shape);
+    },
+  }));
+
+  // Product of the others by prefix and suffix products: right where an entry is 0, unlike y/x.
+  register('Prod', ['x'], (dy, [x], attrs) => ({
+    x: () => {
+      const axes = tf.util.parseAxisParam((attrs.axis ?? []) as number[], x!.shape);
+      const all = axes.length === 0 ? x!.shape.map((_, i) => i) : axes;
+      const kept = x!.shape.map((_, i) => i).filter((i) => !all.includes(i));
+      const order = [...kept, ...all];
+      const n = all.reduce((product, axis) => product * x!.shape[axis]!, 1);
+      const rows = tf.reshape(tf.transpose(x!, order), [-1, n]);
+      const column = (i: number): Tensor => tf.slice(rows, [0, i], [-1, 1]);
+      const one = tf.ones([rows.shape[0]!, 1]) as Tensor;
+      const prefix = [one];
+      const suffix = [one];
+      for (let i = 0; i < n - 1; i++) {
+        prefix.push(tf.mul(prefix[i]!, column(i)));
+        suffix.push(tf.mul(suffix[i]!, column(n - 1 - i)));
+      }
+      const others = tf.concat(
+        prefix.map((p, i) => tf.mul(p, suffix[n - 1 - i]!)),
+        1,
+      );
+      const gradient = tf.mul(tf.reshape(dy, [-1, 1]), others);
+      const inverse = order.map((_, i) => order.indexOf(i));
+      return tf.transpose(
+        tf.reshape(
+          gradient,
+          order.map((axis) => x!.shape[axis]!),
+        ),
+        inverse,
+      );
+    },
+  }));
+
+  for (const kernel of FLAT_UNARY) register(kernel, ['x'], (_dy, [x]) => ({ x: () => tf.zeros(x!.shape) }));
+  for (const kernel of FLAT_BINARY)
+    register(kernel, ['a', 'b'], (_dy, [a, b]) => ({
+      a: () => tf.zeros(a!.shape),
+      b: () => tf.zeros(b!.shape),
+    }));
+
+  // Linear in dy: the gradients of what Conv2D's and AvgPool's own gradients run.
+  register('Conv2DBackpropFilter', ['x', 'dy'], (ddw, [x, dy], attrs) => {
+    const { strides, pad, dataFormat } = attrs as {
+      strides: [number, number];
+      pad: 'same';
+      dataFormat: 'NHWC';
+    };
+    const w = ddw as Core.Tensor4D;
+    return {
+      x: () => conv2dInputGradient(tf, x!.shape, dy!, w, attrs),
+      dy: () => tf.conv2d(x as Core.Tensor4D, w, strides, pad, dataFormat),
+    };
+  });
+  register('AvgPoolGrad', ['dy'], (ddx, _saved, attrs) => {
+    const { filterSize, strides, pad } = attrs as {
+      filterSize: [number, number];
+      strides: [number, number];
+      pad: 'same';
+    };
+    return {
+      dy: () => tf.avgPool(ddx as Core.Tensor4D, filterSize, strides, pad),
+      input: () => tf.zerosLike(ddx),
+    };
+  });
+
+  for (const name of Object.values(tf) as unknown[])
+    if (
+      typeof name === 'string' &&
+      tf.getGradient(name) &&
+      !ours.has(name) &&
+      !RIGHT_IN_TFJS.has(name) &&
+      !FIRST_ORDER_ONLY.has(name)
+    )
+      register(name, [], () => {
+        throw diagError('op-not-differentiable', { op: name });
+      });
+}
+
+function conv2dInputGradient(
+  tf: Tf,
+  shape: readonly number[],
+  dy: Tensor,
+  filter: Tensor,
+  attrs: Record<string, unknown>,
+): Tensor {
+  return tf.engine().runKernel('Conv2DBackpropInput', { dy, filter }, {
+    ...attrs,
+    inputShape: [...shape],
+  } as Core.NamedAttrMap) as Tensor;
+}
+
+/**
+ * Value and gradients of a scalar function; undefined for an input that the value does not depend on. May be nested.
+ * Call it within `tf.tidy`. After an error the engine is left as it was: without that, tfjs keeps what the tape saved.
+ */
+export function gradientsOf(
+  tf: Tf,
+  f: () => Tensor,
+  xs: readonly Tensor[],
+): { readonly value: Tensor; readonly grads: readonly (Tensor | undefined)[] } {
+  const engine = tf.engine();
+  try {
+    return engine.gradients(f as () => Core.Scalar, [...xs], undefined, true);
+  } catch (error) {
+    const state = engine.state as unknown as {
+      gradientDepth: number;
+      activeTape: { saved: Tensor[] }[] | null;
+    };
+    if (state.gradientDepth === 0 && state.activeTape != null) {
+      for (const node of state.activeTape) for (const tensor of node.saved) tensor.dispose();
+      state.activeTape = null;
+    }
+    throw error;
+  }
+}
+
+/** Sums over the axes along which a tensor of `shape` was broadcast. */
+function unbroadcast(tf: Tf, x: Tensor, shape: readonly number[]): Tensor {
+  const axes = tf.broadcast_util.getReductionAxes([...shape], x.shape);
+  return tf.reshape(axes.length > 0 ? tf.sum(x, axes) : x, [...shape]);
+}
+
+/**
+ * tfjs with the two functions replaced whose wrong second derivatives are closures and not in the registry: what every
+ * model here gets as `tf`.
+ */
+export function curedFunctions(tf: Tf): Tf {
+  const logSoftmax = <T extends Tensor>(logits: T, axis = -1): T =>
+    tf.sub(logits, tf.logSumExp(logits, axis, true)) as T;
+  const softmaxCrossEntropy = (
+    labels: Tensor,
+    logits: Tensor,
+    weights?: Tensor,
+    labelSmoothing = 0,
+    reduction?: Core.Reduction,
+  ): Tensor => {
+    const smooth = tf.add(tf.mul(labels, 1 - labelSmoothing), labelSmoothing / logits.shape[1]!);
+    const each = tf.neg(tf.sum(tf.mul(smooth, logSoftmax(logits)), -1));
+    return tf.losses.computeWeightedLoss(each, weights, reduction);
+  };
+  return {
+    ...tf,
+    logSoftmax: logSoftmax as Tf['logSoftmax'],
+    losses: { ...tf.losses, softmaxCrossEntropy: softmaxCrossEntropy as Tf['losses']['softmaxCrossEntropy'] },
+  };
+}
