@@ -1,6 +1,7 @@
 /** What a detector is: one file in this folder and one line in registry.ts. */
-import type { Outcome, Severity } from '../model/finding.ts';
-import type { Run } from '../model/run.ts';
+import type { Finding, Outcome, Quantity, Severity } from '../model/finding.ts';
+import { placeOf, type Run, type TimeSeries } from '../model/run.ts';
+import type { JudgedRun } from './verdict.ts';
 
 /** A default number with the reason why it is what it is: no threshold without origin. */
 export interface Threshold {
@@ -19,11 +20,19 @@ export interface DetectorDocs {
   readonly references: readonly string[];
 }
 
+/** What a detector gets beside the run. */
+export interface DetectorContext {
+  /** The run's verdict and the incidents of its loss and its tasks, found once for all detectors. */
+  readonly judged: JudgedRun;
+  /** A threshold of this detector by name: the user's number or the default. */
+  threshold(name: string): number;
+}
+
 export interface Detector {
   /** kebab-case noun of the failing state: file name, gate rule, docs page, SARIF ruleId. */
   readonly id: string;
   readonly title: string;
-  /** Severity of its findings unless a finding says otherwise; a healthy run has no warning and no error. */
+  /** The gravest severity of its findings; a healthy run has no warning and no error. */
   readonly severity: Severity;
   readonly thresholds: readonly Threshold[];
   readonly docs: DetectorDocs;
@@ -31,5 +40,66 @@ export interface Detector {
    * Looks at a run. Pure: same run and same thresholds, same outcome. Must be defined on 0, 1 and 2 points and on
    * series of NaN only.
    */
-  detect(run: Run, thresholds: ReadonlyMap<string, number>): Outcome;
+  detect(run: Run, context: DetectorContext): Outcome;
+}
+
+/** The context of one detector; `overrides` are the user's numbers for it, by name. */
+export function contextFor(
+  detector: Detector,
+  judged: JudgedRun,
+  overrides: ReadonlyMap<string, number> = new Map(),
+): DetectorContext {
+  return {
+    judged,
+    threshold(name) {
+      const found =
+        overrides.get(name) ?? detector.thresholds.find((threshold) => threshold.name === name)?.value;
+      if (found === undefined) throw new Error(`detector ${detector.id} has no threshold "${name}"`);
+      return found;
+    },
+  };
+}
+
+/** A finding about the points `from` to `to` (indices into the whole series) of a series; it points at the first. */
+export function findingAt(
+  run: Run,
+  series: TimeSeries,
+  from: number,
+  to: number,
+  finding: Pick<Finding, 'id' | 'severity' | 'message' | 'measured' | 'threshold' | 'advice'>,
+): Finding {
+  return {
+    ...finding,
+    steps: [series.step[from]!, series.step[to]!],
+    series: series.name,
+    attempt: series.attemptOffsets.findLastIndex((offset) => offset <= from),
+    locations: [placeOf(run, series, from)],
+  };
+}
+
+/** `fail` with the findings, `pass` where there are none. */
+export const outcomeOf = (findings: readonly Finding[]): Outcome =>
+  findings.length === 0 ? { kind: 'pass' } : { kind: 'fail', findings };
+
+export const notApplicable = (reason: string): Outcome => ({ kind: 'not-applicable', reason });
+
+export const quantity = (name: string, value: number, unit: string): Quantity => ({ name, value, unit });
+
+/** "1 step", "28 steps". */
+export const counted = (count: number, noun: string): string => `${count} ${noun}${count === 1 ? '' : 's'}`;
+
+/** Series of a run by role. */
+export const seriesOf = (run: Run, ...roles: readonly TimeSeries['role'][]): readonly TimeSeries[] =>
+  run.series.filter(({ role }) => roles.includes(role));
+
+/** Findings that would repeat without end are cut to the first `limit`; the last one kept says how many more there are. */
+export function capped(findings: readonly Finding[], limit = 10): readonly Finding[] {
+  if (findings.length <= limit) return findings;
+  const kept = findings.slice(0, limit);
+  const last = kept[limit - 1]!;
+  kept[limit - 1] = {
+    ...last,
+    message: `${last.message} ${findings.length - limit} more like these follow.`,
+  };
+  return kept;
 }

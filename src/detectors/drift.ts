@@ -1,0 +1,31 @@
+import type { Detector } from './detector.ts';
+import { incidentFindings } from './incident-findings.ts';
+import { verdictThresholds } from './verdict-settings.ts';
+
+const advice =
+  'The loss is worse than it was: keep the checkpoint from before the onset, look for a learning rate that grew (warm-up, restarts) or data that changed there.';
+
+export const drift = {
+  id: 'drift',
+  title: 'The loss climbs and stays up',
+  severity: 'warning',
+  thresholds: verdictThresholds('driftRatio', 'driftScales', 'driftFullRatio'),
+  docs: {
+    summary: 'The loss ends well above its own best level, without the jump of a divergence.',
+    details: `The loss, smoothed by medians over twentieths of the attempt (as logged in runs of under 100 points), ends above
+\`driftRatio\` times its own lowest level, by more than \`driftScales\` scales of what noise can do, and does not fall at the end. The
+comparison is with the best level and not with the first: a run may improve, climb, and still end below its start. The onset is
+the change point: where the summed excess over the edge of the band is lowest.`,
+    advice,
+    references: [
+      'E. S. Page, Continuous inspection schemes, Biometrika 41, 1954 (the change-point estimate)',
+    ],
+  },
+  detect: (run, context) =>
+    incidentFindings(run, context, 'drift', {
+      id: 'drift',
+      severity: 'warning',
+      advice,
+      threshold: ['end over the best level', context.threshold('driftRatio'), 'ratio'],
+    }),
+} as const satisfies Detector;

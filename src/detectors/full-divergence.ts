@@ -1,0 +1,41 @@
+import type { Detector } from './detector.ts';
+import { incidentFindings } from './incident-findings.ts';
+import { verdictThresholds } from './verdict-settings.ts';
+
+const advice =
+  'Go back to a checkpoint before the onset, skip the batches around it, and lower the learning rate or clip the update; `replay` on a capture shows which rule would have held.';
+
+export const fullDivergence = {
+  id: 'full-divergence',
+  title: 'The loss left its band and did not come back',
+  severity: 'error',
+  thresholds: verdictThresholds(
+    'incidentScales',
+    'incidentRatio',
+    'decisionPoints',
+    'decisionShare',
+    'fullRatio',
+    'fullRatioAtEnd',
+    'fullRatioShort',
+    'driftFullRatio',
+  ),
+  docs: {
+    summary: 'The loss jumps far above its level before and stays there.',
+    details: `An incident starts where the loss is more than \`incidentScales\` robust scales **and** \`incidentRatio\` above the
+median of the points before. It is a full divergence if it is not back in the band within the decision window
+(\`decisionPoints\` or \`decisionShare\` of the run, whichever is more) and then still above \`fullRatio\` times that median, or
+if the log ends sooner and its last points are above \`fullRatioAtEnd\` times (\`fullRatioShort\` in runs of under 100 points).
+A climb without a jump that ends \`driftFullRatio\` times above the best level counts too.`,
+    advice,
+    references: [
+      'Tang et al., Improving Training Stability for Multitask Ranking Models, KDD 2023, arXiv 2302.09178, section 3',
+    ],
+  },
+  detect: (run, context) =>
+    incidentFindings(run, context, 'full-divergence', {
+      id: 'full-divergence',
+      severity: 'error',
+      advice,
+      threshold: ['level that counts as lost', context.threshold('fullRatio'), 'ratio'],
+    }),
+} as const satisfies Detector;

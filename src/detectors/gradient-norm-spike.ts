@@ -1,0 +1,69 @@
+import type { Finding } from '../model/finding.ts';
+import { attemptOf } from '../model/run.ts';
+import {
+  capped,
+  type Detector,
+  findingAt,
+  notApplicable,
+  outcomeOf,
+  quantity,
+  seriesOf,
+} from './detector.ts';
+import { figure } from './verdict.ts';
+import { exceedances } from './windows.ts';
+
+const advice =
+  'If the loss follows, clip: compare the limit with the quantiles of the norm. If it never does, this is noise of the data.';
+
+export const gradientNormSpike = {
+  id: 'gradient-norm-spike',
+  title: 'Gradient norms far above the usual',
+  severity: 'note',
+  thresholds: [
+    {
+      name: 'scales',
+      value: 8,
+      unit: 'scales',
+      origin: 'gradient norms have heavier tails than losses; two more than the band of the loss',
+    },
+    {
+      name: 'ratio',
+      value: 3,
+      unit: 'ratio to the median',
+      origin:
+        'norms of healthy runs double all the time; a clip at three times the median is common practice',
+    },
+  ],
+  docs: {
+    summary: 'A gradient norm is far above the median of the norms before.',
+    details: `Band as for the loss, of the log of the norm: more than \`scales\` robust scales **and** \`ratio\` times above the median of the
+trailing window. Norms of exactly zero and non-finite ones are left out (they have detectors of their own).`,
+    advice,
+    references: [],
+  },
+  detect(run, { judged, threshold }) {
+    const norms = seriesOf(run, 'grad_norm');
+    if (norms.length === 0) return notApplicable('the log has no gradient norm');
+    const findings: Finding[] = norms.flatMap((series) =>
+      series.attemptOffsets.flatMap((offset, attempt) => {
+        const { value } = attemptOf(series, attempt);
+        return exceedances(
+          value.map(Math.log),
+          judged.settings,
+          threshold('scales'),
+          Math.log(threshold('ratio')),
+        ).map(({ index, center, scales }) =>
+          findingAt(run, series, offset + index, offset + index, {
+            id: 'gradient-norm-spike',
+            severity: 'note',
+            message: `"${series.name}" is ${figure(value[index]!)} at ${run.stepUnit} ${series.step[offset + index]}, ${figure(value[index]! / Math.exp(center))} times its median before.`,
+            measured: quantity('distance from the median', scales, 'scales'),
+            threshold: quantity('distance from the median', threshold('scales'), 'scales'),
+            advice,
+          }),
+        );
+      }),
+    );
+    return outcomeOf(capped(findings));
+  },
+} as const satisfies Detector;

@@ -1,0 +1,50 @@
+import { capped, type Detector, findingAt, notApplicable, outcomeOf, quantity } from './detector.ts';
+import { figure } from './verdict.ts';
+import { verdictThresholds } from './verdict-settings.ts';
+
+const advice =
+  'A single spike that comes back at once is usual; look at the batch if they get more frequent.';
+
+export const lossSpike = {
+  id: 'loss-spike',
+  title: 'Single losses far above the band',
+  severity: 'note',
+  thresholds: verdictThresholds('spikeScales', 'windowPoints', 'windowShare', 'windowMaximum', 'smallSample'),
+  docs: {
+    summary:
+      'A loss stands more than six robust scales above the median of the points before, too little for an incident.',
+    details: `The band is the median and the robust scale (1.4826·MAD) of the log of the loss over the window before, without the point itself:
+a window that holds the point hides a fifty-fold spike. Points that belong to an incident are left to its detector. Healthy runs have such
+spikes too, so they are notes.`,
+    advice,
+    references: [],
+  },
+  detect(run, { judged, threshold }) {
+    const { loss } = judged;
+    if (loss === null || loss.series.role === 'eval_loss')
+      return notApplicable('the log has no training loss');
+    const findings = loss.attempts.flatMap(({ spikes }, attempt) => {
+      const offset = loss.series.attemptOffsets[attempt] ?? 0;
+      const merged: { from: number; to: number; worst: (typeof spikes)[number] }[] = [];
+      for (const spike of spikes) {
+        const last = merged.at(-1);
+        if (last !== undefined && spike.index === last.to + 1) {
+          last.to = spike.index;
+          if (spike.scales > last.worst.scales) last.worst = spike;
+        } else merged.push({ from: spike.index, to: spike.index, worst: spike });
+      }
+      return merged.map(({ from, to, worst }) => {
+        const at = offset + worst.index;
+        return findingAt(run, loss.series, offset + from, offset + to, {
+          id: 'loss-spike',
+          severity: 'note',
+          message: `"${loss.series.name}" spikes to ${figure(loss.series.value[at]!)} at ${run.stepUnit} ${loss.series.step[at]}, ${figure(worst.scales)} scales above a median of ${figure(worst.before)}.`,
+          measured: quantity('distance from the median', worst.scales, 'scales'),
+          threshold: quantity('distance from the median', threshold('spikeScales'), 'scales'),
+          advice,
+        });
+      });
+    });
+    return outcomeOf(capped(findings));
+  },
+} as const satisfies Detector;

@@ -1,0 +1,38 @@
+import type { Detector } from './detector.ts';
+import { incidentFindings } from './incident-findings.ts';
+import { verdictThresholds } from './verdict-settings.ts';
+
+const advice =
+  'The run came back, but the next incident may not: clip the update or slow the warm-up, and record a capture around the onset to see which layer leads.';
+
+export const microDivergence = {
+  id: 'micro-divergence',
+  title: 'The loss jumped and came back',
+  severity: 'warning',
+  thresholds: verdictThresholds(
+    'incidentScales',
+    'incidentRatio',
+    'bandScales',
+    'bandRatio',
+    'recoveryPoints',
+    'recoveryShare',
+    'decisionPoints',
+    'decisionShare',
+  ),
+  docs: {
+    summary: 'The loss jumps far above its level before and comes back by itself.',
+    details: `An incident starts where the loss is more than \`incidentScales\` robust scales **and** \`incidentRatio\` above the
+median of the points before, or not finite. It is a micro-divergence if \`recoveryPoints\` points in a row (\`recoveryShare\` of the
+run where that is less) are back in the band within the decision window; the first of them is the recovered step. A loss that
+settles between its band and twice its level before is one too, without a recovered step.`,
+    advice,
+    references: ['Tang et al., KDD 2023, arXiv 2302.09178, section 3 (micro-divergence)'],
+  },
+  detect: (run, context) =>
+    incidentFindings(run, context, 'micro-divergence', {
+      id: 'micro-divergence',
+      severity: 'warning',
+      advice,
+      threshold: ['jump that starts an incident', context.threshold('incidentRatio'), 'ratio'],
+    }),
+} as const satisfies Detector;

@@ -1,0 +1,74 @@
+/** What to do after an incident: where to go back to, which data to skip, and how much slower to go on. */
+import type { Finding } from '../model/finding.ts';
+import { SEVERITIES } from '../model/finding.ts';
+import type { RewindAdvice } from '../model/report.ts';
+import type { Run } from '../model/run.ts';
+import type { JudgedRun } from './verdict.ts';
+
+/** PaLM restarted "roughly 100 steps before the spike started" … */
+const STEPS_BEFORE = 100;
+/** … and skipped "roughly 200–500 data batches, which cover the batches that were seen before and during the spike". */
+const SKIP_LEAST = 200;
+const SKIP_MOST = 500;
+/** Half the learning rate is our number: the stability limit of every optimizer here is proportional to 1/η. */
+const LEARNING_RATE_FACTOR = 0.5;
+
+/** A checkpoint that training could go on from. */
+export interface RestartPoint {
+  readonly step: number;
+  readonly path: string;
+}
+
+/**
+ * How to go back, by the rule of the PaLM paper (arXiv 2204.02311, section 5.1): the latest checkpoint at least 100 steps before
+ * the onset (the latest before the onset where there is none so early), skipping 200 to 500 batches from there so that they
+ * cover the incident. A micro-divergence keeps the learning rate; what did not come back gets half of it.
+ *
+ * Null where nothing happened, or where the run was never good. Epochs and rows count as they are: one back, and the
+ * incident's own skipped.
+ */
+export function rewindAdvice(
+  run: Run,
+  { verdict }: Pick<JudgedRun, 'verdict'>,
+  checkpoints: readonly RestartPoint[] = [],
+): RewindAdvice | null {
+  const { onsetStep, lastGoodStep } = verdict;
+  if (onsetStep === null || lastGoodStep === null) return null;
+  const incident = verdict.incidents.find(
+    (one) => one.onsetStep === onsetStep && one.class === verdict.class,
+  );
+  const firstStep = Math.min(...run.attempts.map((attempt) => attempt.firstStep), lastGoodStep);
+  const inSteps = run.stepUnit === 'step';
+  const target = Math.max(
+    firstStep,
+    Math.min(lastGoodStep, inSteps ? onsetStep - STEPS_BEFORE : lastGoodStep),
+  );
+  const before = checkpoints.filter(({ step }) => step <= lastGoodStep).sort((a, b) => b.step - a.step);
+  const checkpoint = before.find(({ step }) => step <= target) ?? before[0];
+  const rewindToStep = checkpoint?.step ?? target;
+  const worst = Math.max(incident?.peakStep ?? onsetStep, onsetStep);
+  const span = Math.min(Math.max(worst - rewindToStep, SKIP_LEAST), SKIP_MOST);
+  // Where the checkpoint lies further back than the skipped batches reach, skip the last of them: those at the onset.
+  const skipFrom = Math.max(rewindToStep + 1, onsetStep - SKIP_MOST / 2);
+  const skipSteps: readonly [number, number] = inSteps
+    ? [skipFrom, Math.max(skipFrom + span - 1, onsetStep)]
+    : [onsetStep, Math.max(onsetStep, Math.min(worst, onsetStep + 1))];
+  const cameBack = verdict.class === 'micro-divergence';
+  return {
+    lastGoodStep,
+    rewindToStep,
+    rewindToCheckpoint: checkpoint?.path ?? null,
+    skipSteps,
+    learningRateFactor: cameBack ? null : LEARNING_RATE_FACTOR,
+    why: `The last good ${run.stepUnit} is ${lastGoodStep}. Go back to ${checkpoint === undefined ? `the last checkpoint at or before ${run.stepUnit} ${target}` : `${checkpoint.path} (${run.stepUnit} ${checkpoint.step})`}, skip the data of ${run.stepUnit}s ${skipSteps[0]} to ${skipSteps[1]}${cameBack ? '' : `, and go on with ${LEARNING_RATE_FACTOR} times the learning rate or with clipping`}. PaLM went back about ${STEPS_BEFORE} steps and skipped ${SKIP_LEAST} to ${SKIP_MOST} batches.`,
+  };
+}
+
+/** What to do next, gravest first: the way back, then what the findings advise, each sentence once. */
+export function adviceOf(findings: readonly Finding[], rewind: RewindAdvice | null): readonly string[] {
+  const ordered = [...findings]
+    .filter(({ severity }) => severity !== 'note')
+    .sort((a, b) => SEVERITIES.indexOf(b.severity) - SEVERITIES.indexOf(a.severity));
+  const sentences = [rewind?.why, ...ordered.map(({ advice }) => advice)];
+  return [...new Set(sentences.filter((sentence): sentence is string => sentence != null))];
+}

@@ -1,0 +1,125 @@
+/** Every number behind a verdict, with its origin. The paper gives none; these are ours (docs/detection.md). */
+import type { Threshold } from './detector.ts';
+
+type Entry = Omit<Threshold, 'name'>;
+
+export const VERDICT_SETTINGS = {
+  minimumPoints: {
+    value: 8,
+    unit: 'points',
+    origin: 'fewer give no median worth the name; a run this short without an incident is inconclusive',
+  },
+  gracePoints: {
+    value: 20,
+    unit: 'points',
+    origin: 'the first steps of a training move by orders of magnitude; at most one sixth of the run',
+  },
+  graceShare: {
+    value: 0.02,
+    unit: 'share of the run',
+    origin: 'warm-up of long runs; the larger of the two counts',
+  },
+  windowPoints: {
+    value: 50,
+    unit: 'points',
+    origin: 'the scale of 50 points is off by about 16 %, which 6 scales survive',
+  },
+  windowShare: {
+    value: 0.05,
+    unit: 'share of the run',
+    origin: 'short enough to follow the falling loss of a healthy run',
+  },
+  windowMaximum: { value: 1000, unit: 'points', origin: 'more add cost and no accuracy' },
+  windowStart: {
+    value: 20,
+    unit: 'points',
+    origin: 'from here on points are judged; one eighth of the run, but three points, where that is less',
+  },
+  smallSample: {
+    value: 4,
+    unit: 'points',
+    origin:
+      'scales are widened by 1 + 4/points: the MAD of few points is often far too small by chance (bench/detection)',
+  },
+  bandScales: {
+    value: 6,
+    unit: 'scales',
+    origin:
+      'six healthy public runs peaked at 4.5 scales of log-loss; co-spike rules found in the wild use 6',
+  },
+  bandRatio: {
+    value: 1.05,
+    unit: 'ratio to the median',
+    origin: 'a loss that moves by less is fine however quiet it was before',
+  },
+  incidentScales: {
+    value: 8,
+    unit: 'scales',
+    origin: 'a calibrated rule found in the wild: MAD z of log-loss above 8 over the trailing 100 points',
+  },
+  incidentRatio: {
+    value: 1.25,
+    unit: 'ratio to the median',
+    origin: 'on real logs smaller jumps of very quiet losses are nothing that a user would act on',
+  },
+  recoveryPoints: {
+    value: 20,
+    unit: 'points',
+    origin: 'this many in a row in the band are a recovery: one point alone may be back by chance',
+  },
+  recoveryShare: { value: 0.05, unit: 'share of the run', origin: 'the smaller of the two counts' },
+  decisionPoints: {
+    value: 100,
+    unit: 'points',
+    origin: 'time that an incident has to come back before it counts as full divergence',
+  },
+  decisionShare: { value: 0.1, unit: 'share of the run', origin: 'the larger of the two counts' },
+  fullRatio: {
+    value: 2,
+    unit: 'ratio to the median before',
+    origin: 'level at the end of the decision window above which the run is lost',
+  },
+  fullRatioAtEnd: {
+    value: 10,
+    unit: 'ratio to the median before',
+    origin: 'level of the last points above which a log that ends inside the decision window is lost',
+  },
+  fullRatioShort: {
+    value: 1.5,
+    unit: 'ratio to the median before',
+    origin: 'the same in runs of under 100 points, whose points are epochs more often than steps',
+  },
+  driftRatio: {
+    value: 1.5,
+    unit: 'ratio to the own minimum',
+    origin:
+      'two public Keras sweeps that diverge by a slow climb end at 1.58 and 2.1; healthy ones stay below 1.2',
+  },
+  driftScales: {
+    value: 8,
+    unit: 'scales of the smoothed loss',
+    origin: 'the minimum and the end of pure noise differ by 4 to 5',
+  },
+  driftFullRatio: {
+    value: 10,
+    unit: 'ratio to the own minimum',
+    origin: 'a climb that ends this high is a full divergence, as fullRatioAtEnd',
+  },
+  spikeScales: {
+    value: 6,
+    unit: 'scales',
+    origin: 'the band; single points above it are notes, for healthy runs have them too',
+  },
+} as const satisfies Record<string, Entry>;
+
+/** Numbers by name; the defaults are the values of {@link VERDICT_SETTINGS}. */
+export type VerdictSettings = Readonly<Record<keyof typeof VERDICT_SETTINGS, number>>;
+
+export const DEFAULT_VERDICT_SETTINGS: VerdictSettings = Object.fromEntries(
+  Object.entries(VERDICT_SETTINGS).map(([name, { value }]) => [name, value]),
+) as VerdictSettings;
+
+/** The named settings as thresholds of a detector's page. */
+export const verdictThresholds = (
+  ...names: readonly (keyof typeof VERDICT_SETTINGS)[]
+): readonly Threshold[] => names.map((name) => ({ name, ...VERDICT_SETTINGS[name] }));

@@ -1,0 +1,187 @@
+/** The verdict of a run: which series is the loss, what its incidents say, and the same for each task. */
+import type { Incident, RunVerdict, TaskVerdict, VerdictClass } from '../model/report.ts';
+import { attemptOf, type Run, type TimeSeries } from '../model/run.ts';
+import { deadStretch } from './dead-run.ts';
+import { type AttemptJudgement, badness, judgePoints, type SeriesIncident } from './incidents.ts';
+import { columnStop } from './loss-column-stops.ts';
+import { DEFAULT_VERDICT_SETTINGS, type VerdictSettings } from './verdict-settings.ts';
+
+/** A series with the judgement of each of its attempts. */
+export interface JudgedSeries {
+  readonly series: TimeSeries;
+  readonly class: VerdictClass;
+  readonly attempts: readonly AttemptJudgement[];
+}
+
+/** What {@link judgeRun} found, with what the detectors need to say where and why. */
+export interface JudgedRun {
+  readonly verdict: RunVerdict;
+  /** In the order of their onsets; tasks without one last. */
+  readonly tasks: readonly TaskVerdict[];
+  readonly settings: VerdictSettings;
+  /** The series that stands for the run's loss, where there is one. */
+  readonly loss: JudgedSeries | null;
+  readonly taskLosses: readonly JudgedSeries[];
+}
+
+/**
+ * Judges a run by its loss, attempt by attempt, and each task by its own.
+ *
+ * The loss is the series of role `loss` (of several the longest). Where there is none, the verdict is that of the worst
+ * task loss, else of the eval loss, else inconclusive; `why` says which. Perplexities are judged by their logarithm,
+ * which is the loss. A task that is lost (full divergence or non-finite) makes the run lost even if the total hides it.
+ *
+ * Attempts with too few points to be judged do not count where another has enough.
+ */
+export function judgeRun(run: Run, settings: VerdictSettings = DEFAULT_VERDICT_SETTINGS): JudgedRun {
+  const judge = (series: TimeSeries): JudgedSeries => judgeSeries(run, series, settings);
+  const losses = run.series
+    .filter(({ role }) => role === 'loss')
+    .sort((a, b) => b.step.length - a.step.length);
+  const taskLosses = run.series.filter(({ role }) => role === 'task_loss').map(judge);
+  const evals = run.series.filter(({ role }) => role === 'eval_loss');
+  const total = losses[0] === undefined ? null : judge(losses[0]);
+  const worstTask = taskLosses.reduce<JudgedSeries | null>(
+    (worst, next) => (worst === null || comesFirst(next, worst) ? next : worst),
+    null,
+  );
+  const longestEval = evals.sort((a, b) => b.step.length - a.step.length)[0];
+  const loss = total ?? worstTask ?? (longestEval === undefined ? null : judge(longestEval));
+  const lostTask =
+    worstTask !== null && badness(worstTask.class) >= badness('full-divergence') ? worstTask : null;
+  const decides =
+    loss !== null && lostTask !== null && badness(lostTask.class) > badness(loss.class) ? lostTask : loss;
+  const instead =
+    total !== null || loss === null
+      ? ''
+      : loss === worstTask
+        ? ' The log has no total loss; the worst task decides.'
+        : ' The log has no training loss; the eval loss was judged instead.';
+  const beyond = decides === loss ? '' : ` The total loss "${loss?.series.name}" alone is ${loss?.class}.`;
+  return {
+    verdict: verdictOf(decides, instead + beyond, run),
+    tasks: taskLosses
+      .map((judged) => ({
+        name: judged.series.task ?? judged.series.name,
+        class: judged.class,
+        onsetStep: decisive(judged)?.incident.onsetStep ?? null,
+      }))
+      .sort((a, b) => (a.onsetStep ?? Infinity) - (b.onsetStep ?? Infinity)),
+    settings,
+    loss,
+    taskLosses,
+  };
+}
+
+/** Judges every attempt of a series. Zeros that stand for NaN (see dead-run) are judged as NaN. */
+function judgeSeries(run: Run, series: TimeSeries, settings: VerdictSettings): JudgedSeries {
+  const attempts = series.attemptOffsets.map((offset, attempt) => {
+    const { value } = attemptOf(series, attempt);
+    const dead = deadStretch(run, series, attempt);
+    const points = dead === null ? value : value.slice().fill(Number.NaN, dead.from - offset);
+    return judgePoints(isPerplexity(series.name) ? points.map(Math.log) : points, settings);
+  });
+  const judgeable = attempts.filter(
+    ({ incidents, class: verdict }) => incidents.length > 0 || verdict === 'healthy',
+  );
+  const worst = judgeable.reduce<VerdictClass>(
+    (sofar, { class: next }) => (badness(next) > badness(sofar) ? next : sofar),
+    'healthy',
+  );
+  const stops = badness(worst) < badness('inconclusive') && columnStop(run, series) !== null;
+  return { series, class: judgeable.length === 0 || stops ? 'inconclusive' : worst, attempts };
+}
+
+const isPerplexity = (name: string): boolean => /(^|[^a-z])(ppl|perplexity)($|[^a-z])/i.test(name);
+
+/** An incident in the words of the report. */
+function describe(series: TimeSeries, attempt: number, incident: SeriesIncident): Incident {
+  const offset = series.attemptOffsets[attempt] ?? 0;
+  const step = (index: number | null): number | null =>
+    index === null ? null : series.step[offset + index]!;
+  return {
+    class: incident.class,
+    series: series.name,
+    attempt,
+    onsetStep: series.step[offset + incident.onset]!,
+    lastGoodStep: step(incident.lastGood),
+    recoveredStep: step(incident.recovered),
+    peakStep: series.step[offset + incident.peak]!,
+    peak: series.value[offset + incident.peak]!,
+  };
+}
+
+/** Every incident of a series in file order, beside what was found about it. */
+export const incidentsOf = (judged: JudgedSeries) =>
+  judged.attempts.flatMap(({ incidents }, attempt) =>
+    incidents.map((found) => ({ found, attempt, incident: describe(judged.series, attempt, found) })),
+  );
+
+/** The first of the worst incidents: it decides class and onset. */
+const decisive = (judged: JudgedSeries) =>
+  incidentsOf(judged).reduce<ReturnType<typeof incidentsOf>[number] | undefined>(
+    (worst, next) =>
+      worst === undefined || badness(next.incident.class) > badness(worst.incident.class) ? next : worst,
+    undefined,
+  );
+
+/** Whether a is worse than b, or as bad and earlier. */
+function comesFirst(a: JudgedSeries, b: JudgedSeries): boolean {
+  if (a.class !== b.class) return badness(a.class) > badness(b.class);
+  const onset = (judged: JudgedSeries): number => decisive(judged)?.incident.onsetStep ?? Infinity;
+  return onset(a) < onset(b);
+}
+
+function verdictOf(judged: JudgedSeries | null, remark: string, run: Run): RunVerdict {
+  if (judged === null)
+    return {
+      class: 'inconclusive',
+      series: null,
+      onsetStep: null,
+      lastGoodStep: null,
+      recoveredStep: null,
+      why: `No loss among the ${run.series.length} series of this log; nothing can be said about divergence.`,
+      incidents: [],
+    };
+  const worst = decisive(judged);
+  const points = judged.attempts.reduce((sum, attempt) => sum + attempt.points, 0);
+  const why =
+    worst === undefined
+      ? judged.class === 'healthy'
+        ? `"${judged.series.name}" stays in its band over ${points} points.`
+        : columnStop(run, judged.series) === null
+          ? `"${judged.series.name}" has ${points} points, too few to judge.`
+          : `"${judged.series.name}" stops while other columns go on, so its end is unknown.`
+      : explain(judged.series.name, worst.found, worst.incident, run.stepUnit);
+  return {
+    class: judged.class,
+    series: judged.series.name,
+    onsetStep: worst?.incident.onsetStep ?? null,
+    lastGoodStep: worst?.incident.lastGoodStep ?? null,
+    recoveredStep: worst?.incident.recoveredStep ?? null,
+    why: why + remark,
+    incidents: incidentsOf(judged).map(({ incident }) => incident),
+  };
+}
+
+/** One sentence about an incident. */
+export function explain(name: string, found: SeriesIncident, incident: Incident, unit: string): string {
+  const ratio = `${figure(incident.peak)} at ${unit} ${incident.peakStep}`;
+  const from = Number.isNaN(found.before) ? '' : ` from a median of ${figure(found.before)}`;
+  const start = `"${name}" leaves its band at ${unit} ${incident.onsetStep}${from}`;
+  if (found.form === 'climb')
+    return `"${name}" climbs from its best level of ${figure(found.before)} after ${unit} ${incident.onsetStep} and ends at ${figure(found.after)}.`;
+  if (incident.class === 'non-finite' && Number.isFinite(incident.peak))
+    return `${start} and is exactly ${incident.peak} from ${unit} ${incident.peakStep} to the end, which stands for NaN: a dead run.`;
+  if (incident.class === 'non-finite')
+    return `${start} and is not finite from ${unit} ${incident.peakStep} to the end.`;
+  if (incident.recoveredStep !== null)
+    return `${start}, peaks at ${ratio} and is back at ${unit} ${incident.recoveredStep}.`;
+  if (incident.class === 'inconclusive')
+    return `${start}, peaks at ${ratio}, and the log ends before it could come back.`;
+  return `${start}, peaks at ${ratio} and does not come back: its last level is ${figure(found.after)}.`;
+}
+
+/** A measured number for a sentence: four significant digits. */
+export const figure = (value: number): string =>
+  Number.isFinite(value) ? String(Number(value.toPrecision(4))) : String(value);

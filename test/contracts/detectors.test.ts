@@ -1,0 +1,106 @@
+/** What every detector owes, run over all members of the registry. */
+import { readdirSync, readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { describe, expect, it } from 'vitest';
+import { contextFor, type Detector } from '../../src/detectors/detector.ts';
+import { DETECTORS, type DetectorId } from '../../src/detectors/registry.ts';
+import { judgeRun } from '../../src/detectors/verdict.ts';
+import { SEVERITIES } from '../../src/model/finding.ts';
+import { ROLES, type Run } from '../../src/model/run.ts';
+import { CASES } from '../detectors/cases.ts';
+import {
+  detect,
+  fallingLoss,
+  findingsOf,
+  fixtureRun,
+  makeRun,
+  normals,
+  type SeriesSpec,
+} from '../detectors/runs.ts';
+import { projectRoot } from '../support/shared-data.ts';
+
+const members = Object.entries(DETECTORS) as [DetectorId, Detector][];
+
+/** One series of every role, with these values. */
+const everyRole = (values: readonly number[]): Run =>
+  makeRun(
+    ROLES.map(
+      (role): SeriesSpec => ({ name: role, role, values, ...(role === 'task_loss' ? { task: 'a' } : {}) }),
+    ),
+  );
+
+const healthy: [string, Run][] = [
+  ...readdirSync(join(projectRoot, 'fixtures/logs'))
+    .filter((name) => name === 'healthy')
+    .map((name): [string, Run] => [`fixture ${name}`, fixtureRun(name)]),
+  ...[1, 2, 3, 4, 5].map((seed): [string, Run] => {
+    const points = [40, 200, 1000, 3000, 12][seed - 1]!;
+    const normal = normals(seed);
+    return [
+      `generated, ${points} points`,
+      makeRun([
+        { name: 'loss', values: fallingLoss(points, seed, 0.04 * seed) },
+        { name: 'grad_norm', values: Array.from({ length: points }, () => Math.exp(0.3 * normal())) },
+        { name: 'val_loss', values: fallingLoss(points, seed + 10, 0.02) },
+        { name: 'learning_rate', values: Array.from({ length: points }, (_, i) => 1e-3 * (1 - i / points)) },
+        { name: 'auc', values: fallingLoss(points, seed + 20, 0.01).map((value) => 0.9 - 0.1 * value) },
+      ]),
+    ];
+  }),
+];
+
+describe.each(members)('%s', (id, detector) => {
+  it('is documented, with an origin for every threshold', () => {
+    expect(detector.id).toBe(id);
+    expect(id).toMatch(/^[a-z]+(-[a-z]+)*$/);
+    expect(readFileSync(join(projectRoot, 'src/detectors', `${id}.ts`), 'utf8')).toContain(`id: '${id}'`);
+    for (const text of [detector.title, detector.docs.summary, detector.docs.details, detector.docs.advice])
+      expect(text.length).toBeGreaterThan(10);
+    for (const { name, value, unit, origin } of detector.thresholds) {
+      expect(Number.isFinite(value), name).toBe(true);
+      expect(unit, name).not.toBe('');
+      expect(origin.length, name).toBeGreaterThan(10);
+    }
+    expect(new Set(detector.thresholds.map(({ name }) => name)).size).toBe(detector.thresholds.length);
+  });
+
+  it('fires on its case, at the stated step, with numbers that carry units and a place', () => {
+    const findings = findingsOf(detector, CASES[id].run);
+    expect(findings.length).toBeGreaterThan(0);
+    expect(Math.abs(findings[0]!.steps![0] - CASES[id].step)).toBeLessThanOrEqual(CASES[id].within ?? 0);
+    for (const finding of findings) {
+      expect(finding.id).toBe(id);
+      expect(SEVERITIES.indexOf(finding.severity)).toBeLessThanOrEqual(SEVERITIES.indexOf(detector.severity));
+      expect(finding.locations.length).toBeGreaterThan(0);
+      expect(finding.measured?.unit).toBeTruthy();
+      expect(finding.message).not.toMatch(/undefined|\[object|null/);
+    }
+  });
+
+  it.each(healthy)('is silent on a healthy run: %s', (_, run) => {
+    expect(judgeRun(run).verdict.class).toBe('healthy');
+    expect(findingsOf(detector, run)).toEqual([]);
+  });
+
+  it.each([
+    ['no series', makeRun([])],
+    ['no points', everyRole([])],
+    ['one point', everyRole([1])],
+    ['two points', everyRole([1, 2])],
+    ['NaN only', everyRole(new Array<number>(50).fill(Number.NaN))],
+    ['Infinity only', everyRole(new Array<number>(50).fill(Number.POSITIVE_INFINITY))],
+    ['zeros only', everyRole(new Array<number>(50).fill(0))],
+    ['huge and tiny', everyRole(Array.from({ length: 50 }, (_, i) => (i % 2 === 0 ? 1e308 : -1e308)))],
+  ])('is defined on %s', (_, run) => {
+    expect(['pass', 'fail', 'not-applicable']).toContain(detect(detector, run).kind);
+  });
+
+  it('is pure: same outcome twice, the run untouched', () => {
+    const { run } = CASES[id];
+    const before = run.series.map(({ value }) => value.slice());
+    const judged = judgeRun(run);
+    const once = detector.detect(run, contextFor(detector, judged));
+    expect(detector.detect(run, contextFor(detector, judged))).toEqual(once);
+    expect(run.series.map(({ value }) => value)).toEqual(before);
+  });
+});

@@ -1,0 +1,251 @@
+import { readdirSync, readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { describe, expect, it } from 'vitest';
+import { DETECTORS } from '../../src/detectors/registry.ts';
+import { judgeRun } from '../../src/detectors/verdict.ts';
+import { projectRoot } from '../support/shared-data.ts';
+import { fallingLoss, findingsOf, fixtureRun, makeRun } from './runs.ts';
+
+const verdictOf = (values: readonly number[] | readonly (readonly number[])[], name = 'loss') =>
+  judgeRun(makeRun([{ name, role: 'loss', values }])).verdict;
+const flat = (points: number, level: number): number[] =>
+  fallingLoss(points).map((value, i, all) => (level * value) / (all[i]! / (1 + 0.02 * Math.sin(7 * i))));
+
+interface Expected {
+  readonly expectedClass: readonly string[];
+  readonly expectedOnset: { readonly step: number; readonly tolerance: number } | null;
+  readonly expectedRecovery?: { readonly step: number; readonly tolerance: number };
+  readonly tasks?: Readonly<Record<string, Omit<Expected, 'tasks'>>>;
+  readonly firstTask?: string;
+}
+
+describe('fixtures: real training runs', () => {
+  const folder = join(projectRoot, 'fixtures/logs');
+  const names = readdirSync(folder).filter((name) => readdirSync(join(folder, name)).includes('input.jsonl'));
+  it.each(names)('%s', (name) => {
+    const expected = JSON.parse(readFileSync(join(folder, name, 'expected.json'), 'utf8')) as Expected;
+    const { verdict, tasks } = judgeRun(fixtureRun(name));
+    const holds = (
+      found: { class: string; onsetStep: number | null },
+      wanted: Omit<Expected, 'tasks'>,
+    ): void => {
+      expect(wanted.expectedClass).toContain(found.class);
+      if (wanted.expectedOnset == null) return;
+      expect(Math.abs(found.onsetStep! - wanted.expectedOnset.step)).toBeLessThanOrEqual(
+        wanted.expectedOnset.tolerance,
+      );
+    };
+    holds(verdict, expected);
+    if (expected.expectedRecovery !== undefined)
+      expect(Math.abs(verdict.recoveredStep! - expected.expectedRecovery.step)).toBeLessThanOrEqual(
+        expected.expectedRecovery.tolerance,
+      );
+    for (const [task, wanted] of Object.entries(expected.tasks ?? {}))
+      holds(tasks.find((one) => one.name === task)!, wanted);
+    if (expected.firstTask !== undefined) expect(tasks[0]!.name).toBe(expected.firstTask);
+  });
+});
+
+describe('classes', () => {
+  it('calls a falling loss healthy, also one with 30 % noise', () => {
+    expect(verdictOf(fallingLoss(1000)).class).toBe('healthy');
+    expect(verdictOf(fallingLoss(1000, 2, 0.3)).class).toBe('healthy');
+  });
+
+  it('calls ten points healthy and seven inconclusive', () => {
+    expect(verdictOf(fallingLoss(10)).class).toBe('healthy');
+    expect(verdictOf(fallingLoss(7)).class).toBe('inconclusive');
+    expect(verdictOf([]).class).toBe('inconclusive');
+  });
+
+  it('a jump that comes back is a micro-divergence with onset, last good and recovered step', () => {
+    const values = fallingLoss(1000);
+    for (let i = 600; i < 630; i++) values[i]! *= 3;
+    expect(verdictOf(values)).toMatchObject({
+      class: 'micro-divergence',
+      onsetStep: 600,
+      lastGoodStep: 599,
+      recoveredStep: 630,
+    });
+  });
+
+  it('a jump that stays above twice the median is a full divergence', () => {
+    const values = fallingLoss(1000);
+    for (let i = 600; i < 1000; i++) values[i]! *= 3;
+    expect(verdictOf(values)).toMatchObject({
+      class: 'full-divergence',
+      onsetStep: 600,
+      recoveredStep: null,
+    });
+  });
+
+  it('a log that ends inside the window is inconclusive, or lost above ten times the median', () => {
+    const values = fallingLoss(1000);
+    const end = (factor: number): number[] => values.map((value, i) => (i >= 950 ? value * factor : value));
+    expect(verdictOf(end(3))).toMatchObject({ class: 'inconclusive', onsetStep: 950 });
+    expect(verdictOf(end(30))).toMatchObject({ class: 'full-divergence', onsetStep: 950 });
+  });
+
+  it('a jump that settles between its band and twice its level is one incident, and the new level is the normal', () => {
+    const values = fallingLoss(2000, 3, 0.02).map((value, i) => (i >= 1500 ? value * 1.4 : value));
+    const { incidents, class: verdict } = verdictOf(values);
+    expect(verdict).toBe('micro-divergence');
+    expect(incidents).toHaveLength(1);
+    expect(incidents[0]).toMatchObject({ onsetStep: 1500, recoveredStep: null });
+  });
+
+  it('NaN to the end has the onset of the jump that led there, if it did not recover', () => {
+    const values = fallingLoss(1000);
+    for (let i = 600; i < 605; i++) values[i]! *= 100;
+    for (let i = 605; i < 1000; i++) values[i] = Number.NaN;
+    expect(verdictOf(values)).toMatchObject({ class: 'non-finite', onsetStep: 600 });
+    for (let i = 605; i < 700; i++) values[i] = 0.5;
+    expect(verdictOf(values)).toMatchObject({ class: 'non-finite', onsetStep: 700 });
+  });
+
+  it.each([Number.NaN, Number.POSITIVE_INFINITY, Number.NEGATIVE_INFINITY])(
+    '%s that passes is a micro-divergence',
+    (bad) => {
+      const values = fallingLoss(1000);
+      values[500] = bad;
+      expect(verdictOf(values)).toMatchObject({
+        class: 'micro-divergence',
+        onsetStep: 500,
+        recoveredStep: 501,
+      });
+    },
+  );
+
+  it('non-finite values count in the first steps too', () => {
+    expect(verdictOf([Number.NaN, ...fallingLoss(100)])).toMatchObject({ onsetStep: 0, lastGoodStep: null });
+    expect(verdictOf([Number.NaN, Number.NaN])).toMatchObject({ class: 'non-finite', onsetStep: 0 });
+  });
+
+  it('a climb is a drift, also one that ends below its start: the best level counts', () => {
+    const values = Array.from({ length: 1000 }, (_, i) =>
+      i < 500 ? 3 - (2.5 * i) / 500 : 0.5 + (1.5 * (i - 500)) / 500,
+    );
+    const { class: verdict, onsetStep } = verdictOf(values);
+    expect(verdict).toBe('drift');
+    expect(onsetStep).toBeGreaterThan(490);
+    expect(onsetStep).toBeLessThan(560);
+  });
+
+  it('a loss that explodes in its first steps is found', () => {
+    const values = [
+      2.3,
+      2.31,
+      2.29,
+      2.4,
+      9,
+      1e3,
+      ...Array.from({ length: 994 }, (_, i) => 1e5 * (1 + 0.1 * Math.sin(i))),
+    ];
+    const { class: verdict, onsetStep } = verdictOf(values);
+    expect(verdict).toBe('full-divergence');
+    expect(Math.abs(onsetStep! - 4)).toBeLessThanOrEqual(1);
+  });
+
+  it('judges losses that can be negative by their value', () => {
+    const values = fallingLoss(1000).map((value) => value - 5);
+    expect(verdictOf(values).class).toBe('healthy');
+    for (let i = 700; i < 1000; i++) values[i]! += 12;
+    expect(verdictOf(values)).toMatchObject({ class: 'full-divergence', onsetStep: 700 });
+  });
+
+  it('survives a constant loss and jumps off one', () => {
+    expect(verdictOf(flat(200, 1).fill(0.7)).class).toBe('healthy');
+    const values = new Array<number>(400).fill(0.7);
+    values[300] = 0.71;
+    expect(verdictOf(values).class).toBe('healthy');
+    values.fill(5, 300);
+    expect(verdictOf(values)).toMatchObject({ class: 'full-divergence', onsetStep: 300 });
+  });
+
+  it('takes the logarithm of a perplexity', () => {
+    // exp(3) to exp(4.2): 3.3 times the perplexity is 1.4 times the loss, no full divergence.
+    const values = fallingLoss(600, 1, 0.01).map((_, i) => Math.exp(i < 400 ? 3 : 4.2));
+    expect(verdictOf(values, 'ppl').class).toBe('micro-divergence');
+    expect(verdictOf(values, 'loss').class).toBe('full-divergence');
+  });
+});
+
+describe('attempts, tasks and which series', () => {
+  it('judges attempts one by one: a restart is no spike', () => {
+    const verdict = verdictOf([fallingLoss(200), fallingLoss(200, 2), fallingLoss(200, 3)]);
+    expect(verdict).toMatchObject({ class: 'healthy', incidents: [] });
+  });
+
+  it('a stub of an attempt does not make the run inconclusive', () => {
+    expect(verdictOf([fallingLoss(3), fallingLoss(200)]).class).toBe('healthy');
+  });
+
+  it('names the attempt of an incident', () => {
+    const broken = fallingLoss(400);
+    broken.fill(50, 300);
+    expect(verdictOf([fallingLoss(400, 2), broken]).incidents).toMatchObject([
+      { attempt: 1, onsetStep: 300 },
+    ]);
+  });
+
+  it('orders tasks by onset, and a lost task makes the run lost though the total hides it', () => {
+    const task = (from: number, seed: number): number[] => {
+      const values = fallingLoss(600, seed);
+      values.fill(40, from);
+      return values;
+    };
+    const { verdict, tasks } = judgeRun(
+      makeRun([
+        { name: 'loss', values: fallingLoss(600) },
+        { name: 'task/b/loss', role: 'task_loss', task: 'b', values: task(402, 2) },
+        { name: 'task/a/loss', role: 'task_loss', task: 'a', values: task(400, 3) },
+        { name: 'task/c/loss', role: 'task_loss', task: 'c', values: fallingLoss(600, 4) },
+      ]),
+    );
+    expect(tasks).toEqual([
+      { name: 'a', class: 'full-divergence', onsetStep: 400 },
+      { name: 'b', class: 'full-divergence', onsetStep: 402 },
+      { name: 'c', class: 'healthy', onsetStep: null },
+    ]);
+    expect(verdict).toMatchObject({ class: 'full-divergence', series: 'task/a/loss', onsetStep: 400 });
+    expect(verdict.why).toContain('total loss "loss" alone is healthy');
+  });
+
+  it('falls back to task losses, then to the eval loss, and says so', () => {
+    const tasksOnly = judgeRun(
+      makeRun([{ name: 't', role: 'task_loss', task: 't', values: fallingLoss(100) }]),
+    );
+    expect(tasksOnly.verdict).toMatchObject({ class: 'healthy', series: 't' });
+    expect(tasksOnly.verdict.why).toContain('no total loss');
+    const evalOnly = judgeRun(makeRun([{ name: 'val_loss', values: fallingLoss(100) }]));
+    expect(evalOnly.verdict.why).toContain('no training loss');
+    expect(judgeRun(makeRun([{ name: 'x', values: [1, 2] }])).verdict).toMatchObject({
+      class: 'inconclusive',
+      series: null,
+    });
+  });
+
+  it('zeros with a NaN gradient norm are a dead run, a loss learnt down to zero is not', () => {
+    const loss = fallingLoss(300).fill(0, 200);
+    const norm = fallingLoss(300).fill(Number.NaN, 200);
+    const dead = makeRun([
+      { name: 'loss', values: loss },
+      { name: 'grad_norm', values: norm },
+    ]);
+    expect(judgeRun(dead).verdict).toMatchObject({ class: 'non-finite', onsetStep: 200, lastGoodStep: 199 });
+    expect(findingsOf(DETECTORS['dead-run'], dead)).toMatchObject([{ severity: 'error', steps: [200, 299] }]);
+    const learnt = Array.from({ length: 300 }, (_, i) => Math.round(1e4 * Math.exp(-i / 15)) / 1e4);
+    expect(judgeRun(makeRun([{ name: 'loss', values: learnt }])).verdict.class).toBe('healthy');
+  });
+
+  it('a loss that is no longer logged beside its columns is not healthy', () => {
+    const run = makeRun([
+      { name: 'loss', values: fallingLoss(74) },
+      { name: 'learning_rate', values: fallingLoss(100) },
+    ]);
+    expect(judgeRun(run).verdict.class).toBe('inconclusive');
+    expect(findingsOf(DETECTORS['loss-column-stops'], run)).toMatchObject([
+      { severity: 'warning', steps: [73, 73] },
+    ]);
+  });
+});

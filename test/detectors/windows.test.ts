@@ -1,0 +1,101 @@
+import fc from 'fast-check';
+import { describe, expect, it } from 'vitest';
+import { DEFAULT_VERDICT_SETTINGS } from '../../src/detectors/verdict-settings.ts';
+import {
+  exceedances,
+  medianInPlace,
+  medianOf,
+  noiseScale,
+  rollingBand,
+} from '../../src/detectors/windows.ts';
+import { normals } from './runs.ts';
+
+/** By definition: sort, take the middle. */
+const sortedMedian = (values: readonly number[]): number => {
+  const sorted = [...values].sort((a, b) => a - b);
+  const middle = sorted.length >> 1;
+  return sorted.length % 2 === 1
+    ? sorted[middle]!
+    : sorted[middle - 1]! + (sorted[middle]! - sorted[middle - 1]!) / 2;
+};
+
+// Thousandths: differences are exact enough to compare, and equal values are frequent.
+const finite = fc.integer({ min: -5000, max: 5000 }).map((value) => value / 1000);
+
+describe('medians', () => {
+  it('agree with sorting', () => {
+    fc.assert(
+      fc.property(fc.array(finite, { minLength: 1, maxLength: 60 }), (values) => {
+        expect(medianInPlace(Float64Array.from(values))).toBeCloseTo(sortedMedian(values), 9);
+      }),
+    );
+  });
+
+  it('are NaN for nothing and leave non-finite values out', () => {
+    expect(medianInPlace(new Float64Array(0))).toBeNaN();
+    expect(medianOf([Number.NaN, Number.POSITIVE_INFINITY])).toBeNaN();
+    expect(medianOf([Number.NaN, 3, 1, Number.POSITIVE_INFINITY])).toBe(2);
+  });
+});
+
+describe('rollingBand', () => {
+  it('is the median and 1.4826·MAD of the last points, wherever it is renewed at every point', () => {
+    fc.assert(
+      fc.property(
+        fc.array(finite, { minLength: 1, maxLength: 60 }),
+        fc.integer({ min: 1, max: 16 }),
+        (values, size) => {
+          const band = rollingBand(size, 0);
+          values.forEach((value, i) => {
+            band.push(value);
+            const last = values.slice(Math.max(0, i + 1 - size), i + 1);
+            const center = sortedMedian(last);
+            const deviations = last.map((entry) => Math.abs(entry - center));
+            const mad = sortedMedian(deviations);
+            const mean = deviations.reduce((sum, entry) => sum + entry, 0) / deviations.length;
+            expect(band.center).toBeCloseTo(center, 9);
+            expect(band.scale).toBeCloseTo(mad > 0 ? 1.4826 * mad : 1.2533 * mean, 6);
+          });
+        },
+      ),
+    );
+  });
+
+  it('estimates σ of Gaussian noise, and one in five spikes hardly move it', () => {
+    const normal = normals(7);
+    const band = rollingBand(1000, 0);
+    for (let i = 0; i < 1000; i++) band.push(i % 5 === 0 ? 1e9 : 3 + 0.5 * normal());
+    expect(Math.abs(band.center - 3)).toBeLessThan(0.2);
+    expect(band.scale).toBeGreaterThan(0.4);
+    expect(band.scale).toBeLessThan(0.8);
+  });
+
+  it('forgets', () => {
+    const band = rollingBand(10, 0);
+    band.push(5);
+    band.clear();
+    expect(band.points).toBe(0);
+    band.push(7);
+    expect(band.center).toBe(7);
+  });
+});
+
+describe('noiseScale', () => {
+  it('sees the noise and not the trend', () => {
+    const normal = normals(8);
+    const values = Float64Array.from({ length: 5000 }, (_, i) => i + 0.3 * normal());
+    expect(Math.abs(noiseScale(values, (value) => value) - 0.3)).toBeLessThan(0.03);
+    expect(noiseScale(new Float64Array(1), Math.log)).toBe(0);
+    expect(noiseScale(new Float64Array(9).fill(Number.NaN), Math.log)).toBe(0);
+  });
+});
+
+describe('exceedances', () => {
+  it('does not let a spike hide itself', () => {
+    const normal = normals(9);
+    const values = Float64Array.from({ length: 200 }, () => normal());
+    values[150] = 30;
+    values[160] = Number.NaN;
+    expect(exceedances(values, DEFAULT_VERDICT_SETTINGS, 8, 1).map(({ index }) => index)).toEqual([150]);
+  });
+});
