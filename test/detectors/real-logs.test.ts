@@ -1,0 +1,88 @@
+/** Verdicts on real logs: the classes and onsets that careful readers accept (manifest of the shared data). */
+import { join } from 'node:path';
+import { describe, expect, it } from 'vitest';
+import { contextFor, type Detector } from '../../src/detectors/detector.ts';
+import { DETECTORS } from '../../src/detectors/registry.ts';
+import { judgeRun } from '../../src/detectors/verdict.ts';
+import { readLogFile } from '../../src/logs/read-log.ts';
+import type { Finding } from '../../src/model/finding.ts';
+import type { Run } from '../../src/model/run.ts';
+import { manifestFiles, sharedData } from '../support/shared-data.ts';
+
+const readRun = async (dest: string): Promise<Run> => {
+  const { runs } = await readLogFile(join(sharedData!, dest));
+  expect(runs).toHaveLength(1);
+  return runs[0]!;
+};
+
+function diagnose(run: Run) {
+  const judged = judgeRun(run);
+  const findings = Object.values(DETECTORS).flatMap((detector: Detector): readonly Finding[] => {
+    const outcome = detector.detect(run, contextFor(detector, judged));
+    return outcome.kind === 'fail' ? outcome.findings : [];
+  });
+  return { ...judged, findings };
+}
+
+const fileOf = (part: string): string => manifestFiles.find(({ dest }) => dest.includes(part))!.dest;
+/** Formats that have no reader yet. */
+const UNREAD = ['log/stdout', 'log/json', 'log/mlflow'];
+const logs = manifestFiles.filter(
+  ({ kind, expectedClass }) =>
+    kind.startsWith('log/') && !UNREAD.includes(kind) && expectedClass !== undefined,
+);
+
+describe.skipIf(sharedData === undefined)('verdicts of real logs', () => {
+  it.each(logs.map((file) => [file.dest.split('/').slice(1).join('/'), file] as const))(
+    '%s',
+    async (_, file) => {
+      const { verdict, findings } = diagnose(await readRun(file.dest));
+      expect(file.expectedClass).toContain(verdict.class);
+      if (file.expectedOnset !== undefined)
+        expect(Math.abs(verdict.onsetStep! - file.expectedOnset.step)).toBeLessThanOrEqual(
+          file.expectedOnset.tolerance,
+        );
+      if (file.expectedClass!.includes('healthy'))
+        expect(findings.filter(({ severity }) => severity !== 'note')).toEqual([]);
+    },
+  );
+});
+
+describe.skipIf(sharedData === undefined)('what is said about real logs', () => {
+  const named = (findings: readonly Finding[], id: string): readonly Finding[] =>
+    findings.filter((finding) => finding.id === id);
+
+  it.each(['measurements.csv', 'events.out'])(
+    'generalized_adam on Criteo, %s: onset 71, non-finite from 73',
+    async (file) => {
+      const found = manifestFiles.find(
+        ({ dest }) => dest.includes('generalized_adam/study_1/criteo1tb_jax') && dest.includes(`/${file}`),
+      )!;
+      const { findings } = diagnose(await readRun(found.dest));
+      const [finding] = named(findings, 'non-finite-loss').filter(({ series }) => series === 'loss');
+      expect(finding).toMatchObject({ severity: 'error', steps: [73, file === 'events.out' ? 99 : 73] });
+      expect(finding!.message).toContain('left its band at step 71');
+      if (file === 'measurements.csv') expect(named(findings, 'loss-column-stops')).toHaveLength(1);
+    },
+  );
+
+  it('nadamp on DeepSpeech: 28 infinite gradient norms and a loss that stays finite', async () => {
+    const { verdict, findings } = diagnose(
+      await readRun(fileOf('librispeech_deepspeech_jax/trial_4/measurements')),
+    );
+    expect(verdict.class).toBe('healthy');
+    const [finding] = named(findings, 'non-finite-gradient-norm');
+    expect(finding).toMatchObject({ severity: 'warning', measured: { value: 28 } });
+    expect(finding!.message).toContain('The loss stays finite');
+  });
+
+  it.each([
+    ['SGD_lr_0.0001_momentum_0.9.csv', 947],
+    ['SGD_lr_0.0002_momentum_0.62.csv', 352],
+  ])('the Keras sweep %s jumps at epoch 7 from its best level and stays up', async (file, best) => {
+    const { verdict, tasks, loss } = diagnose(await readRun(fileOf(file)));
+    expect(verdict.onsetStep).toBe(7);
+    expect(Math.round(loss!.attempts[0]!.incidents.at(-1)!.before)).toBe(best);
+    expect(tasks[0]).toMatchObject({ name: expect.stringContaining('output_5'), onsetStep: 7 });
+  });
+});
