@@ -62,13 +62,45 @@ export const looksLikeZip = (head: Uint8Array): boolean =>
   head[1] === 0x4b &&
   ((head[2] === 3 && head[3] === 4) || (head[2] === 5 && head[3] === 6));
 
+const opened = new WeakMap<ByteSource, Promise<ReadonlyMap<string, ZipMember>>>();
+
+/**
+ * Names by which formats in zip archives are told apart: all of them, or of an archive that is damaged those whose
+ * local headers lie in the file's first bytes.
+ */
+export async function zipNames(head: Uint8Array, source: ByteSource): Promise<readonly string[]> {
+  if (!looksLikeZip(head)) return [];
+  try {
+    return [...(await openZip(source)).keys()];
+  } catch {
+    const names: string[] = [];
+    const bytes = Buffer.from(head.buffer, head.byteOffset, head.length);
+    for (
+      let at = 0;
+      at >= 0 && at + LOCAL_BYTES <= bytes.length;
+      at = bytes.indexOf('PK\x03\x04', at + 4, 'latin1')
+    )
+      names.push(bytes.toString('utf8', at + LOCAL_BYTES, at + LOCAL_BYTES + bytes.readUInt16LE(at + 26)));
+    return names;
+  }
+}
+
 /**
  * The members of an archive in the order of the central directory, folders left out. Reads the directory and the
- * local headers, none of the data.
+ * local headers, none of the data; once for each source.
  *
  * @throws archive-cut, checkpoint-malformed, checkpoint-ambiguous, limit-exceeded
  */
-export async function openZip(source: ByteSource): Promise<ReadonlyMap<string, ZipMember>> {
+export function openZip(source: ByteSource): Promise<ReadonlyMap<string, ZipMember>> {
+  let members = opened.get(source);
+  if (members === undefined) {
+    members = readMembers(source);
+    opened.set(source, members);
+  }
+  return members;
+}
+
+async function readMembers(source: ByteSource): Promise<ReadonlyMap<string, ZipMember>> {
   const { path } = source;
   const directory = await findDirectory(source);
   const reader = byteReader(

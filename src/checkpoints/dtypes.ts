@@ -144,24 +144,47 @@ export function decodeValues(bytes: Uint8Array, dtype: Dtype, bigEndian = false)
 /** Bytes that are read and decoded at once. */
 const PIECE = 4 * 1024 * 1024;
 
-/** Bytes [start, end) of a source in pieces of at most 4 MiB, each a whole number of elements of up to 16 bytes. */
+/** Bytes [start, end) of a source in pieces of at most 4 MiB. */
 export async function* bytePieces(source: ByteSource, start: number, end: number): AsyncIterable<Uint8Array> {
   for (let at = start; at < end; at += PIECE) yield await source.slice(at, Math.min(at + PIECE, end));
 }
 
+/** Decodes bytes that come in pieces of any length, a whole number of elements in all; gives at least one piece. */
+export async function* decodePieces(
+  pieces: AsyncIterable<Uint8Array>,
+  dtype: Dtype,
+  bigEndian = false,
+): AsyncIterable<TensorData> {
+  const size = DTYPE_BYTES[dtype];
+  let rest = new Uint8Array(0);
+  let empty = true;
+  for await (const piece of pieces) {
+    const bytes = rest.length === 0 ? piece : joinBytes(rest, piece);
+    const whole = bytes.length - (bytes.length % size);
+    rest = bytes.slice(whole);
+    if (whole === 0) continue;
+    yield decodeValues(bytes.subarray(0, whole), dtype, bigEndian);
+    empty = false;
+  }
+  // An empty tensor gives one empty piece, so that a reader learns the type.
+  if (empty) yield decodeValues(new Uint8Array(0), dtype);
+}
+
+function joinBytes(a: Uint8Array, b: Uint8Array): Uint8Array {
+  const joined = new Uint8Array(a.length + b.length);
+  joined.set(a);
+  joined.set(b, a.length);
+  return joined;
+}
+
 /** Decodes `elements` elements that lie one after another from byte `start` on, piece by piece. */
-export async function* decodeRange(
+export const decodeRange = (
   source: ByteSource,
   start: number,
   elements: number,
   dtype: Dtype,
-  bigEndian = false,
-): AsyncIterable<TensorData> {
-  // An empty tensor gives one empty piece, so that a reader learns the type.
-  if (elements === 0) yield decodeValues(new Uint8Array(0), dtype);
-  for await (const bytes of bytePieces(source, start, start + elements * DTYPE_BYTES[dtype]))
-    yield decodeValues(bytes, dtype, bigEndian);
-}
+): AsyncIterable<TensorData> =>
+  decodePieces(bytePieces(source, start, start + elements * DTYPE_BYTES[dtype]), dtype);
 
 /**
  * Number of elements of a shape.

@@ -45,7 +45,7 @@ export function lazyCheckpoint(parts: Parts, tensors: readonly LazyTensor[]): Ch
 export const firstNames = (names: readonly string[]): string[] =>
   names.length <= 8 ? [...names] : [...names.slice(0, 8), `… (${names.length} in all)`];
 
-function joinPieces(pieces: readonly TensorData[]): TensorData {
+export function joinPieces(pieces: readonly TensorData[]): TensorData {
   const first = pieces[0]!;
   if (pieces.length === 1) return first;
   const length = pieces.reduce((sum, piece) => sum + piece.length, 0);

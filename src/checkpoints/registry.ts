@@ -3,9 +3,24 @@ import { type ByteSource, openFile } from '../bytes/source.ts';
 import type { Checkpoint } from '../model/checkpoint.ts';
 import { diagError } from '../model/errors.ts';
 import type { CheckpointFormat } from './format.ts';
+import { npy } from './npy.ts';
+import { npz } from './npz.ts';
+import { pytorchLegacy } from './pytorch-legacy.ts';
+import { pytorchZip } from './pytorch-zip.ts';
+import { explainUnclaimed } from './recognised.ts';
 import { safetensors } from './safetensors.ts';
+import { safetensorsIndex } from './safetensors-index.ts';
+import { stableBaselines3 } from './stable-baselines3.ts';
 
-export const CHECKPOINT_FORMATS = [safetensors] as const satisfies readonly CheckpointFormat[];
+export const CHECKPOINT_FORMATS = [
+  safetensors,
+  safetensorsIndex,
+  pytorchZip,
+  pytorchLegacy,
+  stableBaselines3,
+  npz,
+  npy,
+] as const satisfies readonly CheckpointFormat[];
 
 /** Bytes of a file's start that formats are told apart by. */
 const HEAD_BYTES = 4096;
@@ -33,6 +48,7 @@ export async function openCheckpointSource(source: ByteSource): Promise<Checkpoi
     if (source.byteLength === 0) throw diagError('file-empty', { path }, { path });
     const format = await sniffCheckpoint(source);
     if (format !== undefined) return await format.open(source);
+    await explainUnclaimed(await source.slice(0, Math.min(HEAD_BYTES, source.byteLength)), source);
     throw diagError('format-unknown', { path, tried: CHECKPOINT_FORMATS.map((f) => f.tried) }, { path });
   } catch (error) {
     await source.close();

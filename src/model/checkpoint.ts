@@ -69,6 +69,8 @@ export interface Checkpoint {
   readonly tensors: readonly TensorInfo[];
   /** Scalars and texts beside the tensors (epoch, global_step, versions). Keys are untrusted text. */
   readonly metadata: ReadonlyMap<string, string | number | boolean | null>;
+  /** What the file is where it holds neither weights nor an optimizer's state: "state of a scheduler". */
+  readonly withoutWeights?: string;
   /** Damage that leaves the rest readable. */
   readonly errors: readonly ErrorRecord[];
   /** Reads one whole tensor, in row-major order. Touches only the bytes of this tensor. */

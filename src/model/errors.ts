@@ -201,6 +201,16 @@ export const ERROR_TEXTS = define({
     message: 'tensor "{tensor}" has the type {dtype}, which is not read',
     hint: 'convert it to one of F64, F32, F16, BF16, F8_E4M3, F8_E5M2, C64, C128, BOOL or an integer type',
   },
+  'pickle-forbidden': {
+    exitCode: EXIT.input,
+    message: 'the pickle names "{global}", which is none of the data types of a checkpoint; nothing was run',
+    hint: 'save a state_dict instead of whole objects: torch.save(model.state_dict(), PATH)',
+  },
+  'object-array': {
+    exitCode: EXIT.input,
+    message: '"{name}" is an array of Python objects, which would have to be unpickled',
+    hint: 'save it as an array of numbers',
+  },
   'tensor-missing': {
     exitCode: EXIT.input,
     message: 'no tensor "{name}"',
