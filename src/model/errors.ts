@@ -281,6 +281,46 @@ export const ERROR_TEXTS = define({
     hint: 'ask for --operator hessian',
   },
   // ---- config and gate ---------------------------------------------------------------------------------------
+  'config-invalid': {
+    exitCode: EXIT.usage,
+    message: 'the config is wrong at {at}: {problem}',
+    hint: '{hint}',
+  },
+  'config-syntax': {
+    exitCode: EXIT.usage,
+    message: 'the config is not valid {language}: {reason}',
+    hint: '`clippy-diag init` writes a commented config to start from',
+  },
+  'config-unknown-rule': {
+    exitCode: EXIT.usage,
+    message: 'there is no rule "{rule}"',
+    hint: 'did you mean {nearest}? A rule is a detector, a class of verdict or a threshold like `last(loss) <= 0.2`',
+  },
+  'config-bad-threshold': {
+    exitCode: EXIT.usage,
+    message: 'the threshold "{rule}" cannot be read: {problem}',
+    hint: 'write it like `p95(grad_norm) < 5` or `last("val/auc") >= 0.75`',
+  },
+  'gate-without-rules': {
+    exitCode: EXIT.usage,
+    message: 'the gate has no rule to judge: {reason}',
+    hint: 'give a rule with --rule, or leave --no-config out to have the `recommended` preset apply',
+  },
+  'baseline-missing': {
+    exitCode: EXIT.input,
+    message: 'the baseline {path} does not exist',
+    hint: '`clippy-diag baseline update PATH` writes it; commit it beside the config',
+  },
+  'baseline-invalid': {
+    exitCode: EXIT.input,
+    message: 'the baseline {path} cannot be used: {problem}',
+    hint: 'write it again with `clippy-diag baseline update PATH`',
+  },
+  'report-invalid': {
+    exitCode: EXIT.input,
+    message: '{path} is not a report of clippy-diag: {problem}',
+    hint: 'a report is what `clippy-diag analyze PATH --report json:FILE` writes',
+  },
   // ---- output ------------------------------------------------------------------------------------------------
   'output-unwritable': {
     exitCode: EXIT.output,

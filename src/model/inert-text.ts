@@ -3,8 +3,8 @@
  * sequences and bidirectional marks are shown as their code points. Line breaks and tabs of our own texts stay.
  */
 const DANGEROUS =
-  // C0 but \t and \n, DEL, C1, bidi and zero-width controls, line and paragraph separators, BOM, tags.
-  /[\u0000-\u0008\u000b-\u001f\u007f-\u009f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff\ufff9-\ufffb]|[\u{e0000}-\u{e007f}]/gu;
+  // C0 but \t and \n, DEL, C1, bidi and zero-width controls, line and paragraph separators, lone surrogates, BOM, no characters, tags.
+  /[\u0000-\u0008\u000b-\u001f\u007f-\u009f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u2069\ud800-\udfff\ufeff\ufff9-\ufffb\ufffe\uffff]|[\u{e0000}-\u{e007f}]/gu;
 
 const codePoint = (character: string): string => `\\u{${character.codePointAt(0)!.toString(16)}}`;
 

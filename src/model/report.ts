@@ -3,6 +3,7 @@
 import type { CurvatureEntry } from './curvature.ts';
 import type { ErrorRecord } from './errors.ts';
 import type { Finding } from './finding.ts';
+import type { GateResult } from './gate.ts';
 import type { ReplayEntry } from './replay.ts';
 import type { Attempt, Role, StepUnit } from './run.ts';
 
@@ -56,6 +57,8 @@ export interface ChartSeries {
   readonly min: readonly number[];
   readonly max: readonly number[];
   readonly nonFinite: readonly number[];
+  /** The series stopped while the run's others went on, judged with wall time and place in the file. */
+  readonly endsEarly?: boolean;
   /** Statistics over all points, exact, which a gate on a saved report can use. */
   readonly statistics: SeriesStatistics;
 }
@@ -103,6 +106,8 @@ export interface RunReport {
   readonly verdict: RunVerdict;
   readonly tasks: readonly TaskVerdict[];
   readonly findings: readonly Finding[];
+  /** Ids of the detectors that ran to their end: a rule on one that is not here was not judged. */
+  readonly detectorsRun?: readonly string[];
   readonly notRun: readonly { readonly id: string; readonly reason: string }[];
   readonly failedDetectors: readonly { readonly id: string; readonly error: ErrorRecord }[];
   readonly advice: readonly string[];
@@ -134,4 +139,6 @@ export interface Report {
   readonly verdict: RunVerdict & { readonly run: string | null };
   readonly runs: readonly RunReport[];
   readonly warnings: readonly ErrorRecord[];
+  /** The policy that was judged on this report, if one was. */
+  readonly gate?: GateResult;
 }

@@ -1,0 +1,143 @@
+/** What a report complains about, in one list: what JUnit, SARIF, GitHub and GitLab have in common. */
+import { createHash } from 'node:crypto';
+import type { Severity } from '../model/finding.ts';
+import type { Report } from '../model/report.ts';
+import type { SourceRef } from '../model/source-ref.ts';
+
+export interface Issue {
+  /** What complains: a detector, a rule of the gate (`gate/…`), or what is wrong with the evidence itself. */
+  readonly source: 'finding' | 'gate' | 'problem';
+  readonly id: string;
+  readonly severity: Severity;
+  /** Null where it is about the inputs as a whole. */
+  readonly run: string | null;
+  readonly message: string;
+  readonly advice: string | null;
+  readonly steps: readonly [number, number] | null;
+  readonly locations: readonly SourceRef[];
+  /**
+   * The same for the same complaint in the next report: 40 hex digits over source, id, run, series and the number
+   * among its equals. Steps and values are left out, they move from run to run.
+   */
+  readonly fingerprint: string;
+}
+
+type Raw = Omit<Issue, 'fingerprint'> & { readonly series: string | null };
+
+function rawIssues(report: Report): Raw[] {
+  const raw: Raw[] = [];
+  for (const input of report.inputs) {
+    const place = {
+      source: 'problem',
+      severity: 'error',
+      run: null,
+      steps: null,
+      series: input.path,
+    } as const;
+    for (const error of input.errors ?? [])
+      raw.push({
+        ...place,
+        id: error.id,
+        message: error.message,
+        advice: error.hint ?? null,
+        locations: [
+          {
+            path: error.path ?? input.path,
+            ...(error.line === undefined ? {} : { line: error.line }),
+            ...(error.byteOffset === undefined ? {} : { byteOffset: error.byteOffset }),
+          },
+        ],
+      });
+    if ((input.unreadBytes ?? 0) > 0)
+      raw.push({
+        ...place,
+        severity: 'warning',
+        id: 'truncated',
+        message: `the last ${input.unreadBytes} bytes are no whole record`,
+        advice: null,
+        locations: [{ path: input.path }],
+      });
+  }
+  for (const warning of report.warnings)
+    raw.push({
+      source: 'problem',
+      severity: 'warning',
+      id: warning.id,
+      run: null,
+      message: warning.message,
+      advice: warning.hint ?? null,
+      steps: null,
+      series: null,
+      locations: warning.path === undefined ? [] : [{ path: warning.path }],
+    });
+  for (const run of report.runs) {
+    const fallback: readonly SourceRef[] = run.paths.slice(0, 1).map((path) => ({ path }));
+    for (const finding of run.findings)
+      raw.push({
+        source: 'finding',
+        id: finding.id,
+        severity: finding.severity,
+        run: run.id,
+        message: finding.message,
+        advice: finding.advice,
+        steps: finding.steps,
+        series: finding.series,
+        locations: finding.locations.length > 0 ? finding.locations : fallback,
+      });
+    for (const { id, error } of run.failedDetectors)
+      raw.push({
+        source: 'problem',
+        id,
+        severity: 'error',
+        run: run.id,
+        message: `the detector failed: ${error.message}`,
+        advice: null,
+        steps: null,
+        series: null,
+        locations: fallback,
+      });
+  }
+  for (const rule of report.gate?.rules ?? [])
+    if (!rule.passed)
+      raw.push({
+        source: 'gate',
+        id: rule.id,
+        severity: rule.status === 'inconclusive' ? 'error' : rule.severity,
+        run: rule.run,
+        message: `${rule.status === 'fail' ? 'failed' : 'could not be judged'}: expected ${rule.expected}; ${rule.message}`,
+        advice: null,
+        steps: rule.step === null ? null : [rule.step, rule.step],
+        series: rule.series,
+        locations:
+          rule.locations.length > 0
+            ? rule.locations
+            : (report.runs.find(({ id }) => id === rule.run)?.paths ?? [])
+                .slice(0, 1)
+                .map((path) => ({ path })),
+      });
+  for (const problem of report.gate?.problems ?? [])
+    raw.push({
+      source: 'problem',
+      id: `gate-${problem.id}`,
+      severity: 'error',
+      run: problem.run,
+      message: `the gate cannot pass: ${problem.message}`,
+      advice: null,
+      steps: null,
+      series: null,
+      locations: [],
+    });
+  return raw;
+}
+
+/** Every complaint of a report, in its order. */
+export function issuesOf(report: Report): Issue[] {
+  const seen = new Map<string, number>();
+  return rawIssues(report).map(({ series, ...issue }) => {
+    const key = JSON.stringify([issue.source, issue.id, issue.run, series]);
+    const ordinal = seen.get(key) ?? 0;
+    seen.set(key, ordinal + 1);
+    const fingerprint = createHash('sha256').update(`${key}#${ordinal}`).digest('hex').slice(0, 40);
+    return { ...issue, fingerprint };
+  });
+}

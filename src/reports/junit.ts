@@ -1,0 +1,123 @@
+/**
+ * JUnit XML in the form that Jenkins reads: a suite for each run, a case for each rule of the gate (without a gate: for
+ * the verdict and each finding). A failed rule of severity `error` is a failure, what could not be judged an error,
+ * what was left out is skipped; warnings and notes pass and are told in `system-out`.
+ */
+import { inert } from '../model/inert-text.ts';
+import type { Report, RunReport } from '../model/report.ts';
+import type { ReportFormat } from './format.ts';
+
+interface Case {
+  readonly name: string;
+  readonly kind: 'pass' | 'failure' | 'error' | 'skipped';
+  readonly message: string;
+}
+
+/** XML 1.0 has no way to write most control characters, and lone surrogates are no characters. */
+const NOT_XML = /[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\u{10000}-\u{10ffff}]/gu;
+
+const xmlText = (text: string): string =>
+  inert(text)
+    .replace(NOT_XML, '\ufffd')
+    .replace(/[&<>"']/g, (c) => `&#${c.charCodeAt(0)};`);
+
+/** Attribute values lose their line breaks when read unless they are written as references. */
+const attribute = (text: string): string => xmlText(text).replace(/[\n\t]/g, (c) => `&#${c.charCodeAt(0)};`);
+
+function gateCases(report: Report, run: string): Case[] {
+  const gate = report.gate!;
+  return [
+    ...gate.rules
+      .filter((rule) => rule.run === run)
+      .map((rule): Case => {
+        const failed = rule.severity === 'error' ? 'failure' : 'pass';
+        return {
+          name: rule.id,
+          kind: rule.status === 'pass' ? 'pass' : rule.status === 'fail' ? failed : 'error',
+          message: `${rule.severity}: expected ${rule.expected}; ${rule.message}`,
+        };
+      }),
+    ...gate.problems
+      .filter((problem) => problem.run === run)
+      .map(({ id, message }): Case => ({ name: id, kind: 'error', message })),
+    ...gate.skipped
+      .filter((rule) => rule.run === run)
+      .map(({ id, reason }): Case => ({ name: id, kind: 'skipped', message: reason })),
+  ];
+}
+
+function findingCases(run: RunReport): Case[] {
+  const { verdict } = run;
+  const bad = verdict.class === 'full-divergence' || verdict.class === 'non-finite';
+  return [
+    {
+      name: 'verdict',
+      kind: bad ? 'failure' : verdict.class === 'inconclusive' ? 'error' : 'pass',
+      message: `${verdict.class}: ${verdict.why}`,
+    },
+    ...run.findings.map(
+      ({ id, severity, message, steps }): Case => ({
+        name: steps === null ? id : `${id} at ${run.stepUnit} ${steps[0]}`,
+        kind: severity === 'error' ? 'failure' : 'pass',
+        message: `${severity}: ${message}`,
+      }),
+    ),
+    ...run.failedDetectors.map(
+      ({ id, error }): Case => ({ name: id, kind: 'error', message: error.message }),
+    ),
+    ...run.notRun.map(({ id, reason }): Case => ({ name: id, kind: 'skipped', message: reason })),
+  ];
+}
+
+function inputCases(report: Report): Case[] {
+  return [
+    ...report.inputs.flatMap((input) =>
+      (input.errors ?? []).map(
+        (error): Case => ({ name: input.path, kind: 'error', message: `${error.id}: ${error.message}` }),
+      ),
+    ),
+    ...(report.gate?.problems ?? [])
+      .filter(({ run }) => run === null)
+      .map(({ id, message }): Case => ({ name: id, kind: 'error', message })),
+  ];
+}
+
+function suite(name: string, cases: readonly Case[], timestamp: string): string {
+  const of = (kind: Case['kind']): number => cases.filter((c) => c.kind === kind).length;
+  const lines = cases.map((c) => {
+    const head = `    <testcase name="${attribute(c.name)}" classname="${attribute(name)}" time="0"`;
+    if (c.kind === 'pass')
+      return `${head}>\n      <system-out>${xmlText(c.message)}</system-out>\n    </testcase>`;
+    const body =
+      c.kind === 'skipped'
+        ? `<skipped message="${attribute(c.message)}"/>`
+        : `<${c.kind} message="${attribute(c.message)}" type="${attribute(c.name)}">${xmlText(c.message)}</${c.kind}>`;
+    return `${head}>\n      ${body}\n    </testcase>`;
+  });
+  return [
+    `  <testsuite name="${attribute(name)}" tests="${cases.length}" failures="${of('failure')}" errors="${of('error')}" skipped="${of('skipped')}" time="0" timestamp="${attribute(timestamp)}">`,
+    ...lines,
+    '  </testsuite>',
+  ].join('\n');
+}
+
+function renderJunit(report: Report): string {
+  // JUnit's time stamps have no zone and no fraction.
+  const timestamp = report.createdAt.slice(0, 19);
+  const groups = new Set([
+    ...report.runs.map(({ id }) => id),
+    ...(report.gate?.rules ?? []).map(({ run }) => run),
+  ]);
+  const suites = [...groups].flatMap((id) => {
+    const cases =
+      report.gate === undefined
+        ? report.runs.filter((run) => run.id === id).flatMap(findingCases)
+        : gateCases(report, id);
+    return cases.length === 0 ? [] : [suite(id, cases, timestamp)];
+  });
+  const inputs = inputCases(report);
+  if (inputs.length > 0) suites.unshift(suite('inputs', inputs, timestamp));
+  return `<?xml version="1.0" encoding="UTF-8"?>\n<testsuites name="clippy-diag">\n${suites.join('\n')}${suites.length > 0 ? '\n' : ''}</testsuites>\n`;
+}
+
+export const junit: ReportFormat = { id: 'junit', title: 'JUnit XML', render: renderJunit };

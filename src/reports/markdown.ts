@@ -1,0 +1,133 @@
+/** Markdown for pull requests and job summaries. */
+
+import type { GateResult } from '../model/gate.ts';
+import { inertName } from '../model/inert-text.ts';
+import type { Report, RunReport } from '../model/report.ts';
+import { shortNumber } from './charts.ts';
+import type { ReportFormat } from './format.ts';
+import { cutToBytes } from './github.ts';
+
+/** A job summary of GitHub may have 1 MiB; other places have less, but cut by themselves. */
+const MAX_BYTES = 1024 * 1024;
+
+/**
+ * Untrusted text as Markdown text: what starts a construct anywhere is escaped, what starts one at the head of a line
+ * there, `<` and `&` become entities (renderers differ on what they let through), `@` calls nobody, and URLs are no
+ * links.
+ */
+export const md = (text: string): string =>
+  inertName(text)
+    .replace(/&/g, '&amp;')
+    .replace(/</g, '&lt;')
+    .replace(/[\\`*_{}[\]()#!|~>$^]/g, '\\$&')
+    .replace(/^([-+=]|\d+(?=\.))/, (start) => (/\d/.test(start) ? `${start}\\` : `\\${start}`))
+    .replace(/:(?=\/\/)|(?<=www)\./gi, '\\$&')
+    .replace(/@/g, '&commat;');
+
+const table = (head: readonly string[], rows: readonly (readonly string[])[]): string[] =>
+  rows.length === 0
+    ? []
+    : [
+        `| ${head.join(' | ')} |`,
+        `|${' --- |'.repeat(head.length)}`,
+        ...rows.map((r) => `| ${r.join(' | ')} |`),
+        '',
+      ];
+
+const steps = (value: number | null): string => (value === null ? '' : value.toLocaleString('en-US'));
+
+const number = (value: number | null): string => (value === null ? '' : shortNumber(value));
+
+function gateLines(gate: GateResult): string[] {
+  const word = { 0: 'passed', 1: 'failed', 3: 'not judged: damaged input', 4: 'inconclusive' }[gate.exitCode];
+  return [
+    `## Gate: ${word}`,
+    '',
+    ...gate.problems.map(({ run, message }) => `- ${run === null ? '' : `${md(run)}: `}${md(message)}`),
+    ...(gate.problems.length > 0 ? [''] : []),
+    ...table(
+      ['', 'rule', 'run', 'found', 'expected', 'step'],
+      gate.rules.map((rule) => [
+        rule.status === 'pass' ? 'pass' : rule.status === 'fail' ? `**${rule.severity}**` : '**unjudged**',
+        md(rule.id),
+        md(rule.run),
+        number(rule.found) || md(rule.message),
+        md(rule.expected),
+        steps(rule.step),
+      ]),
+    ),
+    ...gate.skipped.map(({ id, run, reason }) => `- left out: ${md(id)} on ${md(run)}: ${md(reason)}`),
+    ...(gate.skipped.length > 0 ? [''] : []),
+  ];
+}
+
+function runLines(run: RunReport): string[] {
+  return [
+    `## ${md(run.id)}: ${run.verdict.class}`,
+    '',
+    md(run.verdict.why),
+    '',
+    ...table(
+      ['severity', 'finding', 'steps', 'message', 'place'],
+      run.findings.map((f) => [
+        f.severity,
+        md(f.id),
+        f.steps === null ? '' : f.steps[0] === f.steps[1] ? steps(f.steps[0]) : f.steps.map(steps).join('–'),
+        md(f.message),
+        f.locations[0] === undefined
+          ? ''
+          : md(`${f.locations[0].path}${f.locations[0].line === undefined ? '' : `:${f.locations[0].line}`}`),
+      ]),
+    ),
+    ...table(
+      ['task', 'class', 'onset'],
+      run.tasks.map((task) => [md(task.name), task.class, steps(task.onsetStep)]),
+    ),
+    ...table(
+      ['clipping rule', 'mode', 'verdict', 'confidence', 'first acts', 'why'],
+      run.replay.map((entry) => [
+        md(entry.rule),
+        entry.mode,
+        entry.verdict,
+        entry.confidence,
+        steps(entry.firstEngagedStep),
+        md(entry.why),
+      ]),
+    ),
+    ...table(
+      ['checkpoint', 'block', 'top eigenvalue', 'limit', 'ratio', 'converged'],
+      run.curvature.map((entry) => [
+        md(entry.checkpoint),
+        md(entry.block),
+        number(entry.eigenvalues[0]?.value ?? null),
+        number(entry.stability.limit),
+        number(entry.stability.ratio),
+        entry.eigenvalues.every(({ converged }) => converged) ? 'yes' : '**no**',
+      ]),
+    ),
+    ...run.advice.map((advice) => `- ${md(advice)}`),
+    ...(run.advice.length > 0 ? [''] : []),
+  ];
+}
+
+function renderMarkdown(report: Report): string {
+  const { verdict } = report;
+  const damaged = report.inputs.flatMap((input) =>
+    (input.errors ?? []).map((error) => `- ${md(input.path)}: ${md(error.message)}`),
+  );
+  const lines = [
+    `# clippy-diag: ${verdict.class}`,
+    '',
+    ...(report.gate === undefined ? [] : gateLines(report.gate)),
+    ...(damaged.length > 0 ? ['## Damaged inputs', '', ...damaged, ''] : []),
+    ...report.runs.flatMap(runLines),
+    ...report.warnings.map((warning) => `- ${md(warning.message)}`),
+  ];
+  return cutToBytes(`${lines.join('\n').trimEnd()}\n`, MAX_BYTES);
+}
+
+export const markdown: ReportFormat = {
+  id: 'markdown',
+  title: 'Markdown for pull requests and job summaries',
+  render: renderMarkdown,
+};

@@ -1,0 +1,184 @@
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterAll, expect, test } from 'vitest';
+import { z } from 'zod';
+import { configSchema, gateConfigFrom, loadGateConfig } from '../../src/engine/config.ts';
+import { isGlob, matchesGlob } from '../../src/engine/glob.ts';
+import { PRESETS } from '../../src/engine/presets.ts';
+
+const detectors = ['non-finite-loss', 'loss-spike'];
+const root = mkdtempSync(join(tmpdir(), 'clippy-diag-config-'));
+afterAll(() => rmSync(root, { recursive: true }));
+
+let folders = 0;
+function folder(files: Readonly<Record<string, string>>): string {
+  const path = join(root, `${folders++}`);
+  mkdirSync(join(path, 'deep/er'), { recursive: true });
+  for (const [name, text] of Object.entries(files)) writeFileSync(join(path, name), text);
+  return path;
+}
+
+const EXAMPLE = `version: 1
+extends: recommended
+rules:
+  non-finite-loss: error
+  loss-spike: [error, { max: 2 }]
+  "p95(grad_norm) < 5": warning
+  "last(auc) >= 0.75": { severity: error, missing: error, from: 1000 }
+expect: { steps: 20000 }
+baseline: { file: .clippy-diag-baseline.json, tolerance: { relative: 0.05 } }
+overrides:
+  - runs: "nightly/**"
+    rules: { loss-spike: off }
+`;
+
+test('reads the form of the documentation, from a folder above', async () => {
+  const path = folder({ '.clippy-diag.yaml': EXAMPLE });
+  const config = await loadGateConfig({ cwd: join(path, 'deep/er'), detectors });
+  expect(config.path).toBe(join(path, '.clippy-diag.yaml'));
+  expect([...config.rules.keys()]).toEqual([
+    ...Object.keys(PRESETS.recommended.rules),
+    'non-finite-loss',
+    'loss-spike',
+    'p95(grad_norm) < 5',
+    'last(auc) >= 0.75',
+  ]);
+  expect(config.rules.get('loss-spike')).toMatchObject({ severity: 'error', max: 2, missing: 'error' });
+  expect(config.rules.get('last(auc) >= 0.75')).toMatchObject({
+    from: 1000,
+    to: Number.POSITIVE_INFINITY,
+    threshold: { statistic: 'last', metric: 'auc', operator: '>=', limit: 0.75 },
+  });
+  expect(config.expect).toEqual({ steps: 20_000, runs: 1 });
+  expect(config.baseline).toEqual({
+    file: join(path, '.clippy-diag-baseline.json'),
+    tolerance: { relative: 0.05, absolute: 0 },
+    severity: 'error',
+    ratchet: true,
+  });
+  expect(config.overrides[0]!.runs).toEqual(['nightly/**']);
+  expect(config.overrides[0]!.rules.get('loss-spike')!.severity).toBe('off');
+});
+
+test('package.json with our key, and JSON; a package.json without it is passed over', async () => {
+  const body = { version: 1, rules: { 'loss-spike': 'error' } };
+  const withKey = folder({ 'package.json': JSON.stringify({ 'clippy-diag': body }) });
+  expect((await loadGateConfig({ cwd: withKey, detectors })).path).toBe(join(withKey, 'package.json'));
+  const above = folder({ '.clippy-diag.json': JSON.stringify(body), 'deep/package.json': '{"name":"x"}' });
+  expect((await loadGateConfig({ cwd: join(above, 'deep/er'), detectors })).path).toBe(
+    join(above, '.clippy-diag.json'),
+  );
+});
+
+test('without a file: recommended, or the rules of the flags alone; a file and flags add up', async () => {
+  const empty = folder({});
+  const ids = async (options: object): Promise<string[]> => [
+    ...(await loadGateConfig({ cwd: empty, detectors, ...options })).rules.keys(),
+  ];
+  expect(await ids({})).toEqual(Object.keys(PRESETS.recommended.rules));
+  expect(await ids({ rules: ['last(loss) <= 0.2', 'loss-spike'] })).toEqual([
+    'last(loss) <= 0.2',
+    'loss-spike',
+  ]);
+  expect(await ids({ rules: ['loss-spike'], search: false })).toEqual(['loss-spike']);
+  const cwd = folder({ '.clippy-diag.yaml': 'version: 1\nrules: { loss-spike: off }' });
+  expect(await ids({ cwd, rules: ['last(loss) <= 0.2'] })).toEqual(['loss-spike', 'last(loss) <= 0.2']);
+  const flagWins = await loadGateConfig({ cwd, detectors, rules: ['loss-spike'] });
+  expect(flagWins.rules.get('loss-spike')!.severity).toBe('error');
+  await expect(loadGateConfig({ cwd: empty, detectors, search: false })).rejects.toMatchObject({
+    code: 'gate-without-rules',
+    exitCode: 2,
+  });
+});
+
+test.each([
+  ['', 'config-invalid'],
+  ['version: 2', 'config-invalid'],
+  ['version: 1', 'gate-without-rules'],
+  ['version: 1\nrules: { loss-spike: off }', 'gate-without-rules'],
+  ['version: 1\nrules: { loss-spkie: error }', 'config-unknown-rule'],
+  ['version: 1\nrules: { __proto__: error, loss-spike: error }', 'config-unknown-rule'],
+  ['version: 1\nrules: { constructor: error }', 'config-unknown-rule'],
+  ['version: 1\nrules: { healthy: error }', 'config-unknown-rule'],
+  ['version: 1\nrules: { "last(loss) < .nan": error }', 'config-bad-threshold'],
+  ['version: 1\nrules: { "lats(loss) < 1": error }', 'config-bad-threshold'],
+  ['version: 1\nrules: { "last(loss) < 1": [error, { max: 2 }] }', 'config-bad-threshold'],
+  ['version: 1\nrules: { "last(loss) < 1": { severity: error, from: 9, to: 3 } }', 'config-bad-threshold'],
+  ['version: 1\nrules: { loss-spike: fatal }', 'config-invalid'],
+  ['version: 1\nrules: { loss-spike: [error, { max: -1 }] }', 'config-invalid'],
+  ['version: 1\nrules: { loss-spike: [error, { max: .nan }] }', 'config-invalid'],
+  ['version: 1\nrules: { loss-spike: [error, { mxa: 1 }] }', 'config-invalid'],
+  ['version: 1\nextends: recomended', 'config-invalid'],
+  ['version: 1\nextends: recommended\nruels: {}', 'config-invalid'],
+  ['version: 1\nextends: recommended\nexpect: { steps: .inf }', 'config-invalid'],
+  [
+    'version: 1\nextends: recommended\nbaseline: { file: b.json, tolerance: { relative: .nan } }',
+    'config-invalid',
+  ],
+  ['version: 1\nrules: { loss-spike: error, loss-spike: off }', 'config-syntax'],
+  ['version: 1\nrules: [', 'config-syntax'],
+  ['"version": 1\n  bad: indent', 'config-syntax'],
+  [`version: 1\nrules: {} # ${'x'.repeat(1_000_001)}`, 'limit-exceeded'],
+  [
+    `a: &a [1,1,1,1,1,1,1,1,1]\n${[...'bcdefgh'].map((k, i) => `${k}: &${k} [${new Array(9).fill(`*${'abcdefg'[i]}`).join()}]`).join('\n')}`,
+    'limit-exceeded',
+  ],
+])('refuses a config %#', async (text, code) => {
+  const started = Date.now();
+  await expect(
+    loadGateConfig({ cwd: folder({ '.clippy-diag.yaml': text }), detectors }),
+  ).rejects.toMatchObject({ code });
+  expect(Date.now() - started).toBeLessThan(5000);
+});
+
+test('names what was meant, and the place', async () => {
+  const cwd = folder({ '.clippy-diag.yaml': 'version: 1\nrules: { loss-spkie: error }' });
+  await expect(loadGateConfig({ cwd, detectors })).rejects.toThrow('there is no rule "loss-spkie"');
+  await expect(loadGateConfig({ cwd, detectors })).rejects.toMatchObject({
+    hint: expect.stringContaining('did you mean loss-spike?') as string,
+    where: { path: join(cwd, '.clippy-diag.yaml') },
+  });
+  const broken = folder({ '.clippy-diag.yaml': 'version: 1\nrules:\n  a: [1\n  b: 2\n' });
+  await expect(loadGateConfig({ cwd: broken, detectors })).rejects.toMatchObject({
+    where: { line: expect.any(Number) as number },
+  });
+  await expect(loadGateConfig({ cwd, file: 'no.yaml', detectors })).rejects.toMatchObject({
+    code: 'file-missing',
+    exitCode: 3,
+  });
+});
+
+test('every preset is a config', () => {
+  for (const name of Object.keys(PRESETS))
+    expect(gateConfigFrom({ version: 1, extends: name }, { detectors }).rules.size).toBeGreaterThan(3);
+});
+
+test('globs', () => {
+  const matches: [string, string, boolean][] = [
+    ['nightly/**', 'nightly/a/b.csv', true],
+    ['nightly/**', 'nightly', true],
+    ['nightly/**', 'nightly2/a', false],
+    ['**/a.csv', 'x/y/a.csv', true],
+    ['**/a.csv', 'a.csv', true],
+    ['*/a.csv', 'x/y/a.csv', false],
+    ['a?c', 'abc', true],
+    ['a?c', 'a/c', false],
+    ['[x]', '[x]', true],
+    ['a.c', 'abc', false],
+    ['task/*/loss', 'task/ctr/loss', true],
+    ['', '', true],
+    ['', 'a', false],
+  ];
+  for (const [pattern, name, expected] of matches)
+    expect([pattern, name, matchesGlob(name, pattern)]).toEqual([pattern, name, expected]);
+  expect([isGlob('a*'), isGlob('a')]).toEqual([true, false]);
+  const started = Date.now();
+  expect(matchesGlob('a'.repeat(2000), `${'*a'.repeat(500)}b`)).toBe(false);
+  expect(Date.now() - started).toBeLessThan(2000);
+});
+
+test('the committed schema is the one in the code', () => {
+  const committed = readFileSync(new URL('../../schema/config.schema.json', import.meta.url), 'utf8');
+  expect(committed).toBe(`${JSON.stringify(z.toJSONSchema(configSchema, { io: 'input' }), null, 2)}\n`);
+});

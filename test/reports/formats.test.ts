@@ -1,0 +1,271 @@
+/** Contract of every report format: pure, parsed by an independent parser or schema, and hostile names stay text. */
+import { readFileSync } from 'node:fs';
+import { describe, expect, test } from 'vitest';
+import { validateXML } from 'xmllint-wasm';
+import { z } from 'zod';
+import type { Finding } from '../../src/model/finding.ts';
+import type { Report } from '../../src/model/report.ts';
+import { issuesOf } from '../../src/reports/issues.ts';
+import { md } from '../../src/reports/markdown.ts';
+import { REPORT_FORMATS, type ReportFormatId } from '../../src/reports/registry.ts';
+import { parseReport, reportSchema } from '../../src/reports/report-schema.ts';
+import { pathToUri } from '../../src/reports/sarif.ts';
+import { HOSTILE_NAMES } from '../support/hostile-names.ts';
+import { healthyRun, makeReport, makeRunReport } from '../support/make-report.ts';
+import { fullReport, PLACES } from './full-report.ts';
+
+const options = { width: 100, colour: false, ascii: false };
+const render = (format: ReportFormatId, report: Report): string =>
+  REPORT_FORMATS[format].render(report, options);
+
+const hostile = HOSTILE_NAMES.flatMap((name) =>
+  PLACES.map((place) => ({ name, place, report: fullReport({ [place]: name }) })),
+);
+const plainReports: Readonly<Record<string, Report>> = {
+  full: fullReport(),
+  'without a gate': (({ gate, ...report }) => report)(fullReport()),
+  healthy: makeReport([makeRunReport(healthyRun())]),
+  empty: makeReport([]),
+};
+
+describe.each(Object.keys(REPORT_FORMATS) as ReportFormatId[])('%s', (format) => {
+  test('same report, same bytes, also after a round trip through its file', () => {
+    for (const report of Object.values(plainReports)) {
+      const text = render(format, report);
+      expect(render(format, structuredClone(report))).toBe(text);
+      expect(render(format, parseReport(render('json', report), 'report.json'))).toBe(text);
+    }
+  });
+
+  test('twenty names in five places leave no control, bidi or broken character', () => {
+    for (const { report } of hostile) {
+      const text = render(format, report);
+      if (format === 'json') continue;
+      expect(text).not.toMatch(
+        /[\u0000-\u0008\u000b-\u001f\u007f-\u009f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufff9-\ufffb\ufffe\uffff]|[\ud800-\udfff]/u,
+      );
+    }
+  });
+});
+
+/** The members of SARIF 2.1.0 that are written here, as its specification defines them; anything else is refused. */
+const uri = z.string().regex(/^(file:\/\/\/)?([A-Za-z0-9\-._~!$&'()*+,;=:@/]|%[0-9A-F]{2})*$/);
+const sarifSchema = z.strictObject({
+  $schema: z.url(),
+  version: z.literal('2.1.0'),
+  runs: z.array(
+    z.strictObject({
+      tool: z.strictObject({
+        driver: z.strictObject({
+          name: z.string().min(1),
+          version: z.string(),
+          rules: z.array(
+            z.strictObject({ id: z.string().min(1), shortDescription: z.strictObject({ text: z.string() }) }),
+          ),
+        }),
+      }),
+      columnKind: z.enum(['utf16CodeUnits', 'unicodeCodePoints']),
+      artifacts: z.array(
+        z.strictObject({
+          location: z.strictObject({ uri }),
+          hashes: z.record(z.string(), z.string().regex(/^[0-9a-f]{64}$/)).optional(),
+        }),
+      ),
+      results: z.array(
+        z.strictObject({
+          ruleId: z.string(),
+          ruleIndex: z.int().min(0),
+          level: z.enum(['none', 'note', 'warning', 'error']),
+          message: z.strictObject({ text: z.string().min(1) }),
+          locations: z.array(
+            z.strictObject({
+              physicalLocation: z.strictObject({
+                artifactLocation: z.strictObject({ uri }),
+                region: z
+                  .union([
+                    z.strictObject({ startLine: z.int().min(1) }),
+                    z.strictObject({ byteOffset: z.int().min(0) }),
+                  ])
+                  .optional(),
+              }),
+              logicalLocations: z.array(z.strictObject({ name: z.string(), kind: z.string() })).optional(),
+            }),
+          ),
+          partialFingerprints: z.record(z.string(), z.string()),
+          properties: z.record(z.string(), z.unknown()),
+        }),
+      ),
+    }),
+  ),
+});
+
+test('SARIF follows the specification, its indices point at its rules, fingerprints are unique', () => {
+  for (const report of [...Object.values(plainReports), ...hostile.map((h) => h.report)]) {
+    const log = sarifSchema.parse(JSON.parse(render('sarif', report)));
+    const [run] = log.runs;
+    for (const { ruleId, ruleIndex } of run!.results)
+      expect(run!.tool.driver.rules[ruleIndex]!.id).toBe(ruleId);
+    const prints = run!.results.map(({ partialFingerprints }) => partialFingerprints['clippyDiag/v1']);
+    expect(new Set(prints).size).toBe(prints.length);
+    expect(run!.results.length).toBe(issuesOf(report).length);
+  }
+});
+
+test('paths become URIs that cannot be read as anything else', () => {
+  expect(pathToUri('runs/a b/#1?.csv')).toBe('runs/a%20b/%231%3F.csv');
+  expect(pathToUri('/tmp/x.csv')).toBe('file:///tmp/x.csv');
+  expect(pathToUri('//host/x')).toBe('file:///host/x');
+  expect(pathToUri('javascript:x')).toBe('javascript%3Ax');
+});
+
+test('JUnit is valid against the schema and counts what it holds', async () => {
+  const schema = readFileSync(new URL('junit.xsd', import.meta.url), 'utf8');
+  const contents = [...Object.values(plainReports), ...hostile.map((h) => h.report)].map((report, i) => ({
+    fileName: `${i}.xml`,
+    contents: render('junit', report),
+  }));
+  const result = await validateXML({ xml: contents, schema: [{ fileName: 'junit.xsd', contents: schema }] });
+  expect(result.errors.map(({ message }) => message)).toEqual([]);
+  const broken = contents[0]!.contents.replace(' failures="', ' failure="');
+  expect(
+    (await validateXML({ xml: broken, schema: [{ fileName: 'junit.xsd', contents: schema }] })).valid,
+  ).toBe(false);
+  const full = render('junit', plainReports.full!);
+  expect(full.match(/<failure /g)).toHaveLength(1);
+  expect(full.match(/<error /g)).toHaveLength(3);
+  expect(full.match(/<skipped /g)).toHaveLength(1);
+  expect(full).toContain('<testsuite name="runs/a/log.csv" tests="2" failures="1" errors="0" skipped="0"');
+});
+
+test('GitHub commands: one a line, escaped, ten of a kind at most, worst first', () => {
+  for (const report of [...Object.values(plainReports), ...hostile.map((h) => h.report)])
+    for (const line of render('github', report).split('\n').slice(0, -1)) {
+      expect(line).toMatch(/^::(error|warning|notice) ([a-z]+=[^,:]*,)*title=[^,:]*(%3A)?[^,:]*::[^\r\n]+$/);
+      expect(line.slice(line.indexOf('::', 2) + 2)).not.toMatch(/%(?!25|0D|0A)/);
+      expect(Buffer.byteLength(line)).toBeLessThan(64 * 1024);
+    }
+  const many = fullReport();
+  const findings = Array.from(
+    { length: 40 },
+    (_, i): Finding => ({
+      ...many.runs[0]!.findings[0]!,
+      severity: (['error', 'warning', 'note'] as const)[i % 3]!,
+      message: `${'é%\n'.repeat(20_000)}`,
+    }),
+  );
+  const text = render('github', { ...many, runs: [{ ...many.runs[0]!, findings }] });
+  for (const kind of ['error', 'warning', 'notice'])
+    expect(text.split('\n').filter((line) => line.startsWith(`::${kind} `))).toHaveLength(10);
+  for (const line of text.split('\n')) expect(Buffer.byteLength(line)).toBeLessThan(64 * 1024);
+  expect(text.split('\n')[0]).toContain('title=clippy-diag%3A gate%3A full-divergence');
+  expect(text).toContain('7 more in the report');
+});
+
+test('GitLab code quality: required members, enum, unique fingerprints, paths inside', () => {
+  const schema = z.array(
+    z.strictObject({
+      description: z.string().min(1),
+      check_name: z.string().min(1),
+      fingerprint: z.string().regex(/^[0-9a-f]{40}$/),
+      severity: z.enum(['info', 'minor', 'major', 'critical', 'blocker']),
+      location: z.strictObject({ path: z.string().min(1), lines: z.strictObject({ begin: z.int().min(1) }) }),
+    }),
+  );
+  for (const report of [...Object.values(plainReports), ...hostile.map((h) => h.report)]) {
+    const entries = schema.parse(JSON.parse(render('gitlab', report)));
+    expect(new Set(entries.map(({ fingerprint }) => fingerprint)).size).toBe(entries.length);
+    for (const { location } of entries) expect(location.path).not.toMatch(/^\.\//);
+  }
+});
+
+test('fingerprints stay when steps, values and messages move, and differ between runs and series', () => {
+  const prints = (report: Report): string[] => issuesOf(report).map(({ fingerprint }) => fingerprint);
+  expect(prints(fullReport({}, 500))).toEqual(prints(fullReport({}, 400)));
+  expect(prints(fullReport({ message: 'other words' }))).toEqual(prints(fullReport()));
+  expect(prints(fullReport({ series: 'other' }))).not.toEqual(prints(fullReport()));
+  expect(prints(fullReport({ run: 'other' }))).not.toEqual(prints(fullReport()));
+});
+
+/** Every construct of CommonMark and GitHub's extensions starts with one of these; escaped they are text. */
+test('Markdown: hostile names are escaped text', () => {
+  for (const name of [...HOSTILE_NAMES, '- item', '1. item', 'https://a.invalid www.a.invalid']) {
+    const rest = md(name).replace(/\\[!-/:-@[-`{-~]|&(amp|lt|commat);/g, 'x');
+    expect(rest).not.toMatch(/[\\`*_{}[\]()#!|~<>$^@\n&]|^[-+=]|^\d+\.|:\/\/|www\./i);
+  }
+  for (const { report } of hostile) {
+    const text = render('markdown', report);
+    expect(text).not.toMatch(/<(script|img|svg|!--)/i);
+    expect(text).not.toMatch(/(^|[^\\])\]\(/);
+    for (const line of text.split('\n').filter((l) => l.startsWith('|')))
+      expect([5, 7, 8]).toContain(line.replace(/\\./g, '').split('|').length);
+  }
+});
+
+test('Markdown stays within a job summary of 1 MiB', () => {
+  const report = fullReport();
+  const findings = new Array<Finding>(4000).fill({
+    ...report.runs[0]!.findings[0]!,
+    message: 'é'.repeat(400),
+  });
+  const text = render('markdown', { ...report, runs: [{ ...report.runs[0]!, findings }] });
+  expect(Buffer.byteLength(text)).toBeLessThanOrEqual(1024 * 1024);
+  expect(Buffer.byteLength(text)).toBeGreaterThan(1_000_000);
+});
+
+describe('a saved report', () => {
+  const text = render('json', plainReports.full!);
+
+  test('keeps members that this version does not know, and non-finite numbers', () => {
+    const value = JSON.parse(text) as {
+      runs: { verdict: { incidents: { peak: unknown }[] } }[];
+      later?: unknown;
+    };
+    expect(value.runs[0]!.verdict.incidents[1]!.peak).toBe('NaN');
+    value.later = { a: [1, 'NaN'] };
+    const again = render('json', parseReport(JSON.stringify(value), 'r.json'));
+    expect(JSON.parse(again)).toEqual(value);
+  });
+
+  test.each([
+    ['', /Unexpected end/],
+    ['[]', /no "schemaVersion"/],
+    ['{"schemaVersion":"1.0"}', /no "schemaVersion" and "runs"/],
+    ['{"schemaVersion":"2.0","runs":[]}', /schema version 2\.0, this tool reads 1\.0/],
+    ['{"schemaVersion":"1.0","runs":[]}', /toolVersion/],
+  ])('%s is refused', (broken, problem) => {
+    expect(() => parseReport(broken, 'r.json')).toThrow(problem);
+  });
+
+  test('is refused when any of its required members is gone', () => {
+    const whole = JSON.parse(text) as object;
+    const paths: (string | number)[][] = [];
+    const walk = (value: unknown, path: (string | number)[]): void => {
+      if (Array.isArray(value)) {
+        if (value.length > 0) walk(value[0], [...path, 0]);
+      } else if (typeof value === 'object' && value !== null)
+        for (const [key, member] of Object.entries(value)) {
+          paths.push([...path, key]);
+          walk(member, [...path, key]);
+        }
+    };
+    walk(whole, []);
+    const optional =
+      /gate$|task$|bottleneck|hyperparameters|options|line$|byteOffset$|tensor$|hint$|path$|errors$|kept$|lost$|unreadBytes$/;
+    let refused = 0;
+    for (const path of paths) {
+      if (optional.test(path.join('.'))) continue;
+      const copy = structuredClone(whole) as Record<string | number, unknown>;
+      let at = copy;
+      for (const key of path.slice(0, -1)) at = at[key] as Record<string | number, unknown>;
+      delete at[path.at(-1)!];
+      expect(() => parseReport(JSON.stringify(copy), 'r.json'), path.join('.')).toThrow(/report/);
+      refused++;
+    }
+    expect(refused).toBeGreaterThan(100);
+  });
+
+  test('the committed schema is the one in the code', () => {
+    const committed = readFileSync(new URL('../../schema/report.schema.json', import.meta.url), 'utf8');
+    expect(committed).toBe(`${JSON.stringify(z.toJSONSchema(reportSchema, { io: 'input' }), null, 2)}\n`);
+  });
+});
