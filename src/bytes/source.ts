@@ -2,7 +2,7 @@
  * The seam through which every reader gets bytes: a length and a slice. Files, buffers and members of archives look
  * the same, and a test can count what was touched.
  */
-import { type FileHandle, open, realpath, stat } from 'node:fs/promises';
+import { type FileHandle, open, readdir, realpath, stat } from 'node:fs/promises';
 import { basename, dirname, isAbsolute, join, relative, sep } from 'node:path';
 import { diagError } from '../model/errors.ts';
 
@@ -61,6 +61,16 @@ export async function kindOfPath(
     if (code === 'ENOENT' || code === 'ENOTDIR') return 'missing';
     throw unreadable(path, error);
   }
+}
+
+/** The regular files directly in a folder, by name, at most `limit`; none where there is no such folder. */
+export async function filesIn(folder: string, limit: number): Promise<string[]> {
+  const entries = await readdir(folder, { withFileTypes: true }).catch(() => []);
+  return entries
+    .filter((entry) => entry.isFile())
+    .map((entry) => join(folder, entry.name))
+    .sort()
+    .slice(0, limit);
 }
 
 /** The coded error for a failed system call on an input. */

@@ -14,7 +14,7 @@ import {
   readLogFile,
   readRawLog,
 } from '../logs/read-log.ts';
-import { isSidecar, readSidecars } from '../logs/sidecars.ts';
+import { isSidecar, readMlflowParams, readSidecars } from '../logs/sidecars.ts';
 import { DiagError, diagError } from '../model/errors.ts';
 import type { LogInput } from '../model/log.ts';
 
@@ -97,14 +97,21 @@ async function collectFile(path: string, options: CollectOptions, found: Collect
       found.captures.push(dirname(path));
       return;
     }
-    const head = await readHead(path);
-    if (formatOf(head, path) === undefined && (await isCheckpoint(path))) {
+    const format = formatOf(await readHead(path), path)?.id;
+    if (isVague(format) && (await isCheckpoint(path))) {
       found.checkpoints.push(path);
       return;
     }
   }
   found.logs.push(await readLogFile(path, options));
 }
+
+/** Formats that are told by little: parts of checkpoints may be JSON documents or text too. */
+const isVague = (format: string | undefined): boolean =>
+  format === undefined || format === 'json' || format === 'stdout';
+
+/** Printed logs often start with the source of the trainer, so that their head tells nothing. */
+const PRINTED = /(\.(log|txt|out|err|stdout|stderr)(\.gz)?|^slurm-[^.]*|^nohup[^.]*)$/i;
 
 async function isCheckpoint(path: string): Promise<boolean> {
   const source = await openFile(path);
@@ -194,13 +201,14 @@ async function look(
   if (PASSED_FILES.test(path)) return 'no log by its name';
   if ((await stat(path).catch(() => undefined))?.size === 0) return 'empty (0 bytes)';
   const head = await readHead(path);
-  const format = formatOf(head, path)?.id;
-  if (format !== undefined && (options.format === undefined || options.format === format)) {
-    candidates.push({ path, format });
+  const format =
+    formatOf(head, path)?.id ?? (PRINTED.test(basename(path)) && !head.includes(0) ? 'stdout' : undefined);
+  if (isVague(format) && (await isCheckpoint(path))) {
+    found.checkpoints.push(path);
     return undefined;
   }
-  if (await isCheckpoint(path)) {
-    found.checkpoints.push(path);
+  if (format !== undefined && (options.format === undefined || options.format === format)) {
+    candidates.push({ path, format });
     return undefined;
   }
   return format === undefined ? 'in no known format' : `${format}, not ${options.format}`;
@@ -212,6 +220,10 @@ interface Group {
   /** What the input is called: the file, or the folder of several. */
   readonly path: string;
   readonly files: readonly (Candidate & { readonly prefix?: string })[];
+  /** Each file is a series of its own (MLflow), not a stretch of time. */
+  readonly parallel?: boolean;
+  /** Where hyperparameters lie; the folder of the first file where it is left out. */
+  readonly folder?: string;
 }
 
 function groupRuns(root: string, candidates: readonly Candidate[], skipped: Skipped[]): Group[] {
@@ -232,6 +244,12 @@ function groupRuns(root: string, candidates: readonly Candidate[], skipped: Skip
     events.get(home)!.push(...events.get(folder)!.map((one) => ({ ...one, prefix })));
     events.delete(folder);
   }
+  const metrics = new Map<string, Candidate[]>();
+  for (const candidate of candidates)
+    if (candidate.format === 'mlflow') {
+      const folder = mlflowRun(candidate.path);
+      metrics.set(folder, [...(metrics.get(folder) ?? []), candidate]);
+    }
   const latest = latestStates(candidates);
   for (const candidate of candidates) {
     const { path, format } = candidate;
@@ -240,10 +258,22 @@ function groupRuns(root: string, candidates: readonly Candidate[], skipped: Skip
       if (files === undefined || files[0] !== candidate) continue;
       const folder = dirname(path);
       groups.push({ id: idOf(folder), path: files.length === 1 ? path : folder, files });
+    } else if (format === 'mlflow') {
+      const folder = mlflowRun(path);
+      const files = metrics.get(folder)!;
+      if (files[0] === candidate)
+        groups.push({ id: idOf(folder), path: folder, files, parallel: true, folder });
     } else if (latest.has(path)) skipped.push({ path, reason: `an earlier state of ${latest.get(path)}` });
     else groups.push({ id: idOf(path), path, files: [candidate] });
   }
   return groups;
+}
+
+/** The folder of the run that a metric file belongs to: `<run>/metrics/<key>`, where a key may have folders. */
+function mlflowRun(path: string): string {
+  let folder = dirname(path);
+  while (basename(folder) !== 'metrics' && dirname(folder) !== folder) folder = dirname(folder);
+  return basename(folder) === 'metrics' ? dirname(folder) : dirname(path);
 }
 
 /** The Trainer writes its whole history into every checkpoint folder: only the last one is a run. */
@@ -272,20 +302,25 @@ async function collectGroup(group: Group, options: CollectOptions, found: Collec
     const raw = await readRawLog(path, options);
     raws.push(prefix === undefined ? raw : { ...raw, prefix });
   }
-  if (raws.length === 1 && raws[0]!.prefix === undefined) {
+  if (raws.length === 1 && group.parallel !== true) {
     const raw = raws[0]!;
-    const empty = raw.runs.every((run) => run.series.length === 0);
-    if (empty && raw.errors.length === 0 && raw.unreadBytes === 0)
+    const points = Math.max(0, ...raw.runs.flatMap((run) => run.series.map((one) => one.value.length)));
+    if (points === 0 && raw.errors.length === 0 && raw.unreadBytes === 0)
       found.skipped.push({ path: group.path, reason: 'holds no points' });
+    else if (raw.format === 'json' && points < 2)
+      found.skipped.push({ path: group.path, reason: 'a JSON document without series' });
     else found.logs.push(await finishLog(raw, { ...options, id: group.id }));
     return;
   }
-  const sidecars = await readSidecars(dirname(group.files[0]!.path));
+  const folder = group.folder ?? dirname(group.files[0]!.path);
+  const sidecars = await readSidecars(folder);
+  const params = group.parallel === true ? await readMlflowParams(folder) : [];
   const parts = raws
     .map((raw): RunPart & { order: number } => ({
       path: raw.path,
       run: raw.runs[0]!,
       ...(raw.prefix === undefined ? {} : { prefix: raw.prefix }),
+      ...(group.parallel === undefined ? {} : { parallel: group.parallel }),
       order: firstTime(raw),
     }))
     .sort((a, b) => a.order - b.order || (a.path < b.path ? -1 : 1));
@@ -305,7 +340,7 @@ async function collectGroup(group: Group, options: CollectOptions, found: Collec
         parts,
         raws[0]!.format,
         options.roles ?? new Map(),
-        sidecars.hyperparameters,
+        new Map([...sidecars.hyperparameters, ...params]),
         sidecars.notes,
       ),
     ],

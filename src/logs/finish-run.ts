@@ -133,10 +133,7 @@ export function finishRun(
   sidecarNotes: readonly string[] = [],
 ): Run {
   const joined = join(parts);
-  const { roles, notes } = assignRoles(
-    joined.map((one) => one.name),
-    forced,
-  );
+  const { roles, notes } = assignRoles(joined, forced);
   const withRoles = joined.map((one, k) => ({ ...one, ...roles[k]! }));
   const axis = axisSeries(withRoles);
   const parallel = parts.some((part) => part.parallel === true);

@@ -89,6 +89,8 @@ const TRAIN_NAMES = [
   'trl',
 ];
 
+const PERPLEXITY_RANK = 200;
+
 /** How good a candidate for the one loss of a run a name is; smaller is better, undefined for none. */
 function lossRank(name: string): number | undefined {
   const words = wordsOf(name);
@@ -100,7 +102,7 @@ function lossRank(name: string): number | undefined {
   if (rank >= 0) return 1 + 2 * rank + (train ? 0 : 1);
   if (reduced >= 0) return 1 + 2 * reduced;
   if (words.some((word) => LOSS_WORDS.has(word))) return 100;
-  if (words.some((word) => PERPLEXITY_WORDS.has(word))) return 200;
+  if (words.some((word) => PERPLEXITY_WORDS.has(word))) return PERPLEXITY_RANK;
   return undefined;
 }
 
@@ -132,7 +134,7 @@ function firstRole(name: string): Role | 'loss-like' | undefined {
   if (words.includes('loss') && words.includes('scale')) return 'other';
   if (isEval(words)) {
     if (lossLike || words.includes('tel')) return 'eval_loss';
-    const rest = words.filter((word) => !EVAL_WORDS.has(word));
+    const rest = words.filter((word) => !EVAL_WORDS.has(word) && !TRAIN_WORDS.has(word));
     if (rest.length === 0 || LEARNING_RATE.test(name))
       return LEARNING_RATE.test(name) ? 'learning_rate' : 'other';
     return rest.some((word) => BOOKKEEPING.test(word)) ? 'other' : 'metric';
@@ -154,9 +156,10 @@ function firstRole(name: string): Role | 'loss-like' | undefined {
  * least two of them stand together; other candidates are `other` and named in a note.
  */
 export function assignRoles(
-  names: readonly string[],
+  series: readonly { readonly name: string; readonly value: ArrayLike<number> }[],
   forced: ReadonlyMap<string, Role>,
 ): { roles: NamedRole[]; notes: string[] } {
+  const names = series.map((one) => one.name);
   const first = names.map((name) => forced.get(name) ?? firstRole(name));
   const tasks = names.map((name, k) =>
     first[k] === 'loss-like' || first[k] === 'eval_loss' || first[k] === 'metric' ? taskOf(name) : undefined,
@@ -209,7 +212,12 @@ export function assignRoles(
   });
 
   const notes: string[] = [];
-  const others = names.filter((_, k) => candidates[k] !== undefined && roles[k]!.role === 'other');
+  // A summary row, a mean per epoch or the perplexity of the same loss is no candidate worth a note.
+  const worth = (k: number): boolean =>
+    roles[k]!.role === 'other' &&
+    (candidates[k] ?? PERPLEXITY_RANK) < PERPLEXITY_RANK &&
+    series[k]!.value.length * 10 > series[best!]!.value.length;
+  const others = best === undefined ? [] : names.filter((_, k) => worth(k));
   if (best !== undefined && others.length > 0)
     notes.push(
       `${names[best]} is taken as the loss; ${others.join(', ')} could be it too (--map loss=NAME chooses)`,

@@ -38,6 +38,9 @@ export function formatOf(head: Buffer, path: string): LogFormat | undefined {
   );
 }
 
+/** Whether a head may be text: no zero bytes, as UTF-8. */
+const isText = (head: Buffer): boolean => !utf8Head(head).includes(0);
+
 /** The head as UTF-8 text. */
 function utf8Head(head: Buffer): Buffer {
   const encoding = encodingOf(head);
@@ -108,19 +111,34 @@ export async function readRawLog(path: string, options: ReadLogOptions = {}): Pr
       { path: shown },
     );
   if (options.format === undefined) refuse(head, shown);
-  const format = options.format === undefined ? formatOf(head, shown) : formatById(options.format);
-  if (format === undefined) {
-    for await (const _ of all) break;
-    throw diagError(
+  const format =
+    options.format !== undefined
+      ? formatById(options.format)
+      : options.pattern !== undefined
+        ? LOG_FORMATS.stdout
+        : (formatOf(head, shown) ?? (isText(head) ? LOG_FORMATS.stdout : undefined));
+  const unknown = (): Error =>
+    diagError(
       'format-unknown',
       { path: shown, tried: Object.values(LOG_FORMATS).map((one) => one.tried) },
       { path: shown },
     );
+  if (format === undefined) {
+    for await (const _ of all) break;
+    throw unknown();
   }
   const content = await format.read(format.text ? toUtf8(all, encodingOf(head)) : all, shown, {
     roles: options.roles ?? new Map(),
     ...(options.pattern === undefined ? {} : { pattern: options.pattern }),
   });
+  // Text was read in the hope that its first record comes late (a listing of the source may stand before it).
+  if (
+    format === LOG_FORMATS.stdout &&
+    options.format === undefined &&
+    content.kept === 0 &&
+    errors.length === 0
+  )
+    throw unknown();
   return {
     ...content,
     path: shown,

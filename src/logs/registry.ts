@@ -2,7 +2,11 @@
 import { csv } from './csv.ts';
 import type { LogFormat } from './format.ts';
 import { hfTrainerState } from './hf-trainer-state.ts';
+import { json } from './json-arrays.ts';
 import { jsonl } from './jsonl.ts';
+import { mlflow } from './mlflow.ts';
+import { parquet } from './parquet.ts';
+import { stdout } from './stdout.ts';
 import { tfevents } from './tfevents.ts';
 
 /** In the order in which they are asked. */
@@ -10,5 +14,9 @@ export const LOG_FORMATS = {
   tfevents,
   'hf-trainer-state': hfTrainerState,
   jsonl,
+  json,
+  mlflow,
   csv,
+  parquet,
+  stdout,
 } as const satisfies Record<string, LogFormat>;

@@ -112,7 +112,12 @@ export function rowTable(indexColumn?: string): RowTable {
 
   const pick = (names: readonly string[]): Column | undefined => {
     for (const name of names) {
-      const column = columns.find((one) => axisName(one.name) === name && one.count * 2 >= count);
+      const column = columns.find(
+        (one) =>
+          one.count * 2 >= count &&
+          (axisName(one.name) === name ||
+            axisName(one.name).replace(/^(train|valid|val|eval|test)[_/]/, '') === name),
+      );
       if (column !== undefined && column.count > 0) return column;
     }
     return undefined;

@@ -1,7 +1,8 @@
 /** Hyperparameters that lie beside a log: hparams.json, config.yaml and the like, flattened with `.`. */
 import { basename, join } from 'node:path';
-import { kindOfPath, openFile } from '../bytes/source.ts';
+import { filesIn, kindOfPath, openFile } from '../bytes/source.ts';
 import type { Run } from '../model/run.ts';
+import { numberOfText } from './number-text.ts';
 
 const NAMES = [
   'hparams',
@@ -77,4 +78,21 @@ export async function readSidecars(folder: string): Promise<Sidecars> {
     if (!(key.endsWith('.desc') && found.has(`${key.slice(0, -5)}.value`)))
       hyperparameters.set(key.replace(/\.value$/, ''), value);
   return { hyperparameters, notes };
+}
+
+/** The parameters of a run in an MLflow file store: one file each in `params`, numbers where they are numbers. */
+export async function readMlflowParams(folder: string): Promise<[string, Scalar][]> {
+  const params: [string, Scalar][] = [];
+  for (const path of await filesIn(join(folder, 'params'), MAX_ENTRIES)) {
+    const source = await openFile(path);
+    try {
+      const text = Buffer.from(await source.slice(0, Math.min(source.byteLength, 1_000)))
+        .toString('utf8')
+        .trim();
+      params.push([basename(path), numberOfText(text) ?? text]);
+    } finally {
+      await source.close();
+    }
+  }
+  return params;
 }

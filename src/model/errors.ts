@@ -144,6 +144,11 @@ export const ERROR_TEXTS = define({
     message: 'the JSON document ends or breaks at byte {offset}: {reason}',
     hint: 'the records before that were read; copy the file again',
   },
+  'log-parquet-damaged': {
+    exitCode: EXIT.input,
+    message: 'the Parquet file cannot be read: {reason}',
+    hint: 'its directory stands at its end, so a file that was cut gives nothing; copy it again',
+  },
   'log-is-lfs-pointer': {
     exitCode: EXIT.input,
     message: '{path} is a Git LFS pointer to a file of {bytes} bytes, not the file',

@@ -17,25 +17,46 @@ interface Facts {
   readonly last_step?: number | null;
 }
 
-const READ = [
-  'log/tfevents',
-  'log/csv_algoperf',
-  'log/csv_keras',
-  'log/csv_lightning',
-  'log/csv_timm',
-  'log/jsonl',
-  'log/hf_trainer_state',
-];
+/** Files that hold no log: hyperparameters and the description of a run. */
+const NO_LOG = /(^log\/sidecar$)|(\/meta\.yaml$)/;
+
+/** The manifest names what it found in printed logs in its own words. */
+const PRINTED: Record<string, string> = {
+  modded_train: 'train_loss',
+  modded_val: 'val_loss',
+  fairseq_inner: 'loss',
+  fairseq_gnorm: 'gnorm',
+  fairseq_scale: 'loss_scale',
+  txl_train: 'loss',
+  txl_eval: 'valid loss',
+  ds_skipped: 'skipped',
+  ds_epoch_loss: 'loss',
+  ds_ppl: 'Perplexity',
+  algoperf_loss: 'loss',
+  algoperf_gnorm: 'grad_norm',
+};
 
 /** The facts of a file by the name of the series. */
 function factsOf(file: ManifestFile): [string, Facts][] {
   const facts = file.facts ?? {};
   if (file.kind === 'log/mlflow') return [[basename(file.dest), facts.series as Facts]];
+  if (file.kind === 'log/stdout')
+    return Object.entries(facts.series as Record<string, Facts>).map(([name, fact]) => [
+      PRINTED[name] ?? name,
+      fact,
+    ]);
+  if (facts.type === 'dict' && facts.series === undefined)
+    return Object.entries(facts.scalars as Record<string, number>).map(([name, value]) => [
+      name,
+      { points: 1, first: value, last: value, min: value, max: value, nan: 0, inf: 0 },
+    ]);
   return Object.entries((facts.tags ?? facts.series ?? {}) as Record<string, Facts>);
 }
 
 describe.skipIf(sharedData === undefined)('real logs', () => {
-  for (const file of manifestFiles.filter((one) => READ.includes(one.kind)))
+  for (const file of manifestFiles.filter(
+    (one) => one.kind.startsWith('log/') && !NO_LOG.test(one.kind) && !NO_LOG.test(one.dest),
+  ))
     it(`${file.kind.slice(4)}: ${file.dest.split('/').slice(2).join('/')}`, async () => {
       const { inputs, errors } = await inspectInputs([join(sharedData!, file.dest)], { roles: new Map() });
       expect(errors).toEqual([]);

@@ -1,0 +1,94 @@
+/**
+ * A metric of the MLflow file store: `mlruns/<experiment>/<run>/metrics/<key>`, a line `timestamp value step` a point,
+ * in the order of logging (the step is 0 throughout where none was given). The folder of a run is one run.
+ */
+import { decodeName } from '../bytes/encoding.ts';
+import { scanLines, tooLongLine } from '../bytes/lines.ts';
+import { diagError, type ErrorRecord } from '../model/errors.ts';
+import { countAt, placesOf, tally } from './bad-lines.ts';
+import type { LogFormat } from './format.ts';
+import { numberOfText } from './number-text.ts';
+import { rowTable } from './row-table.ts';
+
+const LINE = /^(\d{10,13}) (\S+)(?: (-?\d+))?\s*$/;
+
+/** The key of a metric file: its path below `metrics`, where keys with `/` have folders. */
+export const metricKey = (path: string): string => {
+  const parts = path.split(/[/\\]/);
+  const from = parts.lastIndexOf('metrics');
+  return parts.slice(from >= 0 && from < parts.length - 1 ? from + 1 : -1).join('/');
+};
+
+export const mlflow: LogFormat = {
+  id: 'mlflow',
+  title: 'MLflow metric file',
+  tried: 'MLflow metrics (timestamp, value and step in a line)',
+  text: true,
+  sniff(head) {
+    const text = head.toString('latin1');
+    const lines = text.split('\n').filter((line) => line.trim() !== '');
+    const whole = text.endsWith('\n') ? lines : lines.slice(0, -1);
+    return whole.length > 0 && whole.every((line) => LINE.test(line));
+  },
+  async read(chunks, path) {
+    const table = rowTable();
+    const errors: ErrorRecord[] = [];
+    const bad = tally();
+    const value = table.column('value');
+    const step = table.column('step');
+    const time = table.column('timestamp');
+    let unreadBytes = 0;
+    let stepsGiven = false;
+    await scanLines(chunks, {
+      line(bytes, start, end, lineNumber, terminated) {
+        if (start === end) return;
+        const found = LINE.exec(decodeName(bytes, start, end));
+        const number = found === null ? undefined : numberOfText(found[2]!);
+        if (!terminated || number === undefined) {
+          // Cut at the end of a number a line looks whole; MLflow ends every line.
+          if (terminated) countAt(bad, lineNumber);
+          else unreadBytes = end - start;
+          return;
+        }
+        if (found![3] !== undefined && found![3] !== '0') stepsGiven = true;
+        table.set(value, number);
+        table.set(step, Number(found![3] ?? 0));
+        table.set(time, Number(found![1]) / (found![1]!.length > 11 ? 1000 : 1));
+        table.endRow(lineNumber);
+      },
+      tooLong: (lineNumber, length) => errors.push(tooLongLine(path, lineNumber, length)),
+    });
+    if (bad.count > 0)
+      errors.push(
+        diagError(
+          'log-lines-bad',
+          { count: bad.count, what: 'MLflow points', lines: placesOf(bad) },
+          { path, line: bad.first[0]! },
+        ).toRecord(),
+      );
+    const finished = table.finish().series.find((one) => one.name === 'value');
+    const byRow = finished !== undefined && !stepsGiven && finished.value.length > 1;
+    return {
+      kept: table.rows(),
+      lost: bad.count,
+      unreadBytes,
+      errors,
+      runs: [
+        {
+          stepUnit: byRow ? 'row' : 'step',
+          series:
+            finished === undefined
+              ? []
+              : [
+                  {
+                    ...finished,
+                    name: metricKey(path),
+                    ...(byRow ? { step: finished.value.map((_, row) => row) } : {}),
+                  },
+                ],
+          notes: byRow ? ['every step is 0; points are counted in the order of logging'] : [],
+        },
+      ],
+    };
+  },
+};

@@ -1,0 +1,198 @@
+/**
+ * What a trainer printed: lines of a few well-known layouts among any other text (stdout-patterns.ts), objects in JSON
+ * at the end of a line (fairseq's `[train_inner][INFO] - {"loss": "1.998", …}`), or lines that match `--pattern`.
+ * A progress bar that overwrites itself with `\r` is as many lines. Lines that match nothing are no loss.
+ */
+import { scanLines, tooLongLine } from '../bytes/lines.ts';
+import { diagError, type ErrorRecord } from '../model/errors.ts';
+import type { StepUnit } from '../model/run.ts';
+import { countAt, tally } from './bad-lines.ts';
+import type { LogFormat, LoggedSeries } from './format.ts';
+import { objectScanner } from './json-line.ts';
+import { numberOfText } from './number-text.ts';
+import { type RowTable, rowTable } from './row-table.ts';
+import { DIALECTS, KERAS_BAR, KERAS_EPOCH, kerasPairs, type Pair } from './stdout-patterns.ts';
+
+/** `[2022-08-04 15:18:38,274][train_inner][INFO] - {"epoch": 16, …}` */
+const JSON_TAIL = /(?:\[(\w+)\])?(?:\[INFO\])?[\s:|-]*(\{"[^"]+":.*\})\s*$/;
+const OVERFLOW = /overflow detected|detected overflow|Grad overflow/i;
+
+/** The row of a line: into which table, at which axis value, with which pairs. */
+interface Match {
+  readonly table: string;
+  readonly axis: 'step' | 'epoch';
+  readonly at: number | undefined;
+  readonly pairs: readonly Pair[];
+}
+
+function matchLine(text: string): Match | undefined {
+  for (const dialect of DIALECTS) {
+    if (!text.includes(dialect.marker)) continue;
+    const groups = dialect.line.exec(text)?.groups;
+    if (groups === undefined) continue;
+    const pairs = dialect.pairs(groups.body!);
+    if (pairs.length === 0) continue;
+    const number = (group: string | undefined): number => numberOfText(group ?? '') ?? Number.NaN;
+    return {
+      table: dialect.id,
+      axis: dialect.axis ?? 'step',
+      at: dialect.atLastStep
+        ? undefined
+        : groups.of === undefined
+          ? number(groups.step)
+          : number(groups.epoch) * number(groups.of) + number(groups.step),
+      pairs:
+        dialect.prefix === undefined ? pairs : pairs.map(([name, value]) => [dialect.prefix + name, value]),
+    };
+  }
+  return undefined;
+}
+
+/** `--pattern` as it is used. @throws log-pattern-bad */
+function compilePattern(pattern: string): RegExp {
+  try {
+    // Python's way to name a group is understood too.
+    const compiled = new RegExp(pattern.replaceAll('(?P<', '(?<'));
+    if (!/\(\?<[A-Za-z_]/.test(compiled.source)) throw new Error('it names no groups');
+    return compiled;
+  } catch (error) {
+    throw diagError('log-pattern-bad', { pattern, reason: (error as Error).message }, undefined, error);
+  }
+}
+
+export const stdout: LogFormat = {
+  id: 'stdout',
+  title: 'Printed training log',
+  tried:
+    'printed lines of Hugging Face, Megatron, DeepSpeed, fairseq, nanoGPT, llm.c, Transformer-XL, DLRM, absl, Keras',
+  text: true,
+  sniff(head) {
+    if (head.includes(0)) return false;
+    const lines = head.toString('latin1').split(/[\r\n]+/);
+    return lines.some(
+      (line) => matchLine(line) !== undefined || KERAS_BAR.test(line) || /\]\[INFO\] - \{"/.test(line),
+    );
+  },
+  async read(chunks, path, options) {
+    const errors: ErrorRecord[] = [];
+    const tables = new Map<string, { table: RowTable; axis: 'step' | 'epoch' }>();
+    const scanners = new Map<string, ReturnType<typeof objectScanner>>();
+    const overflows = tally();
+    const pattern = options.pattern === undefined ? undefined : compilePattern(options.pattern);
+    let lastStep = 0;
+    let kerasEpoch = 0;
+    let unreadBytes = 0;
+
+    const tableOf = (id: string, axis: 'step' | 'epoch' = 'step'): RowTable => {
+      let found = tables.get(id);
+      if (found === undefined) {
+        found = { table: rowTable(), axis };
+        tables.set(id, found);
+      }
+      return found.table;
+    };
+    const addRow = ({ table: id, axis, at, pairs }: Match, lineNumber: number): void => {
+      const table = tableOf(id, axis);
+      const step = at ?? lastStep;
+      if (axis === 'step' && Number.isFinite(step)) lastStep = step;
+      for (const [name, text] of pairs) {
+        const value = numberOfText(text);
+        // A line that says a name twice (`time`, `time`) means the first.
+        if (value !== undefined) table.set(table.column(name), value);
+      }
+      if (Number.isFinite(step)) table.set(table.column(axis), step);
+      table.endRow(lineNumber);
+    };
+    const read = (text: string, lineNumber: number): boolean => {
+      if (pattern !== undefined) {
+        const groups = pattern.exec(text)?.groups;
+        if (groups === undefined) return false;
+        const table = tableOf('pattern');
+        for (const [name, cell] of Object.entries(groups)) {
+          const value = numberOfText(cell ?? '');
+          if (value !== undefined) table.set(table.column(name), value);
+        }
+        table.endRow(lineNumber);
+        return true;
+      }
+      const epoch = KERAS_EPOCH.exec(text);
+      if (epoch !== null) kerasEpoch = Number(epoch[1]);
+      const match = matchLine(text);
+      if (match !== undefined) {
+        addRow(match, lineNumber);
+        return true;
+      }
+      if (kerasEpoch > 0 && KERAS_BAR.test(text)) {
+        addRow({ table: 'keras', axis: 'epoch', at: kerasEpoch, pairs: kerasPairs(text) }, lineNumber);
+        return true;
+      }
+      const json = text.includes('{"') ? JSON_TAIL.exec(text) : null;
+      if (json !== null) {
+        const id = `json ${json[1] ?? ''}`;
+        const table = tableOf(id);
+        let scanner = scanners.get(id);
+        if (scanner === undefined) {
+          scanner = objectScanner(table);
+          scanners.set(id, scanner);
+        }
+        const bytes = Buffer.from(json[2]!);
+        return scanner.row(bytes, 0, bytes.length, lineNumber);
+      }
+      if (OVERFLOW.test(text)) countAt(overflows, lineNumber);
+      return false;
+    };
+
+    await scanLines(
+      chunks,
+      {
+        line(bytes, start, end, lineNumber, terminated) {
+          // Long lines are data that somebody printed; a record is short.
+          if (end - start > 64 << 10) return;
+          let to = end;
+          if (!terminated) {
+            // The last number of a line without an end may be cut: not taken where it stops in the middle.
+            while (to > start && /[-+.eE]/.test(String.fromCharCode(bytes[to - 1]!))) to--;
+          }
+          const text = bytes.toString('utf8', start, to);
+          const matched = read(text, lineNumber);
+          if (!terminated && (!matched || to < end)) unreadBytes = end - (matched ? to : start);
+        },
+        tooLong: (lineNumber, length) => errors.push(tooLongLine(path, lineNumber, length)),
+      },
+      true,
+    );
+    for (const scanner of scanners.values()) errors.push(...scanner.errors(path));
+
+    const series = new Map<string, LoggedSeries>();
+    const notes = new Set<string>();
+    let kept = 0;
+    let longest = 0;
+    let stepUnit: StepUnit = 'row';
+    for (const [id, { table, axis }] of tables) {
+      const finished = table.finish();
+      kept += table.rows();
+      if (table.rows() > longest) {
+        longest = table.rows();
+        stepUnit = finished.stepUnit;
+      }
+      for (const note of finished.notes) notes.add(note);
+      for (const one of finished.series) {
+        // An axis that this reader filled itself is no series; two layouts with one name are told apart.
+        if (pattern === undefined && !id.startsWith('json') && one.name === axis) continue;
+        const name = series.has(one.name) ? `${axis} ${one.name}` : one.name;
+        if (!series.has(name)) series.set(name, { ...one, name });
+      }
+    }
+    if (overflows.count > 0)
+      notes.add(
+        `${overflows.count} lines report an overflow of gradients, which skips a step (first in line ${overflows.first[0]})`,
+      );
+    return {
+      kept,
+      lost: errors.filter((error) => error.id === 'limit-exceeded').length,
+      unreadBytes,
+      errors,
+      runs: [{ stepUnit, series: [...series.values()], notes: [...notes] }],
+    };
+  },
+};
