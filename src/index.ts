@@ -1,4 +1,9 @@
 /** The public API: what semantic versioning covers. */
+export { type AnalyzeOptions, analyze } from './engine/analyze.ts';
+export { collectInputs } from './engine/collect.ts';
+export { diagnoseRun } from './engine/diagnose.ts';
+export { exitCodeOf } from './engine/exit-code.ts';
+export { inspectInputs } from './engine/inspect.ts';
 export {
   DiagError,
   ERROR_TEXTS,
@@ -7,3 +12,9 @@ export {
   EXIT,
   type ExitCode,
 } from './model/errors.ts';
+export type { Finding, Severity } from './model/finding.ts';
+export { toJson } from './model/json.ts';
+export type { Report, RunReport, VerdictClass } from './model/report.ts';
+export type { Run, TimeSeries } from './model/run.ts';
+export { drawChart } from './reports/charts.ts';
+export { renderTerminal } from './reports/terminal.ts';

@@ -3,11 +3,13 @@
  * parse flags, call the library and print.
  */
 import { Command, Errors, Flags } from '@oclif/core';
-import { DiagError, diagError, EXIT, type ExitCode } from '../model/errors.ts';
+import { DiagError, diagError, EXIT, type ExitCode, worstExitCode } from '../model/errors.ts';
 import { toJson } from '../model/json.ts';
 import { SCHEMA_VERSION } from '../model/report.ts';
 import { formatBug, formatError } from './error-text.ts';
-import { writeErr, writeOut } from './output.ts';
+import { ownOutputErrors, writeErr, writeOut } from './output.ts';
+
+ownOutputErrors();
 
 export abstract class DiagCommand extends Command {
   static override baseFlags = {
@@ -34,7 +36,7 @@ export abstract class DiagCommand extends Command {
 
   /** Sets the exit code; the worst of several calls wins, errors outrank verdicts. */
   protected exitWith(code: ExitCode): void {
-    process.exitCode = worstExitCode((process.exitCode as number | undefined) ?? EXIT.done, code);
+    process.exitCode = worstExitCode((process.exitCode as ExitCode | undefined) ?? EXIT.done, code);
   }
 
   /** Turns whatever a command throws into a message, one JSON document where asked for, and the exit code. */
@@ -52,24 +54,6 @@ export abstract class DiagCommand extends Command {
     if (wanted) await this.printJson({ schemaVersion: SCHEMA_VERSION, error: known.toRecord() });
     await writeErr(formatError(known));
   }
-}
-
-/** Precedence of exit codes, worst first: nothing turns an error into a verdict or into 0. */
-const PRECEDENCE: readonly number[] = [
-  EXIT.bug,
-  EXIT.interrupted,
-  EXIT.terminated,
-  EXIT.output,
-  EXIT.input,
-  EXIT.usage,
-  EXIT.inconclusive,
-  EXIT.gateFailed,
-  EXIT.done,
-];
-
-/** The code that outranks the other. */
-export function worstExitCode(a: number, b: number): number {
-  return PRECEDENCE.indexOf(a) <= PRECEDENCE.indexOf(b) ? a : b;
 }
 
 /** oclif's own complaints about flags and arguments, as one of ours. */

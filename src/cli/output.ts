@@ -7,32 +7,34 @@ import { diagError, EXIT } from '../model/errors.ts';
 
 let readerGone = false;
 
+/**
+ * Takes over the error events of both streams: oclif's own listener throws what is no EPIPE out of the event loop,
+ * where no command can catch it. What went wrong reaches the caller by the callback of its write.
+ */
+export function ownOutputErrors(): void {
+  for (const stream of [process.stdout, process.stderr]) {
+    stream.removeAllListeners('error');
+    stream.on('error', () => {});
+  }
+}
+
 const write = (stream: NodeJS.WriteStream, text: string): Promise<void> =>
   new Promise((resolve, reject) => {
     if (readerGone && stream === process.stdout) {
       resolve();
       return;
     }
-    const fail = (error: Error): void => {
-      stream.off('error', fail);
-      if ((error as NodeJS.ErrnoException).code === 'EPIPE') {
+    stream.write(text, (error) => {
+      const code = (error as NodeJS.ErrnoException | null | undefined)?.code;
+      if (!error) resolve();
+      else if (code === 'EPIPE') {
         readerGone = true;
-        // The verdict's code stands if it is known (product.md), else the report did not get out.
+        // The verdict's code stands if it is known (docs/exit-codes.md), else the report did not get out.
         process.exitCode ??= EXIT.output;
         resolve();
       } else {
-        const reason =
-          (error as NodeJS.ErrnoException).code === 'ENOSPC' ? 'no space left on the device' : error.message;
+        const reason = code === 'ENOSPC' ? 'no space left on the device' : error.message;
         reject(diagError('output-unwritable', { path: 'standard output', reason }, undefined, error));
-      }
-    };
-    // Stays on the stream: an error may also be emitted after the callback, and unheard it would be an exception.
-    stream.on('error', fail);
-    stream.write(text, (error) => {
-      if (error) fail(error);
-      else {
-        stream.off('error', fail);
-        resolve();
       }
     });
   });

@@ -21,6 +21,23 @@ export const EXIT = {
 } as const;
 export type ExitCode = (typeof EXIT)[keyof typeof EXIT];
 
+/** Worst first: nothing turns an error into a verdict, or into 0. */
+const PRECEDENCE: readonly ExitCode[] = [
+  EXIT.bug,
+  EXIT.interrupted,
+  EXIT.terminated,
+  EXIT.output,
+  EXIT.input,
+  EXIT.usage,
+  EXIT.inconclusive,
+  EXIT.gateFailed,
+  EXIT.done,
+];
+
+/** The code that outranks the other. */
+export const worstExitCode = (a: ExitCode, b: ExitCode): ExitCode =>
+  PRECEDENCE.indexOf(a) <= PRECEDENCE.indexOf(b) ? a : b;
+
 /** Values that a text may name. Numbers are printed with thousands separators, text is made inert by the printer. */
 export type ErrorDetails = Readonly<Record<string, string | number | readonly string[]>>;
 
@@ -170,6 +187,11 @@ export const ERROR_TEXTS = define({
     hint: 'the records around them were read; two writers may share this file, or a disk was full',
   },
   // ---- detectors and verdicts --------------------------------------------------------------------------------
+  'detector-crashed': {
+    exitCode: EXIT.bug,
+    message: 'the detector {id} crashed: {problem}',
+    hint: 'please report it with the log; the other detectors are not affected',
+  },
   'metric-missing': {
     exitCode: EXIT.inconclusive,
     message: 'no series "{metric}"',

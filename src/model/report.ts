@@ -113,7 +113,8 @@ export interface RunReport {
   readonly advice: readonly string[];
   readonly rewind: RewindAdvice | null;
   readonly series: readonly ChartSeries[];
-  readonly hyperparameters: Readonly<Record<string, string | number | boolean | null>>;
+  /** An object in JSON; a Map here, since keys are untrusted text. */
+  readonly hyperparameters: ReadonlyMap<string, string | number | boolean | null>;
   readonly notes: readonly string[];
   readonly replay: readonly ReplayEntry[];
   readonly curvature: readonly CurvatureEntry[];
@@ -138,6 +139,8 @@ export interface Report {
   /** The worst run's, with its id. */
   readonly verdict: RunVerdict & { readonly run: string | null };
   readonly runs: readonly RunReport[];
+  /** What a walk passed over, and why. */
+  readonly skipped: readonly { readonly path: string; readonly reason: string }[];
   readonly warnings: readonly ErrorRecord[];
   /** The policy that was judged on this report, if one was. */
   readonly gate?: GateResult;

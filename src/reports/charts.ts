@@ -171,7 +171,8 @@ export function drawChart(title: string, series: readonly ChartSeries[], options
   }
 
   const lines = [
-    `${head}${log ? paint.dim(' (log scale)') : ''}${legend(drawn, paint)}`,
+    `${head}${log ? paint.dim(' (log scale)') : ''}`,
+    ...legend(drawn, options.width, paint),
     ...rows.map((row) => row.join('').trimEnd()),
   ];
   const indent = ' '.repeat(LABEL + 1);
@@ -198,9 +199,25 @@ const smallest = (values: readonly number[]): number =>
 const largest = (values: readonly number[]): number =>
   values.reduce((a, b) => (a >= b ? a : b), Number.NEGATIVE_INFINITY);
 
-function legend(drawn: readonly { name: string }[], paint: Ansis): string {
-  if (drawn.length < 2) return '';
-  return `  ${drawn.map((s, i) => paint[COLOURS[i % COLOURS.length]!](s.name)).join('  ')}`;
+/** Which colour is which series, in as many lines as it takes; one series needs none. */
+function legend(drawn: readonly { name: string }[], width: number, paint: Ansis): string[] {
+  if (drawn.length < 2) return [];
+  const lines: string[] = [];
+  let used = Number.POSITIVE_INFINITY;
+  for (const [i, { name }] of drawn.entries()) {
+    const room = width - LABEL - 4;
+    const shown = stringWidth(name) <= room ? name : `${name.slice(0, room - 1)}~`;
+    const text = paint[COLOURS[i % COLOURS.length]!](`- ${shown}`);
+    const size = stringWidth(shown) + 2;
+    if (used + 2 + size <= width) {
+      lines[lines.length - 1] += `  ${text}`;
+      used += 2 + size;
+    } else {
+      lines.push(`${' '.repeat(LABEL + 2)}${text}`);
+      used = LABEL + 2 + size;
+    }
+  }
+  return lines;
 }
 
 /** The step axis: a line with ticks at round steps, and at both ends where there is room. */

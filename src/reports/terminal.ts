@@ -28,7 +28,7 @@ const classPaint = (paint: Ansis, of: VerdictClass): Paint =>
 
 /** More runs than this are listed in a table; only those that are not healthy are shown whole. */
 const RUNS_SHOWN_WHOLE = 3;
-const NOTES_SHOWN = 5;
+const SKIPPED_SHOWN = 5;
 
 const steps = (value: number): string => value.toLocaleString('en-US');
 
@@ -109,7 +109,7 @@ export function runMarkers(run: RunReport, ascii: boolean): ChartMarker[] {
       label: `attempt ${a.index + 1} from ${steps(a.firstStep)}`,
     }),
   );
-  return [...restarts, ...incidents];
+  return [...restarts, ...incidents].sort((a, b) => a.step - b.step);
 }
 
 function runLines(run: RunReport, options: RenderOptions, paint: Ansis): string[] {
@@ -123,7 +123,8 @@ function runLines(run: RunReport, options: RenderOptions, paint: Ansis): string[
   const lines = [
     `${paint.bold(inertName(run.id))}  ${classPaint(paint, verdict.class)(verdict.class)}`,
     ...wrap(facts.join(', '), options.width, '  '),
-    ...wrap(verdict.why, options.width, '  '),
+    // A finding that says the same says it with its evidence.
+    ...(run.findings.some((f) => f.message === verdict.why) ? [] : wrap(verdict.why, options.width, '  ')),
   ];
   const tasks = run.tasks.filter((task) => task.onsetStep !== null);
   if (tasks.length > 0) {
@@ -140,13 +141,15 @@ function runLines(run: RunReport, options: RenderOptions, paint: Ansis): string[
     if (body.length > 0) lines.push('', paint.bold(title), ...body);
   };
 
-  const notes = run.findings.filter((f) => f.severity === 'note');
-  const shown = [...run.findings.filter((f) => f.severity !== 'note'), ...notes.slice(0, NOTES_SHOWN)];
+  const notes = new Map<string, Finding[]>();
+  for (const f of run.findings) if (f.severity === 'note') notes.set(f.id, [...(notes.get(f.id) ?? []), f]);
   section('Findings', [
-    ...shown.flatMap((finding) => findingLines(finding, options, paint)),
-    ...(notes.length > NOTES_SHOWN
-      ? [paint.dim(`  and ${notes.length - NOTES_SHOWN} more notes (in --json)`)]
-      : []),
+    ...run.findings.filter((f) => f.severity !== 'note').flatMap((f) => findingLines(f, options, paint)),
+    // Of notes the first of each kind: what a healthy run may show must not drown the rest.
+    ...[...notes.values()].flatMap((same) => [
+      ...findingLines(same[0]!, options, paint),
+      ...(same.length > 1 ? [paint.dim(`          and ${same.length - 1} more of these (in --json)`)] : []),
+    ]),
   ]);
   for (const group of chartGroups(run.series)) {
     lines.push(
@@ -226,7 +229,18 @@ export function renderTerminal(report: Report, options: RenderOptions): string {
     lines.push(...hanging(`${input.path}: ${losses.join('; ')}`, options));
   }
   for (const warning of report.warnings) lines.push(...hanging(`${warning.id}: ${warning.message}`, options));
+  if (report.skipped.length > 0)
+    lines.push('', paint.bold('Passed over'), ...skippedLines(report.skipped, options));
   return `${lines.join('\n')}\n`;
+}
+
+function skippedLines(skipped: Report['skipped'], options: RenderOptions): string[] {
+  const shown = skipped
+    .slice(0, SKIPPED_SHOWN)
+    .flatMap(({ path, reason }) => hanging(`${path}: ${reason}`, options));
+  return skipped.length > SKIPPED_SHOWN
+    ? [...shown, `  and ${skipped.length - SKIPPED_SHOWN} more (in --json)`]
+    : shown;
 }
 
 export const terminal: ReportFormat = { id: 'text', title: 'text for a terminal', render: renderTerminal };

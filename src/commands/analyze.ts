@@ -1,0 +1,59 @@
+import { Args, Flags } from '@oclif/core';
+import { DiagCommand } from '../cli/base-command.ts';
+import { reportTargets, writeReports } from '../cli/report-files.ts';
+import { logFlags, readOptionsOf } from '../cli/shared-flags.ts';
+import { terminalOptions } from '../cli/terminal-options.ts';
+import { analyze } from '../engine/analyze.ts';
+import { exitCodeOf } from '../engine/exit-code.ts';
+import { json } from '../reports/json.ts';
+import { renderTerminal } from '../reports/terminal.ts';
+
+export default class Analyze extends DiagCommand {
+  static override summary =
+    'Say what happened to a training run: whether, when and where it diverged, and what to do.';
+  static override description =
+    'Finds logs, checkpoints and captures under the paths and runs everything that the evidence allows. Exits 0 once ' +
+    'the report is out, whatever the verdict; --fail-on changes that. 3: damaged input, 4: nothing could be judged.';
+  static override examples = [
+    '<%= config.bin %> <%= command.id %> runs/',
+    '<%= config.bin %> <%= command.id %> train.jsonl --map loss=train/nll',
+    '<%= config.bin %> <%= command.id %> runs/ --report json:report.json --fail-on error',
+  ];
+  static override strict = false;
+  static override args = {
+    path: Args.string({
+      required: true,
+      ignoreStdin: true,
+      description: 'files and folders; - is standard input',
+    }),
+  };
+  static override flags = {
+    ...logFlags,
+    report: Flags.string({
+      description: 'also write the report, as FORMAT:FILE (may be repeated)',
+      multiple: true,
+      multipleNonGreedy: true,
+      default: [],
+    }),
+    'fail-on': Flags.option({
+      description: 'exit 1 when a finding is at least that severe',
+      options: ['warning', 'error'] as const,
+    })(),
+    ascii: Flags.boolean({ description: 'draw charts with ASCII characters only' }),
+  };
+
+  async run(): Promise<void> {
+    const { argv, flags } = await this.parse(Analyze);
+    const paths = argv as string[];
+    const targets = await reportTargets(flags.report, paths);
+    const report = await analyze(paths, {
+      ...readOptionsOf(flags),
+      toolVersion: this.config.version,
+      now: () => new Date(),
+    });
+    this.exitWith(exitCodeOf(report, flags['fail-on']));
+    const options = terminalOptions(process.stdout, process.env, flags.ascii);
+    await this.print(flags.json ? json.render(report, options) : renderTerminal(report, options));
+    await writeReports(report, targets);
+  }
+}

@@ -1,0 +1,105 @@
+import { Args, Flags } from '@oclif/core';
+import { DiagCommand } from '../cli/base-command.ts';
+import { logFlags, readOptionsOf } from '../cli/shared-flags.ts';
+import { terminalOptions } from '../cli/terminal-options.ts';
+import { collectInputs } from '../engine/collect.ts';
+import { diagnoseRun } from '../engine/diagnose.ts';
+import { summariseSeries } from '../engine/series-summary.ts';
+import { diagError } from '../model/errors.ts';
+import { inertName } from '../model/inert-text.ts';
+import { drawChart } from '../reports/charts.ts';
+import { chartGroups, runMarkers } from '../reports/terminal.ts';
+
+export default class Chart extends DiagCommand {
+  static override summary = 'Draw the series of a log as charts, nothing else.';
+  static override examples = [
+    '<%= config.bin %> <%= command.id %> train.jsonl',
+    '<%= config.bin %> <%= command.id %> train.jsonl --metric grad_norm --log --from 300 --to 500',
+  ];
+  static override strict = false;
+  static override args = {
+    path: Args.string({
+      required: true,
+      ignoreStdin: true,
+      description: 'files and folders; - is standard input',
+    }),
+  };
+  static override flags = {
+    ...logFlags,
+    metric: Flags.string({
+      description: 'series by name or role (may be repeated); default: losses and gradient norm',
+      multiple: true,
+      multipleNonGreedy: true,
+    }),
+    log: Flags.boolean({
+      description: 'logarithmic scale (default: when the range asks for it)',
+      exclusive: ['linear'],
+    }),
+    linear: Flags.boolean({ description: 'linear scale', exclusive: ['log'] }),
+    from: Flags.integer({ description: 'first step' }),
+    to: Flags.integer({ description: 'last step' }),
+    ascii: Flags.boolean({ description: 'draw with ASCII characters only' }),
+  };
+
+  async run(): Promise<void> {
+    const { argv, flags } = await this.parse(Chart);
+    const { logs } = await collectInputs(argv as string[], readOptionsOf(flags));
+    const runs = logs.flatMap((log) => log.runs);
+    const from = flags.from ?? Number.NEGATIVE_INFINITY;
+    const to = flags.to ?? Number.POSITIVE_INFINITY;
+    const terminal = terminalOptions(process.stdout, process.env, flags.ascii);
+    const wanted = (name: string, role: string): boolean =>
+      flags.metric?.some((m) => m === name || m === role) ?? true;
+    const charts = runs.map((run) => {
+      // Buckets are made of the steps that are shown: zooming in shows more.
+      const series = run.series
+        .filter((s) => wanted(s.name, s.role))
+        .map((s) => {
+          const inside = [...s.step.keys()].filter((i) => s.step[i]! >= from && s.step[i]! <= to);
+          const pick = (values: Float64Array): Float64Array => Float64Array.from(inside, (i) => values[i]!);
+          return summariseSeries(
+            {
+              name: s.name,
+              role: s.role,
+              step: pick(s.step),
+              value: pick(s.value),
+              attemptOffsets: [0],
+              pathOffsets: [0],
+            },
+            2000,
+          );
+        })
+        .filter((s) => s.points > 0);
+      const groups =
+        flags.metric === undefined
+          ? chartGroups(series)
+          : series.map((s) => ({ title: s.name, series: [s] }));
+      return { run, groups, found: run.series.map((s) => s.name) };
+    });
+    if (charts.every(({ groups }) => groups.length === 0))
+      throw diagError('metric-missing', {
+        metric: flags.metric?.join(', ') ?? 'loss',
+        found: [...new Set(charts.flatMap((c) => c.found))].slice(0, 20),
+      });
+    if (flags.json) {
+      await this.printJson({
+        charts: charts.map(({ run, groups }) => ({ run: run.id, series: groups.flatMap((g) => g.series) })),
+      });
+      return;
+    }
+    const texts = charts.flatMap(({ run, groups }) => [
+      ...(charts.length > 1 ? [inertName(run.id)] : []),
+      ...groups.map(({ title, series }) =>
+        drawChart(title, series, {
+          ...terminal,
+          scale: flags.log ? 'log' : flags.linear ? 'linear' : 'auto',
+          stepName: run.stepUnit,
+          markers: runMarkers(diagnoseRun(run), terminal.ascii),
+          ...(flags.from === undefined ? {} : { from: flags.from }),
+          ...(flags.to === undefined ? {} : { to: flags.to }),
+        }),
+      ),
+    ]);
+    await this.print(texts.join('\n\n'));
+  }
+}

@@ -1,0 +1,280 @@
+import { chmodSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterAll, describe, expect, it } from 'vitest';
+import type { Report } from '../../src/model/report.ts';
+import { cli, shell } from '../support/cli.ts';
+
+const incident = 'fixtures/incident/log.jsonl';
+const healthy = 'fixtures/logs/healthy/input.jsonl';
+const folder = mkdtempSync(join(tmpdir(), 'clippy-diag-analyze-'));
+afterAll(() => rmSync(folder, { recursive: true, force: true }));
+const file = (name: string, content: string | Uint8Array): string => {
+  const path = join(folder, name);
+  writeFileSync(path, content);
+  return path;
+};
+const reportOf = (text: string): Report => JSON.parse(text) as Report;
+/** No escape sequence, no stack trace, whatever went wrong. */
+const civil = (text: string): void => {
+  expect(text).not.toContain('\u001b');
+  expect(text).not.toMatch(/\n\s+at .*:\d+:\d+/);
+};
+const line = (step: number, rest: string): string => `{"step":${step},${rest}}\n`;
+const many = (rest: (i: number) => string): string =>
+  Array.from({ length: 200 }, (_, i) => line(i, rest(i))).join('');
+
+describe('analyze', () => {
+  it('says the verdict in the first line, then findings, charts and what to do', () => {
+    const { code, out, err } = cli(['analyze', incident]);
+    expect(err).toBe('');
+    expect(code).toBe(0);
+    expect(out.split('\n')[0]).toBe('full-divergence from step 400: fixtures/incident/log.jsonl');
+    for (const part of ['order of onset: watch', 'Findings', '(log scale)', '▲ onset 400', 'Next'])
+      expect(out).toContain(part);
+    civil(out);
+  });
+
+  it.each([60, 80, 200])('keeps within %d columns', (width) => {
+    const { out } = cli(['analyze', incident], { env: { COLUMNS: String(width) } });
+    for (const text of out.split('\n')) expect([...text].length, text).toBeLessThanOrEqual(width);
+  });
+
+  it('uses no colour in a pipe, colour where forced, ASCII where asked for', () => {
+    expect(cli(['analyze', incident], { env: { FORCE_COLOR: '1' } }).out).toContain('\u001b[');
+    expect(cli(['analyze', incident], { env: { FORCE_COLOR: '1', NO_COLOR: '1' } }).out).not.toContain(
+      '\u001b[',
+    );
+    expect(cli(['analyze', incident, '--ascii']).out).toMatch(/^[\x20-\x7e\n]*$/);
+  });
+
+  it('prints exactly one JSON document with --json, and the same to a file', () => {
+    const target = join(folder, 'report.json');
+    const { code, out } = cli(['analyze', incident, '--json', '--report', `json:${target}`]);
+    const report = reportOf(out);
+    expect(code).toBe(0);
+    expect(report.verdict).toMatchObject({
+      class: 'full-divergence',
+      onsetStep: 400,
+      lastGoodStep: 399,
+      run: incident,
+    });
+    expect(report.inputs[0]).toMatchObject({ path: incident, format: 'jsonl', kept: 600, lost: 0 });
+    expect(report.inputs[0]!.sha256).toMatch(/^[0-9a-f]{64}$/);
+    expect(report.runs[0]!.tasks[0]!.name).toBe('watch');
+    expect(readFileSync(target, 'utf8')).toBe(out);
+  });
+
+  it('fails on what it is told to fail on', () => {
+    expect(cli(['analyze', incident, '--fail-on', 'error']).code).toBe(1);
+    expect(cli(['analyze', healthy, '--fail-on', 'warning']).code).toBe(0);
+  });
+
+  it('judges every run of a folder and names the worst first', () => {
+    const { out } = cli(['analyze', 'fixtures/logs']);
+    expect(out.split('\n')[0]).toMatch(/^non-finite from step .* the worst of \d+ runs$/);
+  });
+
+  it('reads standard input', () => {
+    expect(cli(['analyze', '-'], { input: readFileSync(incident) }).out).toMatch(
+      /^full-divergence from step 400/,
+    );
+  });
+});
+
+describe('chart', () => {
+  it('draws a metric of a range of steps', () => {
+    const { code, out } = cli([
+      'chart',
+      incident,
+      '--metric',
+      'grad_norm',
+      '--log',
+      '--from',
+      '390',
+      '--to',
+      '420',
+    ]);
+    expect(code).toBe(0);
+    expect(out).toMatch(/^grad_norm \(log scale\)/);
+    expect(out).toMatch(/step +390 .*420/);
+  });
+
+  it('names what is there when a metric is not', () => {
+    const { code, err } = cli(['chart', incident, '--metric', 'lost']);
+    expect(code).toBe(4);
+    expect(err).toContain('no series "lost"');
+    expect(err).toContain('grad_norm');
+  });
+});
+
+describe('what bad input gets', () => {
+  const rubbish = Uint8Array.from({ length: 4000 }, (_, i) => (i * 7919) % 251);
+  it.each<[string, () => string, number, RegExp]>([
+    ['a missing file', () => join(folder, 'none.csv'), 3, /error\[file-missing\]/],
+    ['an empty file', () => file('empty.csv', ''), 3, /error\[file-empty\]/],
+    ['binary rubbish', () => file('rubbish', rubbish), 3, /error\[format-unknown\].*tried/],
+    [
+      'a log without a loss',
+      () =>
+        file(
+          'noloss.jsonl',
+          many((i) => `"acc":${i / 200}`),
+        ),
+      4,
+      /loss/,
+    ],
+    ['one point only', () => file('one.jsonl', line(1, '"loss":0.5')), 4, /too-few-points/],
+    [
+      'UTF-16',
+      () => file('utf16.csv', Buffer.from('\ufeffstep,loss\n1,0.5\n', 'utf16le')),
+      4,
+      /too-few-points/,
+    ],
+    ['a duplicate column', () => file('twice.csv', 'step,loss,loss\n1,2,3\n2,3,4\n'), 3, /loss/],
+    [
+      'a duplicate key',
+      () => file('twice.jsonl', '{"step":1,"loss":1,"loss":2}\n{"step":2,"loss":1}\n'),
+      3,
+      /loss/,
+    ],
+  ])('%s', (_, path, code, message) => {
+    const result = cli(['analyze', path()]);
+    expect(result.out + result.err).toMatch(message);
+    expect(result.code).toBe(code);
+    civil(result.out + result.err);
+  });
+
+  it('a folder without logs', () => {
+    const empty = join(folder, 'nothing-here');
+    mkdirSync(empty);
+    writeFileSync(join(empty, 'notes.md'), 'hello');
+    expect(cli(['analyze', empty])).toMatchObject({
+      code: 3,
+      err: expect.stringContaining('folder-without-inputs'),
+    });
+  });
+
+  it('NaN to the end, 1e400 and an empty cell are told apart', () => {
+    const verdictOf = (rest: (i: number) => string): Report =>
+      reportOf(cli(['analyze', file('odd.jsonl', many(rest)), '--json']).out);
+    expect(verdictOf((i) => `"loss":${i < 100 ? 1 : 'NaN'}`).verdict).toMatchObject({
+      class: 'non-finite',
+      onsetStep: 100,
+    });
+    expect(verdictOf(() => '"loss":NaN').verdict.class).toBe('non-finite');
+    const huge = verdictOf((i) => `"loss":${i < 100 ? 1 : '1e400'}`);
+    expect(huge.verdict.class).toBe('non-finite');
+    expect(huge.runs[0]!.series.find((s) => s.name === 'loss')!.statistics.posInf).toBe(100);
+
+    const cells = Array.from({ length: 200 }, (_, i) => `${i},${i < 100 ? 1 : ''},0.5\n`).join('');
+    const stopped = reportOf(cli(['analyze', file('cells.csv', `step,loss,acc\n${cells}`), '--json']).out)
+      .runs[0]!;
+    expect(stopped.series.find((s) => s.name === 'loss')!.statistics).toMatchObject({ points: 100, nan: 0 });
+    expect(stopped.findings.map((f) => f.id)).toContain('loss-column-stops');
+  });
+
+  it('names that would poison an object or a terminal stay text', () => {
+    const path = file(
+      'hostile.jsonl',
+      many((i) => `"loss":${1 + 1 / (i + 1)},"__proto__":${i},"\\u001b[31mred":1`),
+    );
+    const { out, code } = cli(['analyze', path, '--json']);
+    expect(code).toBe(0);
+    expect(reportOf(out).runs[0]!.series.map((s) => s.name)).toContain('__proto__');
+    civil(cli(['inspect', path]).out);
+    civil(cli(['chart', path, '--metric', '\u001b[31mred']).out);
+  });
+
+  it.skipIf(process.getuid?.() === 0)('an unreadable file (skipped for root, who can read all)', () => {
+    const path = file('locked.jsonl', line(1, '"loss":1'));
+    chmodSync(path, 0);
+    expect(cli(['analyze', path])).toMatchObject({
+      code: 3,
+      err: expect.stringContaining('permission denied'),
+    });
+  });
+
+  it('damage in the middle gives the rest, what was lost, and code 3', () => {
+    const { code, out } = cli([
+      'analyze',
+      file('damaged.jsonl', `${many((i) => `"loss":${1 + i / 1e4}`)}not json\n${line(200, '"loss":1')}`),
+    ]);
+    expect(code).toBe(3);
+    expect(out).toMatch(/1 records? lost/);
+  });
+
+  it('a torn last line is a warning only', () => {
+    const { code, out } = cli(['analyze', file('torn.jsonl', `${many(() => '"loss":1')}{"step":200,"lo`)]);
+    expect(code).toBe(0);
+    expect(out).toMatch(/unfinished last\s+record/);
+  });
+
+  it('a bad file beside a good one: the report of the good one, and code 3', () => {
+    const { code, out } = cli(['analyze', healthy, join(folder, 'none.csv')]);
+    expect(code).toBe(3);
+    expect(out).toMatch(/^healthy/);
+    expect(out).toContain('none.csv');
+  });
+});
+
+describe('output', () => {
+  it('is code 5 on a full disk, and quiet when the reader has gone', () => {
+    const full = shell(`CLI analyze ${incident} > /dev/full`);
+    expect(full).toMatchObject({ code: 5, err: expect.stringContaining('no space left') });
+    civil(full.err);
+    const gone = shell(`CLI analyze ${incident} --fail-on error | true; echo \${PIPESTATUS[0]}`);
+    expect(gone.err).toBe('');
+    expect(gone.out.trim()).toBe('1');
+  });
+
+  it('refuses an unwritable report before the work, leaves no temporary file, and keeps what was there', () => {
+    const { code, err, out } = cli([
+      'analyze',
+      incident,
+      '--report',
+      `json:${join(folder, 'none', 'r.json')}`,
+    ]);
+    expect({ code, out }).toEqual({ code: 5, out: '' });
+    expect(err).toContain('output-unwritable');
+    const copy = file('input.jsonl', readFileSync(incident));
+    expect(cli(['analyze', copy, '--report', `json:${copy}`])).toMatchObject({
+      code: 5,
+      err: expect.stringContaining('output-is-input'),
+    });
+    expect(readFileSync(copy)).toEqual(readFileSync(incident));
+    expect(readdirSync(folder).filter((name) => name.endsWith('.tmp'))).toEqual([]);
+  });
+});
+
+describe('usage', () => {
+  it.each<[string[], RegExp]>([
+    [['analyse', incident], /"analyse" is not a command[\s\S]*did you mean analyze/],
+    [['analyze'], /Missing 1 required arg/],
+    [['analyze', incident, '--nope'], /--nope/],
+    [['analyze', incident, '--report', 'pdf:x'], /no report format "pdf"/],
+    [['analyze', incident, '--fail-on', 'note'], /fail-on/],
+    [['analyze', incident, '--format', 'xml'], /xml/],
+  ])('%s', (args, message) => {
+    const result = cli(args);
+    expect(result.err).toMatch(message);
+    expect(result.code).toBe(2);
+    civil(result.err);
+  });
+
+  it('keeps the code and prints one document with --json', () => {
+    const { code, out } = cli(['analyze', 'no-such-file', '--json']);
+    expect(code).toBe(3);
+    expect(JSON.parse(out)).toMatchObject({ error: { id: 'file-missing', path: 'no-such-file' } });
+  });
+
+  it('answers --version and --help', () => {
+    expect(cli(['--version'])).toMatchObject({
+      code: 0,
+      out: expect.stringMatching(/^clippy-diag\/\d+\.\d+\.\d+ /),
+    });
+    const help = cli(['--help']);
+    expect(help.code).toBe(0);
+    for (const command of ['analyze', 'chart', 'inspect']) expect(help.out).toContain(command);
+  });
+});
