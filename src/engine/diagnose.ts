@@ -62,10 +62,12 @@ export interface DiagnoseOptions {
 export function diagnoseRun(run: Run, { thresholds, restartPoints = [] }: DiagnoseOptions = {}): RunReport {
   const judged = judgeRun(run);
   const findings: Finding[] = [];
+  const detectorsRun: string[] = [];
   const notRun: { id: string; reason: string }[] = [];
   const failedDetectors: { id: string; error: ErrorRecord }[] = [];
   for (const detector of Object.values(DETECTORS)) {
     const outcome = detect(detector, run, judged, thresholds?.get(detector.id));
+    if (outcome.kind === 'pass' || outcome.kind === 'fail') detectorsRun.push(detector.id);
     if (outcome.kind === 'fail') findings.push(...outcome.findings);
     else if (outcome.kind === 'not-applicable') notRun.push({ id: detector.id, reason: outcome.reason });
     else if (outcome.kind === 'error') failedDetectors.push({ id: detector.id, error: outcome.error });
@@ -81,12 +83,14 @@ export function diagnoseRun(run: Run, { thresholds, restartPoints = [] }: Diagno
     verdict: judged.verdict,
     tasks: judged.tasks,
     findings,
+    detectorsRun,
     notRun,
     failedDetectors,
     advice: adviceOf(findings, rewind),
     rewind,
     series: run.series.map((s) => summariseSeries(s, s.role === 'other' ? BUCKETS_OF_OTHERS : BUCKETS)),
-    hyperparameters: run.hyperparameters,
+    // Defines own members, `__proto__` too.
+    hyperparameters: Object.fromEntries(run.hyperparameters),
     notes: run.notes,
     replay: [],
     curvature: [],

@@ -113,8 +113,7 @@ export interface RunReport {
   readonly advice: readonly string[];
   readonly rewind: RewindAdvice | null;
   readonly series: readonly ChartSeries[];
-  /** An object in JSON; a Map here, since keys are untrusted text. */
-  readonly hyperparameters: ReadonlyMap<string, string | number | boolean | null>;
+  readonly hyperparameters: Readonly<Record<string, string | number | boolean | null>>;
   readonly notes: readonly string[];
   readonly replay: readonly ReplayEntry[];
   readonly curvature: readonly CurvatureEntry[];

@@ -254,6 +254,7 @@ export const reportSchema = z
     ),
     verdict: z.looseObject({ ...verdict, run: z.string().nullable() }),
     runs: z.array(run),
+    skipped: z.array(z.looseObject({ path: z.string(), reason: z.string() })),
     warnings: z.array(error),
     gate: gate.optional(),
   })

@@ -88,6 +88,7 @@ export function makeReport(runs: readonly RunReport[], change: Partial<Report> =
     })),
     verdict: { ...(runs[0]?.verdict ?? healthy), run: runs[0]?.id ?? null },
     runs,
+    skipped: [],
     warnings: [],
     ...change,
   };
