@@ -16,3 +16,13 @@ export function layoutOfTorch(name: string, shape: readonly number[]): Layout {
   if (TABLE.test(name) || TRANSPOSED.test(name)) return 'none';
   return shape.length === 2 ? 'OI' : shape.length === 4 ? 'OIHW' : 'none';
 }
+
+/**
+ * Layout of a Keras or TensorFlow tensor: dense kernels are (in, out), convolution kernels (height, width, in, out).
+ * Depthwise and transposed convolutions, whose last axis is not the output, are `none`, and so are tables and other
+ * ranks.
+ */
+export function layoutOfKeras(name: string, shape: readonly number[]): Layout {
+  if (TABLE.test(name) || TRANSPOSED.test(name) || /depthwise/i.test(name)) return 'none';
+  return shape.length === 2 ? 'IO' : shape.length === 4 ? 'HWIO' : 'none';
+}

@@ -2,15 +2,21 @@
 import { type ByteSource, openFile } from '../bytes/source.ts';
 import type { Checkpoint } from '../model/checkpoint.ts';
 import { diagError } from '../model/errors.ts';
+import { flaxMsgpack } from './flax-msgpack.ts';
 import type { CheckpointFormat } from './format.ts';
+import { kerasH5 } from './keras-h5.ts';
+import { kerasV3 } from './keras-v3.ts';
 import { npy } from './npy.ts';
 import { npz } from './npz.ts';
+import { onnx } from './onnx.ts';
 import { pytorchLegacy } from './pytorch-legacy.ts';
 import { pytorchZip } from './pytorch-zip.ts';
 import { explainUnclaimed } from './recognised.ts';
 import { safetensors } from './safetensors.ts';
 import { safetensorsIndex } from './safetensors-index.ts';
 import { stableBaselines3 } from './stable-baselines3.ts';
+import { tfCheckpoint, tfSavedModel } from './tf-checkpoint.ts';
+import { tfjs } from './tfjs.ts';
 
 export const CHECKPOINT_FORMATS = [
   safetensors,
@@ -20,6 +26,13 @@ export const CHECKPOINT_FORMATS = [
   stableBaselines3,
   npz,
   npy,
+  kerasH5,
+  kerasV3,
+  tfCheckpoint,
+  tfSavedModel,
+  tfjs,
+  onnx,
+  flaxMsgpack,
 ] as const satisfies readonly CheckpointFormat[];
 
 /** Bytes of a file's start that formats are told apart by. */

@@ -28,8 +28,13 @@ export type Layout = 'OI' | 'IO' | 'OIHW' | 'HWIO' | 'none';
 export type TensorRole = 'parameter' | 'gradient' | 'optimizer_state' | 'buffer';
 
 export interface TensorInfo {
-  /** As stored (object-graph keys made readable). Untrusted text. */
+  /** As stored. Untrusted text. */
   readonly name: string;
+  /**
+   * The variable's own name where the stored one is a path through an object graph: `sequential/dense/kernel` for
+   * `model/_operations/1/_kernel/.ATTRIBUTES/VARIABLE_VALUE`. Untrusted text.
+   */
+  readonly label?: string;
   readonly dtype: Dtype;
   readonly shape: readonly number[];
   /** Product of the shape, checked against 2^53. */

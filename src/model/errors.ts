@@ -244,6 +244,31 @@ export const ERROR_TEXTS = define({
     hint: 'found: {found}',
   },
   // ---- checkpoints: HDF5, TensorFlow, tfjs, ONNX, Flax -------------------------------------------------------
+  'protobuf-malformed': {
+    exitCode: EXIT.input,
+    message: '{what} is no valid protocol buffer: {problem}',
+    hint: 'the file was cut or changed after it was written: copy it again',
+  },
+  'tf-newest-missing': {
+    exitCode: EXIT.input,
+    message: 'the newest checkpoint "{name}" that this file names is not beside it',
+    hint: 'found beside it: {found}; pass one of these',
+  },
+  'slices-incomplete': {
+    exitCode: EXIT.input,
+    message: 'the slices of tensor "{tensor}" hold {found} of its {expected} elements',
+    hint: 'copy every file of the checkpoint again',
+  },
+  'hdf5-external': {
+    exitCode: EXIT.input,
+    message: '"{name}" lies in another file ({target}), which is never opened',
+    hint: 'no framework writes such a checkpoint; copy the data into one file (h5repack) if you trust it',
+  },
+  'hdf5-unsupported': {
+    exitCode: EXIT.input,
+    message: '"{name}" uses {feature}, which is not read',
+    hint: 'write it again with h5py: contiguous or chunked with gzip, shuffle and fletcher32 filters only',
+  },
   // ---- rules, optimizers, captures, replay -------------------------------------------------------------------
   'rule-unknown': {
     exitCode: EXIT.usage,

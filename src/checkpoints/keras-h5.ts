@@ -1,0 +1,235 @@
+/**
+ * HDF5 files of Keras: a full model or its weights, of Keras 2 and 3, and any other HDF5 file that holds arrays.
+ *
+ * | file | where weights are | where the optimizer is |
+ * |---|---|---|
+ * | Keras 2 model, Keras 3 `.h5` | `model_weights/<layer>/<weight name>` | `optimizer_weights/<weight name>` |
+ * | Keras 2 weights | `<layer>/<weight name>` | not there |
+ * | Keras 3 `.weights.h5` | `layers/<layer>/vars/<i>` | `optimizer/vars/<i>` |
+ *
+ * The attributes `model_config` and `training_config` are JSON and are treated as data; a Lambda layer in them is named
+ * in the metadata and never decoded.
+ */
+import type { ByteSource } from '../bytes/source.ts';
+import { parseUniqueJson } from '../bytes/unique-json.ts';
+import type { Checkpoint } from '../model/checkpoint.ts';
+import { DiagError, type ErrorRecord } from '../model/errors.ts';
+import { isFloating } from './dtypes.ts';
+import type { CheckpointFormat } from './format.ts';
+import { HDF5_SIGNATURE, type Hdf5File, type Hdf5Object, openHdf5, readAttribute } from './hdf5.ts';
+import { type Hdf5Array, openArray } from './hdf5-data.ts';
+import { type KerasTensor, kerasRoles, slotsByOrder } from './keras-roles.ts';
+import { type LazyTensor, lazyCheckpoint, stepOf } from './lazy-checkpoint.ts';
+import type { RoleOfTensor } from './roles.ts';
+
+export const kerasH5: CheckpointFormat = {
+  id: 'keras-h5',
+  title: 'HDF5 of Keras (.h5, .hdf5, .weights.h5)',
+  tried: 'HDF5',
+  sniff: (head) => HDF5_SIGNATURE.every((byte, i) => head[i] === byte),
+  open: (source) => openKerasWeights(source, { path: source.path, format: 'keras-h5', metadata: new Map() }),
+};
+
+/** What a container around the HDF5 file adds. */
+interface Container {
+  readonly path: string;
+  readonly format: string;
+  readonly metadata: Map<string, string | number | boolean | null>;
+  readonly framework?: string;
+  /** Lower-case class name of the optimizer. */
+  readonly optimizer?: string | undefined;
+  readonly close?: () => Promise<void>;
+}
+
+interface Dataset {
+  readonly object: Hdf5Object;
+  readonly array: Hdf5Array;
+  readonly tensor: KerasTensor;
+}
+
+/** Nested layers make a config deep; JSON of this depth is no config. */
+const MAX_CONFIG_DEPTH = 200;
+const OPTIMIZER = /^_?optimizer(?:_weights|_v\d+)?\//;
+/** Keras 3 names nothing within a layer: the moving statistics are the third and fourth variable of their layer. */
+const UNNAMED_BUFFER =
+  /batch_normalization(?:_\d+)?\/vars\/[23]$|(?:seed_generator|state)(?:_\d+)?\/vars\/\d+$/;
+
+/** Opens the HDF5 file of a Keras model; reads structures and attributes, and the step count. */
+export async function openKerasWeights(source: ByteSource, container: Container): Promise<Checkpoint> {
+  const file = await openHdf5(source);
+  const { metadata } = container;
+  const errors: ErrorRecord[] = [...file.errors];
+  const datasets: Dataset[] = [];
+  for (const object of file.objects) {
+    if (!object.isDataset) continue;
+    try {
+      const array = openArray(file, object);
+      if (array === undefined) continue;
+      // numpy has no bfloat16 of its own, so that Keras marks it.
+      const dtype = (await readAttribute(file, object, 'dtype')) === 'bfloat16' ? 'BF16' : array.dtype;
+      const tensor = { key: object.name, name: variableName(file, object.name), dtype, shape: array.shape };
+      datasets.push({ object, array, tensor });
+    } catch (error) {
+      if (!(error instanceof DiagError)) throw error;
+      errors.push(error.toRecord());
+    }
+  }
+  const root = file.objects[0]!;
+  for (const key of ['keras_version', 'backend']) {
+    const value = await readAttribute(file, root, key);
+    if (typeof value === 'string') metadata.set(key, value);
+  }
+  const training = await configOf(file, root, 'training_config', errors);
+  const model = await configOf(file, root, 'model_config', errors);
+  noteLambdas(model, metadata);
+  const optimizer = container.optimizer ?? optimizerOf(training) ?? (await optimizerName(file));
+  if (optimizer !== undefined) metadata.set('optimizer', optimizer);
+
+  const named = kerasRoles(datasets.map(({ tensor }) => tensor));
+  const known = new Map<string, RoleOfTensor>();
+  for (const { tensor } of datasets)
+    if (UNNAMED_BUFFER.test(tensor.key)) known.set(tensor.key, { role: 'buffer' });
+  for (const [key, role] of await unnamedSlots(file, datasets, named, known, optimizer)) known.set(key, role);
+  const roles = kerasRoles(
+    datasets.map(({ tensor }) => tensor),
+    known,
+  );
+  const isKeras =
+    container.framework !== undefined ||
+    metadata.has('keras_version') ||
+    file.objects.some(({ name }) => /^(?:layers\/.*\/)?_?vars$|^_layer_checkpoint_dependencies/.test(name));
+  const tensors = datasets.map(
+    ({ array, tensor: { key, dtype, shape } }): LazyTensor => ({
+      info: { name: key, dtype, shape, elements: array.elements, ...roles.get(key)! },
+      stream: () => array.stream(),
+    }),
+  );
+  for (const { info, stream } of tensors)
+    if (info.slot === 'step' && info.elements === 1)
+      for await (const values of stream()) metadata.set('step', Number(values[0]));
+  return lazyCheckpoint(
+    {
+      path: container.path,
+      format: container.format,
+      framework: isKeras ? 'keras' : null,
+      step: stepOf(container.path, metadata),
+      metadata,
+      errors,
+      close: container.close ?? (() => source.close()),
+    },
+    tensors,
+  );
+}
+
+/** The name that the framework gave a variable: the path without the folders that the file adds. */
+function variableName(file: Hdf5File, path: string): string {
+  if (path.startsWith('model_weights/')) return path.replace(/^model_weights\/[^/]+\//, '');
+  if (path.startsWith('optimizer_weights/')) return path.replace(/^optimizer_weights\//, '');
+  const [layer] = path.split('/');
+  // Weights alone: <layer>/<layer>/kernel:0.
+  return path.endsWith(':0') && file.objects.some(({ name }) => name === layer)
+    ? path.slice(layer!.length + 1)
+    : path;
+}
+
+async function configOf(
+  file: Hdf5File,
+  root: Hdf5Object,
+  name: string,
+  errors: ErrorRecord[],
+): Promise<unknown> {
+  try {
+    const text = await readAttribute(file, root, name);
+    if (typeof text !== 'string') return undefined;
+    return parseUniqueJson(text, file.reader.path, name, MAX_CONFIG_DEPTH);
+  } catch (error) {
+    if (!(error instanceof DiagError)) throw error;
+    errors.push(error.toRecord());
+    return undefined;
+  }
+}
+
+const member = (value: unknown, key: string): unknown =>
+  typeof value === 'object' && value !== null && Object.hasOwn(value, key)
+    ? (value as Record<string, unknown>)[key]
+    : undefined;
+
+/** Class name of the optimizer in a training or compile config, in lower case: `Custom>Adagrad` is `adagrad`. */
+export function optimizerOf(config: unknown): string | undefined {
+  const optimizer = member(config, 'optimizer_config') ?? member(config, 'optimizer');
+  const name = typeof optimizer === 'string' ? optimizer : member(optimizer, 'class_name');
+  return typeof name === 'string' ? name.replace(/^.*>/s, '').toLowerCase() : undefined;
+}
+
+/** Keras 3 writes the optimizer's name, by default that of its class, beside its variables. */
+async function optimizerName(file: Hdf5File): Promise<string | undefined> {
+  const group = file.objects.find(({ name }) => name === 'optimizer/vars');
+  const name = group === undefined ? undefined : await readAttribute(file, group, 'name');
+  return typeof name === 'string' ? name.replace(/_\d+$/, '') : undefined;
+}
+
+/** Names the Lambda layers of a model: their code is in the file, marshalled, and stays there. */
+export function noteLambdas(config: unknown, metadata: Container['metadata']): void {
+  const names: string[] = [];
+  const open: unknown[] = [config];
+  while (open.length > 0) {
+    const value = open.pop();
+    if (typeof value !== 'object' || value === null) continue;
+    if (member(value, 'class_name') === 'Lambda') {
+      const name = member(member(value, 'config'), 'name') ?? member(value, 'name');
+      names.push(typeof name === 'string' ? name : 'Lambda');
+    }
+    for (const inner of Object.values(value)) open.push(inner);
+  }
+  if (names.length > 0)
+    metadata.set('lambda_layers', `${names.reverse().join(', ')} (code in the file: not decoded, not run)`);
+}
+
+/** Slots of optimizer variables without names: `optimizer/vars/<i>` of Keras 3, `Variable_<n>:0` of Keras 2.0. */
+async function unnamedSlots(
+  file: Hdf5File,
+  datasets: readonly Dataset[],
+  named: ReadonlyMap<string, RoleOfTensor>,
+  buffers: ReadonlyMap<string, RoleOfTensor>,
+  optimizer: string | undefined,
+): Promise<ReadonlyMap<string, RoleOfTensor>> {
+  const inOrder = datasets.filter(({ tensor }) => /^optimizer\/vars\/\d+$/.test(tensor.key));
+  const slots = new Map<string, RoleOfTensor>();
+  const isParameter = ({ tensor }: Dataset): boolean =>
+    named.get(tensor.key)?.role === 'parameter' && !buffers.has(tensor.key) && !OPTIMIZER.test(tensor.key);
+  if (inOrder.length > 0) {
+    const number = ({ tensor }: Dataset): number => Number(tensor.key.replace(/^.*\//, ''));
+    inOrder.sort((a, b) => number(a) - number(b));
+    for (const { tensor } of inOrder.slice(0, 2))
+      if (tensor.shape.length === 0)
+        slots.set(tensor.key, {
+          role: 'optimizer_state',
+          slot: isFloating(tensor.dtype) ? 'learning_rate' : 'step',
+        });
+    // Layers are written in the order of the model, which no name tells.
+    const parameters = datasets.filter(isParameter).sort((a, b) => a.object.address - b.object.address);
+    const variables = inOrder.filter(({ tensor }) => !slots.has(tensor.key));
+    for (const [key, role] of slotsByOrder(
+      optimizer ?? '',
+      variables.map(({ tensor }) => tensor),
+      [parameters.map(({ tensor }) => tensor)],
+    ))
+      slots.set(key, role);
+    return slots;
+  }
+  const group = file.objects.find(({ name }) => name === 'optimizer_weights');
+  const order = group === undefined ? undefined : await readAttribute(file, group, 'weight_names');
+  const byKey = new Map(datasets.map((dataset) => [dataset.tensor.key, dataset]));
+  const variables = (Array.isArray(order) ? order : [])
+    .filter((name: string) => /(?:^|\/)Variable(?:_\d+)?:0$/.test(name))
+    .flatMap((name: string) => byKey.get(`optimizer_weights/${name}`) ?? []);
+  if (variables.length === 0) return slots;
+  const parameters = datasets.filter(isParameter);
+  const layers = [...parameters].sort((a, b) => a.object.address - b.object.address);
+  const byName = [...parameters].sort((a, b) => (a.tensor.name < b.tensor.name ? -1 : 1));
+  return slotsByOrder(
+    optimizer ?? '',
+    variables.map(({ tensor }) => tensor),
+    [layers, byName].map((list) => list.map(({ tensor }) => tensor)),
+  );
+}
