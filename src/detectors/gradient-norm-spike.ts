@@ -10,7 +10,7 @@ import {
   seriesOf,
 } from './detector.ts';
 import { figure } from './verdict.ts';
-import { exceedances } from './windows.ts';
+import { exceedances, LOG_SCALE } from './windows.ts';
 
 const advice =
   'If the loss follows, clip: compare the limit with the quantiles of the norm. If it never does, this is noise of the data.';
@@ -47,20 +47,16 @@ trailing window. Norms of exactly zero and non-finite ones are left out (they ha
     const findings: Finding[] = norms.flatMap((series) =>
       series.attemptOffsets.flatMap((offset, attempt) => {
         const { value } = attemptOf(series, attempt);
-        return exceedances(
-          value.map(Math.log),
-          judged.settings,
-          threshold('scales'),
-          Math.log(threshold('ratio')),
-        ).map(({ index, center, scales }) =>
-          findingAt(run, series, offset + index, offset + index, {
-            id: 'gradient-norm-spike',
-            severity: 'note',
-            message: `"${series.name}" is ${figure(value[index]!)} at ${run.stepUnit} ${series.step[offset + index]}, ${figure(value[index]! / Math.exp(center))} times its median before.`,
-            measured: quantity('distance from the median', scales, 'scales'),
-            threshold: quantity('distance from the median', threshold('scales'), 'scales'),
-            advice,
-          }),
+        return exceedances(value, LOG_SCALE, judged.settings, threshold('scales'), threshold('ratio')).map(
+          ({ index, before, scales }) =>
+            findingAt(run, series, offset + index, offset + index, {
+              id: 'gradient-norm-spike',
+              severity: 'note',
+              message: `"${series.name}" is ${figure(value[index]!)} at ${run.stepUnit} ${series.step[offset + index]}, ${figure(value[index]! / before)} times its median before.`,
+              measured: quantity('distance from the median', scales, 'scales'),
+              threshold: quantity('distance from the median', threshold('scales'), 'scales'),
+              advice,
+            }),
         );
       }),
     );

@@ -1,7 +1,7 @@
 /** Incidents of one series in one attempt: where it leaves its band, whether it comes back, where it climbs. */
 import type { VerdictClass } from '../model/report.ts';
 import type { VerdictSettings } from './verdict-settings.ts';
-import { medianInPlace, noiseScale, rollingBand, windowFor } from './windows.ts';
+import { medianInPlace, noiseScale, rollingBand, type Scale, scaleOf, windowFor } from './windows.ts';
 
 /** Indices count from the attempt's first point. */
 export interface SeriesIncident {
@@ -52,28 +52,6 @@ export function lengthsFor(n: number, settings: VerdictSettings) {
     decision: share(n, settings.decisionPoints, settings.decisionShare),
   };
 }
-
-/**
- * The scale on which a series is judged. Ratios of a positive loss are what counts, so its log is; a loss that can be
- * zero or negative is judged as it is, with ratios taken of the absolute value of the median.
- */
-function scaleOf(values: Float64Array) {
-  let positive = true;
-  for (let i = 0; i < values.length && positive; i++)
-    positive = !(values[i]! <= 0 && Number.isFinite(values[i]));
-  return positive
-    ? {
-        to: Math.log,
-        from: Math.exp,
-        above: (center: number, ratio: number): number => center + Math.log(ratio),
-      }
-    : {
-        to: (value: number): number => value,
-        from: (value: number): number => value,
-        above: (center: number, ratio: number): number => center + (ratio - 1) * Math.abs(center),
-      };
-}
-type Scale = ReturnType<typeof scaleOf>;
 
 /**
  * Judges one attempt of one series.

@@ -23,14 +23,14 @@ export const lossColumnStops = {
     {
       name: 'together',
       value: TOGETHER,
-      unit: 'share of the steps of the loss',
+      unit: 'share of the steps of either',
       origin:
         'only a column that is logged with the loss tells that the loss is missing: evals have other steps',
     },
   ],
   docs: {
     summary: 'The loss stops before a column that was always logged beside it: NaN written as an empty cell.',
-    details: `For the total loss and each task loss, in the last attempt: the columns that have a value at \`together\` of the steps of the loss, and
+    details: `For the total loss and each task loss, in the last attempt: the columns that were logged at the same steps (\`together\` of either's) and
 go on for at least \`missingPoints\` points after its last one. One public click model of this kind has NaN in its event file and
 empty cells in its CSV from the step of the divergence on. A run whose loss stops is never called healthy.`,
     advice,
@@ -69,7 +69,8 @@ export function columnStop(run: Run, series: TimeSeries) {
     const beside = attemptOf(other, attempt).step;
     const missing = beside.length - upperBound(beside, step.at(-1)!);
     if (missing < MISSING_POINTS || missing <= (found?.missing ?? 0)) continue;
-    if (sharedSteps(step, beside) < TOGETHER * step.length) continue;
+    const until = beside.length - missing;
+    if (sharedSteps(step, beside) < TOGETHER * Math.max(step.length, until)) continue;
     found = { last: series.step.length - 1, companion: other.name, lastStep: beside.at(-1)!, missing };
   }
   return found;

@@ -1,4 +1,12 @@
-import { capped, type Detector, findingAt, notApplicable, outcomeOf, quantity } from './detector.ts';
+import {
+  capped,
+  type Detector,
+  findingAt,
+  notApplicable,
+  outcomeOf,
+  quantity,
+  stretchesOf,
+} from './detector.ts';
 import { figure } from './verdict.ts';
 import { verdictThresholds } from './verdict-settings.ts';
 
@@ -25,15 +33,7 @@ spikes too, so they are notes.`,
       return notApplicable('the log has no training loss');
     const findings = loss.attempts.flatMap(({ spikes }, attempt) => {
       const offset = loss.series.attemptOffsets[attempt] ?? 0;
-      const merged: { from: number; to: number; worst: (typeof spikes)[number] }[] = [];
-      for (const spike of spikes) {
-        const last = merged.at(-1);
-        if (last !== undefined && spike.index === last.to + 1) {
-          last.to = spike.index;
-          if (spike.scales > last.worst.scales) last.worst = spike;
-        } else merged.push({ from: spike.index, to: spike.index, worst: spike });
-      }
-      return merged.map(({ from, to, worst }) => {
+      return stretchesOf(spikes, ({ scales }) => scales).map(({ from, to, worst }) => {
         const at = offset + worst.index;
         return findingAt(run, loss.series, offset + from, offset + to, {
           id: 'loss-spike',

@@ -1,26 +1,48 @@
 /** All detectors. A new one is one file beside this and one line here; flags, pages and schemas derive from it. */
+
+import { clippingSaturation } from './clipping-saturation.ts';
+import { coSpike } from './co-spike.ts';
 import { deadRun } from './dead-run.ts';
 import type { Detector } from './detector.ts';
 import { drift } from './drift.ts';
+import { evalOnlySpike } from './eval-only-spike.ts';
 import { fullDivergence } from './full-divergence.ts';
 import { gradientNormSpike } from './gradient-norm-spike.ts';
+import { learningRateAnomaly } from './learning-rate-anomaly.ts';
 import { lossColumnStops } from './loss-column-stops.ts';
 import { lossSpike } from './loss-spike.ts';
+import { metricCollapse } from './metric-collapse.ts';
 import { microDivergence } from './micro-divergence.ts';
 import { nonFiniteGradientNorm } from './non-finite-gradient-norm.ts';
 import { nonFiniteLoss } from './non-finite-loss.ts';
+import { overfit } from './overfit.ts';
+import { plateauAfterJump } from './plateau-after-jump.ts';
+import { repeatedOrLostSteps } from './repeated-or-lost-steps.ts';
+import { slowGrowth } from './slow-growth.ts';
+import { throughputDrop } from './throughput-drop.ts';
 import { tooFewPoints } from './too-few-points.ts';
 
+/** In the order in which a report shows what they find at one severity. */
 export const DETECTORS = {
   'non-finite-loss': nonFiniteLoss,
   'dead-run': deadRun,
   'full-divergence': fullDivergence,
+  'metric-collapse': metricCollapse,
   drift,
   'micro-divergence': microDivergence,
   'loss-column-stops': lossColumnStops,
   'non-finite-gradient-norm': nonFiniteGradientNorm,
+  'repeated-or-lost-steps': repeatedOrLostSteps,
   'loss-spike': lossSpike,
   'gradient-norm-spike': gradientNormSpike,
+  'co-spike': coSpike,
+  'slow-growth': slowGrowth,
+  'plateau-after-jump': plateauAfterJump,
+  'eval-only-spike': evalOnlySpike,
+  overfit,
+  'learning-rate-anomaly': learningRateAnomaly,
+  'clipping-saturation': clippingSaturation,
+  'throughput-drop': throughputDrop,
   'too-few-points': tooFewPoints,
 } as const satisfies Record<string, Detector>;
 

@@ -60,7 +60,7 @@ export function rewindAdvice(
     rewindToCheckpoint: checkpoint?.path ?? null,
     skipSteps,
     learningRateFactor: cameBack ? null : LEARNING_RATE_FACTOR,
-    why: `The last good ${run.stepUnit} is ${lastGoodStep}. Go back to ${checkpoint === undefined ? `the last checkpoint at or before ${run.stepUnit} ${target}` : `${checkpoint.path} (${run.stepUnit} ${checkpoint.step})`}, skip the data of ${run.stepUnit}s ${skipSteps[0]} to ${skipSteps[1]}${cameBack ? '' : `, and go on with ${LEARNING_RATE_FACTOR} times the learning rate or with clipping`}. PaLM went back about ${STEPS_BEFORE} steps and skipped ${SKIP_LEAST} to ${SKIP_MOST} batches.`,
+    why: `The last good ${run.stepUnit} is ${lastGoodStep}. Go back to ${checkpoint === undefined ? (target === firstStep ? 'the beginning' : `the last checkpoint at or before ${run.stepUnit} ${target}`) : `${checkpoint.path} (${run.stepUnit} ${checkpoint.step})`}, skip the data of ${run.stepUnit}s ${skipSteps[0]} to ${skipSteps[1]}${cameBack ? '' : `, and go on with ${LEARNING_RATE_FACTOR} times the learning rate or with clipping`}. PaLM went back about ${STEPS_BEFORE} steps and skipped ${SKIP_LEAST} to ${SKIP_MOST} batches.`,
   };
 }
 

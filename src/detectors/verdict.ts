@@ -4,6 +4,7 @@ import { attemptOf, type Run, type TimeSeries } from '../model/run.ts';
 import { deadStretch } from './dead-run.ts';
 import { type AttemptJudgement, badness, judgePoints, type SeriesIncident } from './incidents.ts';
 import { columnStop } from './loss-column-stops.ts';
+import { aucsOf, collapseOf } from './metric-collapse.ts';
 import { DEFAULT_VERDICT_SETTINGS, type VerdictSettings } from './verdict-settings.ts';
 
 /** A series with the judgement of each of its attempts. */
@@ -29,7 +30,7 @@ export interface JudgedRun {
  *
  * The loss is the series of role `loss` (of several the longest). Where there is none, the verdict is that of the worst
  * task loss, else of the eval loss, else inconclusive; `why` says which. Perplexities are judged by their logarithm,
- * which is the loss. A task that is lost (full divergence or non-finite) makes the run lost even if the total hides it.
+ * which is the loss. An AUC that fell to chance, and a task that is lost (full divergence or non-finite), make the run lost even if the total hides it.
  *
  * Attempts with too few points to be judged do not count where another has enough.
  */
@@ -59,7 +60,7 @@ export function judgeRun(run: Run, settings: VerdictSettings = DEFAULT_VERDICT_S
         : ' The log has no training loss; the eval loss was judged instead.';
   const beyond = decides === loss ? '' : ` The total loss "${loss?.series.name}" alone is ${loss?.class}.`;
   return {
-    verdict: verdictOf(decides, instead + beyond, run),
+    verdict: withCollapse(verdictOf(decides, instead + beyond, run), run),
     tasks: taskLosses
       .map((judged) => ({
         name: judged.series.task ?? judged.series.name,
@@ -74,7 +75,7 @@ export function judgeRun(run: Run, settings: VerdictSettings = DEFAULT_VERDICT_S
 }
 
 /** Judges every attempt of a series. Zeros that stand for NaN (see dead-run) are judged as NaN. */
-function judgeSeries(run: Run, series: TimeSeries, settings: VerdictSettings): JudgedSeries {
+export function judgeSeries(run: Run, series: TimeSeries, settings: VerdictSettings): JudgedSeries {
   const attempts = series.attemptOffsets.map((offset, attempt) => {
     const { value } = attemptOf(series, attempt);
     const dead = deadStretch(run, series, attempt);
@@ -162,6 +163,41 @@ function verdictOf(judged: JudgedSeries | null, remark: string, run: Run): RunVe
     why: why + remark,
     incidents: incidentsOf(judged).map(({ incident }) => incident),
   };
+}
+
+/** An AUC that fell to chance and stayed there makes a run lost whose loss alone does not show it. */
+function withCollapse(verdict: RunVerdict, run: Run): RunVerdict {
+  if (badness(verdict.class) >= badness('full-divergence')) return verdict;
+  for (const series of aucsOf(run))
+    for (let attempt = 0; attempt < series.attemptOffsets.length; attempt++) {
+      const collapse = collapseOf(series, attempt);
+      if (collapse === null) continue;
+      const collapsed = series.step[collapse.from]!;
+      const led = verdict.incidents.find(
+        (one) => one.attempt === attempt && one.onsetStep <= collapsed && one.recoveredStep === null,
+      );
+      const incident: Incident = {
+        class: 'full-divergence',
+        series: series.name,
+        attempt,
+        onsetStep: led?.onsetStep ?? collapsed,
+        lastGoodStep: led === undefined ? series.step[collapse.from - 1]! : led.lastGoodStep,
+        recoveredStep: null,
+        peakStep: collapsed,
+        peak: series.value[collapse.from]!,
+      };
+      const { onsetStep, lastGoodStep, recoveredStep } = incident;
+      return {
+        class: 'full-divergence',
+        series: series.name,
+        onsetStep,
+        lastGoodStep,
+        recoveredStep,
+        why: `"${series.name}" is at chance from ${run.stepUnit} ${collapsed} to the end, after ${figure(collapse.best)}. By the loss alone: ${verdict.why}`,
+        incidents: [...verdict.incidents, incident],
+      };
+    }
+  return verdict;
 }
 
 /** One sentence about an incident. */

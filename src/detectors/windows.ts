@@ -72,13 +72,17 @@ function medianNear(
   }
   const k = (length >> 1) - below;
   if (k >= 1 && k < inside) return middleOf(scratch, inside, k, length % 2 === 1);
-  scratch.set(length === values.length ? values : values.subarray(0, length));
+  scratch.set(values.subarray(0, length));
   return medianInPlace(scratch, length);
 }
 
 /** Median of any numbers; the non-finite ones are left out. NaN where none is finite. */
-export const medianOf = (values: ArrayLike<number>): number =>
-  medianInPlace(Float64Array.from(values).filter(Number.isFinite));
+export function medianOf(values: ArrayLike<number>): number {
+  const finite = new Float64Array(values.length);
+  let found = 0;
+  for (let i = 0; i < values.length; i++) if (Number.isFinite(values[i]!)) finite[found++] = values[i]!;
+  return medianInPlace(finite, found);
+}
 
 /**
  * Robust scale of deviations from a center: 1.4826 times their median; where more than half of them are zero (a loss printed
@@ -110,6 +114,35 @@ export function noiseScale(values: Float64Array, to: (value: number) => number):
   return scaleFrom(medianInPlace(differences, found), differences, found) / Math.SQRT2;
 }
 
+/** How a series is looked at: by ratios, or by differences. */
+export interface Scale {
+  to(value: number): number;
+  from(y: number): number;
+  /** What is `ratio` times the center, on the scale. */
+  above(center: number, ratio: number): number;
+}
+
+/** Ratios: zero and negative values are not finite on it. */
+export const LOG_SCALE: Scale = {
+  to: Math.log,
+  from: Math.exp,
+  above: (center, ratio) => center + Math.log(ratio),
+};
+
+/** Differences; a ratio is one of the absolute value of the center. */
+const LINEAR_SCALE: Scale = {
+  to: (value) => value,
+  from: (y) => y,
+  above: (center, ratio) => center + (ratio - 1) * Math.abs(center),
+};
+
+/** The scale on which a loss is judged: its logarithm, unless a finite value is zero or negative. */
+export function scaleOf(values: Float64Array): Scale {
+  for (let i = 0; i < values.length; i++)
+    if (values[i]! <= 0 && values[i]! > Number.NEGATIVE_INFINITY) return LINEAR_SCALE;
+  return LOG_SCALE;
+}
+
 /** Median and scale of the last points that were pushed. */
 export interface RollingBand {
   /** Adds a finite value. */
@@ -127,12 +160,16 @@ export interface RollingBand {
  * A window over the last `size` pushed values. Judge a point first and push it afterwards: a window that holds the point
  * itself hides a fifty-fold spike.
  *
- * Renewed every sixteenth of its points, not at every one: the median of 1,000 points hardly moves in 60, and a million
- * points then cost a fifth of a second. `smallSample` widens the scale by (1 + smallSample/points), because the MAD of
+ * The scale is that of the deviations from the line through the medians of the two halves, if that line falls: with the trend of a
+ * falling loss in it, a fifty-fold jump after thirty epochs would be six scales.
+ *
+ * A window of up to 60 points is renewed at every point, one of 1,000 at every 250th: its median hardly moves until then, and a million
+ * points cost a quarter of a second. `smallSample` widens the scale by (1 + smallSample/points), because the MAD of
  * few points is often far too small by chance.
  */
 export function rollingBand(size: number, smallSample: number): RollingBand {
   const ring = new Float64Array(size);
+  const ordered = new Float64Array(size);
   const deviations = new Float64Array(size);
   const scratch = new Float64Array(size);
   let points = 0;
@@ -142,9 +179,18 @@ export function rollingBand(size: number, smallSample: number): RollingBand {
   let deviation = Number.NaN;
   let scale = Number.NaN;
   const renew = (): void => {
-    if (age < Math.max(1, points / 16)) return;
-    center = medianNear(ring, points, center, deviation / 4, scratch);
-    for (let i = 0; i < points; i++) deviations[i] = Math.abs(ring[i]! - center);
+    if (age < (points * points) / 4000) return;
+    const oldest = points < size ? 0 : next;
+    ordered.set(ring.subarray(oldest, points));
+    ordered.set(ring.subarray(0, oldest), points - oldest);
+    const half = points >> 1;
+    const older = medianNear(ordered.subarray(0, half), half, center, deviation / 2, scratch);
+    const newer = medianNear(ordered.subarray(points - half, points), half, center, deviation / 2, scratch);
+    center = medianNear(ordered, points, center, deviation / 4, scratch);
+    // A falling loss is no noise. A rising one is judged against everything it was, so that its climb is not explained away.
+    const slope = Math.min(0, (newer - older) / (points - half)) || 0;
+    const middle = (points - 1) / 2;
+    for (let i = 0; i < points; i++) deviations[i] = Math.abs(ordered[i]! - center - slope * (i - middle));
     deviation = medianNear(deviations, points, deviation, deviation / 4, scratch);
     scale = scaleFrom(deviation, deviations, points) * (1 + smallSample / points);
     age = 0;
@@ -194,28 +240,28 @@ export const windowFor = (n: number, settings: WindowSettings): { size: number; 
 });
 
 /**
- * Finite points that lie more than `scales` robust scales **and** `distance` above the median of the window before. Every
- * finite point joins the window afterwards, so that a new level is a new normal.
+ * Points that lie more than `scales` robust scales **and** `ratio` times above the median of the window before. Every point that is finite
+ * on the scale joins the window afterwards, so that a new level is a new normal; the others are left out.
  */
 export function exceedances(
   values: Float64Array,
+  scale: Scale,
   settings: WindowSettings,
   scales: number,
-  distance: number,
+  ratio: number,
 ) {
   const { size, start } = windowFor(values.length, settings);
   const band = rollingBand(size, settings.smallSample);
-  const found: { readonly index: number; readonly center: number; readonly scales: number }[] = [];
+  const found: { readonly index: number; readonly before: number; readonly scales: number }[] = [];
   for (let i = 0; i < values.length; i++) {
-    const value = values[i]!;
-    if (!Number.isFinite(value)) continue;
+    const y = scale.to(values[i]!);
+    if (!Number.isFinite(y)) continue;
     if (band.points >= start) {
-      const { center, scale } = band;
-      const height = value - center;
-      if (height > scales * scale && height > distance)
-        found.push({ index: i, center, scales: height / scale });
+      const { center, scale: spread } = band;
+      if (y - center > scales * spread && y > scale.above(center, ratio))
+        found.push({ index: i, before: scale.from(center), scales: (y - center) / spread });
     }
-    band.push(value);
+    band.push(y);
   }
   return found;
 }

@@ -82,5 +82,97 @@ export const CASES: Record<DetectorId, Case> = {
     ]),
     step: 123,
   },
+  'co-spike': {
+    run: makeRun([
+      { name: 'loss', values: changed(fallingLoss(300), (v, i) => (i === 210 ? v * 2 : v)) },
+      { name: 'grad_norm', values: changed(norm(300, 7), (v, i) => (i === 210 || i === 250 ? v * 20 : v)) },
+    ]),
+    step: 210,
+  },
+  'slow-growth': {
+    run: makeRun([
+      {
+        name: 'loss',
+        // Doubles over 700 points and comes back: no jump, and no drift at the end.
+        values: changed(fallingLoss(3000, 8, 0.03), (v, i) =>
+          i < 1500 ? v : v * (1 + Math.max(0, 1 - Math.abs(i - 2200) / 700)),
+        ),
+      },
+    ]),
+    step: 1500,
+    within: 250,
+  },
+  'plateau-after-jump': {
+    run: makeRun([
+      { name: 'loss', values: changed(fallingLoss(500), (v, i) => (i >= 300 ? 4 + 0.01 * v : v)) },
+    ]),
+    step: 300,
+  },
+  'metric-collapse': {
+    run: makeRun([
+      { name: 'loss', values: fallingLoss(100) },
+      { name: 'auc', values: Array.from({ length: 20 }, (_, i) => (i < 12 ? 0.7 + 0.005 * i : 0.5)) },
+    ]),
+    step: 12,
+  },
+  'eval-only-spike': {
+    run: makeRun([
+      { name: 'loss', values: fallingLoss(500) },
+      {
+        name: 'val_loss',
+        values: changed(fallingLoss(50, 9, 0.02), (v, i) => (i === 31 ? v * 1e6 : v)),
+        steps: Array.from({ length: 50 }, (_, i) => 10 * i),
+      },
+    ]),
+    step: 310,
+  },
+  overfit: {
+    run: makeRun([
+      { name: 'loss', values: fallingLoss(400, 10, 0.02) },
+      {
+        name: 'val_loss',
+        values: Array.from({ length: 40 }, (_, i) => 1 + Math.abs(i - 20) / 40),
+        steps: Array.from({ length: 40 }, (_, i) => 10 * i),
+      },
+    ]),
+    step: 200,
+  },
+  'learning-rate-anomaly': {
+    run: makeRun([
+      { name: 'loss', values: fallingLoss(200) },
+      {
+        name: 'learning_rate',
+        values: Array.from({ length: 200 }, (_, i) => (i < 20 ? i / 20 : i < 90 ? 1 : i < 95 ? 0 : 1)),
+      },
+    ]),
+    step: 90,
+  },
+  'clipping-saturation': {
+    run: {
+      ...makeRun([
+        { name: 'loss', values: fallingLoss(300) },
+        { name: 'grad_norm', values: norm(300, 11) },
+      ]),
+      hyperparameters: new Map([['trainer.max_grad_norm', 0.5]]),
+    },
+    step: 50,
+  },
+  'repeated-or-lost-steps': {
+    run: makeRun([
+      {
+        name: 'loss',
+        values: [fallingLoss(200), fallingLoss(150, 2)],
+        steps: [Array.from({ length: 200 }, (_, i) => i), Array.from({ length: 150 }, (_, i) => 150 + i)],
+      },
+    ]),
+    step: 150,
+  },
+  'throughput-drop': {
+    run: makeRun([
+      { name: 'loss', values: fallingLoss(300) },
+      { name: 'samples_per_second', values: changed(norm(300, 12), (v, i) => (i >= 200 ? 10 * v : 100 * v)) },
+    ]),
+    step: 200,
+  },
   'too-few-points': { run: makeRun([{ name: 'loss', values: [3, 2, 1] }]), step: 0 },
 };

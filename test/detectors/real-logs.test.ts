@@ -76,6 +76,13 @@ describe.skipIf(sharedData === undefined)('what is said about real logs', () => 
     expect(finding!.message).toContain('The loss stays finite');
   });
 
+  it('schedule_free_adamw on ResNet: the eval spike at step 42,586', async () => {
+    const { findings } = diagnose(await readRun(fileOf('resnet_large_bn_init_pytorch/trial_5/measurements')));
+    const [finding] = named(findings, 'eval-only-spike').filter(({ series }) => series === 'validation/loss');
+    expect(finding!.message).toContain('at step 42586');
+    expect(finding!.severity).toBe('note');
+  });
+
   it.each([
     ['SGD_lr_0.0001_momentum_0.9.csv', 947],
     ['SGD_lr_0.0002_momentum_0.62.csv', 352],

@@ -7,6 +7,7 @@ import {
   medianOf,
   noiseScale,
   rollingBand,
+  scaleOf,
 } from '../../src/detectors/windows.ts';
 import { normals } from './runs.ts';
 
@@ -39,7 +40,7 @@ describe('medians', () => {
 });
 
 describe('rollingBand', () => {
-  it('is the median and 1.4826·MAD of the last points, wherever it is renewed at every point', () => {
+  it('is the median of the last points and 1.4826·MAD about the line through the halves, if it falls', () => {
     fc.assert(
       fc.property(
         fc.array(finite, { minLength: 1, maxLength: 60 }),
@@ -50,7 +51,14 @@ describe('rollingBand', () => {
             band.push(value);
             const last = values.slice(Math.max(0, i + 1 - size), i + 1);
             const center = sortedMedian(last);
-            const deviations = last.map((entry) => Math.abs(entry - center));
+            const half = last.length >> 1;
+            const fall =
+              half === 0
+                ? 0
+                : Math.min(0, sortedMedian(last.slice(-half)) - sortedMedian(last.slice(0, half))) /
+                  (last.length - half);
+            const middle = (last.length - 1) / 2;
+            const deviations = last.map((entry, k) => Math.abs(entry - center - fall * (k - middle)));
             const mad = sortedMedian(deviations);
             const mean = deviations.reduce((sum, entry) => sum + entry, 0) / deviations.length;
             expect(band.center).toBeCloseTo(center, 9);
@@ -93,9 +101,11 @@ describe('noiseScale', () => {
 describe('exceedances', () => {
   it('does not let a spike hide itself', () => {
     const normal = normals(9);
-    const values = Float64Array.from({ length: 200 }, () => normal());
+    const values = Float64Array.from({ length: 200 }, () => normal() - 1);
     values[150] = 30;
     values[160] = Number.NaN;
-    expect(exceedances(values, DEFAULT_VERDICT_SETTINGS, 8, 1).map(({ index }) => index)).toEqual([150]);
+    expect(
+      exceedances(values, scaleOf(values), DEFAULT_VERDICT_SETTINGS, 8, 1.25).map(({ index }) => index),
+    ).toEqual([150]);
   });
 });

@@ -1,0 +1,93 @@
+import type { Run } from '../model/run.ts';
+import { type Detector, findingAt, notApplicable, outcomeOf, quantity, seriesOf } from './detector.ts';
+import { figure } from './verdict.ts';
+
+const advice =
+  'A limit that acts at most steps is a step limiter: it sets the effective learning rate. Raise it to a high quantile of the norm to make it a safety net, or lower the learning rate and say so.';
+
+/** Names under which trainers keep the limit of the global norm. */
+const LIMIT_NAMES = [
+  'max_grad_norm',
+  'grad_clip',
+  'gradient_clip_val',
+  'gradient_clipping',
+  'clip_grad',
+  'clip_grad_norm',
+  'clip_norm',
+  'clipnorm',
+  'global_clipnorm',
+  'max_norm',
+];
+
+export const clippingSaturation = {
+  id: 'clipping-saturation',
+  title: 'The gradient is clipped at most steps',
+  severity: 'note',
+  thresholds: [
+    {
+      name: 'limit',
+      value: 0,
+      unit: 'gradient norm',
+      origin:
+        '0 means not named: then the run’s own hyperparameter is taken (max_grad_norm, gradient_clip_val and the like)',
+    },
+    {
+      name: 'share',
+      value: 0.5,
+      unit: 'share of the points',
+      origin:
+        'more than half of the steps at the limit: the limit and not the gradient decides the length of the step',
+    },
+  ],
+  docs: {
+    summary: 'The logged gradient norm exceeds the clipping limit at more than half of the steps.',
+    details: `Counts how often each logged norm is above \`limit\`, after the first sixth of the run: up to one in twenty is a safety net, above \`share\`
+a step limiter. Norms that are never above the limit but often equal to it were logged after clipping, and those at the limit are counted. Non-finite norms count as above.`,
+    advice,
+    references: [],
+  },
+  detect(run, { threshold }) {
+    const norms = seriesOf(run, 'grad_norm');
+    if (norms.length === 0) return notApplicable('the log has no gradient norm');
+    const limit = threshold('limit') > 0 ? threshold('limit') : limitOf(run);
+    if (limit === undefined)
+      return notApplicable('no clipping limit is known: name one, or log it as hyperparameter max_grad_norm');
+    const findings = norms.flatMap((series) => {
+      const from = Math.floor(series.value.length / 6);
+      const share = clippedShare(series.value.subarray(from), limit);
+      if (!(share > threshold('share'))) return [];
+      return findingAt(run, series, from, series.value.length - 1, {
+        id: 'clipping-saturation',
+        severity: 'note',
+        message: `"${series.name}" reaches the clipping limit of ${figure(limit)} at ${figure(100 * share)} % of the steps: a step limiter, not a safety net.`,
+        measured: quantity('points at the limit', share, 'share of the points'),
+        threshold: quantity('points at the limit', threshold('share'), 'share of the points'),
+        advice,
+      });
+    });
+    return outcomeOf(findings);
+  },
+} as const satisfies Detector;
+
+/** The limit of the global gradient norm among the hyperparameters of a run. */
+function limitOf(run: Run): number | undefined {
+  for (const [name, value] of run.hyperparameters) {
+    const last = name.split(/[./]/).at(-1)!.toLowerCase();
+    if (LIMIT_NAMES.includes(last) && typeof value === 'number' && value > 0) return value;
+  }
+  return undefined;
+}
+
+/**
+ * Share of norms that a limit clips: those above it (NaN and Infinity count as above). Where none is above but some are equal to
+ * it up to a thousandth, the norms were logged after clipping and those count. NaN for no norms.
+ */
+function clippedShare(norms: Float64Array, limit: number): number {
+  let above = 0;
+  let at = 0;
+  for (const norm of norms) {
+    if (!(norm <= limit * 1.001)) above++;
+    else if (norm >= limit * 0.999) at++;
+  }
+  return (above > 0 ? above : at) / norms.length;
+}

@@ -1,0 +1,63 @@
+import { attemptOf } from '../model/run.ts';
+import { counted, type Detector, findingAt, notApplicable, outcomeOf, quantity } from './detector.ts';
+import { medianOf } from './windows.ts';
+
+const advice =
+  'Repeated steps are trained twice on the same data unless the data loader was rewound too; lost steps mean that a log or a checkpoint is missing. Compare the loss on both sides of the seam.';
+
+export const repeatedOrLostSteps = {
+  id: 'repeated-or-lost-steps',
+  title: 'A resume repeats or loses steps',
+  severity: 'warning',
+  thresholds: [
+    {
+      name: 'gap',
+      value: 3,
+      unit: 'usual distances of two points',
+      origin: 'one missed point doubles the distance; twice that is a hole',
+    },
+  ],
+  docs: {
+    summary: 'Where one attempt follows another, steps are in both or in neither.',
+    details: `At each seam between attempts of the loss: the new one begins at or before the last step of the one before (repeated; a beginning at the very start is
+a new run and says nothing), or further on than \`gap\` times the usual distance of two points (lost).`,
+    advice,
+    references: [],
+  },
+  detect(run, { judged, threshold }) {
+    if (judged.loss === null) return notApplicable('the log has no loss');
+    const { series } = judged.loss;
+    if (series.attemptOffsets.length < 2) return notApplicable('the run has one attempt');
+    const findings = series.attemptOffsets.flatMap((offset, attempt) => {
+      if (attempt === 0) return [];
+      const before = attemptOf(series, attempt - 1).step;
+      const { step } = attemptOf(series, attempt);
+      if (before.length < 2 || step.length === 0) return [];
+      const usual = medianOf(before.subarray(1).map((value, i) => value - before[i]!));
+      const last = before.at(-1)!;
+      const first = step[0]!;
+      if (first <= before[0]! + usual) return [];
+      const repeated = before.reduce((count, value) => count + Number(value >= first), 0);
+      const lost = first - last > threshold('gap') * usual ? first - last - usual : 0;
+      if (repeated === 0 && lost === 0) return [];
+      return findingAt(run, series, offset, offset, {
+        id: 'repeated-or-lost-steps',
+        severity: 'warning',
+        message:
+          repeated > 0
+            ? `Attempt ${attempt + 1} begins at ${run.stepUnit} ${first}, before the end of the one before (${last}): ${counted(repeated, 'logged point')} ${repeated === 1 ? 'is' : 'are'} repeated.`
+            : `Attempt ${attempt + 1} begins at ${run.stepUnit} ${first} and the one before ended at ${last}: ${counted(lost, run.stepUnit)} ${lost === 1 ? 'is' : 'are'} in neither.`,
+        measured:
+          repeated > 0
+            ? quantity('repeated points', repeated, 'points')
+            : quantity('gap', (first - last) / usual, 'usual distances of two points'),
+        threshold:
+          repeated > 0
+            ? quantity('repeated points', 0, 'points')
+            : quantity('gap', threshold('gap'), 'usual distances of two points'),
+        advice,
+      });
+    });
+    return outcomeOf(findings);
+  },
+} as const satisfies Detector;

@@ -1,0 +1,75 @@
+import { describe, expect, it } from 'vitest';
+import { DETECTORS } from '../../src/detectors/registry.ts';
+import { adviceOf, rewindAdvice } from '../../src/detectors/rewind.ts';
+import { judgeRun } from '../../src/detectors/verdict.ts';
+import { fallingLoss, findingsOf, makeRun } from './runs.ts';
+
+const broken = (from: number, to: number, points = 2000) =>
+  makeRun([{ name: 'loss', values: fallingLoss(points).map((v, i) => (i >= from && i < to ? 30 * v : v)) }]);
+const advise = (run = broken(1200, 1300), checkpoints: readonly { step: number; path: string }[] = []) =>
+  rewindAdvice(run, judgeRun(run), checkpoints);
+
+describe('rewindAdvice', () => {
+  it('goes back 100 steps and skips 200 to 500 batches that cover the incident', () => {
+    const advice = advise()!;
+    expect(advice).toMatchObject({ lastGoodStep: 1199, rewindToStep: 1100, rewindToCheckpoint: null });
+    expect(advice.skipSteps[0]).toBe(1101);
+    expect(advice.skipSteps[1]).toBeGreaterThanOrEqual(1200);
+    const batches = advice.skipSteps[1] - advice.skipSteps[0] + 1;
+    expect(batches).toBeGreaterThanOrEqual(200);
+    expect(batches).toBeLessThanOrEqual(500);
+  });
+
+  it('takes the latest checkpoint that is old enough, else the latest that is good', () => {
+    const at = (...steps: number[]) =>
+      advise(
+        undefined,
+        steps.map((step) => ({ step, path: `step-${step}.pt` })),
+      )!;
+    expect(at(500, 1000, 1150, 1500)).toMatchObject({
+      rewindToStep: 1000,
+      rewindToCheckpoint: 'step-1000.pt',
+    });
+    expect(at(1150, 1500)).toMatchObject({ rewindToStep: 1150, rewindToCheckpoint: 'step-1150.pt' });
+    expect(at(1500)).toMatchObject({ rewindToStep: 1100, rewindToCheckpoint: null });
+  });
+
+  it('skips the batches of the onset, however far back the checkpoint lies', () => {
+    const [from, to] = advise(undefined, [{ step: 10, path: 'a' }])!.skipSteps;
+    expect(from).toBeLessThan(1200);
+    expect(to).toBeGreaterThanOrEqual(1200);
+    expect(to - from).toBeLessThan(500);
+  });
+
+  it('halves the learning rate of what did not come back, and keeps that of what did', () => {
+    expect(advise(broken(1200, 2000))!.learningRateFactor).toBe(0.5);
+    expect(advise(broken(1200, 1230))!.learningRateFactor).toBeNull();
+  });
+
+  it('is null for a healthy run and for one that never was good', () => {
+    expect(advise(broken(0, 0))).toBeNull();
+    expect(advise(makeRun([{ name: 'loss', values: [Number.NaN, Number.NaN] }]))).toBeNull();
+  });
+
+  it('counts epochs as they are', () => {
+    const run = makeRun(
+      [{ name: 'loss', values: fallingLoss(40).map((v, i) => (i >= 30 ? 50 * v : v)) }],
+      'epoch',
+    );
+    expect(rewindAdvice(run, judgeRun(run))).toMatchObject({
+      lastGoodStep: 29,
+      rewindToStep: 29,
+      skipSteps: [30, 30],
+    });
+  });
+});
+
+describe('adviceOf', () => {
+  it('begins with the way back and says each thing once, notes left out', () => {
+    const run = broken(1200, 2000);
+    const rewind = rewindAdvice(run, judgeRun(run));
+    const [lost] = findingsOf(DETECTORS['full-divergence'], run);
+    const note = { ...lost!, severity: 'note' as const, advice: 'never mind' };
+    expect(adviceOf([note, lost!, lost!], rewind)).toEqual([rewind!.why, lost!.advice]);
+  });
+});
