@@ -1,6 +1,6 @@
 """The top Hessian eigenvalue of a PyTorch model by double backward, plain and preconditioned, as `clippy-diag` reads it.
 
-Used by clippy_recorder.py (`curvature=`); beside it. Dropout has to be off and BatchNorm in inference while the loss is computed
+Used by clippy_recorder.py (`curvature=`); beside it and clippy_capture.py. Dropout has to be off and BatchNorm in inference while the loss is computed
 again; ops without a second derivative (sparse embeddings, some fused attention) raise. Apache-2.0.
 """
 import math
@@ -8,7 +8,7 @@ import math
 import numpy as np
 import torch
 
-from clippy_recorder import number
+from clippy_capture import number
 
 
 def curvature_entries(groups, parameters, loss_again, step):

@@ -10,21 +10,16 @@
 
 Then: clippy-diag replay capture --rule none --rule global-norm:1 --rule clippy
 
-The recorder keeps the gradients of the last K to 2K steps in memory. When the loss jumps (or on `flush()`) it writes them with the
-parameters and optimizer state before the oldest, and adds each of the next `after` steps as it comes. Every file appears whole or
-not at all, so a job that dies leaves a capture with fewer steps. Needs torch >= 1.13 and numpy. Apache-2.0.
+Gradients of the last K to 2K steps stay in memory and are written when the loss jumps, or after `flush()`; clippy_capture.py, which
+lies beside this file, says how. Needs torch >= 1.13 and numpy. Apache-2.0.
 """
-import collections
 import fnmatch
 import gc
-import json
-import math
-import os
-import shutil
 import warnings
 
-import numpy as np
 import torch
+
+from clippy_capture import CaptureBuffer
 
 SLOTS = {  # PyTorch's names of optimizer state and the capture's
     "Adagrad": {"sum": "accumulator", "step": "step"},
@@ -72,12 +67,9 @@ class ClippyRecorder:
             raise ValueError(f"clippy-recorder: {len(group_of) - len(self.parameters)} parameters of the optimizer are not in the model")
         self.group = {name: group_of[id(p)] for name, p in self.parameters.items()}
         self.kinds = _kinds(model, [name for name, _ in named], layouts or {})
-        self.folder, self.every, self.after, self.max_captures = folder, every, after, max_captures
-        self.clipping, self.model_file, self.curvature = clipping or {"rule": "none"}, model_file, curvature
-        self.ring = collections.deque()  # records since the older of the two snapshots
-        self.losses = collections.deque(maxlen=500 + 2 * every)
-        self.since = self.captures = 0
-        self.wanted = self.jumped = self.manifest = self.disabled = None
+        self.scale_checked = False
+        self.buffer = CaptureBuffer(folder, every, after, max_captures, model_file, self._describe)
+        self.clipping, self.curvature, self.disabled = clipping or {"rule": "none"}, curvature, None
 
     def record(self, step, loss, tasks=None, batch=None, scaler=None):
         """Takes one step. It never stops the training: what it cannot do is a warning, and it records no more.
@@ -90,45 +82,40 @@ class ClippyRecorder:
             return
         try:
             self._record(step, loss, tasks or {}, batch or {}, scaler)
-        except (OSError, RuntimeError, ValueError, KeyError) as error:
+        except Exception as error:
             self._disable(f"{type(error).__name__}: {error}")
 
     def flush(self, reason="requested"):
         """Writes a capture at the next `record`, jump or not, and records on for `after` steps."""
-        self.wanted = reason
+        self.buffer.wanted = reason
 
     def _record(self, step, loss, tasks, batch, scaler):
-        if self.since == 0 and scaler is None and any(_is_scaler(o) and o.is_enabled() for o in gc.get_objects()):
+        if not self.scale_checked and scaler is None and any(_is_scaler(o) and o.is_enabled() for o in gc.get_objects()):
             return self._disable("a GradScaler is active: pass it as record(..., scaler=scaler), or its scale would be taken for gradient")
+        self.scale_checked = True
         scale = _scale(scaler, self.optimizers)
-        gradients = {name: _cpu(p.grad if scale == 1 else p.grad / scale) for name, p in self.parameters.items() if p.grad is not None}
-        missing = [name for name in self.parameters if name not in gradients]
-        if any(not _zero_is_nothing(*self.groups[self.group[name]]) for name in missing):
-            return self._disable(f"{missing[0]} has no gradient at step {step}, and its optimizer would not take a zero for that")
-        gradients.update((name, torch.zeros(self.parameters[name].shape)) for name in missing)
-        if scaler is not None and not all(torch.isfinite(g.values() if g.is_sparse else g).all() for g in gradients.values()):
-            return  # the scaler skips this step
-        loss = float(loss)
-        record = {"step": step, "loss": loss, "rates": [float(g["lr"]) for _, g in self.groups], "gradients": gradients,
-                  "tasks": {name: float(value) for name, value in tasks.items()},
-                  "batch": {name: _cpu(value) for name, value in batch.items()}}
-        if self.since % self.every == 0:
-            record["parameters"] = {name: _cpu(p) for name, p in self.parameters.items()}
-            if self.manifest is None:
-                record["state"] = self._state()
-                snapshots = [i for i, r in enumerate(self.ring) if "state" in r]
-                for _ in range(snapshots[-1] if len(snapshots) > 1 else 0):
-                    self.ring.popleft()
-        self.since += 1
-        if self.manifest is None:
-            self.ring.append(record)
-        else:
-            self._append(record)
-        jumped = jump(loss, [value for _, value in self.losses][-50:])
-        if self.manifest is None and (self.wanted or jumped and not self.jumped and self.captures < self.max_captures):
-            self._open(step, self.wanted or jumped)
-        self.jumped = jumped
-        self.losses.append((step, loss))
+        tensors = {f"batch/{name}": _array(value) for name, value in batch.items()}
+        for name, p in self.parameters.items():
+            if p.grad is None:
+                if not _zero_is_nothing(*self.groups[self.group[name]]):
+                    return self._disable(f"{name} has no gradient at step {step}, and its optimizer would not take a zero for that")
+                tensors[f"grad/{name}"] = _array(torch.zeros_like(p))
+                continue
+            gradient = p.grad if scale == 1 else p.grad / scale
+            if gradient.is_sparse:
+                gradient = gradient.coalesce() if gradient.sparse_dim() == 1 else gradient.to_dense()
+            if scaler is not None and not torch.isfinite(gradient.values() if gradient.is_sparse else gradient).all():
+                return self.buffer.skip(step)
+            if gradient.is_sparse:
+                tensors[f"grad/{name}/indices"], tensors[f"grad/{name}/values"] = _array(gradient.indices()[0]), _array(gradient.values())
+            else:
+                tensors[f"grad/{name}"] = _array(gradient)
+        parameters = state = None
+        if self.buffer.snapshot_due():
+            parameters = {f"param/{name}": _array(p) for name, p in self.parameters.items()}
+            state = self._state() if self.buffer.manifest is None else None
+        rates = [float(g["lr"]) for _, g in self.groups]
+        self.buffer.add(step, float(loss), rates, {name: float(value) for name, value in tasks.items()}, tensors, parameters, state)
 
     def _state(self):
         slots = {}
@@ -137,126 +124,34 @@ class ClippyRecorder:
             for theirs, ours in SLOTS[type(optimizer).__name__].items():
                 value = optimizer.state.get(p, {}).get(theirs)
                 if value is not None:
-                    slots[f"state/{ours}/{name}"] = _cpu(torch.as_tensor(value, dtype=torch.float32) if ours == "step" else value)
+                    slots[f"state/{ours}/{name}"] = _array(torch.as_tensor(value, dtype=torch.float32) if ours == "step" else value)
         return slots
 
-    def _open(self, step, reason):
-        """Writes what is in memory; the folder appears under its name when it is whole."""
-        self.captures, self.wanted, first = self.captures + 1, None, self.ring[0]
-        n, target = 1, self.folder
-        while os.path.exists(target):
-            n, target = n + 1, f"{self.folder}-{n + 1}"
-        partial = f"{target}.partial"
-        shutil.rmtree(partial, ignore_errors=True)
-        os.makedirs(partial)
-        history = [(s, l) for s, l in self.losses if s < first["step"]][-500:]
-        options = [_options(o, g, rate) for (o, g), rate in zip(self.groups, first["rates"])]
-        self.manifest = {
-            "version": 1, "framework": f"pytorch {torch.__version__}", "optimizer": options[0], "clipping": self.clipping,
+    def _describe(self, step, rates):
+        options = [_options(o, g, rate) for (o, g), rate in zip(self.groups, rates)]
+        manifest = {
+            "framework": f"pytorch {torch.__version__}", "optimizer": options[0], "clipping": self.clipping,
             **({"groups": options[1:]} if len(options) > 1 else {}),
             "parameters": [{"name": name, "shape": list(p.shape), **self.kinds.get(name, {"layout": "none", "embedding": False}),
                             **({"group": self.group[name] - 1} if self.group[name] else {})}
-                           for name, p in self.parameters.items()],
-            **({"model": os.path.basename(self.model_file)} if self.model_file else {}),
-            "flushed": {"step": step, "reason": reason}, "steps": [],
-            "history": {"steps": [s for s, _ in history], "loss": [number(l) for _, l in history]},
-        }
-        if self.model_file:
-            shutil.copy(self.model_file, partial)
+                           for name, p in self.parameters.items()]}
         if self.curvature:
             from clippy_curvature import curvature_entries
             try:
-                self.manifest["curvature"] = curvature_entries(self.groups, list(self.parameters.values()), self.curvature, step)
+                manifest["curvature"] = curvature_entries(self.groups, list(self.parameters.values()), self.curvature, step)
             except RuntimeError as error:
                 warnings.warn(f"clippy-recorder: no curvature: {error}")
-        state = {f"param/{name}": value for name, value in first.pop("parameters").items()}
-        write_safetensors(os.path.join(partial, "initial.safetensors"), {**state, **first["state"]})
-        self.path, self.left = partial, self.after + 1
-        for record in self.ring:
-            self._append(record, last=record is self.ring[-1])
-        os.rename(partial, target)
-        self.path = target
-        self.ring.clear()
-
-    def _append(self, record, last=True):
-        """Adds a step to the open capture: its file first, then the manifest that names it."""
-        tensors = {f"batch/{name}": value for name, value in record["batch"].items()}
-        tensors.update({f"param/{name}": value for name, value in record.get("parameters", {}).items()})  # a check for the replay
-        for name, g in record["gradients"].items():
-            if g.is_sparse:
-                tensors[f"grad/{name}/indices"], tensors[f"grad/{name}/values"] = g.indices()[0], g.values()
-            else:
-                tensors[f"grad/{name}"] = g
-        entry = {"step": record["step"], "file": f"step-{record['step']:08d}.safetensors", "learningRate": record["rates"][0],
-                 "loss": number(record["loss"])}
-        if record["tasks"]:
-            entry["tasks"] = {name: number(value) for name, value in record["tasks"].items()}
-        if len(record["rates"]) > 1:
-            entry["groupLearningRates"] = record["rates"][1:]
-        write_safetensors(os.path.join(self.path, entry["file"]), tensors)
-        self.manifest["steps"].append(entry)
-        if not last:
-            return
-        write_atomically(os.path.join(self.path, "capture.json"), json.dumps(self.manifest, indent=1, allow_nan=False).encode())
-        self.left -= 1
-        if self.left == 0:
-            self.manifest, self.since = None, 0
+        return manifest
 
     def _disable(self, why):
         self.disabled = why
         warnings.warn(f"clippy-recorder: stopped, training goes on: {why}")
 
 
-def jump(loss, before):
-    """Why this loss ends the healthy stretch `before` it, or None: non-finite, or above the median of the last 50 by 8 robust
-    scales (1.4826 MAD) of the log and by 25 %. Losses that can be negative are taken as they are."""
-    before = np.array([value for value in before if math.isfinite(value)])
-    if not math.isfinite(loss):
-        return f"loss is {loss}"
-    if len(before) < 20:
-        return None
-    form = np.log if loss > 0 and before.min() > 0 else np.asarray
-    median = np.median(before)
-    scale = 1.4826 * np.median(np.abs(form(before) - form(median)))
-    if form(loss) - form(median) > 8 * scale and loss - median > 0.25 * abs(median):
-        return f"loss {loss:.6g} after a median of {median:.6g}"
-    return None
-
-
-def write_safetensors(path, tensors):
-    """u64 length of the header, JSON header padded with spaces to 8 bytes, the tensors row by row, little-endian."""
-    types = {torch.float64: "F64", torch.float32: "F32", torch.float16: "F16", torch.bfloat16: "BF16", torch.int64: "I64",
-             torch.int32: "I32", torch.int16: "I16", torch.int8: "I8", torch.uint8: "U8", torch.bool: "BOOL"}
-    header, blobs, offset = {}, [], 0
-    for name, tensor in tensors.items():
-        tensor = tensor.contiguous()
-        blob = (tensor.view(torch.int16) if tensor.dtype == torch.bfloat16 else tensor).numpy().tobytes()
-        header[name] = {"dtype": types[tensor.dtype], "shape": list(tensor.shape), "data_offsets": [offset, offset + len(blob)]}
-        blobs.append(blob)
-        offset += len(blob)
-    text = json.dumps(header).encode()
-    text += b" " * (-len(text) % 8)
-    write_atomically(path, len(text).to_bytes(8, "little"), text, *blobs)
-
-
-def write_atomically(path, *parts):
-    """Bytes to a temporary file beside the path, synced, renamed."""
-    with open(f"{path}.tmp", "wb") as file:
-        for part in parts:
-            file.write(part)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(f"{path}.tmp", path)
-
-
-def _cpu(tensor):
-    tensor = torch.as_tensor(tensor).detach()
-    return tensor.coalesce().cpu() if tensor.is_sparse and tensor.sparse_dim() == 1 else tensor.to_dense().cpu() if tensor.is_sparse \
-        else tensor.to("cpu", copy=True)
-
-
-def number(value):
-    return value if math.isfinite(value) else "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
+def _array(tensor):
+    """A copy in main memory as numpy; bfloat16, which numpy lacks, as its 16-bit words."""
+    tensor = torch.as_tensor(tensor).detach().to("cpu", copy=True).contiguous()
+    return ("BF16", tensor.view(torch.int16).numpy()) if tensor.dtype == torch.bfloat16 else tensor.numpy()
 
 
 def _options(optimizer, group, rate):

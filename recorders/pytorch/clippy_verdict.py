@@ -5,7 +5,7 @@ Used by closed_loop.py; beside it. Apache-2.0.
 import math
 import statistics
 
-from clippy_recorder import number
+from clippy_capture import number
 
 
 def verdict(history, recorded, baseline, loss, steps):

@@ -13,7 +13,8 @@ import os
 import numpy as np
 import torch
 
-from clippy_recorder import OPTIONS, SLOTS, number, write_atomically
+from clippy_capture import number, write_atomically
+from clippy_recorder import OPTIONS, SLOTS
 from clippy_verdict import verdict
 
 TYPES = {"F64": np.float64, "F32": np.float32, "F16": np.float16, "I64": np.int64, "I32": np.int32, "I16": np.int16, "I8": np.int8,
@@ -152,6 +153,8 @@ def read_safetensors(path):
     for name, entry in header.items():
         if name != "__metadata__":
             start, end = entry["data_offsets"]
-            array = np.frombuffer(data[start:end], TYPES[entry["dtype"]]).reshape(entry["shape"])
-            tensors[name] = torch.from_numpy(array.copy())
+            words = entry["dtype"] == "BF16"
+            array = np.frombuffer(data[start:end], np.int16 if words else TYPES[entry["dtype"]]).reshape(entry["shape"])
+            tensor = torch.from_numpy(array.copy())
+            tensors[name] = tensor.view(torch.bfloat16) if words else tensor
     return tensors

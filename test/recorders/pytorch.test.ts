@@ -32,7 +32,7 @@ interface Result {
 }
 
 const python = pythonWith('torch', 'numpy');
-const recorders = join(projectRoot, 'recorders/pytorch');
+const recorders = join(projectRoot, 'recorders');
 
 const range = (from: number, to: number) => Array.from({ length: to - from + 1 }, (_, i) => from + i);
 
@@ -44,7 +44,7 @@ describe.skipIf(python === undefined)('PyTorch recorder (skipped where Python ha
     const script = join(projectRoot, 'test/recorders/pytorch_scenarios.py');
     execFileSync(python!, ['-B', script, recorders, out], { stdio: 'pipe' });
     result = JSON.parse(readFileSync(join(out, 'result.json'), 'utf8')) as Result;
-  });
+  }, 180_000);
   afterAll(() => rmSync(out, { recursive: true, force: true }));
 
   it('writes K to 2K steps before the jump and the wanted number after it', () => {
@@ -230,7 +230,7 @@ describe.skipIf(python === undefined)('closed_loop.py on the shipped captures', 
     cpSync(source, folder, { recursive: true });
     const program = `
 import json, sys, torch
-sys.path[:0] = sys.argv[1:3]
+sys.path[:0] = [sys.argv[1] + '/python', sys.argv[1] + '/pytorch', sys.argv[2]]
 torch.set_num_threads(1)
 from closed_loop import closed_loop
 from ranking_net import losses, total

@@ -11,7 +11,7 @@ import warnings
 
 import torch
 
-sys.path.insert(0, sys.argv[1])
+sys.path[:0] = [os.path.join(sys.argv[1], folder) for folder in ("python", "pytorch")]
 from clippy_recorder import ClippyRecorder  # noqa: E402
 
 OUT = sys.argv[2]
@@ -72,7 +72,7 @@ def train(name, optimizers_of, steps, jump_at=None, embedding=False, scaler=None
             recorder.record(
                 step, loss, tasks={"only": loss}, batch={"x": x, "label/y": y}, scaler=scaler if pass_scaler else None
             )
-            held = max(held, len(recorder.ring))
+            held = max(held, len(recorder.buffer.ring))
             if not (scaler and step == scaler.infinite_at):
                 for optimizer in optimizers:
                     if scaler:
