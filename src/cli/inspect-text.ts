@@ -1,32 +1,9 @@
 /** How `inspect` looks on a terminal: a heading for each input, a table for each run. */
-import type { InspectedInput, InspectedLog, InspectedSeries, Inspection } from '../engine/inspect.ts';
+import type { InspectedInput, InspectedLog, Inspection } from '../engine/inspect.ts';
 import { inertName } from '../model/inert-text.ts';
-
-const count = (value: number): string => value.toLocaleString('en-US');
-
-/** Six significant digits, exponent only where it is shorter. */
-const short = (value: number | null): string =>
-  value === null ? '-' : Number.isFinite(value) ? String(Number(value.toPrecision(6))) : String(value);
-
-/** Columns under their headings, names to the left, numbers to the right. */
-function table(heads: readonly string[], rows: readonly (readonly string[])[], left: number): string[] {
-  const widths = heads.map((head, k) =>
-    rows.reduce((width, row) => Math.max(width, row[k]!.length), head.length),
-  );
-  return [heads, ...rows].map((row) =>
-    row
-      .map((cell, k) => (k < left ? cell.padEnd(widths[k]!) : cell.padStart(widths[k]!)))
-      .join('  ')
-      .trimEnd(),
-  );
-}
-
-const nonFinite = (series: InspectedSeries): string =>
-  [
-    ...(series.nan > 0 ? [`${count(series.nan)} NaN`] : []),
-    ...(series.posInf > 0 ? [`${count(series.posInf)} +Inf`] : []),
-    ...(series.negInf > 0 ? [`${count(series.negInf)} -Inf`] : []),
-  ].join(', ') || '-';
+import type { RenderOptions } from '../reports/format.ts';
+import { checkpointText, trajectoryText } from './checkpoint-text.ts';
+import { count, nonFinite, short, table } from './text-table.ts';
 
 function logText(log: InspectedLog): string[] {
   const lines = [
@@ -60,13 +37,20 @@ function logText(log: InspectedLog): string[] {
 }
 
 /** How each kind of input is shown. */
-const TEXT_OF = { log: logText } as const satisfies {
+const TEXT_OF = { log: logText, checkpoint: checkpointText } as const satisfies {
   [K in InspectedInput['kind']]: (input: Extract<InspectedInput, { kind: K }>) => string[];
 };
 
+/** The text of one input. */
+const inputText = (input: InspectedInput): string[] =>
+  (TEXT_OF[input.kind] as (input: InspectedInput) => string[])(input);
+
 /** The whole text; empty where nothing could be read. */
-export function inspectText(inspection: Inspection): string {
-  const lines = inspection.inputs.flatMap((input) => [...TEXT_OF[input.kind](input), '']);
+export function inspectText(inspection: Inspection, options: RenderOptions): string {
+  const lines = inspection.inputs.flatMap((input) => [...inputText(input), '']);
+  lines.push(
+    ...inspection.trajectories.flatMap((trajectory) => [...trajectoryText(trajectory, options), '']),
+  );
   if (inspection.skipped.length > 0) {
     lines.push(`skipped ${count(inspection.skipped.length)} files:`);
     for (const { path, reason } of inspection.skipped.slice(0, 20))

@@ -1,7 +1,9 @@
 /** What `inspect` shows: the content of every input, by kind. The names of the fields are a contract (docs/json.md). */
-import type { DiagError, ErrorRecord } from '../model/errors.ts';
+import { DiagError, type ErrorRecord } from '../model/errors.ts';
 import type { LogInput } from '../model/log.ts';
 import type { Role, Run, TimeSeries } from '../model/run.ts';
+import { type InspectedCheckpoint, inspectCheckpoint } from './checkpoint-inspect.ts';
+import { checkpointRuns, type Trajectory, trajectoryOf } from './checkpoint-trajectory.ts';
 import { type CollectOptions, collectInputs, type Skipped } from './collect.ts';
 
 export interface InspectedSeries {
@@ -46,22 +48,40 @@ export interface InspectedLog {
   readonly runs: readonly InspectedRun[];
 }
 
-export type InspectedInput = InspectedLog;
+export type InspectedInput = InspectedLog | InspectedCheckpoint;
 
 export interface Inspection {
   readonly inputs: readonly InspectedInput[];
+  /** One for each run of which there are several checkpoints. */
+  readonly trajectories: readonly Trajectory[];
   readonly skipped: readonly Skipped[];
   /** Inputs that could not be read at all. */
   readonly errors: readonly DiagError[];
 }
 
+export interface InspectOptions extends CollectOptions {
+  /** Read the headers of checkpoints only: names, types and shapes, no statistics. */
+  readonly listOnly?: boolean;
+}
+
 /** Reads the paths and describes what is in them; a kind of input is one line here. @throws usage and config errors */
-export async function inspectInputs(paths: readonly string[], options: CollectOptions): Promise<Inspection> {
+export async function inspectInputs(paths: readonly string[], options: InspectOptions): Promise<Inspection> {
   const found = await collectInputs(paths, options);
+  const errors = [...found.errors];
+  const checkpoints: InspectedCheckpoint[] = [];
+  for (const path of found.checkpoints)
+    try {
+      checkpoints.push(await inspectCheckpoint(path, options.listOnly));
+    } catch (error) {
+      if (!(error instanceof DiagError)) throw error;
+      errors.push(error);
+    }
+  const runs = options.listOnly ? [] : checkpointRuns(checkpoints).filter((run) => run.length > 1);
   return {
-    inputs: [...found.logs.map(inspectLog)],
+    inputs: [...found.logs.map(inspectLog), ...checkpoints],
+    trajectories: runs.map(trajectoryOf),
     skipped: found.skipped,
-    errors: found.errors,
+    errors,
   };
 }
 

@@ -1,7 +1,7 @@
 /** Every real log with independently computed facts reads as those say: the numbers come from other programs. */
 import { basename, join } from 'node:path';
 import { describe, expect, it } from 'vitest';
-import { inspectInputs } from '../../src/engine/inspect.ts';
+import { type InspectedLog, inspectInputs } from '../../src/engine/inspect.ts';
 import { numberFromJson } from '../../src/model/json.ts';
 import { type ManifestFile, manifestFiles, sharedData } from '../support/shared-data.ts';
 
@@ -61,7 +61,7 @@ describe.skipIf(sharedData === undefined)('real logs', () => {
       const { inputs, errors } = await inspectInputs([join(sharedData!, file.dest)], { roles: new Map() });
       expect(errors).toEqual([]);
       expect(inputs).toHaveLength(1);
-      const input = inputs[0]!;
+      const input = inputs[0] as InspectedLog;
       expect(input.errors).toEqual([]);
       expect(input.lost).toBe(0);
       expect(input.unreadBytes).toBe(0);

@@ -1,0 +1,133 @@
+/** How `inspect` shows checkpoints on a terminal: tensors in a table, what moved between two, norms over many. */
+import type { CheckpointDiff } from '../engine/checkpoint-diff.ts';
+import type { InspectedCheckpoint, InspectedTensor } from '../engine/checkpoint-inspect.ts';
+import type { NormSeries, Trajectory } from '../engine/checkpoint-trajectory.ts';
+import { summariseSeries } from '../engine/series-summary.ts';
+import { inertName } from '../model/inert-text.ts';
+import { drawChart } from '../reports/charts.ts';
+import type { RenderOptions } from '../reports/format.ts';
+import { count, nonFinite, short, table } from './text-table.ts';
+
+const roleText = ({ role, slot, parameter }: InspectedTensor): string =>
+  role !== 'optimizer_state'
+    ? role
+    : inertName(`${slot ?? 'state'}${parameter === undefined ? '' : ` of ${parameter}`}`);
+
+const shapeText = (shape: readonly number[]): string => (shape.length === 0 ? 'scalar' : shape.join('×'));
+
+/** A checkpoint: a heading and its tensors. */
+export function checkpointText(checkpoint: InspectedCheckpoint): string[] {
+  const { tensors, step, framework, withoutWeights } = checkpoint;
+  const elements = tensors.reduce((sum, tensor) => sum + tensor.elements, 0);
+  const lines = [
+    `${inertName(checkpoint.path)}: ${checkpoint.format}${framework === null ? '' : ` (${framework})`}` +
+      `${step === null ? '' : `, step ${count(step)}`}, ${count(tensors.length)} tensors, ${count(elements)} elements` +
+      (withoutWeights === undefined ? '' : `; no weights: ${withoutWeights}`),
+  ];
+  if (tensors.length === 0) return lines;
+  const known = tensors.some((tensor) => tensor.norm !== undefined);
+  const rows = tensors.map((tensor) => {
+    const { sum, min, max, norm, nan, posInf, negInf } = tensor;
+    const shown = [inertName(tensor.name), roleText(tensor), tensor.dtype, shapeText(tensor.shape)];
+    if (!known) return shown;
+    if (norm === undefined) return [...shown, '', '', '', '', 'unreadable', ''];
+    const odd = nonFinite({ nan: nan!, posInf: posInf!, negInf: negInf! });
+    return [...shown, short(sum!), short(min!), short(max!), short(norm), odd, tensor.flags.join(', ')];
+  });
+  const heads = ['tensor', 'role', 'type', 'shape', 'sum', 'min', 'max', 'norm', 'non-finite', 'flags'];
+  return [...lines, ...table(known ? heads : heads.slice(0, 4), rows, 3).map((line) => `  ${line}`)];
+}
+
+/** Rows of a comparison that are shown; `--json` has all. */
+const SHOWN = 30;
+
+/** What moved most, by tensor and by layer. */
+export function diffText(diff: CheckpointDiff): string[] {
+  const name = ({ path, step }: CheckpointDiff['before']): string =>
+    inertName(path) + (step === null ? '' : ` (step ${count(step)})`);
+  const lines = [`${name(diff.before)} → ${name(diff.after)}: ${count(diff.tensors.length)} tensors in both`];
+  if (diff.layers.length > 0) {
+    const rows = diff.layers
+      .slice(0, SHOWN)
+      .map((layer) => [
+        inertName(layer.layer),
+        String(layer.tensors),
+        short(layer.change),
+        short(layer.relative),
+      ]);
+    lines.push('', ...indented(table(['layer', 'tensors', 'moved', 'moved/norm'], rows, 1)));
+  }
+  if (diff.tensors.length > 0) {
+    const rows = diff.tensors
+      .slice(0, SHOWN)
+      .map((tensor) => [
+        inertName(tensor.name),
+        short(tensor.normBefore),
+        short(tensor.normAfter),
+        short(tensor.change),
+        short(tensor.relative),
+        short(tensor.largestChange),
+        short(tensor.effectiveLearningRate),
+      ]);
+    const heads = ['tensor', 'norm before', 'after', 'moved', 'moved/norm', 'largest', 'effective lr'];
+    lines.push('', ...indented(table(heads, rows, 1)));
+    if (diff.tensors.length > SHOWN)
+      lines.push(`  and ${count(diff.tensors.length - SHOWN)} more (--json has all)`);
+  }
+  for (const [label, names] of [
+    ['only in the first', diff.onlyBefore],
+    ['only in the second', diff.onlyAfter],
+    ['of another shape', diff.reshaped],
+  ] as const)
+    if (names.length > 0)
+      lines.push(
+        '',
+        `  ${label}: ${names.slice(0, 10).map(inertName).join(', ')}${names.length > 10 ? ` and ${count(names.length - 10)} more` : ''}`,
+      );
+  return lines;
+}
+
+const indented = (lines: readonly string[]): string[] => lines.map((line) => `  ${line}`);
+
+/** Layers that are charted: those whose norm changed by the largest factor. */
+const CHARTED_LAYERS = 5;
+
+/** Charts of the norms over the checkpoints of a run. */
+export function trajectoryText(trajectory: Trajectory, options: RenderOptions): string[] {
+  const { checkpoints, bySteps, totals, layers } = trajectory;
+  const steps = Float64Array.from(checkpoints, ({ step }, index) => (bySteps ? step! : index + 1));
+  const chart = (title: string, series: readonly NormSeries[]): string =>
+    drawChart(
+      title,
+      series.map(({ name, norm, nonFinite }) =>
+        summariseSeries(
+          {
+            name,
+            role: 'param_norm',
+            step: steps,
+            // A gap, and a mark below the chart, where entries were not finite.
+            value: Float64Array.from(norm, (value, k) =>
+              value === null || nonFinite[k]! > 0 ? Number.NaN : value,
+            ),
+            attemptOffsets: [0],
+            pathOffsets: [0],
+          },
+          checkpoints.length,
+        ),
+      ),
+      { ...options, height: 8, stepName: bySteps ? 'step' : 'checkpoint' },
+    );
+  const spread = ({ norm }: NormSeries): number => {
+    const known = norm.filter((value): value is number => value !== null && value > 0);
+    return known.length === 0
+      ? 1
+      : known.reduce((a, b) => Math.max(a, b)) / known.reduce((a, b) => Math.min(a, b));
+  };
+  const moving = [...layers].sort((a, b) => spread(b) - spread(a)).slice(0, CHARTED_LAYERS);
+  const ends = [checkpoints[0]!, checkpoints.at(-1)!].map(({ path }) => inertName(path)).join(' … ');
+  return [
+    `${count(checkpoints.length)} checkpoints in the order of their ${bySteps ? 'steps' : 'names'}: ${ends}`,
+    ...totals.flatMap((one) => ['', chart(`norm of ${one.name}`, [one])]),
+    ...(layers.length > 1 ? ['', chart('norms of the layers that changed most', moving)] : []),
+  ];
+}

@@ -1,0 +1,93 @@
+/** What `inspect` says about a checkpoint: its tensors with their statistics and what is odd about them. */
+import { openCheckpoint } from '../checkpoints/registry.ts';
+import { type TensorStatistics, tensorStatistics } from '../checkpoints/statistics.ts';
+import type { Checkpoint, TensorInfo } from '../model/checkpoint.ts';
+import { DiagError, type ErrorRecord } from '../model/errors.ts';
+
+/** `non-finite`, `all-zero` and `constant` (more than one entry) are exact; `exploding` is {@link EXPLODING}. */
+export type TensorFlag = 'non-finite' | 'all-zero' | 'constant' | 'exploding';
+
+/** A tensor; without statistics where only the headers were read or where it cannot be read. */
+export interface InspectedTensor extends TensorInfo, Partial<Omit<TensorStatistics, 'count'>> {
+  readonly flags: readonly TensorFlag[];
+}
+
+export interface InspectedCheckpoint {
+  readonly path: string;
+  readonly kind: 'checkpoint';
+  readonly format: string;
+  readonly framework: string | null;
+  readonly step: number | null;
+  /** What the file is where it holds neither weights nor an optimizer's state. */
+  readonly withoutWeights?: string;
+  readonly metadata: Checkpoint['metadata'];
+  readonly errors: readonly ErrorRecord[];
+  readonly tensors: readonly InspectedTensor[];
+}
+
+/**
+ * A parameter, gradient or first moment with an entry beyond this is called exploding, an accumulator of squares
+ * beyond its square. Ours: half precision ends at 65,504, and weights of trained networks stay far below.
+ */
+const EXPLODING = 1e4;
+
+const SQUARES = new Set(['accumulator', 'v', 'v_max']);
+
+/**
+ * Opens a checkpoint and streams its tensors.
+ *
+ * A tensor that cannot be read is listed without statistics, and its error is recorded.
+ *
+ * @param listOnly read the headers only
+ * @throws what opening throws
+ */
+export async function inspectCheckpoint(path: string, listOnly = false): Promise<InspectedCheckpoint> {
+  const checkpoint = await openCheckpoint(path);
+  try {
+    const errors = [...checkpoint.errors];
+    const tensors: InspectedTensor[] = [];
+    for (const info of checkpoint.tensors) {
+      if (listOnly) {
+        tensors.push({ ...info, flags: [] });
+        continue;
+      }
+      try {
+        const { count, ...statistics } = await tensorStatistics(checkpoint, info.name);
+        tensors.push({ ...info, ...statistics, flags: flagsOf(info, statistics, count) });
+      } catch (error) {
+        if (!(error instanceof DiagError)) throw error;
+        errors.push({ ...error.toRecord(), tensor: info.name });
+        tensors.push({ ...info, flags: [] });
+      }
+    }
+    return {
+      path,
+      kind: 'checkpoint',
+      format: checkpoint.format,
+      framework: checkpoint.framework,
+      step: checkpoint.step,
+      ...(checkpoint.withoutWeights === undefined ? {} : { withoutWeights: checkpoint.withoutWeights }),
+      metadata: checkpoint.metadata,
+      errors,
+      tensors,
+    };
+  } finally {
+    await checkpoint.close();
+  }
+}
+
+function flagsOf(info: TensorInfo, statistics: Omit<TensorStatistics, 'count'>, count: number): TensorFlag[] {
+  const { min, max, nan, posInf, negInf } = statistics;
+  const finite = nan + posInf + negInf === 0;
+  const flags: TensorFlag[] = finite ? [] : ['non-finite'];
+  if (min === null || max === null) return flags;
+  if (finite && min === 0 && max === 0) flags.push('all-zero');
+  else if (finite && min === max && count > 1) flags.push('constant');
+  const limit = SQUARES.has(info.slot ?? '') ? EXPLODING ** 2 : EXPLODING;
+  const counted = info.role !== 'buffer' && info.slot !== 'step';
+  if (counted && Math.max(Math.abs(min), Math.abs(max)) > limit) flags.push('exploding');
+  return flags;
+}
+
+/** The layer that a tensor belongs to: its name without the last part (`encoder.0.weight` → `encoder.0`). */
+export const layerOf = (name: string): string => /^(.*)[./][^./]+$/s.exec(name)?.[1] ?? name;
