@@ -7,6 +7,7 @@ import { diagError, type ErrorRecord } from '../model/errors.ts';
 import type { LogFormat, LoggedRun, LoggedSeries } from './format.ts';
 import { lineCounter, type Member, membersOf, wholeDocument } from './json-document.ts';
 import { objectScanner, skipBlanks } from './json-line.ts';
+import { isRecordLines } from './jsonl.ts';
 import { scanNumber, scanned } from './number-text.ts';
 import { isAxisName, rowTable } from './row-table.ts';
 
@@ -16,7 +17,7 @@ const QUOTE = 0x22;
 const MAX_DEPTH = 100;
 /** JSON documents that are something else: models, indexes of weights, notebooks, reports. */
 const OTHER_DOCUMENTS =
-  /"(weightsManifest|modelTopology|weight_map|nbformat|toolVersion|architectures|added_tokens|model_type|\$schema|expectedClass)"\s*:/;
+  /"(weightsManifest|modelTopology|weight_map|nbformat|toolVersion|architectures|added_tokens|model_type|\$schema|expectedClass|log_history)"\s*:/;
 
 interface NumberList {
   readonly name: string;
@@ -36,7 +37,8 @@ export const json: LogFormat = {
     return (
       /^\s*(\{\s*"|\[\s*[[{]|\[\s*-?\d[\d.eE+-]*\s*,\s*(-?\d|null|NaN))/.test(text) &&
       /[:[,]\s*-?(\d|NaN|Infinity)/.test(text) &&
-      !OTHER_DOCUMENTS.test(text)
+      !OTHER_DOCUMENTS.test(text) &&
+      !isRecordLines(text)
     );
   },
   async read(chunks, path) {

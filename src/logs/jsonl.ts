@@ -11,23 +11,24 @@ import { rowTable } from './row-table.ts';
 
 const OPEN_BRACE = 0x7b;
 
+/**
+ * Whether a head is records, one a line. The first line that starts like an object decides; text may stand before it,
+ * but no other format's records. One line alone is a record unless its members are lists: that is a document.
+ */
+export function isRecordLines(text: string): boolean {
+  const lines = text.split('\n', 50).map((line) => line.trim());
+  const first = lines.findIndex((line) => line.startsWith('{'));
+  if (first < 0 || !/^\{\s*"[^"]*"\s*:/.test(lines[first]!)) return false;
+  if (lines.slice(first + 1).some((line) => line.startsWith('{"'))) return true;
+  return (lines[first]!.endsWith('}') || lines.length === 1) && !/:\s*\[\s*[-\d{[NI]/.test(lines[first]!);
+}
+
 export const jsonl: LogFormat = {
   id: 'jsonl',
   title: 'JSON lines',
   tried: 'JSON objects, one a line',
   text: true,
-  sniff(head) {
-    // The first line that starts like an object decides; text may stand before it, but no other format's records.
-    const lines = head
-      .toString('latin1')
-      .split('\n', 50)
-      .map((line) => line.trim());
-    const first = lines.findIndex((line) => line.startsWith('{'));
-    if (first < 0 || !/^\{\s*"[^"]*"\s*:/.test(lines[first]!)) return false;
-    if (lines.slice(first + 1).some((line) => line.startsWith('{"'))) return true;
-    // One line alone: an object whose members are lists is a document, not a record.
-    return (lines[first]!.endsWith('}') || lines.length === 1) && !/:\s*\[\s*[-\d{[NI]/.test(lines[first]!);
-  },
+  sniff: (head) => isRecordLines(head.toString('latin1')),
   async read(chunks, path) {
     const table = rowTable();
     const scan = objectScanner(table);

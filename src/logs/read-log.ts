@@ -86,12 +86,19 @@ async function* hashed(chunks: AsyncIterable<Uint8Array>, hash: Hash): AsyncGene
  * @param path `-` for standard input
  * @throws file-…, format-unknown, format-unsupported, log-is-lfs-pointer, limit-exceeded; unknown-id for a format
  */
-export async function readRawLog(path: string, options: ReadLogOptions = {}): Promise<RawLog> {
-  const shown = path === '-' ? STDIN_NAME : path;
+export const readRawLog = (path: string, options: ReadLogOptions = {}): Promise<RawLog> =>
+  readRawStream(readChunks(path), path === '-' ? STDIN_NAME : path, options);
+
+/** As {@link readRawLog}, from bytes that come from anywhere; a chunk need live only until the next one is asked for. */
+export async function readRawStream(
+  chunks: AsyncIterable<Uint8Array>,
+  shown: string,
+  options: ReadLogOptions = {},
+): Promise<RawLog> {
   const hash = createHash('sha256');
   const errors: ErrorRecord[] = [];
   let whole = true;
-  const file = await peekStream(hashed(readChunks(path), hash), HEAD_BYTES);
+  const file = await peekStream(hashed(chunks, hash), HEAD_BYTES);
   if (file.head.length === 0) throw diagError('file-empty', { path: shown }, { path: shown });
   const gzip = isGzip(file.head);
   const { head: start, all } = gzip

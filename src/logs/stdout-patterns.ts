@@ -144,7 +144,7 @@ export const DIALECTS: readonly Dialect[] = [
     // fairseq: | epoch 001 | loss 8.4 | ppl 250 | num_updates 1000 | lr 0.0001 | gnorm 2.0
     id: 'fairseq-train',
     marker: '| num_updates ',
-    line: /\|\s*epoch \d+\s*\|(?<body>(?!.*valid on ').*\bnum_updates (?<step>[\d.e+]+).*)$/,
+    line: /(?:^|[|\s])epoch \d+\s*\|(?<body>(?!.*valid on ').*\bnum_updates (?<step>[\d.e+]+).*)$/,
     pairs: barCells,
     prefix: 'train_',
   },
@@ -162,6 +162,15 @@ export const DIALECTS: readonly Dialect[] = [
     line: /Testing at - (?<step>\d+)\/(?<of>\d+) of epoch (?<epoch>\d+),(?<body>.*)$/,
     pairs: commaCells,
     prefix: 'test ',
+  },
+  {
+    // DLRM prints the result of a test in the line after, too:  accuracy 77.430 %, best 77.430 %
+    id: 'dlrm-test-result',
+    marker: ' %, best ',
+    line: /^\s*(?<body>(?:loss \S+, )?accuracy [\d.]+ %, best .*)$/,
+    pairs: commaCells,
+    prefix: 'test ',
+    atLastStep: true,
   },
   {
     // DeepSpeed examples: Step at 4 with Perplexity: nan
@@ -202,7 +211,10 @@ export const DIALECTS: readonly Dialect[] = [
   },
 ];
 
-/** A finished bar of Keras: 313/313 [====] - 1s 3ms/step - loss: 0.2 - accuracy: 0.9 - val_loss: 0.3 */
+/** Keras: `Epoch 3/10`, then `313/313 [====] - 1s 3ms/step - loss: 0.2 - accuracy: 0.9 - val_loss: 0.3`, often twice. */
 export const KERAS_EPOCH = /^Epoch (\d+)\/\d+\s*$/;
-export const KERAS_BAR = /^\s*(\d+)\/\1\s.*?\s-\s(?=[\w/]*loss: )/;
+export const KERAS_BAR = /^\s*(\d+)\/\1\s.*?\s-\s(?=[\w/]+: )/;
 export const kerasPairs = dashPairs;
+
+/** Colours, and the backspaces of a bar that is drawn again. */
+export const DRAWING = /\u001b\[[\d;]*[A-Za-z]|\u0008+/g;

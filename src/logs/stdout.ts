@@ -11,7 +11,7 @@ import type { LogFormat, LoggedSeries } from './format.ts';
 import { objectScanner } from './json-line.ts';
 import { numberOfText } from './number-text.ts';
 import { type RowTable, rowTable } from './row-table.ts';
-import { DIALECTS, KERAS_BAR, KERAS_EPOCH, kerasPairs, type Pair } from './stdout-patterns.ts';
+import { DIALECTS, DRAWING, KERAS_BAR, KERAS_EPOCH, kerasPairs, type Pair } from './stdout-patterns.ts';
 
 /** `[2022-08-04 15:18:38,274][train_inner][INFO] - {"epoch": 16, …}` */
 const JSON_TAIL = /(?:\[(\w+)\])?(?:\[INFO\])?[\s:|-]*(\{"[^"]+":.*\})\s*$/;
@@ -68,7 +68,10 @@ export const stdout: LogFormat = {
   text: true,
   sniff(head) {
     if (head.includes(0)) return false;
-    const lines = head.toString('latin1').split(/[\r\n]+/);
+    const lines = head
+      .toString('latin1')
+      .replace(DRAWING, '')
+      .split(/[\r\n]+/);
     return lines.some(
       (line) => matchLine(line) !== undefined || KERAS_BAR.test(line) || /\]\[INFO\] - \{"/.test(line),
     );
@@ -81,6 +84,8 @@ export const stdout: LogFormat = {
     const pattern = options.pattern === undefined ? undefined : compilePattern(options.pattern);
     let lastStep = 0;
     let kerasEpoch = 0;
+    /** The last finished bar of an epoch; the evaluation is added to it by drawing it again. */
+    let kerasBar: { match: Match; line: number } | undefined;
     let unreadBytes = 0;
 
     const tableOf = (id: string, axis: 'step' | 'epoch' = 'step'): RowTable => {
@@ -103,6 +108,10 @@ export const stdout: LogFormat = {
       if (Number.isFinite(step)) table.set(table.column(axis), step);
       table.endRow(lineNumber);
     };
+    const endKerasEpoch = (): void => {
+      if (kerasBar !== undefined) addRow(kerasBar.match, kerasBar.line);
+      kerasBar = undefined;
+    };
     const read = (text: string, lineNumber: number): boolean => {
       if (pattern !== undefined) {
         const groups = pattern.exec(text)?.groups;
@@ -116,14 +125,20 @@ export const stdout: LogFormat = {
         return true;
       }
       const epoch = KERAS_EPOCH.exec(text);
-      if (epoch !== null) kerasEpoch = Number(epoch[1]);
+      if (epoch !== null) {
+        endKerasEpoch();
+        kerasEpoch = Number(epoch[1]);
+      }
       const match = matchLine(text);
       if (match !== undefined) {
         addRow(match, lineNumber);
         return true;
       }
       if (kerasEpoch > 0 && KERAS_BAR.test(text)) {
-        addRow({ table: 'keras', axis: 'epoch', at: kerasEpoch, pairs: kerasPairs(text) }, lineNumber);
+        kerasBar = {
+          match: { table: 'keras', axis: 'epoch', at: kerasEpoch, pairs: kerasPairs(text) },
+          line: lineNumber,
+        };
         return true;
       }
       const json = text.includes('{"') ? JSON_TAIL.exec(text) : null;
@@ -153,7 +168,8 @@ export const stdout: LogFormat = {
             // The last number of a line without an end may be cut: not taken where it stops in the middle.
             while (to > start && /[-+.eE]/.test(String.fromCharCode(bytes[to - 1]!))) to--;
           }
-          const text = bytes.toString('utf8', start, to);
+          const raw = bytes.toString('utf8', start, to);
+          const text = /[\u001b\u0008]/.test(raw) ? raw.replace(DRAWING, '') : raw;
           const matched = read(text, lineNumber);
           if (!terminated && (!matched || to < end)) unreadBytes = end - (matched ? to : start);
         },
@@ -161,6 +177,7 @@ export const stdout: LogFormat = {
       },
       true,
     );
+    endKerasEpoch();
     for (const scanner of scanners.values()) errors.push(...scanner.errors(path));
 
     const series = new Map<string, LoggedSeries>();

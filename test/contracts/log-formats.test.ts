@@ -1,0 +1,95 @@
+/** What every log format owes: it claims its own fixtures and no others, and a cut file is a partial result or a coded error. */
+import { readdirSync, readFileSync, statSync } from 'node:fs';
+import { basename, join } from 'node:path';
+import { describe, expect, it } from 'vitest';
+import type { LogFormat } from '../../src/logs/format.ts';
+import { readRawStream } from '../../src/logs/read-log.ts';
+import { LOG_FORMATS } from '../../src/logs/registry.ts';
+import { DiagError } from '../../src/model/errors.ts';
+import { projectRoot } from '../support/shared-data.ts';
+
+interface Fixture {
+  readonly name: string;
+  readonly path: string;
+  readonly format: string | undefined;
+}
+
+const filesUnder = (path: string): string[] =>
+  statSync(path).isDirectory() ? readdirSync(path).flatMap((name) => filesUnder(join(path, name))) : [path];
+
+/** The format that a fixture was written in: stated where a writer has one name, by its ending otherwise. */
+const BY_ENDING: Record<string, string> = { '.jsonl': 'jsonl', '.csv': 'csv', '.tfevents': 'tfevents' };
+
+const fixtures: Fixture[] = ['fixtures/formats', 'fixtures/logs'].flatMap((part) =>
+  readdirSync(join(projectRoot, part)).flatMap((name) => {
+    const folder = join(projectRoot, part, name);
+    const expected = JSON.parse(readFileSync(join(folder, 'expected.json'), 'utf8')) as { format?: string };
+    const input = readdirSync(folder).filter((file) => file.startsWith('input'));
+    return input
+      .flatMap((file) => filesUnder(join(folder, file)))
+      .filter((path) => !/meta\.yaml$|\/params\/|\.gz$/.test(path))
+      .map((path) => ({
+        name: `${name}/${basename(path)}`,
+        path,
+        format: expected.format ?? BY_ENDING[/\.\w+$/.exec(path)?.[0] ?? ''],
+      }));
+  }),
+);
+
+const chunked = async function* (bytes: Uint8Array, size: number): AsyncGenerator<Uint8Array> {
+  for (let at = 0; at < bytes.length; at += size) yield bytes.slice(at, at + size);
+};
+
+/** How many cuts of a file are tried: all of them with CLIPPY_DIAG_FUZZ, else some at even distances and the first. */
+const CUTS = Number(process.env.CLIPPY_DIAG_FUZZ ?? 250);
+
+const formats: LogFormat[] = Object.values(LOG_FORMATS);
+
+describe('log formats', () => {
+  it('are named as their keys', () => {
+    for (const [id, format] of Object.entries(LOG_FORMATS)) expect(format.id).toBe(id);
+  });
+
+  it.each(fixtures)('$name is claimed by $format alone', ({ path, format }) => {
+    const head = readFileSync(path).subarray(0, 64 << 10);
+    expect(formats.filter((one) => one.sniff(head, path)).map((one) => one.id)).toEqual(
+      format === undefined ? [] : [format],
+    );
+  });
+
+  it('every format has a fixture', () => {
+    const covered = new Set(fixtures.map((fixture) => fixture.format));
+    expect(formats.map((format) => format.id).filter((id) => !covered.has(id))).toEqual([]);
+  });
+
+  it.each(fixtures)('$name, cut anywhere, gives a part or a coded error', async ({ path, format }) => {
+    const bytes = readFileSync(path);
+    const whole = format === undefined ? undefined : await readRawStream(chunked(bytes, 1 << 20), path);
+    const points = new Map(
+      whole?.runs.flatMap((run) => run.series.map((series) => [series.name, series] as const)) ?? [],
+    );
+    const stride = Math.max(1, Math.ceil(bytes.length / (bytes.length > 50_000 ? CUTS / 8 : CUTS)));
+    for (let cut = 0; cut < bytes.length; cut += cut < 32 ? 1 : stride) {
+      let part: Awaited<ReturnType<typeof readRawStream>>;
+      try {
+        // Small and odd chunks: a record may be cut by a chunk's end too.
+        part = await readRawStream(chunked(bytes.subarray(0, cut), 4093), path, {
+          ...(format === undefined ? {} : { format }),
+        });
+      } catch (error) {
+        if (error instanceof DiagError) continue;
+        throw new Error(`cut at ${cut}`, { cause: error });
+      }
+      // What is there is a prefix of the truth (the last number of text may be cut).
+      for (const series of part.runs.flatMap((run) => run.series)) {
+        const truth = points.get(series.name);
+        if (truth === undefined) continue;
+        expect(series.value.length, `${series.name} cut at ${cut}`).toBeLessThanOrEqual(truth.value.length);
+        const wrong = series.value
+          .subarray(0, series.value.length - 1)
+          .findIndex((value, k) => !Object.is(value, truth.value[k]));
+        expect(wrong, `${series.name} cut at ${cut}`).toBe(-1);
+      }
+    }
+  });
+});
