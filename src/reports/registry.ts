@@ -1,6 +1,7 @@
 /** Every report format. Adding one is one file here, one line below, one fixture, one test. */
 import { github } from './github.ts';
 import { gitlab } from './gitlab.ts';
+import { html } from './html.ts';
 import { json } from './json.ts';
 import { junit } from './junit.ts';
 import { markdown } from './markdown.ts';
@@ -11,6 +12,7 @@ export const REPORT_FORMATS = {
   text: terminal,
   json,
   markdown,
+  html,
   junit,
   sarif,
   github,

@@ -1,0 +1,207 @@
+/** What the HTML report draws: groups of lines with markers and limits, small enough to be inlined. */
+import type { ChartSeries, RunReport } from '../model/report.ts';
+
+/** Stretch of a line whose steps only rise; a restart begins a new one. */
+export interface LinePart {
+  readonly x: readonly number[];
+  /** Smallest and largest finite value of a bucket; null where it has none. */
+  readonly lo: readonly (number | null)[];
+  readonly hi: readonly (number | null)[];
+  /** Steps of buckets with values that are not finite. */
+  readonly odd: readonly number[];
+}
+
+export interface ChartLine {
+  readonly name: string;
+  readonly parts: readonly LinePart[];
+}
+
+export interface ChartMark {
+  readonly step: number;
+  readonly kind: 'onset' | 'back' | 'restart' | 'rewind';
+  readonly label: string;
+}
+
+export interface HtmlChart {
+  readonly title: string;
+  readonly lines: readonly ChartLine[];
+  readonly marks: readonly ChartMark[];
+  readonly limits: readonly { readonly value: number; readonly label: string }[];
+  /** Starts with a logarithmic axis. */
+  readonly log: boolean;
+  /** Points that the lines stand for, and buckets that are drawn. */
+  readonly points: number;
+  readonly drawn: number;
+  /** Lines that were left out, to say so. */
+  readonly left: number;
+}
+
+/** Twice the pixels of a wide chart: no bucket is narrower than half a pixel. */
+const MAX_BUCKETS = 1000;
+const MAX_LINES = 8;
+/** A range of more than two decades starts on a logarithmic axis, as on the terminal. */
+const LOG_RATIO = 100;
+
+/** Five digits are finer than a pixel. */
+const short = (value: number): number => Number(value.toPrecision(5));
+
+/** Joins neighbouring buckets of a series until at most `MAX_BUCKETS` are left; splits where steps go back. */
+function lineOf(series: ChartSeries): ChartLine {
+  const size = Math.ceil(series.firstStep.length / MAX_BUCKETS);
+  const parts: { x: number[]; lo: (number | null)[]; hi: (number | null)[]; odd: number[] }[] = [];
+  let before = Number.POSITIVE_INFINITY;
+  for (let from = 0; from < series.firstStep.length; ) {
+    const first = series.firstStep[from]!;
+    // A new part also where steps repeat: the x of a part must rise.
+    if (!(first > before)) parts.push({ x: [], lo: [], hi: [], odd: [] });
+    let lo = Number.NaN;
+    let hi = Number.NaN;
+    let odd = 0;
+    let last = first;
+    let k = from;
+    for (; k < Math.min(from + size, series.firstStep.length); k++) {
+      if (k > from && !(series.firstStep[k]! >= last)) break;
+      if (!(lo <= series.min[k]!)) lo = Number.isNaN(series.min[k]!) ? lo : series.min[k]!;
+      if (!(hi >= series.max[k]!)) hi = Number.isNaN(series.max[k]!) ? hi : series.max[k]!;
+      odd += series.nonFinite[k]!;
+      last = series.lastStep[k]!;
+    }
+    const part = parts[parts.length - 1]!;
+    part.x.push(first);
+    part.lo.push(Number.isNaN(lo) ? null : short(lo));
+    part.hi.push(Number.isNaN(hi) ? null : short(hi));
+    if (odd > 0) part.odd.push(first);
+    before = last;
+    from = k;
+  }
+  return { name: series.name, parts };
+}
+
+/** A line from plain arrays, one value a step. */
+function plainLine(name: string, steps: readonly number[], values: readonly number[]): ChartLine {
+  const odd = values.map((value) => (Number.isFinite(value) ? 0 : 1));
+  const finite = values.map((value) => (Number.isFinite(value) ? value : Number.NaN));
+  return lineOf({
+    name,
+    firstStep: steps,
+    lastStep: steps,
+    min: finite,
+    max: finite,
+    nonFinite: odd,
+  } as unknown as ChartSeries);
+}
+
+function chart(
+  title: string,
+  lines: readonly ChartLine[],
+  points: number,
+  marks: readonly ChartMark[],
+  limits: HtmlChart['limits'] = [],
+): HtmlChart | undefined {
+  const drawable = lines.filter((line) => line.parts.some(({ x }) => x.length > 0));
+  if (drawable.length === 0) return undefined;
+  const shown = drawable.slice(0, MAX_LINES);
+  let [lowest, highest, drawn] = [Number.POSITIVE_INFINITY, Number.NEGATIVE_INFINITY, 0];
+  for (const { parts } of shown)
+    for (const { lo, hi } of parts) {
+      drawn += lo.length;
+      for (const value of lo) if (value !== null && value < lowest) lowest = value;
+      for (const value of hi) if (value !== null && value > highest) highest = value;
+    }
+  return {
+    title,
+    lines: shown,
+    marks,
+    limits,
+    log: lowest > 0 && highest / lowest > LOG_RATIO,
+    points,
+    drawn,
+    left: drawable.length - shown.length,
+  };
+}
+
+function marksOf(run: RunReport): ChartMark[] {
+  return [
+    ...run.attemptList.slice(1).map(
+      ({ firstStep, index }): ChartMark => ({
+        step: firstStep,
+        kind: 'restart',
+        label: `attempt ${index + 1}`,
+      }),
+    ),
+    ...run.verdict.incidents.flatMap((incident): ChartMark[] => [
+      { step: incident.onsetStep, kind: 'onset', label: incident.class },
+      ...(incident.recoveredStep === null
+        ? []
+        : [{ step: incident.recoveredStep, kind: 'back', label: 'back' } as const]),
+    ]),
+    ...(run.rewind === null
+      ? []
+      : [{ step: run.rewind.rewindToStep, kind: 'rewind', label: 'rewind here' } as const]),
+  ];
+}
+
+/** The charts of a run, in the order they are read. */
+export function chartsOf(run: RunReport): HtmlChart[] {
+  const marks = marksOf(run);
+  const ofRoles = (title: string, ...roles: readonly ChartSeries['role'][]): HtmlChart | undefined => {
+    const series = roles.flatMap((role) => run.series.filter((s) => s.role === role && s.points > 0));
+    const points = series.slice(0, MAX_LINES).reduce((sum, s) => sum + s.points, 0);
+    return chart(title, series.map(lineOf), points, marks);
+  };
+  const ofReplay = (
+    title: string,
+    values: (entry: RunReport['replay'][number]) => readonly number[] | null,
+  ): HtmlChart | undefined => {
+    const entries = run.replay.filter((entry) => values(entry) !== null);
+    const modes = new Set(entries.map(({ mode }) => mode));
+    return chart(
+      title,
+      entries.map((entry) =>
+        plainLine(
+          modes.size > 1 ? `${entry.rule} (${entry.mode})` : entry.rule,
+          entry.steps.slice(0, values(entry)!.length),
+          values(entry)!,
+        ),
+      ),
+      entries.reduce((sum, entry) => sum + entry.steps.length, 0),
+      marks,
+    );
+  };
+  return [
+    ofRoles('Loss', 'loss', 'eval_loss'),
+    ofRoles('Loss of each task', 'task_loss'),
+    ofRoles('Norms', 'grad_norm', 'update_norm', 'param_norm'),
+    ofReplay('Loss under each clipping rule', (entry) => entry.loss),
+    ofReplay('Smallest clip factor of each rule', (entry) => entry.minClipFactor),
+    ofReplay('Update norm under each rule', (entry) => entry.updateNorm),
+    curvatureChart(run, marks),
+    ofRoles('Metrics', 'metric'),
+    ofRoles('Learning rate and clipping', 'learning_rate', 'clip'),
+    ofRoles('Other series', 'other'),
+  ].filter((found) => found !== undefined);
+}
+
+function curvatureChart(run: RunReport, marks: readonly ChartMark[]): HtmlChart | undefined {
+  const lines = new Map<string, { steps: number[]; values: number[] }>();
+  const limits = new Map<number, string>();
+  const entries = run.curvature
+    .filter((entry) => entry.step !== null && entry.eigenvalues.length > 0)
+    .sort((a, b) => a.step! - b.step!);
+  for (const entry of entries) {
+    const name = `${entry.operator}, ${entry.block}${entry.task === 'all' ? '' : `, ${entry.task}`}`;
+    const line = lines.get(name) ?? { steps: [], values: [] };
+    lines.set(name, line);
+    line.steps.push(entry.step!);
+    line.values.push(entry.eigenvalues[0]!.value);
+    const { limit } = entry.stability;
+    if (limit !== null && Number.isFinite(limit)) limits.set(limit, 'stability limit');
+  }
+  return chart(
+    'Top eigenvalue',
+    [...lines].map(([name, { steps, values }]) => plainLine(name, steps, values)),
+    entries.length,
+    marks,
+    [...limits].slice(0, 4).map(([value, label]) => ({ value: short(value), label })),
+  );
+}
