@@ -309,7 +309,14 @@ async function collectGroup(group: Group, options: CollectOptions, found: Collec
       found.skipped.push({ path: group.path, reason: 'holds no points' });
     else if (raw.format === 'json' && points < 2)
       found.skipped.push({ path: group.path, reason: 'a JSON document without series' });
-    else found.logs.push(await finishLog(raw, { ...options, id: group.id }));
+    else {
+      const log = await finishLog(raw, { ...options, id: group.id });
+      // Many JSON documents hold arrays of numbers; one that a walk meets is a log if it measures something.
+      const measures = log.runs.some((run) => run.series.some(({ role }) => role !== 'other'));
+      if (log.format === 'json' && !measures)
+        found.skipped.push({ path: group.path, reason: 'a JSON document without a loss, a metric or a norm' });
+      else found.logs.push(log);
+    }
     return;
   }
   const folder = group.folder ?? dirname(group.files[0]!.path);
