@@ -314,7 +314,10 @@ async function collectGroup(group: Group, options: CollectOptions, found: Collec
       // Many JSON documents hold arrays of numbers; one that a walk meets is a log if it measures something.
       const measures = log.runs.some((run) => run.series.some(({ role }) => role !== 'other'));
       if (log.format === 'json' && !measures)
-        found.skipped.push({ path: group.path, reason: 'a JSON document without a loss, a metric or a norm' });
+        found.skipped.push({
+          path: group.path,
+          reason: 'a JSON document without a loss, a metric or a norm',
+        });
       else found.logs.push(log);
     }
     return;

@@ -1,0 +1,34 @@
+import { readdirSync, readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { describe, expect, it } from 'vitest';
+import { documentPages, explain, explainable } from '../../src/engine/pages.ts';
+import { projectRoot } from '../support/shared-data.ts';
+
+const docs = join(projectRoot, 'docs');
+
+describe('generated pages', () => {
+  it('are committed as they are (`npm run docs` writes them)', () => {
+    for (const [path, text] of documentPages())
+      expect(readFileSync(join(docs, path), 'utf8'), path).toBe(text);
+    const committed = ['detectors', 'rules'].flatMap((folder) =>
+      readdirSync(join(docs, folder)).map((f) => `${folder}/${f}`),
+    );
+    expect(committed.sort()).toEqual([...documentPages().keys()].sort());
+  });
+
+  it('exist for every id, and say more than its name', () => {
+    const all = explainable();
+    expect(all.length).toBeGreaterThan(40);
+    for (const { id } of all) expect(explain(id).length, id).toBeGreaterThan(id.length + 20);
+  });
+
+  it('give every threshold an origin', () => {
+    for (const [path, text] of documentPages())
+      for (const row of text.split('\n').filter((line) => /^\| `.*\|$/.test(line)))
+        expect(row.split(' | ').at(-1)!.replace('|', '').trim().length, `${path}: ${row}`).toBeGreaterThan(8);
+  });
+
+  it('name the nearest id for one that is none', () => {
+    expect(() => explain('los-spike')).toThrow(/no page "los-spike"/);
+  });
+});
