@@ -1,0 +1,184 @@
+/** The tfjs recorder, run for real on the cpu backend: what it writes against what the training did. */
+import { existsSync, mkdtempSync, rmSync } from 'node:fs';
+import { createRequire } from 'node:module';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { pathToFileURL } from 'node:url';
+import type * as Tf from '@tensorflow/tfjs-core';
+import type * as Layers from '@tensorflow/tfjs-layers';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { projectRoot } from '../support/shared-data.ts';
+import { readCapture } from './read-capture.ts';
+
+interface Recorder {
+  record(
+    step: number,
+    loss: Tf.Scalar,
+    grads: Tf.NamedTensorMap,
+    extra: { tasks: Record<string, number>; batch: Record<string, Tf.Tensor> },
+  ): void;
+  attach(): Recorder;
+  flush(): void;
+}
+type Recording = (options: {
+  variables: readonly Tf.Variable[];
+  optimizer: Tf.Optimizer;
+  folder: string;
+  every: number;
+  after: number;
+  framework?: string;
+}) => Recorder;
+
+const require = createRequire(import.meta.url);
+const range = (from: number, to: number) => Array.from({ length: to - from + 1 }, (_, i) => from + i);
+
+describe('tfjs recorder', () => {
+  const out = mkdtempSync(join(tmpdir(), 'clippy-tfjs-'));
+  let tf: typeof Tf;
+  let layers: typeof Layers;
+  let clippyRecorder: Recording;
+  beforeAll(async () => {
+    tf = require('@tensorflow/tfjs-core') as typeof Tf;
+    layers = require('@tensorflow/tfjs-layers') as typeof Layers;
+    require('@tensorflow/tfjs-backend-cpu');
+    tf.enableProdMode();
+    await tf.setBackend('cpu');
+    const path = join(projectRoot, 'recorders/tfjs/clippy-recorder.js');
+    ({ clippyRecorder } = (await import(pathToFileURL(path).href)) as { clippyRecorder: Recording });
+  });
+  afterAll(() => rmSync(out, { recursive: true, force: true }));
+
+  const net = () => {
+    const model = layers.sequential();
+    const seeded = (seed: number) => layers.initializers.glorotUniform({ seed });
+    model.add(
+      layers.layers.dense({ units: 4, inputShape: [3], activation: 'tanh', kernelInitializer: seeded(1) }),
+    );
+    model.add(layers.layers.dense({ units: 1, kernelInitializer: seeded(2) }));
+    return { model, variables: model.trainableWeights.map((weight) => weight.read() as Tf.Variable) };
+  };
+  const batch = (step: number, jumpAt: number) => ({
+    x: tf.randomNormal([8, 3], 0, 1, 'float32', step),
+    y: tf.add(tf.randomNormal([8, 1], 0, 0.1, 'float32', step + 1000), step === jumpAt ? 50 : 1),
+  });
+
+  it('writes gradients, parameters and accumulators of an incident, and leaks no tensor', () => {
+    const { model, variables } = net();
+    const optimizer = tf.train.adagrad(0.1);
+    const folder = join(out, 'adagrad');
+    const recorder = clippyRecorder({
+      variables,
+      optimizer,
+      folder,
+      every: 10,
+      after: 6,
+      framework: `tfjs ${tf.version_core}`,
+    });
+    const truth = new Map<
+      number,
+      { loss: number; gradients: Map<string, number[]>; parameters: Map<string, number[]> }
+    >();
+    for (let step = 0; step < 70; step++) {
+      tf.tidy(() => {
+        const { x, y } = batch(step, 57);
+        const { value, grads } = optimizer.computeGradients(
+          () => tf.mean(tf.square(tf.sub(model.apply(x) as Tf.Tensor, y))) as Tf.Scalar,
+        );
+        truth.set(step, {
+          loss: value.dataSync()[0]!,
+          gradients: new Map(variables.map(({ name }) => [name, [...grads[name]!.dataSync()]])),
+          parameters: new Map(variables.map((variable) => [variable.name, [...variable.dataSync()]])),
+        });
+        const before = tf.memory().numTensors;
+        recorder.record(step, value, grads, { tasks: { only: 1 }, batch: { x, 'label/y': y } });
+        expect(tf.memory().numTensors).toBe(before);
+        optimizer.applyGradients(Object.entries(grads).map(([name, tensor]) => ({ name, tensor })));
+      });
+      if (step === 55) expect(existsSync(folder)).toBe(false);
+    }
+    const { manifest, initial, steps, extra } = readCapture(folder);
+    expect(extra).toEqual([]);
+    expect(manifest.framework).toMatch(/^tfjs 4/);
+    expect(manifest.optimizer).toEqual({
+      name: 'adagrad',
+      learningRate: 0.1,
+      weightDecay: 0,
+      initialAccumulatorValue: expect.closeTo(0.1, 6),
+      epsilon: 1e-7,
+      epsilonInside: true,
+      accumulator: 'standard',
+    });
+    expect(manifest.parameters.map((p) => [p.shape, p.layout])).toEqual([
+      [[3, 4], 'IO'],
+      [[4], 'none'],
+      [[4, 1], 'IO'],
+      [[1], 'none'],
+    ]);
+    expect(steps.map((s) => s.step)).toEqual(range(40, 63));
+    expect(manifest.history.steps).toEqual(range(0, 39));
+    for (const step of steps) {
+      const { loss, gradients, parameters } = truth.get(step.step)!;
+      expect(step.loss).toBe(loss);
+      expect(step.tensors.get('batch/x')!.shape).toEqual([8, 3]);
+      for (const [name, values] of gradients)
+        expect(step.tensors.get(`grad/${name}`)!.values).toEqual(values);
+      for (const [name, values] of parameters)
+        expect(step.tensors.get(`param/${name}`)?.values).toEqual(
+          [50, 60].includes(step.step) ? values : undefined,
+        );
+    }
+    const { name } = variables[0]!;
+    const sums = initial.get(`state/accumulator/${name}`)!.values;
+    const next = truth.get(41)!.parameters.get(name)!;
+    truth
+      .get(40)!
+      .gradients.get(name)!
+      .forEach((g, i) => {
+        const w = initial.get(`param/${name}`)!.values[i]!;
+        expect(next[i]!).toBeCloseTo(w - (0.1 * g) / Math.sqrt(sums[i]! + g * g + 1e-7), 5);
+      });
+  });
+
+  it('records a model that trains itself, once attached', async () => {
+    const { model, variables } = net();
+    model.compile({ optimizer: tf.train.adam(0.01), loss: 'meanSquaredError' });
+    const folder = join(out, 'adam');
+    const recorder = clippyRecorder({ variables, optimizer: model.optimizer, folder, every: 5, after: 3 });
+    recorder.attach();
+    for (let step = 0; step < 30; step++) {
+      const { x, y } = batch(step, -1);
+      if (step === 22) recorder.flush();
+      await model.trainOnBatch(x, y);
+      tf.dispose([x, y]);
+    }
+    const { manifest, initial, steps } = readCapture(folder);
+    expect(steps.map((s) => s.step)).toEqual(range(15, 25));
+    expect(manifest.optimizer).toMatchObject({ name: 'adam', learningRate: 0.01, epsilon: 1e-7 });
+    const { name } = variables[3]!;
+    expect(initial.get(`state/step/${name}`)!.values).toEqual([15]);
+    expect([...initial.keys()].filter((key) => key.endsWith(`/${name}`))).toEqual([
+      `param/${name}`,
+      `state/m/${name}`,
+      `state/v/${name}`,
+      `state/step/${name}`,
+    ]);
+    // Adam's next step from the recorded state lands on the snapshot five steps later.
+    let [w] = initial.get(`param/${name}`)!.values as [number];
+    let [m] = initial.get(`state/m/${name}`)!.values as [number];
+    let [v] = initial.get(`state/v/${name}`)!.values as [number];
+    for (const [k, step] of steps.slice(0, 5).entries()) {
+      const g = step.tensors.get(`grad/${name}`)!.values[0]!;
+      m = 0.9 * m + 0.1 * g;
+      v = 0.999 * v + 0.001 * g * g;
+      w -= (0.01 * (m / (1 - 0.9 ** (16 + k)))) / (Math.sqrt(v / (1 - 0.999 ** (16 + k))) + 1e-7);
+    }
+    expect(steps[5]!.tensors.get(`param/${name}`)!.values[0]!).toBeCloseTo(w, 5);
+  });
+
+  it('refuses an optimizer that cannot be replayed', () => {
+    const { variables } = net();
+    expect(() =>
+      clippyRecorder({ variables, optimizer: tf.train.adamax(0.1), folder: out, every: 5, after: 3 }),
+    ).toThrow('Adamax cannot be replayed');
+  });
+});
