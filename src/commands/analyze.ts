@@ -3,7 +3,7 @@ import { DiagCommand } from '../cli/base-command.ts';
 import { reportTargets, writeReports } from '../cli/report-files.ts';
 import { logFlags, readOptionsOf } from '../cli/shared-flags.ts';
 import { terminalOptions } from '../cli/terminal-options.ts';
-import { analyze } from '../engine/analyze.ts';
+import { analyze, DEFAULT_BUDGET } from '../engine/analyze.ts';
 import { exitCodeOf } from '../engine/exit-code.ts';
 import { json } from '../reports/json.ts';
 import { renderTerminal } from '../reports/terminal.ts';
@@ -39,6 +39,11 @@ export default class Analyze extends DiagCommand {
       description: 'exit 1 when a finding is at least that severe',
       options: ['warning', 'error'] as const,
     })(),
+    budget: Flags.integer({
+      description: 'seconds for what is expensive: checkpoints, replay, curvature',
+      default: DEFAULT_BUDGET,
+      min: 0,
+    }),
     ascii: Flags.boolean({ description: 'draw charts with ASCII characters only' }),
   };
 
@@ -48,6 +53,7 @@ export default class Analyze extends DiagCommand {
     const targets = await reportTargets(flags.report, paths);
     const report = await analyze(paths, {
       ...readOptionsOf(flags),
+      budget: flags.budget,
       toolVersion: this.config.version,
       now: () => new Date(),
     });

@@ -39,7 +39,7 @@ const place = ({ path, line, byteOffset, tensor }: SourceRef): string =>
   (tensor === undefined ? '' : ` tensor ${inertName(tensor)}`);
 
 const quantity = ({ value, unit }: Quantity): string =>
-  `${shortNumber(value)}${unit === '1' ? '' : ` ${unit}`}`;
+  shortNumber(value) + (unit === '1' ? '' : unit === 'ratio' ? ' times' : ` ${unit}`);
 
 /** Breaks text at spaces into lines of at most `width` columns. */
 function wrap(text: string, width: number, indent: string): string[] {
