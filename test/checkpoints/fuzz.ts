@@ -161,7 +161,7 @@ const INTERESTING = [
 /** A few changes that know nothing of the format: bits, bytes, numbers, pieces left out, doubled or taken from another seed. */
 export const mutateBytes: Mutator = (bytes, random, seeds) => {
   let result = Buffer.from(bytes);
-  const times = 1 + random.below(4);
+  const times = random.chance(0.6) ? 1 : 2 + random.below(3);
   for (let i = 0; i < times && result.length > 0; i++) {
     const at = random.below(result.length);
     const length = 1 + random.below(Math.min(32, result.length - at));
@@ -229,7 +229,7 @@ export function mutateText(text: string, words: readonly string[], random: Rando
     '""',
   ];
   let result = text;
-  const times = 1 + random.below(3);
+  const times = random.chance(0.6) ? 1 : 2 + random.below(2);
   for (let i = 0; i < times; i++) {
     const tokens = [...result.matchAll(/-?\d+(?:\.\d+)?|"[^"]*"|'[^']*'|[[\]{}(),:]/g)];
     if (tokens.length === 0) return result;
