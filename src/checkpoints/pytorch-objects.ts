@@ -268,7 +268,9 @@ export function torchObjects(
       if (keys.has(typed))
         throw diagError(
           'checkpoint-ambiguous',
-          { problem: `the dict "${name}" holds the key "${text}" twice` },
+          {
+            problem: `${name === '' ? 'the outermost dict' : `the dict "${name}"`} holds the key "${text}" twice`,
+          },
           { path },
         );
       keys.add(typed);

@@ -6,12 +6,11 @@
  */
 import { type ByteSource, openSibling } from '../bytes/source.ts';
 import { parseUniqueJson } from '../bytes/unique-json.ts';
-import { looksLikeZip } from '../bytes/zip.ts';
 import type { Checkpoint } from '../model/checkpoint.ts';
 import { type DiagError, diagError } from '../model/errors.ts';
 import type { CheckpointFormat } from './format.ts';
 import { lazyCheckpoint, stepOf } from './lazy-checkpoint.ts';
-import { looksLikeTorchLegacy, pytorchLegacy } from './pytorch-legacy.ts';
+import { pytorchLegacy } from './pytorch-legacy.ts';
 import { pytorchZip } from './pytorch-zip.ts';
 import { safetensors } from './safetensors.ts';
 
@@ -97,8 +96,9 @@ async function openShard(source: ByteSource): Promise<Checkpoint> {
   try {
     if (byteLength === 0) throw diagError('file-empty', { path }, { path });
     const head = await source.slice(0, Math.min(4096, byteLength));
-    const format = looksLikeTorchLegacy(head) ? pytorchLegacy : looksLikeZip(head) ? pytorchZip : safetensors;
-    return await format.open(source);
+    const shards = [safetensors, pytorchZip, pytorchLegacy];
+    for (const format of shards) if (await format.sniff(head, source)) return await format.open(source);
+    throw diagError('format-unknown', { path, tried: shards.map((format) => format.tried) }, { path });
   } catch (error) {
     await source.close();
     throw error;

@@ -6,6 +6,8 @@ export interface ZipEntry {
   readonly name: string;
   readonly data: Uint8Array;
   readonly deflate?: boolean;
+  /** Bytes after the data, which the packed size counts. */
+  readonly tail?: Uint8Array;
   /** A data descriptor after the data, zeros in the local header, as PyTorch writes them. */
   readonly descriptor?: boolean;
   /** Sizes in zip64 extra fields, as numpy writes them. */
@@ -52,7 +54,8 @@ export function makeZip(entries: readonly ZipEntry[], lies: ZipLies = {}): Uint8
   for (const entry of entries) {
     const { local = {}, central = {} } = entry;
     const name = Buffer.from(entry.name);
-    const data = entry.deflate ? deflateRawSync(entry.data) : entry.data;
+    const packed = entry.deflate ? deflateRawSync(entry.data) : entry.data;
+    const data = entry.tail === undefined ? packed : Buffer.concat([packed, entry.tail]);
     const flags = entry.descriptor ? 8 : 0;
     const method = entry.deflate ? 8 : 0;
     const crc = crc32(entry.data);
