@@ -97,7 +97,7 @@ async function openFlax(source: ByteSource): Promise<Checkpoint> {
         dtype,
         shape,
         elements: elementsOf(shape, path, name, FORMAT),
-        layout: role.role === 'buffer' ? 'none' : layoutOfKeras(role.parameter ?? name, shape),
+        layout: /(?:^|\/)kernel$/.test(role.parameter ?? name) ? layoutOfKeras(name, shape) : 'none',
         ...role,
       },
       stream: async function* () {

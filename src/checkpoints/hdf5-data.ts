@@ -22,7 +22,7 @@ import {
   treeLeaves,
   unsupported,
 } from './hdf5.ts';
-import { parseDatatype } from './hdf5-types.ts';
+import { type Datatype, parseDatatype } from './hdf5-types.ts';
 
 /** An array of numbers; its values are read when streamed. */
 export interface Hdf5Array {
@@ -42,9 +42,10 @@ const MAX_DEFLATE_RATIO = 1032;
 /**
  * The array that a data set holds; undefined where it holds texts or nothing.
  *
+ * @param marked what its two bytes mean, where HDF5 has no type for it
  * @throws checkpoint-truncated, checkpoint-malformed, dtype-unsupported, hdf5-external, hdf5-unsupported, limit-exceeded
  */
-export function openArray({ reader }: Hdf5File, object: Hdf5Object): Hdf5Array | undefined {
+export function openArray({ reader }: Hdf5File, object: Hdf5Object, marked?: 'BF16'): Hdf5Array | undefined {
   const { path } = reader;
   const { name } = object;
   const message = (type: number): Uint8Array | undefined =>
@@ -58,7 +59,11 @@ export function openArray({ reader }: Hdf5File, object: Hdf5Object): Hdf5Array |
     throw malformedHdf5(path, `"${name}" has no type or no shape`);
   if (message(MESSAGE.externalFiles) !== undefined)
     throw diagError('hdf5-external', { name, target: 'external storage' }, { path, tensor: name });
-  const type = parseDatatype(typeBytes, path);
+  const stored = parseDatatype(typeBytes, path);
+  const type: Datatype =
+    marked !== undefined && stored.size === 2
+      ? { kind: 'number', size: 2, dtype: marked, bigEndian: false }
+      : stored;
   const shape = parseDataspace(spaceBytes, path);
   if (type.kind === 'string' || type.kind === 'variable-string' || shape === undefined) return undefined;
   if (type.kind !== 'number')
@@ -67,12 +72,8 @@ export function openArray({ reader }: Hdf5File, object: Hdf5Object): Hdf5Array |
   const elements = elementsOf(shape, path, name, 'HDF5');
   const array = { dtype, shape, elements };
   const bytes = elements * size;
-  const unwritten = (): TensorData => {
-    const fill = fillValue(message(MESSAGE.fill), path, size);
-    const all = new Uint8Array(bytes);
-    if (fill !== undefined) for (let at = 0; at < bytes; at += size) all.set(fill, at);
-    return decodeValues(all, dtype, bigEndian);
-  };
+  const fill = fillValue(message(MESSAGE.fill), path, size);
+  const unwritten = (): TensorData => decodeValues(filledBytes(bytes, fill), dtype, bigEndian);
   const checkUnwritten = (): void => {
     if (bytes > MAX_UNWRITTEN_BYTES)
       throw diagError(
@@ -102,7 +103,7 @@ export function openArray({ reader }: Hdf5File, object: Hdf5Object): Hdf5Array |
     return {
       ...array,
       stream: async function* () {
-        yield decodeValues(data.slice(0, bytes), dtype, bigEndian);
+        yield decodeValues(new Uint8Array(data.subarray(0, bytes)), dtype, bigEndian);
       },
     };
   }
@@ -117,11 +118,11 @@ export function openArray({ reader }: Hdf5File, object: Hdf5Object): Hdf5Array |
         },
       };
     }
-    const stored = layout.u64();
-    if (stored !== bytes)
+    const length = layout.u64();
+    if (length !== bytes)
       throw malformedHdf5(
         path,
-        `"${name}" (${dtype}, ${elements} elements) needs ${bytes} bytes and has ${stored}`,
+        `"${name}" (${dtype}, ${elements} elements) needs ${bytes} bytes and has ${length}`,
       );
     if (start + bytes > reader.source.byteLength)
       throw diagError(
@@ -154,11 +155,19 @@ export function openArray({ reader }: Hdf5File, object: Hdf5Object): Hdf5Array |
           shape,
           size,
           filters,
+          fill,
           checkUnwritten,
         }))
           yield decodeValues(slab, dtype, bigEndian);
     },
   };
+}
+
+/** Memory in which every element has the fill value. */
+function filledBytes(length: number, fill: Uint8Array | undefined): Uint8Array {
+  const bytes = new Uint8Array(length);
+  if (fill !== undefined) for (let at = 0; at < length; at += fill.length) bytes.set(fill, at);
+  return bytes;
 }
 
 /** Fill value messages 1 to 3; undefined for zeros. */
@@ -207,6 +216,8 @@ interface Chunked {
   /** Bytes of an element. */
   readonly size: number;
   readonly filters: readonly number[];
+  /** Of elements whose chunk was never written. */
+  readonly fill: Uint8Array | undefined;
   /** Throws where the array is larger than what may be filled in. */
   readonly checkUnwritten: () => void;
 }
@@ -253,9 +264,9 @@ async function* chunkSlabs(reader: Hdf5Reader, name: string, array: Chunked): As
     throw malformedHdf5(path, `the chunks of "${name}" are declared larger than their bytes can hold`);
   for (let row = 0; row < shape[0]!; row += chunk[0]!) {
     const rows = Math.min(chunk[0]!, shape[0]! - row);
-    const slab = new Uint8Array(rows * rowBytes);
+    const slab = filledBytes(rows * rowBytes, array.fill);
     for (const { at, stored, mask, address } of bySlab.get(row) ?? []) {
-      const packed = (await reader.source.slice(...checkedRange(reader, name, address, stored))).slice();
+      const packed = await reader.source.slice(...checkedRange(reader, name, address, stored));
       const bytes = undoFilters(packed, filters, mask, chunkBytes, size, path, name);
       placeChunk(slab, bytes, at, array, rows);
     }
@@ -333,7 +344,8 @@ function undoFilters(
 /** The first bytes of all elements come first, then the second bytes, and so on. */
 function unshuffle(bytes: Uint8Array, size: number): Uint8Array {
   const count = Math.floor(bytes.length / size);
-  const result = bytes.slice();
+  // A copy by hand: `slice` of a Buffer, which inflateSync gives, is no copy.
+  const result = new Uint8Array(bytes);
   for (let byte = 0; byte < size; byte++)
     for (let i = 0; i < count; i++) result[i * size + byte] = bytes[byte * count + i]!;
   return result;

@@ -198,7 +198,7 @@ async function rootAddress(reader: Hdf5Reader): Promise<number> {
 }
 
 export const unsupported = (path: string, name: string, feature: string): DiagError =>
-  diagError('hdf5-unsupported', { name, feature }, { path });
+  diagError('hdf5-unsupported', { name, feature }, { path, tensor: name });
 
 /** A structure of version 2 without its last four bytes, which are its checksum. */
 async function checkedBlock(

@@ -60,20 +60,6 @@ export async function openKerasWeights(source: ByteSource, container: Container)
   const { metadata } = container;
   const errors: ErrorRecord[] = [...file.errors];
   const datasets: Dataset[] = [];
-  for (const object of file.objects) {
-    if (!object.isDataset) continue;
-    try {
-      const array = openArray(file, object);
-      if (array === undefined) continue;
-      // numpy has no bfloat16 of its own, so that Keras marks it.
-      const dtype = (await readAttribute(file, object, 'dtype')) === 'bfloat16' ? 'BF16' : array.dtype;
-      const tensor = { key: object.name, name: variableName(file, object.name), dtype, shape: array.shape };
-      datasets.push({ object, array, tensor });
-    } catch (error) {
-      if (!(error instanceof DiagError)) throw error;
-      errors.push(error.toRecord());
-    }
-  }
   const root = file.objects[0]!;
   for (const key of ['keras_version', 'backend']) {
     const value = await readAttribute(file, root, key);
@@ -81,7 +67,28 @@ export async function openKerasWeights(source: ByteSource, container: Container)
   }
   const training = await configOf(file, root, 'training_config', errors);
   const model = await configOf(file, root, 'model_config', errors);
-  noteLambdas(model, metadata);
+  const classes = layersOf(model, metadata);
+  for (const object of file.objects) {
+    if (!object.isDataset) continue;
+    try {
+      // Keras marks bfloat16, which HDF5 holds as two bytes without meaning.
+      const isBfloat16 = (await readAttribute(file, object, 'dtype')) === 'bfloat16';
+      const array = openArray(file, object, isBfloat16 ? 'BF16' : undefined);
+      if (array === undefined) continue;
+      const layers = object.name.split('/').map((part) => classes.get(part) ?? '');
+      const tensor = {
+        key: object.name,
+        name: variableName(file, object.name),
+        dtype: array.dtype,
+        shape: array.shape,
+        layers: layers.join('/'),
+      };
+      datasets.push({ object, array, tensor });
+    } catch (error) {
+      if (!(error instanceof DiagError)) throw error;
+      errors.push(error.toRecord());
+    }
+  }
   const optimizer = container.optimizer ?? optimizerOf(training) ?? (await optimizerName(file));
   if (optimizer !== undefined) metadata.set('optimizer', optimizer);
 
@@ -161,28 +168,34 @@ export function optimizerOf(config: unknown): string | undefined {
   return typeof name === 'string' ? name.replace(/^.*>/s, '').toLowerCase() : undefined;
 }
 
-/** Keras 3 writes the optimizer's name, by default that of its class, beside its variables. */
+/** Keras 3 writes the optimizer's name beside its variables, by default that of its class: `rm_sprop`. */
 async function optimizerName(file: Hdf5File): Promise<string | undefined> {
   const group = file.objects.find(({ name }) => name === 'optimizer/vars');
   const name = group === undefined ? undefined : await readAttribute(file, group, 'name');
-  return typeof name === 'string' ? name.replace(/_\d+$/, '') : undefined;
+  return typeof name === 'string' ? name.replace(/_\d+$/, '').replaceAll('_', '') : undefined;
 }
 
-/** Names the Lambda layers of a model: their code is in the file, marshalled, and stays there. */
-export function noteLambdas(config: unknown, metadata: Container['metadata']): void {
-  const names: string[] = [];
+/**
+ * Class of every layer in a model's config, by layer name. Lambda layers are named in the metadata: their code is in the
+ * file, marshalled, and stays there.
+ */
+export function layersOf(config: unknown, metadata: Container['metadata']): ReadonlyMap<string, string> {
+  const classes = new Map<string, string>();
   const open: unknown[] = [config];
   while (open.length > 0) {
     const value = open.pop();
     if (typeof value !== 'object' || value === null) continue;
-    if (member(value, 'class_name') === 'Lambda') {
-      const name = member(member(value, 'config'), 'name') ?? member(value, 'name');
-      names.push(typeof name === 'string' ? name : 'Lambda');
-    }
+    const [className, name] = [
+      member(value, 'class_name'),
+      member(member(value, 'config'), 'name') ?? member(value, 'name'),
+    ];
+    if (typeof className === 'string' && typeof name === 'string') classes.set(name, className);
     for (const inner of Object.values(value)) open.push(inner);
   }
-  if (names.length > 0)
-    metadata.set('lambda_layers', `${names.reverse().join(', ')} (code in the file: not decoded, not run)`);
+  const lambdas = [...classes].filter(([, className]) => className === 'Lambda').map(([name]) => name);
+  if (lambdas.length > 0)
+    metadata.set('lambda_layers', `${lambdas.reverse().join(', ')} (code in the file: not decoded, not run)`);
+  return classes;
 }
 
 /** Slots of optimizer variables without names: `optimizer/vars/<i>` of Keras 3, `Variable_<n>:0` of Keras 2.0. */

@@ -11,6 +11,8 @@ export interface KerasTensor {
   readonly name: string;
   readonly dtype: Dtype;
   readonly shape: readonly number[];
+  /** Classes of the layers that it lies in, where a config tells: a layer may have any name. */
+  readonly layers?: string;
 }
 
 /**
@@ -26,7 +28,7 @@ function slotWord(optimizer: string, slot: string): string {
     return word;
   }
   if (word === 'momentum' && optimizer !== '') return 'm';
-  if (word === 'velocity') return 'v';
+  if (word === 'velocity' || word === 'rms') return 'v';
   return word;
 }
 
@@ -45,6 +47,7 @@ const TF1_SLOTS = new Map([
 ]);
 
 const SLOT_NAMES = '(m|v|vhat|accumulator|momentum|velocity|velocity_hat|rms|mg|linear|average|u|norm)';
+const BARE_SLOT = new RegExp(`^${SLOT_NAMES}$`);
 const OPTIMIZER_FIRST = new RegExp(`^(?:training/)?([^/]+)/${SLOT_NAMES}/(.+)$`, 's');
 const SLOT_LAST = new RegExp(`^(?:training/)?([^/]+)/(.+)/${SLOT_NAMES}$`, 's');
 const FLAT_SLOT_LAST =
@@ -63,9 +66,9 @@ const flat = (name: string): string => name.replaceAll('/', '_');
 /**
  * Role, slot and layout of every tensor, by stored name.
  *
- * Five namings are known: `adam/dense_kernel_momentum` (Keras 3), `Adam/m/dense/kernel` (Keras 2.11 to 2.15),
- * `training/Adam/dense/kernel/m` (before), `dense/kernel/Adam_1` (TensorFlow 1), and slots that the file itself ties
- * to a parameter.
+ * Six namings are known: `adam/dense_kernel_momentum` (Keras 3), `Adam/m/dense/kernel` (Keras 2.11 to 2.15),
+ * `training/Adam/dense/kernel/m` (before), `dense/kernel/Adam_1` (TensorFlow 1), `dense/kernel/m` (TensorFlow.js), and
+ * slots that the file itself ties to a parameter.
  *
  * @param known roles that the file states, by stored name
  */
@@ -101,21 +104,22 @@ export function kerasRoles(
       found(FLAT_SLOT_LAST, byFlatName, [1, 2, 3]);
     if (named !== undefined) return named;
     const end = name.lastIndexOf('/');
-    const tf1 = TF1_SLOTS.get(name.slice(end + 1));
-    const tf1Parameter = byName.get(name.slice(0, end));
-    if (tf1 !== undefined && tf1Parameter !== undefined) return slot(tf1, tf1Parameter);
+    const last = name.slice(end + 1);
+    const parameter = byName.get(name.slice(0, end));
+    const word = TF1_SLOTS.get(last) ?? (BARE_SLOT.test(last) ? slotWord('', last) : undefined);
+    if (word !== undefined && parameter !== undefined) return slot(word, parameter);
     if (inOptimizer || TF1_SCALARS.test(name) || /^training\//.test(name))
-      return slot(STEP.test(name) ? 'step' : name.slice(end + 1), undefined);
+      return slot(STEP.test(name) ? 'step' : last, undefined);
     return { role: BUFFERS.test(name) || BUFFERS.test(key) || !isFloating(dtype) ? 'buffer' : 'parameter' };
   };
 
   const roles = new Map(names.map((tensor) => [tensor.key, roleOf(tensor)]));
-  const nameOfKey = new Map(names.map(({ name, key }) => [key, name]));
+  const layoutNames = new Map(names.map(({ name, key, layers }) => [key, `${layers ?? ''}/${name}`]));
   return new Map(
-    names.map(({ key, name, shape }) => {
+    names.map(({ key, shape }) => {
       const role = roles.get(key)!;
       // State has the axes of its parameter.
-      const layoutName = role.parameter === undefined ? name : (nameOfKey.get(role.parameter) ?? name);
+      const layoutName = layoutNames.get(role.parameter ?? key) ?? '';
       const layout =
         role.role === 'buffer' || (role.role === 'optimizer_state' && role.parameter === undefined)
           ? 'none'

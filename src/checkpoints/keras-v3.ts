@@ -13,7 +13,7 @@ import { openZip, type ZipMember, zipNames } from '../bytes/zip.ts';
 import type { Checkpoint } from '../model/checkpoint.ts';
 import { diagError } from '../model/errors.ts';
 import type { CheckpointFormat } from './format.ts';
-import { noteLambdas, openKerasWeights, optimizerOf } from './keras-h5.ts';
+import { layersOf, openKerasWeights, optimizerOf } from './keras-h5.ts';
 
 const MAX_CONFIG_BYTES = 64 * 1024 * 1024;
 const MAX_CONFIG_DEPTH = 200;
@@ -42,7 +42,7 @@ async function openKeras(source: ByteSource): Promise<Checkpoint> {
   const metadata = new Map<string, string | number | boolean | null>();
   for (const [key, value] of Object.entries(about ?? {}))
     if (typeof value === 'string' || typeof value === 'number') metadata.set(key, value);
-  noteLambdas(config, metadata);
+  layersOf(config, metadata);
   return openKerasWeights(weights.source(), {
     path,
     format: 'keras-v3',

@@ -23,6 +23,6 @@ export function layoutOfTorch(name: string, shape: readonly number[]): Layout {
  * ranks.
  */
 export function layoutOfKeras(name: string, shape: readonly number[]): Layout {
-  if (TABLE.test(name) || TRANSPOSED.test(name) || /depthwise/i.test(name)) return 'none';
+  if (TABLE.test(name) || TRANSPOSED.test(name) || /depthwise|transpose/i.test(name)) return 'none';
   return shape.length === 2 ? 'IO' : shape.length === 4 ? 'HWIO' : 'none';
 }

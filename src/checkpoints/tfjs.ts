@@ -18,6 +18,7 @@ import { DTYPE_BYTES, decodeRange, elementsOf } from './dtypes.ts';
 import type { CheckpointFormat } from './format.ts';
 import { type KerasTensor, kerasRoles } from './keras-roles.ts';
 import { type LazyTensor, lazyCheckpoint, stepOf } from './lazy-checkpoint.ts';
+import type { RoleOfTensor } from './roles.ts';
 
 const FORMAT = 'TensorFlow.js model';
 /** Topologies of large graphs have tens of megabytes. */
@@ -56,6 +57,7 @@ interface Weight {
   readonly stored: Dtype | undefined;
   readonly scale: number;
   readonly min: number;
+  readonly ofOptimizer: boolean;
 }
 
 async function openTfjs(source: ByteSource): Promise<Checkpoint> {
@@ -147,9 +149,19 @@ async function openTfjs(source: ByteSource): Promise<Checkpoint> {
     for (const shard of shards) await shard.close();
     throw error;
   }
-  const roles = kerasRoles(
-    placed.map(({ weight: { name, shape }, dtype }): KerasTensor => ({ key: name, name, dtype, shape })),
+  const keras = placed.map(
+    ({ weight: { name, shape }, dtype }): KerasTensor => ({ key: name, name, dtype, shape }),
   );
+  // Saved with includeOptimizer: slots have their parameter's name, the rest is a count of steps and settings.
+  const known = new Map<string, RoleOfTensor>();
+  const named = kerasRoles(keras);
+  for (const { weight } of placed)
+    if (weight.ofOptimizer && named.get(weight.name)!.role !== 'optimizer_state')
+      known.set(weight.name, {
+        role: 'optimizer_state',
+        slot: weight.name === 'iter' ? 'step' : weight.name,
+      });
+  const roles = kerasRoles(keras, known);
   const tensors = placed.map(({ weight, dtype, source: bytes, start }): LazyTensor => {
     const { name, shape, elements } = weight;
     return {
@@ -157,6 +169,8 @@ async function openTfjs(source: ByteSource): Promise<Checkpoint> {
       stream: () => streamWeight(bytes, start, weight, dtype),
     };
   });
+  const counter = tensors.find(({ info }) => info.slot === 'step' && info.elements === 1);
+  if (counter !== undefined) for await (const v of counter.stream()) metadata.set('step', Number(v[0]));
   return lazyCheckpoint(
     { path, format: 'tfjs', framework: 'tfjs', step: stepOf(path, metadata), metadata, errors, close },
     tensors,
@@ -170,7 +184,7 @@ const isRecord = (value: unknown): value is Record<string, unknown> =>
   typeof value === 'object' && value !== null && !Array.isArray(value);
 
 function parseWeight(weight: unknown, path: string): Weight {
-  const { name, shape, dtype, quantization } = isRecord(weight) ? weight : {};
+  const { name, shape, dtype, quantization, group } = isRecord(weight) ? weight : {};
   if (typeof name !== 'string' || !Array.isArray(shape) || typeof dtype !== 'string')
     throw malformed(path, 'a weight has no name, shape or dtype');
   const elements = elementsOf(shape as number[], path, name, FORMAT);
@@ -185,6 +199,7 @@ function parseWeight(weight: unknown, path: string): Weight {
     stored: undefined,
     scale: 1,
     min: 0,
+    ofOptimizer: group === 'optimizer',
   };
   if (quantization === undefined) return plain;
   const { dtype: storedName, scale, min } = isRecord(quantization) ? quantization : {};

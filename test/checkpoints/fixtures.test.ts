@@ -15,7 +15,17 @@ interface Expected {
   readonly errors: readonly string[];
 }
 
-describe.each(['pytorch', 'numpy'])('fixtures of %s', (folder) => {
+describe.each([
+  'pytorch',
+  'numpy',
+  'hdf5',
+  'keras2',
+  'keras3',
+  'tensorflow',
+  'tensorflow-keras2',
+  'onnx',
+  'flax',
+])('fixtures of %s', (folder) => {
   const at = join(projectRoot, 'fixtures/checkpoints', folder);
   const expected = JSON.parse(readFileSync(join(at, 'expected.json'), 'utf8')) as Record<string, Expected>;
   it.each(Object.keys(expected))('%s', async (name) => {
