@@ -5,7 +5,7 @@ import { readOracle, readResults, relativeDifference, replayCase } from './parit
 
 const LIMITS = { float32: 1e-5, float64: 1e-12 } as const;
 
-describe.each(['torch'])('50 steps of every rule × optimizer against %s', (name) => {
+describe.each(['torch', 'keras'])('50 steps of every rule × optimizer against %s', (name) => {
   const oracle = readOracle(name);
   for (const precision of ['float64', 'float32'] as const) {
     const results = readResults(name, precision);
