@@ -1,4 +1,6 @@
 /** The public API: what semantic versioning covers. */
+export { type Capture, type CapturedStep, openCapture } from './captures/read.ts';
+export { type CaptureHeader, type CaptureWriter, createCapture } from './captures/write.ts';
 export { type AnalyzeOptions, analyze } from './engine/analyze.ts';
 export { collectInputs } from './engine/collect.ts';
 export { diagnoseRun } from './engine/diagnose.ts';
@@ -14,7 +16,16 @@ export {
 } from './model/errors.ts';
 export type { Finding, Severity } from './model/finding.ts';
 export { toJson } from './model/json.ts';
+export type { ReplayEntry } from './model/replay.ts';
 export type { Report, RunReport, VerdictClass } from './model/report.ts';
 export type { Run, TimeSeries } from './model/run.ts';
+export { chooseOptimizer, OPTIMIZERS } from './optimizers/registry.ts';
+export { replayFromLog } from './replay/from-log.ts';
+export { type ReplayResult, type ReplaySettings, replayCapture } from './replay/replay.ts';
+export { createStepper, freshTensor, type Gradient, type Stepper, type StepRecord } from './replay/step.ts';
 export { drawChart } from './reports/charts.ts';
+export { renderReplay } from './reports/replay-text.ts';
 export { renderTerminal } from './reports/terminal.ts';
+export { clippyFactor } from './rules/clippy.ts';
+export { parseRule, type RuleChoice } from './rules/parse.ts';
+export { RULES } from './rules/registry.ts';

@@ -305,6 +305,67 @@ export const ERROR_TEXTS = define({
     message: 'there is no optimizer "{optimizer}"',
     hint: 'did you mean {nearest}? known: {known}',
   },
+  'capture-manifest-missing': {
+    exitCode: EXIT.input,
+    message: '{path} has no capture.json',
+    hint: 'pass the folder that the recorder wrote; `clippy-diag init` sets one up',
+  },
+  'capture-malformed': {
+    exitCode: EXIT.input,
+    message: 'capture.json cannot be used: {problem}',
+    hint: 'see docs/captures.md for its fields',
+  },
+  'capture-version': {
+    exitCode: EXIT.input,
+    message: 'the capture has version {found}; this tool reads version {known}',
+    hint: 'record it with a recorder of this release, or use a newer clippy-diag',
+  },
+  'capture-learning-rate': {
+    exitCode: EXIT.input,
+    message: 'step {step} has no learning rate for {group}, and the optimizer has none either',
+    hint: 'write "learningRate" into the step or the optimizer of capture.json',
+  },
+  'capture-optimizer': {
+    exitCode: EXIT.input,
+    message: 'the recorded optimizer cannot be replayed: {problem}',
+    hint: 'correct "optimizer" in capture.json',
+  },
+  'capture-step-missing': {
+    exitCode: EXIT.input,
+    message: 'step {step} is listed, but {file} is missing',
+    hint: 'the steps before it are used; copy the capture again',
+  },
+  'capture-step-extra': {
+    exitCode: EXIT.input,
+    message: '{file} (step {step}) is not listed in capture.json and is not used',
+    hint: 'the recording may have been cut short; the listed steps are used',
+  },
+  'capture-step-gap': {
+    exitCode: EXIT.input,
+    message:
+      'step {step} is missing between steps {before} and {after}: from there on the replay may not follow the run',
+    hint: 'if no step was taken then (a loss scaler skipped it), list it under "skipped" in capture.json',
+  },
+  'capture-cut': {
+    exitCode: EXIT.input,
+    message: '{lost} steps from step {step} on are lost; the {kept} steps up to step {last} are used',
+    hint: 'a verdict needs steps after the onset: copy or record the capture again',
+  },
+  'capture-shape': {
+    exitCode: EXIT.input,
+    message: '"{tensor}" has shape {found}, capture.json says {expected}',
+    hint: 'names and shapes of a capture must agree in all files',
+  },
+  'capture-names': {
+    exitCode: EXIT.input,
+    message: '{problem}',
+    hint: 'the nearest name is {nearest}; names must agree in all files of a capture',
+  },
+  'capture-values': {
+    exitCode: EXIT.input,
+    message: '"{tensor}": {problem}',
+    hint: 'record from a state that is still sound',
+  },
   // ---- models, differentiation, curvature --------------------------------------------------------------------
   'curvature-non-finite': {
     exitCode: EXIT.inconclusive,

@@ -34,4 +34,59 @@ export interface ReplayEntry {
   readonly peak?: number;
   readonly bottleneck: { readonly tensor: string; readonly index: number; readonly factor: number } | null;
   readonly source?: 'computed' | 'recorded';
+  /** The rule as `--rule` text, presets and options included. */
+  readonly label?: string;
+  /** 1 unless `--learning-rate-multiplier` asked for another. */
+  readonly learningRateMultiplier?: number;
+  /** First step at which the run under the rule departs from the recorded one; open-loop is exact until then. */
+  readonly firstChangedStep?: number | null;
+  /** Norm of the update relative to the unclipped one at the same state, and the cosine between them. */
+  readonly keptUpdate?: readonly number[];
+  readonly cosine?: readonly number[];
+  /** Whether the rule acts in emergencies or most of the time before the incident. */
+  readonly character?: 'idle' | 'safety-net' | 'step-limiter';
+  /** For each tensor the smallest factor, where, and the factor at the incident's last step. */
+  readonly tensors?: readonly {
+    readonly tensor: string;
+    readonly factor: number;
+    readonly step: number;
+    readonly atIncident: number;
+  }[];
+  /** Onset of the incident that the verdict is about; null where the losses show none. */
+  readonly onsetStep?: number | null;
+  /** From a log alone: bounds of the smallest factor at each step, where no more can be said. */
+  readonly factorInterval?: { readonly low: readonly number[]; readonly high: readonly number[] };
+  readonly clippy?: ClippyDetails;
+  readonly sweep?: ThresholdSweep;
+}
+
+/** What sets Clippy's factor. */
+export interface ClippyDetails {
+  /** At the smallest σ: the larger part of the threshold of the entry that sets it, and the entry itself. */
+  readonly dominatedBy:
+    | 'variableRelativeThreshold'
+    | 'absoluteThreshold'
+    | 'accumulatorRelativeThreshold'
+    | null;
+  readonly parameter: number | null;
+  readonly update: number | null;
+  /** Tensors with σ < 1e-3 at some step, and the absoluteThreshold that would have left all their updates alone. */
+  readonly frozen: readonly {
+    readonly tensor: string;
+    readonly steps: number;
+    readonly factor: number;
+    readonly absoluteThreshold: number;
+  }[];
+}
+
+/** The same rule at other thresholds, at the incident's recorded states. */
+export interface ThresholdSweep {
+  readonly option: string;
+  readonly values: readonly number[];
+  /** Largest update norm at the incident for each value. */
+  readonly updateNorm: readonly number[];
+  /** What counts as held: twice the median update norm before. */
+  readonly limit: number;
+  /** The largest value that holds the update; null if none does. */
+  readonly largest: number | null;
 }

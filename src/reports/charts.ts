@@ -16,6 +16,9 @@ export interface ChartMarker {
   readonly label: string;
 }
 
+/** What a chart needs of a series: its buckets. */
+export type ChartLine = Pick<ChartSeries, 'name' | 'firstStep' | 'lastStep' | 'min' | 'max' | 'nonFinite'>;
+
 export interface ChartOptions {
   /** Columns of the whole chart, labels included. */
   readonly width: number;
@@ -57,7 +60,7 @@ interface Column {
 }
 
 /** Puts the buckets of a series into columns by step; a column without points repeats the one before it. */
-function columnsOf(series: ChartSeries, from: number, to: number, count: number): (Column | undefined)[] {
+function columnsOf(series: ChartLine, from: number, to: number, count: number): (Column | undefined)[] {
   const columns = new Array<Column | undefined>(count).fill(undefined);
   const columnAt = (step: number): number =>
     to === from
@@ -93,7 +96,7 @@ function columnsOf(series: ChartSeries, from: number, to: number, count: number)
  * @param series series of one unit; those without points in the range are left out
  * @returns lines without a trailing line break; one line that says so where there is nothing to draw
  */
-export function drawChart(title: string, series: readonly ChartSeries[], options: ChartOptions): string {
+export function drawChart(title: string, series: readonly ChartLine[], options: ChartOptions): string {
   const paint = new Ansis(options.colour ? 1 : 0);
   const symbols = options.ascii ? ASCII : BOX;
   const steps = series.flatMap((s) => [s.firstStep, s.lastStep]).flat();

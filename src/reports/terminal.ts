@@ -5,11 +5,12 @@
 import { Ansis } from 'ansis';
 import stringWidth from 'string-width';
 import type { Finding, Quantity, Severity } from '../model/finding.ts';
-import { inert, inertName } from '../model/inert-text.ts';
+import { inertName } from '../model/inert-text.ts';
 import type { ChartSeries, Incident, Report, RunReport, VerdictClass } from '../model/report.ts';
 import type { SourceRef } from '../model/source-ref.ts';
 import { type ChartMarker, drawChart, shortNumber } from './charts.ts';
 import type { RenderOptions, ReportFormat } from './format.ts';
+import { wrap } from './wrap.ts';
 
 type Paint = (text: string) => string;
 
@@ -40,20 +41,6 @@ const place = ({ path, line, byteOffset, tensor }: SourceRef): string =>
 
 const quantity = ({ value, unit }: Quantity): string =>
   shortNumber(value) + (unit === '1' ? '' : unit === 'ratio' ? ' times' : ` ${unit}`);
-
-/** Breaks text at spaces into lines of at most `width` columns. */
-function wrap(text: string, width: number, indent: string): string[] {
-  const lines: string[] = [];
-  let line = '';
-  for (const word of inert(text).split(/\s+/)) {
-    if (line !== '' && stringWidth(line) + 1 + stringWidth(word) > width - indent.length) {
-      lines.push(indent + line);
-      line = word;
-    } else line = line === '' ? word : `${line} ${word}`;
-  }
-  if (line !== '') lines.push(indent + line);
-  return lines;
-}
 
 function findingLines(finding: Finding, options: RenderOptions, paint: Ansis): string[] {
   const colour = severityPaint(paint)[finding.severity];

@@ -36,6 +36,7 @@ export const agc: TensorRule = {
     },
   ],
   mainOption: 'clipping',
+  sweepOption: 'clipping',
   docs: {
     summary: 'Bounds the gradient of each output unit relative to the norm of the unit’s parameters.',
     equation: 'g_u ← g_u · min(1, λ·max(‖w_u‖, ε) / max(‖g_u‖, 1e-6)), for each unit u',

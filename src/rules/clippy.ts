@@ -96,6 +96,7 @@ export const clippy: TensorRule = {
     },
   ],
   mainOption: null,
+  sweepOption: 'absoluteThreshold',
   presets: {
     paper: { variableRelativeThreshold: 0.5, absoluteThreshold: 1e-2, accumulator: 'standard' },
     tfrs: {

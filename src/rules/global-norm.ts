@@ -49,6 +49,7 @@ export const globalNormRule: ModelRule = {
     },
   ],
   mainOption: 'maxNorm',
+  sweepOption: 'maxNorm',
   docs: {
     summary: 'Scales all gradients by one factor so that their common norm is at most `maxNorm`.',
     equation: 'g ← g · min(1, maxNorm / (‖g‖ + 1e-6)), ‖g‖ over all tensors',

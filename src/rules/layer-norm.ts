@@ -22,6 +22,7 @@ export const layerNorm: TensorRule = {
     },
   ],
   mainOption: 'maxNorm',
+  sweepOption: 'maxNorm',
   docs: {
     summary: 'Scales the gradient of each tensor by a factor of its own so that its norm is at most λ.',
     equation: 'g ← g · min(1, λ/‖g‖), for each tensor',

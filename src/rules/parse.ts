@@ -114,6 +114,23 @@ export function parseRule(text: string): RuleChoice[] {
   }));
 }
 
+/**
+ * A rule by id and options, as capture.json names the clipping that was active.
+ *
+ * @throws rule-unknown, option-unknown, option-range
+ */
+export function chooseRule(id: string, given: Options): RuleChoice {
+  const rule = ruleOf(id);
+  const { preset = Object.keys(rule.presets ?? {})[0], ...own } = given;
+  const from = typeof preset === 'string' ? (rule.presets?.[preset] ?? {}) : {};
+  return {
+    rule,
+    options: resolveOptions(`rule "${id}"`, optionsOf(rule), { ...from, ...own }),
+    label: labelOf(rule, typeof preset === 'string' ? preset : undefined, own),
+    ...(typeof preset === 'string' ? { preset } : {}),
+  };
+}
+
 function labelOf(rule: ClipRule, preset: string | undefined, given: Options): string {
   const values = Object.entries(given).map(([name, value]) =>
     name === rule.mainOption ? String(value) : `${name}=${value}`,

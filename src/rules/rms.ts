@@ -28,6 +28,7 @@ export const rms: TensorRule = {
     },
   ],
   mainOption: 'threshold',
+  sweepOption: 'threshold',
   undefinedFor: (optimizer, options) => {
     if (optimizer.hasTrustRatio) return 'its trust ratio undoes any scaling of the direction';
     if (options.form === 'stable-adamw' && !optimizer.hasSecondMoment)

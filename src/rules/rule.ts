@@ -61,6 +61,8 @@ interface RuleBase {
   readonly options: readonly OptionSpec[];
   /** The option that may go unnamed in `rule:0.1`. */
   readonly mainOption: string | null;
+  /** The threshold that a sweep moves: the larger, the looser. */
+  readonly sweepOption?: string;
   readonly presets?: Readonly<Record<string, Options>>;
   readonly docs: RuleDocs;
   /** Why the rule with these options is not defined for an optimizer; null where it is. */

@@ -21,6 +21,7 @@ export const value: EntryRule = {
     },
   ],
   mainOption: 'clipValue',
+  sweepOption: 'clipValue',
   docs: {
     summary: 'Clamps every entry of the gradient to ±c, which changes its direction.',
     equation: 'g_i ← max(−c, min(c, g_i))',

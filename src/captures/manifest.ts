@@ -1,0 +1,186 @@
+/** `capture.json`: what it must hold, checked field by field, as typed values. */
+import type { Layout } from '../model/checkpoint.ts';
+import { type DiagError, diagError } from '../model/errors.ts';
+import { numberFromJson } from '../model/json.ts';
+import type { OptionValue } from '../model/options.ts';
+import { elementsOf, type TensorMeta } from '../tensor/values.ts';
+
+export const CAPTURE_VERSION = 1;
+
+/** Optimizer of a parameter group, as recorded: names of options are not checked here. */
+export interface RecordedOptimizer {
+  readonly name: string;
+  readonly learningRate: number | null;
+  readonly options: Readonly<Record<string, OptionValue>>;
+}
+
+export interface CaptureParameter extends TensorMeta {
+  readonly elements: number;
+  /** Index into `optimizers`. */
+  readonly group: number;
+}
+
+export interface ManifestStep {
+  readonly step: number;
+  readonly file: string;
+  /** One for each of `optimizers`. */
+  readonly learningRates: readonly number[];
+  readonly loss: number | null;
+  readonly tasks: ReadonlyMap<string, number>;
+}
+
+export interface CaptureManifest {
+  readonly framework: string;
+  /** `optimizer`, then `groups`. */
+  readonly optimizers: readonly RecordedOptimizer[];
+  /** The rule that was active while recording, as `--rule` text has it. */
+  readonly clipping: { readonly rule: string; readonly options: Readonly<Record<string, OptionValue>> };
+  readonly parameters: readonly CaptureParameter[];
+  /** File of the model beside it, if it names one. */
+  readonly model: string | null;
+  readonly steps: readonly ManifestStep[];
+  /** Losses before the first recorded step. */
+  readonly history: { readonly steps: readonly number[]; readonly loss: readonly number[] } | null;
+  /** Steps that the loss scaler skipped, so that their absence is no gap. */
+  readonly skipped: readonly number[];
+  /** Entries computed in the user's own framework, as in a report; not checked. */
+  readonly replay: readonly unknown[];
+  readonly curvature: readonly unknown[];
+}
+
+const LAYOUTS: readonly string[] = ['OI', 'IO', 'OIHW', 'HWIO', 'none'] satisfies Layout[];
+
+type Json = Readonly<Record<string, unknown>>;
+const isObject = (value: unknown): value is Json =>
+  typeof value === 'object' && value !== null && !Array.isArray(value);
+const isCount = (value: unknown): value is number => Number.isSafeInteger(value) && (value as number) >= 0;
+
+/**
+ * Checks a parsed `capture.json`.
+ *
+ * @throws capture-malformed, capture-version, capture-learning-rate
+ */
+export function readManifest(document: unknown, path: string): CaptureManifest {
+  const fail = (problem: string): DiagError => diagError('capture-malformed', { problem }, { path });
+  if (!isObject(document)) throw fail('it is no JSON object');
+  if (document.version !== CAPTURE_VERSION)
+    throw diagError(
+      'capture-version',
+      { found: String(document.version ?? 'none'), known: CAPTURE_VERSION },
+      { path },
+    );
+  if (!isObject(document.optimizer)) throw fail('"optimizer" is missing');
+  if (!Array.isArray(document.parameters) || document.parameters.length === 0)
+    throw fail('"parameters" is missing or empty');
+  if (!Array.isArray(document.steps) || document.steps.length === 0)
+    throw fail('"steps" is missing or empty');
+
+  const optimizer = (value: unknown, where: string): RecordedOptimizer => {
+    if (!isObject(value) || typeof value.name !== 'string') throw fail(`${where} has no "name"`);
+    const { name, learningRate, betas, ...rest } = value;
+    const options: Record<string, OptionValue> = {};
+    // PyTorch users write the pair as PyTorch does.
+    if (Array.isArray(betas)) [options.beta1, options.beta2] = betas as [number, number];
+    for (const [key, option] of Object.entries(rest)) {
+      const plain = numberFromJson(option) ?? option;
+      if (plain === null) continue;
+      if (typeof plain === 'object') throw fail(`${where}: "${key}" is no number, text or flag`);
+      options[key] = plain as OptionValue;
+    }
+    return {
+      name: name as string,
+      learningRate: rateOf(learningRate, `${where}: "learningRate"`) ?? null,
+      options,
+    };
+  };
+  const rateOf = (value: unknown, where: string): number | undefined => {
+    if (value === undefined || value === null) return undefined;
+    if (typeof value !== 'number' || !(value >= 0))
+      throw fail(`${where} is ${String(value)}, not a number ≥ 0`);
+    return value;
+  };
+  const optimizers = [
+    optimizer(document.optimizer, '"optimizer"'),
+    ...(Array.isArray(document.groups) ? document.groups : []).map((group, k) =>
+      optimizer(group, `group ${k}`),
+    ),
+  ];
+
+  const names = new Set<string>();
+  const parameters = document.parameters.map((value: unknown, k): CaptureParameter => {
+    if (!isObject(value) || typeof value.name !== 'string') throw fail(`parameter ${k} has no "name"`);
+    const { name, shape, layout = 'none', embedding = false, group } = value;
+    if (names.has(value.name)) throw fail(`parameter "${value.name}" is listed twice`);
+    names.add(value.name);
+    if (!Array.isArray(shape) || !shape.every(isCount)) throw fail(`parameter "${name}" has no shape`);
+    const elements = elementsOf(shape);
+    if (!Number.isSafeInteger(elements)) throw fail(`parameter "${name}" has ${elements} entries`);
+    if (!LAYOUTS.includes(layout as string))
+      throw fail(`parameter "${name}" has layout "${String(layout)}"; known are ${LAYOUTS.join(', ')}`);
+    if (typeof embedding !== 'boolean') throw fail(`parameter "${name}": "embedding" is no flag`);
+    // 0 is the first of `groups`; parameters of the main optimizer name none.
+    const index = group === undefined || group === null ? 0 : isCount(group) ? group + 1 : -1;
+    if (optimizers[index] === undefined)
+      throw fail(`parameter "${name}" is in group ${String(group)}, of ${optimizers.length - 1}`);
+    return { name: value.name, shape, layout: layout as Layout, embedding, elements, group: index };
+  });
+
+  let before = Number.NEGATIVE_INFINITY;
+  const steps = document.steps.map((value: unknown, k): ManifestStep => {
+    if (!isObject(value) || !Number.isSafeInteger(value.step))
+      throw fail(`entry ${k} of "steps" has no "step"`);
+    const step = value.step as number;
+    if (step <= before) throw fail(`step ${step} is listed after step ${before}`);
+    before = step;
+    if (typeof value.file !== 'string') throw fail(`step ${step} has no "file"`);
+    const others = Array.isArray(value.groupLearningRates) ? (value.groupLearningRates as unknown[]) : [];
+    const learningRates = optimizers.map((recorded, group) => {
+      const own = group === 0 ? value.learningRate : others[group - 1];
+      const rate = rateOf(own, `the learning rate of step ${step}`) ?? recorded.learningRate;
+      if (rate === null)
+        throw diagError(
+          'capture-learning-rate',
+          { step, group: group === 0 ? 'the optimizer' : `group ${group - 1}` },
+          { path },
+        );
+      return rate;
+    });
+    const tasks = isObject(value.tasks) ? Object.entries(value.tasks) : [];
+    return {
+      step,
+      file: value.file,
+      learningRates,
+      loss: numberFromJson(value.loss) ?? null,
+      tasks: new Map(tasks.map(([task, loss]) => [task, numberFromJson(loss) ?? Number.NaN])),
+    };
+  });
+
+  const clipping = isObject(document.clipping) ? document.clipping : {};
+  const { rule = 'none', ...clippingOptions } = clipping;
+  if (typeof rule !== 'string') throw fail('"clipping" has no "rule"');
+  return {
+    framework: typeof document.framework === 'string' ? document.framework : 'unknown',
+    optimizers,
+    clipping: { rule, options: clippingOptions as Record<string, OptionValue> },
+    parameters,
+    model: typeof document.model === 'string' ? document.model : null,
+    steps,
+    history: historyOf(document.history, fail),
+    skipped: Array.isArray(document.skipped) ? document.skipped.filter(Number.isSafeInteger) : [],
+    replay: Array.isArray(document.replay) ? document.replay : [],
+    curvature: Array.isArray(document.curvature) ? document.curvature : [],
+  };
+}
+
+function historyOf(value: unknown, fail: (problem: string) => DiagError): CaptureManifest['history'] {
+  if (value === undefined || value === null) return null;
+  if (!isObject(value) || !Array.isArray(value.steps) || !Array.isArray(value.loss))
+    throw fail('"history" has no "steps" and "loss"');
+  if (value.steps.length !== value.loss.length)
+    throw fail(`"history" has ${value.steps.length} steps and ${value.loss.length} losses`);
+  if (!value.steps.every(Number.isSafeInteger)) throw fail('a step of "history" is no whole number');
+  return {
+    steps: value.steps as number[],
+    loss: value.loss.map((loss) => numberFromJson(loss) ?? Number.NaN),
+  };
+}

@@ -1,0 +1,165 @@
+/**
+ * Rebuilds the run as it was, step by step, and holds it against the parameter snapshots that the recorder kept.
+ */
+import type { Capture, CapturedStep } from '../captures/read.ts';
+import type { Finding } from '../model/finding.ts';
+import type { Precision, Values } from '../tensor/values.ts';
+import { copyTensors, type prepareReplay } from './from-capture.ts';
+import { createStepper, type StepRecord, type TensorState } from './step.ts';
+
+/** A snapshot counts as met when it differs by less than these shares of the movement since the start, and of itself. */
+const TOLERANCE = { ofMovement: 1e-3, ofSize: 3e-6 } as const;
+
+export type Prepared = Awaited<ReturnType<typeof prepareReplay>>;
+
+export interface FollowSettings {
+  readonly precision: Precision;
+  /** Steps to walk; default all. */
+  readonly until?: number;
+  /** Called at every recorded state, before its step is taken. Must leave the tensors as they are. */
+  visit(index: number, step: CapturedStep, tensors: readonly TensorState[]): void;
+  progress?(done: number, total: number): void;
+}
+
+export interface Followed {
+  /** Steps walked; fewer than asked for where the state became non-finite. */
+  readonly walked: number;
+  /** Whether the parameters are finite after the last of them. */
+  readonly finite: boolean;
+  /** What the recorded clipping did at each step. */
+  readonly recorded: readonly { readonly engaged: boolean; readonly updateNorm: number }[];
+  readonly snapshots: number;
+  /** The first snapshot that the rebuilt run misses. */
+  readonly findings: readonly Finding[];
+}
+
+/** Walks through the recorded states. After a missed snapshot it goes on from the snapshot's parameters. */
+export async function follow(
+  capture: Capture,
+  { setup, tensors: start }: Prepared,
+  settings: FollowSettings,
+): Promise<Followed> {
+  const tensors = copyTensors(start);
+  const stepper = createStepper({
+    rule: setup.clipping,
+    optimizers: setup.optimizers,
+    precision: settings.precision,
+  });
+  const checker = createChecker(capture, start);
+  const recorded: Pick<StepRecord, 'engaged' | 'updateNorm'>[] = [];
+  const until = settings.until ?? capture.steps.length;
+  let finite = true;
+  for (let index = 0; index < until; index++) {
+    const step = await capture.step(index, settings.precision);
+    checker.check(step, tensors);
+    settings.visit(index, step, tensors);
+    const record = stepper.step(tensors, step.gradients, step.learningRates);
+    recorded.push({ engaged: record.engaged, updateNorm: record.updateNorm });
+    finite = record.finite;
+    settings.progress?.(index + 1, until);
+    if (!finite) break;
+  }
+  return { walked: recorded.length, finite, recorded, ...checker.result() };
+}
+
+const distance = (a: Values, b: Values): number => {
+  let sum = 0;
+  for (let i = 0; i < a.length; i++) sum += (a[i]! - b[i]!) ** 2;
+  return Math.sqrt(sum);
+};
+
+/** Compares snapshots with rebuilt parameters; keeps the last snapshot to tell what went wrong since. */
+function createChecker(capture: Capture, start: readonly TensorState[]) {
+  let snapshots = 0;
+  let finding: Finding | null = null;
+  const last = new Map<string, Values>(start.map(({ name, w }) => [name, w]));
+  let lastStep = capture.steps[0]!.step;
+  return {
+    check(step: CapturedStep, tensors: readonly TensorState[]): void {
+      if (step.parameters.size === 0) return;
+      snapshots++;
+      let worst: { tensor: TensorState; snapshot: Values; share: number } | null = null;
+      for (const [k, tensor] of tensors.entries()) {
+        const snapshot = step.parameters.get(tensor.name);
+        if (snapshot === undefined) continue;
+        const first = start[k]!.w;
+        let size = 0;
+        for (const x of snapshot) size += x * x;
+        const allowed = TOLERANCE.ofMovement * distance(snapshot, first) + TOLERANCE.ofSize * Math.sqrt(size);
+        const off = distance(tensor.w, snapshot);
+        const share = off === 0 ? 0 : off / allowed;
+        if (!(share <= 1) && !(worst !== null && share <= worst.share)) worst = { tensor, snapshot, share };
+      }
+      if (worst !== null && finding === null) {
+        const { tensor, snapshot } = worst;
+        const cause = probableCause(tensors, step.parameters, last);
+        const between = `step ${step.step}`;
+        finding = {
+          id: 'capture-mismatch',
+          severity: 'warning',
+          message: `the rebuilt parameters do not follow the recorded run: "${tensor.name}" differs from the snapshot before ${between} (the last that agreed is before step ${lastStep}); ${cause}`,
+          steps: [lastStep, step.step],
+          series: null,
+          measured: { name: 'difference', value: distance(tensor.w, snapshot), unit: '1' },
+          threshold: { name: 'allowed', value: distance(tensor.w, snapshot) / worst.share, unit: '1' },
+          locations: [{ path: capture.path, tensor: tensor.name }],
+          advice:
+            'correct "optimizer" or "clipping" in capture.json; factors after this step are those at the recorded parameters with a rebuilt optimizer state that may be off',
+        };
+      }
+      for (const tensor of tensors) {
+        const snapshot = step.parameters.get(tensor.name);
+        if (snapshot === undefined) continue;
+        if (finding === null) last.set(tensor.name, snapshot);
+        else tensor.w.set(snapshot);
+      }
+      if (finding === null) lastStep = step.step;
+    },
+    result: () => ({ snapshots, findings: finding === null ? [] : [finding] }),
+  };
+}
+
+/**
+ * What the difference looks like over all tensors: a scaled movement, a pull towards zero, or something in the optimizer.
+ *
+ * @param before parameters at the last snapshot that agreed
+ */
+function probableCause(
+  tensors: readonly TensorState[],
+  snapshots: ReadonlyMap<string, Values>,
+  before: ReadonlyMap<string, Values>,
+): string {
+  let ours = 0;
+  let theirs = 0;
+  let both = 0;
+  let offSize = 0;
+  let offParameter = 0;
+  let size = 0;
+  for (const { name, w } of tensors) {
+    const snapshot = snapshots.get(name);
+    const start = before.get(name)!;
+    for (let i = 0; i < (snapshot?.length ?? 0); i++) {
+      const old = start[i]!;
+      const a = w[i]! - old;
+      const b = snapshot![i]! - old;
+      const off = w[i]! - snapshot![i]!;
+      ours += a * a;
+      theirs += b * b;
+      both += a * b;
+      offSize += off * off;
+      offParameter += off * old;
+      size += old * old;
+    }
+  }
+  const ratio = Math.sqrt(theirs / ours);
+  if (both / Math.sqrt(ours * theirs) > 0.999)
+    return `they moved ${ratio.toPrecision(3)} times as far in the same direction: probably ${ratio < 1 ? 'clipping was on, or the' : 'the'} learning rate was another`;
+  if (Math.abs(offParameter) / Math.sqrt(offSize * size) > 0.7)
+    return offParameter > 0
+      ? 'they moved towards zero besides: probably weight decay was on'
+      : 'the rebuilt ones move towards zero besides: probably weight decay was off or smaller';
+  const withMomentum = tensors.some(
+    ({ slots }) => slots.momentum !== undefined || Object.keys(slots).length === 0,
+  );
+  return `they moved in another direction: probably ${withMomentum ? 'the momentum is another' : 'ε, the initial accumulator or the betas are others'}, clipping was on, or steps are missing`;
+}

@@ -1,0 +1,103 @@
+/** A capture's optimizers, clipping and initial state, ready for a stepper. */
+import type { CaptureManifest } from '../captures/manifest.ts';
+import type { Capture, InitialState } from '../captures/read.ts';
+import { DiagError, diagError } from '../model/errors.ts';
+import type { Options } from '../model/options.ts';
+import type { Optimizer } from '../optimizers/optimizer.ts';
+import {
+  chooseOptimizer,
+  OPTIMIZERS,
+  type OptimizerChoice,
+  optimizerOptions,
+} from '../optimizers/registry.ts';
+import { chooseRule, type RuleChoice } from '../rules/parse.ts';
+import type { Precision, Values } from '../tensor/values.ts';
+import { freshTensor, type TensorState } from './step.ts';
+
+export interface RecordedSetup {
+  /** One for each parameter group. */
+  readonly optimizers: readonly OptimizerChoice[];
+  /** The clipping that was active while recording. */
+  readonly clipping: RuleChoice;
+  /** What was left out or assumed, for the user. */
+  readonly notes: readonly string[];
+}
+
+/**
+ * What was recorded, as optimizers and a rule. Options that the optimizer does not have are left out with a note: the
+ * check against snapshots tells whether they mattered.
+ *
+ * @throws capture-optimizer, optimizer-unknown, rule-unknown, option-range
+ */
+export function recordedSetup(manifest: CaptureManifest, path: string): RecordedSetup {
+  const notes: string[] = [];
+  const optimizers = manifest.optimizers.map(({ name, options }) => {
+    try {
+      const known: Optimizer | undefined = Object.hasOwn(OPTIMIZERS, name)
+        ? OPTIMIZERS[name as keyof typeof OPTIMIZERS]
+        : undefined;
+      const names = new Set(known === undefined ? [] : optimizerOptions(known).map((option) => option.name));
+      const given: Record<string, Options[string]> = {};
+      for (const [key, value] of Object.entries(options))
+        if (names.has(key)) given[key] = value;
+        else if (known !== undefined)
+          notes.push(`the optimizer option "${key}" of the capture is not known and left out`);
+      return chooseOptimizer(name, given);
+    } catch (error) {
+      if (!(error instanceof DiagError) || error.code === 'optimizer-unknown') throw error;
+      throw diagError('capture-optimizer', { problem: error.message }, { path }, error);
+    }
+  });
+  const { rule, options } = manifest.clipping;
+  return { optimizers, clipping: chooseRule(rule, options), notes };
+}
+
+/**
+ * Parameters and optimizer state before the first recorded step; what the capture does not store of the state starts as
+ * the optimizer starts it, with a note.
+ */
+export function initialTensors(
+  manifest: CaptureManifest,
+  initial: InitialState,
+  { optimizers }: RecordedSetup,
+  precision: Precision,
+  notes: string[],
+): TensorState[] {
+  const missing = new Set<string>();
+  const tensors = manifest.parameters.map((parameter, k) => {
+    const choice = optimizers[parameter.group]!;
+    const tensor = freshTensor(parameter, initial.parameters[k]!, choice, precision, parameter.group);
+    const stored = initial.slots[k]!;
+    for (const [name, slot] of Object.entries(tensor.slots)) {
+      const values: Values | undefined = stored.get(name);
+      if (values === undefined) missing.add(name);
+      else slot.set(values);
+    }
+    const steps = stored.get('step')?.[0];
+    // Steps are counted from 0 where nothing else is known.
+    tensor.stepsTaken = steps ?? manifest.steps[0]!.step;
+    return tensor;
+  });
+  for (const name of missing)
+    notes.push(
+      `the capture stores no "${name}" for some parameters: the replay starts it as the optimizer does`,
+    );
+  return tensors;
+}
+
+/** A copy that steps of its own can move. */
+export const copyTensors = (tensors: readonly TensorState[]): TensorState[] =>
+  tensors.map((tensor) => ({
+    ...tensor,
+    w: tensor.w.slice(),
+    slots: Object.fromEntries(Object.entries(tensor.slots).map(([name, slot]) => [name, slot.slice()])),
+  }));
+
+/** The capture with its setup and initial state, read once. */
+export async function prepareReplay(capture: Capture, precision: Precision) {
+  const setup = recordedSetup(capture.manifest, capture.path);
+  const notes = [...setup.notes];
+  const initial = await capture.initial(precision);
+  const tensors = initialTensors(capture.manifest, initial, setup, precision, notes);
+  return { setup, tensors, notes };
+}

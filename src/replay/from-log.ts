@@ -1,0 +1,133 @@
+/**
+ * What a log alone says about clipping: rules on the global norm at every step where the norm is logged; of Clippy an
+ * interval. Nothing here is a counterfactual.
+ */
+
+import type { ReplayEntry } from '../model/replay.ts';
+import { attemptOf, type Run, type TimeSeries } from '../model/run.ts';
+import { globalNormFactor } from '../rules/global-norm.ts';
+import { parseRule, type RuleChoice } from '../rules/parse.ts';
+import { DEFAULT_RULES } from '../rules/registry.ts';
+
+export interface LogReplaySettings {
+  readonly rules?: readonly RuleChoice[];
+  readonly attempt?: number;
+  /** Onset of the run's worst incident; null where it has none. */
+  readonly onsetStep: number | null;
+}
+
+export interface LogReplay {
+  readonly entries: readonly ReplayEntry[];
+  /** Rules about which the log says nothing, and why. */
+  readonly notRun: readonly { readonly rule: string; readonly reason: string }[];
+  /** What to record so that more can be said; null where there is no incident. */
+  readonly recordSteps: readonly [number, number] | null;
+  readonly notes: readonly string[];
+}
+
+/** Steps to record before and after the onset: two of the recorder's snapshots before, its default number after. */
+const RECORD = { before: 20, after: 34 } as const;
+
+/**
+ * Evaluates rules on a log.
+ *
+ * `global-norm` at each logged gradient norm (taken as the norm before clipping, as frameworks report it); `clippy` as an
+ * interval: under Adagrad's standard accumulator |r| ≤ 1, hence σ ≥ λ_abs/η where the learning rate is logged, else σ > 0.
+ * Other rules need gradients.
+ */
+export function replayFromLog(run: Run, settings: LogReplaySettings): LogReplay {
+  const { onsetStep, attempt = 0 } = settings;
+  const rules = settings.rules ?? DEFAULT_RULES.flatMap(parseRule);
+  const seriesOf = (role: TimeSeries['role']): TimeSeries | undefined => {
+    const found = run.series.find((series) => series.role === role);
+    return found === undefined ? undefined : attemptOf(found, attempt);
+  };
+  const norms = seriesOf('grad_norm');
+  const rates = seriesOf('learning_rate');
+  const notRun: { rule: string; reason: string }[] = [];
+  const recordSteps =
+    onsetStep === null ? null : ([Math.max(0, onsetStep - RECORD.before), onsetStep + RECORD.after] as const);
+  const advice =
+    recordSteps === null
+      ? ''
+      : `; record steps ${recordSteps[0]} to ${recordSteps[1]} (\`clippy-diag init\`)`;
+  const entries = rules.flatMap((choice): ReplayEntry[] => {
+    const { rule, options, label } = choice;
+    if (rule.id === 'global-norm') {
+      if (norms === undefined) {
+        notRun.push({ rule: label, reason: 'the log has no gradient norm' });
+        return [];
+      }
+      const factors = Array.from(norms.value, (norm) =>
+        globalNormFactor(norm, options.maxNorm as number, options.semantics as string),
+      );
+      return [entryOf(choice, [...norms.step], factors, onsetStep, advice)];
+    }
+    if (rule.id === 'clippy') {
+      const steps = [...(rates?.step ?? norms?.step ?? seriesOf('loss')?.step ?? [])];
+      const known = rates !== undefined && (options.accumulator ?? 'standard') === 'standard';
+      const low = steps.map((_, i) =>
+        known ? Math.min(1, (options.absoluteThreshold as number) / rates.value[i]!) : 0,
+      );
+      const factors = low.map((bound) => (bound === 1 ? 1 : Number.NaN));
+      const entry = entryOf(choice, steps, factors, onsetStep, advice);
+      return [
+        {
+          ...entry,
+          factorInterval: { low, high: steps.map(() => 1) },
+          why: !factors.some(Number.isNaN)
+            ? `the learning rate never exceeds absoluteThreshold: under Adagrad’s standard accumulator it cannot act`
+            : known
+              ? `its factor lies between absoluteThreshold/η and 1 under Adagrad’s standard accumulator; more needs gradients${advice}`
+              : `a log does not hold the updates that it bounds${advice}`,
+        },
+      ];
+    }
+    if (rule.id !== 'none')
+      notRun.push({ rule: label, reason: 'it needs gradients, which a log does not hold' });
+    return [];
+  });
+  const notes = norms === undefined ? [] : ['the logged gradient norm is taken as the norm before clipping'];
+  return { entries, notRun, recordSteps, notes };
+}
+
+function entryOf(
+  { rule, options, label, preset }: RuleChoice,
+  steps: readonly number[],
+  factors: readonly number[],
+  onsetStep: number | null,
+  advice: string,
+): ReplayEntry {
+  const engaged = factors.map((factor) => factor !== 1);
+  const first = engaged.indexOf(true);
+  const firstEngagedStep = first < 0 ? null : steps[first]!;
+  const idle = onsetStep !== null && (firstEngagedStep === null || firstEngagedStep > onsetStep);
+  const known = !factors.some(Number.isNaN);
+  const verdict = onsetStep === null ? 'not-needed' : idle && known ? 'not-prevented' : 'cannot-tell';
+  const why =
+    onsetStep === null
+      ? 'the log shows no incident'
+      : verdict === 'not-prevented'
+        ? `at the logged norms it does nothing up to the onset at step ${onsetStep}`
+        : `it acts from step ${firstEngagedStep}; what the run would have become needs gradients${advice}`;
+  return {
+    mode: 'as-recorded',
+    rule: rule.id,
+    label,
+    options: { ...(preset === undefined ? {} : { preset }), ...options },
+    optimizer: 'not in the log',
+    steps,
+    loss: null,
+    minClipFactor: factors,
+    updateNorm: steps.map(() => Number.NaN),
+    firstEngagedStep: known ? firstEngagedStep : null,
+    engagedFraction: known ? engaged.filter(Boolean).length / Math.max(steps.length, 1) : Number.NaN,
+    ended: { reason: 'completed', step: steps.at(-1) ?? 0 },
+    onsetStep,
+    verdict,
+    confidence: verdict === 'cannot-tell' ? 'estimate' : 'exact',
+    why,
+    bottleneck: null,
+    source: 'computed',
+  };
+}

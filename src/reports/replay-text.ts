@@ -1,0 +1,227 @@
+/** Replays for a terminal: a matrix rule × what matters, the factors over the steps, and the conclusion in words. */
+import { Ansis } from 'ansis';
+import stringWidth from 'string-width';
+import type { Finding } from '../model/finding.ts';
+import { inertName } from '../model/inert-text.ts';
+import type { ReplayEntry, ReplayVerdict } from '../model/replay.ts';
+import { type ChartLine, drawChart, shortNumber } from './charts.ts';
+import type { RenderOptions } from './format.ts';
+import { wrap } from './wrap.ts';
+
+const MODES: Readonly<Record<ReplayEntry['mode'], string>> = {
+  'as-recorded':
+    'as recorded: factors at the recorded states are exact; what the run would have become is an estimate',
+  'open-loop':
+    'open loop: exact until the first step that a rule changes, an approximation along the recorded gradients after it',
+  'closed-loop': 'closed loop: gradients computed again at the replayed parameters',
+};
+
+const COLOURS: Readonly<Record<ReplayVerdict, 'green' | 'red' | 'yellow' | 'dim'>> = {
+  prevented: 'green',
+  delayed: 'yellow',
+  'not-prevented': 'red',
+  'cannot-tell': 'yellow',
+  'not-needed': 'dim',
+  harmful: 'red',
+};
+
+const labelOf = (entry: ReplayEntry): string =>
+  (entry.label ?? entry.rule) +
+  (entry.learningRateMultiplier === undefined || entry.learningRateMultiplier === 1
+    ? ''
+    : ` lr x${entry.learningRateMultiplier}`) +
+  (entry.source === 'recorded' ? ' (recorded)' : '');
+
+const factorText = (factor: number): string => (factor === 1 ? '1' : shortNumber(factor));
+const percent = (share: number): string => `${Math.round(100 * share)} %`;
+/** Smallest of the values, NaN if one is. */
+const smallest = (values: readonly number[]): number =>
+  values.reduce((a, b) => Math.min(a, b), Number.POSITIVE_INFINITY);
+
+/** Pads by what is seen, not by code units. */
+const pad = (text: string, width: number): string =>
+  text + ' '.repeat(Math.max(0, width - stringWidth(text)));
+
+function matrix(entries: readonly ReplayEntry[], paint: Ansis): string[] {
+  const head = ['rule', 'verdict', 'from', 'steps', 'at onset', 'smallest', 'kept'];
+  const rows = entries.map((entry) => {
+    const onset = entry.onsetStep == null ? -1 : entry.steps.indexOf(entry.onsetStep);
+    const at = (values: readonly number[] | undefined): string =>
+      onset < 0 || values === undefined ? '-' : factorText(values[onset]!);
+    return [
+      inertName(labelOf(entry)),
+      `${entry.verdict}${entry.confidence === 'estimate' ? ' (est.)' : ''}`,
+      entry.firstEngagedStep === null ? 'never' : String(entry.firstEngagedStep),
+      percent(entry.engagedFraction),
+      at(entry.minClipFactor),
+      factorText(smallest(entry.minClipFactor)),
+      at(entry.keptUpdate),
+    ];
+  });
+  const used = head.map((_, c) => c).filter((c) => c === 0 || rows.some((row) => row[c] !== '-'));
+  const widths = used.map((c) => Math.max(stringWidth(head[c]!), ...rows.map((row) => stringWidth(row[c]!))));
+  const line = (cells: readonly string[]): string =>
+    cells
+      .map((cell, c) => pad(cell, widths[c]!))
+      .join('  ')
+      .trimEnd();
+  return [
+    paint.bold(line(used.map((c) => head[c]!))),
+    ...rows.map((row, r) =>
+      line(used.map((c) => (c === 1 ? paint[COLOURS[entries[r]!.verdict]](row[c]!) : row[c]!))),
+    ),
+  ];
+}
+
+/** Factors over the steps: one chart with a colour for each rule, or one for each rule where there are no colours. */
+function charts(entries: readonly ReplayEntry[], options: RenderOptions): string[] {
+  const acting = entries.filter((entry) => entry.minClipFactor.some((factor) => factor !== 1));
+  const lines = acting.map(
+    (entry): ChartLine => ({
+      name: labelOf(entry),
+      firstStep: entry.steps,
+      lastStep: entry.steps,
+      min: entry.minClipFactor.map((factor) => (Number.isFinite(factor) ? factor : Number.NaN)),
+      max: entry.minClipFactor.map((factor) => (Number.isFinite(factor) ? factor : Number.NaN)),
+      nonFinite: entry.minClipFactor.map((factor) => (Number.isFinite(factor) ? 0 : 1)),
+    }),
+  );
+  const onset = entries[0]?.onsetStep ?? null;
+  const markers = onset === null ? [] : [{ step: onset, symbol: options.ascii ? '^' : '▲', label: 'onset' }];
+  const draw = (title: string, series: readonly ChartLine[], height: number): string =>
+    drawChart(title, series, { ...options, height, markers });
+  if (lines.length === 0) return [];
+  return options.colour || lines.length === 1
+    ? [draw('smallest factor of each step', lines, 10)]
+    : lines.map((line) => draw(`smallest factor of each step: ${line.name}`, [line], 4));
+}
+
+const steps = (count: number): string => `${count} step${count === 1 ? '' : 's'}`;
+
+/** When and how hard a rule acts, in words. */
+function story(entry: ReplayEntry): string {
+  const name = labelOf(entry);
+  if (entry.firstEngagedStep === null) return `${name} never acts`;
+  const onset = entry.onsetStep ?? null;
+  if (onset === null)
+    return `${name} first acts at step ${entry.firstEngagedStep}, with a smallest factor of ${factorText(smallest(entry.minClipFactor))}`;
+  const before = entry.steps.filter((step) => step >= entry.firstEngagedStep! && step < onset).length;
+  const when =
+    entry.firstEngagedStep === onset
+      ? 'as the loss leaves its band'
+      : entry.firstEngagedStep < onset
+        ? `${steps(before)} before the loss leaves its band`
+        : `after the loss has left its band at step ${onset}`;
+  const index = entry.steps.indexOf(onset);
+  const factor = entry.minClipFactor[index];
+  const [tightest] = [...(entry.tensors ?? [])]
+    .filter(({ atIncident }) => atIncident === factor)
+    .map(({ tensor }) => tensor);
+  const kept = entry.keptUpdate?.[index];
+  return (
+    `${name} first acts at step ${entry.firstEngagedStep}, ${when}` +
+    (factor === undefined
+      ? ''
+      : `; at step ${onset} its factor is ${factorText(factor)}${tightest === undefined ? '' : ` on ${tightest}`}` +
+        (kept === undefined ? '' : `, which keeps ${percent(kept)} of the update`))
+  );
+}
+
+/** One line: what happened, and what the rules that matter do about it. */
+export function replayConclusion(entries: readonly ReplayEntry[]): string {
+  const judged = entries.filter(
+    (entry) => entry.rule !== 'none' && (entry.learningRateMultiplier ?? 1) === 1,
+  );
+  const onset = entries[0]?.onsetStep ?? null;
+  const first = judged.find((entry) => entry.rule === 'clippy') ?? judged[0];
+  const by = (verdict: ReplayVerdict): string[] =>
+    judged.filter((entry) => entry.verdict === verdict).map(labelOf);
+  const held = by('prevented');
+  const parts = [
+    onset === null ? 'The losses show no incident' : `The loss leaves its band at step ${onset}`,
+    ...(first === undefined ? [] : [story(first)]),
+    ...(held.length === 0 ? [] : [`held by ${held.join(', ')}`]),
+    ...(by('not-prevented').length === 0 ? [] : [`not by ${by('not-prevented').join(', ')}`]),
+    ...(by('cannot-tell').length === 0 ? [] : [`cannot tell for ${by('cannot-tell').join(', ')}`]),
+  ];
+  return `${parts.join('; ')}.`;
+}
+
+/** What the index of the bottleneck counts; of tensor-wise rules it says nothing. */
+const placeOf = ({ rule, bottleneck }: ReplayEntry): string =>
+  ['clippy', 'value', 'spam'].includes(rule)
+    ? `entry ${bottleneck!.index} of `
+    : rule === 'agc'
+      ? `unit ${bottleneck!.index} of `
+      : '';
+
+/** What is particular to Clippy, thresholds that would do, and the tensors that are clipped most. */
+const CHARACTERS: Readonly<Record<NonNullable<ReplayEntry['character']>, string>> = {
+  idle: '',
+  'safety-net': ' (a safety net)',
+  'step-limiter': ' (a step limiter)',
+};
+
+function remarks(entry: ReplayEntry): string[] {
+  const lines = [`${labelOf(entry)}${CHARACTERS[entry.character ?? 'idle']}: ${entry.why}`];
+  if (entry.bottleneck !== null && entry.rule !== 'none')
+    lines.push(
+      `  smallest factor ${factorText(entry.bottleneck.factor)}: ${placeOf(entry)}${entry.bottleneck.tensor}` +
+        (entry.clippy?.dominatedBy
+          ? `, set by ${entry.clippy.dominatedBy} (w ${shortNumber(entry.clippy.parameter!)}, update ${shortNumber(entry.clippy.update!)})`
+          : ''),
+    );
+  const clipped = [...(entry.tensors ?? [])]
+    .filter(({ atIncident }) => atIncident < 1)
+    .sort((a, b) => a.atIncident - b.atIncident);
+  if (clipped.length > 1 && new Set(clipped.map(({ atIncident }) => atIncident)).size > 1)
+    lines.push(
+      `  clipped most at the onset: ${clipped
+        .slice(0, 4)
+        .map(({ tensor, atIncident }) => `${tensor} ${factorText(atIncident)}`)
+        .join(', ')}${clipped.length > 4 ? `, ${clipped.length - 4} more` : ''}`,
+    );
+  const frozen = entry.clippy?.frozen ?? [];
+  if (frozen.length > 0) {
+    const worst = [...frozen].sort((a, b) => b.steps - a.steps).slice(0, 3);
+    lines.push(
+      `  frozen (factor below 0.001): ${worst
+        .map(
+          ({ tensor, steps: count, absoluteThreshold }) =>
+            `${tensor} at ${steps(count)}, free from absoluteThreshold ${shortNumber(absoluteThreshold)}`,
+        )
+        .join('; ')}${frozen.length > 3 ? `; ${frozen.length - 3} more` : ''}`,
+    );
+  }
+  if (entry.sweep !== undefined)
+    lines.push(
+      entry.sweep.largest === null
+        ? `  no ${entry.sweep.option} from ${shortNumber(entry.sweep.values[0]!)} up holds the update at the incident`
+        : `  holds the update at the incident up to ${entry.sweep.option} ${shortNumber(entry.sweep.largest)}`,
+    );
+  return lines;
+}
+
+/** The replays of one capture as text. Pure; entries may come from a saved report. */
+export function renderReplay(
+  entries: readonly ReplayEntry[],
+  more: { readonly findings?: readonly Finding[]; readonly notes?: readonly string[] },
+  options: RenderOptions,
+): string {
+  const paint = new Ansis(options.colour ? 1 : 0);
+  const fit = (text: string): string =>
+    wrap(inertName(text), options.width, /^ */.exec(text)![0], '  ').join('\n');
+  const modes = [...new Set(entries.map((entry) => entry.mode))];
+  const blocks = [
+    modes.map((mode) => fit(MODES[mode])).join('\n'),
+    matrix(entries, paint).join('\n'),
+    ...charts(entries, options),
+    entries.flatMap(remarks).map(fit).join('\n'),
+    (more.findings ?? [])
+      .map(({ severity, id, message }) => fit(`${severity}[${id}]: ${message}`))
+      .join('\n'),
+    (more.notes ?? []).map((note) => fit(`note: ${note}`)).join('\n'),
+    paint.bold(fit(replayConclusion(entries))),
+  ];
+  return `${blocks.filter((block) => block !== '').join('\n\n')}\n`;
+}

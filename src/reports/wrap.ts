@@ -1,0 +1,18 @@
+import stringWidth from 'string-width';
+import { inert } from '../model/inert-text.ts';
+
+/** Breaks text at spaces into lines of at most `width` columns; `hanging` indents all but the first further. */
+export function wrap(text: string, width: number, indent: string, hanging = ''): string[] {
+  const lines: string[] = [];
+  let line = '';
+  let lead = indent;
+  for (const word of inert(text).split(/\s+/)) {
+    if (line !== '' && stringWidth(line) + 1 + stringWidth(word) > width - lead.length) {
+      lines.push(lead + line);
+      lead = indent + hanging;
+      line = word;
+    } else line = line === '' ? word : `${line} ${word}`;
+  }
+  if (line !== '') lines.push(lead + line);
+  return lines;
+}

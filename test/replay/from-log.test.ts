@@ -1,0 +1,67 @@
+import { describe, expect, it } from 'vitest';
+import type { Role, Run, TimeSeries } from '../../src/model/run.ts';
+import { replayFromLog } from '../../src/replay/from-log.ts';
+import { parseRule } from '../../src/rules/parse.ts';
+
+const series = (role: Role, value: number[]): TimeSeries => ({
+  name: role,
+  role,
+  step: Float64Array.from(value, (_, i) => 10 * i),
+  value: Float64Array.from(value),
+  attemptOffsets: [0],
+  pathOffsets: [0],
+});
+const run = (...all: TimeSeries[]): Run => ({
+  id: 'log',
+  paths: ['log'],
+  format: 'test',
+  stepUnit: 'step',
+  series: all,
+  attempts: [{ index: 0, firstStep: 0, lastStep: 30, reason: 'start' }],
+  hyperparameters: new Map(),
+  notes: [],
+});
+const norms = series('grad_norm', [0.5, 2, Number.POSITIVE_INFINITY, Number.NaN]);
+
+describe('a log alone', () => {
+  it('gives the factor of clipping by global norm at each logged norm', () => {
+    const { entries } = replayFromLog(run(norms), { onsetStep: 20, rules: parseRule('global-norm:1') });
+    const [entry] = entries;
+    expect(entry!.minClipFactor[0]).toBe(1);
+    expect(entry!.minClipFactor[1]).toBeCloseTo(1 / (2 + 1e-6), 12);
+    expect(entry!.minClipFactor.slice(2)).toEqual([0, Number.NaN]);
+    expect(entry!.verdict).toBe('cannot-tell');
+    expect(entry!.why).toContain('record steps 0 to 54');
+  });
+  it('an infinite norm under TensorFlow’s semantics is NaN', () => {
+    const rules = parseRule('global-norm:maxNorm=1,semantics=tensorflow');
+    expect(replayFromLog(run(norms), { onsetStep: 20, rules }).entries[0]!.minClipFactor[2]).toBeNaN();
+  });
+  it('a rule that does nothing up to the onset did not prevent it, which is exact', () => {
+    const quiet = series('grad_norm', [0.5, 0.5, 0.5, 9]);
+    const { entries } = replayFromLog(run(quiet), { onsetStep: 20, rules: parseRule('global-norm:1') });
+    expect(entries[0]).toMatchObject({ verdict: 'not-prevented', confidence: 'exact', firstEngagedStep: 30 });
+  });
+  it('of Clippy an interval: σ ≥ λ_abs/η under the standard accumulator, nothing under the delayed one', () => {
+    const rates = series('learning_rate', [0.005, 0.02, 0.02, 0.02]);
+    const [paper, tfrs] = replayFromLog(run(norms, rates), {
+      onsetStep: 20,
+      rules: ['clippy:paper', 'clippy:tfrs'].flatMap(parseRule),
+    }).entries;
+    expect(paper!.factorInterval!.low).toEqual([1, 0.5, 0.5, 0.5]);
+    expect(tfrs!.factorInterval!.low).toEqual([0, 0, 0, 0]);
+    expect([paper!.verdict, tfrs!.verdict]).toEqual(['cannot-tell', 'cannot-tell']);
+  });
+  it('names the rules that need gradients, and what is missing', () => {
+    const { notRun } = replayFromLog(run(), {
+      onsetStep: null,
+      rules: ['agc', 'global-norm'].flatMap(parseRule),
+    });
+    expect(notRun.map(({ rule }) => rule)).toEqual(['agc', 'global-norm']);
+  });
+  it('where η is at most λ_abs, Clippy under the standard accumulator cannot act: exact', () => {
+    const rates = series('learning_rate', [0.005, 0.005, 0.01, 0.01]);
+    const [entry] = replayFromLog(run(rates), { onsetStep: 20, rules: parseRule('clippy:paper') }).entries;
+    expect(entry).toMatchObject({ verdict: 'not-prevented', confidence: 'exact' });
+  });
+});
