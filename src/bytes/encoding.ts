@@ -50,3 +50,10 @@ export function decodeName(bytes: Buffer, start = 0, end = bytes.length): string
     return bytes.toString('latin1', start, end);
   }
 }
+
+/** Whether bytes [start, end) are those of a name. A loop: for names the call into native code costs more. */
+export function sameBytes(name: Uint8Array, bytes: Uint8Array, start: number, end: number): boolean {
+  if (name.length !== end - start) return false;
+  for (let k = 0; k < name.length; k++) if (name[k] !== bytes[start + k]) return false;
+  return true;
+}

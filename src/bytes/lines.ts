@@ -38,8 +38,9 @@ export async function scanLines(
     if (last > start && buffer[last - 1] === CARRIAGE_RETURN) last--;
     if (carriageReturns) {
       for (let at = start; at < last; ) {
-        const found = buffer.indexOf(CARRIAGE_RETURN, at);
-        const to = found < 0 || found > last ? last : found;
+        // A loop: indexOf would search on to the end of the buffer in every line.
+        let to = at;
+        while (to < last && buffer[to] !== CARRIAGE_RETURN) to++;
         if (to > at) sink.line(buffer, at, to, lineNumber, terminated || to < last);
         at = to + 1;
       }

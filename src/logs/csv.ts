@@ -194,8 +194,8 @@ export const csv: LogFormat = {
             }
             at = stop;
           } else {
-            let to = bytes.indexOf(separatorByte, at);
-            if (to < 0 || to > end) to = end;
+            let to = at;
+            while (to < end && bytes[to] !== separatorByte) to++;
             if (columns[cell]! >= 0) setText(cell, decodeName(bytes, at, to).trim(), lineNumber);
             at = to;
           }

@@ -3,7 +3,7 @@
  * number in the same order as in the line before. Tolerant where writers are: bare NaN and Infinity, numbers as
  * strings. Strict where it matters: a line that is no object gives no row, a key that is there twice gives no value.
  */
-import { decodeName } from '../bytes/encoding.ts';
+import { decodeName, sameBytes } from '../bytes/encoding.ts';
 import { diagError, type ErrorRecord } from '../model/errors.ts';
 import { countAt, placesOf, type Tally, tally } from './bad-lines.ts';
 import { scanNumber, scanned } from './number-text.ts';
@@ -94,11 +94,7 @@ export function objectScanner(table: RowTable): ObjectScanner {
   const columnOf = (bytes: Buffer, start: number, end: number, prefix: string): number => {
     if (prefix === '') {
       const guess = expected[slot];
-      if (
-        guess !== undefined &&
-        guess.key.length === end - start &&
-        guess.key.compare(bytes, start, end) === 0
-      ) {
+      if (guess !== undefined && sameBytes(guess.key, bytes, start, end)) {
         slot++;
         return guess.column;
       }

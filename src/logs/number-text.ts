@@ -22,15 +22,18 @@ export function scanNumber(bytes: Buffer, pos: number, end: number, decimalMark:
   let byte = at < end ? bytes[at]! : 0;
   const negative = byte === MINUS;
   if (negative || byte === PLUS) at++;
+  // The first fifteen significant digits, which a double holds exactly, and up to four more beside them.
   let mantissa = 0;
   let digits = 0;
+  let low = 0;
   let fraction = 0;
   const from = at;
   for (; at < end; at++) {
     byte = bytes[at]! - 48;
     if (byte < 0 || byte > 9) break;
-    mantissa = mantissa * 10 + byte;
-    if (mantissa !== 0) digits++;
+    if (digits < 15) mantissa = mantissa * 10 + byte;
+    else low = low * 10 + byte;
+    if (digits > 0 || byte !== 0) digits++;
   }
   let seen = at - from;
   if (at < end && bytes[at] === decimalMark) {
@@ -38,8 +41,9 @@ export function scanNumber(bytes: Buffer, pos: number, end: number, decimalMark:
     for (; at < end; at++) {
       byte = bytes[at]! - 48;
       if (byte < 0 || byte > 9) break;
-      mantissa = mantissa * 10 + byte;
-      if (mantissa !== 0) digits++;
+      if (digits < 15) mantissa = mantissa * 10 + byte;
+      else low = low * 10 + byte;
+      if (digits > 0 || byte !== 0) digits++;
     }
     fraction = at - mark;
     seen += fraction;
@@ -63,14 +67,59 @@ export function scanNumber(bytes: Buffer, pos: number, end: number, decimalMark:
       at = after;
     }
   }
-  if (digits <= 15 && exponent >= -22 && exponent <= 22) {
-    const value = exponent < 0 ? mantissa / POWERS[-exponent]! : mantissa * POWERS[exponent]!;
-    scanned[0] = negative ? -value : value;
-  } else {
+  let value = Number.NaN;
+  if (digits <= 15) {
+    if (exponent >= -22 && exponent <= 22)
+      value = exponent < 0 ? mantissa / POWERS[-exponent]! : mantissa * POWERS[exponent]!;
+  } else if (digits <= 19 && exponent >= -22 && exponent < 0)
+    value = longQuotient(mantissa, low, digits - 15, POWERS[-exponent]!);
+  if (Number.isNaN(value)) {
     const text = bytes.toString('latin1', pos, at);
     scanned[0] = Number(decimalMark === COMMA ? text.replace(',', '.') : text);
-  }
+  } else scanned[0] = negative ? -value : value;
   return at;
+}
+
+/** Dekker's splitter for doubles, 2^27 + 1. */
+const SPLITTER = 134217729;
+/** More than the error of the quotient below, which is at most 2^-103 of it. */
+const MARGIN = 2 ** -98;
+
+/**
+ * (high · 10^k + low) / power, rounded once, or NaN where this cannot tell how to round. The sum is held as two doubles
+ * without error (Dekker 1971), the remainder of the first quotient is exact, and a result that a slightly larger and a
+ * slightly smaller correction share is the right one.
+ */
+function longQuotient(high: number, low: number, k: number, power: number): number {
+  const shift = POWERS[k]!;
+  const product = high * shift;
+  let split = SPLITTER * high;
+  const highTop = split - (split - high);
+  const highRest = high - highTop;
+  split = SPLITTER * shift;
+  const shiftTop = split - (split - shift);
+  const shiftRest = shift - shiftTop;
+  const productRest =
+    highRest * shiftRest - (product - highTop * shiftTop - highRest * shiftTop - highTop * shiftRest);
+  const rest = productRest + low;
+  const sum = product + rest;
+  const sumRest = rest - (sum - product);
+
+  const quotient = sum / power;
+  const back = quotient * power;
+  split = SPLITTER * quotient;
+  const quotientTop = split - (split - quotient);
+  const quotientRest = quotient - quotientTop;
+  split = SPLITTER * power;
+  const powerTop = split - (split - power);
+  const powerRest = power - powerTop;
+  const backRest =
+    quotientRest * powerRest -
+    (back - quotientTop * powerTop - quotientRest * powerTop - quotientTop * powerRest);
+  const correction = (sum - back - backRest + sumRest) / power;
+  const margin = quotient * MARGIN;
+  const upper = quotient + (correction + margin);
+  return upper === quotient + (correction - margin) ? upper : Number.NaN;
 }
 
 /** The words that stand for values that are not finite, longest first. Python, NumPy, C, Java, MSVC. */
@@ -95,6 +144,9 @@ function scanWord(bytes: Buffer, pos: number, end: number, negative: boolean): n
 
 /** The number that a whole text is, blanks around it allowed; undefined if it is anything else. */
 export function numberOfText(text: string): number | undefined {
-  const bytes = Buffer.from(text.trim(), 'latin1');
-  return bytes.length > 0 && scanNumber(bytes, 0, bytes.length) === bytes.length ? scanned[0] : undefined;
+  const trimmed = text.trim();
+  // `Number` takes more than we do ("", "0x1f", "Infinity" only in this spelling), hence the look at the characters.
+  if (/^[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?$/.test(trimmed)) return Number(trimmed);
+  const bytes = Buffer.from(trimmed.slice(0, 20), 'latin1');
+  return bytes.length > 0 && scanNumber(bytes, 0, bytes.length) === trimmed.length ? scanned[0] : undefined;
 }

@@ -9,33 +9,40 @@ const NUMBER = String.raw`[-+]?(?:\d+\.?\d*(?:[eE][-+]?\d+)?|\.\d+(?:[eE][-+]?\d
 /** Name and number as text, in the order of the line. */
 export type Pair = readonly [name: string, value: string];
 
-const allPairs = (pattern: RegExp, text: string): Pair[] =>
-  Array.from(text.matchAll(pattern), (found): Pair => [found[1]!.trim(), found[2]!]);
+/** The pairs that a pattern finds in a text: its first group is the name, its second the number. */
+const pairsBy =
+  (pattern: RegExp): ((text: string) => Pair[]) =>
+  (text) => {
+    // Not matchAll: it makes a new expression each time, which takes longer than the search.
+    const pairs: Pair[] = [];
+    pattern.lastIndex = 0;
+    for (let found = pattern.exec(text); found !== null; found = pattern.exec(text))
+      pairs.push([found[1]!.trim(), found[2]!]);
+    return pairs;
+  };
+
+const CELL = new RegExp(String.raw`^\s*([A-Za-z][^:|,]*?)(?:\s*:\s*|\s+)(${NUMBER})`);
 
 /** `loss  3.64 | ppl 37.9`, `lm loss: 9.2E+00 |`, `loss 6.4, time 245ms`: a name, a blank or colon, a number, once a cell. */
-const cells = (separator: RegExp): ((text: string) => Pair[]) => {
-  const cell = new RegExp(String.raw`^\s*([A-Za-z][^:|,]*?)(?:\s*:\s*|\s+)(${NUMBER})(?![\w])`);
-  const withUnit = new RegExp(String.raw`^\s*([A-Za-z][^:|,]*?)(?:\s*:\s*|\s+)(${NUMBER})`);
-  return (text) =>
+const cells =
+  (separator: string): ((text: string) => Pair[]) =>
+  (text) =>
     text.split(separator).flatMap((part): Pair[] => {
-      const found = cell.exec(part) ?? withUnit.exec(part);
+      const found = CELL.exec(part);
       return found === null ? [] : [[found[1]!.trim(), found[2]!]];
     });
-};
-const barCells = cells(/\|/);
-const commaCells = cells(/,/);
+const barCells = cells('|');
+const commaCells = cells(',');
 /** `train_loss:3.5 train_time:263ms` */
-const colonWords = (text: string): Pair[] =>
-  allPairs(new RegExp(String.raw`([A-Za-z_][\w/.-]*):(${NUMBER})`, 'g'), text);
+const colonWords = pairsBy(new RegExp(String.raw`([A-Za-z_][\w/.-]*):(${NUMBER})`, 'g'));
 /** `global_step=3, loss=nan, lr=[5e-05, 5e-05]`: of a list the first */
-const equalsPairs = (text: string): Pair[] =>
-  allPairs(new RegExp(String.raw`([A-Za-z_][\w/.-]*)\s*=\s*[[(]*(${NUMBER})(?!\w)`, 'g'), text);
+const equalsPairs = pairsBy(new RegExp(String.raw`([A-Za-z_][\w/.-]*)\s*=\s*[[(]*(${NUMBER})(?!\w)`, 'g'));
 /** `'loss': 2.4, 'grad_norm': '11.0'` */
-const quotedPairs = (text: string): Pair[] =>
-  allPairs(new RegExp(String.raw`'([^']+)':\s*'?(${NUMBER})(?=['\s,}])`, 'g'), text);
+const quotedPairs = pairsBy(new RegExp(String.raw`'([^']+)':\s*'?(${NUMBER})(?=['\s,}])`, 'g'));
 /** ` - loss: 0.69 - accuracy: 0.5` */
-const dashPairs = (text: string): Pair[] =>
-  allPairs(new RegExp(String.raw`(?:^|\s-\s)\s*([A-Za-z_][\w/.-]*):\s*(${NUMBER})(?!\w)`, 'g'), text);
+const dashPairs = pairsBy(
+  new RegExp(String.raw`(?:^|\s-\s)\s*([A-Za-z_][\w/.-]*):\s*(${NUMBER})(?!\w)`, 'g'),
+);
 
 export interface Dialect {
   readonly id: string;

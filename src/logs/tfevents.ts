@@ -13,7 +13,7 @@
  * Source: tensorflow/core/lib/io/record_writer.h, core/util/event.proto, core/framework/{summary,tensor}.proto.
  */
 import { crc32c, maskedCrc32c } from '../bytes/crc32c.ts';
-import { decodeName } from '../bytes/encoding.ts';
+import { decodeName, sameBytes } from '../bytes/encoding.ts';
 import { diagError, type ErrorRecord } from '../model/errors.ts';
 import type { LogFormat, LoggedSeries } from './format.ts';
 import { readEvent, type TagSink } from './tfevents-message.ts';
@@ -37,8 +37,11 @@ interface Tag {
   count: number;
 }
 
+const uint32 = (bytes: Buffer, at: number): number =>
+  (bytes[at]! | (bytes[at + 1]! << 8) | (bytes[at + 2]! << 16) | (bytes[at + 3]! << 24)) >>> 0;
+
 const isHeader = (bytes: Buffer, at: number): boolean =>
-  bytes.readUInt32LE(at + 8) === maskedCrc32c(crc32c(bytes, at, at + 8));
+  uint32(bytes, at + 8) === maskedCrc32c(crc32c(bytes, at, at + 8));
 
 /** An Event starts with its wall time (field 1, eight bytes); a TFRecord of tf.Example, say, does not. */
 const firstIsEvent = (head: Buffer): boolean => head.length === HEADER_BYTES || head[HEADER_BYTES] === 0x09;
@@ -64,17 +67,16 @@ export const tfevents: LogFormat = {
     const queue = byteQueue(chunks);
     let recordStart = 0;
     for (;;) {
-      recordStart = queue.position();
-      if (!(await queue.need(HEADER_BYTES))) break;
-      const at = queue.start();
-      const bytes = queue.bytes();
-      if (!isHeader(bytes, at)) {
-        if (lostBytes === 0) firstLost = queue.position();
+      recordStart = queue.position;
+      // Awaiting a promise for every record would take longer than reading it.
+      if (queue.available() < HEADER_BYTES && !(await queue.need(HEADER_BYTES))) break;
+      if (!isHeader(queue.bytes, queue.at)) {
+        if (lostBytes === 0) firstLost = recordStart;
         lostBytes++;
         queue.skip(1);
         continue;
       }
-      const length = bytes.readUInt32LE(at) + bytes.readUInt32LE(at + 4) * 2 ** 32;
+      const length = uint32(queue.bytes, queue.at) + uint32(queue.bytes, queue.at + 4) * 2 ** 32;
       if (length > MAX_RECORD) {
         absurd ??= diagError(
           'limit-exceeded',
@@ -84,38 +86,33 @@ export const tfevents: LogFormat = {
             limit: MAX_RECORD,
             hint: 'the file is damaged or hostile',
           },
-          { path, byteOffset: queue.position() },
+          { path, byteOffset: recordStart },
         ).toRecord();
         lost++;
         lostBytes += HEADER_BYTES;
         queue.skip(HEADER_BYTES);
         continue;
       }
-      const offset = queue.position();
-      if (length > MAX_HELD_RECORD) {
-        const whole = await queue.skipChecked(length);
-        if (whole === undefined) break;
-        if (whole) kept++;
-        else {
-          if (badRecords++ === 0) firstBad = offset;
-          lost++;
-        }
-        continue;
+      let good: boolean | undefined;
+      if (length > MAX_HELD_RECORD) good = await queue.skipChecked(length);
+      else {
+        const size = HEADER_BYTES + length + FOOTER_BYTES;
+        if (queue.available() < size && !(await queue.need(size))) break;
+        const { bytes, at } = queue;
+        const end = at + HEADER_BYTES + length;
+        good =
+          uint32(bytes, end) === maskedCrc32c(crc32c(bytes, at + HEADER_BYTES, end)) &&
+          readEvent(bytes, at + HEADER_BYTES, end, recordStart, tags.sink, hyperparameters);
+        queue.skip(size);
       }
-      if (!(await queue.need(HEADER_BYTES + length + FOOTER_BYTES))) break;
-      const data = queue.start() + HEADER_BYTES;
-      const end = data + length;
-      const held = queue.bytes();
-      if (
-        held.readUInt32LE(end) !== maskedCrc32c(crc32c(held, data, end)) ||
-        !readEvent(held, data, end, offset, tags.sink, hyperparameters)
-      ) {
-        if (badRecords++ === 0) firstBad = offset;
+      if (good === undefined) break;
+      if (good) kept++;
+      else {
+        if (badRecords++ === 0) firstBad = recordStart;
         lost++;
-      } else kept++;
-      queue.skip(HEADER_BYTES + length + FOOTER_BYTES);
+      }
     }
-    const unreadBytes = queue.position() + queue.available() - recordStart;
+    const unreadBytes = queue.position + queue.available() - recordStart;
     if (badRecords > 0)
       errors.push(
         diagError('tfevents-bad-record', { count: badRecords }, { path, byteOffset: firstBad }).toRecord(),
@@ -145,68 +142,52 @@ export const tfevents: LogFormat = {
 /** A stream of bytes from which records are taken; holds what was asked for and nothing else. */
 function byteQueue(chunks: AsyncIterable<Uint8Array>) {
   const iterator = chunks[Symbol.asyncIterator]();
-  let held: Buffer<ArrayBufferLike> = Buffer.alloc(0);
-  let at = 0;
-  let consumed = 0;
-  let done = false;
-  const pull = async (): Promise<Buffer<ArrayBufferLike> | undefined> => {
-    const next = await iterator.next();
-    if (next.done === true) {
-      done = true;
-      return undefined;
-    }
-    return Buffer.from(next.value.buffer, next.value.byteOffset, next.value.byteLength);
-  };
-  const skip = (bytes: number): void => {
-    at += bytes;
-    consumed += bytes;
-  };
-  const need = async (bytes: number): Promise<boolean> => {
-    if (held.length - at >= bytes) return true;
-    if (done) return false;
-    // The rest is copied: a chunk is valid only until the next one is asked for.
-    const parts: Buffer<ArrayBufferLike>[] = [Buffer.from(held.subarray(at))];
-    let have = parts[0]!.length;
-    while (have < bytes) {
-      const chunk = await pull();
-      if (chunk === undefined) break;
-      parts.push(have + chunk.length < bytes ? Buffer.from(chunk) : chunk);
-      have += chunk.length;
-    }
-    held =
-      parts.length === 1
-        ? parts[0]!
-        : parts[0]!.length === 0 && parts.length === 2
-          ? parts[1]!
-          : Buffer.concat(parts);
-    at = 0;
-    return have >= bytes;
-  };
-  return {
-    need,
-    skip,
-    bytes: () => held,
-    start: () => at,
-    position: () => consumed,
-    available: () => held.length - at,
+  const queue = {
+    bytes: Buffer.alloc(0) as Buffer<ArrayBufferLike>,
+    /** Index in `bytes` of what comes next. */
+    at: 0,
+    /** Offset in the stream of what comes next. */
+    position: 0,
+    available: (): number => queue.bytes.length - queue.at,
+    skip(count: number): void {
+      queue.at += count;
+      queue.position += count;
+    },
+    /** Pulls until so many bytes are there; false if the stream ends before. */
+    async need(count: number): Promise<boolean> {
+      // The rest is copied: a chunk is valid only until the next one is asked for.
+      const parts: Buffer<ArrayBufferLike>[] = [Buffer.from(queue.bytes.subarray(queue.at))];
+      let have = parts[0]!.length;
+      while (have < count) {
+        const next = await iterator.next();
+        if (next.done === true) break;
+        const { buffer, byteOffset, byteLength } = next.value;
+        const chunk = Buffer.from(buffer, byteOffset, byteLength);
+        have += chunk.length;
+        parts.push(have < count ? Buffer.from(chunk) : chunk);
+      }
+      queue.bytes = Buffer.concat(parts);
+      queue.at = 0;
+      return have >= count;
+    },
     /** Passes over a record of `length` bytes; whether its checksum holds, undefined if it is cut. */
     async skipChecked(length: number): Promise<boolean | undefined> {
-      skip(HEADER_BYTES);
+      queue.skip(HEADER_BYTES);
       let crc = 0;
-      let left = length;
-      while (left > 0) {
-        if (at === held.length && !(await need(1))) break;
-        const take = Math.min(left, held.length - at);
-        crc = crc32c(held, at, at + take, crc);
-        skip(take);
+      for (let left = length; left > 0; ) {
+        if (queue.available() === 0 && !(await queue.need(1))) return undefined;
+        const take = Math.min(left, queue.available());
+        crc = crc32c(queue.bytes, queue.at, queue.at + take, crc);
+        queue.skip(take);
         left -= take;
       }
-      if (left > 0 || !(await need(FOOTER_BYTES))) return undefined;
-      const whole = held.readUInt32LE(at) === maskedCrc32c(crc);
-      skip(FOOTER_BYTES);
+      if (queue.available() < FOOTER_BYTES && !(await queue.need(FOOTER_BYTES))) return undefined;
+      const whole = uint32(queue.bytes, queue.at) === maskedCrc32c(crc);
+      queue.skip(FOOTER_BYTES);
       return whole;
     },
   };
+  return queue;
 }
 
 /** Tags by their bytes, without a string for each value. */
@@ -218,8 +199,7 @@ function tagTable() {
     for (let k = start; k < end; k++) hash = Math.imul(hash ^ bytes[k]!, 16777619);
     const bucket = byHash.get(hash);
     if (bucket !== undefined)
-      for (const tag of bucket)
-        if (tag.bytes.length === end - start && tag.bytes.compare(bytes, start, end) === 0) return tag;
+      for (const tag of bucket) if (sameBytes(tag.bytes, bytes, start, end)) return tag;
     const own = Buffer.from(bytes.subarray(start, end));
     const tag: Tag = {
       name: decodeName(own),
