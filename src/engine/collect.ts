@@ -64,13 +64,15 @@ export async function collectInputs(
   return found;
 }
 
-/** Runs a piece of work; a coded error of it is an error of that input, not of the others. */
-async function guarded(found: Collected, work: () => Promise<void>): Promise<void> {
+/** Runs a piece of work; a coded error of it is an error of that input, not of the others; what a walk cannot place is passed over. */
+async function guarded(found: Collected, work: () => Promise<void>, walked = false): Promise<void> {
   try {
     await work();
   } catch (error) {
     if (!(error instanceof DiagError) || error.exitCode === 2) throw error;
-    found.errors.push(error);
+    if (walked && error.code === 'format-unknown' && error.where !== undefined)
+      found.skipped.push({ path: error.where.path, reason: 'in no known format' });
+    else found.errors.push(error);
   }
 }
 
@@ -134,7 +136,7 @@ async function collectFolder(root: string, options: CollectOptions, found: Colle
   const candidates: Candidate[] = [];
   const looked = await walk(root, options, candidates, found);
   for (const group of groupRuns(root, candidates, found.skipped))
-    await guarded(found, () => collectGroup(group, options, found));
+    await guarded(found, () => collectGroup(group, options, found), true);
   const now = found.logs.length + found.checkpoints.length + found.captures.length;
   if (now === before && found.errors.length === errorsBefore)
     throw diagError('folder-without-inputs', { path: root, files: looked }, { path: root });

@@ -13,14 +13,17 @@ const OPEN_BRACE = 0x7b;
 
 /**
  * Whether a head is records, one a line. The first line that starts like an object decides; text may stand before it,
- * but no other format's records. One line alone is a record unless its members are lists: that is a document.
+ * but no other format's records. One line alone is a record if it has a step, or no lists: those make a document.
  */
 export function isRecordLines(text: string): boolean {
   const lines = text.split('\n', 50).map((line) => line.trim());
   const first = lines.findIndex((line) => line.startsWith('{'));
   if (first < 0 || !/^\{\s*"[^"]*"\s*:/.test(lines[first]!)) return false;
   if (lines.slice(first + 1).some((line) => line.startsWith('{"'))) return true;
-  return (lines[first]!.endsWith('}') || lines.length === 1) && !/:\s*\[\s*[-\d{[NI]/.test(lines[first]!);
+  const alone = lines[first]!;
+  const holdsLists = /:\s*\[\s*[-\d{[NI]/.test(alone);
+  const hasAxis = /"(_?step|global_step|iteration|iter|epoch)"\s*:\s*-?\d/.test(alone);
+  return (alone.endsWith('}') || lines.length === 1) && (!holdsLists || hasAxis);
 }
 
 export const jsonl: LogFormat = {

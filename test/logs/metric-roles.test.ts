@@ -1,0 +1,111 @@
+import { describe, expect, it } from 'vitest';
+import { assignRoles } from '../../src/logs/metric-roles.ts';
+import type { Role } from '../../src/model/run.ts';
+
+/** The roles of names, a task behind a colon. */
+const rolesOf = (names: readonly string[], forced: [string, Role][] = []): Record<string, string> =>
+  Object.fromEntries(
+    assignRoles(
+      names.map((name) => ({ name, value: [1, 2, 3] })),
+      new Map(forced),
+    ).roles.map(({ role, task }, k) => [names[k], task === undefined ? role : `${role}:${task}`]),
+  );
+
+describe('roles', () => {
+  it.each([
+    ['loss', 'loss'],
+    ['Loss', 'loss'],
+    ['train/loss', 'loss'],
+    ['train_loss', 'loss'],
+    ['training_loss', 'loss'],
+    ['train.loss', 'loss'],
+    ['loss/train', 'loss'],
+    ['total_loss', 'loss'],
+    ['lm loss', 'loss'],
+    ['reduced_train_loss', 'loss'],
+    ['nll', 'loss'],
+    ['cross_entropy', 'loss'],
+    ['logloss', 'loss'],
+    ['trl', 'loss'],
+    ['Perplexity', 'loss'],
+    ['mlm_loss', 'loss'],
+    ['val_loss', 'eval_loss'],
+    ['eval/loss', 'eval_loss'],
+    ['validation/loss', 'eval_loss'],
+    ['loss/val', 'eval_loss'],
+    ['valid loss', 'eval_loss'],
+    ['tel', 'eval_loss'],
+    ['epoch_val_loss', 'eval_loss'],
+    ['test_acc', 'metric'],
+    ['val_scores', 'metric'],
+    ['eval_top1', 'metric'],
+    ['validation/num_examples', 'other'],
+    ['eval_runtime', 'other'],
+    ['lr', 'learning_rate'],
+    ['lr-SGD', 'learning_rate'],
+    ['train/lr', 'learning_rate'],
+    ['learning_rate', 'learning_rate'],
+    ['learning rate', 'learning_rate'],
+    ['train_lr', 'learning_rate'],
+    ['grad_norm', 'grad_norm'],
+    ['gradient norm', 'grad_norm'],
+    ['train/grad_norm', 'grad_norm'],
+    ['gnorm', 'grad_norm'],
+    ['norm', 'grad_norm'],
+    ['l2_norm/grad/global', 'grad_norm'],
+    ['total_grad_norm', 'grad_norm'],
+    ['grad_2.0_norm_total', 'grad_norm'],
+    ['param_norm', 'param_norm'],
+    ['update_norm', 'update_norm'],
+    ['clip', 'clip'],
+    ['grad_clip_fraction', 'clip'],
+    ['auc', 'metric'],
+    ['train_accuracy', 'metric'],
+    ['l0_auROC', 'metric'],
+    ['rmse', 'metric'],
+    ['loss_scale', 'other'],
+    ['loss scale', 'other'],
+    ['epoch', 'other'],
+    ['slr', 'other'],
+    ['__proto__', 'other'],
+    ['constructor', 'other'],
+  ])('%s alone is %s', (name, role) => {
+    expect(rolesOf([name])[name]).toBe(role);
+  });
+  it('tasks stand beside a total, with their evaluation and their metrics', () => {
+    expect(
+      rolesOf(['loss', 'output_1_loss', 'output_2_loss', 'val_loss', 'val_output_1_loss', 'output_1_acc']),
+    ).toEqual({
+      loss: 'loss',
+      output_1_loss: 'task_loss:output_1',
+      output_2_loss: 'task_loss:output_2',
+      val_loss: 'eval_loss',
+      val_output_1_loss: 'eval_loss:output_1',
+      output_1_acc: 'metric:output_1',
+    });
+    expect(rolesOf(['train/loss', 'train/ctr_loss', 'train/cvr_loss'])).toMatchObject({
+      'train/ctr_loss': 'task_loss:ctr',
+      'train/cvr_loss': 'task_loss:cvr',
+    });
+    expect(rolesOf(['loss', 'task/ctr/loss', 'task/ctr/auc'])).toMatchObject({
+      'task/ctr/loss': 'task_loss:ctr',
+      'task/ctr/auc': 'metric:ctr',
+    });
+    expect(rolesOf(['loss', 'loss_ctr', 'loss_cvr'])).toMatchObject({ loss_ctr: 'task_loss:ctr' });
+  });
+  it('one other loss beside the total is a candidate that a note names', () => {
+    const { roles, notes } = assignRoles(
+      ['loss', 'train/ctc_loss', 'validation/ctc_loss'].map((name) => ({ name, value: [1, 2] })),
+      new Map(),
+    );
+    expect(roles.map((one) => one.role)).toEqual(['loss', 'other', 'eval_loss']);
+    expect(notes).toHaveLength(1);
+    expect(notes[0]).toContain('train/ctc_loss');
+  });
+  it('--map wins, and takes the place of the best name', () => {
+    expect(rolesOf(['loss', 'objective'], [['objective', 'loss']])).toEqual({
+      loss: 'other',
+      objective: 'loss',
+    });
+  });
+});

@@ -1,0 +1,87 @@
+import fc from 'fast-check';
+import { describe, expect, it } from 'vitest';
+import { numberOfText, scanNumber, scanned } from '../../src/logs/number-text.ts';
+
+const scan = (text: string, mark?: number): [value: number, end: number] => {
+  const bytes = Buffer.from(text);
+  const end = scanNumber(bytes, 0, bytes.length, mark);
+  return [end < 0 ? Number.NaN : scanned[0]!, end];
+};
+const RUNS = Number(process.env.CLIPPY_DIAG_FUZZ ?? 20_000);
+
+describe('scanNumber', () => {
+  it('gives what Number gives, bit for bit', () => {
+    const check = (text: string): void => {
+      const [value, end] = scan(text);
+      if (!Object.is(value, Number(text)) || end !== text.length)
+        throw new Error(`${text}: ${value}, not ${Number(text)}`);
+    };
+    fc.assert(
+      fc.property(
+        fc.double({ noNaN: true, noDefaultInfinity: true }),
+        fc.integer({ min: 1, max: 21 }),
+        (x, digits) => {
+          check(String(x));
+          check(x.toPrecision(digits));
+          check(x.toExponential(Math.min(20, digits)));
+        },
+      ),
+      { numRuns: RUNS },
+    );
+    // Long mantissas as Python prints them, and decimals that lie next to the middle of two doubles.
+    fc.assert(
+      fc.property(
+        fc.bigInt({ min: 0n, max: 10n ** 19n }),
+        fc.integer({ min: 1, max: 24 }),
+        (digits, fraction) => {
+          const text = digits.toString().padStart(fraction + 1, '0');
+          check(`${text.slice(0, -fraction)}.${text.slice(-fraction)}`);
+        },
+      ),
+      { numRuns: RUNS },
+    );
+    for (const text of [
+      '0',
+      '-0',
+      '0.0',
+      '5.',
+      '.5',
+      '1e400',
+      '-1e400',
+      '1e-400',
+      '4.9e-324',
+      '1.7976931348623157e308',
+      '9007199254740993',
+      '0.1e1',
+    ])
+      check(text);
+  });
+  it('is right beside the middle between two doubles', () => {
+    // 2^53 + 1 and its neighbours over powers of ten: the quotient must not round twice.
+    for (let k = -40; k <= 40; k++)
+      for (let fraction = 1; fraction <= 22; fraction++) {
+        const digits = (9007199254740993n * 1000n + BigInt(k)).toString().padStart(fraction + 1, '0');
+        const text = `${digits.slice(0, -fraction)}.${digits.slice(-fraction)}`;
+        expect(scan(text)[0], text).toBe(Number(text));
+      }
+  });
+  it('knows the words for what is not finite', () => {
+    expect(scan('NaN,')).toEqual([Number.NaN, 3]);
+    expect(scan('-nan(ind)')[1]).toBe(9);
+    for (const word of ['inf', 'Inf', 'Infinity', '+Infinity', 'INF'])
+      expect(scan(word)).toEqual([Infinity, word.length]);
+    expect(scan('-inf')).toEqual([-Infinity, 4]);
+    for (const word of ['nano', 'info', 'infinite', 'none', '', '-', '+', '.', 'e5', 'abc'])
+      expect(scan(word)[1]).toBe(-1);
+  });
+  it('reads a decimal comma where it is asked to', () => {
+    expect(scan('0,69;', 44)).toEqual([0.69, 4]);
+    expect(scan('1234567890,1234567890', 44)).toEqual([Number('1234567890.1234567890'), 21]);
+  });
+  it('numberOfText takes the whole text or nothing', () => {
+    expect(numberOfText(' 0.5 ')).toBe(0.5);
+    expect(numberOfText('-Infinity')).toBe(-Infinity);
+    for (const text of ['', ' ', '0x1f', '1_000', '5 s', '1,5', 'nan ms', '--1'])
+      expect(numberOfText(text), text).toBeUndefined();
+  });
+});
