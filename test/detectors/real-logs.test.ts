@@ -25,11 +25,8 @@ function diagnose(run: Run) {
 }
 
 const fileOf = (part: string): string => manifestFiles.find(({ dest }) => dest.includes(part))!.dest;
-/** Formats that have no reader yet. */
-const UNREAD = ['log/stdout', 'log/json', 'log/mlflow'];
 const logs = manifestFiles.filter(
-  ({ kind, expectedClass }) =>
-    kind.startsWith('log/') && !UNREAD.includes(kind) && expectedClass !== undefined,
+  ({ kind, expectedClass }) => kind.startsWith('log/') && expectedClass !== undefined,
 );
 
 describe.skipIf(sharedData === undefined)('verdicts of real logs', () => {
@@ -81,6 +78,19 @@ describe.skipIf(sharedData === undefined)('what is said about real logs', () => 
     const [finding] = named(findings, 'eval-only-spike').filter(({ series }) => series === 'validation/loss');
     expect(finding!.message).toContain('at step 42586');
     expect(finding!.severity).toBe('note');
+  });
+
+  it('four concatenated runs are four attempts and no spike', async () => {
+    const run = await readRun(fileOf('20260513_shampoo_1_4_power'));
+    expect(run.attempts).toHaveLength(4);
+    const { verdict, findings } = diagnose(run);
+    expect(verdict.incidents).toEqual([]);
+    expect(findings.filter(({ id }) => id.includes('spike'))).toEqual([]);
+  });
+
+  it('a perplexity is NaN from step 4', async () => {
+    const { verdict } = diagnose(await readRun(fileOf('check/train_with_kernel.log')));
+    expect(verdict).toMatchObject({ class: 'non-finite', onsetStep: 4, lastGoodStep: 3 });
   });
 
   it.each([
