@@ -260,11 +260,12 @@ function findClimb(
   for (const level of levels)
     if (level.level <= best.level && last - level.level > tolerance(level.end - level.start)) best = level;
   if (!(last > scale.above(best.level, settings.driftRatio))) return null;
-  const highest = Math.max(...levels.slice(-4, -1).map(({ level }) => level));
-  if (highest > Math.max(last + tolerance(size), scale.above(last, settings.bandRatio))) return null; // falling again
+  // On the way back: a third of the climb is regained within the last quarter.
+  const highest = Math.max(...levels.slice(-5).map(({ level }) => level));
+  if (highest - last > (highest - best.level) / 3) return null;
   // Onset: where the sum of the excess over the edge of the band is lowest, the usual estimate of a change point. The
   // summands are clipped so that one spike does not outweigh what follows.
-  const edge = Math.max(scale.above(best.level, settings.bandRatio), best.level + 2 * noise);
+  const edge = Math.max(scale.above(best.level, settings.bandRatio), best.level + tolerance(size));
   let sum = 0;
   let lowest = Number.POSITIVE_INFINITY;
   let onset = n;

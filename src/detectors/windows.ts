@@ -156,6 +156,11 @@ export interface RollingBand {
   readonly scale: number;
 }
 
+/** A window that falls by more than this many scales from end to end has its center where the loss is now: … */
+const FALL = 3;
+/** … the median of so many of its last points. */
+const RECENT = 20;
+
 /**
  * A window over the last `size` pushed values. Judge a point first and push it afterwards: a window that holds the point
  * itself hides a fifty-fold spike.
@@ -178,6 +183,9 @@ export function rollingBand(size: number, smallSample: number): RollingBand {
   let center = Number.NaN;
   let deviation = Number.NaN;
   let scale = Number.NaN;
+  let falling = false;
+  let recent = Number.NaN;
+  let recentAge = Number.POSITIVE_INFINITY;
   const renew = (): void => {
     if (age < (points * points) / 4000) return;
     const oldest = points < size ? 0 : next;
@@ -193,7 +201,17 @@ export function rollingBand(size: number, smallSample: number): RollingBand {
     for (let i = 0; i < points; i++) deviations[i] = Math.abs(ordered[i]! - center - slope * (i - middle));
     deviation = medianNear(deviations, points, deviation, deviation / 4, scratch);
     scale = scaleFrom(deviation, deviations, points) * (1 + smallSample / points);
+    falling = slope * points < -FALL * scale;
     age = 0;
+  };
+  const recentCenter = (): number => {
+    if (recentAge >= RECENT / 4) {
+      const count = Math.min(points, RECENT);
+      for (let i = 0; i < count; i++) scratch[i] = ring[(next - 1 - i + size) % size]!;
+      recent = medianInPlace(scratch, count);
+      recentAge = 0;
+    }
+    return recent;
   };
   return {
     push(value) {
@@ -201,18 +219,20 @@ export function rollingBand(size: number, smallSample: number): RollingBand {
       next = next + 1 === size ? 0 : next + 1;
       if (points < size) points++;
       age++;
+      recentAge++;
     },
     clear() {
       points = 0;
       next = 0;
       age = Number.POSITIVE_INFINITY;
+      recentAge = Number.POSITIVE_INFINITY;
     },
     get points() {
       return points;
     },
     get center() {
       renew();
-      return center;
+      return falling ? Math.min(center, recentCenter()) : center;
     },
     get scale() {
       renew();
