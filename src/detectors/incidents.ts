@@ -1,5 +1,5 @@
 /** Incidents of one series in one attempt: where it leaves its band, whether it comes back, where it climbs. */
-import type { VerdictClass } from '../model/report.ts';
+import { VERDICT_CLASSES, type VerdictClass } from '../model/report.ts';
 import type { VerdictSettings } from './verdict-settings.ts';
 import { medianInPlace, noiseScale, rollingBand, type Scale, scaleOf, windowFor } from './windows.ts';
 
@@ -124,17 +124,8 @@ export function judgePoints(values: Float64Array, settings: VerdictSettings): At
   };
 }
 
-const ORDER: readonly VerdictClass[] = [
-  'healthy',
-  'micro-divergence',
-  'inconclusive',
-  'drift',
-  'full-divergence',
-  'non-finite',
-];
-
 /** Position in the order from harmless to worst. */
-export const badness = (verdict: VerdictClass): number => ORDER.indexOf(verdict);
+export const badness = (verdict: VerdictClass): number => VERDICT_CLASSES.indexOf(verdict);
 
 const worstClass = (classes: readonly VerdictClass[]): VerdictClass | undefined =>
   classes.reduce<VerdictClass | undefined>(

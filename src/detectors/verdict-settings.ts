@@ -124,3 +124,16 @@ export const DEFAULT_VERDICT_SETTINGS: VerdictSettings = Object.fromEntries(
 export const verdictThresholds = (
   ...names: readonly (keyof typeof VERDICT_SETTINGS)[]
 ): readonly Threshold[] => names.map((name) => ({ name, ...VERDICT_SETTINGS[name] }));
+
+/**
+ * The settings of a run where the user changed numbers: thresholds of any detector that bear the name of a setting count for the verdict, for it is
+ * found once for all of them.
+ */
+export function verdictSettings(
+  overrides: ReadonlyMap<string, ReadonlyMap<string, number>> = new Map(),
+): VerdictSettings {
+  const settings: Record<string, number> = { ...DEFAULT_VERDICT_SETTINGS };
+  for (const thresholds of overrides.values())
+    for (const [name, value] of thresholds) if (Object.hasOwn(VERDICT_SETTINGS, name)) settings[name] = value;
+  return settings as VerdictSettings;
+}

@@ -3,6 +3,7 @@ import { contextFor, type Detector } from '../detectors/detector.ts';
 import { DETECTORS } from '../detectors/registry.ts';
 import { adviceOf, type RestartPoint, rewindAdvice } from '../detectors/rewind.ts';
 import { type JudgedRun, judgeRun } from '../detectors/verdict.ts';
+import { verdictSettings } from '../detectors/verdict-settings.ts';
 import { DiagError, diagError, type ErrorRecord } from '../model/errors.ts';
 import { type Finding, type Outcome, SEVERITIES } from '../model/finding.ts';
 import type { LogInput } from '../model/log.ts';
@@ -60,7 +61,7 @@ export interface DiagnoseOptions {
 
 /** Diagnoses one run. A detector that throws is listed under `failedDetectors`; the others still report. */
 export function diagnoseRun(run: Run, { thresholds, restartPoints = [] }: DiagnoseOptions = {}): RunReport {
-  const judged = judgeRun(run);
+  const judged = judgeRun(run, verdictSettings(thresholds));
   const findings: Finding[] = [];
   const detectorsRun: string[] = [];
   const notRun: { id: string; reason: string }[] = [];

@@ -3,6 +3,7 @@ import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { DETECTORS } from '../../src/detectors/registry.ts';
 import { judgeRun } from '../../src/detectors/verdict.ts';
+import { verdictSettings } from '../../src/detectors/verdict-settings.ts';
 import { projectRoot } from '../support/shared-data.ts';
 import { fallingLoss, findingsOf, fixtureRun, makeRun } from './runs.ts';
 
@@ -247,5 +248,19 @@ describe('attempts, tasks and which series', () => {
     expect(findingsOf(DETECTORS['loss-column-stops'], run)).toMatchObject([
       { severity: 'warning', steps: [73, 73] },
     ]);
+  });
+});
+
+describe('settings', () => {
+  it('come from the thresholds that a user names, whichever detector bears them', () => {
+    const values = fallingLoss(1000);
+    for (let i = 600; i < 610; i++) values[i]! *= 3;
+    const run = makeRun([{ name: 'loss', values }]);
+    const strict = verdictSettings(new Map([['micro-divergence', new Map([['incidentRatio', 5]])]]));
+    expect(judgeRun(run).verdict.class).toBe('micro-divergence');
+    expect(judgeRun(run, strict).verdict.class).toBe('healthy');
+    expect(verdictSettings(new Map([['clipping-saturation', new Map([['limit', 1]])]]))).toEqual(
+      verdictSettings(),
+    );
   });
 });
