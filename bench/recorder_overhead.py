@@ -2,11 +2,11 @@
 
     python3 bench/recorder_overhead.py [--batch 1024]
 
-A shared-bottom ranking net (256-512-256-128, four towers of 64) under Adagrad on one thread. Steps with and without the recorder
-alternate in blocks of 20 in one process; printed are the medians of the CPU time a step takes in a block (one thread, so that other
-load on the machine counts little) and their
-quartiles, and the largest number of bytes that the recorder held.
-"""
+A shared-bottom ranking net (256-512-256-128, four towers of 64) under Adagrad on one thread. Steps with and
+without the recorder alternate in blocks of 20 in one process; printed are the medians of the CPU time a step
+takes in a block (one thread, so that other load on the machine counts little) and their quartiles, and the
+largest number of bytes that the recorder held. """
+
 import argparse
 import statistics
 import sys

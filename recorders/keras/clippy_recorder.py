@@ -1,4 +1,5 @@
-"""Records the gradient steps of a Keras model around a divergence, so that `clippy-diag` can replay them under other clipping rules.
+"""Records the gradient steps of a Keras model around a divergence, so that `clippy-diag` can replay them under
+other clipping rules.
 
     from clippy_recorder import ClippyRecorder
     recorder = ClippyRecorder(model, optimizer, "capture")
@@ -9,10 +10,10 @@
         recorder.record(step, loss, gradients)      # before apply_gradients
         optimizer.apply_gradients(zip(gradients, model.trainable_variables))
 
-The loop itself runs eagerly; loss and gradients may come from a tf.function. Gradients of the last K to 2K steps stay in memory and are
-written when the loss jumps, or after `flush()`; clippy_capture.py, which lies beside this file, says how. For Keras 3 on TensorFlow and
-for tf.keras 2.11 to 2.15. Apache-2.0.
-"""
+The loop itself runs eagerly; loss and gradients may come from a tf.function. Gradients of the last K to 2K
+steps stay in memory and are written when the loss jumps, or after `flush()`; clippy_capture.py, which lies
+beside this file, says how. For Keras 3 on TensorFlow and for tf.keras 2.11 to 2.15. Apache-2.0. """
+
 import warnings
 
 import numpy as np
@@ -28,15 +29,23 @@ SLOTS = {
     "RMSprop": {"_velocities": "v", "_average_gradients": "m", "_momentums": "momentum"},
 }
 OPTIONS = {
-    "Adagrad": ({"initial_accumulator_value": "initialAccumulatorValue", "epsilon": "epsilon"},
-                {"epsilonInside": True, "accumulator": "standard"}),
+    "Adagrad": (
+        {"initial_accumulator_value": "initialAccumulatorValue", "epsilon": "epsilon"},
+        {"epsilonInside": True, "accumulator": "standard"},
+    ),
     "SGD": ({"momentum": "momentum", "nesterov": "nesterov"}, {"learningRateInside": True}),
     "Adam": ({"beta_1": "beta1", "beta_2": "beta2", "epsilon": "epsilon", "amsgrad": "amsgrad"}, {"epsilonHat": True}),
-    "RMSprop": ({"rho": "rho", "epsilon": "epsilon", "momentum": "momentum", "centered": "centered"},
-                {"epsilonInside": True, "learningRateInside": True}),
+    "RMSprop": (
+        {"rho": "rho", "epsilon": "epsilon", "momentum": "momentum", "centered": "centered"},
+        {"epsilonInside": True, "learningRateInside": True},
+    ),
 }
 SLOTS["AdamW"], OPTIONS["AdamW"] = SLOTS["Adam"], OPTIONS["Adam"]
-CLIPPING = {"clipnorm": ("layer-norm", "maxNorm"), "global_clipnorm": ("global-norm", "maxNorm"), "clipvalue": ("value", "clipValue")}
+CLIPPING = {
+    "clipnorm": ("layer-norm", "maxNorm"),
+    "global_clipnorm": ("global-norm", "maxNorm"),
+    "clipvalue": ("value", "clipValue"),
+}
 
 
 class ClippyRecorder:
@@ -51,23 +60,35 @@ class ClippyRecorder:
     model_file    the capture's model description (see docs/recorders.md), copied into the folder
     """
 
-    def __init__(self, model, optimizer, folder="capture", every=20, after=34, clipping=None, model_file=None, max_captures=3):
+    def __init__(
+        self, model, optimizer, folder="capture", every=20, after=34, clipping=None, model_file=None, max_captures=3
+    ):
         self.kind = type(optimizer).__name__
         if self.kind not in SLOTS:
             advice = "; pass its inner optimizer, and gradients without the scale" if "LossScale" in self.kind else ""
             raise ValueError(f"clippy-recorder: {self.kind} cannot be replayed; known are {', '.join(SLOTS)}{advice}")
+        if not hasattr(optimizer, "build"):
+            raise ValueError("clippy-recorder: legacy optimizers hide their state; use the one without `legacy`")
         for option in ("use_ema", "gradient_accumulation_steps", "loss_scale_factor"):
             if getattr(optimizer, option, None):
                 raise ValueError(f"clippy-recorder: steps with {option} cannot be replayed")
         if getattr(optimizer, "weight_decay", None) and self.kind != "AdamW":
-            raise ValueError(f"clippy-recorder: Keras decouples the weight decay of {self.kind}; only that of AdamW can be replayed")
+            raise ValueError(
+                f"clippy-recorder: Keras decouples the weight decay of {self.kind}; only that of AdamW can be replayed"
+            )
         self.optimizer, self.variables = optimizer, list(model.trainable_variables)
         if not optimizer.built if hasattr(optimizer, "built") else not getattr(optimizer, "_index_dict", None):
             optimizer.build(self.variables)
         self.names = [getattr(v, "path", v.name).split(":")[0] for v in self.variables]
         if len(set(self.names)) < len(self.names):
-            raise ValueError(f"clippy-recorder: two variables are named {next(n for n in self.names if self.names.count(n) > 1)}")
-        active = [{"rule": rule, option: getattr(optimizer, key)} for key, (rule, option) in CLIPPING.items() if getattr(optimizer, key, None)]
+            raise ValueError(
+                f"clippy-recorder: two variables are named {next(n for n in self.names if self.names.count(n) > 1)}"
+            )
+        active = [
+            {"rule": rule, option: getattr(optimizer, key)}
+            for key, (rule, option) in CLIPPING.items()
+            if getattr(optimizer, key, None)
+        ]
         self.clipping = clipping or (active or [{"rule": "none"}])[0]
         self.buffer = CaptureBuffer(folder, every, after, max_captures, model_file, self._describe)
         self.disabled = None
@@ -116,7 +137,11 @@ class ClippyRecorder:
     def _state(self):
         optimizer, slots = self.optimizer, {}
         for name, v in zip(self.names, self.variables):
-            index = optimizer._get_variable_index(v) if hasattr(optimizer, "_get_variable_index") else optimizer._index_dict[optimizer._var_key(v)]
+            index = (
+                optimizer._get_variable_index(v)
+                if hasattr(optimizer, "_get_variable_index")
+                else optimizer._index_dict[optimizer._var_key(v)]
+            )
             for theirs, ours in SLOTS[self.kind].items():
                 values = getattr(optimizer, theirs, None)
                 if values and index < len(values) and values[index] is not None:
@@ -129,11 +154,19 @@ class ClippyRecorder:
         options = {ours: getattr(self.optimizer, theirs) for theirs, ours in names.items()}
         return {
             "framework": f"keras {getattr(tf.keras, '__version__', tf.__version__)} on tensorflow {tf.__version__}",
-            "optimizer": {"name": self.kind.lower(), "learningRate": rates[0], "weightDecay": getattr(self.optimizer, "weight_decay", None) or 0,
-                          **options, **always},
+            "optimizer": {
+                "name": self.kind.lower(),
+                "learningRate": rates[0],
+                "weightDecay": getattr(self.optimizer, "weight_decay", None) or 0,
+                **options,
+                **always,
+            },
             "clipping": self.clipping,
-            "parameters": [{"name": name, "shape": list(v.shape), **_kind(name.split("/")[-1], len(v.shape))}
-                           for name, v in zip(self.names, self.variables)]}
+            "parameters": [
+                {"name": name, "shape": list(v.shape), **_kind(name.split("/")[-1], len(v.shape))}
+                for name, v in zip(self.names, self.variables)
+            ],
+        }
 
 
 def _kind(last, rank):

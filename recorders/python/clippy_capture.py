@@ -1,10 +1,12 @@
-"""The capture that the PyTorch and Keras recorders write: ring buffer, jump detection, files. Numpy only. Apache-2.0.
+"""The capture that the PyTorch and Keras recorders write: ring buffer, jump detection, files. Numpy only.
+Apache-2.0.
 
-A capture is a folder: capture.json, initial.safetensors (parameters and optimizer state before the first step) and one safetensors
-file a step. In memory are the steps since the older of two snapshots of parameters and state, which are renewed every K steps, so a
-capture begins K to 2K steps before the incident. When the loss jumps, what is in memory is written, and each of the next `after`
-steps is added as it comes. Every file appears whole or not at all: a job that dies leaves a capture with fewer steps.
-"""
+A capture is a folder: capture.json, initial.safetensors (parameters and optimizer state before the first step)
+and one safetensors file a step. In memory are the steps since the older of two snapshots of parameters and
+state, which are renewed every K steps, so a capture begins K to 2K steps before the incident. When the loss
+jumps, what is in memory is written, and each of the next `after` steps is added as it comes. Every file appears
+whole or not at all: a job that dies leaves a capture with fewer steps. """
+
 import collections
 import json
 import math
@@ -37,9 +39,17 @@ class CaptureBuffer:
         return self.since % self.every == 0
 
     def add(self, step, loss, rates, tasks, tensors, parameters=None, state=None):
-        """One step: learning rates of all groups, task losses, tensors under their names in the file (grad/…, batch/…), and the
-        snapshot {param/<name>: …}, {state/<slot>/<name>: …} from before the step. Arrays are kept, not copied."""
-        record = {"step": step, "loss": loss, "rates": rates, "tasks": tasks, "tensors": tensors, "parameters": parameters}
+        """One step: learning rates of all groups, task losses, tensors under their names in the file (grad/…,
+        batch/…), and the snapshot {param/<name>: …}, {state/<slot>/<name>: …} from before the step. Arrays are
+        kept, not copied."""
+        record = {
+            "step": step,
+            "loss": loss,
+            "rates": rates,
+            "tasks": tasks,
+            "tensors": tensors,
+            "parameters": parameters,
+        }
         self.since += 1
         if self.manifest is None:
             if state is not None:
@@ -66,9 +76,14 @@ class CaptureBuffer:
         shutil.rmtree(self.path, ignore_errors=True)
         os.makedirs(self.path)
         history = [(s, l) for s, l in self.losses if s < first["step"]][-500:]
-        self.manifest = {"version": 1, **self.describe(step, first["rates"]), "flushed": {"step": step, "reason": reason},
-                         "history": {"steps": [s for s, _ in history], "loss": [number(l) for _, l in history]},
-                         "skipped": [s for s in self.skipped if s > first["step"]], "steps": []}
+        self.manifest = {
+            "version": 1,
+            **self.describe(step, first["rates"]),
+            "flushed": {"step": step, "reason": reason},
+            "history": {"steps": [s for s, _ in history], "loss": [number(l) for _, l in history]},
+            "skipped": [s for s in self.skipped if s > first["step"]],
+            "steps": [],
+        }
         if self.model_file:
             shutil.copy(self.model_file, self.path)
             self.manifest["model"] = os.path.basename(self.model_file)
@@ -82,8 +97,12 @@ class CaptureBuffer:
 
     def _append(self, record, last=True):
         """Adds a step to the open capture: its file first, then the manifest that names it."""
-        entry = {"step": record["step"], "file": f"step-{record['step']:08d}.safetensors", "learningRate": record["rates"][0],
-                 "loss": number(record["loss"])}
+        entry = {
+            "step": record["step"],
+            "file": f"step-{record['step']:08d}.safetensors",
+            "learningRate": record["rates"][0],
+            "loss": number(record["loss"]),
+        }
         if record["tasks"]:
             entry["tasks"] = {name: number(value) for name, value in record["tasks"].items()}
         if len(record["rates"]) > 1:
@@ -91,7 +110,9 @@ class CaptureBuffer:
         write_safetensors(os.path.join(self.path, entry["file"]), {**record["tensors"], **(record["parameters"] or {})})
         self.manifest["steps"].append(entry)
         if last:
-            write_atomically(os.path.join(self.path, "capture.json"), json.dumps(self.manifest, indent=1, allow_nan=False).encode())
+            write_atomically(
+                os.path.join(self.path, "capture.json"), json.dumps(self.manifest, indent=1, allow_nan=False).encode()
+            )
             self.left -= 1
             if self.left == 0:
                 self.manifest, self.since = None, 0
@@ -102,8 +123,9 @@ class CaptureBuffer:
 
 
 def jump(loss, before):
-    """Why this loss ends the healthy stretch `before` it, or None: non-finite, or above the median of the last 50 by 8 robust
-    scales (1.4826 MAD) of the log and by 25 %. Losses that can be negative are taken as they are."""
+    """Why this loss ends the healthy stretch `before` it, or None: non-finite, or above the median of the last
+    50 by 8 robust scales (1.4826 MAD) of the log and by 25 %. Losses that can be negative are taken as they
+    are."""
     if not math.isfinite(loss):
         return f"loss is {loss}"
     before = np.array([value for value in before if math.isfinite(value)])
@@ -117,12 +139,22 @@ def jump(loss, before):
     return None
 
 
-DTYPES = {"f8": "F64", "f4": "F32", "f2": "F16", "i8": "I64", "i4": "I32", "i2": "I16", "i1": "I8", "u1": "U8", "b1": "BOOL"}
+DTYPES = {
+    "f8": "F64",
+    "f4": "F32",
+    "f2": "F16",
+    "i8": "I64",
+    "i4": "I32",
+    "i2": "I16",
+    "i1": "I8",
+    "u1": "U8",
+    "b1": "BOOL",
+}
 
 
 def write_safetensors(path, tensors):
-    """u64 length of the header, JSON header padded with spaces to 8 bytes, the tensors row by row, little-endian. A tensor is a numpy
-    array, or ("BF16", array of its 16-bit words)."""
+    """u64 length of the header, JSON header padded with spaces to 8 bytes, the tensors row by row,
+    little-endian. A tensor is a numpy array, or ("BF16", array of its 16-bit words)."""
     header, blobs, offset = {}, [], 0
     for name, tensor in tensors.items():
         dtype, array = tensor if isinstance(tensor, tuple) else (DTYPES[tensor.dtype.str[1:]], tensor)
@@ -133,6 +165,21 @@ def write_safetensors(path, tensors):
     text = json.dumps(header).encode()
     text += b" " * (-len(text) % 8)
     write_atomically(path, len(text).to_bytes(8, "little"), text, *blobs)
+
+
+def read_safetensors(path):
+    """All tensors of a file by name, as numpy; bfloat16 widened to float32."""
+    with open(path, "rb") as file:
+        header, data = json.loads(file.read(int.from_bytes(file.read(8), "little"))), file.read()
+    kinds, tensors = {name: kind for kind, name in DTYPES.items()}, {}
+    for name, entry in header.items():
+        if name != "__metadata__":
+            start, end = entry["data_offsets"]
+            array = np.frombuffer(data[start:end], kinds.get(entry["dtype"], "u2"))
+            if entry["dtype"] == "BF16":
+                array = (array.astype(np.uint32) << 16).view(np.float32)
+            tensors[name] = array.reshape(entry["shape"]).copy()
+    return tensors
 
 
 def write_atomically(path, *parts):

@@ -1,7 +1,9 @@
-"""What a closed loop shows: prevented, delayed, not-prevented, not-needed, harmful or cannot-tell, as `clippy-diag` defines them.
+"""What a closed loop shows: prevented, delayed, not-prevented, not-needed, harmful or cannot-tell, as
+`clippy-diag` defines them.
 
 Used by closed_loop.py; beside it. Apache-2.0.
 """
+
 import math
 import statistics
 
@@ -9,21 +11,24 @@ from clippy_capture import number
 
 
 def verdict(history, recorded, baseline, loss, steps):
-    """verdict, why, confidence and peak of a closed loop with losses `loss`, against the loop without a rule (`baseline`).
+    """verdict, why, confidence and peak of a closed loop with losses `loss`, against the loop without a rule
+    (`baseline`).
 
-    The band is that of the recorded run: median and 1.4826 MAD of the log loss (of the loss, if any is not positive) of the 50 points
-    before its incident; in the band is at most 6 scales and 5 % above the median, an incident is more than 8 scales and 25 %.
-    """
+    The band is that of the recorded run: median and 1.4826 MAD of the log loss (of the loss, if any is not
+    positive) of the 50 points before its incident; in the band is at most 6 scales and 5 % above the median, an
+    incident is more than 8 scales and 25 %. """
     series = history + recorded
     form = math.log if all(not x <= 0 for x in series + baseline + loss) else float
 
     def above(x, median, scale, scales, share):
         """Whether x is that far above; NaN and infinite are."""
-        return not (math.isfinite(x) and (form(x) - form(median) <= scales * scale or x - median <= share * abs(median)))
+        return not (
+            math.isfinite(x) and (form(x) - form(median) <= scales * scale or x - median <= share * abs(median))
+        )
 
     onset = None
     for i in range(len(history), len(series)):
-        before = [x for x in series[max(0, i - 50):i] if math.isfinite(x)]
+        before = [x for x in series[max(0, i - 50) : i] if math.isfinite(x)]
         if len(before) < min(20, len(series) // 8):
             continue
         median = statistics.median(before)
@@ -52,7 +57,12 @@ def verdict(history, recorded, baseline, loss, steps):
     if not math.isfinite(loss[-1]):
         return answer("not-prevented", f"the loss ends as {loss[-1]}")
     if len(series) - onset <= 20:
-        return {**answer("cannot-tell", f"only {len(series) - onset - 1} steps were recorded after the onset; 20 are needed"), **peak}
+        return {
+            **answer(
+                "cannot-tell", f"only {len(series) - onset - 1} steps were recorded after the onset; 20 are needed"
+            ),
+            **peak,
+        }
     if not outside(end(loss)):
         return answer("prevented", at_end, **peak)
     left = [1 + max((i for i, x in enumerate(losses) if not outside(x)), default=-1) for losses in (baseline, loss)]

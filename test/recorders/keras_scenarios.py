@@ -1,7 +1,9 @@
-"""Trains a small Keras model with the recorder attached and writes what really happened, for keras.test.ts to compare.
+"""Trains a small Keras model with the recorder attached and writes what really happened, for keras.test.ts to
+compare.
 
-    python3 keras_scenarios.py RECORDERS OUT
+python3 keras_scenarios.py RECORDERS OUT
 """
+
 import json
 import os
 import sys

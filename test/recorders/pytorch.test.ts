@@ -26,6 +26,7 @@ interface Result {
   quiet: Scenario;
   amp: Scenario;
   ampUnseen: Scenario;
+  closedLoops: { loss: number[]; minClipFactor: number[] }[];
   refusals: Record<string, string | null>;
   curvature: [number, number];
   nan: string[];
@@ -135,6 +136,27 @@ describe.skipIf(python === undefined)('PyTorch recorder (skipped where Python ha
       'state/step/last.bias',
       'state/v/last.bias',
     ]);
+  });
+
+  it('gives closed loops that follow the run, with each group under its own optimizer', () => {
+    const { steps } = capture('groups');
+    const [none, , , clippy] = result.closedLoops;
+    steps.forEach((step, i) => {
+      expect(Math.abs(none!.loss[i]! - Number(step.loss))).toBeLessThanOrEqual(1e-4 * Number(step.loss));
+    });
+    // Clippy's factor of the first step, from what the run's own update was; weight decay of AdamW is no part of it.
+    const { step } = steps[0]!;
+    const [now, next] = [result.groups.truth[step]!, result.groups.truth[step + 1]!];
+    let sigma = 1;
+    for (const [name, values] of Object.entries(now.parameters)) {
+      const keep = name.startsWith('last') ? 1 - now.rates[2]! * 0.02 : 1;
+      values.forEach((w, i) => {
+        const update = keep * w - next.parameters[name]![i]!;
+        sigma = Math.min(sigma, (0.5 * Math.abs(w) + 0.01) / Math.abs(update));
+      });
+    }
+    expect(sigma).toBeLessThan(1);
+    expect(clippy!.minClipFactor[0]! / sigma).toBeCloseTo(1, 3);
   });
 
   it('records sparse gradients as rows, and flushes on request', () => {

@@ -1,7 +1,9 @@
-"""Trains small nets with the PyTorch recorder attached and prints what really happened, for pytorch.test.ts to compare.
+"""Trains small nets with the PyTorch recorder attached and prints what really happened, for pytorch.test.ts to
+compare.
 
-    python3 pytorch_scenarios.py RECORDERS OUT
+python3 pytorch_scenarios.py RECORDERS OUT
 """
+
 import json
 import math
 import os
@@ -13,6 +15,7 @@ import torch
 
 sys.path[:0] = [os.path.join(sys.argv[1], folder) for folder in ("python", "pytorch")]
 from clippy_recorder import ClippyRecorder  # noqa: E402
+from closed_loop import closed_loop  # noqa: E402
 
 OUT = sys.argv[2]
 torch.set_num_threads(1)
@@ -41,8 +44,20 @@ def dense(t):
     return [value if math.isfinite(value) else None for value in values]
 
 
-def train(name, optimizers_of, steps, jump_at=None, embedding=False, scaler=None, pass_scaler=True, schedule=None, flush_at=None, **options):
-    """Runs the recorder; returns gradients and parameters of every step, the largest number of steps held, and the warnings."""
+def train(
+    name,
+    optimizers_of,
+    steps,
+    jump_at=None,
+    embedding=False,
+    scaler=None,
+    pass_scaler=True,
+    schedule=None,
+    flush_at=None,
+    **options,
+):
+    """Runs the recorder; returns gradients and parameters of every step, the largest number of steps held, and
+    the warnings."""
     model = net(embedding=embedding)
     optimizers = optimizers_of(model)
     truth, held = {}, 0
@@ -150,7 +165,9 @@ def curvature():
     model = net()
     optimizer = adagrad(model)[0]
     again = {}
-    recorder = ClippyRecorder(model, optimizer, os.path.join(OUT, "curvature"), every=5, after=1, curvature=lambda: again["loss"]())
+    recorder = ClippyRecorder(
+        model, optimizer, os.path.join(OUT, "curvature"), every=5, after=1, curvature=lambda: again["loss"]()
+    )
     for step in range(33):
         optimizer.zero_grad()
         x, y = batch(step, None)
@@ -166,7 +183,9 @@ def curvature():
                 return ((torch.tanh(x.double() @ w.T + b) @ v.T + c)[:, 0] - y.double()).pow(2).mean()
 
             blocks = torch.autograd.functional.hessian(total, values)
-            matrix = torch.cat([torch.cat([b.reshape(p.numel(), -1) for b in row], 1) for p, row in zip(values, blocks)])
+            matrix = torch.cat(
+                [torch.cat([b.reshape(p.numel(), -1) for b in row], 1) for p, row in zip(values, blocks)]
+            )
             gradient = torch.autograd.grad(total(*values), values)
             sums = [optimizer.state[p]["sum"].double() for p in model.parameters()]
             root = torch.cat([((s + g**2).sqrt() + 1e-10).reshape(-1) for s, g in zip(sums, gradient)])
@@ -176,6 +195,12 @@ def curvature():
         recorder.record(step, loss)
         optimizer.step()
     return tops
+
+
+def closed_loops(name):
+    """Entries of closed loops of a capture of `train`, which clipped nothing whatever it said."""
+    folder = os.path.join(OUT, name)
+    return closed_loop(folder, net(seed=5), lambda model, batch: loss_of(model, batch["x"], batch["label/y"]))
 
 
 def nan_loss():
@@ -191,11 +216,21 @@ def nan_loss():
 result = {
     "jump": train("jump", adagrad, 80, jump_at=57, every=10, after=6),
     "again": train("jump", adagrad, 80, jump_at=57, every=10, after=6),
-    "groups": train("groups", groups, 40, jump_at=33, every=5, after=3, schedule=0.99, clipping={"rule": "global-norm", "maxNorm": 1}),
+    "groups": train(
+        "groups",
+        groups,
+        40,
+        jump_at=33,
+        every=5,
+        after=3,
+        schedule=0.99,
+        clipping={"rule": "global-norm", "maxNorm": 1},
+    ),
     "sparse": train("sparse", adagrad, 40, embedding=True, flush_at=25, every=5, after=3),
     "quiet": train("quiet", adagrad, 300, every=7),
     "amp": train("amp", adagrad, 70, jump_at=57, every=5, after=3, scaler=GradScaler(infinite_at=54)),
     "ampUnseen": train("amp-unseen", adagrad, 40, jump_at=33, every=5, after=3, scaler=GradScaler(), pass_scaler=False),
+    "closedLoops": closed_loops("groups"),
     "refusals": refusals(),
     "curvature": curvature(),
     "nan": nan_loss(),
