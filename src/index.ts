@@ -1,11 +1,16 @@
 /** The public API: what semantic versioning covers. */
 export { type Capture, type CapturedStep, openCapture } from './captures/read.ts';
 export { type CaptureHeader, type CaptureWriter, createCapture } from './captures/write.ts';
+export { openCheckpoint } from './checkpoints/registry.ts';
+export { type TensorToWrite, writeSafetensors } from './checkpoints/safetensors.ts';
 export { type AnalyzeOptions, analyze } from './engine/analyze.ts';
+export { type CheckpointDiff, diffCheckpoints } from './engine/checkpoint-diff.ts';
+export { type InspectedCheckpoint, inspectCheckpoint } from './engine/checkpoint-inspect.ts';
 export { collectInputs } from './engine/collect.ts';
 export { diagnoseRun } from './engine/diagnose.ts';
 export { exitCodeOf } from './engine/exit-code.ts';
 export { inspectInputs } from './engine/inspect.ts';
+export type { Checkpoint, TensorInfo } from './model/checkpoint.ts';
 export {
   DiagError,
   ERROR_TEXTS,
