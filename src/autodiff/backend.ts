@@ -89,6 +89,8 @@ const START: Readonly<Record<BackendName, (tf: Tf, require: NodeJS.Require) => P
     const target = (require('node:util') ?? shimmed) as Record<string, unknown>;
     target.isNullOrUndefined ??= (x: unknown): boolean => x === null || x === undefined;
     target.isArray ??= Array.isArray;
+    // Its library greets on standard error otherwise.
+    process.env.TF_CPP_MIN_LOG_LEVEL ??= '1';
     require('@tensorflow/tfjs-node');
     if (!(await tf.setBackend('tensorflow'))) throw new Error('its backend does not start');
     await tf.ready();

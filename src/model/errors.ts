@@ -378,6 +378,67 @@ export const ERROR_TEXTS = define({
     message: 'the operation {op} of this model has no derivative that is known to be right',
     hint: 'write it with operations from docs/autodiff.md',
   },
+  'op-missing': {
+    exitCode: EXIT.input,
+    message: 'the backend {backend} has no kernel for the operation {op} of this model',
+    hint: 'choose another with --backend',
+  },
+  'backend-memory': {
+    exitCode: EXIT.input,
+    message: 'the backend {backend} ran out of memory',
+    hint: 'take fewer rows at a time with --rows-per-pass',
+  },
+  'model-invalid': {
+    exitCode: EXIT.input,
+    message: 'the model is not valid: {place} must be {expected}',
+    hint: 'docs/autodiff.md describes the kinds of model',
+  },
+  'model-names': {
+    exitCode: EXIT.input,
+    message: 'the parameters do not match the model: the model also has {missing}; left over are {left}',
+    hint: 'add a "rename" map to the model, from the names left over to the model’s',
+  },
+  'model-shapes': {
+    exitCode: EXIT.input,
+    message: 'the shapes do not match the model: {wrong}',
+    hint: 'check that model and checkpoint belong together; PyTorch kernels need the layout OI to be turned',
+  },
+  'batch-values': {
+    exitCode: EXIT.input,
+    message: '"{name}" of the batch has {found} in row {row}, expected {expected}',
+  },
+  'task-unknown': {
+    exitCode: EXIT.usage,
+    message: 'the model has no task "{task}"',
+    hint: 'it has {known}',
+  },
+  'gauss-newton-unknown': {
+    exitCode: EXIT.usage,
+    message: 'there is no Gauss-Newton product for this model: {reason}',
+    hint: 'ask for --operator hessian',
+  },
+  'batch-empty': {
+    exitCode: EXIT.input,
+    message: 'the batch has no rows',
+    hint: 'a capture holds batches only if its recorder was asked to keep them',
+  },
+  'batch-missing': {
+    exitCode: EXIT.input,
+    message: 'the batch has no "{name}"',
+    hint: 'it has {found}; map names with --map {name}=COLUMN',
+  },
+  'batch-shape': {
+    exitCode: EXIT.input,
+    message: '"{name}" of the batch is {found}, the model takes {expected}',
+  },
+  'batch-id-range': {
+    exitCode: EXIT.input,
+    message: '"{name}" of the batch has the id {id} in row {row}, the vocabulary has {vocabulary}',
+  },
+  'batch-label-range': {
+    exitCode: EXIT.input,
+    message: '"{name}" of the batch is {label} in row {row}, this loss takes labels from {low} to {high}',
+  },
   'backend-unavailable': {
     exitCode: EXIT.input,
     message: 'no backend for differentiation loads ({backend}): {reason}',

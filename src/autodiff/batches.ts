@@ -1,0 +1,140 @@
+/** Batches from files: npz and safetensors (captures' step files too), CSV and Parquet with a map of columns. */
+import { openFile } from '../bytes/source.ts';
+import { openCheckpoint } from '../checkpoints/registry.ts';
+import type { TensorData } from '../model/checkpoint.ts';
+import { diagError } from '../model/errors.ts';
+import type { Batch, BatchInput, BatchTensor } from './objective.ts';
+
+/** Columns or tensors for inputs whose names differ. */
+export type ColumnMap = ReadonlyMap<string, readonly string[]>;
+
+/**
+ * Reads the batch of a file.
+ *
+ * @param inputs what the model takes
+ * @param map `input → columns`; left out, a column of the same name, or `name_0`, `name_1` … for wider inputs
+ * @throws batch-missing, batch-values, format-unknown and what reading throws
+ */
+export async function readBatch(path: string, inputs: readonly BatchInput[], map: ColumnMap): Promise<Batch> {
+  if (/\.(csv|tsv)$/i.test(path)) return fromTable(await readCsv(path), inputs, map, path);
+  if (/\.parquet$/i.test(path)) return fromTable(await readParquet(path), inputs, map, path);
+  const file = await openCheckpoint(path);
+  try {
+    // A step of a capture has gradients and parameters beside its batch.
+    const prefixed = file.tensors.some(({ name }) => name.startsWith('batch/'));
+    const available = new Map(
+      file.tensors
+        .filter(({ name }) => !prefixed || name.startsWith('batch/'))
+        .map((tensor) => [prefixed ? tensor.name.slice('batch/'.length) : tensor.name, tensor]),
+    );
+    const batch = new Map<string, BatchTensor>();
+    for (const { name } of inputs) {
+      const wanted = map.get(name)?.[0] ?? name;
+      const tensor = available.get(wanted);
+      if (tensor === undefined)
+        throw diagError(
+          'batch-missing',
+          { name: wanted, found: [...available.keys()].map((k) => `"${k}"`) },
+          { path },
+        );
+      batch.set(name, batchTensor(name, tensor.shape, await file.read(tensor.name)));
+    }
+    return batch;
+  } finally {
+    await file.close();
+  }
+}
+
+/** A tensor of a capture or file as a batch takes it: integers as Int32Array, floating numbers as Float32Array. */
+export function batchTensor(name: string, shape: readonly number[], data: TensorData): BatchTensor {
+  if (data instanceof Float32Array || data instanceof Int32Array) return { shape, data };
+  if (data instanceof Float64Array) return { shape, data: Float32Array.from(data) };
+  const ids = new Int32Array(data.length);
+  for (let i = 0; i < data.length; i++) {
+    const value = Number(data[i]);
+    if (value < -(2 ** 31) || value >= 2 ** 31)
+      throw diagError('batch-values', {
+        name,
+        row: i,
+        found: String(data[i]),
+        expected: 'a whole number below 2³¹',
+      });
+    ids[i] = value;
+  }
+  return { shape, data: ids };
+}
+
+type Table = ReadonlyMap<string, ArrayLike<unknown>>;
+
+function fromTable(table: Table, inputs: readonly BatchInput[], map: ColumnMap, path: string): Batch {
+  const batch = new Map<string, BatchTensor>();
+  for (const { name, width } of inputs) {
+    const own = map.get(name);
+    const columns =
+      own ??
+      (width === 1 || table.has(name)
+        ? [name]
+        : Array.from({ length: width ?? 0 }, (_, i) => `${name}_${i}`));
+    const missing = columns.find((column) => !table.has(column));
+    if (missing !== undefined || columns.length === 0)
+      throw diagError(
+        'batch-missing',
+        { name: missing ?? name, found: [...table.keys()].map((key) => `"${key}"`) },
+        { path },
+      );
+    const values = columns.map((column) => table.get(column)!);
+    const rows = values[0]!.length;
+    const data = new Float32Array(rows * columns.length);
+    for (let row = 0; row < rows; row++)
+      for (const [i, column] of values.entries()) {
+        const value = cell(column[row]);
+        if (value === undefined)
+          throw diagError(
+            'batch-values',
+            { name: columns[i]!, row, found: String(column[row] ?? 'empty'), expected: 'a number' },
+            { path },
+          );
+        data[row * columns.length + i] = value;
+      }
+    batch.set(name, { shape: columns.length === 1 ? [rows] : [rows, columns.length], data });
+  }
+  return batch;
+}
+
+/** A number, or undefined for what is none; an empty cell is no number and never 0. */
+function cell(value: unknown): number | undefined {
+  if (typeof value === 'number') return value;
+  if (typeof value === 'bigint' || typeof value === 'boolean') return Number(value);
+  if (typeof value !== 'string' || value.trim() === '') return undefined;
+  const text = value.trim();
+  if (/^nan$/i.test(text)) return Number.NaN;
+  const number = Number(text.replace(/^([+-]?)inf$/i, '$1Infinity'));
+  return Number.isNaN(number) ? undefined : number;
+}
+
+async function readCsv(path: string): Promise<Table> {
+  const source = await openFile(path);
+  let text: string;
+  try {
+    text = new TextDecoder('utf-8').decode(await source.slice(0, source.byteLength));
+  } finally {
+    await source.close();
+  }
+  const { default: papa } = await import('papaparse');
+  const { data } = papa.parse<string[]>(text, { skipEmptyLines: true });
+  const [header, ...rows] = data;
+  if (header === undefined || rows.length === 0) throw diagError('batch-empty', {}, { path });
+  return new Map(header.map((name, column) => [name.trim(), rows.map((row) => row[column] ?? '')]));
+}
+
+async function readParquet(path: string): Promise<Table> {
+  const { asyncBufferFromFile, parquetReadObjects } = await import('hyparquet');
+  const { compressors } = await import('hyparquet-compressors');
+  // Opened first for its errors: the library's own name no place.
+  await (await openFile(path)).close();
+  const rows = await parquetReadObjects({ file: await asyncBufferFromFile(path), compressors });
+  if (rows.length === 0) throw diagError('batch-empty', {}, { path });
+  return new Map(
+    Object.keys(rows[0]!).map((name) => [name, rows.map((row) => (row as Record<string, unknown>)[name])]),
+  );
+}

@@ -1,0 +1,206 @@
+/** Makes an {@link Objective} of a network written in tfjs: losses, gradients and products by reverse mode. */
+import type { Tensor } from '@tensorflow/tfjs-core';
+import { diagError } from '../model/errors.ts';
+import type { Backend } from './backend.ts';
+import { gradientsOf } from './gradients.ts';
+import {
+  type Batch,
+  type BatchInput,
+  type Losses,
+  type Objective,
+  type ParameterTensor,
+  rowsOf,
+  sliceRows,
+} from './objective.ts';
+
+export type TensorMap = ReadonlyMap<string, Tensor>;
+
+/** What a kind of model has to say. All tensors it makes are disposed by the caller's tidy. */
+export interface Network {
+  readonly tensors: readonly ParameterTensor[];
+  readonly tasks: readonly { readonly name: string; readonly weight: number }[];
+  /** Whether the loss is a mean over rows that do not see each other (false with batch normalisation). */
+  readonly rowsIndependent: boolean;
+  readonly notes: readonly string[];
+  /** What a batch has to hold, labels included. */
+  readonly inputs: readonly BatchInput[];
+  check(batch: Batch): void;
+  /** Tensors to differentiate by, set to `w`; left out, fresh tensors. */
+  leaves?(w: Float32Array): Tensor[];
+  outputs(parameters: readonly Tensor[], batch: TensorMap): readonly Tensor[];
+  /** One scalar for each task. */
+  losses(outputs: readonly Tensor[], batch: TensorMap): readonly Tensor[];
+  /** Why Gauss–Newton products have no meaning for it. */
+  readonly withoutOutputs?: string;
+}
+
+/** Rows in one pass unless told otherwise: activations of a pass are what bounds memory. */
+const ROWS_PER_PASS = 4096;
+
+/** @param rowsPerPass mini-batches of at most so many rows, summed over */
+export function differentiate(backend: Backend, network: Network, rowsPerPass = ROWS_PER_PASS): Objective {
+  const { tf } = backend;
+  const { tensors } = network;
+  const size = tensors.reduce((sum, tensor) => sum + tensor.size, 0);
+
+  const weightsFor = (task: string | undefined): readonly number[] => {
+    if (task !== undefined && !network.tasks.some(({ name }) => name === task))
+      throw diagError('task-unknown', { task, known: network.tasks.map(({ name }) => name) });
+    return network.tasks.map(({ name, weight }) => (task === undefined || name === task ? weight : 0));
+  };
+  const leavesOf = (w: Float32Array): Tensor[] =>
+    network.leaves?.(w) ??
+    tensors.map((t) => tf.tensor(w.subarray(t.offset, t.offset + t.size), [...t.shape], 'float32'));
+  const directions = (v: Float32Array): Tensor[] =>
+    tensors.map((t) => tf.tensor(v.subarray(t.offset, t.offset + t.size), [...t.shape], 'float32'));
+  const weighted = (losses: readonly Tensor[], weights: readonly number[]): Tensor =>
+    tf.addN(losses.flatMap((loss, i) => (weights[i] === 0 ? [] : [tf.mul(loss, weights[i]!)])));
+  const inner = (xs: readonly (Tensor | undefined | null)[], ys: readonly Tensor[]): Tensor => {
+    const terms = xs.flatMap((x, i) => (x == null ? [] : [tf.sum(tf.mul(x, ys[i]!))]));
+    return terms.length === 0 ? tf.scalar(0) : tf.addN(terms);
+  };
+
+  /** Runs `pass` on every mini-batch and adds up what it writes, weighted by rows. */
+  const overRows = (batches: readonly Batch[], pass: (batch: TensorMap, share: number) => void): void => {
+    const pieces = batches.flatMap((batch) => {
+      const rows = rowsOf(batch);
+      const step = network.rowsIndependent ? rowsPerPass : Math.max(rows, 1);
+      return Array.from({ length: Math.ceil(rows / step) }, (_, i) =>
+        sliceRows(batch, i * step, Math.min((i + 1) * step, rows)),
+      );
+    });
+    const all = pieces.reduce((sum, piece) => sum + rowsOf(piece), 0);
+    if (all === 0) throw diagError('batch-empty', {});
+    const engine = tf.engine();
+    for (const piece of pieces) {
+      engine.startScope('pass');
+      try {
+        const inputs = new Map<string, Tensor>();
+        for (const [name, { shape, data }] of piece)
+          inputs.set(name, tf.tensor(data, [...shape], data instanceof Int32Array ? 'int32' : 'float32'));
+        pass(inputs, rowsOf(piece) / all);
+      } catch (error) {
+        throw codedError(error, backend.name);
+      } finally {
+        engine.endScope();
+      }
+    }
+  };
+  const addInto = (out: Float64Array, grads: readonly (Tensor | undefined | null)[], share: number): void => {
+    for (const [i, tensor] of tensors.entries()) {
+      const values = grads[i]?.dataSync();
+      if (values === undefined) continue;
+      for (let j = 0; j < values.length; j++)
+        out[tensor.offset + j] = out[tensor.offset + j]! + share * values[j]!;
+    }
+  };
+  const lossesOf = (ws: readonly Tensor[], batch: TensorMap): readonly Tensor[] =>
+    network.losses(network.outputs(ws, batch), batch);
+  const lossSums = () => {
+    const taskLosses = new Array<number>(network.tasks.length).fill(0);
+    return {
+      add: (losses: readonly Tensor[], share: number): void => {
+        for (const [i, loss] of losses.entries()) taskLosses[i]! += share * loss.dataSync()[0]!;
+      },
+      result: (): Losses => ({
+        loss: taskLosses.reduce((sum, loss, i) => sum + network.tasks[i]!.weight * loss, 0),
+        taskLosses,
+      }),
+    };
+  };
+
+  return {
+    tensors,
+    size,
+    inputs: network.inputs,
+    tasks: network.tasks.map(({ name }) => name),
+    backend: backend.name,
+    notes: [...backend.notes, ...network.notes],
+    check: (batches) => {
+      for (const batch of batches) network.check(batch);
+    },
+    loss: async (w, batches) => {
+      const sums = lossSums();
+      overRows(batches, (batch, share) => sums.add(lossesOf(leavesOf(w), batch), share));
+      return sums.result();
+    },
+    gradient: async (w, batches, task) => {
+      const weights = weightsFor(task);
+      const sums = lossSums();
+      const out = new Float64Array(size);
+      overRows(batches, (batch, share) => {
+        const ws = leavesOf(w);
+        let losses: readonly Tensor[] = [];
+        const { grads } = gradientsOf(
+          tf,
+          () => {
+            losses = lossesOf(ws, batch);
+            // Kept beyond the tidy of the engine's forward pass.
+            for (const loss of losses) tf.keep(loss);
+            return weighted(losses, weights);
+          },
+          ws,
+        );
+        sums.add(losses, share);
+        for (const loss of losses) loss.dispose();
+        addInto(out, grads, share);
+      });
+      return { ...sums.result(), gradient: Float32Array.from(out) };
+    },
+    hvp: async (w, v, batches, task) => {
+      const weights = weightsFor(task);
+      const out = new Float64Array(size);
+      overRows(batches, (batch, share) => {
+        const ws = leavesOf(w);
+        const vs = directions(v);
+        const { grads } = gradientsOf(
+          tf,
+          () => inner(gradientsOf(tf, () => weighted(lossesOf(ws, batch), weights), ws).grads, vs),
+          ws,
+        );
+        addInto(out, grads, share);
+      });
+      return Float32Array.from(out);
+    },
+    gaussNewton: async (w, v, batches, task) => {
+      if (network.withoutOutputs !== undefined)
+        throw diagError('gauss-newton-unknown', { reason: network.withoutOutputs });
+      const weights = weightsFor(task);
+      const out = new Float64Array(size);
+      overRows(batches, (batch, share) => {
+        const ws = leavesOf(w);
+        const vs = directions(v);
+        // J·v without forward mode: Jᵀu is linear in u, so that ∂/∂u ⟨Jᵀu, v⟩ = J·v at any u.
+        const shapes = network.outputs(ws, batch);
+        const us = shapes.map((z) => tf.zerosLike(z));
+        const jv = gradientsOf(
+          tf,
+          () => inner(gradientsOf(tf, () => inner(network.outputs(ws, batch), us), ws).grads, vs),
+          us,
+        ).grads.map((g, i) => g ?? tf.zerosLike(us[i]!));
+        const hjv = gradientsOf(
+          tf,
+          () =>
+            inner(gradientsOf(tf, () => weighted(network.losses(shapes, batch), weights), shapes).grads, jv),
+          shapes,
+        ).grads.map((g, i) => g ?? tf.zerosLike(us[i]!));
+        const { grads } = gradientsOf(tf, () => inner(network.outputs(ws, batch), hjv), ws);
+        addInto(out, grads, share);
+      });
+      return Float32Array.from(out);
+    },
+    close: async () => {},
+  };
+}
+
+/** What tfjs throws for reasons that a user can act on, as one of ours; anything else as it is. */
+function codedError(error: unknown, backend: string): unknown {
+  const message = String((error as Error | undefined)?.message ?? error);
+  const gradient = /gradient function not found for (\w+)/.exec(message);
+  if (gradient) return diagError('op-not-differentiable', { op: gradient[1]! }, undefined, error);
+  const kernel = /Kernel '(\w+)' not registered for backend/.exec(message);
+  if (kernel) return diagError('op-missing', { op: kernel[1]!, backend }, undefined, error);
+  if (/memory access out of bounds|Array buffer allocation failed|allocation failed/i.test(message))
+    return diagError('backend-memory', { backend }, undefined, error);
+  return error;
+}

@@ -1,0 +1,133 @@
+/** Matches the tensors of a checkpoint or capture with a model's, by name, and moves values between their layouts. */
+import type { Layout } from '../model/checkpoint.ts';
+import { diagError } from '../model/errors.ts';
+import { nearest } from '../model/nearest.ts';
+import type { ParameterTensor } from './objective.ts';
+
+/** Patterns of source names and what they become: each `*` stands for text without `/` and `.`, in order. */
+export type Rename = ReadonlyMap<string, string>;
+
+export interface SourceTensor {
+  readonly name: string;
+  readonly shape: readonly number[];
+  readonly layout: Layout;
+}
+
+/** Where the values of one tensor of the model come from. */
+export interface Binding {
+  /** Index into the source's list. */
+  readonly source: number;
+  /** Axes of the source in the order of the model's; undefined where they are the same. */
+  readonly axes?: readonly number[];
+}
+
+/** The name that a source's tensor has in the model: the first pattern that fits, else its own. */
+export function renamed(name: string, rename: Rename): string {
+  for (const [pattern, replacement] of rename) {
+    const expression = pattern
+      .split('*')
+      .map((part) => part.replace(/[\\^$.|?+()[\]{}]/g, '\\$&'))
+      .join('([^./]+)');
+    const match = new RegExp(`^${expression}$`).exec(name);
+    if (match === null) continue;
+    let star = 1;
+    return replacement.replace(/\*/g, () => match[star++] ?? '');
+  }
+  return name;
+}
+
+/**
+ * Finds for each tensor of the model its source. PyTorch's kernels are turned: OI to IO, OIHW to HWIO.
+ *
+ * @throws model-names (left-overs on either side, with the nearest names), model-shapes
+ */
+export function matchParameters(
+  tensors: readonly ParameterTensor[],
+  sources: readonly SourceTensor[],
+  rename: Rename,
+  path: string,
+): Binding[] {
+  const byName = new Map(sources.map((source, i) => [renamed(source.name, rename), i]));
+  const missing = tensors.filter(({ name }) => !byName.has(name)).map(({ name }) => name);
+  const wanted = new Set(tensors.map(({ name }) => name));
+  const left = [...byName.keys()].filter((name) => !wanted.has(name));
+  if (missing.length > 0 || left.length > 0 || byName.size !== sources.length)
+    throw diagError(
+      'model-names',
+      {
+        missing: shorten(
+          missing.map((name) => (left.length > 0 ? `${name} (nearest: ${nearest(name, left)})` : name)),
+        ),
+        left: shorten(left),
+      },
+      { path },
+    );
+  const wrong: string[] = [];
+  const bindings = tensors.map((tensor): Binding => {
+    const source = byName.get(tensor.name)!;
+    const { shape, layout } = sources[source]!;
+    const axes =
+      layout === 'OI' && tensor.layout !== 'OI' && shape.length === 2
+        ? [1, 0]
+        : layout === 'OIHW' && tensor.layout !== 'OIHW'
+          ? [2, 3, 1, 0]
+          : undefined;
+    const turned = axes === undefined ? shape : axes.map((axis) => shape[axis]!);
+    if (turned.length !== tensor.shape.length || turned.some((size, i) => size !== tensor.shape[i]))
+      wrong.push(`${tensor.name} is ${turned.join('×')} there and ${tensor.shape.join('×')} in the model`);
+    return axes === undefined ? { source } : { source, axes };
+  });
+  if (wrong.length > 0) throw diagError('model-shapes', { wrong: shorten(wrong) }, { path });
+  return bindings;
+}
+
+const shorten = (names: readonly string[]): readonly string[] =>
+  names.length > 8 ? [...names.slice(0, 8), `and ${names.length - 8} more`] : names;
+
+type Numbers = Float32Array | Float64Array;
+
+/** Values of the source into the model's place in `flat`. */
+export function toModel(
+  tensor: ParameterTensor,
+  binding: Binding,
+  sourceShape: readonly number[],
+  values: ArrayLike<number>,
+  flat: Numbers,
+): void {
+  const at = placeInSource(tensor, binding, sourceShape);
+  for (let i = 0; i < tensor.size; i++) flat[tensor.offset + i] = values[at(i)]!;
+}
+
+/** The model's part of `flat` into an array of the source's layout. */
+export function toSource(
+  tensor: ParameterTensor,
+  binding: Binding,
+  sourceShape: readonly number[],
+  flat: Numbers,
+  values: Numbers,
+): void {
+  const at = placeInSource(tensor, binding, sourceShape);
+  for (let i = 0; i < tensor.size; i++) values[at(i)] = flat[tensor.offset + i]!;
+}
+
+/** Index in the source of the model's entry i. */
+function placeInSource(
+  tensor: ParameterTensor,
+  { axes }: Binding,
+  sourceShape: readonly number[],
+): (index: number) => number {
+  if (axes === undefined) return (i) => i;
+  const strides = sourceShape.map((_, axis) =>
+    sourceShape.slice(axis + 1).reduce((product, n) => product * n, 1),
+  );
+  const { shape } = tensor;
+  return (index) => {
+    let rest = index;
+    let at = 0;
+    for (let axis = shape.length - 1; axis >= 0; axis--) {
+      at += (rest % shape[axis]!) * strides[axes[axis]!]!;
+      rest = Math.floor(rest / shape[axis]!);
+    }
+    return at;
+  };
+}

@@ -1,0 +1,214 @@
+/** Ranking nets at real checkpoints against PyTorch in float64 (fixtures/curvature/ranking.py). */
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { afterEach, describe, expect, it } from 'vitest';
+import { loadBackend } from '../../src/autodiff/backend.ts';
+import { batchTensor, readBatch } from '../../src/autodiff/batches.ts';
+import { differentiate } from '../../src/autodiff/differentiate.ts';
+import { type Batch, type Objective, sliceRows } from '../../src/autodiff/objective.ts';
+import { matchParameters, renamed, toModel, toSource } from '../../src/autodiff/parameters.ts';
+import { parseRanking, rankingNetwork } from '../../src/autodiff/ranking.ts';
+import { openCheckpoint } from '../../src/checkpoints/registry.ts';
+import { projectRoot } from '../support/shared-data.ts';
+
+const folder = (net: string): string => join(projectRoot, 'fixtures/curvature', net);
+const json = (path: string): unknown => JSON.parse(readFileSync(path, 'utf8'));
+interface Expected {
+  readonly size: number;
+  readonly loss: number;
+  readonly taskLosses: number[];
+  readonly gradient: number[];
+  readonly hvp: number[];
+  readonly gaussNewtonVp: number[];
+}
+
+async function load(net: string, rowsPerPass?: number) {
+  const backend = await loadBackend();
+  const network = rankingNetwork(backend.tf, parseRanking(json(join(folder(net), 'model.json')), net));
+  const objective = differentiate(backend, network, rowsPerPass);
+  const w = new Float32Array(objective.size);
+  const v = new Float32Array(objective.size);
+  for (const [file, prefix, flat] of [
+    ['checkpoint.safetensors', 'param/', w],
+    ['batch.safetensors', 'v/', v],
+  ] as const) {
+    const checkpoint = await openCheckpoint(join(folder(net), file));
+    for (const tensor of objective.tensors)
+      flat.set((await checkpoint.read(prefix + tensor.name)) as Float32Array, tensor.offset);
+    await checkpoint.close();
+  }
+  const batch = await readBatch(join(folder(net), 'batch.safetensors'), objective.inputs, new Map());
+  return { objective, w, v, batch, expected: json(join(folder(net), 'expected.json')) as Expected };
+}
+
+const relative = (found: ArrayLike<number>, expected: readonly number[]): number => {
+  let worst = 0;
+  let largest = 0;
+  for (const [i, value] of expected.entries()) {
+    const difference = Math.abs(found[i]! - value);
+    worst = Number.isNaN(difference) ? Number.POSITIVE_INFINITY : Math.max(worst, difference);
+    largest = Math.max(largest, Math.abs(value));
+  }
+  return worst / largest;
+};
+
+afterEach(async () => {
+  expect((await loadBackend()).tf.memory().numTensors).toBe(0);
+});
+
+describe.each(['embeddings', 'dcn-layernorm', 'mmoe'])('%s', (net) => {
+  it('loss, gradient, Hessian and Gauss–Newton products are PyTorch’s', async () => {
+    const { objective, w, v, batch, expected } = await load(net);
+    expect(objective.size).toBe(expected.size);
+    objective.check([batch]);
+    const { loss, taskLosses, gradient } = await objective.gradient(w, [batch]);
+    expect(relative([loss, ...taskLosses], [expected.loss, ...expected.taskLosses])).toBeLessThan(1e-5);
+    expect(await objective.loss(w, [batch])).toEqual({ loss, taskLosses });
+    expect(relative(gradient, expected.gradient)).toBeLessThan(1e-5);
+    expect(relative(await objective.hvp(w, v, [batch]), expected.hvp)).toBeLessThan(1e-4);
+    expect(relative(await objective.gaussNewton(w, v, [batch]), expected.gaussNewtonVp)).toBeLessThan(1e-4);
+  });
+
+  it('mini-batches, of any size, and the tasks’ parts sum to the whole', async () => {
+    const whole = await load(net);
+    const { objective, w, v, batch, expected } = await load(net, 10);
+    expect(relative(await objective.hvp(w, v, [batch]), expected.hvp)).toBeLessThan(1e-4);
+    const halves: Batch[] = [sliceRows(batch, 0, 20), sliceRows(batch, 20, 64)];
+    expect(relative((await objective.gradient(w, halves)).gradient, expected.gradient)).toBeLessThan(1e-4);
+    const parts = await Promise.all(objective.tasks.map((task) => whole.objective.hvp(w, v, [batch], task)));
+    expect(
+      relative(
+        parts[0]!.map((x, i) => x + parts[1]![i]!),
+        expected.hvp,
+      ),
+    ).toBeLessThan(1e-4);
+  });
+
+  it('repeats itself, and uᵀHv = vᵀHu', async () => {
+    const { objective, w, v, batch } = await load(net);
+    const u = v.map((x, i) => Math.cos(3 * i) * (1 + x));
+    const hv = await objective.hvp(w, v, [batch]);
+    expect(await objective.hvp(w, v, [batch])).toEqual(hv);
+    const hu = await objective.hvp(w, u, [batch]);
+    const inner = (a: Float32Array, b: Float32Array): number => a.reduce((sum, x, i) => sum + x * b[i]!, 0);
+    expect(inner(u, hv) / inner(v, hu)).toBeCloseTo(1, 3);
+  });
+});
+
+describe('what a batch may not be', () => {
+  const broken = async (change: (batch: Map<string, unknown>) => void): Promise<unknown> => {
+    const { objective, batch } = await load('embeddings');
+    const copy = new Map<string, unknown>(batch);
+    change(copy);
+    try {
+      objective.check([copy as unknown as Batch]);
+    } catch (error) {
+      return (error as { code: string }).code;
+    }
+    return 'accepted';
+  };
+  const ids = (...values: number[]) => ({
+    shape: [64],
+    data: Int32Array.from({ length: 64 }, (_, i) => values[i] ?? 0),
+  });
+  const labels = (value: number) => ({ shape: [64, 1], data: new Float32Array(64).fill(value) });
+
+  it.each([
+    ['an input is missing', (b: Map<string, unknown>) => b.delete('user'), 'batch-missing'],
+    ['an id is out of range', (b: Map<string, unknown>) => b.set('user', ids(3, 60)), 'batch-id-range'],
+    ['an id is negative', (b: Map<string, unknown>) => b.set('item', ids(-1)), 'batch-id-range'],
+    [
+      'a label is above 1',
+      (b: Map<string, unknown>) => b.set('label/click', labels(1.5)),
+      'batch-label-range',
+    ],
+    [
+      'a label is NaN: data',
+      (b: Map<string, unknown>) => b.set('label/click', labels(Number.NaN)),
+      'accepted',
+    ],
+    [
+      'a shape is wrong',
+      (b: Map<string, unknown>) => b.set('dense', { shape: [64, 5], data: new Float32Array(320) }),
+      'batch-shape',
+    ],
+    [
+      'rows differ',
+      (b: Map<string, unknown>) => b.set('label/watch', { shape: [3], data: new Float32Array(3) }),
+      'batch-shape',
+    ],
+    ['nothing is wrong', () => {}, 'accepted'],
+  ])('%s', async (_name, change, code) => {
+    expect(await broken(change)).toBe(code);
+  });
+
+  it('an unknown task, an id that does not fit 32 bits', async () => {
+    const { objective, w, batch } = await load('mmoe');
+    await expect(objective.gradient(w, [batch], 'buy')).rejects.toMatchObject({ code: 'task-unknown' });
+    expect(() => batchTensor('user', [1], BigInt64Array.of(2n ** 40n))).toThrow(/2³¹/);
+  });
+});
+
+describe('names and layouts', () => {
+  const objectiveOf = async (): Promise<Objective> => (await load('embeddings')).objective;
+  it('renames by patterns, turns PyTorch kernels, and back again', async () => {
+    const { tensors } = await objectiveOf();
+    const rename = new Map([
+      ['tables.*.weight', 'embedding/*'],
+      ['bottom.*.weight', 'shared/*/kernel'],
+      ['bottom.*.bias', 'shared/*/bias'],
+      ['towers.*.*.weight', 'task/*/*/kernel'],
+      ['towers.*.*.bias', 'task/*/*/bias'],
+    ]);
+    expect(renamed('towers.click.1.weight', rename)).toBe('task/click/1/kernel');
+    expect(renamed('elsewhere', rename)).toBe('elsewhere');
+    const sources = tensors.map((t) => ({
+      name: t.name
+        .replace(/^embedding\/(\w+)$/, 'tables.$1.weight')
+        .replace(/^shared\/(\d)\/(\w+)$/, 'bottom.$1.$2')
+        .replace(/^task\/(\w+)\/(\d)\/(\w+)$/, 'towers.$1.$2.$3')
+        .replace(/kernel$/, 'weight'),
+      shape: t.layout === 'IO' ? [...t.shape].reverse() : t.shape,
+      layout: t.layout === 'IO' ? ('OI' as const) : ('none' as const),
+    }));
+    const bindings = matchParameters(tensors, [...sources].reverse(), rename, 'x');
+    const kernel = tensors.findIndex((t) => t.name === 'shared/1/kernel');
+    const flat = new Float32Array(tensors.reduce((sum, t) => sum + t.size, 0));
+    const [tensor, binding] = [tensors[kernel]!, bindings[kernel]!];
+    const source = [...sources].reverse()[binding.source]!;
+    expect(source.name).toBe('bottom.1.weight');
+    const values = Float32Array.from({ length: tensor.size }, (_, i) => i);
+    toModel(tensor, binding, source.shape, values, flat);
+    // [in, out] entry (2, 5) is [out, in] entry (5, 2).
+    expect(flat[tensor.offset + 2 * 12 + 5]).toBe(5 * 16 + 2);
+    const back = new Float32Array(tensor.size);
+    toSource(tensor, binding, source.shape, flat, back);
+    expect(back).toEqual(values);
+  });
+
+  it('lists both sides of what does not match', async () => {
+    const { tensors } = await objectiveOf();
+    const sources = tensors.map((t) => ({ name: t.name, shape: t.shape, layout: t.layout }));
+    const missing = sources.map((s) => (s.name === 'shared/0/bias' ? { ...s, name: 'shared/0/b' } : s));
+    expect(() => matchParameters(tensors, missing, new Map(), 'x')).toThrow(
+      /also has shared\/0\/bias \(nearest: shared\/0\/b\); left over are shared\/0\/b/,
+    );
+    const shapes = sources.map((s) => (s.name === 'shared/0/bias' ? { ...s, shape: [3] } : s));
+    expect(() => matchParameters(tensors, shapes, new Map(), 'x')).toThrow(
+      /shared\/0\/bias is 3 there and 16/,
+    );
+  });
+
+  it.each([
+    [{ kind: 'ranking', version: 2 }, /version must be 1/],
+    [{ kind: 'other' }, /kind must be one of ranking/],
+    [{ kind: 'ranking', version: 1, features: [] }, /at least one feature/],
+    [
+      { kind: 'ranking', version: 1, features: [{ name: 'a', type: 'dense', size: -1 }] },
+      /features\[0\].size/,
+    ],
+    ['text', /an object/],
+  ])('refuses %j', (document, message) => {
+    expect(() => parseRanking(document, 'm.json')).toThrow(message);
+  });
+});
