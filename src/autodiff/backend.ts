@@ -6,11 +6,9 @@ import { createRequire } from 'node:module';
 import * as util from 'node:util';
 import type * as Layers from '@tensorflow/tfjs-layers';
 import { diagError } from '../model/errors.ts';
+import { BACKENDS, type BackendName } from './backend-names.ts';
 import { curedFunctions, cureGradients, type Tf } from './gradients.ts';
 import { cureWasmKernels } from './wasm-kernels.ts';
-
-export const BACKENDS = ['tfjs-node', 'wasm', 'cpu'] as const;
-export type BackendName = (typeof BACKENDS)[number];
 
 export interface Backend {
   readonly name: BackendName;

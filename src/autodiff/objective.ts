@@ -50,7 +50,7 @@ export interface Objective {
   /** Things about backend and model that a user should know. */
   readonly notes: readonly string[];
   /** Refuses batches that the model cannot take: names, shapes, ids, labels. */
-  check(batches: readonly Batch[]): void;
+  check(batches: readonly Batch[]): void | Promise<void>;
   loss(w: Float32Array, batches: readonly Batch[]): Promise<Losses>;
   gradient(
     w: Float32Array,

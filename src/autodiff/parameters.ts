@@ -11,6 +11,8 @@ export interface SourceTensor {
   readonly name: string;
   readonly shape: readonly number[];
   readonly layout: Layout;
+  /** Whether the layout is what the framework usually has, not what the file says. */
+  readonly layoutGuessed?: boolean;
 }
 
 /** Where the values of one tensor of the model come from. */
@@ -21,8 +23,16 @@ export interface Binding {
   readonly axes?: readonly number[];
 }
 
-/** The name that a source's tensor has in the model: the first pattern that fits, else its own. */
+/** A name without what containers put before it: captures `param/`, PyTorch checkpoints `model.`, `module.` … */
+export const plainName = (name: string): string =>
+  name.replace(/^(?:param\/|(?:state_dict|model_state_dict|model|module)\.)+/, '');
+
+/** The name that a source's tensor has in the model: the first pattern that fits it or its plain name, else the latter. */
 export function renamed(name: string, rename: Rename): string {
+  return applied(name, rename) ?? applied(plainName(name), rename) ?? plainName(name);
+}
+
+function applied(name: string, rename: Rename): string | undefined {
   for (const [pattern, replacement] of rename) {
     const expression = pattern
       .split('*')
@@ -33,11 +43,12 @@ export function renamed(name: string, rename: Rename): string {
     let star = 1;
     return replacement.replace(/\*/g, () => match[star++] ?? '');
   }
-  return name;
+  return undefined;
 }
 
 /**
- * Finds for each tensor of the model its source. PyTorch's kernels are turned: OI to IO, OIHW to HWIO.
+ * Finds for each tensor of the model its source. PyTorch's kernels are turned: OI to IO, OIHW to HWIO; where OI is only
+ * a guess, the kernels that are not square decide for all of them.
  *
  * @throws model-names (left-overs on either side, with the nearest names), model-shapes
  */
@@ -63,11 +74,12 @@ export function matchParameters(
       { path },
     );
   const wrong: string[] = [];
+  const asTheyAre = guessedWrongly(tensors, sources, byName);
   const bindings = tensors.map((tensor): Binding => {
     const source = byName.get(tensor.name)!;
     const { shape, layout } = sources[source]!;
     const axes =
-      layout === 'OI' && tensor.layout !== 'OI' && shape.length === 2
+      layout === 'OI' && tensor.layout !== 'OI' && shape.length === 2 && !asTheyAre
         ? [1, 0]
         : layout === 'OIHW' && tensor.layout !== 'OIHW'
           ? [2, 3, 1, 0]
@@ -79,6 +91,24 @@ export function matchParameters(
   });
   if (wrong.length > 0) throw diagError('model-shapes', { wrong: shorten(wrong) }, { path });
   return bindings;
+}
+
+/** Whether kernels that were taken for OI fit as they are: some of them do, and none fits turned only. */
+function guessedWrongly(
+  tensors: readonly ParameterTensor[],
+  sources: readonly SourceTensor[],
+  byName: ReadonlyMap<string, number>,
+): boolean {
+  let plain = 0;
+  let turned = 0;
+  for (const { name, shape } of tensors) {
+    const source = sources[byName.get(name)!]!;
+    const [first, second] = source.shape;
+    if (source.layout !== 'OI' || source.layoutGuessed !== true || first === second) continue;
+    if (first === shape[0] && second === shape[1]) plain++;
+    else turned++;
+  }
+  return plain > 0 && turned === 0;
 }
 
 const shorten = (names: readonly string[]): readonly string[] =>

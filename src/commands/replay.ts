@@ -1,11 +1,15 @@
 import { Args, Flags } from '@oclif/core';
-import { openCapture } from '../captures/read.ts';
+import { BACKENDS } from '../autodiff/backend-names.ts';
+import { type Capture, openCapture } from '../captures/read.ts';
 import { DiagCommand } from '../cli/base-command.ts';
+import { progressOn } from '../cli/progress.ts';
 import { terminalOptions } from '../cli/terminal-options.ts';
+import type { ClosedLoopRun } from '../engine/closed-loop.ts';
 import { diagError, EXIT } from '../model/errors.ts';
+import { REPLAY_MODES } from '../model/replay.ts';
 import { SCHEMA_VERSION } from '../model/report.ts';
 import { recordedReplays } from '../replay/recorded.ts';
-import { replayCapture } from '../replay/replay.ts';
+import { type ReplayResult, replayCapture } from '../replay/replay.ts';
 import { renderReplay } from '../reports/replay-text.ts';
 import { parseRule } from '../rules/parse.ts';
 import { DEFAULT_RULES } from '../rules/registry.ts';
@@ -22,9 +26,10 @@ export default class Replay extends DiagCommand {
   };
   static override flags = {
     mode: Flags.option({
-      options: ['as-recorded', 'open-loop'] as const,
+      options: REPLAY_MODES,
       default: 'as-recorded' as const,
-      description: 'factors at the recorded states, or own steps along the recorded gradients',
+      description:
+        'factors at the recorded states, own steps along the recorded gradients, or own steps with gradients computed anew (needs a model and batches)',
     })(),
     rule: Flags.string({
       description: `rule, with options or a grid; may be repeated (default: ${DEFAULT_RULES.join(' ')})`,
@@ -36,6 +41,19 @@ export default class Replay extends DiagCommand {
       description: 'what if the learning rate had been so many times as large: one or several, with commas',
       helpValue: 'N,…',
     }),
+    steps: Flags.integer({ description: 'closed-loop: at most so many of the recorded steps', min: 1 }),
+    model: Flags.string({
+      description: 'closed-loop: model file, instead of the one that the capture names',
+      helpValue: 'FILE',
+    }),
+    resume: Flags.string({
+      description: 'closed-loop: keep the state in this file, and go on from it if it is there',
+      helpValue: 'FILE',
+    }),
+    backend: Flags.option({
+      options: BACKENDS,
+      description: 'closed-loop: default the fastest that loads',
+    })(),
     precision: Flags.option({
       options: ['float32', 'float64'] as const,
       default: 'float32' as const,
@@ -48,12 +66,25 @@ export default class Replay extends DiagCommand {
     const { args, flags } = await this.parse(Replay);
     const rules = (flags.rule ?? DEFAULT_RULES).flatMap(parseRule);
     const capture = await openCapture(args.capture);
-    const result = await replayCapture(capture, {
-      mode: flags.mode,
-      rules,
-      precision: flags.precision,
-      learningRateMultipliers: multipliersOf(flags['learning-rate-multiplier']),
-    });
+    const learningRateMultipliers = multipliersOf(flags['learning-rate-multiplier']);
+    const result =
+      flags.mode === 'closed-loop'
+        ? await closedLoop(capture, {
+            rules,
+            learningRateMultipliers,
+            clock: Date.now,
+            progress: progressOn(process.stderr, Date.now),
+            ...(flags.steps === undefined ? {} : { steps: flags.steps }),
+            ...(flags.model === undefined ? {} : { model: flags.model }),
+            ...(flags.resume === undefined ? {} : { stateFile: flags.resume }),
+            ...(flags.backend === undefined ? {} : { backend: flags.backend }),
+          })
+        : await replayCapture(capture, {
+            mode: flags.mode,
+            rules,
+            precision: flags.precision,
+            learningRateMultipliers,
+          });
     const recorded = recordedReplays(capture.manifest);
     const replay = [...result.entries, ...recorded.entries];
     const notes = [...result.notes, ...recorded.notes];
@@ -78,6 +109,16 @@ export default class Replay extends DiagCommand {
     else if (result.entries.every((entry) => entry.verdict === 'cannot-tell'))
       this.exitWith(EXIT.inconclusive);
   }
+}
+
+/** tfjs is loaded by this mode alone. */
+async function closedLoop(
+  capture: Capture,
+  options: ClosedLoopRun,
+): Promise<Pick<ReplayResult, 'entries' | 'findings' | 'notes'>> {
+  const { runClosedLoop } = await import('../engine/closed-loop.ts');
+  const { entries, baseline, notes } = await runClosedLoop(capture, options);
+  return { entries, findings: [], notes: [baseline.why, ...notes] };
 }
 
 /** @throws usage for what is no positive number */

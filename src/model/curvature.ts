@@ -31,4 +31,8 @@ export interface CurvatureEntry {
   readonly backend: string;
   readonly source: 'computed' | 'recorded';
   readonly notes?: readonly string[];
+  /** Hutchinson's estimate of the trace, where asked for. */
+  readonly trace?: { readonly value: number; readonly standardError: number };
+  /** 2/η_c along the optimizer's own update, and the multiple of the learning rate at which the loss first rises. */
+  readonly criticalSharpness?: { readonly value: number; readonly criticalMultiple: number };
 }

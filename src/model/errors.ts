@@ -407,6 +407,40 @@ export const ERROR_TEXTS = define({
     exitCode: EXIT.input,
     message: '"{name}" of the batch has {found} in row {row}, expected {expected}',
   },
+  'model-untrusted': {
+    exitCode: EXIT.input,
+    message: '{path} is a program, and was named by a file, not by you',
+    hint: 'look at it, then name it with --model',
+  },
+  'user-model': {
+    exitCode: EXIT.input,
+    message: 'the model threw: {message}',
+  },
+  'user-model-shape': {
+    exitCode: EXIT.input,
+    message: 'the model cannot be used: {problem}',
+    hint: 'docs/autodiff.md shows what a module exports',
+  },
+  'user-model-time': {
+    exitCode: EXIT.input,
+    message: 'one call of the model {path} took longer than {seconds} s and was ended',
+    hint: 'allow more with --model-seconds',
+  },
+  'user-model-memory': {
+    exitCode: EXIT.input,
+    message: 'the model {path} took more than {limit} MiB of memory and was ended',
+    hint: 'allow more with --model-memory',
+  },
+  'user-model-ended': {
+    exitCode: EXIT.input,
+    message: 'the model {path} ended its process {how}',
+    hint: 'a model must not exit; its loss is called many times',
+  },
+  'closed-loop-state': {
+    exitCode: EXIT.input,
+    message: 'the state of an interrupted replay cannot be used: {problem}',
+    hint: 'remove the file to start over, or name another with --resume',
+  },
   'task-unknown': {
     exitCode: EXIT.usage,
     message: 'the model has no task "{task}"',
@@ -448,6 +482,45 @@ export const ERROR_TEXTS = define({
     exitCode: EXIT.input,
     message: 'the backend {backend} computes wrong second derivatives: {wrong}',
     hint: 'choose another with --backend',
+  },
+  'curvature-loss': {
+    exitCode: EXIT.inconclusive,
+    message: 'the loss at this point is {loss}, or its gradient is not finite: there is no curvature here',
+    hint: 'choose a checkpoint before the run broke, or a batch without non-finite values',
+  },
+  'curvature-not-repeatable': {
+    exitCode: EXIT.inconclusive,
+    message: 'the same Hessian-vector product differs by {difference} (relative) when it is repeated',
+    hint: 'the model draws random numbers; turn that off',
+  },
+  'curvature-not-symmetric': {
+    exitCode: EXIT.inconclusive,
+    message: 'the Hessian is not symmetric: uᵀHv is {uhv}, vᵀHu is {vhu}',
+    hint: 'an operation of the model has a wrong second derivative; docs/autodiff.md lists those that are right',
+  },
+  'block-unknown': {
+    exitCode: EXIT.usage,
+    message: 'no parameter matches --block {block}',
+    hint: 'the model has {known}',
+  },
+  'preconditioner-optimizer': {
+    exitCode: EXIT.usage,
+    message: 'without an optimizer there is no preconditioner',
+    hint: 'name it, e.g. --optimizer adagrad:learningRate=0.1,epsilon=1e-7',
+  },
+  'preconditioner-state': {
+    exitCode: EXIT.input,
+    message: 'the preconditioner needs the optimizer’s {slots}, which the checkpoint does not have',
+    hint: 'save the optimizer’s state with the parameters, or ask for --operator hessian',
+  },
+  'capture-without-model': {
+    exitCode: EXIT.input,
+    message: '{path} names no model that could be differentiated',
+    hint: 'write one (docs/autodiff.md) and name it with --model',
+  },
+  'capture-step-unknown': {
+    exitCode: EXIT.usage,
+    message: 'the capture has no step {step}; it goes from {first} to {last}',
   },
   'preconditioner-unknown': {
     exitCode: EXIT.usage,

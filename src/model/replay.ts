@@ -32,6 +32,12 @@ export interface ReplayEntry {
   readonly confidence: 'exact' | 'estimate';
   readonly why: string;
   readonly peak?: number;
+  /** Verdict of each task, where the mode knows the tasks' losses. */
+  readonly tasks?: readonly {
+    readonly name: string;
+    readonly verdict: ReplayVerdict;
+    readonly why: string;
+  }[];
   readonly bottleneck: { readonly tensor: string; readonly index: number; readonly factor: number } | null;
   readonly source?: 'computed' | 'recorded';
   /** The rule as `--rule` text, presets and options included. */

@@ -153,6 +153,9 @@ export function judgeClosedLoop(
           peak,
         );
   }
+  // What has become non-finite does not come back, however long the capture goes on.
+  if (!Number.isFinite(losses.at(-1)!))
+    return exact('not-prevented', `the loss ends as ${losses.at(-1)}`, peak);
   const after = losses.length - incident.onset - 1;
   if (after < AFTER)
     return exact(

@@ -2,7 +2,8 @@
 import { readFileSync } from 'node:fs';
 import type { Tensor, Tensor2D, Tensor4D } from '@tensorflow/tfjs-core';
 import { describe, expect, it } from 'vitest';
-import { BACKENDS, type Backend, loadBackend } from '../../src/autodiff/backend.ts';
+import { type Backend, loadBackend } from '../../src/autodiff/backend.ts';
+import { BACKENDS } from '../../src/autodiff/backend-names.ts';
 import { gradientsOf, type Tf } from '../../src/autodiff/gradients.ts';
 
 interface Case {

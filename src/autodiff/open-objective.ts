@@ -1,0 +1,158 @@
+/** Opens a model for the parameters of a checkpoint or capture: whichever of the three kinds it is. */
+import { availableParallelism } from 'node:os';
+import { resolve } from 'node:path';
+import { openFile } from '../bytes/source.ts';
+import { parseUniqueJson } from '../bytes/unique-json.ts';
+import { diagError } from '../model/errors.ts';
+import { loadBackend } from './backend.ts';
+import type { BackendName } from './backend-names.ts';
+import { differentiate } from './differentiate.ts';
+import type { Objective } from './objective.ts';
+import {
+  type Binding,
+  matchParameters,
+  plainName,
+  type Rename,
+  type SourceTensor,
+  toModel,
+  toSource,
+} from './parameters.ts';
+import { parseRanking, rankingNetwork } from './ranking.ts';
+import { type ModuleLimits, moduleObjective, sharedObjective } from './remote.ts';
+
+export interface OpenOptions {
+  readonly backend?: BackendName;
+  /** Mini-batches of at most so many rows. */
+  readonly rowsPerPass?: number;
+  /** Whether the user named the model: only then is a module run. */
+  readonly trusted?: boolean;
+  readonly limits?: ModuleLimits;
+}
+
+type Values = Float32Array | Float64Array;
+
+/** An objective whose parameters are those of a source, each side in its own layout. */
+export interface MatchedObjective {
+  readonly objective: Objective;
+  /** One array for each tensor of the source, in its order and layout, as the flat vector of the objective. */
+  flatten(values: readonly ArrayLike<number>[]): Float32Array;
+  /** The flat vector back into arrays of the source. */
+  unflatten(flat: Values, values: readonly Values[]): void;
+}
+
+/** A model file is text of at most this size. */
+const MODEL_LIMIT = 16 * 2 ** 20;
+
+/**
+ * @param path a `ranking` spec in JSON, or, where `trusted`, a JavaScript module
+ * @param sources the parameters that there are
+ * @param sourcePath where they are, for messages
+ * @throws model-invalid, model-names, model-shapes, model-untrusted, user-model…, format-unknown, backend-unavailable
+ */
+export async function openObjective(
+  path: string,
+  sources: readonly SourceTensor[],
+  sourcePath: string,
+  options: OpenOptions = {},
+): Promise<MatchedObjective> {
+  const { backend, rowsPerPass } = options;
+  const request = {
+    path: resolve(path),
+    sources,
+    sourcePath,
+    ...(backend === undefined ? {} : { backend }),
+    ...(rowsPerPass === undefined ? {} : { rowsPerPass }),
+  };
+  if (/\.[cm]?js$/i.test(path)) {
+    if (options.trusted !== true) throw diagError('model-untrusted', { path }, { path });
+    await (await openFile(path)).close();
+    const named = sources.map((source) => ({ ...source, name: plainName(source.name) }));
+    const objective = await moduleObjective({ ...request, sources: named }, options.limits);
+    return matched(
+      objective,
+      sources,
+      sources.map((_, source) => ({ source })),
+    );
+  }
+  const local = await localObjective(path, sources, sourcePath, options);
+  // tfjs-node has threads of its own.
+  return local.objective.backend === 'tfjs-node' || availableParallelism() < 2 || !local.rowsIndependent
+    ? local
+    : { ...local, objective: sharedObjective(local.objective, request) };
+}
+
+/** As {@link openObjective} in this thread; never a module. */
+export async function localObjective(
+  path: string,
+  sources: readonly SourceTensor[],
+  sourcePath: string,
+  options: OpenOptions,
+): Promise<MatchedObjective & { readonly rowsIndependent: boolean }> {
+  const document = await readJson(path);
+  const backend = await loadBackend(options.backend);
+  const network = rankingNetwork(backend.tf, parseRanking(document, path));
+  const bindings = matchParameters(network.tensors, sources, renameOf(document, path), sourcePath);
+  return {
+    ...matched(differentiate(backend, network, options.rowsPerPass), sources, bindings),
+    rowsIndependent: network.rowsIndependent,
+  };
+}
+
+function matched(
+  objective: Objective,
+  sources: readonly SourceTensor[],
+  bindings: readonly Binding[],
+): MatchedObjective {
+  const each = (use: (t: number, binding: Binding, shape: readonly number[]) => void): void => {
+    for (const [t, binding] of bindings.entries()) use(t, binding, sources[binding.source]!.shape);
+  };
+  return {
+    objective,
+    flatten: (values) => {
+      const flat = new Float32Array(objective.size);
+      each((t, binding, shape) =>
+        toModel(objective.tensors[t]!, binding, shape, values[binding.source]!, flat),
+      );
+      return flat;
+    },
+    unflatten: (flat, values) =>
+      each((t, binding, shape) =>
+        toSource(objective.tensors[t]!, binding, shape, flat, values[binding.source]!),
+      ),
+  };
+}
+
+async function readJson(path: string): Promise<unknown> {
+  const source = await openFile(path);
+  try {
+    if (source.byteLength > MODEL_LIMIT)
+      throw diagError(
+        'limit-exceeded',
+        {
+          what: 'the model file',
+          found: source.byteLength,
+          limit: MODEL_LIMIT,
+          hint: 'weights belong into a checkpoint',
+        },
+        { path },
+      );
+    const text = new TextDecoder().decode(await source.slice(0, source.byteLength));
+    return parseUniqueJson(text, path, 'the model', 100);
+  } finally {
+    await source.close();
+  }
+}
+
+/** The `rename` map of a model document. */
+function renameOf(document: unknown, path: string): Rename {
+  const rename = (document as { rename?: unknown }).rename;
+  if (rename === undefined || rename === null) return new Map();
+  const entries = typeof rename === 'object' && !Array.isArray(rename) ? Object.entries(rename) : undefined;
+  if (entries === undefined || entries.some(([, to]) => typeof to !== 'string'))
+    throw diagError(
+      'model-invalid',
+      { place: 'rename', expected: 'an object of patterns and names' },
+      { path },
+    );
+  return new Map(entries as [string, string][]);
+}

@@ -1,0 +1,287 @@
+/**
+ * Objectives in other threads and processes. A user's module runs in a child process that can be ended; a large batch is
+ * shared between two threads, since wasm has no threads of its own in Node.
+ */
+import { type ChildProcess, fork } from 'node:child_process';
+import { fileURLToPath } from 'node:url';
+import { Worker } from 'node:worker_threads';
+import { DiagError, diagError, ERROR_TEXTS, type ErrorRecord } from '../model/errors.ts';
+import type { BackendName } from './backend-names.ts';
+import { type Batch, type Losses, type Objective, rowsOf, sliceRows } from './objective.ts';
+import type { SourceTensor } from './parameters.ts';
+
+/** What the other side opens. */
+export interface OpenRequest {
+  readonly path: string;
+  readonly sources: readonly SourceTensor[];
+  readonly sourcePath: string;
+  readonly backend?: BackendName;
+  readonly rowsPerPass?: number;
+}
+
+/** Properties of the objective, which `open` answers. */
+export type Opened = Pick<Objective, 'tensors' | 'size' | 'tasks' | 'inputs' | 'backend' | 'notes'>;
+
+export type Method = 'open' | 'check' | 'loss' | 'gradient' | 'hvp' | 'gaussNewton';
+export interface Request {
+  readonly id: number;
+  readonly method: Method;
+  readonly args: readonly unknown[];
+}
+export type Reply = { readonly id: number } & (
+  | { readonly value: unknown }
+  | { readonly coded: ErrorRecord }
+  /** Something that the user's module threw. */
+  | { readonly user: { readonly message: string; readonly file: string; readonly line: number | null } }
+  | { readonly bug: string }
+);
+
+/** A way to the other side. */
+interface Channel {
+  send(request: Request): void;
+  close(): Promise<void>;
+}
+
+/** The worker's file: beside this one in the sources, in dist/autodiff after bundling, wherever the bundle put this. */
+function workerFile(): { url: URL; execArgv: string[] } {
+  const here = import.meta.url;
+  if (here.endsWith('.ts'))
+    return { url: new URL('./objective.worker.ts', here), execArgv: ['--import', 'tsx'] };
+  const root = here.slice(0, here.lastIndexOf('/dist/') + '/dist/'.length);
+  return { url: new URL('./autodiff/objective.worker.js', root), execArgv: [] };
+}
+
+/** The objective behind a channel. `start` gets what to do with replies and with the end of the other side. */
+async function remoteObjective(
+  start: (reply: (reply: Reply) => void, ended: (error: DiagError) => void) => Channel,
+  open: OpenRequest,
+  timeLimit: number | null,
+): Promise<Objective> {
+  const waiting = new Map<number, { resolve(value: unknown): void; reject(error: unknown): void }>();
+  let id = 0;
+  let over: DiagError | undefined;
+  const end = (error: DiagError): void => {
+    over = error;
+    for (const { reject } of waiting.values()) reject(error);
+    waiting.clear();
+  };
+  const channel = start((reply) => {
+    const call = waiting.get(reply.id);
+    waiting.delete(reply.id);
+    if ('value' in reply) call?.resolve(reply.value);
+    else call?.reject(errorOf(reply, open.path));
+  }, end);
+  const ask = async <T>(method: Method, ...args: unknown[]): Promise<T> => {
+    if (over !== undefined) throw over;
+    const own = ++id;
+    let timer: NodeJS.Timeout | undefined;
+    try {
+      return await new Promise<T>((resolve, reject) => {
+        waiting.set(own, { resolve: resolve as (value: unknown) => void, reject });
+        if (timeLimit !== null)
+          timer = setTimeout(() => {
+            end(diagError('user-model-time', { seconds: timeLimit, path: open.path }, { path: open.path }));
+            void channel.close();
+          }, 1000 * timeLimit);
+        channel.send({ id: own, method, args });
+      });
+    } finally {
+      clearTimeout(timer);
+    }
+  };
+  try {
+    const opened = await ask<Opened>('open', open);
+    return {
+      ...opened,
+      check: (batches) => ask('check', batches),
+      loss: (w, batches) => ask('loss', w, batches),
+      gradient: (w, batches, task) => ask('gradient', w, batches, task),
+      hvp: (w, v, batches, task) => ask('hvp', w, v, batches, task),
+      gaussNewton: (w, v, batches, task) => ask('gaussNewton', w, v, batches, task),
+      close: () => channel.close(),
+    };
+  } catch (error) {
+    await channel.close();
+    throw error;
+  }
+}
+
+function errorOf(reply: Exclude<Reply, { value: unknown }>, path: string): Error {
+  if ('coded' in reply) {
+    const { id, message, hint, ...where } = reply.coded;
+    return new DiagError(id, message, ERROR_TEXTS[id].exitCode, where as { path: string }, hint);
+  }
+  if ('user' in reply) {
+    const { message, file, line } = reply.user;
+    return diagError('user-model', { message }, { path: file, ...(line === null ? {} : { line }) });
+  }
+  return new Error(`the objective of ${path} failed: ${reply.bug}`);
+}
+
+/** The same objective in a thread. */
+export function threadObjective(open: OpenRequest): Promise<Objective> {
+  return remoteObjective(
+    (reply, ended) => {
+      const { url, execArgv } = workerFile();
+      const worker = new Worker(url, { execArgv });
+      worker.on('message', reply);
+      worker.on('error', (error) =>
+        ended(
+          diagError('user-model-ended', { path: open.path, how: error.message }, { path: open.path }, error),
+        ),
+      );
+      worker.unref();
+      return {
+        send: (request) => worker.postMessage(request),
+        close: async () => {
+          await worker.terminate();
+        },
+      };
+    },
+    open,
+    null,
+  );
+}
+
+export interface ModuleLimits {
+  /** Seconds that one call may take. Default 60. */
+  readonly seconds?: number;
+  /** MiB of resident memory. Default 4096. */
+  readonly memory?: number;
+}
+
+/**
+ * A user's module in a child process. It is ended when a call takes too long or memory grows without end.
+ *
+ * @throws user-model (what it threw, with file and line), user-model-time, user-model-memory, user-model-ended
+ */
+export function moduleObjective(open: OpenRequest, limits: ModuleLimits = {}): Promise<Objective> {
+  const { seconds = 60, memory = 4096 } = limits;
+  return remoteObjective(
+    (reply, ended) => {
+      const { url, execArgv } = workerFile();
+      const child: ChildProcess = fork(fileURLToPath(url), [String(memory)], {
+        execArgv: [...execArgv, `--max-old-space-size=${memory}`],
+        serialization: 'advanced',
+        // Its standard output is not ours, its standard error is looked at when it dies.
+        stdio: ['ignore', 'ignore', 'pipe', 'ipc'],
+      });
+      let errors = '';
+      child.stderr!.setEncoding('utf8').on('data', (text: string) => {
+        errors = (errors + text).slice(-4000);
+      });
+      child.on('message', (message) => reply(message as Reply));
+      child.on('close', (code, signal) => {
+        const where = { path: open.path };
+        ended(
+          /memory limit|heap out of memory/.test(errors)
+            ? diagError('user-model-memory', { path: open.path, limit: memory }, where)
+            : diagError(
+                'user-model-ended',
+                { path: open.path, how: `with ${signal ?? `code ${code}`}` },
+                where,
+              ),
+        );
+      });
+      return {
+        send: (request) => {
+          // A child that is gone already is told by `close`.
+          if (child.connected) child.send(request, () => {});
+        },
+        close: () =>
+          new Promise((resolve) => {
+            if (child.exitCode !== null || child.signalCode !== null) resolve();
+            else {
+              child.once('close', () => resolve());
+              child.kill('SIGKILL');
+            }
+          }),
+      };
+    },
+    open,
+    seconds,
+  );
+}
+
+/** Rows × parameters from which two threads are worth their start and the copies. */
+const WORTH_THREADS = 5e7;
+
+/**
+ * Shares every batch between two threads, half of the rows each, once there is enough to do.
+ *
+ * @param local the objective in this thread, for the rest
+ */
+export function sharedObjective(local: Objective, open: OpenRequest): Objective {
+  let threads: Promise<readonly Objective[]> | undefined;
+  const rows = (batches: readonly Batch[]): number => batches.reduce((sum, batch) => sum + rowsOf(batch), 0);
+  const halves = (batches: readonly Batch[]): readonly (readonly Batch[])[] => {
+    const split = batches.map((batch) => Math.ceil(rowsOf(batch) / 2));
+    return [
+      batches.map((batch, i) => sliceRows(batch, 0, split[i]!)),
+      batches.map((batch, i) => sliceRows(batch, split[i]!, rowsOf(batch))).filter((b) => rowsOf(b) > 0),
+    ];
+  };
+  const share = async <T>(
+    batches: readonly Batch[],
+    alone: () => Promise<T>,
+    half: (objective: Objective, part: readonly Batch[]) => Promise<T>,
+    join: (parts: readonly T[], weights: readonly number[]) => T,
+  ): Promise<T> => {
+    if (rows(batches) < 2 || rows(batches) * local.size < WORTH_THREADS) return alone();
+    threads ??= Promise.all([threadObjective(open), threadObjective(open)]);
+    const workers = await threads;
+    const parts = halves(batches);
+    const results = await Promise.all(parts.map((part, i) => half(workers[i]!, part)));
+    return join(
+      results,
+      parts.map((part) => rows(part) / rows(batches)),
+    );
+  };
+  const mix = (parts: readonly Float32Array[], weights: readonly number[]): Float32Array =>
+    parts[0]!.map((x, i) => weights[0]! * x + weights[1]! * parts[1]![i]!);
+  const mixLosses = (parts: readonly Losses[], weights: readonly number[]): Losses => ({
+    loss: parts.reduce((sum, part, i) => sum + weights[i]! * part.loss, 0),
+    taskLosses: parts[0]!.taskLosses.map((x, t) => weights[0]! * x + weights[1]! * parts[1]!.taskLosses[t]!),
+  });
+  return {
+    ...local,
+    loss: (w, batches) =>
+      share(
+        batches,
+        () => local.loss(w, batches),
+        (o, part) => o.loss(w, part),
+        mixLosses,
+      ),
+    gradient: (w, batches, task) =>
+      share(
+        batches,
+        () => local.gradient(w, batches, task),
+        (o, part) => o.gradient(w, part, task),
+        (parts, weights) => ({
+          ...mixLosses(parts, weights),
+          gradient: mix(
+            parts.map((part) => part.gradient),
+            weights,
+          ),
+        }),
+      ),
+    hvp: (w, v, batches, task) =>
+      share(
+        batches,
+        () => local.hvp(w, v, batches, task),
+        (o, part) => o.hvp(w, v, part, task),
+        mix,
+      ),
+    gaussNewton: (w, v, batches, task) =>
+      share(
+        batches,
+        () => local.gaussNewton(w, v, batches, task),
+        (o, part) => o.gaussNewton(w, v, part, task),
+        mix,
+      ),
+    close: async () => {
+      for (const thread of (await threads) ?? []) await thread.close();
+      await local.close();
+    },
+  };
+}

@@ -1,0 +1,123 @@
+/** Curvature on a terminal: a table, the comparison with the limit in words, and the ratio over checkpoints as a chart. */
+import stringWidth from 'string-width';
+import type { SpectralDensity } from '../curvature/trace.ts';
+import { summariseSeries } from '../engine/series-summary.ts';
+import type { CurvatureEntry } from '../model/curvature.ts';
+import { inertName } from '../model/inert-text.ts';
+import { drawChart, shortNumber } from '../reports/charts.ts';
+import type { RenderOptions } from '../reports/format.ts';
+
+const OPERATORS: Readonly<Record<CurvatureEntry['operator'], string>> = {
+  hessian: 'H',
+  'preconditioned-hessian': 'P^(-1/2) H P^(-1/2)',
+  'gauss-newton': 'Gauss-Newton',
+};
+
+/** Entries in their order; a chart where several checkpoints have a ratio. */
+export function curvatureText(
+  entries: readonly CurvatureEntry[],
+  density: SpectralDensity | null,
+  options: RenderOptions,
+): string {
+  const rows = [['step', 'operator', 'block', 'task', 'eigenvalue', 'residual', 'converged', 'products']];
+  for (const entry of entries)
+    for (const [i, pair] of entry.eigenvalues.entries())
+      rows.push([
+        i === 0 ? String(entry.step ?? '-') : '',
+        i === 0 ? OPERATORS[entry.operator] : '',
+        i === 0 ? inertName(entry.block) : '',
+        i === 0 ? inertName(entry.task) : '',
+        shortNumber(pair.value),
+        shortNumber(pair.residualNorm),
+        pair.converged ? 'yes' : 'NO',
+        i === 0 ? String(entry.hvpCount) : '',
+      ]);
+  const widths = rows[0]!.map((_, c) => Math.max(...rows.map((row) => stringWidth(row[c]!))));
+  const table = rows.map((row) =>
+    row
+      .map((cell, c) => cell + ' '.repeat(widths[c]! - stringWidth(cell)))
+      .join('  ')
+      .trimEnd(),
+  );
+  const places = [...new Set(entries.map((entry) => entry.checkpoint))].map(inertName);
+  const parts = [
+    `Curvature at ${places.length === 1 ? places[0] : `${places.length} checkpoints`}`,
+    table.join('\n'),
+  ];
+  const against = entries.filter((entry) => entry.stability.ratio !== null);
+  if (against.length > 1 && places.length > 1) parts.push(ratioChart(against, options));
+  else for (const entry of against) parts.push(againstLimit(entry));
+  if (density !== null) parts.push(densityChart(density, options));
+  const notes = [...new Set(entries.flatMap((entry) => entry.notes ?? []))];
+  if (notes.length > 0) parts.push(notes.map((note) => `note: ${inertName(note)}`).join('\n'));
+  return parts.join('\n\n');
+}
+
+function againstLimit(entry: CurvatureEntry): string {
+  const { learningRate, limit, ratio, rule } = entry.stability;
+  const value = entry.eigenvalues[0]!.value;
+  const verdict =
+    ratio! > 1
+      ? `above the limit: a step of this size is unstable along that direction; it would be stable up to a learning rate of ${shortNumber(learningRate! / ratio!)}`
+      : ratio! > 0
+        ? `below the limit; it would be reached at a learning rate of ${shortNumber(learningRate! / ratio!)}`
+        : 'no direction of positive curvature';
+  const critical = entry.criticalSharpness;
+  return [
+    `${OPERATORS[entry.operator]} has ${shortNumber(value)}; the limit ${rule} is ${shortNumber(limit!)} at the learning rate ${shortNumber(learningRate!)}.`,
+    `Ratio ${shortNumber(ratio!)}: ${verdict}. This is a risk, not a verdict.`,
+    ...(critical === undefined
+      ? []
+      : [
+          Number.isFinite(critical.criticalMultiple)
+            ? `Along the optimizer's own update the loss first rises at ${shortNumber(critical.criticalMultiple)} times this step (critical sharpness ${shortNumber(critical.value)}).`
+            : "Along the optimizer's own update no step up to 4,096 times this one raises the loss.",
+        ]),
+  ].join('\n');
+}
+
+function ratioChart(entries: readonly CurvatureEntry[], options: RenderOptions): string {
+  const series = (name: string, of: readonly CurvatureEntry[]) =>
+    summariseSeries(
+      {
+        name,
+        role: 'other',
+        step: Float64Array.from(of, (entry, i) => entry.step ?? i),
+        value: Float64Array.from(of, (entry) => entry.stability.ratio!),
+        attemptOffsets: [0],
+        pathOffsets: [0],
+      },
+      400,
+    );
+  return drawChart('eigenvalue / stability limit', [series('ratio', entries)], {
+    ...options,
+    limit: { value: 1, label: 'limit' },
+  });
+}
+
+/** Share of the spectrum in 60 bins from its lowest to its highest value. */
+function densityChart(density: SpectralDensity, options: RenderOptions): string {
+  const low = density.value[0]!;
+  const high = density.value.at(-1)!;
+  const bins = new Float64Array(60);
+  for (const [i, value] of density.value.entries()) {
+    const bin = Math.min(59, Math.floor((60 * (value - low)) / Math.max(high - low, Number.MIN_VALUE)));
+    bins[bin] = bins[bin]! + density.weight[i]!;
+  }
+  const series = summariseSeries(
+    {
+      name: 'log10 of the share of eigenvalues',
+      role: 'other',
+      step: Float64Array.from(bins, (_, i) => low + ((i + 0.5) * (high - low)) / 60),
+      value: bins.map((weight) => Math.log10(Math.max(weight, 1e-8))),
+      attemptOffsets: [0],
+      pathOffsets: [0],
+    },
+    60,
+  );
+  return drawChart('spectral density (SLQ)', [series], {
+    ...options,
+    scale: 'linear',
+    stepName: 'eigenvalue',
+  });
+}

@@ -1,0 +1,195 @@
+import { Args, Flags } from '@oclif/core';
+import { BACKENDS } from '../autodiff/backend-names.ts';
+import type { ColumnMap } from '../autodiff/batches.ts';
+import { isCapture, openCapture } from '../captures/read.ts';
+import { DiagCommand } from '../cli/base-command.ts';
+import { curvatureText } from '../cli/curvature-text.ts';
+import { terminalOptions } from '../cli/terminal-options.ts';
+import { EIGEN_METHODS } from '../curvature/top-eigenpairs.ts';
+import type { SpectralDensity } from '../curvature/trace.ts';
+import {
+  CURVATURE_OPERATORS,
+  type CurvatureOptions,
+  measureCurvature,
+  parseOptimizer,
+} from '../engine/curvature.ts';
+import {
+  type CurvaturePoint,
+  capturePoint,
+  checkpointPaths,
+  checkpointPoint,
+} from '../engine/curvature-point.ts';
+import type { CurvatureEntry } from '../model/curvature.ts';
+import { diagError, EXIT } from '../model/errors.ts';
+import { SCHEMA_VERSION } from '../model/report.ts';
+
+export default class Curvature extends DiagCommand {
+  static override summary =
+    'Top eigenvalues of the Hessian, plain and preconditioned, against the stability limit.';
+  static override description =
+    'At the first recorded step of a capture, or at a checkpoint with a model and a batch. For Adagrad, RMSProp and Adam the limit belongs to the preconditioned Hessian. A ratio above 1 is a risk, not a verdict.';
+  static override examples = [
+    '<%= config.bin %> <%= command.id %> fixtures/incident/capture',
+    '<%= config.bin %> <%= command.id %> capture --at 399 --top 3 --task each',
+    '<%= config.bin %> <%= command.id %> --model model.json --checkpoint runs/a --batch batch.npz --optimizer adagrad:learningRate=0.1',
+  ];
+  static override args = {
+    capture: Args.string({ required: false, ignoreStdin: true, description: 'folder of a capture' }),
+  };
+  static override flags = {
+    model: Flags.string({
+      description: 'model file; of a capture, instead of the one it names',
+      helpValue: 'FILE',
+    }),
+    checkpoint: Flags.string({ description: 'checkpoint, or a folder of them', helpValue: 'PATH' }),
+    batch: Flags.string({
+      description: 'npz, safetensors, CSV or Parquet file with inputs and labels (may be repeated)',
+      helpValue: 'FILE',
+      multiple: true,
+      multipleNonGreedy: true,
+    }),
+    map: Flags.string({
+      description: 'columns of an input of the model, e.g. dense=x1,x2',
+      helpValue: 'INPUT=NAMES',
+      multiple: true,
+      multipleNonGreedy: true,
+    }),
+    optimizer: Flags.string({
+      description: 'optimizer of a checkpoint, e.g. adam:learningRate=1e-3,beta2=0.99',
+      helpValue: 'NAME:OPTIONS',
+    }),
+    at: Flags.integer({ description: 'step of the capture; default its first' }),
+    batches: Flags.integer({
+      description: 'steps of the capture whose batches are averaged over',
+      default: 1,
+      min: 1,
+    }),
+    top: Flags.integer({ description: 'how many eigenvalues', default: 1, min: 1, max: 50 }),
+    method: Flags.option({
+      options: EIGEN_METHODS,
+      description: 'eigenvalue solver',
+      default: 'lanczos' as const,
+    })(),
+    operator: Flags.option({
+      options: CURVATURE_OPERATORS,
+      description: 'default: hessian, and preconditioned-hessian where the optimizer has a preconditioner',
+    })(),
+    tolerance: Flags.string({ description: 'relative residual of a converged pair', default: '1e-3' }),
+    seed: Flags.integer({ description: 'seed of the random starts', default: 0 }),
+    starts: Flags.integer({
+      description: 'random starts that have to agree on the top',
+      default: 2,
+      min: 1,
+      max: 20,
+    }),
+    'max-products': Flags.integer({ description: 'products in one search', default: 300, min: 1 }),
+    block: Flags.string({ description: 'tensors by name, * stands for anything', helpValue: 'PATTERN' }),
+    task: Flags.string({ description: "one task's part of the loss, or each" }),
+    density: Flags.boolean({ description: 'also the trace and the spectral density' }),
+    backend: Flags.option({ options: BACKENDS, description: 'default: the fastest that loads' })(),
+    'rows-per-pass': Flags.integer({ description: 'rows in memory at a time', min: 1 }),
+    ascii: Flags.boolean({ description: 'draw with ASCII characters only' }),
+  };
+
+  async run(): Promise<void> {
+    const { args, flags } = await this.parse(Curvature);
+    const tolerance = Number(flags.tolerance);
+    if (!(tolerance > 0 && tolerance < 1))
+      throw diagError('usage', {
+        problem: `--tolerance ${flags.tolerance} is not between 0 and 1`,
+        hint: 'e.g. 1e-3',
+      });
+    const options: CurvatureOptions = {
+      method: flags.method,
+      count: flags.top,
+      tolerance,
+      seed: flags.seed,
+      starts: flags.starts,
+      maxProducts: flags['max-products'],
+      warm: new Map(),
+      density: flags.density,
+      ...(flags.operator === undefined ? {} : { operator: flags.operator }),
+      ...(flags.block === undefined ? {} : { block: flags.block }),
+      ...(flags.task === undefined ? {} : { task: flags.task }),
+    };
+    const open = {
+      ...(flags.backend === undefined ? {} : { backend: flags.backend }),
+      ...(flags['rows-per-pass'] === undefined ? {} : { rowsPerPass: flags['rows-per-pass'] }),
+    };
+
+    const entries: CurvatureEntry[] = [];
+    let density: SpectralDensity | null = null;
+    const measure = async (point: CurvaturePoint): Promise<void> => {
+      try {
+        const measured = await measureCurvature(point, options);
+        entries.push(...measured.entries);
+        density ??= measured.density;
+      } finally {
+        await point.model.objective.close();
+      }
+    };
+    if (args.capture !== undefined) {
+      if (flags.checkpoint !== undefined || flags.batch !== undefined)
+        throw diagError('usage', {
+          problem: 'a capture brings its own parameters and batches',
+          hint: 'leave --checkpoint and --batch out, or the capture',
+        });
+      const capture = await openCapture(args.capture);
+      const recorded = capture.manifest.curvature as CurvatureEntry[];
+      if (flags.model !== undefined || capture.manifest.model !== null || recorded.length === 0)
+        await measure(
+          await capturePoint(capture, {
+            ...open,
+            ...(flags.model === undefined ? {} : { model: flags.model }),
+            ...(flags.at === undefined ? {} : { at: flags.at }),
+            batches: flags.batches,
+          }),
+        );
+      entries.push(...recorded.map((entry) => ({ ...entry, source: 'recorded' as const })));
+    } else {
+      const { model, checkpoint, batch } = flags;
+      if (model === undefined || checkpoint === undefined || batch === undefined)
+        throw diagError('usage', {
+          problem: 'neither a capture nor --model, --checkpoint and --batch',
+          hint: 'name a capture, or all three',
+        });
+      if (await isCapture(checkpoint))
+        throw diagError('usage', {
+          problem: `${checkpoint} is a capture`,
+          hint: 'name it without --checkpoint',
+        });
+      const optimizer = flags.optimizer === undefined ? {} : parseOptimizer(flags.optimizer);
+      for (const path of await checkpointPaths(checkpoint))
+        await measure(
+          await checkpointPoint(path, {
+            ...open,
+            model,
+            batch,
+            map: columnMap(flags.map ?? []),
+            ...optimizer,
+          }),
+        );
+    }
+    if (entries.some((entry) => entry.eigenvalues.some((pair) => !pair.converged)))
+      this.exitWith(EXIT.inconclusive);
+    if (flags.json) await this.printJson({ schemaVersion: SCHEMA_VERSION, curvature: entries, density });
+    else
+      await this.print(
+        curvatureText(entries, density, terminalOptions(process.stdout, process.env, flags.ascii)),
+      );
+  }
+}
+
+function columnMap(values: readonly string[]): ColumnMap {
+  const map = new Map<string, string[]>();
+  for (const value of values) {
+    const equals = value.indexOf('=');
+    if (equals <= 0 || equals === value.length - 1)
+      throw diagError('usage', {
+        problem: `--map ${value} is not INPUT=NAMES`,
+        hint: 'e.g. --map dense=x1,x2',
+      });
+    map.set(value.slice(0, equals), value.slice(equals + 1).split(','));
+  }
+  return map;
+}

@@ -1,0 +1,103 @@
+/** Closed-loop replay of a capture with its model, with a state file that survives an interruption. */
+import { createHash } from 'node:crypto';
+import { readFile, rm } from 'node:fs/promises';
+import type { OpenOptions } from '../autodiff/open-objective.ts';
+import { writeFileAtomic } from '../bytes/atomic-write.ts';
+import type { Capture } from '../captures/read.ts';
+import { diagError } from '../model/errors.ts';
+import { type ClosedLoopResult, type ClosedLoopState, replayClosedLoop } from '../replay/closed-loop.ts';
+import type { RuleChoice } from '../rules/parse.ts';
+import { captureBatch, openCaptureModel } from './curvature-point.ts';
+
+export interface ClosedLoopRun extends OpenOptions {
+  readonly rules: readonly RuleChoice[];
+  /** Instead of the model that the capture names. */
+  readonly model?: string;
+  readonly steps?: number;
+  readonly learningRateMultipliers?: readonly number[];
+  /** File that keeps the state; if it is there, the replay goes on from it. Removed at the end. */
+  readonly stateFile?: string;
+  /** Milliseconds between two writes of the state. Default 5,000; what a kill loses at most. */
+  readonly interval?: number;
+  /** Milliseconds now. */
+  clock(): number;
+  progress?(done: number, total: number): void;
+}
+
+/**
+ * @throws capture-without-model, batch-empty, closed-loop-state (the file belongs to another replay), what the model throws
+ */
+export async function runClosedLoop(capture: Capture, options: ClosedLoopRun): Promise<ClosedLoopResult> {
+  const { stateFile, interval = 5000 } = options;
+  const model = await openCaptureModel(capture, options.model, options);
+  const key = createHash('sha256')
+    .update(
+      JSON.stringify([
+        capture.manifest.parameters,
+        capture.manifest.steps.map(({ step, loss }) => [step, loss]),
+        options.rules.map((rule) => rule.label),
+        options.learningRateMultipliers ?? [1],
+        options.steps ?? null,
+      ]),
+    )
+    .digest('hex');
+  const resume = stateFile === undefined ? undefined : await readState(stateFile, key);
+  let written = options.clock();
+  try {
+    const result = await replayClosedLoop({
+      capture,
+      model,
+      rules: options.rules,
+      batch: (index) => captureBatch(capture, index),
+      ...(options.steps === undefined ? {} : { steps: options.steps }),
+      ...(options.learningRateMultipliers === undefined
+        ? {}
+        : { learningRateMultipliers: options.learningRateMultipliers }),
+      ...(resume === undefined ? {} : { resume }),
+      ...(options.progress === undefined ? {} : { progress: options.progress }),
+      checkpoint: async (state) => {
+        if (stateFile === undefined || options.clock() - written < interval) return;
+        await writeFileAtomic(stateFile, JSON.stringify({ key, state: state() }, encode));
+        written = options.clock();
+      },
+    });
+    if (stateFile !== undefined) await rm(stateFile, { force: true });
+    return result;
+  } finally {
+    await model.objective.close();
+  }
+}
+
+async function readState(path: string, key: string): Promise<ClosedLoopState | undefined> {
+  let text: string;
+  try {
+    text = await readFile(path, 'utf8');
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return undefined;
+    throw diagError('closed-loop-state', { problem: (error as Error).message }, { path }, error);
+  }
+  let found: { key?: unknown; state?: ClosedLoopState };
+  try {
+    found = JSON.parse(text, decode) as typeof found;
+  } catch (error) {
+    throw diagError('closed-loop-state', { problem: 'it is no state of a replay' }, { path }, error);
+  }
+  if (found.key !== key || found.state === undefined)
+    throw diagError('closed-loop-state', { problem: 'it belongs to another replay' }, { path });
+  return found.state;
+}
+
+const encode = (_key: string, value: unknown): unknown =>
+  value instanceof Float32Array
+    ? { float32: Buffer.from(value.buffer, value.byteOffset, value.byteLength).toString('base64') }
+    : typeof value === 'number' && !Number.isFinite(value)
+      ? { number: String(value) }
+      : value;
+
+const decode = (_key: string, value: { float32?: string; number?: string } | null): unknown => {
+  if (typeof value?.float32 === 'string') {
+    const bytes = Buffer.from(value.float32, 'base64');
+    return new Float32Array(bytes.buffer.slice(bytes.byteOffset, bytes.byteOffset + bytes.byteLength));
+  }
+  return typeof value?.number === 'string' ? Number(value.number) : value;
+};

@@ -1,0 +1,184 @@
+/** Where curvature is measured: parameters, optimizer state and batches, from a capture or from files. */
+import { join } from 'node:path';
+import { batchTensor, type ColumnMap, readBatch } from '../autodiff/batches.ts';
+import type { Batch } from '../autodiff/objective.ts';
+import { type MatchedObjective, type OpenOptions, openObjective } from '../autodiff/open-objective.ts';
+import { plainName, type SourceTensor } from '../autodiff/parameters.ts';
+import { listFolder } from '../bytes/folder.ts';
+import { openFile } from '../bytes/source.ts';
+import type { Capture } from '../captures/read.ts';
+import { openCheckpoint, sniffCheckpoint } from '../checkpoints/registry.ts';
+import type { Checkpoint, TensorInfo } from '../model/checkpoint.ts';
+import { diagError } from '../model/errors.ts';
+import type { OptimizerChoice } from '../optimizers/registry.ts';
+import { prepareReplay } from '../replay/from-capture.ts';
+import { createStepper, freshTensor, type TensorState } from '../replay/step.ts';
+
+export interface CurvaturePoint {
+  /** Path of the checkpoint or capture. */
+  readonly name: string;
+  readonly step: number | null;
+  readonly model: MatchedObjective;
+  readonly batches: readonly Batch[];
+  /** Parameters and state, in the layout of their source. */
+  readonly tensors: readonly TensorState[];
+  /** One for each group of `tensors`; null where no optimizer is known. */
+  readonly optimizers: readonly OptimizerChoice[] | null;
+  /** One for each group; null where not known. */
+  readonly learningRates: readonly number[] | null;
+  /** State that the preconditioner needs and the source does not have. */
+  readonly missingState: readonly string[];
+  readonly notes: readonly string[];
+}
+
+/** A batch of a capture's step. @throws batch-empty where none was recorded */
+export async function captureBatch(capture: Capture, index: number): Promise<Batch> {
+  const recorded = await capture.batch(index);
+  if (recorded.size === 0)
+    throw diagError('batch-empty', {}, { path: join(capture.path, capture.steps[index]!.file) });
+  return new Map([...recorded].map(([name, { shape, data }]) => [name, batchTensor(name, shape, data)]));
+}
+
+/** Opens the model of a capture: the one named, else the one that the capture names (never a module). */
+export function openCaptureModel(
+  capture: Capture,
+  model: string | undefined,
+  options: OpenOptions,
+): Promise<MatchedObjective> {
+  const own = capture.manifest.model;
+  if (model === undefined && own === null)
+    throw diagError('capture-without-model', { path: capture.path }, { path: capture.path });
+  return openObjective(model ?? join(capture.path, own!), capture.manifest.parameters, capture.path, options);
+}
+
+/**
+ * The point of a capture: its initial state and first recorded batch, or the state before `at`, rolled there with the
+ * recorded gradients under the recorded clipping.
+ *
+ * @param batches how many steps' batches to average over, from that step on
+ * @throws capture-step-unknown, capture-without-model
+ */
+export async function capturePoint(
+  capture: Capture,
+  options: OpenOptions & { readonly model?: string; readonly at?: number; readonly batches?: number },
+): Promise<CurvaturePoint> {
+  const index = options.at === undefined ? 0 : capture.steps.findIndex(({ step }) => step === options.at);
+  if (index < 0)
+    throw diagError(
+      'capture-step-unknown',
+      { step: options.at!, first: capture.steps[0]!.step, last: capture.steps.at(-1)!.step },
+      { path: capture.path },
+    );
+  const model = await openCaptureModel(capture, options.model, options);
+  const { setup, tensors, notes } = await prepareReplay(capture, 'float32');
+  const stepper = createStepper({ rule: setup.clipping, optimizers: setup.optimizers, precision: 'float32' });
+  for (let i = 0; i < index; i++) {
+    const { gradients, learningRates } = await capture.step(i, 'float32');
+    stepper.step(tensors, gradients, learningRates);
+  }
+  const batches: Batch[] = [];
+  for (let i = index; i < Math.min(index + (options.batches ?? 1), capture.steps.length); i++)
+    batches.push(await captureBatch(capture, i));
+  return {
+    name: capture.path,
+    step: capture.steps[index]!.step,
+    model,
+    batches,
+    tensors,
+    optimizers: setup.optimizers,
+    learningRates: capture.steps[index]!.learningRates,
+    missingState: [],
+    notes,
+  };
+}
+
+export interface FilePointOptions extends OpenOptions {
+  readonly model: string;
+  readonly batch: readonly string[];
+  readonly map: ColumnMap;
+  readonly optimizer?: OptimizerChoice;
+  readonly learningRate?: number;
+}
+
+/**
+ * The checkpoints of a path: itself, or those of a folder in the order of their steps.
+ *
+ * @throws folder-without-inputs
+ */
+export async function checkpointPaths(path: string): Promise<string[]> {
+  const files = await listFolder(path);
+  if (files === null) return [path];
+  const found: { path: string; step: number }[] = [];
+  for (const file of files) {
+    const source = await openFile(join(path, file)).catch(() => undefined);
+    if (source === undefined) continue;
+    const format = source.byteLength === 0 ? undefined : await sniffCheckpoint(source);
+    await source.close();
+    if (format === undefined) continue;
+    const checkpoint = await openCheckpoint(join(path, file));
+    await checkpoint.close();
+    found.push({ path: join(path, file), step: checkpoint.step ?? Number.POSITIVE_INFINITY });
+  }
+  if (found.length === 0) throw diagError('folder-without-inputs', { path, files: files.length }, { path });
+  return found.sort((a, b) => a.step - b.step || (a.path < b.path ? -1 : 1)).map((one) => one.path);
+}
+
+/** The point of a checkpoint file. @throws model-names, model-shapes, checkpoint-values and what reading throws */
+export async function checkpointPoint(path: string, options: FilePointOptions): Promise<CurvaturePoint> {
+  const checkpoint = await openCheckpoint(path);
+  try {
+    const parameters = checkpoint.tensors.filter(({ role }) => role === 'parameter');
+    const sources: SourceTensor[] = parameters.map(({ name, shape, layout }) => ({
+      name,
+      shape,
+      layout,
+      layoutGuessed: true,
+    }));
+    const model = await openObjective(options.model, sources, path, { ...options, trusted: true });
+    const batches: Batch[] = [];
+    for (const file of options.batch)
+      batches.push(await readBatch(file, model.objective.inputs, options.map));
+    const missing = new Set<string>();
+    const tensors: TensorState[] = [];
+    for (const [k, info] of parameters.entries()) {
+      const meta = { ...sources[k]!, embedding: false };
+      const w = await floats(checkpoint, info);
+      if (options.optimizer === undefined) {
+        tensors.push({ ...meta, w, slots: {}, stepsTaken: 0, group: 0 });
+        continue;
+      }
+      const tensor = freshTensor(meta, w, options.optimizer, 'float32');
+      const state = checkpoint.tensors.filter(
+        (t) => t.role === 'optimizer_state' && plainName(t.parameter ?? '') === plainName(meta.name),
+      );
+      for (const [slot, values] of Object.entries(tensor.slots)) {
+        const stored = state.find((t) => t.slot === slot);
+        if (stored === undefined || stored.elements !== values.length) missing.add(slot);
+        else values.set(await floats(checkpoint, stored));
+      }
+      const steps = state.find((t) => t.slot === 'step');
+      tensor.stepsTaken =
+        steps === undefined ? (checkpoint.step ?? 0) : Number((await checkpoint.read(steps.name))[0]);
+      tensors.push(tensor);
+    }
+    return {
+      name: path,
+      step: checkpoint.step,
+      model,
+      batches,
+      tensors,
+      optimizers: options.optimizer === undefined ? null : [options.optimizer],
+      learningRates: options.learningRate === undefined ? null : [options.learningRate],
+      missingState: [...missing],
+      notes: [],
+    };
+  } finally {
+    await checkpoint.close();
+  }
+}
+
+async function floats(checkpoint: Checkpoint, { name }: TensorInfo): Promise<Float32Array> {
+  const data = await checkpoint.read(name);
+  if (data instanceof Float32Array) return data;
+  return Float32Array.from(data as Float64Array, Number);
+}

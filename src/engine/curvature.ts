@@ -1,0 +1,321 @@
+/** Top eigenvalues at a point, plain and preconditioned, against the stability limit of the optimizer. */
+import { type CriticalSharpness, criticalSharpness } from '../curvature/critical-sharpness.ts';
+import { blockOperator, type LinearOperator, type Range, scaledOperator } from '../curvature/operator.ts';
+import { inverseRootPreconditioner } from '../curvature/preconditioner.ts';
+import { randomVectors } from '../curvature/random.ts';
+import { isPreconditioned, type StabilityLimit, stabilityLimit } from '../curvature/stability.ts';
+import { type EigenMethod, topEigenpairs } from '../curvature/top-eigenpairs.ts';
+import { hutchinsonTrace, type SpectralDensity, spectralDensity } from '../curvature/trace.ts';
+import type { CurvatureEntry } from '../model/curvature.ts';
+import { diagError } from '../model/errors.ts';
+import { type Options, type OptionValue, parseOption } from '../model/options.ts';
+import {
+  chooseOptimizer,
+  OPTIMIZERS,
+  type OptimizerChoice,
+  optimizerOptions,
+} from '../optimizers/registry.ts';
+import { copyTensors } from '../replay/from-capture.ts';
+import { createStepper } from '../replay/step.ts';
+import { chooseRule } from '../rules/parse.ts';
+import type { CurvaturePoint } from './curvature-point.ts';
+
+export type CurvatureOperator = CurvatureEntry['operator'];
+export const CURVATURE_OPERATORS = [
+  'hessian',
+  'preconditioned-hessian',
+  'gauss-newton',
+] as const satisfies readonly CurvatureOperator[];
+
+export interface CurvatureOptions {
+  /** Default: the Hessian, and the preconditioned one where the optimizer has a preconditioner. */
+  readonly operator?: CurvatureOperator;
+  readonly method: EigenMethod;
+  readonly count: number;
+  readonly tolerance: number;
+  readonly seed: number;
+  readonly starts?: number;
+  readonly maxProducts?: number;
+  /** Name of a tensor, or a pattern with `*`; default all. */
+  readonly block?: string;
+  /** A task, or `each`; default all together. */
+  readonly task?: string;
+  /** Vectors of an earlier checkpoint by operator, task and block; filled for the next. */
+  readonly warm?: Map<string, readonly Float64Array[]>;
+  /** Also the trace and the spectral density, with so many products each. */
+  readonly density?: boolean;
+}
+
+export interface CurvatureMeasurement {
+  readonly entries: readonly CurvatureEntry[];
+  readonly density: SpectralDensity | null;
+}
+
+/** Largest relative difference of repeated products, and of uᵀHv and vᵀHu, that counts as rounding in float32. */
+const REPEATABLE = 1e-5;
+const SYMMETRIC = 1e-3;
+
+/**
+ * @throws curvature-loss, curvature-not-repeatable, curvature-not-symmetric, curvature-non-finite, block-unknown,
+ *   task-unknown, preconditioner-state, preconditioner-unknown
+ */
+export async function measureCurvature(
+  point: CurvaturePoint,
+  options: CurvatureOptions,
+): Promise<CurvatureMeasurement> {
+  const { model, batches, tensors } = point;
+  const { objective } = model;
+  await objective.check(batches);
+  const w = model.flatten(tensors.map((tensor) => tensor.w));
+  const { loss, gradient } = await objective.gradient(w, batches);
+  if (!Number.isFinite(loss) || gradient.some((g) => !Number.isFinite(g)))
+    throw diagError('curvature-loss', { loss }, { path: point.name });
+  await probe(point, w, options.seed);
+
+  const ranges = blockRanges(point, options.block);
+  const choice = point.optimizers?.[0]?.optimizer.id;
+  const preconditioned = choice !== undefined && isPreconditioned(choice);
+  const notes = [...point.notes, ...objective.notes];
+  const operators: CurvatureOperator[] =
+    options.operator !== undefined
+      ? [options.operator]
+      : preconditioned && point.missingState.length === 0
+        ? ['hessian', 'preconditioned-hessian']
+        : ['hessian'];
+  if (options.operator === undefined && preconditioned && point.missingState.length > 0)
+    notes.push(
+      `the checkpoint has no ${point.missingState.join(', ')}: without it there is no preconditioned curvature, and plain λ says nothing about the stability of ${choice}`,
+    );
+  const tasks = options.task === 'each' ? ['all', ...objective.tasks] : [options.task ?? 'all'];
+
+  const entries: CurvatureEntry[] = [];
+  let density: SpectralDensity | null = null;
+  for (const operator of operators) {
+    const scale = operator === 'preconditioned-hessian' ? preconditioner(point, gradient) : undefined;
+    for (const task of tasks) {
+      const whole: LinearOperator = {
+        size: objective.size,
+        apply: async (v, out) => {
+          const product = operator === 'gauss-newton' ? objective.gaussNewton : objective.hvp;
+          out.set(await product(w, Float32Array.from(v), batches, task === 'all' ? undefined : task));
+        },
+      };
+      const full = scale === undefined ? whole : scaledOperator(whole, scale);
+      const linear = ranges === undefined ? full : blockOperator(full, ranges);
+      const key = `${operator} ${task} ${options.block ?? 'all'}`;
+      const warmStart = options.warm?.get(key);
+      const found = await topEigenpairs(linear, {
+        method: options.method,
+        count: options.count,
+        tolerance: options.tolerance,
+        seed: options.seed,
+        ...(options.starts === undefined ? {} : { starts: options.starts }),
+        ...(options.maxProducts === undefined ? {} : { maxProducts: options.maxProducts }),
+        ...(warmStart === undefined ? {} : { warmStart }),
+      });
+      options.warm?.set(
+        key,
+        found.pairs.map((pair) => pair.vector),
+      );
+      const limit = task === 'all' ? limitOf(point, operator) : undefined;
+      const top = found.pairs[0]!.value;
+      const trace =
+        options.density && task === 'all' ? await hutchinsonTrace(linear, 20, options.seed) : undefined;
+      if (options.density && task === 'all') density = await spectralDensity(linear, { seed: options.seed });
+      entries.push({
+        checkpoint: point.name,
+        step: point.step,
+        method: options.method,
+        operator,
+        block: options.block ?? 'all',
+        task,
+        eigenvalues: found.pairs.map(({ value, residualNorm, converged, iterations }) => ({
+          value,
+          residualNorm,
+          converged,
+          iterations,
+        })),
+        largestMagnitude: found.largestMagnitude,
+        hvpCount: found.products,
+        hvpMethod: operator === 'gauss-newton' ? 'double-backward-jacobian' : 'double-backward',
+        stability: {
+          learningRate: point.learningRates?.[0] ?? null,
+          limit: limit?.limit ?? null,
+          ratio: limit === undefined ? null : top / limit.limit,
+          ...(limit === undefined ? {} : { rule: limit.rule }),
+        },
+        seed: options.seed,
+        backend: objective.backend,
+        source: 'computed',
+        notes: [
+          ...notes,
+          `an eigenvalue is certified within residualNorm of each value; that the first is the largest rests on ${found.confirmations + 1} random starts`,
+        ],
+        ...(trace === undefined ? {} : { trace: { value: trace.value, standardError: trace.standardError } }),
+      });
+    }
+  }
+  const critical = await criticalAlongUpdate(point, gradient);
+  return {
+    entries: entries.map((entry) =>
+      critical === null || entry.stability.ratio === null ? entry : { ...entry, criticalSharpness: critical },
+    ),
+    density,
+  };
+}
+
+/**
+ * `--optimizer` text: `adagrad:learningRate=0.1,epsilon=1e-7`.
+ *
+ * @throws optimizer-unknown, option-unknown, option-range, usage
+ */
+export function parseOptimizer(text: string): { optimizer: OptimizerChoice; learningRate?: number } {
+  const [name = '', ...rest] = text.split(':');
+  // Unknown names are told by the registry.
+  const specs = Object.hasOwn(OPTIMIZERS, name)
+    ? optimizerOptions(OPTIMIZERS[name as keyof typeof OPTIMIZERS])
+    : [];
+  const given: Record<string, OptionValue> = {};
+  let learningRate: number | undefined;
+  for (const part of rest
+    .join(':')
+    .split(',')
+    .filter((p) => p !== '')) {
+    const [key = '', value = ''] = part.split('=');
+    if (key === 'learningRate') {
+      learningRate = value === '' ? Number.NaN : Number(value);
+      if (!(learningRate > 0))
+        throw diagError('usage', {
+          problem: `learningRate=${value} is no number above 0`,
+          hint: 'e.g. learningRate=0.1',
+        });
+      continue;
+    }
+    const spec = specs.find((option) => option.name === key);
+    given[key] = spec === undefined ? value : parseOption(spec, value);
+  }
+  const optimizer = chooseOptimizer(name, given);
+  return learningRate === undefined ? { optimizer } : { optimizer, learningRate };
+}
+
+/** Repeats a product and exchanges two vectors: dropout that is on, or wrong derivatives, show here. */
+async function probe(point: CurvaturePoint, w: Float32Array, seed: number): Promise<void> {
+  const { objective } = point.model;
+  const random = randomVectors(seed + 1);
+  const u = Float32Array.from(random.gaussian(objective.size));
+  const v = Float32Array.from(random.gaussian(objective.size));
+  const hv = await objective.hvp(w, v, point.batches);
+  const again = await objective.hvp(w, v, point.batches);
+  const hu = await objective.hvp(w, u, point.batches);
+  let size = 0;
+  let difference = 0;
+  let uhv = 0;
+  let vhu = 0;
+  let terms = 0;
+  for (let i = 0; i < hv.length; i++) {
+    size += hv[i]! ** 2;
+    difference += (hv[i]! - again[i]!) ** 2;
+    uhv += u[i]! * hv[i]!;
+    vhu += v[i]! * hu[i]!;
+    // Rounding of the two sums is relative to their terms, not to a result in which these cancel.
+    terms += (u[i]! * hv[i]!) ** 2 + (v[i]! * hu[i]!) ** 2;
+  }
+  const repeat = size === 0 ? 0 : Math.sqrt(difference / size);
+  if (!(repeat <= REPEATABLE))
+    throw diagError('curvature-not-repeatable', { difference: repeat }, { path: point.name });
+  const skew = terms === 0 ? 0 : Math.abs(uhv - vhu) / Math.sqrt(terms);
+  if (!(skew <= SYMMETRIC)) throw diagError('curvature-not-symmetric', { uhv, vhu }, { path: point.name });
+}
+
+function blockRanges(point: CurvaturePoint, block: string | undefined): readonly Range[] | undefined {
+  if (block === undefined || block === 'all') return undefined;
+  const expression = new RegExp(
+    `^${block
+      .split('*')
+      .map((part) => part.replace(/[\\^$.|?+()[\]{}]/g, '\\$&'))
+      .join('.*')}$`,
+  );
+  const { tensors } = point.model.objective;
+  const ranges = tensors
+    .filter(({ name }) => expression.test(name))
+    .map(({ offset, size }): Range => [offset, offset + size]);
+  if (ranges.length === 0)
+    throw diagError('block-unknown', { block, known: tensors.map(({ name }) => name) });
+  return ranges;
+}
+
+/** P^(-1/2) over all parameters, in the model's order. */
+function preconditioner(point: CurvaturePoint, gradient: Float32Array): Float64Array {
+  const { model, tensors, optimizers } = point;
+  if (optimizers === null) throw diagError('preconditioner-optimizer', {});
+  if (point.missingState.length > 0)
+    throw diagError('preconditioner-state', { slots: point.missingState }, { path: point.name });
+  const gradients = tensors.map(({ w }) => new Float32Array(w.length));
+  model.unflatten(gradient, gradients);
+  const scales = tensors.map((tensor, t) => {
+    const { optimizer, options } = optimizers[tensor.group]!;
+    const state = tensor.slots.accumulator ?? tensor.slots.v;
+    if (state === undefined || options.centered === true || options.amsgrad === true)
+      throw diagError('preconditioner-unknown', { optimizer: optimizer.id });
+    return inverseRootPreconditioner(state, gradients[t]!, {
+      optimizer: optimizer.id,
+      epsilon: options.epsilon as number,
+      epsilonInside: options.epsilonInside === true,
+      accumulator: options.accumulator === 'standard' ? 'standard' : 'delayed',
+      beta2: (options.beta2 ?? options.rho ?? 0) as number,
+      stepsTaken: tensor.stepsTaken,
+    });
+  });
+  return Float64Array.from(model.flatten(scales));
+}
+
+function limitOf(point: CurvaturePoint, operator: CurvatureOperator): StabilityLimit | undefined {
+  const choice = point.optimizers?.[0];
+  const learningRate = point.learningRates?.[0];
+  if (choice === undefined || learningRate === undefined || !(learningRate > 0)) return undefined;
+  const { momentum, nesterov, beta1 } = choice.options as Options & {
+    momentum?: number;
+    nesterov?: boolean;
+    beta1?: number;
+  };
+  const limit = stabilityLimit({
+    optimizer: choice.optimizer.id,
+    learningRate,
+    ...(momentum === undefined ? {} : { momentum }),
+    ...(nesterov === undefined ? {} : { nesterov }),
+    ...(beta1 === undefined ? {} : { beta1 }),
+  });
+  return limit?.operator === operator ? limit : undefined;
+}
+
+/** Forward passes along the update that the optimizer would take next, unclipped. */
+async function criticalAlongUpdate(
+  point: CurvaturePoint,
+  gradient: Float32Array,
+): Promise<CriticalSharpness | null> {
+  const { model, tensors, optimizers, learningRates, batches } = point;
+  const learningRate = learningRates?.[0];
+  if (optimizers === null || learningRate === undefined || !(learningRate > 0)) return null;
+  if (point.missingState.length > 0) return null;
+  const moved = copyTensors(tensors);
+  const gradients = moved.map(({ w }) => ({ values: new Float32Array(w.length) }));
+  model.unflatten(
+    gradient,
+    gradients.map(({ values }) => values),
+  );
+  createStepper({ rule: chooseRule('none', {}), optimizers, precision: 'float32' }).step(
+    moved,
+    gradients,
+    learningRates!,
+  );
+  const from = model.flatten(tensors.map(({ w }) => w));
+  const to = model.flatten(moved.map(({ w }) => w));
+  const lossAt = async (multiple: number): Promise<number> =>
+    (
+      await model.objective.loss(
+        from.map((x, i) => x + multiple * (to[i]! - x)),
+        batches,
+      )
+    ).loss;
+  return criticalSharpness(lossAt, learningRate);
+}

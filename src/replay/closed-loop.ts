@@ -1,0 +1,259 @@
+/**
+ * Closed loop: each rule trains on through the recorded batches, with gradients computed anew at its own parameters. The
+ * only true counterfactual; the run under the clipping that was recorded is the baseline, and has to follow the record.
+ */
+
+import type { Batch } from '../autodiff/objective.ts';
+import type { MatchedObjective } from '../autodiff/open-objective.ts';
+import type { Capture } from '../captures/read.ts';
+import type { ReplayEntry } from '../model/replay.ts';
+import type { RuleChoice } from '../rules/parse.ts';
+import type { RuleState } from '../rules/rule.ts';
+import { copyTensors, prepareReplay } from './from-capture.ts';
+import { createStepper, type TensorState } from './step.ts';
+import { judgeClosedLoop } from './verdict.ts';
+
+/** Everything of a run so far that is not in the capture. */
+export interface ClosedLoopTrace {
+  readonly loss: number[];
+  /** One array for each task. */
+  readonly taskLoss: number[][];
+  readonly minClipFactor: number[];
+  readonly updateNorm: number[];
+  /** Steps at which the rule acted. */
+  readonly engaged: boolean[];
+  bottleneck: { tensor: string; index: number; factor: number } | null;
+  ended: { reason: 'completed' | 'non-finite'; step: number } | null;
+}
+
+/** A run that was interrupted between two steps. */
+export interface PartialRun {
+  readonly run: number;
+  readonly trace: ClosedLoopTrace;
+  readonly tensors: readonly Pick<TensorState, 'w' | 'slots' | 'stepsTaken'>[];
+  readonly ruleState: RuleState;
+}
+
+export interface ClosedLoopState {
+  /** Runs that are done, in order. */
+  readonly finished: readonly ClosedLoopTrace[];
+  readonly partial: PartialRun | null;
+}
+
+export interface ClosedLoopOptions {
+  readonly capture: Capture;
+  readonly model: MatchedObjective;
+  readonly rules: readonly RuleChoice[];
+  /** Batch of a recorded step by its position. */
+  batch(index: number): Promise<Batch>;
+  /** At most so many of the recorded steps. */
+  readonly steps?: number;
+  /** Each rule runs at each of these times every learning rate; the baseline keeps the recorded ones. Default [1]. */
+  readonly learningRateMultipliers?: readonly number[];
+  /** State of an interrupted replay, to go on from. */
+  readonly resume?: ClosedLoopState;
+  /** Called between steps; writing the state at most every interval bounds what an interruption loses. */
+  checkpoint?(state: () => ClosedLoopState): Promise<void>;
+  progress?(done: number, total: number): void;
+}
+
+export interface ClosedLoopResult {
+  readonly entries: readonly ReplayEntry[];
+  readonly baseline: BaselineCheck;
+  readonly notes: readonly string[];
+}
+
+/** Whether the run under the recorded clipping follows the recorded losses. */
+export interface BaselineCheck {
+  readonly follows: boolean;
+  /** Largest relative difference over the first steps. */
+  readonly firstSteps: number;
+  /** First recorded step whose loss differs by more than 1 %; null if none does. */
+  readonly departsAt: number | null;
+  readonly why: string;
+}
+
+/** Recorded losses that have to be met, and how closely. Later float32 trajectories are chaotic. */
+const CHECKED_STEPS = 5;
+const CHECKED_TOLERANCE = 1e-4;
+
+/**
+ * Runs the baseline and every rule.
+ *
+ * @throws whatever capture, model and batches throw; a non-finite loss ends that run and is a result
+ */
+export async function replayClosedLoop(options: ClosedLoopOptions): Promise<ClosedLoopResult> {
+  const { capture, model, learningRateMultipliers = [1] } = options;
+  const count = Math.min(options.steps ?? capture.steps.length, capture.steps.length);
+  const steps = capture.steps.slice(0, count);
+  const { setup, tensors: initial, notes } = await prepareReplay(capture, 'float32');
+  const runs = [
+    { rule: setup.clipping, multiplier: 1 },
+    ...options.rules.flatMap((rule) => learningRateMultipliers.map((multiplier) => ({ rule, multiplier }))),
+  ];
+  const finished = [...(options.resume?.finished ?? [])];
+  const total = runs.length * count;
+
+  for (let run = finished.length; run < runs.length; run++) {
+    const { rule, multiplier } = runs[run]!;
+    const same = runs.findIndex(
+      (other, i) => i < run && other.rule.label === rule.label && other.multiplier === multiplier,
+    );
+    if (same >= 0) {
+      finished.push(finished[same]!);
+      continue;
+    }
+    const stepper = createStepper({
+      rule,
+      optimizers: setup.optimizers,
+      precision: 'float32',
+      learningRateMultiplier: multiplier,
+    });
+    const tensors = copyTensors(initial);
+    let trace = emptyTrace(model.objective.tasks.length);
+    const partial = options.resume?.partial;
+    if (partial?.run === run) {
+      trace = partial.trace;
+      stepper.ruleState = partial.ruleState;
+      for (const [t, saved] of partial.tensors.entries()) {
+        tensors[t]!.w.set(saved.w);
+        for (const [slot, values] of Object.entries(saved.slots)) tensors[t]!.slots[slot]!.set(values);
+        tensors[t]!.stepsTaken = saved.stepsTaken;
+      }
+    }
+    const gradients = tensors.map(({ w }) => ({ values: new Float32Array(w.length) }));
+    for (let i = trace.loss.length; i < count; i++) {
+      const step = steps[i]!;
+      if (trace.ended !== null) {
+        appendLost(trace);
+        continue;
+      }
+      const batches = [await options.batch(i)];
+      if (run === 0) await model.objective.check(batches);
+      const flat = model.flatten(tensors.map(({ w }) => w));
+      const { loss, taskLosses, gradient } = await model.objective.gradient(flat, batches);
+      model.unflatten(
+        gradient,
+        gradients.map(({ values }) => values),
+      );
+      const record = stepper.step(tensors, gradients, step.learningRates);
+      trace.loss.push(loss);
+      for (const [t, value] of taskLosses.entries()) trace.taskLoss[t]!.push(value);
+      trace.minClipFactor.push(record.minFactor);
+      trace.updateNorm.push(record.updateNorm);
+      trace.engaged.push(record.engaged);
+      const { tensor, index, factor } = record.bottleneck;
+      if (record.engaged && !(factor >= (trace.bottleneck?.factor ?? Number.POSITIVE_INFINITY)))
+        trace.bottleneck = { tensor: tensors[tensor]!.name, index, factor };
+      if (!record.finite || !Number.isFinite(loss)) trace.ended = { reason: 'non-finite', step: step.step };
+      options.progress?.(run * count + i + 1, total);
+      await options.checkpoint?.(() => ({
+        finished,
+        partial: { run, trace, tensors, ruleState: stepper.ruleState },
+      }));
+    }
+    trace.ended ??= { reason: 'completed', step: steps[count - 1]!.step };
+    finished.push(trace);
+  }
+
+  const [baseline, ...ruled] = finished;
+  const check = checkBaseline(
+    baseline!.loss,
+    steps.map((step) => step.loss),
+    steps.map((step) => step.step),
+  );
+  const history = capture.manifest.history?.loss ?? [];
+  const numbers = steps.map((step) => step.step);
+  const entries = runs.slice(1).map(({ rule, multiplier }, r): ReplayEntry => {
+    const trace = ruled[r]!;
+    const judged = judgeClosedLoop(trace.loss, baseline!.loss, numbers, history);
+    const first = trace.engaged.indexOf(true);
+    return {
+      mode: 'closed-loop',
+      rule: rule.rule.id,
+      label: rule.label,
+      options: rule.options,
+      optimizer: { name: setup.optimizers[0]!.optimizer.id, ...setup.optimizers[0]!.options },
+      steps: numbers,
+      loss: trace.loss,
+      taskLoss: Object.fromEntries(model.objective.tasks.map((task, t) => [task, trace.taskLoss[t]!])),
+      minClipFactor: trace.minClipFactor,
+      updateNorm: trace.updateNorm,
+      firstEngagedStep: first < 0 ? null : numbers[first]!,
+      engagedFraction: trace.engaged.filter(Boolean).length / count,
+      ended: trace.ended!,
+      ...(multiplier === 1 ? {} : { learningRateMultiplier: multiplier }),
+      ...(check.follows ? judged : { verdict: 'cannot-tell', confidence: 'exact', why: check.why }),
+      ...(check.follows && model.objective.tasks.length > 1
+        ? {
+            tasks: model.objective.tasks.map((name, t) => {
+              const { verdict, why } = judgeClosedLoop(trace.taskLoss[t]!, baseline!.taskLoss[t]!, numbers);
+              return { name, verdict, why };
+            }),
+          }
+        : {}),
+      bottleneck: trace.bottleneck,
+      source: 'computed',
+    };
+  });
+  if (check.departsAt !== null && check.follows)
+    notes.push(
+      `the computed run and the recorded one are within ${CHECKED_TOLERANCE} at first and differ by more than 1 % from step ${check.departsAt} on: trajectories of float32 training are chaotic after an incident`,
+    );
+  return { entries, baseline: check, notes };
+}
+
+const emptyTrace = (tasks: number): ClosedLoopTrace => ({
+  loss: [],
+  taskLoss: Array.from({ length: tasks }, () => []),
+  minClipFactor: [],
+  updateNorm: [],
+  engaged: [],
+  bottleneck: null,
+  ended: null,
+});
+
+/** A step after the state was lost. */
+function appendLost(trace: ClosedLoopTrace): void {
+  trace.loss.push(Number.NaN);
+  for (const losses of trace.taskLoss) losses.push(Number.NaN);
+  trace.minClipFactor.push(Number.NaN);
+  trace.updateNorm.push(Number.NaN);
+  trace.engaged.push(false);
+}
+
+/** Holds the computed losses of the recorded clipping against the recorded ones. */
+export function checkBaseline(
+  computed: readonly number[],
+  recorded: readonly (number | null)[],
+  steps: readonly number[],
+): BaselineCheck {
+  let firstSteps = 0;
+  let worstAt = 0;
+  let departsAt: number | null = null;
+  let compared = 0;
+  for (const [i, loss] of computed.entries()) {
+    const expected = recorded[i] ?? null;
+    if (expected === null) continue;
+    const difference =
+      Object.is(loss, expected) || (Number.isNaN(loss) && Number.isNaN(expected))
+        ? 0
+        : Math.abs(loss - expected) / Math.max(Math.abs(expected), 1e-12);
+    if (i < CHECKED_STEPS) {
+      compared++;
+      if (!(difference <= firstSteps)) {
+        firstSteps = difference;
+        worstAt = i;
+      }
+    }
+    if (departsAt === null && !(difference <= 0.01)) departsAt = steps[i]!;
+  }
+  const follows = compared > 0 && firstSteps <= CHECKED_TOLERANCE;
+  const why =
+    compared === 0
+      ? 'the capture has no losses that the computed run could be held against'
+      : follows
+        ? `the run under the recorded clipping follows the recorded losses to ${firstSteps.toExponential(1)} over the first ${compared} steps`
+        : `the run under the recorded clipping gives the loss ${computed[worstAt]} at step ${steps[worstAt]} where ${recorded[worstAt]} was recorded: the model, the batches or the optimizer are not those of the run`;
+  return { follows, firstSteps, departsAt, why };
+}

@@ -1,0 +1,143 @@
+/** A user's module in its child process: what it computes, and everything that it may do wrong. */
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterAll, beforeAll, expect, it } from 'vitest';
+import type { Batch } from '../../src/autodiff/objective.ts';
+import { openObjective } from '../../src/autodiff/open-objective.ts';
+
+let folder: string;
+beforeAll(() => {
+  folder = mkdtempSync(join(tmpdir(), 'clippy-diag-module-'));
+});
+afterAll(() => rmSync(folder, { recursive: true }));
+
+const sources = [
+  { name: 'param/w', shape: [2], layout: 'none' as const },
+  { name: 'param/b', shape: [], layout: 'none' as const },
+];
+const batch: Batch = new Map([
+  ['x', { shape: [3, 2], data: Float32Array.of(1, 2, 3, 4, 5, 6) }],
+  ['label/y', { shape: [3], data: Float32Array.of(1, 0, 1) }],
+]);
+const w = Float32Array.of(0.1, -0.2, 0.3);
+
+function open(code: string, limits: { seconds?: number; memory?: number } = {}) {
+  const path = join(folder, `model-${Math.random().toString(36).slice(2)}.mjs`);
+  writeFileSync(path, code);
+  return openObjective(path, sources, 'checkpoint', { trusted: true, limits, backend: 'wasm' });
+}
+const LOGISTIC = `
+export function loss(tf, p, batch) {
+  const z = tf.add(tf.reshape(tf.matMul(batch.x, tf.reshape(p.w, [2, 1])), [-1]), p.b);
+  return tf.losses.sigmoidCrossEntropy(batch['label/y'], z);
+}`;
+
+it('differentiates: loss, gradient and Hessian product of a logistic regression in closed form', async () => {
+  const { objective } = await open(LOGISTIC);
+  try {
+    const rows = [
+      [1, 2, 1],
+      [3, 4, 1],
+      [5, 6, 1],
+    ];
+    const y = [1, 0, 1];
+    const dot = (a: ArrayLike<number>, b: ArrayLike<number>): number =>
+      [0, 1, 2].reduce((s, i) => s + a[i]! * b[i]!, 0);
+    const z = rows.map((row) => dot(row, w));
+    const p = z.map((x) => 1 / (1 + Math.exp(-x)));
+    const mean = (f: (i: number) => number): number => (f(0) + f(1) + f(2)) / 3;
+    const { loss, gradient } = await objective.gradient(w, [batch]);
+    expect(loss).toBeCloseTo(
+      mean((i) => Math.log1p(Math.exp(z[i]!)) - y[i]! * z[i]!),
+      5,
+    );
+    for (const j of [0, 1, 2])
+      expect(gradient[j]).toBeCloseTo(
+        mean((i) => (p[i]! - y[i]!) * rows[i]![j]!),
+        5,
+      );
+    const v = Float32Array.of(1, -2, 0.5);
+    const hv = await objective.hvp(w, v, [batch]);
+    for (const j of [0, 1, 2])
+      expect(hv[j]).toBeCloseTo(
+        mean((i) => p[i]! * (1 - p[i]!) * rows[i]![j]! * dot(rows[i]!, v)),
+        5,
+      );
+    await expect(objective.gaussNewton(w, v, [batch])).rejects.toMatchObject({
+      code: 'gauss-newton-unknown',
+    });
+  } finally {
+    await objective.close();
+  }
+});
+
+const refused = async (code: string, limits?: { seconds?: number; memory?: number }) => {
+  try {
+    const { objective } = await open(code, limits);
+    try {
+      await objective.gradient(w, [batch]);
+    } finally {
+      await objective.close();
+    }
+  } catch (error) {
+    return error as { code: string; where?: { path: string; line?: number } };
+  }
+  return { code: 'accepted' };
+};
+
+it.each([
+  [
+    'throws',
+    'export function loss() {\n  const x = 1;\n  throw new Error("no such feature");\n}',
+    'user-model',
+    3,
+  ],
+  ['throws while it loads', '\n\nthrow new Error("at import");', 'user-model', 3],
+  ['does not parse', 'export function loss( {', 'user-model', undefined],
+  ['exports no loss', 'export const x = 1;', 'user-model-shape', undefined],
+  ['returns no scalar', 'export const loss = (tf, p) => p.w;', 'user-model-shape', undefined],
+  ['returns a number', 'export const loss = () => 3;', 'user-model-shape', undefined],
+  [
+    'returns too few',
+    'export const tasks = ["a", "b"]; export const loss = (tf, p) => tf.sum(p.w);',
+    'user-model-shape',
+    undefined,
+  ],
+  ['exits', 'export const loss = () => process.exit(0);', 'user-model-ended', undefined],
+  [
+    'uses what has no derivative',
+    'export const loss = (tf, p) => tf.sum(tf.acosh(tf.exp(p.w)));',
+    'op-not-differentiable',
+    undefined,
+  ],
+] as const)('%s', async (_name, code, expected, line) => {
+  const error = await refused(code);
+  expect(error.code).toBe(expected);
+  if (line !== undefined && 'where' in error) expect(error.where?.line).toBe(line);
+});
+
+it('hangs: ended when its time is over', async () => {
+  expect((await refused('export const loss = () => { for (;;); };', { seconds: 3 })).code).toBe(
+    'user-model-time',
+  );
+});
+
+it.each([
+  [
+    'on the heap',
+    'const all = []; export const loss = () => { for (;;) all.push(new Array(1e5).fill(1)); };',
+  ],
+  [
+    'beside the heap',
+    'const all = []; export const loss = () => { for (;;) all.push(new Uint8Array(1e7).fill(1)); };',
+  ],
+])('allocates without end %s', async (_name, code) => {
+  expect((await refused(code, { memory: 400, seconds: 30 })).code).toBe('user-model-memory');
+});
+
+it('is never run because a file names it', async () => {
+  await expect(openObjective('model.mjs', sources, 'capture')).rejects.toMatchObject({
+    code: 'model-untrusted',
+  });
+});

@@ -1,0 +1,147 @@
+/** Top eigenvalues of ranking nets at real checkpoints against dense float64 matrices (fixtures/curvature/ranking.py). */
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { describe, expect, it } from 'vitest';
+import { type CurvatureOptions, measureCurvature } from '../../src/engine/curvature.ts';
+import { checkpointPoint } from '../../src/engine/curvature-point.ts';
+import { chooseOptimizer } from '../../src/optimizers/registry.ts';
+import { projectRoot } from '../support/shared-data.ts';
+
+interface Spectrum {
+  readonly largest: number[];
+  readonly smallest: number;
+  readonly trace: number;
+}
+interface Expected {
+  readonly hessian: Spectrum;
+  readonly preconditioned: Spectrum;
+  readonly gaussNewton: Spectrum;
+  readonly 'block task/*': Spectrum;
+  readonly tasks: Record<string, Spectrum>;
+}
+const folder = (net: string): string => join(projectRoot, 'fixtures/curvature', net);
+const expectedOf = (net: string): Expected =>
+  JSON.parse(readFileSync(join(folder(net), 'expected.json'), 'utf8')) as Expected;
+const adagrad = chooseOptimizer('adagrad', { epsilon: 1e-10, epsilonInside: false });
+const pointOf = (net: string) =>
+  checkpointPoint(join(folder(net), 'checkpoint.safetensors'), {
+    model: join(folder(net), 'model.json'),
+    batch: [join(folder(net), 'batch.safetensors')],
+    map: new Map(),
+    optimizer: adagrad,
+    learningRate: 0.1,
+  });
+const options: CurvatureOptions = { method: 'lanczos', count: 3, tolerance: 1e-4, seed: 0 };
+
+const near = (found: number, expected: number): void =>
+  expect(Math.abs(found / expected - 1), `${found} for ${expected}`).toBeLessThan(1e-3);
+
+describe.each(['embeddings', 'dcn-layernorm', 'mmoe'])('%s', (net) => {
+  const expected = expectedOf(net);
+
+  it('top three of the Hessian and of the preconditioned one; Adagrad is held against 2/η on P⁻¹H', async () => {
+    const { entries } = await measureCurvature(await pointOf(net), options);
+    expect(entries.map((e) => [e.operator, e.block, e.task])).toEqual([
+      ['hessian', 'all', 'all'],
+      ['preconditioned-hessian', 'all', 'all'],
+    ]);
+    for (const [entry, spectrum] of [
+      [entries[0]!, expected.hessian],
+      [entries[1]!, expected.preconditioned],
+    ] as const)
+      for (const [i, pair] of entry.eigenvalues.entries()) {
+        expect(pair.converged).toBe(true);
+        near(pair.value, spectrum.largest[i]!);
+      }
+    expect(entries[0]!.stability).toEqual({ learningRate: 0.1, limit: null, ratio: null });
+    expect(entries[1]!.stability.limit).toBe(20);
+    near(entries[1]!.stability.ratio!, expected.preconditioned.largest[0]! / 20);
+    expect(entries[1]!.criticalSharpness!.value).toBeGreaterThan(0);
+  });
+
+  it('Gauss–Newton, one block, each task', async () => {
+    const point = await pointOf(net);
+    const one = { ...options, count: 1 };
+    const gn = await measureCurvature(point, { ...one, operator: 'gauss-newton' });
+    near(gn.entries[0]!.eigenvalues[0]!.value, expected.gaussNewton.largest[0]!);
+    const block = await measureCurvature(point, { ...one, operator: 'hessian', block: 'task/*' });
+    near(block.entries[0]!.eigenvalues[0]!.value, expected['block task/*'].largest[0]!);
+    const tasks = await measureCurvature(point, { ...one, operator: 'hessian', task: 'each' });
+    expect(tasks.entries.map((e) => e.task)).toEqual(['all', 'click', 'watch']);
+    for (const entry of tasks.entries.slice(1))
+      near(entry.eigenvalues[0]!.value, expected.tasks[entry.task]!.largest[0]!);
+  });
+
+  it('power iteration comes to the same', async () => {
+    const { entries } = await measureCurvature(await pointOf(net), {
+      ...options,
+      method: 'power',
+      tolerance: 1e-2,
+      starts: 1,
+      count: 1,
+      operator: 'hessian',
+    });
+    near(entries[0]!.eigenvalues[0]!.value, expected.hessian.largest[0]!);
+  });
+});
+
+it('the trace is within its error bar, the density reaches the top', async () => {
+  const { entries, density } = await measureCurvature(await pointOf('mmoe'), {
+    ...options,
+    count: 1,
+    operator: 'hessian',
+    density: true,
+  });
+  const { trace } = entries[0]!;
+  const expected = expectedOf('mmoe').hessian;
+  expect(Math.abs(trace!.value - expected.trace)).toBeLessThan(4 * trace!.standardError);
+  near(density!.value.at(-1)!, expected.largest[0]!);
+});
+
+it('warm starts need no more products', async () => {
+  const warm = new Map();
+  const run = async () =>
+    (
+      await measureCurvature(await pointOf('embeddings'), {
+        ...options,
+        count: 1,
+        operator: 'hessian',
+        starts: 1,
+        warm,
+      })
+    ).entries[0]!.hvpCount;
+  const cold = await run();
+  expect(await run()).toBeLessThan(cold);
+});
+
+describe('what cannot be measured', () => {
+  it.each([
+    [{ block: 'nothing/*' }, 'block-unknown'],
+    [{ task: 'buy' }, 'task-unknown'],
+  ] as const)('%j', async (change, code) => {
+    await expect(measureCurvature(await pointOf('mmoe'), { ...options, ...change })).rejects.toMatchObject({
+      code,
+    });
+  });
+  it('a preconditioner without state or optimizer', async () => {
+    const point = await pointOf('mmoe');
+    const preconditioned = { ...options, operator: 'preconditioned-hessian' } as const;
+    await expect(
+      measureCurvature({ ...point, missingState: ['accumulator'] }, preconditioned),
+    ).rejects.toMatchObject({ code: 'preconditioner-state' });
+    await expect(measureCurvature({ ...point, optimizers: null }, preconditioned)).rejects.toMatchObject({
+      code: 'preconditioner-optimizer',
+    });
+    const { entries } = await measureCurvature(
+      { ...point, missingState: ['accumulator'] },
+      { ...options, count: 1 },
+    );
+    expect(entries.map((e) => e.operator)).toEqual(['hessian']);
+    expect(entries[0]!.notes!.join()).toContain('no accumulator');
+  });
+  it('a loss that is not finite', async () => {
+    const point = await pointOf('mmoe');
+    point.tensors[1]!.w[0] = Number.NaN;
+    await expect(measureCurvature(point, options)).rejects.toMatchObject({ code: 'curvature-loss' });
+  });
+});

@@ -1,0 +1,190 @@
+/** Closed loops of the shipped captures against PyTorch's own runs of the same rules (fixtures/make/closed_loop_oracle.py). */
+import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { describe, expect, it } from 'vitest';
+import { openCapture } from '../../src/captures/read.ts';
+import { runClosedLoop } from '../../src/engine/closed-loop.ts';
+import { captureBatch, openCaptureModel } from '../../src/engine/curvature-point.ts';
+import { numberFromJson } from '../../src/model/json.ts';
+import { type ClosedLoopState, checkBaseline, replayClosedLoop } from '../../src/replay/closed-loop.ts';
+import { parseRule } from '../../src/rules/parse.ts';
+import { projectRoot } from '../support/shared-data.ts';
+
+interface Oracle {
+  readonly steps: number[];
+  readonly rules: readonly {
+    readonly rule: string;
+    readonly float32: { verdict: string; loss: unknown[]; minClipFactor: unknown[] };
+    readonly float64: { verdict: string };
+  }[];
+}
+const CAPTURES = [
+  'incident/capture',
+  'captures/embedding',
+  'captures/seed-2',
+  'captures/micro-divergence',
+  'captures/nan',
+];
+const path = (name: string): string => join(projectRoot, 'fixtures', name);
+const oracleOf = (name: string): Oracle =>
+  JSON.parse(
+    readFileSync(join(path(name === 'incident/capture' ? 'incident' : name), 'closed-loop.json'), 'utf8'),
+  ) as Oracle;
+
+async function run(
+  name: string,
+  rules: readonly string[],
+  more: Partial<Parameters<typeof replayClosedLoop>[0]> = {},
+) {
+  const capture = await openCapture(path(name));
+  const model = await openCaptureModel(capture, undefined, {});
+  return replayClosedLoop({
+    capture,
+    model,
+    rules: rules.flatMap(parseRule),
+    batch: (index) => captureBatch(capture, index),
+    ...more,
+  });
+}
+
+const relative = (found: number, expected: number): number =>
+  Object.is(found, expected) ? 0 : Math.abs(found - expected) / Math.max(1e-12, Math.abs(expected));
+
+describe.each(CAPTURES)('%s', (name) => {
+  it('first ten losses and factors are PyTorch’s, and the verdicts where both precisions agree', async () => {
+    const oracle = oracleOf(name);
+    const { entries, baseline } = await run(
+      name,
+      oracle.rules.map((r) => r.rule),
+    );
+    expect(baseline).toMatchObject({ follows: true });
+    expect(baseline.firstSteps).toBeLessThan(1e-4);
+    let agreed = 0;
+    for (const [r, expected] of oracle.rules.entries()) {
+      const entry = entries[r]!;
+      expect(entry.steps).toEqual(oracle.steps);
+      expect(entry.loss).toHaveLength(oracle.steps.length);
+      for (let i = 0; i < 10; i++) {
+        expect(
+          relative(entry.loss![i]!, numberFromJson(expected.float32.loss[i])!),
+          `${expected.rule} loss ${i}`,
+        ).toBeLessThan(1e-3);
+        expect(
+          relative(entry.minClipFactor[i]!, numberFromJson(expected.float32.minClipFactor[i])!),
+          `${expected.rule} factor ${i}`,
+        ).toBeLessThan(1e-3);
+      }
+      if (expected.float32.verdict !== expected.float64.verdict) continue;
+      agreed++;
+      expect(entry.verdict, `${expected.rule}: ${entry.why}`).toBe(expected.float32.verdict);
+      expect(entry.confidence).toBe('exact');
+    }
+    expect(agreed).toBeGreaterThan(3);
+  });
+});
+
+it('goes on from any interruption to the same result, having lost at most the step it was in', async () => {
+  const rules = ['none', 'global-norm:1.0', 'clippy'];
+  const whole = await run('captures/seed-2', rules, { steps: 10 });
+  for (const stopAfter of [0, 9, 20]) {
+    let saved: string | undefined;
+    let count = 0;
+    const interrupted = run('captures/seed-2', rules, {
+      steps: 10,
+      checkpoint: async (state) => {
+        // What is written to disk is a copy; the live state goes on.
+        saved = JSON.stringify(state(), (_key, value: unknown) =>
+          value instanceof Float32Array ? { f32: [...value] } : value,
+        );
+        if (count++ === stopAfter) throw new Error('killed');
+      },
+    });
+    await interrupted.catch((error: Error) => expect(error.message).toBe('killed'));
+    const resume = JSON.parse(saved!, (_key, value: { f32?: number[] } | null) =>
+      value?.f32 === undefined ? value : Float32Array.from(value.f32),
+    ) as ClosedLoopState;
+    let steps = 0;
+    const { entries } = await run('captures/seed-2', rules, {
+      steps: 10,
+      resume,
+      checkpoint: async () => void steps++,
+    });
+    expect(entries).toEqual(whole.entries);
+    expect(steps).toBeLessThanOrEqual(2 * 10 + 10 - (stopAfter + 1));
+  }
+});
+
+it('a smaller learning rate is another run, and the baseline keeps the recorded one', async () => {
+  const { entries, baseline } = await run('captures/seed-2', ['none'], { learningRateMultipliers: [0.1] });
+  expect(baseline.follows).toBe(true);
+  expect(entries[0]!.learningRateMultiplier).toBe(0.1);
+  expect(
+    entries[0]!.updateNorm[0]! / (await run('captures/seed-2', ['none'])).entries[0]!.updateNorm[0]!,
+  ).toBeCloseTo(0.1, 5);
+});
+
+it('gives no verdict where the computed run does not follow the record', async () => {
+  const { entries, baseline } = await run('captures/seed-2', ['clippy'], {
+    batch: async (index) => captureBatch(await openCapture(path('captures/seed-2')), index + 1),
+    steps: 10,
+  });
+  expect(baseline.follows).toBe(false);
+  expect(entries[0]!.verdict).toBe('cannot-tell');
+  expect(entries[0]!.why).toMatch(
+    /at step \d+ where .* was recorded: the model, the batches or the optimizer/,
+  );
+});
+
+it('checkBaseline: missing losses, NaN on both sides, the first departure', () => {
+  expect(checkBaseline([1, 2], [null, null], [5, 6])).toMatchObject({ follows: false, departsAt: null });
+  expect(checkBaseline([1, Number.NaN], [1, Number.NaN], [5, 6])).toMatchObject({
+    follows: true,
+    departsAt: null,
+  });
+  expect(checkBaseline([1, Number.NaN], [1, 2], [5, 6])).toMatchObject({ follows: false, departsAt: 6 });
+  expect(checkBaseline([1, 1, 1, 1, 1, 2], [1, 1, 1, 1, 1, 1], [1, 2, 3, 4, 5, 6])).toMatchObject({
+    follows: true,
+    departsAt: 6,
+  });
+});
+
+it('a state file carries a replay over an interruption, and refuses to serve another', async () => {
+  const folder = mkdtempSync(join(tmpdir(), 'clippy-diag-state-'));
+  const stateFile = join(folder, 'state.json');
+  try {
+    const capture = await openCapture(path('captures/nan'));
+    const rules = ['none', 'clippy'].flatMap(parseRule);
+    const options = { rules, stateFile, interval: 0, clock: () => Date.now() };
+    // The rule `none` is the baseline and does not run again; this is the fifth step of the third run.
+    const killedAt = 2 * capture.steps.length + 5;
+    const whole = await runClosedLoop(capture, { rules, clock: Date.now });
+    await expect(
+      runClosedLoop(capture, {
+        ...options,
+        progress: (done) => {
+          if (done === killedAt) throw new Error('killed');
+        },
+      }),
+    ).rejects.toThrow('killed');
+    expect(existsSync(stateFile)).toBe(true);
+    await expect(runClosedLoop(capture, { ...options, rules: parseRule('none') })).rejects.toMatchObject({
+      code: 'closed-loop-state',
+    });
+    let first: number | undefined;
+    const again = await runClosedLoop(capture, {
+      ...options,
+      progress: (done) => {
+        first ??= done;
+      },
+    });
+    // The step at which it was killed is lost, nothing before it.
+    expect(first).toBe(killedAt);
+    expect(again.entries).toEqual(whole.entries);
+    expect(existsSync(stateFile)).toBe(false);
+    writeFileSync(stateFile, '{"key":');
+    await expect(runClosedLoop(capture, options)).rejects.toMatchObject({ code: 'closed-loop-state' });
+  } finally {
+    rmSync(folder, { recursive: true });
+  }
+});
