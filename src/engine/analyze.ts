@@ -1,10 +1,16 @@
 /** The main job: whatever lies under the paths, everything that the evidence allows, one report. */
 import { createHash } from 'node:crypto';
 import { dirname, relative, sep } from 'node:path';
+import { type Capture, openCapture } from '../captures/read.ts';
 import { adviceOf, rewindAdvice } from '../detectors/rewind.ts';
 import { DiagError } from '../model/errors.ts';
 import type { Report, ReportInput, RunReport } from '../model/report.ts';
-import type { Run } from '../model/run.ts';
+import type { Role, Run, TimeSeries } from '../model/run.ts';
+import { replayFromLog } from '../replay/from-log.ts';
+import { recordedReplays } from '../replay/recorded.ts';
+import { replayCapture } from '../replay/replay.ts';
+import { parseRule } from '../rules/parse.ts';
+import { DEFAULT_RULES } from '../rules/registry.ts';
 import { checkpointFindings } from './checkpoint-findings.ts';
 import { type InspectedCheckpoint, inspectCheckpoint } from './checkpoint-inspect.ts';
 import { type CollectOptions, collectInputs } from './collect.ts';
@@ -33,11 +39,11 @@ export const DEFAULT_BUDGET = 60;
 export async function analyze(paths: readonly string[], options: AnalyzeOptions): Promise<Report> {
   const { now, onProgress = () => {}, budget = DEFAULT_BUDGET } = options;
   const deadline = now().getTime() + 1000 * budget;
-  const { logs, checkpoints, skipped, errors } = await collectInputs(paths, options);
+  const { logs, checkpoints, captures, skipped, errors } = await collectInputs(paths, options);
   const warnings = errors.map((error) => error.toRecord());
   const inputs: ReportInput[] = logs.map(inputOf);
   const runs = logs.flatMap((log) => log.runs);
-  const evidence = new Map<Run, Evidence>(runs.map((run) => [run, { checkpoints: [], late: 0 }]));
+  const evidence = new Map<Run, Evidence>(runs.map((run) => [run, noEvidence()]));
 
   for (const path of checkpoints) {
     // Headers are cheap; the statistics of every value are not.
@@ -46,12 +52,9 @@ export async function analyze(paths: readonly string[], options: AnalyzeOptions)
     try {
       const checkpoint = await inspectCheckpoint(path, late);
       inputs.push(inputOfCheckpoint(checkpoint));
-      let run = closestRun([...evidence.keys()], path);
-      if (run === undefined) {
-        run = runWithoutLog(dirname(path));
-        evidence.set(run, { checkpoints: [], late: 0 });
-      }
-      const found = evidence.get(run)!;
+      const run = closestRun([...evidence.keys()], path) ?? runWithoutLog(dirname(path));
+      const found = evidence.get(run) ?? noEvidence();
+      evidence.set(run, found);
       if (late) found.late++;
       else found.checkpoints.push(checkpoint);
     } catch (error) {
@@ -59,8 +62,24 @@ export async function analyze(paths: readonly string[], options: AnalyzeOptions)
       warnings.push(error.toRecord());
     }
   }
+  for (const path of captures) {
+    onProgress(path);
+    try {
+      const capture = await openCapture(path);
+      inputs.push({ path, format: 'capture', sha256: null, errors: capture.errors, lost: capture.lost });
+      const run = closestRun([...evidence.keys()], path) ?? runOfCapture(capture);
+      evidence.set(run, { ...(evidence.get(run) ?? noEvidence()), capture });
+    } catch (error) {
+      if (!(error instanceof DiagError)) throw error;
+      warnings.push(error.toRecord());
+    }
+  }
   if (inputs.length === 0 && errors[0] !== undefined) throw errors[0];
-  const reports = [...evidence].map(([run, found]) => reportOf(run, found, options, budget));
+  const reports: RunReport[] = [];
+  for (const [run, found] of evidence)
+    reports.push(
+      await withReplay(run, withCheckpoints(run, diagnoseRun(run, options), found, budget), found),
+    );
   return assembleReport(inputs, reports, warnings, skipped, {
     toolVersion: options.toolVersion,
     createdAt: now().toISOString(),
@@ -72,32 +91,120 @@ interface Evidence {
   readonly checkpoints: InspectedCheckpoint[];
   /** Checkpoints that the budget left no time for. */
   late: number;
+  readonly capture?: Capture;
 }
+const noEvidence = (): Evidence => ({ checkpoints: [], late: 0 });
 
-function reportOf(
+function withCheckpoints(
   run: Run,
+  report: RunReport,
   { checkpoints, late }: Evidence,
-  options: AnalyzeOptions,
   budget: number,
 ): RunReport {
-  const report = diagnoseRun(run, options);
   if (checkpoints.length === 0) return report;
   const { findings, lastGood } = checkpointFindings(checkpoints, report.verdict.lastGoodStep);
   const points = lastGood?.step == null ? [] : [{ path: lastGood.path, step: lastGood.step }];
   const rewind = rewindAdvice(run, report, points);
   const all = [...report.findings, ...findings].sort(bySeverity);
+  const reason = `${late} of them were not summed within ${budget} s (--budget)`;
   return {
     ...report,
     findings: all,
     rewind,
     advice: adviceOf(all, rewind),
-    notRun:
-      late === 0
-        ? report.notRun
-        : [
-            ...report.notRun,
-            { id: 'checkpoints', reason: `${late} of them were not summed within ${budget} s (--budget)` },
-          ],
+    notRun: late === 0 ? report.notRun : [...report.notRun, { id: 'checkpoints', reason }],
+  };
+}
+
+/** Each rule at the recorded states where there is a capture, else what the log alone allows to say. */
+async function withReplay(run: Run, report: RunReport, { capture }: Evidence): Promise<RunReport> {
+  const { onsetStep } = report.verdict;
+  const rules = DEFAULT_RULES.flatMap(parseRule);
+  if (capture === undefined) {
+    // Without an incident there is nothing that a rule could have prevented.
+    if (onsetStep === null) return report;
+    const { entries, notRun, notes } = replayFromLog(run, { onsetStep, rules });
+    return {
+      ...report,
+      replay: entries,
+      notRun: [...report.notRun, ...notRun.map(({ rule, reason }) => ({ id: `replay ${rule}`, reason }))],
+      notes: [...report.notes, ...notes],
+    };
+  }
+  const told = onsetStep === null ? {} : { onsetStep };
+  try {
+    const { entries, findings, notes } = await replayCapture(capture, {
+      mode: 'as-recorded',
+      rules,
+      ...told,
+    });
+    const recorded = recordedReplays(capture.manifest);
+    return {
+      ...report,
+      replay: [...entries, ...recorded.entries],
+      findings: [...report.findings, ...findings].sort(bySeverity),
+      notes: [...report.notes, ...notes, ...recorded.notes],
+    };
+  } catch (error) {
+    if (!(error instanceof DiagError)) throw error;
+    return {
+      ...report,
+      notRun: [...report.notRun, { id: 'replay', reason: `${error.code}: ${error.message}` }],
+    };
+  }
+}
+
+/** A capture without a log is a short run: the losses before it and those of its steps. */
+function runOfCapture({ path, manifest, steps }: Capture): Run {
+  const before = manifest.history ?? { steps: [], loss: [] };
+  const earlier = before.steps.map((step, i) => ({ step, loss: before.loss[i]! }));
+  const first = steps[0]?.step ?? Number.POSITIVE_INFINITY;
+  const points = [
+    ...earlier.filter(({ step }) => step < first),
+    ...steps.flatMap(({ step, loss }) => (loss === null ? [] : [{ step, loss }])),
+  ];
+  const tasks = new Set(steps.flatMap((step) => [...step.tasks.keys()]));
+  const series = (
+    name: string,
+    role: Role,
+    list: readonly (readonly [number, number])[],
+    task?: string,
+  ): TimeSeries => ({
+    name,
+    role,
+    ...(task === undefined ? {} : { task }),
+    step: Float64Array.from(list, ([step]) => step),
+    value: Float64Array.from(list, ([, value]) => value),
+    attemptOffsets: [0],
+    pathOffsets: [0],
+  });
+  return {
+    id: path,
+    paths: [path],
+    format: 'capture',
+    stepUnit: 'step',
+    series: [
+      series(
+        'loss',
+        'loss',
+        points.map(({ step, loss }) => [step, loss]),
+      ),
+      ...[...tasks].map((task) =>
+        series(
+          `task/${task}/loss`,
+          'task_loss',
+          steps.flatMap((step) =>
+            step.tasks.has(task) ? [[step.step, step.tasks.get(task)!] as const] : [],
+          ),
+          task,
+        ),
+      ),
+    ],
+    attempts: [
+      { index: 0, firstStep: points[0]?.step ?? 0, lastStep: points.at(-1)?.step ?? 0, reason: 'start' },
+    ],
+    hyperparameters: new Map(),
+    notes: ['no log lies beside this capture; its own losses are judged'],
   };
 }
 

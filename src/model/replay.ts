@@ -12,6 +12,9 @@ export const REPLAY_VERDICTS = [
 ] as const;
 export type ReplayVerdict = (typeof REPLAY_VERDICTS)[number];
 
+/** Stands for the optimizer in entries that were made of a log alone. */
+export const NO_OPTIMIZER = 'not in the log';
+
 export interface ReplayEntry {
   readonly mode: ReplayMode;
   readonly rule: string;

@@ -3,7 +3,7 @@
  * interval. Nothing here is a counterfactual.
  */
 
-import type { ReplayEntry } from '../model/replay.ts';
+import { NO_OPTIMIZER, type ReplayEntry } from '../model/replay.ts';
 import { attemptOf, type Run, type TimeSeries } from '../model/run.ts';
 import { globalNormFactor } from '../rules/global-norm.ts';
 import { parseRule, type RuleChoice } from '../rules/parse.ts';
@@ -115,7 +115,7 @@ function entryOf(
     rule: rule.id,
     label,
     options: { ...(preset === undefined ? {} : { preset }), ...options },
-    optimizer: 'not in the log',
+    optimizer: NO_OPTIMIZER,
     steps,
     loss: null,
     minClipFactor: factors,

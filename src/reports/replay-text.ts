@@ -3,7 +3,7 @@ import { Ansis } from 'ansis';
 import stringWidth from 'string-width';
 import type { Finding } from '../model/finding.ts';
 import { inertName } from '../model/inert-text.ts';
-import type { ReplayEntry, ReplayVerdict } from '../model/replay.ts';
+import { NO_OPTIMIZER, type ReplayEntry, type ReplayVerdict } from '../model/replay.ts';
 import { type ChartLine, drawChart, shortNumber } from './charts.ts';
 import type { RenderOptions } from './format.ts';
 import { wrap } from './wrap.ts';
@@ -15,6 +15,8 @@ const MODES: Readonly<Record<ReplayEntry['mode'], string>> = {
     'open loop: exact until the first step that a rule changes, an approximation along the recorded gradients after it',
   'closed-loop': 'closed loop: gradients computed again at the replayed parameters',
 };
+
+const FROM_LOG = 'from the log alone: what a rule on the gradient norm would have scaled; no counterfactual';
 
 const COLOURS: Readonly<Record<ReplayVerdict, 'green' | 'red' | 'yellow' | 'dim'>> = {
   prevented: 'green',
@@ -32,8 +34,12 @@ const labelOf = (entry: ReplayEntry): string =>
     : ` lr x${entry.learningRateMultiplier}`) +
   (entry.source === 'recorded' ? ' (recorded)' : '');
 
-const factorText = (factor: number): string => (factor === 1 ? '1' : shortNumber(factor));
-const percent = (share: number): string => `${Math.round(100 * share)} %`;
+/** What is not known is a question mark, not a number. */
+const factorText = (factor: number): string =>
+  Number.isNaN(factor) ? '?' : factor === 1 ? '1' : shortNumber(factor);
+const percent = (share: number): string => (Number.isNaN(share) ? '?' : `${Math.round(100 * share)} %`);
+/** Entries made of a log alone: it names no optimizer. */
+const fromLog = (entry: ReplayEntry): boolean => entry.optimizer === NO_OPTIMIZER;
 /** Smallest of the values, NaN if one is. */
 const smallest = (values: readonly number[]): number =>
   values.reduce((a, b) => Math.min(a, b), Number.POSITIVE_INFINITY);
@@ -51,7 +57,11 @@ function matrix(entries: readonly ReplayEntry[], paint: Ansis): string[] {
     return [
       inertName(labelOf(entry)),
       `${entry.verdict}${entry.confidence === 'estimate' ? ' (est.)' : ''}`,
-      entry.firstEngagedStep === null ? 'never' : String(entry.firstEngagedStep),
+      entry.firstEngagedStep !== null
+        ? String(entry.firstEngagedStep)
+        : Number.isNaN(entry.engagedFraction)
+          ? '?'
+          : 'never',
       percent(entry.engagedFraction),
       at(entry.minClipFactor),
       factorText(smallest(entry.minClipFactor)),
@@ -101,6 +111,7 @@ const steps = (count: number): string => `${count} step${count === 1 ? '' : 's'}
 /** When and how hard a rule acts, in words. */
 function story(entry: ReplayEntry): string {
   const name = labelOf(entry);
+  if (entry.firstEngagedStep === null && Number.isNaN(entry.engagedFraction)) return `${name}: ${entry.why}`;
   if (entry.firstEngagedStep === null) return `${name} never acts`;
   const onset = entry.onsetStep ?? null;
   if (onset === null)
@@ -224,4 +235,18 @@ export function renderReplay(
     paint.bold(fit(replayConclusion(entries))),
   ];
   return `${blocks.filter((block) => block !== '').join('\n\n')}\n`;
+}
+
+/** The matrix of one mode and its conclusion, for a report that has more to say. */
+export function replaySummary(entries: readonly ReplayEntry[], options: RenderOptions): string[] {
+  const paint = new Ansis(options.colour ? 1 : 0);
+  return [...new Set(entries.map((entry) => entry.mode))].flatMap((mode, index) => {
+    const same = entries.filter((entry) => entry.mode === mode);
+    return [
+      ...(index === 0 ? [] : ['']),
+      ...wrap(same.every(fromLog) ? FROM_LOG : MODES[mode], options.width, '  ', '  '),
+      ...matrix(same, paint).map((line) => `  ${line}`),
+      ...wrap(inertName(replayConclusion(same)), options.width, '  ', '  '),
+    ];
+  });
 }

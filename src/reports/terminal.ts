@@ -10,6 +10,7 @@ import type { ChartSeries, Incident, Report, RunReport, VerdictClass } from '../
 import type { SourceRef } from '../model/source-ref.ts';
 import { type ChartMarker, drawChart, shortNumber } from './charts.ts';
 import type { RenderOptions, ReportFormat } from './format.ts';
+import { replaySummary } from './replay-text.ts';
 import { wrap } from './wrap.ts';
 
 type Paint = (text: string) => string;
@@ -150,6 +151,8 @@ function runLines(run: RunReport, options: RenderOptions, paint: Ansis): string[
       }),
     );
   }
+  if (run.replay.length > 0)
+    lines.push('', paint.bold('Clipping rules'), ...replaySummary(run.replay, options));
   section(
     'Next',
     run.advice.flatMap((sentence) => hanging(sentence, options)),
