@@ -5,8 +5,8 @@ export default defineConfig({
     include: ['test/**/*.test.ts'],
     // @oclif/test replaces console methods; vitest's own interception would hide what a command prints.
     disableConsoleIntercept: true,
-    testTimeout: 30_000,
-    hookTimeout: 60_000,
+    testTimeout: 120_000,
+    hookTimeout: 120_000,
     // Two workers: the machines that run this have two cores, and more workers only fight over them.
     maxWorkers: 2,
   },

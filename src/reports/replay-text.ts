@@ -48,7 +48,8 @@ const smallest = (values: readonly number[]): number =>
 const pad = (text: string, width: number): string =>
   text + ' '.repeat(Math.max(0, width - stringWidth(text)));
 
-function matrix(entries: readonly ReplayEntry[], paint: Ansis): string[] {
+/** Rule by rule what matters; in a narrow terminal the last columns go. */
+function matrix(entries: readonly ReplayEntry[], paint: Ansis, width: number): string[] {
   const head = ['rule', 'verdict', 'from', 'steps', 'at onset', 'smallest', 'kept'];
   const rows = entries.map((entry) => {
     const onset = entry.onsetStep == null ? -1 : entry.steps.indexOf(entry.onsetStep);
@@ -70,6 +71,7 @@ function matrix(entries: readonly ReplayEntry[], paint: Ansis): string[] {
   });
   const used = head.map((_, c) => c).filter((c) => c === 0 || rows.some((row) => row[c] !== '-'));
   const widths = used.map((c) => Math.max(stringWidth(head[c]!), ...rows.map((row) => stringWidth(row[c]!))));
+  while (used.length > 2 && used.reduce((sum, _, i) => sum + widths[i]! + 2, -2) > width) used.pop();
   const line = (cells: readonly string[]): string =>
     cells
       .map((cell, c) => pad(cell, widths[c]!))
@@ -225,7 +227,7 @@ export function renderReplay(
   const modes = [...new Set(entries.map((entry) => entry.mode))];
   const blocks = [
     modes.map((mode) => fit(MODES[mode])).join('\n'),
-    matrix(entries, paint).join('\n'),
+    matrix(entries, paint, options.width).join('\n'),
     ...charts(entries, options),
     entries.flatMap(remarks).map(fit).join('\n'),
     (more.findings ?? [])
@@ -245,7 +247,7 @@ export function replaySummary(entries: readonly ReplayEntry[], options: RenderOp
     return [
       ...(index === 0 ? [] : ['']),
       ...wrap(same.every(fromLog) ? FROM_LOG : MODES[mode], options.width, '  ', '  '),
-      ...matrix(same, paint).map((line) => `  ${line}`),
+      ...matrix(same, paint, options.width - 2).map((line) => `  ${line}`),
       ...wrap(inertName(replayConclusion(same)), options.width, '  ', '  '),
     ];
   });

@@ -8,6 +8,7 @@ import type { Finding, Quantity, Severity } from '../model/finding.ts';
 import { inertName } from '../model/inert-text.ts';
 import type { ChartSeries, Incident, Report, RunReport, VerdictClass } from '../model/report.ts';
 import type { SourceRef } from '../model/source-ref.ts';
+import { toAscii } from './ascii.ts';
 import { type ChartMarker, drawChart, shortNumber } from './charts.ts';
 import type { RenderOptions, ReportFormat } from './format.ts';
 import { replaySummary } from './replay-text.ts';
@@ -221,7 +222,8 @@ export function renderTerminal(report: Report, options: RenderOptions): string {
   for (const warning of report.warnings) lines.push(...hanging(`${warning.id}: ${warning.message}`, options));
   if (report.skipped.length > 0)
     lines.push('', paint.bold('Passed over'), ...skippedLines(report.skipped, options));
-  return `${lines.join('\n')}\n`;
+  const text = `${lines.join('\n')}\n`;
+  return options.ascii ? toAscii(text) : text;
 }
 
 function skippedLines(skipped: Report['skipped'], options: RenderOptions): string[] {
