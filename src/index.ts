@@ -26,6 +26,11 @@ export type { Report, RunReport, VerdictClass } from './model/report.ts';
 export type { Run, TimeSeries } from './model/run.ts';
 export { chooseOptimizer, OPTIMIZERS } from './optimizers/registry.ts';
 export { replayFromLog } from './replay/from-log.ts';
+export {
+  createFusedAdagradClippy,
+  type FusedAdagradClippy,
+  type FusedOptions,
+} from './replay/fused-adagrad-clippy.ts';
 export { type ReplayResult, type ReplaySettings, replayCapture } from './replay/replay.ts';
 export { createStepper, freshTensor, type Gradient, type Stepper, type StepRecord } from './replay/step.ts';
 export { drawChart } from './reports/charts.ts';
