@@ -2,7 +2,7 @@
  * Writes files so that a reader sees the old content or the new one, never a part: temporary name in the same
  * folder, sync, rename. Every failure leaves the old file as it was and no temporary file behind.
  */
-import { open, rename, rm, stat } from 'node:fs/promises';
+import { open, realpath, rename, rm, stat } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 import { diagError } from '../model/errors.ts';
 
@@ -27,6 +27,15 @@ const reasonOf = (error: unknown): string => {
   }
 };
 
+/** Where a file is to be replaced: behind a link, which stays one. */
+const targetOf = (path: string): Promise<string> => realpath(path).catch(() => path);
+
+/** A device, pipe or socket: there is no old content to keep, and a rename would put a file in its place. */
+async function isSpecial(path: string): Promise<boolean> {
+  const info = await stat(path).catch(() => undefined);
+  return info !== undefined && !info.isFile() && !info.isDirectory();
+}
+
 /**
  * Writes `content`, or the pieces it yields, to `path`, whole or not at all.
  *
@@ -36,20 +45,25 @@ export async function writeFileAtomic(
   path: string,
   content: string | Uint8Array | AsyncIterable<Uint8Array>,
 ): Promise<void> {
+  const target = await targetOf(path);
+  const special = await isSpecial(target);
   // process.pid and a counter are unique enough: the file is opened with O_EXCL.
-  const temporary = join(dirname(path), `.${basename(path)}.${process.pid}.${counter++}.tmp`);
+  const temporary = special
+    ? target
+    : join(dirname(target), `.${basename(target)}.${process.pid}.${counter++}.tmp`);
   let created = false;
   try {
-    const handle = await open(temporary, 'wx');
-    created = true;
+    const handle = await open(temporary, special ? 'w' : 'wx');
+    created = !special;
     try {
       const pieces = typeof content === 'string' || content instanceof Uint8Array ? [content] : content;
       for await (const piece of pieces) await handle.writeFile(piece);
-      await handle.sync();
+      // A device has nothing to sync.
+      if (!special) await handle.sync();
     } finally {
       await handle.close();
     }
-    await rename(temporary, path);
+    if (!special) await rename(temporary, target);
   } catch (error) {
     if (created) await rm(temporary, { force: true }).catch(() => {});
     // What is no failed system call came out of `content`.
@@ -68,7 +82,9 @@ export async function checkWritable(path: string): Promise<void> {
   const existing = await stat(path).catch(() => undefined);
   if (existing?.isDirectory())
     throw diagError('output-unwritable', { path, reason: 'it is a folder' }, { path });
-  const probe = join(dirname(path), `.${basename(path)}.${process.pid}.${counter++}.tmp`);
+  const target = await targetOf(path);
+  if (await isSpecial(target)) return;
+  const probe = join(dirname(target), `.${basename(target)}.${process.pid}.${counter++}.tmp`);
   try {
     await (await open(probe, 'wx')).close();
     await rm(probe, { force: true });

@@ -51,7 +51,9 @@ export abstract class DiagCommand extends Command {
       return;
     }
     this.exitWith(known.exitCode);
-    if (wanted) await this.printJson({ schemaVersion: SCHEMA_VERSION, error: known.toRecord() });
+    // Where standard output is what failed, there is no second document and no second error.
+    if (wanted && known.code !== 'output-unwritable')
+      await this.printJson({ schemaVersion: SCHEMA_VERSION, error: known.toRecord() });
     await writeErr(formatError(known));
   }
 }

@@ -3,7 +3,12 @@ import { stat } from 'node:fs/promises';
 import { checkWritable, writeFileAtomic } from '../bytes/atomic-write.ts';
 import { diagError } from '../model/errors.ts';
 import type { Report } from '../model/report.ts';
+import type { RenderOptions } from '../reports/format.ts';
 import { REPORT_FORMATS, type ReportFormatId } from '../reports/registry.ts';
+import { writeOut } from './output.ts';
+
+/** How a report is rendered into a file: the same whatever terminal it is made on. */
+export const FILE_OPTIONS: RenderOptions = { width: 100, colour: false, ascii: false };
 
 interface ReportTarget {
   readonly format: ReportFormatId;
@@ -11,7 +16,7 @@ interface ReportTarget {
 }
 
 /**
- * Reads `FORMAT:FILE` specifications and finds out whether each file can be written.
+ * Reads `FORMAT:FILE` specifications and finds out whether each file can be written. `-` is standard output.
  *
  * @param inputs paths that must not be overwritten
  * @throws usage, unknown-id, output-is-input, output-unwritable
@@ -37,23 +42,38 @@ export async function reportTargets(
       });
     return { format: format as ReportFormatId, path };
   });
-  for (const { path } of targets) {
-    const target = await stat(path).catch(() => undefined);
-    for (const input of inputs) {
-      const info = target && (await stat(input).catch(() => undefined));
-      if (info && info.ino === target.ino && info.dev === target.dev)
-        throw diagError('output-is-input', { path }, { path });
-    }
-    await checkWritable(path);
-  }
+  const twice = targets.find(({ path }, i) => targets.findIndex((other) => other.path === path) !== i);
+  if (twice !== undefined)
+    throw diagError('usage', {
+      problem: `two reports are to be written to ${twice.path}`,
+      hint: 'give each its own file',
+    });
+  await refuseInputs(targets, inputs);
+  for (const { path } of targets) if (path !== '-') await checkWritable(path);
   return targets;
 }
 
-/** Renders and writes every target. @throws output-unwritable */
+/** @throws output-is-input where a target is one of the files that were read */
+async function refuseInputs(targets: readonly ReportTarget[], inputs: readonly string[]): Promise<void> {
+  for (const { path } of targets) {
+    const target = await stat(path).catch(() => undefined);
+    for (const input of target === undefined ? [] : inputs) {
+      const info = await stat(input).catch(() => undefined);
+      if (info !== undefined && info.ino === target!.ino && info.dev === target!.dev)
+        throw diagError('output-is-input', { path }, { path });
+    }
+  }
+}
+
+/** Renders and writes every target. @throws output-is-input, output-unwritable */
 export async function writeReports(report: Report, targets: readonly ReportTarget[]): Promise<void> {
-  for (const { format, path } of targets)
-    await writeFileAtomic(
-      path,
-      REPORT_FORMATS[format].render(report, { width: 100, colour: false, ascii: false }),
-    );
+  // Known only now: the files of a folder that was named.
+  await refuseInputs(
+    targets,
+    report.runs.flatMap((run) => run.paths),
+  );
+  for (const { format, path } of targets) {
+    const text = REPORT_FORMATS[format].render(report, FILE_OPTIONS);
+    await (path === '-' ? writeOut(text) : writeFileAtomic(path, text));
+  }
 }

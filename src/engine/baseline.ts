@@ -52,15 +52,16 @@ function valuesOf(run: RunReport): BaselineValue[] {
     const better = directionOf(series);
     if (better === undefined || series.points === 0) return [];
     const best = better === 'lower' ? 'min' : 'max';
-    const common = { series: series.name, better };
+    const entry = (statistic: 'last' | 'min' | 'max', value: number, step: number | null): BaselineValue => ({
+      series: series.name,
+      statistic,
+      better,
+      value,
+      step,
+    });
     return [
-      { ...common, statistic: 'last', value: series.statistics.last, step: series.statistics.lastStep },
-      {
-        ...common,
-        statistic: best,
-        value: series.statistics[best] ?? Number.NaN,
-        step: stepOfExtreme(series, best),
-      },
+      entry('last', series.statistics.last, series.statistics.lastStep),
+      entry(best, series.statistics[best] ?? Number.NaN, stepOfExtreme(series, best)),
     ];
   });
 }

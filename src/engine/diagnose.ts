@@ -16,6 +16,7 @@ import {
   VERDICT_CLASSES,
 } from '../model/report.ts';
 import type { Run } from '../model/run.ts';
+import { seriesThatEnd } from './series-end.ts';
 import { summariseSeries } from './series-summary.ts';
 
 /** Threshold overrides: detector id → threshold name → value. */
@@ -62,6 +63,7 @@ export interface DiagnoseOptions {
 /** Diagnoses one run. A detector that throws is listed under `failedDetectors`; the others still report. */
 export function diagnoseRun(run: Run, { thresholds, restartPoints = [] }: DiagnoseOptions = {}): RunReport {
   const judged = judgeRun(run, verdictSettings(thresholds));
+  const ended = seriesThatEnd(run);
   const findings: Finding[] = [];
   const detectorsRun: string[] = [];
   const notRun: { id: string; reason: string }[] = [];
@@ -89,7 +91,10 @@ export function diagnoseRun(run: Run, { thresholds, restartPoints = [] }: Diagno
     failedDetectors,
     advice: adviceOf(findings, rewind),
     rewind,
-    series: run.series.map((s) => summariseSeries(s, s.role === 'other' ? BUCKETS_OF_OTHERS : BUCKETS)),
+    series: run.series.map((s) => ({
+      ...summariseSeries(s, s.role === 'other' ? BUCKETS_OF_OTHERS : BUCKETS),
+      endsEarly: ended.has(s),
+    })),
     // Defines own members, `__proto__` too.
     hyperparameters: Object.fromEntries(run.hyperparameters),
     notes: run.notes,

@@ -19,7 +19,6 @@ import type { SourceRef } from '../model/source-ref.ts';
 import { type Baseline, judgeBaseline } from './baseline.ts';
 import type { GateConfig, RuleConfig } from './config.ts';
 import { isGlob, matchesGlob } from './glob.ts';
-import { endsEarly } from './series-end.ts';
 import { seriesStatistics } from './series-summary.ts';
 import {
   failsForGood,
@@ -60,7 +59,7 @@ export function judgeGate(evidence: GateEvidence, config: GateConfig): GateResul
   for (const group of groupsOf(report.runs, config)) {
     const incomplete = new Map<string, boolean>();
     for (const run of group.runs) {
-      const own = runProblems(run, evidence.runs.get(run.id), config);
+      const own = runProblems(run, config);
       problems.push(...own);
       incomplete.set(run.id, own.length > 0 || problems.some((problem) => problem.run === null));
     }
@@ -168,8 +167,9 @@ function reportProblems(report: Report, config: GateConfig): GateProblem[] {
       );
     if ((input.unreadBytes ?? 0) > 0)
       add(4, 'truncated', `${input.path}: its last ${input.unreadBytes} bytes are no whole record`);
-    // A hash is there exactly when the file was read to its end.
-    if (input.sha256 === null && input.kept !== undefined)
+    // A file has a hash exactly when it was read to its end; a folder of several files has none.
+    const isFile = report.runs.some(({ paths }) => paths.includes(input.path));
+    if (input.sha256 === null && input.kept !== undefined && isFile)
       add(4, 'not-read', `${input.path}: was not read to its end`);
     if (input.kept === 0) add(4, 'no-records', `${input.path}: has no record`);
   }
@@ -183,7 +183,7 @@ function reportProblems(report: Report, config: GateConfig): GateProblem[] {
   return problems;
 }
 
-function runProblems(report: RunReport, run: Run | undefined, config: GateConfig): GateProblem[] {
+function runProblems(report: RunReport, config: GateConfig): GateProblem[] {
   const problems: GateProblem[] = [];
   const add = (id: string, message: string): void => {
     problems.push({ exitCode: 4, id, run: report.id, message });
@@ -196,7 +196,7 @@ function runProblems(report: RunReport, run: Run | undefined, config: GateConfig
     if (!entry.eigenvalues.every(({ converged }) => converged === true))
       add('not-converged', `the eigenvalue of ${entry.checkpoint} (${entry.block}) did not converge`);
   for (const series of report.series)
-    if ((series.role === 'loss' || series.name === report.verdict.series) && stopsEarly(report, run, series))
+    if ((series.role === 'loss' || series.name === report.verdict.series) && stopsEarly(report, series))
       add('series-ends', endsMessage(series));
   const { steps } = config.expect;
   if (steps !== null) {
@@ -221,14 +221,10 @@ function stepsOf(report: RunReport): number {
   return most;
 }
 
-const stopsEarly = (report: RunReport, run: Run | undefined, series: ChartSeries): boolean => {
-  const logged = run?.series.find(({ name }) => name === series.name);
-  return run !== undefined && logged !== undefined
-    ? endsEarly(run, logged)
-    : (series.endsEarly ?? lagsBehind(report, series));
-};
+const stopsEarly = (report: RunReport, series: ChartSeries): boolean =>
+  series.endsEarly ?? lagsBehind(report, series);
 
-/** The same from what a saved report keeps: more than two usual gaps behind the last step of the run. */
+/** For a report that does not say it: more than two usual gaps behind the last step of the run. */
 function lagsBehind(report: RunReport, series: ChartSeries): boolean {
   const last = series.statistics.lastStep;
   const first = series.firstStep[0] ?? Number.NaN;
@@ -302,8 +298,7 @@ function judgeFindings(rule: RuleConfig, report: RunReport): Judgement {
     message:
       found === 0
         ? `no ${rule.id}${windowOf(rule)}`
-        : (first?.message ??
-          `${found} ${rule.id}${series === null ? '' : ` in ${series}`}${step === null ? '' : ` from step ${step}`}`),
+        : (first?.message ?? (isClass ? report.verdict.why : `${found} ${rule.id} from step ${step}`)),
     locations: findings.flatMap(({ locations }) => locations),
   };
 }
@@ -388,7 +383,7 @@ function judgeSeries(
   const value = statisticOf(statistics, statistic);
   if (value === undefined) return { missing: `the series ${series.name} has no points${windowOf(rule)}` };
   // A window that ends before the series does is complete, however the series ends.
-  if (!(rule.to <= series.statistics.lastStep) && stopsEarly(report, run, series))
+  if (!(rule.to <= series.statistics.lastStep) && stopsEarly(report, series))
     return inconclusive(expected, series.name, endsMessage(series));
   const nonFinite = statistics.nan + statistics.posInf + statistics.negInf;
   const { step, location } = pointOf(rule, series, run);

@@ -12,24 +12,28 @@ interface Preset {
 }
 
 const recommended: Preset = {
-  summary: 'a run that ends diverged fails; one that came back, or climbs, is reported',
+  summary: 'a run that ends diverged, dead or non-finite fails; one that came back, or climbs, is reported',
   rules: {
-    'non-finite': 'error',
+    'non-finite-loss': 'error',
     'full-divergence': 'error',
+    'dead-run': { severity: 'error', missing: 'skip' },
     drift: 'warning',
     'micro-divergence': 'warning',
+    'loss-column-stops': { severity: 'warning', missing: 'skip' },
   },
 };
 
 export const PRESETS = {
   recommended,
   strict: {
-    summary: 'no incident at all, no climb, and no non-finite value in loss or gradient norm',
+    summary:
+      'no incident at all, no climb, no lost steps, and no value of loss or gradient norm that is not finite',
     rules: {
-      'non-finite': 'error',
-      'full-divergence': 'error',
+      ...recommended.rules,
       drift: 'error',
       'micro-divergence': 'error',
+      'loss-column-stops': { severity: 'error', missing: 'skip' },
+      'repeated-or-lost-steps': { severity: 'error', missing: 'skip' },
       'nan(loss) == 0': 'error',
       'nan(grad_norm) == 0': { severity: 'error', missing: 'skip' },
     },
@@ -39,6 +43,7 @@ export const PRESETS = {
     rules: {
       ...recommended.rules,
       'micro-divergence': 'error',
+      'metric-collapse': { severity: 'error', missing: 'skip' },
       'nan(task_loss) == 0': { severity: 'error', missing: 'skip' },
       'nan(eval_loss) == 0': { severity: 'error', missing: 'skip' },
     },
@@ -49,7 +54,7 @@ export const PRESETS = {
       ...recommended.rules,
       'micro-divergence': { severity: 'error', max: 3 },
       'nan(loss) == 0': 'warning',
-      'nan(grad_norm) == 0': { severity: 'warning', missing: 'skip' },
+      'non-finite-gradient-norm': { severity: 'warning', missing: 'skip' },
     },
   },
 } as const satisfies Record<string, Preset>;

@@ -1,40 +1,77 @@
 /** Whether a series stops while the others of its run go on: a log that lost a column must not pass a gate. */
 import type { Run, TimeSeries } from '../model/run.ts';
 
-/** How many of its own largest gaps a series may lag behind the rest. */
+/** How many of its own largest gaps a series may lag behind another. */
 const GAPS = 1.5;
+/** A lag of this share of the run is one even where steps do not show it, since series count in different units. */
+const TIME_SHARE = 0.1;
 
-/**
- * Whether the last point of a series lies more than one and a half of its own largest gaps (the stretch before its
- * first point is one) before the last point of another.
- *
- * Wall time decides where both have it. Without it, both the step and the place in the file must say so: series of
- * one file may count in different units (epochs beside steps), and a summary may follow far behind the training.
- */
-export function endsEarly(run: Pick<Run, 'series'>, series: TimeSeries): boolean {
-  if (series.step.length === 0) return run.series.some(({ step }) => step.length > 0);
-  return run.series.some((other) => {
-    if (other === series || other.step.length === 0) return false;
-    if (series.wallTime !== undefined && other.wallTime !== undefined)
-      return lags(series.wallTime, other.wallTime, Math.min(series.wallTime[0]!, other.wallTime[0]!));
-    if (!lags(series.step, other.step, Math.min(0, series.step[0]!))) return false;
-    const [own, others] =
-      series.line !== undefined && other.line !== undefined
-        ? [series.line, other.line]
-        : [series.byteOffset, other.byteOffset];
-    // The last of several files decides; places in different files cannot be compared.
-    const file = series.pathOffsets.length - 1;
-    const from = series.pathOffsets[file] ?? 0;
-    const otherFrom = other.pathOffsets[file] ?? 0;
-    if (own === undefined || others === undefined) return true;
-    if (from >= own.length || otherFrom >= others.length)
-      return from >= own.length && otherFrom < others.length;
-    return lags(own.subarray(from), others.subarray(otherFrom), 0);
-  });
+/** Where a sequence of times, steps or places ends, and its largest gap; the stretch before its start is one. */
+interface End {
+  readonly first: number;
+  readonly last: number;
+  readonly gap: number;
 }
 
-function lags(own: Float64Array | Uint32Array, other: Float64Array | Uint32Array, start: number): boolean {
-  let gap = own[0]! - start;
-  for (let i = 1; i < own.length; i++) gap = Math.max(gap, own[i]! - own[i - 1]!);
-  return !(other[other.length - 1]! - own[own.length - 1]! <= GAPS * gap);
+interface Ends {
+  readonly series: TimeSeries;
+  readonly step: End;
+  readonly time: End | undefined;
+  readonly place: (End & { readonly file: number }) | undefined;
+}
+
+function endOf(values: Float64Array | Uint32Array, start: number): End {
+  let gap = values[0]! - start;
+  for (let i = 1; i < values.length; i++) gap = Math.max(gap, values[i]! - values[i - 1]!);
+  return { first: values[0]!, last: values[values.length - 1]!, gap };
+}
+
+function endsOf(series: TimeSeries): Ends {
+  const places = series.line ?? series.byteOffset;
+  // The file that the last point came from; places in different files cannot be compared.
+  let file = 0;
+  series.pathOffsets.forEach((offset, k) => {
+    if (offset < series.step.length) file = k;
+  });
+  const place = places?.subarray(series.pathOffsets[file] ?? 0);
+  return {
+    series,
+    step: endOf(series.step, Math.min(0, series.step[0]!)),
+    time: series.wallTime && endOf(series.wallTime, series.wallTime[0]!),
+    place: place !== undefined && place.length > 0 ? { ...endOf(place, 0), file } : undefined,
+  };
+}
+
+const lags = (own: End, other: End): boolean => !(other.last - own.last <= GAPS * own.gap);
+
+/**
+ * The series of a run whose last point lies more than one and a half of their own largest gaps before the last point
+ * of another; with them those without any point, where another has some.
+ *
+ * Where both have a wall time, it must say so, and the step too unless the lag in time is long; short logs are written in
+ * bursts. Without wall time, both the step and the place in the file must say so: series of one file may count in
+ * different units (epochs beside steps), and a summary may follow far behind the training.
+ */
+export function seriesThatEnd(run: Pick<Run, 'series'>): ReadonlySet<TimeSeries> {
+  const all = run.series.filter(({ step }) => step.length > 0).map(endsOf);
+  const ended = new Set<TimeSeries>();
+  if (all.length > 0) for (const series of run.series) if (series.step.length === 0) ended.add(series);
+  for (const own of all) {
+    const stops = all.some((other) => {
+      if (other === own) return false;
+      if (own.time !== undefined && other.time !== undefined) {
+        const start = Math.min(own.time.first, other.time.first);
+        const late = other.time.last - own.time.last > TIME_SHARE * (other.time.last - start);
+        const time = { ...own.time, gap: Math.max(own.time.gap, own.time.first - start) };
+        return lags(time, other.time) && (late || lags(own.step, other.step));
+      }
+      if (!lags(own.step, other.step)) return false;
+      if (own.place === undefined || other.place === undefined) return true;
+      return own.place.file === other.place.file
+        ? lags(own.place, other.place)
+        : own.place.file < other.place.file;
+    });
+    if (stops) ended.add(own.series);
+  }
+  return ended;
 }

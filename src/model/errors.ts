@@ -553,6 +553,11 @@ export const ERROR_TEXTS = define({
     message: 'the gate has no rule to judge: {reason}',
     hint: 'give a rule with --rule, or leave --no-config out to have the `recommended` preset apply',
   },
+  'pattern-matches-nothing': {
+    exitCode: EXIT.input,
+    message: 'no file matches the pattern {pattern}',
+    hint: 'patterns start at {cwd}; `*` stays within a folder, `**` does not',
+  },
   'baseline-missing': {
     exitCode: EXIT.input,
     message: 'the baseline {path} does not exist',

@@ -3,11 +3,12 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, expect, test } from 'vitest';
 import { z } from 'zod';
+import { DETECTORS } from '../../src/detectors/registry.ts';
 import { configSchema, gateConfigFrom, loadGateConfig } from '../../src/engine/config.ts';
 import { isGlob, matchesGlob } from '../../src/engine/glob.ts';
 import { PRESETS } from '../../src/engine/presets.ts';
 
-const detectors = ['non-finite-loss', 'loss-spike'];
+const detectors = Object.keys(DETECTORS);
 const root = mkdtempSync(join(tmpdir(), 'clippy-diag-config-'));
 afterAll(() => rmSync(root, { recursive: true }));
 
@@ -39,7 +40,6 @@ test('reads the form of the documentation, from a folder above', async () => {
   expect(config.path).toBe(join(path, '.clippy-diag.yaml'));
   expect([...config.rules.keys()]).toEqual([
     ...Object.keys(PRESETS.recommended.rules),
-    'non-finite-loss',
     'loss-spike',
     'p95(grad_norm) < 5',
     'last(auc) >= 0.75',

@@ -1,4 +1,5 @@
 /** Hand-made runs and reports for tests of what comes after the detectors. */
+import { seriesThatEnd } from '../../src/engine/series-end.ts';
 import { summariseSeries } from '../../src/engine/series-summary.ts';
 import type { Report, RunReport } from '../../src/model/report.ts';
 import type { Role, Run, TimeSeries } from '../../src/model/run.ts';
@@ -48,6 +49,12 @@ const healthy = {
   incidents: [],
 } as const;
 
+/** What a report keeps of the series of a run. */
+export function chartSeries(run: Run): RunReport['series'] {
+  const ended = seriesThatEnd(run);
+  return run.series.map((series) => ({ ...summariseSeries(series, 400), endsEarly: ended.has(series) }));
+}
+
 /** The report of a healthy run; `change` replaces members. */
 export function makeRunReport(run: Run, change: Partial<RunReport> = {}): RunReport {
   return {
@@ -63,7 +70,7 @@ export function makeRunReport(run: Run, change: Partial<RunReport> = {}): RunRep
     failedDetectors: [],
     advice: [],
     rewind: null,
-    series: run.series.map((series) => summariseSeries(series, 400)),
+    series: chartSeries(run),
     hyperparameters: {},
     notes: [],
     replay: [],

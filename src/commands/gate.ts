@@ -1,0 +1,72 @@
+import { Args, Flags } from '@oclif/core';
+import { DiagCommand } from '../cli/base-command.ts';
+import { configOf, gateFlags } from '../cli/gate-flags.ts';
+import { reportTargets, writeReports } from '../cli/report-files.ts';
+import { logFlags, readOptionsOf } from '../cli/shared-flags.ts';
+import { terminalOptions } from '../cli/terminal-options.ts';
+import { readBaseline } from '../engine/baseline.ts';
+import { judgeGate } from '../engine/gate.ts';
+import { readGateEvidence } from '../engine/gate-evidence.ts';
+import { renderGate } from '../reports/gate-text.ts';
+import { json } from '../reports/json.ts';
+
+export default class Gate extends DiagCommand {
+  static override summary = 'Judge logs or saved reports by a policy; the exit code decides, for CI.';
+  static override description =
+    'Rules come from .clippy-diag.yaml (found upward), from --rule, or from the recommended preset where there is ' +
+    'neither. Exits 0 only where every rule was judged on complete data and none of severity error failed; ' +
+    '1: failed, 2: config or usage, 3: damaged or missing input, 4: could not be judged, 5: a report was not written.';
+  static override examples = [
+    '<%= config.bin %> <%= command.id %> runs/',
+    "<%= config.bin %> <%= command.id %> train.jsonl --rule 'last(loss) <= 0.2' --rule loss-spike",
+    '<%= config.bin %> <%= command.id %> runs/ --report junit:junit.xml --report sarif:out.sarif',
+    '<%= config.bin %> <%= command.id %> report.json',
+  ];
+  static override strict = false;
+  static override args = {
+    path: Args.string({
+      required: true,
+      ignoreStdin: true,
+      description: 'logs, folders, saved reports, or patterns of them; - is standard input',
+    }),
+  };
+  static override flags = {
+    ...gateFlags,
+    ...logFlags,
+    report: Flags.string({
+      description: 'also write the report, as FORMAT:FILE; - as FILE is standard output (may be repeated)',
+      multiple: true,
+      multipleNonGreedy: true,
+      default: [],
+    }),
+    'exit-zero': Flags.boolean({
+      description: 'exit 0 where the gate fails or is inconclusive; errors keep their code',
+      helpGroup: 'POLICY',
+    }),
+  };
+
+  async run(): Promise<void> {
+    const { argv, flags } = await this.parse(Gate);
+    const paths = argv as string[];
+    const config = await configOf(flags);
+    const targets = await reportTargets(flags.report, paths);
+    const evidence = await readGateEvidence(paths, {
+      ...readOptionsOf(flags),
+      toolVersion: this.config.version,
+      now: () => new Date(),
+    });
+    const judgesBaseline = config.baseline !== null && config.baseline.severity !== 'off';
+    const baseline = judgesBaseline ? await readBaseline(config.baseline.file) : null;
+    const gate = judgeGate({ ...evidence, baseline }, config);
+    const report = { ...evidence.report, gate };
+    const forgiven = flags['exit-zero'] && (gate.exitCode === 1 || gate.exitCode === 4);
+    this.exitWith(forgiven ? 0 : gate.exitCode);
+    // Annotations may stand among other text, a document may not.
+    const alone = targets.some(({ format, path }) => path === '-' && format !== 'github');
+    if (!alone) {
+      const options = terminalOptions(process.stdout, process.env, false);
+      await this.print(flags.json ? json.render(report, options) : renderGate(gate, options));
+    }
+    await writeReports(report, targets);
+  }
+}

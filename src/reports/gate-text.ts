@@ -1,0 +1,59 @@
+/** The result of a gate on a terminal: one line for each rule, the verdict last, where a CI log ends. */
+import { Ansis } from 'ansis';
+import type { GateResult, GateRule } from '../model/gate.ts';
+import { inertName } from '../model/inert-text.ts';
+import type { RenderOptions } from './format.ts';
+
+const WORD = {
+  0: 'gate passed',
+  1: 'gate failed',
+  3: 'gate not judged: damaged input',
+  4: 'gate inconclusive',
+};
+
+function ruleLine(rule: GateRule, paint: Ansis, several: boolean): string {
+  const mark =
+    rule.status === 'pass'
+      ? paint.green('pass')
+      : rule.status === 'inconclusive'
+        ? paint.yellow('????')
+        : rule.severity === 'error'
+          ? paint.red('FAIL')
+          : paint.yellow(rule.severity === 'warning' ? 'warn' : 'note');
+  const place = rule.locations[0];
+  const where = [
+    ...(several ? [inertName(rule.run)] : []),
+    ...(rule.step === null ? [] : [`step ${rule.step.toLocaleString('en-US')}`]),
+    ...(place?.line === undefined ? [] : [`${inertName(place.path)}:${place.line}`]),
+  ].join(', ');
+  const why = rule.status === 'pass' ? '' : `\n        expected ${inertName(rule.expected)}`;
+  return `  ${mark}  ${paint.bold(inertName(rule.id))}  ${inertName(rule.message)}${where === '' ? '' : paint.dim(` (${where})`)}${why}`;
+}
+
+/** Renders the result of a gate. */
+export function renderGate(gate: GateResult, { colour }: RenderOptions): string {
+  const paint = new Ansis(colour ? 1 : 0);
+  const several = new Set(gate.rules.map(({ run }) => run)).size > 1;
+  const count = (test: (rule: GateRule) => boolean): number => gate.rules.filter(test).length;
+  const counts = [
+    `${count(({ passed }) => passed)} of ${gate.rules.length} rules hold`,
+    ...(count(({ status }) => status === 'inconclusive') > 0
+      ? [`${count(({ status }) => status === 'inconclusive')} not judged`]
+      : []),
+    ...(gate.skipped.length > 0 ? [`${gate.skipped.length} left out`] : []),
+  ].join(', ');
+  const headline = gate.passed ? paint.bold.green(WORD[0]) : paint.bold.red(WORD[gate.exitCode]);
+  const lines = [
+    ...gate.rules.map((rule) => ruleLine(rule, paint, several)),
+    ...gate.skipped.map(
+      ({ id, run, severity, reason }) =>
+        `  ${severity === 'warning' ? paint.yellow('warn') : paint.dim('skip')}  ${inertName(id)}  left out${several ? ` on ${inertName(run)}` : ''}: ${inertName(reason)}`,
+    ),
+    ...gate.problems.map(
+      ({ id, run, message }) =>
+        `  ${paint.yellow('????')}  ${paint.bold(inertName(id))}  ${run !== null ? `${inertName(run)}: ` : ''}${inertName(message)}`,
+    ),
+    `${headline}: ${counts}`,
+  ];
+  return `${lines.join('\n')}\n`;
+}

@@ -1,0 +1,256 @@
+/** `gate`, `baseline` and `report` as processes: exit codes, files, and what must not be overwritten. */
+import { spawn } from 'node:child_process';
+import {
+  appendFileSync,
+  copyFileSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  symlinkSync,
+  utimesSync,
+  writeFileSync,
+} from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import type { Report } from '../../src/model/report.ts';
+import { REPORT_FORMATS } from '../../src/reports/registry.ts';
+import { cli, shell } from '../support/cli.ts';
+import { projectRoot } from '../support/shared-data.ts';
+
+const fixture = (name: string): string => join(projectRoot, `fixtures/logs/${name}`);
+const healthy = fixture('healthy/input.jsonl');
+const diverged = fixture('full-divergence/input.jsonl');
+let root: string;
+beforeAll(() => {
+  root = mkdtempSync(join(tmpdir(), 'clippy-diag-gate-'));
+});
+afterAll(() => rmSync(root, { recursive: true }));
+
+let folders = 0;
+const folder = (): string => {
+  const path = join(root, `${folders++}`);
+  mkdirSync(path);
+  return path;
+};
+const file = (name: string, text: string | Buffer): string => {
+  const path = join(folder(), name);
+  writeFileSync(path, text);
+  return path;
+};
+
+const text = readFileSync(healthy, 'utf8');
+const lines = text.trimEnd().split('\n');
+
+test.each([
+  ['a healthy run', () => [healthy], 0],
+  ['a healthy run, as event files', () => [fixture('healthy-tb/input.tfevents')], 0],
+  ['a run that diverged', () => [diverged], 1],
+  ['a run that came back', () => [fixture('micro-divergence/input.jsonl')], 0],
+  ['a run that went to NaN', () => [fixture('nan-overflow/input.jsonl')], 1],
+  ['both', () => [healthy, diverged], 1],
+  ['a threshold that holds', () => [healthy, '--rule', 'last(loss) <= 0.7'], 0],
+  ['a threshold that fails', () => [healthy, '--rule', 'last(loss) <= 0.2'], 1],
+  ['a failure with --exit-zero', () => [diverged, '--exit-zero'], 0],
+  ['a missing metric', () => [healthy, '--rule', 'max(auk) > 0.5'], 4],
+  ['a missing metric with --exit-zero', () => [healthy, '--rule', 'max(auk) > 0.5', '--exit-zero'], 0],
+  ['a missing log', () => ['no-such.jsonl'], 3],
+  ['a missing log with --exit-zero', () => ['no-such.jsonl', '--exit-zero'], 3],
+  ['a missing log beside a healthy one', () => [healthy, 'no-such.jsonl'], 3],
+  ['an empty log', () => [file('a.jsonl', '')], 3],
+  ['an empty folder', () => [folder()], 3],
+  ['a pattern that matches nothing', () => ['no/*.jsonl'], 3],
+  ['a log with one point', () => [file('a.jsonl', `${lines[0]}\n`)], 4],
+  ['a torn last record', () => [file('a.jsonl', text.slice(0, -30))], 4],
+  ['bad lines', () => [file('a.jsonl', text.replace(`${lines[300]}\n`, '{"step": 300, "loss\n'))], 3],
+  ['a loss that stops', () => [file('a.jsonl', stopped())], 4],
+  ['an unknown rule', () => [healthy, '--rule', 'loss-spkie'], 2],
+  ['a limit that is not finite', () => [healthy, '--rule', 'last(loss) < Infinity'], 2],
+  ['no rules at all', () => [healthy, '--no-config'], 2],
+  ['an unknown format', () => [healthy, '--report', 'jnuit:x.xml'], 2],
+  ['two reports into one file', () => [healthy, '--report', 'junit:x', '--report', 'sarif:x'], 2],
+  ['a report into no folder', () => [healthy, '--report', 'junit:no/such/x.xml'], 5],
+  ['a torn report', () => [file('r.json', savedReport().slice(0, 900))], 3],
+  ['a report that is a log of its own', () => [file('r.json', savedReport())], 0],
+] as const)('%s', (_name, args, code) => {
+  const result = cli(['gate', ...args()], { cwd: folder() });
+  expect([result.code, result.err]).toEqual([code, code === 0 || code === 1 || code === 4 ? '' : result.err]);
+  if (code === 2 || code === 3) expect(result.out + result.err).not.toContain('gate passed');
+});
+
+/** The healthy log without losses in its second half. */
+function stopped(): string {
+  return `${lines.map((line, i) => (i < 300 ? line : line.replace(/"loss": [^,]*, /, ''))).join('\n')}\n`;
+}
+
+let saved: string | undefined;
+function savedReport(): string {
+  saved ??= cli(['analyze', healthy, '--json']).out;
+  return saved;
+}
+
+test('one JSON document, with the contract of the gate', () => {
+  const result = cli(['gate', diverged, '--json', '--rule', 'last(loss) <= 0.2']);
+  const { gate, verdict } = JSON.parse(result.out) as Report;
+  expect(result.code).toBe(1);
+  expect(verdict.class).toBe('full-divergence');
+  expect(gate!.passed).toBe(false);
+  for (const rule of gate!.rules)
+    expect(Object.keys(rule)).toEqual(
+      expect.arrayContaining(['id', 'severity', 'passed', 'expected', 'found', 'series', 'step', 'message']),
+    );
+  expect(gate!.rules[0]).toMatchObject({ id: 'last(loss) <= 0.2', passed: false, series: 'loss', step: 599 });
+});
+
+test('a log that is written to while it is read', async () => {
+  const path = file('a.jsonl', text);
+  utimesSync(path, new Date(), new Date(Date.now() + 3_600_000));
+  expect(cli(['gate', path]).code).toBe(3);
+  writeFileSync(path, text);
+  const writer = setInterval(() => appendFileSync(path, `${lines[10]}\n`), 2);
+  const code = await new Promise((resolve) => {
+    const child = spawn(process.execPath, [join(projectRoot, 'bin/run.js'), 'gate', path], {
+      stdio: 'ignore',
+    });
+    child.on('close', resolve);
+  });
+  clearInterval(writer);
+  expect([3, 4]).toContain(code);
+});
+
+describe('config and baseline', () => {
+  const config = (extra = ''): string =>
+    `version: 1\nextends: recommended\nrules: { "last(loss) <= 0.7": error }\nbaseline: { file: base.json, tolerance: { relative: 0.05 } }\n${extra}`;
+
+  test('a baseline that is missing, written, held and regressed', () => {
+    const cwd = folder();
+    writeFileSync(join(cwd, '.clippy-diag.yaml'), config());
+    const log = join(cwd, 'log.jsonl');
+    copyFileSync(healthy, log);
+    expect(cli(['gate', 'log.jsonl'], { cwd }).code).toBe(3);
+    expect(cli(['baseline', 'show'], { cwd }).code).toBe(3);
+    expect(cli(['baseline', 'update', 'log.jsonl'], { cwd })).toMatchObject({ code: 0, err: '' });
+    expect(cli(['gate', 'log.jsonl'], { cwd }).code).toBe(0);
+    expect(cli(['baseline', 'show'], { cwd }).out).toContain('last(loss) = 0.5250');
+    const before = readFileSync(join(cwd, 'base.json'), 'utf8');
+    const worse = text.replace(/"loss": ([\d.]+)/g, (_, x: string) => `"loss": ${Number(x) * 1.2}`);
+    writeFileSync(log, worse);
+    const result = cli(['gate', 'log.jsonl'], { cwd });
+    expect(result.code).toBe(1);
+    expect(result.out).toMatch(
+      /FAIL {2}baseline {2}last\(loss\) is 0\.63\d* at step 599, its baseline 0\.525\d* at step 599/,
+    );
+    // The ratchet does not let go, unless told to.
+    expect(cli(['baseline', 'update', 'log.jsonl'], { cwd }).code).toBe(0);
+    expect(readFileSync(join(cwd, 'base.json'), 'utf8')).toBe(before);
+    expect(cli(['baseline', 'update', 'log.jsonl', '--no-ratchet'], { cwd }).code).toBe(0);
+    expect(cli(['gate', 'log.jsonl'], { cwd }).code).toBe(0);
+    writeFileSync(join(cwd, 'base.json'), '{"schemaVersion":"1.0"}');
+    expect(cli(['gate', 'log.jsonl'], { cwd }).code).toBe(3);
+    // Damaged logs are no baseline.
+    writeFileSync(log, text.replace(`${lines[300]}\n`, '{oops\n'));
+    expect(cli(['baseline', 'update', 'log.jsonl', '--file', 'new.json'], { cwd }).code).toBe(3);
+    expect(existsSync(join(cwd, 'new.json'))).toBe(false);
+  });
+
+  test('the config applies beside --rule, unless --no-config', () => {
+    const cwd = folder();
+    writeFileSync(join(cwd, '.clippy-diag.yaml'), 'version: 1\nrules: { "last(loss) <= 0.1": error }\n');
+    const code = (...args: string[]): number | null => cli(['gate', healthy, ...args], { cwd }).code;
+    expect(code()).toBe(1);
+    expect(code('--rule', 'last(loss) <= 0.7')).toBe(1);
+    expect(code('--rule', 'last(loss) <= 0.7', '--no-config')).toBe(0);
+    writeFileSync(
+      join(cwd, '.clippy-diag.yaml'),
+      'version: 1\nextends: recommended\nexpect: { steps: 601 }\n',
+    );
+    expect(code()).toBe(4);
+    writeFileSync(
+      join(cwd, '.clippy-diag.yaml'),
+      'version: 1\nextends: recommended\nexpect: { steps: 600 }\n',
+    );
+    expect(code()).toBe(0);
+  });
+});
+
+describe('reports', () => {
+  test('every format at once, and `report` gives the same bytes from the saved one', () => {
+    const cwd = folder();
+    const formats = Object.keys(REPORT_FORMATS);
+    const result = cli(['gate', diverged, ...formats.flatMap((f) => ['--report', `${f}:${f}.out`])], { cwd });
+    expect([result.code, result.err]).toEqual([1, '']);
+    expect(readdirSync(cwd).sort()).toEqual(formats.map((f) => `${f}.out`).sort());
+    copyFileSync(join(cwd, 'json.out'), join(cwd, 'saved.json'));
+    for (const format of formats) {
+      const written = readFileSync(join(cwd, `${format}.out`), 'utf8');
+      if (format !== 'text') expect(cli(['report', 'saved.json', '--to', format], { cwd }).out).toBe(written);
+      expect(cli(['report', 'saved.json', '--report', `${format}:again`], { cwd }).code).toBe(0);
+      expect(readFileSync(join(cwd, 'again'), 'utf8')).toBe(written);
+    }
+    expect(cli(['gate', 'saved.json'], { cwd }).code).toBe(1);
+    expect(cli(['gate', '*.json'], { cwd }).code).toBe(1);
+    expect(cli(['gate', diverged, '--report', 'sarif:-'], { cwd }).out).toMatch(/^\{\n {2}"\$schema"/);
+    expect(cli(['gate', diverged, '--report', 'github:-'], { cwd }).out).toMatch(/gate failed.*\n::error /s);
+  });
+
+  test('an old report survives every failure, and no temporary file stays', () => {
+    const cwd = folder();
+    writeFileSync(join(cwd, 'old.xml'), 'old');
+    expect(cli(['gate', 'no-such', '--report', 'junit:old.xml'], { cwd }).code).toBe(3);
+    expect(readFileSync(join(cwd, 'old.xml'), 'utf8')).toBe('old');
+    mkdirSync(join(cwd, 'dir'));
+    expect(cli(['gate', healthy, '--report', 'junit:dir'], { cwd }).code).toBe(5);
+    expect(readdirSync(cwd).sort()).toEqual(['dir', 'old.xml']);
+  });
+
+  test('an input is never overwritten: by name, by link, or inside a folder', () => {
+    const cwd = folder();
+    copyFileSync(healthy, join(cwd, 'log.jsonl'));
+    symlinkSync('log.jsonl', join(cwd, 'link'));
+    for (const [input, output] of [
+      ['log.jsonl', 'log.jsonl'],
+      ['log.jsonl', './link'],
+      ['.', 'log.jsonl'],
+    ] as const)
+      expect(cli(['gate', input, '--report', `json:${output}`], { cwd }).code).toBe(5);
+    expect(readFileSync(join(cwd, 'log.jsonl'), 'utf8')).toBe(text);
+  });
+
+  test('a link to a report stays a link', () => {
+    const cwd = folder();
+    writeFileSync(join(cwd, 'real.xml'), 'old');
+    symlinkSync('real.xml', join(cwd, 'link.xml'));
+    expect(cli(['gate', healthy, '--report', 'junit:link.xml'], { cwd }).code).toBe(0);
+    expect(readFileSync(join(cwd, 'real.xml'), 'utf8')).toContain('<testsuites');
+  });
+
+  test.skipIf(!existsSync('/dev/full'))('a full disk is 5, as a report and as standard output', () => {
+    expect(cli(['gate', healthy, '--report', 'junit:/dev/full']).code).toBe(5);
+    expect(shell(`CLI gate '${healthy}' > /dev/full`).code).toBe(5);
+    expect(shell(`CLI gate '${diverged}' --json > /dev/full`).code).toBe(5);
+    expect(existsSync('/dev/full')).toBe(true);
+  });
+
+  test('a pipe that its reader closed is quiet and keeps the verdict', () => {
+    const line = (log: string): string =>
+      `set -o pipefail; CLI gate '${log}' --json | head -c 1 >/dev/null; echo "\${PIPESTATUS[0]}"`;
+    const result = shell(line(diverged));
+    expect([result.out.trim(), result.err]).toEqual(['1', '']);
+    expect(shell(line(healthy)).out.trim()).toBe('0');
+  });
+
+  test.skipIf(process.getuid?.() === 0)('a read-only folder is found out before the log is read', () => {
+    const cwd = folder();
+    mkdirSync(join(cwd, 'ro'), { mode: 0o500 });
+    const result = cli(['gate', 'no-such-log', '--report', 'junit:ro/x.xml'], { cwd });
+    expect([result.code, result.err]).toEqual([5, expect.stringContaining('permission denied')]);
+  });
+
+  test('where a report cannot be written is found out before the log is read', () => {
+    const result = cli(['gate', 'no-such-log', '--report', 'junit:/proc/x.xml']);
+    expect([result.code, result.err]).toEqual([5, expect.stringContaining('error[output-unwritable]')]);
+  });
+});
