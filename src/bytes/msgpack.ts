@@ -23,14 +23,10 @@ export interface MsgpackReader {
   read(start: number, end: number): Promise<Uint8Array>;
 }
 
-const WINDOW = 256;
-
-/** Reads the tokens in bytes [start, end) of a source. */
+/** Reads the tokens in bytes [start, end) of a source, which should have a window: slices are of a few bytes. */
 export function msgpackReader(source: ByteSource, start = 0, end = source.byteLength): MsgpackReader {
   const { path } = source;
   let position = start;
-  let windowStart = 0;
-  let window: Uint8Array = new Uint8Array(0);
 
   const take = async (length: number): Promise<DataView> => {
     if (position + length > end)
@@ -39,11 +35,8 @@ export function msgpackReader(source: ByteSource, start = 0, end = source.byteLe
         { what: 'a MessagePack value', end: position + length, bytes: end },
         { path, byteOffset: position },
       );
-    if (position < windowStart || position + length > windowStart + window.length) {
-      windowStart = position;
-      window = await source.slice(position, Math.min(Math.max(position + WINDOW, position + length), end));
-    }
-    const view = new DataView(window.buffer, window.byteOffset + position - windowStart, length);
+    const bytes = await source.slice(position, position + length);
+    const view = new DataView(bytes.buffer, bytes.byteOffset, length);
     position += length;
     return view;
   };

@@ -125,12 +125,12 @@ export function* protobufHead(head: Uint8Array): Generator<ProtobufRange> {
   }
 }
 
-/** More than two varints, and most small fields. */
-const WINDOW = 128;
+/** A tag and a length, each a varint of at most 10 bytes. */
+const TAG_BYTES = 20;
 
 /**
- * The fields of the message in bytes [start, end) of a source, without reading what is in them: only a window of 128
- * bytes around each tag.
+ * The fields of the message in bytes [start, end) of a source, without reading what is in them: 20 bytes at each tag,
+ * so that a source with a window (windowed-source.ts) should be given.
  *
  * @throws protobuf-malformed, limit-exceeded
  */
@@ -142,21 +142,11 @@ export async function* protobufRanges(
   depth = 0,
 ): AsyncGenerator<ProtobufRange> {
   checkDepth(depth, source.path, what);
-  let windowStart = 0;
-  let window: Uint8Array = new Uint8Array(0);
   for (let at = start; at < end; ) {
-    if (at < windowStart || Math.min(at + 20, end) > windowStart + window.length) {
-      windowStart = at;
-      window = await source.slice(at, Math.min(at + WINDOW, end));
-    }
-    const tag = readTag(window, at - windowStart, end - windowStart);
+    const bytes = await source.slice(at, Math.min(at + TAG_BYTES, end));
+    const tag = readTag(bytes, 0, end - at);
     if (typeof tag === 'string') throw malformed(source.path, what, tag, at);
-    const range = {
-      number: tag.number,
-      wire: tag.wire,
-      start: windowStart + tag.start,
-      end: windowStart + tag.end,
-    };
+    const range = { number: tag.number, wire: tag.wire, start: at + tag.start, end: at + tag.end };
     yield range;
     at = range.end;
   }

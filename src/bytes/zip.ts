@@ -18,6 +18,7 @@ import { type DiagError, diagError } from '../model/errors.ts';
 import { crc32 } from './crc32.ts';
 import { type ByteReader, byteReader } from './reader.ts';
 import { type ByteSource, bytesSource, partOfSource } from './source.ts';
+import { windowedSource } from './windowed-source.ts';
 
 export interface ZipMember {
   readonly name: string;
@@ -296,7 +297,7 @@ async function checkLocalHeaders(
   const { path } = source;
   const starts = new Map<Entry, number>();
   const ordered = [...entries].sort((a, b) => a.offset - b.offset);
-  const window = windowed(source);
+  const window = windowedSource(source, 1024).slice;
   let expected = 0;
   for (const [index, entry] of ordered.entries()) {
     const { name, offset } = entry;
@@ -382,21 +383,6 @@ function isDescriptor(bytes: Uint8Array, entry: Entry, path: string): boolean {
   const [crc, wide] = [reader.u32(), bytes.length >= 20];
   const [packed, size] = wide ? [reader.u64(), reader.u64()] : [reader.u32(), reader.u32()];
   return crc === entry.crc && packed === entry.packed && size === entry.size;
-}
-
-/** Slices that lie close together cost one read of the source. */
-function windowed(source: ByteSource): (start: number, end: number) => Promise<Uint8Array> {
-  let at = 0;
-  let bytes = new Uint8Array(0);
-  return async (start, end) => {
-    if (start < at || end > at + bytes.length) {
-      at = start;
-      bytes = new Uint8Array(
-        await source.slice(start, Math.min(Math.max(end, start + 1024), source.byteLength)),
-      );
-    }
-    return bytes.subarray(start - at, end - at);
-  };
 }
 
 function memberOf(source: ByteSource, entry: Entry, start: number): ZipMember {

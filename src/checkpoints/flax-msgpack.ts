@@ -12,6 +12,7 @@
  */
 import { type MsgpackReader, msgpackReader } from '../bytes/msgpack.ts';
 import { type ByteSource, bytesSource } from '../bytes/source.ts';
+import { windowedSource } from '../bytes/windowed-source.ts';
 import type { Checkpoint, Dtype } from '../model/checkpoint.ts';
 import { DiagError, diagError, type ErrorRecord } from '../model/errors.ts';
 import { DTYPE_BYTES, decodeRange, decodeValues, elementsOf, isFloating } from './dtypes.ts';
@@ -24,6 +25,8 @@ const FORMAT = 'Flax MessagePack';
 const MAX_DEPTH = 100;
 const MAX_TOKENS = 1_000_000;
 const MAX_TEXT_BYTES = 64 * 1024;
+/** Keys, shapes and type names of a few arrays. */
+const WINDOW = 256;
 const CHUNKED = '__msgpack_chunked_array__';
 
 export const flaxMsgpack: CheckpointFormat = {
@@ -50,7 +53,8 @@ async function isFlax(head: Uint8Array): Promise<boolean> {
     // An array that is longer than the head.
     return error instanceof DiagError && error.code === 'checkpoint-truncated' && reader.position > 3;
   }
-  return false;
+  // Maps in maps as deep as is allowed: the reader refuses more.
+  return true;
 }
 
 const isPrintable = (bytes: Uint8Array): boolean => bytes.length > 0 && bytes.every((byte) => byte >= 0x20);
@@ -70,7 +74,8 @@ async function openFlax(source: ByteSource): Promise<Checkpoint> {
   const { path } = source;
   const errors: ErrorRecord[] = [];
   const root: Tree = new Map();
-  const state = { reader: msgpackReader(source), path, source, errors, tokens: 0 };
+  const nearby = windowedSource(source, WINDOW);
+  const state = { reader: msgpackReader(nearby), path, source: nearby, errors, tokens: 0 };
   try {
     const token = await state.reader.next();
     if (token.kind !== 'map') throw malformed(path, 'its root is no map');

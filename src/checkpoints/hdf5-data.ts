@@ -256,11 +256,14 @@ async function* chunkSlabs(reader: Hdf5Reader, name: string, array: Chunked): As
     bySlab.set(at[0]!, slab);
     storedBytes += stored;
   }
+  const inFile = [...bySlab.values()].flat().sort((a, b) => a.address - b.address);
+  if (inFile.some(({ address, stored }, i) => address + stored > (inFile[i + 1]?.address ?? Infinity)))
+    throw malformedHdf5(path, `two chunks of "${name}" share bytes`);
   const chunks = shape.reduce((product, n, axis) => product * Math.ceil(n / chunk[axis]!), 1);
   if (leaves.length < chunks) array.checkUnwritten();
   const ratio = filters.includes(DEFLATE) ? MAX_DEFLATE_RATIO : 1;
   const largest = Math.max(chunkBytes, leaves.length === chunks ? shape[0]! * rowBytes : 0);
-  if (storedBytes > reader.source.byteLength || largest > ratio * (storedBytes + 64 * leaves.length))
+  if (largest > ratio * (storedBytes + 64 * leaves.length))
     throw malformedHdf5(path, `the chunks of "${name}" are declared larger than their bytes can hold`);
   for (let row = 0; row < shape[0]!; row += chunk[0]!) {
     const rows = Math.min(chunk[0]!, shape[0]! - row);

@@ -13,6 +13,7 @@
  * that blocks that point at themselves end. Nothing outside the file is ever opened. Why not the C library: see
  * docs/adr/0004-hdf5.md. Source: HDF5 File Format Specification 3.0.
  */
+import { lookup3 } from '../bytes/lookup3.ts';
 import { type ByteReader, byteReader } from '../bytes/reader.ts';
 import type { ByteSource } from '../bytes/source.ts';
 import { DiagError, diagError, type ErrorRecord } from '../model/errors.ts';
@@ -137,15 +138,18 @@ export async function openHdf5(source: ByteSource): Promise<Hdf5File> {
   const { path } = source;
   const errors: ErrorRecord[] = [];
   const objects: Hdf5Object[] = [];
-  const seen = new Set<number>();
+  const seen = new Map<number, Hdf5Object | undefined>();
 
   const visit = async (name: string, address: number, depth: number): Promise<void> => {
     if (seen.has(address)) {
-      // A hard link to an object that has another name already, or a group that holds itself.
-      errors.push(malformedHdf5(path, `"${name}" is a second name of another object`, address).toRecord());
+      const known = seen.get(address);
+      // A data set may have two names; a group that has lies in itself or doubles what it holds.
+      if (known?.isDataset) objects.push({ ...known, name });
+      else
+        errors.push(malformedHdf5(path, `the group "${name}" has another name already`, address).toRecord());
       return;
     }
-    seen.add(address);
+    seen.set(address, undefined);
     if (depth > MAX_DEPTH || seen.size > MAX_OBJECTS)
       throw diagError(
         'limit-exceeded',
@@ -156,7 +160,9 @@ export async function openHdf5(source: ByteSource): Promise<Hdf5File> {
       );
     const messages = await readObjectHeader(reader, address);
     const isDataset = messages.some(({ type }) => type === MESSAGE.layout);
-    objects.push({ name, address, isDataset, messages });
+    const object = { name, address, isDataset, messages };
+    seen.set(address, object);
+    objects.push(object);
     if (isDataset) return;
     const links = await readLinks(reader, messages, name, errors);
     links.sort((a, b) => (a.name < b.name ? -1 : a.name > b.name ? 1 : 0));
@@ -172,11 +178,11 @@ export async function openHdf5(source: ByteSource): Promise<Hdf5File> {
       }
     }
   };
-  await visit('', await rootAddress(reader), 0);
+  await visit('', await rootAddress(reader, errors), 0);
   return { reader, objects, errors };
 }
 
-async function rootAddress(reader: Hdf5Reader): Promise<number> {
+async function rootAddress(reader: Hdf5Reader, errors: ErrorRecord[]): Promise<number> {
   const { path } = reader;
   const block = await reader.block(0, Math.min(96, reader.source.byteLength), 'the superblock');
   const signature = block.bytes(8);
@@ -190,9 +196,19 @@ async function rootAddress(reader: Hdf5Reader): Promise<number> {
   block.bytes(version < 2 ? 9 + (version === 1 ? 4 : 0) : 1);
   const base = readAddress(block);
   if (base !== 0) throw unsupported(path, 'the file', 'a user block');
-  block.bytes(version < 2 ? 24 + 8 : 16);
+  block.bytes(8);
+  const end = readAddress(block) ?? Number.NaN;
+  block.bytes(version < 2 ? 16 : 0);
   const root = readAddress(block);
   if (root === undefined) throw malformedHdf5(path, 'it has no root group', 0);
+  if (!(end <= reader.source.byteLength))
+    errors.push(
+      diagError(
+        'checkpoint-truncated',
+        { what: 'the file', end, bytes: reader.source.byteLength },
+        { path },
+      ).toRecord(),
+    );
   if (version >= 2) await checkedBlock(reader, 0, 48, 'the superblock');
   return root;
 }
@@ -530,49 +546,4 @@ async function globalHeapObject(reader: Hdf5Reader, block: ByteReader): Promise<
     // NaN ends the loop.
   }
   throw malformedHdf5(path, `the text ${wanted} is not in the heap at byte ${address}`, address);
-}
-
-/** Bob Jenkins' lookup3 hash with seed 0, the checksum of structures of version 2. */
-function lookup3(bytes: Uint8Array): number {
-  const rotate = (x: number, k: number): number => (x << k) | (x >>> (32 - k));
-  let a = (0xdeadbeef + bytes.length) | 0;
-  let b = a;
-  let c = a;
-  const word = (at: number, length: number): number => {
-    let value = 0;
-    for (let i = 0; i < Math.min(4, length - at); i++) value |= bytes[at + i]! << (8 * i);
-    return value;
-  };
-  const { length } = bytes;
-  let at = 0;
-  for (; length - at > 12; at += 12) {
-    a = (a + word(at, length)) | 0;
-    b = (b + word(at + 4, length)) | 0;
-    c = (c + word(at + 8, length)) | 0;
-    a = (a - c) ^ rotate(c, 4);
-    c = (c + b) | 0;
-    b = (b - a) ^ rotate(a, 6);
-    a = (a + c) | 0;
-    c = (c - b) ^ rotate(b, 8);
-    b = (b + a) | 0;
-    a = (a - c) ^ rotate(c, 16);
-    c = (c + b) | 0;
-    b = (b - a) ^ rotate(a, 19);
-    a = (a + c) | 0;
-    c = (c - b) ^ rotate(b, 4);
-    b = (b + a) | 0;
-  }
-  if (length > at) {
-    a = (a + word(at, length)) | 0;
-    b = (b + word(at + 4, length)) | 0;
-    c = (c + word(at + 8, length)) | 0;
-    c = ((c ^ b) - rotate(b, 14)) | 0;
-    a = ((a ^ c) - rotate(c, 11)) | 0;
-    b = ((b ^ a) - rotate(a, 25)) | 0;
-    c = ((c ^ b) - rotate(b, 16)) | 0;
-    a = ((a ^ c) - rotate(c, 4)) | 0;
-    b = ((b ^ a) - rotate(a, 14)) | 0;
-    c = ((c ^ b) - rotate(b, 24)) | 0;
-  }
-  return c >>> 0;
 }

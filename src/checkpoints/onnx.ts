@@ -21,6 +21,7 @@ import {
   varintValue,
 } from '../bytes/protobuf.ts';
 import { type ByteSource, openSibling } from '../bytes/source.ts';
+import { windowedSource } from '../bytes/windowed-source.ts';
 import type { Checkpoint, Dtype, TensorData } from '../model/checkpoint.ts';
 import { DiagError, diagError, type ErrorRecord } from '../model/errors.ts';
 import { DTYPE_BYTES, decodeRange, decodeValues, elementsOf } from './dtypes.ts';
@@ -80,9 +81,13 @@ function typedField(dtype: Dtype): number {
   return dtype === 'U32' || dtype === 'U64' ? FIELD.uint64 : FIELD.int32;
 }
 
+/** A few small fields. */
+const WINDOW = 256;
+
 /** Reads the structure: names, shapes and places, in windows around the weights. */
 async function openOnnx(source: ByteSource): Promise<Checkpoint> {
   const { path } = source;
+  const nearby = windowedSource(source, WINDOW);
   const metadata = new Map<string, string | number>();
   const errors: ErrorRecord[] = [];
   const tensors = new Map<string, LazyTensor>();
@@ -96,14 +101,16 @@ async function openOnnx(source: ByteSource): Promise<Checkpoint> {
     await source.close();
     for (const other of others.values()) await other.then((o) => o.close()).catch(() => undefined);
   };
+  const present = new Set<number>();
   try {
-    for await (const field of protobufRanges(source, 0, source.byteLength, 'an ONNX model')) {
+    for await (const field of protobufRanges(nearby, 0, source.byteLength, 'an ONNX model')) {
       const { number, wire, start, end } = field;
-      if (number === 1 && wire === 0) metadata.set('ir_version', await countIn(source, field));
+      present.add(number);
+      if (number === 1 && wire === 0) metadata.set('ir_version', await countIn(nearby, field));
       if ((number === 2 || number === 3) && wire === 2 && end - start < 1024)
-        metadata.set(number === 2 ? 'producer_name' : 'producer_version', await textIn(source, field));
+        metadata.set(number === 2 ? 'producer_name' : 'producer_version', await textIn(nearby, field));
       if (number !== 7 || wire !== 2) continue;
-      for await (const member of protobufRanges(source, start, end, 'the graph', 1)) {
+      for await (const member of protobufRanges(nearby, start, end, 'the graph', 1)) {
         if (member.number === 15)
           errors.push(
             diagError(
@@ -114,7 +121,7 @@ async function openOnnx(source: ByteSource): Promise<Checkpoint> {
           );
         if (member.number !== 5 || member.wire !== 2) continue;
         try {
-          const tensor = await openTensor(source, member, openOther);
+          const tensor = await openTensor(source, nearby, member, openOther);
           if (tensor === undefined) continue;
           const { name } = tensor.info;
           if (tensors.has(name))
@@ -137,6 +144,19 @@ async function openOnnx(source: ByteSource): Promise<Checkpoint> {
       throw error;
     errors.push(error.toRecord());
   }
+  // Both are required; a file that was cut between two fields lacks the last of them.
+  for (const [number, what] of [
+    [7, 'graph'],
+    [8, 'opset_import'],
+  ] as const)
+    if (!present.has(number) && errors.length === 0)
+      errors.push(
+        diagError(
+          'checkpoint-malformed',
+          { format: 'ONNX', problem: `it has no ${what}` },
+          { path },
+        ).toRecord(),
+      );
   return lazyCheckpoint(
     {
       path,
@@ -163,6 +183,7 @@ const MAX_SMALL_BYTES = 64 * 1024;
 
 async function openTensor(
   source: ByteSource,
+  nearby: ByteSource,
   message: ProtobufRange,
   openOther: (name: string) => Promise<ByteSource>,
 ): Promise<LazyTensor | undefined> {
@@ -179,7 +200,7 @@ async function openTensor(
       { format: 'ONNX', problem: `tensor "${name}" ${problem}` },
       { path, tensor: name, byteOffset: message.start },
     );
-  for await (const field of protobufRanges(source, message.start, message.end, 'an initialiser', 2)) {
+  for await (const field of protobufRanges(nearby, message.start, message.end, 'an initialiser', 2)) {
     const { number, wire, start, end } = field;
     const small = async (): Promise<Uint8Array> => {
       if (end - start > MAX_SMALL_BYTES)
@@ -193,15 +214,15 @@ async function openTensor(
           },
           { path, byteOffset: start },
         );
-      return source.slice(start, end);
+      return nearby.slice(start, end);
     };
     if (number === 1) {
       const dims = wire === 2 ? packedVarints(await small()) : [varintValue(await small())];
       if (dims === undefined) throw malformed('has dimensions that do not end');
       shape.push(...dims.map((dim) => Number(BigInt.asIntN(64, dim))));
-    } else if (number === 2 && wire === 0) type = await countIn(source, field);
+    } else if (number === 2 && wire === 0) type = await countIn(nearby, field);
     else if (number === 8 && wire === 2) name = Buffer.from(await small()).toString();
-    else if (number === 14 && wire === 0) isExternal = (await countIn(source, field)) === 1;
+    else if (number === 14 && wire === 0) isExternal = (await countIn(nearby, field)) === 1;
     else if (number === 13 && wire === 2) {
       let [key, value] = ['', ''];
       for (const part of protobufFields(await small(), path, 'external data', start, 3)) {

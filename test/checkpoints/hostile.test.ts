@@ -10,7 +10,7 @@ import { projectRoot } from '../support/shared-data.ts';
 const folder = join(projectRoot, 'fixtures/hostile');
 const rows = [
   ...readFileSync(join(folder, 'README.md'), 'utf8').matchAll(
-    /^\| (\S+\.\S+) +\| .+ \| ([a-z][a-z-]*) +\|$/gm,
+    /^\| (\S+\.\S+) +\| .+ \| ([a-z][a-z0-9-]*) +\|$/gm,
   ),
 ].map((row) => [row[1]!, row[2]!] as const);
 

@@ -1,12 +1,14 @@
 /** Files of 20 GB, sparse on disk: listed by their headers, read where they are asked, never held in memory. */
-import { mkdtempSync, rmSync } from 'node:fs';
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { open } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, describe, expect, it } from 'vitest';
 import { crc32 } from '../../src/bytes/crc32.ts';
 import { countingSource, openFile } from '../../src/bytes/source.ts';
-import { openCheckpointSource } from '../../src/checkpoints/registry.ts';
+import { openCheckpoint, openCheckpointSource } from '../../src/checkpoints/registry.ts';
+import { projectRoot } from '../support/shared-data.ts';
+import { makeTable } from './make-table.ts';
 
 const scratch = mkdtempSync(join(tmpdir(), 'huge-'));
 afterAll(() => rmSync(scratch, { recursive: true }));
@@ -137,12 +139,59 @@ async function npy(path: string): Promise<void> {
   ]);
 }
 
+/** A file of h5py that claims 32 GiB in 16 bytes, with the bytes added. */
+async function hdf5(path: string): Promise<void> {
+  const file = readFileSync(join(projectRoot, 'fixtures/hostile/hdf5-shape-larger-than-bytes.h5'));
+  // Layout message: version 3, contiguous, address, size.
+  const layout = file.indexOf(Buffer.concat([latin1('\x03\x01'), le(8, 2048), le(8, 16)]));
+  le(8, 32 * GB).copy(file, layout + 10);
+  await writeSparse(path, 2048 + 32 * GB, [[0, file.subarray(0, 2048)], mark(2048)]);
+}
+
+/** A tensor of 20 GB in chunks of 2 GB, as Flax writes arrays above 1 GiB. */
+async function flax(path: string): Promise<void> {
+  const text = (value: string): Buffer => latin1(String.fromCharCode(0xa0 + value.length) + value);
+  const be = (width: number, value: number): Buffer => le(8, value).subarray(0, width).reverse();
+  const size = 2 * GB;
+  const pieces: [number, Uint8Array][] = [];
+  let at = 0;
+  const put = (...parts: Buffer[]): void => {
+    const bytes = Buffer.concat(parts);
+    pieces.push([at, bytes]);
+    at += bytes.length;
+  };
+  const count = BYTES / size;
+  put(latin1('\x81'), text('w'), latin1('\x83'), latin1(`\xb9__msgpack_chunked_array__\xc3`), text('shape'));
+  put(
+    latin1('\x81'),
+    text('0'),
+    latin1('\xcf'),
+    be(8, ELEMENTS),
+    text('chunks'),
+    latin1(String.fromCharCode(0x80 + count)),
+  );
+  for (let i = 0; i < count; i++) {
+    const shape = Buffer.concat([
+      latin1('\x93\x91\xce'),
+      be(4, size / 4),
+      text('float32'),
+      latin1('\xc6'),
+      be(4, size),
+    ]);
+    put(text(String(i)), latin1('\xc9'), be(4, shape.length + size), latin1('\x01'), shape);
+    at += size;
+  }
+  await writeSparse(path, at, pieces);
+}
+
 describe('files of 20 GB', () => {
   it.each([
     ['safetensors', safetensors],
     ['pytorch-zip', pytorchZip],
     ['pytorch-legacy', pytorchLegacy],
     ['npy', npy],
+    ['keras-h5', hdf5],
+    ['flax-msgpack', flax],
   ])('%s', async (format, write) => {
     const path = join(scratch, format);
     await write(path);
@@ -174,5 +223,73 @@ describe('files of 20 GB', () => {
     }
     await checkpoint.close();
     rmSync(path);
+  });
+});
+
+describe('20 GB beside a small file', () => {
+  const varint = (value: number): number[] =>
+    value < 128 ? [value] : [(value % 128) + 128, ...varint(Math.floor(value / 128))];
+  const count = (number: number, value: number): Buffer =>
+    Buffer.from([...varint(number * 8), ...varint(value)]);
+  const message = (number: number, ...parts: Uint8Array[]): Buffer => {
+    const content = Buffer.concat(parts);
+    return Buffer.concat([Buffer.from([...varint(number * 8 + 2), ...varint(content.length)]), content]);
+  };
+  const external = Object.entries({ location: 'onnx.bin' }).map(([key, value]) =>
+    message(13, message(1, latin1(key)), message(2, latin1(value))),
+  );
+  it.each([
+    [
+      'tf-checkpoint',
+      'tf.index',
+      'tf.data-00000-of-00001',
+      makeTable([
+        { key: new Uint8Array(0), value: count(1, 1) },
+        {
+          key: latin1('w'),
+          value: Buffer.concat([count(1, 1), message(2, message(2, count(1, ELEMENTS))), count(5, BYTES)]),
+        },
+      ]),
+    ],
+    [
+      'tfjs',
+      'model.json',
+      'group1-shard1of1',
+      latin1(
+        JSON.stringify({
+          weightsManifest: [
+            { paths: ['group1-shard1of1'], weights: [{ name: 'w', shape: [ELEMENTS], dtype: 'float32' }] },
+          ],
+        }),
+      ),
+    ],
+    [
+      'onnx',
+      'model.onnx',
+      'onnx.bin',
+      Buffer.concat([
+        count(1, 8),
+        message(
+          7,
+          message(5, count(1, ELEMENTS), count(2, 1), message(8, latin1('w')), ...external, count(14, 1)),
+        ),
+        message(8, count(2, 18)),
+      ]),
+    ],
+  ])('%s', async (format, main, other, bytes) => {
+    writeFileSync(join(scratch, main), bytes);
+    await writeSparse(join(scratch, other), BYTES, [mark(0)]);
+    const start = performance.now();
+    const checkpoint = await openCheckpoint(join(scratch, main));
+    expect(performance.now() - start).toBeLessThan(1000);
+    expect([checkpoint.format, checkpoint.errors]).toEqual([format, []]);
+    expect(checkpoint.tensors[0]).toMatchObject({ name: 'w', dtype: 'F32', elements: ELEMENTS });
+    const before = process.memoryUsage().rss;
+    for await (const piece of checkpoint.stream('w')) {
+      expect(piece.length).toBeLessThanOrEqual(2 ** 20);
+      break;
+    }
+    expect(process.memoryUsage().rss - before).toBeLessThan(100 * 2 ** 20);
+    await checkpoint.close();
   });
 });
