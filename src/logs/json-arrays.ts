@@ -150,10 +150,13 @@ export const json: LogFormat = {
       for (const length of new Set(lists.map((one) => one.length))) {
         const among = lists.filter((one) => one.length === length);
         const table = rowTable();
-        // An axis in a nested object is named with its path there.
+        // An axis in a nested object is found by its last name, and keeps its whole one.
+        const wholeName = new Map<string, string>();
         const columns = among.map(({ name }) => {
           const last = name.split('.').at(-1)!;
-          return table.column(among.length > 1 && isAxisName(last) ? last : name);
+          const short = among.length > 1 && isAxisName(last) && !wholeName.has(last) ? last : name;
+          wholeName.set(short, name);
+          return table.column(short);
         });
         const next = among.map(() => 0);
         for (let row = 0; row < length; row++) {
@@ -165,7 +168,9 @@ export const json: LogFormat = {
           });
           table.endRow(1);
         }
-        add(table.finish(), length, false);
+        const found = table.finish();
+        const series = found.series.map((one) => ({ ...one, name: wholeName.get(one.name) ?? one.name }));
+        add({ ...found, series }, length, false);
       }
     };
 
@@ -197,7 +202,7 @@ export const json: LogFormat = {
     }
     const doubled = [...names].filter(([, count]) => count > 1).map(([name]) => name);
     for (const key of doubled)
-      errors.push(diagError('log-duplicate-key', { key, count: 1, lines: '-' }, { path }).toRecord());
+      errors.push(diagError('log-duplicate-key', { key, count: 1, lines: 'any' }, { path }).toRecord());
     if (cut >= 0)
       errors.push(
         diagError(
