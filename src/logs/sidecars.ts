@@ -4,16 +4,7 @@ import { filesIn, kindOfPath, openFile } from '../bytes/source.ts';
 import type { Run } from '../model/run.ts';
 import { numberOfText } from './number-text.ts';
 
-const NAMES = [
-  'hparams',
-  'hyperparameters',
-  'hparams_config',
-  'config',
-  'args',
-  'params',
-  'train_args',
-  'training_args',
-];
+const NAMES = ['hparams', 'hyperparameters', 'config', 'args', 'params', 'train_args', 'training_args'];
 const ENDINGS = ['.json', '.yaml', '.yml'];
 /** Whether a file's name is that of a sidecar. */
 export const isSidecar = (path: string): boolean =>

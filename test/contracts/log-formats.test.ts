@@ -46,8 +46,13 @@ const CUTS = Number(process.env.CLIPPY_DIAG_FUZZ ?? 250);
 const formats: LogFormat[] = Object.values(LOG_FORMATS);
 
 describe('log formats', () => {
-  it('are named as their keys', () => {
-    for (const [id, format] of Object.entries(LOG_FORMATS)) expect(format.id).toBe(id);
+  it('are named as their keys, and have a page', () => {
+    const index = readFileSync(join(projectRoot, 'docs/formats.md'), 'utf8');
+    for (const [id, format] of Object.entries(LOG_FORMATS)) {
+      expect(format.id).toBe(id);
+      expect(index).toContain(`[${id}](formats/${id}.md)`);
+      expect(readFileSync(join(projectRoot, `docs/formats/${id}.md`), 'utf8').length).toBeGreaterThan(200);
+    }
   });
 
   it.each(fixtures)('$name is claimed by $format alone', ({ path, format }) => {
