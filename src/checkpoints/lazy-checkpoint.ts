@@ -11,13 +11,22 @@ export interface LazyTensor {
 type Parts = Omit<Checkpoint, 'kind' | 'tensors' | 'read' | 'stream'>;
 
 /**
- * A checkpoint over lazily read tensors; their names must differ.
+ * A checkpoint over lazily read tensors.
  *
- * `read` and `stream` throw tensor-missing for a name that is not there, and what the format finds wrong.
+ * @throws checkpoint-ambiguous where two tensors have one name. `read` and `stream` throw tensor-missing for a name that is not there, and what the format finds wrong.
  */
 export function lazyCheckpoint(parts: Parts, tensors: readonly LazyTensor[]): Checkpoint {
   const byName = new Map(tensors.map((tensor) => [tensor.info.name, tensor]));
-  if (byName.size !== tensors.length) throw new Error(`tensor names repeat in ${parts.path}`);
+  const seen = new Set<string>();
+  for (const { info } of tensors) {
+    if (seen.has(info.name))
+      throw diagError(
+        'checkpoint-ambiguous',
+        { problem: `two tensors are called "${info.name}"` },
+        { path: parts.path, tensor: info.name },
+      );
+    seen.add(info.name);
+  }
   const find = (name: string): LazyTensor => {
     const tensor = byName.get(name);
     if (tensor === undefined)

@@ -37,7 +37,12 @@ export const PICKLE_LIMITS: PickleLimits = { opcodes: 1_000_000, stack: 10_000, 
 const MAX_INTEGER_BYTES = 1024;
 
 /** Calls of these are containers. */
-const DICTS = new Set(['collections OrderedDict', 'collections defaultdict', 'builtins dict']);
+const DICTS = new Set([
+  'collections OrderedDict',
+  'collections defaultdict',
+  'builtins dict',
+  'pytorch_lightning.utilities.parsing AttributeDict',
+]);
 const SETS = new Set(['builtins set', 'builtins frozenset']);
 
 /**

@@ -78,6 +78,13 @@ export const TORCH_GLOBALS: ReadonlySet<string> = new Set([
   ),
   '_codecs encode',
   'argparse Namespace',
+  // Lightning: names of callbacks as keys of their states, and a dict by another name.
+  ...[
+    'model_checkpoint ModelCheckpoint',
+    'early_stopping EarlyStopping',
+    'lr_monitor LearningRateMonitor',
+  ].map((name) => `pytorch_lightning.callbacks.${name}`),
+  'pytorch_lightning.utilities.parsing AttributeDict',
   ...['PosixPath', 'PurePosixPath', 'WindowsPath', 'PureWindowsPath'].map((name) => `pathlib ${name}`),
   ...['datetime datetime', 'datetime date', 'datetime timedelta'],
   ...['core', '_core'].flatMap((core) => [
@@ -175,7 +182,6 @@ export function torchObjects(
   const errors: ErrorRecord[] = [];
   const stateDicts: TensorInfo[][] = [];
   const optimizers: OptimizerState[] = [];
-  const names = new Set<string>();
   const seenStorages = new Set<string>();
   const onPath = new Set<PickleNode>();
   let nodes = 0;
@@ -380,9 +386,6 @@ export function torchObjects(
     };
     const storage = storageOf(reference);
     checkView(view, storage, path, name);
-    if (names.has(name))
-      throw diagError('checkpoint-ambiguous', { problem: `two tensors are called "${name}"` }, { path });
-    names.add(name);
     const slot = context.id === undefined ? undefined : slotOfTorch(name.slice(name.lastIndexOf('.') + 1));
     const role = slot === undefined ? roleOfName(name, dtype) : ({ role: 'optimizer_state', slot } as const);
     const layout = layoutOfTorch(name, shape);
@@ -413,7 +416,14 @@ export function torchObjects(
     return { key: String(key), dtype, elements: count, viewOffset };
   };
 
-  walk(root, prefix, {}, undefined);
+  // A tensor or number that was saved alone has no key.
+  const alone = !(
+    isNode(root, 'dict') ||
+    isNode(root, 'list') ||
+    isNode(root, 'tuple') ||
+    isNode(root, 'set')
+  );
+  walk(root, alone ? `${prefix}value` : prefix, {}, undefined);
   return { tensors, metadata, errors, stateDicts, optimizers };
 }
 

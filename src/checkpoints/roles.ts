@@ -20,8 +20,7 @@ export interface RoleOfTensor {
   readonly parameter?: string;
 }
 
-const BUFFERS =
-  /(?:^|\.)(?:running_mean|running_var|num_batches_tracked|position_ids|inv_freq|attn\.(?:masked_)?bias)$/;
+const BUFFERS = /(?:^|\.)(?:running_mean|running_var|num_batches_tracked|position_ids|inv_freq)$/;
 
 /**
  * Role of a tensor outside of an optimizer's state.

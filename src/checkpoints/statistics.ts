@@ -60,6 +60,11 @@ export function statisticsCollector(): { add(values: TensorData): void; result()
       if (value < least) least = value;
       if (value > most) most = value;
     }
+    if (blockSquares === 0 && least === 0 && most === 0) {
+      // All zeros, which unused rows of a table are.
+      addRange(0, 0);
+      return;
+    }
     // Squares of normal size prove that every entry was finite and that none over- or underflowed to harm.
     if (!(blockSquares > 1e-290 && blockSquares < 1e300)) {
       addOddBlock(values, start, end);
@@ -69,7 +74,7 @@ export function statisticsCollector(): { add(values: TensorData): void; result()
     addSquares(blockSquares, 1);
     addRange(least, most);
   };
-  /** Non-finite entries, all zeros, or squares out of range. */
+  /** Non-finite entries, or squares out of range. */
   const addOddBlock = (values: ArrayLike<number>, start: number, end: number): void => {
     let blockSum = 0;
     let largest = 0;

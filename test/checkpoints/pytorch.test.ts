@@ -1,4 +1,4 @@
-import { cpSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { cpSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, describe, expect, it } from 'vitest';
@@ -151,6 +151,46 @@ describe('PyTorch', () => {
     expect(unknown.tensors[0]).not.toHaveProperty('parameter');
   });
 
+  it('reads types without a storage class of their own, as PyTorch 2 writes them', async () => {
+    const v3 = (dtype: string, numel: number, size: number) =>
+      `ctorch._utils\n_rebuild_tensor_v3\n((S'storage'\nctorch.storage\nUntypedStorage\nS'0'\nS'cpu'\nI${numel}\ntQI0\n(I${size}\nt(I1\ntI00\nNctorch\n${dtype}\ntR`;
+    const bytes = Uint8Array.of(0x38, 0x40, 0x7f, 0xc0);
+    const cases: [string, number, Float32Array | Uint16Array][] = [
+      ['float8_e4m3fn', 4, Float32Array.of(1, 2, Number.NaN, -2)],
+      ['float8_e5m2', 4, Float32Array.of(0.5, 2, Number.NaN, -2)],
+      ['uint16', 2, Uint16Array.of(0x4038, 0xc07f)],
+    ];
+    for (const [dtype, size, values] of cases)
+      expect(await (await open(archive(dict(['w', v3(dtype, 4, size)]), bytes))).read('w'), dtype).toEqual(
+        values,
+      );
+    const unknown = await open(archive(dict(['w', v3('float8_e4m3fnuz', 4, 4)]), bytes));
+    expect(unknown.errors).toMatchObject([{ id: 'dtype-unsupported', tensor: 'w' }]);
+    await expect(open(archive(dict(['w', v3('uint16', 4, 3)]), bytes))).rejects.toMatchObject({
+      code: 'checkpoint-malformed',
+    });
+  });
+
+  it('names a tensor that was saved alone, and keeps conjugated views out', async () => {
+    const alone = await open(archive(`${tensor('0', 2, 0, 'I2\n', 'I1\n')}.`, floats(1, 2)));
+    expect(alone.tensors.map(({ name }) => name)).toEqual(['value']);
+    const flagged = tensor('0', 2, 0, 'I2\n', 'I1\n').replace(/NtR$/, "N(dS'neg'\nI01\nstR");
+    const lazy = await open(archive(dict(['w', flagged]), floats(1, 2)));
+    expect(lazy.errors).toMatchObject([{ id: 'dtype-unsupported', tensor: 'w' }]);
+  });
+
+  it('takes the keys and dicts of Lightning for what they are', async () => {
+    const checkpoint = await open(
+      archive(
+        "(dS'hyper_parameters'\ncpytorch_lightning.utilities.parsing\nAttributeDict\n(tR(S'lr'\nF0.1\nusS'callbacks'\n(dcpytorch_lightning.callbacks.model_checkpoint\nModelCheckpoint\nI1\nss.",
+      ),
+    );
+    expect(Object.fromEntries(checkpoint.metadata)).toEqual({
+      'hyper_parameters.lr': 0.1,
+      'callbacks.pytorch_lightning.callbacks.model_checkpoint.ModelCheckpoint': 1,
+    });
+  });
+
   it('names a TorchScript archive and what to save instead', async () => {
     const bytes = makeZip([
       { name: 'a/data.pkl', data: latin1('N.') },
@@ -212,4 +252,10 @@ it.each([
     code: 'format-unsupported',
     hint: expect.stringContaining(hint),
   });
+});
+
+it('refuses two arrays of one name in an npz', async () => {
+  const array = Buffer.from(readFileSync(join(projectRoot, 'fixtures/checkpoints/numpy/scalar.npy')));
+  const bytes = makeZip(['a', 'a.npy'].map((name) => ({ name, data: new Uint8Array(array) })));
+  await expect(open(bytes)).rejects.toMatchObject({ code: 'checkpoint-ambiguous' });
 });
