@@ -184,7 +184,11 @@ function followIncident(
       }
     }
   }
-  const recovered = back ? i - recovery : null;
+  // Where the log ends, a quarter of the recovery is enough: else one spike near the end leaves every run open.
+  const fewer = Math.max(Math.min(recovery, 3), Math.ceil(recovery / 4));
+  const backAtEnd =
+    !back && i === n && inBand >= fewer && !(scale.to(levelBefore(values, n, inBand)) > levelLimit);
+  const recovered = back ? i - recovery : backAtEnd ? n - inBand : null;
   const endsNonFinite = i === n && lastFinite < n - 1;
   const after = levelBefore(values, recovered ?? i, Math.max(3, recovery));
   const atEnd = scale.above(center, n < SHORT_RUN ? settings.fullRatioShort : settings.fullRatioAtEnd);

@@ -33,7 +33,8 @@ export const VERDICT_SETTINGS = {
   windowStart: {
     value: 20,
     unit: 'points',
-    origin: 'from here on points are judged; one eighth of the run, but three points, where that is less',
+    origin:
+      'from here on points are judged; one eighth of the run, but five points at least, where that is less',
   },
   smallSample: {
     value: 4,
@@ -65,7 +66,8 @@ export const VERDICT_SETTINGS = {
   recoveryPoints: {
     value: 20,
     unit: 'points',
-    origin: 'this many in a row in the band are a recovery: one point alone may be back by chance',
+    origin:
+      'this many in a row in the band are a recovery: one point alone may be back by chance; a quarter of them at the end of the log',
   },
   recoveryShare: { value: 0.05, unit: 'share of the run', origin: 'the smaller of the two counts' },
   decisionPoints: {

@@ -256,7 +256,7 @@ export const windowFor = (n: number, settings: WindowSettings): { size: number; 
     Math.max(settings.windowPoints, Math.floor(settings.windowShare * n)),
     settings.windowMaximum,
   ),
-  start: Math.max(3, Math.min(settings.windowStart, Math.floor(n / 8))),
+  start: Math.max(5, Math.min(settings.windowStart, Math.floor(n / 8))),
 });
 
 /**

@@ -87,6 +87,17 @@ describe('classes', () => {
     expect(verdictOf(end(30))).toMatchObject({ class: 'full-divergence', onsetStep: 950 });
   });
 
+  it('a spike near the end has come back after a quarter of the usual points', () => {
+    const values = fallingLoss(1000);
+    values[990]! *= 3;
+    expect(verdictOf(values)).toMatchObject({
+      class: 'micro-divergence',
+      onsetStep: 990,
+      recoveredStep: 991,
+    });
+    expect(verdictOf(values.slice(0, 994)).class).toBe('inconclusive');
+  });
+
   it('a jump that settles between its band and twice its level is one incident, and the new level is the normal', () => {
     const values = fallingLoss(2000, 3, 0.02).map((value, i) => (i >= 1500 ? value * 1.4 : value));
     const { incidents, class: verdict } = verdictOf(values);
