@@ -103,21 +103,3 @@ export function capped(findings: readonly Finding[], limit = 10): readonly Findi
   };
   return kept;
 }
-
-/** Neighbouring indices joined to stretches, each with its worst member. */
-export function stretchesOf<T extends { readonly index: number }>(
-  points: readonly T[],
-  height: (point: T) => number,
-) {
-  const stretches: { from: number; to: number; worst: T }[] = [];
-  for (const point of points) {
-    const last = stretches.at(-1);
-    if (last === undefined || point.index > last.to + 1)
-      stretches.push({ from: point.index, to: point.index, worst: point });
-    else {
-      last.to = point.index;
-      if (height(point) > height(last.worst)) last.worst = point;
-    }
-  }
-  return stretches;
-}

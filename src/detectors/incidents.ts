@@ -44,7 +44,7 @@ const SHORT_RUN = 100;
 const share = (n: number, points: number, part: number): number => Math.max(points, Math.floor(part * n));
 
 /** The lengths, in points, that the settings give for an attempt of n points. */
-export function lengthsFor(n: number, settings: VerdictSettings) {
+function lengthsFor(n: number, settings: VerdictSettings) {
   return {
     grace: share(n, Math.floor(Math.min(settings.gracePoints, n / 6)), settings.graceShare),
     window: windowFor(n, settings),
@@ -113,6 +113,7 @@ export function judgePoints(values: Float64Array, settings: VerdictSettings): At
     const until = last?.class === 'inconclusive' ? values.subarray(0, last.onset) : values;
     const climb = findClimb(nonFinite === 0 ? until : until.filter(Number.isFinite), until, scale, settings);
     if (climb !== null) incidents.push(climb);
+    incidents.sort((a, b) => a.onset - b.onset);
   }
   const enough = n - nonFinite >= settings.minimumPoints;
   return {
@@ -169,7 +170,7 @@ function followIncident(
     const y = scale.to(value);
     if (Number.isFinite(y)) lastFinite = i;
     else nonFinite++;
-    if (Number.isFinite(values[peak]!) && !(value <= values[peak]!)) peak = i;
+    if (Number.isFinite(values[peak]!) && (!Number.isFinite(value) || value > values[peak]!)) peak = i;
     inBand = Number.isFinite(y) && !(y > limit) ? inBand + 1 : 0;
     back =
       inBand > 0 && inBand % recovery === 0 && !(scale.to(levelBefore(values, i + 1, recovery)) > levelLimit);

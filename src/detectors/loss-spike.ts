@@ -1,12 +1,5 @@
-import {
-  capped,
-  type Detector,
-  findingAt,
-  notApplicable,
-  outcomeOf,
-  quantity,
-  stretchesOf,
-} from './detector.ts';
+import { capped, type Detector, findingAt, notApplicable, outcomeOf, quantity } from './detector.ts';
+import type { Spike } from './incidents.ts';
 import { figure } from './verdict.ts';
 import { verdictThresholds } from './verdict-settings.ts';
 
@@ -32,7 +25,7 @@ spikes too, so they are notes.`,
       return notApplicable('the log has no training loss');
     const findings = loss.attempts.flatMap(({ spikes }, attempt) => {
       const offset = loss.series.attemptOffsets[attempt] ?? 0;
-      return stretchesOf(spikes, ({ scales }) => scales).map(({ from, to, worst }) => {
+      return stretchesOf(spikes).map(({ from, to, worst }) => {
         const at = offset + worst.index;
         return findingAt(run, loss.series, offset + from, offset + to, {
           id: 'loss-spike',
@@ -47,3 +40,18 @@ spikes too, so they are notes.`,
     return outcomeOf(capped(findings));
   },
 } as const satisfies Detector;
+
+/** Spikes at neighbouring points, joined, each stretch with its highest. */
+function stretchesOf(spikes: readonly Spike[]) {
+  const stretches: { from: number; to: number; worst: Spike }[] = [];
+  for (const spike of spikes) {
+    const last = stretches.at(-1);
+    if (last === undefined || spike.index > last.to + 1)
+      stretches.push({ from: spike.index, to: spike.index, worst: spike });
+    else {
+      last.to = spike.index;
+      if (spike.scales > last.worst.scales) last.worst = spike;
+    }
+  }
+  return stretches;
+}

@@ -212,7 +212,7 @@ export function explain(name: string, found: SeriesIncident, incident: Incident,
   if (incident.class === 'non-finite')
     return `${start} and is not finite from ${unit} ${incident.peakStep} to the end.`;
   if (incident.recoveredStep !== null)
-    return `${start}, peaks at ${ratio} and is back at ${unit} ${incident.recoveredStep}.`;
+    return `${start}, peaks at ${ratio} and is back ${incident.class === 'full-divergence' ? 'too late, ' : ''}at ${unit} ${incident.recoveredStep}.`;
   if (incident.class === 'inconclusive')
     return `${start}, peaks at ${ratio}, and the log ends before it could come back.`;
   return `${start}, peaks at ${ratio} and does not come back: its last level is ${figure(found.after)}.`;

@@ -128,6 +128,22 @@ describe('classes', () => {
     },
   );
 
+  it('-Infinity to the end after a jump is the worst point', () => {
+    const values = fallingLoss(300);
+    values.fill(90, 200).fill(Number.NEGATIVE_INFINITY, 210);
+    const verdict = verdictOf(values);
+    expect(verdict).toMatchObject({ class: 'non-finite', onsetStep: 200 });
+    expect(verdict.incidents[0]!.peak).toBe(Number.NEGATIVE_INFINITY);
+    expect(verdict.why).toContain('not finite from step 210');
+  });
+
+  it('what comes back after the decision window is lost all the same', () => {
+    const values = fallingLoss(2000).map((value, i) => (i >= 600 && i < 1200 ? 10 * value : value));
+    const verdict = verdictOf(values);
+    expect(verdict).toMatchObject({ class: 'full-divergence', onsetStep: 600, recoveredStep: 1200 });
+    expect(verdict.why).toContain('too late');
+  });
+
   it('non-finite values count in the first steps too', () => {
     expect(verdictOf([Number.NaN, ...fallingLoss(100)])).toMatchObject({ onsetStep: 0, lastGoodStep: null });
     expect(verdictOf([Number.NaN, Number.NaN])).toMatchObject({ class: 'non-finite', onsetStep: 0 });
