@@ -7,21 +7,17 @@ import { curvatureText } from '../cli/curvature-text.ts';
 import { terminalOptions } from '../cli/terminal-options.ts';
 import { EIGEN_METHODS } from '../curvature/top-eigenpairs.ts';
 import type { SpectralDensity } from '../curvature/trace.ts';
-import {
-  CURVATURE_OPERATORS,
-  type CurvatureOptions,
-  measureCurvature,
-  parseOptimizer,
-} from '../engine/curvature.ts';
+import { type CurvatureOptions, measureCurvature, parseOptimizer } from '../engine/curvature.ts';
 import {
   type CurvaturePoint,
   capturePoint,
   checkpointPaths,
   checkpointPoint,
 } from '../engine/curvature-point.ts';
-import type { CurvatureEntry } from '../model/curvature.ts';
+import { CURVATURE_OPERATORS, type CurvatureEntry } from '../model/curvature.ts';
 import { diagError, EXIT } from '../model/errors.ts';
 import { SCHEMA_VERSION } from '../model/report.ts';
+import { recordedCurvature } from '../replay/recorded.ts';
 
 export default class Curvature extends DiagCommand {
   static override summary =
@@ -135,8 +131,8 @@ export default class Curvature extends DiagCommand {
           hint: 'leave --checkpoint and --batch out, or the capture',
         });
       const capture = await openCapture(args.capture);
-      const recorded = capture.manifest.curvature as CurvatureEntry[];
-      if (flags.model !== undefined || capture.manifest.model !== null || recorded.length === 0)
+      const recorded = recordedCurvature(capture.manifest);
+      if (flags.model !== undefined || capture.manifest.model !== null || recorded.entries.length === 0)
         await measure(
           await capturePoint(capture, {
             ...open,
@@ -145,7 +141,8 @@ export default class Curvature extends DiagCommand {
             batches: flags.batches,
           }),
         );
-      entries.push(...recorded.map((entry) => ({ ...entry, source: 'recorded' as const })));
+      entries.push(...recorded.entries);
+      for (const note of recorded.notes) await this.remark(`note: ${note}`);
     } else {
       const { model, checkpoint, batch } = flags;
       if (model === undefined || checkpoint === undefined || batch === undefined)

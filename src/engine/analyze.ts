@@ -7,14 +7,15 @@ import { DiagError } from '../model/errors.ts';
 import type { Report, ReportInput, RunReport } from '../model/report.ts';
 import type { Role, Run, TimeSeries } from '../model/run.ts';
 import { replayFromLog } from '../replay/from-log.ts';
-import { recordedReplays } from '../replay/recorded.ts';
+import { recordedCurvature, recordedReplays } from '../replay/recorded.ts';
 import { replayCapture } from '../replay/replay.ts';
-import { parseRule } from '../rules/parse.ts';
+import { parseRule, type RuleChoice } from '../rules/parse.ts';
 import { DEFAULT_RULES } from '../rules/registry.ts';
 import { checkpointFindings } from './checkpoint-findings.ts';
 import { type InspectedCheckpoint, inspectCheckpoint } from './checkpoint-inspect.ts';
 import { type CollectOptions, collectInputs } from './collect.ts';
 import { assembleReport, bySeverity, diagnoseRun, inputOf, type ThresholdOverrides } from './diagnose.ts';
+import type { Limits, ModelEvidence } from './model-evidence.ts';
 
 export interface AnalyzeOptions extends CollectOptions {
   readonly thresholds?: ThresholdOverrides;
@@ -76,9 +77,10 @@ export async function analyze(paths: readonly string[], options: AnalyzeOptions)
   }
   if (inputs.length === 0 && errors[0] !== undefined) throw errors[0];
   const reports: RunReport[] = [];
+  const limits: Limits = { clock: () => now().getTime(), deadline, onProgress };
   for (const [run, found] of evidence)
     reports.push(
-      await withReplay(run, withCheckpoints(run, diagnoseRun(run, options), found, budget), found),
+      await withReplay(run, withCheckpoints(run, diagnoseRun(run, options), found, budget), found, limits),
     );
   return assembleReport(inputs, reports, warnings, skipped, {
     toolVersion: options.toolVersion,
@@ -117,7 +119,12 @@ function withCheckpoints(
 }
 
 /** Each rule at the recorded states where there is a capture, else what the log alone allows to say. */
-async function withReplay(run: Run, report: RunReport, { capture }: Evidence): Promise<RunReport> {
+async function withReplay(
+  run: Run,
+  report: RunReport,
+  { capture }: Evidence,
+  limits: Limits,
+): Promise<RunReport> {
   const { onsetStep } = report.verdict;
   const rules = DEFAULT_RULES.flatMap(parseRule);
   if (capture === undefined) {
@@ -139,11 +146,17 @@ async function withReplay(run: Run, report: RunReport, { capture }: Evidence): P
       ...told,
     });
     const recorded = recordedReplays(capture.manifest);
+    const eigenvalues = recordedCurvature(capture.manifest);
+    const model = await closerLook(capture, rules, onsetStep, limits);
     return {
       ...report,
-      replay: [...entries, ...recorded.entries],
+      replay: [...entries, ...model.replay, ...recorded.entries],
+      curvature: [...model.curvature, ...eigenvalues.entries],
       findings: [...report.findings, ...findings].sort(bySeverity),
-      notes: [...report.notes, ...notes, ...recorded.notes],
+      notRun: [...report.notRun, ...model.notRun],
+      notes: [
+        ...new Set([...report.notes, ...notes, ...model.notes, ...recorded.notes, ...eigenvalues.notes]),
+      ],
     };
   } catch (error) {
     if (!(error instanceof DiagError)) throw error;
@@ -152,6 +165,25 @@ async function withReplay(run: Run, report: RunReport, { capture }: Evidence): P
       notRun: [...report.notRun, { id: 'replay', reason: `${error.code}: ${error.message}` }],
     };
   }
+}
+
+/** The closed loop and the curvature, where the capture brings a model and batches. */
+async function closerLook(
+  capture: Capture,
+  rules: readonly RuleChoice[],
+  onsetStep: number | null,
+  limits: Limits,
+): Promise<ModelEvidence> {
+  const nothing = (reason: string): ModelEvidence => ({
+    replay: [],
+    curvature: [],
+    notes: [],
+    notRun: ['closed-loop', 'curvature'].map((id) => ({ id, reason })),
+  });
+  if (capture.manifest.model === null) return nothing('the capture names no model');
+  if ((await capture.batch(0)).size === 0) return nothing('the capture holds no batches');
+  const { modelEvidence } = await import('./model-evidence.ts');
+  return modelEvidence(capture, rules, onsetStep, limits);
 }
 
 /** A capture without a log is a short run: the losses before it and those of its steps. */

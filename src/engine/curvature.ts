@@ -21,12 +21,6 @@ import { chooseRule } from '../rules/parse.ts';
 import type { CurvaturePoint } from './curvature-point.ts';
 
 export type CurvatureOperator = CurvatureEntry['operator'];
-export const CURVATURE_OPERATORS = [
-  'hessian',
-  'preconditioned-hessian',
-  'gauss-newton',
-] as const satisfies readonly CurvatureOperator[];
-
 export interface CurvatureOptions {
   /** Default: the Hessian, and the preconditioned one where the optimizer has a preconditioner. */
   readonly operator?: CurvatureOperator;

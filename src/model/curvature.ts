@@ -8,11 +8,13 @@ export interface EigenEstimate {
   readonly iterations: number;
 }
 
+export const CURVATURE_OPERATORS = ['hessian', 'preconditioned-hessian', 'gauss-newton'] as const;
+
 export interface CurvatureEntry {
   readonly checkpoint: string;
   readonly step: number | null;
   readonly method: 'power' | 'lanczos';
-  readonly operator: 'hessian' | 'preconditioned-hessian' | 'gauss-newton';
+  readonly operator: (typeof CURVATURE_OPERATORS)[number];
   readonly block: string;
   readonly task: string;
   /** Largest algebraic first. */

@@ -527,6 +527,11 @@ export const ERROR_TEXTS = define({
     message: 'the optimizer "{optimizer}" has no preconditioner that is known here',
     hint: 'ask for --operator hessian',
   },
+  'budget-spent': {
+    exitCode: EXIT.inconclusive,
+    message: 'the time for what is expensive was spent before {what}',
+    hint: 'give it more with --budget SECONDS, or run `replay` and `curvature` on their own',
+  },
   // ---- config and gate ---------------------------------------------------------------------------------------
   'config-invalid': {
     exitCode: EXIT.usage,

@@ -1,5 +1,6 @@
-/** Replays that the user's own framework computed and stored in `capture.json`: shown, never recomputed. */
+/** Replays and eigenvalues that the user's own framework computed and stored in `capture.json`: shown, never recomputed. */
 import type { CaptureManifest } from '../captures/manifest.ts';
+import { CURVATURE_OPERATORS, type CurvatureEntry, type EigenEstimate } from '../model/curvature.ts';
 import { numberFromJson } from '../model/json.ts';
 import { REPLAY_MODES, REPLAY_VERDICTS, type ReplayEntry } from '../model/replay.ts';
 
@@ -59,6 +60,57 @@ function readEntry(json: Json): ReplayEntry | null {
             factor: numberFromJson(bottleneck.factor) ?? Number.NaN,
           }
         : null,
+    source: 'recorded',
+  };
+}
+
+/** The stored eigenvalues that can be read, marked `recorded`; others are left out with a note. */
+export function recordedCurvature(manifest: CaptureManifest): {
+  readonly entries: readonly CurvatureEntry[];
+  readonly notes: readonly string[];
+} {
+  const entries: CurvatureEntry[] = [];
+  const notes: string[] = [];
+  for (const [k, value] of manifest.curvature.entries()) {
+    const entry = typeof value === 'object' && value !== null ? readCurvature(value as Json) : null;
+    if (entry === null) notes.push(`entry ${k} of "curvature" in capture.json is no eigenvalue and left out`);
+    else entries.push(entry);
+  }
+  return { entries, notes };
+}
+
+function readCurvature(json: Json): CurvatureEntry | null {
+  const operator = CURVATURE_OPERATORS.find((known) => known === json.operator);
+  const pairs = Array.isArray(json.eigenvalues) ? (json.eigenvalues as Json[]) : [];
+  const eigenvalues = pairs.map(
+    (pair): EigenEstimate => ({
+      value: numberFromJson(pair?.value) ?? Number.NaN,
+      residualNorm: numberFromJson(pair?.residualNorm) ?? Number.NaN,
+      converged: pair?.converged === true,
+      iterations: numberFromJson(pair?.iterations) ?? Number.NaN,
+    }),
+  );
+  if (operator === undefined || eigenvalues.length === 0) return null;
+  const text = (value: unknown, otherwise: string): string => (typeof value === 'string' ? value : otherwise);
+  const stability = (typeof json.stability === 'object' ? json.stability : null) as Json | null;
+  return {
+    checkpoint: text(json.checkpoint, 'capture.json'),
+    step: numberFromJson(json.step) ?? null,
+    method: json.method === 'power' ? 'power' : 'lanczos',
+    operator,
+    block: text(json.block, 'all'),
+    task: text(json.task, 'all'),
+    eigenvalues,
+    largestMagnitude: numberFromJson(json.largestMagnitude) ?? Number.NaN,
+    hvpCount: numberFromJson(json.hvpCount) ?? Number.NaN,
+    hvpMethod: text(json.hvpMethod, 'not told'),
+    stability: {
+      learningRate: numberFromJson(stability?.learningRate) ?? null,
+      limit: numberFromJson(stability?.limit) ?? null,
+      ratio: numberFromJson(stability?.ratio) ?? null,
+    },
+    seed: numberFromJson(json.seed) ?? Number.NaN,
+    backend: text(json.backend, 'not told'),
     source: 'recorded',
   };
 }

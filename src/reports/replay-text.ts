@@ -147,15 +147,26 @@ export function replayConclusion(entries: readonly ReplayEntry[]): string {
   );
   const onset = entries[0]?.onsetStep ?? null;
   const first = judged.find((entry) => entry.rule === 'clippy') ?? judged[0];
-  const by = (verdict: ReplayVerdict): string[] =>
-    judged.filter((entry) => entry.verdict === verdict).map(labelOf);
-  const held = by('prevented');
+  const by = (verdict: ReplayVerdict, words: string): string[] => {
+    const names = judged.filter((entry) => entry.verdict === verdict).map(labelOf);
+    return names.length === 0 ? [] : [`${words} ${names.join(', ')}`];
+  };
+  // In a closed loop every rule has losses, and an onset, of its own.
+  const closed = entries.every((entry) => entry.mode === 'closed-loop');
+  const what = closed
+    ? `Trained on from step ${entries[0]?.steps[0]}`
+    : onset === null
+      ? 'The losses show no incident'
+      : `The loss leaves its band at step ${onset}`;
   const parts = [
-    onset === null ? 'The losses show no incident' : `The loss leaves its band at step ${onset}`,
-    ...(first === undefined ? [] : [story(first)]),
-    ...(held.length === 0 ? [] : [`held by ${held.join(', ')}`]),
-    ...(by('not-prevented').length === 0 ? [] : [`not by ${by('not-prevented').join(', ')}`]),
-    ...(by('cannot-tell').length === 0 ? [] : [`cannot tell for ${by('cannot-tell').join(', ')}`]),
+    what,
+    ...(first === undefined || closed ? [] : [story(first)]),
+    ...by('prevented', 'held by'),
+    ...by('delayed', 'delayed by'),
+    ...by('not-prevented', 'not held by'),
+    ...by('harmful', 'made worse by'),
+    ...by('not-needed', 'no need of'),
+    ...by('cannot-tell', 'cannot tell for'),
   ];
   return `${parts.join('; ')}.`;
 }

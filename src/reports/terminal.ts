@@ -126,6 +126,7 @@ function runLines(run: RunReport, options: RenderOptions, paint: Ansis): string[
       ),
     );
   }
+  lines.push(...whyLines(run, options));
   const section = (title: string, body: readonly string[]): void => {
     if (body.length > 0) lines.push('', paint.bold(title), ...body);
   };
@@ -152,6 +153,7 @@ function runLines(run: RunReport, options: RenderOptions, paint: Ansis): string[
       }),
     );
   }
+  section('Curvature', curvatureLines(run, options));
   if (run.replay.length > 0)
     lines.push('', paint.bold('Clipping rules'), ...replaySummary(run.replay, options));
   section(
@@ -167,6 +169,58 @@ function runLines(run: RunReport, options: RenderOptions, paint: Ansis): string[
     run.notes.flatMap((note) => hanging(note, options)),
   );
   return lines;
+}
+
+/** Why, and what would have held: the answer of curvature and closed loop, where they were computed. */
+function whyLines(run: RunReport, options: RenderOptions): string[] {
+  const against = run.curvature
+    .filter(({ stability, block, task }) => stability.ratio !== null && block === 'all' && task === 'all')
+    .map(
+      ({ step, stability }) =>
+        `${shortNumber(stability.ratio!)} times at ${run.stepUnit} ${step === null ? '?' : steps(step)}`,
+    );
+  const held = run.replay
+    .filter((entry) => entry.mode === 'closed-loop' && entry.verdict === 'prevented')
+    .map((entry) => entry.label ?? entry.rule);
+  return [
+    ...(against.length === 0
+      ? []
+      : wrap(
+          `why: sharpness against what the learning rate tolerates: ${against.join(', ')}`,
+          options.width,
+          '  ',
+        )),
+    ...(held.length === 0
+      ? []
+      : wrap(`would have held (closed loop): ${held.join(', ')}`, options.width, '  ')),
+  ];
+}
+
+const OPERATOR_NAMES = {
+  hessian: 'Hessian',
+  'preconditioned-hessian': 'preconditioned Hessian',
+  'gauss-newton': 'Gauss-Newton matrix',
+};
+
+/** The top eigenvalue of each operator against what the learning rate tolerates. */
+function curvatureLines(run: RunReport, options: RenderOptions): string[] {
+  return run.curvature.flatMap(({ operator, step, block, task, eigenvalues, stability, source }) => {
+    const [top] = eigenvalues;
+    const part = [
+      block === 'all' ? '' : ` of ${inertName(block)}`,
+      task === 'all' ? '' : ` of task ${inertName(task)}`,
+    ];
+    const found = `top eigenvalue ${top === undefined ? 'not found' : shortNumber(top.value)}${top?.converged === false ? ' (not converged)' : ''}`;
+    const against =
+      stability.ratio === null || stability.limit === null
+        ? ''
+        : `, ${shortNumber(stability.ratio)} times the limit of ${shortNumber(stability.limit)}${stability.rule === undefined ? '' : ` (${stability.rule})`}`;
+    const where = step === null ? '' : `${run.stepUnit} ${steps(step)}: `;
+    return hanging(
+      `${where}${OPERATOR_NAMES[operator]}${part.join('')}: ${found}${against}${source === 'recorded' ? ', recorded' : ''}`,
+      options,
+    );
+  });
 }
 
 const hanging = (text: string, options: RenderOptions): string[] =>
