@@ -1,5 +1,7 @@
 /** Progress of long work on standard error, where that is a terminal; nothing elsewhere. */
 
+import { inertName } from '../model/inert-text.ts';
+
 /** Writes one line that replaces itself: done, total and the time that is left; ends it with the work. */
 export function progressOn(
   stream: { readonly isTTY?: boolean; write(text: string): unknown },
@@ -13,5 +15,17 @@ export function progressOn(
     shown = now;
     const left = Math.ceil(((now - start) / done) * (total - done) * 1e-3);
     stream.write(`\r\u001b[K${done < total ? `step ${done} of ${total}, ${left} s left` : ''}`);
+  };
+}
+
+/** One line that says what is being worked on, cut to the width of the terminal; `''` clears it. */
+export function statusOn(stream: {
+  readonly isTTY?: boolean;
+  readonly columns?: number;
+  write(text: string): unknown;
+}): (what: string) => void {
+  return (what) => {
+    if (stream.isTTY === true)
+      stream.write(`\r\u001b[K${inertName(what).slice(0, (stream.columns ?? 80) - 1)}`);
   };
 }

@@ -1,5 +1,6 @@
 import { Args, Flags } from '@oclif/core';
 import { DiagCommand } from '../cli/base-command.ts';
+import { statusOn } from '../cli/progress.ts';
 import { reportTargets, writeReports } from '../cli/report-files.ts';
 import { logFlags, readOptionsOf } from '../cli/shared-flags.ts';
 import { terminalOptions } from '../cli/terminal-options.ts';
@@ -51,12 +52,14 @@ export default class Analyze extends DiagCommand {
     const { argv, flags } = await this.parse(Analyze);
     const paths = argv as string[];
     const targets = await reportTargets(flags.report, paths);
+    const status = statusOn(process.stderr);
     const report = await analyze(paths, {
       ...readOptionsOf(flags),
       budget: flags.budget,
+      onProgress: status,
       toolVersion: this.config.version,
       now: () => new Date(),
-    });
+    }).finally(() => status(''));
     this.exitWith(exitCodeOf(report, flags['fail-on']));
     const options = terminalOptions(process.stdout, process.env, flags.ascii);
     await this.print(flags.json ? json.render(report, options) : renderTerminal(report, options));

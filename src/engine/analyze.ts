@@ -85,6 +85,7 @@ export async function analyze(paths: readonly string[], options: AnalyzeOptions)
   return assembleReport(inputs, reports, warnings, skipped, {
     toolVersion: options.toolVersion,
     createdAt: now().toISOString(),
+    ...(checkpoints.length + captures.length > 0 ? { budget } : {}),
   });
 }
 

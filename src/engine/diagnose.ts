@@ -134,7 +134,7 @@ export function assembleReport(
   runs: readonly RunReport[],
   warnings: readonly ErrorRecord[],
   skipped: Report['skipped'],
-  about: { readonly toolVersion: string; readonly createdAt: string },
+  about: Pick<Report, 'toolVersion' | 'createdAt' | 'budget'>,
 ): Report {
   const worst = runs.reduce<RunReport | undefined>(
     (a, b) => (a === undefined || rank(b.verdict) > rank(a.verdict) ? b : a),

@@ -135,6 +135,8 @@ export interface Report {
   /** ISO 8601; the clock comes in from outside. */
   readonly createdAt: string;
   readonly inputs: readonly ReportInput[];
+  /** Seconds that were allowed for what is expensive. */
+  readonly budget?: number;
   /** The worst run's, with its id. */
   readonly verdict: RunVerdict & { readonly run: string | null };
   readonly runs: readonly RunReport[];

@@ -241,6 +241,7 @@ export const reportSchema = z
     schemaVersion: z.string(),
     toolVersion: z.string(),
     createdAt: z.string(),
+    budget: z.number().optional(),
     inputs: z.array(
       z.looseObject({
         path: z.string(),

@@ -276,6 +276,14 @@ export function renderTerminal(report: Report, options: RenderOptions): string {
   for (const warning of report.warnings) lines.push(...hanging(`${warning.id}: ${warning.message}`, options));
   if (report.skipped.length > 0)
     lines.push('', paint.bold('Passed over'), ...skippedLines(report.skipped, options));
+  if (report.budget !== undefined)
+    lines.push(
+      '',
+      ...hanging(
+        `at most ${report.budget} s were allowed for checkpoints, replay and curvature (--budget)`,
+        options,
+      ),
+    );
   const text = `${lines.join('\n')}\n`;
   return options.ascii ? toAscii(text) : text;
 }
