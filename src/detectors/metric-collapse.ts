@@ -52,7 +52,7 @@ alone looks tame.`,
           id: 'metric-collapse',
           severity: 'error',
           message: `"${one.name}" is at chance from ${run.stepUnit} ${one.step[from]} to the end (${figure(one.value[to]!)}); it had reached ${figure(best)}.`,
-          measured: quantity('last value', one.value[to]!, 'AUC'),
+          measured: quantity('distance from 0.5', Math.abs(one.value[to]! - 0.5), 'AUC'),
           threshold: quantity('distance from 0.5', CHANCE, 'AUC'),
           advice,
         });

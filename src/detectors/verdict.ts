@@ -206,7 +206,7 @@ export function explain(name: string, found: SeriesIncident, incident: Incident,
   const from = Number.isNaN(found.before) ? '' : ` from a median of ${figure(found.before)}`;
   const start = `"${name}" leaves its band at ${unit} ${incident.onsetStep}${from}`;
   if (found.form === 'climb')
-    return `"${name}" climbs from its best level of ${figure(found.before)} after ${unit} ${incident.onsetStep} and ends at ${figure(found.after)}.`;
+    return `"${name}" climbs from ${unit} ${incident.onsetStep} on, from its best level of ${figure(found.before)}, and ends at ${figure(found.after)}.`;
   if (incident.class === 'non-finite' && Number.isFinite(incident.peak))
     return `${start} and is exactly ${incident.peak} from ${unit} ${incident.peakStep} to the end, which stands for NaN: a dead run.`;
   if (incident.class === 'non-finite')

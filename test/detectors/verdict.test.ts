@@ -1,11 +1,12 @@
-import { readdirSync, readFileSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { DETECTORS } from '../../src/detectors/registry.ts';
 import { judgeRun } from '../../src/detectors/verdict.ts';
 import { verdictSettings } from '../../src/detectors/verdict-settings.ts';
+import { readLogFile } from '../../src/logs/read-log.ts';
 import { projectRoot } from '../support/shared-data.ts';
-import { fallingLoss, findingsOf, fixtureRun, makeRun } from './runs.ts';
+import { fallingLoss, findingsOf, makeRun } from './runs.ts';
 
 const verdictOf = (values: readonly number[] | readonly (readonly number[])[], name = 'loss') =>
   judgeRun(makeRun([{ name, role: 'loss', values }])).verdict;
@@ -22,10 +23,12 @@ interface Expected {
 
 describe('fixtures: real training runs', () => {
   const folder = join(projectRoot, 'fixtures/logs');
-  const names = readdirSync(folder).filter((name) => readdirSync(join(folder, name)).includes('input.jsonl'));
-  it.each(names)('%s', (name) => {
+  const names = readdirSync(folder).filter((name) => existsSync(join(folder, name, 'expected.json')));
+  it.each(names)('%s', async (name) => {
     const expected = JSON.parse(readFileSync(join(folder, name, 'expected.json'), 'utf8')) as Expected;
-    const { verdict, tasks } = judgeRun(fixtureRun(name));
+    const input = readdirSync(join(folder, name)).find((file) => file.startsWith('input.'))!;
+    const { runs } = await readLogFile(join(folder, name, input));
+    const { verdict, tasks } = judgeRun(runs[0]!);
     const holds = (
       found: { class: string; onsetStep: number | null },
       wanted: Omit<Expected, 'tasks'>,
