@@ -46,6 +46,20 @@ export async function sniffCheckpoint(source: ByteSource): Promise<CheckpointFor
 }
 
 /**
+ * Says what a file is that no format claims, where that is known.
+ *
+ * @throws format-unsupported with what to do instead, and what is wrong with a zip archive
+ */
+export async function explainFile(path: string): Promise<void> {
+  const source = await openFile(path);
+  try {
+    await explainUnclaimed(await source.slice(0, Math.min(HEAD_BYTES, source.byteLength)), source);
+  } finally {
+    await source.close();
+  }
+}
+
+/**
  * Opens a checkpoint, whatever its format; content decides, never the extension. Reads headers only.
  *
  * @throws file-missing, file-unreadable, file-not-regular, file-empty, format-unknown, and what the format finds wrong

@@ -3,7 +3,7 @@ import type { Dirent } from 'node:fs';
 import { readdir, realpath, stat } from 'node:fs/promises';
 import { basename, dirname, join, relative, resolve } from 'node:path';
 import { kindOfPath, openFile, unreadable } from '../bytes/source.ts';
-import { CHECKPOINT_FORMATS, sniffCheckpoint } from '../checkpoints/registry.ts';
+import { CHECKPOINT_FORMATS, explainFile, sniffCheckpoint } from '../checkpoints/registry.ts';
 import { finishRun, type RunPart } from '../logs/finish-run.ts';
 import {
   finishLog,
@@ -99,11 +99,14 @@ async function collectFile(path: string, options: CollectOptions, found: Collect
       found.captures.push(dirname(path));
       return;
     }
-    const format = formatOf(await readHead(path), path)?.id;
+    const head = await readHead(path);
+    const format = formatOf(head, path)?.id;
     if (isVague(format) && (await isCheckpoint(path))) {
       found.checkpoints.push(path);
       return;
     }
+    // A binary file that is neither may still be one that can be named: another pickle, an archive of something else.
+    if (format === undefined && (head.includes(0) || head[0] === 0x80)) await explainFile(path);
   }
   found.logs.push(await readLogFile(path, options));
 }

@@ -62,6 +62,15 @@ describe('inspect of checkpoints', () => {
     expect(err).toContain('try: save a state_dict');
   });
 
+  it('names a file that is no checkpoint and no log, where it can', () => {
+    const pickle = join(scratch, 'model.pkl');
+    writeFileSync(pickle, Buffer.from('80049505000000000000007d942e', 'hex'));
+    const { code, err } = cli(['inspect', pickle]);
+    expect(code).toBe(3);
+    expect(err).toContain('error[format-unsupported]');
+    expect(err).toContain('a Python pickle that PyTorch did not write');
+  });
+
   it('says what a state file without weights is', () => {
     expect(cli(['inspect', `${fixtures}/pytorch/scheduler.pt`]).out).toContain(
       'no weights: state of a learning-rate scheduler',
