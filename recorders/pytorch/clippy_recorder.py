@@ -119,7 +119,8 @@ class ClippyRecorder:
                 "a GradScaler is active: pass it as record(..., scaler=scaler), or its scale would be taken for gradient"
             )
         self.scale_checked = True
-        scale = _scale(scaler, self.optimizers)
+        scaling = scaler is not None and scaler.is_enabled()
+        scale = _scale(scaler, self.optimizers) if scaling else 1
         tensors = {f"batch/{name}": _array(value) for name, value in batch.items()}
         for name, p in self.parameters.items():
             if p.grad is None:
@@ -132,12 +133,11 @@ class ClippyRecorder:
             gradient = p.grad if scale == 1 else p.grad / scale
             if gradient.is_sparse:
                 gradient = gradient.coalesce() if gradient.sparse_dim() == 1 else gradient.to_dense()
-            if scaler is not None and not torch.isfinite(gradient.values() if gradient.is_sparse else gradient).all():
+            if scaling and not torch.isfinite(gradient.values() if gradient.is_sparse else gradient).all():
                 return self.buffer.skip(step)
             if gradient.is_sparse:
-                tensors[f"grad/{name}/indices"], tensors[f"grad/{name}/values"] = _array(gradient.indices()[0]), _array(
-                    gradient.values()
-                )
+                tensors[f"grad/{name}/indices"] = _array(gradient.indices()[0])
+                tensors[f"grad/{name}/values"] = _array(gradient.values())
             else:
                 tensors[f"grad/{name}"] = _array(gradient)
         parameters = state = None
@@ -145,9 +145,8 @@ class ClippyRecorder:
             parameters = {f"param/{name}": _array(p) for name, p in self.parameters.items()}
             state = self._state() if self.buffer.manifest is None else None
         rates = [float(g["lr"]) for _, g in self.groups]
-        self.buffer.add(
-            step, float(loss), rates, {name: float(value) for name, value in tasks.items()}, tensors, parameters, state
-        )
+        losses = {name: torch.as_tensor(value).item() for name, value in tasks.items()}
+        self.buffer.add(step, torch.as_tensor(loss).item(), rates, losses, tensors, parameters, state)
 
     def _state(self):
         slots = {}
@@ -225,8 +224,6 @@ def _is_scaler(thing):
 
 def _scale(scaler, optimizers):
     """What the gradients are multiplied by: the scaler's factor, 1 once it has unscaled them."""
-    if scaler is None or not scaler.is_enabled():
-        return 1
     states = getattr(scaler, "_per_optimizer_states", {})
     unscaled = {
         getattr(states[id(o)].get("stage"), "name", None) == "UNSCALED" if id(o) in states else False
