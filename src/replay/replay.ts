@@ -169,9 +169,11 @@ function incidentOf(capture: Capture, onsetStep: number | undefined): LossIncide
   const found = losses.every(Number.isNaN)
     ? null
     : findIncident(losses, capture.manifest.history?.loss ?? []);
-  if (onsetStep === undefined) return found;
-  const onset = capture.steps.findIndex(({ step }) => step >= onsetStep);
-  return onset < 0 ? found : { onset, band: found?.band ?? bandOf(losses.slice(0, onset)) };
+  const steps = capture.steps.map(({ step }) => step);
+  // An incident of the log that lies outside of the capture is not the one that was recorded.
+  if (onsetStep === undefined || onsetStep < steps[0]! || onsetStep > steps.at(-1)!) return found;
+  const onset = steps.findIndex((step) => step >= onsetStep);
+  return { onset, band: found?.band ?? bandOf(losses.slice(0, onset)) };
 }
 
 /** Where the run under the rule departs from the recorded one. */

@@ -1,0 +1,179 @@
+/** What the forms of each rule promise beyond parity: units, semantics of bad norms, zero norms, who takes part. */
+import { describe, expect, it } from 'vitest';
+import type { Layout } from '../../src/model/checkpoint.ts';
+import { chooseOptimizer } from '../../src/optimizers/registry.ts';
+import { createStepper, freshTensor, type Gradient } from '../../src/replay/step.ts';
+import { parseRule } from '../../src/rules/parse.ts';
+import { unitsOf } from '../../src/tensor/values.ts';
+
+interface Tensor {
+  readonly w: readonly number[];
+  readonly g: readonly number[];
+  readonly shape?: readonly number[];
+  readonly layout?: Layout;
+  readonly embedding?: boolean;
+  readonly rows?: readonly number[];
+}
+
+/** One step of SGD at η = 1: what moved is what the rule left of the gradient. */
+function step(rule: string, all: readonly Tensor[], optimizer = 'sgd', options = {}) {
+  const choice = chooseOptimizer(optimizer, options);
+  const tensors = all.map(({ w, shape = [w.length], layout = 'none', embedding = false }, t) =>
+    freshTensor({ name: `t${t}`, shape, layout, embedding }, Float64Array.from(w), choice, 'float64'),
+  );
+  const gradients = all.map(
+    ({ g, rows }): Gradient => ({
+      values: Float64Array.from(g),
+      ...(rows === undefined ? {} : { rows: Int32Array.from(rows) }),
+    }),
+  );
+  const stepper = createStepper({ rule: parseRule(rule)[0]!, optimizers: [choice], precision: 'float64' });
+  const { factors, ...record } = stepper.step(tensors, gradients, [1]);
+  const moved = tensors.map(({ w }, t) => Array.from(w, (x, i) => all[t]!.w[i]! - x));
+  return { ...record, factors: [...factors], moved, tensors };
+}
+
+describe('units', () => {
+  it.each([
+    [[], 'none', false, { count: 1, stride: 1 }],
+    [[5], 'none', false, { count: 1, stride: 5 }],
+    [[2, 3], 'IO', false, { count: 3, stride: 1 }],
+    [[2, 3], 'OI', false, { count: 2, stride: 3 }],
+    [[3, 3, 2, 4], 'HWIO', false, { count: 4, stride: 1 }],
+    [[4, 2, 3, 3], 'OIHW', false, { count: 4, stride: 18 }],
+    [[7, 2], 'none', true, { count: 7, stride: 2 }],
+    [[2, 3], 'none', false, { count: 1, stride: 6 }],
+    [[0, 3], 'OI', false, { count: 1, stride: 1 }],
+  ] as const)('%j %s, embedding %s', (shape, layout, embedding, units) => {
+    expect(unitsOf({ name: 'x', shape, layout, embedding })).toEqual(units);
+  });
+  it('a kernel and its transpose are clipped alike', () => {
+    // Output 0 has gradient (3, 4), output 1 (0.3, 0.4); both have parameters of norm 5.
+    const io = step('agc:0.1', [{ w: [3, 3, 4, 4], g: [3, 0.3, 4, 0.4], shape: [2, 2], layout: 'IO' }]);
+    const oi = step('agc:0.1', [{ w: [3, 4, 3, 4], g: [3, 4, 0.3, 0.4], shape: [2, 2], layout: 'OI' }]);
+    expect(io.moved[0]!.map((x) => Number(x.toFixed(12)))).toEqual([0.3, 0.3, 0.4, 0.4]);
+    expect(oi.moved[0]!.map((x) => Number(x.toFixed(12)))).toEqual([0.3, 0.4, 0.3, 0.4]);
+    expect([io.bottleneck.index, oi.bottleneck.index]).toEqual([0, 0]);
+  });
+  it('a sparse embedding names the row of the table', () => {
+    const table = { w: new Array(12).fill(1), shape: [6, 2], embedding: true };
+    const { bottleneck, moved } = step('agc:0.01', [{ ...table, g: [0, 0, 9, 9], rows: [1, 4] }]);
+    expect(bottleneck.index).toBe(4);
+    expect(moved[0]!.filter((x) => x !== 0)).toHaveLength(2);
+  });
+});
+
+describe('norms that are no numbers', () => {
+  const bad = [{ w: [1, 1], g: [Number.POSITIVE_INFINITY, 1] }];
+  it.each([
+    ['global-norm:1', 0, [Number.NaN, 0]],
+    ['global-norm:maxNorm=1,semantics=optax', 0, [Number.NaN, 0]],
+    ['global-norm:maxNorm=1,semantics=tensorflow', Number.NaN, [Number.NaN, Number.NaN]],
+    ['value:2', 0, [2, 1]],
+  ] as [string, number, number[]][])('%s: factor %d', (rule, factor, moved) => {
+    const result = step(rule, bad);
+    expect(result.minFactor).toBe(factor);
+    expect(result.moved[0]).toEqual(moved);
+  });
+});
+
+describe('zero norms', () => {
+  it.each(['lars', 'lamb'])('%s leaves a tensor of norm 0, or with no gradient, alone', (rule) => {
+    expect(step(rule, [{ w: [0, 0], g: [1, 2] }]).moved[0]).toEqual([-1, -2].map((x) => -x));
+    expect(step(rule, [{ w: [1, 2], g: [0, 0] }]).factors).toEqual([1]);
+  });
+  it.each(['global-norm', 'layer-norm', 'agc', 'clippy', 'rms', 'autoclip', 'zclip', 'adagc', 'value'])(
+    '%s: no gradient, no factor',
+    (rule) => {
+      expect(step(rule, [{ w: [1, 2], g: [0, 0] }]).minFactor).toBe(1);
+    },
+  );
+});
+
+describe('LAMB and LARS', () => {
+  it('lamb: the weight decay joins the direction, once', () => {
+    const { moved } = step('lamb', [{ w: [3, 4], g: [1, 0] }], 'sgd', { weightDecay: 0.5 });
+    const u = [1 + 1.5, 2];
+    const ratio = 5 / Math.hypot(...u);
+    moved[0]!.forEach((x, i) => {
+      expect(x).toBeCloseTo(ratio * u[i]!, 12);
+    });
+  });
+  it('lars: the ratio multiplies gradient and decay', () => {
+    const { moved } = step('lars:0.1', [{ w: [3, 4], g: [1, 0] }], 'sgd', { weightDecay: 0.5 });
+    const ratio = (0.1 * 5) / (1 + 0.5 * 5);
+    expect(moved[0]![0]).toBeCloseTo(ratio * (1 + 1.5), 12);
+    expect(moved[0]![1]).toBeCloseTo(ratio * 2, 12);
+  });
+  it('lamb: its own learning rate replaces the optimizer’s', () => {
+    const { moved } = step('lamb:0.01', [{ w: [3, 4], g: [1, 0] }]);
+    expect(moved[0]![0]).toBeCloseTo(0.01 * 5, 12);
+  });
+});
+
+describe('who takes part', () => {
+  const table = { w: [1, 1], g: [100, 100], shape: [1, 2], embedding: true };
+  const kernel = { w: [1, 1], g: [3, 4] };
+  it('embeddings=false leaves tables alone and out of the norm', () => {
+    const { factors } = step('global-norm:maxNorm=1,embeddings=false', [table, kernel]);
+    expect(factors[0]).toBe(1);
+    expect(factors[1]).toBeCloseTo(1 / 5, 6);
+    expect(step('clippy:embeddings=false', [table, kernel], 'adagrad').factors[0]).toBe(1);
+  });
+});
+
+describe('sparse gradients', () => {
+  const table = { w: Array.from({ length: 12 }, (_, i) => i / 10), shape: [6, 2], embedding: true };
+  const dense = { ...table, g: [0, 0, 1, 2, 0, 0, 0, 0, 3, 4, 0, 0] };
+  const sparse = { ...table, g: [1, 2, 3, 4], rows: [1, 4] };
+  it.each([
+    ['adagrad', {}],
+    ['adagrad', { accumulator: 'delayed', epsilon: 0 }],
+    ['adagrad', { weightDecay: 0.1 }],
+    ['sgd', {}],
+    ['sgd', { momentum: 0.9 }],
+    ['adam', {}],
+    ['adamw', { weightDecay: 0.1 }],
+    ['rmsprop', { momentum: 0.5 }],
+    ['lamb', {}],
+  ] as [string, object][])('%s %j: rows move as in the dense gradient', (optimizer, options) => {
+    for (const rule of ['none', 'global-norm:1', 'layer-norm:1', 'clippy:absoluteThreshold=0.001']) {
+      const a = step(rule, [sparse], optimizer, options);
+      const b = step(rule, [dense], optimizer, options);
+      expect(a.tensors[0]!.w).toEqual(b.tensors[0]!.w);
+      expect(a.tensors[0]!.slots).toEqual(b.tensors[0]!.slots);
+      expect([a.minFactor, a.bottleneck]).toEqual([b.minFactor, b.bottleneck]);
+    }
+  });
+  it('no rows at all', () => {
+    const { moved, minFactor } = step('clippy', [{ ...table, g: [], rows: [] }], 'adagrad');
+    expect(moved[0]!.every((x) => x === 0)).toBe(true);
+    expect(minFactor).toBe(1);
+  });
+});
+
+describe('stateful rules', () => {
+  it('their state may be saved and put back', () => {
+    const choice = chooseOptimizer('sgd');
+    const meta = { name: 'w', shape: [2], layout: 'none', embedding: false } as const;
+    for (const rule of ['autoclip', 'zclip:warmupSteps=2', 'adagc:warmupSteps=2']) {
+      const make = () =>
+        createStepper({ rule: parseRule(rule)[0]!, optimizers: [choice], precision: 'float64' });
+      const run = (save: boolean): number[] => {
+        let stepper = make();
+        const tensor = freshTensor(meta, new Float64Array(2), choice, 'float64');
+        return [1, 2, 1.5, 30, 2].map((size) => {
+          if (save) {
+            const state = JSON.parse(
+              JSON.stringify(stepper.ruleState, (_, x) => (x === Number.POSITIVE_INFINITY ? 1e308 : x)),
+            );
+            stepper = make();
+            stepper.ruleState = state;
+          }
+          return stepper.step([tensor], [{ values: Float64Array.of(size, 0) }], [1]).minFactor;
+        });
+      };
+      expect(run(true)).toEqual(run(false));
+    }
+  });
+});
