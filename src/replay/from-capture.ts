@@ -27,7 +27,7 @@ export interface RecordedSetup {
  * What was recorded, as optimizers and a rule. Options that the optimizer does not have are left out with a note: the
  * check against snapshots tells whether they mattered.
  *
- * @throws capture-optimizer, optimizer-unknown, rule-unknown, option-range
+ * @throws capture-optimizer, optimizer-unknown, capture-malformed (clipping that is no rule)
  */
 export function recordedSetup(manifest: CaptureManifest, path: string): RecordedSetup {
   const notes: string[] = [];
@@ -49,7 +49,12 @@ export function recordedSetup(manifest: CaptureManifest, path: string): Recorded
     }
   });
   const { rule, options } = manifest.clipping;
-  return { optimizers, clipping: chooseRule(rule, options), notes };
+  try {
+    return { optimizers, clipping: chooseRule(rule, options), notes };
+  } catch (error) {
+    if (!(error instanceof DiagError)) throw error;
+    throw diagError('capture-malformed', { problem: `"clipping": ${error.message}` }, { path }, error);
+  }
 }
 
 /**

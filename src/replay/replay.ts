@@ -89,7 +89,7 @@ export async function replayCapture(capture: Capture, settings: ReplaySettings):
       }
     }
 
-  const incident = incidentOf(capture, settings.onsetStep);
+  const { incident, unknown } = incidentOf(capture, settings.onsetStep);
   const updates = incident === null ? null : incidentUpdates(unclippedNorm, incident.onset);
   const sweeps =
     updates === null || updates.last >= followed.walked
@@ -109,6 +109,7 @@ export async function replayCapture(capture: Capture, settings: ReplaySettings):
     const judged = judgeEstimate({
       steps,
       incident,
+      unknown,
       firstChanged,
       updateNorm,
       unclipped: baseline,
@@ -163,17 +164,33 @@ export async function replayCapture(capture: Capture, settings: ReplaySettings):
 
 const NONE = chooseRule('none', {});
 
-function incidentOf(capture: Capture, onsetStep: number | undefined): LossIncident | null {
-  const losses = capture.steps.map(({ loss }) => loss ?? Number.NaN);
-  // A capture without losses has no incident that could be seen in them.
-  const found = losses.every(Number.isNaN)
-    ? null
-    : findIncident(losses, capture.manifest.history?.loss ?? []);
-  const steps = capture.steps.map(({ step }) => step);
+/** Losses, recorded and before, from which a band can be made. */
+const LEAST_LOSSES = 20;
+
+/** The incident of the recorded losses (steps without one are passed over), or why they cannot tell. */
+function incidentOf(
+  { steps, manifest }: Capture,
+  onsetStep: number | undefined,
+): { readonly incident: LossIncident | null; readonly unknown: string | null } {
+  const known = steps.flatMap(({ loss }, index) => (loss === null ? [] : [{ loss, index }]));
+  const losses = known.map(({ loss }) => loss);
+  const history = manifest.history?.loss ?? [];
+  const found = findIncident(losses, history);
+  const incident = found === null ? null : { ...found, onset: known[found.onset]!.index };
   // An incident of the log that lies outside of the capture is not the one that was recorded.
-  if (onsetStep === undefined || onsetStep < steps[0]! || onsetStep > steps.at(-1)!) return found;
-  const onset = steps.findIndex((step) => step >= onsetStep);
-  return { onset, band: found?.band ?? bandOf(losses.slice(0, onset)) };
+  if (onsetStep !== undefined && onsetStep >= steps[0]!.step && onsetStep <= steps.at(-1)!.step) {
+    const onset = steps.findIndex(({ step }) => step >= onsetStep);
+    const before = known.filter(({ index }) => index < onset).map(({ loss }) => loss);
+    return { incident: { onset, band: found?.band ?? bandOf(before) }, unknown: null };
+  }
+  const count = losses.length + history.length;
+  const unknown =
+    losses.length === 0
+      ? 'the capture holds no losses, so it does not show an incident'
+      : count < LEAST_LOSSES
+        ? `${count} losses are too few to tell an incident; ${LEAST_LOSSES} are needed`
+        : null;
+  return { incident, unknown };
 }
 
 /** Where the run under the rule departs from the recorded one. */

@@ -203,6 +203,8 @@ export function incidentUpdates(unclipped: readonly number[], onset: number): In
 
 export interface EstimateInput {
   readonly steps: readonly number[];
+  /** Why the losses cannot tell whether there was an incident; null where they can. */
+  readonly unknown?: string | null;
   readonly incident: LossIncident | null;
   /** Position of the first step that the rule changes; null if none. */
   readonly firstChanged: number | null;
@@ -222,6 +224,7 @@ export function judgeEstimate(input: EstimateInput): Judgement {
   });
   if (input.learningRateMultiplier !== 1)
     return estimate('cannot-tell', 'the recorded gradients belong to the recorded learning rate');
+  if (incident === null && input.unknown) return estimate('cannot-tell', input.unknown);
   if (incident === null)
     return { verdict: 'not-needed', confidence: 'exact', why: 'the recorded losses have no incident' };
   const { onset } = incident;

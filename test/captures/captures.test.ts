@@ -404,6 +404,35 @@ describe('what bad input gets', () => {
     expect((await replayed(await openCapture(folder))).notes[0]).toContain('"foreach"');
   });
 
+  it('clipping that is no rule', async () => {
+    const folder = await write(fresh());
+    change(folder, (m) => {
+      m.clipping = { rule: 'clipy' };
+    });
+    expect(await codeOf(replayed(await openCapture(folder)))).toBe('capture-malformed');
+  });
+
+  it('losses that are missing, or too few, tell nothing; missing ones are no incident', async () => {
+    const folder = await write(fresh());
+    const whyOf = async () => (await replayed(await openCapture(folder))).entries[0]!.why;
+    change(folder, (m) => {
+      m.steps[3]!.loss = 1;
+    });
+    expect(await whyOf()).toContain('too few');
+    change(folder, (m) => {
+      for (const step of m.steps) delete step.loss;
+    });
+    expect(await whyOf()).toContain('no losses');
+    change(folder, (m) => {
+      const { history } = m as unknown as { history: { steps: number[]; loss: number[] } };
+      history.steps = Array.from({ length: 30 }, (_, i) => i - 30);
+      history.loss = history.steps.map(() => 1);
+      m.steps[0]!.loss = 1;
+      m.steps[4]!.loss = 1;
+    });
+    expect((await replayed(await openCapture(folder))).entries[0]!.verdict).toBe('not-needed');
+  });
+
   it('a row outside of the table', async () => {
     const folder = await write(fresh());
     const path = join(folder, 'step-00000010.safetensors');

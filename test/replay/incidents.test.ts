@@ -86,6 +86,16 @@ describe('the incident', () => {
     expect(entries[0]!.loss).toBeNull();
   });
 
+  it('recorded under clipping: the same rule changes nothing, another does', async () => {
+    const recorded = await open();
+    const rules = ['clippy:paper', 'none'].flatMap(parseRule);
+    const clipping = { rule: 'clippy', options: {} };
+    const capture = { ...recorded, manifest: { ...recorded.manifest, clipping } };
+    const { entries } = await replayCapture(capture, { mode: 'as-recorded', rules });
+    expect(entries.map(({ firstChangedStep }) => firstChangedStep)).toEqual([null, 380]);
+    expect(entries[0]!.engagedFraction).toBeGreaterThan(0);
+  });
+
   it('float64 and float32 agree', async () => {
     const [a, b] = await Promise.all(
       (['float32', 'float64'] as const).map(async (precision) => {

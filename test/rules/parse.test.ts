@@ -1,3 +1,4 @@
+import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { DiagError, ERROR_TEXTS } from '../../src/model/errors.ts';
 import { chooseOptimizer, OPTIMIZERS } from '../../src/optimizers/registry.ts';
@@ -96,6 +97,36 @@ describe('what bad texts get', () => {
       expect((error as DiagError).hint).toContain('did you mean clippy?');
     }
   });
+});
+
+it('any text is a rule or a coded error', () => {
+  const piece = fc.constantFrom(
+    'clippy',
+    'agc',
+    ':',
+    ',',
+    '=',
+    '{',
+    '}',
+    '0.1',
+    'paper',
+    'clipping',
+    ' ',
+    '-1',
+    '__proto__',
+    'e',
+  );
+  fc.assert(
+    fc.property(fc.array(piece, { maxLength: 8 }), (pieces) => {
+      try {
+        for (const { options } of parseRule(pieces.join('')))
+          expect(Object.values(options)).not.toContain(Number.NaN);
+      } catch (error) {
+        expect(error).toBeInstanceOf(DiagError);
+      }
+    }),
+    { numRuns: Number(process.env.CLIPPY_DIAG_FUZZ ?? 500) },
+  );
 });
 
 describe('rule × optimizer', () => {
