@@ -1,0 +1,203 @@
+import { createHash } from 'node:crypto';
+import { mkdir, readFile } from 'node:fs/promises';
+import { dirname, join, resolve } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { Args, Flags } from '@oclif/core';
+import { writeFileAtomic } from '../bytes/atomic-write.ts';
+import { DiagCommand } from '../cli/base-command.ts';
+import { writeOut } from '../cli/output.ts';
+import { runHook } from '../cli/run-hook.ts';
+import { logFlags, readOptionsOf } from '../cli/shared-flags.ts';
+import { terminalOptions } from '../cli/terminal-options.ts';
+import { watchLine, watchScreen } from '../cli/watch-screen.ts';
+import { exitCodeOf } from '../engine/exit-code.ts';
+import { watchLog } from '../engine/watch.ts';
+import {
+  ALERT_CLASSES,
+  type Alert,
+  type AlertState,
+  alertStateSchema,
+  NO_ALERTS,
+  updateAlerts,
+} from '../engine/watch-alerts.ts';
+import { EXIT, type ExitCode } from '../model/errors.ts';
+import { inertName } from '../model/inert-text.ts';
+import { json } from '../reports/json.ts';
+
+/** Reading may take this share of the time: a log that takes a second to read is looked at every ten. */
+const READING_SHARE = 0.1;
+
+export default class Watch extends DiagCommand {
+  static override summary = 'Follow a growing log: charts, alerts, and an end when the run diverges.';
+  static override description =
+    'Looks at the log again and again, also while it does not exist yet, and over rotation, truncation and ' +
+    'replacement. Ends with --exit-on (code 1), --idle-exit, or Ctrl-C; with --json it then prints what `analyze` prints.';
+  static override examples = [
+    '<%= config.bin %> <%= command.id %> train.jsonl',
+    '<%= config.bin %> <%= command.id %> train.jsonl --exit-on full-divergence --exit-on non-finite',
+    `<%= config.bin %> <%= command.id %> train.jsonl --on-alert 'mail -s "$CLIPPY_DIAG_MESSAGE" me@example.org'`,
+  ];
+  static override args = {
+    log: Args.string({ required: true, description: 'the log; it need not exist yet' }),
+  };
+  static override flags = {
+    ...logFlags,
+    interval: Flags.integer({ description: 'seconds between two looks', default: 2, min: 1 }),
+    'alert-on': Flags.option({
+      description:
+        'what is alerted; inconclusive is an incident that is still open (may be repeated; default: all)',
+      options: ALERT_CLASSES,
+      multiple: true,
+      multipleNonGreedy: true,
+    })(),
+    'alert-after': Flags.integer({
+      description: 'alert what has held for so many seconds',
+      default: 0,
+      min: 0,
+    }),
+    'clear-after': Flags.integer({
+      description: 'forget an alert whose cause was absent for so many seconds',
+      default: 60,
+      min: 0,
+    }),
+    'on-alert': Flags.string({
+      description: 'run this in the shell for each alert; its values are in CLIPPY_DIAG_* of the environment',
+      helpValue: 'CMD',
+    }),
+    'exit-on': Flags.option({
+      description: 'end with code 1 once a run is of this class (may be repeated)',
+      options: ALERT_CLASSES.filter((name) => name !== 'inconclusive'),
+      multiple: true,
+      multipleNonGreedy: true,
+    })(),
+    'idle-exit': Flags.integer({
+      description: 'end once the log has not changed for so many seconds',
+      min: 1,
+    }),
+    state: Flags.string({
+      description: 'where alerts that were raised are remembered (default: in .clippy-diag-cache/)',
+      helpValue: 'FILE',
+    }),
+    ascii: Flags.boolean({ description: 'draw charts with ASCII characters only' }),
+  };
+
+  async run(): Promise<void> {
+    const { args, flags } = await this.parse(Watch);
+    const options = {
+      ...readOptionsOf(flags),
+      toolVersion: this.config.version,
+      now: () => new Date(),
+    };
+    const stateFile =
+      flags.state ??
+      join(
+        '.clippy-diag-cache',
+        `watch-${createHash('sha256').update(resolve(args.log)).digest('hex').slice(0, 16)}.json`,
+      );
+    let state = await this.readState(stateFile);
+    const told: string[] = [];
+    const watcher = watchLog(args.log, options);
+    const stop = new AbortController();
+    const stopWith = (code: ExitCode) => (): void => {
+      this.exitWith(code);
+      stop.abort();
+    };
+    const onInterrupt = stopWith(EXIT.interrupted);
+    const onTerminate = stopWith(EXIT.terminated);
+    process.once('SIGINT', onInterrupt);
+    process.once('SIGTERM', onTerminate);
+    const draws = process.stdout.isTTY === true && !flags.json;
+    let ended = false;
+    try {
+      let changed = Date.now();
+      if (!flags.json) await this.remark(`watching ${inertName(args.log)}; Ctrl-C ends it`);
+      while (!stop.signal.aborted) {
+        const started = Date.now();
+        const report = await watcher.look();
+        const now = Date.now();
+        if (report !== undefined) changed = now;
+        const latest = report ?? undefined;
+        const { state: next, raised } = updateAlerts(
+          state,
+          latest?.runs ?? this.lastRuns,
+          {
+            classes: flags['alert-on'] ?? ALERT_CLASSES,
+            delayMs: flags['alert-after'] * 1000,
+            clearMs: flags['clear-after'] * 1000,
+          },
+          now,
+        );
+        if (latest !== undefined) this.lastRuns = latest.runs;
+        // Remembered before it is told: an alert that is told twice after a crash is worse than a late one.
+        if (raised.length > 0 || next.alerts.length !== state.alerts.length)
+          await this.writeState(stateFile, next);
+        state = next;
+        for (const alert of raised) told.push(await this.raise(alert, args.log, flags['on-alert'], draws));
+        if (latest !== undefined && draws) {
+          const terminal = terminalOptions(process.stdout, process.env, flags.ascii);
+          await writeOut(watchScreen(latest, told, process.stdout.rows ?? 24, terminal));
+        } else if (latest !== undefined && !flags.json) await this.print(watchLine(latest));
+        const fatal = this.lastRuns.find((run) =>
+          flags['exit-on']?.some((name) => name === run.verdict.class),
+        );
+        if (fatal !== undefined) {
+          this.exitWith(EXIT.gateFailed);
+          await this.remark(`ended: ${inertName(fatal.id)} is ${fatal.verdict.class}`);
+          break;
+        }
+        if (flags['idle-exit'] !== undefined && now - changed >= flags['idle-exit'] * 1000) {
+          ended = true;
+          break;
+        }
+        const pause = Math.max(flags.interval * 1000, (now - started) / READING_SHARE);
+        await sleep(pause, undefined, { signal: stop.signal }).catch(() => {});
+      }
+      if (flags.json || ended) {
+        const report = await watcher.finish();
+        if (ended) this.exitWith(exitCodeOf(report));
+        if (flags.json)
+          await this.print(json.render(report, terminalOptions(process.stdout, process.env, false)));
+      }
+    } finally {
+      process.off('SIGINT', onInterrupt);
+      process.off('SIGTERM', onTerminate);
+      await watcher.close();
+    }
+  }
+
+  private lastRuns: Parameters<typeof updateAlerts>[1] = [];
+
+  /** Tells an alert on standard error and runs the hook; returns the line for the screen. */
+  private async raise(alert: Alert, log: string, hook: string | undefined, draws: boolean): Promise<string> {
+    const line = `alert: ${inertName(alert.run)}: ${inertName(alert.message)}`;
+    // On the screen it stands above the report.
+    if (!draws) await this.remark(line);
+    if (hook !== undefined) {
+      const failed = await runHook(hook, {
+        ALERT: alert.class,
+        LOG: log,
+        RUN: alert.run,
+        SERIES: alert.series,
+        STEP: alert.from,
+        MESSAGE: alert.message,
+      });
+      if (failed !== undefined) await this.remark(`--on-alert failed: ${inertName(failed)}`);
+    }
+    return line;
+  }
+
+  private async readState(path: string): Promise<AlertState> {
+    try {
+      return alertStateSchema.parse(JSON.parse(await readFile(path, 'utf8')));
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code !== 'ENOENT')
+        await this.remark(`${inertName(path)} is no state of a watcher and will be written anew`);
+      return NO_ALERTS;
+    }
+  }
+
+  private async writeState(path: string, state: AlertState): Promise<void> {
+    await mkdir(dirname(path), { recursive: true });
+    await writeFileAtomic(path, `${JSON.stringify(state, null, 2)}\n`);
+  }
+}

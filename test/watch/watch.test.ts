@@ -1,0 +1,411 @@
+import { spawn } from 'node:child_process';
+import {
+  appendFileSync,
+  copyFileSync,
+  mkdtempSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  truncateSync,
+  unlinkSync,
+  writeFileSync,
+} from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { setFlagsFromString } from 'node:v8';
+import { runInNewContext } from 'node:vm';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { followFile } from '../../src/bytes/tail.ts';
+import { analyze } from '../../src/engine/analyze.ts';
+import { type Watcher, watchLog } from '../../src/engine/watch.ts';
+import { ALERT_CLASSES, type AlertState, NO_ALERTS, updateAlerts } from '../../src/engine/watch-alerts.ts';
+import type { Report, RunReport } from '../../src/model/report.ts';
+import { cli } from '../support/cli.ts';
+import { healthyRun, makeRunReport } from '../support/make-report.ts';
+import { projectRoot } from '../support/shared-data.ts';
+
+let root: string;
+beforeAll(() => {
+  root = mkdtempSync(join(tmpdir(), 'clippy-diag-watch-'));
+});
+afterAll(() => rmSync(root, { recursive: true }));
+let files = 0;
+const fresh = (): string => join(root, `${files++}.jsonl`);
+
+const options = { toolVersion: '0.1.0', now: () => new Date('2026-01-02T03:04:05Z') };
+/** Records with steps of their own, so that one that is read twice or never shows. */
+const records = (from: number, to: number): string =>
+  Array.from({ length: to - from }, (_, i) => `{"step":${from + i},"loss":${1 + 1 / (from + i + 1)}}\n`).join(
+    '',
+  );
+
+/** Points of the loss in everything that was seen; steps 0…n−1 exactly once are n points that end at n−1. */
+function seen(report: Report | undefined): { points: number; last: number } {
+  const loss = report!.runs[0]!.series.find(({ name }) => name === 'loss')!;
+  return { points: loss.points, last: loss.statistics.lastStep };
+}
+
+const step = async (watcher: Watcher, points: number): Promise<void> => {
+  expect(seen(await watcher.look())).toEqual({ points, last: points - 1 });
+  expect(await watcher.look()).toBeUndefined();
+};
+
+describe('each record exactly once', () => {
+  test('through appends of any size, also in the middle of a record', async () => {
+    const path = fresh();
+    const text = records(0, 200);
+    const watcher = watchLog(path, options);
+    let written = 0;
+    let report: Report | undefined;
+    for (let size = 1; written < text.length; size = (size * 7) % 331) {
+      appendFileSync(path, text.slice(written, written + size));
+      written += size;
+      report = (await watcher.look()) ?? report;
+      const whole = text.slice(0, written).split('\n').length - 1;
+      // A record without its line end may be whole already; before the first one the format is a guess.
+      if (report !== undefined && whole > 0) expect([whole, whole + 1]).toContain(seen(report).points);
+    }
+    expect(seen(report)).toEqual({ points: 200, last: 199 });
+    await watcher.close();
+  });
+
+  test('when it appears late, and while it is empty', async () => {
+    const path = fresh();
+    const watcher = watchLog(path, options);
+    expect(await watcher.look()).toBeUndefined();
+    writeFileSync(path, '');
+    expect(await watcher.look()).toBeUndefined();
+    writeFileSync(path, records(0, 30));
+    await step(watcher, 30);
+    await watcher.close();
+  });
+
+  test('through rotation, with what was written after the last look and after the move', async () => {
+    const path = fresh();
+    const watcher = watchLog(path, options);
+    writeFileSync(path, records(0, 50));
+    await step(watcher, 50);
+    appendFileSync(path, records(50, 60));
+    renameSync(path, `${path}.1`);
+    expect(seen(await watcher.look())).toEqual({ points: 60, last: 59 });
+    appendFileSync(`${path}.1`, records(60, 65));
+    writeFileSync(path, records(65, 80));
+    await step(watcher, 80);
+    renameSync(`${path}.1`, `${path}.2`);
+    renameSync(path, `${path}.1`);
+    writeFileSync(path, records(80, 100));
+    await step(watcher, 100);
+    await watcher.close();
+  });
+
+  test('through copy-truncate, also when the new content is longer at the next look', async () => {
+    const path = fresh();
+    const watcher = watchLog(path, options);
+    writeFileSync(path, records(0, 50));
+    await step(watcher, 50);
+    copyFileSync(path, `${path}.1`);
+    truncateSync(path, 0);
+    await watcher.look();
+    appendFileSync(path, records(50, 60));
+    await step(watcher, 60);
+    truncateSync(path, 0);
+    appendFileSync(path, records(60, 200));
+    await step(watcher, 200);
+    await watcher.close();
+  });
+
+  test('through replacement by a longer copy of itself (rsync), and by another file', async () => {
+    const path = fresh();
+    const watcher = watchLog(path, options);
+    writeFileSync(path, records(0, 50));
+    await step(watcher, 50);
+    writeFileSync(`${path}.tmp`, records(0, 70));
+    renameSync(`${path}.tmp`, path);
+    await step(watcher, 70);
+    unlinkSync(path);
+    expect(await watcher.look()).toBeUndefined();
+    writeFileSync(path, records(70, 90));
+    await step(watcher, 90);
+    await watcher.close();
+  });
+
+  test('a document that is written anew replaces the one before', async () => {
+    const path = join(root, 'trainer_state.json');
+    const state = (n: number): string =>
+      JSON.stringify({
+        log_history: Array.from({ length: n }, (_, i) => ({
+          step: i + 1,
+          epoch: i / 10,
+          loss: 1 + 1 / (i + 1),
+        })),
+        global_step: n,
+      });
+    const watcher = watchLog(path, options);
+    for (const n of [10, 20, 30]) {
+      writeFileSync(`${path}.tmp`, state(n));
+      renameSync(`${path}.tmp`, path);
+      expect(seen(await watcher.look())).toEqual({ points: n, last: n });
+    }
+    writeFileSync(path, state(40));
+    expect(seen(await watcher.look())).toEqual({ points: 40, last: 40 });
+    expect(await watcher.finish()).toEqual(await analyze([path], options));
+    await watcher.close();
+  });
+
+  test('bytes of a file that was moved away stay readable', async () => {
+    const path = fresh();
+    const follower = followFile(path);
+    writeFileSync(path, 'abc');
+    expect(await follower.poll()).toBe(true);
+    renameSync(path, `${path}.1`);
+    unlinkSync(`${path}.1`);
+    expect(await follower.poll()).toBe(false);
+    expect(follower.missing).toBe(true);
+    let text = '';
+    for await (const chunk of follower.generations[0]!.read()) text += chunk.toString();
+    expect(text).toBe('abc');
+    await follower.close();
+  });
+});
+
+test('watching to the end says what analyze says', async () => {
+  for (const name of [
+    'healthy/input.jsonl',
+    'full-divergence-csv/input.csv',
+    'nan-overflow-tb2/input.tfevents',
+  ]) {
+    const bytes = readFileSync(join(projectRoot, 'fixtures/logs', name));
+    const path = join(root, `end-${files++}.${name.split('.').pop()}`);
+    const watcher = watchLog(path, options);
+    for (let k = 1; k <= 5; k++) {
+      writeFileSync(path, bytes.subarray(0, Math.floor((bytes.length * k) / 5)));
+      await watcher.look();
+    }
+    expect(await watcher.finish()).toEqual(await analyze([path], options));
+    await watcher.close();
+  }
+});
+
+describe('alerts', () => {
+  type Incident = RunReport['verdict']['incidents'][number];
+  const incident = (change: Partial<Incident> = {}): Incident => ({
+    class: 'micro-divergence',
+    series: 'loss',
+    attempt: 0,
+    onsetStep: 40,
+    lastGoodStep: 39,
+    recoveredStep: 50,
+    peakStep: 42,
+    peak: 9,
+    ...change,
+  });
+  const runOf = (...incidents: Incident[]): RunReport => {
+    const run = makeRunReport(healthyRun());
+    return { ...run, verdict: { ...run.verdict, incidents } };
+  };
+  const settings = { classes: ALERT_CLASSES, delayMs: 0, clearMs: 10_000 };
+  const play = (
+    looks: readonly (readonly [number, RunReport])[],
+    change: Partial<typeof settings> = {},
+    start: AlertState = NO_ALERTS,
+  ): number[] => {
+    let state = start;
+    return looks.map(([at, run]) => {
+      const result = updateAlerts(state, [run], { ...settings, ...change }, at);
+      // What a restart would read.
+      state = JSON.parse(JSON.stringify(result.state)) as AlertState;
+      return result.raised.length;
+    });
+  };
+
+  test('one alert an incident, also when its steps move, and one more for another', () => {
+    expect(
+      play([
+        [0, runOf()],
+        [1, runOf(incident())],
+        [2, runOf(incident({ onsetStep: 38, recoveredStep: 52 }))],
+        [3, runOf(incident(), incident({ onsetStep: 70, recoveredStep: 80 }))],
+        [4, runOf(incident({ series: 'val' }), incident({ onsetStep: 70, recoveredStep: 80 }))],
+      ]),
+    ).toEqual([0, 1, 0, 1, 1]);
+  });
+
+  test('an open incident that becomes a divergence is told as such', () => {
+    expect(
+      play([
+        [0, runOf(incident({ class: 'inconclusive', recoveredStep: null }))],
+        [1, runOf(incident({ class: 'inconclusive', recoveredStep: null }))],
+        [2, runOf(incident({ class: 'full-divergence', recoveredStep: null }))],
+      ]),
+    ).toEqual([1, 0, 1]);
+    expect(
+      updateAlerts(NO_ALERTS, [runOf(incident())], { ...settings, classes: ['non-finite'] }, 0).raised,
+    ).toEqual([]);
+  });
+
+  test('delay: what does not hold long enough is not told', () => {
+    const delayMs = 5000;
+    expect(
+      play(
+        [
+          [0, runOf(incident())],
+          [4999, runOf(incident())],
+          [5000, runOf(incident())],
+        ],
+        { delayMs },
+      ),
+    ).toEqual([0, 0, 1]);
+    expect(
+      play(
+        [
+          [0, runOf(incident())],
+          [3000, runOf()],
+          [4000, runOf(incident())],
+          [8999, runOf(incident())],
+          [9000, runOf(incident())],
+        ],
+        { delayMs },
+      ),
+    ).toEqual([0, 0, 0, 0, 1]);
+  });
+
+  test('hysteresis: what is absent for a short while is the same alert', () => {
+    expect(
+      play([
+        [0, runOf(incident())],
+        [1000, runOf()],
+        [9000, runOf(incident())],
+        [10_000, runOf()],
+        [19_999, runOf()],
+        [50_000, runOf(incident())],
+        [60_000, runOf()],
+        [70_000, runOf()],
+        [70_001, runOf(incident())],
+      ]),
+    ).toEqual([1, 0, 0, 0, 0, 0, 0, 0, 1]);
+  });
+});
+
+test('one hour of 1,000 records a minute: memory grows by less than 10 MB', async () => {
+  setFlagsFromString('--expose-gc');
+  const collect = runInNewContext('gc') as () => void;
+  const used = async (): Promise<number> => {
+    // Buffers are freed in a turn of the event loop of their own.
+    for (let k = 0; k < 3; k++) {
+      collect();
+      await new Promise((resolve) => setTimeout(resolve, 50));
+    }
+    const { heapUsed, external } = process.memoryUsage();
+    return heapUsed + external;
+  };
+  const path = fresh();
+  const watcher = watchLog(path, options);
+  const minute = (m: number): string =>
+    Array.from(
+      { length: 1000 },
+      (_, i) => `{"step":${m * 1000 + i},"loss":${1 + Math.sin(i) / 10},"grad_norm":${2 + Math.cos(i)}}\n`,
+    ).join('');
+  let start = 0;
+  for (let m = 0; m < 60; m++) {
+    appendFileSync(path, minute(m));
+    await watcher.look();
+    if (m === 1) start = await used();
+  }
+  const grown = (await used()) - start;
+  expect(seen(await watcher.finish())).toEqual({ points: 60_000, last: 59_999 });
+  expect(grown).toBeLessThan(10 * 2 ** 20);
+  await watcher.close();
+}, 120_000);
+
+describe('the command', () => {
+  const diverged = join(projectRoot, 'fixtures/logs/full-divergence/input.jsonl');
+  const state = (): string => join(root, `state-${files++}.json`);
+
+  test('ends with code 1 on the class that was named; alerts by environment; a restart repeats none', () => {
+    const told = join(root, `told-${files++}`);
+    const file = state();
+    const hook = `printf '%s|%s|%s\\n' "$CLIPPY_DIAG_ALERT" "$CLIPPY_DIAG_SERIES" "$CLIPPY_DIAG_STEP" >> '${told}'`;
+    const args = ['watch', diverged, '--exit-on', 'full-divergence', '--on-alert', hook, '--state', file];
+    const first = cli(args);
+    expect([first.code, first.out]).toEqual([
+      1,
+      expect.stringMatching(/^step 599 {2}loss \S+ {2}full-divergence\n$/),
+    ]);
+    expect(first.err).toMatch(/^watching .*\nalert: .*full-divergence in loss from step 400/);
+    expect(readFileSync(told, 'utf8').split('\n')[0]).toBe('full-divergence|loss|400');
+    const again = cli(args);
+    expect([again.code, again.err.includes('alert:')]).toEqual([1, false]);
+    expect(readFileSync(told, 'utf8').trimEnd().split('\n')).toHaveLength(
+      JSON.parse(readFileSync(file, 'utf8')).alerts.length as number,
+    );
+  });
+
+  test('names in a log are never part of a command line', () => {
+    const path = fresh();
+    const proof = join(root, 'pwned');
+    const name = `loss'; touch ${proof}; '$(touch ${proof})\`touch ${proof}\``;
+    const values = [
+      ...Array.from({ length: 100 }, (_, i) => 1 + 0.01 * Math.sin(i)),
+      ...new Array<number>(60).fill(900),
+    ];
+    writeFileSync(path, values.map((v, i) => `${JSON.stringify({ step: i, [name]: v })}\n`).join(''));
+    const result = cli([
+      'watch',
+      path,
+      '--map',
+      `loss=${name}`,
+      '--exit-on',
+      'full-divergence',
+      '--on-alert',
+      'printenv CLIPPY_DIAG_SERIES',
+      '--state',
+      state(),
+    ]);
+    expect(result.code).toBe(1);
+    expect(result.err).toContain(name);
+    expect(() => readFileSync(proof)).toThrow();
+  });
+
+  test('--idle-exit ends with what analyze prints', () => {
+    const strip = (text: string): unknown => ({ ...(JSON.parse(text) as object), createdAt: '' });
+    const result = cli([
+      'watch',
+      diverged,
+      '--idle-exit',
+      '1',
+      '--interval',
+      '1',
+      '--json',
+      '--state',
+      state(),
+    ]);
+    const analyzed = cli(['analyze', diverged, '--json']);
+    expect(result.code).toBe(analyzed.code);
+    expect(strip(result.out)).toEqual(strip(analyzed.out));
+    const missing = cli([
+      'watch',
+      join(root, 'never'),
+      '--idle-exit',
+      '1',
+      '--interval',
+      '1',
+      '--state',
+      state(),
+    ]);
+    expect(missing.code).toBe(3);
+  });
+
+  test.each([
+    ['SIGINT', 130],
+    ['SIGTERM', 143],
+  ] as const)('%s ends it with %i', async (signal, code) => {
+    const child = spawn(
+      process.execPath,
+      [join(projectRoot, 'bin/run.js'), 'watch', join(root, 'never'), '--state', state()],
+      { stdio: ['ignore', 'ignore', 'pipe'] },
+    );
+    await new Promise((resolve) => child.stderr.once('data', resolve));
+    child.kill(signal);
+    expect(await new Promise((resolve) => child.on('close', resolve))).toBe(code);
+  });
+});
