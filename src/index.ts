@@ -10,6 +10,7 @@ export { collectInputs } from './engine/collect.ts';
 export { diagnoseRun } from './engine/diagnose.ts';
 export { exitCodeOf } from './engine/exit-code.ts';
 export { inspectInputs } from './engine/inspect.ts';
+export { type ReadLogOptions, readLogFile } from './logs/read-log.ts';
 export type { Checkpoint, TensorInfo } from './model/checkpoint.ts';
 export {
   DiagError,
@@ -21,6 +22,7 @@ export {
 } from './model/errors.ts';
 export type { Finding, Severity } from './model/finding.ts';
 export { toJson } from './model/json.ts';
+export type { LogInput } from './model/log.ts';
 export type { ReplayEntry } from './model/replay.ts';
 export type { Report, RunReport, VerdictClass } from './model/report.ts';
 export type { Run, TimeSeries } from './model/run.ts';

@@ -97,4 +97,29 @@ describe('log formats', () => {
       }
     }
   });
+
+  it.each(fixtures.filter((one) => statSync(one.path).size < 50_000))(
+    '$name, damaged anywhere, gives a part or a coded error in time',
+    async ({ path, format }) => {
+      const bytes = readFileSync(path);
+      // A linear congruential generator (Numerical Recipes): the same damage every time.
+      let state = 12345;
+      const below = (limit: number): number => {
+        state = (Math.imul(state, 1664525) + 1013904223) >>> 0;
+        return Math.floor((state / 2 ** 32) * limit);
+      };
+      for (let round = 0; round < CUTS / 4; round++) {
+        const damaged = Buffer.from(bytes);
+        for (let k = 0; k <= below(4); k++)
+          damaged[below(damaged.length)] = below(2) === 0 ? below(256) : 0xff;
+        const begin = Date.now();
+        try {
+          await readRawStream(chunked(damaged, 4093), path, format === undefined ? {} : { format });
+        } catch (error) {
+          if (!(error instanceof DiagError)) throw new Error(`round ${round}`, { cause: error });
+        }
+        expect(Date.now() - begin, `round ${round}`).toBeLessThan(5000);
+      }
+    },
+  );
 });
