@@ -98,8 +98,15 @@ const START: Readonly<Record<BackendName, (tf: Tf, require: NodeJS.Require) => P
     require('@tensorflow/tfjs-backend-wasm');
     // Kernels of the cpu backend stand in for those that wasm lacks.
     await tf.setBackend('cpu');
+    // Its loader listens for uncaught exceptions and throws them again, which prints a page of minified source.
+    const before = (['uncaughtException', 'unhandledRejection'] as const).map(
+      (event) => [event, process.rawListeners(event)] as const,
+    );
     if (!(await tf.setBackend('wasm'))) throw new Error('its backend does not start');
     await tf.ready();
+    for (const [event, listeners] of before)
+      for (const listener of process.rawListeners(event))
+        if (!listeners.includes(listener)) process.off(event, listener as () => void);
     cureWasmOnce(tf);
   },
   cpu: async (tf, require) => {

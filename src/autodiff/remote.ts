@@ -3,7 +3,8 @@
  * shared between two threads, since wasm has no threads of its own in Node.
  */
 import { type ChildProcess, fork } from 'node:child_process';
-import { fileURLToPath } from 'node:url';
+import { createRequire } from 'node:module';
+import { fileURLToPath, pathToFileURL } from 'node:url';
 import { Worker } from 'node:worker_threads';
 import { DiagError, diagError, ERROR_TEXTS, type ErrorRecord } from '../model/errors.ts';
 import type { BackendName } from './backend-names.ts';
@@ -42,13 +43,27 @@ interface Channel {
   close(): Promise<void>;
 }
 
+const fromSources = import.meta.url.endsWith('.ts');
+
 /** The worker's file: beside this one in the sources, in dist/autodiff after bundling, wherever the bundle put this. */
-function workerFile(): { url: URL; execArgv: string[] } {
-  const here = import.meta.url;
-  if (here.endsWith('.ts'))
-    return { url: new URL('./objective.worker.ts', here), execArgv: ['--import', 'tsx'] };
-  const root = here.slice(0, here.lastIndexOf('/dist/') + '/dist/'.length);
-  return { url: new URL('./autodiff/objective.worker.js', root), execArgv: [] };
+const workerFile = fromSources
+  ? new URL('./objective.worker.ts', import.meta.url)
+  : new URL(
+      'autodiff/objective.worker.js',
+      import.meta.url.slice(0, import.meta.url.lastIndexOf('/dist/') + '/dist/'.length),
+    );
+
+/** A thread from the sources has to register the loader of TypeScript itself: Node 20 ignores --import there. */
+function startThread(): Worker {
+  if (!fromSources) return new Worker(workerFile);
+  const loader = pathToFileURL(createRequire(import.meta.url).resolve('tsx/esm/api')).href.replace(
+    /cjs$/,
+    'mjs',
+  );
+  return new Worker(
+    `import(${JSON.stringify(loader)}).then(({ register }) => (register(), import(${JSON.stringify(workerFile.href)})))`,
+    { eval: true, execArgv: [] },
+  );
 }
 
 /** The objective behind a channel. `start` gets what to do with replies and with the end of the other side. */
@@ -122,9 +137,13 @@ function errorOf(reply: Exclude<Reply, { value: unknown }>, path: string): Error
 export function threadObjective(open: OpenRequest): Promise<Objective> {
   return remoteObjective(
     (reply, ended) => {
-      const { url, execArgv } = workerFile();
-      const worker = new Worker(url, { execArgv });
-      worker.on('message', reply);
+      const worker = startThread();
+      // Alive while it owes an answer: an idle thread keeps no process from ending, a busy one must.
+      let owed = 0;
+      worker.on('message', (answer: Reply) => {
+        if (--owed === 0) worker.unref();
+        reply(answer);
+      });
       worker.on('error', (error) =>
         ended(
           diagError('user-model-ended', { path: open.path, how: error.message }, { path: open.path }, error),
@@ -132,7 +151,11 @@ export function threadObjective(open: OpenRequest): Promise<Objective> {
       );
       worker.unref();
       return {
-        send: (request) => worker.postMessage(request),
+        send: (request) => {
+          owed++;
+          worker.ref();
+          worker.postMessage(request);
+        },
         close: async () => {
           await worker.terminate();
         },
@@ -159,9 +182,8 @@ export function moduleObjective(open: OpenRequest, limits: ModuleLimits = {}): P
   const { seconds = 60, memory = 4096 } = limits;
   return remoteObjective(
     (reply, ended) => {
-      const { url, execArgv } = workerFile();
-      const child: ChildProcess = fork(fileURLToPath(url), [String(memory)], {
-        execArgv: [...execArgv, `--max-old-space-size=${memory}`],
+      const child: ChildProcess = fork(fileURLToPath(workerFile), [String(memory)], {
+        execArgv: [...(fromSources ? ['--import', 'tsx'] : []), `--max-old-space-size=${memory}`],
         serialization: 'advanced',
         // Its standard output is not ours, its standard error is looked at when it dies.
         stdio: ['ignore', 'ignore', 'pipe', 'ipc'],
@@ -210,8 +232,9 @@ const WORTH_THREADS = 5e7;
  * Shares every batch between two threads, half of the rows each, once there is enough to do.
  *
  * @param local the objective in this thread, for the rest
+ * @param worth rows × parameters from which on it is shared
  */
-export function sharedObjective(local: Objective, open: OpenRequest): Objective {
+export function sharedObjective(local: Objective, open: OpenRequest, worth = WORTH_THREADS): Objective {
   let threads: Promise<readonly Objective[]> | undefined;
   const rows = (batches: readonly Batch[]): number => batches.reduce((sum, batch) => sum + rowsOf(batch), 0);
   const halves = (batches: readonly Batch[]): readonly (readonly Batch[])[] => {
@@ -227,7 +250,7 @@ export function sharedObjective(local: Objective, open: OpenRequest): Objective 
     half: (objective: Objective, part: readonly Batch[]) => Promise<T>,
     join: (parts: readonly T[], weights: readonly number[]) => T,
   ): Promise<T> => {
-    if (rows(batches) < 2 || rows(batches) * local.size < WORTH_THREADS) return alone();
+    if (rows(batches) < 2 || rows(batches) * local.size < worth) return alone();
     threads ??= Promise.all([threadObjective(open), threadObjective(open)]);
     const workers = await threads;
     const parts = halves(batches);

@@ -8,6 +8,7 @@ import { differentiate } from '../../src/autodiff/differentiate.ts';
 import { type Batch, type Objective, sliceRows } from '../../src/autodiff/objective.ts';
 import { matchParameters, renamed, toModel, toSource } from '../../src/autodiff/parameters.ts';
 import { parseRanking, rankingNetwork } from '../../src/autodiff/ranking.ts';
+import { sharedObjective } from '../../src/autodiff/remote.ts';
 import { openCheckpoint } from '../../src/checkpoints/registry.ts';
 import { projectRoot } from '../support/shared-data.ts';
 
@@ -93,6 +94,32 @@ describe.each(['embeddings', 'dcn-layernorm', 'mmoe'])('%s', (net) => {
     const inner = (a: Float32Array, b: Float32Array): number => a.reduce((sum, x, i) => sum + x * b[i]!, 0);
     expect(inner(u, hv) / inner(v, hu)).toBeCloseTo(1, 3);
   });
+});
+
+it('two threads with half of the rows each come to the same', async () => {
+  const { objective, w, v, batch, expected } = await load('mmoe');
+  const path = join(folder('mmoe'), 'model.json');
+  const shared = sharedObjective(
+    objective,
+    {
+      path,
+      sourcePath: path,
+      sources: objective.tensors.map(({ name, shape, layout }) => ({ name, shape, layout })),
+      backend: 'wasm',
+    },
+    0,
+  );
+  try {
+    // 63 rows: the halves are not equal.
+    const odd = sliceRows(batch, 0, 63);
+    expect((await shared.loss(w, [odd])).loss).toBeCloseTo((await objective.loss(w, [odd])).loss, 6);
+    expect(relative((await shared.gradient(w, [batch])).gradient, expected.gradient)).toBeLessThan(1e-5);
+    expect(relative(await shared.hvp(w, v, [batch]), expected.hvp)).toBeLessThan(1e-4);
+    expect(relative(await shared.gaussNewton(w, v, [batch]), expected.gaussNewtonVp)).toBeLessThan(1e-4);
+    await expect(shared.hvp(w, v, [batch], 'buy')).rejects.toMatchObject({ code: 'task-unknown' });
+  } finally {
+    await shared.close();
+  }
 });
 
 describe('what a batch may not be', () => {
