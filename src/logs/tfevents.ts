@@ -51,7 +51,10 @@ export const tfevents: LogFormat = {
   title: 'TensorBoard event file',
   tried: 'TensorBoard events (a TFRecord with a valid length checksum)',
   text: false,
-  sniff: (head) => head.length >= HEADER_BYTES && isHeader(head, 0) && firstIsEvent(head),
+  // The version that every writer puts into the first event tells the format where its checksum is damaged.
+  sniff: (head) =>
+    head.length >= HEADER_BYTES &&
+    ((isHeader(head, 0) && firstIsEvent(head)) || head.subarray(0, 64).includes('brain.Event:')),
   async read(chunks, path) {
     const tags = tagTable();
     const hyperparameters = new Map<string, string | number | boolean | null>();

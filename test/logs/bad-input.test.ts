@@ -135,6 +135,13 @@ describe('event files', () => {
     expect(log.errors[0]!.message).toContain(`${starts[7]! - starts[6]!} bytes`);
     expect(seriesOf(log, 'loss').value.length).toBe(11);
   });
+  it('damage to the very first length does not hide the format', async () => {
+    const broken = Buffer.from(events);
+    broken[0]! ^= 1;
+    const log = await read(broken);
+    expect(codes(log)).toEqual(['tfevents-lost-bytes']);
+    expect(seriesOf(log, 'loss').value.length).toBe(12);
+  });
   it('rubbish in the middle, and zeros at the end (a disk that was full)', async () => {
     const log = await read(
       Buffer.concat([
