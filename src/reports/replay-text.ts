@@ -188,6 +188,11 @@ const CHARACTERS: Readonly<Record<NonNullable<ReplayEntry['character']>, string>
 
 function remarks(entry: ReplayEntry): string[] {
   const lines = [`${labelOf(entry)}${CHARACTERS[entry.character ?? 'idle']}: ${entry.why}`];
+  const options = Object.entries(entry.options).filter(
+    ([name]) => name !== 'preset' && name !== 'embeddings',
+  );
+  if (entry.options.embeddings === false) options.push(['embeddings', false]);
+  if (options.length > 0) lines.push(`  ${options.map(([name, value]) => `${name}=${value}`).join(', ')}`);
   if (entry.bottleneck !== null && entry.rule !== 'none')
     lines.push(
       `  smallest factor ${factorText(entry.bottleneck.factor)}: ${placeOf(entry)}${entry.bottleneck.tensor}` +
@@ -226,6 +231,20 @@ function remarks(entry: ReplayEntry): string[] {
   return lines;
 }
 
+/** The optimizer that the steps were taken with; where a rule's own options replace some, which rules have which. */
+function optimizersOf(entries: readonly ReplayEntry[]): string[] {
+  const users = new Map<string, string[]>();
+  for (const entry of entries) {
+    if (typeof entry.optimizer === 'string' || entry.source === 'recorded') continue;
+    const { name, ...options } = entry.optimizer;
+    const text = [name, ...Object.entries(options).map(([key, value]) => `${key}=${value}`)].join(', ');
+    users.set(text, [...(users.get(text) ?? []), labelOf(entry)]);
+  }
+  return [...users].map(
+    ([text, labels]) => `optimizer${users.size > 1 ? ` of ${labels.join(', ')}` : ''}: ${text}`,
+  );
+}
+
 /** The replays of one capture as text. Pure; entries may come from a saved report. */
 export function renderReplay(
   entries: readonly ReplayEntry[],
@@ -237,7 +256,7 @@ export function renderReplay(
     wrap(inertName(text), options.width, /^ */.exec(text)![0], '  ').join('\n');
   const modes = [...new Set(entries.map((entry) => entry.mode))];
   const blocks = [
-    modes.map((mode) => fit(MODES[mode])).join('\n'),
+    [...modes.map((mode) => MODES[mode]), ...optimizersOf(entries)].map(fit).join('\n'),
     matrix(entries, paint, options.width).join('\n'),
     ...charts(entries, options),
     entries.flatMap(remarks).map(fit).join('\n'),
