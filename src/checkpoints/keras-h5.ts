@@ -36,6 +36,7 @@ interface Container {
   readonly format: string;
   readonly metadata: Map<string, string | number | boolean | null>;
   readonly framework?: string;
+  readonly errors?: readonly ErrorRecord[];
   /** Lower-case class name of the optimizer. */
   readonly optimizer?: string | undefined;
   readonly close?: () => Promise<void>;
@@ -58,7 +59,7 @@ const UNNAMED_BUFFER =
 export async function openKerasWeights(source: ByteSource, container: Container): Promise<Checkpoint> {
   const file = await openHdf5(source);
   const { metadata } = container;
-  const errors: ErrorRecord[] = [...file.errors];
+  const errors: ErrorRecord[] = [...(container.errors ?? []), ...file.errors];
   const datasets: Dataset[] = [];
   const root = file.objects[0]!;
   for (const key of ['keras_version', 'backend']) {

@@ -11,7 +11,7 @@ import type { ByteSource } from '../bytes/source.ts';
 import { parseUniqueJson } from '../bytes/unique-json.ts';
 import { openZip, type ZipMember, zipNames } from '../bytes/zip.ts';
 import type { Checkpoint } from '../model/checkpoint.ts';
-import { diagError } from '../model/errors.ts';
+import { DiagError, diagError, type ErrorRecord } from '../model/errors.ts';
 import type { CheckpointFormat } from './format.ts';
 import { layersOf, openKerasWeights, optimizerOf } from './keras-h5.ts';
 
@@ -37,8 +37,9 @@ async function openKeras(source: ByteSource): Promise<Checkpoint> {
       { format: 'Keras archive', problem: `it has no ${WEIGHTS}` },
       { path },
     );
-  const about = await jsonOf(members.get('metadata.json'), path);
-  const config = await jsonOf(members.get('config.json'), path);
+  const errors: ErrorRecord[] = [];
+  const about = await jsonOf(members.get('metadata.json'), path, errors);
+  const config = await jsonOf(members.get('config.json'), path, errors);
   const metadata = new Map<string, string | number | boolean | null>();
   for (const [key, value] of Object.entries(about ?? {}))
     if (typeof value === 'string' || typeof value === 'number') metadata.set(key, value);
@@ -48,15 +49,26 @@ async function openKeras(source: ByteSource): Promise<Checkpoint> {
     format: 'keras-v3',
     framework: 'keras',
     metadata,
+    errors,
     optimizer: optimizerOf((config as Record<string, unknown> | undefined)?.compile_config),
     close: () => source.close(),
   });
 }
 
-/** An object; undefined where the member is missing or holds another value. */
-async function jsonOf(member: ZipMember | undefined, path: string): Promise<object | undefined> {
+/** An object; undefined where the member is missing or holds another value. Damage costs what it says, not the weights. */
+async function jsonOf(
+  member: ZipMember | undefined,
+  path: string,
+  errors: ErrorRecord[],
+): Promise<object | undefined> {
   if (member === undefined) return undefined;
-  const text = Buffer.from(await member.read(MAX_CONFIG_BYTES)).toString();
-  const value = parseUniqueJson(text, path, member.name, MAX_CONFIG_DEPTH);
-  return typeof value === 'object' && value !== null ? value : undefined;
+  try {
+    const text = Buffer.from(await member.read(MAX_CONFIG_BYTES)).toString();
+    const value = parseUniqueJson(text, path, member.name, MAX_CONFIG_DEPTH);
+    return typeof value === 'object' && value !== null ? value : undefined;
+  } catch (error) {
+    if (!(error instanceof DiagError) || error.code === 'limit-exceeded') throw error;
+    errors.push(error.toRecord());
+    return undefined;
+  }
 }

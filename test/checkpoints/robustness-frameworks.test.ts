@@ -6,7 +6,7 @@ import { join } from 'node:path';
 import { afterAll, describe, expect, it } from 'vitest';
 import { crc32c, maskedCrc32c } from '../../src/bytes/crc32c.ts';
 import { lookup3 } from '../../src/bytes/lookup3.ts';
-import { protobufFields } from '../../src/bytes/protobuf.ts';
+import { type ProtobufField, protobufFields } from '../../src/bytes/protobuf.ts';
 import { bytesSource } from '../../src/bytes/source.ts';
 import { openZip } from '../../src/bytes/zip.ts';
 import { openCheckpoint } from '../../src/checkpoints/registry.ts';
@@ -120,6 +120,8 @@ const mutateIndex: Mutator = (bytes, random, seeds) => {
     const entry = random.pick(entries);
     const others = entries.map(({ value }) => ({ name: '', bytes: new Uint8Array([...value, ...value]) }));
     if (random.chance(0.15)) entry.key = mutateBytes(entry.key, random, others);
+    else if (entry.value.length > 0 && random.chance(0.8))
+      entry.value = mutateMessage(entry.value, { 2: { 2: {} }, 7: { 1: {} } }, random);
     else entry.value = mutateBytes(new Uint8Array(entry.value), random, others);
   }
   if (random.chance(0.05)) entries.push(random.pick(entries));
@@ -132,7 +134,13 @@ function mutateMessage(
   nested: Readonly<Record<number, object>>,
   random: Random,
 ): Uint8Array {
-  const fields = [...protobufFields(bytes, '', '')];
+  const fields: ProtobufField[] = [];
+  try {
+    fields.push(...protobufFields(bytes, '', ''));
+  } catch {
+    // Mutated already.
+  }
+  if (fields.length === 0) return mutateBytes(bytes, random, [{ name: '', bytes }]);
   const target = random.pick(fields);
   const parts = fields.flatMap((field) => {
     const { number, wire } = field;
