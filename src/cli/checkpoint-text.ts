@@ -8,10 +8,21 @@ import { drawChart } from '../reports/charts.ts';
 import type { RenderOptions } from '../reports/format.ts';
 import { count, nonFinite, short, table } from './text-table.ts';
 
-const roleText = ({ role, slot, parameter }: InspectedTensor): string =>
+const roleText = ({ role, slot, parameter }: InspectedTensor, names: ReadonlyMap<string, string>): string =>
   role !== 'optimizer_state'
     ? role
-    : inertName(`${slot ?? 'state'}${parameter === undefined ? '' : ` of ${parameter}`}`);
+    : inertName(
+        `${slot ?? 'state'}${parameter === undefined ? '' : ` of ${names.get(parameter) ?? parameter}`}`,
+      );
+
+/** What each tensor is called: its label where it has one and no other has the same, else its name. */
+function shownNames(tensors: readonly InspectedTensor[]): ReadonlyMap<string, string> {
+  const uses = new Map<string, number>();
+  for (const { label, name } of tensors) uses.set(label ?? name, (uses.get(label ?? name) ?? 0) + 1);
+  return new Map(
+    tensors.map(({ label, name }) => [name, label !== undefined && uses.get(label) === 1 ? label : name]),
+  );
+}
 
 const shapeText = (shape: readonly number[]): string => (shape.length === 0 ? 'scalar' : shape.join('×'));
 
@@ -26,9 +37,15 @@ export function checkpointText(checkpoint: InspectedCheckpoint): string[] {
   ];
   if (tensors.length === 0) return lines;
   const known = tensors.some((tensor) => tensor.norm !== undefined);
+  const names = shownNames(tensors);
   const rows = tensors.map((tensor) => {
     const { sum, min, max, norm, nan, posInf, negInf } = tensor;
-    const shown = [inertName(tensor.name), roleText(tensor), tensor.dtype, shapeText(tensor.shape)];
+    const shown = [
+      inertName(names.get(tensor.name)!),
+      roleText(tensor, names),
+      tensor.dtype,
+      shapeText(tensor.shape),
+    ];
     if (!known) return shown;
     if (norm === undefined) return [...shown, '', '', '', '', 'unreadable', ''];
     const odd = nonFinite({ nan: nan!, posInf: posInf!, negInf: negInf! });

@@ -181,7 +181,10 @@ async function walk(
               ? 'file'
               : 'other';
         if (kind === 'folder') {
-          if (!PASSED_FOLDERS.test(entry.name)) await visit(path);
+          // The variables of a SavedModel are read through its saved_model.pb.
+          const ofSavedModel =
+            entry.name === 'variables' && entries.some(({ name }) => name === 'saved_model.pb');
+          if (!PASSED_FOLDERS.test(entry.name) && !ofSavedModel) await visit(path);
           return;
         }
         looked++;
@@ -204,6 +207,8 @@ async function look(
 ): Promise<string | undefined> {
   if (isSidecar(path)) return 'hyperparameters';
   if (PASSED_FILES.test(path)) return 'no log by its name';
+  if (basename(path) === 'checkpoint') return 'names the checkpoints of TensorFlow beside it';
+  if (/\.data-\d{5}-of-\d{5}$/.test(path)) return 'read through the .index beside it';
   if ((await stat(path).catch(() => undefined))?.size === 0) return 'empty (0 bytes)';
   const head = await readHead(path);
   const format =

@@ -1,4 +1,4 @@
-import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { cpSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
@@ -93,6 +93,38 @@ describe('inspectCheckpoint', () => {
     expect(damaged.errors.map((error) => error.tensor)).toContain('base');
     expect(damaged.tensors.find(({ name }) => name === 'f64')).toHaveProperty('sum');
     expect(checkpointText(damaged).find((line) => line.includes('base'))).toContain('unreadable');
+  });
+
+  it('calls variables of TensorFlow by their own names where these are told apart', async () => {
+    const folder = join(projectRoot, 'fixtures/checkpoints/tensorflow-keras2');
+    const text = checkpointText(await inspectCheckpoint(join(folder, 'slots.index'), true)).join('\n');
+    expect(text).toMatch(/ yak\/kernel +parameter /);
+    expect(text).toMatch(/ Adam\/yak\/kernel\/v +v of yak\/kernel /);
+    expect(text).not.toContain('.ATTRIBUTES');
+    const twins = await inspectCheckpoint(join(folder, 'slots.index'), true);
+    const same = twins.tensors.map((tensor) => ({ ...tensor, label: 'one' }));
+    expect(checkpointText({ ...twins, tensors: same }).join('\n')).toContain(
+      'layer_with_weights-0/kernel/.ATTRIBUTES/VARIABLE_VALUE',
+    );
+  });
+
+  it('counts a SavedModel and a checkpoint with its text file once', async () => {
+    const folder = join(projectRoot, 'fixtures/checkpoints');
+    mkdirSync(at('tf/saved'), { recursive: true });
+    cpSync(join(folder, 'tensorflow-keras2/saved'), at('tf/saved'), { recursive: true });
+    for (const name of ['tf1.ckpt-1.index', 'tf1.ckpt-1.data-00000-of-00001'])
+      cpSync(join(folder, 'tensorflow', name), at(join('tf', name)));
+    cpSync(join(folder, 'tensorflow/newest.txt'), at('tf/checkpoint'));
+    const { inputs, skipped, errors } = await inspectInputs([at('tf')], { listOnly: true });
+    expect(errors).toEqual([]);
+    expect(inputs.map(({ path }) => path)).toEqual([
+      at('tf/saved/saved_model.pb'),
+      at('tf/tf1.ckpt-1.index'),
+    ]);
+    expect(skipped.map(({ path }) => path)).toEqual([
+      at('tf/checkpoint'),
+      at('tf/tf1.ckpt-1.data-00000-of-00001'),
+    ]);
   });
 
   it('is what the JSON contract says', async () => {
