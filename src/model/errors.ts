@@ -584,6 +584,11 @@ export const ERROR_TEXTS = define({
     message: '{path} cannot be written: {reason}',
     hint: 'nothing was changed there; choose another place or free some space',
   },
+  'file-exists': {
+    exitCode: EXIT.output,
+    message: '{path} is there already and was kept',
+    hint: 'add --force to replace it',
+  },
   'output-is-input': {
     exitCode: EXIT.output,
     message: '{path} is one of the inputs and would be overwritten',

@@ -1,0 +1,194 @@
+/** The GitHub action, the GitLab template and the pre-commit hook, as far as they run without those services. */
+import { spawnSync } from 'node:child_process';
+import {
+  chmodSync,
+  copyFileSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterAll, beforeAll, expect, test } from 'vitest';
+import { parse } from 'yaml';
+import { DETECTORS } from '../../src/detectors/registry.ts';
+import { gateConfigFrom } from '../../src/engine/config.ts';
+import { RECORDERS, STARTER_CONFIG } from '../../src/engine/starter-files.ts';
+import { cli } from '../support/cli.ts';
+import { projectRoot } from '../support/shared-data.ts';
+
+const read = (path: string): string => readFileSync(join(projectRoot, path), 'utf8');
+const healthy = join(projectRoot, 'fixtures/logs/healthy/input.jsonl');
+const diverged = join(projectRoot, 'fixtures/logs/full-divergence/input.jsonl');
+let root: string;
+beforeAll(() => {
+  root = mkdtempSync(join(tmpdir(), 'clippy-diag-ci-'));
+});
+afterAll(() => rmSync(root, { recursive: true }));
+
+let folders = 0;
+const folder = (): string => {
+  const path = join(root, `${folders++}`);
+  mkdirSync(path);
+  return path;
+};
+
+/** The fenced blocks of a language in a page. */
+const blocks = (page: string, language: string): string[] =>
+  [...read(page).matchAll(new RegExp(`^\`\`\`${language}\\n(.*?)^\`\`\``, 'gms'))].map((m) => m[1]!);
+
+interface Action {
+  readonly inputs: Record<string, { default?: string }>;
+  readonly runs: {
+    readonly steps: readonly { readonly env: Record<string, string>; readonly run: string }[];
+  };
+}
+const action = parse(read('action.yml')) as Action;
+
+/** Runs the action's step as a runner would: inputs by the environment, files for summary and outputs. */
+function runAction(inputs: Record<string, string>) {
+  const cwd = folder();
+  const env: Record<string, string> = {};
+  for (const [name, value] of Object.entries(action.runs.steps[0]!.env)) {
+    const input = /^\$\{\{ inputs\.([\w-]+) \}\}$/.exec(value)?.[1];
+    env[name] = input === undefined ? projectRoot : (inputs[input] ?? action.inputs[input]!.default ?? '');
+  }
+  const files = { GITHUB_STEP_SUMMARY: join(cwd, 'summary.md'), GITHUB_OUTPUT: join(cwd, 'output') };
+  writeFileSync(files.GITHUB_STEP_SUMMARY, 'before\n');
+  const result = spawnSync('bash', ['-c', action.runs.steps[0]!.run], {
+    cwd,
+    env: { ...process.env, ...env, ...files },
+    encoding: 'utf8',
+  });
+  return {
+    cwd,
+    code: result.status,
+    out: result.stdout,
+    err: result.stderr,
+    summary: readFileSync(files.GITHUB_STEP_SUMMARY, 'utf8'),
+    output: readFileSync(files.GITHUB_OUTPUT, 'utf8'),
+  };
+}
+
+test('the action annotates, appends a summary, writes reports and ends with the code', () => {
+  const failed = runAction({
+    paths: `${diverged}\n`,
+    reports: '  sarif:a.sarif\njunit:b.xml\n',
+    version: 'local',
+  });
+  expect([failed.code, failed.err]).toEqual([1, '']);
+  expect(failed.out).toMatch(/^::error file=.*,line=401,title=clippy-diag%3A gate%3A full-divergence::/m);
+  expect(failed.summary).toMatch(/^before\n# clippy-diag: full-divergence\n\n## Gate: failed/);
+  expect(failed.output).toBe('exit-code=1\n');
+  expect(readdirSync(failed.cwd)).toEqual(expect.arrayContaining(['a.sarif', 'b.xml']));
+  const passed = runAction({ paths: healthy, rules: 'last(loss) <= 0.7', version: 'local' });
+  expect([passed.code, passed.output]).toEqual([0, 'exit-code=0\n']);
+});
+
+test('inputs of the action are arguments, never commands or other flags', () => {
+  const proof = join(root, 'pwned');
+  const result = runAction({
+    paths: `$(touch ${proof})\n\`touch ${proof}\`; touch ${proof}\n--exit-zero`,
+    version: 'local',
+  });
+  expect(result.code).toBe(3);
+  expect(readdirSync(root)).not.toContain('pwned');
+  expect(read('action.yml').slice(read('action.yml').indexOf('run: '))).not.toContain('${{');
+});
+
+test("the example for GitHub names the action's inputs", () => {
+  const [workflow] = blocks('docs/ci.md', 'yaml');
+  const { jobs } = parse(workflow!) as { jobs: { gate: { steps: { with?: Record<string, string> }[] } } };
+  const given = jobs.gate.steps.at(-1)!.with!;
+  expect(Object.keys(action.inputs)).toEqual(expect.arrayContaining(Object.keys(given)));
+  const result = runAction({ ...given, paths: healthy, version: 'local' });
+  expect(result.code).toBe(0);
+});
+
+test('the GitLab template runs, and its artifacts are what the gate writes', () => {
+  const template = parse(read('ci/gitlab.yml')) as {
+    '.clippy-diag-gate': {
+      script: string[];
+      artifacts: { paths: string[]; reports: Record<string, string> };
+    };
+  };
+  const { script, artifacts } = template['.clippy-diag-gate'];
+  const cwd = folder();
+  // Stands for npm's own: runs the build of this checkout, whatever version is asked for.
+  const npx = join(cwd, 'npx');
+  writeFileSync(npx, `#!/bin/sh\nshift 2\nexec '${process.execPath}' '${projectRoot}/bin/run.js' "$@"\n`);
+  chmodSync(npx, 0o755);
+  const example = parse(blocks('docs/ci.md', 'yaml')[1]!) as { 'training-gate': { extends: string } };
+  expect(example['training-gate'].extends).toBe('.clippy-diag-gate');
+  const result = spawnSync('sh', ['-ec', script.join('\n')], {
+    cwd,
+    env: {
+      ...process.env,
+      PATH: `${cwd}:${process.env.PATH}`,
+      CLIPPY_DIAG_VERSION: 'latest',
+      CLIPPY_DIAG_PATHS: diverged,
+    },
+    encoding: 'utf8',
+  });
+  expect([result.status, result.stderr]).toEqual([1, '']);
+  for (const file of [...artifacts.paths, ...Object.values(artifacts.reports)])
+    expect(readFileSync(join(cwd, file), 'utf8').length).toBeGreaterThan(100);
+  expect(JSON.parse(readFileSync(join(cwd, artifacts.reports.codequality!), 'utf8'))[0]).toHaveProperty(
+    'fingerprint',
+  );
+});
+
+test('the pre-commit hook takes logs and judges them by the config', () => {
+  const [hook] = parse(read('.pre-commit-hooks.yaml')) as { id: string; entry: string; files: string }[];
+  const example = parse(blocks('docs/ci.md', 'yaml')[2]!) as { repos: { hooks: { id: string }[] }[] };
+  expect(example.repos[0]!.hooks[0]!.id).toBe(hook!.id);
+  const files = new RegExp(hook!.files);
+  for (const name of ['a/log.jsonl', 'b.csv', 'events.out.tfevents.1.host', 'c/trainer_state.json'])
+    expect(name).toMatch(files);
+  for (const name of ['a.py', 'package.json', 'README.md']) expect(name).not.toMatch(files);
+  const cwd = folder();
+  copyFileSync(healthy, join(cwd, 'a.jsonl'));
+  writeFileSync(join(cwd, '.clippy-diag.yaml'), 'version: 1\nrules: { "last(loss) <= 0.2": error }\n');
+  const [command, ...args] = hook!.entry.split(' ');
+  expect(command).toBe('clippy-diag');
+  expect(cli([...args, 'a.jsonl'], { cwd }).code).toBe(1);
+});
+
+test('every config in the docs, and the one that init writes, is a config', () => {
+  const detectors = Object.keys(DETECTORS);
+  for (const text of blocks('docs/gate.md', 'yaml'))
+    expect(gateConfigFrom(parse(text), { detectors }).rules.size).toBeGreaterThan(3);
+  expect(gateConfigFrom(parse(STARTER_CONFIG), { detectors }).rules.has('loss-spike')).toBe(true);
+  // What is commented out is one too.
+  const config = gateConfigFrom(parse(STARTER_CONFIG.replace(/#(?! )/g, '')), { detectors });
+  expect([
+    config.expect.steps,
+    config.rules.has('last(loss) <= 0.2'),
+    config.overrides.length,
+    config.baseline?.tolerance.relative,
+  ]).toEqual([20_000, true, 1, 0.05]);
+});
+
+test('init writes once, all or nothing, and the recorder imports what it was written with', () => {
+  const cwd = folder();
+  expect(cli(['init'], { cwd })).toMatchObject({ code: 0, err: '' });
+  expect(readFileSync(join(cwd, '.clippy-diag.yaml'), 'utf8')).toBe(STARTER_CONFIG);
+  expect(cli(['gate', healthy], { cwd }).code).toBe(0);
+  expect(cli(['init'], { cwd }).code).toBe(5);
+  expect(cli(['init', '--force'], { cwd }).code).toBe(0);
+  for (const framework of Object.keys(RECORDERS)) {
+    const result = cli(['init', '--framework', framework, '--dir', framework], { cwd });
+    expect([result.code, result.err]).toEqual([0, '']);
+    expect(result.out).toContain('clippy-diag replay capture');
+    const written = readdirSync(join(cwd, framework));
+    for (const name of written) {
+      const text = readFileSync(join(cwd, framework, name), 'utf8');
+      for (const [, module] of text.matchAll(/^(?:from|import) (clippy_\w+|closed_loop)/gm))
+        expect(written).toContain(`${module}.py`);
+    }
+  }
+  expect(readdirSync(join(cwd, 'pytorch'))).toContain('closed_loop.py');
+});
