@@ -7,9 +7,13 @@ export { type AnalyzeOptions, analyze } from './engine/analyze.ts';
 export { type CheckpointDiff, diffCheckpoints } from './engine/checkpoint-diff.ts';
 export { type InspectedCheckpoint, inspectCheckpoint } from './engine/checkpoint-inspect.ts';
 export { collectInputs } from './engine/collect.ts';
+export { type GateConfig, gateConfigFrom, loadGateConfig } from './engine/config.ts';
 export { diagnoseRun } from './engine/diagnose.ts';
 export { exitCodeOf } from './engine/exit-code.ts';
+export { type GateEvidence, judgeGate } from './engine/gate.ts';
+export { readGateEvidence } from './engine/gate-evidence.ts';
 export { inspectInputs } from './engine/inspect.ts';
+export { type Watcher, watchLog } from './engine/watch.ts';
 export { type ReadLogOptions, readLogFile } from './logs/read-log.ts';
 export type { Checkpoint, TensorInfo } from './model/checkpoint.ts';
 export {
@@ -21,6 +25,7 @@ export {
   type ExitCode,
 } from './model/errors.ts';
 export type { Finding, Severity } from './model/finding.ts';
+export type { GateResult, GateRule } from './model/gate.ts';
 export { toJson } from './model/json.ts';
 export type { LogInput } from './model/log.ts';
 export type { ReplayEntry } from './model/replay.ts';
@@ -36,7 +41,9 @@ export {
 export { type ReplayResult, type ReplaySettings, replayCapture } from './replay/replay.ts';
 export { createStepper, freshTensor, type Gradient, type Stepper, type StepRecord } from './replay/step.ts';
 export { drawChart } from './reports/charts.ts';
+export { REPORT_FORMATS, type ReportFormatId } from './reports/registry.ts';
 export { renderReplay } from './reports/replay-text.ts';
+export { parseReport } from './reports/report-schema.ts';
 export { renderTerminal } from './reports/terminal.ts';
 export { clippyFactor } from './rules/clippy.ts';
 export { parseRule, type RuleChoice } from './rules/parse.ts';
