@@ -179,7 +179,10 @@ function replaySection(run: RunReport): Html | false {
 ${table(
   'Replay of the gradient steps under each clipping rule',
   [
-    { title: 'rule', cell: ({ rule }) => h`<b>${rule}</b>` },
+    {
+      title: 'rule',
+      cell: ({ rule, options }) => h`<b>${rule}</b> <span class="meta">${optionsText(options)}</span>`,
+    },
     { title: 'mode', cell: ({ mode }) => h`<span class="nowrap">${mode}</span>` },
     { title: 'verdict', cell: ({ verdict }) => badge(verdict, REPLAY_TONE[verdict]) },
     { title: 'confidence', cell: ({ confidence }) => confidence },
@@ -210,6 +213,11 @@ ${table(
   run.replay,
 )}`;
 }
+
+const optionsText = (options: RunReport['replay'][number]['options']): string =>
+  Object.entries(options)
+    .map(([name, value]) => `${name} ${typeof value === 'number' ? shortNumber(value) : String(value)}`)
+    .join(', ');
 
 /** Smallest of the values; NaN if one of them is. */
 const smallest = (values: readonly number[]): number | null =>
