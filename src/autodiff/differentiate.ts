@@ -30,6 +30,8 @@ export interface Network {
   outputs(parameters: readonly Tensor[], batch: TensorMap): readonly Tensor[];
   /** One scalar for each task. */
   losses(outputs: readonly Tensor[], batch: TensorMap): readonly Tensor[];
+  /** Frees what the network keeps between calls. */
+  dispose?(): void;
   /** Why Gauss–Newton products have no meaning for it. */
   readonly withoutOutputs?: string;
 }
@@ -189,7 +191,7 @@ export function differentiate(backend: Backend, network: Network, rowsPerPass = 
       });
       return Float32Array.from(out);
     },
-    close: async () => {},
+    close: async () => network.dispose?.(),
   };
 }
 

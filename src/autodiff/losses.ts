@@ -29,6 +29,16 @@ export const LOSSES = {
     mean: (tf, z, y) => tf.mean(tf.sub(tf.softplus(z), tf.mul(y, z))),
     checkLabels: probabilities,
   },
+  /** −y·log p − (1−y)·log(1−p) on a probability p, which is kept 1e-7 away from 0 and 1 as Keras does. */
+  'binary-cross-entropy': {
+    mean: (tf, p, y) => {
+      const inside = tf.clipByValue(p, 1e-7, 1 - 1e-7);
+      const hit = tf.mul(y, tf.log(inside));
+      const miss = tf.mul(tf.sub(1, y), tf.log(tf.sub(1, inside)));
+      return tf.neg(tf.mean(tf.add(hit, miss)));
+    },
+    checkLabels: probabilities,
+  },
   'mean-squared-error': {
     mean: (tf, z, y) => tf.mean(tf.square(tf.sub(z, y))),
     checkLabels: anyLabel,

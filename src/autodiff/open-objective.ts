@@ -1,12 +1,14 @@
 /** Opens a model for the parameters of a checkpoint or capture: whichever of the three kinds it is. */
 import { availableParallelism } from 'node:os';
-import { resolve } from 'node:path';
-import { openFile } from '../bytes/source.ts';
+import { dirname, join, resolve } from 'node:path';
+import { openFile, openSibling } from '../bytes/source.ts';
 import { parseUniqueJson } from '../bytes/unique-json.ts';
 import { diagError } from '../model/errors.ts';
-import { loadBackend } from './backend.ts';
+import { type Backend, loadBackend } from './backend.ts';
 import type { BackendName } from './backend-names.ts';
-import { differentiate } from './differentiate.ts';
+import { differentiate, type Network } from './differentiate.ts';
+import { readTopology } from './layers-config.ts';
+import { layersNetwork, parseLayersObjective } from './layers-model.ts';
 import type { Objective } from './objective.ts';
 import {
   type Binding,
@@ -44,7 +46,7 @@ export interface MatchedObjective {
 const MODEL_LIMIT = 16 * 2 ** 20;
 
 /**
- * @param path a `ranking` spec in JSON, or, where `trusted`, a JavaScript module
+ * @param path a `ranking` spec or the objective of a layers model in JSON, or, where `trusted`, a JavaScript module
  * @param sources the parameters that there are
  * @param sourcePath where they are, for messages
  * @throws model-invalid, model-names, model-shapes, model-untrusted, user-model…, format-unknown, backend-unavailable
@@ -88,14 +90,36 @@ export async function localObjective(
   sourcePath: string,
   options: OpenOptions,
 ): Promise<MatchedObjective & { readonly rowsIndependent: boolean }> {
+  if (/\.(keras|h5|hdf5)$/i.test(path))
+    throw diagError(
+      'model-invalid',
+      { place: 'the model file', expected: 'JSON: for a Keras model, an objective that names it' },
+      { path },
+    );
   const document = await readJson(path);
   const backend = await loadBackend(options.backend);
-  const network = rankingNetwork(backend.tf, parseRanking(document, path));
-  const bindings = matchParameters(network.tensors, sources, renameOf(document, path), sourcePath);
+  const { network, named } = await networkOf(document, path, backend, sources);
+  const bindings = matchParameters(network.tensors, named, renameOf(document, path), sourcePath);
   return {
     ...matched(differentiate(backend, network, options.rowsPerPass), sources, bindings),
     rowsIndependent: network.rowsIndependent,
   };
+}
+
+/** The network of a document, and the sources under the names that it knows them by. */
+async function networkOf(
+  document: unknown,
+  path: string,
+  backend: Backend,
+  sources: readonly SourceTensor[],
+): Promise<{ network: Network; named: readonly SourceTensor[] }> {
+  if ((document as { kind?: unknown } | null)?.kind !== 'layers')
+    return { network: rankingNetwork(backend.tf, parseRanking(document, path)), named: sources };
+  const objective = parseLayersObjective(document, path);
+  await (await openSibling(path, objective.model)).close();
+  const file = join(dirname(path), objective.model);
+  const network = await layersNetwork(backend, await readTopology(file), objective, file);
+  return { network, named: sources.map((source) => ({ ...source, name: network.nameOf(source.name) })) };
 }
 
 function matched(

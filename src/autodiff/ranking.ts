@@ -90,7 +90,7 @@ export function parseRanking(document: unknown, path: string): RankingSpec {
   };
 
   const root = record(document, 'the model');
-  oneOf(root.kind, 'kind', ['ranking']);
+  if (root.kind !== 'ranking') fail('kind', 'ranking or layers');
   if (root.version !== 1) fail('version', '1');
   const features = list(root.features, 'features').map((value, i): Feature => {
     const place = `features[${i}]`;

@@ -4,6 +4,7 @@ import type { ColumnMap } from '../autodiff/batches.ts';
 import { isCapture, openCapture } from '../captures/read.ts';
 import { DiagCommand } from '../cli/base-command.ts';
 import { curvatureText } from '../cli/curvature-text.ts';
+import { limitsOf } from '../cli/model-limits.ts';
 import { terminalOptions } from '../cli/terminal-options.ts';
 import { EIGEN_METHODS } from '../curvature/top-eigenpairs.ts';
 import type { SpectralDensity } from '../curvature/trace.ts';
@@ -84,6 +85,14 @@ export default class Curvature extends DiagCommand {
     density: Flags.boolean({ description: 'also the trace and the spectral density' }),
     backend: Flags.option({ options: BACKENDS, description: 'default: the fastest that loads' })(),
     'rows-per-pass': Flags.integer({ description: 'rows in memory at a time', min: 1 }),
+    'model-seconds': Flags.integer({
+      description: 'time for one call of a module that is the model (default 60)',
+      min: 1,
+    }),
+    'model-memory': Flags.integer({
+      description: 'MiB for a module that is the model (default 4096)',
+      min: 64,
+    }),
     ascii: Flags.boolean({ description: 'draw with ASCII characters only' }),
   };
 
@@ -109,6 +118,7 @@ export default class Curvature extends DiagCommand {
       ...(flags.task === undefined ? {} : { task: flags.task }),
     };
     const open = {
+      limits: limitsOf(flags),
       ...(flags.backend === undefined ? {} : { backend: flags.backend }),
       ...(flags['rows-per-pass'] === undefined ? {} : { rowsPerPass: flags['rows-per-pass'] }),
     };

@@ -2,6 +2,7 @@ import { Args, Flags } from '@oclif/core';
 import { BACKENDS } from '../autodiff/backend-names.ts';
 import { type Capture, openCapture } from '../captures/read.ts';
 import { DiagCommand } from '../cli/base-command.ts';
+import { limitsOf } from '../cli/model-limits.ts';
 import { progressOn } from '../cli/progress.ts';
 import { terminalOptions } from '../cli/terminal-options.ts';
 import type { ClosedLoopRun } from '../engine/closed-loop.ts';
@@ -59,6 +60,14 @@ export default class Replay extends DiagCommand {
       default: 'float32' as const,
       description: 'arithmetic of the steps; sums are float64 in any case',
     })(),
+    'model-seconds': Flags.integer({
+      description: 'closed-loop: time for one call of a module that is the model (default 60)',
+      min: 1,
+    }),
+    'model-memory': Flags.integer({
+      description: 'closed-loop: MiB for a module that is the model (default 4096)',
+      min: 64,
+    }),
     ascii: Flags.boolean({ description: 'draw with ASCII characters only' }),
   };
 
@@ -74,6 +83,7 @@ export default class Replay extends DiagCommand {
             learningRateMultipliers,
             clock: Date.now,
             progress: progressOn(process.stderr, Date.now),
+            limits: limitsOf(flags),
             ...(flags.steps === undefined ? {} : { steps: flags.steps }),
             ...(flags.model === undefined ? {} : { model: flags.model }),
             ...(flags.resume === undefined ? {} : { stateFile: flags.resume }),

@@ -5,7 +5,7 @@ import type { Batch } from '../autodiff/objective.ts';
 import { type MatchedObjective, type OpenOptions, openObjective } from '../autodiff/open-objective.ts';
 import { plainName, type SourceTensor } from '../autodiff/parameters.ts';
 import { listFolder } from '../bytes/folder.ts';
-import { openFile } from '../bytes/source.ts';
+import { openFile, openSibling } from '../bytes/source.ts';
 import type { Capture } from '../captures/read.ts';
 import { openCheckpoint, sniffCheckpoint } from '../checkpoints/registry.ts';
 import type { Checkpoint, TensorInfo } from '../model/checkpoint.ts';
@@ -40,7 +40,7 @@ export async function captureBatch(capture: Capture, index: number): Promise<Bat
 }
 
 /** Opens the model of a capture: the one named, else the one that the capture names (never a module). */
-export function openCaptureModel(
+export async function openCaptureModel(
   capture: Capture,
   model: string | undefined,
   options: OpenOptions,
@@ -48,7 +48,12 @@ export function openCaptureModel(
   const own = capture.manifest.model;
   if (model === undefined && own === null)
     throw diagError('capture-without-model', { path: capture.path }, { path: capture.path });
-  return openObjective(model ?? join(capture.path, own!), capture.manifest.parameters, capture.path, options);
+  // A capture may come from a stranger: its model lies beside it, and only what the user names may be code.
+  if (model === undefined) await (await openSibling(join(capture.path, 'capture.json'), own!)).close();
+  return openObjective(model ?? join(capture.path, own!), capture.manifest.parameters, capture.path, {
+    ...options,
+    trusted: model !== undefined,
+  });
 }
 
 /**

@@ -407,6 +407,11 @@ export const ERROR_TEXTS = define({
     exitCode: EXIT.input,
     message: '"{name}" of the batch has {found} in row {row}, expected {expected}',
   },
+  'model-layer': {
+    exitCode: EXIT.input,
+    message: 'the layer "{layer}" of class {className} cannot be built: {reason}',
+    hint: 'write the model as a ranking spec or as a module (docs/autodiff.md)',
+  },
   'model-untrusted': {
     exitCode: EXIT.input,
     message: '{path} is a program, and was named by a file, not by you',

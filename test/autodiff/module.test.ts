@@ -5,6 +5,9 @@ import { join } from 'node:path';
 import { afterAll, beforeAll, expect, it } from 'vitest';
 import type { Batch } from '../../src/autodiff/objective.ts';
 import { openObjective } from '../../src/autodiff/open-objective.ts';
+import { openCapture } from '../../src/captures/read.ts';
+import { captureBatch, openCaptureModel } from '../../src/engine/curvature-point.ts';
+import { projectRoot } from '../support/shared-data.ts';
 
 let folder: string;
 beforeAll(() => {
@@ -134,6 +137,36 @@ it.each([
   ],
 ])('allocates without end %s', async (_name, code) => {
   expect((await refused(code, { memory: 400, seconds: 30 })).code).toBe('user-model-memory');
+});
+
+it('is run for a capture where the user names it, never because the capture does', async () => {
+  const capture = await openCapture(join(projectRoot, 'fixtures/captures/seed-2'));
+  const path = join(folder, 'named.mjs');
+  writeFileSync(path, "export const loss = (tf, p) => tf.sum(tf.square(p['shared/0/bias']));");
+  const { objective, flatten } = await openCaptureModel(capture, path, {});
+  try {
+    const { parameters } = await capture.initial('float32');
+    const { loss } = await objective.gradient(flatten(parameters), [await captureBatch(capture, 0)]);
+    const bias = parameters[capture.manifest.parameters.findIndex(({ name }) => name === 'shared/0/bias')]!;
+    expect(loss).toBeCloseTo(
+      [...bias].reduce((sum, x) => sum + x * x, 0),
+      4,
+    );
+  } finally {
+    await objective.close();
+  }
+  const naming = (model: string) => ({ ...capture, manifest: { ...capture.manifest, model } });
+  for (const [model, code] of [
+    ['../seed-2/model.json', 'accepted'],
+    ['../embedding/model.json', 'path-leaves-folder'],
+    ['missing.mjs', 'file-missing'],
+  ] as const)
+    expect(
+      await openCaptureModel(naming(model), undefined, {}).then(
+        () => 'accepted',
+        (error: { code: string }) => error.code,
+      ),
+    ).toBe(code);
 });
 
 it('is never run because a file names it', async () => {

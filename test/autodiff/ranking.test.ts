@@ -228,7 +228,7 @@ describe('names and layouts', () => {
 
   it.each([
     [{ kind: 'ranking', version: 2 }, /version must be 1/],
-    [{ kind: 'other' }, /kind must be one of ranking/],
+    [{ kind: 'other' }, /kind must be ranking or layers/],
     [{ kind: 'ranking', version: 1, features: [] }, /at least one feature/],
     [
       { kind: 'ranking', version: 1, features: [{ name: 'a', type: 'dense', size: -1 }] },

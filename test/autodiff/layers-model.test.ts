@@ -1,0 +1,127 @@
+/** A Keras model, as three files, against TensorFlow in float64 (fixtures/curvature/keras_model.py). */
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { describe, expect, it } from 'vitest';
+import { loadBackend } from '../../src/autodiff/backend.ts';
+import { readBatch } from '../../src/autodiff/batches.ts';
+import { readTopology } from '../../src/autodiff/layers-config.ts';
+import { layersNetwork, parseLayersObjective } from '../../src/autodiff/layers-model.ts';
+import { openObjective } from '../../src/autodiff/open-objective.ts';
+import { openCheckpoint } from '../../src/checkpoints/registry.ts';
+import { projectRoot } from '../support/shared-data.ts';
+
+const folder = join(projectRoot, 'fixtures/curvature/keras');
+const expected = JSON.parse(readFileSync(join(folder, 'expected.json'), 'utf8')) as {
+  names: string[];
+  loss: number;
+  gradient: number[];
+  hvp: number[];
+};
+
+describe.each(['model.keras', 'model.h5', 'keras2.h5'])('%s', (file) => {
+  it('loss, gradient and Hessian product with the batch’s statistics and without dropout', async () => {
+    const { tf } = await loadBackend();
+    const before = tf.memory().numTensors;
+    const checkpoint = await openCheckpoint(join(folder, file));
+    const sources = checkpoint.tensors.filter(({ role }) => role === 'parameter');
+    const { objective, flatten } = await openObjective(
+      join(folder, `objective-${file.replace('.', '-')}.json`),
+      sources,
+      file,
+    );
+    const w = flatten(
+      await Promise.all(sources.map(async ({ name }) => (await checkpoint.read(name)) as Float32Array)),
+    );
+    await checkpoint.close();
+    const batch = await readBatch(join(folder, 'batch.npz'), objective.inputs, new Map());
+    await objective.check([batch]);
+    const directions = await openCheckpoint(join(folder, 'v.npz'));
+    const v = new Float32Array(objective.size);
+    for (const { name, offset } of objective.tensors)
+      v.set((await directions.read(name.replace('/', '.'))) as Float32Array, offset);
+    await directions.close();
+
+    // The oracle's order of the tensors is its own.
+    const inOrder = (values: Float32Array): number[] =>
+      expected.names.flatMap((name) => {
+        const { offset, size } = objective.tensors.find((t) => t.name === name)!;
+        return [...values.subarray(offset, offset + size)];
+      });
+    const error = (found: Float32Array, right: readonly number[]): number => {
+      const ordered = inOrder(found);
+      expect(ordered).toHaveLength(right.length);
+      const largest = Math.max(...right.map(Math.abs));
+      return Math.max(...ordered.map((x, i) => Math.abs(x - right[i]!))) / largest;
+    };
+    const { loss, gradient } = await objective.gradient(w, [batch]);
+    expect(Math.abs(loss / expected.loss - 1)).toBeLessThan(1e-5);
+    expect(error(gradient, expected.gradient)).toBeLessThan(1e-4);
+    const hv = await objective.hvp(w, v, [batch]);
+    expect(error(hv, expected.hvp)).toBeLessThan(1e-4);
+    // Dropout would draw anew.
+    expect(await objective.hvp(w, v, [batch])).toEqual(hv);
+    expect((await objective.gradient(w, [batch])).loss).toBe(loss);
+    await objective.close();
+    expect(tf.memory().numTensors).toBe(before);
+  });
+});
+
+it('refuses a Lambda and a layer that it cannot build, by name', async () => {
+  const backend = await loadBackend();
+  const objective = parseLayersObjective(
+    { version: 1, model: 'm', tasks: [{ name: 'y', loss: 'mean-squared-error' }] },
+    'objective.json',
+  );
+  const topology = (className: string) => ({
+    class_name: 'Sequential',
+    config: {
+      name: 's',
+      layers: [
+        { class_name: 'Dense', config: { name: 'first', units: 2, batch_input_shape: [null, 3] } },
+        { class_name: className, config: { name: 'odd' } },
+      ],
+    },
+  });
+  for (const className of ['Lambda', 'MultiHeadAttention'])
+    await expect(layersNetwork(backend, topology(className), objective, 'm')).rejects.toMatchObject({
+      code: 'model-layer',
+      message: expect.stringContaining(`"odd" of class ${className}`) as string,
+    });
+  await expect(
+    layersNetwork(
+      backend,
+      await readTopology(join(projectRoot, 'fixtures/checkpoints/keras3/lambda.keras')),
+      objective,
+      'm',
+    ),
+  ).rejects.toMatchObject({ code: 'model-layer' });
+});
+
+it('builds the model of a tfjs model.json', async () => {
+  const path = join(projectRoot, 'fixtures/checkpoints/tfjs/layers/model.json');
+  const backend = await loadBackend();
+  const { tf } = backend;
+  const before = tf.memory().numTensors;
+  const topology = await readTopology(path);
+  const objective = parseLayersObjective(
+    { version: 1, model: 'm', tasks: [{ name: 'y', loss: 'mean-squared-error' }] },
+    'objective.json',
+  );
+  const network = await layersNetwork(backend, topology, objective, path);
+  const checkpoint = await openCheckpoint(path);
+  for (const { name, shape } of network.tensors)
+    expect(checkpoint.tensors.find((t) => t.name === name)?.shape).toEqual(shape);
+  expect(network.tensors.length).toBeGreaterThan(1);
+  await checkpoint.close();
+  network.dispose!();
+  expect(tf.memory().numTensors).toBe(before);
+});
+
+it('weights without a model, and an objective that is none', async () => {
+  await expect(
+    readTopology(join(projectRoot, 'fixtures/checkpoints/keras2/weights-keras2.h5')),
+  ).rejects.toMatchObject({ code: 'model-invalid' });
+  expect(() =>
+    parseLayersObjective({ version: 1, model: 'm', tasks: [{ name: 'y', loss: 'no' }] }, 'o'),
+  ).toThrow(/tasks\[0\].loss must be one of/);
+});
