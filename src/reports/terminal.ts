@@ -11,6 +11,7 @@ import type { SourceRef } from '../model/source-ref.ts';
 import { toAscii } from './ascii.ts';
 import { type ChartMarker, drawChart, shortNumber } from './charts.ts';
 import type { RenderOptions, ReportFormat } from './format.ts';
+import { renderGate } from './gate-text.ts';
 import { replaySummary } from './replay-text.ts';
 import { wrap } from './wrap.ts';
 
@@ -297,4 +298,10 @@ function skippedLines(skipped: Report['skipped'], options: RenderOptions): strin
     : shown;
 }
 
-export const terminal: ReportFormat = { id: 'text', title: 'text for a terminal', render: renderTerminal };
+export const terminal: ReportFormat = {
+  id: 'text',
+  title: 'text for a terminal',
+  render: (report, options) =>
+    renderTerminal(report, options) +
+    (report.gate === undefined ? '' : `\n${renderGate(report.gate, options)}`),
+};

@@ -111,6 +111,13 @@ test('SARIF follows the specification, its indices point at its rules, fingerpri
   }
 });
 
+test('text ends with the gate, where one was judged', () => {
+  expect(render('text', plainReports.full!)).toMatch(
+    /gate not judged: damaged input: 1 of 4 rules hold, 1 not judged, 1 left out\n$/,
+  );
+  expect(render('text', plainReports['without a gate']!)).not.toContain('gate');
+});
+
 test('paths become URIs that cannot be read as anything else', () => {
   expect(pathToUri('runs/a b/#1?.csv')).toBe('runs/a%20b/%231%3F.csv');
   expect(pathToUri('/tmp/x.csv')).toBe('file:///tmp/x.csv');
