@@ -13,11 +13,16 @@ const OPERATORS: Readonly<Record<CurvatureEntry['operator'], string>> = {
   'gauss-newton': 'Gauss-Newton',
 };
 
-/** Entries in their order; a chart where several checkpoints have a ratio. */
+/**
+ * Entries in their order; a chart where several checkpoints have a ratio.
+ *
+ * @param divergence step that is marked in that chart
+ */
 export function curvatureText(
   entries: readonly CurvatureEntry[],
   density: SpectralDensity | null,
   options: RenderOptions,
+  divergence?: number,
 ): string {
   const rows = [['step', 'operator', 'block', 'task', 'eigenvalue', 'residual', 'converged', 'products']];
   for (const entry of entries)
@@ -45,7 +50,7 @@ export function curvatureText(
     table.join('\n'),
   ];
   const against = entries.filter((entry) => entry.stability.ratio !== null);
-  if (against.length > 1 && places.length > 1) parts.push(ratioChart(against, options));
+  if (against.length > 1 && places.length > 1) parts.push(ratioChart(against, options, divergence));
   else for (const entry of against) parts.push(againstLimit(entry));
   if (density !== null) parts.push(densityChart(density, options));
   const notes = [...new Set(entries.flatMap((entry) => entry.notes ?? []))];
@@ -76,7 +81,11 @@ function againstLimit(entry: CurvatureEntry): string {
   ].join('\n');
 }
 
-function ratioChart(entries: readonly CurvatureEntry[], options: RenderOptions): string {
+function ratioChart(
+  entries: readonly CurvatureEntry[],
+  options: RenderOptions,
+  divergence: number | undefined,
+): string {
   const series = (name: string, of: readonly CurvatureEntry[]) =>
     summariseSeries(
       {
@@ -92,6 +101,9 @@ function ratioChart(entries: readonly CurvatureEntry[], options: RenderOptions):
   return drawChart('eigenvalue / stability limit', [series('ratio', entries)], {
     ...options,
     limit: { value: 1, label: 'limit' },
+    ...(divergence === undefined
+      ? {}
+      : { markers: [{ step: divergence, symbol: '▲', label: 'divergence' }] }),
   });
 }
 

@@ -82,6 +82,7 @@ export default class Curvature extends DiagCommand {
     'max-products': Flags.integer({ description: 'products in one search', default: 300, min: 1 }),
     block: Flags.string({ description: 'tensors by name, * stands for anything', helpValue: 'PATTERN' }),
     task: Flags.string({ description: "one task's part of the loss, or each" }),
+    onset: Flags.integer({ description: 'step of a divergence, marked in the chart over checkpoints' }),
     density: Flags.boolean({ description: 'also the trace and the spectral density' }),
     backend: Flags.option({ options: BACKENDS, description: 'default: the fastest that loads' })(),
     'rows-per-pass': Flags.integer({ description: 'rows in memory at a time', min: 1 }),
@@ -182,7 +183,12 @@ export default class Curvature extends DiagCommand {
     if (flags.json) await this.printJson({ schemaVersion: SCHEMA_VERSION, curvature: entries, density });
     else
       await this.print(
-        curvatureText(entries, density, terminalOptions(process.stdout, process.env, flags.ascii)),
+        curvatureText(
+          entries,
+          density,
+          terminalOptions(process.stdout, process.env, flags.ascii),
+          flags.onset,
+        ),
       );
   }
 }
