@@ -12,7 +12,7 @@ import {
 } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { afterAll, beforeAll, expect, test } from 'vitest';
+import { afterAll, beforeAll, expect, test, vi } from 'vitest';
 import { parse } from 'yaml';
 import { DETECTORS } from '../../src/detectors/registry.ts';
 import { gateConfigFrom } from '../../src/engine/config.ts';
@@ -23,6 +23,9 @@ import { projectRoot } from '../support/shared-data.ts';
 const read = (path: string): string => readFileSync(join(projectRoot, path), 'utf8');
 const healthy = join(projectRoot, 'fixtures/logs/healthy/input.jsonl');
 const diverged = join(projectRoot, 'fixtures/logs/full-divergence/input.jsonl');
+// Processes of their own: a busy machine may take long to start them.
+vi.setConfig({ testTimeout: 120_000 });
+
 let root: string;
 beforeAll(() => {
   root = mkdtempSync(join(tmpdir(), 'clippy-diag-ci-'));

@@ -15,7 +15,7 @@ import {
 } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest';
 import type { Report } from '../../src/model/report.ts';
 import { REPORT_FORMATS } from '../../src/reports/registry.ts';
 import { cli, shell } from '../support/cli.ts';
@@ -24,6 +24,9 @@ import { projectRoot } from '../support/shared-data.ts';
 const fixture = (name: string): string => join(projectRoot, `fixtures/logs/${name}`);
 const healthy = fixture('healthy/input.jsonl');
 const diverged = fixture('full-divergence/input.jsonl');
+// Processes of their own: a busy machine may take long to start them.
+vi.setConfig({ testTimeout: 120_000 });
+
 let root: string;
 beforeAll(() => {
   root = mkdtempSync(join(tmpdir(), 'clippy-diag-gate-'));

@@ -14,7 +14,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setFlagsFromString } from 'node:v8';
 import { runInNewContext } from 'node:vm';
-import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest';
 import { followFile } from '../../src/bytes/tail.ts';
 import { analyze } from '../../src/engine/analyze.ts';
 import { type Watcher, watchLog } from '../../src/engine/watch.ts';
@@ -23,6 +23,9 @@ import type { Report, RunReport } from '../../src/model/report.ts';
 import { cli } from '../support/cli.ts';
 import { healthyRun, makeRunReport } from '../support/make-report.ts';
 import { projectRoot } from '../support/shared-data.ts';
+
+// Processes of their own: a busy machine may take long to start them.
+vi.setConfig({ testTimeout: 120_000 });
 
 let root: string;
 beforeAll(() => {
