@@ -1,8 +1,8 @@
 import { attemptOf } from '../model/run.ts';
 import {
-  capped,
   type Detector,
   findingAt,
+  firstOf,
   notApplicable,
   outcomeOf,
   quantity,
@@ -43,7 +43,7 @@ than \`scales\` scales and \`ratio\` above, at the same logged step. Noise in ei
     const norms = seriesOf(run, 'grad_norm');
     if (judged.loss === null || norms.length === 0) return notApplicable('needs a loss and a gradient norm');
     const { series } = judged.loss;
-    const findings = series.attemptOffsets.flatMap((offset, attempt) => {
+    const pairs = series.attemptOffsets.flatMap((offset, attempt) => {
       const loss = attemptOf(series, attempt);
       const { spikes, incidents } = judged.loss!.attempts[attempt]!;
       const above = new Map(spikes.map(({ index, scales }) => [loss.step[index]!, { index, scales }]));
@@ -65,17 +65,21 @@ than \`scales\` scales and \`ratio\` above, at the same logged step. Noise in ei
           const together = above.get(step[gradient.index]!);
           if (together === undefined) return [];
           const at = offset + together.index;
-          return findingAt(run, series, at, at, {
-            id: 'co-spike',
-            severity: 'note',
-            message: `"${series.name}" (${figure(series.value[at]!)}) and "${norm.name}" (${figure(value[gradient.index]!)}) spike together at ${run.stepUnit} ${series.step[at]}.`,
-            measured: quantity('distance of the gradient norm from its median', gradient.scales, 'scales'),
-            threshold: quantity('distance from the median', threshold('scales'), 'scales'),
-            advice,
-          });
+          return { at, norm: norm.name, height: value[gradient.index]!, scales: gradient.scales };
         });
       });
     });
-    return outcomeOf(capped(findings));
+    return outcomeOf(
+      firstOf(pairs, ({ at, norm, height, scales }) =>
+        findingAt(run, series, at, at, {
+          id: 'co-spike',
+          severity: 'note',
+          message: `"${series.name}" (${figure(series.value[at]!)}) and "${norm}" (${figure(height)}) spike together at ${run.stepUnit} ${series.step[at]}.`,
+          measured: quantity('distance of the gradient norm from its median', scales, 'scales'),
+          threshold: quantity('distance from the median', threshold('scales'), 'scales'),
+          advice,
+        }),
+      ),
+    );
   },
 } as const satisfies Detector;

@@ -92,14 +92,21 @@ export const counted = (count: number, noun: string): string => `${count} ${noun
 export const seriesOf = (run: Run, ...roles: readonly TimeSeries['role'][]): readonly TimeSeries[] =>
   run.series.filter(({ role }) => roles.includes(role));
 
-/** Findings that would repeat without end are cut to the first `limit`; the last one kept says how many more there are. */
-export function capped(findings: readonly Finding[], limit = 10): readonly Finding[] {
-  if (findings.length <= limit) return findings;
-  const kept = findings.slice(0, limit);
-  const last = kept[limit - 1]!;
-  kept[limit - 1] = {
-    ...last,
-    message: `${last.message} ${findings.length - limit} more like these follow.`,
-  };
+/**
+ * Findings that would repeat without end: one of each of the first `limit` cases; the last one says how many more there are. A finding is
+ * built for no other: a million points of rubbish have a hundred thousand spikes.
+ */
+export function firstOf<Case>(
+  cases: readonly Case[],
+  finding: (one: Case) => Finding,
+  limit = 10,
+): readonly Finding[] {
+  const kept = cases.slice(0, limit).map(finding);
+  const last = kept.at(-1);
+  if (last !== undefined && cases.length > limit)
+    kept[limit - 1] = {
+      ...last,
+      message: `${last.message} ${cases.length - limit} more like these follow.`,
+    };
   return kept;
 }

@@ -1,8 +1,8 @@
 import { attemptOf, type TimeSeries } from '../model/run.ts';
 import {
-  capped,
   type Detector,
   findingAt,
+  firstOf,
   notApplicable,
   outcomeOf,
   quantity,
@@ -31,7 +31,7 @@ In one public run with large batch-norm weights the eval loss reached 1e16 and c
     const evals = seriesOf(run, 'eval_loss');
     if (evals.length === 0) return notApplicable('the log has no eval loss');
     const training = judged.loss !== null && judged.loss.series.role !== 'eval_loss' ? judged.loss : null;
-    const findings = evals.flatMap((series) => {
+    const spikes = evals.flatMap((series) => {
       const excuses = training !== null && !sameSteps(training.series, series) ? incidentsOf(training) : [];
       return incidentsOf(judgeSeries(run, series, judged.settings)).flatMap(
         ({ found, attempt, incident }) => {
@@ -45,18 +45,22 @@ In one public run with large batch-norm weights the eval loss reached 1e16 and c
               (other.incident.recoveredStep ?? Infinity) >= (incident.lastGoodStep ?? -Infinity),
           );
           if (excused) return [];
-          return findingAt(run, series, offset + found.onset, offset + end, {
-            id: 'eval-only-spike',
-            severity: 'note',
-            message: `"${series.name}" spikes to ${figure(incident.peak)} at ${run.stepUnit} ${incident.peakStep} from a median of ${figure(found.before)}.`,
-            measured: quantity('peak over the median before', incident.peak / found.before, 'ratio'),
-            threshold: quantity('jump that starts an incident', threshold('incidentRatio'), 'ratio'),
-            advice,
-          });
+          return { series, from: offset + found.onset, to: offset + end, before: found.before, incident };
         },
       );
     });
-    return outcomeOf(capped(findings));
+    return outcomeOf(
+      firstOf(spikes, ({ series, from, to, before, incident }) =>
+        findingAt(run, series, from, to, {
+          id: 'eval-only-spike',
+          severity: 'note',
+          message: `"${series.name}" spikes to ${figure(incident.peak)} at ${run.stepUnit} ${incident.peakStep} from a median of ${figure(before)}.`,
+          measured: quantity('peak over the median before', incident.peak / before, 'ratio'),
+          threshold: quantity('jump that starts an incident', threshold('incidentRatio'), 'ratio'),
+          advice,
+        }),
+      ),
+    );
   },
 } as const satisfies Detector;
 

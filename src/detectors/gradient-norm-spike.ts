@@ -1,9 +1,8 @@
-import type { Finding } from '../model/finding.ts';
 import { attemptOf } from '../model/run.ts';
 import {
-  capped,
   type Detector,
   findingAt,
+  firstOf,
   notApplicable,
   outcomeOf,
   quantity,
@@ -44,22 +43,25 @@ trailing window. Norms of exactly zero and non-finite ones are left out (they ha
   detect(run, { judged, threshold }) {
     const norms = seriesOf(run, 'grad_norm');
     if (norms.length === 0) return notApplicable('the log has no gradient norm');
-    const findings: Finding[] = norms.flatMap((series) =>
+    const spikes = norms.flatMap((series) =>
       series.attemptOffsets.flatMap((offset, attempt) => {
         const { value } = attemptOf(series, attempt);
         return exceedances(value, LOG_SCALE, judged.settings, threshold('scales'), threshold('ratio')).map(
-          ({ index, before, scales }) =>
-            findingAt(run, series, offset + index, offset + index, {
-              id: 'gradient-norm-spike',
-              severity: 'note',
-              message: `"${series.name}" is ${figure(value[index]!)} at ${run.stepUnit} ${series.step[offset + index]}, ${figure(value[index]! / before)} times its median before.`,
-              measured: quantity('distance from the median', scales, 'scales'),
-              threshold: quantity('distance from the median', threshold('scales'), 'scales'),
-              advice,
-            }),
+          ({ index, before, scales }) => ({ series, at: offset + index, before, scales }),
         );
       }),
     );
-    return outcomeOf(capped(findings));
+    return outcomeOf(
+      firstOf(spikes, ({ series, at, before, scales }) =>
+        findingAt(run, series, at, at, {
+          id: 'gradient-norm-spike',
+          severity: 'note',
+          message: `"${series.name}" is ${figure(series.value[at]!)} at ${run.stepUnit} ${series.step[at]}, ${figure(series.value[at]! / before)} times its median before.`,
+          measured: quantity('distance from the median', scales, 'scales'),
+          threshold: quantity('distance from the median', threshold('scales'), 'scales'),
+          advice,
+        }),
+      ),
+    );
   },
 } as const satisfies Detector;

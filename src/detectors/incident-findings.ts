@@ -2,7 +2,7 @@
 import type { Outcome, Severity } from '../model/finding.ts';
 import type { VerdictClass } from '../model/report.ts';
 import type { Run } from '../model/run.ts';
-import { capped, type DetectorContext, findingAt, notApplicable, outcomeOf, quantity } from './detector.ts';
+import { type DetectorContext, findingAt, firstOf, notApplicable, outcomeOf, quantity } from './detector.ts';
 import { badness } from './incidents.ts';
 import { explain, incidentsOf } from './verdict.ts';
 
@@ -28,22 +28,24 @@ export function incidentFindings(
 ): Outcome {
   const series = [...(judged.loss === null ? [] : [judged.loss]), ...judged.taskLosses];
   if (series.length === 0) return notApplicable('the log has no loss');
-  const findings = [...new Set(series)].flatMap((one) =>
+  const incidents = [...new Set(series)].flatMap((one) =>
     incidentsOf(one)
       .filter(({ incident }) => incident.class === wanted)
-      .map(({ found, attempt, incident }) => {
-        const offset = one.series.attemptOffsets[attempt] ?? 0;
-        const end = found.recovered ?? one.attempts[attempt]!.points - 1;
-        return findingAt(run, one.series, offset + found.onset, offset + end, {
-          id: describe.id,
-          severity:
-            one === judged.loss ? describe.severity : severityWithin(judged.verdict.class, describe.severity),
-          message: explain(one.series.name, found, incident, run.stepUnit),
-          measured: quantity('peak over the median before', incident.peak / found.before, 'ratio'),
-          threshold: quantity(...describe.threshold),
-          advice: describe.advice,
-        });
-      }),
+      .map((incident) => ({ one, ...incident })),
   );
-  return outcomeOf(capped(findings));
+  return outcomeOf(
+    firstOf(incidents, ({ one, found, attempt, incident }) => {
+      const offset = one.series.attemptOffsets[attempt] ?? 0;
+      const end = found.recovered ?? one.attempts[attempt]!.points - 1;
+      return findingAt(run, one.series, offset + found.onset, offset + end, {
+        id: describe.id,
+        severity:
+          one === judged.loss ? describe.severity : severityWithin(judged.verdict.class, describe.severity),
+        message: explain(one.series.name, found, incident, run.stepUnit),
+        measured: quantity('peak over the median before', incident.peak / found.before, 'ratio'),
+        threshold: quantity(...describe.threshold),
+        advice: describe.advice,
+      });
+    }),
+  );
 }

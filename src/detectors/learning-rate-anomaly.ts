@@ -1,10 +1,9 @@
-import type { Finding } from '../model/finding.ts';
-import { attemptOf } from '../model/run.ts';
+import { attemptOf, type TimeSeries } from '../model/run.ts';
 import {
-  capped,
   counted,
   type Detector,
   findingAt,
+  firstOf,
   notApplicable,
   outcomeOf,
   quantity,
@@ -14,6 +13,15 @@ import { figure } from './verdict.ts';
 
 const advice =
   'Check the schedule: a resume that starts it anew, a scheduler stepped twice, or a schedule shorter than the run.';
+
+interface Anomaly {
+  readonly series: TimeSeries;
+  readonly from: number;
+  readonly to: number;
+  readonly message: string;
+  readonly measured: number;
+  readonly unit: string;
+}
 
 export const learningRateAnomaly = {
   id: 'learning-rate-anomaly',
@@ -44,21 +52,12 @@ would do), zero in the middle of training or for more than \`zeroShare\` of the 
   detect(run, { threshold }) {
     const rates = seriesOf(run, 'learning_rate');
     if (rates.length === 0) return notApplicable('the log has no learning rate');
-    const findings = rates.flatMap((series) =>
+    const cases = rates.flatMap((series) =>
       series.attemptOffsets.flatMap((offset, attempt) => {
         const { value, step } = attemptOf(series, attempt);
-        const found: Finding[] = [];
+        const found: Anomaly[] = [];
         const report = (from: number, to: number, message: string, measured: number, unit: string): void => {
-          found.push(
-            findingAt(run, series, offset + from, offset + to, {
-              id: 'learning-rate-anomaly',
-              severity: 'note',
-              message: `"${series.name}" ${message}.`,
-              measured: quantity('learning rate', measured, unit),
-              threshold: quantity('rise from one point to the next', threshold('jump'), 'ratio'),
-              advice,
-            }),
-          );
+          found.push({ series, from: offset + from, to: offset + to, message, measured, unit });
         };
         const invalid = value.findIndex((rate) => !(rate >= 0 && rate < Infinity));
         if (invalid >= 0)
@@ -109,6 +108,17 @@ would do), zero in the middle of training or for more than \`zeroShare\` of the 
         return found;
       }),
     );
-    return outcomeOf(capped(findings));
+    return outcomeOf(
+      firstOf(cases, ({ series, from, to, message, measured, unit }) =>
+        findingAt(run, series, from, to, {
+          id: 'learning-rate-anomaly',
+          severity: 'note',
+          message: `"${series.name}" ${message}.`,
+          measured: quantity('learning rate', measured, unit),
+          threshold: quantity('rise from one point to the next', threshold('jump'), 'ratio'),
+          advice,
+        }),
+      ),
+    );
   },
 } as const satisfies Detector;

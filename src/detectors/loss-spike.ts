@@ -1,4 +1,4 @@
-import { capped, type Detector, findingAt, notApplicable, outcomeOf, quantity } from './detector.ts';
+import { type Detector, findingAt, firstOf, notApplicable, outcomeOf, quantity } from './detector.ts';
 import type { Spike } from './incidents.ts';
 import { figure } from './verdict.ts';
 import { verdictThresholds } from './verdict-settings.ts';
@@ -23,9 +23,14 @@ spikes too, so they are notes.`,
     const { loss } = judged;
     if (loss === null || loss.series.role === 'eval_loss')
       return notApplicable('the log has no training loss');
-    const findings = loss.attempts.flatMap(({ spikes }, attempt) => {
-      const offset = loss.series.attemptOffsets[attempt] ?? 0;
-      return stretchesOf(spikes).map(({ from, to, worst }) => {
+    const stretches = loss.attempts.flatMap(({ spikes }, attempt) =>
+      stretchesOf(spikes).map((stretch) => ({
+        ...stretch,
+        offset: loss.series.attemptOffsets[attempt] ?? 0,
+      })),
+    );
+    return outcomeOf(
+      firstOf(stretches, ({ from, to, worst, offset }) => {
         const at = offset + worst.index;
         return findingAt(run, loss.series, offset + from, offset + to, {
           id: 'loss-spike',
@@ -35,9 +40,8 @@ spikes too, so they are notes.`,
           threshold: quantity('distance from the median', threshold('spikeScales'), 'scales'),
           advice,
         });
-      });
-    });
-    return outcomeOf(capped(findings));
+      }),
+    );
   },
 } as const satisfies Detector;
 

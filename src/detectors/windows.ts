@@ -3,36 +3,12 @@
  *
  * Everything here takes finite numbers; the callers keep NaN and ±Infinity apart, because they are events of their own.
  */
+import { selectNth } from '../model/order-statistics.ts';
 
 /** Makes a median absolute deviation comparable with a standard deviation: 1/Φ⁻¹(3/4) for Gaussian noise. */
 const MAD_TO_SIGMA = 1.4826;
 /** The same for the mean absolute deviation: √(π/2). */
 const MEAN_DEVIATION_TO_SIGMA = 1.2533;
-
-/** Moves the k-th smallest of `values[0..length)` to position k, smaller ones before it, larger ones behind it. */
-function select(values: Float64Array, length: number, k: number): number {
-  let low = 0;
-  let high = length - 1;
-  while (low < high) {
-    // The middle entry as pivot: a sorted window, the usual case of a falling loss, costs no more than a shuffled one.
-    const pivot = values[(low + high) >> 1]!;
-    let i = low;
-    let j = high;
-    while (i <= j) {
-      while (values[i]! < pivot) i++;
-      while (values[j]! > pivot) j--;
-      if (i <= j) {
-        const swap = values[i]!;
-        values[i++] = values[j]!;
-        values[j--] = swap;
-      }
-    }
-    if (k <= j) high = j;
-    else if (k >= i) low = i;
-    else break;
-  }
-  return values[k]!;
-}
 
 /**
  * Median of `values[0..length)`, the mean of the two middle ones where there is an even number; reorders the entries.
@@ -43,7 +19,7 @@ export const medianInPlace = (values: Float64Array, length: number = values.leng
 
 /** The k-th smallest, or for an even number of values the mean of it and the one before. */
 function middleOf(values: Float64Array, length: number, k: number, odd: boolean): number {
-  const upper = select(values, length, k);
+  const upper = selectNth(values, k, 0, length);
   if (odd) return upper;
   let lower = Number.NEGATIVE_INFINITY;
   for (let i = 0; i < k; i++) if (values[i]! > lower) lower = values[i]!;

@@ -8,12 +8,9 @@ export function selectNth(values: Float64Array, k: number, from = 0, to = values
   let left = from;
   let right = to - 1;
   while (left < right) {
-    // Median of three: sorted and constant series are the common case here, not the exception.
-    const middle = (left + right) >> 1;
-    const a = values[left]!;
-    const b = values[middle]!;
-    const c = values[right]!;
-    const pivot = Math.max(Math.min(a, b), Math.min(Math.max(a, b), c));
+    // The middle entry as pivot: a sorted window, the usual case of a falling loss, costs no more than a shuffled one. A
+    // median of three would cost windows a third more, and is no safer against what logs hold.
+    const pivot = values[(left + right) >> 1]!;
     let i = left;
     let j = right;
     while (i <= j) {
