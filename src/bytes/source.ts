@@ -63,6 +63,10 @@ export async function kindOfPath(
   }
 }
 
+/** How many bytes a path has now; NaN where there is nothing. */
+export const sizeOfPath = async (path: string): Promise<number> =>
+  (await stat(path).catch(() => undefined))?.size ?? Number.NaN;
+
 /** The regular files directly in a folder, by name, at most `limit`; none where there is no such folder. */
 export async function filesIn(folder: string, limit: number): Promise<string[]> {
   const entries = await readdir(folder, { withFileTypes: true }).catch(() => []);

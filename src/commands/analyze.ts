@@ -6,6 +6,7 @@ import { logFlags, readOptionsOf } from '../cli/shared-flags.ts';
 import { terminalOptions } from '../cli/terminal-options.ts';
 import { analyze, DEFAULT_BUDGET } from '../engine/analyze.ts';
 import { exitCodeOf } from '../engine/exit-code.ts';
+import { diagError } from '../model/errors.ts';
 import { json } from '../reports/json.ts';
 import { renderTerminal } from '../reports/terminal.ts';
 
@@ -45,6 +46,13 @@ export default class Analyze extends DiagCommand {
       default: DEFAULT_BUDGET,
       min: 0,
     }),
+    'clip-limit': Flags.string({
+      description: 'say how often the logged gradient norms exceed this clipping limit (may be repeated)',
+      helpValue: 'N',
+      multiple: true,
+      multipleNonGreedy: true,
+      default: [],
+    }),
     ascii: Flags.boolean({ description: 'draw charts with ASCII characters only' }),
   };
 
@@ -55,6 +63,7 @@ export default class Analyze extends DiagCommand {
     const status = statusOn(process.stderr);
     const report = await analyze(paths, {
       ...readOptionsOf(flags),
+      clipLimits: flags['clip-limit'].map(limitOf),
       budget: flags.budget,
       onProgress: status,
       toolVersion: this.config.version,
@@ -65,4 +74,15 @@ export default class Analyze extends DiagCommand {
     await this.print(flags.json ? json.render(report, options) : renderTerminal(report, options));
     await writeReports(report, targets);
   }
+}
+
+/** A clipping limit as it was given. @throws usage */
+function limitOf(text: string): number {
+  const limit = text.trim() === '' ? Number.NaN : Number(text);
+  if (!(limit > 0 && limit < Number.POSITIVE_INFINITY))
+    throw diagError('usage', {
+      problem: `--clip-limit ${text} is no positive number`,
+      hint: 'give the largest gradient norm that clipping would let through, e.g. --clip-limit 1',
+    });
+  return limit;
 }

@@ -38,31 +38,50 @@ export const clippingSaturation = {
       origin:
         'more than half of the steps at the limit: the limit and not the gradient decides the length of the step',
     },
+    {
+      name: 'rarely',
+      value: 0.05,
+      unit: 'share of the points',
+      origin: 'a limit at the 95th percentile of the norm or above leaves the usual step alone',
+    },
   ],
   docs: {
     summary: 'The logged gradient norm exceeds the clipping limit at more than half of the steps.',
-    details: `Counts how often each logged norm is above \`limit\`, after the first sixth of the run: up to one in twenty is a safety net, above \`share\`
-a step limiter. Norms that are never above the limit but often equal to it were logged after clipping, and those at the limit are counted. Non-finite norms count as above.`,
+    details: `Counts how often each logged norm is above a limit, after the first sixth of the run: up to \`rarely\` it is a safety net, above \`share\`
+a step limiter. \`analyze --clip-limit N\` (may be repeated) names limits, and each of them is reported whatever it comes to: so limits can be compared before one is
+chosen. Otherwise \`limit\` counts, or the run's own, and only a step limiter is reported. Norms that are never above the limit but often equal to it were logged after clipping, and those at the limit are counted. Non-finite norms count as above.`,
     advice,
     references: [],
   },
-  detect(run, { threshold }) {
+  detect(run, { threshold, clipLimits }) {
     const norms = seriesOf(run, 'grad_norm');
     if (norms.length === 0) return notApplicable('the log has no gradient norm');
-    const limit = threshold('limit') > 0 ? threshold('limit') : limitOf(run);
-    if (limit === undefined)
-      return notApplicable('no clipping limit is known: name one, or log it as hyperparameter max_grad_norm');
+    const known = threshold('limit') > 0 ? threshold('limit') : limitOf(run);
+    const limits = clipLimits.length > 0 ? clipLimits : known === undefined ? [] : [known];
+    if (limits.length === 0)
+      return notApplicable(
+        'no clipping limit is known: name one with --clip-limit, or log it as hyperparameter max_grad_norm',
+      );
     const findings = norms.flatMap((series) => {
       const from = Math.floor(series.value.length / 6);
-      const share = clippedShare(series.value.subarray(from), limit);
-      if (!(share > threshold('share'))) return [];
-      return findingAt(run, series, from, series.value.length - 1, {
-        id: 'clipping-saturation',
-        severity: 'note',
-        message: `"${series.name}" reaches the clipping limit of ${figure(limit)} at ${figure(100 * share)} % of the steps: a step limiter, not a safety net.`,
-        measured: quantity('points at the limit', share, 'share of the points'),
-        threshold: quantity('points at the limit', threshold('share'), 'share of the points'),
-        advice,
+      const points = series.value.subarray(from);
+      return limits.flatMap((limit) => {
+        const share = clippedShare(points, limit);
+        const limiter = share > threshold('share');
+        if (points.length === 0 || (!limiter && clipLimits.length === 0)) return [];
+        const kind = limiter
+          ? 'a step limiter, not a safety net'
+          : share <= threshold('rarely')
+            ? 'a safety net'
+            : 'more than a safety net, less than a step limiter';
+        return findingAt(run, series, from, series.value.length - 1, {
+          id: 'clipping-saturation',
+          severity: 'note',
+          message: `"${series.name}" reaches the clipping limit of ${figure(limit)} at ${figure(100 * share)} % of ${points.length} points: ${kind}.`,
+          measured: quantity('points at the limit', share, 'share of the points'),
+          threshold: quantity('points at the limit', threshold('share'), 'share of the points'),
+          advice: limiter ? advice : null,
+        });
       });
     });
     return outcomeOf(findings);

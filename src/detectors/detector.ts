@@ -26,6 +26,8 @@ export interface DetectorContext {
   readonly judged: JudgedRun;
   /** A threshold of this detector by name: the user's number or the default. */
   threshold(name: string): number;
+  /** Clipping limits that the user named, to be judged against the logged gradient norms; none where they are not given. */
+  readonly clipLimits: readonly number[];
 }
 
 export interface Detector {
@@ -43,14 +45,16 @@ export interface Detector {
   detect(run: Run, context: DetectorContext): Outcome;
 }
 
-/** The context of one detector; `overrides` are the user's numbers for it, by name. */
+/** The context of one detector; `overrides` are the user's numbers for it, by name, `clipLimits` those of {@link DetectorContext}. */
 export function contextFor(
   detector: Detector,
   judged: JudgedRun,
   overrides: ReadonlyMap<string, number> = new Map(),
+  clipLimits: readonly number[] = [],
 ): DetectorContext {
   return {
     judged,
+    clipLimits,
     threshold(name) {
       const found =
         overrides.get(name) ?? detector.thresholds.find((threshold) => threshold.name === name)?.value;

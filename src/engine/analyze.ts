@@ -14,11 +14,10 @@ import { DEFAULT_RULES } from '../rules/registry.ts';
 import { checkpointFindings } from './checkpoint-findings.ts';
 import { type InspectedCheckpoint, inspectCheckpoint } from './checkpoint-inspect.ts';
 import { type CollectOptions, collectInputs } from './collect.ts';
-import { assembleReport, bySeverity, diagnoseRun, inputOf, type ThresholdOverrides } from './diagnose.ts';
+import { assembleReport, bySeverity, type DiagnoseOptions, diagnoseRun, inputsOf } from './diagnose.ts';
 import type { Limits, ModelEvidence } from './model-evidence.ts';
 
-export interface AnalyzeOptions extends CollectOptions {
-  readonly thresholds?: ThresholdOverrides;
+export interface AnalyzeOptions extends CollectOptions, Pick<DiagnoseOptions, 'thresholds' | 'clipLimits'> {
   readonly toolVersion: string;
   readonly now: () => Date;
   /** Seconds for what is expensive: statistics of checkpoints, replay, curvature. Default 60. */
@@ -42,7 +41,7 @@ export async function analyze(paths: readonly string[], options: AnalyzeOptions)
   const deadline = now().getTime() + 1000 * budget;
   const { logs, checkpoints, captures, skipped, errors } = await collectInputs(paths, options);
   const warnings = errors.map((error) => error.toRecord());
-  const inputs: ReportInput[] = logs.map(inputOf);
+  const inputs: ReportInput[] = logs.flatMap(inputsOf);
   const runs = logs.flatMap((log) => log.runs);
   const evidence = new Map<Run, Evidence>(runs.map((run) => [run, noEvidence()]));
 

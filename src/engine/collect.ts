@@ -348,8 +348,9 @@ async function collectGroup(group: Group, options: CollectOptions, found: Collec
     kind: 'log',
     path: group.path,
     format: raws[0]!.format,
-    // One hash names one file; the run lists its files.
+    // One hash names one file.
     sha256: null,
+    files: raws.map(({ runs: _, prefix: __, ...file }) => file),
     errors: raws.flatMap((raw) => raw.errors),
     kept: raws.reduce((sum, raw) => sum + raw.kept, 0),
     lost: raws.reduce((sum, raw) => sum + raw.lost, 0),

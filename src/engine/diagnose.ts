@@ -33,10 +33,10 @@ function detect(
   detector: Detector,
   run: Run,
   judged: JudgedRun,
-  overrides?: ReadonlyMap<string, number>,
+  { thresholds, clipLimits }: DiagnoseOptions,
 ): Outcome {
   try {
-    return detector.detect(run, contextFor(detector, judged, overrides));
+    return detector.detect(run, contextFor(detector, judged, thresholds?.get(detector.id), clipLimits));
   } catch (error) {
     const known =
       error instanceof DiagError
@@ -58,10 +58,13 @@ export interface DiagnoseOptions {
   readonly thresholds?: ThresholdOverrides;
   /** Checkpoints that training could go on from. */
   readonly restartPoints?: readonly RestartPoint[];
+  /** Clipping limits to judge the logged gradient norms against; each is reported, also where it hardly acts. */
+  readonly clipLimits?: readonly number[];
 }
 
 /** Diagnoses one run. A detector that throws is listed under `failedDetectors`; the others still report. */
-export function diagnoseRun(run: Run, { thresholds, restartPoints = [] }: DiagnoseOptions = {}): RunReport {
+export function diagnoseRun(run: Run, options: DiagnoseOptions = {}): RunReport {
+  const { thresholds, restartPoints = [] } = options;
   const judged = judgeRun(run, verdictSettings(thresholds));
   const ended = seriesThatEnd(run);
   const findings: Finding[] = [];
@@ -69,7 +72,7 @@ export function diagnoseRun(run: Run, { thresholds, restartPoints = [] }: Diagno
   const notRun: { id: string; reason: string }[] = [];
   const failedDetectors: { id: string; error: ErrorRecord }[] = [];
   for (const detector of Object.values(DETECTORS)) {
-    const outcome = detect(detector, run, judged, thresholds?.get(detector.id));
+    const outcome = detect(detector, run, judged, options);
     if (outcome.kind === 'pass' || outcome.kind === 'fail') detectorsRun.push(detector.id);
     if (outcome.kind === 'fail') findings.push(...outcome.findings);
     else if (outcome.kind === 'not-applicable') notRun.push({ id: detector.id, reason: outcome.reason });
@@ -113,16 +116,18 @@ const NOTHING_JUDGED: RunVerdict = {
   incidents: [],
 };
 
-/** What the report says of a log it read. */
-export const inputOf = (log: LogInput): ReportInput => ({
-  path: log.path,
-  format: log.format,
-  sha256: log.sha256,
-  kept: log.kept,
-  lost: log.lost,
-  unreadBytes: log.unreadBytes,
-  errors: log.errors,
-});
+/** What the report says of a log it read: each file by itself, with its own hash, where several were joined. */
+export const inputsOf = (log: LogInput): ReportInput[] =>
+  (log.files ?? [log]).map(({ path, format, sha256, kept, lost, unreadBytes, grownBytes, errors }) => ({
+    path,
+    format,
+    sha256,
+    kept,
+    lost,
+    unreadBytes,
+    ...(grownBytes === undefined ? {} : { grownBytes }),
+    errors,
+  }));
 
 /**
  * Assembles the report; the verdict is the worst run's.

@@ -8,7 +8,7 @@ import type { Run } from '../model/run.ts';
 import { isReportLike, parseReport } from '../reports/report-schema.ts';
 import type { AnalyzeOptions } from './analyze.ts';
 import { collectInputs } from './collect.ts';
-import { assembleReport, diagnoseRun, inputOf } from './diagnose.ts';
+import { assembleReport, diagnoseRun, inputsOf } from './diagnose.ts';
 import type { GateEvidence } from './gate.ts';
 import { isGlob, matchesGlob } from './glob.ts';
 
@@ -47,7 +47,7 @@ export async function readGateEvidence(
     for (const run of all) if (!again.some(({ id }) => id === run.id)) runs.set(run.id, run);
     reports.push(
       assembleReport(
-        found.logs.map(inputOf),
+        found.logs.flatMap(inputsOf),
         diagnosed,
         [...found.errors, ...changed].map((error) => error.toRecord()),
         found.skipped,

@@ -167,6 +167,8 @@ function reportProblems(report: Report, config: GateConfig): GateProblem[] {
       );
     if ((input.unreadBytes ?? 0) > 0)
       add(4, 'truncated', `${input.path}: its last ${input.unreadBytes} bytes are no whole record`);
+    if ((input.grownBytes ?? 0) > 0)
+      add(4, 'still-growing', `${input.path}: grew by ${input.grownBytes} bytes while it was read`);
     // A file has a hash exactly when it was read to its end; a folder of several files has none.
     const isFile = report.runs.some(({ paths }) => paths.includes(input.path));
     if (input.sha256 === null && input.kept !== undefined && isFile)

@@ -45,6 +45,8 @@ export interface InspectedLog {
   readonly lost: number;
   /** Bytes of a last record that is not whole. */
   readonly unreadBytes: number;
+  /** The files that were joined, in the order of their names, where there are several. */
+  readonly files?: readonly { readonly path: string; readonly sha256: string | null }[];
   readonly runs: readonly InspectedRun[];
 }
 
@@ -94,6 +96,7 @@ const inspectLog = (log: LogInput): InspectedLog => ({
   kept: log.kept,
   lost: log.lost,
   unreadBytes: log.unreadBytes,
+  ...(log.files === undefined ? {} : { files: log.files.map(({ path, sha256 }) => ({ path, sha256 })) }),
   runs: log.runs.map((run) => ({
     id: run.id,
     attempts: run.attempts.length,

@@ -8,7 +8,7 @@ import { DiagError } from '../model/errors.ts';
 import type { LogInput } from '../model/log.ts';
 import type { Report } from '../model/report.ts';
 import { type AnalyzeOptions, analyze } from './analyze.ts';
-import { assembleReport, diagnoseRun, inputOf } from './diagnose.ts';
+import { assembleReport, diagnoseRun, inputsOf } from './diagnose.ts';
 
 /** Formats whose file is one document that is written anew: the new content replaces the old, it does not follow it. */
 const DOCUMENTS: ReadonlySet<string> = new Set(['json', 'hf-trainer-state', 'parquet']);
@@ -81,7 +81,7 @@ export function watchLog(path: string, options: AnalyzeOptions): Watcher {
   async function reportOf(raws: readonly RawLog[]): Promise<Report> {
     const log = await logOf(raws);
     return assembleReport(
-      [inputOf(log)],
+      inputsOf(log),
       log.runs.map((run) => diagnoseRun(run, options)),
       [],
       [],

@@ -4,6 +4,7 @@ import { dirname } from 'node:path';
 import { peekStream, readChunks, STDIN_NAME } from '../bytes/chunks.ts';
 import { encodingOf, toUtf8 } from '../bytes/encoding.ts';
 import { gunzipChunks, isGzip } from '../bytes/gzip.ts';
+import { sizeOfPath } from '../bytes/source.ts';
 import { diagError, type ErrorRecord } from '../model/errors.ts';
 import type { LogInput } from '../model/log.ts';
 import { finishRun } from './finish-run.ts';
@@ -28,6 +29,7 @@ export interface RawLog extends LogContent {
   readonly path: string;
   readonly format: string;
   readonly sha256: string | null;
+  readonly grownBytes?: number;
 }
 
 /** The format that claims a head, asked in the order of the registry. */
@@ -86,8 +88,13 @@ async function* hashed(chunks: AsyncIterable<Uint8Array>, hash: Hash): AsyncGene
  * @param path `-` for standard input
  * @throws file-…, format-unknown, format-unsupported, log-is-lfs-pointer, limit-exceeded; unknown-id for a format
  */
-export const readRawLog = (path: string, options: ReadLogOptions = {}): Promise<RawLog> =>
-  readRawStream(readChunks(path), path === '-' ? STDIN_NAME : path, options);
+export async function readRawLog(path: string, options: ReadLogOptions = {}): Promise<RawLog> {
+  if (path === '-') return readRawStream(readChunks(path), STDIN_NAME, options);
+  const before = await sizeOfPath(path);
+  const raw = await readRawStream(readChunks(path), path, options);
+  const grownBytes = (await sizeOfPath(path)) - before;
+  return grownBytes > 0 ? { ...raw, grownBytes } : raw;
+}
 
 /** As {@link readRawLog}, from bytes that come from anywhere; a chunk need live only until the next one is asked for. */
 export async function readRawStream(

@@ -17,6 +17,9 @@ import { DIALECTS, DRAWING, KERAS_BAR, KERAS_EPOCH, kerasPairs, type Pair } from
 const JSON_TAIL = /(?:\[(\w+)\])?(?:\[INFO\])?[\s:|-]*(\{"[^"]+":.*\})\s*$/;
 const OVERFLOW = /overflow detected|detected overflow|Grad overflow/i;
 
+/** Bytes of the longest line that is looked at: expressions on longer ones would take long. */
+const LONGEST_RECORD = 64 << 10;
+
 /** The row of a line: into which table, at which axis value, with which pairs. */
 interface Match {
   readonly table: string;
@@ -81,6 +84,7 @@ export const stdout: LogFormat = {
     const tables = new Map<string, { table: RowTable; axis: 'step' | 'epoch' }>();
     const scanners = new Map<string, ReturnType<typeof objectScanner>>();
     const overflows = tally();
+    const long = tally();
     const pattern = options.pattern === undefined ? undefined : compilePattern(options.pattern);
     let lastStep = 0;
     let kerasEpoch = 0;
@@ -162,7 +166,10 @@ export const stdout: LogFormat = {
       {
         line(bytes, start, end, lineNumber, terminated) {
           // Long lines are data that somebody printed; a record is short.
-          if (end - start > 64 << 10) return;
+          if (end - start > LONGEST_RECORD) {
+            countAt(long, lineNumber);
+            return;
+          }
           let to = end;
           if (!terminated) {
             // The last number of a line without an end may be cut: not taken where it stops in the middle.
@@ -200,6 +207,10 @@ export const stdout: LogFormat = {
         if (!series.has(name)) series.set(name, { ...one, name });
       }
     }
+    if (long.count > 0)
+      notes.add(
+        `${long.count} lines of more than ${LONGEST_RECORD >> 10} KiB were taken for other text (first in line ${long.first[0]})`,
+      );
     if (overflows.count > 0)
       notes.add(
         `${overflows.count} lines report an overflow of gradients, which skips a step (first in line ${overflows.first[0]})`,

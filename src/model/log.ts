@@ -15,5 +15,9 @@ export interface LogInput {
   readonly lost: number;
   /** Bytes of a last record that is not whole (a log that is still growing, or was cut): a warning, not a loss. */
   readonly unreadBytes: number;
+  /** Bytes that were appended while the file was read; left out where there were none. */
+  readonly grownBytes?: number;
+  /** The files that were joined into this input, each as it was read; left out where it is one file. */
+  readonly files?: readonly Omit<LogInput, 'kind' | 'runs' | 'files'>[];
   readonly runs: readonly Run[];
 }

@@ -126,6 +126,8 @@ export interface ReportInput {
   readonly kept?: number;
   readonly lost?: number;
   readonly unreadBytes?: number;
+  /** Bytes that were appended while the file was read. */
+  readonly grownBytes?: number;
   readonly errors?: readonly ErrorRecord[];
 }
 

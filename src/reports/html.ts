@@ -366,6 +366,9 @@ function inputsSection(report: Report): Html | false {
           h`<li><code>${input.path}</code>: ${steps(input.unreadBytes!)} bytes of an unfinished last record</li>`,
         ]
       : []),
+    ...((input.grownBytes ?? 0) > 0
+      ? [h`<li><code>${input.path}</code>: grew by ${steps(input.grownBytes!)} bytes while it was read</li>`]
+      : []),
   ]);
   if (report.inputs.length === 0 && report.warnings.length === 0) return false;
   return h`<section class="card" id="inputs" aria-labelledby="inputs-title">

@@ -57,6 +57,15 @@ function rawIssues(report: Report): Raw[] {
         advice: null,
         locations: [{ path: input.path }],
       });
+    if ((input.grownBytes ?? 0) > 0)
+      raw.push({
+        ...place,
+        severity: 'warning',
+        id: 'still-growing',
+        message: `grew by ${input.grownBytes} bytes while it was read`,
+        advice: null,
+        locations: [{ path: input.path }],
+      });
   }
   for (const warning of report.warnings)
     raw.push({

@@ -250,6 +250,7 @@ export const reportSchema = z
         kept: count.optional(),
         lost: count.optional(),
         unreadBytes: count.optional(),
+        grownBytes: count.optional(),
         errors: z.array(error).optional(),
       }),
     ),

@@ -259,7 +259,8 @@ export function renderTerminal(report: Report, options: RenderOptions): string {
   for (const run of many ? report.runs.filter((r) => r.verdict.class !== 'healthy') : report.runs)
     lines.push('', ...runLines(run, options, paint));
   const damaged = report.inputs.filter(
-    (input) => (input.errors?.length ?? 0) > 0 || (input.unreadBytes ?? 0) > 0,
+    ({ errors = [], unreadBytes = 0, grownBytes = 0 }) =>
+      errors.length > 0 || unreadBytes > 0 || grownBytes > 0,
   );
   if (damaged.length > 0 || report.warnings.length > 0) lines.push('', paint.bold('Warnings'));
   for (const input of damaged) {
@@ -269,6 +270,11 @@ export function renderTerminal(report: Report, options: RenderOptions): string {
         : []),
       ...((input.unreadBytes ?? 0) > 0
         ? [`${steps(input.unreadBytes!)} bytes of an unfinished last record not read`]
+        : []),
+      ...((input.grownBytes ?? 0) > 0
+        ? [
+            `grew by ${steps(input.grownBytes!)} bytes while it was read; \`clippy-diag watch\` follows a live log`,
+          ]
         : []),
       ...(input.errors ?? []).slice(0, 3).map((e) => `${e.id}: ${e.message}`),
     ];

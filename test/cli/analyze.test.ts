@@ -70,6 +70,18 @@ describe('analyze', () => {
     expect(cli(['analyze', healthy, '--fail-on', 'warning']).code).toBe(0);
   });
 
+  it('says of each named clipping limit how often it would act, and refuses what is no limit', () => {
+    const { runs } = reportOf(
+      cli(['analyze', incident, '--clip-limit', '0.01', '--clip-limit', '1e6', '--json']).out,
+    );
+    const found = runs[0]!.findings.filter(({ id }) => id === 'clipping-saturation');
+    expect(found.map(({ message }) => /(step limiter|safety net)\b/.exec(message)?.[1])).toEqual(
+      expect.arrayContaining(['step limiter', 'safety net']),
+    );
+    for (const limit of ['0', '-1', 'NaN', 'Infinity', '', 'much'])
+      expect(cli(['analyze', incident, `--clip-limit=${limit}`]).code, limit).toBe(2);
+  });
+
   it('judges every run of a folder and names the worst first', () => {
     const { out } = cli(['analyze', 'fixtures/logs']);
     expect(out.split('\n')[0]).toMatch(/^non-finite from step .* the worst of \d+ runs$/);

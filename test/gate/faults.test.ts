@@ -115,6 +115,7 @@ const FAULTS: Readonly<Record<string, (evidence: GateEvidence) => GateEvidence>>
   'lost records': (e) => withInput(e, { lost: 3 }),
   'a torn last record': (e) => withInput(e, { unreadBytes: 17 }),
   'bytes that were not read': (e) => withInput(e, { sha256: null }),
+  'a file that grew, in a saved report': (e) => withInput(e, { grownBytes: 24 }),
   'a file that grew': (e) =>
     withReport(e, { warnings: [{ id: 'file-changed', message: 'changed while it was read' }] }),
   'a verdict that is inconclusive': (e) => withRuns(e, { verdict: verdictOf('inconclusive') }),

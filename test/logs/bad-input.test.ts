@@ -1,12 +1,23 @@
 /** What broken and hostile logs get: a coded message with its place, the rest of the file, the right code. */
 import { spawnSync } from 'node:child_process';
-import { chmodSync, mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import { createHash } from 'node:crypto';
+import {
+  appendFileSync,
+  chmodSync,
+  mkdirSync,
+  mkdtempSync,
+  readFileSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { gzipSync } from 'node:zlib';
 import { afterAll, describe, expect, it } from 'vitest';
 import { crc32c, maskedCrc32c } from '../../src/bytes/crc32c.ts';
 import { collectInputs } from '../../src/engine/collect.ts';
+import { inputsOf } from '../../src/engine/diagnose.ts';
 import { readLogFile } from '../../src/logs/read-log.ts';
 import { ERROR_TEXTS, type ErrorCode } from '../../src/model/errors.ts';
 import type { LogInput } from '../../src/model/log.ts';
@@ -107,6 +118,27 @@ describe('files', () => {
     await expect(collectInputs([path], { roles: new Map([['c', 'loss' as const]]) })).rejects.toMatchObject({
       code: 'map-name-missing',
     });
+  });
+});
+
+describe('a file that is being written to', () => {
+  it('is read up to where it was, and says by how much it grew', async () => {
+    const path = join(folder, 'live.jsonl');
+    const line = '{"step": 1, "loss": 0.5}\n';
+    writeFileSync(path, line.repeat(200_000));
+    let done = false;
+    const reading = readLogFile(path).finally(() => {
+      done = true;
+    });
+    while (!done) {
+      appendFileSync(path, line);
+      await new Promise(setImmediate);
+    }
+    const log = await reading;
+    expect(log.grownBytes).toBeGreaterThan(0);
+    expect(log.grownBytes! % line.length).toBe(0);
+    expect(inputsOf(log)).toMatchObject([{ grownBytes: log.grownBytes, sha256: expect.any(String) }]);
+    expect(await readLogFile(path)).not.toHaveProperty('grownBytes');
   });
 });
 
@@ -393,6 +425,13 @@ describe('other texts', () => {
     expect(seriesOf(log, 'loss').value.length).toBeGreaterThan(1000);
     expect(log.sha256).toBeNull();
   });
+  it('a printed line of more than 64 KiB is taken for other text, and the log says so', async () => {
+    const log = await read(
+      `step 1: train loss 3.5, val loss 3.6\n${'x'.repeat(65 << 10)}\nstep 2: train loss 3.4, val loss 3.5\n`,
+    );
+    expect(log.lost).toBe(0);
+    expect(log.runs[0]!.notes).toEqual([expect.stringMatching(/^1 lines .* \(first in line 2\)$/)]);
+  });
   it('--pattern reads any line by its named groups, and a pattern that is none is refused', async () => {
     const text = 'it 1: L=0.5\nit 2: L=nan\nnothing\nit 3: L=0.25\n';
     const log = await read(text, { pattern: 'it (?P<step>\\d+): L=(?<loss>\\S+)' });
@@ -430,6 +469,13 @@ describe('event files of one run', () => {
     const run = logs[0]!.runs[0]!;
     expect(run).toMatchObject({ id: 'a', attempts: [{ reason: 'start' }, { reason: 'new-file' }] });
     expect(run.paths).toHaveLength(2);
+    const inputs = logs.flatMap(inputsOf);
+    const sha256 = createHash('sha256').update(fixture).digest('hex');
+    expect(inputs.map((input) => input.path)).toEqual(run.paths);
+    expect(inputs).toMatchObject([
+      { sha256, kept: logs[0]!.kept / 2 },
+      { sha256, lost: 0 },
+    ]);
     const loss = run.series.find((one) => one.name === 'loss')!;
     expect(loss).toMatchObject({ attemptOffsets: [0, 12], pathOffsets: [0, 12] });
   });
