@@ -55,6 +55,8 @@ export function textOfString(bytes: Buffer, start: number, end: number): string 
   }
 }
 
+const LITERALS = new Set(['true', 'false', 'null']);
+
 /** The position after the value at `at` that holds no number of ours (list, literal), or -1 if there is none. */
 export function skipValue(bytes: Buffer, at: number, end: number): number {
   let depth = 0;
@@ -141,7 +143,13 @@ export function objectScanner(table: RowTable): ObjectScanner {
         if (stop > 0) {
           setCell(columnOf(bytes, keyStart, keyEnd, prefix));
           at = stop;
-        } else at = skipValue(bytes, at, end);
+        } else {
+          const after = skipValue(bytes, at, end);
+          // A word that JSON does not know may stand for a value that was logged: the line is bad, not the key absent.
+          const word = byte !== OPEN_LIST && after > 0;
+          if (word && !LITERALS.has(bytes.toString('latin1', at, after).trim())) return -1;
+          at = after;
+        }
       }
       if (at < 0) return -1;
       at = skipBlanks(bytes, at, end);

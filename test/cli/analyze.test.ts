@@ -216,6 +216,18 @@ describe('what bad input gets', () => {
     expect(out).toMatch(/1 records? lost/);
   });
 
+  it('a value that is no JSON makes its line a lost one, not an absent key', () => {
+    const { code, out } = cli([
+      'analyze',
+      file(
+        'word.jsonl',
+        many((i) => `"loss":${i === 100 ? 'oops' : 1}`),
+      ),
+    ]);
+    expect(code).toBe(3);
+    expect(out).toMatch(/1 records? lost, 199 kept/);
+  });
+
   it('a torn last line is a warning only', () => {
     const { code, out } = cli(['analyze', file('torn.jsonl', `${many(() => '"loss":1')}{"step":200,"lo`)]);
     expect(code).toBe(0);
