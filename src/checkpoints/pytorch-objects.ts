@@ -4,11 +4,12 @@
  *
  * Source: torch/_utils.py (`_rebuild_tensor` and its kin), torch/optim/optimizer.py (`state_dict`).
  */
-import type { Dtype, TensorInfo } from '../model/checkpoint.ts';
+import type { Dtype, SavedOptimizer, TensorInfo } from '../model/checkpoint.ts';
 import { type DiagError, diagError, type ErrorRecord } from '../model/errors.ts';
 import { DTYPE_BYTES, elementsOf, isFloating } from './dtypes.ts';
 import { layoutOfTorch } from './layouts.ts';
 import type { LazyTensor } from './lazy-checkpoint.ts';
+import { ownersOf } from './optimizer-owners.ts';
 import { isNode, type PickleNode, type PickleValue } from './pickle.ts';
 import { roleOfName, slotOfTorch } from './roles.ts';
 import { checkView, type Storage, type StridedView, streamView } from './strided.ts';
@@ -144,12 +145,9 @@ export interface TorchObjects {
   readonly optimizers: readonly OptimizerState[];
 }
 
-interface OptimizerState {
-  /** Ids of the parameters in the order of the groups. */
-  readonly order: readonly string[];
-  /** Their names, where the optimizer was given named parameters (PyTorch 2.6 and newer). */
+interface OptimizerState extends SavedOptimizer {
+  /** Names of the parameters in the order of the groups, where the optimizer was given them (PyTorch 2.6 and newer). */
   readonly names: readonly string[] | undefined;
-  /** Tensors below `state`, and the id of the parameter that each belongs to. */
   readonly slots: { readonly tensor: string; readonly id: string; readonly shape: readonly number[] }[];
 }
 
@@ -439,14 +437,15 @@ function keyText(key: PickleValue, index: number): string {
 }
 
 function optimizerState(groups: readonly PickleValue[]): OptimizerState {
-  const lists = (key: string): PickleValue[] =>
-    groups.flatMap((group) => {
+  const lists = (key: string): string[][] =>
+    groups.map((group) => {
       const member = isNode(group, 'dict') ? group.entries.find(([name]) => name === key)?.[1] : undefined;
-      return isNode(member, 'list') || isNode(member, 'tuple') ? member.items : [];
+      return isNode(member, 'list') || isNode(member, 'tuple') ? member.items.map(String) : [];
     });
-  const order = lists('params').map(String);
-  const names = lists('param_names').map(String);
-  return { order, names: names.length === order.length && names.length > 0 ? names : undefined, slots: [] };
+  const ids = lists('params');
+  const names = lists('param_names').flat();
+  const named = names.length === ids.flat().length && names.length > 0;
+  return { groups: ids, names: named ? names : undefined, slots: [] };
 }
 
 /** `numpy.core.multiarray.scalar(dtype, bytes)` of a float or an integer, else what it is. */
@@ -478,41 +477,42 @@ function numpyScalar([dtype, raw]: readonly PickleValue[]): number | string {
   }
 }
 
-/**
- * All tensors, with the parameter that each slot of an optimizer belongs to where that can be told.
- *
- * PyTorch numbers parameters in the order in which the optimizer got them. The state_dict that has as many
- * parameters, tied ones counted once, and the same shape wherever a slot has one, is taken for theirs.
- */
-export function linkOptimizers(found: readonly TorchObjects[]): LazyTensor[] {
+/** All tensors, with the parameter that each slot of an optimizer belongs to where that can be told. */
+export function linkOptimizers(found: readonly TorchObjects[]): {
+  readonly tensors: LazyTensor[];
+  readonly unnamed: readonly SavedOptimizer[];
+} {
   const tensors = found.flatMap((objects) => objects.tensors);
-  const stateDicts = found.flatMap((objects) => objects.stateDicts);
+  const candidates = found.flatMap((objects) =>
+    objects.stateDicts.map((parameters) => ({ parameters, ordered: true })),
+  );
   const parameters = tensors.filter(({ info }) => info.role === 'parameter').map(({ info }) => info.name);
   const owners = new Map<string, string>();
-  for (const { order, names, slots } of found.flatMap((objects) => objects.optimizers)) {
-    const position = new Map(order.map((id, index) => [id, index]));
-    const fits = (candidate: readonly TensorInfo[]): boolean =>
-      candidate.length === order.length &&
-      slots.every(({ id, shape }) => {
-        const index = position.get(id);
-        return index !== undefined && (shape.length === 0 || shape.join() === candidate[index]!.shape.join());
-      });
-    const owner =
-      names?.map(
-        (name) =>
-          parameters.find((p) => p === name || p.endsWith(`.${name}`) || p.endsWith(`/${name}`)) ?? name,
-      ) ?? stateDicts.find(fits)?.map((info) => info.name);
+  const unnamed: SavedOptimizer[] = [];
+  for (const optimizer of found.flatMap((objects) => objects.optimizers)) {
+    const { groups, names, slots } = optimizer;
+    const told = ownersOf(optimizer, candidates);
+    const position = new Map(groups.flat().map((id, index) => [id, index]));
     for (const { tensor, id } of slots) {
-      const index = position.get(id);
+      const given = names?.[position.get(id) ?? -1];
       // An id that is no number is the parameter's own name (FSDP, torch.distributed.checkpoint).
-      const name = /^\d+$/.test(id) ? (index === undefined ? undefined : owner?.[index]) : id;
+      const name = /^\d+$/.test(id)
+        ? given === undefined
+          ? told.get(tensor)
+          : (parameters.find((p) => p === given || p.endsWith(`.${given}`) || p.endsWith(`/${given}`)) ??
+            given)
+        : id;
       if (name !== undefined) owners.set(tensor, name);
     }
+    if (candidates.length === 0 && !slots.every(({ tensor }) => owners.has(tensor))) unnamed.push(optimizer);
   }
-  return tensors.map(({ info, stream }) => {
-    const parameter = owners.get(info.name);
-    return { info: parameter === undefined ? info : { ...info, parameter }, stream };
-  });
+  return {
+    tensors: tensors.map(({ info, stream }) => {
+      const parameter = owners.get(info.name);
+      return { info: parameter === undefined ? info : { ...info, parameter }, stream };
+    }),
+    unnamed,
+  };
 }
 
 /** What a file without any tensor of floating numbers is; undefined for one with weights or optimizer state. */

@@ -118,6 +118,7 @@ export function torchCheckpoint(
 ): Checkpoint {
   const metadata = new Map(found.flatMap((objects) => [...objects.metadata]));
   const withoutWeights = stateWithoutWeights(found);
+  const { tensors, unnamed } = linkOptimizers(found);
   return lazyCheckpoint(
     {
       path: source.path,
@@ -127,8 +128,10 @@ export function torchCheckpoint(
       metadata,
       errors: found.flatMap((objects) => objects.errors),
       ...(withoutWeights === undefined ? {} : { withoutWeights }),
+      stateDicts: found.flatMap((objects) => objects.stateDicts),
+      unnamedOptimizers: unnamed,
       close: () => source.close(),
     },
-    linkOptimizers(found),
+    tensors,
   );
 }

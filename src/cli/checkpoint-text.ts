@@ -30,10 +30,17 @@ const shapeText = (shape: readonly number[]): string => (shape.length === 0 ? 's
 export function checkpointText(checkpoint: InspectedCheckpoint): string[] {
   const { tensors, step, framework, withoutWeights } = checkpoint;
   const elements = tensors.reduce((sum, tensor) => sum + tensor.elements, 0);
+  // The count of steps needs no owner.
+  const unnamed = tensors.filter(
+    ({ role, slot, parameter }) => role === 'optimizer_state' && slot !== 'step' && parameter === undefined,
+  ).length;
   const lines = [
     `${inertName(checkpoint.path)}: ${checkpoint.format}${framework === null ? '' : ` (${framework})`}` +
       `${step === null ? '' : `, step ${count(step)}`}, ${count(tensors.length)} tensors, ${count(elements)} elements` +
-      (withoutWeights === undefined ? '' : `; no weights: ${withoutWeights}`),
+      (withoutWeights === undefined ? '' : `; no weights: ${withoutWeights}`) +
+      (framework !== 'pytorch' || unnamed === 0
+        ? ''
+        : `; of ${count(unnamed)} optimizer tensors the parameter cannot be told from order and shapes`),
   ];
   if (tensors.length === 0) return lines;
   const known = tensors.some((tensor) => tensor.norm !== undefined);

@@ -50,7 +50,7 @@ export async function analyze(paths: readonly string[], options: AnalyzeOptions)
     const late = now().getTime() > deadline;
     onProgress(path);
     try {
-      const checkpoint = await inspectCheckpoint(path, late);
+      const checkpoint = await inspectCheckpoint(path, late, checkpoints);
       inputs.push(inputOfCheckpoint(checkpoint));
       const run = closestRun([...evidence.keys()], path) ?? runWithoutLog(dirname(path));
       const found = evidence.get(run) ?? noEvidence();

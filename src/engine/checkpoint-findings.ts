@@ -118,7 +118,7 @@ function between(before: InspectedCheckpoint | undefined, now: InspectedCheckpoi
     findings.push(
       finding(
         'parameter-norm-jump',
-        'warning',
+        'note',
         `the norm of all parameters grew ${ratio.toPrecision(3)}-fold`,
         [],
         {

@@ -1,4 +1,6 @@
 /** What `inspect` says about a checkpoint: its tensors with their statistics and what is odd about them. */
+import { dirname } from 'node:path';
+import { type OwnerCandidate, ownersOf } from '../checkpoints/optimizer-owners.ts';
 import { openCheckpoint } from '../checkpoints/registry.ts';
 import { type TensorStatistics, tensorStatistics } from '../checkpoints/statistics.ts';
 import type { Checkpoint, TensorInfo } from '../model/checkpoint.ts';
@@ -39,14 +41,22 @@ const SQUARES = new Set(['accumulator', 'v', 'v_max']);
  * A tensor that cannot be read is listed without statistics, and its error is recorded.
  *
  * @param listOnly read the headers only
+ * @param others the other inputs; an optimizer that was saved alone takes its parameters' names from those in its folder
  * @throws what opening throws
  */
-export async function inspectCheckpoint(path: string, listOnly = false): Promise<InspectedCheckpoint> {
+export async function inspectCheckpoint(
+  path: string,
+  listOnly = false,
+  others: readonly string[] = [],
+): Promise<InspectedCheckpoint> {
   const checkpoint = await openCheckpoint(path);
   try {
+    const owners = await ownersBeside(checkpoint, others);
     const errors = [...checkpoint.errors];
     const tensors: InspectedTensor[] = [];
-    for (const info of checkpoint.tensors) {
+    for (const stored of checkpoint.tensors) {
+      const parameter = owners.get(stored.name);
+      const info = parameter === undefined ? stored : { ...stored, parameter };
       if (listOnly) {
         tensors.push({ ...info, flags: [] });
         continue;
@@ -74,6 +84,29 @@ export async function inspectCheckpoint(path: string, listOnly = false): Promise
   } finally {
     await checkpoint.close();
   }
+}
+
+/** Names from the weights beside an optimizer that was saved alone (`optimizer.pt` beside `pytorch_model.bin`). */
+async function ownersBeside(
+  { path, unnamedOptimizers = [] }: Checkpoint,
+  others: readonly string[],
+): Promise<ReadonlyMap<string, string>> {
+  if (unnamedOptimizers.length === 0) return new Map();
+  const candidates: OwnerCandidate[] = [];
+  for (const other of others.filter((one) => one !== path && dirname(one) === dirname(path)))
+    try {
+      const beside = await openCheckpoint(other);
+      await beside.close();
+      const { stateDicts, tensors } = beside;
+      if (tensors.some(({ role }) => role === 'optimizer_state')) continue;
+      if (stateDicts === undefined)
+        candidates.push({ parameters: tensors.filter(({ role }) => role === 'parameter'), ordered: false });
+      else candidates.push(...stateDicts.map((parameters) => ({ parameters, ordered: true })));
+    } catch (error) {
+      // Told where that file itself is inspected.
+      if (!(error instanceof DiagError)) throw error;
+    }
+  return new Map(unnamedOptimizers.flatMap((optimizer) => [...ownersOf(optimizer, candidates)]));
 }
 
 function flagsOf(info: TensorInfo, statistics: Omit<TensorStatistics, 'count'>, count: number): TensorFlag[] {

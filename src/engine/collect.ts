@@ -14,6 +14,7 @@ import {
   readLogFile,
   readRawLog,
 } from '../logs/read-log.ts';
+import { LOG_FORMATS } from '../logs/registry.ts';
 import { isSidecar, readMlflowParams, readSidecars } from '../logs/sidecars.ts';
 import { DiagError, diagError } from '../model/errors.ts';
 import type { LogInput } from '../model/log.ts';
@@ -108,7 +109,14 @@ async function collectFile(path: string, options: CollectOptions, found: Collect
     // A binary file that is neither may still be one that can be named: another pickle, an archive of something else.
     if (format === undefined && (head.includes(0) || head[0] === 0x80)) await explainFile(path);
   }
-  found.logs.push(await readLogFile(path, options));
+  try {
+    found.logs.push(await readLogFile(path, options));
+  } catch (error) {
+    // Readers of logs name the formats of logs; a named file was tried as a checkpoint too.
+    if (!(error instanceof DiagError) || error.code !== 'format-unknown' || path === '-') throw error;
+    const tried = [...Object.values(LOG_FORMATS), ...CHECKPOINT_FORMATS].map((format) => format.tried);
+    throw diagError('format-unknown', { path, tried }, error.where);
+  }
 }
 
 /** Formats that are told by little: parts of checkpoints may be JSON documents or text too. */

@@ -73,7 +73,7 @@ export async function inspectInputs(paths: readonly string[], options: InspectOp
   const checkpoints: InspectedCheckpoint[] = [];
   for (const path of found.checkpoints)
     try {
-      checkpoints.push(await inspectCheckpoint(path, options.listOnly));
+      checkpoints.push(await inspectCheckpoint(path, options.listOnly, found.checkpoints));
     } catch (error) {
       if (!(error instanceof DiagError)) throw error;
       errors.push(error);

@@ -62,6 +62,18 @@ export type TensorData =
   | Uint16Array
   | Uint8Array;
 
+/** State of an optimizer that numbers its parameters (PyTorch). */
+export interface SavedOptimizer {
+  /** Ids of the parameters of each group. */
+  readonly groups: readonly (readonly string[])[];
+  /** The tensors of its state, and the id of the parameter that each belongs to. */
+  readonly slots: readonly {
+    readonly tensor: string;
+    readonly id: string;
+    readonly shape: readonly number[];
+  }[];
+}
+
 /** A checkpoint: opening it reads headers only. */
 export interface Checkpoint {
   readonly kind: 'checkpoint';
@@ -76,6 +88,10 @@ export interface Checkpoint {
   readonly metadata: ReadonlyMap<string, string | number | boolean | null>;
   /** What the file is where it holds neither weights nor an optimizer's state: "state of a scheduler". */
   readonly withoutWeights?: string;
+  /** The parameters of each state_dict in the order of the model, tied ones once (PyTorch). */
+  readonly stateDicts?: readonly (readonly TensorInfo[])[];
+  /** Optimizers whose parameters are not in this file: their names may be in one beside it. */
+  readonly unnamedOptimizers?: readonly SavedOptimizer[];
   /** Damage that leaves the rest readable. */
   readonly errors: readonly ErrorRecord[];
   /** Reads one whole tensor, in row-major order. Touches only the bytes of this tensor. */

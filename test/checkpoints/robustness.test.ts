@@ -168,6 +168,33 @@ describe('mutated files', () => {
       ),
     TIME,
   );
+  it(
+    'stable-baselines3, checksums made right again',
+    async () => {
+      const bytesOf = (name: string): Uint8Array => torch.find((seed) => seed.name === name)!.bytes;
+      const archives = [
+        ['policy.pth', bytesOf('views-zip.pt')],
+        ['policy.optimizer.pth', bytesOf('adagrad-zip.pt')],
+        ['pytorch_variables.pth', bytesOf('protocol-4-legacy.pt')],
+      ].map(([name, data]) => ({ name, data }) as ZipEntry);
+      const data = { name: 'data', data: new TextEncoder().encode('{"policy_class": {}}') };
+      const seed = { name: 'stable-baselines3', bytes: makeZip([data, ...archives]) };
+      const outer = mutateZip(await membersOf([seed]), (name) => name.endsWith('.pth'));
+      // A changed byte of an inner archive seldom gets past its checksums: its own members are changed too.
+      const policies = torchZip.slice(0, 4);
+      const inner = mutateZip(await membersOf(policies), (name) => name.endsWith('.pkl'));
+      const mutate: Mutator = (bytes, random, seeds) =>
+        random.chance(0.4)
+          ? outer(bytes, random, seeds)
+          : makeZip([
+              data,
+              { name: 'policy.pth', data: inner(bytes, random, policies) },
+              ...archives.slice(1),
+            ]);
+      await fuzzFormat('stable-baselines3', [seed], mutate);
+    },
+    TIME,
+  );
   it('PyTorch legacy', () => fuzzFormat('pytorch-legacy', torchLegacy, mutateLegacy), TIME);
 
   // Every tensor of these covers its storage, so that each changed byte is under a checksum: what is read is right.

@@ -125,7 +125,12 @@ describe('what bad input gets', () => {
   it.each<[string, () => string, number, RegExp]>([
     ['a missing file', () => join(folder, 'none.csv'), 3, /error\[file-missing\]/],
     ['an empty file', () => file('empty.csv', ''), 3, /error\[file-empty\]/],
-    ['binary rubbish', () => file('rubbish', rubbish), 3, /error\[format-unknown\].*tried/],
+    [
+      'binary rubbish',
+      () => file('rubbish', rubbish),
+      3,
+      /error\[format-unknown\].*tried.*JSON.*safetensors.*PyTorch/s,
+    ],
     [
       'a log without a loss',
       () =>
