@@ -18,6 +18,7 @@ import { slotsByOrder } from '../../src/checkpoints/keras-roles.ts';
 import { layoutOfKeras } from '../../src/checkpoints/layouts.ts';
 import { openCheckpoint, openCheckpointSource } from '../../src/checkpoints/registry.ts';
 import { manifestFiles, projectRoot, sharedData } from '../support/shared-data.ts';
+import { makeTable } from './make-table.ts';
 
 const fixture = (name: string): string => join(projectRoot, 'fixtures/checkpoints', name);
 
@@ -66,6 +67,19 @@ describe('bytes touched', () => {
 });
 
 describe('TensorFlow', () => {
+  it('refuses names that only differ in bytes which are no text', async () => {
+    // BundleEntryProto of an empty float: type 1, shape of one axis of size 0.
+    const value = Buffer.from('0801' + '12021200', 'hex');
+    const entries = [
+      { key: new Uint8Array(0), value: Buffer.of(0x08, 1) },
+      { key: Buffer.from('w\xfe', 'latin1'), value },
+      { key: Buffer.from('w\xff', 'latin1'), value },
+    ];
+    await expect(openCheckpointSource(bytesSource('n.index', makeTable(entries)))).rejects.toMatchObject({
+      code: 'checkpoint-ambiguous',
+    });
+  });
+
   it.skipIf(sharedData === undefined)(
     'says which checkpoints are there where the newest is not (skipped without the real files)',
     async () => {
