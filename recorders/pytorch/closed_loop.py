@@ -1,12 +1,11 @@
-"""Trains on from a capture in your own PyTorch model under several clipping rules, and stores what happened in
-capture.json.
+"""Trains on from a capture in your own PyTorch model under several clipping rules; the traces go to capture.json.
 
     from closed_loop import closed_loop
     closed_loop("capture", model, lambda model, batch: compute_loss(model, batch))
 
-The capture must hold batches (`recorder.record(step, loss, batch=...)`); `batch` has the names that you
-recorded. `clippy-diag replay capture` then shows the traces as `recorded`. Dropout is off and BatchNorm in
-inference. Needs torch >= 1.13 and numpy. Apache-2.0. """
+The capture must hold batches (`recorder.record(step, loss, batch=...)`), which `loss_of` gets under their names.
+`clippy-diag replay capture` shows the traces as `recorded`, with verdicts. Dropout is off and BatchNorm in inference.
+Needs torch >= 1.13 and numpy. Apache-2.0. """
 
 import json
 import math
@@ -16,7 +15,6 @@ import torch
 
 from clippy_capture import number, read_safetensors, write_atomically
 from clippy_recorder import OPTIONS, SLOTS
-from clippy_verdict import verdict
 
 RULES = {
     "none": {},
@@ -27,29 +25,18 @@ RULES = {
 
 
 def closed_loop(folder, model, loss_of, rules=None):
-    """Runs each rule of {rule: options} (default RULES) and writes the entries to capture.json; returns
-    them."""
+    """Runs {rule: options} (default RULES), and the loop without a rule; writes the traces to capture.json."""
     path = os.path.join(folder, "capture.json")
     with open(path, encoding="utf8") as file:
         capture = json.load(file)
-    entries = [
-        run(folder, capture, model, loss_of, rule, options)
-        for rule, options in {"none": {}, **(rules or RULES)}.items()
-    ]
-    history = [float(value) for value in capture.get("history", {}).get("loss", [])]
-    recorded = [float(step["loss"]) for step in capture["steps"]]
-    for entry in entries:
-        entry.update(verdict(history, recorded, entries[0]["loss"], entry["loss"], entry["steps"]))
-        entry["loss"], entry["updateNorm"], entry["minClipFactor"] = (
-            [number(value) for value in entry[key]] for key in ("loss", "updateNorm", "minClipFactor")
-        )
-    capture["replay"] = entries
+    rules = {"none": {}, **(rules or RULES)}
+    capture["replay"] = [run(folder, capture, model, loss_of, rule, options) for rule, options in rules.items()]
     write_atomically(path, json.dumps(capture, indent=1, allow_nan=False).encode())
-    return entries
+    return capture["replay"]
 
 
 def run(folder, capture, model, loss_of, rule, options):
-    """One closed loop from the capture's initial state."""
+    """The trace of one closed loop from the capture's initial state."""
     initial = _tensors(folder, "initial.safetensors")
     named = dict(model.named_parameters())
     parameters = [(spec, named[spec["name"]]) for spec in capture["parameters"]]
@@ -76,31 +63,22 @@ def run(folder, capture, model, loss_of, rule, options):
         if rule == "clippy":
             keeps = [1 - rate * o["weightDecay"] if o["name"] == "adamw" else 1 for rate, o in zip(rates, groups)]
             found += _clippy(options, parameters, before, [keeps[spec.get("group", -1) + 1] for spec, _ in parameters])
-        losses.append(loss.item())
-        norms.append(
-            math.sqrt(sum(((b - p.detach()).double() ** 2).sum().item() for b, (_, p) in zip(before, parameters)))
-        )
+        moved = sum(((b - p.detach()).double() ** 2).sum().item() for b, (_, p) in zip(before, parameters))
         factor, tensor, index = min(found, key=lambda item: item[0] if item[0] == item[0] else -1)
+        losses.append(loss.item())
+        norms.append(math.sqrt(moved))
         factors.append(factor)
-        if tensor is not None and not (bottleneck and bottleneck["factor"] <= factor) and factor < 1:
+        if tensor is not None and factor < (bottleneck["factor"] if bottleneck else 1):
             bottleneck = {"tensor": tensor, "index": index, "factor": factor}
-        if ended is None and not (math.isfinite(losses[-1]) and math.isfinite(norms[-1])):
+        if ended is None and not (math.isfinite(losses[-1]) and math.isfinite(moved)):
             ended = {"reason": "non-finite", "step": step["step"]}
-    engaged = [s["step"] for s, factor in zip(capture["steps"], factors) if factor != 1]
+    traces = {"loss": losses, "minClipFactor": factors, "updateNorm": norms}
     return {
-        "mode": "closed-loop",
-        "rule": rule,
-        "options": options,
-        "optimizer": capture["optimizer"],
+        **{"mode": "closed-loop", "source": "recorded", "rule": rule, "options": options, "optimizer": groups[0]},
         "steps": [step["step"] for step in capture["steps"]],
-        "loss": losses,
-        "minClipFactor": factors,
-        "updateNorm": norms,
-        "firstEngagedStep": engaged[0] if engaged else None,
-        "engagedFraction": len(engaged) / len(losses),
+        **{name: [number(value) for value in values] for name, values in traces.items()},
         "ended": ended or {"reason": "completed", "step": capture["steps"][-1]["step"]},
         "bottleneck": bottleneck,
-        "source": "recorded",
     }
 
 
@@ -121,20 +99,15 @@ def _optimizers(groups, parameters, initial):
             [p for _, p in mine], lr=options["learningRate"], weight_decay=options["weightDecay"], **arguments
         )
         for name, p in mine:
-            slots = {
-                theirs: initial[f"state/{ours}/{name}"].to(p.device)
-                for theirs, ours in SLOTS[kind].items()
-                if f"state/{ours}/{name}" in initial
-            }
-            if slots:
-                optimizer.state[p] = slots
+            slots = {theirs: initial.get(f"state/{ours}/{name}") for theirs, ours in SLOTS[kind].items()}
+            if any(value is not None for value in slots.values()):
+                optimizer.state[p] = {slot: value.to(p.device) for slot, value in slots.items() if value is not None}
         optimizers.append(optimizer)
     return optimizers
 
 
 def _clip_gradients(rule, options, parameters):
-    """global-norm as torch has it; AGC by unit: a kernel's outputs, an embedding's rows, else the whole
-    tensor."""
+    """global-norm as torch has it; AGC by unit: a kernel's outputs, an embedding's rows, else the whole tensor."""
     gradients = [
         (spec, p, p.grad.coalesce() if p.grad.is_sparse else p.grad) for spec, p in parameters if p.grad is not None
     ]
@@ -149,17 +122,15 @@ def _clip_gradients(rule, options, parameters):
         found = []
         for (spec, p, g), v in zip(gradients, values):
             w = p.detach()[g.indices()[0]] if g.is_sparse else p.detach()
-            keep = {"OI": [0], "OIHW": [0], "IO": [1], "HWIO": [3]}.get(
-                spec["layout"], [0] if spec["embedding"] else []
-            )
-            axes = [axis for axis in range(v.dim()) if axis not in keep]
+            output = {"OI": 0, "OIHW": 0, "IO": 1, "HWIO": 3}.get(spec["layout"], 0 if spec["embedding"] else None)
+            axes = [axis for axis in range(v.dim()) if axis != output]
             norms = [torch.sqrt((x**2).sum(axes, keepdim=True)) for x in (w, v)]
             factor = torch.clamp(options["clipping"] * norms[0].clamp(min=1e-3) / norms[1].clamp(min=1e-6), max=1.0)
             v.mul_(factor)
             index = int(factor.argmin())
             found.append((factor.min().item(), spec["name"], int(g.indices()[0][index]) if g.is_sparse else index))
-    for (_, p, g), v in zip(gradients, values):
-        p.grad = torch.sparse_coo_tensor(g.indices(), v, g.shape).coalesce() if g.is_sparse else v
+    for _, p, g in gradients:
+        p.grad = g
     return found
 
 
@@ -167,14 +138,13 @@ def _clippy(options, parameters, before, keeps):
     """σ = min(1, min_i (λ_rel|w_i| + λ_abs)/|Δ_i|) of each tensor, applied to the update that the optimizer has
     just made; what decoupled weight decay took off (all but `keeps`·w) is no part of it."""
     found = []
-    with torch.no_grad():
-        for (spec, p), w, keep in zip(parameters, before, keeps):
-            update = keep * w - p
-            room = options["variableRelativeThreshold"] * w.abs() + options["absoluteThreshold"]
-            ratio = torch.where(update == 0, torch.full_like(w, math.inf), room / update.abs())
-            index = int(ratio.argmin())
-            sigma = min(1.0, ratio.reshape(-1)[index].item()) if not ratio.isnan().any() else math.nan
-            if sigma != 1:
-                p.copy_(keep * w - sigma * update)
-            found.append((sigma, spec["name"], index))
+    for (spec, p), w, keep in zip(parameters, before, keeps):
+        update = keep * w - p.detach()
+        room = options["variableRelativeThreshold"] * w.abs() + options["absoluteThreshold"]
+        ratio = torch.where(update == 0, torch.full_like(w, math.inf), room / update.abs())
+        index = int(ratio.argmin())
+        sigma = min(1.0, ratio.reshape(-1)[index].item()) if not ratio.isnan().any() else math.nan
+        if sigma != 1:
+            p.data.copy_(keep * w - sigma * update)
+        found.append((sigma, spec["name"], index))
     return found

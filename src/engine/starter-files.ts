@@ -48,7 +48,6 @@ export const RECORDERS = {
       'python/clippy_capture.py',
       'pytorch/clippy_recorder.py',
       'pytorch/clippy_curvature.py',
-      'pytorch/clippy_verdict.py',
       'pytorch/closed_loop.py',
     ],
     instructions: `In the training loop, after backward() and before clipping and step():

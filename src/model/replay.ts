@@ -52,6 +52,9 @@ export interface ReplayEntry {
   /** Norm of the update relative to the unclipped one at the same state, and the cosine between them. */
   readonly keptUpdate?: readonly number[];
   readonly cosine?: readonly number[];
+  /** Of the recorded run, without any rule: the gradient's norm, and the largest |r| of the direction before the learning rate. */
+  readonly gradientNorm?: readonly number[];
+  readonly directionMax?: readonly number[];
   /** Whether the rule acts in emergencies or most of the time before the incident. */
   readonly character?: 'idle' | 'safety-net' | 'step-limiter';
   /** For each tensor the smallest factor, where, and the factor at the incident's last step. */

@@ -91,6 +91,8 @@ export async function replayClosedLoop(options: ClosedLoopOptions): Promise<Clos
     { rule: setup.clipping, multiplier: 1 },
     ...options.rules.flatMap((rule) => learningRateMultipliers.map((multiplier) => ({ rule, multiplier }))),
   ];
+  const stepperOf = (rule: RuleChoice, learningRateMultiplier: number) =>
+    createStepper({ rule, optimizers: setup.optimizers, precision: 'float32', learningRateMultiplier });
   const finished = [...(options.resume?.finished ?? [])];
   const total = runs.length * count;
 
@@ -103,12 +105,7 @@ export async function replayClosedLoop(options: ClosedLoopOptions): Promise<Clos
       finished.push(finished[same]!);
       continue;
     }
-    const stepper = createStepper({
-      rule,
-      optimizers: setup.optimizers,
-      precision: 'float32',
-      learningRateMultiplier: multiplier,
-    });
+    const stepper = stepperOf(rule, multiplier);
     const tensors = copyTensors(initial);
     let trace = emptyTrace(model.objective.tasks.length);
     const partial = options.resume?.partial;
@@ -166,14 +163,15 @@ export async function replayClosedLoop(options: ClosedLoopOptions): Promise<Clos
   const numbers = steps.map((step) => step.step);
   const entries = runs.slice(1).map(({ rule, multiplier }, r): ReplayEntry => {
     const trace = ruled[r]!;
+    const [used] = stepperOf(rule, multiplier).optimizers;
     const judged = judgeClosedLoop(trace.loss, baseline!.loss, numbers, history);
     const first = trace.engaged.indexOf(true);
     return {
       mode: 'closed-loop',
       rule: rule.rule.id,
       label: rule.label,
-      options: rule.options,
-      optimizer: { name: setup.optimizers[0]!.optimizer.id, ...setup.optimizers[0]!.options },
+      options: { ...(rule.preset === undefined ? {} : { preset: rule.preset }), ...rule.options },
+      optimizer: { name: used!.optimizer.id, learningRate: steps[0]!.learningRates[0]!, ...used!.options },
       steps: numbers,
       loss: trace.loss,
       taskLoss: Object.fromEntries(model.objective.tasks.map((task, t) => [task, trace.taskLoss[t]!])),

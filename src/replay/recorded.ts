@@ -1,45 +1,59 @@
 /** Replays and eigenvalues that the user's own framework computed and stored in `capture.json`: shown, never recomputed. */
 import type { CaptureManifest } from '../captures/manifest.ts';
 import { CURVATURE_OPERATORS, type CurvatureEntry, type EigenEstimate } from '../model/curvature.ts';
+import { DiagError } from '../model/errors.ts';
 import { numberFromJson } from '../model/json.ts';
 import { REPLAY_MODES, REPLAY_VERDICTS, type ReplayEntry } from '../model/replay.ts';
+import { chooseRule } from '../rules/parse.ts';
+import { type Judgement, judgeClosedLoop } from './verdict.ts';
 
 type Json = Readonly<Record<string, unknown>>;
 
-/** The stored entries that can be read, marked `recorded`, and a note for each that cannot. */
+/**
+ * The stored entries that can be read, marked `recorded`, and a note for each that cannot. A closed loop that stores its
+ * trace alone is judged here, against the one without a rule.
+ */
 export function recordedReplays(manifest: CaptureManifest): {
   readonly entries: readonly ReplayEntry[];
   readonly notes: readonly string[];
 } {
+  const traces = manifest.replay.map((value) =>
+    typeof value === 'object' && value !== null ? readTrace(value as Json) : null,
+  );
+  const baseline = traces.find((trace) => trace?.rule === 'none' && trace.mode === 'closed-loop')?.loss;
   const entries: ReplayEntry[] = [];
   const notes: string[] = [];
-  for (const [k, value] of manifest.replay.entries()) {
-    const entry = typeof value === 'object' && value !== null ? readEntry(value as Json) : null;
-    if (entry === null) notes.push(`entry ${k} of "replay" in capture.json is no replay and left out`);
-    else entries.push(entry);
+  for (const [k, trace] of traces.entries()) {
+    const stored = manifest.replay[k] as Json;
+    const judged = trace === null ? null : (readVerdict(stored) ?? judge(trace, baseline, manifest));
+    if (trace === null || judged === null)
+      notes.push(
+        `entry ${k} of "replay" in capture.json is ${trace === null ? 'no replay' : 'no closed loop that could be judged, and has no verdict'}; it is left out`,
+      );
+    else entries.push({ ...trace, ...judged });
   }
   return { entries, notes };
 }
 
-function readEntry(json: Json): ReplayEntry | null {
+type Trace = Omit<ReplayEntry, keyof Judgement>;
+
+function readTrace(json: Json): Trace | null {
   const numbers = (value: unknown): number[] | null =>
     Array.isArray(value) ? value.map((x) => numberFromJson(x) ?? Number.NaN) : null;
   const steps = numbers(json.steps);
   const minClipFactor = numbers(json.minClipFactor);
   const mode = REPLAY_MODES.find((known) => known === json.mode);
-  const verdict = REPLAY_VERDICTS.find((known) => known === json.verdict);
-  if (typeof json.rule !== 'string' || steps === null || minClipFactor === null || !mode || !verdict)
-    return null;
+  if (typeof json.rule !== 'string' || steps === null || minClipFactor === null || !mode) return null;
   if (minClipFactor.length !== steps.length) return null;
   const engaged = minClipFactor.map((factor) => factor !== 1);
   const first = engaged.indexOf(true);
   const bottleneck = json.bottleneck as Json | null | undefined;
-  const peak = numberFromJson(json.peak);
+  const options = (json.options ?? {}) as ReplayEntry['options'];
   return {
     mode,
     rule: json.rule,
-    label: typeof json.label === 'string' ? json.label : json.rule,
-    options: (json.options ?? {}) as ReplayEntry['options'],
+    label: typeof json.label === 'string' ? json.label : labelOf(json.rule, options),
+    options,
     optimizer: (json.optimizer ?? {}) as ReplayEntry['optimizer'],
     steps,
     loss: numbers(json.loss),
@@ -48,10 +62,6 @@ function readEntry(json: Json): ReplayEntry | null {
     firstEngagedStep: first < 0 ? null : steps[first]!,
     engagedFraction: engaged.filter(Boolean).length / Math.max(steps.length, 1),
     ended: (json.ended ?? { reason: 'completed', step: steps.at(-1) ?? 0 }) as ReplayEntry['ended'],
-    verdict,
-    confidence: json.confidence === 'exact' ? 'exact' : 'estimate',
-    why: typeof json.why === 'string' ? json.why : 'as recorded in the user’s framework',
-    ...(peak === undefined ? {} : { peak }),
     bottleneck:
       typeof bottleneck === 'object' && bottleneck !== null
         ? {
@@ -62,6 +72,40 @@ function readEntry(json: Json): ReplayEntry | null {
         : null,
     source: 'recorded',
   };
+}
+
+/** As `--rule` has it; the bare name of a rule or option that is not known. */
+function labelOf(rule: string, options: ReplayEntry['options']): string {
+  try {
+    return chooseRule(rule, options).label;
+  } catch (error) {
+    if (error instanceof DiagError) return rule;
+    throw error;
+  }
+}
+
+/** The verdict that came with an entry; null where there is none. */
+function readVerdict(json: Json): Judgement | null {
+  const verdict = REPLAY_VERDICTS.find((known) => known === json.verdict);
+  const peak = numberFromJson(json.peak);
+  return verdict === undefined
+    ? null
+    : {
+        verdict,
+        confidence: json.confidence === 'exact' ? 'exact' : 'estimate',
+        why: typeof json.why === 'string' ? json.why : 'as recorded in the user’s framework',
+        ...(peak === undefined ? {} : { peak }),
+      };
+}
+
+function judge(
+  { mode, loss, steps }: Trace,
+  baseline: readonly number[] | null | undefined,
+  { history }: CaptureManifest,
+): Judgement | null {
+  return mode === 'closed-loop' && loss !== null && baseline?.length === loss.length
+    ? judgeClosedLoop(loss, baseline, steps, history?.loss)
+    : null;
 }
 
 /** The stored eigenvalues that can be read, marked `recorded`; others are left out with a note. */

@@ -5,7 +5,7 @@ import type { ClippyDetails, ReplayEntry, ReplayMode, ThresholdSweep } from '../
 import { type ClippyThresholds, clippyFactor } from '../rules/clippy.ts';
 import { chooseRule, optionsOf, type RuleChoice } from '../rules/parse.ts';
 import type { SeenTensor } from '../rules/rule.ts';
-import type { Precision, Values } from '../tensor/values.ts';
+import { type Precision, sumOfSquares, type Values } from '../tensor/values.ts';
 import { type Followed, follow, type Prepared } from './follow.ts';
 import { copyTensors, prepareReplay } from './from-capture.ts';
 import { createStepper, type StepObserver, type Stepper, type StepRecord, type TensorState } from './step.ts';
@@ -67,12 +67,23 @@ export async function replayCapture(capture: Capture, settings: ReplaySettings):
   const unclippedStepper = stepperOf(NONE, 1);
   const unclipped: Values[] = prepared.tensors.map(({ w }) => w.slice());
   const unclippedNorm: number[] = [];
-  const movement: StepObserver = { moved: (t, move) => unclipped[t]!.set(move) };
+  const gradientNorm: number[] = [];
+  const directionMax: number[] = [];
+  let largest = 0;
+  const observer: StepObserver = {
+    directed: (_t, direction) => {
+      largest = largestMagnitude(direction, largest);
+    },
+    moved: (t, move) => unclipped[t]!.set(move),
+  };
   const followed = await follow(capture, prepared, {
     precision,
     visit: (_index, step, tensors) => {
-      const record = unclippedStepper.step(tensors, step.gradients, step.learningRates, true, movement);
+      largest = 0;
+      const record = unclippedStepper.step(tensors, step.gradients, step.learningRates, true, observer);
       unclippedNorm.push(record.updateNorm);
+      gradientNorm.push(Math.sqrt(step.gradients.reduce((sum, { values }) => sum + sumOfSquares(values), 0)));
+      directionMax.push(largest);
       if (!asRecorded) return;
       for (const track of tracks) track.dryStep(step.gradients, step.learningRates, tensors, unclipped);
     },
@@ -139,6 +150,8 @@ export async function replayCapture(capture: Capture, settings: ReplaySettings):
       minClipFactor: padded(track.minClipFactor),
       updateNorm,
       ...(asRecorded ? { keptUpdate: padded(track.kept), cosine: padded(track.cosine) } : {}),
+      gradientNorm: padded(gradientNorm),
+      directionMax: padded(directionMax),
       firstEngagedStep: firstEngaged < 0 ? null : steps[firstEngaged]!,
       firstChangedStep: firstChanged === null ? null : steps[firstChanged]!,
       engagedFraction: engaged.filter(Boolean).length / Math.max(engaged.length, 1),
@@ -163,6 +176,17 @@ export async function replayCapture(capture: Capture, settings: ReplaySettings):
 }
 
 const NONE = chooseRule('none', {});
+
+/** The larger of `floor` and the largest |value|; NaN if one is. */
+function largestMagnitude(values: Values, floor: number): number {
+  let largest = floor;
+  for (let i = 0; i < values.length; i++) {
+    const size = Math.abs(values[i]!);
+    if (size > largest || Number.isNaN(size)) largest = size;
+    if (Number.isNaN(largest)) return largest;
+  }
+  return largest;
+}
 
 /** Losses, recorded and before, from which a band can be made. */
 const LEAST_LOSSES = 20;

@@ -56,6 +56,8 @@ export interface StepRecord {
 
 /** Looks at a tensor during a step; what it is shown is overwritten afterwards. */
 export interface StepObserver {
+  /** The direction r, before any factor of a direction-stage rule and the learning rate. */
+  directed?(tensor: number, direction: Values): void;
   /** At an update-stage rule, with Δ before scaling and the factor. */
   measured?(tensor: number, seen: SeenTensor, factor: number): void;
   /** The movement w before − w after, of the touched rows only if the gradient was applied by rows. */
@@ -253,6 +255,7 @@ export function createStepper(settings: StepperOptions): Stepper {
         const step = tensor.stepsTaken + 1;
         optimizer.direction(x, r, slots, options, { learningRate, step });
         if (decay === 'direction' && beta !== 0) for (let i = 0; i < n; i++) r[i] = r[i]! + beta * w[i]!;
+        observer?.directed?.(t, r);
         let scale = factorAt('direction', {
           x: r,
           gradient: x,

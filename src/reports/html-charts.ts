@@ -155,16 +155,8 @@ export function chartsOf(run: RunReport): HtmlChart[] {
   ): HtmlChart | undefined => {
     const entries = run.replay.filter((entry) => values(entry) !== null);
     const modes = new Set(entries.map(({ mode }) => mode));
-    // The same rule may be there with several options.
-    const nameOf = ({ rule, mode, options }: RunReport['replay'][number]): string => {
-      const several = entries.some(
-        (other) => other.rule === rule && other.mode === mode && other.options !== options,
-      );
-      const values = Object.values(options).map((value) =>
-        typeof value === 'number' ? short(value) : String(value),
-      );
-      return `${rule}${several ? ` ${values.join('/')}` : ''}${modes.size > 1 ? ` (${mode})` : ''}`;
-    };
+    const nameOf = ({ rule, label = rule, mode }: RunReport['replay'][number]): string =>
+      modes.size > 1 ? `${label} (${mode})` : label;
     return chart(
       title,
       entries.map((entry) =>

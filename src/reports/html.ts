@@ -181,7 +181,8 @@ ${table(
   [
     {
       title: 'rule',
-      cell: ({ rule, options }) => h`<b>${rule}</b> <span class="meta">${optionsText(options)}</span>`,
+      cell: ({ rule, label, options }) =>
+        h`<b>${label ?? rule}</b> <span class="meta">${optionsText(options)}</span>`,
     },
     { title: 'mode', cell: ({ mode }) => h`<span class="nowrap">${mode}</span>` },
     { title: 'verdict', cell: ({ verdict }) => badge(verdict, REPLAY_TONE[verdict]) },

@@ -86,7 +86,7 @@ function runLines(run: RunReport): string[] {
     ...table(
       ['clipping rule', 'mode', 'verdict', 'confidence', 'first acts', 'why'],
       run.replay.map((entry) => [
-        md(entry.rule),
+        md(entry.label ?? entry.rule),
         entry.mode,
         entry.verdict,
         entry.confidence,

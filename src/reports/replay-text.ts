@@ -48,6 +48,24 @@ const smallest = (values: readonly number[]): number =>
 const pad = (text: string, width: number): string =>
   text + ' '.repeat(Math.max(0, width - stringWidth(text)));
 
+/** Cells in columns, the first row bold; the last columns go where they do not fit. */
+function columns(
+  rows: readonly (readonly string[])[],
+  paint: Ansis,
+  width: number,
+  colour: (text: string, row: number, column: number) => string = (text) => text,
+): string[] {
+  const widths = rows[0]!.map((_, c) => Math.max(...rows.map((row) => stringWidth(row[c]!))));
+  while (widths.length > 2 && widths.reduce((sum, w) => sum + w + 2, -2) > width) widths.pop();
+  return rows.map((row, r) => {
+    const text = widths
+      .map((w, c) => (r === 0 ? pad(row[c]!, w) : colour(pad(row[c]!, w), r, c)))
+      .join('  ')
+      .trimEnd();
+    return r === 0 ? paint.bold(text) : text;
+  });
+}
+
 /** Rule by rule what matters; in a narrow terminal the last columns go. */
 function matrix(entries: readonly ReplayEntry[], paint: Ansis, width: number): string[] {
   const head = ['rule', 'verdict', 'from', 'steps', 'at onset', 'smallest', 'kept'];
@@ -70,42 +88,121 @@ function matrix(entries: readonly ReplayEntry[], paint: Ansis, width: number): s
     ];
   });
   const used = head.map((_, c) => c).filter((c) => c === 0 || rows.some((row) => row[c] !== '-'));
-  const widths = used.map((c) => Math.max(stringWidth(head[c]!), ...rows.map((row) => stringWidth(row[c]!))));
-  while (used.length > 2 && used.reduce((sum, _, i) => sum + widths[i]! + 2, -2) > width) used.pop();
-  const line = (cells: readonly string[]): string =>
-    cells
-      .map((cell, c) => pad(cell, widths[c]!))
-      .join('  ')
-      .trimEnd();
-  return [
-    paint.bold(line(used.map((c) => head[c]!))),
-    ...rows.map((row, r) =>
-      line(used.map((c) => (c === 1 ? paint[COLOURS[entries[r]!.verdict]](row[c]!) : row[c]!))),
-    ),
-  ];
+  return columns(
+    [head, ...rows].map((row) => used.map((c) => row[c]!)),
+    paint,
+    width,
+    (text, r, c) => (c === 1 ? paint[COLOURS[entries[r - 1]!.verdict]](text) : text),
+  );
 }
+
+/** Median of what is known; NaN of nothing. */
+function median(values: readonly number[]): number {
+  const sorted = Float64Array.from(values.filter(Number.isFinite)).sort();
+  const half = sorted.length >> 1;
+  return sorted.length % 2 === 1 ? sorted[half]! : (sorted[half - 1]! + sorted[half]!) / 2;
+}
+
+/** What the recorded run did at the onset, whatever the rule: the paper's figure 4 without the factors. */
+function recordedRun(entry: ReplayEntry | undefined, paint: Ansis, width: number): string[] {
+  const { gradientNorm, directionMax, steps } = entry ?? {};
+  if (!entry || !gradientNorm || !directionMax || !steps) return [];
+  const onset = entry.onsetStep == null ? -1 : steps.indexOf(entry.onsetStep);
+  if (onset < 0) return [];
+  const row = (name: string, values: readonly number[]): string[] => {
+    const usual = median(values.slice(0, onset));
+    const times = values[onset]! / usual;
+    return [name, ...[usual, values[onset]!, times].map((x) => (Number.isNaN(x) ? '?' : shortNumber(x)))];
+  };
+  return columns(
+    [
+      ['without a rule', 'usual', `step ${steps[onset]}`, 'times'],
+      ...(entry.loss === null ? [] : [row('loss', entry.loss)]),
+      row('gradient norm', gradientNorm),
+      row('largest |r|', directionMax),
+    ],
+    paint,
+    width,
+  );
+}
+
+/** Tensors that are listed. */
+const LISTED = 24;
+
+/** Factors at the onset, tensor by tensor in the model's order: the paper's figure 6. The bar is long where the lead rule clips most. */
+function factorsByTensor(entries: readonly ReplayEntry[], paint: Ansis, options: RenderOptions): string[] {
+  const shown = entries.filter(
+    ({ tensors }) => tensors !== undefined && new Set(tensors.map(({ atIncident }) => atIncident)).size > 1,
+  );
+  const lead = shown.find(({ rule }) => rule === 'clippy') ?? shown[0];
+  if (lead === undefined) return [];
+  const factorOf = (entry: ReplayEntry, name: string): number =>
+    entry.tensors!.find(({ tensor }) => tensor === name)?.atIncident ?? Number.NaN;
+  const names = lead.tensors!.map(({ tensor }) => tensor);
+  const listed = new Set([...names].sort((a, b) => factorOf(lead, a) - factorOf(lead, b)).slice(0, LISTED));
+  const deepest = Math.max(...names.map((name) => -Math.log10(factorOf(lead, name))).filter(Number.isFinite));
+  const bar = (factor: number): string =>
+    (options.ascii ? '#' : '█').repeat(
+      factor < 1 && deepest > 0 ? Math.max(1, Math.round((-8 * Math.log10(factor)) / deepest)) : 0,
+    );
+  const rows = columns(
+    [
+      [
+        `factors at step ${lead.onsetStep}`,
+        labelOf(lead),
+        '',
+        ...shown.filter((entry) => entry !== lead).map(labelOf),
+      ],
+      ...names
+        .filter((name) => listed.has(name))
+        .map((name) => [
+          inertName(name),
+          factorText(factorOf(lead, name)),
+          bar(factorOf(lead, name)),
+          ...shown.filter((entry) => entry !== lead).map((entry) => factorText(factorOf(entry, name))),
+        ]),
+    ],
+    paint,
+    options.width,
+  );
+  return names.length > LISTED
+    ? [...rows, `and ${names.length - LISTED} tensors that are clipped less`]
+    : rows;
+}
+
+/** One value a step as a line. */
+const lineOf = (name: string, at: readonly number[], values: readonly number[]): ChartLine => {
+  const finite = values.map((value) => (Number.isFinite(value) ? value : Number.NaN));
+  return {
+    name,
+    firstStep: at,
+    lastStep: at,
+    min: finite,
+    max: finite,
+    nonFinite: values.map((value) => (Number.isFinite(value) ? 0 : 1)),
+  };
+};
 
 /** Factors over the steps: one chart with a colour for each rule, or one for each rule where there are no colours. */
 function charts(entries: readonly ReplayEntry[], options: RenderOptions): string[] {
   const acting = entries.filter((entry) => entry.minClipFactor.some((factor) => factor !== 1));
-  const lines = acting.map(
-    (entry): ChartLine => ({
-      name: labelOf(entry),
-      firstStep: entry.steps,
-      lastStep: entry.steps,
-      min: entry.minClipFactor.map((factor) => (Number.isFinite(factor) ? factor : Number.NaN)),
-      max: entry.minClipFactor.map((factor) => (Number.isFinite(factor) ? factor : Number.NaN)),
-      nonFinite: entry.minClipFactor.map((factor) => (Number.isFinite(factor) ? 0 : 1)),
-    }),
-  );
+  const lines = acting.map((entry) => lineOf(labelOf(entry), entry.steps, entry.minClipFactor));
   const onset = entries[0]?.onsetStep ?? null;
   const markers = onset === null ? [] : [{ step: onset, symbol: options.ascii ? '^' : '▲', label: 'onset' }];
   const draw = (title: string, series: readonly ChartLine[], height: number): string =>
     drawChart(title, series, { ...options, height, markers });
-  if (lines.length === 0) return [];
+  const { steps, gradientNorm, directionMax } = entries[0] ?? {};
+  const recorded =
+    steps && gradientNorm && directionMax
+      ? [
+          draw('gradient norm without a rule', [lineOf('gradient norm', steps, gradientNorm)], 4),
+          draw('largest |r| without a rule', [lineOf('largest |r|', steps, directionMax)], 4),
+        ]
+      : [];
+  if (lines.length === 0) return recorded;
   return options.colour || lines.length === 1
-    ? [draw('smallest factor of each step', lines, 10)]
-    : lines.map((line) => draw(`smallest factor of each step: ${line.name}`, [line], 4));
+    ? [...recorded, draw('smallest factor of each step', lines, 10)]
+    : [...recorded, ...lines.map((line) => draw(`smallest factor of each step: ${line.name}`, [line], 4))];
 }
 
 const steps = (count: number): string => `${count} step${count === 1 ? '' : 's'}`;
@@ -258,7 +355,9 @@ export function renderReplay(
   const blocks = [
     [...modes.map((mode) => MODES[mode]), ...optimizersOf(entries)].map(fit).join('\n'),
     matrix(entries, paint, options.width).join('\n'),
+    recordedRun(entries[0], paint, options.width).join('\n'),
     ...charts(entries, options),
+    factorsByTensor(entries, paint, options).join('\n'),
     entries.flatMap(remarks).map(fit).join('\n'),
     (more.findings ?? [])
       .map(({ severity, id, message }) => fit(`${severity}[${id}]: ${message}`))

@@ -54,6 +54,7 @@ export const adagc: ModelRule = {
     ],
     differences: [
       'The warm-up begins at the first recorded step: a capture of fewer than `warmupSteps` steps sees clipping by global norm only.',
+      'The warm-up lasts `warmupSteps` steps; in pytorch_optimizer one less, and with ε added to the global norm.',
       'A tensor whose norms in the warm-up were 0 stays at 0, as in the paper.',
     ],
   },

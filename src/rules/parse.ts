@@ -132,9 +132,10 @@ export function chooseRule(id: string, given: Options): RuleChoice {
 }
 
 function labelOf(rule: ClipRule, preset: string | undefined, given: Options): string {
-  const values = Object.entries(given).map(([name, value]) =>
-    name === rule.mainOption ? String(value) : `${name}=${value}`,
-  );
+  const fromPreset = preset === undefined ? {} : rule.presets![preset]!;
+  const values = Object.entries(given)
+    .filter(([name, value]) => fromPreset[name] !== value)
+    .map(([name, value]) => (name === rule.mainOption ? String(value) : `${name}=${value}`));
   const parts = preset === undefined ? values : [preset, ...values];
   return parts.length === 0 ? rule.id : `${rule.id}:${parts.join(',')}`;
 }

@@ -45,6 +45,7 @@ export const rms: TensorRule = {
     differences: [
       'Adafactor has no momentum, so its r is g/√v; with another optimizer r is what that optimizer steps along.',
       'StableAdamW takes the mean of g²/max(v̂, ε²) with v̂ after this step, bias-corrected, and leaves the momentum out. Its threshold is 1.',
+      'Decoupled weight decay is not scaled, as in the authors’ code; optimi’s StableAdamW scales it too.',
       'Adafactor’s factored second moment is not part of the rule.',
     ],
   },

@@ -22,7 +22,7 @@ export const spam: EntryRule = {
     {
       name: 'warmupSteps',
       type: 'number',
-      default: 20,
+      default: 19,
       min: 0,
       max: 1_000_000,
       integer: true,
@@ -43,6 +43,7 @@ export const spam: EntryRule = {
     ],
     differences: [
       'The clipping only: SPAM’s periodic reset of the moments and the warm-up after it belong to the optimizer.',
+      'The authors’ code counts its 20 `grad_accu_steps` with the step at hand: the twentieth step of the optimizer is the first that may be clipped, as here.',
       'The optimizer’s own v is what it compares with, hence Adam, AdamW, LAMB and RMSProp only.',
     ],
   },

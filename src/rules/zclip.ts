@@ -65,7 +65,7 @@ export const zclip: ModelRule = {
     ],
     differences: [
       'Form of the authors’ code in mode `zscore`: outside of outliers and in the warm-up `maxNorm` clips; the averages take the clipped norm, without the effect of `maxNorm`.',
-      'Later versions of the code multiply the deviation by a clip factor of 1 and can skip the step; not part of this rule.',
+      'Later versions of the code multiply the threshold by a clip factor (1 by default) and can leave spikes out of the averages; not part of this rule.',
       'The warm-up begins at the first recorded step.',
     ],
   },

@@ -4,6 +4,8 @@ import { cpSync, existsSync, mkdtempSync, readdirSync, readFileSync, rmSync } fr
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { openCapture } from '../../src/captures/read.ts';
+import { recordedReplays } from '../../src/replay/recorded.ts';
 import { pythonWith } from '../support/python.ts';
 import { projectRoot } from '../support/shared-data.ts';
 import { readCapture } from './read-capture.ts';
@@ -246,7 +248,7 @@ describe.skipIf(python === undefined)('closed_loop.py on the shipped captures', 
   const out = mkdtempSync(join(tmpdir(), 'clippy-closed-loop-'));
   afterAll(() => rmSync(out, { recursive: true, force: true }));
 
-  it('agrees with the oracle of closed loops, and stores its traces in capture.json', () => {
+  it('agrees with the oracle of closed loops; its traces in capture.json are shown with verdicts', async () => {
     const folder = join(out, 'capture');
     const source = join(projectRoot, 'fixtures/captures/embedding');
     cpSync(source, folder, { recursive: true });
@@ -265,12 +267,19 @@ closed_loop(sys.argv[3], net, lambda net, batch: total(model, losses(model, net(
       stdio: 'pipe',
     });
     const { manifest } = readCapture(folder);
+    const { entries, notes } = recordedReplays((await openCapture(folder)).manifest);
     const oracle = JSON.parse(readFileSync(join(source, 'closed-loop.json'), 'utf8')) as {
       rules: { rule: string; float32: { verdict: string; loss: number[]; minClipFactor: number[] } }[];
     };
     const spelled = ['none', 'global-norm:1.0', 'agc:0.01', 'clippy:paper'];
-    expect(manifest.replay!.map((entry) => entry.rule)).toEqual(['none', 'global-norm', 'agc', 'clippy']);
-    manifest.replay!.forEach((entry, i) => {
+    expect(notes).toEqual([]);
+    expect(entries.map((entry) => entry.label)).toEqual([
+      'none',
+      'global-norm:1',
+      'agc:0.01',
+      'clippy:paper',
+    ]);
+    entries.forEach((entry, i) => {
       const expected = oracle.rules.find((rule) => rule.rule === spelled[i])!.float32;
       expect(entry).toMatchObject({
         mode: 'closed-loop',
@@ -281,7 +290,7 @@ closed_loop(sys.argv[3], net, lambda net, batch: total(model, losses(model, net(
         steps: manifest.steps.map((s) => s.step),
       });
       for (const key of ['loss', 'minClipFactor'] as const) {
-        const mine = entry[key] as number[];
+        const mine = entry[key]!;
         expect(mine).toHaveLength(manifest.steps.length);
         for (let k = 0; k < 10; k++)
           expect(Math.abs(mine[k]! - expected[key][k]!)).toBeLessThanOrEqual(

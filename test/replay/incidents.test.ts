@@ -8,6 +8,7 @@ import { replayCapture } from '../../src/replay/replay.ts';
 import { judgeClosedLoop } from '../../src/replay/verdict.ts';
 import { renderReplay } from '../../src/reports/replay-text.ts';
 import { parseRule } from '../../src/rules/parse.ts';
+import { readCapture } from '../recorders/read-capture.ts';
 import { projectRoot } from '../support/shared-data.ts';
 
 const INCIDENTS = [
@@ -94,6 +95,40 @@ describe('the incident', () => {
     const { entries } = await replayCapture(capture, { mode: 'as-recorded', rules });
     expect(entries.map(({ firstChangedStep }) => firstChangedStep)).toEqual([null, 380]);
     expect(entries[0]!.engagedFraction).toBeGreaterThan(0);
+  });
+
+  it('gradient norm and largest |r| of the recorded run are those of a second computation from the files', async () => {
+    const { entries } = await replayCapture(await open(), { mode: 'as-recorded', rules: parseRule('none') });
+    const { initial, manifest, steps } = readCapture(folderOf('incident'));
+    const sums = new Map(
+      manifest.parameters.map(({ name }) => [name, [...initial.get(`state/accumulator/${name}`)!.values]]),
+    );
+    steps.forEach(({ tensors }, i) => {
+      let squares = 0;
+      let largest = 0;
+      for (const [name, sum] of sums)
+        tensors.get(`grad/${name}`)!.values.forEach((g, k) => {
+          squares += g * g;
+          sum[k]! += g * g;
+          largest = Math.max(largest, Math.abs(g) / Math.sqrt(sum[k]!));
+        });
+      expect(entries[0]!.gradientNorm![i]! / Math.sqrt(squares)).toBeCloseTo(1, 9);
+      expect(entries[0]!.directionMax![i]! / largest).toBeCloseTo(1, 5);
+    });
+  });
+
+  it('text: the recorded run at the onset, and the factors of each tensor in the order of the model', async () => {
+    const { entries } = await replayCapture(await open(), {
+      mode: 'as-recorded',
+      rules: ['none', 'clippy:paper', 'agc:0.01'].flatMap(parseRule),
+    });
+    const text = renderReplay(entries, {}, { width: 80, colour: false, ascii: true });
+    expect(text).toMatch(/^without a rule +usual +step 400 +times$/m);
+    expect(text).toMatch(/^gradient norm +0\.9593 +11\.08 +11\.55$/m);
+    expect(text).toMatch(/^factors at step 400 +clippy:paper +agc:0\.01$/m);
+    const rows = entries[1]!.tensors!.map(({ tensor }) => text.indexOf(`\n${tensor} `));
+    expect(rows).toEqual([...rows].sort((a, b) => a - b));
+    expect(text).toMatch(/^task\/watch\/0\/kernel +0\.0485 +######## +0\.004219$/m);
   });
 
   it('float64 and float32 agree', async () => {
