@@ -104,9 +104,8 @@ function withCheckpoints(
   budget: number,
 ): RunReport {
   if (checkpoints.length === 0) return report;
-  const { findings, lastGood } = checkpointFindings(checkpoints, report.verdict.lastGoodStep);
-  const points = lastGood?.step == null ? [] : [{ path: lastGood.path, step: lastGood.step }];
-  const rewind = rewindAdvice(run, report, points);
+  const { findings, good } = checkpointFindings(checkpoints);
+  const rewind = rewindAdvice(run, report, good);
   const all = [...report.findings, ...findings].sort(bySeverity);
   const reason = `${late} of them were not summed within ${budget} s (--budget)`;
   return {

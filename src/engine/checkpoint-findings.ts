@@ -5,8 +5,8 @@ import { checkpointRuns } from './checkpoint-trajectory.ts';
 
 export interface CheckpointFindings {
   readonly findings: readonly Finding[];
-  /** The last checkpoint before any that holds non-finite values; null where there is none. */
-  readonly lastGood: { readonly path: string; readonly step: number | null } | null;
+  /** Checkpoints that tell their step and lie before any of their run that holds non-finite values, by step. */
+  readonly good: readonly { readonly path: string; readonly step: number }[];
 }
 
 /**
@@ -28,25 +28,17 @@ const SUM_TOLERANCE = 1e-6;
  * | `frozen-tensor` | note | a parameter is the same in all checkpoints while others move |
  *
  * @param checkpoints in any order; sorted into runs by the names and shapes of their parameters
- * @param lastGoodStep the last step that the log calls good: no checkpoint after it is advised; null for no such limit
  */
-export function checkpointFindings(
-  checkpoints: readonly InspectedCheckpoint[],
-  lastGoodStep: number | null = null,
-): CheckpointFindings {
+export function checkpointFindings(checkpoints: readonly InspectedCheckpoint[]): CheckpointFindings {
   const findings: Finding[] = [];
-  const good: InspectedCheckpoint[] = [];
+  const good: { path: string; step: number }[] = [];
   for (const run of checkpointRuns(checkpoints)) {
-    findings.push(...run.flatMap((_, index) => between(run[index - 1], run[index]!)), ...frozen(run));
+    findings.push(...run.flatMap((_, index) => between(run, index)), ...frozen(run));
     const broken = run.findIndex(isBroken);
-    const last = run
-      .slice(0, broken < 0 ? run.length : broken)
-      .findLast(({ step }) => lastGoodStep === null || (step !== null && step <= lastGoodStep));
-    if (last !== undefined) good.push(last);
+    for (const { path, step } of run.slice(0, broken < 0 ? run.length : broken))
+      if (step !== null) good.push({ path, step });
   }
-  good.sort((a, b) => (a.step ?? -1) - (b.step ?? -1));
-  const latest = good.at(-1);
-  return { findings, lastGood: latest === undefined ? null : { path: latest.path, step: latest.step } };
+  return { findings, good: good.sort((a, b) => a.step - b.step) };
 }
 
 const nonFiniteOf = ({ nan = 0, posInf = 0, negInf = 0 }: InspectedTensor): number => nan + posInf + negInf;
@@ -63,7 +55,9 @@ const grew = (before: InspectedCheckpoint | undefined, now: InspectedCheckpoint)
 
 const label = ({ path, step }: InspectedCheckpoint): string => (step === null ? path : `step ${step}`);
 
-function between(before: InspectedCheckpoint | undefined, now: InspectedCheckpoint): Finding[] {
+/** What happened on the way to one checkpoint of a run. */
+function between(run: readonly InspectedCheckpoint[], index: number): Finding[] {
+  const [before, now] = [run[index - 1], run[index]!];
   const old = new Map(before?.tensors.map((tensor) => [tensor.name, tensor]));
   const where =
     before === undefined
@@ -94,6 +88,8 @@ function between(before: InspectedCheckpoint | undefined, now: InspectedCheckpoi
       nonFiniteOf(tensor) > 0 &&
       nonFiniteOf(old.get(tensor.name) ?? { ...tensor, nan: 0, posInf: 0, negInf: 0 }) === 0,
   );
+  // Weights that had just exploded are finite, but no place to go back to.
+  const sound = run.slice(0, index).findLast((one, i) => !isBroken(one) && !grew(run[i - 1], one));
   if (broke.length > 0)
     findings.push(
       finding(
@@ -108,7 +104,7 @@ function between(before: InspectedCheckpoint | undefined, now: InspectedCheckpoi
             unit: 'entries',
           },
           threshold: { name: 'allowed', value: 0, unit: 'entries' },
-          advice: before === undefined ? null : `go back to ${before.path}`,
+          advice: sound === undefined ? null : `go back to ${sound.path} or before`,
         },
       ),
     );
@@ -133,7 +129,13 @@ function between(before: InspectedCheckpoint | undefined, now: InspectedCheckpoi
   const reset = now.tensors.filter((tensor) => {
     const was = old.get(tensor.name);
     const only = tensor.slot === 'accumulator' || tensor.slot === 'step';
-    return only && was?.sum !== undefined && tensor.sum! < was.sum - SUM_TOLERANCE * Math.abs(was.sum);
+    // Sums are over finite entries: one that lost some to NaN went down without a reset.
+    return (
+      only &&
+      nonFiniteOf(tensor) === 0 &&
+      was?.sum !== undefined &&
+      tensor.sum! < was.sum - SUM_TOLERANCE * Math.abs(was.sum)
+    );
   });
   if (reset.length > 0)
     findings.push(

@@ -228,7 +228,7 @@ describe('checkpointFindings', () => {
   const all = (steps: readonly number[]) => steps.map((step) => inspected.get(step)!);
 
   it('says between which checkpoints a tensor broke, what was reset, what stands still, and where to go back to', () => {
-    const { findings, lastGood } = checkpointFindings(all([300, 100, 400, 200]));
+    const { findings, good } = checkpointFindings(all([300, 100, 400, 200]));
     expect(findings.map(({ id, severity, steps }) => [id, severity, steps])).toEqual([
       ['accumulator-reset', 'warning', [200, 300]],
       ['non-finite-tensor', 'error', [300, 400]],
@@ -238,18 +238,21 @@ describe('checkpointFindings', () => {
       '"param/a.move" and 1 more tensors became non-finite between step 300 and step 400',
     );
     expect(findings[1]!.measured!.value).toBe(2);
-    expect(lastGood).toMatchObject({ step: 300 });
-    expect(checkpointFindings(all([100, 200, 300, 400]), 250).lastGood).toMatchObject({ step: 200 });
-    expect(checkpointFindings(all([100, 200]), 50).lastGood).toBe(null);
+    expect(good.map(({ step }) => step)).toEqual([100, 200, 300]);
+    // No reset, though the finite entries sum to less: one became infinite.
+    expect(checkpointFindings(all([200, 400])).findings.map(({ id }) => id)).toEqual([
+      'non-finite-tensor',
+      'frozen-tensor',
+    ]);
   });
 
   it('is silent on a healthy run, on one checkpoint and on none', () => {
     expect(checkpointFindings(all([100, 200])).findings.map(({ id }) => id)).toEqual(['frozen-tensor']);
-    expect(checkpointFindings([])).toEqual({ findings: [], lastGood: null });
+    expect(checkpointFindings([])).toEqual({ findings: [], good: [] });
     expect(checkpointFindings(all([100])).findings).toEqual([]);
     const first = checkpointFindings(all([400]));
     expect(first.findings.map(({ id }) => id)).toEqual(['non-finite-tensor']);
-    expect(first.lastGood).toBe(null);
+    expect(first.good).toEqual([]);
   });
 
   it('notes a tenfold growth', () => {
@@ -258,7 +261,11 @@ describe('checkpointFindings', () => {
       ...b!,
       tensors: b!.tensors.map((t) => (t.role === 'parameter' ? { ...t, norm: t.norm! * 2 } : t)),
     };
-    expect(checkpointFindings([a!, doubled]).findings.map(({ id }) => id)).toContain('parameter-norm-jump');
+    const { findings } = checkpointFindings([a!, doubled, ...all([400])]);
+    expect(findings.find(({ id }) => id === 'parameter-norm-jump')?.severity).toBe('note');
+    expect(findings.find(({ id }) => id === 'non-finite-tensor')?.advice).toBe(
+      `go back to ${a!.path} or before`,
+    );
   });
 });
 
