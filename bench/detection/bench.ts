@@ -1,12 +1,15 @@
 /**
- * False alarms, recall, delay and speed of the detection on generated runs, beside three simple baselines.
+ * False alarms, recall, delay (with the whole log at hand, and while it grows) and speed of the detection on generated runs, beside three simple baselines.
  *
  *     npx tsx bench/detection/bench.ts [seed …]
  *
  * Prints Markdown: recall, and in brackets the delay that 95 % of the found ones keep. docs/detection.md holds the result. A detection counts if its onset lies within 5 logged points of the truth (drift
  * 200); what a detector says elsewhere in an injected run is not counted for or against it. False alarms are counted in clean runs only.
  */
+import { contextFor, type Detector } from '../../src/detectors/detector.ts';
 import { judgePoints } from '../../src/detectors/incidents.ts';
+import { DETECTORS } from '../../src/detectors/registry.ts';
+import { judgeRun } from '../../src/detectors/verdict.ts';
 import { DEFAULT_VERDICT_SETTINGS as SETTINGS } from '../../src/detectors/verdict-settings.ts';
 import { clean, type GeneratedRun, generate, incident } from './runs.ts';
 
@@ -142,6 +145,92 @@ function score(seed: number): void {
   }
 }
 
+/** What every detector says of the clean runs. Beside each loss stands a gradient norm: the values of a clean run of another seed. */
+function notesOnCleanRuns(seed: number): void {
+  const losses = generate(seed, 500, clean);
+  const norms = generate(seed + 2_000_000, 500, clean);
+  const counts = new Map<string, { findings: number; runs: number }>();
+  let points = 0;
+  for (const { run, values } of losses) {
+    const norm = (norms.next().value as GeneratedRun).values;
+    const length = Math.min(values.length, norm.length);
+    const cut = (role: 'loss' | 'grad_norm', value: Float64Array) => ({
+      ...run.series[0]!,
+      name: role,
+      role,
+      step: run.series[0]!.step.slice(0, length),
+      value: value.slice(0, length),
+    });
+    const both = { ...run, series: [cut('loss', values), cut('grad_norm', norm)] };
+    points += length;
+    const judged = judgeRun(both);
+    for (const detector of Object.values(DETECTORS) as Detector[]) {
+      const outcome = detector.detect(both, contextFor(detector, judged));
+      if (outcome.kind !== 'fail') continue;
+      const { findings, runs } = counts.get(detector.id) ?? { findings: 0, runs: 0 };
+      counts.set(detector.id, { findings: findings + outcome.findings.length, runs: runs + 1 });
+    }
+  }
+  console.log(`\n### Findings on 500 clean runs with a gradient norm (${points} points)\n`);
+  console.log('| detector | findings | in 100,000 points | runs |\n|---|---|---|---|');
+  for (const [id, { findings, runs }] of [...counts].sort())
+    console.log(`| \`${id}\` | ${findings} | ${((100_000 * findings) / points).toFixed(2)} | ${runs} |`);
+}
+
+/**
+ * The delay of an alarm while the log grows: the log up to each point (drift: each tenth) is judged anew, with its own length as n, as `watch` does, from the
+ * injection on. An alarm is an incident of any class, an open one too, whose onset is at most 5 points before the truth. 60 runs of each kind of at
+ * most 3,000 points. And the price: incidents with different onsets that 60 clean runs show at any of their lengths, every tenth judged.
+ */
+function onlineDelay(seed: number): void {
+  const runs = [...generate(seed + 1_000_000, 2000, incident)];
+  const kinds: Record<string, (run: GeneratedRun) => boolean> = {
+    'jump that stays': GROUPS['jump that stays (≥ 2.5×)']!,
+    NaN: GROUPS['NaN or Inf']!,
+    'spike ≥ 1.5 × incident limit': GROUPS['spike ≥ 1.5 × incident limit']!,
+    drift: GROUPS['drift that ends ≥ 1.8 × its best level']!,
+  };
+  console.log('\n### Delay while the log grows, in logged points\n');
+  console.log('| | runs | found | median | 95 % | longest |\n|---|---|---|---|---|---|');
+  for (const [kind, belongs] of Object.entries(kinds)) {
+    const members = runs.filter((run) => belongs(run) && run.values.length <= 3000).slice(0, 60);
+    const stride = kind === 'drift' ? 10 : 1;
+    const most = kind === 'drift' ? 2000 : 50;
+    const delays = members.map(({ values, injection }) => {
+      if (injection.kind === 'clean') return Number.POSITIVE_INFINITY;
+      for (let delay = 0; delay <= most && injection.at + delay < values.length; delay += stride) {
+        const soFar = values.subarray(0, injection.at + delay + 1);
+        if (judgePoints(soFar, SETTINGS).incidents.some(({ onset }) => onset >= injection.at - 5))
+          return delay;
+      }
+      return Number.POSITIVE_INFINITY;
+    });
+    const found = delays.filter(Number.isFinite).sort((a, b) => a - b);
+    const at = (share: number): number | undefined => found[Math.ceil(share * found.length) - 1];
+    console.log(`| ${kind} | ${members.length} | ${found.length} | ${at(0.5)} | ${at(0.95)} | ${at(1)} |`);
+  }
+  let points = 0;
+  const alarms = { jump: 0, climb: 0 };
+  let runsWithAlarm = 0;
+  const cleanRuns = [...generate(seed, 500, clean)]
+    .filter(({ values }) => values.length <= 3000)
+    .slice(0, 60);
+  for (const { values } of cleanRuns) {
+    points += values.length;
+    const onsets = { jump: new Set<number>(), climb: new Set<number>() };
+    for (let n = 10; n <= values.length; n += 10)
+      for (const { onset, form } of judgePoints(values.subarray(0, n), SETTINGS).incidents)
+        onsets[form].add(onset);
+    // The onset of a climb moves with every point that is added: it counts once a run.
+    alarms.jump += onsets.jump.size;
+    alarms.climb += Math.min(1, onsets.climb.size);
+    if (onsets.jump.size + onsets.climb.size > 0) runsWithAlarm++;
+  }
+  console.log(
+    `\nFalse alarms at any length of ${cleanRuns.length} clean runs (${points} points): ${alarms.jump} jumps, ${alarms.climb} climbs, in ${runsWithAlarm} runs.`,
+  );
+}
+
 /** Median and range of nine runs over a million points, in milliseconds. */
 function speed(): void {
   const values = Float64Array.from({ length: 1_000_000 }, (_, i) => {
@@ -157,5 +246,9 @@ function speed(): void {
   console.log(`\n1,000,000 points: ${median} ms (${fastest} to ${slowest})`);
 }
 
-for (const seed of process.argv.length > 2 ? process.argv.slice(2).map(Number) : [1]) score(seed);
+for (const seed of process.argv.length > 2 ? process.argv.slice(2).map(Number) : [1]) {
+  score(seed);
+  notesOnCleanRuns(seed);
+  onlineDelay(seed);
+}
 speed();
