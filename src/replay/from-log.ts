@@ -28,12 +28,16 @@ export interface LogReplay {
 /** Steps to record before and after the onset: two of the recorder's snapshots before, its default number after. */
 const RECORD = { before: 20, after: 34 } as const;
 
+/** Logged points whose factors an entry holds; of a million lines they would be a report of 250 MB. */
+const KEPT_POINTS = 10_000;
+
 /**
  * Evaluates rules on a log.
  *
  * `global-norm` at each logged gradient norm (taken as the norm before clipping, as frameworks report it); `clippy` as an
  * interval: under Adagrad's standard accumulator |r| ≤ 1, hence σ ≥ λ_abs/η where the learning rate is logged, else σ > 0.
- * Other rules need gradients.
+ * Other rules need gradients. When a rule first acts, and how often, is told over all points; the arrays of a log of more than 10,000 points are those
+ * around the onset, which a note says.
  */
 export function replayFromLog(run: Run, settings: LogReplaySettings): LogReplay {
   const { onsetStep, attempt = 0 } = settings;
@@ -58,13 +62,13 @@ export function replayFromLog(run: Run, settings: LogReplaySettings): LogReplay 
         notRun.push({ rule: label, reason: 'the log has no gradient norm' });
         return [];
       }
-      const factors = Array.from(norms.value, (norm) =>
+      const factors = norms.value.map((norm) =>
         globalNormFactor(norm, options.maxNorm as number, options.semantics as string),
       );
-      return [entryOf(choice, [...norms.step], factors, onsetStep, advice)];
+      return [entryOf(choice, norms.step, factors, onsetStep, advice)];
     }
     if (rule.id === 'clippy') {
-      const steps = [...(rates?.step ?? norms?.step ?? seriesOf('loss')?.step ?? [])];
+      const steps = rates?.step ?? norms?.step ?? seriesOf('loss')?.step ?? new Float64Array();
       const known = rates !== undefined && (options.accumulator ?? 'standard') === 'standard';
       const low = steps.map((_, i) =>
         known ? Math.min(1, (options.absoluteThreshold as number) / rates.value[i]!) : 0,
@@ -74,7 +78,10 @@ export function replayFromLog(run: Run, settings: LogReplaySettings): LogReplay 
       return [
         {
           ...entry,
-          factorInterval: { low, high: steps.map(() => 1) },
+          factorInterval: {
+            low: [...low.subarray(...keptOf(steps, onsetStep))],
+            high: entry.steps.map(() => 1),
+          },
           why: !factors.some(Number.isNaN)
             ? `the learning rate never exceeds absoluteThreshold: under Adagrad’s standard accumulator it cannot act`
             : known
@@ -88,18 +95,31 @@ export function replayFromLog(run: Run, settings: LogReplaySettings): LogReplay 
     return [];
   });
   const notes = norms === undefined ? [] : ['the logged gradient norm is taken as the norm before clipping'];
+  const longest = Math.max(...run.series.map(({ step }) => step.length), 0);
+  if (entries.length > 0 && longest > KEPT_POINTS)
+    notes.push(
+      `the clipping factors listed are those of ${KEPT_POINTS} logged points around the onset; what is said of them counts all points`,
+    );
   return { entries, notRun, recordSteps, notes };
+}
+
+/** The range of points whose factors are kept: around the onset, all where there are few. */
+function keptOf(steps: Float64Array, onsetStep: number | null): [number, number] {
+  const onset = steps.findIndex((step) => step >= (onsetStep ?? Number.NEGATIVE_INFINITY));
+  const middle = onset < 0 ? steps.length : onset;
+  const from = Math.max(0, Math.min(middle - KEPT_POINTS / 2, steps.length - KEPT_POINTS));
+  return [from, Math.min(steps.length, from + KEPT_POINTS)];
 }
 
 function entryOf(
   { rule, options, label, preset }: RuleChoice,
-  steps: readonly number[],
-  factors: readonly number[],
+  steps: Float64Array,
+  factors: Float64Array,
   onsetStep: number | null,
   advice: string,
 ): ReplayEntry {
-  const engaged = factors.map((factor) => factor !== 1);
-  const first = engaged.indexOf(true);
+  const first = factors.findIndex((factor) => factor !== 1);
+  const engaged = factors.reduce((count, factor) => count + (factor === 1 ? 0 : 1), 0);
   const firstEngagedStep = first < 0 ? null : steps[first]!;
   const idle = onsetStep !== null && (firstEngagedStep === null || firstEngagedStep > onsetStep);
   const known = !factors.some(Number.isNaN);
@@ -110,18 +130,20 @@ function entryOf(
       : verdict === 'not-prevented'
         ? `at the logged norms it does nothing up to the onset at step ${onsetStep}`
         : `it acts from step ${firstEngagedStep}; what the run would have become needs gradients${advice}`;
+  const range = keptOf(steps, onsetStep);
+  const kept = [...steps.subarray(...range)];
   return {
     mode: 'as-recorded',
     rule: rule.id,
     label,
     options: { ...(preset === undefined ? {} : { preset }), ...options },
     optimizer: NO_OPTIMIZER,
-    steps,
+    steps: kept,
     loss: null,
-    minClipFactor: factors,
-    updateNorm: steps.map(() => Number.NaN),
+    minClipFactor: [...factors.subarray(...range)],
+    updateNorm: kept.map(() => Number.NaN),
     firstEngagedStep: known ? firstEngagedStep : null,
-    engagedFraction: known ? engaged.filter(Boolean).length / Math.max(steps.length, 1) : Number.NaN,
+    engagedFraction: known ? engaged / Math.max(steps.length, 1) : Number.NaN,
     ended: { reason: 'completed', step: steps.at(-1) ?? 0 },
     onsetStep,
     verdict,

@@ -52,6 +52,30 @@ describe('a log alone', () => {
     expect(tfrs!.factorInterval!.low).toEqual([0, 0, 0, 0]);
     expect([paper!.verdict, tfrs!.verdict]).toEqual(['cannot-tell', 'cannot-tell']);
   });
+  it('of a long log keeps the factors around the onset, and counts all points', () => {
+    const long = series(
+      'grad_norm',
+      Array.from({ length: 50_000 }, (_, i) => (i % 4 === 0 && i >= 1000 ? 2 : 0.5)),
+    );
+    for (const [onsetStep, first] of [
+      [300_000, 250_000],
+      [10, 0],
+      [499_990, 400_000],
+    ] as const) {
+      const { entries, notes } = replayFromLog(run(long), {
+        onsetStep,
+        rules: ['global-norm:1', 'clippy:tfrs'].flatMap(parseRule),
+      });
+      for (const { steps, minClipFactor, updateNorm, factorInterval } of entries) {
+        expect([steps.length, minClipFactor.length, updateNorm.length]).toEqual([10_000, 10_000, 10_000]);
+        expect(steps[0]).toBe(first);
+        if (factorInterval !== undefined)
+          expect([factorInterval.low.length, factorInterval.high.length]).toEqual([10_000, 10_000]);
+      }
+      expect(entries[0]).toMatchObject({ firstEngagedStep: 10_000, engagedFraction: 12_250 / 50_000 });
+      expect(notes.at(-1)).toContain('around the onset');
+    }
+  });
   it('names the rules that need gradients, and what is missing', () => {
     const { notRun } = replayFromLog(run(), {
       onsetStep: null,
