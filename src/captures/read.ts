@@ -58,6 +58,17 @@ export interface Capture {
 }
 
 const MANIFEST = 'capture.json';
+
+function parseManifest(text: string, path: string): unknown {
+  try {
+    return parseUniqueJson(text, path, MANIFEST, 16);
+  } catch (error) {
+    // The hints of these two are about checkpoints.
+    if (error instanceof DiagError && ['checkpoint-malformed', 'checkpoint-ambiguous'].includes(error.code))
+      throw diagError('capture-malformed', { problem: error.message }, { path }, error);
+    throw error;
+  }
+}
 const INITIAL = 'initial.safetensors';
 /** A step entry takes some hundred bytes: far above any real capture. */
 const MANIFEST_LIMIT = 64 * 2 ** 20;
@@ -80,10 +91,7 @@ export async function openCapture(path: string): Promise<Capture> {
   if (!files.includes(MANIFEST))
     throw diagError('capture-manifest-missing', { path: folder }, { path: folder });
   const manifestPath = join(folder, MANIFEST);
-  const manifest = readManifest(
-    parseUniqueJson(await textOf(manifestPath), manifestPath, MANIFEST, 16),
-    manifestPath,
-  );
+  const manifest = readManifest(parseManifest(await textOf(manifestPath), manifestPath), manifestPath);
   const open = async (file: string): Promise<Checkpoint> => {
     const source = await openSibling(manifestPath, file);
     try {

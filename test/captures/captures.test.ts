@@ -171,15 +171,11 @@ describe('what bad input gets', () => {
       'capture-version',
     ],
     ['an array', (f: string) => writeFileSync(join(f, 'capture.json'), '[]'), 'capture-malformed'],
-    [
-      'no JSON',
-      (f: string) => writeFileSync(join(f, 'capture.json'), '{"version": 1,'),
-      'checkpoint-malformed',
-    ],
+    ['no JSON', (f: string) => writeFileSync(join(f, 'capture.json'), '{"version": 1,'), 'capture-malformed'],
     [
       'a key twice',
       (f: string) => writeFileSync(join(f, 'capture.json'), '{"version":1,"version":1}'),
-      'checkpoint-ambiguous',
+      'capture-malformed',
     ],
     [
       'no steps',
