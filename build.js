@@ -42,7 +42,12 @@ await build({
   logLevel: 'warning',
 });
 if (!process.argv.includes('--fast')) {
-  const run = (file, ...args) => execFileSync(process.execPath, [file, ...args], { stdio: 'inherit' });
+  const run = (file, ...args) =>
+    execFileSync(process.execPath, [file, ...args], {
+      stdio: 'inherit',
+      // oclif looks for a newer version of itself otherwise.
+      env: { ...process.env, OCLIF_SKIP_NEW_VERSION_CHECK: 'true' },
+    });
   run('node_modules/typescript/bin/tsc', '-p', 'tsconfig.build.json');
   run('node_modules/oclif/bin/run.js', 'manifest');
 }
