@@ -21,7 +21,7 @@ const captures = [
   {
     name: 'incident',
     folder: join(incident, 'capture'),
-    oracle: join(incident, 'closed-loop.json'),
+    oracle: join(fixtures, 'oracles/incident-closed-loop.json'),
     limit: 2,
   },
   ...readdirSync(join(fixtures, 'captures')).map((name) => {

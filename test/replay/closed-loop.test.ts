@@ -29,7 +29,10 @@ const CAPTURES = [
 const path = (name: string): string => join(projectRoot, 'fixtures', name);
 const oracleOf = (name: string): Oracle =>
   JSON.parse(
-    readFileSync(join(path(name === 'incident/capture' ? 'incident' : name), 'closed-loop.json'), 'utf8'),
+    readFileSync(
+      path(name === 'incident/capture' ? 'oracles/incident-closed-loop.json' : `${name}/closed-loop.json`),
+      'utf8',
+    ),
   ) as Oracle;
 
 async function run(

@@ -33,7 +33,16 @@ interface Oracle {
   }[];
 }
 const oracleOf = (name: string): Oracle =>
-  JSON.parse(readFileSync(join(projectRoot, 'fixtures', name, 'closed-loop.json'), 'utf8')) as Oracle;
+  JSON.parse(
+    readFileSync(
+      join(
+        projectRoot,
+        'fixtures',
+        name === 'incident' ? 'oracles/incident-closed-loop.json' : `${name}/closed-loop.json`,
+      ),
+      'utf8',
+    ),
+  ) as Oracle;
 
 describe.each(INCIDENTS)('%s', (name) => {
   const oracle = oracleOf(name);
