@@ -51,7 +51,6 @@ export default class Analyze extends DiagCommand {
       helpValue: 'N',
       multiple: true,
       multipleNonGreedy: true,
-      default: [],
     }),
     ascii: Flags.boolean({ description: 'draw charts with ASCII characters only' }),
   };
@@ -63,7 +62,7 @@ export default class Analyze extends DiagCommand {
     const status = statusOn(process.stderr);
     const report = await analyze(paths, {
       ...readOptionsOf(flags),
-      clipLimits: flags['clip-limit'].map(limitOf),
+      clipLimits: (flags['clip-limit'] ?? []).map(limitOf),
       budget: flags.budget,
       onProgress: status,
       toolVersion: this.config.version,
