@@ -1,5 +1,6 @@
 #!/usr/bin/env node
 import { existsSync, readFileSync } from 'node:fs';
+import { fileURLToPath } from 'node:url';
 
 if (process.argv.length === 3 && (process.argv[2] === '--version' || process.argv[2] === '-v')) {
   // Answered before anything is loaded: scripts ask this often.
@@ -10,5 +11,6 @@ if (process.argv.length === 3 && (process.argv[2] === '--version' || process.arg
   process.exitCode = 2;
 } else {
   const { execute } = await import('@oclif/core');
-  await execute({ dir: import.meta.url });
+  // There are no plugins of the user's; looking for them warns where the home folder cannot be read (containers).
+  await execute({ loadOptions: { root: fileURLToPath(import.meta.url), userPlugins: false } });
 }

@@ -49,7 +49,7 @@ function checkRange(path: string, start: number, end: number, length: number): v
 /** What a path is, without opening it: a FIFO or a device would hang or never end. */
 export async function kindOfPath(
   path: string,
-): Promise<'file' | 'folder' | 'missing' | 'fifo' | 'device' | 'socket'> {
+): Promise<'file' | 'folder' | 'missing' | 'fifo' | 'device' | 'socket' | 'loop of links'> {
   try {
     const info = await stat(path);
     if (info.isFile()) return 'file';
@@ -59,6 +59,7 @@ export async function kindOfPath(
   } catch (error) {
     const code = (error as NodeJS.ErrnoException).code;
     if (code === 'ENOENT' || code === 'ENOTDIR') return 'missing';
+    if (code === 'ELOOP') return 'loop of links';
     throw unreadable(path, error);
   }
 }

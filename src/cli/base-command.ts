@@ -62,7 +62,8 @@ export abstract class DiagCommand extends Command {
 function usageError(error: unknown): DiagError | undefined {
   if (error instanceof Errors.CLIError || (error as { parse?: unknown } | null)?.parse !== undefined) {
     const message = (error as Error).message;
-    const [problem = message] = message.split('\nSee more help');
+    // oclif's note on flags that swallow arguments does not hold here: they take one value each.
+    const [problem = message] = message.split(/\n+(?:See more help|Note: )/);
     return diagError(
       'usage',
       { problem: problem.trim(), hint: 'see `clippy-diag --help`, or --help of the command' },

@@ -19,7 +19,7 @@ export default class Replay extends DiagCommand {
   static override summary = 'Replay recorded gradient steps under clipping rules, with a verdict for each.';
   static override examples = [
     '<%= config.bin %> <%= command.id %> capture',
-    '<%= config.bin %> <%= command.id %> capture --rule none --rule clippy:paper --rule agc:{0.1,0.01,0.001}',
+    "<%= config.bin %> <%= command.id %> capture --rule none --rule clippy:paper --rule 'agc:{0.1,0.01,0.001}'",
     '<%= config.bin %> <%= command.id %> capture --mode open-loop --learning-rate-multiplier 0.5,1,2',
   ];
   static override args = {
@@ -33,7 +33,7 @@ export default class Replay extends DiagCommand {
         'factors at the recorded states, own steps along the recorded gradients, or own steps with gradients computed anew (needs a model and batches)',
     })(),
     rule: Flags.string({
-      description: `rule, with options or a grid; may be repeated (default: ${DEFAULT_RULES.join(' ')})`,
+      description: `rule, with options or a quoted grid; may be repeated (default: ${DEFAULT_RULES.join(' ')})`,
       helpValue: 'RULE',
       multiple: true,
       multipleNonGreedy: true,

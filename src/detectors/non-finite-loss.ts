@@ -11,8 +11,10 @@ import {
 } from './detector.ts';
 import { incidentsOf } from './verdict.ts';
 
-const advice =
-  'Nothing after the first non-finite loss is training: go back to a checkpoint before it. If it came without a jump, look at the batch (log of 0, division by 0, broken labels) and at the mixed-precision loss scale; if the loss had jumped before, at the learning rate and at clipping.';
+const cause =
+  'If it came without a jump, look at the batch (log of 0, division by 0, broken labels) and at the mixed-precision loss scale; if the loss had jumped before, at the learning rate and at clipping.';
+const advice = `Nothing after the first non-finite loss is training: go back to a checkpoint before it. ${cause}`;
+const adviceIfBack = `The loss came back, so the parameters stayed finite: the step was skipped or only the logged value was bad. ${cause}`;
 
 export const nonFiniteLoss = {
   id: 'non-finite-loss',
@@ -41,7 +43,12 @@ comes back, and an eval loss, a warning. Names the step where an incident led th
         incidentsOf(one).find(
           ({ incident, found }) => incident.class === 'non-finite' && found.onset < found.peak,
         );
-      const range = `from ${run.stepUnit} ${series.step[found.first]}${found.stays ? ' to the end' : ` to ${series.step[found.last]}`}`;
+      const from = `${run.stepUnit} ${series.step[found.first]}`;
+      const range = found.stays
+        ? `from ${from} to the end`
+        : found.first === found.last
+          ? `at ${from}`
+          : `from ${from} to ${series.step[found.last]}`;
       findings.push(
         findingAt(run, series, found.first, found.last, {
           id: 'non-finite-loss',
@@ -49,7 +56,7 @@ comes back, and an eval loss, a warning. Names the step where an incident led th
           message: `"${series.name}" is not finite at ${found.count} of ${counted(series.value.length, 'point')}, ${range} (${found.kinds}).${led ? ` It had left its band at ${run.stepUnit} ${led.incident.onsetStep}.` : ''}`,
           measured: quantity('non-finite points', found.count, 'points'),
           threshold: quantity('non-finite points', 0, 'points'),
-          advice,
+          advice: found.stays ? advice : adviceIfBack,
         }),
       );
     }

@@ -296,6 +296,16 @@ export const csv: LogFormat = {
         );
     });
     const { series, stepUnit, notes: axisNotes } = table.finish();
+    const gaps = table.columns
+      .map(({ name, count }) => ({ name, missing: table.rows() - count }))
+      .filter(({ missing }) => missing > 0 && missing * 2 <= table.rows());
+    if (gaps.length > 0)
+      notes.push(
+        `empty cells are missing values, neither 0 nor NaN (pandas writes NaN so): ${gaps
+          .slice(0, 3)
+          .map(({ name, missing }) => `"${name}" in ${missing} of ${table.rows()} rows`)
+          .join(', ')}${gaps.length > 3 ? `, and ${gaps.length - 3} more` : ''}`,
+      );
     const lines = errors.filter((error) => error.id === 'limit-exceeded').length;
     const runs = runsOf(series).map(
       (run): LoggedRun => ({ ...run, stepUnit, restarts, notes: [...notes, ...axisNotes] }),

@@ -651,7 +651,7 @@ export class DiagError extends Error {
 const show = (value: string | number | readonly string[]): string =>
   typeof value === 'number'
     ? Number.isFinite(value)
-      ? value.toLocaleString('en-US', { maximumSignificantDigits: 9 })
+      ? value.toLocaleString('en-US', Number.isInteger(value) ? {} : { maximumSignificantDigits: 9 })
       : String(value)
     : typeof value === 'string'
       ? value

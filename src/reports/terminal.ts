@@ -250,6 +250,13 @@ function table(report: Report, paint: Ansis): string[] {
   });
 }
 
+const placeIn = ({ line, byteOffset }: { line?: number; byteOffset?: number }): string =>
+  line !== undefined
+    ? ` at line ${steps(line)}`
+    : byteOffset !== undefined
+      ? ` at byte ${steps(byteOffset)}`
+      : '';
+
 /** Renders a report as text for a terminal or a pipe. */
 export function renderTerminal(report: Report, options: RenderOptions): string {
   const paint = new Ansis(options.colour ? 1 : 0);
@@ -276,7 +283,7 @@ export function renderTerminal(report: Report, options: RenderOptions): string {
             `grew by ${steps(input.grownBytes!)} bytes while it was read; \`clippy-diag watch\` follows a live log`,
           ]
         : []),
-      ...(input.errors ?? []).slice(0, 3).map((e) => `${e.id}: ${e.message}`),
+      ...(input.errors ?? []).slice(0, 3).map((e) => `${e.id}${placeIn(e)}: ${e.message}`),
     ];
     lines.push(...hanging(`${input.path}: ${losses.join('; ')}`, options));
   }

@@ -75,6 +75,8 @@ describe('files', () => {
     writeFileSync(join(root, 'notes.txt'), 'nothing');
     writeFileSync(join(root, 'empty.csv'), '');
     symlinkSync(root, join(root, 'run', 'round'));
+    symlinkSync('itself', join(root, 'itself'));
+    symlinkSync('nowhere', join(root, 'dangling'));
     const found = await collectInputs([root]);
     expect(found.errors).toEqual([]);
     expect(found.logs.map((log) => log.runs[0]!.id)).toEqual(['run/log.jsonl']);
@@ -87,6 +89,8 @@ describe('files', () => {
       'empty (0 bytes)',
       'hyperparameters',
       'in no known format',
+      'not a regular file (loop of links)',
+      'not a regular file (missing)',
     ]);
   });
   it('what is recognised and not read is named, with what to do instead', async () => {
@@ -356,6 +360,7 @@ describe('CSV', () => {
     const log = await read('step,loss\n1,0.5\n2,\n3,NA\n4,null\n5,nan\n6,-inf\n7,1e400\n');
     expect(values(log, 'loss')).toEqual([0.5, NaN, -Infinity, Infinity]);
     expect(Array.from(seriesOf(log, 'loss').step)).toEqual([1, 5, 6, 7]);
+    expect(log.runs[0]!.notes.join()).toContain('"loss" in 3 of 7 rows');
     expect(log.errors).toEqual([]);
   });
   it('a column that is named twice is ambiguous and not read', async () => {

@@ -7,6 +7,7 @@ import { DEFAULT_BASELINE } from './update.ts';
 
 export default class BaselineShow extends DiagCommand {
   static override summary = 'Show the values that the gate compares with.';
+  static override examples = ['<%= config.bin %> <%= command.id %>'];
   static override flags = {
     config: gateFlags.config,
     'no-config': gateFlags['no-config'],

@@ -16,6 +16,7 @@ export default class BaselineUpdate extends DiagCommand {
     'The file is the one that the config names, else .clippy-diag-baseline.json; commit it. Values that are better ' +
     'than the new ones stay (the ratchet), unless --no-ratchet or `ratchet: false` lets them go.';
   static override strict = false;
+  static override examples = ['<%= config.bin %> <%= command.id %> runs/'];
   static override args = {
     path: Args.string({ required: true, ignoreStdin: true, description: 'logs, folders or saved reports' }),
   };
