@@ -3,7 +3,7 @@ import type { ByteSource } from '../bytes/source.ts';
 import type { Checkpoint } from '../model/checkpoint.ts';
 
 export interface CheckpointFormat {
-  /** kebab-case: file name, `--format` value, docs page. */
+  /** kebab-case: file name, `--format` value, row in docs/checkpoints.md. */
   readonly id: string;
   readonly title: string;
   /** What was looked for when a file is in no known format. */

@@ -42,6 +42,9 @@ export function checkpointText(checkpoint: InspectedCheckpoint): string[] {
         ? ''
         : `; of ${count(unnamed)} optimizer tensors the parameter cannot be told from order and shapes`),
   ];
+  // Code that came with the weights is named, so that nobody loads it elsewhere unawares.
+  const lambdas = checkpoint.metadata.get('lambda_layers');
+  if (lambdas !== undefined) lines.push(`  Lambda layers: ${inertName(String(lambdas))}`);
   if (tensors.length === 0) return lines;
   const known = tensors.some((tensor) => tensor.norm !== undefined);
   const names = shownNames(tensors);

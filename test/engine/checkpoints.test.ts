@@ -108,6 +108,11 @@ describe('inspectCheckpoint', () => {
     );
   });
 
+  it('names Lambda layers', async () => {
+    const path = join(projectRoot, 'fixtures/checkpoints/keras3/lambda.keras');
+    expect(checkpointText(await inspectCheckpoint(path, true))[1]).toMatch(/Lambda layers: .*not run/);
+  });
+
   it('counts a SavedModel and a checkpoint with its text file once', async () => {
     const folder = join(projectRoot, 'fixtures/checkpoints');
     mkdirSync(at('tf/saved'), { recursive: true });
