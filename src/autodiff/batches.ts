@@ -11,7 +11,7 @@ export type ColumnMap = ReadonlyMap<string, readonly string[]>;
 /**
  * Reads the batch of a file.
  *
- * @param inputs what the model takes
+ * @param inputs what the model takes; of none, which a module does not say, everything that the file has
  * @param map `input → columns`; left out, a column of the same name, or `name_0`, `name_1` … for wider inputs
  * @throws batch-missing, batch-values, format-unknown and what reading throws
  */
@@ -28,7 +28,8 @@ export async function readBatch(path: string, inputs: readonly BatchInput[], map
         .map((tensor) => [prefixed ? tensor.name.slice('batch/'.length) : tensor.name, tensor]),
     );
     const batch = new Map<string, BatchTensor>();
-    for (const { name } of inputs) {
+    const asked = inputs.length > 0 ? inputs : [...available.keys()].map((name) => ({ name }));
+    for (const { name } of asked) {
       const wanted = map.get(name)?.[0] ?? name;
       const tensor = available.get(wanted);
       if (tensor === undefined)
@@ -68,7 +69,10 @@ type Table = ReadonlyMap<string, ArrayLike<unknown>>;
 
 function fromTable(table: Table, inputs: readonly BatchInput[], map: ColumnMap, path: string): Batch {
   const batch = new Map<string, BatchTensor>();
-  for (const { name, width } of inputs) {
+  const mapped = new Set([...map.values()].flat());
+  const all = [...map.keys(), ...[...table.keys()].filter((column) => !mapped.has(column))];
+  const wanted = inputs.length > 0 ? inputs : all.map((name) => ({ name, width: 1 }));
+  for (const { name, width } of wanted) {
     const own = map.get(name);
     const columns =
       own ??

@@ -52,6 +52,14 @@ export function curvatureText(
   const against = entries.filter((entry) => entry.stability.ratio !== null);
   if (against.length > 1 && places.length > 1) parts.push(ratioChart(against, options, divergence));
   else for (const entry of against) parts.push(againstLimit(entry));
+  const traces = entries.flatMap(({ operator, step, trace }) =>
+    trace === undefined
+      ? []
+      : [
+          `Trace of ${OPERATORS[operator]} at ${step === null ? 'this point' : `step ${step}`}: ${shortNumber(trace.value)} ± ${shortNumber(trace.standardError)} (Hutchinson, standard error).`,
+        ],
+  );
+  if (traces.length > 0) parts.push(traces.join('\n'));
   if (density !== null) parts.push(densityChart(density, options));
   const notes = [...new Set(entries.flatMap((entry) => entry.notes ?? []))];
   if (notes.length > 0) parts.push(notes.map((note) => `note: ${inertName(note)}`).join('\n'));

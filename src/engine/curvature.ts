@@ -8,6 +8,7 @@ import { type EigenMethod, topEigenpairs } from '../curvature/top-eigenpairs.ts'
 import { hutchinsonTrace, type SpectralDensity, spectralDensity } from '../curvature/trace.ts';
 import type { CurvatureEntry } from '../model/curvature.ts';
 import { diagError } from '../model/errors.ts';
+import { nearest } from '../model/nearest.ts';
 import { type Options, type OptionValue, parseOption } from '../model/options.ts';
 import {
   chooseOptimizer,
@@ -69,7 +70,8 @@ export async function measureCurvature(
   const ranges = blockRanges(point, options.block);
   const choice = point.optimizers?.[0]?.optimizer.id;
   const preconditioned = choice !== undefined && isPreconditioned(choice);
-  const notes = [...point.notes, ...objective.notes];
+  const against = limitOf(point);
+  const notes = [...point.notes, ...objective.notes, ...(against.note === undefined ? [] : [against.note])];
   const operators: CurvatureOperator[] =
     options.operator !== undefined
       ? [options.operator]
@@ -111,7 +113,7 @@ export async function measureCurvature(
         key,
         found.pairs.map((pair) => pair.vector),
       );
-      const limit = task === 'all' ? limitOf(point, operator) : undefined;
+      const limit = task === 'all' && against.limit?.operator === operator ? against.limit : undefined;
       const top = found.pairs[0]!.value;
       const trace =
         options.density && task === 'all' ? await hutchinsonTrace(linear, 20, options.seed) : undefined;
@@ -133,7 +135,7 @@ export async function measureCurvature(
         hvpCount: found.products,
         hvpMethod: operator === 'gauss-newton' ? 'double-backward-jacobian' : 'double-backward',
         stability: {
-          learningRate: point.learningRates?.[0] ?? null,
+          learningRate: against.learningRate ?? null,
           limit: limit?.limit ?? null,
           ratio: limit === undefined ? null : top / limit.limit,
           ...(limit === undefined ? {} : { rule: limit.rule }),
@@ -161,14 +163,17 @@ export async function measureCurvature(
 /**
  * `--optimizer` text: `adagrad:learningRate=0.1,epsilon=1e-7`.
  *
- * @throws optimizer-unknown, option-unknown, option-range, usage
+ * @throws option-unknown, option-range, usage
  */
 export function parseOptimizer(text: string): { optimizer: OptimizerChoice; learningRate?: number } {
   const [name = '', ...rest] = text.split(':');
-  // Unknown names are told by the registry.
-  const specs = Object.hasOwn(OPTIMIZERS, name)
-    ? optimizerOptions(OPTIMIZERS[name as keyof typeof OPTIMIZERS])
-    : [];
+  const known = Object.keys(OPTIMIZERS);
+  if (!Object.hasOwn(OPTIMIZERS, name))
+    throw diagError('usage', {
+      problem: `--optimizer ${name} is not known`,
+      hint: `did you mean ${nearest(name, known)}? There are ${known.join(', ')}`,
+    });
+  const specs = optimizerOptions(OPTIMIZERS[name as keyof typeof OPTIMIZERS]);
   const given: Record<string, OptionValue> = {};
   let learningRate: number | undefined;
   for (const part of rest
@@ -263,23 +268,46 @@ function preconditioner(point: CurvaturePoint, gradient: Float32Array): Float64A
   return Float64Array.from(model.flatten(scales));
 }
 
-function limitOf(point: CurvaturePoint, operator: CurvatureOperator): StabilityLimit | undefined {
-  const choice = point.optimizers?.[0];
-  const learningRate = point.learningRates?.[0];
-  if (choice === undefined || learningRate === undefined || !(learningRate > 0)) return undefined;
-  const { momentum, nesterov, beta1 } = choice.options as Options & {
-    momentum?: number;
-    nesterov?: boolean;
-    beta1?: number;
-  };
-  const limit = stabilityLimit({
-    optimizer: choice.optimizer.id,
-    learningRate,
-    ...(momentum === undefined ? {} : { momentum }),
-    ...(nesterov === undefined ? {} : { nesterov }),
-    ...(beta1 === undefined ? {} : { beta1 }),
+/**
+ * The limit of the groups whose parameters take part. With several learning rates it is that of the largest, which makes
+ * the ratio an upper bound; optimizers that differ have no limit in common.
+ */
+function limitOf(point: CurvaturePoint): { limit?: StabilityLimit; learningRate?: number; note?: string } {
+  const { optimizers, learningRates } = point;
+  if (optimizers === null || learningRates === null) return {};
+  const groups = [...new Set(point.tensors.map((tensor) => tensor.group))];
+  const rates = groups.map((group) => learningRates[group]!);
+  const learningRate = Math.max(...rates);
+  const limits = groups.map((group) => {
+    const { optimizer, options } = optimizers[group]!;
+    const { momentum, nesterov, beta1 } = options as Options & {
+      momentum?: number;
+      nesterov?: boolean;
+      beta1?: number;
+    };
+    return stabilityLimit({
+      optimizer: optimizer.id,
+      learningRate,
+      ...(momentum === undefined ? {} : { momentum }),
+      ...(nesterov === undefined ? {} : { nesterov }),
+      ...(beta1 === undefined ? {} : { beta1 }),
+    });
   });
-  return limit?.operator === operator ? limit : undefined;
+  const limit = limits[0];
+  if (!(learningRate > 0) || limit === undefined) return { learningRate };
+  if (limits.some((other) => other?.limit !== limit.limit || other.operator !== limit.operator))
+    return {
+      learningRate,
+      note: 'the parameter groups have optimizers with different limits: there is no ratio for all together',
+    };
+  const smallest = Math.min(...rates);
+  return smallest === learningRate
+    ? { limit, learningRate }
+    : {
+        limit,
+        learningRate,
+        note: `the parameter groups have learning rates from ${smallest} to ${learningRate}: the limit is that of the largest, so that the ratio is an upper bound`,
+      };
 }
 
 /** Forward passes along the update that the optimizer would take next, unclipped. */
@@ -288,7 +316,7 @@ async function criticalAlongUpdate(
   gradient: Float32Array,
 ): Promise<CriticalSharpness | null> {
   const { model, tensors, optimizers, learningRates, batches } = point;
-  const learningRate = learningRates?.[0];
+  const { learningRate } = limitOf(point);
   if (optimizers === null || learningRate === undefined || !(learningRate > 0)) return null;
   if (point.missingState.length > 0) return null;
   const moved = copyTensors(tensors);

@@ -43,3 +43,33 @@ export function shell(line: string): CliResult {
   });
   return { code: result.status, out: result.stdout, err: result.stderr };
 }
+
+/** What oclif gives every command. */
+interface RunnableCommand {
+  run(argv: string[], root: string): Promise<unknown>;
+}
+
+/** Runs a command of the sources in this process: for tests that run it dozens of times. */
+export async function inProcess(command: RunnableCommand, args: readonly string[]): Promise<CliResult> {
+  const written = { out: '', err: '' };
+  const before = { out: process.stdout.write, err: process.stderr.write, code: process.exitCode };
+  const into =
+    (name: 'out' | 'err') =>
+    (text: string | Uint8Array, encoding?: unknown, done?: unknown): boolean => {
+      written[name] += String(text);
+      const callback = typeof encoding === 'function' ? encoding : done;
+      if (typeof callback === 'function') callback();
+      return true;
+    };
+  process.stdout.write = into('out') as typeof process.stdout.write;
+  process.stderr.write = into('err') as typeof process.stderr.write;
+  process.exitCode = undefined;
+  try {
+    await command.run([...args], projectRoot);
+    return { code: Number(process.exitCode ?? 0), ...written };
+  } finally {
+    process.stdout.write = before.out;
+    process.stderr.write = before.err;
+    process.exitCode = before.code;
+  }
+}

@@ -1,0 +1,371 @@
+/** `curvature` as a user calls it, against float64 PyTorch (fixtures/curvature/incident.py, ranking.py) and with bad input. */
+import { cpSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterAll, describe, expect, it } from 'vitest';
+import Curvature from '../../src/commands/curvature.ts';
+import type { CurvatureEntry } from '../../src/model/curvature.ts';
+import { type CliResult, cli, inProcess } from '../support/cli.ts';
+
+interface Spectrum {
+  readonly largest: number[];
+}
+type Point = Record<'hessian' | 'preconditioned', Spectrum>;
+const read = (path: string): unknown => JSON.parse(readFileSync(path, 'utf8'));
+const incident = read('fixtures/curvature/incident.json') as Record<string, Point>;
+const embeddings = read('fixtures/curvature/embeddings/expected.json') as Point & {
+  gaussNewton: Spectrum;
+  'block task/*': Spectrum;
+  tasks: Record<string, Spectrum>;
+};
+
+const capture = 'fixtures/incident/capture';
+const ADAGRAD = ['--optimizer', 'adagrad:learningRate=0.5,epsilon=1e-10,epsilonInside=false'];
+const net = 'fixtures/curvature/embeddings';
+const files = (
+  batch: readonly string[] = [`${net}/batch.safetensors`],
+  more: readonly string[] = [],
+  checkpoint = `${net}/checkpoint.safetensors`,
+  model = `${net}/model.json`,
+): string[] => [
+  '--model',
+  model,
+  '--checkpoint',
+  checkpoint,
+  ...batch.flatMap((path) => ['--batch', path]),
+  ...more,
+];
+
+const curvature = (args: readonly string[]): Promise<CliResult> => inProcess(Curvature, args);
+
+async function measure(args: readonly string[]): Promise<CurvatureEntry[]> {
+  const { code, out, err } = await curvature([...args, '--json']);
+  expect([code, err]).toEqual([0, '']);
+  return (JSON.parse(out) as { curvature: CurvatureEntry[] }).curvature;
+}
+const tops = (entries: readonly CurvatureEntry[]): number[] =>
+  entries.map((entry) => entry.eigenvalues[0]!.value);
+const near = (found: readonly number[], expected: readonly number[]): void => {
+  expect(found).toHaveLength(expected.length);
+  for (const [i, value] of expected.entries())
+    expect(Math.abs(found[i]! / value - 1), `${found[i]} for ${value}`).toBeLessThan(1e-3);
+};
+const both = ({ hessian, preconditioned }: Point): number[] => [
+  hessian.largest[0]!,
+  preconditioned.largest[0]!,
+];
+
+const scratch = mkdtempSync(join(tmpdir(), 'clippy-diag-curvature-'));
+afterAll(() => rmSync(scratch, { recursive: true, force: true }));
+const write = (name: string, text: string): string => {
+  const path = join(scratch, name);
+  writeFileSync(path, text);
+  return path;
+};
+
+describe('a capture', () => {
+  it('default: plain and preconditioned at its first step, as the contract of --json says', async () => {
+    const { code, out, err } = cli(['curvature', capture, '--json']);
+    expect([code, err]).toEqual([0, '']);
+    const document = JSON.parse(out) as { schemaVersion: string; curvature: CurvatureEntry[] };
+    expect(document.schemaVersion).toMatch(/^\d+\.\d+$/);
+    const [plain, preconditioned] = document.curvature;
+    expect(document.curvature).toHaveLength(2);
+    near(tops(document.curvature), both(incident.capture!));
+    expect(plain).toMatchObject({
+      checkpoint: capture,
+      step: 380,
+      method: 'lanczos',
+      operator: 'hessian',
+      block: 'all',
+      task: 'all',
+      eigenvalues: [{ converged: true, iterations: expect.any(Number) }],
+      hvpMethod: 'double-backward',
+      stability: { learningRate: 0.5, limit: null, ratio: null },
+      seed: 0,
+      source: 'computed',
+    });
+    expect(preconditioned).toMatchObject({
+      operator: 'preconditioned-hessian',
+      stability: { learningRate: 0.5, limit: 4 },
+      criticalSharpness: { value: expect.any(Number), criticalMultiple: expect.any(Number) },
+    });
+    // H1 of the incident: more than twice the limit twenty steps before the loss jumps.
+    expect(preconditioned!.stability.ratio).toBeCloseTo(2.4, 2);
+    for (const { eigenvalues, largestMagnitude, hvpCount, notes } of document.curvature) {
+      const { value, residualNorm } = eigenvalues[0]!;
+      expect(residualNorm).toBeLessThanOrEqual(1e-3 * Math.abs(value));
+      expect(Math.abs(largestMagnitude)).toBeGreaterThanOrEqual(value);
+      expect(hvpCount).toBeGreaterThan(2);
+      expect(notes!.join()).toContain('certified within residualNorm');
+    }
+  });
+
+  it('in words: the limit, the ratio, the head-room of the learning rate, the cheap probe', async () => {
+    const { code, out, err } = await curvature([capture, '--at', '400']);
+    expect([code, err]).toEqual([0, '']);
+    expect(out).toContain('400   H                    all    all   256.8');
+    expect(out).toContain(
+      'P^(-1/2) H P^(-1/2) has 34.62; the limit 2/η on P⁻¹H is 4 at the learning rate 0.5.',
+    );
+    expect(out).toContain('stable up to a learning rate of 0.05778. This is a risk, not a verdict.');
+    expect(out).toContain('critical sharpness');
+    expect(out).not.toContain('\u001b');
+  });
+
+  it.each([
+    [['--at', '400'], 'step-400, batch 400'],
+    [['--batches', '4'], 'capture, 4 batches'],
+  ])('%j is float64 PyTorch’s', async (flags, key) => {
+    near(tops(await measure([capture, ...flags])), both(incident[key]!));
+  });
+
+  it.each(['lanczos', 'power'])('--top 3 by %s', async (method) => {
+    const [entry] = await measure([
+      capture,
+      '--top',
+      '3',
+      '--method',
+      method,
+      '--operator',
+      'preconditioned-hessian',
+    ]);
+    expect(entry!.method).toBe(method);
+    near(
+      entry!.eigenvalues.map(({ value }) => value),
+      incident.capture!.preconditioned.largest,
+    );
+  });
+
+  it('--density: trace and spectral density', async () => {
+    const { code, out } = await curvature([capture, '--operator', 'hessian', '--density', '--json']);
+    const document = JSON.parse(out);
+    expect(code).toBe(0);
+    expect(document.curvature[0].trace.standardError).toBeGreaterThan(0);
+    expect(document.density.weight.reduce((sum: number, x: number) => sum + x, 0)).toBeCloseTo(1, 6);
+    expect(Math.max(...document.density.value)).toBeCloseTo(document.curvature[0].eigenvalues[0].value, 1);
+    const { out: chart } = await curvature([capture, '--operator', 'hessian', '--density']);
+    expect(chart).toContain('spectral density (SLQ)');
+    expect(chart).toMatch(/trace .* ± /i);
+  });
+
+  it('a search that ends early is not converged, which is code 4', async () => {
+    const { code, out } = await curvature([
+      capture,
+      '--max-products',
+      '3',
+      '--operator',
+      'hessian',
+      '--json',
+    ]);
+    expect(code).toBe(4);
+    expect(JSON.parse(out).curvature[0].eigenvalues[0].converged).toBe(false);
+  });
+});
+
+describe('a checkpoint with a model and a batch', () => {
+  it.each([
+    ['safetensors', []],
+    ['npz', []],
+    ['parquet', []],
+    [
+      'csv',
+      ['--map', 'dense=x0,x1,x2,x3,x4,x5', '--map', 'label/click=clicked', '--map', 'label/watch=seconds'],
+    ],
+  ])('a batch as %s', async (kind, map) => {
+    const entries = await measure(
+      files(
+        [`${net}/batch.${kind}`],
+        [...map, '--optimizer', 'adagrad:learningRate=0.1,epsilon=1e-10,epsilonInside=false'],
+      ),
+    );
+    near(tops(entries), both(embeddings));
+    expect(entries[1]!.stability.limit).toBe(20);
+  });
+
+  it('--operator gauss-newton, --block, --task each', async () => {
+    near(tops(await measure(files(undefined, ['--operator', 'gauss-newton']))), [
+      embeddings.gaussNewton.largest[0]!,
+    ]);
+    const block = await measure(files(undefined, ['--block', 'task/*']));
+    expect(block[0]!.block).toBe('task/*');
+    near(tops(block), [embeddings['block task/*'].largest[0]!]);
+    const tasks = await measure(files(undefined, ['--task', 'each']));
+    expect(tasks.map(({ task }) => task)).toEqual(['all', 'click', 'watch']);
+    near(tops(tasks), [
+      embeddings.hessian.largest[0]!,
+      embeddings.tasks.click!.largest[0]!,
+      embeddings.tasks.watch!.largest[0]!,
+    ]);
+    near(tops(await measure(files(undefined, ['--task', 'watch']))), [embeddings.tasks.watch!.largest[0]!]);
+  });
+
+  const folder = [
+    '--model',
+    `${capture}/model.json`,
+    '--checkpoint',
+    'fixtures/incident/checkpoints',
+    '--batch',
+    `${capture}/step-00000380.safetensors`,
+    ...ADAGRAD,
+  ];
+  it('a folder of checkpoints: each is float64 PyTorch’s', async () => {
+    const entries = await measure(folder);
+    const steps = [200, 300, 380, 400, 420, 520];
+    expect(entries.map(({ step }) => step)).toEqual(steps.flatMap((step) => [step, step]));
+    near(
+      tops(entries),
+      steps.flatMap((step) => both(incident[`step-${step}, batch 380`]!)),
+    );
+  });
+
+  it('a folder of checkpoints: a chart of the ratio with the limit, and the divergence marked', async () => {
+    const { code, out } = await curvature([...folder, '--onset', '400']);
+    expect(code).toBe(0);
+    for (const part of ['eigenvalue / stability limit', '┄ limit 1', '▲ divergence', 'step  200'])
+      expect(out).toContain(part);
+  });
+});
+
+/** Of mean (b·Σx − y)² in b alone: 2·mean (Σx)². */
+it.each(['npz', 'csv'])('a module takes everything that a batch has: %s', async (kind) => {
+  const dense = 'x0,x1,x2,x3,x4,x5';
+  const model = write(
+    `sum-${kind}.mjs`,
+    `export function loss(tf, p, batch) {
+      const z = tf.mul(tf.sum(batch.dense, 1), tf.slice(p['shared/0/bias'], 0, 1));
+      return tf.mean(tf.square(tf.sub(z, batch.${kind === 'csv' ? 'seconds' : "['label/watch']"})));
+    }`.replace('batch.[', 'batch['),
+  );
+  const map = kind === 'csv' ? ['--map', `dense=${dense}`] : [];
+  const [header, ...rows] = readFileSync(`${net}/batch.csv`, 'utf8').trimEnd().split('\n');
+  const columns = dense.split(',').map((name) => header!.split(',').indexOf(name));
+  const squares = rows.map((row) => {
+    const cells = row.split(',').map(Number);
+    return columns.reduce((sum, column) => sum + cells[column]!, 0) ** 2;
+  });
+  const entries = await measure(files([`${net}/batch.${kind}`], map, undefined, model));
+  near(tops(entries), [(2 * squares.reduce((a, b) => a + b, 0)) / squares.length]);
+});
+
+describe('bad input: code, message, and never a number', () => {
+  const model = read(`${net}/model.json`) as { features: { vocabulary?: number }[]; tasks: object[] };
+  const table = readFileSync(`${net}/batch.csv`, 'utf8').replace(/^.*\n/, (header) =>
+    header.replace(/x(\d)/g, 'dense_$1').replace('clicked', 'label/click').replace('seconds', 'label/watch'),
+  );
+  const rows = (change: (cells: string[]) => void): string => {
+    const [header, first, ...rest] = table.trimEnd().split('\n');
+    const cells = first!.split(',');
+    change(cells);
+    return [header, cells.join(','), ...rest].join('\n');
+  };
+  const columns = table.slice(0, table.indexOf('\n')).split(',');
+  const cell = (name: string, value: string): string =>
+    rows((cells) => {
+      cells[columns.indexOf(name)] = value;
+    });
+  const batch = (name: string, text: string): string[] => files([write(name, text)]);
+  const module = (code: string, ...more: string[]): string[] =>
+    files(undefined, more, undefined, write(`model-${code.length}.mjs`, code));
+
+  it.each<[string, number, string, () => readonly string[]]>([
+    ['another model', 3, 'model-names', () => files(undefined, [], undefined, `${capture}/model.json`)],
+    [
+      'another shape',
+      3,
+      'model-shapes',
+      () => {
+        const features = model.features.map((f, i) => (i === 0 ? { ...f, vocabulary: 61 } : f));
+        return files(undefined, [], undefined, write('shape.json', JSON.stringify({ ...model, features })));
+      },
+    ],
+    [
+      'no state for a preconditioner',
+      3,
+      'preconditioner-state',
+      () =>
+        files(undefined, ['--operator', 'preconditioned-hessian', '--optimizer', 'adam:learningRate=0.1']),
+    ],
+    [
+      'no optimizer for a preconditioner',
+      2,
+      'preconditioner-optimizer',
+      () => files(undefined, ['--operator', 'preconditioned-hessian']),
+    ],
+    ['an id out of range', 3, 'batch-id-range', () => batch('id.csv', cell('user', '60'))],
+    ['a label outside [0, 1]', 3, 'batch-label-range', () => batch('label.csv', cell('label/click', '1.5'))],
+    ['an empty cell', 3, 'batch-values', () => batch('empty.csv', cell('dense_3', ''))],
+    ['a missing column', 3, 'batch-missing', () => batch('column.csv', table.replace('dense_3', 'other'))],
+    ['a wrong shape', 3, 'batch-shape', () => files(undefined, ['--map', 'dense=user'])],
+    ['no rows', 3, 'batch-empty', () => batch('none.csv', `${columns.join(',')}\n`)],
+    ['a loss that is NaN', 4, 'curvature-loss', () => batch('nan.csv', cell('dense_0', 'nan'))],
+    ['an unknown task', 2, 'task-unknown', () => files(undefined, ['--task', 'like'])],
+    ['an unknown block', 2, 'block-unknown', () => files(undefined, ['--block', 'tower/*'])],
+    ['an unknown optimizer', 2, 'usage', () => files(undefined, ['--optimizer', 'adagrd'])],
+    ['an unknown step', 2, 'capture-step-unknown', () => [capture, '--at', '12']],
+    ['a tolerance that is none', 2, 'usage', () => [capture, '--tolerance', 'x']],
+    ['nothing', 2, 'usage', () => []],
+    [
+      'a model that is no model',
+      3,
+      'model-invalid',
+      () => files(undefined, [], undefined, write('m.json', '{}')),
+    ],
+    [
+      'a Lambda',
+      3,
+      'model-layer',
+      () => {
+        cpSync('fixtures/checkpoints/keras3/lambda.keras', join(scratch, 'lambda.keras'));
+        const tasks = [{ name: 'y', loss: 'mean-squared-error' }];
+        const path = write(
+          'l.json',
+          JSON.stringify({ kind: 'layers', version: 1, model: 'lambda.keras', tasks }),
+        );
+        return files(undefined, [], join(scratch, 'lambda.keras'), path);
+      },
+    ],
+    [
+      'a module that throws',
+      3,
+      'user-model',
+      () => module("export function loss() { throw new Error('no'); }"),
+    ],
+    [
+      'a module that exits',
+      3,
+      'user-model-ended',
+      () => module('export const loss = () => process.exit(0);'),
+    ],
+    [
+      'a module that hangs',
+      3,
+      'user-model-time',
+      () => module('export const loss = () => { for (;;); };', '--model-seconds', '1'),
+    ],
+    [
+      'a module that allocates without end',
+      3,
+      'user-model-memory',
+      () =>
+        module(
+          'const all = []; export const loss = () => { for (;;) all.push(new Float64Array(1e6).fill(1)); };',
+          '--model-memory',
+          '300',
+        ),
+    ],
+  ])('%s: code %d, %s', async (_what, code, id, args) => {
+    const result = await curvature([...args()]);
+    expect(result.err).toContain(`error[${id}]: `);
+    expect(result.code).toBe(code);
+    expect(result.out).toBe('');
+    expect(result.err).not.toMatch(/\n\s+at .*:\d+:\d+/);
+  });
+
+  it('state that is missing without --operator: the plain Hessian, and a note why not more', async () => {
+    const entries = await measure(files(undefined, ['--optimizer', 'adam:learningRate=0.1']));
+    expect(entries.map(({ operator }) => operator)).toEqual(['hessian']);
+    expect(entries[0]!.stability.ratio).toBeNull();
+    expect(entries[0]!.notes!.join()).toContain('plain λ says nothing about the stability of adam');
+  });
+});
