@@ -73,7 +73,9 @@
       ctx.moveTo(bbox.left, y);
       ctx.lineTo(bbox.left + bbox.width, y);
       ctx.stroke();
-      ctx.fillText(`${label} ${number(value)}`, bbox.left + 6 * scale, y + 3 * scale);
+      // Under the line, or above it where the chart ends.
+      const below = y + 17 * scale <= bbox.top + bbox.height;
+      ctx.fillText(`${label} ${number(value)}`, bbox.left + 6 * scale, y + (below ? 3 : -14) * scale);
     }
     const taken = [];
     for (const { step, kind, label } of chart.marks) {
@@ -224,7 +226,7 @@
     tools.hidden = false;
   });
 
-  // A chart is drawn when it comes near the screen: a report of forty runs opens as fast as one of one.
+  // A chart is drawn at once when it comes near the screen: a report of forty runs opens as fast as one of one.
   const near = new IntersectionObserver(
     (entries) => {
       for (const { target, isIntersecting } of entries) {
@@ -245,6 +247,15 @@
     near.observe(host);
     sizes.observe(host);
   });
+  // The others when there is nothing else to do, one at a time, so that a picture of the whole page has all of them.
+  const idle = globalThis.requestIdleCallback ?? ((callback) => setTimeout(callback, 50));
+  const drawNext = () => {
+    const index = [...charts.keys()].find((k) => !plots.has(k));
+    if (index === undefined) return;
+    draw(index);
+    idle(drawNext);
+  };
+  idle(drawNext);
   addEventListener('beforeprint', () => {
     for (const index of charts.keys()) draw(index);
   });

@@ -3,6 +3,7 @@
  * for whatever reason, is `inconclusive`, and so is the gate.
  */
 
+import { dirname, relative, resolve, sep } from 'node:path';
 import { ERROR_TEXTS } from '../model/errors.ts';
 import type { Finding, Severity } from '../model/finding.ts';
 import type { GateProblem, GateResult, GateRule, RuleStatus } from '../model/gate.ts';
@@ -49,7 +50,8 @@ type Judgement = Omit<GateRule, 'id' | 'severity' | 'passed' | 'run'> | { readon
  * Judges a config on a report.
  *
  * The exit code: 3 where an input is damaged, else 1 where a rule of severity `error` fails for good, else 4 where
- * anything at all could not be judged on complete data, else 0.
+ * anything at all could not be judged on complete data, else 0. A failed rule of another severity is `passed: false`
+ * and changes no code.
  */
 export function judgeGate(evidence: GateEvidence, config: GateConfig): GateResult {
   const { report } = evidence;
@@ -124,11 +126,20 @@ const asRule = (
   judged: Omit<GateRule, 'id' | 'severity' | 'passed' | 'run'>,
 ): GateRule => ({ id, run, severity, passed: judged.status === 'pass', ...judged });
 
-/** The config's rules for a run: overrides apply in their order, the last one wins. */
-function rulesOf(run: RunReport, config: GateConfig): (RuleConfig & { severity: RuleConfig['severity'] })[] {
+/**
+ * The config's rules for a run: overrides apply in their order, the last one wins. A pattern may name the run, one of
+ * its paths as given, or one as seen from the config: the same file has the same rules from every working folder.
+ */
+function rulesOf(run: RunReport, config: GateConfig): RuleConfig[] {
   const rules = new Map(config.rules);
+  const folder = config.path === null ? null : dirname(config.path);
+  const names = [
+    run.id,
+    ...run.paths,
+    ...(folder === null ? [] : run.paths.map((path) => relative(folder, resolve(path)).split(sep).join('/'))),
+  ];
   for (const override of config.overrides)
-    if (override.runs.some((pattern) => [run.id, ...run.paths].some((name) => matchesGlob(name, pattern))))
+    if (override.runs.some((pattern) => names.some((name) => matchesGlob(name, pattern))))
       for (const [id, rule] of override.rules) rules.set(id, rule);
   return [...rules.values()];
 }
@@ -389,8 +400,10 @@ function judgeSeries(
     return inconclusive(expected, series.name, endsMessage(series));
   const nonFinite = statistics.nan + statistics.posInf + statistics.negInf;
   const { step, location } = pointOf(rule, series, run);
+  // A failed warning lets the gate pass; a value that is no number must not, so it counts as not judged there.
+  const failed = Number.isFinite(value) || rule.severity === 'error' ? 'fail' : 'inconclusive';
   return {
-    status: holds(value, operator, limit) ? 'pass' : 'fail',
+    status: holds(value, operator, limit) ? 'pass' : failed,
     expected,
     found: value,
     series: series.name,

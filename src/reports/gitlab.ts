@@ -14,9 +14,9 @@ function renderGitlab(report: Report): string {
       check_name: inertName(issue.source === 'gate' ? `gate/${issue.id}` : issue.id),
       fingerprint: issue.fingerprint,
       severity: SEVERITY[issue.severity],
-      // Both are required; a complaint without a place belongs to the first input as a whole.
+      // Both are required, also where a report has no input at all.
       location: {
-        path: inertName(place?.path ?? report.inputs[0]?.path ?? '.').replace(/^(\.\/)+/, ''),
+        path: inertName(place?.path ?? '.').replace(/^(\.\/)+/, ''),
         lines: { begin: Math.max(1, place?.line ?? 1) },
       },
     };

@@ -1,5 +1,7 @@
 /** What the HTML report draws: groups of lines with markers and limits, small enough to be inlined. */
+import type { ReplayEntry } from '../model/replay.ts';
 import type { ChartSeries, RunReport } from '../model/report.ts';
+import { replayLabel } from './replay-label.ts';
 
 /** Stretch of a line whose steps only rise; a restart begins a new one. */
 export interface LinePart {
@@ -41,6 +43,9 @@ const MAX_BUCKETS = 1000;
 const MAX_LINES = 8;
 /** A range of more than two decades starts on a logarithmic axis, as on the terminal. */
 const LOG_RATIO = 100;
+
+/** From what is exact to what says least. */
+const MODES: readonly ReplayEntry['mode'][] = ['closed-loop', 'open-loop', 'as-recorded'];
 
 /** Five digits are finer than a pixel. */
 const short = (value: number): number => Number(value.toPrecision(5));
@@ -141,36 +146,46 @@ function marksOf(run: RunReport): ChartMark[] {
   ];
 }
 
+/** A column that repeats the step axis shows nothing. */
+const isStep = (series: ChartSeries): boolean =>
+  series.min.every((value, i) => value === series.firstStep[i]) &&
+  series.max.every((value, i) => value === series.lastStep[i]);
+
 /** The charts of a run, in the order they are read. */
 export function chartsOf(run: RunReport): HtmlChart[] {
   const marks = marksOf(run);
   const ofRoles = (title: string, ...roles: readonly ChartSeries['role'][]): HtmlChart | undefined => {
-    const series = roles.flatMap((role) => run.series.filter((s) => s.role === role && s.points > 0));
+    const series = roles.flatMap((role) =>
+      run.series.filter((s) => s.role === role && s.points > 0 && !isStep(s)),
+    );
     const points = series.slice(0, MAX_LINES).reduce((sum, s) => sum + s.points, 0);
     return chart(title, series.map(lineOf), points, marks);
   };
   const ofReplay = (
     title: string,
-    values: (entry: RunReport['replay'][number]) => readonly number[] | null,
+    values: (entry: ReplayEntry) => readonly number[] | null,
   ): HtmlChart | undefined => {
-    const entries = run.replay.filter((entry) => values(entry) !== null);
+    // Lines have to fit: what is exact comes first.
+    const entries = run.replay
+      .filter((entry) => values(entry) !== null)
+      .sort((a, b) => MODES.indexOf(a.mode) - MODES.indexOf(b.mode));
     const modes = new Set(entries.map(({ mode }) => mode));
-    const nameOf = ({ rule, label = rule, mode }: RunReport['replay'][number]): string =>
-      modes.size > 1 ? `${label} (${mode})` : label;
-    return chart(
-      title,
-      entries.map((entry) =>
-        plainLine(nameOf(entry), entry.steps.slice(0, values(entry)!.length), values(entry)!),
+    const lines = entries.map((entry) =>
+      plainLine(
+        `${replayLabel(entry)}${modes.size > 1 ? ` (${entry.mode})` : ''}`,
+        entry.steps.slice(0, values(entry)!.length),
+        values(entry)!,
       ),
-      entries.reduce((sum, entry) => sum + entry.steps.length, 0),
-      marks,
     );
+    const points = entries.slice(0, MAX_LINES).reduce((sum, entry) => sum + values(entry)!.length, 0);
+    return chart(title, lines, points, marks);
   };
   return [
     ofRoles('Loss', 'loss', 'eval_loss'),
     ofRoles('Loss of each task', 'task_loss'),
     ofRoles('Norms', 'grad_norm', 'update_norm', 'param_norm'),
-    ofReplay('Loss under each clipping rule', (entry) => entry.loss),
+    // As recorded, every rule has the loss of the log.
+    ofReplay('Loss under each clipping rule', (entry) => (entry.mode === 'as-recorded' ? null : entry.loss)),
     ofReplay('Smallest clip factor of each rule', (entry) => entry.minClipFactor),
     ofReplay('Update norm under each rule', (entry) => entry.updateNorm),
     curvatureChart(run, marks),

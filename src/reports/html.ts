@@ -14,6 +14,7 @@ import type { ReportFormat } from './format.ts';
 import { chartsOf, type HtmlChart } from './html-charts.ts';
 import { htmlParts } from './html-parts.ts';
 import { pathToUri } from './path-uri.ts';
+import { replayLabel } from './replay-label.ts';
 
 /** HTML that is safe to put together. */
 interface Html {
@@ -181,8 +182,8 @@ ${table(
   [
     {
       title: 'rule',
-      cell: ({ rule, label, options }) =>
-        h`<b>${label ?? rule}</b> <span class="meta">${optionsText(options)}</span>`,
+      cell: (entry) =>
+        h`<b>${replayLabel(entry)}</b> <span class="meta">${optionsText(entry.options)}</span>`,
     },
     { title: 'mode', cell: ({ mode }) => h`<span class="nowrap">${mode}</span>` },
     { title: 'verdict', cell: ({ verdict }) => badge(verdict, REPLAY_TONE[verdict]) },

@@ -80,7 +80,6 @@ function rawIssues(report: Report): Raw[] {
       locations: warning.path === undefined ? [] : [{ path: warning.path }],
     });
   for (const run of report.runs) {
-    const fallback: readonly SourceRef[] = run.paths.slice(0, 1).map((path) => ({ path }));
     for (const finding of run.findings)
       raw.push({
         source: 'finding',
@@ -91,7 +90,7 @@ function rawIssues(report: Report): Raw[] {
         advice: finding.advice,
         steps: finding.steps,
         series: finding.series,
-        locations: finding.locations.length > 0 ? finding.locations : fallback,
+        locations: finding.locations,
       });
     for (const { id, error } of run.failedDetectors)
       raw.push({
@@ -103,7 +102,7 @@ function rawIssues(report: Report): Raw[] {
         advice: null,
         steps: null,
         series: null,
-        locations: fallback,
+        locations: [],
       });
   }
   for (const rule of report.gate?.rules ?? [])
@@ -117,12 +116,7 @@ function rawIssues(report: Report): Raw[] {
         advice: null,
         steps: rule.step === null ? null : [rule.step, rule.step],
         series: rule.series,
-        locations:
-          rule.locations.length > 0
-            ? rule.locations
-            : (report.runs.find(({ id }) => id === rule.run)?.paths ?? [])
-                .slice(0, 1)
-                .map((path) => ({ path })),
+        locations: rule.locations,
       });
   for (const problem of report.gate?.problems ?? [])
     raw.push({
@@ -139,10 +133,22 @@ function rawIssues(report: Report): Raw[] {
   return raw;
 }
 
-/** Every complaint of a report, in its order. */
+/**
+ * Every complaint of a report, in its order. One without a place has the first file of its run, or of the report: code
+ * scanning refuses a result that has none.
+ */
 export function issuesOf(report: Report): Issue[] {
   const seen = new Map<string, number>();
-  return rawIssues(report).map(({ series, ...issue }) => {
+  const files = (run: string | null): readonly string[] =>
+    report.runs.find(({ id }) => id === run)?.paths ?? report.inputs.map(({ path }) => path);
+  return rawIssues(report).map(({ series, ...raw }) => {
+    const locations =
+      raw.locations.length > 0
+        ? raw.locations
+        : files(raw.run)
+            .slice(0, 1)
+            .map((path) => ({ path }));
+    const issue = { ...raw, locations };
     const key = JSON.stringify([issue.source, issue.id, issue.run, series]);
     const ordinal = seen.get(key) ?? 0;
     seen.set(key, ordinal + 1);

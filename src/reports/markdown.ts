@@ -6,6 +6,7 @@ import type { Report, RunReport } from '../model/report.ts';
 import { shortNumber } from './charts.ts';
 import type { ReportFormat } from './format.ts';
 import { cutToBytes } from './github.ts';
+import { replayLabel } from './replay-label.ts';
 
 /** A job summary of GitHub may have 1 MiB; other places have less, but cut by themselves. */
 const MAX_BYTES = 1024 * 1024;
@@ -86,7 +87,7 @@ function runLines(run: RunReport): string[] {
     ...table(
       ['clipping rule', 'mode', 'verdict', 'confidence', 'first acts', 'why'],
       run.replay.map((entry) => [
-        md(entry.label ?? entry.rule),
+        md(replayLabel(entry)),
         entry.mode,
         entry.verdict,
         entry.confidence,

@@ -6,6 +6,7 @@ import { inertName } from '../model/inert-text.ts';
 import { NO_OPTIMIZER, type ReplayEntry, type ReplayVerdict } from '../model/replay.ts';
 import { type ChartLine, drawChart, shortNumber } from './charts.ts';
 import type { RenderOptions } from './format.ts';
+import { replayLabel } from './replay-label.ts';
 import { wrap } from './wrap.ts';
 
 const MODES: Readonly<Record<ReplayEntry['mode'], string>> = {
@@ -26,13 +27,6 @@ const COLOURS: Readonly<Record<ReplayVerdict, 'green' | 'red' | 'yellow' | 'dim'
   'not-needed': 'dim',
   harmful: 'red',
 };
-
-const labelOf = (entry: ReplayEntry): string =>
-  (entry.label ?? entry.rule) +
-  (entry.learningRateMultiplier === undefined || entry.learningRateMultiplier === 1
-    ? ''
-    : ` lr x${entry.learningRateMultiplier}`) +
-  (entry.source === 'recorded' ? ' (recorded)' : '');
 
 /** What is not known is a question mark, not a number. */
 const factorText = (factor: number): string =>
@@ -74,7 +68,7 @@ function matrix(entries: readonly ReplayEntry[], paint: Ansis, width: number): s
     const at = (values: readonly number[] | undefined): string =>
       onset < 0 || values === undefined ? '-' : factorText(values[onset]!);
     return [
-      inertName(labelOf(entry)),
+      inertName(replayLabel(entry)),
       `${entry.verdict}${entry.confidence === 'estimate' ? ' (est.)' : ''}`,
       entry.firstEngagedStep !== null
         ? String(entry.firstEngagedStep)
@@ -149,9 +143,9 @@ function factorsByTensor(entries: readonly ReplayEntry[], paint: Ansis, options:
     [
       [
         `factors at step ${lead.onsetStep}`,
-        labelOf(lead),
+        replayLabel(lead),
         '',
-        ...shown.filter((entry) => entry !== lead).map(labelOf),
+        ...shown.filter((entry) => entry !== lead).map(replayLabel),
       ],
       ...names
         .filter((name) => listed.has(name))
@@ -186,7 +180,7 @@ const lineOf = (name: string, at: readonly number[], values: readonly number[]):
 /** Factors over the steps: one chart with a colour for each rule, or one for each rule where there are no colours. */
 function charts(entries: readonly ReplayEntry[], options: RenderOptions): string[] {
   const acting = entries.filter((entry) => entry.minClipFactor.some((factor) => factor !== 1));
-  const lines = acting.map((entry) => lineOf(labelOf(entry), entry.steps, entry.minClipFactor));
+  const lines = acting.map((entry) => lineOf(replayLabel(entry), entry.steps, entry.minClipFactor));
   const onset = entries[0]?.onsetStep ?? null;
   const markers = onset === null ? [] : [{ step: onset, symbol: options.ascii ? '^' : '▲', label: 'onset' }];
   const draw = (title: string, series: readonly ChartLine[], height: number): string =>
@@ -209,7 +203,7 @@ const steps = (count: number): string => `${count} step${count === 1 ? '' : 's'}
 
 /** When and how hard a rule acts, in words. */
 function story(entry: ReplayEntry): string {
-  const name = labelOf(entry);
+  const name = replayLabel(entry);
   if (entry.firstEngagedStep === null && Number.isNaN(entry.engagedFraction)) return `${name}: ${entry.why}`;
   if (entry.firstEngagedStep === null) return `${name} never acts`;
   const onset = entry.onsetStep ?? null;
@@ -245,7 +239,7 @@ export function replayConclusion(entries: readonly ReplayEntry[]): string {
   const onset = entries[0]?.onsetStep ?? null;
   const first = judged.find((entry) => entry.rule === 'clippy') ?? judged[0];
   const by = (verdict: ReplayVerdict, words: string): string[] => {
-    const names = judged.filter((entry) => entry.verdict === verdict).map(labelOf);
+    const names = judged.filter((entry) => entry.verdict === verdict).map(replayLabel);
     return names.length === 0 ? [] : [`${words} ${names.join(', ')}`];
   };
   // In a closed loop every rule has losses, and an onset, of its own.
@@ -284,7 +278,7 @@ const CHARACTERS: Readonly<Record<NonNullable<ReplayEntry['character']>, string>
 };
 
 function remarks(entry: ReplayEntry): string[] {
-  const lines = [`${labelOf(entry)}${CHARACTERS[entry.character ?? 'idle']}: ${entry.why}`];
+  const lines = [`${replayLabel(entry)}${CHARACTERS[entry.character ?? 'idle']}: ${entry.why}`];
   const options = Object.entries(entry.options).filter(
     ([name]) => name !== 'preset' && name !== 'embeddings',
   );
@@ -335,7 +329,7 @@ function optimizersOf(entries: readonly ReplayEntry[]): string[] {
     if (typeof entry.optimizer === 'string' || entry.source === 'recorded') continue;
     const { name, ...options } = entry.optimizer;
     const text = [name, ...Object.entries(options).map(([key, value]) => `${key}=${value}`)].join(', ');
-    users.set(text, [...(users.get(text) ?? []), labelOf(entry)]);
+    users.set(text, [...(users.get(text) ?? []), replayLabel(entry)]);
   }
   return [...users].map(
     ([text, labels]) => `optimizer${users.size > 1 ? ` of ${labels.join(', ')}` : ''}: ${text}`,

@@ -2,6 +2,7 @@
  * The gate must never pass on a fault: every fault × every rule, with every report format on, and 10,000 seeded
  * combinations of faults, rules, windows, severities and seeds. `CLIPPY_DIAG_GATE_SEED` replays one sequence.
  */
+import { resolve } from 'node:path';
 import { expect, test } from 'vitest';
 import { DETECTORS } from '../../src/detectors/registry.ts';
 import { updateBaseline } from '../../src/engine/baseline.ts';
@@ -213,8 +214,39 @@ test('a value that a rule uses and that is not finite fails it', () => {
       renderAll(evidence, result);
       const saved = judgeGate({ ...evidence, runs: new Map() }, configOf({ rules: { [id]: 'error' } }));
       expect([id, value, saved.exitCode]).toEqual([id, value, 1]);
+      // A failed warning lets a gate pass; this must not.
+      if (!id.startsWith('nan('))
+        expect([id, judgeGate(evidence, configOf({ rules: { [id]: 'warning' } })).exitCode]).toEqual([id, 4]);
     }
   }
+});
+
+test('a failed rule of another severity is not passed, and leaves the code at 0', () => {
+  const result = judgeGate(
+    healthy,
+    configOf({ rules: { 'max(grad_norm) < 0.001': 'warning', drift: 'error' } }),
+  );
+  expect(result.rules.map(({ id, status, passed }) => [id, status, passed])).toEqual([
+    ['max(grad_norm) < 0.001', 'fail', false],
+    ['drift', 'pass', true],
+  ]);
+  expect([result.passed, result.exitCode]).toEqual([true, 0]);
+});
+
+test('overrides see paths from the folder of the config, wherever the gate is run', () => {
+  const config = gateConfigFrom(
+    {
+      version: 1,
+      rules: { 'last(loss) < 5': 'error' },
+      overrides: [{ runs: 'nightly/**', rules: { 'last(loss) < 5': 'off', 'last(loss) < 0.001': 'error' } }],
+    },
+    { detectors: Object.keys(DETECTORS), path: resolve('projects/ranker/.clippy-diag.yaml') },
+  );
+  const codeOf = (path: string): number => judgeGate(withRuns(healthy, { paths: [path] }), config).exitCode;
+  expect(codeOf('projects/ranker/nightly/log.csv')).toBe(1);
+  expect(codeOf(resolve('projects/ranker/nightly/log.csv'))).toBe(1);
+  expect(codeOf('nightly/log.csv')).toBe(1);
+  expect(codeOf('projects/ranker/weekly/log.csv')).toBe(0);
 });
 
 test('a metric that is not there is inconclusive and names the nearest; warn and skip leave it out', () => {
