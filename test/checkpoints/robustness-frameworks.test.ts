@@ -1,6 +1,6 @@
 /** Cut and mutated files of Keras, TensorFlow, tfjs, ONNX and Flax: a checkpoint or a coded error, always. */
 import { spawnSync } from 'node:child_process';
-import { cpSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { cpSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, describe, expect, it } from 'vitest';
@@ -14,45 +14,31 @@ import { readTable } from '../../src/checkpoints/tf-table.ts';
 import { DiagError } from '../../src/model/errors.ts';
 import { projectRoot } from '../support/shared-data.ts';
 import {
-  cutEverywhere,
-  type FuzzSeed,
-  fuzzFormat,
-  type Mutator,
-  mutateBytes,
-  mutateText,
-  type Random,
-} from './fuzz.ts';
+  flaxSeeds,
+  hdf5Seeds,
+  keras3Hdf5Seeds,
+  kerasSeeds,
+  onnxSeeds,
+  seedPath,
+  tensorflowSeeds,
+  tfjsSeeds,
+} from './framework-seeds.ts';
+import { cutEverywhere, fuzzFormat, type Mutator, mutateBytes, mutateText, type Random } from './fuzz.ts';
 import { makeTable } from './make-table.ts';
 import { makeZip } from './make-zip.ts';
 
 const fixtures = join(projectRoot, 'fixtures/checkpoints');
-const seedsOf = (folder: string, pattern: RegExp): FuzzSeed[] =>
-  readdirSync(join(fixtures, folder))
-    .filter((name) => pattern.test(name))
-    .map((name) => ({
-      name: `${folder}/${name}`,
-      bytes: new Uint8Array(readFileSync(join(fixtures, folder, name))),
-    }));
-const at = (seed: FuzzSeed): string => join(fixtures, seed.name);
 const scratch = mkdtempSync(join(tmpdir(), 'robustness-'));
 afterAll(() => rmSync(scratch, { recursive: true }));
 
-const hdf5 = [
-  ...seedsOf('hdf5', /\.h5$/),
-  ...seedsOf('keras2', /\.(h5|hdf5)$/),
-  ...seedsOf('keras3', /\.h5$/),
-];
-const keras = seedsOf('keras3', /\.keras$/);
-const tensorflow = [...seedsOf('tensorflow', /\.index$/), ...seedsOf('tensorflow-keras2', /\.index$/)];
-const tfjs = ['layers', 'quantised'].flatMap((name) => seedsOf(`tfjs/${name}`, /\.json$/));
-const onnx = seedsOf('onnx', /\.onnx$/);
-const flax = seedsOf('flax', /\.msgpack$/);
+const hdf5 = [...hdf5Seeds, ...keras3Hdf5Seeds];
 const TIME = 3_600_000;
 
 describe('cut files never pass for whole', () => {
-  it.each([...hdf5, ...keras, ...tensorflow, ...tfjs, ...onnx, ...flax])(
+  // Those of HDF5 and Keras are test files of their own: cuts-*.test.ts.
+  it.each([...tensorflowSeeds, ...tfjsSeeds, ...onnxSeeds, ...flaxSeeds])(
     '$name',
-    (seed) => cutEverywhere(seed, at(seed)),
+    (seed) => cutEverywhere(seed, seedPath(seed)),
     TIME,
   );
 });
@@ -234,30 +220,38 @@ describe('mutated files give a checkpoint or a coded error', () => {
   it(
     'keras-v3',
     async () => {
-      for (const { bytes } of keras) {
+      for (const { bytes } of kerasSeeds) {
         const members = [];
         for (const [name, member] of await openZip(bytesSource('seed', bytes)))
           members.push({ name, data: await member.read(2 ** 30) });
         kerasMembers.set(bytes, members);
       }
-      await fuzzFormat('keras-v3', keras, mutateKeras);
+      await fuzzFormat('keras-v3', kerasSeeds, mutateKeras);
     },
     TIME,
   );
   it(
     'tf-checkpoint',
     async () => {
-      for (const { bytes } of tensorflow)
+      for (const { bytes } of tensorflowSeeds)
         tableEntries.set(bytes, await readTable(bytesSource('seed', bytes)));
       // The shards of one seed serve all: what matters is that entries point anywhere.
       const path = join(fixtures, 'tensorflow/sharded.index');
-      await fuzzFormat('tf-checkpoint', tensorflow, mutateIndex, undefined, undefined, path);
+      await fuzzFormat('tf-checkpoint', tensorflowSeeds, mutateIndex, undefined, undefined, path);
     },
     TIME,
   );
-  it('tfjs', () => fuzzFormat('tfjs', tfjs, mutateModel, undefined, undefined, at(tfjs[0]!)), TIME);
-  it('onnx', () => fuzzFormat('onnx', onnx, mutateOnnx, undefined, undefined, at(onnx[0]!)), TIME);
-  it('flax-msgpack', () => fuzzFormat('flax-msgpack', flax, mutateFlax), TIME);
+  it(
+    'tfjs',
+    () => fuzzFormat('tfjs', tfjsSeeds, mutateModel, undefined, undefined, seedPath(tfjsSeeds[0]!)),
+    TIME,
+  );
+  it(
+    'onnx',
+    () => fuzzFormat('onnx', onnxSeeds, mutateOnnx, undefined, undefined, seedPath(onnxSeeds[0]!)),
+    TIME,
+  );
+  it('flax-msgpack', () => fuzzFormat('flax-msgpack', flaxSeeds, mutateFlax), TIME);
 });
 
 const outcomeOf = async (path: string): Promise<string> => {
@@ -319,7 +313,7 @@ describe('files beside a checkpoint', () => {
   });
 
   it('a table block with a wrong checksum is refused', async () => {
-    const bytes = new Uint8Array(tensorflow[0]!.bytes);
+    const bytes = new Uint8Array(tensorflowSeeds[0]!.bytes);
     bytes[3]! ^= 1;
     writeFileSync(join(scratch, 'wrong.index'), bytes);
     expect(await outcomeOf(join(scratch, 'wrong.index'))).toBe('checksum-mismatch');
