@@ -1,9 +1,10 @@
 /**
- * How often the estimates of as-recorded and open-loop agree with the closed loop, over the shipped captures.
+ * How often the estimates of as-recorded and open-loop agree with the closed loop, over the shipped captures or others
+ * (`python3 bench/estimates_captures.py OUT` makes eight).
  *
- *     npx tsx bench/estimates.ts
+ *     npx tsx bench/estimates.ts [CAPTURE …]
  */
-import { join } from 'node:path';
+import { resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { openCapture } from '../src/captures/read.ts';
 import { runClosedLoop } from '../src/engine/closed-loop.ts';
@@ -28,10 +29,14 @@ const RULES = [
 ].flatMap(parseRule);
 
 const root = fileURLToPath(new URL('../fixtures/', import.meta.url));
+const paths =
+  process.argv.length > 2
+    ? process.argv.slice(2).map((path) => resolve(path))
+    : CAPTURES.map((name) => root + name);
 for (const mode of ['as-recorded', 'open-loop'] as const) {
   const counts = new Map<string, number>();
-  for (const name of CAPTURES) {
-    const capture = await openCapture(join(root, name));
+  for (const path of paths) {
+    const capture = await openCapture(path);
     const estimated = await replayCapture(capture, {
       mode,
       rules: RULES,
@@ -44,6 +49,6 @@ for (const mode of ['as-recorded', 'open-loop'] as const) {
       counts.set(key, (counts.get(key) ?? 0) + 1);
     }
   }
-  console.log(`${mode}, ${CAPTURES.length} captures × ${RULES.length} rules:`);
+  console.log(`${mode}, ${paths.length} captures × ${RULES.length} rules:`);
   for (const [key, count] of [...counts].sort()) console.log(`  ${count}  ${key}`);
 }

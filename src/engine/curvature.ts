@@ -39,6 +39,8 @@ export interface CurvatureOptions {
   readonly warm?: Map<string, readonly Float64Array[]>;
   /** Also the trace and the spectral density, with so many products each. */
   readonly density?: boolean;
+  /** Called before each product of a search; what it throws ends the measurement. */
+  readonly beforeProduct?: () => void;
 }
 
 export interface CurvatureMeasurement {
@@ -92,6 +94,7 @@ export async function measureCurvature(
       const whole: LinearOperator = {
         size: objective.size,
         apply: async (v, out) => {
+          options.beforeProduct?.();
           const product = operator === 'gauss-newton' ? objective.gaussNewton : objective.hvp;
           out.set(await product(w, Float32Array.from(v), batches, task === 'all' ? undefined : task));
         },

@@ -25,9 +25,6 @@ export interface Limits {
   readonly onProgress: (what: string) => void;
 }
 
-/** A Hessian product costs about three gradients; a search needs some dozens of products from each of two starts. */
-const GRADIENTS_PER_SEARCH = 3 * 60;
-
 /** @param onsetStep where the loss left its band; curvature is measured there too, if it was recorded */
 export async function modelEvidence(
   capture: Capture,
@@ -48,14 +45,11 @@ export async function modelEvidence(
     }
   };
 
-  const started = clock();
-  let gradients = 0;
   await attempt('closed-loop', async () => {
     const result = await runClosedLoop(capture, {
       rules,
       clock,
       progress: (done, total) => {
-        gradients = done;
         onProgress(`closed loop, step ${done} of ${total}`);
         if (clock() > deadline && done < total)
           throw diagError('budget-spent', { what: `the closed loop after ${done} of ${total} steps` });
@@ -66,18 +60,20 @@ export async function modelEvidence(
     if (!result.baseline.follows) notes.push(result.baseline.why);
   });
 
-  const perGradient = gradients === 0 ? 0 : (clock() - started) / gradients;
   const points = new Set([capture.steps[0]?.step, onsetStep].filter((step) => step != null));
   for (const at of points) {
     if (!capture.steps.some(({ step }) => step === at)) continue;
     await attempt(`curvature at step ${at}`, async () => {
-      if (clock() + perGradient * GRADIENTS_PER_SEARCH > deadline)
-        throw diagError('budget-spent', { what: `the curvature at step ${at}` });
+      // A product of a large model takes seconds, and how many a search needs is not known before.
+      const beforeProduct = (): void => {
+        if (clock() > deadline) throw diagError('budget-spent', { what: `the curvature at step ${at}` });
+      };
+      beforeProduct();
       onProgress(`curvature at step ${at}`);
       const point = await capturePoint(capture, { at });
       try {
-        const options = { method: 'lanczos', count: 1, tolerance: 1e-2, seed: 0, starts: 2 } as const;
-        curvature.push(...(await measureCurvature(point, options)).entries);
+        const search = { method: 'lanczos', count: 1, tolerance: 1e-2, seed: 0, starts: 2 } as const;
+        curvature.push(...(await measureCurvature(point, { ...search, beforeProduct })).entries);
       } finally {
         await point.model.objective.close();
       }

@@ -236,7 +236,7 @@ export function judgeEstimate(input: EstimateInput): Judgement {
       why:
         firstChanged === null
           ? `it changes no step, so the loss leaves its band at ${at} all the same`
-          : `it first changes step ${steps[firstChanged]}, after the loss has left its band at ${at}`,
+          : `it first changes step ${steps[firstChanged]}, after the loss has left its band at ${at}; whether the run comes back under it only a closed loop can tell`,
     };
   const broken = unclipped.findIndex((size, i) => i <= onset && !Number.isFinite(size));
   if (broken >= 0 && !Number.isFinite(updateNorm[broken]!))

@@ -4,8 +4,10 @@ import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { loadBackend } from '../../src/autodiff/backend.ts';
 import { readBatch } from '../../src/autodiff/batches.ts';
+import { differentiate } from '../../src/autodiff/differentiate.ts';
 import { readTopology } from '../../src/autodiff/layers-config.ts';
 import { layersNetwork, parseLayersObjective } from '../../src/autodiff/layers-model.ts';
+import type { Batch } from '../../src/autodiff/objective.ts';
 import { openObjective } from '../../src/autodiff/open-objective.ts';
 import { openCheckpoint } from '../../src/checkpoints/registry.ts';
 import { projectRoot } from '../support/shared-data.ts';
@@ -64,6 +66,51 @@ describe.each(['model.keras', 'model.h5', 'keras2.h5'])('%s', (file) => {
     await objective.close();
     expect(tf.memory().numTensors).toBe(before);
   });
+});
+
+it('BatchNormalization: the statistics of the batch, and running averages that stay as they are', async () => {
+  const backend = await loadBackend();
+  const { tf } = backend;
+  const network = await layersNetwork(
+    backend,
+    {
+      class_name: 'Sequential',
+      config: {
+        name: 'bn',
+        layers: [
+          {
+            class_name: 'BatchNormalization',
+            config: { name: 'norm', batch_input_shape: [null, 1], epsilon: 0.25, momentum: 0.5 },
+          },
+        ],
+      },
+    } as never,
+    parseLayersObjective(
+      { version: 1, model: 'm', inputs: { x: 'x' }, tasks: [{ name: 'y', loss: 'mean-squared-error' }] },
+      'objective.json',
+    ),
+    'm',
+  );
+  const [x] = network.inputs;
+  const objective = differentiate(backend, network);
+  const batch = (...values: number[]): Batch =>
+    new Map([
+      [x!.name, { shape: [values.length, 1], data: Float32Array.from(values) }],
+      ['label/y', { shape: [values.length], data: new Float32Array(values.length) }],
+    ]);
+  // γ = 2, β = 3: the mean of (2(x − μ)/√(σ² + ε) + 3)² is 4σ²/(σ² + ε) + 9.
+  const w = new Float32Array(2);
+  for (const { name, offset } of objective.tensors) w[offset] = name.endsWith('gamma') ? 2 : 3;
+  const first = (await objective.gradient(w, [batch(-1, 1)])).loss;
+  expect(first).toBeCloseTo(4 / 1.25 + 9, 5);
+  // Another batch in between moves nothing: were running averages written or used, these would differ.
+  expect((await objective.gradient(w, [batch(90, 100, 140)])).loss).not.toBeCloseTo(first, 3);
+  await objective.hvp(w, w, [batch(-7, 5)]);
+  expect((await objective.gradient(w, [batch(-1, 1)])).loss).toBe(first);
+  const averages = tf.engine().state.registeredVariables;
+  const moving = Object.entries(averages).filter(([name]) => /norm.*moving_/.test(name));
+  expect(moving.map(([, variable]) => [...variable.dataSync()])).toEqual([[0], [1]]);
+  await objective.close();
 });
 
 it('refuses a Lambda and a layer that it cannot build, by name', async () => {

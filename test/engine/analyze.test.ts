@@ -1,0 +1,77 @@
+/** `analyze` on a folder with log, capture, model and checkpoints: everything by itself, within its budget. */
+import { join } from 'node:path';
+import { expect, it } from 'vitest';
+import { openCapture } from '../../src/captures/read.ts';
+import { analyze } from '../../src/engine/analyze.ts';
+import { modelEvidence } from '../../src/engine/model-evidence.ts';
+import { parseRule } from '../../src/rules/parse.ts';
+import { DEFAULT_RULES } from '../../src/rules/registry.ts';
+import { projectRoot } from '../support/shared-data.ts';
+
+const folder = join(projectRoot, 'fixtures/incident');
+const run = (budget: number, now: () => Date = () => new Date()) =>
+  analyze([folder], { toolVersion: '0', now, budget });
+
+it('tells what, when, which task, why, and which rule would have held', { timeout: 120_000 }, async () => {
+  const report = await run(600);
+  const [one] = report.runs;
+  expect(report.runs).toHaveLength(1);
+  expect(one!.verdict).toMatchObject({ class: 'full-divergence', onsetStep: 400, lastGoodStep: 399 });
+  expect(one!.tasks.find(({ name }) => name === 'watch')).toMatchObject({ onsetStep: 400 });
+  for (const mode of ['as-recorded', 'closed-loop'])
+    expect(one!.replay.filter((entry) => entry.mode === mode)).toHaveLength(DEFAULT_RULES.length);
+  const closed = new Map(
+    one!.replay.filter(({ mode }) => mode === 'closed-loop').map((entry) => [entry.label, entry]),
+  );
+  expect(closed.get('clippy:paper')).toMatchObject({ verdict: 'prevented', confidence: 'exact' });
+  expect(closed.get('none')).toMatchObject({ verdict: 'not-prevented', confidence: 'exact' });
+  // At the first recorded step and at the onset, plain and preconditioned.
+  expect(one!.curvature.map(({ step, operator }) => [step, operator])).toEqual([
+    [380, 'hessian'],
+    [380, 'preconditioned-hessian'],
+    [400, 'hessian'],
+    [400, 'preconditioned-hessian'],
+  ]);
+  const ratios = one!.curvature.flatMap(({ stability }) => stability.ratio ?? []);
+  expect(ratios[0]).toBeCloseTo(2.4, 1);
+  expect(ratios[1]).toBeCloseTo(8.65, 1);
+  expect(one!.notRun.map(({ id }) => id)).not.toContain('closed-loop');
+});
+
+it('without a budget it says what was not run, and why', async () => {
+  const [one] = (await run(0)).runs;
+  const reasons = new Map(one!.notRun.map(({ id, reason }) => [id, reason]));
+  for (const id of ['closed-loop', 'curvature at step 380', 'curvature at step 400'])
+    expect(reasons.get(id)).toContain('budget-spent');
+  expect(one!.curvature).toEqual([]);
+  expect(one!.replay.map(({ mode }) => mode)).not.toContain('closed-loop');
+  expect(one!.replay.length).toBe(DEFAULT_RULES.length);
+});
+
+it('a clock that runs out in the closed loop ends it there; the estimates stay', async () => {
+  let calls = 0;
+  // A second passes with every look at the clock.
+  const [one] = (await run(30, () => new Date(1000 * calls++))).runs;
+  const loop = one!.notRun.find(({ id }) => id === 'closed-loop');
+  expect(loop?.reason).toMatch(/the closed loop after \d+ of \d+ steps/);
+  expect(calls).toBeLessThan(60);
+  expect(one!.replay.every(({ mode }) => mode === 'as-recorded')).toBe(true);
+});
+
+it('a search that is too long for the budget ends at its next product', { timeout: 60_000 }, async () => {
+  const capture = await openCapture(join(folder, 'capture'));
+  let late = false;
+  const found = await modelEvidence(capture, DEFAULT_RULES.slice(0, 1).flatMap(parseRule), 400, {
+    clock: () => (late ? 2 : 0),
+    deadline: 1,
+    // Time is up once the search at step 400 has begun.
+    onProgress: (what) => {
+      late = what === 'curvature at step 400';
+    },
+  });
+  expect(found.curvature.map(({ step }) => step)).toEqual([380, 380]);
+  expect(found.notRun).toEqual([
+    { id: 'curvature at step 400', reason: expect.stringContaining('budget-spent') },
+  ]);
+  expect(found.replay).toHaveLength(1);
+});
