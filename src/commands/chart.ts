@@ -76,6 +76,21 @@ export default class Chart extends DiagCommand {
           : series.map((s) => ({ title: s.name, series: [s] }));
       return { run, groups, found: run.series.map((s) => s.name) };
     });
+    const chosen = runs.flatMap((run) =>
+      run.series.filter((s) => wanted(s.name, s.role) && s.step.length > 0),
+    );
+    if (
+      charts.every(({ groups }) => groups.length === 0) &&
+      chosen.length > 0 &&
+      (flags.from ?? flags.to) !== undefined
+    )
+      throw diagError('steps-empty', {
+        metric: [...new Set(chosen.map((s) => s.name))].slice(0, 5),
+        from,
+        to,
+        first: Math.min(...chosen.map((s) => s.step[0]!)),
+        last: Math.max(...chosen.map((s) => s.step.at(-1)!)),
+      });
     if (charts.every(({ groups }) => groups.length === 0))
       throw diagError('metric-missing', {
         metric: flags.metric?.join(', ') ?? 'loss',

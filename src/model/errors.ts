@@ -195,7 +195,12 @@ export const ERROR_TEXTS = define({
   'metric-missing': {
     exitCode: EXIT.inconclusive,
     message: 'no series "{metric}"',
-    hint: 'found: {found}; name the one you mean with --map {metric}=NAME',
+    hint: 'found: {found}; name one of these, or give one a role with --map',
+  },
+  'steps-empty': {
+    exitCode: EXIT.inconclusive,
+    message: 'no point of {metric} lies between steps {from} and {to}',
+    hint: 'the log has steps {first} to {last}',
   },
   // ---- checkpoints: containers, pickle, npy, safetensors -------------------------------------------------------
   'checkpoint-truncated': {

@@ -287,7 +287,13 @@ export function renderTerminal(report: Report, options: RenderOptions): string {
     ];
     lines.push(...hanging(`${input.path}: ${losses.join('; ')}`, options));
   }
-  for (const warning of report.warnings) lines.push(...hanging(`${warning.id}: ${warning.message}`, options));
+  for (const warning of report.warnings)
+    lines.push(
+      ...hanging(
+        `${warning.id}: ${warning.message}${warning.hint === undefined ? '' : `; try: ${warning.hint}`}`,
+        options,
+      ),
+    );
   if (report.skipped.length > 0)
     lines.push('', paint.bold('Passed over'), ...skippedLines(report.skipped, options));
   if (report.budget !== undefined)

@@ -117,6 +117,9 @@ describe('chart', () => {
     expect(code).toBe(4);
     expect(err).toContain('no series "lost"');
     expect(err).toContain('grad_norm');
+    const empty = cli(['chart', incident, '--from', '5000']);
+    expect(empty.code).toBe(4);
+    expect(empty.err).toMatch(/between steps 5,000 and Infinity[\s\S]*steps 0 to 599/);
   });
 });
 
