@@ -125,6 +125,7 @@ export default class Curvature extends DiagCommand {
     };
 
     const entries: CurvatureEntry[] = [];
+    const notes: string[] = [];
     let density: SpectralDensity | null = null;
     const measure = async (point: CurvaturePoint): Promise<void> => {
       try {
@@ -153,7 +154,7 @@ export default class Curvature extends DiagCommand {
           }),
         );
       entries.push(...recorded.entries);
-      for (const note of recorded.notes) await this.remark(`note: ${note}`);
+      notes.push(...recorded.notes);
     } else {
       const { model, checkpoint, batch } = flags;
       if (model === undefined || checkpoint === undefined || batch === undefined)
@@ -180,8 +181,9 @@ export default class Curvature extends DiagCommand {
     }
     if (entries.some((entry) => entry.eigenvalues.some((pair) => !pair.converged)))
       this.exitWith(EXIT.inconclusive);
-    if (flags.json) await this.printJson({ schemaVersion: SCHEMA_VERSION, curvature: entries, density });
-    else
+    if (flags.json)
+      await this.printJson({ schemaVersion: SCHEMA_VERSION, curvature: entries, density, notes });
+    else {
       await this.print(
         curvatureText(
           entries,
@@ -190,6 +192,8 @@ export default class Curvature extends DiagCommand {
           flags.onset,
         ),
       );
+      for (const note of notes) await this.remark(`note: ${note}`);
+    }
   }
 }
 

@@ -149,6 +149,23 @@ describe('a capture', () => {
     expect(chart).toMatch(/trace .* ± /i);
   });
 
+  it('what the user’s framework recorded stands beside it; what is no entry is a note', async () => {
+    const path = join(scratch, 'recorded');
+    cpSync(capture, path, { recursive: true });
+    const manifest = read(join(path, 'capture.json')) as Record<string, unknown>;
+    const [computed] = await measure([capture, '--operator', 'hessian']);
+    writeFileSync(
+      join(path, 'capture.json'),
+      JSON.stringify({ ...manifest, curvature: [{ ...computed, seed: 7 }, { nonsense: true }] }),
+    );
+    const { code, out, err } = await curvature([path, '--operator', 'hessian', '--json']);
+    expect([code, err]).toEqual([0, '']);
+    const document = JSON.parse(out) as { curvature: CurvatureEntry[]; notes: string[] };
+    expect(document.curvature.map(({ source }) => source)).toEqual(['computed', 'recorded']);
+    expect(document.notes).toEqual([expect.stringContaining('entry 1 of "curvature"')]);
+    expect((await curvature([path, '--operator', 'hessian'])).err).toContain('note: entry 1 of "curvature"');
+  });
+
   it('a search that ends early is not converged, which is code 4', async () => {
     const { code, out } = await curvature([
       capture,

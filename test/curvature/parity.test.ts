@@ -145,3 +145,24 @@ describe('what cannot be measured', () => {
     await expect(measureCurvature(point, options)).rejects.toMatchObject({ code: 'curvature-loss' });
   });
 });
+
+it('several parameter groups: the limit of the largest learning rate, or none where the optimizers differ', async () => {
+  const point = await pointOf('mmoe');
+  const half = { ...point, tensors: point.tensors.map((tensor, t) => ({ ...tensor, group: t % 2 })) };
+  const one = { ...options, count: 1, operator: 'preconditioned-hessian' } as const;
+  const two = await measureCurvature(
+    { ...half, optimizers: [adagrad, adagrad], learningRates: [0.05, 0.2] },
+    one,
+  );
+  const [entry] = two.entries;
+  expect(entry!.stability).toMatchObject({ learningRate: 0.2, limit: 10 });
+  near(entry!.stability.ratio!, expectedOf('mmoe').preconditioned.largest[0]! / 10);
+  expect(entry!.notes!.join()).toContain('learning rates from 0.05 to 0.2');
+  const mixed = await measureCurvature(
+    { ...half, optimizers: [adagrad, chooseOptimizer('sgd')], learningRates: [0.1, 0.1] },
+    { ...one, operator: 'hessian' },
+  );
+  expect(mixed.entries[0]!.stability).toMatchObject({ limit: null, ratio: null });
+  expect(mixed.entries[0]!.notes!.join()).toContain('optimizers with different limits');
+  await point.model.objective.close();
+});
