@@ -156,7 +156,7 @@
           {
             ...axis,
             ...lines,
-            size: 62,
+            size: 68,
             values: (_u, ticks) => ticks.map((t) => (t === null ? '' : number(t))),
           },
         ],

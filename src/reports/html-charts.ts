@@ -169,10 +169,9 @@ export function chartsOf(run: RunReport): HtmlChart[] {
     const entries = run.replay
       .filter((entry) => values(entry) !== null)
       .sort((a, b) => MODES.indexOf(a.mode) - MODES.indexOf(b.mode));
-    const modes = new Set(entries.map(({ mode }) => mode));
     const lines = entries.map((entry) =>
       plainLine(
-        `${replayLabel(entry)}${modes.size > 1 ? ` (${entry.mode})` : ''}`,
+        `${replayLabel(entry)} (${entry.mode})`,
         entry.steps.slice(0, values(entry)!.length),
         values(entry)!,
       ),
