@@ -3,6 +3,7 @@ import { defineConfig } from 'vitest/config';
 export default defineConfig({
   test: {
     include: ['test/**/*.test.ts'],
+    setupFiles: ['test/support/seed.ts'],
     // @oclif/test replaces console methods; vitest's own interception would hide what a command prints.
     disableConsoleIntercept: true,
     testTimeout: 120_000,
