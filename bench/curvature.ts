@@ -7,6 +7,7 @@
  * products are counted on the shipped nets, to a residual of 1 %.
  */
 import { spawnSync } from 'node:child_process';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { loadBackend } from '../src/autodiff/backend.ts';
@@ -96,7 +97,7 @@ if (torch.status === 0) {
 
 if (backend.name === 'wasm') {
   const { writeFile, mkdtemp, rm } = await import('node:fs/promises');
-  const folder = await mkdtemp('/tmp/clippy-diag-bench-');
+  const folder = await mkdtemp(join(tmpdir(), 'clippy-diag-bench-'));
   const path = join(folder, 'model.json');
   await writeFile(path, JSON.stringify(document));
   const shared = sharedObjective(objective, {

@@ -217,3 +217,24 @@ export function elementsOf(shape: readonly number[], path: string, tensor: strin
     );
   return product;
 }
+
+/** Types by the names that numpy, ml_dtypes (as JAX uses them) and PyTorch have for them. */
+export const DTYPES_BY_NAME: ReadonlyMap<string, Dtype> = new Map<string, Dtype>([
+  ['float64', 'F64'],
+  ['float32', 'F32'],
+  ['float16', 'F16'],
+  ['bfloat16', 'BF16'],
+  ['float8_e4m3fn', 'F8_E4M3'],
+  ['float8_e5m2', 'F8_E5M2'],
+  ['int64', 'I64'],
+  ['int32', 'I32'],
+  ['int16', 'I16'],
+  ['int8', 'I8'],
+  ['uint64', 'U64'],
+  ['uint32', 'U32'],
+  ['uint16', 'U16'],
+  ['uint8', 'U8'],
+  ['bool', 'BOOL'],
+  ['complex64', 'C64'],
+  ['complex128', 'C128'],
+]);

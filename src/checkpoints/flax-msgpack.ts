@@ -15,7 +15,7 @@ import { type ByteSource, bytesSource } from '../bytes/source.ts';
 import { windowedSource } from '../bytes/windowed-source.ts';
 import type { Checkpoint, Dtype } from '../model/checkpoint.ts';
 import { DiagError, diagError, type ErrorRecord } from '../model/errors.ts';
-import { DTYPE_BYTES, decodeRange, decodeValues, elementsOf, isFloating } from './dtypes.ts';
+import { DTYPE_BYTES, DTYPES_BY_NAME, decodeRange, decodeValues, elementsOf, isFloating } from './dtypes.ts';
 import type { CheckpointFormat } from './format.ts';
 import { layoutOfKeras } from './layouts.ts';
 import { type LazyTensor, lazyCheckpoint, stepOf } from './lazy-checkpoint.ts';
@@ -194,27 +194,6 @@ async function readValue(
   return value;
 }
 
-/** Names of numpy, and of ml_dtypes as JAX uses them. */
-const NUMPY_DTYPES = new Map<string, Dtype>([
-  ['float64', 'F64'],
-  ['float32', 'F32'],
-  ['float16', 'F16'],
-  ['bfloat16', 'BF16'],
-  ['float8_e4m3fn', 'F8_E4M3'],
-  ['float8_e5m2', 'F8_E5M2'],
-  ['int64', 'I64'],
-  ['int32', 'I32'],
-  ['int16', 'I16'],
-  ['int8', 'I8'],
-  ['uint64', 'U64'],
-  ['uint32', 'U32'],
-  ['uint16', 'U16'],
-  ['uint8', 'U8'],
-  ['bool', 'BOOL'],
-  ['complex64', 'C64'],
-  ['complex128', 'C128'],
-]);
-
 /** An array or a complex number; undefined, with an error noted, for a type that is not read. */
 async function readExtension(
   state: State,
@@ -257,7 +236,7 @@ async function readExtension(
     throw wrong('has no type or no bytes');
   if (typeName.end - typeName.start > 64) throw wrong('has a type name that is no name');
   const dtypeName = Buffer.from(await inner.read(typeName.start, typeName.end)).toString();
-  const dtype = NUMPY_DTYPES.get(dtypeName);
+  const dtype = DTYPES_BY_NAME.get(dtypeName);
   if (dtype === undefined) {
     errors.push(
       diagError('dtype-unsupported', { tensor: name, dtype: dtypeName }, { path, tensor: name }).toRecord(),

@@ -6,7 +6,7 @@
  */
 import type { Dtype, SavedOptimizer, TensorInfo } from '../model/checkpoint.ts';
 import { type DiagError, diagError, type ErrorRecord } from '../model/errors.ts';
-import { DTYPE_BYTES, elementsOf, isFloating } from './dtypes.ts';
+import { DTYPE_BYTES, DTYPES_BY_NAME, elementsOf, isFloating } from './dtypes.ts';
 import { layoutOfTorch } from './layouts.ts';
 import type { LazyTensor } from './lazy-checkpoint.ts';
 import { ownersOf } from './optimizer-owners.ts';
@@ -43,26 +43,6 @@ export function storageElementBytes(type: string): number {
   const dtype = STORAGES.get(storageKind(type));
   return dtype === undefined ? (QUANTIZED_BYTES.get(storageKind(type)) ?? 1) : DTYPE_BYTES[dtype];
 }
-
-const TORCH_DTYPES = new Map<string, Dtype>([
-  ['float64', 'F64'],
-  ['float32', 'F32'],
-  ['float16', 'F16'],
-  ['bfloat16', 'BF16'],
-  ['float8_e4m3fn', 'F8_E4M3'],
-  ['float8_e5m2', 'F8_E5M2'],
-  ['int64', 'I64'],
-  ['int32', 'I32'],
-  ['int16', 'I16'],
-  ['int8', 'I8'],
-  ['uint64', 'U64'],
-  ['uint32', 'U32'],
-  ['uint16', 'U16'],
-  ['uint8', 'U8'],
-  ['bool', 'BOOL'],
-  ['complex64', 'C64'],
-  ['complex128', 'C128'],
-]);
 
 const UNSUPPORTED = new Map([
   ['qtensor', 'quantized'],
@@ -101,7 +81,7 @@ export const TORCH_GLOBALS: ReadonlySet<string> = new Set([
   ...['UntypedStorage', '_UntypedStorage', 'TypedStorage', '_TypedStorage'].map(
     (name) => `torch.storage ${name}`,
   ),
-  ...[...TORCH_DTYPES.keys(), 'float8_e4m3fnuz', 'float8_e5m2fnuz', 'qint8', 'quint8', 'qint32'].map(
+  ...[...DTYPES_BY_NAME.keys(), 'float8_e4m3fnuz', 'float8_e5m2fnuz', 'qint8', 'quint8', 'qint32'].map(
     (name) => `torch ${name}`,
   ),
   ...['Size', 'device', 'Tensor', 'strided', 'sparse_coo', 'sparse_csr', 'sparse_csc'].map(
@@ -362,7 +342,7 @@ export function torchObjects(
     const reference = unsupported === undefined ? storageReference(args[0], name) : undefined;
     const typeName =
       rebuild === 'tensor_v3' && isNode(args[6], 'global') ? args[6].name.slice('torch '.length) : undefined;
-    const dtype = typeName === undefined ? reference?.dtype : TORCH_DTYPES.get(typeName);
+    const dtype = typeName === undefined ? reference?.dtype : DTYPES_BY_NAME.get(typeName);
     if (reference === undefined || dtype === undefined) {
       const what = unsupported ?? typeName ?? 'untyped';
       errors.push(

@@ -1,8 +1,17 @@
 /** Flags that several commands have, and what their values mean. */
-import { Flags } from '@oclif/core';
+import { Args, Flags } from '@oclif/core';
 import { LOG_FORMATS } from '../logs/registry.ts';
 import { diagError } from '../model/errors.ts';
 import { ROLES, type Role } from '../model/run.ts';
+
+/** The paths of a command that reads whatever lies under them; its class sets `strict = false` to take several. */
+export const pathArgs = {
+  path: Args.string({
+    required: true,
+    ignoreStdin: true,
+    description: 'files and folders; - is standard input',
+  }),
+};
 
 /** How logs are read. */
 export const logFlags = {

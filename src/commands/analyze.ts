@@ -1,8 +1,8 @@
-import { Args, Flags } from '@oclif/core';
+import { Flags } from '@oclif/core';
 import { DiagCommand } from '../cli/base-command.ts';
 import { statusOn } from '../cli/progress.ts';
 import { reportTargets, writeReports } from '../cli/report-files.ts';
-import { logFlags, readOptionsOf } from '../cli/shared-flags.ts';
+import { logFlags, pathArgs, readOptionsOf } from '../cli/shared-flags.ts';
 import { terminalOptions } from '../cli/terminal-options.ts';
 import { analyze, DEFAULT_BUDGET } from '../engine/analyze.ts';
 import { exitCodeOf } from '../engine/exit-code.ts';
@@ -22,13 +22,7 @@ export default class Analyze extends DiagCommand {
     '<%= config.bin %> <%= command.id %> runs/ --report json:report.json --fail-on error',
   ];
   static override strict = false;
-  static override args = {
-    path: Args.string({
-      required: true,
-      ignoreStdin: true,
-      description: 'files and folders; - is standard input',
-    }),
-  };
+  static override args = pathArgs;
   static override flags = {
     ...logFlags,
     report: Flags.string({

@@ -1,6 +1,6 @@
-import { Args, Flags } from '@oclif/core';
+import { Flags } from '@oclif/core';
 import { DiagCommand } from '../cli/base-command.ts';
-import { logFlags, readOptionsOf } from '../cli/shared-flags.ts';
+import { logFlags, pathArgs, readOptionsOf } from '../cli/shared-flags.ts';
 import { terminalOptions } from '../cli/terminal-options.ts';
 import { collectInputs } from '../engine/collect.ts';
 import { diagnoseRun } from '../engine/diagnose.ts';
@@ -17,13 +17,7 @@ export default class Chart extends DiagCommand {
     '<%= config.bin %> <%= command.id %> train.jsonl --metric grad_norm --log --from 300 --to 500',
   ];
   static override strict = false;
-  static override args = {
-    path: Args.string({
-      required: true,
-      ignoreStdin: true,
-      description: 'files and folders; - is standard input',
-    }),
-  };
+  static override args = pathArgs;
   static override flags = {
     ...logFlags,
     metric: Flags.string({
