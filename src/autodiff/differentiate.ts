@@ -147,7 +147,7 @@ export function differentiate(backend: Backend, network: Network, rowsPerPass = 
         for (const loss of losses) loss.dispose();
         addInto(out, grads, share);
       });
-      return { ...sums.result(), gradient: Float32Array.from(out) };
+      return { ...sums.result(), gradient: new Float32Array(out) };
     },
     hvp: async (w, v, batches, task) => {
       const weights = weightsFor(task);
@@ -162,7 +162,7 @@ export function differentiate(backend: Backend, network: Network, rowsPerPass = 
         );
         addInto(out, grads, share);
       });
-      return Float32Array.from(out);
+      return new Float32Array(out);
     },
     gaussNewton: async (w, v, batches, task) => {
       if (network.withoutOutputs !== undefined)
@@ -189,7 +189,7 @@ export function differentiate(backend: Backend, network: Network, rowsPerPass = 
         const { grads } = gradientsOf(tf, () => inner(network.outputs(ws, batch), hjv), ws);
         addInto(out, grads, share);
       });
-      return Float32Array.from(out);
+      return new Float32Array(out);
     },
     close: async () => network.dispose?.(),
   };

@@ -144,12 +144,6 @@ export function cureGradients(tf: Tf): void {
     b: () => unbroadcast(tf, tf.mul(dy, tf.mul(tf.sub(b!, a!), 2)), b!.shape),
   }));
 
-  // tfjs forgets to sum over broadcast axes.
-  register('SquaredDifference', ['a', 'b'], (dy, [a, b]) => ({
-    a: () => unbroadcast(tf, tf.mul(dy, tf.mul(tf.sub(a!, b!), 2)), a!.shape),
-    b: () => unbroadcast(tf, tf.mul(dy, tf.mul(tf.sub(b!, a!), 2)), b!.shape),
-  }));
-
   // Ties share the gradient, as in TensorFlow and torch.amax; tfjs gives each of them all of it.
   const extreme = (kernel: 'Max' | 'Min'): void =>
     register(kernel, ['x'], (dy, [x], attrs) => ({

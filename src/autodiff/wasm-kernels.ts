@@ -1,11 +1,13 @@
 /**
- * Kernels for tfjs's wasm backend: a fast transposed product, and those that it lacks.
+ * Kernels for tfjs's wasm backend: fast products of matrices, and those that it lacks.
  *
  * Its matMul with a transposed argument, which is what every gradient runs, is 10 to 70 times slower than the plain
- * one: here it transposes first. UnsortedSegmentSum (the gradient of an embedding) works on the heap. Every other
- * kernel that the cpu backend has and wasm lacks runs there, on copies.
+ * one, and that is not fast: matrix-product.ts replaces both. UnsortedSegmentSum (the gradient of an embedding) works on
+ * the heap. Every other kernel that the cpu backend has and wasm lacks runs there, on copies.
  */
+import type { WasmMemory } from '../bytes/wasm-assembler.ts';
 import type { Tf } from './gradients.ts';
+import { type MatrixProduct, matrixProduct, SCRATCH_BYTES, type Strided } from './matrix-product.ts';
 
 interface TensorInfo {
   readonly dataId: object;
@@ -27,6 +29,9 @@ interface WasmBackend {
   typedArrayFromHeap(tensor: TensorInfo): Float32Array | Int32Array;
   disposeData(dataId: object): void;
   incRef(dataId: object): void;
+  /** Where the data of a tensor lie, in bytes. */
+  readonly dataIdMap: { get(dataId: object): { readonly memoryOffset: number } };
+  readonly wasm: { readonly asm: { readonly memory: WasmMemory; malloc(bytes: number): number } };
 }
 interface CpuBackend {
   makeTensorInfo(shape: readonly number[], dtype: string, values: ArrayLike<number>): TensorInfo;
@@ -34,84 +39,92 @@ interface CpuBackend {
   readonly data: { get(dataId: object): { values: ArrayLike<number> } };
 }
 
-/** Replaces and adds kernels of the wasm backend; needs the cpu backend imported. */
+/** Replaces and adds kernels of the wasm backend, which has to be the current one; needs the cpu backend imported. */
 export function cureWasmKernels(tf: Tf): void {
+  refuseWhenFull(tf.backend() as unknown as WasmBackend);
   const register = (kernel: Kernel): void =>
     tf.registerKernel(kernel as unknown as Parameters<Tf['registerKernel']>[0]);
   const kernelOf = (name: string, backend: string): Kernel | undefined =>
     tf.getKernel(name, backend) as unknown as Kernel | undefined;
 
-  const matMul = kernelOf('BatchMatMul', 'wasm')!;
-  const transpose = kernelOf('Transpose', 'wasm')!;
-  const transposed = (x: TensorInfo, backend: unknown): TensorInfo => {
-    const lead = x.shape.slice(0, -2);
-    const [rows, columns] = x.shape.slice(-2) as [number, number];
-    if (x.dtype === 'float32' && lead.every((size) => size === 1)) {
-      const wasm = backend as WasmBackend;
-      const out = wasm.makeOutput([...lead, columns, rows], x.dtype);
-      transposeMatrix(wasm.typedArrayFromHeap(x), rows, columns, wasm.typedArrayFromHeap(out));
-      return out;
-    }
-    const perm = x.shape.map((_, axis) => axis);
-    perm.push(...perm.splice(-2).reverse());
-    return transpose.kernelFunc({ inputs: { x }, attrs: { perm }, backend }) as TensorInfo;
+  const replace = (name: string, kernelFunc: (call: KernelCall, old: Kernel) => TensorInfo): void => {
+    const old = kernelOf(name, 'wasm')!;
+    tf.unregisterKernel(name, 'wasm');
+    register({ ...old, kernelFunc: (call) => kernelFunc(call, old) });
   };
-  tf.unregisterKernel('BatchMatMul', 'wasm');
-  register({
-    ...matMul,
-    kernelFunc: ({ inputs, attrs, backend }) => {
-      const made: TensorInfo[] = [];
-      const plain = (x: TensorInfo, flip: unknown): TensorInfo => {
-        if (flip !== true) return x;
-        made.push(transposed(x, backend));
-        return made[made.length - 1]!;
-      };
-      const a = plain(inputs.a as TensorInfo, attrs!.transposeA);
-      const b = plain(inputs.b as TensorInfo, attrs!.transposeB);
-      const out = matMul.kernelFunc({
-        inputs: { a, b },
-        attrs: { transposeA: false, transposeB: false },
-        backend,
-      });
-      for (const x of made) (backend as WasmBackend).disposeData(x.dataId);
-      return out;
-    },
+
+  let product: MatrixProduct | undefined;
+  /** a · b into `out`, given the byte addresses of its dense or strided matrices. */
+  const multiply = (wasm: WasmBackend, ...args: Parameters<MatrixProduct>): void => {
+    product ??= matrixProduct(
+      wasm.wasm.asm.memory,
+      addressOf(wasm, wasm.makeOutput([SCRATCH_BYTES / 4], 'float32')),
+    );
+    product(...args);
+  };
+
+  replace('BatchMatMul', (call, old) => {
+    const [a, b] = [call.inputs.a as TensorInfo, call.inputs.b as TensorInfo];
+    const wasm = call.backend as WasmBackend;
+    const matrices = [
+      { of: a, flip: call.attrs!.transposeA === true },
+      { of: b, flip: call.attrs!.transposeB === true },
+    ].map(({ of, flip }) => {
+      const [rows, columns] = of.shape.slice(-2) as [number, number];
+      const count = sizeOf(of.shape.slice(0, -2));
+      return flip
+        ? { rows: columns, columns: rows, rowStep: 4, columnStep: 4 * columns, count }
+        : { rows, columns, rowStep: 4 * columns, columnStep: 4, count };
+    });
+    const [x, y] = matrices as [(typeof matrices)[0], (typeof matrices)[0]];
+    const lead = tf.broadcast_util.assertAndGetBroadcastShape(a.shape.slice(0, -2), b.shape.slice(0, -2));
+    const count = sizeOf(lead);
+    const plain = matrices.every((m) => m.count === 1 || m.count === count);
+    if (a.dtype !== 'float32' || b.dtype !== 'float32' || x.columns !== y.rows || !plain)
+      return old.kernelFunc(call) as TensorInfo;
+    const out = wasm.makeOutput([...lead, x.rows, y.columns], 'float32');
+    const from = (tensor: TensorInfo, m: typeof x, i: number): Strided => ({
+      start: addressOf(wasm, tensor) + (m.count === 1 ? 0 : 4 * i * m.rows * m.columns),
+      rowStep: m.rowStep,
+      columnStep: m.columnStep,
+    });
+    for (let i = 0; i < count; i++) {
+      const to = addressOf(wasm, out) + 4 * i * x.rows * y.columns;
+      multiply(wasm, from(a, x, i), from(b, y, i), to, x.rows, x.columns, y.columns);
+    }
+    return out;
   });
 
-  // Tensors are immutable: what does not change type needs no copy, as the backend's own Reshape has it.
-  const cast = kernelOf('Cast', 'wasm')!;
-  tf.unregisterKernel('Cast', 'wasm');
-  register({
-    ...cast,
-    kernelFunc: (call) => {
-      const x = call.inputs.x as TensorInfo;
-      if (x.dtype !== call.attrs!.dtype) return cast.kernelFunc(call);
-      (call.backend as WasmBackend).incRef(x.dataId);
-      return { dataId: x.dataId, shape: x.shape, dtype: x.dtype };
-    },
-  });
+  // Tensors are immutable: what does not change needs no copy, as the backend's own Reshape has it.
+  const same = ({ inputs, backend }: KernelCall): TensorInfo => {
+    const { dataId, shape, dtype } = inputs.x as TensorInfo;
+    (backend as WasmBackend).incRef(dataId);
+    return { dataId, shape, dtype };
+  };
+  replace('Identity', same);
+  replace('Cast', (call, old) =>
+    (call.inputs.x as TensorInfo).dtype === call.attrs!.dtype
+      ? same(call)
+      : (old.kernelFunc(call) as TensorInfo),
+  );
 
-  // The gradient of a bias: the kernel would transpose the whole matrix to add up its columns.
-  const sum = kernelOf('Sum', 'wasm')!;
-  tf.unregisterKernel('Sum', 'wasm');
-  register({
-    ...sum,
-    kernelFunc: (call) => {
-      const x = call.inputs.x as TensorInfo;
-      const { axis, keepDims } = call.attrs as { axis: number | number[]; keepDims: boolean };
-      const axes = tf.util.parseAxisParam(axis, x.shape);
-      if (x.shape.length !== 2 || axes.length !== 1 || axes[0] !== 0 || x.dtype !== 'float32')
-        return sum.kernelFunc(call);
-      const wasm = call.backend as WasmBackend;
-      const [rows, columns] = x.shape as [number, number];
-      const out = wasm.makeOutput(keepDims ? [1, columns] : [columns], x.dtype);
-      const values = wasm.typedArrayFromHeap(x);
-      const sums = new Float64Array(columns);
-      for (let row = 0, at = 0; row < rows; row++)
-        for (let column = 0; column < columns; column++, at++) sums[column] = sums[column]! + values[at]!;
-      wasm.typedArrayFromHeap(out).set(sums);
-      return out;
-    },
+  // The gradient of a bias, of which the kernel would transpose the whole matrix: a product with a row of ones.
+  replace('Sum', (call, old) => {
+    const x = call.inputs.x as TensorInfo;
+    const { axis, keepDims } = call.attrs as { axis: number | number[]; keepDims: boolean };
+    const axes = tf.util.parseAxisParam(axis, x.shape);
+    if (x.shape.length !== 2 || axes.length !== 1 || axes[0] !== 0 || x.dtype !== 'float32')
+      return old.kernelFunc(call) as TensorInfo;
+    const wasm = call.backend as WasmBackend;
+    const [rows, columns] = x.shape as [number, number];
+    const out = wasm.makeOutput(keepDims ? [1, columns] : [columns], x.dtype);
+    const one = wasm.makeOutput([1], x.dtype);
+    wasm.typedArrayFromHeap(one)[0] = 1;
+    const ones = { start: addressOf(wasm, one), rowStep: 0, columnStep: 0 };
+    const matrix = { start: addressOf(wasm, x), rowStep: 4 * columns, columnStep: 4 };
+    multiply(wasm, ones, matrix, addressOf(wasm, out), 1, rows, columns);
+    wasm.disposeData(one.dataId);
+    return out;
   });
 
   register({
@@ -121,7 +134,7 @@ export function cureWasmKernels(tf: Tf): void {
       const x = inputs.x as TensorInfo;
       const segmentIds = inputs.segmentIds as TensorInfo;
       const inner = x.shape.slice(segmentIds.shape.length);
-      const width = inner.reduce((product, size) => product * size, 1);
+      const width = sizeOf(inner);
       const wasm = backend as WasmBackend;
       const out = wasm.makeOutput([attrs!.numSegments as number, ...inner], x.dtype);
       // After makeOutput: growing the heap detaches earlier views of it.
@@ -144,22 +157,20 @@ export function cureWasmKernels(tf: Tf): void {
     if (kernelOf(kernelName, 'wasm') === undefined) register(onCpu(tf, kernelOf(kernelName, 'cpu')!));
 }
 
-/** In blocks that fit the cache: three times faster than the kernel. */
-function transposeMatrix(
-  from: Float32Array | Int32Array,
-  rows: number,
-  columns: number,
-  to: Float32Array | Int32Array,
-): void {
-  const block = 16;
-  for (let row = 0; row < rows; row += block)
-    for (let column = 0; column < columns; column += block) {
-      const lastRow = Math.min(row + block, rows);
-      const lastColumn = Math.min(column + block, columns);
-      for (let j = column; j < lastColumn; j++)
-        for (let i = row; i < lastRow; i++) to[j * rows + i] = from[i * columns + j]!;
-    }
+/** tfjs takes the address 0, which says that the heap is full, for memory: it goes on and computes rubbish. */
+function refuseWhenFull({ wasm }: WasmBackend): void {
+  const malloc = (bytes: number): number => {
+    // The size is a 32-bit number on the other side.
+    const address = bytes < 2 ** 32 ? wasm.asm.malloc(bytes) : 0;
+    if (address === 0) throw new Error(`allocation failed: ${bytes} bytes on the heap of the wasm backend`);
+    return address;
+  };
+  // Its loader sets the property anew on the first call.
+  Object.defineProperty(wasm, '_malloc', { get: () => malloc, set: () => {} });
 }
+
+const sizeOf = (shape: readonly number[]): number => shape.reduce((product, size) => product * size, 1);
+const addressOf = (wasm: WasmBackend, x: TensorInfo): number => wasm.dataIdMap.get(x.dataId).memoryOffset;
 
 /** A kernel of the cpu backend, run on copies of wasm's tensors. */
 function onCpu(tf: Tf, kernel: Kernel): Kernel {

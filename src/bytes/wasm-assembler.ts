@@ -1,0 +1,135 @@
+/**
+ * The little of WebAssembly's binary format that our kernels are written in: functions on an imported memory, locals,
+ * loops, 32-bit integers and 128-bit vectors of float32 (WebAssembly Core 2.0, chapter 5, and its vector instructions).
+ *
+ * Code is a list of bytes; operands come first, so that `op(add, a, b)` is a + b on the stack.
+ */
+
+export type Code = readonly number[];
+export const [I32, F32, V128] = [0x7f, 0x7d, 0x7b] as const;
+
+/** LEB128 of a whole number, as the format has both the unsigned and, below 2⁶, the signed ones. */
+const leb = (value: number): number[] => (value < 128 ? [value] : [(value & 127) | 128, ...leb(value >>> 7)]);
+const signedLeb = (value: number): number[] =>
+  value >= -64 && value < 64 ? [value & 127] : [(value & 127) | 128, ...signedLeb(value >> 7)];
+const vector = (items: readonly Code[]): number[] => [...leb(items.length), ...items.flat()];
+const section = (id: number, content: Code): number[] => [id, ...leb(content.length), ...content];
+const text = (name: string): number[] => [...leb(name.length), ...new TextEncoder().encode(name)];
+
+export const op = (code: Code, ...operands: readonly Code[]): number[] => [...operands.flat(), ...code];
+export const get = (local: number): number[] => [0x20, ...leb(local)];
+export const set = (local: number, value: Code): number[] => [...value, 0x21, ...leb(local)];
+export const constant = (value: number): number[] => [0x41, ...signedLeb(value)];
+/** do { body } while (condition) */
+export const loop = (body: Code, condition: Code): number[] => [
+  ...[0x03, 0x40],
+  ...body,
+  ...condition,
+  ...[0x0d, 0x00, 0x0b],
+];
+/** The first operand if the third is not 0, else the second. */
+export const select: Code = [0x1b];
+/** Of 32-bit integers. */
+export const int = { add: [0x6a], sub: [0x6b], mul: [0x6c], below: [0x49] } as const;
+/** Of float32. */
+export const float = { max: [0x97] } as const;
+
+const simd = (opcode: number): number[] => [0xfd, ...leb(opcode)];
+const at = (opcode: Code, align: number, offset: number): number[] => [...opcode, align, ...leb(offset)];
+/** Of four float32; `and not` of their bits. */
+export const vec = {
+  splat: simd(0x13),
+  equal: simd(0x41),
+  andNot: simd(0x4f),
+  abs: simd(0xe0),
+  sqrt: simd(0xe3),
+  add: simd(0xe4),
+  sub: simd(0xe5),
+  mul: simd(0xe6),
+  div: simd(0xe7),
+  max: simd(0xe9),
+  zero: [...simd(0x0c), ...new Array<number>(16).fill(0)],
+  lane: (k: number): number[] => [...simd(0x1f), k],
+} as const;
+export const load = (pointer: number, offset = 0): number[] => [
+  ...get(pointer),
+  ...at(simd(0x00), 2, offset),
+];
+/** One float32 into all four. */
+export const loadSplat = (pointer: number, offset = 0): number[] => [
+  ...get(pointer),
+  ...at(simd(0x09), 2, offset),
+];
+export const store = (pointer: number, value: Code, offset = 0): number[] => [
+  ...get(pointer),
+  ...value,
+  ...at(simd(0x0b), 2, offset),
+];
+/** A single float32 at an address that is an expression. */
+export const loadFloat = (address: Code): number[] => [...address, 0x2a, 2, 0];
+export const storeFloat = (pointer: number, value: Code, offset = 0): number[] => [
+  ...get(pointer),
+  ...value,
+  0x38,
+  2,
+  ...leb(offset),
+];
+
+export interface WasmFunction {
+  readonly name: string;
+  readonly parameters: readonly number[];
+  readonly results: readonly number[];
+  /** Types of further locals, numbered after the parameters. */
+  readonly locals: readonly number[];
+  readonly body: Code;
+}
+
+/** What is used of WebAssembly: Node's types leave it out. */
+interface WebAssemblyHere {
+  readonly Memory: new (size: { initial: number }) => WasmMemory;
+  readonly Module: new (bytes: Uint8Array) => object;
+  readonly Instance: new (module: object, imports: { m: { m: WasmMemory } }) => { readonly exports: object };
+}
+export interface WasmMemory {
+  readonly buffer: ArrayBuffer;
+}
+const wasm = (globalThis as unknown as { readonly WebAssembly: WebAssemblyHere }).WebAssembly;
+
+/**
+ * New memory, zero.
+ *
+ * @throws RangeError where it cannot be had
+ */
+export const newMemory = (bytes: number): WasmMemory =>
+  new wasm.Memory({ initial: Math.ceil(bytes / 65536) });
+
+/** Compiles the functions on a memory; they are exported by their names. */
+export function assemble<Exports>(functions: readonly WasmFunction[], memory: WasmMemory): Exports {
+  const bytes = Uint8Array.from([
+    ...[0x00, 0x61, 0x73, 0x6d, 1, 0, 0, 0],
+    ...section(
+      1,
+      vector(
+        functions.map(({ parameters, results }) => [
+          0x60,
+          ...vector(parameters.map((type) => [type])),
+          ...vector(results.map((type) => [type])),
+        ]),
+      ),
+    ),
+    ...section(2, vector([[...text('m'), ...text('m'), 0x02, 0x00, 0x01]])),
+    ...section(3, vector(functions.map((_, i) => leb(i)))),
+    ...section(7, vector(functions.map(({ name }, i) => [...text(name), 0x00, ...leb(i)]))),
+    ...section(
+      10,
+      vector(
+        functions.map(({ locals, body }) => {
+          const code = [...vector(locals.map((type) => [1, type])), ...body, 0x0b];
+          return [...leb(code.length), ...code];
+        }),
+      ),
+    ),
+  ]);
+  const { exports } = new wasm.Instance(new wasm.Module(bytes), { m: { m: memory } });
+  return exports as Exports;
+}

@@ -1,0 +1,154 @@
+/** The kernels of the wasm backend that are ours, against plain sums in float64. */
+import { describe, expect, it } from 'vitest';
+import { loadBackend } from '../../src/autodiff/backend.ts';
+
+const { tf } = await loadBackend('wasm');
+type Tensor = InstanceType<typeof tf.Tensor>;
+
+const values = (n: number, seed: number): Float32Array =>
+  Float32Array.from({ length: n }, (_, i) => Math.sin(1.7 * i + seed) + 0.3 * Math.cos(0.11 * i * seed));
+
+/** a · b in float64; entry (i, k) of a at a[i·aStep[0] + k·aStep[1]]. */
+function plainProduct(
+  [rows, depth, columns]: readonly [number, number, number],
+  a: Float32Array,
+  aStep: readonly [number, number],
+  b: Float32Array,
+  bStep: readonly [number, number],
+): number[] {
+  const out: number[] = [];
+  for (let i = 0; i < rows; i++)
+    for (let j = 0; j < columns; j++) {
+      let sum = 0;
+      for (let k = 0; k < depth; k++)
+        sum += a[i * aStep[0] + k * aStep[1]]! * b[k * bStep[0] + j * bStep[1]]!;
+      out.push(sum);
+    }
+  return out;
+}
+
+function expectClose(found: ArrayLike<number>, expected: readonly number[], tolerance: number): void {
+  expect(found.length).toBe(expected.length);
+  let worst = 0;
+  // NaN is not small: Math.max would keep it.
+  for (const [i, value] of expected.entries()) worst = Math.max(worst, Math.abs(found[i]! - value));
+  expect(worst).toBeLessThanOrEqual(tolerance);
+}
+
+describe('matMul', () => {
+  // Around the edges of tiles (4 × 8) and blocks (512 rows, 256 deep).
+  const shapes: [number, number, number][] = [];
+  for (const rows of [1, 3, 4, 5, 12, 513])
+    for (const depth of [1, 2, 255, 257])
+      for (const columns of [1, 7, 8, 9, 24]) shapes.push([rows, depth, columns]);
+
+  it.each([
+    [false, false],
+    [true, false],
+    [false, true],
+    [true, true],
+  ])('transposed: %s, %s', (transposeA, transposeB) => {
+    for (const [rows, depth, columns] of shapes) {
+      const a = values(rows * depth, 1);
+      const b = values(depth * columns, 2);
+      const found = tf.tidy(() =>
+        tf
+          .matMul(
+            tf.tensor2d(a, transposeA ? [depth, rows] : [rows, depth]),
+            tf.tensor2d(b, transposeB ? [columns, depth] : [depth, columns]),
+            transposeA,
+            transposeB,
+          )
+          .dataSync(),
+      );
+      const expected = plainProduct(
+        [rows, depth, columns],
+        a,
+        transposeA ? [1, rows] : [depth, 1],
+        b,
+        transposeB ? [1, depth] : [columns, 1],
+      );
+      expectClose(found, expected, 1e-6 * depth);
+    }
+  });
+
+  it('of batches: one for each, or one for all', () => {
+    const a = values(2 * 3 * 5 * 6, 1);
+    const b = values(2 * 3 * 6 * 9, 2);
+    const all = tf.tidy(() =>
+      tf.matMul(tf.tensor4d(a, [2, 3, 5, 6]), tf.tensor4d(b, [2, 3, 6, 9])).dataSync(),
+    );
+    const shared = tf.tidy(() =>
+      tf.matMul(tf.tensor(a, [6, 5, 6]), tf.tensor(b.slice(0, 54), [1, 6, 9])).dataSync(),
+    );
+    for (let i = 0; i < 6; i++) {
+      const one = a.slice(30 * i, 30 * (i + 1));
+      const plain = (from: number) => plainProduct([5, 6, 9], one, [6, 1], b.slice(from, from + 54), [9, 1]);
+      expectClose(all.slice(45 * i, 45 * (i + 1)), plain(54 * i), 1e-5);
+      expectClose(shared.slice(45 * i, 45 * (i + 1)), plain(0), 1e-5);
+    }
+  });
+
+  it('NaN and infinity stay in their rows and columns', () => {
+    const a = values(6 * 10, 1);
+    a[2 * 10 + 3] = Number.NaN;
+    a[5 * 10] = Number.POSITIVE_INFINITY;
+    const found = tf.tidy(() => tf.matMul(tf.tensor2d(a, [6, 10]), tf.ones([10, 11])).dataSync());
+    for (let i = 0; i < 6; i++)
+      for (let j = 0; j < 11; j++) {
+        const value = found[i * 11 + j]!;
+        if (i === 2) expect(value).toBeNaN();
+        else if (i === 5) expect(value).toBe(Number.POSITIVE_INFINITY);
+        else expect(Number.isFinite(value)).toBe(true);
+      }
+  });
+
+  it('of nothing is zero', () => {
+    expect([...tf.tidy(() => tf.matMul(tf.zeros([2, 0]), tf.zeros([0, 3])).dataSync())]).toEqual(
+      new Array(6).fill(0),
+    );
+  });
+});
+
+it('sums columns', () => {
+  for (const [rows, columns] of [
+    [1, 1],
+    [7, 5],
+    [1000, 33],
+  ] as const) {
+    const x = values(rows * columns, 3);
+    const found = tf.tidy(() => tf.sum(tf.tensor2d(x, [rows, columns]), 0).dataSync());
+    const ones = new Float32Array(rows).fill(1);
+    expectClose(found, plainProduct([1, rows, columns], ones, [rows, 1], x, [columns, 1]), 1e-6 * rows);
+  }
+});
+
+it('what is only passed on keeps its values and frees nothing twice', () => {
+  const before = tf.memory().numTensors;
+  const x = tf.tensor1d([1, 2, 3]);
+  const [clone, cast] = [tf.clone(x), tf.cast(x, 'float32')] as [Tensor, Tensor];
+  x.dispose();
+  cast.dispose();
+  const filler = tf.ones([3]);
+  expect([...clone.dataSync()]).toEqual([1, 2, 3]);
+  clone.dispose();
+  filler.dispose();
+  expect(tf.memory().numTensors).toBe(before);
+});
+
+it('a full heap is an error, not a number', () => {
+  const backend = tf.backend() as unknown as {
+    makeOutput(shape: number[], dtype: string): { dataId: object };
+    disposeData(dataId: object): boolean;
+  };
+  // Three of 1.5 GiB do not fit into 4 GiB; nothing is written to them.
+  const held: { dataId: object }[] = [];
+  const size = 1.5 * 2 ** 28;
+  expect(() => {
+    for (let i = 0; i < 3; i++) held.push(backend.makeOutput([size], 'float32'));
+  }).toThrow('allocation failed');
+  for (const { dataId } of held) backend.disposeData(dataId);
+  expect(held.length).toBeGreaterThan(0);
+  expect(() => backend.makeOutput([2 ** 30], 'float32')).toThrow('allocation failed');
+  expect([...tf.tidy(() => tf.matMul(tf.ones([2, 2]), tf.ones([2, 2])).dataSync())]).toEqual([2, 2, 2, 2]);
+});
