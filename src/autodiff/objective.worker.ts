@@ -52,7 +52,12 @@ function placeIn(stack: string, path: string): { file: string; line: number | nu
 
 if (parentPort !== null) {
   const port = parentPort;
-  port.on('message', async (request: Request) => port.postMessage(await answer(request)));
+  port.on('message', async (request: Request) => {
+    const reply = await answer(request);
+    const value = 'value' in reply ? (reply.value as Float32Array | { gradient?: Float32Array }) : {};
+    const made = value instanceof Float32Array ? value : value.gradient;
+    port.postMessage(reply, made === undefined ? [] : [made.buffer as ArrayBuffer]);
+  });
 } else {
   // Typed arrays are not on V8's heap: what they take is watched from a thread, since this one may never yield; for
   // the same reason it writes around the streams, which this thread would have to flush.

@@ -225,8 +225,16 @@ export function moduleObjective(open: OpenRequest, limits: ModuleLimits = {}): P
   );
 }
 
-/** Rows × parameters from which two threads are worth their start and the copies. */
-const WORTH_THREADS = 5e7;
+/** A copy that threads share instead of each getting its own. */
+function inSharedMemory<T extends Float32Array | Int32Array>(data: T): T {
+  const Type = data.constructor as new (buffer: SharedArrayBuffer) => T;
+  const copy = new Type(new SharedArrayBuffer(data.byteLength));
+  copy.set(data);
+  return copy;
+}
+
+/** Rows × parameters from which some dozens of products make up for the start of two threads, half a second. */
+const WORTH_THREADS = 1e8;
 
 /**
  * Shares every batch between two threads, half of the rows each, once there is enough to do.
@@ -237,12 +245,19 @@ const WORTH_THREADS = 5e7;
 export function sharedObjective(local: Objective, open: OpenRequest, worth = WORTH_THREADS): Objective {
   let threads: Promise<readonly Objective[]> | undefined;
   const rows = (batches: readonly Batch[]): number => batches.reduce((sum, batch) => sum + rowsOf(batch), 0);
-  const halves = (batches: readonly Batch[]): readonly (readonly Batch[])[] => {
-    const split = batches.map((batch) => Math.ceil(rowsOf(batch) / 2));
-    return [
-      batches.map((batch, i) => sliceRows(batch, 0, split[i]!)),
-      batches.map((batch, i) => sliceRows(batch, split[i]!, rowsOf(batch))).filter((b) => rowsOf(b) > 0),
-    ];
+  /** Batches come again with every product: their halves are copied once. */
+  const known = new WeakMap<Batch, readonly [Batch, Batch]>();
+  const halvesOf = (batch: Batch): readonly [Batch, Batch] => {
+    let halves = known.get(batch);
+    if (halves === undefined) {
+      const all = new Map(
+        [...batch].map(([name, { shape, data }]) => [name, { shape, data: inSharedMemory(data) }]),
+      );
+      const split = Math.ceil(rowsOf(batch) / 2);
+      halves = [sliceRows(all, 0, split), sliceRows(all, split, rowsOf(batch))];
+      known.set(batch, halves);
+    }
+    return halves;
   };
   const share = async <T>(
     batches: readonly Batch[],
@@ -253,15 +268,25 @@ export function sharedObjective(local: Objective, open: OpenRequest, worth = WOR
     if (rows(batches) < 2 || rows(batches) * local.size < worth) return alone();
     threads ??= Promise.all([threadObjective(open), threadObjective(open)]);
     const workers = await threads;
-    const parts = halves(batches);
+    const halves = batches.map(halvesOf);
+    const parts = [
+      halves.map(([first]) => first),
+      halves.flatMap(([, rest]) => (rowsOf(rest) > 0 ? [rest] : [])),
+    ];
     const results = await Promise.all(parts.map((part, i) => half(workers[i]!, part)));
     return join(
       results,
       parts.map((part) => rows(part) / rows(batches)),
     );
   };
-  const mix = (parts: readonly Float32Array[], weights: readonly number[]): Float32Array =>
-    parts[0]!.map((x, i) => weights[0]! * x + weights[1]! * parts[1]![i]!);
+  const mix = (
+    [first, second]: readonly Float32Array[],
+    [ofFirst, ofSecond]: readonly number[],
+  ): Float32Array => {
+    const out = new Float32Array(first!.length);
+    for (let i = 0; i < out.length; i++) out[i] = ofFirst! * first![i]! + ofSecond! * second![i]!;
+    return out;
+  };
   const mixLosses = (parts: readonly Losses[], weights: readonly number[]): Losses => ({
     loss: parts.reduce((sum, part, i) => sum + weights[i]! * part.loss, 0),
     taskLosses: parts[0]!.taskLosses.map((x, t) => weights[0]! * x + weights[1]! * parts[1]!.taskLosses[t]!),
