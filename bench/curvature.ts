@@ -109,7 +109,7 @@ if (backend.name === 'wasm') {
   const alone = await measure(objective, true);
   const two = await measure(shared, true);
   console.log(
-    `two threads: gradient ${show(two.gradient)}, HVP ${show(two.hvp)}: ${(median(alone.hvp) / median(two.hvp)).toFixed(2)} times as fast as one (wall time)`,
+    `two threads: gradient ${show(two.gradient)}, HVP ${show(two.hvp)}: ${(median(alone.gradient) / median(two.gradient)).toFixed(2)} and ${(median(alone.hvp) / median(two.hvp)).toFixed(2)} times as fast as one (wall time)`,
   );
   await shared.close();
   await rm(folder, { recursive: true });
