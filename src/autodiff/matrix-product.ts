@@ -1,9 +1,9 @@
 /**
  * Products of float32 matrices in WebAssembly SIMD, on the heap of tfjs's wasm backend.
  *
- * The backend's own product takes transposed arguments at a tenth of its speed and leaves a third of the processor's
- * 128-bit arithmetic unused. Here blocks of both arguments are packed first, which makes a transposition a matter of
- * strides, and tiles of 4 × 8 stay in registers (Goto and van de Geijn 2008, doi 10.1145/1356052.1356053).
+ * The backend's own product takes transposed arguments at a tenth of its speed. Here blocks of both arguments are packed
+ * first, which makes a transposition a matter of strides, and tiles of 4 × 8 stay in registers (Goto and van de Geijn
+ * 2008, doi 10.1145/1356052.1356053).
  */
 import {
   assemble,
