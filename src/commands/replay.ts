@@ -1,12 +1,10 @@
 import { Args, Flags } from '@oclif/core';
-import { BACKENDS } from '../autodiff/backend-names.ts';
 import { type Capture, openCapture } from '../captures/read.ts';
 import { DiagCommand } from '../cli/base-command.ts';
-import { limitsOf } from '../cli/model-limits.ts';
-import { progressOn } from '../cli/progress.ts';
 import { terminalOptions } from '../cli/terminal-options.ts';
+import { multipliersOf, ruleFlag, trainingFlags, trainingOptions } from '../cli/training-flags.ts';
 import type { ClosedLoopRun } from '../engine/closed-loop.ts';
-import { diagError, EXIT } from '../model/errors.ts';
+import { EXIT } from '../model/errors.ts';
 import { REPLAY_MODES } from '../model/replay.ts';
 import { SCHEMA_VERSION } from '../model/report.ts';
 import { recordedReplays } from '../replay/recorded.ts';
@@ -32,43 +30,19 @@ export default class Replay extends DiagCommand {
       description:
         'factors at the recorded states, own steps along the recorded gradients, or own steps with gradients computed anew (needs a model and batches)',
     })(),
-    rule: Flags.string({
-      description: `rule, with options or a quoted grid; may be repeated (default: ${DEFAULT_RULES.join(' ')})`,
-      helpValue: 'RULE',
-      multiple: true,
-      multipleNonGreedy: true,
-    }),
+    rule: ruleFlag,
     'learning-rate-multiplier': Flags.string({
       description: 'what if the learning rate had been so many times as large: one or several, with commas',
       helpValue: 'N,…',
+      default: '1',
     }),
-    steps: Flags.integer({ description: 'closed-loop: at most so many of the recorded steps', min: 1 }),
-    model: Flags.string({
-      description: 'closed-loop: model file, instead of the one that the capture names',
-      helpValue: 'FILE',
-    }),
-    resume: Flags.string({
-      description: 'closed-loop: keep the state in this file, and go on from it if it is there',
-      helpValue: 'FILE',
-    }),
-    backend: Flags.option({
-      options: BACKENDS,
-      description: 'closed-loop: default the fastest that loads',
-    })(),
     precision: Flags.option({
       options: ['float32', 'float64'] as const,
       default: 'float32' as const,
       description: 'arithmetic of the steps; sums are float64 in any case',
     })(),
-    'model-seconds': Flags.integer({
-      description: 'closed-loop: time for one call of a module that is the model (default 60)',
-      min: 1,
-    }),
-    'model-memory': Flags.integer({
-      description: 'closed-loop: MiB for a module that is the model (default 4096)',
-      min: 64,
-    }),
     ascii: Flags.boolean({ description: 'draw with ASCII characters only' }),
+    ...trainingFlags,
   };
 
   async run(): Promise<void> {
@@ -78,17 +52,7 @@ export default class Replay extends DiagCommand {
     const learningRateMultipliers = multipliersOf(flags['learning-rate-multiplier']);
     const result =
       flags.mode === 'closed-loop'
-        ? await closedLoop(capture, {
-            rules,
-            learningRateMultipliers,
-            clock: Date.now,
-            progress: progressOn(process.stderr, Date.now),
-            limits: limitsOf(flags),
-            ...(flags.steps === undefined ? {} : { steps: flags.steps }),
-            ...(flags.model === undefined ? {} : { model: flags.model }),
-            ...(flags.resume === undefined ? {} : { stateFile: flags.resume }),
-            ...(flags.backend === undefined ? {} : { backend: flags.backend }),
-          })
+        ? await closedLoop(capture, trainingOptions(rules, learningRateMultipliers, flags))
         : await replayCapture(capture, {
             mode: flags.mode,
             rules,
@@ -129,18 +93,4 @@ async function closedLoop(
   const { runClosedLoop } = await import('../engine/closed-loop.ts');
   const { entries, baseline, notes } = await runClosedLoop(capture, options);
   return { entries, findings: [], notes: [baseline.why, ...notes] };
-}
-
-/** @throws usage for what is no positive number */
-function multipliersOf(text: string | undefined): number[] {
-  if (text === undefined) return [1];
-  return text.split(',').map((part) => {
-    const value = part.trim() === '' ? Number.NaN : Number(part);
-    if (!(value > 0 && value < Number.POSITIVE_INFINITY))
-      throw diagError('usage', {
-        problem: `--learning-rate-multiplier ${text}: "${part}" is no positive number`,
-        hint: 'write for example --learning-rate-multiplier 0.5,1,2',
-      });
-    return value;
-  });
 }

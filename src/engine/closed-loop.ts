@@ -5,7 +5,14 @@ import type { OpenOptions } from '../autodiff/open-objective.ts';
 import { writeFileAtomic } from '../bytes/atomic-write.ts';
 import type { Capture } from '../captures/read.ts';
 import { diagError } from '../model/errors.ts';
-import { type ClosedLoopResult, type ClosedLoopState, replayClosedLoop } from '../replay/closed-loop.ts';
+import type { TrainingMatrix } from '../model/matrix.ts';
+import {
+  type ClosedLoopResult,
+  type ClosedLoopState,
+  replayClosedLoop,
+  type TrainingOptions,
+} from '../replay/closed-loop.ts';
+import { trainMatrix } from '../replay/matrix.ts';
 import type { RuleChoice } from '../rules/parse.ts';
 import { captureBatch, openCaptureModel } from './curvature-point.ts';
 
@@ -15,7 +22,7 @@ export interface ClosedLoopRun extends OpenOptions {
   readonly model?: string;
   readonly steps?: number;
   readonly learningRateMultipliers?: readonly number[];
-  /** File that keeps the state; if it is there, the replay goes on from it. Removed at the end. */
+  /** File that keeps the state; if it is there, the training goes on from it. Removed at the end. */
   readonly stateFile?: string;
   /** Milliseconds between two writes of the state. Default 5,000; what a kill loses at most. */
   readonly interval?: number;
@@ -25,9 +32,40 @@ export interface ClosedLoopRun extends OpenOptions {
 }
 
 /**
+ * Replays a capture in closed loop.
+ *
  * @throws capture-without-model, batch-empty, closed-loop-state (the file belongs to another replay), what the model throws
  */
-export async function runClosedLoop(capture: Capture, options: ClosedLoopRun): Promise<ClosedLoopResult> {
+export function runClosedLoop(capture: Capture, options: ClosedLoopRun): Promise<ClosedLoopResult> {
+  const { rules, learningRateMultipliers = [1] } = options;
+  return trainOn(capture, options, [], (training) =>
+    replayClosedLoop({ ...training, rules, learningRateMultipliers }),
+  );
+}
+
+/**
+ * Trains each rule at each learning rate, with the recorded batches in several orders.
+ *
+ * @param seeds 0 is the recorded order of the batches
+ * @throws as {@link runClosedLoop}
+ */
+export function runMatrix(
+  capture: Capture,
+  options: ClosedLoopRun & { readonly seeds: readonly number[] },
+): Promise<TrainingMatrix> {
+  const { rules, seeds, learningRateMultipliers = [1] } = options;
+  return trainOn(capture, options, ['matrix', seeds], (training) =>
+    trainMatrix({ ...training, rules, seeds, learningRateMultipliers }),
+  );
+}
+
+/** Opens the model, goes on from the state file and keeps it up; `more` tells this training from others of its options. */
+async function trainOn<T>(
+  capture: Capture,
+  options: ClosedLoopRun,
+  more: readonly unknown[],
+  train: (training: TrainingOptions) => Promise<T>,
+): Promise<T> {
   const { stateFile, interval = 5000 } = options;
   const model = await openCaptureModel(capture, options.model, options);
   const key = createHash('sha256')
@@ -38,21 +76,18 @@ export async function runClosedLoop(capture: Capture, options: ClosedLoopRun): P
         options.rules.map((rule) => rule.label),
         options.learningRateMultipliers ?? [1],
         options.steps ?? null,
+        ...more,
       ]),
     )
     .digest('hex');
   const resume = stateFile === undefined ? undefined : await readState(stateFile, key);
   let written = options.clock();
   try {
-    const result = await replayClosedLoop({
+    const result = await train({
       capture,
       model,
-      rules: options.rules,
       batch: (index) => captureBatch(capture, index),
       ...(options.steps === undefined ? {} : { steps: options.steps }),
-      ...(options.learningRateMultipliers === undefined
-        ? {}
-        : { learningRateMultipliers: options.learningRateMultipliers }),
       ...(resume === undefined ? {} : { resume }),
       ...(options.progress === undefined ? {} : { progress: options.progress }),
       checkpoint: async (state) => {

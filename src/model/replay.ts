@@ -102,3 +102,13 @@ export interface ThresholdSweep {
   /** The largest value that holds the update; null if none does. */
   readonly largest: number | null;
 }
+
+/** Whether the run under the recorded clipping follows the recorded losses. */
+export interface BaselineCheck {
+  readonly follows: boolean;
+  /** Largest relative difference over the first steps. */
+  readonly firstSteps: number;
+  /** First recorded step whose loss differs by more than 1 %; null if none does. */
+  readonly departsAt: number | null;
+  readonly why: string;
+}

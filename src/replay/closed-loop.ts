@@ -6,7 +6,7 @@
 import type { Batch } from '../autodiff/objective.ts';
 import type { MatchedObjective } from '../autodiff/open-objective.ts';
 import type { Capture } from '../captures/read.ts';
-import type { ReplayEntry } from '../model/replay.ts';
+import type { BaselineCheck, ReplayEntry } from '../model/replay.ts';
 import type { RuleChoice } from '../rules/parse.ts';
 import type { RuleState } from '../rules/rule.ts';
 import { copyTensors, prepareReplay } from './from-capture.ts';
@@ -40,21 +40,33 @@ export interface ClosedLoopState {
   readonly partial: PartialRun | null;
 }
 
-export interface ClosedLoopOptions {
+export interface TrainingOptions {
   readonly capture: Capture;
   readonly model: MatchedObjective;
-  readonly rules: readonly RuleChoice[];
   /** Batch of a recorded step by its position. */
   batch(index: number): Promise<Batch>;
   /** At most so many of the recorded steps. */
   readonly steps?: number;
-  /** Each rule runs at each of these times every learning rate; the baseline keeps the recorded ones. Default [1]. */
-  readonly learningRateMultipliers?: readonly number[];
   /** State of an interrupted replay, to go on from. */
   readonly resume?: ClosedLoopState;
   /** Called between steps; writing the state at most every interval bounds what an interruption loses. */
   checkpoint?(state: () => ClosedLoopState): Promise<void>;
   progress?(done: number, total: number): void;
+}
+
+/** One way to train on from the capture's initial state. */
+export interface TrainingRun {
+  readonly rule: RuleChoice;
+  /** Times every recorded learning rate. */
+  readonly multiplier: number;
+  /** Which recorded batch each step takes, by position; left out, its own. */
+  readonly order?: readonly number[];
+}
+
+export interface ClosedLoopOptions extends TrainingOptions {
+  readonly rules: readonly RuleChoice[];
+  /** Each rule runs at each of these times every learning rate; the baseline keeps the recorded ones. Default [1]. */
+  readonly learningRateMultipliers?: readonly number[];
 }
 
 export interface ClosedLoopResult {
@@ -63,43 +75,49 @@ export interface ClosedLoopResult {
   readonly notes: readonly string[];
 }
 
-/** Whether the run under the recorded clipping follows the recorded losses. */
-export interface BaselineCheck {
-  readonly follows: boolean;
-  /** Largest relative difference over the first steps. */
-  readonly firstSteps: number;
-  /** First recorded step whose loss differs by more than 1 %; null if none does. */
-  readonly departsAt: number | null;
-  readonly why: string;
-}
-
 /** Recorded losses that have to be met, and how closely. Later float32 trajectories are chaotic. */
 const CHECKED_STEPS = 5;
 const CHECKED_TOLERANCE = 1e-4;
 
+/** What was trained: the baseline, which is the recorded clipping, and each of the runs. */
+export interface Training {
+  /** The recorded steps that were taken. */
+  readonly steps: Capture['steps'];
+  readonly baseline: ClosedLoopTrace;
+  readonly check: BaselineCheck;
+  /** In the order of the runs. */
+  readonly traces: readonly ClosedLoopTrace[];
+  /** The optimizer under a rule, whose options may replace some of the recorded ones. */
+  optimizerOf(rule: RuleChoice): ReplayEntry['optimizer'];
+  readonly notes: string[];
+}
+
 /**
- * Runs the baseline and every rule.
+ * Trains the baseline and every run from the capture's initial state.
  *
  * @throws whatever capture, model and batches throw; a non-finite loss ends that run and is a result
  */
-export async function replayClosedLoop(options: ClosedLoopOptions): Promise<ClosedLoopResult> {
-  const { capture, model, learningRateMultipliers = [1] } = options;
+export async function trainRuns(
+  { capture, model, ...options }: TrainingOptions,
+  wanted: readonly TrainingRun[],
+): Promise<Training> {
   const count = Math.min(options.steps ?? capture.steps.length, capture.steps.length);
   const steps = capture.steps.slice(0, count);
   const { setup, tensors: initial, notes } = await prepareReplay(capture, 'float32');
-  const runs = [
-    { rule: setup.clipping, multiplier: 1 },
-    ...options.rules.flatMap((rule) => learningRateMultipliers.map((multiplier) => ({ rule, multiplier }))),
-  ];
+  const runs: readonly TrainingRun[] = [{ rule: setup.clipping, multiplier: 1 }, ...wanted];
   const stepperOf = (rule: RuleChoice, learningRateMultiplier: number) =>
     createStepper({ rule, optimizers: setup.optimizers, precision: 'float32', learningRateMultiplier });
   const finished = [...(options.resume?.finished ?? [])];
   const total = runs.length * count;
 
   for (let run = finished.length; run < runs.length; run++) {
-    const { rule, multiplier } = runs[run]!;
+    const { rule, multiplier, order } = runs[run]!;
     const same = runs.findIndex(
-      (other, i) => i < run && other.rule.label === rule.label && other.multiplier === multiplier,
+      (other, i) =>
+        i < run &&
+        other.rule.label === rule.label &&
+        other.multiplier === multiplier &&
+        other.order === order,
     );
     if (same >= 0) {
       finished.push(finished[same]!);
@@ -125,7 +143,7 @@ export async function replayClosedLoop(options: ClosedLoopOptions): Promise<Clos
         appendLost(trace);
         continue;
       }
-      const batches = [await options.batch(i)];
+      const batches = [await options.batch(order?.[i] ?? i)];
       if (run === 0) await model.objective.check(batches);
       const flat = model.flatten(tensors.map(({ w }) => w));
       const { loss, taskLosses, gradient } = await model.objective.gradient(flat, batches);
@@ -153,39 +171,65 @@ export async function replayClosedLoop(options: ClosedLoopOptions): Promise<Clos
     finished.push(trace);
   }
 
-  const [baseline, ...ruled] = finished;
+  const [baseline, ...traces] = finished as [ClosedLoopTrace, ...ClosedLoopTrace[]];
   const check = checkBaseline(
-    baseline!.loss,
+    baseline.loss,
     steps.map((step) => step.loss),
     steps.map((step) => step.step),
   );
+  if (check.departsAt !== null && check.follows)
+    notes.push(
+      `the computed run and the recorded one are within ${CHECKED_TOLERANCE} at first and differ by more than 1 % from step ${check.departsAt} on: trajectories of float32 training are chaotic after an incident`,
+    );
+  return {
+    steps,
+    baseline,
+    check,
+    traces,
+    optimizerOf: (rule) => {
+      const [used] = stepperOf(rule, 1).optimizers;
+      return { name: used!.optimizer.id, learningRate: steps[0]!.learningRates[0]!, ...used!.options };
+    },
+    notes,
+  };
+}
+
+/**
+ * Runs the baseline and every rule, and judges each rule.
+ *
+ * @throws as {@link trainRuns}
+ */
+export async function replayClosedLoop(options: ClosedLoopOptions): Promise<ClosedLoopResult> {
+  const { capture, model, rules, learningRateMultipliers = [1] } = options;
+  const runs = rules.flatMap((rule) => learningRateMultipliers.map((multiplier) => ({ rule, multiplier })));
+  const { steps, baseline, check, traces, optimizerOf, notes } = await trainRuns(options, runs);
   const history = capture.manifest.history?.loss ?? [];
   const numbers = steps.map((step) => step.step);
-  const entries = runs.slice(1).map(({ rule, multiplier }, r): ReplayEntry => {
-    const trace = ruled[r]!;
-    const [used] = stepperOf(rule, multiplier).optimizers;
-    const judged = judgeClosedLoop(trace.loss, baseline!.loss, numbers, history);
+  const { tasks } = model.objective;
+  const entries = runs.map(({ rule, multiplier }, r): ReplayEntry => {
+    const trace = traces[r]!;
+    const judged = judgeClosedLoop(trace.loss, baseline.loss, numbers, history);
     const first = trace.engaged.indexOf(true);
     return {
       mode: 'closed-loop',
       rule: rule.rule.id,
       label: rule.label,
       options: { ...(rule.preset === undefined ? {} : { preset: rule.preset }), ...rule.options },
-      optimizer: { name: used!.optimizer.id, learningRate: steps[0]!.learningRates[0]!, ...used!.options },
+      optimizer: optimizerOf(rule),
       steps: numbers,
       loss: trace.loss,
-      taskLoss: Object.fromEntries(model.objective.tasks.map((task, t) => [task, trace.taskLoss[t]!])),
+      taskLoss: Object.fromEntries(tasks.map((task, t) => [task, trace.taskLoss[t]!])),
       minClipFactor: trace.minClipFactor,
       updateNorm: trace.updateNorm,
       firstEngagedStep: first < 0 ? null : numbers[first]!,
-      engagedFraction: trace.engaged.filter(Boolean).length / count,
+      engagedFraction: trace.engaged.filter(Boolean).length / numbers.length,
       ended: trace.ended!,
       ...(multiplier === 1 ? {} : { learningRateMultiplier: multiplier }),
       ...(check.follows ? judged : { verdict: 'cannot-tell', confidence: 'exact', why: check.why }),
-      ...(check.follows && model.objective.tasks.length > 1
+      ...(check.follows && tasks.length > 1
         ? {
-            tasks: model.objective.tasks.map((name, t) => {
-              const { verdict, why } = judgeClosedLoop(trace.taskLoss[t]!, baseline!.taskLoss[t]!, numbers);
+            tasks: tasks.map((name, t) => {
+              const { verdict, why } = judgeClosedLoop(trace.taskLoss[t]!, baseline.taskLoss[t]!, numbers);
               return { name, verdict, why };
             }),
           }
@@ -194,10 +238,6 @@ export async function replayClosedLoop(options: ClosedLoopOptions): Promise<Clos
       source: 'computed',
     };
   });
-  if (check.departsAt !== null && check.follows)
-    notes.push(
-      `the computed run and the recorded one are within ${CHECKED_TOLERANCE} at first and differ by more than 1 % from step ${check.departsAt} on: trajectories of float32 training are chaotic after an incident`,
-    );
   return { entries, baseline: check, notes };
 }
 

@@ -90,13 +90,20 @@ const LAST = 10;
 /** Steps that a capture must go on for after the onset. */
 const AFTER = 20;
 
+/** The losses whose median decides whether a run came back. */
+export const lastLosses = (losses: readonly number[]): readonly number[] => losses.slice(-LAST);
+
 const endsIn = (losses: readonly number[], band: LossBand): boolean => {
-  const last = losses.slice(-LAST);
+  const last = lastLosses(losses);
   return last.every(Number.isFinite) && median(last) <= band.high;
 };
 
+/** The band before the first incident of a run; of all its losses where there is none. */
+export const bandOfRun = (losses: readonly number[], history: readonly number[]): LossBand =>
+  findIncident(losses, history)?.band ?? bandOf([...history, ...losses]);
+
 /** First position from which on no loss is in the band. */
-const leftForGood = (losses: readonly number[], band: LossBand): number => {
+export const leftForGood = (losses: readonly number[], band: LossBand): number => {
   let i = losses.length;
   while (i > 0 && !(losses[i - 1]! <= band.high)) i--;
   return i;
@@ -123,7 +130,7 @@ export function judgeClosedLoop(
   });
   const incident = findIncident(baseline, history);
   const own = findIncident(losses, history);
-  const band = incident?.band ?? bandOf([...history, ...baseline]);
+  const band = bandOfRun(baseline, history);
   const largest = losses.some((loss) => !Number.isFinite(loss))
     ? Number.POSITIVE_INFINITY
     : Math.max(...losses);

@@ -1,0 +1,94 @@
+/**
+ * Learning rate × clipping rule × seed: each cell trains on from a capture's initial state, and either stays in the band of
+ * the losses before or leaves it. How much higher a learning rate a rule carries is what arXiv 2302.09178 compares rules by.
+ */
+import { randomVectors } from '../curvature/random.ts';
+import type { MatrixCell, TrainingMatrix } from '../model/matrix.ts';
+import type { RuleChoice } from '../rules/parse.ts';
+import { type TrainingOptions, trainRuns } from './closed-loop.ts';
+import { bandOfRun, lastLosses, leftForGood, median } from './verdict.ts';
+
+export interface MatrixOptions extends TrainingOptions {
+  readonly rules: readonly RuleChoice[];
+  /** Times every recorded learning rate. */
+  readonly learningRateMultipliers: readonly number[];
+  /** 0 takes the batches as recorded, any other in an order of its own. */
+  readonly seeds: readonly number[];
+}
+
+/** Losses that a band, and an end, needs. */
+const LEAST = { band: 5, end: 10 } as const;
+
+/**
+ * Trains every cell.
+ *
+ * @throws as `trainRuns`
+ */
+export async function trainMatrix(options: MatrixOptions): Promise<TrainingMatrix> {
+  const { capture, rules, learningRateMultipliers: multipliers, seeds } = options;
+  const count = Math.min(options.steps ?? capture.steps.length, capture.steps.length);
+  const orders = new Map(seeds.map((seed) => [seed, batchOrder(count, seed)]));
+  const runs = rules.flatMap((rule) =>
+    multipliers.flatMap((multiplier) =>
+      seeds.map((seed) => ({ rule, multiplier, order: orders.get(seed), seed })),
+    ),
+  );
+  const { steps, baseline, check, traces, notes } = await trainRuns(
+    options,
+    runs.map(({ rule, multiplier, order }) => ({
+      rule,
+      multiplier,
+      ...(order === undefined ? {} : { order }),
+    })),
+  );
+  const numbers = steps.map(({ step }) => step);
+  const band = bandOfRun(baseline.loss, capture.manifest.history?.loss ?? []);
+  const known = band.points >= LEAST.band && count >= LEAST.end;
+  const cells = runs.map(({ rule, multiplier, seed }, r): MatrixCell => {
+    const { loss, ended } = traces[r]!;
+    const last = lastLosses(loss);
+    const finalLoss = last.every(Number.isFinite) ? median(last) : Number.NaN;
+    const diverged = known ? !(finalLoss <= band.high) : null;
+    return {
+      rule: rule.rule.id,
+      label: rule.label,
+      learningRateMultiplier: multiplier,
+      seed,
+      diverged,
+      leftAtStep: diverged === true ? (numbers[leftForGood(loss, band)] ?? null) : null,
+      finalLoss,
+      peak: loss.every(Number.isFinite) ? Math.max(...loss) / band.median : Number.POSITIVE_INFINITY,
+      ended: ended!,
+    };
+  });
+  if (!known)
+    notes.push(
+      `${count} steps with ${band.points} losses for their band cannot tell what diverges: ${LEAST.end} and ${LEAST.band} are needed`,
+    );
+  return {
+    steps: { first: numbers[0]!, last: numbers.at(-1)!, count },
+    learningRates: steps[0]!.learningRates,
+    band: { median: band.median, high: band.high },
+    baseline: check,
+    cells,
+    holds: rules.map(({ label }) => ({
+      label,
+      upTo: holdsUpTo(cells.filter((cell) => cell.label === label)),
+    })),
+    notes,
+  };
+}
+
+function holdsUpTo(cells: readonly MatrixCell[]): number | null {
+  const bad = cells.filter(({ diverged }) => diverged !== false).map((cell) => cell.learningRateMultiplier);
+  const first = Math.min(...bad);
+  const held = cells.map((cell) => cell.learningRateMultiplier).filter((multiplier) => multiplier < first);
+  return held.length === 0 ? null : Math.max(...held);
+}
+
+/** The positions of `count` batches in an order of the seed's own; undefined for seed 0, which keeps theirs. */
+export function batchOrder(count: number, seed: number): readonly number[] | undefined {
+  if (seed === 0) return undefined;
+  const key = randomVectors(seed).gaussian(count);
+  return Array.from({ length: count }, (_, i) => i).sort((a, b) => key[a]! - key[b]!);
+}

@@ -1,0 +1,99 @@
+/** Learning rate × rule as a table: the loss at the end where every seed holds, how many diverge and when elsewhere. */
+import { Ansis } from 'ansis';
+import { inertName } from '../model/inert-text.ts';
+import type { MatrixCell, TrainingMatrix } from '../model/matrix.ts';
+import { shortNumber } from './charts.ts';
+import type { RenderOptions } from './format.ts';
+import { wrap } from './wrap.ts';
+
+/** Pure. Learning rates that do not fit beside each other become lines. */
+export function renderMatrix(matrix: TrainingMatrix, options: RenderOptions): string {
+  const paint = new Ansis(options.colour ? 1 : 0);
+  const fit = (text: string): string => wrap(inertName(text), options.width, '', '  ').join('\n');
+  const { steps, band, cells, learningRates } = matrix;
+  const multipliers = [...new Set(cells.map((cell) => cell.learningRateMultiplier))].sort((a, b) => a - b);
+  const seeds = new Set(cells.map(({ seed }) => seed)).size;
+  const [rate] = learningRates;
+  const one = learningRates.every((other) => other === rate);
+  const heads = multipliers.map((m) => (one ? shortNumber(m * rate!) : `${shortNumber(m)} ×`));
+  const rows = matrix.holds.map(({ label }) => ({
+    label,
+    cells: multipliers.map((m) =>
+      cells.filter((cell) => cell.label === label && cell.learningRateMultiplier === m),
+    ),
+  }));
+
+  const texts = rows.map((row) => row.cells.map((same) => cellText(same, seeds)));
+  const nameWidth = Math.max(4, ...rows.map(({ label }) => label.length));
+  const widths = heads.map((head, c) => Math.max(head.length, ...texts.map((row) => row[c]!.length)));
+  const wide = nameWidth + widths.reduce((sum, w) => sum + 2 + w, 0) <= options.width;
+  const coloured = (text: string, same: readonly MatrixCell[]): string =>
+    same.some(({ diverged }) => diverged === null)
+      ? paint.yellow(text)
+      : same.some(({ diverged }) => diverged === true)
+        ? paint.red(text)
+        : paint.green(text);
+  const table = wide
+    ? [
+        paint.bold(
+          [`${'rule'.padEnd(nameWidth)}`, ...heads.map((head, c) => head.padStart(widths[c]!))].join('  '),
+        ),
+        ...rows.map(({ label, cells: across }, r) =>
+          [
+            inertName(label).padEnd(nameWidth),
+            ...across.map((same, c) => coloured(texts[r]![c]!.padStart(widths[c]!), same)),
+          ].join('  '),
+        ),
+      ]
+    : rows.flatMap(({ label, cells: across }, r) => [
+        paint.bold(inertName(label)),
+        ...across.map((same, c) => `  ${heads[c]!.padEnd(10)}  ${coloured(texts[r]![c]!, same)}`),
+      ]);
+  const judged = cells.every(({ diverged }) => diverged !== null);
+  const blocks = [
+    fit(
+      `Trained on from step ${steps.first} to ${steps.last}; columns are ${one ? 'learning rates' : 'times the recorded learning rates'}${one ? `, ${shortNumber(rate!)} was recorded` : ''}; ${seeds} ${seeds === 1 ? 'order' : 'orders'} of the batches in each cell.`,
+    ),
+    table.join('\n'),
+    judged
+      ? fit(
+          `A number is the loss at the end (median of the last ten; of seeds: the median) where every seed stays in the band, up to ${shortNumber(band.high)}; out @ is the earliest step from which on the loss is out of it.`,
+        )
+      : '',
+    ...matrix.notes.map((note) => fit(`note: ${note}`)),
+    fit(`note: ${matrix.baseline.why}`),
+    judged && matrix.baseline.follows ? paint.bold(fit(conclusion(matrix, one ? rate! : null))) : '',
+  ];
+  return `${blocks.filter((block) => block !== '').join('\n\n')}\n`;
+}
+
+function cellText(same: readonly MatrixCell[], seeds: number): string {
+  if (same.some(({ diverged }) => diverged === null)) return '?';
+  const out = same.filter(({ diverged }) => diverged === true);
+  if (out.length === 0) {
+    const losses = same.map(({ finalLoss }) => finalLoss).sort((a, b) => a - b);
+    return shortNumber(losses[losses.length >> 1]!);
+  }
+  const first = Math.min(...out.map(({ leftAtStep }) => leftAtStep ?? Number.POSITIVE_INFINITY));
+  return `${seeds === 1 ? 'out' : `${out.length}/${seeds} out`}${Number.isFinite(first) ? ` @${first}` : ''}`;
+}
+
+/** Up to which learning rate each rule holds, the highest first. */
+function conclusion({ holds }: TrainingMatrix, rate: number | null): string {
+  const at = (upTo: number): string => (rate === null ? `${shortNumber(upTo)} ×` : shortNumber(upTo * rate));
+  const held = holds.flatMap(({ label, upTo }) => (upTo === null ? [] : [{ label, upTo }]));
+  const levels = [...new Set(held.map(({ upTo }) => upTo))].sort((a, b) => b - a);
+  const none = holds.filter(({ upTo }) => upTo === null).map(({ label }) => label);
+  return `${[
+    ...levels.map(
+      (level) =>
+        `up to ${at(level)}: ${held
+          .filter(({ upTo }) => upTo === level)
+          .map(({ label }) => label)
+          .join(', ')}`,
+    ),
+    ...(none.length > 0 ? [`at none of them: ${none.join(', ')}`] : []),
+  ]
+    .join('; ')
+    .replace(/^./, (c) => `No seed diverges ${c}`)}.`;
+}

@@ -1,0 +1,187 @@
+/** Learning rate × rule × seed against PyTorch's own runs (fixtures/make/matrix_oracle.py), and at the command line. */
+import { cpSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterAll, describe, expect, it } from 'vitest';
+import { openCapture } from '../../src/captures/read.ts';
+import { runMatrix } from '../../src/engine/closed-loop.ts';
+import { captureBatch, openCaptureModel } from '../../src/engine/curvature-point.ts';
+import { numberFromJson } from '../../src/model/json.ts';
+import { trainRuns } from '../../src/replay/closed-loop.ts';
+import { batchOrder, trainMatrix } from '../../src/replay/matrix.ts';
+import { bandOfRun, lastLosses, median } from '../../src/replay/verdict.ts';
+import { renderMatrix } from '../../src/reports/matrix-text.ts';
+import { parseRule } from '../../src/rules/parse.ts';
+import { cli } from '../support/cli.ts';
+import { projectRoot } from '../support/shared-data.ts';
+
+const incident = join(projectRoot, 'fixtures/incident/capture');
+const scratch = mkdtempSync(join(tmpdir(), 'clippy-diag-matrix-'));
+afterAll(() => rmSync(scratch, { recursive: true, force: true }));
+
+async function training(steps?: number) {
+  const capture = await openCapture(incident);
+  const model = await openCaptureModel(capture, undefined, {});
+  const batch = (index: number) => captureBatch(capture, index);
+  return { capture, model, batch, ...(steps === undefined ? {} : { steps }) };
+}
+
+it('first ten losses of each cell are PyTorch’s, and which cells diverge where both precisions agree', async () => {
+  const { cells } = JSON.parse(
+    readFileSync(join(projectRoot, 'fixtures/oracles/incident-matrix.json'), 'utf8'),
+  ) as {
+    cells: {
+      rule: string;
+      learningRateMultiplier: number;
+      reversed: boolean;
+      float32: { diverged: boolean; loss: unknown[] };
+      float64: { diverged: boolean };
+    }[];
+  };
+  const options = await training();
+  const reversed = options.capture.steps.map((_, i, all) => all.length - 1 - i);
+  const { baseline, traces } = await trainRuns(
+    options,
+    cells.map((cell) => ({
+      rule: parseRule(cell.rule)[0]!,
+      multiplier: cell.learningRateMultiplier,
+      ...(cell.reversed ? { order: reversed } : {}),
+    })),
+  );
+  const band = bandOfRun(baseline.loss, options.capture.manifest.history?.loss ?? []);
+  for (const [c, expected] of cells.entries()) {
+    const { loss } = traces[c]!;
+    for (let i = 0; i < 10; i++) {
+      const right = numberFromJson(expected.float32.loss[i])!;
+      expect(Math.abs(loss[i]! / right - 1), `${JSON.stringify(cells[c])} loss ${i}`).toBeLessThan(1e-3);
+    }
+    expect(expected.float32.diverged).toBe(expected.float64.diverged);
+    expect(!(median(lastLosses(loss)) <= band.high)).toBe(expected.float32.diverged);
+  }
+  expect(cells.some(({ float32 }) => float32.diverged)).toBe(true);
+});
+
+describe('the order of the batches', () => {
+  it('is theirs for seed 0, and a permutation of its own for every other', () => {
+    expect(batchOrder(56, 0)).toBeUndefined();
+    const orders = [1, 2, 3].map((seed) => batchOrder(56, seed)!);
+    for (const order of orders)
+      expect([...order].sort((a, b) => a - b)).toEqual(Array.from({ length: 56 }, (_, i) => i));
+    expect(new Set(orders.map(String)).size).toBe(3);
+    expect(batchOrder(56, 1)).toEqual(orders[0]);
+  });
+});
+
+it('a rule holds up to the largest learning rate below the first at which a seed diverges', async () => {
+  const matrix = await runMatrix(await openCapture(incident), {
+    rules: ['none', 'clippy:paper'].flatMap(parseRule),
+    learningRateMultipliers: [1, 0.25],
+    seeds: [0, 1],
+    clock: Date.now,
+  });
+  expect(matrix.baseline.follows).toBe(true);
+  expect(matrix.learningRates).toEqual([0.5]);
+  expect(matrix.cells.map((cell) => [cell.label, cell.learningRateMultiplier, cell.seed])).toEqual(
+    ['none', 'clippy:paper'].flatMap((rule) =>
+      [1, 0.25].flatMap((m) => [0, 1].map((seed) => [rule, m, seed])),
+    ),
+  );
+  expect(matrix.holds).toEqual([
+    { label: 'none', upTo: 0.25 },
+    { label: 'clippy:paper', upTo: 1 },
+  ]);
+  const [recorded] = matrix.cells;
+  expect(recorded).toMatchObject({ diverged: true, leftAtStep: 400 });
+});
+
+it('too few steps to tell are said so, not guessed', async () => {
+  const matrix = await trainMatrix({
+    ...(await training(6)),
+    rules: parseRule('none'),
+    learningRateMultipliers: [1],
+    seeds: [0],
+  });
+  expect(matrix.cells[0]).toMatchObject({ diverged: null, leftAtStep: null });
+  expect(matrix.holds).toEqual([{ label: 'none', upTo: null }]);
+  const text = renderMatrix(matrix, { width: 80, colour: false, ascii: false });
+  expect(text).toMatch(/^none +\?$/m);
+  expect(text).toMatch(/^note: 6 steps with \d+ losses/m);
+  expect(text).not.toContain('No seed diverges');
+});
+
+it('non-finite runs have diverged', async () => {
+  const matrix = await runMatrix(await openCapture(join(projectRoot, 'fixtures/captures/nan')), {
+    rules: parseRule('none'),
+    learningRateMultipliers: [1],
+    seeds: [0],
+    clock: Date.now,
+  });
+  const [cell] = matrix.cells;
+  expect(cell).toMatchObject({ diverged: true, finalLoss: Number.NaN, ended: { reason: 'non-finite' } });
+  expect(cell!.peak).toBe(Number.POSITIVE_INFINITY);
+});
+
+describe('at the command line', () => {
+  const small = ['--rule', 'none', '--rule', 'clippy:paper', '--seeds', '1'];
+
+  it('prints a table and up to which learning rate each rule holds', () => {
+    const { code, out, err } = cli(['matrix', incident, ...small, '--learning-rate-multiplier', '0.25,1,2']);
+    expect([code, err]).toEqual([0, '']);
+    expect(out).toMatch(/^rule +0.125 +0.5 +1$/m);
+    expect(out).toMatch(/^none +0\.\d+ +out @400 +out @400$/m);
+    expect(out).toContain('No seed diverges up to 1: clippy:paper; up to 0.125: none.');
+    const narrow = cli(['matrix', incident, ...small], { env: { COLUMNS: '40' } });
+    expect(narrow.out).toMatch(/^none$\n {2}0\.125 +0\.\d+$/m);
+  });
+
+  it('--json: one cell for each rule, learning rate and seed', () => {
+    const { code, out } = cli([
+      'matrix',
+      incident,
+      '--json',
+      '--rule',
+      'none',
+      '--learning-rate-multiplier',
+      '1',
+      '--seeds',
+      '2',
+    ]);
+    const { matrix } = JSON.parse(out);
+    expect(code).toBe(0);
+    expect(matrix.cells.map(({ seed, diverged }: Record<string, unknown>) => [seed, diverged])).toEqual([
+      [0, true],
+      [1, true],
+    ]);
+    expect(matrix.holds).toEqual([{ label: 'none', upTo: null }]);
+  });
+
+  it('a model that is not the run’s gives no conclusion and code 4', () => {
+    const folder = join(scratch, 'other');
+    cpSync(incident, folder, { recursive: true });
+    const manifest = JSON.parse(readFileSync(join(folder, 'capture.json'), 'utf8'));
+    manifest.steps[0].loss *= 1.1;
+    writeFileSync(join(folder, 'capture.json'), JSON.stringify(manifest));
+    const { code, out } = cli(['matrix', folder, ...small, '--learning-rate-multiplier', '1']);
+    expect(code).toBe(4);
+    expect(out).toContain('are not those of the run');
+    expect(out).not.toContain('No seed diverges');
+  });
+
+  it.each([
+    [['--learning-rate-multiplier', '0'], 2, 'no positive number'],
+    [['--seeds', '0'], 2, 'seeds'],
+    [['--rule', 'clipy'], 2, 'did you mean clippy?'],
+  ])('%j: exit code %d', (flags, code, text) => {
+    const result = cli(['matrix', incident, ...flags]);
+    expect([result.code, result.out]).toEqual([code, '']);
+    expect(result.err).toContain(text);
+  });
+
+  it('a state of another training is refused', () => {
+    const state = join(scratch, 'state.json');
+    writeFileSync(state, '{"key":"other","state":{}}');
+    const { code, err } = cli(['matrix', incident, ...small, '--resume', state]);
+    expect(code).toBe(3);
+    expect(err).toContain('it belongs to another replay');
+  });
+});
