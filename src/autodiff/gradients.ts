@@ -18,7 +18,6 @@ const RIGHT_IN_TFJS: ReadonlySet<string> = new Set([
   'Abs',
   'Add',
   'AddN',
-  'AvgPool',
   'BatchMatMul',
   'BroadcastTo',
   'Cast',
@@ -27,6 +26,7 @@ const RIGHT_IN_TFJS: ReadonlySet<string> = new Set([
   'Conv2D',
   'Conv2DBackpropInput',
   'Cos',
+  'DepthwiseConv2dNative',
   'Erf',
   'ExpandDims',
   'Floor',
@@ -71,9 +71,6 @@ const RIGHT_IN_TFJS: ReadonlySet<string> = new Set([
   'UnsortedSegmentSum',
   'ZerosLike',
 ]);
-
-/** Right at first order; what their gradients run has none of its own, so that a Hessian is refused by name. */
-const FIRST_ORDER_ONLY: ReadonlySet<string> = new Set(['MaxPool', 'DepthwiseConv2dNative']);
 
 /** Kernels that are constant almost everywhere: zero gradients, of one or of two inputs. */
 const FLAT_UNARY = ['LogicalNot', 'IsNan', 'IsInf', 'IsFinite', 'ArgMax', 'ArgMin', 'Round', 'Ceil'] as const;
@@ -206,55 +203,115 @@ export function cureGradients(tf: Tf): void {
       b: () => tf.zeros(b!.shape),
     }));
 
-  // Linear in dy: the gradients of what Conv2D's and AvgPool's own gradients run.
+  // Linear in each input: the gradients of what the gradients of convolutions run.
   register('Conv2DBackpropFilter', ['x', 'dy'], (ddw, [x, dy], attrs) => {
-    const { strides, pad, dataFormat } = attrs as {
-      strides: [number, number];
-      pad: 'same';
-      dataFormat: 'NHWC';
-    };
-    const w = ddw as Core.Tensor4D;
+    const { strides, pad } = attrs as unknown as Windows;
     return {
-      x: () => conv2dInputGradient(tf, x!.shape, dy!, w, attrs),
-      dy: () => tf.conv2d(x as Core.Tensor4D, w, strides, pad, dataFormat),
+      x: () => conv2dInputGradient(tf, x!.shape, dy!, ddw, attrs),
+      dy: () => tf.conv2d(x as Core.Tensor4D, ddw as Core.Tensor4D, strides, pad),
     };
   });
-  register('AvgPoolGrad', ['dy'], (ddx, _saved, attrs) => {
-    const { filterSize, strides, pad } = attrs as {
-      filterSize: [number, number];
-      strides: [number, number];
-      pad: 'same';
-    };
-    return {
-      dy: () => tf.avgPool(ddx as Core.Tensor4D, filterSize, strides, pad),
-      input: () => tf.zerosLike(ddx),
-    };
-  });
+  const depthwise = (kernel: 'Input' | 'Filter', inputs: Core.NamedTensorMap, attrs: object): Tensor =>
+    tf.engine().runKernel(`DepthwiseConv2dNativeBackprop${kernel}`, inputs, attrs as Core.NamedAttrMap);
+  const depthwiseForward = (x: Tensor, filter: Tensor, attrs: object): Tensor => {
+    const { strides, pad } = attrs as Windows;
+    return tf.depthwiseConv2d(x as Core.Tensor4D, filter as Core.Tensor4D, strides, pad);
+  };
+  register('DepthwiseConv2dNativeBackpropFilter', ['x', 'dy'], (ddw, [x, dy], attrs) => ({
+    x: () => depthwise('Input', { dy: dy!, filter: ddw }, { ...attrs, inputShape: x!.shape }),
+    dy: () => depthwiseForward(x!, ddw, attrs),
+  }));
+  register('DepthwiseConv2dNativeBackpropInput', ['dy', 'filter'], (ddx, [dy, filter], attrs) => ({
+    dy: () => depthwiseForward(ddx, filter!, attrs),
+    filter: () => depthwise('Filter', { x: ddx, dy: dy! }, { ...attrs, filterShape: filter!.shape }),
+  }));
+
+  // tfjs's own are wrong at first order: AvgPoolGrad divides by the whole window at the edges too (cpu, wasm),
+  // MaxPoolGrad loses windows without a positive entry (wasm). Here both are convolutions of single channels, which can
+  // be differentiated again.
+  register('AvgPool', ['x'], (dy, [x], attrs) => ({
+    x: () => {
+      const windows = attrs as unknown as Windows;
+      const [n, height, width, channels] = x!.shape as [number, number, number, number];
+      const ones = tf.ones([...pairOf(windows.filterSize), 1, 1]) as Core.Tensor4D;
+      const inside = tf.conv2d(
+        tf.ones<Core.Rank.R4>([1, height, width, 1]),
+        ones,
+        windows.strides,
+        windows.pad,
+      );
+      const shares = channelsApart(tf, tf.div(dy, inside));
+      const each = [n * channels, height, width, 1];
+      return channelsTogether(tf, conv2dInputGradient(tf, each, shares, ones, attrs), channels);
+    },
+  }));
+  // The gradient goes to the first of the largest in a window, as in TensorFlow and PyTorch.
+  register('MaxPool', ['x'], (dy, [x], attrs) => ({
+    x: () => {
+      const { filterSize, strides, pad } = attrs as unknown as Windows;
+      const shape = x!.shape as [number, number, number, number];
+      const { padInfo } = tf.backend_util.computePool2DInfo(shape, filterSize, strides, 1, pad);
+      const [height, width] = pairOf(filterSize);
+      const margins: [number, number][] = [
+        [0, 0],
+        [padInfo.top, padInfo.bottom],
+        [padInfo.left, padInfo.right],
+        [0, 0],
+      ];
+      const padded = channelsApart(tf, tf.pad(x!, margins, -LARGEST));
+      const places = height * width;
+      const place = tf.reshape(tf.eye(places), [height, width, 1, places]) as Core.Tensor4D;
+      const entries = tf.conv2d(padded as Core.Tensor4D, place, strides, 'valid');
+      const chosen = tf.cast(tf.oneHot(tf.argMax(entries, 3), places), 'float32');
+      const spread = tf.mul(channelsApart(tf, dy), chosen);
+      const whole = conv2dInputGradient(tf, padded.shape, spread, place, { ...attrs, pad: 'valid' });
+      return tf.slice(channelsTogether(tf, whole, shape[3]), [0, padInfo.top, padInfo.left, 0], shape);
+    },
+  }));
 
   for (const name of Object.values(tf) as unknown[])
-    if (
-      typeof name === 'string' &&
-      tf.getGradient(name) &&
-      !ours.has(name) &&
-      !RIGHT_IN_TFJS.has(name) &&
-      !FIRST_ORDER_ONLY.has(name)
-    )
+    if (typeof name === 'string' && tf.getGradient(name) && !ours.has(name) && !RIGHT_IN_TFJS.has(name))
       register(name, [], () => {
         throw diagError('op-not-differentiable', { op: name });
       });
 }
+
+/** What kernels of convolutions and pools are told. */
+interface Windows {
+  readonly filterSize: number | [number, number];
+  readonly strides: number | [number, number];
+  readonly pad: 'same' | 'valid' | number;
+}
+/** Of float32. */
+const LARGEST = 3.4028234e38;
+const pairOf = (size: number | [number, number]): [number, number] =>
+  typeof size === 'number' ? [size, size] : size;
 
 function conv2dInputGradient(
   tf: Tf,
   shape: readonly number[],
   dy: Tensor,
   filter: Tensor,
-  attrs: Record<string, unknown>,
+  { strides, pad, dimRoundingMode }: Record<string, unknown>,
 ): Tensor {
   return tf.engine().runKernel('Conv2DBackpropInput', { dy, filter }, {
-    ...attrs,
+    strides,
+    pad,
+    dimRoundingMode,
+    dataFormat: 'NHWC',
     inputShape: [...shape],
   } as Core.NamedAttrMap) as Tensor;
+}
+
+/** [n, h, w, c] as n·c images of one channel. */
+function channelsApart(tf: Tf, x: Tensor): Tensor {
+  const [n, height, width, channels] = x.shape as [number, number, number, number];
+  return tf.reshape(tf.transpose(x, [0, 3, 1, 2]), [n * channels, height, width, 1]);
+}
+/** Back from {@link channelsApart}. */
+function channelsTogether(tf: Tf, x: Tensor, channels: number): Tensor {
+  const [n, height, width] = x.shape as [number, number, number, number];
+  return tf.transpose(tf.reshape(x, [n / channels, channels, height, width]), [0, 2, 3, 1]);
 }
 
 /**

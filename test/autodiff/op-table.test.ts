@@ -115,6 +115,11 @@ const OPS: Readonly<Record<string, (tf: Tf, ...x: Tensor[]) => Tensor>> = {
   conv2d: (tf, x, w) => tf.conv2d(x as Tensor4D, w as Tensor4D, 1, 'same'),
   'conv2d-strided': (tf, x, w) => tf.conv2d(x as Tensor4D, w as Tensor4D, 2, 'valid'),
   avgPool: (tf, x) => tf.avgPool(x as Tensor4D, 2, 2, 'valid'),
+  'avgPool-same': (tf, x) => tf.avgPool(x as Tensor4D, 3, 1, 'same'),
+  maxPool: (tf, x) => tf.maxPool(x as Tensor4D, 2, 2, 'valid'),
+  'maxPool-same': (tf, x) => tf.maxPool(x as Tensor4D, 3, 1, 'same'),
+  depthwiseConv2d: (tf, x, w) => tf.depthwiseConv2d(x as Tensor4D, w as Tensor4D, 1, 'same'),
+  'depthwiseConv2d-strided': (tf, x, w) => tf.depthwiseConv2d(x as Tensor4D, w as Tensor4D, 2, 'valid'),
 };
 
 /** Largest error, relative to the largest entry of what is expected. */
