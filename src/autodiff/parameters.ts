@@ -47,8 +47,8 @@ function applied(name: string, rename: Rename): string | undefined {
 }
 
 /**
- * Finds for each tensor of the model its source. PyTorch's kernels are turned: OI to IO, OIHW to HWIO; where OI is only
- * a guess, the kernels that are not square decide for all of them.
+ * Finds for each tensor of the model its source. PyTorch's kernels are turned, OI to IO and OIHW to HWIO; tables of rows
+ * never. Where OI is only a guess, the kernels that are not square decide for all of them.
  *
  * @throws model-names (left-overs on either side, with the nearest names), model-shapes
  */
@@ -74,14 +74,15 @@ export function matchParameters(
       { path },
     );
   const wrong: string[] = [];
-  const asTheyAre = guessedWrongly(tensors, sources, byName);
+  const fileIsOI = guessedOI(tensors, sources, byName);
   const bindings = tensors.map((tensor): Binding => {
     const source = byName.get(tensor.name)!;
-    const { shape, layout } = sources[source]!;
+    const { shape, layout, layoutGuessed } = sources[source]!;
+    // Only kernels are turned: a table of rows has the same axes in every framework, whatever its name.
     const axes =
-      layout === 'OI' && tensor.layout !== 'OI' && shape.length === 2 && !asTheyAre
+      tensor.layout === 'IO' && shape.length === 2 && (layoutGuessed ? fileIsOI : layout === 'OI')
         ? [1, 0]
-        : layout === 'OIHW' && tensor.layout !== 'OIHW'
+        : layout === 'OIHW' && tensor.layout === 'HWIO'
           ? [2, 3, 1, 0]
           : undefined;
     const turned = axes === undefined ? shape : axes.map((axis) => shape[axis]!);
@@ -93,22 +94,29 @@ export function matchParameters(
   return bindings;
 }
 
-/** Whether kernels that were taken for OI fit as they are: some of them do, and none fits turned only. */
-function guessedWrongly(
+/**
+ * Whether a file whose layouts are guesses has its kernels as OI: what one kernel is they all are. The kernels that are
+ * not square decide; of square ones alone, the guess.
+ */
+function guessedOI(
   tensors: readonly ParameterTensor[],
   sources: readonly SourceTensor[],
   byName: ReadonlyMap<string, number>,
 ): boolean {
+  const guesses = new Set<Layout>();
   let plain = 0;
   let turned = 0;
-  for (const { name, shape } of tensors) {
+  for (const { name, shape, layout } of tensors) {
     const source = sources[byName.get(name)!]!;
+    if (layout !== 'IO' || source.layoutGuessed !== true || source.shape.length !== 2) continue;
+    guesses.add(source.layout);
     const [first, second] = source.shape;
-    if (source.layout !== 'OI' || source.layoutGuessed !== true || first === second) continue;
+    if (first === second) continue;
     if (first === shape[0] && second === shape[1]) plain++;
-    else turned++;
+    else if (first === shape[1] && second === shape[0]) turned++;
   }
-  return plain > 0 && turned === 0;
+  if (plain > 0 && turned === 0) return false;
+  return guesses.has('OI') || (plain === 0 && turned > 0 && !guesses.has('IO'));
 }
 
 const shorten = (names: readonly string[]): readonly string[] =>

@@ -7,9 +7,10 @@ import { batchTensor, readBatch } from '../../src/autodiff/batches.ts';
 import { differentiate } from '../../src/autodiff/differentiate.ts';
 import { type Batch, type Objective, sliceRows } from '../../src/autodiff/objective.ts';
 import { matchParameters, renamed, toModel, toSource } from '../../src/autodiff/parameters.ts';
-import { parseRanking, rankingNetwork } from '../../src/autodiff/ranking.ts';
+import { parseRanking, rankingNetwork, rankingTensors } from '../../src/autodiff/ranking.ts';
 import { sharedObjective } from '../../src/autodiff/remote.ts';
 import { openCheckpoint } from '../../src/checkpoints/registry.ts';
+import type { Layout } from '../../src/model/checkpoint.ts';
 import { projectRoot } from '../support/shared-data.ts';
 
 const folder = (net: string): string => join(projectRoot, 'fixtures/curvature', net);
@@ -211,6 +212,41 @@ describe('names and layouts', () => {
     const back = new Float32Array(tensor.size);
     toSource(tensor, binding, source.shape, flat, back);
     expect(back).toEqual(values);
+  });
+
+  it('turns the kernels of a file whose layouts are guesses from names, and never its tables', () => {
+    const spec = (width: number) =>
+      rankingTensors(
+        parseRanking(
+          {
+            kind: 'ranking',
+            version: 1,
+            features: [{ name: 'user', type: 'categorical', vocabulary: 5, dim: 5 }],
+            shared: { type: 'shared-bottom', units: [5, width], activation: 'relu' },
+            tasks: [{ name: 'click', units: [], loss: 'mean-squared-error' }],
+          },
+          'm.json',
+        ),
+      );
+    // `user.weight` of a PyTorch module tells as little as its square shape; `embed_projection` sounds like a table.
+    const turned = (width: number, layouts: (name: string) => Layout, kernelsAreOI: boolean): string[] => {
+      const tensors = spec(width);
+      const sources = tensors.map(({ name, shape, layout }) => ({
+        name,
+        shape: layout === 'IO' && kernelsAreOI ? [...shape].reverse() : shape,
+        layout: layouts(name),
+        layoutGuessed: true,
+      }));
+      const bindings = matchParameters(tensors, sources, new Map(), 'x');
+      return tensors.filter((_, t) => bindings[t]!.axes !== undefined).map(({ name }) => name);
+    };
+    const kernels = ['shared/0/kernel', 'shared/1/kernel', 'task/click/0/kernel'];
+    expect(turned(7, () => 'OI', true)).toEqual(kernels);
+    expect(turned(7, (name) => (name === 'shared/0/kernel' ? 'none' : 'OI'), true)).toEqual(kernels);
+    expect(turned(7, () => 'none', true)).toEqual(kernels);
+    expect(turned(7, () => 'OI', false)).toEqual([]);
+    expect(turned(7, () => 'none', false)).toEqual([]);
+    expect(() => turned(7, () => 'IO', true)).toThrow(/shared\/1\/kernel is 7×5 there and 5×7/);
   });
 
   it('lists both sides of what does not match', async () => {
