@@ -46,8 +46,15 @@ export async function readBatch(path: string, inputs: readonly BatchInput[], map
   }
 }
 
-/** A tensor of a capture or file as a batch takes it: integers as Int32Array, floating numbers as Float32Array. */
+/**
+ * A tensor of a capture or file as a batch takes it: integers as Int32Array, floating numbers as Float32Array.
+ *
+ * @throws batch-values (an integer beyond 32 bits), complex-values
+ */
 export function batchTensor(name: string, shape: readonly number[], data: TensorData): BatchTensor {
+  // A complex number is two of the array's.
+  if (data.length !== shape.reduce((product, n) => product * n, 1))
+    throw diagError('complex-values', { name });
   if (data instanceof Float32Array || data instanceof Int32Array) return { shape, data };
   if (data instanceof Float64Array) return { shape, data: Float32Array.from(data) };
   const ids = new Int32Array(data.length);

@@ -8,6 +8,8 @@ const SLOTS = new Map([
   ['exp_avg', 'm'],
   ['exp_avg_sq', 'v'],
   ['max_exp_avg_sq', 'v_max'],
+  ['square_avg', 'v'],
+  ['grad_avg', 'm'],
   ['momentum_buffer', 'momentum'],
 ]);
 

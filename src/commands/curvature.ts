@@ -57,8 +57,7 @@ export default class Curvature extends DiagCommand {
     }),
     at: Flags.integer({ description: 'step of the capture; default its first' }),
     batches: Flags.integer({
-      description: 'steps of the capture whose batches are averaged over',
-      default: 1,
+      description: 'steps of the capture whose batches are averaged over (default 1)',
       min: 1,
     }),
     top: Flags.integer({ description: 'how many eigenvalues', default: 1, min: 1, max: 50 }),
@@ -137,10 +136,13 @@ export default class Curvature extends DiagCommand {
       }
     };
     if (args.capture !== undefined) {
-      if (flags.checkpoint !== undefined || flags.batch !== undefined)
+      const foreign = (['checkpoint', 'batch', 'map', 'optimizer'] as const).filter(
+        (name) => flags[name] !== undefined,
+      );
+      if (foreign.length > 0)
         throw diagError('usage', {
-          problem: 'a capture brings its own parameters and batches',
-          hint: 'leave --checkpoint and --batch out, or the capture',
+          problem: 'a capture brings its own parameters, batches and optimizer',
+          hint: `leave --${foreign.join(', --')} out, or the capture`,
         });
       const capture = await openCapture(args.capture);
       const recorded = recordedCurvature(capture.manifest);
@@ -150,7 +152,7 @@ export default class Curvature extends DiagCommand {
             ...open,
             ...(flags.model === undefined ? {} : { model: flags.model }),
             ...(flags.at === undefined ? {} : { at: flags.at }),
-            batches: flags.batches,
+            ...(flags.batches === undefined ? {} : { batches: flags.batches }),
           }),
         );
       entries.push(...recorded.entries);
@@ -161,6 +163,11 @@ export default class Curvature extends DiagCommand {
         throw diagError('usage', {
           problem: 'neither a capture nor --model, --checkpoint and --batch',
           hint: 'name a capture, or all three',
+        });
+      if (flags.at !== undefined || flags.batches !== undefined)
+        throw diagError('usage', {
+          problem: '--at and --batches choose steps of a capture, and there is none',
+          hint: 'name several files with --batch to average over them',
         });
       if (await isCapture(checkpoint))
         throw diagError('usage', {

@@ -6,12 +6,18 @@ export interface PreconditionerOptions {
   readonly epsilon: number;
   /** Adagrad: √(G+ε) rather than √G+ε. RMSProp of TensorFlow: √(v+ε). */
   readonly epsilonInside: boolean;
+  /** Adam of Keras: ε is added before the bias correction of v. */
+  readonly epsilonHat?: boolean;
   /** Adagrad: whether the step's own g² is in G (`standard`) or not yet (`delayed`). */
   readonly accumulator: 'standard' | 'delayed';
   /** Adam, RMSProp. */
   readonly beta2: number;
   /** Steps taken before, for Adam's bias correction. */
   readonly stepsTaken: number;
+  /** Adam with amsgrad: the largest v so far. */
+  readonly largest?: ArrayLike<number>;
+  /** Centered RMSProp: the moving mean of gradients. */
+  readonly mean?: ArrayLike<number>;
 }
 
 /**
@@ -19,7 +25,8 @@ export interface PreconditionerOptions {
  *
  * Adagrad: P = √(G+ε), G with the batch's own g² for the standard accumulator: an embedding row that was never seen has
  * G = G₀ or 0, and without g² its curvature would be off tenfold. RMSProp: v ← β₂v + (1−β₂)g², P = √v+ε. Adam, AdamW,
- * LAMB: the same v, P = √v̂+ε with v̂ = v/(1 − β₂ᵗ⁺¹). An entry with P = 0 (no gradient so far, ε = 0) is not moved by
+ * LAMB: the same v, P = √v̂+ε with v̂ = v/(1 − β₂ᵗ⁺¹). Amsgrad divides by the largest v, centered RMSProp by v less the
+ * square of the mean. An entry with P = 0 (no gradient so far, ε = 0) is not moved by
  * the step: its scale is 0, which leaves it out.
  *
  * @param state the second moment or accumulator before the step, as many entries as the gradient
@@ -31,10 +38,11 @@ export function inverseRootPreconditioner(
   gradient: ArrayLike<number>,
   options: PreconditionerOptions,
 ): Float64Array {
-  const { optimizer, epsilon, epsilonInside, beta2 } = options;
+  const { optimizer, epsilonInside, beta2, largest, mean } = options;
   const out = new Float64Array(state.length);
   const ownSquare = options.accumulator === 'standard' ? 1 : 0;
   const correction = 1 - beta2 ** (options.stepsTaken + 1);
+  const epsilon = options.epsilon / (options.epsilonHat ? Math.sqrt(correction) : 1);
   for (let i = 0; i < out.length; i++) {
     const square = gradient[i]! * gradient[i]!;
     let second: number;
@@ -44,11 +52,14 @@ export function inverseRootPreconditioner(
         break;
       case 'rmsprop':
         second = beta2 * state[i]! + (1 - beta2) * square;
+        if (mean !== undefined) second -= (beta2 * mean[i]! + (1 - beta2) * gradient[i]!) ** 2;
         break;
       case 'adam':
       case 'adamw':
       case 'lamb':
-        second = (beta2 * state[i]! + (1 - beta2) * square) / correction;
+        second = beta2 * state[i]! + (1 - beta2) * square;
+        if (largest !== undefined && largest[i]! >= second) second = largest[i]!;
+        second /= correction;
         break;
       default:
         throw diagError('preconditioner-unknown', { optimizer });

@@ -7,10 +7,12 @@ import { plainName, type SourceTensor } from '../autodiff/parameters.ts';
 import { listFolder } from '../bytes/folder.ts';
 import { openFile, openSibling } from '../bytes/source.ts';
 import type { Capture } from '../captures/read.ts';
+import { savedOptimizerOptions } from '../checkpoints/optimizer-options.ts';
 import { openCheckpoint, sniffCheckpoint } from '../checkpoints/registry.ts';
 import type { Checkpoint, TensorInfo } from '../model/checkpoint.ts';
 import { diagError } from '../model/errors.ts';
-import type { OptimizerChoice } from '../optimizers/registry.ts';
+import type { OptionValue } from '../model/options.ts';
+import { chooseOptimizer, type OptimizerChoice } from '../optimizers/registry.ts';
 import { prepareReplay } from '../replay/from-capture.ts';
 import { createStepper, freshTensor, type TensorState } from '../replay/step.ts';
 
@@ -81,9 +83,14 @@ export async function capturePoint(
     const { gradients, learningRates } = await capture.step(i, 'float32');
     stepper.step(tensors, gradients, learningRates);
   }
+  const { batches: wanted = 1 } = options;
   const batches: Batch[] = [];
-  for (let i = index; i < Math.min(index + (options.batches ?? 1), capture.steps.length); i++)
+  for (let i = index; i < Math.min(index + wanted, capture.steps.length); i++)
     batches.push(await captureBatch(capture, i));
+  if (batches.length < wanted)
+    notes.push(
+      `the capture has ${batches.length} steps from there on, not ${wanted}: so many batches were taken`,
+    );
   return {
     name: capture.path,
     step: capture.steps[index]!.step,
@@ -103,6 +110,8 @@ export interface FilePointOptions extends OpenOptions {
   readonly map: ColumnMap;
   readonly optimizer?: OptimizerChoice;
   readonly learningRate?: number;
+  /** Options that the user stated; the others are the checkpoint's own where it has them. Default: all as given. */
+  readonly stated?: ReadonlySet<string>;
 }
 
 /**
@@ -143,16 +152,18 @@ export async function checkpointPoint(path: string, options: FilePointOptions): 
     const batches: Batch[] = [];
     for (const file of options.batch)
       batches.push(await readBatch(file, model.objective.inputs, options.map));
+    const { optimizer, learningRate, notes } = withSavedOptions(checkpoint, options);
     const missing = new Set<string>();
+    const foreign = new Set<string>();
     const tensors: TensorState[] = [];
     for (const [k, info] of parameters.entries()) {
       const meta = { ...sources[k]!, embedding: false };
       const w = await floats(checkpoint, info);
-      if (options.optimizer === undefined) {
+      if (optimizer === undefined) {
         tensors.push({ ...meta, w, slots: {}, stepsTaken: 0, group: 0 });
         continue;
       }
-      const tensor = freshTensor(meta, w, options.optimizer, 'float32');
+      const tensor = freshTensor(meta, w, optimizer, 'float32');
       const state = checkpoint.tensors.filter(
         (t) => t.role === 'optimizer_state' && plainName(t.parameter ?? '') === plainName(meta.name),
       );
@@ -161,9 +172,14 @@ export async function checkpointPoint(path: string, options: FilePointOptions): 
         if (stored === undefined || stored.elements !== values.length) missing.add(slot);
         else values.set(await floats(checkpoint, stored));
       }
+      for (const { slot, elements } of state)
+        if (slot !== undefined && elements === w.length && elements > 1 && !Object.hasOwn(tensor.slots, slot))
+          foreign.add(slot);
       const steps = state.find((t) => t.slot === 'step');
-      tensor.stepsTaken =
-        steps === undefined ? (checkpoint.step ?? 0) : Number((await checkpoint.read(steps.name))[0]);
+      const taken = steps === undefined ? checkpoint.step : Number((await checkpoint.read(steps.name))[0]);
+      // Without the number of steps the bias correction is off by as much as 1/(1 − β₂).
+      if (optimizer.optimizer.secondMomentCorrection !== undefined && taken === null) missing.add('step');
+      tensor.stepsTaken = taken ?? 0;
       tensors.push(tensor);
     }
     return {
@@ -172,17 +188,55 @@ export async function checkpointPoint(path: string, options: FilePointOptions): 
       model,
       batches,
       tensors,
-      optimizers: options.optimizer === undefined ? null : [options.optimizer],
-      learningRates: options.learningRate === undefined ? null : [options.learningRate],
+      optimizers: optimizer === undefined ? null : [optimizer],
+      learningRates: learningRate === undefined ? null : [learningRate],
       missingState: [...missing],
-      notes: [],
+      notes: [
+        ...notes,
+        ...(foreign.size === 0
+          ? []
+          : [
+              `the checkpoint also holds the state ${[...foreign].join(', ')}, which ${optimizer?.optimizer.id} with these options does not have: was it the optimizer of this run?`,
+            ]),
+      ],
     };
   } finally {
     await checkpoint.close();
   }
 }
 
-async function floats(checkpoint: Checkpoint, { name }: TensorInfo): Promise<Float32Array> {
+/** The optimizer as asked for, with the checkpoint's own value of whatever was not stated. */
+function withSavedOptions(
+  checkpoint: Checkpoint,
+  { optimizer, learningRate, stated }: FilePointOptions,
+): { optimizer?: OptimizerChoice; learningRate?: number; notes: string[] } {
+  if (optimizer === undefined) return { notes: [] };
+  const notes: string[] = [];
+  const merged: Record<string, OptionValue> = { ...optimizer.options };
+  if (learningRate !== undefined) merged.learningRate = learningRate;
+  const taken: string[] = [];
+  if (stated !== undefined)
+    for (const [name, value] of savedOptimizerOptions(checkpoint)) {
+      if (name !== 'learningRate' && !Object.hasOwn(merged, name)) continue;
+      if (merged[name] === value) continue;
+      if (stated.has(name))
+        notes.push(`${name} is ${merged[name]} as asked for; the checkpoint was saved with ${value}`);
+      else {
+        merged[name] = value;
+        taken.push(`${name}=${value}`);
+      }
+    }
+  if (taken.length > 0) notes.push(`from the checkpoint's own optimizer: ${taken.join(', ')}`);
+  const { learningRate: rate, ...rest } = merged;
+  return {
+    optimizer: chooseOptimizer(optimizer.optimizer.id, rest),
+    ...(typeof rate === 'number' && rate > 0 ? { learningRate: rate } : {}),
+    notes,
+  };
+}
+
+async function floats(checkpoint: Checkpoint, { name, dtype }: TensorInfo): Promise<Float32Array> {
+  if (dtype.startsWith('C')) throw diagError('complex-values', { name }, { path: checkpoint.path });
   const data = await checkpoint.read(name);
   if (data instanceof Float32Array) return data;
   return Float32Array.from(data as Float64Array, Number);

@@ -54,7 +54,7 @@ const SYMMETRIC = 1e-3;
 
 /**
  * @throws curvature-loss, curvature-not-repeatable, curvature-not-symmetric, curvature-non-finite, block-unknown,
- *   task-unknown, preconditioner-state, preconditioner-unknown
+ *   task-unknown, preconditioner-state, preconditioner-values, preconditioner-unknown
  */
 export async function measureCurvature(
   point: CurvaturePoint,
@@ -168,7 +168,11 @@ export async function measureCurvature(
  *
  * @throws option-unknown, option-range, usage
  */
-export function parseOptimizer(text: string): { optimizer: OptimizerChoice; learningRate?: number } {
+export function parseOptimizer(text: string): {
+  optimizer: OptimizerChoice;
+  learningRate?: number;
+  stated: ReadonlySet<string>;
+} {
   const [name = '', ...rest] = text.split(':');
   const known = Object.keys(OPTIMIZERS);
   if (!Object.hasOwn(OPTIMIZERS, name))
@@ -194,10 +198,23 @@ export function parseOptimizer(text: string): { optimizer: OptimizerChoice; lear
       continue;
     }
     const spec = specs.find((option) => option.name === key);
-    given[key] = spec === undefined ? value : parseOption(spec, value);
+    if (spec === undefined) {
+      const names = ['learningRate', ...specs.map((option) => option.name)];
+      const meant = key === 'lr' ? 'learningRate' : nearest(key, names);
+      throw diagError('option-unknown', {
+        owner: `optimizer "${name}"`,
+        name: key,
+        nearest: meant,
+        known: names,
+      });
+    }
+    given[key] = parseOption(spec, value);
   }
   const optimizer = chooseOptimizer(name, given);
-  return learningRate === undefined ? { optimizer } : { optimizer, learningRate };
+  const stated = new Set(Object.keys(given));
+  return learningRate === undefined
+    ? { optimizer, stated }
+    : { optimizer, learningRate, stated: stated.add('learningRate') };
 }
 
 /** Repeats a product and exchanges two vectors: dropout that is on, or wrong derivatives, show here. */
@@ -256,17 +273,28 @@ function preconditioner(point: CurvaturePoint, gradient: Float32Array): Float64A
   model.unflatten(gradient, gradients);
   const scales = tensors.map((tensor, t) => {
     const { optimizer, options } = optimizers[tensor.group]!;
-    const state = tensor.slots.accumulator ?? tensor.slots.v;
-    if (state === undefined || options.centered === true || options.amsgrad === true)
-      throw diagError('preconditioner-unknown', { optimizer: optimizer.id });
-    return inverseRootPreconditioner(state, gradients[t]!, {
+    const { accumulator, v, v_max: largest, m } = tensor.slots;
+    const state = accumulator ?? v;
+    if (state === undefined) throw diagError('preconditioner-unknown', { optimizer: optimizer.id });
+    const scale = inverseRootPreconditioner(state, gradients[t]!, {
       optimizer: optimizer.id,
       epsilon: options.epsilon as number,
       epsilonInside: options.epsilonInside === true,
       accumulator: options.accumulator === 'standard' ? 'standard' : 'delayed',
+      epsilonHat: options.epsilonHat === true,
       beta2: (options.beta2 ?? options.rho ?? 0) as number,
       stepsTaken: tensor.stepsTaken,
+      ...(largest === undefined ? {} : { largest }),
+      ...(options.centered === true && m !== undefined ? { mean: m } : {}),
     });
+    const broken = scale.findIndex((x) => !Number.isFinite(x));
+    if (broken >= 0)
+      throw diagError(
+        'preconditioner-values',
+        { tensor: tensor.name, index: broken, value: state[broken]! },
+        { path: point.name },
+      );
+    return scale;
   });
   return Float64Array.from(model.flatten(scales));
 }

@@ -408,6 +408,11 @@ export const ERROR_TEXTS = define({
     message: 'the shapes do not match the model: {wrong}',
     hint: 'check that model and checkpoint belong together; PyTorch kernels need the layout OI to be turned',
   },
+  'complex-values': {
+    exitCode: EXIT.input,
+    message: '"{name}" holds complex numbers, which no model here takes',
+    hint: 'write its real part',
+  },
   'batch-values': {
     exitCode: EXIT.input,
     message: '"{name}" of the batch has {found} in row {row}, expected {expected}',
@@ -522,6 +527,12 @@ export const ERROR_TEXTS = define({
     exitCode: EXIT.input,
     message: 'the preconditioner needs the optimizer’s {slots}, which the checkpoint does not have',
     hint: 'save the optimizer’s state with the parameters, or ask for --operator hessian',
+  },
+  'preconditioner-values': {
+    exitCode: EXIT.inconclusive,
+    message:
+      'the optimizer’s state of "{tensor}" has {value} at index {index}: no step can be divided by its root',
+    hint: 'choose a checkpoint before the run broke, or ask for --operator hessian',
   },
   'capture-without-model': {
     exitCode: EXIT.input,

@@ -174,6 +174,7 @@ describe('what a batch may not be', () => {
     const { objective, w, batch } = await load('mmoe');
     await expect(objective.gradient(w, [batch], 'buy')).rejects.toMatchObject({ code: 'task-unknown' });
     expect(() => batchTensor('user', [1], BigInt64Array.of(2n ** 40n))).toThrow(/2³¹/);
+    expect(() => batchTensor('dense', [2], new Float32Array(4))).toThrow(/complex/);
   });
 });
 

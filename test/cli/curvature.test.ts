@@ -3,6 +3,8 @@ import { cpSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:f
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, describe, expect, it } from 'vitest';
+import { openCheckpoint } from '../../src/checkpoints/registry.ts';
+import { writeSafetensors } from '../../src/checkpoints/safetensors.ts';
 import Curvature from '../../src/commands/curvature.ts';
 import type { CurvatureEntry } from '../../src/model/curvature.ts';
 import { type CliResult, cli, inProcess } from '../support/cli.ts';
@@ -265,6 +267,69 @@ it.each(['npz', 'csv'])('a module takes everything that a batch has: %s', async 
   near(tops(entries), [(2 * squares.reduce((a, b) => a + b, 0)) / squares.length]);
 });
 
+describe('a PyTorch checkpoint with its optimizer (fixtures/curvature/optimizers/make.py)', () => {
+  const folder = 'fixtures/curvature/optimizers';
+  const expected = read(`${folder}/expected.json`) as Record<
+    string,
+    { hessian: number; preconditioned?: number; limit: number }
+  >;
+  const at = (name: string, optimizer: string, checkpoint = `${folder}/${name}.pt`): string[] =>
+    files([`${folder}/batch.npz`], ['--optimizer', optimizer], checkpoint, `${folder}/model.json`);
+
+  it.each([
+    ['adam', 'adam'],
+    ['amsgrad', 'adam'],
+    ['rmsprop', 'rmsprop'],
+    ['centered', 'rmsprop'],
+    ['nesterov', 'sgd'],
+  ])(
+    '%s: λ, P and the limit are float64 PyTorch’s, with the options that the file holds',
+    async (name, optimizer) => {
+      const entries = await measure(at(name, optimizer));
+      const { hessian, preconditioned, limit } = expected[name]!;
+      near(tops(entries), preconditioned === undefined ? [hessian] : [hessian, preconditioned]);
+      near([entries.at(-1)!.stability.limit!], [limit]);
+      expect(entries[0]!.notes!.join()).toMatch(/from the checkpoint's own optimizer: learningRate=/);
+    },
+  );
+
+  it('what was stated wins, and a difference is said', async () => {
+    const [, entry] = await measure(at('adam', 'adam:learningRate=0.1,beta2=0.99,epsilon=1e-6,beta1=0.5'));
+    near([entry!.stability.limit!, entry!.eigenvalues[0]!.value], [60, expected.adam!.preconditioned!]);
+    expect(entry!.notes!.join()).toContain(
+      'learningRate is 0.1 as asked for; the checkpoint was saved with 0.002',
+    );
+  });
+
+  it('another optimizer’s state is said', async () => {
+    const [entry] = await measure(at('adam', 'rmsprop:rho=0.9'));
+    expect(entry!.notes!.join()).toContain(
+      'also holds the state m, which rmsprop with these options does not have',
+    );
+  });
+
+  it('Adam without the number of its steps has no preconditioner: the bias correction would be a guess', async () => {
+    const whole = await openCheckpoint(`${folder}/adam.pt`);
+    const kept = whole.tensors.filter(({ slot }) => slot !== 'step');
+    const bare = join(scratch, 'bare.safetensors');
+    await writeSafetensors(
+      bare,
+      await Promise.all(
+        kept.map(async ({ name, role, slot, parameter, shape }) => ({
+          name: role === 'parameter' ? `param/${name}` : `state/${slot}/${parameter}`,
+          shape,
+          dtype: 'F32' as const,
+          values: (await whole.read(name)) as Float32Array,
+        })),
+      ),
+    );
+    await whole.close();
+    const entries = await measure(at('adam', 'adam', bare));
+    expect(entries.map(({ operator }) => operator)).toEqual(['hessian']);
+    expect(entries[0]!.notes!.join()).toContain('the checkpoint has no step');
+  });
+});
+
 describe('bad input: code, message, and never a number', () => {
   const model = read(`${net}/model.json`) as { features: { vocabulary?: number }[]; tasks: object[] };
   const table = readFileSync(`${net}/batch.csv`, 'utf8').replace(/^.*\n/, (header) =>
@@ -319,6 +384,9 @@ describe('bad input: code, message, and never a number', () => {
     ['an unknown task', 2, 'task-unknown', () => files(undefined, ['--task', 'like'])],
     ['an unknown block', 2, 'block-unknown', () => files(undefined, ['--block', 'tower/*'])],
     ['an unknown optimizer', 2, 'usage', () => files(undefined, ['--optimizer', 'adagrd'])],
+    ['--optimizer with a capture', 2, 'usage', () => [capture, '--optimizer', 'adam']],
+    ['--at without a capture', 2, 'usage', () => files(undefined, ['--at', '3'])],
+    ['an unknown option', 2, 'option-unknown', () => files(undefined, ['--optimizer', 'adam:lr=1'])],
     ['an unknown step', 2, 'capture-step-unknown', () => [capture, '--at', '12']],
     ['a tolerance that is none', 2, 'usage', () => [capture, '--tolerance', 'x']],
     ['nothing', 2, 'usage', () => []],

@@ -120,6 +120,9 @@ it('preconditioners divide by what the next step divides by', () => {
   // Adam's first step: v̂ = g² whatever β₂ is.
   expect(inverseRootPreconditioner([0], [4], { ...base, optimizer: 'adam' })[0]).toBeCloseTo(0.5, 12);
   expect(inverseRootPreconditioner([16], [4], { ...base, optimizer: 'rmsprop' })[0]).toBeCloseTo(0.5, 12);
+  // Keras: ε beside √v, so that the correction 1/√(1 − 0.99) is on it as well: 0.1/0.1 + √16/0.1 = 41.
+  const keras = { ...base, optimizer: 'adam', epsilon: 0.1, epsilonHat: true } as const;
+  expect(inverseRootPreconditioner([16], [4], keras)[0]).toBeCloseTo(41 ** -0.5, 12);
   expect(() => inverseRootPreconditioner([1], [1], { ...base, optimizer: 'sgd' })).toThrow(
     /no preconditioner/,
   );
