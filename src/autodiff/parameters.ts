@@ -25,7 +25,7 @@ export interface Binding {
 
 /** A name without what containers put before it: captures `param/`, PyTorch checkpoints `model.`, `module.` … */
 export const plainName = (name: string): string =>
-  name.replace(/^(?:param\/|(?:state_dict|model_state_dict|model|module)\.)+/, '');
+  name.replace(/^(?:param\/|(?:state_dict|model_state_dict|model|module|_orig_mod)\.)+/, '');
 
 /** The name that a source's tensor has in the model: the first pattern that fits it or its plain name, else the latter. */
 export function renamed(name: string, rename: Rename): string {

@@ -191,6 +191,8 @@ describe('names and layouts', () => {
     ]);
     expect(renamed('towers.click.1.weight', rename)).toBe('task/click/1/kernel');
     expect(renamed('elsewhere', rename)).toBe('elsewhere');
+    // As DistributedDataParallel and torch.compile save.
+    expect(renamed('model.module._orig_mod.towers.click.1.weight', rename)).toBe('task/click/1/kernel');
     const sources = tensors.map((t) => ({
       name: t.name
         .replace(/^embedding\/(\w+)$/, 'tables.$1.weight')

@@ -17,6 +17,7 @@ interface Expected {
 
 describe.each([
   'pytorch',
+  'pytorch2',
   'numpy',
   'hdf5',
   'keras2',
