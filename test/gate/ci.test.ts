@@ -1,23 +1,14 @@
 /** The GitHub action, the GitLab template and the pre-commit hook, as far as they run without those services. */
 import { spawnSync } from 'node:child_process';
-import {
-  chmodSync,
-  copyFileSync,
-  mkdirSync,
-  mkdtempSync,
-  readdirSync,
-  readFileSync,
-  rmSync,
-  writeFileSync,
-} from 'node:fs';
-import { tmpdir } from 'node:os';
+import { chmodSync, copyFileSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { afterAll, beforeAll, expect, test, vi } from 'vitest';
+import { expect, test, vi } from 'vitest';
 import { parse } from 'yaml';
 import { DETECTORS } from '../../src/detectors/registry.ts';
 import { gateConfigFrom } from '../../src/engine/config.ts';
 import { RECORDERS, STARTER_CONFIG } from '../../src/engine/starter-files.ts';
 import { cli } from '../support/cli.ts';
+import { scratchFolders } from '../support/scratch.ts';
 import { projectRoot } from '../support/shared-data.ts';
 
 const read = (path: string): string => readFileSync(join(projectRoot, path), 'utf8');
@@ -26,18 +17,7 @@ const diverged = join(projectRoot, 'fixtures/logs/full-divergence/input.jsonl');
 // Processes of their own: a busy machine may take long to start them.
 vi.setConfig({ testTimeout: 120_000 });
 
-let root: string;
-beforeAll(() => {
-  root = mkdtempSync(join(tmpdir(), 'clippy-diag-ci-'));
-});
-afterAll(() => rmSync(root, { recursive: true }));
-
-let folders = 0;
-const folder = (): string => {
-  const path = join(root, `${folders++}`);
-  mkdirSync(path);
-  return path;
-};
+const folder = scratchFolders('ci');
 
 /** The fenced blocks of a language in a page. */
 const blocks = (page: string, language: string): string[] =>
@@ -92,13 +72,14 @@ test('the action annotates, appends a summary, writes reports and ends with the 
 });
 
 test('inputs of the action are arguments, never commands or other flags', () => {
-  const proof = join(root, 'pwned');
+  const outside = folder();
+  const proof = join(outside, 'pwned');
   const result = runAction({
     paths: `$(touch ${proof})\n\`touch ${proof}\`; touch ${proof}\n--exit-zero`,
     version: 'local',
   });
   expect(result.code).toBe(3);
-  expect(readdirSync(root)).not.toContain('pwned');
+  expect(readdirSync(outside)).not.toContain('pwned');
   expect(read('action.yml').slice(read('action.yml').indexOf('run: '))).not.toContain('${{');
 });
 

@@ -5,20 +5,18 @@ import {
   copyFileSync,
   existsSync,
   mkdirSync,
-  mkdtempSync,
   readdirSync,
   readFileSync,
-  rmSync,
   symlinkSync,
   utimesSync,
   writeFileSync,
 } from 'node:fs';
-import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest';
+import { describe, expect, test, vi } from 'vitest';
 import type { Report } from '../../src/model/report.ts';
 import { REPORT_FORMATS } from '../../src/reports/registry.ts';
 import { cli, shell } from '../support/cli.ts';
+import { scratchFolders } from '../support/scratch.ts';
 import { projectRoot } from '../support/shared-data.ts';
 
 const fixture = (name: string): string => join(projectRoot, `fixtures/logs/${name}`);
@@ -27,18 +25,7 @@ const diverged = fixture('full-divergence/input.jsonl');
 // Processes of their own: a busy machine may take long to start them.
 vi.setConfig({ testTimeout: 120_000 });
 
-let root: string;
-beforeAll(() => {
-  root = mkdtempSync(join(tmpdir(), 'clippy-diag-gate-'));
-});
-afterAll(() => rmSync(root, { recursive: true }));
-
-let folders = 0;
-const folder = (): string => {
-  const path = join(root, `${folders++}`);
-  mkdirSync(path);
-  return path;
-};
+const folder = scratchFolders('gate');
 const file = (name: string, text: string | Buffer): string => {
   const path = join(folder(), name);
   writeFileSync(path, text);
