@@ -55,8 +55,11 @@ export function differentiate(backend: Backend, network: Network, rowsPerPass = 
     tensors.map((t) => tf.tensor(w.subarray(t.offset, t.offset + t.size), [...t.shape], 'float32'));
   const directions = (v: Float32Array): Tensor[] =>
     tensors.map((t) => tf.tensor(v.subarray(t.offset, t.offset + t.size), [...t.shape], 'float32'));
-  const weighted = (losses: readonly Tensor[], weights: readonly number[]): Tensor =>
-    tf.addN(losses.flatMap((loss, i) => (weights[i] === 0 ? [] : [tf.mul(loss, weights[i]!)])));
+  const weighted = (losses: readonly Tensor[], weights: readonly number[]): Tensor => {
+    const terms = losses.flatMap((loss, i) => (weights[i] === 0 ? [] : [tf.mul(loss, weights[i]!)]));
+    // The part of a task whose weight is 0.
+    return terms.length === 0 ? tf.mul(losses[0]!, 0) : tf.addN(terms);
+  };
   const inner = (xs: readonly (Tensor | undefined | null)[], ys: readonly Tensor[]): Tensor => {
     const terms = xs.flatMap((x, i) => (x == null ? [] : [tf.sum(tf.mul(x, ys[i]!))]));
     return terms.length === 0 ? tf.scalar(0) : tf.addN(terms);

@@ -62,14 +62,19 @@ export function matchParameters(
   const missing = tensors.filter(({ name }) => !byName.has(name)).map(({ name }) => name);
   const wanted = new Set(tensors.map(({ name }) => name));
   const left = [...byName.keys()].filter((name) => !wanted.has(name));
-  if (missing.length > 0 || left.length > 0 || byName.size !== sources.length)
+  const twice: string[] = [];
+  for (const [i, { name }] of sources.entries()) {
+    const model = renamed(name, rename);
+    if (byName.get(model) !== i) twice.push(`${name} (also ${model})`);
+  }
+  if (missing.length > 0 || left.length > 0 || twice.length > 0)
     throw diagError(
       'model-names',
       {
         missing: shorten(
           missing.map((name) => (left.length > 0 ? `${name} (nearest: ${nearest(name, left)})` : name)),
         ),
-        left: shorten(left),
+        left: shorten([...left, ...twice]),
       },
       { path },
     );

@@ -1,6 +1,6 @@
 /** Curvature on a terminal: a table, the comparison with the limit in words, and the ratio over checkpoints as a chart. */
 import stringWidth from 'string-width';
-import type { SpectralDensity } from '../curvature/trace.ts';
+import type { LabelledDensity } from '../engine/curvature.ts';
 import { summariseSeries } from '../engine/series-summary.ts';
 import type { CurvatureEntry } from '../model/curvature.ts';
 import { inertName } from '../model/inert-text.ts';
@@ -20,11 +20,16 @@ const OPERATORS: Readonly<Record<CurvatureEntry['operator'], string>> = {
  */
 export function curvatureText(
   entries: readonly CurvatureEntry[],
-  density: SpectralDensity | null,
+  density: LabelledDensity | null,
   options: RenderOptions,
   divergence?: number,
 ): string {
+  const places = [...new Set(entries.map((entry) => entry.checkpoint))].map(inertName);
+  const against = entries.filter((entry) => entry.stability.ratio !== null);
+  const charted = against.length > 1 && places.length > 1;
   const rows = [['step', 'operator', 'block', 'task', 'eigenvalue', 'residual', 'converged', 'products']];
+  // Of many checkpoints each has its ratio here, of one the words below say more.
+  if (charted) rows[0]!.push('ratio', 'stable up to');
   for (const entry of entries)
     for (const [i, pair] of entry.eigenvalues.entries())
       rows.push([
@@ -36,6 +41,7 @@ export function curvatureText(
         shortNumber(pair.residualNorm),
         pair.converged ? 'yes' : 'NO',
         i === 0 ? String(entry.hvpCount) : '',
+        ...(charted && i === 0 ? headRoom(entry) : ['', '']),
       ]);
   const widths = rows[0]!.map((_, c) => Math.max(...rows.map((row) => stringWidth(row[c]!))));
   const table = rows.map((row) =>
@@ -44,19 +50,17 @@ export function curvatureText(
       .join('  ')
       .trimEnd(),
   );
-  const places = [...new Set(entries.map((entry) => entry.checkpoint))].map(inertName);
   const parts = [
     `Curvature at ${places.length === 1 ? places[0] : `${places.length} checkpoints`}`,
     table.join('\n'),
   ];
-  const against = entries.filter((entry) => entry.stability.ratio !== null);
-  if (against.length > 1 && places.length > 1) parts.push(ratioChart(against, options, divergence));
+  if (charted) parts.push(ratioChart(against, options, divergence));
   else for (const entry of against) parts.push(againstLimit(entry));
-  const traces = entries.flatMap(({ operator, step, trace }) =>
+  const traces = entries.flatMap(({ trace, ...entry }) =>
     trace === undefined
       ? []
       : [
-          `Trace of ${OPERATORS[operator]} at ${step === null ? 'this point' : `step ${step}`}: ${shortNumber(trace.value)} ± ${shortNumber(trace.standardError)} (Hutchinson, standard error).`,
+          `Trace of ${placed(entry)}: ${shortNumber(trace.value)} ± ${shortNumber(trace.standardError)} (Hutchinson, standard error).`,
         ],
   );
   if (traces.length > 0) parts.push(traces.join('\n'));
@@ -64,6 +68,18 @@ export function curvatureText(
   const notes = [...new Set(entries.flatMap((entry) => entry.notes ?? []))];
   if (notes.length > 0) parts.push(notes.map((note) => `note: ${inertName(note)}`).join('\n'));
   return parts.join('\n\n');
+}
+
+/** Operator, block and step. */
+const placed = ({ operator, block, step }: Pick<CurvatureEntry, 'operator' | 'block' | 'step'>): string =>
+  OPERATORS[operator] +
+  (block === 'all' ? '' : ` of ${inertName(block)}`) +
+  (step === null ? '' : ` at step ${step}`);
+
+/** Ratio, and the learning rate at which it would be 1. */
+function headRoom({ stability: { ratio, learningRate } }: CurvatureEntry): [string, string] {
+  if (ratio === null || learningRate === null) return ['-', '-'];
+  return [shortNumber(ratio), ratio > 0 ? shortNumber(learningRate / ratio) : 'any'];
 }
 
 function againstLimit(entry: CurvatureEntry): string {
@@ -77,7 +93,7 @@ function againstLimit(entry: CurvatureEntry): string {
         : 'no direction of positive curvature';
   const critical = entry.criticalSharpness;
   return [
-    `${OPERATORS[entry.operator]} has ${shortNumber(value)}; the limit ${rule} is ${shortNumber(limit!)} at the learning rate ${shortNumber(learningRate!)}.`,
+    `${OPERATORS[entry.operator]}${entry.block === 'all' ? '' : ` of ${inertName(entry.block)}`} has ${shortNumber(value)}; the limit ${rule} is ${shortNumber(limit!)} at the learning rate ${shortNumber(learningRate!)}.`,
     `Ratio ${shortNumber(ratio!)}: ${verdict}. This is a risk, not a verdict.`,
     ...(critical === undefined
       ? []
@@ -116,7 +132,7 @@ function ratioChart(
 }
 
 /** Share of the spectrum in 60 bins from its lowest to its highest value. */
-function densityChart(density: SpectralDensity, options: RenderOptions): string {
+function densityChart(density: LabelledDensity, options: RenderOptions): string {
   const low = density.value[0]!;
   const high = density.value.at(-1)!;
   const bins = new Float64Array(60);
@@ -135,7 +151,7 @@ function densityChart(density: SpectralDensity, options: RenderOptions): string 
     },
     60,
   );
-  return drawChart('spectral density (SLQ)', [series], {
+  return drawChart(`spectral density (SLQ) of ${placed(density)}`, [series], {
     ...options,
     scale: 'linear',
     stepName: 'eigenvalue',

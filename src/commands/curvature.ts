@@ -7,8 +7,12 @@ import { curvatureText } from '../cli/curvature-text.ts';
 import { limitsOf } from '../cli/model-limits.ts';
 import { terminalOptions } from '../cli/terminal-options.ts';
 import { EIGEN_METHODS } from '../curvature/top-eigenpairs.ts';
-import type { SpectralDensity } from '../curvature/trace.ts';
-import { type CurvatureOptions, measureCurvature, parseOptimizer } from '../engine/curvature.ts';
+import {
+  type CurvatureOptions,
+  type LabelledDensity,
+  measureCurvature,
+  parseOptimizer,
+} from '../engine/curvature.ts';
 import {
   type CurvaturePoint,
   capturePoint,
@@ -125,12 +129,13 @@ export default class Curvature extends DiagCommand {
 
     const entries: CurvatureEntry[] = [];
     const notes: string[] = [];
-    let density: SpectralDensity | null = null;
+    let density: LabelledDensity | null = null;
     const measure = async (point: CurvaturePoint): Promise<void> => {
       try {
         const measured = await measureCurvature(point, options);
         entries.push(...measured.entries);
-        density ??= measured.density;
+        if (measured.strayed !== null) this.exitWith(EXIT.inconclusive);
+        density = measured.density;
       } finally {
         await point.model.objective.close();
       }

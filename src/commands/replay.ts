@@ -4,7 +4,7 @@ import { DiagCommand } from '../cli/base-command.ts';
 import { terminalOptions } from '../cli/terminal-options.ts';
 import { multipliersOf, ruleFlag, trainingFlags, trainingOptions } from '../cli/training-flags.ts';
 import type { ClosedLoopRun } from '../engine/closed-loop.ts';
-import { EXIT } from '../model/errors.ts';
+import { diagError, EXIT } from '../model/errors.ts';
 import { REPLAY_MODES } from '../model/replay.ts';
 import { SCHEMA_VERSION } from '../model/report.ts';
 import { recordedReplays } from '../replay/recorded.ts';
@@ -47,6 +47,17 @@ export default class Replay extends DiagCommand {
 
   async run(): Promise<void> {
     const { args, flags } = await this.parse(Replay);
+    const alone = CLOSED_LOOP_ALONE.filter((name) => flags[name] !== undefined);
+    if (flags.mode !== 'closed-loop' && alone.length > 0)
+      throw diagError('usage', {
+        problem: `--${alone.join(', --')} belong${alone.length === 1 ? 's' : ''} to the closed loop`,
+        hint: 'add --mode closed-loop',
+      });
+    if (flags.mode === 'closed-loop' && flags.precision === 'float64')
+      throw diagError('usage', {
+        problem: 'the closed loop takes its steps in float32, as its gradients are',
+        hint: 'leave --precision out',
+      });
     const rules = (flags.rule ?? DEFAULT_RULES).flatMap(parseRule);
     const capture = await openCapture(args.capture);
     const learningRateMultipliers = multipliersOf(flags['learning-rate-multiplier']);
@@ -84,6 +95,9 @@ export default class Replay extends DiagCommand {
       this.exitWith(EXIT.inconclusive);
   }
 }
+
+/** Flags that the other modes would ignore. */
+const CLOSED_LOOP_ALONE = Object.keys(trainingFlags) as (keyof typeof trainingFlags)[];
 
 /** tfjs is loaded by this mode alone. */
 async function closedLoop(

@@ -1,6 +1,8 @@
 /** Closed-loop replay of a capture with its model, with a state file that survives an interruption. */
 import { createHash } from 'node:crypto';
+import { createReadStream } from 'node:fs';
 import { readFile, rm } from 'node:fs/promises';
+import { join } from 'node:path';
 import type { OpenOptions } from '../autodiff/open-objective.ts';
 import { writeFileAtomic } from '../bytes/atomic-write.ts';
 import type { Capture } from '../captures/read.ts';
@@ -68,20 +70,11 @@ async function trainOn<T>(
 ): Promise<T> {
   const { stateFile, interval = 5000 } = options;
   const model = await openCaptureModel(capture, options.model, options);
-  const key = createHash('sha256')
-    .update(
-      JSON.stringify([
-        capture.manifest.parameters,
-        capture.manifest.steps.map(({ step, loss }) => [step, loss]),
-        options.rules.map((rule) => rule.label),
-        options.learningRateMultipliers ?? [1],
-        options.steps ?? null,
-        ...more,
-      ]),
-    )
-    .digest('hex');
+  const key =
+    stateFile === undefined ? '' : await keyOf(capture, options, [model.objective.backend, ...more]);
   const resume = stateFile === undefined ? undefined : await readState(stateFile, key);
-  let written = options.clock();
+  // The first step writes: a place that cannot be written to shows before hours of work.
+  let written = Number.NEGATIVE_INFINITY;
   try {
     const result = await train({
       capture,
@@ -92,7 +85,8 @@ async function trainOn<T>(
       ...(options.progress === undefined ? {} : { progress: options.progress }),
       checkpoint: async (state) => {
         if (stateFile === undefined || options.clock() - written < interval) return;
-        await writeFileAtomic(stateFile, JSON.stringify({ key, state: state() }, encode));
+        const text = JSON.stringify(state(), encode);
+        await writeFileAtomic(stateFile, `${JSON.stringify({ key, sha256: sha256(text) })}\n${text}`);
         written = options.clock();
       },
     });
@@ -103,6 +97,24 @@ async function trainOn<T>(
   }
 }
 
+const sha256 = (text: string): string => createHash('sha256').update(text).digest('hex');
+
+/** What a state belongs to: every file that the training reads, and what was asked for. */
+async function keyOf(capture: Capture, options: ClosedLoopRun, more: readonly unknown[]): Promise<string> {
+  const { path, manifest, steps } = capture;
+  const asked = [
+    options.rules.map((rule) => rule.label),
+    options.learningRateMultipliers ?? [1],
+    options.steps ?? null,
+    ...more,
+  ];
+  const hash = createHash('sha256').update(JSON.stringify(asked));
+  const files = ['capture.json', 'initial.safetensors', ...steps.map(({ file }) => file)];
+  for (const file of [...files.map((name) => join(path, name)), options.model ?? join(path, manifest.model!)])
+    for await (const chunk of createReadStream(file)) hash.update(chunk as Buffer);
+  return hash.digest('hex');
+}
+
 async function readState(path: string, key: string): Promise<ClosedLoopState | undefined> {
   let text: string;
   try {
@@ -111,15 +123,23 @@ async function readState(path: string, key: string): Promise<ClosedLoopState | u
     if ((error as NodeJS.ErrnoException).code === 'ENOENT') return undefined;
     throw diagError('closed-loop-state', { problem: (error as Error).message }, { path }, error);
   }
-  let found: { key?: unknown; state?: ClosedLoopState };
+  const fail = (problem: string) => diagError('closed-loop-state', { problem }, { path });
+  const end = text.indexOf('\n');
+  const state = text.slice(end + 1);
+  const found = headerOf(text.slice(0, Math.max(end, 0)));
+  if (typeof found?.key !== 'string') throw fail('it is no state of a replay');
+  if (found.key !== key)
+    throw fail('it belongs to another replay: the capture, the model, the rules or the flags are others');
+  if (found.sha256 !== sha256(state)) throw fail('it is damaged');
+  return JSON.parse(state, decode) as ClosedLoopState;
+}
+
+function headerOf(line: string): { readonly key?: unknown; readonly sha256?: unknown } | null {
   try {
-    found = JSON.parse(text, decode) as typeof found;
-  } catch (error) {
-    throw diagError('closed-loop-state', { problem: 'it is no state of a replay' }, { path }, error);
+    return JSON.parse(line) as ReturnType<typeof headerOf>;
+  } catch {
+    return null;
   }
-  if (found.key !== key || found.state === undefined)
-    throw diagError('closed-loop-state', { problem: 'it belongs to another replay' }, { path });
-  return found.state;
 }
 
 const encode = (_key: string, value: unknown): unknown =>

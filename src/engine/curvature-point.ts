@@ -22,6 +22,8 @@ export interface CurvaturePoint {
   readonly step: number | null;
   readonly model: MatchedObjective;
   readonly batches: readonly Batch[];
+  /** Loss that was recorded there for the first batch; null where none was. */
+  readonly recordedLoss: number | null;
   /** Parameters and state, in the layout of their source. */
   readonly tensors: readonly TensorState[];
   /** One for each group of `tensors`; null where no optimizer is known. */
@@ -96,6 +98,7 @@ export async function capturePoint(
     step: capture.steps[index]!.step,
     model,
     batches,
+    recordedLoss: capture.steps[index]!.loss,
     tensors,
     optimizers: setup.optimizers,
     learningRates: capture.steps[index]!.learningRates,
@@ -187,6 +190,7 @@ export async function checkpointPoint(path: string, options: FilePointOptions): 
       step: checkpoint.step,
       model,
       batches,
+      recordedLoss: null,
       tensors,
       optimizers: optimizer === undefined ? null : [optimizer],
       learningRates: learningRate === undefined ? null : [learningRate],

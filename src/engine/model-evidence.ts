@@ -45,6 +45,7 @@ export async function modelEvidence(
     }
   };
 
+  let follows = true;
   await attempt('closed-loop', async () => {
     const result = await runClosedLoop(capture, {
       rules,
@@ -57,7 +58,8 @@ export async function modelEvidence(
     });
     replay.push(...result.entries);
     notes.push(...result.notes);
-    if (!result.baseline.follows) notes.push(result.baseline.why);
+    follows = result.baseline.follows;
+    if (!follows) notes.push(result.baseline.why);
   });
 
   const points = new Set([capture.steps[0]?.step, onsetStep].filter((step) => step != null));
@@ -73,11 +75,18 @@ export async function modelEvidence(
       const point = await capturePoint(capture, { at });
       try {
         const search = { method: 'lanczos', count: 1, tolerance: 1e-2, seed: 0, starts: 2 } as const;
-        curvature.push(...(await measureCurvature(point, { ...search, beforeProduct })).entries);
+        const { entries, strayed } = await measureCurvature(point, { ...search, beforeProduct });
+        // A learning rate that is not the run's shows in the closed loop alone, not in the loss at its first step.
+        curvature.push(...(follows ? entries : entries.map(withoutLimit)));
+        if (strayed !== null) notes.push(`step ${at}: ${strayed}`);
       } finally {
         await point.model.objective.close();
       }
     });
   }
   return { replay, curvature, notes, notRun };
+}
+
+function withoutLimit({ criticalSharpness: _, ...entry }: CurvatureEntry): CurvatureEntry {
+  return { ...entry, stability: { learningRate: entry.stability.learningRate, limit: null, ratio: null } };
 }

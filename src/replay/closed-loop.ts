@@ -11,7 +11,7 @@ import type { RuleChoice } from '../rules/parse.ts';
 import type { RuleState } from '../rules/rule.ts';
 import { copyTensors, prepareReplay } from './from-capture.ts';
 import { createStepper, type TensorState } from './step.ts';
-import { judgeClosedLoop } from './verdict.ts';
+import { findIncident, type Judgement, judgeClosedLoop } from './verdict.ts';
 
 /** Everything of a run so far that is not in the capture. */
 export interface ClosedLoopTrace {
@@ -206,9 +206,10 @@ export async function replayClosedLoop(options: ClosedLoopOptions): Promise<Clos
   const history = capture.manifest.history?.loss ?? [];
   const numbers = steps.map((step) => step.step);
   const { tasks } = model.objective;
+  const beyond = incidentBeyond(capture, steps.length, history);
   const entries = runs.map(({ rule, multiplier }, r): ReplayEntry => {
     const trace = traces[r]!;
-    const judged = judgeClosedLoop(trace.loss, baseline.loss, numbers, history);
+    const judged = beyond ?? judgeClosedLoop(trace.loss, baseline.loss, numbers, history);
     const first = trace.engaged.indexOf(true);
     return {
       mode: 'closed-loop',
@@ -229,7 +230,8 @@ export async function replayClosedLoop(options: ClosedLoopOptions): Promise<Clos
       ...(check.follows && tasks.length > 1
         ? {
             tasks: tasks.map((name, t) => {
-              const { verdict, why } = judgeClosedLoop(trace.taskLoss[t]!, baseline.taskLoss[t]!, numbers);
+              const { verdict, why } =
+                beyond ?? judgeClosedLoop(trace.taskLoss[t]!, baseline.taskLoss[t]!, numbers);
               return { name, verdict, why };
             }),
           }
@@ -239,6 +241,22 @@ export async function replayClosedLoop(options: ClosedLoopOptions): Promise<Clos
     };
   });
   return { entries, baseline: check, notes };
+}
+
+/** No verdict where the replay ends before what was recorded goes wrong. */
+function incidentBeyond(capture: Capture, count: number, history: readonly number[]): Judgement | null {
+  if (count === capture.steps.length) return null;
+  const incident = findIncident(
+    capture.steps.map(({ loss }) => loss ?? Number.NaN),
+    history,
+  );
+  if (incident === null || incident.onset < count) return null;
+  const [last, onset] = [capture.steps[count - 1]!, capture.steps[incident.onset]!];
+  return {
+    verdict: 'cannot-tell',
+    confidence: 'exact',
+    why: `the replay ends at step ${last.step}, before the incident that was recorded at step ${onset.step}`,
+  };
 }
 
 const emptyTrace = (tasks: number): ClosedLoopTrace => ({

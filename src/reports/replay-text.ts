@@ -233,8 +233,10 @@ function story(entry: ReplayEntry): string {
 
 /** One line: what happened, and what the rules that matter do about it. */
 export function replayConclusion(entries: readonly ReplayEntry[]): string {
-  const judged = entries.filter(
-    (entry) => entry.rule !== 'none' && (entry.learningRateMultiplier ?? 1) === 1,
+  // In a closed loop every rule has losses, and an onset, of its own; so has another learning rate.
+  const closed = entries.every((entry) => entry.mode === 'closed-loop');
+  const judged = entries.filter((entry) =>
+    (entry.learningRateMultiplier ?? 1) === 1 ? entry.rule !== 'none' : closed,
   );
   const onset = entries[0]?.onsetStep ?? null;
   const first = judged.find((entry) => entry.rule === 'clippy') ?? judged[0];
@@ -242,8 +244,6 @@ export function replayConclusion(entries: readonly ReplayEntry[]): string {
     const names = judged.filter((entry) => entry.verdict === verdict).map(replayLabel);
     return names.length === 0 ? [] : [`${words} ${names.join(', ')}`];
   };
-  // In a closed loop every rule has losses, and an onset, of its own.
-  const closed = entries.every((entry) => entry.mode === 'closed-loop');
   const what = closed
     ? `Trained on from step ${entries[0]?.steps[0]}`
     : onset === null
@@ -283,6 +283,13 @@ function remarks(entry: ReplayEntry): string[] {
     ([name]) => name !== 'preset' && name !== 'embeddings',
   );
   if (entry.options.embeddings === false) options.push(['embeddings', false]);
+  const verdicts = new Map<ReplayVerdict, string[]>();
+  for (const { name, verdict } of entry.tasks ?? [])
+    verdicts.set(verdict, [...(verdicts.get(verdict) ?? []), name]);
+  if (verdicts.size > 0)
+    lines.push(
+      `  tasks: ${[...verdicts].map(([verdict, names]) => `${names.join(', ')} ${verdict}`).join('; ')}`,
+    );
   if (options.length > 0) lines.push(`  ${options.map(([name, value]) => `${name}=${value}`).join(', ')}`);
   if (entry.bottleneck !== null && entry.rule !== 'none')
     lines.push(

@@ -259,6 +259,10 @@ describe('names and layouts', () => {
     expect(() => matchParameters(tensors, missing, new Map(), 'x')).toThrow(
       /also has shared\/0\/bias \(nearest: shared\/0\/b\); left over are shared\/0\/b/,
     );
+    const twice = [...sources, { ...sources[0]!, name: `param/${sources[0]!.name}` }];
+    expect(() => matchParameters(tensors, twice, new Map(), 'x')).toThrow(
+      /left over are embedding\/user \(also embedding\/user\)/,
+    );
     const shapes = sources.map((s) => (s.name === 'shared/0/bias' ? { ...s, shape: [3] } : s));
     expect(() => matchParameters(tensors, shapes, new Map(), 'x')).toThrow(
       /shared\/0\/bias is 3 there and 16/,

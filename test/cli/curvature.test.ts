@@ -168,6 +168,20 @@ describe('a capture', () => {
     expect((await curvature([path, '--operator', 'hessian'])).err).toContain('note: entry 1 of "curvature"');
   });
 
+  it('a loss that is not the recorded one: no ratio, why, and code 4', async () => {
+    const spec = read(`${capture}/model.json`) as { tasks: { weight: number }[] };
+    spec.tasks[1]!.weight = 2;
+    const other = ['--model', write('weights.json', JSON.stringify(spec))];
+    const { code, out } = await curvature([capture, ...other, '--batches', '2', '--json']);
+    expect(code).toBe(4);
+    for (const entry of (JSON.parse(out) as { curvature: CurvatureEntry[] }).curvature) {
+      expect(entry.stability).toEqual({ learningRate: 0.5, limit: null, ratio: null });
+      expect(entry.criticalSharpness).toBeUndefined();
+      expect(entry.notes![0]).toMatch(/^the loss at this point is [\d.]+ where 0\.678[\d]+ was recorded: /);
+    }
+    expect((await curvature([capture, ...other])).out).not.toContain('Ratio');
+  });
+
   it('a search that ends early is not converged, which is code 4', async () => {
     const { code, out } = await curvature([
       capture,
@@ -330,6 +344,14 @@ describe('a PyTorch checkpoint with its optimizer (fixtures/curvature/optimizers
   });
 });
 
+it('a task of weight 0 has the Hessian 0', async () => {
+  const spec = read(`${net}/model.json`) as { tasks: { weight: number }[] };
+  spec.tasks[1]!.weight = 0;
+  const model = write('weight.json', JSON.stringify(spec));
+  const [entry] = await measure(files(undefined, ['--task', 'watch'], undefined, model));
+  expect(entry!.eigenvalues[0]).toMatchObject({ value: 0, residualNorm: 0, converged: true });
+});
+
 describe('bad input: code, message, and never a number', () => {
   const model = read(`${net}/model.json`) as { features: { vocabulary?: number }[]; tasks: object[] };
   const table = readFileSync(`${net}/batch.csv`, 'utf8').replace(/^.*\n/, (header) =>
@@ -395,6 +417,18 @@ describe('bad input: code, message, and never a number', () => {
       3,
       'model-invalid',
       () => files(undefined, [], undefined, write('m.json', '{}')),
+    ],
+    [
+      'a model that is cut',
+      3,
+      'model-invalid',
+      () => files(undefined, [], undefined, write('c.json', '{"k')),
+    ],
+    [
+      'a key that stands twice',
+      3,
+      'model-invalid',
+      () => files(undefined, [], undefined, write('k.json', '{"kind":"ranking","kind":"ranking"}')),
     ],
     [
       'a Lambda',

@@ -41,6 +41,31 @@ describe('replay', () => {
         expect(entry[name]).toHaveLength(entry.steps.length);
   });
 
+  it('a closed loop says the verdict of each task, and what another learning rate does', () => {
+    const { code, out } = cli([
+      'replay',
+      capture,
+      ...['--mode', 'closed-loop', '--rule', 'none', '--learning-rate-multiplier', '0.1,0.5,10'],
+    ]);
+    expect(code).toBe(0);
+    expect(out).toMatch(/none lr x0\.1 +prevented/);
+    expect(out).toMatch(/none lr x10 +not-prevented/);
+    expect(out).toContain('  tasks: click, like prevented; watch delayed');
+    expect(out.replace(/\s+/g, ' ')).toContain(
+      'held by none lr x0.1, none lr x0.5; not held by none lr x10.',
+    );
+  });
+
+  it.each([
+    ['--steps belongs to the closed loop', ['--steps', '3']],
+    ['--model, --resume belong to the closed loop', ['--model', 'm.json', '--resume', 'x']],
+    ['takes its steps in float32', ['--mode', 'closed-loop', '--precision', 'float64']],
+  ])('usage: %s', (problem, args) => {
+    const { code, out, err } = cli(['replay', capture, ...args]);
+    expect([code, out]).toEqual([2, '']);
+    expect(err).toContain(problem);
+  });
+
   it('non-finite numbers are strings in JSON', () => {
     const { out } = cli(['replay', 'fixtures/captures/nan', '--json', '--rule', 'clippy']);
     expect(JSON.parse(out).replay[0].minClipFactor).toContain('NaN');

@@ -1,4 +1,6 @@
 /** `analyze` on a folder with log, capture, model and checkpoints: everything by itself, within its budget. */
+import { cpSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { expect, it } from 'vitest';
 import { openCapture } from '../../src/captures/read.ts';
@@ -36,6 +38,30 @@ it('tells what, when, which task, why, and which rule would have held', { timeou
   expect(ratios[0]).toBeCloseTo(2.4, 1);
   expect(ratios[1]).toBeCloseTo(8.65, 1);
   expect(one!.notRun.map(({ id }) => id)).not.toContain('closed-loop');
+});
+
+it('a capture that the computed run does not follow: no verdict, no ratio, and why', async () => {
+  const changed = mkdtempSync(join(tmpdir(), 'clippy-diag-changed-'));
+  try {
+    cpSync(join(folder, 'capture'), changed, { recursive: true });
+    const manifest = JSON.parse(readFileSync(join(changed, 'capture.json'), 'utf8'));
+    manifest.optimizer.learningRate = 0.25;
+    for (const step of manifest.steps) step.learningRate = 0.25;
+    writeFileSync(join(changed, 'capture.json'), JSON.stringify(manifest));
+    const found = await modelEvidence(await openCapture(changed), parseRule('clippy'), 400, {
+      clock: () => 0,
+      deadline: 1,
+      onProgress: () => {},
+    });
+    expect(found.replay.map(({ verdict }) => verdict)).toEqual(['cannot-tell']);
+    expect(found.curvature).toHaveLength(4);
+    for (const { stability } of found.curvature)
+      expect(stability).toEqual({ learningRate: 0.25, limit: null, ratio: null });
+    expect(found.notes.join('\n')).toMatch(/at step 381 where 0\.569.* was recorded/);
+    expect(found.notes.join('\n')).toMatch(/step 400: the loss at this point is .* was recorded/);
+  } finally {
+    rmSync(changed, { recursive: true, force: true });
+  }
 });
 
 it('without a budget it says what was not run, and why', async () => {

@@ -1,5 +1,5 @@
 /** Closed loops of the shipped captures against PyTorch's own runs of the same rules (fixtures/make/closed_loop_oracle.py). */
-import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { cpSync, existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
@@ -127,6 +127,15 @@ it('a smaller learning rate is another run, and the baseline keeps the recorded 
   ).toBeCloseTo(0.1, 5);
 });
 
+it('gives no verdict where it ends before the recorded incident', async () => {
+  const { entries } = await run('captures/seed-2', ['clippy'], { steps: 5 });
+  expect(entries[0]).toMatchObject({
+    verdict: 'cannot-tell',
+    why: 'the replay ends at step 394, before the incident that was recorded at step 400',
+  });
+  for (const task of entries[0]!.tasks!) expect(task.verdict).toBe('cannot-tell');
+});
+
 it('gives no verdict where the computed run does not follow the record', async () => {
   const { entries, baseline } = await run('captures/seed-2', ['clippy'], {
     batch: async (index) => captureBatch(await openCapture(path('captures/seed-2')), index + 1),
@@ -174,6 +183,20 @@ it('a state file carries a replay over an interruption, and refuses to serve ano
     await expect(runClosedLoop(capture, { ...options, rules: parseRule('none') })).rejects.toMatchObject({
       code: 'closed-loop-state',
     });
+    const state = readFileSync(stateFile, 'utf8');
+    const changed = join(folder, 'capture');
+    cpSync(capture.path, changed, { recursive: true });
+    const weights = readFileSync(join(changed, 'initial.safetensors'));
+    weights[weights.length - 2]! ^= 1;
+    writeFileSync(join(changed, 'initial.safetensors'), weights);
+    await expect(runClosedLoop(await openCapture(changed), options)).rejects.toThrow(/another replay/);
+    const digit = state.indexOf('float32') + 20;
+    writeFileSync(
+      stateFile,
+      `${state.slice(0, digit)}${state[digit] === 'A' ? 'B' : 'A'}${state.slice(digit + 1)}`,
+    );
+    await expect(runClosedLoop(capture, options)).rejects.toThrow(/it is damaged/);
+    writeFileSync(stateFile, state);
     let first: number | undefined;
     const again = await runClosedLoop(capture, {
       ...options,
@@ -185,8 +208,12 @@ it('a state file carries a replay over an interruption, and refuses to serve ano
     expect(first).toBe(killedAt);
     expect(again.entries).toEqual(whole.entries);
     expect(existsSync(stateFile)).toBe(false);
-    writeFileSync(stateFile, '{"key":');
-    await expect(runClosedLoop(capture, options)).rejects.toMatchObject({ code: 'closed-loop-state' });
+    for (const text of ['{"key":', 'null', 'null\n', '', state.slice(0, state.indexOf('\n'))]) {
+      writeFileSync(stateFile, text);
+      await expect(runClosedLoop(capture, options)).rejects.toMatchObject({ code: 'closed-loop-state' });
+    }
+    const nowhere = { ...options, stateFile: join(folder, 'none', 'state.json'), interval: 1e9 };
+    await expect(runClosedLoop(capture, nowhere)).rejects.toMatchObject({ code: 'output-unwritable' });
   } finally {
     rmSync(folder, { recursive: true });
   }
