@@ -179,7 +179,7 @@ describe('at the command line', () => {
 
   it('a state of another training is refused', () => {
     const state = join(scratch, 'state.json');
-    writeFileSync(state, '{"key":"other","state":{}}');
+    writeFileSync(state, '{"key":"other","sha256":""}\n{}');
     const { code, err } = cli(['matrix', incident, ...small, '--resume', state]);
     expect(code).toBe(3);
     expect(err).toContain('it belongs to another replay');
