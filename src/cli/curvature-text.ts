@@ -6,6 +6,7 @@ import type { CurvatureEntry } from '../model/curvature.ts';
 import { inertName } from '../model/inert-text.ts';
 import { drawChart, shortNumber } from '../reports/charts.ts';
 import type { RenderOptions } from '../reports/format.ts';
+import { wrap } from '../reports/wrap.ts';
 
 const OPERATORS: Readonly<Record<CurvatureEntry['operator'], string>> = {
   hessian: 'H',
@@ -27,22 +28,30 @@ export function curvatureText(
   const places = [...new Set(entries.map((entry) => entry.checkpoint))].map(inertName);
   const against = entries.filter((entry) => entry.stability.ratio !== null);
   const charted = against.length > 1 && places.length > 1;
-  const rows = [['step', 'operator', 'block', 'task', 'eigenvalue', 'residual', 'converged', 'products']];
-  // Of many checkpoints each has its ratio here, of one the words below say more.
-  if (charted) rows[0]!.push('ratio', 'stable up to');
-  for (const entry of entries)
-    for (const [i, pair] of entry.eigenvalues.entries())
-      rows.push([
-        i === 0 ? String(entry.step ?? '-') : '',
-        i === 0 ? OPERATORS[entry.operator] : '',
-        i === 0 ? inertName(entry.block) : '',
-        i === 0 ? inertName(entry.task) : '',
-        shortNumber(pair.value),
-        shortNumber(pair.residualNorm),
-        pair.converged ? 'yes' : 'NO',
-        i === 0 ? String(entry.hvpCount) : '',
-        ...(charted && i === 0 ? headRoom(entry) : ['', '']),
-      ]);
+  const fit = (text: string): string => wrap(text, options.width, '', '  ').join('\n');
+  const rows = [
+    [
+      ...['step', 'operator', 'block', 'task', 'eigenvalue', 'converged'],
+      // Of many checkpoints each has its ratio here; of one the words below say more.
+      ...(charted ? ['ratio', 'stable up to'] : ['residual', 'products']),
+    ],
+    ...entries.flatMap((entry) =>
+      entry.eigenvalues.map((pair, i) => {
+        const first = (cell: string): string => (i === 0 ? cell : '');
+        return [
+          first(String(entry.step ?? '-')),
+          first(OPERATORS[entry.operator]),
+          first(inertName(entry.block)),
+          first(inertName(entry.task)),
+          shortNumber(pair.value),
+          pair.converged ? 'yes' : 'NO',
+          ...(charted
+            ? headRoom(entry).map(first)
+            : [shortNumber(pair.residualNorm), first(String(entry.hvpCount))]),
+        ];
+      }),
+    ),
+  ];
   const widths = rows[0]!.map((_, c) => Math.max(...rows.map((row) => stringWidth(row[c]!))));
   const table = rows.map((row) =>
     row
@@ -55,7 +64,7 @@ export function curvatureText(
     table.join('\n'),
   ];
   if (charted) parts.push(ratioChart(against, options, divergence));
-  else for (const entry of against) parts.push(againstLimit(entry));
+  else for (const entry of against) parts.push(againstLimit(entry).map(fit).join('\n'));
   const traces = entries.flatMap(({ trace, ...entry }) =>
     trace === undefined
       ? []
@@ -63,10 +72,10 @@ export function curvatureText(
           `Trace of ${placed(entry)}: ${shortNumber(trace.value)} ± ${shortNumber(trace.standardError)} (Hutchinson, standard error).`,
         ],
   );
-  if (traces.length > 0) parts.push(traces.join('\n'));
+  if (traces.length > 0) parts.push(traces.map(fit).join('\n'));
   if (density !== null) parts.push(densityChart(density, options));
   const notes = [...new Set(entries.flatMap((entry) => entry.notes ?? []))];
-  if (notes.length > 0) parts.push(notes.map((note) => `note: ${inertName(note)}`).join('\n'));
+  if (notes.length > 0) parts.push(notes.map((note) => fit(`note: ${inertName(note)}`)).join('\n'));
   return parts.join('\n\n');
 }
 
@@ -82,7 +91,7 @@ function headRoom({ stability: { ratio, learningRate } }: CurvatureEntry): [stri
   return [shortNumber(ratio), ratio > 0 ? shortNumber(learningRate / ratio) : 'any'];
 }
 
-function againstLimit(entry: CurvatureEntry): string {
+function againstLimit(entry: CurvatureEntry): string[] {
   const { learningRate, limit, ratio, rule } = entry.stability;
   const value = entry.eigenvalues[0]!.value;
   const verdict =
@@ -102,7 +111,7 @@ function againstLimit(entry: CurvatureEntry): string {
             ? `Along the optimizer's own update the loss first rises at ${shortNumber(critical.criticalMultiple)} times this step (critical sharpness ${shortNumber(critical.value)}).`
             : "Along the optimizer's own update no step up to 4,096 times this one raises the loss.",
         ]),
-  ].join('\n');
+  ];
 }
 
 function ratioChart(

@@ -9,11 +9,14 @@ export function progressOn(
 ): (done: number, total: number) => void {
   const start = clock();
   let shown = 0;
+  // What an interrupted run had done took no time of this one.
+  let before: number | undefined;
   return (done, total) => {
     const now = clock();
+    before ??= done - 1;
     if (stream.isTTY !== true || (now - shown < 200 && done < total)) return;
     shown = now;
-    const left = Math.ceil(((now - start) / done) * (total - done) * 1e-3);
+    const left = Math.ceil(((now - start) / (done - before)) * (total - done) * 1e-3);
     stream.write(`\r\u001b[K${done < total ? `step ${done} of ${total}, ${left} s left` : ''}`);
   };
 }

@@ -104,8 +104,9 @@ describe('a capture', () => {
   });
 
   it('in words: the limit, the ratio, the head-room of the learning rate, the cheap probe', async () => {
-    const { code, out, err } = await curvature([capture, '--at', '400']);
+    const { code, out: text, err } = await curvature([capture, '--at', '400']);
     expect([code, err]).toEqual([0, '']);
+    const out = text.replace(/\n {2}/g, ' ');
     expect(out).toContain('400   H                    all    all   256.8');
     expect(out).toContain(
       'P^(-1/2) H P^(-1/2) has 34.62; the limit 2/η on P⁻¹H is 4 at the learning rate 0.5.',

@@ -87,6 +87,8 @@ it('progress: done, total and the time that is left, on a terminal alone', () =>
   const lines: string[] = [];
   const stream = { isTTY: true, write: (text: string) => lines.push(text) };
   const progress = progressOn(stream, () => now);
+  now = 1200;
+  progress(1, 50);
   now = 3000;
   progress(10, 50);
   now = 3100;
@@ -94,8 +96,9 @@ it('progress: done, total and the time that is left, on a terminal alone', () =>
   now = 9000;
   progress(40, 50);
   progress(50, 50);
-  // 2 s for 10 of 50: 8 s left; 100 ms later nothing new; 8 s for 40: 2 s left; the end clears the line.
+  // 0.2 s for 1 of 50: 10 s left; 2 s for 10 of 50: 8 s left; 100 ms later nothing new; 8 s for 40: 2 s left; the end clears the line.
   expect(lines.map((line) => line.replace('\r\u001b[K', ''))).toEqual([
+    'step 1 of 50, 10 s left',
     'step 10 of 50, 8 s left',
     'step 40 of 50, 2 s left',
     '',
