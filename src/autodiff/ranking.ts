@@ -66,10 +66,14 @@ export function parseRanking(document: unknown, path: string): RankingSpec {
   const fail = (place: string, expected: string): never => {
     throw diagError('model-invalid', { place, expected }, { path });
   };
-  const record = (value: unknown, place: string): Record<string, unknown> =>
-    typeof value === 'object' && value !== null && !Array.isArray(value)
-      ? (value as Record<string, unknown>)
-      : fail(place, 'an object');
+  // A field that is not known is a slip that would change the numbers: "wieght" would be a weight of 1.
+  const record = (value: unknown, place: string, fields: readonly string[]): Record<string, unknown> => {
+    if (typeof value !== 'object' || value === null || Array.isArray(value)) return fail(place, 'an object');
+    const unknown = Object.keys(value).find((key) => !fields.includes(key));
+    if (unknown !== undefined)
+      fail(place === 'the model' ? unknown : `${place}.${unknown}`, `one of the fields ${fields.join(', ')}`);
+    return value as Record<string, unknown>;
+  };
   const list = (value: unknown, place: string): readonly unknown[] =>
     Array.isArray(value) ? value : fail(place, 'an array');
   const name = (value: unknown, place: string): string =>
@@ -89,12 +93,22 @@ export function parseRanking(document: unknown, path: string): RankingSpec {
     if (new Set(names).size !== names.length) fail(place, 'distinct names');
   };
 
-  const root = record(document, 'the model');
-  if (root.kind !== 'ranking') fail('kind', 'ranking or layers');
-  if (root.version !== 1) fail('version', '1');
+  const { kind, version } = (document ?? {}) as { kind?: unknown; version?: unknown };
+  if (typeof document === 'object' && document !== null && kind !== 'ranking')
+    fail('kind', 'ranking or layers');
+  const root = record(document, 'the model', [
+    'kind',
+    'version',
+    'features',
+    'cross',
+    'shared',
+    'tasks',
+    'rename',
+  ]);
+  if (version !== 1) fail('version', '1');
   const features = list(root.features, 'features').map((value, i): Feature => {
     const place = `features[${i}]`;
-    const f = record(value, place);
+    const f = record(value, place, ['name', 'type', 'size', 'vocabulary', 'dim']);
     const featureName = name(f.name, `${place}.name`);
     return oneOf(f.type, `${place}.type`, ['categorical', 'dense']) === 'dense'
       ? { name: featureName, type: 'dense', size: count(f.size, `${place}.size`) }
@@ -113,11 +127,11 @@ export function parseRanking(document: unknown, path: string): RankingSpec {
 
   let crossLayers = 0;
   if (root.cross !== undefined && root.cross !== null) {
-    const cross = record(root.cross, 'cross');
+    const cross = record(root.cross, 'cross', ['type', 'layers']);
     oneOf(cross.type, 'cross.type', ['dcn-v2']);
     crossLayers = count(cross.layers, 'cross.layers');
   }
-  const s = record(root.shared, 'shared');
+  const s = record(root.shared, 'shared', ['type', 'units', 'activation', 'layerNorm', 'epsilon', 'experts']);
   const activation = oneOf(s.activation, 'shared.activation', activations);
   const shared: SharedBottom | Mmoe =
     oneOf(s.type, 'shared.type', ['shared-bottom', 'mmoe']) === 'mmoe'
@@ -136,7 +150,7 @@ export function parseRanking(document: unknown, path: string): RankingSpec {
         };
   const tasks = list(root.tasks, 'tasks').map((value, i): Task => {
     const place = `tasks[${i}]`;
-    const t = record(value, place);
+    const t = record(value, place, ['name', 'units', 'loss', 'weight']);
     return {
       name: name(t.name, `${place}.name`),
       units: units(t.units, `${place}.units`),

@@ -179,8 +179,12 @@ async function closerLook(
     notes: [],
     notRun: ['closed-loop', 'curvature'].map((id) => ({ id, reason })),
   });
-  if (capture.manifest.model === null) return nothing('the capture names no model');
-  if ((await capture.batch(0)).size === 0) return nothing('the capture holds no batches');
+  if (capture.manifest.model === null)
+    return nothing(
+      'the capture names no model: write one (docs/autodiff.md), beside capture.json and named there as "model"',
+    );
+  if ((await capture.batch(0)).size === 0)
+    return nothing('the capture holds no batches: hand them to the recorder (docs/recorders.md)');
   const { modelEvidence } = await import('./model-evidence.ts');
   return modelEvidence(capture, rules, onsetStep, limits);
 }

@@ -79,7 +79,7 @@ export async function capturePoint(
       { path: capture.path },
     );
   const model = await openCaptureModel(capture, options.model, options);
-  const { setup, tensors, notes } = await prepareReplay(capture, 'float32');
+  const { setup, tensors, missingState, notes } = await prepareReplay(capture, 'float32');
   const stepper = createStepper({ rule: setup.clipping, optimizers: setup.optimizers, precision: 'float32' });
   for (let i = 0; i < index; i++) {
     const { gradients, learningRates } = await capture.step(i, 'float32');
@@ -102,7 +102,7 @@ export async function capturePoint(
     tensors,
     optimizers: setup.optimizers,
     learningRates: capture.steps[index]!.learningRates,
-    missingState: [],
+    missingState,
     notes,
   };
 }

@@ -59,23 +59,22 @@ export function recordedSetup(manifest: CaptureManifest, path: string): Recorded
 
 /**
  * Parameters and optimizer state before the first recorded step; what the capture does not store of the state starts as
- * the optimizer starts it, with a note.
+ * the optimizer starts it, and `missing` counts the parameters by slot.
  */
-export function initialTensors(
+function initialTensors(
   manifest: CaptureManifest,
   initial: InitialState,
   { optimizers }: RecordedSetup,
   precision: Precision,
-  notes: string[],
-): TensorState[] {
-  const missing = new Set<string>();
+): { readonly tensors: TensorState[]; readonly missing: ReadonlyMap<string, number> } {
+  const missing = new Map<string, number>();
   const tensors = manifest.parameters.map((parameter, k) => {
     const choice = optimizers[parameter.group]!;
     const tensor = freshTensor(parameter, initial.parameters[k]!, choice, precision, parameter.group);
     const stored = initial.slots[k]!;
     for (const [name, slot] of Object.entries(tensor.slots)) {
       const values: Values | undefined = stored.get(name);
-      if (values === undefined) missing.add(name);
+      if (values === undefined) missing.set(name, (missing.get(name) ?? 0) + 1);
       else slot.set(values);
     }
     const steps = stored.get('step')?.[0];
@@ -83,11 +82,7 @@ export function initialTensors(
     tensor.stepsTaken = steps ?? manifest.steps[0]!.step;
     return tensor;
   });
-  for (const name of missing)
-    notes.push(
-      `the capture stores no "${name}" for some parameters: the replay starts it as the optimizer does`,
-    );
-  return tensors;
+  return { tensors, missing };
 }
 
 /** A copy that steps of its own can move. */
@@ -98,11 +93,24 @@ export const copyTensors = (tensors: readonly TensorState[]): TensorState[] =>
     slots: Object.fromEntries(Object.entries(tensor.slots).map(([name, slot]) => [name, slot.slice()])),
   }));
 
-/** The capture with its setup and initial state, read once. */
+/**
+ * The capture with its setup and initial state, read once.
+ *
+ * `missingState` lists the slots of a training that had begun and of which the capture stores nothing.
+ */
 export async function prepareReplay(capture: Capture, precision: Precision) {
   const setup = recordedSetup(capture.manifest, capture.path);
   const notes = [...setup.notes];
   const initial = await capture.initial(precision);
-  const tensors = initialTensors(capture.manifest, initial, setup, precision, notes);
-  return { setup, tensors, notes };
+  const { tensors, missing } = initialTensors(capture.manifest, initial, setup, precision);
+  for (const [name, parameters] of missing)
+    notes.push(
+      `the capture stores no "${name}" for ${parameters === tensors.length ? 'any parameter' : 'some parameters'}: the replay starts it as the optimizer does`,
+    );
+  // Before the first step of a training there is no state yet.
+  const missingState =
+    capture.manifest.steps[0]!.step > 1
+      ? [...missing].flatMap(([name, parameters]) => (parameters === tensors.length ? [name] : []))
+      : [];
+  return { setup, tensors, missingState, notes };
 }

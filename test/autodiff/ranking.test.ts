@@ -277,7 +277,13 @@ describe('names and layouts', () => {
       { kind: 'ranking', version: 1, features: [{ name: 'a', type: 'dense', size: -1 }] },
       /features\[0\].size/,
     ],
+    [{ kind: 'ranking', version: 1, task: [] }, /task must be one of the fields .*tasks/],
+    [
+      { kind: 'ranking', version: 1, features: [{ name: 'a', type: 'dense', size: 1, dims: 2 }] },
+      /features\[0\].dims must be one of the fields/,
+    ],
     ['text', /an object/],
+    [null, /an object/],
   ])('refuses %j', (document, message) => {
     expect(() => parseRanking(document, 'm.json')).toThrow(message);
   });

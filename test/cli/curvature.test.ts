@@ -183,6 +183,27 @@ describe('a capture', () => {
     expect((await curvature([capture, ...other])).out).not.toContain('Ratio');
   });
 
+  it('a training that had begun without its optimizer’s state: the plain Hessian alone', async () => {
+    const path = join(scratch, 'stateless');
+    cpSync(capture, path, { recursive: true });
+    const initial = await openCheckpoint(join(path, 'initial.safetensors'));
+    const parameters = await Promise.all(
+      initial.tensors
+        .filter(({ role }) => role === 'parameter')
+        .map(async ({ name, shape }) => ({
+          name,
+          shape,
+          dtype: 'F32' as const,
+          values: await initial.read(name),
+        })),
+    );
+    await initial.close();
+    await writeSafetensors(join(path, 'initial.safetensors'), parameters);
+    const entries = await measure([path]);
+    expect(entries.map(({ operator }) => operator)).toEqual(['hessian']);
+    expect(entries[0]!.notes!.join()).toContain('the capture stores no "accumulator" for any parameter');
+  });
+
   it('a search that ends early is not converged, which is code 4', async () => {
     const { code, out } = await curvature([
       capture,
