@@ -7,16 +7,26 @@ import { diagError } from '../model/errors.ts';
 
 type Json = Record<string, unknown>;
 
-/** `{ class_name, config }` of the whole model. */
-export interface Topology {
+/** A layer, model or cell in the form of Keras 2. */
+export interface LayerConfig {
   readonly class_name: string;
   readonly config: Json;
+  readonly inbound_nodes?: unknown;
+  /** Of the class, where the file tells. */
+  readonly module?: string;
+  readonly registered_name?: unknown;
+}
+
+/** The whole model. */
+export interface Topology extends LayerConfig {
+  /** Written by Keras 3, in which some functions of the same name differ. */
+  readonly keras3?: boolean;
 }
 
 const LIMIT = 64 * 2 ** 20;
 const DEPTH = 200;
 
-const isObject = (value: unknown): value is Json =>
+export const isObject = (value: unknown): value is Json =>
   typeof value === 'object' && value !== null && !Array.isArray(value);
 
 /**
@@ -29,8 +39,14 @@ export async function readTopology(path: string): Promise<Topology> {
   try {
     const head = await source.slice(0, Math.min(16, source.byteLength));
     let text: string;
+    let version: unknown;
     if (looksLikeZip(head)) {
-      const member = (await openZip(source)).get('config.json');
+      const members = await openZip(source);
+      const about = await members.get('metadata.json')?.read(LIMIT);
+      if (about !== undefined)
+        version = (parseUniqueJson(new TextDecoder().decode(about), path, 'metadata.json', DEPTH) as Json)
+          .keras_version;
+      const member = members.get('config.json');
       if (member === undefined) throw invalid('the archive', 'one with config.json', path);
       text = new TextDecoder().decode(await member.read(LIMIT));
     } else if (HDF5_SIGNATURE.every((byte, i) => head[i] === byte)) {
@@ -40,19 +56,31 @@ export async function readTopology(path: string): Promise<Topology> {
       if (typeof config !== 'string')
         throw invalid('the file', 'one with the model, not its weights alone', path);
       text = config;
+      version = await readAttribute(file, root!, 'keras_version');
     } else {
       if (source.byteLength > LIMIT) throw invalid('the file', 'a layers model', path);
       text = new TextDecoder().decode(await source.slice(0, source.byteLength));
     }
     const document = parseUniqueJson(text, path, 'the model', DEPTH);
-    return kerasTwo(topologyOf(document, path));
+    return parseTopology(document, version, path);
   } finally {
     await source.close();
   }
 }
 
+/**
+ * @param version of Keras, where it stands outside of the document
+ * @throws model-invalid
+ */
+export function parseTopology(document: unknown, version: unknown, path: string): Topology {
+  const own = keyOf(keyOf(document, 'modelTopology') ?? document, 'keras_version');
+  return { ...kerasTwo(topologyOf(document, path)), keras3: /^[3-9]/.test(String(version ?? own)) };
+}
+
 const invalid = (place: string, expected: string, path: string) =>
   diagError('model-invalid', { place, expected }, { path });
+
+const keyOf = (value: unknown, key: string): unknown => (isObject(value) ? value[key] : undefined);
 
 function topologyOf(document: unknown, path: string): Topology {
   let value = document;
@@ -63,28 +91,28 @@ function topologyOf(document: unknown, path: string): Topology {
   return value as unknown as Topology;
 }
 
-/** The layers of a topology by name, nested models included, as `[name, class]`. */
-export function layersIn(topology: Topology): [name: string, className: string][] {
-  const layers = Array.isArray(topology.config.layers) ? (topology.config.layers as unknown[]) : [];
-  return layers.flatMap((layer): [string, string][] => {
-    if (!isObject(layer) || !isObject(layer.config)) return [];
-    const own: [string, string] = [String(layer.config.name ?? layer.name ?? ''), String(layer.class_name)];
-    return [own, ...layersIn(layer as unknown as Topology)];
-  });
-}
-
 /** Keras 3 writes types, connections and shapes in another form; what Keras 2 wrote stays as it is. */
 function kerasTwo(topology: Topology): Topology {
-  const plain = (value: unknown): unknown => {
-    if (Array.isArray(value)) return value.map(plain);
+  // Keras 3 does not count the call by which a nested model was made: nodes of those are one further on in Keras 2.
+  const plain = (value: unknown, nested: ReadonlySet<string> = new Set()): unknown => {
+    if (Array.isArray(value)) return value.map((member) => plain(member, nested));
     if (!isObject(value)) return value;
-    if (value.class_name === 'DTypePolicy' && isObject(value.config)) return value.config.name;
+    if (/^(?:DType)?Policy$/.test(String(value.class_name)) && isObject(value.config))
+      return value.config.name;
     const out: Json = {};
+    const models =
+      Array.isArray(value.layers) && writtenByThree(value.layers) ? nestedIn(value.layers) : nested;
     for (const [key, member] of Object.entries(value)) {
-      if (key === 'module' || key === 'registered_name' || key === 'build_config') continue;
-      if (key === 'inbound_nodes') out[key] = (member as unknown[]).map(inboundNode);
-      else if (key === 'input_layers' || key === 'output_layers') out[key] = tensorList(member);
-      else out[key === 'batch_shape' ? 'batch_input_shape' : key] = plain(member);
+      if (key === 'build_config') continue;
+      if (key === 'inbound_nodes') out[key] = (member as unknown[]).map((node) => inboundNode(node, nested));
+      else if (key === 'input_layers') out[key] = tensorList(member);
+      else if (key === 'output_layers')
+        out[key] = tensorList(member).map(([name, node, ...rest]) => [
+          name,
+          node + Number(models.has(name)),
+          ...rest,
+        ]);
+      else out[key === 'batch_shape' ? 'batch_input_shape' : key] = plain(member, models);
     }
     // Keras 3 lets a layer leave its name to its configuration.
     if (typeof out.class_name === 'string' && isObject(out.config) && out.name === undefined)
@@ -96,18 +124,34 @@ function kerasTwo(topology: Topology): Topology {
 }
 
 /** `{args, kwargs}` of Keras 3 as the list of `[layer, node, tensor, kwargs]` of Keras 2. */
-function inboundNode(node: unknown): unknown {
+function inboundNode(node: unknown, nested: ReadonlySet<string>): unknown {
   if (!isObject(node)) return node;
+  const [first, ...others] = node.args as unknown[];
+  // A layer takes its tensors as one argument; an operation of Keras 3, which may be named like a layer, has several.
+  const all = { ...(node.kwargs as Json), 'several arguments': others.length > 0 || null };
+  const given = Object.fromEntries(Object.entries(all).filter(([, value]) => value !== null));
   const found: unknown[] = [];
   const collect = (value: unknown): void => {
     if (Array.isArray(value)) for (const member of value) collect(member);
-    else if (isObject(value) && value.class_name === '__keras_tensor__')
-      found.push([...((value.config as Json).keras_history as unknown[]), {}]);
+    else if (isObject(value) && value.class_name === '__keras_tensor__') {
+      const [name, index, tensor] = (value.config as Json).keras_history as [string, number, number];
+      found.push([name, index + Number(nested.has(name)), tensor, given]);
+    }
   };
-  collect(node.args);
+  collect(first);
   return found;
 }
 
 /** `["x", 0, 0]` of Keras 3 with one tensor, as the list that Keras 2 has. */
-const tensorList = (value: unknown): unknown =>
-  Array.isArray(value) && typeof value[0] === 'string' ? [value] : value;
+const tensorList = (value: unknown): [string, number, number][] =>
+  (Array.isArray(value) && typeof value[0] === 'string' ? [value] : value) as [string, number, number][];
+
+const writtenByThree = (layers: readonly unknown[]): boolean =>
+  layers.some((layer) => [keyOf(layer, 'inbound_nodes')].flat().some(isObject));
+
+const nestedIn = (layers: readonly unknown[]): ReadonlySet<string> =>
+  new Set(
+    layers
+      .filter((layer) => Array.isArray(keyOf(keyOf(layer, 'config'), 'layers')))
+      .map((layer) => String(keyOf(keyOf(layer, 'config'), 'name'))),
+  );

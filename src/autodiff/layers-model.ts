@@ -8,12 +8,14 @@
  * noise are off; BatchNormalization takes the statistics of the batch, as the optimizer saw them, and its running
  * averages are left as they are.
  */
-import type { Tensor, Variable } from '@tensorflow/tfjs-core';
+import type { Tensor } from '@tensorflow/tfjs-core';
 import type * as Layers from '@tensorflow/tfjs-layers';
 import { diagError } from '../model/errors.ts';
 import type { Backend } from './backend.ts';
 import type { Network } from './differentiate.ts';
-import { layersIn, type Topology } from './layers-config.ts';
+import type { Topology } from './layers-config.ts';
+import { checkLayers, forTfjs, partsOf } from './layers-options.ts';
+import { weightNamed, weightsOf } from './layers-weights.ts';
 import { checkRows, checkTensor, LOSSES, type LossName } from './losses.ts';
 import { type Batch, layOut } from './objective.ts';
 
@@ -27,6 +29,8 @@ export interface LayersObjective {
     readonly loss: LossName;
     readonly weight: number;
   }[];
+  /** Accepts that penalties of the layers are no part of the loss. */
+  readonly leaveOutRegularizers?: boolean;
 }
 
 /** @throws model-invalid */
@@ -38,8 +42,11 @@ export function parseLayersObjective(document: unknown, path: string): LayersObj
   const inputs = Object.entries((root.inputs ?? {}) as Record<string, unknown>);
   if (inputs.some(([, name]) => typeof name !== 'string')) throw fail('inputs', 'names of batch tensors');
   if (!Array.isArray(root.tasks) || root.tasks.length === 0) throw fail('tasks', 'an array of tasks');
+  if (root.regularizers !== undefined && root.regularizers !== 'left-out')
+    throw fail('regularizers', '"left-out"');
   return {
     model: root.model,
+    leaveOutRegularizers: root.regularizers === 'left-out',
     inputs: new Map(inputs as [string, string][]),
     tasks: root.tasks.map((task: Record<string, unknown>, i) => {
       const { name, output = null, loss, weight = 1 } = task;
@@ -55,11 +62,6 @@ export function parseLayersObjective(document: unknown, path: string): LayersObj
   };
 }
 
-/** Layers that draw random numbers in training; `Dropout` and `rate` is what most have. */
-const RANDOM = ['rate', 'stddev', 'dropout', 'recurrentDropout'] as const;
-/** Known to tfjs-layers, but code or not what it seems. */
-const REFUSED: ReadonlySet<string> = new Set(['Lambda', 'TFOpLambda', 'SlicingOpLambda']);
-
 /**
  * Builds the model.
  *
@@ -71,20 +73,20 @@ export async function layersNetwork(
   objective: LayersObjective,
   path: string,
 ): Promise<Network & { nameOf(source: string): string }> {
-  const known = layersIn(topology);
-  const code = known.find(([, className]) => REFUSED.has(className));
-  if (code !== undefined)
-    throw diagError('model-layer', { layer: code[0], className: code[1], reason: 'it is code' }, { path });
+  checkLayers(topology, objective.leaveOutRegularizers === true, path);
   let model: Layers.LayersModel;
   try {
-    model = await layers.models.modelFromJSON({ modelTopology: topology } as never);
+    model = await layers.models.modelFromJSON({ modelTopology: forTfjs(topology) } as never);
   } catch (error) {
     const message = String((error as Error).message).split('\n')[0]!;
-    const className = /Unknown \w+: (\w+)/.exec(message)?.[1];
-    const layer = known.find(([, own]) => own === className);
+    const named = partsOf(topology).find(({ config }) => message.includes(` ${config.name}`));
     throw diagError(
       'model-layer',
-      { layer: layer?.[0] ?? '?', className: className ?? '?', reason: message.slice(0, 200) },
+      {
+        layer: String(named?.config.name ?? '?'),
+        className: named?.class_name ?? '?',
+        reason: message.slice(0, 200),
+      },
       { path },
       error,
     );
@@ -100,29 +102,44 @@ export async function layersNetwork(
       { place: 'the first layer', expected: 'one with an input shape' },
       { path },
     );
-  const flat = flatLayers(model);
-  for (const layer of flat) quieten(layer);
-  const normalises = flat.some((layer) => layer.getClassName() === 'BatchNormalization');
-  const weights = model.weights.filter((weight) => !/moving_(mean|variance)/.test(weight.originalName));
-  const running = model.weights.filter((weight) => /moving_(mean|variance)/.test(weight.originalName));
+  const parts = partsOf(topology);
+  const normalises = parts.some(({ class_name }) => class_name === 'BatchNormalization');
+  const mixed = parts.some(({ config }) => String(config.dtype).startsWith('mixed_'));
+  for (const layer of allLayers(model)) {
+    const { axis, inputSpec } = layer as unknown as {
+      axis?: number | number[];
+      inputSpec?: { ndim: number }[];
+    };
+    if (
+      layer.getClassName() === 'BatchNormalization' &&
+      ![-1, inputSpec![0]!.ndim - 1].includes(Number(axis))
+    )
+      throw diagError(
+        'model-layer',
+        { layer: layer.name, className: 'BatchNormalization', reason: `its axis is ${axis}, not the last` },
+        { path },
+      );
+    if (layer.getClassName() === 'Embedding') refuseOtherIds(layer);
+  }
+  const weights = weightsOf(model, topology);
+  const running = weights.filter(({ role }) => role === 'running').map(({ variable }) => variable);
+  const parameters = weights.filter(({ role }) => role === 'parameter' || role === 'frozen');
   const tensors = layOut(
-    weights.map((weight) => {
-      const embedding = /embeddings$/.test(weight.originalName);
-      const shape = weight.shape as number[];
+    parameters.map(({ name, variable }) => {
+      const embedding = /embeddings$/.test(name);
+      const shape = variable.shape as number[];
       return {
-        name: weight.originalName,
+        name,
         shape,
         layout: embedding || shape.length < 2 ? 'none' : shape.length === 4 ? 'HWIO' : 'IO',
         embedding,
       };
     }),
   );
-  // The tape records variables by their identity: they are what is differentiated by.
-  const variables = weights.map((weight) => (weight as unknown as { val: Variable }).val);
   // By layer: tfjs makes the names of tensors unique over the process.
   const inputs = model.inputs.map(({ shape }, i) => {
     const layer = model.inputNames[i]!;
-    return { name: objective.inputs.get(layer) ?? layer, shape: shape.slice(1) as number[] };
+    return { name: objective.inputs.get(layer) ?? layer, shape: shape.slice(1) };
   });
   const outputOf = objective.tasks.map(({ name, output }) => {
     const index =
@@ -133,6 +150,13 @@ export async function layersNetwork(
         { place: `the output of task ${name}`, expected: `one of ${model.outputNames.join(', ')}` },
         { path },
       );
+    const shape = model.outputs[index]!.shape.slice(1);
+    if (shape.some((size) => size !== 1))
+      throw diagError(
+        'model-invalid',
+        { place: `the output of task ${name}`, expected: `one value a row, not ${shape.join('×')}` },
+        { path },
+      );
     return index;
   });
 
@@ -140,29 +164,43 @@ export async function layersNetwork(
     tensors,
     tasks: objective.tasks,
     rowsIndependent: !normalises,
-    notes: normalises ? ['BatchNormalization uses the statistics of the whole batch, in one pass'] : [],
+    notes: [
+      ...(normalises ? ['BatchNormalization uses the statistics of the whole batch, in one pass'] : []),
+      ...(mixed ? ['everything is computed in float32, not in the mixed precision of the model'] : []),
+      ...(objective.leaveOutRegularizers === true ? ['penalties of regularizers are left out'] : []),
+    ],
     inputs: [
       ...inputs.map(({ name, shape }) => ({ name, width: shape.length === 1 ? shape[0]! : null })),
       ...objective.tasks.map(({ name }) => ({ name: `label/${name}`, width: 1 })),
     ],
-    nameOf: (source) => kerasName(source, model),
+    nameOf: (source) => weightNamed(source, parameters),
     check: (batch: Batch) => {
       const rows = checkRows(batch);
-      for (const { name, shape } of inputs) checkTensor(batch, name, [[rows, ...shape]], shape.length === 1);
+      for (const { name, shape } of inputs) {
+        // A size that the model leaves open is that of the batch.
+        const sizes = shape.map((size, axis) => size ?? batch.get(name)?.shape[axis + 1] ?? 1);
+        checkTensor(batch, name, [[rows, ...sizes]], shape.length === 1);
+      }
       for (const { name, loss } of objective.tasks)
         LOSSES[loss].checkLabels(
           `label/${name}`,
           checkTensor(batch, `label/${name}`, [[rows, 1]], true).data,
         );
     },
-    leaves: (w) => {
-      for (const [i, { offset, size, shape }] of tensors.entries())
-        variables[i]!.assign(tf.tensor(w.subarray(offset, offset + size), [...shape], 'float32') as never);
-      return variables;
-    },
+    leaves: (w) =>
+      tensors.map(({ offset, size, shape }, i) => {
+        const { value, role } = parameters[i]!;
+        const set = tf.tensor(w.subarray(offset, offset + size), [...shape], 'float32');
+        value.assign(set as never);
+        // The tape records variables by their identity: by another tensor nothing is differentiated.
+        return role === 'frozen' ? set : value;
+      }),
     outputs: (_parameters, batch) => {
       const before = running.map((weight) => tf.clone(weight.read()));
-      const xs = inputs.map(({ name, shape }) => tf.reshape(batch.get(name)!, [-1, ...shape]));
+      const xs = inputs.map(({ name, shape }) => {
+        const x = batch.get(name)!;
+        return tf.reshape(x, [x.shape[0]!, ...shape.map((size, axis) => size ?? x.shape[axis + 1]!)]);
+      });
       const ys = model.apply(xs.length === 1 ? xs[0]! : xs, { training: true }) as Tensor | Tensor[];
       for (const [i, weight] of running.entries()) weight.write(before[i]!);
       const all = Array.isArray(ys) ? ys : [ys];
@@ -172,49 +210,36 @@ export async function layersNetwork(
       objective.tasks.map(({ name, loss }, t) =>
         LOSSES[loss].mean(tf, outputs[t]!, tf.reshape(batch.get(`label/${name}`)!, [-1])),
       ),
-    dispose: () => void model.dispose(),
+    dispose: () => {
+      model.dispose();
+      // A layer that is called twice counts as used still.
+      for (const { value } of weights) if (!value.isDisposed) value.dispose();
+    },
   };
 }
 
 /** The layers of a model, those of nested models in their place. */
-const flatLayers = (model: Layers.LayersModel): Layers.layers.Layer[] =>
+const allLayers = (model: Layers.LayersModel): Layers.layers.Layer[] =>
   model.layers.flatMap((layer) =>
-    'layers' in layer ? flatLayers(layer as unknown as Layers.LayersModel) : [layer],
+    'layers' in layer ? allLayers(layer as unknown as Layers.LayersModel) : [layer],
   );
 
-/** Turns randomness off. */
-function quieten(layer: Layers.layers.Layer): void {
-  const parts = [layer, (layer as unknown as { cell?: object }).cell] as unknown as (
-    | Record<string, unknown>
-    | undefined
-  )[];
-  for (const part of parts)
-    if (part !== undefined)
-      for (const property of RANDOM) if (typeof part[property] === 'number') part[property] = 0;
+/** An id beyond the table would take whatever lies behind it in memory. */
+function refuseOtherIds(layer: Layers.layers.Layer): void {
+  const { inputDim } = layer as unknown as { inputDim: number };
+  const call = layer.call.bind(layer);
+  layer.call = (inputs, kwargs) => {
+    const x = Array.isArray(inputs) ? inputs[0]! : inputs;
+    const ids = x.dataSync();
+    const width = ids.length / x.shape[0]!;
+    for (const [i, id] of ids.entries())
+      if (!(id >= 0 && id < inputDim))
+        throw diagError('batch-id-range', {
+          name: layer.name,
+          id,
+          row: Math.floor(i / width),
+          vocabulary: inputDim,
+        });
+    return call(inputs, kwargs);
+  };
 }
-
-/**
- * The model's name of a tensor of a Keras file: `model_weights/dense/dense/kernel:0` → `dense/kernel`, and
- * `layers/dense_1/vars/0` of Keras 3, which counts layers by their class, → the weight of that layer.
- */
-function kerasName(source: string, model: Layers.LayersModel): string {
-  const path = source.replace(/:\d+$/, '').split('/');
-  if (path.length >= 4 && path.at(-2) === 'vars') {
-    const seen = new Map<string, number>();
-    for (const layer of model.layers) {
-      const kind = snake(layer.getClassName());
-      const count = seen.get(kind) ?? 0;
-      seen.set(kind, count + 1);
-      if (path.at(-3) === (count === 0 ? kind : `${kind}_${count}`))
-        return layer.trainableWeights[Number(path.at(-1))]?.originalName ?? source;
-    }
-  }
-  return path.slice(-2).join('/');
-}
-
-/** `BatchNormalization` → `batch_normalization`, `Conv2D` → `conv2d`, as Keras has it. */
-const snake = (name: string): string =>
-  name
-    .replace(/(.)([A-Z][a-z0-9]+)/g, '$1_$2')
-    .replace(/([a-z])([A-Z])/g, '$1_$2')
-    .toLowerCase();

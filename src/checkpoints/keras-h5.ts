@@ -51,9 +51,10 @@ interface Dataset {
 /** Nested layers make a config deep; JSON of this depth is no config. */
 const MAX_CONFIG_DEPTH = 200;
 const OPTIMIZER = /^_?optimizer(?:_weights|_v\d+)?\//;
-/** Keras 3 names nothing within a layer: the moving statistics are the third and fourth variable of their layer. */
-const UNNAMED_BUFFER =
-  /batch_normalization(?:_\d+)?\/vars\/[23]$|(?:seed_generator|state)(?:_\d+)?\/vars\/\d+$/;
+/** Keras 3 names nothing within a layer. */
+const UNNAMED_BUFFER = /(?:seed_generator|state)(?:_\d+)?\/vars\/\d+$/;
+/** The moving statistics are the last two variables; before them scale and offset, where the layer has them. */
+const UNNAMED_NORMALISATION = /batch_normalization(?:_\d+)?\/vars\/(\d+)$/;
 
 /** Opens the HDF5 file of a Keras model; reads structures and attributes, and the step count. */
 export async function openKerasWeights(source: ByteSource, container: Container): Promise<Checkpoint> {
@@ -95,8 +96,12 @@ export async function openKerasWeights(source: ByteSource, container: Container)
 
   const named = kerasRoles(datasets.map(({ tensor }) => tensor));
   const known = new Map<string, RoleOfTensor>();
-  for (const { tensor } of datasets)
-    if (UNNAMED_BUFFER.test(tensor.key)) known.set(tensor.key, { role: 'buffer' });
+  const keys = new Set(datasets.map(({ tensor }) => tensor.key));
+  for (const { key } of datasets.map(({ tensor }) => tensor)) {
+    const variable = Number(UNNAMED_NORMALISATION.exec(key)?.[1] ?? Number.NaN);
+    const isLastTwo = !keys.has(key.replace(/\d+$/, String(variable + 2)));
+    if (UNNAMED_BUFFER.test(key) || (variable >= 0 && isLastTwo)) known.set(key, { role: 'buffer' });
+  }
   for (const [key, role] of await unnamedSlots(file, datasets, named, known, optimizer)) known.set(key, role);
   const roles = kerasRoles(
     datasets.map(({ tensor }) => tensor),

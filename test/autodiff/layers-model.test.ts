@@ -164,6 +164,56 @@ it('builds the model of a tfjs model.json', async () => {
   expect(tf.memory().numTensors).toBe(before);
 });
 
+const dense = (config: object) => ({ class_name: 'Dense', config: { name: 'dense', units: 1, ...config } });
+const sequential = (...layers: object[]) => ({
+  class_name: 'Sequential',
+  config: { name: 'model', layers },
+});
+const squares = (more: object = {}) =>
+  parseLayersObjective(
+    { version: 1, model: 'm', tasks: [{ name: 'y', loss: 'mean-squared-error' }], ...more },
+    'objective.json',
+  );
+
+it('an id beyond the table of an embedding is refused, and no tensor is left behind', async () => {
+  const backend = await loadBackend();
+  const embedding = { name: 'table', input_dim: 3, output_dim: 2, batch_input_shape: [null, 2] };
+  const flat = { class_name: 'Flatten', config: { name: 'flat' } };
+  const topology = sequential({ class_name: 'Embedding', config: embedding }, flat, dense({}));
+  const network = await layersNetwork(backend, topology, squares(), 'm');
+  const objective = differentiate(backend, network);
+  const batch = (...ids: number[]): Batch =>
+    new Map([
+      [network.inputs[0]!.name, { shape: [2, 2], data: Int32Array.from(ids) }],
+      ['label/y', { shape: [2], data: new Float32Array(2) }],
+    ]);
+  const w = new Float32Array(objective.size).fill(1);
+  expect((await objective.gradient(w, [batch(0, 1, 2, 0)])).loss).toBe(25);
+  const before = backend.tf.memory().numTensors;
+  for (const id of [3, -1])
+    await expect(objective.hvp(w, w, [batch(0, 1, 2, id)])).rejects.toMatchObject({
+      code: 'batch-id-range',
+      message: `"table" of the batch has the id ${id} in row 1, the vocabulary has 3`,
+    });
+  expect(backend.tf.memory().numTensors).toBe(before);
+  await objective.close();
+});
+
+it('regularizers are refused unless the objective leaves them out; more than one value a row is refused', async () => {
+  const backend = await loadBackend();
+  const l2 = { class_name: 'L2', config: { l2: 0.1 } };
+  const topology = sequential(dense({ batch_input_shape: [null, 2], kernel_regularizer: l2 }));
+  await expect(layersNetwork(backend, topology, squares(), 'm')).rejects.toMatchObject({
+    code: 'model-layer',
+    message: expect.stringMatching(/"dense" of class Dense .* its kernel_regularizer is/),
+  });
+  const left = await layersNetwork(backend, topology, squares({ regularizers: 'left-out' }), 'm');
+  expect(left.notes).toEqual(['penalties of regularizers are left out']);
+  left.dispose!();
+  const wide = sequential(dense({ batch_input_shape: [null, 2], units: 3 }));
+  await expect(layersNetwork(backend, wide, squares(), 'm')).rejects.toThrow(/one value a row, not 3/);
+});
+
 it('weights without a model, and an objective that is none', async () => {
   await expect(
     readTopology(join(projectRoot, 'fixtures/checkpoints/keras2/weights-keras2.h5')),
