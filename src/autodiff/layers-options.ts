@@ -11,7 +11,7 @@ import { isObject, type LayerConfig, type Topology } from './layers-config.ts';
 
 /** Options of every layer; initial values are never used, and constraints act on steps, not on the loss. */
 const ANYWHERE =
-  /^(?:name|trainable|batch_input_shape|build_input_shape|seed|noise_shape|momentum|renorm_momentum|implementation|unroll|unit_forget_bias|zero_output_for_mask|rate|stddev|(?:recurrent_)?dropout|\w+_initializer|\w+_constraint)$/;
+  /^(?:name|trainable|batch_input_shape|build_input_shape|seed|noise_shape|momentum|renorm_momentum|implementation|unroll|unit_forget_bias|zero_output_for_mask|rate|stddev|(?:recurrent_)?dropout|\w+_(?:initializer|regularizer|constraint))$/;
 
 /** The only values that are built of these options, wherever they stand. */
 const ONLY: ReadonlyMap<string, readonly unknown[]> = new Map([
