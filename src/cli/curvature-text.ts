@@ -65,6 +65,8 @@ export function curvatureText(
   ];
   if (charted) parts.push(ratioChart(against, options, divergence));
   else for (const entry of against) parts.push(againstLimit(entry).map(fit).join('\n'));
+  const leading = places.length === 1 ? leadingTasks(entries) : [];
+  if (leading.length > 0) parts.push(leading.map(fit).join('\n'));
   const traces = entries.flatMap(({ trace, ...entry }) =>
     trace === undefined
       ? []
@@ -79,11 +81,24 @@ export function curvatureText(
   return parts.join('\n\n');
 }
 
-/** Operator, block and step. */
-const placed = ({ operator, block, step }: Pick<CurvatureEntry, 'operator' | 'block' | 'step'>): string =>
-  OPERATORS[operator] +
-  (block === 'all' ? '' : ` of ${inertName(block)}`) +
-  (step === null ? '' : ` at step ${step}`);
+const named = ({ operator, block }: Pick<CurvatureEntry, 'operator' | 'block'>): string =>
+  OPERATORS[operator] + (block === 'all' ? '' : ` of ${inertName(block)}`);
+const placed = (entry: Pick<CurvatureEntry, 'operator' | 'block' | 'step'>): string =>
+  named(entry) + (entry.step === null ? '' : ` at step ${entry.step}`);
+
+/** Which task has the largest eigenvalue, for each operator whose tasks were all measured to convergence. */
+function leadingTasks(entries: readonly CurvatureEntry[]): string[] {
+  const ofTasks = entries.filter(({ task }) => task !== 'all');
+  return [...new Set(ofTasks.map(named))].flatMap((operator) => {
+    const tasks = ofTasks.filter((entry) => named(entry) === operator);
+    if (tasks.length < 2 || tasks.some(({ eigenvalues }) => !eigenvalues[0]!.converged)) return [];
+    const [first, second] = tasks.toSorted((a, b) => b.eigenvalues[0]!.value - a.eigenvalues[0]!.value);
+    const value = (entry: CurvatureEntry): string => shortNumber(entry.eigenvalues[0]!.value);
+    return [
+      `Of the tasks ${inertName(first!.task)} leads in ${operator}: ${value(first!)}, then ${inertName(second!.task)} with ${value(second!)}.`,
+    ];
+  });
+}
 
 /** Ratio, and the learning rate at which it would be 1. */
 function headRoom({ stability: { ratio, learningRate } }: CurvatureEntry): [string, string] {
@@ -102,7 +117,7 @@ function againstLimit(entry: CurvatureEntry): string[] {
         : 'no direction of positive curvature';
   const critical = entry.criticalSharpness;
   return [
-    `${OPERATORS[entry.operator]}${entry.block === 'all' ? '' : ` of ${inertName(entry.block)}`} has ${shortNumber(value)}; the limit ${rule} is ${shortNumber(limit!)} at the learning rate ${shortNumber(learningRate!)}.`,
+    `${named(entry)} has ${shortNumber(value)}; the limit ${rule} is ${shortNumber(limit!)} at the learning rate ${shortNumber(learningRate!)}.`,
     `Ratio ${shortNumber(ratio!)}: ${verdict}. This is a risk, not a verdict.`,
     ...(critical === undefined
       ? []
@@ -160,7 +175,7 @@ function densityChart(density: LabelledDensity, options: RenderOptions): string 
     },
     60,
   );
-  return drawChart(`spectral density (SLQ) of ${placed(density)}`, [series], {
+  return drawChart(`log10 of the spectral density (SLQ) of ${placed(density)}`, [series], {
     ...options,
     scale: 'linear',
     stepName: 'eigenvalue',

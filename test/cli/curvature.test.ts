@@ -148,7 +148,7 @@ describe('a capture', () => {
     expect(document.density.weight.reduce((sum: number, x: number) => sum + x, 0)).toBeCloseTo(1, 6);
     expect(Math.max(...document.density.value)).toBeCloseTo(document.curvature[0].eigenvalues[0].value, 1);
     const { out: chart } = await curvature([capture, '--operator', 'hessian', '--density']);
-    expect(chart).toContain('spectral density (SLQ)');
+    expect(chart).toContain('log10 of the spectral density (SLQ) of H at step 380');
     expect(chart).toMatch(/trace .* ± /i);
   });
 
@@ -253,6 +253,12 @@ describe('a checkpoint with a model and a batch', () => {
       embeddings.tasks.watch!.largest[0]!,
     ]);
     near(tops(await measure(files(undefined, ['--task', 'watch']))), [embeddings.tasks.watch!.largest[0]!]);
+    const { watch, click } = embeddings.tasks;
+    const [first, second] = watch!.largest[0]! > click!.largest[0]! ? ['watch', 'click'] : ['click', 'watch'];
+    const { out } = await curvature(files(undefined, ['--task', 'each']));
+    expect(out).toMatch(
+      new RegExp(`Of the tasks ${first} leads in H: [\\d.]+, then ${second} with [\\d.]+\\.`),
+    );
   });
 
   const folder = [
