@@ -6,6 +6,7 @@ import type { CurvatureEntry } from '../model/curvature.ts';
 import { inertName } from '../model/inert-text.ts';
 import { drawChart, shortNumber } from '../reports/charts.ts';
 import type { RenderOptions } from '../reports/format.ts';
+import { ratioChart } from '../reports/ratio-chart.ts';
 import { wrap } from '../reports/wrap.ts';
 
 const OPERATORS: Readonly<Record<CurvatureEntry['operator'], string>> = {
@@ -63,7 +64,16 @@ export function curvatureText(
     `Curvature at ${places.length === 1 ? places[0] : `${places.length} checkpoints`}`,
     table.join('\n'),
   ];
-  if (charted) parts.push(ratioChart(against, options, divergence));
+  if (charted)
+    parts.push(
+      ratioChart(
+        against,
+        options,
+        divergence === undefined
+          ? []
+          : [{ step: divergence, symbol: options.ascii ? '^' : '▲', label: 'divergence' }],
+      ),
+    );
   else for (const entry of against) parts.push(againstLimit(entry).map(fit).join('\n'));
   const leading = places.length === 1 ? leadingTasks(entries) : [];
   if (leading.length > 0) parts.push(leading.map(fit).join('\n'));
@@ -127,32 +137,6 @@ function againstLimit(entry: CurvatureEntry): string[] {
             : "Along the optimizer's own update no step up to 4,096 times this one raises the loss.",
         ]),
   ];
-}
-
-function ratioChart(
-  entries: readonly CurvatureEntry[],
-  options: RenderOptions,
-  divergence: number | undefined,
-): string {
-  const series = (name: string, of: readonly CurvatureEntry[]) =>
-    summariseSeries(
-      {
-        name,
-        role: 'other',
-        step: Float64Array.from(of, (entry, i) => entry.step ?? i),
-        value: Float64Array.from(of, (entry) => entry.stability.ratio!),
-        attemptOffsets: [0],
-        pathOffsets: [0],
-      },
-      400,
-    );
-  return drawChart('eigenvalue / stability limit', [series('ratio', entries)], {
-    ...options,
-    limit: { value: 1, label: 'limit' },
-    ...(divergence === undefined
-      ? {}
-      : { markers: [{ step: divergence, symbol: '▲', label: 'divergence' }] }),
-  });
 }
 
 /** Share of the spectrum in 60 bins from its lowest to its highest value. */

@@ -32,3 +32,27 @@ export function statusOn(stream: {
       stream.write(`\r\u001b[K${inertName(what).slice(0, (stream.columns ?? 80) - 1)}`);
   };
 }
+
+/** Products of searches at one or more places; how long is left is known once one place is done. */
+export function productsOn(
+  stream: Parameters<typeof statusOn>[0],
+  clock: () => number,
+): { next(place: number, places: number): () => void; end(): void } {
+  const status = statusOn(stream);
+  const start = clock();
+  let shown = 0;
+  return {
+    next: (place, places) => {
+      const left = place === 0 ? Number.NaN : ((clock() - start) / place) * (places - place) * 1e-3;
+      let products = 0;
+      return () => {
+        products++;
+        if (clock() - shown < 200) return;
+        shown = clock();
+        const where = places > 1 ? `checkpoint ${place + 1} of ${places}, ` : '';
+        status(`${where}product ${products}${Number.isNaN(left) ? '' : `, ${Math.ceil(left)} s left`}`);
+      };
+    },
+    end: () => status(''),
+  };
+}

@@ -5,6 +5,7 @@ import { isCapture, openCapture } from '../captures/read.ts';
 import { DiagCommand } from '../cli/base-command.ts';
 import { curvatureText } from '../cli/curvature-text.ts';
 import { limitsOf } from '../cli/model-limits.ts';
+import { productsOn } from '../cli/progress.ts';
 import { terminalOptions } from '../cli/terminal-options.ts';
 import { EIGEN_METHODS } from '../curvature/top-eigenpairs.ts';
 import {
@@ -20,7 +21,7 @@ import {
   checkpointPoint,
 } from '../engine/curvature-point.ts';
 import { CURVATURE_OPERATORS, type CurvatureEntry } from '../model/curvature.ts';
-import { diagError, EXIT } from '../model/errors.ts';
+import { DiagError, diagError, EXIT } from '../model/errors.ts';
 import { SCHEMA_VERSION } from '../model/report.ts';
 import { recordedCurvature } from '../replay/recorded.ts';
 
@@ -130,13 +131,18 @@ export default class Curvature extends DiagCommand {
     const entries: CurvatureEntry[] = [];
     const notes: string[] = [];
     let density: LabelledDensity | null = null;
-    const measure = async (point: CurvaturePoint): Promise<void> => {
+    const progress = productsOn(process.stderr, Date.now);
+    const measure = async (point: CurvaturePoint, place = 0, places = 1): Promise<void> => {
       try {
-        const measured = await measureCurvature(point, options);
+        const measured = await measureCurvature(point, {
+          ...options,
+          beforeProduct: progress.next(place, places),
+        });
         entries.push(...measured.entries);
         if (measured.strayed !== null) this.exitWith(EXIT.inconclusive);
         density = measured.density;
       } finally {
+        progress.end();
         await point.model.objective.close();
       }
     };
@@ -180,16 +186,20 @@ export default class Curvature extends DiagCommand {
           hint: 'name it without --checkpoint',
         });
       const optimizer = flags.optimizer === undefined ? {} : parseOptimizer(flags.optimizer);
-      for (const path of await checkpointPaths(checkpoint))
-        await measure(
-          await checkpointPoint(path, {
-            ...open,
-            model,
-            batch,
-            map: columnMap(flags.map ?? []),
-            ...optimizer,
-          }),
-        );
+      const files = { ...open, model, batch, map: columnMap(flags.map ?? []), ...optimizer };
+      const paths = await checkpointPaths(checkpoint);
+      let failed: DiagError | undefined;
+      for (const [i, path] of paths.entries())
+        try {
+          await measure(await checkpointPoint(path, files), i, paths.length);
+        } catch (error) {
+          // A run that blew up leaves checkpoints without a finite loss; those before are what is asked about.
+          if (!(error instanceof DiagError) || paths.length === 1) throw error;
+          failed ??= error;
+          notes.push(`${path} was not measured: ${error.code}: ${error.message}`);
+          this.exitWith(error.exitCode);
+        }
+      if (entries.length === 0 && failed !== undefined) throw failed;
     }
     if (entries.some((entry) => entry.eigenvalues.some((pair) => !pair.converged)))
       this.exitWith(EXIT.inconclusive);

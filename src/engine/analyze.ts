@@ -15,7 +15,7 @@ import { checkpointFindings } from './checkpoint-findings.ts';
 import { type InspectedCheckpoint, inspectCheckpoint } from './checkpoint-inspect.ts';
 import { type CollectOptions, collectInputs } from './collect.ts';
 import { assembleReport, bySeverity, type DiagnoseOptions, diagnoseRun, inputsOf } from './diagnose.ts';
-import type { Limits, ModelEvidence } from './model-evidence.ts';
+import type { Limits, ModelEvidence, PlacedCheckpoint } from './model-evidence.ts';
 
 export interface AnalyzeOptions extends CollectOptions, Pick<DiagnoseOptions, 'thresholds' | 'clipLimits'> {
   readonly toolVersion: string;
@@ -103,11 +103,11 @@ function withCheckpoints(
   { checkpoints, late }: Evidence,
   budget: number,
 ): RunReport {
-  if (checkpoints.length === 0) return report;
+  if (checkpoints.length + late === 0) return report;
   const { findings, good } = checkpointFindings(checkpoints);
   const rewind = rewindAdvice(run, report, good);
   const all = [...report.findings, ...findings].sort(bySeverity);
-  const reason = `${late} of them were not summed within ${budget} s (--budget)`;
+  const reason = `${late} of them were neither summed nor measured within ${budget} s (--budget)`;
   return {
     ...report,
     findings: all,
@@ -121,7 +121,7 @@ function withCheckpoints(
 async function withReplay(
   run: Run,
   report: RunReport,
-  { capture }: Evidence,
+  { capture, checkpoints }: Evidence,
   limits: Limits,
 ): Promise<RunReport> {
   const { onsetStep } = report.verdict;
@@ -146,7 +146,7 @@ async function withReplay(
     });
     const recorded = recordedReplays(capture.manifest);
     const eigenvalues = recordedCurvature(capture.manifest);
-    const model = await closerLook(capture, rules, onsetStep, limits);
+    const model = await closerLook(capture, rules, onsetStep, placed(checkpoints, run), limits);
     return {
       ...report,
       replay: [...entries, ...model.replay, ...recorded.entries],
@@ -171,6 +171,7 @@ async function closerLook(
   capture: Capture,
   rules: readonly RuleChoice[],
   onsetStep: number | null,
+  checkpoints: readonly PlacedCheckpoint[],
   limits: Limits,
 ): Promise<ModelEvidence> {
   const nothing = (reason: string): ModelEvidence => ({
@@ -186,7 +187,19 @@ async function closerLook(
   if ((await capture.batch(0)).size === 0)
     return nothing('the capture holds no batches: hand them to the recorder (docs/recorders.md)');
   const { modelEvidence } = await import('./model-evidence.ts');
-  return modelEvidence(capture, rules, onsetStep, limits);
+  return modelEvidence(capture, rules, onsetStep, checkpoints, limits);
+}
+
+/** The checkpoints with weights whose step is known, with the learning rate that the log has there. */
+function placed(checkpoints: readonly InspectedCheckpoint[], run: Run): PlacedCheckpoint[] {
+  const rates = run.series.find(({ role }) => role === 'learning_rate');
+  return checkpoints.flatMap(({ path, step, tensors }) => {
+    if (step === null || !tensors.some(({ role }) => role === 'parameter')) return [];
+    // The last one that was logged by then; steps of later attempts come last.
+    const at = rates?.step.findLastIndex((logged) => logged <= step) ?? -1;
+    const rate = at < 0 ? undefined : rates!.value[at];
+    return [{ path, step, learningRate: rate !== undefined && rate > 0 ? rate : undefined }];
+  });
 }
 
 /** A capture without a log is a short run: the losses before it and those of its steps. */

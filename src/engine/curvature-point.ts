@@ -13,7 +13,7 @@ import type { Checkpoint, TensorInfo } from '../model/checkpoint.ts';
 import { diagError } from '../model/errors.ts';
 import type { OptionValue } from '../model/options.ts';
 import { chooseOptimizer, type OptimizerChoice } from '../optimizers/registry.ts';
-import { prepareReplay } from '../replay/from-capture.ts';
+import { prepareReplay, recordedSetup } from '../replay/from-capture.ts';
 import { createStepper, freshTensor, type TensorState } from '../replay/step.ts';
 
 export interface CurvaturePoint {
@@ -43,18 +43,24 @@ export async function captureBatch(capture: Capture, index: number): Promise<Bat
   return new Map([...recorded].map(([name, { shape, data }]) => [name, batchTensor(name, shape, data)]));
 }
 
-/** Opens the model of a capture: the one named, else the one that the capture names (never a module). */
+/**
+ * Opens the model of a capture: the one named, else the one that the capture names (never a module).
+ *
+ * @param sources tensors that are to be its parameters, and `from`, the file that they are of; default the capture's own
+ */
 export async function openCaptureModel(
   capture: Capture,
   model: string | undefined,
   options: OpenOptions,
+  sources: readonly SourceTensor[] = capture.manifest.parameters,
+  from: string = capture.path,
 ): Promise<MatchedObjective> {
   const own = capture.manifest.model;
   if (model === undefined && own === null)
     throw diagError('capture-without-model', { path: capture.path }, { path: capture.path });
   // A capture may come from a stranger: its model lies beside it, and only what the user names may be code.
   if (model === undefined) await (await openSibling(join(capture.path, 'capture.json'), own!)).close();
-  return openObjective(model ?? join(capture.path, own!), capture.manifest.parameters, capture.path, {
+  return openObjective(model ?? join(capture.path, own!), sources, from, {
     ...options,
     trusted: model !== undefined,
   });
@@ -141,7 +147,47 @@ export async function checkpointPaths(path: string): Promise<string[]> {
 }
 
 /** The point of a checkpoint file. @throws model-names, model-shapes, checkpoint-values and what reading throws */
-export async function checkpointPoint(path: string, options: FilePointOptions): Promise<CurvaturePoint> {
+export const checkpointPoint = (path: string, options: FilePointOptions): Promise<CurvaturePoint> =>
+  pointOf(path, {
+    ...options,
+    openModel: (sources) => openObjective(options.model, sources, path, { ...options, trusted: true }),
+    readBatches: async ({ objective }) => {
+      const batches: Batch[] = [];
+      for (const file of options.batch) batches.push(await readBatch(file, objective.inputs, options.map));
+      return batches;
+    },
+  });
+
+/**
+ * The point of a checkpoint of the run that a capture is of: with the capture's model, its first recorded batch, and its
+ * optimizer with the options that the checkpoint itself holds.
+ *
+ * @param learningRate at the checkpoint, where it is known and the checkpoint does not hold it
+ * @throws capture-several-groups, and what `checkpointPoint` throws
+ */
+export async function checkpointOfCapture(
+  path: string,
+  capture: Capture,
+  learningRate: number | undefined,
+): Promise<CurvaturePoint> {
+  const { optimizers } = recordedSetup(capture.manifest, capture.path);
+  if (optimizers.length !== 1)
+    throw diagError('capture-several-groups', { groups: optimizers.length }, { path: capture.path });
+  return pointOf(path, {
+    openModel: (sources) => openCaptureModel(capture, undefined, {}, sources, path),
+    readBatches: async () => [await captureBatch(capture, 0)],
+    optimizer: optimizers[0]!,
+    stated: new Set(),
+    ...(learningRate === undefined ? {} : { learningRate }),
+  });
+}
+
+interface PointSources extends Pick<FilePointOptions, 'optimizer' | 'learningRate' | 'stated'> {
+  openModel(sources: readonly SourceTensor[]): Promise<MatchedObjective>;
+  readBatches(model: MatchedObjective): Promise<readonly Batch[]>;
+}
+
+async function pointOf(path: string, options: PointSources): Promise<CurvaturePoint> {
   const checkpoint = await openCheckpoint(path);
   try {
     const parameters = checkpoint.tensors.filter(({ role }) => role === 'parameter');
@@ -151,10 +197,8 @@ export async function checkpointPoint(path: string, options: FilePointOptions): 
       layout,
       layoutGuessed: true,
     }));
-    const model = await openObjective(options.model, sources, path, { ...options, trusted: true });
-    const batches: Batch[] = [];
-    for (const file of options.batch)
-      batches.push(await readBatch(file, model.objective.inputs, options.map));
+    const model = await options.openModel(sources);
+    const batches = await options.readBatches(model);
     const { optimizer, learningRate, notes } = withSavedOptions(checkpoint, options);
     const missing = new Set<string>();
     const foreign = new Set<string>();
@@ -212,7 +256,7 @@ export async function checkpointPoint(path: string, options: FilePointOptions): 
 /** The optimizer as asked for, with the checkpoint's own value of whatever was not stated. */
 function withSavedOptions(
   checkpoint: Checkpoint,
-  { optimizer, learningRate, stated }: FilePointOptions,
+  { optimizer, learningRate, stated }: PointSources,
 ): { optimizer?: OptimizerChoice; learningRate?: number; notes: string[] } {
   if (optimizer === undefined) return { notes: [] };
   const notes: string[] = [];

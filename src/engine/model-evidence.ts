@@ -8,8 +8,8 @@ import { DiagError, diagError } from '../model/errors.ts';
 import type { ReplayEntry } from '../model/replay.ts';
 import type { RuleChoice } from '../rules/parse.ts';
 import { runClosedLoop } from './closed-loop.ts';
-import { measureCurvature } from './curvature.ts';
-import { capturePoint } from './curvature-point.ts';
+import { type CurvatureOptions, measureCurvature } from './curvature.ts';
+import { type CurvaturePoint, capturePoint, checkpointOfCapture } from './curvature-point.ts';
 
 export interface ModelEvidence {
   readonly replay: readonly ReplayEntry[];
@@ -25,11 +25,25 @@ export interface Limits {
   readonly onProgress: (what: string) => void;
 }
 
-/** @param onsetStep where the loss left its band; curvature is measured there too, if it was recorded */
+/** A checkpoint of the captured run, with the learning rate that was logged there. */
+export interface PlacedCheckpoint {
+  readonly path: string;
+  readonly step: number;
+  readonly learningRate: number | undefined;
+}
+
+/** More checkpoints than these say no more about one incident. */
+const CHECKPOINTS = 12;
+
+/**
+ * @param onsetStep where the loss left its band; curvature is measured there too, if it was recorded
+ * @param checkpoints of the same run; the last ones before the onset come first
+ */
 export async function modelEvidence(
   capture: Capture,
   rules: readonly RuleChoice[],
   onsetStep: number | null,
+  checkpoints: readonly PlacedCheckpoint[],
   { clock, deadline, onProgress }: Limits,
 ): Promise<ModelEvidence> {
   const replay: ReplayEntry[] = [];
@@ -62,29 +76,74 @@ export async function modelEvidence(
     if (!follows) notes.push(result.baseline.why);
   });
 
-  const points = new Set([capture.steps[0]?.step, onsetStep].filter((step) => step != null));
-  for (const at of points) {
-    if (!capture.steps.some(({ step }) => step === at)) continue;
-    await attempt(`curvature at step ${at}`, async () => {
+  const measure = (
+    where: string,
+    operator: CurvatureOptions['operator'],
+    open: () => Promise<CurvaturePoint>,
+  ) =>
+    attempt(`curvature at ${where}`, async () => {
       // A product of a large model takes seconds, and how many a search needs is not known before.
       const beforeProduct = (): void => {
-        if (clock() > deadline) throw diagError('budget-spent', { what: `the curvature at step ${at}` });
+        if (clock() > deadline) throw diagError('budget-spent', { what: `the curvature at ${where}` });
       };
       beforeProduct();
-      onProgress(`curvature at step ${at}`);
-      const point = await capturePoint(capture, { at });
+      onProgress(`curvature at ${where}`);
+      const point = await open();
       try {
         const search = { method: 'lanczos', count: 1, tolerance: 1e-2, seed: 0, starts: 2 } as const;
-        const { entries, strayed } = await measureCurvature(point, { ...search, beforeProduct });
+        const { entries, strayed } = await measureCurvature(point, {
+          ...search,
+          ...(operator === undefined ? {} : { operator }),
+          beforeProduct,
+        });
         // A learning rate that is not the run's shows in the closed loop alone, not in the loss at its first step.
         curvature.push(...(follows ? entries : entries.map(withoutLimit)));
-        if (strayed !== null) notes.push(`step ${at}: ${strayed}`);
+        if (strayed !== null) notes.push(`${where}: ${strayed}`);
       } finally {
         await point.model.objective.close();
       }
     });
+  const points = new Set(
+    [capture.steps[0]?.step, onsetStep].filter(
+      (at) => at != null && capture.steps.some(({ step }) => step === at),
+    ),
+  ) as Set<number>;
+  for (const at of points) await measure(`step ${at}`, undefined, () => capturePoint(capture, { at }));
+
+  // Over the checkpoints the ratio is what matters; the plain Hessian of another optimizer than gradient descent has none.
+  const operator = curvature.find(({ stability }) => stability.ratio !== null)?.operator;
+  const others = checkpoints.filter(({ step }) => !points.has(step));
+  const before = others.filter(({ step }) => onsetStep === null || step <= onsetStep);
+  const ordered = [
+    ...before.sort((a, b) => b.step - a.step),
+    ...others.filter((one) => !before.includes(one)).sort((a, b) => a.step - b.step),
+  ];
+  for (const [i, { path, step, learningRate }] of ordered.slice(0, CHECKPOINTS).entries()) {
+    if (clock() > deadline) {
+      const left = Math.min(ordered.length, CHECKPOINTS) - i;
+      const what = left === 1 ? 'the last checkpoint' : `the last ${left} checkpoints`;
+      const { code, message } = diagError('budget-spent', { what: `the curvature at ${what}` });
+      notRun.push({ id: 'curvature at checkpoints', reason: `${code}: ${message}` });
+      break;
+    }
+    await measure(`${path} (step ${step})`, operator, () => checkpointOfCapture(path, capture, learningRate));
   }
-  return { replay, curvature, notes, notRun };
+  if (ordered.length > CHECKPOINTS)
+    notRun.push({
+      id: 'curvature',
+      reason: `of ${ordered.length} checkpoints ${CHECKPOINTS} were measured: \`clippy-diag curvature --checkpoint FOLDER\` measures all`,
+    });
+  return { replay, curvature: curvature.sort((a, b) => a.step! - b.step!), notes, notRun: grouped(notRun) };
+}
+
+/** What failed for the same reason at many places, once. */
+function grouped(notRun: ModelEvidence['notRun']): ModelEvidence['notRun'] {
+  const ids = new Map<string, string[]>();
+  for (const { id, reason } of notRun) ids.set(reason, [...(ids.get(reason) ?? []), id]);
+  return [...ids].map(([reason, all]) => ({
+    id: all.length < 3 ? all.join(' and ') : `${all[0]} and ${all.length - 1} more places`,
+    reason,
+  }));
 }
 
 function withoutLimit({ criticalSharpness: _, ...entry }: CurvatureEntry): CurvatureEntry {

@@ -539,6 +539,12 @@ export const ERROR_TEXTS = define({
     message: '{path} names no model that could be differentiated',
     hint: 'write one (docs/autodiff.md) and name it with --model',
   },
+  'capture-several-groups': {
+    exitCode: EXIT.input,
+    message:
+      'the capture has {groups} optimizer groups, and which of them a tensor of a checkpoint belongs to is not known',
+    hint: 'measure the checkpoint with `curvature --model … --checkpoint … --batch … --optimizer …`',
+  },
   'capture-step-unknown': {
     exitCode: EXIT.usage,
     message: 'the capture has no step {step}; it goes from {first} to {last}',

@@ -12,6 +12,7 @@ import { toAscii } from './ascii.ts';
 import { type ChartMarker, drawChart, shortNumber } from './charts.ts';
 import type { RenderOptions, ReportFormat } from './format.ts';
 import { renderGate } from './gate-text.ts';
+import { ratioChart } from './ratio-chart.ts';
 import { replaySummary } from './replay-text.ts';
 import { wrap } from './wrap.ts';
 
@@ -155,6 +156,11 @@ function runLines(run: RunReport, options: RenderOptions, paint: Ansis): string[
     );
   }
   section('Curvature', curvatureLines(run, options));
+  if (ratios(run).length > 2)
+    lines.push(
+      '',
+      ratioChart(ratios(run), { ...options, stepName: run.stepUnit }, runMarkers(run, options.ascii)),
+    );
   if (run.replay.length > 0)
     lines.push('', paint.bold('Clipping rules'), ...replaySummary(run.replay, options));
   section(
@@ -172,10 +178,18 @@ function runLines(run: RunReport, options: RenderOptions, paint: Ansis): string[
   return lines;
 }
 
+const ratios = (run: RunReport): RunReport['curvature'] =>
+  run.curvature.filter(
+    ({ stability, block, task }) => stability.ratio !== null && block === 'all' && task === 'all',
+  );
+
 /** Why, and what would have held: the answer of curvature and closed loop, where they were computed. */
 function whyLines(run: RunReport, options: RenderOptions): string[] {
-  const against = run.curvature
-    .filter(({ stability, block, task }) => stability.ratio !== null && block === 'all' && task === 'all')
+  const { onsetStep } = run.verdict;
+  // What came before the incident, not what it left.
+  const against = ratios(run)
+    .filter(({ step }) => step === null || onsetStep === null || step <= onsetStep)
+    .slice(-4)
     .map(
       ({ step, stability }) =>
         `${shortNumber(stability.ratio!)} times at ${run.stepUnit} ${step === null ? '?' : steps(step)}`,

@@ -1,5 +1,5 @@
 /** `curvature` as a user calls it, against float64 PyTorch (fixtures/curvature/incident.py, ranking.py) and with bad input. */
-import { cpSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { cpSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, describe, expect, it } from 'vitest';
@@ -285,6 +285,36 @@ describe('a checkpoint with a model and a batch', () => {
     expect(code).toBe(0);
     for (const part of ['eigenvalue / stability limit', '┄ limit 1', '▲ divergence', 'step  200'])
       expect(out).toContain(part);
+  });
+
+  it('a folder whose last checkpoint is broken: those before are shown, and code 4', async () => {
+    const broken = join(scratch, 'broken');
+    mkdirSync(broken);
+    cpSync(`${net}/checkpoint.safetensors`, join(broken, 'a.safetensors'));
+    const whole = await openCheckpoint(`${net}/checkpoint.safetensors`);
+    const parameters = whole.tensors.filter(({ role }) => role === 'parameter');
+    await writeSafetensors(
+      join(broken, 'b.safetensors'),
+      parameters.map(({ name, shape, elements }) => ({
+        name,
+        shape,
+        dtype: 'F32' as const,
+        values: new Float32Array(elements).fill(Number.NaN),
+      })),
+    );
+    await whole.close();
+    const { code, out } = await curvature([...files(undefined, [], broken), '--json']);
+    expect(code).toBe(4);
+    const { curvature: entries, notes } = JSON.parse(out);
+    near(tops(entries), [embeddings.hessian.largest[0]!]);
+    expect(notes).toEqual([expect.stringMatching(/b\.safetensors was not measured: curvature-loss: .* NaN/)]);
+    rmSync(join(broken, 'a.safetensors'));
+    cpSync(join(broken, 'b.safetensors'), join(broken, 'c.safetensors'));
+    expect(await curvature(files(undefined, [], broken))).toMatchObject({
+      code: 4,
+      out: '',
+      err: expect.stringContaining('curvature-loss'),
+    });
   });
 });
 
