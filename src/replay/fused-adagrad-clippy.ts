@@ -22,7 +22,7 @@ import {
   vec,
   type WasmFunction,
   type WasmMemory,
-} from '../bytes/wasm-assembler.ts';
+} from '../tensor/wasm-assembler.ts';
 
 export interface FusedOptions {
   readonly variableRelativeThreshold: number;

@@ -1,5 +1,4 @@
 /** The top eigenvalue over the steps as a share of the stability limit, with the limit as a line. */
-import { summariseSeries } from '../engine/series-summary.ts';
 import type { CurvatureEntry } from '../model/curvature.ts';
 import { type ChartMarker, drawChart } from './charts.ts';
 import type { RenderOptions } from './format.ts';
@@ -11,18 +10,17 @@ export function ratioChart(
   markers: readonly ChartMarker[],
 ): string {
   const drawn = entries.filter(({ stability }) => stability.ratio !== null);
-  const series = summariseSeries(
-    {
-      name: 'ratio',
-      role: 'other',
-      step: Float64Array.from(drawn, (entry, i) => entry.step ?? i),
-      value: Float64Array.from(drawn, (entry) => entry.stability.ratio!),
-      attemptOffsets: [0],
-      pathOffsets: [0],
-    },
-    400,
-  );
-  return drawChart('eigenvalue / stability limit', [series], {
+  const steps = drawn.map(({ step }, i) => step ?? i);
+  const ratios = drawn.map(({ stability }) => stability.ratio!);
+  const line = {
+    name: 'ratio',
+    firstStep: steps,
+    lastStep: steps,
+    min: ratios,
+    max: ratios,
+    nonFinite: ratios.map((ratio) => (Number.isFinite(ratio) ? 0 : 1)),
+  };
+  return drawChart('eigenvalue / stability limit', [line], {
     ...options,
     limit: { value: 1, label: 'limit' },
     markers,
