@@ -9,6 +9,7 @@ import type { Role, Run, TimeSeries } from '../model/run.ts';
 import { replayFromLog } from '../replay/from-log.ts';
 import { recordedCurvature, recordedReplays } from '../replay/recorded.ts';
 import { replayCapture } from '../replay/replay.ts';
+import { findIncident, median } from '../replay/verdict.ts';
 import { parseRule, type RuleChoice } from '../rules/parse.ts';
 import { DEFAULT_RULES } from '../rules/registry.ts';
 import { checkpointFindings } from './checkpoint-findings.ts';
@@ -45,6 +46,20 @@ export async function analyze(paths: readonly string[], options: AnalyzeOptions)
   const runs = logs.flatMap((log) => log.runs);
   const evidence = new Map<Run, Evidence>(runs.map((run) => [run, noEvidence()]));
 
+  for (const path of captures) {
+    onProgress(path);
+    try {
+      const capture = await openCapture(path);
+      inputs.push({ path, format: 'capture', sha256: null, errors: capture.errors, lost: capture.lost });
+      const run = loggedRun(closestRuns(runs, path), capture) ?? runOfCapture(capture);
+      const found = evidence.get(run) ?? noEvidence();
+      evidence.set(run, found);
+      found.captures.push(capture);
+    } catch (error) {
+      if (!(error instanceof DiagError)) throw error;
+      warnings.push(error.toRecord());
+    }
+  }
   for (const path of checkpoints) {
     // Headers are cheap; the statistics of every value are not.
     const late = now().getTime() > deadline;
@@ -52,23 +67,13 @@ export async function analyze(paths: readonly string[], options: AnalyzeOptions)
     try {
       const checkpoint = await inspectCheckpoint(path, late, checkpoints);
       inputs.push(inputOfCheckpoint(checkpoint));
-      const run = closestRun([...evidence.keys()], path) ?? runWithoutLog(dirname(path));
+      const near = closestRuns([...evidence.keys()], path);
+      const run = near[0] ?? runWithoutLog(dirname(path));
       const found = evidence.get(run) ?? noEvidence();
       evidence.set(run, found);
+      if (near.length > 1) found.notes.add(`${near.length} ${SHARED_FOLDER}`);
       if (late) found.late++;
       else found.checkpoints.push(checkpoint);
-    } catch (error) {
-      if (!(error instanceof DiagError)) throw error;
-      warnings.push(error.toRecord());
-    }
-  }
-  for (const path of captures) {
-    onProgress(path);
-    try {
-      const capture = await openCapture(path);
-      inputs.push({ path, format: 'capture', sha256: null, errors: capture.errors, lost: capture.lost });
-      const run = closestRun([...evidence.keys()], path) ?? runOfCapture(capture);
-      evidence.set(run, { ...(evidence.get(run) ?? noEvidence()), capture });
     } catch (error) {
       if (!(error instanceof DiagError)) throw error;
       warnings.push(error.toRecord());
@@ -93,14 +98,18 @@ interface Evidence {
   readonly checkpoints: InspectedCheckpoint[];
   /** Checkpoints that the budget left no time for. */
   late: number;
-  readonly capture?: Capture;
+  readonly captures: Capture[];
+  readonly notes: Set<string>;
 }
-const noEvidence = (): Evidence => ({ checkpoints: [], late: 0 });
+const noEvidence = (): Evidence => ({ checkpoints: [], late: 0, captures: [], notes: new Set() });
+
+const SHARED_FOLDER =
+  'logs lie equally near the checkpoints, which were taken for those of this one: where they are of another run, what is said of them here is not true; give each run a folder';
 
 function withCheckpoints(
   run: Run,
   report: RunReport,
-  { checkpoints, late }: Evidence,
+  { checkpoints, late, notes }: Evidence,
   budget: number,
 ): RunReport {
   if (checkpoints.length + late === 0) return report;
@@ -114,6 +123,7 @@ function withCheckpoints(
     rewind,
     advice: adviceOf(all, rewind),
     notRun: late === 0 ? report.notRun : [...report.notRun, { id: 'checkpoints', reason }],
+    notes: [...report.notes, ...notes],
   };
 }
 
@@ -121,11 +131,15 @@ function withCheckpoints(
 async function withReplay(
   run: Run,
   report: RunReport,
-  { capture, checkpoints }: Evidence,
+  { captures, checkpoints }: Evidence,
   limits: Limits,
 ): Promise<RunReport> {
   const { onsetStep } = report.verdict;
   const rules = DEFAULT_RULES.flatMap(parseRule);
+  // A recorder writes a capture for each incident.
+  const rank = (one: Capture): number =>
+    (lossesApart(run, one) === null ? 0 : 2) + (one.steps.some(({ step }) => step === onsetStep) ? 0 : 1);
+  const capture = [...captures].sort((a, b) => rank(a) - rank(b))[0];
   if (capture === undefined) {
     // Without an incident there is nothing that a rule could have prevented.
     if (onsetStep === null) return report;
@@ -137,7 +151,10 @@ async function withReplay(
       notes: [...report.notes, ...notes],
     };
   }
-  const told = onsetStep === null ? {} : { onsetStep };
+  const others = captures.filter((one) => one !== capture);
+  const apart = lossesApart(run, capture);
+  const onset = apart === null || onsetStep === null ? onsetStep : onsetOf(capture, apart.shift, onsetStep);
+  const told = onset === null ? {} : { onsetStep: onset };
   try {
     const { entries, findings, notes } = await replayCapture(capture, {
       mode: 'as-recorded',
@@ -146,15 +163,29 @@ async function withReplay(
     });
     const recorded = recordedReplays(capture.manifest);
     const eigenvalues = recordedCurvature(capture.manifest);
-    const model = await closerLook(capture, rules, onsetStep, placed(checkpoints, run), limits);
+    const model = await closerLook(capture, rules, onset, placed(checkpoints, run), limits);
     return {
       ...report,
       replay: [...entries, ...model.replay, ...recorded.entries],
       curvature: [...model.curvature, ...eigenvalues.entries],
       findings: [...report.findings, ...findings].sort(bySeverity),
-      notRun: [...report.notRun, ...model.notRun],
+      notRun: [
+        ...report.notRun,
+        ...model.notRun,
+        ...others.map(({ path }) => ({
+          id: `replay ${path}`,
+          reason: `of ${captures.length} captures ${capture.path} was replayed, which fits the log and its onset best: \`clippy-diag analyze ${path}\` judges this one`,
+        })),
+      ],
       notes: [
-        ...new Set([...report.notes, ...notes, ...model.notes, ...recorded.notes, ...eigenvalues.notes]),
+        ...new Set([
+          ...report.notes,
+          ...(apart === null ? [] : [apart.note]),
+          ...notes,
+          ...model.notes,
+          ...recorded.notes,
+          ...eigenvalues.notes,
+        ]),
       ],
     };
   } catch (error) {
@@ -256,10 +287,73 @@ function runOfCapture({ path, manifest, steps }: Capture): Run {
   };
 }
 
-/** The run whose log lies nearest to a path: most folders shared, of several the first. */
-function closestRun(runs: readonly Run[], path: string): Run | undefined {
+/** The runs whose logs lie nearest to a path: most folders shared. */
+function closestRuns(runs: readonly Run[], path: string): Run[] {
   const away = (run: Run): number => relative(dirname(run.paths[0] ?? ''), dirname(path)).split(sep).length;
-  return [...runs].sort((a, b) => away(a) - away(b))[0];
+  const least = Math.min(...runs.map(away));
+  return runs.filter((run) => away(run) === least);
+}
+
+/** Losses of one run differ less at the median, also where the log rounds to three digits. */
+const SAME_RUN = 0.01;
+
+/** The run whose logged losses are most like those of the capture; the first where none has a step in common. */
+function loggedRun(runs: readonly Run[], capture: Capture): Run | undefined {
+  const far = new Map(runs.map((run) => [run, lossDistance(run, capture) ?? Number.MAX_VALUE]));
+  return [...runs].sort((a, b) => far.get(a)! - far.get(b)!)[0];
+}
+
+/**
+ * Median relative difference of the losses of a log and a capture at steps that both have.
+ *
+ * @param shift added to the steps of the capture
+ * @returns null where fewer than three steps can be compared
+ */
+function lossDistance(run: Run, { steps }: Capture, shift = 0): number | null {
+  const recorded = new Map(steps.map(({ step, loss }) => [step + shift, loss]));
+  const logged = run.series.find(({ role }) => role === 'loss');
+  // A step that several attempts took is the capture's in one of them.
+  const differences = new Map<number, number>();
+  for (const [i, step] of logged?.step.entries() ?? []) {
+    const loss = recorded.get(step);
+    if (loss == null || !Number.isFinite(loss) || !Number.isFinite(logged!.value[i]!)) continue;
+    const difference = Math.abs(logged!.value[i]! - loss) / Math.max(Math.abs(loss), 1e-12);
+    differences.set(step, Math.min(difference, differences.get(step) ?? difference));
+  }
+  return differences.size < 3 ? null : median([...differences.values()]);
+}
+
+/**
+ * How the steps of the log are not those of the capture; null where nothing speaks against it.
+ *
+ * `shift` is what is added to the capture's steps to get the log's; null where no shift by one explains it.
+ */
+function lossesApart(
+  run: Run,
+  capture: Capture,
+): { readonly shift: number | null; readonly note: string } | null {
+  const distance = lossDistance(run, capture);
+  if (distance === null) return null;
+  const { path } = capture;
+  for (const shift of [1, -1])
+    if ((lossDistance(run, capture, shift) ?? distance) < distance / 10)
+      return {
+        shift,
+        note: `the log counts steps one ${shift > 0 ? 'higher' : 'lower'} than the capture ${path}: replays and curvature of the capture have the capture's steps`,
+      };
+  if (distance <= SAME_RUN) return null;
+  return {
+    shift: null,
+    note: `the losses of the capture ${path} are not those of the log at the same steps (${(100 * distance).toPrecision(2)} % apart at the median): it is of another run, or the log averages losses or counts steps in its own way; \`clippy-diag analyze ${path}\` judges it by itself`,
+  };
+}
+
+/** The onset as the capture counts steps; where its losses are not those of the log, its own. */
+function onsetOf({ manifest, steps }: Capture, shift: number | null, onsetStep: number): number | null {
+  if (shift !== null) return onsetStep - shift;
+  const losses = steps.map(({ loss }) => loss ?? Number.NaN);
+  const incident = findIncident(losses, manifest.history?.loss);
+  return incident === null ? null : steps[incident.onset]!.step;
 }
 
 /** Stands for a run of which only checkpoints were left. */

@@ -1,5 +1,5 @@
 /** `analyze` on a folder with log, capture, model and checkpoints: everything by itself, within its budget. */
-import { cpSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { cpSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { expect, it } from 'vitest';
@@ -142,3 +142,111 @@ it('checkpoints that cannot be measured are said once for each reason, those bey
     { id: 'curvature', reason: expect.stringContaining('of 15 checkpoints 12 were measured') },
   ]);
 });
+
+/** A scratch folder with captures under names of their own, and the logs that their losses would have been written to. */
+async function withRuns(
+  runs: readonly {
+    readonly capture: string;
+    readonly name: string;
+    readonly log?: string;
+    readonly shift?: number;
+  }[],
+  work: (folder: string) => Promise<void>,
+): Promise<void> {
+  const scratch = mkdtempSync(join(tmpdir(), 'clippy-diag-runs-'));
+  try {
+    for (const { capture, name, log, shift = 0 } of runs) {
+      const from = join(projectRoot, 'fixtures', capture);
+      mkdirSync(join(scratch, name));
+      cpSync(from, join(scratch, name), { recursive: true });
+      if (log === undefined) continue;
+      const { history, steps } = JSON.parse(readFileSync(join(from, 'capture.json'), 'utf8'));
+      const before = history.steps.map((step: number, i: number) => ({ step, loss: history.loss[i] }));
+      writeFileSync(
+        join(scratch, log),
+        [...before, ...steps]
+          .map(
+            ({ step, loss }: { step: number; loss: number }) => `{"step":${step + shift},"loss":${loss}}\n`,
+          )
+          .join(''),
+      );
+    }
+    await work(scratch);
+  } finally {
+    rmSync(scratch, { recursive: true, force: true });
+  }
+}
+const judged = (folder: string) => analyze([folder], { toolVersion: '0', now: () => new Date(), budget: 0 });
+
+it('of several logs in a folder a capture is taken for that of the log with its losses', () =>
+  withRuns(
+    [
+      { capture: 'incident/capture', name: 'z', log: 'a.jsonl' },
+      { capture: 'captures/seed-2', name: 'y', log: 'b.jsonl' },
+    ],
+    async (scratch) => {
+      const { runs } = await judged(scratch);
+      expect(runs).toHaveLength(2);
+      for (const [i, capture] of ['incident/capture', 'captures/seed-2'].entries()) {
+        const { steps } = JSON.parse(
+          readFileSync(join(projectRoot, 'fixtures', capture, 'capture.json'), 'utf8'),
+        );
+        expect(runs[i]!.id).toBe(['a.jsonl', 'b.jsonl'][i]);
+        expect(runs[i]!.replay[0]!.loss).toEqual(steps.map(({ loss }: { loss: number }) => loss));
+      }
+    },
+  ));
+
+it('of several captures of a run the one with the onset is replayed, and the others are named', () =>
+  withRuns(
+    [
+      { capture: 'captures/seed-2', name: 'capture' },
+      { capture: 'incident/capture', name: 'capture-2', log: 'log.jsonl' },
+    ],
+    async (scratch) => {
+      const [one] = (await judged(scratch)).runs;
+      expect(one!.replay[0]!.steps).toContain(one!.verdict.onsetStep);
+      expect(one!.notRun).toContainEqual({
+        id: `replay ${join(scratch, 'capture')}`,
+        reason: expect.stringContaining('clippy-diag analyze'),
+      });
+    },
+  ));
+
+it('a capture whose steps or losses are not those of the log is said to be one, with its own onset', async () => {
+  const onsetIn = async (scratch: string) => {
+    const [one] = (await judged(scratch)).runs;
+    return { one: one!, ids: one!.notRun.map(({ id }) => id), notes: one!.notes.join('\n') };
+  };
+  await withRuns(
+    [{ capture: 'incident/capture', name: 'capture', log: 'log.jsonl', shift: 1 }],
+    async (scratch) => {
+      const { one, ids, notes } = await onsetIn(scratch);
+      expect(one.verdict.onsetStep).toBe(401);
+      expect(ids).toContain('curvature at step 400');
+      expect(notes).toContain('the log counts steps one higher than the capture');
+    },
+  );
+  await withRuns(
+    [{ capture: 'incident/capture', name: 'capture', log: 'log.jsonl', shift: 7 }],
+    async (scratch) => {
+      const { ids, notes } = await onsetIn(scratch);
+      expect(ids).toContain('curvature at step 400');
+      expect(notes).toMatch(/are not those of the log at the same steps \(.* % apart/);
+    },
+  );
+});
+
+it('checkpoints that lie equally near to several logs are said to', () =>
+  withRuns(
+    [
+      { capture: 'incident/capture', name: 'z', log: 'a.jsonl' },
+      { capture: 'captures/seed-2', name: 'y', log: 'b.jsonl' },
+    ],
+    async (scratch) => {
+      cpSync(join(folder, 'checkpoints/step-300.pt'), join(scratch, 'step-300.pt'));
+      const { runs } = await judged(scratch);
+      expect(runs[0]!.notes.join('\n')).toContain('2 logs lie equally near the checkpoints');
+      expect(runs[1]!.notes.join('\n')).not.toContain('equally near');
+    },
+  ));
