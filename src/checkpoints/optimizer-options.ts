@@ -18,16 +18,25 @@ const NAMES = new Map([
 ]);
 
 /**
- * What `param_groups` says: `learningRate`, `epsilon`, `beta1`, `beta2`, `rho`, `momentum`, … An option in which groups,
- * or several optimizers of the file, differ is left out.
+ * What each of the `param_groups` says, in their order, those of several optimizers of the file one after the other:
+ * `learningRate`, `epsilon`, `beta1`, `beta2`, `rho`, `momentum`, …
  */
-export function savedOptimizerOptions({ metadata }: Checkpoint): ReadonlyMap<string, OptionValue> {
-  const found = new Map<string, Set<OptionValue>>();
+export function savedOptimizerGroups({ metadata }: Checkpoint): ReadonlyMap<string, OptionValue>[] {
+  const groups = new Map<string, Map<string, OptionValue>>();
   for (const [key, value] of metadata) {
-    const name = NAMES.get(/(?:^|\.)param_groups\.\d+\.(.+)$/s.exec(key)?.[1] ?? '');
-    if (name === undefined || value === null) continue;
-    found.set(name, (found.get(name) ?? new Set()).add(value));
+    const [, group, option] = /^((?:.*\.)?param_groups\.\d+)\.(.+)$/s.exec(key) ?? [];
+    const name = NAMES.get(option ?? '');
+    if (group === undefined || name === undefined || value === null) continue;
+    groups.set(group, (groups.get(group) ?? new Map<string, OptionValue>()).set(name, value));
   }
+  return [...groups.values()];
+}
+
+/** What all the `param_groups` say; an option in which they differ is left out. */
+export function savedOptimizerOptions(checkpoint: Checkpoint): ReadonlyMap<string, OptionValue> {
+  const found = new Map<string, Set<OptionValue>>();
+  for (const group of savedOptimizerGroups(checkpoint))
+    for (const [name, value] of group) found.set(name, (found.get(name) ?? new Set()).add(value));
   return new Map(
     [...found].filter(([, values]) => values.size === 1).map(([name, [value]]) => [name, value!]),
   );

@@ -7,7 +7,7 @@ import { plainName, type SourceTensor } from '../autodiff/parameters.ts';
 import { listFolder } from '../bytes/folder.ts';
 import { openFile, openSibling } from '../bytes/source.ts';
 import type { Capture } from '../captures/read.ts';
-import { savedOptimizerOptions } from '../checkpoints/optimizer-options.ts';
+import { savedOptimizerGroups, savedOptimizerOptions } from '../checkpoints/optimizer-options.ts';
 import { openCheckpoint, sniffCheckpoint } from '../checkpoints/registry.ts';
 import type { Checkpoint, TensorInfo } from '../model/checkpoint.ts';
 import { diagError } from '../model/errors.ts';
@@ -150,6 +150,8 @@ export async function checkpointPaths(path: string): Promise<string[]> {
 export const checkpointPoint = (path: string, options: FilePointOptions): Promise<CurvaturePoint> =>
   pointOf(path, {
     ...options,
+    optimizers: options.optimizer === undefined ? [] : [options.optimizer],
+    groupOf: () => 0,
     openModel: (sources) => openObjective(options.model, sources, path, { ...options, trusted: true }),
     readBatches: async ({ objective }) => {
       const batches: Batch[] = [];
@@ -160,9 +162,10 @@ export const checkpointPoint = (path: string, options: FilePointOptions): Promis
 
 /**
  * The point of a checkpoint of the run that a capture is of: with the capture's model, its first recorded batch, and its
- * optimizer with the options that the checkpoint itself holds.
+ * optimizers with the options that the checkpoint itself holds.
  *
- * @param learningRate at the checkpoint, where it is known and the checkpoint does not hold it
+ * @param learningRate of all groups at the checkpoint, where it is known and the checkpoint does not hold it; without
+ *   use where the capture's groups have learning rates of their own
  * @throws capture-several-groups, and what `checkpointPoint` throws
  */
 export async function checkpointOfCapture(
@@ -171,18 +174,32 @@ export async function checkpointOfCapture(
   learningRate: number | undefined,
 ): Promise<CurvaturePoint> {
   const { optimizers } = recordedSetup(capture.manifest, capture.path);
-  if (optimizers.length !== 1)
-    throw diagError('capture-several-groups', { groups: optimizers.length }, { path: capture.path });
+  const groups = new Map(capture.manifest.parameters.map(({ name, group }) => [plainName(name), group]));
+  const common = new Set(capture.steps[0]!.learningRates).size === 1;
   return pointOf(path, {
     openModel: (sources) => openCaptureModel(capture, undefined, {}, sources, path),
     readBatches: async () => [await captureBatch(capture, 0)],
-    optimizer: optimizers[0]!,
+    optimizers,
+    groupOf: (name) => {
+      const group = optimizers.length === 1 ? 0 : groups.get(plainName(name));
+      if (group === undefined)
+        throw diagError(
+          'capture-several-groups',
+          { groups: optimizers.length, name },
+          { path: capture.path },
+        );
+      return group;
+    },
     stated: new Set(),
-    ...(learningRate === undefined ? {} : { learningRate }),
+    ...(learningRate === undefined || !common ? {} : { learningRate }),
   });
 }
 
-interface PointSources extends Pick<FilePointOptions, 'optimizer' | 'learningRate' | 'stated'> {
+interface PointSources extends Pick<FilePointOptions, 'learningRate' | 'stated'> {
+  /** One for each group; none where no optimizer is known. */
+  readonly optimizers: readonly OptimizerChoice[];
+  /** Group of a parameter of the checkpoint. */
+  groupOf(name: string): number;
   openModel(sources: readonly SourceTensor[]): Promise<MatchedObjective>;
   readBatches(model: MatchedObjective): Promise<readonly Batch[]>;
 }
@@ -199,23 +216,28 @@ async function pointOf(path: string, options: PointSources): Promise<CurvaturePo
     }));
     const model = await options.openModel(sources);
     const batches = await options.readBatches(model);
-    const { optimizer, learningRate, notes } = withSavedOptions(checkpoint, options);
+    const { optimizers, learningRates, notes } = withSavedOptions(checkpoint, options);
+    // Before the first step of a training there is no state yet.
+    const fresh = checkpoint.step === 0;
     const missing = new Set<string>();
     const foreign = new Set<string>();
     const tensors: TensorState[] = [];
     for (const [k, info] of parameters.entries()) {
       const meta = { ...sources[k]!, embedding: false };
       const w = await floats(checkpoint, info);
-      if (optimizer === undefined) {
+      if (optimizers.length === 0) {
         tensors.push({ ...meta, w, slots: {}, stepsTaken: 0, group: 0 });
         continue;
       }
-      const tensor = freshTensor(meta, w, optimizer, 'float32');
+      const group = options.groupOf(meta.name);
+      const choice = optimizers[group]!;
+      const tensor = freshTensor(meta, w, choice, 'float32', group);
       const state = checkpoint.tensors.filter(
         (t) => t.role === 'optimizer_state' && plainName(t.parameter ?? '') === plainName(meta.name),
       );
       for (const [slot, values] of Object.entries(tensor.slots)) {
         const stored = state.find((t) => t.slot === slot);
+        if (stored === undefined && fresh) continue;
         if (stored === undefined || stored.elements !== values.length) missing.add(slot);
         else values.set(await floats(checkpoint, stored));
       }
@@ -225,7 +247,7 @@ async function pointOf(path: string, options: PointSources): Promise<CurvaturePo
       const steps = state.find((t) => t.slot === 'step');
       const taken = steps === undefined ? checkpoint.step : Number((await checkpoint.read(steps.name))[0]);
       // Without the number of steps the bias correction is off by as much as 1/(1 − β₂).
-      if (optimizer.optimizer.secondMomentCorrection !== undefined && taken === null) missing.add('step');
+      if (choice.optimizer.secondMomentCorrection !== undefined && taken === null) missing.add('step');
       tensor.stepsTaken = taken ?? 0;
       tensors.push(tensor);
     }
@@ -236,15 +258,15 @@ async function pointOf(path: string, options: PointSources): Promise<CurvaturePo
       batches,
       recordedLoss: null,
       tensors,
-      optimizers: optimizer === undefined ? null : [optimizer],
-      learningRates: learningRate === undefined ? null : [learningRate],
+      optimizers: optimizers.length === 0 ? null : optimizers,
+      learningRates,
       missingState: [...missing],
       notes: [
         ...notes,
         ...(foreign.size === 0
           ? []
           : [
-              `the checkpoint also holds the state ${[...foreign].join(', ')}, which ${optimizer?.optimizer.id} with these options does not have: was it the optimizer of this run?`,
+              `the checkpoint also holds the state ${[...foreign].join(', ')}, which ${optimizers[0]?.optimizer.id} with these options does not have: was it the optimizer of this run?`,
             ]),
       ],
     };
@@ -253,33 +275,39 @@ async function pointOf(path: string, options: PointSources): Promise<CurvaturePo
   }
 }
 
-/** The optimizer as asked for, with the checkpoint's own value of whatever was not stated. */
+/** The optimizers as asked for, with the checkpoint's own value of whatever was not stated. */
 function withSavedOptions(
   checkpoint: Checkpoint,
-  { optimizer, learningRate, stated }: PointSources,
-): { optimizer?: OptimizerChoice; learningRate?: number; notes: string[] } {
-  if (optimizer === undefined) return { notes: [] };
-  const notes: string[] = [];
-  const merged: Record<string, OptionValue> = { ...optimizer.options };
-  if (learningRate !== undefined) merged.learningRate = learningRate;
-  const taken: string[] = [];
-  if (stated !== undefined)
-    for (const [name, value] of savedOptimizerOptions(checkpoint)) {
+  { optimizers, learningRate, stated }: PointSources,
+): { optimizers: readonly OptimizerChoice[]; learningRates: readonly number[] | null; notes: string[] } {
+  const notes = new Set<string>();
+  const groups = savedOptimizerGroups(checkpoint);
+  const chosen: OptimizerChoice[] = [];
+  const learningRates: number[] = [];
+  for (const [group, { optimizer, options }] of optimizers.entries()) {
+    const merged: Record<string, OptionValue> = { ...options };
+    if (learningRate !== undefined) merged.learningRate = learningRate;
+    const taken: string[] = [];
+    const own = groups.length === optimizers.length ? groups[group]! : savedOptimizerOptions(checkpoint);
+    for (const [name, value] of stated === undefined ? [] : own) {
       if (name !== 'learningRate' && !Object.hasOwn(merged, name)) continue;
       if (merged[name] === value) continue;
-      if (stated.has(name))
-        notes.push(`${name} is ${merged[name]} as asked for; the checkpoint was saved with ${value}`);
+      if (stated!.has(name))
+        notes.add(`${name} is ${merged[name]} as asked for; the checkpoint was saved with ${value}`);
       else {
         merged[name] = value;
         taken.push(`${name}=${value}`);
       }
     }
-  if (taken.length > 0) notes.push(`from the checkpoint's own optimizer: ${taken.join(', ')}`);
-  const { learningRate: rate, ...rest } = merged;
+    if (taken.length > 0) notes.add(`from the checkpoint's own optimizer: ${taken.join(', ')}`);
+    const { learningRate: rate, ...rest } = merged;
+    chosen.push(chooseOptimizer(optimizer.id, rest));
+    if (typeof rate === 'number' && rate > 0) learningRates.push(rate);
+  }
   return {
-    optimizer: chooseOptimizer(optimizer.optimizer.id, rest),
-    ...(typeof rate === 'number' && rate > 0 ? { learningRate: rate } : {}),
-    notes,
+    optimizers: chosen,
+    learningRates: chosen.length > 0 && learningRates.length === chosen.length ? learningRates : null,
+    notes: [...notes],
   };
 }
 

@@ -541,8 +541,7 @@ export const ERROR_TEXTS = define({
   },
   'capture-several-groups': {
     exitCode: EXIT.input,
-    message:
-      'the capture has {groups} optimizer groups, and which of them a tensor of a checkpoint belongs to is not known',
+    message: 'the capture has {groups} optimizer groups, and "{name}" of the checkpoint is in none of them',
     hint: 'measure the checkpoint with `curvature --model … --checkpoint … --batch … --optimizer …`',
   },
   'capture-step-unknown': {

@@ -1,5 +1,6 @@
 /** Top eigenvalues of ranking nets at real checkpoints against dense float64 matrices (fixtures/curvature/ranking.py). */
-import { readFileSync } from 'node:fs';
+import { copyFileSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { type CurvatureOptions, measureCurvature } from '../../src/engine/curvature.ts';
@@ -165,4 +166,25 @@ it('several parameter groups: the limit of the largest learning rate, or none wh
   expect(mixed.entries[0]!.stability).toMatchObject({ limit: null, ratio: null });
   expect(mixed.entries[0]!.notes!.join()).toContain('optimizers with different limits');
   await point.model.objective.close();
+});
+
+it('before its first step an optimizer has no state that could be missing', async () => {
+  const scratch = mkdtempSync(join(tmpdir(), 'clippy-diag-fresh-'));
+  try {
+    const missing = async (name: string) => {
+      copyFileSync(join(folder('embeddings'), 'checkpoint.safetensors'), join(scratch, name));
+      const point = await checkpointPoint(join(scratch, name), {
+        model: join(folder('embeddings'), 'model.json'),
+        batch: [join(folder('embeddings'), 'batch.safetensors')],
+        map: new Map(),
+        optimizer: chooseOptimizer('adam', {}),
+      });
+      await point.model.objective.close();
+      return point.missingState;
+    };
+    expect(await missing('step-0.safetensors')).toEqual([]);
+    expect(await missing('step-1.safetensors')).toEqual(['m', 'v']);
+  } finally {
+    rmSync(scratch, { recursive: true, force: true });
+  }
 });

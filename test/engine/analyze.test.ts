@@ -5,6 +5,8 @@ import { join } from 'node:path';
 import { expect, it } from 'vitest';
 import { openCapture } from '../../src/captures/read.ts';
 import { analyze } from '../../src/engine/analyze.ts';
+import { measureCurvature } from '../../src/engine/curvature.ts';
+import { checkpointOfCapture } from '../../src/engine/curvature-point.ts';
 import { modelEvidence } from '../../src/engine/model-evidence.ts';
 import { parseRule } from '../../src/rules/parse.ts';
 import { DEFAULT_RULES } from '../../src/rules/registry.ts';
@@ -250,3 +252,31 @@ it('checkpoints that lie equally near to several logs are said to', () =>
       expect(runs[1]!.notes.join('\n')).not.toContain('equally near');
     },
   ));
+
+it('parameter groups of a capture hold for the checkpoints of its run, by the names of the parameters', () =>
+  withRuns([{ capture: 'incident/capture', name: 'capture' }], async (scratch) => {
+    const path = join(scratch, 'capture');
+    const manifest = JSON.parse(readFileSync(join(path, 'capture.json'), 'utf8'));
+    manifest.groups = [{ ...manifest.optimizer, weightDecay: 0.1 }];
+    for (const parameter of manifest.parameters) if (/bias$/.test(parameter.name)) parameter.group = 0;
+    for (const step of manifest.steps) step.groupLearningRates = [step.learningRate];
+    writeFileSync(join(path, 'capture.json'), JSON.stringify(manifest));
+    const point = await checkpointOfCapture(
+      join(folder, 'checkpoints/step-300.pt'),
+      await openCapture(path),
+      undefined,
+    );
+    try {
+      expect(point.tensors.map(({ name, group }) => [/bias$/.test(name), group])).toEqual(
+        point.tensors.map(({ name }) => (/bias$/.test(name) ? [true, 1] : [false, 0])),
+      );
+      const { entries } = await measureCurvature(point, {
+        operator: 'preconditioned-hessian',
+        ...{ method: 'lanczos', count: 1, tolerance: 1e-2, seed: 0 },
+      });
+      // As with one group: weight decay is no part of the loss.
+      expect(entries[0]!.stability.ratio!.toPrecision(2)).toBe('2.1');
+    } finally {
+      await point.model.objective.close();
+    }
+  }));
