@@ -15,6 +15,7 @@ import type { OptionValue } from '../model/options.ts';
 import { chooseOptimizer, type OptimizerChoice } from '../optimizers/registry.ts';
 import { prepareReplay, recordedSetup } from '../replay/from-capture.ts';
 import { createStepper, freshTensor, type TensorState } from '../replay/step.ts';
+import type { RuleChoice } from '../rules/parse.ts';
 
 export interface CurvaturePoint {
   /** Path of the checkpoint or capture. */
@@ -33,6 +34,8 @@ export interface CurvaturePoint {
   /** State that the preconditioner needs and the source does not have. */
   readonly missingState: readonly string[];
   readonly notes: readonly string[];
+  /** Why the comparison with the limit may not be what it seems. */
+  readonly caveats: readonly string[];
 }
 
 /** A batch of a capture's step. @throws batch-empty where none was recorded */
@@ -110,8 +113,17 @@ export async function capturePoint(
     learningRates: capture.steps[index]!.learningRates,
     missingState,
     notes,
+    caveats: clippingCaveat(setup.clipping),
   };
 }
+
+/** The limit is that of the optimizer alone. */
+const clippingCaveat = ({ rule, label }: RuleChoice): string[] =>
+  rule.id === 'none'
+    ? []
+    : [
+        `the run was clipped by ${label}; the limit is that of its optimizer alone: where the rule shrinks the step, more is tolerated`,
+      ];
 
 export interface FilePointOptions extends OpenOptions {
   readonly model: string;
@@ -152,6 +164,7 @@ export const checkpointPoint = (path: string, options: FilePointOptions): Promis
     ...options,
     optimizers: options.optimizer === undefined ? [] : [options.optimizer],
     groupOf: () => 0,
+    caveats: [],
     openModel: (sources) => openObjective(options.model, sources, path, { ...options, trusted: true }),
     readBatches: async ({ objective }) => {
       const batches: Batch[] = [];
@@ -173,7 +186,7 @@ export async function checkpointOfCapture(
   capture: Capture,
   learningRate: number | undefined,
 ): Promise<CurvaturePoint> {
-  const { optimizers } = recordedSetup(capture.manifest, capture.path);
+  const { optimizers, clipping } = recordedSetup(capture.manifest, capture.path);
   const groups = new Map(capture.manifest.parameters.map(({ name, group }) => [plainName(name), group]));
   const common = new Set(capture.steps[0]!.learningRates).size === 1;
   return pointOf(path, {
@@ -191,6 +204,7 @@ export async function checkpointOfCapture(
       return group;
     },
     stated: new Set(),
+    caveats: clippingCaveat(clipping),
     ...(learningRate === undefined || !common ? {} : { learningRate }),
   });
 }
@@ -200,6 +214,7 @@ interface PointSources extends Pick<FilePointOptions, 'learningRate' | 'stated'>
   readonly optimizers: readonly OptimizerChoice[];
   /** Group of a parameter of the checkpoint. */
   groupOf(name: string): number;
+  readonly caveats: readonly string[];
   openModel(sources: readonly SourceTensor[]): Promise<MatchedObjective>;
   readBatches(model: MatchedObjective): Promise<readonly Batch[]>;
 }
@@ -261,12 +276,13 @@ async function pointOf(path: string, options: PointSources): Promise<CurvaturePo
       optimizers: optimizers.length === 0 ? null : optimizers,
       learningRates,
       missingState: [...missing],
-      notes: [
-        ...notes,
+      notes,
+      caveats: [
+        ...options.caveats,
         ...(foreign.size === 0
           ? []
           : [
-              `the checkpoint also holds the state ${[...foreign].join(', ')}, which ${optimizers[0]?.optimizer.id} with these options does not have: was it the optimizer of this run?`,
+              `the checkpoint ${path} also holds the state ${[...foreign].join(', ')}, which ${optimizers[0]?.optimizer.id} with these options does not have: was it the optimizer of this run?`,
             ]),
       ],
     };

@@ -52,6 +52,8 @@ export interface CurvatureMeasurement {
   readonly entries: readonly CurvatureEntry[];
   /** Why the point is not that of the run; null where nothing speaks against it. */
   readonly strayed: string | null;
+  /** What the limit leaves out; also among the notes of the entries. */
+  readonly caveats: readonly string[];
   /** Of the last operator. */
   readonly density: LabelledDensity | null;
 }
@@ -85,12 +87,11 @@ export async function measureCurvature(
   const strayed = await strayedFrom(point, w, loss);
   const { limit: known, ...against } = limitOf(point);
   const ofOptimizer = strayed === null ? known : undefined;
-  const notes = [
-    ...(strayed === null ? [] : [strayed]),
-    ...point.notes,
-    ...objective.notes,
+  const caveats = [
     ...(against.note === undefined ? [] : [against.note]),
+    ...(ofOptimizer === undefined ? [] : point.caveats),
   ];
+  const notes = [...(strayed === null ? [] : [strayed]), ...point.notes, ...objective.notes, ...caveats];
   const operators: CurvatureOperator[] =
     options.operator !== undefined
       ? [options.operator]
@@ -184,6 +185,7 @@ export async function measureCurvature(
       critical === null || entry.stability.ratio === null ? entry : { ...entry, criticalSharpness: critical },
     ),
     strayed,
+    caveats,
     density,
   };
 }

@@ -91,7 +91,7 @@ export async function modelEvidence(
       const point = await open();
       try {
         const search = { method: 'lanczos', count: 1, tolerance: 1e-2, seed: 0, starts: 2 } as const;
-        const { entries, strayed } = await measureCurvature(point, {
+        const { entries, strayed, caveats } = await measureCurvature(point, {
           ...search,
           ...(operator === undefined ? {} : { operator }),
           beforeProduct,
@@ -99,6 +99,7 @@ export async function modelEvidence(
         // A learning rate that is not the run's shows in the closed loop alone, not in the loss at its first step.
         curvature.push(...(follows ? entries : entries.map(withoutLimit)));
         if (strayed !== null) notes.push(`${where}: ${strayed}`);
+        notes.push(...caveats);
       } finally {
         await point.model.objective.close();
       }

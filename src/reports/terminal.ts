@@ -187,24 +187,23 @@ const ratios = (run: RunReport): RunReport['curvature'] =>
 function whyLines(run: RunReport, options: RenderOptions): string[] {
   const { onsetStep } = run.verdict;
   // What came before the incident, not what it left.
-  const against = ratios(run)
-    .filter(({ step }) => step === null || onsetStep === null || step <= onsetStep)
+  const before = ratios(run).filter(({ step }) => step === null || onsetStep === null || step <= onsetStep);
+  const against = before
     .slice(-4)
     .map(
       ({ step, stability }) =>
         `${shortNumber(stability.ratio!)} times at ${run.stepUnit} ${step === null ? '?' : steps(step)}`,
     );
+  const sharp = before.some(({ stability }) => stability.ratio! > 1);
+  const meaning = sharp
+    ? 'sharpness against what the learning rate tolerates'
+    : 'sharpness was below what the learning rate tolerates wherever it was measured';
+  const why = onsetStep === null ? '' : 'why: ';
   const held = run.replay
     .filter((entry) => entry.mode === 'closed-loop' && entry.verdict === 'prevented')
     .map((entry) => entry.label ?? entry.rule);
   return [
-    ...(against.length === 0
-      ? []
-      : wrap(
-          `why: sharpness against what the learning rate tolerates: ${against.join(', ')}`,
-          options.width,
-          '  ',
-        )),
+    ...(against.length === 0 ? [] : wrap(`${why}${meaning}: ${against.join(', ')}`, options.width, '  ')),
     ...(held.length === 0
       ? []
       : wrap(`would have held (closed loop): ${held.join(', ')}`, options.width, '  ')),

@@ -258,6 +258,7 @@ it('parameter groups of a capture hold for the checkpoints of its run, by the na
     const path = join(scratch, 'capture');
     const manifest = JSON.parse(readFileSync(join(path, 'capture.json'), 'utf8'));
     manifest.groups = [{ ...manifest.optimizer, weightDecay: 0.1 }];
+    manifest.clipping = { rule: 'global-norm', maxNorm: 1 };
     for (const parameter of manifest.parameters) if (/bias$/.test(parameter.name)) parameter.group = 0;
     for (const step of manifest.steps) step.groupLearningRates = [step.learningRate];
     writeFileSync(join(path, 'capture.json'), JSON.stringify(manifest));
@@ -270,12 +271,14 @@ it('parameter groups of a capture hold for the checkpoints of its run, by the na
       expect(point.tensors.map(({ name, group }) => [/bias$/.test(name), group])).toEqual(
         point.tensors.map(({ name }) => (/bias$/.test(name) ? [true, 1] : [false, 0])),
       );
-      const { entries } = await measureCurvature(point, {
+      const { entries, caveats } = await measureCurvature(point, {
         operator: 'preconditioned-hessian',
         ...{ method: 'lanczos', count: 1, tolerance: 1e-2, seed: 0 },
       });
       // As with one group: weight decay is no part of the loss.
       expect(entries[0]!.stability.ratio!.toPrecision(2)).toBe('2.1');
+      expect(caveats).toEqual([expect.stringContaining('the run was clipped by global-norm:1;')]);
+      expect(entries[0]!.notes).toEqual(expect.arrayContaining([...caveats]));
     } finally {
       await point.model.objective.close();
     }

@@ -278,3 +278,22 @@ describe('a saved report', () => {
     expect(committed).toBe(`${JSON.stringify(z.toJSONSchema(reportSchema, { io: 'input' }), null, 2)}\n`);
   });
 });
+
+test('sharpness below the limit is no reason, and a healthy run has none', () => {
+  const withRatio = (ratio: number, onset: number | null): string => {
+    const report = fullReport();
+    const [run] = report.runs;
+    const curvature = run!.curvature.map((entry) => ({
+      ...entry,
+      block: 'all',
+      stability: { learningRate: 0.1, limit: 20, ratio },
+    }));
+    const verdict = { ...run!.verdict, onsetStep: onset };
+    return render('text', { ...report, runs: [{ ...run!, curvature, verdict }] }).replace(/\s+/g, ' ');
+  };
+  expect(withRatio(1.5, 1e6)).toContain('why: sharpness against what the learning rate tolerates: 1.5 times');
+  const below = 'sharpness was below what the learning rate tolerates wherever it was measured: 0.01 times';
+  expect(withRatio(0.01, 1e6)).toContain(`why: ${below}`);
+  expect(withRatio(0.01, null)).toContain(below);
+  expect(withRatio(0.01, null)).not.toContain('why:');
+});
