@@ -20,7 +20,6 @@ const RIGHT_IN_TFJS: ReadonlySet<string> = new Set([
   'AddN',
   'BatchMatMul',
   'BroadcastTo',
-  'Cast',
   'ClipByValue',
   'Concat',
   'Conv2D',
@@ -203,6 +202,11 @@ export function cureGradients(tf: Tf): void {
       b: () => tf.zeros(b!.shape),
     }));
 
+  // tfjs passes the gradient through a cast to whole numbers as if it changed nothing.
+  register('Cast', [], (dy, _saved, { dtype }) => ({
+    x: () => (dtype === 'int32' || dtype === 'bool' ? tf.zerosLike(dy) : tf.cast(dy, 'float32')),
+  }));
+
   // Linear in each input: the gradients of what the gradients of convolutions run.
   register('Conv2DBackpropFilter', ['x', 'dy'], (ddw, [x, dy], attrs) => {
     const { strides, pad } = attrs as unknown as Windows;
@@ -264,7 +268,7 @@ export function cureGradients(tf: Tf): void {
       const entries = tf.conv2d(padded as Core.Tensor4D, place, strides, 'valid');
       const chosen = tf.cast(tf.oneHot(tf.argMax(entries, 3), places), 'float32');
       const spread = tf.mul(channelsApart(tf, dy), chosen);
-      const whole = conv2dInputGradient(tf, padded.shape, spread, place, { ...attrs, pad: 'valid' });
+      const whole = conv2dInputGradient(tf, padded.shape, spread, place, { strides, pad: 'valid' });
       return tf.slice(channelsTogether(tf, whole, shape[3]), [0, padInfo.top, padInfo.left, 0], shape);
     },
   }));
@@ -346,8 +350,8 @@ function unbroadcast(tf: Tf, x: Tensor, shape: readonly number[]): Tensor {
 }
 
 /**
- * tfjs with the two functions replaced whose wrong second derivatives are closures and not in the registry: what every
- * model here gets as `tf`.
+ * tfjs with functions replaced that the registry does not reach: two whose wrong second derivatives are closures, and the
+ * fused product, of which wasm computes something else where an argument is transposed. What every model here gets as `tf`.
  */
 export function curedFunctions(tf: Tf): Tf {
   const logSoftmax = <T extends Tensor>(logits: T, axis = -1): T =>
@@ -363,8 +367,18 @@ export function curedFunctions(tf: Tf): Tf {
     const each = tf.neg(tf.sum(tf.mul(smooth, logSoftmax(logits)), -1));
     return tf.losses.computeWeightedLoss(each, weights, reduction);
   };
+  const matMul: Tf['fused']['matMul'] = (call) => {
+    const product = tf.matMul(call.a, call.b, call.transposeA, call.transposeB);
+    return tf.backend_util.applyActivation(
+      call.bias == null ? product : tf.add(product, call.bias),
+      call.activation ?? 'linear',
+      call.preluActivationWeights,
+      call.leakyreluAlpha ?? 0.2,
+    );
+  };
   return {
     ...tf,
+    fused: { ...tf.fused, matMul },
     logSoftmax: logSoftmax as Tf['logSoftmax'],
     losses: { ...tf.losses, softmaxCrossEntropy: softmaxCrossEntropy as Tf['losses']['softmaxCrossEntropy'] },
   };

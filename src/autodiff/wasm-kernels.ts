@@ -102,11 +102,19 @@ export function cureWasmKernels(tf: Tf): void {
     return { dataId, shape, dtype };
   };
   replace('Identity', same);
-  replace('Cast', (call, old) =>
-    (call.inputs.x as TensorInfo).dtype === call.attrs!.dtype
-      ? same(call)
-      : (old.kernelFunc(call) as TensorInfo),
-  );
+  replace('Cast', (call, old) => {
+    const x = call.inputs.x as TensorInfo;
+    const { dtype } = call.attrs!;
+    if (x.dtype === dtype) return same(call);
+    if (dtype !== 'bool') return old.kernelFunc(call) as TensorInfo;
+    // The backend's own makes 2 of 2.6 and 255 of −1.2.
+    const wasm = call.backend as WasmBackend;
+    const out = wasm.makeOutput(x.shape, 'bool');
+    const values = wasm.typedArrayFromHeap(x);
+    const flags = wasm.typedArrayFromHeap(out);
+    for (let i = 0; i < values.length; i++) flags[i] = values[i] === 0 ? 0 : 1;
+    return out;
+  });
 
   // The gradient of a bias, of which the kernel would transpose the whole matrix: a product with a row of ones.
   replace('Sum', (call, old) => {
@@ -185,13 +193,17 @@ function onCpu(tf: Tf, kernel: Kernel): Kernel {
         made.push(cpu.makeTensorInfo(x.shape, x.dtype, wasm.typedArrayFromHeap(x).slice()));
         return made[made.length - 1]!;
       };
-      const copies = Object.fromEntries(
-        Object.entries(inputs).map(([name, x]) => [
-          name,
-          Array.isArray(x) ? x.map(copy) : copy(x as TensorInfo),
-        ]),
-      );
-      const result = kernel.kernelFunc({ inputs: copies, attrs: attrs ?? {}, backend: cpu });
+      const copyAll = (x: TensorInfo | readonly TensorInfo[]): TensorInfo | TensorInfo[] =>
+        Array.isArray(x) ? x.map(copy) : copy(x as TensorInfo);
+      // Of some kernels, such as Einsum, the inputs are a list.
+      const copies = Array.isArray(inputs)
+        ? inputs.map(copyAll)
+        : Object.fromEntries(Object.entries(inputs).map(([name, x]) => [name, copyAll(x)]));
+      const result = kernel.kernelFunc({
+        inputs: copies as KernelCall['inputs'],
+        attrs: attrs ?? {},
+        backend: cpu,
+      });
       const back = (x: TensorInfo): TensorInfo => {
         const out = wasm.makeOutput(x.shape, x.dtype);
         wasm.typedArrayFromHeap(out).set(cpu.data.get(x.dataId).values);

@@ -1,0 +1,73 @@
+/** What tfjs gets wrong besides second derivatives of single operations, in closed form on every backend. */
+import type { Tensor, Tensor2D, Tensor4D } from '@tensorflow/tfjs-core';
+import { describe, expect, it } from 'vitest';
+import { type Backend, loadBackend } from '../../src/autodiff/backend.ts';
+import { BACKENDS } from '../../src/autodiff/backend-names.ts';
+import { gradientsOf } from '../../src/autodiff/gradients.ts';
+
+describe.each(BACKENDS)('%s', (name) => {
+  const backend = (): Promise<Backend | undefined> => loadBackend(name).catch(() => undefined);
+
+  it('a cast to whole numbers has derivative 0', async () => {
+    const loaded = await backend();
+    if (loaded === undefined) return;
+    const { tf } = loaded;
+    for (const dtype of ['int32', 'bool'] as const) {
+      const found = tf.tidy(() => {
+        const x = tf.tensor1d([1.3, 2.6, -1.2]);
+        const whole = (): Tensor => tf.cast(tf.cast(x, dtype), 'float32');
+        return [...gradientsOf(tf, () => tf.sum(tf.mul(x, whole())), [x]).grads[0]!.dataSync()];
+      });
+      // ∂/∂x of x·c with c constant.
+      expect(found).toEqual(dtype === 'int32' ? [1, 2, -1] : [1, 1, 1]);
+    }
+  });
+
+  it('the fused product equals the plain one, transposed or not, forward and backward', async () => {
+    const loaded = await backend();
+    if (loaded === undefined) return;
+    const { tf } = loaded;
+    tf.tidy(() => {
+      for (const transposeA of [false, true])
+        for (const transposeB of [false, true]) {
+          const a = tf.reshape(tf.range(1, 13), transposeA ? [4, 3] : [3, 4]) as Tensor2D;
+          const b = tf.reshape(tf.range(2, 10), transposeB ? [2, 4] : [4, 2]) as Tensor2D;
+          const bias = tf.tensor1d([1, -2]);
+          const fused = (): Tensor =>
+            tf.fused.matMul({ a, b, bias, transposeA, transposeB, activation: 'relu' });
+          const plain = (): Tensor => tf.relu(tf.add(tf.matMul(a, b, transposeA, transposeB), bias));
+          expect([...fused().dataSync()]).toEqual([...plain().dataSync()]);
+          const gradients = (f: () => Tensor): number[][] =>
+            gradientsOf(tf, () => tf.sum(tf.square(f())), [a, b, bias]).grads.map((g) => [...g!.dataSync()]);
+          expect(gradients(fused)).toEqual(gradients(plain));
+        }
+    });
+  });
+
+  it('max pooling with numbers for its padding hands the gradient to the largest', async () => {
+    const loaded = await backend();
+    if (loaded === undefined) return;
+    const { tf } = loaded;
+    tf.tidy(() => {
+      const x = tf.reshape(tf.range(0, 36), [1, 6, 6, 1]) as Tensor4D;
+      const pooled = (): Tensor => tf.sum(tf.maxPool(x, 3, 2, 1, 'floor'));
+      const chosen = [...gradientsOf(tf, pooled, [x]).grads[0]!.dataSync()].flatMap((g, i) =>
+        g === 1 ? [i] : [],
+      );
+      expect(chosen).toEqual([7, 9, 11, 19, 21, 23, 31, 33, 35]);
+    });
+  });
+
+  it('refuses einsum by name', async () => {
+    const loaded = await backend();
+    if (loaded === undefined) return;
+    const { tf } = loaded;
+    tf.tidy(() => {
+      const a = tf.tensor2d([1, 2, 3, 4], [2, 2]);
+      expect([...tf.einsum('ij,jk->ik', a, a).dataSync()]).toEqual([7, 10, 15, 22]);
+      expect(() => gradientsOf(tf, () => tf.sum(tf.einsum('ij,jk->ik', a, a)), [a])).toThrow(
+        'not found for Einsum',
+      );
+    });
+  });
+});
