@@ -116,6 +116,26 @@ export function cureWasmKernels(tf: Tf): void {
     return out;
   });
 
+  // The backend's own make a number of NaN: 0, or the lower bound.
+  const clamp = (name: string, boundsOf: (attrs: KernelCall['attrs']) => readonly [number, number]): void =>
+    replace(name, (call, old) => {
+      const x = call.inputs.x as TensorInfo;
+      if (x.dtype !== 'float32') return old.kernelFunc(call) as TensorInfo;
+      const [low, high] = boundsOf(call.attrs);
+      const wasm = call.backend as WasmBackend;
+      const out = wasm.makeOutput(x.shape, 'float32');
+      const values = wasm.typedArrayFromHeap(x);
+      const clamped = wasm.typedArrayFromHeap(out);
+      for (let i = 0; i < values.length; i++) {
+        const value = values[i]!;
+        clamped[i] = value < low ? low : value > high ? high : value;
+      }
+      return out;
+    });
+  clamp('Relu', () => [0, Number.POSITIVE_INFINITY]);
+  clamp('Relu6', () => [0, 6]);
+  clamp('ClipByValue', (attrs) => [attrs!.clipValueMin as number, attrs!.clipValueMax as number]);
+
   // The gradient of a bias, of which the kernel would transpose the whole matrix: a product with a row of ones.
   replace('Sum', (call, old) => {
     const x = call.inputs.x as TensorInfo;

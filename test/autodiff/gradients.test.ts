@@ -44,6 +44,18 @@ describe.each(BACKENDS)('%s', (name) => {
     });
   });
 
+  it('what is no number stays none where values are cut off', async () => {
+    const loaded = await backend();
+    if (loaded === undefined) return;
+    const { tf } = loaded;
+    tf.tidy(() => {
+      const x = tf.tensor1d([Number.NaN, -2, 0.5, 7, Number.POSITIVE_INFINITY]);
+      expect([...tf.relu(x).dataSync()]).toEqual([Number.NaN, 0, 0.5, 7, Number.POSITIVE_INFINITY]);
+      expect([...tf.relu6(x).dataSync()]).toEqual([Number.NaN, 0, 0.5, 6, 6]);
+      expect([...tf.clipByValue(x, -1, 2).dataSync()]).toEqual([Number.NaN, -1, 0.5, 2, 2]);
+    });
+  });
+
   it('max pooling with numbers for its padding hands the gradient to the largest', async () => {
     const loaded = await backend();
     if (loaded === undefined) return;
