@@ -19,7 +19,7 @@ export interface MatrixCell {
 
 export interface TrainingMatrix {
   readonly steps: { readonly first: number; readonly last: number; readonly count: number };
-  /** Recorded at the first step, one for each group of parameters. */
+  /** Recorded at these steps, each once: groups of parameters, schedules and warm-ups have several. */
   readonly learningRates: readonly number[];
   /** Median of the losses before the incident of the baseline, and the largest loss in their band. */
   readonly band: { readonly median: number; readonly high: number };

@@ -9,7 +9,7 @@ import type { Capture } from '../captures/read.ts';
 import type { BaselineCheck, ReplayEntry } from '../model/replay.ts';
 import type { RuleChoice } from '../rules/parse.ts';
 import type { RuleState } from '../rules/rule.ts';
-import { copyTensors, prepareReplay } from './from-capture.ts';
+import { copyTensors, learningRateNote, prepareReplay } from './from-capture.ts';
 import { createStepper, type TensorState } from './step.ts';
 import { findIncident, type Judgement, judgeClosedLoop } from './verdict.ts';
 
@@ -104,6 +104,7 @@ export async function trainRuns(
   const count = Math.min(options.steps ?? capture.steps.length, capture.steps.length);
   const steps = capture.steps.slice(0, count);
   const { setup, tensors: initial, notes } = await prepareReplay(capture, 'float32');
+  notes.push(...learningRateNote({ steps }));
   const runs: readonly TrainingRun[] = [{ rule: setup.clipping, multiplier: 1 }, ...wanted];
   const stepperOf = (rule: RuleChoice, learningRateMultiplier: number) =>
     createStepper({ rule, optimizers: setup.optimizers, precision: 'float32', learningRateMultiplier });

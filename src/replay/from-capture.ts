@@ -114,3 +114,14 @@ export async function prepareReplay(capture: Capture, precision: Precision) {
       : [];
   return { setup, tensors, missingState, notes };
 }
+
+/** That the recorded learning rates change, for reports that name an optimizer with its first one. */
+export function learningRateNote({ steps }: Pick<Capture, 'steps'>): string[] {
+  const rates = steps.flatMap(({ learningRates }) => learningRates);
+  const [least, most] = [Math.min(...rates), Math.max(...rates)];
+  return least === most
+    ? []
+    : [
+        `the recorded learning rates lie between ${least} and ${most}: each step takes its own, the one named with the optimizer is the first`,
+      ];
+}

@@ -67,7 +67,7 @@ export async function trainMatrix(options: MatrixOptions): Promise<TrainingMatri
     );
   return {
     steps: { first: numbers[0]!, last: numbers.at(-1)!, count },
-    learningRates: steps[0]!.learningRates,
+    learningRates: [...new Set(steps.flatMap((step) => step.learningRates))],
     band: { median: band.median, high: band.high },
     baseline: check,
     cells,

@@ -7,7 +7,7 @@ import { chooseRule, optionsOf, type RuleChoice } from '../rules/parse.ts';
 import type { SeenTensor } from '../rules/rule.ts';
 import { type Precision, sumOfSquares, type Values } from '../tensor/values.ts';
 import { type Followed, follow, type Prepared } from './follow.ts';
-import { copyTensors, prepareReplay } from './from-capture.ts';
+import { copyTensors, learningRateNote, prepareReplay } from './from-capture.ts';
 import { createStepper, type StepObserver, type Stepper, type StepRecord, type TensorState } from './step.ts';
 import { bandOf, findIncident, incidentUpdates, judgeEstimate, type LossIncident } from './verdict.ts';
 
@@ -55,6 +55,7 @@ const SWEEP = [-6, -5, -4, -3, -2, -1, 0, 1, 2, 3].flatMap((e) =>
 export async function replayCapture(capture: Capture, settings: ReplaySettings): Promise<ReplayResult> {
   const precision = settings.precision ?? 'float32';
   const prepared = await prepareReplay(capture, precision);
+  prepared.notes.push(...learningRateNote(capture));
   const { setup } = prepared;
   const multipliers = settings.learningRateMultipliers ?? [1];
   const stepperOf = (rule: RuleChoice, multiplier: number): Stepper =>

@@ -14,7 +14,7 @@ export function renderMatrix(matrix: TrainingMatrix, options: RenderOptions): st
   const multipliers = [...new Set(cells.map((cell) => cell.learningRateMultiplier))].sort((a, b) => a - b);
   const seeds = new Set(cells.map(({ seed }) => seed)).size;
   const [rate] = learningRates;
-  const one = learningRates.every((other) => other === rate);
+  const one = learningRates.length === 1;
   const heads = multipliers.map((m) => (one ? shortNumber(m * rate!) : `${shortNumber(m)} ×`));
   const rows = matrix.holds.map(({ label }) => ({
     label,
@@ -52,7 +52,7 @@ export function renderMatrix(matrix: TrainingMatrix, options: RenderOptions): st
   const judged = cells.every(({ diverged }) => diverged !== null);
   const blocks = [
     fit(
-      `Trained on from step ${steps.first} to ${steps.last}; columns are ${one ? 'learning rates' : 'times the recorded learning rates'}${one ? `, ${shortNumber(rate!)} was recorded` : ''}; ${seeds} ${seeds === 1 ? 'order' : 'orders'} of the batches in each cell.`,
+      `Trained on from step ${steps.first} to ${steps.last}; columns are ${one ? `learning rates, ${shortNumber(rate!)} was recorded` : `times the recorded learning rates, ${shortNumber(Math.min(...learningRates))} to ${shortNumber(Math.max(...learningRates))}`}; ${seeds} ${seeds === 1 ? 'order' : 'orders'} of the batches in each cell.`,
     ),
     table.join('\n'),
     judged

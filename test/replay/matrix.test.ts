@@ -109,6 +109,24 @@ it('too few steps to tell are said so, not guessed', async () => {
   expect(text).not.toContain('No seed diverges');
 });
 
+it('a learning rate that changes is not taken for its first', async () => {
+  const options = await training(12);
+  const steps = options.capture.steps.map((step, i) => ({ ...step, learningRates: [i < 6 ? 0.5 : 0.25] }));
+  const capture = Object.assign(Object.create(options.capture), { steps });
+  const matrix = await trainMatrix({
+    ...options,
+    capture,
+    rules: parseRule('none'),
+    learningRateMultipliers: [0.5, 1],
+    seeds: [0],
+  });
+  expect(matrix.learningRates).toEqual([0.5, 0.25]);
+  expect(matrix.notes.join()).toContain('lie between 0.25 and 0.5: each step takes its own');
+  const text = renderMatrix(matrix, { width: 120, colour: false, ascii: false });
+  expect(text).toContain('columns are times the recorded learning rates, 0.25 to 0.5;');
+  expect(text).toMatch(/^rule +0\.5 × +1 ×$/m);
+});
+
 it('non-finite runs have diverged', async () => {
   const matrix = await runMatrix(await openCapture(join(projectRoot, 'fixtures/captures/nan')), {
     rules: parseRule('none'),
