@@ -3,7 +3,7 @@ import { createHash } from 'node:crypto';
 import { dirname, relative, sep } from 'node:path';
 import { type Capture, openCapture } from '../captures/read.ts';
 import { adviceOf, rewindAdvice } from '../detectors/rewind.ts';
-import { DiagError } from '../model/errors.ts';
+import { DiagError, reasonOf } from '../model/errors.ts';
 import type { Report, ReportInput, RunReport } from '../model/report.ts';
 import type { Role, Run, TimeSeries } from '../model/run.ts';
 import { replayFromLog } from '../replay/from-log.ts';
@@ -192,7 +192,7 @@ async function withReplay(
     if (!(error instanceof DiagError)) throw error;
     return {
       ...report,
-      notRun: [...report.notRun, { id: 'replay', reason: `${error.code}: ${error.message}` }],
+      notRun: [...report.notRun, { id: 'replay', reason: reasonOf(error) }],
     };
   }
 }

@@ -10,7 +10,7 @@ import type { Capture } from '../captures/read.ts';
 import { savedOptimizerGroups, savedOptimizerOptions } from '../checkpoints/optimizer-options.ts';
 import { openCheckpoint, sniffCheckpoint } from '../checkpoints/registry.ts';
 import type { Checkpoint, TensorInfo } from '../model/checkpoint.ts';
-import { diagError } from '../model/errors.ts';
+import { diagError, located } from '../model/errors.ts';
 import type { OptionValue } from '../model/options.ts';
 import { chooseOptimizer, type OptimizerChoice } from '../optimizers/registry.ts';
 import { prepareReplay, recordedSetup } from '../replay/from-capture.ts';
@@ -96,8 +96,11 @@ export async function capturePoint(
   }
   const { batches: wanted = 1 } = options;
   const batches: Batch[] = [];
-  for (let i = index; i < Math.min(index + wanted, capture.steps.length); i++)
-    batches.push(await captureBatch(capture, i));
+  for (const [i, { file }] of capture.steps.slice(index, index + wanted).entries()) {
+    const batch = await captureBatch(capture, index + i);
+    await located({ path: join(capture.path, file) }, () => model.objective.check([batch]));
+    batches.push(batch);
+  }
   if (batches.length < wanted)
     notes.push(
       `the capture has ${batches.length} steps from there on, not ${wanted}: so many batches were taken`,
@@ -168,7 +171,11 @@ export const checkpointPoint = (path: string, options: FilePointOptions): Promis
     openModel: (sources) => openObjective(options.model, sources, path, { ...options, trusted: true }),
     readBatches: async ({ objective }) => {
       const batches: Batch[] = [];
-      for (const file of options.batch) batches.push(await readBatch(file, objective.inputs, options.map));
+      for (const file of options.batch)
+        await located({ path: file }, async () => {
+          batches.push(await readBatch(file, objective.inputs, options.map));
+          await objective.check(batches.slice(-1));
+        });
       return batches;
     },
   });

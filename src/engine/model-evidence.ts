@@ -4,7 +4,7 @@
  */
 import type { Capture } from '../captures/read.ts';
 import type { CurvatureEntry } from '../model/curvature.ts';
-import { DiagError, diagError } from '../model/errors.ts';
+import { DiagError, diagError, reasonOf } from '../model/errors.ts';
 import type { ReplayEntry } from '../model/replay.ts';
 import type { RuleChoice } from '../rules/parse.ts';
 import { runClosedLoop } from './closed-loop.ts';
@@ -55,7 +55,7 @@ export async function modelEvidence(
       await work();
     } catch (error) {
       if (!(error instanceof DiagError)) throw error;
-      notRun.push({ id, reason: `${error.code}: ${error.message}` });
+      notRun.push({ id, reason: reasonOf(error) });
     }
   };
 
@@ -123,8 +123,8 @@ export async function modelEvidence(
     if (clock() > deadline) {
       const left = Math.min(ordered.length, CHECKPOINTS) - i;
       const what = left === 1 ? 'the last checkpoint' : `the last ${left} checkpoints`;
-      const { code, message } = diagError('budget-spent', { what: `the curvature at ${what}` });
-      notRun.push({ id: 'curvature at checkpoints', reason: `${code}: ${message}` });
+      const error = diagError('budget-spent', { what: `the curvature at ${what}` });
+      notRun.push({ id: 'curvature at checkpoints', reason: reasonOf(error) });
       break;
     }
     await measure(`${path} (step ${step})`, operator, () => checkpointOfCapture(path, capture, learningRate));

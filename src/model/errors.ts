@@ -474,7 +474,7 @@ export const ERROR_TEXTS = define({
   'batch-missing': {
     exitCode: EXIT.input,
     message: 'the batch has no "{name}"',
-    hint: 'it has {found}; map names with --map {name}=COLUMN',
+    hint: 'it has {found}; a file’s names are mapped with --map {name}=COLUMN, those of a capture are the recorder’s',
   },
   'batch-shape': {
     exitCode: EXIT.input,
@@ -710,3 +710,17 @@ export function diagError(
     cause,
   );
 }
+
+/** Does the work; an error of it that names no place gets this one. */
+export async function located<T>(where: SourceRef, work: () => T | Promise<T>): Promise<T> {
+  try {
+    return await work();
+  } catch (error) {
+    if (!(error instanceof DiagError) || error.where !== undefined) throw error;
+    throw new DiagError(error.code, error.message, error.exitCode, where, error.hint, error);
+  }
+}
+
+/** Why something was not done, as one line: code, message, and what to try. */
+export const reasonOf = ({ code, message, hint }: DiagError): string =>
+  `${code}: ${message}${hint === undefined ? '' : `; try: ${hint}`}`;

@@ -3,9 +3,11 @@
  * only true counterfactual; the run under the clipping that was recorded is the baseline, and has to follow the record.
  */
 
+import { join } from 'node:path';
 import type { Batch } from '../autodiff/objective.ts';
 import type { MatchedObjective } from '../autodiff/open-objective.ts';
 import type { Capture } from '../captures/read.ts';
+import { located } from '../model/errors.ts';
 import type { BaselineCheck, ReplayEntry } from '../model/replay.ts';
 import type { RuleChoice } from '../rules/parse.ts';
 import type { RuleState } from '../rules/rule.ts';
@@ -145,7 +147,8 @@ export async function trainRuns(
         continue;
       }
       const batches = [await options.batch(order?.[i] ?? i)];
-      if (run === 0) await model.objective.check(batches);
+      if (run === 0)
+        await located({ path: join(capture.path, step.file) }, () => model.objective.check(batches));
       const flat = model.flatten(tensors.map(({ w }) => w));
       const { loss, taskLosses, gradient } = await model.objective.gradient(flat, batches);
       model.unflatten(

@@ -218,3 +218,19 @@ it('a state file carries a replay over an interruption, and refuses to serve ano
     rmSync(folder, { recursive: true });
   }
 });
+
+it('a batch that does not fit is named by its file', async () => {
+  const capture = await openCapture(path('incident/capture'));
+  await expect(
+    run('incident/capture', ['none'], {
+      batch: async (index) => {
+        const batch = new Map(await captureBatch(capture, index));
+        if (index === 2) batch.delete('label/click');
+        return batch;
+      },
+    }),
+  ).rejects.toMatchObject({
+    code: 'batch-missing',
+    where: { path: join(path('incident/capture'), capture.steps[2]!.file) },
+  });
+});
