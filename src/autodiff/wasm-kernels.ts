@@ -117,24 +117,15 @@ export function cureWasmKernels(tf: Tf): void {
   });
 
   // The backend's own make a number of NaN: 0, or the lower bound.
-  const clamp = (name: string, boundsOf: (attrs: KernelCall['attrs']) => readonly [number, number]): void =>
+  for (const name of ['Relu', 'Relu6', 'ClipByValue'])
     replace(name, (call, old) => {
-      const x = call.inputs.x as TensorInfo;
-      if (x.dtype !== 'float32') return old.kernelFunc(call) as TensorInfo;
-      const [low, high] = boundsOf(call.attrs);
+      const out = old.kernelFunc(call) as TensorInfo;
       const wasm = call.backend as WasmBackend;
-      const out = wasm.makeOutput(x.shape, 'float32');
-      const values = wasm.typedArrayFromHeap(x);
-      const clamped = wasm.typedArrayFromHeap(out);
-      for (let i = 0; i < values.length; i++) {
-        const value = values[i]!;
-        clamped[i] = value < low ? low : value > high ? high : value;
-      }
+      const values = wasm.typedArrayFromHeap(call.inputs.x as TensorInfo);
+      const cut = wasm.typedArrayFromHeap(out);
+      for (let i = 0; i < values.length; i++) if (Number.isNaN(values[i]!)) cut[i] = Number.NaN;
       return out;
     });
-  clamp('Relu', () => [0, Number.POSITIVE_INFINITY]);
-  clamp('Relu6', () => [0, 6]);
-  clamp('ClipByValue', (attrs) => [attrs!.clipValueMin as number, attrs!.clipValueMax as number]);
 
   // The gradient of a bias, of which the kernel would transpose the whole matrix: a product with a row of ones.
   replace('Sum', (call, old) => {
