@@ -13,7 +13,7 @@ import type * as Layers from '@tensorflow/tfjs-layers';
 import { diagError } from '../model/errors.ts';
 import type { Backend } from './backend.ts';
 import type { Network } from './differentiate.ts';
-import type { Topology } from './layers-config.ts';
+import { isObject, type Topology } from './layers-config.ts';
 import { checkLayers, forTfjs, partsOf } from './layers-options.ts';
 import { weightNamed, weightsOf } from './layers-weights.ts';
 import { checkRows, checkTensor, LOSSES, type LossName } from './losses.ts';
@@ -36,29 +36,49 @@ export interface LayersObjective {
 /** @throws model-invalid */
 export function parseLayersObjective(document: unknown, path: string): LayersObjective {
   const fail = (place: string, expected: string) => diagError('model-invalid', { place, expected }, { path });
-  const root = document as Record<string, unknown>;
+  // A field that is not known is a slip that would change the numbers: "wieght" would be a weight of 1.
+  const record = (value: unknown, place: string, fields: readonly string[]): Record<string, unknown> => {
+    if (!isObject(value)) throw fail(place, 'an object');
+    const unknown = Object.keys(value).find((key) => !fields.includes(key));
+    if (unknown !== undefined)
+      throw fail(`"${unknown}" in ${place}`, `one of the fields ${fields.join(', ')}`);
+    return value;
+  };
+  const root = record(document, 'the objective', [
+    'kind',
+    'version',
+    'model',
+    'inputs',
+    'tasks',
+    'regularizers',
+    'rename',
+  ]);
   if (root.version !== 1) throw fail('version', '1');
   if (typeof root.model !== 'string') throw fail('model', 'the name of a file');
-  const inputs = Object.entries((root.inputs ?? {}) as Record<string, unknown>);
-  if (inputs.some(([, name]) => typeof name !== 'string')) throw fail('inputs', 'names of batch tensors');
+  const inputs = isObject(root.inputs ?? {}) ? Object.entries(root.inputs ?? {}) : undefined;
+  if (inputs === undefined || inputs.some(([, name]) => typeof name !== 'string'))
+    throw fail('inputs', 'an object with names of batch tensors');
   if (!Array.isArray(root.tasks) || root.tasks.length === 0) throw fail('tasks', 'an array of tasks');
   if (root.regularizers !== undefined && root.regularizers !== 'left-out')
     throw fail('regularizers', '"left-out"');
+  const tasks = root.tasks.map((task: unknown, i) => {
+    const fields = record(task, `tasks[${i}]`, ['name', 'output', 'loss', 'weight']);
+    const { name, output = null, loss, weight = 1 } = fields;
+    if (typeof name !== 'string') throw fail(`tasks[${i}].name`, 'a name');
+    if (output !== null && typeof output !== 'string')
+      throw fail(`tasks[${i}].output`, 'the name of an output layer');
+    if (typeof loss !== 'string' || !Object.hasOwn(LOSSES, loss))
+      throw fail(`tasks[${i}].loss`, `one of ${Object.keys(LOSSES).join(', ')}`);
+    if (typeof weight !== 'number' || !Number.isFinite(weight)) throw fail(`tasks[${i}].weight`, 'a number');
+    return { name, output, loss: loss as LossName, weight };
+  });
+  if (new Set(tasks.map(({ name }) => name)).size !== tasks.length)
+    throw fail('the names of tasks', 'distinct');
   return {
     model: root.model,
     leaveOutRegularizers: root.regularizers === 'left-out',
     inputs: new Map(inputs as [string, string][]),
-    tasks: root.tasks.map((task: Record<string, unknown>, i) => {
-      const { name, output = null, loss, weight = 1 } = task;
-      if (typeof name !== 'string') throw fail(`tasks[${i}].name`, 'a name');
-      if (output !== null && typeof output !== 'string')
-        throw fail(`tasks[${i}].output`, 'the name of an output layer');
-      if (typeof loss !== 'string' || !Object.hasOwn(LOSSES, loss))
-        throw fail(`tasks[${i}].loss`, `one of ${Object.keys(LOSSES).join(', ')}`);
-      if (typeof weight !== 'number' || !Number.isFinite(weight))
-        throw fail(`tasks[${i}].weight`, 'a number');
-      return { name, output, loss: loss as LossName, weight };
-    }),
+    tasks,
   };
 }
 
@@ -141,6 +161,13 @@ export async function layersNetwork(
     const layer = model.inputNames[i]!;
     return { name: objective.inputs.get(layer) ?? layer, shape: shape.slice(1) };
   });
+  const other = [...objective.inputs.keys()].find((layer) => !model.inputNames.includes(layer));
+  if (other !== undefined)
+    throw diagError(
+      'model-invalid',
+      { place: `"${other}" in inputs`, expected: `one of ${model.inputNames.join(', ')}` },
+      { path },
+    );
   const outputOf = objective.tasks.map(({ name, output }) => {
     const index =
       output === null && model.outputNames.length === 1 ? 0 : model.outputNames.indexOf(output ?? name);

@@ -125,6 +125,8 @@ export function checkLayers(topology: Topology, leaveOutRegularizers: boolean, p
       diagError('model-layer', { layer: String(config.name), className: class_name, reason }, { path });
     const isIt = (option: string): string =>
       `its ${option} is ${JSON.stringify(config[option]).slice(0, 80)}`;
+    const problem = unconnected(config.layers);
+    if (problem !== undefined) throw refuse(problem);
     if (/^(?:Lambda|TFOpLambda|SlicingOpLambda)$/.test(class_name)) throw refuse('it is code');
     const options = OPTIONS.get(class_name);
     const foreign =
@@ -160,6 +162,42 @@ export function checkLayers(topology: Topology, leaveOutRegularizers: boolean, p
       throw refuse('it may get a mask (of Masking, or an Embedding with mask_zero)');
     if (class_name === 'Bidirectional' && !sameBackwards(config)) throw refuse(isIt('backward_layer'));
   }
+}
+
+/**
+ * Why the layers of a model cannot be connected: a name stands twice, or the inputs of a layer never come, which
+ * tfjs-layers would look for without end.
+ */
+function unconnected(layers: unknown): string | undefined {
+  if (!Array.isArray(layers)) return undefined;
+  const named = (layers as LayerConfig[]).filter((layer) => Array.isArray(layer?.inbound_nodes));
+  const nameOf = (layer: LayerConfig): string => String((layer as { name?: unknown }).name);
+  // Inputs and models have their first node from the start.
+  const made = new Map(
+    named.map((layer) => [
+      nameOf(layer),
+      Number(/^(?:InputLayer|Model|Functional|Sequential)$/.test(layer.class_name)),
+    ]),
+  );
+  if (made.size < named.length) return 'two of its layers have the same name';
+  let open = named.flatMap((layer) =>
+    (layer.inbound_nodes as unknown[]).map((node) => ({
+      name: nameOf(layer),
+      from: [node].flat(1) as unknown[],
+    })),
+  );
+  while (open.length > 0) {
+    const left = open.filter(({ name, from }) => {
+      const waits = from.some(
+        (input) => Array.isArray(input) && !((made.get(String(input[0])) ?? 0) > Number(input[1])),
+      );
+      if (!waits) made.set(name, made.get(name)! + 1);
+      return waits;
+    });
+    if (left.length === open.length) return `nothing leads to its layer "${left[0]!.name}"`;
+    open = left;
+  }
+  return undefined;
 }
 
 /** Whether the backward layer is the forward one turned round, which is all that tfjs builds. */

@@ -163,8 +163,15 @@ export function parseRanking(document: unknown, path: string): RankingSpec {
     tasks.map((t) => t.name),
     'tasks',
   );
+  const stacks = shared.type === 'mmoe' ? shared.experts : 1;
+  const layers =
+    crossLayers + stacks * shared.units.length + tasks.reduce((sum, t) => sum + t.units.length + 2, 0);
+  if (stacks + layers > MOST_LAYERS) fail('the model', `one of at most ${MOST_LAYERS} layers and experts`);
   return { features, crossLayers, shared, tasks };
 }
+
+/** Far beyond what is trained; a number with a slip would fill the memory. */
+const MOST_LAYERS = 100_000;
 
 const widthOf = (spec: RankingSpec): number =>
   spec.features.reduce((sum, f) => sum + (f.type === 'dense' ? f.size : f.dim), 0);

@@ -7,6 +7,7 @@ import { readBatch } from '../../src/autodiff/batches.ts';
 import { differentiate } from '../../src/autodiff/differentiate.ts';
 import { readTopology } from '../../src/autodiff/layers-config.ts';
 import { layersNetwork, parseLayersObjective } from '../../src/autodiff/layers-model.ts';
+import { checkLayers } from '../../src/autodiff/layers-options.ts';
 import type { Batch } from '../../src/autodiff/objective.ts';
 import { openObjective } from '../../src/autodiff/open-objective.ts';
 import { openCheckpoint } from '../../src/checkpoints/registry.ts';
@@ -86,7 +87,7 @@ it('BatchNormalization: the statistics of the batch, and running averages that s
       },
     } as never,
     parseLayersObjective(
-      { version: 1, model: 'm', inputs: { x: 'x' }, tasks: [{ name: 'y', loss: 'mean-squared-error' }] },
+      { version: 1, model: 'm', tasks: [{ name: 'y', loss: 'mean-squared-error' }] },
       'objective.json',
     ),
     'm',
@@ -221,4 +222,64 @@ it('weights without a model, and an objective that is none', async () => {
   expect(() =>
     parseLayersObjective({ version: 1, model: 'm', tasks: [{ name: 'y', loss: 'no' }] }, 'o'),
   ).toThrow(/tasks\[0\].loss must be one of/);
+});
+
+it.each([
+  [{ tasks: [null] }, /tasks\[0\] must be an object/],
+  [
+    { tasks: [{ name: 'y', loss: 'poisson', wieght: 5 }] },
+    /"wieght" in tasks\[0\] must be one of the fields/,
+  ],
+  [{ task: [] }, /"task" in the objective/],
+  [{ tasks: [0, 0].map(() => ({ name: 'y', loss: 'poisson' })) }, /distinct/],
+  [{ inputs: 'text', tasks: [{ name: 'y', loss: 'poisson' }] }, /inputs must be an object/],
+])('an objective with a slip is refused: %j', (fields, message) => {
+  expect(() => parseLayersObjective({ kind: 'layers', version: 1, model: 'm', ...fields }, 'o')).toThrow(
+    message,
+  );
+});
+
+it('an input that the model has not is refused', async () => {
+  const topology = sequential(dense({ batch_input_shape: [null, 2] }));
+  await expect(
+    layersNetwork(await loadBackend(), topology, squares({ inputs: { nope: 'x' } }), 'm'),
+  ).rejects.toMatchObject({ code: 'model-invalid', message: expect.stringContaining('"nope" in inputs') });
+});
+
+it.each([
+  [
+    'a circle',
+    [
+      ['a', 'b'],
+      ['b', 'a'],
+    ],
+    'a',
+  ],
+  ['itself', [['a', 'a']], 'a'],
+  ['what is not there', [['a', 'other']], 'a'],
+  [
+    'a name that stands twice',
+    [
+      ['a', 'x'],
+      ['a', 'x'],
+    ],
+    undefined,
+  ],
+])('layers that hang on %s are refused at once', (_what, edges, stuck) => {
+  const layer = (name: string, from: string) => ({
+    class_name: 'Dense',
+    name,
+    config: { name, units: 1 },
+    inbound_nodes: [[[from, 0, 0, {}]]],
+  });
+  const input = {
+    class_name: 'InputLayer',
+    name: 'x',
+    config: { name: 'x', batch_input_shape: [null, 1] },
+    inbound_nodes: [],
+  };
+  const layers = [input, ...edges.map(([name, from]) => layer(name!, from!))];
+  expect(() => checkLayers({ class_name: 'Model', config: { name: 'm', layers } }, false, 'm')).toThrow(
+    stuck === undefined ? 'the same name' : `nothing leads to its layer "${stuck}"`,
+  );
 });

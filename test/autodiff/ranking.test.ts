@@ -282,6 +282,27 @@ describe('names and layouts', () => {
       { kind: 'ranking', version: 1, features: [{ name: 'a', type: 'dense', size: 1, dims: 2 }] },
       /features\[0\].dims must be one of the fields/,
     ],
+    [
+      {
+        kind: 'ranking',
+        version: 1,
+        features: [{ name: 'a', type: 'dense', size: 1 }],
+        cross: { type: 'dcn-v2', layers: 2 ** 31 },
+        shared: { type: 'shared-bottom', units: [], activation: 'relu' },
+        tasks: [{ name: 'y', units: [], loss: 'poisson' }],
+      },
+      /at most 100000 layers/,
+    ],
+    [
+      {
+        kind: 'ranking',
+        version: 1,
+        features: [{ name: 'a', type: 'dense', size: 1 }],
+        shared: { type: 'mmoe', experts: 2 ** 31, units: [], activation: 'relu' },
+        tasks: [{ name: 'y', units: [], loss: 'poisson' }],
+      },
+      /at most 100000 layers/,
+    ],
     ['text', /an object/],
     [null, /an object/],
   ])('refuses %j', (document, message) => {
