@@ -13,9 +13,15 @@ export type ColumnMap = ReadonlyMap<string, readonly string[]>;
  *
  * @param inputs what the model takes; of none, which a module does not say, everything that the file has
  * @param map `input → columns`; left out, a column of the same name, or `name_0`, `name_1` … for wider inputs
- * @throws batch-missing, batch-values, format-unknown and what reading throws
+ * @throws batch-map (a name in the map that is no input), batch-missing, batch-values, batch-table, format-unknown and
+ *   what reading throws
  */
 export async function readBatch(path: string, inputs: readonly BatchInput[], map: ColumnMap): Promise<Batch> {
+  const unused = [...map.keys()].find(
+    (name) => inputs.length > 0 && !inputs.some((input) => input.name === name),
+  );
+  if (unused !== undefined)
+    throw diagError('batch-map', { name: unused, known: inputs.map(({ name }) => name) });
   if (/\.(csv|tsv)$/i.test(path)) return fromTable(await readCsv(path), inputs, map, path);
   if (/\.parquet$/i.test(path)) return fromTable(await readParquet(path), inputs, map, path);
   const file = await openCheckpoint(path);
@@ -78,8 +84,8 @@ function fromTable(table: Table, inputs: readonly BatchInput[], map: ColumnMap, 
   const batch = new Map<string, BatchTensor>();
   const mapped = new Set([...map.values()].flat());
   const all = [...map.keys(), ...[...table.keys()].filter((column) => !mapped.has(column))];
-  const wanted = inputs.length > 0 ? inputs : all.map((name) => ({ name, width: 1 }));
-  for (const { name, width } of wanted) {
+  const wanted: readonly BatchInput[] = inputs.length > 0 ? inputs : all.map((name) => ({ name, width: 1 }));
+  for (const { name, width, ids = false } of wanted) {
     const own = map.get(name);
     const columns =
       own ??
@@ -95,14 +101,15 @@ function fromTable(table: Table, inputs: readonly BatchInput[], map: ColumnMap, 
       );
     const values = columns.map((column) => table.get(column)!);
     const rows = values[0]!.length;
-    const data = new Float32Array(rows * columns.length);
+    const data = new (ids ? Int32Array : Float32Array)(rows * columns.length);
     for (let row = 0; row < rows; row++)
       for (const [i, column] of values.entries()) {
         const value = cell(column[row]);
-        if (value === undefined)
+        const expected = ids ? 'a whole number below 2³¹' : 'a number';
+        if (value === undefined || (ids && (value | 0) !== value))
           throw diagError(
             'batch-values',
-            { name: columns[i]!, row, found: String(column[row] ?? 'empty'), expected: 'a number' },
+            { name: columns[i]!, row, found: String(column[row] ?? 'empty'), expected },
             { path },
           );
         data[row * columns.length + i] = value;
@@ -135,6 +142,18 @@ async function readCsv(path: string): Promise<Table> {
   const { data } = papa.parse<string[]>(text, { skipEmptyLines: true });
   const [header, ...rows] = data;
   if (header === undefined || rows.length === 0) throw diagError('batch-empty', {}, { path });
+  const names = header.map((name) => name.trim());
+  const twice = names.find((name, i) => names.indexOf(name) < i);
+  if (twice !== undefined)
+    throw diagError('batch-table', { problem: `the column "${twice}" stands twice in it` }, { path });
+  // A cell more, such as that of a number with a comma, would move all that follow.
+  const uneven = rows.findIndex((row) => row.length !== header.length);
+  if (uneven >= 0)
+    throw diagError(
+      'batch-table',
+      { problem: `row ${uneven} has ${rows[uneven]!.length} cells, its header ${header.length}` },
+      { path },
+    );
   return new Map(header.map((name, column) => [name.trim(), rows.map((row) => row[column] ?? '')]));
 }
 

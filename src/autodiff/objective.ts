@@ -6,6 +6,8 @@ export interface BatchInput {
   readonly name: string;
   /** Columns; null where only tensors can fill it. */
   readonly width: number | null;
+  /** Whether it takes whole numbers, which float32 would round from 2²⁴ on. */
+  readonly ids?: boolean;
 }
 
 export interface BatchTensor {

@@ -231,7 +231,9 @@ export function rankingNetwork(tf: Tf, spec: RankingSpec): Network {
     rowsIndependent: true,
     notes: [],
     inputs: [
-      ...spec.features.map((f) => ({ name: f.name, width: f.type === 'dense' ? f.size : 1 })),
+      ...spec.features.map(({ name, ...f }) =>
+        f.type === 'dense' ? { name, width: f.size } : { name, width: 1, ids: true },
+      ),
       ...spec.tasks.map((task) => ({ name: `label/${task.name}`, width: 1 })),
     ],
     check: (batch) => checkBatch(spec, batch),

@@ -471,6 +471,15 @@ export const ERROR_TEXTS = define({
     message: 'the batch has no rows',
     hint: 'a capture holds batches only if its recorder was asked to keep them',
   },
+  'batch-map': {
+    exitCode: EXIT.usage,
+    message: '--map names "{name}", which is no input of the model',
+    hint: 'the inputs are {known}',
+  },
+  'batch-table': {
+    exitCode: EXIT.input,
+    message: 'the table of the batch cannot be read: {problem}',
+  },
   'batch-missing': {
     exitCode: EXIT.input,
     message: 'the batch has no "{name}"',
