@@ -224,13 +224,29 @@ async function closerLook(
 /** The checkpoints with weights whose step is known, with the learning rate that the log has there. */
 function placed(checkpoints: readonly InspectedCheckpoint[], run: Run): PlacedCheckpoint[] {
   const rates = run.series.find(({ role }) => role === 'learning_rate');
-  return checkpoints.flatMap(({ path, step, tensors }) => {
-    if (step === null || !tensors.some(({ role }) => role === 'parameter')) return [];
-    // The last one that was logged by then; steps of later attempts come last.
-    const at = rates?.step.findLastIndex((logged) => logged <= step) ?? -1;
-    const rate = at < 0 ? undefined : rates!.value[at];
-    return [{ path, step, learningRate: rate !== undefined && rate > 0 ? rate : undefined }];
-  });
+  return checkpoints.flatMap(({ path, step, tensors }) =>
+    step === null || !tensors.some(({ role }) => role === 'parameter')
+      ? []
+      : [{ path, step, learningRate: rates === undefined ? undefined : rateAt(rates, step) }],
+  );
+}
+
+/**
+ * The last value that was logged by a step; undefined where the attempts that passed the step disagree, and where the
+ * log ended before it. A value that was logged once holds from there on.
+ */
+function rateAt({ step: logged, value, attemptOffsets }: TimeSeries, step: number): number | undefined {
+  const found = new Set<number>();
+  for (const [attempt, from] of attemptOffsets.entries()) {
+    const to = attemptOffsets[attempt + 1] ?? logged.length;
+    const steps = logged.subarray(from, to);
+    const at = steps.findLastIndex((one) => one <= step);
+    const interval = steps.length < 2 ? Number.POSITIVE_INFINITY : steps.at(-1)! - steps.at(-2)!;
+    if (at >= 0 && step <= steps[at]! + Math.max(interval, (steps[at + 1] ?? 0) - steps[at]!))
+      found.add(value[from + at]!);
+  }
+  const [rate] = found;
+  return found.size === 1 && rate! > 0 ? rate : undefined;
 }
 
 /** A capture without a log is a short run: the losses before it and those of its steps. */

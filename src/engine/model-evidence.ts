@@ -129,6 +129,13 @@ export async function modelEvidence(
     }
     await measure(`${path} (step ${step})`, operator, () => checkpointOfCapture(path, capture, learningRate));
   }
+  const unknown = curvature.flatMap(({ stability, step }) =>
+    stability.learningRate === null ? [step!] : [],
+  );
+  if (unknown.length > 0)
+    notes.push(
+      `no learning rate is known at step ${[...new Set(unknown)].sort((a, b) => a - b).join(', ')}: the checkpoint holds none and the log has none or, over its attempts, several, so that the eigenvalue there has no ratio`,
+    );
   if (ordered.length > CHECKPOINTS)
     notRun.push({
       id: 'curvature',

@@ -122,6 +122,6 @@ export function learningRateNote({ steps }: Pick<Capture, 'steps'>): string[] {
   return least === most
     ? []
     : [
-        `the recorded learning rates lie between ${least} and ${most}: each step takes its own, the one named with the optimizer is the first`,
+        `the recorded learning rates lie between ${Number(least.toPrecision(4))} and ${Number(most.toPrecision(4))}: each step takes its own, the one named with the optimizer is the first`,
       ];
 }

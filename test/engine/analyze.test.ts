@@ -286,3 +286,29 @@ it('parameter groups of a capture hold for the checkpoints of its run, by the na
       await point.model.objective.close();
     }
   }));
+
+it(
+  'a checkpoint has the learning rate of its step only where the attempts of the log agree',
+  { timeout: 60_000 },
+  () =>
+    withRuns([{ capture: 'incident/capture', name: 'capture' }], async (scratch) => {
+      const { history, steps } = JSON.parse(readFileSync(join(scratch, 'capture/capture.json'), 'utf8'));
+      const losses = [
+        ...history.steps.map((step: number, i: number) => ({ step, loss: history.loss[i] })),
+        ...steps.map(({ step, loss }: { step: number; loss: number }) => ({ step, loss })),
+      ];
+      const line = (lr: number) => (row: object) => `${JSON.stringify({ ...row, lr })}\n`;
+      const restarted = losses.filter(({ step }) => step >= 100 && step <= 220);
+      writeFileSync(
+        join(scratch, 'log.jsonl'),
+        [...losses.map(line(0.5)), ...restarted.map(line(0.125))].join(''),
+      );
+      // State, but no learning rate; the third lies behind the end of the log.
+      for (const step of [200, 300, 600])
+        cpSync(join(scratch, 'capture/initial.safetensors'), join(scratch, `step-${step}.safetensors`));
+      const [one] = (await analyze([scratch], { toolVersion: '0', now: () => new Date(), budget: 600 })).runs;
+      const rates = new Map(one!.curvature.map(({ step, stability }) => [step, stability.learningRate]));
+      expect([200, 300, 600].map((step) => rates.get(step))).toEqual([null, 0.5, null]);
+      expect(one!.notes.join('\n')).toContain('no learning rate is known at step 200, 600:');
+    }),
+);
