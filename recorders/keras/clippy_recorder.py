@@ -92,6 +92,8 @@ class ClippyRecorder:
         self.clipping = clipping or (active or [{"rule": "none"}])[0]
         self.buffer = CaptureBuffer(folder, every, after, max_captures, model_file, self._describe)
         self.disabled = None
+        # tf.keras sums repeated rows before it squares them.
+        self.squares_parts = self.kind != "SGD" and not hasattr(optimizer, "_deduplicate_sparse_grad")
 
     def record(self, step, loss, gradients, tasks=None, batch=None):
         """Takes one step. It never stops the training: what it cannot do is a warning, and it records no more.
@@ -113,6 +115,12 @@ class ClippyRecorder:
                     rows, place = np.unique(gradient.indices.numpy().astype(np.int64), return_inverse=True)
                     values = np.zeros((len(rows), *gradient.values.shape[1:]), gradient.values.numpy().dtype)
                     np.add.at(values, place, gradient.values.numpy())
+                    if len(rows) < len(place) and self.squares_parts:
+                        self.squares_parts = False
+                        warnings.warn(
+                            f"clippy-recorder: Keras 3's {self.kind} squares the parts of a repeated row of {name} one by one,"
+                            " not their sum, which no replay does; apply tf.convert_to_tensor(gradient) instead"
+                        )
                     tensors[f"grad/{name}/indices"], tensors[f"grad/{name}/values"] = rows, values
                 else:
                     tensors[f"grad/{name}"] = np.array(gradient)

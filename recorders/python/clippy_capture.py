@@ -85,7 +85,7 @@ class CaptureBuffer:
             "steps": [],
         }
         if self.model_file:
-            shutil.copy(self.model_file, self.path)
+            copy_model(self.model_file, self.path)
             self.manifest["model"] = os.path.basename(self.model_file)
         write_safetensors(os.path.join(self.path, "initial.safetensors"), {**first["parameters"], **first["state"]})
         first["parameters"] = None
@@ -120,6 +120,18 @@ class CaptureBuffer:
     def skip(self, step):
         """A step that the loss scaler skips: nothing moves, and its absence is no gap."""
         (self.skipped if self.manifest is None else self.manifest["skipped"]).append(step)
+
+
+def copy_model(model_file, folder):
+    """Copies a model description; an objective's layers model, which it names, comes with it."""
+    shutil.copy(model_file, folder)
+    if not str(model_file).endswith(".json"):
+        return
+    with open(model_file) as file:
+        description = json.load(file)
+    if isinstance(description, dict) and description.get("kind") == "layers":
+        named = description["model"]
+        shutil.copy(os.path.join(os.path.dirname(model_file), named), os.path.join(folder, os.path.basename(named)))
 
 
 def jump(loss, before):
