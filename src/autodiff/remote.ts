@@ -265,7 +265,8 @@ export function sharedObjective(local: Objective, open: OpenRequest, worth = WOR
     half: (objective: Objective, part: readonly Batch[]) => Promise<T>,
     join: (parts: readonly T[], weights: readonly number[]) => T,
   ): Promise<T> => {
-    if (rows(batches) < 2 || rows(batches) * local.size < worth) return alone();
+    const divisible = batches.some((batch) => rowsOf(batch) > 1);
+    if (!divisible || rows(batches) * local.size < worth) return alone();
     threads ??= Promise.all([threadObjective(open), threadObjective(open)]);
     const workers = await threads;
     const halves = batches.map(halvesOf);

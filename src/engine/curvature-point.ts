@@ -267,7 +267,9 @@ async function pointOf(path: string, options: PointSources): Promise<CurvaturePo
         if (slot !== undefined && elements === w.length && elements > 1 && !Object.hasOwn(tensor.slots, slot))
           foreign.add(slot);
       const steps = state.find((t) => t.slot === 'step');
-      const taken = steps === undefined ? checkpoint.step : Number((await checkpoint.read(steps.name))[0]);
+      const saved = steps === undefined ? checkpoint.step : Number((await checkpoint.read(steps.name))[0]);
+      // A number that counts nothing is as good as none.
+      const taken = saved !== null && saved >= 0 && Number.isFinite(saved) ? saved : null;
       // Without the number of steps the bias correction is off by as much as 1/(1 − β₂).
       if (choice.optimizer.secondMomentCorrection !== undefined && taken === null) missing.add('step');
       tensor.stepsTaken = taken ?? 0;

@@ -65,8 +65,8 @@ const SYMMETRIC = 1e-3;
 const SAME_LOSS = 1e-3;
 
 /**
- * @throws curvature-loss, curvature-not-repeatable, curvature-not-symmetric, curvature-non-finite, block-unknown,
- *   task-unknown, preconditioner-state, preconditioner-values, preconditioner-unknown
+ * @throws curvature-empty, curvature-loss, curvature-not-repeatable, curvature-not-symmetric, curvature-non-finite,
+ *   block-unknown, task-unknown, preconditioner-state, preconditioner-values, preconditioner-unknown
  */
 export async function measureCurvature(
   point: CurvaturePoint,
@@ -74,6 +74,7 @@ export async function measureCurvature(
 ): Promise<CurvatureMeasurement> {
   const { model, batches, tensors } = point;
   const { objective } = model;
+  if (objective.size === 0) throw diagError('curvature-empty', {}, { path: point.name });
   await objective.check(batches);
   const w = model.flatten(tensors.map((tensor) => tensor.w));
   const { loss, gradient } = await objective.gradient(w, batches);
@@ -89,9 +90,17 @@ export async function measureCurvature(
   const ofOptimizer = strayed === null ? known : undefined;
   const caveats = [
     ...(against.note === undefined ? [] : [against.note]),
-    ...(ofOptimizer === undefined ? [] : point.caveats),
+    ...(ofOptimizer === undefined ? [] : [...point.caveats, ...decayCaveats(point)]),
   ];
-  const notes = [...(strayed === null ? [] : [strayed]), ...point.notes, ...objective.notes, ...caveats];
+  const notes = [
+    ...(strayed === null ? [] : [strayed]),
+    ...point.notes,
+    ...objective.notes,
+    ...caveats,
+    ...(gradient.every((g) => g === 0)
+      ? ['the gradient is 0 in every entry: does the loss depend on the parameters?']
+      : []),
+  ];
   const operators: CurvatureOperator[] =
     options.operator !== undefined
       ? [options.operator]
@@ -102,7 +111,11 @@ export async function measureCurvature(
     notes.push(
       `the checkpoint has no ${point.missingState.join(', ')}: without it there is no preconditioned curvature, and plain λ says nothing about the stability of ${choice}`,
     );
-  const tasks = options.task === 'each' ? ['all', ...objective.tasks] : [options.task ?? 'all'];
+  // Undefined is all together: a task may have the name `all`.
+  const tasks =
+    options.task === 'each'
+      ? [undefined, ...objective.tasks]
+      : [options.task === 'all' ? undefined : options.task];
 
   const entries: CurvatureEntry[] = [];
   let density: LabelledDensity | null = null;
@@ -114,12 +127,12 @@ export async function measureCurvature(
         apply: async (v, out) => {
           options.beforeProduct?.();
           const product = operator === 'gauss-newton' ? objective.gaussNewton : objective.hvp;
-          out.set(await product(w, Float32Array.from(v), batches, task === 'all' ? undefined : task));
+          out.set(await product(w, Float32Array.from(v), batches, task));
         },
       };
       const full = scale === undefined ? whole : scaledOperator(whole, scale);
       const linear = ranges === undefined ? full : blockOperator(full, ranges);
-      const key = `${operator} ${task} ${options.block ?? 'all'}`;
+      const key = `${operator} ${task ?? 'all'} ${options.block ?? 'all'}`;
       const warmStart = options.warm?.get(key);
       const found = await topEigenpairs(linear, {
         method: options.method,
@@ -134,11 +147,11 @@ export async function measureCurvature(
         key,
         found.pairs.map((pair) => pair.vector),
       );
-      const limit = task === 'all' && ofOptimizer?.operator === operator ? ofOptimizer : undefined;
+      const limit = task === undefined && ofOptimizer?.operator === operator ? ofOptimizer : undefined;
       const top = found.pairs[0]!.value;
       const trace =
-        options.density && task === 'all' ? await hutchinsonTrace(linear, 20, options.seed) : undefined;
-      if (options.density && task === 'all')
+        options.density && task === undefined ? await hutchinsonTrace(linear, 20, options.seed) : undefined;
+      if (options.density && task === undefined)
         density = {
           checkpoint: point.name,
           step: point.step,
@@ -152,7 +165,7 @@ export async function measureCurvature(
         method: options.method,
         operator,
         block: options.block ?? 'all',
-        task,
+        task: task ?? 'all',
         eigenvalues: found.pairs.map(({ value, residualNorm, converged, iterations }) => ({
           value,
           residualNorm,
@@ -173,7 +186,7 @@ export async function measureCurvature(
         source: 'computed',
         notes: [
           ...notes,
-          `an eigenvalue is certified within residualNorm of each value; that the first is the largest rests on ${found.confirmations + 1} random starts`,
+          `an eigenvalue is certified within residualNorm of each value, to the rounding of float32; that the first is the largest rests on ${found.confirmations + 1} random starts`,
         ],
         ...(trace === undefined ? {} : { trace: { value: trace.value, standardError: trace.standardError } }),
       });
@@ -226,9 +239,9 @@ export function parseOptimizer(text: string): {
     const [key = '', value = ''] = part.split('=');
     if (key === 'learningRate') {
       learningRate = value === '' ? Number.NaN : Number(value);
-      if (!(learningRate > 0))
+      if (!(learningRate > 0 && Number.isFinite(learningRate)))
         throw diagError('usage', {
-          problem: `learningRate=${value} is no number above 0`,
+          problem: `learningRate=${value} is no finite number above 0`,
           hint: 'e.g. learningRate=0.1',
         });
       continue;
@@ -299,6 +312,17 @@ function blockRanges(point: CurvaturePoint, block: string | undefined): readonly
   return ranges;
 }
 
+/** Weight decay that acts on the step but is no part of the loss. */
+function decayCaveats({ optimizers }: CurvaturePoint): string[] {
+  const decays = new Set(optimizers?.map(({ options }) => Number(options.weightDecay ?? 0)));
+  return [...decays]
+    .filter((decay) => decay > 0)
+    .map(
+      (decay) =>
+        `the weight decay of ${decay} is no part of the loss: what it adds to the curvature is left out`,
+    );
+}
+
 /** P^(-1/2) over all parameters, in the model's order. */
 function preconditioner(point: CurvaturePoint, gradient: Float32Array): Float64Array {
   const { model, tensors, optimizers } = point;
@@ -310,9 +334,12 @@ function preconditioner(point: CurvaturePoint, gradient: Float32Array): Float64A
   const scales = tensors.map((tensor, t) => {
     const { optimizer, options } = optimizers[tensor.group]!;
     const { accumulator, v, v_max: largest, m } = tensor.slots;
+    // Decay that is added to the gradient is in the squares, too.
+    const decay = optimizer.decay === 'gradient' ? Number(options.weightDecay ?? 0) : 0;
+    const taken = decay === 0 ? gradients[t]! : gradients[t]!.map((g, i) => g + decay * tensor.w[i]!);
     const state = accumulator ?? v;
     if (state === undefined) throw diagError('preconditioner-unknown', { optimizer: optimizer.id });
-    const scale = inverseRootPreconditioner(state, gradients[t]!, {
+    const scale = inverseRootPreconditioner(state, taken, {
       optimizer: optimizer.id,
       epsilon: options.epsilon as number,
       epsilonInside: options.epsilonInside === true,
@@ -323,7 +350,7 @@ function preconditioner(point: CurvaturePoint, gradient: Float32Array): Float64A
       ...(largest === undefined ? {} : { largest }),
       ...(options.centered === true && m !== undefined ? { mean: m } : {}),
     });
-    const broken = scale.findIndex((x) => !Number.isFinite(x));
+    const broken = scale.findIndex((x, i) => !Number.isFinite(x) || !Number.isFinite(state[i]!));
     if (broken >= 0)
       throw diagError(
         'preconditioner-values',
@@ -361,7 +388,7 @@ function limitOf(point: CurvaturePoint): { limit?: StabilityLimit; learningRate?
     });
   });
   const limit = limits[0];
-  if (!(learningRate > 0) || limit === undefined) return { learningRate };
+  if (!(learningRate > 0) || limit === undefined || !Number.isFinite(limit.limit)) return { learningRate };
   if (limits.some((other) => other?.limit !== limit.limit || other.operator !== limit.operator))
     return {
       learningRate,

@@ -537,6 +537,10 @@ export const ERROR_TEXTS = define({
     message: 'the preconditioner needs the optimizer’s {slots}, which the checkpoint does not have',
     hint: 'save the optimizer’s state with the parameters, or ask for --operator hessian',
   },
+  'curvature-empty': {
+    exitCode: EXIT.input,
+    message: 'there are no parameters to differentiate by',
+  },
   'preconditioner-values': {
     exitCode: EXIT.inconclusive,
     message:

@@ -117,6 +117,8 @@ it('two threads with half of the rows each come to the same', async () => {
     expect(relative((await shared.gradient(w, [batch])).gradient, expected.gradient)).toBeLessThan(1e-5);
     expect(relative(await shared.hvp(w, v, [batch]), expected.hvp)).toBeLessThan(1e-4);
     expect(relative(await shared.gaussNewton(w, v, [batch]), expected.gaussNewtonVp)).toBeLessThan(1e-4);
+    const single = [sliceRows(batch, 0, 1), sliceRows(batch, 1, 2)];
+    expect((await shared.loss(w, single)).loss).toBeCloseTo((await objective.loss(w, single)).loss, 6);
     await expect(shared.hvp(w, v, [batch], 'buy')).rejects.toMatchObject({ code: 'task-unknown' });
   } finally {
     await shared.close();

@@ -380,26 +380,30 @@ describe('a PyTorch checkpoint with its optimizer (fixtures/curvature/optimizers
     );
   });
 
-  it('Adam without the number of its steps has no preconditioner: the bias correction would be a guess', async () => {
-    const whole = await openCheckpoint(`${folder}/adam.pt`);
-    const kept = whole.tensors.filter(({ slot }) => slot !== 'step');
-    const bare = join(scratch, 'bare.safetensors');
-    await writeSafetensors(
-      bare,
-      await Promise.all(
-        kept.map(async ({ name, role, slot, parameter, shape }) => ({
-          name: role === 'parameter' ? `param/${name}` : `state/${slot}/${parameter}`,
-          shape,
-          dtype: 'F32' as const,
-          values: (await whole.read(name)) as Float32Array,
-        })),
-      ),
-    );
-    await whole.close();
-    const entries = await measure(at('adam', 'adam', bare));
-    expect(entries.map(({ operator }) => operator)).toEqual(['hessian']);
-    expect(entries[0]!.notes!.join()).toContain('the checkpoint has no step');
-  });
+  it.each(['left out', 'negative'])(
+    'Adam whose number of steps is %s has no preconditioner: the bias correction would be a guess',
+    async (how) => {
+      const whole = await openCheckpoint(`${folder}/adam.pt`);
+      const { tensors } = whole;
+      const kept = how === 'left out' ? tensors.filter(({ slot }) => slot !== 'step') : tensors;
+      const bare = join(scratch, 'bare.safetensors');
+      await writeSafetensors(
+        bare,
+        await Promise.all(
+          kept.map(async ({ name, role, slot, parameter, shape }) => ({
+            name: role === 'parameter' ? `param/${name}` : `state/${slot}/${parameter}`,
+            shape,
+            dtype: 'F32' as const,
+            values: slot === 'step' ? Float32Array.of(-1) : ((await whole.read(name)) as Float32Array),
+          })),
+        ),
+      );
+      await whole.close();
+      const entries = await measure(at('adam', 'adam', bare));
+      expect(entries.map(({ operator }) => operator)).toEqual(['hessian']);
+      expect(entries[0]!.notes!.join()).toContain('the checkpoint has no step');
+    },
+  );
 });
 
 it('a task of weight 0 has the Hessian 0', async () => {

@@ -3,7 +3,7 @@ import { copyFileSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
-import { type CurvatureOptions, measureCurvature } from '../../src/engine/curvature.ts';
+import { type CurvatureOptions, measureCurvature, parseOptimizer } from '../../src/engine/curvature.ts';
 import { checkpointPoint } from '../../src/engine/curvature-point.ts';
 import { chooseOptimizer } from '../../src/optimizers/registry.ts';
 import { projectRoot } from '../support/shared-data.ts';
@@ -140,11 +140,75 @@ describe('what cannot be measured', () => {
     expect(entries.map((e) => e.operator)).toEqual(['hessian']);
     expect(entries[0]!.notes!.join()).toContain('no accumulator');
   });
+  it('a state that is infinite', async () => {
+    const point = await pointOf('mmoe');
+    point.tensors[1]!.slots.accumulator![0] = Number.POSITIVE_INFINITY;
+    await expect(measureCurvature(point, options)).rejects.toMatchObject({ code: 'preconditioner-values' });
+  });
+  it('a model without parameters', async () => {
+    const point = await pointOf('mmoe');
+    const model = { ...point.model, objective: { ...point.model.objective, size: 0 } };
+    await expect(measureCurvature({ ...point, model }, options)).rejects.toMatchObject({
+      code: 'curvature-empty',
+    });
+  });
+  it('a limit for a learning rate that is none', async () => {
+    expect(() => parseOptimizer('sgd:learningRate=Infinity')).toThrow(/no finite number above 0/);
+    const point = { ...(await pointOf('mmoe')), learningRates: [1e-320] };
+    const { entries } = await measureCurvature(point, { ...options, count: 1 });
+    expect(entries.map(({ stability }) => stability.ratio)).toEqual([null, null]);
+  });
   it('a loss that is not finite', async () => {
     const point = await pointOf('mmoe');
     point.tensors[1]!.w[0] = Number.NaN;
     await expect(measureCurvature(point, options)).rejects.toMatchObject({ code: 'curvature-loss' });
   });
+});
+
+it('weight decay that the gradient takes is in the preconditioner, and is said to be missing from the curvature', async () => {
+  const point = await pointOf('mmoe');
+  const top = async (weightDecay: number) => {
+    const optimizers = [chooseOptimizer('adagrad', { weightDecay, epsilon: 0 })];
+    const { entries } = await measureCurvature(
+      { ...point, optimizers },
+      { ...options, count: 1, operator: 'preconditioned-hessian' },
+    );
+    return entries[0]!;
+  };
+  const [one, four] = [await top(1e6), await top(4e6)];
+  // P is all but the decay's part there, which is four times as large.
+  expect(one.eigenvalues[0]!.value / four.eigenvalues[0]!.value).toBeCloseTo(4, 2);
+  expect(one.notes!.join()).toContain('the weight decay of 1000000 is no part of the loss');
+});
+
+it('a task that is called all is not taken for all of them', async () => {
+  const point = await pointOf('mmoe');
+  const { objective } = point.model;
+  const names = objective.tasks.map((task, t) => (t === 0 ? 'all' : task));
+  const own = (task?: string) => (task === 'all' ? objective.tasks[0] : task);
+  const renamed = {
+    ...objective,
+    tasks: names,
+    hvp: (...[w, v, batches, task]: Parameters<typeof objective.hvp>) =>
+      objective.hvp(w, v, batches, own(task)),
+  };
+  const plain = { ...options, count: 1, operator: 'hessian', task: 'each' } as const;
+  const values = async (model: typeof point.model) =>
+    (await measureCurvature({ ...point, model }, plain)).entries.map((e) => e.eigenvalues[0]!.value);
+  expect(await values({ ...point.model, objective: renamed })).toEqual(await values(point.model));
+});
+
+it('a gradient that is 0 everywhere is said', async () => {
+  const point = await pointOf('mmoe');
+  const zero = async (w: Float32Array) => new Float32Array(w.length);
+  const objective = {
+    ...point.model.objective,
+    gradient: async (w: Float32Array) => ({ loss: 1, taskLosses: [1], gradient: await zero(w) }),
+    hvp: zero,
+  };
+  const model = { ...point.model, objective };
+  const { entries } = await measureCurvature({ ...point, model }, { ...options, count: 1 });
+  expect(entries[0]!.notes!.join()).toContain('does the loss depend on the parameters?');
 });
 
 it('several parameter groups: the limit of the largest learning rate, or none where the optimizers differ', async () => {
