@@ -109,10 +109,8 @@ export function cureGradients(tf: Tf): void {
   const unary = (kernel: string, derivative: (x: Tensor, attrs: Record<string, unknown>) => Tensor): void =>
     register(kernel, ['x'], (dy, [x], attrs) => ({ x: () => tf.mul(dy, derivative(x!, attrs)) }));
 
-  unary('Sigmoid', (x) => {
-    const y = tf.sigmoid(x);
-    return tf.mul(y, tf.sub(1, y));
-  });
+  // Not y(1 − y): above 10 float32 has no digits left of 1 − y.
+  unary('Sigmoid', (x) => tf.mul(tf.sigmoid(x), tf.sigmoid(tf.neg(x))));
   unary('Tanh', (x) => tf.sub(1, tf.square(tf.tanh(x))));
   unary('Exp', (x) => tf.exp(x));
   unary('Expm1', (x) => tf.exp(x));

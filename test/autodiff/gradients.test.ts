@@ -44,6 +44,22 @@ describe.each(BACKENDS)('%s', (name) => {
     });
   });
 
+  it('the curvature of a logit that is sure keeps its digits on both sides', async () => {
+    const loaded = await backend();
+    if (loaded === undefined) return;
+    const { tf } = loaded;
+    const points = [-20, -12, 12, 16, 20];
+    const found = tf.tidy(() => {
+      const z = tf.tensor1d(points);
+      const slope = (): Tensor => gradientsOf(tf, () => tf.sum(tf.softplus(z)), [z]).grads[0]!;
+      return [...gradientsOf(tf, () => tf.sum(slope()), [z]).grads[0]!.dataSync()];
+    });
+    for (const [i, z] of points.entries()) {
+      const e = Math.exp(-Math.abs(z));
+      expect(found[i]! / (e / (1 + e) ** 2)).toBeCloseTo(1, 4);
+    }
+  });
+
   it('what is no number stays none where values are cut off', async () => {
     const loaded = await backend();
     if (loaded === undefined) return;

@@ -133,12 +133,15 @@ it('critical sharpness of a quadratic along its gradient is the curvature there'
   for (const lambda of [0.5, 10, 300]) {
     const eta = 0.1;
     const probe = await criticalSharpness(async (k) => (lambda * (1 - k * eta * lambda) ** 2) / 2, eta);
-    expect(probe.value / lambda).toBeCloseTo(1, 1);
+    expect(probe!.value / lambda).toBeCloseTo(1, 1);
   }
   const falling = await criticalSharpness(async (k) => -k, 0.1);
   expect(falling).toMatchObject({ value: 0, criticalMultiple: Number.POSITIVE_INFINITY });
+  // Rounding is no rise, and a crossing is none without a descent before it.
+  expect(await criticalSharpness(async (k) => (k > 0 ? 1 + 1e-7 : 1), 0.1)).toMatchObject({ value: 0 });
+  expect(await criticalSharpness(async (k) => 1 + k, 0.1)).toBeNull();
   // NaN is a raised loss.
-  expect((await criticalSharpness(async (k) => (k > 1 ? Number.NaN : -k), 1)).criticalMultiple).toBeCloseTo(
+  expect((await criticalSharpness(async (k) => (k > 1 ? Number.NaN : -k), 1))!.criticalMultiple).toBeCloseTo(
     1,
     1,
   );
