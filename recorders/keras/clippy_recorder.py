@@ -92,8 +92,9 @@ class ClippyRecorder:
         self.clipping = clipping or (active or [{"rule": "none"}])[0]
         self.buffer = CaptureBuffer(folder, every, after, max_captures, model_file, self._describe)
         self.disabled = None
-        # tf.keras sums repeated rows before it squares them.
-        self.squares_parts = self.kind != "SGD" and not hasattr(optimizer, "_deduplicate_sparse_grad")
+        # tf.keras sums repeated rows before it squares them, and so does the global clipping of Keras 3.
+        sums = hasattr(optimizer, "_deduplicate_sparse_grad") or getattr(optimizer, "global_clipnorm", None)
+        self.squares_parts = self.kind != "SGD" and not sums
 
     def record(self, step, loss, gradients, tasks=None, batch=None):
         """Takes one step. It never stops the training: what it cannot do is a warning, and it records no more.

@@ -88,13 +88,31 @@ export async function capturePoint(
       { path: capture.path },
     );
   const model = await openCaptureModel(capture, options.model, options);
+  return closedOnError(model, () => pointInCapture(capture, model, index, options.batches ?? 1));
+}
+
+/** A model whose point cannot be made is of no use: its threads and processes end. */
+async function closedOnError<T>(model: MatchedObjective, work: () => Promise<T>): Promise<T> {
+  try {
+    return await work();
+  } catch (error) {
+    await model.objective.close();
+    throw error;
+  }
+}
+
+async function pointInCapture(
+  capture: Capture,
+  model: MatchedObjective,
+  index: number,
+  wanted: number,
+): Promise<CurvaturePoint> {
   const { setup, tensors, missingState, notes } = await prepareReplay(capture, 'float32');
   const stepper = createStepper({ rule: setup.clipping, optimizers: setup.optimizers, precision: 'float32' });
   for (let i = 0; i < index; i++) {
     const { gradients, learningRates } = await capture.step(i, 'float32');
     stepper.step(tensors, gradients, learningRates);
   }
-  const { batches: wanted = 1 } = options;
   const batches: Batch[] = [];
   for (const [i, { file }] of capture.steps.slice(index, index + wanted).entries()) {
     const batch = await captureBatch(capture, index + i);
@@ -168,6 +186,8 @@ export const checkpointPoint = (path: string, options: FilePointOptions): Promis
     optimizers: options.optimizer === undefined ? [] : [options.optimizer],
     groupOf: () => 0,
     caveats: [],
+    onForeignState: (slots) =>
+      `the checkpoint also holds the state ${slots.join(', ')}, which ${options.optimizer!.optimizer.id} with these options does not have: was it the optimizer of this run?`,
     openModel: (sources) => openObjective(options.model, sources, path, { ...options, trusted: true }),
     readBatches: async ({ objective }) => {
       const batches: Batch[] = [];
@@ -186,7 +206,7 @@ export const checkpointPoint = (path: string, options: FilePointOptions): Promis
  *
  * @param learningRate of all groups at the checkpoint, where it is known and the checkpoint does not hold it; without
  *   use where the capture's groups have learning rates of their own
- * @throws capture-several-groups, and what `checkpointPoint` throws
+ * @throws capture-several-groups, checkpoint-other-optimizer, and what `checkpointPoint` throws
  */
 export async function checkpointOfCapture(
   path: string,
@@ -212,6 +232,10 @@ export async function checkpointOfCapture(
     },
     stated: new Set(),
     caveats: clippingCaveat(clipping),
+    onForeignState: (slots) => {
+      const { id } = optimizers[0]!.optimizer;
+      throw diagError('checkpoint-other-optimizer', { slots, optimizer: id }, { path });
+    },
     ...(learningRate === undefined || !common ? {} : { learningRate }),
   });
 }
@@ -222,6 +246,8 @@ interface PointSources extends Pick<FilePointOptions, 'learningRate' | 'stated'>
   /** Group of a parameter of the checkpoint. */
   groupOf(name: string): number;
   readonly caveats: readonly string[];
+  /** The caveat that the checkpoint has state of another optimizer; may throw. */
+  onForeignState(slots: readonly string[]): string;
   openModel(sources: readonly SourceTensor[]): Promise<MatchedObjective>;
   readBatches(model: MatchedObjective): Promise<readonly Batch[]>;
 }
@@ -237,67 +263,72 @@ async function pointOf(path: string, options: PointSources): Promise<CurvaturePo
       layoutGuessed: true,
     }));
     const model = await options.openModel(sources);
-    const batches = await options.readBatches(model);
-    const { optimizers, learningRates, notes } = withSavedOptions(checkpoint, options);
-    // Before the first step of a training there is no state yet.
-    const fresh = checkpoint.step === 0;
-    const missing = new Set<string>();
-    const foreign = new Set<string>();
-    const tensors: TensorState[] = [];
-    for (const [k, info] of parameters.entries()) {
-      const meta = { ...sources[k]!, embedding: false };
-      const w = await floats(checkpoint, info);
-      if (optimizers.length === 0) {
-        tensors.push({ ...meta, w, slots: {}, stepsTaken: 0, group: 0 });
-        continue;
-      }
-      const group = options.groupOf(meta.name);
-      const choice = optimizers[group]!;
-      const tensor = freshTensor(meta, w, choice, 'float32', group);
-      const state = checkpoint.tensors.filter(
-        (t) => t.role === 'optimizer_state' && plainName(t.parameter ?? '') === plainName(meta.name),
-      );
-      for (const [slot, values] of Object.entries(tensor.slots)) {
-        const stored = state.find((t) => t.slot === slot);
-        if (stored === undefined && fresh) continue;
-        if (stored === undefined || stored.elements !== values.length) missing.add(slot);
-        else values.set(await floats(checkpoint, stored));
-      }
-      for (const { slot, elements } of state)
-        if (slot !== undefined && elements === w.length && elements > 1 && !Object.hasOwn(tensor.slots, slot))
-          foreign.add(slot);
-      const steps = state.find((t) => t.slot === 'step');
-      const saved = steps === undefined ? checkpoint.step : Number((await checkpoint.read(steps.name))[0]);
-      // A number that counts nothing is as good as none.
-      const taken = saved !== null && saved >= 0 && Number.isFinite(saved) ? saved : null;
-      // Without the number of steps the bias correction is off by as much as 1/(1 − β₂).
-      if (choice.optimizer.secondMomentCorrection !== undefined && taken === null) missing.add('step');
-      tensor.stepsTaken = taken ?? 0;
-      tensors.push(tensor);
-    }
-    return {
-      name: path,
-      step: checkpoint.step,
-      model,
-      batches,
-      recordedLoss: null,
-      tensors,
-      optimizers: optimizers.length === 0 ? null : optimizers,
-      learningRates,
-      missingState: [...missing],
-      notes,
-      caveats: [
-        ...options.caveats,
-        ...(foreign.size === 0
-          ? []
-          : [
-              `the checkpoint ${path} also holds the state ${[...foreign].join(', ')}, which ${optimizers[0]?.optimizer.id} with these options does not have: was it the optimizer of this run?`,
-            ]),
-      ],
-    };
+    return await closedOnError(model, () =>
+      pointInCheckpoint(checkpoint, parameters, sources, model, options),
+    );
   } finally {
     await checkpoint.close();
   }
+}
+
+async function pointInCheckpoint(
+  checkpoint: Checkpoint,
+  parameters: readonly TensorInfo[],
+  sources: readonly SourceTensor[],
+  model: MatchedObjective,
+  options: PointSources,
+): Promise<CurvaturePoint> {
+  const batches = await options.readBatches(model);
+  const { optimizers, learningRates, notes } = withSavedOptions(checkpoint, options);
+  // Before the first step of a training there is no state yet.
+  const fresh = checkpoint.step === 0;
+  const missing = new Set<string>();
+  const foreign = new Set<string>();
+  const tensors: TensorState[] = [];
+  for (const [k, info] of parameters.entries()) {
+    const meta = { ...sources[k]!, embedding: false };
+    const w = await floats(checkpoint, info);
+    if (optimizers.length === 0) {
+      tensors.push({ ...meta, w, slots: {}, stepsTaken: 0, group: 0 });
+      continue;
+    }
+    const group = options.groupOf(meta.name);
+    const choice = optimizers[group]!;
+    const tensor = freshTensor(meta, w, choice, 'float32', group);
+    const state = checkpoint.tensors.filter(
+      (t) => t.role === 'optimizer_state' && plainName(t.parameter ?? '') === plainName(meta.name),
+    );
+    for (const [slot, values] of Object.entries(tensor.slots)) {
+      const stored = state.find((t) => t.slot === slot);
+      if (stored === undefined && fresh) continue;
+      if (stored === undefined || stored.elements !== values.length) missing.add(slot);
+      else values.set(await floats(checkpoint, stored));
+    }
+    for (const { slot, elements } of state)
+      if (slot !== undefined && elements === w.length && elements > 1 && !Object.hasOwn(tensor.slots, slot))
+        foreign.add(slot);
+    const steps = state.find((t) => t.slot === 'step');
+    const saved = steps === undefined ? checkpoint.step : Number((await checkpoint.read(steps.name))[0]);
+    // A number that counts nothing is as good as none.
+    const taken = saved !== null && saved >= 0 && Number.isFinite(saved) ? saved : null;
+    // Without the number of steps the bias correction is off by as much as 1/(1 − β₂).
+    if (choice.optimizer.secondMomentCorrection !== undefined && taken === null) missing.add('step');
+    tensor.stepsTaken = taken ?? 0;
+    tensors.push(tensor);
+  }
+  return {
+    name: checkpoint.path,
+    step: checkpoint.step,
+    model,
+    batches,
+    recordedLoss: null,
+    tensors,
+    optimizers: optimizers.length === 0 ? null : optimizers,
+    learningRates,
+    missingState: [...missing],
+    notes,
+    caveats: [...options.caveats, ...(foreign.size === 0 ? [] : [options.onForeignState([...foreign])])],
+  };
 }
 
 /** The optimizers as asked for, with the checkpoint's own value of whatever was not stated. */

@@ -557,6 +557,12 @@ export const ERROR_TEXTS = define({
     message: 'the capture has {groups} optimizer groups, and "{name}" of the checkpoint is in none of them',
     hint: 'measure the checkpoint with `curvature --model … --checkpoint … --batch … --optimizer …`',
   },
+  'checkpoint-other-optimizer': {
+    exitCode: EXIT.input,
+    message:
+      'the checkpoint holds the state {slots}, which the capture’s {optimizer} does not have: it is of another run',
+    hint: 'measure it with `curvature --model … --checkpoint … --batch … --optimizer …`',
+  },
   'capture-step-unknown': {
     exitCode: EXIT.usage,
     message: 'the capture has no step {step}; it goes from {first} to {last}',

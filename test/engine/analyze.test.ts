@@ -312,3 +312,14 @@ it(
       expect(one!.notes.join('\n')).toContain('no learning rate is known at step 200, 600:');
     }),
 );
+
+it('a checkpoint with the state of another optimizer is not of the run', () =>
+  withRuns([{ capture: 'incident/capture', name: 'capture' }], async (scratch) => {
+    const path = join(scratch, 'capture');
+    const manifest = JSON.parse(readFileSync(join(path, 'capture.json'), 'utf8'));
+    manifest.optimizer = { name: 'sgd', learningRate: 0.5, momentum: 0.9 };
+    writeFileSync(join(path, 'capture.json'), JSON.stringify(manifest));
+    await expect(
+      checkpointOfCapture(join(folder, 'checkpoints/step-300.pt'), await openCapture(path), undefined),
+    ).rejects.toMatchObject({ code: 'checkpoint-other-optimizer' });
+  }));
