@@ -162,7 +162,12 @@ async function readParquet(path: string): Promise<Table> {
   const { compressors } = await import('hyparquet-compressors');
   // Opened first for its errors: the library's own name no place.
   await (await openFile(path)).close();
-  const rows = await parquetReadObjects({ file: await asyncBufferFromFile(path), compressors });
+  const rows = await parquetReadObjects({ file: await asyncBufferFromFile(path), compressors }).catch(
+    (error: unknown) => {
+      const problem = String((error as Error | undefined)?.message ?? error).split('\n')[0]!;
+      throw diagError('batch-table', { problem: problem.slice(0, 200) }, { path }, error);
+    },
+  );
   if (rows.length === 0) throw diagError('batch-empty', {}, { path });
   return new Map(
     Object.keys(rows[0]!).map((name) => [name, rows.map((row) => (row as Record<string, unknown>)[name])]),

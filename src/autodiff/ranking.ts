@@ -251,7 +251,8 @@ export function rankingNetwork(tf: Tf, spec: RankingSpec): Network {
         return f.type === 'categorical'
           ? // Ids from a table are floating numbers.
             tf.gather(p(`embedding/${f.name}`), tf.cast(tf.reshape(x, [-1]), 'int32'))
-          : tf.reshape(x, [-1, f.size]);
+          : // A concatenation takes the type of its first part: whole numbers would cut off the others.
+            tf.reshape(tf.cast(x, 'float32'), [-1, f.size]);
       });
       const input = parts.length === 1 ? parts[0]! : tf.concat(parts, 1);
       let x = input;

@@ -6,7 +6,7 @@ export interface RandomVectors {
   signs(length: number): Float64Array;
 }
 
-/** @param seed any integer; different seeds give independent streams */
+/** @param seed any integer; seeds that differ modulo 2³² give independent streams */
 export function randomVectors(seed: number): RandomVectors {
   const uniform = sfc32(seed);
   return {

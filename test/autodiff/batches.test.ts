@@ -35,6 +35,12 @@ it.each([
   await expect(read(text)).rejects.toMatchObject({ code });
 });
 
+it('refuses what is no Parquet file', async () => {
+  const path = join(folder, 'batch.parquet');
+  writeFileSync(path, 'no such thing');
+  await expect(readBatch(path, inputs, new Map())).rejects.toMatchObject({ code: 'batch-table' });
+});
+
 it('refuses a map for what is no input', async () => {
   await expect(read('user,x\n1,2\n', new Map([['usr', ['x']]]))).rejects.toMatchObject({ code: 'batch-map' });
 });

@@ -125,6 +125,26 @@ it('two threads with half of the rows each come to the same', async () => {
   }
 });
 
+it('whole numbers beside others in the input do not cut these off', async () => {
+  const backend = await loadBackend();
+  const dense = (name: string) => ({ name, type: 'dense', size: 1 });
+  const spec = {
+    kind: 'ranking',
+    version: 1,
+    features: [dense('whole'), dense('part')],
+    shared: { type: 'shared-bottom', units: [], activation: 'linear' },
+    tasks: [{ name: 'y', units: [], loss: 'mean-squared-error' }],
+  };
+  const objective = differentiate(backend, rankingNetwork(backend.tf, parseRanking(spec, 'm')));
+  const batch: Batch = new Map([
+    ['whole', { shape: [2], data: Int32Array.of(1, 2) }],
+    ['part', { shape: [2], data: Float32Array.of(0.5, 0.25) }],
+    ['label/y', { shape: [2], data: Int32Array.of(0, 1) }],
+  ]);
+  // Predictions 1.5 and 2.25.
+  expect((await objective.loss(Float32Array.of(1, 1, 0), [batch])).loss).toBe((1.5 ** 2 + 1.25 ** 2) / 2);
+});
+
 describe('what a batch may not be', () => {
   const broken = async (change: (batch: Map<string, unknown>) => void): Promise<unknown> => {
     const { objective, batch } = await load('embeddings');
