@@ -218,6 +218,9 @@ export function explain(name: string, found: SeriesIncident, incident: Incident,
   return `${start}, peaks at ${ratio} and does not come back: its last level is ${figure(found.after)}.`;
 }
 
-/** A measured number for a sentence: four significant digits. */
-export const figure = (value: number): string =>
-  Number.isFinite(value) ? String(Number(value.toPrecision(4))) : String(value);
+/** A measured number for a sentence: four significant digits, with an exponent where zeros would have to be counted. */
+export function figure(value: number): string {
+  if (!Number.isFinite(value)) return String(value);
+  const rounded = Number(value.toPrecision(4));
+  return Math.abs(rounded) >= 1e9 ? rounded.toExponential() : String(rounded);
+}

@@ -226,8 +226,10 @@ function story(entry: ReplayEntry): string {
     `${name} first acts at step ${entry.firstEngagedStep}, ${when}` +
     (factor === undefined
       ? ''
-      : `; at step ${onset} its factor is ${factorText(factor)}${tightest === undefined ? '' : ` on ${tightest}`}` +
-        (kept === undefined ? '' : `, which keeps ${percent(kept)} of the update`))
+      : Number.isNaN(factor)
+        ? `; at step ${onset} gradient or state are not finite, which no factor cures`
+        : `; at step ${onset} its factor is ${factorText(factor)}${tightest === undefined ? '' : ` on ${tightest}`}` +
+          (kept === undefined ? '' : `, which keeps ${percent(kept)} of the update`))
   );
 }
 
@@ -315,7 +317,7 @@ function remarks(entry: ReplayEntry): string[] {
       `  frozen (factor below 0.001): ${worst
         .map(
           ({ tensor, steps: count, absoluteThreshold }) =>
-            `${tensor} at ${steps(count)}, free from absoluteThreshold ${shortNumber(absoluteThreshold)}`,
+            `${tensor} at ${steps(count)}, free ${Number.isFinite(absoluteThreshold) ? `from absoluteThreshold ${shortNumber(absoluteThreshold)}` : 'at no absoluteThreshold'}`,
         )
         .join('; ')}${frozen.length > 3 ? `; ${frozen.length - 3} more` : ''}`,
     );

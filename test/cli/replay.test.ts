@@ -17,6 +17,16 @@ describe('replay', () => {
     expect(out).not.toContain('\u001b');
   });
 
+  it('a gradient that is not finite has no factor and frees at no threshold', () => {
+    const { out } = cli(['replay', 'fixtures/captures/nan']);
+    const text = out.replace(/\s+/g, ' ');
+    expect(text).toContain(
+      'at step 450 gradient or state are not finite, which no factor cures; cannot tell',
+    );
+    expect(text).toContain('at 1 step, free at no absoluteThreshold');
+    expect(text).not.toMatch(/its factor is \?|Threshold Inf/);
+  });
+
   it('--json: one entry for each rule, in their order', () => {
     const { code, out } = cli([
       'replay',
