@@ -127,6 +127,28 @@ export function cureWasmKernels(tf: Tf): void {
       return out;
     });
 
+  // These make −Infinity of NaN, or 0 with a relu in them. Where one comes in, nothing that comes out is a number.
+  for (const name of [
+    'Conv2D',
+    'DepthwiseConv2dNative',
+    'FusedConv2D',
+    'FusedDepthwiseConv2D',
+    '_FusedMatMul',
+    'AvgPool',
+    'MaxPool',
+  ])
+    replace(name, (call, old) => {
+      const out = old.kernelFunc(call) as TensorInfo;
+      const wasm = call.backend as WasmBackend;
+      // A product alone keeps NaN.
+      if (name === '_FusedMatMul' && call.attrs!.activation === 'linear') return out;
+      const broken = Object.values(call.inputs).some(
+        (x) => x != null && hasNaN(wasm.typedArrayFromHeap(x as TensorInfo)),
+      );
+      if (broken) wasm.typedArrayFromHeap(out).fill(Number.NaN);
+      return out;
+    });
+
   // The gradient of a bias, of which the kernel would transpose the whole matrix: a product with a row of ones.
   replace('Sum', (call, old) => {
     const x = call.inputs.x as TensorInfo;
@@ -186,6 +208,11 @@ function refuseWhenFull({ wasm }: WasmBackend): void {
   };
   // Its loader sets the property anew on the first call.
   Object.defineProperty(wasm, '_malloc', { get: () => malloc, set: () => {} });
+}
+
+function hasNaN(values: ArrayLike<number>): boolean {
+  for (let i = 0; i < values.length; i++) if (Number.isNaN(values[i]!)) return true;
+  return false;
 }
 
 const sizeOf = (shape: readonly number[]): number => shape.reduce((product, size) => product * size, 1);

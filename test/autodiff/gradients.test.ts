@@ -69,6 +69,16 @@ describe.each(BACKENDS)('%s', (name) => {
       expect([...tf.relu(x).dataSync()]).toEqual([Number.NaN, 0, 0.5, 7, Number.POSITIVE_INFINITY]);
       expect([...tf.relu6(x).dataSync()]).toEqual([Number.NaN, 0, 0.5, 6, 6]);
       expect([...tf.clipByValue(x, -1, 2).dataSync()]).toEqual([Number.NaN, -1, 0.5, 2, 2]);
+      const image = tf.reshape(tf.slice(x, 0, 4), [1, 2, 2, 1]) as Tensor4D;
+      const filter = tf.ones([2, 2, 1, 1]) as Tensor4D;
+      for (const y of [
+        tf.conv2d(image, filter, 1, 'valid'),
+        tf.depthwiseConv2d(image, filter, 1, 'valid'),
+        tf.avgPool(image, 2, 1, 'valid'),
+        tf.relu(tf.conv2d(tf.onesLike(image), tf.mul(filter, Number.NaN) as Tensor4D, 1, 'valid')),
+        tf.fused.conv2d({ x: image, filter, strides: 1, pad: 'valid', activation: 'relu' }),
+      ])
+        expect([...y.dataSync()]).toEqual([Number.NaN]);
     });
   });
 
