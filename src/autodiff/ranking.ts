@@ -308,6 +308,14 @@ function checkBatch(spec: RankingSpec, batch: Batch): void {
     for (let i = 0; i < data.length; i++)
       if (!(Number.isInteger(data[i]) && data[i]! >= 0 && data[i]! < f.vocabulary))
         throw diagError('batch-id-range', { name: f.name, id: data[i]!, row: i, vocabulary: f.vocabulary });
+    const rounded = data instanceof Float32Array ? data.findIndex((id) => id >= 2 ** 24) : -1;
+    if (rounded >= 0)
+      throw diagError('batch-values', {
+        name: f.name,
+        row: rounded,
+        found: `about ${data[rounded]} as a floating number`,
+        expected: 'an integer, which is not rounded from 2²⁴ on',
+      });
   }
   for (const task of spec.tasks) {
     const name = `label/${task.name}`;

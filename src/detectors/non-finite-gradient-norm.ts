@@ -39,11 +39,14 @@ was infinite 28 times, at first thousands of steps before anything showed in the
           : lossFinite
             ? ' The loss stays finite.'
             : ' The loss is not finite either.';
+      const [first, last] = [series.step[found.first], series.step[found.last]];
+      const span =
+        first === last ? `at ${run.stepUnit} ${first}` : `between ${run.stepUnit} ${first} and ${last}`;
       findings.push(
         findingAt(run, series, found.first, found.last, {
           id: 'non-finite-gradient-norm',
           severity: 'warning',
-          message: `"${series.name}" is not finite at ${found.count} of ${counted(series.value.length, 'point')} between ${run.stepUnit} ${series.step[found.first]} and ${series.step[found.last]} (${found.kinds}).${loss}`,
+          message: `"${series.name}" is not finite at ${found.count} of ${counted(series.value.length, 'point')} ${span} (${found.kinds}).${loss}`,
           measured: quantity('non-finite points', found.count, 'points'),
           threshold: quantity('non-finite points', 0, 'points'),
           advice,

@@ -400,7 +400,8 @@ export const ERROR_TEXTS = define({
   },
   'model-names': {
     exitCode: EXIT.input,
-    message: 'the parameters do not match the model: the model also has {missing}; left over are {left}',
+    message:
+      'the parameters do not match the model: of the model {missing} cannot be found; left over are {left}',
     hint: 'add a "rename" map to the model, from the names left over to the model’s',
   },
   'model-shapes': {
@@ -454,7 +455,7 @@ export const ERROR_TEXTS = define({
   'closed-loop-state': {
     exitCode: EXIT.input,
     message: 'the state of an interrupted replay cannot be used: {problem}',
-    hint: 'remove the file to start over, or name another with --resume',
+    hint: 'name another file with --resume, or remove this one to start over',
   },
   'task-unknown': {
     exitCode: EXIT.usage,

@@ -15,6 +15,7 @@ import { chartsOf, type HtmlChart } from './html-charts.ts';
 import { htmlParts } from './html-parts.ts';
 import { pathToUri } from './path-uri.ts';
 import { replayLabel } from './replay-label.ts';
+import { whySentences } from './why.ts';
 
 /** HTML that is safe to put together. */
 interface Html {
@@ -304,6 +305,7 @@ function runSection(run: RunReport, index: number, charts: readonly HtmlChart[],
   return h`<section class="card" id="run-${index}" aria-labelledby="run-${index}-title">
 <h2 id="run-${index}-title">${badge(verdict.class, CLASS_TONE[verdict.class])} ${run.id}</h2>
 <p>${verdict.why}</p>
+${whySentences(run).map((sentence) => h`<p>${sentence}</p>`)}
 <dl class="facts">${[
     verdict.onsetStep !== null && fact(`onset, ${run.stepUnit}`, steps(verdict.onsetStep)),
     verdict.lastGoodStep !== null && fact(`last good ${run.stepUnit}`, steps(verdict.lastGoodStep)),

@@ -7,6 +7,7 @@ import { shortNumber } from './charts.ts';
 import type { ReportFormat } from './format.ts';
 import { cutToBytes } from './github.ts';
 import { replayLabel } from './replay-label.ts';
+import { whySentences } from './why.ts';
 
 /** A job summary of GitHub may have 1 MiB; other places have less, but cut by themselves. */
 const MAX_BYTES = 1024 * 1024;
@@ -68,6 +69,7 @@ function runLines(run: RunReport): string[] {
     '',
     md(run.verdict.why),
     '',
+    ...whySentences(run).flatMap((sentence) => [md(sentence), '']),
     ...table(
       ['severity', 'finding', 'steps', 'message', 'place'],
       run.findings.map((f) => [
@@ -96,10 +98,13 @@ function runLines(run: RunReport): string[] {
       ]),
     ),
     ...table(
-      ['checkpoint', 'block', 'top eigenvalue', 'limit', 'ratio', 'converged'],
+      ['checkpoint', 'step', 'operator', 'block', 'task', 'top eigenvalue', 'limit', 'ratio', 'converged'],
       run.curvature.map((entry) => [
         md(entry.checkpoint),
+        steps(entry.step),
+        entry.operator,
         md(entry.block),
+        md(entry.task),
         number(entry.eigenvalues[0]?.value ?? null),
         number(entry.stability.limit),
         number(entry.stability.ratio),

@@ -14,6 +14,7 @@ import type { RenderOptions, ReportFormat } from './format.ts';
 import { renderGate } from './gate-text.ts';
 import { ratioChart } from './ratio-chart.ts';
 import { replaySummary } from './replay-text.ts';
+import { ratiosOf, whySentences } from './why.ts';
 import { wrap } from './wrap.ts';
 
 type Paint = (text: string) => string;
@@ -128,7 +129,7 @@ function runLines(run: RunReport, options: RenderOptions, paint: Ansis): string[
       ),
     );
   }
-  lines.push(...whyLines(run, options));
+  lines.push(...whySentences(run).flatMap((sentence) => wrap(sentence, options.width, '  ')));
   const section = (title: string, body: readonly string[]): void => {
     if (body.length > 0) lines.push('', paint.bold(title), ...body);
   };
@@ -156,10 +157,10 @@ function runLines(run: RunReport, options: RenderOptions, paint: Ansis): string[
     );
   }
   section('Curvature', curvatureLines(run, options));
-  if (ratios(run).length > 2)
+  if (ratiosOf(run).length > 2)
     lines.push(
       '',
-      ratioChart(ratios(run), { ...options, stepName: run.stepUnit }, runMarkers(run, options.ascii)),
+      ratioChart(ratiosOf(run), { ...options, stepName: run.stepUnit }, runMarkers(run, options.ascii)),
     );
   if (run.replay.length > 0)
     lines.push('', paint.bold('Clipping rules'), ...replaySummary(run.replay, options));
@@ -176,38 +177,6 @@ function runLines(run: RunReport, options: RenderOptions, paint: Ansis): string[
     run.notes.flatMap((note) => hanging(note, options)),
   );
   return lines;
-}
-
-const ratios = (run: RunReport): RunReport['curvature'] =>
-  run.curvature.filter(
-    ({ stability, block, task }) => stability.ratio !== null && block === 'all' && task === 'all',
-  );
-
-/** Why, and what would have held: the answer of curvature and closed loop, where they were computed. */
-function whyLines(run: RunReport, options: RenderOptions): string[] {
-  const { onsetStep } = run.verdict;
-  // What came before the incident, not what it left.
-  const before = ratios(run).filter(({ step }) => step === null || onsetStep === null || step <= onsetStep);
-  const against = before
-    .slice(-4)
-    .map(
-      ({ step, stability }) =>
-        `${shortNumber(stability.ratio!)} times at ${run.stepUnit} ${step === null ? '?' : steps(step)}`,
-    );
-  const sharp = before.some(({ stability }) => stability.ratio! > 1);
-  const meaning = sharp
-    ? 'sharpness against what the learning rate tolerates'
-    : 'sharpness was below what the learning rate tolerates wherever it was measured';
-  const why = onsetStep === null ? '' : 'why: ';
-  const held = run.replay
-    .filter((entry) => entry.mode === 'closed-loop' && entry.verdict === 'prevented')
-    .map((entry) => entry.label ?? entry.rule);
-  return [
-    ...(against.length === 0 ? [] : wrap(`${why}${meaning}: ${against.join(', ')}`, options.width, '  ')),
-    ...(held.length === 0
-      ? []
-      : wrap(`would have held (closed loop): ${held.join(', ')}`, options.width, '  ')),
-  ];
 }
 
 const OPERATOR_NAMES = {

@@ -198,6 +198,33 @@ describe('what a batch may not be', () => {
     expect(() => batchTensor('user', [1], BigInt64Array.of(2n ** 40n))).toThrow(/2³¹/);
     expect(() => batchTensor('dense', [2], new Float32Array(4))).toThrow(/complex/);
   });
+
+  it('an id that float32 would round to another', async () => {
+    const { tf } = await loadBackend();
+    const network = rankingNetwork(
+      tf,
+      parseRanking(
+        {
+          kind: 'ranking',
+          version: 1,
+          features: [{ name: 'user', type: 'categorical', vocabulary: 2 ** 26, dim: 1 }],
+          shared: { type: 'shared-bottom', units: [1], activation: 'relu' },
+          tasks: [{ name: 'y', units: [], loss: 'mean-squared-error', weight: 1 }],
+        },
+        'm',
+      ),
+    );
+    const check = (id: number, kind: 'int32' | 'float64'): void =>
+      network.check(
+        new Map([
+          ['user', batchTensor('user', [1], kind === 'int32' ? Int32Array.of(id) : Float64Array.of(id))],
+          ['label/y', { shape: [1], data: Float32Array.of(0) }],
+        ]),
+      );
+    check(2 ** 24 + 1, 'int32');
+    check(2 ** 24 - 1, 'float64');
+    expect(() => check(2 ** 24 + 1, 'float64')).toThrow(/2²⁴/);
+  });
 });
 
 describe('names and layouts', () => {
@@ -279,7 +306,7 @@ describe('names and layouts', () => {
     const sources = tensors.map((t) => ({ name: t.name, shape: t.shape, layout: t.layout }));
     const missing = sources.map((s) => (s.name === 'shared/0/bias' ? { ...s, name: 'shared/0/b' } : s));
     expect(() => matchParameters(tensors, missing, new Map(), 'x')).toThrow(
-      /also has shared\/0\/bias \(nearest: shared\/0\/b\); left over are shared\/0\/b/,
+      /of the model shared\/0\/bias \(nearest: shared\/0\/b\) cannot be found; left over are shared\/0\/b/,
     );
     const twice = [...sources, { ...sources[0]!, name: `param/${sources[0]!.name}` }];
     expect(() => matchParameters(tensors, twice, new Map(), 'x')).toThrow(

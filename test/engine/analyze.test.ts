@@ -8,6 +8,7 @@ import { analyze } from '../../src/engine/analyze.ts';
 import { measureCurvature } from '../../src/engine/curvature.ts';
 import { checkpointOfCapture } from '../../src/engine/curvature-point.ts';
 import { modelEvidence } from '../../src/engine/model-evidence.ts';
+import { REPORT_FORMATS } from '../../src/reports/registry.ts';
 import { parseRule } from '../../src/rules/parse.ts';
 import { DEFAULT_RULES } from '../../src/rules/registry.ts';
 import { projectRoot } from '../support/shared-data.ts';
@@ -44,6 +45,13 @@ it('tells what, when, which task, why, and which rule would have held', { timeou
   const ratios = one!.curvature.flatMap(({ stability }) => stability.ratio ?? []);
   expect(ratios.map((ratio) => Number(ratio.toPrecision(2)))).toEqual([2.1, 2.1, 2.4, 8.7, 0.044, 0.042]);
   expect(one!.notRun.map(({ id }) => id)).not.toContain('closed-loop');
+  for (const format of ['text', 'markdown', 'html'] as const) {
+    const page = REPORT_FORMATS[format].render(report, { width: 400, colour: false, ascii: false });
+    expect(page).toMatch(
+      /why: sharpness against what the learning rate tolerates: .*, 8\.65\d* times at step 400/,
+    );
+    expect(page).toMatch(/would have held \\?\(closed loop\\?\): global-norm:1, .*clippy:tfrs/);
+  }
 });
 
 it('a capture that the computed run does not follow: no verdict, no ratio, and why', async () => {

@@ -131,7 +131,10 @@ describe.skipIf(chromiumPath === undefined)('in Chromium (skipped: no Chromium f
     const { page, noise } = await open(fullReport());
     await page.waitForSelector('#plot-0 canvas');
     expect(await range(page, 0)).toEqual(['1', '400']);
-    const box = (await page.locator('#plot-0 .u-over').boundingBox())!;
+    const plot = page.locator('#plot-0 .u-over');
+    // The mouse only reaches what is on the screen.
+    await plot.scrollIntoViewIfNeeded();
+    const box = (await plot.boundingBox())!;
     await page.mouse.move(box.x + box.width * 0.25, box.y + 50);
     await page.mouse.down();
     await page.mouse.move(box.x + box.width * 0.5, box.y + 60, { steps: 5 });
