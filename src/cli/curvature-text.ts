@@ -34,7 +34,7 @@ export function curvatureText(
     [
       ...['step', 'operator', 'block', 'task', 'eigenvalue', 'converged'],
       // Of many checkpoints each has its ratio here; of one the words below say more.
-      ...(charted ? ['ratio', 'stable up to'] : ['residual', 'products']),
+      ...(charted ? ['ratio', 'stable up to'] : ['residual', 'HVPs']),
     ],
     ...entries.flatMap((entry) =>
       entry.eigenvalues.map((pair, i) => {
@@ -162,6 +162,6 @@ function densityChart(density: LabelledDensity, options: RenderOptions): string 
   return drawChart(`log10 of the spectral density (SLQ) of ${placed(density)}`, [series], {
     ...options,
     scale: 'linear',
-    stepName: 'eigenvalue',
+    stepName: options.ascii ? 'lambda' : 'λ',
   });
 }

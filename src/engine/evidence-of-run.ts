@@ -1,0 +1,108 @@
+/** Which captures and checkpoints belong to which logged run, by where they lie and by what was logged. */
+import { dirname, relative, sep } from 'node:path';
+import type { Capture } from '../captures/read.ts';
+import type { Run, TimeSeries } from '../model/run.ts';
+import { findIncident, median } from '../replay/verdict.ts';
+import type { InspectedCheckpoint } from './checkpoint-inspect.ts';
+import type { PlacedCheckpoint } from './model-evidence.ts';
+
+/** The runs whose logs lie nearest to a path: most folders shared. */
+export function closestRuns(runs: readonly Run[], path: string): Run[] {
+  const away = (run: Run): number => relative(dirname(run.paths[0] ?? ''), dirname(path)).split(sep).length;
+  const least = Math.min(...runs.map(away));
+  return runs.filter((run) => away(run) === least);
+}
+
+/** Losses of one run differ less at the median, also where the log rounds to three digits. */
+const SAME_RUN = 0.01;
+
+/** The run whose logged losses are most like those of the capture; the first where none has a step in common. */
+export function loggedRun(runs: readonly Run[], capture: Capture): Run | undefined {
+  const far = new Map(runs.map((run) => [run, lossDistance(run, capture) ?? Number.MAX_VALUE]));
+  return [...runs].sort((a, b) => far.get(a)! - far.get(b)!)[0];
+}
+
+/**
+ * Median relative difference of the losses of a log and a capture at steps that both have.
+ *
+ * @param shift added to the steps of the capture
+ * @returns null where fewer than three steps can be compared
+ */
+function lossDistance(run: Run, { steps }: Capture, shift = 0): number | null {
+  const recorded = new Map(steps.map(({ step, loss }) => [step + shift, loss]));
+  const logged = run.series.find(({ role }) => role === 'loss');
+  // A step that several attempts took is the capture's in one of them.
+  const differences = new Map<number, number>();
+  for (const [i, step] of logged?.step.entries() ?? []) {
+    const loss = recorded.get(step);
+    if (loss == null || !Number.isFinite(loss) || !Number.isFinite(logged!.value[i]!)) continue;
+    const difference = Math.abs(logged!.value[i]! - loss) / Math.max(Math.abs(loss), 1e-12);
+    differences.set(step, Math.min(difference, differences.get(step) ?? difference));
+  }
+  return differences.size < 3 ? null : median([...differences.values()]);
+}
+
+/**
+ * How the steps of the log are not those of the capture; null where nothing speaks against it.
+ *
+ * `shift` is what is added to the capture's steps to get the log's; null where no shift by one explains it.
+ */
+export function lossesApart(
+  run: Run,
+  capture: Capture,
+): { readonly shift: number | null; readonly note: string } | null {
+  const distance = lossDistance(run, capture);
+  if (distance === null) return null;
+  const { path } = capture;
+  for (const shift of [1, -1])
+    if ((lossDistance(run, capture, shift) ?? distance) < distance / 10)
+      return {
+        shift,
+        note: `the log counts steps one ${shift > 0 ? 'higher' : 'lower'} than the capture ${path}: replays and curvature of the capture have the capture's steps`,
+      };
+  if (distance <= SAME_RUN) return null;
+  return {
+    shift: null,
+    note: `the losses of the capture ${path} are not those of the log at the same steps (${(100 * distance).toPrecision(2)} % apart at the median): it is of another run, or the log averages losses or counts steps in its own way; \`clippy-diag analyze ${path}\` judges it by itself`,
+  };
+}
+
+/** The onset as the capture counts steps; where its losses are not those of the log, its own. */
+export function onsetOf(
+  { manifest, steps }: Capture,
+  shift: number | null,
+  onsetStep: number,
+): number | null {
+  if (shift !== null) return onsetStep - shift;
+  const losses = steps.map(({ loss }) => loss ?? Number.NaN);
+  const incident = findIncident(losses, manifest.history?.loss);
+  return incident === null ? null : steps[incident.onset]!.step;
+}
+
+/** The checkpoints with weights whose step is known, with the learning rate that the log has there. */
+export function placed(checkpoints: readonly InspectedCheckpoint[], run: Run): PlacedCheckpoint[] {
+  const rates = run.series.find(({ role }) => role === 'learning_rate');
+  return checkpoints.flatMap(({ path, step, tensors }) =>
+    step === null || !tensors.some(({ role }) => role === 'parameter')
+      ? []
+      : [{ path, step, learningRate: rates === undefined ? undefined : rateAt(rates, step) }],
+  );
+}
+
+/**
+ * The last value that was logged by a step; undefined where the attempts that passed the step disagree, and where the
+ * log ended before it. A value that was logged once holds from there on.
+ */
+function rateAt({ step: logged, value, attemptOffsets }: TimeSeries, step: number): number | undefined {
+  const found = new Set<number>();
+  for (const [attempt, from] of attemptOffsets.entries()) {
+    const to = attemptOffsets[attempt + 1] ?? logged.length;
+    const steps = logged.subarray(from, to);
+    const at = steps.findLastIndex((one) => one <= step);
+    const interval = steps.length < 2 ? Number.POSITIVE_INFINITY : steps.at(-1)! - steps.at(-2)!;
+    if (at >= 0 && step <= steps[at]! + Math.max(interval, (steps[at + 1] ?? 0) - steps[at]!))
+      found.add(value[from + at]!);
+  }
+  const [rate] = found;
+  return found.size === 1 && rate! > 0 ? rate : undefined;
+}
