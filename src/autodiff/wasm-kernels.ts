@@ -149,6 +149,13 @@ export function cureWasmKernels(tf: Tf): void {
       return out;
     });
 
+  // The backend's own reads past its argument where several batches have indices of their own.
+  const gatherOnCpu = onCpu(tf, kernelOf('GatherV2', 'cpu')!);
+  replace('GatherV2', (call, old) => {
+    const kernel = (call.attrs!.batchDims as number) > 0 ? gatherOnCpu : old;
+    return kernel.kernelFunc(call) as TensorInfo;
+  });
+
   // The gradient of a bias, of which the kernel would transpose the whole matrix: a product with a row of ones.
   replace('Sum', (call, old) => {
     const x = call.inputs.x as TensorInfo;

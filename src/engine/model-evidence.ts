@@ -129,6 +129,10 @@ export async function modelEvidence(
     }
     await measure(`${path} (step ${step})`, operator, () => checkpointOfCapture(path, capture, learningRate));
   }
+  if (curvature.some(({ checkpoint }) => checkpoint !== capture.path))
+    notes.push(
+      `curvature at checkpoints is that of the capture's first batch, of step ${capture.steps[0]!.step}; at a step of the capture of its own`,
+    );
   const unknown = curvature.flatMap(({ stability, step }) =>
     stability.learningRate === null ? [step!] : [],
   );

@@ -136,6 +136,16 @@ it('what is only passed on keeps its values and frees nothing twice', () => {
   expect(tf.memory().numTensors).toBe(before);
 });
 
+it('gathers by indices of each batch', () => {
+  const x = tf.tensor2d([1, 2, 3, 4, 5, 6], [2, 3]);
+  const rows = tf.gather(x, tf.tensor2d([2, 0], [2, 1], 'int32'), 1, 1);
+  expect([rows.shape, [...rows.dataSync()]]).toEqual([
+    [2, 1],
+    [3, 4],
+  ]);
+  tf.dispose([x, rows]);
+});
+
 it('a full heap is an error, not a number', () => {
   const backend = tf.backend() as unknown as {
     makeOutput(shape: number[], dtype: string): { dataId: object };
