@@ -18,7 +18,8 @@ import { isFloating } from './dtypes.ts';
 import type { CheckpointFormat } from './format.ts';
 import { HDF5_SIGNATURE, type Hdf5File, type Hdf5Object, openHdf5, readAttribute } from './hdf5.ts';
 import { type Hdf5Array, openArray } from './hdf5-data.ts';
-import { type KerasTensor, kerasRoles, slotsByOrder } from './keras-roles.ts';
+import { orderOfMaking } from './keras-order.ts';
+import { type KerasTensor, kerasRoles, slotsByOrder, turnsOf } from './keras-roles.ts';
 import { type LazyTensor, lazyCheckpoint, stepOf } from './lazy-checkpoint.ts';
 import type { RoleOfTensor } from './roles.ts';
 
@@ -225,15 +226,22 @@ async function unnamedSlots(
           role: 'optimizer_state',
           slot: isFloating(tensor.dtype) ? 'learning_rate' : 'step',
         });
-    // Layers are written in the order of the model, which no name tells.
-    const parameters = datasets.filter(isParameter).sort((a, b) => a.object.address - b.object.address);
-    const variables = inOrder.filter(({ tensor }) => !slots.has(tensor.key));
-    for (const [key, role] of slotsByOrder(
-      optimizer ?? '',
-      variables.map(({ tensor }) => tensor),
-      [parameters.map(({ tensor }) => tensor)],
-    ))
-      slots.set(key, role);
+    const parameters = datasets
+      .filter(isParameter)
+      .sort((a, b) => a.object.address - b.object.address)
+      .map(({ tensor }) => tensor);
+    const variables = inOrder.map(({ tensor }) => tensor).filter(({ key }) => !slots.has(key));
+    const orders = turnsOf(optimizer ?? '').map((turns) =>
+      orderOfMaking(
+        parameters,
+        parameters.flatMap((_, i) =>
+          variables[turns * i] === undefined ? [] : [variables[turns * i]!.shape],
+        ),
+      ),
+    );
+    // Several fit: whose state is whose is not told rather than guessed.
+    const sure = orders.includes(null) ? [] : orders.flatMap((order) => (order ? [order] : []));
+    for (const [key, role] of slotsByOrder(optimizer ?? '', variables, sure)) slots.set(key, role);
     return slots;
   }
   const group = file.objects.find(({ name }) => name === 'optimizer_weights');

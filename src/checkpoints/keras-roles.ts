@@ -141,6 +141,10 @@ const ORDERED_SLOTS = new Map<string, readonly string[]>([
   ['ftrl', ['accumulator', 'linear']],
 ]);
 
+/** How many slots of a parameter stand side by side, of an optimizer by lower-case class name; the likelier first. */
+export const turnsOf = (optimizer: string): readonly number[] =>
+  /^n?adamw?$|^lamb$/.test(optimizer) ? [2, 1] : [1];
+
 /**
  * Slots of optimizer variables that have no names, only an order.
  *
@@ -162,7 +166,7 @@ export function slotsByOrder(
   const same = (a: readonly number[], b: readonly number[]): boolean =>
     a.length === b.length && a.every((n, i) => n === b[i]);
   const total = variables.length;
-  for (const turns of /^n?adamw?$|^lamb$/.test(optimizer) ? [2, 1] : [1])
+  for (const turns of turnsOf(optimizer))
     for (const parameters of orders) {
       const n = parameters.length;
       const slots = total / n;

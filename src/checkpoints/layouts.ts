@@ -24,5 +24,7 @@ export function layoutOfTorch(name: string, shape: readonly number[]): Layout {
  */
 export function layoutOfKeras(name: string, shape: readonly number[]): Layout {
   if (TABLE.test(name) || TRANSPOSED.test(name) || /depthwise|transpose/i.test(name)) return 'none';
+  // Attention has biases of several axes.
+  if (/(?:^|\/)bias$|(?:query|key|value)_dense\/vars\/1$/.test(name)) return 'none';
   return shape.length === 2 ? 'IO' : shape.length === 4 ? 'HWIO' : 'none';
 }

@@ -301,7 +301,12 @@ async function pointInCheckpoint(
     for (const [slot, values] of Object.entries(tensor.slots)) {
       const stored = state.find((t) => t.slot === slot);
       if (stored === undefined && fresh) continue;
-      if (stored === undefined || stored.elements !== values.length) missing.add(slot);
+      if (
+        stored === undefined &&
+        checkpoint.tensors.some((t) => t.slot === slot && t.parameter === undefined)
+      )
+        missing.add(`${slot} of which the parameter can be told`);
+      else if (stored === undefined || stored.elements !== values.length) missing.add(slot);
       else values.set(await floats(checkpoint, stored));
     }
     for (const { slot, elements } of state)
