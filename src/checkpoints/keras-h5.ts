@@ -71,6 +71,7 @@ export async function openKerasWeights(source: ByteSource, container: Container)
   const training = await configOf(file, root, 'training_config', errors);
   const model = await configOf(file, root, 'model_config', errors);
   const classes = layersOf(model, metadata);
+  recordOptimizerConfig(training, metadata);
   for (const object of file.objects) {
     if (!object.isDataset) continue;
     try {
@@ -119,8 +120,8 @@ export async function openKerasWeights(source: ByteSource, container: Container)
     }),
   );
   for (const { info, stream } of tensors)
-    if (info.slot === 'step' && info.elements === 1)
-      for await (const values of stream()) metadata.set('step', Number(values[0]));
+    if ((info.slot === 'step' || info.slot === 'learning_rate') && info.elements === 1)
+      for await (const values of stream()) metadata.set(info.slot, Number(values[0]));
   return lazyCheckpoint(
     {
       path: container.path,
@@ -173,6 +174,16 @@ export function optimizerOf(config: unknown): string | undefined {
   const optimizer = member(config, 'optimizer_config') ?? member(config, 'optimizer');
   const name = typeof optimizer === 'string' ? optimizer : member(optimizer, 'class_name');
   return typeof name === 'string' ? name.replace(/^.*>/s, '').toLowerCase() : undefined;
+}
+
+/** What a training or compile config says of the optimizer, as `optimizer_config.<option>` in the metadata. */
+export function recordOptimizerConfig(config: unknown, metadata: Container['metadata']): void {
+  const optimizer = member(config, 'optimizer_config') ?? member(config, 'optimizer');
+  const options = member(optimizer, 'config');
+  if (typeof options !== 'object' || options === null) return;
+  for (const [key, value] of Object.entries(options))
+    if (['number', 'boolean', 'string'].includes(typeof value))
+      metadata.set(`optimizer_config.${key}`, value);
 }
 
 /** Keras 3 writes the optimizer's name beside its variables, by default that of its class: `rm_sprop`. */

@@ -13,7 +13,7 @@ import { openZip, type ZipMember, zipNames } from '../bytes/zip.ts';
 import type { Checkpoint } from '../model/checkpoint.ts';
 import { DiagError, diagError, type ErrorRecord } from '../model/errors.ts';
 import type { CheckpointFormat } from './format.ts';
-import { layersOf, openKerasWeights, optimizerOf } from './keras-h5.ts';
+import { layersOf, openKerasWeights, optimizerOf, recordOptimizerConfig } from './keras-h5.ts';
 
 const MAX_CONFIG_BYTES = 64 * 1024 * 1024;
 const MAX_CONFIG_DEPTH = 200;
@@ -44,13 +44,15 @@ async function openKeras(source: ByteSource): Promise<Checkpoint> {
   for (const [key, value] of Object.entries(about ?? {}))
     if (typeof value === 'string' || typeof value === 'number') metadata.set(key, value);
   layersOf(config, metadata);
+  const compiled = (config as Record<string, unknown> | undefined)?.compile_config;
+  recordOptimizerConfig(compiled, metadata);
   return openKerasWeights(weights.source(), {
     path,
     format: 'keras-v3',
     framework: 'keras',
     metadata,
     errors,
-    optimizer: optimizerOf((config as Record<string, unknown> | undefined)?.compile_config),
+    optimizer: optimizerOf(compiled),
     close: () => source.close(),
   });
 }

@@ -1,4 +1,4 @@
-/** Options of a PyTorch optimizer that its checkpoint holds, in the words of our optimizers. */
+/** Options of a PyTorch or Keras optimizer that its checkpoint holds, in the words of our optimizers. */
 import type { Checkpoint } from '../model/checkpoint.ts';
 import type { OptionValue } from '../model/options.ts';
 
@@ -40,4 +40,89 @@ export function savedOptimizerOptions(checkpoint: Checkpoint): ReadonlyMap<strin
   return new Map(
     [...found].filter(([, values]) => values.size === 1).map(([name, [value]]) => [name, value!]),
   );
+}
+
+const KERAS_NAMES = new Map([
+  ['beta_1', 'beta1'],
+  ['beta_2', 'beta2'],
+  ['epsilon', 'epsilon'],
+  ['rho', 'rho'],
+  ['momentum', 'momentum'],
+  ['nesterov', 'nesterov'],
+  ['centered', 'centered'],
+  ['amsgrad', 'amsgrad'],
+]);
+
+const ADAM = [
+  ['beta1', 0.9],
+  ['beta2', 0.999],
+  ['epsilon', 1e-7],
+] as const;
+
+/** The form of each optimizer in Keras, and the defaults of Keras. */
+const IN_KERAS: Readonly<
+  Record<string, { form: readonly string[]; defaults: readonly (readonly [string, number])[] }>
+> = {
+  adam: { form: ['epsilonHat'], defaults: ADAM },
+  adamw: { form: ['epsilonHat'], defaults: [...ADAM, ['weightDecay', 0.004]] },
+  adagrad: { form: ['epsilonInside'], defaults: [['epsilon', 1e-7]] },
+  rmsprop: {
+    form: ['epsilonInside', 'learningRateInside'],
+    defaults: [
+      ['rho', 0.9],
+      ['epsilon', 1e-7],
+      ['momentum', 0],
+    ],
+  },
+  sgd: { form: ['learningRateInside'], defaults: [['momentum', 0]] },
+};
+
+export interface KerasOptions {
+  /** What the file says, and the form that the optimizer has in Keras. */
+  readonly saved: ReadonlyMap<string, OptionValue>;
+  /** Keras's defaults of what the file does not say. */
+  readonly defaults: ReadonlyMap<string, OptionValue>;
+  /** What the file says of the training and no option of ours has. */
+  readonly notes: readonly string[];
+}
+
+/**
+ * Options of a Keras checkpoint: those of the config (`.keras`, `.h5`), and the learning rate among the variables.
+ *
+ * @param id of our optimizer
+ * @returns undefined where the file is none of Keras, or of another optimizer
+ */
+export function kerasOptimizerOptions(
+  { framework, metadata }: Checkpoint,
+  id: string,
+): KerasOptions | undefined {
+  const known = framework === 'keras' && metadata.get('optimizer') === id ? IN_KERAS[id] : undefined;
+  if (known === undefined) return undefined;
+  const config = (key: string) => metadata.get(`optimizer_config.${key}`) ?? undefined;
+  const saved = new Map<string, OptionValue>(known.form.map((name) => [name, true]));
+  for (const [key, name] of KERAS_NAMES) {
+    const value = config(key);
+    if (value !== undefined) saved.set(name, value);
+  }
+  const decay = Number(config('weight_decay') ?? 0);
+  if (id === 'adamw' && decay > 0) saved.set('weightDecay', decay);
+  const notes: string[] = [];
+  if (id !== 'adamw' && decay > 0)
+    notes.push(
+      `the weight decay of ${decay} is no part of the loss: what it adds to the curvature is left out`,
+    );
+  const clipping = ['clipnorm', 'global_clipnorm', 'clipvalue'].filter((key) => Number(config(key)) > 0);
+  if (clipping.length > 0)
+    notes.push(
+      `the run was clipped by ${clipping.map((key) => `${key}=${config(key)}`).join(', ')}; the limit is that of its optimizer alone: where the rule shrinks the step, more is tolerated`,
+    );
+  // Until 2.10 `decay` lowers the rate with every step, and neither the config nor the variables hold what it is by then.
+  const rate =
+    Number(config('decay') ?? 0) > 0 ? undefined : (metadata.get('learning_rate') ?? config('learning_rate'));
+  if (typeof rate === 'number') saved.set('learningRate', Number(rate.toPrecision(7)));
+  return {
+    saved,
+    defaults: new Map(known.defaults.filter(([name]) => !saved.has(name))),
+    notes,
+  };
 }

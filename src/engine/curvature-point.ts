@@ -7,7 +7,11 @@ import { plainName, type SourceTensor } from '../autodiff/parameters.ts';
 import { listFolder } from '../bytes/folder.ts';
 import { openFile, openSibling } from '../bytes/source.ts';
 import type { Capture } from '../captures/read.ts';
-import { savedOptimizerGroups, savedOptimizerOptions } from '../checkpoints/optimizer-options.ts';
+import {
+  kerasOptimizerOptions,
+  savedOptimizerGroups,
+  savedOptimizerOptions,
+} from '../checkpoints/optimizer-options.ts';
 import { openCheckpoint, sniffCheckpoint } from '../checkpoints/registry.ts';
 import type { Checkpoint, TensorInfo } from '../model/checkpoint.ts';
 import { diagError, located } from '../model/errors.ts';
@@ -184,6 +188,7 @@ export const checkpointPoint = (path: string, options: FilePointOptions): Promis
   pointOf(path, {
     ...options,
     optimizers: options.optimizer === undefined ? [] : [options.optimizer],
+    defaultsApply: options.stated !== undefined,
     groupOf: () => 0,
     caveats: [],
     onForeignState: (slots) =>
@@ -220,6 +225,7 @@ export async function checkpointOfCapture(
     openModel: (sources) => openCaptureModel(capture, undefined, {}, sources, path),
     readBatches: async () => [await captureBatch(capture, 0)],
     optimizers,
+    defaultsApply: false,
     groupOf: (name) => {
       const group = optimizers.length === 1 ? 0 : groups.get(plainName(name));
       if (group === undefined)
@@ -243,6 +249,8 @@ export async function checkpointOfCapture(
 interface PointSources extends Pick<FilePointOptions, 'learningRate' | 'stated'> {
   /** One for each group; none where no optimizer is known. */
   readonly optimizers: readonly OptimizerChoice[];
+  /** Whether options that were not stated are our defaults rather than those of the run. */
+  readonly defaultsApply: boolean;
   /** Group of a parameter of the checkpoint. */
   groupOf(name: string): number;
   readonly caveats: readonly string[];
@@ -339,7 +347,7 @@ async function pointInCheckpoint(
 /** The optimizers as asked for, with the checkpoint's own value of whatever was not stated. */
 function withSavedOptions(
   checkpoint: Checkpoint,
-  { optimizers, learningRate, stated }: PointSources,
+  { optimizers, learningRate, stated, defaultsApply }: PointSources,
 ): { optimizers: readonly OptimizerChoice[]; learningRates: readonly number[] | null; notes: string[] } {
   const notes = new Set<string>();
   const groups = savedOptimizerGroups(checkpoint);
@@ -349,7 +357,17 @@ function withSavedOptions(
     const merged: Record<string, OptionValue> = { ...options };
     if (learningRate !== undefined) merged.learningRate = learningRate;
     const taken: string[] = [];
-    const own = groups.length === optimizers.length ? groups[group]! : savedOptimizerOptions(checkpoint);
+    const keras = kerasOptimizerOptions(checkpoint, optimizer.id);
+    const own =
+      keras?.saved ??
+      (groups.length === optimizers.length ? groups[group]! : savedOptimizerOptions(checkpoint));
+    const assumed = [...(keras?.defaults ?? [])].filter(([name]) => defaultsApply && !stated?.has(name));
+    for (const [name, value] of assumed) merged[name] = value;
+    if (assumed.length > 0)
+      notes.add(
+        `the checkpoint does not say ${assumed.map(([name]) => name).join(', ')}: taken as Keras's default, ${assumed.map(([name, value]) => `${name}=${value}`).join(', ')}`,
+      );
+    for (const note of keras?.notes ?? []) notes.add(note);
     for (const [name, value] of stated === undefined ? [] : own) {
       if (name !== 'learningRate' && !Object.hasOwn(merged, name)) continue;
       if (merged[name] === value) continue;
@@ -365,6 +383,10 @@ function withSavedOptions(
     chosen.push(chooseOptimizer(optimizer.id, rest));
     if (typeof rate === 'number' && rate > 0) learningRates.push(rate);
   }
+  if (defaultsApply && chosen.length > learningRates.length)
+    notes.add(
+      'no learning rate is known, so that the eigenvalues have no ratio: state it as in --optimizer adam:learningRate=1e-3',
+    );
   return {
     optimizers: chosen,
     learningRates: chosen.length > 0 && learningRates.length === chosen.length ? learningRates : null,

@@ -339,6 +339,39 @@ it.each(['npz', 'csv'])('a module takes everything that a batch has: %s', async 
   near(tops(entries), [(2 * squares.reduce((a, b) => a + b, 0)) / squares.length]);
 });
 
+describe('a Keras checkpoint with its optimizer (fixtures/curvature/keras_optimizers.py)', () => {
+  const folder = 'fixtures/curvature/keras-optimizers';
+  const expected = read(`${folder}/expected.json`) as Record<
+    string,
+    { hessian: number; preconditioned: number; limit: number }
+  >;
+  const at = (name: string, optimizer: string): Promise<CurvatureEntry[]> =>
+    measure(
+      files([`${folder}/batch.npz`], ['--optimizer', optimizer], `${folder}/${name}`, `${folder}/model.json`),
+    );
+
+  it.each([
+    ['adam.keras', "the run was clipped by clipnorm=5;.*checkpoint's own optimizer: .*epsilonHat=true"],
+    ['rmsprop.h5', "checkpoint's own optimizer: .*rho=0.8"],
+    [
+      'rmsprop.weights.h5',
+      "does not say rho, epsilon, momentum: taken as Keras's default.*learningRate=0.002",
+    ],
+  ])('%s: each state is its parameter’s, and options and form are Keras’s', async (name, said) => {
+    const entries = await at(name, name.replace(/\..*/, ''));
+    const { hessian, preconditioned, limit } = expected[name]!;
+    near(tops(entries), [hessian, preconditioned]);
+    near([entries[1]!.stability.limit!], [limit]);
+    expect(entries[0]!.notes!.join()).toMatch(new RegExp(said));
+  });
+
+  it('options of another optimizer are not taken, and that no learning rate is known is said', async () => {
+    const [entry] = await at('adam.keras', 'sgd');
+    expect(entry!.stability).toMatchObject({ learningRate: null, ratio: null });
+    expect(entry!.notes!.join()).toContain('no learning rate is known');
+  });
+});
+
 describe('a PyTorch checkpoint with its optimizer (fixtures/curvature/optimizers/make.py)', () => {
   const folder = 'fixtures/curvature/optimizers';
   const expected = read(`${folder}/expected.json`) as Record<
