@@ -28,18 +28,21 @@ const MADE = [
 ];
 /** Looks at a variable after which an order counts as unknown: equal shapes allow too many. */
 const MAX_LOOKS = 20_000;
+/** Parameters beyond which an order counts as unknown, too: the search goes as deep. */
+const MAX_PARAMETERS = 1_500;
 
 /**
  * The one order of the parameters in which their shapes are those expected.
  *
  * @param stored in the order of the file
  * @param expected shape of each parameter in the order of the optimizer
- * @returns null where there are several; undefined where there is none
+ * @returns null where there are several, or too many to tell; undefined where there is none
  */
 export function orderOfMaking<T extends StoredVariable>(
   stored: readonly T[],
   expected: readonly (readonly number[])[],
 ): T[] | null | undefined {
+  if (stored.length > MAX_PARAMETERS) return null;
   const root: Layer<T> = { own: [], inner: new Map() };
   for (const variable of stored) {
     let layer = root;
