@@ -49,6 +49,8 @@ export function moduleNetwork(tf: Tf, module: unknown, sources: readonly SourceT
         byName(batch),
       );
       const values = Array.isArray(value) ? (value as readonly Tensor[]) : [value as Tensor];
+      if (value instanceof Promise)
+        throw diagError('user-model-shape', { problem: 'its loss returned a promise: it must not be async' });
       const wrong = values.find((x) => !(x instanceof tf.Tensor) || x.size !== 1);
       if (values.length !== tasks.length || wrong !== undefined)
         throw diagError('user-model-shape', {

@@ -61,9 +61,11 @@ if (parentPort !== null) {
 } else {
   // Typed arrays are not on V8's heap: what they take is watched from a thread, since this one may never yield; for
   // the same reason it writes around the streams, which this thread would have to flush.
+  // A parent that was killed cannot end a module that hangs: then the child has another parent.
   const limit = Number(process.argv[2]);
   new Worker(
     `setInterval(() => {
+       if (process.ppid !== ${process.ppid}) process.kill(process.pid, 'SIGKILL');
        if (process.memoryUsage.rss() > ${limit} * 2 ** 20) {
          process._rawDebug('memory limit');
          process.kill(process.pid, 'SIGKILL');

@@ -518,6 +518,11 @@ export const ERROR_TEXTS = define({
     message: 'the same Hessian-vector product differs by {difference} (relative) when it is repeated',
     hint: 'the model draws random numbers; turn that off',
   },
+  'closed-loop-not-repeatable': {
+    exitCode: EXIT.inconclusive,
+    message: 'the same loss and gradient differ by {difference} (relative) when they are repeated',
+    hint: 'the model draws random numbers; turn that off',
+  },
   'curvature-not-symmetric': {
     exitCode: EXIT.inconclusive,
     message: 'the Hessian is not symmetric: uᵀHv is {uhv}, vᵀHu is {vhu}',

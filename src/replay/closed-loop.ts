@@ -4,10 +4,10 @@
  */
 
 import { join } from 'node:path';
-import type { Batch } from '../autodiff/objective.ts';
+import type { Batch, Objective } from '../autodiff/objective.ts';
 import type { MatchedObjective } from '../autodiff/open-objective.ts';
 import type { Capture } from '../captures/read.ts';
-import { located } from '../model/errors.ts';
+import { diagError, located } from '../model/errors.ts';
 import type { BaselineCheck, ReplayEntry } from '../model/replay.ts';
 import type { RuleChoice } from '../rules/parse.ts';
 import type { RuleState } from '../rules/rule.ts';
@@ -81,6 +81,25 @@ export interface ClosedLoopResult {
 const CHECKED_STEPS = 5;
 const CHECKED_TOLERANCE = 1e-4;
 
+/** Largest relative difference of a gradient that is computed twice which counts as rounding. */
+const REPEATABLE = 1e-5;
+
+type Gradient = Awaited<ReturnType<Objective['gradient']>>;
+
+/** A model that draws random numbers trains each rule on another loss. @throws closed-loop-not-repeatable */
+function checkRepeated(first: Gradient, second: Gradient, path: string): void {
+  if (!Number.isFinite(first.loss) && !Number.isFinite(second.loss)) return;
+  let [size, difference] = [first.loss ** 2, (first.loss - second.loss) ** 2];
+  for (const [i, g] of first.gradient.entries()) {
+    size += g ** 2;
+    difference += (g - second.gradient[i]!) ** 2;
+  }
+  const relative = size === 0 ? 0 : Math.sqrt(difference / size);
+  // Infinite entries say nothing here; the training itself ends at them.
+  if (relative > REPEATABLE || Number.isFinite(first.loss) !== Number.isFinite(second.loss))
+    throw diagError('closed-loop-not-repeatable', { difference: relative }, { path });
+}
+
 /** What was trained: the baseline, which is the recorded clipping, and each of the runs. */
 export interface Training {
   /** The recorded steps that were taken. */
@@ -150,7 +169,10 @@ export async function trainRuns(
       if (run === 0)
         await located({ path: join(capture.path, step.file) }, () => model.objective.check(batches));
       const flat = model.flatten(tensors.map(({ w }) => w));
-      const { loss, taskLosses, gradient } = await model.objective.gradient(flat, batches);
+      const result = await model.objective.gradient(flat, batches);
+      const { loss, taskLosses, gradient } = result;
+      if (run === 0 && i === 0)
+        checkRepeated(result, await model.objective.gradient(flat, batches), capture.path);
       model.unflatten(
         gradient,
         gradients.map(({ values }) => values),
