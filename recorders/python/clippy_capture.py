@@ -61,9 +61,12 @@ class CaptureBuffer:
         else:
             self._append(record)
         jumped = jump(loss, [value for _, value in self.losses][-50:])
-        if self.manifest is None and (self.wanted or jumped and not self.jumped and self.captures < self.max_captures):
+        # After the last step of a capture nothing is in memory: what asks for another then has it a step later.
+        ready = self.manifest is None and len(self.ring) > 0
+        ended = self.manifest is None and not ready
+        if ready and (self.wanted or jumped and not self.jumped and self.captures < self.max_captures):
             self._open(step, self.wanted or jumped)
-        self.jumped = jumped
+        self.jumped = self.jumped if ended else jumped
         self.losses.append((step, loss))
 
     def _open(self, step, reason):

@@ -192,8 +192,11 @@ export function clippyRecorder({
       loss,
       losses.slice(-50).map((point) => point.loss),
     );
-    if (open === null && (wanted || (jump && !jumped && captures < maxCaptures))) begin(step, wanted || jump);
-    jumped = jump;
+    // After the last step of a capture nothing is in memory: what asks for another then has it a step later.
+    const ended = open === null && ring.length === 0;
+    const asked = wanted || (jump && !jumped && captures < maxCaptures);
+    if (open === null && !ended && asked) begin(step, wanted || jump);
+    if (!ended) jumped = jump;
     losses.push({ step, loss });
     if (losses.length > 1000 + 4 * every) losses = losses.slice(-500 - 2 * every);
   };

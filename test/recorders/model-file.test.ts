@@ -1,6 +1,6 @@
-/** The model description that a recorder copies into its capture. */
+/** What the Python recorders share: the model description in a capture, and when a capture begins. */
 import { execFileSync } from 'node:child_process';
-import { mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { expect, it } from 'vitest';
@@ -31,6 +31,40 @@ it.skipIf(python === undefined)('an objective comes with the layers model that i
     ]);
     expect(copied('model.json', '{"kind":"ranking","version":1}')).toEqual(['model.json']);
     expect(copied('loss.js', 'export const loss = 0')).toEqual(['loss.js']);
+  } finally {
+    rmSync(scratch, { recursive: true, force: true });
+  }
+});
+
+it.skipIf(python === undefined).each([
+  ['asked for while one is written', 'asked'],
+  ['of a jump at the last step of one', 'jump'],
+])('a capture %s begins at the step after', (_what, how) => {
+  const scratch = mkdtempSync(join(tmpdir(), 'clippy-recorder-next-'));
+  const folder = join(scratch, 'capture');
+  const script = `
+import sys, numpy as np
+from clippy_capture import CaptureBuffer
+buffer = CaptureBuffer(sys.argv[1], 10, 4, 3, None, lambda step, rates: {})
+for step in range(50):
+    due = buffer.snapshot_due()
+    w = {"param/w": np.zeros(1, np.float32)} if due else None
+    if step == 40 or step == 42 and sys.argv[2] == "asked":
+        buffer.wanted = "requested"
+    loss = 1 + 0.001 * (step % 3) + (9 if step >= 44 and sys.argv[2] == "jump" else 0)
+    buffer.add(step, loss, [0.1], {}, {"grad/w": np.ones(1, np.float32)}, w, {} if due and buffer.manifest is None else None)
+`;
+  try {
+    execFileSync(python!, ['-B', '-c', script, folder, how], {
+      env: { ...process.env, PYTHONPATH: join(projectRoot, 'recorders/python') },
+      stdio: 'pipe',
+    });
+    const recorded = (path: string): number[] =>
+      (
+        JSON.parse(readFileSync(join(path, 'capture.json'), 'utf8')) as { steps: { step: number }[] }
+      ).steps.map(({ step }) => step);
+    expect(recorded(folder).at(-1)).toBe(44);
+    expect(recorded(`${folder}-2`).slice(0, 2)).toEqual([45, 46]);
   } finally {
     rmSync(scratch, { recursive: true, force: true });
   }

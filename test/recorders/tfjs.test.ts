@@ -139,6 +139,22 @@ describe('tfjs recorder', () => {
       });
   });
 
+  it('one that is asked for while a capture is written begins at the step after', async () => {
+    const { model, variables } = net();
+    model.compile({ optimizer: tf.train.adam(0.01), loss: 'meanSquaredError' });
+    const folder = join(out, 'twice');
+    const recorder = clippyRecorder({ variables, optimizer: model.optimizer, folder, every: 5, after: 3 });
+    recorder.attach();
+    for (let step = 0; step < 30; step++) {
+      const { x, y } = batch(step, -1);
+      if (step === 15 || step === 17) recorder.flush();
+      await model.trainOnBatch(x, y);
+      tf.dispose([x, y]);
+    }
+    expect(readCapture(folder).steps.at(-1)!.step).toBe(18);
+    expect(readCapture(`${folder}-2`).steps.map((s) => s.step)).toEqual(range(19, 22));
+  });
+
   it('records a model that trains itself, once attached', async () => {
     const { model, variables } = net();
     model.compile({ optimizer: tf.train.adam(0.01), loss: 'meanSquaredError' });
