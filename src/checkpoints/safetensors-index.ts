@@ -80,6 +80,7 @@ async function openIndex(source: ByteSource): Promise<Checkpoint> {
     {
       path,
       format: safetensorsIndex.id,
+      shards: [...files.keys()],
       framework: shards.find((shard) => shard.framework !== null)?.framework ?? null,
       step: stepOf(path, metadata),
       metadata,

@@ -161,7 +161,7 @@ export interface FilePointOptions extends OpenOptions {
 }
 
 /**
- * The checkpoints of a path: itself, or those of a folder in the order of their steps.
+ * The checkpoints of a path: itself, or those of a folder in the order of their steps; the shards of an index are one.
  *
  * @throws folder-without-inputs
  */
@@ -169,6 +169,7 @@ export async function checkpointPaths(path: string): Promise<string[]> {
   const files = await listFolder(path);
   if (files === null) return [path];
   const found: { path: string; step: number }[] = [];
+  const shards = new Set<string>();
   for (const file of files) {
     const source = await openFile(join(path, file)).catch(() => undefined);
     if (source === undefined) continue;
@@ -177,10 +178,14 @@ export async function checkpointPaths(path: string): Promise<string[]> {
     if (format === undefined) continue;
     const checkpoint = await openCheckpoint(join(path, file));
     await checkpoint.close();
+    for (const shard of checkpoint.shards ?? []) shards.add(join(path, shard));
     found.push({ path: join(path, file), step: checkpoint.step ?? Number.POSITIVE_INFINITY });
   }
   if (found.length === 0) throw diagError('folder-without-inputs', { path, files: files.length }, { path });
-  return found.sort((a, b) => a.step - b.step || (a.path < b.path ? -1 : 1)).map((one) => one.path);
+  return found
+    .filter((one) => !shards.has(one.path))
+    .sort((a, b) => a.step - b.step || (a.path < b.path ? -1 : 1))
+    .map((one) => one.path);
 }
 
 /** The point of a checkpoint file. @throws model-names, model-shapes, checkpoint-values and what reading throws */

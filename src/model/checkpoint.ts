@@ -76,6 +76,8 @@ export interface SavedOptimizer {
 
 /** A checkpoint: opening it reads headers only. */
 export interface Checkpoint {
+  /** Names of the files beside it that hold its tensors, where it is an index of such. */
+  readonly shards?: readonly string[];
   readonly kind: 'checkpoint';
   readonly path: string;
   readonly format: string;

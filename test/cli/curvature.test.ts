@@ -287,6 +287,34 @@ describe('a checkpoint with a model and a batch', () => {
       expect(out).toContain(part);
   });
 
+  it('a folder with an index and its shards is one checkpoint', async () => {
+    const sharded = join(scratch, 'sharded');
+    mkdirSync(sharded);
+    const whole = await openCheckpoint(`${net}/checkpoint.safetensors`);
+    const parameters = whole.tensors.filter(({ role }) => role === 'parameter');
+    const shardOf = (k: number): string => `model-0000${(k % 2) + 1}-of-00002.safetensors`;
+    for (const part of [0, 1])
+      await writeSafetensors(
+        join(sharded, shardOf(part)),
+        await Promise.all(
+          parameters
+            .filter((_, k) => k % 2 === part)
+            .map(async ({ name, shape }) => ({
+              name,
+              shape,
+              dtype: 'F32' as const,
+              values: (await whole.read(name)) as Float32Array,
+            })),
+        ),
+      );
+    await whole.close();
+    const index = { weight_map: Object.fromEntries(parameters.map(({ name }, k) => [name, shardOf(k)])) };
+    writeFileSync(join(sharded, 'model.safetensors.index.json'), JSON.stringify(index));
+    const { code, err, out } = await curvature([...files(undefined, [], sharded), '--json']);
+    expect([code, err]).toEqual([0, '']);
+    expect((JSON.parse(out) as { notes: string[] }).notes.join()).not.toContain('was not measured');
+  });
+
   it('a folder whose last checkpoint is broken: those before are shown, and code 4', async () => {
     const broken = join(scratch, 'broken');
     mkdirSync(broken);
