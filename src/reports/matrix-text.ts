@@ -84,6 +84,7 @@ function conclusion({ holds }: TrainingMatrix, rate: number | null): string {
   const held = holds.flatMap(({ label, upTo }) => (upTo === null ? [] : [{ label, upTo }]));
   const levels = [...new Set(held.map(({ upTo }) => upTo))].sort((a, b) => b - a);
   const none = holds.filter(({ upTo }) => upTo === null).map(({ label }) => label);
+  if (held.length === 0) return `Already at the lowest a seed diverges: ${none.join(', ')}.`;
   return `${[
     ...levels.map(
       (level) =>
@@ -92,7 +93,7 @@ function conclusion({ holds }: TrainingMatrix, rate: number | null): string {
           .map(({ label }) => label)
           .join(', ')}`,
     ),
-    ...(none.length > 0 ? [`at none of them: ${none.join(', ')}`] : []),
+    ...(none.length > 0 ? [`already at the lowest one does: ${none.join(', ')}`] : []),
   ]
     .join('; ')
     .replace(/^./, (c) => `No seed diverges ${c}`)}.`;

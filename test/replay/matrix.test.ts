@@ -109,6 +109,19 @@ it('too few steps to tell are said so, not guessed', async () => {
   expect(text).not.toContain('No seed diverges');
 });
 
+it('a rule that holds nowhere is said to hold nowhere', async () => {
+  const matrix = await trainMatrix({
+    ...(await training(40)),
+    rules: parseRule('none'),
+    learningRateMultipliers: [4],
+    seeds: [0],
+  });
+  expect(matrix.cells[0]!.diverged).toBe(true);
+  expect(renderMatrix(matrix, { width: 80, colour: false, ascii: false })).toMatch(
+    /\nAlready at the lowest a seed diverges: none\.\n/,
+  );
+});
+
 it('a learning rate that changes is not taken for its first', async () => {
   const options = await training(12);
   const steps = options.capture.steps.map((step, i) => ({ ...step, learningRates: [i < 6 ? 0.5 : 0.25] }));
