@@ -169,16 +169,22 @@ const member = (value: unknown, key: string): unknown =>
     ? (value as Record<string, unknown>)[key]
     : undefined;
 
+/** The optimizer in a training or compile config; of mixed precision the one that the loss scaling wraps. */
+const optimizerConfigOf = (config: unknown): unknown => {
+  const optimizer = member(config, 'optimizer_config') ?? member(config, 'optimizer');
+  return member(member(optimizer, 'config'), 'inner_optimizer') ?? optimizer;
+};
+
 /** Class name of the optimizer in a training or compile config, in lower case: `Custom>Adagrad` is `adagrad`. */
 export function optimizerOf(config: unknown): string | undefined {
-  const optimizer = member(config, 'optimizer_config') ?? member(config, 'optimizer');
+  const optimizer = optimizerConfigOf(config);
   const name = typeof optimizer === 'string' ? optimizer : member(optimizer, 'class_name');
   return typeof name === 'string' ? name.replace(/^.*>/s, '').toLowerCase() : undefined;
 }
 
 /** What a training or compile config says of the optimizer, as `optimizer_config.<option>` in the metadata. */
 export function recordOptimizerConfig(config: unknown, metadata: Container['metadata']): void {
-  const optimizer = member(config, 'optimizer_config') ?? member(config, 'optimizer');
+  const optimizer = optimizerConfigOf(config);
   const options = member(optimizer, 'config');
   if (typeof options !== 'object' || options === null) return;
   for (const [key, value] of Object.entries(options))
@@ -188,7 +194,9 @@ export function recordOptimizerConfig(config: unknown, metadata: Container['meta
 
 /** Keras 3 writes the optimizer's name beside its variables, by default that of its class: `rm_sprop`. */
 async function optimizerName(file: Hdf5File): Promise<string | undefined> {
-  const group = file.objects.find(({ name }) => name === 'optimizer/vars');
+  const group =
+    file.objects.find(({ name }) => name === 'optimizer/inner_optimizer/vars') ??
+    file.objects.find(({ name }) => name === 'optimizer/vars');
   const name = group === undefined ? undefined : await readAttribute(file, group, 'name');
   return typeof name === 'string' ? name.replace(/_\d+$/, '').replaceAll('_', '') : undefined;
 }
@@ -224,7 +232,10 @@ async function unnamedSlots(
   buffers: ReadonlyMap<string, RoleOfTensor>,
   optimizer: string | undefined,
 ): Promise<ReadonlyMap<string, RoleOfTensor>> {
-  const inOrder = datasets.filter(({ tensor }) => /^optimizer\/vars\/\d+$/.test(tensor.key));
+  const under = (folder: string): Dataset[] =>
+    datasets.filter(({ tensor }) => tensor.key.replace(/\d+$/, '') === `${folder}/vars/`);
+  const inner = under('optimizer/inner_optimizer');
+  const inOrder = inner.length > 0 ? inner : under('optimizer');
   const slots = new Map<string, RoleOfTensor>();
   const isParameter = ({ tensor }: Dataset): boolean =>
     named.get(tensor.key)?.role === 'parameter' && !buffers.has(tensor.key) && !OPTIMIZER.test(tensor.key);

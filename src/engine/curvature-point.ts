@@ -293,8 +293,12 @@ async function pointInCheckpoint(
 ): Promise<CurvaturePoint> {
   const batches = await options.readBatches(model);
   const { optimizers, learningRates, notes } = withSavedOptions(checkpoint, options);
-  // Before the first step of a training there is no state yet.
-  const fresh = checkpoint.step === 0;
+  // Before the first step of a training there is no state yet; where some is there that no parameter owns, it had begun.
+  const fresh =
+    checkpoint.step === 0 &&
+    checkpoint.tensors.every(
+      (t) => t.role !== 'optimizer_state' || t.elements === 1 || t.parameter !== undefined,
+    );
   const missing = new Set<string>();
   const foreign = new Set<string>();
   const tensors: TensorState[] = [];

@@ -380,13 +380,14 @@ describe('a Keras checkpoint with its optimizer (fixtures/curvature/keras_optimi
 
   it.each([
     ['adam.keras', "the run was clipped by clipnorm=5;.*checkpoint's own optimizer: .*epsilonHat=true"],
+    ['scaled-adam.keras', "checkpoint's own optimizer: .*beta2=0.99"],
     ['rmsprop.h5', "checkpoint's own optimizer: .*rho=0.8"],
     [
       'rmsprop.weights.h5',
       "does not say rho, epsilon, momentum: taken as Keras's default.*learningRate=0.002",
     ],
   ])('%s: each state is its parameter’s, and options and form are Keras’s', async (name, said) => {
-    const entries = await at(name, name.replace(/\..*/, ''));
+    const entries = await at(name, name.replace(/^scaled-|\..*/g, ''));
     const { hessian, preconditioned, limit } = expected[name]!;
     near(tops(entries), [hessian, preconditioned]);
     near([entries[1]!.stability.limit!], [limit]);
