@@ -51,10 +51,10 @@ export function moduleNetwork(tf: Tf, module: unknown, sources: readonly SourceT
       const values = Array.isArray(value) ? (value as readonly Tensor[]) : [value as Tensor];
       if (value instanceof Promise)
         throw diagError('user-model-shape', { problem: 'its loss returned a promise: it must not be async' });
-      const wrong = values.find((x) => !(x instanceof tf.Tensor) || x.size !== 1);
+      const wrong = values.find((x) => !(x instanceof tf.Tensor) || x.size !== 1 || x.dtype !== 'float32');
       if (values.length !== tasks.length || wrong !== undefined)
         throw diagError('user-model-shape', {
-          problem: `its loss returned ${values.length === tasks.length ? 'something that is no scalar tensor' : `${values.length} values for ${tasks.length} tasks`}`,
+          problem: `its loss returned ${values.length === tasks.length ? 'something that is no scalar tensor of floating numbers' : `${values.length} values for ${tasks.length} tasks`}`,
         });
       return values.map((x) => tf.reshape(x, []));
     },

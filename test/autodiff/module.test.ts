@@ -105,6 +105,12 @@ it.each([
   ['returns no scalar', 'export const loss = (tf, p) => p.w;', 'user-model-shape', undefined],
   ['returns a number', 'export const loss = () => 3;', 'user-model-shape', undefined],
   [
+    'returns a whole number, which has no derivative',
+    'export const loss = (tf, p) => tf.cast(tf.sum(p.w), "int32");',
+    'user-model-shape',
+    undefined,
+  ],
+  [
     'returns too few',
     'export const tasks = ["a", "b"]; export const loss = (tf, p) => tf.sum(p.w);',
     'user-model-shape',
