@@ -4,6 +4,7 @@ import { parseUniqueJson } from '../bytes/unique-json.ts';
 import { looksLikeZip, openZip } from '../bytes/zip.ts';
 import { HDF5_SIGNATURE, openHdf5, readAttribute } from '../checkpoints/hdf5.ts';
 import { diagError } from '../model/errors.ts';
+import { isObject } from './model-fields.ts';
 
 type Json = Record<string, unknown>;
 
@@ -25,9 +26,6 @@ export interface Topology extends LayerConfig {
 
 const LIMIT = 64 * 2 ** 20;
 const DEPTH = 200;
-
-export const isObject = (value: unknown): value is Json =>
-  typeof value === 'object' && value !== null && !Array.isArray(value);
 
 /**
  * Reads the architecture of a `.keras` archive, a Keras `.h5` with its model, or a tfjs `model.json`, by content.

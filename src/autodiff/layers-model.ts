@@ -13,10 +13,11 @@ import type * as Layers from '@tensorflow/tfjs-layers';
 import { diagError } from '../model/errors.ts';
 import type { Backend } from './backend.ts';
 import type { Network } from './differentiate.ts';
-import { isObject, type Topology } from './layers-config.ts';
+import type { Topology } from './layers-config.ts';
 import { checkLayers, forTfjs, partsOf } from './layers-options.ts';
 import { weightNamed, weightsOf } from './layers-weights.ts';
 import { checkRows, checkTensor, LOSSES, type LossName } from './losses.ts';
+import { isObject, objectOf } from './model-fields.ts';
 import { type Batch, layOut } from './objective.ts';
 
 export interface LayersObjective {
@@ -36,14 +37,8 @@ export interface LayersObjective {
 /** @throws model-invalid */
 export function parseLayersObjective(document: unknown, path: string): LayersObjective {
   const fail = (place: string, expected: string) => diagError('model-invalid', { place, expected }, { path });
-  // A field that is not known is a slip that would change the numbers: "wieght" would be a weight of 1.
-  const record = (value: unknown, place: string, fields: readonly string[]): Record<string, unknown> => {
-    if (!isObject(value)) throw fail(place, 'an object');
-    const unknown = Object.keys(value).find((key) => !fields.includes(key));
-    if (unknown !== undefined)
-      throw fail(`"${unknown}" in ${place}`, `one of the fields ${fields.join(', ')}`);
-    return value;
-  };
+  const record = (value: unknown, place: string, fields: readonly string[]): Record<string, unknown> =>
+    objectOf(value, place, fields, path, (field) => `"${field}" in ${place}`);
   const root = record(document, 'the objective', [
     'kind',
     'version',

@@ -7,7 +7,8 @@
  */
 import { isDeepStrictEqual } from 'node:util';
 import { diagError } from '../model/errors.ts';
-import { isObject, type LayerConfig, type Topology } from './layers-config.ts';
+import type { LayerConfig, Topology } from './layers-config.ts';
+import { isObject } from './model-fields.ts';
 
 /** Options of every layer; initial values are never used, and constraints act on steps, not on the loss. */
 const ANYWHERE =

@@ -9,7 +9,8 @@
  */
 import type { Variable } from '@tensorflow/tfjs-core';
 import type * as Layers from '@tensorflow/tfjs-layers';
-import { isObject, type LayerConfig } from './layers-config.ts';
+import type { LayerConfig } from './layers-config.ts';
+import { isObject } from './model-fields.ts';
 
 export interface LayersWeight {
   /** The layers around it and its own name: `bidirectional/forward_lstm/kernel`. */

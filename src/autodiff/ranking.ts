@@ -10,6 +10,7 @@ import { diagError } from '../model/errors.ts';
 import type { Network } from './differentiate.ts';
 import type { Tf } from './gradients.ts';
 import { checkRows, checkTensor, LOSSES, type LossName } from './losses.ts';
+import { objectOf } from './model-fields.ts';
 import { type Batch, layOut, type ParameterTensor } from './objective.ts';
 
 const ACTIVATIONS = {
@@ -66,14 +67,8 @@ export function parseRanking(document: unknown, path: string): RankingSpec {
   const fail = (place: string, expected: string): never => {
     throw diagError('model-invalid', { place, expected }, { path });
   };
-  // A field that is not known is a slip that would change the numbers: "wieght" would be a weight of 1.
-  const record = (value: unknown, place: string, fields: readonly string[]): Record<string, unknown> => {
-    if (typeof value !== 'object' || value === null || Array.isArray(value)) return fail(place, 'an object');
-    const unknown = Object.keys(value).find((key) => !fields.includes(key));
-    if (unknown !== undefined)
-      fail(place === 'the model' ? unknown : `${place}.${unknown}`, `one of the fields ${fields.join(', ')}`);
-    return value as Record<string, unknown>;
-  };
+  const record = (value: unknown, place: string, fields: readonly string[]): Record<string, unknown> =>
+    objectOf(value, place, fields, path, (field) => (place === 'the model' ? field : `${place}.${field}`));
   const list = (value: unknown, place: string): readonly unknown[] =>
     Array.isArray(value) ? value : fail(place, 'an array');
   const name = (value: unknown, place: string): string =>

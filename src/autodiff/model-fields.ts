@@ -1,0 +1,28 @@
+/** Objects in a model file. */
+import { diagError } from '../model/errors.ts';
+
+export const isObject = (value: unknown): value is Record<string, unknown> =>
+  typeof value === 'object' && value !== null && !Array.isArray(value);
+
+/**
+ * The value as an object of known fields. One that is not known is a slip that would change the numbers: "wieght" would
+ * be a weight of 1.
+ *
+ * @param place of the value in the file, and `placeOf` that of a field of it
+ * @throws model-invalid
+ */
+export function objectOf(
+  value: unknown,
+  place: string,
+  fields: readonly string[],
+  path: string,
+  placeOf: (field: string) => string,
+): Record<string, unknown> {
+  if (!isObject(value)) throw diagError('model-invalid', { place, expected: 'an object' }, { path });
+  const unknown = Object.keys(value).find((key) => !fields.includes(key));
+  if (unknown !== undefined) {
+    const expected = `one of the fields ${fields.join(', ')}`;
+    throw diagError('model-invalid', { place: placeOf(unknown), expected }, { path });
+  }
+  return value;
+}
