@@ -82,8 +82,10 @@ export interface KerasOptions {
   readonly saved: ReadonlyMap<string, OptionValue>;
   /** Keras's defaults of what the file does not say. */
   readonly defaults: ReadonlyMap<string, OptionValue>;
-  /** What the file says of the training and no option of ours has. */
-  readonly notes: readonly string[];
+  /** Weight decay that is no option of our optimizer; 0 without. */
+  readonly weightDecay: number;
+  /** Clipping in the words of Keras, `clipnorm=5`; empty without. */
+  readonly clipping: readonly string[];
 }
 
 /**
@@ -106,16 +108,7 @@ export function kerasOptimizerOptions(
   }
   const decay = Number(config('weight_decay') ?? 0);
   if (id === 'adamw' && decay > 0) saved.set('weightDecay', decay);
-  const notes: string[] = [];
-  if (id !== 'adamw' && decay > 0)
-    notes.push(
-      `the weight decay of ${decay} is no part of the loss: what it adds to the curvature is left out`,
-    );
   const clipping = ['clipnorm', 'global_clipnorm', 'clipvalue'].filter((key) => Number(config(key)) > 0);
-  if (clipping.length > 0)
-    notes.push(
-      `the run was clipped by ${clipping.map((key) => `${key}=${config(key)}`).join(', ')}; the limit is that of its optimizer alone: where the rule shrinks the step, more is tolerated`,
-    );
   // Until 2.10 `decay` lowers the rate with every step, and neither the config nor the variables hold what it is by then.
   const rate =
     Number(config('decay') ?? 0) > 0 ? undefined : (metadata.get('learning_rate') ?? config('learning_rate'));
@@ -123,6 +116,7 @@ export function kerasOptimizerOptions(
   return {
     saved,
     defaults: new Map(known.defaults.filter(([name]) => !saved.has(name))),
-    notes,
+    weightDecay: id === 'adamw' ? 0 : decay,
+    clipping: clipping.map((key) => `${key}=${config(key)}`),
   };
 }

@@ -142,13 +142,15 @@ async function pointInCapture(
   };
 }
 
-/** The limit is that of the optimizer alone. */
 const clippingCaveat = ({ rule, label }: RuleChoice): string[] =>
-  rule.id === 'none'
-    ? []
-    : [
-        `the run was clipped by ${label}; the limit is that of its optimizer alone: where the rule shrinks the step, more is tolerated`,
-      ];
+  rule.id === 'none' ? [] : [clippedBy(label)];
+
+const clippedBy = (label: string): string =>
+  `the run was clipped by ${label}; the limit is that of its optimizer alone: where the rule shrinks the step, more is tolerated`;
+
+/** Of weight decay that acts on the step. */
+export const decayLeftOut = (decay: number): string =>
+  `the weight decay of ${decay} is no part of the loss: what it adds to the curvature is left out`;
 
 export interface FilePointOptions extends OpenOptions {
   readonly model: string;
@@ -376,7 +378,8 @@ function withSavedOptions(
       notes.add(
         `the checkpoint does not say ${assumed.map(([name]) => name).join(', ')}: taken as Keras's default, ${assumed.map(([name, value]) => `${name}=${value}`).join(', ')}`,
       );
-    for (const note of keras?.notes ?? []) notes.add(note);
+    if (keras !== undefined && keras.weightDecay > 0) notes.add(decayLeftOut(keras.weightDecay));
+    if (keras !== undefined && keras.clipping.length > 0) notes.add(clippedBy(keras.clipping.join(', ')));
     for (const [name, value] of stated === undefined ? [] : own) {
       if (name !== 'learningRate' && !Object.hasOwn(merged, name)) continue;
       if (merged[name] === value) continue;

@@ -19,7 +19,7 @@ import {
 import { copyTensors } from '../replay/from-capture.ts';
 import { createStepper } from '../replay/step.ts';
 import { chooseRule } from '../rules/parse.ts';
-import type { CurvaturePoint } from './curvature-point.ts';
+import { type CurvaturePoint, decayLeftOut } from './curvature-point.ts';
 
 export type CurvatureOperator = CurvatureEntry['operator'];
 export interface CurvatureOptions {
@@ -315,12 +315,7 @@ function blockRanges(point: CurvaturePoint, block: string | undefined): readonly
 /** Weight decay that acts on the step but is no part of the loss. */
 function decayCaveats({ optimizers }: CurvaturePoint): string[] {
   const decays = new Set(optimizers?.map(({ options }) => Number(options.weightDecay ?? 0)));
-  return [...decays]
-    .filter((decay) => decay > 0)
-    .map(
-      (decay) =>
-        `the weight decay of ${decay} is no part of the loss: what it adds to the curvature is left out`,
-    );
+  return [...decays].filter((decay) => decay > 0).map(decayLeftOut);
 }
 
 /** P^(-1/2) over all parameters, in the model's order. */
