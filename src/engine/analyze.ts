@@ -137,10 +137,13 @@ async function withReplay(
   const { onsetStep } = report.verdict;
   const rules = DEFAULT_RULES.flatMap(parseRule);
   // A recorder writes a capture for each incident.
-  const rank = (one: Capture): number =>
-    (lossesApart(run, one) === null ? 0 : 2) + (one.steps.some(({ step }) => step === onsetStep) ? 0 : 1);
-  const capture = [...captures].sort((a, b) => rank(a) - rank(b))[0];
-  if (capture === undefined) {
+  const compared = captures.map((one) => {
+    const apart = lossesApart(run, one);
+    const holdsOnset = one.steps.some(({ step }) => step === onsetStep);
+    return { capture: one, apart, rank: (apart === null ? 0 : 2) + (holdsOnset ? 0 : 1) };
+  });
+  const [best] = compared.sort((a, b) => a.rank - b.rank);
+  if (best === undefined) {
     // Without an incident there is nothing that a rule could have prevented.
     if (onsetStep === null) return report;
     const { entries, notRun, notes } = replayFromLog(run, { onsetStep, rules });
@@ -151,8 +154,8 @@ async function withReplay(
       notes: [...report.notes, ...notes],
     };
   }
+  const { capture, apart } = best;
   const others = captures.filter((one) => one !== capture);
-  const apart = lossesApart(run, capture);
   const onset = apart === null || onsetStep === null ? onsetStep : onsetOf(capture, apart.shift, onsetStep);
   const told = onset === null ? {} : { onsetStep: onset };
   try {

@@ -3,15 +3,14 @@ import type { CurvatureEntry } from '../model/curvature.ts';
 import { type ChartMarker, drawChart } from './charts.ts';
 import type { RenderOptions } from './format.ts';
 
-/** @param entries those with a ratio are drawn */
+/** @param entries each with a ratio */
 export function ratioChart(
   entries: readonly CurvatureEntry[],
   options: RenderOptions & { readonly stepName?: string },
   markers: readonly ChartMarker[],
 ): string {
-  const drawn = entries.filter(({ stability }) => stability.ratio !== null);
-  const steps = drawn.map(({ step }, i) => step ?? i);
-  const ratios = drawn.map(({ stability }) => stability.ratio!);
+  const steps = entries.map(({ step }, i) => step ?? i);
+  const ratios = entries.map(({ stability }) => stability.ratio!);
   const line = {
     name: 'ratio',
     firstStep: steps,
