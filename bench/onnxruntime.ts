@@ -1,9 +1,9 @@
 /**
  * The gradient of the net of curvature.ts by onnxruntime-node beside the wasm backend; it is no dependency.
  *
- *     python3 bench/onnx_gradient.py /tmp/gradient.onnx
- *     ONNXRUNTIME_NODE_INSTALL=skip npm install --prefix /tmp/ort onnxruntime-node
- *     npx tsx bench/onnxruntime.ts /tmp/gradient.onnx /tmp/ort [REPEATS]
+ *     python3 bench/onnx_gradient.py OUT/gradient.onnx
+ *     ONNXRUNTIME_NODE_INSTALL=skip npm install --prefix OUT/ort onnxruntime-node
+ *     npx tsx bench/onnxruntime.ts OUT/gradient.onnx OUT/ort [REPEATS]
  */
 import { createRequire } from 'node:module';
 import { join, resolve } from 'node:path';
