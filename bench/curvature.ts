@@ -17,8 +17,8 @@ import { parseRanking, rankingNetwork } from '../src/autodiff/ranking.ts';
 import { sharedObjective } from '../src/autodiff/remote.ts';
 import { openCapture } from '../src/captures/read.ts';
 import { randomVectors } from '../src/curvature/random.ts';
-import { measureCurvature } from '../src/engine/curvature.ts';
-import { capturePoint } from '../src/engine/curvature-point.ts';
+import { measureCurvature } from '../src/measure/curvature.ts';
+import { capturePoint } from '../src/measure/point.ts';
 
 const root = fileURLToPath(new URL('..', import.meta.url));
 const repeats = Number(process.argv[2] ?? 10);

@@ -7,7 +7,7 @@
 import { resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { openCapture } from '../src/captures/read.ts';
-import { runClosedLoop } from '../src/engine/closed-loop.ts';
+import { runClosedLoop } from '../src/measure/closed-loop.ts';
 import { replayCapture } from '../src/replay/replay.ts';
 import { parseRule } from '../src/rules/parse.ts';
 

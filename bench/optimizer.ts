@@ -8,8 +8,8 @@
 import { spawnSync } from 'node:child_process';
 import { cpus } from 'node:os';
 import { fileURLToPath } from 'node:url';
+import { createFusedAdagradClippy } from '../src/kernels/fused-adagrad-clippy.ts';
 import { chooseOptimizer } from '../src/optimizers/registry.ts';
-import { createFusedAdagradClippy } from '../src/replay/fused-adagrad-clippy.ts';
 import { createStepper, freshTensor } from '../src/replay/step.ts';
 import { parseRule } from '../src/rules/parse.ts';
 import { pythonWith } from '../test/support/python.ts';

@@ -1,7 +1,7 @@
 /** Writes the committed JSON Schemas from the code: `npx tsx schema/make.ts`. A test holds them together. */
 import { writeFileSync } from 'node:fs';
 import { z } from 'zod';
-import { configSchema } from '../src/engine/config.ts';
+import { configSchema } from '../src/gate/config.ts';
 import { reportSchema } from '../src/reports/report-schema.ts';
 
 for (const [name, schema] of [

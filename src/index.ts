@@ -7,13 +7,18 @@ export { type AnalyzeOptions, analyze } from './engine/analyze.ts';
 export { type CheckpointDiff, diffCheckpoints } from './engine/checkpoint-diff.ts';
 export { type InspectedCheckpoint, inspectCheckpoint } from './engine/checkpoint-inspect.ts';
 export { collectInputs } from './engine/collect.ts';
-export { type GateConfig, gateConfigFrom, loadGateConfig } from './engine/config.ts';
 export { diagnoseRun } from './engine/diagnose.ts';
 export { exitCodeOf } from './engine/exit-code.ts';
-export { type GateEvidence, judgeGate } from './engine/gate.ts';
-export { readGateEvidence } from './engine/gate-evidence.ts';
 export { inspectInputs } from './engine/inspect.ts';
 export { type Watcher, watchLog } from './engine/watch.ts';
+export { type GateConfig, gateConfigFrom, loadGateConfig } from './gate/config.ts';
+export { readGateEvidence } from './gate/evidence.ts';
+export { type GateEvidence, judgeGate } from './gate/judge.ts';
+export {
+  createFusedAdagradClippy,
+  type FusedAdagradClippy,
+  type FusedOptions,
+} from './kernels/fused-adagrad-clippy.ts';
 export { type ReadLogOptions, readLogFile } from './logs/read-log.ts';
 export type { Checkpoint, TensorInfo } from './model/checkpoint.ts';
 export {
@@ -33,11 +38,6 @@ export type { Report, RunReport, VerdictClass } from './model/report.ts';
 export type { Run, TimeSeries } from './model/run.ts';
 export { chooseOptimizer, OPTIMIZERS } from './optimizers/registry.ts';
 export { replayFromLog } from './replay/from-log.ts';
-export {
-  createFusedAdagradClippy,
-  type FusedAdagradClippy,
-  type FusedOptions,
-} from './replay/fused-adagrad-clippy.ts';
 export { type ReplayResult, type ReplaySettings, replayCapture } from './replay/replay.ts';
 export { createStepper, freshTensor, type Gradient, type Stepper, type StepRecord } from './replay/step.ts';
 export { drawChart } from './reports/charts.ts';

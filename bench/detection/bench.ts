@@ -7,10 +7,10 @@
  * 200); what a detector says elsewhere in an injected run is not counted for or against it. False alarms are counted in clean runs only.
  */
 import { contextFor, type Detector } from '../../src/detectors/detector.ts';
-import { judgePoints } from '../../src/detectors/incidents.ts';
 import { DETECTORS } from '../../src/detectors/registry.ts';
 import { judgeRun } from '../../src/detectors/verdict.ts';
-import { DEFAULT_VERDICT_SETTINGS as SETTINGS } from '../../src/detectors/verdict-settings.ts';
+import { judgePoints } from '../../src/incidents/judge.ts';
+import { DEFAULT_VERDICT_SETTINGS as SETTINGS } from '../../src/incidents/settings.ts';
 import { clean, type GeneratedRun, generate, incident } from './runs.ts';
 
 /** Onsets of alarms, as indices. */

@@ -2,7 +2,7 @@
 import { openFile } from '../bytes/source.ts';
 import { parseUniqueJson } from '../bytes/unique-json.ts';
 import { looksLikeZip, openZip } from '../bytes/zip.ts';
-import { HDF5_SIGNATURE, openHdf5, readAttribute } from '../checkpoints/hdf5.ts';
+import { HDF5_SIGNATURE, openHdf5, readAttribute } from '../checkpoints/hdf5/hdf5.ts';
 import { diagError } from '../model/errors.ts';
 import { isObject } from './model-fields.ts';
 

@@ -5,9 +5,10 @@
  * one, and that is not fast: matrix-product.ts replaces both. UnsortedSegmentSum (the gradient of an embedding) works on
  * the heap. Every other kernel that the cpu backend has and wasm lacks runs there, on copies.
  */
-import type { WasmMemory } from '../tensor/wasm-assembler.ts';
+
+import { type MatrixProduct, matrixProduct, SCRATCH_BYTES, type Strided } from '../kernels/matrix-product.ts';
+import type { WasmMemory } from '../kernels/wasm-assembler.ts';
 import type { Tf } from './gradients.ts';
-import { type MatrixProduct, matrixProduct, SCRATCH_BYTES, type Strided } from './matrix-product.ts';
 
 interface TensorInfo {
   readonly dataId: object;

@@ -17,8 +17,8 @@ import { type DiagError, diagError } from '../model/errors.ts';
 import { bytePieces, DTYPE_BYTES, elementsOf } from './dtypes.ts';
 import type { CheckpointFormat } from './format.ts';
 import { type LazyTensor, lazyCheckpoint, stepOf } from './lazy-checkpoint.ts';
+import { type Storage, type StridedView, streamView } from './pytorch/strided.ts';
 import { roleOfName } from './roles.ts';
-import { type Storage, type StridedView, streamView } from './strided.ts';
 
 const MAGIC = Buffer.from('\x93NUMPY', 'latin1');
 /** numpy itself refuses longer headers. */

@@ -6,7 +6,7 @@ import { bytePieces } from './dtypes.ts';
 import type { CheckpointFormat } from './format.ts';
 import { type LazyTensor, lazyCheckpoint } from './lazy-checkpoint.ts';
 import { npyParts, npyTensor } from './npy.ts';
-import type { Storage } from './strided.ts';
+import type { Storage } from './pytorch/strided.ts';
 
 export const npz: CheckpointFormat = {
   id: 'npz',

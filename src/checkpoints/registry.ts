@@ -4,19 +4,19 @@ import type { Checkpoint } from '../model/checkpoint.ts';
 import { diagError } from '../model/errors.ts';
 import { flaxMsgpack } from './flax-msgpack.ts';
 import type { CheckpointFormat } from './format.ts';
-import { kerasH5 } from './keras-h5.ts';
-import { kerasV3 } from './keras-v3.ts';
+import { kerasH5 } from './keras/keras-h5.ts';
+import { kerasV3 } from './keras/keras-v3.ts';
 import { npy } from './npy.ts';
 import { npz } from './npz.ts';
 import { onnx } from './onnx.ts';
-import { pytorchLegacy } from './pytorch-legacy.ts';
-import { pytorchZip } from './pytorch-zip.ts';
+import { pytorchLegacy } from './pytorch/pytorch-legacy.ts';
+import { pytorchZip } from './pytorch/pytorch-zip.ts';
+import { stableBaselines3 } from './pytorch/stable-baselines3.ts';
 import { explainUnclaimed } from './recognised.ts';
 import { safetensors } from './safetensors.ts';
 import { safetensorsIndex } from './safetensors-index.ts';
-import { stableBaselines3 } from './stable-baselines3.ts';
-import { tfCheckpoint, tfSavedModel } from './tf-checkpoint.ts';
-import { tfjs } from './tfjs.ts';
+import { tfCheckpoint, tfSavedModel } from './tensorflow/tf-checkpoint.ts';
+import { tfjs } from './tensorflow/tfjs.ts';
 
 export const CHECKPOINT_FORMATS = [
   safetensors,

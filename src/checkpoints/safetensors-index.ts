@@ -10,8 +10,8 @@ import type { Checkpoint } from '../model/checkpoint.ts';
 import { type DiagError, diagError } from '../model/errors.ts';
 import type { CheckpointFormat } from './format.ts';
 import { lazyCheckpoint, stepOf } from './lazy-checkpoint.ts';
-import { pytorchLegacy } from './pytorch-legacy.ts';
-import { pytorchZip } from './pytorch-zip.ts';
+import { pytorchLegacy } from './pytorch/pytorch-legacy.ts';
+import { pytorchZip } from './pytorch/pytorch-zip.ts';
 import { safetensors } from './safetensors.ts';
 
 const MAX_INDEX_BYTES = 100_000_000;

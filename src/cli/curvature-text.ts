@@ -1,7 +1,7 @@
 /** Curvature on a terminal: a table, the comparison with the limit in words, and the ratio over checkpoints as a chart. */
 import stringWidth from 'string-width';
-import type { LabelledDensity } from '../engine/curvature.ts';
 import { summariseSeries } from '../engine/series-summary.ts';
+import type { LabelledDensity } from '../measure/curvature.ts';
 import type { CurvatureEntry } from '../model/curvature.ts';
 import { inertName } from '../model/inert-text.ts';
 import { drawChart, shortNumber } from '../reports/charts.ts';

@@ -1,7 +1,7 @@
 /** Flags of the commands that judge by a config. */
 import { Flags } from '@oclif/core';
 import { DETECTORS } from '../detectors/registry.ts';
-import { type GateConfig, loadGateConfig } from '../engine/config.ts';
+import { type GateConfig, loadGateConfig } from '../gate/config.ts';
 
 export const gateFlags = {
   config: Flags.string({

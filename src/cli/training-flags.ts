@@ -1,7 +1,7 @@
 /** Flags of the commands that train on from a capture, and what their values mean. */
 import { Flags } from '@oclif/core';
 import { BACKENDS, type BackendName } from '../autodiff/backend-names.ts';
-import type { ClosedLoopRun } from '../engine/closed-loop.ts';
+import type { ClosedLoopRun } from '../measure/closed-loop.ts';
 import { diagError } from '../model/errors.ts';
 import type { RuleChoice } from '../rules/parse.ts';
 import { DEFAULT_RULES } from '../rules/registry.ts';

@@ -13,13 +13,8 @@ import {
   type LabelledDensity,
   measureCurvature,
   parseOptimizer,
-} from '../engine/curvature.ts';
-import {
-  type CurvaturePoint,
-  capturePoint,
-  checkpointPaths,
-  checkpointPoint,
-} from '../engine/curvature-point.ts';
+} from '../measure/curvature.ts';
+import { type CurvaturePoint, capturePoint, checkpointPaths, checkpointPoint } from '../measure/point.ts';
 import { CURVATURE_OPERATORS, type CurvatureEntry } from '../model/curvature.ts';
 import { DiagError, diagError, EXIT } from '../model/errors.ts';
 import { SCHEMA_VERSION } from '../model/report.ts';

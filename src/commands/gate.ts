@@ -4,9 +4,9 @@ import { configOf, gateFlags } from '../cli/gate-flags.ts';
 import { reportTargets, writeReports } from '../cli/report-files.ts';
 import { logFlags, readOptionsOf } from '../cli/shared-flags.ts';
 import { terminalOptions } from '../cli/terminal-options.ts';
-import { readBaseline } from '../engine/baseline.ts';
-import { judgeGate } from '../engine/gate.ts';
-import { readGateEvidence } from '../engine/gate-evidence.ts';
+import { readBaseline } from '../gate/baseline.ts';
+import { readGateEvidence } from '../gate/evidence.ts';
+import { judgeGate } from '../gate/judge.ts';
 import { renderGate } from '../reports/gate-text.ts';
 import { json } from '../reports/json.ts';
 

@@ -3,8 +3,8 @@ import { join } from 'node:path';
 import { Flags } from '@oclif/core';
 import { writeFileAtomic } from '../bytes/atomic-write.ts';
 import { DiagCommand } from '../cli/base-command.ts';
-import { CONFIG_PLACES } from '../engine/config.ts';
 import { type Framework, RECORDERS, recorderFiles, STARTER_CONFIG } from '../engine/starter-files.ts';
+import { CONFIG_PLACES } from '../gate/config.ts';
 import { diagError } from '../model/errors.ts';
 
 export default class Init extends DiagCommand {

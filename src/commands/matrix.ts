@@ -37,7 +37,7 @@ export default class Matrix extends DiagCommand {
     const rules = (flags.rule ?? DEFAULT_RULES).flatMap(parseRule);
     const multipliers = multipliersOf(flags['learning-rate-multiplier']);
     const capture = await openCapture(args.capture);
-    const { runMatrix } = await import('../engine/closed-loop.ts');
+    const { runMatrix } = await import('../measure/closed-loop.ts');
     const matrix = await runMatrix(capture, {
       ...trainingOptions(rules, multipliers, flags),
       seeds: Array.from({ length: flags.seeds }, (_, seed) => seed),

@@ -3,7 +3,7 @@ import { type Capture, openCapture } from '../captures/read.ts';
 import { DiagCommand } from '../cli/base-command.ts';
 import { terminalOptions } from '../cli/terminal-options.ts';
 import { multipliersOf, ruleFlag, trainingFlags, trainingOptions } from '../cli/training-flags.ts';
-import type { ClosedLoopRun } from '../engine/closed-loop.ts';
+import type { ClosedLoopRun } from '../measure/closed-loop.ts';
 import { diagError, EXIT } from '../model/errors.ts';
 import { REPLAY_MODES } from '../model/replay.ts';
 import { SCHEMA_VERSION } from '../model/report.ts';
@@ -104,7 +104,7 @@ async function closedLoop(
   capture: Capture,
   options: ClosedLoopRun,
 ): Promise<Pick<ReplayResult, 'entries' | 'findings' | 'notes'>> {
-  const { runClosedLoop } = await import('../engine/closed-loop.ts');
+  const { runClosedLoop } = await import('../measure/closed-loop.ts');
   const { entries, baseline, notes } = await runClosedLoop(capture, options);
   return { entries, findings: [], notes: [baseline.why, ...notes] };
 }

@@ -1,3 +1,4 @@
+import { medianOf } from '../incidents/bands.ts';
 import { attemptOf, type Run, type TimeSeries } from '../model/run.ts';
 import {
   counted,
@@ -8,7 +9,6 @@ import {
   quantity,
   seriesOf,
 } from './detector.ts';
-import { medianOf } from './windows.ts';
 
 const advice =
   'The weights are NaN and the trainer hides it (the Hugging Face Trainer logs a NaN loss as 0.0 with `logging_nan_inf_filter`). Stop the run, go back to a checkpoint before the first zero, and lower the learning rate or fix the mixed precision there.';

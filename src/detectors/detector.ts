@@ -1,15 +1,7 @@
 /** What a detector is: one file in this folder and one line in registry.ts. */
-import type { Finding, Outcome, Quantity, Severity } from '../model/finding.ts';
+import type { Finding, Outcome, Quantity, Severity, Threshold } from '../model/finding.ts';
 import { placeOf, type Run, type TimeSeries } from '../model/run.ts';
 import type { JudgedRun } from './verdict.ts';
-
-/** A default number with the reason why it is what it is: no threshold without origin. */
-export interface Threshold {
-  readonly name: string;
-  readonly value: number;
-  readonly unit: string;
-  readonly origin: string;
-}
 
 export interface DetectorDocs {
   /** One sentence: the failing state. */

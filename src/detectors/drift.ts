@@ -1,6 +1,6 @@
+import { verdictThresholds } from '../incidents/settings.ts';
 import type { Detector } from './detector.ts';
 import { incidentFindings } from './incident-findings.ts';
-import { verdictThresholds } from './verdict-settings.ts';
 
 const advice =
   'The loss is worse than it was: keep the checkpoint from before the onset, look for a learning rate that grew (warm-up, restarts) or data that changed there.';

@@ -1,3 +1,4 @@
+import { verdictThresholds } from '../incidents/settings.ts';
 import { attemptOf, type TimeSeries } from '../model/run.ts';
 import {
   type Detector,
@@ -9,7 +10,6 @@ import {
   seriesOf,
 } from './detector.ts';
 import { figure, incidentsOf, judgeSeries } from './verdict.ts';
-import { verdictThresholds } from './verdict-settings.ts';
 
 const advice =
   'The training loss does not show it: look at what only the evaluation uses (batch-norm statistics, averaged weights, the eval data, dropout switches).';

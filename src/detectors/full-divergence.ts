@@ -1,6 +1,6 @@
+import { verdictThresholds } from '../incidents/settings.ts';
 import type { Detector } from './detector.ts';
 import { incidentFindings } from './incident-findings.ts';
-import { verdictThresholds } from './verdict-settings.ts';
 
 const advice =
   'Go back to a checkpoint before the onset, skip the batches around it, and lower the learning rate or clip the update; `replay` on a capture shows which rule would have held.';

@@ -1,3 +1,4 @@
+import { exceedances, LOG_SCALE } from '../incidents/bands.ts';
 import { attemptOf } from '../model/run.ts';
 import {
   type Detector,
@@ -9,7 +10,6 @@ import {
   seriesOf,
 } from './detector.ts';
 import { figure } from './verdict.ts';
-import { exceedances, LOG_SCALE } from './windows.ts';
 
 const advice =
   'If the loss follows, clip: compare the limit with the quantiles of the norm. If it never does, this is noise of the data.';

@@ -1,9 +1,10 @@
 /** Findings of the detectors that report one class of incident: full-divergence, micro-divergence, drift. */
+
+import { badness } from '../incidents/judge.ts';
 import type { Outcome, Severity } from '../model/finding.ts';
 import type { VerdictClass } from '../model/report.ts';
 import type { Run } from '../model/run.ts';
 import { type DetectorContext, findingAt, firstOf, notApplicable, outcomeOf, quantity } from './detector.ts';
-import { badness } from './incidents.ts';
 import { explain, incidentsOf } from './verdict.ts';
 
 /** What a finding about part of a run may weigh at most: a healthy run has no warning and no error. */

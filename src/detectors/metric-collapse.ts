@@ -1,7 +1,7 @@
+import { medianOf } from '../incidents/bands.ts';
 import { attemptOf, type Run, type TimeSeries } from '../model/run.ts';
 import { type Detector, findingAt, notApplicable, outcomeOf, quantity } from './detector.ts';
 import { figure } from './verdict.ts';
-import { medianOf } from './windows.ts';
 
 const advice =
   'An AUC of 0.5 ranks at random: the model has forgotten everything. Go back to a checkpoint before the collapse.';

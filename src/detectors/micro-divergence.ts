@@ -1,6 +1,6 @@
+import { verdictThresholds } from '../incidents/settings.ts';
 import type { Detector } from './detector.ts';
 import { incidentFindings } from './incident-findings.ts';
-import { verdictThresholds } from './verdict-settings.ts';
 
 const advice =
   'The run came back, but the next incident may not: clip the update or slow the warm-up, and record a capture around the onset to see which layer leads.';

@@ -1,7 +1,7 @@
+import { medianOf } from '../incidents/bands.ts';
 import { attemptOf } from '../model/run.ts';
 import { type Detector, findingAt, notApplicable, outcomeOf, quantity } from './detector.ts';
 import { figure, incidentsOf } from './verdict.ts';
-import { medianOf } from './windows.ts';
 
 const advice =
   'After such a jump training goes on without learning: more steps will not help. Go back to a checkpoint before the jump.';

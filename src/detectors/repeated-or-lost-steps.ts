@@ -1,6 +1,6 @@
+import { medianOf } from '../incidents/bands.ts';
 import { attemptOf } from '../model/run.ts';
 import { counted, type Detector, findingAt, notApplicable, outcomeOf, quantity } from './detector.ts';
-import { medianOf } from './windows.ts';
 
 const advice =
   'Repeated steps are trained twice on the same data unless the data loader was rewound too; lost steps mean that a log or a checkpoint is missing. Compare the loss on both sides of the seam.';

@@ -1,7 +1,7 @@
+import { medianOf } from '../incidents/bands.ts';
 import { attemptOf, type Run, type TimeSeries } from '../model/run.ts';
 import { type Detector, findingAt, notApplicable, outcomeOf, quantity, seriesOf } from './detector.ts';
 import { figure } from './verdict.ts';
-import { medianOf } from './windows.ts';
 
 const advice =
   'Look at the data loader, a slower or throttled machine, and logging or evaluation that grew. It does not harm the model, only the clock.';

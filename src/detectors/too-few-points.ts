@@ -1,5 +1,5 @@
+import { verdictThresholds } from '../incidents/settings.ts';
 import { counted, type Detector, notApplicable, outcomeOf, quantity } from './detector.ts';
-import { verdictThresholds } from './verdict-settings.ts';
 
 const advice = 'Log the loss at every step, or at least every ten, so that a jump can be told from noise.';
 

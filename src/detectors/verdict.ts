@@ -1,11 +1,12 @@
 /** The verdict of a run: which series is the loss, what its incidents say, and the same for each task. */
+
+import { type AttemptJudgement, badness, judgePoints, type SeriesIncident } from '../incidents/judge.ts';
+import { DEFAULT_VERDICT_SETTINGS, type VerdictSettings } from '../incidents/settings.ts';
 import type { Incident, RunVerdict, TaskVerdict, VerdictClass } from '../model/report.ts';
 import { attemptOf, type Run, type TimeSeries } from '../model/run.ts';
 import { deadStretch } from './dead-run.ts';
-import { type AttemptJudgement, badness, judgePoints, type SeriesIncident } from './incidents.ts';
 import { columnStop } from './loss-column-stops.ts';
 import { aucsOf, collapseOf } from './metric-collapse.ts';
-import { DEFAULT_VERDICT_SETTINGS, type VerdictSettings } from './verdict-settings.ts';
 
 /** A series with the judgement of each of its attempts. */
 export interface JudgedSeries {

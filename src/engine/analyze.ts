@@ -3,6 +3,7 @@ import { createHash } from 'node:crypto';
 import { dirname } from 'node:path';
 import { type Capture, openCapture } from '../captures/read.ts';
 import { adviceOf, rewindAdvice } from '../detectors/rewind.ts';
+import type { Limits, ModelEvidence, PlacedCheckpoint } from '../measure/model-evidence.ts';
 import { DiagError, reasonOf } from '../model/errors.ts';
 import type { Report, ReportInput, RunReport } from '../model/report.ts';
 import type { Role, Run, TimeSeries } from '../model/run.ts';
@@ -16,7 +17,6 @@ import { type InspectedCheckpoint, inspectCheckpoint } from './checkpoint-inspec
 import { type CollectOptions, collectInputs } from './collect.ts';
 import { assembleReport, bySeverity, type DiagnoseOptions, diagnoseRun, inputsOf } from './diagnose.ts';
 import { closestRuns, loggedRun, lossesApart, onsetOf, placed } from './evidence-of-run.ts';
-import type { Limits, ModelEvidence, PlacedCheckpoint } from './model-evidence.ts';
 
 export interface AnalyzeOptions extends CollectOptions, Pick<DiagnoseOptions, 'thresholds' | 'clipLimits'> {
   readonly toolVersion: string;
@@ -220,7 +220,7 @@ async function closerLook(
     );
   if ((await capture.batch(0)).size === 0)
     return nothing('the capture holds no batches: hand them to the recorder (docs/recorders.md)');
-  const { modelEvidence } = await import('./model-evidence.ts');
+  const { modelEvidence } = await import('../measure/model-evidence.ts');
   return modelEvidence(capture, rules, onsetStep, checkpoints, limits);
 }
 

@@ -1,10 +1,10 @@
 /** Which captures and checkpoints belong to which logged run, by where they lie and by what was logged. */
 import { dirname, relative, sep } from 'node:path';
 import type { Capture } from '../captures/read.ts';
+import type { PlacedCheckpoint } from '../measure/model-evidence.ts';
 import type { Run, TimeSeries } from '../model/run.ts';
 import { findIncident, median } from '../replay/verdict.ts';
 import type { InspectedCheckpoint } from './checkpoint-inspect.ts';
-import type { PlacedCheckpoint } from './model-evidence.ts';
 
 /** The runs whose logs lie nearest to a path: most folders shared. */
 export function closestRuns(runs: readonly Run[], path: string): Run[] {

@@ -14,6 +14,14 @@ export interface Quantity {
   readonly unit: string;
 }
 
+/** A default number with the reason why it is what it is: no threshold without origin. */
+export interface Threshold {
+  readonly name: string;
+  readonly value: number;
+  readonly unit: string;
+  readonly origin: string;
+}
+
 export interface Finding {
   /** Id of the detector: file name, flag value, docs page, SARIF ruleId. */
   readonly id: string;

@@ -7,8 +7,8 @@ import { afterAll, beforeAll, expect, it } from 'vitest';
 import type { Batch } from '../../src/autodiff/objective.ts';
 import { openObjective } from '../../src/autodiff/open-objective.ts';
 import { openCapture } from '../../src/captures/read.ts';
-import { runClosedLoop } from '../../src/engine/closed-loop.ts';
-import { captureBatch, openCaptureModel } from '../../src/engine/curvature-point.ts';
+import { runClosedLoop } from '../../src/measure/closed-loop.ts';
+import { captureBatch, openCaptureModel } from '../../src/measure/point.ts';
 import { parseRule } from '../../src/rules/parse.ts';
 import { projectRoot } from '../support/shared-data.ts';
 
@@ -201,7 +201,7 @@ it('a parent that is killed does not leave a module that hangs behind', { timeou
   writeFileSync(
     script,
     `import { openCapture } from ${source('captures/read.ts')};
-    import { runClosedLoop } from ${source('engine/closed-loop.ts')};
+    import { runClosedLoop } from ${source('measure/closed-loop.ts')};
     const capture = await openCapture(${JSON.stringify(join(projectRoot, 'fixtures/incident/capture'))});
     await runClosedLoop(capture, { rules: [], model: ${JSON.stringify(model)}, clock: Date.now });`,
   );

@@ -14,7 +14,7 @@ import {
 } from '../../src/bytes/protobuf.ts';
 import { bytesSource, countingSource, openFile } from '../../src/bytes/source.ts';
 import { DTYPE_BYTES } from '../../src/checkpoints/dtypes.ts';
-import { slotsByOrder } from '../../src/checkpoints/keras-roles.ts';
+import { slotsByOrder } from '../../src/checkpoints/keras/keras-roles.ts';
 import { layoutOfKeras } from '../../src/checkpoints/layouts.ts';
 import { openCheckpoint, openCheckpointSource } from '../../src/checkpoints/registry.ts';
 import { manifestFiles, projectRoot, sharedData } from '../support/shared-data.ts';

@@ -1,6 +1,6 @@
 /** The order of a nameless optimizer's parameters: known where the shapes leave one, said to be unknown where they do not. */
 import { expect, it } from 'vitest';
-import { orderOfMaking } from '../../src/checkpoints/keras-order.ts';
+import { orderOfMaking } from '../../src/checkpoints/keras/keras-order.ts';
 
 const variable = (key: string, ...shape: number[]) => ({ key, shape });
 

@@ -1,6 +1,6 @@
 import { spawnSync } from 'node:child_process';
 import { describe, expect, it } from 'vitest';
-import { isNode, type PickleValue, readPickle } from '../../src/checkpoints/pickle.ts';
+import { isNode, type PickleValue, readPickle } from '../../src/checkpoints/pytorch/pickle.ts';
 import { pythonWith } from '../support/python.ts';
 
 const none = new Set<string>();

@@ -10,7 +10,7 @@ import { type ProtobufField, protobufFields } from '../../src/bytes/protobuf.ts'
 import { bytesSource } from '../../src/bytes/source.ts';
 import { openZip } from '../../src/bytes/zip.ts';
 import { openCheckpoint } from '../../src/checkpoints/registry.ts';
-import { readTable } from '../../src/checkpoints/tf-table.ts';
+import { readTable } from '../../src/checkpoints/tensorflow/tf-table.ts';
 import { DiagError } from '../../src/model/errors.ts';
 import { projectRoot } from '../support/shared-data.ts';
 import {

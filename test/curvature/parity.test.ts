@@ -3,8 +3,8 @@ import { copyFileSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
-import { type CurvatureOptions, measureCurvature, parseOptimizer } from '../../src/engine/curvature.ts';
-import { checkpointPoint } from '../../src/engine/curvature-point.ts';
+import { type CurvatureOptions, measureCurvature, parseOptimizer } from '../../src/measure/curvature.ts';
+import { checkpointPoint } from '../../src/measure/point.ts';
 import { chooseOptimizer } from '../../src/optimizers/registry.ts';
 import { projectRoot } from '../support/shared-data.ts';
 

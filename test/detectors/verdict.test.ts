@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { DETECTORS } from '../../src/detectors/registry.ts';
 import { figure, judgeRun } from '../../src/detectors/verdict.ts';
-import { verdictSettings } from '../../src/detectors/verdict-settings.ts';
+import { verdictSettings } from '../../src/incidents/settings.ts';
 import { readLogFile } from '../../src/logs/read-log.ts';
 import { projectRoot } from '../support/shared-data.ts';
 import { fallingLoss, findingsOf, makeRun } from './runs.ts';

@@ -4,9 +4,9 @@ import { join } from 'node:path';
 import { afterAll, expect, test } from 'vitest';
 import { z } from 'zod';
 import { DETECTORS } from '../../src/detectors/registry.ts';
-import { configSchema, gateConfigFrom, loadGateConfig } from '../../src/engine/config.ts';
-import { isGlob, matchesGlob } from '../../src/engine/glob.ts';
-import { PRESETS } from '../../src/engine/presets.ts';
+import { configSchema, gateConfigFrom, loadGateConfig } from '../../src/gate/config.ts';
+import { PRESETS } from '../../src/gate/presets.ts';
+import { isGlob, matchesGlob } from '../../src/model/glob.ts';
 
 const detectors = Object.keys(DETECTORS);
 const root = mkdtempSync(join(tmpdir(), 'clippy-diag-config-'));

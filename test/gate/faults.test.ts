@@ -5,10 +5,10 @@
 import { resolve } from 'node:path';
 import { expect, test } from 'vitest';
 import { DETECTORS } from '../../src/detectors/registry.ts';
-import { updateBaseline } from '../../src/engine/baseline.ts';
-import { gateConfigFrom } from '../../src/engine/config.ts';
-import { type GateEvidence, judgeGate } from '../../src/engine/gate.ts';
-import { PRESETS } from '../../src/engine/presets.ts';
+import { updateBaseline } from '../../src/gate/baseline.ts';
+import { gateConfigFrom } from '../../src/gate/config.ts';
+import { type GateEvidence, judgeGate } from '../../src/gate/judge.ts';
+import { PRESETS } from '../../src/gate/presets.ts';
 import type { CurvatureEntry } from '../../src/model/curvature.ts';
 import type { Report, RunReport, VerdictClass } from '../../src/model/report.ts';
 import type { Run, TimeSeries } from '../../src/model/run.ts';

@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { expect, it } from 'vitest';
 import { loadBackend } from '../../src/autodiff/backend.ts';
 import { openCapture } from '../../src/captures/read.ts';
-import { captureBatch, openCaptureModel } from '../../src/engine/curvature-point.ts';
+import { captureBatch, openCaptureModel } from '../../src/measure/point.ts';
 import { replayClosedLoop } from '../../src/replay/closed-loop.ts';
 import { parseRule } from '../../src/rules/parse.ts';
 import { projectRoot } from '../support/shared-data.ts';

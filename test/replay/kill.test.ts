@@ -6,7 +6,7 @@ import { join } from 'node:path';
 import { afterAll, expect, it } from 'vitest';
 import { openCapture } from '../../src/captures/read.ts';
 import { progressOn } from '../../src/cli/progress.ts';
-import { runClosedLoop } from '../../src/engine/closed-loop.ts';
+import { runClosedLoop } from '../../src/measure/closed-loop.ts';
 import { parseRule } from '../../src/rules/parse.ts';
 import { projectRoot } from '../support/shared-data.ts';
 
@@ -20,7 +20,7 @@ const script = join(folder, 'loop.mts');
 writeFileSync(
   script,
   `import { openCapture } from ${JSON.stringify(join(projectRoot, 'src/captures/read.ts'))};
-import { runClosedLoop } from ${JSON.stringify(join(projectRoot, 'src/engine/closed-loop.ts'))};
+import { runClosedLoop } from ${JSON.stringify(join(projectRoot, 'src/measure/closed-loop.ts'))};
 import { parseRule } from ${JSON.stringify(join(projectRoot, 'src/rules/parse.ts'))};
 const result = await runClosedLoop(await openCapture(${JSON.stringify(capturePath)}), {
   rules: ${JSON.stringify(RULES)}.flatMap(parseRule), clock: Date.now, interval: 0,

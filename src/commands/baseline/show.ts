@@ -1,7 +1,7 @@
 import { Flags } from '@oclif/core';
 import { DiagCommand } from '../../cli/base-command.ts';
 import { configOf, gateFlags } from '../../cli/gate-flags.ts';
-import { readBaseline } from '../../engine/baseline.ts';
+import { readBaseline } from '../../gate/baseline.ts';
 import { inertName } from '../../model/inert-text.ts';
 import { DEFAULT_BASELINE } from './update.ts';
 

@@ -3,8 +3,8 @@ import { checkWritable, writeFileAtomic } from '../../bytes/atomic-write.ts';
 import { DiagCommand } from '../../cli/base-command.ts';
 import { configOf, gateFlags } from '../../cli/gate-flags.ts';
 import { logFlags, readOptionsOf } from '../../cli/shared-flags.ts';
-import { type Baseline, formatBaseline, readBaseline, updateBaseline } from '../../engine/baseline.ts';
-import { readGateEvidence } from '../../engine/gate-evidence.ts';
+import { type Baseline, formatBaseline, readBaseline, updateBaseline } from '../../gate/baseline.ts';
+import { readGateEvidence } from '../../gate/evidence.ts';
 import { DiagError } from '../../model/errors.ts';
 import { inertName } from '../../model/inert-text.ts';
 

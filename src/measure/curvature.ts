@@ -19,7 +19,7 @@ import {
 import { copyTensors } from '../replay/from-capture.ts';
 import { createStepper } from '../replay/step.ts';
 import { chooseRule } from '../rules/parse.ts';
-import { type CurvaturePoint, decayLeftOut } from './curvature-point.ts';
+import { type CurvaturePoint, decayLeftOut } from './point.ts';
 
 export type CurvatureOperator = CurvatureEntry['operator'];
 export interface CurvatureOptions {

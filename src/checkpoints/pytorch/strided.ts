@@ -1,8 +1,8 @@
 /** Views of a storage: offset, shape and strides as in PyTorch. */
-import type { Dtype, TensorData } from '../model/checkpoint.ts';
-import { diagError } from '../model/errors.ts';
-import { DTYPE_BYTES, decodePieces } from './dtypes.ts';
-import { joinPieces } from './lazy-checkpoint.ts';
+import type { Dtype, TensorData } from '../../model/checkpoint.ts';
+import { diagError } from '../../model/errors.ts';
+import { DTYPE_BYTES, decodePieces } from '../dtypes.ts';
+import { joinPieces } from '../lazy-checkpoint.ts';
 
 /** The bytes that one or more tensors are views of. */
 export interface Storage {

@@ -10,9 +10,9 @@
  * The values of the index block are the handles (varint offset, varint size) of the data blocks. Source:
  * https://github.com/google/leveldb/blob/main/doc/table_format.md.
  */
-import { crc32c, maskedCrc32c } from '../bytes/crc32c.ts';
-import type { ByteSource } from '../bytes/source.ts';
-import { type DiagError, diagError } from '../model/errors.ts';
+import { crc32c, maskedCrc32c } from '../../bytes/crc32c.ts';
+import type { ByteSource } from '../../bytes/source.ts';
+import { type DiagError, diagError } from '../../model/errors.ts';
 
 const FOOTER_BYTES = 48;
 const MAGIC = Uint8Array.of(0x57, 0xfb, 0x80, 0x8b, 0x24, 0x75, 0x47, 0xdb);

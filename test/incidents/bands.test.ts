@@ -1,6 +1,5 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { DEFAULT_VERDICT_SETTINGS } from '../../src/detectors/verdict-settings.ts';
 import {
   exceedances,
   medianInPlace,
@@ -8,8 +7,9 @@ import {
   noiseScale,
   rollingBand,
   scaleOf,
-} from '../../src/detectors/windows.ts';
-import { normals } from './runs.ts';
+} from '../../src/incidents/bands.ts';
+import { DEFAULT_VERDICT_SETTINGS } from '../../src/incidents/settings.ts';
+import { normals } from '../detectors/runs.ts';
 
 /** By definition: sort, take the middle. */
 const sortedMedian = (values: readonly number[]): number => {

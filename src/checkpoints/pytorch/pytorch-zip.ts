@@ -10,13 +10,13 @@
  *
  * Source: torch/serialization.py, `_save` and `_load`; caffe2/serialize/inline_container.cc.
  */
-import type { ByteSource } from '../bytes/source.ts';
-import { openZip, type ZipMember, zipNames } from '../bytes/zip.ts';
-import type { Checkpoint } from '../model/checkpoint.ts';
-import { diagError } from '../model/errors.ts';
-import { bytePieces, DTYPE_BYTES } from './dtypes.ts';
-import type { CheckpointFormat } from './format.ts';
-import { lazyCheckpoint, stepOf } from './lazy-checkpoint.ts';
+import type { ByteSource } from '../../bytes/source.ts';
+import { openZip, type ZipMember, zipNames } from '../../bytes/zip.ts';
+import type { Checkpoint } from '../../model/checkpoint.ts';
+import { diagError } from '../../model/errors.ts';
+import { bytePieces, DTYPE_BYTES } from '../dtypes.ts';
+import type { CheckpointFormat } from '../format.ts';
+import { lazyCheckpoint, stepOf } from '../lazy-checkpoint.ts';
 import { readPickle } from './pickle.ts';
 import {
   linkOptimizers,

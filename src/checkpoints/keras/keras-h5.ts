@@ -10,18 +10,18 @@
  * The attributes `model_config` and `training_config` are JSON and are treated as data; a Lambda layer in them is named
  * in the metadata and never decoded.
  */
-import type { ByteSource } from '../bytes/source.ts';
-import { parseUniqueJson } from '../bytes/unique-json.ts';
-import type { Checkpoint } from '../model/checkpoint.ts';
-import { DiagError, type ErrorRecord } from '../model/errors.ts';
-import { isFloating } from './dtypes.ts';
-import type { CheckpointFormat } from './format.ts';
-import { HDF5_SIGNATURE, type Hdf5File, type Hdf5Object, openHdf5, readAttribute } from './hdf5.ts';
-import { type Hdf5Array, openArray } from './hdf5-data.ts';
+import type { ByteSource } from '../../bytes/source.ts';
+import { parseUniqueJson } from '../../bytes/unique-json.ts';
+import type { Checkpoint } from '../../model/checkpoint.ts';
+import { DiagError, type ErrorRecord } from '../../model/errors.ts';
+import { isFloating } from '../dtypes.ts';
+import type { CheckpointFormat } from '../format.ts';
+import { HDF5_SIGNATURE, type Hdf5File, type Hdf5Object, openHdf5, readAttribute } from '../hdf5/hdf5.ts';
+import { type Hdf5Array, openArray } from '../hdf5/hdf5-data.ts';
+import { type LazyTensor, lazyCheckpoint, stepOf } from '../lazy-checkpoint.ts';
+import type { RoleOfTensor } from '../roles.ts';
 import { orderOfMaking } from './keras-order.ts';
 import { type KerasTensor, kerasRoles, slotsByOrder, turnsOf } from './keras-roles.ts';
-import { type LazyTensor, lazyCheckpoint, stepOf } from './lazy-checkpoint.ts';
-import type { RoleOfTensor } from './roles.ts';
 
 export const kerasH5: CheckpointFormat = {
   id: 'keras-h5',

@@ -12,7 +12,7 @@
  * 3 shard, 4 offset, 5 size, 6 crc32c, 7 slices }. Source: tensorflow/core/protobuf/tensor_bundle.proto,
  * tensorflow/core/util/tensor_bundle/tensor_bundle.cc, trackable_object_graph.proto.
  */
-import { crc32c, maskedCrc32c } from '../bytes/crc32c.ts';
+import { crc32c, maskedCrc32c } from '../../bytes/crc32c.ts';
 import {
   countOf,
   fixed32,
@@ -20,15 +20,15 @@ import {
   protobufFields,
   protobufHead,
   textOf,
-} from '../bytes/protobuf.ts';
-import { type ByteSource, openSibling } from '../bytes/source.ts';
-import type { Checkpoint, Dtype, TensorData } from '../model/checkpoint.ts';
-import { DiagError, diagError, type ErrorRecord } from '../model/errors.ts';
-import { bytePieces, DTYPE_BYTES, decodePieces, decodeValues, elementsOf } from './dtypes.ts';
-import type { CheckpointFormat } from './format.ts';
-import { type KerasTensor, kerasRoles } from './keras-roles.ts';
-import { type LazyTensor, lazyCheckpoint, stepOf } from './lazy-checkpoint.ts';
-import type { RoleOfTensor } from './roles.ts';
+} from '../../bytes/protobuf.ts';
+import { type ByteSource, openSibling } from '../../bytes/source.ts';
+import type { Checkpoint, Dtype, TensorData } from '../../model/checkpoint.ts';
+import { DiagError, diagError, type ErrorRecord } from '../../model/errors.ts';
+import { bytePieces, DTYPE_BYTES, decodePieces, decodeValues, elementsOf } from '../dtypes.ts';
+import type { CheckpointFormat } from '../format.ts';
+import { type KerasTensor, kerasRoles } from '../keras/keras-roles.ts';
+import { type LazyTensor, lazyCheckpoint, stepOf } from '../lazy-checkpoint.ts';
+import type { RoleOfTensor } from '../roles.ts';
 import { hex, isTable, readTable } from './tf-table.ts';
 
 const FORMAT = 'TensorFlow checkpoint';

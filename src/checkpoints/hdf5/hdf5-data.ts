@@ -5,10 +5,10 @@
  * Source: HDF5 File Format Specification 3.0, IV.A.2.i, IV.A.2.l and III.A.1.
  */
 import { inflateSync } from 'node:zlib';
-import { byteReader } from '../bytes/reader.ts';
-import type { Dtype, TensorData } from '../model/checkpoint.ts';
-import { diagError } from '../model/errors.ts';
-import { bytePieces, decodePieces, decodeValues, elementsOf } from './dtypes.ts';
+import { byteReader } from '../../bytes/reader.ts';
+import type { Dtype, TensorData } from '../../model/checkpoint.ts';
+import { diagError } from '../../model/errors.ts';
+import { bytePieces, decodePieces, decodeValues, elementsOf } from '../dtypes.ts';
 import {
   type Hdf5File,
   type Hdf5Message,

@@ -9,7 +9,7 @@ import type { ReplayEntry } from '../model/replay.ts';
 import type { RuleChoice } from '../rules/parse.ts';
 import { runClosedLoop } from './closed-loop.ts';
 import { type CurvatureOptions, measureCurvature } from './curvature.ts';
-import { type CurvaturePoint, capturePoint, checkpointOfCapture } from './curvature-point.ts';
+import { type CurvaturePoint, capturePoint, checkpointOfCapture } from './point.ts';
 
 export interface ModelEvidence {
   readonly replay: readonly ReplayEntry[];

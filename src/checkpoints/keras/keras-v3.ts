@@ -7,12 +7,12 @@
  * | `config.json` | the architecture and the optimizer, as data |
  * | `model.weights.h5` | the weights (keras-h5.ts) |
  */
-import type { ByteSource } from '../bytes/source.ts';
-import { parseUniqueJson } from '../bytes/unique-json.ts';
-import { openZip, type ZipMember, zipNames } from '../bytes/zip.ts';
-import type { Checkpoint } from '../model/checkpoint.ts';
-import { DiagError, diagError, type ErrorRecord } from '../model/errors.ts';
-import type { CheckpointFormat } from './format.ts';
+import type { ByteSource } from '../../bytes/source.ts';
+import { parseUniqueJson } from '../../bytes/unique-json.ts';
+import { openZip, type ZipMember, zipNames } from '../../bytes/zip.ts';
+import type { Checkpoint } from '../../model/checkpoint.ts';
+import { DiagError, diagError, type ErrorRecord } from '../../model/errors.ts';
+import type { CheckpointFormat } from '../format.ts';
 import { layersOf, openKerasWeights, optimizerOf, recordOptimizerConfig } from './keras-h5.ts';
 
 const MAX_CONFIG_BYTES = 64 * 1024 * 1024;

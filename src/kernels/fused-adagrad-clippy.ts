@@ -22,7 +22,7 @@ import {
   vec,
   type WasmFunction,
   type WasmMemory,
-} from '../tensor/wasm-assembler.ts';
+} from './wasm-assembler.ts';
 
 export interface FusedOptions {
   readonly variableRelativeThreshold: number;

@@ -1,6 +1,6 @@
 /** Element types of HDF5: which numbers an array holds. Source: HDF5 File Format Specification 3.0, IV.A.2.d. */
-import { type ByteReader, byteReader } from '../bytes/reader.ts';
-import type { Dtype } from '../model/checkpoint.ts';
+import { type ByteReader, byteReader } from '../../bytes/reader.ts';
+import type { Dtype } from '../../model/checkpoint.ts';
 
 export type Datatype =
   | { readonly kind: 'number'; readonly size: number; readonly dtype: Dtype; readonly bigEndian: boolean }

@@ -25,7 +25,7 @@ import {
   vec,
   type WasmFunction,
   type WasmMemory,
-} from '../tensor/wasm-assembler.ts';
+} from './wasm-assembler.ts';
 
 /** A matrix in memory: the byte address of its first entry, and bytes from one row and one column to the next. */
 export interface Strided {

@@ -6,8 +6,8 @@
  *
  * Source: CPython Lib/pickletools.py, which states every opcode with its arguments and its effect on the stack.
  */
-import { type ByteReader, byteReader } from '../bytes/reader.ts';
-import { type DiagError, diagError } from '../model/errors.ts';
+import { type ByteReader, byteReader } from '../../bytes/reader.ts';
+import { type DiagError, diagError } from '../../model/errors.ts';
 
 export type PickleValue = null | boolean | number | bigint | string | Uint8Array | PickleNode;
 

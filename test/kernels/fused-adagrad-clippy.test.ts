@@ -1,11 +1,11 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { chooseOptimizer } from '../../src/optimizers/registry.ts';
 import {
   createFusedAdagradClippy,
   type FusedOptions,
   plainAdagradClippy,
-} from '../../src/replay/fused-adagrad-clippy.ts';
+} from '../../src/kernels/fused-adagrad-clippy.ts';
+import { chooseOptimizer } from '../../src/optimizers/registry.ts';
 import { createStepper, freshTensor } from '../../src/replay/step.ts';
 import { chooseRule } from '../../src/rules/parse.ts';
 

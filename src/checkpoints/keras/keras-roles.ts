@@ -1,8 +1,8 @@
 /** Roles, slots and layouts in the naming of Keras and TensorFlow. */
-import type { Dtype, Layout } from '../model/checkpoint.ts';
-import { isFloating } from './dtypes.ts';
-import { layoutOfKeras } from './layouts.ts';
-import type { RoleOfTensor } from './roles.ts';
+import type { Dtype, Layout } from '../../model/checkpoint.ts';
+import { isFloating } from '../dtypes.ts';
+import { layoutOfKeras } from '../layouts.ts';
+import type { RoleOfTensor } from '../roles.ts';
 
 export interface KerasTensor {
   /** The stored name; what {@link RoleOfTensor.parameter} refers to. */

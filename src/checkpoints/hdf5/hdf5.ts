@@ -13,10 +13,10 @@
  * that blocks that point at themselves end. Nothing outside the file is ever opened. Why not the C library: see
  * docs/adr/0004-hdf5.md. Source: HDF5 File Format Specification 3.0.
  */
-import { lookup3 } from '../bytes/lookup3.ts';
-import { type ByteReader, byteReader } from '../bytes/reader.ts';
-import type { ByteSource } from '../bytes/source.ts';
-import { DiagError, diagError, type ErrorRecord } from '../model/errors.ts';
+import { lookup3 } from '../../bytes/lookup3.ts';
+import { type ByteReader, byteReader } from '../../bytes/reader.ts';
+import type { ByteSource } from '../../bytes/source.ts';
+import { DiagError, diagError, type ErrorRecord } from '../../model/errors.ts';
 import { type Datatype, parseDatatype } from './hdf5-types.ts';
 
 const FORMAT = 'HDF5';

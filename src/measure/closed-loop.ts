@@ -16,7 +16,7 @@ import {
 } from '../replay/closed-loop.ts';
 import { trainMatrix } from '../replay/matrix.ts';
 import type { RuleChoice } from '../rules/parse.ts';
-import { captureBatch, openCaptureModel } from './curvature-point.ts';
+import { captureBatch, openCaptureModel } from './point.ts';
 
 export interface ClosedLoopRun extends OpenOptions {
   readonly rules: readonly RuleChoice[];

@@ -10,15 +10,15 @@
  * the type is that of the weight. Texts, which have a u32 length before each, are skipped. Source:
  * tfjs-core/src/io/io_utils.ts, decodeWeights.
  */
-import { type ByteSource, openSibling } from '../bytes/source.ts';
-import { parseUniqueJson } from '../bytes/unique-json.ts';
-import type { Checkpoint, Dtype, TensorData } from '../model/checkpoint.ts';
-import { DiagError, diagError, type ErrorRecord } from '../model/errors.ts';
-import { DTYPE_BYTES, decodeRange, elementsOf } from './dtypes.ts';
-import type { CheckpointFormat } from './format.ts';
-import { type KerasTensor, kerasRoles } from './keras-roles.ts';
-import { type LazyTensor, lazyCheckpoint, stepOf } from './lazy-checkpoint.ts';
-import type { RoleOfTensor } from './roles.ts';
+import { type ByteSource, openSibling } from '../../bytes/source.ts';
+import { parseUniqueJson } from '../../bytes/unique-json.ts';
+import type { Checkpoint, Dtype, TensorData } from '../../model/checkpoint.ts';
+import { DiagError, diagError, type ErrorRecord } from '../../model/errors.ts';
+import { DTYPE_BYTES, decodeRange, elementsOf } from '../dtypes.ts';
+import type { CheckpointFormat } from '../format.ts';
+import { type KerasTensor, kerasRoles } from '../keras/keras-roles.ts';
+import { type LazyTensor, lazyCheckpoint, stepOf } from '../lazy-checkpoint.ts';
+import type { RoleOfTensor } from '../roles.ts';
 
 const FORMAT = 'TensorFlow.js model';
 /** Topologies of large graphs have tens of megabytes. */

@@ -4,14 +4,14 @@
  *
  * Source: torch/_utils.py (`_rebuild_tensor` and its kin), torch/optim/optimizer.py (`state_dict`).
  */
-import type { Dtype, SavedOptimizer, TensorInfo } from '../model/checkpoint.ts';
-import { type DiagError, diagError, type ErrorRecord } from '../model/errors.ts';
-import { DTYPE_BYTES, DTYPES_BY_NAME, elementsOf, isFloating } from './dtypes.ts';
-import { layoutOfTorch } from './layouts.ts';
-import type { LazyTensor } from './lazy-checkpoint.ts';
-import { ownersOf } from './optimizer-owners.ts';
+import type { Dtype, SavedOptimizer, TensorInfo } from '../../model/checkpoint.ts';
+import { type DiagError, diagError, type ErrorRecord } from '../../model/errors.ts';
+import { DTYPE_BYTES, DTYPES_BY_NAME, elementsOf, isFloating } from '../dtypes.ts';
+import { layoutOfTorch } from '../layouts.ts';
+import type { LazyTensor } from '../lazy-checkpoint.ts';
+import { ownersOf } from '../optimizer-owners.ts';
+import { roleOfName, slotOfTorch } from '../roles.ts';
 import { isNode, type PickleNode, type PickleValue } from './pickle.ts';
-import { roleOfName, slotOfTorch } from './roles.ts';
 import { checkView, type Storage, type StridedView, streamView } from './strided.ts';
 
 const STORAGES = new Map<string, Dtype>([

@@ -12,10 +12,10 @@
  *
  * Source: torch/serialization.py, `_legacy_save` and `_legacy_load`.
  */
-import type { ByteSource } from '../bytes/source.ts';
-import { DiagError, diagError } from '../model/errors.ts';
-import { bytePieces } from './dtypes.ts';
-import type { CheckpointFormat } from './format.ts';
+import type { ByteSource } from '../../bytes/source.ts';
+import { DiagError, diagError } from '../../model/errors.ts';
+import { bytePieces } from '../dtypes.ts';
+import type { CheckpointFormat } from '../format.ts';
 import { isNode, type PickleValue, readPickle } from './pickle.ts';
 import {
   type StorageReference,

@@ -1,5 +1,5 @@
 /** Every number behind a verdict, with its origin. The paper gives none; these are ours (docs/detection.md). */
-import type { Threshold } from './detector.ts';
+import type { Threshold } from '../model/finding.ts';
 
 type Entry = Omit<Threshold, 'name'>;
 

@@ -2,15 +2,15 @@
 import { readdir, readFile, stat } from 'node:fs/promises';
 import { join, sep } from 'node:path';
 import { kindOfPath, openFile } from '../bytes/source.ts';
+import type { AnalyzeOptions } from '../engine/analyze.ts';
+import { collectInputs } from '../engine/collect.ts';
+import { assembleReport, diagnoseRun, inputsOf } from '../engine/diagnose.ts';
 import { type DiagError, diagError } from '../model/errors.ts';
+import { isGlob, matchesGlob } from '../model/glob.ts';
 import type { Report } from '../model/report.ts';
 import type { Run } from '../model/run.ts';
 import { isReportLike, parseReport } from '../reports/report-schema.ts';
-import type { AnalyzeOptions } from './analyze.ts';
-import { collectInputs } from './collect.ts';
-import { assembleReport, diagnoseRun, inputsOf } from './diagnose.ts';
-import type { GateEvidence } from './gate.ts';
-import { isGlob, matchesGlob } from './glob.ts';
+import type { GateEvidence } from './judge.ts';
 
 /** A saved report begins with this; what stands further in is not looked for. */
 const HEAD = /^\s*\{\s*"schemaVersion"/;

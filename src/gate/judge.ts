@@ -4,9 +4,11 @@
  */
 
 import { dirname, relative, resolve, sep } from 'node:path';
+import { seriesStatistics } from '../engine/series-summary.ts';
 import { ERROR_TEXTS } from '../model/errors.ts';
 import type { Finding, Severity } from '../model/finding.ts';
 import type { GateProblem, GateResult, GateRule, RuleStatus } from '../model/gate.ts';
+import { isGlob, matchesGlob } from '../model/glob.ts';
 import { nearest } from '../model/nearest.ts';
 import {
   type ChartSeries,
@@ -19,8 +21,6 @@ import { placeOf, ROLES, type Run } from '../model/run.ts';
 import type { SourceRef } from '../model/source-ref.ts';
 import { type Baseline, judgeBaseline } from './baseline.ts';
 import type { GateConfig, RuleConfig } from './config.ts';
-import { isGlob, matchesGlob } from './glob.ts';
-import { seriesStatistics } from './series-summary.ts';
 import {
   failsForGood,
   formatNumber,

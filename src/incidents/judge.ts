@@ -1,7 +1,7 @@
 /** Incidents of one series in one attempt: where it leaves its band, whether it comes back, where it climbs. */
 import { VERDICT_CLASSES, type VerdictClass } from '../model/report.ts';
-import type { VerdictSettings } from './verdict-settings.ts';
-import { medianInPlace, noiseScale, rollingBand, type Scale, scaleOf, windowFor } from './windows.ts';
+import { medianInPlace, noiseScale, rollingBand, type Scale, scaleOf, windowFor } from './bands.ts';
+import type { VerdictSettings } from './settings.ts';
 
 /** Indices count from the attempt's first point. */
 export interface SeriesIncident {

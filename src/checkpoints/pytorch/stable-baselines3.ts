@@ -4,8 +4,8 @@
  *
  * Source: stable_baselines3/common/save_util.py, `save_to_zip_file`.
  */
-import { openZip, zipNames } from '../bytes/zip.ts';
-import type { CheckpointFormat } from './format.ts';
+import { openZip, zipNames } from '../../bytes/zip.ts';
+import type { CheckpointFormat } from '../format.ts';
 import { looksLikeTorchLegacy, readTorchLegacy } from './pytorch-legacy.ts';
 import { readTorchZip, torchCheckpoint } from './pytorch-zip.ts';
 
