@@ -216,6 +216,10 @@ describe('sharded index', () => {
     const values = Float32Array.of(1, 2, 3);
     for (const name of ['a', 'b'])
       await writeSafetensors(join(at, `${name}.safetensors`), [{ name, shape: [3], dtype: 'F32', values }]);
+    await writeSafetensors(
+      join(at, 'both.safetensors'),
+      ['a', 'b'].map((name) => ({ name, shape: [3], dtype: 'F32' as const, values })),
+    );
     const whole = await openCheckpoint(write({ a: 'a.safetensors', b: 'b.safetensors' }));
     expect([whole.format, whole.tensors.map((t) => t.name)]).toEqual(['safetensors-index', ['a', 'b']]);
     expect(await whole.read('b')).toEqual(values);
@@ -223,6 +227,11 @@ describe('sharded index', () => {
     for (const [map, code, message] of [
       [{ a: 'a.safetensors', c: 'b.safetensors' }, 'checkpoint-malformed', /"c" is not in/],
       [{ a: 'a.safetensors', b: 'a.safetensors' }, 'checkpoint-malformed', /"b" is not in/],
+      [
+        { a: 'a.safetensors', b: 'both.safetensors' },
+        'checkpoint-malformed',
+        /"a" in both.* is not in the index/,
+      ],
       [{ a: '../a.safetensors' }, 'path-leaves-folder', /points out/],
       [{ a: '/etc/passwd' }, 'path-leaves-folder', /points out/],
       [{ a: 'gone.safetensors' }, 'file-missing', /gone/],
