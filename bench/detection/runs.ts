@@ -6,7 +6,7 @@
  * latter shape is not modelled but drawn, in blocks, from the residuals of the healthy fixture.
  */
 import { readFileSync } from 'node:fs';
-import { medianOf } from '../../src/incidents/bands.ts';
+import { medianOf } from '../../src/model/order-statistics.ts';
 import type { Run } from '../../src/model/run.ts';
 
 export type Injection =

@@ -1,6 +1,7 @@
 /** Sum, range, norm and counts of a tensor, streamed. */
 import { endianness } from 'node:os';
 import type { Checkpoint, TensorData } from '../model/checkpoint.ts';
+import { countNonFinite } from '../model/order-statistics.ts';
 
 export interface TensorStatistics {
   /** Numbers looked at; a complex element counts as its two parts. */
@@ -84,10 +85,12 @@ export function statisticsCollector(): { add(values: TensorData): void; result()
         blockSum += value;
         largest = Math.max(largest, Math.abs(value));
         addRange(value, value);
-      } else if (value === Number.POSITIVE_INFINITY) posInf++;
-      else if (value === Number.NEGATIVE_INFINITY) negInf++;
-      else nan++;
+      }
     }
+    const odd = countNonFinite(values, start, end);
+    nan += odd.nan;
+    posInf += odd.posInf;
+    negInf += odd.negInf;
     addSum(blockSum);
     if (largest === 0) return;
     let blockSquares = 0;

@@ -1,4 +1,5 @@
 import type { Finding } from '../model/finding.ts';
+import { countNonFinite } from '../model/order-statistics.ts';
 import type { TimeSeries } from '../model/run.ts';
 import {
   counted,
@@ -71,18 +72,13 @@ export function nonFinitePoints(series: TimeSeries) {
   let first = -1;
   let last = -1;
   let stays = false;
-  let nan = 0;
-  let posInf = 0;
-  let negInf = 0;
   for (let i = 0; i < value.length; i++) {
     if (Number.isFinite(value[i]!)) continue;
     if (first < 0) first = i;
     last = i;
-    if (Number.isNaN(value[i]!)) nan++;
-    else if (value[i]! > 0) posInf++;
-    else negInf++;
     if (ends.has(i)) stays = true;
   }
+  const { nan, posInf, negInf } = countNonFinite(value);
   const kinds = [
     nan > 0 ? `${nan} NaN` : '',
     posInf > 0 ? `${posInf} +Infinity` : '',

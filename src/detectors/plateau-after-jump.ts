@@ -1,4 +1,4 @@
-import { medianOf } from '../incidents/bands.ts';
+import { medianOf } from '../model/order-statistics.ts';
 import { attemptOf } from '../model/run.ts';
 import { type Detector, findingAt, notApplicable, outcomeOf, quantity } from './detector.ts';
 import { figure, incidentsOf } from './verdict.ts';

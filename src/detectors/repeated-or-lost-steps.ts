@@ -1,4 +1,4 @@
-import { medianOf } from '../incidents/bands.ts';
+import { medianOf } from '../model/order-statistics.ts';
 import { attemptOf } from '../model/run.ts';
 import { counted, type Detector, findingAt, notApplicable, outcomeOf, quantity } from './detector.ts';
 

@@ -1,4 +1,5 @@
-import { medianOf, rollingBand, scaleOf, windowFor } from '../incidents/bands.ts';
+import { rollingBand, scaleOf, windowFor } from '../incidents/bands.ts';
+import { medianOf } from '../model/order-statistics.ts';
 import { attemptOf } from '../model/run.ts';
 import { type Detector, findingAt, notApplicable, outcomeOf, quantity } from './detector.ts';
 import { figure } from './verdict.ts';

@@ -2,8 +2,9 @@
 import { dirname, relative, sep } from 'node:path';
 import type { Capture } from '../captures/read.ts';
 import type { PlacedCheckpoint } from '../measure/model-evidence.ts';
+import { medianOf } from '../model/order-statistics.ts';
 import type { Run, TimeSeries } from '../model/run.ts';
-import { findIncident, median } from '../replay/verdict.ts';
+import { findIncident } from '../replay/verdict.ts';
 import type { InspectedCheckpoint } from './checkpoint-inspect.ts';
 
 /** The runs whose logs lie nearest to a path: most folders shared. */
@@ -39,7 +40,7 @@ function lossDistance(run: Run, { steps }: Capture, shift = 0): number | null {
     const difference = Math.abs(logged!.value[i]! - loss) / Math.max(Math.abs(loss), 1e-12);
     differences.set(step, Math.min(difference, differences.get(step) ?? difference));
   }
-  return differences.size < 3 ? null : median([...differences.values()]);
+  return differences.size < 3 ? null : medianOf([...differences.values()]);
 }
 
 /**

@@ -1,6 +1,7 @@
 /** What `inspect` shows: the content of every input, by kind. The names of the fields are a contract (docs/json.md). */
 import { DiagError, type ErrorRecord } from '../model/errors.ts';
 import type { LogInput } from '../model/log.ts';
+import { countNonFinite } from '../model/order-statistics.ts';
 import type { Role, Run, TimeSeries } from '../model/run.ts';
 import { type InspectedCheckpoint, inspectCheckpoint } from './checkpoint-inspect.ts';
 import { checkpointRuns, type Trajectory, trajectoryOf } from './checkpoint-trajectory.ts';
@@ -110,22 +111,16 @@ const inspectLog = (log: LogInput): InspectedLog => ({
 
 function inspectSeries(series: TimeSeries): InspectedSeries {
   const { step, value } = series;
-  let nan = 0;
-  let posInf = 0;
-  let negInf = 0;
+  const counts = countNonFinite(value);
   let min = Number.POSITIVE_INFINITY;
   let max = Number.NEGATIVE_INFINITY;
   for (let k = 0; k < value.length; k++) {
     const x = value[k]!;
-    if (Number.isNaN(x)) nan++;
-    else if (x === Number.POSITIVE_INFINITY) posInf++;
-    else if (x === Number.NEGATIVE_INFINITY) negInf++;
-    else {
-      if (x < min) min = x;
-      if (x > max) max = x;
-    }
+    if (!Number.isFinite(x)) continue;
+    if (x < min) min = x;
+    if (x > max) max = x;
   }
-  const finite = nan + posInf + negInf < value.length;
+  const finite = counts.nan + counts.posInf + counts.negInf < value.length;
   return {
     name: series.name,
     role: series.role,
@@ -137,8 +132,6 @@ function inspectSeries(series: TimeSeries): InspectedSeries {
     last: value.at(-1) ?? Number.NaN,
     min: finite ? min : null,
     max: finite ? max : null,
-    nan,
-    posInf,
-    negInf,
+    ...counts,
   };
 }

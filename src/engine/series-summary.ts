@@ -1,5 +1,5 @@
 /** What a report keeps of a series: exact statistics over all points, and buckets that keep every extreme. */
-import { percentilesInPlace } from '../model/order-statistics.ts';
+import { countNonFinite, percentilesInPlace } from '../model/order-statistics.ts';
 import type { ChartSeries, SeriesStatistics } from '../model/report.ts';
 import type { TimeSeries } from '../model/run.ts';
 
@@ -8,30 +8,21 @@ export function seriesStatistics(series: Pick<TimeSeries, 'step' | 'value'>): Se
   const { value, step } = series;
   const finite = new Float64Array(value.length);
   let count = 0;
-  let nan = 0;
-  let posInf = 0;
-  let negInf = 0;
   let sum = 0;
   let min = Number.POSITIVE_INFINITY;
   let max = Number.NEGATIVE_INFINITY;
   for (let i = 0; i < value.length; i++) {
     const x = value[i]!;
-    if (Number.isNaN(x)) nan++;
-    else if (x === Number.POSITIVE_INFINITY) posInf++;
-    else if (x === Number.NEGATIVE_INFINITY) negInf++;
-    else {
-      finite[count++] = x;
-      sum += x;
-      if (x < min) min = x;
-      if (x > max) max = x;
-    }
+    if (!Number.isFinite(x)) continue;
+    finite[count++] = x;
+    sum += x;
+    if (x < min) min = x;
+    if (x > max) max = x;
   }
   const [p50, p90, p95, p99] = percentilesInPlace(finite.subarray(0, count), [50, 90, 95, 99]);
   return {
     points: value.length,
-    nan,
-    posInf,
-    negInf,
+    ...countNonFinite(value),
     first: value[0] ?? Number.NaN,
     last: value[value.length - 1] ?? Number.NaN,
     lastStep: step[step.length - 1] ?? Number.NaN,

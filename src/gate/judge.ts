@@ -10,6 +10,7 @@ import type { Finding, Severity } from '../model/finding.ts';
 import type { GateProblem, GateResult, GateRule, RuleStatus } from '../model/gate.ts';
 import { isGlob, matchesGlob } from '../model/glob.ts';
 import { nearest } from '../model/nearest.ts';
+import { medianInPlace } from '../model/order-statistics.ts';
 import {
   type ChartSeries,
   type Report,
@@ -485,17 +486,13 @@ function joinSeeds(judged: readonly Judged[], rule: RuleConfig, how: 'median' | 
   if (how === 'best') return judged.find(({ status }) => status === 'pass') ?? judged[0]!;
   const { operator, limit } = rule.threshold ?? { operator: '<=', limit: rule.max };
   const values = Float64Array.from(judged, ({ found }) => found ?? Number.NaN);
-  // Sorting puts NaN last, where a median would not see it.
+  // A median that left NaN out would hide the seed that broke.
   const finite = values.every((value) => Number.isFinite(value));
-  const sorted = values.slice().sort();
-  const middle = sorted.length >> 1;
   const value = !finite
     ? Number.NaN
     : how === 'mean'
-      ? sorted.reduce((a, b) => a + b, 0) / sorted.length
-      : sorted.length % 2 === 1
-        ? sorted[middle]!
-        : (sorted[middle - 1]! + sorted[middle]!) / 2;
+      ? values.reduce((a, b) => a + b, 0) / values.length
+      : medianInPlace(values);
   return {
     ...worst(judged),
     status: holds(value, operator, limit) ? 'pass' : 'fail',

@@ -3,28 +3,12 @@
  *
  * Everything here takes finite numbers; the callers keep NaN and ±Infinity apart, because they are events of their own.
  */
-import { selectNth } from '../model/order-statistics.ts';
+import { medianInPlace, middleInPlace } from '../model/order-statistics.ts';
 
 /** Makes a median absolute deviation comparable with a standard deviation: 1/Φ⁻¹(3/4) for Gaussian noise. */
 const MAD_TO_SIGMA = 1.4826;
 /** The same for the mean absolute deviation: √(π/2). */
 const MEAN_DEVIATION_TO_SIGMA = 1.2533;
-
-/**
- * Median of `values[0..length)`, the mean of the two middle ones where there is an even number; reorders the entries.
- * NaN for none. Entries must not be NaN.
- */
-export const medianInPlace = (values: Float64Array, length: number = values.length): number =>
-  length === 0 ? Number.NaN : middleOf(values, length, length >> 1, length % 2 === 1);
-
-/** The k-th smallest, or for an even number of values the mean of it and the one before. */
-function middleOf(values: Float64Array, length: number, k: number, odd: boolean): number {
-  const upper = selectNth(values, k, 0, length);
-  if (odd) return upper;
-  let lower = Number.NEGATIVE_INFINITY;
-  for (let i = 0; i < k; i++) if (values[i]! > lower) lower = values[i]!;
-  return lower + (upper - lower) / 2;
-}
 
 /**
  * Median of `values[0..length)`, which is likely to lie within `radius` of `hint`: one pass counts what is below and
@@ -47,17 +31,9 @@ function medianNear(
     if (Math.abs(value - hint) <= radius) scratch[inside++] = value;
   }
   const k = (length >> 1) - below;
-  if (k >= 1 && k < inside) return middleOf(scratch, inside, k, length % 2 === 1);
+  if (k >= 1 && k < inside) return middleInPlace(scratch, inside, k, length % 2 === 1);
   scratch.set(values.subarray(0, length));
   return medianInPlace(scratch, length);
-}
-
-/** Median of any numbers; the non-finite ones are left out. NaN where none is finite. */
-export function medianOf(values: ArrayLike<number>): number {
-  const finite = new Float64Array(values.length);
-  let found = 0;
-  for (let i = 0; i < values.length; i++) if (Number.isFinite(values[i]!)) finite[found++] = values[i]!;
-  return medianInPlace(finite, found);
 }
 
 /**

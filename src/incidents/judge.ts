@@ -1,6 +1,7 @@
 /** Incidents of one series in one attempt: where it leaves its band, whether it comes back, where it climbs. */
+import { medianInPlace } from '../model/order-statistics.ts';
 import { VERDICT_CLASSES, type VerdictClass } from '../model/report.ts';
-import { medianInPlace, noiseScale, rollingBand, type Scale, scaleOf, windowFor } from './bands.ts';
+import { noiseScale, rollingBand, type Scale, scaleOf, windowFor } from './bands.ts';
 import type { VerdictSettings } from './settings.ts';
 
 /** Indices count from the attempt's first point. */

@@ -1,4 +1,7 @@
-/** Order statistics without sorting: what percentiles and medians of long series are made of. */
+/**
+ * Order statistics without sorting, and the count of what has no order. The only medians, percentiles and counts of NaN and
+ * ±Infinity of the project: reports, detectors, the gate and replays all take them from here.
+ */
 
 /**
  * The k-th smallest value (0-based) of `values[from, to)`; reorders that range in place (quickselect, expected O(n)).
@@ -46,4 +49,57 @@ export function percentilesInPlace(values: Float64Array, percentiles: readonly n
     from = k;
     return value;
   });
+}
+
+/**
+ * Median of `values[0..length)`, the mean of the two middle ones where there is an even number; reorders the entries.
+ * NaN for none. Entries must not be NaN.
+ */
+export const medianInPlace = (values: Float64Array, length: number = values.length): number =>
+  length === 0 ? Number.NaN : middleInPlace(values, length, length >> 1, length % 2 === 1);
+
+/**
+ * The k-th smallest of `values[0..length)`, or unless `odd` the mean of it and the one before; reorders the entries. With
+ * k = length >> 1 it is the median; another k serves a median of which only the middle part is at hand.
+ */
+export function middleInPlace(values: Float64Array, length: number, k: number, odd: boolean): number {
+  const upper = selectNth(values, k, 0, length);
+  if (odd) return upper;
+  let lower = Number.NEGATIVE_INFINITY;
+  for (let i = 0; i < k; i++) if (values[i]! > lower) lower = values[i]!;
+  return lower + (upper - lower) / 2;
+}
+
+/** Median of any numbers; the non-finite ones are left out. NaN where none is finite. */
+export function medianOf(values: ArrayLike<number>): number {
+  const finite = new Float64Array(values.length);
+  let found = 0;
+  for (let i = 0; i < values.length; i++) if (Number.isFinite(values[i]!)) finite[found++] = values[i]!;
+  return medianInPlace(finite, found);
+}
+
+/** How many values are not finite, by kind. */
+export interface NonFiniteCounts {
+  readonly nan: number;
+  readonly posInf: number;
+  readonly negInf: number;
+}
+
+/** Counts NaN, +Infinity and -Infinity in `values[from, to)`. */
+export function countNonFinite(
+  values: ArrayLike<number>,
+  from = 0,
+  to: number = values.length,
+): NonFiniteCounts {
+  let nan = 0;
+  let posInf = 0;
+  let negInf = 0;
+  for (let i = from; i < to; i++) {
+    const value = values[i]!;
+    if (Number.isFinite(value)) continue;
+    if (value === Number.POSITIVE_INFINITY) posInf++;
+    else if (value === Number.NEGATIVE_INFINITY) negInf++;
+    else nan++;
+  }
+  return { nan, posInf, negInf };
 }

@@ -4,9 +4,10 @@
  */
 import { randomVectors } from '../curvature/random.ts';
 import type { MatrixCell, TrainingMatrix } from '../model/matrix.ts';
+import { medianOf } from '../model/order-statistics.ts';
 import type { RuleChoice } from '../rules/parse.ts';
 import { type TrainingOptions, trainRuns } from './closed-loop.ts';
-import { bandOfRun, lastLosses, leftForGood, median } from './verdict.ts';
+import { bandOfRun, lastLosses, leftForGood } from './verdict.ts';
 
 export interface MatrixOptions extends TrainingOptions {
   readonly rules: readonly RuleChoice[];
@@ -47,7 +48,7 @@ export async function trainMatrix(options: MatrixOptions): Promise<TrainingMatri
   const cells = runs.map(({ rule, multiplier, seed }, r): MatrixCell => {
     const { loss, ended } = traces[r]!;
     const last = lastLosses(loss);
-    const finalLoss = last.every(Number.isFinite) ? median(last) : Number.NaN;
+    const finalLoss = last.every(Number.isFinite) ? medianOf(last) : Number.NaN;
     const diverged = known ? !(finalLoss <= band.high) : null;
     return {
       rule: rule.rule.id,

@@ -6,6 +6,7 @@
  * scales and 25 % above the median, or not finite; its onset is the first step outside of the band on the way there.
  * Losses that can be ≤ 0 are taken as they are.
  */
+import { medianOf } from '../model/order-statistics.ts';
 import type { ReplayVerdict } from '../model/replay.ts';
 
 /** Least rise of the log of the loss, or of the loss relative to the median, that leaves the band or is an incident. */
@@ -20,20 +21,13 @@ export interface LossBand {
   readonly points: number;
 }
 
-/** Median of finite values; NaN of none. */
-export function median(values: readonly number[]): number {
-  const sorted = Float64Array.from(values.filter(Number.isFinite)).sort();
-  const half = sorted.length >> 1;
-  return sorted.length % 2 === 1 ? sorted[half]! : (sorted[half - 1]! + sorted[half]!) / 2;
-}
-
 /** The band that finite losses before a point make. */
 export function bandOf(before: readonly number[]): LossBand {
   const finite = before.filter(Number.isFinite);
   const logs = finite.every((loss) => loss > 0);
   const values = logs ? finite.map(Math.log) : finite;
-  const center = median(values);
-  const scale = 1.4826 * median(values.map((x) => Math.abs(x - center)));
+  const center = medianOf(values);
+  const scale = 1.4826 * medianOf(values.map((x) => Math.abs(x - center)));
   const rise = (scales: number, floor: number): number =>
     logs
       ? Math.exp(center + Math.max(scales * scale, Math.log(1 + floor)))
@@ -95,7 +89,7 @@ export const lastLosses = (losses: readonly number[]): readonly number[] => loss
 
 const endsIn = (losses: readonly number[], band: LossBand): boolean => {
   const last = lastLosses(losses);
-  return last.every(Number.isFinite) && median(last) <= band.high;
+  return last.every(Number.isFinite) && medianOf(last) <= band.high;
 };
 
 /** The band before the first incident of a run; of all its losses where there is none. */
@@ -202,7 +196,7 @@ export function incidentUpdates(unclipped: readonly number[], onset: number): In
   for (let i = Math.max(0, onset - LOOK_BACK); i <= onset; i++) {
     const before = unclipped.slice(0, i);
     if (before.filter(Number.isFinite).length < 3) continue;
-    const usual = median(before);
+    const usual = medianOf(before);
     if (!(unclipped[i]! <= 2 * usual)) return { first: i, last: onset, usual };
   }
   return null;

@@ -3,6 +3,7 @@ import { Ansis } from 'ansis';
 import stringWidth from 'string-width';
 import type { Finding } from '../model/finding.ts';
 import { inertName } from '../model/inert-text.ts';
+import { medianOf } from '../model/order-statistics.ts';
 import { NO_OPTIMIZER, type ReplayEntry, type ReplayVerdict } from '../model/replay.ts';
 import { type ChartLine, drawChart, shortNumber } from './charts.ts';
 import type { RenderOptions } from './format.ts';
@@ -90,13 +91,6 @@ function matrix(entries: readonly ReplayEntry[], paint: Ansis, width: number): s
   );
 }
 
-/** Median of what is known; NaN of nothing. */
-function median(values: readonly number[]): number {
-  const sorted = Float64Array.from(values.filter(Number.isFinite)).sort();
-  const half = sorted.length >> 1;
-  return sorted.length % 2 === 1 ? sorted[half]! : (sorted[half - 1]! + sorted[half]!) / 2;
-}
-
 /** What the recorded run did at the onset, whatever the rule: the paper's figure 4 without the factors. */
 function recordedRun(entry: ReplayEntry | undefined, paint: Ansis, width: number): string[] {
   const { gradientNorm, directionMax, steps } = entry ?? {};
@@ -104,7 +98,7 @@ function recordedRun(entry: ReplayEntry | undefined, paint: Ansis, width: number
   const onset = entry.onsetStep == null ? -1 : steps.indexOf(entry.onsetStep);
   if (onset < 0) return [];
   const row = (name: string, values: readonly number[]): string[] => {
-    const usual = median(values.slice(0, onset));
+    const usual = medianOf(values.slice(0, onset));
     const times = values[onset]! / usual;
     return [name, ...[usual, values[onset]!, times].map((x) => (Number.isNaN(x) ? '?' : shortNumber(x)))];
   };

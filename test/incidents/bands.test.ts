@@ -1,13 +1,6 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import {
-  exceedances,
-  medianInPlace,
-  medianOf,
-  noiseScale,
-  rollingBand,
-  scaleOf,
-} from '../../src/incidents/bands.ts';
+import { exceedances, noiseScale, rollingBand, scaleOf } from '../../src/incidents/bands.ts';
 import { DEFAULT_VERDICT_SETTINGS } from '../../src/incidents/settings.ts';
 import { normals } from '../detectors/runs.ts';
 
@@ -22,22 +15,6 @@ const sortedMedian = (values: readonly number[]): number => {
 
 // Thousandths: differences are exact enough to compare, and equal values are frequent.
 const finite = fc.integer({ min: -5000, max: 5000 }).map((value) => value / 1000);
-
-describe('medians', () => {
-  it('agree with sorting', () => {
-    fc.assert(
-      fc.property(fc.array(finite, { minLength: 1, maxLength: 60 }), (values) => {
-        expect(medianInPlace(Float64Array.from(values))).toBeCloseTo(sortedMedian(values), 9);
-      }),
-    );
-  });
-
-  it('are NaN for nothing and leave non-finite values out', () => {
-    expect(medianInPlace(new Float64Array(0))).toBeNaN();
-    expect(medianOf([Number.NaN, Number.POSITIVE_INFINITY])).toBeNaN();
-    expect(medianOf([Number.NaN, 3, 1, Number.POSITIVE_INFINITY])).toBe(2);
-  });
-});
 
 describe('rollingBand', () => {
   it('is the median of the last points and 1.4826·MAD about the line through the halves, if it falls', () => {

@@ -7,9 +7,10 @@ import { openCapture } from '../../src/captures/read.ts';
 import { runMatrix } from '../../src/measure/closed-loop.ts';
 import { captureBatch, openCaptureModel } from '../../src/measure/point.ts';
 import { numberFromJson } from '../../src/model/json.ts';
+import { medianOf } from '../../src/model/order-statistics.ts';
 import { trainRuns } from '../../src/replay/closed-loop.ts';
 import { batchOrder, trainMatrix } from '../../src/replay/matrix.ts';
-import { bandOfRun, lastLosses, median } from '../../src/replay/verdict.ts';
+import { bandOfRun, lastLosses } from '../../src/replay/verdict.ts';
 import { renderMatrix } from '../../src/reports/matrix-text.ts';
 import { parseRule } from '../../src/rules/parse.ts';
 import { cli } from '../support/cli.ts';
@@ -56,7 +57,7 @@ it('first ten losses of each cell are PyTorch’s, and which cells diverge where
       expect(Math.abs(loss[i]! / right - 1), `${JSON.stringify(cells[c])} loss ${i}`).toBeLessThan(1e-3);
     }
     expect(expected.float32.diverged).toBe(expected.float64.diverged);
-    expect(!(median(lastLosses(loss)) <= band.high)).toBe(expected.float32.diverged);
+    expect(!(medianOf(lastLosses(loss)) <= band.high)).toBe(expected.float32.diverged);
   }
   expect(cells.some(({ float32 }) => float32.diverged)).toBe(true);
 });
