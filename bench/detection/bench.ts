@@ -8,9 +8,9 @@
  */
 import { contextFor, type Detector } from '../../src/detectors/detector.ts';
 import { DETECTORS } from '../../src/detectors/registry.ts';
-import { judgeRun } from '../../src/detectors/verdict.ts';
 import { judgePoints } from '../../src/incidents/judge.ts';
 import { DEFAULT_VERDICT_SETTINGS as SETTINGS } from '../../src/incidents/settings.ts';
+import { judgeRun } from '../../src/incidents/verdict.ts';
 import { clean, type GeneratedRun, generate, incident } from './runs.ts';
 
 /** Onsets of alarms, as indices. */

@@ -1,6 +1,6 @@
+import { figure } from '../model/figure.ts';
 import type { Run } from '../model/run.ts';
 import { type Detector, findingAt, notApplicable, outcomeOf, quantity, seriesOf } from './detector.ts';
-import { figure } from './verdict.ts';
 
 const advice =
   'A limit that acts at most steps is a step limiter: it sets the effective learning rate. Raise it to a high quantile of the norm to make it a safety net, or lower the learning rate and say so.';

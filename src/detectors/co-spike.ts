@@ -1,4 +1,5 @@
 import { exceedances, LOG_SCALE } from '../incidents/bands.ts';
+import { figure } from '../model/figure.ts';
 import { attemptOf } from '../model/run.ts';
 import {
   type Detector,
@@ -9,7 +10,6 @@ import {
   quantity,
   seriesOf,
 } from './detector.ts';
-import { figure } from './verdict.ts';
 
 const advice =
   'A loss that spikes together with its gradient norm is a step that the optimizer will feel: look at the batch of that step, and clip the update if it happens again.';

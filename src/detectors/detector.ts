@@ -1,7 +1,8 @@
 /** What a detector is: one file in this folder and one line in registry.ts. */
+
+import type { JudgedRun } from '../incidents/verdict.ts';
 import type { Finding, Outcome, Quantity, Severity, Threshold } from '../model/finding.ts';
 import { placeOf, type Run, type TimeSeries } from '../model/run.ts';
-import type { JudgedRun } from './verdict.ts';
 
 export interface DetectorDocs {
   /** One sentence: the failing state. */

@@ -1,4 +1,6 @@
+import { incidentsOf, judgeSeries } from '../incidents/attempts.ts';
 import { verdictThresholds } from '../incidents/settings.ts';
+import { figure } from '../model/figure.ts';
 import { attemptOf, type TimeSeries } from '../model/run.ts';
 import {
   type Detector,
@@ -9,7 +11,6 @@ import {
   quantity,
   seriesOf,
 } from './detector.ts';
-import { figure, incidentsOf, judgeSeries } from './verdict.ts';
 
 const advice =
   'The training loss does not show it: look at what only the evaluation uses (batch-norm statistics, averaged weights, the eval data, dropout switches).';

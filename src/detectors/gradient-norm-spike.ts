@@ -1,4 +1,5 @@
 import { exceedances, LOG_SCALE } from '../incidents/bands.ts';
+import { figure } from '../model/figure.ts';
 import { attemptOf } from '../model/run.ts';
 import {
   type Detector,
@@ -9,7 +10,6 @@ import {
   quantity,
   seriesOf,
 } from './detector.ts';
-import { figure } from './verdict.ts';
 
 const advice =
   'If the loss follows, clip: compare the limit with the quantiles of the norm. If it never does, this is noise of the data.';

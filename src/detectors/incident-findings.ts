@@ -1,11 +1,12 @@
 /** Findings of the detectors that report one class of incident: full-divergence, micro-divergence, drift. */
 
+import { incidentsOf } from '../incidents/attempts.ts';
 import { badness } from '../incidents/judge.ts';
+import { explain } from '../incidents/verdict.ts';
 import type { Outcome, Severity } from '../model/finding.ts';
 import type { VerdictClass } from '../model/report.ts';
 import type { Run } from '../model/run.ts';
 import { type DetectorContext, findingAt, firstOf, notApplicable, outcomeOf, quantity } from './detector.ts';
-import { explain, incidentsOf } from './verdict.ts';
 
 /** What a finding about part of a run may weigh at most: a healthy run has no warning and no error. */
 export const severityWithin = (verdict: VerdictClass, severity: Severity): Severity =>

@@ -1,3 +1,4 @@
+import { figure } from '../model/figure.ts';
 import { attemptOf, type TimeSeries } from '../model/run.ts';
 import {
   counted,
@@ -9,7 +10,6 @@ import {
   quantity,
   seriesOf,
 } from './detector.ts';
-import { figure } from './verdict.ts';
 
 const advice =
   'Check the schedule: a resume that starts it anew, a scheduler stepped twice, or a schedule shorter than the run.';

@@ -1,7 +1,7 @@
 import type { Spike } from '../incidents/judge.ts';
 import { verdictThresholds } from '../incidents/settings.ts';
+import { figure } from '../model/figure.ts';
 import { type Detector, findingAt, firstOf, notApplicable, outcomeOf, quantity } from './detector.ts';
-import { figure } from './verdict.ts';
 
 const advice =
   'A single spike that comes back at once is usual; look at the batch if they get more frequent.';

@@ -1,3 +1,4 @@
+import { incidentsOf } from '../incidents/attempts.ts';
 import type { Finding } from '../model/finding.ts';
 import { countNonFinite } from '../model/order-statistics.ts';
 import type { TimeSeries } from '../model/run.ts';
@@ -10,7 +11,6 @@ import {
   quantity,
   seriesOf,
 } from './detector.ts';
-import { incidentsOf } from './verdict.ts';
 
 const cause =
   'If it came without a jump, look at the batch (log of 0, division by 0, broken labels) and at the mixed-precision loss scale; if the loss had jumped before, at the learning rate and at clipping.';

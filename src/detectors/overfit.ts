@@ -1,7 +1,7 @@
+import { figure } from '../model/figure.ts';
 import { medianOf } from '../model/order-statistics.ts';
 import { attemptOf } from '../model/run.ts';
 import { type Detector, findingAt, notApplicable, outcomeOf, quantity, seriesOf } from './detector.ts';
-import { figure } from './verdict.ts';
 
 const advice = 'Keep the checkpoint of the best evaluation; regularise, stop earlier, or get more data.';
 

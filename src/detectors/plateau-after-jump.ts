@@ -1,7 +1,8 @@
+import { incidentsOf } from '../incidents/attempts.ts';
+import { figure } from '../model/figure.ts';
 import { medianOf } from '../model/order-statistics.ts';
 import { attemptOf } from '../model/run.ts';
 import { type Detector, findingAt, notApplicable, outcomeOf, quantity } from './detector.ts';
-import { figure, incidentsOf } from './verdict.ts';
 
 const advice =
   'After such a jump training goes on without learning: more steps will not help. Go back to a checkpoint before the jump.';

@@ -1,9 +1,10 @@
 /** What to do after an incident: where to go back to, which data to skip, and how much slower to go on. */
+
+import type { JudgedRun } from '../incidents/verdict.ts';
 import type { Finding } from '../model/finding.ts';
 import { SEVERITIES } from '../model/finding.ts';
 import type { RewindAdvice } from '../model/report.ts';
 import type { Run } from '../model/run.ts';
-import type { JudgedRun } from './verdict.ts';
 
 /** PaLM restarted "roughly 100 steps before the spike started" … */
 const STEPS_BEFORE = 100;

@@ -1,8 +1,8 @@
 import { rollingBand, scaleOf, windowFor } from '../incidents/bands.ts';
+import { figure } from '../model/figure.ts';
 import { medianOf } from '../model/order-statistics.ts';
 import { attemptOf } from '../model/run.ts';
 import { type Detector, findingAt, notApplicable, outcomeOf, quantity } from './detector.ts';
-import { figure } from './verdict.ts';
 
 const advice =
   'The loss grew too slowly for a jump to be seen. Compare the learning rate and the data before and after the onset, and keep the checkpoint from before it.';

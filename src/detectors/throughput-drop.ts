@@ -1,7 +1,7 @@
+import { figure } from '../model/figure.ts';
 import { medianOf } from '../model/order-statistics.ts';
 import { attemptOf, type Run, type TimeSeries } from '../model/run.ts';
 import { type Detector, findingAt, notApplicable, outcomeOf, quantity, seriesOf } from './detector.ts';
-import { figure } from './verdict.ts';
 
 const advice =
   'Look at the data loader, a slower or throttled machine, and logging or evaluation that grew. It does not harm the model, only the clock.';

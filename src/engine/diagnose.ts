@@ -2,8 +2,8 @@
 import { contextFor, type Detector } from '../detectors/detector.ts';
 import { DETECTORS } from '../detectors/registry.ts';
 import { adviceOf, type RestartPoint, rewindAdvice } from '../detectors/rewind.ts';
-import { type JudgedRun, judgeRun } from '../detectors/verdict.ts';
 import { verdictSettings } from '../incidents/settings.ts';
+import { type JudgedRun, judgeRun } from '../incidents/verdict.ts';
 import { DiagError, diagError, type ErrorRecord } from '../model/errors.ts';
 import { type Finding, type Outcome, SEVERITIES } from '../model/finding.ts';
 import type { LogInput } from '../model/log.ts';

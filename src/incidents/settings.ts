@@ -1,7 +1,8 @@
 /** Every number behind a verdict, with its origin. The paper gives none; these are ours (docs/detection.md). */
 import type { Threshold } from '../model/finding.ts';
 
-type Entry = Omit<Threshold, 'name'>;
+/** Default numbers by name, each with its unit and origin. */
+export type Settings = Readonly<Record<string, Omit<Threshold, 'name'>>>;
 
 export const VERDICT_SETTINGS = {
   minimumPoints: {
@@ -113,7 +114,7 @@ export const VERDICT_SETTINGS = {
     origin:
       'bench/detection: 6 gave 2.4 false spikes in 100,000 clean points, all of them in noise with Student tails; 7.5 gives 0.5',
   },
-} as const satisfies Record<string, Entry>;
+} as const satisfies Settings;
 
 /** Numbers by name; the defaults are the values of {@link VERDICT_SETTINGS}. */
 export type VerdictSettings = Readonly<Record<keyof typeof VERDICT_SETTINGS, number>>;
@@ -122,10 +123,15 @@ export const DEFAULT_VERDICT_SETTINGS: VerdictSettings = Object.fromEntries(
   Object.entries(VERDICT_SETTINGS).map(([name, { value }]) => [name, value]),
 ) as VerdictSettings;
 
-/** The named settings as thresholds of a detector's page. */
+/** Settings as thresholds of a detector's page, in their order. */
+export const thresholdsOf = (settings: Settings): readonly Threshold[] =>
+  Object.entries(settings).map(([name, setting]) => ({ name, ...setting }));
+
+/** The named settings of the verdict as thresholds of a detector's page. */
 export const verdictThresholds = (
   ...names: readonly (keyof typeof VERDICT_SETTINGS)[]
-): readonly Threshold[] => names.map((name) => ({ name, ...VERDICT_SETTINGS[name] }));
+): readonly Threshold[] =>
+  thresholdsOf(Object.fromEntries(names.map((name) => [name, VERDICT_SETTINGS[name]])));
 
 /**
  * The settings of a run where the user changed numbers: thresholds of any detector that bear the name of a setting count for the verdict, for it is

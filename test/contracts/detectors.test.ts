@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { contextFor, type Detector } from '../../src/detectors/detector.ts';
 import { DETECTORS, type DetectorId } from '../../src/detectors/registry.ts';
-import { judgeRun } from '../../src/detectors/verdict.ts';
+import { judgeRun } from '../../src/incidents/verdict.ts';
 import { SEVERITIES } from '../../src/model/finding.ts';
 import { ROLES, type Run } from '../../src/model/run.ts';
 import { CASES } from '../detectors/cases.ts';

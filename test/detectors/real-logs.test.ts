@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { contextFor, type Detector } from '../../src/detectors/detector.ts';
 import { DETECTORS } from '../../src/detectors/registry.ts';
-import { judgeRun } from '../../src/detectors/verdict.ts';
+import { judgeRun } from '../../src/incidents/verdict.ts';
 import { readLogFile } from '../../src/logs/read-log.ts';
 import type { Finding } from '../../src/model/finding.ts';
 import type { Run } from '../../src/model/run.ts';

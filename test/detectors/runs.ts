@@ -2,7 +2,7 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { contextFor, type Detector } from '../../src/detectors/detector.ts';
-import { judgeRun } from '../../src/detectors/verdict.ts';
+import { judgeRun } from '../../src/incidents/verdict.ts';
 import type { Finding, Outcome } from '../../src/model/finding.ts';
 import type { Role, Run, StepUnit, TimeSeries } from '../../src/model/run.ts';
 import { projectRoot } from '../support/shared-data.ts';

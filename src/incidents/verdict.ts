@@ -1,19 +1,12 @@
 /** The verdict of a run: which series is the loss, what its incidents say, and the same for each task. */
 
-import { type AttemptJudgement, badness, judgePoints, type SeriesIncident } from '../incidents/judge.ts';
-import { DEFAULT_VERDICT_SETTINGS, type VerdictSettings } from '../incidents/settings.ts';
-import type { Incident, RunVerdict, TaskVerdict, VerdictClass } from '../model/report.ts';
-import { attemptOf, type Run, type TimeSeries } from '../model/run.ts';
-import { deadStretch } from './dead-run.ts';
-import { columnStop } from './loss-column-stops.ts';
-import { aucsOf, collapseOf } from './metric-collapse.ts';
-
-/** A series with the judgement of each of its attempts. */
-export interface JudgedSeries {
-  readonly series: TimeSeries;
-  readonly class: VerdictClass;
-  readonly attempts: readonly AttemptJudgement[];
-}
+import { figure } from '../model/figure.ts';
+import type { Incident, RunVerdict, TaskVerdict } from '../model/report.ts';
+import type { Run, TimeSeries } from '../model/run.ts';
+import { comesFirst, decisive, incidentsOf, type JudgedSeries, judgeSeries } from './attempts.ts';
+import { badness, type SeriesIncident } from './judge.ts';
+import { DEFAULT_VERDICT_SETTINGS, type VerdictSettings } from './settings.ts';
+import { aucsOf, collapseOf, columnStop } from './signs.ts';
 
 /** What {@link judgeRun} found, with what the detectors need to say where and why. */
 export interface JudgedRun {
@@ -73,65 +66,6 @@ export function judgeRun(run: Run, settings: VerdictSettings = DEFAULT_VERDICT_S
     loss,
     taskLosses,
   };
-}
-
-/** Judges every attempt of a series. Zeros that stand for NaN (see dead-run) are judged as NaN. */
-export function judgeSeries(run: Run, series: TimeSeries, settings: VerdictSettings): JudgedSeries {
-  const attempts = series.attemptOffsets.map((offset, attempt) => {
-    const { value } = attemptOf(series, attempt);
-    const dead = deadStretch(run, series, attempt);
-    const points = dead === null ? value : value.slice().fill(Number.NaN, dead.from - offset);
-    return judgePoints(isPerplexity(series.name) ? points.map(Math.log) : points, settings);
-  });
-  const judgeable = attempts.filter(
-    ({ incidents, class: verdict }) => incidents.length > 0 || verdict === 'healthy',
-  );
-  const worst = judgeable.reduce<VerdictClass>(
-    (sofar, { class: next }) => (badness(next) > badness(sofar) ? next : sofar),
-    'healthy',
-  );
-  const stops = badness(worst) < badness('inconclusive') && columnStop(run, series) !== null;
-  return { series, class: judgeable.length === 0 || stops ? 'inconclusive' : worst, attempts };
-}
-
-const isPerplexity = (name: string): boolean => /(^|[^a-z])(ppl|perplexity)($|[^a-z])/i.test(name);
-
-/** An incident in the words of the report. */
-function describe(series: TimeSeries, attempt: number, incident: SeriesIncident): Incident {
-  const offset = series.attemptOffsets[attempt] ?? 0;
-  const step = (index: number | null): number | null =>
-    index === null ? null : series.step[offset + index]!;
-  return {
-    class: incident.class,
-    series: series.name,
-    attempt,
-    onsetStep: series.step[offset + incident.onset]!,
-    lastGoodStep: step(incident.lastGood),
-    recoveredStep: step(incident.recovered),
-    peakStep: series.step[offset + incident.peak]!,
-    peak: series.value[offset + incident.peak]!,
-  };
-}
-
-/** Every incident of a series in file order, beside what was found about it. */
-export const incidentsOf = (judged: JudgedSeries) =>
-  judged.attempts.flatMap(({ incidents }, attempt) =>
-    incidents.map((found) => ({ found, attempt, incident: describe(judged.series, attempt, found) })),
-  );
-
-/** The first of the worst incidents: it decides class and onset. */
-const decisive = (judged: JudgedSeries) =>
-  incidentsOf(judged).reduce<ReturnType<typeof incidentsOf>[number] | undefined>(
-    (worst, next) =>
-      worst === undefined || badness(next.incident.class) > badness(worst.incident.class) ? next : worst,
-    undefined,
-  );
-
-/** Whether a is worse than b, or as bad and earlier. */
-function comesFirst(a: JudgedSeries, b: JudgedSeries): boolean {
-  if (a.class !== b.class) return badness(a.class) > badness(b.class);
-  const onset = (judged: JudgedSeries): number => decisive(judged)?.incident.onsetStep ?? Infinity;
-  return onset(a) < onset(b);
 }
 
 function verdictOf(judged: JudgedSeries | null, remark: string, run: Run): RunVerdict {
@@ -217,11 +151,4 @@ export function explain(name: string, found: SeriesIncident, incident: Incident,
   if (incident.class === 'inconclusive')
     return `${start}, peaks at ${ratio}, and the log ends before it could come back.`;
   return `${start}, peaks at ${ratio} and does not come back: its last level is ${figure(found.after)}.`;
-}
-
-/** A measured number for a sentence: four significant digits, with an exponent where zeros would have to be counted. */
-export function figure(value: number): string {
-  if (!Number.isFinite(value)) return String(value);
-  const rounded = Number(value.toPrecision(4));
-  return Math.abs(rounded) >= 1e9 ? rounded.toExponential() : String(rounded);
 }

@@ -2,11 +2,11 @@ import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { DETECTORS } from '../../src/detectors/registry.ts';
-import { figure, judgeRun } from '../../src/detectors/verdict.ts';
 import { verdictSettings } from '../../src/incidents/settings.ts';
+import { judgeRun } from '../../src/incidents/verdict.ts';
 import { readLogFile } from '../../src/logs/read-log.ts';
+import { fallingLoss, findingsOf, makeRun } from '../detectors/runs.ts';
 import { projectRoot } from '../support/shared-data.ts';
-import { fallingLoss, findingsOf, makeRun } from './runs.ts';
 
 const verdictOf = (values: readonly number[] | readonly (readonly number[])[], name = 'loss') =>
   judgeRun(makeRun([{ name, role: 'loss', values }])).verdict;
@@ -293,16 +293,4 @@ describe('settings', () => {
       verdictSettings(),
     );
   });
-});
-
-it('figures have four digits, and an exponent from 1e9 on', () => {
-  expect([0.44661, 21520.4, 999_949_999, 1.15643e18, 5.761e23, 1.5e-7, Number.NaN].map(figure)).toEqual([
-    '0.4466',
-    '21520',
-    '999900000',
-    '1.156e+18',
-    '5.761e+23',
-    '1.5e-7',
-    'NaN',
-  ]);
 });

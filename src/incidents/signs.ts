@@ -1,0 +1,136 @@
+/** Signs that a run is lost, or that its end is unknown, which its losses alone do not show. */
+import { medianOf } from '../model/order-statistics.ts';
+import { attemptOf, type Run, type TimeSeries } from '../model/run.ts';
+import type { Settings } from './settings.ts';
+
+/** When zeros at the end of a loss stand for NaN. */
+export const DEAD_STRETCH = {
+  zeros: {
+    value: 10,
+    unit: 'points',
+    origin:
+      'with a NaN gradient norm one zero is enough; without a norm ten in a row to the end are asked for',
+  },
+  abruptShare: {
+    value: 0.05,
+    unit: 'share of the first level',
+    origin: 'a loss that is learnt down to a printed 0.0000 passes through small values before',
+  },
+} as const satisfies Settings;
+
+/**
+ * The zeros at the end of an attempt of a loss that stand for NaN, as indices into the whole series, with the name of the
+ * gradient norm that is NaN there; null where there are none.
+ */
+export function deadStretch(run: Run, series: TimeSeries, attempt: number) {
+  const offset = series.attemptOffsets[attempt] ?? 0;
+  const { value, step } = attemptOf(series, attempt);
+  let from = value.length;
+  while (from > 0 && value[from - 1] === 0) from--;
+  const zeros = value.length - from;
+  if (zeros === 0) return null;
+  const nanNorm = run.series.find((norms) => {
+    if (norms.role !== 'grad_norm') return false;
+    const norm = attemptOf(norms, attempt);
+    return norm.value.some((entry, i) => Number.isNaN(entry) && norm.step[i]! >= step[from]!);
+  });
+  const before = value.subarray(Math.max(0, from - 10), from);
+  const abrupt =
+    zeros >= DEAD_STRETCH.zeros.value &&
+    medianOf(before) > DEAD_STRETCH.abruptShare.value * medianOf(value.subarray(0, Math.min(10, from)));
+  if (nanNorm === undefined && !abrupt) return null;
+  return { from: offset + from, to: offset + value.length - 1, nanNorm: nanNorm?.name ?? null };
+}
+
+/** When another column shows that the loss is missing. */
+export const COLUMN_STOP = {
+  missingPoints: {
+    value: 5,
+    unit: 'points',
+    origin: 'a summary row or a torn last line leaves one or two',
+  },
+  together: {
+    value: 0.9,
+    unit: 'share of the steps of either',
+    origin:
+      'only a column that is logged with the loss tells that the loss is missing: evals have other steps',
+  },
+} as const satisfies Settings;
+
+/**
+ * The last point of a series (index into the whole series) in the run's last attempt, if a column that was logged beside it goes on; of several the
+ * one that goes on longest.
+ */
+export function columnStop(run: Run, series: TimeSeries) {
+  const attempt = run.attempts.length - 1;
+  const { step } = attemptOf(series, attempt);
+  if (step.length === 0) return null;
+  let found: { last: number; companion: string; lastStep: number; missing: number } | null = null;
+  for (const other of run.series) {
+    if (other === series) continue;
+    const beside = attemptOf(other, attempt).step;
+    const missing = beside.length - upperBound(beside, step.at(-1)!);
+    if (missing < COLUMN_STOP.missingPoints.value || missing <= (found?.missing ?? 0)) continue;
+    const until = beside.length - missing;
+    if (sharedSteps(step, beside) < COLUMN_STOP.together.value * Math.max(step.length, until)) continue;
+    found = { last: series.step.length - 1, companion: other.name, lastStep: beside.at(-1)!, missing };
+  }
+  return found;
+}
+
+/** Number of leading entries that are at most `limit`, in steps that do not fall. */
+function upperBound(steps: Float64Array, limit: number): number {
+  let low = 0;
+  let high = steps.length;
+  while (low < high) {
+    const middle = (low + high) >> 1;
+    if (steps[middle]! <= limit) low = middle + 1;
+    else high = middle;
+  }
+  return low;
+}
+
+/** How many entries of `a` are also in `b`; both do not fall. */
+function sharedSteps(a: Float64Array, b: Float64Array): number {
+  let shared = 0;
+  let j = 0;
+  for (let i = 0; i < a.length; i++) {
+    while (j < b.length && b[j]! < a[i]!) j++;
+    if (b[j] === a[i]) shared++;
+  }
+  return shared;
+}
+
+/** When an AUC has fallen to 0.5 for good. */
+export const COLLAPSE = {
+  chance: {
+    value: 0.02,
+    unit: 'AUC',
+    origin: 'an AUC over 1,000 pairs of random scores is within 0.02 of 0.5',
+  },
+  learnt: {
+    value: 0.6,
+    unit: 'AUC',
+    origin: 'a model that never ranked better has not lost anything',
+  },
+  points: { value: 3, unit: 'points', origin: 'one bad evaluation is none' },
+} as const satisfies Settings;
+
+/** The series of a run whose names say that they are areas under a ROC curve. */
+export const aucsOf = (run: Run): readonly TimeSeries[] =>
+  run.series.filter(
+    ({ role, name }) => role === 'metric' && /(^|[^a-z])(roc[-_ ]?)?au(ro)?c(?!pr)([^a-z]|$)/i.test(name),
+  );
+
+/** The stretch at chance to the end of an attempt, as indices into the whole series; null where there is none. */
+export function collapseOf(series: TimeSeries, attempt: number) {
+  const { value } = attemptOf(series, attempt);
+  let from = value.length;
+  while (from > 0 && Math.abs(value[from - 1]! - 0.5) <= COLLAPSE.chance.value) from--;
+  if (value.length - from < COLLAPSE.points.value) return null;
+  let best = Number.NEGATIVE_INFINITY;
+  for (let i = 0; i + 3 <= from; i++) best = Math.max(best, medianOf(value.subarray(i, i + 3)));
+  if (!(best >= COLLAPSE.learnt.value)) return null;
+  const offset = series.attemptOffsets[attempt] ?? 0;
+  return { from: offset + from, to: offset + value.length - 1, best };
+}
