@@ -5,7 +5,7 @@ export { openCheckpoint } from './checkpoints/registry.ts';
 export { type TensorToWrite, writeSafetensors } from './checkpoints/safetensors.ts';
 export { type AnalyzeOptions, analyze } from './engine/analyze.ts';
 export { type CheckpointDiff, diffCheckpoints } from './engine/checkpoint-diff.ts';
-export { type InspectedCheckpoint, inspectCheckpoint } from './engine/checkpoint-inspect.ts';
+export { inspectCheckpoint } from './engine/checkpoint-inspect.ts';
 export { collectInputs } from './engine/collect.ts';
 export { diagnoseRun } from './engine/diagnose.ts';
 export { exitCodeOf } from './engine/exit-code.ts';
@@ -20,7 +20,7 @@ export {
   type FusedOptions,
 } from './kernels/fused-adagrad-clippy.ts';
 export { type ReadLogOptions, readLogFile } from './logs/read-log.ts';
-export type { Checkpoint, TensorInfo } from './model/checkpoint.ts';
+export type { Checkpoint, InspectedCheckpoint, TensorInfo } from './model/checkpoint.ts';
 export {
   DiagError,
   ERROR_TEXTS,

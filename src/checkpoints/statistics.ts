@@ -1,22 +1,7 @@
 /** Sum, range, norm and counts of a tensor, streamed. */
 import { endianness } from 'node:os';
-import type { Checkpoint, TensorData } from '../model/checkpoint.ts';
+import type { Checkpoint, TensorData, TensorStatistics } from '../model/checkpoint.ts';
 import { countNonFinite } from '../model/order-statistics.ts';
-
-export interface TensorStatistics {
-  /** Numbers looked at; a complex element counts as its two parts. */
-  readonly count: number;
-  /** Float64 sum of the finite entries. */
-  readonly sum: number;
-  /** Euclidean norm of the finite entries. */
-  readonly norm: number;
-  /** Of the finite entries; null where there is none. 64-bit integers are rounded to float64. */
-  readonly min: number | null;
-  readonly max: number | null;
-  readonly nan: number;
-  readonly posInf: number;
-  readonly negInf: number;
-}
 
 /** Entries that are summed plainly before the sums are combined with compensation. */
 const BLOCK = 1024;

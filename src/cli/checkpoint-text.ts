@@ -1,8 +1,8 @@
 /** How `inspect` shows checkpoints on a terminal: tensors in a table, what moved between two, norms over many. */
 import type { CheckpointDiff } from '../engine/checkpoint-diff.ts';
-import type { InspectedCheckpoint, InspectedTensor } from '../engine/checkpoint-inspect.ts';
 import type { NormSeries, Trajectory } from '../engine/checkpoint-trajectory.ts';
 import { summariseSeries } from '../engine/series-summary.ts';
+import type { InspectedCheckpoint, InspectedTensor } from '../model/checkpoint.ts';
 import { inertName } from '../model/inert-text.ts';
 import { drawChart } from '../reports/charts.ts';
 import type { RenderOptions } from '../reports/format.ts';

@@ -1,6 +1,6 @@
 /** What the checkpoints beside a log say: which tensor broke, between which two of them, and where to go back to. */
+import type { InspectedCheckpoint, InspectedTensor } from '../model/checkpoint.ts';
 import type { Finding } from '../model/finding.ts';
-import type { InspectedCheckpoint, InspectedTensor } from './checkpoint-inspect.ts';
 import { checkpointRuns } from './checkpoint-trajectory.ts';
 
 export interface CheckpointFindings {

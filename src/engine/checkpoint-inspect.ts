@@ -2,30 +2,16 @@
 import { dirname } from 'node:path';
 import { type OwnerCandidate, ownersOf } from '../checkpoints/optimizer-owners.ts';
 import { openCheckpoint } from '../checkpoints/registry.ts';
-import { type TensorStatistics, tensorStatistics } from '../checkpoints/statistics.ts';
-import type { Checkpoint, TensorInfo } from '../model/checkpoint.ts';
-import { DiagError, type ErrorRecord } from '../model/errors.ts';
-
-/** `non-finite`, `all-zero` and `constant` (more than one entry) are exact; `exploding` is {@link EXPLODING}. */
-export type TensorFlag = 'non-finite' | 'all-zero' | 'constant' | 'exploding';
-
-/** A tensor; without statistics where only the headers were read or where it cannot be read. */
-export interface InspectedTensor extends TensorInfo, Partial<Omit<TensorStatistics, 'count'>> {
-  readonly flags: readonly TensorFlag[];
-}
-
-export interface InspectedCheckpoint {
-  readonly path: string;
-  readonly kind: 'checkpoint';
-  readonly format: string;
-  readonly framework: string | null;
-  readonly step: number | null;
-  /** What the file is where it holds neither weights nor an optimizer's state. */
-  readonly withoutWeights?: string;
-  readonly metadata: Checkpoint['metadata'];
-  readonly errors: readonly ErrorRecord[];
-  readonly tensors: readonly InspectedTensor[];
-}
+import { tensorStatistics } from '../checkpoints/statistics.ts';
+import type {
+  Checkpoint,
+  InspectedCheckpoint,
+  InspectedTensor,
+  TensorFlag,
+  TensorInfo,
+  TensorStatistics,
+} from '../model/checkpoint.ts';
+import { DiagError } from '../model/errors.ts';
 
 /**
  * A parameter, gradient or first moment with an entry beyond this is called exploding, an accumulator of squares

@@ -1,5 +1,6 @@
 /** Checkpoints of one run in the order of their steps: how the norms of its tensors went. */
-import { type InspectedCheckpoint, layerOf } from './checkpoint-inspect.ts';
+import type { InspectedCheckpoint } from '../model/checkpoint.ts';
+import { layerOf } from './checkpoint-inspect.ts';
 
 export interface NormSeries {
   /** `parameters`, `optimizer accumulator`, … for all tensors of a kind together, else the layer. */

@@ -2,10 +2,10 @@
 import { dirname, relative, sep } from 'node:path';
 import type { Capture } from '../captures/read.ts';
 import type { PlacedCheckpoint } from '../measure/model-evidence.ts';
+import type { InspectedCheckpoint } from '../model/checkpoint.ts';
 import { medianOf } from '../model/order-statistics.ts';
 import type { Run, TimeSeries } from '../model/run.ts';
 import { findIncident } from '../replay/verdict.ts';
-import type { InspectedCheckpoint } from './checkpoint-inspect.ts';
 
 /** The runs whose logs lie nearest to a path: most folders shared. */
 export function closestRuns(runs: readonly Run[], path: string): Run[] {

@@ -1,9 +1,11 @@
 /** What `inspect` shows: the content of every input, by kind. The names of the fields are a contract (docs/json.md). */
+
+import type { InspectedCheckpoint } from '../model/checkpoint.ts';
 import { DiagError, type ErrorRecord } from '../model/errors.ts';
 import type { LogInput } from '../model/log.ts';
 import { countNonFinite } from '../model/order-statistics.ts';
 import type { Role, Run, TimeSeries } from '../model/run.ts';
-import { type InspectedCheckpoint, inspectCheckpoint } from './checkpoint-inspect.ts';
+import { inspectCheckpoint } from './checkpoint-inspect.ts';
 import { checkpointRuns, type Trajectory, trajectoryOf } from './checkpoint-trajectory.ts';
 import { type CollectOptions, collectInputs, type Skipped } from './collect.ts';
 

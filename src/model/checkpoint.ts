@@ -102,3 +102,39 @@ export interface Checkpoint {
   stream(name: string): AsyncIterable<TensorData>;
   close(): Promise<void>;
 }
+
+export interface TensorStatistics {
+  /** Numbers looked at; a complex element counts as its two parts. */
+  readonly count: number;
+  /** Float64 sum of the finite entries. */
+  readonly sum: number;
+  /** Euclidean norm of the finite entries. */
+  readonly norm: number;
+  /** Of the finite entries; null where there is none. 64-bit integers are rounded to float64. */
+  readonly min: number | null;
+  readonly max: number | null;
+  readonly nan: number;
+  readonly posInf: number;
+  readonly negInf: number;
+}
+
+/** `non-finite`, `all-zero` and `constant` (more than one entry) are exact; `exploding` is a size that trained networks stay far below. */
+export type TensorFlag = 'non-finite' | 'all-zero' | 'constant' | 'exploding';
+
+/** A tensor; without statistics where only the headers were read or where it cannot be read. */
+export interface InspectedTensor extends TensorInfo, Partial<Omit<TensorStatistics, 'count'>> {
+  readonly flags: readonly TensorFlag[];
+}
+
+export interface InspectedCheckpoint {
+  readonly path: string;
+  readonly kind: 'checkpoint';
+  readonly format: string;
+  readonly framework: string | null;
+  readonly step: number | null;
+  /** What the file is where it holds neither weights nor an optimizer's state. */
+  readonly withoutWeights?: string;
+  readonly metadata: Checkpoint['metadata'];
+  readonly errors: readonly ErrorRecord[];
+  readonly tensors: readonly InspectedTensor[];
+}

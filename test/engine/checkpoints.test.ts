@@ -6,8 +6,9 @@ import { writeSafetensors } from '../../src/checkpoints/safetensors.ts';
 import { checkpointText, diffText, trajectoryText } from '../../src/cli/checkpoint-text.ts';
 import { diffCheckpoints } from '../../src/engine/checkpoint-diff.ts';
 import { checkpointFindings } from '../../src/engine/checkpoint-findings.ts';
-import { type InspectedCheckpoint, inspectCheckpoint } from '../../src/engine/checkpoint-inspect.ts';
+import { inspectCheckpoint } from '../../src/engine/checkpoint-inspect.ts';
 import { inspectInputs } from '../../src/engine/inspect.ts';
+import type { InspectedCheckpoint } from '../../src/model/checkpoint.ts';
 import { projectRoot } from '../support/shared-data.ts';
 
 const scratch = mkdtempSync(join(tmpdir(), 'checkpoints-'));
