@@ -188,5 +188,16 @@ function renameOf(document: unknown, path: string): Rename {
       { place: 'rename', expected: 'an object of patterns and names' },
       { path },
     );
+  const stars = (text: string): number => text.split('*').length - 1;
+  for (const [pattern, to] of entries as [string, string][])
+    if (stars(to) > stars(pattern))
+      throw diagError(
+        'model-invalid',
+        {
+          place: `the value of rename "${pattern}"`,
+          expected: `a name with at most as many * as the pattern; "${to}" has ${stars(to)}`,
+        },
+        { path },
+      );
   return new Map(entries as [string, string][]);
 }

@@ -1,6 +1,7 @@
 /** Matches the tensors of a checkpoint or capture with a model's, by name, and moves values between their layouts. */
 import type { Layout } from '../model/checkpoint.ts';
 import { diagError } from '../model/errors.ts';
+import { type GlobSyntax, type GlobWork, globWork, starsOf } from '../model/glob.ts';
 import { nearest } from '../model/nearest.ts';
 import type { ParameterTensor } from './objective.ts';
 
@@ -27,21 +28,23 @@ export interface Binding {
 export const plainName = (name: string): string =>
   name.replace(/^(?:param\/|(?:state_dict|model_state_dict|model|module|_orig_mod)\.)+/, '');
 
-/** The name that a source's tensor has in the model: the first pattern that fits it or its plain name, else the latter. */
-export function renamed(name: string, rename: Rename): string {
-  return applied(name, rename) ?? applied(plainName(name), rename) ?? plainName(name);
+const STARS: GlobSyntax = { stops: './', least: 1, paths: false };
+
+/**
+ * The name that a source's tensor has in the model: the first pattern that fits it or its plain name, else the latter.
+ *
+ * @throws limit-exceeded
+ */
+export function renamed(name: string, rename: Rename, work = globWork()): string {
+  return applied(name, rename, work) ?? applied(plainName(name), rename, work) ?? plainName(name);
 }
 
-function applied(name: string, rename: Rename): string | undefined {
+function applied(name: string, rename: Rename, work: GlobWork): string | undefined {
   for (const [pattern, replacement] of rename) {
-    const expression = pattern
-      .split('*')
-      .map((part) => part.replace(/[\\^$.|?+()[\]{}]/g, '\\$&'))
-      .join('([^./]+)');
-    const match = new RegExp(`^${expression}$`).exec(name);
-    if (match === null) continue;
-    let star = 1;
-    return replacement.replace(/\*/g, () => match[star++] ?? '');
+    const stars = starsOf(name, pattern, STARS, work);
+    if (stars === null) continue;
+    let star = 0;
+    return replacement.replace(/\*/g, () => stars[star++]!);
   }
   return undefined;
 }
@@ -50,7 +53,7 @@ function applied(name: string, rename: Rename): string | undefined {
  * Finds for each tensor of the model its source. PyTorch's kernels are turned, OI to IO and OIHW to HWIO; tables of rows
  * never. Where OI is only a guess, the kernels that are not square decide for all of them.
  *
- * @throws model-names (left-overs on either side, with the nearest names), model-shapes
+ * @throws model-names (left-overs on either side, with the nearest names), model-shapes, limit-exceeded
  */
 export function matchParameters(
   tensors: readonly ParameterTensor[],
@@ -58,21 +61,21 @@ export function matchParameters(
   rename: Rename,
   path: string,
 ): Binding[] {
-  const byName = new Map(sources.map((source, i) => [renamed(source.name, rename), i]));
+  const work = globWork(path);
+  const names = sources.map(({ name }) => renamed(name, rename, work));
+  const byName = new Map(names.map((name, i) => [name, i]));
   const missing = tensors.filter(({ name }) => !byName.has(name)).map(({ name }) => name);
   const wanted = new Set(tensors.map(({ name }) => name));
   const left = [...byName.keys()].filter((name) => !wanted.has(name));
   const twice: string[] = [];
-  for (const [i, { name }] of sources.entries()) {
-    const model = renamed(name, rename);
-    if (byName.get(model) !== i) twice.push(`${name} (also ${model})`);
-  }
+  for (const [i, model] of names.entries())
+    if (byName.get(model) !== i) twice.push(`${sources[i]!.name} (also ${model})`);
   if (missing.length > 0 || left.length > 0 || twice.length > 0)
     throw diagError(
       'model-names',
       {
-        missing: shorten(
-          missing.map((name) => (left.length > 0 ? `${name} (nearest: ${nearest(name, left)})` : name)),
+        missing: shorten(missing, (name) =>
+          left.length > 0 ? `${name} (nearest: ${nearest(name, left)})` : name,
         ),
         left: shorten([...left, ...twice]),
       },
@@ -124,8 +127,10 @@ function guessedOI(
   return guesses.has('OI') || (plain === 0 && turned > 0 && !guesses.has('IO'));
 }
 
-const shorten = (names: readonly string[]): readonly string[] =>
-  names.length > 8 ? [...names.slice(0, 8), `and ${names.length - 8} more`] : names;
+const shorten = (names: readonly string[], shown = (name: string): string => name): readonly string[] => [
+  ...names.slice(0, 8).map(shown),
+  ...(names.length > 8 ? [`and ${names.length - 8} more`] : []),
+];
 
 type Numbers = Float32Array | Float64Array;
 

@@ -8,6 +8,7 @@ import { type EigenMethod, topEigenpairs } from '../curvature/top-eigenpairs.ts'
 import { hutchinsonTrace, type SpectralDensity, spectralDensity } from '../curvature/trace.ts';
 import type { CurvatureEntry } from '../model/curvature.ts';
 import { diagError } from '../model/errors.ts';
+import { type GlobSyntax, starsOf } from '../model/glob.ts';
 import { nearest } from '../model/nearest.ts';
 import { type Options, type OptionValue, parseOption } from '../model/options.ts';
 import {
@@ -295,17 +296,14 @@ async function probe(point: CurvaturePoint, w: Float32Array, seed: number): Prom
   if (!(skew <= SYMMETRIC)) throw diagError('curvature-not-symmetric', { uhv, vhu }, { path: point.name });
 }
 
+/** `*` of a block stands for any text. */
+const ANYTHING: GlobSyntax = { stops: '', least: 0, paths: false };
+
 function blockRanges(point: CurvaturePoint, block: string | undefined): readonly Range[] | undefined {
   if (block === undefined || block === 'all') return undefined;
-  const expression = new RegExp(
-    `^${block
-      .split('*')
-      .map((part) => part.replace(/[\\^$.|?+()[\]{}]/g, '\\$&'))
-      .join('.*')}$`,
-  );
   const { tensors } = point.model.objective;
   const ranges = tensors
-    .filter(({ name }) => expression.test(name))
+    .filter(({ name }) => starsOf(name, block, ANYTHING) !== null)
     .map(({ offset, size }): Range => [offset, offset + size]);
   if (ranges.length === 0)
     throw diagError('block-unknown', { block, known: tensors.map(({ name }) => name) });

@@ -1,17 +1,21 @@
 /** Ranking nets at real checkpoints against PyTorch in float64 (fixtures/curvature/ranking.py). */
-import { readFileSync } from 'node:fs';
+import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterEach, describe, expect, it } from 'vitest';
 import { loadBackend } from '../../src/autodiff/backend.ts';
 import { batchTensor, readBatch } from '../../src/autodiff/batches.ts';
 import { differentiate } from '../../src/autodiff/differentiate.ts';
 import { type Batch, type Objective, sliceRows } from '../../src/autodiff/objective.ts';
+import { localObjective } from '../../src/autodiff/open-objective.ts';
 import { matchParameters, renamed, toModel, toSource } from '../../src/autodiff/parameters.ts';
 import { parseRanking, rankingNetwork, rankingTensors } from '../../src/autodiff/ranking.ts';
 import { sharedObjective } from '../../src/autodiff/remote.ts';
 import { openCheckpoint } from '../../src/checkpoints/registry.ts';
 import type { Layout } from '../../src/model/checkpoint.ts';
+import { scratchFolders } from '../support/scratch.ts';
 import { projectRoot } from '../support/shared-data.ts';
+
+const scratch = scratchFolders('ranking');
 
 const folder = (net: string): string => join(projectRoot, 'fixtures/curvature', net);
 const json = (path: string): unknown => JSON.parse(readFileSync(path, 'utf8'));
@@ -264,6 +268,21 @@ describe('names and layouts', () => {
     const back = new Float32Array(tensor.size);
     toSource(tensor, binding, source.shape, flat, back);
     expect(back).toEqual(values);
+  });
+
+  it.each([
+    [{ 'tables.*': 'embedding/*/*' }, 'model-invalid', /at most as many \* as the pattern/],
+    // A backtracking matcher would try these for hours.
+    [{ [`${'*a'.repeat(10)}*b`]: 'y' }, 'model-names', /nearest: a{60}/],
+  ])('a model file with the renames %j is told apart', async (rename, code, text) => {
+    const path = join(scratch(), 'model.json');
+    const model = json(join(folder('embeddings'), 'model.json')) as object;
+    writeFileSync(path, JSON.stringify({ ...model, rename }));
+    const sources = [{ name: 'a'.repeat(60), shape: [1], layout: 'none' as const }];
+    await expect(localObjective(path, sources, 'x', {})).rejects.toMatchObject({
+      code,
+      message: expect.stringMatching(text) as string,
+    });
   });
 
   it('turns the kernels of a file whose layouts are guesses from names, and never its tables', () => {
