@@ -6,6 +6,7 @@ import { createRequire } from 'node:module';
 import * as util from 'node:util';
 import type * as Layers from '@tensorflow/tfjs-layers';
 import { diagError } from '../model/errors.ts';
+import { formatNumber } from '../model/format-number.ts';
 import { BACKENDS, type BackendName } from './backend-names.ts';
 import { curedFunctions, cureGradients, type Tf } from './gradients.ts';
 import { cureWasmKernels } from './wasm-kernels.ts';
@@ -164,7 +165,7 @@ function selfTest(tf: Tf): string | undefined {
     for (const [i, x] of points.entries()) {
       const expected = second(x);
       if (!(Math.abs(found[i]! - expected) <= 1e-4 * (1 + Math.abs(expected))))
-        return `${name}″(${x}) is ${found[i]}, not ${expected.toPrecision(7)}`;
+        return `${name}″(${x}) is ${found[i]}, not ${formatNumber(expected, 'exact')}`;
     }
   }
   return undefined;

@@ -1,5 +1,6 @@
 /** Lines of a byte stream without a string for each: a scanner gets the buffer and the range. */
 import { diagError, type ErrorRecord } from '../model/errors.ts';
+import { formatCount } from '../model/format-number.ts';
 
 const LINE_FEED = 10;
 const CARRIAGE_RETURN = 13;
@@ -88,7 +89,7 @@ export const tooLongLine = (path: string, line: number, length: number): ErrorRe
   diagError(
     'limit-exceeded',
     {
-      what: `line ${line.toLocaleString('en-US')} in bytes`,
+      what: `line ${formatCount(line)} in bytes`,
       found: length,
       limit: MAX_LINE_BYTES,
       hint: 'the line was passed over, the lines around it were read',

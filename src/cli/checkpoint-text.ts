@@ -3,10 +3,11 @@ import type { CheckpointDiff } from '../engine/checkpoint-diff.ts';
 import type { NormSeries, Trajectory } from '../engine/checkpoint-trajectory.ts';
 import { summariseSeries } from '../engine/series-summary.ts';
 import type { InspectedCheckpoint, InspectedTensor } from '../model/checkpoint.ts';
+import { formatCount } from '../model/format-number.ts';
 import { inertName } from '../model/inert-text.ts';
 import { drawChart } from '../reports/charts.ts';
 import type { RenderOptions } from '../reports/format.ts';
-import { count, nonFinite, short, table } from './text-table.ts';
+import { nonFinite, short, table } from './text-table.ts';
 
 const roleText = ({ role, slot, parameter }: InspectedTensor, names: ReadonlyMap<string, string>): string =>
   role !== 'optimizer_state'
@@ -36,11 +37,11 @@ export function checkpointText(checkpoint: InspectedCheckpoint): string[] {
   ).length;
   const lines = [
     `${inertName(checkpoint.path)}: ${checkpoint.format}${framework === null ? '' : ` (${framework})`}` +
-      `${step === null ? '' : `, step ${count(step)}`}, ${count(tensors.length)} tensors, ${count(elements)} elements` +
+      `${step === null ? '' : `, step ${formatCount(step)}`}, ${formatCount(tensors.length)} tensors, ${formatCount(elements)} elements` +
       (withoutWeights === undefined ? '' : `; no weights: ${withoutWeights}`) +
       (framework !== 'pytorch' || unnamed === 0
         ? ''
-        : `; of ${count(unnamed)} optimizer tensors the parameter cannot be told from order and shapes`),
+        : `; of ${formatCount(unnamed)} optimizer tensors the parameter cannot be told from order and shapes`),
   ];
   // Code that came with the weights is named, so that nobody loads it elsewhere unawares.
   const lambdas = checkpoint.metadata.get('lambda_layers');
@@ -71,8 +72,10 @@ const SHOWN = 30;
 /** What moved most, by tensor and by layer. */
 export function diffText(diff: CheckpointDiff): string[] {
   const name = ({ path, step }: CheckpointDiff['before']): string =>
-    inertName(path) + (step === null ? '' : ` (step ${count(step)})`);
-  const lines = [`${name(diff.before)} → ${name(diff.after)}: ${count(diff.tensors.length)} tensors in both`];
+    inertName(path) + (step === null ? '' : ` (step ${formatCount(step)})`);
+  const lines = [
+    `${name(diff.before)} → ${name(diff.after)}: ${formatCount(diff.tensors.length)} tensors in both`,
+  ];
   if (diff.layers.length > 0) {
     const rows = diff.layers
       .slice(0, SHOWN)
@@ -99,7 +102,7 @@ export function diffText(diff: CheckpointDiff): string[] {
     const heads = ['tensor', 'norm before', 'after', 'moved', 'moved/norm', 'largest', 'effective lr'];
     lines.push('', ...indented(table(heads, rows, 1)));
     if (diff.tensors.length > SHOWN)
-      lines.push(`  and ${count(diff.tensors.length - SHOWN)} more (--json has all)`);
+      lines.push(`  and ${formatCount(diff.tensors.length - SHOWN)} more (--json has all)`);
   }
   for (const [label, names] of [
     ['only in the first', diff.onlyBefore],
@@ -109,7 +112,7 @@ export function diffText(diff: CheckpointDiff): string[] {
     if (names.length > 0)
       lines.push(
         '',
-        `  ${label}: ${names.slice(0, 10).map(inertName).join(', ')}${names.length > 10 ? ` and ${count(names.length - 10)} more` : ''}`,
+        `  ${label}: ${names.slice(0, 10).map(inertName).join(', ')}${names.length > 10 ? ` and ${formatCount(names.length - 10)} more` : ''}`,
       );
   return lines;
 }
@@ -153,7 +156,7 @@ export function trajectoryText(trajectory: Trajectory, options: RenderOptions): 
   const moving = [...layers].sort((a, b) => spread(b) - spread(a)).slice(0, CHARTED_LAYERS);
   const ends = [checkpoints[0]!, checkpoints.at(-1)!].map(({ path }) => inertName(path)).join(' … ');
   return [
-    `${count(checkpoints.length)} checkpoints in the order of their ${bySteps ? 'steps' : 'names'}: ${ends}`,
+    `${formatCount(checkpoints.length)} checkpoints in the order of their ${bySteps ? 'steps' : 'names'}: ${ends}`,
     ...totals.flatMap((one) => ['', chart(`norm of ${one.name}`, [one])]),
     ...(layers.length > 1 ? ['', chart('norms of the layers that changed most', moving)] : []),
   ];

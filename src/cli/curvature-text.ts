@@ -3,8 +3,9 @@ import stringWidth from 'string-width';
 import { summariseSeries } from '../engine/series-summary.ts';
 import type { LabelledDensity } from '../measure/curvature.ts';
 import type { CurvatureEntry } from '../model/curvature.ts';
+import { formatNumber } from '../model/format-number.ts';
 import { inertName } from '../model/inert-text.ts';
-import { drawChart, shortNumber } from '../reports/charts.ts';
+import { drawChart } from '../reports/charts.ts';
 import type { RenderOptions } from '../reports/format.ts';
 import { ratioChart } from '../reports/ratio-chart.ts';
 import { wrap } from '../reports/wrap.ts';
@@ -44,11 +45,11 @@ export function curvatureText(
           first(OPERATORS[entry.operator]),
           first(inertName(entry.block)),
           first(inertName(entry.task)),
-          shortNumber(pair.value),
+          formatNumber(pair.value),
           pair.converged ? 'yes' : 'NO',
           ...(charted
             ? headRoom(entry).map(first)
-            : [shortNumber(pair.residualNorm), first(String(entry.hvpCount))]),
+            : [formatNumber(pair.residualNorm), first(String(entry.hvpCount))]),
         ];
       }),
     ),
@@ -81,7 +82,7 @@ export function curvatureText(
     trace === undefined
       ? []
       : [
-          `Trace of ${placed(entry)}: ${shortNumber(trace.value)} ± ${shortNumber(trace.standardError)} (Hutchinson, standard error).`,
+          `Trace of ${placed(entry)}: ${formatNumber(trace.value)} ± ${formatNumber(trace.standardError)} (Hutchinson, standard error).`,
         ],
   );
   if (traces.length > 0) parts.push(traces.map(fit).join('\n'));
@@ -103,7 +104,7 @@ function leadingTasks(entries: readonly CurvatureEntry[]): string[] {
     const tasks = ofTasks.filter((entry) => named(entry) === operator);
     if (tasks.length < 2 || tasks.some(({ eigenvalues }) => !eigenvalues[0]!.converged)) return [];
     const [first, second] = tasks.toSorted((a, b) => b.eigenvalues[0]!.value - a.eigenvalues[0]!.value);
-    const value = (entry: CurvatureEntry): string => shortNumber(entry.eigenvalues[0]!.value);
+    const value = (entry: CurvatureEntry): string => formatNumber(entry.eigenvalues[0]!.value);
     return [
       `Of the tasks ${inertName(first!.task)} leads in ${operator}: ${value(first!)}, then ${inertName(second!.task)} with ${value(second!)}.`,
     ];
@@ -113,7 +114,7 @@ function leadingTasks(entries: readonly CurvatureEntry[]): string[] {
 /** Ratio, and the learning rate at which it would be 1. */
 function headRoom({ stability: { ratio, learningRate } }: CurvatureEntry): [string, string] {
   if (ratio === null || learningRate === null) return ['-', '-'];
-  return [shortNumber(ratio), ratio > 0 ? shortNumber(learningRate / ratio) : 'any'];
+  return [formatNumber(ratio), ratio > 0 ? formatNumber(learningRate / ratio) : 'any'];
 }
 
 function againstLimit(entry: CurvatureEntry): string[] {
@@ -121,19 +122,19 @@ function againstLimit(entry: CurvatureEntry): string[] {
   const value = entry.eigenvalues[0]!.value;
   const verdict =
     ratio! > 1
-      ? `above the limit: a step of this size is unstable along that direction; it would be stable up to a learning rate of ${shortNumber(learningRate! / ratio!)}`
+      ? `above the limit: a step of this size is unstable along that direction; it would be stable up to a learning rate of ${formatNumber(learningRate! / ratio!)}`
       : ratio! > 0
-        ? `below the limit; it would be reached at a learning rate of ${shortNumber(learningRate! / ratio!)}`
+        ? `below the limit; it would be reached at a learning rate of ${formatNumber(learningRate! / ratio!)}`
         : 'no direction of positive curvature';
   const critical = entry.criticalSharpness;
   return [
-    `${named(entry)} has ${shortNumber(value)}; the limit ${rule} is ${shortNumber(limit!)} at the learning rate ${shortNumber(learningRate!)}.`,
-    `Ratio ${shortNumber(ratio!)}: ${verdict}. This is a risk, not a verdict.`,
+    `${named(entry)} has ${formatNumber(value)}; the limit ${rule} is ${formatNumber(limit!)} at the learning rate ${formatNumber(learningRate!)}.`,
+    `Ratio ${formatNumber(ratio!)}: ${verdict}. This is a risk, not a verdict.`,
     ...(critical === undefined
       ? []
       : [
           Number.isFinite(critical.criticalMultiple)
-            ? `Along the optimizer's own update the loss first rises at ${shortNumber(critical.criticalMultiple)} times this step (critical sharpness ${shortNumber(critical.value)}).`
+            ? `Along the optimizer's own update the loss first rises at ${formatNumber(critical.criticalMultiple)} times this step (critical sharpness ${formatNumber(critical.value)}).`
             : "Along the optimizer's own update no step up to 4,096 times this one raises the loss.",
         ]),
   ];

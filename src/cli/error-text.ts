@@ -1,12 +1,13 @@
 /** How errors look on a terminal. */
 import type { DiagError, ErrorRecord } from '../model/errors.ts';
+import { formatCount } from '../model/format-number.ts';
 import { inert } from '../model/inert-text.ts';
 import type { SourceRef } from '../model/source-ref.ts';
 
 const place = (where: SourceRef): string =>
   inert(where.path) +
-  (where.line === undefined ? '' : `, line ${where.line.toLocaleString('en-US')}`) +
-  (where.byteOffset === undefined ? '' : `, byte ${where.byteOffset.toLocaleString('en-US')}`) +
+  (where.line === undefined ? '' : `, line ${formatCount(where.line)}`) +
+  (where.byteOffset === undefined ? '' : `, byte ${formatCount(where.byteOffset)}`) +
   (where.tensor === undefined ? '' : `, tensor "${inert(where.tensor)}"`);
 
 /**

@@ -1,19 +1,22 @@
 /** How `inspect` looks on a terminal: a heading for each input, a table for each run. */
 import type { InspectedInput, InspectedLog, Inspection } from '../engine/inspect.ts';
+import { formatCount } from '../model/format-number.ts';
 import { inertName } from '../model/inert-text.ts';
 import type { RenderOptions } from '../reports/format.ts';
 import { checkpointText, trajectoryText } from './checkpoint-text.ts';
-import { count, nonFinite, short, table } from './text-table.ts';
+import { nonFinite, short, table } from './text-table.ts';
 
 function logText(log: InspectedLog): string[] {
   const lines = [
-    `${inertName(log.path)}: ${log.format}, ${count(log.kept)} records` +
-      (log.lost > 0 ? `, ${count(log.lost)} lost` : '') +
-      (log.unreadBytes > 0 ? `, the last ${count(log.unreadBytes)} bytes are no whole record (unread)` : ''),
+    `${inertName(log.path)}: ${log.format}, ${formatCount(log.kept)} records` +
+      (log.lost > 0 ? `, ${formatCount(log.lost)} lost` : '') +
+      (log.unreadBytes > 0
+        ? `, the last ${formatCount(log.unreadBytes)} bytes are no whole record (unread)`
+        : ''),
   ];
   for (const run of log.runs) {
     lines.push(
-      `  run ${inertName(run.id)}: ${count(run.series.length)} series by ${run.stepUnit}` +
+      `  run ${inertName(run.id)}: ${formatCount(run.series.length)} series by ${run.stepUnit}` +
         (run.attempts > 1 ? `, ${run.attempts} attempts` : '') +
         (run.paths.length > 1 ? `, ${run.paths.length} files` : '') +
         (run.hyperparameters.size > 0 ? `, ${run.hyperparameters.size} hyperparameters` : ''),
@@ -22,7 +25,7 @@ function logText(log: InspectedLog): string[] {
     const rows = run.series.map((one) => [
       inertName(one.name),
       one.task === undefined ? one.role : `${one.role} (${inertName(one.task)})`,
-      count(one.points),
+      formatCount(one.points),
       `${short(one.firstStep)}..${short(one.lastStep)}`,
       short(one.first),
       short(one.last),
@@ -52,10 +55,11 @@ export function inspectText(inspection: Inspection, options: RenderOptions): str
     ...inspection.trajectories.flatMap((trajectory) => [...trajectoryText(trajectory, options), '']),
   );
   if (inspection.skipped.length > 0) {
-    lines.push(`skipped ${count(inspection.skipped.length)} files:`);
+    lines.push(`skipped ${formatCount(inspection.skipped.length)} files:`);
     for (const { path, reason } of inspection.skipped.slice(0, 20))
       lines.push(`  ${inertName(path)}: ${reason}`);
-    if (inspection.skipped.length > 20) lines.push(`  and ${count(inspection.skipped.length - 20)} more`);
+    if (inspection.skipped.length > 20)
+      lines.push(`  and ${formatCount(inspection.skipped.length - 20)} more`);
   }
   return lines.join('\n').trimEnd();
 }

@@ -1,10 +1,8 @@
-/** Numbers and tables as `inspect` prints them. */
+/** Tables as `inspect` prints them. */
+import { formatCount, formatNumber } from '../model/format-number.ts';
 
-export const count = (value: number): string => value.toLocaleString('en-US');
-
-/** Six significant digits, exponent only where it is shorter. */
-export const short = (value: number | null): string =>
-  value === null ? '-' : Number.isFinite(value) ? String(Number(value.toPrecision(6))) : String(value);
+/** A number of a log or checkpoint; a dash where there is none. */
+export const short = (value: number | null): string => (value === null ? '-' : formatNumber(value, 'lookup'));
 
 /** Columns under their headings, names to the left, numbers to the right. */
 export function table(
@@ -26,7 +24,7 @@ export function table(
 /** "3 NaN, 1 +Inf", or a dash. */
 export const nonFinite = (series: { nan: number; posInf: number; negInf: number }): string =>
   [
-    ...(series.nan > 0 ? [`${count(series.nan)} NaN`] : []),
-    ...(series.posInf > 0 ? [`${count(series.posInf)} +Inf`] : []),
-    ...(series.negInf > 0 ? [`${count(series.negInf)} -Inf`] : []),
+    ...(series.nan > 0 ? [`${formatCount(series.nan)} NaN`] : []),
+    ...(series.posInf > 0 ? [`${formatCount(series.posInf)} +Inf`] : []),
+    ...(series.negInf > 0 ? [`${formatCount(series.negInf)} -Inf`] : []),
   ].join(', ') || '-';

@@ -1,7 +1,7 @@
 /** What a watcher shows: one screen that is drawn anew on a terminal, a line for each look elsewhere. */
+import { formatCount, formatNumber } from '../model/format-number.ts';
 import { inertName } from '../model/inert-text.ts';
 import type { Report } from '../model/report.ts';
-import { shortNumber } from '../reports/charts.ts';
 import type { RenderOptions } from '../reports/format.ts';
 import { renderTerminal } from '../reports/terminal.ts';
 
@@ -12,9 +12,9 @@ export function watchLine(report: Report): string {
       const loss = run.series.find(({ role, points }) => role === 'loss' && points > 0);
       const step = loss?.statistics.lastStep ?? run.attemptList[run.attemptList.length - 1]?.lastStep ?? 0;
       const value =
-        loss === undefined ? '' : `  ${inertName(loss.name)} ${shortNumber(loss.statistics.last)}`;
+        loss === undefined ? '' : `  ${inertName(loss.name)} ${formatNumber(loss.statistics.last)}`;
       const name = report.runs.length > 1 ? `${inertName(run.id)}  ` : '';
-      return `${name}${run.stepUnit} ${step.toLocaleString('en-US')}${value}  ${run.verdict.class}`;
+      return `${name}${run.stepUnit} ${formatCount(step)}${value}  ${run.verdict.class}`;
     })
     .join('\n');
 }

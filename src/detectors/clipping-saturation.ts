@@ -1,4 +1,4 @@
-import { figure } from '../model/figure.ts';
+import { formatNumber } from '../model/format-number.ts';
 import type { Run } from '../model/run.ts';
 import { type Detector, findingAt, notApplicable, outcomeOf, quantity, seriesOf } from './detector.ts';
 
@@ -77,7 +77,7 @@ chosen. Otherwise \`limit\` counts, or the run's own, and only a step limiter is
         return findingAt(run, series, from, series.value.length - 1, {
           id: 'clipping-saturation',
           severity: 'note',
-          message: `"${series.name}" reaches the clipping limit of ${figure(limit)} at ${figure(100 * share)} % of ${points.length} points: ${kind}.`,
+          message: `"${series.name}" reaches the clipping limit of ${formatNumber(limit)} at ${formatNumber(100 * share)} % of ${points.length} points: ${kind}.`,
           measured: quantity('points at the limit', share, 'share of the points'),
           threshold: quantity('points at the limit', threshold('share'), 'share of the points'),
           advice: limiter ? advice : null,

@@ -1,5 +1,5 @@
 import { exceedances, LOG_SCALE } from '../incidents/bands.ts';
-import { figure } from '../model/figure.ts';
+import { formatNumber } from '../model/format-number.ts';
 import { attemptOf } from '../model/run.ts';
 import {
   type Detector,
@@ -74,7 +74,7 @@ than \`scales\` scales and \`ratio\` above, at the same logged step. Noise in ei
         findingAt(run, series, at, at, {
           id: 'co-spike',
           severity: 'note',
-          message: `"${series.name}" (${figure(series.value[at]!)}) and "${norm}" (${figure(height)}) spike together at ${run.stepUnit} ${series.step[at]}.`,
+          message: `"${series.name}" (${formatNumber(series.value[at]!)}) and "${norm}" (${formatNumber(height)}) spike together at ${run.stepUnit} ${series.step[at]}.`,
           measured: quantity('distance of the gradient norm from its median', scales, 'scales'),
           threshold: quantity('distance from the median', threshold('scales'), 'scales'),
           advice,

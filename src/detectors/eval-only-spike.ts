@@ -1,6 +1,6 @@
 import { incidentsOf, judgeSeries } from '../incidents/attempts.ts';
 import { verdictThresholds } from '../incidents/settings.ts';
-import { figure } from '../model/figure.ts';
+import { formatNumber } from '../model/format-number.ts';
 import { attemptOf, type TimeSeries } from '../model/run.ts';
 import {
   type Detector,
@@ -55,7 +55,7 @@ In one public run with large batch-norm weights the eval loss reached 1e16 and c
         findingAt(run, series, from, to, {
           id: 'eval-only-spike',
           severity: 'note',
-          message: `"${series.name}" spikes to ${figure(incident.peak)} at ${run.stepUnit} ${incident.peakStep} from a median of ${figure(before)}.`,
+          message: `"${series.name}" spikes to ${formatNumber(incident.peak)} at ${run.stepUnit} ${incident.peakStep} from a median of ${formatNumber(before)}.`,
           measured: quantity('peak over the median before', incident.peak / before, 'ratio'),
           threshold: quantity('jump that starts an incident', threshold('incidentRatio'), 'ratio'),
           advice,

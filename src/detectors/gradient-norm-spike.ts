@@ -1,5 +1,5 @@
 import { exceedances, LOG_SCALE } from '../incidents/bands.ts';
-import { figure } from '../model/figure.ts';
+import { formatNumber } from '../model/format-number.ts';
 import { attemptOf } from '../model/run.ts';
 import {
   type Detector,
@@ -56,7 +56,7 @@ trailing window. Norms of exactly zero and non-finite ones are left out (they ha
         findingAt(run, series, at, at, {
           id: 'gradient-norm-spike',
           severity: 'note',
-          message: `"${series.name}" is ${figure(series.value[at]!)} at ${run.stepUnit} ${series.step[at]}, ${figure(series.value[at]! / before)} times its median before.`,
+          message: `"${series.name}" is ${formatNumber(series.value[at]!)} at ${run.stepUnit} ${series.step[at]}, ${formatNumber(series.value[at]! / before)} times its median before.`,
           measured: quantity('distance from the median', scales, 'scales'),
           threshold: quantity('distance from the median', threshold('scales'), 'scales'),
           advice,

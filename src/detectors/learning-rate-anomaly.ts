@@ -1,4 +1,4 @@
-import { figure } from '../model/figure.ts';
+import { formatNumber } from '../model/format-number.ts';
 import { attemptOf, type TimeSeries } from '../model/run.ts';
 import {
   counted,
@@ -88,7 +88,7 @@ would do), zero in the middle of training or for more than \`zeroShare\` of the 
             report(
               i,
               i,
-              `rises ${figure(rise)}-fold to ${figure(value[i]!)} at ${run.stepUnit} ${step[i]}`,
+              `rises ${formatNumber(rise)}-fold to ${formatNumber(value[i]!)} at ${run.stepUnit} ${step[i]}`,
               rise,
               'ratio',
             );

@@ -1,6 +1,6 @@
 import type { Spike } from '../incidents/judge.ts';
 import { verdictThresholds } from '../incidents/settings.ts';
-import { figure } from '../model/figure.ts';
+import { formatNumber } from '../model/format-number.ts';
 import { type Detector, findingAt, firstOf, notApplicable, outcomeOf, quantity } from './detector.ts';
 
 const advice =
@@ -35,7 +35,7 @@ spikes too, so they are notes.`,
         return findingAt(run, loss.series, offset + from, offset + to, {
           id: 'loss-spike',
           severity: 'note',
-          message: `"${loss.series.name}" spikes to ${figure(loss.series.value[at]!)} at ${run.stepUnit} ${loss.series.step[at]}, ${figure(worst.scales)} scales above a median of ${figure(worst.before)}.`,
+          message: `"${loss.series.name}" spikes to ${formatNumber(loss.series.value[at]!)} at ${run.stepUnit} ${loss.series.step[at]}, ${formatNumber(worst.scales)} scales above a median of ${formatNumber(worst.before)}.`,
           measured: quantity('distance from the median', worst.scales, 'scales'),
           threshold: quantity('distance from the median', threshold('spikeScales'), 'scales'),
           advice,

@@ -1,6 +1,6 @@
 import { thresholdsOf } from '../incidents/settings.ts';
 import { aucsOf, COLLAPSE, collapseOf } from '../incidents/signs.ts';
-import { figure } from '../model/figure.ts';
+import { formatNumber } from '../model/format-number.ts';
 import { type Detector, findingAt, notApplicable, outcomeOf, quantity } from './detector.ts';
 
 const advice =
@@ -30,7 +30,7 @@ alone looks tame.`,
         return findingAt(run, one, from, to, {
           id: 'metric-collapse',
           severity: 'error',
-          message: `"${one.name}" is at chance from ${run.stepUnit} ${one.step[from]} to the end (${figure(one.value[to]!)}); it had reached ${figure(best)}.`,
+          message: `"${one.name}" is at chance from ${run.stepUnit} ${one.step[from]} to the end (${formatNumber(one.value[to]!)}); it had reached ${formatNumber(best)}.`,
           measured: quantity('distance from 0.5', Math.abs(one.value[to]! - 0.5), 'AUC'),
           threshold: quantity('distance from 0.5', COLLAPSE.chance.value, 'AUC'),
           advice,

@@ -1,4 +1,4 @@
-import { figure } from '../model/figure.ts';
+import { formatNumber } from '../model/format-number.ts';
 import { medianOf } from '../model/order-statistics.ts';
 import { attemptOf } from '../model/run.ts';
 import { type Detector, findingAt, notApplicable, outcomeOf, quantity, seriesOf } from './detector.ts';
@@ -60,7 +60,7 @@ at that minimum, the model learns the training set and nothing else.`,
       return findingAt(run, series, offset + best, offset + value.length - 1, {
         id: 'overfit',
         severity: 'note',
-        message: `"${series.name}" has risen from ${figure(smooth(best))} at ${run.stepUnit} ${step[best]} to ${figure(smooth(value.length - 1))} while "${loss.name}" went on falling.`,
+        message: `"${series.name}" has risen from ${formatNumber(smooth(best))} at ${run.stepUnit} ${step[best]} to ${formatNumber(smooth(value.length - 1))} while "${loss.name}" went on falling.`,
         measured: quantity('end over the best', ratio, 'ratio'),
         threshold: quantity('end over the best', threshold('ratio'), 'ratio'),
         advice,

@@ -1,5 +1,5 @@
 import { incidentsOf } from '../incidents/attempts.ts';
-import { figure } from '../model/figure.ts';
+import { formatNumber } from '../model/format-number.ts';
 import { medianOf } from '../model/order-statistics.ts';
 import { attemptOf } from '../model/run.ts';
 import { type Detector, findingAt, notApplicable, outcomeOf, quantity } from './detector.ts';
@@ -49,7 +49,7 @@ the model no longer learns. In the paper's full divergences the gradient norm is
       return findingAt(run, series, offset + found.onset, offset + value.length - 1, {
         id: 'plateau-after-jump',
         severity: 'note',
-        message: `"${series.name}" has stayed near ${figure(second)} since it jumped from ${figure(found.before)} at ${run.stepUnit} ${incident.onsetStep}.`,
+        message: `"${series.name}" has stayed near ${formatNumber(second)} since it jumped from ${formatNumber(found.before)} at ${run.stepUnit} ${incident.onsetStep}.`,
         measured: quantity('change between the halves of the plateau', change, 'share of the level'),
         threshold: quantity(
           'change between the halves of the plateau',

@@ -1,5 +1,5 @@
 import { rollingBand, scaleOf, windowFor } from '../incidents/bands.ts';
-import { figure } from '../model/figure.ts';
+import { formatNumber } from '../model/format-number.ts';
 import { medianOf } from '../model/order-statistics.ts';
 import { attemptOf } from '../model/run.ts';
 import { type Detector, findingAt, notApplicable, outcomeOf, quantity } from './detector.ts';
@@ -83,7 +83,7 @@ incident is left to its detector.`,
         return findingAt(run, series, offset + since, offset + i, {
           id: 'slow-growth',
           severity: 'note',
-          message: `"${series.name}" grows from its best level of ${figure(scale.from(best))} from ${run.stepUnit} ${step[since]} on; at ${run.stepUnit} ${step[i]} its median is ${figure(scale.from(band.center))}.`,
+          message: `"${series.name}" grows from its best level of ${formatNumber(scale.from(best))} from ${run.stepUnit} ${step[since]} on; at ${run.stepUnit} ${step[i]} its median is ${formatNumber(scale.from(band.center))}.`,
           measured: quantity('summed excess over the best level', sum, 'scales'),
           threshold: quantity('summed excess over the best level', threshold('alarm'), 'scales'),
           advice,

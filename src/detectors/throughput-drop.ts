@@ -1,4 +1,4 @@
-import { figure } from '../model/figure.ts';
+import { formatNumber } from '../model/format-number.ts';
 import { medianOf } from '../model/order-statistics.ts';
 import { attemptOf, type Run, type TimeSeries } from '../model/run.ts';
 import { type Detector, findingAt, notApplicable, outcomeOf, quantity, seriesOf } from './detector.ts';
@@ -86,7 +86,7 @@ function slower(
     findingAt(run, series, offset + from + shift, offset + value.length - 1, {
       id: 'throughput-drop',
       severity: 'note',
-      message: `${isRate ? `"${series.name}" fell` : `The ${run.stepUnit}s per second fell`} from ${figure(usual)} to ${figure(last)} at ${run.stepUnit} ${step[from + shift]}.`,
+      message: `${isRate ? `"${series.name}" fell` : `The ${run.stepUnit}s per second fell`} from ${formatNumber(usual)} to ${formatNumber(last)} at ${run.stepUnit} ${step[from + shift]}.`,
       measured: quantity('rate at the end over the usual one', last / usual, 'ratio'),
       threshold: quantity('rate at the end over the usual one', threshold('ratio'), 'ratio'),
       advice,

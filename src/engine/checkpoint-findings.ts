@@ -1,6 +1,7 @@
 /** What the checkpoints beside a log say: which tensor broke, between which two of them, and where to go back to. */
 import type { InspectedCheckpoint, InspectedTensor } from '../model/checkpoint.ts';
 import type { Finding } from '../model/finding.ts';
+import { formatNumber } from '../model/format-number.ts';
 import { checkpointRuns } from './checkpoint-trajectory.ts';
 
 export interface CheckpointFindings {
@@ -115,7 +116,7 @@ function between(run: readonly InspectedCheckpoint[], index: number): Finding[] 
       finding(
         'parameter-norm-jump',
         'note',
-        `the norm of all parameters grew ${ratio.toPrecision(3)}-fold`,
+        `the norm of all parameters grew ${formatNumber(ratio)}-fold`,
         [],
         {
           measured: { name: 'growth', value: ratio, unit: 'ratio' },

@@ -3,6 +3,7 @@ import { dirname, relative, sep } from 'node:path';
 import type { Capture } from '../captures/read.ts';
 import type { PlacedCheckpoint } from '../measure/model-evidence.ts';
 import type { InspectedCheckpoint } from '../model/checkpoint.ts';
+import { formatNumber } from '../model/format-number.ts';
 import { medianOf } from '../model/order-statistics.ts';
 import type { Run, TimeSeries } from '../model/run.ts';
 import { findIncident } from '../replay/verdict.ts';
@@ -64,7 +65,7 @@ export function lossesApart(
   if (distance <= SAME_RUN) return null;
   return {
     shift: null,
-    note: `the losses of the capture ${path} are not those of the log at the same steps (${(100 * distance).toPrecision(2)} % apart at the median): it is of another run, or the log averages losses or counts steps in its own way; \`clippy-diag analyze ${path}\` judges it by itself`,
+    note: `the losses of the capture ${path} are not those of the log at the same steps (${formatNumber(100 * distance, 'rough')} % apart at the median): it is of another run, or the log averages losses or counts steps in its own way; \`clippy-diag analyze ${path}\` judges it by itself`,
   };
 }
 

@@ -2,10 +2,11 @@
 import { readFile } from 'node:fs/promises';
 import { z } from 'zod';
 import { diagError } from '../model/errors.ts';
+import { formatNumber } from '../model/format-number.ts';
 import type { GateRule } from '../model/gate.ts';
 import { toJson } from '../model/json.ts';
 import { type ChartSeries, type RunReport, VERDICT_CLASSES } from '../model/report.ts';
-import { formatNumber, isWorse } from './thresholds.ts';
+import { isWorse } from './thresholds.ts';
 
 const baselineSchema = z.strictObject({
   schemaVersion: z.literal('1.0'),
@@ -180,7 +181,7 @@ export function judgeBaseline(
       return judgement(
         failed ? 'fail' : 'pass',
         expected,
-        `${name} is ${formatNumber(value.value)} at step ${value.step}, its baseline ${formatNumber(old.value)} at step ${old.step}`,
+        `${name} is ${formatNumber(value.value, 'lookup')} at step ${value.step}, its baseline ${formatNumber(old.value, 'lookup')} at step ${old.step}`,
         { series: old.series, found: value.value, step: value.step },
       );
     }),

@@ -7,6 +7,7 @@ import { dirname, relative, resolve, sep } from 'node:path';
 import { seriesStatistics } from '../engine/series-summary.ts';
 import { ERROR_TEXTS } from '../model/errors.ts';
 import type { Finding, Severity } from '../model/finding.ts';
+import { formatCount, formatNumber } from '../model/format-number.ts';
 import type { GateProblem, GateResult, GateRule, RuleStatus } from '../model/gate.ts';
 import { isGlob, matchesGlob } from '../model/glob.ts';
 import { nearest } from '../model/nearest.ts';
@@ -24,7 +25,6 @@ import { type Baseline, judgeBaseline } from './baseline.ts';
 import type { GateConfig, RuleConfig } from './config.ts';
 import {
   failsForGood,
-  formatNumber,
   holds,
   isComplete,
   statisticOf,
@@ -216,7 +216,7 @@ function runProblems(report: RunReport, config: GateConfig): GateProblem[] {
   if (steps !== null) {
     const done = stepsOf(report);
     if (!isComplete(done, steps))
-      add('too-few-steps', `${done.toLocaleString('en-US')} of ${steps.toLocaleString('en-US')} steps done`);
+      add('too-few-steps', `${formatCount(done)} of ${formatCount(steps)} steps done`);
   }
   return problems;
 }
@@ -411,7 +411,7 @@ function judgeSeries(
     step:
       statistics.points > 0 && (statistic === 'last' || statistic === 'count') ? statistics.lastStep : step,
     message:
-      `${statistic}(${series.name}) is ${formatNumber(value)}` +
+      `${statistic}(${series.name}) is ${formatNumber(value, 'lookup')}` +
       (Number.isFinite(value) || nonFinite === 0
         ? ''
         : `: ${nonFinite} of ${statistics.points} values are not finite`),
@@ -498,6 +498,6 @@ function joinSeeds(judged: readonly Judged[], rule: RuleConfig, how: 'median' | 
     status: holds(value, operator, limit) ? 'pass' : 'fail',
     found: value,
     step: null,
-    message: `${how} over ${judged.length} seeds is ${formatNumber(value)} (${[...values].map(formatNumber).join(', ')})`,
+    message: `${how} over ${judged.length} seeds is ${formatNumber(value, 'lookup')} (${[...values].map((one) => formatNumber(one, 'lookup')).join(', ')})`,
   };
 }

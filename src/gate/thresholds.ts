@@ -114,10 +114,6 @@ export const stepsDone = (first: number, last: number, gap: number): number =>
 /** Whether a run that has done `done` steps has done the expected number. */
 export const isComplete = (done: number, expected: number): boolean => holds(done, '>=', expected);
 
-/** A number in a message: six digits are enough to tell two values apart that a person compares. */
-export const formatNumber = (value: number): string =>
-  Number.isFinite(value) ? String(Number(value.toPrecision(6))) : String(value);
-
 /**
  * The number that a threshold compares; NaN where a value it would use is not finite, undefined without points. `nan`
  * counts ±Infinity too; `count` and `nan` are the only ones that non-finite values leave defined.

@@ -1,6 +1,6 @@
 /** The verdict of a run: which series is the loss, what its incidents say, and the same for each task. */
 
-import { figure } from '../model/figure.ts';
+import { formatNumber } from '../model/format-number.ts';
 import type { Incident, RunVerdict, TaskVerdict } from '../model/report.ts';
 import type { Run, TimeSeries } from '../model/run.ts';
 import { comesFirst, decisive, incidentsOf, type JudgedSeries, judgeSeries } from './attempts.ts';
@@ -128,7 +128,7 @@ function withCollapse(verdict: RunVerdict, run: Run): RunVerdict {
         onsetStep,
         lastGoodStep,
         recoveredStep,
-        why: `"${series.name}" is at chance from ${run.stepUnit} ${collapsed} to the end, after ${figure(collapse.best)}. By the loss alone: ${verdict.why}`,
+        why: `"${series.name}" is at chance from ${run.stepUnit} ${collapsed} to the end, after ${formatNumber(collapse.best)}. By the loss alone: ${verdict.why}`,
         incidents: [...verdict.incidents, incident],
       };
     }
@@ -137,11 +137,11 @@ function withCollapse(verdict: RunVerdict, run: Run): RunVerdict {
 
 /** One sentence about an incident. */
 export function explain(name: string, found: SeriesIncident, incident: Incident, unit: string): string {
-  const ratio = `${figure(incident.peak)} at ${unit} ${incident.peakStep}`;
-  const from = Number.isNaN(found.before) ? '' : ` from a median of ${figure(found.before)}`;
+  const ratio = `${formatNumber(incident.peak)} at ${unit} ${incident.peakStep}`;
+  const from = Number.isNaN(found.before) ? '' : ` from a median of ${formatNumber(found.before)}`;
   const start = `"${name}" leaves its band at ${unit} ${incident.onsetStep}${from}`;
   if (found.form === 'climb')
-    return `"${name}" climbs from ${unit} ${incident.onsetStep} on, from its best level of ${figure(found.before)}, and ends at ${figure(found.after)}.`;
+    return `"${name}" climbs from ${unit} ${incident.onsetStep} on, from its best level of ${formatNumber(found.before)}, and ends at ${formatNumber(found.after)}.`;
   if (incident.class === 'non-finite' && Number.isFinite(incident.peak))
     return `${start} and is exactly ${incident.peak} from ${unit} ${incident.peakStep} to the end, which stands for NaN: a dead run.`;
   if (incident.class === 'non-finite')
@@ -150,5 +150,5 @@ export function explain(name: string, found: SeriesIncident, incident: Incident,
     return `${start}, peaks at ${ratio} and is back ${incident.class === 'full-divergence' ? 'too late, ' : ''}at ${unit} ${incident.recoveredStep}.`;
   if (incident.class === 'inconclusive')
     return `${start}, peaks at ${ratio}, and the log ends before it could come back.`;
-  return `${start}, peaks at ${ratio} and does not come back: its last level is ${figure(found.after)}.`;
+  return `${start}, peaks at ${ratio} and does not come back: its last level is ${formatNumber(found.after)}.`;
 }

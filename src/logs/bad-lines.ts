@@ -1,4 +1,6 @@
 /** Counting what could not be read, with the first places; memory does not grow with the damage. */
+import { formatCount } from '../model/format-number.ts';
+
 const SHOWN = 5;
 
 export interface Tally {
@@ -15,5 +17,4 @@ export function countAt(tally: Tally, line: number): void {
 
 /** "3, 17, 20 …" */
 export const placesOf = (tally: Tally): string =>
-  tally.first.map((line) => line.toLocaleString('en-US')).join(', ') +
-  (tally.count > tally.first.length ? ' …' : '');
+  tally.first.map(formatCount).join(', ') + (tally.count > tally.first.length ? ' …' : '');

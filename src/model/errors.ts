@@ -5,6 +5,7 @@
  * A text says what (with both numbers where there are two), the `where` of the error says the place, the hint says
  * what to do. A new error is one entry here; `test/model/errors.test.ts` renders every one of them.
  */
+import { formatCount, formatNumber } from './format-number.ts';
 import type { SourceRef } from './source-ref.ts';
 
 /** Exit codes of every command (docs/exit-codes.md). */
@@ -696,9 +697,9 @@ export class DiagError extends Error {
 
 const show = (value: string | number | readonly string[]): string =>
   typeof value === 'number'
-    ? Number.isFinite(value)
-      ? value.toLocaleString('en-US', Number.isInteger(value) ? {} : { maximumSignificantDigits: 9 })
-      : String(value)
+    ? Number.isInteger(value)
+      ? formatCount(value)
+      : formatNumber(value, 'exact')
     : typeof value === 'string'
       ? value
       : value.length === 0

@@ -8,6 +8,7 @@ import type { Batch, Objective } from '../autodiff/objective.ts';
 import type { MatchedObjective } from '../autodiff/open-objective.ts';
 import type { Capture } from '../captures/read.ts';
 import { diagError, located } from '../model/errors.ts';
+import { formatNumber } from '../model/format-number.ts';
 import type { BaselineCheck, ReplayEntry } from '../model/replay.ts';
 import type { RuleChoice } from '../rules/parse.ts';
 import type { RuleState } from '../rules/rule.ts';
@@ -335,7 +336,7 @@ export function checkBaseline(
     compared === 0
       ? 'the capture has no losses that the computed run could be held against'
       : follows
-        ? `the run under the recorded clipping follows the recorded losses to ${firstSteps.toExponential(1)} over the first ${compared} steps`
+        ? `the run under the recorded clipping follows the recorded losses to ${formatNumber(firstSteps, 'rough')} over the first ${compared} steps`
         : `the run under the recorded clipping gives the loss ${computed[worstAt]} at step ${steps[worstAt]} where ${recorded[worstAt]} was recorded: the model, the batches or the optimizer are not those of the run`;
   return { follows, firstSteps, departsAt, why };
 }

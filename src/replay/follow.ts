@@ -3,6 +3,7 @@
  */
 import type { Capture, CapturedStep } from '../captures/read.ts';
 import type { Finding } from '../model/finding.ts';
+import { formatNumber } from '../model/format-number.ts';
 import type { Precision, Values } from '../tensor/values.ts';
 import { copyTensors, type prepareReplay } from './from-capture.ts';
 import { createStepper, type StepRecord, type TensorState } from './step.ts';
@@ -153,7 +154,7 @@ function probableCause(
   }
   const ratio = Math.sqrt(theirs / ours);
   if (both / Math.sqrt(ours * theirs) > 0.999)
-    return `they moved ${ratio.toPrecision(3)} times as far in the same direction: probably ${ratio < 1 ? 'clipping was on, or the' : 'the'} learning rate was another`;
+    return `they moved ${formatNumber(ratio)} times as far in the same direction: probably ${ratio < 1 ? 'clipping was on, or the' : 'the'} learning rate was another`;
   if (Math.abs(offParameter) / Math.sqrt(offSize * size) > 0.7)
     return offParameter > 0
       ? 'they moved towards zero besides: probably weight decay was on'

@@ -2,6 +2,7 @@
 import type { CaptureManifest } from '../captures/manifest.ts';
 import type { Capture, InitialState } from '../captures/read.ts';
 import { DiagError, diagError } from '../model/errors.ts';
+import { formatNumber } from '../model/format-number.ts';
 import type { Options } from '../model/options.ts';
 import type { Optimizer } from '../optimizers/optimizer.ts';
 import {
@@ -122,6 +123,6 @@ export function learningRateNote({ steps }: Pick<Capture, 'steps'>): string[] {
   return least === most
     ? []
     : [
-        `the recorded learning rates lie between ${Number(least.toPrecision(4))} and ${Number(most.toPrecision(4))}: each step takes its own, the one named with the optimizer is the first`,
+        `the recorded learning rates lie between ${formatNumber(least)} and ${formatNumber(most)}: each step takes its own, the one named with the optimizer is the first`,
       ];
 }

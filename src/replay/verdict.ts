@@ -6,6 +6,7 @@
  * scales and 25 % above the median, or not finite; its onset is the first step outside of the band on the way there.
  * Losses that can be ≤ 0 are taken as they are.
  */
+import { formatNumber } from '../model/format-number.ts';
 import { medianOf } from '../model/order-statistics.ts';
 import type { ReplayVerdict } from '../model/replay.ts';
 
@@ -261,7 +262,7 @@ export function judgeEstimate(input: EstimateInput): Judgement {
   let largest = 0;
   for (let i = updates.first; i <= updates.last; i++)
     if (!(updateNorm[i]! <= largest)) largest = updateNorm[i]!;
-  const times = (largest / updates.usual).toPrecision(2);
+  const times = formatNumber(largest / updates.usual, 'rough');
   const range =
     updates.first === updates.last ? at : `steps ${steps[updates.first]} to ${steps[updates.last]}`;
   return largest <= limit

@@ -6,6 +6,7 @@
 import { Ansis } from 'ansis';
 import asciichart from 'asciichart';
 import stringWidth from 'string-width';
+import { formatNumber } from '../model/format-number.ts';
 import { inertName } from '../model/inert-text.ts';
 import type { ChartSeries } from '../model/report.ts';
 
@@ -42,15 +43,6 @@ const LABEL = 9;
 const COLOURS = ['cyan', 'yellow', 'magenta', 'green', 'blue', 'red'] as const;
 /** A range of more than two decades is drawn on a log scale. */
 const LOG_RATIO = 100;
-
-/** A number in at most 9 columns: as written where short, else with an exponent. */
-export function shortNumber(value: number): string {
-  if (!Number.isFinite(value)) return Number.isNaN(value) ? 'NaN' : value > 0 ? 'Inf' : '-Inf';
-  if (value === 0) return '0';
-  const size = Math.abs(value);
-  if (size >= 1e6 || size < 1e-3) return value.toExponential(2).replace('e+', 'e');
-  return String(Number(value.toPrecision(4)));
-}
 
 interface Column {
   min: number;
@@ -169,7 +161,8 @@ export function drawChart(title: string, series: readonly ChartLine[], options: 
     }
   }
   for (const [row, cells] of rows.entries()) {
-    const label = values.length === 0 ? '' : shortNumber(unscale(bottom + (range * (height - row)) / height));
+    const label =
+      values.length === 0 ? '' : formatNumber(unscale(bottom + (range * (height - row)) / height));
     for (const [i, character] of [...label.padStart(LABEL)].entries()) cells[i] = character;
   }
 
@@ -190,7 +183,7 @@ export function drawChart(title: string, series: readonly ChartLine[], options: 
     ...(oddColumns.size > 0 ? [`${options.ascii ? 'x' : '×'} non-finite (NaN or Inf)`] : []),
     ...(log && low <= 0 ? [`values ${options.ascii ? '<=' : '≤'} 0 are drawn on the lowest row`] : []),
     ...(options.limit && values.length > 0
-      ? [`${options.ascii ? '.' : '┄'} ${options.limit.label} ${shortNumber(options.limit.value)}`]
+      ? [`${options.ascii ? '.' : '┄'} ${options.limit.label} ${formatNumber(options.limit.value)}`]
       : []),
   ];
   if (remarks.length > 0) lines.push(`${indent} ${remarks.join('   ')}`);
@@ -258,7 +251,7 @@ function roundSteps(from: number, to: number, most: number): number[] {
 }
 
 const stepText = (step: number): string =>
-  Math.abs(step) >= 1e9 ? shortNumber(step) : step.toLocaleString('en-US', { maximumFractionDigits: 2 });
+  Math.abs(step) >= 1e9 ? formatNumber(step) : step.toLocaleString('en-US', { maximumFractionDigits: 2 });
 
 /** One row of symbols under the axis, then what each means. */
 function markerLines(

@@ -1,5 +1,6 @@
 /** The result of a gate on a terminal: one line for each rule, the verdict last, where a CI log ends. */
 import { Ansis } from 'ansis';
+import { formatCount } from '../model/format-number.ts';
 import type { GateResult, GateRule } from '../model/gate.ts';
 import { inertName } from '../model/inert-text.ts';
 import type { RenderOptions } from './format.ts';
@@ -23,7 +24,7 @@ function ruleLine(rule: GateRule, paint: Ansis, several: boolean): string {
   const place = rule.locations[0];
   const where = [
     ...(several ? [inertName(rule.run)] : []),
-    ...(rule.step === null ? [] : [`step ${rule.step.toLocaleString('en-US')}`]),
+    ...(rule.step === null ? [] : [`step ${formatCount(rule.step)}`]),
     ...(place?.line === undefined ? [] : [`${inertName(place.path)}:${place.line}`]),
   ].join(', ');
   const why = rule.status === 'pass' ? '' : `\n        expected ${inertName(rule.expected)}`;

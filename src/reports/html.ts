@@ -4,12 +4,12 @@
  */
 import { createHash } from 'node:crypto';
 import type { Finding } from '../model/finding.ts';
+import { formatCount, formatNumber } from '../model/format-number.ts';
 import type { GateResult } from '../model/gate.ts';
 import { inert } from '../model/inert-text.ts';
 import type { ReplayVerdict } from '../model/replay.ts';
 import type { ChartSeries, Report, RunReport, VerdictClass } from '../model/report.ts';
 import type { SourceRef } from '../model/source-ref.ts';
-import { shortNumber } from './charts.ts';
 import type { ReportFormat } from './format.ts';
 import { chartsOf, type HtmlChart } from './html-charts.ts';
 import { htmlParts } from './html-parts.ts';
@@ -44,8 +44,8 @@ const h = (strings: TemplateStringsArray, ...values: readonly Piece[]): Html => 
   html: strings.map((text, i) => text + (i < values.length ? put(values[i]!) : '')).join(''),
 });
 
-const steps = (value: number | null): string => (value === null ? '–' : value.toLocaleString('en-US'));
-const number = (value: number | null): string => (value === null ? '–' : shortNumber(value));
+const steps = (value: number | null): string => (value === null ? '–' : formatCount(value));
+const number = (value: number | null): string => (value === null ? '–' : formatNumber(value));
 
 type Tone = 'good' | 'warn' | 'bad' | '';
 
@@ -219,7 +219,7 @@ ${table(
 
 const optionsText = (options: RunReport['replay'][number]['options']): string =>
   Object.entries(options)
-    .map(([name, value]) => `${name} ${typeof value === 'number' ? shortNumber(value) : String(value)}`)
+    .map(([name, value]) => `${name} ${typeof value === 'number' ? formatNumber(value) : String(value)}`)
     .join(', ');
 
 /** Smallest of the values; NaN if one of them is. */

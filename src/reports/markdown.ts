@@ -1,9 +1,9 @@
 /** Markdown for pull requests and job summaries. */
 
+import { formatCount, formatNumber } from '../model/format-number.ts';
 import type { GateResult } from '../model/gate.ts';
 import { inertName } from '../model/inert-text.ts';
 import type { Report, RunReport } from '../model/report.ts';
-import { shortNumber } from './charts.ts';
 import type { ReportFormat } from './format.ts';
 import { cutToBytes } from './github.ts';
 import { replayLabel } from './replay-label.ts';
@@ -36,9 +36,9 @@ const table = (head: readonly string[], rows: readonly (readonly string[])[]): s
         '',
       ];
 
-const steps = (value: number | null): string => (value === null ? '' : value.toLocaleString('en-US'));
+const steps = (value: number | null): string => (value === null ? '' : formatCount(value));
 
-const number = (value: number | null): string => (value === null ? '' : shortNumber(value));
+const number = (value: number | null): string => (value === null ? '' : formatNumber(value));
 
 function gateLines(gate: GateResult): string[] {
   const word = { 0: 'passed', 1: 'failed', 3: 'not judged: damaged input', 4: 'inconclusive' }[gate.exitCode];

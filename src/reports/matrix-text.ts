@@ -1,8 +1,8 @@
 /** Learning rate × rule as a table: the loss at the end where every seed holds, how many diverge and when elsewhere. */
 import { Ansis } from 'ansis';
+import { formatNumber } from '../model/format-number.ts';
 import { inertName } from '../model/inert-text.ts';
 import type { MatrixCell, TrainingMatrix } from '../model/matrix.ts';
-import { shortNumber } from './charts.ts';
 import type { RenderOptions } from './format.ts';
 import { wrap } from './wrap.ts';
 
@@ -15,7 +15,7 @@ export function renderMatrix(matrix: TrainingMatrix, options: RenderOptions): st
   const seeds = new Set(cells.map(({ seed }) => seed)).size;
   const [rate] = learningRates;
   const one = learningRates.length === 1;
-  const heads = multipliers.map((m) => (one ? shortNumber(m * rate!) : `${shortNumber(m)} ×`));
+  const heads = multipliers.map((m) => (one ? formatNumber(m * rate!) : `${formatNumber(m)} ×`));
   const rows = matrix.holds.map(({ label }) => ({
     label,
     cells: multipliers.map((m) =>
@@ -52,12 +52,12 @@ export function renderMatrix(matrix: TrainingMatrix, options: RenderOptions): st
   const judged = cells.every(({ diverged }) => diverged !== null);
   const blocks = [
     fit(
-      `Trained on from step ${steps.first} to ${steps.last}; columns are ${one ? `learning rates, ${shortNumber(rate!)} was recorded` : `times the recorded learning rates, ${shortNumber(Math.min(...learningRates))} to ${shortNumber(Math.max(...learningRates))}`}; ${seeds} ${seeds === 1 ? 'order' : 'orders'} of the batches in each cell.`,
+      `Trained on from step ${steps.first} to ${steps.last}; columns are ${one ? `learning rates, ${formatNumber(rate!)} was recorded` : `times the recorded learning rates, ${formatNumber(Math.min(...learningRates))} to ${formatNumber(Math.max(...learningRates))}`}; ${seeds} ${seeds === 1 ? 'order' : 'orders'} of the batches in each cell.`,
     ),
     table.join('\n'),
     judged
       ? fit(
-          `A number is the loss at the end (median of the last ten; of seeds: the median) where every seed stays in the band, up to ${shortNumber(band.high)}; out @ is the earliest step from which on the loss is out of it.`,
+          `A number is the loss at the end (median of the last ten; of seeds: the median) where every seed stays in the band, up to ${formatNumber(band.high)}; out @ is the earliest step from which on the loss is out of it.`,
         )
       : '',
     ...matrix.notes.map((note) => fit(`note: ${note}`)),
@@ -72,7 +72,7 @@ function cellText(same: readonly MatrixCell[], seeds: number): string {
   const out = same.filter(({ diverged }) => diverged === true);
   if (out.length === 0) {
     const losses = same.map(({ finalLoss }) => finalLoss).sort((a, b) => a - b);
-    return shortNumber(losses[losses.length >> 1]!);
+    return formatNumber(losses[losses.length >> 1]!);
   }
   const first = Math.min(...out.map(({ leftAtStep }) => leftAtStep ?? Number.POSITIVE_INFINITY));
   return `${seeds === 1 ? 'out' : `${out.length}/${seeds} out`}${Number.isFinite(first) ? ` @${first}` : ''}`;
@@ -80,7 +80,8 @@ function cellText(same: readonly MatrixCell[], seeds: number): string {
 
 /** Up to which learning rate each rule holds, the highest first. */
 function conclusion({ holds }: TrainingMatrix, rate: number | null): string {
-  const at = (upTo: number): string => (rate === null ? `${shortNumber(upTo)} ×` : shortNumber(upTo * rate));
+  const at = (upTo: number): string =>
+    rate === null ? `${formatNumber(upTo)} ×` : formatNumber(upTo * rate);
   const held = holds.flatMap(({ label, upTo }) => (upTo === null ? [] : [{ label, upTo }]));
   const levels = [...new Set(held.map(({ upTo }) => upTo))].sort((a, b) => b - a);
   const none = holds.filter(({ upTo }) => upTo === null).map(({ label }) => label);

@@ -2,10 +2,11 @@
 import { Ansis } from 'ansis';
 import stringWidth from 'string-width';
 import type { Finding } from '../model/finding.ts';
+import { formatNumber } from '../model/format-number.ts';
 import { inertName } from '../model/inert-text.ts';
 import { medianOf } from '../model/order-statistics.ts';
 import { NO_OPTIMIZER, type ReplayEntry, type ReplayVerdict } from '../model/replay.ts';
-import { type ChartLine, drawChart, shortNumber } from './charts.ts';
+import { type ChartLine, drawChart } from './charts.ts';
 import type { RenderOptions } from './format.ts';
 import { replayLabel } from './replay-label.ts';
 import { wrap } from './wrap.ts';
@@ -31,7 +32,7 @@ const COLOURS: Readonly<Record<ReplayVerdict, 'green' | 'red' | 'yellow' | 'dim'
 
 /** What is not known is a question mark, not a number. */
 const factorText = (factor: number): string =>
-  Number.isNaN(factor) ? '?' : factor === 1 ? '1' : shortNumber(factor);
+  Number.isNaN(factor) ? '?' : factor === 1 ? '1' : formatNumber(factor);
 const percent = (share: number): string => (Number.isNaN(share) ? '?' : `${Math.round(100 * share)} %`);
 /** Entries made of a log alone: it names no optimizer. */
 const fromLog = (entry: ReplayEntry): boolean => entry.optimizer === NO_OPTIMIZER;
@@ -100,7 +101,7 @@ function recordedRun(entry: ReplayEntry | undefined, paint: Ansis, width: number
   const row = (name: string, values: readonly number[]): string[] => {
     const usual = medianOf(values.slice(0, onset));
     const times = values[onset]! / usual;
-    return [name, ...[usual, values[onset]!, times].map((x) => (Number.isNaN(x) ? '?' : shortNumber(x)))];
+    return [name, ...[usual, values[onset]!, times].map((x) => (Number.isNaN(x) ? '?' : formatNumber(x)))];
   };
   return columns(
     [
@@ -291,7 +292,7 @@ function remarks(entry: ReplayEntry): string[] {
     lines.push(
       `  smallest factor ${factorText(entry.bottleneck.factor)}: ${placeOf(entry)}${entry.bottleneck.tensor}` +
         (entry.clippy?.dominatedBy
-          ? `, set by ${entry.clippy.dominatedBy} (w ${shortNumber(entry.clippy.parameter!)}, update ${shortNumber(entry.clippy.update!)})`
+          ? `, set by ${entry.clippy.dominatedBy} (w ${formatNumber(entry.clippy.parameter!)}, update ${formatNumber(entry.clippy.update!)})`
           : ''),
     );
   const clipped = [...(entry.tensors ?? [])]
@@ -311,7 +312,7 @@ function remarks(entry: ReplayEntry): string[] {
       `  frozen (factor below 0.001): ${worst
         .map(
           ({ tensor, steps: count, absoluteThreshold }) =>
-            `${tensor} at ${steps(count)}, free ${Number.isFinite(absoluteThreshold) ? `from absoluteThreshold ${shortNumber(absoluteThreshold)}` : 'at no absoluteThreshold'}`,
+            `${tensor} at ${steps(count)}, free ${Number.isFinite(absoluteThreshold) ? `from absoluteThreshold ${formatNumber(absoluteThreshold)}` : 'at no absoluteThreshold'}`,
         )
         .join('; ')}${frozen.length > 3 ? `; ${frozen.length - 3} more` : ''}`,
     );
@@ -319,8 +320,8 @@ function remarks(entry: ReplayEntry): string[] {
   if (entry.sweep !== undefined)
     lines.push(
       entry.sweep.largest === null
-        ? `  no ${entry.sweep.option} from ${shortNumber(entry.sweep.values[0]!)} up holds the update at the incident`
-        : `  holds the update at the incident up to ${entry.sweep.option} ${shortNumber(entry.sweep.largest)}`,
+        ? `  no ${entry.sweep.option} from ${formatNumber(entry.sweep.values[0]!)} up holds the update at the incident`
+        : `  holds the update at the incident up to ${entry.sweep.option} ${formatNumber(entry.sweep.largest)}`,
     );
   return lines;
 }

@@ -5,11 +5,12 @@
 import { Ansis } from 'ansis';
 import stringWidth from 'string-width';
 import type { Finding, Quantity, Severity } from '../model/finding.ts';
+import { formatCount, formatNumber } from '../model/format-number.ts';
 import { inertName } from '../model/inert-text.ts';
 import type { ChartSeries, Incident, Report, RunReport, VerdictClass } from '../model/report.ts';
 import type { SourceRef } from '../model/source-ref.ts';
 import { toAscii } from './ascii.ts';
-import { type ChartMarker, drawChart, shortNumber } from './charts.ts';
+import { type ChartMarker, drawChart } from './charts.ts';
 import type { RenderOptions, ReportFormat } from './format.ts';
 import { renderGate } from './gate-text.ts';
 import { ratioChart } from './ratio-chart.ts';
@@ -36,16 +37,14 @@ const classPaint = (paint: Ansis, of: VerdictClass): Paint =>
 const RUNS_SHOWN_WHOLE = 3;
 const SKIPPED_SHOWN = 5;
 
-const steps = (value: number): string => value.toLocaleString('en-US');
-
 const place = ({ path, line, byteOffset, tensor }: SourceRef): string =>
   inertName(path) +
   (line === undefined ? '' : `:${line}`) +
-  (byteOffset === undefined ? '' : ` byte ${steps(byteOffset)}`) +
+  (byteOffset === undefined ? '' : ` byte ${formatCount(byteOffset)}`) +
   (tensor === undefined ? '' : ` tensor ${inertName(tensor)}`);
 
 const quantity = ({ value, unit }: Quantity): string =>
-  shortNumber(value) + (unit === '1' ? '' : unit === 'ratio' ? ' times' : ` ${unit}`);
+  formatNumber(value) + (unit === '1' ? '' : unit === 'ratio' ? ' times' : ` ${unit}`);
 
 function findingLines(finding: Finding, options: RenderOptions, paint: Ansis): string[] {
   const colour = severityPaint(paint)[finding.severity];
@@ -83,14 +82,14 @@ export function chartGroups(series: readonly ChartSeries[]): { title: string; se
 export function runMarkers(run: RunReport, ascii: boolean): ChartMarker[] {
   const onset = ascii ? '^' : '▲';
   const incidents = run.verdict.incidents.flatMap((incident: Incident): ChartMarker[] => [
-    { step: incident.onsetStep, symbol: onset, label: `onset ${steps(incident.onsetStep)}` },
+    { step: incident.onsetStep, symbol: onset, label: `onset ${formatCount(incident.onsetStep)}` },
     ...(incident.recoveredStep === null
       ? []
       : [
           {
             step: incident.recoveredStep,
             symbol: ascii ? 'v' : '✓',
-            label: `back ${steps(incident.recoveredStep)}`,
+            label: `back ${formatCount(incident.recoveredStep)}`,
           },
         ]),
   ]);
@@ -98,7 +97,7 @@ export function runMarkers(run: RunReport, ascii: boolean): ChartMarker[] {
     (a): ChartMarker => ({
       step: a.firstStep,
       symbol: ascii ? 'R' : '↺',
-      label: `attempt ${a.index + 1} from ${steps(a.firstStep)}`,
+      label: `attempt ${a.index + 1} from ${formatCount(a.firstStep)}`,
     }),
   );
   return [...restarts, ...incidents].sort((a, b) => a.step - b.step);
@@ -108,9 +107,13 @@ function runLines(run: RunReport, options: RenderOptions, paint: Ansis): string[
   const { verdict } = run;
   const facts = [
     `${run.attempts} attempt${run.attempts === 1 ? '' : 's'}`,
-    ...(verdict.onsetStep === null ? [] : [`onset at ${run.stepUnit} ${steps(verdict.onsetStep)}`]),
-    ...(verdict.lastGoodStep === null ? [] : [`last good ${run.stepUnit} ${steps(verdict.lastGoodStep)}`]),
-    ...(verdict.recoveredStep === null ? [] : [`back at ${run.stepUnit} ${steps(verdict.recoveredStep)}`]),
+    ...(verdict.onsetStep === null ? [] : [`onset at ${run.stepUnit} ${formatCount(verdict.onsetStep)}`]),
+    ...(verdict.lastGoodStep === null
+      ? []
+      : [`last good ${run.stepUnit} ${formatCount(verdict.lastGoodStep)}`]),
+    ...(verdict.recoveredStep === null
+      ? []
+      : [`back at ${run.stepUnit} ${formatCount(verdict.recoveredStep)}`]),
   ];
   const lines = [
     `${paint.bold(inertName(run.id))}  ${classPaint(paint, verdict.class)(verdict.class)}`,
@@ -123,7 +126,7 @@ function runLines(run: RunReport, options: RenderOptions, paint: Ansis): string[
     const order = [...tasks].sort((a, b) => a.onsetStep! - b.onsetStep!);
     lines.push(
       ...wrap(
-        `order of onset: ${order.map((t) => `${inertName(t.name)} (${t.class}, ${run.stepUnit} ${steps(t.onsetStep!)})`).join(', then ')}`,
+        `order of onset: ${order.map((t) => `${inertName(t.name)} (${t.class}, ${run.stepUnit} ${formatCount(t.onsetStep!)})`).join(', then ')}`,
         options.width,
         '  ',
       ),
@@ -193,12 +196,12 @@ function curvatureLines(run: RunReport, options: RenderOptions): string[] {
       block === 'all' ? '' : ` of ${inertName(block)}`,
       task === 'all' ? '' : ` of task ${inertName(task)}`,
     ];
-    const found = `top eigenvalue ${top === undefined ? 'not found' : shortNumber(top.value)}${top?.converged === false ? ' (not converged)' : ''}`;
+    const found = `top eigenvalue ${top === undefined ? 'not found' : formatNumber(top.value)}${top?.converged === false ? ' (not converged)' : ''}`;
     const against =
       stability.ratio === null || stability.limit === null
         ? ''
-        : `, ${shortNumber(stability.ratio)} times the limit of ${shortNumber(stability.limit)}${stability.rule === undefined ? '' : ` (${stability.rule})`}`;
-    const where = step === null ? '' : `${run.stepUnit} ${steps(step)}: `;
+        : `, ${formatNumber(stability.ratio)} times the limit of ${formatNumber(stability.limit)}${stability.rule === undefined ? '' : ` (${stability.rule})`}`;
+    const where = step === null ? '' : `${run.stepUnit} ${formatCount(step)}: `;
     return hanging(
       `${where}${OPERATOR_NAMES[operator]}${part.join('')}: ${found}${against}${source === 'recorded' ? ', recorded' : ''}`,
       options,
@@ -218,8 +221,9 @@ export function headline(report: Report): string {
   const run = runs.find((r) => r.id === verdict.run);
   const unit = run?.stepUnit ?? 'step';
   const others = runs.length > 1 ? `, the worst of ${runs.length} runs` : '';
-  const onset = verdict.onsetStep === null ? '' : ` from ${unit} ${steps(verdict.onsetStep)}`;
-  const back = verdict.recoveredStep === null ? '' : `, back at ${unit} ${steps(verdict.recoveredStep)}`;
+  const onset = verdict.onsetStep === null ? '' : ` from ${unit} ${formatCount(verdict.onsetStep)}`;
+  const back =
+    verdict.recoveredStep === null ? '' : `, back at ${unit} ${formatCount(verdict.recoveredStep)}`;
   return `${verdict.class}${onset}${back}: ${inertName(verdict.run)}${others}`;
 }
 
@@ -227,16 +231,16 @@ function table(report: Report, paint: Ansis): string[] {
   const width = Math.max(...report.runs.map((run) => stringWidth(inertName(run.id))));
   return report.runs.map((run) => {
     const id = inertName(run.id);
-    const onset = run.verdict.onsetStep === null ? '' : `  onset ${steps(run.verdict.onsetStep)}`;
+    const onset = run.verdict.onsetStep === null ? '' : `  onset ${formatCount(run.verdict.onsetStep)}`;
     return `  ${id}${' '.repeat(width - stringWidth(id))}  ${classPaint(paint, run.verdict.class)(run.verdict.class)}${onset}`;
   });
 }
 
 const placeIn = ({ line, byteOffset }: { line?: number; byteOffset?: number }): string =>
   line !== undefined
-    ? ` at line ${steps(line)}`
+    ? ` at line ${formatCount(line)}`
     : byteOffset !== undefined
-      ? ` at byte ${steps(byteOffset)}`
+      ? ` at byte ${formatCount(byteOffset)}`
       : '';
 
 /** Renders a report as text for a terminal or a pipe. */
@@ -255,14 +259,14 @@ export function renderTerminal(report: Report, options: RenderOptions): string {
   for (const input of damaged) {
     const losses = [
       ...((input.lost ?? 0) > 0
-        ? [`${steps(input.lost!)} records lost, ${steps(input.kept ?? 0)} kept`]
+        ? [`${formatCount(input.lost!)} records lost, ${formatCount(input.kept ?? 0)} kept`]
         : []),
       ...((input.unreadBytes ?? 0) > 0
-        ? [`${steps(input.unreadBytes!)} bytes of an unfinished last record not read`]
+        ? [`${formatCount(input.unreadBytes!)} bytes of an unfinished last record not read`]
         : []),
       ...((input.grownBytes ?? 0) > 0
         ? [
-            `grew by ${steps(input.grownBytes!)} bytes while it was read; \`clippy-diag watch\` follows a live log`,
+            `grew by ${formatCount(input.grownBytes!)} bytes while it was read; \`clippy-diag watch\` follows a live log`,
           ]
         : []),
       ...(input.errors ?? []).slice(0, 3).map((e) => `${e.id}${placeIn(e)}: ${e.message}`),

@@ -1,6 +1,6 @@
 /** Why, and what would have held: the answer of curvature and closed loop, where they were computed. */
+import { formatCount, formatNumber } from '../model/format-number.ts';
 import type { RunReport } from '../model/report.ts';
-import { shortNumber } from './charts.ts';
 import { replayLabel } from './replay-label.ts';
 
 /** The curvature of the whole model and loss that has a limit. */
@@ -18,7 +18,7 @@ export function whySentences(run: RunReport): string[] {
     .slice(-4)
     .map(
       ({ step, stability }) =>
-        `${shortNumber(stability.ratio!)} times at ${run.stepUnit} ${step === null ? '?' : step.toLocaleString('en-US')}`,
+        `${formatNumber(stability.ratio!)} times at ${run.stepUnit} ${step === null ? '?' : formatCount(step)}`,
     );
   const meaning = before.some(({ stability }) => stability.ratio! > 1)
     ? 'sharpness against what the learning rate tolerates'

@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { summariseSeries } from '../../src/engine/series-summary.ts';
 import type { ChartSeries } from '../../src/model/report.ts';
-import { drawChart, shortNumber } from '../../src/reports/charts.ts';
+import { drawChart } from '../../src/reports/charts.ts';
 
 const chartSeries = (name: string, values: readonly number[], stride = 1): ChartSeries =>
   summariseSeries(
@@ -98,16 +98,4 @@ describe('drawChart', () => {
     });
     expect(chart).toMatchSnapshot();
   });
-});
-
-describe('shortNumber', () => {
-  it.each([
-    [0, '0'],
-    [1234.5678, '1235'],
-    [0.00012, '1.20e-4'],
-    [1e16, '1.00e16'],
-    [Number.NaN, 'NaN'],
-    [Number.NEGATIVE_INFINITY, '-Inf'],
-    [-0.5, '-0.5'],
-  ])('%d is %s', (value, text) => expect(shortNumber(value)).toBe(text));
 });

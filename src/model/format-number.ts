@@ -1,0 +1,35 @@
+/** Numbers as people read them: the one place that says how many digits are shown. */
+
+/** Significant digits, by what the reader does with the number. */
+export const DIGITS = {
+  /** Sees its size, which is all that can be told: estimates. */
+  rough: 2,
+  /** Compares it by eye: sentences, charts, the tables of a report. */
+  glance: 4,
+  /** Finds it again in a log, or sets a limit by it: `inspect`, `gate`. Whole numbers have all their digits. */
+  lookup: 6,
+  /** Tells it from the number that was expected: error messages. Whole numbers have all their digits. */
+  exact: 9,
+} as const;
+type Precision = keyof typeof DIGITS;
+
+/**
+ * A measured number as text, zeros at the end left out. From a million up and below a thousandth it has an exponent,
+ * which takes the place of one digit: at a glance, nine columns hold it. NaN and ±Infinity are words, as in JSON.
+ */
+export function formatNumber(value: number, precision: Precision = 'glance'): string {
+  if (!Number.isFinite(value)) return String(value);
+  const digits = DIGITS[precision];
+  if (digits >= DIGITS.lookup && Number.isSafeInteger(value)) return String(value);
+  const rounded = Number(value.toPrecision(digits));
+  const size = Math.abs(rounded);
+  if (size === 0) return '0';
+  if (size < 1e6 && size >= 1e-3) return String(rounded);
+  return value
+    .toExponential(Math.max(1, digits - 2))
+    .replace(/\.?0*e/, 'e')
+    .replace('e+', 'e');
+}
+
+/** A count or a step: every digit, with thousands separators. */
+export const formatCount = (value: number): string => value.toLocaleString('en-US');
