@@ -1,10 +1,9 @@
 /** The architecture of a Keras or tfjs layers model: read as data from its file, in the form that tfjs-layers builds. */
 import { openFile } from '../bytes/source.ts';
-import { parseUniqueJson } from '../bytes/unique-json.ts';
 import { looksLikeZip, openZip } from '../bytes/zip.ts';
 import { HDF5_SIGNATURE, openHdf5, readAttribute } from '../checkpoints/hdf5/hdf5.ts';
 import { diagError } from '../model/errors.ts';
-import { isObject } from './model-fields.ts';
+import { isObject, parseModelJson } from './model-fields.ts';
 
 type Json = Record<string, unknown>;
 
@@ -42,7 +41,7 @@ export async function readTopology(path: string): Promise<Topology> {
       const members = await openZip(source);
       const about = await members.get('metadata.json')?.read(LIMIT);
       if (about !== undefined)
-        version = (parseUniqueJson(new TextDecoder().decode(about), path, 'metadata.json', DEPTH) as Json)
+        version = (parseModelJson(new TextDecoder().decode(about), path, 'metadata.json', DEPTH) as Json)
           .keras_version;
       const member = members.get('config.json');
       if (member === undefined) throw invalid('the archive', 'one with config.json', path);
@@ -59,7 +58,7 @@ export async function readTopology(path: string): Promise<Topology> {
       if (source.byteLength > LIMIT) throw invalid('the file', 'a layers model', path);
       text = new TextDecoder().decode(await source.slice(0, source.byteLength));
     }
-    const document = parseUniqueJson(text, path, 'the model', DEPTH);
+    const document = parseModelJson(text, path, 'the model', DEPTH);
     return parseTopology(document, version, path);
   } finally {
     await source.close();

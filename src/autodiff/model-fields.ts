@@ -1,8 +1,23 @@
 /** Objects in a model file. */
+import { parseUniqueJson } from '../bytes/unique-json.ts';
 import { diagError } from '../model/errors.ts';
 
 export const isObject = (value: unknown): value is Record<string, unknown> =>
   typeof value === 'object' && value !== null && !Array.isArray(value);
+
+/**
+ * @param what the part of the file that the text is ("the model")
+ * @throws model-invalid, limit-exceeded
+ */
+export const parseModelJson = (text: string, path: string, what: string, maxDepth: number): unknown =>
+  parseUniqueJson({ text, path, what, maxDepth }, ({ problem, cause }) =>
+    diagError(
+      'model-invalid',
+      { place: 'the file', expected: `JSON in which no key stands twice (${problem})` },
+      { path },
+      cause,
+    ),
+  );
 
 /**
  * The value as an object of known fields. One that is not known is a slip that would change the numbers: "wieght" would

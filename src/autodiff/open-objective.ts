@@ -2,13 +2,13 @@
 import { availableParallelism } from 'node:os';
 import { dirname, join, resolve } from 'node:path';
 import { openFile, openSibling } from '../bytes/source.ts';
-import { parseUniqueJson } from '../bytes/unique-json.ts';
-import { DiagError, diagError } from '../model/errors.ts';
+import { diagError } from '../model/errors.ts';
 import { type Backend, loadBackend } from './backend.ts';
 import type { BackendName } from './backend-names.ts';
 import { differentiate, type Network } from './differentiate.ts';
 import { readTopology } from './layers-config.ts';
 import { layersNetwork, parseLayersObjective } from './layers-model.ts';
+import { parseModelJson } from './model-fields.ts';
 import type { Objective } from './objective.ts';
 import {
   type Binding,
@@ -161,17 +161,7 @@ async function readJson(path: string): Promise<unknown> {
         { path },
       );
     const text = new TextDecoder().decode(await source.slice(0, source.byteLength));
-    return parseUniqueJson(text, path, 'the model', 100);
-  } catch (error) {
-    // The hints of these two are about checkpoints.
-    if (error instanceof DiagError && ['checkpoint-malformed', 'checkpoint-ambiguous'].includes(error.code))
-      throw diagError(
-        'model-invalid',
-        { place: 'the file', expected: `JSON in which no key stands twice (${error.message})` },
-        { path },
-        error,
-      );
-    throw error;
+    return parseModelJson(text, path, 'the model', 100);
   } finally {
     await source.close();
   }

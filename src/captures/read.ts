@@ -59,16 +59,16 @@ export interface Capture {
 
 const MANIFEST = 'capture.json';
 
-function parseManifest(text: string, path: string): unknown {
-  try {
-    return parseUniqueJson(text, path, MANIFEST, 16);
-  } catch (error) {
-    // The hints of these two are about checkpoints.
-    if (error instanceof DiagError && ['checkpoint-malformed', 'checkpoint-ambiguous'].includes(error.code))
-      throw diagError('capture-malformed', { problem: error.message }, { path }, error);
-    throw error;
-  }
-}
+const parseManifest = (text: string, path: string): unknown =>
+  parseUniqueJson({ text, path, what: MANIFEST, maxDepth: 16 }, ({ kind, problem, cause }) =>
+    diagError(
+      'capture-malformed',
+      { problem: kind === 'syntax' ? `it is not valid JSON (${problem})` : problem },
+      { path },
+      cause,
+    ),
+  );
+
 const INITIAL = 'initial.safetensors';
 /** A step entry takes some hundred bytes: far above any real capture. */
 const MANIFEST_LIMIT = 64 * 2 ** 20;

@@ -4,10 +4,11 @@
  *
  * Source: https://huggingface.co/docs/safetensors/index and transformers/modeling_utils.py, `save_pretrained`.
  */
+
 import { type ByteSource, openSibling } from '../bytes/source.ts';
-import { parseUniqueJson } from '../bytes/unique-json.ts';
 import type { Checkpoint } from '../model/checkpoint.ts';
 import { type DiagError, diagError } from '../model/errors.ts';
+import { parseCheckpointJson } from './checkpoint-json.ts';
 import type { CheckpointFormat } from './format.ts';
 import { lazyCheckpoint, stepOf } from './lazy-checkpoint.ts';
 import { pytorchLegacy } from './pytorch/pytorch-legacy.ts';
@@ -41,7 +42,7 @@ async function openIndex(source: ByteSource): Promise<Checkpoint> {
       { path },
     );
   const text = Buffer.from(await source.slice(0, byteLength)).toString('utf8');
-  const index = parseUniqueJson(text, path, 'the index', 8) as { weight_map?: unknown };
+  const index = parseCheckpointJson(text, path, 'the index', 8) as { weight_map?: unknown };
   if (typeof index.weight_map !== 'object' || index.weight_map === null)
     throw malformed('its weight_map is no object');
   const files = new Map<string, Set<string>>();

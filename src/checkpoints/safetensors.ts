@@ -9,12 +9,13 @@
  *
  * Source: https://github.com/huggingface/safetensors, README "Format".
  */
+
 import { writeFileAtomic } from '../bytes/atomic-write.ts';
 import type { ByteSource } from '../bytes/source.ts';
-import { parseUniqueJson } from '../bytes/unique-json.ts';
 import type { Checkpoint, Dtype, TensorData } from '../model/checkpoint.ts';
 import { DTYPES } from '../model/checkpoint.ts';
 import { type DiagError, diagError, type ErrorRecord } from '../model/errors.ts';
+import { parseCheckpointJson } from './checkpoint-json.ts';
 import { DTYPE_BYTES, decodeRange, elementsOf } from './dtypes.ts';
 import type { CheckpointFormat } from './format.ts';
 import { layoutOfTorch } from './layouts.ts';
@@ -81,7 +82,7 @@ async function openSafetensors(source: ByteSource): Promise<Checkpoint> {
   if (text === undefined) throw malformed('the header is not UTF-8');
   // The reference refuses any other first byte, so that no white space hides a second header.
   if (!text.startsWith('{')) throw malformed('the header does not start with "{"');
-  const header = parseUniqueJson(text, path, 'a safetensors header', 4) as Record<string, unknown>;
+  const header = parseCheckpointJson(text, path, 'a safetensors header', 4) as Record<string, unknown>;
 
   const metadata = new Map<string, string>();
   const errors: ErrorRecord[] = [];

@@ -10,10 +10,11 @@
  * The attributes `model_config` and `training_config` are JSON and are treated as data; a Lambda layer in them is named
  * in the metadata and never decoded.
  */
+
 import type { ByteSource } from '../../bytes/source.ts';
-import { parseUniqueJson } from '../../bytes/unique-json.ts';
 import type { Checkpoint } from '../../model/checkpoint.ts';
 import { DiagError, type ErrorRecord } from '../../model/errors.ts';
+import { parseCheckpointJson } from '../checkpoint-json.ts';
 import { isFloating } from '../dtypes.ts';
 import type { CheckpointFormat } from '../format.ts';
 import { HDF5_SIGNATURE, type Hdf5File, type Hdf5Object, openHdf5, readAttribute } from '../hdf5/hdf5.ts';
@@ -156,7 +157,7 @@ async function configOf(
   try {
     const text = await readAttribute(file, root, name);
     if (typeof text !== 'string') return undefined;
-    return parseUniqueJson(text, file.reader.path, name, MAX_CONFIG_DEPTH);
+    return parseCheckpointJson(text, file.reader.path, name, MAX_CONFIG_DEPTH);
   } catch (error) {
     if (!(error instanceof DiagError)) throw error;
     errors.push(error.toRecord());

@@ -7,11 +7,12 @@
  * | `config.json` | the architecture and the optimizer, as data |
  * | `model.weights.h5` | the weights (keras-h5.ts) |
  */
+
 import type { ByteSource } from '../../bytes/source.ts';
-import { parseUniqueJson } from '../../bytes/unique-json.ts';
 import { openZip, type ZipMember, zipNames } from '../../bytes/zip.ts';
 import type { Checkpoint } from '../../model/checkpoint.ts';
 import { DiagError, diagError, type ErrorRecord } from '../../model/errors.ts';
+import { parseCheckpointJson } from '../checkpoint-json.ts';
 import type { CheckpointFormat } from '../format.ts';
 import { layersOf, openKerasWeights, optimizerOf, recordOptimizerConfig } from './keras-h5.ts';
 
@@ -66,7 +67,7 @@ async function jsonOf(
   if (member === undefined) return undefined;
   try {
     const text = Buffer.from(await member.read(MAX_CONFIG_BYTES)).toString();
-    const value = parseUniqueJson(text, path, member.name, MAX_CONFIG_DEPTH);
+    const value = parseCheckpointJson(text, path, member.name, MAX_CONFIG_DEPTH);
     return typeof value === 'object' && value !== null ? value : undefined;
   } catch (error) {
     if (!(error instanceof DiagError) || error.code === 'limit-exceeded') throw error;

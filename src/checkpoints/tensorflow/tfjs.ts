@@ -10,10 +10,11 @@
  * the type is that of the weight. Texts, which have a u32 length before each, are skipped. Source:
  * tfjs-core/src/io/io_utils.ts, decodeWeights.
  */
+
 import { type ByteSource, openSibling } from '../../bytes/source.ts';
-import { parseUniqueJson } from '../../bytes/unique-json.ts';
 import type { Checkpoint, Dtype, TensorData } from '../../model/checkpoint.ts';
 import { DiagError, diagError, type ErrorRecord } from '../../model/errors.ts';
+import { parseCheckpointJson } from '../checkpoint-json.ts';
 import { DTYPE_BYTES, decodeRange, elementsOf } from '../dtypes.ts';
 import type { CheckpointFormat } from '../format.ts';
 import { type KerasTensor, kerasRoles } from '../keras/keras-roles.ts';
@@ -71,7 +72,7 @@ async function openTfjs(source: ByteSource): Promise<Checkpoint> {
   const text = Buffer.from(await source.slice(0, source.byteLength))
     .toString()
     .replace(/^\ufeff/, '');
-  const model = parseUniqueJson(text, path, 'model.json', MAX_DEPTH);
+  const model = parseCheckpointJson(text, path, 'model.json', MAX_DEPTH);
   const groups = isRecord(model) ? model.weightsManifest : undefined;
   if (!Array.isArray(groups)) throw malformed(path, 'it has no weightsManifest');
   const metadata = new Map<string, string | number | boolean | null>();

@@ -1,0 +1,14 @@
+/** JSON inside of checkpoints: headers, indexes, configs. */
+import { parseUniqueJson } from '../bytes/unique-json.ts';
+import { diagError } from '../model/errors.ts';
+
+/**
+ * @param what named in errors ("a safetensors header")
+ * @throws checkpoint-ambiguous (a key stands twice), checkpoint-malformed, limit-exceeded
+ */
+export const parseCheckpointJson = (text: string, path: string, what: string, maxDepth: number): unknown =>
+  parseUniqueJson({ text, path, what, maxDepth }, ({ kind, problem, cause }) =>
+    kind === 'key-twice'
+      ? diagError('checkpoint-ambiguous', { problem }, { path })
+      : diagError('checkpoint-malformed', { format: 'JSON', problem }, { path }, cause),
+  );
