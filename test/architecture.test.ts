@@ -13,7 +13,7 @@ const MAY_IMPORT: Record<string, readonly string[]> = {
   tensor: ['model'],
   kernels: [],
   logs: ['bytes', 'model'],
-  checkpoints: ['bytes', 'model'],
+  checkpoints: ['bytes', 'optimizers', 'model'],
   captures: ['bytes', 'checkpoints', 'tensor', 'model'],
   rules: ['tensor', 'model'],
   optimizers: ['model'],

@@ -1,20 +1,13 @@
 /** Options of a PyTorch or Keras optimizer that its checkpoint holds, in the words of our optimizers. */
 import type { Checkpoint } from '../model/checkpoint.ts';
 import type { OptionValue } from '../model/options.ts';
+import { OPTIMIZERS, optimizerOf } from '../optimizers/registry.ts';
 
-const NAMES = new Map([
+/** PyTorch's names of options; a file does not say of which optimizer it is. */
+const TORCH_NAMES = new Map([
   ['lr', 'learningRate'],
-  ['eps', 'epsilon'],
-  ['betas.0', 'beta1'],
-  ['betas.1', 'beta2'],
-  ['alpha', 'rho'],
-  ['momentum', 'momentum'],
-  ['dampening', 'dampening'],
-  ['nesterov', 'nesterov'],
-  ['centered', 'centered'],
-  ['amsgrad', 'amsgrad'],
   ['weight_decay', 'weightDecay'],
-  ['lr_decay', 'learningRateDecay'],
+  ...Object.values(OPTIMIZERS).flatMap(({ torch }) => Object.entries(torch.options)),
 ]);
 
 /**
@@ -25,7 +18,7 @@ export function savedOptimizerGroups({ metadata }: Checkpoint): ReadonlyMap<stri
   const groups = new Map<string, Map<string, OptionValue>>();
   for (const [key, value] of metadata) {
     const [, group, option] = /^((?:.*\.)?param_groups\.\d+)\.(.+)$/s.exec(key) ?? [];
-    const name = NAMES.get(option ?? '');
+    const name = TORCH_NAMES.get(option ?? '');
     if (group === undefined || name === undefined || value === null) continue;
     groups.set(group, (groups.get(group) ?? new Map<string, OptionValue>()).set(name, value));
   }
@@ -41,41 +34,6 @@ export function savedOptimizerOptions(checkpoint: Checkpoint): ReadonlyMap<strin
     [...found].filter(([, values]) => values.size === 1).map(([name, [value]]) => [name, value!]),
   );
 }
-
-const KERAS_NAMES = new Map([
-  ['beta_1', 'beta1'],
-  ['beta_2', 'beta2'],
-  ['epsilon', 'epsilon'],
-  ['rho', 'rho'],
-  ['momentum', 'momentum'],
-  ['nesterov', 'nesterov'],
-  ['centered', 'centered'],
-  ['amsgrad', 'amsgrad'],
-]);
-
-const ADAM = [
-  ['beta1', 0.9],
-  ['beta2', 0.999],
-  ['epsilon', 1e-7],
-] as const;
-
-/** The form of each optimizer in Keras, and the defaults of Keras. */
-const IN_KERAS: Readonly<
-  Record<string, { form: readonly string[]; defaults: readonly (readonly [string, number])[] }>
-> = {
-  adam: { form: ['epsilonHat'], defaults: ADAM },
-  adamw: { form: ['epsilonHat'], defaults: [...ADAM, ['weightDecay', 0.004]] },
-  adagrad: { form: ['epsilonInside'], defaults: [['epsilon', 1e-7]] },
-  rmsprop: {
-    form: ['epsilonInside', 'learningRateInside'],
-    defaults: [
-      ['rho', 0.9],
-      ['epsilon', 1e-7],
-      ['momentum', 0],
-    ],
-  },
-  sgd: { form: ['learningRateInside'], defaults: [['momentum', 0]] },
-};
 
 export interface KerasOptions {
   /** What the file says, and the form that the optimizer has in Keras. */
@@ -98,16 +56,18 @@ export function kerasOptimizerOptions(
   { framework, metadata }: Checkpoint,
   id: string,
 ): KerasOptions | undefined {
-  const known = framework === 'keras' && metadata.get('optimizer') === id ? IN_KERAS[id] : undefined;
+  const optimizer = framework === 'keras' && metadata.get('optimizer') === id ? optimizerOf(id) : undefined;
+  const known = optimizer?.keras.config;
   if (known === undefined) return undefined;
+  const decoupled = optimizer?.decay === 'parameters';
   const config = (key: string) => metadata.get(`optimizer_config.${key}`) ?? undefined;
-  const saved = new Map<string, OptionValue>(known.form.map((name) => [name, true]));
-  for (const [key, name] of KERAS_NAMES) {
+  const saved = new Map<string, OptionValue>(Object.entries(known.form));
+  for (const [key, name] of Object.entries(known.names)) {
     const value = config(key);
     if (value !== undefined) saved.set(name, value);
   }
   const decay = Number(config('weight_decay') ?? 0);
-  if (id === 'adamw' && decay > 0) saved.set('weightDecay', decay);
+  if (decoupled && decay > 0) saved.set('weightDecay', decay);
   const clipping = ['clipnorm', 'global_clipnorm', 'clipvalue'].filter((key) => Number(config(key)) > 0);
   // Until 2.10 `decay` lowers the rate with every step, and neither the config nor the variables hold what it is by then.
   const rate =
@@ -115,8 +75,8 @@ export function kerasOptimizerOptions(
   if (typeof rate === 'number') saved.set('learningRate', Number(rate.toPrecision(7)));
   return {
     saved,
-    defaults: new Map(known.defaults.filter(([name]) => !saved.has(name))),
-    weightDecay: id === 'adamw' ? 0 : decay,
+    defaults: new Map(Object.entries(known.defaults).filter(([name]) => !saved.has(name))),
+    weightDecay: decoupled ? 0 : decay,
     clipping: clipping.map((key) => `${key}=${config(key)}`),
   };
 }

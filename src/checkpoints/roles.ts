@@ -1,17 +1,10 @@
 /** What a tensor is for, from its name, in the words of PyTorch and of captures. */
 import type { Dtype, TensorRole } from '../model/checkpoint.ts';
+import { OPTIMIZERS } from '../optimizers/registry.ts';
 import { isFloating } from './dtypes.ts';
 
-/** PyTorch's names of optimizer state in the words of captures; other slots keep their name. */
-const SLOTS = new Map([
-  ['sum', 'accumulator'],
-  ['exp_avg', 'm'],
-  ['exp_avg_sq', 'v'],
-  ['max_exp_avg_sq', 'v_max'],
-  ['square_avg', 'v'],
-  ['grad_avg', 'm'],
-  ['momentum_buffer', 'momentum'],
-]);
+/** PyTorch's names of optimizer state in the words of captures; a file does not say of which optimizer it is. */
+const SLOTS = new Map(Object.values(OPTIMIZERS).flatMap(({ torch }) => Object.entries(torch.slots)));
 
 /** A slot of a PyTorch optimizer in our words: `accumulator`, `m`, `v`, `v_max`, `momentum`, `step`, else as named. */
 export const slotOfTorch = (name: string): string => SLOTS.get(name) ?? name;

@@ -1,16 +1,16 @@
 /** Top eigenvalues at a point, plain and preconditioned, against the stability limit of the optimizer. */
 import { type CriticalSharpness, criticalSharpness } from '../curvature/critical-sharpness.ts';
 import { blockOperator, type LinearOperator, type Range, scaledOperator } from '../curvature/operator.ts';
-import { inverseRootPreconditioner } from '../curvature/preconditioner.ts';
 import { randomVectors } from '../curvature/random.ts';
-import { isPreconditioned, type StabilityLimit, stabilityLimit } from '../curvature/stability.ts';
 import { type EigenMethod, topEigenpairs } from '../curvature/top-eigenpairs.ts';
 import { hutchinsonTrace, type SpectralDensity, spectralDensity } from '../curvature/trace.ts';
 import type { CurvatureEntry } from '../model/curvature.ts';
 import { diagError } from '../model/errors.ts';
 import { type GlobSyntax, starsOf } from '../model/glob.ts';
 import { nearest } from '../model/nearest.ts';
-import { type Options, type OptionValue, parseOption } from '../model/options.ts';
+import { type OptionValue, parseOption } from '../model/options.ts';
+import type { StabilityLimit } from '../optimizers/optimizer.ts';
+import { preconditioner } from '../optimizers/preconditioner.ts';
 import {
   chooseOptimizer,
   OPTIMIZERS,
@@ -84,11 +84,11 @@ export async function measureCurvature(
   await probe(point, w, options.seed);
 
   const ranges = blockRanges(point, options.block);
-  const choice = point.optimizers?.[0]?.optimizer.id;
-  const preconditioned = choice !== undefined && isPreconditioned(choice);
+  const preconditioned = isPreconditioned(point);
   const strayed = await strayedFrom(point, w, loss);
   const { limit: known, ...against } = limitOf(point);
   const ofOptimizer = strayed === null ? known : undefined;
+  const operatorOfLimit = preconditioned ? 'preconditioned-hessian' : 'hessian';
   const caveats = [
     ...(against.note === undefined ? [] : [against.note]),
     ...(ofOptimizer === undefined ? [] : [...point.caveats, ...decayCaveats(point)]),
@@ -110,7 +110,7 @@ export async function measureCurvature(
         : ['hessian'];
   if (options.operator === undefined && preconditioned && point.missingState.length > 0)
     notes.push(
-      `the checkpoint has no ${point.missingState.join(', ')}: without it there is no preconditioned curvature, and plain λ says nothing about the stability of ${choice}`,
+      `the checkpoint has no ${point.missingState.join(', ')}: without it there is no preconditioned curvature, and plain λ says nothing about the stability of ${point.optimizers![0]!.optimizer.id}`,
     );
   // Undefined is all together: a task may have the name `all`.
   const tasks =
@@ -121,7 +121,7 @@ export async function measureCurvature(
   const entries: CurvatureEntry[] = [];
   let density: LabelledDensity | null = null;
   for (const operator of operators) {
-    const scale = operator === 'preconditioned-hessian' ? preconditioner(point, gradient) : undefined;
+    const scale = operator === 'preconditioned-hessian' ? inverseRoots(point, gradient) : undefined;
     for (const task of tasks) {
       const whole: LinearOperator = {
         size: objective.size,
@@ -148,7 +148,7 @@ export async function measureCurvature(
         key,
         found.pairs.map((pair) => pair.vector),
       );
-      const limit = task === undefined && ofOptimizer?.operator === operator ? ofOptimizer : undefined;
+      const limit = task === undefined && operatorOfLimit === operator ? ofOptimizer : undefined;
       const top = found.pairs[0]!.value;
       const trace =
         options.density && task === undefined ? await hutchinsonTrace(linear, 20, options.seed) : undefined;
@@ -312,12 +312,20 @@ function blockRanges(point: CurvaturePoint, block: string | undefined): readonly
 
 /** Weight decay that acts on the step but is no part of the loss. */
 function decayCaveats({ optimizers }: CurvaturePoint): string[] {
-  const decays = new Set(optimizers?.map(({ options }) => Number(options.weightDecay ?? 0)));
+  const decays = new Set(optimizers?.map(({ options }) => options.weightDecay));
   return [...decays].filter((decay) => decay > 0).map(decayLeftOut);
 }
 
-/** P^(-1/2) over all parameters, in the model's order. */
-function preconditioner(point: CurvaturePoint, gradient: Float32Array): Float64Array {
+/** Whether the optimizers of all parameters divide their step by a P. */
+const isPreconditioned = ({ optimizers, tensors }: CurvaturePoint): boolean =>
+  optimizers !== null &&
+  tensors.every(({ group }) => optimizers[group]!.optimizer.preconditioner !== undefined);
+
+/**
+ * P^(-1/2) over all parameters, in the model's order. An entry with P = 0 (no gradient so far, ε = 0) is not moved by the
+ * step: its scale is 0, which leaves it out.
+ */
+function inverseRoots(point: CurvaturePoint, gradient: Float32Array): Float64Array {
   const { model, tensors, optimizers } = point;
   if (optimizers === null) throw diagError('preconditioner-optimizer', {});
   if (point.missingState.length > 0)
@@ -325,76 +333,72 @@ function preconditioner(point: CurvaturePoint, gradient: Float32Array): Float64A
   const gradients = tensors.map(({ w }) => new Float32Array(w.length));
   model.unflatten(gradient, gradients);
   const scales = tensors.map((tensor, t) => {
-    const { optimizer, options } = optimizers[tensor.group]!;
-    const { accumulator, v, v_max: largest, m } = tensor.slots;
+    const choice = optimizers[tensor.group]!;
     // Decay that is added to the gradient is in the squares, too.
-    const decay = optimizer.decay === 'gradient' ? Number(options.weightDecay ?? 0) : 0;
+    const decay = choice.optimizer.decay === 'gradient' ? choice.options.weightDecay : 0;
     const taken = decay === 0 ? gradients[t]! : gradients[t]!.map((g, i) => g + decay * tensor.w[i]!);
-    const state = accumulator ?? v;
-    if (state === undefined) throw diagError('preconditioner-unknown', { optimizer: optimizer.id });
-    const scale = inverseRootPreconditioner(state, taken, {
-      optimizer: optimizer.id,
-      epsilon: options.epsilon as number,
-      epsilonInside: options.epsilonInside === true,
-      accumulator: options.accumulator === 'standard' ? 'standard' : 'delayed',
-      epsilonHat: options.epsilonHat === true,
-      beta2: (options.beta2 ?? options.rho ?? 0) as number,
-      stepsTaken: tensor.stepsTaken,
-      ...(largest === undefined ? {} : { largest }),
-      ...(options.centered === true && m !== undefined ? { mean: m } : {}),
-    });
-    const broken = scale.findIndex((x, i) => !Number.isFinite(x) || !Number.isFinite(state[i]!));
+    const divisor = preconditioner(choice, taken, tensor.slots, tensor.stepsTaken + 1);
+    const broken = divisor.findIndex((p) => !Number.isFinite(p));
     if (broken >= 0)
       throw diagError(
         'preconditioner-values',
-        { tensor: tensor.name, index: broken, value: state[broken]! },
+        { tensor: tensor.name, index: broken, value: divisor[broken]! },
         { path: point.name },
       );
-    return scale;
+    return divisor.map((p) => (p === 0 ? 0 : 1 / Math.sqrt(p)));
   });
   return Float64Array.from(model.flatten(scales));
 }
 
+interface LimitOfPoint {
+  readonly limit?: StabilityLimit;
+  readonly learningRate?: number;
+  readonly note?: string;
+}
+
 /**
- * The limit of the groups whose parameters take part. With several learning rates it is that of the largest, which makes
- * the ratio an upper bound; optimizers that differ have no limit in common.
+ * The limit of the groups whose parameters take part. With several learning rates it is that of the largest, and where
+ * parameters have taken different numbers of steps that of the fewest, which makes the ratio an upper bound; optimizers that
+ * differ have no limit in common.
  */
-function limitOf(point: CurvaturePoint): { limit?: StabilityLimit; learningRate?: number; note?: string } {
-  const { optimizers, learningRates } = point;
+function limitOf(point: CurvaturePoint): LimitOfPoint {
+  const { optimizers, learningRates, tensors, missingState } = point;
   if (optimizers === null || learningRates === null) return {};
-  const groups = [...new Set(point.tensors.map((tensor) => tensor.group))];
+  const groups = [...new Set(tensors.map((tensor) => tensor.group))];
   const rates = groups.map((group) => learningRates[group]!);
   const learningRate = Math.max(...rates);
-  const limits = groups.map((group) => {
-    const { optimizer, options } = optimizers[group]!;
-    const { momentum, nesterov, beta1 } = options as Options & {
-      momentum?: number;
-      nesterov?: boolean;
-      beta1?: number;
-    };
-    return stabilityLimit({
-      optimizer: optimizer.id,
-      learningRate,
-      ...(momentum === undefined ? {} : { momentum }),
-      ...(nesterov === undefined ? {} : { nesterov }),
-      ...(beta1 === undefined ? {} : { beta1 }),
+  // Without the number of steps the coefficients of the next one are unknown.
+  if (missingState.includes('step')) return { learningRate };
+  const limitsAt = (step: number) =>
+    groups.map((group) => {
+      const { optimizer, options } = optimizers[group]!;
+      return optimizer.stabilityLimit?.(options, { learningRate, step });
     });
-  });
+  const steps = tensors.map(({ stepsTaken }) => stepsTaken + 1);
+  const [first, last] = [Math.min(...steps), Math.max(...steps)];
+  const limits = limitsAt(first);
   const limit = limits[0];
   if (!(learningRate > 0) || limit === undefined || !Number.isFinite(limit.limit)) return { learningRate };
-  if (limits.some((other) => other?.limit !== limit.limit || other.operator !== limit.operator))
+  const preconditioned = groups.map((group) => optimizers[group]!.optimizer.preconditioner !== undefined);
+  if (limits.some((other, k) => other?.limit !== limit.limit || preconditioned[k] !== preconditioned[0]))
     return {
       learningRate,
       note: 'the parameter groups have optimizers with different limits: there is no ratio for all together',
     };
   const smallest = Math.min(...rates);
-  return smallest === learningRate
-    ? { limit, learningRate }
-    : {
-        limit,
-        learningRate,
-        note: `the parameter groups have learning rates from ${smallest} to ${learningRate}: the limit is that of the largest, so that the ratio is an upper bound`,
-      };
+  const notes = [
+    ...(smallest === learningRate
+      ? []
+      : [
+          `the parameter groups have learning rates from ${smallest} to ${learningRate}: the limit is that of the largest, so that the ratio is an upper bound`,
+        ]),
+    ...(limitsAt(last)[0]?.limit === limit.limit
+      ? []
+      : [
+          `the parameters have taken from ${first - 1} to ${last - 1} steps: the limit is that of the fewest, so that the ratio is an upper bound`,
+        ]),
+  ];
+  return { limit, learningRate, ...(notes.length === 0 ? {} : { note: notes.join('; ') }) };
 }
 
 /** Forward passes along the update that the optimizer would take next, unclipped. */

@@ -134,7 +134,8 @@ async function pointInCapture(
     batches,
     recordedLoss: capture.steps[index]!.loss,
     tensors,
-    optimizers: setup.optimizers,
+    // Clippy's own accumulator replaces the optimizer's, as in the steps that were taken.
+    optimizers: stepper.optimizers,
     learningRates: capture.steps[index]!.learningRates,
     missingState,
     notes,
@@ -335,8 +336,8 @@ async function pointInCheckpoint(
     const saved = steps === undefined ? checkpoint.step : Number((await checkpoint.read(steps.name))[0]);
     // A number that counts nothing is as good as none.
     const taken = saved !== null && saved >= 0 && Number.isFinite(saved) ? saved : null;
-    // Without the number of steps the bias correction is off by as much as 1/(1 − β₂).
-    if (choice.optimizer.secondMomentCorrection !== undefined && taken === null) missing.add('step');
+    // Without the number of steps a bias correction is off by as much as 1/(1 − β₂).
+    if (choice.optimizer.countsSteps?.(choice.options) && taken === null) missing.add('step');
     tensor.stepsTaken = taken ?? 0;
     tensors.push(tensor);
   }

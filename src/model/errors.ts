@@ -551,7 +551,7 @@ export const ERROR_TEXTS = define({
   'preconditioner-values': {
     exitCode: EXIT.inconclusive,
     message:
-      'the optimizer’s state of "{tensor}" has {value} at index {index}: no step can be divided by its root',
+      'the next step would divide entry {index} of "{tensor}" by {value}: the optimizer’s state is damaged there',
     hint: 'choose a checkpoint before the run broke, or ask for --operator hessian',
   },
   'capture-without-model': {

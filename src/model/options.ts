@@ -35,6 +35,24 @@ export interface FlagOption extends OptionBase {
 }
 export type OptionSpec = NumberOption | ChoiceOption | FlagOption;
 
+type ValueOf<Spec> = Spec extends NumberOption
+  ? number
+  : Spec extends FlagOption
+    ? boolean
+    : Spec extends ChoiceOption
+      ? Spec['choices'][number]
+      : never;
+
+/**
+ * The complete options of a table: `OptionsOf<typeof OPTIONS>`, where OPTIONS is `as const`. What has no default of its own
+ * may be absent.
+ */
+export type OptionsOf<Specs extends readonly OptionSpec[]> = {
+  readonly [Spec in Specs[number] as Spec['default'] extends null ? never : Spec['name']]: ValueOf<Spec>;
+} & {
+  readonly [Spec in Specs[number] as Spec['default'] extends null ? Spec['name'] : never]?: ValueOf<Spec>;
+};
+
 /** The range or the choices of an option, in words. */
 export function rangeOf(spec: OptionSpec): string {
   if (spec.type === 'flag') return 'true or false';
@@ -69,11 +87,11 @@ export function parseOption(spec: OptionSpec, text: string): OptionValue {
  * @param owner what the options belong to, for messages: `rule "agc"`, `optimizer "adam"`
  * @throws option-unknown, option-range (NaN is in no range)
  */
-export function resolveOptions(
+export function resolveOptions<const Specs extends readonly OptionSpec[]>(
   owner: string,
-  specs: readonly OptionSpec[],
+  specs: Specs,
   given: Readonly<Record<string, unknown>>,
-): Options {
+): OptionsOf<Specs> {
   const known = specs.map((spec) => spec.name);
   for (const name of Object.keys(given))
     if (!known.includes(name))
@@ -86,5 +104,5 @@ export function resolveOptions(
       throw diagError('option-range', { owner, name: spec.name, found: String(value), range: rangeOf(spec) });
     options[spec.name] = value;
   }
-  return options;
+  return options as OptionsOf<Specs>;
 }

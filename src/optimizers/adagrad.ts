@@ -1,48 +1,69 @@
-import type { Optimizer } from './optimizer.ts';
+import type { OptionSpec, OptionsOf } from '../model/options.ts';
+import type { Optimizer, Slots } from './optimizer.ts';
+
+const OPTIONS = [
+  {
+    name: 'initialAccumulatorValue',
+    type: 'number',
+    default: 0.1,
+    min: 0,
+    max: Number.POSITIVE_INFINITY,
+    meaning: 'G₀, used where the capture stores no accumulator',
+  },
+  {
+    name: 'epsilon',
+    type: 'number',
+    default: 1e-7,
+    min: 0,
+    max: Number.POSITIVE_INFINITY,
+    meaning: 'ε',
+  },
+  {
+    name: 'epsilonInside',
+    type: 'flag',
+    default: true,
+    meaning: '√(G + ε) as TensorFlow has it, or √G + ε as PyTorch has it',
+  },
+  {
+    name: 'accumulator',
+    type: 'choice',
+    default: 'standard',
+    choices: ['standard', 'delayed', 'clipped'],
+    meaning: 'whether G takes g² before the step, after it, or after it with the clipped gradient',
+  },
+  {
+    name: 'learningRateDecay',
+    type: 'number',
+    default: 0,
+    min: 0,
+    max: Number.POSITIVE_INFINITY,
+    meaning: 'PyTorch’s lr_decay: η/(1 + (t−1)·decay)',
+  },
+] as const satisfies readonly OptionSpec[];
+
+type AdagradOptions = OptionsOf<typeof OPTIONS>;
+
+/** √(G + ε) or √G + ε. The standard accumulator takes g² first: an embedding row not seen before has G = G₀ or 0. */
+function rootOfSum(slots: Slots, options: AdagradOptions) {
+  const accumulator = slots.accumulator!;
+  const standard = options.accumulator === 'standard';
+  const inside = options.epsilonInside ? options.epsilon : 0;
+  const outside = options.epsilonInside ? 0 : options.epsilon;
+  return (i: number, g: number): number => {
+    if (standard) accumulator[i] = accumulator[i]! + g * g;
+    return Math.sqrt(accumulator[i]! + inside) + outside;
+  };
+}
+
+/** What PyTorch's lr_decay divides the learning rate by. */
+const slowing = ({ learningRateDecay }: AdagradOptions, step: number): number =>
+  1 + (step - 1) * learningRateDecay;
 
 /** Adagrad in the forms of TensorFlow, PyTorch, the Clippy paper and TensorFlow Recommenders. */
-export const adagrad: Optimizer = {
+export const adagrad: Optimizer<typeof OPTIONS> = {
   id: 'adagrad',
   title: 'Adagrad',
-  options: [
-    {
-      name: 'initialAccumulatorValue',
-      type: 'number',
-      default: 0.1,
-      min: 0,
-      max: Number.POSITIVE_INFINITY,
-      meaning: 'G₀, used where the capture stores no accumulator',
-    },
-    {
-      name: 'epsilon',
-      type: 'number',
-      default: 1e-7,
-      min: 0,
-      max: Number.POSITIVE_INFINITY,
-      meaning: 'ε',
-    },
-    {
-      name: 'epsilonInside',
-      type: 'flag',
-      default: true,
-      meaning: '√(G + ε) as TensorFlow has it, or √G + ε as PyTorch has it',
-    },
-    {
-      name: 'accumulator',
-      type: 'choice',
-      default: 'standard',
-      choices: ['standard', 'delayed', 'clipped'],
-      meaning: 'whether G takes g² before the step, after it, or after it with the clipped gradient',
-    },
-    {
-      name: 'learningRateDecay',
-      type: 'number',
-      default: 0,
-      min: 0,
-      max: Number.POSITIVE_INFINITY,
-      meaning: 'PyTorch’s lr_decay: η/(1 + (t−1)·decay)',
-    },
-  ],
+  options: OPTIONS,
   docs: {
     summary: 'Divides every entry of the gradient by the root of the sum of its squares so far.',
     equation: 'G ← G + g²; r = g/√(G + ε); w ← w − ηr',
@@ -54,20 +75,30 @@ export const adagrad: Optimizer = {
       'An entry with gradient 0 has direction 0 also where G + ε is 0.',
     ],
   },
+  torch: {
+    slots: { sum: 'accumulator' },
+    options: { eps: 'epsilon', lr_decay: 'learningRateDecay' },
+  },
+  keras: {
+    slots: ['accumulator'],
+    inTurn: 1,
+    config: {
+      names: { epsilon: 'epsilon' },
+      form: { epsilonInside: true },
+      defaults: { epsilon: 1e-7 },
+    },
+  },
   decay: 'gradient',
-  slots: (options) => [{ name: 'accumulator', initial: options.initialAccumulatorValue as number }],
+  slots: (options) => [{ name: 'accumulator', initial: options.initialAccumulatorValue }],
   rowwise: () => true,
+  countsSteps: (options) => options.learningRateDecay > 0,
+  preconditioner: rootOfSum,
   direction: (g, out, slots, options, { step }) => {
-    const accumulator = slots.accumulator!;
-    const standard = options.accumulator === 'standard';
-    const epsilon = options.epsilon as number;
-    const inside = options.epsilonInside ? epsilon : 0;
-    const outside = options.epsilonInside ? 0 : epsilon;
-    const decay = 1 / (1 + (step - 1) * (options.learningRateDecay as number));
+    const rootOf = rootOfSum(slots, options);
+    const decay = 1 / slowing(options, step);
     for (let i = 0; i < g.length; i++) {
       const x = g[i]!;
-      if (standard) accumulator[i] = accumulator[i]! + x * x;
-      const root = Math.sqrt(accumulator[i]! + inside) + outside;
+      const root = rootOf(i, x);
       out[i] = root === 0 && x === 0 ? 0 : (decay * x) / root;
     }
   },
@@ -80,4 +111,8 @@ export const adagrad: Optimizer = {
       accumulator[i] = accumulator[i]! + x * x;
     }
   },
+  stabilityLimit: (options, { learningRate, step }) => ({
+    limit: (2 * slowing(options, step)) / learningRate,
+    rule: options.learningRateDecay > 0 ? '2(1+(t−1)·decay)/η on P⁻¹H' : '2/η on P⁻¹H',
+  }),
 };

@@ -1,8 +1,7 @@
-import type { OptionSpec, Options } from '../model/options.ts';
-import type { Values } from '../tensor/values.ts';
-import type { Optimizer, Slots, StepContext } from './optimizer.ts';
+import type { OptionSpec, OptionsOf } from '../model/options.ts';
+import type { KerasForm, Optimizer, Slots, StepContext } from './optimizer.ts';
 
-const OPTIONS: readonly OptionSpec[] = [
+const OPTIONS = [
   { name: 'beta1', type: 'number', default: 0.9, min: 0, max: 1, meaning: 'β₁, smoothing of the mean' },
   { name: 'beta2', type: 'number', default: 0.999, min: 0, max: 1, meaning: 'β₂, smoothing of the square' },
   { name: 'epsilon', type: 'number', default: 1e-8, min: 0, max: Number.POSITIVE_INFINITY, meaning: 'ε' },
@@ -13,51 +12,81 @@ const OPTIONS: readonly OptionSpec[] = [
     default: false,
     meaning: 'ε is added before the bias correction of v, as Keras has it',
   },
-];
+] as const satisfies readonly OptionSpec[];
 
-/** m̂/(√v̂ + ε) with the state moved forward; the direction of Adam, AdamW and LAMB. */
-function adamDirection(g: Values, out: Values, slots: Slots, options: Options, { step }: StepContext): void {
-  const m = slots.m!;
+type AdamOptions = OptionsOf<typeof OPTIONS>;
+
+/** √v̂ + ε, with the largest v so far for amsgrad. */
+function rootOfMoment(slots: Slots, options: AdamOptions, { step }: Pick<StepContext, 'step'>) {
   const v = slots.v!;
   const largest = slots.v_max;
-  const beta1 = options.beta1 as number;
-  const beta2 = options.beta2 as number;
-  const correction1 = 1 / (1 - beta1 ** step);
-  const correction2 = 1 / Math.sqrt(1 - beta2 ** step);
-  const epsilon = (options.epsilon as number) * (options.epsilonHat ? correction2 : 1);
-  for (let i = 0; i < g.length; i++) {
-    const x = g[i]!;
-    m[i] = beta1 * m[i]! + (1 - beta1) * x;
-    v[i] = beta2 * v[i]! + (1 - beta2) * x * x;
+  const { beta2 } = options;
+  const correction = 1 / Math.sqrt(1 - beta2 ** step);
+  const epsilon = options.epsilon * (options.epsilonHat ? correction : 1);
+  return (i: number, g: number): number => {
+    v[i] = beta2 * v[i]! + (1 - beta2) * g * g;
     let square = v[i]!;
     if (largest !== undefined) {
       // Not Math.max: a NaN that is in neither operand must not appear, one that is in v must.
       if (!(largest[i]! >= square)) largest[i] = square;
       square = largest[i]!;
     }
-    const mean = m[i]!;
-    const root = Math.sqrt(square) * correction2 + epsilon;
-    out[i] = root === 0 && mean === 0 ? 0 : (mean * correction1) / root;
-  }
+    return Math.sqrt(square) * correction + epsilon;
+  };
 }
 
-const slots = (options: Options) => [
-  { name: 'm', initial: 0 },
-  { name: 'v', initial: 0 },
-  ...(options.amsgrad ? [{ name: 'v_max', initial: 0 }] : []),
-];
+/** What the bias correction of the mean divides by. */
+const meanBias = ({ beta1 }: AdamOptions, step: number): number => 1 - beta1 ** step;
 
-const secondMomentCorrection = (options: Options, step: number): number =>
-  1 / (1 - (options.beta2 as number) ** step);
+const NAMES = {
+  slots: { exp_avg: 'm', exp_avg_sq: 'v', max_exp_avg_sq: 'v_max' },
+  options: { eps: 'epsilon', 'betas.0': 'beta1', 'betas.1': 'beta2', amsgrad: 'amsgrad' },
+} as const;
 
+const KERAS = {
+  slots: ['m', 'v', 'v_max'],
+  inTurn: 2,
+  config: {
+    names: { beta_1: 'beta1', beta_2: 'beta2', epsilon: 'epsilon', amsgrad: 'amsgrad' },
+    form: { epsilonHat: true },
+    defaults: { beta1: 0.9, beta2: 0.999, epsilon: 1e-7 },
+  },
+} as const satisfies KerasForm<typeof OPTIONS>;
+
+/** m̂/(√v̂ + ε) with the state moved forward: the direction of Adam, AdamW and LAMB. */
 const shared = {
   options: OPTIONS,
-  slots,
+  torch: NAMES,
+  slots: (options) => [
+    { name: 'm', initial: 0 },
+    { name: 'v', initial: 0 },
+    ...(options.amsgrad ? [{ name: 'v_max', initial: 0 }] : []),
+  ],
   // The moments of an untouched row decay, and the row moves on.
   rowwise: () => false,
-  direction: adamDirection,
-  secondMomentCorrection,
-} as const;
+  countsSteps: () => true,
+  preconditioner: rootOfMoment,
+  direction: (g, out, slots, options, context) => {
+    const m = slots.m!;
+    const { beta1 } = options;
+    const correction = 1 / meanBias(options, context.step);
+    const rootOf = rootOfMoment(slots, options, context);
+    for (let i = 0; i < g.length; i++) {
+      const x = g[i]!;
+      m[i] = beta1 * m[i]! + (1 - beta1) * x;
+      const root = rootOf(i, x);
+      const mean = m[i]!;
+      out[i] = root === 0 && mean === 0 ? 0 : (mean * correction) / root;
+    }
+  },
+  secondMomentCorrection: ({ beta2 }, step) => 1 / (1 - beta2 ** step),
+} as const satisfies Partial<Optimizer<typeof OPTIONS>>;
+
+/** A heavy ball on P⁻¹H that takes the share 1 − β₁ of the gradient, at the rate η/(1 − β₁ᵗ). */
+const stabilityLimit = (options: AdamOptions, { learningRate, step }: StepContext) => ({
+  limit: ((2 + 2 * options.beta1) * meanBias(options, step)) / ((1 - options.beta1) * learningRate),
+  rule: '(2+2β₁)(1−β₁ᵗ)/((1−β₁)η) on P⁻¹H (arXiv 2207.14484, with the bias correction of step t)',
+});
 
 const DIFFERENCES = [
   'PyTorch: ε = 1e-8 beside √v̂. Keras: ε = 1e-7 beside √v, before the bias correction (`epsilonHat`).',
@@ -65,8 +94,10 @@ const DIFFERENCES = [
   'A sparse gradient moves every row, as in Keras: the momentum of untouched rows goes on. PyTorch’s SparseAdam touches the rows alone and is another algorithm.',
 ] as const;
 
-export const adam: Optimizer = {
+export const adam: Optimizer<typeof OPTIONS> = {
   ...shared,
+  keras: KERAS,
+  stabilityLimit,
   id: 'adam',
   title: 'Adam',
   decay: 'gradient',
@@ -82,8 +113,13 @@ export const adam: Optimizer = {
   },
 };
 
-export const adamw: Optimizer = {
+export const adamw: Optimizer<typeof OPTIONS> = {
   ...shared,
+  keras: {
+    ...KERAS,
+    config: { ...KERAS.config, defaults: { ...KERAS.config.defaults, weightDecay: 0.004 } },
+  },
+  stabilityLimit,
   id: 'adamw',
   title: 'AdamW',
   decay: 'parameters',
@@ -98,8 +134,9 @@ export const adamw: Optimizer = {
   },
 };
 
-export const lamb: Optimizer = {
+export const lamb: Optimizer<typeof OPTIONS> = {
   ...shared,
+  keras: { slots: ['m', 'v'], inTurn: 2 },
   id: 'lamb',
   title: 'LAMB',
   decay: 'direction',
@@ -111,6 +148,7 @@ export const lamb: Optimizer = {
     differences: [
       'With bias correction, as in the paper; PyTorch has no LAMB, NVIDIA’s clips the global norm of gradients first.',
       'φ is the identity.',
+      'It has no limit of stability here: the trust ratio makes the length of a step that of the parameters, whatever the curvature.',
     ],
   },
 };

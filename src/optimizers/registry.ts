@@ -1,7 +1,7 @@
 /** All optimizers. A new one is a file in this folder and a line here. */
 import { diagError } from '../model/errors.ts';
 import { nearest } from '../model/nearest.ts';
-import { type OptionSpec, type Options, resolveOptions } from '../model/options.ts';
+import { type OptionSpec, type Options, type OptionsOf, resolveOptions } from '../model/options.ts';
 import { adagrad } from './adagrad.ts';
 import { adam, adamw, lamb } from './adam.ts';
 import type { Optimizer } from './optimizer.ts';
@@ -14,7 +14,7 @@ export const OPTIMIZERS = { adagrad, sgd, adam, adamw, rmsprop, lamb } as const 
 >;
 
 /** Options that every optimizer takes. */
-const COMMON: readonly OptionSpec[] = [
+const COMMON = [
   {
     name: 'weightDecay',
     type: 'number',
@@ -23,19 +23,20 @@ const COMMON: readonly OptionSpec[] = [
     max: Number.POSITIVE_INFINITY,
     meaning: 'β, weight decay',
   },
-];
+] as const satisfies readonly OptionSpec[];
 
 /** An optimizer with all its options. The learning rate is no option: it comes with every step. */
 export interface OptimizerChoice {
   readonly optimizer: Optimizer;
-  readonly options: Options;
+  readonly options: Options & OptionsOf<typeof COMMON>;
 }
 
 /** All options of an optimizer, the common ones included. */
-export const optimizerOptions = (optimizer: Optimizer): readonly OptionSpec[] => [
-  ...optimizer.options,
-  ...COMMON,
-];
+export const optimizerOptions = (optimizer: Optimizer) => [...optimizer.options, ...COMMON] as const;
+
+/** The optimizer of an id. @returns undefined where there is none */
+export const optimizerOf = (id: string): Optimizer | undefined =>
+  Object.hasOwn(OPTIMIZERS, id) ? OPTIMIZERS[id as keyof typeof OPTIMIZERS] : undefined;
 
 /**
  * The optimizer of a name with its options completed by defaults.
@@ -43,10 +44,10 @@ export const optimizerOptions = (optimizer: Optimizer): readonly OptionSpec[] =>
  * @throws optimizer-unknown, option-unknown, option-range
  */
 export function chooseOptimizer(name: string, given: Options = {}): OptimizerChoice {
-  if (!Object.hasOwn(OPTIMIZERS, name)) {
+  const optimizer = optimizerOf(name);
+  if (optimizer === undefined) {
     const known = Object.keys(OPTIMIZERS);
     throw diagError('optimizer-unknown', { optimizer: name, nearest: nearest(name, known), known });
   }
-  const optimizer: Optimizer = OPTIMIZERS[name as keyof typeof OPTIMIZERS];
   return { optimizer, options: resolveOptions(`optimizer "${name}"`, optimizerOptions(optimizer), given) };
 }

@@ -1,27 +1,48 @@
-import type { Optimizer } from './optimizer.ts';
+import type { OptionSpec, OptionsOf } from '../model/options.ts';
+import type { Optimizer, Slots } from './optimizer.ts';
+
+const OPTIONS = [
+  { name: 'rho', type: 'number', default: 0.99, min: 0, max: 1, meaning: 'ρ, PyTorch’s alpha' },
+  { name: 'epsilon', type: 'number', default: 1e-8, min: 0, max: Number.POSITIVE_INFINITY, meaning: 'ε' },
+  {
+    name: 'epsilonInside',
+    type: 'flag',
+    default: false,
+    meaning: '√(v + ε) as Keras has it, or √v + ε as PyTorch has it',
+  },
+  { name: 'momentum', type: 'number', default: 0, min: 0, max: 1, meaning: 'μ' },
+  { name: 'centered', type: 'flag', default: false, meaning: 'divide by the variance, not the square' },
+  {
+    name: 'learningRateInside',
+    type: 'flag',
+    default: false,
+    meaning: 'the momentum holds η·r as Keras has it, not r as PyTorch has it',
+  },
+] as const satisfies readonly OptionSpec[];
+
+/** √v + ε or √(v + ε); of the centered form v less the square of the mean. */
+function rootOfMean(slots: Slots, options: OptionsOf<typeof OPTIONS>) {
+  const v = slots.v!;
+  const mean = slots.m;
+  const { rho, epsilon } = options;
+  const inside = options.epsilonInside ? epsilon : 0;
+  const outside = options.epsilonInside ? 0 : epsilon;
+  return (i: number, g: number): number => {
+    v[i] = rho * v[i]! + (1 - rho) * g * g;
+    let square = v[i]!;
+    if (mean !== undefined) {
+      mean[i] = rho * mean[i]! + (1 - rho) * g;
+      square -= mean[i]! * mean[i]!;
+    }
+    return Math.sqrt(square + inside) + outside;
+  };
+}
 
 /** RMSProp, plain, centered and with momentum. */
-export const rmsprop: Optimizer = {
+export const rmsprop: Optimizer<typeof OPTIONS> = {
   id: 'rmsprop',
   title: 'RMSProp',
-  options: [
-    { name: 'rho', type: 'number', default: 0.99, min: 0, max: 1, meaning: 'ρ, PyTorch’s alpha' },
-    { name: 'epsilon', type: 'number', default: 1e-8, min: 0, max: Number.POSITIVE_INFINITY, meaning: 'ε' },
-    {
-      name: 'epsilonInside',
-      type: 'flag',
-      default: false,
-      meaning: '√(v + ε) as Keras has it, or √v + ε as PyTorch has it',
-    },
-    { name: 'momentum', type: 'number', default: 0, min: 0, max: 1, meaning: 'μ' },
-    { name: 'centered', type: 'flag', default: false, meaning: 'divide by the variance, not the square' },
-    {
-      name: 'learningRateInside',
-      type: 'flag',
-      default: false,
-      meaning: 'the momentum holds η·r as Keras has it, not r as PyTorch has it',
-    },
-  ],
+  options: OPTIONS,
   docs: {
     summary: 'Divides the gradient by the root of a moving mean of its squares.',
     equation: 'v ← ρv + (1−ρ)g²; r = g/(√v + ε); with momentum m ← μm + r, r = m',
@@ -35,32 +56,35 @@ export const rmsprop: Optimizer = {
       'The moving mean of gradients of the centered form is slot `m`.',
     ],
   },
+  torch: {
+    slots: { square_avg: 'v', grad_avg: 'm', momentum_buffer: 'momentum' },
+    options: { eps: 'epsilon', alpha: 'rho', momentum: 'momentum', centered: 'centered' },
+  },
+  keras: {
+    slots: ['v', 'momentum'],
+    inTurn: 1,
+    config: {
+      names: { epsilon: 'epsilon', rho: 'rho', momentum: 'momentum', centered: 'centered' },
+      form: { epsilonInside: true, learningRateInside: true },
+      defaults: { rho: 0.9, epsilon: 1e-7, momentum: 0 },
+    },
+  },
   decay: 'gradient',
   slots: (options) => [
     { name: 'v', initial: 0 },
     ...(options.centered ? [{ name: 'm', initial: 0 }] : []),
-    ...((options.momentum as number) > 0 ? [{ name: 'momentum', initial: 0 }] : []),
+    ...(options.momentum > 0 ? [{ name: 'momentum', initial: 0 }] : []),
   ],
   rowwise: () => false,
+  preconditioner: rootOfMean,
   direction: (g, out, slots, options, { learningRate }) => {
-    const v = slots.v!;
-    const mean = slots.m;
-    const momentum = slots.momentum;
-    const rho = options.rho as number;
-    const epsilon = options.epsilon as number;
-    const inside = options.epsilonInside ? epsilon : 0;
-    const outside = options.epsilonInside ? 0 : epsilon;
-    const mu = options.momentum as number;
+    const rootOf = rootOfMean(slots, options);
+    const { momentum } = slots;
+    const mu = options.momentum;
     const unit = options.learningRateInside ? learningRate : 1;
     for (let i = 0; i < g.length; i++) {
       const x = g[i]!;
-      v[i] = rho * v[i]! + (1 - rho) * x * x;
-      let square = v[i]!;
-      if (mean !== undefined) {
-        mean[i] = rho * mean[i]! + (1 - rho) * x;
-        square -= mean[i]! * mean[i]!;
-      }
-      const root = Math.sqrt(square + inside) + outside;
+      const root = rootOf(i, x);
       const r = root === 0 && x === 0 ? 0 : x / root;
       if (momentum === undefined) out[i] = r;
       else {
@@ -70,4 +94,9 @@ export const rmsprop: Optimizer = {
       }
     }
   },
+  // With momentum a heavy ball on the preconditioned problem.
+  stabilityLimit: ({ momentum }, { learningRate }) => ({
+    limit: (2 + 2 * momentum) / learningRate,
+    rule: momentum === 0 ? '2/η on P⁻¹H' : '(2+2β)/η on P⁻¹H',
+  }),
 };

@@ -1,8 +1,6 @@
 import { expect, it } from 'vitest';
 import { criticalSharpness } from '../../src/curvature/critical-sharpness.ts';
 import { blockOperator, scaledOperator } from '../../src/curvature/operator.ts';
-import { inverseRootPreconditioner } from '../../src/curvature/preconditioner.ts';
-import { stabilityLimit } from '../../src/curvature/stability.ts';
 import { hutchinsonTrace, spectralDensity } from '../../src/curvature/trace.ts';
 import { knownSpectrum } from './spectra.ts';
 
@@ -56,76 +54,6 @@ it('scaled and block operators are S·A·S and a diagonal block', async () => {
   await part.apply(Float64Array.of(1, 1), two);
   expect(part.size).toBe(2);
   expect([...two]).toEqual([2, 5]);
-});
-
-/**
- * The limits against the iteration itself: on f(w) = λw²/2 the optimizer contracts below its limit and grows above.
- */
-it.each([
-  ['gradient descent', { optimizer: 'sgd' }, 0, false],
-  ['heavy ball', { optimizer: 'sgd', momentum: 0.9 }, 0.9, false],
-  ['Nesterov', { optimizer: 'sgd', momentum: 0.9, nesterov: true }, 0.9, true],
-])('%s: stable just below its limit, unstable just above', (_name, options, beta, nesterov) => {
-  const eta = 0.1;
-  const { limit } = stabilityLimit({ ...options, learningRate: eta })!;
-  const end = (lambda: number): number => {
-    let w = 1;
-    let m = 0;
-    for (let i = 0; i < 1500; i++) {
-      const g = lambda * w;
-      m = beta * m + g;
-      w -= eta * (nesterov ? g + beta * m : m);
-    }
-    return Math.abs(w);
-  };
-  expect(end(0.98 * limit)).toBeLessThan(1e-3);
-  expect(end(1.02 * limit)).toBeGreaterThan(1e3);
-});
-
-it('Adam with a frozen preconditioner: 38/η at β₁ = 0.9, by iteration too', () => {
-  const limit = stabilityLimit({ optimizer: 'adam', learningRate: 0.01 })!;
-  expect(limit.limit).toBeCloseTo(3800, 8);
-  expect(limit.operator).toBe('preconditioned-hessian');
-  const end = (lambda: number): number => {
-    let w = 1;
-    let m = 0;
-    for (let i = 0; i < 1500; i++) {
-      m = 0.9 * m + 0.1 * lambda * w;
-      w -= 0.01 * m;
-    }
-    return Math.abs(w);
-  };
-  expect(end(0.98 * limit.limit)).toBeLessThan(1e-3);
-  expect(end(1.02 * limit.limit)).toBeGreaterThan(1e3);
-  expect(stabilityLimit({ optimizer: 'adagrad', learningRate: 0.4 })!.limit).toBe(5);
-  expect(stabilityLimit({ optimizer: 'shampoo', learningRate: 0.4 })).toBeUndefined();
-});
-
-it('preconditioners divide by what the next step divides by', () => {
-  const base = {
-    optimizer: 'adagrad',
-    epsilon: 0,
-    epsilonInside: false,
-    accumulator: 'standard',
-    beta2: 0.99,
-    stepsTaken: 0,
-  } as const;
-  // G = 7, g = 3: √16 = 4, P^(-1/2) = 1/2; delayed: √7.
-  expect(inverseRootPreconditioner([7, 0], [3, 0], base)).toEqual(Float64Array.of(0.5, 0));
-  expect(inverseRootPreconditioner([16], [3], { ...base, accumulator: 'delayed' })[0]).toBe(0.5);
-  expect(inverseRootPreconditioner([7], [3], { ...base, epsilon: 9, epsilonInside: true })[0]).toBeCloseTo(
-    25 ** -0.25,
-    14,
-  );
-  // Adam's first step: v̂ = g² whatever β₂ is.
-  expect(inverseRootPreconditioner([0], [4], { ...base, optimizer: 'adam' })[0]).toBeCloseTo(0.5, 12);
-  expect(inverseRootPreconditioner([16], [4], { ...base, optimizer: 'rmsprop' })[0]).toBeCloseTo(0.5, 12);
-  // Keras: ε beside √v, so that the correction 1/√(1 − 0.99) is on it as well: 0.1/0.1 + √16/0.1 = 41.
-  const keras = { ...base, optimizer: 'adam', epsilon: 0.1, epsilonHat: true } as const;
-  expect(inverseRootPreconditioner([16], [4], keras)[0]).toBeCloseTo(41 ** -0.5, 12);
-  expect(() => inverseRootPreconditioner([1], [1], { ...base, optimizer: 'sgd' })).toThrow(
-    /no preconditioner/,
-  );
 });
 
 it('critical sharpness of a quadratic along its gradient is the curvature there', async () => {

@@ -1,10 +1,11 @@
 /** Top eigenvalues of ranking nets at real checkpoints against dense float64 matrices (fixtures/curvature/ranking.py). */
-import { copyFileSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { copyFileSync, cpSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
+import { openCapture } from '../../src/captures/read.ts';
 import { type CurvatureOptions, measureCurvature, parseOptimizer } from '../../src/measure/curvature.ts';
-import { checkpointPoint } from '../../src/measure/point.ts';
+import { capturePoint, checkpointPoint } from '../../src/measure/point.ts';
 import { chooseOptimizer } from '../../src/optimizers/registry.ts';
 import { projectRoot } from '../support/shared-data.ts';
 
@@ -230,6 +231,45 @@ it('several parameter groups: the limit of the largest learning rate, or none wh
   expect(mixed.entries[0]!.stability).toMatchObject({ limit: null, ratio: null });
   expect(mixed.entries[0]!.notes!.join()).toContain('optimizers with different limits');
   await point.model.objective.close();
+});
+
+it('parameters that have taken different numbers of steps: the limit of the fewest', async () => {
+  const point = await pointOf('mmoe');
+  const apart = {
+    ...point,
+    tensors: point.tensors.map((tensor, t) => ({ ...tensor, stepsTaken: t === 0 ? 0 : 100 })),
+    optimizers: [chooseOptimizer('adagrad', { learningRateDecay: 0.01 })],
+  };
+  const search = { ...options, count: 1, operator: 'preconditioned-hessian' } as const;
+  const [entry] = (await measureCurvature(apart, search)).entries;
+  expect(entry!.stability.limit).toBe(20);
+  expect(entry!.notes!.join()).toContain('from 0 to 100 steps');
+  const later = { ...apart, tensors: apart.tensors.map((tensor) => ({ ...tensor, stepsTaken: 100 })) };
+  expect((await measureCurvature(later, search)).entries[0]!.stability.limit).toBe(40);
+  // How many were taken is not known: the rate of the next step is not either.
+  const unknown = await measureCurvature(
+    { ...apart, missingState: ['step'] },
+    { ...search, operator: 'hessian' },
+  );
+  expect(unknown.entries[0]!.stability).toMatchObject({ learningRate: 0.1, limit: null });
+  await point.model.objective.close();
+});
+
+it('a clipping rule that replaces options of the optimizer replaces them in P, too', async () => {
+  const scratch = mkdtempSync(join(tmpdir(), 'clippy-diag-clipped-'));
+  try {
+    const recorded = join(projectRoot, 'fixtures/incident/capture');
+    cpSync(recorded, scratch, { recursive: true });
+    const path = join(scratch, 'capture.json');
+    const manifest = JSON.parse(readFileSync(path, 'utf8'));
+    writeFileSync(path, JSON.stringify({ ...manifest, clipping: { rule: 'clippy', preset: 'tfrs' } }));
+    const point = await capturePoint(await openCapture(scratch), {});
+    await point.model.objective.close();
+    expect(manifest.optimizer.accumulator).toBe('standard');
+    expect(point.optimizers![0]!.options).toMatchObject({ accumulator: 'delayed', epsilon: 1e-7 });
+  } finally {
+    rmSync(scratch, { recursive: true, force: true });
+  }
 });
 
 it('before its first step an optimizer has no state that could be missing', async () => {

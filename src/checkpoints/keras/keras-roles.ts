@@ -1,5 +1,6 @@
 /** Roles, slots and layouts in the naming of Keras and TensorFlow. */
 import type { Dtype, Layout } from '../../model/checkpoint.ts';
+import { optimizerOf } from '../../optimizers/registry.ts';
 import { isFloating } from '../dtypes.ts';
 import { layoutOfKeras } from '../layouts.ts';
 import type { RoleOfTensor } from '../roles.ts';
@@ -129,21 +130,28 @@ export function kerasRoles(
   );
 }
 
-/** What a row of optimizer variables is called when only its order tells: after the step and the learning rate. */
-const ORDERED_SLOTS = new Map<string, readonly string[]>([
-  ['adam', ['m', 'v', 'v_max']],
-  ['adamw', ['m', 'v', 'v_max']],
-  ['nadam', ['m', 'v']],
-  ['lamb', ['m', 'v']],
-  ['adagrad', ['accumulator']],
-  ['sgd', ['momentum']],
-  ['rmsprop', ['v', 'momentum']],
-  ['ftrl', ['accumulator', 'linear']],
-]);
+interface KerasSlots {
+  /** In the order of the variables, after the step and the learning rate. */
+  readonly slots: readonly string[];
+  /** How many of a parameter stand side by side. */
+  readonly inTurn: number;
+}
+
+/** Optimizers of Keras whose steps are not replayed. */
+const OTHERS: Readonly<Record<string, KerasSlots>> = {
+  nadam: { slots: ['m', 'v'], inTurn: 2 },
+  ftrl: { slots: ['accumulator', 'linear'], inTurn: 1 },
+};
+
+/** What a row of optimizer variables is called when only its order tells, by lower-case class name. */
+const orderedSlots = (optimizer: string): KerasSlots | undefined =>
+  optimizerOf(optimizer)?.keras ?? (Object.hasOwn(OTHERS, optimizer) ? OTHERS[optimizer] : undefined);
 
 /** How many slots of a parameter stand side by side, of an optimizer by lower-case class name; the likelier first. */
-export const turnsOf = (optimizer: string): readonly number[] =>
-  /^n?adamw?$|^lamb$/.test(optimizer) ? [2, 1] : [1];
+export const turnsOf = (optimizer: string): readonly number[] => {
+  const { inTurn = 1 } = orderedSlots(optimizer) ?? {};
+  return inTurn === 1 ? [1] : [inTurn, 1];
+};
 
 /**
  * Slots of optimizer variables that have no names, only an order.
@@ -161,7 +169,7 @@ export function slotsByOrder(
   orders: readonly (readonly Pick<KerasTensor, 'key' | 'shape'>[])[],
 ): ReadonlyMap<string, RoleOfTensor> {
   const roles = new Map<string, RoleOfTensor>();
-  const words = ORDERED_SLOTS.get(optimizer);
+  const words = orderedSlots(optimizer)?.slots;
   if (words === undefined) return roles;
   const same = (a: readonly number[], b: readonly number[]): boolean =>
     a.length === b.length && a.every((n, i) => n === b[i]);
