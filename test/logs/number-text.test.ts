@@ -65,6 +65,39 @@ describe('scanNumber', () => {
         expect(scan(text)[0], text).toBe(Number(text));
       }
   });
+  it('is right at every decimal that is nearer to such a middle than its arithmetic is exact', () => {
+    // digits · 2^shift = middle · 5^22 ± 1 or ± 3, with a middle of 54 bits, which is odd.
+    const check = (digits: bigint, fraction: number): void => {
+      const text = digits.toString().padStart(fraction + 1, '0');
+      const whole = `${text.slice(0, -fraction)}.${text.slice(-fraction)}`;
+      if (scan(whole)[0] !== Number(whole)) throw new Error(`${whole}: ${scan(whole)[0]}`);
+    };
+    const power = 5n ** 22n;
+    let tried = 0;
+    for (let shift = 40n; shift <= 55n; shift++) {
+      const modulus = 1n << shift;
+      let inverse = 1n;
+      for (let k = 0; k < 7; k++) inverse = (inverse * (2n - power * inverse)) % modulus;
+      for (const off of [-3n, -1n, 1n, 3n]) {
+        const rest = (((-off * inverse) % modulus) + modulus) % modulus;
+        const first = (1n << 53n) - ((1n << 53n) % modulus) + rest;
+        for (let middle = first; middle < 1n << 54n; middle += modulus) {
+          const digits = (middle * power + off) / modulus;
+          if (middle < 1n << 53n || digits < 10n ** 15n || digits >= 10n ** 19n) continue;
+          expect(digits * modulus).toBe(middle * power + off);
+          check(digits, 22);
+          tried++;
+        }
+      }
+    }
+    expect(tried).toBeGreaterThan(16_000);
+    // The middles themselves, which go to the even double.
+    for (let fraction = 1; fraction <= 4; fraction++)
+      for (let middle = (1n << 53n) + 1n; middle < 1n << 54n; middle += 2n ** 41n + 2n) {
+        const digits = middle * 5n ** BigInt(fraction);
+        if (digits < 10n ** 19n) check(digits, fraction);
+      }
+  });
   it('knows the words for what is not finite', () => {
     expect(scan('NaN,')).toEqual([Number.NaN, 3]);
     expect(scan('-nan(ind)')[1]).toBe(9);
