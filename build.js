@@ -25,9 +25,9 @@ await build({
   // Workers are entry points of their own: a thread or child process is started from its file.
   entryPoints: [
     'src/index.ts',
+    'src/run.ts',
     'src/autodiff/clippy-adagrad.ts',
     ...sources('src/commands'),
-    ...sources('src/cli/hooks'),
     ...sources('src').filter((f) => f.endsWith('.worker.ts')),
   ],
   outdir: 'dist',

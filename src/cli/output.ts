@@ -3,44 +3,48 @@
  * write loses data; here a write settles when the bytes are with the kernel, a full disk is code 5, and a pipe that
  * its reader closed is quiet.
  */
-import { diagError, EXIT } from '../model/errors.ts';
+import { diagError } from '../model/errors.ts';
+import { toJson } from '../model/json.ts';
+import type { Io, OutputStream } from './io.ts';
 
-let readerGone = false;
-
-/**
- * Takes over the error events of both streams: oclif's own listener throws what is no EPIPE out of the event loop,
- * where no command can catch it. What went wrong reaches the caller by the callback of its write.
- */
-export function ownOutputErrors(): void {
-  for (const stream of [process.stdout, process.stderr]) {
-    stream.removeAllListeners('error');
-    stream.on('error', () => {});
-  }
+/** How a command prints; every promise settles when the bytes are written. */
+export interface Output {
+  /** Prints text to standard output as it is. @throws output-unwritable */
+  write(text: string): Promise<void>;
+  /** Prints text to standard output, with a line end. @throws output-unwritable */
+  print(text: string): Promise<void>;
+  /** Prints the one JSON document of `--json`. @throws output-unwritable */
+  printJson(document: unknown): Promise<void>;
+  /** A quiet remark beside the report, on standard error; a standard error that is gone is no reason to fail. */
+  remark(text: string): Promise<void>;
+  /** Whether the reader of standard output closed its pipe: nothing more is written to it. */
+  readerGone(): boolean;
 }
 
-const write = (stream: NodeJS.WriteStream, text: string): Promise<void> =>
-  new Promise((resolve, reject) => {
-    if (readerGone && stream === process.stdout) {
-      resolve();
+const send = (stream: OutputStream, text: string): Promise<NodeJS.ErrnoException | undefined> =>
+  new Promise((resolve) => stream.write(text, (error) => resolve(error ?? undefined)));
+
+export function outputTo({ stdout, stderr }: Pick<Io, 'stdout' | 'stderr'>): Output {
+  let gone = false;
+  const write = async (text: string): Promise<void> => {
+    if (gone) return;
+    const error = await send(stdout, text);
+    if (error === undefined) return;
+    if (error.code === 'EPIPE') {
+      gone = true;
       return;
     }
-    stream.write(text, (error) => {
-      const code = (error as NodeJS.ErrnoException | null | undefined)?.code;
-      if (!error) resolve();
-      else if (code === 'EPIPE') {
-        readerGone = true;
-        // The verdict's code stands if it is known (docs/exit-codes.md), else the report did not get out.
-        process.exitCode ??= EXIT.output;
-        resolve();
-      } else {
-        const reason = code === 'ENOSPC' ? 'no space left on the device' : error.message;
-        reject(diagError('output-unwritable', { path: 'standard output', reason }, undefined, error));
-      }
-    });
-  });
-
-/** Writes to standard output. @throws output-unwritable */
-export const writeOut = (text: string): Promise<void> => write(process.stdout, text);
-
-/** Writes to standard error; a standard error that is gone is no reason to fail. */
-export const writeErr = (text: string): Promise<void> => write(process.stderr, text).catch(() => {});
+    const reason = error.code === 'ENOSPC' ? 'no space left on the device' : error.message;
+    throw diagError('output-unwritable', { path: 'standard output', reason }, undefined, error);
+  };
+  const line = (text: string): string => (text.endsWith('\n') ? text : `${text}\n`);
+  return {
+    write,
+    print: (text) => write(line(text)),
+    printJson: (document) => write(`${toJson(document)}\n`),
+    remark: async (text) => {
+      await send(stderr, line(text));
+    },
+    readerGone: () => gone,
+  };
+}

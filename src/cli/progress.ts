@@ -1,10 +1,11 @@
 /** Progress of long work on standard error, where that is a terminal; nothing elsewhere. */
 
 import { inertName } from '../model/inert-text.ts';
+import type { OutputStream } from './io.ts';
 
 /** Writes one line that replaces itself: done, total and the time that is left; ends it with the work. */
 export function progressOn(
-  stream: { readonly isTTY?: boolean; write(text: string): unknown },
+  stream: Pick<OutputStream, 'isTTY' | 'write'>,
   clock: () => number,
 ): (done: number, total: number) => void {
   const start = clock();
@@ -22,11 +23,7 @@ export function progressOn(
 }
 
 /** One line that says what is being worked on, cut to the width of the terminal; `''` clears it. */
-export function statusOn(stream: {
-  readonly isTTY?: boolean;
-  readonly columns?: number;
-  write(text: string): unknown;
-}): (what: string) => void {
+export function statusOn(stream: Pick<OutputStream, 'isTTY' | 'columns' | 'write'>): (what: string) => void {
   return (what) => {
     if (stream.isTTY === true)
       stream.write(`\r\u001b[K${inertName(what).slice(0, (stream.columns ?? 80) - 1)}`);

@@ -5,7 +5,7 @@ import { diagError } from '../model/errors.ts';
 import type { Report } from '../model/report.ts';
 import type { RenderOptions } from '../reports/format.ts';
 import { REPORT_FORMATS, type ReportFormatId } from '../reports/registry.ts';
-import { writeOut } from './output.ts';
+import type { Output } from './output.ts';
 
 /** How a report is rendered into a file: the same whatever terminal it is made on. */
 export const FILE_OPTIONS: RenderOptions = { width: 100, colour: false, ascii: false };
@@ -66,7 +66,11 @@ async function refuseInputs(targets: readonly ReportTarget[], inputs: readonly s
 }
 
 /** Renders and writes every target. @throws output-is-input, output-unwritable */
-export async function writeReports(report: Report, targets: readonly ReportTarget[]): Promise<void> {
+export async function writeReports(
+  report: Report,
+  targets: readonly ReportTarget[],
+  output: Output,
+): Promise<void> {
   // Known only now: the files of a folder that was named.
   await refuseInputs(
     targets,
@@ -74,6 +78,6 @@ export async function writeReports(report: Report, targets: readonly ReportTarge
   );
   for (const { format, path } of targets) {
     const text = REPORT_FORMATS[format].render(report, FILE_OPTIONS);
-    await (path === '-' ? writeOut(text) : writeFileAtomic(path, text));
+    await (path === '-' ? output.write(text) : writeFileAtomic(path, text));
   }
 }

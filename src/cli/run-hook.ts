@@ -1,6 +1,7 @@
 /** Runs a command of the user's when something happened. */
 import { spawn } from 'node:child_process';
 import { inertName } from '../model/inert-text.ts';
+import type { Io } from './io.ts';
 
 const TIMEOUT_MS = 60_000;
 
@@ -13,6 +14,7 @@ const TIMEOUT_MS = 60_000;
 export function runHook(
   command: string,
   values: Readonly<Record<string, string | number | null>>,
+  { stderr, env }: Pick<Io, 'stderr' | 'env'>,
 ): Promise<string | undefined> {
   const environment = Object.fromEntries(
     Object.entries(values).map(([name, value]) => [`CLIPPY_DIAG_${name}`, inertName(String(value ?? ''))]),
@@ -21,10 +23,12 @@ export function runHook(
     const child = spawn(command, {
       shell: true,
       // Its output is no part of the report.
-      stdio: ['ignore', 2, 2],
-      env: { ...process.env, ...environment },
+      stdio: ['ignore', stderr.fd ?? 'pipe', stderr.fd ?? 'pipe'],
+      env: { ...env, ...environment },
       timeout: TIMEOUT_MS,
     });
+    for (const output of [child.stdout, child.stderr])
+      output?.setEncoding('utf8').on('data', (text: string) => stderr.write(text));
     child.on('error', (error) => resolve(error.message));
     child.on('close', (code, signal) =>
       resolve(code === 0 ? undefined : signal === null ? `exit code ${code}` : `ended by ${signal}`),

@@ -3,12 +3,12 @@ import { Args, Flags } from '@oclif/core';
 import { LOG_FORMATS } from '../logs/registry.ts';
 import { diagError } from '../model/errors.ts';
 import { ROLES, type Role } from '../model/run.ts';
+import type { Io } from './io.ts';
 
 /** The paths of a command that reads whatever lies under them; its class sets `strict = false` to take several. */
 export const pathArgs = {
   path: Args.string({
     required: true,
-    ignoreStdin: true,
     description: 'files and folders; - is standard input',
   }),
 };
@@ -36,11 +36,14 @@ export const logFlags = {
 };
 
 /** The options of a reader from the values of {@link logFlags}. @throws usage for a role that is none */
-export function readOptionsOf(flags: {
-  readonly format?: string | undefined;
-  readonly map?: readonly string[] | undefined;
-  readonly pattern?: string | undefined;
-}): { roles: Map<string, Role>; format?: string; pattern?: string } {
+export function readOptionsOf(
+  flags: {
+    readonly format?: string | undefined;
+    readonly map?: readonly string[] | undefined;
+    readonly pattern?: string | undefined;
+  },
+  { stdin }: Pick<Io, 'stdin'>,
+): { roles: Map<string, Role>; stdin: Io['stdin']; format?: string; pattern?: string } {
   const roles = new Map<string, Role>();
   for (const one of flags.map ?? []) {
     const equals = one.indexOf('=');
@@ -55,6 +58,7 @@ export function readOptionsOf(flags: {
   }
   return {
     roles,
+    stdin,
     ...(flags.format === undefined ? {} : { format: flags.format }),
     ...(flags.pattern === undefined ? {} : { pattern: flags.pattern }),
   };

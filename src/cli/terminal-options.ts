@@ -1,17 +1,13 @@
 /** What the terminal can show, from the stream and the environment. */
 import type { RenderOptions } from '../reports/format.ts';
-
-interface Terminal {
-  readonly isTTY?: boolean;
-  readonly columns?: number;
-}
+import type { OutputStream } from './io.ts';
 
 /**
  * Width: the terminal's, else COLUMNS, else 80; between 40 and 300. Colour on a terminal only, NO_COLOR and
  * TERM=dumb turn it off, FORCE_COLOR on. ASCII when asked for, or when the locale is not UTF-8.
  */
 export function terminalOptions(
-  stream: Terminal,
+  stream: Pick<OutputStream, 'isTTY' | 'columns'>,
   env: Readonly<Record<string, string | undefined>>,
   ascii: boolean,
 ): RenderOptions {

@@ -5,6 +5,7 @@ import type { ClosedLoopRun } from '../measure/closed-loop.ts';
 import { diagError } from '../model/errors.ts';
 import type { RuleChoice } from '../rules/parse.ts';
 import { DEFAULT_RULES } from '../rules/registry.ts';
+import type { Io } from './io.ts';
 import { limitsOf } from './model-limits.ts';
 import { progressOn } from './progress.ts';
 
@@ -53,12 +54,13 @@ export function trainingOptions(
     readonly 'model-seconds'?: number | undefined;
     readonly 'model-memory'?: number | undefined;
   },
+  io: Io,
 ): ClosedLoopRun {
   return {
     rules,
     learningRateMultipliers,
-    clock: Date.now,
-    progress: progressOn(process.stderr, Date.now),
+    clock: io.now,
+    progress: progressOn(io.stderr, io.now),
     limits: limitsOf(flags),
     ...(flags.steps === undefined ? {} : { steps: flags.steps }),
     ...(flags.model === undefined ? {} : { model: flags.model }),

@@ -1,5 +1,5 @@
 import { Flags } from '@oclif/core';
-import { DiagCommand } from '../cli/base-command.ts';
+import { command, makingOf } from '../cli/command.ts';
 import { statusOn } from '../cli/progress.ts';
 import { reportTargets, writeReports } from '../cli/report-files.ts';
 import { logFlags, pathArgs, readOptionsOf } from '../cli/shared-flags.ts';
@@ -10,20 +10,20 @@ import { diagError } from '../model/errors.ts';
 import { json } from '../reports/json.ts';
 import { renderTerminal } from '../reports/terminal.ts';
 
-export default class Analyze extends DiagCommand {
-  static override summary =
-    'Say what happened to a training run: whether, when and where it diverged, and what to do.';
-  static override description =
+export default command({
+  summary: 'Say what happened to a training run: whether, when and where it diverged, and what to do.',
+  description:
     'Finds logs, checkpoints and captures under the paths and runs everything that the evidence allows. Exits 0 once ' +
-    'the report is out, whatever the verdict; --fail-on changes that. 3: damaged input, 4: nothing could be judged.';
-  static override examples = [
+    'the report is out, whatever the verdict; --fail-on changes that. 3: damaged input, 4: nothing could be judged.',
+  examples: [
     '<%= config.bin %> <%= command.id %> runs/',
     '<%= config.bin %> <%= command.id %> train.jsonl --map loss=train/nll',
     '<%= config.bin %> <%= command.id %> runs/ --report json:report.json --fail-on error',
-  ];
-  static override strict = false;
-  static override args = pathArgs;
-  static override flags = {
+  ],
+  takesMany: true,
+  judges: true,
+  args: pathArgs,
+  flags: {
     ...logFlags,
     report: Flags.string({
       description: 'also write the report, as FORMAT:FILE (may be repeated)',
@@ -47,27 +47,24 @@ export default class Analyze extends DiagCommand {
       multipleNonGreedy: true,
     }),
     ascii: Flags.boolean({ description: 'draw charts with ASCII characters only' }),
-  };
+  },
 
-  async run(): Promise<void> {
-    const { argv, flags } = await this.parse(Analyze);
-    const paths = argv as string[];
-    const targets = await reportTargets(flags.report, paths);
-    const status = statusOn(process.stderr);
-    const report = await analyze(paths, {
-      ...readOptionsOf(flags),
+  async run({ argv, flags }, io) {
+    const targets = await reportTargets(flags.report, argv);
+    const status = statusOn(io.stderr);
+    const report = await analyze(argv, {
+      ...readOptionsOf(flags, io),
       clipLimits: (flags['clip-limit'] ?? []).map(limitOf),
       budget: flags.budget,
       onProgress: status,
-      toolVersion: this.config.version,
-      now: () => new Date(),
+      ...makingOf(io),
     }).finally(() => status(''));
-    this.exitWith(exitCodeOf(report, flags['fail-on']));
-    const options = terminalOptions(process.stdout, process.env, flags.ascii);
-    await this.print(flags.json ? json.render(report, options) : renderTerminal(report, options));
-    await writeReports(report, targets);
-  }
-}
+    const options = terminalOptions(io.stdout, io.env, flags.ascii);
+    await io.print(flags.json ? json.render(report, options) : renderTerminal(report, options));
+    await writeReports(report, targets, io);
+    return exitCodeOf(report, flags['fail-on']);
+  },
+});
 
 /** A clipping limit as it was given. @throws usage */
 function limitOf(text: string): number {

@@ -1,24 +1,24 @@
 import { Flags } from '@oclif/core';
-import { DiagCommand } from '../cli/base-command.ts';
+import { command } from '../cli/command.ts';
 import { logFlags, pathArgs, readOptionsOf } from '../cli/shared-flags.ts';
 import { terminalOptions } from '../cli/terminal-options.ts';
 import { collectInputs } from '../engine/collect.ts';
 import { diagnoseRun } from '../engine/diagnose.ts';
 import { summariseSeries } from '../engine/series-summary.ts';
-import { diagError } from '../model/errors.ts';
+import { diagError, EXIT } from '../model/errors.ts';
 import { inertName } from '../model/inert-text.ts';
 import { drawChart } from '../reports/charts.ts';
 import { chartGroups, runMarkers } from '../reports/terminal.ts';
 
-export default class Chart extends DiagCommand {
-  static override summary = 'Draw the series of a log as charts, nothing else.';
-  static override examples = [
+export default command({
+  summary: 'Draw the series of a log as charts, nothing else.',
+  examples: [
     '<%= config.bin %> <%= command.id %> train.jsonl',
     '<%= config.bin %> <%= command.id %> train.jsonl --metric grad_norm --log --from 300 --to 500',
-  ];
-  static override strict = false;
-  static override args = pathArgs;
-  static override flags = {
+  ],
+  takesMany: true,
+  args: pathArgs,
+  flags: {
     ...logFlags,
     metric: Flags.string({
       description: 'series by name or role (may be repeated); default: losses and gradient norm',
@@ -33,15 +33,14 @@ export default class Chart extends DiagCommand {
     from: Flags.integer({ description: 'first step' }),
     to: Flags.integer({ description: 'last step' }),
     ascii: Flags.boolean({ description: 'draw with ASCII characters only' }),
-  };
+  },
 
-  async run(): Promise<void> {
-    const { argv, flags } = await this.parse(Chart);
-    const { logs } = await collectInputs(argv as string[], readOptionsOf(flags));
+  async run({ argv, flags }, io) {
+    const { logs } = await collectInputs(argv, readOptionsOf(flags, io));
     const runs = logs.flatMap((log) => log.runs);
     const from = flags.from ?? Number.NEGATIVE_INFINITY;
     const to = flags.to ?? Number.POSITIVE_INFINITY;
-    const terminal = terminalOptions(process.stdout, process.env, flags.ascii);
+    const terminal = terminalOptions(io.stdout, io.env, flags.ascii);
     const wanted = (name: string, role: string): boolean =>
       flags.metric?.some((m) => m === name || m === role) ?? true;
     const charts = runs.map((run) => {
@@ -91,10 +90,10 @@ export default class Chart extends DiagCommand {
         found: [...new Set(charts.flatMap((c) => c.found))].slice(0, 20),
       });
     if (flags.json) {
-      await this.printJson({
+      await io.printJson({
         charts: charts.map(({ run, groups }) => ({ run: run.id, series: groups.flatMap((g) => g.series) })),
       });
-      return;
+      return EXIT.done;
     }
     const texts = charts.flatMap(({ run, groups }) => [
       ...(charts.length > 1 ? [inertName(run.id)] : []),
@@ -109,6 +108,7 @@ export default class Chart extends DiagCommand {
         }),
       ),
     ]);
-    await this.print(texts.join('\n\n'));
-  }
-}
+    await io.print(texts.join('\n\n'));
+    return EXIT.done;
+  },
+});

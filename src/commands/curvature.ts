@@ -2,7 +2,7 @@ import { Args, Flags } from '@oclif/core';
 import { BACKENDS } from '../autodiff/backend-names.ts';
 import type { ColumnMap } from '../autodiff/batches.ts';
 import { isCapture, openCapture } from '../captures/read.ts';
-import { DiagCommand } from '../cli/base-command.ts';
+import { command } from '../cli/command.ts';
 import { curvatureText } from '../cli/curvature-text.ts';
 import { limitsOf } from '../cli/model-limits.ts';
 import { productsOn } from '../cli/progress.ts';
@@ -16,24 +16,23 @@ import {
 } from '../measure/curvature.ts';
 import { type CurvaturePoint, capturePoint, checkpointPaths, checkpointPoint } from '../measure/point.ts';
 import { CURVATURE_OPERATORS, type CurvatureEntry } from '../model/curvature.ts';
-import { DiagError, diagError, EXIT } from '../model/errors.ts';
+import { DiagError, diagError, EXIT, type ExitCode, worstExitCode } from '../model/errors.ts';
 import { SCHEMA_VERSION } from '../model/report.ts';
 import { recordedCurvature } from '../replay/recorded.ts';
 
-export default class Curvature extends DiagCommand {
-  static override summary =
-    'Top eigenvalues of the Hessian, plain and preconditioned, against the stability limit.';
-  static override description =
-    'At the first recorded step of a capture, or at a checkpoint with a model and a batch. For Adagrad, RMSProp and Adam the limit belongs to the preconditioned Hessian. A ratio above 1 is a risk, not a verdict.';
-  static override examples = [
+export default command({
+  summary: 'Top eigenvalues of the Hessian, plain and preconditioned, against the stability limit.',
+  description:
+    'At the first recorded step of a capture, or at a checkpoint with a model and a batch. For Adagrad, RMSProp and Adam the limit belongs to the preconditioned Hessian. A ratio above 1 is a risk, not a verdict.',
+  examples: [
     '<%= config.bin %> <%= command.id %> fixtures/incident/capture',
     '<%= config.bin %> <%= command.id %> capture --at 399 --top 3 --task each',
     '<%= config.bin %> <%= command.id %> --model model.json --checkpoint runs/a --batch batch.npz --optimizer adagrad:learningRate=0.1',
-  ];
-  static override args = {
-    capture: Args.string({ required: false, ignoreStdin: true, description: 'folder of a capture' }),
-  };
-  static override flags = {
+  ],
+  args: {
+    capture: Args.string({ required: false, description: 'folder of a capture' }),
+  },
+  flags: {
     model: Flags.string({
       description: 'model file; of a capture, instead of the one it names',
       helpValue: 'FILE',
@@ -94,10 +93,9 @@ export default class Curvature extends DiagCommand {
       min: 64,
     }),
     ascii: Flags.boolean({ description: 'draw with ASCII characters only' }),
-  };
+  },
 
-  async run(): Promise<void> {
-    const { args, flags } = await this.parse(Curvature);
+  async run({ args, flags }, io) {
     const tolerance = Number(flags.tolerance);
     if (!(tolerance > 0 && tolerance < 1))
       throw diagError('usage', {
@@ -123,10 +121,11 @@ export default class Curvature extends DiagCommand {
       ...(flags['rows-per-pass'] === undefined ? {} : { rowsPerPass: flags['rows-per-pass'] }),
     };
 
+    let code: ExitCode = EXIT.done;
     const entries: CurvatureEntry[] = [];
     const notes: string[] = [];
     let density: LabelledDensity | null = null;
-    const progress = productsOn(process.stderr, Date.now);
+    const progress = productsOn(io.stderr, io.now);
     const measure = async (point: CurvaturePoint, place = 0, places = 1): Promise<void> => {
       try {
         const measured = await measureCurvature(point, {
@@ -134,7 +133,7 @@ export default class Curvature extends DiagCommand {
           beforeProduct: progress.next(place, places),
         });
         entries.push(...measured.entries);
-        if (measured.strayed !== null) this.exitWith(EXIT.inconclusive);
+        if (measured.strayed !== null) code = EXIT.inconclusive;
         density = measured.density;
       } finally {
         progress.end();
@@ -192,27 +191,22 @@ export default class Curvature extends DiagCommand {
           if (!(error instanceof DiagError) || paths.length === 1) throw error;
           failed ??= error;
           notes.push(`${path} was not measured: ${error.code}: ${error.message}`);
-          this.exitWith(error.exitCode);
+          code = worstExitCode(code, error.exitCode);
         }
       if (entries.length === 0 && failed !== undefined) throw failed;
     }
     if (entries.some((entry) => entry.eigenvalues.some((pair) => !pair.converged)))
-      this.exitWith(EXIT.inconclusive);
-    if (flags.json)
-      await this.printJson({ schemaVersion: SCHEMA_VERSION, curvature: entries, density, notes });
+      code = worstExitCode(code, EXIT.inconclusive);
+    if (flags.json) await io.printJson({ schemaVersion: SCHEMA_VERSION, curvature: entries, density, notes });
     else {
-      await this.print(
-        curvatureText(
-          entries,
-          density,
-          terminalOptions(process.stdout, process.env, flags.ascii),
-          flags.onset,
-        ),
+      await io.print(
+        curvatureText(entries, density, terminalOptions(io.stdout, io.env, flags.ascii), flags.onset),
       );
-      for (const note of notes) await this.remark(`note: ${note}`);
+      for (const note of notes) await io.remark(`note: ${note}`);
     }
-  }
-}
+    return code;
+  },
+});
 
 function columnMap(values: readonly string[]): ColumnMap {
   const map = new Map<string, string[]>();

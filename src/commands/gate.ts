@@ -1,5 +1,5 @@
 import { Args, Flags } from '@oclif/core';
-import { DiagCommand } from '../cli/base-command.ts';
+import { command, makingOf } from '../cli/command.ts';
 import { configOf, gateFlags } from '../cli/gate-flags.ts';
 import { reportTargets, writeReports } from '../cli/report-files.ts';
 import { logFlags, readOptionsOf } from '../cli/shared-flags.ts';
@@ -7,30 +7,31 @@ import { terminalOptions } from '../cli/terminal-options.ts';
 import { readBaseline } from '../gate/baseline.ts';
 import { readGateEvidence } from '../gate/evidence.ts';
 import { judgeGate } from '../gate/judge.ts';
+import { EXIT } from '../model/errors.ts';
 import { renderGate } from '../reports/gate-text.ts';
 import { json } from '../reports/json.ts';
 
-export default class Gate extends DiagCommand {
-  static override summary = 'Judge logs or saved reports by a policy; the exit code decides, for CI.';
-  static override description =
+export default command({
+  summary: 'Judge logs or saved reports by a policy; the exit code decides, for CI.',
+  description:
     'Rules come from .clippy-diag.yaml (found upward), from --rule, or from the recommended preset where there is ' +
     'neither. Exits 0 only where every rule was judged on complete data and none of severity error failed; ' +
-    '1: failed, 2: config or usage, 3: damaged or missing input, 4: could not be judged, 5: a report was not written.';
-  static override examples = [
+    '1: failed, 2: config or usage, 3: damaged or missing input, 4: could not be judged, 5: a report was not written.',
+  examples: [
     '<%= config.bin %> <%= command.id %> runs/',
     "<%= config.bin %> <%= command.id %> train.jsonl --rule 'last(loss) <= 0.2' --rule loss-spike",
     '<%= config.bin %> <%= command.id %> runs/ --report junit:junit.xml --report sarif:out.sarif',
     '<%= config.bin %> <%= command.id %> report.json',
-  ];
-  static override strict = false;
-  static override args = {
+  ],
+  takesMany: true,
+  judges: true,
+  args: {
     path: Args.string({
       required: true,
-      ignoreStdin: true,
       description: 'logs, folders, saved reports, or patterns of them; - is standard input',
     }),
-  };
-  static override flags = {
+  },
+  flags: {
     ...gateFlags,
     ...logFlags,
     report: Flags.string({
@@ -43,30 +44,27 @@ export default class Gate extends DiagCommand {
       description: 'exit 0 where the gate fails or is inconclusive; errors keep their code',
       helpGroup: 'POLICY',
     }),
-  };
+  },
 
-  async run(): Promise<void> {
-    const { argv, flags } = await this.parse(Gate);
-    const paths = argv as string[];
+  async run({ argv, flags }, io) {
     const config = await configOf(flags);
-    const targets = await reportTargets(flags.report, paths);
-    const evidence = await readGateEvidence(paths, {
-      ...readOptionsOf(flags),
-      toolVersion: this.config.version,
-      now: () => new Date(),
+    const targets = await reportTargets(flags.report, argv);
+    const evidence = await readGateEvidence(argv, {
+      ...readOptionsOf(flags, io),
+      ...makingOf(io),
     });
     const judgesBaseline = config.baseline !== null && config.baseline.severity !== 'off';
     const baseline = judgesBaseline ? await readBaseline(config.baseline.file) : null;
     const gate = judgeGate({ ...evidence, baseline }, config);
     const report = { ...evidence.report, gate };
     const forgiven = flags['exit-zero'] && (gate.exitCode === 1 || gate.exitCode === 4);
-    this.exitWith(forgiven ? 0 : gate.exitCode);
     // Annotations may stand among other text, a document may not.
     const alone = targets.some(({ format, path }) => path === '-' && format !== 'github');
     if (!alone) {
-      const options = terminalOptions(process.stdout, process.env, false);
-      await this.print(flags.json ? json.render(report, options) : renderGate(gate, options));
+      const options = terminalOptions(io.stdout, io.env, false);
+      await io.print(flags.json ? json.render(report, options) : renderGate(gate, options));
     }
-    await writeReports(report, targets);
-  }
-}
+    await writeReports(report, targets, io);
+    return forgiven ? EXIT.done : gate.exitCode;
+  },
+});

@@ -2,29 +2,29 @@ import { mkdir, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { Flags } from '@oclif/core';
 import { writeFileAtomic } from '../bytes/atomic-write.ts';
-import { DiagCommand } from '../cli/base-command.ts';
+import { command } from '../cli/command.ts';
 import { type Framework, RECORDERS, recorderFiles, STARTER_CONFIG } from '../engine/starter-files.ts';
 import { CONFIG_PLACES } from '../gate/config.ts';
-import { diagError } from '../model/errors.ts';
+import { diagError, EXIT } from '../model/errors.ts';
 
-export default class Init extends DiagCommand {
-  static override summary = 'Write a commented config, or the recorder for your framework.';
-  static override description = 'Files that are there already are kept; --force replaces them.';
-  static override examples = [
+export default command({
+  summary: 'Write a commented config, or the recorder for your framework.',
+  description: 'Files that are there already are kept; --force replaces them.',
+  examples: [
     '<%= config.bin %> <%= command.id %>',
     '<%= config.bin %> <%= command.id %> --framework pytorch --dir train/',
-  ];
-  static override flags = {
+  ],
+  args: {},
+  flags: {
     framework: Flags.option({
       description: 'write the recorder of this framework instead, and print how to use it',
       options: Object.keys(RECORDERS) as Framework[],
     })(),
     dir: Flags.string({ description: 'the folder to write into', default: '.', helpValue: 'FOLDER' }),
     force: Flags.boolean({ description: 'replace files that are there' }),
-  };
+  },
 
-  async run(): Promise<void> {
-    const { flags } = await this.parse(Init);
+  async run({ flags }, io) {
     const files =
       flags.framework === undefined
         ? [{ name: CONFIG_PLACES[0], text: STARTER_CONFIG }]
@@ -38,13 +38,14 @@ export default class Init extends DiagCommand {
     for (const { path, text } of targets) await writeFileAtomic(path, text);
     const paths = targets.map(({ path }) => path);
     if (flags.json) {
-      await this.printJson({ written: paths });
-      return;
+      await io.printJson({ written: paths });
+      return EXIT.done;
     }
     const next =
       flags.framework === undefined
         ? 'clippy-diag gate PATH judges logs by it.'
         : RECORDERS[flags.framework].instructions;
-    await this.print(`wrote ${paths.join(', ')}\n\n${next}`);
-  }
-}
+    await io.print(`wrote ${paths.join(', ')}\n\n${next}`);
+    return EXIT.done;
+  },
+});

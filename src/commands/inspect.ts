@@ -1,35 +1,33 @@
 import { Args, Flags } from '@oclif/core';
-import { DiagCommand } from '../cli/base-command.ts';
 import { diffText } from '../cli/checkpoint-text.ts';
+import { type CommandIo, command } from '../cli/command.ts';
 import { formatError, formatErrorRecord } from '../cli/error-text.ts';
 import { inspectText } from '../cli/inspect-text.ts';
-import { writeErr } from '../cli/output.ts';
 import { logFlags, readOptionsOf } from '../cli/shared-flags.ts';
 import { terminalOptions } from '../cli/terminal-options.ts';
 import { diffCheckpoints } from '../engine/checkpoint-diff.ts';
 import { inspectInputs } from '../engine/inspect.ts';
-import { diagError, ERROR_TEXTS, EXIT } from '../model/errors.ts';
+import { diagError, ERROR_TEXTS, EXIT, type ExitCode, worstExitCode } from '../model/errors.ts';
 import { SCHEMA_VERSION } from '../model/report.ts';
 
-export default class Inspect extends DiagCommand {
-  static override summary = 'Show what is in a log, checkpoint or capture.';
-  static override description =
-    'Series with their roles, points, steps and non-finite values; tensors with their shapes and statistics. Whatever can be read of a damaged file is shown, and what was lost.';
-  static override examples = [
+export default command({
+  summary: 'Show what is in a log, checkpoint or capture.',
+  description:
+    'Series with their roles, points, steps and non-finite values; tensors with their shapes and statistics. Whatever can be read of a damaged file is shown, and what was lost.',
+  examples: [
     '<%= config.bin %> <%= command.id %> runs/a/events.out.tfevents.1719849387.host',
     '<%= config.bin %> <%= command.id %> runs --json',
     '<%= config.bin %> <%= command.id %> - < train.jsonl',
     '<%= config.bin %> <%= command.id %> step-900.safetensors step-1000.safetensors --diff',
-  ];
-  static override strict = false;
-  static override args = {
+  ],
+  takesMany: true,
+  args: {
     path: Args.string({
       required: true,
-      ignoreStdin: true,
       description: 'files or folders; `-` is standard input',
     }),
-  };
-  static override flags = {
+  },
+  flags: {
     ...logFlags,
     diff: Flags.boolean({
       description: 'compare two checkpoints: what moved most, relative to its norm, in which layer',
@@ -41,16 +39,12 @@ export default class Inspect extends DiagCommand {
       helpGroup: 'CHECKPOINTS',
     }),
     ascii: Flags.boolean({ description: 'charts in ASCII', helpGroup: 'OUTPUT' }),
-  };
+  },
 
-  async run(): Promise<void> {
-    const { argv, flags } = await this.parse(Inspect);
-    if (flags.diff) {
-      await this.compare(argv as string[], flags.json);
-      return;
-    }
-    const inspection = await inspectInputs(argv as string[], {
-      ...readOptionsOf(flags),
+  async run({ argv, flags }, io) {
+    if (flags.diff) return compare(argv, flags.json, io);
+    const inspection = await inspectInputs(argv, {
+      ...readOptionsOf(flags, io),
       listOnly: flags.list,
     });
     const { inputs, trajectories, skipped, errors } = inspection;
@@ -61,13 +55,8 @@ export default class Inspect extends DiagCommand {
         diagError('log-no-points', { path: input.path, kept: input.kept }, { path: input.path }),
       );
     const all = [...errors, ...empty];
-    for (const error of all) this.exitWith(error.exitCode);
-    for (const input of inputs) {
-      if (input.kind === 'log' && input.lost > 0) this.exitWith(EXIT.input);
-      for (const record of input.errors) this.exitWith(ERROR_TEXTS[record.id].exitCode);
-    }
     if (flags.json)
-      await this.printJson({
+      await io.printJson({
         schemaVersion: SCHEMA_VERSION,
         inputs,
         trajectories,
@@ -75,22 +64,28 @@ export default class Inspect extends DiagCommand {
         errors: all.map((error) => error.toRecord()),
       });
     else {
-      const text = inspectText(inspection, terminalOptions(process.stdout, process.env, flags.ascii));
-      if (text !== '') await this.print(text);
+      const text = inspectText(inspection, terminalOptions(io.stdout, io.env, flags.ascii));
+      if (text !== '') await io.print(text);
     }
-    for (const input of inputs) for (const record of input.errors) await writeErr(formatErrorRecord(record));
-    for (const error of all) await writeErr(formatError(error));
-  }
+    for (const input of inputs) for (const record of input.errors) await io.remark(formatErrorRecord(record));
+    for (const error of all) await io.remark(formatError(error));
+    return [
+      ...all.map((error) => error.exitCode),
+      ...inputs.flatMap((input) => input.errors.map((record) => ERROR_TEXTS[record.id].exitCode)),
+      ...inputs.map((input) => (input.kind === 'log' && input.lost > 0 ? EXIT.input : EXIT.done)),
+    ].reduce(worstExitCode, EXIT.done);
+  },
+});
 
-  private async compare(paths: readonly string[], json: boolean): Promise<void> {
-    const [before, after] = paths;
-    if (before === undefined || after === undefined || paths.length > 2)
-      throw diagError('usage', {
-        problem: `--diff compares two checkpoints, ${paths.length} were named`,
-        hint: 'clippy-diag inspect BEFORE AFTER --diff',
-      });
-    const diff = await diffCheckpoints(before, after);
-    if (json) await this.printJson({ schemaVersion: SCHEMA_VERSION, diff });
-    else await this.print(diffText(diff).join('\n'));
-  }
+async function compare(paths: readonly string[], json: boolean, io: CommandIo): Promise<ExitCode> {
+  const [before, after] = paths;
+  if (before === undefined || after === undefined || paths.length > 2)
+    throw diagError('usage', {
+      problem: `--diff compares two checkpoints, ${paths.length} were named`,
+      hint: 'clippy-diag inspect BEFORE AFTER --diff',
+    });
+  const diff = await diffCheckpoints(before, after);
+  if (json) await io.printJson({ schemaVersion: SCHEMA_VERSION, diff });
+  else await io.print(diffText(diff).join('\n'));
+  return EXIT.done;
 }

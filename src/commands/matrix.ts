@@ -1,6 +1,6 @@
 import { Args, Flags } from '@oclif/core';
 import { openCapture } from '../captures/read.ts';
-import { DiagCommand } from '../cli/base-command.ts';
+import { command } from '../cli/command.ts';
 import { terminalOptions } from '../cli/terminal-options.ts';
 import { multipliersOf, ruleFlag, trainingFlags, trainingOptions } from '../cli/training-flags.ts';
 import { EXIT } from '../model/errors.ts';
@@ -9,18 +9,18 @@ import { renderMatrix } from '../reports/matrix-text.ts';
 import { parseRule } from '../rules/parse.ts';
 import { DEFAULT_RULES } from '../rules/registry.ts';
 
-export default class Matrix extends DiagCommand {
-  static override summary = 'Train learning rate × clipping rule × seed from a capture: which cells diverge.';
-  static override description =
-    'Each cell trains on from the initial state of the capture with gradients computed anew, which needs its model and its batches. Seed 0 takes the batches in the recorded order, every other in an order of its own. A cell diverges where the median of its last ten losses is out of the band of the losses before the incident.';
-  static override examples = [
+export default command({
+  summary: 'Train learning rate × clipping rule × seed from a capture: which cells diverge.',
+  description:
+    'Each cell trains on from the initial state of the capture with gradients computed anew, which needs its model and its batches. Seed 0 takes the batches in the recorded order, every other in an order of its own. A cell diverges where the median of its last ten losses is out of the band of the losses before the incident.',
+  examples: [
     '<%= config.bin %> <%= command.id %> capture',
     '<%= config.bin %> <%= command.id %> capture --rule none --rule clippy:paper --learning-rate-multiplier 0.5,1,2,4,8 --seeds 5',
-  ];
-  static override args = {
-    capture: Args.string({ required: true, ignoreStdin: true, description: 'folder with capture.json' }),
-  };
-  static override flags = {
+  ],
+  args: {
+    capture: Args.string({ required: true, description: 'folder with capture.json' }),
+  },
+  flags: {
     rule: ruleFlag,
     'learning-rate-multiplier': Flags.string({
       description: 'the columns: so many times the recorded learning rate, with commas',
@@ -30,23 +30,22 @@ export default class Matrix extends DiagCommand {
     seeds: Flags.integer({ description: 'orders of the batches in each cell', min: 1, default: 3 }),
     ascii: Flags.boolean({ description: 'draw with ASCII characters only' }),
     ...trainingFlags,
-  };
+  },
 
-  async run(): Promise<void> {
-    const { args, flags } = await this.parse(Matrix);
+  async run({ args, flags }, io) {
     const rules = (flags.rule ?? DEFAULT_RULES).flatMap(parseRule);
     const multipliers = multipliersOf(flags['learning-rate-multiplier']);
     const capture = await openCapture(args.capture);
     const { runMatrix } = await import('../measure/closed-loop.ts');
     const matrix = await runMatrix(capture, {
-      ...trainingOptions(rules, multipliers, flags),
+      ...trainingOptions(rules, multipliers, flags, io),
       seeds: Array.from({ length: flags.seeds }, (_, seed) => seed),
     });
-    if (flags.json) await this.printJson({ schemaVersion: SCHEMA_VERSION, matrix, errors: capture.errors });
-    else await this.print(renderMatrix(matrix, terminalOptions(process.stdout, process.env, flags.ascii)));
-    for (const error of capture.errors) await this.remark(`error[${error.id}]: ${error.message}`);
-    if (capture.errors.length > 0) this.exitWith(EXIT.input);
-    else if (!matrix.baseline.follows || matrix.cells.some(({ diverged }) => diverged === null))
-      this.exitWith(EXIT.inconclusive);
-  }
-}
+    if (flags.json) await io.printJson({ schemaVersion: SCHEMA_VERSION, matrix, errors: capture.errors });
+    else await io.print(renderMatrix(matrix, terminalOptions(io.stdout, io.env, flags.ascii)));
+    for (const error of capture.errors) await io.remark(`error[${error.id}]: ${error.message}`);
+    if (capture.errors.length > 0) return EXIT.input;
+    const known = matrix.baseline.follows && matrix.cells.every(({ diverged }) => diverged !== null);
+    return known ? EXIT.done : EXIT.inconclusive;
+  },
+});

@@ -1,6 +1,6 @@
 import { Args, Flags } from '@oclif/core';
 import { type Capture, openCapture } from '../captures/read.ts';
-import { DiagCommand } from '../cli/base-command.ts';
+import { command } from '../cli/command.ts';
 import { terminalOptions } from '../cli/terminal-options.ts';
 import { multipliersOf, ruleFlag, trainingFlags, trainingOptions } from '../cli/training-flags.ts';
 import type { ClosedLoopRun } from '../measure/closed-loop.ts';
@@ -13,17 +13,17 @@ import { renderReplay } from '../reports/replay-text.ts';
 import { parseRule } from '../rules/parse.ts';
 import { DEFAULT_RULES } from '../rules/registry.ts';
 
-export default class Replay extends DiagCommand {
-  static override summary = 'Replay recorded gradient steps under clipping rules, with a verdict for each.';
-  static override examples = [
+export default command({
+  summary: 'Replay recorded gradient steps under clipping rules, with a verdict for each.',
+  examples: [
     '<%= config.bin %> <%= command.id %> capture',
     "<%= config.bin %> <%= command.id %> capture --rule none --rule clippy:paper --rule 'agc:{0.1,0.01,0.001}'",
     '<%= config.bin %> <%= command.id %> capture --mode open-loop --learning-rate-multiplier 0.5,1,2',
-  ];
-  static override args = {
-    capture: Args.string({ required: true, ignoreStdin: true, description: 'folder with capture.json' }),
-  };
-  static override flags = {
+  ],
+  args: {
+    capture: Args.string({ required: true, description: 'folder with capture.json' }),
+  },
+  flags: {
     mode: Flags.option({
       options: REPLAY_MODES,
       default: 'as-recorded' as const,
@@ -43,10 +43,9 @@ export default class Replay extends DiagCommand {
     })(),
     ascii: Flags.boolean({ description: 'draw with ASCII characters only' }),
     ...trainingFlags,
-  };
+  },
 
-  async run(): Promise<void> {
-    const { args, flags } = await this.parse(Replay);
+  async run({ args, flags }, io) {
     const alone = CLOSED_LOOP_ALONE.filter((name) => flags[name] !== undefined);
     if (flags.mode !== 'closed-loop' && alone.length > 0)
       throw diagError('usage', {
@@ -63,7 +62,7 @@ export default class Replay extends DiagCommand {
     const learningRateMultipliers = multipliersOf(flags['learning-rate-multiplier']);
     const result =
       flags.mode === 'closed-loop'
-        ? await closedLoop(capture, trainingOptions(rules, learningRateMultipliers, flags))
+        ? await closedLoop(capture, trainingOptions(rules, learningRateMultipliers, flags, io))
         : await replayCapture(capture, {
             mode: flags.mode,
             rules,
@@ -74,7 +73,7 @@ export default class Replay extends DiagCommand {
     const replay = [...result.entries, ...recorded.entries];
     const notes = [...result.notes, ...recorded.notes];
     if (flags.json)
-      await this.printJson({
+      await io.printJson({
         schemaVersion: SCHEMA_VERSION,
         replay,
         findings: result.findings,
@@ -82,19 +81,19 @@ export default class Replay extends DiagCommand {
         notes,
       });
     else
-      await this.print(
+      await io.print(
         renderReplay(
           replay,
           { findings: result.findings, notes },
-          terminalOptions(process.stdout, process.env, flags.ascii),
+          terminalOptions(io.stdout, io.env, flags.ascii),
         ),
       );
-    for (const error of capture.errors) await this.remark(`error[${error.id}]: ${error.message}`);
-    if (capture.errors.length > 0) this.exitWith(EXIT.input);
-    else if (result.entries.every((entry) => entry.verdict === 'cannot-tell'))
-      this.exitWith(EXIT.inconclusive);
-  }
-}
+    for (const error of capture.errors) await io.remark(`error[${error.id}]: ${error.message}`);
+    if (capture.errors.length > 0) return EXIT.input;
+    const told = result.entries.some((entry) => entry.verdict !== 'cannot-tell');
+    return told ? EXIT.done : EXIT.inconclusive;
+  },
+});
 
 /** Flags that the other modes would ignore. */
 const CLOSED_LOOP_ALONE = Object.keys(trainingFlags) as (keyof typeof trainingFlags)[];

@@ -1,24 +1,25 @@
 import { readFile } from 'node:fs/promises';
 import { Args, Flags } from '@oclif/core';
 import { openFile, unreadable } from '../bytes/source.ts';
-import { DiagCommand } from '../cli/base-command.ts';
+import { command } from '../cli/command.ts';
 import { FILE_OPTIONS, reportTargets, writeReports } from '../cli/report-files.ts';
 import { terminalOptions } from '../cli/terminal-options.ts';
+import { EXIT } from '../model/errors.ts';
 import { REPORT_FORMATS, type ReportFormatId } from '../reports/registry.ts';
 import { parseReport } from '../reports/report-schema.ts';
 
-export default class Report extends DiagCommand {
-  static override summary = 'Render a saved report again, in any format.';
-  static override description =
+export default command({
+  summary: 'Render a saved report again, in any format.',
+  description:
     'The same report gives the same bytes as the command that made it. Exits 0 once the report is out: the verdict ' +
-    'was that of the command; `gate REPORT.json` judges it again.';
-  static override examples = [
+    'was that of the command; `gate REPORT.json` judges it again.',
+  examples: [
     '<%= config.bin %> <%= command.id %> report.json',
     '<%= config.bin %> <%= command.id %> report.json --to html > report.html',
     '<%= config.bin %> <%= command.id %> report.json --report junit:junit.xml --report sarif:out.sarif',
-  ];
-  static override args = { path: Args.string({ required: true, description: 'a saved report (JSON)' }) };
-  static override flags = {
+  ],
+  args: { path: Args.string({ required: true, description: 'a saved report (JSON)' }) },
+  flags: {
     to: Flags.option({
       description: 'the format to print',
       options: Object.keys(REPORT_FORMATS) as ReportFormatId[],
@@ -29,10 +30,9 @@ export default class Report extends DiagCommand {
       multipleNonGreedy: true,
       default: [],
     }),
-  };
+  },
 
-  async run(): Promise<void> {
-    const { args, flags } = await this.parse(Report);
+  async run({ args, flags }, io) {
     const targets = await reportTargets(flags.report, [args.path]);
     // Refuses pipes and devices, which would hang.
     await (await openFile(args.path)).close();
@@ -42,9 +42,10 @@ export default class Report extends DiagCommand {
     const report = parseReport(text, args.path);
     const format = flags.to ?? (flags.json ? 'json' : 'text');
     if (targets.length === 0 || flags.to !== undefined) {
-      const options = format === 'text' ? terminalOptions(process.stdout, process.env, false) : FILE_OPTIONS;
-      await this.print(REPORT_FORMATS[format].render(report, options));
+      const options = format === 'text' ? terminalOptions(io.stdout, io.env, false) : FILE_OPTIONS;
+      await io.print(REPORT_FORMATS[format].render(report, options));
     }
-    await writeReports(report, targets);
-  }
-}
+    await writeReports(report, targets, io);
+    return EXIT.done;
+  },
+});

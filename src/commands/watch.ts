@@ -1,11 +1,9 @@
 import { createHash } from 'node:crypto';
 import { mkdir, readFile } from 'node:fs/promises';
 import { dirname, join, resolve } from 'node:path';
-import { setTimeout as sleep } from 'node:timers/promises';
 import { Args, Flags } from '@oclif/core';
 import { writeFileAtomic } from '../bytes/atomic-write.ts';
-import { DiagCommand } from '../cli/base-command.ts';
-import { writeOut } from '../cli/output.ts';
+import { type CommandIo, command, makingOf } from '../cli/command.ts';
 import { runHook } from '../cli/run-hook.ts';
 import { logFlags, readOptionsOf } from '../cli/shared-flags.ts';
 import { terminalOptions } from '../cli/terminal-options.ts';
@@ -20,27 +18,29 @@ import {
   NO_ALERTS,
   updateAlerts,
 } from '../engine/watch-alerts.ts';
-import { EXIT, type ExitCode } from '../model/errors.ts';
+import { EXIT, type ExitCode, worstExitCode } from '../model/errors.ts';
 import { inertName } from '../model/inert-text.ts';
+import type { Report } from '../model/report.ts';
 import { json } from '../reports/json.ts';
 
 /** Reading may take this share of the time: a log that takes a second to read is looked at every ten. */
 const READING_SHARE = 0.1;
 
-export default class Watch extends DiagCommand {
-  static override summary = 'Follow a growing log: charts, alerts, and an end when the run diverges.';
-  static override description =
+export default command({
+  summary: 'Follow a growing log: charts, alerts, and an end when the run diverges.',
+  description:
     'Looks at the log again and again, also while it does not exist yet, and over rotation, truncation and ' +
-    'replacement. Ends with --exit-on (code 1), --idle-exit, or Ctrl-C; with --json it then prints what `analyze` prints.';
-  static override examples = [
+    'replacement. Ends with --exit-on (code 1), --idle-exit, or Ctrl-C; with --json it then prints what `analyze` prints.',
+  examples: [
     '<%= config.bin %> <%= command.id %> train.jsonl',
     '<%= config.bin %> <%= command.id %> train.jsonl --exit-on full-divergence --exit-on non-finite',
     `<%= config.bin %> <%= command.id %> train.jsonl --on-alert 'mail -s "$CLIPPY_DIAG_MESSAGE" me@example.org'`,
-  ];
-  static override args = {
+  ],
+  judges: true,
+  args: {
     log: Args.string({ required: true, description: 'the log; it need not exist yet' }),
-  };
-  static override flags = {
+  },
+  flags: {
     ...logFlags,
     interval: Flags.integer({ description: 'seconds between two looks', default: 2, min: 1 }),
     'alert-on': Flags.option({
@@ -79,14 +79,12 @@ export default class Watch extends DiagCommand {
       helpValue: 'FILE',
     }),
     ascii: Flags.boolean({ description: 'draw charts with ASCII characters only' }),
-  };
+  },
 
-  async run(): Promise<void> {
-    const { args, flags } = await this.parse(Watch);
+  async run({ args, flags }, io) {
     const options = {
-      ...readOptionsOf(flags),
-      toolVersion: this.config.version,
-      now: () => new Date(),
+      ...readOptionsOf(flags, io),
+      ...makingOf(io),
     };
     const stateFile =
       flags.state ??
@@ -94,32 +92,30 @@ export default class Watch extends DiagCommand {
         '.clippy-diag-cache',
         `watch-${createHash('sha256').update(resolve(args.log)).digest('hex').slice(0, 16)}.json`,
       );
-    let state = await this.readState(stateFile);
+    let state = await readState(stateFile, io);
     const told: string[] = [];
     const watcher = watchLog(args.log, options);
     const stop = new AbortController();
-    const stopWith = (code: ExitCode) => (): void => {
-      this.exitWith(code);
+    let code: ExitCode = EXIT.done;
+    const forgetSignals = io.onEnd((signalled) => {
+      code = worstExitCode(code, signalled);
       stop.abort();
-    };
-    const onInterrupt = stopWith(EXIT.interrupted);
-    const onTerminate = stopWith(EXIT.terminated);
-    process.once('SIGINT', onInterrupt);
-    process.once('SIGTERM', onTerminate);
-    const draws = process.stdout.isTTY === true && !flags.json;
+    });
+    let runs: Report['runs'] = [];
+    const draws = io.stdout.isTTY === true && !flags.json;
     let ended = false;
     try {
-      let changed = Date.now();
-      if (!flags.json) await this.remark(`watching ${inertName(args.log)}; Ctrl-C ends it`);
+      let changed = io.now();
+      if (!flags.json) await io.remark(`watching ${inertName(args.log)}; Ctrl-C ends it`);
       while (!stop.signal.aborted) {
-        const started = Date.now();
+        const started = io.now();
         const report = await watcher.look();
-        const now = Date.now();
+        const now = io.now();
         if (report !== undefined) changed = now;
         const latest = report ?? undefined;
         const { state: next, raised } = updateAlerts(
           state,
-          latest?.runs ?? this.lastRuns,
+          latest?.runs ?? runs,
           {
             classes: flags['alert-on'] ?? ALERT_CLASSES,
             delayMs: flags['alert-after'] * 1000,
@@ -127,22 +123,20 @@ export default class Watch extends DiagCommand {
           },
           now,
         );
-        if (latest !== undefined) this.lastRuns = latest.runs;
+        if (latest !== undefined) runs = latest.runs;
         // Remembered before it is told: an alert that is told twice after a crash is worse than a late one.
         if (raised.length > 0 || next.alerts.length !== state.alerts.length)
-          await this.writeState(stateFile, next);
+          await writeState(stateFile, next);
         state = next;
-        for (const alert of raised) told.push(await this.raise(alert, args.log, flags['on-alert'], draws));
+        for (const alert of raised) told.push(await raise(alert, args.log, flags['on-alert'], draws, io));
         if (latest !== undefined && draws) {
-          const terminal = terminalOptions(process.stdout, process.env, flags.ascii);
-          await writeOut(watchScreen(latest, told, process.stdout.rows ?? 24, terminal));
-        } else if (latest !== undefined && !flags.json) await this.print(watchLine(latest));
-        const fatal = this.lastRuns.find((run) =>
-          flags['exit-on']?.some((name) => name === run.verdict.class),
-        );
+          const terminal = terminalOptions(io.stdout, io.env, flags.ascii);
+          await io.write(watchScreen(latest, told, io.stdout.rows ?? 24, terminal));
+        } else if (latest !== undefined && !flags.json) await io.print(watchLine(latest));
+        const fatal = runs.find((run) => flags['exit-on']?.some((name) => name === run.verdict.class));
         if (fatal !== undefined) {
-          this.exitWith(EXIT.gateFailed);
-          await this.remark(`ended: ${inertName(fatal.id)} is ${fatal.verdict.class}`);
+          code = worstExitCode(code, EXIT.gateFailed);
+          await io.remark(`ended: ${inertName(fatal.id)} is ${fatal.verdict.class}`);
           break;
         }
         if (flags['idle-exit'] !== undefined && now - changed >= flags['idle-exit'] * 1000) {
@@ -150,54 +144,58 @@ export default class Watch extends DiagCommand {
           break;
         }
         const pause = Math.max(flags.interval * 1000, (now - started) / READING_SHARE);
-        await sleep(pause, undefined, { signal: stop.signal }).catch(() => {});
+        await io.sleep(pause, stop.signal);
       }
       if (flags.json || ended) {
         const report = await watcher.finish();
-        if (ended) this.exitWith(exitCodeOf(report));
-        if (flags.json)
-          await this.print(json.render(report, terminalOptions(process.stdout, process.env, false)));
+        if (ended) code = worstExitCode(code, exitCodeOf(report));
+        if (flags.json) await io.print(json.render(report, terminalOptions(io.stdout, io.env, false)));
       }
     } finally {
-      process.off('SIGINT', onInterrupt);
-      process.off('SIGTERM', onTerminate);
+      forgetSignals();
       await watcher.close();
     }
-  }
+    return code;
+  },
+});
 
-  private lastRuns: Parameters<typeof updateAlerts>[1] = [];
-
-  /** Tells an alert on standard error and runs the hook; returns the line for the screen. */
-  private async raise(alert: Alert, log: string, hook: string | undefined, draws: boolean): Promise<string> {
-    const line = `alert: ${inertName(alert.run)}: ${inertName(alert.message)}`;
-    // On the screen it stands above the report.
-    if (!draws) await this.remark(line);
-    if (hook !== undefined) {
-      const failed = await runHook(hook, {
-        ALERT: alert.class,
-        LOG: log,
-        RUN: alert.run,
-        SERIES: alert.series,
-        STEP: alert.from,
-        MESSAGE: alert.message,
-      });
-      if (failed !== undefined) await this.remark(`--on-alert failed: ${inertName(failed)}`);
-    }
-    return line;
+/** Tells an alert on standard error and runs the hook; returns the line for the screen. */
+async function raise(
+  alert: Alert,
+  log: string,
+  hook: string | undefined,
+  draws: boolean,
+  io: CommandIo,
+): Promise<string> {
+  const line = `alert: ${inertName(alert.run)}: ${inertName(alert.message)}`;
+  // On the screen it stands above the report.
+  if (!draws) await io.remark(line);
+  if (hook !== undefined) {
+    const values = {
+      ALERT: alert.class,
+      LOG: log,
+      RUN: alert.run,
+      SERIES: alert.series,
+      STEP: alert.from,
+      MESSAGE: alert.message,
+    };
+    const failed = await runHook(hook, values, io);
+    if (failed !== undefined) await io.remark(`--on-alert failed: ${inertName(failed)}`);
   }
+  return line;
+}
 
-  private async readState(path: string): Promise<AlertState> {
-    try {
-      return alertStateSchema.parse(JSON.parse(await readFile(path, 'utf8')));
-    } catch (error) {
-      if ((error as NodeJS.ErrnoException).code !== 'ENOENT')
-        await this.remark(`${inertName(path)} is no state of a watcher and will be written anew`);
-      return NO_ALERTS;
-    }
+async function readState(path: string, io: CommandIo): Promise<AlertState> {
+  try {
+    return alertStateSchema.parse(JSON.parse(await readFile(path, 'utf8')));
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== 'ENOENT')
+      await io.remark(`${inertName(path)} is no state of a watcher and will be written anew`);
+    return NO_ALERTS;
   }
+}
 
-  private async writeState(path: string, state: AlertState): Promise<void> {
-    await mkdir(dirname(path), { recursive: true });
-    await writeFileAtomic(path, `${JSON.stringify(state, null, 2)}\n`);
-  }
+async function writeState(path: string, state: AlertState): Promise<void> {
+  await mkdir(dirname(path), { recursive: true });
+  await writeFileAtomic(path, `${JSON.stringify(state, null, 2)}\n`);
 }

@@ -18,6 +18,8 @@ export interface ReadLogOptions extends Partial<LogReadOptions> {
   readonly format?: string;
   /** The id of the run; the path where it is left out. */
   readonly id?: string;
+  /** What `-` reads; the standard input of the process where it is left out. */
+  readonly stdin?: AsyncIterable<Uint8Array>;
   /** Look for hyperparameters beside the file; default true. */
   readonly sidecars?: boolean;
 }
@@ -89,7 +91,7 @@ async function* hashed(chunks: AsyncIterable<Uint8Array>, hash: Hash): AsyncGene
  * @throws file-…, format-unknown, format-unsupported, log-is-lfs-pointer, limit-exceeded; unknown-id for a format
  */
 export async function readRawLog(path: string, options: ReadLogOptions = {}): Promise<RawLog> {
-  if (path === '-') return readRawStream(readChunks(path), STDIN_NAME, options);
+  if (path === '-') return readRawStream(options.stdin ?? readChunks(path), STDIN_NAME, options);
   const before = await sizeOfPath(path);
   const raw = await readRawStream(readChunks(path), path, options);
   const grownBytes = (await sizeOfPath(path)) - before;

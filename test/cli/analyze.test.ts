@@ -25,8 +25,8 @@ const many = (rest: (i: number) => string): string =>
   Array.from({ length: 200 }, (_, i) => line(i, rest(i))).join('');
 
 describe('analyze', () => {
-  it('says the verdict in the first line, then findings, charts and what to do', () => {
-    const { code, out, err } = cli(['analyze', incident]);
+  it('says the verdict in the first line, then findings, charts and what to do', async () => {
+    const { code, out, err } = await cli(['analyze', incident]);
     expect(err).toBe('');
     expect(code).toBe(0);
     expect(out.split('\n')[0]).toBe('full-divergence from step 400: fixtures/incident/log.jsonl');
@@ -35,22 +35,22 @@ describe('analyze', () => {
     civil(out);
   });
 
-  it.each([60, 80, 200])('keeps within %d columns', (width) => {
-    const { out } = cli(['analyze', incident], { env: { COLUMNS: String(width) } });
+  it.each([60, 80, 200])('keeps within %d columns', async (width) => {
+    const { out } = await cli(['analyze', incident], { env: { COLUMNS: String(width) } });
     for (const text of out.split('\n')) expect([...text].length, text).toBeLessThanOrEqual(width);
   });
 
-  it('uses no colour in a pipe, colour where forced, ASCII where asked for', () => {
-    expect(cli(['analyze', incident], { env: { FORCE_COLOR: '1' } }).out).toContain('\u001b[');
-    expect(cli(['analyze', incident], { env: { FORCE_COLOR: '1', NO_COLOR: '1' } }).out).not.toContain(
-      '\u001b[',
-    );
-    expect(cli(['analyze', incident, '--ascii']).out).toMatch(/^[\x20-\x7e\n]*$/);
+  it('uses no colour in a pipe, colour where forced, ASCII where asked for', async () => {
+    expect((await cli(['analyze', incident], { env: { FORCE_COLOR: '1' } })).out).toContain('\u001b[');
+    expect(
+      (await cli(['analyze', incident], { env: { FORCE_COLOR: '1', NO_COLOR: '1' } })).out,
+    ).not.toContain('\u001b[');
+    expect((await cli(['analyze', incident, '--ascii'])).out).toMatch(/^[\x20-\x7e\n]*$/);
   });
 
-  it('prints exactly one JSON document with --json, and the same to a file', () => {
+  it('prints exactly one JSON document with --json, and the same to a file', async () => {
     const target = join(folder, 'report.json');
-    const { code, out } = cli(['analyze', incident, '--json', '--report', `json:${target}`]);
+    const { code, out } = await cli(['analyze', incident, '--json', '--report', `json:${target}`]);
     const report = reportOf(out);
     expect(code).toBe(0);
     expect(report.verdict).toMatchObject({
@@ -65,38 +65,38 @@ describe('analyze', () => {
     expect(readFileSync(target, 'utf8')).toBe(out);
   });
 
-  it('fails on what it is told to fail on', () => {
-    expect(cli(['analyze', incident, '--fail-on', 'error']).code).toBe(1);
-    expect(cli(['analyze', healthy, '--fail-on', 'warning']).code).toBe(0);
+  it('fails on what it is told to fail on', async () => {
+    expect((await cli(['analyze', incident, '--fail-on', 'error'])).code).toBe(1);
+    expect((await cli(['analyze', healthy, '--fail-on', 'warning'])).code).toBe(0);
   });
 
-  it('says of each named clipping limit how often it would act, and refuses what is no limit', () => {
+  it('says of each named clipping limit how often it would act, and refuses what is no limit', async () => {
     const { runs } = reportOf(
-      cli(['analyze', incident, '--clip-limit', '0.01', '--clip-limit', '1e6', '--json']).out,
+      (await cli(['analyze', incident, '--clip-limit', '0.01', '--clip-limit', '1e6', '--json'])).out,
     );
     const found = runs[0]!.findings.filter(({ id }) => id === 'clipping-saturation');
     expect(found.map(({ message }) => /(step limiter|safety net)\b/.exec(message)?.[1])).toEqual(
       expect.arrayContaining(['step limiter', 'safety net']),
     );
     for (const limit of ['0', '-1', 'NaN', 'Infinity', '', 'much'])
-      expect(cli(['analyze', incident, `--clip-limit=${limit}`]).code, limit).toBe(2);
+      expect((await cli(['analyze', incident, `--clip-limit=${limit}`])).code, limit).toBe(2);
   });
 
-  it('judges every run of a folder and names the worst first', () => {
-    const { out } = cli(['analyze', 'fixtures/logs']);
+  it('judges every run of a folder and names the worst first', async () => {
+    const { out } = await cli(['analyze', 'fixtures/logs']);
     expect(out.split('\n')[0]).toMatch(/^non-finite from step .* the worst of \d+ runs$/);
   });
 
-  it('reads standard input', () => {
-    expect(cli(['analyze', '-'], { input: readFileSync(incident) }).out).toMatch(
+  it('reads standard input', async () => {
+    expect((await cli(['analyze', '-'], { input: readFileSync(incident) })).out).toMatch(
       /^full-divergence from step 400/,
     );
   });
 });
 
 describe('chart', () => {
-  it('draws a metric of a range of steps', () => {
-    const { code, out } = cli([
+  it('draws a metric of a range of steps', async () => {
+    const { code, out } = await cli([
       'chart',
       incident,
       '--metric',
@@ -112,12 +112,12 @@ describe('chart', () => {
     expect(out).toMatch(/step +390 .*420/);
   });
 
-  it('names what is there when a metric is not', () => {
-    const { code, err } = cli(['chart', incident, '--metric', 'lost']);
+  it('names what is there when a metric is not', async () => {
+    const { code, err } = await cli(['chart', incident, '--metric', 'lost']);
     expect(code).toBe(4);
     expect(err).toContain('no series "lost"');
     expect(err).toContain('grad_norm');
-    const empty = cli(['chart', incident, '--from', '5000']);
+    const empty = await cli(['chart', incident, '--from', '5000']);
     expect(empty.code).toBe(4);
     expect(empty.err).toMatch(/between steps 5,000 and Infinity[\s\S]*steps 0 to 599/);
   });
@@ -158,65 +158,66 @@ describe('what bad input gets', () => {
       3,
       /loss/,
     ],
-  ])('%s', (_, path, code, message) => {
-    const result = cli(['analyze', path()]);
+  ])('%s', async (_, path, code, message) => {
+    const result = await cli(['analyze', path()]);
     expect(result.out + result.err).toMatch(message);
     expect(result.code).toBe(code);
     civil(result.out + result.err);
   });
 
-  it('a folder without logs', () => {
+  it('a folder without logs', async () => {
     const empty = join(folder, 'nothing-here');
     mkdirSync(empty);
     writeFileSync(join(empty, 'notes.md'), 'hello');
-    expect(cli(['analyze', empty])).toMatchObject({
+    expect(await cli(['analyze', empty])).toMatchObject({
       code: 3,
       err: expect.stringContaining('folder-without-inputs'),
     });
   });
 
-  it('NaN to the end, 1e400 and an empty cell are told apart', () => {
-    const verdictOf = (rest: (i: number) => string): Report =>
-      reportOf(cli(['analyze', file('odd.jsonl', many(rest)), '--json']).out);
-    expect(verdictOf((i) => `"loss":${i < 100 ? 1 : 'NaN'}`).verdict).toMatchObject({
+  it('NaN to the end, 1e400 and an empty cell are told apart', async () => {
+    const verdictOf = async (rest: (i: number) => string): Promise<Report> =>
+      reportOf((await cli(['analyze', file('odd.jsonl', many(rest)), '--json'])).out);
+    expect((await verdictOf((i) => `"loss":${i < 100 ? 1 : 'NaN'}`)).verdict).toMatchObject({
       class: 'non-finite',
       onsetStep: 100,
     });
-    expect(verdictOf(() => '"loss":NaN').verdict.class).toBe('non-finite');
-    const huge = verdictOf((i) => `"loss":${i < 100 ? 1 : '1e400'}`);
+    expect((await verdictOf(() => '"loss":NaN')).verdict.class).toBe('non-finite');
+    const huge = await verdictOf((i) => `"loss":${i < 100 ? 1 : '1e400'}`);
     expect(huge.verdict.class).toBe('non-finite');
     expect(huge.runs[0]!.series.find((s) => s.name === 'loss')!.statistics.posInf).toBe(100);
 
     const cells = Array.from({ length: 200 }, (_, i) => `${i},${i < 100 ? 1 : ''},0.5\n`).join('');
-    const stopped = reportOf(cli(['analyze', file('cells.csv', `step,loss,acc\n${cells}`), '--json']).out)
-      .runs[0]!;
+    const stopped = reportOf(
+      (await cli(['analyze', file('cells.csv', `step,loss,acc\n${cells}`), '--json'])).out,
+    ).runs[0]!;
     expect(stopped.series.find((s) => s.name === 'loss')!.statistics).toMatchObject({ points: 100, nan: 0 });
     expect(stopped.findings.map((f) => f.id)).toContain('loss-column-stops');
   });
 
-  it('names that would poison an object or a terminal stay text', () => {
+  it('names that would poison an object or a terminal stay text', async () => {
     const path = file(
       'hostile.jsonl',
       many((i) => `"loss":${1 + 1 / (i + 1)},"__proto__":${i},"\\u001b[31mred":1`),
     );
-    const { out, code } = cli(['analyze', path, '--json']);
+    const { out, code } = await cli(['analyze', path, '--json']);
     expect(code).toBe(0);
     expect(reportOf(out).runs[0]!.series.map((s) => s.name)).toContain('__proto__');
-    civil(cli(['inspect', path]).out);
-    civil(cli(['chart', path, '--metric', '\u001b[31mred']).out);
+    civil((await cli(['inspect', path])).out);
+    civil((await cli(['chart', path, '--metric', '\u001b[31mred'])).out);
   });
 
-  it.skipIf(process.getuid?.() === 0)('an unreadable file (skipped for root, who can read all)', () => {
+  it.skipIf(process.getuid?.() === 0)('an unreadable file (skipped for root, who can read all)', async () => {
     const path = file('locked.jsonl', line(1, '"loss":1'));
     chmodSync(path, 0);
-    expect(cli(['analyze', path])).toMatchObject({
+    expect(await cli(['analyze', path])).toMatchObject({
       code: 3,
       err: expect.stringContaining('permission denied'),
     });
   });
 
-  it('damage in the middle gives the rest, what was lost, and code 3', () => {
-    const { code, out } = cli([
+  it('damage in the middle gives the rest, what was lost, and code 3', async () => {
+    const { code, out } = await cli([
       'analyze',
       file('damaged.jsonl', `${many((i) => `"loss":${1 + i / 1e4}`)}not json\n${line(200, '"loss":1')}`),
     ]);
@@ -224,8 +225,8 @@ describe('what bad input gets', () => {
     expect(out).toMatch(/1 records? lost/);
   });
 
-  it('a value that is no JSON makes its line a lost one, not an absent key', () => {
-    const { code, out } = cli([
+  it('a value that is no JSON makes its line a lost one, not an absent key', async () => {
+    const { code, out } = await cli([
       'analyze',
       file(
         'word.jsonl',
@@ -236,14 +237,17 @@ describe('what bad input gets', () => {
     expect(out).toMatch(/1 records? lost, 199 kept/);
   });
 
-  it('a torn last line is a warning only', () => {
-    const { code, out } = cli(['analyze', file('torn.jsonl', `${many(() => '"loss":1')}{"step":200,"lo`)]);
+  it('a torn last line is a warning only', async () => {
+    const { code, out } = await cli([
+      'analyze',
+      file('torn.jsonl', `${many(() => '"loss":1')}{"step":200,"lo`),
+    ]);
     expect(code).toBe(0);
     expect(out).toMatch(/unfinished last\s+record/);
   });
 
-  it('a bad file beside a good one: the report of the good one, and code 3', () => {
-    const { code, out } = cli(['analyze', healthy, join(folder, 'none.csv')]);
+  it('a bad file beside a good one: the report of the good one, and code 3', async () => {
+    const { code, out } = await cli(['analyze', healthy, join(folder, 'none.csv')]);
     expect(code).toBe(3);
     expect(out).toMatch(/^healthy/);
     expect(out).toContain('none.csv');
@@ -251,7 +255,7 @@ describe('what bad input gets', () => {
 });
 
 describe('output', () => {
-  it('is code 5 on a full disk, and quiet when the reader has gone', () => {
+  it('is code 5 on a full disk, and quiet when the reader has gone', async () => {
     const full = shell(`CLI analyze ${incident} > /dev/full`);
     expect(full).toMatchObject({ code: 5, err: expect.stringContaining('no space left') });
     civil(full.err);
@@ -260,8 +264,8 @@ describe('output', () => {
     expect(gone.out.trim()).toBe('1');
   });
 
-  it('refuses an unwritable report before the work, leaves no temporary file, and keeps what was there', () => {
-    const { code, err, out } = cli([
+  it('refuses an unwritable report before the work, leaves no temporary file, and keeps what was there', async () => {
+    const { code, err, out } = await cli([
       'analyze',
       incident,
       '--report',
@@ -270,7 +274,7 @@ describe('output', () => {
     expect({ code, out }).toEqual({ code: 5, out: '' });
     expect(err).toContain('output-unwritable');
     const copy = file('input.jsonl', readFileSync(incident));
-    expect(cli(['analyze', copy, '--report', `json:${copy}`])).toMatchObject({
+    expect(await cli(['analyze', copy, '--report', `json:${copy}`])).toMatchObject({
       code: 5,
       err: expect.stringContaining('output-is-input'),
     });
@@ -287,25 +291,25 @@ describe('usage', () => {
     [['analyze', incident, '--report', 'pdf:x'], /no report format "pdf"/],
     [['analyze', incident, '--fail-on', 'note'], /fail-on/],
     [['analyze', incident, '--format', 'xml'], /xml/],
-  ])('%s', (args, message) => {
-    const result = cli(args);
+  ])('%s', async (args, message) => {
+    const result = await cli(args);
     expect(result.err).toMatch(message);
     expect(result.code).toBe(2);
     civil(result.err);
   });
 
-  it('keeps the code and prints one document with --json', () => {
-    const { code, out } = cli(['analyze', 'no-such-file', '--json']);
+  it('keeps the code and prints one document with --json', async () => {
+    const { code, out } = await cli(['analyze', 'no-such-file', '--json']);
     expect(code).toBe(3);
     expect(JSON.parse(out)).toMatchObject({ error: { id: 'file-missing', path: 'no-such-file' } });
   });
 
-  it('answers --version and --help', () => {
-    expect(cli(['--version'])).toMatchObject({
+  it('answers --version and --help', async () => {
+    expect(await cli(['--version'])).toMatchObject({
       code: 0,
       out: expect.stringMatching(/^clippy-diag\/\d+\.\d+\.\d+ /),
     });
-    const help = cli(['--help']);
+    const help = await cli(['--help']);
     expect(help.code).toBe(0);
     for (const command of ['analyze', 'chart', 'inspect']) expect(help.out).toContain(command);
   });

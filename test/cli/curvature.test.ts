@@ -5,9 +5,8 @@ import { join } from 'node:path';
 import { afterAll, describe, expect, it } from 'vitest';
 import { openCheckpoint } from '../../src/checkpoints/registry.ts';
 import { writeSafetensors } from '../../src/checkpoints/safetensors.ts';
-import Curvature from '../../src/commands/curvature.ts';
 import type { CurvatureEntry } from '../../src/model/curvature.ts';
-import { type CliResult, cli, inProcess } from '../support/cli.ts';
+import { type CliResult, cli } from '../support/cli.ts';
 
 interface Spectrum {
   readonly largest: number[];
@@ -38,7 +37,7 @@ const files = (
   ...more,
 ];
 
-const curvature = (args: readonly string[]): Promise<CliResult> => inProcess(Curvature, args);
+const curvature = (args: readonly string[]): Promise<CliResult> => cli(['curvature', ...args]);
 
 async function measure(args: readonly string[]): Promise<CurvatureEntry[]> {
   const { code, out, err } = await curvature([...args, '--json']);
@@ -67,7 +66,7 @@ const write = (name: string, text: string): string => {
 
 describe('a capture', () => {
   it('default: plain and preconditioned at its first step, as the contract of --json says', async () => {
-    const { code, out, err } = cli(['curvature', capture, '--json']);
+    const { code, out, err } = await cli(['curvature', capture, '--json']);
     expect([code, err]).toEqual([0, '']);
     const document = JSON.parse(out) as { schemaVersion: string; curvature: CurvatureEntry[] };
     expect(document.schemaVersion).toMatch(/^\d+\.\d+$/);

@@ -10,7 +10,7 @@ import { projectRoot } from '../support/shared-data.ts';
 const folder = mkdtempSync(join(tmpdir(), 'clippy-diag-examples-'));
 afterAll(() => rmSync(folder, { recursive: true, force: true }));
 
-beforeAll(() => {
+beforeAll(async () => {
   const copy = (from: string, to: string): void =>
     cpSync(join(projectRoot, 'fixtures', from), join(folder, to), { recursive: true });
   mkdirSync(join(folder, 'runs/a'), { recursive: true });
@@ -21,8 +21,8 @@ beforeAll(() => {
   copy('incident/capture', 'fixtures/incident/capture');
   copy('incident/capture/initial.safetensors', 'step-900.safetensors');
   copy('captures/seed-2/initial.safetensors', 'step-1000.safetensors');
-  cli(['baseline', 'update', 'runs/'], { cwd: folder });
-  cli(['analyze', 'train.jsonl', '--report', 'json:report.json'], { cwd: folder });
+  await cli(['baseline', 'update', 'runs/'], { cwd: folder });
+  await cli(['analyze', 'train.jsonl', '--report', 'json:report.json'], { cwd: folder });
 });
 
 const { commands } = JSON.parse(readFileSync(join(projectRoot, 'oclif.manifest.json'), 'utf8')) as {
@@ -38,10 +38,10 @@ const examples = Object.values(commands).flatMap(({ id, examples = [] }) =>
 const elsewhere = /--batch batch\.npz/;
 
 describe('examples in --help', () => {
-  it('are there for every command', () =>
+  it('are there for every command', async () =>
     expect(Object.keys(commands).filter((id) => commands[id]!.examples === undefined)).toEqual([]));
 
-  it.each(examples.filter((line) => !elsewhere.test(line)))('%s', (line) => {
+  it.each(examples.filter((line) => !elsewhere.test(line)))('%s', async (line) => {
     const { status, stderr } = spawnSync(
       'bash',
       [

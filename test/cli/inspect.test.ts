@@ -29,9 +29,9 @@ interface Document {
 }
 
 describe('inspect of logs', () => {
-  it('follows the contract field by field', () => {
+  it('follows the contract field by field', async () => {
     const path = file('log.csv', 'step,loss\n1,0.5\n2,nan\n3,inf\n4,-inf\n5,0.25\n');
-    const { code, out, err } = cli(['inspect', path, '--json']);
+    const { code, out, err } = await cli(['inspect', path, '--json']);
     expect({ code, err }).toEqual({ code: 0, err: '' });
     const document = JSON.parse(out) as Document;
     expect(document.inputs).toHaveLength(1);
@@ -59,8 +59,8 @@ describe('inspect of logs', () => {
       negInf: 1,
     });
   });
-  it('all NaN has no smallest value, and first and last say NaN', () => {
-    const { out } = cli(['inspect', file('nan.jsonl', '{"step":1,"loss":NaN}\n'), '--json']);
+  it('all NaN has no smallest value, and first and last say NaN', async () => {
+    const { out } = await cli(['inspect', file('nan.jsonl', '{"step":1,"loss":NaN}\n'), '--json']);
     expect((JSON.parse(out) as Document).inputs[0]!.runs[0]!.series[1]).toMatchObject({
       first: 'NaN',
       last: 'NaN',
@@ -68,50 +68,53 @@ describe('inspect of logs', () => {
       max: null,
     });
   });
-  it('damage gives the rest and code 3, a torn tail code 0, nothing to read code 3, no points code 4', () => {
-    const damaged = cli(['inspect', file('bad.jsonl', '{"step":1,"loss":1}\nboom\n{"step":2,"loss":2}\n')]);
+  it('damage gives the rest and code 3, a torn tail code 0, nothing to read code 3, no points code 4', async () => {
+    const damaged = await cli([
+      'inspect',
+      file('bad.jsonl', '{"step":1,"loss":1}\nboom\n{"step":2,"loss":2}\n'),
+    ]);
     expect(damaged.code).toBe(3);
     expect(damaged.out).toMatch(/loss\s+loss\s+2 /);
     expect(damaged.err).toMatch(/^error\[log-lines-bad\].*\n {2}--> .*bad\.jsonl, line 2\n/);
-    const torn = cli(['inspect', file('torn.jsonl', '{"step":1,"loss":1}\n{"st')]);
+    const torn = await cli(['inspect', file('torn.jsonl', '{"step":1,"loss":1}\n{"st')]);
     expect(torn.code).toBe(0);
     expect(torn.out).toContain('the last 4 bytes are no whole record (unread)');
-    const absent = cli(['inspect', join(folder, 'absent'), '--json']);
+    const absent = await cli(['inspect', join(folder, 'absent'), '--json']);
     expect(absent.code).toBe(3);
     expect((JSON.parse(absent.out) as Document).errors[0]!.id).toBe('file-missing');
-    expect(cli(['inspect', file('head.csv', 'step,loss\n')]).code).toBe(4);
+    expect((await cli(['inspect', file('head.csv', 'step,loss\n')])).code).toBe(4);
   });
-  it('reads standard input, and a name that was mapped', () => {
-    const { code, out } = cli(['inspect', '-', '--map', 'loss=objective'], {
+  it('reads standard input, and a name that was mapped', async () => {
+    const { code, out } = await cli(['inspect', '-', '--map', 'loss=objective'], {
       input: '{"step":1,"objective":2}\n',
     });
     expect(code).toBe(0);
     expect(out).toMatch(/objective\s+loss/);
-    expect(cli(['inspect', '-', '--map', 'loss=nothing'], { input: '{"step":1,"objective":2}\n' }).code).toBe(
-      4,
-    );
-    expect(cli(['inspect', '-', '--map', 'nonsense=objective'], { input: '{}\n' }).code).toBe(2);
-    expect(cli(['inspect', '-'], { input: '' })).toMatchObject({ code: 3, out: '' });
+    expect(
+      (await cli(['inspect', '-', '--map', 'loss=nothing'], { input: '{"step":1,"objective":2}\n' })).code,
+    ).toBe(4);
+    expect((await cli(['inspect', '-', '--map', 'nonsense=objective'], { input: '{}\n' })).code).toBe(2);
+    expect(await cli(['inspect', '-'], { input: '' })).toMatchObject({ code: 3, out: '' });
   });
-  it('hostile names are inert on a terminal and whole in JSON', () => {
+  it('hostile names are inert on a terminal and whole in JSON', async () => {
     const path = file(
       'names.jsonl',
       `${JSON.stringify(Object.fromEntries([['step', 1], ['__proto__', 1], ...HOSTILE_NAMES.map((name, k) => [name, k])]))}\n`,
     );
-    const text = cli(['inspect', path]);
+    const text = await cli(['inspect', path]);
     expect(text.out).not.toMatch(/[\u0000-\u0009\u000b-\u001f\u007f-\u009f\u202a-\u202e\u2066-\u2069]/);
     const names = (
-      JSON.parse(cli(['inspect', path, '--json']).out) as Document
+      JSON.parse((await cli(['inspect', path, '--json'])).out) as Document
     ).inputs[0]!.runs[0]!.series.map((one) => one.name);
     for (const name of HOSTILE_NAMES.filter((one) => !/[\ud800-\udfff]/.test(one)))
       expect(names).toContain(name);
   });
-  it('a reader that goes away is no error to speak of', () => {
+  it('a reader that goes away is no error to speak of', async () => {
     const { err } = shell('CLI inspect fixtures/logs | head -1');
     expect(err).toBe('');
   });
-  it('joins the files of an MLflow run, and says what it passed over', () => {
-    const { code, out } = cli(['inspect', 'fixtures/formats/mlflow-run/input']);
+  it('joins the files of an MLflow run, and says what it passed over', async () => {
+    const { code, out } = await cli(['inspect', 'fixtures/formats/mlflow-run/input']);
     expect(code).toBe(0);
     expect(out).toContain('mlflow, 24 records');
     expect(out).toContain('hyperparameters');

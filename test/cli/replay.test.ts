@@ -9,16 +9,16 @@ const scratch = mkdtempSync(join(tmpdir(), 'clippy-diag-replay-'));
 afterAll(() => rmSync(scratch, { recursive: true, force: true }));
 
 describe('replay', () => {
-  it('prints a matrix, charts and the conclusion', () => {
-    const { code, out, err } = cli(['replay', capture]);
+  it('prints a matrix, charts and the conclusion', async () => {
+    const { code, out, err } = await cli(['replay', capture]);
     expect([code, err]).toEqual([0, '']);
     expect(out).toContain('rule            verdict');
     expect(out).toContain('The loss leaves its band at step 400; clippy:paper first acts at step 380');
     expect(out).not.toContain('\u001b');
   });
 
-  it('a gradient that is not finite has no factor and frees at no threshold', () => {
-    const { out } = cli(['replay', 'fixtures/captures/nan']);
+  it('a gradient that is not finite has no factor and frees at no threshold', async () => {
+    const { out } = await cli(['replay', 'fixtures/captures/nan']);
     const text = out.replace(/\s+/g, ' ');
     expect(text).toContain(
       'at step 450 gradient or state are not finite, which no factor cures; cannot tell',
@@ -27,8 +27,8 @@ describe('replay', () => {
     expect(text).not.toMatch(/its factor is \?|Threshold Inf/);
   });
 
-  it('--json: one entry for each rule, in their order', () => {
-    const { code, out } = cli([
+  it('--json: one entry for each rule, in their order', async () => {
+    const { code, out } = await cli([
       'replay',
       capture,
       '--json',
@@ -51,8 +51,8 @@ describe('replay', () => {
         expect(entry[name]).toHaveLength(entry.steps.length);
   });
 
-  it('a closed loop says the verdict of each task, and what another learning rate does', () => {
-    const { code, out } = cli([
+  it('a closed loop says the verdict of each task, and what another learning rate does', async () => {
+    const { code, out } = await cli([
       'replay',
       capture,
       ...['--mode', 'closed-loop', '--rule', 'none', '--learning-rate-multiplier', '0.1,0.5,10'],
@@ -70,14 +70,14 @@ describe('replay', () => {
     ['--steps belongs to the closed loop', ['--steps', '3']],
     ['--model, --resume belong to the closed loop', ['--model', 'm.json', '--resume', 'x']],
     ['takes its steps in float32', ['--mode', 'closed-loop', '--precision', 'float64']],
-  ])('usage: %s', (problem, args) => {
-    const { code, out, err } = cli(['replay', capture, ...args]);
+  ])('usage: %s', async (problem, args) => {
+    const { code, out, err } = await cli(['replay', capture, ...args]);
     expect([code, out]).toEqual([2, '']);
     expect(err).toContain(problem);
   });
 
-  it('non-finite numbers are strings in JSON', () => {
-    const { out } = cli(['replay', 'fixtures/captures/nan', '--json', '--rule', 'clippy']);
+  it('non-finite numbers are strings in JSON', async () => {
+    const { out } = await cli(['replay', 'fixtures/captures/nan', '--json', '--rule', 'clippy']);
     expect(JSON.parse(out).replay[0].minClipFactor).toContain('NaN');
   });
 
@@ -87,24 +87,24 @@ describe('replay', () => {
     [['--rule', 'spam'], 2, 'rule-undefined'],
     [['--learning-rate-multiplier', '1,x'], 2, '"x" is no positive number'],
     [['--mode', 'sideways'], 2, 'sideways'],
-  ])('%j: exit code %d', (flags, code, text) => {
-    const result = cli(['replay', capture, ...flags]);
+  ])('%j: exit code %d', async (flags, code, text) => {
+    const result = await cli(['replay', capture, ...flags]);
     expect(result.code).toBe(code);
     expect(result.err).toContain(text);
     expect(result.out).toBe('');
   });
 
-  it('a capture that was cut is used as far as it goes, with code 3', () => {
+  it('a capture that was cut is used as far as it goes, with code 3', async () => {
     const folder = join(scratch, 'cut');
     cpSync(capture, folder, { recursive: true });
     unlinkSync(join(folder, 'step-00000430.safetensors'));
-    const { code, out, err } = cli(['replay', folder, '--rule', 'clippy']);
+    const { code, out, err } = await cli(['replay', folder, '--rule', 'clippy']);
     expect(code).toBe(3);
     expect(out).toContain('clippy:paper');
     expect(err).toContain('6 steps from step 430 on are lost');
   });
 
-  it('shows what the user’s framework computed as recorded', () => {
+  it('shows what the user’s framework computed as recorded', async () => {
     const folder = join(scratch, 'recorded');
     cpSync(capture, folder, { recursive: true });
     const manifest = JSON.parse(readFileSync(join(folder, 'capture.json'), 'utf8'));
@@ -125,10 +125,10 @@ describe('replay', () => {
       { nonsense: true },
     ];
     writeFileSync(join(folder, 'capture.json'), JSON.stringify(manifest));
-    const { out } = cli(['replay', folder, '--rule', 'none']);
+    const { out } = await cli(['replay', folder, '--rule', 'none']);
     expect(out).toContain('agc:0.5 (recorded)');
     expect(out).toContain('note: entry 1 of "replay" in capture.json is no replay');
-    const { replay } = JSON.parse(cli(['replay', folder, '--rule', 'none', '--json']).out);
+    const { replay } = JSON.parse((await cli(['replay', folder, '--rule', 'none', '--json'])).out);
     expect(replay.map(({ source }: { source: string }) => source)).toEqual(['computed', 'recorded']);
   });
 });

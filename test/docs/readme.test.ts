@@ -22,10 +22,10 @@ const examples = pages.flatMap(({ path, text }) =>
 );
 
 describe('examples in the docs', () => {
-  it('are there', () => expect(examples.map((e) => e.path)).toContain('README.md'));
+  it('are there', async () => expect(examples.map((e) => e.path)).toContain('README.md'));
 
-  it.each(examples)('$path: clippy-diag $args', ({ args, shown }) => {
-    const { out } = cli(args.split(' '), { env: { COLUMNS: '100' } });
+  it.each(examples)('$path: clippy-diag $args', async ({ args, shown }) => {
+    const { out } = await cli(args.split(' '), { env: { COLUMNS: '100' } });
     let at = 0;
     for (const part of shown.split(/^…\n/m).filter((p) => p !== '')) {
       const found = out.indexOf(part, at);
@@ -37,7 +37,7 @@ describe('examples in the docs', () => {
     }
   });
 
-  it('link to files that exist', () => {
+  it('link to files that exist', async () => {
     for (const { path, text } of pages)
       for (const [, target] of text.matchAll(/\]\((?!https?:|#|mailto:)([^)#\s]+)/g))
         expect(existsSync(join(projectRoot, path, '..', target!)), `${path} → ${target}`).toBe(true);

@@ -56,7 +56,7 @@ function runAction(inputs: Record<string, string>) {
   };
 }
 
-test('the action annotates, appends a summary, writes reports and ends with the code', () => {
+test('the action annotates, appends a summary, writes reports and ends with the code', async () => {
   const failed = runAction({
     paths: `${diverged}\n`,
     reports: '  sarif:a.sarif\njunit:b.xml\n',
@@ -71,7 +71,7 @@ test('the action annotates, appends a summary, writes reports and ends with the 
   expect([passed.code, passed.output]).toEqual([0, 'exit-code=0\n']);
 });
 
-test('inputs of the action are arguments, never commands or other flags', () => {
+test('inputs of the action are arguments, never commands or other flags', async () => {
   const outside = folder();
   const proof = join(outside, 'pwned');
   const result = runAction({
@@ -83,7 +83,7 @@ test('inputs of the action are arguments, never commands or other flags', () => 
   expect(read('action.yml').slice(read('action.yml').indexOf('run: '))).not.toContain('${{');
 });
 
-test("the example for GitHub names the action's inputs", () => {
+test("the example for GitHub names the action's inputs", async () => {
   const [workflow] = blocks('docs/ci.md', 'yaml');
   const { jobs } = parse(workflow!) as { jobs: { gate: { steps: { with?: Record<string, string> }[] } } };
   const given = jobs.gate.steps.at(-1)!.with!;
@@ -92,7 +92,7 @@ test("the example for GitHub names the action's inputs", () => {
   expect(result.code).toBe(0);
 });
 
-test('the GitLab template runs, and its artifacts are what the gate writes', () => {
+test('the GitLab template runs, and its artifacts are what the gate writes', async () => {
   const template = parse(read('ci/gitlab.yml')) as {
     '.clippy-diag-gate': {
       script: string[];
@@ -125,7 +125,7 @@ test('the GitLab template runs, and its artifacts are what the gate writes', () 
   );
 });
 
-test('the pre-commit hook takes logs and judges them by the config', () => {
+test('the pre-commit hook takes logs and judges them by the config', async () => {
   const [hook] = parse(read('.pre-commit-hooks.yaml')) as { id: string; entry: string; files: string }[];
   const example = parse(blocks('docs/ci.md', 'yaml')[2]!) as { repos: { hooks: { id: string }[] }[] };
   expect(example.repos[0]!.hooks[0]!.id).toBe(hook!.id);
@@ -138,10 +138,10 @@ test('the pre-commit hook takes logs and judges them by the config', () => {
   writeFileSync(join(cwd, '.clippy-diag.yaml'), 'version: 1\nrules: { "last(loss) <= 0.2": error }\n');
   const [command, ...args] = hook!.entry.split(' ');
   expect(command).toBe('clippy-diag');
-  expect(cli([...args, 'a.jsonl'], { cwd }).code).toBe(1);
+  expect((await cli([...args, 'a.jsonl'], { cwd })).code).toBe(1);
 });
 
-test('every config in the docs, and the one that init writes, is a config', () => {
+test('every config in the docs, and the one that init writes, is a config', async () => {
   const detectors = Object.keys(DETECTORS);
   for (const text of blocks('docs/gate.md', 'yaml'))
     expect(gateConfigFrom(parse(text), { detectors }).rules.size).toBeGreaterThan(3);
@@ -156,15 +156,15 @@ test('every config in the docs, and the one that init writes, is a config', () =
   ]).toEqual([20_000, true, 1, 0.05]);
 });
 
-test('init writes once, all or nothing, and the recorder imports what it was written with', () => {
+test('init writes once, all or nothing, and the recorder imports what it was written with', async () => {
   const cwd = folder();
-  expect(cli(['init'], { cwd })).toMatchObject({ code: 0, err: '' });
+  expect(await cli(['init'], { cwd })).toMatchObject({ code: 0, err: '' });
   expect(readFileSync(join(cwd, '.clippy-diag.yaml'), 'utf8')).toBe(STARTER_CONFIG);
-  expect(cli(['gate', healthy], { cwd }).code).toBe(0);
-  expect(cli(['init'], { cwd }).code).toBe(5);
-  expect(cli(['init', '--force'], { cwd }).code).toBe(0);
+  expect((await cli(['gate', healthy], { cwd })).code).toBe(0);
+  expect((await cli(['init'], { cwd })).code).toBe(5);
+  expect((await cli(['init', '--force'], { cwd })).code).toBe(0);
   for (const framework of Object.keys(RECORDERS)) {
-    const result = cli(['init', '--framework', framework, '--dir', framework], { cwd });
+    const result = await cli(['init', '--framework', framework, '--dir', framework], { cwd });
     expect([result.code, result.err]).toEqual([0, '']);
     expect(result.out).toContain('clippy-diag replay capture');
     const written = readdirSync(join(cwd, framework));

@@ -63,10 +63,10 @@ test.each([
   ['an unknown format', () => [healthy, '--report', 'jnuit:x.xml'], 2],
   ['two reports into one file', () => [healthy, '--report', 'junit:x', '--report', 'sarif:x'], 2],
   ['a report into no folder', () => [healthy, '--report', 'junit:no/such/x.xml'], 5],
-  ['a torn report', () => [file('r.json', savedReport().slice(0, 900))], 3],
-  ['a report that is a log of its own', () => [file('r.json', savedReport())], 0],
-] as const)('%s', (_name, args, code) => {
-  const result = cli(['gate', ...args()], { cwd: folder() });
+  ['a torn report', () => [file('r.json', saved.slice(0, 900))], 3],
+  ['a report that is a log of its own', () => [file('r.json', saved)], 0],
+] as const)('%s', async (_name, args, code) => {
+  const result = await cli(['gate', ...args()], { cwd: folder() });
   expect([result.code, result.err]).toEqual([code, code === 0 || code === 1 || code === 4 ? '' : result.err]);
   if (code === 2 || code === 3) expect(result.out + result.err).not.toContain('gate passed');
 });
@@ -76,14 +76,10 @@ function stopped(): string {
   return `${lines.map((line, i) => (i < 300 ? line : line.replace(/"loss": [^,]*, /, ''))).join('\n')}\n`;
 }
 
-let saved: string | undefined;
-function savedReport(): string {
-  saved ??= cli(['analyze', healthy, '--json']).out;
-  return saved;
-}
+const saved = (await cli(['analyze', healthy, '--json'])).out;
 
-test('one JSON document, with the contract of the gate', () => {
-  const result = cli(['gate', diverged, '--json', '--rule', 'last(loss) <= 0.2']);
+test('one JSON document, with the contract of the gate', async () => {
+  const result = await cli(['gate', diverged, '--json', '--rule', 'last(loss) <= 0.2']);
   const { gate, verdict } = JSON.parse(result.out) as Report;
   expect(result.code).toBe(1);
   expect(verdict.class).toBe('full-divergence');
@@ -98,7 +94,7 @@ test('one JSON document, with the contract of the gate', () => {
 test('a log that is written to while it is read', async () => {
   const path = file('a.jsonl', text);
   utimesSync(path, new Date(), new Date(Date.now() + 3_600_000));
-  expect(cli(['gate', path]).code).toBe(3);
+  expect((await cli(['gate', path])).code).toBe(3);
   writeFileSync(path, text);
   const writer = setInterval(() => appendFileSync(path, `${lines[10]}\n`), 2);
   const code = await new Promise((resolve) => {
@@ -115,91 +111,98 @@ describe('config and baseline', () => {
   const config = (extra = ''): string =>
     `version: 1\nextends: recommended\nrules: { "last(loss) <= 0.7": error }\nbaseline: { file: base.json, tolerance: { relative: 0.05 } }\n${extra}`;
 
-  test('a baseline that is missing, written, held and regressed', () => {
+  test('a baseline that is missing, written, held and regressed', async () => {
     const cwd = folder();
     writeFileSync(join(cwd, '.clippy-diag.yaml'), config());
     const log = join(cwd, 'log.jsonl');
     copyFileSync(healthy, log);
-    expect(cli(['gate', 'log.jsonl'], { cwd }).code).toBe(3);
-    expect(cli(['baseline', 'show'], { cwd }).code).toBe(3);
-    expect(cli(['baseline', 'update', 'log.jsonl'], { cwd })).toMatchObject({ code: 0, err: '' });
-    expect(cli(['gate', 'log.jsonl'], { cwd }).code).toBe(0);
-    expect(cli(['baseline', 'show'], { cwd }).out).toContain('last(loss) = 0.5250');
+    expect((await cli(['gate', 'log.jsonl'], { cwd })).code).toBe(3);
+    expect((await cli(['baseline', 'show'], { cwd })).code).toBe(3);
+    expect(await cli(['baseline', 'update', 'log.jsonl'], { cwd })).toMatchObject({ code: 0, err: '' });
+    expect((await cli(['gate', 'log.jsonl'], { cwd })).code).toBe(0);
+    expect((await cli(['baseline', 'show'], { cwd })).out).toContain('last(loss) = 0.5250');
     const before = readFileSync(join(cwd, 'base.json'), 'utf8');
     const worse = text.replace(/"loss": ([\d.]+)/g, (_, x: string) => `"loss": ${Number(x) * 1.2}`);
     writeFileSync(log, worse);
-    const result = cli(['gate', 'log.jsonl'], { cwd });
+    const result = await cli(['gate', 'log.jsonl'], { cwd });
     expect(result.code).toBe(1);
     expect(result.out).toMatch(
       /FAIL {2}baseline {2}last\(loss\) is 0\.63\d* at step 599, its baseline 0\.525\d* at step 599/,
     );
     // The ratchet does not let go, unless told to.
-    expect(cli(['baseline', 'update', 'log.jsonl'], { cwd }).code).toBe(0);
+    expect((await cli(['baseline', 'update', 'log.jsonl'], { cwd })).code).toBe(0);
     expect(readFileSync(join(cwd, 'base.json'), 'utf8')).toBe(before);
-    expect(cli(['baseline', 'update', 'log.jsonl', '--no-ratchet'], { cwd }).code).toBe(0);
-    expect(cli(['gate', 'log.jsonl'], { cwd }).code).toBe(0);
+    expect((await cli(['baseline', 'update', 'log.jsonl', '--no-ratchet'], { cwd })).code).toBe(0);
+    expect((await cli(['gate', 'log.jsonl'], { cwd })).code).toBe(0);
     writeFileSync(join(cwd, 'base.json'), '{"schemaVersion":"1.0"}');
-    expect(cli(['gate', 'log.jsonl'], { cwd }).code).toBe(3);
+    expect((await cli(['gate', 'log.jsonl'], { cwd })).code).toBe(3);
     // Damaged logs are no baseline.
     writeFileSync(log, text.replace(`${lines[300]}\n`, '{oops\n'));
-    expect(cli(['baseline', 'update', 'log.jsonl', '--file', 'new.json'], { cwd }).code).toBe(3);
+    expect((await cli(['baseline', 'update', 'log.jsonl', '--file', 'new.json'], { cwd })).code).toBe(3);
     expect(existsSync(join(cwd, 'new.json'))).toBe(false);
   });
 
-  test('the config applies beside --rule, unless --no-config', () => {
+  test('the config applies beside --rule, unless --no-config', async () => {
     const cwd = folder();
     writeFileSync(join(cwd, '.clippy-diag.yaml'), 'version: 1\nrules: { "last(loss) <= 0.1": error }\n');
-    const code = (...args: string[]): number | null => cli(['gate', healthy, ...args], { cwd }).code;
-    expect(code()).toBe(1);
-    expect(code('--rule', 'last(loss) <= 0.7')).toBe(1);
-    expect(code('--rule', 'last(loss) <= 0.7', '--no-config')).toBe(0);
+    const code = async (...args: string[]): Promise<number | null> =>
+      (await cli(['gate', healthy, ...args], { cwd })).code;
+    expect(await code()).toBe(1);
+    expect(await code('--rule', 'last(loss) <= 0.7')).toBe(1);
+    expect(await code('--rule', 'last(loss) <= 0.7', '--no-config')).toBe(0);
     writeFileSync(
       join(cwd, '.clippy-diag.yaml'),
       'version: 1\nextends: recommended\nexpect: { steps: 601 }\n',
     );
-    expect(code()).toBe(4);
+    expect(await code()).toBe(4);
     writeFileSync(
       join(cwd, '.clippy-diag.yaml'),
       'version: 1\nextends: recommended\nexpect: { steps: 600 }\n',
     );
-    expect(code()).toBe(0);
+    expect(await code()).toBe(0);
   });
 });
 
 describe('reports', () => {
-  test('every format at once, and `report` gives the same bytes from the saved one', () => {
+  test('every format at once, and `report` gives the same bytes from the saved one', async () => {
     const cwd = folder();
     const formats = Object.keys(REPORT_FORMATS);
-    const result = cli(['gate', diverged, ...formats.flatMap((f) => ['--report', `${f}:${f}.out`])], { cwd });
+    const result = await cli(['gate', diverged, ...formats.flatMap((f) => ['--report', `${f}:${f}.out`])], {
+      cwd,
+    });
     expect([result.code, result.err]).toEqual([1, '']);
     expect(readdirSync(cwd).sort()).toEqual(formats.map((f) => `${f}.out`).sort());
     copyFileSync(join(cwd, 'json.out'), join(cwd, 'saved.json'));
     const again = formats.flatMap((f) => ['--report', `${f}:${f}.again`]);
-    expect(cli(['report', 'saved.json', ...again], { cwd }).code).toBe(0);
+    expect((await cli(['report', 'saved.json', ...again], { cwd })).code).toBe(0);
     for (const format of formats)
       expect(readFileSync(join(cwd, `${format}.again`), 'utf8')).toBe(
         readFileSync(join(cwd, `${format}.out`), 'utf8'),
       );
-    expect(cli(['report', 'saved.json', '--to', 'html'], { cwd }).out).toBe(
+    expect((await cli(['report', 'saved.json', '--to', 'html'], { cwd })).out).toBe(
       readFileSync(join(cwd, 'html.out'), 'utf8'),
     );
-    expect(cli(['gate', 'saved.json'], { cwd }).code).toBe(1);
-    expect(cli(['gate', 'saved.*'], { cwd }).code).toBe(1);
-    expect(cli(['gate', diverged, '--report', 'sarif:-'], { cwd }).out).toMatch(/^\{\n {2}"\$schema"/);
-    expect(cli(['gate', diverged, '--report', 'github:-'], { cwd }).out).toMatch(/gate failed.*\n::error /s);
+    expect((await cli(['gate', 'saved.json'], { cwd })).code).toBe(1);
+    expect((await cli(['gate', 'saved.*'], { cwd })).code).toBe(1);
+    expect((await cli(['gate', diverged, '--report', 'sarif:-'], { cwd })).out).toMatch(
+      /^\{\n {2}"\$schema"/,
+    );
+    expect((await cli(['gate', diverged, '--report', 'github:-'], { cwd })).out).toMatch(
+      /gate failed.*\n::error /s,
+    );
   });
 
-  test('an old report survives every failure, and no temporary file stays', () => {
+  test('an old report survives every failure, and no temporary file stays', async () => {
     const cwd = folder();
     writeFileSync(join(cwd, 'old.xml'), 'old');
-    expect(cli(['gate', 'no-such', '--report', 'junit:old.xml'], { cwd }).code).toBe(3);
+    expect((await cli(['gate', 'no-such', '--report', 'junit:old.xml'], { cwd })).code).toBe(3);
     expect(readFileSync(join(cwd, 'old.xml'), 'utf8')).toBe('old');
     mkdirSync(join(cwd, 'dir'));
-    expect(cli(['gate', healthy, '--report', 'junit:dir'], { cwd }).code).toBe(5);
+    expect((await cli(['gate', healthy, '--report', 'junit:dir'], { cwd })).code).toBe(5);
     expect(readdirSync(cwd).sort()).toEqual(['dir', 'old.xml']);
   });
 
-  test('an input is never overwritten: by name, by link, or inside a folder', () => {
+  test('an input is never overwritten: by name, by link, or inside a folder', async () => {
     const cwd = folder();
     copyFileSync(healthy, join(cwd, 'log.jsonl'));
     symlinkSync('log.jsonl', join(cwd, 'link'));
@@ -208,26 +211,26 @@ describe('reports', () => {
       ['log.jsonl', './link'],
       ['.', 'log.jsonl'],
     ] as const)
-      expect(cli(['gate', input, '--report', `json:${output}`], { cwd }).code).toBe(5);
+      expect((await cli(['gate', input, '--report', `json:${output}`], { cwd })).code).toBe(5);
     expect(readFileSync(join(cwd, 'log.jsonl'), 'utf8')).toBe(text);
   });
 
-  test('a link to a report stays a link', () => {
+  test('a link to a report stays a link', async () => {
     const cwd = folder();
     writeFileSync(join(cwd, 'real.xml'), 'old');
     symlinkSync('real.xml', join(cwd, 'link.xml'));
-    expect(cli(['gate', healthy, '--report', 'junit:link.xml'], { cwd }).code).toBe(0);
+    expect((await cli(['gate', healthy, '--report', 'junit:link.xml'], { cwd })).code).toBe(0);
     expect(readFileSync(join(cwd, 'real.xml'), 'utf8')).toContain('<testsuites');
   });
 
-  test.skipIf(!existsSync('/dev/full'))('a full disk is 5, as a report and as standard output', () => {
-    expect(cli(['gate', healthy, '--report', 'junit:/dev/full']).code).toBe(5);
+  test.skipIf(!existsSync('/dev/full'))('a full disk is 5, as a report and as standard output', async () => {
+    expect((await cli(['gate', healthy, '--report', 'junit:/dev/full'])).code).toBe(5);
     expect(shell(`CLI gate '${healthy}' > /dev/full`).code).toBe(5);
     expect(shell(`CLI gate '${diverged}' --json > /dev/full`).code).toBe(5);
     expect(existsSync('/dev/full')).toBe(true);
   });
 
-  test('a pipe that its reader closed is quiet and keeps the verdict', () => {
+  test('a pipe that its reader closed is quiet and keeps the verdict', async () => {
     const line = (log: string): string =>
       `set -o pipefail; CLI gate '${log}' --json | head -c 1 >/dev/null; echo "\${PIPESTATUS[0]}"`;
     const result = shell(line(diverged));
@@ -235,15 +238,18 @@ describe('reports', () => {
     expect(shell(line(healthy)).out.trim()).toBe('0');
   });
 
-  test.skipIf(process.getuid?.() === 0)('a read-only folder is found out before the log is read', () => {
-    const cwd = folder();
-    mkdirSync(join(cwd, 'ro'), { mode: 0o500 });
-    const result = cli(['gate', 'no-such-log', '--report', 'junit:ro/x.xml'], { cwd });
-    expect([result.code, result.err]).toEqual([5, expect.stringContaining('permission denied')]);
-  });
+  test.skipIf(process.getuid?.() === 0)(
+    'a read-only folder is found out before the log is read',
+    async () => {
+      const cwd = folder();
+      mkdirSync(join(cwd, 'ro'), { mode: 0o500 });
+      const result = await cli(['gate', 'no-such-log', '--report', 'junit:ro/x.xml'], { cwd });
+      expect([result.code, result.err]).toEqual([5, expect.stringContaining('permission denied')]);
+    },
+  );
 
-  test('where a report cannot be written is found out before the log is read', () => {
-    const result = cli(['gate', 'no-such-log', '--report', 'junit:/proc/x.xml']);
+  test('where a report cannot be written is found out before the log is read', async () => {
+    const result = await cli(['gate', 'no-such-log', '--report', 'junit:/proc/x.xml']);
     expect([result.code, result.err]).toEqual([5, expect.stringContaining('error[output-unwritable]')]);
   });
 });

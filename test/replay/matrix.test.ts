@@ -63,7 +63,7 @@ it('first ten losses of each cell are PyTorch’s, and which cells diverge where
 });
 
 describe('the order of the batches', () => {
-  it('is theirs for seed 0, and a permutation of its own for every other', () => {
+  it('is theirs for seed 0, and a permutation of its own for every other', async () => {
     expect(batchOrder(56, 0)).toBeUndefined();
     const orders = [1, 2, 3].map((seed) => batchOrder(56, seed)!);
     for (const order of orders)
@@ -156,18 +156,24 @@ it('non-finite runs have diverged', async () => {
 describe('at the command line', () => {
   const small = ['--rule', 'none', '--rule', 'clippy:paper', '--seeds', '1'];
 
-  it('prints a table and up to which learning rate each rule holds', () => {
-    const { code, out, err } = cli(['matrix', incident, ...small, '--learning-rate-multiplier', '0.25,1,2']);
+  it('prints a table and up to which learning rate each rule holds', async () => {
+    const { code, out, err } = await cli([
+      'matrix',
+      incident,
+      ...small,
+      '--learning-rate-multiplier',
+      '0.25,1,2',
+    ]);
     expect([code, err]).toEqual([0, '']);
     expect(out).toMatch(/^rule +0.125 +0.5 +1$/m);
     expect(out).toMatch(/^none +0\.\d+ +out @400 +out @400$/m);
     expect(out).toContain('No seed diverges up to 1: clippy:paper; up to 0.125: none.');
-    const narrow = cli(['matrix', incident, ...small], { env: { COLUMNS: '40' } });
+    const narrow = await cli(['matrix', incident, ...small], { env: { COLUMNS: '40' } });
     expect(narrow.out).toMatch(/^none$\n {2}0\.125 +0\.\d+$/m);
   });
 
-  it('--json: one cell for each rule, learning rate and seed', () => {
-    const { code, out } = cli([
+  it('--json: one cell for each rule, learning rate and seed', async () => {
+    const { code, out } = await cli([
       'matrix',
       incident,
       '--json',
@@ -187,13 +193,13 @@ describe('at the command line', () => {
     expect(matrix.holds).toEqual([{ label: 'none', upTo: null }]);
   });
 
-  it('a model that is not the run’s gives no conclusion and code 4', () => {
+  it('a model that is not the run’s gives no conclusion and code 4', async () => {
     const folder = join(scratch, 'other');
     cpSync(incident, folder, { recursive: true });
     const manifest = JSON.parse(readFileSync(join(folder, 'capture.json'), 'utf8'));
     manifest.steps[0].loss *= 1.1;
     writeFileSync(join(folder, 'capture.json'), JSON.stringify(manifest));
-    const { code, out } = cli(['matrix', folder, ...small, '--learning-rate-multiplier', '1']);
+    const { code, out } = await cli(['matrix', folder, ...small, '--learning-rate-multiplier', '1']);
     expect(code).toBe(4);
     expect(out).toContain('are not those of the run');
     expect(out).not.toContain('No seed diverges');
@@ -203,16 +209,16 @@ describe('at the command line', () => {
     [['--learning-rate-multiplier', '0'], 2, 'no positive number'],
     [['--seeds', '0'], 2, 'seeds'],
     [['--rule', 'clipy'], 2, 'did you mean clippy?'],
-  ])('%j: exit code %d', (flags, code, text) => {
-    const result = cli(['matrix', incident, ...flags]);
+  ])('%j: exit code %d', async (flags, code, text) => {
+    const result = await cli(['matrix', incident, ...flags]);
     expect([result.code, result.out]).toEqual([code, '']);
     expect(result.err).toContain(text);
   });
 
-  it('a state of another training is refused', () => {
+  it('a state of another training is refused', async () => {
     const state = join(scratch, 'state.json');
     writeFileSync(state, '{"key":"other","sha256":""}\n{}');
-    const { code, err } = cli(['matrix', incident, ...small, '--resume', state]);
+    const { code, err } = await cli(['matrix', incident, ...small, '--resume', state]);
     expect(code).toBe(3);
     expect(err).toContain('it belongs to another replay');
   });

@@ -1,11 +1,10 @@
-/** Runs the built command line in a process of its own. `npm test` builds it first. */
+/** Runs the command line: in memory, from the sources; or built, in a process of its own, for what only a process has. */
 import { spawnSync } from 'node:child_process';
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
+import type { Io } from '../../src/cli/io.ts';
+import { run } from '../../src/run.ts';
 import { projectRoot } from './shared-data.ts';
-
-const bin = join(projectRoot, 'bin/run.js');
-if (!existsSync(join(projectRoot, 'dist'))) throw new Error('dist/ is missing: run `npm run build`');
 
 export interface CliResult {
   readonly code: number | null;
@@ -13,63 +12,81 @@ export interface CliResult {
   readonly err: string;
 }
 
-/** Runs `clippy-diag ARGS…` from the project's root, without a terminal. */
-export function cli(
-  args: readonly string[],
-  options: {
-    readonly input?: string | Uint8Array;
-    readonly env?: Record<string, string>;
-    readonly cwd?: string;
-  } = {},
-): CliResult {
+interface CliOptions {
+  readonly input?: string | Uint8Array;
+  readonly env?: Record<string, string>;
+  /** The folder that relative paths start at; the project's root where it is left out. */
+  readonly cwd?: string;
+  /** What of the world around it is another than a terminal-less, empty one. */
+  readonly io?: Partial<Io>;
+}
+
+/** Runs `clippy-diag ARGS…` of the sources in this process, without a terminal. */
+export async function cli(args: readonly string[], options: CliOptions = {}): Promise<CliResult> {
+  const written = { out: '', err: '' };
+  const stream = (name: 'out' | 'err'): Io['stdout'] => ({
+    write(text, done) {
+      written[name] += text;
+      done?.();
+    },
+  });
   const { NO_COLOR: _, FORCE_COLOR: __, COLUMNS: ___, ...env } = process.env;
-  const result = spawnSync(process.execPath, [bin, ...args], {
+  const before = process.cwd();
+  // Tests of one file run one after the other, and every file has a process of its own.
+  if (options.cwd !== undefined) process.chdir(options.cwd);
+  try {
+    const code = await run(args, {
+      stdout: stream('out'),
+      stderr: stream('err'),
+      stdin: (async function* () {
+        if (options.input !== undefined) yield Buffer.from(options.input);
+      })(),
+      env: { ...env, ...options.env },
+      now: Date.now,
+      sleep: () => Promise.reject(new Error('this command waits: the test has to give it a clock')),
+      onEnd: () => () => {},
+      ...options.io,
+    });
+    return { code, ...written };
+  } finally {
+    if (options.cwd !== undefined) process.chdir(before);
+  }
+}
+
+/** A clock that stands still but for what is slept, and sleeps in no time. */
+export function fakeClock(start = Date.UTC(2026, 0, 2)): Pick<Io, 'now' | 'sleep'> {
+  let now = start;
+  return {
+    now: () => now,
+    sleep: async (milliseconds) => {
+      now += milliseconds;
+    },
+  };
+}
+
+const bin = join(projectRoot, 'bin/run.js');
+
+/** Runs the built `clippy-diag ARGS…` in a process of its own. `npm test` builds it first. */
+export function spawnCli(args: readonly string[], options: Omit<CliOptions, 'io'> = {}): CliResult {
+  return inProcess(process.execPath, [bin, ...args], options);
+}
+
+/** The shell line, for pipes and redirections. `CLI` in the line stands for the built command. */
+export function shell(line: string): CliResult {
+  return inProcess('bash', ['-c', line.replaceAll('CLI', `'${process.execPath}' '${bin}'`)], {});
+}
+
+function inProcess(file: string, args: readonly string[], options: Omit<CliOptions, 'io'>): CliResult {
+  if (!existsSync(join(projectRoot, 'dist'))) throw new Error('dist/ is missing: run `npm run build`');
+  const { NO_COLOR: _, FORCE_COLOR: __, COLUMNS: ___, ...env } = process.env;
+  const result = spawnSync(file, args, {
     cwd: options.cwd ?? projectRoot,
     env: { ...env, ...options.env },
     input: options.input ?? '',
     encoding: 'utf8',
     maxBuffer: 1 << 28,
-    timeout: 60_000,
+    // Far above what any of them takes: what ends here hangs.
+    timeout: 600_000,
   });
   return { code: result.status, out: result.stdout, err: result.stderr };
-}
-
-/** The shell line `clippy-diag ARGS`, for pipes and redirections. `CLI` in the line stands for the command. */
-export function shell(line: string): CliResult {
-  const result = spawnSync('bash', ['-c', line.replaceAll('CLI', `'${process.execPath}' '${bin}'`)], {
-    cwd: projectRoot,
-    encoding: 'utf8',
-    timeout: 60_000,
-  });
-  return { code: result.status, out: result.stdout, err: result.stderr };
-}
-
-/** What oclif gives every command. */
-interface RunnableCommand {
-  run(argv: string[], root: string): Promise<unknown>;
-}
-
-/** Runs a command of the sources in this process: for tests that run it dozens of times. */
-export async function inProcess(command: RunnableCommand, args: readonly string[]): Promise<CliResult> {
-  const written = { out: '', err: '' };
-  const before = { out: process.stdout.write, err: process.stderr.write, code: process.exitCode };
-  const into =
-    (name: 'out' | 'err') =>
-    (text: string | Uint8Array, encoding?: unknown, done?: unknown): boolean => {
-      written[name] += String(text);
-      const callback = typeof encoding === 'function' ? encoding : done;
-      if (typeof callback === 'function') callback();
-      return true;
-    };
-  process.stdout.write = into('out') as typeof process.stdout.write;
-  process.stderr.write = into('err') as typeof process.stderr.write;
-  process.exitCode = undefined;
-  try {
-    await command.run([...args], projectRoot);
-    return { code: Number(process.exitCode ?? 0), ...written };
-  } finally {
-    process.stdout.write = before.out;
-    process.stderr.write = before.err;
-    process.exitCode = before.code;
-  }
 }

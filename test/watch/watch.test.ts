@@ -20,7 +20,7 @@ import { analyze } from '../../src/engine/analyze.ts';
 import { type Watcher, watchLog } from '../../src/engine/watch.ts';
 import { ALERT_CLASSES, type AlertState, NO_ALERTS, updateAlerts } from '../../src/engine/watch-alerts.ts';
 import type { Report, RunReport } from '../../src/model/report.ts';
-import { cli } from '../support/cli.ts';
+import { cli, fakeClock } from '../support/cli.ts';
 import { healthyRun, makeRunReport } from '../support/make-report.ts';
 import { projectRoot } from '../support/shared-data.ts';
 
@@ -28,7 +28,7 @@ import { projectRoot } from '../support/shared-data.ts';
 vi.setConfig({ testTimeout: 120_000 });
 
 let root: string;
-beforeAll(() => {
+beforeAll(async () => {
   root = mkdtempSync(join(tmpdir(), 'clippy-diag-watch-'));
 });
 afterAll(() => rmSync(root, { recursive: true }));
@@ -221,7 +221,7 @@ describe('alerts', () => {
     });
   };
 
-  test('one alert an incident, also when its steps move, and one more for another', () => {
+  test('one alert an incident, also when its steps move, and one more for another', async () => {
     expect(
       play([
         [0, runOf()],
@@ -233,7 +233,7 @@ describe('alerts', () => {
     ).toEqual([0, 1, 0, 1, 1]);
   });
 
-  test('an open incident that becomes a divergence is told as such', () => {
+  test('an open incident that becomes a divergence is told as such', async () => {
     expect(
       play([
         [0, runOf(incident({ class: 'inconclusive', recoveredStep: null }))],
@@ -246,7 +246,7 @@ describe('alerts', () => {
     ).toEqual([]);
   });
 
-  test('delay: what does not hold long enough is not told', () => {
+  test('delay: what does not hold long enough is not told', async () => {
     const delayMs = 5000;
     expect(
       play(
@@ -272,7 +272,7 @@ describe('alerts', () => {
     ).toEqual([0, 0, 0, 0, 1]);
   });
 
-  test('hysteresis: what is absent for a short while is the same alert', () => {
+  test('hysteresis: what is absent for a short while is the same alert', async () => {
     expect(
       play([
         [0, runOf(incident())],
@@ -324,26 +324,26 @@ describe('the command', () => {
   const diverged = join(projectRoot, 'fixtures/logs/full-divergence/input.jsonl');
   const state = (): string => join(root, `state-${files++}.json`);
 
-  test('ends with code 1 on the class that was named; alerts by environment; a restart repeats none', () => {
+  test('ends with code 1 on the class that was named; alerts by environment; a restart repeats none', async () => {
     const told = join(root, `told-${files++}`);
     const file = state();
     const hook = `printf '%s|%s|%s\\n' "$CLIPPY_DIAG_ALERT" "$CLIPPY_DIAG_SERIES" "$CLIPPY_DIAG_STEP" >> '${told}'`;
     const args = ['watch', diverged, '--exit-on', 'full-divergence', '--on-alert', hook, '--state', file];
-    const first = cli(args);
+    const first = await cli(args);
     expect([first.code, first.out]).toEqual([
       1,
       expect.stringMatching(/^step 599 {2}loss \S+ {2}full-divergence\n$/),
     ]);
     expect(first.err).toMatch(/^watching .*\nalert: .*full-divergence in loss from step 400/);
     expect(readFileSync(told, 'utf8').split('\n')[0]).toBe('full-divergence|loss|400');
-    const again = cli(args);
+    const again = await cli(args);
     expect([again.code, again.err.includes('alert:')]).toEqual([1, false]);
     expect(readFileSync(told, 'utf8').trimEnd().split('\n')).toHaveLength(
       JSON.parse(readFileSync(file, 'utf8')).alerts.length as number,
     );
   });
 
-  test('names in a log are never part of a command line', () => {
+  test('names in a log are never part of a command line', async () => {
     const path = fresh();
     const proof = join(root, 'pwned');
     const name = `loss'; touch ${proof}; '$(touch ${proof})\`touch ${proof}\``;
@@ -352,7 +352,7 @@ describe('the command', () => {
       ...new Array<number>(60).fill(900),
     ];
     writeFileSync(path, values.map((v, i) => `${JSON.stringify({ step: i, [name]: v })}\n`).join(''));
-    const result = cli([
+    const result = await cli([
       'watch',
       path,
       '--map',
@@ -369,32 +369,19 @@ describe('the command', () => {
     expect(() => readFileSync(proof)).toThrow();
   });
 
-  test('--idle-exit ends with what analyze prints', () => {
+  test('--idle-exit ends with what analyze prints', async () => {
     const strip = (text: string): unknown => ({ ...(JSON.parse(text) as object), createdAt: '' });
-    const result = cli([
-      'watch',
-      diverged,
-      '--idle-exit',
-      '1',
-      '--interval',
-      '1',
-      '--json',
-      '--state',
-      state(),
-    ]);
-    const analyzed = cli(['analyze', diverged, '--json']);
+    const result = await cli(
+      ['watch', diverged, '--idle-exit', '1', '--interval', '1', '--json', '--state', state()],
+      { io: fakeClock() },
+    );
+    const analyzed = await cli(['analyze', diverged, '--json']);
     expect(result.code).toBe(analyzed.code);
     expect(strip(result.out)).toEqual(strip(analyzed.out));
-    const missing = cli([
-      'watch',
-      join(root, 'never'),
-      '--idle-exit',
-      '1',
-      '--interval',
-      '1',
-      '--state',
-      state(),
-    ]);
+    const missing = await cli(
+      ['watch', join(root, 'never'), '--idle-exit', '1', '--interval', '1', '--state', state()],
+      { io: fakeClock() },
+    );
     expect(missing.code).toBe(3);
   });
 

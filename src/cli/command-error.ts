@@ -1,0 +1,40 @@
+/** Turns whatever a command throws into a message, one JSON document where asked for, and the exit code. */
+import { Errors } from '@oclif/core';
+import { DiagError, diagError, EXIT, type ExitCode } from '../model/errors.ts';
+import { SCHEMA_VERSION } from '../model/report.ts';
+import { formatBug, formatError } from './error-text.ts';
+import type { Output } from './output.ts';
+
+export async function tellError(error: unknown, argv: readonly string[], output: Output): Promise<ExitCode> {
+  // One error is told: what went wrong first, not that its document could not be written.
+  const print = async (document: unknown): Promise<void> => {
+    if (argv.includes('--json')) await output.printJson(document).catch(() => {});
+  };
+  const known = error instanceof DiagError ? error : usageError(error);
+  if (known === undefined) {
+    await print({ schemaVersion: SCHEMA_VERSION, error: { id: 'bug', message: String(error) } });
+    await output.remark(formatBug(error));
+    return EXIT.bug;
+  }
+  // Where standard output is what failed, there is no second document and no second error.
+  if (known.code !== 'output-unwritable')
+    await print({ schemaVersion: SCHEMA_VERSION, error: known.toRecord() });
+  await output.remark(formatError(known));
+  return known.exitCode;
+}
+
+/** oclif's own complaints about flags and arguments, as one of ours. */
+function usageError(error: unknown): DiagError | undefined {
+  if (error instanceof Errors.CLIError || (error as { parse?: unknown } | null)?.parse !== undefined) {
+    const message = (error as Error).message;
+    // oclif's note on flags that swallow arguments does not hold here: they take one value each.
+    const [problem = message] = message.split(/\n+(?:See more help|Note: )/);
+    return diagError(
+      'usage',
+      { problem: problem.trim(), hint: 'see `clippy-diag --help`, or --help of the command' },
+      undefined,
+      error,
+    );
+  }
+  return undefined;
+}

@@ -1,0 +1,79 @@
+/**
+ * What a command is: what oclif needs to parse and to explain it, and a function from what was parsed to an exit code.
+ * oclif's own command class is not used: it prints, exits and writes JSON in its own ways (docs/adr/0003-command-line.md).
+ */
+import { Flags, type Interfaces, Parser } from '@oclif/core';
+import type { ExitCode } from '../model/errors.ts';
+import type { Io } from './io.ts';
+import type { Output } from './output.ts';
+import { toolVersion } from './tool-version.ts';
+
+/** What a command works with besides its flags. */
+export type CommandIo = Io & Output;
+
+export interface Parsed<F extends Interfaces.FlagInput, A extends Interfaces.ArgInput> {
+  readonly flags: Interfaces.InferredFlags<F> & { readonly json: boolean };
+  readonly args: Interfaces.InferredArgs<A>;
+  /** All arguments that are no flags, for a command that takes any number. */
+  readonly argv: readonly string[];
+}
+
+interface Description<F extends Interfaces.FlagInput, A extends Interfaces.ArgInput> {
+  /** One line in the list of commands. */
+  readonly summary: string;
+  readonly description?: string;
+  /** `<%= config.bin %> <%= command.id %>` stands for the command. */
+  readonly examples: string[];
+  /** Whether it takes more arguments than `args` names. */
+  readonly takesMany?: boolean;
+  /** Whether its exit code is a verdict that holds although nobody read the report to its end. */
+  readonly judges?: boolean;
+  readonly args: A;
+  readonly flags: F;
+  run(parsed: Parsed<F, A>, io: CommandIo): Promise<ExitCode>;
+}
+
+/** A command in the form that oclif's parser, help and manifest read. */
+export interface Command extends Omit<Description<Interfaces.FlagInput, Interfaces.ArgInput>, 'run'> {
+  readonly strict: boolean;
+  run(parsed: Parsed<never, never>, io: CommandIo): Promise<ExitCode>;
+}
+
+const json = Flags.boolean({
+  description: 'print one JSON document to standard output instead of text',
+  helpGroup: 'GLOBAL',
+});
+
+/** Describes a command; every one has `--json`. */
+export function command<F extends Interfaces.FlagInput, A extends Interfaces.ArgInput>(
+  description: Description<F, A>,
+): Command {
+  return {
+    ...description,
+    run: description.run as Command['run'],
+    strict: description.takesMany !== true,
+    args: named(
+      // Arguments are never read from standard input: that is for what `-` names.
+      Object.fromEntries(
+        Object.entries(description.args).map(([name, arg]) => [name, { ...arg, ignoreStdin: true }]),
+      ),
+    ),
+    flags: named({ json, ...description.flags }),
+  };
+}
+
+/** oclif's help wants its name in each. */
+const named = <T extends object>(members: Record<string, T>): Record<string, T & { name: string }> =>
+  Object.fromEntries(Object.entries(members).map(([name, member]) => [name, { ...member, name }]));
+
+/** What a report says of its making. */
+export const makingOf = (io: Io): { toolVersion: string; now: () => Date } => ({
+  toolVersion: toolVersion(),
+  now: () => new Date(io.now()),
+});
+
+/** Parses the words after a command as oclif does. @throws what oclif throws, which `tellError` makes a usage error of */
+export async function parse(command: Command, argv: readonly string[]): Promise<Parsed<never, never>> {
+  const { args, flags, strict } = command;
+  return (await Parser.parse([...argv], { args, flags, strict })) as unknown as Parsed<never, never>;
+}
