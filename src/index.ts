@@ -4,7 +4,7 @@ export { type CaptureHeader, type CaptureWriter, createCapture } from './capture
 export { openCheckpoint } from './checkpoints/registry.ts';
 export { type TensorToWrite, writeSafetensors } from './checkpoints/safetensors.ts';
 export { type AnalyzeOptions, analyze } from './engine/analyze.ts';
-export { type CheckpointDiff, diffCheckpoints } from './engine/checkpoint-diff.ts';
+export { diffCheckpoints } from './engine/checkpoint-diff.ts';
 export { inspectCheckpoint } from './engine/checkpoint-inspect.ts';
 export { collectInputs } from './engine/collect.ts';
 export { diagnoseRun } from './engine/diagnose.ts';
@@ -31,6 +31,7 @@ export {
 } from './model/errors.ts';
 export type { Finding, Severity } from './model/finding.ts';
 export type { GateResult, GateRule } from './model/gate.ts';
+export type { CheckpointDiff, Inspection } from './model/inspection.ts';
 export { toJson } from './model/json.ts';
 export type { LogInput } from './model/log.ts';
 export type { ReplayEntry } from './model/replay.ts';

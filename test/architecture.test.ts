@@ -37,7 +37,7 @@ const MAY_IMPORT: Record<string, readonly string[]> = {
     'model',
   ],
   gate: ['bytes', 'engine', 'reports', 'model'],
-  cli: ['autodiff', 'bytes', 'detectors', 'engine', 'gate', 'logs', 'measure', 'reports', 'rules', 'model'],
+  cli: ['autodiff', 'bytes', 'detectors', 'gate', 'logs', 'measure', 'reports', 'rules', 'model'],
   commands: [
     'autodiff',
     'bytes',

@@ -4,9 +4,9 @@ import { logFlags, pathArgs, readOptionsOf } from '../cli/shared-flags.ts';
 import { terminalOptions } from '../cli/terminal-options.ts';
 import { collectInputs } from '../engine/collect.ts';
 import { diagnoseRun } from '../engine/diagnose.ts';
-import { summariseSeries } from '../engine/series-summary.ts';
 import { diagError, EXIT } from '../model/errors.ts';
 import { inertName } from '../model/inert-text.ts';
+import { summariseSeries } from '../model/series-summary.ts';
 import { drawChart } from '../reports/charts.ts';
 import { chartGroups, runMarkers } from '../reports/terminal.ts';
 

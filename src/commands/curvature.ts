@@ -3,22 +3,17 @@ import { BACKENDS } from '../autodiff/backend-names.ts';
 import type { ColumnMap } from '../autodiff/batches.ts';
 import { isCapture, openCapture } from '../captures/read.ts';
 import { command } from '../cli/command.ts';
-import { curvatureText } from '../cli/curvature-text.ts';
 import { limitsOf } from '../cli/model-limits.ts';
 import { productsOn } from '../cli/progress.ts';
 import { terminalOptions } from '../cli/terminal-options.ts';
 import { EIGEN_METHODS } from '../curvature/top-eigenpairs.ts';
-import {
-  type CurvatureOptions,
-  type LabelledDensity,
-  measureCurvature,
-  parseOptimizer,
-} from '../measure/curvature.ts';
+import { type CurvatureOptions, measureCurvature, parseOptimizer } from '../measure/curvature.ts';
 import { type CurvaturePoint, capturePoint, checkpointPaths, checkpointPoint } from '../measure/point.ts';
-import { CURVATURE_OPERATORS, type CurvatureEntry } from '../model/curvature.ts';
+import { CURVATURE_OPERATORS, type CurvatureEntry, type LabelledDensity } from '../model/curvature.ts';
 import { DiagError, diagError, EXIT, type ExitCode, worstExitCode } from '../model/errors.ts';
 import { SCHEMA_VERSION } from '../model/report.ts';
 import { recordedCurvature } from '../replay/recorded.ts';
+import { curvatureText } from '../reports/curvature-text.ts';
 
 export default command({
   summary: 'Top eigenvalues of the Hessian, plain and preconditioned, against the stability limit.',

@@ -1,14 +1,14 @@
 import { Args, Flags } from '@oclif/core';
-import { diffText } from '../cli/checkpoint-text.ts';
 import { type CommandIo, command } from '../cli/command.ts';
 import { formatError, formatErrorRecord } from '../cli/error-text.ts';
-import { inspectText } from '../cli/inspect-text.ts';
 import { logFlags, readOptionsOf } from '../cli/shared-flags.ts';
 import { terminalOptions } from '../cli/terminal-options.ts';
 import { diffCheckpoints } from '../engine/checkpoint-diff.ts';
 import { inspectInputs } from '../engine/inspect.ts';
 import { diagError, ERROR_TEXTS, EXIT, type ExitCode, worstExitCode } from '../model/errors.ts';
 import { SCHEMA_VERSION } from '../model/report.ts';
+import { diffText } from '../reports/checkpoint-text.ts';
+import { inspectText } from '../reports/inspect-text.ts';
 
 export default command({
   summary: 'Show what is in a log, checkpoint or capture.',

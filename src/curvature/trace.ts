@@ -1,4 +1,5 @@
 /** Stochastic estimates of a spectrum as a whole. */
+import type { SpectralDensity } from '../model/curvature.ts';
 import { randomUnit } from './lanczos.ts';
 import { dot, type LinearOperator, norm2, orthogonalise, product, scale } from './operator.ts';
 import { randomVectors } from './random.ts';
@@ -31,13 +32,6 @@ export async function hutchinsonTrace(
   const mean = values.reduce((a, b) => a + b, 0) / probes;
   const variance = values.reduce((sum, v) => sum + (v - mean) ** 2, 0) / (probes - 1);
   return { value: mean, standardError: Math.sqrt(variance / probes), probes };
-}
-
-/** Points of a density: `weight[i]` of the spectrum lies around `value[i]`; the weights sum to 1. */
-export interface SpectralDensity {
-  readonly value: readonly number[];
-  readonly weight: readonly number[];
-  readonly products: number;
 }
 
 /**

@@ -1,47 +1,8 @@
 /** What moved between two checkpoints of a run, and how far. */
 import { openCheckpoint } from '../checkpoints/registry.ts';
 import type { Checkpoint, TensorData, TensorInfo } from '../model/checkpoint.ts';
+import type { CheckpointDiff, LayerChange, TensorChange } from '../model/inspection.ts';
 import { layerOf } from './checkpoint-inspect.ts';
-
-export interface TensorChange {
-  readonly name: string;
-  readonly layer: string;
-  readonly role: TensorInfo['role'];
-  readonly elements: number;
-  /** ‖a‖, ‖b‖ and ‖b − a‖; NaN or Infinity where an entry is. */
-  readonly normBefore: number;
-  readonly normAfter: number;
-  readonly change: number;
-  /** ‖b − a‖ / ‖a‖; infinite where a tensor left zero, 0 where nothing moved. */
-  readonly relative: number;
-  readonly largestChange: number;
-  /**
-   * ‖(b − a)·√G_b‖ / √Σ(G_b − G_a) with Adagrad's accumulator G: the learning rate of one standard step, times the
-   * clipping factor if there was one; larger by up to √T where T steps pulled in one direction. Null without the
-   * accumulators of both, or where they did not grow.
-   */
-  readonly effectiveLearningRate: number | null;
-}
-
-export interface LayerChange {
-  readonly layer: string;
-  readonly tensors: number;
-  readonly change: number;
-  readonly relative: number;
-}
-
-export interface CheckpointDiff {
-  readonly before: { readonly path: string; readonly step: number | null };
-  readonly after: { readonly path: string; readonly step: number | null };
-  /** Floating tensors that both have, what moved most relative to its norm first; NaN before all. */
-  readonly tensors: readonly TensorChange[];
-  /** The parameters of each layer together, in the same order. */
-  readonly layers: readonly LayerChange[];
-  readonly onlyBefore: readonly string[];
-  readonly onlyAfter: readonly string[];
-  /** In both, but of another shape. */
-  readonly reshaped: readonly string[];
-}
 
 /**
  * Compares two checkpoints tensor by tensor, streaming; tensors are matched by name.

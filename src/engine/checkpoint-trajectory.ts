@@ -1,25 +1,7 @@
 /** Checkpoints of one run in the order of their steps: how the norms of its tensors went. */
 import type { InspectedCheckpoint } from '../model/checkpoint.ts';
+import type { NormSeries, Trajectory } from '../model/inspection.ts';
 import { layerOf } from './checkpoint-inspect.ts';
-
-export interface NormSeries {
-  /** `parameters`, `optimizer accumulator`, … for all tensors of a kind together, else the layer. */
-  readonly name: string;
-  /** One a checkpoint, over finite entries; null where a checkpoint lacks these tensors. */
-  readonly norm: readonly (number | null)[];
-  /** Entries that are not finite. */
-  readonly nonFinite: readonly number[];
-}
-
-export interface Trajectory {
-  readonly checkpoints: readonly { readonly path: string; readonly step: number | null }[];
-  /** Whether every checkpoint tells its step; else they are in the order of their names. */
-  readonly bySteps: boolean;
-  /** All parameters, then each slot of the optimizer. */
-  readonly totals: readonly NormSeries[];
-  /** Parameters by layer, in the order of the checkpoint. */
-  readonly layers: readonly NormSeries[];
-}
 
 /** Names compared so that `ckpt-9` comes before `ckpt-10`. */
 const byName = new Intl.Collator('en', { numeric: true }).compare;

@@ -17,12 +17,8 @@ import {
 import { LOG_FORMATS } from '../logs/registry.ts';
 import { isSidecar, readMlflowParams, readSidecars } from '../logs/sidecars.ts';
 import { DiagError, diagError } from '../model/errors.ts';
+import type { Skipped } from '../model/inspection.ts';
 import type { LogInput } from '../model/log.ts';
-
-export interface Skipped {
-  readonly path: string;
-  readonly reason: string;
-}
 
 export interface Collected {
   readonly logs: LogInput[];

@@ -16,8 +16,8 @@ import {
   VERDICT_CLASSES,
 } from '../model/report.ts';
 import type { Run } from '../model/run.ts';
+import { summariseSeries } from '../model/series-summary.ts';
 import { seriesThatEnd } from './series-end.ts';
-import { summariseSeries } from './series-summary.ts';
 
 /** Threshold overrides: detector id → threshold name → value. */
 export type ThresholdOverrides = ReadonlyMap<string, ReadonlyMap<string, number>>;

@@ -1,68 +1,14 @@
 /** What `inspect` shows: the content of every input, by kind. The names of the fields are a contract (docs/json.md). */
 
 import type { InspectedCheckpoint } from '../model/checkpoint.ts';
-import { DiagError, type ErrorRecord } from '../model/errors.ts';
+import { DiagError } from '../model/errors.ts';
+import type { InspectedLog, InspectedSeries, Inspection } from '../model/inspection.ts';
 import type { LogInput } from '../model/log.ts';
 import { countNonFinite } from '../model/order-statistics.ts';
-import type { Role, Run, TimeSeries } from '../model/run.ts';
+import type { TimeSeries } from '../model/run.ts';
 import { inspectCheckpoint } from './checkpoint-inspect.ts';
-import { checkpointRuns, type Trajectory, trajectoryOf } from './checkpoint-trajectory.ts';
-import { type CollectOptions, collectInputs, type Skipped } from './collect.ts';
-
-export interface InspectedSeries {
-  readonly name: string;
-  readonly role: Role;
-  readonly task?: string;
-  /** Every point, non-finite ones too. */
-  readonly points: number;
-  /** In file order. */
-  readonly firstStep: number;
-  readonly lastStep: number;
-  readonly first: number;
-  readonly last: number;
-  /** Over the finite values; null where there is none. */
-  readonly min: number | null;
-  readonly max: number | null;
-  readonly nan: number;
-  readonly posInf: number;
-  readonly negInf: number;
-}
-
-export interface InspectedRun {
-  readonly id: string;
-  readonly attempts: number;
-  readonly stepUnit: Run['stepUnit'];
-  readonly paths: readonly string[];
-  readonly notes: readonly string[];
-  readonly hyperparameters: Run['hyperparameters'];
-  readonly series: readonly InspectedSeries[];
-}
-
-export interface InspectedLog {
-  readonly path: string;
-  readonly kind: 'log';
-  readonly format: string;
-  readonly sha256: string | null;
-  readonly errors: readonly ErrorRecord[];
-  readonly kept: number;
-  readonly lost: number;
-  /** Bytes of a last record that is not whole. */
-  readonly unreadBytes: number;
-  /** The files that were joined, in the order of their names, where there are several. */
-  readonly files?: readonly { readonly path: string; readonly sha256: string | null }[];
-  readonly runs: readonly InspectedRun[];
-}
-
-export type InspectedInput = InspectedLog | InspectedCheckpoint;
-
-export interface Inspection {
-  readonly inputs: readonly InspectedInput[];
-  /** One for each run of which there are several checkpoints. */
-  readonly trajectories: readonly Trajectory[];
-  readonly skipped: readonly Skipped[];
-  /** Inputs that could not be read at all. */
-  readonly errors: readonly DiagError[];
-}
+import { checkpointRuns, trajectoryOf } from './checkpoint-trajectory.ts';
+import { type CollectOptions, collectInputs } from './collect.ts';
 
 export interface InspectOptions extends CollectOptions {
   /** Read the headers of checkpoints only: names, types and shapes, no statistics. */

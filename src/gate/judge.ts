@@ -4,7 +4,6 @@
  */
 
 import { dirname, relative, resolve, sep } from 'node:path';
-import { seriesStatistics } from '../engine/series-summary.ts';
 import { ERROR_TEXTS } from '../model/errors.ts';
 import type { Finding, Severity } from '../model/finding.ts';
 import { formatCount, formatNumber } from '../model/format-number.ts';
@@ -20,6 +19,7 @@ import {
   VERDICT_CLASSES,
 } from '../model/report.ts';
 import { placeOf, ROLES, type Run } from '../model/run.ts';
+import { seriesStatistics } from '../model/series-summary.ts';
 import type { SourceRef } from '../model/source-ref.ts';
 import { type Baseline, judgeBaseline } from './baseline.ts';
 import type { GateConfig, RuleConfig } from './config.ts';

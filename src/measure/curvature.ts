@@ -3,8 +3,8 @@ import { type CriticalSharpness, criticalSharpness } from '../curvature/critical
 import { blockOperator, type LinearOperator, type Range, scaledOperator } from '../curvature/operator.ts';
 import { randomVectors } from '../curvature/random.ts';
 import { type EigenMethod, topEigenpairs } from '../curvature/top-eigenpairs.ts';
-import { hutchinsonTrace, type SpectralDensity, spectralDensity } from '../curvature/trace.ts';
-import type { CurvatureEntry } from '../model/curvature.ts';
+import { hutchinsonTrace, spectralDensity } from '../curvature/trace.ts';
+import type { CurvatureEntry, LabelledDensity } from '../model/curvature.ts';
 import { diagError } from '../model/errors.ts';
 import { type GlobSyntax, starsOf } from '../model/glob.ts';
 import { nearest } from '../model/nearest.ts';
@@ -43,10 +43,6 @@ export interface CurvatureOptions {
   /** Called before each product of a search; what it throws ends the measurement. */
   readonly beforeProduct?: () => void;
 }
-
-export interface LabelledDensity
-  extends SpectralDensity,
-    Pick<CurvatureEntry, 'checkpoint' | 'step' | 'operator' | 'block'> {}
 
 export interface CurvatureMeasurement {
   /** Without a limit where the point is not that of the run. */

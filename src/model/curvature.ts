@@ -38,3 +38,15 @@ export interface CurvatureEntry {
   /** 2/η_c along the optimizer's own update, and the multiple of the learning rate at which the loss first rises. */
   readonly criticalSharpness?: { readonly value: number; readonly criticalMultiple: number };
 }
+
+/** Points of a density: `weight[i]` of the spectrum lies around `value[i]`; the weights sum to 1. */
+export interface SpectralDensity {
+  readonly value: readonly number[];
+  readonly weight: readonly number[];
+  readonly products: number;
+}
+
+/** The density of one operator, with what tells it from others. */
+export interface LabelledDensity
+  extends SpectralDensity,
+    Pick<CurvatureEntry, 'checkpoint' | 'step' | 'operator' | 'block'> {}

@@ -103,3 +103,17 @@ export function countNonFinite(
   }
   return { nan, posInf, negInf };
 }
+
+/** The smallest value; NaN where one is, +Infinity of none. */
+export function smallest(values: ArrayLike<number>): number {
+  let least = Number.POSITIVE_INFINITY;
+  for (let i = 0; i < values.length; i++) least = Math.min(least, values[i]!);
+  return least;
+}
+
+/** The largest value; NaN where one is, -Infinity of none. */
+export function largest(values: ArrayLike<number>): number {
+  let most = Number.NEGATIVE_INFINITY;
+  for (let i = 0; i < values.length; i++) most = Math.max(most, values[i]!);
+  return most;
+}

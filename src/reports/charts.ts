@@ -8,6 +8,7 @@ import asciichart from 'asciichart';
 import stringWidth from 'string-width';
 import { formatNumber } from '../model/format-number.ts';
 import { inertName } from '../model/inert-text.ts';
+import { largest, smallest } from '../model/order-statistics.ts';
 import type { ChartSeries } from '../model/report.ts';
 
 export interface ChartMarker {
@@ -19,6 +20,19 @@ export interface ChartMarker {
 
 /** What a chart needs of a series: its buckets. */
 export type ChartLine = Pick<ChartSeries, 'name' | 'firstStep' | 'lastStep' | 'min' | 'max' | 'nonFinite'>;
+
+/** A line with one value a step; a step without a value of its own (NaN) is a gap, and marked. */
+export function lineOfValues(name: string, steps: readonly number[], values: readonly number[]): ChartLine {
+  const finite = values.map((value) => (Number.isFinite(value) ? value : Number.NaN));
+  return {
+    name,
+    firstStep: steps,
+    lastStep: steps,
+    min: finite,
+    max: finite,
+    nonFinite: finite.map((value) => (Number.isNaN(value) ? 1 : 0)),
+  };
+}
 
 export interface ChartOptions {
   /** Columns of the whole chart, labels included. */
@@ -42,7 +56,7 @@ const BOX = ['┤', '┤', '╶', '╴', '─', '╰', '╭', '╮', '╯', '│
 const LABEL = 9;
 const COLOURS = ['cyan', 'yellow', 'magenta', 'green', 'blue', 'red'] as const;
 /** A range of more than two decades is drawn on a log scale. */
-const LOG_RATIO = 100;
+export const LOG_RATIO = 100;
 
 interface Column {
   min: number;
@@ -91,7 +105,7 @@ function columnsOf(series: ChartLine, from: number, to: number, count: number): 
 export function drawChart(title: string, series: readonly ChartLine[], options: ChartOptions): string {
   const paint = new Ansis(options.colour ? 1 : 0);
   const symbols = options.ascii ? ASCII : BOX;
-  const steps = series.flatMap((s) => [s.firstStep, s.lastStep]).flat();
+  const steps = series.flatMap((s) => [...s.firstStep, ...s.lastStep]).filter((step) => !Number.isNaN(step));
   const from = options.from ?? smallest(steps);
   const to = options.to ?? largest(steps);
   const head = paint.bold(inertName(title));
@@ -189,11 +203,6 @@ export function drawChart(title: string, series: readonly ChartLine[], options: 
   if (remarks.length > 0) lines.push(`${indent} ${remarks.join('   ')}`);
   return lines.join('\n');
 }
-
-const smallest = (values: readonly number[]): number =>
-  values.reduce((a, b) => (a <= b ? a : b), Number.POSITIVE_INFINITY);
-const largest = (values: readonly number[]): number =>
-  values.reduce((a, b) => (a >= b ? a : b), Number.NEGATIVE_INFINITY);
 
 /** Which colour is which series, in as many lines as it takes; one series needs none. */
 function legend(drawn: readonly { name: string }[], width: number, paint: Ansis): string[] {

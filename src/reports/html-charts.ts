@@ -1,6 +1,7 @@
 /** What the HTML report draws: groups of lines with markers and limits, small enough to be inlined. */
 import type { ReplayEntry } from '../model/replay.ts';
 import type { ChartSeries, RunReport } from '../model/report.ts';
+import { type ChartLine, LOG_RATIO, lineOfValues } from './charts.ts';
 import { replayLabel } from './replay-label.ts';
 
 /** Stretch of a line whose steps only rise; a restart begins a new one. */
@@ -13,7 +14,7 @@ export interface LinePart {
   readonly odd: readonly number[];
 }
 
-export interface ChartLine {
+export interface DrawnLine {
   readonly name: string;
   readonly parts: readonly LinePart[];
 }
@@ -26,7 +27,7 @@ export interface ChartMark {
 
 export interface HtmlChart {
   readonly title: string;
-  readonly lines: readonly ChartLine[];
+  readonly lines: readonly DrawnLine[];
   readonly marks: readonly ChartMark[];
   readonly limits: readonly { readonly value: number; readonly label: string }[];
   /** Starts with a logarithmic axis. */
@@ -41,8 +42,6 @@ export interface HtmlChart {
 /** Twice the pixels of a wide chart: no bucket is narrower than half a pixel. */
 const MAX_BUCKETS = 1000;
 const MAX_LINES = 8;
-/** A range of more than two decades starts on a logarithmic axis, as on the terminal. */
-const LOG_RATIO = 100;
 
 /** From what is exact to what says least. */
 const MODES: readonly ReplayEntry['mode'][] = ['closed-loop', 'open-loop', 'as-recorded'];
@@ -51,7 +50,7 @@ const MODES: readonly ReplayEntry['mode'][] = ['closed-loop', 'open-loop', 'as-r
 const short = (value: number): number => Number(value.toPrecision(5));
 
 /** Joins neighbouring buckets of a series until at most `MAX_BUCKETS` are left; splits where steps go back. */
-function lineOf(series: ChartSeries): ChartLine {
+function drawnLine(series: ChartLine): DrawnLine {
   const size = Math.ceil(series.firstStep.length / MAX_BUCKETS);
   const parts: { x: number[]; lo: (number | null)[]; hi: (number | null)[]; odd: number[] }[] = [];
   let before = Number.POSITIVE_INFINITY;
@@ -82,23 +81,9 @@ function lineOf(series: ChartSeries): ChartLine {
   return { name: series.name, parts };
 }
 
-/** A line from plain arrays, one value a step. */
-function plainLine(name: string, steps: readonly number[], values: readonly number[]): ChartLine {
-  const odd = values.map((value) => (Number.isFinite(value) ? 0 : 1));
-  const finite = values.map((value) => (Number.isFinite(value) ? value : Number.NaN));
-  return lineOf({
-    name,
-    firstStep: steps,
-    lastStep: steps,
-    min: finite,
-    max: finite,
-    nonFinite: odd,
-  } as unknown as ChartSeries);
-}
-
 function chart(
   title: string,
-  lines: readonly ChartLine[],
+  lines: readonly DrawnLine[],
   points: number,
   marks: readonly ChartMark[],
   limits: HtmlChart['limits'] = [],
@@ -159,7 +144,7 @@ export function chartsOf(run: RunReport): HtmlChart[] {
       run.series.filter((s) => s.role === role && s.points > 0 && !isStep(s)),
     );
     const points = series.slice(0, MAX_LINES).reduce((sum, s) => sum + s.points, 0);
-    return chart(title, series.map(lineOf), points, marks);
+    return chart(title, series.map(drawnLine), points, marks);
   };
   const ofReplay = (
     title: string,
@@ -170,10 +155,12 @@ export function chartsOf(run: RunReport): HtmlChart[] {
       .filter((entry) => values(entry) !== null)
       .sort((a, b) => MODES.indexOf(a.mode) - MODES.indexOf(b.mode));
     const lines = entries.map((entry) =>
-      plainLine(
-        `${replayLabel(entry)} (${entry.mode})`,
-        entry.steps.slice(0, values(entry)!.length),
-        values(entry)!,
+      drawnLine(
+        lineOfValues(
+          `${replayLabel(entry)} (${entry.mode})`,
+          entry.steps.slice(0, values(entry)!.length),
+          values(entry)!,
+        ),
       ),
     );
     const points = entries.slice(0, MAX_LINES).reduce((sum, entry) => sum + values(entry)!.length, 0);
@@ -211,7 +198,7 @@ function curvatureChart(run: RunReport, marks: readonly ChartMark[]): HtmlChart 
   }
   return chart(
     'Top eigenvalue',
-    [...lines].map(([name, { steps, values }]) => plainLine(name, steps, values)),
+    [...lines].map(([name, { steps, values }]) => drawnLine(lineOfValues(name, steps, values))),
     entries.length,
     marks,
     [...limits].slice(0, 4).map(([value, label]) => ({ value: short(value), label })),

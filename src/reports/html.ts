@@ -7,6 +7,7 @@ import type { Finding } from '../model/finding.ts';
 import { formatCount, formatNumber } from '../model/format-number.ts';
 import type { GateResult } from '../model/gate.ts';
 import { inert } from '../model/inert-text.ts';
+import { smallest } from '../model/order-statistics.ts';
 import type { ReplayVerdict } from '../model/replay.ts';
 import type { ChartSeries, Report, RunReport, VerdictClass } from '../model/report.ts';
 import type { SourceRef } from '../model/source-ref.ts';
@@ -221,10 +222,6 @@ const optionsText = (options: RunReport['replay'][number]['options']): string =>
   Object.entries(options)
     .map(([name, value]) => `${name} ${typeof value === 'number' ? formatNumber(value) : String(value)}`)
     .join(', ');
-
-/** Smallest of the values; NaN if one of them is. */
-const smallest = (values: readonly number[]): number | null =>
-  values.length === 0 ? null : values.reduce((a, b) => (a <= b || Number.isNaN(a) ? a : b));
 
 function curvatureSection(run: RunReport): Html | false {
   if (run.curvature.length === 0) return false;

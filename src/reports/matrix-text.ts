@@ -1,9 +1,11 @@
 /** Learning rate × rule as a table: the loss at the end where every seed holds, how many diverge and when elsewhere. */
 import { Ansis } from 'ansis';
+import stringWidth from 'string-width';
 import { formatNumber } from '../model/format-number.ts';
 import { inertName } from '../model/inert-text.ts';
 import type { MatrixCell, TrainingMatrix } from '../model/matrix.ts';
 import type { RenderOptions } from './format.ts';
+import { textTable } from './text-table.ts';
 import { wrap } from './wrap.ts';
 
 /** Pure. Learning rates that do not fit beside each other become lines. */
@@ -24,30 +26,27 @@ export function renderMatrix(matrix: TrainingMatrix, options: RenderOptions): st
   }));
 
   const texts = rows.map((row) => row.cells.map((same) => cellText(same, seeds)));
-  const nameWidth = Math.max(4, ...rows.map(({ label }) => label.length));
-  const widths = heads.map((head, c) => Math.max(head.length, ...texts.map((row) => row[c]!.length)));
-  const wide = nameWidth + widths.reduce((sum, w) => sum + 2 + w, 0) <= options.width;
   const coloured = (text: string, same: readonly MatrixCell[]): string =>
     same.some(({ diverged }) => diverged === null)
       ? paint.yellow(text)
       : same.some(({ diverged }) => diverged === true)
         ? paint.red(text)
         : paint.green(text);
-  const table = wide
-    ? [
-        paint.bold(
-          [`${'rule'.padEnd(nameWidth)}`, ...heads.map((head, c) => head.padStart(widths[c]!))].join('  '),
-        ),
-        ...rows.map(({ label, cells: across }, r) =>
-          [
-            inertName(label).padEnd(nameWidth),
-            ...across.map((same, c) => coloured(texts[r]![c]!.padStart(widths[c]!), same)),
-          ].join('  '),
-        ),
-      ]
+  const whole = textTable({
+    head: ['rule', ...heads],
+    rows: rows.map(({ label }, r) => [inertName(label), ...texts[r]!]),
+    left: 1,
+    paintHead: paint.bold,
+    paintCell: (text, r, c) => (c === 0 ? text : coloured(text, rows[r]!.cells[c - 1]!)),
+  });
+  const table = whole.every((line) => stringWidth(line) <= options.width)
+    ? whole
     : rows.flatMap(({ label, cells: across }, r) => [
         paint.bold(inertName(label)),
-        ...across.map((same, c) => `  ${heads[c]!.padEnd(10)}  ${coloured(texts[r]![c]!, same)}`),
+        ...textTable({
+          rows: across.map((_, c) => [heads[c]!, texts[r]![c]!]),
+          paintCell: (text, i, c) => (c === 0 ? text : coloured(text, across[i]!)),
+        }).map((line) => `  ${line}`),
       ]);
   const judged = cells.every(({ diverged }) => diverged !== null);
   const blocks = [

@@ -1,14 +1,14 @@
 /** Replays for a terminal: a matrix rule × what matters, the factors over the steps, and the conclusion in words. */
 import { Ansis } from 'ansis';
-import stringWidth from 'string-width';
 import type { Finding } from '../model/finding.ts';
 import { formatNumber } from '../model/format-number.ts';
 import { inertName } from '../model/inert-text.ts';
-import { medianOf } from '../model/order-statistics.ts';
+import { medianOf, smallest } from '../model/order-statistics.ts';
 import { NO_OPTIMIZER, type ReplayEntry, type ReplayVerdict } from '../model/replay.ts';
-import { type ChartLine, drawChart } from './charts.ts';
+import { type ChartLine, drawChart, lineOfValues } from './charts.ts';
 import type { RenderOptions } from './format.ts';
 import { replayLabel } from './replay-label.ts';
+import { textTable } from './text-table.ts';
 import { wrap } from './wrap.ts';
 
 const MODES: Readonly<Record<ReplayEntry['mode'], string>> = {
@@ -36,31 +36,6 @@ const factorText = (factor: number): string =>
 const percent = (share: number): string => (Number.isNaN(share) ? '?' : `${Math.round(100 * share)} %`);
 /** Entries made of a log alone: it names no optimizer. */
 const fromLog = (entry: ReplayEntry): boolean => entry.optimizer === NO_OPTIMIZER;
-/** Smallest of the values, NaN if one is. */
-const smallest = (values: readonly number[]): number =>
-  values.reduce((a, b) => Math.min(a, b), Number.POSITIVE_INFINITY);
-
-/** Pads by what is seen, not by code units. */
-const pad = (text: string, width: number): string =>
-  text + ' '.repeat(Math.max(0, width - stringWidth(text)));
-
-/** Cells in columns, the first row bold; the last columns go where they do not fit. */
-function columns(
-  rows: readonly (readonly string[])[],
-  paint: Ansis,
-  width: number,
-  colour: (text: string, row: number, column: number) => string = (text) => text,
-): string[] {
-  const widths = rows[0]!.map((_, c) => Math.max(...rows.map((row) => stringWidth(row[c]!))));
-  while (widths.length > 2 && widths.reduce((sum, w) => sum + w + 2, -2) > width) widths.pop();
-  return rows.map((row, r) => {
-    const text = widths
-      .map((w, c) => (r === 0 ? pad(row[c]!, w) : colour(pad(row[c]!, w), r, c)))
-      .join('  ')
-      .trimEnd();
-    return r === 0 ? paint.bold(text) : text;
-  });
-}
 
 /** Rule by rule what matters; in a narrow terminal the last columns go. */
 function matrix(entries: readonly ReplayEntry[], paint: Ansis, width: number): string[] {
@@ -84,12 +59,13 @@ function matrix(entries: readonly ReplayEntry[], paint: Ansis, width: number): s
     ];
   });
   const used = head.map((_, c) => c).filter((c) => c === 0 || rows.some((row) => row[c] !== '-'));
-  return columns(
-    [head, ...rows].map((row) => used.map((c) => row[c]!)),
-    paint,
+  return textTable({
+    head: used.map((c) => head[c]!),
+    rows: rows.map((row) => used.map((c) => row[c]!)),
     width,
-    (text, r, c) => (c === 1 ? paint[COLOURS[entries[r - 1]!.verdict]](text) : text),
-  );
+    paintHead: paint.bold,
+    paintCell: (text, r, c) => (c === 1 ? paint[COLOURS[entries[r]!.verdict]](text) : text),
+  });
 }
 
 /** What the recorded run did at the onset, whatever the rule: the paper's figure 4 without the factors. */
@@ -103,16 +79,16 @@ function recordedRun(entry: ReplayEntry | undefined, paint: Ansis, width: number
     const times = values[onset]! / usual;
     return [name, ...[usual, values[onset]!, times].map((x) => (Number.isNaN(x) ? '?' : formatNumber(x)))];
   };
-  return columns(
-    [
-      ['without a rule', 'usual', `step ${steps[onset]}`, 'times'],
+  return textTable({
+    head: ['without a rule', 'usual', `step ${steps[onset]}`, 'times'],
+    rows: [
       ...(entry.loss === null ? [] : [row('loss', entry.loss)]),
       row('gradient norm', gradientNorm),
       row('largest |r|', directionMax),
     ],
-    paint,
     width,
-  );
+    paintHead: paint.bold,
+  });
 }
 
 /** Tensors that are listed. */
@@ -134,48 +110,34 @@ function factorsByTensor(entries: readonly ReplayEntry[], paint: Ansis, options:
     (options.ascii ? '#' : '█').repeat(
       factor < 1 && deepest > 0 ? Math.max(1, Math.round((-8 * Math.log10(factor)) / deepest)) : 0,
     );
-  const rows = columns(
-    [
-      [
-        `factors at step ${lead.onsetStep}`,
-        replayLabel(lead),
-        '',
-        ...shown.filter((entry) => entry !== lead).map(replayLabel),
-      ],
-      ...names
-        .filter((name) => listed.has(name))
-        .map((name) => [
-          inertName(name),
-          factorText(factorOf(lead, name)),
-          bar(factorOf(lead, name)),
-          ...shown.filter((entry) => entry !== lead).map((entry) => factorText(factorOf(entry, name))),
-        ]),
+  const others = shown.filter((entry) => entry !== lead);
+  const rows = textTable({
+    head: [
+      `factors at step ${lead.onsetStep}`,
+      inertName(replayLabel(lead)),
+      '',
+      ...others.map((entry) => inertName(replayLabel(entry))),
     ],
-    paint,
-    options.width,
-  );
+    rows: names
+      .filter((name) => listed.has(name))
+      .map((name) => [
+        inertName(name),
+        factorText(factorOf(lead, name)),
+        bar(factorOf(lead, name)),
+        ...others.map((entry) => factorText(factorOf(entry, name))),
+      ]),
+    width: options.width,
+    paintHead: paint.bold,
+  });
   return names.length > LISTED
     ? [...rows, `and ${names.length - LISTED} tensors that are clipped less`]
     : rows;
 }
 
-/** One value a step as a line. */
-const lineOf = (name: string, at: readonly number[], values: readonly number[]): ChartLine => {
-  const finite = values.map((value) => (Number.isFinite(value) ? value : Number.NaN));
-  return {
-    name,
-    firstStep: at,
-    lastStep: at,
-    min: finite,
-    max: finite,
-    nonFinite: values.map((value) => (Number.isFinite(value) ? 0 : 1)),
-  };
-};
-
 /** Factors over the steps: one chart with a colour for each rule, or one for each rule where there are no colours. */
 function charts(entries: readonly ReplayEntry[], options: RenderOptions): string[] {
   const acting = entries.filter((entry) => entry.minClipFactor.some((factor) => factor !== 1));
-  const lines = acting.map((entry) => lineOf(replayLabel(entry), entry.steps, entry.minClipFactor));
+  const lines = acting.map((entry) => lineOfValues(replayLabel(entry), entry.steps, entry.minClipFactor));
   const onset = entries[0]?.onsetStep ?? null;
   const markers = onset === null ? [] : [{ step: onset, symbol: options.ascii ? '^' : '▲', label: 'onset' }];
   const draw = (title: string, series: readonly ChartLine[], height: number): string =>
@@ -184,8 +146,8 @@ function charts(entries: readonly ReplayEntry[], options: RenderOptions): string
   const recorded =
     steps && gradientNorm && directionMax
       ? [
-          draw('gradient norm without a rule', [lineOf('gradient norm', steps, gradientNorm)], 4),
-          draw('largest |r| without a rule', [lineOf('largest |r|', steps, directionMax)], 4),
+          draw('gradient norm without a rule', [lineOfValues('gradient norm', steps, gradientNorm)], 4),
+          draw('largest |r| without a rule', [lineOfValues('largest |r|', steps, directionMax)], 4),
         ]
       : [];
   if (lines.length === 0) return recorded;

@@ -3,7 +3,6 @@
  * was not run and what to do next. Pure: width, colour and character set come in as options.
  */
 import { Ansis } from 'ansis';
-import stringWidth from 'string-width';
 import type { Finding, Quantity, Severity } from '../model/finding.ts';
 import { formatCount, formatNumber } from '../model/format-number.ts';
 import { inertName } from '../model/inert-text.ts';
@@ -15,6 +14,7 @@ import type { RenderOptions, ReportFormat } from './format.ts';
 import { renderGate } from './gate-text.ts';
 import { ratioChart } from './ratio-chart.ts';
 import { replaySummary } from './replay-text.ts';
+import { textTable } from './text-table.ts';
 import { ratiosOf, whySentences } from './why.ts';
 import { wrap } from './wrap.ts';
 
@@ -227,14 +227,15 @@ export function headline(report: Report): string {
   return `${verdict.class}${onset}${back}: ${inertName(verdict.run)}${others}`;
 }
 
-function table(report: Report, paint: Ansis): string[] {
-  const width = Math.max(...report.runs.map((run) => stringWidth(inertName(run.id))));
-  return report.runs.map((run) => {
-    const id = inertName(run.id);
-    const onset = run.verdict.onsetStep === null ? '' : `  onset ${formatCount(run.verdict.onsetStep)}`;
-    return `  ${id}${' '.repeat(width - stringWidth(id))}  ${classPaint(paint, run.verdict.class)(run.verdict.class)}${onset}`;
-  });
-}
+const table = ({ runs }: Report, paint: Ansis): string[] =>
+  textTable({
+    rows: runs.map(({ id, verdict: { class: name, onsetStep } }) => [
+      inertName(id),
+      name,
+      onsetStep === null ? '' : `onset ${formatCount(onsetStep)}`,
+    ]),
+    paintCell: (text, r, c) => (c === 1 ? classPaint(paint, runs[r]!.verdict.class)(text) : text),
+  }).map((line) => `  ${line}`);
 
 const placeIn = ({ line, byteOffset }: { line?: number; byteOffset?: number }): string =>
   line !== undefined

@@ -3,12 +3,12 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { writeSafetensors } from '../../src/checkpoints/safetensors.ts';
-import { checkpointText, diffText, trajectoryText } from '../../src/cli/checkpoint-text.ts';
 import { diffCheckpoints } from '../../src/engine/checkpoint-diff.ts';
 import { checkpointFindings } from '../../src/engine/checkpoint-findings.ts';
 import { inspectCheckpoint } from '../../src/engine/checkpoint-inspect.ts';
 import { inspectInputs } from '../../src/engine/inspect.ts';
 import type { InspectedCheckpoint } from '../../src/model/checkpoint.ts';
+import { checkpointText, diffText, trajectoryText } from '../../src/reports/checkpoint-text.ts';
 import { projectRoot } from '../support/shared-data.ts';
 
 const scratch = mkdtempSync(join(tmpdir(), 'checkpoints-'));

@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
-import { summariseSeries } from '../../src/engine/series-summary.ts';
 import type { ChartSeries } from '../../src/model/report.ts';
+import { summariseSeries } from '../../src/model/series-summary.ts';
 import { drawChart } from '../../src/reports/charts.ts';
 
 const chartSeries = (name: string, values: readonly number[], stride = 1): ChartSeries =>

@@ -1,8 +1,8 @@
 /** Hand-made runs and reports for tests of what comes after the detectors. */
 import { seriesThatEnd } from '../../src/engine/series-end.ts';
-import { summariseSeries } from '../../src/engine/series-summary.ts';
 import type { Report, RunReport } from '../../src/model/report.ts';
 import type { Role, Run, TimeSeries } from '../../src/model/run.ts';
+import { summariseSeries } from '../../src/model/series-summary.ts';
 
 /** A series of values at steps 1, 2, 3 … (or `every` apart), one line each. */
 export function makeSeries(

@@ -1,10 +1,11 @@
 /** How `inspect` looks on a terminal: a heading for each input, a table for each run. */
-import type { InspectedInput, InspectedLog, Inspection } from '../engine/inspect.ts';
 import { formatCount } from '../model/format-number.ts';
 import { inertName } from '../model/inert-text.ts';
-import type { RenderOptions } from '../reports/format.ts';
+import type { InspectedInput, InspectedLog, Inspection } from '../model/inspection.ts';
 import { checkpointText, trajectoryText } from './checkpoint-text.ts';
-import { nonFinite, short, table } from './text-table.ts';
+import type { RenderOptions } from './format.ts';
+import { nonFiniteText, numberText } from './measured-text.ts';
+import { textTable } from './text-table.ts';
 
 function logText(log: InspectedLog): string[] {
   const lines = [
@@ -26,15 +27,15 @@ function logText(log: InspectedLog): string[] {
       inertName(one.name),
       one.task === undefined ? one.role : `${one.role} (${inertName(one.task)})`,
       formatCount(one.points),
-      `${short(one.firstStep)}..${short(one.lastStep)}`,
-      short(one.first),
-      short(one.last),
-      short(one.min),
-      short(one.max),
-      nonFinite(one),
+      `${numberText(one.firstStep)}..${numberText(one.lastStep)}`,
+      numberText(one.first),
+      numberText(one.last),
+      numberText(one.min),
+      numberText(one.max),
+      nonFiniteText(one),
     ]);
-    const heads = ['series', 'role', 'points', run.stepUnit, 'first', 'last', 'min', 'max', 'non-finite'];
-    if (rows.length > 0) lines.push(...table(heads, rows, 2).map((line) => `    ${line}`));
+    const head = ['series', 'role', 'points', run.stepUnit, 'first', 'last', 'min', 'max', 'non-finite'];
+    if (rows.length > 0) lines.push(...textTable({ head, rows, left: 2 }).map((line) => `    ${line}`));
   }
   return lines;
 }

@@ -1,7 +1,7 @@
 /** What a report keeps of a series: exact statistics over all points, and buckets that keep every extreme. */
-import { countNonFinite, percentilesInPlace } from '../model/order-statistics.ts';
-import type { ChartSeries, SeriesStatistics } from '../model/report.ts';
-import type { TimeSeries } from '../model/run.ts';
+import { countNonFinite, percentilesInPlace } from './order-statistics.ts';
+import type { ChartSeries, SeriesStatistics } from './report.ts';
+import type { TimeSeries } from './run.ts';
 
 /** Exact statistics of a series. Percentiles are nearest-rank over the finite values; nothing finite gives null. */
 export function seriesStatistics(series: Pick<TimeSeries, 'step' | 'value'>): SeriesStatistics {

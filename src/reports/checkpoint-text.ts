@@ -1,13 +1,12 @@
 /** How `inspect` shows checkpoints on a terminal: tensors in a table, what moved between two, norms over many. */
-import type { CheckpointDiff } from '../engine/checkpoint-diff.ts';
-import type { NormSeries, Trajectory } from '../engine/checkpoint-trajectory.ts';
-import { summariseSeries } from '../engine/series-summary.ts';
 import type { InspectedCheckpoint, InspectedTensor } from '../model/checkpoint.ts';
 import { formatCount } from '../model/format-number.ts';
 import { inertName } from '../model/inert-text.ts';
-import { drawChart } from '../reports/charts.ts';
-import type { RenderOptions } from '../reports/format.ts';
-import { nonFinite, short, table } from './text-table.ts';
+import type { CheckpointDiff, NormSeries, Trajectory } from '../model/inspection.ts';
+import { drawChart, lineOfValues } from './charts.ts';
+import type { RenderOptions } from './format.ts';
+import { nonFiniteText, numberText } from './measured-text.ts';
+import { textTable } from './text-table.ts';
 
 const roleText = ({ role, slot, parameter }: InspectedTensor, names: ReadonlyMap<string, string>): string =>
   role !== 'optimizer_state'
@@ -59,11 +58,19 @@ export function checkpointText(checkpoint: InspectedCheckpoint): string[] {
     ];
     if (!known) return shown;
     if (norm === undefined) return [...shown, '', '', '', '', 'unreadable', ''];
-    const odd = nonFinite({ nan: nan!, posInf: posInf!, negInf: negInf! });
-    return [...shown, short(sum!), short(min!), short(max!), short(norm), odd, tensor.flags.join(', ')];
+    const odd = nonFiniteText({ nan: nan!, posInf: posInf!, negInf: negInf! });
+    return [
+      ...shown,
+      numberText(sum!),
+      numberText(min!),
+      numberText(max!),
+      numberText(norm),
+      odd,
+      tensor.flags.join(', '),
+    ];
   });
   const heads = ['tensor', 'role', 'type', 'shape', 'sum', 'min', 'max', 'norm', 'non-finite', 'flags'];
-  return [...lines, ...table(known ? heads : heads.slice(0, 4), rows, 3).map((line) => `  ${line}`)];
+  return [...lines, ...indented(textTable({ head: known ? heads : heads.slice(0, 4), rows, left: 3 }))];
 }
 
 /** Rows of a comparison that are shown; `--json` has all. */
@@ -82,25 +89,26 @@ export function diffText(diff: CheckpointDiff): string[] {
       .map((layer) => [
         inertName(layer.layer),
         String(layer.tensors),
-        short(layer.change),
-        short(layer.relative),
+        numberText(layer.change),
+        numberText(layer.relative),
       ]);
-    lines.push('', ...indented(table(['layer', 'tensors', 'moved', 'moved/norm'], rows, 1)));
+    const head = ['layer', 'tensors', 'moved', 'moved/norm'];
+    lines.push('', ...indented(textTable({ head, rows, left: 1 })));
   }
   if (diff.tensors.length > 0) {
     const rows = diff.tensors
       .slice(0, SHOWN)
       .map((tensor) => [
         inertName(tensor.name),
-        short(tensor.normBefore),
-        short(tensor.normAfter),
-        short(tensor.change),
-        short(tensor.relative),
-        short(tensor.largestChange),
-        short(tensor.effectiveLearningRate),
+        numberText(tensor.normBefore),
+        numberText(tensor.normAfter),
+        numberText(tensor.change),
+        numberText(tensor.relative),
+        numberText(tensor.largestChange),
+        numberText(tensor.effectiveLearningRate),
       ]);
-    const heads = ['tensor', 'norm before', 'after', 'moved', 'moved/norm', 'largest', 'effective lr'];
-    lines.push('', ...indented(table(heads, rows, 1)));
+    const head = ['tensor', 'norm before', 'after', 'moved', 'moved/norm', 'largest', 'effective lr'];
+    lines.push('', ...indented(textTable({ head, rows, left: 1 })));
     if (diff.tensors.length > SHOWN)
       lines.push(`  and ${formatCount(diff.tensors.length - SHOWN)} more (--json has all)`);
   }
@@ -125,24 +133,16 @@ const CHARTED_LAYERS = 5;
 /** Charts of the norms over the checkpoints of a run. */
 export function trajectoryText(trajectory: Trajectory, options: RenderOptions): string[] {
   const { checkpoints, bySteps, totals, layers } = trajectory;
-  const steps = Float64Array.from(checkpoints, ({ step }, index) => (bySteps ? step! : index + 1));
+  const steps = checkpoints.map(({ step }, index) => (bySteps ? step! : index + 1));
   const chart = (title: string, series: readonly NormSeries[]): string =>
     drawChart(
       title,
       series.map(({ name, norm, nonFinite }) =>
-        summariseSeries(
-          {
-            name,
-            role: 'param_norm',
-            step: steps,
-            // A gap, and a mark below the chart, where entries were not finite.
-            value: Float64Array.from(norm, (value, k) =>
-              value === null || nonFinite[k]! > 0 ? Number.NaN : value,
-            ),
-            attemptOffsets: [0],
-            pathOffsets: [0],
-          },
-          checkpoints.length,
+        lineOfValues(
+          name,
+          steps,
+          // A gap, and a mark below the chart, where entries were not finite.
+          norm.map((value, k) => (value === null || nonFinite[k]! > 0 ? Number.NaN : value)),
         ),
       ),
       { ...options, height: 8, stepName: bySteps ? 'step' : 'checkpoint' },

@@ -1,14 +1,12 @@
 /** Curvature on a terminal: a table, the comparison with the limit in words, and the ratio over checkpoints as a chart. */
-import stringWidth from 'string-width';
-import { summariseSeries } from '../engine/series-summary.ts';
-import type { LabelledDensity } from '../measure/curvature.ts';
-import type { CurvatureEntry } from '../model/curvature.ts';
+import type { CurvatureEntry, LabelledDensity } from '../model/curvature.ts';
 import { formatNumber } from '../model/format-number.ts';
 import { inertName } from '../model/inert-text.ts';
-import { drawChart } from '../reports/charts.ts';
-import type { RenderOptions } from '../reports/format.ts';
-import { ratioChart } from '../reports/ratio-chart.ts';
-import { wrap } from '../reports/wrap.ts';
+import { drawChart, lineOfValues } from './charts.ts';
+import type { RenderOptions } from './format.ts';
+import { ratioChart } from './ratio-chart.ts';
+import { textTable } from './text-table.ts';
+import { wrap } from './wrap.ts';
 
 const OPERATORS: Readonly<Record<CurvatureEntry['operator'], string>> = {
   hessian: 'H',
@@ -31,13 +29,13 @@ export function curvatureText(
   const against = entries.filter((entry) => entry.stability.ratio !== null);
   const charted = against.length > 1 && places.length > 1;
   const fit = (text: string): string => wrap(text, options.width, '', '  ').join('\n');
-  const rows = [
-    [
+  const table = textTable({
+    head: [
       ...['step', 'operator', 'block', 'task', 'eigenvalue', 'converged'],
       // Of many checkpoints each has its ratio here; of one the words below say more.
       ...(charted ? ['ratio', 'stable up to'] : ['residual', 'HVPs']),
     ],
-    ...entries.flatMap((entry) =>
+    rows: entries.flatMap((entry) =>
       entry.eigenvalues.map((pair, i) => {
         const first = (cell: string): string => (i === 0 ? cell : '');
         return [
@@ -53,14 +51,7 @@ export function curvatureText(
         ];
       }),
     ),
-  ];
-  const widths = rows[0]!.map((_, c) => Math.max(...rows.map((row) => stringWidth(row[c]!))));
-  const table = rows.map((row) =>
-    row
-      .map((cell, c) => cell + ' '.repeat(widths[c]! - stringWidth(cell)))
-      .join('  ')
-      .trimEnd(),
-  );
+  });
   const parts = [
     `Curvature at ${places.length === 1 ? places[0] : `${places.length} checkpoints`}`,
     table.join('\n'),
@@ -140,27 +131,26 @@ function againstLimit(entry: CurvatureEntry): string[] {
   ];
 }
 
-/** Share of the spectrum in 60 bins from its lowest to its highest value. */
+const BINS = 60;
+
+/** Share of the spectrum in bins from its lowest to its highest value. */
 function densityChart(density: LabelledDensity, options: RenderOptions): string {
   const low = density.value[0]!;
   const high = density.value.at(-1)!;
-  const bins = new Float64Array(60);
+  const bins = new Array<number>(BINS).fill(0);
   for (const [i, value] of density.value.entries()) {
-    const bin = Math.min(59, Math.floor((60 * (value - low)) / Math.max(high - low, Number.MIN_VALUE)));
+    const bin = Math.min(
+      BINS - 1,
+      Math.floor((BINS * (value - low)) / Math.max(high - low, Number.MIN_VALUE)),
+    );
     bins[bin] = bins[bin]! + density.weight[i]!;
   }
-  const series = summariseSeries(
-    {
-      name: 'log10 of the share of eigenvalues',
-      role: 'other',
-      step: Float64Array.from(bins, (_, i) => low + ((i + 0.5) * (high - low)) / 60),
-      value: bins.map((weight) => Math.log10(Math.max(weight, 1e-8))),
-      attemptOffsets: [0],
-      pathOffsets: [0],
-    },
-    60,
+  const line = lineOfValues(
+    'log10 of the share of eigenvalues',
+    bins.map((_, i) => low + ((i + 0.5) * (high - low)) / BINS),
+    bins.map((weight) => Math.log10(Math.max(weight, 1e-8))),
   );
-  return drawChart(`log10 of the spectral density (SLQ) of ${placed(density)}`, [series], {
+  return drawChart(`log10 of the spectral density (SLQ) of ${placed(density)}`, [line], {
     ...options,
     scale: 'linear',
     stepName: options.ascii ? 'lambda' : 'λ',

@@ -1,8 +1,8 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { seriesStatistics, summariseSeries } from '../../src/engine/series-summary.ts';
 import { selectNth } from '../../src/model/order-statistics.ts';
 import type { TimeSeries } from '../../src/model/run.ts';
+import { seriesStatistics, summariseSeries } from '../../src/model/series-summary.ts';
 
 const series = (values: readonly number[], attemptOffsets: readonly number[] = [0]): TimeSeries => ({
   name: 'loss',
