@@ -1,3 +1,4 @@
+import { NOT_NEGATIVE, SHARE } from '../model/finding.ts';
 import { formatNumber } from '../model/format-number.ts';
 import type { Run } from '../model/run.ts';
 import { type Detector, findingAt, notApplicable, outcomeOf, quantity, seriesOf } from './detector.ts';
@@ -28,6 +29,7 @@ export const clippingSaturation = {
       name: 'limit',
       value: 0,
       unit: 'gradient norm',
+      range: NOT_NEGATIVE,
       origin:
         '0 means not named: then the run’s own hyperparameter is taken (max_grad_norm, gradient_clip_val and the like)',
     },
@@ -35,6 +37,7 @@ export const clippingSaturation = {
       name: 'share',
       value: 0.5,
       unit: 'share of the points',
+      range: SHARE,
       origin:
         'more than half of the steps at the limit: the limit and not the gradient decides the length of the step',
     },
@@ -42,6 +45,7 @@ export const clippingSaturation = {
       name: 'rarely',
       value: 0.05,
       unit: 'share of the points',
+      range: SHARE,
       origin: 'a limit at the 95th percentile of the norm or above leaves the usual step alone',
     },
   ],

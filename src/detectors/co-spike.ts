@@ -1,4 +1,5 @@
 import { exceedances, LOG_SCALE } from '../incidents/bands.ts';
+import { POSITIVE, RATIO } from '../model/finding.ts';
 import { formatNumber } from '../model/format-number.ts';
 import { attemptOf } from '../model/run.ts';
 import {
@@ -23,12 +24,14 @@ export const coSpike = {
       name: 'scales',
       value: 6,
       unit: 'scales',
+      range: POSITIVE,
       origin: 'a calibrated rule found in the wild: both above z = 6; six healthy public runs peaked at 4.5',
     },
     {
       name: 'ratio',
       value: 1.05,
       unit: 'ratio to the median',
+      range: RATIO,
       origin: 'the floor of the band: a quiet loss that moves by less is fine',
     },
   ],

@@ -1,5 +1,5 @@
-import { thresholdsOf } from '../incidents/settings.ts';
-import { DEAD_STRETCH, deadStretch } from '../incidents/signs.ts';
+import { verdictThresholds } from '../incidents/settings.ts';
+import { deadStretch } from '../incidents/signs.ts';
 import { counted, type Detector, findingAt, notApplicable, outcomeOf, quantity } from './detector.ts';
 
 const advice =
@@ -9,7 +9,7 @@ export const deadRun = {
   id: 'dead-run',
   title: 'The loss is exactly zero and the model is dead',
   severity: 'error',
-  thresholds: thresholdsOf(DEAD_STRETCH),
+  thresholds: verdictThresholds('zeros', 'abruptShare'),
   docs: {
     summary: 'The loss is exactly 0.0 to the end while the gradient norm is NaN, or fell to 0.0 at once.',
     details: `Looks at the zeros at the end of each attempt of the loss. They count if a gradient norm logged there is NaN, or if
@@ -17,11 +17,11 @@ export const deadRun = {
     advice,
     references: [],
   },
-  detect(run, { judged }) {
+  detect(run, { judged, threshold }) {
     if (judged.loss === null) return notApplicable('the log has no loss');
     const { series } = judged.loss;
     const findings = series.attemptOffsets.flatMap((_, attempt) => {
-      const dead = deadStretch(run, series, attempt);
+      const dead = deadStretch(run, series, attempt, judged.settings);
       if (dead === null) return [];
       const { from, to, nanNorm } = dead;
       return findingAt(run, series, from, to, {
@@ -29,7 +29,7 @@ export const deadRun = {
         severity: 'error',
         message: `"${series.name}" is exactly 0 from ${run.stepUnit} ${series.step[from]} to the end (${counted(to - from + 1, 'point')})${nanNorm === null ? ', at once' : ` and "${nanNorm}" is NaN`}: the run is dead.`,
         measured: quantity('zeros to the end', to - from + 1, 'points'),
-        threshold: quantity('zeros to the end', nanNorm === null ? DEAD_STRETCH.zeros.value : 1, 'points'),
+        threshold: quantity('zeros to the end', nanNorm === null ? threshold('zeros') : 1, 'points'),
         advice,
       });
     });

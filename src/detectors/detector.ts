@@ -49,8 +49,10 @@ export function contextFor(
     judged,
     clipLimits,
     threshold(name) {
-      const found =
-        overrides.get(name) ?? detector.thresholds.find((threshold) => threshold.name === name)?.value;
+      const declared = detector.thresholds.find((threshold) => threshold.name === name);
+      // What the run was judged by; a finding that says another number than the verdict used would lie.
+      const setting = (judged.settings as Readonly<Record<string, number>>)[name];
+      const found = setting ?? overrides.get(name) ?? declared?.value;
       if (found === undefined) throw new Error(`detector ${detector.id} has no threshold "${name}"`);
       return found;
     },

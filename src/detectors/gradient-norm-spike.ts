@@ -1,4 +1,5 @@
 import { exceedances, LOG_SCALE } from '../incidents/bands.ts';
+import { POSITIVE, RATIO } from '../model/finding.ts';
 import { formatNumber } from '../model/format-number.ts';
 import { attemptOf } from '../model/run.ts';
 import {
@@ -23,12 +24,14 @@ export const gradientNormSpike = {
       name: 'scales',
       value: 8,
       unit: 'scales',
+      range: POSITIVE,
       origin: 'gradient norms have heavier tails than losses; two more than the band of the loss',
     },
     {
       name: 'ratio',
       value: 3,
       unit: 'ratio to the median',
+      range: RATIO,
       origin:
         'norms of healthy runs double all the time; a clip at three times the median is common practice',
     },

@@ -1,3 +1,4 @@
+import { RATIO, SHARE } from '../model/finding.ts';
 import { formatNumber } from '../model/format-number.ts';
 import { attemptOf, type TimeSeries } from '../model/run.ts';
 import {
@@ -32,6 +33,7 @@ export const learningRateAnomaly = {
       name: 'jump',
       value: 3,
       unit: 'ratio to the point before',
+      range: RATIO,
       origin:
         'a linear warm-up at most doubles between its first logged points; where steps are sparse, twice the ratio of the steps is allowed',
     },
@@ -39,6 +41,7 @@ export const learningRateAnomaly = {
       name: 'zeroShare',
       value: 0.05,
       unit: 'share of the points',
+      range: SHARE,
       origin: 'schedules end at zero; this many points at zero are training that does nothing',
     },
   ],

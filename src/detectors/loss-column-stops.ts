@@ -1,5 +1,5 @@
-import { thresholdsOf } from '../incidents/settings.ts';
-import { COLUMN_STOP, columnStop } from '../incidents/signs.ts';
+import { verdictThresholds } from '../incidents/settings.ts';
+import { columnStop } from '../incidents/signs.ts';
 import { type Detector, findingAt, notApplicable, outcomeOf, quantity, seriesOf } from './detector.ts';
 
 const advice =
@@ -9,7 +9,7 @@ export const lossColumnStops = {
   id: 'loss-column-stops',
   title: 'The loss is no longer logged while other columns go on',
   severity: 'warning',
-  thresholds: thresholdsOf(COLUMN_STOP),
+  thresholds: verdictThresholds('missingPoints', 'together'),
   docs: {
     summary: 'The loss stops before a column that was always logged beside it: NaN written as an empty cell.',
     details: `For the total loss and each task loss, in the last attempt: the columns that were logged at the same steps (\`together\` of either's) and
@@ -18,18 +18,18 @@ empty cells in its CSV from the step of the divergence on. A run whose loss stop
     advice,
     references: [],
   },
-  detect(run) {
+  detect(run, { judged, threshold }) {
     const losses = seriesOf(run, 'loss', 'task_loss');
     if (losses.length === 0) return notApplicable('the log has no training loss');
     const findings = losses.flatMap((series) => {
-      const stop = columnStop(run, series);
+      const stop = columnStop(run, series, judged.settings);
       if (stop === null) return [];
       return findingAt(run, series, stop.last, stop.last, {
         id: 'loss-column-stops',
         severity: 'warning',
         message: `"${series.name}" ends at ${run.stepUnit} ${series.step[stop.last]} while "${stop.companion}" goes on to ${run.stepUnit} ${stop.lastStep} (${stop.missing} more points).`,
         measured: quantity('points without a loss', stop.missing, 'points'),
-        threshold: quantity('points without a loss', COLUMN_STOP.missingPoints.value, 'points'),
+        threshold: quantity('points without a loss', threshold('missingPoints'), 'points'),
         advice,
       });
     });

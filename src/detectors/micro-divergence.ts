@@ -12,6 +12,9 @@ export const microDivergence = {
   thresholds: verdictThresholds(
     'incidentScales',
     'incidentRatio',
+    'gracePoints',
+    'graceShare',
+    'windowStart',
     'bandScales',
     'bandRatio',
     'recoveryPoints',
@@ -22,7 +25,9 @@ export const microDivergence = {
   docs: {
     summary: 'The loss jumps far above its level before and comes back by itself.',
     details: `An incident starts where the loss is more than \`incidentScales\` robust scales **and** \`incidentRatio\` above the
-median of the points before, or not finite. It is a micro-divergence if \`recoveryPoints\` points in a row (\`recoveryShare\` of the
+median of the points before and outside the band (\`bandScales\` scales, at least \`bandRatio\`), or where it is not finite. Points before \`windowStart\` (an
+eighth of the run where that is less) have no band yet; the first \`gracePoints\` (a sixth where that is less) or \`graceShare\` of the run, whichever is more, start
+no incident by it. It is a micro-divergence if \`recoveryPoints\` points in a row (\`recoveryShare\` of the
 run where that is less) are back in the band within the decision window; the first of them is the recovered step. A loss that
 settles between its band and twice its level before is one too, without a recovered step.`,
     advice,

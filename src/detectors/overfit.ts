@@ -1,3 +1,4 @@
+import { RATIO } from '../model/finding.ts';
 import { formatNumber } from '../model/format-number.ts';
 import { medianOf } from '../model/order-statistics.ts';
 import { attemptOf } from '../model/run.ts';
@@ -14,12 +15,14 @@ export const overfit = {
       name: 'ratio',
       value: 1.1,
       unit: 'ratio to the own minimum',
+      range: RATIO,
       origin: 'evals of healthy public runs end within 3 % of their best',
     },
     {
       name: 'points',
       value: 8,
       unit: 'points',
+      range: { min: 3, max: Number.POSITIVE_INFINITY, integer: true },
       origin: 'medians of three at the best and at the end, and some between',
     },
   ],

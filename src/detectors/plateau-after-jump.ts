@@ -1,4 +1,5 @@
 import { incidentsOf } from '../incidents/attempts.ts';
+import { COUNT, POSITIVE } from '../model/finding.ts';
 import { formatNumber } from '../model/format-number.ts';
 import { medianOf } from '../model/order-statistics.ts';
 import { attemptOf } from '../model/run.ts';
@@ -16,12 +17,14 @@ export const plateauAfterJump = {
       name: 'points',
       value: 20,
       unit: 'points',
+      range: COUNT,
       origin: 'two halves of ten points have medians that can be compared',
     },
     {
       name: 'change',
       value: 0.05,
       unit: 'share of the level',
+      range: POSITIVE,
       origin: 'the floor of the band: a level that moves by less between the halves is flat',
     },
   ],

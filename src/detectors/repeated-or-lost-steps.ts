@@ -1,3 +1,4 @@
+import { RATIO } from '../model/finding.ts';
 import { medianOf } from '../model/order-statistics.ts';
 import { attemptOf } from '../model/run.ts';
 import { counted, type Detector, findingAt, notApplicable, outcomeOf, quantity } from './detector.ts';
@@ -14,6 +15,7 @@ export const repeatedOrLostSteps = {
       name: 'gap',
       value: 3,
       unit: 'usual distances of two points',
+      range: RATIO,
       origin: 'one missed point doubles the distance; twice that is a hole',
     },
   ],

@@ -1,4 +1,5 @@
 import { rollingBand, scaleOf, windowFor } from '../incidents/bands.ts';
+import { NOT_NEGATIVE, POSITIVE, RATIO } from '../model/finding.ts';
 import { formatNumber } from '../model/format-number.ts';
 import { medianOf } from '../model/order-statistics.ts';
 import { attemptOf } from '../model/run.ts';
@@ -16,6 +17,7 @@ export const slowGrowth = {
       name: 'allowance',
       value: 1,
       unit: 'scales',
+      range: NOT_NEGATIVE,
       origin:
         'excess that a level may have for nothing; half of the shift that is to be found (Page 1954), here two scales',
     },
@@ -23,12 +25,14 @@ export const slowGrowth = {
       name: 'alarm',
       value: 50,
       unit: 'scales, summed',
+      range: POSITIVE,
       origin: 'a shift of two scales is found in 50 levels; noise with allowance 1 stays below 8',
     },
     {
       name: 'ratio',
       value: 1.2,
       unit: 'ratio to the best level',
+      range: RATIO,
       origin: 'healthy public runs move by up to a tenth between data shards and schedule phases',
     },
   ],

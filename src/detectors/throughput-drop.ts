@@ -1,3 +1,4 @@
+import { COUNT, SHARE } from '../model/finding.ts';
 import { formatNumber } from '../model/format-number.ts';
 import { medianOf } from '../model/order-statistics.ts';
 import { attemptOf, type Run, type TimeSeries } from '../model/run.ts';
@@ -17,12 +18,14 @@ export const throughputDrop = {
       name: 'ratio',
       value: 0.5,
       unit: 'ratio to the usual rate',
+      range: SHARE,
       origin: 'evaluation and checkpoints cost less than half of the time',
     },
     {
       name: 'points',
       value: 40,
       unit: 'points',
+      range: COUNT,
       origin: 'the last tenth must have a few points for its median',
     },
   ],

@@ -16,7 +16,7 @@ export interface JudgedSeries {
 export function judgeSeries(run: Run, series: TimeSeries, settings: VerdictSettings): JudgedSeries {
   const attempts = series.attemptOffsets.map((offset, attempt) => {
     const { value } = attemptOf(series, attempt);
-    const dead = deadStretch(run, series, attempt);
+    const dead = deadStretch(run, series, attempt, settings);
     const points = dead === null ? value : value.slice().fill(Number.NaN, dead.from - offset);
     return judgePoints(isPerplexity(series.name) ? points.map(Math.log) : points, settings);
   });
@@ -27,7 +27,7 @@ export function judgeSeries(run: Run, series: TimeSeries, settings: VerdictSetti
     (sofar, { class: next }) => (badness(next) > badness(sofar) ? next : sofar),
     'healthy',
   );
-  const stops = badness(worst) < badness('inconclusive') && columnStop(run, series) !== null;
+  const stops = badness(worst) < badness('inconclusive') && columnStop(run, series, settings) !== null;
   return { series, class: judgeable.length === 0 || stops ? 'inconclusive' : worst, attempts };
 }
 

@@ -85,8 +85,11 @@ export function judgePoints(values: Float64Array, settings: VerdictSettings): At
       outSince = i;
       outCenter = center;
     }
+    // A user may set a band that is wider than the jump that starts an incident: what lies in it is none.
     const jump =
-      y - center > settings.incidentScales * spread && y > scale.above(center, settings.incidentRatio);
+      !inBand &&
+      y - center > settings.incidentScales * spread &&
+      y > scale.above(center, settings.incidentRatio);
     if (!finite || (jump && i >= lengths.grace)) {
       while (spikes.length > 0 && spikes.at(-1)!.index >= outSince) spikes.pop();
       const incident = followIncident(values, scale, settings, outSince, i, outCenter, spread);

@@ -1,28 +1,13 @@
 /** Signs that a run is lost, or that its end is unknown, which its losses alone do not show. */
 import { medianOf } from '../model/order-statistics.ts';
 import { attemptOf, type Run, type TimeSeries } from '../model/run.ts';
-import type { Settings } from './settings.ts';
-
-/** When zeros at the end of a loss stand for NaN. */
-export const DEAD_STRETCH = {
-  zeros: {
-    value: 10,
-    unit: 'points',
-    origin:
-      'with a NaN gradient norm one zero is enough; without a norm ten in a row to the end are asked for',
-  },
-  abruptShare: {
-    value: 0.05,
-    unit: 'share of the first level',
-    origin: 'a loss that is learnt down to a printed 0.0000 passes through small values before',
-  },
-} as const satisfies Settings;
+import type { VerdictSettings } from './settings.ts';
 
 /**
  * The zeros at the end of an attempt of a loss that stand for NaN, as indices into the whole series, with the name of the
  * gradient norm that is NaN there; null where there are none.
  */
-export function deadStretch(run: Run, series: TimeSeries, attempt: number) {
+export function deadStretch(run: Run, series: TimeSeries, attempt: number, settings: VerdictSettings) {
   const offset = series.attemptOffsets[attempt] ?? 0;
   const { value, step } = attemptOf(series, attempt);
   let from = value.length;
@@ -36,32 +21,17 @@ export function deadStretch(run: Run, series: TimeSeries, attempt: number) {
   });
   const before = value.subarray(Math.max(0, from - 10), from);
   const abrupt =
-    zeros >= DEAD_STRETCH.zeros.value &&
-    medianOf(before) > DEAD_STRETCH.abruptShare.value * medianOf(value.subarray(0, Math.min(10, from)));
+    zeros >= settings.zeros &&
+    medianOf(before) > settings.abruptShare * medianOf(value.subarray(0, Math.min(10, from)));
   if (nanNorm === undefined && !abrupt) return null;
   return { from: offset + from, to: offset + value.length - 1, nanNorm: nanNorm?.name ?? null };
 }
-
-/** When another column shows that the loss is missing. */
-export const COLUMN_STOP = {
-  missingPoints: {
-    value: 5,
-    unit: 'points',
-    origin: 'a summary row or a torn last line leaves one or two',
-  },
-  together: {
-    value: 0.9,
-    unit: 'share of the steps of either',
-    origin:
-      'only a column that is logged with the loss tells that the loss is missing: evals have other steps',
-  },
-} as const satisfies Settings;
 
 /**
  * The last point of a series (index into the whole series) in the run's last attempt, if a column that was logged beside it goes on; of several the
  * one that goes on longest.
  */
-export function columnStop(run: Run, series: TimeSeries) {
+export function columnStop(run: Run, series: TimeSeries, settings: VerdictSettings) {
   const attempt = run.attempts.length - 1;
   const { step } = attemptOf(series, attempt);
   if (step.length === 0) return null;
@@ -70,9 +40,9 @@ export function columnStop(run: Run, series: TimeSeries) {
     if (other === series) continue;
     const beside = attemptOf(other, attempt).step;
     const missing = beside.length - upperBound(beside, step.at(-1)!);
-    if (missing < COLUMN_STOP.missingPoints.value || missing <= (found?.missing ?? 0)) continue;
+    if (missing < settings.missingPoints || missing <= (found?.missing ?? 0)) continue;
     const until = beside.length - missing;
-    if (sharedSteps(step, beside) < COLUMN_STOP.together.value * Math.max(step.length, until)) continue;
+    if (sharedSteps(step, beside) < settings.together * Math.max(step.length, until)) continue;
     found = { last: series.step.length - 1, companion: other.name, lastStep: beside.at(-1)!, missing };
   }
   return found;
@@ -101,21 +71,6 @@ function sharedSteps(a: Float64Array, b: Float64Array): number {
   return shared;
 }
 
-/** When an AUC has fallen to 0.5 for good. */
-export const COLLAPSE = {
-  chance: {
-    value: 0.02,
-    unit: 'AUC',
-    origin: 'an AUC over 1,000 pairs of random scores is within 0.02 of 0.5',
-  },
-  learnt: {
-    value: 0.6,
-    unit: 'AUC',
-    origin: 'a model that never ranked better has not lost anything',
-  },
-  points: { value: 3, unit: 'points', origin: 'one bad evaluation is none' },
-} as const satisfies Settings;
-
 /** The series of a run whose names say that they are areas under a ROC curve. */
 export const aucsOf = (run: Run): readonly TimeSeries[] =>
   run.series.filter(
@@ -123,14 +78,14 @@ export const aucsOf = (run: Run): readonly TimeSeries[] =>
   );
 
 /** The stretch at chance to the end of an attempt, as indices into the whole series; null where there is none. */
-export function collapseOf(series: TimeSeries, attempt: number) {
+export function collapseOf(series: TimeSeries, attempt: number, settings: VerdictSettings) {
   const { value } = attemptOf(series, attempt);
   let from = value.length;
-  while (from > 0 && Math.abs(value[from - 1]! - 0.5) <= COLLAPSE.chance.value) from--;
-  if (value.length - from < COLLAPSE.points.value) return null;
+  while (from > 0 && Math.abs(value[from - 1]! - 0.5) <= settings.chance) from--;
+  if (value.length - from < settings.chancePoints) return null;
   let best = Number.NEGATIVE_INFINITY;
   for (let i = 0; i + 3 <= from; i++) best = Math.max(best, medianOf(value.subarray(i, i + 3)));
-  if (!(best >= COLLAPSE.learnt.value)) return null;
+  if (!(best >= settings.learnt)) return null;
   const offset = series.attemptOffsets[attempt] ?? 0;
   return { from: offset + from, to: offset + value.length - 1, best };
 }

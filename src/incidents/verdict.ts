@@ -54,7 +54,7 @@ export function judgeRun(run: Run, settings: VerdictSettings = DEFAULT_VERDICT_S
         : ' The log has no training loss; the eval loss was judged instead.';
   const beyond = decides === loss ? '' : ` The total loss "${loss?.series.name}" alone is ${loss?.class}.`;
   return {
-    verdict: withCollapse(verdictOf(decides, instead + beyond, run), run),
+    verdict: withCollapse(verdictOf(decides, instead + beyond, run, settings), run, settings),
     tasks: taskLosses
       .map((judged) => ({
         name: judged.series.task ?? judged.series.name,
@@ -68,7 +68,12 @@ export function judgeRun(run: Run, settings: VerdictSettings = DEFAULT_VERDICT_S
   };
 }
 
-function verdictOf(judged: JudgedSeries | null, remark: string, run: Run): RunVerdict {
+function verdictOf(
+  judged: JudgedSeries | null,
+  remark: string,
+  run: Run,
+  settings: VerdictSettings,
+): RunVerdict {
   if (judged === null)
     return {
       class: 'inconclusive',
@@ -85,7 +90,7 @@ function verdictOf(judged: JudgedSeries | null, remark: string, run: Run): RunVe
     worst === undefined
       ? judged.class === 'healthy'
         ? `"${judged.series.name}" stays in its band over ${points} points.`
-        : columnStop(run, judged.series) === null
+        : columnStop(run, judged.series, settings) === null
           ? `"${judged.series.name}" has ${points} points, too few to judge.`
           : `"${judged.series.name}" stops while other columns go on, so its end is unknown.`
       : explain(judged.series.name, worst.found, worst.incident, run.stepUnit);
@@ -101,11 +106,11 @@ function verdictOf(judged: JudgedSeries | null, remark: string, run: Run): RunVe
 }
 
 /** An AUC that fell to chance and stayed there makes a run lost whose loss alone does not show it. */
-function withCollapse(verdict: RunVerdict, run: Run): RunVerdict {
+function withCollapse(verdict: RunVerdict, run: Run, settings: VerdictSettings): RunVerdict {
   if (badness(verdict.class) >= badness('full-divergence')) return verdict;
   for (const series of aucsOf(run))
     for (let attempt = 0; attempt < series.attemptOffsets.length; attempt++) {
-      const collapse = collapseOf(series, attempt);
+      const collapse = collapseOf(series, attempt, settings);
       if (collapse === null) continue;
       const collapsed = series.step[collapse.from]!;
       const led = verdict.incidents.find(

@@ -1,6 +1,7 @@
 /** What detectors say. */
 
 import type { ErrorRecord } from './errors.ts';
+import type { NumberRange } from './options.ts';
 import type { SourceRef } from './source-ref.ts';
 
 export const SEVERITIES = ['note', 'warning', 'error'] as const;
@@ -19,8 +20,21 @@ export interface Threshold {
   readonly name: string;
   readonly value: number;
   readonly unit: string;
+  /** What a user may set it to. */
+  readonly range: NumberRange;
   readonly origin: string;
 }
+
+/** Ranges that most thresholds have. */
+export const COUNT = { min: 1, max: Number.POSITIVE_INFINITY, integer: true } as const satisfies NumberRange;
+export const SHARE = { min: 0, max: 1 } as const satisfies NumberRange;
+export const RATIO = { min: 1, max: Number.POSITIVE_INFINITY } as const satisfies NumberRange;
+export const POSITIVE = {
+  min: 0,
+  above: true,
+  max: Number.POSITIVE_INFINITY,
+} as const satisfies NumberRange;
+export const NOT_NEGATIVE = { min: 0, max: Number.POSITIVE_INFINITY } as const satisfies NumberRange;
 
 export interface Finding {
   /** Id of the detector: file name, flag value, docs page, SARIF ruleId. */

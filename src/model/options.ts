@@ -14,15 +14,18 @@ interface OptionBase {
   readonly name: string;
   readonly meaning: string;
 }
-export interface NumberOption extends OptionBase {
-  readonly type: 'number';
-  /** null: left to the optimizer or the capture unless given. */
-  readonly default: number | null;
+/** Numbers that are allowed. NaN is in no range. */
+export interface NumberRange {
   /** Both ends belong to the range unless `above` is set, which leaves `min` itself out. */
   readonly min: number;
   readonly max: number;
   readonly above?: true;
   readonly integer?: true;
+}
+export interface NumberOption extends OptionBase, NumberRange {
+  readonly type: 'number';
+  /** null: left to the optimizer or the capture unless given. */
+  readonly default: number | null;
 }
 export interface ChoiceOption extends OptionBase {
   readonly type: 'choice';
@@ -57,6 +60,11 @@ export type OptionsOf<Specs extends readonly OptionSpec[]> = {
 export function rangeOf(spec: OptionSpec): string {
   if (spec.type === 'flag') return 'true or false';
   if (spec.type === 'choice') return spec.choices.join(', ');
+  return numbersIn(spec);
+}
+
+/** A range of numbers in words: "a whole number from 1", "a number above 0 to 1". */
+export function numbersIn(spec: NumberRange): string {
   const kind = spec.integer ? 'whole number' : 'number';
   const low = spec.min === Number.NEGATIVE_INFINITY ? null : `${spec.above ? 'above' : 'from'} ${spec.min}`;
   const high = spec.max === Number.POSITIVE_INFINITY ? null : `to ${spec.max}`;
@@ -66,13 +74,14 @@ export function rangeOf(spec: OptionSpec): string {
 const accepts = (spec: OptionSpec, value: unknown): value is OptionValue => {
   if (spec.type === 'flag') return typeof value === 'boolean';
   if (spec.type === 'choice') return typeof value === 'string' && spec.choices.includes(value);
-  return (
-    typeof value === 'number' &&
-    (spec.above ? value > spec.min : value >= spec.min) &&
-    value <= spec.max &&
-    (!spec.integer || Number.isInteger(value))
-  );
+  return typeof value === 'number' && isInRange(spec, value);
 };
+
+/** Whether a number lies in a range; NaN lies in none. */
+export const isInRange = (range: NumberRange, value: number): boolean =>
+  (range.above ? value > range.min : value >= range.min) &&
+  value <= range.max &&
+  (!range.integer || Number.isInteger(value));
 
 /** The text of an option's value as the value itself: "0.1", "Infinity", "true", "delayed". */
 export function parseOption(spec: OptionSpec, text: string): OptionValue {

@@ -4,10 +4,12 @@ import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { contextFor, type Detector } from '../../src/detectors/detector.ts';
 import { DETECTORS, type DetectorId } from '../../src/detectors/registry.ts';
+import { verdictSettings } from '../../src/incidents/settings.ts';
 import { judgeRun } from '../../src/incidents/verdict.ts';
 import { SEVERITIES } from '../../src/model/finding.ts';
+import { isInRange } from '../../src/model/options.ts';
 import { ROLES, type Run } from '../../src/model/run.ts';
-import { CASES } from '../detectors/cases.ts';
+import { CASES, type ThresholdCase } from '../detectors/cases.ts';
 import {
   detect,
   fallingLoss,
@@ -20,6 +22,16 @@ import {
 import { projectRoot } from '../support/shared-data.ts';
 
 const members = Object.entries(DETECTORS) as [DetectorId, Detector][];
+
+/** The case of a detector; one without says where it is missing. */
+function caseOf(id: DetectorId): (typeof CASES)[DetectorId] {
+  const found: (typeof CASES)[DetectorId] | undefined = CASES[id];
+  if (found === undefined)
+    throw new Error(
+      `test/detectors/cases.ts has no case for "${id}": add a run on which it fires, and the step`,
+    );
+  return found;
+}
 
 /** One series of every role, with these values. */
 const everyRole = (values: readonly number[]): Run =>
@@ -64,10 +76,31 @@ describe.each(members)('%s', (id, detector) => {
     expect(new Set(detector.thresholds.map(({ name }) => name)).size).toBe(detector.thresholds.length);
   });
 
+  it.each(detector.thresholds)('threshold $name changes something', ({ name, value, range }) => {
+    const found = Object.entries(caseOf(id).thresholds).find(([key]) => key === name)?.[1];
+    if (found === undefined)
+      throw new Error(
+        `test/detectors/cases.ts: "${id}" needs a number for its threshold "${name}" at which it finds something else`,
+      );
+    const other: ThresholdCase = typeof found === 'number' ? { value: found } : found;
+    expect(isInRange(range, value)).toBe(true);
+    expect(isInRange(range, other.value)).toBe(true);
+    const at = (number: number): unknown => {
+      const run = other.run ?? caseOf(id).run;
+      const numbers = new Map([[name, number]]);
+      const judged = judgeRun(run, verdictSettings(new Map([[id, numbers]])));
+      const outcome = detector.detect(run, contextFor(detector, judged, numbers, other.clipLimits));
+      const seen = other.seen ?? (({ steps, series, severity }) => [steps, series, severity]);
+      return outcome.kind === 'fail' ? outcome.findings.map(seen) : [];
+    };
+    expect(at(other.value)).not.toEqual(at(value));
+  });
+
   it('fires on its case, at the stated step, with numbers that carry units and a place', () => {
-    const findings = findingsOf(detector, CASES[id].run);
+    const { run, step, within = 0 } = caseOf(id);
+    const findings = findingsOf(detector, run);
     expect(findings.length).toBeGreaterThan(0);
-    expect(Math.abs(findings[0]!.steps![0] - CASES[id].step)).toBeLessThanOrEqual(CASES[id].within ?? 0);
+    expect(Math.abs(findings[0]!.steps![0] - step)).toBeLessThanOrEqual(within);
     for (const finding of findings) {
       expect(finding.id).toBe(id);
       expect(SEVERITIES.indexOf(finding.severity)).toBeLessThanOrEqual(SEVERITIES.indexOf(detector.severity));
@@ -96,7 +129,7 @@ describe.each(members)('%s', (id, detector) => {
   });
 
   it('is pure: same outcome twice, the run untouched', () => {
-    const { run } = CASES[id];
+    const { run } = caseOf(id);
     const before = run.series.map(({ value }) => value.slice());
     const judged = judgeRun(run);
     const once = detector.detect(run, contextFor(detector, judged));

@@ -1,14 +1,29 @@
 /** For every detector a run on which it fires, and the step that its finding must name. */
-import type { DetectorId } from '../../src/detectors/registry.ts';
+import type { DETECTORS, DetectorId } from '../../src/detectors/registry.ts';
+import type { Finding } from '../../src/model/finding.ts';
 import type { Run } from '../../src/model/run.ts';
 import { fallingLoss, makeRun, normals } from './runs.ts';
 
-interface Case {
+/** Another number for a threshold, at which the findings on the run are other ones than at the default. */
+export interface ThresholdCase {
+  readonly value: number;
+  /** The detector's case where it is left out. */
+  readonly run?: Run;
+  readonly clipLimits?: readonly number[];
+  /** What changes, where it is neither that nor where the detector fires. */
+  readonly seen?: (finding: Finding) => unknown;
+}
+
+interface Case<Id extends DetectorId> {
   readonly run: Run;
   /** First step of the first finding. */
   readonly step: number;
   /** How far the step may be off, for what begins gradually. */
   readonly within?: number;
+  /** One for each threshold that the detector declares. */
+  readonly thresholds: Readonly<
+    Record<(typeof DETECTORS)[Id]['thresholds'][number]['name'], number | ThresholdCase>
+  >;
 }
 
 const changed = (values: number[], change: (value: number, i: number) => number): number[] =>
@@ -18,12 +33,30 @@ const norm = (points: number, seed: number): number[] => {
   return Array.from({ length: points }, () => Math.exp(0.2 * normal()));
 };
 
-export const CASES: Record<DetectorId, Case> = {
+const ofLoss = (values: readonly number[]): Run => makeRun([{ name: 'loss', values }]);
+const ofRate = (rate: (i: number) => number): Run =>
+  makeRun([
+    { name: 'loss', values: fallingLoss(200) },
+    { name: 'learning_rate', values: Array.from({ length: 200 }, (_, i) => rate(i)) },
+  ]);
+/** Without a gradient norm the zeros themselves must tell. */
+const abruptZeros = ofLoss(fallingLoss(300).fill(0, 250));
+/** Too little for a climb to count as full divergence: the jump decides. */
+const sixfold = ofLoss(changed(fallingLoss(500), (v, i) => (i >= 300 ? v * 6 : v)));
+/** A jump that is over before point 60. */
+const early = ofLoss(changed(fallingLoss(500), (v, i) => (i >= 30 && i < 50 ? v * 20 : v)));
+/** Two jumps with five points in the band between them. */
+const twoPeaks = ofLoss(
+  changed(fallingLoss(500), (v, i) => ((i >= 300 && i < 306) || (i >= 311 && i < 317) ? v * 20 : v)),
+);
+
+export const CASES: { readonly [Id in DetectorId]: Case<Id> } = {
   'non-finite-loss': {
     run: makeRun([
       { name: 'loss', values: changed(fallingLoss(300), (v, i) => (i >= 200 ? Number.NaN : v)) },
     ]),
     step: 200,
+    thresholds: {},
   },
   'dead-run': {
     run: makeRun([
@@ -31,10 +64,33 @@ export const CASES: Record<DetectorId, Case> = {
       { name: 'grad_norm', values: norm(300, 2).fill(Number.NaN, 250) },
     ]),
     step: 250,
+    thresholds: {
+      zeros: { run: abruptZeros, value: 60 },
+      abruptShare: { run: abruptZeros, value: 0.9 },
+    },
   },
   'full-divergence': {
     run: makeRun([{ name: 'loss', values: changed(fallingLoss(500), (v, i) => (i >= 300 ? v * 20 : v)) }]),
     step: 300,
+    thresholds: {
+      incidentScales: { run: sixfold, value: 80 },
+      incidentRatio: { run: sixfold, value: 10 },
+      decisionPoints: { run: sixfold, value: 1000 },
+      decisionShare: { run: sixfold, value: 1 },
+      fullRatio: { run: sixfold, value: 10 },
+      fullRatioAtEnd: {
+        run: ofLoss(changed(fallingLoss(500), (v, i) => (i >= 450 ? v * 20 : v))),
+        value: 100,
+      },
+      fullRatioShort: {
+        run: ofLoss(changed(fallingLoss(80), (v, i) => (i >= 60 ? v * 3 : v))),
+        value: 10,
+      },
+      driftFullRatio: {
+        run: ofLoss(changed(fallingLoss(4000), (v, i) => (i < 1000 ? v : v * Math.exp((i - 1000) / 800)))),
+        value: 50,
+      },
+    },
   },
   drift: {
     run: makeRun([
@@ -45,12 +101,32 @@ export const CASES: Record<DetectorId, Case> = {
     ]),
     step: 600,
     within: 30,
+    thresholds: { driftRatio: 15, driftScales: 80, driftFullRatio: 1 },
   },
   'micro-divergence': {
     run: makeRun([
       { name: 'loss', values: changed(fallingLoss(500), (v, i) => (i >= 300 && i < 320 ? v * 20 : v)) },
     ]),
     step: 300,
+    thresholds: {
+      incidentScales: 80,
+      incidentRatio: 100,
+      gracePoints: { run: early, value: 60 },
+      graceShare: { run: early, value: 0.2 },
+      windowStart: { run: early, value: 60 },
+      bandScales: 600,
+      bandRatio: 100,
+      recoveryPoints: { run: twoPeaks, value: 3 },
+      recoveryShare: { run: twoPeaks, value: 0.006 },
+      decisionPoints: {
+        run: ofLoss(changed(fallingLoss(500), (v, i) => (i >= 300 && i < 370 ? v * 20 : v))),
+        value: 10,
+      },
+      decisionShare: {
+        run: ofLoss(changed(fallingLoss(2000), (v, i) => (i >= 1000 && i < 1150 ? v * 20 : v))),
+        value: 0.01,
+      },
+    },
   },
   'loss-column-stops': {
     run: makeRun([
@@ -58,6 +134,20 @@ export const CASES: Record<DetectorId, Case> = {
       { name: 'learning_rate', values: norm(100, 3) },
     ]),
     step: 73,
+    thresholds: {
+      missingPoints: 50,
+      together: {
+        run: makeRun([
+          { name: 'loss', values: fallingLoss(74) },
+          {
+            name: 'learning_rate',
+            values: norm(98, 3),
+            steps: Array.from({ length: 100 }, (_, i) => i).filter((i) => i !== 20 && i !== 40),
+          },
+        ]),
+        value: 1,
+      },
+    },
   },
   'non-finite-gradient-norm': {
     run: makeRun([
@@ -68,12 +158,14 @@ export const CASES: Record<DetectorId, Case> = {
       },
     ]),
     step: 50,
+    thresholds: {},
   },
   'loss-spike': {
     run: makeRun([
       { name: 'loss', values: changed(fallingLoss(800, 5, 0.01), (v, i) => (i === 700 ? v * 1.2 : v)) },
     ]),
     step: 700,
+    thresholds: { spikeScales: 75, windowPoints: 500, windowShare: 0.5, windowMaximum: 10, smallSample: 400 },
   },
   'gradient-norm-spike': {
     run: makeRun([
@@ -81,6 +173,7 @@ export const CASES: Record<DetectorId, Case> = {
       { name: 'grad_norm', values: changed(norm(300, 6), (v, i) => (i === 123 ? v * 40 : v)) },
     ]),
     step: 123,
+    thresholds: { scales: 80, ratio: 300 },
   },
   'co-spike': {
     run: makeRun([
@@ -88,6 +181,7 @@ export const CASES: Record<DetectorId, Case> = {
       { name: 'grad_norm', values: changed(norm(300, 7), (v, i) => (i === 210 || i === 250 ? v * 20 : v)) },
     ]),
     step: 210,
+    thresholds: { scales: 60, ratio: 100 },
   },
   'slow-growth': {
     run: makeRun([
@@ -101,12 +195,14 @@ export const CASES: Record<DetectorId, Case> = {
     ]),
     step: 1500,
     within: 250,
+    thresholds: { allowance: 10, alarm: 500, ratio: 12 },
   },
   'plateau-after-jump': {
     run: makeRun([
       { name: 'loss', values: changed(fallingLoss(500), (v, i) => (i >= 300 ? 4 + 0.01 * v : v)) },
     ]),
     step: 300,
+    thresholds: { points: 200, change: 1e-6 },
   },
   'metric-collapse': {
     run: makeRun([
@@ -114,6 +210,7 @@ export const CASES: Record<DetectorId, Case> = {
       { name: 'auc', values: Array.from({ length: 20 }, (_, i) => (i < 12 ? 0.7 + 0.005 * i : 0.5)) },
     ]),
     step: 12,
+    thresholds: { chance: 0.5, chancePoints: 30, learnt: 1 },
   },
   'eval-only-spike': {
     run: makeRun([
@@ -125,6 +222,7 @@ export const CASES: Record<DetectorId, Case> = {
       },
     ]),
     step: 310,
+    thresholds: { incidentScales: 800, incidentRatio: 1e6 },
   },
   overfit: {
     run: makeRun([
@@ -136,6 +234,7 @@ export const CASES: Record<DetectorId, Case> = {
       },
     ]),
     step: 200,
+    thresholds: { ratio: 11, points: 80 },
   },
   'learning-rate-anomaly': {
     run: makeRun([
@@ -146,6 +245,10 @@ export const CASES: Record<DetectorId, Case> = {
       },
     ]),
     step: 90,
+    thresholds: {
+      jump: { run: ofRate((i) => (i < 100 ? 0.1 : 1)), value: 20 },
+      zeroShare: { run: ofRate((i) => (i < 180 ? 1 : 0)), value: 0.5 },
+    },
   },
   'clipping-saturation': {
     run: {
@@ -156,6 +259,12 @@ export const CASES: Record<DetectorId, Case> = {
       hyperparameters: new Map([['trainer.max_grad_norm', 0.5]]),
     },
     step: 50,
+    thresholds: {
+      limit: 1e6,
+      share: 1,
+      // Only what is said of a limit that the user named depends on it.
+      rarely: { value: 0.001, clipLimits: [1.5], seen: ({ message }) => message.split(': ')[1] },
+    },
   },
   'repeated-or-lost-steps': {
     run: makeRun([
@@ -166,6 +275,18 @@ export const CASES: Record<DetectorId, Case> = {
       },
     ]),
     step: 150,
+    thresholds: {
+      gap: {
+        run: makeRun([
+          {
+            name: 'loss',
+            values: [fallingLoss(200), fallingLoss(150, 2)],
+            steps: [Array.from({ length: 200 }, (_, i) => i), Array.from({ length: 150 }, (_, i) => 210 + i)],
+          },
+        ]),
+        value: 20,
+      },
+    },
   },
   'throughput-drop': {
     run: makeRun([
@@ -173,6 +294,11 @@ export const CASES: Record<DetectorId, Case> = {
       { name: 'samples_per_second', values: changed(norm(300, 12), (v, i) => (i >= 200 ? 10 * v : 100 * v)) },
     ]),
     step: 200,
+    thresholds: { ratio: 0.01, points: 400 },
   },
-  'too-few-points': { run: makeRun([{ name: 'loss', values: [3, 2, 1] }]), step: 0 },
+  'too-few-points': {
+    run: makeRun([{ name: 'loss', values: [3, 2, 1] }]),
+    step: 0,
+    thresholds: { minimumPoints: 2 },
+  },
 };
