@@ -1,5 +1,5 @@
-/** The oracle files of fixtures/parity: one start, one sequence of gradients, and where each combination ends. */
-import { readFileSync } from 'node:fs';
+/** The oracles of fixtures/parity: one start, one sequence of gradients, and where each rule ends with each optimizer. */
+import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Layout } from '../../src/model/checkpoint.ts';
 import type { Options } from '../../src/model/options.ts';
@@ -18,7 +18,7 @@ export interface ParityCase {
   /** Whether the embedding's gradient is passed by rows. */
   readonly sparse?: boolean;
 }
-interface ParityFile {
+interface ParityNet {
   readonly steps: number;
   readonly parameters: readonly {
     name: string;
@@ -26,30 +26,38 @@ interface ParityFile {
     layout: Layout;
     embedding: boolean;
   }[];
-  readonly cases: readonly ParityCase[];
 }
 
 const folder = join(projectRoot, 'fixtures', 'parity');
+const json = (name: string) => JSON.parse(readFileSync(join(folder, name), 'utf8'));
 const bytes = (name: string): ArrayBuffer => {
   const file = readFileSync(join(folder, name));
   return file.buffer.slice(file.byteOffset, file.byteOffset + file.byteLength) as ArrayBuffer;
 };
 
-export const readOracle = (name: string): ParityFile =>
-  JSON.parse(readFileSync(join(folder, `${name}.json`), 'utf8')) as ParityFile;
+export const net: ParityNet = json('net.json');
 
-/** Final parameters of case `index`, all tensors in a row. */
-export function readResults(name: string, precision: Precision): Values {
+/** Rules that a library has an oracle of: one file each, so that two new rules do not meet. */
+export const oracleRules = (library: string): string[] =>
+  readdirSync(join(folder, library))
+    .filter((name) => name.endsWith('.json'))
+    .map((name) => name.slice(0, -'.json'.length));
+
+export const readCases = (library: string, rule: string): ParityCase[] =>
+  json(`${library}/${rule}.json`).cases;
+
+/** Final parameters of every case of a rule, one after the other, all tensors in a row. */
+export function readResults(library: string, rule: string, precision: Precision): Values {
   return precision === 'float64'
-    ? new Float64Array(bytes(`${name}.f64.bin`))
-    : new Float32Array(bytes(`${name}.f32.bin`));
+    ? new Float64Array(bytes(`${library}/${rule}.f64.bin`))
+    : new Float32Array(bytes(`${library}/${rule}.f32.bin`));
 }
 
 const recorded = new Float64Array(bytes('gradients.f64.bin'));
 
 /** Our end of a case. */
-export function replayCase(file: ParityFile, entry: ParityCase, precision: Precision): Values {
-  const sizes = file.parameters.map(({ shape }) => elementsOf(shape));
+export function replayCase(entry: ParityCase, precision: Precision): Values {
+  const sizes = net.parameters.map(({ shape }) => elementsOf(shape));
   const total = sizes.reduce((sum, n) => sum + n, 0);
   const part = (offset: number, tensor: number): Values => {
     const start = offset + sizes.slice(0, tensor).reduce((sum, n) => sum + n, 0);
@@ -58,11 +66,11 @@ export function replayCase(file: ParityFile, entry: ParityCase, precision: Preci
     return values;
   };
   const optimizer = chooseOptimizer(entry.optimizer, entry.options);
-  const tensors = file.parameters.map((meta, t) => freshTensor(meta, part(0, t), optimizer, precision));
+  const tensors = net.parameters.map((meta, t) => freshTensor(meta, part(0, t), optimizer, precision));
   const [rule] = parseRule(entry.rule);
   const stepper = createStepper({ rule: rule!, optimizers: [optimizer], precision });
-  for (let step = 0; step < file.steps; step++) {
-    const gradients = file.parameters.map((meta, t): Gradient => {
+  for (let step = 0; step < net.steps; step++) {
+    const gradients = net.parameters.map((meta, t): Gradient => {
       const values = part(total * (step + 1), t);
       return entry.sparse && meta.embedding ? touchedRows(values, meta.shape[1]!) : { values };
     });
