@@ -3,7 +3,7 @@ import { command } from '../cli/command.ts';
 import { logFlags, pathArgs, readOptionsOf } from '../cli/shared-flags.ts';
 import { terminalOptions } from '../cli/terminal-options.ts';
 import { collectInputs } from '../engine/collect.ts';
-import { diagnoseRun } from '../engine/diagnose.ts';
+import { diagnoseRun } from '../engine/report.ts';
 import { diagError, EXIT } from '../model/errors.ts';
 import { inertName } from '../model/inert-text.ts';
 import { summariseSeries } from '../model/series-summary.ts';

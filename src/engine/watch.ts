@@ -8,7 +8,8 @@ import { DiagError } from '../model/errors.ts';
 import type { LogInput } from '../model/log.ts';
 import type { Report } from '../model/report.ts';
 import { type AnalyzeOptions, analyze } from './analyze.ts';
-import { assembleReport, diagnoseRun, inputsOf } from './diagnose.ts';
+import { inputsOf } from './evidence.ts';
+import { assembleReport, diagnoseRun } from './report.ts';
 
 /** Formats whose file is one document that is written anew: the new content replaces the old, it does not follow it. */
 const DOCUMENTS: ReadonlySet<string> = new Set(['json', 'hf-trainer-state', 'parquet']);
@@ -80,16 +81,14 @@ export function watchLog(path: string, options: AnalyzeOptions): Watcher {
 
   async function reportOf(raws: readonly RawLog[]): Promise<Report> {
     const log = await logOf(raws);
-    return assembleReport(
-      inputsOf(log),
-      log.runs.map((run) => diagnoseRun(run, options)),
-      [],
-      [],
-      {
-        toolVersion: options.toolVersion,
-        createdAt: options.now().toISOString(),
-      },
-    );
+    return assembleReport({
+      inputs: inputsOf(log),
+      runs: log.runs.map((run) => diagnoseRun(run, options)),
+      skipped: [],
+      warnings: [],
+      toolVersion: options.toolVersion,
+      createdAt: options.now().toISOString(),
+    });
   }
 
   return {

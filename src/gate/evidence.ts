@@ -4,7 +4,8 @@ import { join, sep } from 'node:path';
 import { kindOfPath, openFile } from '../bytes/source.ts';
 import type { AnalyzeOptions } from '../engine/analyze.ts';
 import { collectInputs } from '../engine/collect.ts';
-import { assembleReport, diagnoseRun, inputsOf } from '../engine/diagnose.ts';
+import { inputsOf } from '../engine/evidence.ts';
+import { assembleReport, diagnoseRun } from '../engine/report.ts';
 import { type DiagError, diagError } from '../model/errors.ts';
 import { isGlob, matchesGlob } from '../model/glob.ts';
 import type { Report } from '../model/report.ts';
@@ -46,13 +47,14 @@ export async function readGateEvidence(
     // Two runs of one name cannot be told apart by their points: windows on them are not judged.
     for (const run of all) if (!again.some(({ id }) => id === run.id)) runs.set(run.id, run);
     reports.push(
-      assembleReport(
-        found.logs.flatMap(inputsOf),
-        diagnosed,
-        [...found.errors, ...changed].map((error) => error.toRecord()),
-        found.skipped,
-        { toolVersion: options.toolVersion, createdAt: started.toISOString() },
-      ),
+      assembleReport({
+        inputs: found.logs.flatMap(inputsOf),
+        runs: diagnosed,
+        skipped: found.skipped,
+        warnings: [...found.errors, ...changed].map((error) => error.toRecord()),
+        toolVersion: options.toolVersion,
+        createdAt: started.toISOString(),
+      }),
     );
   }
   const [only] = reports;
@@ -63,13 +65,14 @@ export async function readGateEvidence(
     ids.add(id);
   }
   return {
-    report: assembleReport(
-      reports.flatMap((report) => report.inputs),
-      reports.flatMap((report) => report.runs),
-      reports.flatMap((report) => report.warnings),
-      reports.flatMap((report) => report.skipped),
-      { toolVersion: options.toolVersion, createdAt: started.toISOString() },
-    ),
+    report: assembleReport({
+      inputs: reports.flatMap((report) => report.inputs),
+      runs: reports.flatMap((report) => report.runs),
+      skipped: reports.flatMap((report) => report.skipped),
+      warnings: reports.flatMap((report) => report.warnings),
+      toolVersion: options.toolVersion,
+      createdAt: started.toISOString(),
+    }),
     runs,
   };
 }

@@ -17,7 +17,7 @@ import { gzipSync } from 'node:zlib';
 import { afterAll, describe, expect, it } from 'vitest';
 import { crc32c, maskedCrc32c } from '../../src/bytes/crc32c.ts';
 import { collectInputs } from '../../src/engine/collect.ts';
-import { inputsOf } from '../../src/engine/diagnose.ts';
+import { inputsOf } from '../../src/engine/evidence.ts';
 import { readLogFile } from '../../src/logs/read-log.ts';
 import { ERROR_TEXTS, type ErrorCode } from '../../src/model/errors.ts';
 import type { LogInput } from '../../src/model/log.ts';

@@ -1,0 +1,198 @@
+/** From inputs to the evidence of each run: its log, and the captures and checkpoints that lie beside it. */
+import { createHash } from 'node:crypto';
+import { dirname } from 'node:path';
+import { type Capture, openCapture } from '../captures/read.ts';
+import type { Limits as ModelLimits } from '../measure/model-evidence.ts';
+import type { InspectedCheckpoint } from '../model/checkpoint.ts';
+import { DiagError, type ErrorRecord } from '../model/errors.ts';
+import type { LogInput } from '../model/log.ts';
+import type { ReportInput, RunReport } from '../model/report.ts';
+import type { Role, Run, TimeSeries } from '../model/run.ts';
+import { inspectCheckpoint } from './checkpoint-inspect.ts';
+import type { Collected } from './collect.ts';
+import { closestRuns, loggedRun } from './evidence-of-run.ts';
+
+/** Everything that is known of one run before anything is judged. */
+export interface RunEvidence {
+  /** The log; of a capture alone its own losses, of checkpoints alone a run without series. */
+  readonly run: Run;
+  readonly captures: readonly Capture[];
+  readonly checkpoints: readonly InspectedCheckpoint[];
+  /** What there was no time for. */
+  readonly notRun: RunReport['notRun'];
+  readonly notes: readonly string[];
+}
+
+export interface Evidence {
+  readonly runs: readonly RunEvidence[];
+  readonly inputs: readonly ReportInput[];
+  /** Captures and checkpoints that could not be opened. */
+  readonly warnings: readonly ErrorRecord[];
+}
+
+/** What is expensive is done until the deadline. */
+export interface Limits extends ModelLimits {
+  /** The seconds that were allowed. */
+  readonly budget: number;
+}
+
+/** A run of which only the log is known. */
+export const logAlone = (run: Run): RunEvidence => ({
+  run,
+  captures: [],
+  checkpoints: [],
+  notRun: [],
+  notes: [],
+});
+
+/** Opens captures, sums up checkpoints, and gives each to the run that it belongs to. */
+export async function gatherEvidence(found: Collected, limits: Limits): Promise<Evidence> {
+  const { clock, deadline, budget, onProgress } = limits;
+  const logged = found.logs.flatMap(({ runs }) => runs);
+  const inputs: ReportInput[] = found.logs.flatMap(inputsOf);
+  const warnings: ErrorRecord[] = [];
+  const beside = new Map<Run, Beside>(logged.map((run) => [run, nothingBeside()]));
+  const besideOf = (run: Run): Beside => {
+    const known = beside.get(run) ?? nothingBeside();
+    beside.set(run, known);
+    return known;
+  };
+  /** A coded error is one of that input, not of the others. */
+  const each = async (paths: readonly string[], place: (path: string) => Promise<void>): Promise<void> => {
+    for (const path of paths)
+      try {
+        onProgress(path);
+        await place(path);
+      } catch (error) {
+        if (!(error instanceof DiagError)) throw error;
+        warnings.push(error.toRecord());
+      }
+  };
+
+  await each(found.captures, async (path) => {
+    const capture = await openCapture(path);
+    inputs.push({ path, format: 'capture', sha256: null, errors: capture.errors, lost: capture.lost });
+    const run = loggedRun(closestRuns(logged, path), capture) ?? runOfCapture(capture);
+    besideOf(run).captures.push(capture);
+  });
+  await each(found.checkpoints, async (path) => {
+    // Headers are cheap; the statistics of every value are not.
+    const late = clock() > deadline;
+    const checkpoint = await inspectCheckpoint(path, late, found.checkpoints);
+    inputs.push(inputOfCheckpoint(checkpoint));
+    const near = closestRuns([...beside.keys()], path);
+    const place = besideOf(near[0] ?? runWithoutLog(dirname(path)));
+    if (near.length > 1) place.notes.add(`${near.length} ${SHARED_FOLDER}`);
+    if (late) place.late++;
+    else place.checkpoints.push(checkpoint);
+  });
+
+  const runs = [...beside].map(([run, { captures, checkpoints, late, notes }]): RunEvidence => {
+    const reason = `${late} of them were neither summed nor measured within ${budget} s (--budget)`;
+    const notRun = late === 0 ? [] : [{ id: 'checkpoints', reason }];
+    return { run, captures, checkpoints, notRun, notes: [...notes] };
+  });
+  return { runs, inputs, warnings };
+}
+
+/** What lies beside a run's log. */
+interface Beside {
+  readonly captures: Capture[];
+  readonly checkpoints: InspectedCheckpoint[];
+  /** Checkpoints that the budget left no time for. */
+  late: number;
+  readonly notes: Set<string>;
+}
+const nothingBeside = (): Beside => ({ captures: [], checkpoints: [], late: 0, notes: new Set() });
+
+const SHARED_FOLDER =
+  'logs lie equally near the checkpoints, which were taken for those of this one: where they are of another run, what is said of them here is not true; give each run a folder';
+
+/** What the report says of a log it read: each file by itself, with its own hash, where several were joined. */
+export const inputsOf = (log: LogInput): ReportInput[] =>
+  (log.files ?? [log]).map(({ path, format, sha256, kept, lost, unreadBytes, grownBytes, errors }) => ({
+    path,
+    format,
+    sha256,
+    kept,
+    lost,
+    unreadBytes,
+    ...(grownBytes === undefined ? {} : { grownBytes }),
+    errors,
+  }));
+
+/** A checkpoint is hashed by what its header says: names, types and shapes. */
+const inputOfCheckpoint = ({ path, format, errors, tensors }: InspectedCheckpoint): ReportInput => ({
+  path,
+  format,
+  sha256: createHash('sha256')
+    .update(JSON.stringify(tensors.map(({ name, dtype, shape }) => [name, dtype, shape])))
+    .digest('hex'),
+  errors,
+});
+
+/** A capture without a log is a short run: the losses before it and those of its steps. */
+function runOfCapture({ path, manifest, steps }: Capture): Run {
+  const before = manifest.history ?? { steps: [], loss: [] };
+  const earlier = before.steps.map((step, i) => ({ step, loss: before.loss[i]! }));
+  const first = steps[0]?.step ?? Number.POSITIVE_INFINITY;
+  const points = [
+    ...earlier.filter(({ step }) => step < first),
+    ...steps.flatMap(({ step, loss }) => (loss === null ? [] : [{ step, loss }])),
+  ];
+  const tasks = new Set(steps.flatMap((step) => [...step.tasks.keys()]));
+  const series = (
+    name: string,
+    role: Role,
+    list: readonly (readonly [number, number])[],
+    task?: string,
+  ): TimeSeries => ({
+    name,
+    role,
+    ...(task === undefined ? {} : { task }),
+    step: Float64Array.from(list, ([step]) => step),
+    value: Float64Array.from(list, ([, value]) => value),
+    attemptOffsets: [0],
+    pathOffsets: [0],
+  });
+  return {
+    id: path,
+    paths: [path],
+    format: 'capture',
+    stepUnit: 'step',
+    series: [
+      series(
+        'loss',
+        'loss',
+        points.map(({ step, loss }) => [step, loss]),
+      ),
+      ...[...tasks].map((task) =>
+        series(
+          `task/${task}/loss`,
+          'task_loss',
+          steps.flatMap((step) =>
+            step.tasks.has(task) ? [[step.step, step.tasks.get(task)!] as const] : [],
+          ),
+          task,
+        ),
+      ),
+    ],
+    attempts: [
+      { index: 0, firstStep: points[0]?.step ?? 0, lastStep: points.at(-1)?.step ?? 0, reason: 'start' },
+    ],
+    hyperparameters: new Map(),
+    notes: ['no log lies beside this capture; its own losses are judged'],
+  };
+}
+
+/** Stands for a run of which only checkpoints were left. */
+const runWithoutLog = (folder: string): Run => ({
+  id: folder,
+  paths: [folder],
+  format: 'none',
+  stepUnit: 'step',
+  series: [],
+  attempts: [],
+  hyperparameters: new Map(),
+  notes: ['no log lies beside these checkpoints; what happened between them cannot be told'],
+});

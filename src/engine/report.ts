@@ -1,0 +1,103 @@
+/** From sections to reports: that of a run, and the one over all of them. */
+import { adviceOf, rewindAdvice } from '../detectors/rewind.ts';
+import type { ErrorRecord } from '../model/errors.ts';
+import { type Finding, SEVERITIES } from '../model/finding.ts';
+import {
+  type Report,
+  type ReportInput,
+  type RunReport,
+  type RunVerdict,
+  SCHEMA_VERSION,
+  VERDICT_CLASSES,
+} from '../model/report.ts';
+import type { Run } from '../model/run.ts';
+import { summariseSeries } from '../model/series-summary.ts';
+import { logAlone, type RunEvidence } from './evidence.ts';
+import { type Judgement, type JudgeOptions, judgementOf } from './judge-run.ts';
+import { seriesThatEnd } from './series-end.ts';
+import { NO_WHAT_IF, type WhatIf } from './what-if.ts';
+
+/** Buckets kept per series for charts. Series that play no role keep fewer: a wide CSV has a hundred of them. */
+const BUCKETS = 1000;
+const BUCKETS_OF_OTHERS = 100;
+
+/** Gravest first, then in the order of steps. */
+const bySeverity = (a: Finding, b: Finding): number =>
+  SEVERITIES.indexOf(b.severity) - SEVERITIES.indexOf(a.severity) ||
+  (a.steps?.[0] ?? 0) - (b.steps?.[0] ?? 0);
+
+/** The report of a run from its sections. */
+export function runReport(evidence: RunEvidence, judgement: Judgement, whatIf: WhatIf): RunReport {
+  const { run } = evidence;
+  const { judged, detectorsRun, failedDetectors } = judgement;
+  const findings = [...judgement.findings, ...whatIf.findings].sort(bySeverity);
+  const rewind = rewindAdvice(run, judged, judgement.restartPoints);
+  const ended = seriesThatEnd(run);
+  return {
+    id: run.id,
+    paths: run.paths,
+    stepUnit: run.stepUnit,
+    attempts: run.attempts.length,
+    attemptList: run.attempts,
+    verdict: judged.verdict,
+    tasks: judged.tasks,
+    findings,
+    detectorsRun,
+    notRun: [...judgement.notRun, ...evidence.notRun, ...whatIf.notRun],
+    failedDetectors,
+    advice: adviceOf(findings, rewind),
+    rewind,
+    series: run.series.map((s) => ({
+      ...summariseSeries(s, s.role === 'other' ? BUCKETS_OF_OTHERS : BUCKETS),
+      endsEarly: ended.has(s),
+    })),
+    // Defines own members, `__proto__` too.
+    hyperparameters: Object.fromEntries(run.hyperparameters),
+    notes: [...new Set([...run.notes, ...evidence.notes, ...whatIf.notes])],
+    replay: whatIf.replay,
+    curvature: whatIf.curvature,
+  };
+}
+
+/** The report of a run of which only the log is known, without a replay. */
+export function diagnoseRun(run: Run, options: JudgeOptions = {}): RunReport {
+  const evidence = logAlone(run);
+  return runReport(evidence, judgementOf(evidence, options), NO_WHAT_IF);
+}
+
+const NOTHING_JUDGED: RunVerdict = {
+  class: 'inconclusive',
+  series: null,
+  onsetStep: null,
+  lastGoodStep: null,
+  recoveredStep: null,
+  why: 'no run was found',
+  incidents: [],
+};
+
+/** The class that outranks: the worst incident decides. */
+const rank = (verdict: RunVerdict): number => VERDICT_CLASSES.indexOf(verdict.class);
+
+/** What a report is made of. */
+export interface ReportParts extends Pick<Report, 'toolVersion' | 'createdAt' | 'budget' | 'skipped'> {
+  readonly inputs: readonly ReportInput[];
+  readonly runs: readonly RunReport[];
+  readonly warnings: readonly ErrorRecord[];
+}
+
+/** Assembles the report; the verdict is the worst run's. */
+export function assembleReport({ inputs, runs, skipped, warnings, ...about }: ReportParts): Report {
+  const worst = runs.reduce<RunReport | undefined>(
+    (a, b) => (a === undefined || rank(b.verdict) > rank(a.verdict) ? b : a),
+    undefined,
+  );
+  return {
+    schemaVersion: SCHEMA_VERSION,
+    ...about,
+    inputs,
+    verdict: { run: worst?.id ?? null, ...(worst?.verdict ?? NOTHING_JUDGED) },
+    runs,
+    skipped,
+    warnings,
+  };
+}

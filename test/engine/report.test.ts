@@ -1,0 +1,60 @@
+import { describe, expect, it } from 'vitest';
+import { logAlone } from '../../src/engine/evidence.ts';
+import { judgementOf } from '../../src/engine/judge-run.ts';
+import { diagnoseRun, runReport } from '../../src/engine/report.ts';
+import { NO_WHAT_IF } from '../../src/engine/what-if.ts';
+import type { Finding } from '../../src/model/finding.ts';
+import { fallingLoss, makeRun } from '../detectors/runs.ts';
+
+const values = fallingLoss(2000).map((v, i) => (i >= 1200 ? 30 * v : v));
+const run = makeRun([{ name: 'loss', values }]);
+const evidence = logAlone(run);
+const judgement = judgementOf(evidence, {});
+
+const finding = (severity: Finding['severity'], step: number, advice: string): Finding => ({
+  id: 'capture-mismatch',
+  severity,
+  message: 'm',
+  steps: [step, step],
+  series: null,
+  measured: null,
+  threshold: null,
+  locations: [],
+  advice,
+});
+
+describe('the report of a run', () => {
+  it('is that of its log where there is nothing else', () => {
+    expect(runReport(evidence, judgement, NO_WHAT_IF)).toEqual(diagnoseRun(run));
+  });
+
+  it('sorts findings of every section together, and advises from all of them', () => {
+    const late = { ...judgement, restartPoints: [{ step: 1000, path: 'step-1000.pt' }] };
+    const report = runReport(
+      { ...evidence, notRun: [{ id: 'checkpoints', reason: 'r' }], notes: ['twice', 'beside'] },
+      late,
+      {
+        ...NO_WHAT_IF,
+        findings: [
+          finding('note', 1, 'a note'),
+          finding('error', 5000, 'last'),
+          finding('error', 2, 'first'),
+        ],
+        notRun: [{ id: 'replay', reason: 'r' }],
+        notes: ['twice'],
+      },
+    );
+    const ranks = report.findings.map(({ severity }) => ['error', 'warning', 'note'].indexOf(severity));
+    expect(ranks).toEqual([...ranks].sort());
+    expect(new Set(ranks).size).toBeGreaterThan(1);
+    const errors = report.findings.filter(({ severity }) => severity === 'error');
+    expect(errors[0]!.advice).toBe('first');
+    expect(errors.at(-1)!.advice).toBe('last');
+    expect(report.rewind).toMatchObject({ rewindToCheckpoint: 'step-1000.pt' });
+    expect(report.advice[0]).toBe(report.rewind!.why);
+    expect(report.advice).toEqual(expect.arrayContaining(['first', 'last']));
+    expect(report.advice).not.toContain('a note');
+    expect(report.notRun.slice(-2).map(({ id }) => id)).toEqual(['checkpoints', 'replay']);
+    expect(report.notes).toEqual([...run.notes, 'twice', 'beside']);
+  });
+});
