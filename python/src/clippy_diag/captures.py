@@ -1,0 +1,261 @@
+"""The files of a capture: safetensors and capture.json, written whole, read back. Numpy only.
+
+A capture is a folder: capture.json, initial.safetensors (what a training needs to go on from before the first
+recorded step) and one safetensors file a step. docs/captures.md says what each holds.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, Callable, NamedTuple, Union
+
+import numpy as np
+
+MANIFEST = "capture.json"
+INITIAL = "initial.safetensors"
+
+#: A tensor in main memory: a numpy array, or (safetensors' name of the type, its words) where numpy lacks the type.
+Array = Union[np.ndarray, tuple[str, np.ndarray]]
+
+DTYPES = {
+    "f8": "F64",
+    "f4": "F32",
+    "f2": "F16",
+    "i8": "I64",
+    "i4": "I32",
+    "i2": "I16",
+    "i1": "I8",
+    "u8": "U64",
+    "u4": "U32",
+    "u2": "U16",
+    "u1": "U8",
+    "b1": "BOOL",
+}
+_NUMPY = {name: kind for kind, name in DTYPES.items()}
+#: Bytes of an entry, by safetensors' name of the type.
+WIDTH = {**{name: int(kind[1]) for kind, name in DTYPES.items()}, "BF16": 2, "F8_E4M3": 1, "F8_E5M2": 1}
+
+
+class Source(NamedTuple):
+    """A tensor that is still where the training has it, so that it can be written without a copy of its own.
+
+    `fetch(buffer)` copies it into main memory: into `buffer`, an array that an earlier fetch of the same name gave
+    and that is free again, or into a new one.
+    """
+
+    name: str
+    dtype: str
+    shape: tuple[int, ...]
+    fetch: Callable[[np.ndarray | None], Array]
+
+    @property
+    def nbytes(self) -> int:
+        """Size in bytes."""
+        return math.prod(self.shape) * WIDTH[self.dtype]
+
+
+def words(array: Array) -> tuple[str, np.ndarray]:
+    """The array with safetensors' name of its type. Raises TypeError for a type that safetensors has no name for."""
+    if isinstance(array, tuple):
+        return array
+    kind = array.dtype.str[1:]
+    if kind not in DTYPES:
+        raise TypeError(f"a capture holds numbers and flags, not {array.dtype}")
+    return DTYPES[kind], array
+
+
+def size_of(arrays: Iterable[Array]) -> int:
+    """Bytes of all arrays."""
+    return sum(words(array)[1].nbytes for array in arrays)
+
+
+def _header(entries: Iterable[tuple[str, str, tuple[int, ...]]]) -> bytes:
+    """u64 length, then JSON padded with spaces to 8 bytes: where each (name, dtype, shape) lies."""
+    header: dict[str, Any] = {}
+    offset = 0
+    for name, dtype, shape in entries:
+        end = offset + math.prod(shape) * WIDTH[dtype]
+        header[name] = {"dtype": dtype, "shape": list(shape), "data_offsets": [offset, end]}
+        offset = end
+    text = json.dumps(header).encode()
+    text += b" " * (-len(text) % 8)
+    return len(text).to_bytes(8, "little") + text
+
+
+def _data(array: Array) -> memoryview:
+    """The bytes of an array, row by row, little-endian."""
+    kept = np.ascontiguousarray(words(array)[1])
+    if kept.dtype.byteorder == ">":
+        kept = kept.astype(kept.dtype.newbyteorder("<"))
+    return kept.reshape(-1).view(np.uint8).data
+
+
+def write_tensors(path: str | Path, tensors: Mapping[str, Array]) -> int:
+    """Writes a safetensors file under a temporary name and renames it; returns its size in bytes."""
+    named = [(name, *words(array)) for name, array in tensors.items()]
+    head = _header((name, dtype, array.shape) for name, dtype, array in named)
+    return _write(path, [head, *(_data((dtype, array)) for _, dtype, array in named)])
+
+
+def write_sources(path: str | Path, sources: list[Source]) -> int:
+    """The same from tensors that are fetched one by one, so that one of them at a time is in memory."""
+    head = _header((source.name, source.dtype, source.shape) for source in sources)
+    return _write(path, _fetched(head, sources))
+
+
+def _fetched(head: bytes, sources: list[Source]) -> Iterable[Any]:
+    yield head
+    for source in sources:
+        yield _data(source.fetch(None))
+
+
+def _write(path: str | Path, parts: Iterable[Any]) -> int:
+    size = 0
+    with open(f"{path}.tmp", "wb") as file:
+        for part in parts:
+            size += file.write(part)
+    os.replace(f"{path}.tmp", path)
+    return size
+
+
+def write_json(path: str | Path, document: Any, durable: bool = True) -> None:
+    """Writes a JSON document whole or not at all, `durable` also across a loss of power. Numbers that JSON lacks have
+    to be text already (`number`)."""
+    with open(f"{path}.tmp", "w", encoding="utf8") as file:
+        json.dump(document, file, indent=1, allow_nan=False)
+        file.flush()
+        if durable:
+            os.fsync(file.fileno())
+    os.replace(f"{path}.tmp", path)
+
+
+def read_raw(path: str | Path, prefix: str = "") -> dict[str, tuple[str, np.ndarray]]:
+    """Tensors of a safetensors file whose name starts with `prefix`: safetensors' name of the type, and the words in
+    the tensor's shape (bfloat16 as `<u2`, the 8-bit floats as bytes).
+
+    Raises ValueError for a file that is cut short or whose header is none.
+    """
+    with open(path, "rb") as file:
+        length = int.from_bytes(file.read(8), "little")
+        text = file.read(length)
+        if len(text) < length:
+            raise ValueError(f"{path}: the header of {length} bytes is cut short")
+        start = file.tell()
+        tensors = {}
+        for name, entry in json.loads(text).items():
+            if name == "__metadata__" or not name.startswith(prefix):
+                continue
+            begin, end = entry["data_offsets"]
+            file.seek(start + begin)
+            data = file.read(end - begin)
+            if len(data) < end - begin:
+                raise ValueError(f'{path}: tensor "{name}" is cut short')
+            dtype = entry["dtype"]
+            kind = "u2" if dtype == "BF16" else _NUMPY.get(dtype, "u1")
+            tensors[name] = dtype, np.frombuffer(data, "<" + kind).reshape(entry["shape"]).copy()
+    return tensors
+
+
+def read_tensors(path: str | Path, prefix: str = "") -> dict[str, np.ndarray]:
+    """The same as numbers: bfloat16 is widened to float32."""
+    return {name: _numbers(*raw) for name, raw in read_raw(path, prefix).items()}
+
+
+def _numbers(dtype: str, array: np.ndarray) -> np.ndarray:
+    return (array.astype(np.uint32) << 16).view(np.float32) if dtype == "BF16" else array
+
+
+def number(value: float) -> float | str:
+    """A number as JSON has it; those that are not finite are text."""
+    value = float(value)
+    if math.isfinite(value):
+        return value
+    return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
+
+
+def number_back(value: Any) -> float:
+    """The number that `number` wrote; NaN for null."""
+    return math.nan if value is None else float(value)
+
+
+class Capture(NamedTuple):
+    """A capture that was written: its folder and its manifest, as capture.json has it."""
+
+    folder: Path
+    manifest: dict[str, Any]
+
+    @property
+    def steps(self) -> list[dict[str, Any]]:
+        """Entries of the recorded steps."""
+        steps: list[dict[str, Any]] = self.manifest["steps"]
+        return steps
+
+    def initial(self, prefix: str = "") -> dict[str, np.ndarray]:
+        """Tensors from before the first step."""
+        return read_tensors(self.folder / INITIAL, prefix)
+
+    def tensors(self, entry: Mapping[str, Any], prefix: str = "") -> dict[str, np.ndarray]:
+        """Tensors of a step's file."""
+        return read_tensors(self.folder / entry["file"], prefix)
+
+
+def open_capture(folder: str | Path) -> Capture:
+    """Opens a capture by its folder or its capture.json. Raises FileNotFoundError, or ValueError for a version that
+    is not known."""
+    path = Path(folder)
+    path = path if path.name == MANIFEST else path / MANIFEST
+    with open(path, encoding="utf8") as file:
+        manifest = json.load(file)
+    if manifest.get("version") not in (1, 2):
+        raise ValueError(f"{path}: version {manifest.get('version')} is not known; known are 1 and 2")
+    return Capture(path.parent, manifest)
+
+
+def flatten(batch: Any, is_tensor: Callable[[Any], bool]) -> tuple[dict[str, Any], Any]:
+    """A batch as named tensors, nested names joined by slashes, and the tree that puts it together again.
+
+    Mappings, lists and tuples may nest. Numbers, text and None stay in the tree; anything else is named there by its
+    type, and `unflatten` refuses it.
+    """
+    leaves: dict[str, Any] = {}
+
+    def walk(value: Any, name: str) -> Any:
+        if is_tensor(value):
+            unique, n = name or "value", 2
+            while unique in leaves:
+                unique, n = f"{name}.{n}", n + 1
+            leaves[unique] = value
+            return {"tensor": unique}
+        inside = f"{name}/" if name else ""
+        if isinstance(value, Mapping):
+            return {"dict": [[key, walk(part, f"{inside}{key}")] for key, part in value.items()]}
+        if isinstance(value, (list, tuple)):
+            kind = "tuple" if isinstance(value, tuple) else "list"
+            return {kind: [walk(part, f"{inside}{k}") for k, part in enumerate(value)]}
+        if value is None or isinstance(value, (bool, int, str)):
+            return {"value": value}
+        if isinstance(value, float):
+            return {"number": number(value)}
+        return {"lost": type(value).__name__}
+
+    tree = walk(batch, "")
+    return leaves, tree
+
+
+def unflatten(tree: Any, leaves: Mapping[str, Any]) -> Any:
+    """The batch that `flatten` took apart. Raises ValueError for a part that a capture cannot hold."""
+    (kind, value), *_ = tree.items()
+    if kind == "tensor":
+        return leaves[value]
+    if kind == "dict":
+        return {key: unflatten(part, leaves) for key, part in value}
+    if kind in ("list", "tuple"):
+        parts = [unflatten(part, leaves) for part in value]
+        return tuple(parts) if kind == "tuple" else parts
+    if kind == "lost":
+        raise ValueError(f"the batch held a {value}, which a capture does not keep")
+    return number_back(value) if kind == "number" else value

@@ -1,0 +1,278 @@
+"""Closed loops from a capture: what is run, checked and stored. The framework's own part trains (`Trainer`)."""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Mapping, Sequence
+from typing import Any, Callable, Protocol
+
+from .captures import MANIFEST, Capture, number, number_back, read_raw, write_json, write_tensors
+from .judge import Judge
+from .rules import Rule, label_of, recorded_rule, rules_of
+
+#: The recorded losses have to come back to this, relatively, over so many first steps.
+TOLERANCE, FIRST_STEPS = 1e-4, 5
+
+
+class ClosedLoopMismatch(RuntimeError):
+    """The training does not come back from the capture, so nothing that it would do under a rule can be believed."""
+
+
+class Taken:
+    """What a step did."""
+
+    def __init__(self, loss: float, factor: float, tensor: str | None, index: int, update_norm: float) -> None:
+        self.loss, self.factor, self.tensor, self.index, self.update_norm = loss, factor, tensor, index, update_norm
+
+
+class Trainer(Protocol):
+    """The part of a closed loop that a framework does. `entry` is a step of capture.json."""
+
+    def start(self) -> None:
+        """The model and its optimizers as before the first recorded step."""
+
+    def loss(self, entry: Mapping[str, Any]) -> float:
+        """Loss of a step's batch at the parameters as they are; changes nothing."""
+
+    def step(self, entry: Mapping[str, Any], rule: Rule, rate_factor: Sequence[float] | None) -> Taken:
+        """One step of the training on this batch, with each group's learning rate multiplied by `rate_factor`."""
+
+    def gradients(self) -> dict[str, Any]:
+        """Gradients of the last step before clipping, as tensors of its file."""
+
+    def restore_optimizer(self) -> None:
+        """The optimizer's state as before the first recorded step; parameters stay."""
+
+    def noise(self, entry: Mapping[str, Any]) -> float:
+        """Standard deviation of the loss over draws of random numbers that the capture does not fix; 0 for none."""
+
+
+class Arm:
+    """One thing changed: batches left out, another learning rate, or the old optimizer state put back."""
+
+    def __init__(
+        self,
+        described: dict[str, Any],
+        skip: Sequence[int] = (),
+        rate: Callable[[Mapping[str, Any]], Sequence[float]] | None = None,
+        restore_at: int | None = None,
+    ) -> None:
+        self.described, self.skip, self.rate, self.restore_at = described, set(skip), rate, restore_at
+
+
+def run_loops(
+    capture: Capture,
+    trainer: Trainer,
+    rules: None | Sequence[str] | Mapping[str, Mapping[str, float]],
+    arms: str | None | Sequence[str],
+) -> dict[str, Any]:
+    """Baseline under the recorded clipping, then each rule and arm; the traces go to capture.json's `replay`.
+
+    Raises ClosedLoopMismatch, and stores nothing, where the recorded losses do not come back.
+    """
+    if not any(_has_batch(capture, entry) for entry in capture.steps[:1]):
+        raise ValueError(
+            f"{capture.folder}: the capture holds no batches; record(..., batch=...), or batches=True in a callback"
+        )
+    recorded = recorded_rule(capture.manifest.get("clipping", {}))
+    chosen = rules_of(rules)
+    references = _references(capture)
+    found = check_baseline(capture, trainer, recorded)
+    if capture.manifest.get("gradients") == "after-trigger":
+        _complete(capture, trainer, recorded)
+    entries = [run(capture, trainer, rule, None, references) for rule in chosen]
+    if recorded not in chosen:
+        entries.append(run(capture, trainer, recorded, None, references))
+    onset = _onset(capture)
+    for arm in choose_arms(capture, trainer, onset, arms):
+        entries.append(run(capture, trainer, recorded, arm, references))
+    manifest = {**capture.manifest, "replay": entries}
+    if references:
+        manifest["references"] = references
+    write_json(capture.folder / MANIFEST, manifest)
+    return {"replay": entries, "baseline": found, "references": references, "onsetStep": onset}
+
+
+def check_baseline(capture: Capture, trainer: Trainer, recorded: Rule) -> dict[str, Any]:
+    """Trains the first steps under the recorded clipping and holds their losses against the recorded ones."""
+    trainer.start()
+    noise = trainer.noise(capture.steps[0])
+    worst = 0.0
+    for k, entry in enumerate(capture.steps[:FIRST_STEPS]):
+        wanted = number_back(entry["loss"])
+        loss = trainer.step(entry, recorded, None).loss
+        if not math.isfinite(wanted):
+            break
+        allowed = max(TOLERANCE * abs(wanted), 4 * noise)
+        if not abs(loss - wanted) <= allowed:
+            raise ClosedLoopMismatch(_differs(capture, k, wanted, loss, noise, recorded))
+        worst = max(worst, abs(loss - wanted) / max(abs(wanted), 1e-30))
+    return {
+        "rule": label_of(recorded),
+        "steps": min(FIRST_STEPS, len(capture.steps)),
+        "worstDifference": worst,
+        "noise": noise,
+    }
+
+
+def _differs(capture: Capture, k: int, wanted: float, loss: float, noise: float, recorded: Rule) -> str:
+    step = capture.steps[k]["step"]
+    parts = [
+        f"{capture.folder}: the loss of step {step} was {wanted:.6g} when it was recorded and is {loss:.6g} now"
+        f" ({abs(loss - wanted) / max(abs(wanted), 1e-30):.2g} off; {TOLERANCE:g} is allowed"
+        + (f", or 4 times the noise of {noise:.2g})" if noise else ")")
+    ]
+    if k == 0:
+        parts.append(
+            "the first loss differs, so it is the model (frozen parameters, its settings), the batch as loss_fn takes it,"
+            " or what loss_fn computes"
+        )
+    else:
+        parts.append(
+            f"the losses before it come back, so it is the step: the clipping (recorded: {label_of(recorded)}; say it to the"
+            " recorder as clipping=...), or what else moves parameters between steps"
+        )
+    if "rerun" not in capture.manifest:
+        parts.append("the capture has no buffers and no random state (it was written by an older recorder)")
+    return "; ".join(parts) + ". Nothing was stored."
+
+
+def run(capture: Capture, trainer: Trainer, rule: Rule, arm: Arm | None, references: Sequence[int]) -> dict[str, Any]:
+    """The trace of one closed loop from before the first recorded step, as an entry of `replay`."""
+    trainer.start()
+    checks = [entry for entry in capture.steps if entry["step"] in set(references)]
+    losses: list[float] = []
+    factors: list[float] = []
+    norms: list[float] = []
+    on_references: list[float] = []
+    bottleneck: dict[str, Any] | None = None
+    ended: dict[str, Any] | None = None
+    for entry in capture.steps:
+        if arm is not None and arm.restore_at == entry["step"]:
+            trainer.restore_optimizer()
+        if checks:
+            on_references.append(statistics.fmean(trainer.loss(check) for check in checks))
+        if arm is not None and entry["step"] in arm.skip:
+            losses.append(trainer.loss(entry))
+            factors.append(1.0)
+            norms.append(0.0)
+            continue
+        taken = trainer.step(entry, rule, arm.rate(entry) if arm is not None and arm.rate is not None else None)
+        losses.append(taken.loss)
+        factors.append(taken.factor)
+        norms.append(taken.update_norm)
+        if taken.tensor is not None and taken.factor < (bottleneck["factor"] if bottleneck else 1):
+            bottleneck = {"tensor": taken.tensor, "index": taken.index, "factor": taken.factor}
+        if ended is None and not (math.isfinite(taken.loss) and math.isfinite(taken.update_norm)):
+            ended = {"reason": "non-finite", "step": entry["step"]}
+    name, options = rule
+    return {
+        "mode": "closed-loop",
+        "source": "recorded",
+        "rule": name,
+        "label": label_of(rule),
+        "options": options,
+        "optimizer": capture.manifest["optimizer"],
+        **({"arm": arm.described} if arm is not None else {}),
+        "steps": [entry["step"] for entry in capture.steps],
+        "loss": [number(value) for value in losses],
+        "minClipFactor": [number(value) for value in factors],
+        "updateNorm": [number(value) for value in norms],
+        **({"referenceLoss": [number(value) for value in on_references]} if on_references else {}),
+        "ended": ended or {"reason": "completed", "step": capture.steps[-1]["step"]},
+        "bottleneck": bottleneck,
+    }
+
+
+def choose_arms(capture: Capture, trainer: Trainer, onset: int | None, arms: str | None | Sequence[str]) -> list[Arm]:
+    """The arms of an incident: each changes one thing. None where the capture shows no incident."""
+    if arms is None or onset is None:
+        return []
+    known = ("skip-batches", "learning-rate", "restore-optimizer-state")
+    wanted = known if arms == "all" else tuple([arms] if isinstance(arms, str) else arms)
+    for kind in wanted:
+        if kind not in known:
+            raise ValueError(f'clippy-diag: no arm "{kind}"; known are all, {", ".join(known)}')
+    unlike = _unlike(capture, trainer, onset) if set(wanted) & {"skip-batches", "restore-optimizer-state"} else []
+    found: list[Arm] = []
+    if "skip-batches" in wanted and unlike:
+        found.append(Arm({"kind": "skip-batches", "steps": unlike}, skip=unlike))
+    if "learning-rate" in wanted:
+        before = _rates(capture.steps[0])
+        if any(now > 1.05 * then for entry in capture.steps for now, then in zip(_rates(entry), before)):
+            found.append(
+                Arm(
+                    {"kind": "learning-rate", "of": "before", "learningRate": before[0]},
+                    rate=lambda entry: [then / now if now else 1.0 for now, then in zip(_rates(entry), before)],
+                )
+            )
+        for factor in (0.5, 0.1):
+            found.append(Arm({"kind": "learning-rate", "factor": factor}, rate=_times(factor)))
+    if "restore-optimizer-state" in wanted:
+        after = (max(unlike) if unlike else onset) + 1
+        if any(entry["step"] == after for entry in capture.steps):
+            found.append(Arm({"kind": "restore-optimizer-state", "at": after}, restore_at=after))
+    return found
+
+
+def _times(factor: float) -> Callable[[Mapping[str, Any]], Sequence[float]]:
+    return lambda entry: [factor] * len(_rates(entry))
+
+
+def _rates(entry: Mapping[str, Any]) -> list[float]:
+    return [entry["learningRate"], *entry.get("groupLearningRates", [])]
+
+
+def _onset(capture: Capture) -> int | None:
+    """The first step at which the recorded losses leave their band, or None."""
+    judge = Judge()
+    history = capture.manifest.get("history") or {"steps": [], "loss": []}
+    for step, loss in zip(history["steps"], history["loss"]):
+        judge.add(step, number_back(loss))
+    for entry in capture.steps:
+        if judge.add(entry["step"], number_back(entry["loss"])):
+            return int(entry["step"])
+    return None
+
+
+def _references(capture: Capture) -> list[int]:
+    onset = _onset(capture)
+    named = [step for step in capture.manifest.get("references", []) if onset is None or step < onset]
+    if named:
+        return named
+    before = [
+        entry["step"]
+        for entry in capture.steps
+        if (onset is None or entry["step"] < onset) and _has_batch(capture, entry)
+    ][:-2]
+    return before[:: max(1, len(before) // 4)][:4]
+
+
+def _unlike(capture: Capture, trainer: Trainer, onset: int) -> list[int]:
+    """Steps from near the onset on whose batch has, at the parameters from before, a loss outside of the range of those
+    before, widened by half of it."""
+    trainer.start()
+    at_start = [(entry["step"], trainer.loss(entry)) for entry in capture.steps]
+    usual = [loss for step, loss in at_start if step < onset - 1 and math.isfinite(loss)]
+    if len(usual) < 4:
+        return []
+    low, high = min(usual), max(usual)
+    margin = (high - low) / 2
+    return [step for step, loss in at_start if step >= onset - 1 and not low - margin <= loss <= high + margin]
+
+
+def _has_batch(capture: Capture, entry: Mapping[str, Any]) -> bool:
+    return bool(read_raw(capture.folder / entry["file"], "batch/"))
+
+
+def _complete(capture: Capture, trainer: Trainer, recorded: Rule) -> None:
+    """Computes the gradients that memory was too small for, and adds them to their steps' files."""
+    trainer.start()
+    for entry in capture.steps:
+        trainer.step(entry, recorded, None)
+        if entry.get("gradients") is False:
+            path = capture.folder / entry["file"]
+            write_tensors(path, {**read_raw(path), **trainer.gradients()})
+            del entry["gradients"]
+    capture.manifest["gradients"] = "every-step"

@@ -1,0 +1,749 @@
+"""The core of every recorder: a ring of steps in memory, the trigger, budgets, files. Knows no framework.
+
+In memory, or beyond the budget on disk, are the steps since the older of two snapshots of parameters and optimizer
+state. Snapshots are renewed every K steps, so a capture begins K to 2K steps before the incident. When the judge sees
+an incident, or on request, a thread writes what is held; each of the next `after` steps is added as it comes.
+"""
+
+from __future__ import annotations
+
+import atexit
+import collections
+import os
+import queue
+import shutil
+import sys
+import threading
+import time
+import warnings
+import weakref
+from collections.abc import Hashable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Callable, NamedTuple
+
+import numpy as np
+
+from .captures import (
+    INITIAL,
+    MANIFEST,
+    Array,
+    Source,
+    number,
+    size_of,
+    words,
+    write_json,
+    write_sources,
+    write_tensors,
+)
+from .judge import Judge
+
+STATUS = "status.json"
+#: The loop waits for the disk no longer than this in all, seconds per capture.
+PATIENCE = 0.8
+#: Losses before the first recorded step that a capture keeps, so that its band is known.
+HISTORY = 500
+#: Skipped steps in a row, after one that was taken, that are an incident; a healthy loss scaler skips one.
+SKIPS_IN_A_ROW = 4
+
+_UNITS = {"KB": 1e3, "MB": 1e6, "GB": 1e9, "TB": 1e12, "KIB": 2**10, "MIB": 2**20, "GIB": 2**30, "TIB": 2**40, "B": 1}
+
+
+def bytes_of(budget: str | int | float) -> int:
+    """Bytes of a budget such as `"2GB"`, `"512 MiB"` or a number. Raises ValueError for any other text."""
+    if isinstance(budget, (int, float)):
+        return int(budget)
+    text = budget.strip().upper()
+    for unit, factor in sorted(_UNITS.items(), key=lambda item: -len(item[0])):
+        if text.endswith(unit):
+            try:
+                return int(float(text[: -len(unit)]) * factor)
+            except ValueError:
+                break
+    raise ValueError(f'clippy-diag: "{budget}" is no size; write "2GB", "500MB" or bytes')
+
+
+def size_text(size: float) -> str:
+    """A size for people: "55 MB"."""
+    for unit, factor in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
+        if size >= factor:
+            return f"{size / factor:.3g} {unit}"
+    return f"{size:.0f} B"
+
+
+class Sizes(NamedTuple):
+    """Bytes of one step and of one snapshot, from which the plan follows."""
+
+    gradients: int
+    #: What else is kept of each step with its gradients: parameters before and after under an unknown optimizer.
+    beside: int
+    #: Batch and random state of each step.
+    batch: int
+    snapshot: int
+
+
+@dataclass
+class Snapshot:
+    """Parameters, buffers, optimizer state from before a step, and what of the rerun is JSON."""
+
+    tensors: dict[str, Array]
+    meta: dict[str, Any]
+    #: The file that holds the tensors where they were too large for memory.
+    spilled: Path | None = None
+
+
+@dataclass
+class Step:
+    """One step, as an integration hands it over. Arrays are kept, not copied."""
+
+    step: int
+    loss: float
+    #: Learning rate of each parameter group under a key that stays when groups are added.
+    rates: dict[Hashable, float]
+    tensors: dict[str, Array]
+    tasks: dict[str, float] = field(default_factory=dict)
+    #: Further members of the step's entry in capture.json.
+    entry: dict[str, Any] = field(default_factory=dict)
+    snapshot: Snapshot | None = None
+    #: Values of parameters that joined the training at this step, `param/<name>`: they had not moved before.
+    joined: dict[str, Array] = field(default_factory=dict)
+    has_gradients: bool = True
+    #: Whether the parameters after the step are still to come (`Recording.settle`).
+    waits: bool = False
+
+    def nbytes(self) -> int:
+        """Bytes of the tensors that go into the step's file."""
+        return size_of(self.tensors.values())
+
+
+class Skip(NamedTuple):
+    """A step that the loss scaler skipped: nothing moved."""
+
+    step: int
+    loss: float
+    scale: float
+    tensors: list[str]
+
+
+#: Fills the manifest: called as (step of the incident, meta of the first snapshot, keys of groups) when a capture opens.
+Describe = Callable[[int, Mapping[str, Any]], dict[str, Any]]
+
+
+class Recording:
+    """Steps in memory until an incident, then on disk. Used by the recorders of all frameworks.
+
+    folder        the capture; a second incident goes to `<folder>-2`, up to `max_captures`
+    describe      gives the manifest's framework, optimizer, parameters, … and `groupKeys`, the keys of `Step.rates` in order
+    every, after  K, and the number of steps recorded after the incident
+    memory, disk  budgets: text such as "2GB", or bytes
+    batches       whether steps come with batches, from which gradients can be computed again
+    """
+
+    def __init__(
+        self,
+        folder: str | Path,
+        describe: Describe,
+        *,
+        every: int = 20,
+        after: int = 34,
+        memory: str | int = "2GB",
+        disk: str | int = "20GB",
+        max_captures: int = 3,
+    ) -> None:
+        if every < 1 or after < 0:
+            raise ValueError(f"clippy-diag: every={every} must be at least 1 and after={after} at least 0")
+        self.folder = Path(folder)
+        self.describe = describe
+        self.every, self.after, self.max_captures = every, after, max_captures
+        self.memory, self.disk = bytes_of(memory), bytes_of(disk)
+        self.stopped: str | None = None
+        #: "every-step", or "after-trigger" where memory is too small for the gradients of 2K steps.
+        self.gradients = "every-step"
+        #: Bytes in memory: the ring, and what waits to be written.
+        self.held = 0
+        #: The largest that `held` was.
+        self.most_held = 0
+        self.captures: list[str] = []
+        self.problems: list[str] = []
+        self._judge = Judge()
+        self._ring: collections.deque[Step] = collections.deque()
+        self._losses: collections.deque[tuple[int, float]] = collections.deque(maxlen=HISTORY + 2 * every)
+        self._skips: collections.deque[Skip] = collections.deque(maxlen=2 * every)
+        self._pool: dict[tuple[str, tuple[int, ...]], list[np.ndarray]] = collections.defaultdict(list)
+        self._since = 0
+        self._wanted: str | None = None
+        self._incident: str | None = None
+        self._waiting: Step | None = None
+        self._open: _OpenCapture | None = None
+        self._taken = self._skipped_in_a_row = 0
+        self._scale_fell = False
+        self._last: int | None = None
+        self._spill = False
+        self._planned: Sizes | None = None
+        self._plan_text = ""
+        self._incidents: list[dict[str, Any]] = []
+        self._spool_files = 0
+        self._lock = threading.RLock()
+        self._writer = _Writer()
+        self._closed = False
+        self._pid = os.getpid()
+        reference = weakref.ref(self)
+        self._at_exit = lambda: _close_at_exit(reference)
+        atexit.register(self._at_exit)
+
+    # ---- what an integration asks before it copies anything
+
+    @property
+    def planned(self) -> bool:
+        """Whether `plan` was called."""
+        return self._planned is not None
+
+    def plan(self, sizes: Sizes) -> None:
+        """Chooses what is kept, so that it stays within the budgets, and says it. Call it before anything is copied,
+        and again when parameters were added."""
+        step = sizes.gradients + sizes.beside + sizes.batch
+        snapshots = 2 * sizes.snapshot
+        held, said = snapshots + 2 * self.every * step, ""
+        self._spill, self.gradients = False, "every-step"
+        if held > self.memory:
+            shorter = (self.memory - snapshots) // (2 * step) if step else 0
+            if sizes.batch == 0 and shorter >= 3:
+                self.every = min(self.every, shorter)
+                said = f"; snapshots every {self.every} steps, to stay within memory"
+            else:
+                self.gradients = "after-trigger"
+                said = "; gradients are kept from an incident on"
+                if sizes.batch:
+                    said += ", earlier ones can be computed again from the batches"
+                if snapshots + 2 * self.every * sizes.batch > self.memory:
+                    self._spill, snapshots = True, 0
+                    said += "; snapshots go to disk"
+                    if 2 * self.every * sizes.batch > self.memory:
+                        self.every = max(1, self.memory // (2 * sizes.batch))
+                        said += f" every {self.every} steps"
+            held = snapshots + 2 * self.every * (step if self.gradients == "every-step" else sizes.batch)
+        early = 2 * self.every * (step if self.gradients == "every-step" else sizes.batch)
+        disk = sizes.snapshot + early + (self.after + 1) * step
+        if self._spill and 3 * sizes.snapshot > self.disk:
+            raise OSError(
+                f"snapshots of {size_text(sizes.snapshot)} fit neither memory={size_text(self.memory)} nor"
+                f" disk={size_text(self.disk)}: nothing can be recorded; raise a budget"
+            )
+        text = (
+            f"holds up to {size_text(held)} of memory={size_text(self.memory)}; a capture takes up to"
+            f" {size_text(min(disk, self.disk))} of disk={size_text(self.disk)}{said}"
+        )
+        if text != self._plan_text:
+            self._plan_text = text
+            self._say(f"recording for {self.folder}: {text}")
+        self._planned = sizes
+        self._write_status("recording")
+
+    def snapshot_due(self) -> bool:
+        """Whether the next step needs a snapshot."""
+        return self._open is None and (self._since % self.every == 0 or not self._ring)
+
+    def parameters_due(self) -> bool:
+        """Whether the next step of an open capture should come with its parameters, as a check of the replay."""
+        return self._since % self.every == 0 and self._open is not None
+
+    def gradients_due(self) -> bool:
+        """Whether this step, of which `begin` has seen the loss, needs its gradients."""
+        return self.gradients == "every-step" or self._open is not None or self._reason() is not None
+
+    def buffer(self, dtype: str, shape: tuple[int, ...]) -> np.ndarray | None:
+        """An array of this numpy type (`"<f4"`) and shape that nobody needs any more, or None."""
+        free = self._pool.get((dtype, shape))
+        return free.pop() if free else None
+
+    def keep(self, sources: list[Source], meta: dict[str, Any]) -> Snapshot:
+        """Copies a snapshot into memory, or to disk where that is what the plan says."""
+        if not self._spill:
+            return Snapshot({source.name: self._fetch(source) for source in sources}, meta)
+        spool = Path(f"{self.folder}.spool")
+        spool.mkdir(parents=True, exist_ok=True)
+        self._spool_files += 1
+        path = spool / f"snapshot-{self._spool_files}.safetensors"
+        write_sources(path, sources)
+        return Snapshot({}, meta, path)
+
+    @property
+    def spills(self) -> bool:
+        """Whether snapshots go to disk."""
+        return self._spill
+
+    def restart(self) -> None:
+        """Forgets the steps in memory: the next one is the first of a capture."""
+        while self._ring:
+            self._drop(self._ring.popleft())
+
+    def _fetch(self, source: Source) -> Array:
+        kind = _NUMPY_OF.get(source.dtype)
+        return source.fetch(self.buffer(kind, source.shape) if kind else None)
+
+    # ---- steps
+
+    def request(self, reason: str = "requested") -> None:
+        """Writes a capture at the next step, incident or not."""
+        self._wanted = reason
+
+    def begin(self, step: int, loss: float) -> None:
+        """A step starts: its loss is judged before anything of it is copied."""
+        self.settle()
+        self._last = step
+        self._incident = self._judge.add(step, loss)
+
+    def _reason(self) -> str | None:
+        """Why a capture opens at this step, or None."""
+        return self._wanted or (self._incident if len(self.captures) < self.max_captures else None)
+
+    def add(self, taken: Step) -> str | None:
+        """Takes the step that `begin` announced; returns why a capture was opened at it, or None."""
+        self._taken += 1
+        self._since += 1
+        self._skipped_in_a_row, self._scale_fell = 0, False
+        opened = None
+        if self._open is not None:
+            self._append(taken)
+        else:
+            self._hold(taken)
+            reason = self._reason()
+            if reason and self._ring:
+                self._start(taken.step, reason)
+                opened = reason
+            elif self._incident:
+                self._remember(taken.step, self._incident, None)
+        self._losses.append((taken.step, taken.loss))
+        return opened
+
+    def skip(self, skipped: Skip) -> str | None:
+        """Takes, after `begin`, a step that the loss scaler skips; several in a row are an incident, and so is a loss
+        that is not finite."""
+        self._skipped_in_a_row += 1
+        incident = self._incident
+        if incident is None and self._skipped_in_a_row == SKIPS_IN_A_ROW and self._taken:
+            incident = f"the loss scaler skipped {SKIPS_IN_A_ROW} steps in a row, its scale is {skipped.scale:g}"
+        if incident is None and skipped.scale < 1 and not self._scale_fell:
+            self._scale_fell = True
+            incident = f"the loss scale fell to {skipped.scale:g} and steps are skipped"
+        self._incident = incident
+        self._losses.append((skipped.step, skipped.loss))
+        if self._open is not None:
+            self._open.manifest["skipped"].append(skipped.step)
+            self._open.manifest["skips"].append(_skip_entry(skipped))
+            self._count_down()
+            return None
+        self._skips.append(skipped)
+        reason = self._reason()
+        if reason and self._ring:
+            self._start(skipped.step, reason)
+            return reason
+        if incident:
+            self._remember(skipped.step, incident, None)
+        return None
+
+    def cut(self, why: str) -> bool:
+        """Ends the capture that is being written, if one is; returns whether one was."""
+        if self._open is None:
+            return False
+        self._problem(f"the capture in {self._open.target} ends after step {self._losses[-1][0]}: {why}")
+        self._open.left = -1
+        self._count_end()
+        return True
+
+    def settle(self) -> None:
+        """The parameters after the last step are in its tensors now: it may be written."""
+        waiting, self._waiting = self._waiting, None
+        if waiting is not None:
+            waiting.waits = False
+            if self._open is not None:
+                self._write_step(waiting)
+                self._count_end()
+
+    def _hold(self, taken: Step) -> None:
+        if taken.snapshot is not None:
+            snapshots = [k for k, held in enumerate(self._ring) if held.snapshot is not None]
+            for _ in range(snapshots[-1] if len(snapshots) > 1 else 0):
+                self._drop(self._ring.popleft())
+        if taken.snapshot is None and not self._ring:
+            return  # after a capture the first step waits for its snapshot
+        self._ring.append(taken)
+        self._held(taken.nbytes() + (size_of(taken.snapshot.tensors.values()) if taken.snapshot else 0))
+        if taken.waits:
+            self._waiting = taken
+
+    def _drop(self, old: Step) -> None:
+        """Forgets a step; its arrays may be written to again."""
+        size = 0
+        for tensors, kinds in (
+            (old.tensors, ("grad/", "param/")),
+            (old.snapshot.tensors if old.snapshot else {}, ("",)),
+        ):
+            for name, array in tensors.items():
+                values = words(array)[1]
+                size += values.nbytes
+                if name.startswith(kinds) and values.flags.owndata and values.flags.writeable:
+                    free = self._pool[values.dtype.str, values.shape]
+                    if len(free) < 2 * self.every * 4:
+                        free.append(values)
+        if old.snapshot is not None and old.snapshot.spilled is not None:
+            old.snapshot.spilled.unlink(missing_ok=True)
+        self._held(-size)
+
+    def _held(self, change: int) -> None:
+        with self._lock:
+            self.held += change
+            self.most_held = max(self.most_held, self.held)
+
+    # ---- a capture
+
+    def _start(self, step: int, reason: str) -> None:
+        first = self._ring[0]
+        assert first.snapshot is not None
+        self._wanted = None
+        number_of, target = 1, self.folder
+        while (target / MANIFEST).exists() or (number_of > 1 and target.exists()):
+            number_of += 1
+            target = self.folder.with_name(f"{self.folder.name}-{number_of}")
+        described = self.describe(step, first.snapshot.meta)
+        keys, files = described.pop("groupKeys"), described.pop("files", {})
+        copies = described.pop("copies", {})
+        before = [(s, loss) for s, loss in self._losses if s < first.step][-HISTORY:]
+        within = [skipped for skipped in self._skips if skipped.step > first.step]
+        held = list(self._ring)
+        earlier = [taken.step for taken in held if taken.step < step and _has_batch(taken)]
+        manifest: dict[str, Any] = {
+            "version": 2,
+            **described,
+            "flushed": {"step": step, "reason": reason},
+            **({"gradients": self.gradients} if self.gradients != "every-step" else {}),
+            "history": {"steps": [s for s, _ in before], "loss": [number(loss) for _, loss in before]},
+            "references": earlier[:-2][:: max(1, len(earlier[:-2]) // 4)][:4],
+            "skipped": [skipped.step for skipped in within],
+            "skips": [_skip_entry(skipped) for skipped in within],
+            "steps": [],
+        }
+        self._ring.clear()
+        self._skips.clear()
+        self._open = opened = _OpenCapture(target, manifest, keys, self.after, time.monotonic)
+        self.captures.append(str(target))
+        self._remember(step, reason, str(target))
+        joined: dict[str, Array] = {}
+        for taken in held:
+            joined.update({name: array for name, array in taken.joined.items() if name not in joined})
+        snapshot = first.snapshot
+        size = size_of(snapshot.tensors.values())
+        self._writer.do(lambda: opened.begin(snapshot, joined, files, copies), 0, self._failed)
+        self._writer.do(lambda: self._held(-size), 0, self._failed)
+        for taken in held:
+            # Later snapshots serve as checks of the replay.
+            if taken is not first and taken.snapshot is not None:
+                checks = {n: a for n, a in taken.snapshot.tensors.items() if n.startswith("param/")}
+                self._held(size_of(checks.values()) - size_of(taken.snapshot.tensors.values()))
+                taken.tensors = {**checks, **taken.tensors}
+            if taken.snapshot is not None and taken.snapshot.spilled is not None and taken is not first:
+                taken.snapshot.spilled.unlink(missing_ok=True)
+            if not taken.waits:
+                self._write_step(taken)
+        self._writer.do(lambda: opened.place(self._lock), 0, self._failed)
+        self._wait()
+        if held and held[-1].step == step:
+            opened.left -= 1
+            self._count_end()
+        else:
+            self._count_down()
+
+    def _append(self, taken: Step) -> None:
+        opened = self._open
+        assert opened is not None
+        size = taken.nbytes()
+        if taken.snapshot is not None:
+            raise AssertionError("an open capture takes no snapshot")
+        patience = opened.patience
+        while self._writer.waiting + size > self.memory and patience > 0 and taken.has_gradients:
+            time.sleep(0.02)
+            patience -= 0.02
+        opened.patience = max(0.0, patience)
+        if taken.has_gradients and self._writer.waiting + size > self.memory and self._writer.waiting:
+            self._without_gradients(taken, "the disk is slower than the training and memory is full")
+        if taken.has_gradients and opened.written + self._writer.waiting + size > self.disk:
+            self._without_gradients(taken, f"disk={size_text(self.disk)} is used up")
+        self._held(taken.nbytes())
+        if taken.waits:
+            self._waiting = taken
+        else:
+            self._write_step(taken)
+        self._count_down()
+
+    def _without_gradients(self, taken: Step, why: str) -> None:
+        taken.tensors = {n: a for n, a in taken.tensors.items() if n.startswith(("batch/", "rng/"))}
+        taken.has_gradients = taken.waits = False
+        self._problem(f"gradients of some steps after an incident are not kept: {why}")
+
+    def _write_step(self, taken: Step) -> None:
+        opened = self._open
+        assert opened is not None
+        size = taken.nbytes()
+        entry: dict[str, Any] = {
+            "step": taken.step,
+            "file": f"step-{taken.step:08d}.safetensors",
+            "loss": number(taken.loss),
+            **({"tasks": {name: number(value) for name, value in taken.tasks.items()}} if taken.tasks else {}),
+            **({} if taken.has_gradients else {"gradients": False}),
+            **taken.entry,
+        }
+        rates = [taken.rates.get(key) for key in opened.keys]
+        entry["learningRate"] = rates[0]
+        if len(rates) > 1:
+            entry["groupLearningRates"] = rates[1:]
+        tensors = taken.tensors
+
+        def write() -> None:
+            opened.append(entry, tensors)
+            self._held(-size)
+
+        self._writer.do(write, size, self._failed)
+
+    def _count_down(self) -> None:
+        opened = self._open
+        assert opened is not None
+        opened.left -= 1
+        self._wait()
+        self._count_end()
+
+    def _count_end(self) -> None:
+        opened = self._open
+        if opened is None or opened.left >= 0:
+            return
+        if self._waiting is not None:
+            return  # the last step's parameters after it are still to come
+        self._open, self._since = None, 0
+        self._writer.do(opened.end, 0, self._failed)
+        self._write_status("recording")
+
+    def _wait(self) -> None:
+        """Small captures are on disk when `add` returns; large ones go on being written while the loop runs."""
+        opened = self._open
+        assert opened is not None
+        start = time.monotonic()
+        self._writer.wait(opened.patience)
+        opened.patience = max(0.0, opened.patience - (time.monotonic() - start))
+
+    def _failed(self, error: BaseException) -> None:
+        """The writer could not write: the capture ends there."""
+        opened, self._open = self._open, None
+        where = opened.path if opened else self.folder
+        self._problem(f"the capture in {where} is incomplete: {type(error).__name__}: {error}")
+
+    # ---- what is said
+
+    def stop(self, why: str) -> None:
+        """Records no more; the training goes on."""
+        if self.stopped is not None:
+            return
+        self.stopped = why
+        self._ring.clear()
+        self._pool.clear()
+        self.held = 0
+        warnings.warn(f"clippy-diag: recording stopped, training goes on: {why}", stacklevel=3)
+        self._write_status("stopped")
+
+    def note(self, what: str) -> None:
+        """Says once what the recorder cannot do."""
+        self._problem(what)
+
+    def _problem(self, what: str) -> None:
+        with self._lock:
+            if what in self.problems:
+                return
+            self.problems.append(what)
+        warnings.warn(f"clippy-diag: {what}", stacklevel=3)
+        self._write_status("recording")
+
+    def _remember(self, step: int, reason: str, capture: str | None) -> None:
+        self._incidents.append({"step": step, "reason": reason, "capture": capture})
+        if capture is None:
+            full = len(self.captures) >= self.max_captures
+            why = f"max_captures is {self.max_captures}" if full else "no step that was taken is in memory"
+            self._problem(f"an incident at step {step} was not captured ({reason}): {why}")
+        else:
+            self._say(f"step {step}: {reason}; the steps around it go to {capture}")
+        self._write_status("recording")
+
+    def _say(self, text: str) -> None:
+        print(f"clippy-diag: {text}", file=sys.stderr, flush=True)
+
+    def status(self, state: str) -> dict[str, Any]:
+        """What status.json holds."""
+        return {
+            "state": "stopped" if self.stopped else "capturing" if self._open else state,
+            "stopped": self.stopped,
+            "lastStep": self._last,
+            "steps": self._taken,
+            "plan": self._plan_text,
+            "gradients": self.gradients,
+            "memory": {"budget": self.memory, "held": self.held, "mostHeld": self.most_held},
+            "disk": {"budget": self.disk},
+            "captures": list(self.captures),
+            "incidents": list(self._incidents),
+            "problems": list(self.problems),
+        }
+
+    def _write_status(self, state: str) -> None:
+        if os.getpid() != self._pid:
+            return
+        with self._lock:
+            try:
+                self.folder.mkdir(parents=True, exist_ok=True)
+                write_json(self.folder / STATUS, self.status(state), durable=False)
+            except OSError as error:
+                warnings.warn(f"clippy-diag: {self.folder / STATUS} cannot be written: {error}", stacklevel=3)
+
+    def close(self) -> None:
+        """Ends the recording: waits until everything is written, and says what it could not do."""
+        if self._closed or os.getpid() != self._pid:
+            return
+        self._closed = True
+        atexit.unregister(self._at_exit)
+        self.settle()
+        if self._open is not None:
+            self._writer.do(self._open.end, 0, self._failed)
+        self._writer.finish()
+        self._open = None
+        self._ring.clear()
+        self._pool.clear()
+        self.held = 0
+        shutil.rmtree(f"{self.folder}.spool", ignore_errors=True)
+        if self.planned or self.stopped:
+            self._write_status("closed")
+        for text in [*([f"recording stopped early: {self.stopped}"] if self.stopped else []), *self.problems]:
+            self._say(text)
+        if self.captures:
+            self._say(f"captures: {', '.join(self.captures)}; read them with: clippy-diag analyze {self.captures[0]}")
+
+
+def _close_at_exit(reference: weakref.ref[Recording]) -> None:
+    recording = reference()
+    if recording is not None:
+        recording.close()
+
+
+def _has_batch(taken: Step) -> bool:
+    return any(name.startswith("batch/") for name in taken.tensors)
+
+
+def _skip_entry(skipped: Skip) -> dict[str, Any]:
+    return {
+        "step": skipped.step,
+        "loss": number(skipped.loss),
+        "scale": number(skipped.scale),
+        "nonFinite": skipped.tensors,
+    }
+
+
+class _OpenCapture:
+    """A capture that is being written; its methods run in the writer's thread."""
+
+    def __init__(self, target: Path, manifest: dict[str, Any], keys: list[Hashable], after: int, clock: Any) -> None:
+        self.target, self.manifest, self.keys = target, manifest, keys
+        self.path = target.with_name(f"{target.name}.partial")
+        self.left = after
+        self.patience = PATIENCE
+        self.placed = False
+        self.written = 0
+
+    def begin(
+        self, snapshot: Snapshot, joined: dict[str, Array], files: Mapping[str, Any], copies: Mapping[str, str]
+    ) -> None:
+        """The folder with the state from before the first step, JSON documents and copies of files beside it."""
+        shutil.rmtree(self.path, ignore_errors=True)
+        self.path.mkdir(parents=True)
+        initial = self.path / INITIAL
+        if snapshot.spilled is None:
+            self.written += write_tensors(initial, {**joined, **snapshot.tensors})
+        else:
+            shutil.move(str(snapshot.spilled), initial)
+            self.written += initial.stat().st_size
+        for name, document in files.items():
+            write_json(self.path / name, document, durable=False)
+        for name, path in copies.items():
+            shutil.copy(path, self.path / name)
+
+    def append(self, entry: dict[str, Any], tensors: Mapping[str, Array]) -> None:
+        """A step's file first, then the manifest that names it."""
+        self.written += write_tensors(self.path / entry["file"], tensors)
+        self.manifest["steps"].append(entry)
+        if self.placed:
+            write_json(self.path / MANIFEST, self.manifest, durable=False)
+
+    def place(self, lock: threading.RLock) -> None:
+        """The folder appears under its name when it is whole; what was there, status.json, moves into it first."""
+        write_json(self.path / MANIFEST, self.manifest)
+        with lock:
+            if self.target.exists():
+                for entry in list(self.target.iterdir()):
+                    os.replace(entry, self.path / entry.name)
+                self.target.rmdir()
+            os.rename(self.path, self.target)
+            self.path, self.placed = self.target, True
+
+    def end(self) -> None:
+        """Nothing more comes."""
+        if self.placed:
+            write_json(self.path / MANIFEST, self.manifest)
+
+
+class _Writer:
+    """A thread that does one thing after another, started when there is something to do."""
+
+    def __init__(self) -> None:
+        self._jobs: queue.Queue[Any] = queue.Queue()
+        self._thread: threading.Thread | None = None
+        #: Bytes that wait to be written.
+        self.waiting = 0
+        self._lock = threading.Lock()
+
+    def do(self, job: Callable[[], None], size: int, failed: Callable[[BaseException], None]) -> None:
+        """Does `job` after those before it. When one fails, `failed` is called."""
+        if self._thread is None or not self._thread.is_alive():
+            self._thread = threading.Thread(target=self._run, name="clippy-diag", daemon=True)
+            self._thread.start()
+        with self._lock:
+            self.waiting += size
+        self._jobs.put((job, size, failed))
+
+    def _run(self) -> None:
+        while True:
+            task = self._jobs.get()
+            if task is None:
+                self._jobs.task_done()
+                return
+            job, size, failed = task
+            try:
+                job()
+            except Exception as error:  # the loop must not see it
+                failed(error)
+            finally:
+                with self._lock:
+                    self.waiting -= size
+                self._jobs.task_done()
+
+    def wait(self, seconds: float) -> bool:
+        """Waits until everything is done, at most so long; returns whether it is."""
+        end = time.monotonic() + seconds
+        with self._jobs.all_tasks_done:
+            while self._jobs.unfinished_tasks:
+                left = end - time.monotonic()
+                if left <= 0:
+                    return False
+                self._jobs.all_tasks_done.wait(left)
+        return True
+
+    def finish(self) -> None:
+        """Waits for everything and ends the thread."""
+        if self._thread is not None and self._thread.is_alive():
+            self._jobs.put(None)
+            self._jobs.join()
+
+
+_NUMPY_OF = {"F32": "<f4", "F64": "<f8", "F16": "<f2", "I64": "<i8", "I32": "<i4", "BF16": "<i2"}

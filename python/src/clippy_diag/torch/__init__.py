@@ -1,0 +1,10 @@
+"""The recorder for PyTorch, closed loops and curvature in the user's own model."""
+
+from .closed_loop import ClosedLoopMismatch, closed_loop
+from .curvature import curvature
+from .recorder import Recorder
+from .tracker import Tracker
+
+ClippyRecorder = Recorder
+
+__all__ = ["ClippyRecorder", "ClosedLoopMismatch", "Recorder", "Tracker", "closed_loop", "curvature"]

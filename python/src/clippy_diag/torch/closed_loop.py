@@ -1,0 +1,375 @@
+"""Trains on from a capture in the user's own PyTorch model, under clipping rules and with one thing changed.
+
+    from clippy_diag.torch import closed_loop
+
+    closed_loop("capture", model, lambda model, batch: compute_loss(model, batch))
+
+`clippy-diag analyze` and `clippy-diag replay capture` show the traces as `recorded`, with verdicts.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import math
+import random
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Callable
+
+import numpy as np
+import torch
+
+from ..captures import INITIAL, Capture, open_capture, read_raw, unflatten
+from ..loops import ClosedLoopMismatch, Taken, run_loops
+from ..rules import OUTPUT_AXIS, Rule
+from . import words as names
+
+__all__ = ["ClosedLoopMismatch", "closed_loop"]
+
+LossFn = Callable[[torch.nn.Module, Any], torch.Tensor]
+
+
+def closed_loop(
+    folder: str | Path,
+    model: torch.nn.Module,
+    loss_fn: LossFn,
+    rules: None | Sequence[str] | Mapping[str, Mapping[str, float]] = None,
+    arms: str | None | Sequence[str] = "all",
+    train: bool = True,
+    optimizer: Callable[[list[dict[str, Any]]], torch.optim.Optimizer] | None = None,
+) -> dict[str, Any]:
+    """Runs closed loops from the capture's first state, and stores their traces in capture.json's `replay`.
+
+    folder     a capture with batches
+    model      built as it was trained, frozen parameters included; what was trained is loaded from the capture
+    loss_fn    (model, batch) -> loss, a scalar, with the batch as it was given to `record`
+    rules      texts as `--rule` takes them, or options by rule: {"global-norm": {"maxNorm": 1.0}}. Default: none,
+               global-norm:1, agc:0.01, clippy:paper
+    arms       "all", None, or some of "skip-batches", "learning-rate", "restore-optimizer-state": the run with one thing
+               changed, where the capture shows an incident
+    train      in the recorded modes (dropout on, BatchNorm following its batches), with the recorded buffers and random
+               state; False for evaluation mode
+    optimizer  makes the optimizer from its parameter groups, where its class can't be imported by its recorded name
+
+    Returns {"replay": traces, "baseline": how closely the recorded losses came back, "references", "onsetStep"}.
+    The recorded clipping runs first. Raises ClosedLoopMismatch, and stores nothing, where the recorded losses do not
+    come back: to 1e-4 over the first five steps, or within four times the noise of random numbers that the capture does
+    not hold. Parameters, gradients, buffers, modes and random state are as before afterwards.
+    """
+    capture = open_capture(folder)
+    plain = names.plain_model(model)
+    with _as_before(plain):
+        return run_loops(capture, _TorchTrainer(capture, plain, loss_fn, train, optimizer), rules, arms)
+
+
+@contextlib.contextmanager
+def _as_before(model: torch.nn.Module) -> Iterator[None]:
+    tensors = [(t, t.detach().clone()) for t in [*model.parameters(), *model.buffers()]]
+    gradients = [(p, p.grad) for p in model.parameters()]
+    modes = [(module, module.training) for module in model.modules()]
+    python, numpy_state = random.getstate(), np.random.get_state()
+    devices = sorted({p.device.index for p in model.parameters() if p.is_cuda})
+    with torch.random.fork_rng(devices=devices):
+        try:
+            yield
+        finally:
+            with torch.no_grad():
+                for tensor, before in tensors:
+                    tensor.copy_(before)
+            for p, gradient in gradients:
+                p.grad = gradient
+            for module, training in modes:
+                module.training = training
+            random.setstate(python)
+            np.random.set_state(numpy_state)
+
+
+def _tensors(path: Path, prefix: str = "") -> dict[str, torch.Tensor]:
+    return {name: _tensor(*raw) for name, raw in read_raw(path, prefix).items()}
+
+
+def _tensor(dtype: str, words: np.ndarray) -> torch.Tensor:
+    if dtype in ("BF16", "F8_E4M3", "F8_E5M2"):
+        kind = {"BF16": "bfloat16", "F8_E4M3": "float8_e4m3fn", "F8_E5M2": "float8_e5m2"}[dtype]
+        return torch.from_numpy(words.view("<i2" if dtype == "BF16" else "u1")).view(getattr(torch, kind))
+    return torch.from_numpy(words)
+
+
+class _TorchTrainer:
+    """A `Trainer` (loops.py) over a model of PyTorch."""
+
+    def __init__(
+        self,
+        capture: Capture,
+        model: torch.nn.Module,
+        loss_fn: LossFn,
+        train: bool,
+        make: Callable[[list[dict[str, Any]]], torch.optim.Optimizer] | None,
+    ) -> None:
+        self.capture, self.model, self.loss_fn, self.train, self.make = capture, model, loss_fn, train, make
+        named = dict(model.named_parameters())
+        missing = [spec["name"] for spec in capture.manifest["parameters"] if spec["name"] not in named]
+        if missing:
+            raise ValueError(f'{capture.folder}: the model has no parameter "{missing[0]}"; {len(missing)} are missing')
+        self.parameters = [(spec, named[spec["name"]]) for spec in capture.manifest["parameters"]]
+        self.rerun: dict[str, Any] = capture.manifest.get("rerun", {})
+        self.initial = _tensors(capture.folder / INITIAL)
+        self.optimizers: list[torch.optim.Optimizer] = []
+        self._recorded_gradients: dict[str, Any] = {}
+
+    def start(self) -> None:
+        """Everything as before the first recorded step."""
+        with torch.no_grad():
+            for spec, p in self.parameters:
+                p.copy_(self.initial[f"param/{spec['name']}"])
+            for name, buffer in self.model.named_buffers():
+                if f"buffer/{name}" in self.initial:
+                    buffer.copy_(self.initial[f"buffer/{name}"])
+        self.model.train(self.train)
+        modes = self.rerun.get("modes", {})
+        if self.train and modes:
+            self.model.train(modes.get("", True))
+            modules = dict(self.model.named_modules())
+            for name, training in modes.items():
+                if name and name in modules:
+                    modules[name].training = training
+        self._restore_other_random()
+        self.optimizers = self._made()
+
+    def _restore_other_random(self) -> None:
+        if "rng" not in self.rerun:
+            return
+        import json
+
+        with open(self.capture.folder / self.rerun["rng"], encoding="utf8") as file:
+            state = json.load(file)
+        version, internal, gauss = state["python"]
+        random.setstate((version, tuple(internal), gauss))
+        kind, keys, position, has_gauss, cached = state["numpy"]
+        np.random.set_state((kind, np.array(keys, np.uint32), position, has_gauss, cached))
+
+    def restore_optimizer(self) -> None:
+        """New optimizers with the state from before the first recorded step."""
+        self.optimizers = self._made()
+
+    def _batch(self, entry: Mapping[str, Any], file: dict[str, torch.Tensor]) -> Any:
+        device = self.parameters[0][1].device
+        leaves = {name[len("batch/") :]: t.to(device) for name, t in file.items() if name.startswith("batch/")}
+        tree = entry.get("batch", self.capture.manifest.get("batch"))
+        return leaves if tree is None else unflatten(tree, leaves)
+
+    def _random(self, file: Mapping[str, torch.Tensor]) -> bool:
+        found = False
+        for name, state in file.items():
+            if name == "rng/cpu":
+                torch.set_rng_state(state)
+                found = True
+            elif name.startswith("rng/cuda/") and torch.cuda.is_available():
+                torch.cuda.set_rng_state(state, int(name.rsplit("/", 1)[1]))
+        return found
+
+    def loss(self, entry: Mapping[str, Any]) -> float:
+        """Loss of a step's batch at the parameters as they are."""
+        file = _tensors(self.capture.folder / entry["file"])
+        buffers = [(buffer, buffer.detach().clone()) for buffer in self.model.buffers()]
+        with torch.random.fork_rng(devices=[]), torch.no_grad():
+            self._random(file)
+            value = float(self.loss_fn(self.model, self._batch(entry, file)))
+            for buffer, before in buffers:
+                buffer.copy_(before)
+        return value
+
+    def noise(self, entry: Mapping[str, Any]) -> float:
+        """Spread of the loss over seeds, where the step has no random state."""
+        file = _tensors(self.capture.folder / entry["file"])
+        if any(name.startswith("rng/") for name in file):
+            return 0.0
+        losses = []
+        for seed in range(8):
+            with torch.random.fork_rng(devices=[]):
+                torch.manual_seed(seed)
+                losses.append(self.loss(entry))
+        return float(np.std(losses))
+
+    def step(self, entry: Mapping[str, Any], rule: Rule, rate_factor: Sequence[float] | None) -> Taken:
+        """One step of the training on a step's batch."""
+        name, options = rule
+        file = _tensors(self.capture.folder / entry["file"])
+        self.model.zero_grad(set_to_none=True)
+        self._random(file)
+        loss = self.loss_fn(self.model, self._batch(entry, file))
+        loss.backward()
+        if entry.get("gradients") is False:
+            self._recorded_gradients = {
+                f"grad/{spec['name']}": names.array_of(p.grad.to_dense() if p.grad.is_sparse else p.grad)
+                for spec, p in self.parameters
+                if p.grad is not None
+            }
+        before = [p.detach().clone() for _, p in self.parameters]
+        found: list[tuple[float, str | None, int]] = [(1.0, None, 0)]
+        if name not in ("none", "clippy"):
+            found += clip_gradients(name, options, self.parameters)
+        rates = [entry["learningRate"], *entry.get("groupLearningRates", [])]
+        keeps: dict[int, float] = {}
+        k = 0
+        for optimizer in self.optimizers:
+            for group in optimizer.param_groups:
+                group["lr"] = rates[k] * (rate_factor[k] if rate_factor is not None else 1.0)
+                decoupled = type(optimizer).__name__ == "AdamW" or group.get("decoupled_weight_decay")
+                for p in group["params"]:
+                    keeps[id(p)] = 1 - group["lr"] * group.get("weight_decay", 0) if decoupled else 1.0
+                k += 1
+            optimizer.step()
+        if name == "clippy":
+            found += clip_updates(options, self.parameters, before, [keeps[id(p)] for _, p in self.parameters])
+        moved = sum(((b - p.detach()).double() ** 2).sum().item() for b, (_, p) in zip(before, self.parameters))
+        factor, tensor, index = min(found, key=lambda item: item[0] if item[0] == item[0] else -1)
+        return Taken(float(loss.detach()), factor, tensor, index, math.sqrt(moved))
+
+    def gradients(self) -> dict[str, Any]:
+        """Gradients of the last step, before clipping."""
+        return self._recorded_gradients
+
+    # ---- optimizers
+
+    def _made(self) -> list[torch.optim.Optimizer]:
+        if "optimizers" in self.rerun:
+            return [self._of_class(described) for described in self.rerun["optimizers"]]
+        manifest = self.capture.manifest
+        return [self._of_words(k - 1, o) for k, o in enumerate([manifest["optimizer"], *manifest.get("groups", [])])]
+
+    def _of_class(self, described: Mapping[str, Any]) -> torch.optim.Optimizer:
+        """The recorded class with its recorded groups and options."""
+        trained = {spec["name"]: p for spec, p in self.parameters}
+        groups = []
+        for group in described["groups"]:
+            options = {
+                key: tuple(value) if isinstance(value, list) else value
+                for key, value in group["options"].items()
+                if not (isinstance(value, dict) and "lost" in value)
+            }
+            groups.append({"params": [trained[n] for n in group["parameters"] if n in trained], **options})
+        make = self.make or _imported(described["class"], self.capture.folder)
+        try:
+            optimizer = make(groups)
+        except TypeError:
+            optimizer = make(groups, lr=groups[0].get("lr", 1e-3))  # type: ignore[call-arg]
+        for group, given in zip(optimizer.param_groups, groups):
+            group.update({key: value for key, value in given.items() if key != "params"})
+        self._put_state(
+            optimizer, [(n, p) for n, p in trained.items() if any(p is q for g in groups for q in g["params"])]
+        )
+        return optimizer
+
+    def _of_words(self, group: int, options: Mapping[str, Any]) -> torch.optim.Optimizer:
+        """A torch optimizer from the capture's words, for captures that name no class."""
+        kind = next((k for k in names.SLOTS if k.lower() == options["name"]), None)
+        if kind is None:
+            raise ValueError(
+                f"{self.capture.folder}: no optimizer of torch.optim is {options['name']}; give optimizer="
+            )
+        arguments = {theirs: options[ours] for theirs, ours in names.OPTIONS[kind].items() if ours in options}
+        if "beta1" in options:
+            arguments["betas"] = (options["beta1"], options["beta2"])
+        mine = [(spec["name"], p) for spec, p in self.parameters if spec.get("group", -1) == group]
+        optimizer = getattr(torch.optim, kind)(
+            [p for _, p in mine], lr=options["learningRate"], weight_decay=options.get("weightDecay", 0), **arguments
+        )
+        self._put_state(optimizer, mine)
+        return optimizer
+
+    def _put_state(self, optimizer: torch.optim.Optimizer, mine: Sequence[tuple[str, torch.nn.Parameter]]) -> None:
+        slots = names.SLOTS.get(type(optimizer).__name__, {})
+        plain = self.rerun.get("optimizerState", {})
+        for name, p in mine:
+            state = {theirs: self.initial.get(f"state/{ours}/{name}") for theirs, ours in slots.items()}
+            found: dict[str, Any] = {key: value for key, value in state.items() if value is not None}
+            for tensor, value in self.initial.items():
+                if tensor.startswith("optimizer/") and tensor.endswith(f"/{name}"):
+                    found[tensor[len("optimizer/") : -len(name) - 1]] = value
+            found.update({k: v for k, v in plain.get(name, {}).items() if not (isinstance(v, dict) and "lost" in v)})
+            if found:
+                optimizer.state[p] = {
+                    key: value.clone().to("cpu" if key == "step" else p.device)
+                    if isinstance(value, torch.Tensor)
+                    else value
+                    for key, value in found.items()
+                }
+
+
+def _imported(path: str, folder: Path) -> Callable[..., torch.optim.Optimizer]:
+    module, _, name = path.rpartition(".")
+    try:
+        found: Callable[..., torch.optim.Optimizer] = getattr(importlib.import_module(module), name)
+        return found
+    except (ImportError, AttributeError):
+        raise ValueError(
+            f"{folder}: the optimizer {path} cannot be imported; give optimizer=lambda groups: {name}(groups)"
+        ) from None
+
+
+def clip_gradients(
+    rule: str, options: Mapping[str, float], parameters: Sequence[tuple[Mapping[str, Any], torch.nn.Parameter]]
+) -> list[tuple[float, str | None, int]]:
+    """Clips the gradients in place; returns (factor, tensor, index of the unit or entry) of what it looked at.
+
+    `value` clamps; `global-norm` is that of torch.nn.utils.clip_grad_norm_; `layer-norm` the same for each tensor; `agc`
+    by unit: a kernel's outputs, an embedding's rows, else the whole tensor.
+    """
+    gradients = [
+        (spec, p, p.grad.coalesce() if p.grad.is_sparse else p.grad) for spec, p in parameters if p.grad is not None
+    ]
+    values = [g.values() if g.is_sparse else g for _, _, g in gradients]
+    found: list[tuple[float, str | None, int]] = []
+    if rule == "global-norm":
+        norm = math.sqrt(sum((v.double() ** 2).sum().item() for v in values))
+        factor = min(1.0, options["maxNorm"] / (norm + 1e-6)) if norm == norm else norm
+        for v in values:
+            v.mul_(factor)
+        found = [(factor, None, 0)]
+    elif rule == "layer-norm":
+        for (spec, _, _), v in zip(gradients, values):
+            norm = v.double().norm().item()
+            factor = min(1.0, options["maxNorm"] / (norm + 1e-6)) if norm == norm else norm
+            v.mul_(factor)
+            found.append((factor, spec["name"], 0))
+    elif rule == "value":
+        for (spec, _, _), v in zip(gradients, values):
+            largest = v.abs().max().item() if v.numel() else 0.0
+            v.clamp_(-options["clipValue"], options["clipValue"])
+            found.append((min(1.0, options["clipValue"] / largest) if largest else 1.0, spec["name"], 0))
+    else:
+        for (spec, p, g), v in zip(gradients, values):
+            w = p.detach()[g.indices()[0]] if g.is_sparse else p.detach()
+            output = OUTPUT_AXIS.get(spec["layout"], 0 if spec["embedding"] else None)
+            axes = [axis for axis in range(v.dim()) if axis != output]
+            sizes = [torch.sqrt((x**2).sum(axes, keepdim=True)) if axes else x.abs() for x in (w, v)]
+            units = torch.clamp(options["clipping"] * sizes[0].clamp(min=1e-3) / sizes[1].clamp(min=1e-6), max=1.0)
+            v.mul_(units)
+            index = int(units.argmin())
+            found.append((units.min().item(), spec["name"], int(g.indices()[0][index]) if g.is_sparse else index))
+    for _, p, g in gradients:
+        p.grad = g
+    return found
+
+
+def clip_updates(
+    options: Mapping[str, float],
+    parameters: Sequence[tuple[Mapping[str, Any], torch.nn.Parameter]],
+    before: Sequence[torch.Tensor],
+    keeps: Sequence[float],
+) -> list[tuple[float, str | None, int]]:
+    """Clippy: σ = min(1, min_i (λ_rel|w_i| + λ_abs)/|Δ_i|) of each tensor, applied to the update that the optimizer has just
+    made; what decoupled weight decay took off (all but `keeps`·w) is no part of it (arXiv 2302.09178)."""
+    found: list[tuple[float, str | None, int]] = []
+    for (spec, p), w, keep in zip(parameters, before, keeps):
+        update = keep * w - p.detach()
+        room = options["variableRelativeThreshold"] * w.abs() + options["absoluteThreshold"]
+        ratio = torch.where(update == 0, torch.full_like(w, math.inf), room / update.abs())
+        index = int(ratio.argmin())
+        sigma = min(1.0, ratio.reshape(-1)[index].item()) if not ratio.isnan().any() else math.nan
+        if sigma != 1:
+            p.data.copy_(keep * w - sigma * update)
+        found.append((sigma, spec["name"], index))
+    return found

@@ -1,0 +1,576 @@
+"""Records the gradient steps around a divergence, so that `clippy-diag` can say what would have held it.
+
+from clippy_diag.torch import Recorder
+
+recorder = Recorder(model, optimizer, "capture")
+for step, batch in enumerate(batches):
+    optimizer.zero_grad()
+    loss = compute_loss(model, batch)
+    loss.backward()
+    recorder.record(step, loss, batch=batch)      # after backward(), before clipping and step()
+    optimizer.step()
+"""
+
+from __future__ import annotations
+
+import gc
+import os
+import platform
+import random
+import weakref
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Callable, NamedTuple
+
+import numpy as np
+import torch
+
+from .. import __version__
+from ..captures import Array, Source, flatten, size_of
+from ..recording import Recording, Sizes, Skip, Snapshot, Step
+from . import words as names
+from .curvature import entries_of
+from .tracker import Tracker
+
+Group = tuple[int, int]
+
+
+class _Owned(NamedTuple):
+    """A parameter that an optimizer trains."""
+
+    name: str
+    parameter: torch.nn.Parameter
+    group: Group
+    formula: bool
+
+
+class Recorder:
+    """One `record` call a step; see the top of this file.
+
+    model          the torch.nn.Module that is trained, in DistributedDataParallel or compiled or as it is
+    optimizers     any torch optimizer, or a list of them, as it is or wrapped by Accelerate or Lightning. The steps of Adagrad,
+                   SGD, Adam, AdamW and RMSprop are replayed by formula; of others the parameters after each step are kept too
+    folder         where the capture goes; later incidents go to `<folder>-2` …; `status.json` in it says how the recording fares
+    clipping       the clipping that the loop does after `record`, such as {"rule": "global-norm", "maxNorm": 1.0}
+    curvature      a function of no arguments that computes the loss of the current batch again, for the top eigenvalue at an
+                   incident (at most 82 Hessian-vector products); or a `Tracker`
+    every          K: parameters and state are copied every K steps, so a capture holds K to 2K steps before the incident
+    after          steps recorded after the incident
+    memory, disk   budgets, as "2GB" or bytes; what is kept less of to stay within them is said when recording starts
+    max_captures   incidents that are written in one process
+    layouts        layouts of kernels that no torch.nn module explains, such as {"shared/*/kernel": "IO"}
+    model_file     the capture's model description (docs/recorders.md), copied into the folder
+
+    Raises TypeError for an optimizer that has no param_groups, ValueError where none of its parameters is the model's.
+    """
+
+    def __init__(
+        self,
+        model: torch.nn.Module,
+        optimizers: Any | Sequence[Any],
+        folder: str | Path = "capture",
+        *,
+        clipping: Mapping[str, Any] | None = None,
+        curvature: None | Tracker | Callable[[], torch.Tensor] = None,
+        every: int = 20,
+        after: int = 34,
+        memory: str | int = "2GB",
+        disk: str | int = "20GB",
+        max_captures: int = 3,
+        layouts: Mapping[str, str] | None = None,
+        model_file: None | str | Path = None,
+    ) -> None:
+        given = list(optimizers) if isinstance(optimizers, (list, tuple)) else [optimizers]
+        self.optimizers = [names.unwrapped(optimizer) for optimizer in given]
+        self.model = names.plain_model(model)
+        self.clipping: dict[str, Any] = dict(clipping or {"rule": "none"})
+        self.tracker = curvature if isinstance(curvature, Tracker) else None
+        self._loss_again = None if isinstance(curvature, Tracker) else curvature
+        self._layouts, self._model_file = dict(layouts or {}), model_file
+        self._names: dict[int, str] = {}
+        self._owned: dict[str, torch.nn.Parameter] = {}
+        self._trained: dict[str, tuple[Group, list[int]]] = {}
+        self._own = Recording(
+            folder,
+            self._describe,
+            every=every,
+            after=after,
+            memory=memory,
+            disk=disk,
+            max_captures=max_captures,
+        )
+        self._name_parameters()
+        theirs = [p for optimizer in self.optimizers for group in optimizer.param_groups for p in group["params"]]
+        if theirs and not any(id(p) in self._names for p in theirs):
+            raise ValueError("clippy-diag: none of the optimizer's parameters is in the model")
+        self._scaler_checked = False
+        self._tree: Any = None
+        self._waiting: tuple[Step, set[int]] | None = None
+        self._parallel = type(model).__name__ == "DistributedDataParallel"
+        refusal = _refusal(theirs, given)
+        if refusal:
+            self._own.stop(refusal)
+        self._mark = _ForwardMark(self)
+        if self.model is model or self._parallel:
+            self._watch_forward()
+        for k, optimizer in enumerate(self.optimizers):
+            if not names.has_formula(optimizer) and hasattr(optimizer, "register_step_post_hook"):
+                optimizer.register_step_post_hook(_after_step(weakref.ref(self), k))
+        self.random_state: dict[str, Array] | None = None
+        self._marked = False
+        self.other_random: dict[str, Any] | None = None
+
+    # ---- what a loop calls
+
+    def record(
+        self,
+        step: int,
+        loss: float | torch.Tensor,
+        tasks: Mapping[str, float | torch.Tensor] | None = None,
+        batch: Any = None,
+        scaler: Any = None,
+        batch_id: Any = None,
+    ) -> None:
+        """Takes one step. It never stops or changes the training: what it cannot do it says, once.
+
+        step      an integer that grows
+        loss      of this step, before any loss scale; under accumulation the mean over the micro-batches
+        tasks     losses of the tasks, by name
+        batch     what the model was given, tensors in any nesting of mappings, lists and tuples, for closed loops; the list of
+                  micro-batches under accumulation
+        scaler    the GradScaler, if there is one: gradients are recorded without its scale, and a step that it will skip is
+                  looked at too
+        batch_id  names the batch, so that a report can say which to leave out
+        """
+        if self._own.stopped is not None:
+            return
+        try:
+            with torch.no_grad():
+                self._record(int(step), loss, tasks or {}, batch, scaler, batch_id)
+            if self.tracker is not None:
+                self.tracker.measure(self, int(step), batch)
+        except Exception as error:
+            self._own.stop(f"{type(error).__name__}: {error}")
+
+    def flush(self, reason: str = "requested") -> None:
+        """Writes a capture at the next `record`, incident or not, and records on for `after` steps."""
+        self._own.request(reason)
+
+    def capture_now(self) -> None:
+        """A drill: the same as `flush`, to see before the night that everything works."""
+        self._own.request("capture_now")
+
+    def close(self) -> None:
+        """Ends the recording, waits until all is written, says what could not be done. Called at exit too."""
+        self._own.close()
+
+    def note(self, what: str) -> None:
+        """Says once, in status.json and at the end, what could not be done."""
+        self._own.note(what)
+
+    def beside(self, suffix: str) -> Path:
+        """A path beside the capture's folder."""
+        return self._own.folder.with_name(self._own.folder.name + suffix)
+
+    @property
+    def stopped(self) -> str | None:
+        """Why nothing is recorded any more, or None."""
+        return self._own.stopped
+
+    @property
+    def status(self) -> dict[str, Any]:
+        """What status.json says."""
+        return self._own.status("recording")
+
+    # ---- a step
+
+    def _record(self, step: int, loss: Any, tasks: Mapping[str, Any], batch: Any, scaler: Any, batch_id: Any) -> None:
+        own = self._own
+        self._note_after_without_hook()
+        value = self._mean_over_ranks(float(torch.as_tensor(loss).detach()))
+        if self._parallel and torch.distributed.get_rank() != 0:
+            return
+        if not self._scaler_checked and scaler is None and any(_is_active_scaler(o) for o in gc.get_objects()):
+            own.stop(
+                "a GradScaler is active: pass it as record(..., scaler=scaler), or its scale would be taken for gradient"
+            )
+            return
+        self._scaler_checked = True
+        own.begin(step, value)
+        owned = self._owned_now()
+        scale = 1.0
+        if scaler is not None and scaler.is_enabled():
+            scale = _scale(scaler, self.optimizers)
+            broken = [o.name for o in owned if o.parameter.grad is not None and not _finite(o.parameter.grad)]
+            if broken:
+                own.skip(Skip(step, value, float(scaler.get_scale()), broken))
+                self.random_state, self._marked = None, False
+                return
+        leaves, tree = self._batch_of(batch)
+        joined = [o for o in owned if o.name not in self._trained]
+        self._trained.update((o.name, (o.group, list(o.parameter.shape))) for o in owned)
+        if joined or not own.planned:
+            snapshot, _ = self._snapshot(owned)
+            self._plan(owned, leaves, snapshot)
+            if own.spills and len(joined) < len(owned):
+                own.restart()
+            if own.cut("parameters were added") and len(joined) < len(owned):
+                own.restart()
+        kept: Snapshot | None = None
+        if own.snapshot_due():
+            sources, meta = self._snapshot(owned)
+            kept = own.keep(sources, meta)
+        tensors: dict[str, Array] = {f"batch/{name}": _batch_array(leaf) for name, leaf in leaves.items()}
+        with_gradients = own.gradients_due()
+        waits: set[int] = set()
+        if with_gradients:
+            for o in owned:
+                self._take_gradient(tensors, o, scale)
+                if not o.formula or own.parameters_due():
+                    tensors[f"param/{o.name}"] = self._copy(o.parameter)
+                if not o.formula:
+                    waits.add(o.group[0])
+        if leaves and self.random_state is not None:
+            tensors.update(self.random_state)
+        # Where no forward pass of the model is seen, the state after this step is that before the next.
+        self.random_state = None if self._marked else self._random_now()
+        self._marked = False
+        taken = Step(
+            step,
+            value,
+            {(k, g): _rate(group) for k, o in enumerate(self.optimizers) for g, group in enumerate(o.param_groups)},
+            tensors,
+            {name: float(torch.as_tensor(task).detach()) for name, task in tasks.items()},
+            {
+                **({"batchId": names.json_of(batch_id)} if batch_id is not None else {}),
+                **({"scale": float(scaler.get_scale())} if scale != 1 else {}),
+                **({"batch": tree} if leaves and tree != self._tree else {}),
+            },
+            kept,
+            {f"param/{o.name}": self._copy(o.parameter) for o in joined} if joined and kept is None else {},
+            with_gradients,
+            bool(waits),
+        )
+        self._waiting = (taken, waits) if waits else None
+        own.add(taken)
+
+    def _take_gradient(self, tensors: dict[str, Array], owned: _Owned, scale: float) -> None:
+        gradient = owned.parameter.grad
+        if gradient is None:
+            return
+        if gradient.is_sparse and gradient.sparse_dim() == 1:
+            gradient = gradient.coalesce()
+            tensors[f"grad/{owned.name}/indices"] = names.array_of(gradient.indices()[0])
+            tensors[f"grad/{owned.name}/values"] = names.array_of(gradient.values(), None, scale)
+            return
+        if gradient.layout != torch.strided:
+            gradient = gradient.to_dense()
+        tensors[f"grad/{owned.name}"] = self._copy(gradient, scale)
+
+    def _copy(self, tensor: torch.Tensor, scale: float = 1.0) -> Array:
+        return names.array_of(tensor, self._own.buffer(names.buffer_kind(tensor), tuple(tensor.shape)), scale)
+
+    def _batch_of(self, batch: Any) -> tuple[dict[str, Any], Any]:
+        if batch is None:
+            return {}, None
+        if self._parallel and torch.distributed.get_world_size() > 1:
+            self._own.note("batches of one rank are no closed loop of a training on several: batches are not kept")
+            return {}, None
+        leaves, tree = flatten(batch, lambda value: isinstance(value, (torch.Tensor, np.ndarray)))
+        for name, leaf in leaves.items():
+            fits = leaf.dtype in names.DTYPES if isinstance(leaf, torch.Tensor) else leaf.dtype.kind in "fiub"
+            if not fits:
+                self._own.note(f'batches are not kept: "{name}" is of {leaf.dtype}')
+                return {}, None
+        if self._tree is None:
+            self._tree = tree
+        return leaves, tree
+
+    def _plan(self, owned: list[_Owned], leaves: Mapping[str, Any], snapshot: list[Source]) -> None:
+        gradients = sum(names.bytes_of(o.parameter if o.parameter.grad is None else o.parameter.grad) for o in owned)
+        beside = 2 * sum(names.bytes_of(o.parameter) for o in owned if not o.formula)
+        batch = sum(names.bytes_of(leaf) if isinstance(leaf, torch.Tensor) else leaf.nbytes for leaf in leaves.values())
+        state = size_of(self._random_now().values()) if leaves else 0
+        self._own.plan(Sizes(gradients, beside, batch + state, sum(source.nbytes for source in snapshot)))
+
+    def _note_after(self, k: int) -> None:
+        """The optimizer with this index has taken its step."""
+        if self._waiting is None or self._own.stopped is not None:
+            return
+        taken, waits = self._waiting
+        for o in self._owned_now():
+            if o.group[0] == k and f"param/{o.name}" in taken.tensors:
+                taken.tensors[f"param-after/{o.name}"] = names.array_of(o.parameter)
+        waits.discard(k)
+        if not waits:
+            self._waiting = None
+            self._own.settle()
+
+    def _note_after_without_hook(self) -> None:
+        """torch 1 has no hook after a step: the parameters are as the step left them until the next `record`."""
+        for k, optimizer in enumerate(self.optimizers):
+            if not hasattr(optimizer, "register_step_post_hook"):
+                self._note_after(k)
+
+    # ---- parameters and snapshots
+
+    def _name_parameters(self) -> None:
+        for name, parameter in self.model.named_parameters():
+            if id(parameter) not in self._names:
+                self._names[id(parameter)], self._owned[name] = name, parameter
+
+    def _owned_now(self) -> list[_Owned]:
+        """Parameters that the optimizers train at this step; groups and freezing may have changed since the last."""
+        owned: list[_Owned] = []
+        looked = False
+        for k, optimizer in enumerate(self.optimizers):
+            formula = names.has_formula(optimizer)
+            for g, group in enumerate(optimizer.param_groups):
+                for parameter in group["params"]:
+                    if not parameter.requires_grad and parameter.grad is None:
+                        continue
+                    if id(parameter) not in self._names:
+                        if not looked:
+                            self._name_parameters()
+                            looked = True
+                        if id(parameter) not in self._names:
+                            name = f"optimizer.{k}.{len(self._names)}"
+                            self._names[id(parameter)], self._owned[name] = name, parameter
+                            self._own.note(
+                                f"a parameter of the optimizer is not in the model: it is recorded as {name}"
+                            )
+                    owned.append(_Owned(self._names[id(parameter)], parameter, (k, g), formula))
+        return owned
+
+    def _snapshot(self, owned: list[_Owned]) -> tuple[list[Source], dict[str, Any]]:
+        """What a rerun needs from before this step: tensors to copy, and the rest as JSON."""
+        sources = [names.source_of(f"param/{o.name}", o.parameter) for o in owned]
+        other: dict[str, dict[str, Any]] = {}
+        for k, optimizer in enumerate(self.optimizers):
+            found, plain = names.state_sources(optimizer, [(o.name, o.parameter) for o in owned if o.group[0] == k])
+            sources += found
+            other.update(plain)
+        trained = {source.name for source in sources}
+        for name, buffer in self.model.named_buffers():
+            if f"buffer/{name}" not in trained and buffer.layout == torch.strided:
+                sources.append(names.source_of(f"buffer/{name}", buffer))
+        modes = {
+            name: module.training
+            for name, module in self.model.named_modules()
+            if name == "" or module.training != self.model.training
+        }
+        return sources, {
+            "modes": modes,
+            "optimizerState": other,
+            "random": self.other_random,
+            "groups": {
+                (k, g): names.options_of(optimizer, group, _rate(group))
+                for k, optimizer in enumerate(self.optimizers)
+                for g, group in enumerate(optimizer.param_groups)
+            },
+        }
+
+    # ---- the manifest
+
+    def _describe(self, step: int, meta: Mapping[str, Any]) -> dict[str, Any]:
+        keys = [(k, g) for k, optimizer in enumerate(self.optimizers) for g in range(len(optimizer.param_groups))]
+        recorded = meta["groups"]
+        groups = [
+            recorded.get((k, g))
+            or names.options_of(
+                self.optimizers[k], self.optimizers[k].param_groups[g], _rate(self.optimizers[k].param_groups[g])
+            )
+            for k, g in keys
+        ]
+        kinds = names.layouts_of(self.model, self._owned, self._layouts)
+        described: dict[str, Any] = {
+            "groupKeys": keys,
+            "framework": f"pytorch {torch.__version__}",
+            "optimizer": groups[0],
+            **({"groups": groups[1:]} if len(groups) > 1 else {}),
+            "clipping": self.clipping,
+            "parameters": [
+                {
+                    "name": name,
+                    "shape": shape,
+                    **kinds.get(name, {"layout": "none", "embedding": False}),
+                    **({"group": keys.index(group) - 1} if keys.index(group) else {}),
+                }
+                for name, (group, shape) in self._trained.items()
+            ],
+            "rerun": {
+                "optimizerClass": names.class_path(self.optimizers[0]),
+                "optimizers": [self._optimizer_json(k) for k in range(len(self.optimizers))],
+                "optimizerState": meta["optimizerState"],
+                "modes": meta["modes"],
+                "versions": {
+                    "clippy-diag": __version__,
+                    "python": platform.python_version(),
+                    "numpy": np.__version__,
+                    "torch": torch.__version__,
+                },
+            },
+        }
+        if self._tree is not None:
+            described["batch"] = self._tree
+        if meta["random"] is not None:
+            described["rerun"]["rng"] = "rng.json"
+            described["files"] = {"rng.json": meta["random"]}
+        if self._model_file is not None:
+            described.update(_model_file(self._model_file))
+        if self._loss_again is not None:
+            try:
+                described["curvature"] = entries_of(self, step, self._loss_again)
+            except Exception as error:
+                self._own.note(f"no curvature at step {step}: {error}")
+        return described
+
+    def _optimizer_json(self, k: int) -> dict[str, Any]:
+        optimizer = self.optimizers[k]
+        return {
+            "class": names.class_path(optimizer),
+            "groups": [
+                {
+                    "parameters": [self._names[id(p)] for p in group["params"] if id(p) in self._names],
+                    "options": {key: names.json_of(value) for key, value in group.items() if key != "params"},
+                }
+                for group in optimizer.param_groups
+            ],
+        }
+
+    # ---- the training around it
+
+    def _mean_over_ranks(self, value: float) -> float:
+        if not self._parallel:
+            return value
+        mean = torch.tensor(value, dtype=torch.float64, device=next(self.model.parameters()).device)
+        torch.distributed.all_reduce(mean)
+        return float(mean) / torch.distributed.get_world_size()
+
+    def _watch_forward(self) -> None:
+        try:
+            self.model.register_forward_pre_hook(self._mark)
+        except Exception as error:  # a scripted module takes no hooks
+            self._own.note(f"random state is not recorded, so closed loops repeat no dropout: {error}")
+
+    def mark_random_state(self) -> None:
+        """Keeps the random state from before the first forward pass of a step; reading it draws nothing."""
+        if self._marked or self._own.stopped is not None:
+            return
+        self._marked = True
+        self.random_state = self._random_now()
+
+    def _random_now(self) -> dict[str, Array]:
+        state: dict[str, Array] = {"rng/cpu": torch.get_rng_state().numpy()}
+        if torch.cuda.is_available() and torch.cuda.is_initialized():
+            for device in {p.device.index for p in self.model.parameters() if p.is_cuda}:
+                state[f"rng/cuda/{device}"] = torch.cuda.get_rng_state(device).numpy()
+        if self._own.snapshot_due():
+            kind, keys, position, has_gauss, gauss = np.random.get_state(legacy=True)
+            version, internal, gauss_next = random.getstate()
+            self.other_random = {
+                "python": [version, list(internal), gauss_next],
+                "numpy": [kind, [int(key) for key in keys], int(position), int(has_gauss), float(gauss)],
+            }
+        return state
+
+
+class _ForwardMark:
+    """The hook before a forward pass. It survives a copy of the model (an average of weights, a checkpoint of the whole module) as a
+    hook that does nothing, and is not traced by torch.compile."""
+
+    def __init__(self, recorder: Recorder) -> None:
+        self._recorder = weakref.ref(recorder)
+
+    def __call__(self, module: torch.nn.Module, inputs: Any) -> None:
+        if _compiling():
+            return
+        recorder = self._recorder()
+        if recorder is not None and module is recorder.model and torch.is_grad_enabled():
+            recorder.mark_random_state()
+
+    def __deepcopy__(self, memo: Any) -> Any:
+        return {}.get
+
+    def __reduce__(self) -> Any:
+        # `{}.get(module, inputs)` gives the inputs back: a pickle of the model loads where clippy_diag is not installed.
+        return getattr, ({}, "get")
+
+
+def _compiling() -> bool:
+    compiler = getattr(torch, "compiler", None)
+    return bool(compiler is not None and getattr(compiler, "is_compiling", lambda: False)())
+
+
+def _after_step(reference: weakref.ref[Recorder], k: int) -> Callable[..., None]:
+    def hook(optimizer: Any, *_: Any) -> None:
+        recorder = reference()
+        if recorder is not None:
+            try:
+                with torch.no_grad():
+                    recorder._note_after(k)
+            except Exception as error:
+                recorder._own.stop(f"{type(error).__name__}: {error}")
+
+    return hook
+
+
+def _rate(group: Mapping[str, Any]) -> float:
+    rate = group.get("lr")
+    return 0.0 if rate is None else float(rate)
+
+
+def _finite(gradient: torch.Tensor) -> bool:
+    return bool(torch.isfinite(gradient.coalesce().values() if gradient.is_sparse else gradient).all())
+
+
+def _batch_array(leaf: Any) -> Array:
+    if isinstance(leaf, torch.Tensor):
+        return names.array_of(leaf.to_dense() if leaf.layout != torch.strided else leaf)
+    return np.array(leaf)
+
+
+def _is_active_scaler(thing: Any) -> bool:
+    return type(thing).__name__.endswith("GradScaler") and hasattr(thing, "get_scale") and thing.is_enabled()
+
+
+def _scale(scaler: Any, optimizers: list[Any]) -> float:
+    """What gradients are multiplied by: the scaler's factor, 1 once it has unscaled them."""
+    states = getattr(scaler, "_per_optimizer_states", {})
+    unscaled = {
+        getattr(states[id(o)].get("stage"), "name", None) == "UNSCALED" if id(o) in states else False
+        for o in optimizers
+    }
+    if len(unscaled) > 1:
+        raise ValueError(
+            "gradients of some optimizers are unscaled and of some not; call record before or after all unscale_"
+        )
+    return 1.0 if unscaled.pop() else float(scaler.get_scale())
+
+
+def _refusal(parameters: list[torch.nn.Parameter], optimizers: list[Any]) -> str | None:
+    """What this recorder cannot follow, by name; found before anything is copied."""
+    for parameter in parameters:
+        kinds = {kind.__name__ for kind in type(parameter).__mro__} | {type(parameter.data).__name__}
+        if "DTensor" in kinds:
+            return "parameters are sharded (DTensor: FSDP2 or tensor parallel); a recorder of shards does not exist yet"
+        if "FlatParameter" in kinds:
+            return "parameters are flattened and sharded (FullyShardedDataParallel); a recorder of shards does not exist yet"
+    for optimizer in optimizers:
+        if type(optimizer).__module__.split(".")[0] in ("deepspeed", "apex"):
+            return f"{type(optimizer).__name__} of {type(optimizer).__module__.split('.')[0]} keeps gradients to itself"
+    return None
+
+
+def _model_file(path: str | Path) -> dict[str, Any]:
+    """The members of the manifest for a model description, and its files as they are copied."""
+    import json
+
+    described: dict[str, Any] = {"model": os.path.basename(path), "copies": {os.path.basename(path): str(path)}}
+    if str(path).endswith(".json"):
+        with open(path, encoding="utf8") as file:
+            content = json.load(file)
+        if isinstance(content, dict) and content.get("kind") == "layers":
+            named = os.path.join(os.path.dirname(path), content["model"])
+            described["copies"][os.path.basename(content["model"])] = named
+    return described

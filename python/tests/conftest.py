@@ -1,0 +1,61 @@
+"""What several tests share: a small torch net on a stream of batches, and a reader of captures that knows nothing of the package."""
+
+import json
+import struct
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+_NUMPY = {
+    "F64": "<f8",
+    "F32": "<f4",
+    "F16": "<f2",
+    "BF16": "<u2",
+    "I64": "<i8",
+    "I32": "<i4",
+    "U8": "u1",
+    "BOOL": "u1",
+}
+
+
+def read_tensors(path):
+    """Tensors of a safetensors file: {name: (dtype, array)}; fails where the bytes are not exactly covered."""
+    data = Path(path).read_bytes()
+    (size,) = struct.unpack("<Q", data[:8])
+    assert size % 8 == 0
+    header = json.loads(data[8 : 8 + size])
+    body, expected, tensors = data[8 + size :], 0, {}
+    for name, entry in header.items():
+        start, end = entry["data_offsets"]
+        assert start == expected
+        expected = end
+        array = np.frombuffer(body[start:end], _NUMPY[entry["dtype"]]).reshape(entry["shape"])
+        tensors[name] = (entry["dtype"], array)
+    assert expected == len(body)
+    return tensors
+
+
+class Read:
+    """A capture as docs/captures.md says it is written."""
+
+    def __init__(self, folder):
+        self.folder = Path(folder)
+        self.manifest = json.loads((self.folder / "capture.json").read_text())
+        self.initial = read_tensors(self.folder / "initial.safetensors")
+        self.steps = {e["step"]: read_tensors(self.folder / e["file"]) for e in self.manifest["steps"]}
+        named = {e["file"] for e in self.manifest["steps"]}
+        self.extra = [p.name for p in self.folder.glob("step-*.safetensors") if p.name not in named]
+
+    def entry(self, step):
+        return next(e for e in self.manifest["steps"] if e["step"] == step)
+
+
+@pytest.fixture
+def read():
+    return Read
+
+
+@pytest.fixture
+def status():
+    return lambda folder: json.loads((Path(folder) / "status.json").read_text())

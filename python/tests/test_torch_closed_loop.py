@@ -1,0 +1,263 @@
+"""Closed loops in the user's own PyTorch model: the recorded run comes back exactly, or nothing is stored."""
+
+import copy
+import json
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch", reason="no torch in this environment")
+
+from clippy_diag.torch import ClosedLoopMismatch, Recorder, closed_loop  # noqa: E402
+
+torch.set_num_threads(1)
+CLIP = {"rule": "global-norm", "maxNorm": 1.0}
+
+
+def build():
+    torch.manual_seed(1)
+    return torch.nn.Sequential(
+        torch.nn.Linear(4, 16), torch.nn.BatchNorm1d(16), torch.nn.Tanh(), torch.nn.Dropout(0.2), torch.nn.Linear(16, 1)
+    )
+
+
+def loss_fn(model, batch):
+    return ((model(batch["x"])[:, 0] - batch["y"]) ** 2).mean()
+
+
+def batch_at(step, bad=range(0)):
+    g = torch.Generator().manual_seed(step)
+    x, y = torch.randn(32, 4, generator=g), torch.randn(32, generator=g) * 0.1 + 1
+    return {"x": x, "y": y * 50 if step in bad else y}
+
+
+def record(
+    folder, make, steps=75, bad=range(60, 64), clip=CLIP, said=CLIP, model=None, fn=loss_fn, rate=None, **options
+):
+    """Trains through a surge of bad labels; returns the losses from the first step on."""
+    model = model or build()
+    optimizer = make(model)
+    recorder = Recorder(model, optimizer, folder, every=5, after=12, clipping=said, **options)
+    torch.manual_seed(5)
+    losses = []
+    for step in range(steps):
+        batch = batch_at(step, bad)
+        if rate:
+            optimizer.param_groups[0]["lr"] = rate(step)
+        torch.rand(3)  # what a data loader draws between two steps
+        optimizer.zero_grad()
+        loss = fn(model, batch)
+        loss.backward()
+        recorder.record(step, loss, batch=batch)
+        losses.append(loss.item())
+        if clip:
+            torch.nn.utils.clip_grad_norm_(model.parameters(), clip["maxNorm"])
+        optimizer.step()
+    recorder.close()
+    return losses
+
+
+def adam(model):
+    return torch.optim.Adam(model.parameters(), lr=1e-3)
+
+
+class Lookahead(torch.optim.Adam):
+    """An optimizer that no formula describes: Adam that takes half of each step back."""
+
+    def step(self, closure=None):
+        before = [p.detach().clone() for g in self.param_groups for p in g["params"]]
+        super().step(closure)
+        with torch.no_grad():
+            for p, b in zip((p for g in self.param_groups for p in g["params"]), before):
+                p.copy_((p + b) / 2)
+
+
+MAKERS = {
+    "adam": adam,
+    "sgd-nesterov": lambda m: torch.optim.SGD(m.parameters(), lr=0.01, momentum=0.9, nesterov=True),
+    "adamw-groups": lambda m: torch.optim.AdamW(
+        [{"params": m[0].parameters(), "lr": 2e-3}, {"params": m[1:].parameters()}]
+    ),
+    "nadam": lambda m: torch.optim.NAdam(m.parameters()),
+    "adafactor": lambda m: torch.optim.Adafactor(m.parameters()),
+    "own": lambda m: Lookahead(m.parameters(), lr=1e-3),
+}
+
+
+@pytest.mark.parametrize("name", MAKERS)
+def test_the_recorded_run_comes_back_through_batchnorm_dropout_and_clipping(tmp_path, name):
+    if name == "adafactor" and not hasattr(torch.optim, "Adafactor"):
+        pytest.skip("torch has no Adafactor")
+    losses = record(tmp_path / "capture", MAKERS[name])
+    model = build()
+    with torch.no_grad():
+        for p in model.parameters():
+            p.mul_(3)  # what the model is now does not matter
+    result = closed_loop(tmp_path / "capture", model, loss_fn, rules=["none", "global-norm:1"], arms=None)
+    none, clipped = result["replay"]
+    first = clipped["steps"][0]
+    np.testing.assert_allclose(clipped["loss"], losses[first : first + len(clipped["loss"])], rtol=1e-6)
+    assert none["loss"][0] == clipped["loss"][0] and none["loss"] != clipped["loss"]
+    assert result["baseline"]["worstDifference"] <= 1e-6
+    stored = json.loads((tmp_path / "capture" / "capture.json").read_text())["replay"]
+    assert [entry["label"] for entry in stored] == ["none", "global-norm:1"]
+    # The recorded clipping, from what the optimizer was given: its factor is that of clip_grad_norm_.
+    assert min(clipped["minClipFactor"]) < 0.2
+
+
+def test_everything_is_as_before_afterwards(tmp_path):
+    record(tmp_path / "capture", adam)
+    model = build()
+    model[1].eval()
+    loss_fn(model, batch_at(0)).backward()
+    state, gradients = copy.deepcopy(model.state_dict()), [p.grad.clone() for p in model.parameters()]
+    random = torch.get_rng_state()
+    closed_loop(tmp_path / "capture", model, loss_fn)
+    for key, value in model.state_dict().items():
+        assert torch.equal(value, state[key])
+    assert all(torch.equal(p.grad, g) for p, g in zip(model.parameters(), gradients))
+    assert torch.equal(torch.get_rng_state(), random)
+    assert [module.training for module in model.modules()] == [True, True, False, True, True, True]
+
+
+def test_arms_change_one_thing_each(tmp_path):
+    losses = record(tmp_path / "capture", adam, rate=lambda step: 1e-3 if step < 58 else 0.3)
+    result = closed_loop(tmp_path / "capture", build(), loss_fn, rules=["none"])
+    arms = {json.dumps(entry["arm"]): entry for entry in result["replay"] if "arm" in entry}
+    kinds = [json.loads(arm)["kind"] for arm in arms]
+    assert kinds == ["skip-batches", "learning-rate", "learning-rate", "learning-rate", "restore-optimizer-state"]
+    assert result["onsetStep"] in (59, 60)
+    skip = next(entry for entry in arms.values() if entry["arm"]["kind"] == "skip-batches")
+    assert skip["arm"]["steps"] == [60, 61, 62, 63]
+    place = skip["steps"].index(60)
+    assert skip["loss"][: place + 1] == pytest.approx(losses[skip["steps"][0] : 61], rel=1e-5)
+    assert skip["updateNorm"][place : place + 4] == [0, 0, 0, 0]
+    before = arms['{"kind": "learning-rate", "of": "before", "learningRate": 0.001}']
+    assert before["referenceLoss"][-1] < skip["referenceLoss"][-1]
+    assert set(result["references"]) <= set(range(50, 60))
+    assert before["referenceLoss"][0] == pytest.approx(
+        np.mean([closed_loop_reference(tmp_path / "capture", step) for step in result["references"]]), rel=1e-5
+    )
+
+
+def closed_loop_reference(folder, step):
+    """The loss of a step's batch at the capture's first state, written without the package's own closed loop."""
+    from conftest import Read
+
+    capture = Read(folder)
+    model = build()
+    state = {
+        name.split("/", 1)[1]: torch.from_numpy(array.copy())
+        for name, (_, array) in capture.initial.items()
+        if name.startswith(("param/", "buffer/"))
+    }
+    model.load_state_dict(state)
+    torch.set_rng_state(torch.from_numpy(capture.steps[step]["rng/cpu"][1].copy()))
+    batch = {name: torch.from_numpy(capture.steps[step][f"batch/{name}"][1].copy()) for name in ("x", "y")}
+    return loss_fn(model, batch).item()
+
+
+def unclipped_said(folder):
+    record(folder, adam, said=None)
+    return build(), loss_fn, "the losses before it come back, so it is the step: the clipping \\(recorded: none;"
+
+
+def another_loss(folder):
+    record(folder, adam)
+    return build(), lambda model, batch: 1.01 * loss_fn(model, batch), "the first loss differs"
+
+
+def frozen_differs(folder):
+    model = build()
+    model[0].requires_grad_(False)
+    record(folder, lambda m: torch.optim.Adam([p for p in m.parameters() if p.requires_grad], lr=1e-3), model=model)
+    other = build()
+    torch.nn.init.zeros_(other[0].weight)
+    return other, loss_fn, "frozen parameters"
+
+
+@pytest.mark.parametrize("case", [unclipped_said, another_loss, frozen_differs])
+def test_a_run_that_does_not_come_back_stores_nothing_and_says_what_differs(tmp_path, case):
+    model, fn, message = case(tmp_path / "capture")
+    before = (tmp_path / "capture" / "capture.json").read_bytes()
+    with pytest.raises(ClosedLoopMismatch, match=message):
+        closed_loop(tmp_path / "capture", model, fn)
+    assert (tmp_path / "capture" / "capture.json").read_bytes() == before
+
+
+def test_noise_that_cannot_be_restored_is_measured_and_allowed_for(tmp_path):
+    record(tmp_path / "capture", adam)
+    for file in (tmp_path / "capture").glob("step-*"):
+        from clippy_diag import captures
+
+        captures.write_tensors(file, {k: v for k, v in captures.read_raw(file).items() if not k.startswith("rng/")})
+    result = closed_loop(tmp_path / "capture", build(), loss_fn, rules=["none"], arms=None)
+    assert result["baseline"]["noise"] > 0
+    assert result["baseline"]["worstDifference"] > 1e-4
+
+
+def test_gradients_that_memory_was_too_small_for_are_computed_again(tmp_path):
+    from conftest import Read
+
+    record(tmp_path / "all", adam)
+    record(tmp_path / "few", adam, memory=61_500)
+    assert Read(tmp_path / "few").manifest["gradients"] == "after-trigger"
+    closed_loop(tmp_path / "few", build(), loss_fn, rules=["none"], arms=None)
+    full, again = Read(tmp_path / "all"), Read(tmp_path / "few")
+    assert again.manifest["gradients"] == "every-step"
+    for step, tensors in full.steps.items():
+        for name, (_, array) in tensors.items():
+            if name.startswith("grad/"):
+                np.testing.assert_allclose(again.steps[step][name][1], array, rtol=1e-5, atol=1e-7)
+
+
+def test_an_optimizer_that_cannot_be_imported_is_asked_for(tmp_path):
+    class Local(torch.optim.Adam):
+        pass
+
+    record(tmp_path / "capture", lambda m: Local(m.parameters(), lr=1e-3))
+    with pytest.raises(ValueError, match="give optimizer="):
+        closed_loop(tmp_path / "capture", build(), loss_fn)
+    result = closed_loop(
+        tmp_path / "capture",
+        build(),
+        loss_fn,
+        rules=["none", "global-norm:1"],
+        arms=None,
+        optimizer=lambda groups: Local(groups),
+    )
+    assert result["baseline"]["worstDifference"] <= 1e-6
+
+
+def test_rules_are_texts_or_options_and_others_are_refused(tmp_path):
+    record(tmp_path / "capture", adam)
+    folder = tmp_path / "capture"
+    as_texts = closed_loop(
+        folder, build(), loss_fn, rules=["agc:0.02", "value:0.1", "layer-norm:0.5", "clippy:tfrs"], arms=None
+    )
+    as_options = closed_loop(folder, build(), loss_fn, rules={"agc": {"clipping": 0.02}}, arms=None)
+    assert [e["label"] for e in as_texts["replay"]] == [
+        "none",
+        "agc:0.02",
+        "value:0.1",
+        "layer-norm:0.5",
+        "clippy:tfrs",
+        "global-norm:1",
+    ]
+    assert as_options["replay"][1]["loss"] == as_texts["replay"][1]["loss"]
+    with pytest.raises(ValueError, match='no rule "zclip"'):
+        closed_loop(folder, build(), loss_fn, rules=["zclip"])
+    with pytest.raises(ValueError, match="is no option of agc"):
+        closed_loop(folder, build(), loss_fn, rules=["agc:clip=2"])
+
+
+def test_a_capture_without_batches_is_refused(tmp_path):
+    model = build()
+    recorder = Recorder(model, adam(model), tmp_path / "capture", every=2, after=0)
+    recorder.flush()
+    loss = loss_fn(model, batch_at(0))
+    loss.backward()
+    recorder.record(0, loss)
+    recorder.close()
+    with pytest.raises(ValueError, match="holds no batches"):
+        closed_loop(tmp_path / "capture", build(), loss_fn)
