@@ -9,7 +9,8 @@ import { EXIT, type ExitCode } from './model/errors.ts';
 
 export { processIo } from './cli/io.ts';
 
-const COMMANDS: Readonly<Record<string, () => Promise<{ readonly default: Command }>>> = {
+/** Every command by its id; a command of a topic has the topic before a colon. */
+export const COMMANDS: Readonly<Record<string, () => Promise<{ readonly default: Command }>>> = {
   analyze: () => import('./commands/analyze.ts'),
   'baseline:show': () => import('./commands/baseline/show.ts'),
   'baseline:update': () => import('./commands/baseline/update.ts'),

@@ -255,7 +255,7 @@ describe('what bad input gets', () => {
 });
 
 describe('output', () => {
-  it('is code 5 on a full disk, and quiet when the reader has gone', async () => {
+  it('is code 5 on a full disk, and quiet when the reader has gone', () => {
     const full = shell(`CLI analyze ${incident} > /dev/full`);
     expect(full).toMatchObject({ code: 5, err: expect.stringContaining('no space left') });
     civil(full.err);

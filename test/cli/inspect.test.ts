@@ -109,7 +109,7 @@ describe('inspect of logs', () => {
     for (const name of HOSTILE_NAMES.filter((one) => !/[\ud800-\udfff]/.test(one)))
       expect(names).toContain(name);
   });
-  it('a reader that goes away is no error to speak of', async () => {
+  it('a reader that goes away is no error to speak of', () => {
     const { err } = shell('CLI inspect fixtures/logs | head -1');
     expect(err).toBe('');
   });

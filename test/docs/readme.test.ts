@@ -37,7 +37,7 @@ describe('examples in the docs', () => {
     }
   });
 
-  it('link to files that exist', async () => {
+  it('link to files that exist', () => {
     for (const { path, text } of pages)
       for (const [, target] of text.matchAll(/\]\((?!https?:|#|mailto:)([^)#\s]+)/g))
         expect(existsSync(join(projectRoot, path, '..', target!)), `${path} → ${target}`).toBe(true);

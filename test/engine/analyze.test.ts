@@ -17,7 +17,7 @@ const folder = join(projectRoot, 'fixtures/incident');
 const run = (budget: number, now: () => Date = () => new Date()) =>
   analyze([folder], { toolVersion: '0', now, budget });
 
-it('tells what, when, which task, why, and which rule would have held', { timeout: 120_000 }, async () => {
+it('tells what, when, which task, why, and which rule would have held', async () => {
   const report = await run(600);
   const [one] = report.runs;
   expect(report.runs).toHaveLength(1);
@@ -99,7 +99,7 @@ it('a clock that runs out in the closed loop ends it there; the estimates stay',
   expect(one!.replay.every(({ mode }) => mode === 'as-recorded')).toBe(true);
 });
 
-it('a search that is too long for the budget ends at its next product', { timeout: 60_000 }, async () => {
+it('a search that is too long for the budget ends at its next product', async () => {
   const capture = await openCapture(join(folder, 'capture'));
   const checkpoints = [200, 300].map((step) => ({
     path: join(folder, `checkpoints/step-${step}.pt`),
@@ -295,31 +295,27 @@ it('parameter groups of a capture hold for the checkpoints of its run, by the na
     }
   }));
 
-it(
-  'a checkpoint has the learning rate of its step only where the attempts of the log agree',
-  { timeout: 60_000 },
-  () =>
-    withRuns([{ capture: 'incident/capture', name: 'capture' }], async (scratch) => {
-      const { history, steps } = JSON.parse(readFileSync(join(scratch, 'capture/capture.json'), 'utf8'));
-      const losses = [
-        ...history.steps.map((step: number, i: number) => ({ step, loss: history.loss[i] })),
-        ...steps.map(({ step, loss }: { step: number; loss: number }) => ({ step, loss })),
-      ];
-      const line = (lr: number) => (row: object) => `${JSON.stringify({ ...row, lr })}\n`;
-      const restarted = losses.filter(({ step }) => step >= 100 && step <= 220);
-      writeFileSync(
-        join(scratch, 'log.jsonl'),
-        [...losses.map(line(0.5)), ...restarted.map(line(0.125))].join(''),
-      );
-      // State, but no learning rate; the third lies behind the end of the log.
-      for (const step of [200, 300, 600])
-        cpSync(join(scratch, 'capture/initial.safetensors'), join(scratch, `step-${step}.safetensors`));
-      const [one] = (await analyze([scratch], { toolVersion: '0', now: () => new Date(), budget: 600 })).runs;
-      const rates = new Map(one!.curvature.map(({ step, stability }) => [step, stability.learningRate]));
-      expect([200, 300, 600].map((step) => rates.get(step))).toEqual([null, 0.5, null]);
-      expect(one!.notes.join('\n')).toContain('no learning rate is known at step 200, 600:');
-    }),
-);
+it('a checkpoint has the learning rate of its step only where the attempts of the log agree', () =>
+  withRuns([{ capture: 'incident/capture', name: 'capture' }], async (scratch) => {
+    const { history, steps } = JSON.parse(readFileSync(join(scratch, 'capture/capture.json'), 'utf8'));
+    const losses = [
+      ...history.steps.map((step: number, i: number) => ({ step, loss: history.loss[i] })),
+      ...steps.map(({ step, loss }: { step: number; loss: number }) => ({ step, loss })),
+    ];
+    const line = (lr: number) => (row: object) => `${JSON.stringify({ ...row, lr })}\n`;
+    const restarted = losses.filter(({ step }) => step >= 100 && step <= 220);
+    writeFileSync(
+      join(scratch, 'log.jsonl'),
+      [...losses.map(line(0.5)), ...restarted.map(line(0.125))].join(''),
+    );
+    // State, but no learning rate; the third lies behind the end of the log.
+    for (const step of [200, 300, 600])
+      cpSync(join(scratch, 'capture/initial.safetensors'), join(scratch, `step-${step}.safetensors`));
+    const [one] = (await analyze([scratch], { toolVersion: '0', now: () => new Date(), budget: 600 })).runs;
+    const rates = new Map(one!.curvature.map(({ step, stability }) => [step, stability.learningRate]));
+    expect([200, 300, 600].map((step) => rates.get(step))).toEqual([null, 0.5, null]);
+    expect(one!.notes.join('\n')).toContain('no learning rate is known at step 200, 600:');
+  }));
 
 it('a checkpoint with the state of another optimizer is not of the run', () =>
   withRuns([{ capture: 'incident/capture', name: 'capture' }], async (scratch) => {

@@ -2,7 +2,7 @@
 import { spawnSync } from 'node:child_process';
 import { chmodSync, copyFileSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { expect, test, vi } from 'vitest';
+import { expect, test } from 'vitest';
 import { parse } from 'yaml';
 import { DETECTORS } from '../../src/detectors/registry.ts';
 import { RECORDERS, STARTER_CONFIG } from '../../src/engine/starter-files.ts';
@@ -14,8 +14,6 @@ import { projectRoot } from '../support/shared-data.ts';
 const read = (path: string): string => readFileSync(join(projectRoot, path), 'utf8');
 const healthy = join(projectRoot, 'fixtures/logs/healthy/input.jsonl');
 const diverged = join(projectRoot, 'fixtures/logs/full-divergence/input.jsonl');
-// Processes of their own: a busy machine may take long to start them.
-vi.setConfig({ testTimeout: 120_000 });
 
 const folder = scratchFolders('ci');
 
@@ -56,7 +54,7 @@ function runAction(inputs: Record<string, string>) {
   };
 }
 
-test('the action annotates, appends a summary, writes reports and ends with the code', async () => {
+test('the action annotates, appends a summary, writes reports and ends with the code', () => {
   const failed = runAction({
     paths: `${diverged}\n`,
     reports: '  sarif:a.sarif\njunit:b.xml\n',
@@ -71,7 +69,7 @@ test('the action annotates, appends a summary, writes reports and ends with the 
   expect([passed.code, passed.output]).toEqual([0, 'exit-code=0\n']);
 });
 
-test('inputs of the action are arguments, never commands or other flags', async () => {
+test('inputs of the action are arguments, never commands or other flags', () => {
   const outside = folder();
   const proof = join(outside, 'pwned');
   const result = runAction({
@@ -83,7 +81,7 @@ test('inputs of the action are arguments, never commands or other flags', async 
   expect(read('action.yml').slice(read('action.yml').indexOf('run: '))).not.toContain('${{');
 });
 
-test("the example for GitHub names the action's inputs", async () => {
+test("the example for GitHub names the action's inputs", () => {
   const [workflow] = blocks('docs/ci.md', 'yaml');
   const { jobs } = parse(workflow!) as { jobs: { gate: { steps: { with?: Record<string, string> }[] } } };
   const given = jobs.gate.steps.at(-1)!.with!;
@@ -92,7 +90,7 @@ test("the example for GitHub names the action's inputs", async () => {
   expect(result.code).toBe(0);
 });
 
-test('the GitLab template runs, and its artifacts are what the gate writes', async () => {
+test('the GitLab template runs, and its artifacts are what the gate writes', () => {
   const template = parse(read('ci/gitlab.yml')) as {
     '.clippy-diag-gate': {
       script: string[];
@@ -141,7 +139,7 @@ test('the pre-commit hook takes logs and judges them by the config', async () =>
   expect((await cli([...args, 'a.jsonl'], { cwd })).code).toBe(1);
 });
 
-test('every config in the docs, and the one that init writes, is a config', async () => {
+test('every config in the docs, and the one that init writes, is a config', () => {
   const detectors = Object.keys(DETECTORS);
   for (const text of blocks('docs/gate.md', 'yaml'))
     expect(gateConfigFrom(parse(text), { detectors }).rules.size).toBeGreaterThan(3);

@@ -12,7 +12,7 @@ import {
   writeFileSync,
 } from 'node:fs';
 import { join } from 'node:path';
-import { describe, expect, test, vi } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import type { Report } from '../../src/model/report.ts';
 import { REPORT_FORMATS } from '../../src/reports/registry.ts';
 import { cli, shell } from '../support/cli.ts';
@@ -22,8 +22,6 @@ import { projectRoot } from '../support/shared-data.ts';
 const fixture = (name: string): string => join(projectRoot, `fixtures/logs/${name}`);
 const healthy = fixture('healthy/input.jsonl');
 const diverged = fixture('full-divergence/input.jsonl');
-// Processes of their own: a busy machine may take long to start them.
-vi.setConfig({ testTimeout: 120_000 });
 
 const folder = scratchFolders('gate');
 const file = (name: string, text: string | Buffer): string => {
@@ -230,7 +228,7 @@ describe('reports', () => {
     expect(existsSync('/dev/full')).toBe(true);
   });
 
-  test('a pipe that its reader closed is quiet and keeps the verdict', async () => {
+  test('a pipe that its reader closed is quiet and keeps the verdict', () => {
     const line = (log: string): string =>
       `set -o pipefail; CLI gate '${log}' --json | head -c 1 >/dev/null; echo "\${PIPESTATUS[0]}"`;
     const result = shell(line(diverged));

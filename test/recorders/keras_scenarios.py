@@ -1,4 +1,4 @@
-"""Trains a small Keras model with the recorder attached and writes what really happened, for keras.test.ts to
+"""Trains a small Keras model with the recorder attached and writes what really happened, for keras.long.test.ts to
 compare.
 
 python3 keras_scenarios.py RECORDERS OUT

@@ -1,4 +1,4 @@
-"""Trains small nets with the PyTorch recorder attached and prints what really happened, for pytorch.test.ts to
+"""Trains small nets with the PyTorch recorder attached and prints what really happened, for pytorch.long.test.ts to
 compare.
 
 python3 pytorch_scenarios.py RECORDERS OUT

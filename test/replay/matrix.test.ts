@@ -63,7 +63,7 @@ it('first ten losses of each cell are PyTorch’s, and which cells diverge where
 });
 
 describe('the order of the batches', () => {
-  it('is theirs for seed 0, and a permutation of its own for every other', async () => {
+  it('is theirs for seed 0, and a permutation of its own for every other', () => {
     expect(batchOrder(56, 0)).toBeUndefined();
     const orders = [1, 2, 3].map((seed) => batchOrder(56, seed)!);
     for (const order of orders)

@@ -14,21 +14,18 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setFlagsFromString } from 'node:v8';
 import { runInNewContext } from 'node:vm';
-import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { followFile } from '../../src/bytes/tail.ts';
 import { analyze } from '../../src/engine/analyze.ts';
 import { type Watcher, watchLog } from '../../src/engine/watch.ts';
 import { ALERT_CLASSES, type AlertState, NO_ALERTS, updateAlerts } from '../../src/engine/watch-alerts.ts';
 import type { Report, RunReport } from '../../src/model/report.ts';
-import { cli, fakeClock } from '../support/cli.ts';
+import { cli } from '../support/cli.ts';
 import { healthyRun, makeRunReport } from '../support/make-report.ts';
 import { projectRoot } from '../support/shared-data.ts';
 
-// Processes of their own: a busy machine may take long to start them.
-vi.setConfig({ testTimeout: 120_000 });
-
 let root: string;
-beforeAll(async () => {
+beforeAll(() => {
   root = mkdtempSync(join(tmpdir(), 'clippy-diag-watch-'));
 });
 afterAll(() => rmSync(root, { recursive: true }));
@@ -221,7 +218,7 @@ describe('alerts', () => {
     });
   };
 
-  test('one alert an incident, also when its steps move, and one more for another', async () => {
+  test('one alert an incident, also when its steps move, and one more for another', () => {
     expect(
       play([
         [0, runOf()],
@@ -233,7 +230,7 @@ describe('alerts', () => {
     ).toEqual([0, 1, 0, 1, 1]);
   });
 
-  test('an open incident that becomes a divergence is told as such', async () => {
+  test('an open incident that becomes a divergence is told as such', () => {
     expect(
       play([
         [0, runOf(incident({ class: 'inconclusive', recoveredStep: null }))],
@@ -246,7 +243,7 @@ describe('alerts', () => {
     ).toEqual([]);
   });
 
-  test('delay: what does not hold long enough is not told', async () => {
+  test('delay: what does not hold long enough is not told', () => {
     const delayMs = 5000;
     expect(
       play(
@@ -272,7 +269,7 @@ describe('alerts', () => {
     ).toEqual([0, 0, 0, 0, 1]);
   });
 
-  test('hysteresis: what is absent for a short while is the same alert', async () => {
+  test('hysteresis: what is absent for a short while is the same alert', () => {
     expect(
       play([
         [0, runOf(incident())],
@@ -318,7 +315,7 @@ test('one hour of 1,000 records a minute: memory grows by less than 10 MB', asyn
   expect(seen(await watcher.finish())).toEqual({ points: 60_000, last: 59_999 });
   expect(grown).toBeLessThan(10 * 2 ** 20);
   await watcher.close();
-}, 120_000);
+});
 
 describe('the command', () => {
   const diverged = join(projectRoot, 'fixtures/logs/full-divergence/input.jsonl');
@@ -371,17 +368,30 @@ describe('the command', () => {
 
   test('--idle-exit ends with what analyze prints', async () => {
     const strip = (text: string): unknown => ({ ...(JSON.parse(text) as object), createdAt: '' });
-    const result = await cli(
-      ['watch', diverged, '--idle-exit', '1', '--interval', '1', '--json', '--state', state()],
-      { io: fakeClock() },
-    );
+    const result = await cli([
+      'watch',
+      diverged,
+      '--idle-exit',
+      '1',
+      '--interval',
+      '1',
+      '--json',
+      '--state',
+      state(),
+    ]);
     const analyzed = await cli(['analyze', diverged, '--json']);
     expect(result.code).toBe(analyzed.code);
     expect(strip(result.out)).toEqual(strip(analyzed.out));
-    const missing = await cli(
-      ['watch', join(root, 'never'), '--idle-exit', '1', '--interval', '1', '--state', state()],
-      { io: fakeClock() },
-    );
+    const missing = await cli([
+      'watch',
+      join(root, 'never'),
+      '--idle-exit',
+      '1',
+      '--interval',
+      '1',
+      '--state',
+      state(),
+    ]);
     expect(missing.code).toBe(3);
   });
 

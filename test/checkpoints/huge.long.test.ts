@@ -7,6 +7,7 @@ import { afterAll, describe, expect, it } from 'vitest';
 import { crc32 } from '../../src/bytes/crc32.ts';
 import { countingSource, openFile } from '../../src/bytes/source.ts';
 import { openCheckpoint, openCheckpointSource } from '../../src/checkpoints/registry.ts';
+import { cpuTime } from '../support/cpu-time.ts';
 import { projectRoot } from '../support/shared-data.ts';
 import { makeTable } from './make-table.ts';
 
@@ -197,10 +198,10 @@ describe('files of 20 GB', () => {
     await write(path);
     const source = countingSource(await openFile(path));
     expect(source.byteLength).toBeGreaterThan(20 * GB);
-    const start = performance.now();
+    const cpu = cpuTime();
     const checkpoint = await openCheckpointSource(source);
     // Measured: a few milliseconds. A second is the promise.
-    expect(performance.now() - start).toBeLessThan(1000);
+    expect(cpu()).toBeLessThan(1000);
     expect([checkpoint.format, checkpoint.errors]).toEqual([format, []]);
     const [whole] = checkpoint.tensors;
     expect(whole!.elements).toBeGreaterThanOrEqual(ELEMENTS - 3);
@@ -279,9 +280,9 @@ describe('20 GB beside a small file', () => {
   ])('%s', async (format, main, other, bytes) => {
     writeFileSync(join(scratch, main), bytes);
     await writeSparse(join(scratch, other), BYTES, [mark(0)]);
-    const start = performance.now();
+    const cpu = cpuTime();
     const checkpoint = await openCheckpoint(join(scratch, main));
-    expect(performance.now() - start).toBeLessThan(1000);
+    expect(cpu()).toBeLessThan(1000);
     expect([checkpoint.format, checkpoint.errors]).toEqual([format, []]);
     expect(checkpoint.tensors[0]).toMatchObject({ name: 'w', dtype: 'F32', elements: ELEMENTS });
     const before = process.memoryUsage().rss;

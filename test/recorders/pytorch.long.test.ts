@@ -47,7 +47,7 @@ describe.skipIf(python === undefined)('PyTorch recorder (skipped where Python ha
     const script = join(projectRoot, 'test/recorders/pytorch_scenarios.py');
     execFileSync(python!, ['-B', script, recorders, out], { stdio: 'pipe' });
     result = JSON.parse(readFileSync(join(out, 'result.json'), 'utf8')) as Result;
-  }, 180_000);
+  });
   afterAll(() => rmSync(out, { recursive: true, force: true }));
 
   it('writes K to 2K steps before the jump and the wanted number after it', () => {

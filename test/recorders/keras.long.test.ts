@@ -23,7 +23,7 @@ describe.skipIf(python === undefined)('Keras recorder (skipped where Python has 
     const script = join(projectRoot, 'test/recorders/keras_scenarios.py');
     execFileSync(python!, ['-B', script, join(projectRoot, 'recorders'), out], { stdio: 'pipe' });
     result = JSON.parse(readFileSync(join(out, 'result.json'), 'utf8')) as typeof result;
-  }, 180_000);
+  });
   afterAll(() => rmSync(out, { recursive: true, force: true }));
 
   it('writes gradients, rows of embeddings, parameters and accumulators of an incident', () => {

@@ -1,0 +1,63 @@
+/** Every example of every command's help, read by a shell and run in a folder that has the files it names. */
+import { spawnSync } from 'node:child_process';
+import { cpSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterAll, beforeAll, expect, it } from 'vitest';
+import { COMMANDS } from '../../src/run.ts';
+import { cli } from '../support/cli.ts';
+import { projectRoot } from '../support/shared-data.ts';
+
+export const commands = await Promise.all(
+  Object.entries(COMMANDS).map(async ([id, load]) => ({ id, ...(await load()).default })),
+);
+const examples = commands.flatMap(({ id, examples }) =>
+  examples.map((text) =>
+    text.replaceAll('<%= config.bin %>', 'clippy-diag').replaceAll('<%= command.id %>', id.replace(':', ' ')),
+  ),
+);
+
+/** Examples whose files no fixture has; their flags are tested where the command is. */
+const ELSEWHERE = /--batch batch\.npz/;
+
+/** What a shell makes of a line: the words of the command, and what it would read from standard input. */
+function readByShell(line: string, cwd: string): { args: string[]; input: string } {
+  const { output, status } = spawnSync(
+    'bash',
+    ['-c', `clippy-diag() { printf '%s\\0' "$@" >&3; cat >&4; }; ${line}`],
+    { cwd, encoding: 'utf8', stdio: ['ignore', 'ignore', 'inherit', 'pipe', 'pipe'] },
+  );
+  expect(status).toBe(0);
+  return { args: output[3]!.split('\0').slice(0, -1), input: output[4]! };
+}
+
+/** Makes a test of each example whose line is one of these. */
+export function testExamples(isOne: (line: string) => boolean): void {
+  const folder = mkdtempSync(join(tmpdir(), 'clippy-diag-examples-'));
+  afterAll(() => rmSync(folder, { recursive: true, force: true }));
+
+  beforeAll(async () => {
+    const copy = (from: string, to: string): void =>
+      cpSync(join(projectRoot, 'fixtures', from), join(folder, to), { recursive: true });
+    mkdirSync(join(folder, 'runs/a'), { recursive: true });
+    copy('logs/healthy-tb/input.tfevents', 'runs/a/events.out.tfevents.1719849387.host');
+    const log = readFileSync(join(projectRoot, 'fixtures/incident/log.jsonl'), 'utf8');
+    writeFileSync(join(folder, 'train.jsonl'), log.replaceAll('"loss":', '"train/nll": 0.5, "loss":'));
+    copy('incident/capture', 'capture');
+    copy('incident/capture', 'fixtures/incident/capture');
+    copy('incident/capture/initial.safetensors', 'step-900.safetensors');
+    copy('captures/seed-2/initial.safetensors', 'step-1000.safetensors');
+    await cli(['baseline', 'update', 'runs/'], { cwd: folder });
+    await cli(['analyze', 'train.jsonl', '--report', 'json:report.json'], { cwd: folder });
+  });
+
+  it.each(examples.filter((line) => !ELSEWHERE.test(line) && isOne(line)))('%s', async (line) => {
+    const { args, input } = readByShell(line, folder);
+    // A watcher goes on until its log is silent for a while.
+    const more = args[0] === 'watch' ? ['--idle-exit', '1'] : [];
+    const { code, err } = await cli([...args, ...more], { cwd: folder, input });
+    expect(err).not.toMatch(/error\[|^bug:/m);
+    // 1: the gate of an example may fail on the run; that is its answer.
+    expect(code).toBeLessThanOrEqual(/ (gate|watch) |--fail-on/.test(line) ? 1 : 0);
+  });
+}
