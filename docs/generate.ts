@@ -5,7 +5,7 @@ import { fileURLToPath } from 'node:url';
 import { documentPages } from '../src/engine/pages.ts';
 
 const docs = fileURLToPath(new URL('.', import.meta.url));
-for (const folder of ['detectors', 'rules']) rmSync(join(docs, folder), { recursive: true, force: true });
+for (const folder of ['findings', 'rules']) rmSync(join(docs, folder), { recursive: true, force: true });
 for (const [path, text] of documentPages()) {
   mkdirSync(dirname(join(docs, path)), { recursive: true });
   writeFileSync(join(docs, path), text);

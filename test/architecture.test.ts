@@ -19,16 +19,18 @@ const MAY_IMPORT: Record<string, readonly string[]> = {
   optimizers: ['model'],
   incidents: ['model'],
   detectors: ['incidents', 'model'],
+  findings: ['detectors', 'incidents', 'model'],
   reports: ['model'],
   curvature: ['model'],
   autodiff: ['bytes', 'checkpoints', 'kernels', 'rules', 'model'],
-  replay: ['captures', 'rules', 'optimizers', 'tensor', 'curvature', 'model'],
+  replay: ['captures', 'findings', 'rules', 'optimizers', 'tensor', 'curvature', 'model'],
   measure: ['autodiff', 'bytes', 'checkpoints', 'curvature', 'optimizers', 'replay', 'rules', 'model'],
   engine: [
     'bytes',
     'captures',
     'checkpoints',
     'detectors',
+    'findings',
     'incidents',
     'logs',
     'measure',
@@ -69,7 +71,7 @@ const MAY_IMPORT: Record<string, readonly string[]> = {
 };
 /** Folder → folders of which it may import the types, and nothing that runs. */
 const TYPES_ONLY: Record<string, readonly string[]> = {
-  replay: ['autodiff'],
+  replay: ['findings', 'autodiff'],
   optimizers: ['tensor'],
   measure: ['captures'],
 };

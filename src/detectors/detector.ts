@@ -1,17 +1,8 @@
 /** What a detector is: one file in this folder and one line in registry.ts. */
 
 import type { JudgedRun } from '../incidents/verdict.ts';
-import type { Finding, Outcome, Quantity, Severity, Threshold } from '../model/finding.ts';
+import { defaultOf, type Finding, type FindingType, type Outcome, type Quantity } from '../model/finding.ts';
 import { placeOf, type Run, type TimeSeries } from '../model/run.ts';
-
-export interface DetectorDocs {
-  /** One sentence: the failing state. */
-  readonly summary: string;
-  /** What it looks at, how it decides, in the field's words. Markdown. */
-  readonly details: string;
-  readonly advice: string;
-  readonly references: readonly string[];
-}
 
 /** What a detector gets beside the run. */
 export interface DetectorContext {
@@ -23,14 +14,7 @@ export interface DetectorContext {
   readonly clipLimits: readonly number[];
 }
 
-export interface Detector {
-  /** kebab-case noun of the failing state: file name, gate rule, docs page, SARIF ruleId. */
-  readonly id: string;
-  readonly title: string;
-  /** The gravest severity of its findings; a healthy run has no warning and no error. */
-  readonly severity: Severity;
-  readonly thresholds: readonly Threshold[];
-  readonly docs: DetectorDocs;
+export interface Detector extends FindingType {
   /**
    * Looks at a run. Pure: same run and same thresholds, same outcome. Must be defined on 0, 1 and 2 points and on
    * series of NaN only.
@@ -49,12 +33,9 @@ export function contextFor(
     judged,
     clipLimits,
     threshold(name) {
-      const declared = detector.thresholds.find((threshold) => threshold.name === name);
-      // What the run was judged by; a finding that says another number than the verdict used would lie.
+      // What the run was judged by: a finding that says another number than the verdict used would lie.
       const setting = (judged.settings as Readonly<Record<string, number>>)[name];
-      const found = setting ?? overrides.get(name) ?? declared?.value;
-      if (found === undefined) throw new Error(`detector ${detector.id} has no threshold "${name}"`);
-      return found;
+      return setting ?? overrides.get(name) ?? defaultOf(detector, name);
     },
   };
 }

@@ -13,7 +13,8 @@ export const lossSpike = {
   thresholds: verdictThresholds('spikeScales', 'windowPoints', 'windowShare', 'windowMaximum', 'smallSample'),
   docs: {
     summary: 'A loss stands far above the median of the points before, but by too little for an incident.',
-    details: `More than \`spikeScales\` robust scales, without a floor. The band is the median and the robust scale (1.4826·MAD) of the log of the loss over the window before, without the point itself:
+    details: `More than \`spikeScales\` robust scales, without a floor. The band is the median and the robust scale (1.4826·MAD) of the log of the loss over the window before (\`windowPoints\` points or \`windowShare\` of the run, whichever is more, \`windowMaximum\` at most; scales of few points are
+widened by 1 + \`smallSample\`/points), without the point itself:
 a window that holds the point hides a fifty-fold spike. Points that belong to an incident are left to its detector. Healthy runs have such
 spikes too, so they are notes.`,
     advice,

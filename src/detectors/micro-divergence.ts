@@ -28,7 +28,7 @@ export const microDivergence = {
 median of the points before and outside the band (\`bandScales\` scales, at least \`bandRatio\`), or where it is not finite. Points before \`windowStart\` (an
 eighth of the run where that is less) have no band yet; the first \`gracePoints\` (a sixth where that is less) or \`graceShare\` of the run, whichever is more, start
 no incident by it. It is a micro-divergence if \`recoveryPoints\` points in a row (\`recoveryShare\` of the
-run where that is less) are back in the band within the decision window; the first of them is the recovered step. A loss that
+run where that is less) are back in the band within the decision window (\`decisionPoints\`, or \`decisionShare\` of the run where that is more); the first of them is the recovered step. A loss that
 settles between its band and twice its level before is one too, without a recovered step.`,
     advice,
     references: ['Tang et al., KDD 2023, arXiv 2302.09178, section 3 (micro-divergence)'],

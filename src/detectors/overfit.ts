@@ -29,7 +29,7 @@ export const overfit = {
   docs: {
     summary:
       'Since its best evaluation the eval loss has risen by more than a tenth, and the training loss went on falling.',
-    details: `The eval loss is smoothed by running medians of three. If it ends above \`ratio\` times its minimum, and the training loss ends lower than it was
+    details: `The eval loss, of \`points\` evaluations and more, is smoothed by running medians of three. If it ends above \`ratio\` times its minimum, and the training loss ends lower than it was
 at that minimum, the model learns the training set and nothing else.`,
     advice,
     references: [],

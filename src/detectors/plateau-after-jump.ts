@@ -30,7 +30,7 @@ export const plateauAfterJump = {
   ],
   docs: {
     summary: 'The loss jumped, did not come back, and no longer improves.',
-    details: `For every incident that did not recover: the points of its last three quarters, in two halves. If their medians differ by less than \`change\`
+    details: `For every incident that did not recover: the points of its last three quarters, at least \`points\`, in two halves. If their medians differ by less than \`change\`
 the model no longer learns. In the paper's full divergences the gradient norm is small then: that is death, not recovery.`,
     advice,
     references: ['Tang et al., KDD 2023, arXiv 2302.09178, figure 4'],

@@ -32,7 +32,8 @@ export const throughputDrop = {
   docs: {
     summary: 'The rate of the last tenth of the run is less than half of what was usual.',
     details: `The rate is a logged throughput (samples, tokens, steps per second) or, where there is none, steps over wall time between the points of
-the loss. The median of the last tenth of an attempt is compared with the median of its first half, warm-up left out. Pauses are single points and
+the loss. The median of the last tenth of an attempt of at least \`points\` points must be above \`ratio\` times the
+median of its first half, warm-up left out. Pauses are single points and
 do not move a median.`,
     advice,
     references: [],

@@ -1,5 +1,6 @@
 /** What `inspect` shows: the content of every input, by kind. The names of the fields are a contract (docs/json.md). */
 
+import { checkpointRuns } from '../findings/checkpoint-run.ts';
 import type { InspectedCheckpoint } from '../model/checkpoint.ts';
 import { DiagError } from '../model/errors.ts';
 import type { InspectedLog, InspectedSeries, Inspection } from '../model/inspection.ts';
@@ -7,7 +8,7 @@ import type { LogInput } from '../model/log.ts';
 import { countNonFinite } from '../model/order-statistics.ts';
 import type { TimeSeries } from '../model/run.ts';
 import { inspectCheckpoint } from './checkpoint-inspect.ts';
-import { checkpointRuns, trajectoryOf } from './checkpoint-trajectory.ts';
+import { trajectoryOf } from './checkpoint-trajectory.ts';
 import { type CollectOptions, collectInputs } from './collect.ts';
 
 export interface InspectOptions extends CollectOptions {

@@ -1,12 +1,12 @@
 /**
- * The pages of detectors, clipping rules and errors, made from what the objects say of themselves. `explain` prints
- * them; docs/detectors and docs/rules hold the same text (a test compares).
+ * The pages of findings, clipping rules and errors, made from what the objects say of themselves. `explain` prints
+ * them; docs/findings and docs/rules hold the same text (a test compares).
  */
-import type { Detector } from '../detectors/detector.ts';
-import { DETECTORS } from '../detectors/registry.ts';
+import { CAPTURE_FINDINGS, CHECKPOINT_FINDINGS, FINDINGS } from '../findings/registry.ts';
 import { diagError, ERROR_TEXTS, type ErrorCode } from '../model/errors.ts';
+import type { FindingType } from '../model/finding.ts';
 import { nearest } from '../model/nearest.ts';
-import { rangeOf } from '../model/options.ts';
+import { numbersIn, rangeOf } from '../model/options.ts';
 import { RULES } from '../rules/registry.ts';
 import type { ClipRule } from '../rules/rule.ts';
 
@@ -20,19 +20,28 @@ const list = (title: string, items: readonly string[]): string[] =>
   items.length === 0 ? [] : [`## ${title}`, items.map((item) => `- ${item}`).join('\n')];
 const page = (parts: readonly string[]): string => `${parts.join('\n\n')}\n`;
 
-function detectorPage({ id, title, severity, thresholds, docs }: Detector): string {
+/** What a kind of finding looks at. */
+const sourceOf = (id: string): string =>
+  Object.hasOwn(CHECKPOINT_FINDINGS, id)
+    ? 'checkpoints'
+    : Object.hasOwn(CAPTURE_FINDINGS, id)
+      ? 'captures'
+      : 'logs';
+
+function findingPage({ id, title, severity, thresholds, docs }: FindingType): string {
+  const [first] = thresholds;
   return page([
     `# ${id}`,
-    `${title}. Severity: ${severity}.`,
+    `${title}. Severity: ${severity}. Found in ${sourceOf(id)}.`,
     docs.summary,
     docs.details,
-    ...(thresholds.length === 0
+    ...(first === undefined
       ? []
       : [
           '## Thresholds',
           table(
-            ['name', 'default', 'unit', 'origin'],
-            thresholds.map((t) => [`\`${t.name}\``, String(t.value), t.unit, t.origin]),
+            ['name', 'default', 'unit', 'range', 'origin'],
+            thresholds.map((t) => [`\`${t.name}\``, String(t.value), t.unit, numbersIn(t.range), t.origin]),
           ),
         ]),
     '## What to do',
@@ -98,19 +107,19 @@ function errorPage(code: ErrorCode): string {
   ]);
 }
 
-const detectors: ReadonlyMap<string, Detector> = new Map(Object.entries(DETECTORS));
+const findings: ReadonlyMap<string, FindingType> = new Map(Object.entries(FINDINGS));
 const rules: ReadonlyMap<string, ClipRule> = new Map(Object.entries(RULES));
 
 /** The pages that are kept in docs/, by their path there. */
 export const documentPages = (): Map<string, string> =>
   new Map([
-    ...[...detectors.values()].map((d): [string, string] => [`detectors/${d.id}.md`, detectorPage(d)]),
+    ...[...findings.values()].map((f): [string, string] => [`findings/${f.id}.md`, findingPage(f)]),
     ...[...rules.values()].map((r): [string, string] => [`rules/${r.id}.md`, rulePage(r)]),
   ]);
 
 /** Every id that has a page, with what it is and one line about it. */
-export const explainable = (): { id: string; kind: 'detector' | 'rule' | 'error'; summary: string }[] => [
-  ...[...detectors.values()].map((d) => ({ id: d.id, kind: 'detector' as const, summary: d.docs.summary })),
+export const explainable = (): { id: string; kind: 'finding' | 'rule' | 'error'; summary: string }[] => [
+  ...[...findings.values()].map((f) => ({ id: f.id, kind: 'finding' as const, summary: f.docs.summary })),
   ...[...rules.values()].map((r) => ({ id: r.id, kind: 'rule' as const, summary: r.docs.summary })),
   ...Object.entries(ERROR_TEXTS).map(([id, { message }]) => ({
     id,
@@ -120,14 +129,14 @@ export const explainable = (): { id: string; kind: 'detector' | 'rule' | 'error'
 ];
 
 /**
- * The page of a detector, a rule (`clippy`, also `clippy:tfrs`) or an error, in Markdown.
+ * The page of a finding, a rule (`clippy`, also `clippy:tfrs`) or an error, in Markdown.
  *
  * @throws unknown-id, naming the nearest one
  */
 export function explain(id: string): string {
   const [name = id] = id.split(':');
-  const detector = detectors.get(name);
-  if (detector) return detectorPage(detector);
+  const finding = findings.get(name);
+  if (finding) return findingPage(finding);
   const rule = rules.get(name);
   if (rule) return rulePage(rule);
   if (Object.hasOwn(ERROR_TEXTS, name)) return errorPage(name as ErrorCode);

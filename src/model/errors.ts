@@ -193,6 +193,27 @@ export const ERROR_TEXTS = define({
     message: 'the detector {id} crashed: {problem}',
     hint: 'please report it with the log; the other detectors are not affected',
   },
+  'finding-unknown': {
+    exitCode: EXIT.usage,
+    message: '{place}: there is no finding "{finding}"',
+    hint: 'did you mean {nearest}? `clippy-diag explain` lists them',
+  },
+  'threshold-unknown': {
+    exitCode: EXIT.usage,
+    message: '{place}: {finding} has no threshold "{name}"',
+    hint: '{known}',
+  },
+  'threshold-range': {
+    exitCode: EXIT.usage,
+    message: '{place} is {found} and must be {range}',
+    hint: '`clippy-diag explain {finding}` says what it stands for',
+  },
+  'threshold-conflict': {
+    exitCode: EXIT.usage,
+    message:
+      '{first} is {firstValue} and {second} is {secondValue}, but {name} is one number that both findings share',
+    hint: 'give it once: it holds for every finding that has it',
+  },
   'metric-missing': {
     exitCode: EXIT.inconclusive,
     message: 'no series "{metric}"',

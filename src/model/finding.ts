@@ -1,4 +1,4 @@
-/** What detectors say. */
+/** What is found: by detectors in logs, and in checkpoints and captures. */
 
 import type { ErrorRecord } from './errors.ts';
 import type { NumberRange } from './options.ts';
@@ -36,8 +36,39 @@ export const POSITIVE = {
 } as const satisfies NumberRange;
 export const NOT_NEGATIVE = { min: 0, max: Number.POSITIVE_INFINITY } as const satisfies NumberRange;
 
+/** The numbers in force: the user's or the default, by the id of the finding and the name of the threshold. */
+export type ThresholdsInForce = (finding: string, name: string) => number;
+
+/** What the page of a kind of finding says of it. */
+export interface FindingDocs {
+  /** One sentence: the failing state. */
+  readonly summary: string;
+  /** What it looks at, how it decides, in the field's words. Markdown. */
+  readonly details: string;
+  readonly advice: string;
+  readonly references: readonly string[];
+}
+
+/** A kind of finding: pages, rules of the gate, the config and the help in reports derive from it. */
+export interface FindingType {
+  /** kebab-case noun of the failing state: file name, gate rule, docs page, SARIF ruleId. */
+  readonly id: string;
+  readonly title: string;
+  /** The gravest severity of its findings; a healthy run has no warning and no error. */
+  readonly severity: Severity;
+  readonly thresholds: readonly Threshold[];
+  readonly docs: FindingDocs;
+}
+
+/** The default of a threshold. @throws Error for a name that is not declared: a bug */
+export function defaultOf({ id, thresholds }: FindingType, name: string): number {
+  const found = thresholds.find((threshold) => threshold.name === name);
+  if (found === undefined) throw new Error(`${id} has no threshold "${name}"`);
+  return found.value;
+}
+
 export interface Finding {
-  /** Id of the detector: file name, flag value, docs page, SARIF ruleId. */
+  /** Id of its kind: file name, flag value, docs page, SARIF ruleId. */
   readonly id: string;
   readonly severity: Severity;
   readonly message: string;

@@ -2,14 +2,12 @@
  * Rebuilds the run as it was, step by step, and holds it against the parameter snapshots that the recorder kept.
  */
 import type { Capture, CapturedStep } from '../captures/read.ts';
-import type { Finding } from '../model/finding.ts';
+import { captureMismatch, type MissedSnapshot, mismatchFinding } from '../findings/capture-mismatch.ts';
+import { defaultOf, type Finding } from '../model/finding.ts';
 import { formatNumber } from '../model/format-number.ts';
 import type { Precision, Values } from '../tensor/values.ts';
 import { copyTensors, type prepareReplay } from './from-capture.ts';
 import { createStepper, type StepRecord, type TensorState } from './step.ts';
-
-/** A snapshot counts as met when it differs by less than these shares of the movement since the start, and of itself. */
-const TOLERANCE = { ofMovement: 1e-3, ofSize: 3e-6 } as const;
 
 export type Prepared = Awaited<ReturnType<typeof prepareReplay>>;
 
@@ -19,8 +17,12 @@ export interface FollowSettings {
   readonly until?: number;
   /** Called at every recorded state, before its step is taken. Must leave the tensors as they are. */
   visit(index: number, step: CapturedStep, tensors: readonly TensorState[]): void;
+  /** How far a snapshot may be off; the defaults of `capture-mismatch` where it is left out. */
+  readonly tolerance?: (name: ToleranceName) => number;
   progress?(done: number, total: number): void;
 }
+
+type ToleranceName = (typeof captureMismatch)['thresholds'][number]['name'];
 
 export interface Followed {
   /** Steps walked; fewer than asked for where the state became non-finite. */
@@ -46,7 +48,11 @@ export async function follow(
     optimizers: setup.optimizers,
     precision: settings.precision,
   });
-  const checker = createChecker(capture, start);
+  const checker = createChecker(
+    capture,
+    start,
+    settings.tolerance ?? ((name) => defaultOf(captureMismatch, name)),
+  );
   const recorded: Pick<StepRecord, 'engaged' | 'updateNorm'>[] = [];
   const until = settings.until ?? capture.steps.length;
   let finite = true;
@@ -70,53 +76,53 @@ const distance = (a: Values, b: Values): number => {
 };
 
 /** Compares snapshots with rebuilt parameters; keeps the last snapshot to tell what went wrong since. */
-function createChecker(capture: Capture, start: readonly TensorState[]) {
+function createChecker(
+  capture: Capture,
+  start: readonly TensorState[],
+  tolerance: (name: ToleranceName) => number,
+) {
   let snapshots = 0;
-  let finding: Finding | null = null;
+  let missed: MissedSnapshot | null = null;
   const last = new Map<string, Values>(start.map(({ name, w }) => [name, w]));
   let lastStep = capture.steps[0]!.step;
   return {
     check(step: CapturedStep, tensors: readonly TensorState[]): void {
       if (step.parameters.size === 0) return;
       snapshots++;
-      let worst: { tensor: TensorState; snapshot: Values; share: number } | null = null;
+      let worst: { tensor: string; off: number; allowed: number; share: number } | null = null;
       for (const [k, tensor] of tensors.entries()) {
         const snapshot = step.parameters.get(tensor.name);
         if (snapshot === undefined) continue;
         const first = start[k]!.w;
         let size = 0;
         for (const x of snapshot) size += x * x;
-        const allowed = TOLERANCE.ofMovement * distance(snapshot, first) + TOLERANCE.ofSize * Math.sqrt(size);
+        const allowed =
+          tolerance('ofMovement') * distance(snapshot, first) + tolerance('ofSize') * Math.sqrt(size);
         const off = distance(tensor.w, snapshot);
         const share = off === 0 ? 0 : off / allowed;
-        if (!(share <= 1) && !(worst !== null && share <= worst.share)) worst = { tensor, snapshot, share };
+        if (!(share <= 1) && !(worst !== null && share <= worst.share))
+          worst = { tensor: tensor.name, off, allowed, share };
       }
-      if (worst !== null && finding === null) {
-        const { tensor, snapshot } = worst;
-        const cause = probableCause(tensors, step.parameters, last);
-        const between = `step ${step.step}`;
-        finding = {
-          id: 'capture-mismatch',
-          severity: 'warning',
-          message: `the rebuilt parameters do not follow the recorded run: "${tensor.name}" differs from the snapshot before ${between} (the last that agreed is before step ${lastStep}); ${cause}`,
-          steps: [lastStep, step.step],
-          series: null,
-          measured: { name: 'difference', value: distance(tensor.w, snapshot), unit: '1' },
-          threshold: { name: 'allowed', value: distance(tensor.w, snapshot) / worst.share, unit: '1' },
-          locations: [{ path: capture.path, tensor: tensor.name }],
-          advice:
-            'correct "optimizer" or "clipping" in capture.json; factors after this step are those at the recorded parameters with a rebuilt optimizer state that may be off',
+      if (worst !== null && missed === null) {
+        missed = {
+          path: capture.path,
+          tensor: worst.tensor,
+          difference: worst.off,
+          allowed: worst.allowed,
+          step: step.step,
+          lastAgreed: lastStep,
+          cause: probableCause(tensors, step.parameters, last),
         };
       }
       for (const tensor of tensors) {
         const snapshot = step.parameters.get(tensor.name);
         if (snapshot === undefined) continue;
-        if (finding === null) last.set(tensor.name, snapshot);
+        if (missed === null) last.set(tensor.name, snapshot);
         else tensor.w.set(snapshot);
       }
-      if (finding === null) lastStep = step.step;
+      if (missed === null) lastStep = step.step;
     },
-    result: () => ({ snapshots, findings: finding === null ? [] : [finding] }),
+    result: () => ({ snapshots, findings: missed === null ? [] : [mismatchFinding(missed)] }),
   };
 }
 

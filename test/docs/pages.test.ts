@@ -10,7 +10,7 @@ describe('generated pages', () => {
   it('are committed as they are (`npm run docs` writes them)', () => {
     for (const [path, text] of documentPages())
       expect(readFileSync(join(docs, path), 'utf8'), path).toBe(text);
-    const committed = ['detectors', 'rules'].flatMap((folder) =>
+    const committed = ['findings', 'rules'].flatMap((folder) =>
       readdirSync(join(docs, folder)).map((f) => `${folder}/${f}`),
     );
     expect(committed.sort()).toEqual([...documentPages().keys()].sort());

@@ -236,14 +236,14 @@ describe('checkpointFindings', () => {
   it('says between which checkpoints a tensor broke, what was reset, what stands still, and where to go back to', () => {
     const { findings, good } = checkpointFindings(all([300, 100, 400, 200]));
     expect(findings.map(({ id, severity, steps }) => [id, severity, steps])).toEqual([
-      ['accumulator-reset', 'warning', [200, 300]],
       ['non-finite-tensor', 'error', [300, 400]],
+      ['accumulator-reset', 'warning', [200, 300]],
       ['frozen-tensor', 'note', [100, 400]],
     ]);
-    expect(findings[1]!.message).toBe(
-      '"param/a.move" and 1 more tensors became non-finite between step 300 and step 400',
+    expect(findings[0]!.message).toBe(
+      '"param/a.move" and 1 more tensor became non-finite between step 300 and step 400',
     );
-    expect(findings[1]!.measured!.value).toBe(2);
+    expect(findings[0]!.measured!.value).toBe(2);
     expect(good.map(({ step }) => step)).toEqual([100, 200, 300]);
     // No reset, though the finite entries sum to less: one became infinite.
     expect(checkpointFindings(all([200, 400])).findings.map(({ id }) => id)).toEqual([

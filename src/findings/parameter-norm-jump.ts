@@ -1,0 +1,48 @@
+import { type Finding, RATIO } from '../model/finding.ts';
+import { formatNumber } from '../model/format-number.ts';
+import type { CheckpointFinding } from './checkpoint-finding.ts';
+import { between, growthBetween, stepsBetween } from './checkpoint-run.ts';
+
+export const parameterNormJump = {
+  id: 'parameter-norm-jump',
+  title: 'The norm of all parameters jumped',
+  severity: 'note',
+  thresholds: [
+    {
+      name: 'growth',
+      value: 10,
+      unit: 'ratio to the checkpoint before',
+      range: RATIO,
+      origin: 'ours: small initial weights may grow as much in a healthy start, so it is a note',
+    },
+  ],
+  docs: {
+    summary: 'The norm of all parameters is many times what it was in the checkpoint before.',
+    details: `The Euclidean norm of all parameters together, over their finite entries, is more than \`growth\` times that of the checkpoint before. Weights
+that explode are finite for a while: the checkpoint looks whole, but it is no place to go back to.`,
+    advice:
+      'Go back to the checkpoint before the jump, and look for the step that was too long: a capture shows it.',
+    references: [],
+  },
+  least: 2,
+  find: (run, thresholds) =>
+    run.flatMap((now, index): readonly Finding[] => {
+      const before = run[index - 1];
+      const limit = thresholds('parameter-norm-jump', 'growth');
+      const growth = before === undefined ? null : growthBetween(before, now);
+      if (before === undefined || growth === null || !(growth > limit)) return [];
+      return [
+        {
+          id: 'parameter-norm-jump',
+          severity: 'note',
+          message: `the norm of all parameters grew ${formatNumber(growth)}-fold ${between(before, now)}`,
+          steps: stepsBetween(before, now),
+          series: null,
+          measured: { name: 'growth', value: growth, unit: 'ratio' },
+          threshold: { name: 'growth', value: limit, unit: 'ratio' },
+          locations: [{ path: now.path }],
+          advice: `go back to ${before.path}`,
+        },
+      ];
+    }),
+} as const satisfies CheckpointFinding;

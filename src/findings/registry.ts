@@ -1,0 +1,32 @@
+/**
+ * All kinds of findings: of logs (the detectors), checkpoints and captures. A new one is one file and one line, here or
+ * in the registry of the detectors; pages, rules of the gate, the config, flags and the help in reports derive from it.
+ */
+import { DETECTORS } from '../detectors/registry.ts';
+import type { FindingType } from '../model/finding.ts';
+import { accumulatorReset } from './accumulator-reset.ts';
+import { captureMismatch } from './capture-mismatch.ts';
+import type { CheckpointFinding } from './checkpoint-finding.ts';
+import { frozenTensor } from './frozen-tensor.ts';
+import { nonFiniteTensor } from './non-finite-tensor.ts';
+import { parameterNormJump } from './parameter-norm-jump.ts';
+
+export const CHECKPOINT_FINDINGS = {
+  'non-finite-tensor': nonFiniteTensor,
+  'accumulator-reset': accumulatorReset,
+  'parameter-norm-jump': parameterNormJump,
+  'frozen-tensor': frozenTensor,
+} as const satisfies Record<string, CheckpointFinding>;
+
+/** Found by following the recorded run (src/replay/follow.ts). */
+export const CAPTURE_FINDINGS = {
+  'capture-mismatch': captureMismatch,
+} as const satisfies Record<string, FindingType>;
+
+export const FINDINGS = {
+  ...DETECTORS,
+  ...CHECKPOINT_FINDINGS,
+  ...CAPTURE_FINDINGS,
+} as const satisfies Record<string, FindingType>;
+
+export type FindingId = keyof typeof FINDINGS;

@@ -1,0 +1,164 @@
+/** The user's numbers for thresholds: checked, joined, and put beside the defaults. */
+import { VERDICT_SETTINGS, type VerdictSettings } from '../incidents/settings.ts';
+import { diagError } from '../model/errors.ts';
+import type { FindingType, Threshold, ThresholdsInForce } from '../model/finding.ts';
+import { nearest } from '../model/nearest.ts';
+import { isInRange, numbersIn } from '../model/options.ts';
+import type { SourceRef } from '../model/source-ref.ts';
+import { FINDINGS, type FindingId } from './registry.ts';
+
+type NameOf<Id extends FindingId> = (typeof FINDINGS)[Id]['thresholds'][number]['name'];
+
+/** Numbers in place of defaults: `{ drift: { driftRatio: 2 } }`. */
+export type ThresholdOverrides = {
+  readonly [Id in FindingId]?: { readonly [Name in NameOf<Id>]?: number };
+};
+
+/** Numbers by finding and threshold. */
+export type Thresholds = Readonly<Record<string, Readonly<Record<string, number>>>>;
+
+/** The numbers that a run is judged by. */
+export interface ResolvedThresholds {
+  readonly inForce: ThresholdsInForce;
+  /** Those of them that the judge of incidents uses. */
+  readonly settings: VerdictSettings;
+  /** Those that are not the defaults. A number of the judge stands under every finding that declares it. */
+  readonly changed: Thresholds;
+}
+
+const types: ReadonlyMap<string, FindingType> = new Map(Object.entries(FINDINGS));
+
+/** Whether a threshold is a number of the judge of incidents: several findings declare it, and a run has one value for it. */
+const isShared = (name: string): boolean => Object.hasOwn(VERDICT_SETTINGS, name);
+
+/** Where numbers were given: `rules` of a config at its path, the flag, the option of the library. */
+export interface ThresholdPlace {
+  /** How the place is written in a message. */
+  readonly at: (finding: string, name: string) => string;
+  readonly where?: SourceRef;
+}
+
+const IN_LIBRARY: ThresholdPlace = { at: (finding, name) => `thresholds.${finding}.${name}` };
+
+/**
+ * A number for a threshold, checked.
+ *
+ * @throws finding-unknown, threshold-unknown, threshold-range
+ */
+function checkThreshold(
+  finding: string,
+  name: string,
+  value: unknown,
+  { at, where }: ThresholdPlace,
+): number {
+  const place = at(finding, name);
+  const type = types.get(finding);
+  if (type === undefined)
+    throw diagError('finding-unknown', { place, finding, nearest: nearest(finding, types.keys()) }, where);
+  const known = type.thresholds.map((threshold) => threshold.name);
+  const threshold: Threshold | undefined = type.thresholds.find((one) => one.name === name);
+  if (threshold === undefined)
+    throw diagError(
+      'threshold-unknown',
+      {
+        place,
+        finding,
+        name,
+        known:
+          known.length === 0
+            ? 'it has none'
+            : `did you mean ${nearest(name, known)}? known: ${known.join(', ')}`,
+      },
+      where,
+    );
+  if (typeof value !== 'number' || !isInRange(threshold.range, value))
+    throw diagError(
+      'threshold-range',
+      {
+        place,
+        finding,
+        found: typeof value === 'string' ? `"${value}"` : String(value),
+        range: numbersIn(threshold.range),
+      },
+      where,
+    );
+  return value;
+}
+
+/**
+ * The numbers that were given at one place, each under every finding that declares it.
+ *
+ * @throws finding-unknown, threshold-unknown, threshold-range; threshold-conflict where a number of the judge is given
+ *   two values
+ */
+export function readThresholds(
+  given: Readonly<Record<string, Readonly<Record<string, unknown>>>>,
+  place: ThresholdPlace = IN_LIBRARY,
+): Thresholds {
+  const read: Record<string, Record<string, number>> = {};
+  const first = new Map<string, { finding: string; value: number }>();
+  for (const [finding, numbers] of Object.entries(given))
+    for (const [name, number] of Object.entries(numbers)) {
+      if (number === undefined) continue;
+      const value = checkThreshold(finding, name, number, place);
+      const before = first.get(name);
+      if (isShared(name) && before !== undefined && before.value !== value)
+        throw diagError(
+          'threshold-conflict',
+          {
+            name,
+            first: place.at(before.finding, name),
+            firstValue: before.value,
+            second: place.at(finding, name),
+            secondValue: value,
+          },
+          place.where,
+        );
+      first.set(name, { finding, value });
+      for (const owner of isShared(name) ? ownersOf(name) : [finding])
+        read[owner] = { ...read[owner], [name]: value };
+    }
+  return read;
+}
+
+/** The findings that declare a threshold of this name. */
+const ownersOf = (name: string): string[] =>
+  [...types.values()]
+    .filter(({ thresholds }) => thresholds.some((one) => one.name === name))
+    .map(({ id }) => id);
+
+/** Numbers of several places: later ones win. */
+export function joinThresholds(...layers: readonly Thresholds[]): Thresholds {
+  const joined: Record<string, Record<string, number>> = {};
+  for (const layer of layers)
+    for (const [finding, numbers] of Object.entries(layer))
+      joined[finding] = { ...joined[finding], ...numbers };
+  return joined;
+}
+
+/** The numbers in force where these were given (by {@link readThresholds} or {@link joinThresholds}). */
+export function resolveThresholds(given: Thresholds = {}): ResolvedThresholds {
+  const numbers = new Map<string, ReadonlyMap<string, number>>();
+  const changed: Record<string, Record<string, number>> = {};
+  const settings: Record<string, number> = {};
+  for (const [name, { value }] of Object.entries(VERDICT_SETTINGS)) settings[name] = value;
+  for (const { id, thresholds } of types.values()) {
+    const own = new Map<string, number>();
+    for (const { name, value } of thresholds) {
+      const number = given[id]?.[name] ?? value;
+      own.set(name, number);
+      if (isShared(name)) settings[name] = number;
+      if (number !== value) changed[id] = { ...changed[id], [name]: number };
+    }
+    numbers.set(id, own);
+  }
+  return {
+    inForce: (finding, name) => {
+      const number = numbers.get(finding)?.get(name);
+      if (number === undefined) throw new Error(`${finding} has no threshold "${name}"`);
+      return number;
+    },
+    settings: settings as VerdictSettings,
+    changed,
+  };
+}
