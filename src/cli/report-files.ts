@@ -3,12 +3,9 @@ import { stat } from 'node:fs/promises';
 import { checkWritable, writeFileAtomic } from '../bytes/atomic-write.ts';
 import { diagError } from '../model/errors.ts';
 import type { Report } from '../model/report.ts';
-import type { RenderOptions } from '../reports/format.ts';
+import { PLAIN } from '../reports/format.ts';
 import { REPORT_FORMATS, type ReportFormatId } from '../reports/registry.ts';
 import type { Output } from './output.ts';
-
-/** How a report is rendered into a file: the same whatever terminal it is made on. */
-export const FILE_OPTIONS: RenderOptions = { width: 100, colour: false, ascii: false };
 
 interface ReportTarget {
   readonly format: ReportFormatId;
@@ -77,7 +74,7 @@ export async function writeReports(
     report.runs.flatMap((run) => run.paths),
   );
   for (const { format, path } of targets) {
-    const text = REPORT_FORMATS[format].render(report, FILE_OPTIONS);
+    const text = REPORT_FORMATS[format].render(report, PLAIN);
     await (path === '-' ? output.write(text) : writeFileAtomic(path, text));
   }
 }

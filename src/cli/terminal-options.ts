@@ -1,9 +1,9 @@
 /** What the terminal can show, from the stream and the environment. */
-import type { RenderOptions } from '../reports/format.ts';
+import { PLAIN, type RenderOptions } from '../reports/format.ts';
 import type { OutputStream } from './io.ts';
 
 /**
- * Width: the terminal's, else COLUMNS, else 80; between 40 and 300. Colour on a terminal only, NO_COLOR and
+ * Width: the terminal's, else COLUMNS, else that of files; between 40 and 300. Colour on a terminal only, NO_COLOR and
  * TERM=dumb turn it off, FORCE_COLOR on. ASCII when asked for, or when the locale is not UTF-8.
  */
 export function terminalOptions(
@@ -12,7 +12,7 @@ export function terminalOptions(
   ascii: boolean,
 ): RenderOptions {
   const asked = Number.parseInt(env.COLUMNS ?? '', 10);
-  const columns = stream.columns ?? (asked > 0 ? asked : 80);
+  const columns = stream.columns ?? (asked > 0 ? asked : PLAIN.width);
   const locale = env.LC_ALL || env.LC_CTYPE || env.LANG || '';
   const forced = env.FORCE_COLOR !== undefined && env.FORCE_COLOR !== '0' && env.FORCE_COLOR !== '';
   return {

@@ -2,9 +2,10 @@ import { readFile } from 'node:fs/promises';
 import { Args, Flags } from '@oclif/core';
 import { openFile, unreadable } from '../bytes/source.ts';
 import { command } from '../cli/command.ts';
-import { FILE_OPTIONS, reportTargets, writeReports } from '../cli/report-files.ts';
+import { reportTargets, writeReports } from '../cli/report-files.ts';
 import { terminalOptions } from '../cli/terminal-options.ts';
 import { EXIT } from '../model/errors.ts';
+import { PLAIN } from '../reports/format.ts';
 import { REPORT_FORMATS, type ReportFormatId } from '../reports/registry.ts';
 import { parseReport } from '../reports/report-schema.ts';
 
@@ -42,8 +43,8 @@ export default command({
     const report = parseReport(text, args.path);
     const format = flags.to ?? (flags.json ? 'json' : 'text');
     if (targets.length === 0 || flags.to !== undefined) {
-      const options = format === 'text' ? terminalOptions(io.stdout, io.env, false) : FILE_OPTIONS;
-      await io.print(REPORT_FORMATS[format].render(report, options));
+      const options = format === 'text' ? terminalOptions(io.stdout, io.env, false) : PLAIN;
+      await io.write(REPORT_FORMATS[format].render(report, options));
     }
     await writeReports(report, targets, io);
     return EXIT.done;

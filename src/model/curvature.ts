@@ -36,7 +36,12 @@ export interface CurvatureEntry {
   /** Hutchinson's estimate of the trace, where asked for. */
   readonly trace?: { readonly value: number; readonly standardError: number };
   /** 2/η_c along the optimizer's own update, and the multiple of the learning rate at which the loss first rises. */
-  readonly criticalSharpness?: { readonly value: number; readonly criticalMultiple: number };
+  readonly criticalSharpness?: {
+    readonly value: number;
+    readonly criticalMultiple: number;
+    /** Of the loss. */
+    readonly evaluations: number;
+  };
 }
 
 /** Points of a density: `weight[i]` of the spectrum lies around `value[i]`; the weights sum to 1. */

@@ -31,5 +31,5 @@ export function formatNumber(value: number, precision: Precision = 'glance'): st
     .replace('e+', 'e');
 }
 
-/** A count or a step: every digit, with thousands separators. */
-export const formatCount = (value: number): string => value.toLocaleString('en-US');
+/** A count or a step: every digit, with thousands separators; no sign before a zero, which JSON would lose. */
+export const formatCount = (value: number): string => (value + 0).toLocaleString('en-US');

@@ -58,6 +58,32 @@ const COLOURS = ['cyan', 'yellow', 'magenta', 'green', 'blue', 'red'] as const;
 /** A range of more than two decades is drawn on a log scale. */
 export const LOG_RATIO = 100;
 
+/** Where a value lies between two others, 0 to 1; also where their distance is too large for a number. */
+function shareOf(value: number, low: number, high: number): number {
+  if (!(high > low)) return 0;
+  const range = high - low;
+  const share = Number.isFinite(range) ? (value - low) / range : (value / 2 - low / 2) / (high / 2 - low / 2);
+  return Math.min(1, Math.max(0, share));
+}
+
+/** What can be drawn of a line: buckets at finite steps, and of them the finite extremes. */
+function drawable({ name, firstStep, lastStep, min, max, nonFinite }: ChartLine): ChartLine {
+  const at = [...firstStep.keys()].filter(
+    (i) => Number.isFinite(firstStep[i]) && Number.isFinite(lastStep[i]),
+  );
+  const pick = (values: readonly number[]): number[] => at.map((i) => values[i]!);
+  const finite = (values: readonly number[]): number[] =>
+    pick(values).map((value) => (Number.isFinite(value) ? value : Number.NaN));
+  return {
+    name,
+    firstStep: pick(firstStep),
+    lastStep: pick(lastStep),
+    min: finite(min),
+    max: finite(max),
+    nonFinite: pick(nonFinite),
+  };
+}
+
 interface Column {
   min: number;
   max: number;
@@ -68,10 +94,7 @@ interface Column {
 /** Puts the buckets of a series into columns by step; a column without points repeats the one before it. */
 function columnsOf(series: ChartLine, from: number, to: number, count: number): (Column | undefined)[] {
   const columns = new Array<Column | undefined>(count).fill(undefined);
-  const columnAt = (step: number): number =>
-    to === from
-      ? 0
-      : Math.min(count - 1, Math.max(0, Math.round(((step - from) / (to - from)) * (count - 1))));
+  const columnAt = (step: number): number => Math.round(shareOf(step, from, to) * (count - 1));
   for (let i = 0; i < series.min.length; i++) {
     const first = series.firstStep[i]!;
     const last = series.lastStep[i]!;
@@ -105,14 +128,15 @@ function columnsOf(series: ChartLine, from: number, to: number, count: number): 
 export function drawChart(title: string, series: readonly ChartLine[], options: ChartOptions): string {
   const paint = new Ansis(options.colour ? 1 : 0);
   const symbols = options.ascii ? ASCII : BOX;
-  const steps = series.flatMap((s) => [...s.firstStep, ...s.lastStep]).filter((step) => !Number.isNaN(step));
+  const lines = series.map(drawable);
+  const steps = lines.flatMap((s) => [...s.firstStep, ...s.lastStep]);
   const from = options.from ?? smallest(steps);
   const to = options.to ?? largest(steps);
   const head = paint.bold(inertName(title));
   if (!(to >= from)) return `${head}: nothing to draw`;
 
   const plotWidth = Math.max(10, options.width - LABEL - 2);
-  const drawn = series
+  const drawn = lines
     .map((s) => ({ name: inertName(s.name), columns: columnsOf(s, from, to, plotWidth) }))
     .filter((s) => s.columns.some((column) => column !== undefined));
   const values = drawn.flatMap((s) =>
@@ -124,19 +148,20 @@ export function drawChart(title: string, series: readonly ChartLine[], options: 
 
   const low = smallest(values);
   const high = largest(values);
-  const log = options.scale === 'log' || (options.scale !== 'linear' && low > 0 && high / low > LOG_RATIO);
+  const log =
+    high > 0 &&
+    (options.scale === 'log' || (options.scale !== 'linear' && low > 0 && high / low > LOG_RATIO));
   // On a log scale what is not positive has no place; it is drawn on the lowest row and the legend says so.
   const positive = log ? smallest(values.filter((v) => v > 0)) : Number.NaN;
   const scale = (v: number): number => (log ? Math.log10(v > 0 ? v : positive) : v);
   const unscale = (v: number): number => (log ? 10 ** v : v);
-  const bottom = scale(low);
-  const range = scale(high) - bottom || 1;
+  const [bottom, top] = [scale(low), scale(high)];
+  const heightOf = (v: number): number => shareOf(scale(v), bottom, top);
   const height = options.height ?? 10;
 
   const rows = Array.from({ length: height + 1 }, () =>
     Array.from({ length: plotWidth + LABEL + 2 }, (_, column) => (column === LABEL + 1 ? symbols[1]! : ' ')),
   );
-  const clamp = (v: number): number => Math.min(1, Math.max(0, v));
   const lay = (
     line: readonly number[],
     present: readonly boolean[],
@@ -159,7 +184,7 @@ export function drawChart(title: string, series: readonly ChartLine[], options: 
     }
   };
   if (options.limit && values.length > 0) {
-    const row = height - Math.round(clamp((scale(options.limit.value) - bottom) / range) * height);
+    const row = height - Math.round(heightOf(options.limit.value) * height);
     for (let c = 0; c < plotWidth; c++) rows[row]![LABEL + 2 + c] = paint.dim(options.ascii ? '.' : '┄');
   }
   for (const [index, { columns }] of drawn.entries()) {
@@ -168,19 +193,21 @@ export function drawChart(title: string, series: readonly ChartLine[], options: 
     for (const bound of ['min', 'max'] as const) {
       let carried = 0;
       const line = columns.map((c) => {
-        if (c !== undefined && !Number.isNaN(c[bound])) carried = clamp((scale(c[bound]) - bottom) / range);
+        if (c !== undefined && !Number.isNaN(c[bound])) carried = heightOf(c[bound]);
         return carried;
       });
       if (present.includes(true)) lay(line, present, colour);
     }
   }
   for (const [row, cells] of rows.entries()) {
-    const label =
-      values.length === 0 ? '' : formatNumber(unscale(bottom + (range * (height - row)) / height));
+    const share = (height - row) / height;
+    // Of one value alone the axis goes up by one.
+    const value = top > bottom ? bottom * (1 - share) + top * share : bottom + share;
+    const label = values.length === 0 ? '' : formatNumber(unscale(value));
     for (const [i, character] of [...label.padStart(LABEL)].entries()) cells[i] = character;
   }
 
-  const lines = [
+  const picture = [
     `${head}${log ? paint.dim(' (log scale)') : ''}`,
     ...legend(drawn, options.width, paint),
     ...rows.map((row) => row.join('').trimEnd()),
@@ -189,10 +216,10 @@ export function drawChart(title: string, series: readonly ChartLine[], options: 
   if (oddColumns.size > 0) {
     const cross = options.ascii ? 'x' : '×';
     const row = Array.from({ length: plotWidth }, (_, c) => (oddColumns.has(c) ? cross : ' ')).join('');
-    lines.push(`${indent} ${paint.red(row.trimEnd())}`);
+    picture.push(`${indent} ${paint.red(row.trimEnd())}`);
   }
-  lines.push(...axis(from, to, plotWidth, options, indent));
-  lines.push(...markerLines(options.markers ?? [], from, to, plotWidth, indent, paint));
+  picture.push(...axis(from, to, plotWidth, options, indent));
+  picture.push(...markerLines(options.markers ?? [], from, to, plotWidth, indent, paint));
   const remarks = [
     ...(oddColumns.size > 0 ? [`${options.ascii ? 'x' : '×'} non-finite (NaN or Inf)`] : []),
     ...(log && low <= 0 ? [`values ${options.ascii ? '<=' : '≤'} 0 are drawn on the lowest row`] : []),
@@ -200,8 +227,8 @@ export function drawChart(title: string, series: readonly ChartLine[], options: 
       ? [`${options.ascii ? '.' : '┄'} ${options.limit.label} ${formatNumber(options.limit.value)}`]
       : []),
   ];
-  if (remarks.length > 0) lines.push(`${indent} ${remarks.join('   ')}`);
-  return lines.join('\n');
+  if (remarks.length > 0) picture.push(`${indent} ${remarks.join('   ')}`);
+  return picture.join('\n');
 }
 
 /** Which colour is which series, in as many lines as it takes; one series needs none. */
@@ -227,8 +254,7 @@ function legend(drawn: readonly { name: string }[], width: number, paint: Ansis)
 
 /** The step axis: a line with ticks at round steps, and at both ends where there is room. */
 function axis(from: number, to: number, width: number, options: ChartOptions, indent: string): string[] {
-  const columnAt = (step: number): number =>
-    to === from ? 0 : Math.round(((step - from) / (to - from)) * (width - 1));
+  const columnAt = (step: number): number => Math.round(shareOf(step, from, to) * (width - 1));
   const line = new Array<string>(width).fill(options.ascii ? '-' : '─');
   const labels = new Array<string>(width).fill(' ');
   for (const step of [from, ...roundSteps(from, to, Math.max(1, Math.floor(width / 14))), to]) {
@@ -260,7 +286,9 @@ function roundSteps(from: number, to: number, most: number): number[] {
 }
 
 const stepText = (step: number): string =>
-  Math.abs(step) >= 1e9 ? formatNumber(step) : step.toLocaleString('en-US', { maximumFractionDigits: 2 });
+  Math.abs(step) >= 1e9
+    ? formatNumber(step)
+    : step.toLocaleString('en-US', { maximumFractionDigits: 2, signDisplay: 'negative' });
 
 /** One row of symbols under the axis, then what each means. */
 function markerLines(
@@ -275,7 +303,7 @@ function markerLines(
   if (shown.length === 0) return [];
   const row = Array.from({ length: width }, () => ' ');
   for (const { step, symbol } of shown) {
-    row[to === from ? 0 : Math.round(((step - from) / (to - from)) * (width - 1))] = symbol;
+    row[Math.round(shareOf(step, from, to) * (width - 1))] = symbol;
   }
   const words = shown.map((m) => `${m.symbol} ${m.label}`);
   const lines: string[] = [''];

@@ -9,6 +9,9 @@ export interface RenderOptions {
   readonly ascii: boolean;
 }
 
+/** Where no terminal is: a file or a pipe, the same on every machine. */
+export const PLAIN: RenderOptions = { width: 80, colour: false, ascii: false };
+
 export interface ReportFormat {
   /** kebab-case: file name, `--report` value, docs page. */
   readonly id: string;

@@ -1,266 +1,575 @@
-/** The committed form of a report: what `analyze --json` writes and what `gate` and `report` read back. */
+/**
+ * The committed form of a report: what `analyze --json` writes, and what `gate` and `report` read back. Published as
+ * schema/report.schema.json, told in docs/json.md.
+ */
 import { z } from 'zod';
-import { diagError, type ErrorCode } from '../model/errors.ts';
-import { SEVERITIES } from '../model/finding.ts';
-import { RULE_STATUSES } from '../model/gate.ts';
-import { numberFromJson } from '../model/json.ts';
-import { REPLAY_MODES, REPLAY_VERDICTS } from '../model/replay.ts';
-import { type Report, SCHEMA_VERSION, VERDICT_CLASSES } from '../model/report.ts';
-import { ROLES } from '../model/run.ts';
+import { CURVATURE_OPERATORS, type CurvatureEntry, type EigenEstimate } from '../model/curvature.ts';
+import { diagError, type ErrorCode, type ErrorRecord } from '../model/errors.ts';
+import { type Finding, type Quantity, SEVERITIES } from '../model/finding.ts';
+import { type GateProblem, type GateResult, type GateRule, RULE_STATUSES } from '../model/gate.ts';
+import {
+  type ClippyDetails,
+  REPLAY_MODES,
+  REPLAY_VERDICTS,
+  type ReplayEntry,
+  type ThresholdSweep,
+} from '../model/replay.ts';
+import {
+  type ChartSeries,
+  type Incident,
+  type Report,
+  type ReportInput,
+  type RewindAdvice,
+  type RunReport,
+  type RunVerdict,
+  SCHEMA_VERSION,
+  type SeriesStatistics,
+  type TaskVerdict,
+  VERDICT_CLASSES,
+} from '../model/report.ts';
+import { type Attempt, ROLES, type StepUnit } from '../model/run.ts';
+import type { SourceRef } from '../model/source-ref.ts';
+import {
+  count,
+  finite,
+  flag,
+  listOf,
+  number,
+  numbers,
+  objectOf,
+  oneOf,
+  orNull,
+  range,
+  recordOf,
+  setting,
+  text,
+  texts,
+} from './schema-of.ts';
 
-/** A number; NaN and ±Infinity are strings in JSON. */
-const number = z
-  .union([z.number(), z.enum(['NaN', 'Infinity', '-Infinity'])])
-  .transform((value) => numberFromJson(value)!)
-  .meta({ description: 'a number; "NaN", "Infinity" and "-Infinity" are strings' });
-const numbers = z.array(number);
-const count = z.number().min(0);
-const step = z.number().nullable();
+const step = (description: string): z.ZodType<number | null> => finite(description).nullable();
+const stepUnit = oneOf<StepUnit>(
+  ['step', 'epoch', 'row'],
+  'What step numbers count: `epoch` where the log has epochs only, `row` where rows were counted.',
+);
 
-const place = z.looseObject({
-  path: z.string(),
-  line: z.number().optional(),
-  byteOffset: z.number().optional(),
-  tensor: z.string().optional(),
+const place = objectOf<SourceRef>(
+  'place',
+  'A place in an input.',
+)({
+  path: text('Path of the file or folder.'),
+  line: finite('Line of a text file, from 1.').optional(),
+  byteOffset: finite('Offset of a byte in a binary file, from 0.').optional(),
+  tensor: text('Name of a tensor in a checkpoint or capture.').optional(),
 });
-const error = z.looseObject({
-  // The codes grow with the tool; a report of a newer one must stay readable.
-  id: z.string() as unknown as z.ZodType<ErrorCode>,
-  message: z.string(),
-  hint: z.string().optional(),
-  path: z.string().optional(),
-  line: z.number().optional(),
-  byteOffset: z.number().optional(),
-  tensor: z.string().optional(),
-});
-const quantity = z.looseObject({ name: z.string(), value: number, unit: z.string() }).nullable();
-const severity = z.enum(SEVERITIES);
-const verdictClass = z.enum(VERDICT_CLASSES);
 
-const finding = z.looseObject({
-  id: z.string(),
+export const error = objectOf<ErrorRecord>(
+  'error',
+  'What went wrong, where, and what to do.',
+)({
+  // The codes grow with the tool: a report of a newer one stays readable.
+  id: text(
+    'Code of the error; `clippy-diag explain CODE` has its page.',
+  ) as z.ZodType<string> as z.ZodType<ErrorCode>,
+  message: text('What went wrong, in one sentence.'),
+  hint: text('What to do.').optional(),
+  path: text('The file or folder it is about.').optional(),
+  line: finite('Line of a text file, from 1.').optional(),
+  byteOffset: finite('Offset of a byte in a binary file, from 0.').optional(),
+  tensor: text('Name of a tensor.').optional(),
+});
+
+const quantity = objectOf<Quantity>(
+  'quantity',
+  'A number with its unit.',
+)({
+  name: text('What was measured.'),
+  value: number('How much.'),
+  unit: text('`scales`, `ratio`, `steps`, `points` …; `1` for a number in the unit of its series.'),
+});
+
+const severity = oneOf(
+  SEVERITIES,
+  'How bad it is. A healthy run may have notes, but no warning and no error.',
+);
+const verdictClass = oneOf(
+  VERDICT_CLASSES,
+  'What became of the run, from harmless to worst (docs/detection.md).',
+);
+
+export const finding = objectOf<Finding>(
+  'finding',
+  'Something that a detector found in a run.',
+)({
+  id: text('What was found; `clippy-diag explain ID` has its page. Also the rule of a gate and of SARIF.'),
   severity,
-  message: z.string(),
-  steps: z.tuple([z.number(), z.number()]).nullable(),
-  series: z.string().nullable(),
-  attempt: z.number().optional(),
-  measured: quantity,
-  threshold: quantity,
-  locations: z.array(place),
-  advice: z.string().nullable(),
-});
-
-const verdict = {
-  class: verdictClass,
-  series: z.string().nullable(),
-  onsetStep: step,
-  lastGoodStep: step,
-  recoveredStep: step,
-  why: z.string(),
-  incidents: z.array(
-    z.looseObject({
-      class: verdictClass,
-      series: z.string(),
-      attempt: z.number(),
-      onsetStep: z.number(),
-      lastGoodStep: step,
-      recoveredStep: step,
-      peakStep: z.number(),
-      peak: number,
-    }),
+  message: text('What was found, in one sentence.'),
+  steps: orNull(
+    range('First and last step.'),
+    'First and last step that it covers; null where steps mean nothing.',
   ),
-};
-
-const optionalNumber = number.nullable();
-const statistics = z.looseObject({
-  points: count,
-  nan: count,
-  posInf: count,
-  negInf: count,
-  first: number,
-  last: number,
-  lastStep: number,
-  min: optionalNumber,
-  max: optionalNumber,
-  mean: optionalNumber,
-  p50: optionalNumber,
-  p90: optionalNumber,
-  p95: optionalNumber,
-  p99: optionalNumber,
+  series: text('The series it was found in.').nullable(),
+  attempt: count('The attempt it was found in, from 0.').optional(),
+  measured: orNull(quantity, 'The number that decided.'),
+  threshold: orNull(quantity, 'What it was compared with.'),
+  locations: listOf(place, 'Where it can be seen.'),
+  advice: text('What to do about it.').nullable(),
 });
 
-const series = z
-  .looseObject({
-    name: z.string(),
-    role: z.enum(ROLES),
-    task: z.string().optional(),
-    points: count,
-    firstStep: numbers,
-    lastStep: numbers,
-    min: numbers,
-    max: numbers,
-    nonFinite: z.array(count),
-    endsEarly: z.boolean().optional(),
-    statistics,
-  })
+const incident = objectOf<Incident>(
+  'incident',
+  'A stretch of a run in which its loss is out of its band.',
+)({
+  class: verdictClass,
+  series: text('The loss.'),
+  attempt: count('The attempt, from 0.'),
+  onsetStep: finite('First step out of the band, on the way to the jump.'),
+  lastGoodStep: step('Last step before it whose loss was in the band.'),
+  recoveredStep: step('First step of the stretch that counts as recovery; null where there is none.'),
+  peakStep: finite('Step of the worst point.'),
+  peak: number('Value of the worst point; NaN where it is not finite.'),
+});
+
+const verdictMembers = {
+  class: verdictClass,
+  series: text('The series that decided.').nullable(),
+  onsetStep: step('First step of the incident that decided.'),
+  lastGoodStep: step('Last step before it that was good.'),
+  recoveredStep: step('First step of the recovery from it; null where there is none.'),
+  why: text('Why, in one sentence.'),
+  incidents: listOf(incident, 'Every incident, not only the one that decided.'),
+};
+const verdict = objectOf<RunVerdict>(
+  'verdict',
+  'The verdict of a run: its worst incident decides.',
+)(verdictMembers);
+
+const statistics = objectOf<SeriesStatistics>(
+  'statistics',
+  'Exact statistics over all points of a series. Those of values are over the finite ones, null where there is none.',
+)({
+  points: count('Points, those that are not finite among them.'),
+  nan: count('Points that are NaN.'),
+  posInf: count('Points that are +Infinity.'),
+  negInf: count('Points that are -Infinity.'),
+  first: number('First value; NaN where there is no point.'),
+  last: number('Last value; NaN where there is no point.'),
+  lastStep: number('Step of the last point; NaN where there is none.'),
+  min: number('Smallest value.').nullable(),
+  max: number('Largest value.').nullable(),
+  mean: number('Mean; null also where the sum is too large for a number.').nullable(),
+  p50: number('Median (nearest rank).').nullable(),
+  p90: number('90th percentile (nearest rank).').nullable(),
+  p95: number('95th percentile (nearest rank).').nullable(),
+  p99: number('99th percentile (nearest rank).').nullable(),
+});
+
+/** A series as reports and `chart --json` have it. */
+export const series = objectOf<ChartSeries>(
+  null,
+  'A series.',
+)({
+  name: text('As logged.'),
+  role: oneOf(ROLES, 'What the series measures.'),
+  task: text('The task that it belongs to.').optional(),
+  points: count('Points of the whole series.'),
+  firstStep: numbers('Step of the first point in each bucket.'),
+  lastStep: numbers('Step of the last point in each bucket.'),
+  min: numbers('Smallest finite value in each bucket; NaN where it has none.'),
+  max: numbers('Largest finite value in each bucket; NaN where it has none.'),
+  nonFinite: listOf(z.int().min(0), 'Points in each bucket that are not finite.'),
+  endsEarly: flag('Whether it stops while other series of the run go on.').optional(),
+  statistics,
+})
   .refine(
     (chart) =>
       [chart.lastStep, chart.min, chart.max, chart.nonFinite].every(
         (array) => array.length === chart.firstStep.length,
       ) && chart.points === chart.statistics.points,
     { message: 'its arrays or counts of points disagree' },
-  );
+  )
+  .meta({
+    id: 'series',
+    description:
+      'A series for a chart: neighbouring points share a bucket that keeps their extremes. `firstStep`, `lastStep`, `min`, `max` and `nonFinite` have one entry a bucket.',
+  });
 
-const scalar = z.union([z.string(), z.boolean(), number]);
-const replay = z.looseObject({
-  mode: z.enum(REPLAY_MODES),
-  rule: z.string(),
-  options: z.record(z.string(), scalar),
-  optimizer: z.union([z.string(), z.record(z.string(), scalar)]),
-  steps: numbers,
-  loss: numbers.nullable(),
-  taskLoss: z.record(z.string(), numbers).optional(),
-  minClipFactor: numbers,
-  updateNorm: numbers,
-  firstEngagedStep: step,
-  engagedFraction: number,
-  ended: z.looseObject({ reason: z.enum(['completed', 'non-finite']), step: z.number() }),
-  verdict: z.enum(REPLAY_VERDICTS),
-  confidence: z.enum(['exact', 'estimate']),
-  why: z.string(),
-  peak: number.optional(),
-  bottleneck: z.looseObject({ tensor: z.string(), index: z.number(), factor: number }).nullable(),
-  source: z.enum(['computed', 'recorded']).optional(),
-});
-
-const curvature = z.looseObject({
-  checkpoint: z.string(),
-  step,
-  method: z.enum(['power', 'lanczos']),
-  operator: z.enum(['hessian', 'preconditioned-hessian', 'gauss-newton']),
-  block: z.string(),
-  task: z.string(),
-  eigenvalues: z.array(
-    z.looseObject({
-      value: number,
-      residualNorm: number,
-      converged: z.boolean(),
-      iterations: z.number(),
-    }),
-  ),
-  largestMagnitude: number,
-  hvpCount: count,
-  hvpMethod: z.string(),
-  stability: z.looseObject({
-    learningRate: optionalNumber,
-    limit: optionalNumber,
-    ratio: optionalNumber,
-    rule: z.string().optional(),
-  }),
-  seed: z.number(),
-  backend: z.string(),
-  source: z.enum(['computed', 'recorded']),
-  notes: z.array(z.string()).optional(),
-});
-
-const gate = z.looseObject({
-  passed: z.boolean(),
-  exitCode: z.union([z.literal(0), z.literal(1), z.literal(3), z.literal(4)]),
-  rules: z.array(
-    z.looseObject({
-      id: z.string(),
-      run: z.string(),
-      severity,
-      passed: z.boolean(),
-      status: z.enum(RULE_STATUSES),
-      expected: z.string(),
-      found: optionalNumber,
-      series: z.string().nullable(),
-      step,
-      message: z.string(),
-      locations: z.array(place),
-    }),
-  ),
-  problems: z.array(
-    z.looseObject({
-      exitCode: z.union([z.literal(3), z.literal(4)]),
-      id: z.string(),
-      run: z.string().nullable(),
-      message: z.string(),
-    }),
-  ),
-  skipped: z.array(
-    z.looseObject({
-      id: z.string(),
-      run: z.string(),
-      severity: z.enum(['note', 'warning']),
-      reason: z.string(),
-    }),
-  ),
-});
-
-const run = z.looseObject({
-  id: z.string(),
-  paths: z.array(z.string()),
-  stepUnit: z.enum(['step', 'epoch', 'row']),
-  attempts: z.number(),
-  attemptList: z.array(
-    z.looseObject({
-      index: z.number(),
-      firstStep: number,
-      lastStep: number,
-      reason: z.enum(['start', 'step-went-back', 'new-file', 'restart-line']),
-    }),
-  ),
-  verdict: z.looseObject(verdict),
-  tasks: z.array(z.looseObject({ name: z.string(), class: verdictClass, onsetStep: step })),
-  findings: z.array(finding),
-  detectorsRun: z.array(z.string()).optional(),
-  notRun: z.array(z.looseObject({ id: z.string(), reason: z.string() })),
-  failedDetectors: z.array(z.looseObject({ id: z.string(), error })),
-  advice: z.array(z.string()),
-  rewind: z
-    .looseObject({
-      lastGoodStep: z.number(),
-      rewindToStep: z.number(),
-      rewindToCheckpoint: z.string().nullable(),
-      skipSteps: z.tuple([z.number(), z.number()]),
-      learningRateFactor: optionalNumber,
-      why: z.string(),
-    })
-    .nullable(),
-  series: z.array(series),
-  hyperparameters: z.record(z.string(), z.union([z.string(), z.boolean(), number]).nullable()),
-  notes: z.array(z.string()),
-  replay: z.array(replay),
-  curvature: z.array(curvature),
-});
-
-export const reportSchema = z
-  .looseObject({
-    schemaVersion: z.string(),
-    toolVersion: z.string(),
-    createdAt: z.string(),
-    budget: z.number().optional(),
-    inputs: z.array(
-      z.looseObject({
-        path: z.string(),
-        format: z.string(),
-        sha256: z.string().nullable(),
-        kept: count.optional(),
-        lost: count.optional(),
-        unreadBytes: count.optional(),
-        grownBytes: count.optional(),
-        errors: z.array(error).optional(),
-      }),
+const clippyDetails = objectOf<ClippyDetails>(
+  'clippyDetails',
+  'What sets the factor of Clippy.',
+)({
+  dominatedBy: orNull(
+    oneOf(
+      ['variableRelativeThreshold', 'absoluteThreshold', 'accumulatorRelativeThreshold'],
+      'An option of the rule.',
     ),
-    verdict: z.looseObject({ ...verdict, run: z.string().nullable() }),
-    runs: z.array(run),
-    skipped: z.array(z.looseObject({ path: z.string(), reason: z.string() })),
-    warnings: z.array(error),
-    gate: gate.optional(),
-  })
-  .meta({ title: 'clippy-diag report', description: 'What `clippy-diag analyze --json` prints' });
+    'The larger part of the threshold of the entry that sets the smallest factor.',
+  ),
+  parameter: number('The parameter at that entry.').nullable(),
+  update: number('The update at that entry, without clipping.').nullable(),
+  frozen: listOf(
+    objectOf<ClippyDetails['frozen'][number]>(
+      null,
+      'A tensor whose factor was below 0.001 at some step.',
+    )({
+      tensor: text('Its name.'),
+      steps: count('Steps at which its factor was below 0.001.'),
+      factor: number('Its smallest factor.'),
+      absoluteThreshold: number('The absoluteThreshold that would have left all its updates alone.'),
+    }),
+    'Tensors that Clippy all but froze.',
+  ),
+});
+
+const sweep = objectOf<ThresholdSweep>(
+  'sweep',
+  'The same rule at other thresholds, at the recorded states of the incident.',
+)({
+  option: text('The option that was changed.'),
+  values: numbers('Its values.'),
+  updateNorm: numbers('Largest norm of the update during the incident, for each value.'),
+  limit: number('Up to which an update counts as held: twice the median norm before.'),
+  largest: number('The largest value that holds the update; null if none does.').nullable(),
+});
+
+const options = recordOf(setting, 'Options of the rule by name, defaults included.');
+
+/** An entry of `replay`, in reports and in `replay --json`. */
+export const replayEntry = objectOf<ReplayEntry>(
+  'replayEntry',
+  'Recorded gradient steps under one clipping rule. Lists of numbers have one entry a step.',
+)({
+  mode: oneOf(
+    REPLAY_MODES,
+    'What was computed anew: factors only, the steps, or the gradients too (docs/numerics.md).',
+  ),
+  rule: text('Id of the clipping rule; `clippy-diag explain ID` has its page.'),
+  options,
+  optimizer: z
+    .union([z.string(), recordOf(setting, 'Name and options.')])
+    .describe('The optimizer that the steps were taken with: its name and options, or a text.'),
+  steps: numbers('The recorded steps.'),
+  loss: orNull(
+    numbers('Losses.'),
+    'Loss at the parameters before each step; null where the mode cannot know it.',
+  ),
+  taskLoss: recordOf(numbers('Losses of the task.'), 'The same for each task.').optional(),
+  minClipFactor: numbers(
+    'Smallest factor that the rule applied to any tensor or unit; 1 where it did nothing.',
+  ),
+  updateNorm: numbers('Norm of the whole update.'),
+  firstEngagedStep: step('First step at which the rule does something; null if at none.'),
+  engagedFraction: number('Share of the steps at which it does something; NaN where that is not known.'),
+  ended: objectOf<ReplayEntry['ended']>(
+    null,
+    'How the replay ended.',
+  )({
+    reason: oneOf(['completed', 'non-finite'], '`non-finite`: state or loss were no longer finite.'),
+    step: finite('Its last step.'),
+  }),
+  verdict: oneOf(REPLAY_VERDICTS, 'What the rule would have done about the incident (docs/detection.md).'),
+  confidence: oneOf(['exact', 'estimate'], 'Whether the verdict follows from what was computed.'),
+  why: text('Why, in one sentence.'),
+  peak: number('Largest loss relative to the median before.').optional(),
+  tasks: listOf(
+    objectOf<NonNullable<ReplayEntry['tasks']>[number]>(
+      null,
+      'The verdict of one task.',
+    )({
+      name: text('The task.'),
+      verdict: oneOf(REPLAY_VERDICTS, 'As for the whole.'),
+      why: text('Why, in one sentence.'),
+    }),
+    'Verdict of each task, where the mode knows their losses.',
+  ).optional(),
+  bottleneck: orNull(
+    objectOf<NonNullable<ReplayEntry['bottleneck']>>(
+      null,
+      'A tensor, and a place in it.',
+    )({
+      tensor: text('Its name.'),
+      index: finite('Index of the entry or unit in it.'),
+      factor: number('The factor.'),
+    }),
+    'What had the smallest factor of all steps; null where the rule did nothing.',
+  ),
+  source: oneOf(
+    ['computed', 'recorded'],
+    '`recorded`: computed by the recorder in its own framework. Default: computed.',
+  ).optional(),
+  label: text('The rule as `--rule` takes it.').optional(),
+  learningRateMultiplier: number('Factor on the recorded learning rates.').optional(),
+  firstChangedStep: step(
+    'First step at which the run under the rule departs from the recorded one; null if at none.',
+  ).optional(),
+  keptUpdate: numbers(
+    'Norm of the update relative to the one without the rule, at the same state.',
+  ).optional(),
+  cosine: numbers('Cosine between the update and the one without the rule, at the same state.').optional(),
+  gradientNorm: numbers('Norm of the recorded gradient.').optional(),
+  directionMax: numbers(
+    'Largest entry of the direction before the learning rate, without the rule.',
+  ).optional(),
+  character: oneOf(
+    ['idle', 'safety-net', 'step-limiter'],
+    'Whether the rule acts never, in emergencies, or most of the time before the incident.',
+  ).optional(),
+  tensors: listOf(
+    objectOf<NonNullable<ReplayEntry['tensors']>[number]>(
+      null,
+      'The factors of one tensor.',
+    )({
+      tensor: text('Its name.'),
+      factor: number('Its smallest factor.'),
+      step: finite('The step of that factor.'),
+      atIncident: number('Its factor at the last step of the incident.'),
+    }),
+    'Factors by tensor, in the order of the model.',
+  ).optional(),
+  onsetStep: step(
+    'Onset of the incident that the verdict is about; null where the losses show none.',
+  ).optional(),
+  factorInterval: objectOf<NonNullable<ReplayEntry['factorInterval']>>(
+    null,
+    'From a log alone: bounds of the smallest factor, where no more can be said.',
+  )({ low: numbers('Lower bounds.'), high: numbers('Upper bounds.') }).optional(),
+  clippy: clippyDetails.optional(),
+  sweep: sweep.optional(),
+});
+
+const eigenvalue = objectOf<EigenEstimate>(
+  'eigenvalue',
+  'An estimate of an eigenvalue.',
+)({
+  value: number('With its sign.'),
+  residualNorm: number('‖Hv − λv‖: an eigenvalue lies within this distance of `value`.'),
+  converged: flag('Whether the residual is within the tolerance, relative to the value.'),
+  iterations: count('Iterations of the search.'),
+});
+
+/** An entry of `curvature`, in reports and in `curvature --json`. */
+export const curvatureEntry = objectOf<CurvatureEntry>(
+  'curvatureEntry',
+  'The top of a spectrum against what the learning rate tolerates.',
+)({
+  checkpoint: text('The checkpoint or capture that was measured.'),
+  step: step('Its step, where it is known.'),
+  method: oneOf(['power', 'lanczos'], 'How eigenvalues were searched.'),
+  operator: oneOf(CURVATURE_OPERATORS, 'Whose eigenvalues these are.'),
+  block: text('`all`, or the tensors that the operator is restricted to.'),
+  task: text('`all`, or the task whose loss it is.'),
+  eigenvalues: listOf(eigenvalue, 'Largest first, by value.'),
+  largestMagnitude: number('Largest absolute value of an eigenvalue that was found.'),
+  hvpCount: count('Products with the operator that were computed.'),
+  hvpMethod: text('How these products are computed.'),
+  stability: objectOf<CurvatureEntry['stability']>(
+    null,
+    'The comparison with the stability limit of the optimizer.',
+  )({
+    learningRate: number('The learning rate.').nullable(),
+    limit: number(
+      'The eigenvalue up to which a step is stable; null where there is no such limit.',
+    ).nullable(),
+    ratio: number('Top eigenvalue over the limit; above 1 is a risk, not a verdict.').nullable(),
+    rule: text('The formula of the limit, and its source.').optional(),
+  }),
+  seed: finite('Seed of the random starts.'),
+  backend: text('What computed the products.'),
+  source: oneOf(['computed', 'recorded'], '`recorded`: computed by the recorder in its own framework.'),
+  notes: texts('What a reader should know about these numbers.').optional(),
+  trace: objectOf<NonNullable<CurvatureEntry['trace']>>(
+    null,
+    'Estimate of the trace (Hutchinson).',
+  )({
+    value: number('The estimate.'),
+    standardError: number('Its standard error.'),
+  }).optional(),
+  criticalSharpness: objectOf<NonNullable<CurvatureEntry['criticalSharpness']>>(
+    null,
+    "How far along the optimizer's own update the loss first rises.",
+  )({
+    value: number('2 over the learning rate at which it does.'),
+    criticalMultiple: number('That learning rate relative to the one in use.'),
+    evaluations: count('Evaluations of the loss that it took.'),
+  }).optional(),
+});
+
+const gateRule = objectOf<GateRule>(
+  'gateRule',
+  'A rule of a gate, judged on one run or on one group of seeds.',
+)({
+  id: text('As in the config.'),
+  run: text('The run, or the pattern of a group.'),
+  severity,
+  passed: flag('Whether it holds, on complete data.'),
+  status: oneOf(RULE_STATUSES, '`inconclusive`: it could not be judged.'),
+  expected: text('What the rule asks for.'),
+  found: number('What was compared; null where there was nothing to compare.').nullable(),
+  series: text('The series that was compared.').nullable(),
+  step: step('The step that it was compared at.'),
+  message: text('What was found, in one sentence.'),
+  locations: listOf(place, 'Where it can be seen.'),
+});
+
+const gateProblem = objectOf<GateProblem>(
+  'gateProblem',
+  'Why a gate cannot pass, whatever its rules say.',
+)({
+  exitCode: z
+    .literal([3, 4])
+    .describe('3: an input is damaged. 4: what is there does not suffice for a judgement.'),
+  id: text('What is wrong.'),
+  run: text('The run it is about; null where it is about the inputs.').nullable(),
+  message: text('What is wrong, in one sentence.'),
+});
+
+const gate = objectOf<GateResult>(
+  'gate',
+  'The result of a gate.',
+)({
+  passed: flag('Every rule was judged on complete data, and none of severity `error` failed.'),
+  exitCode: z.literal([0, 1, 3, 4]).describe('0 passed, 1 failed, 3 damaged input, 4 inconclusive.'),
+  rules: listOf(gateRule, 'The rules, in the order of the config.'),
+  problems: listOf(gateProblem, 'What else keeps it from passing.'),
+  skipped: listOf(
+    objectOf<GateResult['skipped'][number]>(
+      null,
+      'A rule that was left out.',
+    )({
+      id: text('As in the config.'),
+      run: text('The run.'),
+      severity: oneOf(['note', 'warning'], '`note` for `missing: skip`, `warning` for `missing: warn`.'),
+      reason: text('Why it was left out.'),
+    }),
+    'Rules that were left out because the config says so.',
+  ),
+});
+
+const attempt = objectOf<Attempt>(
+  'attempt',
+  'An uninterrupted stretch of training.',
+)({
+  index: count('Its number, from 0.'),
+  firstStep: number('Smallest step of its series.'),
+  lastStep: number('Largest step of its series.'),
+  reason: oneOf(['start', 'step-went-back', 'new-file', 'restart-line'], 'Why it begins here.'),
+});
+
+const rewind = objectOf<RewindAdvice>(
+  'rewind',
+  'How to go back to before the incident.',
+)({
+  lastGoodStep: finite('Last step that was good.'),
+  rewindToStep: finite('Step to go back to.'),
+  rewindToCheckpoint: text('A checkpoint of that step, where one was found.').nullable(),
+  skipSteps: range('First and last step whose data are better left out.'),
+  learningRateFactor: number('Factor on the learning rate; null where it may stay.').nullable(),
+  why: text('Why, in one sentence.'),
+});
+
+const notRun = objectOf<RunReport['notRun'][number]>(
+  null,
+  'Something that was not judged.',
+)({
+  id: text('A detector, or a part of the analysis.'),
+  reason: text('Why it was not judged.'),
+});
+
+/** Texts, numbers and flags by name, as logs and checkpoints have them beside their series and tensors. */
+export const scalars = (
+  description: string,
+): z.ZodType<Readonly<Record<string, string | number | boolean | null>>> =>
+  recordOf(orNull(setting, 'A text that reads NaN or Infinity is taken for the number.'), description);
+
+const run = objectOf<RunReport>(
+  'run',
+  'What was found out about one run.',
+)({
+  id: text('The path of its log relative to what was named; `#n` where a file holds several.'),
+  paths: texts('The files that it was read from.'),
+  stepUnit,
+  attempts: count('How many attempts it has: a restart or a resumption is one more.'),
+  attemptList: listOf(attempt, 'The attempts.'),
+  verdict,
+  tasks: listOf(
+    objectOf<TaskVerdict>(
+      null,
+      'The verdict of one task.',
+    )({
+      name: text('The task.'),
+      class: verdictClass,
+      onsetStep: step('First step of its incident; null where it has none.'),
+    }),
+    'The verdict of each task, where the log has several.',
+  ),
+  findings: listOf(finding, 'What was found, the worst first.'),
+  detectorsRun: texts('Ids of the detectors that ran to their end.').optional(),
+  notRun: listOf(notRun, 'What was not judged, and why.'),
+  failedDetectors: listOf(
+    objectOf<RunReport['failedDetectors'][number]>(
+      null,
+      'A detector that failed.',
+    )({
+      id: text('The detector.'),
+      error,
+    }),
+    'Detectors that failed: faults of the tool.',
+  ),
+  advice: texts('What to do next.'),
+  rewind: orNull(rewind, 'How to go back; null where nothing asks for it.'),
+  series: listOf(series, 'The series of the log.'),
+  hyperparameters: scalars('Hyperparameters by name, from the log and from files beside it.'),
+  notes: texts('What a reader should know about how the run was read.'),
+  replay: listOf(replayEntry, 'Clipping rules on this run.'),
+  curvature: listOf(curvatureEntry, 'Curvature against the stability limit.'),
+});
+
+const input = objectOf<ReportInput>(
+  'input',
+  'A file or folder that was read.',
+)({
+  path: text('Its path.'),
+  format: text('Its format; docs/formats.md lists them.'),
+  sha256: text(
+    'SHA-256 of the bytes of a log, of names, types and shapes of a checkpoint; null where reading stopped before the end.',
+  ).nullable(),
+  kept: count('Records that were read.').optional(),
+  lost: count('Records that were lost.').optional(),
+  unreadBytes: count('Bytes of a last record that is not whole.').optional(),
+  grownBytes: count('Bytes that were appended while it was read.').optional(),
+  errors: listOf(error, 'Damage in it.').optional(),
+});
+
+export const skipped = objectOf<Report['skipped'][number]>(
+  'skipped',
+  'A file that a walk passed over.',
+)({
+  path: text('Its path.'),
+  reason: text('Why.'),
+});
+
+export const schemaVersion = text('Version of this form; a reader of 1.x reads every 1.y.');
+
+export const reportSchema = objectOf<Report>(
+  null,
+  'What `clippy-diag analyze --json` prints.',
+)({
+  schemaVersion,
+  toolVersion: text('Version of clippy-diag that made it.'),
+  createdAt: text('When it was made (ISO 8601).'),
+  inputs: listOf(input, 'What was read.'),
+  budget: finite('Seconds that were allowed for checkpoints, replay and curvature.').optional(),
+  verdict: objectOf<Report['verdict']>(
+    null,
+    'The verdict of the worst run.',
+  )({
+    ...verdictMembers,
+    run: text('Its id; null where no run could be judged.').nullable(),
+  }),
+  runs: listOf(run, 'The runs.'),
+  skipped: listOf(skipped, 'Files that a walk passed over.'),
+  warnings: listOf(error, 'Inputs that could not be used at all, and what else went wrong.'),
+  gate: gate.optional(),
+});
 
 /** Whether parsed JSON says of itself that it is a report, so that its errors are a report's. */
 export const isReportLike = (value: unknown): boolean =>

@@ -67,5 +67,5 @@ describe('formatNumber', () => {
 });
 
 it('counts have every digit, in groups of three', () => {
-  expect([0, 999, 1000, 1_234_567].map(formatCount)).toEqual(['0', '999', '1,000', '1,234,567']);
+  expect([0, -0, 999, 1000, 1_234_567].map(formatCount)).toEqual(['0', '0', '999', '1,000', '1,234,567']);
 });

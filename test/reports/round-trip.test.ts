@@ -1,0 +1,62 @@
+/**
+ * `report` gives the bytes of the command that made the report: what is read back is what was written, whatever is in it.
+ */
+import fc from 'fast-check';
+import { describe, expect, test } from 'vitest';
+import { z } from 'zod';
+import { toJson } from '../../src/model/json.ts';
+import type { ChartSeries, Report } from '../../src/model/report.ts';
+import { PLAIN, type RenderOptions } from '../../src/reports/format.ts';
+import { REPORT_FORMATS, type ReportFormatId } from '../../src/reports/registry.ts';
+import { parseReport, reportSchema, series } from '../../src/reports/report-schema.ts';
+import { arbitraryOf } from '../support/arbitrary-of.ts';
+import { closedValidator } from '../support/closed-schema.ts';
+import { fullReport } from './full-report.ts';
+
+const FORMATS = Object.keys(REPORT_FORMATS) as ReportFormatId[];
+
+/** Series whose lists are as long as each other, and whose points are counted once, as the schema asks. */
+const anySeries = fc.tuple(arbitraryOf(series, {}), fc.nat(4)).map(([one, buckets]): ChartSeries => {
+  const cut = (list: readonly number[]): readonly number[] =>
+    Array.from({ length: buckets }, (_, i) => list[i % list.length] ?? i);
+  return {
+    ...one,
+    firstStep: cut(one.firstStep),
+    lastStep: cut(one.lastStep),
+    min: cut(one.min),
+    max: cut(one.max),
+    nonFinite: cut(one.nonFinite),
+    points: one.statistics.points,
+  };
+});
+const anyReport = arbitraryOf(reportSchema, { series: anySeries }).map(
+  (report): Report => ({ ...report, schemaVersion: '1.0' }),
+);
+
+const OPTIONS: readonly RenderOptions[] = [PLAIN, { width: 40, colour: true, ascii: true }];
+const render = (format: ReportFormatId, report: Report, options: RenderOptions): string =>
+  REPORT_FORMATS[format].render(report, options);
+const again = (report: Report): Report => parseReport(toJson(report), 'report.json');
+
+const wrongWith = closedValidator(z.toJSONSchema(reportSchema, { io: 'input' }));
+
+describe('any report', () => {
+  test('is what the published schema says, read by another validator, and has no member more', () => {
+    fc.assert(
+      fc.property(anyReport, (report) => {
+        expect(wrongWith(JSON.parse(toJson(report)))).toBeNull();
+      }),
+    );
+    expect(wrongWith(JSON.parse(toJson(fullReport())))).toBeNull();
+  });
+
+  test.each(FORMATS)('as %s has the same bytes when it is read back', (format) => {
+    fc.assert(
+      fc.property(anyReport, (report) => {
+        for (const options of OPTIONS)
+          expect(render(format, again(report), options)).toBe(render(format, report, options));
+      }),
+      { numRuns: 60 },
+    );
+  });
+});
