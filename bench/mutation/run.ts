@@ -20,11 +20,10 @@ import { type Answer, type Task, TIMED_OUT } from './worker.ts';
 
 /** What is mutated, and the tests that must notice: those beside it, which take seconds, not those of the whole tool. */
 const SCOPES: Readonly<Record<string, readonly string[]>> = {
-  'src/incidents': ['test/incidents/*.test.ts', 'test/detectors/verdict.test.ts'],
-  'src/gate': ['test/gate/{config,thresholds}.test.ts'],
-  'src/curvature/stability.ts': ['test/curvature/parity.test.ts'],
+  'src/incidents': ['test/incidents/*.test.ts'],
+  'src/gate': ['test/gate/{config,thresholds,faults}.test.ts'],
   'src/rules': ['test/rules/*.test.ts', 'test/contracts/rules.test.ts', 'test/replay/parity.test.ts'],
-  'src/optimizers': ['test/replay/parity.test.ts'],
+  'src/optimizers': ['test/optimizers/*.test.ts', 'test/replay/parity.test.ts'],
 };
 const LEAST_KILLED = 0.9;
 /** Seconds of processor time for the tests without a mutant. */

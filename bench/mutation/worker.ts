@@ -48,6 +48,8 @@ async function main(tests: readonly string[]): Promise<void> {
       config: false,
       watch: false,
       include: [...tests],
+      // The same tests at full length.
+      exclude: ['**/*.long.test.ts'],
       setupFiles: ['test/support/seed.ts'],
       reporters: [{}],
       pool: 'threads',
