@@ -106,12 +106,15 @@ class Recorder:
         self._scaler_checked = False
         self._tree: Any = None
         self._waiting: tuple[Step, set[int]] | None = None
-        self._parallel = type(model).__name__ == "DistributedDataParallel"
+        #: Whether the model is trained on several ranks, each of which has a recorder that is called at every step.
+        self.parallel = type(model).__name__ == "DistributedDataParallel"
+        #: Whether batches go into captures; a tracker sees them anyway.
+        self.keep_batches = True
         refusal = _refusal(theirs, given)
         if refusal:
             self._own.stop(refusal)
         self._mark = _ForwardMark(self)
-        if self.model is model or self._parallel:
+        if self.model is model or self.parallel:
             self._watch_forward()
         for k, optimizer in enumerate(self.optimizers):
             if not names.has_formula(optimizer) and hasattr(optimizer, "register_step_post_hook"):
@@ -142,11 +145,25 @@ class Recorder:
                   looked at too
         batch_id  names the batch, so that a report can say which to leave out
         """
+        self.record_of(None, step, loss, tasks, batch, scaler, batch_id)
+
+    def record_of(
+        self,
+        only: Any,
+        step: int,
+        loss: float | torch.Tensor,
+        tasks: Mapping[str, float | torch.Tensor] | None = None,
+        batch: Any = None,
+        scaler: Any = None,
+        batch_id: Any = None,
+    ) -> None:
+        """The same for a step that one of several optimizers takes: parameters of the others have no gradient in it. `only`
+        is that optimizer, or None for all."""
         if self._own.stopped is not None:
             return
         try:
             with torch.no_grad():
-                self._record(int(step), loss, tasks or {}, batch, scaler, batch_id)
+                self._record(only, int(step), loss, tasks or {}, batch, scaler, batch_id)
             if self.tracker is not None:
                 self.tracker.measure(self, int(step), batch)
         except Exception as error:
@@ -168,6 +185,10 @@ class Recorder:
         """Says once, in status.json and at the end, what could not be done."""
         self._own.note(what)
 
+    def stop(self, why: str) -> None:
+        """Records no more, and says why; the training goes on."""
+        self._own.stop(why)
+
     def beside(self, suffix: str) -> Path:
         """A path beside the capture's folder."""
         return self._own.folder.with_name(self._own.folder.name + suffix)
@@ -184,11 +205,15 @@ class Recorder:
 
     # ---- a step
 
-    def _record(self, step: int, loss: Any, tasks: Mapping[str, Any], batch: Any, scaler: Any, batch_id: Any) -> None:
+    def _record(
+        self, only: Any, step: int, loss: Any, tasks: Mapping[str, Any], batch: Any, scaler: Any, batch_id: Any
+    ) -> None:
         own = self._own
+        stepping = self.optimizers if only is None else [names.unwrapped(only)]
+        among = {k for k, optimizer in enumerate(self.optimizers) if any(optimizer is o for o in stepping)}
         self._note_after_without_hook()
         value = self._mean_over_ranks(float(torch.as_tensor(loss).detach()))
-        if self._parallel and torch.distributed.get_rank() != 0:
+        if self.parallel and torch.distributed.get_rank() != 0:
             return
         if not self._scaler_checked and scaler is None and any(_is_active_scaler(o) for o in gc.get_objects()):
             own.stop(
@@ -200,8 +225,12 @@ class Recorder:
         owned = self._owned_now()
         scale = 1.0
         if scaler is not None and scaler.is_enabled():
-            scale = _scale(scaler, self.optimizers)
-            broken = [o.name for o in owned if o.parameter.grad is not None and not _finite(o.parameter.grad)]
+            scale = _scale(scaler, stepping)
+            broken = [
+                o.name
+                for o in owned
+                if o.group[0] in among and o.parameter.grad is not None and not _finite(o.parameter.grad)
+            ]
             if broken:
                 own.skip(Skip(step, value, float(scaler.get_scale()), broken))
                 self.random_state, self._marked = None, False
@@ -225,10 +254,12 @@ class Recorder:
         waits: set[int] = set()
         if with_gradients:
             for o in owned:
-                self._take_gradient(tensors, o, scale)
-                if not o.formula or own.parameters_due():
+                steps = o.group[0] in among
+                if steps:
+                    self._take_gradient(tensors, o, scale)
+                if own.parameters_due() or (steps and not o.formula):
                     tensors[f"param/{o.name}"] = self._copy(o.parameter)
-                if not o.formula:
+                if steps and not o.formula:
                     waits.add(o.group[0])
         if leaves and self.random_state is not None:
             tensors.update(self.random_state)
@@ -271,9 +302,9 @@ class Recorder:
         return names.array_of(tensor, self._own.buffer(names.buffer_kind(tensor), tuple(tensor.shape)), scale)
 
     def _batch_of(self, batch: Any) -> tuple[dict[str, Any], Any]:
-        if batch is None:
+        if batch is None or not self.keep_batches:
             return {}, None
-        if self._parallel and torch.distributed.get_world_size() > 1:
+        if self.parallel and torch.distributed.get_world_size() > 1:
             self._own.note("batches of one rank are no closed loop of a training on several: batches are not kept")
             return {}, None
         leaves, tree = flatten(batch, lambda value: isinstance(value, (torch.Tensor, np.ndarray)))
@@ -441,11 +472,11 @@ class Recorder:
     # ---- the training around it
 
     def _mean_over_ranks(self, value: float) -> float:
-        if not self._parallel:
+        if not self.parallel:
             return value
         mean = torch.tensor(value, dtype=torch.float64, device=next(self.model.parameters()).device)
         torch.distributed.all_reduce(mean)
-        return float(mean) / torch.distributed.get_world_size()
+        return float(mean) / int(torch.distributed.get_world_size())
 
     def _watch_forward(self) -> None:
         try:

@@ -76,6 +76,11 @@ class Tracker:
             file.write(json.dumps(self.last) + "\n")
         return self.last
 
+    def columns(self) -> dict[str, Any]:
+        """The last measurement as columns of a log."""
+        known = ("precond_eigenvalue", "precond_residual", "critical_sharpness")
+        return {name: value for name, value in (self.last or {}).items() if name in known}
+
     def _measure(self, recorder: Recorder, batch: Any) -> dict[str, Any]:
         def loss() -> torch.Tensor:
             if self.loss_fn is not None:

@@ -1,0 +1,132 @@
+"""A callback for loops written with Accelerate.
+
+    from clippy_diag.accelerate import ClippyCallback
+
+    callback = ClippyCallback("capture")
+    model, optimizer, loader = accelerator.prepare(model, optimizer, loader)
+    callback.attach(accelerator)
+    for batch in loader:
+        with accelerator.accumulate(model):
+            loss = compute_loss(model, batch)
+            accelerator.backward(loss)
+            if accelerator.sync_gradients:
+                accelerator.clip_grad_norm_(model.parameters(), 1.0)
+            optimizer.step()
+            optimizer.zero_grad()
+    callback.close()
+
+While it is attached the accelerator's `backward`, `clip_grad_norm_` and `clip_grad_value_` and the optimizers' `step` are
+wrapped: losses, gradients before clipping, and the clipping itself are heard there. `close` puts all back.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from .torch.attached import Attached
+
+_REFUSED = ("DEEPSPEED", "FSDP", "MEGATRON_LM", "XLA")
+
+
+class ClippyCallback:
+    """Records the steps around an incident; what it promises is in docs/recorders.md.
+
+    folder        where captures go; `status.json` in it says how the recording fares
+    every, after  a capture holds `every` to twice as many steps before the incident, and `after` steps after it
+    batches       whether batches are kept (they may hold personal data); they have to be told: `callback.batch(batch)` before the
+                  forward pass. Without them no closed loop is possible
+    options       memory=, disk=, max_captures=, curvature=, layouts=, model_file= of `clippy_diag.torch.Recorder`
+
+    Steps count from 0, one for each time that the optimizer steps.
+    """
+
+    def __init__(
+        self,
+        folder: str | Path = "capture",
+        *,
+        every: int = 20,
+        after: int = 34,
+        batches: bool = False,
+        **options: Any,
+    ) -> None:
+        self._own = Attached(folder, batches, {"every": every, "after": after, **options})
+        self._restore: list[tuple[Any, str]] = []
+        self._step = 0
+
+    def attach(self, accelerator: Any, model: Any = None, optimizers: Any = None) -> ClippyCallback:
+        """Listens from here on. `model` and `optimizers` default to those that the accelerator prepared; say which where there
+        are several models. Returns itself."""
+        self.close()
+        model = model if model is not None else (accelerator._models[-1] if accelerator._models else None)
+        optimizers = optimizers if optimizers is not None else list(accelerator._optimizers)
+        optimizers = list(optimizers) if isinstance(optimizers, (list, tuple)) else [optimizers]
+        if model is None or not optimizers:
+            raise ValueError("clippy-diag: attach after accelerator.prepare(model, optimizer, ...)")
+        kind = getattr(accelerator.distributed_type, "name", "")
+        if kind in _REFUSED:
+            self._own.refuse(model, optimizers, f"Accelerate under {kind} runs steps of its own")
+            return self
+        self._own.begin(model, optimizers, {"rule": "none"}, ranks=accelerator.num_processes)
+        backward = accelerator.backward
+        clips = {"clip_grad_norm_": ("global-norm", "maxNorm"), "clip_grad_value_": ("value", "clipValue")}
+
+        def heard_backward(loss: Any, *arguments: Any, **keywords: Any) -> Any:
+            result = backward(loss, *arguments, **keywords)
+            self._own.after_loss(loss / accelerator.gradient_accumulation_steps)
+            return result
+
+        self._wrap(accelerator, "backward", heard_backward)
+        for name, (rule, option) in clips.items():
+            self._wrap(accelerator, name, self._heard_clip(accelerator, getattr(accelerator, name), rule, option))
+        for optimizer in optimizers:
+            self._wrap(optimizer, "step", self._heard_step(accelerator, optimizer.step))
+        return self
+
+    def batch(self, batch: Any) -> Any:
+        """Tells the batch that is about to go through the model; returns it."""
+        self._own.before_forward(batch)
+        return batch
+
+    def capture_now(self) -> None:
+        """A drill: writes a capture at the next step."""
+        self._own.request("capture_now")
+
+    @property
+    def recorder(self) -> Any:
+        """The recorder while it is attached, or None."""
+        return self._own.recorder
+
+    def close(self) -> None:
+        """Everything as before; waits until all is written."""
+        for owner, name in self._restore:
+            owner.__dict__.pop(name, None)
+        self._restore = []
+        self._own.end()
+
+    def _heard_clip(self, accelerator: Any, clip: Any, rule: str, option: str) -> Any:
+        def heard(parameters: Any, limit: Any, *arguments: Any, **keywords: Any) -> Any:
+            recorder = self._own.recorder
+            if recorder is not None and float(limit) != float("inf"):
+                recorder.clipping = {"rule": rule, option: float(limit)}
+            self._take(accelerator)
+            return clip(parameters, limit, *arguments, **keywords)
+
+        return heard
+
+    def _heard_step(self, accelerator: Any, step: Any) -> Any:
+        def heard(*arguments: Any, **keywords: Any) -> Any:
+            if accelerator.sync_gradients:
+                self._take(accelerator)
+            return step(*arguments, **keywords)
+
+        return heard
+
+    def _take(self, accelerator: Any) -> None:
+        if self._own.waiting:
+            self._own.step(self._step, scaler=accelerator.scaler)
+            self._step += 1
+
+    def _wrap(self, owner: Any, name: str, method: Any) -> None:
+        setattr(owner, name, method)
+        self._restore.append((owner, name))

@@ -1,0 +1,189 @@
+"""A callback for the Trainer of transformers.
+
+    from clippy_diag.huggingface import ClippyCallback
+
+    trainer = Trainer(model, args, train_dataset=data, callbacks=[ClippyCallback("capture")])
+    trainer.train()
+
+The Trainer clips before it calls its callbacks, and gives them neither loss nor gradients. So while it trains, three methods
+of its own objects are wrapped: the accelerator's `backward` (loss of each micro-batch) and `clip_grad_norm_` (gradients before
+clipping), and the trainer's `compute_loss` (the batch). They are as before in `on_train_end`.
+"""
+
+from __future__ import annotations
+
+import gc
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import TrainerCallback
+
+from .torch.attached import Attached
+
+_REFUSED = {
+    "DEEPSPEED": "DeepSpeed keeps gradients and clipping to itself",
+    "FSDP": "parameters are sharded (FSDP); a recorder of shards does not exist yet",
+    "MEGATRON_LM": "Megatron-LM runs steps of its own",
+    "XLA": "XLA's lazy tensors are not followed",
+}
+
+
+class ClippyCallback(TrainerCallback):  # type: ignore[misc]
+    """Records the steps around an incident; what it promises is in docs/recorders.md.
+
+    folder        where captures go; `status.json` in it says how the recording fares
+    every, after  a capture holds `every` to twice as many steps before the incident, and `after` steps after it
+    batches       whether batches are kept (they may hold personal data); without them no closed loop is possible. A captured
+                  batch is what `compute_loss` gets, or the list of them under gradient accumulation; `loss_fn` computes its loss
+    options       memory=, disk=, max_captures=, curvature=, layouts=, model_file= of `clippy_diag.torch.Recorder`
+
+    Steps count as the Trainer logs them, from 1. `max_grad_norm` is recorded as the clipping.
+    """
+
+    def __init__(
+        self,
+        folder: str | Path = "capture",
+        *,
+        every: int = 20,
+        after: int = 34,
+        batches: bool = False,
+        **options: Any,
+    ) -> None:
+        self._own = Attached(folder, batches, {"every": every, "after": after, **options})
+        self._restore: list[tuple[Any, str]] = []
+        self._step = 0
+
+    def capture_now(self) -> None:
+        """A drill: writes a capture at the next step."""
+        self._own.request("capture_now")
+
+    @property
+    def recorder(self) -> Any:
+        """The recorder while the training runs, or None."""
+        return self._own.recorder
+
+    # ---- the Trainer's events
+
+    def on_train_begin(
+        self, args: Any, state: Any, control: Any, model: Any = None, optimizer: Any = None, **_: Any
+    ) -> None:
+        """Makes the recorder and wraps what it listens to."""
+        self._unwrap()
+        trainer = self._trainer()
+        refusal = _refusal(trainer, args)
+        if refusal is not None:
+            self._own.refuse(model, optimizer, refusal)
+            return
+        clip = args.max_grad_norm or 0
+        clipping = {"rule": "global-norm", "maxNorm": float(clip)} if clip > 0 else {"rule": "none"}
+        accelerator = trainer.accelerator
+        self._own.begin(model, optimizer, clipping, ranks=accelerator.num_processes)
+        tracker = self.recorder.tracker if self.recorder is not None else None
+        if tracker is not None and tracker.loss_fn is None:
+            tracker.loss_fn = loss_fn
+        backward, clip_grad_norm, compute_loss = accelerator.backward, accelerator.clip_grad_norm_, trainer.compute_loss
+
+        def heard_backward(loss: Any, *arguments: Any, **options: Any) -> Any:
+            result = backward(loss, *arguments, **options)
+            self._own.after_loss(loss / accelerator.gradient_accumulation_steps)
+            return result
+
+        def heard_clip(parameters: Any, *arguments: Any, **options: Any) -> Any:
+            self._own.step(self._step, scaler=accelerator.scaler)
+            return clip_grad_norm(parameters, *arguments, **options)
+
+        def heard_compute_loss(model: Any, inputs: Any, *arguments: Any, **options: Any) -> Any:
+            if model.training:
+                self._own.before_forward({"inputs": dict(inputs), **_items(options)})
+            return compute_loss(model, inputs, *arguments, **options)
+
+        self._wrap(accelerator, "backward", heard_backward)
+        self._wrap(accelerator, "clip_grad_norm_", heard_clip)
+        self._wrap(trainer, "compute_loss", heard_compute_loss)
+
+    def on_step_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        """The step that the Trainer will log."""
+        self._step = state.global_step + 1
+
+    def on_optimizer_step(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        """A step that was not clipped by the accelerator was not seen."""
+        if self._own.active and self._own.waiting and self._own.recorder is not None:
+            self._own.recorder.stop("the Trainer clips on a path of its own (not Accelerator.clip_grad_norm_)")
+
+    def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **_: Any) -> None:
+        """Adds what the tracker measured last to the Trainer's log."""
+        tracker = self._own.recorder.tracker if self._own.recorder is not None else None
+        if logs is not None and tracker is not None and tracker.last is not None and "loss" in logs:
+            logs.update(tracker.columns())
+            if state.log_history and state.log_history[-1].get("step") == state.global_step:
+                state.log_history[-1].update(tracker.columns())
+
+    def on_train_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        """Everything as before; waits until all is written."""
+        self._unwrap()
+        self._own.end()
+
+    # ---- the Trainer itself, which callbacks are not given
+
+    def _trainer(self) -> Any:
+        for thing in gc.get_objects():
+            if any(kind.__name__ == "Trainer" for kind in type(thing).__mro__):
+                handler = getattr(thing, "callback_handler", None)
+                if handler is not None and any(callback is self for callback in handler.callbacks):
+                    return thing
+        return None
+
+    def _wrap(self, owner: Any, name: str, method: Any) -> None:
+        setattr(owner, name, method)
+        self._restore.append((owner, name))
+
+    def _unwrap(self) -> None:
+        for owner, name in self._restore:
+            owner.__dict__.pop(name, None)
+        self._restore = []
+
+
+def _items(options: dict[str, Any]) -> dict[str, Any]:
+    items = options.get("num_items_in_batch")
+    return {} if items is None else {"num_items_in_batch": items}
+
+
+def _refusal(trainer: Any, args: Any) -> str | None:
+    if trainer is None or not hasattr(trainer, "accelerator"):
+        return "the Trainer that this callback belongs to was not found"
+    kind = getattr(trainer.accelerator.distributed_type, "name", "")
+    if kind in _REFUSED:
+        return _REFUSED[kind]
+    if getattr(trainer, "use_apex", False):
+        return "Apex scales and clips on a path of its own"
+    if str(getattr(args, "optim", "")).lower().endswith("lomo"):
+        return "LOMO takes its step inside of backward, before gradients can be recorded"
+    return None
+
+
+def loss_fn(model: torch.nn.Module, batch: Any) -> torch.Tensor:
+    """The loss of a captured batch as the Trainer computes it for a model that returns one: for
+    `clippy_diag.torch.closed_loop(folder, model, loss_fn)`.
+
+    Under gradient accumulation it is the sum over the micro-batches where the model was given `num_items_in_batch`, else
+    their mean. A Trainer with a `compute_loss` of its own needs a function of its own.
+    """
+    parts = batch if isinstance(batch, list) else [batch]
+    losses = []
+    for part in parts:
+        extra = {}
+        if part.get("num_items_in_batch") is not None and _takes_items(model):
+            extra["num_items_in_batch"] = part["num_items_in_batch"]
+        out = model(**part["inputs"], **extra)
+        losses.append((out["loss"] if isinstance(out, dict) else out.loss) / (1 if extra else len(parts)))
+    return torch.stack(losses).sum()
+
+
+def _takes_items(model: torch.nn.Module) -> bool:
+    accepts = getattr(model, "accepts_loss_kwargs", None)
+    if accepts is not None:
+        return bool(accepts)
+    import inspect
+
+    return any(p.kind is p.VAR_KEYWORD for p in inspect.signature(model.forward).parameters.values())

@@ -1,0 +1,93 @@
+"""The callback in a loop of Accelerate."""
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch", reason="no torch in this environment")
+accelerate = pytest.importorskip("accelerate", reason="no accelerate in this environment")
+
+from clippy_diag.accelerate import ClippyCallback  # noqa: E402
+from clippy_diag.torch import Recorder, closed_loop  # noqa: E402
+
+torch.set_num_threads(1)
+
+
+def build():
+    torch.manual_seed(0)
+    return torch.nn.Sequential(torch.nn.Linear(4, 8), torch.nn.Dropout(0.2), torch.nn.Linear(8, 1))
+
+
+def loss_of(model, batch):
+    parts = batch if isinstance(batch, list) else [batch]
+    return torch.stack([((model(part["x"])[:, 0] - part["y"]) ** 2).mean() for part in parts]).mean()
+
+
+def train(folder, callback=None, accumulation=1, clip=None, steps=12):
+    accelerator = accelerate.Accelerator(cpu=True, gradient_accumulation_steps=accumulation)
+    model = build()
+    optimizer = torch.optim.Adam(model.parameters(), lr=0.01)
+    g = torch.Generator().manual_seed(0)
+    data = torch.utils.data.TensorDataset(torch.randn(256, 4, generator=g), torch.randn(256, generator=g))
+    model, optimizer, loader = accelerator.prepare(model, optimizer, torch.utils.data.DataLoader(data, batch_size=4))
+    if callback:
+        callback.attach(accelerator)
+    torch.manual_seed(1)
+    gradients, losses, micro = [], [], []
+    for x, y in loader:
+        batch = {"x": x, "y": y}
+        if len(losses) == steps:
+            break
+        with accelerator.accumulate(model):
+            if callback:
+                callback.batch(batch)
+            loss = loss_of(model, batch)
+            micro.append(loss.item())
+            accelerator.backward(loss)
+            if accelerator.sync_gradients:
+                gradients.append([p.grad.clone() for p in model.parameters()])
+                losses.append(np.mean(micro))
+                micro = []
+                if clip:
+                    accelerator.clip_grad_norm_(model.parameters(), clip)
+            optimizer.step()
+            optimizer.zero_grad()
+    if callback:
+        callback.close()
+        assert "step" not in optimizer.__dict__ and "backward" not in accelerator.__dict__
+    return model, gradients, losses
+
+
+@pytest.mark.parametrize("accumulation", [1, 2])
+@pytest.mark.parametrize("clip", [None, 0.1])
+def test_a_loop_is_recorded_before_its_clipping_which_is_heard(tmp_path, read, accumulation, clip):
+    callback = ClippyCallback(tmp_path / "capture", every=3, after=3, batches=True)
+    callback.capture_now()
+    model, gradients, losses = train(tmp_path, callback, accumulation, clip)
+    capture = read(tmp_path / "capture")
+    assert list(capture.steps) == [0, 1, 2, 3]
+    assert capture.manifest["clipping"] == ({"rule": "global-norm", "maxNorm": clip} if clip else {"rule": "none"})
+    for step, tensors in capture.steps.items():
+        assert capture.entry(step)["loss"] == pytest.approx(losses[step], rel=1e-6)
+        for (name, _), gradient in zip(model.named_parameters(), gradients[step]):
+            np.testing.assert_array_equal(tensors[f"grad/{name}"][1], gradient.numpy())
+    assert closed_loop(tmp_path / "capture", build(), loss_of, arms=None)["baseline"]["worstDifference"] < 1e-6
+    plain, _, _ = train(tmp_path, None, accumulation, clip)
+    assert all(torch.equal(a, b) for a, b in zip(plain.parameters(), model.parameters()))
+
+
+def test_a_prepared_optimizer_is_unwrapped_by_the_recorder_too(tmp_path, read):
+    accelerator = accelerate.Accelerator(cpu=True)
+    model, optimizer = accelerator.prepare(build(), torch.optim.Adam(build().parameters()))
+    optimizer = accelerator.prepare(torch.optim.AdamW(model.parameters(), lr=0.01))
+    recorder = Recorder(model, optimizer, tmp_path / "capture", every=1, after=0)
+    recorder.flush()
+    loss = loss_of(model, {"x": torch.ones(2, 4), "y": torch.ones(2)})
+    accelerator.backward(loss)
+    recorder.record(0, loss)
+    recorder.close()
+    assert read(tmp_path / "capture").manifest["optimizer"]["name"] == "adamw"
+
+
+def test_attach_before_prepare_is_a_usage_error(tmp_path):
+    with pytest.raises(ValueError, match="after accelerator.prepare"):
+        ClippyCallback(tmp_path / "capture").attach(accelerate.Accelerator(cpu=True))

@@ -1,0 +1,202 @@
+"""The callback in the Trainer of transformers, with a tiny model: what it records is what the Trainer did."""
+
+import json
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch", reason="no torch in this environment")
+transformers = pytest.importorskip("transformers", reason="no transformers in this environment")
+pytest.importorskip("accelerate", reason="no accelerate in this environment")
+
+from clippy_diag.huggingface import ClippyCallback, loss_fn  # noqa: E402
+from clippy_diag.torch import Tracker, closed_loop  # noqa: E402
+
+torch.set_num_threads(1)
+
+
+def build(dropout=0.1):
+    torch.manual_seed(0)
+    config = transformers.GPT2Config(
+        vocab_size=31,
+        n_positions=8,
+        n_embd=16,
+        n_layer=1,
+        n_head=2,
+        resid_pdrop=dropout,
+        embd_pdrop=dropout,
+        attn_pdrop=0,
+    )
+    return transformers.GPT2LMHeadModel(config)
+
+
+class Tokens(torch.utils.data.Dataset):
+    """Sequences that count; from `bad` on they are noise."""
+
+    def __init__(self, size=400, bad=10**9):
+        self.size, self.bad = size, bad
+
+    def __len__(self):
+        return self.size
+
+    def __getitem__(self, index):
+        g = torch.Generator().manual_seed(index)
+        start = int(torch.randint(0, 31, (1,), generator=g))
+        ids = (torch.arange(8) + start) % 31
+        if index >= self.bad:
+            ids = torch.randint(0, 31, (8,), generator=g)
+        return {"input_ids": ids, "labels": ids.clone()}
+
+
+class Ordered(transformers.Trainer):
+    def _get_train_sampler(self, *_):
+        return torch.utils.data.SequentialSampler(self.train_dataset)
+
+
+class Watch(transformers.TrainerCallback):
+    """What the Trainer itself logs: norms before clipping, losses, learning rates."""
+
+    def __init__(self):
+        self.logs = {}
+
+    def on_log(self, args, state, control, logs=None, **_):
+        if "grad_norm" in logs:
+            self.logs[state.global_step] = dict(logs)
+
+
+def train(folder, steps=12, callback=None, model=None, data=None, **options):
+    arguments = {
+        "per_device_train_batch_size": 4,
+        "learning_rate": 1e-3,
+        "logging_steps": 1,
+        "report_to": [],
+        "save_strategy": "no",
+        "disable_tqdm": True,
+        "use_cpu": True,
+        "seed": 7,
+        **options,
+    }
+    args = transformers.TrainingArguments(str(folder / "out"), max_steps=steps, **arguments)
+    watch, model = Watch(), model or build()
+    trainer = Ordered(model, args, train_dataset=data or Tokens(), callbacks=[*([callback] if callback else []), watch])
+    trainer.train()
+    return watch.logs, model, trainer
+
+
+def norm(tensors):
+    return np.sqrt(sum((a.astype(np.float64) ** 2).sum() for n, (_, a) in tensors.items() if n.startswith("grad/")))
+
+
+@pytest.mark.parametrize("accumulation", [1, 3])
+@pytest.mark.parametrize("clip", [0.3, 0])
+def test_gradients_are_those_before_clipping_and_losses_those_of_the_step(tmp_path, read, accumulation, clip):
+    callback = ClippyCallback(tmp_path / "capture", every=4, after=3, batches=True)
+    callback.capture_now()
+    logs, _, _ = train(tmp_path, callback=callback, max_grad_norm=clip, gradient_accumulation_steps=accumulation)
+    capture = read(tmp_path / "capture")
+    assert list(capture.steps) == [1, 2, 3, 4]
+    assert capture.manifest["clipping"] == ({"rule": "global-norm", "maxNorm": clip} if clip else {"rule": "none"})
+    assert capture.manifest["optimizer"]["name"] == "adamw"
+    for step, tensors in capture.steps.items():
+        assert norm(tensors) == pytest.approx(logs[step]["grad_norm"], rel=1e-4)
+        assert capture.entry(step)["loss"] == pytest.approx(logs[step]["loss"], rel=1e-3)
+        assert capture.entry(step)["learningRate"] == pytest.approx(logs[step]["learning_rate"], rel=1e-6)
+    # The loss comes back through dropout, accumulation and the clipping of the Trainer.
+    result = closed_loop(tmp_path / "capture", build(), loss_fn, rules=["none"], arms=None)
+    assert result["baseline"]["worstDifference"] <= 1e-5
+
+
+def test_training_is_bitwise_the_same_and_nothing_stays_wrapped(tmp_path):
+    callback = ClippyCallback(tmp_path / "capture", every=4, after=3, batches=True)
+    callback.capture_now()
+    _, plain, _ = train(tmp_path)
+    _, recorded, trainer = train(tmp_path, callback=callback)
+    for a, b in zip(plain.state_dict().values(), recorded.state_dict().values()):
+        assert torch.equal(a, b)
+    for name in ("backward", "clip_grad_norm_"):
+        assert name not in trainer.accelerator.__dict__
+    assert "compute_loss" not in trainer.__dict__
+    assert callback.recorder is None
+
+
+def test_an_incident_of_the_learning_rate_is_captured_without_batches_by_default(tmp_path, read, capfd):
+    class Surge(transformers.TrainerCallback):
+        def on_step_begin(self, args, state, control, optimizer=None, **_):
+            if state.global_step >= 90:
+                for group in optimizer.param_groups:
+                    group["lr"] = 3.0
+
+    folder = tmp_path / "capture"
+    callback = ClippyCallback(folder, every=5, after=6)
+    args = transformers.TrainingArguments(
+        str(tmp_path / "out"),
+        max_steps=110,
+        per_device_train_batch_size=4,
+        learning_rate=3e-3,
+        report_to=[],
+        save_strategy="no",
+        disable_tqdm=True,
+        use_cpu=True,
+    )
+    Ordered(build(0), args, train_dataset=Tokens(600), callbacks=[Surge(), callback]).train()
+    capture = read(folder)
+    assert 92 <= capture.manifest["flushed"]["step"] <= 95
+    assert not [n for tensors in capture.steps.values() for n in tensors if n.startswith("batch/")]
+    assert "batches are not kept" in capfd.readouterr().err
+
+
+def test_several_trainings_of_one_callback_and_an_evaluation_between(tmp_path, read):
+    callback = ClippyCallback(tmp_path / "capture", every=4, after=1, batches=True)
+    callback.capture_now()
+    train(tmp_path, callback=callback, steps=5, eval_strategy="no")
+    train(tmp_path, callback=callback, steps=5)
+    assert len(read(tmp_path / "capture").steps) == 2
+    assert len(read(tmp_path / "capture-2").steps) == 2
+
+
+def test_the_trackers_columns_are_in_the_trainers_log(tmp_path):
+    callback = ClippyCallback(tmp_path / "capture", curvature=Tracker(every=2))
+    logs, _, trainer = train(tmp_path, callback=callback, steps=5)
+    assert logs[3]["precond_eigenvalue"] > 0
+    # What trainer_state.json holds.
+    assert trainer.state.log_history[2]["precond_eigenvalue"] == logs[3]["precond_eigenvalue"]
+    rows = (tmp_path / "capture-curvature.jsonl").read_text().splitlines()
+    assert [json.loads(row)["step"] for row in rows] == [1, 3, 5]
+
+
+@pytest.mark.parametrize("name", ["adafactor", "sgd", "adagrad", "rmsprop"])
+def test_the_trainers_other_optimizers_are_recorded(tmp_path, read, name):
+    callback = ClippyCallback(tmp_path / "capture", every=2, after=2, batches=True)
+    callback.capture_now()
+    train(tmp_path, callback=callback, steps=5, optim=name)
+    capture = read(tmp_path / "capture")
+    assert len(capture.steps) == 3
+    after = [n for n in capture.steps[1] if n.startswith("param-after/")]
+    assert bool(after) == (name == "adafactor")
+
+
+def test_deepspeed_is_refused_by_name(tmp_path, status):
+    callback = ClippyCallback(tmp_path / "capture")
+
+    class Kind:
+        name = "DEEPSPEED"
+
+    class Pretending(Ordered):
+        """A Trainer whose accelerator says that it runs under DeepSpeed, as the callback asks."""
+
+        def training_step(self, *arguments, **options):
+            raise KeyboardInterrupt
+
+    args = transformers.TrainingArguments(str(tmp_path / "out"), max_steps=1, report_to=[], use_cpu=True)
+    trainer = Pretending(build(), args, train_dataset=Tokens(), callbacks=[callback])
+    trainer.accelerator.state.distributed_type = Kind
+    with pytest.warns(UserWarning, match="DeepSpeed keeps gradients"):
+        callback.on_train_begin(
+            args,
+            trainer.state,
+            trainer.control,
+            model=trainer.model,
+            optimizer=torch.optim.SGD(trainer.model.parameters(), 0.1),
+        )
+    callback.on_train_end(args, trainer.state, trainer.control)
+    assert "DeepSpeed" in status(tmp_path / "capture")["stopped"]

@@ -1,0 +1,160 @@
+"""The callback in Lightning's Trainer."""
+
+import logging
+import warnings
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch", reason="no torch in this environment")
+lightning = pytest.importorskip("lightning", reason="no lightning in this environment")
+
+from clippy_diag.lightning import ClippyCallback  # noqa: E402
+from clippy_diag.torch import Recorder, closed_loop  # noqa: E402
+
+torch.set_num_threads(1)
+logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
+pytestmark = pytest.mark.filterwarnings("ignore")
+
+
+class Net(lightning.LightningModule):
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(0)
+        self.net = torch.nn.Sequential(torch.nn.Linear(4, 8), torch.nn.Dropout(0.2), torch.nn.Linear(8, 1))
+        self.gradients, self.losses = [], []
+
+    def loss(self, batch):
+        x, y = batch
+        return ((self.net(x)[:, 0] - y) ** 2).mean()
+
+    def training_step(self, batch, index):
+        loss = self.loss(batch)
+        self.losses.append(loss.item())
+        return loss
+
+    def on_before_optimizer_step(self, optimizer):
+        self.gradients.append([p.grad.clone() for p in self.parameters()])
+
+    def configure_optimizers(self):
+        optimizer = torch.optim.AdamW(self.parameters(), lr=0.01)
+        return [optimizer], [torch.optim.lr_scheduler.ExponentialLR(optimizer, 0.9)]
+
+
+class Gan(Net):
+    """Manual optimization with two optimizers that step in turn."""
+
+    def __init__(self):
+        super().__init__()
+        self.automatic_optimization = False
+
+    def configure_optimizers(self):
+        return [torch.optim.Adam(self.net[0].parameters(), 0.01), torch.optim.SGD(self.net[2].parameters(), 0.01)]
+
+    def training_step(self, batch, index):
+        for optimizer in self.optimizers():
+            optimizer.zero_grad()
+            self.manual_backward(self.loss(batch))
+            optimizer.step()
+
+
+def train(folder, callbacks=(), module=None, **options):
+    g = torch.Generator().manual_seed(0)
+    data = torch.utils.data.TensorDataset(torch.randn(256, 4, generator=g), torch.randn(256, generator=g))
+    module = module or Net()
+    torch.manual_seed(1)
+    trainer = lightning.Trainer(
+        accelerator="cpu",
+        max_steps=12,
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        default_root_dir=folder,
+        callbacks=list(callbacks),
+        **options,
+    )
+    trainer.fit(module, torch.utils.data.DataLoader(data, batch_size=4))
+    return module
+
+
+CLIPS = {
+    "none": ({}, {"rule": "none"}),
+    "norm": ({"gradient_clip_val": 0.1}, {"rule": "global-norm", "maxNorm": 0.1}),
+    "value": ({"gradient_clip_val": 0.01, "gradient_clip_algorithm": "value"}, {"rule": "value", "clipValue": 0.01}),
+}
+
+
+@pytest.mark.parametrize("accumulation", [1, 2])
+@pytest.mark.parametrize("clip", CLIPS)
+def test_a_fit_is_recorded_before_its_clipping(tmp_path, read, accumulation, clip):
+    options, expected = CLIPS[clip]
+    callback = ClippyCallback(tmp_path / "capture", every=3, after=4, batches=True)
+    callback.capture_now()
+    module = train(tmp_path, [callback], accumulate_grad_batches=accumulation, **options)
+    capture = read(tmp_path / "capture")
+    assert list(capture.steps) == [0, 1, 2, 3, 4]
+    assert capture.manifest["clipping"] == expected
+    for step, tensors in capture.steps.items():
+        mean = np.mean(module.losses[step * accumulation : (step + 1) * accumulation])
+        assert capture.entry(step)["loss"] == pytest.approx(mean, rel=1e-6)
+        for (name, _), gradient in zip(module.named_parameters(), module.gradients[step]):
+            np.testing.assert_array_equal(tensors[f"grad/{name}"][1], gradient.numpy())
+
+    def loss_fn(model, batch):
+        return torch.stack([model.loss(part) for part in (batch if accumulation > 1 else [batch])]).mean()
+
+    assert closed_loop(tmp_path / "capture", Net(), loss_fn, arms=None)["baseline"]["worstDifference"] < 1e-6
+    plain = train(tmp_path, accumulate_grad_batches=accumulation, **options)
+    assert all(torch.equal(a, b) for a, b in zip(plain.parameters(), module.parameters()))
+
+
+def test_each_of_several_optimizers_takes_steps_of_its_own(tmp_path, read):
+    callback = ClippyCallback(tmp_path / "capture", every=3, after=4)
+    callback.capture_now()
+    train(tmp_path, [callback], module=Gan())
+    capture = read(tmp_path / "capture")
+    found = [
+        sorted({name.split(".")[1] for name in tensors if name.startswith("grad/")})
+        for tensors in capture.steps.values()
+    ]
+    assert found == [["0"], ["2"], ["0"], ["2"], ["0"]]
+    assert [group["name"] for group in [capture.manifest["optimizer"], *capture.manifest["groups"]]] == ["adam", "sgd"]
+
+
+def test_bfloat16_autocast_is_recorded(tmp_path, read):
+    callback = ClippyCallback(tmp_path / "capture", every=3, after=1, batches=True)
+    callback.capture_now()
+    module = train(tmp_path, [callback], precision="bf16-mixed")
+    capture = read(tmp_path / "capture")
+    np.testing.assert_array_equal(capture.steps[0]["grad/net.0.weight"][1], module.gradients[0][0].numpy())
+
+
+def test_an_error_in_the_training_still_ends_the_recording(tmp_path, status):
+    class Broken(Net):
+        def training_step(self, batch, index):
+            if index == 3:
+                raise RuntimeError("of the user")
+            return super().training_step(batch, index)
+
+    with pytest.raises(RuntimeError, match="of the user"):
+        train(tmp_path, [ClippyCallback(tmp_path / "capture")], module=Broken())
+    assert status(tmp_path / "capture")["state"] == "closed"
+
+
+def test_lightnings_wrapped_optimizer_is_unwrapped_by_the_recorder(tmp_path, read):
+    class Own(lightning.Callback):
+        def on_train_start(self, trainer, module):
+            self.recorder = Recorder(module, module.optimizers(), tmp_path / "capture", every=1, after=0)
+            self.recorder.flush()
+
+        def on_before_optimizer_step(self, trainer, module, optimizer):
+            self.recorder.record(trainer.global_step, module.losses[-1])
+
+        def on_train_end(self, trainer, module):
+            self.recorder.close()
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        train(tmp_path, [Own()])
+    assert read(tmp_path / "capture").manifest["optimizer"]["name"] == "adamw"
