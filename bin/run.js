@@ -1,7 +1,7 @@
 #!/usr/bin/env node
 import { existsSync } from 'node:fs';
 
-if (!existsSync(new URL('../dist', import.meta.url))) {
+if (!existsSync(new URL('../dist/run.js', import.meta.url))) {
   process.stderr.write('clippy-diag is not built yet; run: npm ci && npm run build\n');
   process.exitCode = 2;
 } else {

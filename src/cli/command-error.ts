@@ -1,5 +1,5 @@
 /** Turns whatever a command throws into a message, one JSON document where asked for, and the exit code. */
-import { Errors } from '@oclif/core';
+import { CLIError } from '@oclif/core/errors';
 import { DiagError, diagError, EXIT, type ExitCode } from '../model/errors.ts';
 import { SCHEMA_VERSION } from '../model/report.ts';
 import { formatBug, formatError } from './error-text.ts';
@@ -25,7 +25,7 @@ export async function tellError(error: unknown, argv: readonly string[], output:
 
 /** oclif's own complaints about flags and arguments, as one of ours. */
 function usageError(error: unknown): DiagError | undefined {
-  if (error instanceof Errors.CLIError || (error as { parse?: unknown } | null)?.parse !== undefined) {
+  if (error instanceof CLIError || (error as { parse?: unknown } | null)?.parse !== undefined) {
     const message = (error as Error).message;
     // oclif's note on flags that swallow arguments does not hold here: they take one value each.
     const [problem = message] = message.split(/\n+(?:See more help|Note: )/);

@@ -2,7 +2,9 @@
  * What a command is: what oclif needs to parse and to explain it, and a function from what was parsed to an exit code.
  * oclif's own command class is not used: it prints, exits and writes JSON in its own ways (docs/adr/0003-command-line.md).
  */
-import { Flags, type Interfaces, Parser } from '@oclif/core';
+import * as Flags from '@oclif/core/flags';
+import type { ArgInput, FlagInput, InferredArgs, InferredFlags } from '@oclif/core/interfaces';
+import { parse as parseWords } from '@oclif/core/parser';
 import type { ExitCode } from '../model/errors.ts';
 import type { Io } from './io.ts';
 import type { Output } from './output.ts';
@@ -11,14 +13,14 @@ import { toolVersion } from './tool-version.ts';
 /** What a command works with besides its flags. */
 export type CommandIo = Io & Output;
 
-export interface Parsed<F extends Interfaces.FlagInput, A extends Interfaces.ArgInput> {
-  readonly flags: Interfaces.InferredFlags<F> & { readonly json: boolean };
-  readonly args: Interfaces.InferredArgs<A>;
+export interface Parsed<F extends FlagInput, A extends ArgInput> {
+  readonly flags: InferredFlags<F> & { readonly json: boolean };
+  readonly args: InferredArgs<A>;
   /** All arguments that are no flags, for a command that takes any number. */
   readonly argv: readonly string[];
 }
 
-interface Description<F extends Interfaces.FlagInput, A extends Interfaces.ArgInput> {
+interface Description<F extends FlagInput, A extends ArgInput> {
   /** One line in the list of commands. */
   readonly summary: string;
   readonly description?: string;
@@ -34,7 +36,7 @@ interface Description<F extends Interfaces.FlagInput, A extends Interfaces.ArgIn
 }
 
 /** A command in the form that oclif's parser, help and manifest read. */
-export interface Command extends Omit<Description<Interfaces.FlagInput, Interfaces.ArgInput>, 'run'> {
+export interface Command extends Omit<Description<FlagInput, ArgInput>, 'run'> {
   readonly strict: boolean;
   run(parsed: Parsed<never, never>, io: CommandIo): Promise<ExitCode>;
 }
@@ -45,9 +47,7 @@ const json = Flags.boolean({
 });
 
 /** Describes a command; every one has `--json`. */
-export function command<F extends Interfaces.FlagInput, A extends Interfaces.ArgInput>(
-  description: Description<F, A>,
-): Command {
+export function command<F extends FlagInput, A extends ArgInput>(description: Description<F, A>): Command {
   return {
     ...description,
     run: description.run as Command['run'],
@@ -75,5 +75,5 @@ export const makingOf = (io: Io): { toolVersion: string; now: () => Date } => ({
 /** Parses the words after a command as oclif does. @throws what oclif throws, which `tellError` makes a usage error of */
 export async function parse(command: Command, argv: readonly string[]): Promise<Parsed<never, never>> {
   const { args, flags, strict } = command;
-  return (await Parser.parse([...argv], { args, flags, strict })) as unknown as Parsed<never, never>;
+  return (await parseWords([...argv], { args, flags, strict })) as unknown as Parsed<never, never>;
 }

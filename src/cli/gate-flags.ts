@@ -1,5 +1,5 @@
 /** Flags of the commands that judge by a config. */
-import { Flags } from '@oclif/core';
+import * as Flags from '@oclif/core/flags';
 import { DETECTORS } from '../detectors/registry.ts';
 import { type GateConfig, loadGateConfig } from '../gate/config.ts';
 

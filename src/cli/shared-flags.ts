@@ -1,5 +1,6 @@
 /** Flags that several commands have, and what their values mean. */
-import { Args, Flags } from '@oclif/core';
+import * as Args from '@oclif/core/args';
+import * as Flags from '@oclif/core/flags';
 import { LOG_FORMATS } from '../logs/registry.ts';
 import { diagError } from '../model/errors.ts';
 import { ROLES, type Role } from '../model/run.ts';

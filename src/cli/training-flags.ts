@@ -1,5 +1,5 @@
 /** Flags of the commands that train on from a capture, and what their values mean. */
-import { Flags } from '@oclif/core';
+import * as Flags from '@oclif/core/flags';
 import { BACKENDS, type BackendName } from '../autodiff/backend-names.ts';
 import type { ClosedLoopRun } from '../measure/closed-loop.ts';
 import { diagError } from '../model/errors.ts';

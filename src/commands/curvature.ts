@@ -1,4 +1,5 @@
-import { Args, Flags } from '@oclif/core';
+import * as Args from '@oclif/core/args';
+import * as Flags from '@oclif/core/flags';
 import { BACKENDS } from '../autodiff/backend-names.ts';
 import type { ColumnMap } from '../autodiff/batches.ts';
 import { isCapture, openCapture } from '../captures/read.ts';

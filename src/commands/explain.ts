@@ -1,4 +1,4 @@
-import { Args } from '@oclif/core';
+import * as Args from '@oclif/core/args';
 import { command } from '../cli/command.ts';
 import { explain, explainable } from '../engine/pages.ts';
 import { EXIT } from '../model/errors.ts';

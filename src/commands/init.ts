@@ -1,6 +1,6 @@
 import { mkdir, stat } from 'node:fs/promises';
 import { join } from 'node:path';
-import { Flags } from '@oclif/core';
+import * as Flags from '@oclif/core/flags';
 import { writeFileAtomic } from '../bytes/atomic-write.ts';
 import { command } from '../cli/command.ts';
 import { type Framework, RECORDERS, recorderFiles, STARTER_CONFIG } from '../engine/starter-files.ts';

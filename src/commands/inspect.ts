@@ -1,4 +1,5 @@
-import { Args, Flags } from '@oclif/core';
+import * as Args from '@oclif/core/args';
+import * as Flags from '@oclif/core/flags';
 import { type CommandIo, command } from '../cli/command.ts';
 import { formatError, formatErrorRecord } from '../cli/error-text.ts';
 import { logFlags, readOptionsOf } from '../cli/shared-flags.ts';

@@ -1,4 +1,5 @@
-import { Args, Flags } from '@oclif/core';
+import * as Args from '@oclif/core/args';
+import * as Flags from '@oclif/core/flags';
 import { type Capture, openCapture } from '../captures/read.ts';
 import { command } from '../cli/command.ts';
 import { terminalOptions } from '../cli/terminal-options.ts';

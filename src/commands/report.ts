@@ -1,5 +1,6 @@
 import { readFile } from 'node:fs/promises';
-import { Args, Flags } from '@oclif/core';
+import * as Args from '@oclif/core/args';
+import * as Flags from '@oclif/core/flags';
 import { openFile, unreadable } from '../bytes/source.ts';
 import { command } from '../cli/command.ts';
 import { reportTargets, writeReports } from '../cli/report-files.ts';

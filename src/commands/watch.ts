@@ -1,7 +1,8 @@
 import { createHash } from 'node:crypto';
 import { mkdir, readFile } from 'node:fs/promises';
 import { dirname, join, resolve } from 'node:path';
-import { Args, Flags } from '@oclif/core';
+import * as Args from '@oclif/core/args';
+import * as Flags from '@oclif/core/flags';
 import { writeFileAtomic } from '../bytes/atomic-write.ts';
 import { type CommandIo, command, makingOf } from '../cli/command.ts';
 import { runHook } from '../cli/run-hook.ts';

@@ -109,28 +109,22 @@ describe('run(argv, io)', () => {
 
 describe('bin/run.js', () => {
   it.each([
-    ['--version', ['--version'], 0],
     ['help', ['--help'], 0],
     ['a verdict', ['analyze', incident, '--fail-on', 'error'], 1],
     ['usage', ['analyze', incident, '--nope'], 2],
-    ['a command that is none', ['analyse'], 2],
     ['no such file', ['analyze', 'no-such-file', '--json'], 3],
-    ['no such metric', ['chart', incident, '--metric', 'lost'], 4],
   ])('is run(argv, io) with the streams and the exit code of the process: %s', async (_, args, code) => {
     const built = spawnCli(args);
     expect(built.code).toBe(code);
     expect(built).toEqual(await cli(args));
   });
 
-  it('reads standard input', async () => {
+  it('reads standard input, and starts at the folder it is called in', async () => {
     const input = '{"step":1,"objective":2}\n';
     const args = ['inspect', '-', '--map', 'loss=objective'];
     const built = spawnCli(args, { input });
     expect(built.out).toMatch(/objective\s+loss/);
     expect(built).toEqual(await cli(args, { input }));
-  });
-
-  it('starts at the folder it is called in', () => {
     expect(spawnCli(['inspect', 'log.jsonl'], { cwd: join('fixtures', 'incident') }).code).toBe(0);
   });
 });

@@ -16,9 +16,11 @@ import { setFlagsFromString } from 'node:v8';
 import { runInNewContext } from 'node:vm';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { followFile } from '../../src/bytes/tail.ts';
+import type { Io } from '../../src/cli/io.ts';
 import { analyze } from '../../src/engine/analyze.ts';
 import { type Watcher, watchLog } from '../../src/engine/watch.ts';
 import { ALERT_CLASSES, type AlertState, NO_ALERTS, updateAlerts } from '../../src/engine/watch-alerts.ts';
+import { EXIT, type ExitCode } from '../../src/model/errors.ts';
 import type { Report, RunReport } from '../../src/model/report.ts';
 import { cli } from '../support/cli.ts';
 import { healthyRun, makeRunReport } from '../support/make-report.ts';
@@ -393,6 +395,102 @@ describe('the command', () => {
       state(),
     ]);
     expect(missing.code).toBe(3);
+  });
+
+  /**
+   * Runs the command by a clock of the test's own: every pause ends at once, and is the next of these moments. `look`
+   * is how many milliseconds a look takes.
+   */
+  async function watchThrough(
+    args: readonly string[],
+    moments: ((end: (code: ExitCode) => void) => void)[],
+    { look = 0, ...io }: Partial<Io> & { look?: number } = {},
+  ) {
+    let now = 0;
+    let listener: ((code: ExitCode) => void) | undefined;
+    const pauses: number[] = [];
+    const told: [number, string][] = [];
+    const result = await cli(['watch', ...args, '--state', state()], {
+      io: {
+        now() {
+          now += look;
+          return now;
+        },
+        async sleep(milliseconds) {
+          pauses.push(milliseconds);
+          now += milliseconds;
+          const moment = moments.shift();
+          if (moment === undefined) throw new Error('it goes on after the last moment');
+          moment(listener!);
+        },
+        onEnd(added) {
+          listener = added;
+          return () => {
+            listener = undefined;
+          };
+        },
+        stderr: {
+          write(text, done) {
+            told.push([now, text]);
+            done?.();
+          },
+        },
+        ...io,
+      },
+    });
+    return { ...result, told, pauses, listens: listener !== undefined };
+  }
+  const nothing = (): void => {};
+
+  test.each([
+    ['Ctrl-C', EXIT.interrupted],
+    ['SIGTERM', EXIT.terminated],
+  ])('%s ends it with its code, and with what analyze prints', async (_, code) => {
+    const result = await watchThrough([diverged, '--json'], [nothing, (end) => end(code)]);
+    expect([result.code, result.listens]).toEqual([code, false]);
+    expect(result.told.map(([, text]) => text)).toEqual([expect.stringMatching(/^alert: .*step 400\n$/)]);
+    const analyzed = await cli(['analyze', diverged, '--json'], { io: { now: () => 4000 } });
+    expect(result.out).toBe(analyzed.out);
+  });
+
+  test('a pause is --interval, and ten times a look that takes longer', async () => {
+    const interrupt = (end: (code: ExitCode) => void): void => end(EXIT.interrupted);
+    const path = fresh();
+    expect((await watchThrough([path], [nothing, interrupt])).pauses).toEqual([2000, 2000]);
+    expect((await watchThrough([path, '--interval', '5'], [interrupt])).pauses).toEqual([5000]);
+    expect((await watchThrough([path], [interrupt], { look: 700 })).pauses).toEqual([7000]);
+  });
+
+  test('--alert-after: an incident is told once it has held for so long, and once only', async () => {
+    const interrupt = (end: (code: ExitCode) => void): void => end(EXIT.interrupted);
+    const { told } = await watchThrough(
+      [diverged, '--alert-after', '5', '--alert-on', 'full-divergence'],
+      [nothing, nothing, nothing, nothing, interrupt],
+    );
+    const alerts = told.filter(([, text]) => text.startsWith('alert:'));
+    expect(alerts.length).toBeGreaterThan(0);
+    // Looks are at 0, 2, 4, 6 and 8 s.
+    expect(alerts.map(([at]) => at)).toEqual(alerts.map(() => 6000));
+    expect(new Set(alerts.map(([, text]) => text)).size).toBe(alerts.length);
+  });
+
+  test('on a terminal it draws one screen, with the alerts on it and not beside it', async () => {
+    let screen = '';
+    const { told, out } = await watchThrough([diverged], [(end) => end(EXIT.interrupted)], {
+      stdout: {
+        isTTY: true,
+        columns: 70,
+        rows: 20,
+        write(text, done) {
+          screen += text;
+          done?.();
+        },
+      },
+    });
+    expect(out).toBe('');
+    expect(told.map(([, text]) => text)).toEqual([`watching ${diverged}; Ctrl-C ends it\n`]);
+    expect(screen.startsWith('\u001b[H\u001b[Jalert: ')).toBe(true);
+    expect(screen.trimEnd().split('\n').length).toBeLessThanOrEqual(19);
   });
 
   test.each([

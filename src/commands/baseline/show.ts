@@ -1,4 +1,4 @@
-import { Flags } from '@oclif/core';
+import * as Flags from '@oclif/core/flags';
 import { command } from '../../cli/command.ts';
 import { configOf, gateFlags } from '../../cli/gate-flags.ts';
 import { readBaseline } from '../../gate/baseline.ts';

@@ -1,4 +1,5 @@
-import { Args, Flags } from '@oclif/core';
+import * as Args from '@oclif/core/args';
+import * as Flags from '@oclif/core/flags';
 import { checkWritable, writeFileAtomic } from '../../bytes/atomic-write.ts';
 import { command, makingOf } from '../../cli/command.ts';
 import { configOf, gateFlags } from '../../cli/gate-flags.ts';
