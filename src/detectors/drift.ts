@@ -9,12 +9,13 @@ export const drift = {
   id: 'drift',
   title: 'The loss climbs and stays up',
   severity: 'warning',
-  thresholds: verdictThresholds('driftRatio', 'driftScales', 'driftFullRatio'),
+  thresholds: verdictThresholds('driftRatio', 'driftScales', 'driftPointScales', 'driftFullRatio'),
   docs: {
     summary: 'The loss ends well above its own best level, without the jump of a divergence.',
-    details: `The loss, smoothed by medians over twentieths of the attempt (as logged in runs of under 100 points), ends above
-\`driftRatio\` times its own lowest level, by more than \`driftScales\` scales of what noise can do, and does not fall at the end. The
-comparison is with the best level and not with the first: a run may improve, climb, and still end below its start. A climb that ends \`driftFullRatio\` times above its best level is a full divergence. The onset is
+    details: `The loss, smoothed by medians over twentieths of the attempt, ends above \`driftRatio\` times its own lowest level, by more than
+\`driftScales\` scales of what noise can do, and does not fall at the end. In runs of under 100 points the medians are of three points, and one
+point is a level of its own if the loss ends \`driftPointScales\` scales above it. The comparison is with the best level and not with the first: a
+run may improve, climb, and still end below its start. A climb that ends \`driftFullRatio\` times above its best level is a full divergence. The onset is
 the change point: where the summed excess over the edge of the band is lowest.`,
     advice,
     references: [

@@ -253,12 +253,17 @@ function findClimb(
   const levels: { readonly start: number; readonly end: number; readonly level: number }[] = [];
   for (let width = 1; width < size; width *= 4)
     levels.push({ start: 0, end: width, level: levelOf(0, width) });
-  for (let start = n % size; start < n; start += size)
-    levels.push({ start, end: start + size, level: levelOf(start, start + size) });
+  // In a short run a level may be one point, but one of many draws is far off by chance: three make one sooner.
+  for (const width of n < SHORT_RUN ? [1, 3] : [size])
+    for (let start = n % width; start < n; start += width)
+      levels.push({ start, end: start + width, level: levelOf(start, start + width) });
   const last = levelOf(n - Math.max(size, 3), n);
   let best = levels.at(-1)!;
-  for (const level of levels)
-    if (level.level <= best.level && last - level.level > tolerance(level.end - level.start)) best = level;
+  for (const level of levels) {
+    const width = level.end - level.start;
+    const least = size === 1 && width === 1 ? settings.driftPointScales * noise : tolerance(width);
+    if (level.level <= best.level && last - level.level > least) best = level;
+  }
   if (!(last > scale.above(best.level, settings.driftRatio))) return null;
   // On the way back: a third of the climb is regained within the last quarter.
   const highest = Math.max(...levels.slice(-5).map(({ level }) => level));

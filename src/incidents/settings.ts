@@ -128,6 +128,13 @@ export const VERDICT_SETTINGS = {
     range: POSITIVE,
     origin: 'the minimum and the end of pure noise differ by 4 to 5',
   },
+  driftPointScales: {
+    value: 20,
+    unit: 'scales of the loss',
+    range: POSITIVE,
+    origin:
+      'a best level of one point, in runs of under 100: at 8, 51 of 1,000 clean runs of 55 points with Student tails climbed from one low point; at 20, 2 (bench/detection/short.ts)',
+  },
   driftFullRatio: {
     value: 10,
     unit: 'ratio to the own minimum',

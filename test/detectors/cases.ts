@@ -101,7 +101,18 @@ export const CASES: { readonly [Id in DetectorId]: Case<Id> } = {
     ]),
     step: 600,
     within: 30,
-    thresholds: { driftRatio: 15, driftScales: 80, driftFullRatio: 1 },
+    thresholds: {
+      driftRatio: 15,
+      driftScales: 80,
+      // One epoch is the best, and every later one is twice as bad.
+      driftPointScales: {
+        run: ofLoss(
+          changed(fallingLoss(40, 1, 0.002), (v, i) => (i < 6 ? 8 - i : i === 6 ? 1 : 2 + v / 100)),
+        ),
+        value: 1e5,
+      },
+      driftFullRatio: 1,
+    },
   },
   'micro-divergence': {
     run: makeRun([
