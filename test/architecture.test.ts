@@ -23,7 +23,7 @@ const MAY_IMPORT: Record<string, readonly string[]> = {
   reports: ['model'],
   curvature: ['model'],
   autodiff: ['bytes', 'checkpoints', 'kernels', 'rules', 'model'],
-  replay: ['captures', 'findings', 'rules', 'optimizers', 'tensor', 'curvature', 'model'],
+  replay: ['captures', 'findings', 'incidents', 'rules', 'optimizers', 'tensor', 'curvature', 'model'],
   measure: ['autodiff', 'bytes', 'checkpoints', 'curvature', 'optimizers', 'replay', 'rules', 'model'],
   engine: [
     'bytes',

@@ -13,7 +13,7 @@ import { DEFAULT_RULES } from '../rules/registry.ts';
 export default command({
   summary: 'Train learning rate × clipping rule × seed from a capture: which cells diverge.',
   description:
-    'Each cell trains on from the initial state of the capture with gradients computed anew, which needs its model and its batches. Seed 0 takes the batches in the recorded order, every other in an order of its own. A cell diverges where the median of its last ten losses is out of the band of the losses before the incident.',
+    'Each cell trains on from the initial state of the capture with gradients computed anew, which needs its model and its batches. Seed 0 takes the batches in the recorded order, every other in an order of its own. A cell diverges where the median of its last ten losses is out of the band of the losses before the incident: the recorded one, or its own where none was recorded.',
   examples: [
     '<%= config.bin %> <%= command.id %> capture',
     '<%= config.bin %> <%= command.id %> capture --rule none --rule clippy:paper --learning-rate-multiplier 0.5,1,2,4,8 --seeds 5',

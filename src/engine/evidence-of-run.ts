@@ -6,7 +6,7 @@ import type { InspectedCheckpoint } from '../model/checkpoint.ts';
 import { formatNumber } from '../model/format-number.ts';
 import { medianOf } from '../model/order-statistics.ts';
 import type { Run, TimeSeries } from '../model/run.ts';
-import { findIncident } from '../replay/verdict.ts';
+import { incidentOfCapture } from '../replay/capture-incident.ts';
 
 /** The runs whose logs lie nearest to a path: most folders shared. */
 export function closestRuns(runs: readonly Run[], path: string): Run[] {
@@ -70,15 +70,10 @@ export function lossesApart(
 }
 
 /** The onset as the capture counts steps; where its losses are not those of the log, its own. */
-export function onsetOf(
-  { manifest, steps }: Capture,
-  shift: number | null,
-  onsetStep: number,
-): number | null {
+export function onsetOf(capture: Capture, shift: number | null, onsetStep: number): number | null {
   if (shift !== null) return onsetStep - shift;
-  const losses = steps.map(({ loss }) => loss ?? Number.NaN);
-  const incident = findIncident(losses, manifest.history?.loss);
-  return incident === null ? null : steps[incident.onset]!.step;
+  const { onset } = incidentOfCapture(capture);
+  return onset === null ? null : capture.steps[onset]!.step;
 }
 
 /** The checkpoints with weights whose step is known, with the learning rate that the log has there. */

@@ -1,13 +1,14 @@
 /** From inputs to the evidence of each run: its log, and the captures and checkpoints that lie beside it. */
 import { createHash } from 'node:crypto';
 import { dirname } from 'node:path';
+import { runOfCapture } from '../captures/as-run.ts';
 import { type Capture, openCapture } from '../captures/read.ts';
 import type { Limits as ModelLimits } from '../measure/model-evidence.ts';
 import type { InspectedCheckpoint } from '../model/checkpoint.ts';
 import { DiagError, type ErrorRecord } from '../model/errors.ts';
 import type { LogInput } from '../model/log.ts';
 import type { ReportInput, RunReport } from '../model/report.ts';
-import type { Role, Run, TimeSeries } from '../model/run.ts';
+import type { Run } from '../model/run.ts';
 import { inspectCheckpoint } from './checkpoint-inspect.ts';
 import type { Collected } from './collect.ts';
 import { closestRuns, loggedRun } from './evidence-of-run.ts';
@@ -130,60 +131,6 @@ const inputOfCheckpoint = ({ path, format, errors, tensors }: InspectedCheckpoin
     .digest('hex'),
   errors,
 });
-
-/** A capture without a log is a short run: the losses before it and those of its steps. */
-function runOfCapture({ path, manifest, steps }: Capture): Run {
-  const before = manifest.history ?? { steps: [], loss: [] };
-  const earlier = before.steps.map((step, i) => ({ step, loss: before.loss[i]! }));
-  const first = steps[0]?.step ?? Number.POSITIVE_INFINITY;
-  const points = [
-    ...earlier.filter(({ step }) => step < first),
-    ...steps.flatMap(({ step, loss }) => (loss === null ? [] : [{ step, loss }])),
-  ];
-  const tasks = new Set(steps.flatMap((step) => [...step.tasks.keys()]));
-  const series = (
-    name: string,
-    role: Role,
-    list: readonly (readonly [number, number])[],
-    task?: string,
-  ): TimeSeries => ({
-    name,
-    role,
-    ...(task === undefined ? {} : { task }),
-    step: Float64Array.from(list, ([step]) => step),
-    value: Float64Array.from(list, ([, value]) => value),
-    attemptOffsets: [0],
-    pathOffsets: [0],
-  });
-  return {
-    id: path,
-    paths: [path],
-    format: 'capture',
-    stepUnit: 'step',
-    series: [
-      series(
-        'loss',
-        'loss',
-        points.map(({ step, loss }) => [step, loss]),
-      ),
-      ...[...tasks].map((task) =>
-        series(
-          `task/${task}/loss`,
-          'task_loss',
-          steps.flatMap((step) =>
-            step.tasks.has(task) ? [[step.step, step.tasks.get(task)!] as const] : [],
-          ),
-          task,
-        ),
-      ),
-    ],
-    attempts: [
-      { index: 0, firstStep: points[0]?.step ?? 0, lastStep: points.at(-1)?.step ?? 0, reason: 'start' },
-    ],
-    hyperparameters: new Map(),
-    notes: ['no log lies beside this capture; its own losses are judged'],
-  };
-}
 
 /** Stands for a run of which only checkpoints were left. */
 const runWithoutLog = (folder: string): Run => ({

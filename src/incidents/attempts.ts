@@ -1,7 +1,7 @@
 /** How a series of several attempts is judged: each by itself; a restart is no spike. */
 import type { Incident, VerdictClass } from '../model/report.ts';
 import { attemptOf, type Run, type TimeSeries } from '../model/run.ts';
-import { type AttemptJudgement, badness, judgePoints, type SeriesIncident } from './judge.ts';
+import { type AttemptJudgement, badness, judgePoints, type SeriesIncident, worstOf } from './judge.ts';
 import type { VerdictSettings } from './settings.ts';
 import { columnStop, deadStretch } from './signs.ts';
 
@@ -58,11 +58,7 @@ export const incidentsOf = (judged: JudgedSeries) =>
 
 /** The first of the worst incidents: it decides class and onset. */
 export const decisive = (judged: JudgedSeries) =>
-  incidentsOf(judged).reduce<ReturnType<typeof incidentsOf>[number] | undefined>(
-    (worst, next) =>
-      worst === undefined || badness(next.incident.class) > badness(worst.incident.class) ? next : worst,
-    undefined,
-  );
+  worstOf(incidentsOf(judged).map((one) => ({ ...one, class: one.incident.class })));
 
 /** Whether a is worse than b, or as bad and earlier. */
 export function comesFirst(a: JudgedSeries, b: JudgedSeries): boolean {

@@ -15,10 +15,14 @@ export interface SeriesIncident {
   readonly lastGood: number | null;
   /** First point of the stretch that counts as recovery. */
   readonly recovered: number | null;
+  /** Position after its last point: its recovery, a new level that is the normal from there on, or the end of the series. */
+  readonly end: number;
   /** The worst point: the first non-finite one, else the largest. */
   readonly peak: number;
   /** Median before the incident, in units of the series; NaN where too few points came before. */
   readonly before: number;
+  /** Upper edge of the band before the incident, in units of the series; NaN where too few points came before. */
+  readonly high: number;
   /** Median of the last points of the incident, in units of the series (before the recovery if it recovered). */
   readonly after: number;
 }
@@ -37,6 +41,8 @@ export interface AttemptJudgement {
   readonly class: VerdictClass;
   readonly incidents: readonly SeriesIncident[];
   readonly spikes: readonly Spike[];
+  /** Median of the band after the last point, and its upper edge, in units of the series; NaN where too few points make one. */
+  readonly band: { readonly median: number; readonly high: number };
 }
 
 /** Points of such runs are epochs more often than steps. */
@@ -44,8 +50,18 @@ const SHORT_RUN = 100;
 
 const share = (n: number, points: number, part: number): number => Math.max(points, Math.floor(part * n));
 
-/** The lengths, in points, that the settings give for an attempt of n points. */
-function lengthsFor(n: number, settings: VerdictSettings) {
+/** Lengths, in points, that the settings give for a series of n points. */
+interface Lengths {
+  /** The first points, which start no incident by the band. */
+  readonly grace: number;
+  readonly window: { readonly size: number; readonly start: number };
+  /** Points in a row in the band that are a recovery. */
+  readonly recovery: number;
+  /** Points that an incident has to come back in. */
+  readonly decision: number;
+}
+
+function lengthsFor(n: number, settings: VerdictSettings): Lengths {
   return {
     grace: share(n, Math.floor(Math.min(settings.gracePoints, n / 6)), settings.graceShare),
     window: windowFor(n, settings),
@@ -65,52 +81,10 @@ export function judgePoints(values: Float64Array, settings: VerdictSettings): At
   const n = values.length;
   const lengths = lengthsFor(n, settings);
   const scale = scaleOf(values);
-  const band = rollingBand(lengths.window.size, settings.smallSample);
-  const incidents: SeriesIncident[] = [];
-  const spikes: Spike[] = [];
-  let nonFinite = 0;
-  /** First of the current run of points outside the band, and the band there. */
-  let outSince = -1;
-  let outCenter = Number.NaN;
-  let i = 0;
-  while (i < n) {
-    const y = scale.to(values[i]!);
-    const finite = Number.isFinite(y);
-    const judged = band.points >= lengths.window.start;
-    const center = judged ? band.center : Number.NaN;
-    const spread = judged ? band.scale : Number.NaN;
-    const inBand = finite && !(y > bandLimit(center, spread, scale, settings));
-    if (inBand) outSince = -1;
-    else if (outSince < 0) {
-      outSince = i;
-      outCenter = center;
-    }
-    // A user may set a band that is wider than the jump that starts an incident: what lies in it is none.
-    const jump =
-      !inBand &&
-      y - center > settings.incidentScales * spread &&
-      y > scale.above(center, settings.incidentRatio);
-    if (!finite || (jump && i >= lengths.grace)) {
-      while (spikes.length > 0 && spikes.at(-1)!.index >= outSince) spikes.pop();
-      const incident = followIncident(values, scale, settings, outSince, i, outCenter, spread);
-      incidents.push(incident.found);
-      nonFinite += incident.nonFinite;
-      if (incident.rebase) band.clear();
-      for (let k = incident.resume; k < incident.next; k++) {
-        const accepted = scale.to(values[k]!);
-        if (Number.isFinite(accepted)) band.push(accepted);
-      }
-      i = incident.next;
-      outSince = -1;
-      continue;
-    }
-    const spikeLimit =
-      spread > 0 ? settings.spikeScales * spread : scale.above(center, settings.bandRatio) - center;
-    if (y - center > spikeLimit && i >= lengths.grace)
-      spikes.push({ index: i, scales: (y - center) / spread, before: scale.from(center) });
-    band.push(y);
-    i++;
-  }
+  const follower = followPoints((i) => values[i]!, scale, settings, lengths.window.size);
+  for (let i = 0; i < n; i++) follower.step(i, lengths);
+  follower.end(n, lengths);
+  const { incidents, spikes, nonFinite } = follower;
   const last = incidents.at(-1);
   if (!incidents.some(({ class: found }) => badness(found) >= badness('full-divergence'))) {
     // An incident that is still open is no climb; what came before it may be.
@@ -123,18 +97,20 @@ export function judgePoints(values: Float64Array, settings: VerdictSettings): At
   return {
     points: n,
     nonFinite,
-    class: worstClass(incidents.map((incident) => incident.class)) ?? (enough ? 'healthy' : 'inconclusive'),
+    class: worstOf(incidents)?.class ?? (enough ? 'healthy' : 'inconclusive'),
     incidents,
     spikes,
+    band: follower.band(lengths),
   };
 }
 
 /** Position in the order from harmless to worst. */
 export const badness = (verdict: VerdictClass): number => VERDICT_CLASSES.indexOf(verdict);
 
-const worstClass = (classes: readonly VerdictClass[]): VerdictClass | undefined =>
-  classes.reduce<VerdictClass | undefined>(
-    (worst, next) => (worst === undefined || badness(next) > badness(worst) ? next : worst),
+/** The first of the worst: it decides class and onset. */
+export const worstOf = <T extends { readonly class: VerdictClass }>(incidents: readonly T[]): T | undefined =>
+  incidents.reduce<T | undefined>(
+    (worst, next) => (worst === undefined || badness(next.class) > badness(worst.class) ? next : worst),
     undefined,
   );
 
@@ -142,94 +118,217 @@ const worstClass = (classes: readonly VerdictClass[]): VerdictClass | undefined 
 const bandLimit = (center: number, spread: number, scale: Scale, settings: VerdictSettings): number =>
   Math.max(center + settings.bandScales * spread, scale.above(center, settings.bandRatio));
 
-/** Follows an incident that was triggered at `trigger` to its end: recovery, the end of the log, or a verdict. */
-function followIncident(
-  values: Float64Array,
-  scale: Scale,
-  settings: VerdictSettings,
-  onset: number,
-  trigger: number,
-  center: number,
-  spread: number,
-) {
-  const n = values.length;
-  const { recovery, decision } = lengthsFor(n, settings);
-  const limit = bandLimit(center, spread, scale, settings);
-  // Where the noise is large the band alone is no proof: the level of the points that are back in it must be back too.
-  const levelLimit = Math.max(
-    scale.above(center, settings.incidentRatio),
-    center + (settings.bandScales * spread) / Math.sqrt(recovery),
-  );
-  const deadline = trigger + decision - 1;
-  let lost = false;
-  let inBand = 0;
-  let nonFinite = 0;
-  let lastFinite = -1;
-  let peak = onset;
-  let i = onset;
-  let partial: VerdictClass | undefined;
-  let back = false;
-  for (; i < n && !back; i++) {
-    const value = values[i]!;
-    const y = scale.to(value);
-    if (Number.isFinite(y)) lastFinite = i;
-    else nonFinite++;
-    if (Number.isFinite(values[peak]!) && (!Number.isFinite(value) || value > values[peak]!)) peak = i;
-    inBand = Number.isFinite(y) && !(y > limit) ? inBand + 1 : 0;
-    back =
-      inBand > 0 && inBand % recovery === 0 && !(scale.to(levelBefore(values, i + 1, recovery)) > levelLimit);
-    if (!back && !lost && i >= deadline && (inBand === 0 || i === deadline + recovery)) {
-      const level = scale.to(levelBefore(values, i + 1, recovery));
-      if (!(level <= scale.above(center, settings.fullRatio))) lost = true;
-      else {
-        // Neither back nor lost: a new level. Say so, and judge what follows against that level.
-        partial = level > scale.above(center, settings.driftRatio) ? 'drift' : 'micro-divergence';
-        i++;
-        break;
-      }
-    }
-  }
-  // Where the log ends, a quarter of the recovery is enough: else one spike near the end leaves every run open.
-  const fewer = Math.max(Math.min(recovery, 3), Math.ceil(recovery / 4));
-  const backAtEnd =
-    !back && i === n && inBand >= fewer && !(scale.to(levelBefore(values, n, inBand)) > levelLimit);
-  const recovered = back ? i - recovery : backAtEnd ? n - inBand : null;
-  const endsNonFinite = i === n && lastFinite < n - 1;
-  const after = levelBefore(values, recovered ?? i, Math.max(3, recovery));
-  const atEnd = scale.above(center, n < SHORT_RUN ? settings.fullRatioShort : settings.fullRatioAtEnd);
-  const found: SeriesIncident = {
-    class: endsNonFinite
-      ? 'non-finite'
-      : lost
-        ? 'full-divergence'
-        : recovered !== null
-          ? 'micro-divergence'
-          : (partial ?? (scale.to(after) > atEnd ? 'full-divergence' : 'inconclusive')),
-    form: 'jump',
-    onset,
-    lastGood: onset > 0 ? onset - 1 : null,
-    recovered,
-    peak,
-    before: scale.from(center),
-    after,
-  };
-  return {
-    found,
-    nonFinite,
-    next: i,
-    /** Points from here to `next` belong to the band of what follows. */
-    resume: recovered ?? (partial === undefined ? n : Math.max(onset, i - decision)),
-    rebase: partial !== undefined,
-  };
+/** An incident that is not over yet. */
+interface OpenIncident {
+  readonly onset: number;
+  readonly trigger: number;
+  /** Median before it, on the scale, and the edges of its band and of a level that is back. */
+  readonly center: number;
+  readonly limit: number;
+  readonly levelLimit: number;
+  peak: number;
+  peakValue: number;
+  lastFinite: number;
+  /** Points in a row in the band, up to the last. */
+  inBand: number;
+  /** Whether the decision window ended without a way back. */
+  lost: boolean;
 }
 
-/** Median of the last `count` points before `end`; Infinity where half of them are not finite. */
-function levelBefore(values: Float64Array, end: number, count: number): number {
-  const last = values
-    .slice(Math.max(0, end - count), end)
-    .map((value) => (Number.isFinite(value) ? value : Infinity));
-  const level = medianInPlace(last);
-  return Number.isNaN(level) ? Number.POSITIVE_INFINITY : level;
+/**
+ * Follows a series point by point: its spikes, and its incidents in the order of their onsets.
+ *
+ * @param at the value at a position
+ * @param size of the window, in points
+ */
+function followPoints(at: (index: number) => number, scale: Scale, settings: VerdictSettings, size: number) {
+  const band = rollingBand(size, settings.smallSample);
+  const incidents: SeriesIncident[] = [];
+  const spikes: Spike[] = [];
+  let nonFinite = 0;
+  /** First of the current run of points outside the band, and the median there. */
+  let outSince = -1;
+  let outCenter = Number.NaN;
+  let open: OpenIncident | null = null;
+  /** Where the last incident that settled at a new level was closed. */
+  let settledAt = -1;
+
+  /** Median of the last `count` points before `end`; Infinity where half of them are not finite. */
+  const levelBefore = (end: number, count: number): number => {
+    const from = Math.max(0, end - count);
+    const last = new Float64Array(end - from);
+    for (let i = from; i < end; i++)
+      last[i - from] = Number.isFinite(at(i)) ? at(i) : Number.POSITIVE_INFINITY;
+    const level = medianInPlace(last);
+    return Number.isNaN(level) ? Number.POSITIVE_INFINITY : level;
+  };
+  const close = (
+    incident: OpenIncident,
+    found: Pick<SeriesIncident, 'class' | 'recovered'>,
+    next: number,
+    { recovery }: Lengths,
+  ): void => {
+    const { onset, peak, center, limit } = incident;
+    incidents.push({
+      ...found,
+      form: 'jump',
+      onset,
+      lastGood: onset > 0 ? onset - 1 : null,
+      end: found.recovered ?? next,
+      peak,
+      before: scale.from(center),
+      high: scale.from(limit),
+      after: levelBefore(found.recovered ?? next, Math.max(3, recovery)),
+    });
+  };
+  /** Points that belong to the band of what follows. */
+  const accept = (from: number, to: number): void => {
+    for (let k = from; k < to; k++) {
+      const y = scale.to(at(k));
+      if (Number.isFinite(y)) band.push(y);
+    }
+  };
+  /** One point of an open incident: is it over? */
+  const advance = (incident: OpenIncident, i: number, lengths: Lengths): void => {
+    const { recovery, decision } = lengths;
+    const { center, limit, levelLimit } = incident;
+    const value = at(i);
+    const y = scale.to(value);
+    if (Number.isFinite(y)) incident.lastFinite = i;
+    else nonFinite++;
+    if (Number.isFinite(incident.peakValue) && (!Number.isFinite(value) || value > incident.peakValue)) {
+      incident.peak = i;
+      incident.peakValue = value;
+    }
+    incident.inBand = Number.isFinite(y) && !(y > limit) ? incident.inBand + 1 : 0;
+    const { inBand } = incident;
+    if (inBand > 0 && inBand % recovery === 0 && !(scale.to(levelBefore(i + 1, recovery)) > levelLimit)) {
+      const recovered = i + 1 - recovery;
+      close(
+        incident,
+        { class: incident.lost ? 'full-divergence' : 'micro-divergence', recovered },
+        i + 1,
+        lengths,
+      );
+      accept(recovered, i + 1);
+      open = null;
+      return;
+    }
+    const deadline = incident.trigger + decision - 1;
+    if (incident.lost || i < deadline || (inBand > 0 && i < deadline + recovery)) return;
+    const level = scale.to(levelBefore(i + 1, recovery));
+    if (!(level <= scale.above(center, settings.fullRatio))) {
+      incident.lost = true;
+      return;
+    }
+    // Neither back nor lost: a new level. Say so, and judge what follows against that level.
+    const partial = level > scale.above(center, settings.driftRatio) ? 'drift' : 'micro-divergence';
+    close(incident, { class: partial, recovered: null }, i + 1, lengths);
+    settledAt = i + 1;
+    band.clear();
+    accept(Math.max(incident.onset, i + 1 - decision), i + 1);
+    open = null;
+  };
+
+  return {
+    incidents,
+    spikes,
+    get nonFinite() {
+      return nonFinite;
+    },
+    /** Median of the band as it is now, and its upper edge, in units of the series; NaN where there are too few points. */
+    band({ window }: Lengths): { readonly median: number; readonly high: number } {
+      if (band.points < window.start) return { median: Number.NaN, high: Number.NaN };
+      const limit = bandLimit(band.center, band.scale, scale, settings);
+      return { median: scale.from(band.center), high: scale.from(limit) };
+    },
+    /** Takes the next point. */
+    step(i: number, lengths: Lengths): void {
+      if (open !== null) {
+        advance(open, i, lengths);
+        return;
+      }
+      const y = scale.to(at(i));
+      const finite = Number.isFinite(y);
+      const judged = band.points >= lengths.window.start;
+      const center = judged ? band.center : Number.NaN;
+      const spread = judged ? band.scale : Number.NaN;
+      const inBand = finite && !(y > bandLimit(center, spread, scale, settings));
+      if (inBand) outSince = -1;
+      else if (outSince < 0) {
+        outSince = i;
+        outCenter = center;
+      }
+      // A user may set a band that is wider than the jump that starts an incident: what lies in it is none.
+      const jump =
+        !inBand &&
+        y - center > settings.incidentScales * spread &&
+        y > scale.above(center, settings.incidentRatio);
+      if (!finite || (jump && i >= lengths.grace)) {
+        while (spikes.length > 0 && spikes.at(-1)!.index >= outSince) spikes.pop();
+        open = {
+          onset: outSince,
+          trigger: i,
+          center: outCenter,
+          limit: bandLimit(outCenter, spread, scale, settings),
+          // Where the noise is large the band alone is no proof: the level of the points that are back in it must be back too.
+          levelLimit: Math.max(
+            scale.above(outCenter, settings.incidentRatio),
+            outCenter + (settings.bandScales * spread) / Math.sqrt(lengths.recovery),
+          ),
+          peak: outSince,
+          peakValue: at(outSince),
+          lastFinite: -1,
+          inBand: 0,
+          lost: false,
+        };
+        for (let k = outSince; k <= i && open !== null; k++) advance(open, k, lengths);
+        outSince = -1;
+        return;
+      }
+      const spikeLimit =
+        spread > 0 ? settings.spikeScales * spread : scale.above(center, settings.bandRatio) - center;
+      if (y - center > spikeLimit && i >= lengths.grace)
+        spikes.push({ index: i, scales: (y - center) / spread, before: scale.from(center) });
+      band.push(y);
+    },
+    /** Ends the series after n points: what becomes of an incident that is open. */
+    end(n: number, lengths: Lengths): void {
+      if (open === null) {
+        if (settledAt === n && !Number.isFinite(scale.to(at(n - 1))))
+          incidents.push({ ...incidents.pop()!, class: 'non-finite' });
+        return;
+      }
+      const { inBand, lastFinite, lost, center, levelLimit } = open;
+      const { recovery } = lengths;
+      // Where the log ends, a quarter of the recovery is enough: else one spike near the end leaves every run open.
+      const fewer = Math.max(Math.min(recovery, 3), Math.ceil(recovery / 4));
+      const back = inBand >= fewer && !(scale.to(levelBefore(n, inBand)) > levelLimit);
+      const recovered = back ? n - inBand : null;
+      const atEnd = scale.above(center, n < SHORT_RUN ? settings.fullRatioShort : settings.fullRatioAtEnd);
+      const gone = scale.to(levelBefore(n, Math.max(3, recovery))) > atEnd;
+      close(
+        open,
+        {
+          class:
+            lastFinite < n - 1
+              ? 'non-finite'
+              : lost
+                ? 'full-divergence'
+                : back
+                  ? 'micro-divergence'
+                  : gone
+                    ? 'full-divergence'
+                    : 'inconclusive',
+          recovered,
+        },
+        n,
+        lengths,
+      );
+      if (recovered !== null) accept(recovered, n);
+      open = null;
+    },
+  };
 }
 
 /**
@@ -296,8 +395,10 @@ function findClimb(
     onset: index(onset),
     lastGood: onset > 0 ? index(onset - 1) : null,
     recovered: null,
+    end: values.length,
     peak: index(peak),
     before: scale.from(best.level),
+    high: scale.from(edge),
     after: scale.from(last),
   };
 }

@@ -6,14 +6,17 @@ export interface MatrixCell {
   readonly label: string;
   readonly learningRateMultiplier: number;
   readonly seed: number;
-  /** Whether the last losses are out of the band; null where the band or the losses are too few to tell. */
+  /**
+   * Whether the cell left the band before the baseline's incident (its own, where the baseline has none) and ends out of it; null where
+   * the losses are too few to tell.
+   */
   readonly diverged: boolean | null;
   /** First step from which on no loss is in the band; null where it ends there. */
   readonly leftAtStep: number | null;
   /** Median of the last ten losses; NaN if one of them is not finite. */
   readonly finalLoss: number;
-  /** Largest loss relative to the median before. */
-  readonly peak: number;
+  /** Largest loss from the incident on, of the baseline or the cell, relative to the median before it; null where there is none. */
+  readonly peak: number | null;
   readonly ended: { readonly reason: 'completed' | 'non-finite'; readonly step: number };
 }
 
@@ -21,7 +24,7 @@ export interface TrainingMatrix {
   readonly steps: { readonly first: number; readonly last: number; readonly count: number };
   /** Recorded at these steps, each once: groups of parameters, schedules and warm-ups have several. */
   readonly learningRates: readonly number[];
-  /** Median of the losses before the incident of the baseline, and the largest loss in their band. */
+  /** Median of the losses before the incident of the baseline (at its end, where it has none), and the largest loss in their band. */
   readonly band: { readonly median: number; readonly high: number };
   readonly baseline: BaselineCheck;
   /** Rule by rule, learning rates and then seeds within. */

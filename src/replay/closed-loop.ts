@@ -6,15 +6,17 @@
 import { join } from 'node:path';
 import type { Batch, Objective } from '../autodiff/objective.ts';
 import type { MatchedObjective } from '../autodiff/open-objective.ts';
+import { lossesBefore } from '../captures/as-run.ts';
 import type { Capture } from '../captures/read.ts';
 import { diagError, located } from '../model/errors.ts';
 import { formatNumber } from '../model/format-number.ts';
 import type { BaselineCheck, ReplayEntry } from '../model/replay.ts';
 import type { RuleChoice } from '../rules/parse.ts';
 import type { RuleState } from '../rules/rule.ts';
+import { incidentOfCapture } from './capture-incident.ts';
 import { copyTensors, learningRateNote, prepareReplay } from './from-capture.ts';
 import { createStepper, type TensorState } from './step.ts';
-import { findIncident, type Judgement, judgeClosedLoop } from './verdict.ts';
+import { type Judgement, judgeClosedLoop } from './verdict.ts';
 
 /** Everything of a run so far that is not in the capture. */
 export interface ClosedLoopTrace {
@@ -230,10 +232,10 @@ export async function replayClosedLoop(options: ClosedLoopOptions): Promise<Clos
   const { capture, model, rules, learningRateMultipliers = [1] } = options;
   const runs = rules.flatMap((rule) => learningRateMultipliers.map((multiplier) => ({ rule, multiplier })));
   const { steps, baseline, check, traces, optimizerOf, notes } = await trainRuns(options, runs);
-  const history = capture.manifest.history?.loss ?? [];
+  const history = lossesBefore(capture);
   const numbers = steps.map((step) => step.step);
   const { tasks } = model.objective;
-  const beyond = incidentBeyond(capture, steps.length, history);
+  const beyond = incidentBeyond(capture, steps.length);
   const entries = runs.map(({ rule, multiplier }, r): ReplayEntry => {
     const trace = traces[r]!;
     const judged = beyond ?? judgeClosedLoop(trace.loss, baseline.loss, numbers, history);
@@ -271,18 +273,14 @@ export async function replayClosedLoop(options: ClosedLoopOptions): Promise<Clos
 }
 
 /** No verdict where the replay ends before what was recorded goes wrong. */
-function incidentBeyond(capture: Capture, count: number, history: readonly number[]): Judgement | null {
+function incidentBeyond(capture: Capture, count: number): Judgement | null {
   if (count === capture.steps.length) return null;
-  const incident = findIncident(
-    capture.steps.map(({ loss }) => loss ?? Number.NaN),
-    history,
-  );
-  if (incident === null || incident.onset < count) return null;
-  const [last, onset] = [capture.steps[count - 1]!, capture.steps[incident.onset]!];
+  const { onset } = incidentOfCapture(capture);
+  if (onset === null || onset < count) return null;
   return {
     verdict: 'cannot-tell',
     confidence: 'exact',
-    why: `the replay ends at step ${last.step}, before the incident that was recorded at step ${onset.step}`,
+    why: `the replay ends at step ${capture.steps[count - 1]!.step}, before the incident that was recorded at step ${capture.steps[onset]!.step}`,
   };
 }
 

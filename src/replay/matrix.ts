@@ -2,12 +2,20 @@
  * Learning rate × clipping rule × seed: each cell trains on from a capture's initial state, and either stays in the band of
  * the losses before or leaves it. How much higher a learning rate a rule carries is what arXiv 2302.09178 compares rules by.
  */
+import { lossesBefore } from '../captures/as-run.ts';
 import { randomVectors } from '../curvature/random.ts';
+import {
+  earlierOf,
+  endBeside,
+  endLevel,
+  judgeLosses,
+  LAST_LOSSES,
+  leftForGood,
+  peakOf,
+} from '../incidents/losses.ts';
 import type { MatrixCell, TrainingMatrix } from '../model/matrix.ts';
-import { medianOf } from '../model/order-statistics.ts';
 import type { RuleChoice } from '../rules/parse.ts';
 import { type TrainingOptions, trainRuns } from './closed-loop.ts';
-import { bandOfRun, lastLosses, leftForGood } from './verdict.ts';
 
 export interface MatrixOptions extends TrainingOptions {
   readonly rules: readonly RuleChoice[];
@@ -16,9 +24,6 @@ export interface MatrixOptions extends TrainingOptions {
   /** 0 takes the batches as recorded, any other in an order of its own. */
   readonly seeds: readonly number[];
 }
-
-/** Losses that a band, and an end, needs. */
-const LEAST = { band: 5, end: 10 } as const;
 
 /**
  * Trains every cell.
@@ -43,13 +48,18 @@ export async function trainMatrix(options: MatrixOptions): Promise<TrainingMatri
     })),
   );
   const numbers = steps.map(({ step }) => step);
-  const band = bandOfRun(baseline.loss, capture.manifest.history?.loss ?? []);
-  const known = band.points >= LEAST.band && count >= LEAST.end;
+  const history = lossesBefore(capture);
+  const without = judgeLosses(baseline.loss, history);
+  const known = Number.isFinite(without.band.high) && count >= LAST_LOSSES;
+  let slower = 0;
   const cells = runs.map(({ rule, multiplier, seed }, r): MatrixCell => {
     const { loss, ended } = traces[r]!;
-    const last = lastLosses(loss);
-    const finalLoss = last.every(Number.isFinite) ? medianOf(last) : Number.NaN;
-    const diverged = known ? !(finalLoss <= band.high) : null;
+    const judged = judgeLosses(loss, history);
+    // Without an incident of the baseline there is no level to come back to but the cell's own.
+    const { band, incident } = without.incident === null ? judged : without;
+    const end = incident === null ? 'in-band' : endBeside(loss, judged, band);
+    const diverged = known ? end === 'out' : null;
+    if (end === 'slower') slower++;
     return {
       rule: rule.rule.id,
       label: rule.label,
@@ -57,14 +67,19 @@ export async function trainMatrix(options: MatrixOptions): Promise<TrainingMatri
       seed,
       diverged,
       leftAtStep: diverged === true ? (numbers[leftForGood(loss, band)] ?? null) : null,
-      finalLoss,
-      peak: loss.every(Number.isFinite) ? Math.max(...loss) / band.median : Number.POSITIVE_INFINITY,
+      finalLoss: endLevel(loss),
+      peak: peakOf(loss, earlierOf(judged.incident, without.incident), band),
       ended: ended!,
     };
   });
+  const { band } = without;
   if (!known)
     notes.push(
-      `${count} steps with ${band.points} losses for their band cannot tell what diverges: ${LEAST.end} and ${LEAST.band} are needed`,
+      `${count} steps with ${history.length} losses before them cannot tell what diverges: ${LAST_LOSSES} steps are needed, and five losses before an incident`,
+    );
+  if (slower > 0)
+    notes.push(
+      `${slower} of ${cells.length} runs fall more slowly and end above the band that they have not reached; they count as held`,
     );
   return {
     steps: { first: numbers[0]!, last: numbers.at(-1)!, count },

@@ -1,4 +1,5 @@
 /** Replays and eigenvalues that the user's own framework computed and stored in `capture.json`: shown, never recomputed. */
+import { lossesBefore } from '../captures/as-run.ts';
 import type { CaptureManifest } from '../captures/manifest.ts';
 import { CURVATURE_OPERATORS, type CurvatureEntry, type EigenEstimate } from '../model/curvature.ts';
 import { DiagError } from '../model/errors.ts';
@@ -101,10 +102,10 @@ function readVerdict(json: Json): Judgement | null {
 function judge(
   { mode, loss, steps }: Trace,
   baseline: readonly number[] | null | undefined,
-  { history }: CaptureManifest,
+  manifest: CaptureManifest,
 ): Judgement | null {
   return mode === 'closed-loop' && loss !== null && baseline?.length === loss.length
-    ? judgeClosedLoop(loss, baseline, steps, history?.loss)
+    ? judgeClosedLoop(loss, baseline, steps, lossesBefore({ manifest, steps: manifest.steps }))
     : null;
 }
 

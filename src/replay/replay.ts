@@ -6,10 +6,11 @@ import { type ClippyThresholds, clippyFactor } from '../rules/clippy.ts';
 import { chooseRule, optionsOf, type RuleChoice } from '../rules/parse.ts';
 import type { SeenTensor } from '../rules/rule.ts';
 import { type Precision, sumOfSquares, type Values } from '../tensor/values.ts';
+import { type CaptureIncident, incidentOfCapture } from './capture-incident.ts';
 import { type Followed, follow, type Prepared } from './follow.ts';
 import { copyTensors, learningRateNote, prepareReplay } from './from-capture.ts';
 import { createStepper, type StepObserver, type Stepper, type StepRecord, type TensorState } from './step.ts';
-import { bandOf, findIncident, incidentUpdates, judgeEstimate, type LossIncident } from './verdict.ts';
+import { incidentUpdates, judgeEstimate } from './verdict.ts';
 
 export interface ReplaySettings {
   readonly mode: Exclude<ReplayMode, 'closed-loop'>;
@@ -101,8 +102,8 @@ export async function replayCapture(capture: Capture, settings: ReplaySettings):
       }
     }
 
-  const { incident, unknown } = incidentOf(capture, settings.onsetStep);
-  const updates = incident === null ? null : incidentUpdates(unclippedNorm, incident.onset);
+  const { onset, unknown } = incidentOf(capture, settings.onsetStep);
+  const updates = onset === null ? null : incidentUpdates(unclippedNorm, onset);
   const sweeps =
     updates === null || updates.last >= followed.walked
       ? new Map<Track, ThresholdSweep>()
@@ -120,7 +121,7 @@ export async function replayCapture(capture: Capture, settings: ReplaySettings):
     const engaged = track.engaged.map(Boolean);
     const judged = judgeEstimate({
       steps,
-      incident,
+      onset,
       unknown,
       firstChanged,
       updateNorm,
@@ -128,7 +129,7 @@ export async function replayCapture(capture: Capture, settings: ReplaySettings):
       learningRateMultiplier: multiplier,
     });
     const firstEngaged = engaged.indexOf(true);
-    const before = incident === null ? engaged : engaged.slice(0, incident.onset);
+    const before = onset === null ? engaged : engaged.slice(0, onset);
     const share = before.filter(Boolean).length / Math.max(before.length, 1);
     const sweep = sweeps.get(track);
     return {
@@ -145,7 +146,7 @@ export async function replayCapture(capture: Capture, settings: ReplaySettings):
         ...stepper.optimizers[0]!.options,
       },
       learningRateMultiplier: multiplier,
-      onsetStep: incident === null ? null : steps[incident.onset]!,
+      onsetStep: onset === null ? null : steps[onset]!,
       steps,
       loss: asRecorded ? losses : null,
       minClipFactor: padded(track.minClipFactor),
@@ -160,7 +161,7 @@ export async function replayCapture(capture: Capture, settings: ReplaySettings):
       ...judged,
       bottleneck: track.bottleneck(),
       character: firstEngaged < 0 ? 'idle' : share <= SAFETY_NET ? 'safety-net' : 'step-limiter',
-      tensors: track.tensors(incident?.onset ?? null),
+      tensors: track.tensors(onset),
       ...(track.clippy === null ? {} : { clippy: track.clippy() }),
       ...(sweep === undefined ? {} : { sweep }),
       source: 'computed',
@@ -171,7 +172,7 @@ export async function replayCapture(capture: Capture, settings: ReplaySettings):
     findings: followed.findings,
     notes: prepared.notes,
     snapshots: followed.snapshots,
-    onsetStep: incident === null ? null : steps[incident.onset]!,
+    onsetStep: onset === null ? null : steps[onset]!,
     unclippedNorm: baseline,
   };
 }
@@ -189,33 +190,13 @@ function largestMagnitude(values: Values, floor: number): number {
   return largest;
 }
 
-/** Losses, recorded and before, from which a band can be made. */
-const LEAST_LOSSES = 20;
-
-/** The incident of the recorded losses (steps without one are passed over), or why they cannot tell. */
-function incidentOf(
-  { steps, manifest }: Capture,
-  onsetStep: number | undefined,
-): { readonly incident: LossIncident | null; readonly unknown: string | null } {
-  const known = steps.flatMap(({ loss }, index) => (loss === null ? [] : [{ loss, index }]));
-  const losses = known.map(({ loss }) => loss);
-  const history = manifest.history?.loss ?? [];
-  const found = findIncident(losses, history);
-  const incident = found === null ? null : { ...found, onset: known[found.onset]!.index };
+/** The incident of the capture; one that a log tells better where it lies in the recorded steps. */
+function incidentOf(capture: Capture, onsetStep: number | undefined): CaptureIncident {
+  const { steps } = capture;
   // An incident of the log that lies outside of the capture is not the one that was recorded.
-  if (onsetStep !== undefined && onsetStep >= steps[0]!.step && onsetStep <= steps.at(-1)!.step) {
-    const onset = steps.findIndex(({ step }) => step >= onsetStep);
-    const before = known.filter(({ index }) => index < onset).map(({ loss }) => loss);
-    return { incident: { onset, band: found?.band ?? bandOf(before) }, unknown: null };
-  }
-  const count = losses.length + history.length;
-  const unknown =
-    losses.length === 0
-      ? 'the capture holds no losses, so it does not show an incident'
-      : count < LEAST_LOSSES
-        ? `${count} losses are too few to tell an incident; ${LEAST_LOSSES} are needed`
-        : null;
-  return { incident, unknown };
+  return onsetStep !== undefined && onsetStep >= steps[0]!.step && onsetStep <= steps.at(-1)!.step
+    ? { onset: steps.findIndex(({ step }) => step >= onsetStep), unknown: null }
+    : incidentOfCapture(capture);
 }
 
 /** Where the run under the rule departs from the recorded one. */

@@ -1,111 +1,32 @@
-/**
- * Verdicts on rules: from the losses of a closed loop, or as an estimate from the updates at the incident.
- *
- * The band of a series: median and robust scale (1.4826·MAD) of the log of the loss over the points before; in the band
- * is whatever is not above the median by more than 6 scales and 5 %. An incident begins where the loss is more than 8
- * scales and 25 % above the median, or not finite; its onset is the first step outside of the band on the way there.
- * Losses that can be ≤ 0 are taken as they are.
- */
+/** Verdicts on rules: from the losses of a closed loop, or as an estimate from the updates at the incident. */
+import {
+  earlierOf,
+  endBeside,
+  endLevel,
+  judgeLosses,
+  LAST_LOSSES,
+  leftForGood,
+  peakOf,
+} from '../incidents/losses.ts';
 import { formatNumber } from '../model/format-number.ts';
 import { medianOf } from '../model/order-statistics.ts';
 import type { ReplayVerdict } from '../model/replay.ts';
-
-/** Least rise of the log of the loss, or of the loss relative to the median, that leaves the band or is an incident. */
-const FLOOR = { band: 0.05, incident: 0.25 } as const;
-const SCALES = { band: 6, incident: 8 } as const;
-
-export interface LossBand {
-  readonly median: number;
-  /** Largest loss in the band, and the loss above which an incident begins. */
-  readonly high: number;
-  readonly incidentAbove: number;
-  readonly points: number;
-}
-
-/** The band that finite losses before a point make. */
-export function bandOf(before: readonly number[]): LossBand {
-  const finite = before.filter(Number.isFinite);
-  const logs = finite.every((loss) => loss > 0);
-  const values = logs ? finite.map(Math.log) : finite;
-  const center = medianOf(values);
-  const scale = 1.4826 * medianOf(values.map((x) => Math.abs(x - center)));
-  const rise = (scales: number, floor: number): number =>
-    logs
-      ? Math.exp(center + Math.max(scales * scale, Math.log(1 + floor)))
-      : center + Math.max(scales * scale, floor * Math.abs(center));
-  return {
-    median: logs ? Math.exp(center) : center,
-    high: rise(SCALES.band, FLOOR.band),
-    incidentAbove: rise(SCALES.incident, FLOOR.incident),
-    points: finite.length,
-  };
-}
-
-export interface LossIncident {
-  /** Position of the onset in the losses; `history` points do not count. */
-  readonly onset: number;
-  readonly band: LossBand;
-}
-
-/**
- * The first incident of `losses`, with the band from `history` and the losses before it (the last 50 points, or 5 % of
- * all where that is more, at most 1,000). null where there is none, or where there are too few points before to tell.
- */
-export function findIncident(
-  losses: readonly number[],
-  history: readonly number[] = [],
-): LossIncident | null {
-  const all = [...history, ...losses];
-  const window = Math.min(1000, Math.max(50, Math.round(0.05 * all.length)));
-  const least = Math.min(20, Math.max(3, Math.floor(all.length / 8)));
-  for (let i = history.length; i < all.length; i++) {
-    const before = all.slice(Math.max(0, i - window), i).filter(Number.isFinite);
-    if (before.length < least) continue;
-    const band = bandOf(before);
-    if (all[i]! <= band.incidentAbove) continue;
-    let onset = i;
-    while (onset > history.length && !(all[onset - 1]! <= band.high)) onset--;
-    // The way up does not belong to what was before.
-    const calm = all.slice(Math.max(0, onset - window), onset);
-    return { onset: onset - history.length, band: calm.length >= least ? bandOf(calm) : band };
-  }
-  return null;
-}
 
 export interface Judgement {
   readonly verdict: ReplayVerdict;
   readonly confidence: 'exact' | 'estimate';
   readonly why: string;
-  /** Largest loss relative to the median before. */
+  /** Largest loss from the incident on, relative to the median before it. */
   readonly peak?: number;
 }
 
-/** Points at the end whose median decides whether a run came back. */
-const LAST = 10;
 /** Steps that a capture must go on for after the onset. */
 const AFTER = 20;
-
-/** The losses whose median decides whether a run came back. */
-export const lastLosses = (losses: readonly number[]): readonly number[] => losses.slice(-LAST);
-
-const endsIn = (losses: readonly number[], band: LossBand): boolean => {
-  const last = lastLosses(losses);
-  return last.every(Number.isFinite) && medianOf(last) <= band.high;
-};
-
-/** The band before the first incident of a run; of all its losses where there is none. */
-export const bandOfRun = (losses: readonly number[], history: readonly number[]): LossBand =>
-  findIncident(losses, history)?.band ?? bandOf([...history, ...losses]);
-
-/** First position from which on no loss is in the band. */
-export const leftForGood = (losses: readonly number[], band: LossBand): number => {
-  let i = losses.length;
-  while (i > 0 && !(losses[i - 1]! <= band.high)) i--;
-  return i;
-};
+/** Steps by which a rule must put the end off for it to count as delayed. */
+const DELAY = 10;
 
 /**
- * Verdict of a closed loop.
+ * Verdict of a closed loop: exact, for it is what happened.
  *
  * @param losses of the run under the rule, one for each step of the capture; NaN after a non-finite state
  * @param baseline of the run without the rule
@@ -117,64 +38,61 @@ export function judgeClosedLoop(
   steps: readonly number[],
   history: readonly number[] = [],
 ): Judgement {
-  const exact = (verdict: ReplayVerdict, why: string, peak?: number): Judgement => ({
+  const judged = judgeLosses(losses, history);
+  const without = judgeLosses(baseline, history);
+  const own = judged.incident;
+  const { incident } = without;
+  const { band } = incident === null ? judged : without;
+  const peak = peakOf(losses, earlierOf(own, incident), band);
+  const exact = (verdict: ReplayVerdict, why: string): Judgement => ({
     verdict,
     confidence: 'exact',
     why,
-    ...(peak === undefined ? {} : { peak }),
+    ...(peak === null ? {} : { peak }),
   });
-  const incident = findIncident(baseline, history);
-  const own = findIncident(losses, history);
-  const band = bandOfRun(baseline, history);
-  const largest = losses.some((loss) => !Number.isFinite(loss))
-    ? Number.POSITIVE_INFINITY
-    : Math.max(...losses);
-  const peak = largest / band.median;
-  const back = endsIn(losses, band);
-  if (incident === null)
-    return back
-      ? exact('not-needed', 'the run without the rule has no incident', peak)
-      : exact(
-          'harmful',
-          'the run without the rule has no incident; this one leaves the band and stays out',
-          peak,
-        );
-  const onset = steps[incident.onset]!;
-  if (endsIn(baseline, band)) {
-    if (!back)
-      return exact(
-        'harmful',
-        `the run without the rule comes back from step ${onset}; this one does not`,
-        peak,
-      );
-    return own === null
-      ? exact('prevented', `the incident at step ${onset} does not happen`, peak)
-      : exact(
-          'not-prevented',
-          `it has an incident too, at step ${steps[own.onset]}, and comes back as without the rule`,
-          peak,
-        );
-  }
-  // What has become non-finite does not come back, however long the capture goes on.
-  if (!Number.isFinite(losses.at(-1)!))
-    return exact('not-prevented', `the loss ends as ${losses.at(-1)}`, peak);
-  const after = losses.length - incident.onset - 1;
-  if (after < AFTER)
+  if (without.began)
     return exact(
       'cannot-tell',
-      `the capture goes on for ${after} steps after the onset; ${AFTER} are needed`,
-      peak,
+      'the run without the rule begins within an incident, so what leads there was not recorded',
     );
-  if (back)
+  if (incident === null) {
+    if (own === null) return exact('not-needed', 'the run without the rule has no incident');
+    const at = `the run without the rule has no incident; this one has, at step ${steps[own.onset]},`;
+    return endBeside(losses, judged, band) === 'in-band'
+      ? exact('not-needed', `${at} and comes back`)
+      : exact('harmful', `${at} and stays out of its band`);
+  }
+  const onset = steps[incident.onset]!;
+  const end = endBeside(losses, judged, band);
+  const slower = `it ends at ${formatNumber(endLevel(losses))}, above the band (up to ${formatNumber(band.high)}), and never came down to it: it learns more slowly, and what it does down there was not seen`;
+  if (endBeside(baseline, without, band) === 'in-band') {
+    if (end === 'out')
+      return exact('harmful', `the run without the rule comes back from step ${onset}; this one does not`);
+    if (own !== null)
+      return exact(
+        'not-prevented',
+        `it has an incident too, at step ${steps[own.onset]}, and comes back as without the rule`,
+      );
+    return end === 'slower'
+      ? exact('cannot-tell', slower)
+      : exact('prevented', `the incident at step ${onset} does not happen`);
+  }
+  // What has become non-finite does not come back, however long the capture goes on.
+  if (!Number.isFinite(losses.at(-1)!)) return exact('not-prevented', `the loss ends as ${losses.at(-1)}`);
+  const left = losses.length - incident.onset - 1;
+  if (left < AFTER)
+    return exact('cannot-tell', `the capture goes on for ${left} steps after the onset; ${AFTER} are needed`);
+  if (end === 'in-band')
     return exact(
       'prevented',
-      `the last ${LAST} losses are back in the band; without the rule they are not`,
-      peak,
+      `the last ${LAST_LOSSES} losses are back in the band; without the rule they are not`,
     );
-  const later = leftForGood(losses, band) - leftForGood(baseline, band);
-  return later >= LAST
-    ? exact('delayed', `it leaves the band for good ${later} steps later than without the rule`, peak)
-    : exact('not-prevented', `it leaves the band for good at step ${steps[leftForGood(losses, band)]}`, peak);
+  if (end === 'slower') return exact('cannot-tell', slower);
+  const position = leftForGood(losses, band);
+  const later = position - leftForGood(baseline, band);
+  return later >= DELAY
+    ? exact('delayed', `it leaves the band for good ${later} steps later than without the rule`)
+    : exact('not-prevented', `it leaves the band for good at step ${steps[position]}`);
 }
 
 /** Updates on the way to the onset that are larger than usual. */
@@ -207,7 +125,8 @@ export interface EstimateInput {
   readonly steps: readonly number[];
   /** Why the losses cannot tell whether there was an incident; null where they can. */
   readonly unknown?: string | null;
-  readonly incident: LossIncident | null;
+  /** Position of the onset of the incident; null where there is none. */
+  readonly onset: number | null;
   /** Position of the first step that the rule changes; null if none. */
   readonly firstChanged: number | null;
   readonly updateNorm: readonly number[];
@@ -218,7 +137,7 @@ export interface EstimateInput {
 
 /** Verdict of as-recorded and open-loop: exact only where the rule had changed nothing. */
 export function judgeEstimate(input: EstimateInput): Judgement {
-  const { steps, incident, firstChanged, updateNorm, unclipped } = input;
+  const { steps, onset, firstChanged, updateNorm, unclipped } = input;
   const estimate = (verdict: ReplayVerdict, why: string): Judgement => ({
     verdict,
     confidence: 'estimate',
@@ -226,10 +145,9 @@ export function judgeEstimate(input: EstimateInput): Judgement {
   });
   if (input.learningRateMultiplier !== 1)
     return estimate('cannot-tell', 'the recorded gradients belong to the recorded learning rate');
-  if (incident === null && input.unknown) return estimate('cannot-tell', input.unknown);
-  if (incident === null)
+  if (onset === null && input.unknown) return estimate('cannot-tell', input.unknown);
+  if (onset === null)
     return { verdict: 'not-needed', confidence: 'exact', why: 'the recorded losses have no incident' };
-  const { onset } = incident;
   const at = `step ${steps[onset]}`;
   if (firstChanged === null || firstChanged > onset)
     return {

@@ -4,13 +4,12 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, describe, expect, it } from 'vitest';
 import { openCapture } from '../../src/captures/read.ts';
+import { endLevel, judgeLosses } from '../../src/incidents/losses.ts';
 import { runMatrix } from '../../src/measure/closed-loop.ts';
 import { captureBatch, openCaptureModel } from '../../src/measure/point.ts';
 import { numberFromJson } from '../../src/model/json.ts';
-import { medianOf } from '../../src/model/order-statistics.ts';
 import { trainRuns } from '../../src/replay/closed-loop.ts';
 import { batchOrder, trainMatrix } from '../../src/replay/matrix.ts';
-import { bandOfRun, lastLosses } from '../../src/replay/verdict.ts';
 import { renderMatrix } from '../../src/reports/matrix-text.ts';
 import { parseRule } from '../../src/rules/parse.ts';
 import { cli } from '../support/cli.ts';
@@ -49,7 +48,7 @@ it('first ten losses of each cell are PyTorch’s, and which cells diverge where
       ...(cell.reversed ? { order: reversed } : {}),
     })),
   );
-  const band = bandOfRun(baseline.loss, options.capture.manifest.history?.loss ?? []);
+  const { band } = judgeLosses(baseline.loss, options.capture.manifest.history?.loss ?? []);
   for (const [c, expected] of cells.entries()) {
     const { loss } = traces[c]!;
     for (let i = 0; i < 10; i++) {
@@ -57,7 +56,7 @@ it('first ten losses of each cell are PyTorch’s, and which cells diverge where
       expect(Math.abs(loss[i]! / right - 1), `${JSON.stringify(cells[c])} loss ${i}`).toBeLessThan(1e-3);
     }
     expect(expected.float32.diverged).toBe(expected.float64.diverged);
-    expect(!(medianOf(lastLosses(loss)) <= band.high)).toBe(expected.float32.diverged);
+    expect(!(endLevel(loss) <= band.high)).toBe(expected.float32.diverged);
   }
   expect(cells.some(({ float32 }) => float32.diverged)).toBe(true);
 });
@@ -106,7 +105,7 @@ it('too few steps to tell are said so, not guessed', async () => {
   expect(matrix.holds).toEqual([{ label: 'none', upTo: null }]);
   const text = renderMatrix(matrix, { width: 80, colour: false, ascii: false });
   expect(text).toMatch(/^none +\?$/m);
-  expect(text).toMatch(/^note: 6 steps with \d+ losses/m);
+  expect(text).toMatch(/^note: 6 steps with \d+ losses before/m);
   expect(text).not.toContain('No seed diverges');
 });
 

@@ -1,40 +1,9 @@
 import { describe, expect, it } from 'vitest';
-import {
-  bandOf,
-  findIncident,
-  incidentUpdates,
-  judgeClosedLoop,
-  judgeEstimate,
-} from '../../src/replay/verdict.ts';
+import { incidentUpdates, judgeClosedLoop, judgeEstimate } from '../../src/replay/verdict.ts';
 
 const flat = (length: number, value = 1): number[] =>
   Array.from({ length }, (_, i) => value * (1 + 0.01 * Math.sin(i)));
 const steps = (length: number): number[] => Array.from({ length }, (_, i) => 100 + i);
-
-describe('incidents', () => {
-  it('begin at the first point outside of the band on the way up', () => {
-    const losses = [...flat(30), 1.1, 1.2, 5, 7];
-    expect(findIncident(losses)!.onset).toBe(30);
-    expect(findIncident([...flat(40), 1.04])).toBeNull();
-  });
-  it('count history, but lie in the losses', () => {
-    expect(findIncident([9, 9], flat(50))!.onset).toBe(0);
-    expect(findIncident([9, 9])).toBeNull();
-  });
-  it('NaN and Infinity are incidents', () => {
-    for (const bad of [Number.NaN, Number.POSITIVE_INFINITY])
-      expect(findIncident([...flat(30), bad])!.onset).toBe(30);
-  });
-  it('losses that can be negative are taken as they are', () => {
-    expect(findIncident([...flat(30, -5), -4.9, 3])!.onset).toBe(31);
-  });
-  it('a constant loss has a band of 5 %', () => {
-    expect(bandOf(new Array(30).fill(2)).high).toBeCloseTo(2.1, 12);
-  });
-  it('nothing, one and two points', () => {
-    for (const losses of [[], [1], [1, 100]]) expect(findIncident(losses)).toBeNull();
-  });
-});
 
 describe('closed loop', () => {
   const calm = flat(70);
@@ -43,35 +12,116 @@ describe('closed loop', () => {
   const judge = (losses: number[], baseline: number[]) =>
     judgeClosedLoop(losses, baseline, steps(70)).verdict;
   it.each([
-    ['calm under a run that went', calm, gone, 'prevented'],
-    ['a jump and back under a run that went', jumps, gone, 'prevented'],
-    ['gone as well', gone, gone, 'not-prevented'],
-    ['gone 15 steps later', [...flat(45), ...flat(25, 10)], gone, 'delayed'],
-    ['calm, nothing to prevent', calm, calm, 'not-needed'],
-    ['gone, nothing to prevent', gone, calm, 'harmful'],
-    ['calm under a run that came back', calm, jumps, 'prevented'],
-    ['came back as well', jumps, jumps, 'not-prevented'],
-    ['gone under a run that came back', gone, jumps, 'harmful'],
-    ['NaN at the end', [...flat(50), ...new Array(20).fill(Number.NaN)], calm, 'harmful'],
-  ] as [string, number[], number[], string][])('%s: %s', (_name, losses, baseline, verdict) => {
+    { name: 'calm under a run that went', losses: calm, baseline: gone, verdict: 'prevented' },
+    { name: 'a jump and back under a run that went', losses: jumps, baseline: gone, verdict: 'prevented' },
+    { name: 'gone as well', losses: gone, baseline: gone, verdict: 'not-prevented' },
+    {
+      name: 'gone 15 steps later',
+      losses: [...flat(45), ...flat(25, 10)],
+      baseline: gone,
+      verdict: 'delayed',
+    },
+    { name: 'calm, nothing to prevent', losses: calm, baseline: calm, verdict: 'not-needed' },
+    { name: 'gone, nothing to prevent', losses: gone, baseline: calm, verdict: 'harmful' },
+    { name: 'calm under a run that came back', losses: calm, baseline: jumps, verdict: 'prevented' },
+    { name: 'came back as well', losses: jumps, baseline: jumps, verdict: 'not-prevented' },
+    { name: 'gone under a run that came back', losses: gone, baseline: jumps, verdict: 'harmful' },
+    {
+      name: 'NaN at the end',
+      losses: [...flat(50), ...new Array(20).fill(Number.NaN)],
+      baseline: calm,
+      verdict: 'harmful',
+    },
+  ])('$name: $verdict', ({ losses, baseline, verdict }) => {
     expect(judge(losses, baseline)).toBe(verdict);
   });
   it('too few steps after the onset tell nothing', () => {
     const short = gone.slice(0, 45);
     expect(judgeClosedLoop(flat(45), short, steps(45)).verdict).toBe('cannot-tell');
   });
-  it('the peak is told', () => {
+  it('the peak is that of the incident, not of losses that had not fallen yet', () => {
     expect(judgeClosedLoop(jumps, gone, steps(70)).peak).toBeCloseTo(20, 0);
+    expect(judgeClosedLoop(calm, gone, steps(70)).peak).toBeCloseTo(1, 1);
+    expect(judgeClosedLoop(calm, calm, steps(70)).peak).toBeUndefined();
+    expect(judgeClosedLoop([...flat(69), Number.NaN], gone, steps(70)).peak).toBe(Number.POSITIVE_INFINITY);
+    expect(judgeClosedLoop(falls, lost, steps(120)).peak).toBeLessThan(1.1);
+  });
+
+  /** A loss that falls by e² over 120 steps, and what becomes of it where it is eight times as large from step 65 on. */
+  const falls = Array.from({ length: 120 }, (_, i) => Math.exp((-2 * i) / 120));
+  const lost = falls.map((loss, i) => (i < 65 ? loss : 8 * loss));
+  const from = (change: (loss: number, i: number) => number): number[] => falls.map(change);
+  it.each([
+    { name: 'held', losses: falls, baseline: lost, verdict: 'prevented' },
+    { name: 'lost', losses: lost, baseline: lost, verdict: 'not-prevented' },
+    {
+      name: 'lost 20 steps later',
+      losses: from((loss, i) => (i < 85 ? loss : 8 * loss)),
+      baseline: lost,
+      verdict: 'delayed',
+    },
+    { name: 'lost where nothing was to prevent', losses: lost, baseline: falls, verdict: 'harmful' },
+    { name: 'held where nothing was to prevent', losses: falls, baseline: falls, verdict: 'not-needed' },
+    {
+      name: 'a spike on the way down',
+      losses: from((loss, i) => (i < 65 || i > 70 ? loss : 8 * loss)),
+      baseline: lost,
+      verdict: 'prevented',
+    },
+    // These never rise, and never come down to where the other was when it jumped.
+    {
+      name: 'slower',
+      losses: from((loss, i) => (i < 40 ? loss : falls[40]! * (loss / falls[40]!) ** 0.1)),
+      baseline: lost,
+      verdict: 'cannot-tell',
+    },
+    {
+      name: 'frozen',
+      losses: from((loss, i) => (i < 40 ? loss : falls[40]! * (1 + 0.01 * Math.sin(i)))),
+      baseline: lost,
+      verdict: 'cannot-tell',
+    },
+    {
+      name: 'slower, where nothing was to prevent',
+      losses: from((loss, i) => (i < 40 ? loss : falls[40]! * (loss / falls[40]!) ** 0.1)),
+      baseline: falls,
+      verdict: 'not-needed',
+    },
+    // Never by enough for an incident of its own.
+    {
+      name: 'rising slowly',
+      losses: from((loss, i) => (i < 65 ? loss : falls[65]! * (1 + (i - 64) / 200))),
+      baseline: lost,
+      verdict: 'delayed',
+    },
+  ])('a falling loss, $name: $verdict', ({ losses, baseline, verdict }) => {
+    expect(judgeClosedLoop(losses, baseline, steps(120))).toMatchObject({ verdict, confidence: 'exact' });
+    const later = judgeClosedLoop(losses.slice(40), baseline.slice(40), steps(80), falls.slice(0, 40));
+    expect(later.verdict).toBe(verdict);
+  });
+
+  it('a run that begins within an incident tells nothing of what leads there', () => {
+    const history = [...flat(40), ...flat(20, 10)];
+    for (const losses of [flat(60), flat(60, 10)])
+      expect(judgeClosedLoop(losses, flat(60, 10), steps(60), history)).toMatchObject({
+        verdict: 'cannot-tell',
+        why: expect.stringContaining('begins within an incident'),
+      });
+  });
+
+  it('without a band before the incident, the rule’s own incident decides', () => {
+    const broken = [Number.NaN, Number.NaN, ...flat(58, 10)];
+    expect(judgeClosedLoop(flat(60), broken, steps(60)).verdict).toBe('prevented');
+    expect(judgeClosedLoop(broken, broken, steps(60)).verdict).toBe('not-prevented');
   });
 });
 
 describe('estimates', () => {
   const unclipped = [1, 1.1, 0.9, 1, 1, 5, 9];
-  const incident = { onset: 6, band: bandOf(flat(30)) };
   const judge = (updateNorm: number[], firstChanged: number | null, norms = unclipped) =>
     judgeEstimate({
       steps: steps(7),
-      incident,
+      onset: 6,
       firstChanged,
       updateNorm,
       unclipped: norms,
@@ -102,7 +152,7 @@ describe('estimates', () => {
     expect(
       judgeEstimate({
         steps: [],
-        incident: null,
+        onset: null,
         firstChanged: 0,
         updateNorm: [],
         unclipped: [],

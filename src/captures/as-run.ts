@@ -1,0 +1,70 @@
+/** A capture as the run that it is a part of: the losses before it and those of its steps, as a log would have them. */
+import type { Role, Run, TimeSeries } from '../model/run.ts';
+import type { Capture } from './read.ts';
+
+/** Steps and losses before the first recorded step. */
+function pointsBefore({
+  manifest,
+  steps,
+}: Pick<Capture, 'manifest' | 'steps'>): readonly (readonly [number, number])[] {
+  const { history } = manifest;
+  const first = steps[0]?.step ?? Number.POSITIVE_INFINITY;
+  return history === null
+    ? []
+    : history.steps.map((step, i) => [step, history.loss[i]!] as const).filter(([step]) => step < first);
+}
+
+/** Losses before the first recorded step, in the order of their steps. */
+export const lossesBefore = (capture: Pick<Capture, 'manifest' | 'steps'>): readonly number[] =>
+  pointsBefore(capture).map(([, loss]) => loss);
+
+/**
+ * The run of a capture without a log: one loss and the losses of the tasks, at the steps that have one. Its verdict is that of
+ * the capture, whichever command asks.
+ */
+export function runOfCapture(capture: Pick<Capture, 'path' | 'manifest' | 'steps'>): Run {
+  const { path, steps } = capture;
+  const points = [
+    ...pointsBefore(capture),
+    ...steps.flatMap(({ step, loss }) => (loss === null ? [] : [[step, loss] as const])),
+  ];
+  const tasks = new Set(steps.flatMap((step) => [...step.tasks.keys()]));
+  const series = (
+    name: string,
+    role: Role,
+    list: readonly (readonly [number, number])[],
+    task?: string,
+  ): TimeSeries => ({
+    name,
+    role,
+    ...(task === undefined ? {} : { task }),
+    step: Float64Array.from(list, ([step]) => step),
+    value: Float64Array.from(list, ([, value]) => value),
+    attemptOffsets: [0],
+    pathOffsets: [0],
+  });
+  return {
+    id: path,
+    paths: [path],
+    format: 'capture',
+    stepUnit: 'step',
+    series: [
+      series('loss', 'loss', points),
+      ...[...tasks].map((task) =>
+        series(
+          `task/${task}/loss`,
+          'task_loss',
+          steps.flatMap((step) =>
+            step.tasks.has(task) ? [[step.step, step.tasks.get(task)!] as const] : [],
+          ),
+          task,
+        ),
+      ),
+    ],
+    attempts: [
+      { index: 0, firstStep: points[0]?.[0] ?? 0, lastStep: points.at(-1)?.[0] ?? 0, reason: 'start' },
+    ],
+    hyperparameters: new Map(),
+    notes: ['no log lies beside this capture; its own losses are judged'],
+  };
+}

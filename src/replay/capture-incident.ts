@@ -1,0 +1,48 @@
+/** Where the losses of a capture leave their band, by the judge of runs. */
+import { lossesBefore, runOfCapture } from '../captures/as-run.ts';
+import type { Capture } from '../captures/read.ts';
+import { worstOf } from '../incidents/judge.ts';
+import { judgeRun } from '../incidents/verdict.ts';
+
+export interface CaptureIncident {
+  /** Position of its onset among the steps; null where the losses show no incident that begins in them. */
+  readonly onset: number | null;
+  /** Why the losses cannot tell whether there was one; null where they can. */
+  readonly unknown: string | null;
+}
+
+/** Losses, recorded and before, without an incident that prove that there was none. */
+const LEAST_LOSSES = 20;
+
+/**
+ * The worst incident that begins in the recorded steps, as the verdict of the capture has it: the losses before it and those of the
+ * tasks are judged with its own.
+ */
+export function incidentOfCapture(capture: Pick<Capture, 'path' | 'manifest' | 'steps'>): CaptureIncident {
+  const { steps } = capture;
+  if (steps.every(({ loss }) => loss === null))
+    return { onset: null, unknown: 'the capture holds no losses, so it does not show an incident' };
+  const { verdict } = judgeRun(runOfCapture(capture));
+  const first = steps[0]!.step;
+  const worst = worstOf(verdict.incidents.filter(({ onsetStep }) => onsetStep >= first));
+  if (worst !== undefined)
+    return { onset: steps.findIndex(({ step }) => step === worst.onsetStep), unknown: null };
+  const open = verdict.incidents.find(({ class: found, recoveredStep }) =>
+    // One that settled at a new level is over: that level is the normal.
+    recoveredStep === null ? found !== 'micro-divergence' : recoveredStep > first,
+  );
+  if (open !== undefined)
+    return {
+      onset: null,
+      unknown: `the incident that the losses show begins at step ${open.onsetStep}, before the first recorded step ${first}`,
+    };
+  if (verdict.class === 'inconclusive') return { onset: null, unknown: verdict.why };
+  const known = lossesBefore(capture).length + steps.filter(({ loss }) => loss !== null).length;
+  return {
+    onset: null,
+    unknown:
+      known < LEAST_LOSSES
+        ? `${known} losses are too few to tell an incident; ${LEAST_LOSSES} are needed`
+        : null,
+  };
+}
