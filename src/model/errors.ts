@@ -98,18 +98,18 @@ export const ERROR_TEXTS = define({
   },
   'format-unknown': {
     exitCode: EXIT.input,
-    message: '{path} is in no format that is known here; tried {tried}',
+    message: 'the format of {path} is unknown; tried {tried}',
     hint: 'force one with --format, or see docs/formats.md for what can be read',
   },
   'format-unsupported': {
     exitCode: EXIT.input,
-    message: '{path} is {format}, which is recognised but not read',
+    message: '{path} is {format}, which clippy-diag recognises but cannot read',
     hint: '{instead}',
   },
   'format-mismatch': {
     exitCode: EXIT.input,
-    message: '{path} was to be read as {format} but is not: {reason}',
-    hint: 'leave --format out to have the content decide',
+    message: '{path} is not {format}: {reason}',
+    hint: 'leave out --format and the content decides',
   },
   'folder-without-inputs': {
     exitCode: EXIT.input,
@@ -140,7 +140,7 @@ export const ERROR_TEXTS = define({
   'log-lines-bad': {
     exitCode: EXIT.input,
     message: '{count} lines are not {what} (lines {lines})',
-    hint: 'the other lines were read; look at these for what was written between the records',
+    hint: 'the other lines were read; something else was written between the records',
   },
   'log-cells-bad': {
     exitCode: EXIT.input,
@@ -150,12 +150,12 @@ export const ERROR_TEXTS = define({
   'log-duplicate-column': {
     exitCode: EXIT.input,
     message: 'the header names column "{column}" {count} times',
-    hint: 'which one is meant cannot be told, so none of them is read; rename them',
+    hint: 'nothing tells which one is meant, so none of them is read; rename them',
   },
   'log-duplicate-key': {
     exitCode: EXIT.input,
     message: '{count} records hold "{key}" twice (lines {lines})',
-    hint: 'which value is meant cannot be told, so neither is read',
+    hint: 'nothing tells which value is meant, so neither is read',
   },
   'log-document-damaged': {
     exitCode: EXIT.input,
@@ -165,7 +165,7 @@ export const ERROR_TEXTS = define({
   'log-parquet-damaged': {
     exitCode: EXIT.input,
     message: 'the Parquet file cannot be read: {reason}',
-    hint: 'its directory stands at its end, so a file that was cut gives nothing; copy it again',
+    hint: 'a Parquet file has its directory at the end, so a cut file gives nothing; copy it again',
   },
   'log-is-lfs-pointer': {
     exitCode: EXIT.input,
@@ -179,12 +179,12 @@ export const ERROR_TEXTS = define({
   },
   'tfevents-bad-record': {
     exitCode: EXIT.input,
-    message: '{count} event records are damaged (wrong checksum or malformed) and left out',
+    message: '{count} event records are damaged (wrong checksum or malformed) and were left out',
     hint: 'the records around them were read; copy the file again',
   },
   'tfevents-lost-bytes': {
     exitCode: EXIT.input,
-    message: '{bytes} bytes are no event records and were passed over',
+    message: '{bytes} bytes are not event records and were skipped',
     hint: 'the records around them were read; two writers may share this file, or a disk was full',
   },
   // ---- detectors and verdicts --------------------------------------------------------------------------------
@@ -206,7 +206,7 @@ export const ERROR_TEXTS = define({
   'threshold-range': {
     exitCode: EXIT.usage,
     message: '{place} is {found} and must be {range}',
-    hint: '`clippy-diag explain {finding}` says what it stands for',
+    hint: '`clippy-diag explain {finding}` says what it means',
   },
   'threshold-conflict': {
     exitCode: EXIT.usage,
@@ -242,7 +242,7 @@ export const ERROR_TEXTS = define({
   },
   'archive-cut': {
     exitCode: EXIT.input,
-    message: 'the zip archive has {bytes} bytes and no end record: it was cut or is still being written',
+    message: 'the zip archive has {bytes} bytes and no end record: it was cut off or is still being written',
     hint: 'copy the file again, or take the checkpoint before it',
   },
   'checksum-mismatch': {
@@ -252,12 +252,12 @@ export const ERROR_TEXTS = define({
   },
   'dtype-unsupported': {
     exitCode: EXIT.input,
-    message: 'tensor "{tensor}" has the type {dtype}, which is not read',
+    message: 'tensor "{tensor}" has the type {dtype}, which clippy-diag cannot read',
     hint: 'convert it to one of F64, F32, F16, BF16, F8_E4M3, F8_E5M2, C64, C128, BOOL or an integer type',
   },
   'pickle-forbidden': {
     exitCode: EXIT.input,
-    message: 'the pickle names "{global}", which is none of the data types of a checkpoint; nothing was run',
+    message: 'the pickle names "{global}", which is not a data type of checkpoints; nothing was run',
     hint: 'save a state_dict instead of whole objects: torch.save(model.state_dict(), PATH)',
   },
   'object-array': {
@@ -273,12 +273,12 @@ export const ERROR_TEXTS = define({
   // ---- checkpoints: HDF5, TensorFlow, tfjs, ONNX, Flax -------------------------------------------------------
   'protobuf-malformed': {
     exitCode: EXIT.input,
-    message: '{what} is no valid protocol buffer: {problem}',
-    hint: 'the file was cut or changed after it was written: copy it again',
+    message: '{what} is not a valid protocol buffer: {problem}',
+    hint: 'the file was cut off or changed after it was written: copy it again',
   },
   'tf-newest-missing': {
     exitCode: EXIT.input,
-    message: 'the newest checkpoint "{name}" that this file names is not beside it',
+    message: 'this file names "{name}" as the newest checkpoint, but it is not beside it',
     hint: 'found beside it: {found}; pass one of these',
   },
   'slices-incomplete': {
@@ -293,7 +293,7 @@ export const ERROR_TEXTS = define({
   },
   'hdf5-unsupported': {
     exitCode: EXIT.input,
-    message: '"{name}" uses {feature}, which is not read',
+    message: '"{name}" uses {feature}, which clippy-diag cannot read',
     hint: 'write it again with h5py: contiguous or chunked with gzip, shuffle and fletcher32 filters only',
   },
   // ---- rules, optimizers, captures, replay -------------------------------------------------------------------
@@ -422,18 +422,17 @@ export const ERROR_TEXTS = define({
   },
   'model-names': {
     exitCode: EXIT.input,
-    message:
-      'the parameters do not match the model: of the model {missing} cannot be found; left over are {left}',
+    message: 'the parameters do not match the model: not found are {missing}; left over are {left}',
     hint: 'add a "rename" map to the model, from the names left over to the model’s',
   },
   'model-shapes': {
     exitCode: EXIT.input,
     message: 'the shapes do not match the model: {wrong}',
-    hint: 'check that model and checkpoint belong together; PyTorch kernels need the layout OI to be turned',
+    hint: 'check that model and checkpoint belong together; PyTorch kernels need the layout OI to be transposed',
   },
   'complex-values': {
     exitCode: EXIT.input,
-    message: '"{name}" holds complex numbers, which no model here takes',
+    message: '"{name}" holds complex numbers, which no model takes',
     hint: 'write its real part',
   },
   'batch-values': {
@@ -496,7 +495,7 @@ export const ERROR_TEXTS = define({
   },
   'batch-map': {
     exitCode: EXIT.usage,
-    message: '--map names "{name}", which is no input of the model',
+    message: '--map names "{name}", which is not an input of the model',
     hint: 'the inputs are {known}',
   },
   'batch-table': {
@@ -506,7 +505,7 @@ export const ERROR_TEXTS = define({
   'batch-missing': {
     exitCode: EXIT.input,
     message: 'the batch has no "{name}"',
-    hint: 'it has {found}; a file’s names are mapped with --map {name}=COLUMN, those of a capture are the recorder’s',
+    hint: 'it has {found}; map the names of a file with --map {name}=COLUMN; those of a capture come from its recorder',
   },
   'batch-shape': {
     exitCode: EXIT.input,
@@ -567,7 +566,7 @@ export const ERROR_TEXTS = define({
   },
   'curvature-empty': {
     exitCode: EXIT.input,
-    message: 'there are no parameters to differentiate by',
+    message: 'the model has no parameters to differentiate',
   },
   'preconditioner-values': {
     exitCode: EXIT.inconclusive,
@@ -588,7 +587,7 @@ export const ERROR_TEXTS = define({
   'checkpoint-other-optimizer': {
     exitCode: EXIT.input,
     message:
-      'the checkpoint holds the state {slots}, which the capture’s {optimizer} does not have: it is of another run',
+      'the checkpoint holds the state {slots}, which the capture’s {optimizer} does not have: it belongs to another run',
     hint: 'measure it with `curvature --model … --checkpoint … --batch … --optimizer …`',
   },
   'capture-step-unknown': {
@@ -597,12 +596,12 @@ export const ERROR_TEXTS = define({
   },
   'preconditioner-unknown': {
     exitCode: EXIT.usage,
-    message: 'the optimizer "{optimizer}" has no preconditioner that is known here',
+    message: 'no preconditioner is known for the optimizer "{optimizer}"',
     hint: 'ask for --operator hessian',
   },
   'budget-spent': {
     exitCode: EXIT.inconclusive,
-    message: 'the time for what is expensive was spent before {what}',
+    message: 'the time budget ran out before {what}',
     hint: 'give it more with --budget SECONDS, or run `replay` and `curvature` on their own',
   },
   // ---- config and gate ---------------------------------------------------------------------------------------
@@ -629,7 +628,7 @@ export const ERROR_TEXTS = define({
   'gate-without-rules': {
     exitCode: EXIT.usage,
     message: 'the gate has no rule to judge: {reason}',
-    hint: 'give a rule with --rule, or leave --no-config out to have the `recommended` preset apply',
+    hint: 'give a rule with --rule, or leave out --no-config and the `recommended` preset applies',
   },
   'pattern-matches-nothing': {
     exitCode: EXIT.input,
@@ -659,7 +658,7 @@ export const ERROR_TEXTS = define({
   },
   'file-exists': {
     exitCode: EXIT.output,
-    message: '{path} is there already and was kept',
+    message: '{path} exists already and was kept',
     hint: 'add --force to replace it',
   },
   'output-is-input': {

@@ -325,7 +325,7 @@ describe('names and layouts', () => {
     const sources = tensors.map((t) => ({ name: t.name, shape: t.shape, layout: t.layout }));
     const missing = sources.map((s) => (s.name === 'shared/0/bias' ? { ...s, name: 'shared/0/b' } : s));
     expect(() => matchParameters(tensors, missing, new Map(), 'x')).toThrow(
-      /of the model shared\/0\/bias \(nearest: shared\/0\/b\) cannot be found; left over are shared\/0\/b/,
+      /not found are shared\/0\/bias \(nearest: shared\/0\/b\); left over are shared\/0\/b/,
     );
     const twice = [...sources, { ...sources[0]!, name: `param/${sources[0]!.name}` }];
     expect(() => matchParameters(tensors, twice, new Map(), 'x')).toThrow(

@@ -133,7 +133,7 @@ describe('protocol buffers', () => {
     ['half a fixed64', '0900'],
   ])('refuses %s', async (_, hex) => {
     const bytes = Buffer.from(hex, 'hex');
-    expect(() => [...protobufFields(bytes, 'p', 'a message')]).toThrow(/no valid protocol buffer/);
+    expect(() => [...protobufFields(bytes, 'p', 'a message')]).toThrow(/not a valid protocol buffer/);
     const walk = async (): Promise<void> => {
       for await (const _field of protobufRanges(bytesSource('p', bytes), 0, bytes.length, 'a message'));
     };
