@@ -215,6 +215,19 @@ def open_capture(folder: str | Path) -> Capture:
     return Capture(path.parent, manifest)
 
 
+def model_files(path: str | Path) -> dict[str, Any]:
+    """Members of the manifest for a model description (`model`, and `copies`: its files by the name that they get). The model that
+    an objective names comes with it."""
+    path = Path(path)
+    described: dict[str, Any] = {"model": path.name, "copies": {path.name: str(path)}}
+    if path.suffix == ".json":
+        content = json.loads(path.read_text(encoding="utf8"))
+        if isinstance(content, dict) and content.get("kind") == "layers":
+            named = path.parent / content["model"]
+            described["copies"][named.name] = str(named)
+    return described
+
+
 def flatten(batch: Any, is_tensor: Callable[[Any], bool]) -> tuple[dict[str, Any], Any]:
     """A batch as named tensors, nested names joined by slashes, and the tree that puts it together again.
 

@@ -110,6 +110,8 @@ class Step:
     has_gradients: bool = True
     #: Whether the parameters after the step are still to come (`Recording.settle`).
     waits: bool = False
+    #: Bytes of it that count as held.
+    counted: int = 0
 
     def nbytes(self) -> int:
         """Bytes of the tensors that go into the step's file."""
@@ -351,11 +353,18 @@ class Recording:
         self._count_end()
         return True
 
+    def complete(self, after: dict[str, Array]) -> None:
+        """The parameters after the last step, `param-after/<name>`, where it waits for them."""
+        if self._waiting is not None:
+            self._waiting.tensors.update(after)
+        self.settle()
+
     def settle(self) -> None:
         """The parameters after the last step are in its tensors now: it may be written."""
         waiting, self._waiting = self._waiting, None
         if waiting is not None:
             waiting.waits = False
+            self._count(waiting)
             if self._open is not None:
                 self._write_step(waiting)
                 self._count_end()
@@ -368,27 +377,31 @@ class Recording:
         if taken.snapshot is None and not self._ring:
             return  # after a capture the first step waits for its snapshot
         self._ring.append(taken)
-        self._held(taken.nbytes() + (size_of(taken.snapshot.tensors.values()) if taken.snapshot else 0))
+        self._count(taken)
         if taken.waits:
             self._waiting = taken
 
     def _drop(self, old: Step) -> None:
         """Forgets a step; its arrays may be written to again."""
-        size = 0
         for tensors, kinds in (
             (old.tensors, ("grad/", "param/")),
             (old.snapshot.tensors if old.snapshot else {}, ("",)),
         ):
             for name, array in tensors.items():
                 values = words(array)[1]
-                size += values.nbytes
                 if name.startswith(kinds) and values.flags.owndata and values.flags.writeable:
                     free = self._pool[values.dtype.str, values.shape]
                     if len(free) < 2 * self.every * 4:
                         free.append(values)
         if old.snapshot is not None and old.snapshot.spilled is not None:
             old.snapshot.spilled.unlink(missing_ok=True)
-        self._held(-size)
+        self._held(-old.counted)
+
+    def _count(self, taken: Step) -> None:
+        """Counts as held what the step holds by now."""
+        size = taken.nbytes() + (size_of(taken.snapshot.tensors.values()) if taken.snapshot else 0)
+        self._held(size - taken.counted)
+        taken.counted = size
 
     def _held(self, change: int) -> None:
         with self._lock:
@@ -432,14 +445,11 @@ class Recording:
         for taken in held:
             joined.update({name: array for name, array in taken.joined.items() if name not in joined})
         snapshot = first.snapshot
-        size = size_of(snapshot.tensors.values())
         self._writer.do(lambda: opened.begin(snapshot, joined, files, copies), 0, self._failed)
-        self._writer.do(lambda: self._held(-size), 0, self._failed)
         for taken in held:
             # Later snapshots serve as checks of the replay.
             if taken is not first and taken.snapshot is not None:
                 checks = {n: a for n, a in taken.snapshot.tensors.items() if n.startswith("param/")}
-                self._held(size_of(checks.values()) - size_of(taken.snapshot.tensors.values()))
                 taken.tensors = {**checks, **taken.tensors}
             if taken.snapshot is not None and taken.snapshot.spilled is not None and taken is not first:
                 taken.snapshot.spilled.unlink(missing_ok=True)
@@ -468,7 +478,7 @@ class Recording:
             self._without_gradients(taken, "the disk is slower than the training and memory is full")
         if taken.has_gradients and opened.written + self._writer.waiting + size > self.disk:
             self._without_gradients(taken, f"disk={size_text(self.disk)} is used up")
-        self._held(taken.nbytes())
+        self._count(taken)
         if taken.waits:
             self._waiting = taken
         else:
@@ -498,9 +508,11 @@ class Recording:
             entry["groupLearningRates"] = rates[1:]
         tensors = taken.tensors
 
+        counted = taken.counted
+
         def write() -> None:
             opened.append(entry, tensors)
-            self._held(-size)
+            self._held(-counted)
 
         self._writer.do(write, size, self._failed)
 

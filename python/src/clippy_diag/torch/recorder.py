@@ -14,7 +14,6 @@ for step, batch in enumerate(batches):
 from __future__ import annotations
 
 import gc
-import os
 import platform
 import random
 import weakref
@@ -26,7 +25,7 @@ import numpy as np
 import torch
 
 from .. import __version__
-from ..captures import Array, Source, flatten, size_of
+from ..captures import Array, Source, flatten, model_files, size_of
 from ..recording import Recording, Sizes, Skip, Snapshot, Step
 from . import words as names
 from .curvature import entries_of
@@ -448,7 +447,7 @@ class Recorder:
             described["rerun"]["rng"] = "rng.json"
             described["files"] = {"rng.json": meta["random"]}
         if self._model_file is not None:
-            described.update(_model_file(self._model_file))
+            described.update(model_files(self._model_file))
         if self._loss_again is not None:
             try:
                 described["curvature"] = entries_of(self, step, self._loss_again)
@@ -591,17 +590,3 @@ def _refusal(parameters: list[torch.nn.Parameter], optimizers: list[Any]) -> str
         if type(optimizer).__module__.split(".")[0] in ("deepspeed", "apex"):
             return f"{type(optimizer).__name__} of {type(optimizer).__module__.split('.')[0]} keeps gradients to itself"
     return None
-
-
-def _model_file(path: str | Path) -> dict[str, Any]:
-    """The members of the manifest for a model description, and its files as they are copied."""
-    import json
-
-    described: dict[str, Any] = {"model": os.path.basename(path), "copies": {os.path.basename(path): str(path)}}
-    if str(path).endswith(".json"):
-        with open(path, encoding="utf8") as file:
-            content = json.load(file)
-        if isinstance(content, dict) and content.get("kind") == "layers":
-            named = os.path.join(os.path.dirname(path), content["model"])
-            described["copies"][os.path.basename(content["model"])] = named
-    return described

@@ -1,0 +1,10 @@
+"""The recorder and the callback for Keras 3, on any backend that they name; closed loops in the user's own model."""
+
+from ..loops import ClosedLoopMismatch
+from .callback import ClippyCallback
+from .closed_loop import closed_loop
+from .recorder import Recorder
+
+ClippyRecorder = Recorder
+
+__all__ = ["ClippyCallback", "ClippyRecorder", "ClosedLoopMismatch", "Recorder", "closed_loop"]

@@ -1,0 +1,404 @@
+"""A callback for `model.fit`, on the backends of TensorFlow and PyTorch.
+
+    from clippy_diag.keras import ClippyCallback
+
+    model.fit(x, y, callbacks=[ClippyCallback("capture")])
+
+Keras gives callbacks no gradients, and its batch logs are means since the epoch began. So while a fit runs, the model's `train_step`
+and `compute_loss` and two methods of the optimizer are wrapped: gradients and the loss of the batch go to variables of the
+callback's own, which are read after the batch. `on_train_end` puts all back.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+
+from ..recording import Skip, Snapshot
+from . import words as names
+from .recorder import Steps, Tensors
+
+BACKENDS = ("tensorflow", "torch")
+
+
+class ClippyCallback(keras.callbacks.Callback):  # type: ignore[misc]
+    """Records the steps around an incident; what it promises is in docs/recorders.md.
+
+    folder        where captures go; `status.json` in it says how the recording fares
+    every, after  a capture holds `every` to twice as many steps before the incident, and `after` steps after it
+    batches       whether batches are kept (they may hold personal data): what `train_step` gets, (x, y) or (x, y, sample_weight).
+                  Without them no closed loop is possible
+    options       memory=, disk=, max_captures=, model_file= of `clippy_diag.keras.Recorder`
+
+    Steps count the updates from the optimizer's iterations on, from 0 in a new training. Knows LossScaleOptimizer (steps that it
+    skips are looked at too), gradient accumulation (a step's gradient is the accumulated one), clipnorm, global_clipnorm,
+    clipvalue, and MirroredStrategy. `steps_per_execution > 1` and the backend of JAX are refused by name.
+    """
+
+    def __init__(
+        self, folder: str | Path = "capture", *, every: int = 20, after: int = 34, batches: bool = False, **options: Any
+    ) -> None:
+        super().__init__()
+        self._folder, self._batches = folder, batches
+        self._options = {"every": every, "after": after, **options}
+        self._steps: Steps | None = None
+        self._ears: _TorchEars | None = None
+        self._restore: list[tuple[Any, str]] = []
+        self._wanted: str | None = None
+        self._training = False
+
+    def capture_now(self) -> None:
+        """A drill: writes a capture at the next step."""
+        self._wanted = "capture_now"
+        if self._steps is not None:
+            self._steps.own.request("capture_now")
+
+    @property
+    def stopped(self) -> str | None:
+        """Why nothing is recorded, or None."""
+        return self._steps.own.stopped if self._steps is not None else None
+
+    # ---- Keras's events
+
+    def set_model(self, model: Any) -> None:
+        """Wraps what it listens to, before Keras compiles the training step."""
+        super().set_model(model)
+        self._put_back()
+        if getattr(model, "optimizer", None) is None:
+            return
+        self._steps = Steps(model, model.optimizer, self._folder, None, **self._options)
+        refusal = _refusal(model)
+        if refusal is not None:
+            self._steps.own.stop(refusal)
+            return
+        if not self._batches:
+            print(
+                "clippy-diag: batches are not kept, as they may hold personal data, so no closed loop is possible;"
+                " batches=True keeps them",
+                file=sys.stderr,
+            )
+        if self._wanted:
+            self._steps.own.request(self._wanted)
+            self._wanted = None
+        optimizer = names.inner(model.optimizer)
+        self._ears = ears = _TensorFlowEars(model) if keras.backend.backend() == "tensorflow" else _TorchEars()
+        self._wrap(model, "train_step", ears.train_step(model.train_step))
+        self._wrap(model, "compute_loss", ears.compute_loss(model.compute_loss))
+        self._wrap(optimizer, "_backend_apply_gradients", ears.apply(optimizer._backend_apply_gradients))
+        self._wrap(optimizer, "_clip_gradients", ears.clip(optimizer._clip_gradients))
+        model.train_function = None
+        if self._batches:
+            self._wrap(model, "make_train_function", self._hear_batches(model, model.make_train_function))
+
+    def on_train_begin(self, logs: Any = None) -> None:
+        """The first step's number."""
+        self._training = True
+        self._step: int | None = None
+        self._micro: list[float] = []
+        self._batch: list[Any] = []
+        self._kept: Snapshot | None = None
+        self._before: Tensors = {}
+        self._random: Tensors = {}
+        self._seen = 0
+        self._rate = 0.0
+
+    def on_train_batch_begin(self, batch: int, logs: Any = None) -> None:
+        """What a snapshot needs, from before the step."""
+        self._guarded(self._begin)
+
+    def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
+        """Loss and gradients of the step that was taken."""
+        self._guarded(self._end)
+
+    def on_test_end(self, logs: Any = None) -> None:
+        """An evaluation of its own is no training."""
+        if not self._training:
+            self._put_back()
+
+    def on_train_end(self, logs: Any = None) -> None:
+        """Everything as before; waits until all is written."""
+        self._training = False
+        self._put_back()
+
+    # ---- a batch
+
+    def _guarded(self, do: Callable[[Steps, Any], None]) -> None:
+        steps, ears = self._steps, self._ears
+        if steps is None or ears is None or steps.own.stopped is not None:
+            return
+        try:
+            do(steps, ears)
+        except Exception as error:
+            steps.own.stop(f"{type(error).__name__}: {error}")
+
+    def _begin(self, steps: Steps, ears: Any) -> None:
+        if not self.model.built or not self.model.trainable_variables:
+            return  # the first batch builds a model that does not know its inputs
+        optimizer = self.model.optimizer
+        if not optimizer.built:
+            with ears.scope(), keras.name_scope(optimizer.name, caller=optimizer):
+                optimizer.build(self.model.trainable_variables)
+        ears.prepare(self.model.trainable_variables)
+        if self._step is None:
+            self._step = int(names.array_of(steps.optimizer.iterations))
+            self._seen = ears.seen()
+        if not steps.own.planned or not self._micro:
+            steps.look({})
+        if not self._micro:
+            self._random = names.random_state()
+            self._kept = steps.snapshot()
+            self._before = {} if steps.formula else steps.parameters("param")
+        self._rate = names.rate_of(steps.optimizer)
+        ears.scale_before = ears.scale(self.model.optimizer)
+
+    def _end(self, steps: Steps, ears: Any) -> None:
+        if self._step is None:
+            return
+        own = steps.own
+        self._micro.append(ears.loss())
+        seen = ears.seen()
+        loss = float(np.mean(self._micro))
+        if seen == self._seen:
+            if not ears.skipped(self.model.optimizer):
+                return  # gradients accumulate
+            own.begin(self._step, loss)
+            own.skip(Skip(self._step, loss, ears.scale(self.model.optimizer), []))
+            self._step += 1
+        else:
+            own.begin(self._step, loss)
+            self._take(steps, ears, loss)
+            self._step += 1
+        self._seen, self._micro, self._batch = seen, [], []
+
+    def _take(self, steps: Steps, ears: Any, loss: float) -> None:
+        assert self._step is not None
+        own = steps.own
+        named = steps.named()
+        if ears.parts and not steps.squares_parts and names.squares_parts(steps.optimizer):
+            steps.squares_parts = True
+            own.note(
+                "Keras squares the parts of repeated rows of embeddings one by one, which no replay by formula does"
+            )
+            own.restart()
+        tensors: Tensors = {}
+        if own.gradients_due():
+            found = ears.gradients()
+            paths = dict(zip((id(v) for v in named.values()), named))
+            for variable, gradient in found:
+                if id(variable) in paths:
+                    tensors[f"grad/{paths[id(variable)]}"] = names.plain(gradient)
+            if self._before:
+                tensors.update(self._before)
+                tensors.update(steps.parameters("param-after"))
+        batch = self._batch[0] if len(self._batch) == 1 else list(self._batch)
+        leaves, tree = steps.flat(batch if self._batch else None)
+        steps.look(leaves)
+        steps.add(self._random, self._step, loss, self._rate, tensors, leaves, tree, self._kept, {}, {}, False)
+        self._kept = None
+
+    def _hear_batches(self, model: Any, make: Callable[..., Any]) -> Callable[..., Any]:
+        """Takes each batch out of the iterator, keeps it, and hands it on."""
+
+        def make_train_function(force: bool = False) -> Any:
+            before = model.train_function
+            result = make(force=force)
+            inside = model.train_function
+            if inside is not before or before is None:
+
+                def train_function(iterator: Any) -> Any:
+                    if isinstance(iterator, list):
+                        (data,) = iterator
+                        self._batch.append(data)
+                        return inside(iterator)
+                    data = next(iterator)
+                    self._batch.append(data)
+                    return inside(iter([data]))
+
+                model.train_function = train_function
+            return result
+
+        return make_train_function
+
+    # ---- wrapping
+
+    def _wrap(self, owner: Any, name: str, method: Any) -> None:
+        # Keras tracks what is set on a model or an optimizer; these are no part of either.
+        object.__setattr__(owner, name, method)
+        self._restore.append((owner, name))
+
+    def _put_back(self) -> None:
+        for owner, name in self._restore:
+            owner.__dict__.pop(name, None)
+        if self._restore:
+            self.model.train_function = None
+        self._restore, self._ears = [], None
+        steps, self._steps = self._steps, None
+        if steps is not None:
+            steps.own.close()
+
+
+def _refusal(model: Any) -> str | None:
+    backend = keras.backend.backend()
+    if backend not in BACKENDS:
+        return f"fit on the backend of {backend} keeps gradients inside of a compiled step; known are {', '.join(BACKENDS)}"
+    if getattr(model, "steps_per_execution", 1) > 1:
+        return f"steps_per_execution={model.steps_per_execution} takes steps that no callback sees; compile with 1"
+    return None
+
+
+class _TorchEars:
+    """What is heard of a step, kept as it is."""
+
+    def __init__(self) -> None:
+        self._inside = False
+        self._variables: list[Any] = []
+        self._gradients: list[np.ndarray] = []
+        self._loss: Any = None
+        self._count = 0
+        self.scale_before = 1.0
+        self.parts = False
+
+    def train_step(self, inside: Callable[..., Any]) -> Callable[..., Any]:
+        """The training step: `compute_loss` within it is the batch's loss; without one, what the step returns as loss."""
+
+        def train_step(data: Any, *arguments: Any) -> Any:
+            self._inside, self._heard = True, False
+            try:
+                result = inside(data, *arguments)
+            finally:
+                self._inside = False
+            if not self._heard and isinstance(result, dict) and "loss" in result:
+                self._keep_loss(result["loss"])
+            return result
+
+        return train_step
+
+    def compute_loss(self, inside: Callable[..., Any]) -> Callable[..., Any]:
+        """The loss of a batch."""
+
+        def compute_loss(*arguments: Any, **options: Any) -> Any:
+            loss = inside(*arguments, **options)
+            if self._inside:
+                self._heard = True
+                self._keep_loss(loss)
+            return loss
+
+        return compute_loss
+
+    def apply(self, inside: Callable[..., Any]) -> Callable[..., Any]:
+        """Which variables the gradients are of."""
+
+        def apply(gradients: Any, variables: Any) -> Any:
+            self._variables = list(variables)
+            return inside(gradients, variables)
+
+        return apply
+
+    def clip(self, inside: Callable[..., Any]) -> Callable[..., Any]:
+        """The gradients of a step: accumulated, without loss scale, before clipping."""
+
+        def clip(gradients: Any) -> Any:
+            self._keep_gradients(gradients)
+            return inside(gradients)
+
+        return clip
+
+    def scope(self) -> Any:
+        """Where variables are made."""
+        return contextlib.nullcontext()
+
+    def prepare(self, variables: Any) -> None:
+        """Makes room for the gradients of these variables."""
+
+    def _keep_loss(self, loss: Any) -> None:
+        self._loss = loss
+
+    def _keep_gradients(self, gradients: Any) -> None:
+        self._gradients = [names.array_of(gradient) for gradient in gradients]
+        self._count += 1
+
+    def loss(self) -> float:
+        """Loss of the last batch."""
+        return float(names.array_of(self._loss))
+
+    def seen(self) -> int:
+        """Steps that were taken so far."""
+        return self._count
+
+    def gradients(self) -> list[tuple[Any, np.ndarray]]:
+        """Gradients of the last step, with their variables."""
+        return list(zip(self._variables, self._gradients))
+
+    def scale(self, optimizer: Any) -> float:
+        """The loss scale as it is now."""
+        scale = getattr(optimizer, "dynamic_scale", None)
+        return 1.0 if scale is None else float(names.array_of(scale))
+
+    def skipped(self, optimizer: Any) -> bool:
+        """Whether the loss scale fell at the last batch: its gradients overflowed."""
+        return self.scale(optimizer) < self.scale_before
+
+
+class _TensorFlowEars(_TorchEars):
+    """The same in a graph: what is heard goes to variables, summed over replicas."""
+
+    def __init__(self, model: Any) -> None:
+        super().__init__()
+        import tensorflow
+
+        self._tf = tensorflow
+        self._strategy = model.distribute_strategy
+        self._slots: dict[int, Any] = {}
+        self._loss_slot = self._variable((), "float32")
+        self._count_slot = self._variable((), "int64", per_replica=False)
+
+    def scope(self) -> Any:
+        """The strategy's."""
+        return self._strategy.scope()
+
+    def prepare(self, variables: Any) -> None:
+        """Variables for the gradients, made before the step is traced: a replica can make none."""
+        for variable in variables:
+            if id(variable) not in self._slots:
+                self._slots[id(variable)] = (variable, self._variable(variable.shape, str(variable.dtype)))
+
+    def _variable(self, shape: Any, dtype: Any, per_replica: bool = True) -> Any:
+        tf = self._tf
+        with tf.init_scope(), self._strategy.scope():
+            return tf.Variable(
+                tf.zeros(shape, dtype),
+                trainable=False,
+                synchronization=tf.VariableSynchronization.ON_READ,
+                aggregation=tf.VariableAggregation.SUM if per_replica else tf.VariableAggregation.ONLY_FIRST_REPLICA,
+            )
+
+    def _keep_loss(self, loss: Any) -> None:
+        self._loss_slot.assign(self._tf.cast(self._tf.reshape(loss, ()), "float32"))
+
+    def _keep_gradients(self, gradients: Any) -> None:
+        tf = self._tf
+        for variable, gradient in zip(self._variables, gradients):
+            if isinstance(gradient, tf.IndexedSlices):
+                self.parts = True
+            whole = tf.convert_to_tensor(gradient)
+            self.prepare([variable])
+            self._slots[id(variable)][1].assign(whole)
+        self._count_slot.assign_add(1)
+
+    def loss(self) -> float:
+        """Loss of the last batch, over all replicas."""
+        return float(names.array_of(self._loss_slot))
+
+    def seen(self) -> int:
+        """Steps that were taken so far."""
+        return int(names.array_of(self._count_slot))
+
+    def gradients(self) -> list[tuple[Any, np.ndarray]]:
+        """Gradients of the last step, with their variables, summed over replicas."""
+        return [(variable, names.array_of(slot)) for variable, slot in self._slots.values()]

@@ -1,0 +1,266 @@
+"""Trains on from a capture in the user's own Keras model, under clipping rules and with one thing changed.
+
+    from clippy_diag.keras import closed_loop
+
+    closed_loop("capture", model, lambda model, batch: compute_loss(model(batch["x"], training=True), batch["y"]))
+
+`clippy-diag analyze` and `clippy-diag replay capture` show the traces as `recorded`, with verdicts.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+
+from ..captures import INITIAL, Capture, open_capture, read_tensors, unflatten
+from ..loops import Taken, run_loops
+from ..rules import OUTPUT_AXIS, Rule
+from . import words as names
+
+Found = list[tuple[float, "str | None", int]]
+
+
+def closed_loop(
+    folder: str | Path,
+    model: Any,
+    loss_fn: Callable[[Any, Any], Any],
+    rules: Sequence[str] | Mapping[str, Mapping[str, float]] | None = None,
+    arms: str | Sequence[str] | None = "all",
+    optimizer: Callable[[], Any] | None = None,
+) -> dict[str, Any]:
+    """Runs closed loops from the capture's first state, and stores their traces in capture.json's `replay`.
+
+    folder     a capture with batches
+    model      built, as it was trained; what was trained, and what follows the batches, is loaded from the capture
+    loss_fn    (model, batch) -> loss, a scalar, with the batch as it was given to `record` (fit: (x, y)); call the model with
+               training=True
+    rules, arms   as of `clippy_diag.torch.closed_loop`
+    optimizer  makes the optimizer, where its class can't be had from its recorded name
+
+    Returns and raises the same too. Backends: TensorFlow and PyTorch. The model's variables are as before afterwards.
+    """
+    backend = keras.backend.backend()
+    if backend not in ("tensorflow", "torch"):
+        raise NotImplementedError(
+            f"clippy-diag: closed loops on the backend of {backend}; known are tensorflow and torch"
+        )
+    capture = open_capture(folder)
+    kept = [(variable, names.array_of(variable)) for variable in model.variables]
+    random = names.random_state()
+    try:
+        return run_loops(capture, _KerasTrainer(capture, model, loss_fn, optimizer), rules, arms)
+    finally:
+        for variable, value in kept:
+            variable.assign(value)
+        if random:
+            import torch
+
+            torch.set_rng_state(torch.from_numpy(random["rng/cpu"]))
+
+
+class _KerasTrainer:
+    """A `Trainer` (loops.py) over a model of Keras."""
+
+    def __init__(
+        self, capture: Capture, model: Any, loss_fn: Callable[[Any, Any], Any], make: Callable[[], Any] | None
+    ) -> None:
+        self.capture, self.model, self.loss_fn, self.make = capture, model, loss_fn, make
+        variables = list(model.trainable_variables)
+        named = dict(zip(names.names_of(variables), variables))
+        specs = {spec["name"]: spec for spec in capture.manifest["parameters"]}
+        missing = [name for name in specs if name not in named]
+        if missing:
+            raise ValueError(
+                f'{capture.folder}: the model has no variable "{missing[0]}" (it has {next(iter(named), "none")}, …);'
+                " build it under the names that it was trained under"
+            )
+        self.parameters = [(spec, named[name]) for name, spec in specs.items()]
+        trained = {id(variable) for variable in variables}
+        others = [v for v in model.variables if id(v) not in trained and "string" not in str(v.dtype)]
+        self.others = dict(zip(names.names_of(others), others))
+        self.initial = read_tensors(capture.folder / INITIAL)
+        self.optimizer: Any = None
+        self._gradients: dict[str, Any] = {}
+
+    def start(self) -> None:
+        """Everything as before the first recorded step."""
+        for spec, variable in self.parameters:
+            variable.assign(self.initial[f"param/{spec['name']}"])
+        for name, variable in self.others.items():
+            if f"buffer/{name}" in self.initial:
+                variable.assign(self.initial[f"buffer/{name}"])
+        self.optimizer = self._made()
+
+    def restore_optimizer(self) -> None:
+        """A new optimizer with the state from before the first recorded step."""
+        self.optimizer = self._made()
+
+    def _made(self) -> Any:
+        rerun = self.capture.manifest.get("rerun", {})
+        if self.make is not None:
+            optimizer = self.make()
+        else:
+            name = rerun.get("optimizerClass", "").rsplit(".", 1)[-1]
+            kind = getattr(keras.optimizers, name, None)
+            if kind is None:
+                raise ValueError(
+                    f"{self.capture.folder}: keras.optimizers has no {name}; give optimizer=lambda: {name}(...)"
+                )
+            optimizer = kind(**rerun["config"])
+        # The loop clips by itself, and steps where the recorded training stepped.
+        optimizer.clipnorm = optimizer.global_clipnorm = optimizer.clipvalue = None
+        optimizer.gradient_accumulation_steps = None
+        optimizer.loss_scale_factor = None
+        optimizer.build([variable for _, variable in self.parameters])
+        if any(name.startswith("optimizer/") for name in self.initial):
+            for k, variable in enumerate(optimizer.variables):
+                variable.assign(self.initial[f"optimizer/{k}"])
+            return optimizer
+        steps = 0
+        for spec, variable in self.parameters:
+            index = names.index_of(optimizer, variable)
+            for theirs, ours in names.SLOTS.get(type(optimizer).__name__, {}).items():
+                value = self.initial.get(f"state/{ours}/{spec['name']}")
+                values = getattr(optimizer, theirs, None)
+                if value is not None and values:
+                    values[index].assign(value)
+            steps = int(self.initial.get(f"state/step/{spec['name']}", 0))
+        optimizer.iterations.assign(steps)
+        return optimizer
+
+    def _batch(self, entry: Mapping[str, Any]) -> Any:
+        leaves = {name[len("batch/") :]: value for name, value in self.capture.tensors(entry, "batch/").items()}
+        tensors = {name: keras.ops.convert_to_tensor(value) for name, value in leaves.items()}
+        tree = entry.get("batch", self.capture.manifest.get("batch"))
+        return tensors if tree is None else unflatten(tree, tensors)
+
+    def _random(self, entry: Mapping[str, Any]) -> None:
+        state = self.capture.tensors(entry, "rng/cpu").get("rng/cpu")
+        if state is not None and keras.backend.backend() == "torch":
+            import torch
+
+            torch.set_rng_state(torch.from_numpy(state))
+
+    def loss(self, entry: Mapping[str, Any]) -> float:
+        """Loss of a step's batch at the parameters as they are; what follows the batches is put back."""
+        self._random(entry)
+        kept = [(variable, names.array_of(variable)) for variable in self.others.values()]
+        value = float(np.asarray(names.array_of(self.loss_fn(self.model, self._batch(entry)))))
+        for variable, before in kept:
+            variable.assign(before)
+        return value
+
+    def noise(self, entry: Mapping[str, Any]) -> float:
+        """Keras's seeds are variables, so that they are as recorded; a capture without them has the noise of several draws."""
+        if any(name.startswith("buffer/") for name in self.initial) or not self.others:
+            return 0.0
+        losses = []
+        for _ in range(8):
+            losses.append(float(np.asarray(names.array_of(self.loss_fn(self.model, self._batch(entry))))))
+        return float(np.std(losses))
+
+    def _loss_and_gradients(self, batch: Any) -> tuple[Any, list[Any]]:
+        variables = [variable for _, variable in self.parameters]
+        if keras.backend.backend() == "tensorflow":
+            import tensorflow as tf
+
+            with tf.GradientTape() as tape:
+                loss = self.loss_fn(self.model, batch)
+            found = tape.gradient(loss, [variable.value for variable in variables])
+            return loss, [None if g is None else tf.convert_to_tensor(g) for g in found]
+        for variable in variables:
+            variable.value.grad = None
+        loss = self.loss_fn(self.model, batch)
+        loss.backward()
+        return loss, [variable.value.grad for variable in variables]
+
+    def step(self, entry: Mapping[str, Any], rule: Rule, rate_factor: Sequence[float] | None) -> Taken:
+        """One step of the training on a step's batch."""
+        name, options = rule
+        self._random(entry)
+        loss, gradients = self._loss_and_gradients(self._batch(entry))
+        arrays = {spec["name"]: names.array_of(g) for (spec, _), g in zip(self.parameters, gradients) if g is not None}
+        self._gradients = {f"grad/{key}": value for key, value in arrays.items()}
+        before = {spec["name"]: names.array_of(variable) for spec, variable in self.parameters}
+        found: Found = [(1.0, None, 0)]
+        if name not in ("none", "clippy"):
+            found += self._clip(name, options, arrays, before)
+        rate = entry["learningRate"] * (rate_factor[0] if rate_factor is not None else 1.0)
+        self.optimizer.learning_rate = rate
+        pairs = [
+            (keras.ops.convert_to_tensor(arrays[spec["name"]]), variable)
+            for spec, variable in self.parameters
+            if spec["name"] in arrays
+        ]
+        self.optimizer.apply([g for g, _ in pairs], [v for _, v in pairs])
+        if name == "clippy":
+            decay = getattr(self.optimizer, "weight_decay", None) or 0
+            found += self._clip_updates(options, before, 1 - rate * decay)
+        moved = math.sqrt(
+            sum(
+                float(((before[spec["name"]] - names.array_of(variable)).astype(np.float64) ** 2).sum())
+                for spec, variable in self.parameters
+            )
+        )
+        factor, tensor, index = min(found, key=lambda item: item[0] if item[0] == item[0] else -1)
+        return Taken(float(np.asarray(names.array_of(loss))), factor, tensor, index, moved)
+
+    def gradients(self) -> dict[str, Any]:
+        """Gradients of the last step, before clipping."""
+        return self._gradients
+
+    def _clip(
+        self, rule: str, options: Mapping[str, float], arrays: dict[str, Any], before: Mapping[str, Any]
+    ) -> Found:
+        """Clips as Keras does: `value` clamps, `global-norm` and `layer-norm` (clipnorm) divide by max(norm, limit), `agc` by
+        unit: a kernel's outputs, an embedding's rows, else the whole tensor."""
+        found: Found = []
+        if rule == "global-norm":
+            norm = math.sqrt(sum(float((g.astype(np.float64) ** 2).sum()) for g in arrays.values()))
+            factor = options["maxNorm"] / max(norm, options["maxNorm"]) if math.isfinite(norm) else math.nan
+            arrays.update({name: (g * factor).astype(g.dtype) for name, g in arrays.items()})
+            return [(factor, None, 0)]
+        for spec, _ in self.parameters:
+            name = spec["name"]
+            if name not in arrays:
+                continue
+            g = arrays[name]
+            if rule == "value":
+                largest = float(np.abs(g).max()) if g.size else 0.0
+                arrays[name] = np.clip(g, -options["clipValue"], options["clipValue"])
+                found.append((min(1.0, options["clipValue"] / largest) if largest else 1.0, name, 0))
+                continue
+            if rule == "layer-norm":
+                norm = math.sqrt(float((g.astype(np.float64) ** 2).sum()))
+                units = np.asarray(
+                    options["maxNorm"] / max(norm, options["maxNorm"]) if math.isfinite(norm) else math.nan
+                )
+            else:
+                output = OUTPUT_AXIS.get(spec["layout"], 0 if spec["embedding"] else None)
+                axes = tuple(axis for axis in range(g.ndim) if axis != output)
+                w, size = (np.sqrt((x**2).sum(axes, keepdims=True)) for x in (before[name], g))
+                units = np.minimum(options["clipping"] * np.maximum(w, 1e-3) / np.maximum(size, 1e-6), 1.0)
+            arrays[name] = (g * units).astype(g.dtype)
+            found.append((float(units.min()), name, int(units.argmin())))
+        return found
+
+    def _clip_updates(self, options: Mapping[str, float], before: Mapping[str, Any], keep: float) -> Found:
+        """Clippy on the update that the optimizer has just made, less what decoupled weight decay took off."""
+        found: Found = []
+        for spec, variable in self.parameters:
+            w = before[spec["name"]]
+            update = keep * w - names.array_of(variable)
+            room = options["variableRelativeThreshold"] * np.abs(w) + options["absoluteThreshold"]
+            with np.errstate(divide="ignore", invalid="ignore"):
+                ratio = np.where(update == 0, np.inf, room / np.abs(update))
+            index = int(ratio.argmin())
+            sigma = math.nan if np.isnan(ratio).any() else min(1.0, float(ratio.reshape(-1)[index]))
+            if sigma != 1:
+                variable.assign((keep * w - sigma * update).astype(w.dtype))
+            found.append((sigma, spec["name"], index))
+        return found

@@ -1,0 +1,355 @@
+"""Records the gradient steps of a Keras model around a divergence, in a loop of your own.
+
+    from clippy_diag.keras import Recorder
+
+    recorder = Recorder(model, optimizer, "capture")
+    for step, (x, y) in enumerate(batches):
+        with tf.GradientTape() as tape:
+            loss = compute_loss(model(x, training=True), y)
+        gradients = tape.gradient(loss, model.trainable_variables)
+        recorder.record(step, loss, gradients, batch={"x": x, "y": y})      # before apply
+        optimizer.apply(gradients, model.trainable_variables)
+
+The loop runs eagerly; loss and gradients may come from a `tf.function`. For `model.fit` there is `ClippyCallback`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..captures import Array, Source, flatten, model_files
+from ..recording import Recording, Sizes, Skip, Snapshot, Step
+from . import words as names
+
+Tensors = dict[str, Array]
+
+
+class Steps:
+    """Steps of a model under one optimizer, for whoever has the gradients: the recorder of own loops and the callback."""
+
+    def __init__(
+        self, model: Any, optimizer: Any, folder: str | Path, clipping: Mapping[str, Any] | None, **options: Any
+    ) -> None:
+        self.model, self.optimizer = model, names.inner(optimizer)
+        self.model_file = options.pop("model_file", None)
+        self.own = Recording(folder, self._describe, **options)
+        self.clipping = dict(clipping) if clipping is not None else names.clipping_of(self.optimizer)
+        self.squares_parts = False
+        self.trained: dict[str, list[int]] = {}
+        self._tree: Any = None
+        self._batch_size = 0
+        self._buffers: list[Source] | None = None
+
+    @property
+    def formula(self) -> bool:
+        """Whether the CLI can compute the steps."""
+        return names.has_formula(self.optimizer) and not self.squares_parts
+
+    def named(self) -> dict[str, Any]:
+        """The trainable variables by name, in order."""
+        variables = list(self.model.trainable_variables)
+        return dict(zip(names.names_of(variables), variables))
+
+    def sources(self) -> tuple[list[Source], dict[str, Any]]:
+        """What a rerun needs from before a step."""
+        named = self.named()
+        sources = [names.source_of(f"param/{name}", variable) for name, variable in named.items()]
+        sources += names.state_sources(self.optimizer, named, self.formula)
+        if self._buffers is not None:
+            sources += self._buffers
+        else:
+            sources += [names.source_of(f"buffer/{name}", v) for name, v in self._others().items()]
+        return sources, {"options": names.options_of(self.optimizer, names.rate_of(self.optimizer), self.formula)}
+
+    def _others(self) -> dict[str, Any]:
+        trained = {id(variable) for variable in self.model.trainable_variables}
+        others = [v for v in self.model.variables if id(v) not in trained and "string" not in str(v.dtype)]
+        return dict(zip(names.names_of(others), others))
+
+    def remember_buffers(self) -> None:
+        """Copies what a forward pass moves (BatchNorm's means, seeds), for the snapshot of the step that comes."""
+        self._buffers = []
+        for name, variable in self._others().items():
+            value = names.array_of(variable)
+            source = names.source_of(f"buffer/{name}", variable)
+            self._buffers.append(source._replace(fetch=_given(names.plain(value))))
+
+    def look(self, batch: Mapping[str, Any]) -> None:
+        """Plans, once and again where the trainable variables changed or batches are larger; copies nothing yet."""
+        shapes = {name: list(variable.shape) for name, variable in self.named().items()}
+        size = sum(np.asarray(leaf).nbytes for leaf in batch.values())
+        if self.own.planned and shapes == self.trained and size <= self._batch_size:
+            return
+        changed = self.own.planned and shapes != self.trained
+        self.trained, self._batch_size = shapes, max(size, self._batch_size)
+        sources, _ = self.sources()
+        parameters = sum(source.nbytes for source in sources if source.name.startswith("param/"))
+        self.own.plan(
+            Sizes(
+                parameters,
+                0 if self.formula else 2 * parameters,
+                self._batch_size,
+                sum(source.nbytes for source in sources),
+            )
+        )
+        if changed:
+            self.own.cut("the trainable variables changed")
+            self.own.restart()
+
+    def snapshot(self) -> Snapshot | None:
+        """A copy from before the step that comes, where one is due."""
+        if not self.own.snapshot_due():
+            return None
+        sources, meta = self.sources()
+        return self.own.keep(sources, meta)
+
+    def parameters(self, prefix: str) -> Tensors:
+        """All trainable variables as they are."""
+        return {f"{prefix}/{name}": names.plain(names.array_of(v)) for name, v in self.named().items()}
+
+    def flat(self, batch: Any) -> tuple[dict[str, Any], Any]:
+        """A batch as named tensors and its tree."""
+        if batch is None:
+            return {}, None
+        leaves, tree = flatten(batch, lambda value: hasattr(value, "shape") and hasattr(value, "dtype"))
+        arrays = {name: names.array_of(leaf) for name, leaf in leaves.items()}
+        for name, array in arrays.items():
+            if array.dtype.kind not in "fiub":
+                self.own.note(f'batches are not kept: "{name}" is of {array.dtype}')
+                return {}, None
+        if self._tree is None:
+            self._tree = tree
+        return arrays, tree
+
+    def add(
+        self,
+        random: Tensors,
+        step: int,
+        loss: float,
+        rate: float,
+        tensors: Tensors,
+        leaves: Mapping[str, Any],
+        tree: Any,
+        kept: Snapshot | None,
+        tasks: Mapping[str, Any],
+        entry: dict[str, Any],
+        waits: bool,
+    ) -> None:
+        """Hands a step over, with its gradients if they are due."""
+        tensors = {**{f"batch/{name}": names.plain(leaf) for name, leaf in leaves.items()}, **tensors}
+        if leaves:
+            tensors.update(random)
+        if leaves and tree != self._tree:
+            entry["batch"] = tree
+        self.own.add(
+            Step(
+                step,
+                loss,
+                {0: rate},
+                tensors,
+                {name: float(np.asarray(names.array_of(value))) for name, value in tasks.items()},
+                entry,
+                kept,
+                has_gradients=any(name.startswith("grad/") for name in tensors),
+                waits=waits,
+            )
+        )
+
+    def _describe(self, step: int, meta: Mapping[str, Any]) -> dict[str, Any]:
+        described = {
+            "groupKeys": [0],
+            "framework": names.framework(),
+            "optimizer": meta["options"],
+            "clipping": self.clipping,
+            "parameters": [
+                {"name": name, "shape": shape, **names.layout_of(name, len(shape))}
+                for name, shape in self.trained.items()
+            ],
+            "rerun": {
+                "optimizerClass": f"{type(self.optimizer).__module__}.{type(self.optimizer).__qualname__}",
+                "config": _json_config(self.optimizer),
+                "versions": names.versions(),
+            },
+        }
+        if self._tree is not None:
+            described["batch"] = self._tree
+        if self.model_file is not None:
+            described.update(model_files(self.model_file))
+        return described
+
+
+def _given(array: Array) -> Callable[[np.ndarray | None], Array]:
+    return lambda buffer: array
+
+
+def _json_config(optimizer: Any) -> dict[str, Any]:
+    return {
+        key: value
+        for key, value in optimizer.get_config().items()
+        if value is None or isinstance(value, (bool, int, float, str))
+    }
+
+
+class Recorder:
+    """One `record` call a step; see the top of this file.
+
+    model         a built Keras model; its trainable_variables, in order, are what `record` gets gradients of
+    optimizer     any Keras optimizer. The steps of Adagrad, SGD, Adam, AdamW and RMSprop are replayed by formula; of others the
+                  variables before and after each step are kept. Of a LossScaleOptimizer the inner one is recorded: pass gradients
+                  without the scale
+    folder        where the capture goes; later incidents go to `<folder>-2` …; `status.json` in it says how the recording fares
+    clipping      clipping that the loop does itself, such as {"rule": "global-norm", "maxNorm": 1.0}; by default what the
+                  optimizer does (clipnorm, global_clipnorm, clipvalue)
+    every, after, memory, disk, max_captures, model_file   as of `clippy_diag.torch.Recorder`
+    """
+
+    def __init__(
+        self,
+        model: Any,
+        optimizer: Any,
+        folder: str | Path = "capture",
+        *,
+        clipping: Mapping[str, Any] | None = None,
+        every: int = 20,
+        after: int = 34,
+        memory: str | int = "2GB",
+        disk: str | int = "20GB",
+        max_captures: int = 3,
+        model_file: str | Path | None = None,
+    ) -> None:
+        if not hasattr(names.inner(optimizer), "_get_variable_index"):
+            raise TypeError(f"clippy-diag: {type(optimizer).__name__} is no optimizer of Keras 3")
+        optimizer = names.inner(optimizer)
+        if not optimizer.built:
+            optimizer.build(model.trainable_variables)
+        self._steps = Steps(
+            model,
+            optimizer,
+            folder,
+            clipping,
+            every=every,
+            after=after,
+            memory=memory,
+            disk=disk,
+            max_captures=max_captures,
+            model_file=model_file,
+        )
+        self._waits = False
+        # A step is recorded after its forward pass: what that moves is copied before.
+        self._steps.remember_buffers()
+        self._random = names.random_state()
+
+    def record(
+        self,
+        step: int,
+        loss: Any,
+        gradients: Sequence[Any],
+        tasks: Mapping[str, Any] | None = None,
+        batch: Any = None,
+        batch_id: Any = None,
+    ) -> None:
+        """Takes one step. It never stops or changes the training: what it cannot do it says, once.
+
+        loss       of this step
+        gradients  of model.trainable_variables, in order, before any clipping and without a loss scale; None where a variable
+                   has none. A step whose gradients are not finite is still recorded: say with `skip` that it is not taken
+        tasks      losses of the tasks, by name
+        batch      what the model was given, in any nesting, for closed loops
+        """
+        if self._steps.own.stopped is not None:
+            return
+        try:
+            self._record(int(step), loss, gradients, tasks or {}, batch, batch_id)
+        except Exception as error:
+            self._steps.own.stop(f"{type(error).__name__}: {error}")
+
+    def skip(self, step: int, loss: Any, scale: float) -> None:
+        """A step that the loop does not take, because its gradients overflowed under a loss scale."""
+        own = self._steps.own
+        if own.stopped is None:
+            value = float(np.asarray(names.array_of(loss)))
+            self._note_after()
+            own.begin(int(step), value)
+            own.skip(Skip(int(step), value, float(scale), []))
+
+    def flush(self, reason: str = "requested") -> None:
+        """Writes a capture at the next `record`, incident or not, and records on for `after` steps."""
+        self._steps.own.request(reason)
+
+    def capture_now(self) -> None:
+        """A drill: the same as `flush`."""
+        self._steps.own.request("capture_now")
+
+    def close(self) -> None:
+        """Ends the recording, waits until all is written, says what could not be done. Called at exit too."""
+        if self._steps.own.stopped is None:
+            self._note_after()
+        self._steps.own.close()
+
+    @property
+    def stopped(self) -> str | None:
+        """Why nothing is recorded any more, or None."""
+        return self._steps.own.stopped
+
+    def _record(
+        self, step: int, loss: Any, gradients: Sequence[Any], tasks: Mapping[str, Any], batch: Any, batch_id: Any
+    ) -> None:
+        steps, own = self._steps, self._steps.own
+        value = float(np.asarray(names.array_of(loss)))
+        named = steps.named()
+        if len(gradients) != len(named):
+            raise ValueError(f"{len(gradients)} gradients for {len(named)} trainable variables")
+        if not steps.squares_parts and names.squares_parts(steps.optimizer):
+            for name, gradient in zip(named, gradients):
+                if type(gradient).__name__ == "IndexedSlices" and len(set(np.asarray(gradient.indices))) < len(
+                    gradient.indices
+                ):
+                    steps.squares_parts = True
+                    own.note(
+                        f"Keras squares the parts of a repeated row of {name} one by one, not their sum, which no replay by"
+                        " formula does: variables before and after each step are kept"
+                    )
+                    own.restart()
+                    break
+        leaves, tree = steps.flat(batch)
+        steps.look(leaves)
+        self._note_after()
+        own.begin(step, value)
+        kept = steps.snapshot()
+        tensors: Tensors = {}
+        if own.gradients_due():
+            for name, gradient in zip(named, gradients):
+                if gradient is not None:
+                    tensors.update(_gradient(name, gradient))
+            if own.parameters_due() or not steps.formula:
+                tensors.update(steps.parameters("param"))
+        waits = bool(tensors) and not steps.formula
+        entry = {} if batch_id is None else {"batchId": batch_id if isinstance(batch_id, (int, str)) else str(batch_id)}
+        self._waits = waits
+        steps.add(
+            self._random, step, value, names.rate_of(steps.optimizer), tensors, leaves, tree, kept, tasks, entry, waits
+        )
+        self._random = names.random_state()
+        if own.snapshot_due():
+            steps.remember_buffers()
+
+    def _note_after(self) -> None:
+        """The variables are as the last step left them until the next `record`."""
+        if self._waits:
+            self._waits = False
+            self._steps.own.complete(self._steps.parameters("param-after"))
+
+
+def _gradient(name: str, gradient: Any) -> Tensors:
+    """A gradient, dense or as the rows of an embedding, each once."""
+    if type(gradient).__name__ != "IndexedSlices":
+        return {f"grad/{name}": names.plain(names.array_of(gradient))}
+    rows, places = np.unique(np.asarray(gradient.indices).astype(np.int64), return_inverse=True)
+    parts = np.asarray(gradient.values)
+    sums = np.zeros((len(rows), *parts.shape[1:]), parts.dtype)
+    np.add.at(sums, places.reshape(-1), parts)
+    return {f"grad/{name}/indices": rows, f"grad/{name}/values": names.plain(sums)}

@@ -1,0 +1,203 @@
+"""Keras's names and the capture's: optimizer state, options, layouts; which optimizers have a formula. For every backend."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import keras
+import numpy as np
+
+from .. import __version__
+from ..captures import Array, Source, words
+
+#: Keras's lists of optimizer variables and the capture's slots, of the optimizers that the CLI replays by formula.
+SLOTS: dict[str, dict[str, str]] = {
+    "Adagrad": {"_accumulators": "accumulator"},
+    "SGD": {"momentums": "momentum"},
+    "Adam": {"_momentums": "m", "_velocities": "v", "_velocity_hats": "v_max"},
+    "RMSprop": {"_velocities": "v", "_average_gradients": "m", "_momentums": "momentum"},
+}
+SLOTS["AdamW"] = SLOTS["Adam"]
+#: Options and the capture's names, and what Keras always does.
+OPTIONS: dict[str, tuple[dict[str, str], dict[str, Any]]] = {
+    "Adagrad": (
+        {"initial_accumulator_value": "initialAccumulatorValue", "epsilon": "epsilon"},
+        {"epsilonInside": True, "accumulator": "standard"},
+    ),
+    "SGD": ({"momentum": "momentum", "nesterov": "nesterov"}, {"learningRateInside": True}),
+    "Adam": ({"beta_1": "beta1", "beta_2": "beta2", "epsilon": "epsilon", "amsgrad": "amsgrad"}, {"epsilonHat": True}),
+    "RMSprop": (
+        {"rho": "rho", "epsilon": "epsilon", "momentum": "momentum", "centered": "centered"},
+        {"epsilonInside": True, "learningRateInside": True},
+    ),
+}
+OPTIONS["AdamW"] = OPTIONS["Adam"]
+CLIPPING = {
+    "clipnorm": ("layer-norm", "maxNorm"),
+    "global_clipnorm": ("global-norm", "maxNorm"),
+    "clipvalue": ("value", "clipValue"),
+}
+
+
+def inner(optimizer: Any) -> Any:
+    """The optimizer inside a LossScaleOptimizer."""
+    return getattr(optimizer, "inner_optimizer", optimizer)
+
+
+def has_formula(optimizer: Any) -> bool:
+    """Whether the CLI can compute the optimizer's steps: an Adagrad, SGD, Adam, AdamW or RMSprop of Keras itself, without what
+    Keras adds to any optimizer: weight decay beside AdamW's, averages that overwrite the weights."""
+    kind = type(optimizer)
+    plain = kind.__name__ in SLOTS and kind.__module__.split(".")[0] == "keras"
+    decays = bool(getattr(optimizer, "weight_decay", None)) and kind.__name__ != "AdamW"
+    excluded = getattr(optimizer, "_exclude_from_weight_decay", None) or getattr(
+        optimizer, "_exclude_from_weight_decay_pattern", None
+    )
+    overwrites = bool(getattr(optimizer, "use_ema", False) and getattr(optimizer, "ema_overwrite_frequency", None))
+    return plain and not decays and not excluded and not overwrites
+
+
+def squares_parts(optimizer: Any) -> bool:
+    """Whether a row that a batch looks up twice is squared part by part, not as the sum, which no replay does."""
+    return type(optimizer).__name__ != "SGD" and not getattr(optimizer, "global_clipnorm", None)
+
+
+def options_of(optimizer: Any, rate: float, formula: bool) -> dict[str, Any]:
+    """The optimizer under the capture's names; of one without a formula its class and plain options."""
+    kind = type(optimizer).__name__
+    if not formula:
+        plain = {
+            key: value
+            for key, value in optimizer.get_config().items()
+            if key not in ("name", "learning_rate") and isinstance(value, (bool, int, float, str))
+        }
+        return {"name": kind, "formula": False, "learningRate": rate, **plain}
+    theirs, always = OPTIONS[kind]
+    return {
+        "name": kind.lower(),
+        "learningRate": rate,
+        "weightDecay": getattr(optimizer, "weight_decay", None) or 0,
+        **{ours: getattr(optimizer, name) for name, ours in theirs.items()},
+        **always,
+    }
+
+
+def clipping_of(optimizer: Any) -> dict[str, Any]:
+    """The clipping that the optimizer does by itself."""
+    for key, (rule, option) in CLIPPING.items():
+        if getattr(optimizer, key, None):
+            return {"rule": rule, option: float(getattr(optimizer, key))}
+    return {"rule": "none"}
+
+
+def rate_of(optimizer: Any) -> float:
+    """The learning rate of the step that comes next."""
+    return float(np.asarray(array_of(optimizer.learning_rate)))
+
+
+def array_of(value: Any) -> np.ndarray:
+    """A tensor or variable of any backend as a numpy array of its own; repeated rows of sparse gradients are added."""
+    if isinstance(value, np.ndarray):
+        return np.array(value)
+    if type(value).__name__ == "IndexedSlices":
+        rows, places = np.unique(np.asarray(value.indices).astype(np.int64), return_inverse=True)
+        parts = np.asarray(value.values)
+        out = np.zeros((int(value.dense_shape[0]), *parts.shape[1:]), parts.dtype)
+        sums = np.zeros((len(rows), *parts.shape[1:]), parts.dtype)
+        np.add.at(sums, places.reshape(-1), parts)
+        out[rows] = sums
+        return out
+    inside = getattr(value, "value", value)
+    inside = value if callable(inside) else inside
+    if hasattr(inside, "read_value"):  # a variable of TensorFlow, on one device or on several
+        inside = inside.read_value()
+    if hasattr(inside, "detach"):
+        inside = inside.detach().cpu()
+    if hasattr(inside, "numpy"):
+        return np.array(inside.numpy())
+    return np.array(inside)
+
+
+def plain(array: np.ndarray) -> Array:
+    """The array as a capture holds it: bfloat16 by its words."""
+    if array.dtype.name == "bfloat16":
+        return "BF16", array.view("<i2")
+    words(array)
+    return array
+
+
+def names_of(variables: Sequence[Any]) -> list[str]:
+    """Names of variables as their paths; a path that occurs again gets a number."""
+    found: dict[str, None] = {}
+    for variable in variables:
+        name = str(getattr(variable, "path", variable.name)).split(":")[0]
+        unique, n = name, 2
+        while unique in found:
+            unique, n = f"{name}.{n}", n + 1
+        found[unique] = None
+    return list(found)
+
+
+def layout_of(name: str, rank: int) -> dict[str, Any]:
+    """Layout from Keras's own last name: kernels are [in, out] or [height, width, in, out]."""
+    last = name.split("/")[-1].split(".")[0]
+    layout = {("kernel", 2): "IO", ("recurrent_kernel", 2): "IO", ("kernel", 4): "HWIO"}.get((last, rank), "none")
+    return {"layout": layout, "embedding": last == "embeddings"}
+
+
+def source_of(name: str, variable: Any) -> Source:
+    """A variable of a snapshot, not copied yet."""
+    kind = str(variable.dtype).replace("<dtype: '", "").rstrip("'>").split(".")[-1]
+    dtype = {"float32": "F32", "float64": "F64", "float16": "F16", "bfloat16": "BF16"}.get(kind)
+    dtype = dtype or {"int64": "I64", "int32": "I32", "uint32": "U32", "bool": "BOOL", "uint8": "U8"}[kind]
+    return Source(name, dtype, tuple(variable.shape), lambda buffer: plain(array_of(variable)))
+
+
+def index_of(optimizer: Any, variable: Any) -> int:
+    """Place of a variable in the optimizer's lists."""
+    return int(optimizer._get_variable_index(variable))
+
+
+def state_sources(optimizer: Any, named: Mapping[str, Any], formula: bool) -> list[Source]:
+    """State of an optimizer: `state/<slot>/<name>` with a formula, all its variables as `optimizer/<k>` without."""
+    if not formula:
+        return [source_of(f"optimizer/{k}", variable) for k, variable in enumerate(optimizer.variables)]
+    steps = np.asarray(array_of(optimizer.iterations), np.float32).reshape(())
+    sources = []
+    for name, variable in named.items():
+        index = index_of(optimizer, variable)
+        for theirs, ours in SLOTS[type(optimizer).__name__].items():
+            values = getattr(optimizer, theirs, None)
+            if values and index < len(values) and values[index] is not None:
+                sources.append(source_of(f"state/{ours}/{name}", values[index]))
+        sources.append(Source(f"state/step/{name}", "F32", (), lambda buffer: steps))
+    return sources
+
+
+def random_state() -> dict[str, Array]:
+    """Random state that Keras does not hold in variables: the backend of torch draws dropout from torch's own generator."""
+    if keras.backend.backend() != "torch":
+        return {}
+    import torch
+
+    return {"rng/cpu": torch.get_rng_state().numpy().copy()}
+
+
+def framework() -> str:
+    """Keras with its backend, such as `keras 3.15.1 on tensorflow 2.21.0`."""
+    backend = keras.backend.backend()
+    module = __import__(backend)
+    return f"keras {keras.__version__} on {backend} {module.__version__}"
+
+
+def versions() -> dict[str, str]:
+    """What a rerun may depend on."""
+    return {
+        "clippy-diag": __version__,
+        "python": platform.python_version(),
+        "numpy": np.__version__,
+        "keras": keras.__version__,
+        "backend": framework(),
+    }

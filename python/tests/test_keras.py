@@ -1,0 +1,400 @@
+"""Keras 3 on whatever backend KERAS_BACKEND names: own loops, `fit`, closed loops."""
+
+import os
+
+import numpy as np
+import pytest
+
+keras = pytest.importorskip("keras", reason="no keras in this environment")
+BACKEND = keras.backend.backend()
+pytest.importorskip(BACKEND, reason=f"no {BACKEND} in this environment")
+
+from clippy_diag.keras import ClippyCallback, ClosedLoopMismatch, Recorder, closed_loop  # noqa: E402
+
+needs_gradients = pytest.mark.skipif(BACKEND == "jax", reason="fit is refused by name on the backend of jax")
+only_tensorflow = pytest.mark.skipif(BACKEND != "tensorflow", reason="of the backend of tensorflow")
+
+
+def build(optimizer=None, dropout=0.2, embedding=False, **compiled):
+    keras.utils.set_random_seed(1)
+    if embedding:
+        inputs = keras.Input((2,), dtype="int32", name="ids")
+        hidden = keras.layers.Flatten()(keras.layers.Embedding(5, 4, name="user")(inputs))
+    else:
+        inputs = hidden = keras.Input((4,), name="x")
+    hidden = keras.layers.Dense(8, name="hidden")(hidden)
+    hidden = keras.layers.BatchNormalization(name="norm")(hidden)
+    hidden = keras.layers.Dropout(dropout, name="drop")(keras.layers.Activation("tanh")(hidden))
+    model = keras.Model(inputs, keras.layers.Dense(1, name="out")(hidden))
+    if optimizer is not None:
+        model.compile(optimizer=optimizer, loss="mse", **compiled)
+    return model
+
+
+def data(steps=24, bad=(), embedding=False, size=8):
+    random = np.random.default_rng(0)
+    x = random.normal(size=(steps * size, 4)).astype("float32")
+    if embedding:
+        x = random.integers(0, 5, (steps * size, 2)).astype("int32")
+    y = (random.normal(size=(steps * size, 1)) * 0.1 + 1).astype("float32")
+    for step in bad:
+        y[step * size : (step + 1) * size] *= 50
+    return x, y
+
+
+def loss_fn(model, batch):
+    x, y = batch
+    return keras.ops.mean(keras.ops.square(model(x, training=True) - y))
+
+
+def gradients_of(model, x, y):
+    """Loss and gradients, written without the package."""
+    variables = model.trainable_variables
+    if BACKEND == "tensorflow":
+        import tensorflow as tf
+
+        with tf.GradientTape() as tape:
+            loss = loss_fn(model, (tf.constant(x), tf.constant(y)))
+        return float(loss), tape.gradient(loss, [v.value for v in variables])
+    for v in variables:
+        v.value.grad = None
+    loss = loss_fn(model, (keras.ops.convert_to_tensor(x), keras.ops.convert_to_tensor(y)))
+    loss.backward()
+    return float(loss), [v.value.grad.clone() for v in variables]
+
+
+def to_numpy(value):
+    return np.asarray(value.detach().numpy() if hasattr(value, "detach") else value)
+
+
+def own_loop(folder, make, steps=75, bad=range(60, 64), embedding=False, model=None, recorded=True, **options):
+    model = model or build(embedding=embedding)
+    optimizer = make()
+    x, y = data(steps, bad, embedding)
+    recorder = Recorder(model, optimizer, folder, every=5, after=9, **options) if recorded else None
+    if recorder is None:
+        optimizer.build(model.trainable_variables)
+    truth = {}
+    for step in range(steps):
+        xs, ys = x[8 * step : 8 * step + 8], y[8 * step : 8 * step + 8]
+        loss, gradients = gradients_of(model, xs, ys)
+        truth[step] = (loss, gradients, [to_numpy(v.value).copy() for v in model.trainable_variables])
+        if recorder:
+            recorder.record(step, loss, gradients, batch=(xs, ys))
+        optimizer.apply(gradients, model.trainable_variables)
+    truth[steps] = (None, None, [to_numpy(v.value).copy() for v in model.trainable_variables])
+    if recorder:
+        recorder.close()
+    return truth, model, recorder
+
+
+@needs_gradients
+def test_an_own_loop_is_recorded_as_it_was_and_changed_by_nothing(tmp_path, read):
+    truth, model, recorder = own_loop(tmp_path / "capture", lambda: keras.optimizers.Adam(0.01, global_clipnorm=1.0))
+    assert recorder.stopped is None
+    capture = read(tmp_path / "capture")
+    assert list(capture.steps) == list(range(55, 70))
+    names = [p["name"] for p in capture.manifest["parameters"]]
+    assert names == ["hidden/kernel", "hidden/bias", "norm/gamma", "norm/beta", "out/kernel", "out/bias"]
+    assert [p["layout"] for p in capture.manifest["parameters"]] == ["IO", "none", "none", "none", "IO", "none"]
+    assert capture.manifest["clipping"] == {"rule": "global-norm", "maxNorm": 1.0}
+    assert capture.manifest["optimizer"]["epsilonHat"] is True
+    for step, tensors in capture.steps.items():
+        loss, gradients, _ = truth[step]
+        assert capture.entry(step)["loss"] == loss
+        for name, gradient in zip(names, gradients):
+            np.testing.assert_array_equal(tensors[f"grad/{name}"][1], to_numpy(gradient))
+    for name, value in zip(names, truth[55][2]):
+        np.testing.assert_array_equal(capture.initial[f"param/{name}"][1], value)
+        assert capture.initial[f"state/step/{name}"][1] == 55
+    plain, _, _ = own_loop(None, lambda: keras.optimizers.Adam(0.01, global_clipnorm=1.0), recorded=False)
+    for a, b in zip(plain[75][2], truth[75][2]):
+        np.testing.assert_array_equal(a, b)
+
+
+def lion():
+    return keras.optimizers.Lion(0.01)
+
+
+class Mine(keras.optimizers.Adam):
+    """A subclass, of which no formula is known."""
+
+
+@needs_gradients
+@pytest.mark.parametrize("make", [lion, lambda: Mine(0.01), lambda: keras.optimizers.SGD(0.01, weight_decay=0.1)])
+def test_an_optimizer_without_a_formula_comes_with_variables_before_and_after(tmp_path, read, make):
+    truth, _, _ = own_loop(tmp_path / "capture", make)
+    capture = read(tmp_path / "capture")
+    assert capture.manifest["optimizer"]["formula"] is False
+    names = [p["name"] for p in capture.manifest["parameters"]]
+    for step, tensors in capture.steps.items():
+        for name, before, after in zip(names, truth[step][2], truth[step + 1][2]):
+            np.testing.assert_array_equal(tensors[f"param/{name}"][1], before)
+            np.testing.assert_array_equal(tensors[f"param-after/{name}"][1], after)
+
+
+@only_tensorflow
+def test_repeated_rows_of_an_embedding_are_recorded_as_what_keras_does_with_them(tmp_path, read):
+    with pytest.warns(UserWarning, match="squares the parts"):
+        truth, _, _ = own_loop(tmp_path / "capture", lambda: keras.optimizers.Adam(0.01), embedding=True)
+    capture = read(tmp_path / "capture")
+    rows = capture.steps[60]["grad/user/embeddings/indices"][1]
+    assert sorted(set(rows)) == list(rows)
+    np.testing.assert_array_equal(capture.steps[60]["param-after/user/embeddings"][1], truth[61][2][0])
+
+
+MAKERS = {
+    "adam": lambda: keras.optimizers.Adam(0.01),
+    "clipped": lambda: keras.optimizers.SGD(0.05, momentum=0.9, nesterov=True, global_clipnorm=0.5),
+    "adamw": lambda: keras.optimizers.AdamW(0.01, weight_decay=0.1, amsgrad=True),
+    "lion": lion,
+}
+
+
+@needs_gradients
+@pytest.mark.parametrize("name", MAKERS)
+def test_the_recorded_run_comes_back_in_a_closed_loop_through_dropout_and_batchnorm(tmp_path, name):
+    truth, model, _ = own_loop(tmp_path / "capture", MAKERS[name])
+    before = [to_numpy(v.value).copy() for v in model.variables]
+    result = closed_loop(tmp_path / "capture", model, loss_fn, rules=["none", "global-norm:0.5"])
+    recorded = result["replay"][1 if name == "clipped" else 0]
+    wanted = [truth[step][0] for step in recorded["steps"]]
+    np.testing.assert_allclose(recorded["loss"], wanted, rtol=1e-4)
+    assert {entry["arm"]["kind"] for entry in result["replay"] if "arm" in entry} == {
+        "skip-batches",
+        "learning-rate",
+        "restore-optimizer-state",
+    }
+    for a, b in zip(before, model.variables):
+        np.testing.assert_array_equal(a, to_numpy(b.value))
+
+
+@needs_gradients
+def test_a_loss_that_does_not_come_back_is_refused(tmp_path):
+    _, model, _ = own_loop(tmp_path / "capture", MAKERS["adam"])
+    with pytest.raises(ClosedLoopMismatch, match="the first loss differs"):
+        closed_loop(tmp_path / "capture", model, lambda model, batch: 1.01 * loss_fn(model, batch))
+
+
+def fit(
+    folder, optimizer, steps=24, callback=None, embedding=False, epochs=1, bad=(), scope=None, model=None, **compiled
+):
+    def make():
+        return model or build(optimizer() if callable(optimizer) else optimizer, embedding=embedding, **compiled)
+
+    if scope:
+        with scope:
+            made = make()
+    else:
+        made = make()
+    x, y = data(steps, bad, embedding)
+    made.fit(x, y, batch_size=8, epochs=epochs, shuffle=False, verbose=0, callbacks=[callback] if callback else [])
+    return made, x, y
+
+
+FITS = {
+    "adam": lambda: keras.optimizers.Adam(0.01),
+    "clipnorm": lambda: keras.optimizers.Adagrad(0.1, clipnorm=0.1),
+    "lion": lion,
+}
+
+
+@needs_gradients
+@pytest.mark.parametrize("name", FITS)
+def test_fit_is_recorded_before_its_clipping_and_comes_back(tmp_path, read, name):
+    callback = ClippyCallback(tmp_path / "capture", every=4, after=6, batches=True)
+    callback.capture_now()
+    # Torch's dropout draws from a generator that the callback records and a loop of our own does not share.
+    dropout = 0 if BACKEND == "torch" else 0.2
+    model, x, y = fit(tmp_path, FITS[name], callback=callback, dropout=dropout)
+    assert callback.stopped is None
+    assert not {"train_step", "compute_loss", "make_train_function"} & set(model.__dict__)
+    assert not {"_clip_gradients", "_backend_apply_gradients"} & set(model.optimizer.__dict__)
+    capture = read(tmp_path / "capture")
+    assert list(capture.steps) == list(range(7))
+    # The same steps by a loop of its own.
+    twin, optimizer = build(dropout=dropout), FITS[name]()
+    optimizer.build(twin.trainable_variables)
+    names = [p["name"] for p in capture.manifest["parameters"]]
+    for step, tensors in capture.steps.items():
+        xs, ys = x[8 * step : 8 * step + 8], y[8 * step : 8 * step + 8]
+        np.testing.assert_array_equal(tensors["batch/0"][1], xs)
+        loss, gradients = gradients_of(twin, xs, ys)
+        assert capture.entry(step)["loss"] == pytest.approx(loss, rel=1e-5)
+        for key, gradient in zip(names, gradients):
+            np.testing.assert_allclose(tensors[f"grad/{key}"][1], to_numpy(gradient), rtol=1e-3, atol=1e-6)
+        optimizer.apply(gradients, twin.trainable_variables)
+    result = closed_loop(tmp_path / "capture", build(dropout=dropout), loss_fn, arms=None)
+    assert result["baseline"]["worstDifference"] < 1e-4
+
+
+@needs_gradients
+def test_dropout_of_a_fit_comes_back(tmp_path):
+    callback = ClippyCallback(tmp_path / "capture", every=4, after=6, batches=True)
+    callback.capture_now()
+    fit(tmp_path, FITS["adam"], callback=callback)
+    assert closed_loop(tmp_path / "capture", build(), loss_fn, arms=None)["baseline"]["worstDifference"] < 1e-4
+
+
+@needs_gradients
+def test_fit_trains_the_same_with_the_callback_to_rounding(tmp_path):
+    callback = ClippyCallback(tmp_path / "capture", every=4, after=6, batches=True)
+    callback.capture_now()
+    recorded, _, _ = fit(tmp_path, FITS["adam"], callback=callback, epochs=3)
+    plain, _, _ = fit(tmp_path, FITS["adam"], epochs=3)
+    for a, b in zip(plain.variables, recorded.variables):
+        np.testing.assert_allclose(to_numpy(a.value), to_numpy(b.value), rtol=1e-5, atol=1e-6)
+
+
+@needs_gradients
+def test_an_incident_in_fit_is_captured(tmp_path, read):
+    fit(
+        tmp_path,
+        FITS["adam"],
+        steps=80,
+        bad=range(70, 74),
+        callback=ClippyCallback(tmp_path / "capture", every=5, after=5),
+    )
+    capture = read(tmp_path / "capture")
+    assert capture.manifest["flushed"]["step"] == 70
+    assert list(capture.steps) == list(range(65, 76))
+    assert not [name for tensors in capture.steps.values() for name in tensors if name.startswith("batch/")]
+
+
+@needs_gradients
+def test_accumulated_gradients_are_those_of_the_update(tmp_path, read):
+    callback = ClippyCallback(tmp_path / "capture", every=4, after=3, batches=True)
+    callback.capture_now()
+    _, x, y = fit(
+        tmp_path, lambda: keras.optimizers.SGD(0.1, gradient_accumulation_steps=3), callback=callback, dropout=0
+    )
+    capture = read(tmp_path / "capture")
+    assert list(capture.steps) == [0, 1, 2, 3]
+    assert [name for name in capture.steps[0] if name.startswith("batch/")] == [
+        f"batch/{m}/{k}" for m in range(3) for k in (0, 1)
+    ]
+    twin = build(dropout=0)
+    found = [gradients_of(twin, x[8 * k : 8 * k + 8], y[8 * k : 8 * k + 8]) for k in range(3)]
+    assert capture.entry(0)["loss"] == pytest.approx(np.mean([loss for loss, _ in found]), rel=1e-5)
+    mean = np.mean([to_numpy(gradients[0]) for _, gradients in found], axis=0)
+    np.testing.assert_allclose(capture.steps[0]["grad/hidden/kernel"][1], mean, rtol=1e-4, atol=1e-6)
+
+
+@needs_gradients
+def test_a_loss_scale_is_taken_out_and_steps_that_overflow_are_listed(tmp_path, read):
+    callback = ClippyCallback(tmp_path / "capture", every=4, after=9)
+    callback.capture_now()
+
+    def scaled():
+        return keras.optimizers.LossScaleOptimizer(keras.optimizers.SGD(0.1), initial_scale=2.0**124)
+
+    # Labels fifty times as large at step 5 overflow float32 under this scale.
+    _, x, y = fit(tmp_path, scaled, callback=callback, dropout=0, bad=(5,))
+    capture = read(tmp_path / "capture")
+    assert capture.manifest["optimizer"]["name"] == "sgd"
+    assert list(capture.steps) == [0, 1, 2, 3, 4, 6, 7, 8, 9]
+    assert capture.manifest["skipped"] == [5]
+    assert capture.manifest["skips"][0]["scale"] == 2.0**123
+    _, gradients = gradients_of(build(dropout=0), x[:8], y[:8])
+    np.testing.assert_allclose(capture.steps[0]["grad/out/kernel"][1], to_numpy(gradients[4]), rtol=1e-3, atol=1e-5)
+
+
+@only_tensorflow
+@pytest.mark.parametrize("devices", [1, 2])
+def test_replicas_of_a_mirrored_strategy_are_summed(tmp_path, read, devices):
+    import tensorflow as tf
+
+    if devices == 2:
+        if os.environ.get("CLIPPY_TEST_DEVICES") != "2":
+            pytest.skip("two logical devices have to be set up before TensorFlow starts (CLIPPY_TEST_DEVICES=2)")
+        tf.config.set_logical_device_configuration(
+            tf.config.list_physical_devices("CPU")[0], [tf.config.LogicalDeviceConfiguration()] * 2
+        )
+    strategy = tf.distribute.MirroredStrategy([f"/cpu:{k}" for k in range(devices)])
+    callback = ClippyCallback(tmp_path / "capture", every=4, after=3)
+    callback.capture_now()
+    _, x, y = fit(tmp_path, FITS["adam"], callback=callback, scope=strategy.scope(), dropout=0)
+    assert callback.stopped is None
+    capture = read(tmp_path / "capture")
+    loss, gradients = gradients_of(build(dropout=0), x[:8], y[:8])
+    if devices == 1:
+        assert capture.entry(0)["loss"] == pytest.approx(loss, rel=1e-5)
+        np.testing.assert_allclose(capture.steps[0]["grad/out/kernel"][1], to_numpy(gradients[4]), rtol=1e-4, atol=1e-6)
+    assert list(capture.steps) == [0, 1, 2, 3]
+
+
+@needs_gradients
+def test_a_training_step_of_the_users_own_is_recorded(tmp_path, read):
+    class Own(keras.Model):
+        def __init__(self):
+            super().__init__()
+            self.out = keras.layers.Dense(1, name="out")
+
+        def call(self, x, training=None):
+            return self.out(x)
+
+        def train_step(self, data):
+            x, y = data
+            if BACKEND == "tensorflow":
+                import tensorflow as tf
+
+                with tf.GradientTape() as tape:
+                    loss = self.compute_loss(y=y, y_pred=self(x, training=True))
+                gradients = tape.gradient(loss, self.trainable_variables)
+                self.optimizer.apply(gradients, self.trainable_variables)
+            else:
+                self.zero_grad()
+                loss = self.compute_loss(y=y, y_pred=self(x, training=True))
+                loss.backward()
+                import torch
+
+                with torch.no_grad():
+                    self.optimizer.apply([v.value.grad for v in self.trainable_variables], self.trainable_variables)
+            return {"loss": loss}
+
+    keras.utils.set_random_seed(0)
+    model = Own()
+    model.compile(optimizer=keras.optimizers.SGD(0.1), loss="mse")
+    callback = ClippyCallback(tmp_path / "capture", every=2, after=2)
+    callback.capture_now()
+    x, y = data(8)
+    model.fit(x, y, batch_size=8, shuffle=False, verbose=0, callbacks=[callback])
+    capture = read(tmp_path / "capture")
+    assert len(capture.steps) == 3
+    out = capture.initial["param/own/out/kernel"][1], capture.initial["param/own/out/bias"][1]
+    first = list(capture.steps)[0]
+    xs, ys = x[8 * first : 8 * first + 8], y[8 * first : 8 * first + 8]
+    assert capture.entry(first)["loss"] == pytest.approx(float(((xs @ out[0] + out[1] - ys) ** 2).mean()), rel=1e-5)
+
+
+@needs_gradients
+def test_several_steps_in_one_execution_are_refused_by_name(tmp_path, status):
+    if BACKEND == "torch":
+        pytest.skip("the backend of torch has one step in an execution")
+    with pytest.warns(UserWarning, match="steps_per_execution=4"):
+        fit(tmp_path, FITS["adam"], callback=ClippyCallback(tmp_path / "capture"), steps_per_execution=4)
+    assert "steps_per_execution" in status(tmp_path / "capture")["stopped"]
+
+
+@pytest.mark.skipif(BACKEND != "jax", reason="of the backend of jax")
+def test_fit_on_jax_is_refused_by_name_and_trains(tmp_path, status):
+    with pytest.warns(UserWarning, match="backend of jax"):
+        fit(tmp_path, FITS["adam"], callback=ClippyCallback(tmp_path / "capture"))
+    assert "jax" in status(tmp_path / "capture")["stopped"]
+
+
+def test_what_is_no_optimizer_of_keras_is_refused(tmp_path):
+    with pytest.raises(TypeError, match="no optimizer of Keras 3"):
+        Recorder(build(), object(), tmp_path / "capture")
+
+
+def test_the_package_imports_no_other_backend():
+    import sys
+
+    others = {"tensorflow", "torch", "jax"} - {BACKEND}
+    # Keras itself may look for others; the package does not import them.
+    import subprocess
+
+    code = f"import sys, clippy_diag.keras; sys.exit(any(name in sys.modules for name in {sorted(others)!r}))"
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "KERAS_BACKEND": BACKEND}
+    assert subprocess.run([sys.executable, "-c", code], env=environment).returncode == 0
