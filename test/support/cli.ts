@@ -68,15 +68,15 @@ const bin = join(projectRoot, 'bin/run.js');
 
 /** Runs the built `clippy-diag ARGS…` in a process of its own. `npm test` builds it first. */
 export function spawnCli(args: readonly string[], options: Omit<CliOptions, 'io'> = {}): CliResult {
-  return inProcess(process.execPath, [bin, ...args], options);
+  return runProcess(process.execPath, [bin, ...args], options);
 }
 
 /** The shell line, for pipes and redirections. `CLI` in the line stands for the built command. */
 export function shell(line: string): CliResult {
-  return inProcess('bash', ['-c', line.replaceAll('CLI', `'${process.execPath}' '${bin}'`)], {});
+  return runProcess('bash', ['-c', line.replaceAll('CLI', `'${process.execPath}' '${bin}'`)], {});
 }
 
-function inProcess(file: string, args: readonly string[], options: Omit<CliOptions, 'io'>): CliResult {
+function runProcess(file: string, args: readonly string[], options: Omit<CliOptions, 'io'>): CliResult {
   if (!existsSync(join(projectRoot, 'dist'))) throw new Error('dist/ is missing: run `npm run build`');
   const { NO_COLOR: _, FORCE_COLOR: __, COLUMNS: ___, ...env } = process.env;
   const result = spawnSync(file, args, {
