@@ -23,7 +23,11 @@ const SCOPES: Readonly<Record<string, readonly string[]>> = {
   'src/incidents': ['test/incidents/*.test.ts'],
   'src/gate': ['test/gate/{config,thresholds,faults}.test.ts'],
   'src/rules': ['test/rules/*.test.ts', 'test/contracts/rules.test.ts', 'test/replay/parity.test.ts'],
-  'src/optimizers': ['test/optimizers/*.test.ts', 'test/replay/parity.test.ts'],
+  'src/optimizers': [
+    'test/contracts/optimizers.test.ts',
+    'test/optimizers/*.test.ts',
+    'test/replay/parity.test.ts',
+  ],
 };
 const LEAST_KILLED = 0.9;
 /** Seconds of processor time for the tests without a mutant. */
