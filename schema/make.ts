@@ -1,14 +1,7 @@
-/** Writes the committed JSON Schemas from the code: `npx tsx schema/make.ts`. A test holds them together. */
+/**
+ * Writes the committed JSON Schemas and docs/json.md from the code; `npm run docs`. A test holds them together.
+ */
 import { writeFileSync } from 'node:fs';
-import { z } from 'zod';
-import { configSchema } from '../src/gate/config.ts';
-import { reportSchema } from '../src/reports/report-schema.ts';
+import { publishedFiles } from './published.ts';
 
-for (const [name, schema] of [
-  ['config', configSchema],
-  ['report', reportSchema],
-] as const)
-  writeFileSync(
-    new URL(`${name}.schema.json`, import.meta.url),
-    `${JSON.stringify(z.toJSONSchema(schema, { io: 'input' }), null, 2)}\n`,
-  );
+for (const [path, text] of publishedFiles()) writeFileSync(new URL(`../${path}`, import.meta.url), text);

@@ -2,12 +2,13 @@
 import { CLIError } from '@oclif/core/errors';
 import { DiagError, diagError, EXIT, type ExitCode } from '../model/errors.ts';
 import { SCHEMA_VERSION } from '../model/report.ts';
+import type { ErrorDocument } from './documents.ts';
 import { formatBug, formatError } from './error-text.ts';
 import type { Output } from './output.ts';
 
 export async function tellError(error: unknown, argv: readonly string[], output: Output): Promise<ExitCode> {
   // One error is told: what went wrong first, not that its document could not be written.
-  const print = async (document: unknown): Promise<void> => {
+  const print = async (document: ErrorDocument): Promise<void> => {
     if (argv.includes('--json')) await output.printJson(document).catch(() => {});
   };
   const known = error instanceof DiagError ? error : usageError(error);

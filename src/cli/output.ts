@@ -5,6 +5,7 @@
  */
 import { diagError } from '../model/errors.ts';
 import { toJson } from '../model/json.ts';
+import type { JsonDocument } from './documents.ts';
 import type { Io, OutputStream } from './io.ts';
 
 /** How a command prints; every promise settles when the bytes are written. */
@@ -14,7 +15,7 @@ export interface Output {
   /** Prints text to standard output, with a line end. @throws output-unwritable */
   print(text: string): Promise<void>;
   /** Prints the one JSON document of `--json`. @throws output-unwritable */
-  printJson(document: unknown): Promise<void>;
+  printJson(document: JsonDocument): Promise<void>;
   /** A quiet remark beside the report, on standard error; a standard error that is gone is no reason to fail. */
   remark(text: string): Promise<void>;
   /** Whether the reader of standard output closed its pipe: nothing more is written to it. */

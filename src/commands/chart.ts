@@ -6,6 +6,7 @@ import { collectInputs } from '../engine/collect.ts';
 import { diagnoseRun } from '../engine/report.ts';
 import { diagError, EXIT } from '../model/errors.ts';
 import { inertName } from '../model/inert-text.ts';
+import { SCHEMA_VERSION } from '../model/report.ts';
 import { summariseSeries } from '../model/series-summary.ts';
 import { drawChart } from '../reports/charts.ts';
 import { chartGroups, runMarkers } from '../reports/terminal.ts';
@@ -91,6 +92,7 @@ export default command({
       });
     if (flags.json) {
       await io.printJson({
+        schemaVersion: SCHEMA_VERSION,
         charts: charts.map(({ run, groups }) => ({ run: run.id, series: groups.flatMap((g) => g.series) })),
       });
       return EXIT.done;

@@ -2,6 +2,8 @@ import * as Args from '@oclif/core/args';
 import { command } from '../cli/command.ts';
 import { explain, explainable } from '../engine/pages.ts';
 import { EXIT } from '../model/errors.ts';
+import { SCHEMA_VERSION } from '../model/report.ts';
+import { textTable } from '../reports/text-table.ts';
 
 export default command({
   summary: 'Print the page of a detector, a clipping rule or an error; without an id, list them.',
@@ -16,13 +18,14 @@ export default command({
   async run({ args, flags }, io) {
     if (args.id === undefined) {
       const all = explainable();
-      const width = Math.max(...all.map(({ id }) => id.length));
-      if (flags.json) await io.printJson({ pages: all });
+      if (flags.json) await io.printJson({ schemaVersion: SCHEMA_VERSION, pages: all });
       else
-        await io.print(all.map((p) => `${p.id.padEnd(width)}  ${p.kind.padEnd(8)}  ${p.summary}`).join('\n'));
+        await io.print(
+          textTable({ rows: all.map(({ id, kind, summary }) => [id, kind, summary]) }).join('\n'),
+        );
     } else {
       const page = explain(args.id);
-      if (flags.json) await io.printJson({ id: args.id, page });
+      if (flags.json) await io.printJson({ schemaVersion: SCHEMA_VERSION, id: args.id, page });
       else await io.print(page);
     }
     return EXIT.done;

@@ -6,6 +6,7 @@ import { command } from '../cli/command.ts';
 import { type Framework, RECORDERS, recorderFiles, STARTER_CONFIG } from '../engine/starter-files.ts';
 import { CONFIG_PLACES } from '../gate/config.ts';
 import { diagError, EXIT } from '../model/errors.ts';
+import { SCHEMA_VERSION } from '../model/report.ts';
 
 export default command({
   summary: 'Write a commented config, or the recorder for your framework.',
@@ -38,7 +39,7 @@ export default command({
     for (const { path, text } of targets) await writeFileAtomic(path, text);
     const paths = targets.map(({ path }) => path);
     if (flags.json) {
-      await io.printJson({ written: paths });
+      await io.printJson({ schemaVersion: SCHEMA_VERSION, written: paths });
       return EXIT.done;
     }
     const next =

@@ -5,17 +5,17 @@
 import { CAPTURE_FINDINGS, CHECKPOINT_FINDINGS, FINDINGS } from '../findings/registry.ts';
 import { diagError, ERROR_TEXTS, type ErrorCode } from '../model/errors.ts';
 import type { FindingType } from '../model/finding.ts';
+import { inCell, markdownTable } from '../model/markdown-table.ts';
 import { nearest } from '../model/nearest.ts';
 import { numbersIn, rangeOf } from '../model/options.ts';
 import { RULES } from '../rules/registry.ts';
 import type { ClipRule } from '../rules/rule.ts';
 
 const table = (head: readonly string[], rows: readonly (readonly string[])[]): string =>
-  [head, head.map(() => '---'), ...rows]
-    .map(
-      (cells) => `| ${cells.map((cell) => cell.replaceAll('|', '\\|').replaceAll('\n', ' ')).join(' | ')} |`,
-    )
-    .join('\n');
+  markdownTable(
+    head,
+    rows.map((cells) => cells.map(inCell)),
+  ).join('\n');
 const list = (title: string, items: readonly string[]): string[] =>
   items.length === 0 ? [] : [`## ${title}`, items.map((item) => `- ${item}`).join('\n')];
 const page = (parts: readonly string[]): string => `${parts.join('\n\n')}\n`;

@@ -8,23 +8,28 @@ import { toJson } from '../model/json.ts';
 import { type ChartSeries, type RunReport, VERDICT_CLASSES } from '../model/report.ts';
 import { isWorse } from './thresholds.ts';
 
-const baselineSchema = z.strictObject({
-  schemaVersion: z.literal('1.0'),
-  runs: z.array(
-    z.strictObject({
-      id: z.string(),
-      class: z.enum(VERDICT_CLASSES),
-      values: z.array(
-        z.strictObject({
-          series: z.string(),
-          statistic: z.enum(['last', 'min', 'max']),
-          better: z.enum(['lower', 'higher']),
-          value: z.number(),
-          step: z.number().nullable(),
-        }),
-      ),
-    }),
-  ),
+/** The committed file. */
+export const baselineSchema = z.strictObject({
+  schemaVersion: z.literal('1.0').describe('Version of the form of the file.'),
+  runs: z
+    .array(
+      z.strictObject({
+        id: z.string().describe('The run.'),
+        class: z.enum(VERDICT_CLASSES).describe('What became of it.'),
+        values: z
+          .array(
+            z.strictObject({
+              series: z.string().describe('The series.'),
+              statistic: z.enum(['last', 'min', 'max']).describe('Which value of the series is compared.'),
+              better: z.enum(['lower', 'higher']).describe('Which values are better.'),
+              value: z.number().describe('The value.'),
+              step: z.number().nullable().describe('Its step, as far as the report told.'),
+            }),
+          )
+          .describe('Values to compare with.'),
+      }),
+    )
+    .describe('The runs, in the order of their names.'),
 });
 export type Baseline = z.infer<typeof baselineSchema>;
 type BaselineRun = Baseline['runs'][number];

@@ -3,6 +3,7 @@
 import { formatCount, formatNumber } from '../model/format-number.ts';
 import type { GateResult } from '../model/gate.ts';
 import { inertName } from '../model/inert-text.ts';
+import { markdownTable } from '../model/markdown-table.ts';
 import type { Report, RunReport } from '../model/report.ts';
 import type { ReportFormat } from './format.ts';
 import { cutToBytes } from './github.ts';
@@ -27,14 +28,7 @@ export const md = (text: string): string =>
     .replace(/@/g, '&commat;');
 
 const table = (head: readonly string[], rows: readonly (readonly string[])[]): string[] =>
-  rows.length === 0
-    ? []
-    : [
-        `| ${head.join(' | ')} |`,
-        `|${' --- |'.repeat(head.length)}`,
-        ...rows.map((r) => `| ${r.join(' | ')} |`),
-        '',
-      ];
+  rows.length === 0 ? [] : [...markdownTable(head, rows), ''];
 
 const steps = (value: number | null): string => (value === null ? '' : formatCount(value));
 

@@ -46,8 +46,8 @@ import {
   texts,
 } from './schema-of.ts';
 
-const step = (description: string): z.ZodType<number | null> => finite(description).nullable();
-const stepUnit = oneOf<StepUnit>(
+const step = (description: string): z.ZodType<number | null> => orNull(finite(description));
+export const stepUnit = oneOf<StepUnit>(
   ['step', 'epoch', 'row'],
   'What step numbers count: `epoch` where the log has epochs only, `row` where rows were counted.',
 );
@@ -107,12 +107,12 @@ export const finding = objectOf<Finding>(
     range('First and last step.'),
     'First and last step that it covers; null where steps mean nothing.',
   ),
-  series: text('The series it was found in.').nullable(),
+  series: orNull(text('The series it was found in.')),
   attempt: count('The attempt it was found in, from 0.').optional(),
   measured: orNull(quantity, 'The number that decided.'),
   threshold: orNull(quantity, 'What it was compared with.'),
   locations: listOf(place, 'Where it can be seen.'),
-  advice: text('What to do about it.').nullable(),
+  advice: orNull(text('What to do about it.')),
 });
 
 const incident = objectOf<Incident>(
@@ -131,7 +131,7 @@ const incident = objectOf<Incident>(
 
 const verdictMembers = {
   class: verdictClass,
-  series: text('The series that decided.').nullable(),
+  series: orNull(text('The series that decided.')),
   onsetStep: step('First step of the incident that decided.'),
   lastGoodStep: step('Last step before it that was good.'),
   recoveredStep: step('First step of the recovery from it; null where there is none.'),
@@ -154,13 +154,13 @@ const statistics = objectOf<SeriesStatistics>(
   first: number('First value; NaN where there is no point.'),
   last: number('Last value; NaN where there is no point.'),
   lastStep: number('Step of the last point; NaN where there is none.'),
-  min: number('Smallest value.').nullable(),
-  max: number('Largest value.').nullable(),
-  mean: number('Mean; null also where the sum is too large for a number.').nullable(),
-  p50: number('Median (nearest rank).').nullable(),
-  p90: number('90th percentile (nearest rank).').nullable(),
-  p95: number('95th percentile (nearest rank).').nullable(),
-  p99: number('99th percentile (nearest rank).').nullable(),
+  min: orNull(number('Smallest value.')),
+  max: orNull(number('Largest value.')),
+  mean: orNull(number('Mean; null also where the sum is too large for a number.')),
+  p50: orNull(number('Median (nearest rank).')),
+  p90: orNull(number('90th percentile (nearest rank).')),
+  p95: orNull(number('95th percentile (nearest rank).')),
+  p99: orNull(number('99th percentile (nearest rank).')),
 });
 
 /** A series as reports and `chart --json` have it. */
@@ -204,8 +204,8 @@ const clippyDetails = objectOf<ClippyDetails>(
     ),
     'The larger part of the threshold of the entry that sets the smallest factor.',
   ),
-  parameter: number('The parameter at that entry.').nullable(),
-  update: number('The update at that entry, without clipping.').nullable(),
+  parameter: orNull(number('The parameter at that entry.')),
+  update: orNull(number('The update at that entry, without clipping.')),
   frozen: listOf(
     objectOf<ClippyDetails['frozen'][number]>(
       null,
@@ -228,7 +228,7 @@ const sweep = objectOf<ThresholdSweep>(
   values: numbers('Its values.'),
   updateNorm: numbers('Largest norm of the update during the incident, for each value.'),
   limit: number('Up to which an update counts as held: twice the median norm before.'),
-  largest: number('The largest value that holds the update; null if none does.').nullable(),
+  largest: orNull(number('The largest value that holds the update; null if none does.')),
 });
 
 const options = recordOf(setting, 'Options of the rule by name, defaults included.');
@@ -365,11 +365,9 @@ export const curvatureEntry = objectOf<CurvatureEntry>(
     null,
     'The comparison with the stability limit of the optimizer.',
   )({
-    learningRate: number('The learning rate.').nullable(),
-    limit: number(
-      'The eigenvalue up to which a step is stable; null where there is no such limit.',
-    ).nullable(),
-    ratio: number('Top eigenvalue over the limit; above 1 is a risk, not a verdict.').nullable(),
+    learningRate: orNull(number('The learning rate.')),
+    limit: orNull(number('The eigenvalue up to which a step is stable; null where there is no such limit.')),
+    ratio: orNull(number('Top eigenvalue over the limit; above 1 is a risk, not a verdict.')),
     rule: text('The formula of the limit, and its source.').optional(),
   }),
   seed: finite('Seed of the random starts.'),
@@ -403,8 +401,8 @@ const gateRule = objectOf<GateRule>(
   passed: flag('Whether it holds, on complete data.'),
   status: oneOf(RULE_STATUSES, '`inconclusive`: it could not be judged.'),
   expected: text('What the rule asks for.'),
-  found: number('What was compared; null where there was nothing to compare.').nullable(),
-  series: text('The series that was compared.').nullable(),
+  found: orNull(number('What was compared; null where there was nothing to compare.')),
+  series: orNull(text('The series that was compared.')),
   step: step('The step that it was compared at.'),
   message: text('What was found, in one sentence.'),
   locations: listOf(place, 'Where it can be seen.'),
@@ -418,7 +416,7 @@ const gateProblem = objectOf<GateProblem>(
     .literal([3, 4])
     .describe('3: an input is damaged. 4: what is there does not suffice for a judgement.'),
   id: text('What is wrong.'),
-  run: text('The run it is about; null where it is about the inputs.').nullable(),
+  run: orNull(text('The run it is about; null where it is about the inputs.')),
   message: text('What is wrong, in one sentence.'),
 });
 
@@ -460,9 +458,9 @@ const rewind = objectOf<RewindAdvice>(
 )({
   lastGoodStep: finite('Last step that was good.'),
   rewindToStep: finite('Step to go back to.'),
-  rewindToCheckpoint: text('A checkpoint of that step, where one was found.').nullable(),
+  rewindToCheckpoint: orNull(text('A checkpoint of that step, where one was found.')),
   skipSteps: range('First and last step whose data are better left out.'),
-  learningRateFactor: number('Factor on the learning rate; null where it may stay.').nullable(),
+  learningRateFactor: orNull(number('Factor on the learning rate; null where it may stay.')),
   why: text('Why, in one sentence.'),
 });
 
@@ -529,9 +527,11 @@ const input = objectOf<ReportInput>(
 )({
   path: text('Its path.'),
   format: text('Its format; docs/formats.md lists them.'),
-  sha256: text(
-    'SHA-256 of the bytes of a log, of names, types and shapes of a checkpoint; null where reading stopped before the end.',
-  ).nullable(),
+  sha256: orNull(
+    text(
+      'SHA-256 of the bytes of a log, of names, types and shapes of a checkpoint; null where reading stopped before the end.',
+    ),
+  ),
   kept: count('Records that were read.').optional(),
   lost: count('Records that were lost.').optional(),
   unreadBytes: count('Bytes of a last record that is not whole.').optional(),
@@ -551,7 +551,7 @@ export const schemaVersion = text('Version of this form; a reader of 1.x reads e
 
 export const reportSchema = objectOf<Report>(
   null,
-  'What `clippy-diag analyze --json` prints.',
+  'What `clippy-diag analyze --json` prints, and `gate`, `watch` and `report` too.',
 )({
   schemaVersion,
   toolVersion: text('Version of clippy-diag that made it.'),
@@ -563,7 +563,7 @@ export const reportSchema = objectOf<Report>(
     'The verdict of the worst run.',
   )({
     ...verdictMembers,
-    run: text('Its id; null where no run could be judged.').nullable(),
+    run: orNull(text('Its id; null where no run could be judged.')),
   }),
   runs: listOf(run, 'The runs.'),
   skipped: listOf(skipped, 'Files that a walk passed over.'),

@@ -64,8 +64,11 @@ export const recordOf = <T>(
   description: string,
 ): z.ZodType<Readonly<Record<string, T>>> => z.record(z.string(), member).describe(description);
 
-export const orNull = <T>(schema: z.ZodType<T>, description: string): z.ZodType<T | null> =>
-  schema.nullable().describe(description);
+/** What the schema allows, or null. */
+export const orNull = <T>(
+  schema: z.ZodType<T>,
+  description: string = schema.description ?? '',
+): z.ZodType<T | null> => schema.nullable().describe(description);
 
 /** One of several words. */
 export const oneOf = <const T extends string>(words: readonly T[], description: string): z.ZodType<T> =>

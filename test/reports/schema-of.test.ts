@@ -1,6 +1,6 @@
 /** The compiler holds a schema and its type together, both ways: what must not compile is marked, and `tsc` reads it. */
 import { expect, it } from 'vitest';
-import { finite, listOf, number, objectOf, oneOf, text } from '../../src/reports/schema-of.ts';
+import { finite, listOf, number, objectOf, oneOf, orNull, text } from '../../src/reports/schema-of.ts';
 
 interface Thing {
   readonly name: string;
@@ -13,7 +13,7 @@ interface Thing {
 const members = {
   name: text('Its name.'),
   kind: oneOf(['a', 'b'], 'Its kind.'),
-  value: number('Its value.').nullable(),
+  value: orNull(number('Its value.')),
   line: finite('Its line.').optional(),
   parts: listOf(text('A part.'), 'Its parts.'),
 };
@@ -35,7 +35,7 @@ it('a member more, fewer or of another type does not compile', () => {
   // @ts-expect-error a word more
   thing({ ...members, kind: oneOf(['a', 'b', 'c'], 'Its kind.') });
   // @ts-expect-error null where the type has none
-  thing({ ...members, name: text('Its name.').nullable() });
+  thing({ ...members, name: orNull(text('Its name.')) });
   // @ts-expect-error no null where the type has one
   thing({ ...members, value: number('Its value.') });
   // @ts-expect-error entries of another type

@@ -4,6 +4,7 @@ import { configOf, gateFlags } from '../../cli/gate-flags.ts';
 import { readBaseline } from '../../gate/baseline.ts';
 import { EXIT } from '../../model/errors.ts';
 import { inertName } from '../../model/inert-text.ts';
+import { SCHEMA_VERSION } from '../../model/report.ts';
 import { DEFAULT_BASELINE } from './update.ts';
 
 export default command({
@@ -21,7 +22,7 @@ export default command({
     const file = flags.file ?? settings?.file ?? DEFAULT_BASELINE;
     const baseline = await readBaseline(file);
     if (flags.json) {
-      await io.printJson({ file, baseline });
+      await io.printJson({ schemaVersion: SCHEMA_VERSION, file, baseline });
       return EXIT.done;
     }
     const lines = baseline.runs.flatMap((run) => [

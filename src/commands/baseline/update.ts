@@ -8,6 +8,7 @@ import { type Baseline, formatBaseline, readBaseline, updateBaseline } from '../
 import { readGateEvidence } from '../../gate/evidence.ts';
 import { DiagError, EXIT } from '../../model/errors.ts';
 import { inertName } from '../../model/inert-text.ts';
+import { SCHEMA_VERSION } from '../../model/report.ts';
 
 export const DEFAULT_BASELINE = '.clippy-diag-baseline.json';
 
@@ -51,7 +52,7 @@ export default command({
     });
     const next = updateBaseline(report, previous, flags.ratchet ?? settings?.ratchet ?? true);
     await writeFileAtomic(file, formatBaseline(next));
-    if (flags.json) await io.printJson({ file, baseline: next });
+    if (flags.json) await io.printJson({ schemaVersion: SCHEMA_VERSION, file, baseline: next });
     else
       await io.print(`${inertName(file)}: ${next.runs.length} runs, ${report.runs.length} of them updated`);
     return EXIT.done;

@@ -1,0 +1,473 @@
+/** The schemas of all JSON documents: what is published here, told in docs/json.md, and held to the types by the compiler. */
+import { z } from 'zod';
+import type {
+  BaselineDocument,
+  ChartDocument,
+  CurvatureDocument,
+  DiffDocument,
+  ErrorDocument,
+  InitDocument,
+  InspectDocument,
+  MatrixDocument,
+  PageDocument,
+  PagesDocument,
+  ReplayDocument,
+} from '../src/cli/documents.ts';
+import { baselineSchema } from '../src/gate/baseline.ts';
+import { DTYPES, type InspectedCheckpoint, type InspectedTensor } from '../src/model/checkpoint.ts';
+import type { LabelledDensity } from '../src/model/curvature.ts';
+import type {
+  CheckpointDiff,
+  InspectedInput,
+  InspectedLog,
+  InspectedRun,
+  InspectedSeries,
+  LayerChange,
+  NormSeries,
+  TensorChange,
+  Trajectory,
+} from '../src/model/inspection.ts';
+import type { MatrixCell, TrainingMatrix } from '../src/model/matrix.ts';
+import type { BaselineCheck } from '../src/model/replay.ts';
+import { ROLES } from '../src/model/run.ts';
+import {
+  curvatureEntry,
+  error,
+  finding,
+  replayEntry,
+  reportSchema,
+  scalars,
+  schemaVersion,
+  series,
+  skipped,
+  stepUnit,
+} from '../src/reports/report-schema.ts';
+import {
+  count,
+  finite,
+  flag,
+  listOf,
+  number,
+  numbers,
+  objectOf,
+  oneOf,
+  orNull,
+  text,
+  texts,
+} from '../src/reports/schema-of.ts';
+
+/** A type as its JSON has it: a Map is an object there. */
+type InJson<T> =
+  T extends ReadonlyMap<string, infer V>
+    ? Readonly<Record<string, V>>
+    : T extends readonly (infer E)[]
+      ? readonly InJson<E>[]
+      : T extends object
+        ? { readonly [K in keyof T]: InJson<T[K]> }
+        : T;
+
+const statistics = {
+  nan: count('Values that are NaN.'),
+  posInf: count('Values that are +Infinity.'),
+  negInf: count('Values that are -Infinity.'),
+};
+const sha256 = orNull(text('SHA-256 of its bytes; null where reading stopped before the end.'));
+
+const inspectedSeries = objectOf<InspectedSeries>(
+  'inspectedSeries',
+  'A series of a log.',
+)({
+  name: text('As logged.'),
+  role: oneOf(ROLES, 'What the series measures.'),
+  task: text('The task that it belongs to.').optional(),
+  points: count('Points, those that are not finite among them.'),
+  firstStep: number('Step of the first point; NaN where there is none.'),
+  lastStep: number('Step of the last point; NaN where there is none.'),
+  first: number('First value; NaN where there is no point.'),
+  last: number('Last value; NaN where there is no point.'),
+  min: orNull(number('Smallest finite value; null where there is none.')),
+  max: orNull(number('Largest finite value; null where there is none.')),
+  ...statistics,
+});
+
+const inspectedRun = objectOf<InJson<InspectedRun>>(
+  'inspectedRun',
+  'A run of a log.',
+)({
+  id: text('The path of its log relative to what was named; `#n` where a file holds several.'),
+  attempts: count('How many attempts it has: a restart or a resumption is one more.'),
+  stepUnit,
+  paths: texts('The files that it was read from.'),
+  notes: texts('What a reader should know about how it was read.'),
+  hyperparameters: scalars('Hyperparameters by name, from the log and from files beside it.'),
+  series: listOf(inspectedSeries, 'Its series, in the order of the log.'),
+});
+
+const inspectedLog = objectOf<InJson<InspectedLog>>(
+  'inspectedLog',
+  'A log.',
+)({
+  path: text('Its path.'),
+  kind: oneOf(['log'], 'What kind of input it is.'),
+  format: text('Its format; docs/formats.md lists them.'),
+  sha256,
+  errors: listOf(error, 'Damage in it.'),
+  kept: count('Records that were read.'),
+  lost: count('Records that were lost.'),
+  unreadBytes: count('Bytes of a last record that is not whole.'),
+  files: listOf(
+    objectOf<NonNullable<InspectedLog['files']>[number]>(
+      null,
+      'A file that was joined.',
+    )({
+      path: text('Its path.'),
+      sha256,
+    }),
+    'The files that were joined into this input, where there are several.',
+  ).optional(),
+  runs: listOf(inspectedRun, 'The runs in it.'),
+});
+
+const inspectedTensor = objectOf<InspectedTensor>(
+  'inspectedTensor',
+  'A tensor of a checkpoint. It has no statistics with `--list`, and where it cannot be read.',
+)({
+  name: text('As stored.'),
+  label: text("The variable's own name, where the stored one is a path through an object graph.").optional(),
+  dtype: oneOf(DTYPES, 'Type of its entries.'),
+  shape: listOf(z.int().min(0), 'Its shape; empty for a scalar.'),
+  elements: count('Entries.'),
+  layout: oneOf(['OI', 'IO', 'OIHW', 'HWIO', 'none'], 'Which axis of a kernel is the output.'),
+  role: oneOf(['parameter', 'gradient', 'optimizer_state', 'buffer'], 'What it is.'),
+  slot: text('Of optimizer state: accumulator, m, v, v_max, momentum or step.').optional(),
+  parameter: text('Of optimizer state: the parameter that it belongs to.').optional(),
+  sum: number('Sum of the finite entries, in float64.').optional(),
+  norm: number('Euclidean norm of the finite entries.').optional(),
+  min: orNull(number('Smallest finite entry; null where there is none.')).optional(),
+  max: orNull(number('Largest finite entry; null where there is none.')).optional(),
+  nan: count('Entries that are NaN.').optional(),
+  posInf: count('Entries that are +Infinity.').optional(),
+  negInf: count('Entries that are -Infinity.').optional(),
+  flags: listOf(
+    oneOf(['non-finite', 'all-zero', 'constant', 'exploding'], 'What is odd about it.'),
+    'What is odd about it. `exploding`: entries far larger than trained networks have.',
+  ),
+});
+
+const inspectedCheckpoint = objectOf<InJson<InspectedCheckpoint>>(
+  'inspectedCheckpoint',
+  'A checkpoint.',
+)({
+  path: text('Its path.'),
+  kind: oneOf(['checkpoint'], 'What kind of input it is.'),
+  format: text('Its format; docs/formats.md lists them.'),
+  framework: orNull(text('The framework that wrote it; null where the file does not tell.')),
+  step: orNull(finite('Its step, where the file or its name tells.')),
+  withoutWeights: text('What it is, where it holds no weights.').optional(),
+  metadata: scalars('Numbers and texts beside the tensors.'),
+  errors: listOf(error, 'Damage in it.'),
+  tensors: listOf(inspectedTensor, 'Its tensors, in the order of the file.'),
+});
+
+const normSeries = objectOf<NormSeries>(
+  'normSeries',
+  'How a norm went over the checkpoints.',
+)({
+  name: text('`parameters`, `optimizer accumulator` … for all tensors of a kind, else a layer.'),
+  norm: listOf(
+    orNull(number('A norm.')),
+    'Norm of the finite entries in each checkpoint; null where it lacks these tensors.',
+  ),
+  nonFinite: listOf(z.int().min(0), 'Entries in each checkpoint that are not finite.'),
+});
+
+const trajectory = objectOf<Trajectory>(
+  'trajectory',
+  'The checkpoints of one run.',
+)({
+  checkpoints: listOf(
+    objectOf<Trajectory['checkpoints'][number]>(
+      null,
+      'A checkpoint.',
+    )({
+      path: text('Its path.'),
+      step: orNull(finite('Its step, where it is known.')),
+    }),
+    'The checkpoints in order.',
+  ),
+  bySteps: flag('Whether they are in the order of their steps; else of their names.'),
+  totals: listOf(normSeries, 'All parameters, then each kind of optimizer state.'),
+  layers: listOf(normSeries, 'The parameters by layer.'),
+});
+
+const inspect = objectOf<InJson<InspectDocument>>(
+  null,
+  'What `clippy-diag inspect --json` prints.',
+)({
+  schemaVersion,
+  inputs: listOf(
+    z.union([inspectedLog, inspectedCheckpoint]) as z.ZodType<InJson<InspectedInput>>,
+    'Logs and checkpoints; `kind` tells which.',
+  ),
+  trajectories: listOf(trajectory, 'One for each run that has several checkpoints.'),
+  skipped: listOf(skipped, 'Files that a walk passed over.'),
+  errors: listOf(error, 'Inputs that could not be read at all.'),
+});
+
+const side = objectOf<CheckpointDiff['before']>(
+  null,
+  'A checkpoint.',
+)({
+  path: text('Its path.'),
+  step: orNull(finite('Its step, where it is known.')),
+});
+
+const tensorChange = objectOf<TensorChange>(
+  'tensorChange',
+  'How far a tensor moved.',
+)({
+  name: text('The tensor.'),
+  layer: text('Its layer.'),
+  role: oneOf(['parameter', 'gradient', 'optimizer_state', 'buffer'], 'What it is.'),
+  elements: count('Entries.'),
+  normBefore: number('Norm in the first.'),
+  normAfter: number('Norm in the second.'),
+  change: number('Norm of the difference.'),
+  relative: number('The difference relative to the norm in the first; Infinity where that was 0.'),
+  largestChange: number('Largest difference of an entry.'),
+  effectiveLearningRate: orNull(
+    number(
+      "From Adagrad's accumulators: the learning rate of one step, times the clipping factor; null without accumulators.",
+    ),
+  ),
+});
+
+const diff = objectOf<DiffDocument>(
+  null,
+  'What `clippy-diag inspect --diff --json` prints.',
+)({
+  schemaVersion,
+  diff: objectOf<CheckpointDiff>(
+    null,
+    'What moved between two checkpoints.',
+  )({
+    before: side,
+    after: side,
+    tensors: listOf(tensorChange, 'Tensors that both have, what moved most first.'),
+    layers: listOf(
+      objectOf<LayerChange>(
+        'layerChange',
+        'How far the parameters of a layer moved.',
+      )({
+        layer: text('The layer.'),
+        tensors: count('Its parameters.'),
+        change: number('Norm of the difference.'),
+        relative: number('The difference relative to the norm in the first.'),
+      }),
+      'The layers, what moved most first.',
+    ),
+    onlyBefore: texts('Tensors that only the first has.'),
+    onlyAfter: texts('Tensors that only the second has.'),
+    reshaped: texts('Tensors of another shape in the second.'),
+  }),
+});
+
+const replay = objectOf<ReplayDocument>(
+  null,
+  'What `clippy-diag replay --json` prints.',
+)({
+  schemaVersion,
+  replay: listOf(replayEntry, 'One for each rule, in their order; then what the capture itself records.'),
+  findings: listOf(finding, 'What was found in the capture.'),
+  errors: listOf(error, 'Damage in the capture.'),
+  notes: texts('What a reader should know about these numbers.'),
+});
+
+const density = objectOf<LabelledDensity>(
+  'density',
+  'The spectral density of an operator: a share `weight[i]` of its spectrum lies around `value[i]`.',
+)({
+  value: numbers('Values, ascending.'),
+  weight: numbers('Shares; they add up to 1.'),
+  products: count('Products with the operator that were computed.'),
+  checkpoint: text('The checkpoint or capture that was measured.'),
+  step: orNull(finite('Its step, where it is known.')),
+  operator: oneOf(['hessian', 'preconditioned-hessian', 'gauss-newton'], 'Whose spectrum it is.'),
+  block: text('`all`, or the tensors that the operator is restricted to.'),
+});
+
+const curvature = objectOf<CurvatureDocument>(
+  null,
+  'What `clippy-diag curvature --json` prints.',
+)({
+  schemaVersion,
+  curvature: listOf(curvatureEntry, 'One for each operator, block and task; of many checkpoints, of each.'),
+  density: orNull(density, 'With `--density`.'),
+  notes: texts('What a reader should know about these numbers.'),
+});
+
+const baselineCheck = objectOf<BaselineCheck>(
+  null,
+  'Whether the run under the recorded clipping follows the recorded losses.',
+)({
+  follows: flag('Whether it does.'),
+  firstSteps: number('Largest relative difference over the first steps.'),
+  departsAt: orNull(finite('First step whose loss differs by more than 1 %; null if none does.')),
+  why: text('The same in one sentence.'),
+});
+
+const matrixCell = objectOf<MatrixCell>(
+  'matrixCell',
+  'One training.',
+)({
+  rule: text('Id of the clipping rule.'),
+  label: text('The rule as `--rule` takes it.'),
+  learningRateMultiplier: number('Factor on the recorded learning rates.'),
+  seed: finite('0 takes the batches in the recorded order, every other seed in one of its own.'),
+  diverged: orNull(
+    flag('Whether it left the band and ends out of it; null where the losses are too few to tell.'),
+  ),
+  leftAtStep: orNull(finite('First step from which on no loss is in the band; null where it ends in it.')),
+  finalLoss: number('Median of the last ten losses; NaN if one of them is not finite.'),
+  peak: orNull(
+    number('Largest loss from the incident on, relative to the median before it; null without an incident.'),
+  ),
+  ended: objectOf<MatrixCell['ended']>(
+    null,
+    'How it ended.',
+  )({
+    reason: oneOf(['completed', 'non-finite'], '`non-finite`: state or loss were no longer finite.'),
+    step: finite('Its last step.'),
+  }),
+});
+
+const matrix = objectOf<MatrixDocument>(
+  null,
+  'What `clippy-diag matrix --json` prints.',
+)({
+  schemaVersion,
+  matrix: objectOf<TrainingMatrix>(
+    null,
+    'Learning rate × clipping rule × seed.',
+  )({
+    steps: objectOf<TrainingMatrix['steps']>(
+      null,
+      'The recorded steps.',
+    )({
+      first: finite('The first.'),
+      last: finite('The last.'),
+      count: count('How many.'),
+    }),
+    learningRates: numbers('The recorded learning rates, each once.'),
+    band: objectOf<TrainingMatrix['band']>(
+      null,
+      'The losses before the incident.',
+    )({
+      median: number('Their median.'),
+      high: number('The largest loss that is in their band.'),
+    }),
+    baseline: baselineCheck,
+    cells: listOf(matrixCell, 'Rule by rule; learning rates within a rule, seeds within a learning rate.'),
+    holds: listOf(
+      objectOf<TrainingMatrix['holds'][number]>(
+        null,
+        'How far a rule holds.',
+      )({
+        label: text('The rule as `--rule` takes it.'),
+        upTo: orNull(
+          number('The largest factor up to which no cell diverges; null if the smallest already does.'),
+        ),
+      }),
+      'One for each rule.',
+    ),
+    notes: texts('What a reader should know about these numbers.'),
+  }),
+  errors: listOf(error, 'Damage in the capture.'),
+});
+
+const chart = objectOf<ChartDocument>(
+  null,
+  'What `clippy-diag chart --json` prints.',
+)({
+  schemaVersion,
+  charts: listOf(
+    objectOf<ChartDocument['charts'][number]>(
+      null,
+      'The charts of a run.',
+    )({
+      run: text('The run.'),
+      series: listOf(series, 'Its series.'),
+    }),
+    'One for each run.',
+  ),
+});
+
+const baseline = objectOf<BaselineDocument>(
+  null,
+  'What `clippy-diag baseline update --json` and `baseline show --json` print.',
+)({
+  schemaVersion,
+  file: text('The file.'),
+  baseline: baselineSchema.describe('What is in the file.'),
+});
+
+const pages = objectOf<PagesDocument>(
+  null,
+  'What `clippy-diag explain --json` prints.',
+)({
+  schemaVersion,
+  pages: listOf(
+    objectOf<PagesDocument['pages'][number]>(
+      null,
+      'A page.',
+    )({
+      id: text('What `explain` takes.'),
+      kind: text('What it is about: a finding, a rule, an error.'),
+      summary: text('One line about it.'),
+    }),
+    'Every page.',
+  ),
+});
+
+const page = objectOf<PageDocument>(
+  null,
+  'What `clippy-diag explain ID --json` prints.',
+)({
+  schemaVersion,
+  id: text('The id that was asked for.'),
+  page: text('The page, in Markdown.'),
+});
+
+const init = objectOf<InitDocument>(
+  null,
+  'What `clippy-diag init --json` prints.',
+)({
+  schemaVersion,
+  written: texts('The files that were written.'),
+});
+
+const failed = objectOf<ErrorDocument>(
+  null,
+  'What every command prints with `--json` where it fails before it has a document of its own.',
+)({
+  schemaVersion,
+  error: error.describe('The error; its id is `bug` where the tool itself is at fault.') as z.ZodType<
+    ErrorDocument['error']
+  >,
+});
+
+/** Every document by the name of its schema file; the commands that print it stand in its description. */
+export const DOCUMENTS = {
+  report: reportSchema,
+  inspect,
+  diff,
+  replay,
+  curvature,
+  matrix,
+  chart,
+  baseline,
+  pages,
+  page,
+  init,
+  error: failed,
+} as const satisfies Readonly<Record<string, z.ZodType>>;

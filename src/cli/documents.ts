@@ -1,0 +1,88 @@
+/**
+ * The JSON documents that commands print with `--json`, one a command; `analyze`, `gate`, `report` and `watch` print a
+ * `Report`. Their schemas are in schema/documents.ts, what they mean is in docs/json.md.
+ */
+import type { Baseline } from '../gate/baseline.ts';
+import type { CurvatureEntry, LabelledDensity } from '../model/curvature.ts';
+import type { ErrorRecord } from '../model/errors.ts';
+import type { Finding } from '../model/finding.ts';
+import type { CheckpointDiff, Inspection } from '../model/inspection.ts';
+import type { TrainingMatrix } from '../model/matrix.ts';
+import type { ReplayEntry } from '../model/replay.ts';
+import type { ChartSeries } from '../model/report.ts';
+
+interface Versioned {
+  readonly schemaVersion: string;
+}
+
+export interface InspectDocument extends Versioned, Omit<Inspection, 'errors'> {
+  readonly errors: readonly ErrorRecord[];
+}
+
+/** `inspect --diff` */
+export interface DiffDocument extends Versioned {
+  readonly diff: CheckpointDiff;
+}
+
+export interface ReplayDocument extends Versioned {
+  readonly replay: readonly ReplayEntry[];
+  readonly findings: readonly Finding[];
+  readonly errors: readonly ErrorRecord[];
+  readonly notes: readonly string[];
+}
+
+export interface CurvatureDocument extends Versioned {
+  readonly curvature: readonly CurvatureEntry[];
+  readonly density: LabelledDensity | null;
+  readonly notes: readonly string[];
+}
+
+export interface MatrixDocument extends Versioned {
+  readonly matrix: TrainingMatrix;
+  readonly errors: readonly ErrorRecord[];
+}
+
+export interface ChartDocument extends Versioned {
+  readonly charts: readonly { readonly run: string; readonly series: readonly ChartSeries[] }[];
+}
+
+/** `baseline update` and `baseline show` */
+export interface BaselineDocument extends Versioned {
+  readonly file: string;
+  readonly baseline: Baseline;
+}
+
+/** `explain` without an id */
+export interface PagesDocument extends Versioned {
+  readonly pages: readonly { readonly id: string; readonly kind: string; readonly summary: string }[];
+}
+
+/** `explain ID` */
+export interface PageDocument extends Versioned {
+  readonly id: string;
+  /** Markdown. */
+  readonly page: string;
+}
+
+export interface InitDocument extends Versioned {
+  readonly written: readonly string[];
+}
+
+/** Any command that failed before it had a document of its own. */
+export interface ErrorDocument extends Versioned {
+  /** `bug` for what is a fault of the tool. */
+  readonly error: Omit<ErrorRecord, 'id'> & { readonly id: ErrorRecord['id'] | 'bug' };
+}
+
+export type JsonDocument =
+  | InspectDocument
+  | DiffDocument
+  | ReplayDocument
+  | CurvatureDocument
+  | MatrixDocument
+  | ChartDocument
+  | BaselineDocument
+  | PagesDocument
+  | PageDocument
+  | InitDocument
+  | ErrorDocument;

@@ -1,0 +1,77 @@
+/** Every command prints with `--json` one document that is what its published schema says, with no member more. */
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { describe, expect, it } from 'vitest';
+import { publishedFiles } from '../../schema/published.ts';
+import { cli } from '../support/cli.ts';
+import { closedValidator } from '../support/closed-schema.ts';
+import { scratchFolders } from '../support/scratch.ts';
+import { projectRoot } from '../support/shared-data.ts';
+
+const folder = scratchFolders('json-documents')();
+const log = 'fixtures/incident/log.jsonl';
+const capture = 'fixtures/incident/capture';
+const checkpoints = 'fixtures/incident/checkpoints';
+const baseline = join(folder, 'baseline.json');
+
+it('schemas and docs/json.md are committed as the code makes them (`npm run docs` writes them)', () => {
+  for (const [path, text] of publishedFiles())
+    expect(readFileSync(join(projectRoot, path), 'utf8'), path).toBe(text);
+});
+
+/** What is wrong with a document by its schema; a schema that was never asked has proved nothing. */
+const asked = new Set<string>();
+function wrongWith(name: string, document: unknown): string | null {
+  asked.add(name);
+  return closedValidator(JSON.parse(publishedFiles().get(`schema/${name}.schema.json`)!) as object)(document);
+}
+
+describe.each<[document: string, code: number, ...args: string[]]>([
+  ['report', 0, 'analyze', log],
+  ['report', 1, 'gate', log],
+  ['inspect', 0, 'inspect', 'fixtures/formats'],
+  ['inspect', 0, 'inspect', checkpoints, '--list'],
+  ['inspect', 0, 'inspect', checkpoints],
+  ['inspect', 3, 'inspect', 'fixtures/checkpoints'],
+  ['inspect', 3, 'inspect', 'fixtures/hostile'],
+  ['diff', 0, 'inspect', `${checkpoints}/step-380.pt`, `${checkpoints}/step-420.pt`, '--diff'],
+  ['replay', 0, 'replay', capture],
+  ['replay', 0, 'replay', 'fixtures/captures/nan', '--mode', 'open-loop'],
+  [
+    'replay',
+    0,
+    'replay',
+    'fixtures/captures/embedding',
+    '--mode',
+    'closed-loop',
+    '--rule',
+    'none',
+    '--rule',
+    'clippy',
+  ],
+  ['curvature', 0, 'curvature', capture, '--density', '--task', 'each'],
+  ['matrix', 0, 'matrix', capture, '--seeds', '1', '--rule', 'none', '--learning-rate-multiplier', '1'],
+  ['chart', 0, 'chart', log],
+  ['baseline', 0, 'baseline', 'update', log, '--file', baseline, '--no-config'],
+  ['baseline', 0, 'baseline', 'show', '--file', baseline],
+  ['pages', 0, 'explain'],
+  ['page', 0, 'explain', 'clippy'],
+  ['init', 0, 'init', '--dir', folder],
+  ['error', 5, 'init', '--dir', folder],
+  ['error', 3, 'analyze', 'no/such/file'],
+])('%s document, exit code %d: %s %s %s %s', (document, code, ...args) => {
+  it('is what its schema says', async () => {
+    const result = await cli([...args, '--json']);
+    expect(result.code, result.err).toBe(code);
+    const found: unknown = JSON.parse(result.out);
+    expect(wrongWith(document, found)).toBeNull();
+    expect(wrongWith(document, { ...(found as object), more: 1 })).toMatch(/additional properties/);
+  });
+});
+
+it('no document was left out', () => {
+  const all = [...publishedFiles().keys()].flatMap(
+    (path) => /^schema\/(.*)\.schema\.json$/.exec(path)?.[1] ?? [],
+  );
+  expect([...asked, 'config'].sort()).toEqual(all.sort());
+});
