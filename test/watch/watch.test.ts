@@ -496,14 +496,32 @@ describe('the command', () => {
   test.each([
     ['SIGINT', 130],
     ['SIGTERM', 143],
-  ] as const)('%s ends it with %i', async (signal, code) => {
-    const child = spawn(
-      process.execPath,
-      [join(projectRoot, 'bin/run.js'), 'watch', join(root, 'never'), '--state', state()],
-      { stdio: ['ignore', 'ignore', 'pipe'] },
-    );
-    await new Promise((resolve) => child.stderr.once('data', resolve));
-    child.kill(signal);
-    expect(await new Promise((resolve) => child.on('close', resolve))).toBe(code);
-  });
+  ] as const)(
+    'a process: --on-alert writes to its standard error, and %s ends it with %i',
+    async (signal, code) => {
+      const child = spawn(
+        process.execPath,
+        [
+          ...[join(projectRoot, 'bin/run.js'), 'watch', diverged],
+          ...['--on-alert', 'echo "hook: $CLIPPY_DIAG_ALERT"', '--state', state()],
+        ],
+        { stdio: ['ignore', 'pipe', 'pipe'] },
+      );
+      let [out, err] = ['', ''];
+      child.stderr.setEncoding('utf8').on('data', (text: string) => {
+        err += text;
+      });
+      // The line of a look comes after its alerts; what follows is a pause.
+      await new Promise<void>((resolve) => {
+        child.stdout.setEncoding('utf8').on('data', (text: string) => {
+          out += text;
+          if (out.endsWith('\n')) resolve();
+        });
+      });
+      child.kill(signal);
+      expect(await new Promise((resolve) => child.on('close', resolve))).toBe(code);
+      expect(out).toMatch(/^step 599 .* full-divergence\n$/);
+      expect(err).toMatch(/^watching .*\nalert: .*\nhook: full-divergence\n/);
+    },
+  );
 });
