@@ -38,8 +38,8 @@ const MAY_IMPORT: Record<string, readonly string[]> = {
     'rules',
     'model',
   ],
-  gate: ['bytes', 'engine', 'reports', 'model'],
-  cli: ['autodiff', 'bytes', 'detectors', 'gate', 'logs', 'measure', 'reports', 'rules', 'model'],
+  gate: ['bytes', 'engine', 'findings', 'reports', 'model'],
+  cli: ['autodiff', 'bytes', 'gate', 'logs', 'measure', 'reports', 'rules', 'model'],
   commands: [
     'autodiff',
     'bytes',

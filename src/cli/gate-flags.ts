@@ -1,6 +1,5 @@
 /** Flags of the commands that judge by a config. */
 import * as Flags from '@oclif/core/flags';
-import { DETECTORS } from '../detectors/registry.ts';
 import { type GateConfig, loadGateConfig } from '../gate/config.ts';
 
 export const gateFlags = {
@@ -13,7 +12,7 @@ export const gateFlags = {
   'no-config': Flags.boolean({ description: 'look for no config', helpGroup: 'POLICY' }),
   rule: Flags.string({
     description:
-      'a rule of severity error: a detector, a class of verdict, or a threshold like "last(loss) <= 0.2" (may be repeated)',
+      'a rule of severity error: a kind of finding, a class of verdict, or a threshold like "last(loss) <= 0.2" (may be repeated)',
     helpValue: 'RULE',
     helpGroup: 'POLICY',
     multiple: true,
@@ -32,5 +31,4 @@ export const configOf = (flags: {
     ...(flags.config === undefined ? {} : { file: flags.config }),
     search: !flags['no-config'],
     rules: flags.rule ?? [],
-    detectors: Object.keys(DETECTORS),
   });

@@ -2,11 +2,13 @@ import * as Args from '@oclif/core/args';
 import * as Flags from '@oclif/core/flags';
 import { command, makingOf } from '../cli/command.ts';
 import { configOf, gateFlags } from '../cli/gate-flags.ts';
+import { statusOn } from '../cli/progress.ts';
 import { reportTargets, writeReports } from '../cli/report-files.ts';
 import { logFlags, readOptionsOf } from '../cli/shared-flags.ts';
 import { terminalOptions } from '../cli/terminal-options.ts';
 import { readBaseline } from '../gate/baseline.ts';
 import { readGateEvidence } from '../gate/evidence.ts';
+import { rulesAsked } from '../gate/for-run.ts';
 import { judgeGate } from '../gate/judge.ts';
 import { EXIT } from '../model/errors.ts';
 import { renderGate } from '../reports/gate-text.ts';
@@ -50,10 +52,13 @@ export default command({
   async run({ argv, flags }, io) {
     const config = await configOf(flags);
     const targets = await reportTargets(flags.report, argv);
+    const status = statusOn(io.stderr);
     const evidence = await readGateEvidence(argv, {
       ...readOptionsOf(flags, io),
       ...makingOf(io),
-    });
+      asked: rulesAsked(config),
+      onProgress: status,
+    }).finally(() => status(''));
     const judgesBaseline = config.baseline !== null && config.baseline.severity !== 'off';
     const baseline = judgesBaseline ? await readBaseline(config.baseline.file) : null;
     const gate = judgeGate({ ...evidence, baseline }, config);

@@ -1,7 +1,14 @@
 /** What a detector is: one file in this folder and one line in registry.ts. */
 
 import type { JudgedRun } from '../incidents/verdict.ts';
-import { defaultOf, type Finding, type FindingType, type Outcome, type Quantity } from '../model/finding.ts';
+import {
+  defaultOf,
+  type Finding,
+  type FindingType,
+  type Outcome,
+  type Quantity,
+  type ThresholdsInForce,
+} from '../model/finding.ts';
 import { placeOf, type Run, type TimeSeries } from '../model/run.ts';
 
 /** What a detector gets beside the run. */
@@ -22,23 +29,20 @@ export interface Detector extends FindingType {
   detect(run: Run, context: DetectorContext): Outcome;
 }
 
-/** The context of one detector; `overrides` are the user's numbers for it, by name, `clipLimits` those of {@link DetectorContext}. */
-export function contextFor(
+/** The context of one detector; without `thresholds` the run's settings and the defaults hold. */
+export const contextFor = (
   detector: Detector,
   judged: JudgedRun,
-  overrides: ReadonlyMap<string, number> = new Map(),
+  thresholds?: ThresholdsInForce,
   clipLimits: readonly number[] = [],
-): DetectorContext {
-  return {
-    judged,
-    clipLimits,
-    threshold(name) {
-      // What the run was judged by: a finding that says another number than the verdict used would lie.
-      const setting = (judged.settings as Readonly<Record<string, number>>)[name];
-      return setting ?? overrides.get(name) ?? defaultOf(detector, name);
-    },
-  };
-}
+): DetectorContext => ({
+  judged,
+  clipLimits,
+  threshold: (name) =>
+    thresholds?.(detector.id, name) ??
+    (judged.settings as Readonly<Record<string, number>>)[name] ??
+    defaultOf(detector, name),
+});
 
 /** A finding about the points `from` to `to` (indices into the whole series) of a series; it points at the first. */
 export function findingAt(
@@ -73,8 +77,8 @@ export const seriesOf = (run: Run, ...roles: readonly TimeSeries['role'][]): rea
   run.series.filter(({ role }) => roles.includes(role));
 
 /**
- * Findings that would repeat without end: one of each of the first `limit` cases; the last one says how many more there are. A finding is
- * built for no other: a million points of rubbish have a hundred thousand spikes.
+ * Findings that would repeat without end: one of each of the first `limit` cases; the last one says how many more there
+ * are. A finding is built for no other: a million points of rubbish have a hundred thousand spikes.
  */
 export function firstOf<Case>(
   cases: readonly Case[],
@@ -83,10 +87,8 @@ export function firstOf<Case>(
 ): readonly Finding[] {
   const kept = cases.slice(0, limit).map(finding);
   const last = kept.at(-1);
-  if (last !== undefined && cases.length > limit)
-    kept[limit - 1] = {
-      ...last,
-      message: `${last.message} ${cases.length - limit} more like these follow.`,
-    };
+  const more = cases.length - limit;
+  if (last !== undefined && more > 0)
+    kept[limit - 1] = { ...last, message: `${last.message} ${more} more like these follow.`, more };
   return kept;
 }

@@ -2,7 +2,8 @@
 import type { Report, RunReport } from '../model/report.ts';
 import { type CollectOptions, collectInputs } from './collect.ts';
 import { gatherEvidence, type Limits, type RunEvidence } from './evidence.ts';
-import { type JudgeOptions, judgementOf } from './judge-run.ts';
+import { followCaptures } from './follow-captures.ts';
+import { type JudgeOptions, judgementOf, thresholdsFor } from './judge-run.ts';
 import { assembleReport, runReport } from './report.ts';
 import { whatIf } from './what-if.ts';
 
@@ -28,7 +29,8 @@ export const DEFAULT_BUDGET = 60;
 export async function analyze(paths: readonly string[], options: AnalyzeOptions): Promise<Report> {
   const { now, onProgress = () => {}, budget = DEFAULT_BUDGET } = options;
   const clock = (): number => now().getTime();
-  const limits: Limits = { clock, deadline: clock() + 1000 * budget, budget, onProgress };
+  const late = `neither summed nor measured within ${budget} s (--budget)`;
+  const limits: Limits = { clock, deadline: clock() + 1000 * budget, late, onProgress };
 
   const found = await collectInputs(paths, options);
   const evidence = await gatherEvidence(found, limits);
@@ -48,6 +50,8 @@ export async function analyze(paths: readonly string[], options: AnalyzeOptions)
 }
 
 async function reportOf(evidence: RunEvidence, options: JudgeOptions, limits: Limits): Promise<RunReport> {
-  const judgement = judgementOf(evidence, options);
+  const { inForce } = thresholdsFor(evidence.run, options);
+  const captures = await followCaptures(evidence.captures, inForce, limits.onProgress);
+  const judgement = judgementOf(evidence, options, captures);
   return runReport(evidence, judgement, await whatIf(evidence, judgement.judged.verdict.onsetStep, limits));
 }

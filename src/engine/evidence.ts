@@ -33,8 +33,8 @@ export interface Evidence {
 
 /** What is expensive is done until the deadline. */
 export interface Limits extends ModelLimits {
-  /** The seconds that were allowed. */
-  readonly budget: number;
+  /** Why a checkpoint that comes after it is not read: "neither summed nor measured within 60 s (--budget)". */
+  readonly late: string;
 }
 
 /** A run of which only the log is known. */
@@ -48,7 +48,7 @@ export const logAlone = (run: Run): RunEvidence => ({
 
 /** Opens captures, sums up checkpoints, and gives each to the run that it belongs to. */
 export async function gatherEvidence(found: Collected, limits: Limits): Promise<Evidence> {
-  const { clock, deadline, budget, onProgress } = limits;
+  const { clock, deadline, onProgress } = limits;
   const logged = found.logs.flatMap(({ runs }) => runs);
   const inputs: ReportInput[] = found.logs.flatMap(inputsOf);
   const warnings: ErrorRecord[] = [];
@@ -89,8 +89,7 @@ export async function gatherEvidence(found: Collected, limits: Limits): Promise<
   });
 
   const runs = [...beside].map(([run, { captures, checkpoints, late, notes }]): RunEvidence => {
-    const reason = `${late} of them were neither summed nor measured within ${budget} s (--budget)`;
-    const notRun = late === 0 ? [] : [{ id: 'checkpoints', reason }];
+    const notRun = late === 0 ? [] : [{ id: 'checkpoints', reason: `${late} of them were ${limits.late}` }];
     return { run, captures, checkpoints, notRun, notes: [...notes] };
   });
   return { runs, inputs, warnings };

@@ -1,21 +1,25 @@
-/** The first section of a run's report: its verdict, and what the detectors and the checkpoints say. */
-import { contextFor, type Detector } from '../detectors/detector.ts';
+/** The first section of a run's report: its verdict, and what is found in its log, its checkpoints and its captures. */
+import { contextFor } from '../detectors/detector.ts';
 import { DETECTORS } from '../detectors/registry.ts';
 import type { RestartPoint } from '../detectors/rewind.ts';
-import { verdictSettings } from '../incidents/settings.ts';
+import { checkpointOutcomes, isolated, restartPoints } from '../findings/outcomes.ts';
+import {
+  type ResolvedThresholds,
+  readThresholds,
+  resolveThresholds,
+  type ThresholdOverrides,
+  type Thresholds,
+} from '../findings/thresholds.ts';
 import { type JudgedRun, judgeRun } from '../incidents/verdict.ts';
-import { DiagError, diagError, type ErrorRecord } from '../model/errors.ts';
 import type { Finding, Outcome } from '../model/finding.ts';
 import type { RunReport } from '../model/report.ts';
 import type { Run } from '../model/run.ts';
-import { checkpointFindings } from './checkpoint-findings.ts';
 import type { RunEvidence } from './evidence.ts';
-
-/** Threshold overrides: detector id → threshold name → value. */
-export type ThresholdOverrides = ReadonlyMap<string, ReadonlyMap<string, number>>;
+import { type CaptureLook, NO_CAPTURE } from './follow-captures.ts';
 
 export interface JudgeOptions {
-  readonly thresholds?: ThresholdOverrides;
+  /** Numbers in place of the defaults: for every run, or what a function says of each. */
+  readonly thresholds?: ThresholdOverrides | ((run: Pick<Run, 'id' | 'paths'>) => Thresholds);
   /** Clipping limits to judge the logged gradient norms against; each is reported, also where it hardly acts. */
   readonly clipLimits?: readonly number[];
 }
@@ -30,47 +34,54 @@ export interface Judgement {
   readonly restartPoints: readonly RestartPoint[];
 }
 
-/** Judges a run. A detector that throws is listed under `failedDetectors`; the others still report. */
-export function judgementOf({ run, checkpoints }: RunEvidence, options: JudgeOptions): Judgement {
-  const judged = judgeRun(run, verdictSettings(options.thresholds));
+/**
+ * The numbers that a run is judged by.
+ *
+ * @throws finding-unknown, threshold-unknown, threshold-range, threshold-conflict
+ */
+export const thresholdsFor = (
+  run: Pick<Run, 'id' | 'paths'>,
+  { thresholds = {} }: JudgeOptions,
+): ResolvedThresholds =>
+  resolveThresholds(typeof thresholds === 'function' ? thresholds(run) : readThresholds(thresholds));
+
+/**
+ * Judges a run. What throws is listed under `failedDetectors`; the others still report. A kind of finding that could not
+ * be looked for in all there is (a checkpoint that was not read) may have found something, but did not run.
+ */
+export function judgementOf(
+  { run, checkpoints, notRun: unread }: RunEvidence,
+  options: JudgeOptions,
+  captures: CaptureLook = NO_CAPTURE,
+): Judgement {
+  const { inForce, settings } = thresholdsFor(run, options);
+  const judged = judgeRun(run, settings);
+  const outcomes: (readonly [string, Outcome, whole: boolean])[] = [
+    ...Object.values(DETECTORS).map((detector) => {
+      const context = contextFor(detector, judged, inForce, options.clipLimits);
+      return [detector.id, isolated(detector.id, () => detector.detect(run, context)), true] as const;
+    }),
+    ...[...checkpointOutcomes(checkpoints, inForce)].map(
+      ([id, outcome]) => [id, outcome, !unread.some((one) => one.id === 'checkpoints')] as const,
+    ),
+    ['capture-mismatch', captures.outcome, captures.unread.length === 0],
+  ];
   const findings: Finding[] = [];
   const detectorsRun: string[] = [];
-  const notRun: { id: string; reason: string }[] = [];
-  const failedDetectors: { id: string; error: ErrorRecord }[] = [];
-  for (const detector of Object.values(DETECTORS)) {
-    const outcome = detect(detector, run, judged, options);
-    if (outcome.kind === 'pass' || outcome.kind === 'fail') detectorsRun.push(detector.id);
+  const notRun: RunReport['notRun'][number][] = [];
+  const failedDetectors: RunReport['failedDetectors'][number][] = [];
+  for (const [id, outcome, whole] of outcomes) {
+    if (whole && (outcome.kind === 'pass' || outcome.kind === 'fail')) detectorsRun.push(id);
     if (outcome.kind === 'fail') findings.push(...outcome.findings);
-    else if (outcome.kind === 'not-applicable') notRun.push({ id: detector.id, reason: outcome.reason });
-    else if (outcome.kind === 'error') failedDetectors.push({ id: detector.id, error: outcome.error });
+    else if (outcome.kind === 'error') failedDetectors.push({ id, error: outcome.error });
+    else if (whole && outcome.kind === 'not-applicable') notRun.push({ id, reason: outcome.reason });
   }
-  const ofCheckpoints = checkpointFindings(checkpoints);
   return {
     judged,
-    findings: [...findings, ...ofCheckpoints.findings],
+    findings,
     detectorsRun,
-    notRun,
+    notRun: [...notRun, ...captures.unread.map((reason) => ({ id: 'captures', reason }))],
     failedDetectors,
-    restartPoints: ofCheckpoints.good,
+    restartPoints: restartPoints(checkpoints),
   };
-}
-
-function detect(
-  detector: Detector,
-  run: Run,
-  judged: JudgedRun,
-  { thresholds, clipLimits }: JudgeOptions,
-): Outcome {
-  try {
-    return detector.detect(run, contextFor(detector, judged, thresholds?.get(detector.id), clipLimits));
-  } catch (error) {
-    const known =
-      error instanceof DiagError
-        ? error
-        : diagError('detector-crashed', {
-            id: detector.id,
-            problem: error instanceof Error ? (error.stack ?? error.message) : String(error),
-          });
-    return { kind: 'error', error: known.toRecord() };
-  }
 }

@@ -2,7 +2,7 @@
  * The pages of findings, clipping rules and errors, made from what the objects say of themselves. `explain` prints
  * them; docs/findings and docs/rules hold the same text (a test compares).
  */
-import { CAPTURE_FINDINGS, CHECKPOINT_FINDINGS, FINDINGS } from '../findings/registry.ts';
+import { FINDINGS, sourceOf } from '../findings/registry.ts';
 import { diagError, ERROR_TEXTS, type ErrorCode } from '../model/errors.ts';
 import type { FindingType } from '../model/finding.ts';
 import { inCell, markdownTable } from '../model/markdown-table.ts';
@@ -19,14 +19,6 @@ const table = (head: readonly string[], rows: readonly (readonly string[])[]): s
 const list = (title: string, items: readonly string[]): string[] =>
   items.length === 0 ? [] : [`## ${title}`, items.map((item) => `- ${item}`).join('\n')];
 const page = (parts: readonly string[]): string => `${parts.join('\n\n')}\n`;
-
-/** What a kind of finding looks at. */
-const sourceOf = (id: string): string =>
-  Object.hasOwn(CHECKPOINT_FINDINGS, id)
-    ? 'checkpoints'
-    : Object.hasOwn(CAPTURE_FINDINGS, id)
-      ? 'captures'
-      : 'logs';
 
 function findingPage({ id, title, severity, thresholds, docs }: FindingType): string {
   const [first] = thresholds;

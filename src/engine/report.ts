@@ -30,7 +30,7 @@ const bySeverity = (a: Finding, b: Finding): number =>
 export function runReport(evidence: RunEvidence, judgement: Judgement, whatIf: WhatIf): RunReport {
   const { run } = evidence;
   const { judged, detectorsRun, failedDetectors } = judgement;
-  const findings = [...judgement.findings, ...whatIf.findings].sort(bySeverity);
+  const findings = [...judgement.findings].sort(bySeverity);
   const rewind = rewindAdvice(run, judged, judgement.restartPoints);
   const ended = seriesThatEnd(run);
   return {

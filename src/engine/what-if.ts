@@ -5,7 +5,6 @@
 import type { Capture } from '../captures/read.ts';
 import type { ModelEvidence, PlacedCheckpoint } from '../measure/model-evidence.ts';
 import { DiagError, reasonOf } from '../model/errors.ts';
-import type { Finding } from '../model/finding.ts';
 import type { RunReport } from '../model/report.ts';
 import type { Run } from '../model/run.ts';
 import { replayFromLog } from '../replay/from-log.ts';
@@ -16,13 +15,10 @@ import { DEFAULT_RULES } from '../rules/registry.ts';
 import type { Limits, RunEvidence } from './evidence.ts';
 import { lossesApart, onsetOf, placed } from './evidence-of-run.ts';
 
-export interface WhatIf extends Pick<RunReport, 'replay' | 'curvature' | 'notRun' | 'notes'> {
-  /** What following the recorded run found. */
-  readonly findings: readonly Finding[];
-}
+export type WhatIf = Pick<RunReport, 'replay' | 'curvature' | 'notRun' | 'notes'>;
 
 /** Where nothing was asked, or there was nothing to prevent. */
-export const NO_WHAT_IF: WhatIf = { replay: [], curvature: [], findings: [], notRun: [], notes: [] };
+export const NO_WHAT_IF: WhatIf = { replay: [], curvature: [], notRun: [], notes: [] };
 
 /** @param onsetStep of the verdict */
 export async function whatIf(
@@ -37,7 +33,7 @@ export async function whatIf(
   const { capture, apart } = best;
   const onset = apart === null || onsetStep === null ? onsetStep : onsetOf(capture, apart.shift, onsetStep);
   try {
-    const { entries, findings, notes } = await replayCapture(capture, {
+    const { entries, notes } = await replayCapture(capture, {
       mode: 'as-recorded',
       rules,
       ...(onset === null ? {} : { onsetStep: onset }),
@@ -49,7 +45,6 @@ export async function whatIf(
     return {
       replay: [...entries, ...model.replay, ...recorded.entries],
       curvature: [...model.curvature, ...eigenvalues.entries],
-      findings,
       notRun: [
         ...model.notRun,
         ...others.map(({ path }) => ({

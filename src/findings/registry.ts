@@ -30,3 +30,11 @@ export const FINDINGS = {
 } as const satisfies Record<string, FindingType>;
 
 export type FindingId = keyof typeof FINDINGS;
+
+/** What a kind of finding looks at: also the id under which a report says what of it was not read. */
+export const sourceOf = (id: string): 'logs' | 'checkpoints' | 'captures' =>
+  Object.hasOwn(CHECKPOINT_FINDINGS, id)
+    ? 'checkpoints'
+    : Object.hasOwn(CAPTURE_FINDINGS, id)
+      ? 'captures'
+      : 'logs';

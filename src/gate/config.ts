@@ -1,6 +1,7 @@
 /** The gate's config: its form, where it is found, and what it amounts to after presets and flags. */
 import { dirname, resolve } from 'node:path';
 import { z } from 'zod';
+import { FINDINGS } from '../findings/registry.ts';
 import { diagError } from '../model/errors.ts';
 import { nearest } from '../model/nearest.ts';
 import { VERDICT_CLASSES, type VerdictClass } from '../model/report.ts';
@@ -28,7 +29,7 @@ const rule = z.union([
   z.strictObject({ severity, ...options }),
 ]);
 const rules = z.record(z.string(), rule).meta({
-  description: 'keys: a detector, a class of verdict, or a threshold like `p95(grad_norm) < 5`',
+  description: 'keys: a kind of finding, a class of verdict, or a threshold like `p95(grad_norm) < 5`',
 });
 const preset = z.enum(Object.keys(PRESETS) as [keyof typeof PRESETS, ...(keyof typeof PRESETS)[]]);
 const tolerance = z.number().min(0);
@@ -121,10 +122,8 @@ export interface ConfigOptions {
   readonly file?: string;
   /** `--no-config`. */
   readonly search?: boolean;
-  /** `--rule`, each a detector, a class of verdict or a threshold; severity `error`. */
+  /** `--rule`, each a finding, a class of verdict or a threshold; severity `error`. */
   readonly rules?: readonly string[];
-  /** Ids of the detectors. */
-  readonly detectors: readonly string[];
 }
 
 /**
@@ -142,7 +141,7 @@ export async function loadGateConfig(options: ConfigOptions): Promise<GateConfig
     throw diagError('gate-without-rules', { reason: '--no-config was given and no --rule' });
   return gateConfigFrom(
     found !== null ? found.value : flags.length > 0 ? { version: 1 } : { version: 1, extends: 'recommended' },
-    { detectors: options.detectors, rules: flags, ...(found === null ? {} : { path: found.path }) },
+    { rules: flags, ...(found === null ? {} : { path: found.path }) },
   );
 }
 
@@ -153,13 +152,9 @@ export async function loadGateConfig(options: ConfigOptions): Promise<GateConfig
  */
 export function gateConfigFrom(
   value: unknown,
-  {
-    path = null,
-    rules = [],
-    detectors,
-  }: { path?: string | null; rules?: readonly string[]; detectors: readonly string[] },
+  { path = null, rules = [] }: { path?: string | null; rules?: readonly string[] } = {},
 ): GateConfig {
-  const config = resolveConfig(parseConfig(value, path), path, rules, detectors);
+  const config = resolveConfig(parseConfig(value, path), path, rules);
   const judged = [config, ...config.overrides].some((part) =>
     [...part.rules.values()].some((rule) => rule.severity !== 'off'),
   );
@@ -301,13 +296,8 @@ function parseConfig(value: unknown, path: string | null): ConfigFile {
 }
 
 /** The file's rules on top of its presets, the flags' on top of both. */
-function resolveConfig(
-  file: ConfigFile,
-  path: string | null,
-  flags: readonly string[],
-  detectors: readonly string[],
-): GateConfig {
-  const known = [...detectors, ...VERDICT_CLASSES.filter(isBad)];
+function resolveConfig(file: ConfigFile, path: string | null, flags: readonly string[]): GateConfig {
+  const known = [...Object.keys(FINDINGS), ...VERDICT_CLASSES.filter(isBad)];
   const where = path === null ? undefined : { path };
   const read = (entries: Iterable<readonly [string, RuleEntry]>, into: Map<string, RuleConfig>): void => {
     for (const [id, entry] of entries) {

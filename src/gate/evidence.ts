@@ -1,14 +1,18 @@
-/** What a gate judges: logs read and diagnosed, or saved reports, or both. */
+/** What a gate judges: inputs read and judged as `analyze` does, or saved reports, or both. */
 import { readdir, readFile, stat } from 'node:fs/promises';
 import { join, sep } from 'node:path';
 import { kindOfPath, openFile } from '../bytes/source.ts';
 import type { AnalyzeOptions } from '../engine/analyze.ts';
 import { collectInputs } from '../engine/collect.ts';
-import { inputsOf } from '../engine/evidence.ts';
-import { assembleReport, diagnoseRun } from '../engine/report.ts';
+import { gatherEvidence, type Limits, type RunEvidence } from '../engine/evidence.ts';
+import { followCaptures, NO_CAPTURE } from '../engine/follow-captures.ts';
+import { judgementOf, thresholdsFor } from '../engine/judge-run.ts';
+import { assembleReport, runReport } from '../engine/report.ts';
+import { NO_WHAT_IF } from '../engine/what-if.ts';
+import { CAPTURE_FINDINGS, CHECKPOINT_FINDINGS } from '../findings/registry.ts';
 import { type DiagError, diagError } from '../model/errors.ts';
 import { isGlob, matchesGlob } from '../model/glob.ts';
-import type { Report } from '../model/report.ts';
+import type { Report, RunReport } from '../model/report.ts';
 import type { Run } from '../model/run.ts';
 import { isReportLike, parseReport } from '../reports/report-schema.ts';
 import type { GateEvidence } from './judge.ts';
@@ -16,42 +20,54 @@ import type { GateEvidence } from './judge.ts';
 /** A saved report begins with this; what stands further in is not looked for. */
 const HEAD = /^\s*\{\s*"schemaVersion"/;
 
+export interface GateReadOptions extends Omit<AnalyzeOptions, 'budget' | 'clipLimits'> {
+  /**
+   * Kinds of findings that a rule asks for. Checkpoints are summed, and captures followed, only where one of theirs is
+   * among them; all are where it is left out.
+   */
+  readonly asked?: ReadonlySet<string>;
+}
+
 /**
- * Reads what the paths name.
+ * Reads what the paths name, and judges each run as `analyze` does. Nothing is cut by a budget. Replay and curvature,
+ * which no rule on a log can ask for, are left to `analyze`; a gate judges them in its report.
  *
- * @param paths logs, folders, saved reports, and patterns of the three
- * @returns the evidence; a log that changed while it was read has a `file-changed` warning in its report
+ * @param paths logs, checkpoints, captures, folders, saved reports, and patterns of them
+ * @returns the evidence; an input that changed while it was read has a `file-changed` warning in its report
  * @throws pattern-matches-nothing, report-invalid, and what reading logs throws where nothing at all could be read
  */
 export async function readGateEvidence(
   paths: readonly string[],
-  options: AnalyzeOptions,
+  options: GateReadOptions,
 ): Promise<Omit<GateEvidence, 'baseline'>> {
   const started = options.now();
-  const logs: string[] = [];
+  const inputs: string[] = [];
   const reports: Report[] = [];
   for (const path of await expandGlobs(paths)) {
     const saved = await readSavedReport(path);
-    if (saved === undefined) logs.push(path);
+    if (saved === undefined) inputs.push(path);
     else reports.push(saved);
   }
   const runs = new Map<string, Run>();
-  if (logs.length > 0) {
-    const found = await collectInputs(logs, options);
+  if (inputs.length > 0) {
+    const found = await collectInputs(inputs, options);
+    const evidence = await gatherEvidence(found, limitsFor(options));
     const [first] = found.errors;
-    if (found.logs.length === 0 && reports.length === 0 && first !== undefined) throw first;
-    const all = found.logs.flatMap((log) => log.runs);
-    const diagnosed = all.map((run) => diagnoseRun(run, options));
-    const changed = await changedSince(started, [...new Set(all.flatMap((run) => run.paths))]);
+    if (evidence.inputs.length === 0 && reports.length === 0 && first !== undefined) throw first;
+    const judged: RunReport[] = [];
+    for (const one of evidence.runs) judged.push(await reportOf(one, options));
+    const files = [...evidence.runs.flatMap(({ run }) => run.paths), ...found.checkpoints];
+    const changed = await changedSince(started, [...new Set(files)]);
+    const all = evidence.runs.map(({ run }) => run);
     const again = all.filter((run, i) => all.findIndex(({ id }) => id === run.id) !== i);
     // Two runs of one name cannot be told apart by their points: windows on them are not judged.
     for (const run of all) if (!again.some(({ id }) => id === run.id)) runs.set(run.id, run);
     reports.push(
       assembleReport({
-        inputs: found.logs.flatMap(inputsOf),
-        runs: diagnosed,
+        inputs: evidence.inputs,
+        runs: judged,
         skipped: found.skipped,
-        warnings: [...found.errors, ...changed].map((error) => error.toRecord()),
+        warnings: [...[...found.errors, ...changed].map((error) => error.toRecord()), ...evidence.warnings],
         toolVersion: options.toolVersion,
         createdAt: started.toISOString(),
       }),
@@ -75,6 +91,34 @@ export async function readGateEvidence(
     }),
     runs,
   };
+}
+
+const NOT_ASKED = 'no rule of this gate asks for what they hold';
+
+const asks = (asked: GateReadOptions['asked'], kinds: object): boolean =>
+  asked === undefined || Object.keys(kinds).some((id) => asked.has(id));
+
+/** Time does not decide what a gate looks at: all checkpoints are read, or none. */
+const limitsFor = ({ asked, onProgress = () => {}, now }: GateReadOptions): Limits => ({
+  clock: () => now().getTime(),
+  deadline: asks(asked, CHECKPOINT_FINDINGS) ? Number.POSITIVE_INFINITY : Number.NEGATIVE_INFINITY,
+  late: `not read: ${NOT_ASKED}`,
+  onProgress,
+});
+
+async function reportOf(evidence: RunEvidence, options: GateReadOptions): Promise<RunReport> {
+  const { captures, run } = evidence;
+  const { asked, onProgress = () => {} } = options;
+  const look =
+    captures.length === 0 || asks(asked, CAPTURE_FINDINGS)
+      ? await followCaptures(captures, thresholdsFor(run, options).inForce, onProgress)
+      : { ...NO_CAPTURE, unread: [`${captures.length} of them were not followed: ${NOT_ASKED}`] };
+  const reason =
+    'a gate replays no capture and measures no curvature: `clippy-diag analyze` does, and a gate judges its report';
+  return runReport(evidence, judgementOf(evidence, options, look), {
+    ...NO_WHAT_IF,
+    notRun: captures.length === 0 ? [] : [{ id: 'replay', reason }],
+  });
 }
 
 /** The report in a file, without a gate that was judged earlier; undefined for a file that is none. */

@@ -12,7 +12,8 @@ interface Preset {
 }
 
 const recommended: Preset = {
-  summary: 'a run that ends diverged, dead or non-finite fails; one that came back, or climbs, is reported',
+  summary:
+    'a run that ends diverged, dead or non-finite fails, and so do weights that are not finite; one that came back, or climbs, is reported',
   rules: {
     'non-finite-loss': 'error',
     'full-divergence': 'error',
@@ -20,6 +21,9 @@ const recommended: Preset = {
     drift: 'warning',
     'micro-divergence': 'warning',
     'loss-column-stops': { severity: 'warning', missing: 'skip' },
+    'non-finite-tensor': { severity: 'error', missing: 'skip' },
+    'accumulator-reset': { severity: 'warning', missing: 'skip' },
+    'capture-mismatch': { severity: 'warning', missing: 'skip' },
   },
 };
 
@@ -33,6 +37,7 @@ export const PRESETS = {
       drift: 'error',
       'micro-divergence': 'error',
       'loss-column-stops': { severity: 'error', missing: 'skip' },
+      'accumulator-reset': { severity: 'error', missing: 'skip' },
       'repeated-or-lost-steps': { severity: 'error', missing: 'skip' },
       'nan(loss) == 0': 'error',
       'nan(grad_norm) == 0': { severity: 'error', missing: 'skip' },

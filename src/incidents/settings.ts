@@ -201,16 +201,3 @@ export const verdictThresholds = <const Names extends readonly (keyof VerdictSet
   names.map((name) => ({ name, ...VERDICT_SETTINGS[name] })) as readonly (Threshold & {
     readonly name: Names[number];
   })[];
-
-/**
- * The settings of a run where the user changed numbers: thresholds of any detector that bear the name of a setting count for the verdict, for it is
- * found once for all of them.
- */
-export function verdictSettings(
-  overrides: ReadonlyMap<string, ReadonlyMap<string, number>> = new Map(),
-): VerdictSettings {
-  const settings: Record<string, number> = { ...DEFAULT_VERDICT_SETTINGS };
-  for (const thresholds of overrides.values())
-    for (const [name, value] of thresholds) if (Object.hasOwn(VERDICT_SETTINGS, name)) settings[name] = value;
-  return settings as VerdictSettings;
-}

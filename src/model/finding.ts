@@ -80,6 +80,8 @@ export interface Finding {
   readonly threshold: Quantity | null;
   readonly locations: readonly SourceRef[];
   readonly advice: string | null;
+  /** How many more like it were found that the report does not list. */
+  readonly more?: number;
 }
 
 /** Result of one detector on one run. A detector that throws becomes an `error`; the report still appears. */

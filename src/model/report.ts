@@ -106,7 +106,7 @@ export interface RunReport {
   readonly verdict: RunVerdict;
   readonly tasks: readonly TaskVerdict[];
   readonly findings: readonly Finding[];
-  /** Ids of the detectors that ran to their end: a rule on one that is not here was not judged. */
+  /** Kinds of findings that were looked for in all there is: a rule of the gate on another one was not judged. */
   readonly detectorsRun?: readonly string[];
   readonly notRun: readonly { readonly id: string; readonly reason: string }[];
   readonly failedDetectors: readonly { readonly id: string; readonly error: ErrorRecord }[];

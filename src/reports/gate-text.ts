@@ -3,6 +3,7 @@ import { Ansis } from 'ansis';
 import { formatCount } from '../model/format-number.ts';
 import type { GateResult, GateRule } from '../model/gate.ts';
 import { inertName } from '../model/inert-text.ts';
+import { byReason } from './by-reason.ts';
 import type { RenderOptions } from './format.ts';
 
 const WORD = {
@@ -31,6 +32,25 @@ function ruleLine(rule: GateRule, paint: Ansis, several: boolean): string {
   return `  ${mark}  ${paint.bold(inertName(rule.id))}  ${inertName(rule.message)}${where === '' ? '' : paint.dim(` (${where})`)}${why}`;
 }
 
+/** What was left out, told once for each reason: by the rules of a run, then by the runs of the same rules. */
+function leftOut(skipped: GateResult['skipped'], several: boolean) {
+  const inRuns = new Map<string, { ids: string; severity: string; reason: string; runs: string[] }>();
+  for (const { ids, one } of byReason(skipped, ({ run, severity, reason }) =>
+    JSON.stringify([run, severity, reason]),
+  )) {
+    const { run, severity, reason } = one;
+    const key = JSON.stringify([ids, severity, reason]);
+    const runs = inRuns.get(key)?.runs ?? [];
+    inRuns.set(key, { ids, severity, reason, runs: [...runs, run] });
+  }
+  return [...inRuns.values()].map(({ runs, ...rest }) => ({
+    ...rest,
+    where: several
+      ? ` on ${runs.length === 1 ? inertName(runs[0]!) : `${formatCount(runs.length)} runs`}`
+      : '',
+  }));
+}
+
 /** Renders the result of a gate. */
 export function renderGate(gate: GateResult, { colour }: RenderOptions): string {
   const paint = new Ansis(colour ? 1 : 0);
@@ -46,9 +66,9 @@ export function renderGate(gate: GateResult, { colour }: RenderOptions): string 
   const headline = gate.passed ? paint.bold.green(WORD[0]) : paint.bold.red(WORD[gate.exitCode]);
   const lines = [
     ...gate.rules.map((rule) => ruleLine(rule, paint, several)),
-    ...gate.skipped.map(
-      ({ id, run, severity, reason }) =>
-        `  ${severity === 'warning' ? paint.yellow('warn') : paint.dim('skip')}  ${inertName(id)}  left out${several ? ` on ${inertName(run)}` : ''}: ${inertName(reason)}`,
+    ...leftOut(gate.skipped, several).map(
+      ({ ids, where, severity, reason }) =>
+        `  ${severity === 'warning' ? paint.yellow('warn') : paint.dim('skip')}  ${inertName(ids)}  left out${where}: ${inertName(reason)}`,
     ),
     ...gate.problems.map(
       ({ id, run, message }) =>

@@ -2,6 +2,7 @@
  * The report as one HTML file: no network, no frame, no plugin, and a content security policy that lets run what is
  * inlined here and nothing else. All text is in the file as HTML; a script draws the charts and sorts the tables.
  */
+
 import { createHash } from 'node:crypto';
 import type { Finding } from '../model/finding.ts';
 import { formatCount, formatNumber } from '../model/format-number.ts';
@@ -11,6 +12,7 @@ import { smallest } from '../model/order-statistics.ts';
 import type { ReplayVerdict } from '../model/replay.ts';
 import type { ChartSeries, Report, RunReport, VerdictClass } from '../model/report.ts';
 import type { SourceRef } from '../model/source-ref.ts';
+import { byReason } from './by-reason.ts';
 import type { ReportFormat } from './format.ts';
 import { chartsOf, type HtmlChart } from './html-charts.ts';
 import { htmlParts } from './html-parts.ts';
@@ -347,7 +349,7 @@ ${
     ...run.failedDetectors.map(
       ({ id, error }) => h`<li>${badge('failed', 'bad')} ${id}: ${error.message}</li>`,
     ),
-    ...run.notRun.map(({ id, reason }) => h`<li>${id} did not run: ${reason}</li>`),
+    ...byReason(run.notRun).map(({ ids, one }) => h`<li>${ids} did not run: ${one.reason}</li>`),
     ...run.notes.map((note) => h`<li>${note}</li>`),
   ]}</ul></details>`
 }

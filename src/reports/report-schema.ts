@@ -98,7 +98,7 @@ const verdictClass = oneOf(
 
 export const finding = objectOf<Finding>(
   'finding',
-  'Something that a detector found in a run.',
+  'Something that was found in a run: in its log, its checkpoints or its captures.',
 )({
   id: text('What was found; `clippy-diag explain ID` has its page. Also the rule of a gate and of SARIF.'),
   severity,
@@ -113,6 +113,7 @@ export const finding = objectOf<Finding>(
   threshold: orNull(quantity, 'What it was compared with.'),
   locations: listOf(place, 'Where it can be seen.'),
   advice: orNull(text('What to do about it.')),
+  more: count('How many more like it were found that the report does not list.').optional(),
 });
 
 const incident = objectOf<Incident>(
@@ -500,7 +501,7 @@ const run = objectOf<RunReport>(
     'The verdict of each task, where the log has several.',
   ),
   findings: listOf(finding, 'What was found, the worst first.'),
-  detectorsRun: texts('Ids of the detectors that ran to their end.').optional(),
+  detectorsRun: texts('Ids of the kinds of findings that were looked for in all there is.').optional(),
   notRun: listOf(notRun, 'What was not judged, and why.'),
   failedDetectors: listOf(
     objectOf<RunReport['failedDetectors'][number]>(

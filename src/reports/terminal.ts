@@ -2,6 +2,7 @@
  * The report on a terminal: the verdict in one line first, then for each run its findings with evidence, charts, what
  * was not run and what to do next. Pure: width, colour and character set come in as options.
  */
+
 import { Ansis } from 'ansis';
 import type { Finding, Quantity, Severity } from '../model/finding.ts';
 import { formatCount, formatNumber } from '../model/format-number.ts';
@@ -9,6 +10,7 @@ import { inertName } from '../model/inert-text.ts';
 import type { ChartSeries, Incident, Report, RunReport, VerdictClass } from '../model/report.ts';
 import type { SourceRef } from '../model/source-ref.ts';
 import { toAscii } from './ascii.ts';
+import { byReason } from './by-reason.ts';
 import { type ChartMarker, drawChart } from './charts.ts';
 import type { RenderOptions, ReportFormat } from './format.ts';
 import { renderGate } from './gate-text.ts';
@@ -172,7 +174,7 @@ function runLines(run: RunReport, options: RenderOptions, paint: Ansis): string[
     run.advice.flatMap((sentence) => hanging(sentence, options)),
   );
   section('Not run', [
-    ...run.notRun.flatMap(({ id, reason }) => hanging(`${id}: ${reason}`, options)),
+    ...byReason(run.notRun).flatMap(({ ids, one }) => hanging(`${ids}: ${one.reason}`, options)),
     ...run.failedDetectors.flatMap(({ id, error }) => hanging(`${id}: failed: ${error.message}`, options)),
   ]);
   section(

@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { contextFor, type Detector } from '../../src/detectors/detector.ts';
 import { DETECTORS, type DetectorId } from '../../src/detectors/registry.ts';
-import { verdictSettings } from '../../src/incidents/settings.ts';
+import { readThresholds, resolveThresholds } from '../../src/findings/thresholds.ts';
 import { judgeRun } from '../../src/incidents/verdict.ts';
 import { SEVERITIES } from '../../src/model/finding.ts';
 import { isInRange } from '../../src/model/options.ts';
@@ -73,9 +73,9 @@ describe.each(members)('%s', (id, detector) => {
     expect(isInRange(range, other.value)).toBe(true);
     const at = (number: number): unknown => {
       const run = other.run ?? caseOf(id).run;
-      const numbers = new Map([[name, number]]);
-      const judged = judgeRun(run, verdictSettings(new Map([[id, numbers]])));
-      const outcome = detector.detect(run, contextFor(detector, judged, numbers, other.clipLimits));
+      const { inForce, settings } = resolveThresholds(readThresholds({ [id]: { [name]: number } }));
+      const context = contextFor(detector, judgeRun(run, settings), inForce, other.clipLimits);
+      const outcome = detector.detect(run, context);
       const seen = other.seen ?? (({ steps, series, severity }) => [steps, series, severity]);
       return outcome.kind === 'fail' ? outcome.findings.map(seen) : [];
     };

@@ -10,7 +10,7 @@ const run = makeRun([
   { name: 'grad_norm', values: Array.from({ length: 600 }, (_, i) => i + 1) },
 ]);
 const outcomeFor = (limits: readonly number[], of = run) =>
-  clippingSaturation.detect(of, contextFor(clippingSaturation, judgeRun(of), new Map(), limits));
+  clippingSaturation.detect(of, contextFor(clippingSaturation, judgeRun(of), undefined, limits));
 
 describe('clipping limits that a user names', () => {
   it('are each reported, with how often they act and what that makes of them', () => {

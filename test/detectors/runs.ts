@@ -104,16 +104,12 @@ export function fallingLoss(points: number, seed = 1, noise = 0.05): number[] {
 }
 
 /** The outcome of one detector. */
-export const detect = (detector: Detector, run: Run, overrides?: ReadonlyMap<string, number>): Outcome =>
-  detector.detect(run, contextFor(detector, judgeRun(run), overrides));
+export const detect = (detector: Detector, run: Run): Outcome =>
+  detector.detect(run, contextFor(detector, judgeRun(run)));
 
 /** Its findings; none where it passes or does not apply. */
-export function findingsOf(
-  detector: Detector,
-  run: Run,
-  overrides?: ReadonlyMap<string, number>,
-): readonly Finding[] {
-  const outcome = detect(detector, run, overrides);
+export function findingsOf(detector: Detector, run: Run): readonly Finding[] {
+  const outcome = detect(detector, run);
   return outcome.kind === 'fail' ? outcome.findings : [];
 }
 

@@ -4,9 +4,10 @@ import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { writeSafetensors } from '../../src/checkpoints/safetensors.ts';
 import { diffCheckpoints } from '../../src/engine/checkpoint-diff.ts';
-import { checkpointFindings } from '../../src/engine/checkpoint-findings.ts';
 import { inspectCheckpoint } from '../../src/engine/checkpoint-inspect.ts';
 import { inspectInputs } from '../../src/engine/inspect.ts';
+import { checkpointOutcomes, restartPoints } from '../../src/findings/outcomes.ts';
+import { resolveThresholds } from '../../src/findings/thresholds.ts';
 import type { InspectedCheckpoint } from '../../src/model/checkpoint.ts';
 import { checkpointText, diffText, trajectoryText } from '../../src/reports/checkpoint-text.ts';
 import { projectRoot } from '../support/shared-data.ts';
@@ -230,7 +231,13 @@ describe('diffCheckpoints', () => {
   });
 });
 
-describe('checkpointFindings', () => {
+describe('findings about checkpoints', () => {
+  const checkpointFindings = (checkpoints: readonly InspectedCheckpoint[]) => ({
+    findings: [...checkpointOutcomes(checkpoints, resolveThresholds().inForce).values()].flatMap((outcome) =>
+      outcome.kind === 'fail' ? outcome.findings : [],
+    ),
+    good: restartPoints(checkpoints),
+  });
   const all = (steps: readonly number[]) => steps.map((step) => inspected.get(step)!);
 
   it('says between which checkpoints a tensor broke, what was reset, what stands still, and where to go back to', () => {

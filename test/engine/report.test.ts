@@ -28,18 +28,22 @@ describe('the report of a run', () => {
     expect(runReport(evidence, judgement, NO_WHAT_IF)).toEqual(diagnoseRun(run));
   });
 
-  it('sorts findings of every section together, and advises from all of them', () => {
-    const late = { ...judgement, restartPoints: [{ step: 1000, path: 'step-1000.pt' }] };
+  it('sorts findings of every source together, and advises from all of them', () => {
+    const late = {
+      ...judgement,
+      findings: [
+        ...judgement.findings,
+        finding('note', 1, 'a note'),
+        finding('error', 5000, 'last'),
+        finding('error', 2, 'first'),
+      ],
+      restartPoints: [{ step: 1000, path: 'step-1000.pt' }],
+    };
     const report = runReport(
       { ...evidence, notRun: [{ id: 'checkpoints', reason: 'r' }], notes: ['twice', 'beside'] },
       late,
       {
         ...NO_WHAT_IF,
-        findings: [
-          finding('note', 1, 'a note'),
-          finding('error', 5000, 'last'),
-          finding('error', 2, 'first'),
-        ],
         notRun: [{ id: 'replay', reason: 'r' }],
         notes: ['twice'],
       },

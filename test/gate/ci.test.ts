@@ -4,7 +4,6 @@ import { chmodSync, copyFileSync, readdirSync, readFileSync, writeFileSync } fro
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
 import { parse } from 'yaml';
-import { DETECTORS } from '../../src/detectors/registry.ts';
 import { RECORDERS, STARTER_CONFIG } from '../../src/engine/starter-files.ts';
 import { gateConfigFrom } from '../../src/gate/config.ts';
 import { cli } from '../support/cli.ts';
@@ -140,12 +139,11 @@ test('the pre-commit hook takes logs and judges them by the config', async () =>
 });
 
 test('every config in the docs, and the one that init writes, is a config', () => {
-  const detectors = Object.keys(DETECTORS);
   for (const text of blocks('docs/gate.md', 'yaml'))
-    expect(gateConfigFrom(parse(text), { detectors }).rules.size).toBeGreaterThan(3);
-  expect(gateConfigFrom(parse(STARTER_CONFIG), { detectors }).rules.has('loss-spike')).toBe(true);
+    expect(gateConfigFrom(parse(text)).rules.size).toBeGreaterThan(3);
+  expect(gateConfigFrom(parse(STARTER_CONFIG)).rules.has('loss-spike')).toBe(true);
   // What is commented out is one too.
-  const config = gateConfigFrom(parse(STARTER_CONFIG.replace(/#(?! )/g, '')), { detectors });
+  const config = gateConfigFrom(parse(STARTER_CONFIG.replace(/#(?! )/g, '')));
   expect([
     config.expect.steps,
     config.rules.has('last(loss) <= 0.2'),

@@ -3,12 +3,10 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, expect, test } from 'vitest';
 import { z } from 'zod';
-import { DETECTORS } from '../../src/detectors/registry.ts';
 import { configSchema, gateConfigFrom, loadGateConfig } from '../../src/gate/config.ts';
 import { PRESETS } from '../../src/gate/presets.ts';
 import { cpuTime } from '../support/cpu-time.ts';
 
-const detectors = Object.keys(DETECTORS);
 const root = mkdtempSync(join(tmpdir(), 'clippy-diag-config-'));
 afterAll(() => rmSync(root, { recursive: true }));
 
@@ -36,7 +34,7 @@ overrides:
 
 test('reads the form of the documentation, from a folder above', async () => {
   const path = folder({ '.clippy-diag.yaml': EXAMPLE });
-  const config = await loadGateConfig({ cwd: join(path, 'deep/er'), detectors });
+  const config = await loadGateConfig({ cwd: join(path, 'deep/er') });
   expect(config.path).toBe(join(path, '.clippy-diag.yaml'));
   expect([...config.rules.keys()]).toEqual([
     ...Object.keys(PRESETS.recommended.rules),
@@ -64,17 +62,15 @@ test('reads the form of the documentation, from a folder above', async () => {
 test('package.json with our key, and JSON; a package.json without it is passed over', async () => {
   const body = { version: 1, rules: { 'loss-spike': 'error' } };
   const withKey = folder({ 'package.json': JSON.stringify({ 'clippy-diag': body }) });
-  expect((await loadGateConfig({ cwd: withKey, detectors })).path).toBe(join(withKey, 'package.json'));
+  expect((await loadGateConfig({ cwd: withKey })).path).toBe(join(withKey, 'package.json'));
   const above = folder({ '.clippy-diag.json': JSON.stringify(body), 'deep/package.json': '{"name":"x"}' });
-  expect((await loadGateConfig({ cwd: join(above, 'deep/er'), detectors })).path).toBe(
-    join(above, '.clippy-diag.json'),
-  );
+  expect((await loadGateConfig({ cwd: join(above, 'deep/er') })).path).toBe(join(above, '.clippy-diag.json'));
 });
 
 test('without a file: recommended, or the rules of the flags alone; a file and flags add up', async () => {
   const empty = folder({});
   const ids = async (options: object): Promise<string[]> => [
-    ...(await loadGateConfig({ cwd: empty, detectors, ...options })).rules.keys(),
+    ...(await loadGateConfig({ cwd: empty, ...options })).rules.keys(),
   ];
   expect(await ids({})).toEqual(Object.keys(PRESETS.recommended.rules));
   expect(await ids({ rules: ['last(loss) <= 0.2', 'loss-spike'] })).toEqual([
@@ -84,9 +80,9 @@ test('without a file: recommended, or the rules of the flags alone; a file and f
   expect(await ids({ rules: ['loss-spike'], search: false })).toEqual(['loss-spike']);
   const cwd = folder({ '.clippy-diag.yaml': 'version: 1\nrules: { loss-spike: off }' });
   expect(await ids({ cwd, rules: ['last(loss) <= 0.2'] })).toEqual(['loss-spike', 'last(loss) <= 0.2']);
-  const flagWins = await loadGateConfig({ cwd, detectors, rules: ['loss-spike'] });
+  const flagWins = await loadGateConfig({ cwd, rules: ['loss-spike'] });
   expect(flagWins.rules.get('loss-spike')!.severity).toBe('error');
-  await expect(loadGateConfig({ cwd: empty, detectors, search: false })).rejects.toMatchObject({
+  await expect(loadGateConfig({ cwd: empty, search: false })).rejects.toMatchObject({
     code: 'gate-without-rules',
     exitCode: 2,
   });
@@ -126,24 +122,24 @@ test.each([
   ],
 ])('refuses a config %#', async (text, code) => {
   const cpu = cpuTime();
-  await expect(
-    loadGateConfig({ cwd: folder({ '.clippy-diag.yaml': text }), detectors }),
-  ).rejects.toMatchObject({ code });
+  await expect(loadGateConfig({ cwd: folder({ '.clippy-diag.yaml': text }) })).rejects.toMatchObject({
+    code,
+  });
   expect(cpu()).toBeLessThan(5000);
 });
 
 test('names what was meant, and the place', async () => {
   const cwd = folder({ '.clippy-diag.yaml': 'version: 1\nrules: { loss-spkie: error }' });
-  await expect(loadGateConfig({ cwd, detectors })).rejects.toThrow('there is no rule "loss-spkie"');
-  await expect(loadGateConfig({ cwd, detectors })).rejects.toMatchObject({
+  await expect(loadGateConfig({ cwd })).rejects.toThrow('there is no rule "loss-spkie"');
+  await expect(loadGateConfig({ cwd })).rejects.toMatchObject({
     hint: expect.stringContaining('did you mean loss-spike?') as string,
     where: { path: join(cwd, '.clippy-diag.yaml') },
   });
   const broken = folder({ '.clippy-diag.yaml': 'version: 1\nrules:\n  a: [1\n  b: 2\n' });
-  await expect(loadGateConfig({ cwd: broken, detectors })).rejects.toMatchObject({
+  await expect(loadGateConfig({ cwd: broken })).rejects.toMatchObject({
     where: { line: expect.any(Number) as number },
   });
-  await expect(loadGateConfig({ cwd, file: 'no.yaml', detectors })).rejects.toMatchObject({
+  await expect(loadGateConfig({ cwd, file: 'no.yaml' })).rejects.toMatchObject({
     code: 'file-missing',
     exitCode: 3,
   });
@@ -151,7 +147,7 @@ test('names what was meant, and the place', async () => {
 
 test('every preset is a config', () => {
   for (const name of Object.keys(PRESETS))
-    expect(gateConfigFrom({ version: 1, extends: name }, { detectors }).rules.size).toBeGreaterThan(3);
+    expect(gateConfigFrom({ version: 1, extends: name }).rules.size).toBeGreaterThan(3);
 });
 
 test('the committed schema is the one in the code', () => {

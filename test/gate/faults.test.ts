@@ -4,7 +4,6 @@
  */
 import { resolve } from 'node:path';
 import { expect, test } from 'vitest';
-import { DETECTORS } from '../../src/detectors/registry.ts';
 import { updateBaseline } from '../../src/gate/baseline.ts';
 import { gateConfigFrom } from '../../src/gate/config.ts';
 import { type GateEvidence, judgeGate } from '../../src/gate/judge.ts';
@@ -151,8 +150,7 @@ const RULES: Readonly<Record<string, string | null>> = {
   'last(val/*) > 0.5': 'val/auc',
 };
 
-const configOf = (file: Record<string, unknown>) =>
-  gateConfigFrom({ version: 1, ...file }, { detectors: Object.keys(DETECTORS) });
+const configOf = (file: Record<string, unknown>) => gateConfigFrom({ version: 1, ...file });
 
 /** Every format renders what failed without saying that it passed, and the report survives a round trip. */
 function renderAll(evidence: GateEvidence, gate: ReturnType<typeof judgeGate>): void {
@@ -240,7 +238,7 @@ test('overrides see paths from the folder of the config, wherever the gate is ru
       rules: { 'last(loss) < 5': 'error' },
       overrides: [{ runs: 'nightly/**', rules: { 'last(loss) < 5': 'off', 'last(loss) < 0.001': 'error' } }],
     },
-    { detectors: Object.keys(DETECTORS), path: resolve('projects/ranker/.clippy-diag.yaml') },
+    { path: resolve('projects/ranker/.clippy-diag.yaml') },
   );
   const codeOf = (path: string): number => judgeGate(withRuns(healthy, { paths: [path] }), config).exitCode;
   expect(codeOf('projects/ranker/nightly/log.csv')).toBe(1);
@@ -273,6 +271,35 @@ test('a detector that a saved report does not say it ran was not judged', () => 
   const evidence = withRuns(healthy, { detectorsRun: ['drift'] });
   expect(judgeGate(evidence, configOf({ rules: { 'loss-spike': 'error' } })).exitCode).toBe(4);
   expect(judgeGate(evidence, configOf({ rules: { drift: 'error' } })).exitCode).toBe(0);
+});
+
+test('findings that a report counts and does not list are counted; where they lie is not guessed', () => {
+  const spike = {
+    id: 'loss-spike',
+    severity: 'note',
+    message: 'a spike, 5 more like it follow',
+    steps: [50, 50],
+    series: 'loss',
+    measured: null,
+    threshold: null,
+    locations: [],
+    advice: null,
+    more: 5,
+  } as const;
+  const code = (options: object): number =>
+    judgeGate(
+      withRuns(healthy, { findings: [spike] }),
+      configOf({ rules: { 'loss-spike': { severity: 'error', ...options } } }),
+    ).exitCode;
+  expect([code({ max: 5 }), code({ max: 6 })]).toEqual([1, 0]);
+  expect([code({ max: 6, from: 40 }), code({ max: 0, from: 40 })]).toEqual([4, 1]);
+});
+
+test('what a budget left unmeasured is not judged, whatever was found in the rest', () => {
+  const cut = { notRun: [{ id: 'curvature at step 50', reason: 'no time was left' }] };
+  const sharp = withRuns(healthy, { curvature: [eigen(true)], ...cut });
+  const code = (rule: string): number => judgeGate(sharp, configOf({ rules: { [rule]: 'error' } })).exitCode;
+  expect([code('max(curvature.ratio) < 1'), code('last(loss) <= 0.2')]).toEqual([4, 0]);
 });
 
 test('expected steps and runs that are not reached', () => {

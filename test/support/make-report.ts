@@ -1,5 +1,7 @@
 /** Hand-made runs and reports for tests of what comes after the detectors. */
+import { DETECTORS } from '../../src/detectors/registry.ts';
 import { seriesThatEnd } from '../../src/engine/series-end.ts';
+import { CAPTURE_FINDINGS, CHECKPOINT_FINDINGS } from '../../src/findings/registry.ts';
 import type { Report, RunReport } from '../../src/model/report.ts';
 import type { Role, Run, TimeSeries } from '../../src/model/run.ts';
 import { summariseSeries } from '../../src/model/series-summary.ts';
@@ -66,7 +68,11 @@ export function makeRunReport(run: Run, change: Partial<RunReport> = {}): RunRep
     verdict: healthy,
     tasks: [],
     findings: [],
-    notRun: [],
+    detectorsRun: Object.keys(DETECTORS),
+    notRun: [
+      ...Object.keys(CHECKPOINT_FINDINGS).map((id) => ({ id, reason: 'no checkpoint' })),
+      ...Object.keys(CAPTURE_FINDINGS).map((id) => ({ id, reason: 'no capture' })),
+    ],
     failedDetectors: [],
     advice: [],
     rewind: null,

@@ -1,0 +1,65 @@
+/** Rules that are kinds of findings or classes of verdict. Pure. */
+
+import { sourceOf } from '../findings/registry.ts';
+import type { Finding } from '../model/finding.ts';
+import { type RunReport, VERDICT_CLASSES } from '../model/report.ts';
+import type { RuleConfig } from './config.ts';
+import { inconclusive, type Judgement, windowOf } from './judgement.ts';
+import { holds, touches } from './thresholds.ts';
+
+/**
+ * A kind of finding or a class of verdict: at most `max` in the window. More than that fail it whatever else is unknown;
+ * otherwise it holds only where all there is was looked at.
+ */
+export function judgeFindings(rule: RuleConfig, report: RunReport): Judgement {
+  const expected = `at most ${rule.max} ${rule.id}${windowOf(rule)}`;
+  const crashed = report.failedDetectors.find(({ id }) => id === rule.id);
+  if (crashed !== undefined)
+    return inconclusive(expected, null, `the detector failed: ${crashed.error.message}`);
+  const inWindow = (steps: Finding['steps']): boolean =>
+    steps === null || touches(steps[0], steps[1], rule.from, rule.to);
+  const findings = report.findings.filter(({ id, steps }) => id === rule.id && inWindow(steps));
+  const incidents = report.verdict.incidents.filter(
+    (incident) =>
+      incident.class === rule.id && inWindow([incident.onsetStep, incident.recoveredStep ?? Infinity]),
+  );
+  const tasks = report.tasks.filter(
+    (task) => task.class === rule.id && inWindow([task.onsetStep ?? -Infinity, Infinity]),
+  );
+  const isClass =
+    report.verdict.class === rule.id && inWindow([report.verdict.onsetStep ?? -Infinity, Infinity]);
+  const told = findings.reduce((sum, { more = 0 }) => sum + 1 + more, 0);
+  const found = Math.max(told, incidents.length, tasks.length, isClass ? 1 : 0);
+  if (!(found > rule.max)) {
+    const ran = isVerdict(rule.id) || report.detectorsRun?.includes(rule.id) === true;
+    const unread = report.notRun.find(({ id }) => id === sourceOf(rule.id));
+    if (unread !== undefined) return inconclusive(expected, null, `${unread.id}: ${unread.reason}`);
+    const absent = report.notRun.find(({ id }) => id === rule.id);
+    if (absent !== undefined) return { missing: `not looked for: ${absent.reason}` };
+    if (!ran) return inconclusive(expected, null, 'the report does not say that it was looked for');
+    const more = findings.find((finding) => finding.more !== undefined);
+    if (more !== undefined && windowOf(rule) !== '')
+      return inconclusive(
+        expected,
+        more.series,
+        `${more.more} more follow whose steps the report does not say`,
+      );
+  }
+  const first = findings[0];
+  const series = first?.series ?? incidents[0]?.series ?? report.verdict.series;
+  const step = first?.steps?.[0] ?? incidents[0]?.onsetStep ?? (isClass ? report.verdict.onsetStep : null);
+  return {
+    status: holds(found, '<=', rule.max) ? 'pass' : 'fail',
+    expected,
+    found,
+    series: found === 0 ? null : series,
+    step: found === 0 ? null : step,
+    message:
+      found === 0
+        ? `no ${rule.id}${windowOf(rule)}`
+        : (first?.message ?? (isClass ? report.verdict.why : `${found} ${rule.id} from step ${step}`)),
+    locations: findings.flatMap(({ locations }) => locations),
+  };
+}
+
+const isVerdict = (id: string): boolean => (VERDICT_CLASSES as readonly string[]).includes(id);

@@ -1,0 +1,165 @@
+/** Rules that are thresholds of series. Pure. */
+import { formatNumber } from '../model/format-number.ts';
+import { isGlob, matchesGlob } from '../model/glob.ts';
+import { nearest } from '../model/nearest.ts';
+import type { ChartSeries, RunReport, SeriesStatistics } from '../model/report.ts';
+import { placeOf, ROLES, type Run } from '../model/run.ts';
+import { seriesStatistics } from '../model/series-summary.ts';
+import type { SourceRef } from '../model/source-ref.ts';
+import type { RuleConfig } from './config.ts';
+import { endsMessage, stopsEarly } from './ends-early.ts';
+import { asJudged, inconclusive, type Judgement, windowOf, worst } from './judgement.ts';
+import { holds, statisticOf, type Threshold, touches } from './thresholds.ts';
+
+/** Series by name, then by glob over names, then by role. */
+function seriesFor(metric: string, report: RunReport): readonly ChartSeries[] {
+  const all = [...report.series, ...curvatureSeries(report)];
+  const named = all.filter(({ name }) => name === metric);
+  if (named.length > 0) return named;
+  return all.filter(isGlob(metric) ? ({ name }) => matchesGlob(name, metric) : ({ role }) => role === metric);
+}
+
+/** Numbers of the curvature entries under names that a threshold can use. */
+function curvatureSeries(report: RunReport): readonly ChartSeries[] {
+  const quantities = [
+    { name: 'curvature.ratio', of: (k: number) => report.curvature[k]!.stability.ratio },
+    { name: 'curvature.eigenvalue', of: (k: number) => report.curvature[k]!.eigenvalues[0]?.value ?? null },
+  ];
+  return quantities.flatMap(({ name, of }) => {
+    const entries = report.curvature.map((entry, k) => ({ step: entry.step ?? k, value: of(k) }));
+    const known = entries.filter((entry): entry is { step: number; value: number } => entry.value !== null);
+    if (known.length === 0) return [];
+    const step = Float64Array.from(known, (entry) => entry.step);
+    const value = Float64Array.from(known, (entry) => entry.value);
+    const steps = [...step];
+    const values = [...value];
+    return [
+      {
+        name,
+        role: 'other' as const,
+        points: known.length,
+        firstStep: steps,
+        lastStep: steps,
+        min: values,
+        max: values,
+        nonFinite: values.map((x) => (Number.isFinite(x) ? 0 : 1)),
+        endsEarly: false,
+        statistics: seriesStatistics({ step, value }),
+      },
+    ];
+  });
+}
+
+/** A threshold must hold on every series that it names. */
+export function judgeThreshold(
+  rule: RuleConfig & { threshold: Threshold },
+  report: RunReport,
+  run: Run | undefined,
+): Judgement {
+  const { metric } = rule.threshold;
+  const matching = seriesFor(metric, report);
+  const unmeasured = report.notRun.find(({ id }) => /^(curvature|checkpoints)\b/.test(id));
+  if (metric.startsWith('curvature.') && unmeasured !== undefined)
+    return inconclusive(
+      `${rule.threshold.statistic}(${metric}) ${rule.threshold.operator} ${rule.threshold.limit}`,
+      metric,
+      `not all curvature was measured: ${unmeasured.id}: ${unmeasured.reason}`,
+    );
+  if (matching.length === 0) {
+    const names = report.series.map(({ name }) => name);
+    const near = nearest(metric, [...names, ...ROLES]);
+    const what = isGlob(metric) ? `no series matches "${metric}"` : `no series "${metric}"`;
+    return {
+      missing: `${what}; nearest: ${near === '' ? 'none' : near}; found: ${names.join(', ') || 'none'}`,
+    };
+  }
+  const judged = matching.map((series) => judgeSeries(rule, series, report, run));
+  const absent = judged.find((judgement) => 'missing' in judgement);
+  return absent ?? worst(judged.map((judgement) => asJudged(judgement, rule)));
+}
+
+function judgeSeries(
+  rule: RuleConfig & { threshold: Threshold },
+  series: ChartSeries,
+  report: RunReport,
+  run: Run | undefined,
+): Judgement {
+  const { statistic, operator, limit } = rule.threshold;
+  const expected = `${statistic}(${series.name}) ${operator} ${limit}${windowOf(rule)}`;
+  const statistics = statisticsIn(rule, series, run);
+  if (statistics === undefined)
+    return inconclusive(
+      expected,
+      series.name,
+      'a saved report keeps no points, so a step window cannot be judged on it; gate the log itself',
+    );
+  const value = statisticOf(statistics, statistic);
+  if (value === undefined) return { missing: `the series ${series.name} has no points${windowOf(rule)}` };
+  // A window that ends before the series does is complete, however the series ends.
+  if (!(rule.to <= series.statistics.lastStep) && stopsEarly(report, series))
+    return inconclusive(expected, series.name, endsMessage(series));
+  const nonFinite = statistics.nan + statistics.posInf + statistics.negInf;
+  const { step, location } = pointOf(rule, series, run);
+  // A failed warning lets the gate pass; a value that is no number must not, so it counts as not judged there.
+  const failed = Number.isFinite(value) || rule.severity === 'error' ? 'fail' : 'inconclusive';
+  return {
+    status: holds(value, operator, limit) ? 'pass' : failed,
+    expected,
+    found: value,
+    series: series.name,
+    step:
+      statistics.points > 0 && (statistic === 'last' || statistic === 'count') ? statistics.lastStep : step,
+    message:
+      `${statistic}(${series.name}) is ${formatNumber(value, 'lookup')}` +
+      (Number.isFinite(value) || nonFinite === 0
+        ? ''
+        : `: ${nonFinite} of ${statistics.points} values are not finite`),
+    locations: location === undefined ? [] : [location],
+  };
+}
+
+/** Statistics over the rule's window; undefined where only the points could tell. */
+function statisticsIn(
+  rule: RuleConfig,
+  series: ChartSeries,
+  run: Run | undefined,
+): SeriesStatistics | undefined {
+  const whole =
+    series.firstStep.every((step) => step >= rule.from) && series.lastStep.every((step) => step <= rule.to);
+  if (whole) return series.statistics;
+  const logged = run?.series.find(({ name }) => name === series.name);
+  if (logged === undefined) return undefined;
+  const inside = logged.step.map((step) => (touches(step, step, rule.from, rule.to) ? 1 : 0));
+  return seriesStatistics({
+    step: logged.step.filter((_, i) => inside[i] === 1),
+    value: logged.value.filter((_, i) => inside[i] === 1),
+  });
+}
+
+/** Where the compared value was logged, for the statistics that are one point of the series. */
+function pointOf(
+  rule: RuleConfig & { threshold: Threshold },
+  series: ChartSeries,
+  run: Run | undefined,
+): { step: number | null; location?: SourceRef } {
+  const { statistic } = rule.threshold;
+  const logged = run?.series.find(({ name }) => name === series.name);
+  if (run === undefined || logged === undefined) return { step: null };
+  let at = -1;
+  for (let i = 0; i < logged.value.length; i++) {
+    if (!touches(logged.step[i]!, logged.step[i]!, rule.from, rule.to)) continue;
+    const value = logged.value[i]!;
+    if (at === -1 && statistic !== 'nan') at = i;
+    else if (statistic === 'last') at = i;
+    else if (statistic === 'max' && value > logged.value[at]!) at = i;
+    else if (statistic === 'min' && value < logged.value[at]!) at = i;
+    // The first non-finite value is why the statistic is none.
+    if (!Number.isFinite(value) && statistic !== 'first' && statistic !== 'last' && statistic !== 'count') {
+      at = i;
+      break;
+    }
+  }
+  const point = statistic === 'first' || statistic === 'last' || statistic === 'max' || statistic === 'min';
+  if (at === -1 || !(point || !Number.isFinite(logged.value[at]!))) return { step: null };
+  return { step: logged.step[at]!, location: placeOf(run, logged, at) };
+}

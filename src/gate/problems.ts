@@ -1,0 +1,83 @@
+/** Damage and gaps that no rule can see, and that keep a gate from passing. */
+import { ERROR_TEXTS } from '../model/errors.ts';
+import { formatCount } from '../model/format-number.ts';
+import type { GateProblem } from '../model/gate.ts';
+import type { Report, RunReport } from '../model/report.ts';
+import type { GateConfig } from './config.ts';
+import { endsMessage, stopsEarly } from './ends-early.ts';
+import { isComplete, stepsDone } from './thresholds.ts';
+
+/** Of the inputs as a whole. */
+export function reportProblems(report: Report, config: GateConfig): GateProblem[] {
+  const problems: GateProblem[] = [];
+  const add = (exitCode: 3 | 4, id: string, message: string): void => {
+    problems.push({ exitCode, id, run: null, message });
+  };
+  for (const input of report.inputs) {
+    for (const error of input.errors ?? []) add(3, error.id, `${input.path}: ${error.message}`);
+    if ((input.lost ?? 0) > 0)
+      add(
+        3,
+        'records-lost',
+        input.kept === undefined
+          ? `${input.path}: ${input.lost} steps are lost`
+          : `${input.path}: ${input.lost} of ${input.lost! + input.kept} records lost`,
+      );
+    if ((input.unreadBytes ?? 0) > 0)
+      add(4, 'truncated', `${input.path}: its last ${input.unreadBytes} bytes are no whole record`);
+    if ((input.grownBytes ?? 0) > 0)
+      add(4, 'still-growing', `${input.path}: grew by ${input.grownBytes} bytes while it was read`);
+    // A file has a hash exactly when it was read to its end; a folder of several files has none.
+    const isFile = report.runs.some(({ paths }) => paths.includes(input.path));
+    if (input.sha256 === null && input.kept !== undefined && isFile)
+      add(4, 'not-read', `${input.path}: was not read to its end`);
+    if (input.kept === 0) add(4, 'no-records', `${input.path}: has no record`);
+  }
+  for (const warning of report.warnings) {
+    const code = ERROR_TEXTS[warning.id]?.exitCode;
+    add(code === 4 || code === undefined ? 4 : 3, warning.id, warning.message);
+  }
+  if (report.runs.length === 0) add(4, 'no-runs', 'there is no run to judge');
+  else if (report.runs.length < config.expect.runs)
+    add(4, 'too-few-runs', `${report.runs.length} runs, expected at least ${config.expect.runs}`);
+  return problems;
+}
+
+/** Of one run. */
+export function runProblems(report: RunReport, config: GateConfig): GateProblem[] {
+  const problems: GateProblem[] = [];
+  const add = (id: string, message: string): void => {
+    problems.push({ exitCode: 4, id, run: report.id, message });
+  };
+  if (report.series.every((series) => series.points === 0)) add('no-points', 'the run has no points');
+  if (report.verdict.class === 'inconclusive') add('inconclusive', report.verdict.why);
+  for (const { id, error } of report.failedDetectors)
+    add('detector-crashed', `the detector ${id} failed: ${error.message}`);
+  for (const entry of report.curvature)
+    if (!entry.eigenvalues.every(({ converged }) => converged === true))
+      add('not-converged', `the eigenvalue of ${entry.checkpoint} (${entry.block}) did not converge`);
+  for (const series of report.series)
+    if ((series.role === 'loss' || series.name === report.verdict.series) && stopsEarly(report, series))
+      add('series-ends', endsMessage(series));
+  const { steps } = config.expect;
+  if (steps !== null) {
+    const done = stepsOf(report);
+    if (!isComplete(done, steps))
+      add('too-few-steps', `${formatCount(done)} of ${formatCount(steps)} steps done`);
+  }
+  return problems;
+}
+
+/** The most steps that any series of the run shows as done; NaN without points. */
+function stepsOf(report: RunReport): number {
+  let most = Number.NaN;
+  for (const { points, firstStep, lastStep } of report.series) {
+    if (points === 0) continue;
+    let [low, high] = [Number.POSITIVE_INFINITY, Number.NEGATIVE_INFINITY];
+    for (const step of firstStep) if (step < low) low = step;
+    for (const step of lastStep) if (step > high) high = step;
+    const done = stepsDone(low, high, points > 1 ? (high - low) / (points - 1) : 0);
+    if (!(most >= done)) most = done;
+  }
+  return most;
+}
