@@ -20,7 +20,11 @@ import { type Answer, type Task, TIMED_OUT } from './worker.ts';
 
 /** What is mutated, and the tests that must notice: those beside it, which take seconds, not those of the whole tool. */
 const SCOPES: Readonly<Record<string, readonly string[]>> = {
-  'src/incidents': ['test/incidents/*.test.ts'],
+  'src/incidents': [
+    'test/incidents/*.test.ts',
+    'test/detectors/*.test.ts',
+    'test/contracts/detectors.test.ts',
+  ],
   'src/gate': ['test/gate/{config,thresholds,faults}.test.ts'],
   'src/rules': ['test/rules/*.test.ts', 'test/contracts/rules.test.ts', 'test/replay/parity.test.ts'],
   'src/optimizers': [

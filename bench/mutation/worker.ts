@@ -33,13 +33,13 @@ async function main(tests: readonly string[]): Promise<void> {
   let mutated: string | undefined;
   /** The test file that killed the mutant before, which is the likeliest to kill the next. */
   let killer: string | undefined;
-  class KillerFirst extends BaseSequencer {
+  /** Milliseconds of each test file when it last ran to its end. */
+  const durations = new Map<string, number>();
+  class KillerThenShortest extends BaseSequencer {
     override async sort(specifications: TestSpecification[]): Promise<TestSpecification[]> {
-      return specifications.sort(
-        (a, b) =>
-          Number(b.moduleId === killer) - Number(a.moduleId === killer) ||
-          a.moduleId.localeCompare(b.moduleId),
-      );
+      const rank = ({ moduleId }: TestSpecification): number =>
+        moduleId === killer ? -1 : (durations.get(moduleId) ?? 0);
+      return specifications.sort((a, b) => rank(a) - rank(b));
     }
   }
   const vitest = await createVitest(
@@ -60,7 +60,7 @@ async function main(tests: readonly string[]): Promise<void> {
       // The limit on processor time decides, not the clock.
       testTimeout: 0,
       hookTimeout: 0,
-      sequence: { sequencer: KillerFirst },
+      sequence: { sequencer: KillerThenShortest },
     },
     {
       plugins: [
@@ -88,6 +88,8 @@ async function main(tests: readonly string[]): Promise<void> {
     for (const file of [mutated, next.file]) if (file !== undefined) vitest.invalidateFile(resolve(file));
     mutated = next.file;
     const { testModules, unhandledErrors } = await vitest.runTestSpecifications(specifications);
+    for (const module of testModules)
+      if (module.ok()) durations.set(module.moduleId, module.diagnostic().duration);
     const failed = testModules.filter((module) => !module.ok()).map((module) => module.moduleId);
     if (failed.length === 0 && unhandledErrors.length > 0) failed.push('an error outside of tests');
     killer = failed[0] ?? killer;
