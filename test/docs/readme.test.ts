@@ -37,6 +37,28 @@ describe('examples in the docs', () => {
     }
   });
 
+  it('name files of the project that exist, in docs and in comments of the sources', () => {
+    const sources = readdirSync(join(projectRoot, 'src'), { recursive: true, encoding: 'utf8' })
+      .filter((f) => f.endsWith('.ts'))
+      .map((f) => ({ path: `src/${f}`, text: readFileSync(join(projectRoot, 'src', f), 'utf8') }));
+    const named = [
+      ...[
+        ...pages,
+        { path: 'CONTRIBUTING.md', text: readFileSync(join(projectRoot, 'CONTRIBUTING.md'), 'utf8') },
+      ].flatMap(({ path, text }) =>
+        [...text.matchAll(/(?<=[` ])(?:src|test|bench|docs|fixtures|schema|recorders)\/[\w./-]+\.\w+/g)].map(
+          ([file]) => ({ path, file }),
+        ),
+      ),
+      ...sources.flatMap(({ path, text }) =>
+        [...text.matchAll(/\bdocs\/[\w./-]+\.md/g)].map(([file]) => ({ path, file })),
+      ),
+    ];
+    expect(named.length).toBeGreaterThan(50);
+    for (const { path, file } of named)
+      expect(existsSync(join(projectRoot, file)), `${path}: ${file}`).toBe(true);
+  });
+
   it('link to files that exist', () => {
     for (const { path, text } of pages)
       for (const [, target] of text.matchAll(/\]\((?!https?:|#|mailto:)([^)#\s]+)/g))
