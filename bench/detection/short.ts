@@ -4,13 +4,14 @@
  *     npx tsx bench/detection/short.ts
  *
  * Prints Markdown: of 1,000 runs a row, how many are found. docs/detection.md holds the result. Jumps: the loss falls by e² over the run with log-normal noise
- * of 10 %, and is ×2 to ×10 (uniform) from 50 to 80 % of the run on; found within 2 points. Replay has the first half as history. Clean: noise of 10 % with
- * Student tails (3 degrees of freedom); every incident is a false one. Climbs: to ×1.8 to ×7.2 from 30 to 70 % of the run on, 30 to 100 points, noise of
- * 0.2 to 30 %; found is any incident.
+ * of 10 %, and is ×2 to ×10 (uniform) from 50 to 80 % of the run on; found within 2 points. Replay has the first half as history; a recorder sees the
+ * losses as they come. Clean: noise of 10 % with Student tails (3 degrees of freedom); every incident is a false one. Climbs: to ×1.8 to ×7.2 from 30 to
+ * 70 % of the run on, 30 to 100 points, noise of 0.2 to 30 %; found is any incident.
  */
 import { judgePoints } from '../../src/incidents/judge.ts';
 import { judgeLosses } from '../../src/incidents/losses.ts';
 import { DEFAULT_VERDICT_SETTINGS } from '../../src/incidents/settings.ts';
+import { lossStream } from '../../src/incidents/stream.ts';
 import { seeded } from './runs.ts';
 
 const RUNS = 1000;
@@ -28,12 +29,13 @@ const near = (onset: number | undefined, at: number): boolean =>
   onset !== undefined && Math.abs(onset - at) <= 2;
 const row = (...cells: readonly (string | number)[]): void => console.log(`| ${cells.join(' | ')} |`);
 
-row('jumps ×2 to ×10 on falling losses', 'verdict of a log', 'replay, closed loop');
-row('---', '---', '---');
+row('jumps ×2 to ×10 on falling losses', 'verdict of a log', 'replay, closed loop', 'recorder');
+row('---', '---', '---', '---');
 for (const points of [40, 55, 100, 300]) {
   const { uniform, normal } = numbers(points);
   let log = 0;
   let replay = 0;
+  let recorder = 0;
   for (let run = 0; run < RUNS; run++) {
     const at = Math.floor(points * (0.5 + 0.3 * uniform()));
     const ratio = 2 + 8 * uniform();
@@ -44,8 +46,16 @@ for (const points of [40, 55, 100, 300]) {
     if (judge(losses).some(({ onset }) => near(onset, at))) log++;
     const half = points >> 1;
     if (near(judgeLosses(losses.slice(half), losses.slice(0, half)).incident?.onset, at - half)) replay++;
+    const stream = lossStream();
+    if (
+      near(
+        losses.findIndex((loss) => stream.add(loss)?.begins === true),
+        at,
+      )
+    )
+      recorder++;
   }
-  row(`${points} points`, log, replay);
+  row(`${points} points`, log, replay, recorder);
 }
 
 console.log();

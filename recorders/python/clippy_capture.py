@@ -1,11 +1,12 @@
-"""The capture that the PyTorch and Keras recorders write: ring buffer, jump detection, files. Numpy only.
+"""The capture that the PyTorch and Keras recorders write: ring buffer and files. Numpy only.
 Apache-2.0.
 
 A capture is a folder: capture.json, initial.safetensors (parameters and optimizer state before the first step)
 and one safetensors file a step. In memory are the steps since the older of two snapshots of parameters and
 state, which are renewed every K steps, so a capture begins K to 2K steps before the incident. When the loss
-jumps, what is in memory is written, and each of the next `after` steps is added as it comes. Every file appears
-whole or not at all: a job that dies leaves a capture with fewer steps. """
+leaves its band (clippy_judge.py, which lies beside this file), what is in memory is written, and each of the
+next `after` steps is added as it comes. Every file appears whole or not at all: a job that dies leaves a capture
+with fewer steps. """
 
 import collections
 import json
@@ -14,6 +15,8 @@ import os
 import shutil
 
 import numpy as np
+
+from clippy_judge import Judge
 
 
 class CaptureBuffer:
@@ -32,7 +35,8 @@ class CaptureBuffer:
         self.losses = collections.deque(maxlen=500 + 2 * every)
         self.skipped = collections.deque(maxlen=2 * every)
         self.since = self.captures = 0
-        self.wanted = self.jumped = self.manifest = None
+        self.wanted = self.late = self.manifest = None
+        self.judge = Judge()
 
     def snapshot_due(self):
         """Whether `add` needs the parameters (and, unless a capture is being written, the state) this time."""
@@ -60,13 +64,13 @@ class CaptureBuffer:
             self.ring.append(record)
         else:
             self._append(record)
-        jumped = jump(loss, [value for _, value in self.losses][-50:])
+        jump = self.judge.add(loss)
         # After the last step of a capture nothing is in memory: what asks for another then has it a step later.
-        ready = self.manifest is None and len(self.ring) > 0
-        ended = self.manifest is None and not ready
-        if ready and (self.wanted or jumped and not self.jumped and self.captures < self.max_captures):
-            self._open(step, self.wanted or jumped)
-        self.jumped = self.jumped if ended else jumped
+        ended = self.manifest is None and not self.ring
+        asked = self.wanted or self.captures < self.max_captures and (self.late or jump)
+        if self.manifest is None and not ended and asked:
+            self._open(step, asked)
+        self.late = jump if ended else None
         self.losses.append((step, loss))
 
     def _open(self, step, reason):
@@ -135,23 +139,6 @@ def copy_model(model_file, folder):
     if isinstance(description, dict) and description.get("kind") == "layers":
         named = description["model"]
         shutil.copy(os.path.join(os.path.dirname(model_file), named), os.path.join(folder, os.path.basename(named)))
-
-
-def jump(loss, before):
-    """Why this loss ends the healthy stretch `before` it, or None: non-finite, or above the median of the last
-    50 by 8 robust scales (1.4826 MAD) of the log and by 25 %. Losses that can be negative are taken as they
-    are."""
-    if not math.isfinite(loss):
-        return f"loss is {loss}"
-    before = np.array([value for value in before if math.isfinite(value)])
-    if len(before) < 20:
-        return None
-    form = np.log if loss > 0 and before.min() > 0 else np.asarray
-    median = np.median(before)
-    scale = 1.4826 * np.median(np.abs(form(before) - form(median)))
-    if form(loss) - form(median) > 8 * scale and loss - median > 0.25 * abs(median):
-        return f"loss {loss:.6g} after a median of {median:.6g}"
-    return None
 
 
 DTYPES = {

@@ -12,10 +12,11 @@
  *     clippyRecorder({ variables: model.trainableWeights.map((w) => w.read()), optimizer: model.optimizer, folder: 'capture' }).attach();
  *
  * In memory are the gradients since the older of two snapshots of variables and optimizer state, which are renewed every K
- * steps, so a capture begins K to 2K steps before the incident. When the loss jumps, or after `flush()`, what is in memory is
+ * steps, so a capture begins K to 2K steps before the incident. When the loss leaves its band (clippy-judge.js, which lies beside this file), or after `flush()`, what is in memory is
  * written, and each of the next `after` steps is added as it comes. Every file appears whole or not at all. Apache-2.0.
  */
 import * as fs from 'node:fs';
+import { lossStream } from './clippy-judge.js';
 
 /** What the classes of tf.train are in a capture: name, slots by the list that holds their variables, options. */
 const OPTIMIZERS = {
@@ -91,7 +92,9 @@ export function clippyRecorder({
   let captures = 0;
   let steps = 0;
   let wanted = null;
-  let jumped = null;
+  const judge = lossStream();
+  /** A jump at the last step of a capture, for which nothing was in memory. */
+  let late = null;
   let open = null;
   let disabled = null;
 
@@ -188,15 +191,13 @@ export function clippyRecorder({
     since++;
     if (open === null) ring.push(record);
     else append(record, true);
-    const jump = jumpOf(
-      loss,
-      losses.slice(-50).map((point) => point.loss),
-    );
+    const incident = judge.add(loss);
+    const jump = incident?.begins ? reasonOf(loss, incident) : null;
     // After the last step of a capture nothing is in memory: what asks for another then has it a step later.
     const ended = open === null && ring.length === 0;
-    const asked = wanted || (jump && !jumped && captures < maxCaptures);
-    if (open === null && !ended && asked) begin(step, wanted || jump);
-    if (!ended) jumped = jump;
+    const asked = wanted || (captures < maxCaptures && (late || jump));
+    if (open === null && !ended && asked) begin(step, asked);
+    late = ended ? jump : null;
     losses.push({ step, loss });
     if (losses.length > 1000 + 4 * every) losses = losses.slice(-500 - 2 * every);
   };
@@ -251,26 +252,9 @@ const layoutOf = (name, rank) => {
 
 const number = (value) => (Number.isFinite(value) ? value : String(value));
 
-const median = (values) => {
-  const sorted = Float64Array.from(values).sort();
-  return (sorted[(sorted.length - 1) >> 1] + sorted[sorted.length >> 1]) / 2;
-};
-
-/**
- * Why this loss ends the healthy stretch before it, or null: non-finite, or above the median of the last 50 by 8 robust
- * scales (1.4826 MAD) of the log and by 25 %. Losses that can be negative are taken as they are.
- */
-function jumpOf(loss, previous) {
-  if (!Number.isFinite(loss)) return `loss is ${loss}`;
-  const before = previous.filter(Number.isFinite);
-  if (before.length < 20) return null;
-  const form = [loss, ...before].every((value) => value > 0) ? Math.log : (value) => value;
-  const middle = median(before);
-  const scale = 1.4826 * median(before.map((value) => Math.abs(form(value) - form(middle))));
-  return form(loss) - form(middle) > 8 * scale && loss - middle > 0.25 * Math.abs(middle)
-    ? `loss ${loss} after a median of ${middle}`
-    : null;
-}
+/** Why a capture begins at this loss. */
+const reasonOf = (loss, { before }) =>
+  Number.isFinite(loss) ? `loss ${loss} after a median of ${before}` : `loss is ${loss}`;
 
 /** u64 length of the header, JSON header padded with spaces to 8 bytes, the tensors row by row, little-endian. */
 function writeSafetensors(path, tensors) {

@@ -45,6 +45,7 @@ export interface Recorder {
 export const RECORDERS = {
   pytorch: {
     files: [
+      'python/clippy_judge.py',
       'python/clippy_capture.py',
       'pytorch/clippy_recorder.py',
       'pytorch/clippy_curvature.py',
@@ -68,7 +69,7 @@ When the loss jumps, the folder "capture" holds the steps around it:
 closed_loop.py trains on from a capture in your own model, under several clipping rules.`,
   },
   keras: {
-    files: ['python/clippy_capture.py', 'keras/clippy_recorder.py'],
+    files: ['python/clippy_judge.py', 'python/clippy_capture.py', 'keras/clippy_recorder.py'],
     instructions: `In the training loop, which runs eagerly (loss and gradients may come from a tf.function):
 
     from clippy_recorder import ClippyRecorder
@@ -83,7 +84,7 @@ When the loss jumps, the folder "capture" holds the steps around it:
     clippy-diag replay capture`,
   },
   tfjs: {
-    files: ['tfjs/clippy-recorder.js'],
+    files: ['tfjs/clippy-judge.js', 'tfjs/clippy-recorder.js'],
     instructions: `Before fit():
 
     import { clippyRecorder } from './clippy-recorder.js';

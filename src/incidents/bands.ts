@@ -82,7 +82,7 @@ export const LOG_SCALE: Scale = {
 };
 
 /** Differences; a ratio is one of the absolute value of the center. */
-const LINEAR_SCALE: Scale = {
+export const LINEAR_SCALE: Scale = {
   to: (value) => value,
   from: (y) => y,
   above: (center, ratio) => center + (ratio - 1) * Math.abs(center),
@@ -101,6 +101,8 @@ export interface RollingBand {
   push(value: number): void;
   /** Forgets everything. */
   clear(): void;
+  /** Sets the points that the window may hold, up to its capacity: a series that grows has a growing window. */
+  resize(size: number): void;
   /** Points in the window. */
   readonly points: number;
   readonly center: number;
@@ -123,12 +125,16 @@ const RECENT = 20;
  * A window of up to 60 points is renewed at every point, one of 1,000 at every 250th: its median hardly moves until then, and a million
  * points cost a quarter of a second. `smallSample` widens the scale by (1 + smallSample/points), because the MAD of
  * few points is often far too small by chance.
+ *
+ * @param capacity points that the window may ever hold; its size until it is resized
  */
-export function rollingBand(size: number, smallSample: number): RollingBand {
-  const ring = new Float64Array(size);
-  const ordered = new Float64Array(size);
-  const deviations = new Float64Array(size);
-  const scratch = new Float64Array(size);
+export function rollingBand(capacity: number, smallSample: number): RollingBand {
+  const ring = new Float64Array(capacity);
+  const ordered = new Float64Array(capacity);
+  const deviations = new Float64Array(capacity);
+  const scratch = new Float64Array(capacity);
+  let size = capacity;
+  let held = 0;
   let points = 0;
   let next = 0;
   let age = Number.POSITIVE_INFINITY;
@@ -140,9 +146,10 @@ export function rollingBand(size: number, smallSample: number): RollingBand {
   let recentAge = Number.POSITIVE_INFINITY;
   const renew = (): void => {
     if (age < (points * points) / 4000) return;
-    const oldest = points < size ? 0 : next;
-    ordered.set(ring.subarray(oldest, points));
-    ordered.set(ring.subarray(0, oldest), points - oldest);
+    const oldest = (next - points + capacity) % capacity;
+    const wrapped = Math.max(0, oldest + points - capacity);
+    ordered.set(ring.subarray(oldest, oldest + points - wrapped));
+    ordered.set(ring.subarray(0, wrapped), points - wrapped);
     const half = points >> 1;
     const older = medianNear(ordered.subarray(0, half), half, center, deviation / 2, scratch);
     const newer = medianNear(ordered.subarray(points - half, points), half, center, deviation / 2, scratch);
@@ -159,7 +166,7 @@ export function rollingBand(size: number, smallSample: number): RollingBand {
   const recentCenter = (): number => {
     if (recentAge >= RECENT / 4) {
       const count = Math.min(points, RECENT);
-      for (let i = 0; i < count; i++) scratch[i] = ring[(next - 1 - i + size) % size]!;
+      for (let i = 0; i < count; i++) scratch[i] = ring[(next - 1 - i + capacity) % capacity]!;
       recent = medianInPlace(scratch, count);
       recentAge = 0;
     }
@@ -168,16 +175,24 @@ export function rollingBand(size: number, smallSample: number): RollingBand {
   return {
     push(value) {
       ring[next] = value;
-      next = next + 1 === size ? 0 : next + 1;
+      next = next + 1 === capacity ? 0 : next + 1;
+      if (held < capacity) held++;
       if (points < size) points++;
       age++;
       recentAge++;
     },
     clear() {
+      held = 0;
       points = 0;
       next = 0;
       age = Number.POSITIVE_INFINITY;
       recentAge = Number.POSITIVE_INFINITY;
+    },
+    resize(wanted) {
+      if (wanted === size) return;
+      size = Math.min(wanted, capacity);
+      points = Math.min(held, size);
+      age = Number.POSITIVE_INFINITY;
     },
     get points() {
       return points;

@@ -51,7 +51,7 @@ const SHORT_RUN = 100;
 const share = (n: number, points: number, part: number): number => Math.max(points, Math.floor(part * n));
 
 /** Lengths, in points, that the settings give for a series of n points. */
-interface Lengths {
+export interface Lengths {
   /** The first points, which start no incident by the band. */
   readonly grace: number;
   readonly window: { readonly size: number; readonly start: number };
@@ -61,7 +61,7 @@ interface Lengths {
   readonly decision: number;
 }
 
-function lengthsFor(n: number, settings: VerdictSettings): Lengths {
+export function lengthsFor(n: number, settings: VerdictSettings): Lengths {
   return {
     grace: share(n, Math.floor(Math.min(settings.gracePoints, n / 6)), settings.graceShare),
     window: windowFor(n, settings),
@@ -136,13 +136,21 @@ interface OpenIncident {
 }
 
 /**
- * Follows a series point by point: its spikes, and its incidents in the order of their onsets.
+ * Follows a series point by point: its spikes, its incidents in the order of their onsets, and which one is open. Of a series that still grows
+ * the lengths are those of the points so far.
  *
  * @param at the value at a position
- * @param size of the window, in points
+ * @param capacity the largest window that the lengths will have, in points
+ * @param reach how many positions, up to the last, can be asked for
  */
-function followPoints(at: (index: number) => number, scale: Scale, settings: VerdictSettings, size: number) {
-  const band = rollingBand(size, settings.smallSample);
+export function followPoints(
+  at: (index: number) => number,
+  scale: Scale,
+  settings: VerdictSettings,
+  capacity: number,
+  reach = Number.POSITIVE_INFINITY,
+) {
+  const band = rollingBand(capacity, settings.smallSample);
   const incidents: SeriesIncident[] = [];
   const spikes: Spike[] = [];
   let nonFinite = 0;
@@ -226,7 +234,7 @@ function followPoints(at: (index: number) => number, scale: Scale, settings: Ver
     close(incident, { class: partial, recovered: null }, i + 1, lengths);
     settledAt = i + 1;
     band.clear();
-    accept(Math.max(incident.onset, i + 1 - decision), i + 1);
+    accept(Math.max(incident.onset, i + 1 - Math.min(decision, reach)), i + 1);
     open = null;
   };
 
@@ -235,6 +243,10 @@ function followPoints(at: (index: number) => number, scale: Scale, settings: Ver
     spikes,
     get nonFinite() {
       return nonFinite;
+    },
+    /** The incident that the last point belongs to; null where there is none. */
+    get open(): OpenIncident | null {
+      return open;
     },
     /** Median of the band as it is now, and its upper edge, in units of the series; NaN where there are too few points. */
     band({ window }: Lengths): { readonly median: number; readonly high: number } {
@@ -248,6 +260,7 @@ function followPoints(at: (index: number) => number, scale: Scale, settings: Ver
         advance(open, i, lengths);
         return;
       }
+      band.resize(lengths.window.size);
       const y = scale.to(at(i));
       const finite = Number.isFinite(y);
       const judged = band.points >= lengths.window.start;
@@ -282,7 +295,8 @@ function followPoints(at: (index: number) => number, scale: Scale, settings: Ver
           inBand: 0,
           lost: false,
         };
-        for (let k = outSince; k <= i && open !== null; k++) advance(open, k, lengths);
+        for (let k = Math.max(outSince, i + 1 - reach); k <= i && open !== null; k++)
+          advance(open, k, lengths);
         outSince = -1;
         return;
       }

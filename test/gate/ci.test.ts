@@ -168,7 +168,10 @@ test('init writes once, all or nothing, and the recorder imports what it was wri
       const text = readFileSync(join(cwd, framework, name), 'utf8');
       for (const [, module] of text.matchAll(/^(?:from|import) (clippy_\w+|closed_loop)/gm))
         expect(written).toContain(`${module}.py`);
+      for (const [, file] of text.matchAll(/^import .* from '\.\/([^']+)'/gm))
+        expect(written).toContain(file);
     }
   }
   expect(readdirSync(join(cwd, 'pytorch'))).toContain('closed_loop.py');
+  expect(readdirSync(join(cwd, 'tfjs'))).toEqual(['clippy-judge.js', 'clippy-recorder.js']);
 });

@@ -1,41 +1,491 @@
-"""When a loss leaves its band, step by step: what starts a capture."""
+"""When losses leave their band: the judge of `clippy-diag`, in plain Python, without dependencies. Apache-2.0.
+
+The same bands, settings and incidents as in src/incidents of clippy-diag; fixtures/incidents/cases.json holds both
+to the same onsets. docs/detection.md says what they mean.
+
+    judge = Judge()
+    for step, loss in enumerate(losses):
+        reason = judge.add(loss)        # where an incident begins: why; else None
+    judge_losses(losses)                # of a run that is over: all its incidents
+"""
 
 from __future__ import annotations
 
 import collections
+import dataclasses
 import math
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
-import numpy as np
+#: Names, values and origins as in src/incidents/settings.ts.
+SETTINGS = {
+    "minimumPoints": 8,
+    "gracePoints": 20,
+    "graceShare": 0.02,
+    "windowPoints": 50,
+    "windowShare": 0.05,
+    "windowMaximum": 1000,
+    "windowStart": 20,
+    "smallSample": 4,
+    "bandScales": 6,
+    "bandRatio": 1.05,
+    "incidentScales": 8,
+    "incidentRatio": 1.25,
+    "recoveryPoints": 20,
+    "recoveryShare": 0.05,
+    "decisionPoints": 100,
+    "decisionShare": 0.1,
+    "fullRatio": 2,
+    "fullRatioAtEnd": 10,
+    "fullRatioShort": 1.5,
+    "driftRatio": 1.5,
+    "driftScales": 8,
+    "driftPointScales": 20,
+    "driftFullRatio": 10,
+}
+#: Classes of incidents, from harmless to worst.
+CLASSES = ("inconclusive", "micro-divergence", "drift", "full-divergence", "non-finite")
 
-#: The band is that of so many losses, from so many on; a jump is above their median by so many robust scales and by this ratio.
-WINDOW, START, SCALES, RATIO = 50, 20, 8, 1.25
+_NAN, _INF = math.nan, math.inf
+#: Make a median, and a mean, absolute deviation comparable with a standard deviation.
+_MEDIAN_TO_SIGMA, _MEAN_TO_SIGMA = 1.4826, 1.2533
+#: A window that falls by more than so many scales has its center in the median of so many of its last points.
+_FALL, _RECENT = 3, 20
+#: Points of shorter runs are epochs more often than steps.
+_SHORT_RUN = 100
+#: Losses that `Judge` keeps: more than a window, and than a way out of the band before a jump, ever has.
+_KEPT = 4096
+
+
+class Incident(NamedTuple):
+    """Positions count from the first loss, which is 0."""
+
+    #: One of CLASSES.
+    kind: str
+    #: "jump" left the band; "climb" did not, but ends far above its own minimum.
+    form: str
+    #: First loss outside the band on the way there.
+    onset: int
+    #: First loss of the stretch that is its recovery, or None.
+    recovered: int | None
+    #: Position after its last loss.
+    end: int
+    #: The first loss that is not finite, else the largest.
+    peak: int
+    #: Median before, upper edge of the band before, and median of its last losses; NaN where too few came before.
+    before: float
+    high: float
+    after: float
+
+
+def worst(incidents: Sequence[Incident]) -> Incident | None:
+    """The first of the worst: it decides class and onset of a run."""
+    return max(incidents, key=lambda one: (CLASSES.index(one.kind), -one.onset), default=None)
+
+
+def judge_losses(losses: Sequence[float]) -> list[Incident]:
+    """All incidents of a run, in the order of their onsets."""
+    values = [float(loss) for loss in losses]
+    count = len(values)
+    scale = _LINEAR if any(-_INF < value <= 0 for value in values) else _LOG
+    lengths = _Lengths(count)
+    follower = _Follower(values.__getitem__, scale, count + 1)
+    for i in range(count):
+        follower.step(i, lengths)
+    follower.finish(count, lengths)
+    found = follower.incidents
+    if not any(CLASSES.index(one.kind) >= CLASSES.index("full-divergence") for one in found):
+        # An incident that is still open is no climb; what came before it may be.
+        still_open = found and found[-1].kind == "inconclusive"
+        climb = _climb(values[: found[-1].onset] if still_open else values, scale)
+        if climb:
+            found.append(climb)
+            found.sort(key=lambda one: one.onset)
+    return found
 
 
 class Judge:
-    """Losses in order, one `add` a step."""
+    """Losses as they come, one `add` a step; constant memory.
+
+    As `judge_losses` of the losses so far, but for what only the rest of a run can tell: climbs, and a return that
+    its end would have shown sooner.
+    """
 
     def __init__(self) -> None:
-        self._before: collections.deque[float] = collections.deque(maxlen=WINDOW)
-        self._up = False
+        self._kept = [_NAN] * _KEPT
+        self._count = 0
+        self._start(_LOG)
 
-    def add(self, step: int, loss: float) -> str | None:
-        """Why an incident begins at this step, or None: the loss is not finite, or above the median of those before by 8
-        robust scales (1.4826 MAD of the log) and by 25 %. A loss that is still up begins no other."""
-        reason = self._jump(loss)
-        self._before.append(loss)
-        was_up, self._up = self._up, reason is not None
-        return None if was_up else reason
+    def _start(self, scale: _Scale) -> None:
+        self._scale = scale
+        self._follower = _Follower(lambda i: self._kept[i % _KEPT], scale, _KEPT)
 
-    def _jump(self, loss: float) -> str | None:
+    @property
+    def onset(self) -> int | None:
+        """Onset of the incident that the newest loss starts or continues, counted in losses; None where there is none."""
+        return self._follower.open.onset if self._follower.open else None
+
+    def add(self, loss: float) -> str | None:
+        """Takes the newest loss. Why an incident begins at it, or None: it may also continue one, see `onset`."""
+        loss = float(loss)
+        newest, self._count = self._count, self._count + 1
+        self._kept[newest % _KEPT] = loss
+        if self._scale is _LOG and -_INF < loss <= 0:
+            # From the first loss that has no logarithm on, all are judged by their values, as had it been known.
+            self._start(_LINEAR)
+            for i in range(max(0, self._count - _KEPT), newest):
+                self._follower.step(i, _Lengths(i + 1))
+        self._follower.step(newest, _Lengths(self._count))
+        self._follower.incidents.clear()
+        incident = self._follower.open
+        if incident is None or incident.trigger != newest:
+            return None
         if not math.isfinite(loss):
             return f"loss is {loss}"
-        before = np.array([value for value in self._before if math.isfinite(value)])
-        if len(before) < START:
-            return None
-        # Losses that can be negative are taken as they are.
-        form = np.log if loss > 0 and before.min() > 0 else np.asarray
-        median = np.median(before)
-        scale = 1.4826 * np.median(np.abs(form(before) - form(median)))
-        if form(loss) - form(median) > SCALES * scale and loss - median > (RATIO - 1) * abs(median):
-            return f"loss {loss:.6g} after a median of {median:.6g}"
+        return f"loss {loss:.6g} after a median of {self._scale.back(incident.center):.6g}"
+
+
+class _Scale(NamedTuple):
+    """How losses are looked at: by ratios, or by differences."""
+
+    to: Callable[[float], float]
+    back: Callable[[float], float]
+    #: What is `ratio` times the center, on the scale.
+    above: Callable[[float, float], float]
+
+
+def _exp(y: float) -> float:
+    try:
+        return math.exp(y)
+    except OverflowError:
+        return _INF
+
+
+_LOG = _Scale(
+    lambda value: math.log(value) if value > 0 else _NAN, _exp, lambda center, ratio: center + math.log(ratio)
+)
+#: A ratio is one of the absolute value of the center.
+_LINEAR = _Scale(lambda value: value, lambda y: y, lambda center, ratio: center + (ratio - 1) * abs(center))
+
+
+class _Lengths:
+    """Lengths, in losses, that the settings give for a series of `count` losses."""
+
+    __slots__ = ("grace", "size", "start", "recovery", "decision")
+
+    def __init__(self, count: int) -> None:
+        s = SETTINGS
+        self.grace = int(max(min(s["gracePoints"], count / 6) // 1, s["graceShare"] * count // 1))
+        self.size = int(min(max(s["windowPoints"], s["windowShare"] * count // 1), s["windowMaximum"]))
+        self.start = int(max(5, min(s["windowStart"], count // 8)))
+        self.recovery = int(max(1, min(s["recoveryPoints"], s["recoveryShare"] * count // 1)))
+        self.decision = int(max(s["decisionPoints"], s["decisionShare"] * count // 1))
+
+
+def _median(values: Sequence[float]) -> float:
+    """The mean of the two middle ones where there is an even number; NaN of none."""
+    ordered = sorted(values)
+    half = len(ordered) >> 1
+    if not ordered:
+        return _NAN
+    if len(ordered) % 2:
+        return ordered[half]
+    return ordered[half - 1] + (ordered[half] - ordered[half - 1]) / 2
+
+
+def _spread(deviations: Sequence[float]) -> float:
+    """Robust scale of deviations from a center; of their mean where more than half are zero."""
+    median = _median(deviations)
+    if median > 0:
+        return _MEDIAN_TO_SIGMA * median
+    return _MEAN_TO_SIGMA * sum(deviations) / len(deviations) if deviations else 0.0
+
+
+class _Band:
+    """Median and scale of the last losses that were pushed, about the line of their fall."""
+
+    def __init__(self) -> None:
+        self.size = int(SETTINGS["windowMaximum"])
+        self.ring: collections.deque[float] = collections.deque(maxlen=self.size)
+        self.clear()
+
+    def clear(self) -> None:
+        self.ring.clear()
+        self.age = self.recent_age = _INF
+        self.median = self.spread = self.recent = _NAN
+        self.falling = False
+
+    def push(self, y: float) -> None:
+        self.ring.append(y)
+        self.age += 1
+        self.recent_age += 1
+
+    def resize(self, size: int) -> None:
+        if size != self.size:
+            self.size, self.age = size, _INF
+
+    @property
+    def points(self) -> int:
+        return min(len(self.ring), self.size)
+
+    def look(self) -> tuple[float, float]:
+        """Center and scale. A window of up to 60 losses is renewed at every one, one of 1,000 at every 250th."""
+        points = self.points
+        if self.age >= points * points / 4000:
+            held = list(self.ring)
+            ordered = held[len(held) - points :]
+            half = points >> 1
+            self.median = _median(ordered)
+            # A falling loss is no noise. A rising one is judged against everything it was.
+            change = _median(ordered[points - half :]) - _median(ordered[:half]) if half else 0.0
+            slope = min(0.0, change / (points - half))
+            middle = (points - 1) / 2
+            deviations = [abs(y - self.median - slope * (i - middle)) for i, y in enumerate(ordered)]
+            self.spread = _spread(deviations) * (1 + SETTINGS["smallSample"] / points)
+            self.falling = slope * points < -_FALL * self.spread
+            self.age = 0
+        if not self.falling:
+            return self.median, self.spread
+        if self.recent_age >= _RECENT / 4:
+            self.recent = _median([self.ring[-1 - i] for i in range(min(points, _RECENT))])
+            self.recent_age = 0
+        return min(self.median, self.recent), self.spread
+
+
+@dataclasses.dataclass
+class _Open:
+    """An incident that is not over yet."""
+
+    onset: int
+    trigger: int
+    #: Median before it, on the scale, and the edges of its band and of a level that is back.
+    center: float
+    limit: float
+    level_limit: float
+    peak: int
+    peak_value: float
+    last_finite: int = -1
+    in_band: int = 0
+    #: Whether the decision window ended without a way back.
+    lost: bool = False
+
+
+class _Follower:
+    """Follows losses one by one: incidents in the order of their onsets, and which one is open."""
+
+    def __init__(self, at: Callable[[int], float], scale: _Scale, reach: int) -> None:
+        self.at, self.scale, self.reach = at, scale, reach
+        self.band = _Band()
+        self.incidents: list[Incident] = []
+        self.open: _Open | None = None
+        self.out_since, self.out_center, self.settled_at = -1, _NAN, -1
+
+    def step(self, i: int, lengths: _Lengths) -> None:
+        """Takes the loss at position i."""
+        if self.open:
+            self._advance(self.open, i, lengths)
+            return
+        scale, band = self.scale, self.band
+        band.resize(lengths.size)
+        y = scale.to(self.at(i))
+        finite = math.isfinite(y)
+        center, spread = band.look() if band.points >= lengths.start else (_NAN, _NAN)
+        in_band = finite and not y > self._limit(center, spread)
+        if in_band:
+            self.out_since = -1
+        elif self.out_since < 0:
+            self.out_since, self.out_center = i, center
+        jump = (
+            not in_band
+            and y - center > SETTINGS["incidentScales"] * spread
+            and y > scale.above(center, SETTINGS["incidentRatio"])
+        )
+        if finite and not (jump and i >= lengths.grace):
+            band.push(y)
+            return
+        since, center = self.out_since, self.out_center
+        back = center + SETTINGS["bandScales"] * spread / math.sqrt(lengths.recovery)
+        level_limit = _larger(scale.above(center, SETTINGS["incidentRatio"]), back)
+        self.open = _Open(since, i, center, self._limit(center, spread), level_limit, since, self.at(since))
+        for k in range(max(since, i + 1 - self.reach), i + 1):
+            if self.open:
+                self._advance(self.open, k, lengths)
+        self.out_since = -1
+
+    def _limit(self, center: float, spread: float) -> float:
+        """Upper edge of the band; NaN, which nothing exceeds, where there is none yet."""
+        return _larger(center + SETTINGS["bandScales"] * spread, self.scale.above(center, SETTINGS["bandRatio"]))
+
+    def _level(self, end: int, count: int) -> float:
+        """Median of the last losses before `end`; infinite where half of them are not finite."""
+        last = [self.at(i) for i in range(max(0, end - count), end)]
+        level = _median([value if math.isfinite(value) else _INF for value in last])
+        return _INF if math.isnan(level) else level
+
+    def _accept(self, start: int, end: int) -> None:
+        """Losses that belong to the band of what follows."""
+        for i in range(start, end):
+            y = self.scale.to(self.at(i))
+            if math.isfinite(y):
+                self.band.push(y)
+
+    def _close(self, kind: str, recovered: int | None, following: int, lengths: _Lengths) -> None:
+        incident = self.open
+        assert incident is not None
+        end = following if recovered is None else recovered
+        self.incidents.append(
+            Incident(
+                kind=kind,
+                form="jump",
+                onset=incident.onset,
+                recovered=recovered,
+                end=end,
+                peak=incident.peak,
+                before=self.scale.back(incident.center),
+                high=self.scale.back(incident.limit),
+                after=self._level(end, max(3, lengths.recovery)),
+            )
+        )
+        self.open = None
+
+    def _advance(self, incident: _Open, i: int, lengths: _Lengths) -> None:
+        """One loss of an open incident: is it over?"""
+        scale, recovery = self.scale, lengths.recovery
+        value = self.at(i)
+        y = scale.to(value)
+        finite = math.isfinite(y)
+        if finite:
+            incident.last_finite = i
+        if math.isfinite(incident.peak_value) and (not math.isfinite(value) or value > incident.peak_value):
+            incident.peak, incident.peak_value = i, value
+        incident.in_band = incident.in_band + 1 if finite and not y > incident.limit else 0
+        if (
+            incident.in_band > 0
+            and incident.in_band % recovery == 0
+            and not scale.to(self._level(i + 1, recovery)) > incident.level_limit
+        ):
+            recovered = i + 1 - recovery
+            self._close("full-divergence" if incident.lost else "micro-divergence", recovered, i + 1, lengths)
+            self._accept(recovered, i + 1)
+            return
+        deadline = incident.trigger + lengths.decision - 1
+        if incident.lost or i < deadline or (incident.in_band > 0 and i < deadline + recovery):
+            return
+        level = scale.to(self._level(i + 1, recovery))
+        if not level <= scale.above(incident.center, SETTINGS["fullRatio"]):
+            incident.lost = True
+            return
+        # Neither back nor lost: a new level. What follows is judged against that level.
+        drifts = level > scale.above(incident.center, SETTINGS["driftRatio"])
+        self._close("drift" if drifts else "micro-divergence", None, i + 1, lengths)
+        self.settled_at = i + 1
+        self.band.clear()
+        self._accept(max(incident.onset, i + 1 - min(lengths.decision, self.reach)), i + 1)
+
+    def finish(self, count: int, lengths: _Lengths) -> None:
+        """The run ends after `count` losses: what becomes of an incident that is open."""
+        incident = self.open
+        if incident is None:
+            if self.settled_at == count > 0 and not math.isfinite(self.scale.to(self.at(count - 1))):
+                self.incidents[-1] = self.incidents[-1]._replace(kind="non-finite")
+            return
+        scale, recovery, in_band = self.scale, lengths.recovery, incident.in_band
+        # Where the log ends, a quarter of the recovery is enough: else one spike near the end leaves every run open.
+        fewer = max(min(recovery, 3), math.ceil(recovery / 4))
+        back = in_band >= fewer and not scale.to(self._level(count, in_band)) > incident.level_limit
+        ratio = SETTINGS["fullRatioShort" if count < _SHORT_RUN else "fullRatioAtEnd"]
+        gone = scale.to(self._level(count, max(3, recovery))) > scale.above(incident.center, ratio)
+        kind = (
+            "non-finite"
+            if incident.last_finite < count - 1
+            else "full-divergence"
+            if incident.lost
+            else "micro-divergence"
+            if back
+            else "full-divergence"
+            if gone
+            else "inconclusive"
+        )
+        self._close(kind, count - in_band if back else None, count, lengths)
+
+
+def _larger(a: float, b: float) -> float:
+    """The larger of two, NaN if one is."""
+    return _NAN if math.isnan(a) or math.isnan(b) else max(a, b)
+
+
+def _noise(values: Sequence[float], to: Callable[[float], float]) -> float:
+    """Scale of the noise of losses that may also have a trend: that of the differences of neighbours, over √2."""
+    pairs = min(len(values) - 1, 20_000)
+    differences = []
+    for k in range(pairs):
+        i = k * (len(values) - 1) // pairs
+        difference = to(values[i + 1]) - to(values[i])
+        if math.isfinite(difference):
+            differences.append(difference)
+    center = _median(differences)
+    return _spread([abs(difference - center) for difference in differences]) / math.sqrt(2)
+
+
+def _climb(values: Sequence[float], scale: _Scale) -> Incident | None:
+    """A climb: the smoothed loss ends far above its own best level, by more than noise explains, and does not fall."""
+    s = SETTINGS
+    places = [i for i, value in enumerate(values) if math.isfinite(value)]
+    finite = [values[i] for i in places]
+    n = len(finite)
+    if n < max(s["minimumPoints"], s["windowStart"]):
         return None
+
+    def level_of(start: int, end: int) -> float:
+        return scale.to(_median(finite[start:end]))
+
+    short = n < _SHORT_RUN
+    size = 1 if short else n // 20
+    noise = _noise(finite, scale.to)
+
+    def tolerance(width: int) -> float:
+        return s["driftScales"] * noise / math.sqrt(width)
+
+    levels = []
+    width = 1
+    while width < size:
+        levels.append((0, width))
+        width *= 4
+    # In a short run a level may be one loss, but one of many draws is far off by chance: three make one sooner.
+    for width in (1, 3) if short else (size,):
+        levels += [(start, start + width) for start in range(n % width, n, width)]
+    judged = [(start, end, level_of(start, end)) for start, end in levels]
+    last = level_of(n - max(size, 3), n)
+    best_start, _, best = judged[-1]
+    for start, end, level in judged:
+        width = end - start
+        least = s["driftPointScales"] * noise if size == 1 and width == 1 else tolerance(width)
+        if level <= best and last - level > least:
+            best_start, best = start, level
+    if not last > scale.above(best, s["driftRatio"]):
+        return None
+    # On the way back: a third of the climb is regained within the last quarter.
+    highest = max(level for _, _, level in judged[-5:])
+    if highest - last > (highest - best) / 3:
+        return None
+    # Onset: where the sum of the excess over the edge of the band is lowest, the usual estimate of a change point.
+    edge = max(scale.above(best, s["bandRatio"]), best + tolerance(size))
+    total, lowest, onset = 0.0, _INF, n
+    for k in range(best_start, n):
+        total += min(scale.to(finite[k]) - edge, edge - best)
+        if total <= lowest:
+            lowest, onset = total, k + 1
+    if onset >= n:
+        return None
+    peak = max(range(onset, n), key=lambda k: (finite[k], -k))
+    return Incident(
+        kind="full-divergence" if last > scale.above(best, s["driftFullRatio"]) else "drift",
+        form="climb",
+        onset=places[onset],
+        recovered=None,
+        end=len(values),
+        peak=places[peak],
+        before=scale.back(best),
+        high=scale.back(edge),
+        after=scale.back(last),
+    )

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Callable, Protocol
 
 from .captures import MANIFEST, Capture, number, number_back, read_raw, write_json, write_tensors
-from .judge import Judge
+from .judge import judge_losses, worst
 from .rules import Rule, label_of, recorded_rule, rules_of
 
 #: The recorded losses have to come back to this, relatively, over so many first steps.
@@ -225,15 +225,13 @@ def _rates(entry: Mapping[str, Any]) -> list[float]:
 
 
 def _onset(capture: Capture) -> int | None:
-    """The first step at which the recorded losses leave their band, or None."""
-    judge = Judge()
+    """The first step of the worst incident that begins in the recorded steps, or None."""
+    first = capture.steps[0]["step"]
     history = capture.manifest.get("history") or {"steps": [], "loss": []}
-    for step, loss in zip(history["steps"], history["loss"]):
-        judge.add(step, number_back(loss))
-    for entry in capture.steps:
-        if judge.add(entry["step"], number_back(entry["loss"])):
-            return int(entry["step"])
-    return None
+    before = [loss for step, loss in zip(history["steps"], history["loss"]) if step < first]
+    losses = [number_back(loss) for loss in before] + [number_back(entry["loss"]) for entry in capture.steps]
+    leading = worst([one for one in judge_losses(losses) if one.onset >= len(before)])
+    return None if leading is None else int(capture.steps[leading.onset - len(before)]["step"])
 
 
 def _references(capture: Capture) -> list[int]:

@@ -293,7 +293,7 @@ class Recording:
         """A step starts: its loss is judged before anything of it is copied."""
         self.settle()
         self._last = step
-        self._incident = self._judge.add(step, loss)
+        self._incident = self._judge.add(loss)
 
     def _reason(self) -> str | None:
         """Why a capture opens at this step, or None."""

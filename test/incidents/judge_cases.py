@@ -1,0 +1,23 @@
+"""What the Python judge says of every shared case, in the form of onsets.json; and its settings.
+
+python3 judge_cases.py FOLDER_OF_CLIPPY_JUDGE CASES_JSON"""
+
+import json
+import sys
+
+sys.path.insert(0, sys.argv[1])
+
+import clippy_judge  # noqa: E402
+
+NAMES = {"NaN": float("nan"), "Infinity": float("inf"), "-Infinity": float("-inf")}
+said = {}
+with open(sys.argv[2]) as file:
+    for case in json.load(file):
+        losses = [NAMES[loss] if isinstance(loss, str) else loss for loss in case["losses"]]
+        judge, begins = clippy_judge.Judge(), []
+        for position, loss in enumerate(losses):
+            if judge.add(loss) is not None:
+                begins.append([position, judge.onset])
+        incidents = [[one.kind, one.form, one.onset, one.recovered] for one in clippy_judge.judge_losses(losses)]
+        said[case["name"]] = {"incidents": incidents, "begins": begins}
+json.dump({"settings": clippy_judge.SETTINGS, "said": said}, sys.stdout)
