@@ -1,7 +1,8 @@
 // Bundles src/ into dist/ with code splitting, so that a command loads only what it imports; writes the type
 // declarations and oclif's manifest.
 import { execFileSync } from 'node:child_process';
-import { readdirSync, rmSync } from 'node:fs';
+import { readdirSync, readFileSync, rmSync } from 'node:fs';
+import { createRequire } from 'node:module';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { build } from 'esbuild';
@@ -18,6 +19,21 @@ const sources = (folder) =>
         ? [join(folder, entry.name)]
         : [],
   );
+
+/** `import text from 'FILE?raw'`: the text of a file as a constant, as in Vite. */
+const rawText = {
+  name: 'raw-text',
+  setup(build) {
+    build.onResolve({ filter: /\?raw$/ }, ({ path, importer }) => ({
+      path: createRequire(importer).resolve(path.slice(0, -'?raw'.length)),
+      namespace: 'raw-text',
+    }));
+    build.onLoad({ filter: /.*/, namespace: 'raw-text' }, ({ path }) => ({
+      contents: readFileSync(path, 'utf8'),
+      loader: 'text',
+    }));
+  },
+};
 
 rmSync('dist', { recursive: true, force: true });
 rmSync('oclif.manifest.json', { force: true });
@@ -38,6 +54,7 @@ await build({
   platform: 'node',
   target: 'node20',
   packages: 'external',
+  plugins: [rawText],
   sourcemap: 'linked',
   logLevel: 'warning',
 });

@@ -1,31 +1,13 @@
-/** The parts that an HTML report inlines: uPlot, its style, and what is in assets/. */
-import { readFileSync } from 'node:fs';
-import { createRequire } from 'node:module';
-import { dirname, join } from 'node:path';
+/** The parts that an HTML report inlines: uPlot, its style, and what is in assets/. They are texts of the program. */
+import uplot from 'uplot/dist/uPlot.iife.min.js?raw';
+import uplotStyle from 'uplot/dist/uPlot.min.css?raw';
+import uplotLicense from 'uplot/LICENSE?raw';
+import style from './assets/report.css?raw';
+import client from './assets/report.js?raw';
 
-interface HtmlParts {
-  readonly style: string;
-  readonly uplot: string;
-  readonly client: string;
-}
-
-let parts: HtmlParts | undefined;
-
-/**
- * Reads the parts, once. They belong to the program as its code does: found from the package's own root, so that they
- * are the same from a checkout, from the bundle and from an installed package.
- */
-export function htmlParts(): HtmlParts {
-  if (parts === undefined) {
-    const require = createRequire(import.meta.url);
-    const root = dirname(require.resolve('clippy-diag/package.json'));
-    const text = (path: string): string => readFileSync(path, 'utf8').trim();
-    const uplotStyle = text(require.resolve('uplot/dist/uPlot.min.css'));
-    parts = {
-      style: `${uplotStyle}\n${text(join(root, 'assets/report.css'))}`,
-      uplot: text(require.resolve('uplot/dist/uPlot.iife.min.js')),
-      client: text(join(root, 'assets/report.js')),
-    };
-  }
-  return parts;
-}
+export const HTML_PARTS = {
+  style: `${uplotStyle.trim()}\n${style.trim()}`,
+  // Every report is a copy of uPlot, which its licence goes with.
+  uplot: `/*!\n${uplotLicense.trim()}\n*/\n${uplot.trim()}`,
+  client: client.trim(),
+};

@@ -15,7 +15,7 @@ import type { SourceRef } from '../model/source-ref.ts';
 import { byReason } from './by-reason.ts';
 import type { ReportFormat } from './format.ts';
 import { chartsOf, type HtmlChart } from './html-charts.ts';
-import { htmlParts } from './html-parts.ts';
+import { HTML_PARTS } from './html-parts.ts';
 import { pathToUri } from './path-uri.ts';
 import { replayLabel } from './replay-label.ts';
 import { whySentences } from './why.ts';
@@ -399,7 +399,6 @@ const scriptJson = (value: unknown): string => JSON.stringify(value).replace(/</
 const hashOf = (text: string): string => `'sha256-${createHash('sha256').update(text).digest('base64')}'`;
 
 function renderHtml(report: Report): string {
-  const parts = htmlParts();
   const { verdict } = report;
   const charts: (HtmlChart & { run: string })[] = [];
   const sections = report.runs.map((run, index) => {
@@ -410,8 +409,8 @@ function renderHtml(report: Report): string {
   });
   const policy = [
     "default-src 'none'",
-    `script-src ${hashOf(parts.uplot)} ${hashOf(parts.client)}`,
-    `style-src ${hashOf(parts.style)}`,
+    `script-src ${hashOf(HTML_PARTS.uplot)} ${hashOf(HTML_PARTS.client)}`,
+    `style-src ${hashOf(HTML_PARTS.style)}`,
     "base-uri 'none'",
     "form-action 'none'",
   ].join('; ');
@@ -425,7 +424,7 @@ function renderHtml(report: Report): string {
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <meta name="color-scheme" content="light dark">
 <title>${verdict.class}: clippy-diag report</title>
-<style>${inner(parts.style)}</style>
+<style>${inner(HTML_PARTS.style)}</style>
 </head>
 <body>
 <a class="skip" href="#main">Skip to the report</a>
@@ -446,8 +445,8 @@ ${inputsSection(report)}
 <noscript><p>Charts need JavaScript, which this browser does not run; everything else is here.</p></noscript></footer>
 </main>
 <script type="application/json" id="charts">${inner(names)}</script>
-<script>${inner(parts.uplot)}</script>
-<script>${inner(parts.client)}</script>
+<script>${inner(HTML_PARTS.uplot)}</script>
+<script>${inner(HTML_PARTS.client)}</script>
 </body>
 </html>
 `.html;
