@@ -44,7 +44,7 @@ SETTINGS = {
     "driftFullRatio": 10,
 }
 #: Classes of incidents, from harmless to worst.
-CLASSES = ("inconclusive", "micro-divergence", "drift", "full-divergence", "non-finite")
+CLASSES = ("micro-divergence", "inconclusive", "drift", "full-divergence", "non-finite")
 
 _NAN, _INF = math.nan, math.inf
 #: Make a median, and a mean, absolute deviation comparable with a standard deviation.

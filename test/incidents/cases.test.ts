@@ -59,7 +59,8 @@ describe('the judge', () => {
     const healthy = CASES.filter(({ truth }) => truth === null);
     const quiet = healthy.filter(({ tails }) => tails !== true);
     expect(quiet.length).toBeGreaterThan(50);
-    for (const { name } of quiet) expect(said[name], name).toEqual({ incidents: [], begins: [] });
+    for (const { name } of quiet)
+      expect(said[name], name).toEqual({ incidents: [], worst: null, begins: [] });
     const tails = healthy.filter((one) => one.tails === true);
     const alarmed = tails.filter(({ name }) => said[name]!.incidents.length > 0);
     expect(alarmed.length).toBeLessThanOrEqual(tails.length / 5);

@@ -1,7 +1,7 @@
 /** The shared cases: losses by fixtures/make/incident_cases.py, and what the judge says of them, which its copies have to say too. */
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { judgePoints } from '../../src/incidents/judge.ts';
+import { judgePoints, worstOf } from '../../src/incidents/judge.ts';
 import { DEFAULT_VERDICT_SETTINGS } from '../../src/incidents/settings.ts';
 import { lossStream } from '../../src/incidents/stream.ts';
 import { numberFromJson } from '../../src/model/json.ts';
@@ -23,6 +23,8 @@ export interface IncidentCase {
 export interface Judged {
   /** Class, form, onset and recovery of each incident of the whole series. */
   readonly incidents: readonly (readonly [string, string, number, number | null])[];
+  /** Onset of the first of the worst, which decides. */
+  readonly worst: number | null;
   /** While the losses come: at which an incident begins, and its onset. */
   readonly begins: readonly (readonly [number, number])[];
 }
@@ -44,9 +46,11 @@ export function streamed(losses: readonly number[], stream: ReturnType<typeof lo
   });
 }
 
-export const judgedCase = ({ losses }: IncidentCase): Judged => ({
-  incidents: judgePoints(Float64Array.from(losses), DEFAULT_VERDICT_SETTINGS).incidents.map(
-    ({ class: found, form, onset, recovered }) => [found, form, onset, recovered],
-  ),
-  begins: streamed(losses, lossStream()),
-});
+export function judgedCase({ losses }: IncidentCase): Judged {
+  const { incidents } = judgePoints(Float64Array.from(losses), DEFAULT_VERDICT_SETTINGS);
+  return {
+    incidents: incidents.map(({ class: found, form, onset, recovered }) => [found, form, onset, recovered]),
+    worst: worstOf(incidents)?.onset ?? null,
+    begins: streamed(losses, lossStream()),
+  };
+}

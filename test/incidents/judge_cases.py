@@ -18,6 +18,8 @@ with open(sys.argv[2]) as file:
         for position, loss in enumerate(losses):
             if judge.add(loss) is not None:
                 begins.append([position, judge.onset])
-        incidents = [[one.kind, one.form, one.onset, one.recovered] for one in clippy_judge.judge_losses(losses)]
-        said[case["name"]] = {"incidents": incidents, "begins": begins}
+        found = clippy_judge.judge_losses(losses)
+        incidents = [[one.kind, one.form, one.onset, one.recovered] for one in found]
+        worst = clippy_judge.worst(found)
+        said[case["name"]] = {"incidents": incidents, "worst": worst and worst.onset, "begins": begins}
 json.dump({"settings": clippy_judge.SETTINGS, "said": said}, sys.stdout)
