@@ -23,12 +23,10 @@ export function judgeSeries(run: Run, series: TimeSeries, settings: VerdictSetti
   const judgeable = attempts.filter(
     ({ incidents, class: verdict }) => incidents.length > 0 || verdict === 'healthy',
   );
-  const worst = judgeable.reduce<VerdictClass>(
-    (sofar, { class: next }) => (badness(next) > badness(sofar) ? next : sofar),
-    'healthy',
-  );
-  const stops = badness(worst) < badness('inconclusive') && columnStop(run, series, settings) !== null;
-  return { series, class: judgeable.length === 0 || stops ? 'inconclusive' : worst, attempts };
+  // Of a loss that stops beside other columns the end is unknown.
+  const unknown = judgeable.length === 0 || columnStop(run, series, settings) !== null;
+  const classes = [...judgeable, { class: unknown ? ('inconclusive' as const) : ('healthy' as const) }];
+  return { series, class: worstOf(classes)!.class, attempts };
 }
 
 const isPerplexity = (name: string): boolean => /(^|[^a-z])(ppl|perplexity)($|[^a-z])/i.test(name);

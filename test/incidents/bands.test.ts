@@ -67,6 +67,45 @@ describe('rollingBand', () => {
     expect(band.center).toBeGreaterThan(45);
   });
 
+  it.each([
+    { scales: 2, center: 'the median of the window' },
+    { scales: 4, center: 'the median of the last 20 points' },
+  ])('a fall by $scales scales from end to end has its center in $center', ({ scales }) => {
+    const points = 100;
+    // ±1 about a line: a robust scale of 1.4826.
+    const slope = (-scales * 1.4826) / (points - 1);
+    const values = Array.from({ length: points }, (_, i) => slope * i + (i % 2 === 0 ? 1 : -1));
+    const band = rollingBand(points, 0);
+    for (const value of values) band.push(value);
+    expect(band.scale).toBeCloseTo(1.4826, 1);
+    expect(band.center).toBe(sortedMedian(scales > 3 ? values.slice(-20) : values));
+  });
+
+  it('widens the scale by 1 + smallSample/points: by the points that are there, not by those that there is room for', () => {
+    const normal = normals(12);
+    const [plain, wide] = [rollingBand(50, 0), rollingBand(50, 4)];
+    for (let points = 1; points <= 80; points++) {
+      const value = normal();
+      plain.push(value);
+      wide.push(value);
+      if (points > 1) expect(wide.scale / plain.scale).toBeCloseTo(1 + 4 / Math.min(points, 50), 9);
+    }
+  });
+
+  it('resized, it is the band of so many of the last points', () => {
+    const normal = normals(13);
+    const growing = rollingBand(60, 4);
+    const values = Array.from({ length: 200 }, (_, i) => normal() - i / 20);
+    for (const [i, value] of values.entries()) {
+      growing.push(value);
+      const size = Math.min(60, 10 + (i >> 1));
+      growing.resize(size);
+      const fixed = rollingBand(size, 4);
+      for (const before of values.slice(0, i + 1)) fixed.push(before);
+      expect([growing.points, growing.scale]).toEqual([fixed.points, fixed.scale]);
+    }
+  });
+
   it('forgets', () => {
     const band = rollingBand(10, 0);
     band.push(5);

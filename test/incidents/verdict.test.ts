@@ -202,6 +202,24 @@ describe('classes', () => {
 });
 
 describe('attempts, tasks and which series', () => {
+  it('judges the longest of several losses, and of several eval losses', () => {
+    const long = fallingLoss(400);
+    const short = fallingLoss(100, 2).map((loss, i) => (i < 60 ? loss : 40));
+    for (const role of ['loss', 'eval_loss'] as const)
+      for (const [first, second] of [
+        [long, short],
+        [short, long],
+      ]) {
+        const { verdict } = judgeRun(
+          makeRun([
+            { name: 'a', role, values: first! },
+            { name: 'b', role, values: second! },
+          ]),
+        );
+        expect(verdict).toMatchObject({ class: 'healthy', series: first === long ? 'a' : 'b' });
+      }
+  });
+
   it('judges attempts one by one: a restart is no spike', () => {
     const verdict = verdictOf([fallingLoss(200), fallingLoss(200, 2), fallingLoss(200, 3)]);
     expect(verdict).toMatchObject({ class: 'healthy', incidents: [] });
@@ -269,12 +287,25 @@ describe('attempts, tasks and which series', () => {
     expect(judgeRun(makeRun([{ name: 'loss', values: learnt }])).verdict.class).toBe('healthy');
   });
 
-  it('a loss that is no longer logged beside its columns is not healthy', () => {
+  it('a loss that is no longer logged beside its columns is not healthy, and no better than inconclusive', () => {
     const run = makeRun([
       { name: 'loss', values: fallingLoss(74) },
       { name: 'learning_rate', values: fallingLoss(100) },
     ]);
     expect(judgeRun(run).verdict.class).toBe('inconclusive');
+    const stopped = (values: readonly number[]) =>
+      judgeRun(
+        makeRun([
+          { name: 'loss', values },
+          { name: 'learning_rate', values: fallingLoss(400) },
+        ]),
+      ).verdict;
+    const from = (change: (loss: number, i: number) => number) => fallingLoss(300).map(change);
+    expect(stopped(from((loss, i) => (i === 150 ? 9 * loss : loss)))).toMatchObject({
+      class: 'inconclusive',
+      onsetStep: 150,
+    });
+    expect(stopped(from((loss, i) => (i < 150 ? loss : 9 * loss))).class).toBe('full-divergence');
     expect(findingsOf(DETECTORS['loss-column-stops'], run)).toMatchObject([
       { severity: 'warning', steps: [73, 73] },
     ]);

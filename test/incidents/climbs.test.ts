@@ -1,0 +1,55 @@
+/** Climbs: a loss that ends far above its best level without a jump, by more than its noise does, and is not on its way back. */
+import { describe, expect, it } from 'vitest';
+import { judgePoints } from '../../src/incidents/judge.ts';
+import { DEFAULT_VERDICT_SETTINGS } from '../../src/incidents/settings.ts';
+import { normals } from '../detectors/runs.ts';
+
+const judge = (values: readonly number[]) =>
+  judgePoints(Float64Array.from(values), DEFAULT_VERDICT_SETTINGS).incidents;
+const noisy = (points: number, noise: number, seed: number, log: (i: number) => number): number[] => {
+  const normal = normals(seed);
+  return Array.from({ length: points }, (_, i) => Math.exp(log(i) + noise * normal()));
+};
+
+describe('a climb', () => {
+  it.each([
+    { regained: 0, form: 'climb' },
+    { regained: 0.25, form: 'climb' },
+    // More than a third of it within the last quarter: the loss is on its way back.
+    { regained: 0.4, form: null },
+    { regained: 0.6, form: null },
+  ])('of which $regained are regained at the end is $form', ({ regained, form }) => {
+    // Flat, up by e^1.5 from 400 to 800, and down by a share of it from 850 on.
+    const height = 1.5;
+    const values = noisy(1000, 0.01, 3, (i) =>
+      i < 400
+        ? 0
+        : i < 800
+          ? (height * (i - 400)) / 400
+          : height - (i < 850 ? 0 : Math.min(1, (i - 850) / 100)) * regained * height,
+    );
+    const incidents = judge(values);
+    expect(incidents.map((one) => one.form)).toEqual(form === null ? [] : [form]);
+    if (form !== null) expect(Math.abs(incidents[0]!.onset - 400)).toBeLessThanOrEqual(30);
+  });
+
+  it('is none in noise alone, however large: its levels differ by chance', () => {
+    for (let seed = 1; seed <= 100; seed++)
+      for (const points of [200, 1000])
+        expect(judge(noisy(points, 0.5, seed, () => 0)).filter(({ form }) => form === 'climb')).toEqual([]);
+  });
+
+  it('is none in a short run for one low point alone, and one for three', () => {
+    const short = (low: number) => noisy(60, 0.05, 5, (i) => (i >= 30 && i < 30 + low ? Math.log(0.4) : 0));
+    expect(judge(short(1))).toEqual([]);
+    expect(judge(short(6))).toMatchObject([{ form: 'climb', class: 'drift' }]);
+  });
+
+  it('begins after the last loss that is in the band, its edge included', () => {
+    // Exactly on the edge (5 % above the best level) for 200 points, then up.
+    const values = Array.from({ length: 1000 }, (_, i) =>
+      i < 600 ? 1 : i < 800 ? 1.05 : 1.05 * Math.exp((i - 799) / 250),
+    );
+    expect(judge(values)).toMatchObject([{ form: 'climb', onset: 800, lastGood: 799 }]);
+  });
+});
