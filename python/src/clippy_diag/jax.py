@@ -1,0 +1,439 @@
+"""Records the gradient steps of an optax loop around a divergence.
+
+    from clippy_diag.jax import Recorder
+
+    recorder = Recorder("capture", optimizer={"name": "adamw", "learningRate": 1e-3, "weightDecay": 1e-4})
+    for step, batch in enumerate(batches):
+        loss, grads = loss_and_grads(params, batch)
+        recorder.record(step, loss, grads, params, opt_state, batch=batch)     # before the update, and before donation
+        updates, opt_state = optimizer.update(grads, opt_state, params)
+        params = optax.apply_updates(params, updates)
+
+The state of optax names its slots and no options (two chains can leave the same state), so those come from `optimizer`, in the
+words of capture.json, which docs/captures.md lists.
+"""
+
+from __future__ import annotations
+
+import fnmatch
+import platform
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from . import __version__
+from .captures import Array, Source, flatten, model_files, words
+from .recording import Recording, Sizes, Skip, Step
+
+#: Optimizers with a formula: optax's defaults in the capture's words, and the slots by the field of optax's state.
+FORMULAS: dict[str, tuple[dict[str, Any], dict[str, str]]] = {
+    "adam": (
+        {"beta1": 0.9, "beta2": 0.999, "epsilon": 1e-8, "weightDecay": 0.0},
+        {"mu": "m", "nu": "v"},
+    ),
+    "adamw": (
+        {"beta1": 0.9, "beta2": 0.999, "epsilon": 1e-8, "weightDecay": 1e-4},
+        {"mu": "m", "nu": "v"},
+    ),
+    "sgd": ({"momentum": 0.0, "nesterov": False, "weightDecay": 0.0}, {"trace": "momentum"}),
+    "adagrad": (
+        {
+            "initialAccumulatorValue": 0.1,
+            "epsilon": 1e-7,
+            "epsilonInside": True,
+            "accumulator": "standard",
+            "weightDecay": 0.0,
+        },
+        {"sum_of_squares": "accumulator"},
+    ),
+    "rmsprop": (
+        {
+            "rho": 0.9,
+            "epsilon": 1e-8,
+            "epsilonInside": True,
+            "momentum": 0.0,
+            "centered": False,
+            "learningRateInside": True,
+            "weightDecay": 0.0,
+        },
+        {"nu": "v", "mu": "m", "trace": "momentum"},
+    ),
+}
+#: Fields of optax's states that hold one array a parameter.
+_FIELDS = ("mu", "nu", "trace", "sum_of_squares", "nu_max")
+
+
+class Recorder:
+    """One `record` call a step; see the top of this file.
+
+    folder        where the capture goes; later incidents go to `<folder>-2` …; `status.json` in it says how the recording fares
+    optimizer     `name`, `learningRate` (a number, or a schedule: a function of the count of updates; `inject_hyperparams` is
+                  read by itself) and the options of the optimizer in the words of capture.json; what is left out is optax's
+                  default. Adam, AdamW, SGD, Adagrad and RMSProp are replayed by formula; of any other name the parameters
+                  before and after each step are kept
+    clipping      clipping that the chain does, such as {"rule": "global-norm", "maxNorm": 1.0}; pass gradients from before it
+    opt_state     optional, to hold `optimizer` against it here; else that is done at the first `record`
+    layouts       layouts of kernels by patterns of names; a 2-D `kernel` is IO, a 4-D one HWIO
+    every, after, memory, disk, max_captures, model_file   as of `clippy_diag.torch.Recorder`
+
+    Raises ValueError for options that the optimizer does not have, and where `opt_state` is that of another optimizer.
+    """
+
+    def __init__(
+        self,
+        folder: str | Path = "capture",
+        optimizer: Mapping[str, Any] | None = None,
+        *,
+        clipping: Mapping[str, Any] | None = None,
+        opt_state: Any = None,
+        layouts: Mapping[str, str] | None = None,
+        every: int = 20,
+        after: int = 34,
+        memory: str | int = "2GB",
+        disk: str | int = "20GB",
+        max_captures: int = 3,
+        model_file: str | Path | None = None,
+    ) -> None:
+        given = dict(optimizer or {})
+        if not isinstance(given.get("name"), str):
+            raise ValueError(
+                'clippy-diag: say which optimizer it is: optimizer={"name": "adamw", "learningRate": 1e-3, …}'
+            )
+        self._rate = given.pop("learningRate", None)
+        self.name = given["name"].lower()
+        self.formula = self.name in FORMULAS
+        if self.formula:
+            defaults, _ = FORMULAS[self.name]
+            unknown = sorted(set(given) - {"name", *defaults})
+            if unknown:
+                raise ValueError(
+                    f'clippy-diag: {self.name} has no option "{unknown[0]}"; it has learningRate, {", ".join(defaults)}'
+                )
+            self.options = {
+                **defaults,
+                **{key: value for key, value in given.items() if key != "name"},
+                "name": self.name,
+            }
+        else:
+            self.options = {**given, "formula": False}
+        if opt_state is not None:
+            self._check(opt_state)
+        self.clipping = dict(clipping or {"rule": "none"})
+        self._layouts, self._model_file = dict(layouts or {}), model_file
+        self._own = Recording(
+            folder, self._describe, every=every, after=after, memory=memory, disk=disk, max_captures=max_captures
+        )
+        self._checked = opt_state is not None
+        self._shapes: dict[str, list[int]] = {}
+        self._tree: Any = None
+        self._last: Step | None = None
+
+    def record(
+        self,
+        step: int,
+        loss: Any,
+        grads: Any,
+        params: Any,
+        opt_state: Any,
+        batch: Any = None,
+        tasks: Mapping[str, Any] | None = None,
+        batch_id: Any = None,
+    ) -> None:
+        """Takes one step. It never stops or changes the training: what it cannot do it says, once.
+
+        grads, params, opt_state   those before the update, of the same structure; they are copied, so they may be donated
+        batch                      what the loss was computed on, in any nesting
+        """
+        if self._own.stopped is not None:
+            return
+        try:
+            self._record(int(step), loss, grads, params, opt_state, batch, tasks or {}, batch_id)
+        except Exception as error:
+            self._own.stop(f"{type(error).__name__}: {error}")
+
+    def flush(self, reason: str = "requested") -> None:
+        """Writes a capture at the next `record`, incident or not, and records on for `after` steps."""
+        self._own.request(reason)
+
+    def capture_now(self) -> None:
+        """A drill: the same as `flush`."""
+        self._own.request("capture_now")
+
+    def close(self) -> None:
+        """Ends the recording, waits until all is written, says what could not be done. Called at exit too."""
+        self._own.close()
+
+    @property
+    def stopped(self) -> str | None:
+        """Why nothing is recorded any more, or None."""
+        return self._own.stopped
+
+    # ---- a step
+
+    def _record(
+        self,
+        step: int,
+        loss: Any,
+        grads: Any,
+        params: Any,
+        opt_state: Any,
+        batch: Any,
+        tasks: Mapping[str, Any],
+        batch_id: Any,
+    ) -> None:
+        own = self._own
+        named = named_leaves(params)
+        if not self._checked:
+            self._check(opt_state)
+            self._checked = True
+        for name, leaf in named.items():
+            if not getattr(leaf, "is_fully_addressable", True):
+                own.stop(f'"{name}" is sharded over processes; a recorder of shards does not exist yet')
+                return
+        value = float(loss)
+        gradients = named_leaves(grads)
+        if set(gradients) != set(named):
+            odd = sorted(set(gradients) ^ set(named))[0]
+            raise ValueError(f'gradients and parameters differ: "{odd}" is in one of them alone')
+        if self._last is not None:
+            last, self._last = self._last, None
+            if _rate_comes_late(opt_state):
+                last.rates[0] = self._rate_at(step, opt_state)
+            after = {} if self.formula else {f"param-after/{name}": copied(leaf) for name, leaf in named.items()}
+            own.complete(after if last.has_gradients else {})
+        leaves, tree = self._batch_of(batch)
+        shapes = {name: list(np.shape(leaf)) for name, leaf in named.items()}
+        if shapes != self._shapes:
+            changed = bool(self._shapes)
+            self._shapes = shapes
+            self._plan(named, opt_state, leaves)
+            if changed:
+                own.cut("the parameters changed")
+                own.restart()
+        own.begin(step, value)
+        if _skips(opt_state) and not all(np.isfinite(np.asarray(leaf)).all() for leaf in gradients.values()):
+            own.skip(Skip(step, value, 1.0, [n for n, g in gradients.items() if not np.isfinite(np.asarray(g)).all()]))
+            return
+        rate = self._rate_at(step, opt_state)
+        kept = None
+        if own.snapshot_due():
+            kept = own.keep(self._sources(named, opt_state), {"learningRate": rate})
+        tensors: dict[str, Array] = {f"batch/{name}": copied(leaf) for name, leaf in leaves.items()}
+        due = own.gradients_due()
+        if due:
+            tensors.update({f"grad/{name}": copied(gradient) for name, gradient in gradients.items()})
+            if own.parameters_due() or not self.formula:
+                tensors.update({f"param/{name}": copied(leaf) for name, leaf in named.items()})
+        waits = (due and not self.formula) or _rate_comes_late(opt_state)
+        entry: dict[str, Any] = {}
+        if batch_id is not None:
+            entry["batchId"] = batch_id if isinstance(batch_id, (int, str)) else str(batch_id)
+        if leaves and tree != self._tree:
+            entry["batch"] = tree
+        taken = Step(
+            step,
+            value,
+            {0: rate},
+            tensors,
+            {name: float(task) for name, task in tasks.items()},
+            entry,
+            kept,
+            has_gradients=due,
+            waits=waits,
+        )
+        self._last = taken if waits else None
+        own.add(taken)
+
+    def _batch_of(self, batch: Any) -> tuple[dict[str, Any], Any]:
+        if batch is None:
+            return {}, None
+        leaves, tree = flatten(batch, lambda value: hasattr(value, "shape") and hasattr(value, "dtype"))
+        for name, leaf in leaves.items():
+            if np.dtype(leaf.dtype).kind not in "fiubV" or _is_key(leaf):
+                self._own.note(f'batches are not kept: "{name}" is of {leaf.dtype}')
+                return {}, None
+        if self._tree is None:
+            self._tree = tree
+        return leaves, tree
+
+    def _sources(self, named: Mapping[str, Any], opt_state: Any) -> list[Source]:
+        sources = [_source(f"param/{name}", leaf) for name, leaf in named.items()]
+        if not self.formula:
+            return sources + [
+                _source(f"optimizer/{n}", leaf) for n, leaf in named_leaves(opt_state).items() if _is_array(leaf)
+            ]
+        _, slots = FORMULAS[self.name]
+        found = fields_of(opt_state)
+        for field, slot in slots.items():
+            for name, leaf in named_leaves(found[field]).items() if field in found else ():
+                if name in named:
+                    sources.append(_source(f"state/{slot}/{name}", leaf))
+        count = self._count(opt_state)
+        if count is not None:
+            steps = np.asarray(count, np.float32).reshape(())
+            sources += [Source(f"state/step/{name}", "F32", (), _given(steps)) for name in named]
+        return sources
+
+    def _plan(self, named: Mapping[str, Any], opt_state: Any, leaves: Mapping[str, Any]) -> None:
+        parameters = sum(leaf.nbytes for leaf in named.values())
+        snapshot = sum(source.nbytes for source in self._sources(named, opt_state))
+        batch = sum(np.dtype(leaf.dtype).itemsize * int(np.prod(np.shape(leaf))) for leaf in leaves.values())
+        self._own.plan(Sizes(parameters, 0 if self.formula else 2 * parameters, batch, snapshot))
+
+    # ---- the optimizer
+
+    def _check(self, opt_state: Any) -> None:
+        """Raises ValueError where the state is not that of the optimizer that was named."""
+        found = fields_of(opt_state)
+        if "acc_grads" in found:
+            raise ValueError(
+                "clippy-diag: optax.MultiSteps accumulates inside of the optimizer, where no step's gradient is seen; accumulate"
+                " in the loop, or record the step that it takes with the inner optimizer's state"
+            )
+        if not self.formula:
+            return
+        options = self.options
+        wanted = {
+            "adam": {"mu", "nu"},
+            "adamw": {"mu", "nu"},
+            "sgd": {"trace"} if options.get("momentum") else set(),
+            "adagrad": {"sum_of_squares"},
+            "rmsprop": {"nu"}
+            | ({"mu"} if options.get("centered") else set())
+            | ({"trace"} if options.get("momentum") else set()),
+        }[self.name]
+        present = {field for field in _FIELDS if field in found}
+        if present != wanted:
+            raise ValueError(
+                f"clippy-diag: optimizer says {self.name}, whose state has {', '.join(sorted(wanted)) or 'no slots'}; opt_state has"
+                f" {', '.join(sorted(present)) or 'no slots'}"
+            )
+
+    def _count(self, opt_state: Any) -> int | None:
+        found = fields_of(opt_state)
+        return None if "count" not in found else int(np.asarray(found["count"]))
+
+    def _rate_at(self, step: int, opt_state: Any) -> float:
+        injected = fields_of(opt_state).get("hyperparams")
+        if isinstance(injected, Mapping) and "learning_rate" in injected:
+            return float(injected["learning_rate"])
+        if callable(self._rate):
+            count = self._count(opt_state)
+            return float(self._rate(step if count is None else count))
+        if self._rate is None:
+            raise ValueError(
+                'no learning rate: optimizer={…, "learningRate": a number or a schedule}, or inject_hyperparams'
+            )
+        return float(self._rate)
+
+    # ---- the manifest
+
+    def _describe(self, step: int, meta: Mapping[str, Any]) -> dict[str, Any]:
+        import optax
+
+        described: dict[str, Any] = {
+            "groupKeys": [0],
+            "framework": f"jax {jax.__version__}, optax {optax.__version__}",
+            "optimizer": {**self.options, "learningRate": meta["learningRate"]},
+            "clipping": self.clipping,
+            "parameters": [
+                {"name": name, "shape": shape, **self._kind(name, len(shape))} for name, shape in self._shapes.items()
+            ],
+            "rerun": {
+                "optimizerClass": f"optax.{self.options['name']}",
+                "versions": {
+                    "clippy-diag": __version__,
+                    "python": platform.python_version(),
+                    "numpy": np.__version__,
+                    "jax": jax.__version__,
+                    "optax": optax.__version__,
+                },
+            },
+        }
+        if self._tree is not None:
+            described["batch"] = self._tree
+        if self._model_file is not None:
+            described.update(model_files(self._model_file))
+        return described
+
+    def _kind(self, name: str, rank: int) -> dict[str, Any]:
+        last = name.split("/")[-1]
+        layout = {("kernel", 2): "IO", ("kernel", 4): "HWIO"}.get((last, rank), "none")
+        for pattern, given in self._layouts.items():
+            layout = given if fnmatch.fnmatch(name, pattern) else layout
+        return {"layout": layout, "embedding": last in ("embedding", "embeddings") and rank == 2}
+
+
+def named_leaves(tree: Any) -> dict[str, Any]:
+    """Leaves of a tree under the names on the way to them, joined by slashes."""
+    leaves, _ = jax.tree_util.tree_flatten_with_path(tree)
+    return {"/".join(_key(part) for part in path) or "value": leaf for path, leaf in leaves}
+
+
+def _key(part: Any) -> str:
+    for attribute in ("key", "name", "idx"):
+        if hasattr(part, attribute):
+            return str(getattr(part, attribute))
+    return str(part)
+
+
+def fields_of(state: Any) -> dict[str, Any]:
+    """Fields of the named tuples in a state of optax, outer ones first; a name that occurs again is the first one."""
+    found: dict[str, Any] = {}
+
+    def walk(part: Any) -> None:
+        if hasattr(part, "_fields"):
+            for field in part._fields:
+                value = getattr(part, field)
+                # The count of InjectHyperparams and schedules is that of the updates, as Adam's own.
+                found.setdefault(field, value)
+                if hasattr(value, "_fields") or isinstance(value, (tuple, list)):
+                    walk(value)
+        elif isinstance(part, (tuple, list)):
+            for inside in part:
+                walk(inside)
+        elif isinstance(part, Mapping):
+            for inside in part.values():
+                walk(inside)
+
+    walk(state)
+    return found
+
+
+def _rate_comes_late(opt_state: Any) -> bool:
+    """Whether `inject_hyperparams` follows a schedule: the state from before an update has the rate of the update before."""
+    return bool(fields_of(opt_state).get("hyperparams_states"))
+
+
+def _skips(opt_state: Any) -> bool:
+    """Whether `optax.apply_if_finite` leaves out steps whose gradients are not finite."""
+    return "notfinite_count" in fields_of(opt_state)
+
+
+def _is_key(leaf: Any) -> bool:
+    return str(leaf.dtype).startswith("key<")
+
+
+def _is_array(leaf: Any) -> bool:
+    return hasattr(leaf, "dtype") and not _is_key(leaf)
+
+
+def copied(leaf: Any) -> Array:
+    """An array in main memory that no donation reaches; bfloat16 by its words."""
+    array = np.array(leaf)
+    if array.dtype.name == "bfloat16":
+        return "BF16", array.view("<i2")
+    words(array)
+    return array
+
+
+def _given(array: np.ndarray) -> Callable[[np.ndarray | None], Array]:
+    return lambda buffer: array
+
+
+def _source(name: str, leaf: Any) -> Source:
+    dtype = "BF16" if str(leaf.dtype) == "bfloat16" else words(np.empty(0, leaf.dtype))[0]
+    return Source(name, dtype, tuple(np.shape(leaf)), lambda buffer: copied(leaf))
