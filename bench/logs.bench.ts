@@ -15,6 +15,7 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { readChunks } from '../src/bytes/chunks.ts';
 import { crc32c, maskedCrc32c } from '../src/bytes/crc32c.ts';
+import { openFile } from '../src/bytes/source.ts';
 import { readLogFile } from '../src/logs/read-log.ts';
 
 /** A small generator (mulberry32), so that the files are the same everywhere. */
@@ -126,7 +127,7 @@ interface Result {
 async function measure(what: string, path: string): Promise<Result> {
   const begin = process.hrtime.bigint();
   const before = process.cpuUsage();
-  if (what === 'bytes') for await (const _ of readChunks(path));
+  if (what === 'bytes') for await (const _ of readChunks(await openFile(path)));
   else {
     const log = await readLogFile(path, { sidecars: false });
     if (log.errors.length > 0 || log.lost > 0) throw new Error(JSON.stringify(log.errors));

@@ -4,7 +4,7 @@
  */
 import { type FileHandle, open, readdir, realpath, stat } from 'node:fs/promises';
 import { basename, dirname, isAbsolute, join, relative, sep } from 'node:path';
-import { diagError } from '../model/errors.ts';
+import { type DiagError, diagError } from '../model/errors.ts';
 
 export interface ByteSource {
   /** For messages; not necessarily a file on disk ("a.zip!policy.pth"). */
@@ -46,10 +46,10 @@ function checkRange(path: string, start: number, end: number, length: number): v
     throw new RangeError(`slice ${start}..${end} of ${path}, which has ${length} bytes`);
 }
 
-/** What a path is, without opening it: a FIFO or a device would hang or never end. */
-export async function kindOfPath(
-  path: string,
-): Promise<'file' | 'folder' | 'missing' | 'fifo' | 'device' | 'socket' | 'loop of links'> {
+export type PathKind = 'file' | 'folder' | 'missing' | 'fifo' | 'device' | 'socket' | 'loop of links';
+
+/** What a path is, without opening it: a FIFO or a device would hang or never end. @throws file-unreadable */
+export async function kindOfPath(path: string): Promise<PathKind> {
   try {
     const info = await stat(path);
     if (info.isFile()) return 'file';
@@ -79,7 +79,7 @@ export async function filesIn(folder: string, limit: number): Promise<string[]> 
 }
 
 /** The coded error for a failed system call on an input. */
-export function unreadable(path: string, cause: unknown): Error {
+export function unreadable(path: string, cause: unknown): DiagError {
   const code = (cause as NodeJS.ErrnoException).code;
   if (code === 'ENOENT' || code === 'ENOTDIR')
     return diagError('file-missing', { path, cwd: process.cwd() }, { path }, cause);
@@ -93,45 +93,120 @@ export function unreadable(path: string, cause: unknown): Error {
 }
 
 /**
+ * Files that are open at once; of more, those rest that were used longest ago. A folder may hold more checkpoints and
+ * shards than a process may have open.
+ */
+const OPEN_AT_ONCE = 64;
+
+/** A file that a source reads: open, or resting until the next slice. */
+interface Pooled {
+  readonly path: string;
+  /** What tells that a file that was opened again is the same one. */
+  readonly identity: string;
+  readonly byteLength: number;
+  handle: Promise<FileHandle> | undefined;
+  users: number;
+  closed: boolean;
+}
+
+/** Open and not in use, those used longest ago first. */
+const idle = new Set<Pooled>();
+
+async function openHandle(
+  path: string,
+): Promise<{ handle: FileHandle; identity: string; byteLength: number }> {
+  try {
+    const handle = await open(path, 'r');
+    const { dev, ino, size } = await handle.stat();
+    return { handle, identity: `${dev}:${ino}`, byteLength: size };
+  } catch (error) {
+    throw unreadable(path, error);
+  }
+}
+
+async function openAgain({ path, identity, byteLength }: Pooled): Promise<FileHandle> {
+  const again = await openHandle(path);
+  if (again.identity === identity && again.byteLength >= byteLength) return again.handle;
+  await again.handle.close();
+  throw diagError('file-changed', { path, before: byteLength, after: again.byteLength }, { path });
+}
+
+async function rest(file: Pooled): Promise<void> {
+  idle.delete(file);
+  const { handle } = file;
+  file.handle = undefined;
+  await (await handle)?.close();
+}
+
+async function makeIdle(file: Pooled): Promise<void> {
+  idle.add(file);
+  for (const oldest of idle) {
+    if (idle.size <= OPEN_AT_ONCE) break;
+    await rest(oldest);
+  }
+}
+
+async function withHandle<T>(file: Pooled, use: (handle: FileHandle) => Promise<T>): Promise<T> {
+  if (file.closed) throw new Error(`${file.path} was closed`);
+  idle.delete(file);
+  file.users++;
+  try {
+    file.handle ??= openAgain(file).catch((error: unknown) => {
+      file.handle = undefined;
+      throw error;
+    });
+    return await use(await file.handle);
+  } finally {
+    file.users--;
+    if (file.users === 0 && file.handle !== undefined) await makeIdle(file);
+  }
+}
+
+/**
  * Opens a regular file.
  *
- * @throws file-missing, file-unreadable, file-not-regular
+ * @throws file-missing, file-unreadable, file-not-regular; a slice throws file-changed where the file shrank, or became
+ *   another while it rested
  */
 export async function openFile(path: string): Promise<ByteSource> {
   const kind = await kindOfPath(path);
   if (kind === 'missing') throw diagError('file-missing', { path, cwd: process.cwd() }, { path });
   if (kind !== 'file') throw diagError('file-not-regular', { path, kind }, { path });
-  let handle: FileHandle;
-  let byteLength: number;
-  try {
-    handle = await open(path, 'r');
-    byteLength = (await handle.stat()).size;
-  } catch (error) {
-    throw unreadable(path, error);
-  }
+  const { handle, identity, byteLength } = await openHandle(path);
+  const file: Pooled = {
+    path,
+    identity,
+    byteLength,
+    handle: Promise.resolve(handle),
+    users: 0,
+    closed: false,
+  };
+  await makeIdle(file);
   return {
     path,
     byteLength,
     slice: async (start, end) => {
       checkRange(path, start, end, byteLength);
-      const bytes = new Uint8Array(end - start);
-      let filled = 0;
-      while (filled < bytes.length) {
-        let read: number;
-        try {
+      // Filled to its end, or not handed out.
+      const bytes = new Uint8Array(Buffer.allocUnsafeSlow(end - start).buffer);
+      await withHandle(file, async (open) => {
+        for (let filled = 0; filled < bytes.length; ) {
           // A single read of more than 2 GiB fails on Linux, hence pieces.
           const length = Math.min(bytes.length - filled, 1 << 30);
-          read = (await handle.read(bytes, filled, length, start + filled)).bytesRead;
-        } catch (error) {
-          throw unreadable(path, error);
+          const read = await open.read(bytes, filled, length, start + filled).catch((error: unknown) => {
+            throw unreadable(path, error);
+          });
+          filled += read.bytesRead;
+          if (read.bytesRead === 0)
+            throw diagError('file-changed', { path, before: byteLength, after: start + filled }, { path });
         }
-        if (read === 0)
-          throw diagError('file-changed', { path, before: byteLength, after: start + filled }, { path });
-        filled += read;
-      }
+      });
       return bytes;
     },
-    close: () => handle.close(),
+    close: async () => {
+      file.closed = true;
+      await rest(file);
+    },
   };
 }
 

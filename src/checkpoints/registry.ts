@@ -46,18 +46,12 @@ export async function sniffCheckpoint(source: ByteSource): Promise<CheckpointFor
 }
 
 /**
- * Says what a file is that no format claims, where that is known.
+ * Says what an open file is that no format claims, where that is known.
  *
  * @throws format-unsupported with what to do instead, and what is wrong with a zip archive
  */
-export async function explainFile(path: string): Promise<void> {
-  const source = await openFile(path);
-  try {
-    await explainUnclaimed(await source.slice(0, Math.min(HEAD_BYTES, source.byteLength)), source);
-  } finally {
-    await source.close();
-  }
-}
+export const explainFile = async (source: ByteSource): Promise<void> =>
+  explainUnclaimed(await source.slice(0, Math.min(HEAD_BYTES, source.byteLength)), source);
 
 /**
  * Opens a checkpoint, whatever its format; content decides, never the extension. Reads headers only.
@@ -75,10 +69,38 @@ export async function openCheckpointSource(source: ByteSource): Promise<Checkpoi
     if (source.byteLength === 0) throw diagError('file-empty', { path }, { path });
     const format = await sniffCheckpoint(source);
     if (format !== undefined) return await format.open(source);
-    await explainUnclaimed(await source.slice(0, Math.min(HEAD_BYTES, source.byteLength)), source);
+    await explainFile(source);
     throw diagError('format-unknown', { path, tried: CHECKPOINT_FORMATS.map((f) => f.tried) }, { path });
   } catch (error) {
     await source.close();
     throw error;
   }
+}
+
+/** A checkpoint that somebody will ask for: its headers are read when it is first asked for, and once. */
+export interface CheckpointFile {
+  readonly path: string;
+  /** @throws what opening throws, each time */
+  open(): Promise<Checkpoint>;
+  close(): Promise<void>;
+}
+
+/** @param known an open file, which the checkpoint owns from here on, and the format that claims it */
+export function checkpointFile(
+  path: string,
+  known?: { readonly source: ByteSource; readonly format: CheckpointFormat },
+): CheckpointFile {
+  let opened: Promise<Checkpoint> | undefined;
+  return {
+    path,
+    open: () => {
+      opened ??= known === undefined ? openCheckpoint(path) : known.format.open(known.source);
+      return opened;
+    },
+    close: async () => {
+      await known?.source.close();
+      const checkpoint = await opened?.catch(() => undefined);
+      await checkpoint?.close();
+    },
+  };
 }

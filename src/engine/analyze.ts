@@ -1,6 +1,6 @@
 /** The main job: whatever lies under the paths, everything that the evidence allows, one report. */
 import type { Report, RunReport } from '../model/report.ts';
-import { type CollectOptions, collectInputs } from './collect.ts';
+import { type CollectOptions, type Inputs, withInputs } from './collect.ts';
 import { gatherEvidence, type Limits, type RunEvidence } from './evidence.ts';
 import { followCaptures } from './follow-captures.ts';
 import { type JudgeOptions, judgementOf, thresholdsFor } from './judge-run.ts';
@@ -26,13 +26,20 @@ export const DEFAULT_BUDGET = 60;
  *   `warnings`
  * @throws DiagError where nothing at all could be read
  */
-export async function analyze(paths: readonly string[], options: AnalyzeOptions): Promise<Report> {
+export const analyze = (paths: readonly string[], options: AnalyzeOptions): Promise<Report> => {
   const { now, onProgress = () => {}, budget = DEFAULT_BUDGET } = options;
   const clock = (): number => now().getTime();
+  // Reading counts: the time begins here.
   const late = `neither summed nor measured within ${budget} s (--budget)`;
   const limits: Limits = { clock, deadline: clock() + 1000 * budget, late, onProgress };
+  return withInputs(paths, options, (found) => reportOn(found, limits, { ...options, budget }));
+};
 
-  const found = await collectInputs(paths, options);
+async function reportOn(
+  found: Inputs,
+  limits: Limits,
+  options: AnalyzeOptions & { readonly budget: number },
+): Promise<Report> {
   const evidence = await gatherEvidence(found, limits);
   if (evidence.inputs.length === 0 && found.errors[0] !== undefined) throw found.errors[0];
   const runs: RunReport[] = [];
@@ -44,8 +51,8 @@ export async function analyze(paths: readonly string[], options: AnalyzeOptions)
     skipped: found.skipped,
     warnings: [...found.errors.map((error) => error.toRecord()), ...evidence.warnings],
     toolVersion: options.toolVersion,
-    createdAt: now().toISOString(),
-    ...(found.checkpoints.length + found.captures.length > 0 ? { budget } : {}),
+    createdAt: options.now().toISOString(),
+    ...(found.checkpoints.length + found.captures.length > 0 ? { budget: options.budget } : {}),
   });
 }
 

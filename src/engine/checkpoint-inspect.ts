@@ -1,7 +1,7 @@
 /** What `inspect` says about a checkpoint: its tensors with their statistics and what is odd about them. */
 import { dirname } from 'node:path';
 import { type OwnerCandidate, ownersOf } from '../checkpoints/optimizer-owners.ts';
-import { openCheckpoint } from '../checkpoints/registry.ts';
+import { type CheckpointFile, checkpointFile } from '../checkpoints/registry.ts';
 import { tensorStatistics } from '../checkpoints/statistics.ts';
 import type {
   Checkpoint,
@@ -35,55 +35,64 @@ export async function inspectCheckpoint(
   listOnly = false,
   others: readonly string[] = [],
 ): Promise<InspectedCheckpoint> {
-  const checkpoint = await openCheckpoint(path);
+  const file = checkpointFile(path);
+  const files = others.map((other) => checkpointFile(other));
   try {
-    const owners = await ownersBeside(checkpoint, others);
-    const errors = [...checkpoint.errors];
-    const tensors: InspectedTensor[] = [];
-    for (const stored of checkpoint.tensors) {
-      const parameter = owners.get(stored.name);
-      const info = parameter === undefined ? stored : { ...stored, parameter };
-      if (listOnly) {
-        tensors.push({ ...info, flags: [] });
-        continue;
-      }
-      try {
-        const { count, ...statistics } = await tensorStatistics(checkpoint, info.name);
-        tensors.push({ ...info, ...statistics, flags: flagsOf(info, statistics, count) });
-      } catch (error) {
-        if (!(error instanceof DiagError)) throw error;
-        errors.push({ ...error.toRecord(), tensor: info.name });
-        tensors.push({ ...info, flags: [] });
-      }
-    }
-    return {
-      path,
-      kind: 'checkpoint',
-      format: checkpoint.format,
-      framework: checkpoint.framework,
-      step: checkpoint.step,
-      ...(checkpoint.withoutWeights === undefined ? {} : { withoutWeights: checkpoint.withoutWeights }),
-      metadata: checkpoint.metadata,
-      errors,
-      tensors,
-    };
+    return await inspectFile(file, listOnly, files);
   } finally {
-    await checkpoint.close();
+    for (const one of [file, ...files]) await one.close();
   }
+}
+
+/** As {@link inspectCheckpoint}, of a checkpoint that others look at too; it stays open. */
+export async function inspectFile(
+  file: CheckpointFile,
+  listOnly: boolean,
+  others: readonly CheckpointFile[],
+): Promise<InspectedCheckpoint> {
+  const checkpoint = await file.open();
+  const owners = await ownersBeside(checkpoint, others);
+  const errors = [...checkpoint.errors];
+  const tensors: InspectedTensor[] = [];
+  for (const stored of checkpoint.tensors) {
+    const parameter = owners.get(stored.name);
+    const info = parameter === undefined ? stored : { ...stored, parameter };
+    if (listOnly) {
+      tensors.push({ ...info, flags: [] });
+      continue;
+    }
+    try {
+      const { count, ...statistics } = await tensorStatistics(checkpoint, info.name);
+      tensors.push({ ...info, ...statistics, flags: flagsOf(info, statistics, count) });
+    } catch (error) {
+      if (!(error instanceof DiagError)) throw error;
+      errors.push({ ...error.toRecord(), tensor: info.name });
+      tensors.push({ ...info, flags: [] });
+    }
+  }
+  return {
+    path: file.path,
+    kind: 'checkpoint',
+    format: checkpoint.format,
+    framework: checkpoint.framework,
+    step: checkpoint.step,
+    ...(checkpoint.withoutWeights === undefined ? {} : { withoutWeights: checkpoint.withoutWeights }),
+    metadata: checkpoint.metadata,
+    errors,
+    tensors,
+  };
 }
 
 /** Names from the weights beside an optimizer that was saved alone (`optimizer.pt` beside `pytorch_model.bin`). */
 async function ownersBeside(
   { path, unnamedOptimizers = [] }: Checkpoint,
-  others: readonly string[],
+  others: readonly CheckpointFile[],
 ): Promise<ReadonlyMap<string, string>> {
   if (unnamedOptimizers.length === 0) return new Map();
   const candidates: OwnerCandidate[] = [];
-  for (const other of others.filter((one) => one !== path && dirname(one) === dirname(path)))
+  for (const other of others.filter((one) => one.path !== path && dirname(one.path) === dirname(path)))
     try {
-      const beside = await openCheckpoint(other);
-      await beside.close();
-      const { stateDicts, tensors } = beside;
+      const { stateDicts, tensors } = await other.open();
       if (tensors.some(({ role }) => role === 'optimizer_state')) continue;
       if (stateDicts === undefined)
         candidates.push({ parameters: tensors.filter(({ role }) => role === 'parameter'), ordered: false });

@@ -1,29 +1,32 @@
-/** From the paths that a user names to inputs: walks folders, tells logs, checkpoints and captures apart, joins the files of a run. */
-import type { Dirent } from 'node:fs';
-import { readdir, realpath, stat } from 'node:fs/promises';
-import { basename, dirname, join, relative, resolve } from 'node:path';
-import { kindOfPath, openFile, unreadable } from '../bytes/source.ts';
-import { CHECKPOINT_FORMATS, explainFile, sniffCheckpoint } from '../checkpoints/registry.ts';
-import { finishRun, type RunPart } from '../logs/finish-run.ts';
+/**
+ * From the paths that a user names to inputs. Each file is opened once: its first bytes tell what it is, a log is read to
+ * its end, a checkpoint is handed on open, and a file that is neither is passed over with the reason.
+ */
+import { basename, dirname, relative, resolve } from 'node:path';
+import type { PeekedSource } from '../bytes/peeked-source.ts';
+import { kindOfPath } from '../bytes/source.ts';
+import type { CheckpointFormat } from '../checkpoints/format.ts';
 import {
-  finishLog,
-  formatOf,
-  type RawLog,
-  type ReadLogOptions,
-  readHead,
-  readLogFile,
-  readRawLog,
-} from '../logs/read-log.ts';
+  CHECKPOINT_FORMATS,
+  type CheckpointFile,
+  checkpointFile,
+  explainFile,
+} from '../checkpoints/registry.ts';
+import { finishRun, type RunPart } from '../logs/finish-run.ts';
+import type { LogFormat, RunFiles } from '../logs/format.ts';
+import { finishLog, type RawLog, type ReadLogOptions, readLogFile, readRawLog } from '../logs/read-log.ts';
 import { LOG_FORMATS } from '../logs/registry.ts';
-import { isSidecar, readMlflowParams, readSidecars } from '../logs/sidecars.ts';
+import { readSidecars, type Sidecars } from '../logs/sidecars.ts';
 import { DiagError, diagError } from '../model/errors.ts';
 import type { Skipped } from '../model/inspection.ts';
 import type { LogInput } from '../model/log.ts';
+import { type InputFile, openInput } from './input-file.ts';
+import { CAPTURE_MANIFEST, type Met, walk } from './walk.ts';
 
-export interface Collected {
+interface Found<Checkpoint> {
   readonly logs: LogInput[];
   /** Files that a checkpoint format claims. */
-  readonly checkpoints: string[];
+  readonly checkpoints: Checkpoint[];
   /** Folders with a capture.json. */
   readonly captures: string[];
   /** What a walk passed over, with the reason. */
@@ -32,45 +35,58 @@ export interface Collected {
   readonly errors: DiagError[];
 }
 
-export type CollectOptions = Omit<ReadLogOptions, 'id'>;
+export type Collected = Found<string>;
+/** What was collected, with the checkpoints ready to be opened. */
+export type Inputs = Found<CheckpointFile>;
 
-const CAPTURE_MANIFEST = 'capture.json';
-/** Folders that hold no runs and may hold a great many files. */
-const PASSED_FOLDERS = /^(\.|node_modules$|__pycache__$|site-packages$)/;
-/** Kinds of files that are not worth opening. */
-const PASSED_FILES =
-  /\.(py|pyc|ipynb|md|rst|html?|css|js|ts|png|jpe?g|gif|svg|pdf|mp4|wav|zip\.tmp|lock|toml|sh|so|whl)$/i;
-/** A folder of evaluation events beside or below those of the training (Keras, TF Estimator). */
-const EVAL_FOLDER = /^(eval|evaluation|val|valid|validation|test|dev)([_-].*)?$/i;
+export interface CollectOptions extends Omit<ReadLogOptions, 'id' | 'sidecars'> {
+  /** Takes a file that was named, before any format is asked; whether it did. */
+  readonly claim?: (file: InputFile) => Promise<boolean>;
+}
 
 /**
  * Reads everything under the paths. A path that was named and cannot be used is in `errors`; a file that a walk meets
  * and that is no input is in `skipped`.
  */
-export async function collectInputs(
+export const collectInputs = (paths: readonly string[], options: CollectOptions = {}): Promise<Collected> =>
+  withInputs(paths, options, async (found) => ({
+    ...found,
+    checkpoints: found.checkpoints.map(({ path }) => path),
+  }));
+
+/** As {@link collectInputs}, for work that opens the checkpoints; they are closed when it is done. */
+export async function withInputs<T>(
   paths: readonly string[],
-  options: CollectOptions = {},
-): Promise<Collected> {
-  const found: Collected = { logs: [], checkpoints: [], captures: [], skipped: [], errors: [] };
-  for (const path of paths)
-    await guarded(found, async () => {
-      if (path !== '-' && (await kindOfPath(path)) === 'folder') await collectFolder(path, options, found);
-      else await collectFile(path, options, found);
-    });
-  checkMapped(found.logs, options);
-  return found;
+  options: CollectOptions,
+  use: (found: Inputs) => Promise<T>,
+): Promise<T> {
+  const found: Inputs = { logs: [], checkpoints: [], captures: [], skipped: [], errors: [] };
+  const known = new Map<string, Promise<Sidecars>>();
+  const sidecars = (folder: string): Promise<Sidecars> => {
+    const reading = known.get(folder) ?? readSidecars(folder);
+    known.set(folder, reading);
+    return reading;
+  };
+  try {
+    for (const path of paths)
+      try {
+        if (path !== '-' && (await kindOfPath(path)) === 'folder')
+          await collectFolder(path, { ...options, sidecars }, found);
+        else await collectFile(path, { ...options, sidecars }, found);
+      } catch (error) {
+        found.errors.push(ofInput(error));
+      }
+    checkMapped(found.logs, options);
+    return await use(found);
+  } finally {
+    for (const checkpoint of found.checkpoints) await checkpoint.close();
+  }
 }
 
-/** Runs a piece of work; a coded error of it is an error of that input, not of the others; what a walk cannot place is passed over. */
-async function guarded(found: Collected, work: () => Promise<void>, walked = false): Promise<void> {
-  try {
-    await work();
-  } catch (error) {
-    if (!(error instanceof DiagError) || error.exitCode === 2) throw error;
-    if (walked && error.code === 'format-unknown' && error.where !== undefined)
-      found.skipped.push({ path: error.where.path, reason: 'in no known format' });
-    else found.errors.push(error);
-  }
+/** A coded error is one of its input, not of the others. @throws what is none, and mistakes of the command line */
+function ofInput(error: unknown): DiagError {
+  if (error instanceof DiagError && error.exitCode !== 2) return error;
+  throw error;
 }
 
 /** A name that --map gives and no log has is a mistake of the user's, not a log without a loss. */
@@ -83,302 +99,250 @@ function checkMapped(logs: readonly LogInput[], options: CollectOptions): void {
   }
 }
 
-const isCheckpointFormat = (id: string): boolean => CHECKPOINT_FORMATS.some((format) => format.id === id);
+interface Reading extends CollectOptions {
+  readonly sidecars: (folder: string) => Promise<Sidecars>;
+}
 
 /** A file that the user named, or standard input. */
-async function collectFile(path: string, options: CollectOptions, found: Collected): Promise<void> {
-  if (options.format !== undefined && isCheckpointFormat(options.format)) {
-    found.checkpoints.push(path);
-    return;
+async function collectFile(path: string, options: Reading, found: Inputs): Promise<void> {
+  if (CHECKPOINT_FORMATS.some(({ id }) => id === options.format))
+    found.checkpoints.push(checkpointFile(path));
+  else if (path === '-') found.logs.push(await readLogFile(path, options));
+  else if (basename(path) === CAPTURE_MANIFEST && options.format === undefined)
+    found.captures.push(dirname(path));
+  else {
+    const file = await openInput(path);
+    if (file.checkpoint !== undefined && options.format === undefined)
+      handOn(file.source, file.checkpoint, found);
+    else await closing(file, () => readNamed(file, options, found));
   }
-  if (path !== '-' && options.format === undefined) {
-    if (basename(path) === CAPTURE_MANIFEST) {
-      found.captures.push(dirname(path));
-      return;
-    }
-    const head = await readHead(path);
-    const format = formatOf(head, path)?.id;
-    if (isVague(format) && (await isCheckpoint(path))) {
-      found.checkpoints.push(path);
-      return;
-    }
-    // A binary file that is neither may still be one that can be named: another pickle, an archive of something else.
-    if (format === undefined && (head.includes(0) || head[0] === 0x80)) await explainFile(path);
-  }
+}
+
+/** Checkpoints whose first bytes stay in memory until they are opened; those of more are read again then. */
+const HEADS_KEPT = 500;
+
+function handOn(source: PeekedSource, format: CheckpointFormat, found: Inputs): void {
+  if (found.checkpoints.length >= HEADS_KEPT) source.forgetHead();
+  found.checkpoints.push(checkpointFile(source.path, { source, format }));
+}
+
+async function closing(file: InputFile, work: () => Promise<void>): Promise<void> {
   try {
-    found.logs.push(await readLogFile(path, options));
+    await work();
+  } finally {
+    await file.source.close();
+  }
+}
+
+async function readNamed(file: InputFile, options: Reading, found: Inputs): Promise<void> {
+  const { path, source, head, told } = file;
+  if (await options.claim?.(file)) return;
+  // A binary file that is neither may still be one that can be named: another pickle, an archive of something else.
+  if (told === undefined && options.format === undefined && (head.includes(0) || head[0] === 0x80))
+    await explainFile(source);
+  try {
+    found.logs.push(await finishLog(await readRawLog(source, options, told), options));
   } catch (error) {
     // Readers of logs name the formats of logs; a named file was tried as a checkpoint too.
-    if (!(error instanceof DiagError) || error.code !== 'format-unknown' || path === '-') throw error;
+    if (!(error instanceof DiagError) || error.code !== 'format-unknown') throw error;
     const tried = [...Object.values(LOG_FORMATS), ...CHECKPOINT_FORMATS].map((format) => format.tried);
     throw diagError('format-unknown', { path, tried }, error.where);
   }
 }
 
-/** Formats that are told by little: parts of checkpoints may be JSON documents or text too. */
-const isVague = (format: string | undefined): boolean =>
-  format === undefined || format === 'json' || format === 'stdout';
+/** A log of a walk that was read, and how many things the walk met before it. */
+interface Part {
+  readonly raw: RawLog;
+  readonly format: LogFormat;
+  readonly order: number;
+}
 
-/** Printed logs often start with the source of the trainer, so that their head tells nothing. */
-const PRINTED = /(\.(log|txt|out|err|stdout|stderr)(\.gz)?|^slurm-[^.]*|^nohup[^.]*)$/i;
+/** A log whose reading waits until it is known which of its kind are worth it. */
+interface Waiting {
+  readonly file: InputFile;
+  readonly format: LogFormat;
+  readonly order: number;
+}
 
-async function isCheckpoint(path: string): Promise<boolean> {
-  const source = await openFile(path);
+/** What a walk has found so far; each thing it meets becomes one of these, a checkpoint, a capture or an error. */
+interface Walk {
+  readonly root: string;
+  readonly options: Reading;
+  readonly found: Inputs;
+  readonly logs: { readonly log: LogInput; readonly order: number }[];
+  readonly skipped: (Skipped & { readonly order: number })[];
+  /** Files of formats of which several make a run. */
+  readonly parts: Part[];
+  readonly waiting: Waiting[];
+}
+
+async function collectFolder(root: string, options: Reading, found: Inputs): Promise<void> {
+  const walked: Walk = { root, options, found, logs: [], skipped: [], parts: [], waiting: [] };
+  const count = (): number =>
+    found.checkpoints.length + found.captures.length + found.errors.length + walked.logs.length;
+  const before = count();
+  let files = 0;
+  let order = 0;
+  for await (const met of walk(root)) {
+    order++;
+    if (met.kind === 'file' || met.kind === 'passed') files++;
+    await meet(met, order, walked);
+  }
+  await readWaiting(walked);
+  await joinParts(walked);
+  const byOrder = (a: { readonly order: number }, b: { readonly order: number }): number => a.order - b.order;
+  found.logs.push(...walked.logs.sort(byOrder).map(({ log }) => log));
+  found.skipped.push(...walked.skipped.sort(byOrder).map(({ path, reason }) => ({ path, reason })));
+  if (count() === before) throw diagError('folder-without-inputs', { path: root, files }, { path: root });
+}
+
+async function meet(met: Met, order: number, walked: Walk): Promise<void> {
+  const { found, skipped } = walked;
+  if (met.kind === 'capture') found.captures.push(met.path);
+  else if (met.kind === 'error') found.errors.push(ofInput(met.error));
+  else if (met.kind === 'passed') skipped.push({ path: met.path, reason: met.reason, order });
+  else await guarded(met.path, order, walked, () => meetFile(met.path, order, walked));
+}
+
+/** A coded error is one of that input; what turns out to be in no format is passed over. */
+async function guarded(path: string, order: number, walked: Walk, work: () => Promise<void>): Promise<void> {
   try {
-    return (await sniffCheckpoint(source)) !== undefined;
-  } finally {
-    await source.close();
+    await work();
+  } catch (error) {
+    const coded = ofInput(error);
+    if (coded.code === 'format-unknown') walked.skipped.push({ path, reason: UNKNOWN, order });
+    else walked.found.errors.push(coded);
   }
 }
 
-/** A file of a walk that a log format claims. */
-interface Candidate {
-  readonly path: string;
-  readonly format: string;
+const UNKNOWN = 'in no known format';
+
+async function meetFile(path: string, order: number, walked: Walk): Promise<void> {
+  const { options, found, skipped, waiting } = walked;
+  const file = await openInput(path);
+  const { source, checkpoint, told, named } = file;
+  const format = told ?? named;
+  if (checkpoint !== undefined) handOn(source, checkpoint, found);
+  else if (format?.superseded !== undefined && [undefined, format.id].includes(options.format))
+    waiting.push({ file, format, order });
+  else
+    await closing(file, async () => {
+      if (format === undefined) skipped.push({ path, reason: UNKNOWN, order });
+      else if (![undefined, format.id].includes(options.format))
+        skipped.push({ path, reason: `${format.id}, not ${options.format}`, order });
+      else await readPart(file, format, order, walked);
+    });
 }
 
-async function collectFolder(root: string, options: CollectOptions, found: Collected): Promise<void> {
-  const before = found.logs.length + found.checkpoints.length + found.captures.length;
-  const errorsBefore = found.errors.length;
-  const candidates: Candidate[] = [];
-  const looked = await walk(root, options, candidates, found);
-  for (const group of groupRuns(root, candidates, found.skipped))
-    await guarded(found, () => collectGroup(group, options, found), true);
-  const now = found.logs.length + found.checkpoints.length + found.captures.length;
-  if (now === before && found.errors.length === errorsBefore)
-    throw diagError('folder-without-inputs', { path: root, files: looked }, { path: root });
+async function readPart(file: InputFile, format: LogFormat, order: number, walked: Walk): Promise<void> {
+  const raw = await readRawLog(file.source, walked.options, format);
+  const part: Part = { raw, format, order };
+  const { path } = file;
+  if (format.joined === undefined)
+    await takeRun({ path, named: path, files: [{ path }], folder: dirname(path) }, [part], walked);
+  else walked.parts.push(part);
 }
 
-/** Looks at every file once, in the order of the names; returns how many there were. */
-async function walk(
-  root: string,
-  options: CollectOptions,
-  candidates: Candidate[],
-  found: Collected,
-): Promise<number> {
-  let looked = 0;
-  const visited = new Set<string>();
-  const visit = async (folder: string): Promise<void> => {
-    const real = await realpath(folder);
-    // A link back to a folder above would never end.
-    if (visited.has(real)) return;
-    visited.add(real);
-    let entries: Dirent[];
-    try {
-      entries = await readdir(folder, { withFileTypes: true });
-    } catch (error) {
-      throw unreadable(folder, error);
-    }
-    entries.sort((a, b) => (a.name < b.name ? -1 : a.name > b.name ? 1 : 0));
-    if (entries.some((entry) => entry.name === CAPTURE_MANIFEST)) {
-      found.captures.push(folder);
-      return;
-    }
-    for (const entry of entries) {
-      const path = join(folder, entry.name);
-      await guarded(found, async () => {
-        const kind = entry.isSymbolicLink()
-          ? await kindOfPath(path)
-          : entry.isDirectory()
-            ? 'folder'
-            : entry.isFile()
-              ? 'file'
-              : 'other';
-        if (kind === 'folder') {
-          // The variables of a SavedModel are read through its saved_model.pb.
-          const ofSavedModel =
-            entry.name === 'variables' && entries.some(({ name }) => name === 'saved_model.pb');
-          if (!PASSED_FOLDERS.test(entry.name) && !ofSavedModel) await visit(path);
-          return;
-        }
-        looked++;
-        const reason =
-          kind === 'file' ? await look(path, options, candidates, found) : `not a regular file (${kind})`;
-        if (reason !== undefined) found.skipped.push({ path, reason });
+/** Reads the files that waited, but for those that tell nothing new. */
+async function readWaiting(walked: Walk): Promise<void> {
+  const { waiting, skipped } = walked;
+  for (const [format, files] of byFormat(waiting)) {
+    const known = format.superseded!(files.map(({ file }) => file.path));
+    for (const { file, order } of files) {
+      const { path } = file;
+      const later = known.get(path);
+      await closing(file, async () => {
+        if (later !== undefined) skipped.push({ path, reason: `an earlier state of ${later}`, order });
+        else await guarded(path, order, walked, () => readPart(file, format, order, walked));
       });
     }
-  };
-  await visit(root);
-  return looked;
+  }
 }
 
-/** Sorts a file of a walk; the reason if it is no input. */
-async function look(
-  path: string,
-  options: CollectOptions,
-  candidates: Candidate[],
-  found: Collected,
-): Promise<string | undefined> {
-  if (isSidecar(path)) return 'hyperparameters';
-  if (PASSED_FILES.test(path)) return 'no log by its name';
-  if (basename(path) === 'checkpoint') return 'names the checkpoints of TensorFlow beside it';
-  if (/\.data-\d{5}-of-\d{5}$/.test(path)) return 'read through the .index beside it';
-  if ((await stat(path).catch(() => undefined))?.size === 0) return 'empty (0 bytes)';
-  const head = await readHead(path);
-  const format =
-    formatOf(head, path)?.id ?? (PRINTED.test(basename(path)) && !head.includes(0) ? 'stdout' : undefined);
-  if (isVague(format) && (await isCheckpoint(path))) {
-    found.checkpoints.push(path);
-    return undefined;
+/** Makes runs of the files that belong together. */
+async function joinParts(walked: Walk): Promise<void> {
+  for (const [format, parts] of byFormat(walked.parts)) {
+    const read = new Map(parts.map((part) => [part.raw.path, part]));
+    for (const run of format.joined!([...read.keys()], walked.root))
+      await takeRun(
+        run,
+        run.files.map(({ path }) => read.get(path)!),
+        walked,
+      );
   }
-  if (format !== undefined && (options.format === undefined || options.format === format)) {
-    candidates.push({ path, format });
-    return undefined;
-  }
-  return format === undefined ? 'in no known format' : `${format}, not ${options.format}`;
 }
 
-/** The files of one run, in the order in which they are joined. */
-interface Group {
-  readonly id: string;
-  /** What the input is called: the file, or the folder of several. */
-  readonly path: string;
-  readonly files: readonly (Candidate & { readonly prefix?: string })[];
-  /** Each file is a series of its own (MLflow), not a stretch of time. */
-  readonly parallel?: boolean;
-  /** Where hyperparameters lie; the folder of the first file where it is left out. */
-  readonly folder?: string;
+function byFormat<T extends { readonly format: LogFormat }>(all: readonly T[]): Map<LogFormat, T[]> {
+  const formats = new Map<LogFormat, T[]>();
+  for (const one of all) {
+    const same = formats.get(one.format);
+    if (same === undefined) formats.set(one.format, [one]);
+    else same.push(one);
+  }
+  return formats;
 }
 
-function groupRuns(root: string, candidates: readonly Candidate[], skipped: Skipped[]): Group[] {
-  const idOf = (path: string): string => relative(root, path) || basename(resolve(root));
-  const groups: Group[] = [];
-  const events = new Map<string, (Candidate & { prefix?: string })[]>();
-  for (const candidate of candidates)
-    if (candidate.format === 'tfevents') {
-      const folder = dirname(candidate.path);
-      events.set(folder, [...(events.get(folder) ?? []), candidate]);
-    }
-  for (const folder of [...events.keys()]) {
-    if (!EVAL_FOLDER.test(basename(folder)) || folder === root) continue;
-    const parent = dirname(folder);
-    const home = [parent, join(parent, 'train')].find((path) => path !== folder && events.has(path));
-    if (home === undefined) continue;
-    const prefix = `${basename(folder)}/`;
-    events.get(home)!.push(...events.get(folder)!.map((one) => ({ ...one, prefix })));
-    events.delete(folder);
-  }
-  const metrics = new Map<string, Candidate[]>();
-  for (const candidate of candidates)
-    if (candidate.format === 'mlflow') {
-      const folder = mlflowRun(candidate.path);
-      metrics.set(folder, [...(metrics.get(folder) ?? []), candidate]);
-    }
-  const latest = latestStates(candidates);
-  for (const candidate of candidates) {
-    const { path, format } = candidate;
-    if (format === 'tfevents') {
-      const files = events.get(dirname(path));
-      if (files === undefined || files[0] !== candidate) continue;
-      const folder = dirname(path);
-      groups.push({ id: idOf(folder), path: files.length === 1 ? path : folder, files });
-    } else if (format === 'mlflow') {
-      const folder = mlflowRun(path);
-      const files = metrics.get(folder)!;
-      if (files[0] === candidate)
-        groups.push({ id: idOf(folder), path: folder, files, parallel: true, folder });
-    } else if (latest.has(path)) skipped.push({ path, reason: `an earlier state of ${latest.get(path)}` });
-    else groups.push({ id: idOf(path), path, files: [candidate] });
-  }
-  return groups;
+/** Takes a run into the logs, or passes it over with the reason. */
+async function takeRun(run: RunFiles, parts: readonly Part[], walked: Walk): Promise<void> {
+  const { root, options, logs, skipped } = walked;
+  const [{ raw, format, order }] = parts as [Part];
+  const id = relative(root, run.named) || basename(resolve(root));
+  const alone = parts.length === 1 && run.parallel !== true;
+  const log = alone ? await finishLog(raw, { ...options, id }) : await joined(run, parts, id, options);
+  const reason = alone ? whyNoLog(log, format) : undefined;
+  if (reason === undefined) logs.push({ log, order });
+  else skipped.push({ path: run.path, reason, order });
 }
 
-/** The folder of the run that a metric file belongs to: `<run>/metrics/<key>`, where a key may have folders. */
-function mlflowRun(path: string): string {
-  let folder = dirname(path);
-  while (basename(folder) !== 'metrics' && dirname(folder) !== folder) folder = dirname(folder);
-  return basename(folder) === 'metrics' ? dirname(folder) : dirname(path);
+function whyNoLog({ runs, errors, unreadBytes }: LogInput, format: LogFormat): string | undefined {
+  const empty = runs.every((run) => run.series.every(({ value }) => value.length === 0));
+  return empty && errors.length === 0 && unreadBytes === 0 ? 'holds no points' : format.noLog?.(runs);
 }
 
-/** The Trainer writes its whole history into every checkpoint folder: only the last one is a run. */
-function latestStates(candidates: readonly Candidate[]): Map<string, string> {
-  const byRun = new Map<string, { path: string; number: number }[]>();
-  for (const { path, format } of candidates) {
-    if (format !== 'hf-trainer-state') continue;
-    const folder = dirname(path);
-    const number = /^checkpoint-(\d+)$/.exec(basename(folder))?.[1];
-    const run = number === undefined ? folder : dirname(folder);
-    const list = byRun.get(run) ?? [];
-    list.push({ path, number: number === undefined ? Number.POSITIVE_INFINITY : Number(number) });
-    byRun.set(run, list);
-  }
-  const earlier = new Map<string, string>();
-  for (const list of byRun.values()) {
-    list.sort((a, b) => b.number - a.number);
-    for (const one of list.slice(1)) earlier.set(one.path, list[0]!.path);
-  }
-  return earlier;
-}
-
-async function collectGroup(group: Group, options: CollectOptions, found: Collected): Promise<void> {
-  const raws: (RawLog & { prefix?: string })[] = [];
-  for (const { path, prefix } of group.files) {
-    const raw = await readRawLog(path, options);
-    raws.push(prefix === undefined ? raw : { ...raw, prefix });
-  }
-  if (raws.length === 1 && group.parallel !== true) {
-    const raw = raws[0]!;
-    const points = Math.max(0, ...raw.runs.flatMap((run) => run.series.map((one) => one.value.length)));
-    if (points === 0 && raw.errors.length === 0 && raw.unreadBytes === 0)
-      found.skipped.push({ path: group.path, reason: 'holds no points' });
-    else if (raw.format === 'json' && points < 2)
-      found.skipped.push({ path: group.path, reason: 'a JSON document without series' });
-    else {
-      const log = await finishLog(raw, { ...options, id: group.id });
-      // Many JSON documents hold arrays of numbers; one that a walk meets is a log if it measures something.
-      const measures = log.runs.some((run) => run.series.some(({ role }) => role !== 'other'));
-      if (log.format === 'json' && !measures)
-        found.skipped.push({
-          path: group.path,
-          reason: 'a JSON document without a loss, a metric or a norm',
-        });
-      else found.logs.push(log);
-    }
-    return;
-  }
-  const folder = group.folder ?? dirname(group.files[0]!.path);
-  const sidecars = await readSidecars(folder);
-  const params = group.parallel === true ? await readMlflowParams(folder) : [];
-  const parts = raws
-    .map((raw): RunPart & { order: number } => ({
-      path: raw.path,
-      run: raw.runs[0]!,
-      ...(raw.prefix === undefined ? {} : { prefix: raw.prefix }),
-      ...(group.parallel === undefined ? {} : { parallel: group.parallel }),
-      order: firstTime(raw),
-    }))
+async function joined(run: RunFiles, read: readonly Part[], id: string, options: Reading): Promise<LogInput> {
+  const [{ format }] = read as [Part];
+  const raws = read.map(({ raw }) => raw);
+  const sidecars = await options.sidecars(run.folder);
+  const parameters = (await format.parameters?.(run.folder)) ?? new Map();
+  const parts = read
+    .map(({ raw }, k): RunPart & { order: number } => {
+      const { prefix } = run.files[k]!;
+      return {
+        path: raw.path,
+        run: raw.runs[0]!,
+        ...(prefix === undefined ? {} : { prefix }),
+        ...(run.parallel === undefined ? {} : { parallel: run.parallel }),
+        order: firstTime(raw),
+      };
+    })
     .sort((a, b) => a.order - b.order || (a.path < b.path ? -1 : 1));
-  found.logs.push({
+  const sum = (of: (raw: RawLog) => number): number => raws.reduce((total, raw) => total + of(raw), 0);
+  return {
     kind: 'log',
-    path: group.path,
-    format: raws[0]!.format,
+    path: run.path,
+    format: format.id,
     // One hash names one file.
     sha256: null,
-    files: raws.map(({ runs: _, prefix: __, ...file }) => file),
-    errors: raws.flatMap((raw) => raw.errors),
-    kept: raws.reduce((sum, raw) => sum + raw.kept, 0),
-    lost: raws.reduce((sum, raw) => sum + raw.lost, 0),
-    unreadBytes: raws.reduce((sum, raw) => sum + raw.unreadBytes, 0),
+    files: raws.map(({ runs: _, ...file }) => file),
+    errors: raws.flatMap(({ errors }) => errors),
+    kept: sum(({ kept }) => kept),
+    lost: sum(({ lost }) => lost),
+    unreadBytes: sum(({ unreadBytes }) => unreadBytes),
     runs: [
       finishRun(
-        group.id,
+        id,
         parts,
-        raws[0]!.format,
+        format.id,
         options.roles ?? new Map(),
-        new Map([...sidecars.hyperparameters, ...params]),
+        new Map([...sidecars.hyperparameters, ...parameters]),
         sidecars.notes,
       ),
     ],
-  });
+  };
 }
 
 /** When a file's first point was logged; files without points come last. */
-function firstTime(raw: RawLog): number {
-  let first = Number.POSITIVE_INFINITY;
-  for (const run of raw.runs)
-    for (const series of run.series) {
-      const time = series.wallTime?.[0];
-      if (time !== undefined && time < first) first = time;
-    }
-  return first;
+function firstTime({ runs }: RawLog): number {
+  const times = runs.flatMap(({ series }) => series.flatMap(({ wallTime }) => wallTime?.[0] ?? []));
+  return times.reduce((first, time) => (time < first ? time : first), Number.POSITIVE_INFINITY);
 }

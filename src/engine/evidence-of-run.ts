@@ -1,6 +1,7 @@
 /** Which captures and checkpoints belong to which logged run, by where they lie and by what was logged. */
 import { dirname, relative, sep } from 'node:path';
 import type { Capture } from '../captures/read.ts';
+import type { CheckpointFile } from '../checkpoints/registry.ts';
 import type { PlacedCheckpoint } from '../measure/model-evidence.ts';
 import type { InspectedCheckpoint } from '../model/checkpoint.ts';
 import { formatNumber } from '../model/format-number.ts';
@@ -77,13 +78,18 @@ export function onsetOf(capture: Capture, shift: number | null, onsetStep: numbe
 }
 
 /** The checkpoints with weights whose step is known, with the learning rate that the log has there. */
-export function placed(checkpoints: readonly InspectedCheckpoint[], run: Run): PlacedCheckpoint[] {
+export function placed(
+  checkpoints: readonly InspectedCheckpoint[],
+  files: readonly CheckpointFile[],
+  run: Run,
+): PlacedCheckpoint[] {
   const rates = run.series.find(({ role }) => role === 'learning_rate');
-  return checkpoints.flatMap(({ path, step, tensors }) =>
-    step === null || !tensors.some(({ role }) => role === 'parameter')
-      ? []
-      : [{ path, step, learningRate: rates === undefined ? undefined : rateAt(rates, step) }],
-  );
+  const byPath = new Map(files.map((file) => [file.path, file]));
+  return checkpoints.flatMap(({ path, step, tensors }) => {
+    const file = byPath.get(path);
+    if (file === undefined || step === null || !tensors.some(({ role }) => role === 'parameter')) return [];
+    return [{ file, step, learningRate: rates === undefined ? undefined : rateAt(rates, step) }];
+  });
 }
 
 /**

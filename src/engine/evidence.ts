@@ -3,14 +3,15 @@ import { createHash } from 'node:crypto';
 import { dirname } from 'node:path';
 import { runOfCapture } from '../captures/as-run.ts';
 import { type Capture, openCapture } from '../captures/read.ts';
+import type { CheckpointFile } from '../checkpoints/registry.ts';
 import type { Limits as ModelLimits } from '../measure/model-evidence.ts';
 import type { InspectedCheckpoint } from '../model/checkpoint.ts';
 import { DiagError, type ErrorRecord } from '../model/errors.ts';
 import type { LogInput } from '../model/log.ts';
 import type { ReportInput, RunReport } from '../model/report.ts';
 import type { Run } from '../model/run.ts';
-import { inspectCheckpoint } from './checkpoint-inspect.ts';
-import type { Collected } from './collect.ts';
+import { inspectFile } from './checkpoint-inspect.ts';
+import type { Inputs } from './collect.ts';
 import { closestRuns, loggedRun } from './evidence-of-run.ts';
 
 /** Everything that is known of one run before anything is judged. */
@@ -19,6 +20,8 @@ export interface RunEvidence {
   readonly run: Run;
   readonly captures: readonly Capture[];
   readonly checkpoints: readonly InspectedCheckpoint[];
+  /** The checkpoints of all runs, for what their statistics do not tell. */
+  readonly files: readonly CheckpointFile[];
   /** What there was no time for. */
   readonly notRun: RunReport['notRun'];
   readonly notes: readonly string[];
@@ -42,12 +45,13 @@ export const logAlone = (run: Run): RunEvidence => ({
   run,
   captures: [],
   checkpoints: [],
+  files: [],
   notRun: [],
   notes: [],
 });
 
 /** Opens captures, sums up checkpoints, and gives each to the run that it belongs to. */
-export async function gatherEvidence(found: Collected, limits: Limits): Promise<Evidence> {
+export async function gatherEvidence(found: Inputs, limits: Limits): Promise<Evidence> {
   const { clock, deadline, onProgress } = limits;
   const logged = found.logs.flatMap(({ runs }) => runs);
   const inputs: ReportInput[] = found.logs.flatMap(inputsOf);
@@ -59,27 +63,33 @@ export async function gatherEvidence(found: Collected, limits: Limits): Promise<
     return known;
   };
   /** A coded error is one of that input, not of the others. */
-  const each = async (paths: readonly string[], place: (path: string) => Promise<void>): Promise<void> => {
-    for (const path of paths)
+  const each = async <T>(
+    all: readonly T[],
+    pathOf: (one: T) => string,
+    place: (one: T) => Promise<void>,
+  ): Promise<void> => {
+    for (const one of all)
       try {
-        onProgress(path);
-        await place(path);
+        onProgress(pathOf(one));
+        await place(one);
       } catch (error) {
         if (!(error instanceof DiagError)) throw error;
         warnings.push(error.toRecord());
       }
   };
 
-  await each(found.captures, async (path) => {
+  await each(found.captures, String, async (path) => {
     const capture = await openCapture(path);
     inputs.push({ path, format: 'capture', sha256: null, errors: capture.errors, lost: capture.lost });
     const run = loggedRun(closestRuns(logged, path), capture) ?? runOfCapture(capture);
     besideOf(run).captures.push(capture);
   });
-  await each(found.checkpoints, async (path) => {
+  const pathOf = ({ path }: CheckpointFile): string => path;
+  await each(found.checkpoints, pathOf, async (file) => {
+    const { path } = file;
     // Headers are cheap; the statistics of every value are not.
     const late = clock() > deadline;
-    const checkpoint = await inspectCheckpoint(path, late, found.checkpoints);
+    const checkpoint = await inspectFile(file, late, found.checkpoints);
     inputs.push(inputOfCheckpoint(checkpoint));
     const near = closestRuns([...beside.keys()], path);
     const place = besideOf(near[0] ?? runWithoutLog(dirname(path)));
@@ -90,7 +100,7 @@ export async function gatherEvidence(found: Collected, limits: Limits): Promise<
 
   const runs = [...beside].map(([run, { captures, checkpoints, late, notes }]): RunEvidence => {
     const notRun = late === 0 ? [] : [{ id: 'checkpoints', reason: `${late} of them were ${limits.late}` }];
-    return { run, captures, checkpoints, notRun, notes: [...notes] };
+    return { run, captures, checkpoints, files: found.checkpoints, notRun, notes: [...notes] };
   });
   return { runs, inputs, warnings };
 }

@@ -7,9 +7,9 @@ import type { InspectedLog, InspectedSeries, Inspection } from '../model/inspect
 import type { LogInput } from '../model/log.ts';
 import { countNonFinite } from '../model/order-statistics.ts';
 import type { TimeSeries } from '../model/run.ts';
-import { inspectCheckpoint } from './checkpoint-inspect.ts';
+import { inspectFile } from './checkpoint-inspect.ts';
 import { trajectoryOf } from './checkpoint-trajectory.ts';
-import { type CollectOptions, collectInputs } from './collect.ts';
+import { type CollectOptions, type Inputs, withInputs } from './collect.ts';
 
 export interface InspectOptions extends CollectOptions {
   /** Read the headers of checkpoints only: names, types and shapes, no statistics. */
@@ -17,18 +17,20 @@ export interface InspectOptions extends CollectOptions {
 }
 
 /** Reads the paths and describes what is in them; a kind of input is one line here. @throws usage and config errors */
-export async function inspectInputs(paths: readonly string[], options: InspectOptions): Promise<Inspection> {
-  const found = await collectInputs(paths, options);
+export const inspectInputs = (paths: readonly string[], options: InspectOptions): Promise<Inspection> =>
+  withInputs(paths, options, (found) => inspectionOf(found, options.listOnly === true));
+
+async function inspectionOf(found: Inputs, listOnly: boolean): Promise<Inspection> {
   const errors = [...found.errors];
   const checkpoints: InspectedCheckpoint[] = [];
-  for (const path of found.checkpoints)
+  for (const file of found.checkpoints)
     try {
-      checkpoints.push(await inspectCheckpoint(path, options.listOnly, found.checkpoints));
+      checkpoints.push(await inspectFile(file, listOnly, found.checkpoints));
     } catch (error) {
       if (!(error instanceof DiagError)) throw error;
       errors.push(error);
     }
-  const runs = options.listOnly ? [] : checkpointRuns(checkpoints).filter((run) => run.length > 1);
+  const runs = listOnly ? [] : checkpointRuns(checkpoints).filter((run) => run.length > 1);
   return {
     inputs: [...found.logs.map(inspectLog), ...checkpoints],
     trajectories: runs.map(trajectoryOf),

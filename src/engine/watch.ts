@@ -2,7 +2,7 @@
 import { dirname } from 'node:path';
 import { type Follower, followFile, type Generation } from '../bytes/tail.ts';
 import { finishRun } from '../logs/finish-run.ts';
-import { finishLog, type RawLog, readRawStream } from '../logs/read-log.ts';
+import { finishLog, formatById, type RawLog, readRawStream } from '../logs/read-log.ts';
 import { readSidecars } from '../logs/sidecars.ts';
 import { DiagError } from '../model/errors.ts';
 import type { LogInput } from '../model/log.ts';
@@ -11,8 +11,9 @@ import { type AnalyzeOptions, analyze } from './analyze.ts';
 import { inputsOf } from './evidence.ts';
 import { assembleReport, diagnoseRun } from './report.ts';
 
-/** Formats whose file is one document that is written anew: the new content replaces the old, it does not follow it. */
-const DOCUMENTS: ReadonlySet<string> = new Set(['json', 'hf-trainer-state', 'parquet']);
+/** Whether the file is one document: its new content replaces the old one, it does not follow it. */
+const isDocument = (raw: RawLog | undefined): boolean =>
+  raw !== undefined && formatById(raw.format).document === true;
 
 export interface Watcher {
   /** Looks at the log; the report of what it holds so far if that changed, else undefined. */
@@ -48,7 +49,7 @@ export function watchLog(path: string, options: AnalyzeOptions): Watcher {
     }
     const raws = follower.generations.flatMap((generation) => parsed.get(generation)?.raw ?? []);
     const last = raws[raws.length - 1];
-    return last !== undefined && DOCUMENTS.has(last.format) ? [last] : raws;
+    return isDocument(last) ? [last!] : raws;
   }
 
   async function logOf(raws: readonly RawLog[]): Promise<LogInput> {
@@ -100,7 +101,7 @@ export function watchLog(path: string, options: AnalyzeOptions): Watcher {
     finish: async () => {
       await follower.poll();
       const raws = await parse();
-      const whole = follower.generations.length <= 1 || DOCUMENTS.has(raws[0]?.format ?? '');
+      const whole = follower.generations.length <= 1 || isDocument(raws[0]);
       if (whole && !follower.missing) return analyze([path], options);
       if (raws.length === 0) {
         if (problem !== undefined) throw problem;

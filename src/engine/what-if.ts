@@ -22,7 +22,7 @@ export const NO_WHAT_IF: WhatIf = { replay: [], curvature: [], notRun: [], notes
 
 /** @param onsetStep of the verdict */
 export async function whatIf(
-  { run, captures, checkpoints }: RunEvidence,
+  { run, captures, checkpoints, files }: RunEvidence,
   onsetStep: number | null,
   limits: Limits,
 ): Promise<WhatIf> {
@@ -40,7 +40,7 @@ export async function whatIf(
     });
     const recorded = recordedReplays(capture.manifest);
     const eigenvalues = recordedCurvature(capture.manifest);
-    const model = await closerLook(capture, rules, onset, placed(checkpoints, run), limits);
+    const model = await closerLook(capture, rules, onset, placed(checkpoints, files, run), limits);
     const others = captures.filter((one) => one !== capture);
     return {
       replay: [...entries, ...model.replay, ...recorded.entries],

@@ -1,11 +1,11 @@
 /** What a gate judges: inputs read and judged as `analyze` does, or saved reports, or both. */
-import { readdir, readFile, stat } from 'node:fs/promises';
+import { readdir, stat } from 'node:fs/promises';
 import { join, sep } from 'node:path';
-import { kindOfPath, openFile } from '../bytes/source.ts';
 import type { AnalyzeOptions } from '../engine/analyze.ts';
-import { collectInputs } from '../engine/collect.ts';
-import { gatherEvidence, type Limits, type RunEvidence } from '../engine/evidence.ts';
+import { type Inputs, withInputs } from '../engine/collect.ts';
+import { type Evidence, gatherEvidence, type Limits, type RunEvidence } from '../engine/evidence.ts';
 import { followCaptures, NO_CAPTURE } from '../engine/follow-captures.ts';
+import type { InputFile } from '../engine/input-file.ts';
 import { judgementOf, thresholdsFor } from '../engine/judge-run.ts';
 import { assembleReport, runReport } from '../engine/report.ts';
 import { NO_WHAT_IF } from '../engine/what-if.ts';
@@ -41,53 +41,64 @@ export async function readGateEvidence(
   options: GateReadOptions,
 ): Promise<Omit<GateEvidence, 'baseline'>> {
   const started = options.now();
-  const inputs: string[] = [];
+  const named = await expandGlobs(paths);
   const reports: Report[] = [];
-  for (const path of await expandGlobs(paths)) {
-    const saved = await readSavedReport(path);
-    if (saved === undefined) inputs.push(path);
-    else reports.push(saved);
-  }
-  const runs = new Map<string, Run>();
-  if (inputs.length > 0) {
-    const found = await collectInputs(inputs, options);
+  let invalid: unknown;
+  const claim = async (file: InputFile): Promise<boolean> => {
+    try {
+      const saved = await savedReport(file);
+      if (saved !== undefined) reports.push(saved);
+      return saved !== undefined;
+    } catch (error) {
+      // A report that cannot be read is no log that cannot be read: nothing is judged.
+      invalid ??= error;
+      return true;
+    }
+  };
+  return withInputs(named, { ...options, claim }, async (found) => {
+    if (invalid !== undefined) throw invalid;
+    const about = { toolVersion: options.toolVersion, createdAt: started.toISOString() };
+    // Every path was a saved report.
+    if (reports.length === named.length) return together(reports, new Map(), about);
     const evidence = await gatherEvidence(found, limitsFor(options));
     const [first] = found.errors;
     if (evidence.inputs.length === 0 && reports.length === 0 && first !== undefined) throw first;
     const judged: RunReport[] = [];
     for (const one of evidence.runs) judged.push(await reportOf(one, options));
-    const files = [...evidence.runs.flatMap(({ run }) => run.paths), ...found.checkpoints];
-    const changed = await changedSince(started, [...new Set(files)]);
-    const all = evidence.runs.map(({ run }) => run);
-    const again = all.filter((run, i) => all.findIndex(({ id }) => id === run.id) !== i);
-    // Two runs of one name cannot be told apart by their points: windows on them are not judged.
-    for (const run of all) if (!again.some(({ id }) => id === run.id)) runs.set(run.id, run);
-    reports.push(
-      assembleReport({
-        inputs: evidence.inputs,
-        runs: judged,
-        skipped: found.skipped,
-        warnings: [...[...found.errors, ...changed].map((error) => error.toRecord()), ...evidence.warnings],
-        toolVersion: options.toolVersion,
-        createdAt: started.toISOString(),
-      }),
-    );
-  }
+    const changed = await changedSince(started, filesOf(evidence, found));
+    const report = assembleReport({
+      ...about,
+      inputs: evidence.inputs,
+      runs: judged,
+      skipped: found.skipped,
+      warnings: [...[...found.errors, ...changed].map((error) => error.toRecord()), ...evidence.warnings],
+    });
+    return together([...reports, report], new Map(evidence.runs.map(({ run }) => [run.id, run])), about);
+  });
+}
+
+const filesOf = ({ runs }: Evidence, { checkpoints }: Inputs): string[] => [
+  ...new Set([...runs.flatMap(({ run }) => run.paths), ...checkpoints.map(({ path }) => path)]),
+];
+
+/** One report of several. Two runs of one name cannot be told apart by their points: windows on them are not judged. */
+function together(
+  reports: readonly Report[],
+  points: ReadonlyMap<string, Run>,
+  about: Pick<Report, 'toolVersion' | 'createdAt'>,
+): Omit<GateEvidence, 'baseline'> {
+  const ids = reports.flatMap((report) => report.runs.map(({ id }) => id));
+  const twice = new Set(ids.filter((id, i) => ids.indexOf(id) !== i));
+  const runs = new Map([...points].filter(([id]) => !twice.has(id)));
   const [only] = reports;
   if (reports.length === 1) return { report: only!, runs };
-  const ids = new Set<string>();
-  for (const { id } of reports.flatMap((report) => report.runs)) {
-    if (ids.has(id)) runs.delete(id);
-    ids.add(id);
-  }
   return {
     report: assembleReport({
+      ...about,
       inputs: reports.flatMap((report) => report.inputs),
       runs: reports.flatMap((report) => report.runs),
       skipped: reports.flatMap((report) => report.skipped),
       warnings: reports.flatMap((report) => report.warnings),
-      toolVersion: options.toolVersion,
-      createdAt: started.toISOString(),
     }),
     runs,
   };
@@ -122,20 +133,17 @@ async function reportOf(evidence: RunEvidence, options: GateReadOptions): Promis
 }
 
 /** The report in a file, without a gate that was judged earlier; undefined for a file that is none. */
-async function readSavedReport(path: string): Promise<Report | undefined> {
-  if (!path.endsWith('.json') || (await kindOfPath(path)) !== 'file') return undefined;
+async function savedReport({ path, source }: InputFile): Promise<Report | undefined> {
   // A JSON log may be large: its head says that it is none of ours.
-  const source = await openFile(path);
-  const head = Buffer.from(await source.slice(0, Math.min(200, source.byteLength))).toString();
-  await source.close();
-  if (!HEAD.test(head)) return undefined;
-  const text = await readFile(path, 'utf8');
+  const start = Buffer.from(source.head.subarray(0, 200)).toString();
+  if (!path.endsWith('.json') || !HEAD.test(start)) return undefined;
+  const text = Buffer.from(await source.slice(0, source.byteLength)).toString();
   let value: unknown;
   try {
     value = JSON.parse(text);
   } catch {
     // A torn report begins like one; a JSON log is not for us to judge.
-    if (head.includes('"toolVersion"')) parseReport(text, path);
+    if (start.includes('"toolVersion"')) parseReport(text, path);
     return undefined;
   }
   if (!isReportLike(value)) return undefined;

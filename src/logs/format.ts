@@ -31,6 +31,24 @@ export interface LogContent extends Pick<LogInput, 'kept' | 'lost' | 'unreadByte
   readonly runs: readonly LoggedRun[];
 }
 
+/** Files that a walk met and that are one run. */
+export interface RunFiles {
+  /** What the input is called: the file, or the folder of several. */
+  readonly path: string;
+  /** What the run is called: the file or folder, as it lies below where the walk began. */
+  readonly named: string;
+  /** In the order of their names; `prefix` goes before the names of a file's series. */
+  readonly files: readonly { readonly path: string; readonly prefix?: string }[];
+  /** Where hyperparameters lie. */
+  readonly folder: string;
+  /** Each file is a series of its own, not a stretch of time. */
+  readonly parallel?: true;
+}
+
+/**
+ * A log format. What is special of one (its files make a run together, its file is written anew) is said here, so that
+ * nobody else knows an id.
+ */
 export interface LogFormat {
   /** kebab-case: file name, `--format` value, docs page. */
   readonly id: string;
@@ -49,4 +67,23 @@ export interface LogFormat {
    * Damage is recorded in the result, not thrown; only a file of which nothing can be used throws a DiagError.
    */
   read(bytes: AsyncIterable<Uint8Array>, path: string, options: LogReadOptions): Promise<LogContent>;
+  /** The file is one document: a newer content replaces the older, it does not follow it. */
+  readonly document?: true;
+  /** The head tells little: parts of checkpoints look alike, so that the formats of those are asked too. */
+  readonly vague?: true;
+  /**
+   * Takes text that no format claims, and all text with `--pattern`. Its first record may come late (the source of the
+   * trainer may stand before it): a walk tries files of these names, and one without a record is in no known format.
+   */
+  readonly anyText?: { readonly names: RegExp };
+  /** Which of the files that a walk from `root` met are one run; each is one of its own where this is left out. */
+  joined?(paths: readonly string[], root: string): readonly RunFiles[];
+  /** Files that tell nothing that another of them does not tell too, and which; a walk passes them over. */
+  superseded?(paths: readonly string[]): ReadonlyMap<string, string>;
+  /** Hyperparameters of a run that the format keeps in its folder. */
+  parameters?(folder: string): Promise<Run['hyperparameters']>;
+  /** Whether a file is one of those that {@link parameters} reads. */
+  isParameter?(path: string): Promise<boolean>;
+  /** Why a file of this format that a walk met is no log, going by what it holds. */
+  noLog?(runs: readonly Run[]): string | undefined;
 }

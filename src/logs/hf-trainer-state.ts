@@ -2,6 +2,7 @@
  * `trainer_state.json` of the Hugging Face Trainer: `log_history` is a list of objects that mixes training rows
  * (`loss`), evaluation rows (`eval_*`) and a last summary row (`train_runtime`). Python writes bare NaN.
  */
+import { basename, dirname } from 'node:path';
 import { diagError, type ErrorRecord } from '../model/errors.ts';
 import type { LogFormat } from './format.ts';
 import { lineCounter, membersOf, wholeDocument } from './json-document.ts';
@@ -9,12 +10,32 @@ import { objectScanner, skipBlanks } from './json-line.ts';
 import { numberOfText } from './number-text.ts';
 import { rowTable } from './row-table.ts';
 
+/** The Trainer writes its whole history into every checkpoint folder: the last one tells what the others do. */
+function earlierStates(paths: readonly string[]): Map<string, string> {
+  const runs = new Map<string, { path: string; number: number }[]>();
+  for (const path of paths) {
+    const folder = dirname(path);
+    const number = /^checkpoint-(\d+)$/.exec(basename(folder))?.[1];
+    const run = number === undefined ? folder : dirname(folder);
+    const state = { path, number: number === undefined ? Number.POSITIVE_INFINITY : Number(number) };
+    runs.set(run, [...(runs.get(run) ?? []), state]);
+  }
+  const earlier = new Map<string, string>();
+  for (const states of runs.values()) {
+    const [last, ...others] = states.sort((a, b) => b.number - a.number);
+    for (const { path } of others) earlier.set(path, last!.path);
+  }
+  return earlier;
+}
+
 export const hfTrainerState: LogFormat = {
   id: 'hf-trainer-state',
   title: 'Hugging Face trainer_state.json',
   tried: 'Hugging Face trainer_state.json ("log_history")',
   text: true,
   sniff: (head) => /^\s*\{/.test(head.toString('latin1', 0, 64)) && head.includes('"log_history"'),
+  document: true,
+  superseded: earlierStates,
   async read(chunks, path) {
     const bytes = await wholeDocument(chunks, path);
     const table = rowTable();

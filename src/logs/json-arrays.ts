@@ -4,6 +4,7 @@
  * numbers (a summary). Names of nested members are joined with `.`; lists of one length beside each other share an axis.
  */
 import { diagError, type ErrorRecord } from '../model/errors.ts';
+import type { Run } from '../model/run.ts';
 import type { LogFormat, LoggedRun, LoggedSeries } from './format.ts';
 import { lineCounter, type Member, membersOf, wholeDocument } from './json-document.ts';
 import { objectScanner, skipBlanks } from './json-line.ts';
@@ -27,11 +28,23 @@ interface NumberList {
   readonly length: number;
 }
 
+/** Many JSON documents hold numbers or lists of them. */
+function unmeasured(runs: readonly Run[]): string | undefined {
+  const series = runs.flatMap((run) => run.series);
+  if (!series.some(({ value }) => value.length > 1)) return 'a JSON document without series';
+  if (!series.some(({ role }) => role !== 'other'))
+    return 'a JSON document without a loss, a metric or a norm';
+  return undefined;
+}
+
 export const json: LogFormat = {
   id: 'json',
   title: 'JSON document',
   tried: 'a JSON document of lists of numbers or of records',
   text: true,
+  document: true,
+  vague: true,
+  noLog: unmeasured,
   sniff(head) {
     const text = head.toString('latin1');
     return (

@@ -2,11 +2,14 @@
  * A metric of the MLflow file store: `mlruns/<experiment>/<run>/metrics/<key>`, a line `timestamp value step` a point,
  * in the order of logging (the step is 0 throughout where none was given). The folder of a run is one run.
  */
+import { basename, dirname, join } from 'node:path';
 import { decodeName } from '../bytes/encoding.ts';
 import { scanLines, tooLongLine } from '../bytes/lines.ts';
+import { filesIn, kindOfPath, openFile } from '../bytes/source.ts';
 import { diagError, type ErrorRecord } from '../model/errors.ts';
+import type { Run } from '../model/run.ts';
 import { countAt, placesOf, tally } from './bad-lines.ts';
-import type { LogFormat } from './format.ts';
+import type { LogFormat, RunFiles } from './format.ts';
 import { numberOfText } from './number-text.ts';
 import { rowTable } from './row-table.ts';
 
@@ -19,6 +22,38 @@ export const metricKey = (path: string): string => {
   return parts.slice(from >= 0 && from < parts.length - 1 ? from + 1 : -1).join('/');
 };
 
+/** The folder of the run that a metric file belongs to: `<run>/metrics/<key>`, where a key may have folders. */
+function runFolder(path: string): string {
+  let folder = dirname(path);
+  while (basename(folder) !== 'metrics' && dirname(folder) !== folder) folder = dirname(folder);
+  return basename(folder) === 'metrics' ? dirname(folder) : dirname(path);
+}
+
+function metricRuns(paths: readonly string[]): RunFiles[] {
+  const runs = new Map<string, { path: string }[]>();
+  for (const path of paths) runs.set(runFolder(path), [...(runs.get(runFolder(path)) ?? []), { path }]);
+  return [...runs].map(([folder, files]) => ({ path: folder, named: folder, files, folder, parallel: true }));
+}
+
+const MAX_PARAMETERS = 2_000;
+
+/** One file a parameter in `params`, numbers where they are numbers. */
+async function parametersOf(folder: string): Promise<Run['hyperparameters']> {
+  const found = new Map<string, number | string>();
+  for (const path of await filesIn(join(folder, 'params'), MAX_PARAMETERS)) {
+    const source = await openFile(path);
+    try {
+      const text = Buffer.from(await source.slice(0, Math.min(source.byteLength, 1_000)))
+        .toString('utf8')
+        .trim();
+      found.set(basename(path), numberOfText(text) ?? text);
+    } finally {
+      await source.close();
+    }
+  }
+  return found;
+}
+
 export const mlflow: LogFormat = {
   id: 'mlflow',
   title: 'MLflow metric file',
@@ -30,6 +65,11 @@ export const mlflow: LogFormat = {
     const whole = text.endsWith('\n') ? lines : lines.slice(0, -1);
     return whole.length > 0 && whole.every((line) => LINE.test(line));
   },
+  joined: metricRuns,
+  parameters: parametersOf,
+  isParameter: async (path) =>
+    basename(dirname(path)) === 'params' &&
+    (await kindOfPath(join(dirname(dirname(path)), 'metrics'))) === 'folder',
   async read(chunks, path) {
     const table = rowTable();
     const errors: ErrorRecord[] = [];

@@ -37,6 +37,7 @@ export const parquet: LogFormat = {
   tried: 'Parquet (the magic bytes PAR1)',
   text: false,
   sniff: (head) => head.toString('latin1', 0, 4) === 'PAR1',
+  document: true,
   async read(chunks, path) {
     const bytes = await wholeDocument(chunks, path);
     const { parquetMetadataAsync, parquetRead } = await import('hyparquet');

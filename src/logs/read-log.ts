@@ -4,13 +4,13 @@ import { dirname } from 'node:path';
 import { peekStream, readChunks, STDIN_NAME } from '../bytes/chunks.ts';
 import { encodingOf, toUtf8 } from '../bytes/encoding.ts';
 import { gunzipChunks, isGzip } from '../bytes/gzip.ts';
-import { sizeOfPath } from '../bytes/source.ts';
+import { type ByteSource, openFile, sizeOfPath } from '../bytes/source.ts';
 import { diagError, type ErrorRecord } from '../model/errors.ts';
 import type { LogInput } from '../model/log.ts';
 import { finishRun } from './finish-run.ts';
 import type { LogContent, LogFormat, LogReadOptions } from './format.ts';
 import { LOG_FORMATS } from './registry.ts';
-import { readSidecars } from './sidecars.ts';
+import { readSidecars, type Sidecars } from './sidecars.ts';
 import { unsupportedFormat } from './unsupported.ts';
 
 export interface ReadLogOptions extends Partial<LogReadOptions> {
@@ -20,11 +20,12 @@ export interface ReadLogOptions extends Partial<LogReadOptions> {
   readonly id?: string;
   /** What `-` reads; the standard input of the process where it is left out. */
   readonly stdin?: AsyncIterable<Uint8Array>;
-  /** Look for hyperparameters beside the file; default true. */
-  readonly sidecars?: boolean;
+  /** Reads the hyperparameters in the folder of a log, or false; default {@link readSidecars}. */
+  readonly sidecars?: ((folder: string) => Promise<Sidecars>) | false;
 }
 
-const HEAD_BYTES = 64 << 10;
+/** Bytes at the start of a file, and of what it holds compressed, by which formats are told. */
+export const HEAD_BYTES = 64 << 10;
 
 /** A file as its format reads it, before roles and attempts are found. */
 export interface RawLog extends LogContent {
@@ -37,9 +38,7 @@ export interface RawLog extends LogContent {
 /** The format that claims a head, asked in the order of the registry. */
 export function formatOf(head: Buffer, path: string): LogFormat | undefined {
   const text = utf8Head(head);
-  return Object.values(LOG_FORMATS).find((format: LogFormat) =>
-    format.sniff(format.text ? text : head, path),
-  );
+  return FORMATS.find((format) => format.sniff(format.text ? text : head, path));
 }
 
 /** Whether a head may be text: no zero bytes, as UTF-8. */
@@ -52,20 +51,25 @@ function utf8Head(head: Buffer): Buffer {
   return head[0] === 0xef && head[1] === 0xbb && head[2] === 0xbf ? head.subarray(3) : head;
 }
 
-const formatIds = (): string[] => Object.keys(LOG_FORMATS);
+const FORMATS: readonly LogFormat[] = Object.values(LOG_FORMATS);
+
+/** The format that takes text which no other claims. */
+const ANY_TEXT = FORMATS.find(({ anyText }) => anyText !== undefined)!;
+
+/** The format that text of this name is tried in where its head tells nothing. */
+export const formatByName = (head: Buffer, name: string): LogFormat | undefined =>
+  ANY_TEXT.anyText!.names.test(name) && !head.includes(0) ? ANY_TEXT : undefined;
 
 /** The format of an id. @throws unknown-id */
-function formatById(id: string): LogFormat {
-  const found = Object.values(LOG_FORMATS).find((format) => format.id === id);
-  if (found === undefined) throw diagError('unknown-id', { kind: 'log format', id, known: formatIds() });
+export function formatById(id: string): LogFormat {
+  const found = FORMATS.find((format) => format.id === id);
+  if (found === undefined)
+    throw diagError('unknown-id', { kind: 'log format', id, known: Object.keys(LOG_FORMATS) });
   return found;
 }
 
-/** The decompressed head of a file, as {@link formatOf} takes it. @throws file-… */
-export async function readHead(path: string): Promise<Buffer> {
-  const { head, all } = await peekStream(readChunks(path), HEAD_BYTES);
-  // A walk opens many files: the rest of this one is not wanted.
-  for await (const _ of all) break;
+/** The first bytes of a file, decompressed, as {@link formatOf} takes them. */
+export async function decompressedHead(head: Uint8Array, path: string): Promise<Buffer> {
   if (!isGzip(head)) return Buffer.from(head);
   const whole = async function* (): AsyncGenerator<Uint8Array> {
     yield head;
@@ -85,16 +89,19 @@ async function* hashed(chunks: AsyncIterable<Uint8Array>, hash: Hash): AsyncGene
 }
 
 /**
- * Reads a file of any format, gzip or not.
+ * Reads a log of any format, gzip or not.
  *
- * @param path `-` for standard input
+ * @param known the format that its head was told by, where somebody looked
  * @throws file-…, format-unknown, format-unsupported, log-is-lfs-pointer, limit-exceeded; unknown-id for a format
  */
-export async function readRawLog(path: string, options: ReadLogOptions = {}): Promise<RawLog> {
-  if (path === '-') return readRawStream(options.stdin ?? readChunks(path), STDIN_NAME, options);
-  const before = await sizeOfPath(path);
-  const raw = await readRawStream(readChunks(path), path, options);
-  const grownBytes = (await sizeOfPath(path)) - before;
+export async function readRawLog(
+  source: ByteSource,
+  options: ReadLogOptions = {},
+  known?: LogFormat,
+): Promise<RawLog> {
+  const { path, byteLength } = source;
+  const raw = await readRawStream(readChunks(source), path, options, known);
+  const grownBytes = (await sizeOfPath(path)) - byteLength;
   return grownBytes > 0 ? { ...raw, grownBytes } : raw;
 }
 
@@ -103,6 +110,7 @@ export async function readRawStream(
   chunks: AsyncIterable<Uint8Array>,
   shown: string,
   options: ReadLogOptions = {},
+  known?: LogFormat,
 ): Promise<RawLog> {
   const hash = createHash('sha256');
   const errors: ErrorRecord[] = [];
@@ -131,14 +139,10 @@ export async function readRawStream(
     options.format !== undefined
       ? formatById(options.format)
       : options.pattern !== undefined
-        ? LOG_FORMATS.stdout
-        : (formatOf(head, shown) ?? (isText(head) ? LOG_FORMATS.stdout : undefined));
+        ? ANY_TEXT
+        : (known ?? formatOf(head, shown) ?? (isText(head) ? ANY_TEXT : undefined));
   const unknown = (): Error =>
-    diagError(
-      'format-unknown',
-      { path: shown, tried: Object.values(LOG_FORMATS).map((one) => one.tried) },
-      { path: shown },
-    );
+    diagError('format-unknown', { path: shown, tried: FORMATS.map((one) => one.tried) }, { path: shown });
   if (format === undefined) {
     for await (const _ of all) break;
     throw unknown();
@@ -149,7 +153,7 @@ export async function readRawStream(
   });
   // Text was read in the hope that its first record comes late (a listing of the source may stand before it).
   if (
-    format === LOG_FORMATS.stdout &&
+    format.anyText !== undefined &&
     options.format === undefined &&
     content.kept === 0 &&
     errors.length === 0
@@ -180,11 +184,18 @@ function refuse(head: Buffer, path: string): void {
 /**
  * Reads one log file into runs: roles, attempts, hyperparameters from sidecars.
  *
+ * @param path `-` for standard input
  * @throws as {@link readRawLog}
  */
 export async function readLogFile(path: string, options: ReadLogOptions = {}): Promise<LogInput> {
-  const raw = await readRawLog(path, options);
-  return finishLog(raw, options);
+  if (path === '-')
+    return finishLog(await readRawStream(options.stdin ?? process.stdin, STDIN_NAME, options), options);
+  const source = await openFile(path);
+  try {
+    return await finishLog(await readRawLog(source, options), options);
+  } finally {
+    await source.close();
+  }
 }
 
 /** Turns what was read into the runs that everything else works on. */
@@ -193,7 +204,7 @@ export async function finishLog(raw: RawLog, options: ReadLogOptions = {}): Prom
   const sidecars =
     options.sidecars === false || path === STDIN_NAME
       ? { hyperparameters: new Map(), notes: [] }
-      : await readSidecars(dirname(path));
+      : await (options.sidecars ?? readSidecars)(dirname(path));
   const id = options.id ?? path;
   return {
     kind: 'log',

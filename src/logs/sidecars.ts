@@ -1,14 +1,19 @@
 /** Hyperparameters that lie beside a log: hparams.json, config.yaml and the like, flattened with `.`. */
 import { basename, join } from 'node:path';
-import { filesIn, kindOfPath, openFile } from '../bytes/source.ts';
+import { kindOfPath, openFile } from '../bytes/source.ts';
 import type { Run } from '../model/run.ts';
-import { numberOfText } from './number-text.ts';
+import type { LogFormat } from './format.ts';
+import { LOG_FORMATS } from './registry.ts';
 
 const NAMES = ['hparams', 'hyperparameters', 'config', 'args', 'params', 'train_args', 'training_args'];
 const ENDINGS = ['.json', '.yaml', '.yml'];
-/** Whether a file's name is that of a sidecar. */
-export const isSidecar = (path: string): boolean =>
-  NAMES.some((name) => ENDINGS.some((ending) => basename(path) === name + ending));
+/** Whether a file holds hyperparameters of a log: by its name, or by a format that knows where its own lie. */
+export async function isSidecar(path: string): Promise<boolean> {
+  if (NAMES.some((name) => ENDINGS.some((ending) => basename(path) === name + ending))) return true;
+  for (const format of Object.values<LogFormat>(LOG_FORMATS))
+    if (await format.isParameter?.(path)) return true;
+  return false;
+}
 
 /** Larger ones hold something else. */
 const MAX_BYTES = 1 << 20;
@@ -69,21 +74,4 @@ export async function readSidecars(folder: string): Promise<Sidecars> {
     if (!(key.endsWith('.desc') && found.has(`${key.slice(0, -5)}.value`)))
       hyperparameters.set(key.replace(/\.value$/, ''), value);
   return { hyperparameters, notes };
-}
-
-/** The parameters of a run in an MLflow file store: one file each in `params`, numbers where they are numbers. */
-export async function readMlflowParams(folder: string): Promise<[string, Scalar][]> {
-  const params: [string, Scalar][] = [];
-  for (const path of await filesIn(join(folder, 'params'), MAX_ENTRIES)) {
-    const source = await openFile(path);
-    try {
-      const text = Buffer.from(await source.slice(0, Math.min(source.byteLength, 1_000)))
-        .toString('utf8')
-        .trim();
-      params.push([basename(path), numberOfText(text) ?? text]);
-    } finally {
-      await source.close();
-    }
-  }
-  return params;
 }

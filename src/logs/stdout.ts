@@ -69,6 +69,8 @@ export const stdout: LogFormat = {
   tried:
     'printed lines of Hugging Face, Megatron, DeepSpeed, fairseq, nanoGPT, llm.c, Transformer-XL, DLRM, absl, Keras',
   text: true,
+  vague: true,
+  anyText: { names: /(\.(log|txt|out|err|stdout|stderr)(\.gz)?|^slurm-[^.]*|^nohup[^.]*)$/i },
   sniff(head) {
     if (head.includes(0)) return false;
     const lines = head

@@ -12,10 +12,11 @@
  * simple_value, or a numeric tensor of one element whose plugin is `scalars` or none.
  * Source: tensorflow/core/lib/io/record_writer.h, core/util/event.proto, core/framework/{summary,tensor}.proto.
  */
+import { basename, dirname, join } from 'node:path';
 import { crc32c, maskedCrc32c } from '../bytes/crc32c.ts';
 import { decodeName, sameBytes } from '../bytes/encoding.ts';
 import { diagError, type ErrorRecord } from '../model/errors.ts';
-import type { LogFormat, LoggedSeries } from './format.ts';
+import type { LogFormat, LoggedSeries, RunFiles } from './format.ts';
 import { readEvent, type TagSink } from './tfevents-message.ts';
 
 const HEADER_BYTES = 12;
@@ -46,6 +47,29 @@ const isHeader = (bytes: Buffer, at: number): boolean =>
 /** An Event starts with its wall time (field 1, eight bytes); a TFRecord of tf.Example, say, does not. */
 const firstIsEvent = (head: Buffer): boolean => head.length === HEADER_BYTES || head[HEADER_BYTES] === 0x09;
 
+/** A folder of evaluation events beside or below those of the training (Keras, TF Estimator). */
+const EVAL_FOLDER = /^(eval|evaluation|val|valid|validation|test|dev)([_-].*)?$/i;
+
+/** The files of a folder are one run, and those of its evaluation folder are series of it with the folder as prefix. */
+function eventRuns(paths: readonly string[], root: string): RunFiles[] {
+  const folders = new Map<string, { path: string; prefix?: string }[]>();
+  for (const path of paths) folders.set(dirname(path), [...(folders.get(dirname(path)) ?? []), { path }]);
+  for (const [folder, files] of [...folders]) {
+    if (!EVAL_FOLDER.test(basename(folder)) || folder === root) continue;
+    const parent = dirname(folder);
+    const home = [parent, join(parent, 'train')].find((path) => path !== folder && folders.has(path));
+    if (home === undefined) continue;
+    folders.get(home)!.push(...files.map((file) => ({ ...file, prefix: `${basename(folder)}/` })));
+    folders.delete(folder);
+  }
+  return [...folders].map(([folder, files]) => ({
+    path: files.length === 1 ? files[0]!.path : folder,
+    named: folder,
+    files,
+    folder,
+  }));
+}
+
 export const tfevents: LogFormat = {
   id: 'tfevents',
   title: 'TensorBoard event file',
@@ -55,6 +79,7 @@ export const tfevents: LogFormat = {
   sniff: (head) =>
     head.length >= HEADER_BYTES &&
     ((isHeader(head, 0) && firstIsEvent(head)) || head.subarray(0, 64).includes('brain.Event:')),
+  joined: eventRuns,
   async read(chunks, path) {
     const tags = tagTable();
     const hyperparameters = new Map<string, string | number | boolean | null>();

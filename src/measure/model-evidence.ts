@@ -3,6 +3,7 @@
  * the incident, within the time that is left. Loads the differentiation; imported only when it is needed.
  */
 import type { Capture } from '../captures/read.ts';
+import type { CheckpointFile } from '../checkpoints/registry.ts';
 import type { CurvatureEntry } from '../model/curvature.ts';
 import { DiagError, diagError, reasonOf } from '../model/errors.ts';
 import type { ReplayEntry } from '../model/replay.ts';
@@ -27,7 +28,7 @@ export interface Limits {
 
 /** A checkpoint of the captured run, with the learning rate that was logged there. */
 export interface PlacedCheckpoint {
-  readonly path: string;
+  readonly file: CheckpointFile;
   readonly step: number;
   readonly learningRate: number | undefined;
 }
@@ -119,7 +120,7 @@ export async function modelEvidence(
     ...before.sort((a, b) => b.step - a.step),
     ...others.filter((one) => !before.includes(one)).sort((a, b) => a.step - b.step),
   ];
-  for (const [i, { path, step, learningRate }] of ordered.slice(0, CHECKPOINTS).entries()) {
+  for (const [i, { file, step, learningRate }] of ordered.slice(0, CHECKPOINTS).entries()) {
     if (clock() > deadline) {
       const left = Math.min(ordered.length, CHECKPOINTS) - i;
       const what = left === 1 ? 'the last checkpoint' : `the last ${left} checkpoints`;
@@ -127,7 +128,9 @@ export async function modelEvidence(
       notRun.push({ id: 'curvature at checkpoints', reason: reasonOf(error) });
       break;
     }
-    await measure(`${path} (step ${step})`, operator, () => checkpointOfCapture(path, capture, learningRate));
+    await measure(`${file.path} (step ${step})`, operator, async () =>
+      checkpointOfCapture(await file.open(), capture, learningRate),
+    );
   }
   if (curvature.some(({ checkpoint }) => checkpoint !== capture.path))
     notes.push(

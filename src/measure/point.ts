@@ -12,7 +12,7 @@ import {
   savedOptimizerGroups,
   savedOptimizerOptions,
 } from '../checkpoints/optimizer-options.ts';
-import { openCheckpoint, sniffCheckpoint } from '../checkpoints/registry.ts';
+import { openCheckpoint, openCheckpointSource, sniffCheckpoint } from '../checkpoints/registry.ts';
 import type { Checkpoint, TensorInfo } from '../model/checkpoint.ts';
 import { diagError, located } from '../model/errors.ts';
 import type { OptionValue } from '../model/options.ts';
@@ -177,9 +177,11 @@ export async function checkpointPaths(path: string): Promise<string[]> {
     const source = await openFile(join(path, file)).catch(() => undefined);
     if (source === undefined) continue;
     const format = source.byteLength === 0 ? undefined : await sniffCheckpoint(source);
-    await source.close();
-    if (format === undefined) continue;
-    const checkpoint = await openCheckpoint(join(path, file));
+    if (format === undefined) {
+      await source.close();
+      continue;
+    }
+    const checkpoint = await openCheckpointSource(source);
     await checkpoint.close();
     for (const shard of checkpoint.shards ?? []) shards.add(join(path, shard));
     found.push({ path: join(path, file), step: checkpoint.step ?? Number.POSITIVE_INFINITY });
@@ -192,8 +194,17 @@ export async function checkpointPaths(path: string): Promise<string[]> {
 }
 
 /** The point of a checkpoint file. @throws model-names, model-shapes, checkpoint-values and what reading throws */
-export const checkpointPoint = (path: string, options: FilePointOptions): Promise<CurvaturePoint> =>
-  pointOf(path, {
+export async function checkpointPoint(path: string, options: FilePointOptions): Promise<CurvaturePoint> {
+  const checkpoint = await openCheckpoint(path);
+  try {
+    return await pointOf(checkpoint, fileSources(path, options));
+  } finally {
+    await checkpoint.close();
+  }
+}
+
+function fileSources(path: string, options: FilePointOptions): PointSources {
+  return {
     ...options,
     optimizers: options.optimizer === undefined ? [] : [options.optimizer],
     defaultsApply: options.stated !== undefined,
@@ -211,25 +222,28 @@ export const checkpointPoint = (path: string, options: FilePointOptions): Promis
         });
       return batches;
     },
-  });
+  };
+}
 
 /**
  * The point of a checkpoint of the run that a capture is of: with the capture's model, its first recorded batch, and its
  * optimizers with the options that the checkpoint itself holds.
  *
+ * @param checkpoint stays open
  * @param learningRate of all groups at the checkpoint, where it is known and the checkpoint does not hold it; without
  *   use where the capture's groups have learning rates of their own
  * @throws capture-several-groups, checkpoint-other-optimizer, and what `checkpointPoint` throws
  */
 export async function checkpointOfCapture(
-  path: string,
+  checkpoint: Checkpoint,
   capture: Capture,
   learningRate: number | undefined,
 ): Promise<CurvaturePoint> {
+  const { path } = checkpoint;
   const { optimizers, clipping } = recordedSetup(capture.manifest, capture.path);
   const groups = new Map(capture.manifest.parameters.map(({ name, group }) => [plainName(name), group]));
   const common = new Set(capture.steps[0]!.learningRates).size === 1;
-  return pointOf(path, {
+  return pointOf(checkpoint, {
     openModel: (sources) => openCaptureModel(capture, undefined, {}, sources, path),
     readBatches: async () => [await captureBatch(capture, 0)],
     optimizers,
@@ -268,23 +282,16 @@ interface PointSources extends Pick<FilePointOptions, 'learningRate' | 'stated'>
   readBatches(model: MatchedObjective): Promise<readonly Batch[]>;
 }
 
-async function pointOf(path: string, options: PointSources): Promise<CurvaturePoint> {
-  const checkpoint = await openCheckpoint(path);
-  try {
-    const parameters = checkpoint.tensors.filter(({ role }) => role === 'parameter');
-    const sources: SourceTensor[] = parameters.map(({ name, shape, layout }) => ({
-      name,
-      shape,
-      layout,
-      layoutGuessed: true,
-    }));
-    const model = await options.openModel(sources);
-    return await closedOnError(model, () =>
-      pointInCheckpoint(checkpoint, parameters, sources, model, options),
-    );
-  } finally {
-    await checkpoint.close();
-  }
+async function pointOf(checkpoint: Checkpoint, options: PointSources): Promise<CurvaturePoint> {
+  const parameters = checkpoint.tensors.filter(({ role }) => role === 'parameter');
+  const sources: SourceTensor[] = parameters.map(({ name, shape, layout }) => ({
+    name,
+    shape,
+    layout,
+    layoutGuessed: true,
+  }));
+  const model = await options.openModel(sources);
+  return closedOnError(model, () => pointInCheckpoint(checkpoint, parameters, sources, model, options));
 }
 
 async function pointInCheckpoint(

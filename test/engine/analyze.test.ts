@@ -4,6 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { expect, it } from 'vitest';
 import { openCapture } from '../../src/captures/read.ts';
+import { checkpointFile, openCheckpoint } from '../../src/checkpoints/registry.ts';
 import { analyze } from '../../src/engine/analyze.ts';
 import { measureCurvature } from '../../src/measure/curvature.ts';
 import { modelEvidence } from '../../src/measure/model-evidence.ts';
@@ -102,7 +103,7 @@ it('a clock that runs out in the closed loop ends it there; the estimates stay',
 it('a search that is too long for the budget ends at its next product', async () => {
   const capture = await openCapture(join(folder, 'capture'));
   const checkpoints = [200, 300].map((step) => ({
-    path: join(folder, `checkpoints/step-${step}.pt`),
+    file: checkpointFile(join(folder, `checkpoints/step-${step}.pt`)),
     step,
     learningRate: undefined,
   }));
@@ -130,7 +131,7 @@ it('checkpoints that cannot be measured are said once for each reason, those bey
   const capture = await openCapture(join(folder, 'capture'));
   const other = join(projectRoot, 'fixtures/curvature/embeddings/checkpoint.safetensors');
   const checkpoints = Array.from({ length: 15 }, (_, i) => ({
-    path: i === 14 ? join(folder, 'checkpoints/step-300.pt') : other,
+    file: checkpointFile(i === 14 ? join(folder, 'checkpoints/step-300.pt') : other),
     step: 100 + i,
     learningRate: 0.25,
   }));
@@ -273,11 +274,8 @@ it('parameter groups of a capture hold for the checkpoints of its run, by the na
     for (const parameter of manifest.parameters) if (/bias$/.test(parameter.name)) parameter.group = 0;
     for (const step of manifest.steps) step.groupLearningRates = [step.learningRate];
     writeFileSync(join(path, 'capture.json'), JSON.stringify(manifest));
-    const point = await checkpointOfCapture(
-      join(folder, 'checkpoints/step-300.pt'),
-      await openCapture(path),
-      undefined,
-    );
+    const checkpoint = await openCheckpoint(join(folder, 'checkpoints/step-300.pt'));
+    const point = await checkpointOfCapture(checkpoint, await openCapture(path), undefined);
     try {
       expect(point.tensors.map(({ name, group }) => [/bias$/.test(name), group])).toEqual(
         point.tensors.map(({ name }) => (/bias$/.test(name) ? [true, 1] : [false, 0])),
@@ -292,6 +290,7 @@ it('parameter groups of a capture hold for the checkpoints of its run, by the na
       expect(entries[0]!.notes).toEqual(expect.arrayContaining([...caveats]));
     } finally {
       await point.model.objective.close();
+      await checkpoint.close();
     }
   }));
 
@@ -323,7 +322,9 @@ it('a checkpoint with the state of another optimizer is not of the run', () =>
     const manifest = JSON.parse(readFileSync(join(path, 'capture.json'), 'utf8'));
     manifest.optimizer = { name: 'sgd', learningRate: 0.5, momentum: 0.9 };
     writeFileSync(join(path, 'capture.json'), JSON.stringify(manifest));
-    await expect(
-      checkpointOfCapture(join(folder, 'checkpoints/step-300.pt'), await openCapture(path), undefined),
-    ).rejects.toMatchObject({ code: 'checkpoint-other-optimizer' });
+    const checkpoint = await openCheckpoint(join(folder, 'checkpoints/step-300.pt'));
+    await expect(checkpointOfCapture(checkpoint, await openCapture(path), undefined)).rejects.toMatchObject({
+      code: 'checkpoint-other-optimizer',
+    });
+    await checkpoint.close();
   }));
