@@ -92,3 +92,12 @@ export async function checkWritable(path: string): Promise<void> {
     throw diagError('output-unwritable', { path, reason: reasonOf(error) }, { path }, error);
   }
 }
+
+/** Removes a file of ours; it may be gone already. @throws output-unwritable */
+export async function removeFile(path: string): Promise<void> {
+  try {
+    await rm(path, { force: true });
+  } catch (error) {
+    throw diagError('output-unwritable', { path, reason: (error as Error).message }, { path }, error);
+  }
+}

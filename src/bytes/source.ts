@@ -64,9 +64,21 @@ export async function kindOfPath(path: string): Promise<PathKind> {
   }
 }
 
+/** What tells whether a file was written to, or is another one; undefined where there is nothing. */
+export interface FileStamp {
+  readonly bytes: number;
+  /** Milliseconds since 1970. */
+  readonly modified: number;
+  readonly identity: string;
+}
+
+export async function stampOf(path: string): Promise<FileStamp | undefined> {
+  const info = await stat(path).catch(() => undefined);
+  return info && { bytes: info.size, modified: info.mtimeMs, identity: `${info.dev}:${info.ino}` };
+}
+
 /** How many bytes a path has now; NaN where there is nothing. */
-export const sizeOfPath = async (path: string): Promise<number> =>
-  (await stat(path).catch(() => undefined))?.size ?? Number.NaN;
+export const sizeOfPath = async (path: string): Promise<number> => (await stampOf(path))?.bytes ?? Number.NaN;
 
 /** The regular files directly in a folder, by name, at most `limit`; none where there is no such folder. */
 export async function filesIn(folder: string, limit: number): Promise<string[]> {
@@ -208,6 +220,16 @@ export async function openFile(path: string): Promise<ByteSource> {
       await rest(file);
     },
   };
+}
+
+/** The whole text of a regular file, as UTF-8. @throws file-missing, file-unreadable, file-not-regular, file-changed */
+export async function readText(path: string): Promise<string> {
+  const source = await openFile(path);
+  try {
+    return Buffer.from(await source.slice(0, source.byteLength)).toString('utf8');
+  } finally {
+    await source.close();
+  }
 }
 
 /** Counts the bytes that go through a source. */

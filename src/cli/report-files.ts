@@ -1,6 +1,6 @@
 /** `--report FORMAT:FILE`: checked before the long work, written whole or not at all. */
-import { stat } from 'node:fs/promises';
 import { checkWritable, writeFileAtomic } from '../bytes/atomic-write.ts';
+import { stampOf } from '../bytes/source.ts';
 import { diagError } from '../model/errors.ts';
 import type { Report } from '../model/report.ts';
 import { PLAIN } from '../reports/format.ts';
@@ -53,12 +53,10 @@ export async function reportTargets(
 /** @throws output-is-input where a target is one of the files that were read */
 async function refuseInputs(targets: readonly ReportTarget[], inputs: readonly string[]): Promise<void> {
   for (const { path } of targets) {
-    const target = await stat(path).catch(() => undefined);
-    for (const input of target === undefined ? [] : inputs) {
-      const info = await stat(input).catch(() => undefined);
-      if (info !== undefined && info.ino === target!.ino && info.dev === target!.dev)
+    const target = await stampOf(path);
+    for (const input of target === undefined ? [] : inputs)
+      if ((await stampOf(input))?.identity === target!.identity)
         throw diagError('output-is-input', { path }, { path });
-    }
   }
 }
 

@@ -1,7 +1,8 @@
-import { mkdir, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import * as Flags from '@oclif/core/flags';
 import { writeFileAtomic } from '../bytes/atomic-write.ts';
+import { makeFolder } from '../bytes/folder.ts';
+import { kindOfPath } from '../bytes/source.ts';
 import { command } from '../cli/command.ts';
 import { type Framework, RECORDERS, recorderFiles, STARTER_CONFIG } from '../engine/starter-files.ts';
 import { CONFIG_PLACES } from '../gate/config.ts';
@@ -33,9 +34,9 @@ export default command({
     const targets = files.map(({ name, text }) => ({ path: join(flags.dir, name), text }));
     // All or none: half a recorder imports what is not there.
     for (const { path } of targets)
-      if (!flags.force && (await stat(path).catch(() => undefined)) !== undefined)
+      if (!flags.force && (await kindOfPath(path)) !== 'missing')
         throw diagError('file-exists', { path }, { path });
-    await mkdir(flags.dir, { recursive: true });
+    await makeFolder(flags.dir);
     for (const { path, text } of targets) await writeFileAtomic(path, text);
     const paths = targets.map(({ path }) => path);
     if (flags.json) {

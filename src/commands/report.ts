@@ -1,7 +1,6 @@
-import { readFile } from 'node:fs/promises';
 import * as Args from '@oclif/core/args';
 import * as Flags from '@oclif/core/flags';
-import { openFile, unreadable } from '../bytes/source.ts';
+import { readText } from '../bytes/source.ts';
 import { command } from '../cli/command.ts';
 import { reportTargets, writeReports } from '../cli/report-files.ts';
 import { terminalOptions } from '../cli/terminal-options.ts';
@@ -36,12 +35,7 @@ export default command({
 
   async run({ args, flags }, io) {
     const targets = await reportTargets(flags.report, [args.path]);
-    // Refuses pipes and devices, which would hang.
-    await (await openFile(args.path)).close();
-    const text = await readFile(args.path, 'utf8').catch((error: unknown) => {
-      throw unreadable(args.path, error);
-    });
-    const report = parseReport(text, args.path);
+    const report = parseReport(await readText(args.path), args.path);
     const format = flags.to ?? (flags.json ? 'json' : 'text');
     if (targets.length === 0 || flags.to !== undefined) {
       const options = format === 'text' ? terminalOptions(io.stdout, io.env, false) : PLAIN;

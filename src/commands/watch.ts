@@ -1,9 +1,10 @@
 import { createHash } from 'node:crypto';
-import { mkdir, readFile } from 'node:fs/promises';
 import { dirname, join, resolve } from 'node:path';
 import * as Args from '@oclif/core/args';
 import * as Flags from '@oclif/core/flags';
 import { writeFileAtomic } from '../bytes/atomic-write.ts';
+import { makeFolder } from '../bytes/folder.ts';
+import { kindOfPath, readText } from '../bytes/source.ts';
 import { type CommandIo, command, makingOf } from '../cli/command.ts';
 import { runHook } from '../cli/run-hook.ts';
 import { logFlags, readOptionsOf } from '../cli/shared-flags.ts';
@@ -187,16 +188,16 @@ async function raise(
 }
 
 async function readState(path: string, io: CommandIo): Promise<AlertState> {
+  if ((await kindOfPath(path)) === 'missing') return NO_ALERTS;
   try {
-    return alertStateSchema.parse(JSON.parse(await readFile(path, 'utf8')));
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code !== 'ENOENT')
-      await io.remark(`${inertName(path)} is no state of a watcher and will be written anew`);
+    return alertStateSchema.parse(JSON.parse(await readText(path)));
+  } catch {
+    await io.remark(`${inertName(path)} is no state of a watcher and will be written anew`);
     return NO_ALERTS;
   }
 }
 
 async function writeState(path: string, state: AlertState): Promise<void> {
-  await mkdir(dirname(path), { recursive: true });
+  await makeFolder(dirname(path));
   await writeFileAtomic(path, `${JSON.stringify(state, null, 2)}\n`);
 }

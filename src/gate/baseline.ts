@@ -1,6 +1,7 @@
 /** The baseline of a gate: values of an earlier, accepted run, kept in a file beside the config. */
-import { readFile } from 'node:fs/promises';
+
 import { z } from 'zod';
+import { kindOfPath, readText } from '../bytes/source.ts';
 import { diagError } from '../model/errors.ts';
 import { formatNumber } from '../model/format-number.ts';
 import type { GateRule } from '../model/gate.ts';
@@ -116,14 +117,10 @@ export const formatBaseline = (baseline: Baseline): string => `${toJson(baseline
 
 /** @throws baseline-missing, baseline-invalid */
 export async function readBaseline(path: string): Promise<Baseline> {
-  let text: string;
-  try {
-    text = await readFile(path, 'utf8');
-  } catch (error) {
-    const { code } = error as NodeJS.ErrnoException;
-    if (code === 'ENOENT') throw diagError('baseline-missing', { path }, { path }, error);
-    throw diagError('baseline-invalid', { path, problem: code ?? String(error) }, { path }, error);
-  }
+  if ((await kindOfPath(path)) === 'missing') throw diagError('baseline-missing', { path }, { path });
+  const text = await readText(path).catch((error: unknown) => {
+    throw diagError('baseline-invalid', { path, problem: (error as Error).message }, { path }, error);
+  });
   let value: unknown;
   try {
     value = JSON.parse(text);

@@ -1,6 +1,7 @@
 /** What a gate judges: inputs read and judged as `analyze` does, or saved reports, or both. */
-import { readdir, stat } from 'node:fs/promises';
-import { join, sep } from 'node:path';
+import { sep } from 'node:path';
+import { entriesOf } from '../bytes/folder.ts';
+import { kindOfPath, stampOf } from '../bytes/source.ts';
 import type { AnalyzeOptions } from '../engine/analyze.ts';
 import { type Inputs, withInputs } from '../engine/collect.ts';
 import { type Evidence, gatherEvidence, type Limits, type RunEvidence } from '../engine/evidence.ts';
@@ -153,15 +154,14 @@ async function savedReport({ path, source }: InputFile): Promise<Report | undefi
 
 /** Errors for the files that were written to since the reading began, or are being written to. */
 async function changedSince(started: Date, paths: readonly string[]): Promise<DiagError[]> {
-  const look = async (path: string) => stat(path).catch(() => undefined);
-  const before = await Promise.all(paths.map(look));
+  const before = await Promise.all(paths.map(stampOf));
   await new Promise((resolve) => setTimeout(resolve, 20));
-  const after = await Promise.all(paths.map(look));
+  const after = await Promise.all(paths.map(stampOf));
   return paths.flatMap((path, i) => {
     const [a, b] = [before[i], after[i]];
     if (a === undefined || b === undefined) return [];
-    if (a.size === b.size && a.mtimeMs === b.mtimeMs && a.mtimeMs < started.getTime()) return [];
-    return [diagError('file-changed', { path, before: a.size, after: b.size }, { path })];
+    if (a.bytes === b.bytes && a.modified === b.modified && a.modified < started.getTime()) return [];
+    return [diagError('file-changed', { path, before: a.bytes, after: b.bytes }, { path })];
   });
 }
 
@@ -169,8 +169,7 @@ async function changedSince(started: Date, paths: readonly string[]): Promise<Di
 async function expandGlobs(paths: readonly string[]): Promise<string[]> {
   const expanded: string[] = [];
   for (const path of paths) {
-    const exists = (await stat(path).catch(() => undefined)) !== undefined;
-    if (path === '-' || exists || !isGlob(path)) {
+    if (path === '-' || !isGlob(path) || (await kindOfPath(path)) !== 'missing') {
       expanded.push(path);
       continue;
     }
@@ -187,22 +186,20 @@ async function expandGlobs(paths: readonly string[]): Promise<string[]> {
 
 async function matchesBelow(base: string, deep: boolean, pattern: string): Promise<string[]> {
   const found: string[] = [];
+  const wanted = pattern.replace(/^\.\//, '');
   const depth = pattern.split('/').length;
+  const visited = new Set<string>();
   const visit = async (folder: string): Promise<void> => {
-    const entries = await readdir(folder === '' ? '.' : folder, { withFileTypes: true }).catch(() => []);
-    entries.sort((a, b) => (a.name < b.name ? -1 : a.name > b.name ? 1 : 0));
-    for (const entry of entries) {
-      const path = join(folder, entry.name);
-      const name = path.split(sep).join('/');
-      if (matchesGlob(name, pattern.replace(/^\.\//, ''))) found.push(path);
-      else if (
-        entry.isDirectory() &&
-        entry.name !== 'node_modules' &&
-        (deep || name.split('/').length < depth)
-      )
+    const { real, entries } = await entriesOf(folder === '' ? '.' : folder);
+    if (visited.has(real)) return;
+    visited.add(real);
+    for (const { name, path, kind } of entries) {
+      const shown = path.split(sep).join('/');
+      if (matchesGlob(shown, wanted)) found.push(path);
+      else if (kind === 'folder' && name !== 'node_modules' && (deep || shown.split('/').length < depth))
         await visit(path);
     }
   };
-  await visit(base);
+  if (base === '' || (await kindOfPath(base)) === 'folder') await visit(base);
   return found;
 }

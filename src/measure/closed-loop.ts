@@ -1,10 +1,10 @@
 /** Closed-loop replay of a capture with its model, with a state file that survives an interruption. */
-import { createHash } from 'node:crypto';
-import { createReadStream } from 'node:fs';
-import { readFile, rm } from 'node:fs/promises';
+import { createHash, type Hash } from 'node:crypto';
 import { join } from 'node:path';
 import type { OpenOptions } from '../autodiff/open-objective.ts';
-import { writeFileAtomic } from '../bytes/atomic-write.ts';
+import { removeFile, writeFileAtomic } from '../bytes/atomic-write.ts';
+import { readChunks } from '../bytes/chunks.ts';
+import { kindOfPath, openFile, readText } from '../bytes/source.ts';
 import type { Capture } from '../captures/read.ts';
 import { diagError } from '../model/errors.ts';
 import type { TrainingMatrix } from '../model/matrix.ts';
@@ -90,7 +90,7 @@ async function trainOn<T>(
         written = options.clock();
       },
     });
-    if (stateFile !== undefined) await rm(stateFile, { force: true });
+    if (stateFile !== undefined) await removeFile(stateFile);
     return result;
   } finally {
     await model.objective.close();
@@ -111,18 +111,24 @@ async function keyOf(capture: Capture, options: ClosedLoopRun, more: readonly un
   const hash = createHash('sha256').update(JSON.stringify(asked));
   const files = ['capture.json', 'initial.safetensors', ...steps.map(({ file }) => file)];
   for (const file of [...files.map((name) => join(path, name)), options.model ?? join(path, manifest.model!)])
-    for await (const chunk of createReadStream(file)) hash.update(chunk as Buffer);
+    await hashFile(file, hash);
   return hash.digest('hex');
 }
 
-async function readState(path: string, key: string): Promise<ClosedLoopState | undefined> {
-  let text: string;
+async function hashFile(path: string, hash: Hash): Promise<void> {
+  const source = await openFile(path);
   try {
-    text = await readFile(path, 'utf8');
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return undefined;
-    throw diagError('closed-loop-state', { problem: (error as Error).message }, { path }, error);
+    for await (const chunk of readChunks(source)) hash.update(chunk);
+  } finally {
+    await source.close();
   }
+}
+
+async function readState(path: string, key: string): Promise<ClosedLoopState | undefined> {
+  if ((await kindOfPath(path)) === 'missing') return undefined;
+  const text = await readText(path).catch((error: unknown) => {
+    throw diagError('closed-loop-state', { problem: (error as Error).message }, { path }, error);
+  });
   const fail = (problem: string) => diagError('closed-loop-state', { problem }, { path });
   const end = text.indexOf('\n');
   const state = text.slice(end + 1);
