@@ -267,10 +267,12 @@ export const replayEntry = objectOf<ReplayEntry>(
     reason: oneOf(['completed', 'non-finite'], '`non-finite`: state or loss were no longer finite.'),
     step: finite('Its last step.'),
   }),
-  verdict: oneOf(REPLAY_VERDICTS, 'What the rule would have done about the incident (docs/detection.md).'),
+  verdict: oneOf(REPLAY_VERDICTS, 'What the rule would have done about the incident (docs/captures.md).'),
   confidence: oneOf(['exact', 'estimate'], 'Whether the verdict follows from what was computed.'),
   why: text('Why, in one sentence.'),
-  peak: number('Largest loss relative to the median before.').optional(),
+  peak: number(
+    'Largest loss from the incident on, relative to the median before it; absent without an incident.',
+  ).optional(),
   tasks: listOf(
     objectOf<NonNullable<ReplayEntry['tasks']>[number]>(
       null,
