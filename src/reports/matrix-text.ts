@@ -4,6 +4,7 @@ import stringWidth from 'string-width';
 import { formatNumber } from '../model/format-number.ts';
 import { inertName } from '../model/inert-text.ts';
 import type { MatrixCell, TrainingMatrix } from '../model/matrix.ts';
+import { medianOf } from '../model/order-statistics.ts';
 import type { RenderOptions } from './format.ts';
 import { textTable } from './text-table.ts';
 import { wrap } from './wrap.ts';
@@ -69,10 +70,7 @@ export function renderMatrix(matrix: TrainingMatrix, options: RenderOptions): st
 function cellText(same: readonly MatrixCell[], seeds: number): string {
   if (same.some(({ diverged }) => diverged === null)) return '?';
   const out = same.filter(({ diverged }) => diverged === true);
-  if (out.length === 0) {
-    const losses = same.map(({ finalLoss }) => finalLoss).sort((a, b) => a - b);
-    return formatNumber(losses[losses.length >> 1]!);
-  }
+  if (out.length === 0) return formatNumber(medianOf(same.map(({ finalLoss }) => finalLoss)));
   const first = Math.min(...out.map(({ leftAtStep }) => leftAtStep ?? Number.POSITIVE_INFINITY));
   return `${seeds === 1 ? 'out' : `${out.length}/${seeds} out`}${Number.isFinite(first) ? ` @${first}` : ''}`;
 }

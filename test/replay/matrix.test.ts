@@ -122,6 +122,18 @@ it('a rule that holds nowhere is said to hold nowhere', async () => {
   );
 });
 
+it('the number of a cell is the median of its seeds, of two the mean', async () => {
+  const matrix = await trainMatrix({
+    ...(await training(40)),
+    rules: parseRule('clippy'),
+    learningRateMultipliers: [1],
+    seeds: [0],
+  });
+  const cells = [0.2, 0.6, 0.3, 0.5].map((finalLoss, seed) => ({ ...matrix.cells[0]!, finalLoss, seed }));
+  const text = renderMatrix({ ...matrix, cells }, { width: 80, colour: false, ascii: false });
+  expect(text).toMatch(/^clippy:paper +0\.4$/m);
+});
+
 it('a learning rate that changes is not taken for its first', async () => {
   const options = await training(12);
   const steps = options.capture.steps.map((step, i) => ({ ...step, learningRates: [i < 6 ? 0.5 : 0.25] }));
