@@ -69,3 +69,31 @@ for step in range(50):
     rmSync(scratch, { recursive: true, force: true });
   }
 });
+
+it.skipIf(python === undefined)('five times the loss on the way down is captured, once', () => {
+  const scratch = mkdtempSync(join(tmpdir(), 'clippy-recorder-falling-'));
+  const script = `
+import math, sys, numpy as np
+from clippy_capture import CaptureBuffer
+buffer = CaptureBuffer(sys.argv[1], 10, 4, 3, None, lambda step, rates: {})
+for step in range(100):
+    due = buffer.snapshot_due()
+    w = {"param/w": np.zeros(1, np.float32)} if due else None
+    loss = math.exp(-2 * step / 100) * (1 + 0.02 * math.sin(7 * step)) * (5 if step >= 60 else 1)
+    buffer.add(step, loss, [0.1], {}, {"grad/w": np.ones(1, np.float32)}, w, {} if due and buffer.manifest is None else None)
+`;
+  try {
+    execFileSync(python!, ['-B', '-c', script, join(scratch, 'capture')], {
+      env: { ...process.env, PYTHONPATH: join(projectRoot, 'recorders/python') },
+      stdio: 'pipe',
+    });
+    const { flushed } = JSON.parse(readFileSync(join(scratch, 'capture/capture.json'), 'utf8')) as {
+      flushed: { step: number; reason: string };
+    };
+    expect(flushed.step).toBe(60);
+    expect(flushed.reason).toMatch(/^loss 1\.\d+ after a median of 0\.3\d+$/);
+    expect(readdirSync(scratch)).toEqual(['capture']);
+  } finally {
+    rmSync(scratch, { recursive: true, force: true });
+  }
+});

@@ -29,6 +29,7 @@ export interface Manifest {
     tasks?: Record<string, number>;
     groupLearningRates?: number[];
   }[];
+  readonly flushed: { readonly step: number; readonly reason: string };
   readonly history: { steps: number[]; loss: number[] };
   readonly curvature?: readonly {
     operator: string;

@@ -13,7 +13,7 @@ import { readCapture } from './read-capture.ts';
 interface Recorder {
   record(
     step: number,
-    loss: Tf.Scalar,
+    loss: Tf.Scalar | number,
     grads: Tf.NamedTensorMap,
     extra: { tasks: Record<string, number>; batch: Record<string, Tf.Tensor> },
   ): void;
@@ -189,6 +189,25 @@ describe('tfjs recorder', () => {
       w -= (0.01 * (m / (1 - 0.9 ** (16 + k)))) / (Math.sqrt(v / (1 - 0.999 ** (16 + k))) + 1e-7);
     }
     expect(steps[5]!.tensors.get(`param/${name}`)!.values[0]!).toBeCloseTo(w, 5);
+  });
+
+  it('five times the loss on the way down is captured, once', () => {
+    const { variables } = net();
+    const folder = join(out, 'falling');
+    const recorder = clippyRecorder({ variables, optimizer: tf.train.sgd(0.1), folder, every: 10, after: 4 });
+    const grads = Object.fromEntries(variables.map((one) => [one.name, tf.zeros(one.shape)]));
+    for (let step = 0; step < 100; step++)
+      recorder.record(
+        step,
+        Math.exp((-2 * step) / 100) * (1 + 0.02 * Math.sin(7 * step)) * (step < 60 ? 1 : 5),
+        grads,
+        { tasks: {}, batch: {} },
+      );
+    tf.dispose(grads);
+    const { flushed } = readCapture(folder).manifest;
+    expect(flushed.step).toBe(60);
+    expect(flushed.reason).toMatch(/^loss 1\.\d+ after a median of 0\.3\d+$/);
+    expect(existsSync(`${folder}-2`)).toBe(false);
   });
 
   it('refuses an optimizer that cannot be replayed', () => {
