@@ -199,6 +199,7 @@ describe('limits by hand', () => {
     expect(rule('rmsprop', { momentum: 0.5 })).toBe('(2+2β)/η on P⁻¹H');
     expect(rule('rmsprop', {})).toBe('2/η on P⁻¹H');
     expect(rule('adagrad', { learningRateDecay: 0.1 })).toContain('decay');
+    expect(rule('adagrad', {})).toBe('2/η on P⁻¹H');
   });
   it('LAMB has none: its ratio sets the length of the step, whatever the curvature', () => {
     expect(chooseOptimizer('lamb').optimizer.stabilityLimit).toBeUndefined();

@@ -97,6 +97,21 @@ describe('momentum when the learning rate is halved after the first of two gradi
   });
 });
 
+it.each([
+  ['sgd', {}, {}],
+  ['sgd', { momentum: 0.9 }, { momentum: 0 }],
+  ['adagrad', { initialAccumulatorValue: 0.5 }, { accumulator: 0.5 }],
+  ['rmsprop', {}, { v: 0 }],
+  ['rmsprop', { centered: true, momentum: 0.9 }, { v: 0, m: 0, momentum: 0 }],
+  ['adam', {}, { m: 0, v: 0 }],
+  ['lamb', { amsgrad: true }, { m: 0, v: 0, v_max: 0 }],
+] as const)('%s %j remembers %j and nothing else', (id, given, slots) => {
+  const { optimizer, options } = chooseOptimizer(id, given);
+  expect(Object.fromEntries(optimizer.slots(options).map(({ name, initial }) => [name, initial]))).toEqual(
+    slots,
+  );
+});
+
 describe('defaults', () => {
   it.each([
     // tf.keras.optimizers.Adagrad: initial_accumulator_value=0.1, epsilon=1e-7.
