@@ -77,7 +77,7 @@ export const sgd: Optimizer<typeof OPTIONS> = {
     const share = momentum === 0 ? 1 : shareOf(options, step);
     const gain = nesterov ? 1 + momentum + momentum * share : share;
     return {
-      limit: (2 + 2 * momentum) / ((momentum === 0 ? 1 : gain) * learningRate),
+      limit: (2 + 2 * momentum) / (gain * learningRate),
       rule:
         momentum === 0
           ? '2/η (gradient descent)'
