@@ -9,7 +9,7 @@ import { productsOn } from '../cli/progress.ts';
 import { terminalOptions } from '../cli/terminal-options.ts';
 import { EIGEN_METHODS } from '../curvature/top-eigenpairs.ts';
 import { type CurvatureOptions, measureCurvature, parseOptimizer } from '../measure/curvature.ts';
-import { type CurvaturePoint, capturePoint, checkpointPaths, checkpointPoint } from '../measure/point.ts';
+import { type CurvaturePoint, capturePoint, checkpointPoint, checkpointsAt } from '../measure/point.ts';
 import { CURVATURE_OPERATORS, type CurvatureEntry, type LabelledDensity } from '../model/curvature.ts';
 import { DiagError, diagError, EXIT, type ExitCode, worstExitCode } from '../model/errors.ts';
 import { SCHEMA_VERSION } from '../model/report.ts';
@@ -177,18 +177,22 @@ export default command({
         });
       const optimizer = flags.optimizer === undefined ? {} : parseOptimizer(flags.optimizer);
       const files = { ...open, model, batch, map: columnMap(flags.map ?? []), ...optimizer };
-      const paths = await checkpointPaths(checkpoint);
+      const checkpoints = await checkpointsAt(checkpoint);
       let failed: DiagError | undefined;
-      for (const [i, path] of paths.entries())
-        try {
-          await measure(await checkpointPoint(path, files), i, paths.length);
-        } catch (error) {
-          // A run that blew up leaves checkpoints without a finite loss; those before are what is asked about.
-          if (!(error instanceof DiagError) || paths.length === 1) throw error;
-          failed ??= error;
-          notes.push(`${path} was not measured: ${error.code}: ${error.message}`);
-          code = worstExitCode(code, error.exitCode);
-        }
+      try {
+        for (const [i, one] of checkpoints.entries())
+          try {
+            await measure(await checkpointPoint(one, files), i, checkpoints.length);
+          } catch (error) {
+            // A run that blew up leaves checkpoints without a finite loss; those before are what is asked about.
+            if (!(error instanceof DiagError) || checkpoints.length === 1) throw error;
+            failed ??= error;
+            notes.push(`${one.path} was not measured: ${error.code}: ${error.message}`);
+            code = worstExitCode(code, error.exitCode);
+          }
+      } finally {
+        for (const one of checkpoints) await one.close();
+      }
       if (entries.length === 0 && failed !== undefined) throw failed;
     }
     if (entries.some((entry) => entry.eigenvalues.some((pair) => !pair.converged)))

@@ -5,8 +5,8 @@ import type { InspectedCheckpoint } from '../model/checkpoint.ts';
 import { DiagError } from '../model/errors.ts';
 import type { InspectedLog, InspectedSeries, Inspection } from '../model/inspection.ts';
 import type { LogInput } from '../model/log.ts';
-import { countNonFinite } from '../model/order-statistics.ts';
 import type { TimeSeries } from '../model/run.ts';
+import { seriesStatistics } from '../model/series-summary.ts';
 import { inspectFile } from './checkpoint-inspect.ts';
 import { trajectoryOf } from './checkpoint-trajectory.ts';
 import { type CollectOptions, type Inputs, withInputs } from './collect.ts';
@@ -61,28 +61,14 @@ const inspectLog = (log: LogInput): InspectedLog => ({
 });
 
 function inspectSeries(series: TimeSeries): InspectedSeries {
-  const { step, value } = series;
-  const counts = countNonFinite(value);
-  let min = Number.POSITIVE_INFINITY;
-  let max = Number.NEGATIVE_INFINITY;
-  for (let k = 0; k < value.length; k++) {
-    const x = value[k]!;
-    if (!Number.isFinite(x)) continue;
-    if (x < min) min = x;
-    if (x > max) max = x;
-  }
-  const finite = counts.nan + counts.posInf + counts.negInf < value.length;
+  const { points, first, last, lastStep, min, max, nan, posInf, negInf } = seriesStatistics(series);
   return {
     name: series.name,
     role: series.role,
     ...(series.task === undefined ? {} : { task: series.task }),
-    points: value.length,
-    firstStep: step[0] ?? Number.NaN,
-    lastStep: step.at(-1) ?? Number.NaN,
-    first: value[0] ?? Number.NaN,
-    last: value.at(-1) ?? Number.NaN,
-    min: finite ? min : null,
-    max: finite ? max : null,
-    ...counts,
+    points,
+    firstStep: series.step[0] ?? Number.NaN,
+    lastStep,
+    ...{ first, last, min, max, nan, posInf, negInf },
   };
 }

@@ -4,15 +4,15 @@ import { batchTensor, type ColumnMap, readBatch } from '../autodiff/batches.ts';
 import type { Batch } from '../autodiff/objective.ts';
 import { type MatchedObjective, type OpenOptions, openObjective } from '../autodiff/open-objective.ts';
 import { plainName, type SourceTensor } from '../autodiff/parameters.ts';
-import { listFolder } from '../bytes/folder.ts';
-import { openFile, openSibling } from '../bytes/source.ts';
+import { entriesOf } from '../bytes/folder.ts';
+import { kindOfPath, openFile, openSibling } from '../bytes/source.ts';
 import type { Capture } from '../captures/read.ts';
 import {
   kerasOptimizerOptions,
   savedOptimizerGroups,
   savedOptimizerOptions,
 } from '../checkpoints/optimizer-options.ts';
-import { openCheckpoint, openCheckpointSource, sniffCheckpoint } from '../checkpoints/registry.ts';
+import { type CheckpointFile, checkpointFile, sniffCheckpoint } from '../checkpoints/registry.ts';
 import type { Checkpoint, TensorInfo } from '../model/checkpoint.ts';
 import { diagError, located } from '../model/errors.ts';
 import type { OptionValue } from '../model/options.ts';
@@ -165,43 +165,48 @@ export interface FilePointOptions extends OpenOptions {
 
 /**
  * The checkpoints of a path: itself, or those of a folder in the order of their steps; the shards of an index are one.
+ * One that cannot be opened is the last, and says so when it is opened.
  *
+ * @returns whoever asks closes them
  * @throws folder-without-inputs
  */
-export async function checkpointPaths(path: string): Promise<string[]> {
-  const files = await listFolder(path);
-  if (files === null) return [path];
-  const found: { path: string; step: number }[] = [];
+export async function checkpointsAt(path: string): Promise<CheckpointFile[]> {
+  if ((await kindOfPath(path)) !== 'folder') return [checkpointFile(path)];
+  const { entries } = await entriesOf(path);
+  const found: { file: CheckpointFile; step: number }[] = [];
   const shards = new Set<string>();
-  for (const file of files) {
-    const source = await openFile(join(path, file)).catch(() => undefined);
-    if (source === undefined) continue;
-    const format = source.byteLength === 0 ? undefined : await sniffCheckpoint(source);
-    if (format === undefined) {
-      await source.close();
-      continue;
-    }
-    const checkpoint = await openCheckpointSource(source);
-    await checkpoint.close();
-    for (const shard of checkpoint.shards ?? []) shards.add(join(path, shard));
-    found.push({ path: join(path, file), step: checkpoint.step ?? Number.POSITIVE_INFINITY });
+  for (const entry of entries) {
+    const file = entry.kind === 'folder' ? undefined : await recognised(entry.path);
+    if (file === undefined) continue;
+    const checkpoint = await file.open().catch(() => undefined);
+    for (const shard of checkpoint?.shards ?? []) shards.add(join(path, shard));
+    found.push({ file, step: checkpoint?.step ?? Number.POSITIVE_INFINITY });
   }
-  if (found.length === 0) throw diagError('folder-without-inputs', { path, files: files.length }, { path });
+  const isShard = ({ file }: { readonly file: CheckpointFile }): boolean => shards.has(file.path);
+  for (const { file } of found.filter(isShard)) await file.close();
+  if (found.length === 0) throw diagError('folder-without-inputs', { path, files: entries.length }, { path });
   return found
-    .filter((one) => !shards.has(one.path))
-    .sort((a, b) => a.step - b.step || (a.path < b.path ? -1 : 1))
-    .map((one) => one.path);
+    .filter((one) => !isShard(one))
+    .sort((a, b) => a.step - b.step || (a.file.path < b.file.path ? -1 : 1))
+    .map(({ file }) => file);
+}
+
+/** The checkpoint in a file; undefined for one that is none. */
+async function recognised(path: string): Promise<CheckpointFile | undefined> {
+  const source = await openFile(path).catch(() => undefined);
+  // What cannot be read may be one: whoever opens it is told why not.
+  if (source === undefined) return (await kindOfPath(path)) === 'file' ? checkpointFile(path) : undefined;
+  const format = source.byteLength === 0 ? undefined : await sniffCheckpoint(source);
+  if (format !== undefined) return checkpointFile(path, { source, format });
+  await source.close();
+  return undefined;
 }
 
 /** The point of a checkpoint file. @throws model-names, model-shapes, checkpoint-values and what reading throws */
-export async function checkpointPoint(path: string, options: FilePointOptions): Promise<CurvaturePoint> {
-  const checkpoint = await openCheckpoint(path);
-  try {
-    return await pointOf(checkpoint, fileSources(path, options));
-  } finally {
-    await checkpoint.close();
-  }
-}
+export const checkpointPoint = async (
+  file: CheckpointFile,
+  options: FilePointOptions,
+): Promise<CurvaturePoint> => pointOf(await file.open(), fileSources(file.path, options));
 
 function fileSources(path: string, options: FilePointOptions): PointSources {
   return {

@@ -335,8 +335,21 @@ describe('a checkpoint with a model and a batch', () => {
     const { curvature: entries, notes } = JSON.parse(out);
     near(tops(entries), [embeddings.hessian.largest[0]!]);
     expect(notes).toEqual([expect.stringMatching(/b\.safetensors was not measured: curvature-loss: .* NaN/)]);
+    const nan = readFileSync(join(broken, 'b.safetensors'));
+    // One that cannot even be opened.
+    writeFileSync(
+      join(broken, 'b.safetensors'),
+      readFileSync(join(broken, 'b.safetensors')).subarray(0, 100),
+    );
+    const cut = await curvature([...files(undefined, [], broken), '--json']);
+    expect(cut.code).toBe(3);
+    near(tops((JSON.parse(cut.out) as { curvature: typeof entries }).curvature), [
+      embeddings.hessian.largest[0]!,
+    ]);
+    expect(cut.err + cut.out).toMatch(/b\.safetensors was not measured: checkpoint-/);
     rmSync(join(broken, 'a.safetensors'));
-    cpSync(join(broken, 'b.safetensors'), join(broken, 'c.safetensors'));
+    writeFileSync(join(broken, 'b.safetensors'), nan);
+    writeFileSync(join(broken, 'c.safetensors'), nan);
     expect(await curvature(files(undefined, [], broken))).toMatchObject({
       code: 4,
       out: '',

@@ -4,6 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { openCapture } from '../../src/captures/read.ts';
+import { checkpointFile } from '../../src/checkpoints/registry.ts';
 import { type CurvatureOptions, measureCurvature, parseOptimizer } from '../../src/measure/curvature.ts';
 import { capturePoint, checkpointPoint } from '../../src/measure/point.ts';
 import { chooseOptimizer } from '../../src/optimizers/registry.ts';
@@ -26,7 +27,7 @@ const expectedOf = (net: string): Expected =>
   JSON.parse(readFileSync(join(folder(net), 'expected.json'), 'utf8')) as Expected;
 const adagrad = chooseOptimizer('adagrad', { epsilon: 1e-10, epsilonInside: false });
 const pointOf = (net: string) =>
-  checkpointPoint(join(folder(net), 'checkpoint.safetensors'), {
+  checkpointPoint(checkpointFile(join(folder(net), 'checkpoint.safetensors')), {
     model: join(folder(net), 'model.json'),
     batch: [join(folder(net), 'batch.safetensors')],
     map: new Map(),
@@ -277,7 +278,7 @@ it('before its first step an optimizer has no state that could be missing', asyn
   try {
     const missing = async (name: string) => {
       copyFileSync(join(folder('embeddings'), 'checkpoint.safetensors'), join(scratch, name));
-      const point = await checkpointPoint(join(scratch, name), {
+      const point = await checkpointPoint(checkpointFile(join(scratch, name)), {
         model: join(folder('embeddings'), 'model.json'),
         batch: [join(folder('embeddings'), 'batch.safetensors')],
         map: new Map(),

@@ -17,6 +17,7 @@ import { analyze } from '../../src/engine/analyze.ts';
 import { inspectInputs } from '../../src/engine/inspect.ts';
 import { readGateEvidence } from '../../src/gate/evidence.ts';
 import { toJson } from '../../src/model/json.ts';
+import { cli } from '../support/cli.ts';
 import { fileReads, readTotals } from '../support/file-reads.ts';
 import { scratchFolders } from '../support/scratch.ts';
 import { projectRoot } from '../support/shared-data.ts';
@@ -126,6 +127,20 @@ it('gate: logs, and a saved report that is told apart from a JSON log', async ()
   const { report } = await readGateEvidence([saved, join(root, 'run'), json], options);
   expect(report.inputs.map(({ format }) => format)).toEqual(['csv', 'jsonl', 'json']);
   expectReadOnce([saved, json, join(root, 'run/log.jsonl')]);
+});
+
+it('curvature of a folder: told, put in order by their steps, and measured', async () => {
+  const root = scratch();
+  const net = join(projectRoot, 'fixtures/curvature/embeddings');
+  for (const step of [20, 3])
+    cpSync(join(net, 'checkpoint.safetensors'), join(root, `step-${step}.safetensors`));
+  writeFileSync(join(root, 'notes.txt'), 'no checkpoint');
+  const batch = join(net, 'batch.safetensors');
+  const args = ['--model', join(net, 'model.json'), '--batch', batch, '--checkpoint', root];
+  const { out } = await cli(['curvature', ...args, '--tolerance', '0.1', '--operator', 'hessian', '--json']);
+  const { curvature } = JSON.parse(out) as { curvature: { step: number }[] };
+  expect(curvature.map(({ step }) => step)).toEqual([3, 20]);
+  for (const path of filesBelow(root)) expect([path, fileReads.get(path)?.opens]).toEqual([path, 1]);
 });
 
 it('more files than stay open at once: some rest, and go on where they were', async () => {
