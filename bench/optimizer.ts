@@ -10,7 +10,8 @@ import { cpus } from 'node:os';
 import { fileURLToPath } from 'node:url';
 import { createFusedAdagradClippy } from '../src/kernels/fused-adagrad-clippy.ts';
 import { chooseOptimizer } from '../src/optimizers/registry.ts';
-import { createStepper, freshTensor } from '../src/replay/step.ts';
+import { createStepper } from '../src/replay/step.ts';
+import { freshTensor } from '../src/replay/tensors.ts';
 import { parseRule } from '../src/rules/parse.ts';
 import { pythonWith } from '../test/support/python.ts';
 

@@ -14,6 +14,12 @@ export interface RecordedOptimizer {
   readonly options: Readonly<Record<string, OptionValue>>;
 }
 
+/** A clipping rule, as recorded: id and options are not checked here. */
+export interface RecordedRule {
+  readonly rule: string;
+  readonly options: Readonly<Record<string, OptionValue>>;
+}
+
 export interface CaptureParameter extends TensorMeta {
   readonly elements: number;
   /** Index into `optimizers`. */
@@ -33,8 +39,8 @@ export interface CaptureManifest {
   readonly framework: string;
   /** `optimizer`, then `groups`. */
   readonly optimizers: readonly RecordedOptimizer[];
-  /** The rule that was active while recording, as `--rule` text has it. */
-  readonly clipping: { readonly rule: string; readonly options: Readonly<Record<string, OptionValue>> };
+  /** The rules that were active while recording, in the order in which they apply; empty without clipping. */
+  readonly clipping: readonly RecordedRule[];
   readonly parameters: readonly CaptureParameter[];
   /** File of the model beside it, if it names one. */
   readonly model: string | null;
@@ -78,19 +84,12 @@ export function readManifest(document: unknown, path: string): CaptureManifest {
   const optimizer = (value: unknown, where: string): RecordedOptimizer => {
     if (!isObject(value) || typeof value.name !== 'string') throw fail(`${where} has no "name"`);
     const { name, learningRate, betas, ...rest } = value;
-    const options: Record<string, OptionValue> = {};
     // PyTorch users write the pair as PyTorch does.
-    if (Array.isArray(betas)) [options.beta1, options.beta2] = betas as [number, number];
-    for (const [key, option] of Object.entries(rest)) {
-      const plain = numberFromJson(option) ?? option;
-      if (plain === null) continue;
-      if (typeof plain === 'object') throw fail(`${where}: "${key}" is no number, text or flag`);
-      options[key] = plain as OptionValue;
-    }
+    const pair = Array.isArray(betas) ? { beta1: betas[0], beta2: betas[1] } : {};
     return {
       name: name as string,
       learningRate: rateOf(learningRate, `${where}: "learningRate"`) ?? null,
-      options,
+      options: readOptions({ ...pair, ...rest }, where, fail),
     };
   };
   const rateOf = (value: unknown, where: string): number | undefined => {
@@ -155,13 +154,10 @@ export function readManifest(document: unknown, path: string): CaptureManifest {
     };
   });
 
-  const clipping = isObject(document.clipping) ? document.clipping : {};
-  const { rule = 'none', ...clippingOptions } = clipping;
-  if (typeof rule !== 'string') throw fail('"clipping" has no "rule"');
   return {
     framework: typeof document.framework === 'string' ? document.framework : 'unknown',
     optimizers,
-    clipping: { rule, options: clippingOptions as Record<string, OptionValue> },
+    clipping: readClipping(document.clipping, fail),
     parameters,
     model: typeof document.model === 'string' ? document.model : null,
     steps,
@@ -170,6 +166,35 @@ export function readManifest(document: unknown, path: string): CaptureManifest {
     replay: Array.isArray(document.replay) ? document.replay : [],
     curvature: Array.isArray(document.curvature) ? document.curvature : [],
   };
+}
+
+/** Options by name; null stands for one that is left to its default. */
+function readOptions(
+  given: Json,
+  where: string,
+  fail: (problem: string) => DiagError,
+): Record<string, OptionValue> {
+  const options: Record<string, OptionValue> = {};
+  for (const [key, value] of Object.entries(given)) {
+    const plain = numberFromJson(value) ?? value;
+    if (plain === null) continue;
+    if (typeof plain === 'object') throw fail(`${where}: "${key}" is no number, text or flag`);
+    options[key] = plain as OptionValue;
+  }
+  return options;
+}
+
+/** One rule, or a list of rules that apply one after the other. */
+function readClipping(value: unknown, fail: (problem: string) => DiagError): RecordedRule[] {
+  const list: readonly unknown[] = Array.isArray(value) ? value : value == null ? [] : [value];
+  return list.flatMap((one, k): RecordedRule[] => {
+    const where = Array.isArray(value) ? `entry ${k} of "clipping"` : '"clipping"';
+    if (!isObject(one)) throw fail(`${where} is no object with a "rule"`);
+    const { rule, ...options } = one;
+    if (rule === undefined && Object.keys(options).length === 0) return [];
+    if (typeof rule !== 'string') throw fail(`${where} has no "rule"`);
+    return [{ rule, options: readOptions(options, where, fail) }];
+  });
 }
 
 function historyOf(value: unknown, fail: (problem: string) => DiagError): CaptureManifest['history'] {

@@ -5,6 +5,7 @@ import { makeFolder } from '../bytes/folder.ts';
 import { type TensorToWrite, writeSafetensors } from '../checkpoints/safetensors.ts';
 import { numberToJson, toJson } from '../model/json.ts';
 import type { OptionValue } from '../model/options.ts';
+import { NO_RULE } from '../model/replay.ts';
 import type { TensorMeta, Values } from '../tensor/values.ts';
 import { CAPTURE_VERSION } from './manifest.ts';
 import type { BatchTensor, RecordedGradient } from './read.ts';
@@ -13,11 +14,14 @@ import type { BatchTensor, RecordedGradient } from './read.ts';
 export interface CaptureHeader {
   readonly framework: string;
   readonly optimizer: Readonly<Record<string, OptionValue>> & { readonly name: string };
-  readonly clipping?: Readonly<Record<string, OptionValue>> & { readonly rule: string };
+  /** The rule that is active, or those that apply one after the other; without any, none. */
+  readonly clipping?: RuleToWrite | readonly RuleToWrite[];
   readonly parameters: readonly TensorMeta[];
   readonly model?: string;
   readonly history?: { readonly steps: readonly number[]; readonly loss: readonly number[] };
 }
+
+type RuleToWrite = Readonly<Record<string, OptionValue>> & { readonly rule: string };
 
 export interface StepToWrite {
   readonly step: number;
@@ -102,7 +106,7 @@ export async function createCapture(
     finish: () =>
       writeFileAtomic(
         join(folder, 'capture.json'),
-        `${toJson({ version: CAPTURE_VERSION, clipping: { rule: 'none' }, ...header, steps })}\n`,
+        `${toJson({ version: CAPTURE_VERSION, clipping: { rule: NO_RULE }, ...header, steps })}\n`,
       ),
   };
 }

@@ -3,14 +3,14 @@ import * as Flags from '@oclif/core/flags';
 import { BACKENDS, type BackendName } from '../autodiff/backend-names.ts';
 import type { ClosedLoopRun } from '../measure/closed-loop.ts';
 import { diagError } from '../model/errors.ts';
-import type { RuleChoice } from '../rules/parse.ts';
+import type { RuleChoice } from '../rules/choice.ts';
 import { DEFAULT_RULES } from '../rules/registry.ts';
 import type { Io } from './io.ts';
 import { limitsOf } from './model-limits.ts';
 import { progressOn } from './progress.ts';
 
 export const ruleFlag = Flags.string({
-  description: `rule, with options or a quoted grid; may be repeated (default: ${DEFAULT_RULES.join(' ')})`,
+  description: `rule, with options or a quoted grid, or rules joined by "+"; may be repeated (default: ${DEFAULT_RULES.join(' ')})`,
   helpValue: 'RULE',
   multiple: true,
   multipleNonGreedy: true,

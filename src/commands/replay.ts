@@ -19,6 +19,7 @@ export default command({
   examples: [
     '<%= config.bin %> <%= command.id %> capture',
     "<%= config.bin %> <%= command.id %> capture --rule none --rule clippy:paper --rule 'agc:{0.1,0.01,0.001}'",
+    '<%= config.bin %> <%= command.id %> capture --rule global-norm:1+rms:1',
     '<%= config.bin %> <%= command.id %> capture --mode open-loop --learning-rate-multiplier 0.5,1,2',
   ],
   args: {

@@ -61,6 +61,18 @@ function rulePage(rule: ClipRule): string {
     `${title}: ${docs.summary}`,
     `    ${docs.equation.replaceAll('\n', '\n    ')}`,
     `It acts on ${STAGES[rule.stage]}; ${rule.scope === 'entry' ? `it clamps ${SCOPES.entry}` : `one factor for ${SCOPES[rule.scope]}`}${rule.mayAmplify ? ', which may be above 1' : ''}.`,
+    ...(rule.identity
+      ? []
+      : [
+          `Among several rules (\`--rule '${id}+…'\`) it acts after those of an earlier stage, and within its stage in the order as written.`,
+        ]),
+    ...(rule.identity
+      ? []
+      : [
+          docs.fromLog === undefined
+            ? 'It needs gradients: a log alone says nothing of it.'
+            : `A log alone says ${docs.fromLog}.`,
+        ]),
     ...(options.length === 0
       ? []
       : [

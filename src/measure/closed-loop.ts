@@ -15,7 +15,7 @@ import {
   type TrainingOptions,
 } from '../replay/closed-loop.ts';
 import { trainMatrix } from '../replay/matrix.ts';
-import type { RuleChoice } from '../rules/parse.ts';
+import type { RuleChoice } from '../rules/choice.ts';
 import { captureBatch, openCaptureModel } from './point.ts';
 
 export interface ClosedLoopRun extends OpenOptions {
@@ -99,10 +99,14 @@ async function trainOn<T>(
 
 const sha256 = (text: string): string => createHash('sha256').update(text).digest('hex');
 
+/** Form of the state: a file that another version wrote in another form is of another replay. */
+const STATE_FORM = 2;
+
 /** What a state belongs to: every file that the training reads, and what was asked for. */
 async function keyOf(capture: Capture, options: ClosedLoopRun, more: readonly unknown[]): Promise<string> {
   const { path, manifest, steps } = capture;
   const asked = [
+    STATE_FORM,
     options.rules.map((rule) => rule.label),
     options.learningRateMultipliers ?? [1],
     options.steps ?? null,

@@ -17,9 +17,9 @@ import {
   type OptimizerChoice,
   optimizerOptions,
 } from '../optimizers/registry.ts';
-import { copyTensors } from '../replay/from-capture.ts';
 import { createStepper } from '../replay/step.ts';
-import { chooseRule } from '../rules/parse.ts';
+import { copyTensors } from '../replay/tensors.ts';
+import { NO_CLIPPING } from '../rules/choice.ts';
 import { type CurvaturePoint, decayLeftOut } from './point.ts';
 
 export type CurvatureOperator = CurvatureEntry['operator'];
@@ -412,7 +412,7 @@ async function criticalAlongUpdate(
     gradient,
     gradients.map(({ values }) => values),
   );
-  createStepper({ rule: chooseRule('none', {}), optimizers, precision: 'float32' }).step(
+  createStepper({ rule: NO_CLIPPING, optimizers, precision: 'float32' }).step(
     moved,
     gradients,
     learningRates!,

@@ -7,7 +7,7 @@ import type { CheckpointFile } from '../checkpoints/registry.ts';
 import type { CurvatureEntry } from '../model/curvature.ts';
 import { DiagError, diagError, reasonOf } from '../model/errors.ts';
 import type { ReplayEntry } from '../model/replay.ts';
-import type { RuleChoice } from '../rules/parse.ts';
+import type { RuleChoice } from '../rules/choice.ts';
 import { runClosedLoop } from './closed-loop.ts';
 import { type CurvatureOptions, measureCurvature } from './curvature.ts';
 import { type CurvaturePoint, capturePoint, checkpointOfCapture } from './point.ts';

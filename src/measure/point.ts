@@ -18,8 +18,9 @@ import { diagError, located } from '../model/errors.ts';
 import type { OptionValue } from '../model/options.ts';
 import { chooseOptimizer, type OptimizerChoice } from '../optimizers/registry.ts';
 import { prepareReplay, recordedSetup } from '../replay/from-capture.ts';
-import { createStepper, freshTensor, type TensorState } from '../replay/step.ts';
-import type { RuleChoice } from '../rules/parse.ts';
+import { createStepper } from '../replay/step.ts';
+import { freshTensor, type TensorState } from '../replay/tensors.ts';
+import { leavesAll, type RuleChoice } from '../rules/choice.ts';
 
 export interface CurvaturePoint {
   /** Path of the checkpoint or capture. */
@@ -143,8 +144,8 @@ async function pointInCapture(
   };
 }
 
-const clippingCaveat = ({ rule, label }: RuleChoice): string[] =>
-  rule.id === 'none' ? [] : [clippedBy(label)];
+const clippingCaveat = (clipping: RuleChoice): string[] =>
+  leavesAll(clipping) ? [] : [clippedBy(clipping.label)];
 
 const clippedBy = (label: string): string =>
   `the run was clipped by ${label}; the limit is that of its optimizer alone: where the rule shrinks the step, more is tolerated`;

@@ -305,7 +305,7 @@ export const ERROR_TEXTS = define({
   'rule-syntax': {
     exitCode: EXIT.usage,
     message: 'the rule "{text}" cannot be read: {problem}',
-    hint: 'write RULE, RULE:VALUE, RULE:PRESET or RULE:NAME=VALUE,…; a grid is RULE:{VALUE,VALUE}',
+    hint: 'write RULE, RULE:VALUE, RULE:PRESET or RULE:NAME=VALUE,…; a grid is RULE:{VALUE,VALUE}; "+" joins rules: global-norm:1+rms:1',
   },
   'rule-grid-empty': {
     exitCode: EXIT.usage,
@@ -316,6 +316,11 @@ export const ERROR_TEXTS = define({
     exitCode: EXIT.usage,
     message: 'rule "{rule}" is not defined for optimizer "{optimizer}": {reason}',
     hint: 'leave this rule out, or see `clippy-diag explain {rule}`',
+  },
+  'rule-conflict': {
+    exitCode: EXIT.usage,
+    message: 'the rule "{rule}" sets {option} twice: {first} to {firstValue}, {second} to {secondValue}',
+    hint: 'give both parts the same {option}, or leave it to one of them',
   },
   'option-unknown': {
     exitCode: EXIT.usage,

@@ -15,16 +15,26 @@ export type ReplayVerdict = (typeof REPLAY_VERDICTS)[number];
 /** Stands for the optimizer in entries that were made of a log alone. */
 export const NO_OPTIMIZER = 'not in the log';
 
+export type RuleOptions = Readonly<Record<string, number | string | boolean>>;
+
+/** What the index of the smallest factor counts: an entry or a unit of the tensor, or nothing but the tensor. */
+export const FACTOR_PLACES = ['tensor', 'unit', 'entry'] as const;
+
+/** The rule that leaves every gradient as it is: the baseline of every comparison. */
+export const NO_RULE = 'none';
+
 export interface ReplayEntry {
   readonly mode: ReplayMode;
+  /** Id of the rule; of several that act one after the other their ids, joined with `+`. */
   readonly rule: string;
-  readonly options: Readonly<Record<string, number | string | boolean>>;
+  /** Of several rules empty: `rules` has them. */
+  readonly options: RuleOptions;
   readonly optimizer: Readonly<Record<string, number | string | boolean>> | string;
   readonly steps: readonly number[];
   /** Loss at the parameters before step i; null where the mode cannot know it. */
   readonly loss: readonly number[] | null;
   readonly taskLoss?: Readonly<Record<string, readonly number[]>>;
-  /** Smallest factor applied to any tensor or unit at step i; 1 where the rule did nothing. */
+  /** Smallest factor applied to any tensor or unit at step i; of several rules their product; 1 where they did nothing. */
   readonly minClipFactor: readonly number[];
   /** L2 norm of the whole update at step i. */
   readonly updateNorm: readonly number[];
@@ -41,10 +51,23 @@ export interface ReplayEntry {
     readonly verdict: ReplayVerdict;
     readonly why: string;
   }[];
-  readonly bottleneck: { readonly tensor: string; readonly index: number; readonly factor: number } | null;
+  readonly bottleneck: {
+    readonly tensor: string;
+    readonly index: number;
+    readonly factor: number;
+    readonly place?: (typeof FACTOR_PLACES)[number];
+  } | null;
   readonly source?: 'computed' | 'recorded';
   /** The rule as `--rule` text, presets and options included. */
   readonly label?: string;
+  /** Of several rules each, in the order as written. */
+  readonly rules?: readonly {
+    readonly rule: string;
+    readonly label: string;
+    readonly options: RuleOptions;
+  }[];
+  /** Whose story a conclusion tells where several rules were tried. */
+  readonly lead?: boolean;
   /** 1 unless `--learning-rate-multiplier` asked for another. */
   readonly learningRateMultiplier?: number;
   /** First step at which the run under the rule departs from the recorded one; open-loop is exact until then. */

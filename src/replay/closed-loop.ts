@@ -11,11 +11,12 @@ import type { Capture } from '../captures/read.ts';
 import { diagError, located } from '../model/errors.ts';
 import { formatNumber } from '../model/format-number.ts';
 import type { BaselineCheck, ReplayEntry } from '../model/replay.ts';
-import type { RuleChoice } from '../rules/parse.ts';
+import { type RuleChoice, ruleMembers } from '../rules/choice.ts';
 import type { RuleState } from '../rules/rule.ts';
 import { incidentOfCapture } from './capture-incident.ts';
-import { copyTensors, learningRateNote, prepareReplay } from './from-capture.ts';
-import { createStepper, type TensorState } from './step.ts';
+import { learningRateNote, prepareReplay } from './from-capture.ts';
+import { createStepper } from './step.ts';
+import { copyTensors, type TensorState } from './tensors.ts';
 import { type Judgement, judgeClosedLoop } from './verdict.ts';
 
 /** Everything of a run so far that is not in the capture. */
@@ -27,7 +28,7 @@ export interface ClosedLoopTrace {
   readonly updateNorm: number[];
   /** Steps at which the rule acted. */
   readonly engaged: boolean[];
-  bottleneck: { tensor: string; index: number; factor: number } | null;
+  bottleneck: ReplayEntry['bottleneck'];
   ended: { reason: 'completed' | 'non-finite'; step: number } | null;
 }
 
@@ -36,7 +37,7 @@ export interface PartialRun {
   readonly run: number;
   readonly trace: ClosedLoopTrace;
   readonly tensors: readonly Pick<TensorState, 'w' | 'slots' | 'stepsTaken'>[];
-  readonly ruleState: RuleState;
+  readonly ruleStates: readonly (RuleState | null)[];
 }
 
 export interface ClosedLoopState {
@@ -154,7 +155,7 @@ export async function trainRuns(
     const partial = options.resume?.partial;
     if (partial?.run === run) {
       trace = partial.trace;
-      stepper.ruleState = partial.ruleState;
+      stepper.ruleStates = partial.ruleStates;
       for (const [t, saved] of partial.tensors.entries()) {
         tensors[t]!.w.set(saved.w);
         for (const [slot, values] of Object.entries(saved.slots)) tensors[t]!.slots[slot]!.set(values);
@@ -186,14 +187,14 @@ export async function trainRuns(
       trace.minClipFactor.push(record.minFactor);
       trace.updateNorm.push(record.updateNorm);
       trace.engaged.push(record.engaged);
-      const { tensor, index, factor } = record.bottleneck;
+      const { tensor, factor } = record.bottleneck;
       if (record.engaged && !(factor >= (trace.bottleneck?.factor ?? Number.POSITIVE_INFINITY)))
-        trace.bottleneck = { tensor: tensors[tensor]!.name, index, factor };
+        trace.bottleneck = { ...record.bottleneck, tensor: tensors[tensor]!.name };
       if (!record.finite || !Number.isFinite(loss)) trace.ended = { reason: 'non-finite', step: step.step };
       options.progress?.(run * count + i + 1, total);
       await options.checkpoint?.(() => ({
         finished,
-        partial: { run, trace, tensors, ruleState: stepper.ruleState },
+        partial: { run, trace, tensors, ruleStates: stepper.ruleStates },
       }));
     }
     trace.ended ??= { reason: 'completed', step: steps[count - 1]!.step };
@@ -242,9 +243,7 @@ export async function replayClosedLoop(options: ClosedLoopOptions): Promise<Clos
     const first = trace.engaged.indexOf(true);
     return {
       mode: 'closed-loop',
-      rule: rule.rule.id,
-      label: rule.label,
-      options: { ...(rule.preset === undefined ? {} : { preset: rule.preset }), ...rule.options },
+      ...ruleMembers(rule),
       optimizer: optimizerOf(rule),
       steps: numbers,
       loss: trace.loss,

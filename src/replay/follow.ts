@@ -6,8 +6,9 @@ import { captureMismatch, type MissedSnapshot, mismatchFinding } from '../findin
 import { defaultOf, type Finding } from '../model/finding.ts';
 import { formatNumber } from '../model/format-number.ts';
 import type { Precision, Values } from '../tensor/values.ts';
-import { copyTensors, type prepareReplay } from './from-capture.ts';
-import { createStepper, type StepRecord, type TensorState } from './step.ts';
+import type { prepareReplay } from './from-capture.ts';
+import { createStepper, type StepRecord } from './step.ts';
+import { copyTensors, type TensorState } from './tensors.ts';
 
 export type Prepared = Awaited<ReturnType<typeof prepareReplay>>;
 

@@ -11,9 +11,9 @@ import {
   type OptimizerChoice,
   optimizerOptions,
 } from '../optimizers/registry.ts';
-import { chooseRule, type RuleChoice } from '../rules/parse.ts';
+import { chooseRules, type RuleChoice } from '../rules/choice.ts';
 import type { Precision, Values } from '../tensor/values.ts';
-import { freshTensor, type TensorState } from './step.ts';
+import { freshTensor, type TensorState } from './tensors.ts';
 
 export interface RecordedSetup {
   /** One for each parameter group. */
@@ -49,9 +49,8 @@ export function recordedSetup(manifest: CaptureManifest, path: string): Recorded
       throw diagError('capture-optimizer', { problem: error.message }, { path }, error);
     }
   });
-  const { rule, options } = manifest.clipping;
   try {
-    return { optimizers, clipping: chooseRule(rule, options), notes };
+    return { optimizers, clipping: chooseRules(manifest.clipping), notes };
   } catch (error) {
     if (!(error instanceof DiagError)) throw error;
     throw diagError('capture-malformed', { problem: `"clipping": ${error.message}` }, { path }, error);
@@ -85,14 +84,6 @@ function initialTensors(
   });
   return { tensors, missing };
 }
-
-/** A copy that steps of its own can move. */
-export const copyTensors = (tensors: readonly TensorState[]): TensorState[] =>
-  tensors.map((tensor) => ({
-    ...tensor,
-    w: tensor.w.slice(),
-    slots: Object.fromEntries(Object.entries(tensor.slots).map(([name, slot]) => [name, slot.slice()])),
-  }));
 
 /**
  * The capture with its setup and initial state, read once.

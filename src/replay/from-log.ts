@@ -5,9 +5,10 @@
 
 import { NO_OPTIMIZER, type ReplayEntry } from '../model/replay.ts';
 import { attemptOf, type Run, type TimeSeries } from '../model/run.ts';
-import { globalNormFactor } from '../rules/global-norm.ts';
-import { parseRule, type RuleChoice } from '../rules/parse.ts';
+import { leavesAll, type RuleChoice, type RulePart, ruleMembers } from '../rules/choice.ts';
+import { parseRule } from '../rules/parse.ts';
 import { DEFAULT_RULES } from '../rules/registry.ts';
+import type { FromLog, LoggedRun } from '../rules/rule.ts';
 
 export interface LogReplaySettings {
   readonly rules?: readonly RuleChoice[];
@@ -32,22 +33,13 @@ const RECORD = { before: 20, after: 34 } as const;
 const KEPT_POINTS = 10_000;
 
 /**
- * Evaluates rules on a log.
- *
- * `global-norm` at each logged gradient norm (taken as the norm before clipping, as frameworks report it); `clippy` as an
- * interval: under Adagrad's standard accumulator |r| ≤ 1, hence σ ≥ λ_abs/η where the learning rate is logged, else σ > 0.
- * Other rules need gradients. When a rule first acts, and how often, is told over all points; the arrays of a log of more than 10,000 points are those
- * around the onset, which a note says.
+ * Evaluates rules on a log: what each can say of itself from logged norms and learning rates. When a rule first acts, and how
+ * often, is told over all points; the arrays of a log of more than 10,000 points are those around the onset, which a note says.
  */
 export function replayFromLog(run: Run, settings: LogReplaySettings): LogReplay {
   const { onsetStep, attempt = 0 } = settings;
   const rules = settings.rules ?? DEFAULT_RULES.flatMap(parseRule);
-  const seriesOf = (role: TimeSeries['role']): TimeSeries | undefined => {
-    const found = run.series.find((series) => series.role === role);
-    return found === undefined ? undefined : attemptOf(found, attempt);
-  };
-  const norms = seriesOf('grad_norm');
-  const rates = seriesOf('learning_rate');
+  const log = loggedRun(run, attempt);
   const notRun: { rule: string; reason: string }[] = [];
   const recordSteps =
     onsetStep === null ? null : ([Math.max(0, onsetStep - RECORD.before), onsetStep + RECORD.after] as const);
@@ -56,45 +48,14 @@ export function replayFromLog(run: Run, settings: LogReplaySettings): LogReplay 
       ? ''
       : `; record steps ${recordSteps[0]} to ${recordSteps[1]} (\`clippy-diag init\`)`;
   const entries = rules.flatMap((choice): ReplayEntry[] => {
-    const { rule, options, label } = choice;
-    if (rule.id === 'global-norm') {
-      if (norms === undefined) {
-        notRun.push({ rule: label, reason: 'the log has no gradient norm' });
-        return [];
-      }
-      const factors = norms.value.map((norm) =>
-        globalNormFactor(norm, options.maxNorm as number, options.semantics as string),
-      );
-      return [entryOf(choice, norms.step, factors, onsetStep, advice)];
-    }
-    if (rule.id === 'clippy') {
-      const steps = rates?.step ?? norms?.step ?? seriesOf('loss')?.step ?? new Float64Array();
-      const known = rates !== undefined && (options.accumulator ?? 'standard') === 'standard';
-      const low = steps.map((_, i) =>
-        known ? Math.min(1, (options.absoluteThreshold as number) / rates.value[i]!) : 0,
-      );
-      const factors = low.map((bound) => (bound === 1 ? 1 : Number.NaN));
-      const entry = entryOf(choice, steps, factors, onsetStep, advice);
-      return [
-        {
-          ...entry,
-          factorInterval: {
-            low: [...low.subarray(...keptOf(steps, onsetStep))],
-            high: entry.steps.map(() => 1),
-          },
-          why: !factors.some(Number.isNaN)
-            ? `the learning rate never exceeds absoluteThreshold: under Adagrad’s standard accumulator it cannot act`
-            : known
-              ? `its factor lies between absoluteThreshold/η and 1 under Adagrad’s standard accumulator; more needs gradients${advice}`
-              : `a log does not hold the updates that it bounds${advice}`,
-        },
-      ];
-    }
-    if (rule.id !== 'none')
-      notRun.push({ rule: label, reason: 'it needs gradients, which a log does not hold' });
+    if (leavesAll(choice)) return [];
+    const said = saidOf(choice, log);
+    if (!('missing' in said)) return [entryOf(choice, said, onsetStep, advice)];
+    notRun.push({ rule: choice.label, reason: said.missing });
     return [];
   });
-  const notes = norms === undefined ? [] : ['the logged gradient norm is taken as the norm before clipping'];
+  const notes =
+    log.gradientNorm === undefined ? [] : ['the logged gradient norm is taken as the norm before clipping'];
   const longest = Math.max(...run.series.map(({ step }) => step.length), 0);
   if (entries.length > 0 && longest > KEPT_POINTS)
     notes.push(
@@ -111,10 +72,36 @@ function keptOf(steps: Float64Array, onsetStep: number | null): [number, number]
   return [from, Math.min(steps.length, from + KEPT_POINTS)];
 }
 
+/** The series that rules ask for, of one attempt. */
+function loggedRun({ series }: Run, attempt: number): LoggedRun {
+  const seriesOf = (role: TimeSeries['role']): TimeSeries | undefined => {
+    const found = series.find((one) => one.role === role);
+    return found === undefined ? undefined : attemptOf(found, attempt);
+  };
+  const [gradientNorm, learningRate, loss] = [
+    seriesOf('grad_norm'),
+    seriesOf('learning_rate'),
+    seriesOf('loss'),
+  ];
+  return {
+    ...(gradientNorm === undefined ? {} : { gradientNorm }),
+    ...(learningRate === undefined ? {} : { learningRate }),
+    ...(loss === undefined ? {} : { loss }),
+  };
+}
+
+/** What a rule says of itself from a log. What it leaves for a second one is not logged. */
+function saidOf({ parts }: RuleChoice, log: LoggedRun): FromLog {
+  const acting = parts.filter(({ rule }) => !rule.identity);
+  const [{ rule, options }] = acting as [RulePart];
+  if (acting.length > 1)
+    return { missing: 'it needs gradients: what the first rule leaves for the next is not in a log' };
+  return rule.fromLog?.(log, options) ?? { missing: 'it needs gradients, which a log does not hold' };
+}
+
 function entryOf(
-  { rule, options, label, preset }: RuleChoice,
-  steps: Float64Array,
-  factors: Float64Array,
+  choice: RuleChoice,
+  { steps, factors, low, ...said }: Exclude<FromLog, { missing: string }>,
   onsetStep: number | null,
   advice: string,
 ): ReplayEntry {
@@ -127,20 +114,23 @@ function entryOf(
   const why =
     onsetStep === null
       ? 'the log shows no incident'
-      : verdict === 'not-prevented'
-        ? `at the logged norms it does nothing up to the onset at step ${onsetStep}`
-        : `it acts from step ${firstEngagedStep}; what the run would have become needs gradients${advice}`;
+      : said.why !== undefined
+        ? `${said.why}${said.final ? '' : advice}`
+        : verdict === 'not-prevented'
+          ? `at the logged norms it does nothing up to the onset at step ${onsetStep}`
+          : `it acts from step ${firstEngagedStep}; what the run would have become needs gradients${advice}`;
   const range = keptOf(steps, onsetStep);
   const kept = [...steps.subarray(...range)];
   return {
     mode: 'as-recorded',
-    rule: rule.id,
-    label,
-    options: { ...(preset === undefined ? {} : { preset }), ...options },
+    ...ruleMembers(choice),
     optimizer: NO_OPTIMIZER,
     steps: kept,
     loss: null,
     minClipFactor: [...factors.subarray(...range)],
+    ...(low === undefined
+      ? {}
+      : { factorInterval: { low: [...low.subarray(...range)], high: kept.map(() => 1) } }),
     updateNorm: kept.map(() => Number.NaN),
     firstEngagedStep: known ? firstEngagedStep : null,
     engagedFraction: known ? engaged / Math.max(steps.length, 1) : Number.NaN,

@@ -14,7 +14,7 @@ import {
   peakOf,
 } from '../incidents/losses.ts';
 import type { MatrixCell, TrainingMatrix } from '../model/matrix.ts';
-import type { RuleChoice } from '../rules/parse.ts';
+import type { RuleChoice } from '../rules/choice.ts';
 import { type TrainingOptions, trainRuns } from './closed-loop.ts';
 
 export interface MatrixOptions extends TrainingOptions {
@@ -61,7 +61,7 @@ export async function trainMatrix(options: MatrixOptions): Promise<TrainingMatri
     const diverged = known ? end === 'out' : null;
     if (end === 'slower') slower++;
     return {
-      rule: rule.rule.id,
+      rule: rule.id,
       label: rule.label,
       learningRateMultiplier: multiplier,
       seed,

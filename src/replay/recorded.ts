@@ -4,8 +4,15 @@ import type { CaptureManifest } from '../captures/manifest.ts';
 import { CURVATURE_OPERATORS, type CurvatureEntry, type EigenEstimate } from '../model/curvature.ts';
 import { DiagError } from '../model/errors.ts';
 import { numberFromJson } from '../model/json.ts';
-import { REPLAY_MODES, REPLAY_VERDICTS, type ReplayEntry } from '../model/replay.ts';
-import { chooseRule } from '../rules/parse.ts';
+import {
+  FACTOR_PLACES,
+  NO_RULE,
+  REPLAY_MODES,
+  REPLAY_VERDICTS,
+  type ReplayEntry,
+  type RuleOptions,
+} from '../model/replay.ts';
+import { chooseRules, type RuleChoice, ruleMembers } from '../rules/choice.ts';
 import { type Judgement, judgeClosedLoop } from './verdict.ts';
 
 type Json = Readonly<Record<string, unknown>>;
@@ -21,7 +28,7 @@ export function recordedReplays(manifest: CaptureManifest): {
   const traces = manifest.replay.map((value) =>
     typeof value === 'object' && value !== null ? readTrace(value as Json) : null,
   );
-  const baseline = traces.find((trace) => trace?.rule === 'none' && trace.mode === 'closed-loop')?.loss;
+  const baseline = traces.find((trace) => trace?.rule === NO_RULE && trace.mode === 'closed-loop')?.loss;
   const entries: ReplayEntry[] = [];
   const notes: string[] = [];
   for (const [k, trace] of traces.entries()) {
@@ -49,12 +56,13 @@ function readTrace(json: Json): Trace | null {
   const engaged = minClipFactor.map((factor) => factor !== 1);
   const first = engaged.indexOf(true);
   const bottleneck = json.bottleneck as Json | null | undefined;
-  const options = (json.options ?? {}) as ReplayEntry['options'];
+  const { known, ...named } = ruleOfTrace(json.rule, json);
+  const place =
+    FACTOR_PLACES.find((one) => one === bottleneck?.place) ??
+    (known?.parts.length === 1 ? known.parts[0]!.rule.place : undefined);
   return {
     mode,
-    rule: json.rule,
-    label: typeof json.label === 'string' ? json.label : labelOf(json.rule, options),
-    options,
+    ...named,
     optimizer: (json.optimizer ?? {}) as ReplayEntry['optimizer'],
     steps,
     loss: numbers(json.loss),
@@ -69,18 +77,38 @@ function readTrace(json: Json): Trace | null {
             tensor: String(bottleneck.tensor),
             index: numberFromJson(bottleneck.index) ?? 0,
             factor: numberFromJson(bottleneck.factor) ?? Number.NaN,
+            ...(place === undefined ? {} : { place }),
           }
         : null,
     source: 'recorded',
   };
 }
 
-/** As `--rule` has it; the bare name of a rule or option that is not known. */
-function labelOf(rule: string, options: ReplayEntry['options']): string {
+/** The rule as the entry names it, and as it is known here: null where a rule or an option is not. */
+function ruleOfTrace(rule: string, json: Json) {
+  const options = (json.options ?? {}) as RuleOptions;
+  const parts = Array.isArray(json.rules) ? (json.rules as Json[]) : null;
+  const known = chosen(
+    parts?.map((part) => ({ rule: String(part?.rule), options: (part?.options ?? {}) as RuleOptions })) ?? [
+      { rule, options },
+    ],
+  );
+  const { label = rule, rules, lead } = known === null ? {} : ruleMembers(known);
+  return {
+    known,
+    rule,
+    label: typeof json.label === 'string' ? json.label : label,
+    options,
+    ...(rules === undefined ? {} : { rules }),
+    ...(lead ? { lead } : {}),
+  };
+}
+
+function chosen(parts: Parameters<typeof chooseRules>[0]): RuleChoice | null {
   try {
-    return chooseRule(rule, options).label;
+    return chooseRules(parts);
   } catch (error) {
-    if (error instanceof DiagError) return rule;
+    if (error instanceof DiagError) return null;
     throw error;
   }
 }

@@ -3,49 +3,44 @@
  *
  *     gradient ─ rule ─ + βw ─ optimizer → r ─ rule ─ · η → Δ ─ rule ─ w ← w − σΔ
  *
- * Every replay takes its steps here, the closed loop too. Measuring and applying are separate passes over typed arrays;
- * buffers are made once and reused, so that a step allocates nothing that grows with the model.
+ * Every replay takes its steps here, the closed loop too. At each place the parts of the rule act one after the other.
+ * Measuring and applying are separate passes over typed arrays; buffers are made once and used again, so that a step
+ * allocates nothing that grows with the model.
  */
-import type { Options } from '../model/options.ts';
-import type { Slots } from '../optimizers/optimizer.ts';
 import { chooseOptimizer, type OptimizerChoice } from '../optimizers/registry.ts';
+import { type RuleChoice, type RulePart, ruleForOptimizer } from '../rules/choice.ts';
 import { trustRatio } from '../rules/lamb.ts';
-import { type RuleChoice, ruleForOptimizer } from '../rules/parse.ts';
-import type { OptimizerTraits, RuleState, SeenTensor } from '../rules/rule.ts';
+import type {
+  ClipRule,
+  ModelRule,
+  OptimizerTraits,
+  RuleState,
+  SeenNorm,
+  SeenTensor,
+  TensorRule,
+} from '../rules/rule.ts';
 import {
-  allocate,
   elementsOf,
   type Precision,
   scaleByUnit,
+  sumOfSquares,
   type TensorMeta,
   type Units,
   unitsOf,
   type Values,
 } from '../tensor/values.ts';
-
-/** A trainable tensor with the optimizer's state. Steps write to `w`, `slots` and `stepsTaken`. */
-export interface TensorState extends TensorMeta {
-  readonly w: Values;
-  readonly slots: Slots;
-  stepsTaken: number;
-  /** Index into the stepper's optimizers. */
-  readonly group: number;
-}
-
-/** Gradient of one tensor: whole, or the rows of an embedding (each once) with their values. */
-export interface Gradient {
-  readonly values: Values;
-  readonly rows?: Int32Array;
-}
+import { type Bottleneck, createFactors } from './factors.ts';
+import { createRoom, type View } from './room.ts';
+import type { Gradient, TensorState } from './tensors.ts';
 
 /** What one step did. */
 export interface StepRecord {
   /** Smallest factor of the rule over all tensors and units; 1 where it did nothing, NaN if one is. */
   readonly minFactor: number;
-  /** Smallest factor of each tensor. Overwritten by the next step. */
+  /** Smallest factor of each tensor; of several parts the product of their smallest. Overwritten by the next step. */
   readonly factors: Float64Array;
-  /** Where the smallest factor is: the entry for `clippy` and clamps, the unit for unit-wise rules, else 0. */
-  readonly bottleneck: { readonly tensor: number; readonly index: number; readonly factor: number };
+  /** Where the smallest factor is; of several parts the place of the one that is smallest there. */
+  readonly bottleneck: Bottleneck;
   /** Whether any factor is not 1. */
   readonly engaged: boolean;
   /** ‖w before − w after‖ over all tensors. */
@@ -58,8 +53,8 @@ export interface StepRecord {
 export interface StepObserver {
   /** The direction r, before any factor of a direction-stage rule and the learning rate. */
   directed?(tensor: number, direction: Values): void;
-  /** At an update-stage rule, with Δ before scaling and the factor. */
-  measured?(tensor: number, seen: SeenTensor, factor: number): void;
+  /** What a part of the rule saw of a tensor, before it scales, and its factor. */
+  measured?(part: number, tensor: number, seen: SeenTensor, factor: number): void;
   /** The movement w before − w after, of the touched rows only if the gradient was applied by rows. */
   moved?(tensor: number, movement: Values): void;
 }
@@ -67,8 +62,8 @@ export interface StepObserver {
 export interface Stepper {
   readonly rule: RuleChoice;
   readonly optimizers: readonly OptimizerChoice[];
-  /** State of a stateful rule; may be saved and put back. */
-  ruleState: RuleState;
+  /** State of each part of the rule, null before its first step; may be saved and put back. */
+  ruleStates: readonly (RuleState | null)[];
   /**
    * Takes one step.
    *
@@ -106,289 +101,320 @@ export const traitsOf = ({ optimizer, options }: OptimizerChoice): OptimizerTrai
   };
 };
 
-/** A tensor with fresh state. */
-export function freshTensor(
-  meta: TensorMeta,
-  w: Values,
-  { optimizer, options }: OptimizerChoice,
-  precision: Precision,
-  group = 0,
-): TensorState {
-  const slots: Record<string, Values> = {};
-  for (const slot of optimizer.slots(options))
-    slots[slot.name] = allocate(precision, w.length).fill(slot.initial);
-  return { ...meta, w, slots, stepsTaken: 0, group };
+/** A parameter group: its optimizer, with the options that the rule replaces, and the rule as it applies to that. */
+interface Group {
+  readonly choice: OptimizerChoice;
+  readonly parts: readonly RulePart[];
+  /** The rule's own; undefined where it leaves the optimizer's. */
+  readonly learningRate: number | undefined;
+}
+
+/** A part of the rule that does something, by its position. */
+interface Part<Rule extends ClipRule = ClipRule> {
+  readonly rule: Rule;
+  readonly position: number;
+}
+
+/** One tensor on the bench. */
+interface Work extends View {
+  readonly t: number;
+  readonly tensor: TensorState;
+  readonly group: Group;
+  readonly units: Units;
+  /** η of this step, multiplied. */
+  readonly learningRate: number;
+  /** Steps of this tensor, this one included. */
+  readonly step: number;
+  /** β, and where it joins. */
+  readonly beta: number;
+  readonly decay: 'gradient' | 'direction' | 'parameters';
 }
 
 /**
  * The stepper of a rule and the optimizers of the groups. A rule's own options (accumulator, ε, learningRate) win over
  * the optimizer's.
  *
- * @throws rule-undefined for a combination that has no meaning
+ * @throws rule-undefined for a combination that has no meaning, rule-conflict
  */
 export function createStepper(settings: StepperOptions): Stepper {
-  const { precision, learningRateMultiplier: multiplier = 1 } = settings;
-  // Checked against every group; what a preset drops is the same for all or an error.
-  const choices = settings.optimizers.map((choice) => ruleForOptimizer(settings.rule, traitsOf(choice)));
-  const rule = choices[0]!;
-  const { rule: definition } = rule;
-  const optimizers = settings.optimizers.map((choice, group) => overridden(choice, choices[group]!));
-  const room = createRoom(precision);
-  const unitCache = new Map<string, Units>();
-  let factors = new Float64Array(0);
-  let unitFactors = new Float64Array(1024);
+  const { rule, precision, learningRateMultiplier = 1 } = settings;
+  const applied = settings.optimizers.map((choice) => ruleForOptimizer(rule, traitsOf(choice)));
+  const groups = applied.map(({ choice, overrides, learningRate }, g): Group => {
+    const given = settings.optimizers[g]!;
+    const replaced = Object.keys(overrides).length > 0;
+    return {
+      choice: replaced ? chooseOptimizer(given.optimizer.id, { ...given.options, ...overrides }) : given,
+      parts: choice.parts,
+      learningRate,
+    };
+  });
+  const parts = rule.parts.flatMap(({ rule: definition }, position): Part[] =>
+    definition.identity ? [] : [{ rule: definition, position }],
+  );
+  const at = (stage: ClipRule['stage']): Part[] => parts.filter((part) => part.rule.stage === stage);
+  const [onGradient, onDirection, onUpdate] = [at('gradient'), at('direction'), at('update')];
+  const decayInDirection = parts.some((part) => part.rule.decayInDirection);
 
-  const unitsFor = (tensor: TensorMeta, length: number): Units => {
-    if (definition.scope !== 'unit') return { count: 1, stride: Math.max(length, 1) };
-    const whole = unitCache.get(tensor.name) ?? unitsOf(tensor);
-    unitCache.set(tensor.name, whole);
-    // Rows of an embedding: as many units as rows were touched.
-    const units =
-      length === elementsOf(tensor.shape) ? whole : { count: length / whole.stride, stride: whole.stride };
-    if (unitFactors.length < units.count) unitFactors = new Float64Array(units.count);
-    return units;
+  const room = createRoom(precision);
+  const unitsFor = createUnits(parts.some((part) => part.rule.scope === 'unit'));
+  const factors = createFactors();
+  let measured = new Float64Array(1024);
+  let observer: StepObserver | undefined;
+
+  const optionsOf = (part: Part, { parts: own }: Group) => own[part.position]!.options;
+  const takesPart = (part: Part, tensor: TensorState): boolean =>
+    !tensor.embedding || optionsOf(part, groups[tensor.group]!).embeddings !== false;
+
+  const openWork = (
+    t: number,
+    tensor: TensorState,
+    gradient: Gradient,
+    learningRates: readonly number[],
+    dry: boolean,
+  ): Work => {
+    const group = groups[tensor.group]!;
+    const { optimizer, options } = group.choice;
+    const beta = options.weightDecay;
+    const view = room.view(tensor, gradient, beta === 0 && optimizer.rowwise(options), dry);
+    return {
+      ...view,
+      t,
+      tensor,
+      group,
+      units: unitsFor(tensor, view.g.length),
+      learningRate: (group.learningRate ?? learningRates[tensor.group]!) * learningRateMultiplier,
+      step: tensor.stepsTaken + 1,
+      beta,
+      decay: decayInDirection ? 'direction' : optimizer.decay,
+    };
+  };
+
+  /** Keeps the factor of a part, and shows it. */
+  const note = (part: Part, { t, entry, unit }: Work, seen: SeenTensor, factor: number, index: number) => {
+    const { place } = part.rule;
+    const whole = place === 'unit' ? unit(index) : place === 'entry' ? entry(index) : 0;
+    factors.note({ tensor: t, index: whole, factor, place });
+    observer?.measured?.(part.position, t, seen, factor);
+  };
+
+  /** The factors of a tensor-wise or unit-wise part into `measured`, and the smallest. */
+  const measure = (rule: TensorRule, part: Part, work: Work, seen: SeenTensor) => {
+    const units = rule.scope === 'unit' ? work.units : { count: 1, stride: Math.max(seen.x.length, 1) };
+    if (measured.length < units.count) measured = new Float64Array(units.count);
+    const index = rule.measure(seen, optionsOf(part, work.group), measured, units);
+    return { units, index, factor: measured[rule.scope === 'unit' ? index : 0]! };
+  };
+
+  /**
+   * The gradient as the parts of its stage leave it, in a buffer: all of them, or those before `until`.
+   *
+   * @param shared factors of the model-wide parts by position
+   */
+  const takeGradient = (
+    work: Work,
+    shared: ReadonlyMap<number, Float64Array>,
+    until: Part | null,
+    noted: boolean,
+  ): Values => {
+    const { g, w, beta, group, t } = work;
+    const x = room.get('x', g.length);
+    let from = g;
+    let awaited = work.decay === 'gradient' && beta !== 0;
+    const addDecay = (share: number): void => {
+      for (let i = 0; i < x.length; i++) x[i] = x[i]! + share * w[i]!;
+      awaited = false;
+    };
+    for (const part of onGradient) {
+      if (part === until) break;
+      if (!takesPart(part, work.tensor)) continue;
+      const seen = seenAt(work, from, { weightDecay: awaited ? beta : 0 });
+      const { rule: definition } = part;
+      let factor = shared.get(part.position)?.[t] ?? 1;
+      let index = 0;
+      if (definition.scope === 'tensor' || definition.scope === 'unit') {
+        const found = measure(definition, part, work, seen);
+        ({ factor, index } = found);
+        if (noted) note(part, work, seen, factor, index);
+        scaleByUnit(from, found.units, measured, x);
+      } else if (definition.scope === 'entry') {
+        const clamped = definition.clamp(seen, optionsOf(part, group), x);
+        ({ factor, index } = clamped);
+        if (noted) note(part, work, seen, factor, index);
+      } else {
+        if (noted) note(part, work, seen, factor, index);
+        scaleBy(factor, from, x);
+      }
+      from = x;
+      // LARS scales the decayed gradient; what comes after it sees the decay.
+      if (part.rule.afterWeightDecay && awaited) addDecay(beta * factor);
+    }
+    if (from !== x) x.set(from);
+    if (awaited && until === null) addDecay(beta);
+    return x;
+  };
+
+  /** The factors of the model-wide parts, in order: each sees the norms that the parts before it have left. */
+  const measureShared = (
+    states: (RuleState | null)[],
+    tensors: readonly TensorState[],
+    gradients: readonly Gradient[],
+    learningRates: readonly number[],
+  ): Map<number, Float64Array> => {
+    const shared = new Map<number, Float64Array>();
+    for (const part of onGradient) {
+      if (!isShared(part)) continue;
+      const { rule: definition, position } = part;
+      const members = tensors.flatMap((tensor, t) => (takesPart(part, tensor) ? [t] : []));
+      const seen = members.map((t): SeenNorm => {
+        const { name, shape, layout, embedding } = tensors[t]!;
+        const x =
+          part === onGradient[0]
+            ? gradients[t]!.values
+            : takeGradient(
+                openWork(t, tensors[t]!, gradients[t]!, learningRates, false),
+                shared,
+                part,
+                false,
+              );
+        return { name, shape, layout, embedding, sumOfSquares: sumOfSquares(x) };
+      });
+      const found = new Float64Array(seen.length);
+      const state = states[position] ?? definition.initialState(tensors.length);
+      const { options } = groups[0]!.parts[position]!;
+      states[position] = definition.measure(state, seen, options, found);
+      const all = new Float64Array(tensors.length).fill(1);
+      for (const [k, t] of members.entries()) all[t] = found[k]!;
+      shared.set(position, all);
+    }
+    return shared;
+  };
+
+  /** The parts of a later stage, each on what the one before has left in `r`: their product, and what of it is yet to apply. */
+  const factorsAt = (stage: readonly Part[], work: Work, r: Values, more: Partial<SeenTensor>) => {
+    let pending = 1;
+    let product = 1;
+    for (const part of stage) {
+      const { rule: definition } = part;
+      if (definition.scope !== 'tensor' || !takesPart(part, work.tensor)) continue;
+      if (pending !== 1) scaleBy(pending, r, r);
+      const seen = seenAt(work, r, more);
+      const { factor, index } = measure(definition, part, work, seen);
+      note(part, work, seen, factor, index);
+      pending = factor;
+      product *= factor;
+    }
+    return { pending, product };
+  };
+
+  /** The update Δ of a gradient, in a buffer. */
+  const takeUpdate = (work: Work, x: Values): Values => {
+    const { w, slots, beta, step, learningRate, group, t } = work;
+    const { optimizer, options } = group.choice;
+    const r = room.get('r', x.length);
+    optimizer.direction(x, r, slots, options, { learningRate, step });
+    if (work.decay === 'direction' && beta !== 0)
+      for (let i = 0; i < r.length; i++) r[i] = r[i]! + beta * w[i]!;
+    observer?.directed?.(t, r);
+    let { pending: scale } = factorsAt(onDirection, work, r, {
+      gradient: x,
+      secondMomentCorrection: optimizer.secondMomentCorrection?.(options, step) ?? 1,
+    });
+    if (optimizer.hasTrustRatio) scale *= trustRatio(w, r);
+    scaleBy(scale * learningRate, r, r);
+    return r;
   };
 
   const stepper: Stepper = {
-    rule,
-    optimizers,
-    ruleState: {},
-    step(tensors, gradients, learningRates, dry = false, observer) {
-      if (factors.length !== tensors.length) {
-        factors = new Float64Array(tensors.length);
-        if (definition.scope === 'model' && Object.keys(stepper.ruleState).length === 0)
-          stepper.ruleState = definition.initialState(tensors.length);
-      }
-      factors.fill(1);
-      let bottleneck = { tensor: 0, index: 0, factor: 1 };
-      let known = false;
-      const note = (tensor: number, factor: number, index: number): void => {
-        factors[tensor] = factor;
-        if (
-          !known ||
-          factor < bottleneck.factor ||
-          (Number.isNaN(factor) && !Number.isNaN(bottleneck.factor))
-        )
-          bottleneck = { tensor, index, factor };
-        known = true;
-      };
-      const takesPart = (tensor: TensorMeta): boolean =>
-        definition.id !== 'none' && (rule.options.embeddings !== false || !tensor.embedding);
-
-      if (definition.scope === 'model') {
-        const members = tensors.flatMap((tensor, t) => (takesPart(tensor) ? [t] : []));
-        const seen = members.map((t) => {
-          const { values } = gradients[t]!;
-          return { ...tensors[t]!, ...NOTHING_SEEN, x: values, stepsTaken: tensors[t]!.stepsTaken };
-        });
-        const measured = new Float64Array(seen.length);
-        stepper.ruleState = definition.measure(stepper.ruleState, seen, rule.options, measured);
-        for (const [k, t] of members.entries()) note(t, measured[k]!, 0);
-      }
-
+    rule: applied[0]!.choice,
+    optimizers: groups.map(({ choice }) => choice),
+    ruleStates: rule.parts.map(() => null),
+    step(tensors, gradients, learningRates, dry = false, watcher) {
+      observer = watcher;
+      factors.begin(tensors.length);
+      const states = [...stepper.ruleStates];
+      const shared = measureShared(states, tensors, gradients, learningRates);
+      stepper.ruleStates = states;
       let movement = 0;
       let finite = true;
-      for (let t = 0; t < tensors.length; t++) {
-        const tensor = tensors[t]!;
-        const choice = optimizers[tensor.group]!;
-        const { optimizer, options } = choice;
-        const ruleOptions = choices[tensor.group]!.options;
-        const beta = options.weightDecay as number;
-        const decay = definition.decayInDirection ? 'direction' : optimizer.decay;
-        const learningRate =
-          ((ruleOptions.learningRate as number | undefined) ?? learningRates[tensor.group]!) * multiplier;
-        const part = takesPart(tensor);
-        const view = room.view(tensor, gradients[t]!, beta === 0 && optimizer.rowwise(options), dry);
-        const { g, w, slots } = view;
-        const n = g.length;
-        const x = room.get('x', n);
-        const r = room.get('r', n);
-        const seen: SeenTensor = {
-          name: tensor.name,
-          shape: tensor.shape,
-          layout: tensor.layout,
-          embedding: tensor.embedding,
-          w,
-          x: g,
-          weightDecay: decay === 'gradient' ? beta : 0,
-          epsilonInRoot: options.epsilonInside ? (options.epsilon as number) : 0,
-          epsilon: (options.epsilon as number | undefined) ?? 0,
-          secondMomentCorrection: 1,
-          stepsTaken: tensor.stepsTaken,
-          ...(slots.accumulator ? { accumulator: slots.accumulator } : {}),
-          ...(slots.v ? { secondMoment: slots.v } : {}),
-        };
-        const units = unitsFor(tensor, n);
-        /** Factor of a tensor-wise rule at its stage; 1 at the others. */
-        const factorAt = (stage: 'direction' | 'update', more: Partial<SeenTensor>): number => {
-          if (!part || definition.stage !== stage || definition.scope !== 'tensor') return 1;
-          const shown = { ...seen, ...more };
-          const index = definition.measure(shown, ruleOptions, unitFactors, units);
-          note(t, unitFactors[0]!, view.entry(index));
-          if (stage === 'update') observer?.measured?.(t, shown, unitFactors[0]!);
-          return unitFactors[0]!;
-        };
-
-        // 1. The gradient that the optimizer takes, in x.
-        if (part && definition.scope === 'entry') {
-          const { index, factor } = definition.clamp(seen, ruleOptions, x);
-          note(t, factor, view.entry(index));
-        } else if (
-          part &&
-          (definition.scope === 'tensor' || definition.scope === 'unit') &&
-          definition.stage === 'gradient'
-        ) {
-          const index = definition.measure(seen, ruleOptions, unitFactors, units);
-          note(t, unitFactors[index]!, definition.scope === 'unit' ? view.unit(index) : 0);
-          scaleByUnit(g, units, unitFactors, x);
-        } else {
-          const factor = definition.scope === 'model' ? factors[t]! : 1;
-          for (let i = 0; i < n; i++) x[i] = factor * g[i]!;
-        }
-        if (decay === 'gradient' && beta !== 0) {
-          // LARS scales the decayed gradient, the others the gradient alone.
-          const share = definition.afterWeightDecay && part ? beta * factors[t]! : beta;
-          for (let i = 0; i < n; i++) x[i] = x[i]! + share * w[i]!;
-        }
-
-        // 2. The direction, in r; 3. its factor; 4. the update Δ, in r; 5. its factor.
-        const step = tensor.stepsTaken + 1;
-        optimizer.direction(x, r, slots, options, { learningRate, step });
-        if (decay === 'direction' && beta !== 0) for (let i = 0; i < n; i++) r[i] = r[i]! + beta * w[i]!;
-        observer?.directed?.(t, r);
-        let scale = factorAt('direction', {
-          x: r,
-          gradient: x,
-          secondMomentCorrection: optimizer.secondMomentCorrection?.(options, step) ?? 1,
-        });
-        if (optimizer.hasTrustRatio) scale *= trustRatio(w, r);
-        scale *= learningRate;
-        for (let i = 0; i < n; i++) r[i] = scale * r[i]!;
-        const factor = factorAt('update', { x: r, gradient: x });
-
-        // 6. The movement, in r.
-        const shrink = decay === 'parameters' ? learningRate * beta : 0;
-        let sum = 0;
-        let check = 0;
-        for (let i = 0; i < n; i++) {
-          const old = w[i]!;
-          const move = factor * r[i]! + shrink * old;
-          r[i] = move;
-          sum += move * move;
-          const next = old - move;
-          check += next * 0;
-          if (!dry) w[i] = next;
-        }
-        movement += sum;
-        finite &&= check === 0;
-        optimizer.settle?.(x, factor, slots, options);
+      for (const [t, tensor] of tensors.entries()) {
+        const work = openWork(t, tensor, gradients[t]!, learningRates, dry);
+        const x = takeGradient(work, shared, null, true);
+        const r = takeUpdate(work, x);
+        const { pending, product } = factorsAt(onUpdate, work, r, { gradient: x });
+        const moved = move(work, pending, r, dry);
+        movement += moved.sum;
+        finite &&= moved.finite;
+        const { optimizer, options } = work.group.choice;
+        optimizer.settle?.(x, product, work.slots, options);
+        factors.close(t);
         observer?.moved?.(t, r);
-        if (!dry) {
-          view.store();
-          tensor.stepsTaken = step;
-        }
+        if (dry) continue;
+        work.store();
+        tensor.stepsTaken = work.step;
       }
-      return {
-        minFactor: bottleneck.factor,
-        factors,
-        bottleneck,
-        engaged: factors.some((factor) => factor !== 1),
-        updateNorm: Math.sqrt(movement),
-        finite,
-      };
+      return { ...factors.result(), updateNorm: Math.sqrt(movement), finite };
     },
   };
   return stepper;
 }
 
-const NOTHING_SEEN = { weightDecay: 0, epsilonInRoot: 0, epsilon: 0, secondMomentCorrection: 1 } as const;
+const isShared = (part: Part): part is Part<ModelRule> => part.rule.scope === 'model';
 
-/** The optimizer with the options that the rule's own replace. */
-function overridden(choice: OptimizerChoice, { rule, options }: RuleChoice): OptimizerChoice {
-  const own: Options = rule.overrides?.(options) ?? {};
-  return Object.keys(own).length === 0
-    ? choice
-    : chooseOptimizer(choice.optimizer.id, { ...choice.options, ...own });
+function scaleBy(factor: number, x: Values, out: Values): void {
+  for (let i = 0; i < x.length; i++) out[i] = factor * x[i]!;
 }
 
-/** The arrays that a step works on for one tensor. */
-interface View {
-  readonly g: Values;
-  readonly w: Values;
-  readonly slots: Slots;
-  /** Index in the whole tensor of an entry, or of a unit, of this view. */
-  entry(index: number): number;
-  unit(index: number): number;
-  /** Puts gathered rows back. */
-  store(): void;
+/** What a part may see of a tensor when `x` is what it scales. */
+function seenAt(work: Work, x: Values, more: Partial<SeenTensor>): SeenTensor {
+  const { tensor, w, slots, group, decay, beta } = work;
+  const { options } = group.choice;
+  const epsilon = Number(options.epsilon ?? 0);
+  return {
+    name: tensor.name,
+    shape: tensor.shape,
+    layout: tensor.layout,
+    embedding: tensor.embedding,
+    w,
+    x,
+    weightDecay: decay === 'gradient' ? beta : 0,
+    epsilonInRoot: options.epsilonInside ? epsilon : 0,
+    epsilon,
+    secondMomentCorrection: 1,
+    stepsTaken: tensor.stepsTaken,
+    ...(slots.accumulator ? { accumulator: slots.accumulator } : {}),
+    ...(slots.v ? { secondMoment: slots.v } : {}),
+    ...more,
+  };
 }
 
-const same = (index: number): number => index;
-const nothing = (): void => {};
-
-/** Buffers by name that grow to the largest tensor and stay. */
-function createRoom(precision: Precision) {
-  const buffers = new Map<string, Values>();
-  const get = (name: string, length: number): Values => {
-    let buffer = buffers.get(name);
-    if (buffer === undefined || buffer.length < length) {
-      buffer = allocate(precision, length);
-      buffers.set(name, buffer);
-    }
-    return buffer.length === length ? buffer : buffer.subarray(0, length);
-  };
-
-  /** Rows of an array, gathered into a buffer. */
-  const gather = (name: string, from: Values, rows: Int32Array, width: number): Values => {
-    const to = get(name, rows.length * width);
-    for (let k = 0; k < rows.length; k++) {
-      const start = rows[k]! * width;
-      to.set(from.subarray(start, start + width), k * width);
-    }
-    return to;
-  };
-
-  const slotNames = (tensor: TensorState): string[] => Object.keys(tensor.slots);
-  const mapSlots = (tensor: TensorState, map: (name: string, slot: Values) => Values): Slots =>
-    Object.fromEntries(slotNames(tensor).map((name) => [name, map(name, tensor.slots[name]!)]));
-
-  /** A tensor as its step sees it. `byRows`: a sparse gradient touches its rows alone. */
-  function view(tensor: TensorState, gradient: Gradient, byRows: boolean, dry: boolean): View {
-    const { values, rows } = gradient;
-    const copied = (name: string, slot: Values): Values => {
-      const copy = get(`slot/${name}`, slot.length);
-      copy.set(slot);
-      return copy;
-    };
-    if (rows === undefined || !byRows) {
-      const slots = dry ? mapSlots(tensor, copied) : tensor.slots;
-      let g = values;
-      if (rows !== undefined) {
-        const width = rows.length === 0 ? 0 : values.length / rows.length;
-        g = get('dense', tensor.w.length).fill(0);
-        for (let k = 0; k < rows.length; k++)
-          g.set(values.subarray(k * width, (k + 1) * width), rows[k]! * width);
-      }
-      return { g, w: tensor.w, slots, entry: same, unit: same, store: nothing };
-    }
-    const width = elementsOf(tensor.shape.slice(1));
-    const w = gather('w', tensor.w, rows, width);
-    const slots = mapSlots(tensor, (name, slot) => gather(`slot/${name}`, slot, rows, width));
-    const scatter = (from: Values, to: Values): void => {
-      for (let k = 0; k < rows.length; k++)
-        to.set(from.subarray(k * width, (k + 1) * width), rows[k]! * width);
-    };
-    return {
-      g: values,
-      w,
-      slots,
-      entry: (index) => (rows.length === 0 ? 0 : rows[Math.floor(index / width)]! * width + (index % width)),
-      unit: (index) => rows[index] ?? 0,
-      store: () => {
-        scatter(w, tensor.w);
-        for (const name of slotNames(tensor)) scatter(slots[name]!, tensor.slots[name]!);
-      },
-    };
+/** Takes the movement off the parameters; it is in `r` afterwards. */
+function move({ w, decay, beta, learningRate }: Work, factor: number, r: Values, dry: boolean) {
+  const shrink = decay === 'parameters' ? learningRate * beta : 0;
+  let sum = 0;
+  let check = 0;
+  for (let i = 0; i < r.length; i++) {
+    const old = w[i]!;
+    const moved = factor * r[i]! + shrink * old;
+    r[i] = moved;
+    sum += moved * moved;
+    const next = old - moved;
+    // NaN and ±Infinity times 0 are NaN.
+    check += next * 0;
+    if (!dry) w[i] = next;
   }
-  return { get, view };
+  return { sum, finite: check === 0 };
+}
+
+/** The units of a tensor, or of the rows that its view has; kept, since they need the shape alone. */
+function createUnits(needed: boolean) {
+  const known = new Map<string, Units>();
+  return (tensor: TensorMeta, length: number): Units => {
+    if (!needed) return { count: 1, stride: Math.max(length, 1) };
+    const whole = known.get(tensor.name) ?? unitsOf(tensor);
+    known.set(tensor.name, whole);
+    // Rows of an embedding: as many units as rows were touched.
+    return length === elementsOf(tensor.shape)
+      ? whole
+      : { count: length / whole.stride, stride: whole.stride };
+  };
 }

@@ -17,7 +17,7 @@ import type { ReportFormat } from './format.ts';
 import { chartsOf, type HtmlChart } from './html-charts.ts';
 import { HTML_PARTS } from './html-parts.ts';
 import { pathToUri } from './path-uri.ts';
-import { replayLabel } from './replay-label.ts';
+import { placeText, replayLabel } from './replay-label.ts';
 import { whySentences } from './why.ts';
 
 /** HTML that is safe to put together. */
@@ -186,8 +186,7 @@ ${table(
   [
     {
       title: 'rule',
-      cell: (entry) =>
-        h`<b>${replayLabel(entry)}</b> <span class="meta">${optionsText(entry.options)}</span>`,
+      cell: (entry) => h`<b>${replayLabel(entry)}</b> <span class="meta">${optionsText(entry)}</span>`,
     },
     { title: 'mode', cell: ({ mode }) => h`<span class="nowrap">${mode}</span>` },
     { title: 'verdict', cell: ({ verdict }) => badge(verdict, REPLAY_TONE[verdict]) },
@@ -211,8 +210,7 @@ ${table(
     { title: 'ended', cell: ({ ended }) => `${ended.reason} at ${steps(ended.step)}` },
     {
       title: 'bottleneck',
-      cell: ({ bottleneck }) =>
-        bottleneck === null ? '–' : h`<code>${bottleneck.tensor}[${bottleneck.index}]</code>`,
+      cell: ({ bottleneck }) => (bottleneck === null ? '–' : h`<code>${placeText(bottleneck)}</code>`),
     },
     { title: 'why', cell: ({ why }) => why, wide: true },
   ],
@@ -220,9 +218,13 @@ ${table(
 )}`;
 }
 
-const optionsText = (options: RunReport['replay'][number]['options']): string =>
-  Object.entries(options)
-    .map(([name, value]) => `${name} ${typeof value === 'number' ? formatNumber(value) : String(value)}`)
+const optionsText = ({ options, rules = [] }: RunReport['replay'][number]): string =>
+  [{ rule: '', options }, ...rules]
+    .flatMap((one) => Object.entries(one.options).map(([name, value]) => ({ rule: one.rule, name, value })))
+    .map(
+      ({ rule, name, value }) =>
+        `${rule === '' ? '' : `${rule} `}${name} ${typeof value === 'number' ? formatNumber(value) : String(value)}`,
+    )
     .join(', ');
 
 function curvatureSection(run: RunReport): Html | false {

@@ -7,3 +7,7 @@ export const replayLabel = (entry: ReplayEntry): string =>
     ? ''
     : ` lr x${entry.learningRateMultiplier}`) +
   (entry.source === 'recorded' ? ' (recorded)' : '');
+
+/** Where the smallest factor is: `entry 3 of w`, `unit 2 of w`, or the tensor alone. Untrusted text. */
+export const placeText = ({ tensor, index, place }: NonNullable<ReplayEntry['bottleneck']>): string =>
+  place === undefined || place === 'tensor' ? tensor : `${place} ${index} of ${tensor}`;

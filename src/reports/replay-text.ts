@@ -4,10 +4,10 @@ import type { Finding } from '../model/finding.ts';
 import { formatNumber } from '../model/format-number.ts';
 import { inertName } from '../model/inert-text.ts';
 import { medianOf, smallest } from '../model/order-statistics.ts';
-import { NO_OPTIMIZER, type ReplayEntry, type ReplayVerdict } from '../model/replay.ts';
+import { NO_OPTIMIZER, NO_RULE, type ReplayEntry, type ReplayVerdict } from '../model/replay.ts';
 import { type ChartLine, drawChart, lineOfValues } from './charts.ts';
 import type { RenderOptions } from './format.ts';
-import { replayLabel } from './replay-label.ts';
+import { placeText, replayLabel } from './replay-label.ts';
 import { textTable } from './text-table.ts';
 import { wrap } from './wrap.ts';
 
@@ -99,7 +99,7 @@ function factorsByTensor(entries: readonly ReplayEntry[], paint: Ansis, options:
   const shown = entries.filter(
     ({ tensors }) => tensors !== undefined && new Set(tensors.map(({ atIncident }) => atIncident)).size > 1,
   );
-  const lead = shown.find(({ rule }) => rule === 'clippy') ?? shown[0];
+  const lead = shown.find((entry) => entry.lead) ?? shown[0];
   if (lead === undefined) return [];
   const factorOf = (entry: ReplayEntry, name: string): number =>
     entry.tensors!.find(({ tensor }) => tensor === name)?.atIncident ?? Number.NaN;
@@ -195,10 +195,10 @@ export function replayConclusion(entries: readonly ReplayEntry[]): string {
   // In a closed loop every rule has losses, and an onset, of its own; so has another learning rate.
   const closed = entries.every((entry) => entry.mode === 'closed-loop');
   const judged = entries.filter((entry) =>
-    (entry.learningRateMultiplier ?? 1) === 1 ? entry.rule !== 'none' : closed,
+    (entry.learningRateMultiplier ?? 1) === 1 ? entry.rule !== NO_RULE : closed,
   );
   const onset = entries[0]?.onsetStep ?? null;
-  const first = judged.find((entry) => entry.rule === 'clippy') ?? judged[0];
+  const first = judged.find((entry) => entry.lead) ?? judged[0];
   const by = (verdict: ReplayVerdict, words: string): string[] => {
     const names = judged.filter((entry) => entry.verdict === verdict).map(replayLabel);
     return names.length === 0 ? [] : [`${words} ${names.join(', ')}`];
@@ -221,13 +221,19 @@ export function replayConclusion(entries: readonly ReplayEntry[]): string {
   return `${parts.join('; ')}.`;
 }
 
-/** What the index of the bottleneck counts; of tensor-wise rules it says nothing. */
-const placeOf = ({ rule, bottleneck }: ReplayEntry): string =>
-  ['clippy', 'value', 'spam'].includes(rule)
-    ? `entry ${bottleneck!.index} of `
-    : rule === 'agc'
-      ? `unit ${bottleneck!.index} of `
-      : '';
+/** The options of a rule, without those that leave nothing out; of a rule among several with its name. */
+function optionLine(
+  one: Pick<ReplayEntry, 'rule' | 'options'>,
+  _: number,
+  all: readonly unknown[],
+): string[] {
+  const said = Object.entries(one.options).filter(
+    ([name, value]) => name !== 'preset' && (name !== 'embeddings' || value === false),
+  );
+  if (said.length === 0) return [];
+  const text = said.map(([name, value]) => `${name}=${value}`).join(', ');
+  return [all.length > 1 ? `  ${one.rule}: ${text}` : `  ${text}`];
+}
 
 /** What is particular to Clippy, thresholds that would do, and the tensors that are clipped most. */
 const CHARACTERS: Readonly<Record<NonNullable<ReplayEntry['character']>, string>> = {
@@ -238,10 +244,6 @@ const CHARACTERS: Readonly<Record<NonNullable<ReplayEntry['character']>, string>
 
 function remarks(entry: ReplayEntry): string[] {
   const lines = [`${replayLabel(entry)}${CHARACTERS[entry.character ?? 'idle']}: ${entry.why}`];
-  const options = Object.entries(entry.options).filter(
-    ([name]) => name !== 'preset' && name !== 'embeddings',
-  );
-  if (entry.options.embeddings === false) options.push(['embeddings', false]);
   const verdicts = new Map<ReplayVerdict, string[]>();
   for (const { name, verdict } of entry.tasks ?? [])
     verdicts.set(verdict, [...(verdicts.get(verdict) ?? []), name]);
@@ -249,10 +251,10 @@ function remarks(entry: ReplayEntry): string[] {
     lines.push(
       `  tasks: ${[...verdicts].map(([verdict, names]) => `${names.join(', ')} ${verdict}`).join('; ')}`,
     );
-  if (options.length > 0) lines.push(`  ${options.map(([name, value]) => `${name}=${value}`).join(', ')}`);
-  if (entry.bottleneck !== null && entry.rule !== 'none')
+  lines.push(...(entry.rules ?? [entry]).flatMap(optionLine));
+  if (entry.bottleneck !== null && entry.rule !== NO_RULE)
     lines.push(
-      `  smallest factor ${factorText(entry.bottleneck.factor)}: ${placeOf(entry)}${entry.bottleneck.tensor}` +
+      `  smallest factor ${factorText(entry.bottleneck.factor)}: ${placeText(entry.bottleneck)}` +
         (entry.clippy?.dominatedBy
           ? `, set by ${entry.clippy.dominatedBy} (w ${formatNumber(entry.clippy.parameter!)}, update ${formatNumber(entry.clippy.update!)})`
           : ''),

@@ -9,6 +9,7 @@ import { type Finding, type Quantity, SEVERITIES } from '../model/finding.ts';
 import { type GateProblem, type GateResult, type GateRule, RULE_STATUSES } from '../model/gate.ts';
 import {
   type ClippyDetails,
+  FACTOR_PLACES,
   REPLAY_MODES,
   REPLAY_VERDICTS,
   type ReplayEntry,
@@ -232,8 +233,6 @@ const sweep = objectOf<ThresholdSweep>(
   largest: orNull(number('The largest value that holds the update; null if none does.')),
 });
 
-const options = recordOf(setting, 'Options of the rule by name, defaults included.');
-
 /** An entry of `replay`, in reports and in `replay --json`. */
 export const replayEntry = objectOf<ReplayEntry>(
   'replayEntry',
@@ -243,8 +242,25 @@ export const replayEntry = objectOf<ReplayEntry>(
     REPLAY_MODES,
     'What was computed anew: factors only, the steps, or the gradients too (docs/numerics.md).',
   ),
-  rule: text('Id of the clipping rule; `clippy-diag explain ID` has its page.'),
-  options,
+  rule: text(
+    'Id of the clipping rule; `clippy-diag explain ID` has its page. Of several rules their ids, joined with `+`.',
+  ),
+  options: recordOf(
+    setting,
+    'Options of the rule by name, defaults included; empty where there are `rules`.',
+  ),
+  rules: listOf(
+    objectOf<NonNullable<ReplayEntry['rules']>[number]>(
+      null,
+      'One of them.',
+    )({
+      rule: text('Its id.'),
+      label: text('As `--rule` takes it.'),
+      options: recordOf(setting, 'Its options by name, defaults included.'),
+    }),
+    'Where several rules act one after the other: each, in the order as written.',
+  ).optional(),
+  lead: flag('Whether a conclusion over several entries tells of this rule first.').optional(),
   optimizer: z
     .union([z.string(), recordOf(setting, 'Name and options.')])
     .describe('The optimizer that the steps were taken with: its name and options, or a text.'),
@@ -255,7 +271,7 @@ export const replayEntry = objectOf<ReplayEntry>(
   ),
   taskLoss: recordOf(numbers('Losses of the task.'), 'The same for each task.').optional(),
   minClipFactor: numbers(
-    'Smallest factor that the rule applied to any tensor or unit; 1 where it did nothing.',
+    'Smallest factor that the rule applied to any tensor or unit, of several rules their product; 1 where it did nothing.',
   ),
   updateNorm: numbers('Norm of the whole update.'),
   firstEngagedStep: step('First step at which the rule does something; null if at none.'),
@@ -291,6 +307,10 @@ export const replayEntry = objectOf<ReplayEntry>(
     )({
       tensor: text('Its name.'),
       index: finite('Index of the entry or unit in it.'),
+      place: oneOf(
+        FACTOR_PLACES,
+        'What the index counts; `tensor`: nothing, the factor is that of the whole tensor.',
+      ).optional(),
       factor: number('The factor.'),
     }),
     'What had the smallest factor of all steps; null where the rule did nothing.',

@@ -1,12 +1,47 @@
-import { norm } from '../tensor/values.ts';
+import type { OptionSpec } from '../model/options.ts';
 import { globalNorm } from './global-norm.ts';
 import type { ModelRule } from './rule.ts';
 
+const OPTIONS = [
+  {
+    name: 'relativeThreshold',
+    type: 'number',
+    default: 1.05,
+    min: 0,
+    max: Number.POSITIVE_INFINITY,
+    above: true,
+    meaning: 'λ_rel: largest norm of a tensor’s gradient relative to its moving average',
+  },
+  {
+    name: 'absoluteThreshold',
+    type: 'number',
+    default: 1,
+    min: 0,
+    max: Number.POSITIVE_INFINITY,
+    above: true,
+    meaning: 'λ_abs: largest global norm during the warm-up',
+  },
+  { name: 'beta', type: 'number', default: 0.98, min: 0, max: 1, meaning: 'smoothing of the average' },
+  {
+    name: 'warmupSteps',
+    type: 'number',
+    default: 100,
+    min: 1,
+    max: 1_000_000,
+    integer: true,
+    meaning: 'steps with clipping by global norm, whose smallest clipped norms start the averages',
+  },
+] as const satisfies readonly OptionSpec[];
+
 /** Per-tensor clipping against a moving average of the tensor's own clipped norms. */
-export const adagc: ModelRule = {
+export const adagc: ModelRule<
+  typeof OPTIONS,
+  { readonly steps: number; readonly averages: readonly number[] }
+> = {
   id: 'adagc',
   title: 'AdaGC',
   scope: 'model',
+  place: 'tensor',
   stage: 'gradient',
   mayAmplify: false,
   keepsDirection: true,
@@ -14,36 +49,7 @@ export const adagc: ModelRule = {
     relativeThreshold: Number.POSITIVE_INFINITY,
     absoluteThreshold: Number.POSITIVE_INFINITY,
   },
-  options: [
-    {
-      name: 'relativeThreshold',
-      type: 'number',
-      default: 1.05,
-      min: 0,
-      max: Number.POSITIVE_INFINITY,
-      above: true,
-      meaning: 'λ_rel: largest norm of a tensor’s gradient relative to its moving average',
-    },
-    {
-      name: 'absoluteThreshold',
-      type: 'number',
-      default: 1,
-      min: 0,
-      max: Number.POSITIVE_INFINITY,
-      above: true,
-      meaning: 'λ_abs: largest global norm during the warm-up',
-    },
-    { name: 'beta', type: 'number', default: 0.98, min: 0, max: 1, meaning: 'smoothing of the average' },
-    {
-      name: 'warmupSteps',
-      type: 'number',
-      default: 100,
-      min: 1,
-      max: 1_000_000,
-      integer: true,
-      meaning: 'steps with clipping by global norm, whose smallest clipped norms start the averages',
-    },
-  ],
+  options: OPTIONS,
   mainOption: 'relativeThreshold',
   docs: {
     summary: 'Clips the gradient of each tensor relative to a moving average of its own clipped norms.',
@@ -63,17 +69,16 @@ export const adagc: ModelRule = {
     averages: new Array<number>(tensors).fill(Number.POSITIVE_INFINITY),
   }),
   measure: (state, seen, options, factors) => {
-    const steps = state.steps as number;
-    const averages = state.averages as readonly number[];
-    const beta = options.beta as number;
-    const warm = steps >= (options.warmupSteps as number);
+    const { steps, averages } = state;
+    const beta = options.beta;
+    const warm = steps >= options.warmupSteps;
     const total = warm ? 0 : globalNorm(seen);
     const next = seen.map((tensor, i) => {
-      const size = norm(tensor.x);
-      const limit = warm ? (options.relativeThreshold as number) * averages[i]! : options.absoluteThreshold;
+      const size = Math.sqrt(tensor.sumOfSquares);
+      const limit = warm ? options.relativeThreshold * averages[i]! : options.absoluteThreshold;
       const against = warm ? size : total;
       // A limit of ∞·0 is NaN only for a tensor that never had a gradient under an infinite threshold: no clipping.
-      const factor = against === 0 || against <= (limit as number) ? 1 : (limit as number) / against;
+      const factor = against === 0 || against <= limit ? 1 : limit / against;
       factors[i] = factor;
       const clipped = factor * size;
       return warm ? beta * averages[i]! + (1 - beta) * clipped : Math.min(averages[i]!, clipped);

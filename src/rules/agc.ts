@@ -1,40 +1,44 @@
+import type { OptionSpec } from '../model/options.ts';
 import { unitSumsOfSquares } from '../tensor/values.ts';
 import type { TensorRule } from './rule.ts';
 
 /** Squared norms of the parameters' units; grown when a tensor has more units than any before. */
 let parameterSums = new Float64Array(1024);
 
+const OPTIONS = [
+  {
+    name: 'clipping',
+    type: 'number',
+    default: 0.01,
+    min: 0,
+    max: Number.POSITIVE_INFINITY,
+    above: true,
+    meaning: 'largest ratio λ of the norm of a unit’s gradient to the norm of its parameters',
+  },
+  {
+    name: 'epsilon',
+    type: 'number',
+    default: 1e-3,
+    min: 0,
+    max: Number.POSITIVE_INFINITY,
+    meaning: 'least norm that the parameters of a unit are taken to have',
+  },
+] as const satisfies readonly OptionSpec[];
+
 /**
  * Adaptive gradient clipping: for each output unit u, with limit = λ·max(‖w_u‖, ε),
  * factor = 1 if ‖g_u‖ < limit, else limit / max(‖g_u‖, 1e-6). NaN gives NaN.
  */
-export const agc: TensorRule = {
+export const agc: TensorRule<typeof OPTIONS> = {
   id: 'agc',
   title: 'Adaptive gradient clipping (AGC)',
   scope: 'unit',
+  place: 'unit',
   stage: 'gradient',
   mayAmplify: false,
   keepsDirection: false,
   loose: { clipping: Number.POSITIVE_INFINITY },
-  options: [
-    {
-      name: 'clipping',
-      type: 'number',
-      default: 0.01,
-      min: 0,
-      max: Number.POSITIVE_INFINITY,
-      above: true,
-      meaning: 'largest ratio λ of the norm of a unit’s gradient to the norm of its parameters',
-    },
-    {
-      name: 'epsilon',
-      type: 'number',
-      default: 1e-3,
-      min: 0,
-      max: Number.POSITIVE_INFINITY,
-      meaning: 'least norm that the parameters of a unit are taken to have',
-    },
-  ],
+  options: OPTIONS,
   mainOption: 'clipping',
   sweepOption: 'clipping',
   docs: {
@@ -52,8 +56,8 @@ export const agc: TensorRule = {
     ],
   },
   measure: ({ w, x }, options, factors, units) => {
-    const clipping = options.clipping as number;
-    const epsilon = options.epsilon as number;
+    const clipping = options.clipping;
+    const epsilon = options.epsilon;
     if (parameterSums.length < units.count) parameterSums = new Float64Array(units.count);
     unitSumsOfSquares(w, units, parameterSums);
     unitSumsOfSquares(x, units, factors);

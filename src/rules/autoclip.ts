@@ -1,3 +1,4 @@
+import type { OptionSpec } from '../model/options.ts';
 import { globalNorm, globalNormFactor } from './global-norm.ts';
 import type { ModelRule } from './rule.ts';
 
@@ -12,34 +13,37 @@ function percentile(values: readonly number[], percent: number): number {
   return position === below ? low : low + (high - low) * (position - below);
 }
 
+const OPTIONS = [
+  {
+    name: 'percentile',
+    type: 'number',
+    default: 10,
+    min: 0,
+    max: 100,
+    meaning: 'percentile of the norms so far to clip at',
+  },
+  {
+    name: 'historyLength',
+    type: 'number',
+    default: 10_000,
+    min: 1,
+    max: 1_000_000,
+    integer: true,
+    meaning: 'norms that are remembered',
+  },
+] as const satisfies readonly OptionSpec[];
+
 /** Clipping by global norm at a percentile of all norms so far, this step's included. */
-export const autoclip: ModelRule = {
+export const autoclip: ModelRule<typeof OPTIONS, { readonly norms: readonly number[] }> = {
   id: 'autoclip',
   title: 'AutoClip',
   scope: 'model',
+  place: 'tensor',
   stage: 'gradient',
   mayAmplify: false,
   keepsDirection: true,
   loose: null,
-  options: [
-    {
-      name: 'percentile',
-      type: 'number',
-      default: 10,
-      min: 0,
-      max: 100,
-      meaning: 'percentile of the norms so far to clip at',
-    },
-    {
-      name: 'historyLength',
-      type: 'number',
-      default: 10_000,
-      min: 1,
-      max: 1_000_000,
-      integer: true,
-      meaning: 'norms that are remembered',
-    },
-  ],
+  options: OPTIONS,
   mainOption: 'percentile',
   docs: {
     summary: 'Clips the global norm at a percentile of the norms seen so far.',
@@ -56,8 +60,8 @@ export const autoclip: ModelRule = {
   initialState: () => ({ norms: [] }),
   measure: (state, seen, options, factors) => {
     const norm = globalNorm(seen);
-    const norms = [...(state.norms as readonly number[]), norm].slice(-(options.historyLength as number));
-    factors.fill(globalNormFactor(norm, percentile(norms, options.percentile as number), 'torch'));
+    const norms = [...state.norms, norm].slice(-options.historyLength);
+    factors.fill(globalNormFactor(norm, percentile(norms, options.percentile), 'torch'));
     return { norms };
   },
 };

@@ -1,6 +1,7 @@
-import type { OptionValue } from '../model/options.ts';
+import type { OptionSpec, OptionsOf, OptionValue } from '../model/options.ts';
+import type { ClippyDetails } from '../model/replay.ts';
 import type { Values } from '../tensor/values.ts';
-import type { TensorRule } from './rule.ts';
+import type { FromLog, LoggedRun, RuleDetails, SeenTensor, TensorRule } from './rule.ts';
 
 /** The thresholds of Clippy. */
 export interface ClippyThresholds {
@@ -45,56 +46,134 @@ export function clippyFactor(
   return { factor, index };
 }
 
-const threshold = (name: string, value: number, meaning: string) =>
+const threshold = <const Name extends string>(name: Name, value: number, meaning: string) =>
   ({ name, type: 'number', default: value, min: 0, max: Number.POSITIVE_INFINITY, meaning }) as const;
 
+const OPTIONS = [
+  threshold(
+    'variableRelativeThreshold',
+    0.5,
+    'λ_rel: how far a coordinate may move relative to its magnitude',
+  ),
+  threshold('absoluteThreshold', 1e-2, 'λ_abs: how far any coordinate may move'),
+  threshold(
+    'accumulatorRelativeThreshold',
+    0,
+    'τ: further movement relative to the inverse root of Adagrad’s accumulator',
+  ),
+  {
+    name: 'accumulator',
+    type: 'choice',
+    default: null,
+    choices: ['standard', 'delayed', 'clipped'],
+    meaning:
+      'when Adagrad’s accumulator takes g²: before the step, after it, or after it with σg; else the optimizer’s',
+  },
+  {
+    name: 'epsilon',
+    type: 'number',
+    default: null,
+    min: 0,
+    max: Number.POSITIVE_INFINITY,
+    meaning: 'ε inside the root, instead of the optimizer’s',
+  },
+  {
+    name: 'learningRate',
+    type: 'number',
+    default: null,
+    min: 0,
+    max: Number.POSITIVE_INFINITY,
+    above: true,
+    meaning: 'learning rate η to use instead of the optimizer’s',
+  },
+] as const satisfies readonly OptionSpec[];
+
+type ClippyOptions = OptionsOf<typeof OPTIONS>;
+
+/** Under Adagrad's standard accumulator |r| ≤ 1, hence σ ≥ λ_abs/η where the learning rate is known; else σ > 0. */
+function fromLog(log: LoggedRun, options: ClippyOptions): FromLog {
+  const { absoluteThreshold, accumulator = 'standard', learningRate: own } = options;
+  const rates = log.learningRate?.value;
+  const steps = (log.learningRate ?? log.gradientNorm ?? log.loss)?.step ?? new Float64Array();
+  const known = accumulator === 'standard' && (own !== undefined || rates !== undefined);
+  const low = steps.map((_, i) => (known ? Math.min(1, absoluteThreshold / (own ?? rates![i]!)) : 0));
+  const factors = low.map((bound) => (bound === 1 ? 1 : Number.NaN));
+  const idle = !factors.some(Number.isNaN);
+  return {
+    steps,
+    factors,
+    low,
+    final: idle,
+    why: idle
+      ? 'the learning rate never exceeds absoluteThreshold: under Adagrad’s standard accumulator it cannot act'
+      : known
+        ? 'its factor lies between absoluteThreshold/η and 1 under Adagrad’s standard accumulator; more needs gradients'
+        : 'a log does not hold the updates that it bounds',
+  };
+}
+
+/** σ below which a tensor counts as frozen. */
+const FROZEN = 1e-3;
+
+/** What sets the smallest σ, and the tensors that it all but stops. */
+function details(options: ClippyOptions): RuleDetails {
+  const tau = options.accumulatorRelativeThreshold;
+  const partsAt = (seen: SeenTensor, i: number) => ({
+    variableRelativeThreshold: options.variableRelativeThreshold * Math.abs(seen.w[i]!),
+    absoluteThreshold: options.absoluteThreshold,
+    accumulatorRelativeThreshold: tau > 0 ? tau / Math.sqrt(seen.accumulator![i]! + seen.epsilonInRoot) : 0,
+  });
+  let smallest = 1;
+  let tightest: Omit<ClippyDetails, 'frozen'> = { dominatedBy: null, parameter: null, update: null };
+  const frozen = new Map<number, { steps: number; factor: number; absoluteThreshold: number }>();
+  return {
+    measured(tensor, seen, factor) {
+      if (factor < smallest) {
+        smallest = factor;
+        const { index } = clippyFactor(seen.w, seen.x, options, seen.accumulator, seen.epsilonInRoot);
+        const parts = Object.entries(partsAt(seen, index)).sort((a, b) => b[1] - a[1]);
+        tightest = {
+          dominatedBy: parts[0]![0] as keyof ClippyThresholds,
+          parameter: seen.w[index]!,
+          update: seen.x[index]!,
+        };
+      }
+      if (!(factor < FROZEN)) return;
+      // σ = 1 once λ_abs covers what the other thresholds leave of every |Δ|.
+      let needed = 0;
+      for (let i = 0; i < seen.x.length; i++) {
+        const { variableRelativeThreshold, accumulatorRelativeThreshold } = partsAt(seen, i);
+        const rest = Math.abs(seen.x[i]!) - variableRelativeThreshold - accumulatorRelativeThreshold;
+        if (rest > needed) needed = rest;
+      }
+      const known = frozen.get(tensor);
+      frozen.set(tensor, {
+        steps: (known?.steps ?? 0) + 1,
+        factor: Math.min(known?.factor ?? 1, factor),
+        absoluteThreshold: Math.max(known?.absoluteThreshold ?? 0, needed),
+      });
+    },
+    result: (names) => ({
+      clippy: {
+        ...tightest,
+        frozen: [...frozen].map(([tensor, found]) => ({ tensor: names[tensor]!, ...found })),
+      },
+    }),
+  };
+}
+
 /** Clippy: one factor for each tensor so that no coordinate moves further than its threshold. */
-export const clippy: TensorRule = {
+export const clippy: TensorRule<typeof OPTIONS> = {
   id: 'clippy',
   title: 'Clippy',
   scope: 'tensor',
+  place: 'entry',
   stage: 'update',
   mayAmplify: false,
   keepsDirection: true,
+  lead: true,
   loose: { absoluteThreshold: Number.POSITIVE_INFINITY },
-  options: [
-    threshold(
-      'variableRelativeThreshold',
-      0.5,
-      'λ_rel: how far a coordinate may move relative to its magnitude',
-    ),
-    threshold('absoluteThreshold', 1e-2, 'λ_abs: how far any coordinate may move'),
-    threshold(
-      'accumulatorRelativeThreshold',
-      0,
-      'τ: further movement relative to the inverse root of Adagrad’s accumulator',
-    ),
-    {
-      name: 'accumulator',
-      type: 'choice',
-      default: null,
-      choices: ['standard', 'delayed', 'clipped'],
-      meaning:
-        'when Adagrad’s accumulator takes g²: before the step, after it, or after it with σg; else the optimizer’s',
-    },
-    {
-      name: 'epsilon',
-      type: 'number',
-      default: null,
-      min: 0,
-      max: Number.POSITIVE_INFINITY,
-      meaning: 'ε inside the root, instead of the optimizer’s',
-    },
-    {
-      name: 'learningRate',
-      type: 'number',
-      default: null,
-      min: 0,
-      max: Number.POSITIVE_INFINITY,
-      above: true,
-      meaning: 'learning rate η to use instead of the optimizer’s',
-    },
-  ],
+  options: OPTIONS,
   mainOption: null,
   sweepOption: 'absoluteThreshold',
   presets: {
@@ -106,15 +185,19 @@ export const clippy: TensorRule = {
       epsilon: 1e-7,
     },
   },
+  accumulatorOptions: ['accumulator', 'epsilon'],
+  fromLog,
+  details,
+  learningRate: ({ learningRate }) => learningRate,
   overrides: ({ accumulator, epsilon }) => ({
     ...(accumulator === undefined ? {} : { accumulator }),
     ...(epsilon === undefined ? {} : { epsilon, epsilonInside: true as OptionValue }),
   }),
   undefinedFor: (optimizer, options) => {
     if (optimizer.hasAccumulator) return null;
-    if ((options.accumulatorRelativeThreshold as number) > 0)
+    if (options.accumulatorRelativeThreshold > 0)
       return 'accumulatorRelativeThreshold needs Adagrad’s accumulator, and it keeps none';
-    // Presets describe Adagrad as well; of other optimizers they mean the thresholds only (see the registry).
+    // Presets describe Adagrad as well; of other optimizers they mean the thresholds only.
     if (options.accumulator !== undefined || options.epsilon !== undefined)
       return 'accumulator and epsilon describe Adagrad’s accumulator, and it keeps none';
     return null;
@@ -135,15 +218,11 @@ export const clippy: TensorRule = {
       'Of a sparse gradient only the touched rows count. Decoupled weight decay is outside of the bound.',
       'One scalar for each tensor: ports that scale each coordinate by itself change the direction and are another algorithm.',
     ],
+    fromLog:
+      'that σ lies between λ_abs/η and 1 under Adagrad’s standard accumulator, where it holds the learning rate; else only that σ is above 0',
   },
   measure: (seen, options, factors) => {
-    const { factor, index } = clippyFactor(
-      seen.w,
-      seen.x,
-      options as unknown as ClippyThresholds,
-      seen.accumulator,
-      seen.epsilonInRoot,
-    );
+    const { factor, index } = clippyFactor(seen.w, seen.x, options, seen.accumulator, seen.epsilonInRoot);
     factors[0] = factor;
     return index;
   },

@@ -1,53 +1,61 @@
-import { sumOfSquares } from '../tensor/values.ts';
-import type { ModelRule, SeenTensor } from './rule.ts';
+import type { OptionSpec } from '../model/options.ts';
+import type { ModelRule, SeenNorm } from './rule.ts';
 
 /** Norm of all gradients together. */
-export const globalNorm = (seen: readonly SeenTensor[]): number =>
-  Math.sqrt(seen.reduce((sum, tensor) => sum + sumOfSquares(tensor.x), 0));
+export const globalNorm = (seen: readonly SeenNorm[]): number =>
+  Math.sqrt(seen.reduce((sum, tensor) => sum + tensor.sumOfSquares, 0));
 
 /** PyTorch's coefficient: maxNorm/(norm + 1e-6), at most 1. NaN if the norm is. */
 export const torchCoefficient = (maxNorm: number, norm: number): number =>
   maxNorm === Number.POSITIVE_INFINITY && Number.isFinite(norm) ? 1 : Math.min(1, maxNorm / (norm + 1e-6));
 
-const COEFFICIENTS: Readonly<Record<string, (maxNorm: number, norm: number) => number>> = {
+const COEFFICIENTS = {
   torch: torchCoefficient,
-  optax: (maxNorm, norm) => (norm < maxNorm ? 1 : maxNorm / norm),
-  tensorflow: (maxNorm, norm) => (Number.isFinite(norm) ? Math.min(1, maxNorm / norm) : Number.NaN),
+  optax: (maxNorm: number, norm: number) => (norm < maxNorm ? 1 : maxNorm / norm),
+  tensorflow: (maxNorm: number, norm: number) =>
+    Number.isFinite(norm) ? Math.min(1, maxNorm / norm) : Number.NaN,
 };
 
 /** The factor that clipping by global norm has at a gradient norm; all that a log with a logged norm needs. */
-export function globalNormFactor(norm: number, maxNorm: number, semantics: string): number {
+export function globalNormFactor(
+  norm: number,
+  maxNorm: number,
+  semantics: keyof typeof COEFFICIENTS,
+): number {
   // 0/0 of a zero gradient under maxNorm 0 is no news: nothing to scale.
-  return norm === 0 ? 1 : COEFFICIENTS[semantics]!(maxNorm, norm);
+  return norm === 0 ? 1 : COEFFICIENTS[semantics](maxNorm, norm);
 }
 
+const OPTIONS = [
+  {
+    name: 'maxNorm',
+    type: 'number',
+    default: 1,
+    min: 0,
+    max: Number.POSITIVE_INFINITY,
+    above: true,
+    meaning: 'largest norm that all gradients together may keep',
+  },
+  {
+    name: 'semantics',
+    type: 'choice',
+    default: 'torch',
+    choices: ['torch', 'optax', 'tensorflow'],
+    meaning: 'whose form',
+  },
+] as const satisfies readonly OptionSpec[];
+
 /** One factor for the whole model from the norm of all gradients. */
-export const globalNormRule: ModelRule = {
+export const globalNormRule: ModelRule<typeof OPTIONS> = {
   id: 'global-norm',
   title: 'Clipping by global norm',
   scope: 'model',
+  place: 'tensor',
   stage: 'gradient',
   mayAmplify: false,
   keepsDirection: true,
   loose: { maxNorm: Number.POSITIVE_INFINITY },
-  options: [
-    {
-      name: 'maxNorm',
-      type: 'number',
-      default: 1,
-      min: 0,
-      max: Number.POSITIVE_INFINITY,
-      above: true,
-      meaning: 'largest norm that all gradients together may keep',
-    },
-    {
-      name: 'semantics',
-      type: 'choice',
-      default: 'torch',
-      choices: ['torch', 'optax', 'tensorflow'],
-      meaning: 'whose form',
-    },
-  ],
+  options: OPTIONS,
   mainOption: 'maxNorm',
   sweepOption: 'maxNorm',
   docs: {
@@ -65,10 +73,18 @@ export const globalNormRule: ModelRule = {
       'tensorflow has no ε; an infinite norm gives NaN everywhere.',
       'The norm is a float64 sum here; frameworks sum in the type of the gradients.',
     ],
+    fromLog: 'what its factor is at every logged gradient norm, taken as the norm before clipping',
   },
+  fromLog: ({ gradientNorm }, { maxNorm, semantics }) =>
+    gradientNorm === undefined
+      ? { missing: 'the log has no gradient norm' }
+      : {
+          steps: gradientNorm.step,
+          factors: gradientNorm.value.map((norm) => globalNormFactor(norm, maxNorm, semantics)),
+        },
   initialState: () => ({}),
   measure: (state, seen, options, factors) => {
-    factors.fill(globalNormFactor(globalNorm(seen), options.maxNorm as number, options.semantics as string));
+    factors.fill(globalNormFactor(globalNorm(seen), options.maxNorm, options.semantics));
     return state;
   },
 };

@@ -1,3 +1,4 @@
+import type { OptionSpec } from '../model/options.ts';
 import { norm, type Values } from '../tensor/values.ts';
 import type { TensorRule } from './rule.ts';
 
@@ -8,28 +9,32 @@ export function trustRatio(w: Values, u: Values): number {
   return parameters === 0 || direction === 0 ? 1 : parameters / direction;
 }
 
+const OPTIONS = [
+  {
+    name: 'learningRate',
+    type: 'number',
+    default: null,
+    min: 0,
+    max: Number.POSITIVE_INFINITY,
+    above: true,
+    meaning:
+      'learning rate η to use instead of the optimizer’s, which means something else without the ratio',
+  },
+] as const satisfies readonly OptionSpec[];
+
 /** The trust ratio of LAMB on the direction of any optimizer, weight decay included. May amplify. */
-export const lamb: TensorRule = {
+export const lamb: TensorRule<typeof OPTIONS> = {
   id: 'lamb',
   title: 'LAMB trust ratio',
   scope: 'tensor',
+  place: 'tensor',
   stage: 'direction',
   mayAmplify: true,
   keepsDirection: true,
   loose: null,
-  options: [
-    {
-      name: 'learningRate',
-      type: 'number',
-      default: null,
-      min: 0,
-      max: Number.POSITIVE_INFINITY,
-      above: true,
-      meaning:
-        'learning rate η to use instead of the optimizer’s, which means something else without the ratio',
-    },
-  ],
+  options: OPTIONS,
   mainOption: 'learningRate',
+  learningRate: ({ learningRate }) => learningRate,
   decayInDirection: true,
   undefinedFor: (optimizer) =>
     optimizer.hasTrustRatio ? 'it applies the trust ratio itself, and twice is another algorithm' : null,

@@ -1,26 +1,30 @@
+import type { OptionSpec } from '../model/options.ts';
 import { norm } from '../tensor/values.ts';
 import type { TensorRule } from './rule.ts';
 
+const OPTIONS = [
+  {
+    name: 'trustCoefficient',
+    type: 'number',
+    default: 1e-3,
+    min: 0,
+    max: Number.POSITIVE_INFINITY,
+    above: true,
+    meaning: 'c, the size of the scaled gradient relative to the parameters',
+  },
+] as const satisfies readonly OptionSpec[];
+
 /** Layer-wise adaptive rate: c‖w‖/(‖g‖ + β‖w‖) on g + βw, 1 where a norm is 0. May amplify. */
-export const lars: TensorRule = {
+export const lars: TensorRule<typeof OPTIONS> = {
   id: 'lars',
   title: 'Layer-wise adaptive rate scaling (LARS)',
   scope: 'tensor',
+  place: 'tensor',
   stage: 'gradient',
   mayAmplify: true,
   keepsDirection: true,
   loose: null,
-  options: [
-    {
-      name: 'trustCoefficient',
-      type: 'number',
-      default: 1e-3,
-      min: 0,
-      max: Number.POSITIVE_INFINITY,
-      above: true,
-      meaning: 'c, the size of the scaled gradient relative to the parameters',
-    },
-  ],
+  options: OPTIONS,
   mainOption: 'trustCoefficient',
   afterWeightDecay: true,
   docs: {
@@ -42,7 +46,7 @@ export const lars: TensorRule = {
     factors[0] =
       parameters === 0 || gradient === 0
         ? 1
-        : ((options.trustCoefficient as number) * parameters) / (gradient + weightDecay * parameters);
+        : (options.trustCoefficient * parameters) / (gradient + weightDecay * parameters);
     return 0;
   },
 };

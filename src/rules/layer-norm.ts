@@ -1,26 +1,30 @@
+import type { OptionSpec } from '../model/options.ts';
 import { norm } from '../tensor/values.ts';
 import type { TensorRule } from './rule.ts';
 
+const OPTIONS = [
+  {
+    name: 'maxNorm',
+    type: 'number',
+    default: 1,
+    min: 0,
+    max: Number.POSITIVE_INFINITY,
+    above: true,
+    meaning: 'largest norm λ that the gradient of a tensor may keep',
+  },
+] as const satisfies readonly OptionSpec[];
+
 /** The paper's GC: min(1, λ/‖g‖) for each tensor. A zero gradient has factor 1, NaN gives NaN. */
-export const layerNorm: TensorRule = {
+export const layerNorm: TensorRule<typeof OPTIONS> = {
   id: 'layer-norm',
   title: 'Clipping by the norm of each tensor',
   scope: 'tensor',
+  place: 'tensor',
   stage: 'gradient',
   mayAmplify: false,
   keepsDirection: true,
   loose: { maxNorm: Number.POSITIVE_INFINITY },
-  options: [
-    {
-      name: 'maxNorm',
-      type: 'number',
-      default: 1,
-      min: 0,
-      max: Number.POSITIVE_INFINITY,
-      above: true,
-      meaning: 'largest norm λ that the gradient of a tensor may keep',
-    },
-  ],
+  options: OPTIONS,
   mainOption: 'maxNorm',
   sweepOption: 'maxNorm',
   docs: {
@@ -36,7 +40,7 @@ export const layerNorm: TensorRule = {
   },
   measure: ({ x }, options, factors) => {
     const size = norm(x);
-    const limit = options.maxNorm as number;
+    const limit = options.maxNorm;
     factors[0] = size <= limit ? 1 : limit / size;
     return 0;
   },

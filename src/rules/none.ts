@@ -1,13 +1,16 @@
+import { NO_RULE } from '../model/replay.ts';
 import type { TensorRule } from './rule.ts';
 
 /** No clipping: factor 1 everywhere. */
 export const none: TensorRule = {
-  id: 'none',
+  id: NO_RULE,
   title: 'No clipping',
   scope: 'tensor',
+  place: 'tensor',
   stage: 'gradient',
   mayAmplify: false,
   keepsDirection: true,
+  identity: true,
   loose: {},
   options: [],
   mainOption: null,

@@ -1,48 +1,18 @@
-/** `--rule` text: `clippy`, `clippy:tfrs,absoluteThreshold=0.01`, `global-norm:1.0`, `agc:{0.1,0.01}`. */
+/** `--rule` text: `clippy`, `clippy:tfrs,absoluteThreshold=0.01`, `agc:{0.1,0.01}`, `global-norm:1+rms:1`. */
 import { diagError } from '../model/errors.ts';
 import { nearest } from '../model/nearest.ts';
-import {
-  type OptionSpec,
-  type Options,
-  type OptionValue,
-  parseOption,
-  resolveOptions,
-} from '../model/options.ts';
-import { RULES } from './registry.ts';
-import type { ClipRule, OptimizerTraits } from './rule.ts';
+import { type OptionValue, parseOption } from '../model/options.ts';
+import { compose, firstPreset, optionsOf, partOf, type RuleChoice, type RulePart, ruleOf } from './choice.ts';
 
-/** A rule with all its options. */
-export interface RuleChoice {
-  readonly rule: ClipRule;
-  /** Complete; options that are left to the optimizer are absent. */
-  readonly options: Options;
-  /** The shortest text that names it: `clippy:tfrs`, `agc:0.01`. */
-  readonly label: string;
-  /** The preset it started from; of a rule with presets and no text the first. */
-  readonly preset?: string;
-}
-
-/** Every rule takes it: whether embedding tables take part. */
-const EMBEDDINGS: OptionSpec = {
-  name: 'embeddings',
-  type: 'flag',
-  default: true,
-  meaning: 'whether embedding tables take part',
-};
-
-/** All options of a rule, the common one included. */
-export const optionsOf = (rule: ClipRule): readonly OptionSpec[] =>
-  rule.id === 'none' ? rule.options : [...rule.options, EMBEDDINGS];
-
-/** Splits at commas outside of braces. */
-function splitOptions(text: string): string[] {
+/** Splits at a mark outside of braces; `joins` says of a mark whether it separates. */
+function split(text: string, mark: string, joins: (at: number) => boolean = () => true): string[] {
   const parts: string[] = [];
   let depth = 0;
   let start = 0;
   for (let i = 0; i <= text.length; i++) {
     if (text[i] === '{') depth++;
     else if (text[i] === '}') depth--;
-    else if (i === text.length || (text[i] === ',' && depth === 0)) {
+    else if (i === text.length || (text[i] === mark && depth === 0 && joins(i))) {
       parts.push(text.slice(start, i).trim());
       start = i + 1;
     }
@@ -50,12 +20,16 @@ function splitOptions(text: string): string[] {
   return parts;
 }
 
-/** The rule of an id. @throws rule-unknown */
-export function ruleOf(id: string): ClipRule {
-  if (Object.hasOwn(RULES, id)) return RULES[id as keyof typeof RULES];
-  const known = Object.keys(RULES);
-  throw diagError('rule-unknown', { rule: id, nearest: nearest(id, known), known });
-}
+/** Whether the `+` there is the sign of a number or of its exponent: `agc:+0.1`, `global-norm:1e+3`. */
+const isSign = (text: string, at: number): boolean =>
+  /^(?:[\d.]|Infinity)/.test(text.slice(at + 1)) && /[:=,]\s*$|[\d.]e$/i.test(text.slice(0, at));
+
+/** Every way to take one value of each list, the last list fastest. */
+const combinations = <T>(lists: readonly (readonly T[])[]): T[][] =>
+  lists.reduce<T[][]>(
+    (before, values) => before.flatMap((some) => values.map((value) => [...some, value])),
+    [[]],
+  );
 
 /**
  * Reads one `--rule`: several choices where it holds a grid, in the order of the grid.
@@ -63,101 +37,61 @@ export function ruleOf(id: string): ClipRule {
  * @throws rule-unknown, rule-syntax, rule-grid-empty, option-unknown, option-range
  */
 export function parseRule(text: string): RuleChoice[] {
+  const parts = split(text, '+', (at) => !isSign(text, at));
+  if (parts.length > 1 && parts.includes(''))
+    throw diagError('rule-syntax', { text, problem: 'a rule is missing beside a "+"' });
+  return combinations(parts.map(parsePart)).map(compose);
+}
+
+function parsePart(text: string): RulePart[] {
   const colon = text.indexOf(':');
   const rule = ruleOf((colon < 0 ? text : text.slice(0, colon)).trim());
   const specs = optionsOf(rule);
-  const owner = `rule "${rule.id}"`;
-  let preset = Object.keys(rule.presets ?? {})[0];
-  const axes: { name: string; values: OptionValue[] }[] = [];
-  const parts = colon < 0 ? [] : splitOptions(text.slice(colon + 1));
-  parts.forEach((part, position) => {
-    if (part === '') throw diagError('rule-syntax', { text, problem: 'an option is empty' });
-    const equals = part.indexOf('=');
-    if (equals < 0 && position === 0 && rule.presets && Object.hasOwn(rule.presets, part)) {
-      preset = part;
-      return;
+  const known = specs.map(({ name }) => name);
+  const presets = Object.keys(rule.presets ?? {});
+  let preset = firstPreset(rule);
+  const axes = new Map<string, readonly OptionValue[]>();
+  for (const [position, option] of (colon < 0 ? [] : split(text.slice(colon + 1), ',')).entries()) {
+    if (option === '') throw diagError('rule-syntax', { text, problem: 'an option is empty' });
+    const equals = option.indexOf('=');
+    if (equals < 0 && position === 0 && presets.includes(option)) {
+      preset = option;
+      continue;
     }
-    const name = equals < 0 ? (position === 0 ? rule.mainOption : null) : part.slice(0, equals).trim();
-    if (name === null)
-      throw diagError('rule-syntax', {
-        text,
-        problem: `"${part}" needs a name${
-          rule.presets && position === 0
-            ? ` or is a preset; presets: ${Object.keys(rule.presets).join(', ')}`
-            : ''
-        }`,
-      });
+    const name = equals >= 0 ? option.slice(0, equals).trim() : position === 0 ? rule.mainOption : null;
+    if (name === null) {
+      const instead =
+        position === 0 && presets.length > 0 ? ` or is a preset; presets: ${presets.join(', ')}` : '';
+      throw diagError('rule-syntax', { text, problem: `"${option}" needs a name${instead}` });
+    }
     const spec = specs.find((candidate) => candidate.name === name);
-    const known = specs.map((candidate) => candidate.name);
     if (spec === undefined)
-      throw diagError('option-unknown', { owner, name, nearest: nearest(name, known), known });
-    const value = part.slice(equals + 1).trim();
-    const grid = /^\{(.*)\}$/s.exec(value);
-    if (grid === null && /[{}]/.test(value))
-      throw diagError('rule-syntax', { text, problem: 'a brace is open' });
-    const texts = grid === null ? [value] : grid[1]!.split(',').map((entry) => entry.trim());
-    if (texts.every((entry) => entry === ''))
-      throw diagError('rule-grid-empty', { text, example: `${rule.id}:${name}={0.1,0.01}` });
-    if (axes.some((axis) => axis.name === name))
-      throw diagError('rule-syntax', { text, problem: `${name} is given twice` });
-    axes.push({ name, values: texts.map((entry) => parseOption(spec, entry)) });
-  });
-  const presetOptions = preset === undefined ? {} : rule.presets![preset]!;
-  let combinations: Record<string, OptionValue>[] = [{}];
-  for (const { name, values } of axes)
-    combinations = combinations.flatMap((given) => values.map((value) => ({ ...given, [name]: value })));
-  return combinations.map((given) => ({
-    rule,
-    options: resolveOptions(owner, specs, { ...presetOptions, ...given }),
-    label: labelOf(rule, preset, given),
-    ...(preset === undefined ? {} : { preset }),
-  }));
-}
-
-/**
- * A rule by id and options, as capture.json names the clipping that was active.
- *
- * @throws rule-unknown, option-unknown, option-range
- */
-export function chooseRule(id: string, given: Options): RuleChoice {
-  const rule = ruleOf(id);
-  const { preset = Object.keys(rule.presets ?? {})[0], ...own } = given;
-  const from = typeof preset === 'string' ? (rule.presets?.[preset] ?? {}) : {};
-  return {
-    rule,
-    options: resolveOptions(`rule "${id}"`, optionsOf(rule), { ...from, ...own }),
-    label: labelOf(rule, typeof preset === 'string' ? preset : undefined, own),
-    ...(typeof preset === 'string' ? { preset } : {}),
-  };
-}
-
-function labelOf(rule: ClipRule, preset: string | undefined, given: Options): string {
-  const fromPreset = preset === undefined ? {} : rule.presets![preset]!;
-  const values = Object.entries(given)
-    .filter(([name, value]) => fromPreset[name] !== value)
-    .map(([name, value]) => (name === rule.mainOption ? String(value) : `${name}=${value}`));
-  const parts = preset === undefined ? values : [preset, ...values];
-  return parts.length === 0 ? rule.id : `${rule.id}:${parts.join(',')}`;
-}
-
-/**
- * The choice as it applies to an optimizer: what a preset says about Adagrad's accumulator is dropped where there is
- * none.
- *
- * @throws rule-undefined
- */
-export function ruleForOptimizer(choice: RuleChoice, optimizer: OptimizerTraits): RuleChoice {
-  const { rule, preset } = choice;
-  let { options } = choice;
-  if (preset !== undefined && !optimizer.hasAccumulator) {
-    const fromPreset = rule.presets![preset]!;
-    options = Object.fromEntries(
-      Object.entries(options).filter(
-        ([name, value]) => !(['accumulator', 'epsilon'].includes(name) && fromPreset[name] === value),
-      ),
+      throw diagError('option-unknown', {
+        owner: `rule "${rule.id}"`,
+        name,
+        nearest: nearest(name, known),
+        known,
+      });
+    if (axes.has(name)) throw diagError('rule-syntax', { text, problem: `${name} is given twice` });
+    const values = valuesOf(text, `${rule.id}:${name}`, option.slice(equals + 1).trim());
+    axes.set(
+      name,
+      values.map((value) => parseOption(spec, value)),
     );
   }
-  const reason = rule.undefinedFor?.(optimizer, options) ?? null;
-  if (reason !== null) throw diagError('rule-undefined', { rule: rule.id, optimizer: optimizer.id, reason });
-  return { ...choice, options };
+  const names = [...axes.keys()];
+  return combinations([...axes.values()]).map((values) =>
+    partOf(rule, preset, Object.fromEntries(names.map((name, i) => [name, values[i]!]))),
+  );
+}
+
+/** The values of an option as texts: one, or those of a grid. */
+function valuesOf(text: string, option: string, value: string): string[] {
+  const grid = /^\{(.*)\}$/s.exec(value);
+  if (grid === null && /[{}]/.test(value))
+    throw diagError('rule-syntax', { text, problem: 'a brace is open' });
+  const values = grid === null ? [value] : grid[1]!.split(',').map((entry) => entry.trim());
+  if (values.every((entry) => entry === ''))
+    throw diagError('rule-grid-empty', { text, example: `${option}={0.1,0.01}` });
+  return values;
 }

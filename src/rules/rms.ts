@@ -1,32 +1,36 @@
+import type { OptionSpec } from '../model/options.ts';
 import type { TensorRule } from './rule.ts';
 
+const OPTIONS = [
+  {
+    name: 'threshold',
+    type: 'number',
+    default: 1,
+    min: 0,
+    max: Number.POSITIVE_INFINITY,
+    above: true,
+    meaning: 'd, the root mean square above which the direction is scaled',
+  },
+  {
+    name: 'form',
+    type: 'choice',
+    default: 'adafactor',
+    choices: ['adafactor', 'stable-adamw'],
+    meaning: 'RMS of the direction itself, or of g/√v̂',
+  },
+] as const satisfies readonly OptionSpec[];
+
 /** Update clipping of Adafactor and StableAdamW: the direction of a tensor is divided by max(1, RMS/d). */
-export const rms: TensorRule = {
+export const rms: TensorRule<typeof OPTIONS> = {
   id: 'rms',
   title: 'RMS clipping of the update (Adafactor, StableAdamW)',
   scope: 'tensor',
+  place: 'tensor',
   stage: 'direction',
   mayAmplify: false,
   keepsDirection: true,
   loose: { threshold: Number.POSITIVE_INFINITY },
-  options: [
-    {
-      name: 'threshold',
-      type: 'number',
-      default: 1,
-      min: 0,
-      max: Number.POSITIVE_INFINITY,
-      above: true,
-      meaning: 'd, the root mean square above which the direction is scaled',
-    },
-    {
-      name: 'form',
-      type: 'choice',
-      default: 'adafactor',
-      choices: ['adafactor', 'stable-adamw'],
-      meaning: 'RMS of the direction itself, or of g/√v̂',
-    },
-  ],
+  options: OPTIONS,
   mainOption: 'threshold',
   sweepOption: 'threshold',
   undefinedFor: (optimizer, options) => {
@@ -59,7 +63,7 @@ export const rms: TensorRule = {
         if (g !== 0) sum += (g * g) / Math.max(secondMoment![i]! * secondMomentCorrection, floor);
       }
     }
-    const ratio = Math.sqrt(sum / Math.max(x.length, 1)) / (options.threshold as number);
+    const ratio = Math.sqrt(sum / Math.max(x.length, 1)) / options.threshold;
     factors[0] = ratio <= 1 ? 1 : 1 / ratio;
     return 0;
   },

@@ -1,5 +1,6 @@
 /** What a clipping rule is: one file in this folder and one line in registry.ts. */
-import type { OptionSpec, Options } from '../model/options.ts';
+import type { OptionSpec, Options, OptionsOf } from '../model/options.ts';
+import type { FACTOR_PLACES, ReplayEntry } from '../model/replay.ts';
 import type { TensorMeta, Units, Values } from '../tensor/values.ts';
 
 /** What a rule may see of one tensor at its stage. It must not write to any of it. */
@@ -25,6 +26,12 @@ export interface SeenTensor extends TensorMeta {
   readonly stepsTaken: number;
 }
 
+/** What a rule for the whole model may see of one tensor. */
+export interface SeenNorm extends TensorMeta {
+  /** Of the gradient, as the parts before have left it. */
+  readonly sumOfSquares: number;
+}
+
 /** What a rule needs to know of the optimizer to say whether it is defined for it. */
 export interface OptimizerTraits {
   readonly id: string;
@@ -41,65 +48,131 @@ export interface RuleDocs {
   readonly references: readonly string[];
   /** How implementations of the same name differ, and which form this is. */
   readonly differences: readonly string[];
+  /** With `fromLog`: what a log says, as the object of a sentence. */
+  readonly fromLog?: string;
 }
 
 /** State of a stateful rule: numbers only, so that it can be saved. */
 export type RuleState = Readonly<Record<string, number | readonly number[]>>;
 
-interface RuleBase {
+/** What a log holds of a run, one attempt: series by role. */
+export interface LoggedRun {
+  /** Norm of all gradients together, taken as the norm before clipping. */
+  readonly gradientNorm?: LoggedSeries;
+  readonly learningRate?: LoggedSeries;
+  readonly loss?: LoggedSeries;
+}
+export interface LoggedSeries {
+  readonly step: Float64Array;
+  readonly value: Float64Array;
+}
+
+/**
+ * What a log alone says of a rule: the factor at each point where it is known, NaN where only `low ≤ factor ≤ 1` is; or what
+ * the log would have to hold.
+ */
+export type FromLog =
+  | {
+      readonly steps: Float64Array;
+      readonly factors: Float64Array;
+      /** With it the factors are an interval, and `why` says what bounds them. */
+      readonly low?: Float64Array;
+      readonly why?: string;
+      /** Whether `why` holds for the log as it is, so that recording more would not help. */
+      readonly final?: boolean;
+    }
+  | { readonly missing: string };
+
+/** Members of an entry of `replay` that one rule alone has. */
+export type OwnMembers = Pick<ReplayEntry, 'clippy'>;
+
+/** What a rule tells of itself beyond its factors, gathered while it measures. */
+export interface RuleDetails {
+  /** After each measurement of a tensor. */
+  measured(tensor: number, seen: SeenTensor, factor: number): void;
+  /** @param names of the tensors */
+  result(names: readonly string[]): OwnMembers;
+}
+
+interface RuleBase<Specs extends readonly OptionSpec[]> {
   /** kebab-case: file name, `--rule` value, docs page. */
   readonly id: string;
   readonly title: string;
   /** Where in the step it acts; one step is gradient → optimizer → direction r → Δ = ηr → w ← w − Δ. */
   readonly stage: 'gradient' | 'direction' | 'update';
+  /** What the index of its smallest factor counts: an entry or a unit of the tensor, or nothing but the tensor. */
+  readonly place: (typeof FACTOR_PLACES)[number];
   /** Whether a factor may be above 1. */
   readonly mayAmplify: boolean;
   /** Whether every tensor keeps its direction; false for clamping and for unit-wise factors. */
   readonly keepsDirection: boolean;
+  /** Leaves everything as it is, whatever it sees: the baseline. */
+  readonly identity?: true;
+  /** Whose story a conclusion tells where several rules were tried. */
+  readonly lead?: true;
   /** Options that make the rule the identity, for the contract tests; null where it has none. */
   readonly loose: Options | null;
-  readonly options: readonly OptionSpec[];
+  readonly options: Specs;
   /** The option that may go unnamed in `rule:0.1`. */
-  readonly mainOption: string | null;
+  readonly mainOption: Specs[number]['name'] | null;
   /** The threshold that a sweep moves: the larger, the looser. */
-  readonly sweepOption?: string;
+  readonly sweepOption?: Specs[number]['name'];
   readonly presets?: Readonly<Record<string, Options>>;
+  /** What a preset says of Adagrad's accumulator: left out for an optimizer that has none. */
+  readonly accumulatorOptions?: readonly Specs[number]['name'][];
   readonly docs: RuleDocs;
   /** Why the rule with these options is not defined for an optimizer; null where it is. */
-  undefinedFor?(optimizer: OptimizerTraits, options: Options): string | null;
+  undefinedFor?(optimizer: OptimizerTraits, options: OptionsOf<Specs>): string | null;
   /** Options of the optimizer that the rule's own options replace. */
-  overrides?(options: Options): Options;
+  overrides?(options: OptionsOf<Specs>): Options;
+  /** The learning rate that the rule's own options put in place of the optimizer's. */
+  learningRate?(options: OptionsOf<Specs>): number | undefined;
   /** Whether the weight decay joins the direction, as LAMB has it, wherever the optimizer puts it. */
   readonly decayInDirection?: true;
   /** Whether its factor multiplies gradient + weight decay (LARS), not the gradient alone. */
   readonly afterWeightDecay?: true;
+  /** What a log without gradients says of the rule; absent where it says nothing. */
+  fromLog?(log: LoggedRun, options: OptionsOf<Specs>): FromLog;
+  details?(options: OptionsOf<Specs>): RuleDetails;
 }
 
-/** A rule that looks at all gradients before it says anything. Stage `gradient`. */
-export interface ModelRule extends RuleBase {
+/** A rule that looks at the norms of all gradients before it says anything. Stage `gradient`. */
+export interface ModelRule<
+  Specs extends readonly OptionSpec[] = readonly OptionSpec[],
+  State extends RuleState = RuleState,
+> extends RuleBase<Specs> {
   readonly scope: 'model';
-  initialState(tensors: number): RuleState;
+  initialState(tensors: number): State;
   /**
    * The factor of every tensor into `factors`; the state after the step is returned, the one given is left as it is.
    */
-  measure(state: RuleState, seen: readonly SeenTensor[], options: Options, factors: Float64Array): RuleState;
+  measure(state: State, seen: readonly SeenNorm[], options: OptionsOf<Specs>, factors: Float64Array): State;
 }
 
 /** A rule with one factor for each tensor, or for each of its units, from that tensor alone. */
-export interface TensorRule extends RuleBase {
+export interface TensorRule<Specs extends readonly OptionSpec[] = readonly OptionSpec[]>
+  extends RuleBase<Specs> {
   readonly scope: 'tensor' | 'unit';
   /**
-   * Factors into `factors` (one, or one for each unit); returns the index that sets the smallest: the entry for
-   * `clippy`, the unit for unit-wise rules, 0 otherwise.
+   * Factors into `factors` (one, or one for each unit); returns the index that sets the smallest, as `place` has it: an
+   * entry, a unit, or 0.
    */
-  measure(seen: SeenTensor, options: Options, factors: Float64Array, units: Units): number;
+  measure(seen: SeenTensor, options: OptionsOf<Specs>, factors: Float64Array, units: Units): number;
 }
 
 /** A rule that clamps entries, each by its own bound. Stage `gradient`. */
-export interface EntryRule extends RuleBase {
+export interface EntryRule<Specs extends readonly OptionSpec[] = readonly OptionSpec[]>
+  extends RuleBase<Specs> {
   readonly scope: 'entry';
-  /** The clamped gradient into `out`; returns where the smallest factor bound/|g| is, and that factor (1 if none). */
-  clamp(seen: SeenTensor, options: Options, out: Values): { readonly index: number; readonly factor: number };
+  /**
+   * The clamped gradient into `out`, which may be `seen.x` itself; returns where the smallest factor bound/|g| is, and that
+   * factor (1 if none).
+   */
+  clamp(
+    seen: SeenTensor,
+    options: OptionsOf<Specs>,
+    out: Values,
+  ): { readonly index: number; readonly factor: number };
 }
 
 export type ClipRule = ModelRule | TensorRule | EntryRule;

@@ -1,34 +1,38 @@
+import type { OptionSpec } from '../model/options.ts';
 import type { EntryRule } from './rule.ts';
 
+const OPTIONS = [
+  {
+    name: 'threshold',
+    type: 'number',
+    default: 5000,
+    min: 0,
+    max: Number.POSITIVE_INFINITY,
+    above: true,
+    meaning: 'θ: how many times the second moment the square of an entry may be',
+  },
+  {
+    name: 'warmupSteps',
+    type: 'number',
+    default: 19,
+    min: 0,
+    max: 1_000_000,
+    integer: true,
+    meaning: 'steps of the optimizer before the rule acts: v starts at 0, and everything would be a spike',
+  },
+] as const satisfies readonly OptionSpec[];
+
 /** Spike-aware clipping of SPAM: entries with g² > θ·v become sign(g)·√(θv), v before this step. */
-export const spam: EntryRule = {
+export const spam: EntryRule<typeof OPTIONS> = {
   id: 'spam',
   title: 'SPAM spike-aware clipping',
   scope: 'entry',
+  place: 'entry',
   stage: 'gradient',
   mayAmplify: false,
   keepsDirection: false,
   loose: { threshold: Number.POSITIVE_INFINITY },
-  options: [
-    {
-      name: 'threshold',
-      type: 'number',
-      default: 5000,
-      min: 0,
-      max: Number.POSITIVE_INFINITY,
-      above: true,
-      meaning: 'θ: how many times the second moment the square of an entry may be',
-    },
-    {
-      name: 'warmupSteps',
-      type: 'number',
-      default: 19,
-      min: 0,
-      max: 1_000_000,
-      integer: true,
-      meaning: 'steps of the optimizer before the rule acts: v starts at 0, and everything would be a spike',
-    },
-  ],
+  options: OPTIONS,
   mainOption: 'threshold',
   undefinedFor: (optimizer) =>
     optimizer.hasSecondMoment
@@ -48,8 +52,8 @@ export const spam: EntryRule = {
     ],
   },
   clamp: ({ x, secondMoment, stepsTaken }, options, out) => {
-    const threshold = options.threshold as number;
-    const active = stepsTaken >= (options.warmupSteps as number) && threshold < Number.POSITIVE_INFINITY;
+    const threshold = options.threshold;
+    const active = stepsTaken >= options.warmupSteps && threshold < Number.POSITIVE_INFINITY;
     let factor = 1;
     let index = 0;
     let nan = -1;

@@ -1,25 +1,29 @@
+import type { OptionSpec } from '../model/options.ts';
 import type { EntryRule } from './rule.ts';
 
+const OPTIONS = [
+  {
+    name: 'clipValue',
+    type: 'number',
+    default: 1,
+    min: 0,
+    max: Number.POSITIVE_INFINITY,
+    above: true,
+    meaning: 'largest magnitude c that an entry of the gradient may keep',
+  },
+] as const satisfies readonly OptionSpec[];
+
 /** gᵢ ← clamp(gᵢ, −c, c): PyTorch's `clip_grad_value_`, Keras's `clipvalue`. NaN stays NaN, ±Infinity becomes ±c. */
-export const value: EntryRule = {
+export const value: EntryRule<typeof OPTIONS> = {
   id: 'value',
   title: 'Clipping by value',
   scope: 'entry',
+  place: 'entry',
   stage: 'gradient',
   mayAmplify: false,
   keepsDirection: false,
   loose: { clipValue: Number.POSITIVE_INFINITY },
-  options: [
-    {
-      name: 'clipValue',
-      type: 'number',
-      default: 1,
-      min: 0,
-      max: Number.POSITIVE_INFINITY,
-      above: true,
-      meaning: 'largest magnitude c that an entry of the gradient may keep',
-    },
-  ],
+  options: OPTIONS,
   mainOption: 'clipValue',
   sweepOption: 'clipValue',
   docs: {
@@ -33,7 +37,7 @@ export const value: EntryRule = {
     differences: ['The same in PyTorch, Keras and TensorFlow; ±Infinity becomes ±c, NaN stays NaN.'],
   },
   clamp: ({ x }, options, out) => {
-    const limit = options.clipValue as number;
+    const limit = options.clipValue;
     let largest = limit;
     let index = 0;
     let nan = -1;

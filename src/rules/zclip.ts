@@ -1,59 +1,66 @@
+import type { OptionSpec } from '../model/options.ts';
 import { globalNorm, globalNormFactor } from './global-norm.ts';
 import type { ModelRule } from './rule.ts';
 
+const OPTIONS = [
+  {
+    name: 'zThreshold',
+    type: 'number',
+    default: 2.5,
+    min: 0,
+    max: Number.POSITIVE_INFINITY,
+    above: true,
+    meaning: 'z-score above which the norm is an outlier',
+  },
+  {
+    name: 'alpha',
+    type: 'number',
+    default: 0.97,
+    min: 0,
+    max: 1,
+    meaning: 'smoothing of the moving mean and variance',
+  },
+  {
+    name: 'warmupSteps',
+    type: 'number',
+    default: 25,
+    min: 1,
+    max: 1_000_000,
+    integer: true,
+    meaning: 'norms that the mean and variance start from; only maxNorm clips until then',
+  },
+  {
+    name: 'maxNorm',
+    type: 'number',
+    default: 1,
+    min: 0,
+    max: Number.POSITIVE_INFINITY,
+    above: true,
+    meaning: 'largest norm in any case; Infinity for none',
+  },
+  {
+    name: 'clipTo',
+    type: 'choice',
+    default: 'adaptive',
+    choices: ['adaptive', 'mean'],
+    meaning: 'what an outlier is clipped to',
+  },
+] as const satisfies readonly OptionSpec[];
+
 /** Clipping by global norm where its z-score against moving averages is too large. */
-export const zclip: ModelRule = {
+export const zclip: ModelRule<
+  typeof OPTIONS,
+  { readonly warmup: readonly number[]; readonly mean: number; readonly variance: number }
+> = {
   id: 'zclip',
   title: 'ZClip',
   scope: 'model',
+  place: 'tensor',
   stage: 'gradient',
   mayAmplify: false,
   keepsDirection: true,
   loose: { zThreshold: Number.POSITIVE_INFINITY, maxNorm: Number.POSITIVE_INFINITY },
-  options: [
-    {
-      name: 'zThreshold',
-      type: 'number',
-      default: 2.5,
-      min: 0,
-      max: Number.POSITIVE_INFINITY,
-      above: true,
-      meaning: 'z-score above which the norm is an outlier',
-    },
-    {
-      name: 'alpha',
-      type: 'number',
-      default: 0.97,
-      min: 0,
-      max: 1,
-      meaning: 'smoothing of the moving mean and variance',
-    },
-    {
-      name: 'warmupSteps',
-      type: 'number',
-      default: 25,
-      min: 1,
-      max: 1_000_000,
-      integer: true,
-      meaning: 'norms that the mean and variance start from; only maxNorm clips until then',
-    },
-    {
-      name: 'maxNorm',
-      type: 'number',
-      default: 1,
-      min: 0,
-      max: Number.POSITIVE_INFINITY,
-      above: true,
-      meaning: 'largest norm in any case; Infinity for none',
-    },
-    {
-      name: 'clipTo',
-      type: 'choice',
-      default: 'adaptive',
-      choices: ['adaptive', 'mean'],
-      meaning: 'what an outlier is clipped to',
-    },
-  ],
+  options: OPTIONS,
   mainOption: 'zThreshold',
   docs: {
     summary: 'Clips the global norm when it stands out against a moving mean and deviation of its own past.',
@@ -72,8 +79,8 @@ export const zclip: ModelRule = {
   initialState: () => ({ warmup: [], mean: 0, variance: 0 }),
   measure: (state, seen, options, factors) => {
     const norm = globalNorm(seen);
-    const maxNorm = options.maxNorm as number;
-    const warmupSteps = options.warmupSteps as number;
+    const maxNorm = options.maxNorm;
+    const warmupSteps = options.warmupSteps;
     const warmup = state.warmup as readonly number[];
     if (warmup.length < warmupSteps) {
       factors.fill(globalNormFactor(norm, maxNorm, 'torch'));
@@ -82,10 +89,10 @@ export const zclip: ModelRule = {
       const variance = norms.reduce((sum, x) => sum + (x - mean) ** 2, 0) / norms.length;
       return { warmup: norms, mean, variance };
     }
-    const alpha = options.alpha as number;
-    const zThreshold = options.zThreshold as number;
-    const mean = state.mean as number;
-    const deviation = Math.sqrt(state.variance as number);
+    const alpha = options.alpha;
+    const zThreshold = options.zThreshold;
+    const { mean, variance } = state;
+    const deviation = Math.sqrt(variance);
     const z = (norm - mean) / (deviation + 1e-6);
     const outlier = z > zThreshold;
     const clipped = !outlier
@@ -99,7 +106,7 @@ export const zclip: ModelRule = {
     return {
       warmup,
       mean: newMean,
-      variance: alpha * (state.variance as number) + (1 - alpha) * (clipped - newMean) ** 2,
+      variance: alpha * variance + (1 - alpha) * (clipped - newMean) ** 2,
     };
   },
 };

@@ -4,8 +4,9 @@ import { type Backend, loadBackend } from '../../src/autodiff/backend.ts';
 import { ClippyAdagrad, type ClippyAdagradOptions } from '../../src/autodiff/clippy-adagrad.ts';
 import { DiagError } from '../../src/model/errors.ts';
 import { chooseOptimizer } from '../../src/optimizers/registry.ts';
-import { createStepper, freshTensor } from '../../src/replay/step.ts';
-import { chooseRule } from '../../src/rules/parse.ts';
+import { createStepper } from '../../src/replay/step.ts';
+import { freshTensor } from '../../src/replay/tensors.ts';
+import { chooseRules } from '../../src/rules/choice.ts';
 
 let backend: Backend;
 let before = 0;
@@ -35,7 +36,7 @@ describe('ClippyAdagrad for tfjs', () => {
     const b = tf.variable(tf.zeros([1]), true, 'b');
     const optimizer = new ClippyAdagrad(0.5, options);
     const adagrad = chooseOptimizer('adagrad', { epsilon: 1e-7 });
-    const rule = chooseRule('clippy', { ...options });
+    const rule = chooseRules([{ rule: 'clippy', options: { ...options } }]);
     const stepper = createStepper({ rule, optimizers: [adagrad], precision: 'float32' });
     const meta = { layout: 'none', embedding: false } as const;
     const tensors = [

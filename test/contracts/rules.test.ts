@@ -1,76 +1,21 @@
 /** What holds for every clipping rule, whichever is added. */
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { chooseOptimizer, OPTIMIZERS } from '../../src/optimizers/registry.ts';
-import {
-  createStepper,
-  freshTensor,
-  type Gradient,
-  type TensorState,
-  traitsOf,
-} from '../../src/replay/step.ts';
-import { optionsOf, parseRule, type RuleChoice, ruleForOptimizer } from '../../src/rules/parse.ts';
+import { createStepper } from '../../src/replay/step.ts';
+import { copyTensors } from '../../src/replay/tensors.ts';
+import { optionsOf, type RulePart } from '../../src/rules/choice.ts';
+import { parseRule } from '../../src/rules/parse.ts';
 import { RULES } from '../../src/rules/registry.ts';
 import type { ClipRule } from '../../src/rules/rule.ts';
-import { elementsOf, norm, type TensorMeta, type Values } from '../../src/tensor/values.ts';
-
-const METAS: readonly TensorMeta[] = [
-  { name: 'embedding/a', shape: [5, 2], layout: 'none', embedding: true },
-  { name: 'kernel', shape: [3, 4], layout: 'IO', embedding: false },
-  { name: '__proto__', shape: [4], layout: 'none', embedding: false },
-  { name: 'scalar', shape: [], layout: 'none', embedding: false },
-];
-
-/** Deterministic numbers of very different magnitudes. */
-function numbers(seed: number, length: number, scale: number): Float32Array {
-  let state = (seed * 2654435761) >>> 0 || 1;
-  const next = (): number => {
-    state ^= state << 13;
-    state ^= state >>> 17;
-    state ^= state << 5;
-    return (state >>> 0) / 2 ** 32;
-  };
-  return Float32Array.from({ length }, () => (next() - 0.5) * scale * 10 ** Math.floor(next() * 4 - 2));
-}
-
-function model(optimizer: string, seed: number, scale: number) {
-  const choice = chooseOptimizer(optimizer);
-  const tensors = METAS.map((meta, t) =>
-    freshTensor(meta, numbers(seed + t, elementsOf(meta.shape), 1), choice, 'float32'),
-  );
-  const gradients = METAS.map(
-    (meta, t): Gradient => ({ values: numbers(seed + 100 + t, elementsOf(meta.shape), scale) }),
-  );
-  return { choice, tensors, gradients };
-}
-
-const copy = (tensors: readonly TensorState[]): TensorState[] =>
-  tensors.map((tensor) => ({
-    ...tensor,
-    w: tensor.w.slice(),
-    slots: Object.fromEntries(Object.entries(tensor.slots).map(([name, slot]) => [name, slot.slice()])),
-  }));
-
-const bytesOf = (values: Values): Uint8Array =>
-  new Uint8Array(values.buffer.slice(values.byteOffset, values.byteOffset + values.byteLength));
-
-/** An optimizer that the rule is defined for. */
-const optimizerFor = (choice: RuleChoice): string =>
-  Object.keys(OPTIMIZERS).find((id) => {
-    try {
-      ruleForOptimizer(choice, traitsOf(chooseOptimizer(id)));
-      return true;
-    } catch {
-      return false;
-    }
-  })!;
+import { norm } from '../../src/tensor/values.ts';
+import { bytesOf, METAS, model, optimizerFor } from './rule-model.ts';
 
 const seeds = { numRuns: Number(process.env.CLIPPY_DIAG_FUZZ ?? 40) };
 const magnitudes = fc.constantFrom(1e-3, 1, 1e3, 1e6);
 
 describe.each(Object.values(RULES) as ClipRule[])('rule $id', (rule) => {
   const choice = parseRule(rule.id)[0]!;
-  const optimizer = optimizerFor(choice);
+  const optimizer = optimizerFor(choice)!;
 
   it('is registered under its own id and documents itself', () => {
     expect(RULES[rule.id as keyof typeof RULES]).toBe(rule);
@@ -79,14 +24,14 @@ describe.each(Object.values(RULES) as ClipRule[])('rule $id', (rule) => {
     if (rule.mainOption !== null)
       expect(optionsOf(rule).map((option) => option.name)).toContain(rule.mainOption);
     for (const preset of Object.keys(rule.presets ?? {}))
-      expect(parseRule(`${rule.id}:${preset}`)[0]!.preset).toBe(preset);
+      expect(parseRule(`${rule.id}:${preset}`)[0]!.parts[0]!.preset).toBe(preset);
   });
 
   it('leaves its inputs, names and shapes as they are in a dry step, and the gradients in any', () => {
     fc.assert(
       fc.property(fc.nat(), magnitudes, (seed, scale) => {
         const { choice: chosen, tensors, gradients } = model(optimizer, seed, scale);
-        const before = copy(tensors);
+        const before = copyTensors(tensors);
         const kept = gradients.map(({ values }) => values.slice());
         const stepper = createStepper({ rule: choice, optimizers: [chosen], precision: 'float32' });
         stepper.step(tensors, gradients, [0.1], true);
@@ -160,8 +105,7 @@ describe.each(Object.values(RULES) as ClipRule[])('rule $id', (rule) => {
         // SGD, whose direction is the gradient, shows gradient-stage factors as they are.
         const id = ['adagrad', 'sgd'].includes(optimizer) ? 'sgd' : optimizer;
         const { choice: chosen, tensors, gradients } = model(id, seed, scale);
-        const usable =
-          rule.id === 'spam' ? { ...choice, options: { ...choice.options, warmupSteps: 0 } } : choice;
+        const usable = rule.id === 'spam' ? parseRule('spam:warmupSteps=0')[0]! : choice;
         const stepper = createStepper({ rule: usable, optimizers: [chosen], precision: 'float32' });
         const moved: Float64Array[] = [];
         const record = stepper.step(tensors, gradients, [1], true, {
@@ -192,10 +136,10 @@ describe('clippy', () => {
           const { choice: chosen, tensors, gradients } = model('adagrad', seed, scale);
           const [rule] = parseRule(text);
           const stepper = createStepper({ rule: rule!, optimizers: [chosen], precision: 'float32' });
-          const before = copy(tensors);
+          const before = copyTensors(tensors);
           const record = stepper.step(tensors, gradients, [learningRate], true, {
             moved: (t, movement) => {
-              const options = stepper.rule.options;
+              const [{ options }] = stepper.rule.parts as [RulePart];
               let closest = 0;
               movement.forEach((move: number, i: number) => {
                 const tau = options.accumulatorRelativeThreshold as number;

@@ -6,8 +6,9 @@ import {
   plainAdagradClippy,
 } from '../../src/kernels/fused-adagrad-clippy.ts';
 import { chooseOptimizer } from '../../src/optimizers/registry.ts';
-import { createStepper, freshTensor } from '../../src/replay/step.ts';
-import { chooseRule } from '../../src/rules/parse.ts';
+import { createStepper } from '../../src/replay/step.ts';
+import { freshTensor } from '../../src/replay/tensors.ts';
+import { chooseRules } from '../../src/rules/choice.ts';
 
 const float = fc.float({ min: -1e4, max: 1e4, noNaN: true });
 /** Far from where float32 loses digits; half way it would round what float64 arithmetic keeps. */
@@ -74,7 +75,9 @@ describe('the SIMD kernel', () => {
           mine!.accumulator.fill(0.1);
           mine!.gradient.set(rows.map(([, g]) => g));
           const before = tensor.w.slice();
-          const rule = chooseRule('clippy', { variableRelativeThreshold, absoluteThreshold, accumulator });
+          const rule = chooseRules([
+            { rule: 'clippy', options: { variableRelativeThreshold, absoluteThreshold, accumulator } },
+          ]);
           const stepper = createStepper({ rule, optimizers: [adagrad], precision: 'float32' });
           const { minFactor } = stepper.step([tensor], [{ values: mine!.gradient.slice() }], [0.1]);
           const [factor] = kernel.step(0.1);

@@ -7,8 +7,9 @@ import { EigenvalueDecomposition, Matrix } from 'ml-matrix';
 import { describe, expect, it } from 'vitest';
 import { preconditioner } from '../../src/optimizers/preconditioner.ts';
 import { chooseOptimizer, type OptimizerChoice } from '../../src/optimizers/registry.ts';
-import { createStepper, freshTensor, type TensorState } from '../../src/replay/step.ts';
-import { chooseRule } from '../../src/rules/parse.ts';
+import { createStepper } from '../../src/replay/step.ts';
+import { freshTensor, type TensorState } from '../../src/replay/tensors.ts';
+import { NO_CLIPPING } from '../../src/rules/choice.ts';
 import { anyOptions, optimizers } from './step-options.ts';
 
 const numRuns = Number(process.env.CLIPPY_DIAG_FUZZ ?? 100);
@@ -25,7 +26,7 @@ function tensorAt(choice: OptimizerChoice, state: Readonly<Record<string, number
 }
 
 function stepOf(choice: OptimizerChoice, tensor: TensorState, g: number, learningRate = RATE): number {
-  const rule = chooseRule('none', {});
+  const rule = NO_CLIPPING;
   createStepper({ rule, optimizers: [choice], precision: 'float64' }).step(
     [tensor],
     [{ values: Float64Array.of(g) }],

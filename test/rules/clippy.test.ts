@@ -1,7 +1,8 @@
 /** The golden numbers of the published tests of tensorflow/recommenders' ClippyAdagrad. */
 import { describe, expect, it } from 'vitest';
 import { chooseOptimizer } from '../../src/optimizers/registry.ts';
-import { createStepper, freshTensor } from '../../src/replay/step.ts';
+import { createStepper } from '../../src/replay/step.ts';
+import { freshTensor } from '../../src/replay/tensors.ts';
 import { clippyFactor } from '../../src/rules/clippy.ts';
 import { parseRule } from '../../src/rules/parse.ts';
 

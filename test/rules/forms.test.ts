@@ -2,7 +2,8 @@
 import { describe, expect, it } from 'vitest';
 import type { Layout } from '../../src/model/checkpoint.ts';
 import { chooseOptimizer } from '../../src/optimizers/registry.ts';
-import { createStepper, freshTensor, type Gradient } from '../../src/replay/step.ts';
+import { createStepper } from '../../src/replay/step.ts';
+import { freshTensor, type Gradient } from '../../src/replay/tensors.ts';
 import { parseRule } from '../../src/rules/parse.ts';
 import { unitsOf } from '../../src/tensor/values.ts';
 
@@ -165,10 +166,10 @@ describe('stateful rules', () => {
         return [1, 2, 1.5, 30, 2].map((size) => {
           if (save) {
             const state = JSON.parse(
-              JSON.stringify(stepper.ruleState, (_, x) => (x === Number.POSITIVE_INFINITY ? 1e308 : x)),
+              JSON.stringify(stepper.ruleStates, (_, x) => (x === Number.POSITIVE_INFINITY ? 1e308 : x)),
             );
             stepper = make();
-            stepper.ruleState = state;
+            stepper.ruleStates = state;
           }
           return stepper.step([tensor], [{ values: Float64Array.of(size, 0) }], [1]).minFactor;
         });

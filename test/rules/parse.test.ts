@@ -3,10 +3,11 @@ import { describe, expect, it } from 'vitest';
 import { DiagError, ERROR_TEXTS } from '../../src/model/errors.ts';
 import { chooseOptimizer, OPTIMIZERS } from '../../src/optimizers/registry.ts';
 import { traitsOf } from '../../src/replay/step.ts';
-import { parseRule, ruleForOptimizer } from '../../src/rules/parse.ts';
+import { ruleForOptimizer } from '../../src/rules/choice.ts';
+import { parseRule } from '../../src/rules/parse.ts';
 import { DEFAULT_RULES } from '../../src/rules/registry.ts';
 
-const read = (text: string) => parseRule(text).map(({ rule, options, label }) => [rule.id, options, label]);
+const read = (text: string) => parseRule(text).map(({ id, parts, label }) => [id, parts[0]!.options, label]);
 
 describe('rule texts', () => {
   it('clippy alone is the preset paper', () => {
@@ -22,7 +23,7 @@ describe('rule texts', () => {
   });
   it('a preset with changes', () => {
     const [choice] = parseRule('clippy:tfrs,absoluteThreshold=1e-3,embeddings=false');
-    expect(choice!.options).toMatchObject({
+    expect(choice!.parts[0]!.options).toMatchObject({
       variableRelativeThreshold: 0.1,
       absoluteThreshold: 1e-3,
       accumulator: 'delayed',
@@ -32,10 +33,10 @@ describe('rule texts', () => {
   });
   it('the main option may go unnamed', () => {
     expect(parseRule('global-norm:2.5')).toEqual(parseRule('global-norm:maxNorm=2.5'));
-    expect(parseRule('agc:0.1')[0]!.options.clipping).toBe(0.1);
+    expect(parseRule('agc:0.1')[0]!.parts[0]!.options.clipping).toBe(0.1);
   });
   it('a grid gives one rule for each value, in order; two grids give all pairs', () => {
-    expect(parseRule('agc:{0.1, 0.01,0.001}').map(({ options }) => options.clipping)).toEqual([
+    expect(parseRule('agc:{0.1, 0.01,0.001}').map(({ parts }) => parts[0]!.options.clipping)).toEqual([
       0.1, 0.01, 0.001,
     ]);
     expect(parseRule('clippy:absoluteThreshold={1,2},accumulator={standard,delayed}')).toHaveLength(4);
@@ -119,8 +120,8 @@ it('any text is a rule or a coded error', () => {
   fc.assert(
     fc.property(fc.array(piece, { maxLength: 8 }), (pieces) => {
       try {
-        for (const { options } of parseRule(pieces.join('')))
-          expect(Object.values(options)).not.toContain(Number.NaN);
+        for (const { parts } of parseRule(pieces.join('')))
+          for (const { options } of parts) expect(Object.values(options)).not.toContain(Number.NaN);
       } catch (error) {
         expect(error).toBeInstanceOf(DiagError);
       }

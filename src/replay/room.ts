@@ -1,0 +1,86 @@
+/** The arrays that a step works on: made once, grown to the largest tensor, used again for the next. */
+import type { Slots } from '../optimizers/optimizer.ts';
+import { allocate, elementsOf, type Precision, type Values } from '../tensor/values.ts';
+import type { Gradient, TensorState } from './tensors.ts';
+
+/** The arrays that a step works on for one tensor. */
+export interface View {
+  readonly g: Values;
+  readonly w: Values;
+  readonly slots: Slots;
+  /** Index in the whole tensor of an entry, or of a unit, of this view. */
+  entry(index: number): number;
+  unit(index: number): number;
+  /** Puts gathered rows back. */
+  store(): void;
+}
+
+const same = (index: number): number => index;
+const nothing = (): void => {};
+
+/** Buffers by name that grow to the largest tensor and stay. */
+export function createRoom(precision: Precision) {
+  const buffers = new Map<string, Values>();
+  const get = (name: string, length: number): Values => {
+    let buffer = buffers.get(name);
+    if (buffer === undefined || buffer.length < length) {
+      buffer = allocate(precision, length);
+      buffers.set(name, buffer);
+    }
+    return buffer.length === length ? buffer : buffer.subarray(0, length);
+  };
+
+  /** Rows of an array, gathered into a buffer. */
+  const gather = (name: string, from: Values, rows: Int32Array, width: number): Values => {
+    const to = get(name, rows.length * width);
+    for (let k = 0; k < rows.length; k++) {
+      const start = rows[k]! * width;
+      to.set(from.subarray(start, start + width), k * width);
+    }
+    return to;
+  };
+
+  const slotNames = (tensor: TensorState): string[] => Object.keys(tensor.slots);
+  const mapSlots = (tensor: TensorState, map: (name: string, slot: Values) => Values): Slots =>
+    Object.fromEntries(slotNames(tensor).map((name) => [name, map(name, tensor.slots[name]!)]));
+
+  /** A tensor as its step sees it. `byRows`: a sparse gradient touches its rows alone. */
+  function view(tensor: TensorState, gradient: Gradient, byRows: boolean, dry: boolean): View {
+    const { values, rows } = gradient;
+    const copied = (name: string, slot: Values): Values => {
+      const copy = get(`slot/${name}`, slot.length);
+      copy.set(slot);
+      return copy;
+    };
+    if (rows === undefined || !byRows) {
+      const slots = dry ? mapSlots(tensor, copied) : tensor.slots;
+      let g = values;
+      if (rows !== undefined) {
+        const width = rows.length === 0 ? 0 : values.length / rows.length;
+        g = get('dense', tensor.w.length).fill(0);
+        for (let k = 0; k < rows.length; k++)
+          g.set(values.subarray(k * width, (k + 1) * width), rows[k]! * width);
+      }
+      return { g, w: tensor.w, slots, entry: same, unit: same, store: nothing };
+    }
+    const width = elementsOf(tensor.shape.slice(1));
+    const w = gather('w', tensor.w, rows, width);
+    const slots = mapSlots(tensor, (name, slot) => gather(`slot/${name}`, slot, rows, width));
+    const scatter = (from: Values, to: Values): void => {
+      for (let k = 0; k < rows.length; k++)
+        to.set(from.subarray(k * width, (k + 1) * width), rows[k]! * width);
+    };
+    return {
+      g: values,
+      w,
+      slots,
+      entry: (index) => (rows.length === 0 ? 0 : rows[Math.floor(index / width)]! * width + (index % width)),
+      unit: (index) => rows[index] ?? 0,
+      store: () => {
+        scatter(w, tensor.w);
+        for (const name of slotNames(tensor)) scatter(slots[name]!, tensor.slots[name]!);
+      },
+    };
+  }
+  return { get, view };
+}

@@ -1,0 +1,41 @@
+/** Trainable tensors with the optimizer's state, and their gradients: what a step takes. */
+import type { Slots } from '../optimizers/optimizer.ts';
+import type { OptimizerChoice } from '../optimizers/registry.ts';
+import { allocate, type Precision, type TensorMeta, type Values } from '../tensor/values.ts';
+
+/** A trainable tensor with the optimizer's state. Steps write to `w`, `slots` and `stepsTaken`. */
+export interface TensorState extends TensorMeta {
+  readonly w: Values;
+  readonly slots: Slots;
+  stepsTaken: number;
+  /** Index into the stepper's optimizers. */
+  readonly group: number;
+}
+
+/** Gradient of one tensor: whole, or the rows of an embedding (each once) with their values. */
+export interface Gradient {
+  readonly values: Values;
+  readonly rows?: Int32Array;
+}
+
+/** A tensor with fresh state. */
+export function freshTensor(
+  meta: TensorMeta,
+  w: Values,
+  { optimizer, options }: OptimizerChoice,
+  precision: Precision,
+  group = 0,
+): TensorState {
+  const slots: Record<string, Values> = {};
+  for (const slot of optimizer.slots(options))
+    slots[slot.name] = allocate(precision, w.length).fill(slot.initial);
+  return { ...meta, w, slots, stepsTaken: 0, group };
+}
+
+/** A copy that steps of its own can move. */
+export const copyTensors = (tensors: readonly TensorState[]): TensorState[] =>
+  tensors.map((tensor) => ({
+    ...tensor,
+    w: tensor.w.slice(),
+    slots: Object.fromEntries(Object.entries(tensor.slots).map(([name, slot]) => [name, slot.slice()])),
+  }));

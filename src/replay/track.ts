@@ -1,0 +1,122 @@
+/** What one rule, at one multiplier of the learning rate, did at each step. */
+import type { Capture } from '../captures/read.ts';
+import type { ReplayEntry } from '../model/replay.ts';
+import type { OwnMembers, RuleDetails } from '../rules/rule.ts';
+import type { Values } from '../tensor/values.ts';
+import type { Prepared } from './follow.ts';
+import type { StepObserver, Stepper, StepRecord } from './step.ts';
+import type { Gradient, TensorState } from './tensors.ts';
+
+/** Gradients and learning rates of a step. */
+export interface StepInput {
+  readonly gradients: readonly Gradient[];
+  readonly learningRates: readonly number[];
+}
+
+export interface Track {
+  readonly stepper: Stepper;
+  readonly multiplier: number;
+  readonly minClipFactor: readonly number[];
+  readonly updateNorm: readonly number[];
+  /** Norm of the update relative to the unclipped one, and the cosine between them; of dry steps. */
+  readonly kept: readonly number[];
+  readonly cosine: readonly number[];
+  readonly engaged: readonly boolean[];
+  /** Whether the rule replaces options of the recorded optimizer, so that its run is another from the first step on. */
+  readonly optimizerDiffers: boolean;
+  /** Whether the parameters are finite after the last step. */
+  readonly finite: () => boolean;
+  /** Measures what a step would do. @param unclipped movement of each tensor without a rule */
+  dryStep(input: StepInput, tensors: readonly TensorState[], unclipped: readonly Values[]): void;
+  /** Takes a step; whether the parameters are finite after it. */
+  realStep(input: StepInput, tensors: readonly TensorState[]): boolean;
+  bottleneck(): ReplayEntry['bottleneck'];
+  /** For each tensor the smallest factor, where, and the factor at the onset. */
+  tensors(onset: number | null): NonNullable<ReplayEntry['tensors']>;
+  /** What the parts of the rule tell of themselves. */
+  ownMembers(): OwnMembers;
+}
+
+export function createTrack(
+  stepper: Stepper,
+  multiplier: number,
+  prepared: Prepared,
+  capture: Capture,
+): Track {
+  const names = prepared.tensors.map(({ name }) => name);
+  const minClipFactor: number[] = [];
+  const updateNorm: number[] = [];
+  const kept: number[] = [];
+  const cosine: number[] = [];
+  const engaged: boolean[] = [];
+  const smallest = names.map(() => ({ factor: Number.POSITIVE_INFINITY, step: 0 }));
+  /** Factors of each tensor at each step: a number for each, whatever the size of the tensor. */
+  const history: Float64Array[] = [];
+  let bottleneck: StepRecord['bottleneck'] | null = null;
+  let finite = true;
+  const details = stepper.rule.parts.map(({ rule, options }): RuleDetails | undefined =>
+    rule.details?.(options),
+  );
+  const watching: StepObserver = {
+    measured: (part, tensor, seen, factor) => details[part]?.measured(tensor, seen, factor),
+  };
+
+  const note = (record: StepRecord): void => {
+    const { step } = capture.steps[minClipFactor.length]!;
+    minClipFactor.push(record.minFactor);
+    updateNorm.push(record.updateNorm);
+    engaged.push(record.engaged);
+    history.push(record.factors.slice());
+    finite = record.finite;
+    record.factors.forEach((factor, t) => {
+      if (factor < smallest[t]!.factor) smallest[t] = { factor, step };
+    });
+    if (record.engaged && !(bottleneck !== null && bottleneck.factor <= record.bottleneck.factor))
+      bottleneck = record.bottleneck;
+  };
+
+  return {
+    stepper,
+    multiplier,
+    minClipFactor,
+    updateNorm,
+    kept,
+    cosine,
+    engaged,
+    optimizerDiffers: stepper.optimizers.some(
+      ({ options }, group) =>
+        JSON.stringify(options) !== JSON.stringify(prepared.setup.optimizers[group]!.options),
+    ),
+    finite: () => finite,
+    dryStep({ gradients, learningRates }, tensors, unclipped) {
+      let dot = 0;
+      let own = 0;
+      let other = 0;
+      const moved = (t: number, move: Values): void => {
+        const reference = unclipped[t]!;
+        for (let i = 0; i < move.length; i++) {
+          const a = move[i]!;
+          const b = reference[i]!;
+          dot += a * b;
+          own += a * a;
+          other += b * b;
+        }
+      };
+      note(stepper.step(tensors, gradients, learningRates, true, { ...watching, moved }));
+      kept.push(other === 0 ? 1 : Math.sqrt(own / other));
+      cosine.push(own === 0 || other === 0 ? 1 : dot / Math.sqrt(own * other));
+    },
+    realStep({ gradients, learningRates }, tensors) {
+      note(stepper.step(tensors, gradients, learningRates, false, watching));
+      return finite;
+    },
+    bottleneck: () => bottleneck && { ...bottleneck, tensor: names[bottleneck.tensor]! },
+    tensors: (onset) =>
+      names.map((tensor, t) => ({
+        tensor,
+        ...smallest[t]!,
+        atIncident: onset === null ? Number.NaN : (history[onset]?.[t] ?? Number.NaN),
+      })),
+    ownMembers: () => Object.assign({}, ...details.map((one) => one?.result(names))),
+  };
+}
