@@ -1,6 +1,6 @@
 /** What is committed here and made from the code: the JSON Schemas, and the page about them. */
 import { z } from 'zod';
-import { configSchema } from '../src/gate/config.ts';
+import { configSchema } from '../src/gate/config-schema.ts';
 import { DOCUMENTS } from './documents.ts';
 import { jsonPage } from './json-page.ts';
 

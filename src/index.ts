@@ -11,6 +11,8 @@ export { exitCodeOf } from './engine/exit-code.ts';
 export { inspectInputs } from './engine/inspect.ts';
 export { diagnoseRun } from './engine/report.ts';
 export { type Watcher, watchLog } from './engine/watch.ts';
+export { FINDINGS, type FindingId } from './findings/registry.ts';
+export type { ThresholdOverrides } from './findings/thresholds.ts';
 export { type GateConfig, gateConfigFrom, loadGateConfig } from './gate/config.ts';
 export { readGateEvidence } from './gate/evidence.ts';
 export { type GateEvidence, judgeGate } from './gate/judge.ts';
@@ -29,7 +31,7 @@ export {
   EXIT,
   type ExitCode,
 } from './model/errors.ts';
-export type { Finding, Severity } from './model/finding.ts';
+export type { Finding, FindingType, Severity, Threshold, Thresholds } from './model/finding.ts';
 export type { GateResult, GateRule } from './model/gate.ts';
 export type { CheckpointDiff, Inspection } from './model/inspection.ts';
 export { toJson } from './model/json.ts';

@@ -1,8 +1,15 @@
-/** Flags of the commands that judge by a config. */
+/** Flags of the commands that judge: the config, its rules and its thresholds. */
 import * as Flags from '@oclif/core/flags';
-import { type GateConfig, loadGateConfig } from '../gate/config.ts';
+import { readThresholdList } from '../findings/thresholds.ts';
+import type { GateConfig } from '../gate/config.ts';
+import { findConfig } from '../gate/config-file.ts';
+import { thresholdsFor } from '../gate/for-run.ts';
+import { diagError } from '../model/errors.ts';
+import type { Thresholds } from '../model/finding.ts';
+import type { Run } from '../model/run.ts';
 
-export const gateFlags = {
+/** Where thresholds come from. */
+export const configFlags = {
   config: Flags.string({
     description: 'use this config instead of the first .clippy-diag.yaml found upward',
     helpValue: 'FILE',
@@ -10,9 +17,21 @@ export const gateFlags = {
     exclusive: ['no-config'],
   }),
   'no-config': Flags.boolean({ description: 'look for no config', helpGroup: 'POLICY' }),
+  threshold: Flags.string({
+    description:
+      'judge by this number instead of the default, e.g. drift.driftRatio=2; `explain` lists them (may be repeated)',
+    helpValue: 'FINDING.NAME=N',
+    helpGroup: 'POLICY',
+    multiple: true,
+    multipleNonGreedy: true,
+  }),
+};
+
+export const gateFlags = {
+  ...configFlags,
   rule: Flags.string({
     description:
-      'a rule of severity error: a kind of finding, a class of verdict, or a threshold like "last(loss) <= 0.2" (may be repeated)',
+      'a rule of severity error: a finding, a class of verdict, or a threshold like "last(loss) <= 0.2" (may be repeated)',
     helpValue: 'RULE',
     helpGroup: 'POLICY',
     multiple: true,
@@ -20,15 +39,53 @@ export const gateFlags = {
   }),
 };
 
-/** The config that the flags ask for. */
-export const configOf = (flags: {
+interface ConfigFlags {
   readonly config?: string | undefined;
   readonly 'no-config': boolean;
-  readonly rule?: readonly string[] | undefined;
-}): Promise<GateConfig> =>
-  loadGateConfig({
-    cwd: process.cwd(),
-    ...(flags.config === undefined ? {} : { file: flags.config }),
-    search: !flags['no-config'],
-    rules: flags.rule ?? [],
+  readonly threshold?: readonly string[] | undefined;
+}
+
+const optionsOf = (flags: ConfigFlags) => ({
+  cwd: process.cwd(),
+  ...(flags.config === undefined ? {} : { file: flags.config }),
+  search: !flags['no-config'],
+  thresholds: readFlags(flags.threshold ?? []),
+});
+
+/** The config that the flags ask for. */
+export async function configOf(
+  flags: ConfigFlags & { readonly rule?: readonly string[] | undefined },
+): Promise<GateConfig> {
+  const { loadGateConfig } = await import('../gate/config.ts');
+  return loadGateConfig({ ...optionsOf(flags), rules: flags.rule ?? [] });
+}
+
+/** The thresholds of each run, by the config and the flags. */
+export async function thresholdsByFlags(
+  flags: ConfigFlags,
+): Promise<(run: Pick<Run, 'id' | 'paths'>) => Thresholds> {
+  const { thresholds, search, ...place } = optionsOf(flags);
+  const found = search ? await findConfig(place) : null;
+  if (found === null) return () => thresholds;
+  // A config takes a library for schemas, which nobody without one is to wait for.
+  const { configFrom } = await import('../gate/config.ts');
+  const config = configFrom(found.path, found.value, [], thresholds);
+  return (run) => thresholdsFor(run, config);
+}
+
+/** @throws usage, finding-unknown, threshold-unknown, threshold-range, threshold-conflict */
+function readFlags(flags: readonly string[]): Thresholds {
+  const given = flags.map((text) => {
+    const match = /^([^.=]+)\.([^.=]+)=(.*)$/s.exec(text);
+    if (match === null)
+      throw diagError('usage', {
+        problem: `--threshold ${text} is not FINDING.NAME=NUMBER`,
+        hint: 'for example --threshold drift.driftRatio=2; `clippy-diag explain drift` lists the thresholds of drift',
+      });
+    const [, finding = '', name = '', number = ''] = match;
+    // Number('') is 0 and Number('0x10') is 16: only decimal numbers are meant.
+    const isDecimal = /^\s*[-+]?(\d+\.?\d*|\.\d+)(e[-+]?\d+)?\s*$/i.test(number);
+    return { finding, name, value: isDecimal ? Number(number) : number };
   });
+  return readThresholdList(given, { at: (finding, name) => `--threshold ${finding}.${name}` });
+}

@@ -1,5 +1,6 @@
 import * as Flags from '@oclif/core/flags';
 import { command, makingOf } from '../cli/command.ts';
+import { configFlags, thresholdsByFlags } from '../cli/gate-flags.ts';
 import { statusOn } from '../cli/progress.ts';
 import { reportTargets, writeReports } from '../cli/report-files.ts';
 import { logFlags, pathArgs, readOptionsOf } from '../cli/shared-flags.ts';
@@ -25,6 +26,7 @@ export default command({
   args: pathArgs,
   flags: {
     ...logFlags,
+    ...configFlags,
     report: Flags.string({
       description: 'also write the report, as FORMAT:FILE (may be repeated)',
       multiple: true,
@@ -50,10 +52,12 @@ export default command({
   },
 
   async run({ argv, flags }, io) {
+    const thresholds = await thresholdsByFlags(flags);
     const targets = await reportTargets(flags.report, argv);
     const status = statusOn(io.stderr);
     const report = await analyze(argv, {
       ...readOptionsOf(flags, io),
+      thresholds,
       clipLimits: (flags['clip-limit'] ?? []).map(limitOf),
       budget: flags.budget,
       onProgress: status,

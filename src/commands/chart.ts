@@ -1,5 +1,6 @@
 import * as Flags from '@oclif/core/flags';
 import { command } from '../cli/command.ts';
+import { configFlags, thresholdsByFlags } from '../cli/gate-flags.ts';
 import { logFlags, pathArgs, readOptionsOf } from '../cli/shared-flags.ts';
 import { terminalOptions } from '../cli/terminal-options.ts';
 import { collectInputs } from '../engine/collect.ts';
@@ -21,6 +22,7 @@ export default command({
   args: pathArgs,
   flags: {
     ...logFlags,
+    ...configFlags,
     metric: Flags.string({
       description: 'series by name or role (may be repeated); default: losses and gradient norm',
       multiple: true,
@@ -37,6 +39,7 @@ export default command({
   },
 
   async run({ argv, flags }, io) {
+    const thresholds = await thresholdsByFlags(flags);
     const { logs } = await collectInputs(argv, readOptionsOf(flags, io));
     const runs = logs.flatMap((log) => log.runs);
     const from = flags.from ?? Number.NEGATIVE_INFINITY;
@@ -104,7 +107,7 @@ export default command({
           ...terminal,
           scale: flags.log ? 'log' : flags.linear ? 'linear' : 'auto',
           stepName: run.stepUnit,
-          markers: runMarkers(diagnoseRun(run), terminal.ascii),
+          markers: runMarkers(diagnoseRun(run, { thresholds }), terminal.ascii),
           ...(flags.from === undefined ? {} : { from: flags.from }),
           ...(flags.to === undefined ? {} : { to: flags.to }),
         }),

@@ -8,7 +8,6 @@ import { logFlags, readOptionsOf } from '../cli/shared-flags.ts';
 import { terminalOptions } from '../cli/terminal-options.ts';
 import { readBaseline } from '../gate/baseline.ts';
 import { readGateEvidence } from '../gate/evidence.ts';
-import { rulesAsked } from '../gate/for-run.ts';
 import { judgeGate } from '../gate/judge.ts';
 import { EXIT } from '../model/errors.ts';
 import { renderGate } from '../reports/gate-text.ts';
@@ -56,7 +55,7 @@ export default command({
     const evidence = await readGateEvidence(argv, {
       ...readOptionsOf(flags, io),
       ...makingOf(io),
-      asked: rulesAsked(config),
+      config,
       onProgress: status,
     }).finally(() => status(''));
     const judgesBaseline = config.baseline !== null && config.baseline.severity !== 'off';

@@ -5,7 +5,7 @@ import { makeFolder } from '../bytes/folder.ts';
 import { kindOfPath } from '../bytes/source.ts';
 import { command } from '../cli/command.ts';
 import { type Framework, RECORDERS, recorderFiles, STARTER_CONFIG } from '../engine/starter-files.ts';
-import { CONFIG_PLACES } from '../gate/config.ts';
+import { CONFIG_PLACES } from '../gate/config-file.ts';
 import { diagError, EXIT } from '../model/errors.ts';
 import { SCHEMA_VERSION } from '../model/report.ts';
 

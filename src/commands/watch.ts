@@ -6,6 +6,7 @@ import { writeFileAtomic } from '../bytes/atomic-write.ts';
 import { makeFolder } from '../bytes/folder.ts';
 import { kindOfPath, readText } from '../bytes/source.ts';
 import { type CommandIo, command, makingOf } from '../cli/command.ts';
+import { configFlags, thresholdsByFlags } from '../cli/gate-flags.ts';
 import { runHook } from '../cli/run-hook.ts';
 import { logFlags, readOptionsOf } from '../cli/shared-flags.ts';
 import { terminalOptions } from '../cli/terminal-options.ts';
@@ -44,6 +45,7 @@ export default command({
   },
   flags: {
     ...logFlags,
+    ...configFlags,
     interval: Flags.integer({ description: 'seconds between two looks', default: 2, min: 1 }),
     'alert-on': Flags.option({
       description:
@@ -86,6 +88,7 @@ export default command({
   async run({ args, flags }, io) {
     const options = {
       ...readOptionsOf(flags, io),
+      thresholds: await thresholdsByFlags(flags),
       ...makingOf(io),
     };
     const stateFile =

@@ -1,4 +1,5 @@
 /** The main job: whatever lies under the paths, everything that the evidence allows, one report. */
+import { readThresholds } from '../findings/thresholds.ts';
 import type { Report, RunReport } from '../model/report.ts';
 import { type CollectOptions, type Inputs, withInputs } from './collect.ts';
 import { gatherEvidence, type Limits, type RunEvidence } from './evidence.ts';
@@ -24,16 +25,19 @@ export const DEFAULT_BUDGET = 60;
  * @param paths files and folders; `-` is standard input
  * @returns the report. Damage of an input stands in its `inputs` entry, a path that could not be used at all in
  *   `warnings`
- * @throws DiagError where nothing at all could be read
+ * @throws DiagError where nothing at all could be read; finding-unknown, threshold-unknown, threshold-range,
+ *   threshold-conflict
  */
-export const analyze = (paths: readonly string[], options: AnalyzeOptions): Promise<Report> => {
+export async function analyze(paths: readonly string[], options: AnalyzeOptions): Promise<Report> {
+  // Before anything is read: a mistake of the caller's is none of the inputs.
+  if (typeof options.thresholds === 'object') readThresholds(options.thresholds);
   const { now, onProgress = () => {}, budget = DEFAULT_BUDGET } = options;
   const clock = (): number => now().getTime();
   // Reading counts: the time begins here.
   const late = `neither summed nor measured within ${budget} s (--budget)`;
   const limits: Limits = { clock, deadline: clock() + 1000 * budget, late, onProgress };
   return withInputs(paths, options, (found) => reportOn(found, limits, { ...options, budget }));
-};
+}
 
 async function reportOn(
   found: Inputs,

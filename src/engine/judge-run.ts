@@ -8,10 +8,9 @@ import {
   readThresholds,
   resolveThresholds,
   type ThresholdOverrides,
-  type Thresholds,
 } from '../findings/thresholds.ts';
 import { type JudgedRun, judgeRun } from '../incidents/verdict.ts';
-import type { Finding, Outcome } from '../model/finding.ts';
+import type { Finding, Outcome, Thresholds } from '../model/finding.ts';
 import type { RunReport } from '../model/report.ts';
 import type { Run } from '../model/run.ts';
 import type { RunEvidence } from './evidence.ts';
@@ -26,6 +25,8 @@ export interface JudgeOptions {
 
 export interface Judgement {
   readonly judged: JudgedRun;
+  /** Numbers other than the defaults by which it was judged. */
+  readonly thresholds: Thresholds;
   readonly findings: readonly Finding[];
   readonly detectorsRun: readonly string[];
   readonly notRun: RunReport['notRun'];
@@ -54,7 +55,7 @@ export function judgementOf(
   options: JudgeOptions,
   captures: CaptureLook = NO_CAPTURE,
 ): Judgement {
-  const { inForce, settings } = thresholdsFor(run, options);
+  const { inForce, settings, changed } = thresholdsFor(run, options);
   const judged = judgeRun(run, settings);
   const outcomes: (readonly [string, Outcome, whole: boolean])[] = [
     ...Object.values(DETECTORS).map((detector) => {
@@ -78,6 +79,7 @@ export function judgementOf(
   }
   return {
     judged,
+    thresholds: changed,
     findings,
     detectorsRun,
     notRun: [...notRun, ...captures.unread.map((reason) => ({ id: 'captures', reason }))],

@@ -35,6 +35,7 @@ function findingPage({ id, title, severity, thresholds, docs }: FindingType): st
             ['name', 'default', 'unit', 'range', 'origin'],
             thresholds.map((t) => [`\`${t.name}\``, String(t.value), t.unit, numbersIn(t.range), t.origin]),
           ),
+          `Set one in the config, \`rules: { ${id}: [${severity}, { ${first.name}: ${first.value} }] }\`, or by \`--threshold ${id}.${first.name}=${first.value}\`.`,
         ]),
     '## What to do',
     docs.advice,

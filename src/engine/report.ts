@@ -29,7 +29,7 @@ const bySeverity = (a: Finding, b: Finding): number =>
 /** The report of a run from its sections. */
 export function runReport(evidence: RunEvidence, judgement: Judgement, whatIf: WhatIf): RunReport {
   const { run } = evidence;
-  const { judged, detectorsRun, failedDetectors } = judgement;
+  const { judged, thresholds, detectorsRun, failedDetectors } = judgement;
   const findings = [...judgement.findings].sort(bySeverity);
   const rewind = rewindAdvice(run, judged, judgement.restartPoints);
   const ended = seriesThatEnd(run);
@@ -41,6 +41,7 @@ export function runReport(evidence: RunEvidence, judgement: Judgement, whatIf: W
     attemptList: run.attempts,
     verdict: judged.verdict,
     tasks: judged.tasks,
+    ...(Object.keys(thresholds).length === 0 ? {} : { thresholds }),
     findings,
     detectorsRun,
     notRun: [...judgement.notRun, ...evidence.notRun, ...whatIf.notRun],

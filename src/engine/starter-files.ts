@@ -13,9 +13,11 @@ version: 1
 extends: recommended
 
 rules:
-  # A detector (\`clippy-diag explain\` lists them): off, note, warning or error. Only error fails the gate.
+  # A finding (\`clippy-diag explain\` lists them): off, note, warning or error. Only error fails the gate.
   # This one with a budget: at most five spikes.
   loss-spike: [warning, { max: 5 }]
+  # With a threshold of its own (\`clippy-diag explain drift\` lists them); analyze and watch take it too.
+  #drift: [error, { driftRatio: 2 }]
   # A threshold: p50 p90 p95 p99 mean min max first last count nan, of a series or a role.
   #"last(loss) <= 0.2": error
   #"p95(grad_norm) < 5": warning

@@ -1,7 +1,8 @@
 /** The user's numbers for thresholds: checked, joined, and put beside the defaults. */
 import { VERDICT_SETTINGS, type VerdictSettings } from '../incidents/settings.ts';
 import { diagError } from '../model/errors.ts';
-import type { FindingType, Threshold, ThresholdsInForce } from '../model/finding.ts';
+import type { FindingType, Threshold, Thresholds, ThresholdsInForce } from '../model/finding.ts';
+import { formatNumber } from '../model/format-number.ts';
 import { nearest } from '../model/nearest.ts';
 import { isInRange, numbersIn } from '../model/options.ts';
 import type { SourceRef } from '../model/source-ref.ts';
@@ -13,9 +14,6 @@ type NameOf<Id extends FindingId> = (typeof FINDINGS)[Id]['thresholds'][number][
 export type ThresholdOverrides = {
   readonly [Id in FindingId]?: { readonly [Name in NameOf<Id>]?: number };
 };
-
-/** Numbers by finding and threshold. */
-export type Thresholds = Readonly<Record<string, Readonly<Record<string, number>>>>;
 
 /** The numbers that a run is judged by. */
 export interface ResolvedThresholds {
@@ -36,6 +34,8 @@ export interface ThresholdPlace {
   /** How the place is written in a message. */
   readonly at: (finding: string, name: string) => string;
   readonly where?: SourceRef;
+  /** Names that may stand there beside those of thresholds. */
+  readonly also?: readonly string[];
 }
 
 const IN_LIBRARY: ThresholdPlace = { at: (finding, name) => `thresholds.${finding}.${name}` };
@@ -49,13 +49,13 @@ function checkThreshold(
   finding: string,
   name: string,
   value: unknown,
-  { at, where }: ThresholdPlace,
+  { at, where, also = [] }: ThresholdPlace,
 ): number {
   const place = at(finding, name);
   const type = types.get(finding);
   if (type === undefined)
     throw diagError('finding-unknown', { place, finding, nearest: nearest(finding, types.keys()) }, where);
-  const known = type.thresholds.map((threshold) => threshold.name);
+  const known = [...type.thresholds.map((threshold) => threshold.name), ...also];
   const threshold: Threshold | undefined = type.thresholds.find((one) => one.name === name);
   if (threshold === undefined)
     throw diagError(
@@ -71,7 +71,7 @@ function checkThreshold(
       },
       where,
     );
-  if (typeof value !== 'number' || !isInRange(threshold.range, value))
+  if (typeof value !== 'number' || !Number.isFinite(value) || !isInRange(threshold.range, value))
     throw diagError(
       'threshold-range',
       {
@@ -86,38 +86,46 @@ function checkThreshold(
 }
 
 /**
- * The numbers that were given at one place, each under every finding that declares it.
+ * The numbers that were given at one place, by finding and threshold.
  *
  * @throws finding-unknown, threshold-unknown, threshold-range; threshold-conflict where a number of the judge is given
  *   two values
  */
-export function readThresholds(
+export const readThresholds = (
   given: Readonly<Record<string, Readonly<Record<string, unknown>>>>,
   place: ThresholdPlace = IN_LIBRARY,
+): Thresholds =>
+  readThresholdList(
+    Object.entries(given).flatMap(([finding, numbers]) =>
+      Object.entries(numbers)
+        .filter(([, value]) => value !== undefined)
+        .map(([name, value]) => ({ finding, name, value })),
+    ),
+    place,
+  );
+
+/** The same for a list, in which one may be given twice. */
+export function readThresholdList(
+  given: readonly { readonly finding: string; readonly name: string; readonly value: unknown }[],
+  place: ThresholdPlace,
 ): Thresholds {
   const read: Record<string, Record<string, number>> = {};
-  const first = new Map<string, { finding: string; value: number }>();
-  for (const [finding, numbers] of Object.entries(given))
-    for (const [name, number] of Object.entries(numbers)) {
-      if (number === undefined) continue;
-      const value = checkThreshold(finding, name, number, place);
-      const before = first.get(name);
-      if (isShared(name) && before !== undefined && before.value !== value)
-        throw diagError(
-          'threshold-conflict',
-          {
-            name,
-            first: place.at(before.finding, name),
-            firstValue: before.value,
-            second: place.at(finding, name),
-            secondValue: value,
-          },
-          place.where,
-        );
-      first.set(name, { finding, value });
-      for (const owner of isShared(name) ? ownersOf(name) : [finding])
-        read[owner] = { ...read[owner], [name]: value };
-    }
+  const first = new Map<string, { readonly at: string; readonly value: number }>();
+  for (const { finding, name, value: number } of given) {
+    const value = checkThreshold(finding, name, number, place);
+    const at = place.at(finding, name);
+    const key = isShared(name) ? name : `${finding}.${name}`;
+    const before = first.get(key);
+    if (before !== undefined && before.value !== value)
+      throw diagError(
+        'threshold-conflict',
+        { name, first: before.at, firstValue: before.value, second: at, secondValue: value },
+        place.where,
+      );
+    first.set(key, { at, value });
+    for (const owner of isShared(name) ? ownersOf(name) : [finding])
+      read[owner] = { ...read[owner], [name]: value };
+  }
   return read;
 }
 
@@ -135,6 +143,25 @@ export function joinThresholds(...layers: readonly Thresholds[]): Thresholds {
       joined[finding] = { ...joined[finding], ...numbers };
   return joined;
 }
+
+/** Numbers in words: `drift.driftRatio 2`; one that several findings share once. */
+export function tellThresholds(numbers: Thresholds): string {
+  const told = new Map<string, string>();
+  for (const [finding, own] of Object.entries(numbers))
+    for (const [name, value] of Object.entries(own)) {
+      const key = isShared(name) ? name : `${finding}.${name}`;
+      if (!told.has(key)) told.set(key, `${finding}.${name} ${formatNumber(value)}`);
+    }
+  return [...told.values()].join(', ');
+}
+
+/** Whether two runs were judged by the same numbers, given those of each that are not the defaults. */
+export const areSame = (a: Thresholds, b: Thresholds): boolean =>
+  [a, b].every((numbers) =>
+    Object.entries(numbers).every(([finding, own]) =>
+      Object.keys(own).every((name) => a[finding]?.[name] === b[finding]?.[name]),
+    ),
+  );
 
 /** The numbers in force where these were given (by {@link readThresholds} or {@link joinThresholds}). */
 export function resolveThresholds(given: Thresholds = {}): ResolvedThresholds {

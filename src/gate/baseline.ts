@@ -144,6 +144,7 @@ export function judgeBaseline(
   run: RunReport,
   baseline: Baseline,
   tolerance: { readonly relative: number; readonly absolute: number },
+  otherThresholds: string | null,
 ): BaselineJudgement[] {
   const base = baseline.runs.find(({ id }) => id === run.id);
   const judgement = (
@@ -166,9 +167,9 @@ export function judgeBaseline(
   const now = valuesOf(run);
   return [
     judgement(
-      worse ? 'fail' : 'pass',
+      otherThresholds !== null ? 'inconclusive' : worse ? 'fail' : 'pass',
       `${base.class} or better`,
-      `the run is ${run.verdict.class}, its baseline ${base.class}`,
+      otherThresholds ?? `the run is ${run.verdict.class}, its baseline ${base.class}`,
       { step: run.verdict.onsetStep },
     ),
     ...base.values.map((old) => {

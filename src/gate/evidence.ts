@@ -16,15 +16,19 @@ import { isGlob, matchesGlob } from '../model/glob.ts';
 import type { Report, RunReport } from '../model/report.ts';
 import type { Run } from '../model/run.ts';
 import { isReportLike, parseReport } from '../reports/report-schema.ts';
+import type { GateConfig } from './config.ts';
+import { thresholdsFor as numbersFor, rulesAsked } from './for-run.ts';
 import type { GateEvidence } from './judge.ts';
 
 /** A saved report begins with this; what stands further in is not looked for. */
 const HEAD = /^\s*\{\s*"schemaVersion"/;
 
 export interface GateReadOptions extends Omit<AnalyzeOptions, 'budget' | 'clipLimits'> {
+  /** The config that will be judged: its thresholds hold, and what no rule of it asks for is not read. */
+  readonly config?: GateConfig;
   /**
-   * Kinds of findings that a rule asks for. Checkpoints are summed, and captures followed, only where one of theirs is
-   * among them; all are where it is left out.
+   * Kinds of findings that are asked for, in place of the config's rules. Checkpoints are summed, and captures followed,
+   * only where one of theirs is among them; all are without a config.
    */
   readonly asked?: ReadonlySet<string>;
 }
@@ -39,8 +43,13 @@ export interface GateReadOptions extends Omit<AnalyzeOptions, 'budget' | 'clipLi
  */
 export async function readGateEvidence(
   paths: readonly string[],
-  options: GateReadOptions,
+  given: GateReadOptions,
 ): Promise<Omit<GateEvidence, 'baseline'>> {
+  const { config } = given;
+  const options: GateReadOptions =
+    config === undefined
+      ? given
+      : { asked: rulesAsked(config), thresholds: (run) => numbersFor(run, config), ...given };
   const started = options.now();
   const named = await expandGlobs(paths);
   const reports: Report[] = [];

@@ -1,5 +1,7 @@
 /** What a config says of one run. */
 import { dirname, relative, resolve, sep } from 'node:path';
+import { areSame, joinThresholds, resolveThresholds, tellThresholds } from '../findings/thresholds.ts';
+import type { Thresholds } from '../model/finding.ts';
 import { matchesGlob } from '../model/glob.ts';
 import type { RunReport } from '../model/report.ts';
 import type { GateConfig, RuleConfig } from './config.ts';
@@ -8,18 +10,42 @@ import type { GateConfig, RuleConfig } from './config.ts';
  * The config's rules for a run: overrides apply in their order, the last one wins. A pattern may name the run, one of
  * its paths as given, or one as seen from the config: the same file has the same rules from every working folder.
  */
-export function rulesFor(run: Pick<RunReport, 'id' | 'paths'>, config: GateConfig): RuleConfig[] {
+export function rulesFor(run: RunPlace, config: GateConfig): RuleConfig[] {
   const rules = new Map(config.rules);
+  for (const override of overridesFor(run, config))
+    for (const [id, rule] of override.rules) rules.set(id, rule);
+  return [...rules.values()];
+}
+
+/** The config's thresholds for a run: those of `rules`, then of overrides in their order, then of flags; later ones win. */
+export const thresholdsFor = (run: RunPlace, config: GateConfig): Thresholds =>
+  joinThresholds(
+    config.thresholds,
+    ...overridesFor(run, config).map(({ thresholds }) => thresholds),
+    config.thresholdFlags,
+  );
+
+type RunPlace = Pick<RunReport, 'id' | 'paths'>;
+
+function overridesFor(run: RunPlace, config: GateConfig): GateConfig['overrides'] {
   const folder = config.path === null ? null : dirname(config.path);
   const names = [
     run.id,
     ...run.paths,
     ...(folder === null ? [] : run.paths.map((path) => relative(folder, resolve(path)).split(sep).join('/'))),
   ];
-  for (const override of config.overrides)
-    if (override.runs.some((pattern) => names.some((name) => matchesGlob(name, pattern))))
-      for (const [id, rule] of override.rules) rules.set(id, rule);
-  return [...rules.values()];
+  return config.overrides.filter((override) =>
+    override.runs.some((pattern) => names.some((name) => matchesGlob(name, pattern))),
+  );
+}
+
+/** Why what a report found says nothing to a config: it was made with other thresholds; null where they are the same. */
+export function otherThresholds(report: RunReport, config: GateConfig): string | null {
+  const { thresholds: made = {} } = report;
+  const asked = resolveThresholds(thresholdsFor(report, config)).changed;
+  if (areSame(made, asked)) return null;
+  const tell = (numbers: Thresholds): string => tellThresholds(numbers) || 'the default thresholds';
+  return `the report was made with ${tell(made)}, the gate asks for ${tell(asked)}: analyze the inputs again`;
 }
 
 /** Ids of the rules that a config judges on any run at all. */

@@ -11,8 +11,13 @@ import { holds, touches } from './thresholds.ts';
  * A kind of finding or a class of verdict: at most `max` in the window. More than that fail it whatever else is unknown;
  * otherwise it holds only where all there is was looked at.
  */
-export function judgeFindings(rule: RuleConfig, report: RunReport): Judgement {
+export function judgeFindings(
+  rule: RuleConfig,
+  report: RunReport,
+  otherThresholds: string | null,
+): Judgement {
   const expected = `at most ${rule.max} ${rule.id}${windowOf(rule)}`;
+  if (otherThresholds !== null) return inconclusive(expected, null, otherThresholds);
   const crashed = report.failedDetectors.find(({ id }) => id === rule.id);
   if (crashed !== undefined)
     return inconclusive(expected, null, `the detector failed: ${crashed.error.message}`);

@@ -11,7 +11,7 @@ import type { Report, RunReport } from '../model/report.ts';
 import type { Run } from '../model/run.ts';
 import { type Baseline, judgeBaseline } from './baseline.ts';
 import type { GateConfig, RuleConfig } from './config.ts';
-import { rulesFor } from './for-run.ts';
+import { otherThresholds, rulesFor } from './for-run.ts';
 import { judgeFindings } from './judge-findings.ts';
 import { judgeThreshold } from './judge-series.ts';
 import { asJudged, type Judged, type Judgement, worst } from './judgement.ts';
@@ -51,7 +51,9 @@ export function judgeGate(evidence: GateEvidence, config: GateConfig): GateResul
     }
     for (const rule of rulesFor(group.runs[0]!, config)) {
       if (rule.severity === 'off') continue;
-      const judged = group.runs.map((run) => judgeRule(rule, run, evidence.runs.get(run.id)));
+      const judged = group.runs.map((run) =>
+        judgeRule(rule, run, evidence.runs.get(run.id), otherThresholds(run, config)),
+      );
       const absent = judged.find((judgement) => 'missing' in judgement);
       if (absent !== undefined && 'missing' in absent && rule.missing !== 'error') {
         skipped.push({
@@ -84,7 +86,12 @@ export function judgeGate(evidence: GateEvidence, config: GateConfig): GateResul
     }
     if (config.baseline !== null && config.baseline.severity !== 'off' && evidence.baseline !== null) {
       for (const run of group.runs)
-        for (const judged of judgeBaseline(run, evidence.baseline, config.baseline.tolerance))
+        for (const judged of judgeBaseline(
+          run,
+          evidence.baseline,
+          config.baseline.tolerance,
+          otherThresholds(run, config),
+        ))
           rules.push(asRule('baseline', run.id, config.baseline.severity, judged));
     }
   }
@@ -117,9 +124,14 @@ const asRule = (
   judged: Omit<GateRule, 'id' | 'severity' | 'passed' | 'run'>,
 ): GateRule => ({ id, run, severity, passed: judged.status === 'pass', ...judged });
 
-function judgeRule(rule: RuleConfig, report: RunReport, run: Run | undefined): Judgement {
+function judgeRule(
+  rule: RuleConfig,
+  report: RunReport,
+  run: Run | undefined,
+  otherThresholds: string | null,
+): Judgement {
   return rule.threshold === null
-    ? judgeFindings(rule, report)
+    ? judgeFindings(rule, report, otherThresholds)
     : judgeThreshold({ ...rule, threshold: rule.threshold }, report, run);
 }
 

@@ -210,8 +210,7 @@ export const ERROR_TEXTS = define({
   },
   'threshold-conflict': {
     exitCode: EXIT.usage,
-    message:
-      '{first} is {firstValue} and {second} is {secondValue}, but {name} is one number that both findings share',
+    message: '{first} is {firstValue} and {second} is {secondValue}, but {name} is one number',
     hint: 'give it once: it holds for every finding that has it',
   },
   'metric-missing': {

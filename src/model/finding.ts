@@ -39,6 +39,9 @@ export const NOT_NEGATIVE = { min: 0, max: Number.POSITIVE_INFINITY } as const s
 /** The numbers in force: the user's or the default, by the id of the finding and the name of the threshold. */
 export type ThresholdsInForce = (finding: string, name: string) => number;
 
+/** Numbers in place of defaults, by the id of the finding and the name of the threshold. */
+export type Thresholds = Readonly<Record<string, Readonly<Record<string, number>>>>;
+
 /** What the page of a kind of finding says of it. */
 export interface FindingDocs {
   /** One sentence: the failing state. */

@@ -2,7 +2,7 @@
 
 import type { CurvatureEntry } from './curvature.ts';
 import type { ErrorRecord } from './errors.ts';
-import type { Finding } from './finding.ts';
+import type { Finding, Thresholds } from './finding.ts';
 import type { GateResult } from './gate.ts';
 import type { ReplayEntry } from './replay.ts';
 import type { Attempt, Role, StepUnit } from './run.ts';
@@ -105,6 +105,8 @@ export interface RunReport {
   readonly attemptList: readonly Attempt[];
   readonly verdict: RunVerdict;
   readonly tasks: readonly TaskVerdict[];
+  /** Numbers other than the defaults by which the run was judged; left out where there are none. */
+  readonly thresholds?: Thresholds;
   readonly findings: readonly Finding[];
   /** Kinds of findings that were looked for in all there is: a rule of the gate on another one was not judged. */
   readonly detectorsRun?: readonly string[];

@@ -522,6 +522,10 @@ const run = objectOf<RunReport>(
     }),
     'The verdict of each task, where the log has several.',
   ),
+  thresholds: recordOf(
+    recordOf(finite('The number.'), 'Numbers by the name of the threshold.'),
+    'Numbers other than the defaults by which the run was judged, by finding. A number of the judge of incidents stands under every finding that has it.',
+  ).optional(),
   findings: listOf(finding, 'What was found, the worst first.'),
   detectorsRun: texts('Ids of the kinds of findings that were looked for in all there is.').optional(),
   notRun: listOf(notRun, 'What was not judged, and why.'),

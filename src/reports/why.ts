@@ -1,5 +1,7 @@
 /** Why, and what would have held: the answer of curvature and closed loop, where they were computed. */
+import { tellThresholds } from '../findings/thresholds.ts';
 import { formatCount, formatNumber } from '../model/format-number.ts';
+import { inertName } from '../model/inert-text.ts';
 import type { RunReport } from '../model/report.ts';
 import { replayLabel } from './replay-label.ts';
 
@@ -9,7 +11,7 @@ export const ratiosOf = (run: RunReport): RunReport['curvature'] =>
     ({ stability, block, task }) => stability.ratio !== null && block === 'all' && task === 'all',
   );
 
-/** One sentence on the sharpness, one on the rules that held in the closed loop; none of what was not computed. */
+/** One sentence on thresholds that are not the defaults, one on the sharpness, one on the rules that held in the closed loop; none of what was not computed. */
 export function whySentences(run: RunReport): string[] {
   const { onsetStep } = run.verdict;
   // What came before the incident, not what it left.
@@ -26,7 +28,9 @@ export function whySentences(run: RunReport): string[] {
   const held = run.replay
     .filter((entry) => entry.mode === 'closed-loop' && entry.verdict === 'prevented')
     .map(replayLabel);
+  const thresholds = tellThresholds(run.thresholds ?? {});
   return [
+    ...(thresholds === '' ? [] : [`judged by thresholds other than the defaults: ${inertName(thresholds)}`]),
     ...(against.length === 0
       ? []
       : [`${onsetStep === null ? '' : 'why: '}${meaning}: ${against.join(', ')}`]),

@@ -1,10 +1,15 @@
 import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { Ajv2020 } from 'ajv/dist/2020.js';
 import { afterAll, expect, test } from 'vitest';
 import { z } from 'zod';
-import { configSchema, gateConfigFrom, loadGateConfig } from '../../src/gate/config.ts';
+import { FINDINGS } from '../../src/findings/registry.ts';
+import { gateConfigFrom, loadGateConfig } from '../../src/gate/config.ts';
+import { configSchema } from '../../src/gate/config-schema.ts';
+import { thresholdsFor } from '../../src/gate/for-run.ts';
 import { PRESETS } from '../../src/gate/presets.ts';
+import type { FindingType } from '../../src/model/finding.ts';
 import { cpuTime } from '../support/cpu-time.ts';
 
 const root = mkdtempSync(join(tmpdir(), 'clippy-diag-config-'));
@@ -104,7 +109,23 @@ test.each([
   ['version: 1\nrules: { loss-spike: fatal }', 'config-invalid'],
   ['version: 1\nrules: { loss-spike: [error, { max: -1 }] }', 'config-invalid'],
   ['version: 1\nrules: { loss-spike: [error, { max: .nan }] }', 'config-invalid'],
-  ['version: 1\nrules: { loss-spike: [error, { mxa: 1 }] }', 'config-invalid'],
+  ['version: 1\nrules: { loss-spike: [error, { mxa: 1 }] }', 'threshold-unknown'],
+  ['version: 1\nrules: { non-finite: [error, { mxa: 1 }] }', 'config-invalid'],
+  ['version: 1\nrules: { "last(loss) < 1": [error, { driftRatio: 1 }] }', 'config-invalid'],
+  ['version: 1\nrules: { drift: [error, { driftRatoi: 2 }] }', 'threshold-unknown'],
+  ['version: 1\nrules: { drift: { severity: error, driftRatoi: 2 } }', 'threshold-unknown'],
+  ['version: 1\nrules: { drift: [error, { driftRatio: 0.5 }] }', 'threshold-range'],
+  ['version: 1\nrules: { drift: [error, { driftRatio: .inf }] }', 'threshold-range'],
+  ['version: 1\nrules: { dead-run: [error, { zeros: 1.5 }] }', 'threshold-range'],
+  ['version: 1\nrules: { drift: [error, { driftRatio: "2" }] }', 'threshold-range'],
+  [
+    'version: 1\nrules: { full-divergence: [error, { incidentScales: 9 }], micro-divergence: [error, { incidentScales: 10 }] }',
+    'threshold-conflict',
+  ],
+  [
+    'version: 1\nrules: { drift: error }\noverrides: [{ runs: a, rules: { drift: [error, { driftRatoi: 2 }] } }]',
+    'threshold-unknown',
+  ],
   ['version: 1\nextends: recomended', 'config-invalid'],
   ['version: 1\nextends: recommended\nruels: {}', 'config-invalid'],
   ['version: 1\nextends: recommended\nexpect: { steps: .inf }', 'config-invalid'],
@@ -143,6 +164,60 @@ test('names what was meant, and the place', async () => {
     code: 'file-missing',
     exitCode: 3,
   });
+});
+
+test('thresholds stand beside the options of their rule; overrides and flags replace them', async () => {
+  const cwd = folder({
+    '.clippy-diag.yaml': `version: 1
+extends: recommended
+rules:
+  drift: [error, { driftRatio: 2, max: 1 }]
+  dead-run: { severity: error, missing: skip, zeros: 20 }
+overrides:
+  - runs: "nightly/**"
+    rules: { drift: [error, { driftRatio: 3 }] }
+`,
+  });
+  const config = await loadGateConfig({
+    cwd,
+    thresholds: { 'dead-run': { zeros: 30 } },
+  });
+  expect(config.rules.get('drift')).toMatchObject({ severity: 'error', max: 1 });
+  expect(config.rules.get('dead-run')).toMatchObject({ missing: 'skip', max: 0 });
+  const of = (path: string) => thresholdsFor({ id: path, paths: [path] }, config);
+  expect(of('weekly/log.csv')).toEqual({ drift: { driftRatio: 2 }, 'dead-run': { zeros: 30 } });
+  expect(of('nightly/log.csv')).toEqual({ drift: { driftRatio: 3 }, 'dead-run': { zeros: 30 } });
+});
+
+test('a threshold that is none is named with its place and the nearest', async () => {
+  const cwd = folder({ '.clippy-diag.yaml': 'version: 1\nrules: { drift: [error, { driftRatoi: 2 }] }' });
+  await expect(loadGateConfig({ cwd })).rejects.toMatchObject({
+    message: 'rules.drift.driftRatoi: drift has no threshold "driftRatoi"',
+    hint: expect.stringContaining('did you mean driftRatio?') as string,
+    where: { path: join(cwd, '.clippy-diag.yaml') },
+    exitCode: 2,
+  });
+});
+
+test('the schema knows every finding and threshold with its range', () => {
+  const schema = z.toJSONSchema(configSchema, { io: 'input' }) as unknown as {
+    $defs: { rules: { properties: Record<string, { anyOf: object[] }>; additionalProperties: object } };
+  };
+  const { properties } = schema.$defs.rules;
+  expect(Object.keys(properties)).toEqual(Object.keys(FINDINGS));
+  for (const { id, thresholds } of Object.values(FINDINGS) as FindingType[]) {
+    const text = JSON.stringify(properties[id]);
+    for (const { name } of thresholds) expect(text).toContain(`"${name}":`);
+  }
+  const validate = new Ajv2020({ strictTypes: false, strictTuples: false }).compile(schema);
+  const judge = (rules: object): boolean => validate({ version: 1, rules });
+  expect(judge({ drift: ['error', { driftRatio: 2, max: 1 }], 'last(loss) < 1': 'error' })).toBe(true);
+  for (const [name, value] of [
+    ['driftRatio', 0.5],
+    ['driftRatoi', 2],
+    ['driftRatio', '2'],
+  ] as const)
+    expect(judge({ drift: ['error', { [name]: value }] })).toBe(false);
 });
 
 test('every preset is a config', () => {

@@ -1,6 +1,6 @@
 import * as Flags from '@oclif/core/flags';
 import { command } from '../../cli/command.ts';
-import { configOf, gateFlags } from '../../cli/gate-flags.ts';
+import { configFlags, configOf } from '../../cli/gate-flags.ts';
 import { readBaseline } from '../../gate/baseline.ts';
 import { EXIT } from '../../model/errors.ts';
 import { inertName } from '../../model/inert-text.ts';
@@ -12,8 +12,8 @@ export default command({
   examples: ['<%= config.bin %> <%= command.id %>'],
   args: {},
   flags: {
-    config: gateFlags.config,
-    'no-config': gateFlags['no-config'],
+    config: configFlags.config,
+    'no-config': configFlags['no-config'],
     file: Flags.string({ description: 'the baseline file', helpValue: 'FILE' }),
   },
 

@@ -2,7 +2,7 @@ import * as Args from '@oclif/core/args';
 import * as Flags from '@oclif/core/flags';
 import { checkWritable, writeFileAtomic } from '../../bytes/atomic-write.ts';
 import { command, makingOf } from '../../cli/command.ts';
-import { configOf, gateFlags } from '../../cli/gate-flags.ts';
+import { configFlags, configOf, thresholdsByFlags } from '../../cli/gate-flags.ts';
 import { logFlags, readOptionsOf } from '../../cli/shared-flags.ts';
 import { type Baseline, formatBaseline, readBaseline, updateBaseline } from '../../gate/baseline.ts';
 import { readGateEvidence } from '../../gate/evidence.ts';
@@ -23,8 +23,7 @@ export default command({
     path: Args.string({ required: true, description: 'logs, folders or saved reports' }),
   },
   flags: {
-    config: gateFlags.config,
-    'no-config': gateFlags['no-config'],
+    ...configFlags,
     ...logFlags,
     file: Flags.string({ description: 'the baseline file', helpValue: 'FILE' }),
     ratchet: Flags.boolean({ description: 'keep values that are better than the new ones', allowNo: true }),
@@ -37,6 +36,7 @@ export default command({
     const { report } = await readGateEvidence(argv, {
       ...readOptionsOf(flags, io),
       ...makingOf(io),
+      thresholds: await thresholdsByFlags(flags),
       // A baseline holds values of logs.
       asked: new Set(),
     });
