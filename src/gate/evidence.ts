@@ -169,7 +169,9 @@ async function changedSince(started: Date, paths: readonly string[]): Promise<Di
   return paths.flatMap((path, i) => {
     const [a, b] = [before[i], after[i]];
     if (a === undefined || b === undefined) return [];
-    if (a.bytes === b.bytes && a.modified === b.modified && a.modified < started.getTime()) return [];
+    // The clock has whole milliseconds; what was written in the one in which the reading began was there to be read.
+    const untouched = a.modified < started.getTime() + 1;
+    if (a.bytes === b.bytes && a.modified === b.modified && untouched) return [];
     return [diagError('file-changed', { path, before: a.bytes, after: b.bytes }, { path })];
   });
 }
