@@ -5,6 +5,7 @@ import { inertName } from '../model/inert-text.ts';
 import { drawChart, lineOfValues } from './charts.ts';
 import type { RenderOptions } from './format.ts';
 import { ratioChart } from './ratio-chart.ts';
+import { symbolOf } from './run-events.ts';
 import { textTable } from './text-table.ts';
 import { wrap } from './wrap.ts';
 
@@ -63,7 +64,7 @@ export function curvatureText(
         options,
         divergence === undefined
           ? []
-          : [{ step: divergence, symbol: options.ascii ? '^' : '▲', label: 'divergence' }],
+          : [{ step: divergence, symbol: symbolOf('onset', options.ascii), label: 'divergence' }],
       ),
     );
   else for (const entry of against) parts.push(againstLimit(entry).map(fit).join('\n'));

@@ -3,15 +3,10 @@ import { Ansis } from 'ansis';
 import { formatCount } from '../model/format-number.ts';
 import type { GateResult, GateRule } from '../model/gate.ts';
 import { inertName } from '../model/inert-text.ts';
+import { toAscii } from './ascii.ts';
 import { byReason } from './by-reason.ts';
 import type { RenderOptions } from './format.ts';
-
-const WORD = {
-  0: 'gate passed',
-  1: 'gate failed',
-  3: 'gate not judged: damaged input',
-  4: 'gate inconclusive',
-};
+import { GATE_WORDS } from './gate-words.ts';
 
 function ruleLine(rule: GateRule, paint: Ansis, several: boolean): string {
   const mark =
@@ -52,7 +47,7 @@ function leftOut(skipped: GateResult['skipped'], several: boolean) {
 }
 
 /** Renders the result of a gate. */
-export function renderGate(gate: GateResult, { colour }: RenderOptions): string {
+export function renderGate(gate: GateResult, { colour, ascii }: RenderOptions): string {
   const paint = new Ansis(colour ? 1 : 0);
   const several = new Set(gate.rules.map(({ run }) => run)).size > 1;
   const count = (test: (rule: GateRule) => boolean): number => gate.rules.filter(test).length;
@@ -63,7 +58,8 @@ export function renderGate(gate: GateResult, { colour }: RenderOptions): string 
       : []),
     ...(gate.skipped.length > 0 ? [`${gate.skipped.length} left out`] : []),
   ].join(', ');
-  const headline = gate.passed ? paint.bold.green(WORD[0]) : paint.bold.red(WORD[gate.exitCode]);
+  const word = `gate ${GATE_WORDS[gate.exitCode]}`;
+  const headline = gate.passed ? paint.bold.green(word) : paint.bold.red(word);
   const lines = [
     ...gate.rules.map((rule) => ruleLine(rule, paint, several)),
     ...leftOut(gate.skipped, several).map(
@@ -76,5 +72,6 @@ export function renderGate(gate: GateResult, { colour }: RenderOptions): string 
     ),
     `${headline}: ${counts}`,
   ];
-  return `${lines.join('\n')}\n`;
+  const text = `${lines.join('\n')}\n`;
+  return ascii ? toAscii(text) : text;
 }

@@ -3,6 +3,7 @@ import type { ReplayEntry } from '../model/replay.ts';
 import type { ChartSeries, RunReport } from '../model/report.ts';
 import { type ChartLine, LOG_RATIO, lineOfValues } from './charts.ts';
 import { replayLabel } from './replay-label.ts';
+import { eventsOf, type RunEvent } from './run-events.ts';
 
 /** Stretch of a line whose steps only rise; a restart begins a new one. */
 export interface LinePart {
@@ -19,16 +20,10 @@ export interface DrawnLine {
   readonly parts: readonly LinePart[];
 }
 
-export interface ChartMark {
-  readonly step: number;
-  readonly kind: 'onset' | 'back' | 'restart' | 'rewind';
-  readonly label: string;
-}
-
 export interface HtmlChart {
   readonly title: string;
   readonly lines: readonly DrawnLine[];
-  readonly marks: readonly ChartMark[];
+  readonly marks: readonly RunEvent[];
   readonly limits: readonly { readonly value: number; readonly label: string }[];
   /** Starts with a logarithmic axis. */
   readonly log: boolean;
@@ -85,7 +80,7 @@ function chart(
   title: string,
   lines: readonly DrawnLine[],
   points: number,
-  marks: readonly ChartMark[],
+  marks: readonly RunEvent[],
   limits: HtmlChart['limits'] = [],
 ): HtmlChart | undefined {
   const drawable = lines.filter((line) => line.parts.some(({ x }) => x.length > 0));
@@ -110,27 +105,6 @@ function chart(
   };
 }
 
-function marksOf(run: RunReport): ChartMark[] {
-  return [
-    ...run.attemptList.slice(1).map(
-      ({ firstStep, index }): ChartMark => ({
-        step: firstStep,
-        kind: 'restart',
-        label: `attempt ${index + 1}`,
-      }),
-    ),
-    ...run.verdict.incidents.flatMap((incident): ChartMark[] => [
-      { step: incident.onsetStep, kind: 'onset', label: incident.class },
-      ...(incident.recoveredStep === null
-        ? []
-        : [{ step: incident.recoveredStep, kind: 'back', label: 'back' } as const]),
-    ]),
-    ...(run.rewind === null
-      ? []
-      : [{ step: run.rewind.rewindToStep, kind: 'rewind', label: 'rewind here' } as const]),
-  ];
-}
-
 /** A column that repeats the step axis shows nothing. */
 const isStep = (series: ChartSeries): boolean =>
   series.min.every((value, i) => value === series.firstStep[i]) &&
@@ -138,7 +112,7 @@ const isStep = (series: ChartSeries): boolean =>
 
 /** The charts of a run, in the order they are read. */
 export function chartsOf(run: RunReport): HtmlChart[] {
-  const marks = marksOf(run);
+  const marks = eventsOf(run);
   const ofRoles = (title: string, ...roles: readonly ChartSeries['role'][]): HtmlChart | undefined => {
     const series = roles.flatMap((role) =>
       run.series.filter((s) => s.role === role && s.points > 0 && !isStep(s)),
@@ -181,7 +155,7 @@ export function chartsOf(run: RunReport): HtmlChart[] {
   ].filter((found) => found !== undefined);
 }
 
-function curvatureChart(run: RunReport, marks: readonly ChartMark[]): HtmlChart | undefined {
+function curvatureChart(run: RunReport, marks: readonly RunEvent[]): HtmlChart | undefined {
   const lines = new Map<string, { steps: number[]; values: number[] }>();
   const limits = new Map<number, string>();
   const entries = run.curvature

@@ -6,6 +6,7 @@ import { inertName } from '../model/inert-text.ts';
 import { markdownTable } from '../model/markdown-table.ts';
 import type { Report, RunReport } from '../model/report.ts';
 import type { ReportFormat } from './format.ts';
+import { GATE_WORDS } from './gate-words.ts';
 import { cutToBytes } from './github.ts';
 import { replayLabel } from './replay-label.ts';
 import { whySentences } from './why.ts';
@@ -35,9 +36,8 @@ const steps = (value: number | null): string => (value === null ? '' : formatCou
 const number = (value: number | null): string => (value === null ? '' : formatNumber(value));
 
 function gateLines(gate: GateResult): string[] {
-  const word = { 0: 'passed', 1: 'failed', 3: 'not judged: damaged input', 4: 'inconclusive' }[gate.exitCode];
   return [
-    `## Gate: ${word}`,
+    `## Gate: ${GATE_WORDS[gate.exitCode]}`,
     '',
     ...gate.problems.map(({ run, message }) => `- ${run === null ? '' : `${md(run)}: `}${md(message)}`),
     ...(gate.problems.length > 0 ? [''] : []),
@@ -47,7 +47,7 @@ function gateLines(gate: GateResult): string[] {
         rule.status === 'pass' ? 'pass' : rule.status === 'fail' ? `**${rule.severity}**` : '**unjudged**',
         md(rule.id),
         md(rule.run),
-        number(rule.found) || md(rule.message),
+        rule.found === null ? md(rule.message) : formatNumber(rule.found, 'lookup'),
         md(rule.expected),
         steps(rule.step),
       ]),

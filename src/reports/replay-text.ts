@@ -8,6 +8,7 @@ import { NO_OPTIMIZER, NO_RULE, type ReplayEntry, type ReplayVerdict } from '../
 import { type ChartLine, drawChart, lineOfValues } from './charts.ts';
 import type { RenderOptions } from './format.ts';
 import { placeText, replayLabel } from './replay-label.ts';
+import { symbolOf } from './run-events.ts';
 import { textTable } from './text-table.ts';
 import { wrap } from './wrap.ts';
 
@@ -139,7 +140,8 @@ function charts(entries: readonly ReplayEntry[], options: RenderOptions): string
   const acting = entries.filter((entry) => entry.minClipFactor.some((factor) => factor !== 1));
   const lines = acting.map((entry) => lineOfValues(replayLabel(entry), entry.steps, entry.minClipFactor));
   const onset = entries[0]?.onsetStep ?? null;
-  const markers = onset === null ? [] : [{ step: onset, symbol: options.ascii ? '^' : '▲', label: 'onset' }];
+  const markers =
+    onset === null ? [] : [{ step: onset, symbol: symbolOf('onset', options.ascii), label: 'onset' }];
   const draw = (title: string, series: readonly ChartLine[], height: number): string =>
     drawChart(title, series, { ...options, height, markers });
   const { steps, gradientNorm, directionMax } = entries[0] ?? {};

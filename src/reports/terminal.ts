@@ -4,18 +4,21 @@
  */
 
 import { Ansis } from 'ansis';
-import type { Finding, Quantity, Severity } from '../model/finding.ts';
+import type { Finding, Severity } from '../model/finding.ts';
 import { formatCount, formatNumber } from '../model/format-number.ts';
 import { inertName } from '../model/inert-text.ts';
-import type { ChartSeries, Incident, Report, RunReport, VerdictClass } from '../model/report.ts';
+import type { ChartSeries, Report, RunReport, VerdictClass } from '../model/report.ts';
 import type { SourceRef } from '../model/source-ref.ts';
 import { toAscii } from './ascii.ts';
 import { byReason } from './by-reason.ts';
 import { type ChartMarker, drawChart } from './charts.ts';
 import type { RenderOptions, ReportFormat } from './format.ts';
 import { renderGate } from './gate-text.ts';
+import { lossesOf } from './input-losses.ts';
+import { quantityText } from './quantity-text.ts';
 import { ratioChart } from './ratio-chart.ts';
 import { replaySummary } from './replay-text.ts';
+import { eventsOf, symbolOf } from './run-events.ts';
 import { textTable } from './text-table.ts';
 import { ratiosOf, whySentences } from './why.ts';
 import { wrap } from './wrap.ts';
@@ -45,14 +48,11 @@ const place = ({ path, line, byteOffset, tensor }: SourceRef): string =>
   (byteOffset === undefined ? '' : ` byte ${formatCount(byteOffset)}`) +
   (tensor === undefined ? '' : ` tensor ${inertName(tensor)}`);
 
-const quantity = ({ value, unit }: Quantity): string =>
-  formatNumber(value) + (unit === '1' ? '' : unit === 'ratio' ? ' times' : ` ${unit}`);
-
 function findingLines(finding: Finding, options: RenderOptions, paint: Ansis): string[] {
   const colour = severityPaint(paint)[finding.severity];
   const evidence = [
-    ...(finding.measured ? [`measured ${quantity(finding.measured)}`] : []),
-    ...(finding.threshold ? [`limit ${quantity(finding.threshold)}`] : []),
+    ...(finding.measured ? [`measured ${quantityText(finding.measured)}`] : []),
+    ...(finding.threshold ? [`limit ${quantityText(finding.threshold)}`] : []),
     ...(finding.locations[0] ? [place(finding.locations[0])] : []),
   ].join(', ');
   return [
@@ -81,29 +81,14 @@ export function chartGroups(series: readonly ChartSeries[]): { title: string; se
 }
 
 /** Onsets, recoveries and restarts of a run, as markers of its charts. */
-export function runMarkers(run: RunReport, ascii: boolean): ChartMarker[] {
-  const onset = ascii ? '^' : '▲';
-  const incidents = run.verdict.incidents.flatMap((incident: Incident): ChartMarker[] => [
-    { step: incident.onsetStep, symbol: onset, label: `onset ${formatCount(incident.onsetStep)}` },
-    ...(incident.recoveredStep === null
-      ? []
-      : [
-          {
-            step: incident.recoveredStep,
-            symbol: ascii ? 'v' : '✓',
-            label: `back ${formatCount(incident.recoveredStep)}`,
-          },
-        ]),
-  ]);
-  const restarts = run.attemptList.slice(1).map(
-    (a): ChartMarker => ({
-      step: a.firstStep,
-      symbol: ascii ? 'R' : '↺',
-      label: `attempt ${a.index + 1} from ${formatCount(a.firstStep)}`,
-    }),
-  );
-  return [...restarts, ...incidents].sort((a, b) => a.step - b.step);
-}
+export const runMarkers = (run: RunReport, ascii: boolean): ChartMarker[] =>
+  eventsOf(run)
+    .flatMap(({ step, kind, label }): ChartMarker[] => {
+      if (kind === 'rewind') return [];
+      const words = { onset: 'onset', back: 'back', restart: `${label} from` }[kind];
+      return [{ step, symbol: symbolOf(kind, ascii), label: `${words} ${formatCount(step)}` }];
+    })
+    .sort((a, b) => a.step - b.step);
 
 function runLines(run: RunReport, options: RenderOptions, paint: Ansis): string[] {
   const { verdict } = run;
@@ -261,17 +246,7 @@ export function renderTerminal(report: Report, options: RenderOptions): string {
   if (damaged.length > 0 || report.warnings.length > 0) lines.push('', paint.bold('Warnings'));
   for (const input of damaged) {
     const losses = [
-      ...((input.lost ?? 0) > 0
-        ? [`${formatCount(input.lost!)} records lost, ${formatCount(input.kept ?? 0)} kept`]
-        : []),
-      ...((input.unreadBytes ?? 0) > 0
-        ? [`${formatCount(input.unreadBytes!)} bytes of an unfinished last record not read`]
-        : []),
-      ...((input.grownBytes ?? 0) > 0
-        ? [
-            `grew by ${formatCount(input.grownBytes!)} bytes while it was read; \`clippy-diag watch\` follows a live log`,
-          ]
-        : []),
+      ...lossesOf(input),
       ...(input.errors ?? []).slice(0, 3).map((e) => `${e.id}${placeIn(e)}: ${e.message}`),
     ];
     lines.push(...hanging(`${input.path}: ${losses.join('; ')}`, options));

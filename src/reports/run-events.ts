@@ -1,0 +1,36 @@
+/** What happened to a run at a step: what its charts mark, on a terminal and in HTML. */
+import type { RunReport } from '../model/report.ts';
+
+export interface RunEvent {
+  readonly step: number;
+  readonly kind: 'onset' | 'back' | 'restart' | 'rewind';
+  readonly label: string;
+}
+
+/** Restarts, onsets and recoveries of a run, and the step to go back to. */
+export const eventsOf = ({ attemptList, verdict, rewind }: RunReport): RunEvent[] => [
+  ...attemptList.slice(1).map(
+    ({ firstStep, index }): RunEvent => ({
+      step: firstStep,
+      kind: 'restart',
+      label: `attempt ${index + 1}`,
+    }),
+  ),
+  ...verdict.incidents.flatMap((incident): RunEvent[] => [
+    { step: incident.onsetStep, kind: 'onset', label: incident.class },
+    ...(incident.recoveredStep === null
+      ? []
+      : [{ step: incident.recoveredStep, kind: 'back', label: 'back' } as const]),
+  ]),
+  ...(rewind === null ? [] : [{ step: rewind.rewindToStep, kind: 'rewind', label: 'rewind here' } as const]),
+];
+
+const SYMBOLS = {
+  onset: { unicode: '▲', ascii: '^' },
+  back: { unicode: '✓', ascii: 'v' },
+  restart: { unicode: '↺', ascii: 'R' },
+} as const;
+
+/** What stands under a chart of a terminal for it, one column wide. */
+export const symbolOf = (kind: keyof typeof SYMBOLS, ascii: boolean): string =>
+  SYMBOLS[kind][ascii ? 'ascii' : 'unicode'];
