@@ -3,7 +3,8 @@ import { openFile } from '../bytes/source.ts';
 import { looksLikeZip, openZip } from '../bytes/zip.ts';
 import { HDF5_SIGNATURE, openHdf5, readAttribute } from '../checkpoints/hdf5/hdf5.ts';
 import { diagError } from '../model/errors.ts';
-import { isObject, parseModelJson } from './model-fields.ts';
+import { isJsonObject } from '../model/json.ts';
+import { parseModelJson } from './model-fields.ts';
 
 type Json = Record<string, unknown>;
 
@@ -77,13 +78,13 @@ export function parseTopology(document: unknown, version: unknown, path: string)
 const invalid = (place: string, expected: string, path: string) =>
   diagError('model-invalid', { place, expected }, { path });
 
-const keyOf = (value: unknown, key: string): unknown => (isObject(value) ? value[key] : undefined);
+const keyOf = (value: unknown, key: string): unknown => (isJsonObject(value) ? value[key] : undefined);
 
 function topologyOf(document: unknown, path: string): Topology {
   let value = document;
   for (const key of ['modelTopology', 'model_config'])
-    if (isObject(value) && isObject(value[key])) value = value[key];
-  if (!isObject(value) || typeof value.class_name !== 'string' || !isObject(value.config))
+    if (isJsonObject(value) && isJsonObject(value[key])) value = value[key];
+  if (!isJsonObject(value) || typeof value.class_name !== 'string' || !isJsonObject(value.config))
     throw invalid('the model', 'a layers model with class_name and config', path);
   return value as unknown as Topology;
 }
@@ -93,8 +94,8 @@ function kerasTwo(topology: Topology): Topology {
   // Keras 3 does not count the call by which a nested model was made: nodes of those are one further on in Keras 2.
   const plain = (value: unknown, nested: ReadonlySet<string> = new Set()): unknown => {
     if (Array.isArray(value)) return value.map((member) => plain(member, nested));
-    if (!isObject(value)) return value;
-    if (/^(?:DType)?Policy$/.test(String(value.class_name)) && isObject(value.config))
+    if (!isJsonObject(value)) return value;
+    if (/^(?:DType)?Policy$/.test(String(value.class_name)) && isJsonObject(value.config))
       return value.config.name;
     const out: Json = {};
     const models =
@@ -112,7 +113,7 @@ function kerasTwo(topology: Topology): Topology {
       else out[key === 'batch_shape' ? 'batch_input_shape' : key] = plain(member, models);
     }
     // Keras 3 lets a layer leave its name to its configuration.
-    if (typeof out.class_name === 'string' && isObject(out.config) && out.name === undefined)
+    if (typeof out.class_name === 'string' && isJsonObject(out.config) && out.name === undefined)
       if (Array.isArray(out.inbound_nodes)) out.name = out.config.name;
     return out;
   };
@@ -122,7 +123,7 @@ function kerasTwo(topology: Topology): Topology {
 
 /** `{args, kwargs}` of Keras 3 as the list of `[layer, node, tensor, kwargs]` of Keras 2. */
 function inboundNode(node: unknown, nested: ReadonlySet<string>): unknown {
-  if (!isObject(node)) return node;
+  if (!isJsonObject(node)) return node;
   const [first, ...others] = node.args as unknown[];
   // A layer takes its tensors as one argument; an operation of Keras 3, which may be named like a layer, has several.
   const all = { ...(node.kwargs as Json), 'several arguments': others.length > 0 || null };
@@ -130,7 +131,7 @@ function inboundNode(node: unknown, nested: ReadonlySet<string>): unknown {
   const found: unknown[] = [];
   const collect = (value: unknown): void => {
     if (Array.isArray(value)) for (const member of value) collect(member);
-    else if (isObject(value) && value.class_name === '__keras_tensor__') {
+    else if (isJsonObject(value) && value.class_name === '__keras_tensor__') {
       const [name, index, tensor] = (value.config as Json).keras_history as [string, number, number];
       found.push([name, index + Number(nested.has(name)), tensor, given]);
     }
@@ -144,7 +145,7 @@ const tensorList = (value: unknown): [string, number, number][] =>
   (Array.isArray(value) && typeof value[0] === 'string' ? [value] : value) as [string, number, number][];
 
 const writtenByThree = (layers: readonly unknown[]): boolean =>
-  layers.some((layer) => [keyOf(layer, 'inbound_nodes')].flat().some(isObject));
+  layers.some((layer) => [keyOf(layer, 'inbound_nodes')].flat().some(isJsonObject));
 
 const nestedIn = (layers: readonly unknown[]): ReadonlySet<string> =>
   new Set(

@@ -11,13 +11,14 @@
 import type { Tensor } from '@tensorflow/tfjs-core';
 import type * as Layers from '@tensorflow/tfjs-layers';
 import { diagError } from '../model/errors.ts';
+import { isJsonObject } from '../model/json.ts';
 import type { Backend } from './backend.ts';
 import type { Network } from './differentiate.ts';
 import type { Topology } from './layers-config.ts';
 import { checkLayers, forTfjs, partsOf } from './layers-options.ts';
 import { weightNamed, weightsOf } from './layers-weights.ts';
 import { checkRows, checkTensor, LOSSES, type LossName } from './losses.ts';
-import { isObject, objectOf } from './model-fields.ts';
+import { objectOf } from './model-fields.ts';
 import { type Batch, layOut } from './objective.ts';
 
 export interface LayersObjective {
@@ -50,7 +51,7 @@ export function parseLayersObjective(document: unknown, path: string): LayersObj
   ]);
   if (root.version !== 1) throw fail('version', '1');
   if (typeof root.model !== 'string') throw fail('model', 'the name of a file');
-  const inputs = isObject(root.inputs ?? {}) ? Object.entries(root.inputs ?? {}) : undefined;
+  const inputs = isJsonObject(root.inputs ?? {}) ? Object.entries(root.inputs ?? {}) : undefined;
   if (inputs === undefined || inputs.some(([, name]) => typeof name !== 'string'))
     throw fail('inputs', 'an object with names of batch tensors');
   if (!Array.isArray(root.tasks) || root.tasks.length === 0) throw fail('tasks', 'an array of tasks');

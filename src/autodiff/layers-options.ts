@@ -7,8 +7,8 @@
  */
 import { isDeepStrictEqual } from 'node:util';
 import { diagError } from '../model/errors.ts';
+import { isJsonObject } from '../model/json.ts';
 import type { LayerConfig, Topology } from './layers-config.ts';
-import { isObject } from './model-fields.ts';
 
 /** Options of every layer; initial values are never used, and constraints act on steps, not on the loss. */
 const ANYWHERE =
@@ -111,7 +111,7 @@ export function partsOf(part: LayerConfig): LayerConfig[] {
   return [part, ...inner.flatMap(partsOf)];
 }
 const isLayer = (value: unknown): value is LayerConfig =>
-  isObject(value) && typeof value.class_name === 'string' && isObject(value.config);
+  isJsonObject(value) && typeof value.class_name === 'string' && isJsonObject(value.config);
 
 /**
  * @param leaveOutRegularizers whether their penalties are not to be part of the loss, instead of being refused
@@ -216,7 +216,7 @@ function sameBackwards({ layer, backward_layer }: LayerConfig['config']): boolea
 function callArguments(nodes: unknown): [name: string, value: unknown][] {
   if (!Array.isArray(nodes)) return [];
   const given = nodes.length === 4 && typeof nodes[0] === 'string' ? nodes[3] : undefined;
-  return isObject(given) ? Object.entries(given) : nodes.flatMap(callArguments);
+  return isJsonObject(given) ? Object.entries(given) : nodes.flatMap(callArguments);
 }
 
 /** What tfjs-layers builds: the same layers in its names, without initial values to draw, and nothing random. */

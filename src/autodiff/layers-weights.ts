@@ -9,8 +9,8 @@
  */
 import type { Variable } from '@tensorflow/tfjs-core';
 import type * as Layers from '@tensorflow/tfjs-layers';
+import { isJsonObject } from '../model/json.ts';
 import type { LayerConfig } from './layers-config.ts';
-import { isObject } from './model-fields.ts';
 
 export interface LayersWeight {
   /** The layers around it and its own name: `bidirectional/forward_lstm/kernel`. */
@@ -64,8 +64,8 @@ export function weightsOf(model: Layers.LayersModel, topology: LayerConfig): Lay
     } else if (class_name === 'Bidirectional') {
       into(part.forwardLayer!, config.layer, 'forward_layer/');
       into(part.backwardLayer!, config.layer, 'backward_layer/');
-    } else if (isObject(config.layer)) into(part.layer!, config.layer, 'layer/');
-    else if (isObject(config.cell)) into(part.cell!, config.cell, 'cell/', false);
+    } else if (isJsonObject(config.layer)) into(part.layer!, config.layer, 'layer/');
+    else if (isJsonObject(config.cell)) into(part.cell!, config.cell, 'cell/', false);
     else if (Array.isArray(config.cells)) {
       const paths = countedNames(config.cells as LayerConfig[]);
       for (const [i, cell] of config.cells.entries()) into(part.cells![i]!, cell, `cells/${paths[i]}/`);

@@ -1,9 +1,7 @@
 /** Objects in a model file. */
 import { parseUniqueJson } from '../bytes/unique-json.ts';
 import { diagError } from '../model/errors.ts';
-
-export const isObject = (value: unknown): value is Record<string, unknown> =>
-  typeof value === 'object' && value !== null && !Array.isArray(value);
+import { isJsonObject } from '../model/json.ts';
 
 /**
  * @param what the part of the file that the text is ("the model")
@@ -33,7 +31,7 @@ export function objectOf(
   path: string,
   placeOf: (field: string) => string,
 ): Record<string, unknown> {
-  if (!isObject(value)) throw diagError('model-invalid', { place, expected: 'an object' }, { path });
+  if (!isJsonObject(value)) throw diagError('model-invalid', { place, expected: 'an object' }, { path });
   const unknown = Object.keys(value).find((key) => !fields.includes(key));
   if (unknown !== undefined) {
     const expected = `one of the fields ${fields.join(', ')}`;

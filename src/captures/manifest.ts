@@ -1,7 +1,7 @@
 /** `capture.json`: what it must hold, checked field by field, as typed values. */
 import type { Layout } from '../model/checkpoint.ts';
 import { type DiagError, diagError } from '../model/errors.ts';
-import { numberFromJson } from '../model/json.ts';
+import { isJsonObject, numberFromJson } from '../model/json.ts';
 import type { OptionValue } from '../model/options.ts';
 import { elementsOf, type TensorMeta } from '../tensor/values.ts';
 
@@ -57,8 +57,6 @@ export interface CaptureManifest {
 const LAYOUTS: readonly string[] = ['OI', 'IO', 'OIHW', 'HWIO', 'none'] satisfies Layout[];
 
 type Json = Readonly<Record<string, unknown>>;
-const isObject = (value: unknown): value is Json =>
-  typeof value === 'object' && value !== null && !Array.isArray(value);
 const isCount = (value: unknown): value is number => Number.isSafeInteger(value) && (value as number) >= 0;
 
 /**
@@ -68,21 +66,21 @@ const isCount = (value: unknown): value is number => Number.isSafeInteger(value)
  */
 export function readManifest(document: unknown, path: string): CaptureManifest {
   const fail = (problem: string): DiagError => diagError('capture-malformed', { problem }, { path });
-  if (!isObject(document)) throw fail('it is no JSON object');
+  if (!isJsonObject(document)) throw fail('it is no JSON object');
   if (document.version !== CAPTURE_VERSION)
     throw diagError(
       'capture-version',
       { found: String(document.version ?? 'none'), known: CAPTURE_VERSION },
       { path },
     );
-  if (!isObject(document.optimizer)) throw fail('"optimizer" is missing');
+  if (!isJsonObject(document.optimizer)) throw fail('"optimizer" is missing');
   if (!Array.isArray(document.parameters) || document.parameters.length === 0)
     throw fail('"parameters" is missing or empty');
   if (!Array.isArray(document.steps) || document.steps.length === 0)
     throw fail('"steps" is missing or empty');
 
   const optimizer = (value: unknown, where: string): RecordedOptimizer => {
-    if (!isObject(value) || typeof value.name !== 'string') throw fail(`${where} has no "name"`);
+    if (!isJsonObject(value) || typeof value.name !== 'string') throw fail(`${where} has no "name"`);
     const { name, learningRate, betas, ...rest } = value;
     // PyTorch users write the pair as PyTorch does.
     const pair = Array.isArray(betas) ? { beta1: betas[0], beta2: betas[1] } : {};
@@ -107,7 +105,7 @@ export function readManifest(document: unknown, path: string): CaptureManifest {
 
   const names = new Set<string>();
   const parameters = document.parameters.map((value: unknown, k): CaptureParameter => {
-    if (!isObject(value) || typeof value.name !== 'string') throw fail(`parameter ${k} has no "name"`);
+    if (!isJsonObject(value) || typeof value.name !== 'string') throw fail(`parameter ${k} has no "name"`);
     const { name, shape, layout = 'none', embedding = false, group } = value;
     if (names.has(value.name)) throw fail(`parameter "${value.name}" is listed twice`);
     names.add(value.name);
@@ -126,7 +124,7 @@ export function readManifest(document: unknown, path: string): CaptureManifest {
 
   let before = Number.NEGATIVE_INFINITY;
   const steps = document.steps.map((value: unknown, k): ManifestStep => {
-    if (!isObject(value) || !Number.isSafeInteger(value.step))
+    if (!isJsonObject(value) || !Number.isSafeInteger(value.step))
       throw fail(`entry ${k} of "steps" has no "step"`);
     const step = value.step as number;
     if (step <= before) throw fail(`step ${step} is listed after step ${before}`);
@@ -144,7 +142,7 @@ export function readManifest(document: unknown, path: string): CaptureManifest {
         );
       return rate;
     });
-    const tasks = isObject(value.tasks) ? Object.entries(value.tasks) : [];
+    const tasks = isJsonObject(value.tasks) ? Object.entries(value.tasks) : [];
     return {
       step,
       file: value.file,
@@ -189,7 +187,7 @@ function readClipping(value: unknown, fail: (problem: string) => DiagError): Rec
   const list: readonly unknown[] = Array.isArray(value) ? value : value == null ? [] : [value];
   return list.flatMap((one, k): RecordedRule[] => {
     const where = Array.isArray(value) ? `entry ${k} of "clipping"` : '"clipping"';
-    if (!isObject(one)) throw fail(`${where} is no object with a "rule"`);
+    if (!isJsonObject(one)) throw fail(`${where} is no object with a "rule"`);
     const { rule, ...options } = one;
     if (rule === undefined && Object.keys(options).length === 0) return [];
     if (typeof rule !== 'string') throw fail(`${where} has no "rule"`);
@@ -199,7 +197,7 @@ function readClipping(value: unknown, fail: (problem: string) => DiagError): Rec
 
 function historyOf(value: unknown, fail: (problem: string) => DiagError): CaptureManifest['history'] {
   if (value === undefined || value === null) return null;
-  if (!isObject(value) || !Array.isArray(value.steps) || !Array.isArray(value.loss))
+  if (!isJsonObject(value) || !Array.isArray(value.steps) || !Array.isArray(value.loss))
     throw fail('"history" has no "steps" and "loss"');
   if (value.steps.length !== value.loss.length)
     throw fail(`"history" has ${value.steps.length} steps and ${value.loss.length} losses`);

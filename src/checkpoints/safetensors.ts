@@ -15,6 +15,7 @@ import type { ByteSource } from '../bytes/source.ts';
 import type { Checkpoint, Dtype, TensorData } from '../model/checkpoint.ts';
 import { DTYPES } from '../model/checkpoint.ts';
 import { type DiagError, diagError, type ErrorRecord } from '../model/errors.ts';
+import { isJsonObject } from '../model/json.ts';
 import { parseCheckpointJson } from './checkpoint-json.ts';
 import { DTYPE_BYTES, decodeRange, elementsOf } from './dtypes.ts';
 import type { CheckpointFormat } from './format.ts';
@@ -97,14 +98,14 @@ async function openSafetensors(source: ByteSource): Promise<Checkpoint> {
   }[] = [];
   for (const [name, value] of Object.entries(header)) {
     if (name === '__metadata__') {
-      if (!isRecord(value)) throw malformed('"__metadata__" is no object');
+      if (!isJsonObject(value)) throw malformed('"__metadata__" is no object');
       for (const [key, member] of Object.entries(value)) {
         if (typeof member !== 'string') throw malformed(`"__metadata__" holds "${key}", which is no text`);
         metadata.set(key, member);
       }
       continue;
     }
-    if (!isRecord(value)) throw malformed('its header entry is no object', name);
+    if (!isJsonObject(value)) throw malformed('its header entry is no object', name);
     const { dtype, shape, data_offsets: offsets, ...others } = value;
     const [unknown] = Object.keys(others);
     if (unknown !== undefined) throw malformed(`tensor "${name}" has the unknown field "${unknown}"`, name);
@@ -188,8 +189,6 @@ async function openSafetensors(source: ByteSource): Promise<Checkpoint> {
   );
 }
 
-const isRecord = (value: unknown): value is Record<string, unknown> =>
-  typeof value === 'object' && value !== null && !Array.isArray(value);
 const isCount = (value: unknown): boolean => Number.isSafeInteger(value) && (value as number) >= 0;
 const isDtype = (value: string): value is Dtype => (DTYPES as readonly string[]).includes(value);
 

@@ -21,6 +21,10 @@ export const numberFromJson = (value: unknown): number | undefined =>
           ? Number.NEGATIVE_INFINITY
           : undefined;
 
+/** Whether a value that was parsed from JSON is an object: neither null nor a list. */
+export const isJsonObject = (value: unknown): value is Record<string, unknown> =>
+  typeof value === 'object' && value !== null && !Array.isArray(value);
+
 const replacer = (_key: string, value: unknown): unknown => {
   if (typeof value === 'number') return numberToJson(value);
   if (typeof value === 'bigint') return value.toString();

@@ -14,6 +14,7 @@
 import { type ByteSource, openSibling } from '../../bytes/source.ts';
 import type { Checkpoint, Dtype, TensorData } from '../../model/checkpoint.ts';
 import { DiagError, diagError, type ErrorRecord } from '../../model/errors.ts';
+import { isJsonObject } from '../../model/json.ts';
 import { parseCheckpointJson } from '../checkpoint-json.ts';
 import { DTYPE_BYTES, decodeRange, elementsOf } from '../dtypes.ts';
 import type { CheckpointFormat } from '../format.ts';
@@ -73,7 +74,7 @@ async function openTfjs(source: ByteSource): Promise<Checkpoint> {
     .toString()
     .replace(/^\ufeff/, '');
   const model = parseCheckpointJson(text, path, 'model.json', MAX_DEPTH);
-  const groups = isRecord(model) ? model.weightsManifest : undefined;
+  const groups = isJsonObject(model) ? model.weightsManifest : undefined;
   if (!Array.isArray(groups)) throw malformed(path, 'it has no weightsManifest');
   const metadata = new Map<string, string | number | boolean | null>();
   for (const key of ['format', 'generatedBy', 'convertedBy']) {
@@ -90,7 +91,7 @@ async function openTfjs(source: ByteSource): Promise<Checkpoint> {
   };
   try {
     for (const group of groups) {
-      if (!isRecord(group) || !Array.isArray(group.paths) || !Array.isArray(group.weights))
+      if (!isJsonObject(group) || !Array.isArray(group.paths) || !Array.isArray(group.weights))
         throw malformed(path, 'a group of its weightsManifest has no paths or no weights');
       const weights = group.weights.map((weight) => parseWeight(weight, path));
       for (const { name } of weights) {
@@ -181,11 +182,8 @@ async function openTfjs(source: ByteSource): Promise<Checkpoint> {
 const malformed = (path: string, problem: string): DiagError =>
   diagError('checkpoint-malformed', { format: FORMAT, problem }, { path });
 
-const isRecord = (value: unknown): value is Record<string, unknown> =>
-  typeof value === 'object' && value !== null && !Array.isArray(value);
-
 function parseWeight(weight: unknown, path: string): Weight {
-  const { name, shape, dtype, quantization, group } = isRecord(weight) ? weight : {};
+  const { name, shape, dtype, quantization, group } = isJsonObject(weight) ? weight : {};
   if (typeof name !== 'string' || !Array.isArray(shape) || typeof dtype !== 'string')
     throw malformed(path, 'a weight has no name, shape or dtype');
   const elements = elementsOf(shape as number[], path, name, FORMAT);
@@ -203,7 +201,7 @@ function parseWeight(weight: unknown, path: string): Weight {
     ofOptimizer: group === 'optimizer',
   };
   if (quantization === undefined) return plain;
-  const { dtype: storedName, scale, min } = isRecord(quantization) ? quantization : {};
+  const { dtype: storedName, scale, min } = isJsonObject(quantization) ? quantization : {};
   const stored = STORED_DTYPES.get(String(storedName));
   if (stored === undefined || (wide !== 'F32' && (wide !== 'I32' || stored === 'F16')))
     throw malformed(path, `weight "${name}" (${dtype}) is quantised to ${String(storedName)}`);
