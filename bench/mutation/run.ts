@@ -1,13 +1,14 @@
 /**
  * Mutation run: changes the source a little, one change at a time, and looks whether a test notices.
  *
- *     npm run mutation                     every scope below; results.json and results.md are written
- *     npm run mutation -- src/rules        one scope
- *     npm run mutation -- src/rules/agc.ts a part of one: printed only
+ *     npm run mutation                       every scope below
+ *     npm run mutation -- src/rules          one scope
+ *     npm run mutation -- src/rules/agc.ts   one file
+ *     npm run mutation -- --page             runs nothing: results.md from results.json
  *
- * `--workers N` runs N mutants at a time (default: one for each processor). A survivor is listed with its `why` in
- * results.json: write there why no test can or need kill it. A later run keeps the reasons of survivors that remain.
- * Exits with 1 where a scope kills less than 90 %, or a survivor has no reason.
+ * `--workers N` runs N mutants at a time (default: one for each processor). What a run finds of a file replaces what
+ * stood of it in results.json. Survivors have a `why` there: write in it why no test can kill them, or need. Later
+ * runs keep it. Exits with 1 where a scope kills less than 90 %, or a survivor has no reason.
  */
 import { type ChildProcess, fork } from 'node:child_process';
 import { existsSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
@@ -38,27 +39,30 @@ const LEAST_KILLED = 0.9;
 const CLEAN_LIMIT = 600;
 
 interface Survivor {
-  readonly file: string;
   readonly line: number;
+  /** The line as it stands. */
   readonly text: string;
   readonly change: string;
   /** `equivalent: …` (no test can see it) or `accepted: …` (no test needs to); null until someone looked. */
   readonly why: string | null;
 }
 
-interface ScopeResult {
-  readonly tests: readonly string[];
-  readonly node: string;
+interface FileResult {
+  readonly mutants: number;
+  readonly killed: number;
+  /** Of those killed, how many never ended. */
+  readonly timedOut: number;
   readonly cpuSeconds: number;
-  readonly files: Readonly<Record<string, { mutants: number; killed: number; timedOut: number }>>;
   readonly survivors: readonly Survivor[];
 }
+
+/** By path from the root of the project. */
+type Results = Readonly<Record<string, FileResult>>;
 
 const RESULTS = fileURLToPath(new URL('results.json', import.meta.url));
 const PAGE = fileURLToPath(new URL('results.md', import.meta.url));
 
-const keyOf = ({ file, text, change }: Omit<Survivor, 'line' | 'why'>): string =>
-  [file, text, change].join('\n');
+const keyOf = ({ text, change }: Pick<Survivor, 'text' | 'change'>): string => `${text}\n${change}`;
 
 type Outcome = { readonly kind: 'survived' | 'killed' | 'timed out'; readonly cpuSeconds: number };
 
@@ -116,65 +120,68 @@ function createRunner(tests: readonly string[]) {
   };
 }
 
-async function runScope(
-  tests: readonly string[],
-  files: readonly string[],
-  workers: number,
-  reasons: ReadonlyMap<string, string | null>,
-): Promise<ScopeResult> {
-  const counts: Record<string, { mutants: number; killed: number; timedOut: number }> = {};
+type Runner = ReturnType<typeof createRunner>;
+
+async function runFile(file: string, runners: readonly Runner[], before?: FileResult): Promise<FileResult> {
+  const reasons = new Map(before?.survivors.map((survivor) => [keyOf(survivor), survivor.why]));
+  const queue = [...mutantsOf(readFileSync(file, 'utf8'))];
+  const mutants = queue.length;
   const survivors: Survivor[] = [];
-  const queue: { file: string; mutant: Mutant }[] = [];
-  for (const file of files) {
-    const mutants = mutantsOf(readFileSync(file, 'utf8'));
-    if (mutants.length > 0) counts[file] = { mutants: mutants.length, killed: 0, timedOut: 0 };
-    queue.push(...mutants.map((mutant) => ({ file, mutant })));
-  }
-  const all = queue.length;
+  let timedOut = 0;
   let cpuSeconds = 0;
-  const work = async (): Promise<void> => {
-    const runner = createRunner(tests);
-    try {
-      for (let next = queue.shift(); next !== undefined; next = queue.shift()) {
-        const { file, mutant } = next;
-        const outcome = await runner.run(file, mutant);
-        cpuSeconds += outcome.cpuSeconds;
-        const count = counts[file]!;
-        if (outcome.kind === 'survived') {
-          const { line, text, change } = mutant;
-          const survivor = { file, line, text, change };
-          survivors.push({ ...survivor, why: reasons.get(keyOf(survivor)) ?? null });
-        } else count.killed++;
-        if (outcome.kind === 'timed out') count.timedOut++;
-        const done = all - queue.length;
-        if (outcome.kind !== 'killed')
-          process.stderr.write(`${done}/${all} ${outcome.kind} ${file}:${mutant.line} ${mutant.change}\n`);
-      }
-    } finally {
-      runner.stop();
+  const work = async (runner: Runner): Promise<void> => {
+    for (let mutant = queue.shift(); mutant !== undefined; mutant = queue.shift()) {
+      const outcome = await runner.run(file, mutant);
+      cpuSeconds += outcome.cpuSeconds;
+      if (outcome.kind === 'timed out') timedOut++;
+      if (outcome.kind !== 'survived') continue;
+      const { line, text, change } = mutant;
+      survivors.push({ line, text, change, why: reasons.get(keyOf(mutant)) ?? null });
+      process.stderr.write(`${mutants - queue.length}/${mutants} survived ${file}:${line} ${change}\n`);
     }
   };
-  await Promise.all(Array.from({ length: workers }, work));
-  survivors.sort((a, b) => a.file.localeCompare(b.file) || a.line - b.line);
-  return { tests, node: process.version, cpuSeconds: Math.round(cpuSeconds), files: counts, survivors };
+  await Promise.all(runners.map(work));
+  survivors.sort((a, b) => a.line - b.line);
+  return {
+    mutants,
+    killed: mutants - survivors.length,
+    timedOut,
+    cpuSeconds: Math.round(cpuSeconds),
+    survivors,
+  };
 }
 
-const totalOf = ({ files }: ScopeResult): { mutants: number; killed: number; timedOut: number } =>
-  Object.values(files).reduce((sum, { mutants, killed, timedOut }) => ({
-    mutants: sum.mutants + mutants,
-    killed: sum.killed + killed,
-    timedOut: sum.timedOut + timedOut,
-  }));
+const sumOf = (
+  files: readonly FileResult[],
+  member: 'mutants' | 'killed' | 'timedOut' | 'cpuSeconds',
+): number => files.reduce((sum, file) => sum + file[member], 0);
 
 const percent = (share: number): string => `${(Math.floor(share * 1000) / 10).toFixed(1)} %`;
 
+const inScope = (scope: string, results: Results): readonly [string, FileResult][] =>
+  Object.entries(results).filter(([file]) => file.startsWith(`${scope}/`));
+
 /** The Markdown page of all results. */
-function pageOf(results: Readonly<Record<string, ScopeResult>>): string {
+function pageOf(results: Results): string {
   const cell = (text: string): string => `\`${text.replaceAll('|', '\\|').replaceAll('`', 'ˋ')}\``;
-  const sections = Object.entries(results).map(([scope, { tests, survivors }]) => {
-    const rows = survivors.map(
-      ({ file, line, change, why }) =>
-        `| ${file}:${line} | ${cell(change)} | ${why ?? 'not looked at yet'} |`,
+  const scopes = Object.entries(SCOPES).flatMap(([scope, tests]) => {
+    const files = inScope(scope, results);
+    return files.length > 0 ? [{ scope, tests, files }] : [];
+  });
+  const summary = scopes.map(({ scope, files }) => {
+    const all = files.map(([, file]) => file);
+    const [mutants, killed] = [sumOf(all, 'mutants'), sumOf(all, 'killed')];
+    const equivalent = all.flatMap(({ survivors }) =>
+      survivors.filter(({ why }) => why?.startsWith('equivalent:')),
+    ).length;
+    const other = mutants - killed - equivalent;
+    return `| ${scope} | ${mutants} | ${killed} | ${percent(killed / mutants)} | ${sumOf(all, 'timedOut')} | ${equivalent} | ${other} | ${sumOf(all, 'cpuSeconds')} |`;
+  });
+  const sections = scopes.map(({ scope, tests, files }) => {
+    const rows = files.flatMap(([file, { survivors }]) =>
+      survivors.map(
+        ({ line, change, why }) => `| ${file}:${line} | ${cell(change)} | ${why ?? 'not looked at yet'} |`,
+      ),
     );
     return [
       `## ${scope}`,
@@ -184,11 +191,6 @@ function pageOf(results: Readonly<Record<string, ScopeResult>>): string {
       ...(rows.length > 0 ? ['| where | survived | why |', '|---|---|---|', ...rows] : ['No survivors.']),
       '',
     ].join('\n');
-  });
-  const summary = Object.entries(results).map(([scope, result]) => {
-    const { mutants, killed, timedOut } = totalOf(result);
-    const equivalent = result.survivors.filter(({ why }) => why?.startsWith('equivalent:')).length;
-    return `| ${scope} | ${mutants} | ${killed} | ${percent(killed / mutants)} | ${timedOut} | ${equivalent} | ${result.survivors.length - equivalent} | ${result.cpuSeconds} |`;
   });
   return [
     '<!-- Written by `npm run mutation`; the reasons stand in results.json. -->',
@@ -207,33 +209,46 @@ const filesUnder = (path: string): readonly string[] =>
     ? readdirSync(path, { recursive: true, encoding: 'utf8' })
         .filter((name) => name.endsWith('.ts'))
         .map((name) => join(path, name))
-        .sort()
     : [path];
 
-const { values, positionals } = parseArgs({
-  options: { workers: { type: 'string', default: String(availableParallelism()) } },
-  allowPositionals: true,
-});
-const results = (existsSync(RESULTS) ? JSON.parse(readFileSync(RESULTS, 'utf8')) : {}) as Record<
-  string,
-  ScopeResult
->;
-for (const path of positionals.length > 0 ? positionals : Object.keys(SCOPES)) {
+let results: Results = existsSync(RESULTS) ? JSON.parse(readFileSync(RESULTS, 'utf8')) : {};
+const save = (): void => {
+  results = Object.fromEntries(
+    Object.entries(results)
+      .filter(([file, { mutants }]) => existsSync(file) && mutants > 0)
+      .sort(([a], [b]) => (a < b ? -1 : 1)),
+  );
+  writeFileSync(RESULTS, `${JSON.stringify(results, null, 2)}\n`);
+  writeFileSync(PAGE, pageOf(results));
+};
+
+async function runPath(path: string, workers: number): Promise<void> {
   const scope = Object.keys(SCOPES).find((name) => path === name || path.startsWith(`${name}/`));
   if (scope === undefined) throw new Error(`${path} lies in none of ${Object.keys(SCOPES).join(', ')}`);
-  const reasons = new Map(results[scope]?.survivors.map((survivor) => [keyOf(survivor), survivor.why]));
-  const result = await runScope(SCOPES[scope]!, filesUnder(path), Number(values.workers), reasons);
-  const { mutants, killed } = totalOf(result);
-  const open = result.survivors.filter(({ why }) => why === null).length;
-  console.log(
-    `${path}: ${killed} of ${mutants} killed (${percent(killed / mutants)}); ${open} survivors without a reason`,
-  );
-  if (killed / mutants < LEAST_KILLED || open > 0) process.exitCode = 1;
-  if (path !== scope) continue;
-  results[scope] = result;
-  const ordered = Object.fromEntries(
-    Object.keys(SCOPES).flatMap((name) => (results[name] ? [[name, results[name]]] : [])),
-  );
-  writeFileSync(RESULTS, `${JSON.stringify(ordered, null, 2)}\n`);
-  writeFileSync(PAGE, pageOf(ordered));
+  const runners = Array.from({ length: workers }, () => createRunner(SCOPES[scope]!));
+  try {
+    for (const file of filesUnder(path)) {
+      results = { ...results, [file]: await runFile(file, runners, results[file]) };
+      save();
+    }
+  } finally {
+    for (const runner of runners) runner.stop();
+  }
+  const files = inScope(scope, results).map(([, file]) => file);
+  const share = sumOf(files, 'killed') / sumOf(files, 'mutants');
+  const open = files.flatMap(({ survivors }) => survivors.filter(({ why }) => why === null)).length;
+  console.log(`${scope}: ${percent(share)} killed, ${open} survivors without a reason`);
+  if (share < LEAST_KILLED || open > 0) process.exitCode = 1;
 }
+
+const { values, positionals } = parseArgs({
+  options: {
+    workers: { type: 'string', default: String(availableParallelism()) },
+    page: { type: 'boolean', default: false },
+  },
+  allowPositionals: true,
+});
+if (values.page) save();
+else
+  for (const path of positionals.length > 0 ? positionals : Object.keys(SCOPES))
+    await runPath(path.replace(/\/$/, ''), Number(values.workers));
