@@ -306,10 +306,9 @@ class _Follower:
         since, center = self.out_since, self.out_center
         back = center + SETTINGS["bandScales"] * spread / math.sqrt(lengths.recovery)
         level_limit = _larger(scale.above(center, SETTINGS["incidentRatio"]), back)
-        self.open = _Open(since, i, center, self._limit(center, spread), level_limit, since, self.at(since))
-        for k in range(max(since, i + 1 - self.reach), i + 1):
-            if self.open:
-                self._advance(self.open, k, lengths)
+        peak = max(range(max(since, i + 1 - self.reach), max(since + 1, i)), key=lambda k: (self.at(k), -k))
+        self.open = _Open(since, i, center, self._limit(center, spread), level_limit, peak, self.at(peak), i - 1)
+        self._advance(self.open, i, lengths)
         self.out_since = -1
 
     def _limit(self, center: float, spread: float) -> float:

@@ -281,6 +281,8 @@ function followPoints(at, scale, settings, capacity, reach = Number.POSITIVE_INF
       const jump = !inBand && y - center > settings.incidentScales * spread && y > scale.above(center, settings.incidentRatio);
       if (!finite || jump && i >= lengths.grace) {
         while (spikes.length > 0 && spikes.at(-1).index >= outSince) spikes.pop();
+        let peak = Math.max(outSince, i + 1 - reach);
+        for (let k = peak; k < i; k++) if (at(k) > at(peak)) peak = k;
         open = {
           onset: outSince,
           trigger: i,
@@ -291,14 +293,13 @@ function followPoints(at, scale, settings, capacity, reach = Number.POSITIVE_INF
             scale.above(outCenter, settings.incidentRatio),
             outCenter + settings.bandScales * spread / Math.sqrt(lengths.recovery)
           ),
-          peak: outSince,
-          peakValue: at(outSince),
-          lastFinite: -1,
+          peak,
+          peakValue: at(peak),
+          lastFinite: i - 1,
           inBand: 0,
           lost: false
         };
-        for (let k = Math.max(outSince, i + 1 - reach); k <= i && open !== null; k++)
-          advance(open, k, lengths);
+        advance(open, i, lengths);
         outSince = -1;
         return;
       }

@@ -11,6 +11,25 @@ const noisy = (points: number, noise: number, seed: number, log: (i: number) => 
   return Array.from({ length: points }, (_, i) => Math.exp(log(i) + noise * normal()));
 };
 
+describe('a slow climb that becomes a jump', () => {
+  it('is not back at the step at which it left its band', () => {
+    let jumps = 0;
+    for (let seed = 1; seed <= 40; seed++) {
+      // Out of the band for dozens of points before one of them is far enough above it.
+      const values = noisy(4000, 0.008, seed, (i) =>
+        Math.min(1.5, Math.max(0, (i - 1500) / (100 + 10 * seed))),
+      );
+      for (const { form, onset, recovered, peak } of judge(values)) {
+        if (form !== 'jump') continue;
+        jumps++;
+        expect(recovered ?? Number.POSITIVE_INFINITY, `seed ${seed}`).toBeGreaterThan(onset);
+        expect(peak, `seed ${seed}`).toBeGreaterThanOrEqual(onset);
+      }
+    }
+    expect(jumps).toBeGreaterThan(20);
+  });
+});
+
 describe('a climb', () => {
   it.each([
     { regained: 0, form: 'climb' },
