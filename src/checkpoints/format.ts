@@ -18,4 +18,6 @@ export interface CheckpointFormat {
    * cannot fill. The checkpoint owns the source from here on.
    */
   open(source: ByteSource): Promise<Checkpoint>;
+  /** Why a walk passes over a file or folder: it is read through another one beside it. */
+  part?(name: string, kind: 'file' | 'folder', beside: ReadonlySet<string>): string | undefined;
 }

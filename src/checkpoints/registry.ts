@@ -35,6 +35,19 @@ export const CHECKPOINT_FORMATS = [
   flaxMsgpack,
 ] as const satisfies readonly CheckpointFormat[];
 
+/** Why a walk passes over a file or folder: a format reads it through another one beside it. */
+export function partOfCheckpoint(
+  name: string,
+  kind: 'file' | 'folder',
+  beside: ReadonlySet<string>,
+): string | undefined {
+  for (const format of CHECKPOINT_FORMATS as readonly CheckpointFormat[]) {
+    const reason = format.part?.(name, kind, beside);
+    if (reason !== undefined) return reason;
+  }
+  return undefined;
+}
+
 /** Bytes of a file's start that formats are told apart by. */
 const HEAD_BYTES = 4096;
 

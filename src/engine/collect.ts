@@ -14,7 +14,14 @@ import {
 } from '../checkpoints/registry.ts';
 import { finishRun, type RunPart } from '../logs/finish-run.ts';
 import type { LogFormat, RunFiles } from '../logs/format.ts';
-import { finishLog, type RawLog, type ReadLogOptions, readLogFile, readRawLog } from '../logs/read-log.ts';
+import {
+  finishLog,
+  joinLogs,
+  type RawLog,
+  type ReadLogOptions,
+  readLogFile,
+  readRawLog,
+} from '../logs/read-log.ts';
 import { LOG_FORMATS } from '../logs/registry.ts';
 import { readSidecars, type Sidecars } from '../logs/sidecars.ts';
 import { DiagError, diagError } from '../model/errors.ts';
@@ -183,12 +190,16 @@ async function collectFolder(root: string, options: Reading, found: Inputs): Pro
   const before = count();
   let files = 0;
   let order = 0;
-  for await (const met of walk(root)) {
-    order++;
-    if (met.kind === 'file' || met.kind === 'passed') files++;
-    await meet(met, order, walked);
+  try {
+    for await (const met of walk(root)) {
+      order++;
+      if (met.kind === 'file' || met.kind === 'passed') files++;
+      await meet(met, order, walked);
+    }
+    await readWaiting(walked);
+  } finally {
+    for (const { file } of walked.waiting) await file.source.close();
   }
-  await readWaiting(walked);
   await joinParts(walked);
   const byOrder = (a: { readonly order: number }, b: { readonly order: number }): number => a.order - b.order;
   found.logs.push(...walked.logs.sort(byOrder).map(({ log }) => log));
@@ -251,10 +262,8 @@ async function readWaiting(walked: Walk): Promise<void> {
     for (const { file, order } of files) {
       const { path } = file;
       const later = known.get(path);
-      await closing(file, async () => {
-        if (later !== undefined) skipped.push({ path, reason: `an earlier state of ${later}`, order });
-        else await guarded(path, order, walked, () => readPart(file, format, order, walked));
-      });
+      if (later !== undefined) skipped.push({ path, reason: `an earlier state of ${later}`, order });
+      else await guarded(path, order, walked, () => readPart(file, format, order, walked));
     }
   }
 }
@@ -316,29 +325,15 @@ async function joined(run: RunFiles, read: readonly Part[], id: string, options:
       };
     })
     .sort((a, b) => a.order - b.order || (a.path < b.path ? -1 : 1));
-  const sum = (of: (raw: RawLog) => number): number => raws.reduce((total, raw) => total + of(raw), 0);
-  return {
-    kind: 'log',
-    path: run.path,
-    format: format.id,
-    // One hash names one file.
-    sha256: null,
-    files: raws.map(({ runs: _, ...file }) => file),
-    errors: raws.flatMap(({ errors }) => errors),
-    kept: sum(({ kept }) => kept),
-    lost: sum(({ lost }) => lost),
-    unreadBytes: sum(({ unreadBytes }) => unreadBytes),
-    runs: [
-      finishRun(
-        id,
-        parts,
-        format.id,
-        options.roles ?? new Map(),
-        new Map([...sidecars.hyperparameters, ...parameters]),
-        sidecars.notes,
-      ),
-    ],
-  };
+  const finished = finishRun(
+    id,
+    parts,
+    format.id,
+    options.roles ?? new Map(),
+    new Map([...sidecars.hyperparameters, ...parameters]),
+    sidecars.notes,
+  );
+  return { ...joinLogs(run.path, raws, finished), files: raws.map(({ runs: _, ...file }) => file) };
 }
 
 /** When a file's first point was logged; files without points come last. */

@@ -12,7 +12,7 @@ import type { ReportInput, RunReport } from '../model/report.ts';
 import type { Run } from '../model/run.ts';
 import { inspectFile } from './checkpoint-inspect.ts';
 import type { Inputs } from './collect.ts';
-import { closestRuns, loggedRun } from './evidence-of-run.ts';
+import { closestRuns, loggedRun } from './which-run.ts';
 
 /** Everything that is known of one run before anything is judged. */
 export interface RunEvidence {

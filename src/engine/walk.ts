@@ -2,6 +2,7 @@
 import { basename } from 'node:path';
 import { entriesOf } from '../bytes/folder.ts';
 import { sizeOfPath } from '../bytes/source.ts';
+import { partOfCheckpoint } from '../checkpoints/registry.ts';
 import { isSidecar } from '../logs/sidecars.ts';
 import { DiagError } from '../model/errors.ts';
 
@@ -39,20 +40,19 @@ export async function* walk(folder: string, visited = new Set<string>()): AsyncG
   for (const { name, path, kind } of entries)
     if (kind instanceof DiagError) yield { kind: 'error', path, error: kind };
     else if (kind === 'folder') {
-      // The variables of a SavedModel are read through its saved_model.pb.
-      const ofSavedModel = name === 'variables' && names.has('saved_model.pb');
-      if (!PASSED_FOLDERS.test(name) && !ofSavedModel) yield* walk(path, visited);
+      if (!PASSED_FOLDERS.test(name) && partOfCheckpoint(name, kind, names) === undefined)
+        yield* walk(path, visited);
     } else {
-      const reason = kind === 'file' ? await passedOver(path) : `not a regular file (${kind})`;
+      const reason = kind === 'file' ? await passedOver(path, names) : `not a regular file (${kind})`;
       yield reason === undefined ? { kind: 'file', path } : { kind: 'passed', path, reason };
     }
 }
 
 /** Why a file is not worth opening. */
-async function passedOver(path: string): Promise<string | undefined> {
+async function passedOver(path: string, names: ReadonlySet<string>): Promise<string | undefined> {
   if (await isSidecar(path)) return 'hyperparameters';
   if (PASSED_FILES.test(path)) return 'no log by its name';
-  if (basename(path) === 'checkpoint') return 'names the checkpoints of TensorFlow beside it';
-  if (/\.data-\d{5}-of-\d{5}$/.test(path)) return 'read through the .index beside it';
+  const part = partOfCheckpoint(basename(path), 'file', names);
+  if (part !== undefined) return part;
   return (await sizeOfPath(path)) === 0 ? 'empty (0 bytes)' : undefined;
 }

@@ -2,7 +2,7 @@
 import { dirname } from 'node:path';
 import { type Follower, followFile, type Generation } from '../bytes/tail.ts';
 import { finishRun } from '../logs/finish-run.ts';
-import { finishLog, formatById, type RawLog, readRawStream } from '../logs/read-log.ts';
+import { finishLog, formatById, joinLogs, type RawLog, readRawStream } from '../logs/read-log.ts';
 import { readSidecars } from '../logs/sidecars.ts';
 import { DiagError } from '../model/errors.ts';
 import type { LogInput } from '../model/log.ts';
@@ -57,27 +57,16 @@ export function watchLog(path: string, options: AnalyzeOptions): Watcher {
     if (raws.length === 1) return finishLog(first!, options);
     const sidecars = await readSidecars(dirname(path));
     const parts = raws.flatMap(({ runs }) => runs.map((run) => ({ path, run })));
-    return {
-      kind: 'log',
+    const run = finishRun(
       path,
-      format: first!.format,
-      // The bytes that were rotated away are not those of the file.
-      sha256: null,
-      errors: raws.flatMap(({ errors }) => errors),
-      kept: raws.reduce((sum, raw) => sum + raw.kept, 0),
-      lost: raws.reduce((sum, raw) => sum + raw.lost, 0),
-      unreadBytes: raws[raws.length - 1]!.unreadBytes,
-      runs: [
-        finishRun(
-          path,
-          parts,
-          first!.format,
-          options.roles ?? new Map(),
-          sidecars.hyperparameters,
-          sidecars.notes,
-        ),
-      ],
-    };
+      parts,
+      first!.format,
+      options.roles ?? new Map(),
+      sidecars.hyperparameters,
+      sidecars.notes,
+    );
+    // The last record of a file that was moved away is not waited for.
+    return { ...joinLogs(path, raws, run), unreadBytes: raws.at(-1)!.unreadBytes };
   }
 
   async function reportOf(raws: readonly RawLog[]): Promise<Report> {

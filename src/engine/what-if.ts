@@ -14,7 +14,7 @@ import type { RuleChoice } from '../rules/choice.ts';
 import { parseRule } from '../rules/parse.ts';
 import { DEFAULT_RULES } from '../rules/registry.ts';
 import type { Limits, RunEvidence } from './evidence.ts';
-import { lossesApart, onsetOf, placed } from './evidence-of-run.ts';
+import { lossesApart, onsetOf, placed } from './which-run.ts';
 
 export type WhatIf = Pick<RunReport, 'replay' | 'curvature' | 'notRun' | 'notes'>;
 

@@ -7,6 +7,7 @@ import { gunzipChunks, isGzip } from '../bytes/gzip.ts';
 import { type ByteSource, openFile, sizeOfPath } from '../bytes/source.ts';
 import { diagError, type ErrorRecord } from '../model/errors.ts';
 import type { LogInput } from '../model/log.ts';
+import type { Run } from '../model/run.ts';
 import { finishRun } from './finish-run.ts';
 import type { LogContent, LogFormat, LogReadOptions } from './format.ts';
 import { LOG_FORMATS } from './registry.ts';
@@ -220,5 +221,21 @@ export async function finishLog(raw: RawLog, options: ReadLogOptions = {}): Prom
         sidecars.notes,
       ),
     ),
+  };
+}
+
+/** Several files that were read and are one run, as one input. One hash names one file, so that there is none. */
+export function joinLogs(path: string, raws: readonly RawLog[], run: Run): LogInput {
+  const sum = (of: (raw: RawLog) => number): number => raws.reduce((total, raw) => total + of(raw), 0);
+  return {
+    kind: 'log',
+    path,
+    format: run.format,
+    sha256: null,
+    errors: raws.flatMap(({ errors }) => errors),
+    kept: sum(({ kept }) => kept),
+    lost: sum(({ lost }) => lost),
+    unreadBytes: sum(({ unreadBytes }) => unreadBytes),
+    runs: [run],
   };
 }

@@ -42,6 +42,11 @@ export const tfCheckpoint: CheckpointFormat = {
     isNewestText(await source.slice(0, Math.min(64, source.byteLength)))
       ? openNewest(source)
       : openBundle(source),
+  part: (name, kind) => {
+    if (kind === 'folder') return undefined;
+    if (name === 'checkpoint') return 'names the checkpoints of TensorFlow beside it';
+    return /\.data-\d{5}-of-\d{5}$/.test(name) ? 'read through the .index beside it' : undefined;
+  },
 };
 
 /** Enough for thousands of prefixes. */
@@ -105,6 +110,10 @@ export const tfSavedModel: CheckpointFormat = {
   title: 'TensorFlow SavedModel (saved_model.pb and variables/)',
   tried: 'a TensorFlow SavedModel (saved_model.pb)',
   sniff: isSavedModel,
+  part: (name, kind, beside) =>
+    kind === 'folder' && name === 'variables' && beside.has('saved_model.pb')
+      ? 'read through the saved_model.pb beside it'
+      : undefined,
   open: async (source) => {
     const index = await openSibling(source.path, 'variables/variables.index');
     await source.close();
