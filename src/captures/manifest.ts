@@ -5,13 +5,16 @@ import { isJsonObject, numberFromJson } from '../model/json.ts';
 import type { OptionValue } from '../model/options.ts';
 import { elementsOf, type TensorMeta } from '../tensor/values.ts';
 
-export const CAPTURE_VERSION = 1;
+/** Version 2 has what the Python package records: optimizers without a formula, steps without gradients, parameters that have none. */
+export const CAPTURE_VERSIONS: readonly unknown[] = [1, 2];
 
 /** Optimizer of a parameter group, as recorded: names of options are not checked here. */
 export interface RecordedOptimizer {
   readonly name: string;
   readonly learningRate: number | null;
   readonly options: Readonly<Record<string, OptionValue>>;
+  /** Whether its steps can be computed; else `name` is its class, and steps hold the parameters before and after. */
+  readonly formula: boolean;
 }
 
 /** A clipping rule, as recorded: id and options are not checked here. */
@@ -33,9 +36,12 @@ export interface ManifestStep {
   readonly learningRates: readonly number[];
   readonly loss: number | null;
   readonly tasks: ReadonlyMap<string, number>;
+  /** False where memory was too small for them: the batch is kept, from which they can be computed again. */
+  readonly hasGradients: boolean;
 }
 
 export interface CaptureManifest {
+  readonly version: 1 | 2;
   readonly framework: string;
   /** `optimizer`, then `groups`. */
   readonly optimizers: readonly RecordedOptimizer[];
@@ -67,10 +73,10 @@ const isCount = (value: unknown): value is number => Number.isSafeInteger(value)
 export function readManifest(document: unknown, path: string): CaptureManifest {
   const fail = (problem: string): DiagError => diagError('capture-malformed', { problem }, { path });
   if (!isJsonObject(document)) throw fail('it is no JSON object');
-  if (document.version !== CAPTURE_VERSION)
+  if (!CAPTURE_VERSIONS.includes(document.version))
     throw diagError(
       'capture-version',
-      { found: String(document.version ?? 'none'), known: CAPTURE_VERSION },
+      { found: String(document.version ?? 'none'), known: CAPTURE_VERSIONS.join(' and ') },
       { path },
     );
   if (!isJsonObject(document.optimizer)) throw fail('"optimizer" is missing');
@@ -81,13 +87,14 @@ export function readManifest(document: unknown, path: string): CaptureManifest {
 
   const optimizer = (value: unknown, where: string): RecordedOptimizer => {
     if (!isJsonObject(value) || typeof value.name !== 'string') throw fail(`${where} has no "name"`);
-    const { name, learningRate, betas, ...rest } = value;
+    const { name, learningRate, betas, formula, ...rest } = value;
     // PyTorch users write the pair as PyTorch does.
     const pair = Array.isArray(betas) ? { beta1: betas[0], beta2: betas[1] } : {};
     return {
       name: name as string,
       learningRate: rateOf(learningRate, `${where}: "learningRate"`) ?? null,
       options: readOptions({ ...pair, ...rest }, where, fail),
+      formula: formula !== false,
     };
   };
   const rateOf = (value: unknown, where: string): number | undefined => {
@@ -149,10 +156,12 @@ export function readManifest(document: unknown, path: string): CaptureManifest {
       learningRates,
       loss: numberFromJson(value.loss) ?? null,
       tasks: new Map(tasks.map(([task, loss]) => [task, numberFromJson(loss) ?? Number.NaN])),
+      hasGradients: value.gradients !== false,
     };
   });
 
   return {
+    version: document.version as 1 | 2,
     framework: typeof document.framework === 'string' ? document.framework : 'unknown',
     optimizers,
     clipping: readClipping(document.clipping, fail),

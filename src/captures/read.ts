@@ -17,6 +17,8 @@ import { type CaptureManifest, type CaptureParameter, type ManifestStep, readMan
 export interface RecordedGradient {
   readonly values: Values;
   readonly rows?: Int32Array;
+  /** The parameter had no gradient in this step: it and its state stay as they are. `values` is empty. */
+  readonly absent?: true;
 }
 
 export interface CapturedStep extends ManifestStep {
@@ -24,6 +26,8 @@ export interface CapturedStep extends ManifestStep {
   readonly gradients: readonly RecordedGradient[];
   /** Parameters before the step, where the recorder kept a snapshot; by name. */
   readonly parameters: ReadonlyMap<string, Values>;
+  /** Parameters after the step, of an optimizer without a formula; by name. */
+  readonly after: ReadonlyMap<string, Values>;
 }
 
 export interface InitialState {
@@ -293,9 +297,10 @@ function slotsByOwner(
 }
 
 function checkStep(manifest: CaptureManifest, step: ManifestStep, opened: Checkpoint): void {
-  const found = checkNames(opened, 'grad/', manifest.parameters, true);
+  const found = checkNames(opened, 'grad/', manifest.parameters, manifest.version === 1);
   const { path } = opened;
   for (const { name, shape } of manifest.parameters) {
+    if (!found.has(`grad/${name}`) && !found.has(`grad/${name}/indices`)) continue;
     const dense = found.get(`grad/${name}`);
     if (dense !== undefined) {
       checkShape(dense, shape, path);
@@ -315,10 +320,12 @@ function checkStep(manifest: CaptureManifest, step: ManifestStep, opened: Checkp
     checkShape(indices, [indices.elements], path);
     checkShape(values, [indices.elements, ...shape.slice(1)], path);
   }
-  const snapshots = checkNames(opened, 'param/', manifest.parameters, false);
-  for (const { name, shape } of manifest.parameters) {
-    const snapshot = snapshots.get(`param/${name}`);
-    if (snapshot !== undefined) checkShape(snapshot, shape, path);
+  for (const prefix of ['param/', 'param-after/']) {
+    const snapshots = checkNames(opened, prefix, manifest.parameters, false);
+    for (const { name, shape } of manifest.parameters) {
+      const snapshot = snapshots.get(prefix + name);
+      if (snapshot !== undefined) checkShape(snapshot, shape, path);
+    }
   }
 }
 
@@ -379,17 +386,28 @@ async function readStep(
   const names = new Set(opened.tensors.map(({ name }) => name));
   const gradients: RecordedGradient[] = [];
   const parameters = new Map<string, Values>();
+  const after = new Map<string, Values>();
+  if (!step.hasGradients)
+    throw diagError(
+      'capture-gradients-missing',
+      { step: step.step, missing: manifest.steps.filter(({ hasGradients }) => !hasGradients).length },
+      { path: opened.path },
+    );
   for (const { name, shape } of manifest.parameters) {
     if (names.has(`grad/${name}`))
       gradients.push({ values: await valuesOf(opened, `grad/${name}`, precision) });
+    else if (!names.has(`grad/${name}/indices`))
+      gradients.push({ values: allocate(precision, 0), absent: true });
     else {
       const indices = await opened.read(`grad/${name}/indices`);
       const values = await valuesOf(opened, `grad/${name}/values`, precision);
       gradients.push(coalesce(indices, values, shape[0] ?? 0, opened.path, `grad/${name}/indices`));
     }
     if (names.has(`param/${name}`)) parameters.set(name, await valuesOf(opened, `param/${name}`, precision));
+    if (names.has(`param-after/${name}`))
+      after.set(name, await valuesOf(opened, `param-after/${name}`, precision));
   }
-  return { ...step, gradients, parameters };
+  return { ...step, gradients, parameters, after };
 }
 
 /**

@@ -7,7 +7,6 @@ import { numberToJson, toJson } from '../model/json.ts';
 import type { OptionValue } from '../model/options.ts';
 import { NO_RULE } from '../model/replay.ts';
 import type { TensorMeta, Values } from '../tensor/values.ts';
-import { CAPTURE_VERSION } from './manifest.ts';
 import type { BatchTensor, RecordedGradient } from './read.ts';
 
 /** What is known before the first step. */
@@ -106,7 +105,7 @@ export async function createCapture(
     finish: () =>
       writeFileAtomic(
         join(folder, 'capture.json'),
-        `${toJson({ version: CAPTURE_VERSION, clipping: { rule: NO_RULE }, ...header, steps })}\n`,
+        `${toJson({ version: 1, clipping: { rule: NO_RULE }, ...header, steps })}\n`,
       ),
   };
 }

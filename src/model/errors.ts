@@ -348,7 +348,7 @@ export const ERROR_TEXTS = define({
   },
   'capture-version': {
     exitCode: EXIT.input,
-    message: 'the capture has version {found}; this tool reads version {known}',
+    message: 'the capture has version {found}; this tool reads versions {known}',
     hint: 'record it with a recorder of this release, or use a newer clippy-diag',
   },
   'capture-learning-rate': {
@@ -360,6 +360,16 @@ export const ERROR_TEXTS = define({
     exitCode: EXIT.input,
     message: 'the recorded optimizer cannot be replayed: {problem}',
     hint: 'correct "optimizer" in capture.json',
+  },
+  'capture-formula': {
+    exitCode: EXIT.input,
+    message: 'no formula is known for the steps of {optimizer}, so {what}',
+    hint: 'run closed loops in your own model: clippy_diag.torch.closed_loop or clippy_diag.keras.closed_loop (docs/recorders.md)',
+  },
+  'capture-gradients-missing': {
+    exitCode: EXIT.input,
+    message: 'step {step} has no gradients: memory was too small for those of {missing} steps',
+    hint: 'closed_loop of clippy_diag.torch computes them again from the batches and adds them to the capture',
   },
   'capture-step-missing': {
     exitCode: EXIT.input,

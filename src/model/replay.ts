@@ -23,6 +23,19 @@ export const FACTOR_PLACES = ['tensor', 'unit', 'entry'] as const;
 /** The rule that leaves every gradient as it is: the baseline of every comparison. */
 export const NO_RULE = 'none';
 
+/** The one thing that a closed loop changes besides the rule. */
+export interface ReplayArm {
+  /** `skip-batches`, `learning-rate`, `restore-optimizer-state`, or what else the recorder names. */
+  readonly kind: string;
+  /** Steps whose batches are left out. */
+  readonly steps?: readonly number[];
+  /** What multiplies the learning rate, or the rate that was put in its place. */
+  readonly factor?: number;
+  readonly learningRate?: number;
+  /** Step at which the optimizer's old state is put back. */
+  readonly at?: number;
+}
+
 export interface ReplayEntry {
   readonly mode: ReplayMode;
   /** Id of the rule; of several that act one after the other their ids, joined with `+`. */
@@ -34,6 +47,9 @@ export interface ReplayEntry {
   /** Loss at the parameters before step i; null where the mode cannot know it. */
   readonly loss: readonly number[] | null;
   readonly taskLoss?: Readonly<Record<string, readonly number[]>>;
+  readonly arm?: ReplayArm;
+  /** Mean loss on batches from before the incident, at the parameters before step i. */
+  readonly referenceLoss?: readonly number[];
   /** Smallest factor applied to any tensor or unit at step i; of several rules their product; 1 where they did nothing. */
   readonly minClipFactor: readonly number[];
   /** L2 norm of the whole update at step i. */

@@ -20,6 +20,8 @@ export interface RecordedSetup {
   readonly optimizers: readonly OptimizerChoice[];
   /** The clipping that was active while recording. */
   readonly clipping: RuleChoice;
+  /** Class of the optimizer whose steps have no formula, which plain gradient descent stands in for; null where all have one. */
+  readonly withoutFormula: string | null;
   /** What was left out or assumed, for the user. */
   readonly notes: readonly string[];
 }
@@ -28,11 +30,20 @@ export interface RecordedSetup {
  * What was recorded, as optimizers and a rule. Options that the optimizer does not have are left out with a note: the
  * check against snapshots tells whether they mattered.
  *
- * @throws capture-optimizer, optimizer-unknown, capture-malformed (clipping that is no rule)
+ * @param purpose what is done with the steps, for the error where they have no formula; null where that can be done without
+ * @throws capture-formula, capture-optimizer, optimizer-unknown, capture-malformed (clipping that is no rule)
  */
-export function recordedSetup(manifest: CaptureManifest, path: string): RecordedSetup {
+export function recordedSetup(
+  manifest: CaptureManifest,
+  path: string,
+  purpose: string | null = 'they are not replayed here',
+): RecordedSetup {
   const notes: string[] = [];
-  const optimizers = manifest.optimizers.map(({ name, options }) => {
+  const withoutFormula = manifest.optimizers.find(({ formula }) => !formula)?.name ?? null;
+  if (withoutFormula !== null && purpose !== null)
+    throw diagError('capture-formula', { optimizer: withoutFormula, what: purpose }, { path });
+  const optimizers = manifest.optimizers.map(({ name, options, formula }) => {
+    if (!formula) return chooseOptimizer('sgd');
     try {
       const known: Optimizer | undefined = Object.hasOwn(OPTIMIZERS, name)
         ? OPTIMIZERS[name as keyof typeof OPTIMIZERS]
@@ -50,7 +61,7 @@ export function recordedSetup(manifest: CaptureManifest, path: string): Recorded
     }
   });
   try {
-    return { optimizers, clipping: chooseRules(manifest.clipping), notes };
+    return { optimizers, clipping: chooseRules(manifest.clipping), withoutFormula, notes };
   } catch (error) {
     if (!(error instanceof DiagError)) throw error;
     throw diagError('capture-malformed', { problem: `"clipping": ${error.message}` }, { path }, error);
@@ -90,8 +101,8 @@ function initialTensors(
  *
  * `missingState` lists the slots of a training that had begun and of which the capture stores nothing.
  */
-export async function prepareReplay(capture: Capture, precision: Precision) {
-  const setup = recordedSetup(capture.manifest, capture.path);
+export async function prepareReplay(capture: Capture, precision: Precision, purpose?: string | null) {
+  const setup = recordedSetup(capture.manifest, capture.path, purpose);
   const notes = [...setup.notes];
   const initial = await capture.initial(precision);
   const { tensors, missing } = initialTensors(capture.manifest, initial, setup, precision);

@@ -3,12 +3,14 @@ import { lossesBefore } from '../captures/as-run.ts';
 import type { CaptureManifest } from '../captures/manifest.ts';
 import { CURVATURE_OPERATORS, type CurvatureEntry, type EigenEstimate } from '../model/curvature.ts';
 import { DiagError } from '../model/errors.ts';
+import { formatNumber } from '../model/format-number.ts';
 import { numberFromJson } from '../model/json.ts';
 import {
   FACTOR_PLACES,
   NO_RULE,
   REPLAY_MODES,
   REPLAY_VERDICTS,
+  type ReplayArm,
   type ReplayEntry,
   type RuleOptions,
 } from '../model/replay.ts';
@@ -28,7 +30,9 @@ export function recordedReplays(manifest: CaptureManifest): {
   const traces = manifest.replay.map((value) =>
     typeof value === 'object' && value !== null ? readTrace(value as Json) : null,
   );
-  const baseline = traces.find((trace) => trace?.rule === NO_RULE && trace.mode === 'closed-loop')?.loss;
+  const baseline = traces.find(
+    (trace) => trace?.rule === NO_RULE && trace.mode === 'closed-loop' && trace.arm === undefined,
+  )?.loss;
   const entries: ReplayEntry[] = [];
   const notes: string[] = [];
   for (const [k, trace] of traces.entries()) {
@@ -57,15 +61,18 @@ function readTrace(json: Json): Trace | null {
   const first = engaged.indexOf(true);
   const bottleneck = json.bottleneck as Json | null | undefined;
   const { known, ...named } = ruleOfTrace(json.rule, json);
+  const arm = readArm(json.arm);
   const place =
     FACTOR_PLACES.find((one) => one === bottleneck?.place) ??
     (known?.parts.length === 1 ? known.parts[0]!.rule.place : undefined);
   return {
     mode,
     ...named,
+    ...(arm === null ? {} : { arm, label: `${named.label}, ${armText(arm)}` }),
     optimizer: (json.optimizer ?? {}) as ReplayEntry['optimizer'],
     steps,
     loss: numbers(json.loss),
+    ...(json.referenceLoss === undefined ? {} : { referenceLoss: numbers(json.referenceLoss) ?? [] }),
     minClipFactor,
     updateNorm: numbers(json.updateNorm) ?? steps.map(() => Number.NaN),
     firstEngagedStep: first < 0 ? null : steps[first]!,
@@ -82,6 +89,33 @@ function readTrace(json: Json): Trace | null {
         : null,
     source: 'recorded',
   };
+}
+
+/** What an arm changed, as the Python package stores it. */
+function readArm(value: unknown): ReplayArm | null {
+  if (typeof value !== 'object' || value === null) return null;
+  const { kind, steps, ...rest } = value as Json;
+  if (typeof kind !== 'string') return null;
+  const numbers = (['factor', 'learningRate', 'at'] as const).flatMap((name) => {
+    const found = numberFromJson(rest[name]);
+    return found === undefined ? [] : [[name, found]];
+  });
+  return {
+    kind,
+    ...(Array.isArray(steps) ? { steps: steps.map((step) => numberFromJson(step) ?? Number.NaN) } : {}),
+    ...Object.fromEntries(numbers),
+  };
+}
+
+/** An arm in words, after the rule. */
+function armText({ kind, steps, factor, learningRate, at }: ReplayArm): string {
+  if (kind === 'skip-batches' && steps !== undefined) return `${steps.length} batches left out`;
+  if (kind === 'learning-rate')
+    return factor === undefined
+      ? `learning rate ${formatNumber(learningRate ?? Number.NaN)}`
+      : `learning rate × ${factor}`;
+  if (kind === 'restore-optimizer-state') return `old optimizer state from step ${at}`;
+  return kind;
 }
 
 /** The rule as the entry names it, and as it is known here: null where a rule or an option is not. */

@@ -50,18 +50,31 @@ const SAFETY_NET = 0.2;
  */
 export async function replayCapture(capture: Capture, settings: ReplaySettings): Promise<ReplayResult> {
   const precision = settings.precision ?? 'float32';
-  const prepared = await prepareReplay(capture, precision);
+  const asRecorded = settings.mode === 'as-recorded';
+  const prepared = await prepareReplay(
+    capture,
+    precision,
+    asRecorded ? null : 'they cannot be rolled forward',
+  );
+  const { withoutFormula } = prepared.setup;
   prepared.notes.push(...learningRateNote(capture));
-  const multipliers = settings.learningRateMultipliers ?? [1];
-  const tracks = settings.rules.flatMap((rule) =>
+  const multipliers = withoutFormula === null ? (settings.learningRateMultipliers ?? [1]) : [1];
+  const rules = withoutFormula === null ? settings.rules : settings.rules.filter(actsOnGradients);
+  if (rules.length < settings.rules.length)
+    prepared.notes.push(
+      `no formula is known for the steps of ${withoutFormula}, so rules that act on the update are left out: ${settings.rules
+        .filter((rule) => !rules.includes(rule))
+        .map(({ label }) => label)
+        .join(', ')}`,
+    );
+  const tracks = rules.flatMap((rule) =>
     multipliers.map((learningRateMultiplier) => {
       const { optimizers } = prepared.setup;
       const stepper = createStepper({ rule, optimizers, precision, learningRateMultiplier });
       return createTrack(stepper, learningRateMultiplier, prepared, capture);
     }),
   );
-  const asRecorded = settings.mode === 'as-recorded';
-  const { followed, unclipped } = await walkRecorded(
+  const { followed, unclipped } = await (withoutFormula === null ? walkRecorded : walkWithoutFormula)(
     capture,
     prepared,
     asRecorded ? tracks : [],
@@ -78,12 +91,15 @@ export async function replayCapture(capture: Capture, settings: ReplaySettings):
   const { onset } = incident;
   const updates = onset === null ? null : incidentUpdates(unclipped.norm, onset);
   const sweeps =
-    updates === null || updates.last >= followed.walked
+    updates === null || updates.last >= followed.walked || withoutFormula !== null
       ? new Map<Track, ThresholdSweep>()
       : await sweepAll(capture, prepared, tracks, precision, updates);
   const found: Found = { capture, asRecorded, followed, unclipped, incident };
   return {
-    entries: tracks.map((track) => entryOf(track, found, prepared.setup.clipping, sweeps.get(track))),
+    entries: tracks.map((track) => {
+      const entry = entryOf(track, found, prepared.setup.clipping, sweeps.get(track));
+      return withoutFormula === null ? entry : entryWithoutFormula(entry, found, withoutFormula);
+    }),
     findings: followed.findings,
     notes: prepared.notes,
     snapshots: followed.snapshots,
@@ -131,6 +147,85 @@ async function walkRecorded(
     progress,
   });
   return { followed, unclipped: { norm: norm!, gradientNorm: gradientNorm!, directionMax: directionMax! } };
+}
+
+/** Whether the factors of a rule depend on parameters and gradient alone. */
+const actsOnGradients = (rule: RuleChoice): boolean =>
+  rule.parts.every((part) => part.rule.stage === 'gradient');
+
+/**
+ * The same for an optimizer without a formula: states and updates are those that were recorded, parameters before and after
+ * each step, and rules measure the gradients there.
+ */
+async function walkWithoutFormula(
+  capture: Capture,
+  prepared: Prepared,
+  tracks: readonly Track[],
+  precision: Precision,
+  progress: (done: number) => void,
+): Promise<{ readonly followed: Followed; readonly unclipped: Unclipped }> {
+  const { clipping, optimizers } = prepared.setup;
+  const active = createStepper({
+    rule: actsOnGradients(clipping) ? clipping : NO_CLIPPING,
+    optimizers,
+    precision,
+  });
+  const tensors = copyTensors(prepared.tensors);
+  const nothing: Values[] = prepared.tensors.map(({ w }) => w.slice().fill(0));
+  const [norm, gradientNorm]: number[][] = [[], []];
+  const recorded: { engaged: boolean; updateNorm: number }[] = [];
+  for (let index = 0; index < capture.steps.length; index++) {
+    const step = await capture.step(index, precision);
+    let moved = 0;
+    for (const tensor of tensors) {
+      const before = step.parameters.get(tensor.name);
+      const after = step.after.get(tensor.name);
+      if (before !== undefined) tensor.w.set(before);
+      for (let i = 0; i < (after?.length ?? 0); i++) moved += (after![i]! - tensor.w[i]!) ** 2;
+    }
+    for (const track of tracks) track.dryStep(step, tensors, nothing);
+    const { engaged } = active.step(tensors, step.gradients, step.learningRates, true);
+    recorded.push({ engaged, updateNorm: Math.sqrt(moved) });
+    norm!.push(Math.sqrt(moved));
+    gradientNorm!.push(Math.sqrt(step.gradients.reduce((sum, { values }) => sum + sumOfSquares(values), 0)));
+    for (const tensor of tensors) {
+      const after = step.after.get(tensor.name);
+      if (after !== undefined) tensor.w.set(after);
+    }
+    progress(index + 1);
+  }
+  return {
+    followed: { walked: recorded.length, finite: true, recorded, snapshots: 0, findings: [] },
+    unclipped: { norm: norm!, gradientNorm: gradientNorm!, directionMax: [] },
+  };
+}
+
+/** Updates are those that were recorded, and of steps that the rule changes unknown: there nothing is estimated. */
+function entryWithoutFormula(
+  entry: ReplayEntry,
+  { capture, unclipped, incident }: Found,
+  optimizer: string,
+): ReplayEntry {
+  const { keptUpdate: _, cosine: __, directionMax: ___, ...kept } = entry;
+  const first = entry.firstChangedStep;
+  const changed = (step: number): boolean => first != null && step >= first;
+  const acts = incident.onset !== null && first != null && first <= entry.steps[incident.onset]!;
+  return {
+    ...kept,
+    optimizer: {
+      name: optimizer,
+      learningRate: capture.steps[0]!.learningRates[0]!,
+      ...capture.manifest.optimizers[0]!.options,
+    },
+    updateNorm: entry.steps.map((step, i) => (changed(step) ? Number.NaN : unclipped.norm[i]!)),
+    ...(acts
+      ? {
+          verdict: 'cannot-tell',
+          confidence: 'estimate',
+          why: `it acts, and no formula is known for the steps of ${optimizer}: a closed loop in your own model can tell (docs/recorders.md)`,
+        }
+      : {}),
+  };
 }
 
 /** Takes a track's own steps along the recorded gradients, up to the first state that is not finite. */

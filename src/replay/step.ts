@@ -264,7 +264,9 @@ export function createStepper(settings: StepperOptions): Stepper {
     for (const part of onGradient) {
       if (!isShared(part)) continue;
       const { rule: definition, position } = part;
-      const members = tensors.flatMap((tensor, t) => (takesPart(part, tensor) ? [t] : []));
+      const members = tensors.flatMap((tensor, t) =>
+        takesPart(part, tensor) && !gradients[t]!.absent ? [t] : [],
+      );
       const seen = members.map((t): SeenNorm => {
         const { name, shape, layout, embedding } = tensors[t]!;
         const x =
@@ -337,6 +339,7 @@ export function createStepper(settings: StepperOptions): Stepper {
       let movement = 0;
       let finite = true;
       for (const [t, tensor] of tensors.entries()) {
+        if (gradients[t]!.absent) continue;
         const work = openWork(t, tensor, gradients[t]!, learningRates, dry);
         const x = takeGradient(work, shared, null, true);
         const r = takeUpdate(work, x);

@@ -16,6 +16,8 @@ export interface TensorState extends TensorMeta {
 export interface Gradient {
   readonly values: Values;
   readonly rows?: Int32Array;
+  /** The tensor has no gradient in this step and takes no part in it. */
+  readonly absent?: true;
 }
 
 /** A tensor with fresh state. */

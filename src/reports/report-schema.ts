@@ -12,6 +12,7 @@ import {
   FACTOR_PLACES,
   REPLAY_MODES,
   REPLAY_VERDICTS,
+  type ReplayArm,
   type ReplayEntry,
   type ThresholdSweep,
 } from '../model/replay.ts';
@@ -270,6 +271,21 @@ export const replayEntry = objectOf<ReplayEntry>(
     'Loss at the parameters before each step; null where the mode cannot know it.',
   ),
   taskLoss: recordOf(numbers('Losses of the task.'), 'The same for each task.').optional(),
+  arm: objectOf<ReplayArm>(
+    null,
+    'The one thing that this closed loop changes besides the rule.',
+  )({
+    kind: text(
+      '`skip-batches`, `learning-rate`, `restore-optimizer-state`, or what else the recorder names.',
+    ),
+    steps: listOf(finite('A step.'), 'Steps whose batches are left out.').optional(),
+    factor: number('What multiplies the learning rate.').optional(),
+    learningRate: number('The learning rate that was put in its place.').optional(),
+    at: finite('Step at which the old state of the optimizer is put back.').optional(),
+  }).optional(),
+  referenceLoss: numbers(
+    'Mean loss on batches from before the incident, at the parameters before each step.',
+  ).optional(),
   minClipFactor: numbers(
     'Smallest factor that the rule applied to any tensor or unit, of several rules their product; 1 where it did nothing.',
   ),

@@ -155,10 +155,10 @@ describe('what bad input gets', () => {
     ['no manifest', (f: string) => unlinkSync(join(f, 'capture.json')), 'capture-manifest-missing'],
     ['no initial state', (f: string) => unlinkSync(join(f, 'initial.safetensors')), 'file-missing'],
     [
-      'version 2',
+      'version 3',
       (f: string) =>
         change(f, (m) => {
-          m.version = 2;
+          m.version = 3;
         }),
       'capture-version',
     ],

@@ -1,0 +1,32 @@
+/** A parameter without a gradient takes no part in a step: neither it nor its state moves, whatever the optimizer. */
+import { describe, expect, it } from 'vitest';
+import { chooseOptimizer, OPTIMIZERS } from '../../src/optimizers/registry.ts';
+import { createStepper } from '../../src/replay/step.ts';
+import { freshTensor } from '../../src/replay/tensors.ts';
+import { parseRule } from '../../src/rules/parse.ts';
+
+const META = { shape: [2], layout: 'none', embedding: false } as const;
+
+describe.each(Object.keys(OPTIMIZERS))('%s', (name) => {
+  it('leaves it and its state alone, and norms are those of the others', () => {
+    const choice = chooseOptimizer(name, { weightDecay: 0.1 });
+    const [rule] = parseRule('global-norm:1');
+    const stepper = createStepper({ rule: rule!, optimizers: [choice], precision: 'float64' });
+    const tensors = ['used', 'unused'].map((tensor) =>
+      freshTensor({ name: tensor, ...META }, Float64Array.of(1, 2), choice, 'float64'),
+    );
+    for (const tensor of tensors) for (const slot of Object.values(tensor.slots)) slot.fill(0.5);
+    const gradients = [
+      { values: Float64Array.of(3, 4) },
+      { values: new Float64Array(0), absent: true as const },
+    ];
+    const { minFactor, factors, finite } = stepper.step(tensors, gradients, [0.1]);
+    expect(minFactor).toBeCloseTo(1 / 5, 6);
+    expect([factors[1], finite]).toEqual([1, true]);
+    const [used, unused] = tensors as [(typeof tensors)[0], (typeof tensors)[0]];
+    expect(used.w).not.toEqual(Float64Array.of(1, 2));
+    expect([used.stepsTaken, unused.stepsTaken]).toEqual([1, 0]);
+    expect(unused.w).toEqual(Float64Array.of(1, 2));
+    for (const slot of Object.values(unused.slots)) expect(slot).toEqual(Float64Array.of(0.5, 0.5));
+  });
+});
