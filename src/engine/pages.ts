@@ -2,46 +2,15 @@
  * The pages of findings, clipping rules and errors, made from what the objects say of themselves. `explain` prints
  * them; docs/findings and docs/rules hold the same text (a test compares).
  */
-import { FINDINGS, sourceOf } from '../findings/registry.ts';
+import { findingPage } from '../findings/page.ts';
+import { FINDINGS } from '../findings/registry.ts';
 import { diagError, ERROR_TEXTS, type ErrorCode } from '../model/errors.ts';
 import type { FindingType } from '../model/finding.ts';
-import { inCell, markdownTable } from '../model/markdown-table.ts';
+import { listSection, pageOf, tableOf } from '../model/markdown-page.ts';
 import { nearest } from '../model/nearest.ts';
-import { numbersIn, rangeOf } from '../model/options.ts';
+import { rangeOf } from '../model/options.ts';
 import { RULES } from '../rules/registry.ts';
 import type { ClipRule } from '../rules/rule.ts';
-
-const table = (head: readonly string[], rows: readonly (readonly string[])[]): string =>
-  markdownTable(
-    head,
-    rows.map((cells) => cells.map(inCell)),
-  ).join('\n');
-const list = (title: string, items: readonly string[]): string[] =>
-  items.length === 0 ? [] : [`## ${title}`, items.map((item) => `- ${item}`).join('\n')];
-const page = (parts: readonly string[]): string => `${parts.join('\n\n')}\n`;
-
-function findingPage({ id, title, severity, thresholds, docs }: FindingType): string {
-  const [first] = thresholds;
-  return page([
-    `# ${id}`,
-    `${title}. Severity: ${severity}. Found in ${sourceOf(id)}.`,
-    docs.summary,
-    docs.details,
-    ...(first === undefined
-      ? []
-      : [
-          '## Thresholds',
-          table(
-            ['name', 'default', 'unit', 'range', 'origin'],
-            thresholds.map((t) => [`\`${t.name}\``, String(t.value), t.unit, numbersIn(t.range), t.origin]),
-          ),
-          `Set one in the config, \`rules: { ${id}: [${severity}, { ${first.name}: ${first.value} }] }\`, or by \`--threshold ${id}.${first.name}=${first.value}\`.`,
-        ]),
-    '## What to do',
-    docs.advice,
-    ...list('References', docs.references),
-  ]);
-}
 
 const STAGES = {
   gradient: 'the gradient, before the optimizer sees it',
@@ -57,7 +26,7 @@ const SCOPES = {
 
 function rulePage(rule: ClipRule): string {
   const { id, title, docs, options, mainOption, presets = {} } = rule;
-  return page([
+  return pageOf([
     `# ${id}`,
     `${title}: ${docs.summary}`,
     `    ${docs.equation.replaceAll('\n', '\n    ')}`,
@@ -78,7 +47,7 @@ function rulePage(rule: ClipRule): string {
       ? []
       : [
           '## Options',
-          table(
+          tableOf(
             ['name', 'default', 'range', 'meaning'],
             options.map((o) => [
               `\`${o.name}\`${o.name === mainOption ? ' (may go unnamed)' : ''}`,
@@ -88,7 +57,7 @@ function rulePage(rule: ClipRule): string {
             ]),
           ),
         ]),
-    ...list(
+    ...listSection(
       'Presets',
       Object.entries(presets).map(
         ([name, values]) =>
@@ -97,14 +66,14 @@ function rulePage(rule: ClipRule): string {
             .join(', ')}`,
       ),
     ),
-    ...list('Implementations differ', docs.differences),
-    ...list('References', docs.references),
+    ...listSection('Implementations differ', docs.differences),
+    ...listSection('References', docs.references),
   ]);
 }
 
 function errorPage(code: ErrorCode): string {
   const text: { message: string; hint?: string; exitCode: number } = ERROR_TEXTS[code];
-  return page([
+  return pageOf([
     `# ${code}`,
     `An error; exit code ${text.exitCode}.`,
     `    ${text.message}`,

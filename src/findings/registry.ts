@@ -31,6 +31,10 @@ export const FINDINGS = {
 
 export type FindingId = keyof typeof FINDINGS;
 
+/** The kind of an id; undefined of an id that is none, as in a report of another release. */
+export const findingTypeOf = (id: string): FindingType | undefined =>
+  Object.hasOwn(FINDINGS, id) ? FINDINGS[id as FindingId] : undefined;
+
 /** What a kind of finding looks at: also the id under which a report says what of it was not read. */
 export const sourceOf = (id: string): 'logs' | 'checkpoints' | 'captures' =>
   Object.hasOwn(CHECKPOINT_FINDINGS, id)

@@ -14,6 +14,8 @@ function renderGitlab(report: Report): string {
       check_name: inertName(issue.source === 'gate' ? `gate/${issue.id}` : issue.id),
       fingerprint: issue.fingerprint,
       severity: SEVERITY[issue.severity],
+      // Code Climate's member, which GitLab passes over.
+      ...(issue.advice === null ? {} : { content: { body: inertName(issue.advice) } }),
       // Both are required, also where a report has no input at all.
       location: {
         path: inertName(place?.path ?? '.').replace(/^(\.\/)+/, ''),

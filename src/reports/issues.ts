@@ -1,11 +1,12 @@
 /** What a report complains about, in one list: what JUnit, SARIF, GitHub and GitLab have in common. */
 import { createHash } from 'node:crypto';
+import { findingTypeOf } from '../findings/registry.ts';
 import type { Severity } from '../model/finding.ts';
 import type { Report } from '../model/report.ts';
 import type { SourceRef } from '../model/source-ref.ts';
 
 export interface Issue {
-  /** What complains: a detector, a rule of the gate (`gate/…`), or what is wrong with the evidence itself. */
+  /** What complains: a finding, a rule of the gate (`gate/…`), or what is wrong with the evidence itself. */
   readonly source: 'finding' | 'gate' | 'problem';
   readonly id: string;
   readonly severity: Severity;
@@ -113,7 +114,7 @@ function rawIssues(report: Report): Raw[] {
         severity: rule.status === 'inconclusive' ? 'error' : rule.severity,
         run: rule.run,
         message: `${rule.status === 'fail' ? 'failed' : 'could not be judged'}: expected ${rule.expected}; ${rule.message}`,
-        advice: null,
+        advice: rule.status === 'fail' ? (findingTypeOf(rule.id)?.docs.advice ?? null) : null,
         steps: rule.step === null ? null : [rule.step, rule.step],
         series: rule.series,
         locations: rule.locations,

@@ -3,6 +3,7 @@
  * the verdict and each finding). A failed rule of severity `error` is a failure, what could not be judged an error,
  * what was left out is skipped; warnings and notes pass and are told in `system-out`.
  */
+import { findingTypeOf } from '../findings/registry.ts';
 import { inert } from '../model/inert-text.ts';
 import type { Report, RunReport } from '../model/report.ts';
 import type { ReportFormat } from './format.ts';
@@ -11,6 +12,8 @@ interface Case {
   readonly name: string;
   readonly kind: 'pass' | 'failure' | 'error' | 'skipped';
   readonly message: string;
+  /** What to do about it. */
+  readonly help?: string | undefined;
 }
 
 /** XML 1.0 has no way to write most control characters, and lone surrogates are no characters. */
@@ -35,6 +38,7 @@ function gateCases(report: Report, run: string): Case[] {
           name: rule.id,
           kind: rule.status === 'pass' ? 'pass' : rule.status === 'fail' ? failed : 'error',
           message: `${rule.severity}: expected ${rule.expected}; ${rule.message}`,
+          help: rule.status === 'fail' ? findingTypeOf(rule.id)?.docs.advice : undefined,
         };
       }),
     ...gate.problems
@@ -56,10 +60,11 @@ function findingCases(run: RunReport): Case[] {
       message: `${verdict.class}: ${verdict.why}`,
     },
     ...run.findings.map(
-      ({ id, severity, message, steps }): Case => ({
+      ({ id, severity, message, steps, advice }): Case => ({
         name: steps === null ? id : `${id} at ${run.stepUnit} ${steps[0]}`,
         kind: severity === 'error' ? 'failure' : 'pass',
         message: `${severity}: ${message}`,
+        help: advice ?? undefined,
       }),
     ),
     ...run.failedDetectors.map(
@@ -86,12 +91,12 @@ function suite(name: string, cases: readonly Case[], timestamp: string): string 
   const of = (kind: Case['kind']): number => cases.filter((c) => c.kind === kind).length;
   const lines = cases.map((c) => {
     const head = `    <testcase name="${attribute(c.name)}" classname="${attribute(name)}" time="0"`;
-    if (c.kind === 'pass')
-      return `${head}>\n      <system-out>${xmlText(c.message)}</system-out>\n    </testcase>`;
+    const text = xmlText(c.help === undefined ? c.message : `${c.message}\n${c.help}`);
+    if (c.kind === 'pass') return `${head}>\n      <system-out>${text}</system-out>\n    </testcase>`;
     const body =
       c.kind === 'skipped'
         ? `<skipped message="${attribute(c.message)}"/>`
-        : `<${c.kind} message="${attribute(c.message)}" type="${attribute(c.name)}">${xmlText(c.message)}</${c.kind}>`;
+        : `<${c.kind} message="${attribute(c.message)}" type="${attribute(c.name)}">${text}</${c.kind}>`;
     return `${head}>\n      ${body}\n    </testcase>`;
   });
   return [

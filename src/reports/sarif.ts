@@ -1,5 +1,7 @@
 /** SARIF 2.1.0: every complaint of a report as a result, with stable fingerprints. */
 import type { Artifact, Log, ReportingDescriptor, Result } from 'sarif';
+import { findingPage } from '../findings/page.ts';
+import { findingTypeOf } from '../findings/registry.ts';
 import { inert, inertName } from '../model/inert-text.ts';
 import type { Report } from '../model/report.ts';
 import type { ReportFormat } from './format.ts';
@@ -16,12 +18,26 @@ const plain = (text: string): string =>
 
 const ruleId = (issue: Issue): string => (issue.source === 'gate' ? `gate/${issue.id}` : issue.id);
 
+/** What a reader may ask of a rule: of findings their pages, of other rules their ids. */
+function ruleOf(id: string, name: string): ReportingDescriptor {
+  const type = findingTypeOf(name);
+  if (type === undefined) return { id: inertName(id), shortDescription: { text: plain(name) } };
+  const { title, severity, docs } = type;
+  return {
+    id,
+    shortDescription: { text: plain(title) },
+    fullDescription: { text: plain(docs.summary) },
+    help: { text: plain(`${docs.summary} ${docs.advice}`), markdown: findingPage(type) },
+    defaultConfiguration: { level: LEVEL[severity] },
+  };
+}
+
 function renderSarif(report: Report): string {
   const issues = issuesOf(report);
   const rules = new Map<string, ReportingDescriptor>();
   for (const issue of issues) {
     const id = ruleId(issue);
-    if (!rules.has(id)) rules.set(id, { id: inertName(id), shortDescription: { text: plain(issue.id) } });
+    if (!rules.has(id)) rules.set(id, ruleOf(id, issue.id));
   }
   const order = [...rules.keys()];
   const artifacts = report.inputs.map(

@@ -1,8 +1,10 @@
 /** Contract of every report format: pure, parsed by an independent parser or schema, and hostile names stay text. */
 import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { validateXML } from 'xmllint-wasm';
 import { z } from 'zod';
+import { FINDINGS } from '../../src/findings/registry.ts';
 import type { Finding } from '../../src/model/finding.ts';
 import type { Report } from '../../src/model/report.ts';
 import { issuesOf } from '../../src/reports/issues.ts';
@@ -11,7 +13,8 @@ import { pathToUri } from '../../src/reports/path-uri.ts';
 import { REPORT_FORMATS, type ReportFormatId } from '../../src/reports/registry.ts';
 import { parseReport } from '../../src/reports/report-schema.ts';
 import { HOSTILE_NAMES } from '../support/hostile-names.ts';
-import { healthyRun, makeReport, makeRunReport } from '../support/make-report.ts';
+import { healthyRun, makeReport, makeRun, makeRunReport, makeSeries } from '../support/make-report.ts';
+import { projectRoot } from '../support/shared-data.ts';
 import { fullReport, PLACES } from './full-report.ts';
 
 const options = { width: 100, colour: false, ascii: false };
@@ -60,7 +63,15 @@ const sarifSchema = z.strictObject({
           name: z.string().min(1),
           version: z.string(),
           rules: z.array(
-            z.strictObject({ id: z.string().min(1), shortDescription: z.strictObject({ text: z.string() }) }),
+            z.strictObject({
+              id: z.string().min(1),
+              shortDescription: z.strictObject({ text: z.string() }),
+              fullDescription: z.strictObject({ text: z.string().min(1) }).optional(),
+              help: z.strictObject({ text: z.string().min(1), markdown: z.string().min(1) }).optional(),
+              defaultConfiguration: z
+                .strictObject({ level: z.enum(['none', 'note', 'warning', 'error']) })
+                .optional(),
+            }),
           ),
         }),
       }),
@@ -110,6 +121,39 @@ test('SARIF follows the specification, its indices point at its rules, fingerpri
     expect(run!.results.length).toBe(issuesOf(report).length);
     // GitHub refuses the file where one result has no place.
     if (report.inputs.length > 0) for (const { locations } of run!.results) expect(locations).not.toEqual([]);
+  }
+});
+
+test('every finding brings its page to code scanning, and its advice to every tracker, as a finding and as a rule', () => {
+  const run = makeRun('a.csv', [makeSeries('loss', 'loss', [1, 2])]);
+  for (const type of Object.values(FINDINGS)) {
+    const { id, docs } = type;
+    const finding = { id, severity: type.severity, message: 'm', steps: null, series: null };
+    const rest = { measured: null, threshold: null, locations: [], advice: null };
+    const rule = {
+      id,
+      run: 'a.csv',
+      severity: 'error',
+      passed: false,
+      status: 'fail',
+      expected: 'none',
+    } as const;
+    const none = { found: 1, series: null, step: null, message: 'm', locations: [] };
+    const report = makeReport([makeRunReport(run, { findings: [{ ...finding, ...rest }] })], {
+      gate: { passed: false, exitCode: 1, rules: [{ ...rule, ...none }], problems: [], skipped: [] },
+    });
+    const log = sarifSchema.parse(JSON.parse(render('sarif', report)));
+    const { rules } = log.runs[0]!.tool.driver;
+    expect(rules.map((one) => one.id)).toEqual([id, `gate/${id}`]);
+    for (const { help, defaultConfiguration } of rules) {
+      expect(help!.markdown).toBe(readFileSync(join(projectRoot, 'docs/findings', `${id}.md`), 'utf8'));
+      expect(defaultConfiguration!.level).toBe(type.severity);
+    }
+    expect(JSON.parse(render('gitlab', report))[1].content.body).toBe(docs.advice);
+    expect(
+      render('junit', report).replace(/&#(\d+);/g, (_, code) => String.fromCharCode(Number(code))),
+    ).toContain(docs.advice);
+    expect(render('github', report)).toContain(docs.advice.slice(0, 30).replace(/%/g, '%25'));
   }
 });
 
@@ -177,6 +221,7 @@ test('GitLab code quality: required members, enum, unique fingerprints, paths in
       check_name: z.string().min(1),
       fingerprint: z.string().regex(/^[0-9a-f]{40}$/),
       severity: z.enum(['info', 'minor', 'major', 'critical', 'blocker']),
+      content: z.strictObject({ body: z.string().min(1) }).optional(),
       location: z.strictObject({ path: z.string().min(1), lines: z.strictObject({ begin: z.int().min(1) }) }),
     }),
   );
