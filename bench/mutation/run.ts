@@ -26,7 +26,7 @@ const SCOPES: Readonly<Record<string, readonly string[]>> = {
     'test/detectors/*.test.ts',
     'test/contracts/detectors.test.ts',
   ],
-  'src/gate': ['test/gate/{config,thresholds,faults}.test.ts'],
+  'src/gate': ['test/gate/{config,evidence,faults,thresholds}.test.ts'],
   'src/rules': ['test/rules/*.test.ts', 'test/contracts/rules.test.ts', 'test/replay/parity.test.ts'],
   'src/optimizers': [
     'test/contracts/optimizers.test.ts',
