@@ -78,6 +78,19 @@ describe.each(Object.values(RULES) as ClipRule[])('rule $id', (rule) => {
     if (rule.id !== 'none' && rule.id !== 'spam') expect(record.minFactor).toBeNaN();
   });
 
+  it('leaves a tensor without gradient where it is, be its parameters zero or not, alone or beside others', () => {
+    for (const empty of [[0, 1], METAS.map((_, t) => t)]) {
+      const { choice: chosen, tensors, gradients } = model(optimizer, 4, 1);
+      tensors[0]!.w.fill(0);
+      for (const t of empty) gradients[t]!.values.fill(0);
+      const stepper = createStepper({ rule: choice, optimizers: [chosen], precision: 'float32' });
+      const before = copyTensors(tensors);
+      const record = stepper.step(tensors, gradients, [0.1]);
+      expect([...record.factors, record.minFactor].every(Number.isFinite)).toBe(true);
+      for (const t of empty) expect([...tensors[t]!.w]).toEqual([...before[t]!.w]);
+    }
+  });
+
   it('a loose threshold is the identity, bit for bit', () => {
     if (rule.loose === null) return;
     const text = Object.entries(rule.loose).map(([name, value]) => `${name}=${value}`);

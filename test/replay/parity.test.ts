@@ -31,6 +31,8 @@ describe.each(['torch', 'keras'])('50 steps of every rule × optimizer against %
 
 it('covers every rule and every optimizer', () => {
   const rules = oracleRules('torch');
+  for (const id of Object.keys(RULES))
+    expect(rules, `no oracle: run \`python fixtures/parity/make_oracle.py ${id}\``).toContain(id);
   expect(rules).toEqual(Object.keys(RULES).sort());
   const cases = rules.flatMap((rule) => {
     const own = readCases('torch', rule);
