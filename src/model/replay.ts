@@ -111,6 +111,9 @@ export interface ReplayEntry {
   readonly sweep?: ThresholdSweep;
 }
 
+/** Members that one rule alone has. */
+export type OwnMembers = Pick<ReplayEntry, 'clippy'>;
+
 /** What sets Clippy's factor. */
 export interface ClippyDetails {
   /** At the smallest σ: the larger part of the threshold of the entry that sets it, and the entry itself. */

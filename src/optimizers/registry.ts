@@ -51,3 +51,6 @@ export function chooseOptimizer(name: string, given: Options = {}): OptimizerCho
   }
   return { optimizer, options: resolveOptions(`optimizer "${name}"`, optimizerOptions(optimizer), given) };
 }
+
+/** The optimizer without state, whose direction is the gradient. */
+export const gradientDescent = (): OptimizerChoice => chooseOptimizer(sgd.id);

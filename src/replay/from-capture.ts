@@ -4,11 +4,11 @@ import type { Capture, InitialState } from '../captures/read.ts';
 import { DiagError, diagError } from '../model/errors.ts';
 import { formatNumber } from '../model/format-number.ts';
 import type { Options } from '../model/options.ts';
-import type { Optimizer } from '../optimizers/optimizer.ts';
 import {
   chooseOptimizer,
-  OPTIMIZERS,
+  gradientDescent,
   type OptimizerChoice,
+  optimizerOf,
   optimizerOptions,
 } from '../optimizers/registry.ts';
 import { chooseRules, type RuleChoice } from '../rules/choice.ts';
@@ -43,11 +43,9 @@ export function recordedSetup(
   if (withoutFormula !== null && purpose !== null)
     throw diagError('capture-formula', { optimizer: withoutFormula, what: purpose }, { path });
   const optimizers = manifest.optimizers.map(({ name, options, formula }) => {
-    if (!formula) return chooseOptimizer('sgd');
+    if (!formula) return gradientDescent();
     try {
-      const known: Optimizer | undefined = Object.hasOwn(OPTIMIZERS, name)
-        ? OPTIMIZERS[name as keyof typeof OPTIMIZERS]
-        : undefined;
+      const known = optimizerOf(name);
       const names = new Set(known === undefined ? [] : optimizerOptions(known).map((option) => option.name));
       const given: Record<string, Options[string]> = {};
       for (const [key, value] of Object.entries(options))

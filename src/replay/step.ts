@@ -9,7 +9,6 @@
  */
 import { chooseOptimizer, type OptimizerChoice } from '../optimizers/registry.ts';
 import { type RuleChoice, type RulePart, ruleForOptimizer } from '../rules/choice.ts';
-import { trustRatio } from '../rules/lamb.ts';
 import type {
   ClipRule,
   ModelRule,
@@ -21,6 +20,7 @@ import type {
 } from '../rules/rule.ts';
 import {
   elementsOf,
+  normRatio,
   type Precision,
   scaleByUnit,
   sumOfSquares,
@@ -321,7 +321,7 @@ export function createStepper(settings: StepperOptions): Stepper {
       gradient: x,
       secondMomentCorrection: optimizer.secondMomentCorrection?.(options, step) ?? 1,
     });
-    if (optimizer.hasTrustRatio) scale *= trustRatio(w, r);
+    if (optimizer.hasTrustRatio) scale *= normRatio(w, r);
     scaleBy(scale * learningRate, r, r);
     return r;
   };

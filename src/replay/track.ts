@@ -1,7 +1,7 @@
 /** What one rule, at one multiplier of the learning rate, did at each step. */
 import type { Capture } from '../captures/read.ts';
-import type { ReplayEntry } from '../model/replay.ts';
-import type { OwnMembers, RuleDetails } from '../rules/rule.ts';
+import type { OwnMembers, ReplayEntry } from '../model/replay.ts';
+import type { RuleDetails } from '../rules/rule.ts';
 import type { Values } from '../tensor/values.ts';
 import type { Prepared } from './follow.ts';
 import type { StepObserver, Stepper, StepRecord } from './step.ts';

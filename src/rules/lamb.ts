@@ -1,13 +1,6 @@
 import type { OptionSpec } from '../model/options.ts';
-import { norm, type Values } from '../tensor/values.ts';
+import { normRatio } from '../tensor/values.ts';
 import type { TensorRule } from './rule.ts';
-
-/** LAMB's trust ratio ‖w‖/‖u‖; 1 where a norm is 0, NaN where one is NaN. */
-export function trustRatio(w: Values, u: Values): number {
-  const parameters = norm(w);
-  const direction = norm(u);
-  return parameters === 0 || direction === 0 ? 1 : parameters / direction;
-}
 
 const OPTIONS = [
   {
@@ -52,7 +45,7 @@ export const lamb: TensorRule<typeof OPTIONS> = {
     ],
   },
   measure: ({ w, x }, _options, factors) => {
-    factors[0] = trustRatio(w, x);
+    factors[0] = normRatio(w, x);
     return 0;
   },
 };

@@ -1,6 +1,6 @@
 /** What a clipping rule is: one file in this folder and one line in registry.ts. */
 import type { OptionSpec, Options, OptionsOf } from '../model/options.ts';
-import type { FACTOR_PLACES, ReplayEntry } from '../model/replay.ts';
+import type { FACTOR_PLACES, OwnMembers } from '../model/replay.ts';
 import type { TensorMeta, Units, Values } from '../tensor/values.ts';
 
 /** What a rule may see of one tensor at its stage. It must not write to any of it. */
@@ -82,9 +82,6 @@ export type FromLog =
       readonly final?: boolean;
     }
   | { readonly missing: string };
-
-/** Members of an entry of `replay` that one rule alone has. */
-export type OwnMembers = Pick<ReplayEntry, 'clippy'>;
 
 /** What a rule tells of itself beyond its factors, gathered while it measures. */
 export interface RuleDetails {

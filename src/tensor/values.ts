@@ -24,6 +24,12 @@ export function sumOfSquares(x: Values): number {
 /** ‖x‖₂ in float64. */
 export const norm = (x: Values): number => Math.sqrt(sumOfSquares(x));
 
+/** ‖w‖/‖u‖, LAMB's trust ratio; 1 where a norm is 0, NaN where one is NaN. */
+export function normRatio(w: Values, u: Values): number {
+  const [above, below] = [norm(w), norm(u)];
+  return above === 0 || below === 0 ? 1 : above / below;
+}
+
 /** What is known of a trainable tensor besides its values. */
 export interface TensorMeta {
   readonly name: string;
