@@ -278,7 +278,7 @@ export function createStepper(settings: StepperOptions): Stepper {
                 part,
                 false,
               );
-        return { name, shape, layout, embedding, sumOfSquares: sumOfSquares(x) };
+        return { name, shape, layout, embedding, position: t, sumOfSquares: sumOfSquares(x) };
       });
       const found = new Float64Array(seen.length);
       const state = states[position] ?? definition.initialState(tensors.length);

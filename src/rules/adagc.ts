@@ -69,20 +69,22 @@ export const adagc: ModelRule<
     averages: new Array<number>(tensors).fill(Number.POSITIVE_INFINITY),
   }),
   measure: (state, seen, options, factors) => {
-    const { steps, averages } = state;
+    const { steps } = state;
+    const averages = [...state.averages];
     const beta = options.beta;
     const warm = steps >= options.warmupSteps;
     const total = warm ? 0 : globalNorm(seen);
-    const next = seen.map((tensor, i) => {
-      const size = Math.sqrt(tensor.sumOfSquares);
-      const limit = warm ? options.relativeThreshold * averages[i]! : options.absoluteThreshold;
+    for (const [i, { position, sumOfSquares }] of seen.entries()) {
+      const average = averages[position]!;
+      const size = Math.sqrt(sumOfSquares);
+      const limit = warm ? options.relativeThreshold * average : options.absoluteThreshold;
       const against = warm ? size : total;
       // A limit of ∞·0 is NaN only for a tensor that never had a gradient under an infinite threshold: no clipping.
       const factor = against === 0 || against <= limit ? 1 : limit / against;
       factors[i] = factor;
       const clipped = factor * size;
-      return warm ? beta * averages[i]! + (1 - beta) * clipped : Math.min(averages[i]!, clipped);
-    });
-    return { steps: steps + 1, averages: next };
+      averages[position] = warm ? beta * average + (1 - beta) * clipped : Math.min(average, clipped);
+    }
+    return { steps: steps + 1, averages };
   },
 };

@@ -28,6 +28,8 @@ export interface SeenTensor extends TensorMeta {
 
 /** What a rule for the whole model may see of one tensor. */
 export interface SeenNorm extends TensorMeta {
+  /** Position of the tensor in the model: not every tensor takes part in every step. */
+  readonly position: number;
   /** Of the gradient, as the parts before have left it. */
   readonly sumOfSquares: number;
 }

@@ -30,3 +30,30 @@ describe.each(Object.keys(OPTIMIZERS))('%s', (name) => {
     for (const slot of Object.values(unused.slots)) expect(slot).toEqual(Float64Array.of(0.5, 0.5));
   });
 });
+
+it('AdaGC keeps the averages of each tensor apart, whichever take part in a step', () => {
+  const choice = chooseOptimizer('sgd');
+  const run = (absentAt: (step: number, tensor: number) => boolean) => {
+    const stepper = createStepper({
+      rule: parseRule('adagc:warmupSteps=2,beta=0.5')[0]!,
+      optimizers: [choice],
+      precision: 'float64',
+    });
+    const tensors = ['small', 'large'].map((name) =>
+      freshTensor({ name, ...META }, new Float64Array(2), choice, 'float64'),
+    );
+    return [0, 1, 2, 3, 4].map((step) => {
+      const gradients = [0.01, 0.5].map((size, t) =>
+        absentAt(step, t)
+          ? { values: new Float64Array(0), absent: true as const }
+          : { values: Float64Array.of(size * (step === 4 ? 100 : 1), 0) },
+      );
+      return [...stepper.step(tensors, gradients, [1]).factors];
+    });
+  };
+  // The small one is away for a step: nobody takes over its average, and it finds it again.
+  const [always, away] = [run(() => false), run((step, t) => step === 3 && t === 0)];
+  expect(always[4]![0]).toBeCloseTo(1.05 / 100, 9);
+  expect(away.map(([, large]) => large)).toEqual(always.map(([, large]) => large));
+  expect(away[4]![0]).toBeCloseTo(always[4]![0]!, 12);
+});
