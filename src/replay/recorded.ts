@@ -4,7 +4,7 @@ import type { CaptureManifest } from '../captures/manifest.ts';
 import { CURVATURE_OPERATORS, type CurvatureEntry, type EigenEstimate } from '../model/curvature.ts';
 import { DiagError } from '../model/errors.ts';
 import { formatNumber } from '../model/format-number.ts';
-import { numberFromJson } from '../model/json.ts';
+import { isJsonObject, numberFromJson } from '../model/json.ts';
 import {
   FACTOR_PLACES,
   NO_RULE,
@@ -27,9 +27,7 @@ export function recordedReplays(manifest: CaptureManifest): {
   readonly entries: readonly ReplayEntry[];
   readonly notes: readonly string[];
 } {
-  const traces = manifest.replay.map((value) =>
-    typeof value === 'object' && value !== null ? readTrace(value as Json) : null,
-  );
+  const traces = manifest.replay.map((value) => (isJsonObject(value) ? readTrace(value) : null));
   const baseline = traces.find(
     (trace) => trace?.rule === NO_RULE && trace.mode === 'closed-loop' && trace.arm === undefined,
   )?.loss;
@@ -56,20 +54,24 @@ function readTrace(json: Json): Trace | null {
   const minClipFactor = numbers(json.minClipFactor);
   const mode = REPLAY_MODES.find((known) => known === json.mode);
   if (typeof json.rule !== 'string' || steps === null || minClipFactor === null || !mode) return null;
-  if (minClipFactor.length !== steps.length) return null;
+  if (minClipFactor.length !== steps.length || !steps.every(Number.isFinite)) return null;
+  const optimizer = typeof json.optimizer === 'string' ? json.optimizer : settingsOf(json.optimizer);
+  const ended = endOf(json.ended ?? { reason: 'completed', step: steps.at(-1) ?? 0 });
   const engaged = minClipFactor.map((factor) => factor !== 1);
   const first = engaged.indexOf(true);
   const bottleneck = json.bottleneck as Json | null | undefined;
-  const { known, ...named } = ruleOfTrace(json.rule, json);
-  const arm = readArm(json.arm);
+  const rule = ruleOfTrace(json.rule, json);
+  const arm = (json.arm ?? null) === null ? undefined : readArm(json.arm);
+  if (optimizer === null || ended === null || rule === null || arm === null) return null;
+  const { known, ...named } = rule;
   const place =
     FACTOR_PLACES.find((one) => one === bottleneck?.place) ??
     (known?.parts.length === 1 ? known.parts[0]!.rule.place : undefined);
   return {
     mode,
     ...named,
-    ...(arm === null ? {} : { arm, label: `${named.label}, ${armText(arm)}` }),
-    optimizer: (json.optimizer ?? {}) as ReplayEntry['optimizer'],
+    ...(arm === undefined ? {} : { arm, label: `${named.label}, ${armText(arm)}` }),
+    optimizer,
     steps,
     loss: numbers(json.loss),
     ...(json.referenceLoss === undefined ? {} : { referenceLoss: numbers(json.referenceLoss) ?? [] }),
@@ -77,12 +79,12 @@ function readTrace(json: Json): Trace | null {
     updateNorm: numbers(json.updateNorm) ?? steps.map(() => Number.NaN),
     firstEngagedStep: first < 0 ? null : steps[first]!,
     engagedFraction: engaged.filter(Boolean).length / Math.max(steps.length, 1),
-    ended: (json.ended ?? { reason: 'completed', step: steps.at(-1) ?? 0 }) as ReplayEntry['ended'],
+    ended,
     bottleneck:
       typeof bottleneck === 'object' && bottleneck !== null
         ? {
             tensor: String(bottleneck.tensor),
-            index: numberFromJson(bottleneck.index) ?? 0,
+            index: finiteOf(bottleneck.index) ?? 0,
             factor: numberFromJson(bottleneck.factor) ?? Number.NaN,
             ...(place === undefined ? {} : { place }),
           }
@@ -91,19 +93,36 @@ function readTrace(json: Json): Trace | null {
   };
 }
 
-/** What an arm changed, as the Python package stores it. */
+const finiteOf = (value: unknown): number | null => (Number.isFinite(value) ? (value as number) : null);
+
+/** Options by name, none where there are none; null for anything else. */
+function settingsOf(value: unknown): RuleOptions | null {
+  const given = value ?? {};
+  if (!isJsonObject(given)) return null;
+  const settings = Object.entries(given).map(([name, one]) => [name, numberFromJson(one) ?? one] as const);
+  return settings.every(([, one]) => ['number', 'string', 'boolean'].includes(typeof one))
+    ? (Object.fromEntries(settings) as RuleOptions)
+    : null;
+}
+
+function endOf(value: unknown): ReplayEntry['ended'] | null {
+  if (!isJsonObject(value)) return null;
+  const { reason } = value;
+  const step = finiteOf(value.step);
+  return step !== null && (reason === 'completed' || reason === 'non-finite') ? { reason, step } : null;
+}
+
+/** What an arm changed, as the Python package stores it; null for anything else. */
 function readArm(value: unknown): ReplayArm | null {
-  if (typeof value !== 'object' || value === null) return null;
-  const { kind, steps, ...rest } = value as Json;
-  if (typeof kind !== 'string') return null;
-  const numbers = (['factor', 'learningRate', 'at'] as const).flatMap((name) => {
-    const found = numberFromJson(rest[name]);
-    return found === undefined ? [] : [[name, found]];
-  });
+  if (!isJsonObject(value) || typeof value.kind !== 'string') return null;
+  const { kind, steps = [], ...rest } = value;
+  const numbers = (['factor', 'learningRate', 'at'] as const).filter((name) => rest[name] !== undefined);
+  if (!Array.isArray(steps) || ![...steps, ...numbers.map((name) => rest[name])].every(Number.isFinite))
+    return null;
   return {
     kind,
-    ...(Array.isArray(steps) ? { steps: steps.map((step) => numberFromJson(step) ?? Number.NaN) } : {}),
-    ...Object.fromEntries(numbers),
+    ...(value.steps === undefined ? {} : { steps: steps as number[] }),
+    ...Object.fromEntries(numbers.map((name) => [name, rest[name] as number])),
   };
 }
 
@@ -118,15 +137,15 @@ function armText({ kind, steps, factor, learningRate, at }: ReplayArm): string {
   return kind;
 }
 
-/** The rule as the entry names it, and as it is known here: null where a rule or an option is not. */
+type RuleOfTrace = Parameters<typeof chooseRules>[0][number];
+
+/** The rule as the entry names it, and as it is known here: `known` is null where a rule or an option is not. */
 function ruleOfTrace(rule: string, json: Json) {
-  const options = (json.options ?? {}) as RuleOptions;
+  const options = settingsOf(json.options);
   const parts = Array.isArray(json.rules) ? (json.rules as Json[]) : null;
-  const known = chosen(
-    parts?.map((part) => ({ rule: String(part?.rule), options: (part?.options ?? {}) as RuleOptions })) ?? [
-      { rule, options },
-    ],
-  );
+  const named = parts?.map((part) => ({ rule: String(part?.rule), options: settingsOf(part?.options) }));
+  if (options === null || named?.some((part) => part.options === null)) return null;
+  const known = chosen((named as readonly RuleOfTrace[] | undefined) ?? [{ rule, options }]);
   const { label = rule, rules, lead } = known === null ? {} : ruleMembers(known);
   return {
     known,
@@ -138,7 +157,7 @@ function ruleOfTrace(rule: string, json: Json) {
   };
 }
 
-function chosen(parts: Parameters<typeof chooseRules>[0]): RuleChoice | null {
+function chosen(parts: readonly RuleOfTrace[]): RuleChoice | null {
   try {
     return chooseRules(parts);
   } catch (error) {
@@ -179,7 +198,7 @@ export function recordedCurvature(manifest: CaptureManifest): {
   const entries: CurvatureEntry[] = [];
   const notes: string[] = [];
   for (const [k, value] of manifest.curvature.entries()) {
-    const entry = typeof value === 'object' && value !== null ? readCurvature(value as Json) : null;
+    const entry = isJsonObject(value) ? readCurvature(value) : null;
     if (entry === null) notes.push(`entry ${k} of "curvature" in capture.json is no eigenvalue and left out`);
     else entries.push(entry);
   }
@@ -199,10 +218,10 @@ function readCurvature(json: Json): CurvatureEntry | null {
   );
   if (operator === undefined || eigenvalues.length === 0) return null;
   const text = (value: unknown, otherwise: string): string => (typeof value === 'string' ? value : otherwise);
-  const stability = (typeof json.stability === 'object' ? json.stability : null) as Json | null;
+  const stability = isJsonObject(json.stability) ? json.stability : null;
   return {
     checkpoint: text(json.checkpoint, 'capture.json'),
-    step: numberFromJson(json.step) ?? null,
+    step: finiteOf(json.step),
     method: json.method === 'power' ? 'power' : 'lanczos',
     operator,
     block: text(json.block, 'all'),

@@ -382,7 +382,7 @@ const eigenvalue = objectOf<EigenEstimate>(
   value: number('With its sign.'),
   residualNorm: number('‖Hv − λv‖: an eigenvalue lies within this distance of `value`.'),
   converged: flag('Whether the residual is within the tolerance, relative to the value.'),
-  iterations: count('Iterations of the search.'),
+  iterations: number('Iterations of the search; NaN where a recorder did not tell.'),
 });
 
 /** An entry of `curvature`, in reports and in `curvature --json`. */
@@ -398,7 +398,7 @@ export const curvatureEntry = objectOf<CurvatureEntry>(
   task: text('`all`, or the task whose loss it is.'),
   eigenvalues: listOf(eigenvalue, 'Largest first, by value.'),
   largestMagnitude: number('Largest absolute value of an eigenvalue that was found.'),
-  hvpCount: count('Products with the operator that were computed.'),
+  hvpCount: number('Products with the operator that were computed; NaN where a recorder did not tell.'),
   hvpMethod: text('How these products are computed.'),
   stability: objectOf<CurvatureEntry['stability']>(
     null,
@@ -409,7 +409,7 @@ export const curvatureEntry = objectOf<CurvatureEntry>(
     ratio: orNull(number('Top eigenvalue over the limit; above 1 is a risk, not a verdict.')),
     rule: text('The formula of the limit, and its source.').optional(),
   }),
-  seed: finite('Seed of the random starts.'),
+  seed: number('Seed of the random starts; NaN where a recorder did not tell.'),
   backend: text('What computed the products.'),
   source: oneOf(['computed', 'recorded'], '`recorded`: computed by the recorder in its own framework.'),
   notes: texts('What a reader should know about these numbers.').optional(),

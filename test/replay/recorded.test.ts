@@ -1,0 +1,106 @@
+/** What a capture says of itself is anybody's text: what is read of it is what a report can hold, and read back. */
+import fc from 'fast-check';
+import { describe, expect, it } from 'vitest';
+import type { CaptureManifest } from '../../src/captures/manifest.ts';
+import { toJson } from '../../src/model/json.ts';
+import { recordedCurvature, recordedReplays } from '../../src/replay/recorded.ts';
+import { curvatureEntry, replayEntry } from '../../src/reports/report-schema.ts';
+
+const replay = {
+  mode: 'closed-loop',
+  rule: 'clippy',
+  options: {},
+  optimizer: { name: 'adagrad' },
+  steps: [1, 2],
+  loss: [1, 'NaN'],
+  minClipFactor: [1, 0.5],
+  updateNorm: [0.1, 'Infinity'],
+  ended: { reason: 'non-finite', step: 2 },
+  bottleneck: { tensor: 'w', index: 0, factor: 0.5 },
+  verdict: 'prevented',
+  confidence: 'exact',
+  why: 'as seen',
+  peak: 2,
+  rules: [{ rule: 'agc', options: { ratio: 0.01 } }],
+  arm: { kind: 'learning-rate', factor: 0.5, steps: [1], at: 1 },
+  referenceLoss: [1, 'NaN'],
+};
+const curvature = {
+  checkpoint: 'step-1.pt',
+  step: 1,
+  operator: 'hessian',
+  eigenvalues: [{ value: 2, residualNorm: 1e-3, converged: true, iterations: 12 }],
+  stability: { learningRate: 0.1, limit: 20, ratio: 0.1 },
+  hvpCount: 24,
+  seed: 0,
+};
+
+const manifest = (change: Partial<CaptureManifest>): CaptureManifest =>
+  ({ replay: [], curvature: [], history: null, steps: [], ...change }) as unknown as CaptureManifest;
+
+/** An entry in which any member, and any member of a member, may be anything. */
+const spoilt = (entry: Readonly<Record<string, unknown>>): fc.Arbitrary<unknown> => {
+  const anything = fc.oneof(fc.jsonValue({ maxDepth: 2 }), fc.constantFrom('NaN', '-Infinity', null, [], {}));
+  const inside = (value: unknown): fc.Arbitrary<unknown> =>
+    typeof value !== 'object' || value === null
+      ? fc.oneof({ weight: 4, arbitrary: fc.constant(value) }, { weight: 1, arbitrary: anything })
+      : fc.oneof(
+          { weight: 4, arbitrary: fc.constant(value) },
+          { weight: 1, arbitrary: anything },
+          {
+            weight: 2,
+            arbitrary: Array.isArray(value)
+              ? fc.tuple(...value.map(inside))
+              : fc.record(
+                  Object.fromEntries(Object.entries(value).map(([key, member]) => [key, inside(member)])),
+                  { requiredKeys: [] },
+                ),
+          },
+        );
+  return fc.record(Object.fromEntries(Object.entries(entry).map(([key, member]) => [key, inside(member)])), {
+    requiredKeys: Object.keys(entry).slice(0, 3),
+  });
+};
+
+const isRead = (schema: typeof replayEntry | typeof curvatureEntry, entry: unknown): void =>
+  expect(schema.safeParse(JSON.parse(toJson(entry))).error?.issues ?? []).toEqual([]);
+
+describe('entries of a capture', () => {
+  it('are read where they are of the form', () => {
+    const absent = { ...replay, options: null, optimizer: null, ended: null, bottleneck: null, arm: null };
+    expect(recordedReplays(manifest({ replay: [replay, absent] })).entries).toHaveLength(2);
+    const { entries } = recordedCurvature(manifest({ curvature: [curvature] }));
+    expect(entries).toHaveLength(1);
+    expect(entries[0]!.step).toBe(1);
+  });
+
+  it('are left out with a note where they are not', () => {
+    for (const change of [
+      { options: { threshold: { deep: 1 } } },
+      { optimizer: [1, 2] },
+      { ended: { reason: 'tired', step: 2 } },
+      { steps: ['NaN', 2] },
+      { rules: [{ rule: 'agc', options: [] }] },
+    ]) {
+      const { entries, notes } = recordedReplays(manifest({ replay: [{ ...replay, ...change }] }));
+      expect(entries, JSON.stringify(change)).toEqual([]);
+      expect(notes).toEqual([expect.stringMatching(/entry 0 of "replay" in capture.json is no replay/)]);
+    }
+  });
+
+  it('whatever they hold, a report holds what is read of them, or a note says that nothing is', () => {
+    fc.assert(
+      fc.property(fc.array(spoilt(replay)), fc.array(spoilt(curvature)), (replays, curvatures) => {
+        const found = [
+          [replayEntry, recordedReplays(manifest({ replay: replays })), replays],
+          [curvatureEntry, recordedCurvature(manifest({ curvature: curvatures })), curvatures],
+        ] as const;
+        for (const [schema, { entries, notes }, given] of found) {
+          expect(entries.length + notes.length).toBe(given.length);
+          for (const entry of entries) isRead(schema, entry);
+        }
+      }),
+      { numRuns: 1000 },
+    );
+  });
+});
