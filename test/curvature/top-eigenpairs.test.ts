@@ -97,3 +97,26 @@ it('restarts within a small basis', async () => {
   expect(small.pairs.map((p) => p.converged)).toEqual([true, true]);
   for (const i of [0, 1]) expect(small.pairs[i]!.value).toBeCloseTo(a.eigenvalues[i]!, 6);
 });
+
+it('a restart keeps two pairs more than are wanted: six of an even spectrum take fewer than 160 products', async () => {
+  const even = Float64Array.from({ length: 300 }, (_, i) => 1 - i / 300);
+  const operator = {
+    size: even.length,
+    apply: (v: Float64Array, out: Float64Array): void => out.set(v.map((x, i) => x * even[i]!)),
+  };
+  for (let seed = 0; seed < 5; seed++) {
+    const { pairs, products } = await topEigenpairs(operator, {
+      method: 'lanczos',
+      count: 6,
+      seed,
+      starts: 1,
+      basisSize: 10,
+      tolerance: 1e-6,
+      maxProducts: 1000,
+    });
+    expect(pairs.every(({ converged }) => converged)).toBe(true);
+    for (const [i, { value }] of pairs.entries()) expect(value).toBeCloseTo(even[i]!, 6);
+    // 138 to 151; with the wanted pairs alone, whose neighbours have to be found again, 177 to 210.
+    expect(products).toBeLessThan(160);
+  }
+});

@@ -78,6 +78,39 @@ describe('norms that are no numbers', () => {
   });
 });
 
+describe('where a limit begins', () => {
+  it('zclip: a norm at the threshold is no outlier yet, one above it is', () => {
+    // Warm-up norms 1 and 3 have mean 2 and deviation 1; 4 is (4 − 2)/(1 + 1e-6) deviations away.
+    const threshold = (4 - 2) / (1 + 1e-6);
+    const factorAt = (zThreshold: number): number => {
+      const choice = chooseOptimizer('sgd');
+      const meta = { name: 'w', shape: [1], layout: 'none', embedding: false } as const;
+      const tensor = freshTensor(meta, new Float64Array(1), choice, 'float64');
+      const rule = parseRule(`zclip:${zThreshold},warmupSteps=2,maxNorm=Infinity,clipTo=mean`)[0]!;
+      const stepper = createStepper({ rule, optimizers: [choice], precision: 'float64' });
+      return [1, 3, 4]
+        .map((size) => stepper.step([tensor], [{ values: Float64Array.of(size) }], [1]).minFactor)
+        .at(-1)!;
+    };
+    expect(factorAt(threshold)).toBe(1);
+    expect(factorAt(threshold * (1 - 1e-12))).toBeCloseTo(2 / (4 + 1e-6), 12);
+  });
+  it('agc: a gradient between 1e-6 and 1e-3 is measured as it is, one below 1e-6 as 1e-6', () => {
+    // The limit is 0.01·max(‖w‖, 1e-3) = 1e-5.
+    expect(step('agc:0.01', [{ w: [0], g: [1e-4] }]).minFactor).toBeCloseTo(0.1, 12);
+    // The limit is 0.01·1e-6 = 1e-8: divided by 1e-6, not by 1e-7.
+    expect(step('agc:clipping=0.01,epsilon=1e-6', [{ w: [0], g: [1e-7] }]).minFactor).toBeCloseTo(0.01, 12);
+  });
+  it('clippy: NaN in any entry is the factor, and the entry is named', () => {
+    for (const bad of [0, 1, 2]) {
+      const g = [1, 100, 3].map((x, i) => (i === bad ? Number.NaN : x));
+      const { minFactor, bottleneck } = step('clippy:absoluteThreshold=0.001', [{ w: [0, 0, 0], g }]);
+      expect(minFactor).toBeNaN();
+      expect(bottleneck).toMatchObject({ tensor: 0, index: bad, place: 'entry' });
+    }
+  });
+});
+
 describe('zero norms', () => {
   it.each(['lars', 'lamb'])('%s leaves a tensor of norm 0, or with no gradient, alone', (rule) => {
     expect(step(rule, [{ w: [0, 0], g: [1, 2] }]).moved[0]).toEqual([-1, -2].map((x) => -x));
