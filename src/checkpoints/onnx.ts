@@ -97,9 +97,12 @@ async function openOnnx(source: ByteSource): Promise<Checkpoint> {
     others.set(name, opened);
     return opened;
   };
+  const closeOthers = async (): Promise<void> => {
+    for (const other of others.values()) await other.then((o) => o.close()).catch(() => undefined);
+  };
   const close = async (): Promise<void> => {
     await source.close();
-    for (const other of others.values()) await other.then((o) => o.close()).catch(() => undefined);
+    await closeOthers();
   };
   const present = new Set<number>();
   try {
@@ -138,10 +141,11 @@ async function openOnnx(source: ByteSource): Promise<Checkpoint> {
       }
     }
   } catch (error) {
-    for (const other of others.values()) await other.then((o) => o.close()).catch(() => undefined);
-    // A file that was cut keeps the tensors that are whole.
-    if (!(error instanceof DiagError) || error.code !== 'protobuf-malformed' || tensors.size === 0)
+    // A file that was cut keeps the tensors that are whole, and the files that their values lie in.
+    if (!(error instanceof DiagError) || error.code !== 'protobuf-malformed' || tensors.size === 0) {
+      await closeOthers();
       throw error;
+    }
     errors.push(error.toRecord());
   }
   // Both are required; a file that was cut between two fields lacks the last of them.
