@@ -10,6 +10,7 @@ import { formatNumber } from '../model/format-number.ts';
 import { inertName } from '../model/inert-text.ts';
 import { largest, smallest } from '../model/order-statistics.ts';
 import type { ChartSeries } from '../model/report.ts';
+import { wrap } from './wrap.ts';
 
 export interface ChartMarker {
   readonly step: number;
@@ -227,8 +228,18 @@ export function drawChart(title: string, series: readonly ChartLine[], options: 
       ? [`${options.ascii ? '.' : '┄'} ${options.limit.label} ${formatNumber(options.limit.value)}`]
       : []),
   ];
-  if (remarks.length > 0) picture.push(`${indent} ${remarks.join('   ')}`);
+  picture.push(...flow(remarks, plotWidth).map((line) => `${indent} ${line}`));
   return picture.join('\n');
+}
+
+/** The start of a text that fits into so many columns. */
+function startOf(text: string, width: number): string {
+  let start = '';
+  for (const character of text) {
+    if (stringWidth(start + character) > width) break;
+    start += character;
+  }
+  return start;
 }
 
 /** Which colour is which series, in as many lines as it takes; one series needs none. */
@@ -238,7 +249,7 @@ function legend(drawn: readonly { name: string }[], width: number, paint: Ansis)
   let used = Number.POSITIVE_INFINITY;
   for (const [i, { name }] of drawn.entries()) {
     const room = width - LABEL - 4;
-    const shown = stringWidth(name) <= room ? name : `${name.slice(0, room - 1)}~`;
+    const shown = stringWidth(name) <= room ? name : `${startOf(name, room - 1)}~`;
     const text = paint[COLOURS[i % COLOURS.length]!](`- ${shown}`);
     const size = stringWidth(shown) + 2;
     if (used + 2 + size <= width) {
@@ -290,6 +301,18 @@ const stepText = (step: number): string =>
     ? formatNumber(step)
     : step.toLocaleString('en-US', { maximumFractionDigits: 2, signDisplay: 'negative' });
 
+/** Remarks beside each other, in lines that fit. */
+function flow(remarks: readonly string[], width: number): string[] {
+  const lines: string[] = [];
+  for (const remark of remarks.flatMap((one) => wrap(one, width, ''))) {
+    const last = lines.at(-1);
+    if (last !== undefined && stringWidth(last) + 3 + stringWidth(remark) <= width)
+      lines[lines.length - 1] = `${last}   ${remark}`;
+    else lines.push(remark);
+  }
+  return lines;
+}
+
 /** One row of symbols under the axis, then what each means. */
 function markerLines(
   markers: readonly ChartMarker[],
@@ -306,14 +329,7 @@ function markerLines(
     row[Math.round(shareOf(step, from, to) * (width - 1))] = symbol;
   }
   const words = shown.map((m) => `${m.symbol} ${m.label}`);
-  const lines: string[] = [''];
-  for (const word of words.slice(0, 8)) {
-    const last = lines[lines.length - 1]!;
-    if (last === '') lines[lines.length - 1] = word;
-    else if (stringWidth(last) + stringWidth(word) + 3 <= width)
-      lines[lines.length - 1] = `${last}   ${word}`;
-    else lines.push(word);
-  }
+  const lines = flow(words.slice(0, 8), width);
   if (words.length > 8) lines.push(`and ${words.length - 8} more`);
   return [`${indent} ${paint.bold(row.join('').trimEnd())}`, ...lines.map((line) => `${indent} ${line}`)];
 }

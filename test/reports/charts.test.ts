@@ -1,7 +1,10 @@
+import fc from 'fast-check';
+import stringWidth from 'string-width';
 import { describe, expect, it } from 'vitest';
 import type { ChartSeries } from '../../src/model/report.ts';
 import { summariseSeries } from '../../src/model/series-summary.ts';
 import { drawChart } from '../../src/reports/charts.ts';
+import { anyNumber } from '../support/arbitrary-of.ts';
 
 const chartSeries = (name: string, values: readonly number[], stride = 1): ChartSeries =>
   summariseSeries(
@@ -27,6 +30,29 @@ describe('drawChart', () => {
     values[54_321] = 50;
     const chart = drawChart('loss', [chartSeries('loss', values)], { ...plain, scale: 'linear' });
     expect(rows(chart)[1]).toMatch(/50 ┤ +╭/);
+  });
+
+  it('draws whatever a saved report holds, and no line is wider than the terminal', () => {
+    const numbers = fc.array(anyNumber, { minLength: 4, maxLength: 4 });
+    const line = fc.record({
+      name: fc.oneof(fc.string({ unit: 'grapheme', maxLength: 90 }), fc.constant('损失'.repeat(30))),
+      firstStep: numbers,
+      lastStep: numbers,
+      min: numbers,
+      max: numbers,
+      nonFinite: fc.array(fc.nat(3), { minLength: 4, maxLength: 4 }),
+    });
+    fc.assert(
+      fc.property(
+        fc.array(line, { maxLength: 3 }),
+        fc.integer({ min: 40, max: 120 }),
+        fc.constantFrom('auto', 'log', 'linear'),
+        (lines, width, scale) => {
+          const [, ...chart] = rows(drawChart('loss', lines, { ...plain, width, scale }));
+          for (const row of chart) expect(stringWidth(row), row).toBeLessThanOrEqual(width);
+        },
+      ),
+    );
   });
 
   it('takes a log scale when the range asks for it, and says so', () => {

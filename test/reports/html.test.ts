@@ -1,9 +1,12 @@
 /** The HTML report as text: its size, its policy, its data. What a browser makes of it: html-chromium.long.test.ts. */
 import { createHash } from 'node:crypto';
+import fc from 'fast-check';
 import { expect, test } from 'vitest';
+import { formatNumber } from '../../src/model/format-number.ts';
 import type { Report } from '../../src/model/report.ts';
 import { html } from '../../src/reports/html.ts';
 import { chartsOf } from '../../src/reports/html-charts.ts';
+import { HTML_PARTS } from '../../src/reports/html-parts.ts';
 import { fullReport } from './full-report.ts';
 
 const render = (report: Report): string => html.render(report, { width: 80, colour: false, ascii: false });
@@ -14,6 +17,17 @@ test('400 kB hold everything but the data of a run of 100,000 steps, and the dat
   expect(text.length - data.length).toBeLessThan(400_000);
   expect(data.length).toBeLessThan(400_000);
   expect(text).toContain('100,000 points as 400 buckets, each with its minimum and maximum');
+});
+
+test('a number under the mouse looks as it does in the tables', () => {
+  const source = /const number = (\(value\) => \{.*?\n {2}\});/s.exec(HTML_PARTS.client)![1]!;
+  const number = new Function(`return ${source}`)() as (value: number) => string;
+  fc.assert(
+    fc.property(fc.double({ noNaN: true, noDefaultInfinity: true }), (value) => {
+      expect(number(value)).toBe(formatNumber(value));
+    }),
+    { examples: [[0], [-0], [999_950], [1e-3], [0.00012], [1e16]] },
+  );
 });
 
 test('the policy allows what is inlined and nothing else', () => {

@@ -7,12 +7,14 @@
   const colour = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
   const MARKS = { onset: '--bad', back: '--good', restart: '--soft', rewind: '--accent' };
 
+  // As formatNumber (src/model/format-number.ts) at a glance; a test compares the two.
   const number = (value) => {
     if (value === null || value === undefined) return '–';
-    const size = Math.abs(value);
-    return size !== 0 && (size >= 1e6 || size < 1e-3)
-      ? value.toExponential(2)
-      : String(Number(value.toPrecision(4)));
+    const rounded = Number(value.toPrecision(4));
+    const size = Math.abs(rounded);
+    return size === 0 || (size < 1e6 && size >= 1e-3)
+      ? String(rounded)
+      : value.toExponential(2).replace(/\.?0*e\+?/, 'e');
   };
 
   /** A line is drawn as two: its largest values, and its smallest with the band between them. */
