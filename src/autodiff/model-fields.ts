@@ -1,7 +1,8 @@
 /** Objects in a model file. */
-import { parseUniqueJson } from '../bytes/unique-json.ts';
+
 import { diagError } from '../model/errors.ts';
 import { isJsonObject } from '../model/json.ts';
+import { parseUniqueJson } from '../model/unique-json.ts';
 
 /**
  * @param what the part of the file that the text is ("the model")

@@ -1,9 +1,11 @@
 /**
  * Writes files so that a reader sees the old content or the new one, never a part: temporary name in the same
- * folder, sync, rename. Every failure leaves the old file as it was and no temporary file behind.
+ * folder, sync, rename. Every failure and every signal leaves the old file as it was and no temporary file behind.
  */
+import { randomBytes } from 'node:crypto';
+import { rmSync } from 'node:fs';
 import { open, realpath, rename, rm, stat } from 'node:fs/promises';
-import { basename, dirname, join } from 'node:path';
+import { basename, dirname, join, resolve } from 'node:path';
 import { diagError } from '../model/errors.ts';
 
 const reasonOf = (error: unknown): string => {
@@ -27,13 +29,53 @@ const reasonOf = (error: unknown): string => {
   }
 };
 
-/** Where a file is to be replaced: behind a link, which stays one. */
-const targetOf = (path: string): Promise<string> => realpath(path).catch(() => path);
+/**
+ * Where a file is to be replaced, told in one way whatever the spelling: behind a link, which stays one; of a file that
+ * is not there yet, its name in its real folder.
+ */
+export const targetOf = (path: string): Promise<string> =>
+  realpath(path).catch(async () =>
+    join(await realpath(dirname(path)).catch(() => resolve(dirname(path))), basename(path)),
+  );
 
 /** A device, pipe or socket: there is no old content to keep, and a rename would put a file in its place. */
 async function isSpecial(path: string): Promise<boolean> {
   const info = await stat(path).catch(() => undefined);
   return info !== undefined && !info.isFile() && !info.isDirectory();
+}
+
+/** Temporary files of this process that lie on the disk right now. */
+const lying = new Set<string>();
+
+const SIGNALS = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const;
+
+/** Removes what lies on the disk; where nobody else handles the signal, the process then ends by it as it would have. */
+function removeAll(signal: NodeJS.Signals): void {
+  for (const path of lying) rmSync(path, { force: true });
+  lying.clear();
+  unwatch();
+  if (process.listenerCount(signal) === 0) process.kill(process.pid, signal);
+}
+
+const unwatch = (): void => {
+  for (const signal of SIGNALS) process.off(signal, removeAll);
+};
+
+/**
+ * A name beside `target` that no other process takes. It is random: the number of a process is the same in every
+ * container, and one that was killed leaves its file behind.
+ */
+function temporaryBeside(target: string): string {
+  const path = join(dirname(target), `.${basename(target)}.${randomBytes(8).toString('hex')}.tmp`);
+  if (lying.size === 0) for (const signal of SIGNALS) process.on(signal, removeAll);
+  lying.add(path);
+  return path;
+}
+
+/** Says that a temporary file is gone: renamed, removed or never made. */
+function forget(path: string): void {
+  lying.delete(path);
+  if (lying.size === 0) unwatch();
 }
 
 /**
@@ -47,10 +89,7 @@ export async function writeFileAtomic(
 ): Promise<void> {
   const target = await targetOf(path);
   const special = await isSpecial(target);
-  // process.pid and a counter are unique enough: the file is opened with O_EXCL.
-  const temporary = special
-    ? target
-    : join(dirname(target), `.${basename(target)}.${process.pid}.${counter++}.tmp`);
+  const temporary = special ? target : temporaryBeside(target);
   let created = false;
   try {
     const handle = await open(temporary, special ? 'w' : 'wx');
@@ -69,9 +108,10 @@ export async function writeFileAtomic(
     // What is no failed system call came out of `content`.
     if ((error as NodeJS.ErrnoException).syscall === undefined) throw error;
     throw diagError('output-unwritable', { path, reason: reasonOf(error) }, { path }, error);
+  } finally {
+    forget(temporary);
   }
 }
-let counter = 0;
 
 /**
  * Finds out, before the long work, whether `path` can be written: creates and removes a temporary file beside it.
@@ -84,12 +124,14 @@ export async function checkWritable(path: string): Promise<void> {
     throw diagError('output-unwritable', { path, reason: 'it is a folder' }, { path });
   const target = await targetOf(path);
   if (await isSpecial(target)) return;
-  const probe = join(dirname(target), `.${basename(target)}.${process.pid}.${counter++}.tmp`);
+  const probe = temporaryBeside(target);
   try {
     await (await open(probe, 'wx')).close();
     await rm(probe, { force: true });
   } catch (error) {
     throw diagError('output-unwritable', { path, reason: reasonOf(error) }, { path }, error);
+  } finally {
+    forget(probe);
   }
 }
 

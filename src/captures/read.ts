@@ -5,11 +5,11 @@
 import { join } from 'node:path';
 import { listFolder } from '../bytes/folder.ts';
 import { openFile, openSibling } from '../bytes/source.ts';
-import { parseUniqueJson } from '../bytes/unique-json.ts';
 import { safetensors } from '../checkpoints/safetensors.ts';
 import type { Checkpoint, TensorData, TensorInfo } from '../model/checkpoint.ts';
 import { DiagError, diagError, type ErrorRecord } from '../model/errors.ts';
 import { nearest } from '../model/nearest.ts';
+import { parseUniqueJson } from '../model/unique-json.ts';
 import { allocate, type Precision, type Values } from '../tensor/values.ts';
 import { type CaptureManifest, type CaptureParameter, type ManifestStep, readManifest } from './manifest.ts';
 

@@ -1,6 +1,7 @@
 /** JSON inside of checkpoints: headers, indexes, configs. */
-import { parseUniqueJson } from '../bytes/unique-json.ts';
+
 import { diagError } from '../model/errors.ts';
+import { parseUniqueJson } from '../model/unique-json.ts';
 
 /**
  * @param what named in errors ("a safetensors header")

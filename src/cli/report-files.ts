@@ -1,5 +1,5 @@
 /** `--report FORMAT:FILE`: checked before the long work, written whole or not at all. */
-import { checkWritable, writeFileAtomic } from '../bytes/atomic-write.ts';
+import { checkWritable, targetOf, writeFileAtomic } from '../bytes/atomic-write.ts';
 import { stampOf } from '../bytes/source.ts';
 import { diagError } from '../model/errors.ts';
 import type { Report } from '../model/report.ts';
@@ -15,7 +15,7 @@ interface ReportTarget {
 /**
  * Reads `FORMAT:FILE` specifications and finds out whether each file can be written. `-` is standard output.
  *
- * @param inputs paths that must not be overwritten
+ * @param inputs files that must not be overwritten: what is analyzed, the config, the baseline
  * @throws usage, unknown-id, output-is-input, output-unwritable
  */
 export async function reportTargets(
@@ -39,7 +39,9 @@ export async function reportTargets(
       });
     return { format: format as ReportFormatId, path };
   });
-  const twice = targets.find(({ path }, i) => targets.findIndex((other) => other.path === path) !== i);
+  // Two spellings of one file are one file.
+  const files = await Promise.all(targets.map(({ path }) => (path === '-' ? path : targetOf(path))));
+  const twice = targets.find((_, i) => files.indexOf(files[i]!) !== i);
   if (twice !== undefined)
     throw diagError('usage', {
       problem: `two reports are to be written to ${twice.path}`,

@@ -50,7 +50,11 @@ export default command({
 
   async run({ argv, flags }, io) {
     const config = await configOf(flags);
-    const targets = await reportTargets(flags.report, argv);
+    const targets = await reportTargets(flags.report, [
+      ...argv,
+      ...(config.path === null ? [] : [config.path]),
+      ...(config.baseline === null ? [] : [config.baseline.file]),
+    ]);
     const status = statusOn(io.stderr);
     const evidence = await readGateEvidence(argv, {
       ...readOptionsOf(flags, io),

@@ -7,6 +7,7 @@ import { formatNumber } from '../model/format-number.ts';
 import type { GateRule } from '../model/gate.ts';
 import { toJson } from '../model/json.ts';
 import { type ChartSeries, type RunReport, VERDICT_CLASSES } from '../model/report.ts';
+import { parseUniqueJson } from '../model/unique-json.ts';
 import { isWorse } from './thresholds.ts';
 
 /** The committed file. */
@@ -121,12 +122,9 @@ export async function readBaseline(path: string): Promise<Baseline> {
   const text = await readText(path).catch((error: unknown) => {
     throw diagError('baseline-invalid', { path, problem: (error as Error).message }, { path }, error);
   });
-  let value: unknown;
-  try {
-    value = JSON.parse(text);
-  } catch (error) {
-    throw diagError('baseline-invalid', { path, problem: (error as Error).message }, { path }, error);
-  }
+  const value = parseUniqueJson({ text, path, what: 'the baseline', maxDepth: 100 }, ({ problem, cause }) =>
+    diagError('baseline-invalid', { path, problem }, { path }, cause),
+  );
   const parsed = baselineSchema.safeParse(value);
   if (parsed.success) return parsed.data;
   const issue = parsed.error.issues[0]!;

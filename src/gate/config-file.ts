@@ -1,6 +1,8 @@
 /** Where a config lies and how it is read: YAML, JSON, or a key of a package.json. */
 import { resolve } from 'node:path';
-import { diagError } from '../model/errors.ts';
+import { DiagError, diagError } from '../model/errors.ts';
+import { isJsonObject } from '../model/json.ts';
+import { parseUniqueJson } from '../model/unique-json.ts';
 
 /** Where a config is looked for, in every folder from the working folder up. */
 export const CONFIG_PLACES = [
@@ -53,8 +55,9 @@ export async function findConfig(options: {
   };
 }
 
-const MAX_BYTES = 1_000_000;
+const MAX_BYTES = 64_000;
 const MAX_ALIASES = 100;
+const MAX_DEPTH = 100;
 
 function checkSize(path: string, content: string): void {
   const found = Buffer.byteLength(content);
@@ -71,24 +74,52 @@ function checkSize(path: string, content: string): void {
     );
 }
 
+/** Reads YAML of which size and aliases are counted before anything is parsed: aliases of aliases grow without bound. */
 async function readYaml(path: string, content: string): Promise<unknown> {
   checkSize(path, content);
-  const { parseDocument, LineCounter } = await import('yaml');
+  const { isScalar, Lexer, LineCounter, parseDocument, visit } = await import('yaml');
+  let aliases = 0;
+  for (const token of new Lexer().lex(content)) if (token.startsWith('*')) aliases++;
+  if (aliases > MAX_ALIASES)
+    throw diagError(
+      'limit-exceeded',
+      {
+        what: 'the number of aliases in the config',
+        found: aliases,
+        limit: MAX_ALIASES,
+        hint: 'write the rules out',
+      },
+      { path },
+    );
   const lineCounter = new LineCounter();
   const document = parseDocument(content, { lineCounter, uniqueKeys: true });
+  const wrong = (reason: string, at: number | undefined): Error =>
+    diagError(
+      'config-syntax',
+      { language: 'YAML', reason },
+      at === undefined ? { path } : { path, line: lineCounter.linePos(at).line },
+    );
   const [problem] = document.errors;
   if (problem !== undefined)
-    throw diagError(
-      'config-syntax',
-      {
-        language: 'YAML',
-        reason: problem.message.split('\n')[0]!.replace(/ at line \d+, column \d+:?$/, ''),
-      },
-      { path, line: lineCounter.linePos(problem.pos[0]).line },
-    );
+    throw wrong(problem.message.split('\n')[0]!.replace(/ at line \d+, column \d+:?$/, ''), problem.pos[0]);
+  visit(document, {
+    Alias(_key, alias, ancestors) {
+      const target = alias.resolve(document);
+      if (target !== undefined && ancestors.includes(target))
+        throw wrong(
+          `the alias *${alias.source} stands within what it names, which has no end`,
+          alias.range?.[0],
+        );
+    },
+    Pair(_key, { key }) {
+      if (isScalar(key) && key.source === '<<')
+        throw wrong('merge keys (<<) are not read: write the rules out, or use `extends`', key.range?.[0]);
+    },
+  });
   try {
     return document.toJS({ maxAliasCount: MAX_ALIASES }) as unknown;
   } catch (error) {
+    // An alias of aliases of aliases: few are written, many are resolved.
     if (error instanceof ReferenceError)
       throw diagError(
         'limit-exceeded',
@@ -106,11 +137,20 @@ async function readYaml(path: string, content: string): Promise<unknown> {
 }
 
 function readJson(path: string, content: string): unknown {
-  // A package.json is no config of ours until its key says so: its size and syntax are its owner's.
-  if (!path.endsWith('package.json')) checkSize(path, content);
+  const unique = (): unknown =>
+    parseUniqueJson({ text: content, path, what: 'the config', maxDepth: MAX_DEPTH }, ({ problem, cause }) =>
+      diagError('config-syntax', { language: 'JSON', reason: problem }, { path }, cause),
+    );
+  if (!path.endsWith('package.json')) {
+    checkSize(path, content);
+    return unique();
+  }
+  // A package.json is no config of ours until its key says so: its size and its keys are its owner's.
   try {
-    return JSON.parse(content) as unknown;
+    const value: unknown = JSON.parse(content);
+    return isJsonObject(value) && Object.hasOwn(value, 'clippy-diag') ? unique() : value;
   } catch (error) {
+    if (error instanceof DiagError) throw error;
     throw diagError('config-syntax', { language: 'JSON', reason: (error as Error).message }, { path }, error);
   }
 }

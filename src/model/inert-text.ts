@@ -13,3 +13,15 @@ export const inert = (text: string): string => text.replace(DANGEROUS, codePoint
 
 /** A name on one line: line breaks and tabs are made visible too. */
 export const inertName = (name: string): string => inert(name).replace(/[\n\t]/g, codePoint);
+
+/**
+ * What a CI server takes for a command in the output of a job: on GitHub `::name` at the start of a line, blanks before
+ * it or not, and `##[name]`; on Azure `##vso[`.
+ */
+const CI_COMMAND = /^([^\S\n]*):(?=:)|#(?=#(?:vso)?\[)/gm;
+
+/** Output whose lines no CI server takes for its commands, whatever names stand in it. */
+export const inertOutput = (text: string): string =>
+  text.replace(CI_COMMAND, (found, blanks?: string) =>
+    found === '#' ? codePoint(found) : `${blanks}${codePoint(':')}`,
+  );

@@ -37,5 +37,11 @@ const replacer = (_key: string, value: unknown): unknown => {
   return value;
 };
 
-/** Serialises a document; `indent` 2 for people, 0 for one line. */
-export const toJson = (document: unknown, indent = 2): string => JSON.stringify(document, replacer, indent);
+/**
+ * Serialises a document; `indent` 2 for people, 0 for one line.
+ *
+ * A CI server that reads `##[` or `##vso[` in the output of a job takes it for a command, also inside of JSON: the
+ * second of two `#` is written as its code, which means the same.
+ */
+export const toJson = (document: unknown, indent = 2): string =>
+  JSON.stringify(document, replacer, indent).replaceAll('##', '#\\u0023');

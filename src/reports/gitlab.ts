@@ -1,5 +1,6 @@
 /** GitLab's code quality report: https://docs.gitlab.com/ci/testing/code_quality/#code-quality-report-format */
 import { inertName } from '../model/inert-text.ts';
+import { toJson } from '../model/json.ts';
 import type { Report } from '../model/report.ts';
 import type { ReportFormat } from './format.ts';
 import { issuesOf } from './issues.ts';
@@ -23,7 +24,7 @@ function renderGitlab(report: Report): string {
       },
     };
   });
-  return `${JSON.stringify(entries, null, 2)}\n`;
+  return `${toJson(entries)}\n`;
 }
 
 export const gitlab: ReportFormat = {

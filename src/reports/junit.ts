@@ -4,7 +4,7 @@
  * what was left out is skipped; warnings and notes pass and are told in `system-out`.
  */
 import { findingTypeOf } from '../findings/registry.ts';
-import { inert } from '../model/inert-text.ts';
+import { inert, inertOutput } from '../model/inert-text.ts';
 import type { Report, RunReport } from '../model/report.ts';
 import type { ReportFormat } from './format.ts';
 
@@ -125,4 +125,8 @@ function renderJunit(report: Report): string {
   return `<?xml version="1.0" encoding="UTF-8"?>\n<testsuites name="clippy-diag">\n${suites.join('\n')}${suites.length > 0 ? '\n' : ''}</testsuites>\n`;
 }
 
-export const junit: ReportFormat = { id: 'junit', title: 'JUnit XML', render: renderJunit };
+export const junit: ReportFormat = {
+  id: 'junit',
+  title: 'JUnit XML',
+  render: (report) => inertOutput(renderJunit(report)),
+};

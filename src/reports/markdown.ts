@@ -2,7 +2,7 @@
 
 import { formatCount, formatNumber } from '../model/format-number.ts';
 import type { GateResult } from '../model/gate.ts';
-import { inertName } from '../model/inert-text.ts';
+import { inertName, inertOutput } from '../model/inert-text.ts';
 import { markdownTable } from '../model/markdown-table.ts';
 import type { Report, RunReport } from '../model/report.ts';
 import type { ReportFormat } from './format.ts';
@@ -129,5 +129,5 @@ function renderMarkdown(report: Report): string {
 export const markdown: ReportFormat = {
   id: 'markdown',
   title: 'Markdown for pull requests and job summaries',
-  render: renderMarkdown,
+  render: (report) => inertOutput(renderMarkdown(report)),
 };

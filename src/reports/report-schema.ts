@@ -31,6 +31,7 @@ import {
 } from '../model/report.ts';
 import { type Attempt, ROLES, type StepUnit } from '../model/run.ts';
 import type { SourceRef } from '../model/source-ref.ts';
+import { parseUniqueJson } from '../model/unique-json.ts';
 import {
   count,
   finite,
@@ -622,17 +623,14 @@ export const isReportLike = (value: unknown): boolean =>
  * Reads a report back. Members that this version does not know stay, in their order: the report renders to the same
  * bytes.
  *
- * @throws report-invalid where it is no JSON, of another major version, or not of the form
+ * @throws report-invalid where it is no JSON, holds a key twice, is of another major version, or not of the form
  */
 export function parseReport(text: string, path: string): Report {
   const invalid = (problem: string, cause?: unknown): Error =>
     diagError('report-invalid', { path, problem }, { path }, cause);
-  let value: unknown;
-  try {
-    value = JSON.parse(text);
-  } catch (cause) {
-    throw invalid((cause as Error).message, cause);
-  }
+  const value = parseUniqueJson({ text, path, what: 'the report', maxDepth: 100 }, ({ problem, cause }) =>
+    invalid(problem, cause),
+  );
   if (!isReportLike(value)) throw invalid('it has no "schemaVersion" and "runs"');
   const { schemaVersion } = value as { schemaVersion: unknown };
   if (String(schemaVersion).split('.')[0] !== SCHEMA_VERSION.split('.')[0])

@@ -3,6 +3,7 @@ import type { Artifact, Log, ReportingDescriptor, Result } from 'sarif';
 import { findingPage } from '../findings/page.ts';
 import { findingTypeOf } from '../findings/registry.ts';
 import { inert, inertName } from '../model/inert-text.ts';
+import { toJson } from '../model/json.ts';
 import type { Report } from '../model/report.ts';
 import type { ReportFormat } from './format.ts';
 import { type Issue, issuesOf } from './issues.ts';
@@ -86,7 +87,7 @@ function renderSarif(report: Report): string {
       },
     ],
   };
-  return `${JSON.stringify(log, null, 2)}\n`;
+  return `${toJson(log)}\n`;
 }
 
 export const sarif: ReportFormat = {

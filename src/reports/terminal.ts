@@ -6,7 +6,7 @@
 import { Ansis } from 'ansis';
 import type { Finding, Severity } from '../model/finding.ts';
 import { formatCount, formatNumber } from '../model/format-number.ts';
-import { inertName } from '../model/inert-text.ts';
+import { inertName, inertOutput } from '../model/inert-text.ts';
 import type { ChartSeries, Report, RunReport, VerdictClass } from '../model/report.ts';
 import type { SourceRef } from '../model/source-ref.ts';
 import { toAscii } from './ascii.ts';
@@ -285,6 +285,8 @@ export const terminal: ReportFormat = {
   id: 'text',
   title: 'text for a terminal',
   render: (report, options) =>
-    renderTerminal(report, options) +
-    (report.gate === undefined ? '' : `\n${renderGate(report.gate, options)}`),
+    inertOutput(
+      renderTerminal(report, options) +
+        (report.gate === undefined ? '' : `\n${renderGate(report.gate, options)}`),
+    ),
 };

@@ -29,6 +29,8 @@ const file = (name: string, text: string | Buffer): string => {
   return path;
 };
 
+const POLICY = 'version: 1\nextends: recommended\n';
+
 const text = readFileSync(healthy, 'utf8');
 const lines = text.trimEnd().split('\n');
 
@@ -59,14 +61,33 @@ test.each([
   ['no rules at all', () => [healthy, '--no-config'], 2],
   ['an unknown format', () => [healthy, '--report', 'jnuit:x.xml'], 2],
   ['two reports into one file', () => [healthy, '--report', 'junit:x', '--report', 'sarif:x'], 2],
+  ['two spellings of one file', () => [healthy, '--report', 'junit:x.xml', '--report', 'sarif:./x.xml'], 2],
+  ['a report over the config', () => overConfig(), 5],
+  ['a report over the baseline', () => overBaseline(), 5],
+  ['a report with a key twice', () => [file('r.json', saved.replace('"runs":', '"runs": [], "runs":'))], 3],
   ['a report into no folder', () => [healthy, '--report', 'junit:no/such/x.xml'], 5],
   ['a torn report', () => [file('r.json', saved.slice(0, 900))], 3],
   ['a report that is a log of its own', () => [file('r.json', saved)], 0],
 ] as const)('%s', async (_name, args, code) => {
-  const result = await cli(['gate', ...args()], { cwd: folder() });
+  const words = args();
+  const kept = words.filter((word) => /\.(yaml|json)$/.test(word) && existsSync(word));
+  const before = kept.map((path) => readFileSync(path, 'utf8'));
+  const result = await cli(['gate', ...words], { cwd: folder() });
+  expect(kept.map((path) => readFileSync(path, 'utf8'))).toEqual(before);
   expect([result.code, result.err]).toEqual([code, code === 0 || code === 1 || code === 4 ? '' : result.err]);
   if (code === 2 || code === 3) expect(result.out + result.err).not.toContain('gate passed');
 });
+
+function overConfig(): string[] {
+  const config = file('k.yaml', POLICY);
+  return [healthy, '--config', config, '--report', `json:${config}`];
+}
+
+function overBaseline(): string[] {
+  const baseline = file('b.json', '{}');
+  const config = file('c.yaml', `${POLICY}baseline: { file: ${JSON.stringify(baseline)} }\n`);
+  return [healthy, '--config', config, '--report', `json:${baseline}`];
+}
 
 /** The healthy log without losses in its second half. */
 function stopped(): string {

@@ -229,3 +229,39 @@ test('the committed schema is the one in the code', () => {
   const committed = readFileSync(new URL('../../schema/config.schema.json', import.meta.url), 'utf8');
   expect(committed).toBe(`${JSON.stringify(z.toJSONSchema(configSchema, { io: 'input' }), null, 2)}\n`);
 });
+
+test.each([
+  ['64,001 bytes', `${'#'.repeat(63_990)}\nversion: 1`, 'limit-exceeded', /64000|64,000/],
+  [
+    '101 aliases',
+    `version: 1\nx: &a [1]\ny: [${Array(101).fill('*a').join(', ')}]\n`,
+    'limit-exceeded',
+    /aliases in the config/,
+  ],
+  ['an alias of itself', 'version: 1\nrules: &a { drift: *a }\n', 'config-syntax', /within what it names/],
+  ['an alias of what holds it', 'a: &a\n  b: &b [*a]\n  c: *b\n', 'config-syntax', /within what it names/],
+  ['a merge key', 'version: 1\nx: &a { drift: error }\nrules: { <<: *a }\n', 'config-syntax', /merge keys/],
+  [
+    'a merge key of YAML 1.1',
+    '%YAML 1.1\n---\nx: &a { drift: error }\nrules: { <<: *a }\n',
+    'config-syntax',
+    /merge keys/,
+  ],
+] as const)('YAML with %s is refused by a code', async (_name, text, code, message) => {
+  const path = folder({ '.clippy-diag.yaml': text });
+  await expect(loadGateConfig({ cwd: path })).rejects.toMatchObject({
+    code,
+    message: expect.stringMatching(message),
+  });
+});
+
+test.each([
+  ['.clippy-diag.json', '{"version": 1, "rules": {"drift": "error", "drift": "off"}}'],
+  ['package.json', '{"clippy-diag": {"rules": {"drift": "error", "drift": "off"}}}'],
+])('a key that stands twice in %s is refused', async (name, text) => {
+  const path = folder({ [name]: text });
+  await expect(loadGateConfig({ cwd: path })).rejects.toMatchObject({
+    code: 'config-syntax',
+    message: expect.stringContaining('"drift" twice'),
+  });
+});

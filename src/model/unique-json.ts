@@ -1,5 +1,5 @@
 /** JSON that decides where values lie: a key that stands twice is an error, not "the last one wins". */
-import { diagError } from '../model/errors.ts';
+import { diagError } from './errors.ts';
 
 /** What is wrong with a text that was to be JSON. */
 export interface JsonFault {

@@ -3,9 +3,9 @@ import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { readTopology } from '../../src/autodiff/layers-config.ts';
 import { localObjective } from '../../src/autodiff/open-objective.ts';
-import { type JsonFault, parseUniqueJson } from '../../src/bytes/unique-json.ts';
 import { openCapture } from '../../src/captures/read.ts';
 import { openCheckpoint } from '../../src/checkpoints/registry.ts';
+import { type JsonFault, parseUniqueJson } from '../../src/model/unique-json.ts';
 import { scratchFolders } from '../support/scratch.ts';
 
 const scratch = scratchFolders('unique-json');

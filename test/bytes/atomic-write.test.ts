@@ -1,0 +1,86 @@
+/** A file is replaced whole or not at all, and nothing stays beside it, whatever ends the process. */
+import { spawn } from 'node:child_process';
+import { readdirSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { describe, expect, it } from 'vitest';
+import { targetOf, writeFileAtomic } from '../../src/bytes/atomic-write.ts';
+import { scratchFolders } from '../support/scratch.ts';
+import { projectRoot } from '../support/shared-data.ts';
+
+const pieces = async function* (...texts: readonly string[]): AsyncGenerator<Uint8Array> {
+  for (const text of texts) yield Buffer.from(text);
+};
+
+const scratch = scratchFolders('atomic-write');
+
+describe('writeFileAtomic', () => {
+  it('replaces a file whole, and leaves it as it was where the content fails', async () => {
+    const folder = scratch();
+    const path = join(folder, 'r.json');
+    await writeFileAtomic(path, pieces('a', 'b'));
+    const failing = async function* (): AsyncGenerator<Uint8Array> {
+      yield Buffer.from('half');
+      throw new Error('no more');
+    };
+    await expect(writeFileAtomic(path, failing())).rejects.toThrow('no more');
+    expect(readFileSync(path, 'utf8')).toBe('ab');
+    expect(readdirSync(folder)).toEqual(['r.json']);
+  });
+
+  it('listens for signals only while a temporary file lies there', async () => {
+    const path = join(scratch(), 'r.json');
+    const before = process.listenerCount('SIGTERM');
+    let during = 0;
+    await writeFileAtomic(
+      path,
+      (async function* () {
+        during = process.listenerCount('SIGTERM');
+        yield Buffer.from('x');
+      })(),
+    );
+    expect([during, process.listenerCount('SIGTERM')]).toEqual([before + 1, before]);
+  });
+
+  it.each(['SIGINT', 'SIGTERM', 'SIGHUP'] as const)(
+    '%s in the middle leaves the old file and nothing else, and ends the process',
+    async (signal) => {
+      const folder = scratch();
+      const path = join(folder, 'r.json');
+      writeFileSync(path, 'old');
+      const script = `
+        import { writeFileAtomic } from ${JSON.stringify(join(projectRoot, 'src/bytes/atomic-write.ts'))};
+        setInterval(() => {}, 1000);
+        await writeFileAtomic(${JSON.stringify(path)}, (async function* () {
+          yield Buffer.from('half');
+          process.stdout.write('ready');
+          await new Promise(() => {});
+        })());`;
+      const child = spawn(process.execPath, ['--import', 'tsx', '--input-type=module', '-e', script], {
+        cwd: projectRoot,
+        stdio: ['ignore', 'pipe', 'inherit'],
+      });
+      await new Promise((resolve) => child.stdout.once('data', resolve));
+      expect(readdirSync(folder)).toHaveLength(2);
+      const ended = new Promise((resolve) => child.once('exit', (_, by) => resolve(by)));
+      child.kill(signal);
+      expect(await ended).toBe(signal);
+      expect(readdirSync(folder)).toEqual(['r.json']);
+      expect(readFileSync(path, 'utf8')).toBe('old');
+    },
+  );
+});
+
+describe('targetOf', () => {
+  it('tells one file by every spelling, there or not', async () => {
+    const folder = scratch();
+    symlinkSync(folder, join(folder, 'link'));
+    const spellings = ['a.json', './a.json', 'link/a.json', `${folder}/a.json`];
+    for (const there of [false, true]) {
+      if (there) writeFileSync(join(folder, 'a.json'), '');
+      const found = await Promise.all(
+        spellings.map((one) => targetOf(one.startsWith('/') ? one : join(folder, one))),
+      );
+      expect(new Set(found).size).toBe(1);
+    }
+  });
+});
