@@ -60,7 +60,7 @@ export class ClippyAdagrad extends tf.Optimizer {
       ...thresholds
     } = options;
     const checked = resolveOptions('ClippyAdagrad', clippy.options, { epsilon, accumulator, ...thresholds });
-    this.options = { ...checked, initialAccumulatorValue } as unknown as Complete;
+    this.options = { epsilon, accumulator, ...checked, initialAccumulatorValue };
   }
 
   /** σ of each variable at the last step, by name. */

@@ -151,7 +151,11 @@ export function ruleForOptimizer(choice: RuleChoice, optimizer: OptimizerTraits)
   const { learningRate, ...overrides } = Object.fromEntries(
     [...set].map(([name, { value }]) => [name, value]),
   );
-  return { choice: { ...choice, parts }, overrides, learningRate: learningRate as number | undefined };
+  return {
+    choice: { ...choice, parts },
+    overrides,
+    learningRate: typeof learningRate === 'number' ? learningRate : undefined,
+  };
 }
 
 function partForOptimizer(part: RulePart, optimizer: OptimizerTraits): RulePart {

@@ -127,6 +127,21 @@ it('a smaller learning rate is another run, and the baseline keeps the recorded 
   ).toBeCloseTo(0.1, 5);
 });
 
+it('several rules train on as one: with none beside it a rule takes the same steps', async () => {
+  const { entries } = await run(
+    'captures/seed-2',
+    ['layer-norm:0.1', 'none+layer-norm:0.1', 'layer-norm:0.1+rms:0.01'],
+    {
+      steps: 4,
+    },
+  );
+  const [alone, beside, more] = entries;
+  expect(beside!.loss).toEqual(alone!.loss);
+  expect(beside!.minClipFactor).toEqual(alone!.minClipFactor);
+  expect(more!.rules!.map(({ label }) => label)).toEqual(['layer-norm:0.1', 'rms:0.01']);
+  expect(more!.updateNorm[0]).toBeLessThan(alone!.updateNorm[0]!);
+});
+
 it('gives no verdict where it ends before the recorded incident', async () => {
   const { entries } = await run('captures/seed-2', ['clippy'], { steps: 5 });
   expect(entries[0]).toMatchObject({
