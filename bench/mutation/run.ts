@@ -27,7 +27,11 @@ const SCOPES: Readonly<Record<string, readonly string[]>> = {
     'test/contracts/detectors.test.ts',
   ],
   'src/gate': ['test/gate/{config,evidence,faults,thresholds}.test.ts'],
-  'src/rules': ['test/rules/*.test.ts', 'test/contracts/rules.test.ts', 'test/replay/parity.test.ts'],
+  'src/rules': [
+    'test/rules/*.test.ts',
+    'test/contracts/{rules,compositions}.test.ts',
+    'test/replay/{parity,from-log,several-rules}.test.ts',
+  ],
   'src/optimizers': [
     'test/contracts/optimizers.test.ts',
     'test/optimizers/*.test.ts',
