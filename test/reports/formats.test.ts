@@ -1,9 +1,9 @@
 /** Contract of every report format: pure, parsed by an independent parser or schema, and hostile names stay text. */
 import { readFileSync } from 'node:fs';
-import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { validateXML } from 'xmllint-wasm';
 import { z } from 'zod';
+import { explain } from '../../src/engine/pages.ts';
 import { FINDINGS } from '../../src/findings/registry.ts';
 import type { Finding } from '../../src/model/finding.ts';
 import type { Report } from '../../src/model/report.ts';
@@ -14,7 +14,6 @@ import { REPORT_FORMATS, type ReportFormatId } from '../../src/reports/registry.
 import { parseReport } from '../../src/reports/report-schema.ts';
 import { HOSTILE_NAMES } from '../support/hostile-names.ts';
 import { healthyRun, makeReport, makeRun, makeRunReport, makeSeries } from '../support/make-report.ts';
-import { projectRoot } from '../support/shared-data.ts';
 import { fullReport, PLACES } from './full-report.ts';
 
 const options = { width: 100, colour: false, ascii: false };
@@ -146,7 +145,7 @@ test('every finding brings its page to code scanning, and its advice to every tr
     const { rules } = log.runs[0]!.tool.driver;
     expect(rules.map((one) => one.id)).toEqual([id, `gate/${id}`]);
     for (const { help, defaultConfiguration } of rules) {
-      expect(help!.markdown).toBe(readFileSync(join(projectRoot, 'docs/findings', `${id}.md`), 'utf8'));
+      expect(help!.markdown).toBe(explain(id));
       expect(defaultConfiguration!.level).toBe(type.severity);
     }
     expect(JSON.parse(render('gitlab', report))[1].content.body).toBe(docs.advice);
