@@ -5,6 +5,8 @@ const LONG = 'test/**/*.long.test.ts';
 export default defineConfig({
   test: {
     setupFiles: ['test/support/seed.ts'],
+    // Style that is imported as text (`?raw`) is empty otherwise.
+    css: true,
     // Only what hangs ends here: on a busy machine everything else may take as long as it takes.
     testTimeout: 1_800_000,
     hookTimeout: 1_800_000,

@@ -1,5 +1,7 @@
 /** The HTML report as text: its size, its policy, its data. What a browser makes of it: html-chromium.long.test.ts. */
 import { createHash } from 'node:crypto';
+import { readFileSync } from 'node:fs';
+import { createRequire } from 'node:module';
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
 import { formatNumber } from '../../src/model/format-number.ts';
@@ -28,6 +30,16 @@ test('a number under the mouse looks as it does in the tables', () => {
     }),
     { examples: [[0], [-0], [999_950], [1e-3], [0.00012], [1e16]] },
   );
+});
+
+test('what is inlined is what stands in the files', () => {
+  const require = createRequire(import.meta.url);
+  const text = (path: string): string => readFileSync(require.resolve(path), 'utf8').trim();
+  expect(HTML_PARTS).toEqual({
+    style: `${text('uplot/dist/uPlot.min.css')}\n${text('../../src/reports/assets/report.css')}`,
+    uplot: `/*!\n${text('uplot/LICENSE')}\n*/\n${text('uplot/dist/uPlot.iife.min.js')}`,
+    client: text('../../src/reports/assets/report.js'),
+  });
 });
 
 test('the policy allows what is inlined and nothing else', () => {
