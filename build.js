@@ -43,6 +43,7 @@ await build({
     'src/index.ts',
     'src/run.ts',
     'src/autodiff/clippy-adagrad.ts',
+    'src/recorder/tfjs-recorder.ts',
     ...sources('src/commands'),
     ...sources('src').filter((f) => f.endsWith('.worker.ts')),
   ],

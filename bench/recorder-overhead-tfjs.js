@@ -7,7 +7,7 @@
  * median and quartiles of the CPU time a step takes, and the median of the pairs' ratios.
  */
 import { createRequire } from 'node:module';
-import { clippyRecorder } from '../recorders/tfjs/clippy-recorder.js';
+import { clippyRecorder } from 'clippy-diag/recorder';
 
 const require = createRequire(import.meta.url);
 const tf = require('@tensorflow/tfjs-core');

@@ -3,6 +3,7 @@ import { z } from 'zod';
 import type {
   BaselineDocument,
   ChartDocument,
+  CheckDocument,
   CurvatureDocument,
   DiffDocument,
   ErrorDocument,
@@ -12,6 +13,7 @@ import type {
   PageDocument,
   PagesDocument,
   ReplayDocument,
+  StripDocument,
 } from '../src/cli/documents.ts';
 import { baselineSchema } from '../src/gate/baseline.ts';
 import { DTYPES, type InspectedCheckpoint, type InspectedTensor } from '../src/model/checkpoint.ts';
@@ -438,12 +440,54 @@ const page = objectOf<PageDocument>(
   page: text('The page, in Markdown.'),
 });
 
+const check = objectOf<CheckDocument>(
+  null,
+  'What `clippy-diag inspect --check --json` prints.',
+)({
+  schemaVersion,
+  captures: listOf(
+    objectOf<CheckDocument['captures'][number]>(
+      null,
+      'What was found of a capture.',
+    )({
+      path: text('As it was given.'),
+      checks: listOf(
+        objectOf<CheckDocument['captures'][number]['checks'][number]>(
+          null,
+          'One thing that was looked at.',
+        )({
+          id: oneOf(
+            ['whole', 'follows', 'finite', 'batches', 'clipping', 'recorder'],
+            'What: files, the rebuilt run against its snapshots, losses, batches, clipping, `status.json`.',
+          ),
+          ok: orNull(z.boolean(), 'Whether it is as it should be; null where it is neither right nor wrong.'),
+          message: text('What was found.'),
+        }),
+        'In this order.',
+      ),
+    }),
+    'One for each path.',
+  ),
+});
+
+const strip = objectOf<StripDocument>(
+  null,
+  'What `clippy-diag strip-batches --json` prints.',
+)({
+  schemaVersion,
+  capture: text('The folder.'),
+  files: finite('Step files that held batches.'),
+  tensors: finite('Batch tensors that were taken out.'),
+  bytes: finite('Their bytes.'),
+});
+
 const init = objectOf<InitDocument>(
   null,
   'What `clippy-diag init --json` prints.',
 )({
   schemaVersion,
   written: texts('The files that were written.'),
+  snippet: text('With `--framework`: a program that records with it.').optional(),
 });
 
 const failed = objectOf<ErrorDocument>(
@@ -469,5 +513,7 @@ export const DOCUMENTS = {
   pages,
   page,
   init,
+  check,
+  strip,
   error: failed,
 } as const satisfies Readonly<Record<string, z.ZodType>>;

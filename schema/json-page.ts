@@ -44,6 +44,8 @@ const PRINTED_BY: Readonly<Record<string, string>> = {
   pages: '`explain`',
   page: '`explain ID`',
   init: '`init`',
+  check: '`inspect --check`',
+  strip: '`strip-batches`',
   error: 'every command that fails',
 };
 

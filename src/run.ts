@@ -23,6 +23,7 @@ export const COMMANDS: Readonly<Record<string, () => Promise<{ readonly default:
   matrix: () => import('./commands/matrix.ts'),
   replay: () => import('./commands/replay.ts'),
   report: () => import('./commands/report.ts'),
+  'strip-batches': () => import('./commands/strip-batches.ts'),
   watch: () => import('./commands/watch.ts'),
 };
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from clippy_diag.judge import Judge, judge_losses
+from clippy_diag.judge import Judge, judge_losses, worst
 
 FOLDER = Path(__file__).resolve().parents[2] / "fixtures" / "incidents"
 pytestmark = pytest.mark.skipif(not FOLDER.exists(), reason="the shared cases lie in the checkout")
@@ -22,8 +22,14 @@ def test_incidents_and_their_beginnings_are_those_of_the_command_line():
         for position, loss in enumerate(losses):
             if judge.add(loss) is not None:
                 begins.append([position, judge.onset])
-        incidents = [[one.kind, one.form, one.onset, one.recovered] for one in judge_losses(losses)]
-        assert {"incidents": incidents, "begins": begins} == SAID[case["name"]], case["name"]
+        found = judge_losses(losses)
+        leading = worst(found)
+        said = {
+            "incidents": [[one.kind, one.form, one.onset, one.recovered] for one in found],
+            "worst": None if leading is None else leading.onset,
+            "begins": begins,
+        }
+        assert said == SAID[case["name"]], case["name"]
 
 
 def test_early_in_a_falling_loss_a_jump_by_five_begins_an_incident():

@@ -473,6 +473,29 @@ def test_memory_below_the_gradients_keeps_them_from_the_incident_on(tmp_path, re
     same(capture.steps[58]["grad/first.weight"], run.gradients[58]["first.weight"])
 
 
+def test_state_that_the_optimizer_makes_at_its_first_step_is_within_the_budget_too(tmp_path, read, status):
+    model = torch.nn.ModuleDict({"first": torch.nn.Linear(4, 2000), "last": torch.nn.Linear(2000, 1)})
+    size = 4 * sum(p.numel() for p in model.parameters())
+    # Two copies of the parameters fit, and two of parameters and state do not.
+    run = Truth(
+        tmp_path / "capture",
+        lambda m: torch.optim.Adam(m.parameters(), lr=1e-3),
+        65,
+        model=model,
+        jump_at=58,
+        every=5,
+        after=3,
+        memory=4 * size,
+    )
+    assert run.recorder.status["memory"]["mostHeld"] <= 4 * size
+    assert "snapshots go to disk" in status(tmp_path / "capture")["plan"]
+    capture = read(tmp_path / "capture")
+    assert list(capture.steps)[-4:] == [58, 59, 60, 61]
+    same(capture.initial["param/last.weight"], run.parameters[list(capture.steps)[0]]["last.weight"])
+    assert "state/v/last.weight" in capture.initial
+    assert sorted(os.listdir(tmp_path)) == ["capture"]
+
+
 @pytest.mark.skipif(not hasattr(torch, "compile"), reason="torch has no compile")
 def test_a_compiled_model_is_recorded_under_its_plain_names(tmp_path, read):
     model = net()

@@ -5,13 +5,9 @@
  *     import { ClippyAdagrad } from 'clippy-diag/tfjs';
  *     model.compile({ optimizer: new ClippyAdagrad(0.05), loss: 'meanSquaredError' });
  */
-import { createRequire } from 'node:module';
-import type * as Core from '@tensorflow/tfjs-core';
+import * as tf from '@tensorflow/tfjs-core';
 import { resolveOptions } from '../model/options.ts';
 import { clippy } from '../rules/clippy.ts';
-
-// CommonJS, as tfjs-node and the rest of the tool load it: a second copy of tfjs-core would know other variables.
-const tf = createRequire(import.meta.url)('@tensorflow/tfjs-core') as typeof Core;
 
 export interface ClippyAdagradOptions {
   /** λ_rel, λ_abs, τ, ≥ 0. Defaults 0.5, 1e-2, 0, as in the paper; TensorFlow Recommenders has 0.1, 1e-7, 0. */
@@ -27,7 +23,7 @@ export interface ClippyAdagradOptions {
 }
 
 /** tfjs's own NamedTensor, which it does not export. */
-type Named = Awaited<ReturnType<Core.Optimizer['getWeights']>>[number];
+type Named = Awaited<ReturnType<tf.Optimizer['getWeights']>>[number];
 type Complete = Required<ClippyAdagradOptions>;
 
 /**
@@ -45,8 +41,8 @@ type Complete = Required<ClippyAdagradOptions>;
 export class ClippyAdagrad extends tf.Optimizer {
   static readonly className = 'ClippyAdagrad';
   readonly options: Complete;
-  private accumulators = new Map<string, Core.Variable>();
-  private factors = new Map<string, Core.Scalar>();
+  private accumulators = new Map<string, tf.Variable>();
+  private factors = new Map<string, tf.Scalar>();
 
   constructor(
     readonly learningRate: number,
@@ -71,8 +67,13 @@ export class ClippyAdagrad extends tf.Optimizer {
     return new Map(await Promise.all(entries));
   }
 
-  override applyGradients(gradients: Core.NamedTensorMap | Named[]): void {
-    const named: readonly [string, Core.Tensor][] = Array.isArray(gradients)
+  /** G of a variable by name; undefined before its first step. */
+  accumulatorOf(name: string): tf.Variable | undefined {
+    return this.accumulators.get(name);
+  }
+
+  override applyGradients(gradients: tf.NamedTensorMap | Named[]): void {
+    const named: readonly [string, tf.Tensor][] = Array.isArray(gradients)
       ? gradients.map(({ name, tensor }) => [name, tensor])
       : Object.entries(gradients);
     for (const [name, gradient] of named) {
@@ -86,7 +87,7 @@ export class ClippyAdagrad extends tf.Optimizer {
     this.incrementIterations();
   }
 
-  private stepVariable(name: string, variable: Core.Variable, gradient: Core.Tensor): Core.Scalar {
+  private stepVariable(name: string, variable: tf.Variable, gradient: tf.Tensor): tf.Scalar {
     const { accumulator, epsilon, initialAccumulatorValue } = this.options;
     let G = this.accumulators.get(name);
     if (G === undefined) {
@@ -103,7 +104,7 @@ export class ClippyAdagrad extends tf.Optimizer {
       tf.fill(variable.shape, this.options.absoluteThreshold),
     ]);
     const ratio = tf.where(tf.equal(update, 0), tf.onesLike(update), tf.div(bound, tf.abs(update)));
-    const factor = tf.minimum(tf.min(ratio), 1) as Core.Scalar;
+    const factor = tf.minimum(tf.min(ratio), 1) as tf.Scalar;
     variable.assign(tf.sub(variable, tf.mul(update, factor)));
     if (accumulator === 'delayed') G.assign(tf.add(G, square));
     if (accumulator === 'clipped') G.assign(tf.add(G, tf.mul(square, tf.square(factor))));
@@ -131,13 +132,13 @@ export class ClippyAdagrad extends tf.Optimizer {
     }
   }
 
-  override getConfig(): Core.serialization.ConfigDict {
+  override getConfig(): tf.serialization.ConfigDict {
     return { learningRate: this.learningRate, ...this.options };
   }
 
-  static override fromConfig<T extends Core.serialization.Serializable>(
-    type: Core.serialization.SerializableConstructor<T>,
-    { learningRate, ...options }: Core.serialization.ConfigDict,
+  static override fromConfig<T extends tf.serialization.Serializable>(
+    type: tf.serialization.SerializableConstructor<T>,
+    { learningRate, ...options }: tf.serialization.ConfigDict,
   ): T {
     return new type(learningRate, options);
   }

@@ -6,7 +6,7 @@ import type { Baseline } from '../gate/baseline.ts';
 import type { CurvatureEntry, LabelledDensity } from '../model/curvature.ts';
 import type { ErrorRecord } from '../model/errors.ts';
 import type { Finding } from '../model/finding.ts';
-import type { CheckpointDiff, Inspection } from '../model/inspection.ts';
+import type { CaptureCheck, CheckpointDiff, Inspection } from '../model/inspection.ts';
 import type { TrainingMatrix } from '../model/matrix.ts';
 import type { ReplayEntry } from '../model/replay.ts';
 import type { ChartSeries } from '../model/report.ts';
@@ -64,8 +64,23 @@ export interface PageDocument extends Versioned {
   readonly page: string;
 }
 
+/** `inspect --check` */
+export interface CheckDocument extends Versioned {
+  readonly captures: readonly { readonly path: string; readonly checks: readonly CaptureCheck[] }[];
+}
+
+/** `strip-batches` */
+export interface StripDocument extends Versioned {
+  readonly capture: string;
+  readonly files: number;
+  readonly tensors: number;
+  readonly bytes: number;
+}
+
 export interface InitDocument extends Versioned {
   readonly written: readonly string[];
+  /** With `--framework`. */
+  readonly snippet?: string;
 }
 
 /** Any command that failed before it had a document of its own. */
@@ -85,4 +100,6 @@ export type JsonDocument =
   | PagesDocument
   | PageDocument
   | InitDocument
+  | CheckDocument
+  | StripDocument
   | ErrorDocument;

@@ -4,50 +4,43 @@ import { writeFileAtomic } from '../bytes/atomic-write.ts';
 import { makeFolder } from '../bytes/folder.ts';
 import { kindOfPath } from '../bytes/source.ts';
 import { command } from '../cli/command.ts';
-import { type Framework, RECORDERS, recorderFiles, STARTER_CONFIG } from '../engine/starter-files.ts';
+import { FRAMEWORK_NAMES, STARTER_CONFIG, snippetOf } from '../engine/starter-files.ts';
 import { CONFIG_PLACES } from '../gate/config-file.ts';
 import { diagError, EXIT } from '../model/errors.ts';
 import { SCHEMA_VERSION } from '../model/report.ts';
 
 export default command({
-  summary: 'Write a commented config, or the recorder for your framework.',
-  description: 'Files that are there already are kept; --force replaces them.',
+  summary: 'Write a commented config, or print a program that records with your framework.',
+  description:
+    'A config that is there already is kept; --force replaces it. With --framework a program that trains something small with the recorder is printed, and nothing written: it runs as printed, and what is yours to put in is marked.',
   examples: [
     '<%= config.bin %> <%= command.id %>',
-    '<%= config.bin %> <%= command.id %> --framework pytorch --dir train/',
+    '<%= config.bin %> <%= command.id %> --framework torch > try.py && python try.py',
   ],
   args: {},
   flags: {
     framework: Flags.option({
-      description: 'write the recorder of this framework instead, and print how to use it',
-      options: Object.keys(RECORDERS) as Framework[],
+      description: 'print a program that records with this framework instead',
+      options: FRAMEWORK_NAMES,
     })(),
     dir: Flags.string({ description: 'the folder to write into', default: '.', helpValue: 'FOLDER' }),
     force: Flags.boolean({ description: 'replace files that are there' }),
   },
 
   async run({ flags }, io) {
-    const files =
-      flags.framework === undefined
-        ? [{ name: CONFIG_PLACES[0], text: STARTER_CONFIG }]
-        : recorderFiles(flags.framework);
-    const targets = files.map(({ name, text }) => ({ path: join(flags.dir, name), text }));
-    // All or none: half a recorder imports what is not there.
-    for (const { path } of targets)
-      if (!flags.force && (await kindOfPath(path)) !== 'missing')
-        throw diagError('file-exists', { path }, { path });
-    await makeFolder(flags.dir);
-    for (const { path, text } of targets) await writeFileAtomic(path, text);
-    const paths = targets.map(({ path }) => path);
-    if (flags.json) {
-      await io.printJson({ schemaVersion: SCHEMA_VERSION, written: paths });
+    if (flags.framework !== undefined) {
+      const snippet = snippetOf(flags.framework);
+      if (flags.json) await io.printJson({ schemaVersion: SCHEMA_VERSION, written: [], snippet });
+      else await io.print(snippet.trimEnd());
       return EXIT.done;
     }
-    const next =
-      flags.framework === undefined
-        ? 'clippy-diag gate PATH judges logs by it.'
-        : RECORDERS[flags.framework].instructions;
-    await io.print(`wrote ${paths.join(', ')}\n\n${next}`);
+    const path = join(flags.dir, CONFIG_PLACES[0]);
+    if (!flags.force && (await kindOfPath(path)) !== 'missing')
+      throw diagError('file-exists', { path }, { path });
+    await makeFolder(flags.dir);
+    await writeFileAtomic(path, STARTER_CONFIG);
+    if (flags.json) await io.printJson({ schemaVersion: SCHEMA_VERSION, written: [path] });
+    else await io.print(`wrote ${path}\n\nclippy-diag gate PATH judges logs by it.`);
     return EXIT.done;
   },
 });

@@ -4,9 +4,11 @@ import { type CommandIo, command } from '../cli/command.ts';
 import { formatError, formatErrorRecord } from '../cli/error-text.ts';
 import { logFlags, readOptionsOf } from '../cli/shared-flags.ts';
 import { terminalOptions } from '../cli/terminal-options.ts';
+import { checkCapture } from '../engine/check-capture.ts';
 import { diffCheckpoints } from '../engine/checkpoint-diff.ts';
 import { inspectInputs } from '../engine/inspect.ts';
 import { diagError, ERROR_TEXTS, EXIT, type ExitCode, worstExitCode } from '../model/errors.ts';
+import { inertName } from '../model/inert-text.ts';
 import { SCHEMA_VERSION } from '../model/report.ts';
 import { diffText } from '../reports/checkpoint-text.ts';
 import { inspectText } from '../reports/inspect-text.ts';
@@ -20,6 +22,7 @@ export default command({
     '<%= config.bin %> <%= command.id %> runs --json',
     '<%= config.bin %> <%= command.id %> - < train.jsonl',
     '<%= config.bin %> <%= command.id %> step-900.safetensors step-1000.safetensors --diff',
+    '<%= config.bin %> <%= command.id %> capture --check',
   ],
   takesMany: true,
   args: {
@@ -35,6 +38,11 @@ export default command({
       exclusive: ['list'],
       helpGroup: 'CHECKPOINTS',
     }),
+    check: Flags.boolean({
+      description: 'check captures: whether they are whole, follow the recorded run, and what they allow',
+      exclusive: ['diff', 'list'],
+      helpGroup: 'CAPTURES',
+    }),
     list: Flags.boolean({
       description: 'read only the headers of checkpoints: names, types and shapes, no statistics',
       helpGroup: 'CHECKPOINTS',
@@ -44,6 +52,7 @@ export default command({
 
   async run({ argv, flags }, io) {
     if (flags.diff) return compare(argv, flags.json, io);
+    if (flags.check) return check(argv, flags.json, io);
     const inspection = await inspectInputs(argv, {
       ...readOptionsOf(flags, io),
       listOnly: flags.list,
@@ -89,4 +98,19 @@ async function compare(paths: readonly string[], json: boolean, io: CommandIo): 
   if (json) await io.printJson({ schemaVersion: SCHEMA_VERSION, diff });
   else await io.print(diffText(diff).join('\n'));
   return EXIT.done;
+}
+
+/** Says what each capture allows; 1 where something is not as it should be. */
+async function check(paths: readonly string[], json: boolean, io: CommandIo): Promise<ExitCode> {
+  const captures = [];
+  for (const path of paths) captures.push({ path, checks: await checkCapture(path) });
+  if (json) await io.printJson({ schemaVersion: SCHEMA_VERSION, captures });
+  else
+    for (const { path, checks } of captures) {
+      const rows = checks.map(({ ok, id, message }) => [ok === null ? '·' : ok ? '✓' : '✗', id, message]);
+      await io.print(
+        [inertName(path), ...rows.map((row) => `  ${row.map(inertName).join('  ')}`)].join('\n'),
+      );
+    }
+  return captures.some(({ checks }) => checks.some(({ ok }) => ok === false)) ? EXIT.gateFailed : EXIT.done;
 }

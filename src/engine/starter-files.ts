@@ -1,7 +1,11 @@
-/** What `init` writes: a commented config, or the recorder of a framework. */
-import { readFileSync } from 'node:fs';
-import { createRequire } from 'node:module';
-import { basename, dirname, join } from 'node:path';
+/** What `init` gives: a commented config, or a program that records, for a framework. */
+import accelerate from './snippets/accelerate.py?raw';
+import hf from './snippets/hf.py?raw';
+import jax from './snippets/jax.py?raw';
+import keras from './snippets/keras.py?raw';
+import lightning from './snippets/lightning.py?raw';
+import tfjs from './snippets/tfjs.mjs?raw';
+import torch from './snippets/torch.py?raw';
 
 /** A config in which every member is shown; what is off by default is a comment. */
 export const STARTER_CONFIG = `# Policy of \`clippy-diag gate\`. Docs: docs/gate.md. Take the # away where one stands before a member.
@@ -37,75 +41,22 @@ rules:
 #overrides: [{ runs: "nightly/**", rules: { loss-spike: off } }]
 `;
 
-export interface Recorder {
-  /** Paths in the package's recorders/ folder. */
-  readonly files: readonly string[];
-  readonly instructions: string;
-}
+/**
+ * Programs that train something small with a recorder, by framework: they run as they are printed, and what is yours to put in
+ * is marked. Docs: docs/recorders.md
+ */
+export const SNIPPETS = { torch, hf, lightning, accelerate, keras, jax, tfjs } as const;
 
-/** Recorders by framework. Docs: docs/recorders.md */
-export const RECORDERS = {
-  pytorch: {
-    files: [
-      'python/clippy_judge.py',
-      'python/clippy_capture.py',
-      'pytorch/clippy_recorder.py',
-      'pytorch/clippy_curvature.py',
-      'pytorch/closed_loop.py',
-    ],
-    instructions: `In the training loop, after backward() and before clipping and step():
+export type Framework = keyof typeof SNIPPETS;
+/** Other names of frameworks. */
+const ALIASES = { pytorch: 'torch' } as const satisfies Record<string, Framework>;
 
-    from clippy_recorder import ClippyRecorder
+/** Every name that \`init --framework\` takes. */
+export const FRAMEWORK_NAMES = [...Object.keys(SNIPPETS), ...Object.keys(ALIASES)] as readonly (
+  | Framework
+  | keyof typeof ALIASES
+)[];
 
-    recorder = ClippyRecorder(model, optimizer, "capture")
-    ...
-    loss.backward()
-    recorder.record(step, loss, batch={"x": x})
-    torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-    optimizer.step()
-
-When the loss jumps, the folder "capture" holds the steps around it:
-
-    clippy-diag replay capture
-
-closed_loop.py trains on from a capture in your own model, under several clipping rules.`,
-  },
-  keras: {
-    files: ['python/clippy_judge.py', 'python/clippy_capture.py', 'keras/clippy_recorder.py'],
-    instructions: `In the training loop, which runs eagerly (loss and gradients may come from a tf.function):
-
-    from clippy_recorder import ClippyRecorder
-
-    recorder = ClippyRecorder(model, optimizer, "capture")
-    ...
-    recorder.record(step, loss, gradients)
-    optimizer.apply_gradients(zip(gradients, model.trainable_variables))
-
-When the loss jumps, the folder "capture" holds the steps around it:
-
-    clippy-diag replay capture`,
-  },
-  tfjs: {
-    files: ['tfjs/clippy-judge.js', 'tfjs/clippy-recorder.js'],
-    instructions: `Before fit():
-
-    import { clippyRecorder } from './clippy-recorder.js';
-
-    const variables = model.trainableWeights.map((weight) => weight.read());
-    clippyRecorder({ variables, optimizer: model.optimizer, folder: 'capture' }).attach();
-
-When the loss jumps, the folder "capture" holds the steps around it:
-
-    clippy-diag replay capture`,
-  },
-} as const satisfies Record<string, Recorder>;
-export type Framework = keyof typeof RECORDERS;
-
-/** The files of a recorder: name and content. They lie in the package beside the program. */
-export function recorderFiles(framework: Framework): { readonly name: string; readonly text: string }[] {
-  const root = dirname(createRequire(import.meta.url).resolve('clippy-diag/package.json'));
-  return RECORDERS[framework].files.map((path) => ({
-    name: basename(path),
-    text: readFileSync(join(root, 'recorders', path), 'utf8'),
-  }));
-}
+/** The program of a framework, by any of its names. */
+export const snippetOf = (name: (typeof FRAMEWORK_NAMES)[number]): string =>
+  SNIPPETS[name in ALIASES ? ALIASES[name as keyof typeof ALIASES] : (name as Framework)];

@@ -1,8 +1,8 @@
 /**
  * The judge of losses that are still coming: what makes a recorder write a capture.
  *
- * recorders/tfjs/clippy-judge.js is this file with what it imports (build-judge.js); recorders/python/clippy_judge.py is its twin in Python.
- * Both are held against fixtures/incidents/cases.json.
+ * The recorder for tfjs takes it from here; python/src/clippy_diag/judge.py is its twin in Python. Both are held against
+ * fixtures/incidents/cases.json.
  */
 import { LINEAR_SCALE, LOG_SCALE } from './bands.ts';
 import { followPoints, lengthsFor } from './judge.ts';

@@ -122,3 +122,11 @@ export interface CheckpointDiff {
   /** In both, but of another shape. */
   readonly reshaped: readonly string[];
 }
+
+/** One thing that `inspect --check` looks at in a capture. */
+export interface CaptureCheck {
+  readonly id: 'whole' | 'follows' | 'finite' | 'batches' | 'clipping' | 'recorder';
+  /** Whether it is as it should be; null where it is neither right nor wrong, but good to know. */
+  readonly ok: boolean | null;
+  readonly message: string;
+}

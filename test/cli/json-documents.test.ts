@@ -1,5 +1,5 @@
 /** Every command prints with `--json` one document that is what its published schema says, with no member more. */
-import { readFileSync } from 'node:fs';
+import { cpSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { publishedFiles } from '../../schema/published.ts';
@@ -13,6 +13,8 @@ const log = 'fixtures/incident/log.jsonl';
 const capture = 'fixtures/incident/capture';
 const checkpoints = 'fixtures/incident/checkpoints';
 const baseline = join(folder, 'baseline.json');
+const stripped = join(folder, 'capture');
+cpSync(join(projectRoot, capture), stripped, { recursive: true });
 
 it('schemas and docs/json.md are committed as the code makes them (`npm run docs` writes them)', () => {
   for (const [path, text] of publishedFiles())
@@ -57,6 +59,9 @@ describe.each<[document: string, code: number, ...args: string[]]>([
   ['pages', 0, 'explain'],
   ['page', 0, 'explain', 'clippy'],
   ['init', 0, 'init', '--dir', folder],
+  ['init', 0, 'init', '--framework', 'torch'],
+  ['check', 0, 'inspect', '--check', capture],
+  ['strip', 0, 'strip-batches', stripped],
   ['error', 5, 'init', '--dir', folder],
   ['error', 3, 'analyze', 'no/such/file'],
 ])('%s document, exit code %d: %s %s %s %s', (document, code, ...args) => {

@@ -1,10 +1,10 @@
 /** The GitHub action, the GitLab template and the pre-commit hook, as far as they run without those services. */
-import { spawnSync } from 'node:child_process';
-import { chmodSync, copyFileSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { execFileSync, spawnSync } from 'node:child_process';
+import { chmodSync, copyFileSync, readdirSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
 import { parse } from 'yaml';
-import { RECORDERS, STARTER_CONFIG } from '../../src/engine/starter-files.ts';
+import { type Framework, SNIPPETS, STARTER_CONFIG } from '../../src/engine/starter-files.ts';
 import { gateConfigFrom } from '../../src/gate/config.ts';
 import { cli } from '../support/cli.ts';
 import { scratchFolders } from '../support/scratch.ts';
@@ -152,26 +152,32 @@ test('every config in the docs, and the one that init writes, is a config', () =
   ]).toEqual([20_000, true, 1, 0.05]);
 });
 
-test('init writes once, all or nothing, and the recorder imports what it was written with', async () => {
+test('init writes a config once, and prints programs', async () => {
   const cwd = folder();
   expect(await cli(['init'], { cwd })).toMatchObject({ code: 0, err: '' });
   expect(readFileSync(join(cwd, '.clippy-diag.yaml'), 'utf8')).toBe(STARTER_CONFIG);
   expect((await cli(['gate', healthy], { cwd })).code).toBe(0);
   expect((await cli(['init'], { cwd })).code).toBe(5);
   expect((await cli(['init', '--force'], { cwd })).code).toBe(0);
-  for (const framework of Object.keys(RECORDERS)) {
-    const result = await cli(['init', '--framework', framework, '--dir', framework], { cwd });
-    expect([result.code, result.err]).toEqual([0, '']);
-    expect(result.out).toContain('clippy-diag replay capture');
-    const written = readdirSync(join(cwd, framework));
-    for (const name of written) {
-      const text = readFileSync(join(cwd, framework, name), 'utf8');
-      for (const [, module] of text.matchAll(/^(?:from|import) (clippy_\w+|closed_loop)/gm))
-        expect(written).toContain(`${module}.py`);
-      for (const [, file] of text.matchAll(/^import .* from '\.\/([^']+)'/gm))
-        expect(written).toContain(file);
-    }
-  }
-  expect(readdirSync(join(cwd, 'pytorch'))).toContain('closed_loop.py');
-  expect(readdirSync(join(cwd, 'tfjs'))).toEqual(['clippy-judge.js', 'clippy-recorder.js']);
+  for (const framework of Object.keys(SNIPPETS) as Framework[])
+    expect(await cli(['init', '--framework', framework], { cwd })).toEqual(
+      expect.objectContaining({ code: 0, err: '', out: SNIPPETS[framework] }),
+    );
+  expect((await cli(['init', '--framework', 'pytorch'], { cwd })).out).toBe(SNIPPETS.torch);
+  const { out } = await cli(['init', '--framework', 'jax', '--json'], { cwd });
+  expect(JSON.parse(out)).toMatchObject({ written: [], snippet: SNIPPETS.jax });
+  expect(readdirSync(cwd)).toEqual(['.clippy-diag.yaml']);
+});
+
+test('the program of tfjs runs as printed, and its capture is analysed', async () => {
+  const cwd = folder();
+  // Imports are looked up from where a program lies: it is one of a package that has what it needs.
+  symlinkSync(join(projectRoot, 'node_modules'), join(cwd, 'node_modules'));
+  const entry = `import { clippyRecorder } from '${join(projectRoot, 'dist/recorder/tfjs-recorder.js')}';`;
+  const program = SNIPPETS.tfjs.replace(/import .* from 'clippy-diag\/recorder';/, entry);
+  expect(program).toContain(entry);
+  writeFileSync(join(cwd, 'train.mjs'), program);
+  execFileSync(process.execPath, ['train.mjs'], { cwd, stdio: 'pipe' });
+  const result = await cli(['replay', 'capture', '--rule', 'global-norm:1'], { cwd });
+  expect([result.code, result.err]).toEqual([0, '']);
 });

@@ -1,13 +1,13 @@
 """What the Python judge says of every shared case, in the form of onsets.json; and its settings.
 
-python3 judge_cases.py FOLDER_OF_CLIPPY_JUDGE CASES_JSON"""
+python3 judge_cases.py PYTHON_SRC CASES_JSON"""
 
 import json
 import sys
 
 sys.path.insert(0, sys.argv[1])
 
-import clippy_judge  # noqa: E402
+from clippy_diag import judge as clippy_judge  # noqa: E402
 
 NAMES = {"NaN": float("nan"), "Infinity": float("inf"), "-Infinity": float("-inf")}
 said = {}

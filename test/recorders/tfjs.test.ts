@@ -3,31 +3,16 @@ import { existsSync, mkdtempSync, rmSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { pathToFileURL } from 'node:url';
 import type * as Tf from '@tensorflow/tfjs-core';
 import type * as Layers from '@tensorflow/tfjs-layers';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { ClippyAdagrad } from '../../src/autodiff/clippy-adagrad.ts';
+import { openCapture } from '../../src/captures/read.ts';
+import { clippyRecorder } from '../../src/recorder/tfjs-recorder.ts';
+import { replayCapture } from '../../src/replay/replay.ts';
+import { parseRule } from '../../src/rules/parse.ts';
 import { projectRoot } from '../support/shared-data.ts';
 import { readCapture } from './read-capture.ts';
-
-interface Recorder {
-  record(
-    step: number,
-    loss: Tf.Scalar | number,
-    grads: Tf.NamedTensorMap,
-    extra: { tasks: Record<string, number>; batch: Record<string, Tf.Tensor> },
-  ): void;
-  attach(): Recorder;
-  flush(): void;
-}
-type Recording = (options: {
-  variables: readonly Tf.Variable[];
-  optimizer: Tf.Optimizer;
-  folder: string;
-  every: number;
-  after: number;
-  framework?: string;
-}) => Recorder;
 
 const require = createRequire(import.meta.url);
 const range = (from: number, to: number) => Array.from({ length: to - from + 1 }, (_, i) => from + i);
@@ -36,15 +21,12 @@ describe('tfjs recorder', () => {
   const out = mkdtempSync(join(tmpdir(), 'clippy-tfjs-'));
   let tf: typeof Tf;
   let layers: typeof Layers;
-  let clippyRecorder: Recording;
   beforeAll(async () => {
     tf = require('@tensorflow/tfjs-core') as typeof Tf;
     layers = require('@tensorflow/tfjs-layers') as typeof Layers;
     require('@tensorflow/tfjs-backend-cpu');
     tf.enableProdMode();
     await tf.setBackend('cpu');
-    const path = join(projectRoot, 'recorders/tfjs/clippy-recorder.js');
-    ({ clippyRecorder } = (await import(pathToFileURL(path).href)) as { clippyRecorder: Recording });
   });
   afterAll(() => rmSync(out, { recursive: true, force: true }));
 
@@ -208,6 +190,88 @@ describe('tfjs recorder', () => {
     expect(flushed.step).toBe(60);
     expect(flushed.reason).toMatch(/^loss 1\.\d+ after a median of 0\.3\d+$/);
     expect(existsSync(`${folder}-2`)).toBe(false);
+  });
+
+  it('records ClippyAdagrad as Adagrad under Clippy, with the batches of a fit, and the replay follows it', async () => {
+    const { model, variables } = net();
+    const optimizer = new ClippyAdagrad(0.3, { absoluteThreshold: 1e-3 });
+    model.compile({ optimizer, loss: 'meanSquaredError' });
+    const folder = join(out, 'clippy');
+    const recorder = clippyRecorder({ variables, optimizer, folder, every: 5, after: 12 }).attach(model);
+    for (let step = 0; step < 30; step++) {
+      const { x, y } = batch(step, -1);
+      if (step === 12) recorder.flush();
+      await model.trainOnBatch(x, y);
+      tf.dispose([x, y]);
+    }
+    expect(recorder.stopped).toBeNull();
+    const { manifest, steps } = readCapture(folder);
+    expect(manifest.optimizer).toMatchObject({
+      name: 'adagrad',
+      accumulator: 'standard',
+      epsilonInside: true,
+    });
+    expect(manifest.clipping).toMatchObject({ rule: 'clippy', absoluteThreshold: 1e-3 });
+    const [first] = steps;
+    expect(first!.tensors.get(`batch/${model.inputNames[0]}`)!.shape).toEqual([8, 3]);
+    expect(first!.tensors.get(`batch/label/${model.outputNames[0]}`)!.shape).toEqual([8, 1]);
+    const capture = await openCapture(folder);
+    const { findings, snapshots, entries } = await replayCapture(capture, {
+      mode: 'as-recorded',
+      rules: parseRule('clippy:variableRelativeThreshold=0.5,absoluteThreshold=1e-3'),
+    });
+    expect([findings, snapshots]).toEqual([[], 3]);
+    expect(Math.min(...entries[0]!.minClipFactor)).toBeLessThan(0.5);
+    optimizer.dispose();
+  });
+
+  it('puts files where it is told, without a file system', () => {
+    const written = new Map<string, Uint8Array>();
+    const files = {
+      exists: (folder: string) => [...written.keys()].some((path) => path.startsWith(`${folder}/`)),
+      write: (path: string, bytes: Uint8Array) => void written.set(path, bytes),
+      rename(from: string, to: string) {
+        for (const [path, bytes] of [...written]) {
+          written.delete(path);
+          written.set(path.startsWith(`${from}/`) ? to + path.slice(from.length) : path, bytes);
+        }
+      },
+    };
+    const variable = { name: 'w', shape: [1], dataSync: () => Float32Array.of(1) };
+    const optimizer = tf.train.sgd(0.1);
+    const recorder = clippyRecorder({
+      variables: [variable],
+      optimizer,
+      folder: 'x',
+      every: 2,
+      after: 1,
+      files,
+    });
+    recorder.flush();
+    for (let step = 0; step < 3; step++) recorder.record(step, 1, { w: variable });
+    expect([...written.keys()].sort()).toEqual([
+      'x/capture.json',
+      'x/initial.safetensors',
+      'x/step-00000000.safetensors',
+      'x/step-00000001.safetensors',
+    ]);
+  });
+
+  it.each(['recorder/tfjs-recorder', 'autodiff/clippy-adagrad'])('%s bundles for browsers', async (entry) => {
+    const { build } = await import('esbuild');
+    const { outputFiles, metafile } = await build({
+      entryPoints: [join(projectRoot, `src/${entry}.ts`)],
+      bundle: true,
+      format: 'esm',
+      platform: 'browser',
+      external: ['@tensorflow/*'],
+      write: false,
+      metafile: true,
+      outdir: out,
+    });
+    const imports = Object.values(metafile.outputs).flatMap((one) => one.imports.map(({ path }) => path));
+    expect(imports.filter((path) => !path.startsWith('@tensorflow/'))).toEqual([]);
+    expect(outputFiles[0]!.text).not.toMatch(/from ["']node:|require\(["']node:/);
   });
 
   it('refuses an optimizer that cannot be replayed', () => {

@@ -224,7 +224,7 @@ class Recorder:
         tensors: dict[str, Array] = {f"batch/{name}": copied(leaf) for name, leaf in leaves.items()}
         due = own.gradients_due()
         if due:
-            tensors.update({f"grad/{name}": copied(gradient) for name, gradient in gradients.items()})
+            tensors.update({f"grad/{name}": self._copy(gradient) for name, gradient in gradients.items()})
             if own.parameters_due() or not self.formula:
                 tensors.update({f"param/{name}": copied(leaf) for name, leaf in named.items()})
         waits = (due and not self.formula) or _rate_comes_late(opt_state)
@@ -246,6 +246,10 @@ class Recorder:
         )
         self._last = taken if waits else None
         own.add(taken)
+
+    def _copy(self, leaf: Any) -> Array:
+        view = np.asarray(leaf)
+        return copied(leaf) if view.dtype.name == "bfloat16" else self._own.copied(view)
 
     def _batch_of(self, batch: Any) -> tuple[dict[str, Any], Any]:
         if batch is None:
@@ -436,4 +440,11 @@ def _given(array: np.ndarray) -> Callable[[np.ndarray | None], Array]:
 
 def _source(name: str, leaf: Any) -> Source:
     dtype = "BF16" if str(leaf.dtype) == "bfloat16" else words(np.empty(0, leaf.dtype))[0]
-    return Source(name, dtype, tuple(np.shape(leaf)), lambda buffer: copied(leaf))
+
+    def fetch(buffer: np.ndarray | None) -> Array:
+        if buffer is None or dtype == "BF16":
+            return copied(leaf)
+        np.copyto(buffer, np.asarray(leaf))
+        return buffer
+
+    return Source(name, dtype, tuple(np.shape(leaf)), fetch)

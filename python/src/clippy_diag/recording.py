@@ -241,6 +241,10 @@ class Recording:
         self._planned = sizes
         self._write_status("recording")
 
+    def outgrown(self, snapshot: int) -> bool:
+        """Whether a snapshot of so many bytes is larger than planned: optimizers make their state at the first step."""
+        return self._planned is not None and snapshot > self._planned.snapshot
+
     def snapshot_due(self) -> bool:
         """Whether the next step needs a snapshot."""
         return self._open is None and (self._since % self.every == 0 or not self._ring)
@@ -257,6 +261,14 @@ class Recording:
         """An array of this numpy type (`"<f4"`) and shape that nobody needs any more, or None."""
         free = self._pool.get((dtype, shape))
         return free.pop() if free else None
+
+    def copied(self, view: np.ndarray) -> np.ndarray:
+        """A copy of an array, in memory that is free again where there is some."""
+        buffer = self.buffer(view.dtype.str, view.shape)
+        if buffer is None:
+            return np.array(view)
+        np.copyto(buffer, view)
+        return buffer
 
     def keep(self, sources: list[Source], meta: dict[str, Any]) -> Snapshot:
         """Copies a snapshot into memory, or to disk where that is what the plan says."""
@@ -604,12 +616,21 @@ class Recording:
     def _write_status(self, state: str) -> None:
         if os.getpid() != self._pid:
             return
-        with self._lock:
-            try:
-                self.folder.mkdir(parents=True, exist_ok=True)
-                write_json(self.folder / STATUS, self.status(state), durable=False)
-            except OSError as error:
-                warnings.warn(f"clippy-diag: {self.folder / STATUS} cannot be written: {error}", stacklevel=3)
+        document = self.status(state)
+
+        def write() -> None:
+            with self._lock:
+                try:
+                    self.folder.mkdir(parents=True, exist_ok=True)
+                    write_json(self.folder / STATUS, document, durable=False)
+                except OSError as error:
+                    warnings.warn(f"clippy-diag: {self.folder / STATUS} cannot be written: {error}", stacklevel=3)
+
+        # A disk that is busy with a capture would make the loop wait for these few bytes.
+        if self._writer.busy:
+            self._writer.do(write, 0, self._failed)
+        else:
+            write()
 
     def close(self) -> None:
         """Ends the recording: waits until everything is written, and says what it could not do."""
@@ -739,6 +760,11 @@ class _Writer:
                 with self._lock:
                     self.waiting -= size
                 self._jobs.task_done()
+
+    @property
+    def busy(self) -> bool:
+        """Whether something is being done."""
+        return bool(self._jobs.unfinished_tasks) and threading.current_thread() is not self._thread
 
     def wait(self, seconds: float) -> bool:
         """Waits until everything is done, at most so long; returns whether it is."""

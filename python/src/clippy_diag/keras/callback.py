@@ -192,7 +192,7 @@ class ClippyCallback(keras.callbacks.Callback):  # type: ignore[misc]
             paths = dict(zip((id(v) for v in named.values()), named))
             for variable, gradient in found:
                 if id(variable) in paths:
-                    tensors[f"grad/{paths[id(variable)]}"] = names.plain(gradient)
+                    tensors[f"grad/{paths[id(variable)]}"] = names.plain(own.copied(gradient))
             if self._before:
                 tensors.update(self._before)
                 tensors.update(steps.parameters("param-after"))
@@ -320,6 +320,7 @@ class _TorchEars:
         self._loss = loss
 
     def _keep_gradients(self, gradients: Any) -> None:
+        # They are copied after the batch; a step may write to them before that.
         self._gradients = [names.array_of(gradient) for gradient in gradients]
         self._count += 1
 
@@ -401,4 +402,4 @@ class _TensorFlowEars(_TorchEars):
 
     def gradients(self) -> list[tuple[Any, np.ndarray]]:
         """Gradients of the last step, with their variables, summed over replicas."""
-        return [(variable, names.array_of(slot)) for variable, slot in self._slots.values()]
+        return [(variable, names.view_of(slot)) for variable, slot in self._slots.values()]

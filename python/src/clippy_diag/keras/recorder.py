@@ -324,7 +324,7 @@ class Recorder:
         if own.gradients_due():
             for name, gradient in zip(named, gradients):
                 if gradient is not None:
-                    tensors.update(_gradient(name, gradient))
+                    tensors.update(_gradient(own, name, gradient))
             if own.parameters_due() or not steps.formula:
                 tensors.update(steps.parameters("param"))
         waits = bool(tensors) and not steps.formula
@@ -344,10 +344,10 @@ class Recorder:
             self._steps.own.complete(self._steps.parameters("param-after"))
 
 
-def _gradient(name: str, gradient: Any) -> Tensors:
+def _gradient(own: Recording, name: str, gradient: Any) -> Tensors:
     """A gradient, dense or as the rows of an embedding, each once."""
     if type(gradient).__name__ != "IndexedSlices":
-        return {f"grad/{name}": names.plain(names.array_of(gradient))}
+        return {f"grad/{name}": names.plain(own.copied(names.view_of(gradient)))}
     rows, places = np.unique(np.asarray(gradient.indices).astype(np.int64), return_inverse=True)
     parts = np.asarray(gradient.values)
     sums = np.zeros((len(rows), *parts.shape[1:]), parts.dtype)

@@ -99,8 +99,13 @@ def rate_of(optimizer: Any) -> float:
 
 def array_of(value: Any) -> np.ndarray:
     """A tensor or variable of any backend as a numpy array of its own; repeated rows of sparse gradients are added."""
+    return np.array(view_of(value))
+
+
+def view_of(value: Any) -> np.ndarray:
+    """The same without a copy where the backend allows that: it may change with the value."""
     if isinstance(value, np.ndarray):
-        return np.array(value)
+        return value
     if type(value).__name__ == "IndexedSlices":
         rows, places = np.unique(np.asarray(value.indices).astype(np.int64), return_inverse=True)
         parts = np.asarray(value.values)
@@ -115,9 +120,7 @@ def array_of(value: Any) -> np.ndarray:
         inside = inside.read_value()
     if hasattr(inside, "detach"):
         inside = inside.detach().cpu()
-    if hasattr(inside, "numpy"):
-        return np.array(inside.numpy())
-    return np.array(inside)
+    return np.asarray(inside.numpy() if hasattr(inside, "numpy") else inside)
 
 
 def plain(array: np.ndarray) -> Array:
@@ -152,7 +155,15 @@ def source_of(name: str, variable: Any) -> Source:
     kind = str(variable.dtype).replace("<dtype: '", "").rstrip("'>").split(".")[-1]
     dtype = {"float32": "F32", "float64": "F64", "float16": "F16", "bfloat16": "BF16"}.get(kind)
     dtype = dtype or {"int64": "I64", "int32": "I32", "uint32": "U32", "bool": "BOOL", "uint8": "U8"}[kind]
-    return Source(name, dtype, tuple(variable.shape), lambda buffer: plain(array_of(variable)))
+    return Source(name, dtype, tuple(variable.shape), lambda buffer: plain(into(buffer, view_of(variable))))
+
+
+def into(buffer: np.ndarray | None, view: np.ndarray) -> np.ndarray:
+    """A copy, in `buffer` where one of its type and shape is given."""
+    if buffer is None or buffer.dtype != view.dtype or buffer.shape != view.shape:
+        return np.array(view)
+    np.copyto(buffer, view)
+    return buffer
 
 
 def index_of(optimizer: Any, variable: Any) -> int:

@@ -247,6 +247,10 @@ class Recorder:
         kept: Snapshot | None = None
         if own.snapshot_due():
             sources, meta = self._snapshot(owned)
+            if own.outgrown(sum(source.nbytes for source in sources)):
+                self._plan(owned, leaves, sources)
+                if own.spills or own.gradients != "every-step":
+                    own.restart()
             kept = own.keep(sources, meta)
         tensors: dict[str, Array] = {f"batch/{name}": _batch_array(leaf) for name, leaf in leaves.items()}
         with_gradients = own.gradients_due()
