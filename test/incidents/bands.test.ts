@@ -125,9 +125,25 @@ describe('noiseScale', () => {
     const normal = normals(8);
     const values = Float64Array.from({ length: 5000 }, (_, i) => i + 0.3 * normal());
     expect(Math.abs(noiseScale(values, (value) => value) - 0.3)).toBeLessThan(0.03);
-    expect(noiseScale(new Float64Array(1), Math.log)).toBe(0);
+    for (const points of [0, 1, 2]) expect(noiseScale(new Float64Array(points).fill(3), Math.log)).toBe(0);
     expect(noiseScale(new Float64Array(9).fill(Number.NaN), Math.log)).toBe(0);
   });
+});
+
+it('noiseScale looks at all pairs of neighbours, of more than 20,000 at so many evenly spaced ones', () => {
+  const looked = (points: number): number[] => {
+    const seen: number[] = [];
+    noiseScale(
+      Float64Array.from({ length: points }, (_, i) => i),
+      (value) => {
+        seen.push(value);
+        return value;
+      },
+    );
+    return seen.filter((_, i) => i % 2 === 1);
+  };
+  expect(looked(20_001)).toEqual(Array.from({ length: 20_000 }, (_, i) => i));
+  expect(looked(100_001)).toEqual(Array.from({ length: 20_000 }, (_, i) => 5 * i));
 });
 
 describe('exceedances', () => {
