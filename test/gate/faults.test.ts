@@ -510,3 +510,35 @@ test('0 false passes in 10,000 seeded combinations', () => {
   }
   expect(controls).toBeGreaterThan(500);
 });
+
+test('every preset asks for what recommended does, no less severely but for the budget of llm', () => {
+  const rank = ['note', 'warning', 'error'];
+  const rules = Object.fromEntries(
+    Object.keys(PRESETS).map((preset) => [preset, configOf({ extends: preset }).rules]),
+  );
+  for (const [preset, own] of Object.entries(rules))
+    for (const [id, { severity, max }] of rules.recommended!) {
+      expect(rank.indexOf(own.get(id)!.severity), `${preset}: ${id}`).toBeGreaterThanOrEqual(
+        rank.indexOf(severity),
+      );
+      if (preset !== 'llm') expect(own.get(id)!.max).toBe(max);
+    }
+  const incidents = (count: number): GateEvidence =>
+    withRuns(healthy, {
+      verdict: {
+        ...verdictOf('micro-divergence'),
+        incidents: Array.from({ length: count }, (_, i) => ({
+          class: 'micro-divergence' as const,
+          series: 'loss',
+          attempt: 0,
+          onsetStep: 10 * i,
+          lastGoodStep: 10 * i,
+          recoveredStep: 10 * i + 5,
+          peakStep: 10 * i,
+          peak: 9,
+        })),
+      },
+    });
+  const code = (count: number): number => judgeGate(incidents(count), configOf({ extends: 'llm' })).exitCode;
+  expect([3, 4].map(code)).toEqual([0, 1]);
+});
