@@ -5,10 +5,11 @@ import type { ReplayEntry, ReplayMode, ThresholdSweep } from '../model/replay.ts
 import type { OptimizerChoice } from '../optimizers/registry.ts';
 import { NO_CLIPPING, type RuleChoice, ruleMembers } from '../rules/choice.ts';
 import { type Precision, sumOfSquares, type Values } from '../tensor/values.ts';
+import type { StepObserver } from './bench.ts';
 import { type CaptureIncident, incidentOfCapture } from './capture-incident.ts';
 import { type Followed, follow, type Prepared } from './follow.ts';
 import { learningRateNote, prepareReplay } from './from-capture.ts';
-import { createStepper, type StepObserver } from './step.ts';
+import { createStepper } from './step.ts';
 import { sweepAll } from './sweep.ts';
 import { copyTensors } from './tensors.ts';
 import { createTrack, type Track } from './track.ts';

@@ -3,8 +3,9 @@ import type { Capture } from '../captures/read.ts';
 import type { OwnMembers, ReplayEntry } from '../model/replay.ts';
 import type { RuleDetails } from '../rules/rule.ts';
 import type { Values } from '../tensor/values.ts';
+import type { StepObserver } from './bench.ts';
 import type { Prepared } from './follow.ts';
-import type { StepObserver, Stepper, StepRecord } from './step.ts';
+import type { Stepper, StepRecord } from './step.ts';
 import type { Gradient, TensorState } from './tensors.ts';
 
 /** Gradients and learning rates of a step. */

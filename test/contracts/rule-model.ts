@@ -1,6 +1,6 @@
 /** A small model for the contracts of clipping rules: a table, a kernel, a vector and a scalar, under any optimizer. */
 import { chooseOptimizer, OPTIMIZERS } from '../../src/optimizers/registry.ts';
-import { traitsOf } from '../../src/replay/step.ts';
+import { traitsOf } from '../../src/replay/bench.ts';
 import { freshTensor, type Gradient } from '../../src/replay/tensors.ts';
 import { type RuleChoice, ruleForOptimizer } from '../../src/rules/choice.ts';
 import { elementsOf, type Precision, type TensorMeta, type Values } from '../../src/tensor/values.ts';

@@ -2,7 +2,7 @@ import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { DiagError, ERROR_TEXTS } from '../../src/model/errors.ts';
 import { chooseOptimizer, OPTIMIZERS } from '../../src/optimizers/registry.ts';
-import { traitsOf } from '../../src/replay/step.ts';
+import { traitsOf } from '../../src/replay/bench.ts';
 import { ruleForOptimizer } from '../../src/rules/choice.ts';
 import { parseRule } from '../../src/rules/parse.ts';
 import { DEFAULT_RULES } from '../../src/rules/registry.ts';

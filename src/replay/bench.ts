@@ -1,0 +1,172 @@
+/** What a stepper keeps from step to step: the groups, the parts of the rule by stage, and buffers. */
+import { chooseOptimizer, type OptimizerChoice } from '../optimizers/registry.ts';
+import { type RuleChoice, type RulePart, ruleForOptimizer } from '../rules/choice.ts';
+import type { ClipRule, OptimizerTraits, SeenTensor } from '../rules/rule.ts';
+import {
+  elementsOf,
+  type Precision,
+  type TensorMeta,
+  type Units,
+  unitsOf,
+  type Values,
+} from '../tensor/values.ts';
+import { createFactors } from './factors.ts';
+import { createRoom, type View } from './room.ts';
+import type { Gradient, TensorState } from './tensors.ts';
+
+export interface StepperOptions {
+  readonly rule: RuleChoice;
+  /** One for each parameter group. */
+  readonly optimizers: readonly OptimizerChoice[];
+  readonly precision: Precision;
+  /** Multiplies every learning rate, the rule's own too. */
+  readonly learningRateMultiplier?: number;
+}
+
+/** Looks at a tensor during a step; what it is shown is overwritten afterwards. */
+export interface StepObserver {
+  /** The direction r, before any factor of a direction-stage rule and the learning rate. */
+  directed?(tensor: number, direction: Values): void;
+  /** What a part of the rule saw of a tensor, before it scales, and its factor. */
+  measured?(part: number, tensor: number, seen: SeenTensor, factor: number): void;
+  /** The movement w before − w after, of the touched rows only if the gradient was applied by rows. */
+  moved?(tensor: number, movement: Values): void;
+}
+
+/** What rules ask about an optimizer. */
+export const traitsOf = ({ optimizer, options }: OptimizerChoice): OptimizerTraits => {
+  const slots = optimizer.slots(options).map((slot) => slot.name);
+  return {
+    id: optimizer.id,
+    hasAccumulator: slots.includes('accumulator'),
+    hasSecondMoment: slots.includes('v'),
+    hasTrustRatio: optimizer.hasTrustRatio === true,
+  };
+};
+
+/** A parameter group: its optimizer, with the options that the rule replaces, and the rule as it applies to that. */
+export interface Group {
+  readonly choice: OptimizerChoice;
+  readonly parts: readonly RulePart[];
+  /** The rule's own; undefined where it leaves the optimizer's. */
+  readonly learningRate: number | undefined;
+}
+
+/** A part of the rule that does something, by its position. */
+export interface Part<Rule extends ClipRule = ClipRule> {
+  readonly rule: Rule;
+  readonly position: number;
+}
+
+/** One tensor on the bench. */
+export interface Work extends View {
+  readonly t: number;
+  readonly tensor: TensorState;
+  readonly group: Group;
+  readonly units: Units;
+  /** η of this step, multiplied. */
+  readonly learningRate: number;
+  /** Steps of this tensor, this one included. */
+  readonly step: number;
+  /** β, and where it joins. */
+  readonly beta: number;
+  readonly decay: 'gradient' | 'direction' | 'parameters';
+}
+
+export interface Bench {
+  /** The rule, with the options that it has for the first group. */
+  readonly rule: RuleChoice;
+  readonly groups: readonly Group[];
+  /** The parts that do something, within a stage in the order as written. */
+  readonly parts: Readonly<Record<ClipRule['stage'], readonly Part[]>>;
+  readonly decayInDirection: boolean;
+  readonly multiplier: number;
+  readonly room: ReturnType<typeof createRoom>;
+  readonly factors: ReturnType<typeof createFactors>;
+  unitsFor(tensor: TensorMeta, length: number): Units;
+  /** Factors of the part at hand, one or one for each unit; grows. */
+  measured: Float64Array;
+  observer: StepObserver | undefined;
+}
+
+/** @throws rule-undefined, rule-conflict */
+export function createBench({
+  rule,
+  optimizers,
+  precision,
+  learningRateMultiplier: multiplier = 1,
+}: StepperOptions): Bench {
+  const applied = optimizers.map((choice) => ruleForOptimizer(rule, traitsOf(choice)));
+  const groups = applied.map(({ choice, overrides, learningRate }, g): Group => {
+    const given = optimizers[g]!;
+    const replaced = Object.keys(overrides).length > 0;
+    return {
+      choice: replaced ? chooseOptimizer(given.optimizer.id, { ...given.options, ...overrides }) : given,
+      parts: choice.parts,
+      learningRate,
+    };
+  });
+  const parts = rule.parts.flatMap(({ rule: definition }, position): Part[] =>
+    definition.identity ? [] : [{ rule: definition, position }],
+  );
+  const at = (stage: ClipRule['stage']): Part[] => parts.filter((part) => part.rule.stage === stage);
+  return {
+    rule: applied[0]!.choice,
+    groups,
+    parts: { gradient: at('gradient'), direction: at('direction'), update: at('update') },
+    decayInDirection: parts.some((part) => part.rule.decayInDirection),
+    multiplier,
+    room: createRoom(precision),
+    factors: createFactors(),
+    unitsFor: createUnits(parts.some((part) => part.rule.scope === 'unit')),
+    measured: new Float64Array(1024),
+    observer: undefined,
+  };
+}
+
+/** The options of a part for a group. */
+export const optionsOfPart = (part: Part, { parts }: Group) => parts[part.position]!.options;
+
+/** Whether a part acts on a tensor. */
+export const takesPart = ({ groups }: Bench, part: Part, { embedding, group }: TensorState): boolean =>
+  !embedding || optionsOfPart(part, groups[group]!).embeddings !== false;
+
+/** Puts a tensor on the bench. */
+export function openWork(
+  bench: Bench,
+  t: number,
+  tensor: TensorState,
+  gradient: Gradient,
+  learningRates: readonly number[],
+  dry: boolean,
+): Work {
+  const group = bench.groups[tensor.group]!;
+  const { optimizer, options } = group.choice;
+  const beta = options.weightDecay;
+  const view = bench.room.view(tensor, gradient, beta === 0 && optimizer.rowwise(options), dry);
+  return {
+    ...view,
+    t,
+    tensor,
+    group,
+    units: bench.unitsFor(tensor, view.g.length),
+    learningRate: (group.learningRate ?? learningRates[tensor.group]!) * bench.multiplier,
+    step: tensor.stepsTaken + 1,
+    beta,
+    decay: bench.decayInDirection ? 'direction' : optimizer.decay,
+  };
+}
+
+/** The units of a tensor, or of the rows that its view has; kept, since they need the shape alone. */
+function createUnits(needed: boolean) {
+  const known = new Map<string, Units>();
+  return (tensor: TensorMeta, length: number): Units => {
+    if (!needed) return { count: 1, stride: Math.max(length, 1) };
+    const whole = known.get(tensor.name) ?? unitsOf(tensor);
+    known.set(tensor.name, whole);
+    // Rows of an embedding: as many units as rows were touched.
+    return length === elementsOf(tensor.shape)
+      ? whole
+      : { count: length / whole.stride, stride: whole.stride };
+  };
+}

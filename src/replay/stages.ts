@@ -1,0 +1,205 @@
+/** The stages of a step: what the parts of a rule and the optimizer make of one tensor, each in a buffer of the bench. */
+import type { ModelRule, RuleState, SeenNorm, SeenTensor, TensorRule } from '../rules/rule.ts';
+import { normRatio, scaleByUnit, sumOfSquares, type Values } from '../tensor/values.ts';
+import { type Bench, openWork, optionsOfPart, type Part, takesPart, type Work } from './bench.ts';
+import type { Gradient, TensorState } from './tensors.ts';
+
+/** Keeps the factor of a part, and shows it. */
+function note(
+  bench: Bench,
+  part: Part,
+  { t, entry, unit }: Work,
+  seen: SeenTensor,
+  factor: number,
+  index: number,
+): void {
+  const { place } = part.rule;
+  const whole = place === 'unit' ? unit(index) : place === 'entry' ? entry(index) : 0;
+  bench.factors.note({ tensor: t, index: whole, factor, place });
+  bench.observer?.measured?.(part.position, t, seen, factor);
+}
+
+/** The factors of a tensor-wise or unit-wise part into `bench.measured`, and the smallest. */
+function measure(bench: Bench, rule: TensorRule, part: Part, work: Work, seen: SeenTensor) {
+  const units = rule.scope === 'unit' ? work.units : { count: 1, stride: Math.max(seen.x.length, 1) };
+  if (bench.measured.length < units.count) bench.measured = new Float64Array(units.count);
+  const index = rule.measure(seen, optionsOfPart(part, work.group), bench.measured, units);
+  return { units, index, factor: bench.measured[rule.scope === 'unit' ? index : 0]! };
+}
+
+/**
+ * The gradient as the parts of its stage leave it, in a buffer: all of them, or those before `until`.
+ *
+ * @param shared factors of the model-wide parts by position
+ */
+export function takeGradient(
+  bench: Bench,
+  work: Work,
+  shared: ReadonlyMap<number, Float64Array>,
+  until: Part | null,
+  noted: boolean,
+): Values {
+  const { g, w, beta, group, t } = work;
+  const x = bench.room.get('x', g.length);
+  let from = g;
+  let awaited = work.decay === 'gradient' && beta !== 0;
+  const addDecay = (share: number): void => {
+    for (let i = 0; i < x.length; i++) x[i] = x[i]! + share * w[i]!;
+    awaited = false;
+  };
+  for (const part of bench.parts.gradient) {
+    if (part === until) break;
+    if (!takesPart(bench, part, work.tensor)) continue;
+    const seen = seenAt(work, from, { weightDecay: awaited ? beta : 0 });
+    const { rule: definition } = part;
+    let factor = shared.get(part.position)?.[t] ?? 1;
+    let index = 0;
+    if (definition.scope === 'tensor' || definition.scope === 'unit') {
+      const found = measure(bench, definition, part, work, seen);
+      ({ factor, index } = found);
+      if (noted) note(bench, part, work, seen, factor, index);
+      scaleByUnit(from, found.units, bench.measured, x);
+    } else if (definition.scope === 'entry') {
+      const clamped = definition.clamp(seen, optionsOfPart(part, group), x);
+      ({ factor, index } = clamped);
+      if (noted) note(bench, part, work, seen, factor, index);
+    } else {
+      if (noted) note(bench, part, work, seen, factor, index);
+      scaleBy(factor, from, x);
+    }
+    from = x;
+    // LARS scales the decayed gradient; what comes after it sees the decay.
+    if (part.rule.afterWeightDecay && awaited) addDecay(beta * factor);
+  }
+  if (from !== x) x.set(from);
+  if (awaited && until === null) addDecay(beta);
+  return x;
+}
+
+/** The factors of the model-wide parts, in order: each sees the norms that the parts before it have left. */
+export function measureShared(
+  bench: Bench,
+  states: (RuleState | null)[],
+  tensors: readonly TensorState[],
+  gradients: readonly Gradient[],
+  learningRates: readonly number[],
+): Map<number, Float64Array> {
+  const shared = new Map<number, Float64Array>();
+  for (const part of bench.parts.gradient) {
+    if (!isShared(part)) continue;
+    const { rule: definition, position } = part;
+    const members = tensors.flatMap((tensor, t) =>
+      takesPart(bench, part, tensor) && !gradients[t]!.absent ? [t] : [],
+    );
+    const seen = members.map((t): SeenNorm => {
+      const { name, shape, layout, embedding } = tensors[t]!;
+      const x =
+        part === bench.parts.gradient[0]
+          ? gradients[t]!.values
+          : takeGradient(
+              bench,
+              openWork(bench, t, tensors[t]!, gradients[t]!, learningRates, false),
+              shared,
+              part,
+              false,
+            );
+      return { name, shape, layout, embedding, position: t, sumOfSquares: sumOfSquares(x) };
+    });
+    const found = new Float64Array(seen.length);
+    const state = states[position] ?? definition.initialState(tensors.length);
+    const { options } = bench.groups[0]!.parts[position]!;
+    states[position] = definition.measure(state, seen, options, found);
+    const all = new Float64Array(tensors.length).fill(1);
+    for (const [k, t] of members.entries()) all[t] = found[k]!;
+    shared.set(position, all);
+  }
+  return shared;
+}
+
+/** The parts of a later stage, each on what the one before has left in `r`: their product, and what of it is yet to apply. */
+export function factorsAt(
+  bench: Bench,
+  stage: 'direction' | 'update',
+  work: Work,
+  r: Values,
+  more: Partial<SeenTensor>,
+) {
+  let pending = 1;
+  let product = 1;
+  for (const part of bench.parts[stage]) {
+    const { rule: definition } = part;
+    if (definition.scope !== 'tensor' || !takesPart(bench, part, work.tensor)) continue;
+    if (pending !== 1) scaleBy(pending, r, r);
+    const seen = seenAt(work, r, more);
+    const { factor, index } = measure(bench, definition, part, work, seen);
+    note(bench, part, work, seen, factor, index);
+    pending = factor;
+    product *= factor;
+  }
+  return { pending, product };
+}
+
+/** The update Δ of a gradient, in a buffer. */
+export function takeUpdate(bench: Bench, work: Work, x: Values): Values {
+  const { w, slots, beta, step, learningRate, group, t } = work;
+  const { optimizer, options } = group.choice;
+  const r = bench.room.get('r', x.length);
+  optimizer.direction(x, r, slots, options, { learningRate, step });
+  if (work.decay === 'direction' && beta !== 0)
+    for (let i = 0; i < r.length; i++) r[i] = r[i]! + beta * w[i]!;
+  bench.observer?.directed?.(t, r);
+  let { pending: scale } = factorsAt(bench, 'direction', work, r, {
+    gradient: x,
+    secondMomentCorrection: optimizer.secondMomentCorrection?.(options, step) ?? 1,
+  });
+  if (optimizer.hasTrustRatio) scale *= normRatio(w, r);
+  scaleBy(scale * learningRate, r, r);
+  return r;
+}
+
+const isShared = (part: Part): part is Part<ModelRule> => part.rule.scope === 'model';
+
+function scaleBy(factor: number, x: Values, out: Values): void {
+  for (let i = 0; i < x.length; i++) out[i] = factor * x[i]!;
+}
+
+/** What a part may see of a tensor when `x` is what it scales. */
+function seenAt(work: Work, x: Values, more: Partial<SeenTensor>): SeenTensor {
+  const { tensor, w, slots, group, decay, beta } = work;
+  const { options } = group.choice;
+  const epsilon = Number(options.epsilon ?? 0);
+  return {
+    name: tensor.name,
+    shape: tensor.shape,
+    layout: tensor.layout,
+    embedding: tensor.embedding,
+    w,
+    x,
+    weightDecay: decay === 'gradient' ? beta : 0,
+    epsilonInRoot: options.epsilonInside ? epsilon : 0,
+    epsilon,
+    secondMomentCorrection: 1,
+    stepsTaken: tensor.stepsTaken,
+    ...(slots.accumulator ? { accumulator: slots.accumulator } : {}),
+    ...(slots.v ? { secondMoment: slots.v } : {}),
+    ...more,
+  };
+}
+
+/** Takes the movement off the parameters; it is in `r` afterwards. */
+export function move({ w, decay, beta, learningRate }: Work, factor: number, r: Values, dry: boolean) {
+  const shrink = decay === 'parameters' ? learningRate * beta : 0;
+  let sum = 0;
+  let check = 0;
+  for (let i = 0; i < r.length; i++) {
+    const old = w[i]!;
+    const moved = factor * r[i]! + shrink * old;
+    r[i] = moved;
+    sum += moved * moved;
+    const next = old - moved;
+    // NaN and ±Infinity times 0 are NaN.
+    check += next * 0;
+    if (!dry) w[i] = next;
+  }
+  return { sum, finite: check === 0 };
+}
