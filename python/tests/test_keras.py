@@ -299,17 +299,24 @@ def test_a_loss_scale_is_taken_out_and_steps_that_overflow_are_listed(tmp_path, 
     np.testing.assert_allclose(capture.steps[0]["grad/out/kernel"][1], to_numpy(gradients[4]), rtol=1e-3, atol=1e-5)
 
 
+def two_devices():
+    """The logical processors of TensorFlow: two where CLIPPY_TEST_DEVICES asks for them and it has not started yet."""
+    import tensorflow as tf
+
+    if os.environ.get("CLIPPY_TEST_DEVICES") == "2":
+        cpu = tf.config.list_physical_devices("CPU")[0]
+        if tf.config.get_logical_device_configuration(cpu) is None:
+            tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
+    return tf.config.list_logical_devices("CPU")
+
+
 @only_tensorflow
 @pytest.mark.parametrize("devices", [1, 2])
 def test_replicas_of_a_mirrored_strategy_are_summed(tmp_path, read, devices):
     import tensorflow as tf
 
-    if devices == 2:
-        if os.environ.get("CLIPPY_TEST_DEVICES") != "2":
-            pytest.skip("two logical devices have to be set up before TensorFlow starts (CLIPPY_TEST_DEVICES=2)")
-        tf.config.set_logical_device_configuration(
-            tf.config.list_physical_devices("CPU")[0], [tf.config.LogicalDeviceConfiguration()] * 2
-        )
+    if len(two_devices()) < devices:
+        pytest.skip("two logical devices have to be set up before TensorFlow starts (CLIPPY_TEST_DEVICES=2)")
     strategy = tf.distribute.MirroredStrategy([f"/cpu:{k}" for k in range(devices)])
     callback = ClippyCallback(tmp_path / "capture", every=4, after=3)
     callback.capture_now()
