@@ -59,19 +59,20 @@ const MAX_BYTES = 64_000;
 const MAX_ALIASES = 100;
 const MAX_DEPTH = 100;
 
+/** A config is read by whoever checks out a repository: what makes it costly is refused, with what to do instead. */
+const overLimit = (
+  path: string,
+  what: string,
+  found: number | string,
+  limit: number,
+  hint: string,
+  cause?: unknown,
+): Error => diagError('limit-exceeded', { what, found, limit, hint }, { path }, cause);
+
 function checkSize(path: string, content: string): void {
   const found = Buffer.byteLength(content);
   if (found > MAX_BYTES)
-    throw diagError(
-      'limit-exceeded',
-      {
-        what: 'the size of the config in bytes',
-        found,
-        limit: MAX_BYTES,
-        hint: 'a config is a page of text',
-      },
-      { path },
-    );
+    throw overLimit(path, 'the size of the config in bytes', found, MAX_BYTES, 'a config is a page of text');
 }
 
 /** Reads YAML of which size and aliases are counted before anything is parsed: aliases of aliases grow without bound. */
@@ -81,16 +82,7 @@ async function readYaml(path: string, content: string): Promise<unknown> {
   let aliases = 0;
   for (const token of new Lexer().lex(content)) if (token.startsWith('*')) aliases++;
   if (aliases > MAX_ALIASES)
-    throw diagError(
-      'limit-exceeded',
-      {
-        what: 'the number of aliases in the config',
-        found: aliases,
-        limit: MAX_ALIASES,
-        hint: 'write the rules out',
-      },
-      { path },
-    );
+    throw overLimit(path, 'the number of aliases in the config', aliases, MAX_ALIASES, 'write the rules out');
   const lineCounter = new LineCounter();
   const document = parseDocument(content, { lineCounter, uniqueKeys: true });
   const wrong = (reason: string, at: number | undefined): Error =>
@@ -121,15 +113,12 @@ async function readYaml(path: string, content: string): Promise<unknown> {
   } catch (error) {
     // An alias of aliases of aliases: few are written, many are resolved.
     if (error instanceof ReferenceError)
-      throw diagError(
-        'limit-exceeded',
-        {
-          what: 'the number of aliases that the config resolves',
-          found: `more than ${MAX_ALIASES}`,
-          limit: MAX_ALIASES,
-          hint: 'write the rules out',
-        },
-        { path },
+      throw overLimit(
+        path,
+        'the number of aliases that the config resolves',
+        `more than ${MAX_ALIASES}`,
+        MAX_ALIASES,
+        'write the rules out',
         error,
       );
     throw error;
