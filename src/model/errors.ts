@@ -121,6 +121,11 @@ export const ERROR_TEXTS = define({
     message: 'the gzip stream of {path} is damaged after {bytes} decompressed bytes: {reason}',
     hint: 'what came before it was read; copy the file again',
   },
+  'gzip-trailing': {
+    exitCode: EXIT.input,
+    message: '{bytes} bytes follow the gzip stream of {path} and belong to no member of it',
+    hint: 'what is in the stream was read; see what was appended to it',
+  },
   'limit-exceeded': {
     exitCode: EXIT.input,
     message: '{what} is {found}, the limit is {limit}',

@@ -87,6 +87,75 @@ describe('gunzipChunks', () => {
     expect(damaged.errors.map((error) => error.code)).toEqual(['gzip-damaged']);
     expect(damaged.out.length).toBeGreaterThan(text.length / 4);
   });
+  it('keeps nearly all that came before a damaged block, of a small file too', async () => {
+    for (const length of [4_000, 60_000, 500_000]) {
+      const part = text.subarray(0, length);
+      const broken = gzipSync(part);
+      broken.fill(0xff, Math.floor(broken.length * 0.9));
+      const { out, errors } = await read(broken, 1 << 20);
+      expect(errors.map((error) => error.code)).toEqual(['gzip-damaged']);
+      // The bits of a damaged block may mean something for a while.
+      const same = out.findIndex((byte, k) => byte !== text[k]);
+      expect(same < 0 ? out.length : same).toBeGreaterThan(length * 0.9 - Math.max(3_000, length / 8));
+    }
+  });
+  it('takes zero bytes after the last member for padding, and says what else follows', async () => {
+    const zipped = gzipSync(text);
+    const other = gzipSync('other\n');
+    const follows: [Uint8Array, string[]][] = [
+      [new Uint8Array(10), []],
+      [new Uint8Array(100_000), []],
+      [new Uint8Array(40).fill(0x50), ['gzip-trailing']],
+      [new Uint8Array(100_000).fill(0x50), ['gzip-trailing']],
+      [Uint8Array.of(0x1f, 0x8b, 1, 2, 3), ['gzip-trailing']],
+      // gzip itself passes over a member that follows padding.
+      [Buffer.concat([new Uint8Array(512), other]), []],
+      [Uint8Array.of(0x1f), ['gzip-damaged']],
+      [other.subarray(0, 12), ['gzip-damaged']],
+    ];
+    for (const [bytes, codes] of follows)
+      for (const size of [1000, 1 << 20]) {
+        const { out, errors } = await read(Buffer.concat([zipped, bytes]), size);
+        expect(errors.map((error) => error.code)).toEqual(codes);
+        expect(out.subarray(0, text.length).equals(text)).toBe(true);
+      }
+  });
+  it('reads members with every field that a header may have', async () => {
+    const plain = gzipSync(text.subarray(0, 5_000));
+    const fields: [number, Buffer][] = [
+      [4, Buffer.from([5, 0, 1, 2, 3, 4, 0])],
+      [8, Buffer.from('a name\0')],
+      [16, Buffer.from('a comment\0')],
+      [2, Buffer.from([0x12, 0x34])],
+    ];
+    for (let choice = 0; choice < 16; choice++) {
+      const chosen = fields.filter((_, k) => choice & (1 << k));
+      const head = Buffer.from(plain.subarray(0, 10));
+      head[3] = chosen.reduce((flags, [flag]) => flags | flag, 0);
+      const member = Buffer.concat([head, ...chosen.map(([, bytes]) => bytes), plain.subarray(10)]);
+      const { out, errors } = await read(Buffer.concat([member, member]), 7);
+      expect(errors).toEqual([]);
+      expect(out.equals(Buffer.concat([text.subarray(0, 5_000), text.subarray(0, 5_000)]))).toBe(true);
+    }
+  });
+  it('says so wherever a stream is cut, but between two members', async () => {
+    const first = gzipSync(text.subarray(0, 700));
+    const two = Buffer.concat([first, gzipSync(text.subarray(700, 1_000))]);
+    for (let end = 1; end <= two.length; end++) {
+      const { out, errors } = await read(two.subarray(0, end), 64);
+      expect(text.subarray(0, out.length).equals(out)).toBe(true);
+      expect(errors.length, `cut at ${end}`).toBe(end === first.length || end === two.length ? 0 : 1);
+    }
+  });
+  it('says so where a checksum or a length is wrong, after all that is in the member', async () => {
+    for (const at of [8, 4]) {
+      const zipped = gzipSync(text);
+      zipped[zipped.length - at]! ^= 1;
+      const { out, errors } = await read(zipped);
+      expect(errors[0]?.message).toContain(at === 8 ? 'incorrect data check' : 'incorrect length check');
+      expect(out.equals(text)).toBe(true);
+    }
+  });
 });
 
 describe('scanLines', () => {
