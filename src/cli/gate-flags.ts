@@ -16,7 +16,10 @@ export const configFlags = {
     helpGroup: 'POLICY',
     exclusive: ['no-config'],
   }),
-  'no-config': Flags.boolean({ description: 'look for no config', helpGroup: 'POLICY' }),
+  'no-config': Flags.boolean({
+    description: 'look for no config, and judge by no preset',
+    helpGroup: 'POLICY',
+  }),
   threshold: Flags.string({
     description:
       'judge by this number instead of the default, e.g. drift.driftRatio=2; `explain` lists them (may be repeated)',
@@ -31,7 +34,7 @@ export const gateFlags = {
   ...configFlags,
   rule: Flags.string({
     description:
-      'a rule of severity error: a finding, a class of verdict, or a threshold like "last(loss) <= 0.2" (may be repeated)',
+      'add a rule of severity error: a finding, a class of verdict, or a threshold like "last(loss) <= 0.2" (may be repeated)',
     helpValue: 'RULE',
     helpGroup: 'POLICY',
     multiple: true,

@@ -16,8 +16,8 @@ import { json } from '../reports/json.ts';
 export default command({
   summary: 'Judge logs or saved reports by a policy; the exit code decides, for CI.',
   description:
-    'Rules come from .clippy-diag.yaml (found upward), from --rule, or from the recommended preset where there is ' +
-    'neither. Exits 0 only where every rule was judged on complete data and none of severity error failed; ' +
+    'Rules come from .clippy-diag.yaml (found upward), or from the recommended preset where there is none; --rule adds ' +
+    'to either, --no-config leaves both out. Exits 0 only where every rule was judged on complete data and none of severity error failed; ' +
     '1: failed, 2: config or usage, 3: damaged or missing input, 4: could not be judged, 5: a report was not written.',
   examples: [
     '<%= config.bin %> <%= command.id %> runs/',

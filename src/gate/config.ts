@@ -66,8 +66,8 @@ export interface ConfigOptions {
 /**
  * Finds the config, reads it, and works presets and flags in.
  *
- * Without a file and without `--rule`, the `recommended` preset applies; a file without `extends` has its own rules
- * only.
+ * Where no file is found, the `recommended` preset applies; a file without `extends` has its own rules only. Rules of
+ * flags are added to either. `--no-config` leaves both out.
  *
  * @throws config-syntax, config-invalid, config-unknown-rule, config-bad-threshold, gate-without-rules, limit-exceeded
  */
@@ -77,12 +77,12 @@ export async function loadGateConfig(options: ConfigOptions): Promise<GateConfig
   if (found === null && rules.length === 0 && options.search === false)
     throw diagError('gate-without-rules', { reason: '--no-config was given and no --rule' });
   return withRules(
-    configFrom(found?.path ?? null, found === null ? withoutFile(rules) : found.value, rules, thresholds),
+    configFrom(found?.path ?? null, found === null ? withoutFile(options) : found.value, rules, thresholds),
   );
 }
 
-const withoutFile = (rules: readonly string[]): object =>
-  rules.length > 0 ? { version: 1 } : { version: 1, extends: 'recommended' };
+const withoutFile = ({ search }: ConfigOptions): object =>
+  search === false ? { version: 1 } : { version: 1, extends: 'recommended' };
 
 /**
  * The config that a parsed file amounts to.

@@ -1,10 +1,10 @@
 /** Rules that are kinds of findings or classes of verdict. Pure. */
 
-import { sourceOf } from '../findings/registry.ts';
+import { FINDINGS, sourceOf } from '../findings/registry.ts';
 import type { Finding } from '../model/finding.ts';
-import { type RunReport, VERDICT_CLASSES } from '../model/report.ts';
+import type { RunReport } from '../model/report.ts';
 import type { RuleConfig } from './config.ts';
-import { inconclusive, type Judgement, windowOf } from './judgement.ts';
+import { inconclusive, type Judgement, notInWindow, windowOf } from './judgement.ts';
 import { holds, touches } from './thresholds.ts';
 
 /**
@@ -14,10 +14,12 @@ import { holds, touches } from './thresholds.ts';
 export function judgeFindings(
   rule: RuleConfig,
   report: RunReport,
+  hasPoints: boolean,
   otherThresholds: string | null,
 ): Judgement {
   const expected = `at most ${rule.max} ${rule.id}${windowOf(rule)}`;
-  if (otherThresholds !== null) return inconclusive(expected, null, otherThresholds);
+  const unknown = otherThresholds ?? notInWindow(rule, report.series, hasPoints);
+  if (unknown !== null) return inconclusive(expected, null, unknown);
   const crashed = report.failedDetectors.find(({ id }) => id === rule.id);
   if (crashed !== undefined)
     return inconclusive(expected, null, `the detector failed: ${crashed.error.message}`);
@@ -36,7 +38,7 @@ export function judgeFindings(
   const told = findings.reduce((sum, { more = 0 }) => sum + 1 + more, 0);
   const found = Math.max(told, incidents.length, tasks.length, isClass ? 1 : 0);
   if (!(found > rule.max)) {
-    const ran = isVerdict(rule.id) || report.detectorsRun?.includes(rule.id) === true;
+    const ran = !Object.hasOwn(FINDINGS, rule.id) || report.detectorsRun?.includes(rule.id) === true;
     const unread = report.notRun.find(({ id }) => id === sourceOf(rule.id));
     if (unread !== undefined) return inconclusive(expected, null, `${unread.id}: ${unread.reason}`);
     const absent = report.notRun.find(({ id }) => id === rule.id);
@@ -66,5 +68,3 @@ export function judgeFindings(
     locations: findings.flatMap(({ locations }) => locations),
   };
 }
-
-const isVerdict = (id: string): boolean => (VERDICT_CLASSES as readonly string[]).includes(id);

@@ -3,12 +3,12 @@ import { formatNumber } from '../model/format-number.ts';
 import { isGlob, matchesGlob } from '../model/glob.ts';
 import { nearest } from '../model/nearest.ts';
 import type { ChartSeries, RunReport, SeriesStatistics } from '../model/report.ts';
-import { placeOf, ROLES, type Run } from '../model/run.ts';
+import { placeOf, ROLES, type Run, type TimeSeries } from '../model/run.ts';
 import { seriesStatistics } from '../model/series-summary.ts';
 import type { SourceRef } from '../model/source-ref.ts';
 import type { RuleConfig } from './config.ts';
 import { endsMessage, stopsEarly } from './ends-early.ts';
-import { asJudged, inconclusive, type Judgement, windowOf, worst } from './judgement.ts';
+import { asJudged, inconclusive, type Judgement, notInWindow, windowOf, worst } from './judgement.ts';
 import { holds, statisticOf, type Threshold, touches } from './thresholds.ts';
 
 /** Series by name, then by glob over names, then by role. */
@@ -86,20 +86,20 @@ function judgeSeries(
 ): Judgement {
   const { statistic, operator, limit } = rule.threshold;
   const expected = `${statistic}(${series.name}) ${operator} ${limit}${windowOf(rule)}`;
-  const statistics = statisticsIn(rule, series, run);
-  if (statistics === undefined)
-    return inconclusive(
-      expected,
-      series.name,
-      'a saved report keeps no points, so a step window cannot be judged on it; gate the log itself',
-    );
+  const logged = run?.series.find(({ name }) => name === series.name);
+  const unknown = notInWindow(rule, [series], logged !== undefined);
+  if (unknown !== null && series.points > 0) return inconclusive(expected, series.name, unknown);
+  const statistics = statisticsIn(rule, series, logged);
   const value = statisticOf(statistics, statistic);
-  if (value === undefined) return { missing: `the series ${series.name} has no points${windowOf(rule)}` };
+  if (value === undefined || statistics.points === 0) {
+    const message = `the series ${series.name} has no points${windowOf(rule)}`;
+    return series.points === 0 ? { missing: message } : inconclusive(expected, series.name, message);
+  }
   // A window that ends before the series does is complete, however the series ends.
   if (!(rule.to <= series.statistics.lastStep) && stopsEarly(report, series))
     return inconclusive(expected, series.name, endsMessage(series));
   const nonFinite = statistics.nan + statistics.posInf + statistics.negInf;
-  const { step, location } = pointOf(rule, series, run);
+  const { step, location } = pointOf(rule, logged, run);
   // A failed warning lets the gate pass; a value that is no number must not, so it counts as not judged there.
   const failed = Number.isFinite(value) || rule.severity === 'error' ? 'fail' : 'inconclusive';
   return {
@@ -118,17 +118,13 @@ function judgeSeries(
   };
 }
 
-/** Statistics over the rule's window; undefined where only the points could tell. */
+/** Statistics over the rule's window, in which all of a series lies whose points are not known. */
 function statisticsIn(
   rule: RuleConfig,
   series: ChartSeries,
-  run: Run | undefined,
-): SeriesStatistics | undefined {
-  const whole =
-    series.firstStep.every((step) => step >= rule.from) && series.lastStep.every((step) => step <= rule.to);
-  if (whole) return series.statistics;
-  const logged = run?.series.find(({ name }) => name === series.name);
-  if (logged === undefined) return undefined;
+  logged: TimeSeries | undefined,
+): SeriesStatistics {
+  if (logged === undefined || windowOf(rule) === '') return series.statistics;
   const inside = logged.step.map((step) => (touches(step, step, rule.from, rule.to) ? 1 : 0));
   return seriesStatistics({
     step: logged.step.filter((_, i) => inside[i] === 1),
@@ -139,11 +135,10 @@ function statisticsIn(
 /** Where the compared value was logged, for the statistics that are one point of the series. */
 function pointOf(
   rule: RuleConfig & { threshold: Threshold },
-  series: ChartSeries,
+  logged: TimeSeries | undefined,
   run: Run | undefined,
 ): { step: number | null; location?: SourceRef } {
   const { statistic } = rule.threshold;
-  const logged = run?.series.find(({ name }) => name === series.name);
   if (run === undefined || logged === undefined) return { step: null };
   let at = -1;
   for (let i = 0; i < logged.value.length; i++) {

@@ -131,7 +131,7 @@ function judgeRule(
   otherThresholds: string | null,
 ): Judgement {
   return rule.threshold === null
-    ? judgeFindings(rule, report, otherThresholds)
+    ? judgeFindings(rule, report, run !== undefined, otherThresholds)
     : judgeThreshold({ ...rule, threshold: rule.threshold }, report, run);
 }
 

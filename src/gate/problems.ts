@@ -4,6 +4,7 @@ import { formatCount } from '../model/format-number.ts';
 import type { GateProblem } from '../model/gate.ts';
 import type { Report, RunReport } from '../model/report.ts';
 import type { GateConfig } from './config.ts';
+import { contradictionIn } from './contradictions.ts';
 import { endsMessage, stopsEarly } from './ends-early.ts';
 import { isComplete, stepsDone } from './thresholds.ts';
 
@@ -50,6 +51,12 @@ export function runProblems(report: RunReport, config: GateConfig): GateProblem[
     problems.push({ exitCode: 4, id, run: report.id, message });
   };
   if (report.series.every((series) => series.points === 0)) add('no-points', 'the run has no points');
+  for (const series of report.series) {
+    const contradiction = contradictionIn(series);
+    if (contradiction !== null) add('report-contradicts-itself', contradiction);
+  }
+  if (report.detectorsRun === undefined)
+    add('detectors-unknown', 'the report does not say what was looked for: analyze the inputs again');
   if (report.verdict.class === 'inconclusive') add('inconclusive', report.verdict.why);
   for (const { id, error } of report.failedDetectors)
     add('detector-crashed', `the detector ${id} failed: ${error.message}`);

@@ -44,6 +44,22 @@ test.each([
   ['a threshold that holds', () => [healthy, '--rule', 'last(loss) <= 0.7'], 0],
   ['a threshold that fails', () => [healthy, '--rule', 'last(loss) <= 0.2'], 1],
   ['a failure with --exit-zero', () => [diverged, '--exit-zero'], 0],
+  ['a threshold that holds, on a run that diverged', () => [diverged, '--rule', 'last(loss) <= 1e9'], 1],
+  ['a window past the end', () => [healthy, '--config', windowed('full-divergence', 100_000)], 4],
+  ['a window past the end, of a threshold', () => [healthy, '--config', windowed('max(loss) < 9', 1e5)], 4],
+  ['a window past the end that may be missing', () => [healthy, '--config', skipping(100_000)], 4],
+  ['a window in the run', () => [healthy, '--config', windowed('full-divergence', 300)], 0],
+  ['a window on a saved report', () => [file('r.json', saved), '--config', windowed('drift', 300)], 4],
+  [
+    'a window that holds all of a saved report',
+    () => [file('r.json', saved), '--config', windowed('drift', 0)],
+    0,
+  ],
+  [
+    'a report without detectorsRun',
+    () => [file('r.json', without('detectorsRun')), '--rule', 'non-finite'],
+    4,
+  ],
   ['a missing metric', () => [healthy, '--rule', 'max(auk) > 0.5'], 4],
   ['a missing metric with --exit-zero', () => [healthy, '--rule', 'max(auk) > 0.5', '--exit-zero'], 0],
   ['a missing log', () => ['no-such.jsonl'], 3],
@@ -78,6 +94,19 @@ test.each([
   if (code === 2 || code === 3) expect(result.out + result.err).not.toContain('gate passed');
 });
 
+function windowed(rule: string, from: number): string {
+  return file('w.yaml', `${POLICY}rules: { ${JSON.stringify(rule)}: [error, { from: ${from} }] }\n`);
+}
+
+function skipping(from: number): string {
+  return file('w.yaml', `${POLICY}missing: skip\nrules: { "max(loss) < 9": [error, { from: ${from} }] }\n`);
+}
+
+function without(member: string): string {
+  const report = JSON.parse(saved) as Report;
+  return JSON.stringify({ ...report, runs: report.runs.map((run) => ({ ...run, [member]: undefined })) });
+}
+
 function overConfig(): string[] {
   const config = file('k.yaml', POLICY);
   return [healthy, '--config', config, '--report', `json:${config}`];
@@ -106,7 +135,12 @@ test('one JSON document, with the contract of the gate', async () => {
     expect(Object.keys(rule)).toEqual(
       expect.arrayContaining(['id', 'severity', 'passed', 'expected', 'found', 'series', 'step', 'message']),
     );
-  expect(gate!.rules[0]).toMatchObject({ id: 'last(loss) <= 0.2', passed: false, series: 'loss', step: 599 });
+  expect(gate!.rules.at(-1)).toMatchObject({
+    id: 'last(loss) <= 0.2',
+    passed: false,
+    series: 'loss',
+    step: 599,
+  });
 });
 
 test('a log that is written to while it is read', async () => {

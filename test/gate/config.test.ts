@@ -72,13 +72,14 @@ test('package.json with our key, and JSON; a package.json without it is passed o
   expect((await loadGateConfig({ cwd: join(above, 'deep/er') })).path).toBe(join(above, '.clippy-diag.json'));
 });
 
-test('without a file: recommended, or the rules of the flags alone; a file and flags add up', async () => {
+test('flags add to the file, or to recommended; --no-config leaves both out', async () => {
   const empty = folder({});
   const ids = async (options: object): Promise<string[]> => [
     ...(await loadGateConfig({ cwd: empty, ...options })).rules.keys(),
   ];
   expect(await ids({})).toEqual(Object.keys(PRESETS.recommended.rules));
   expect(await ids({ rules: ['last(loss) <= 0.2', 'loss-spike'] })).toEqual([
+    ...Object.keys(PRESETS.recommended.rules),
     'last(loss) <= 0.2',
     'loss-spike',
   ]);

@@ -9,7 +9,7 @@ import { gateConfigFrom } from '../../src/gate/config.ts';
 import { type GateEvidence, judgeGate } from '../../src/gate/judge.ts';
 import { PRESETS } from '../../src/gate/presets.ts';
 import type { CurvatureEntry } from '../../src/model/curvature.ts';
-import type { Report, RunReport, VerdictClass } from '../../src/model/report.ts';
+import type { ChartSeries, Report, RunReport, VerdictClass } from '../../src/model/report.ts';
 import type { Run, TimeSeries } from '../../src/model/run.ts';
 import { REPORT_FORMATS } from '../../src/reports/registry.ts';
 import { parseReport } from '../../src/reports/report-schema.ts';
@@ -104,6 +104,7 @@ const verdictOf = (of: VerdictClass) => ({
 });
 
 /** Faults that no rule may pass over. */
+
 const FAULTS: Readonly<Record<string, (evidence: GateEvidence) => GateEvidence>> = {
   'no run at all': (e) => ({ ...withReport(e, { runs: [] }), runs: new Map() }),
   'a run without series': (e) => ({ ...withRuns(e, { series: [] }), runs: new Map() }),
@@ -119,6 +120,13 @@ const FAULTS: Readonly<Record<string, (evidence: GateEvidence) => GateEvidence>>
   'a file that grew': (e) =>
     withReport(e, { warnings: [{ id: 'file-changed', message: 'changed while it was read' }] }),
   'a verdict that is inconclusive': (e) => withRuns(e, { verdict: verdictOf('inconclusive') }),
+  'a report that does not say what was looked for': (e) => ({
+    ...e,
+    report: {
+      ...e.report,
+      runs: e.report.runs.map(({ detectorsRun: _, ...run }) => run),
+    },
+  }),
   'a detector that crashed': (e) =>
     withRuns(e, { failedDetectors: [{ id: 'drift', error: { id: 'usage', message: 'boom' } }] }),
   'a solver that did not converge': (e) => withRuns(e, { curvature: [eigen(true), eigen(false)] }),
@@ -347,6 +355,49 @@ test('the ratchet keeps what was better, and a series that is gone', () => {
   );
   const gone = { runs: [makeRunReport(makeRun('run.csv', [makeSeries('other', 'other', [1, 2])]))] };
   expect(updateBaseline(gone, base, true)).toEqual(base);
+});
+
+test('a report whose numbers contradict each other passes no rule', () => {
+  const changes: readonly [string, (series: ChartSeries) => ChartSeries][] = [
+    ['another maximum', (s) => withStatistics(s, { max: 0.5 })],
+    ['another minimum', (s) => withStatistics(s, { min: 0.05 })],
+    ['a maximum below the minimum', (s) => withStatistics(s, { max: 0.1, min: 0.2 })],
+    ['no extremes', (s) => withStatistics(s, { min: null, max: null })],
+    ['a quantile beyond the maximum', (s) => withStatistics(s, { p99: 1e3 })],
+    ['a quantile below the minimum', (s) => withStatistics(s, { p50: -1 })],
+    [
+      'quantiles in another order',
+      (s) => withStatistics(s, { p50: s.statistics.p95, p95: s.statistics.p50 }),
+    ],
+    ['no quantile', (s) => withStatistics(s, { p95: null })],
+    ['a mean beyond the maximum', (s) => withStatistics(s, { mean: 1e3 })],
+    ['another last value', (s) => withStatistics(s, { last: 0.01 })],
+    ['another first value', (s) => withStatistics(s, { first: 99 })],
+    ['a last value that is NaN', (s) => withStatistics(s, { last: Number.NaN })],
+    ['a later last step', (s) => withStatistics(s, { lastStep: 1e6 })],
+    ['more points', (s) => withStatistics(s, { points: s.points + 1 })],
+    ['a NaN of which the buckets know nothing', (s) => withStatistics(s, { nan: 1 })],
+    ['a NaN in the buckets only', (s) => ({ ...s, nonFinite: s.nonFinite.map((_, k) => (k === 3 ? 1 : 0)) })],
+    ['a bucket with another value', (s) => ({ ...s, max: s.max.map((x, k) => (k === 3 ? 147 : x)) })],
+    ['a bucket less', (s) => ({ ...s, max: s.max.slice(1) })],
+    ['no buckets', (s) => ({ ...s, firstStep: [], lastStep: [], min: [], max: [], nonFinite: [] })],
+  ];
+  for (const [what, change] of changes) {
+    const report = healthy.report.runs[0]!;
+    const series = report.series.map((one) => (one.name === 'loss' ? change(one) : one));
+    const evidence = { ...withRuns(healthy, { series }), runs: new Map<string, Run>() };
+    for (const id of Object.keys(RULES))
+      expect([what, id, judgeGate(evidence, configOf({ rules: { [id]: 'error' } })).passed]).toEqual([
+        what,
+        id,
+        false,
+      ]);
+  }
+});
+
+const withStatistics = (series: ChartSeries, change: Partial<ChartSeries['statistics']>): ChartSeries => ({
+  ...series,
+  statistics: { ...series.statistics, ...change },
 });
 
 test('windows: inside them only, on the points themselves, not on a saved report', () => {
