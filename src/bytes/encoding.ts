@@ -19,7 +19,31 @@ export function encodingOf(head: Uint8Array): TextEncoding {
   return little ? 'utf-16le' : big ? 'utf-16be' : 'utf-8';
 }
 
-/** The same text as UTF-8 without a byte order mark. */
+/** Bytes of the byte order mark that a head starts with; 0 where there is none. */
+export function markBytes(head: Uint8Array): number {
+  if (head[0] === 0xef && head[1] === 0xbb && head[2] === 0xbf) return 3;
+  return (head[0] === 0xff && head[1] === 0xfe) || (head[0] === 0xfe && head[1] === 0xff) ? 2 : 0;
+}
+
+/**
+ * How many bytes the characters of UTF-8 text [start, end) have in the encoding that they came from. In UTF-16 that is
+ * two, and four for those that have four in UTF-8, so that the sizes of parts add up to the size of the whole.
+ */
+export function sizeIn(encoding: TextEncoding, bytes: Uint8Array, start: number, end: number): number {
+  if (encoding === 'utf-8') return end - start;
+  let size = 0;
+  for (let k = start; k < end; k++) {
+    const byte = bytes[k]!;
+    if (byte >= 0xf0) size += 4;
+    else if (byte < 0x80 || byte >= 0xc0) size += 2;
+  }
+  return size;
+}
+
+/**
+ * The same text as UTF-8 without a byte order mark. A byte at the end of UTF-16 that is half of a character gives
+ * nothing.
+ */
 export async function* toUtf8(
   chunks: AsyncIterable<Uint8Array>,
   encoding: TextEncoding,
@@ -35,7 +59,14 @@ export async function* toUtf8(
   }
   const decoder = new TextDecoder(encoding);
   const encoder = new TextEncoder();
-  for await (const chunk of chunks) yield encoder.encode(decoder.decode(chunk, { stream: true }));
+  let odd: number | undefined;
+  for await (const chunk of chunks) {
+    // Whole code units only, so that a half one at the end is not made a character.
+    const joined = odd === undefined ? chunk : Buffer.concat([Uint8Array.of(odd), chunk]);
+    const even = joined.length & ~1;
+    odd = even < joined.length ? joined[even] : undefined;
+    yield encoder.encode(decoder.decode(joined.subarray(0, even), { stream: true }));
+  }
   const last = decoder.decode();
   if (last !== '') yield encoder.encode(last);
 }

@@ -1,6 +1,9 @@
-/** Lines of a byte stream without a string for each: a scanner gets the buffer and the range. */
+/** Lines of a byte stream, without a string for each: a sink gets the buffer and the range, and says what became of it. */
 import { diagError, type ErrorRecord } from '../model/errors.ts';
 import { formatCount } from '../model/format-number.ts';
+import type { Account, LossReason } from '../model/log.ts';
+import { sizeIn, type TextEncoding } from './encoding.ts';
+import { openLedger } from './ledger.ts';
 
 const LINE_FEED = 10;
 const CARRIAGE_RETURN = 13;
@@ -8,84 +11,189 @@ const CARRIAGE_RETURN = 13;
 /** A line longer than this is skipped and reported; a log line that is longer is no log line. */
 export const MAX_LINE_BYTES = 16 << 20;
 
+/**
+ * What became of a line: `record`, `overhead` (a header, a blank line), `passed-over` (text that is no record of the
+ * format), why it was lost, or `held`: the line is part of a record that goes on, and shares what becomes of its end.
+ */
+export type LineFate = 'record' | 'overhead' | 'passed-over' | 'held' | LossReason;
+
 export interface LineSink {
   /**
-   * One line, without its end (`\n`, `\r\n`). `terminated` is false for a last line that has none: it may be cut.
-   * The bytes are valid during the call only.
+   * One line, without its end (`\n`, `\r\n`), never empty. `terminated` is false for a last line that has none: it may
+   * be cut. The bytes are valid during the call only.
    */
-  line(bytes: Buffer, start: number, end: number, lineNumber: number, terminated: boolean): void;
-  /** A line of more than {@link MAX_LINE_BYTES}, skipped. */
-  tooLong(lineNumber: number, length: number): void;
+  line(bytes: Buffer, start: number, end: number, lineNumber: number, terminated: boolean): LineFate;
+  /** An empty line; `overhead` where this is left out. */
+  blank?(lineNumber: number): LineFate;
+  /** What becomes of lines that are held when the stream ends; `torn-record` where this is left out. */
+  heldAtEnd?(): LineFate;
+}
+
+export interface LineOptions {
+  /** Also end a line at a lone `\r` (progress bars). */
+  readonly carriageReturns?: boolean;
+  /** What the text was in before it was made UTF-8; bytes and offsets are those of the file. */
+  readonly encoding?: TextEncoding;
+}
+
+export interface ScannedLines {
+  readonly account: Account;
+  /** Lines that are too long, and holes. */
+  readonly errors: ErrorRecord[];
 }
 
 /**
- * Cuts a stream into lines. Memory: one chunk and one line.
+ * Cuts a stream into lines and accounts for each byte of it. Memory: one chunk and one line.
  *
- * @param carriageReturns also end a line at a lone `\r` (progress bars); an empty line between `\r` and `\n` is none
+ * A line end counts as overhead, except between the lines of one record. A line that is too long, and one with zero
+ * bytes in it, is lost and not handed over.
+ *
+ * @param path for messages
  */
 export async function scanLines(
   chunks: AsyncIterable<Uint8Array>,
+  path: string,
   sink: LineSink,
-  carriageReturns = false,
-): Promise<void> {
+  { carriageReturns = false, encoding = 'utf-8' }: LineOptions = {},
+): Promise<ScannedLines> {
+  const ledger = openLedger();
+  const errors: ErrorRecord[] = [];
+  const holes = { lines: 0, first: 0, bytes: 0 };
   let rest: Buffer[] = [];
   let restBytes = 0;
   let lineNumber = 1;
   /** Bytes of a line that is too long and being skipped. */
   let skipped = 0;
+  /** Offset of what comes next, in the bytes of the file. */
+  let at = 0;
+  let held = { bytes: 0, at: 0, lines: 0 };
 
-  const emit = (buffer: Buffer, start: number, end: number, terminated: boolean): void => {
+  const settle = (fate: Exclude<LineFate, 'held'>, bytes: number, from: number, lines: number): void => {
+    if (fate === 'record') ledger.record(bytes);
+    else if (fate === 'overhead') ledger.overhead(bytes);
+    else if (fate === 'passed-over') ledger.passOver(bytes);
+    // How many lines a hole had is not known.
+    else ledger.lose(fate, bytes, from, fate === 'hole' ? undefined : lines);
+  };
+  /** A line of `bytes`, and the `end` bytes of its line end. */
+  const enter = (fate: LineFate, bytes: number, end: number): void => {
+    if (fate === 'held') {
+      if (held.lines++ === 0) held.at = at;
+      held.bytes += bytes + end;
+    } else {
+      if (held.lines === 0) settle(fate, bytes, at, 1);
+      else {
+        settle(fate, held.bytes + bytes, held.at, held.lines + 1);
+        held = { bytes: 0, at: 0, lines: 0 };
+      }
+      ledger.overhead(end);
+    }
+    at += bytes + end;
+  };
+
+  /** A line or a part of it, and how many bytes of line end follow. */
+  const one = (
+    buffer: Buffer,
+    start: number,
+    end: number,
+    terminated: boolean,
+    ending: number,
+    holed: boolean,
+  ): void => {
+    const bytes = sizeIn(encoding, buffer, start, end);
+    if (holed && buffer.subarray(start, end).includes(0)) {
+      if (holes.lines++ === 0) holes.first = lineNumber;
+      holes.bytes += bytes;
+      enter('hole', bytes, ending);
+    } else if (start === end) enter(sink.blank?.(lineNumber) ?? 'overhead', 0, ending);
+    else enter(sink.line(buffer, start, end, lineNumber, terminated), bytes, ending);
+  };
+
+  const unit = encoding === 'utf-8' ? 1 : 2;
+  /** [start, end) has no line feed in it; one follows it if `terminated`. */
+  const emit = (buffer: Buffer, start: number, end: number, terminated: boolean, holed: boolean): void => {
     let last = end;
     if (last > start && buffer[last - 1] === CARRIAGE_RETURN) last--;
-    if (carriageReturns) {
-      for (let at = start; at < last; ) {
-        // A loop: indexOf would search on to the end of the buffer in every line.
-        let to = at;
-        while (to < last && buffer[to] !== CARRIAGE_RETURN) to++;
-        if (to > at) sink.line(buffer, at, to, lineNumber, terminated || to < last);
-        at = to + 1;
+    const ending = (end - last + (terminated ? 1 : 0)) * unit;
+    if (!carriageReturns) {
+      one(buffer, start, last, terminated, ending, holed);
+      return;
+    }
+    let from = start;
+    for (;;) {
+      // A loop: indexOf would search on to the end of the buffer in every line.
+      let to = from;
+      while (to < last && buffer[to] !== CARRIAGE_RETURN) to++;
+      if (to === last) {
+        one(buffer, from, to, terminated, ending, holed);
+        return;
       }
-    } else sink.line(buffer, start, last, lineNumber, terminated);
+      // What stands before a lone carriage return was finished, whatever follows.
+      one(buffer, from, to, true, unit, holed);
+      from = to + 1;
+    }
+  };
+  const tooLong = (): void => {
+    errors.push(tooLongLine(path, lineNumber, skipped));
+    enter('line-too-long', skipped, 0);
   };
 
   for await (const chunk of chunks) {
     const buffer = Buffer.from(chunk.buffer, chunk.byteOffset, chunk.byteLength);
-    let at = 0;
+    const holed = buffer.includes(0);
+    let from = 0;
     for (;;) {
-      const found = buffer.indexOf(LINE_FEED, at);
+      const found = buffer.indexOf(LINE_FEED, from);
       if (found < 0) break;
-      const length = restBytes + skipped + found - at;
-      if (length > MAX_LINE_BYTES) sink.tooLong(lineNumber, length);
-      else if (restBytes === 0) emit(buffer, at, found, true);
+      if (skipped > 0 || restBytes + found - from > MAX_LINE_BYTES) {
+        for (const part of rest) skipped += sizeIn(encoding, part, 0, part.length);
+        skipped += sizeIn(encoding, buffer, from, found);
+        tooLong();
+        enter('overhead', 0, unit);
+      } else if (restBytes === 0) emit(buffer, from, found, true, holed);
       else {
-        const whole = Buffer.concat([...rest, buffer.subarray(at, found)]);
-        emit(whole, 0, whole.length, true);
+        const whole = Buffer.concat([...rest, buffer.subarray(from, found)]);
+        emit(whole, 0, whole.length, true, whole.includes(0));
       }
       rest = [];
       restBytes = skipped = 0;
       lineNumber++;
-      at = found + 1;
+      from = found + 1;
     }
-    if (at < buffer.length) {
-      if (skipped > 0 || restBytes + buffer.length - at > MAX_LINE_BYTES) {
-        skipped += restBytes + buffer.length - at;
+    if (from < buffer.length) {
+      if (skipped > 0 || restBytes + buffer.length - from > MAX_LINE_BYTES) {
+        for (const part of rest) skipped += sizeIn(encoding, part, 0, part.length);
+        skipped += sizeIn(encoding, buffer, from, buffer.length);
         rest = [];
         restBytes = 0;
       } else {
-        rest.push(Buffer.from(buffer.subarray(at)));
-        restBytes += buffer.length - at;
+        rest.push(Buffer.from(buffer.subarray(from)));
+        restBytes += buffer.length - from;
       }
     }
   }
-  if (skipped > 0) sink.tooLong(lineNumber, skipped);
+  if (skipped > 0) tooLong();
   else if (restBytes > 0) {
     const whole = Buffer.concat(rest);
-    emit(whole, 0, whole.length, false);
+    emit(whole, 0, whole.length, false, whole.includes(0));
   }
+  if (held.lines > 0) {
+    const fate = sink.heldAtEnd?.() ?? 'torn-record';
+    settle(fate === 'held' ? 'torn-record' : fate, held.bytes, held.at, held.lines);
+  }
+  if (holes.lines > 0)
+    errors.push(
+      diagError(
+        'log-hole',
+        { count: holes.lines, bytes: holes.bytes, line: holes.first },
+        { path, line: holes.first },
+      ).toRecord(),
+    );
+  return { account: ledger.account(), errors };
 }
 
 /** The record of a line that was skipped for its length. */
-export const tooLongLine = (path: string, line: number, length: number): ErrorRecord =>
+const tooLongLine = (path: string, line: number, length: number): ErrorRecord =>
   diagError(
     'limit-exceeded',
     {

@@ -40,6 +40,8 @@ export function runOfCapture(capture: Pick<Capture, 'path' | 'manifest' | 'steps
     ...(task === undefined ? {} : { task }),
     step: Float64Array.from(list, ([step]) => step),
     value: Float64Array.from(list, ([, value]) => value),
+    missing: 0,
+    refused: 0,
     attemptOffsets: [0],
     pathOffsets: [0],
   });

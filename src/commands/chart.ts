@@ -60,6 +60,8 @@ export default command({
               role: s.role,
               step: pick(s.step),
               value: pick(s.value),
+              missing: 0,
+              refused: 0,
               attemptOffsets: [0],
               pathOffsets: [0],
             },

@@ -6,7 +6,7 @@
  * A header that comes again marks a restart. A quoted cell may hold separators, quotes (doubled) and line ends.
  */
 import { decodeName } from '../bytes/encoding.ts';
-import { scanLines, tooLongLine } from '../bytes/lines.ts';
+import { type LineFate, scanLines } from '../bytes/lines.ts';
 import { diagError, type ErrorRecord } from '../model/errors.ts';
 import { countAt, placesOf, type Tally, tally } from './bad-lines.ts';
 import type { LogFormat, LoggedRun, LoggedSeries } from './format.ts';
@@ -16,20 +16,34 @@ import { isAxisName, rowTable } from './row-table.ts';
 const QUOTE = 0x22;
 const COMMA = 0x2c;
 const DOT = 0x2e;
+const HASH = 0x23;
+/** Characters of a row with a quoted cell that goes over lines. */
+const MAX_QUOTED = 1 << 20;
 const SEPARATORS = ['\t', ';', ',', '|'];
 const MISSING = new Set(['', 'na', 'n/a', '<na>', 'null', 'none', '-', '--']);
 
-/** The cells of a line, quotes resolved; undefined while a quoted cell is still open. */
-function splitCells(line: string, separator: string): string[] | undefined {
-  const cells: string[] = [];
+/** A row that is being cut into cells; it goes on in the next line while a quoted cell is open. */
+interface CutRow {
+  readonly cells: string[];
+  /** What the open cell holds so far; undefined where none is open. */
+  open: string | undefined;
+}
+
+/** Cuts a line, quotes resolved. Each character is looked at once, however many lines a row has. */
+function cutLine(line: string, separator: string, row: CutRow = { cells: [], open: undefined }): CutRow {
   let at = 0;
   for (;;) {
-    if (line[at] === '"') {
-      let cell = '';
-      let from = at + 1;
+    const goesOn = row.open !== undefined;
+    if (goesOn || line[at] === '"') {
+      let cell = goesOn ? `${row.open}\n` : '';
+      let from = goesOn ? at : at + 1;
+      row.open = undefined;
       for (;;) {
         const quote = line.indexOf('"', from);
-        if (quote < 0) return undefined;
+        if (quote < 0) {
+          row.open = cell + line.slice(from);
+          return row;
+        }
         cell += line.slice(from, quote);
         from = quote + 1;
         if (line[from] !== '"') break;
@@ -37,16 +51,24 @@ function splitCells(line: string, separator: string): string[] | undefined {
         from++;
       }
       const next = line.indexOf(separator, from);
-      cells.push(cell + line.slice(from, next < 0 ? line.length : next));
-      if (next < 0) return cells;
+      const after = line.slice(from, next < 0 ? line.length : next);
+      // Text after the closing quote: no writer quotes so, and `"0.4"5` is not 0.45.
+      row.cells.push(after.trim() === '' ? cell : `"${cell}"${after}`);
+      if (next < 0) return row;
       at = next + 1;
     } else {
       const next = line.indexOf(separator, at);
-      cells.push(line.slice(at, next < 0 ? line.length : next).trim());
-      if (next < 0) return cells;
+      row.cells.push(line.slice(at, next < 0 ? line.length : next).trim());
+      if (next < 0) return row;
       at = next + 1;
     }
   }
+}
+
+/** The cells of a line; undefined while a quoted cell is still open. */
+function splitCells(line: string, separator: string): string[] | undefined {
+  const { cells, open } = cutLine(line, separator);
+  return open === undefined ? cells : undefined;
 }
 
 /** The separator that cuts a header into most cells; undefined where none cuts it. */
@@ -114,9 +136,11 @@ export const csv: LogFormat = {
     return good * 2 > rows.length;
   },
 
-  async read(chunks, path) {
-    const errors: ErrorRecord[] = [];
+  async read(chunks, path, { encoding }) {
+    const badHeader: ErrorRecord[] = [];
     const badRows = tally();
+    const openQuotes = tally();
+    let linesInQuotes = 0;
     const restarts: number[] = [];
     const notes: string[] = [];
     let table = rowTable();
@@ -128,9 +152,8 @@ export const csv: LogFormat = {
     /** Column of the table for each cell; -1 for those that are ambiguous. */
     let columns: number[] = [];
     let textCells: Tally[] = [];
-    let numbers: number[] = [];
-    let open = '';
-    let unreadBytes = 0;
+    /** A row whose quoted cell goes on in the next line. */
+    let open: (CutRow & { line: number; lines: number; length: number; holdsRows: boolean }) | undefined;
 
     const begin = (text: string): void => {
       separator ||= separatorOf(text) ?? ',';
@@ -147,33 +170,40 @@ export const csv: LogFormat = {
       for (const name of header) counts.set(name, (counts.get(name) ?? 0) + 1);
       for (const [column, count] of counts)
         if (count > 1)
-          errors.push(diagError('log-duplicate-column', { column, count }, { path, line: 1 }).toRecord());
+          badHeader.push(diagError('log-duplicate-column', { column, count }, { path, line: 1 }).toRecord());
       columns = header.map((name) => (counts.get(name) === 1 ? table.column(name) : -1));
       textCells = header.map(() => tally());
-      numbers = header.map(() => 0);
       if (!named) notes.push('the file has no header; its columns are numbered');
     };
 
     const setText = (cell: number, text: string, lineNumber: number): void => {
-      if (MISSING.has(text.toLowerCase())) return;
+      if (MISSING.has(text.toLowerCase())) {
+        table.miss(columns[cell]!);
+        return;
+      }
       // PyTorch users write tensors as they print.
       const inner = /^tensor\(\s*\[?([^,\])]+)/.exec(text)?.[1] ?? text;
       const value = numberOfText(separator !== ',' && !inner.includes('.') ? inner.replace(',', '.') : inner);
-      if (value === undefined) countAt(textCells[cell]!, lineNumber);
-      else {
-        numbers[cell]!++;
-        table.set(columns[cell]!, value);
-      }
+      if (value === undefined) {
+        countAt(textCells[cell]!, lineNumber);
+        table.refuse(columns[cell]!, text, lineNumber);
+      } else table.set(columns[cell]!, value);
     };
 
     /** A row as text: quoted cells, and whatever the fast way does not take. False if its cells do not fit. */
-    const slowRow = (text: string, lineNumber: number): boolean => {
-      const cells = splitCells(text, separator)!;
+    const slowRow = (cells: readonly string[], lineNumber: number): boolean => {
       if (cells.length !== columns.length) return false;
       cells.forEach((cell, k) => {
         if (columns[k]! >= 0) setText(k, cell.trim(), lineNumber);
       });
       return true;
+    };
+
+    /** Whether a line that a quoted cell took looks like a row of its own. */
+    const isRow = (line: string): boolean => {
+      let cells = 1;
+      for (let at = line.indexOf(separator); at >= 0; at = line.indexOf(separator, at + 1)) cells++;
+      return cells === columns.length && isNumber(line.split(separator, 1)[0]!, separator);
     };
 
     /** The row in [start, end); 'slow' where a cell is quoted, false where the number of cells does not fit. */
@@ -188,10 +218,7 @@ export const csv: LogFormat = {
           let stop = scanNumber(bytes, at, end, decimalMark === -1 ? markOf(bytes, at, end) : DOT);
           while (stop > 0 && stop < end && bytes[stop] === 0x20) stop++;
           if (stop === end || (stop > 0 && bytes[stop] === separatorByte)) {
-            if (columns[cell]! >= 0) {
-              numbers[cell]!++;
-              table.set(columns[cell]!, scanned[0]!);
-            }
+            if (columns[cell]! >= 0) table.set(columns[cell]!, scanned[0]!);
             at = stop;
           } else {
             let to = at;
@@ -199,11 +226,15 @@ export const csv: LogFormat = {
             if (columns[cell]! >= 0) setText(cell, decodeName(bytes, at, to).trim(), lineNumber);
             at = to;
           }
-        }
+        } else if (columns[cell]! >= 0) table.miss(columns[cell]!);
         if (at >= end) return cell === columns.length - 1;
         at++;
         // A separator at the very end opens one more, empty cell.
-        if (at === end) return cell === columns.length - 2;
+        if (at === end) {
+          if (cell !== columns.length - 2) return false;
+          if (columns[cell + 1]! >= 0) table.miss(columns[cell + 1]!);
+          return true;
+        }
       }
     };
     const markOf = (bytes: Buffer, at: number, end: number): number => {
@@ -211,68 +242,91 @@ export const csv: LogFormat = {
       return DOT;
     };
 
-    await scanLines(chunks, {
-      line(bytes, start, end, lineNumber, terminated) {
-        if (header === undefined) {
-          if (start === end || bytes[start] === 0x23) return;
-          const text = decodeName(bytes, start, end);
-          begin(text);
-          if (header === undefined || headerText !== '') return;
-        }
-        if (open === '' && start === end) return;
-        if (
-          headerText !== '' &&
-          bytes[start]! > 0x39 &&
-          end - start === Buffer.byteLength(headerText) &&
-          decodeName(bytes, start, end) === headerText
-        ) {
-          restarts.push(lineNumber);
-          return;
-        }
-        let fits: boolean | 'slow' = open === '' ? fastRow(bytes, start, end, lineNumber) : 'slow';
-        if (fits === 'slow') {
-          table.dropRow();
-          const text = open + decodeName(bytes, start, end);
-          if (splitCells(text, separator) === undefined) {
-            // The quoted cell goes on in the next line, if it is not just a stray quote.
-            open = terminated && text.length < 1 << 20 ? `${text}\n` : '';
-            if (open === '') {
-              if (terminated) countAt(badRows, lineNumber);
-              else unreadBytes = end - start;
-            }
-            return;
+    /** The line goes on with the quoted cell of the row before it, or opens one. */
+    const quoted = (text: string, lineNumber: number, terminated: boolean): LineFate => {
+      const goesOn = open !== undefined;
+      open ??= { cells: [], open: undefined, line: lineNumber, lines: 0, length: 0, holdsRows: false };
+      open.lines++;
+      open.length += text.length;
+      if (goesOn && isRow(text)) open.holdsRows = true;
+      cutLine(text, separator, open);
+      const row = open;
+      if (row.open !== undefined && terminated && row.length < MAX_QUOTED) return 'held';
+      open = undefined;
+      if (row.open !== undefined && row.lines === 1 && !terminated) return 'torn-record';
+      // A cell that took lines which are rows was opened by a stray quote, wherever the next one closed it.
+      if (row.open !== undefined || row.holdsRows) {
+        countAt(openQuotes, row.line);
+        linesInQuotes += row.lines;
+        return 'unclosed-quote';
+      }
+      if (slowRow(row.cells, row.line)) {
+        table.endRow(row.line);
+        return 'record';
+      }
+      return misfit(row.line, terminated);
+    };
+    const misfit = (lineNumber: number, terminated: boolean): LineFate => {
+      table.dropRow();
+      if (!terminated) return 'torn-record';
+      countAt(badRows, lineNumber);
+      return 'wrong-cells';
+    };
+
+    const { account, errors } = await scanLines(
+      chunks,
+      path,
+      {
+        blank: () => (open === undefined ? 'overhead' : quoted('', open.line, true)),
+        line(bytes, start, end, lineNumber, terminated) {
+          if (header === undefined) {
+            if (bytes[start] === HASH) return 'overhead';
+            begin(decodeName(bytes, start, end));
+            if (header === undefined || headerText !== '') return 'overhead';
           }
-          open = '';
-          fits = slowRow(text, lineNumber);
-        }
-        if (!fits) {
-          table.dropRow();
-          if (terminated) countAt(badRows, lineNumber);
-          else unreadBytes = end - start;
-          return;
-        }
-        if (!terminated) unreadBytes = cutCell(bytes, start, end);
-        table.endRow(lineNumber);
+          if (open !== undefined) return quoted(decodeName(bytes, start, end), lineNumber, terminated);
+          if (
+            headerText !== '' &&
+            bytes[start]! > 0x39 &&
+            end - start === Buffer.byteLength(headerText) &&
+            decodeName(bytes, start, end) === headerText
+          ) {
+            restarts.push(lineNumber);
+            return 'overhead';
+          }
+          const fits = fastRow(bytes, start, end, lineNumber);
+          if (fits === 'slow') {
+            table.dropRow();
+            return quoted(decodeName(bytes, start, end), lineNumber, terminated);
+          }
+          if (!fits) return misfit(lineNumber, terminated);
+          if (!terminated && isCut(bytes, start, end)) return misfit(lineNumber, terminated);
+          table.endRow(lineNumber);
+          return 'record';
+        },
+        heldAtEnd() {
+          countAt(openQuotes, open!.line);
+          linesInQuotes += open!.lines;
+          return 'unclosed-quote';
+        },
       },
-      tooLong: (lineNumber, length) => errors.push(tooLongLine(path, lineNumber, length)),
-    });
+      encoding === undefined ? {} : { encoding },
+    );
+    errors.unshift(...badHeader);
 
     /**
-     * The last cell of a last line without an end may be cut. It is taken back where that would change its size: a
-     * number that stops at its mark, or that lost the exponent that the value before it needs.
+     * Whether the last cell of a last line without an end was cut where that changes its size: a number that stops at
+     * its mark, or that lost the exponent that the value before it has.
      */
-    function cutCell(bytes: Buffer, start: number, end: number): number {
+    function isCut(bytes: Buffer, start: number, end: number): boolean {
       const from = bytes.lastIndexOf(separatorByte, end - 1) + 1;
       const cell = bytes.toString('latin1', Math.max(from, start), end);
       const index = columns.at(-1)!;
-      if (index < 0 || !/^[-+\d.eE]+$/.test(cell)) return 0;
-      const value = numberOfText(cell);
+      if (index < 0 || !/^[-+\d.eE]+$/.test(cell)) return false;
       const column = table.columns[index]!;
       const before = Math.abs(column.value[column.count - 2] ?? Number.NaN);
       const lostExponent = before > 0 && before < 1e-4 && !/e/i.test(cell);
-      if (/\d$/.test(cell) && !lostExponent) return 0;
-      if (value !== undefined) table.unset(index);
-      return cell.length;
+      return !/\d$/.test(cell) || lostExponent;
     }
 
     if (badRows.count > 0)
@@ -283,10 +337,18 @@ export const csv: LogFormat = {
           { path, line: badRows.first[0]! },
         ).toRecord(),
       );
+    if (openQuotes.count > 0)
+      errors.push(
+        diagError(
+          'log-quote-open',
+          { count: linesInQuotes, lines: placesOf(openQuotes) },
+          { path, line: openQuotes.first[0]! },
+        ).toRecord(),
+      );
     textCells.forEach((bad, cell) => {
       if (bad.count === 0) return;
       // A column of text is no series; a series with text in it has lost points.
-      if (numbers[cell]! > bad.count)
+      if (columns[cell]! >= 0 && table.columns[columns[cell]!]!.count > bad.count)
         errors.push(
           diagError(
             'log-cells-bad',
@@ -306,11 +368,10 @@ export const csv: LogFormat = {
           .map(({ name, missing }) => `"${name}" in ${missing} of ${table.rows()} rows`)
           .join(', ')}${gaps.length > 3 ? `, and ${gaps.length - 3} more` : ''}`,
       );
-    const lines = errors.filter((error) => error.id === 'limit-exceeded').length;
     const runs = runsOf(series).map(
       (run): LoggedRun => ({ ...run, stepUnit, restarts, notes: [...notes, ...axisNotes] }),
     );
-    return { kept: table.rows(), lost: badRows.count + lines, unreadBytes, errors, runs };
+    return { kept: table.rows(), account, errors, runs };
   },
 };
 

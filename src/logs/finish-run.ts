@@ -1,5 +1,5 @@
 /** From what a format read to a Run: roles, attempts and notes over all series of the run. */
-import type { Attempt, Role, Run, TimeSeries } from '../model/run.ts';
+import { type Attempt, isLossLike, type Role, type Run, type TimeSeries } from '../model/run.ts';
 import { findRestarts, type Restart } from './attempts.ts';
 import type { LoggedRun, LoggedSeries } from './format.ts';
 import { assignRoles } from './metric-roles.ts';
@@ -45,9 +45,14 @@ function join(parts: readonly RunPart[]): Joined[] {
       }
       return target;
     };
+    const firstRefused = all.find((one) => one.firstRefused !== undefined)?.firstRefused;
     return {
       name,
       pathOffsets,
+      missing: all.reduce((sum, one) => sum + one.missing, 0),
+      refused: all.reduce((sum, one) => sum + one.refused, 0),
+      ...(firstRefused === undefined ? {} : { firstRefused }),
+      ...(all.some((one) => one.gaps) ? { gaps: joinGaps(all, length) } : {}),
       step: concat(new Float64Array(length), (one) => one.step),
       value: concat(new Float64Array(length), (one) => one.value),
       ...(all.every((one) => one.wallTime)
@@ -59,6 +64,19 @@ function join(parts: readonly RunPart[]): Joined[] {
         : {}),
     };
   });
+}
+
+/** The gaps of several files: those at the end of one stand before the first point of the next. */
+function joinGaps(all: readonly LoggedSeries[], points: number): Uint32Array {
+  const gaps = new Uint32Array(points + 1);
+  let at = 0;
+  for (const one of all) {
+    one.gaps?.forEach((gap, k) => {
+      gaps[at + k]! += gap;
+    });
+    at += one.step.length;
+  }
+  return gaps;
 }
 
 /** Which series tells the restarts: the loss, else the longest of training, else the longest. */
@@ -134,7 +152,9 @@ export function finishRun(
 ): Run {
   const joined = join(parts);
   const { roles, notes } = assignRoles(joined, forced);
-  const withRoles = joined.map((one, k) => ({ ...one, ...roles[k]! }));
+  const all = joined.map((one, k) => ({ ...one, ...roles[k]! }));
+  const withRoles = all.filter((one) => !isText(one));
+  const text = all.filter(isText).map(({ name }) => name);
   const axis = axisSeries(withRoles);
   const parallel = parts.some((part) => part.parallel === true);
   const restarts =
@@ -160,9 +180,23 @@ export function finishRun(
       ...hyperparameters,
       ...parts.flatMap((part) => [...(part.run.hyperparameters ?? [])]),
     ]),
-    notes: [...new Set([...parts.flatMap((part) => part.run.notes ?? []), ...sidecarNotes, ...notes])],
+    notes: [
+      ...new Set([
+        ...parts.flatMap((part) => part.run.notes ?? []),
+        ...sidecarNotes,
+        ...notes,
+        ...(text.length === 0 ? [] : [textNote(text)]),
+      ]),
+    ],
   };
 }
+
+/** Most of its cells are no numbers, and its name does not say that they should be: text, and no series. */
+const isText = ({ role, value, refused }: Joined & { role: Role }): boolean =>
+  refused > 0 && refused >= value.length && !isLossLike(role);
+
+const textNote = (names: readonly string[]): string =>
+  `columns of text, which are no series: ${names.slice(0, 10).join(', ')}${names.length > 10 ? `, and ${names.length - 10} more` : ''}`;
 
 /** The first points of the axis after the places at which the log says that it starts again. */
 function markedIndices(axis: Joined, parts: readonly RunPart[]): number[] {

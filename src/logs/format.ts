@@ -1,6 +1,8 @@
 /** What a log format is: one file in this folder and one line in registry.ts. */
+
+import type { TextEncoding } from '../bytes/encoding.ts';
 import type { ErrorRecord } from '../model/errors.ts';
-import type { LogInput } from '../model/log.ts';
+import type { Account, LogInput } from '../model/log.ts';
 import type { Role, Run, StepUnit, TimeSeries } from '../model/run.ts';
 
 export interface LogReadOptions {
@@ -8,10 +10,12 @@ export interface LogReadOptions {
   readonly roles: ReadonlyMap<string, Role>;
   /** `--pattern` of the stdout format. */
   readonly pattern?: string;
+  /** What a text format's file was in before it was made UTF-8: the account is of the bytes of the file. */
+  readonly encoding?: TextEncoding;
 }
 
 /** A series as a format reads it; roles and attempts are found afterwards, over all series of the run. */
-export type LoggedSeries = Pick<TimeSeries, 'name' | 'step' | 'value' | 'wallTime' | 'line' | 'byteOffset'>;
+export type LoggedSeries = Omit<TimeSeries, 'role' | 'task' | 'attemptOffsets' | 'pathOffsets'>;
 
 /** A run as one file tells it. */
 export interface LoggedRun {
@@ -26,7 +30,9 @@ export interface LoggedRun {
 }
 
 /** What a format finds in a file; the fields are those of {@link LogInput}. */
-export interface LogContent extends Pick<LogInput, 'kept' | 'lost' | 'unreadBytes'> {
+export interface LogContent extends Pick<LogInput, 'kept'> {
+  /** Of the bytes that the format was handed; {@link readRawStream} adds the byte order mark and holds it against the file. */
+  readonly account: Account;
   readonly errors: readonly ErrorRecord[];
   readonly runs: readonly LoggedRun[];
 }

@@ -3,6 +3,7 @@
  * (`loss`), evaluation rows (`eval_*`) and a last summary row (`train_runtime`). Python writes bare NaN.
  */
 import { basename, dirname } from 'node:path';
+import { openLedger } from '../bytes/ledger.ts';
 import { diagError, type ErrorRecord } from '../model/errors.ts';
 import type { LogFormat } from './format.ts';
 import { lineCounter, membersOf, wholeDocument } from './json-document.ts';
@@ -45,6 +46,7 @@ export const hfTrainerState: LogFormat = {
     const errors: ErrorRecord[] = [];
     const top = { at: 0 };
     const list = { at: 0 };
+    const ledger = openLedger();
     let lost = 0;
     let cut = 0;
     for (const member of membersOf(bytes, skipBlanks(bytes, 0, bytes.length), bytes.length, top)) {
@@ -59,8 +61,14 @@ export const hfTrainerState: LogFormat = {
       }
       if (bytes[member.start] !== 0x5b) continue;
       for (const row of membersOf(bytes, member.start, member.end, list)) {
-        if (row.whole && scan.row(bytes, row.start, row.end, lineOf(row.start))) continue;
-        if (row.whole) lost++;
+        if (row.whole && scan.row(bytes, row.start, row.end, lineOf(row.start))) {
+          ledger.record(row.end - row.start);
+          continue;
+        }
+        if (row.whole) {
+          lost++;
+          ledger.lose('damaged', row.end - row.start, row.start, 1);
+        }
         cut = row.start;
       }
     }
@@ -76,10 +84,12 @@ export const hfTrainerState: LogFormat = {
         ).toRecord(),
       );
     errors.push(...scan.errors(path));
+    const torn = top.at < 0 && cut > 0 ? bytes.length - cut : 0;
+    if (torn > 0) ledger.lose('torn-record', torn, cut);
+    ledger.overhead(bytes.length - ledger.account().bytes);
     return {
       kept: table.rows(),
-      lost,
-      unreadBytes: top.at < 0 && cut > 0 ? bytes.length - cut : 0,
+      account: ledger.account(),
       errors,
       runs: [{ ...table.finish(), hyperparameters }],
     };

@@ -4,6 +4,7 @@
  * numbers (a summary). Names of nested members are joined with `.`; lists of one length beside each other share an axis.
  */
 import { diagError, type ErrorRecord } from '../model/errors.ts';
+import type { Lost } from '../model/log.ts';
 import type { Run } from '../model/run.ts';
 import type { LogFormat, LoggedRun, LoggedSeries } from './format.ts';
 import { lineCounter, type Member, membersOf, wholeDocument } from './json-document.ts';
@@ -224,10 +225,12 @@ export const json: LogFormat = {
           { path, byteOffset: cut },
         ).toRecord(),
       );
+    const torn = cut >= 0 ? stop - cut : 0;
+    const losses: Lost[] = torn > 0 ? [{ reason: 'torn-record', bytes: torn, at: cut }] : [];
+    if (lost > 0) losses.push({ reason: 'damaged', records: lost, bytes: 0, at: 0 });
     return {
       kept,
-      lost,
-      unreadBytes: cut >= 0 ? stop - cut : 0,
+      account: { bytes: stop, records: stop - torn, overhead: 0, passedOver: 0, lost: losses },
       errors,
       runs: [{ stepUnit, series: series.filter((one) => !doubled.includes(one.name)), notes }],
     };

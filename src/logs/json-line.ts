@@ -174,6 +174,7 @@ export function objectScanner(table: RowTable): ObjectScanner {
       for (const column of new Set(repeated)) {
         const name = table.columns[column]!.name;
         table.unset(column);
+        table.refuse(column, 'twice in one record', lineNumber);
         const found = duplicates.get(name) ?? tally();
         countAt(found, line);
         duplicates.set(name, found);

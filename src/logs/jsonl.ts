@@ -2,11 +2,11 @@
  * JSON objects, one a line: `{"step": 1, "loss": 0.7}`. Nested objects are flattened with `.` (`{"a": {"b": 1}}` is
  * the series `a.b`), arrays are passed over, numbers may be strings ("NaN", "1e400"), bare NaN and Infinity are read.
  */
-import { scanLines, tooLongLine } from '../bytes/lines.ts';
-import { diagError, type ErrorRecord } from '../model/errors.ts';
+import { scanLines } from '../bytes/lines.ts';
+import { diagError } from '../model/errors.ts';
 import { countAt, placesOf, tally } from './bad-lines.ts';
 import type { LogFormat } from './format.ts';
-import { objectScanner } from './json-line.ts';
+import { objectScanner, skipBlanks } from './json-line.ts';
 import { rowTable } from './row-table.ts';
 
 const OPEN_BRACE = 0x7b;
@@ -32,25 +32,25 @@ export const jsonl: LogFormat = {
   tried: 'JSON objects, one a line',
   text: true,
   sniff: (head) => isRecordLines(head.toString('latin1')),
-  async read(chunks, path) {
+  async read(chunks, path, { encoding }) {
     const table = rowTable();
     const scan = objectScanner(table);
     const bad = tally();
-    const errors: ErrorRecord[] = [];
-    let unreadBytes = 0;
-    await scanLines(chunks, {
-      line(bytes, start, end, lineNumber, terminated) {
-        let at = start;
-        while (at < end && bytes[at]! <= 0x20) at++;
-        if (at === end) return;
-        if (bytes[at] === OPEN_BRACE && scan.row(bytes, at, end, lineNumber)) return;
-        if (terminated) countAt(bad, lineNumber);
-        else unreadBytes = end - start;
+    const { account, errors } = await scanLines(
+      chunks,
+      path,
+      {
+        line(bytes, start, end, lineNumber, terminated) {
+          const at = skipBlanks(bytes, start, end);
+          if (at === end) return 'overhead';
+          if (bytes[at] === OPEN_BRACE && scan.row(bytes, at, end, lineNumber)) return 'record';
+          if (!terminated) return 'torn-record';
+          countAt(bad, lineNumber);
+          return 'damaged';
+        },
       },
-      tooLong(lineNumber, length) {
-        errors.push(tooLongLine(path, lineNumber, length));
-      },
-    });
+      encoding === undefined ? {} : { encoding },
+    );
     if (bad.count > 0)
       errors.push(
         diagError(
@@ -60,12 +60,6 @@ export const jsonl: LogFormat = {
         ).toRecord(),
       );
     errors.push(...scan.errors(path));
-    return {
-      kept: table.rows(),
-      lost: bad.count + errors.filter((error) => error.id === 'limit-exceeded').length,
-      unreadBytes,
-      errors,
-      runs: [table.finish()],
-    };
+    return { kept: table.rows(), account, errors, runs: [table.finish()] };
   },
 };

@@ -4,9 +4,9 @@
  */
 import { basename, dirname, join } from 'node:path';
 import { decodeName } from '../bytes/encoding.ts';
-import { scanLines, tooLongLine } from '../bytes/lines.ts';
+import { scanLines } from '../bytes/lines.ts';
 import { filesIn, kindOfPath, openFile } from '../bytes/source.ts';
-import { diagError, type ErrorRecord } from '../model/errors.ts';
+import { diagError } from '../model/errors.ts';
 import type { Run } from '../model/run.ts';
 import { countAt, placesOf, tally } from './bad-lines.ts';
 import type { LogFormat, RunFiles } from './format.ts';
@@ -70,34 +70,36 @@ export const mlflow: LogFormat = {
   isParameter: async (path) =>
     basename(dirname(path)) === 'params' &&
     (await kindOfPath(join(dirname(dirname(path)), 'metrics'))) === 'folder',
-  async read(chunks, path) {
+  async read(chunks, path, { encoding }) {
     const table = rowTable();
-    const errors: ErrorRecord[] = [];
     const bad = tally();
     const value = table.column('value');
     const step = table.column('step');
     const time = table.column('timestamp');
-    let unreadBytes = 0;
     let stepsGiven = false;
-    await scanLines(chunks, {
-      line(bytes, start, end, lineNumber, terminated) {
-        if (start === end) return;
-        const found = LINE.exec(decodeName(bytes, start, end));
-        const number = found === null ? undefined : numberOfText(found[2]!);
-        if (!terminated || number === undefined) {
-          // Cut at the end of a number a line looks whole; MLflow ends every line.
-          if (terminated) countAt(bad, lineNumber);
-          else unreadBytes = end - start;
-          return;
-        }
-        if (found![3] !== undefined && found![3] !== '0') stepsGiven = true;
-        table.set(value, number);
-        table.set(step, Number(found![3] ?? 0));
-        table.set(time, Number(found![1]) / (found![1]!.length > 11 ? 1000 : 1));
-        table.endRow(lineNumber);
+    const { account, errors } = await scanLines(
+      chunks,
+      path,
+      {
+        line(bytes, start, end, lineNumber, terminated) {
+          const found = LINE.exec(decodeName(bytes, start, end));
+          const number = found === null ? undefined : numberOfText(found[2]!);
+          if (!terminated || number === undefined) {
+            // Cut at the end of a number a line looks whole; MLflow ends every line.
+            if (!terminated) return 'torn-record';
+            countAt(bad, lineNumber);
+            return found === null ? 'damaged' : 'refused-value';
+          }
+          if (found![3] !== undefined && found![3] !== '0') stepsGiven = true;
+          table.set(value, number);
+          table.set(step, Number(found![3] ?? 0));
+          table.set(time, Number(found![1]) / (found![1]!.length > 11 ? 1000 : 1));
+          table.endRow(lineNumber);
+          return 'record';
+        },
       },
-      tooLong: (lineNumber, length) => errors.push(tooLongLine(path, lineNumber, length)),
-    });
+      encoding === undefined ? {} : { encoding },
+    );
     if (bad.count > 0)
       errors.push(
         diagError(
@@ -110,8 +112,7 @@ export const mlflow: LogFormat = {
     const byRow = finished !== undefined && !stepsGiven && finished.value.length > 1;
     return {
       kept: table.rows(),
-      lost: bad.count,
-      unreadBytes,
+      account,
       errors,
       runs: [
         {

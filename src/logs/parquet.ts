@@ -97,8 +97,7 @@ export const parquet: LogFormat = {
     const { series, ...run } = table.finish();
     return {
       kept: table.rows(),
-      lost: 0,
-      unreadBytes: 0,
+      account: { bytes: bytes.length, records: bytes.length, overhead: 0, passedOver: 0, lost: [] },
       errors: [],
       // A row is no line of text.
       runs: [{ ...run, series: series.map(({ line: _, ...one }) => one) }],

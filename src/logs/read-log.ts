@@ -2,11 +2,19 @@
 import { createHash, type Hash } from 'node:crypto';
 import { dirname } from 'node:path';
 import { peekStream, readChunks, STDIN_NAME } from '../bytes/chunks.ts';
-import { encodingOf, toUtf8 } from '../bytes/encoding.ts';
+import { encodingOf, markBytes, toUtf8 } from '../bytes/encoding.ts';
 import { gunzipChunks, isGzip } from '../bytes/gzip.ts';
+import { joinAccounts } from '../bytes/ledger.ts';
 import { type ByteSource, openFile, sizeOfPath } from '../bytes/source.ts';
 import { diagError, type ErrorRecord } from '../model/errors.ts';
-import type { LogInput } from '../model/log.ts';
+import {
+  type Account,
+  type LogInput,
+  type Lost,
+  lostRecords,
+  unaccounted,
+  unreadBytes,
+} from '../model/log.ts';
 import type { Run } from '../model/run.ts';
 import { finishRun } from './finish-run.ts';
 import type { LogContent, LogFormat, LogReadOptions } from './format.ts';
@@ -33,6 +41,8 @@ export interface RawLog extends LogContent {
   readonly path: string;
   readonly format: string;
   readonly sha256: string | null;
+  readonly lost: number;
+  readonly unreadBytes: number;
   readonly grownBytes?: number;
 }
 
@@ -82,6 +92,16 @@ export async function decompressedHead(head: Uint8Array, path: string): Promise<
   return Buffer.from(inner.head);
 }
 
+async function* counted(
+  chunks: AsyncIterable<Uint8Array>,
+  onBytes: (bytes: number) => void,
+): AsyncGenerator<Uint8Array> {
+  for await (const chunk of chunks) {
+    onBytes(chunk.length);
+    yield chunk;
+  }
+}
+
 async function* hashed(chunks: AsyncIterable<Uint8Array>, hash: Hash): AsyncGenerator<Uint8Array> {
   for await (const chunk of chunks) {
     hash.update(chunk);
@@ -116,15 +136,27 @@ export async function readRawStream(
   const hash = createHash('sha256');
   const errors: ErrorRecord[] = [];
   let whole = true;
-  const file = await peekStream(hashed(chunks, hash), HEAD_BYTES);
+  let fileBytes = 0;
+  let decodedBytes = 0;
+  let tornAt: number | undefined;
+  const raw = counted(hashed(chunks, hash), (bytes) => {
+    fileBytes += bytes;
+  });
+  const file = await peekStream(raw, HEAD_BYTES);
   if (file.head.length === 0) throw diagError('file-empty', { path: shown }, { path: shown });
   const gzip = isGzip(file.head);
   const { head: start, all } = gzip
     ? await peekStream(
-        gunzipChunks(file.all, shown, (error) => {
-          whole = false;
-          errors.push(error.toRecord());
-        }),
+        counted(
+          gunzipChunks(file.all, shown, (error) => {
+            whole = false;
+            tornAt = decodedBytes;
+            errors.push(error.toRecord());
+          }),
+          (bytes) => {
+            decodedBytes += bytes;
+          },
+        ),
         HEAD_BYTES,
       )
     : file;
@@ -148,8 +180,10 @@ export async function readRawStream(
     for await (const _ of all) break;
     throw unknown();
   }
-  const content = await format.read(format.text ? toUtf8(all, encodingOf(head)) : all, shown, {
+  const encoding = format.text ? encodingOf(head) : 'utf-8';
+  const content = await format.read(format.text ? toUtf8(all, encoding) : all, shown, {
     roles: options.roles ?? new Map(),
+    ...(encoding === 'utf-8' ? {} : { encoding }),
     ...(options.pattern === undefined ? {} : { pattern: options.pattern }),
   });
   // Text was read in the hope that its first record comes late (a listing of the source may stand before it).
@@ -160,13 +194,39 @@ export async function readRawStream(
     errors.length === 0
   )
     throw unknown();
+  const bytes = gzip ? decodedBytes : fileBytes;
+  const account = accountOfFile(content.account, {
+    bytes,
+    mark: format.text ? markBytes(head) : 0,
+    odd: encoding === 'utf-8' ? 0 : bytes % 2,
+    tornAt,
+  });
+  const open = unaccounted(account);
+  if (open !== 0)
+    errors.push(diagError('log-account-open', { bytes: open, path: shown }, { path: shown }).toRecord());
   return {
     ...content,
     path: shown,
     format: format.id,
+    account: gzip ? { ...account, compressedBytes: fileBytes } : account,
+    lost: lostRecords(account),
+    unreadBytes: unreadBytes(account),
     errors: [...errors, ...content.errors],
     sha256: whole ? hash.digest('hex') : null,
   };
+}
+
+/** The account of what a format was handed, as one of the file: with what was taken off before. */
+function accountOfFile(
+  account: Account,
+  file: { bytes: number; mark: number; odd: number; tornAt: number | undefined },
+): Account {
+  const { bytes, mark, odd, tornAt } = file;
+  const lost: Lost[] =
+    mark === 0 ? [...account.lost] : account.lost.map((one) => ({ ...one, at: one.at + mark }));
+  if (odd > 0) lost.push({ reason: 'torn-record', bytes: odd, at: bytes - odd });
+  if (tornAt !== undefined) lost.push({ reason: 'torn-gzip', bytes: 0, at: tornAt });
+  return { ...account, bytes, overhead: account.overhead + mark, lost };
 }
 
 /** Throws for what is recognised and not read. */
@@ -233,6 +293,7 @@ export function joinLogs(path: string, raws: readonly RawLog[], run: Run): LogIn
     format: run.format,
     sha256: null,
     errors: raws.flatMap(({ errors }) => errors),
+    account: joinAccounts(raws.map(({ account }) => account)),
     kept: sum(({ kept }) => kept),
     lost: sum(({ lost }) => lost),
     unreadBytes: sum(({ unreadBytes }) => unreadBytes),

@@ -2,7 +2,7 @@
  * Logs that are rows of cells (CSV, JSON lines, matched lines of text): columns of numbers that share the step, line
  * and time of their row. A column that has a value in every row costs eight bytes a value and nothing else.
  */
-import type { StepUnit } from '../model/run.ts';
+import type { RefusedCell, StepUnit } from '../model/run.ts';
 import type { LoggedSeries } from './format.ts';
 
 interface Column {
@@ -11,6 +11,13 @@ interface Column {
   /** The row of each value; undefined while there is one in every row so far. */
   row: Uint32Array | undefined;
   count: number;
+  /** The last row with a cell of this column, whatever it says. */
+  lastRow: number;
+  /** Rows whose cell is missing. */
+  missingRows: Uint32Array;
+  missing: number;
+  refused: number;
+  firstRefused: RefusedCell | undefined;
 }
 
 export interface RowTable {
@@ -18,8 +25,12 @@ export interface RowTable {
   readonly columns: readonly Column[];
   /** The index of the column with a name, made where there is none. */
   column(name: string): number;
-  /** Sets a cell of the row that is being filled; false if it is set already. */
+  /** Sets a cell of the row that is being filled; false if it is there already. */
   set(column: number, value: number): boolean;
+  /** A cell that says that there is no value; false if it is there already. */
+  miss(column: number): boolean;
+  /** A cell whose text is no number; false if it is there already. */
+  refuse(column: number, text: string, line?: number): boolean;
   /** Takes back the cell of the row that is being filled. */
   unset(column: number): void;
   /** Ends the row. */
@@ -42,6 +53,9 @@ const grown = <T extends Float64Array | Uint32Array>(old: T, make: (length: numb
   next.set(old as never);
   return next;
 };
+/** Characters of a refused cell that are kept. */
+const SHOWN_TEXT = 80;
+
 const floats = (length: number): Float64Array => new Float64Array(length);
 const integers = (length: number): Uint32Array => new Uint32Array(length);
 
@@ -91,10 +105,18 @@ export function rowTable(indexColumn?: string): RowTable {
   let count = 0;
   const staged: number[] = [];
 
-  const set = (index: number, value: number): boolean => {
+  /** The column, where the row that is being filled has no cell of it yet. */
+  const open = (index: number): Column | undefined => {
     const column = columns[index]!;
-    const last = column.count - 1;
-    if (last >= 0 && (column.row === undefined ? last : column.row[last]!) === count) return false;
+    if (column.lastRow === count) return undefined;
+    column.lastRow = count;
+    staged.push(index);
+    return column;
+  };
+
+  const set = (index: number, value: number): boolean => {
+    const column = open(index);
+    if (column === undefined) return false;
     if (column.row === undefined && column.count !== count) {
       const row = integers(Math.max(64, column.value.length));
       for (let k = 0; k < column.count; k++) row[k] = k;
@@ -106,8 +128,17 @@ export function rowTable(indexColumn?: string): RowTable {
     }
     if (column.row !== undefined) column.row[column.count] = count;
     column.value[column.count++] = value;
-    staged.push(index);
     return true;
+  };
+
+  /** Takes back the cell that the row that is being filled has of a column. */
+  const take = (index: number): void => {
+    const column = columns[index]!;
+    const rowOfLast = column.row === undefined ? column.count - 1 : column.row[column.count - 1]!;
+    if (column.count > 0 && rowOfLast === count) column.count--;
+    else if (column.missing > 0 && column.missingRows[column.missing - 1] === count) column.missing--;
+    else if (--column.refused === 0) column.firstRefused = undefined;
+    column.lastRow = -1;
   };
 
   const pick = (names: readonly string[]): Column | undefined => {
@@ -152,13 +183,38 @@ export function rowTable(indexColumn?: string): RowTable {
       if (index === undefined) {
         index = columns.length;
         byName.set(name, index);
-        columns.push({ name, value: floats(0), row: undefined, count: 0 });
+        columns.push({
+          name,
+          value: floats(0),
+          row: undefined,
+          count: 0,
+          lastRow: -1,
+          missingRows: integers(0),
+          missing: 0,
+          refused: 0,
+          firstRefused: undefined,
+        });
       }
       return index;
     },
     set,
+    miss(index) {
+      const column = open(index);
+      if (column === undefined) return false;
+      if (column.missing === column.missingRows.length)
+        column.missingRows = grown(column.missingRows, integers);
+      column.missingRows[column.missing++] = count;
+      return true;
+    },
+    refuse(index, text, line) {
+      const column = open(index);
+      if (column === undefined) return false;
+      column.refused++;
+      column.firstRefused ??= { text: text.slice(0, SHOWN_TEXT), ...(line === undefined ? {} : { line }) };
+      return true;
+    },
     unset(index) {
-      columns[index]!.count--;
+      take(index);
       staged.splice(staged.indexOf(index), 1);
     },
     endRow(line) {
@@ -167,7 +223,7 @@ export function rowTable(indexColumn?: string): RowTable {
       staged.length = 0;
     },
     dropRow() {
-      for (const index of staged) columns[index]!.count--;
+      for (const index of staged) take(index);
       staged.length = 0;
     },
     rows: () => count,
@@ -207,11 +263,23 @@ export function rowTable(indexColumn?: string): RowTable {
           : undefined;
       const line = lines.subarray(0, count);
       const series = columns
-        .filter((one) => one.count > 0)
+        .filter((one) => one.count > 0 || one.refused > 0)
         .map((one): LoggedSeries => {
           const value = one.value.subarray(0, one.count);
+          const cells = {
+            missing: one.missing,
+            refused: one.refused,
+            ...(one.firstRefused === undefined ? {} : { firstRefused: one.firstRefused }),
+          };
           if (one.row === undefined && one.count === count)
-            return { name: one.name, step, value, line, ...(wallTime === undefined ? {} : { wallTime }) };
+            return {
+              name: one.name,
+              step,
+              value,
+              line,
+              ...cells,
+              ...(wallTime === undefined ? {} : { wallTime }),
+            };
           const rowOf = (k: number): number => (one.row === undefined ? k : one.row[k]!);
           const gather = (from: Float64Array): Float64Array => value.map((_, k) => from[rowOf(k)]!);
           return {
@@ -219,6 +287,7 @@ export function rowTable(indexColumn?: string): RowTable {
             step: gather(step),
             value,
             line: Uint32Array.from({ length: one.count }, (_, k) => line[rowOf(k)]!),
+            ...cells,
             ...(wallTime === undefined ? {} : { wallTime: gather(wallTime) }),
           };
         });

@@ -3,8 +3,8 @@
  * at the end of a line (fairseq's `[train_inner][INFO] - {"loss": "1.998", …}`), or lines that match `--pattern`.
  * A progress bar that overwrites itself with `\r` is as many lines. Lines that match nothing are no loss.
  */
-import { scanLines, tooLongLine } from '../bytes/lines.ts';
-import { diagError, type ErrorRecord } from '../model/errors.ts';
+import { scanLines } from '../bytes/lines.ts';
+import { diagError } from '../model/errors.ts';
 import type { StepUnit } from '../model/run.ts';
 import { countAt, tally } from './bad-lines.ts';
 import type { LogFormat, LoggedSeries } from './format.ts';
@@ -82,7 +82,6 @@ export const stdout: LogFormat = {
     );
   },
   async read(chunks, path, options) {
-    const errors: ErrorRecord[] = [];
     const tables = new Map<string, { table: RowTable; axis: 'step' | 'epoch' }>();
     const scanners = new Map<string, ReturnType<typeof objectScanner>>();
     const overflows = tally();
@@ -92,7 +91,6 @@ export const stdout: LogFormat = {
     let kerasEpoch = 0;
     /** The last finished bar of an epoch; the evaluation is added to it by drawing it again. */
     let kerasBar: { match: Match; line: number } | undefined;
-    let unreadBytes = 0;
 
     const tableOf = (id: string, axis: 'step' | 'epoch' = 'step'): RowTable => {
       let found = tables.get(id);
@@ -163,14 +161,15 @@ export const stdout: LogFormat = {
       return false;
     };
 
-    await scanLines(
+    const { account, errors } = await scanLines(
       chunks,
+      path,
       {
         line(bytes, start, end, lineNumber, terminated) {
           // Long lines are data that somebody printed; a record is short.
           if (end - start > LONGEST_RECORD) {
             countAt(long, lineNumber);
-            return;
+            return 'passed-over';
           }
           let to = end;
           if (!terminated) {
@@ -180,11 +179,11 @@ export const stdout: LogFormat = {
           const raw = bytes.toString('utf8', start, to);
           const text = /[\u001b\u0008]/.test(raw) ? raw.replace(DRAWING, '') : raw;
           const matched = read(text, lineNumber);
-          if (!terminated && (!matched || to < end)) unreadBytes = end - (matched ? to : start);
+          if (!terminated && (!matched || to < end)) return 'torn-record';
+          return matched ? 'record' : 'passed-over';
         },
-        tooLong: (lineNumber, length) => errors.push(tooLongLine(path, lineNumber, length)),
       },
-      true,
+      { carriageReturns: true, ...(options.encoding === undefined ? {} : { encoding: options.encoding }) },
     );
     endKerasEpoch();
     for (const scanner of scanners.values()) errors.push(...scanner.errors(path));
@@ -219,8 +218,7 @@ export const stdout: LogFormat = {
       );
     return {
       kept,
-      lost: errors.filter((error) => error.id === 'limit-exceeded').length,
-      unreadBytes,
+      account,
       errors,
       runs: [{ stepUnit, series: [...series.values()], notes: [...notes] }],
     };

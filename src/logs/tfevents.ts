@@ -15,6 +15,7 @@
 import { basename, dirname, join } from 'node:path';
 import { crc32c, maskedCrc32c } from '../bytes/crc32c.ts';
 import { decodeName, sameBytes } from '../bytes/encoding.ts';
+import { openLedger } from '../bytes/ledger.ts';
 import { diagError, type ErrorRecord } from '../model/errors.ts';
 import type { LogFormat, LoggedSeries, RunFiles } from './format.ts';
 import { readEvent, type TagSink } from './tfevents-message.ts';
@@ -84,8 +85,8 @@ export const tfevents: LogFormat = {
     const tags = tagTable();
     const hyperparameters = new Map<string, string | number | boolean | null>();
     const errors: ErrorRecord[] = [];
+    const ledger = openLedger();
     let kept = 0;
-    let lost = 0;
     let firstBad = 0;
     let badRecords = 0;
     let lostBytes = 0;
@@ -101,6 +102,7 @@ export const tfevents: LogFormat = {
       if (!isHeader(queue.bytes, queue.at)) {
         if (lostBytes === 0) firstLost = recordStart;
         lostBytes++;
+        ledger.lose('no-record', 1, recordStart);
         queue.skip(1);
         continue;
       }
@@ -116,8 +118,8 @@ export const tfevents: LogFormat = {
           },
           { path, byteOffset: recordStart },
         ).toRecord();
-        lost++;
         lostBytes += HEADER_BYTES;
+        ledger.lose('over-limit', HEADER_BYTES, recordStart, 1);
         queue.skip(HEADER_BYTES);
         continue;
       }
@@ -134,13 +136,17 @@ export const tfevents: LogFormat = {
         queue.skip(size);
       }
       if (good === undefined) break;
-      if (good) kept++;
-      else {
+      if (good) {
+        kept++;
+        ledger.overhead(HEADER_BYTES + FOOTER_BYTES);
+        ledger.record(length);
+      } else {
         if (badRecords++ === 0) firstBad = recordStart;
-        lost++;
+        ledger.lose('damaged', HEADER_BYTES + length + FOOTER_BYTES, recordStart, 1);
       }
     }
-    const unreadBytes = queue.position + queue.available() - recordStart;
+    const torn = queue.position + queue.available() - recordStart;
+    if (torn > 0) ledger.lose('torn-record', torn, recordStart, 1);
     if (badRecords > 0)
       errors.push(
         diagError('tfevents-bad-record', { count: badRecords }, { path, byteOffset: firstBad }).toRecord(),
@@ -160,10 +166,12 @@ export const tfevents: LogFormat = {
               value: tag.value.subarray(0, tag.count),
               wallTime: tag.wallTime.subarray(0, tag.count),
               byteOffset: tag.offset.subarray(0, tag.count),
+              missing: 0,
+              refused: 0,
             },
           ],
     );
-    return { kept, lost, errors, unreadBytes, runs: [{ stepUnit: 'step', series, hyperparameters }] };
+    return { kept, account: ledger.account(), errors, runs: [{ stepUnit: 'step', series, hyperparameters }] };
   },
 };
 

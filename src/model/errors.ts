@@ -147,6 +147,21 @@ export const ERROR_TEXTS = define({
     message: '{count} lines are not {what} (lines {lines})',
     hint: 'the other lines were read; something else was written between the records',
   },
+  'log-hole': {
+    exitCode: EXIT.input,
+    message: '{count} lines ({bytes} bytes) hold zero bytes instead of text (from line {line} on)',
+    hint: 'records are lost there: the disk was full, the machine lost power, or the log was cut while it was written',
+  },
+  'log-quote-open': {
+    exitCode: EXIT.input,
+    message: 'a quote that is not closed takes {count} lines for one cell (quotes in lines {lines})',
+    hint: 'these lines were not read; close the quote or remove it',
+  },
+  'log-account-open': {
+    exitCode: EXIT.input,
+    message: '{bytes} bytes of {path} are unaccounted for',
+    hint: 'the reader dropped or counted them twice: please report it with the log',
+  },
   'log-cells-bad': {
     exitCode: EXIT.input,
     message: '{count} cells of column "{column}" are not numbers (lines {lines})',

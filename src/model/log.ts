@@ -2,6 +2,78 @@
 import type { ErrorRecord } from './errors.ts';
 import type { Run } from './run.ts';
 
+/** Why a stretch of an input gave no record. The list is closed: consumers of the JSON may switch on it. */
+export const LOSS_REASONS = [
+  /** The last record is not whole: the log is still written, or was cut. */
+  'torn-record',
+  /** The gzip stream ends or breaks here; how much followed is unknown, so that it has 0 bytes. */
+  'torn-gzip',
+  /** A quote that no quote closes took these lines for one cell. */
+  'unclosed-quote',
+  /** Zero bytes where text should be: a disk that was full, a machine that lost power. */
+  'hole',
+  /** A record that its format cannot read. */
+  'damaged',
+  /** A record whose checksum is not that of its bytes. */
+  'bad-checksum',
+  /** Bytes between records that belong to none. */
+  'no-record',
+  /** A record that is its format's, and whose value is no number. */
+  'refused-value',
+  /** A row with more or fewer cells than the header has. */
+  'wrong-cells',
+  'line-too-long',
+  /** More than a limit allows. */
+  'over-limit',
+] as const;
+export type LossReason = (typeof LOSS_REASONS)[number];
+
+/** A stretch of an input that gave no record. Stretches of one reason with no record between them are one. */
+export interface Lost {
+  readonly reason: LossReason;
+  /** Records (lines, rows, events, columns, tensors) that it held; left out where that cannot be told. */
+  readonly records?: number;
+  readonly bytes: number;
+  /** Offset of its first byte in the decoded stream. */
+  readonly at: number;
+  /** Stretches that were folded into this entry because there were too many to list; left out where it is one. */
+  readonly pieces?: number;
+}
+
+/**
+ * Where the bytes of an input went, every one of them told:
+ * `bytes = records + overhead + passedOver + Σ lost.bytes`.
+ */
+export interface Account {
+  /** Size of the file, decompressed, in its own encoding: a UTF-16 character has two bytes. */
+  readonly bytes: number;
+  /** Size on disk, where it is compressed. */
+  readonly compressedBytes?: number;
+  /** Bytes of the records that were read. */
+  readonly records: number;
+  /** Byte order mark, header, framing, separators, line ends, blank lines. */
+  readonly overhead: number;
+  /** Text that matches no dialect, members that are no metric. */
+  readonly passedOver: number;
+  /** In the order of their places; empty where the input is whole. */
+  readonly lost: readonly Lost[];
+}
+
+/** Records that were lost. A torn last record is none of them: it may still be written. */
+export const lostRecords = ({ lost }: Pick<Account, 'lost'>): number =>
+  lost.reduce(
+    (sum, { reason, records, pieces }) => (reason === 'torn-record' ? sum : sum + (records ?? pieces ?? 1)),
+    0,
+  );
+
+/** Bytes of a last record that is not whole. */
+export const unreadBytes = ({ lost }: Pick<Account, 'lost'>): number =>
+  lost.reduce((sum, { reason, bytes }) => (reason === 'torn-record' ? sum + bytes : sum), 0);
+
+/** Bytes of the input that the account does not tell; 0 where it closes. */
+export const unaccounted = ({ bytes, records, overhead, passedOver, lost }: Account): number =>
+  bytes - records - overhead - passedOver - lost.reduce((sum, one) => sum + one.bytes, 0);
+
 export interface LogInput {
   readonly kind: 'log';
   readonly path: string;
@@ -10,10 +82,12 @@ export interface LogInput {
   readonly sha256: string | null;
   /** Damage inside the file: bad lines, bad CRCs. They make the exit code 3 without a gate. */
   readonly errors: readonly ErrorRecord[];
-  /** Records read, records lost. */
+  readonly account: Account;
+  /** Records read. */
   readonly kept: number;
+  /** {@link lostRecords} of the account. */
   readonly lost: number;
-  /** Bytes of a last record that is not whole (a log that is still growing, or was cut): a warning, not a loss. */
+  /** {@link unreadBytes} of the account: a warning in `analyze`, inconclusive in a gate. */
   readonly unreadBytes: number;
   /** Bytes that were appended while the file was read; left out where there were none. */
   readonly grownBytes?: number;

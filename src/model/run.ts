@@ -19,11 +19,24 @@ export const ROLES = [
 ] as const;
 export type Role = (typeof ROLES)[number];
 
+/** Whether a role is that of a loss: text where its number should be is an error of the input. */
+export const isLossLike = (role: Role): boolean =>
+  role === 'loss' || role === 'task_loss' || role === 'eval_loss';
+
+/** A cell of a series that says something and no number (`812/s`, `1,234.5`, `overflow`). */
+export interface RefusedCell {
+  /** Untrusted text, cut to 80 characters. */
+  readonly text: string;
+  /** 1-based line (text formats). */
+  readonly line?: number;
+  readonly path?: string;
+}
+
 /**
  * One logged quantity: parallel arrays, a point per record in file order.
  *
- * A point is something that was logged. An absent key or an empty CSV cell is no point (missing is not zero and not
- * NaN); the detector for a column that stops sees it as the difference in steps to the other series.
+ * A point is a number that was logged. Each cell of the series is a value, missing or refused, so that
+ * `cells = value.length + missing + refused`. A key that a JSON record does not have is no cell of it.
  */
 export interface TimeSeries {
   /** As logged. Untrusted text. */
@@ -41,6 +54,17 @@ export interface TimeSeries {
   readonly byteOffset?: Float64Array;
   /** `attemptOffsets[k]` is the index of the first point of attempt k; as many entries as the run has attempts. */
   readonly attemptOffsets: readonly number[];
+  /** Cells that say that there is no value: `null`, an empty cell, `NA`. Neither 0 nor NaN. */
+  readonly missing: number;
+  /**
+   * `gaps[k]` is the number of missing cells before point k (and `gaps[points]` of those after the last one) in rows of
+   * the kind that this series is logged in: a row of an evaluation lacks the training loss, and is no gap of it. Left
+   * out where there is none. See logs/missing-rhythm.ts.
+   */
+  readonly gaps?: Uint32Array;
+  /** Cells whose text is no number. */
+  readonly refused: number;
+  readonly firstRefused?: RefusedCell;
   /** `pathOffsets[k]` is the index of the first point that came from `run.paths[k]`; same order as the paths. */
   readonly pathOffsets: readonly number[];
 }
@@ -86,9 +110,27 @@ export function attemptOf(series: TimeSeries, attempt: number): TimeSeries {
     ...(series.wallTime ? { wallTime: series.wallTime.subarray(from, to) } : {}),
     ...(series.line ? { line: series.line.subarray(from, to) } : {}),
     ...(series.byteOffset ? { byteOffset: series.byteOffset.subarray(from, to) } : {}),
+    ...gapsOf(series, attempt, from, to),
     attemptOffsets: [0],
     pathOffsets: path,
   };
+}
+
+/** Missing cells of the points [from, to) of an attempt. Where a refused cell stands is not kept: all are of the last. */
+function gapsOf(
+  series: TimeSeries,
+  attempt: number,
+  from: number,
+  to: number,
+): Pick<TimeSeries, 'missing' | 'refused' | 'gaps' | 'firstRefused'> {
+  const isLast = attempt === series.attemptOffsets.length - 1;
+  const { refused, firstRefused } = series;
+  const own = isLast ? { refused, ...(firstRefused === undefined ? {} : { firstRefused }) } : { refused: 0 };
+  if (series.gaps === undefined) return { missing: isLast ? series.missing : 0, ...own };
+  const gaps = series.gaps.slice(from, to + 1);
+  // Those before the first point of the next attempt are that one's.
+  if (!isLast) gaps[to - from] = 0;
+  return { missing: gaps.reduce((sum, gap) => sum + gap, 0), gaps, ...own };
 }
 
 /** Where point `index` of a series was logged. */

@@ -6,6 +6,7 @@ import { decodeName, encodingOf, toUtf8 } from '../../src/bytes/encoding.ts';
 import { gunzipChunks, isGzip } from '../../src/bytes/gzip.ts';
 import { MAX_LINE_BYTES, scanLines } from '../../src/bytes/lines.ts';
 import type { DiagError } from '../../src/model/errors.ts';
+import { unaccounted } from '../../src/model/log.ts';
 
 const inPieces = async function* (bytes: Uint8Array, size: number): AsyncGenerator<Uint8Array> {
   // Like a file reader: the buffer is used again, so that whoever keeps a chunk is found out.
@@ -166,17 +167,23 @@ describe('scanLines', () => {
   }
   const linesOf = async (bytes: Uint8Array, size: number, returns = false) => {
     const lines: Line[] = [];
-    const long: [number, number][] = [];
-    await scanLines(
+    const { account, errors } = await scanLines(
       inPieces(bytes, size),
+      'a.log',
       {
-        line: (buffer, start, end, number, terminated) =>
-          lines.push({ text: buffer.toString('utf8', start, end), number, terminated }),
-        tooLong: (number, length) => long.push([number, length]),
+        line: (buffer, start, end, number, terminated) => {
+          lines.push({ text: buffer.toString('utf8', start, end), number, terminated });
+          return 'record';
+        },
+        blank: (number) => {
+          lines.push({ text: '', number, terminated: true });
+          return 'overhead';
+        },
       },
-      returns,
+      { carriageReturns: returns },
     );
-    return { lines, long };
+    expect(unaccounted({ ...account, bytes: bytes.length })).toBe(0);
+    return { lines, errors, account };
   };
   it('cuts like split, whatever the pieces are', async () => {
     await fc.assert(
@@ -209,12 +216,13 @@ describe('scanLines', () => {
       Buffer.alloc(MAX_LINE_BYTES + 5, 120),
       Buffer.from('\nb\n'),
     ]);
-    const { lines, long } = await linesOf(bytes, 1 << 20);
+    const { lines, errors, account } = await linesOf(bytes, 1 << 20);
     expect(lines.map((line) => [line.text, line.number])).toEqual([
       ['a', 1],
       ['b', 3],
     ]);
-    expect(long).toEqual([[2, MAX_LINE_BYTES + 5]]);
+    expect(errors).toMatchObject([{ id: 'limit-exceeded', path: 'a.log', line: 2 }]);
+    expect(account.lost).toEqual([{ reason: 'line-too-long', records: 1, bytes: MAX_LINE_BYTES + 5, at: 2 }]);
   });
 });
 

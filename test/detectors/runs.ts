@@ -43,6 +43,8 @@ export function makeRun(series: readonly SeriesSpec[], stepUnit: StepUnit = 'ste
       step: Float64Array.from(steps.flat()),
       value: Float64Array.from(values.flat()),
       line: Uint32Array.from(values.flat(), (_, i) => i + 1),
+      missing: 0,
+      refused: 0,
       attemptOffsets,
       pathOffsets: [0],
     };

@@ -9,6 +9,8 @@ const series = (values: readonly number[], attemptOffsets: readonly number[] = [
   role: 'loss',
   step: Float64Array.from(values, (_, i) => i),
   value: Float64Array.from(values),
+  missing: 0,
+  refused: 0,
   attemptOffsets,
   pathOffsets: [0],
 });

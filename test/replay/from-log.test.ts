@@ -8,6 +8,8 @@ const series = (role: Role, value: number[]): TimeSeries => ({
   role,
   step: Float64Array.from(value, (_, i) => 10 * i),
   value: Float64Array.from(value),
+  missing: 0,
+  refused: 0,
   attemptOffsets: [0],
   pathOffsets: [0],
 });

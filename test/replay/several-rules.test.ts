@@ -204,6 +204,8 @@ describe('a log alone', () => {
     role,
     step: Float64Array.from(value, (_, i) => i),
     value: Float64Array.from(value),
+    missing: 0,
+    refused: 0,
     attemptOffsets: [0],
     pathOffsets: [0],
   });

@@ -13,6 +13,8 @@ const chartSeries = (name: string, values: readonly number[], stride = 1): Chart
       role: 'loss',
       step: Float64Array.from(values, (_, i) => i * stride),
       value: Float64Array.from(values),
+      missing: 0,
+      refused: 0,
       attemptOffsets: [0],
       pathOffsets: [0],
     },

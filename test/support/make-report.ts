@@ -22,6 +22,8 @@ export function makeSeries(
     step,
     value: Float64Array.from(values),
     line: Uint32Array.from(step),
+    missing: 0,
+    refused: 0,
     attemptOffsets: [0],
     pathOffsets: [0],
   };
