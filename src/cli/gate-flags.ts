@@ -4,9 +4,11 @@ import { readThresholdList } from '../findings/thresholds.ts';
 import type { GateConfig } from '../gate/config.ts';
 import { findConfig } from '../gate/config-file.ts';
 import { thresholdsFor } from '../gate/for-run.ts';
+import { DEFAULT_SETTLE, type SettleOptions } from '../gate/settled.ts';
 import { diagError } from '../model/errors.ts';
 import type { Thresholds } from '../model/finding.ts';
 import type { Run } from '../model/run.ts';
+import type { Io } from './io.ts';
 
 /** Where thresholds come from. */
 export const configFlags = {
@@ -41,6 +43,28 @@ export const gateFlags = {
     multipleNonGreedy: true,
   }),
 };
+
+/** How long an input must have rested. */
+export const settleFlag = {
+  settle: Flags.integer({
+    description:
+      'seconds that must have passed since an input was last written to: the gate waits for them, and does not pass where it is written to meanwhile; 0 looks twice and does not wait',
+    default: DEFAULT_SETTLE,
+    min: 0,
+    max: 3600,
+    helpValue: 'SECONDS',
+    helpGroup: 'INPUT',
+  }),
+};
+
+/** How a gate waits. */
+export const settleOf = (
+  { settle }: { readonly settle: number },
+  io: Pick<Io, 'sleep'>,
+): Pick<SettleOptions, 'settle' | 'sleep'> => ({
+  settle,
+  sleep: (milliseconds) => io.sleep(milliseconds, new AbortController().signal),
+});
 
 interface ConfigFlags {
   readonly config?: string | undefined;

@@ -1,7 +1,7 @@
 import * as Args from '@oclif/core/args';
 import * as Flags from '@oclif/core/flags';
 import { command, makingOf } from '../cli/command.ts';
-import { configOf, gateFlags } from '../cli/gate-flags.ts';
+import { configOf, gateFlags, settleFlag, settleOf } from '../cli/gate-flags.ts';
 import { statusOn } from '../cli/progress.ts';
 import { reportTargets, writeReports } from '../cli/report-files.ts';
 import { logFlags, readOptionsOf } from '../cli/shared-flags.ts';
@@ -36,6 +36,7 @@ export default command({
   flags: {
     ...gateFlags,
     ...logFlags,
+    ...settleFlag,
     report: Flags.string({
       description: 'also write the report, as FORMAT:FILE; - as FILE is standard output (may be repeated)',
       multiple: true,
@@ -58,6 +59,7 @@ export default command({
     const status = statusOn(io.stderr);
     const evidence = await readGateEvidence(argv, {
       ...readOptionsOf(flags, io),
+      ...settleOf(flags, io),
       ...makingOf(io),
       config,
       onProgress: status,

@@ -1,7 +1,7 @@
 /** What a gate judges: inputs read and judged as `analyze` does, or saved reports, or both. */
 import { sep } from 'node:path';
 import { entriesOf } from '../bytes/folder.ts';
-import { kindOfPath, stampOf } from '../bytes/source.ts';
+import { kindOfPath } from '../bytes/source.ts';
 import type { AnalyzeOptions } from '../engine/analyze.ts';
 import { type Inputs, withInputs } from '../engine/collect.ts';
 import { type Evidence, gatherEvidence, type Limits, type RunEvidence } from '../engine/evidence.ts';
@@ -11,7 +11,7 @@ import { judgementOf, thresholdsFor } from '../engine/judge-run.ts';
 import { assembleReport, runReport } from '../engine/report.ts';
 import { NO_WHAT_IF } from '../engine/what-if.ts';
 import { CAPTURE_FINDINGS, CHECKPOINT_FINDINGS } from '../findings/registry.ts';
-import { type DiagError, diagError } from '../model/errors.ts';
+import { diagError } from '../model/errors.ts';
 import { isGlob, matchesGlob } from '../model/glob.ts';
 import type { Report, RunReport } from '../model/report.ts';
 import type { Run } from '../model/run.ts';
@@ -19,11 +19,14 @@ import { isReportLike, parseReport } from '../reports/report-schema.ts';
 import type { GateConfig } from './config.ts';
 import { thresholdsFor as numbersFor, rulesAsked } from './for-run.ts';
 import type { GateEvidence } from './judge.ts';
+import { type SettleOptions, stillWritten } from './settled.ts';
 
 /** A saved report begins with this; what stands further in is not looked for. */
 const HEAD = /^\s*\{\s*"schemaVersion"/;
 
-export interface GateReadOptions extends Omit<AnalyzeOptions, 'budget' | 'clipLimits'> {
+export interface GateReadOptions
+  extends Omit<AnalyzeOptions, 'budget' | 'clipLimits'>,
+    Pick<SettleOptions, 'settle' | 'sleep'> {
   /** The config that will be judged: its thresholds hold, and what no rule of it asks for is not read. */
   readonly config?: GateConfig;
   /**
@@ -38,7 +41,7 @@ export interface GateReadOptions extends Omit<AnalyzeOptions, 'budget' | 'clipLi
  * which no rule on a log can ask for, are left to `analyze`; a gate judges them in its report.
  *
  * @param paths logs, checkpoints, captures, folders, saved reports, and patterns of them
- * @returns the evidence; an input that changed while it was read has a `file-changed` warning in its report
+ * @returns the evidence; an input that is still being written to has an `input-still-written` warning in its report
  * @throws pattern-matches-nothing, report-invalid, and what reading logs throws where nothing at all could be read
  */
 export async function readGateEvidence(
@@ -75,7 +78,7 @@ export async function readGateEvidence(
     if (evidence.inputs.length === 0 && reports.length === 0 && first !== undefined) throw first;
     const judged: RunReport[] = [];
     for (const one of evidence.runs) judged.push(await reportOf(one, options));
-    const changed = await changedSince(started, filesOf(evidence, found));
+    const changed = await stillWritten(filesOf(evidence, found), started, options);
     const report = assembleReport({
       ...about,
       inputs: evidence.inputs,
@@ -159,21 +162,6 @@ async function savedReport({ path, source }: InputFile): Promise<Report | undefi
   if (!isReportLike(value)) return undefined;
   const { gate: _, ...report } = parseReport(text, path);
   return report;
-}
-
-/** Errors for the files that were written to since the reading began, or are being written to. */
-async function changedSince(started: Date, paths: readonly string[]): Promise<DiagError[]> {
-  const before = await Promise.all(paths.map(stampOf));
-  await new Promise((resolve) => setTimeout(resolve, 20));
-  const after = await Promise.all(paths.map(stampOf));
-  return paths.flatMap((path, i) => {
-    const [a, b] = [before[i], after[i]];
-    if (a === undefined || b === undefined) return [];
-    // The clock has whole milliseconds; what was written in the one in which the reading began was there to be read.
-    const untouched = a.modified < started.getTime() + 1;
-    if (a.bytes === b.bytes && a.modified === b.modified && untouched) return [];
-    return [diagError('file-changed', { path, before: a.bytes, after: b.bytes }, { path })];
-  });
 }
 
 /** Files and folders that a pattern matches, in the order of their names. A path that exists is no pattern. */

@@ -9,7 +9,10 @@ import { endsMessage, stopsEarly } from './ends-early.ts';
 import { isComplete, stepsDone } from './thresholds.ts';
 
 /** Of the inputs as a whole. */
-export function reportProblems(report: Report, config: GateConfig): GateProblem[] {
+export function reportProblems(
+  report: Report,
+  config: { readonly expect: Pick<GateConfig['expect'], 'runs'> },
+): GateProblem[] {
   const problems: GateProblem[] = [];
   const add = (exitCode: 3 | 4, id: string, message: string): void => {
     problems.push({ exitCode, id, run: null, message });

@@ -91,6 +91,11 @@ export const ERROR_TEXTS = define({
     message: '{path} changed while it was read ({before} bytes before, {after} after)',
     hint: 'use `clippy-diag watch` on a live log, or copy the file first',
   },
+  'input-still-written': {
+    exitCode: EXIT.inconclusive,
+    message: '{path} is still being written to ({before} bytes, then {after})',
+    hint: 'judge it when the training has ended, or use `clippy-diag watch` on a live log',
+  },
   'path-leaves-folder': {
     exitCode: EXIT.input,
     message: '"{name}" points out of the folder {folder}',

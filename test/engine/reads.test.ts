@@ -124,7 +124,10 @@ it('gate: logs, and a saved report that is told apart from a JSON log', async ()
   writeFileSync(saved, toJson(await analyze([join(root, 'csv')], options)));
   fileReads.clear();
   const json = join(root, 'keras/history.json');
-  const { report } = await readGateEvidence([saved, join(root, 'run'), json], options);
+  const { report } = await readGateEvidence([saved, join(root, 'run'), json], {
+    ...options,
+    settle: 0,
+  });
   expect(report.inputs.map(({ format }) => format)).toEqual(['csv', 'jsonl', 'json']);
   expectReadOnce([saved, json, join(root, 'run/log.jsonl')]);
 });

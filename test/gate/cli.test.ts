@@ -6,6 +6,8 @@ import {
   mkdirSync,
   readdirSync,
   readFileSync,
+  renameSync,
+  rmSync,
   symlinkSync,
   utimesSync,
   writeFileSync,
@@ -143,23 +145,99 @@ test('one JSON document, with the contract of the gate', async () => {
   });
 });
 
-test('a log that is written to while it is read', async () => {
-  const path = file('a.jsonl', text);
-  utimesSync(path, new Date(), new Date(Date.now() + 3_600_000));
-  expect((await cli(['gate', path])).code).toBe(3);
-  writeFileSync(path, text);
-  // Between any two steps of the reading a line is added.
-  let reads = true;
-  const write = (): void => {
-    if (!reads) return;
-    appendFileSync(path, `${lines[10]}\n`);
-    setImmediate(write);
+describe('a log that is written to', () => {
+  /** A log that was last written to so many seconds ago, by a clock that moves only while the gate sleeps. */
+  const gateAt = async (
+    age: number,
+    args: readonly string[] = [],
+    meanwhile: (path: string) => void = () => {},
+  ) => {
+    const path = file('a.jsonl', text);
+    let now = 1_700_000_000_000;
+    const modified = (now - 1000 * age) / 1000;
+    utimesSync(path, modified, modified);
+    const slept: number[] = [];
+    const { code, out } = await cli(['gate', path, ...args], {
+      io: {
+        now: () => now,
+        sleep: async (milliseconds) => {
+          slept.push(milliseconds);
+          now += milliseconds;
+          meanwhile(path);
+        },
+      },
+    });
+    return { code, slept, out };
   };
-  write();
-  const { code } = await cli(['gate', path]).finally(() => {
-    reads = false;
+  /** Adds a line, at a time of the clock's. */
+  const append = (path: string): void => {
+    appendFileSync(path, `${lines[10]}\n`);
+    utimesSync(path, 1_700_000_001, 1_700_000_001);
+  };
+
+  test('waits until it has rested, and not longer', async () => {
+    expect(await gateAt(2)).toMatchObject({ code: 0, slept: [3000] });
+    expect(await gateAt(0)).toMatchObject({ code: 0, slept: [5000] });
+    expect(await gateAt(2, ['--settle', '60'])).toMatchObject({ code: 0, slept: [58_000] });
+    // An older one is judged at once, and so is one of a time to come: of another machine's clock.
+    for (const age of [5, 5.1, 3600, -1, -3600])
+      expect([age, await gateAt(age)]).toMatchObject([age, { code: 0, slept: [] }]);
+    expect(await gateAt(0, ['--settle', '0'])).toMatchObject({ code: 0, slept: [] });
   });
-  expect([3, 4]).toContain(code);
+
+  test('one that grows meanwhile is inconclusive, and a rule that failed for good outranks that', async () => {
+    expect(await gateAt(2, [], append)).toMatchObject({
+      code: 4,
+      out: expect.stringMatching(/\?{4} {2}input-still-written {2}.* is still being written to/) as string,
+    });
+    expect(await gateAt(2, ['--rule', 'max(loss) < 0.1'], append)).toMatchObject({ code: 1 });
+    // Of the same size, or another file under its name.
+    expect(await gateAt(2, [], (path) => utimesSync(path, 1_700_000_001, 1_700_000_001))).toMatchObject({
+      code: 4,
+    });
+    expect(
+      await gateAt(2, [], (path) => {
+        writeFileSync(`${path}.new`, text);
+        utimesSync(`${path}.new`, 1_699_999_998, 1_699_999_998);
+        renameSync(`${path}.new`, path);
+      }),
+    ).toMatchObject({ code: 4 });
+    expect(await gateAt(2, [], (path) => rmSync(path))).toMatchObject({ code: 4 });
+  });
+
+  test('one that was written to after the reading began is inconclusive without a wait', async () => {
+    const path = file('a.jsonl', text);
+    let now = 1_700_000_000_000;
+    // Every look at the clock takes a second: by the last, the time of the file is past, and later than the start.
+    utimesSync(path, 1_700_000_001.5, 1_700_000_001.5);
+    const clock = { now: () => (now += 1000) };
+    expect((await cli(['gate', path, '--settle', '0'], { io: clock })).code).toBe(4);
+    expect(
+      (await cli(['baseline', 'update', path, '--settle', '0', '--file', 'no.json'], { cwd: folder() })).code,
+    ).toBe(0);
+  });
+
+  test('a log that grows all the time never passes, by the real clock', async () => {
+    const path = file('a.jsonl', text);
+    const grows = setInterval(() => appendFileSync(path, `${lines[10]}\n`), 20);
+    try {
+      const io = { now: Date.now, sleep: (ms: number) => new Promise<void>((done) => setTimeout(done, ms)) };
+      for (const args of [
+        ['--settle', '1'],
+        ['--settle', '0'],
+        ['--rule', 'last(loss) < 9', '--settle', '0'],
+      ])
+        expect((await cli(['gate', path, ...args], { io })).code).not.toBe(0);
+      const into = join(folder(), 'base.json');
+      const update = await cli(['baseline', 'update', path, '--settle', '1', '--file', into], { io });
+      expect([update.code, existsSync(into)]).toEqual([4, false]);
+    } finally {
+      clearInterval(grows);
+    }
+    // It has ended: the gate waits, and passes.
+    writeFileSync(path, text);
+    expect((await cli(['gate', path])).code).toBe(0);
+  });
 });
 
 describe('config and baseline', () => {

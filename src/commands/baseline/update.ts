@@ -2,10 +2,11 @@ import * as Args from '@oclif/core/args';
 import * as Flags from '@oclif/core/flags';
 import { checkWritable, writeFileAtomic } from '../../bytes/atomic-write.ts';
 import { command, makingOf } from '../../cli/command.ts';
-import { configFlags, configOf, thresholdsByFlags } from '../../cli/gate-flags.ts';
+import { configFlags, configOf, settleFlag, settleOf, thresholdsByFlags } from '../../cli/gate-flags.ts';
 import { logFlags, readOptionsOf } from '../../cli/shared-flags.ts';
 import { type Baseline, formatBaseline, readBaseline, updateBaseline } from '../../gate/baseline.ts';
 import { readGateEvidence } from '../../gate/evidence.ts';
+import { reportProblems } from '../../gate/problems.ts';
 import { DiagError, EXIT } from '../../model/errors.ts';
 import { inertName } from '../../model/inert-text.ts';
 import { SCHEMA_VERSION } from '../../model/report.ts';
@@ -25,6 +26,7 @@ export default command({
   flags: {
     ...configFlags,
     ...logFlags,
+    ...settleFlag,
     file: Flags.string({ description: 'the baseline file', helpValue: 'FILE' }),
     ratchet: Flags.boolean({ description: 'keep values that are better than the new ones', allowNo: true }),
   },
@@ -35,18 +37,18 @@ export default command({
     await checkWritable(file);
     const { report } = await readGateEvidence(argv, {
       ...readOptionsOf(flags, io),
+      ...settleOf(flags, io),
       ...makingOf(io),
       thresholds: await thresholdsByFlags(flags),
       // A baseline holds values of logs.
       asked: new Set(),
     });
-    const damaged = report.inputs.find((input) => (input.errors?.length ?? 0) > 0 || (input.lost ?? 0) > 0);
     // A baseline of half a log would let every later run pass.
-    if (damaged !== undefined || report.warnings.length > 0) {
-      await io.remark(
-        `the baseline was not written: ${inertName(damaged?.path ?? report.warnings[0]!.message)} is damaged`,
-      );
-      return EXIT.input;
+    const problems = reportProblems(report, { expect: { runs: 1 } });
+    const [worst] = [...problems].sort((a, b) => a.exitCode - b.exitCode);
+    if (worst !== undefined) {
+      await io.remark(`the baseline was not written: ${inertName(worst.message)}`);
+      return worst.exitCode;
     }
     const previous: Baseline | null = await readBaseline(file).catch((error: unknown) => {
       if (error instanceof DiagError && error.code === 'baseline-missing') return null;
