@@ -21,15 +21,14 @@ wrapped: losses, gradients before clipping, and the clipping itself are heard th
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
-from .torch.attached import Attached
+from .torch.attached import AttachedCallback
 
 _REFUSED = ("DEEPSPEED", "FSDP", "MEGATRON_LM", "XLA")
 
 
-class ClippyCallback:
+class ClippyCallback(AttachedCallback):
     """Records the steps around an incident; what it promises is in docs/recorders.md.
 
     folder        where captures go; `status.json` in it says how the recording fares
@@ -41,18 +40,7 @@ class ClippyCallback:
     Steps count from 0, one for each time that the optimizer steps.
     """
 
-    def __init__(
-        self,
-        folder: str | Path = "capture",
-        *,
-        every: int = 20,
-        after: int = 34,
-        batches: bool = False,
-        **options: Any,
-    ) -> None:
-        self._own = Attached(folder, batches, {"every": every, "after": after, **options})
-        self._restore: list[tuple[Any, str]] = []
-        self._step = 0
+    _step = 0
 
     def attach(self, accelerator: Any, model: Any = None, optimizers: Any = None) -> ClippyCallback:
         """Listens from here on. `model` and `optimizers` default to those that the accelerator prepared; say which where there
@@ -76,11 +64,13 @@ class ClippyCallback:
             self._own.after_loss(loss / accelerator.gradient_accumulation_steps)
             return result
 
-        self._wrap(accelerator, "backward", heard_backward)
+        self._wrapped.put(accelerator, "backward", heard_backward)
         for name, (rule, option) in clips.items():
-            self._wrap(accelerator, name, self._heard_clip(accelerator, getattr(accelerator, name), rule, option))
+            self._wrapped.put(
+                accelerator, name, self._heard_clip(accelerator, getattr(accelerator, name), rule, option)
+            )
         for optimizer in optimizers:
-            self._wrap(optimizer, "step", self._heard_step(accelerator, optimizer.step))
+            self._wrapped.put(optimizer, "step", self._heard_step(accelerator, optimizer.step))
         return self
 
     def batch(self, batch: Any) -> Any:
@@ -88,20 +78,9 @@ class ClippyCallback:
         self._own.before_forward(batch)
         return batch
 
-    def capture_now(self) -> None:
-        """A drill: writes a capture at the next step."""
-        self._own.request("capture_now")
-
-    @property
-    def recorder(self) -> Any:
-        """The recorder while it is attached, or None."""
-        return self._own.recorder
-
     def close(self) -> None:
         """Everything as before; waits until all is written."""
-        for owner, name in self._restore:
-            owner.__dict__.pop(name, None)
-        self._restore = []
+        self._wrapped.restore()
         self._own.end()
 
     def _heard_clip(self, accelerator: Any, clip: Any, rule: str, option: str) -> Any:
@@ -126,7 +105,3 @@ class ClippyCallback:
         if self._own.waiting:
             self._own.step(self._step, scaler=accelerator.scaler)
             self._step += 1
-
-    def _wrap(self, owner: Any, name: str, method: Any) -> None:
-        setattr(owner, name, method)
-        self._restore.append((owner, name))

@@ -13,13 +13,12 @@ clipping), and the trainer's `compute_loss` (the batch). They are as before in `
 from __future__ import annotations
 
 import gc
-from pathlib import Path
 from typing import Any
 
 import torch
 from transformers import TrainerCallback
 
-from .torch.attached import Attached
+from .torch.attached import AttachedCallback
 
 _REFUSED = {
     "DEEPSPEED": "DeepSpeed keeps gradients and clipping to itself",
@@ -29,7 +28,7 @@ _REFUSED = {
 }
 
 
-class ClippyCallback(TrainerCallback):  # type: ignore[misc]
+class ClippyCallback(AttachedCallback, TrainerCallback):  # type: ignore[misc]
     """Records the steps around an incident; what it promises is in docs/recorders.md.
 
     folder        where captures go; `status.json` in it says how the recording fares
@@ -41,27 +40,7 @@ class ClippyCallback(TrainerCallback):  # type: ignore[misc]
     Steps count as the Trainer logs them, from 1. `max_grad_norm` is recorded as the clipping.
     """
 
-    def __init__(
-        self,
-        folder: str | Path = "capture",
-        *,
-        every: int = 20,
-        after: int = 34,
-        batches: bool = False,
-        **options: Any,
-    ) -> None:
-        self._own = Attached(folder, batches, {"every": every, "after": after, **options})
-        self._restore: list[tuple[Any, str]] = []
-        self._step = 0
-
-    def capture_now(self) -> None:
-        """A drill: writes a capture at the next step."""
-        self._own.request("capture_now")
-
-    @property
-    def recorder(self) -> Any:
-        """The recorder while the training runs, or None."""
-        return self._own.recorder
+    _step = 0
 
     # ---- the Trainer's events
 
@@ -69,7 +48,7 @@ class ClippyCallback(TrainerCallback):  # type: ignore[misc]
         self, args: Any, state: Any, control: Any, model: Any = None, optimizer: Any = None, **_: Any
     ) -> None:
         """Makes the recorder and wraps what it listens to."""
-        self._unwrap()
+        self._wrapped.restore()
         trainer = self._trainer()
         refusal = _refusal(trainer, args)
         if refusal is not None:
@@ -98,9 +77,9 @@ class ClippyCallback(TrainerCallback):  # type: ignore[misc]
                 self._own.before_forward({"inputs": dict(inputs), **_items(options)})
             return compute_loss(model, inputs, *arguments, **options)
 
-        self._wrap(accelerator, "backward", heard_backward)
-        self._wrap(accelerator, "clip_grad_norm_", heard_clip)
-        self._wrap(trainer, "compute_loss", heard_compute_loss)
+        self._wrapped.put(accelerator, "backward", heard_backward)
+        self._wrapped.put(accelerator, "clip_grad_norm_", heard_clip)
+        self._wrapped.put(trainer, "compute_loss", heard_compute_loss)
 
     def on_step_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         """The step that the Trainer will log."""
@@ -121,7 +100,7 @@ class ClippyCallback(TrainerCallback):  # type: ignore[misc]
 
     def on_train_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         """Everything as before; waits until all is written."""
-        self._unwrap()
+        self._wrapped.restore()
         self._own.end()
 
     # ---- the Trainer itself, which callbacks are not given
@@ -133,15 +112,6 @@ class ClippyCallback(TrainerCallback):  # type: ignore[misc]
                 if handler is not None and any(callback is self for callback in handler.callbacks):
                     return thing
         return None
-
-    def _wrap(self, owner: Any, name: str, method: Any) -> None:
-        setattr(owner, name, method)
-        self._restore.append((owner, name))
-
-    def _unwrap(self) -> None:
-        for owner, name in self._restore:
-            owner.__dict__.pop(name, None)
-        self._restore = []
 
 
 def _items(options: dict[str, Any]) -> dict[str, Any]:

@@ -26,7 +26,7 @@ import numpy as np
 
 from . import __version__
 from .captures import Array, Source, flatten, model_files, words
-from .recording import Recording, Sizes, Skip, Step
+from .recording import Controls, Recording, Sizes, Skip, Step
 
 #: Optimizers with a formula: optax's defaults in the capture's words, and the slots by the field of optax's state.
 FORMULAS: dict[str, tuple[dict[str, Any], dict[str, str]]] = {
@@ -66,7 +66,7 @@ FORMULAS: dict[str, tuple[dict[str, Any], dict[str, str]]] = {
 _FIELDS = ("mu", "nu", "trace", "sum_of_squares", "nu_max")
 
 
-class Recorder:
+class Recorder(Controls):
     """One `record` call a step; see the top of this file.
 
     folder        where the capture goes; later incidents go to `<folder>-2` …; `status.json` in it says how the recording fares
@@ -149,27 +149,8 @@ class Recorder:
         """
         if self._own.stopped is not None:
             return
-        try:
+        with self._own.guarded():
             self._record(int(step), loss, grads, params, opt_state, batch, tasks or {}, batch_id)
-        except Exception as error:
-            self._own.stop(f"{type(error).__name__}: {error}")
-
-    def flush(self, reason: str = "requested") -> None:
-        """Writes a capture at the next `record`, incident or not, and records on for `after` steps."""
-        self._own.request(reason)
-
-    def capture_now(self) -> None:
-        """A drill: the same as `flush`."""
-        self._own.request("capture_now")
-
-    def close(self) -> None:
-        """Ends the recording, waits until all is written, says what could not be done. Called at exit too."""
-        self._own.close()
-
-    @property
-    def stopped(self) -> str | None:
-        """Why nothing is recorded any more, or None."""
-        return self._own.stopped
 
     # ---- a step
 

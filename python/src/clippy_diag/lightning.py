@@ -8,7 +8,6 @@ trainer.fit(model, loader)
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 try:
@@ -16,10 +15,10 @@ try:
 except ImportError:
     from pytorch_lightning.callbacks import Callback
 
-from .torch.attached import Attached
+from .torch.attached import AttachedCallback
 
 
-class ClippyCallback(Callback):  # type: ignore[misc]
+class ClippyCallback(AttachedCallback, Callback):  # type: ignore[misc]
     """Records the steps around an incident; what it promises is in docs/recorders.md.
 
     folder        where captures go; `status.json` in it says how the recording fares
@@ -31,26 +30,6 @@ class ClippyCallback(Callback):  # type: ignore[misc]
     Steps count as `trainer.global_step`, from 0. `gradient_clip_val` is recorded as the clipping. With several optimizers
     (manual optimization) each optimizer's step is a step of its own, with the gradients of its parameters.
     """
-
-    def __init__(
-        self,
-        folder: str | Path = "capture",
-        *,
-        every: int = 20,
-        after: int = 34,
-        batches: bool = False,
-        **options: Any,
-    ) -> None:
-        self._own = Attached(folder, batches, {"every": every, "after": after, **options})
-
-    def capture_now(self) -> None:
-        """A drill: writes a capture at the next step."""
-        self._own.request("capture_now")
-
-    @property
-    def recorder(self) -> Any:
-        """The recorder while the training runs, or None."""
-        return self._own.recorder
 
     def on_train_start(self, trainer: Any, pl_module: Any) -> None:
         """Makes the recorder."""

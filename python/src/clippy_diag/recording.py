@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import atexit
 import collections
+import contextlib
 import os
 import queue
 import shutil
@@ -17,7 +18,7 @@ import threading
 import time
 import warnings
 import weakref
-from collections.abc import Hashable, Mapping
+from collections.abc import Hashable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Callable, NamedTuple
@@ -572,6 +573,14 @@ class Recording:
         warnings.warn(f"clippy-diag: recording stopped, training goes on: {why}", stacklevel=3)
         self._write_status("stopped")
 
+    @contextlib.contextmanager
+    def guarded(self) -> Iterator[None]:
+        """Nothing raised inside reaches the loop: it stops the recording, and says so."""
+        try:
+            yield
+        except Exception as error:
+            self.stop(f"{type(error).__name__}: {error}")
+
     def note(self, what: str) -> None:
         """Says once what the recorder cannot do."""
         self._problem(what)
@@ -653,6 +662,50 @@ class Recording:
             self._say(text)
         if self.captures:
             self._say(f"captures: {', '.join(self.captures)}; read them with: clippy-diag analyze {self.captures[0]}")
+
+
+class Controls:
+    """What the recorder of every framework offers beside `record`."""
+
+    _own: Recording
+
+    def flush(self, reason: str = "requested") -> None:
+        """Writes a capture at the next `record`, incident or not, and records on for `after` steps."""
+        self._own.request(reason)
+
+    def capture_now(self) -> None:
+        """A drill: the same as `flush`, to see before the night that everything works."""
+        self._own.request("capture_now")
+
+    def close(self) -> None:
+        """Ends the recording, waits until all is written, says what could not be done. Called at exit too."""
+        self._own.close()
+
+    def note(self, what: str) -> None:
+        """Says once, in status.json and at the end, what could not be done."""
+        self._own.note(what)
+
+    def stop(self, why: str) -> None:
+        """Records no more, and says why; the training goes on."""
+        self._own.stop(why)
+
+    def guarded(self) -> contextlib.AbstractContextManager[None]:
+        """See `Recording.guarded`."""
+        return self._own.guarded()
+
+    def beside(self, suffix: str) -> Path:
+        """A path beside the capture's folder."""
+        return self._own.folder.with_name(self._own.folder.name + suffix)
+
+    @property
+    def stopped(self) -> str | None:
+        """Why nothing is recorded any more, or None."""
+        return self._own.stopped
+
+    @property
+    def status(self) -> dict[str, Any]:
+        """What status.json says."""
+        return self._own.status("recording")
 
 
 def _close_at_exit(reference: weakref.ref[Recording]) -> None:

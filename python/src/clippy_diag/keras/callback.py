@@ -21,6 +21,7 @@ import keras
 import numpy as np
 
 from ..recording import Skip, Snapshot
+from ..wrapped import Wrapped
 from . import words as names
 from .recorder import Steps, Tensors
 
@@ -49,7 +50,7 @@ class ClippyCallback(keras.callbacks.Callback):  # type: ignore[misc]
         self._options = {"every": every, "after": after, **options}
         self._steps: Steps | None = None
         self._ears: _TorchEars | None = None
-        self._restore: list[tuple[Any, str]] = []
+        self._wrapped = Wrapped()
         self._wanted: str | None = None
         self._training = False
 
@@ -88,13 +89,13 @@ class ClippyCallback(keras.callbacks.Callback):  # type: ignore[misc]
             self._wanted = None
         optimizer = names.inner(model.optimizer)
         self._ears = ears = _TensorFlowEars(model) if keras.backend.backend() == "tensorflow" else _TorchEars()
-        self._wrap(model, "train_step", ears.train_step(model.train_step))
-        self._wrap(model, "compute_loss", ears.compute_loss(model.compute_loss))
-        self._wrap(optimizer, "_backend_apply_gradients", ears.apply(optimizer._backend_apply_gradients))
-        self._wrap(optimizer, "_clip_gradients", ears.clip(optimizer._clip_gradients))
+        self._wrapped.put(model, "train_step", ears.train_step(model.train_step))
+        self._wrapped.put(model, "compute_loss", ears.compute_loss(model.compute_loss))
+        self._wrapped.put(optimizer, "_backend_apply_gradients", ears.apply(optimizer._backend_apply_gradients))
+        self._wrapped.put(optimizer, "_clip_gradients", ears.clip(optimizer._clip_gradients))
         model.train_function = None
         if self._batches:
-            self._wrap(model, "make_train_function", self._hear_batches(model, model.make_train_function))
+            self._wrapped.put(model, "make_train_function", self._hear_batches(model, model.make_train_function))
 
     def on_train_begin(self, logs: Any = None) -> None:
         """The first step's number."""
@@ -132,10 +133,8 @@ class ClippyCallback(keras.callbacks.Callback):  # type: ignore[misc]
         steps, ears = self._steps, self._ears
         if steps is None or ears is None or steps.own.stopped is not None:
             return
-        try:
+        with steps.own.guarded():
             do(steps, ears)
-        except Exception as error:
-            steps.own.stop(f"{type(error).__name__}: {error}")
 
     def _begin(self, steps: Steps, ears: Any) -> None:
         if not self.model.built or not self.model.trainable_variables:
@@ -225,19 +224,10 @@ class ClippyCallback(keras.callbacks.Callback):  # type: ignore[misc]
 
         return make_train_function
 
-    # ---- wrapping
-
-    def _wrap(self, owner: Any, name: str, method: Any) -> None:
-        # Keras tracks what is set on a model or an optimizer; these are no part of either.
-        object.__setattr__(owner, name, method)
-        self._restore.append((owner, name))
-
     def _put_back(self) -> None:
-        for owner, name in self._restore:
-            owner.__dict__.pop(name, None)
-        if self._restore:
+        if self._wrapped.restore():
             self.model.train_function = None
-        self._restore, self._ears = [], None
+        self._ears = None
         steps, self._steps = self._steps, None
         if steps is not None:
             steps.own.close()

@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 
 from ..captures import Array, Source, flatten, model_files
-from ..recording import Recording, Sizes, Skip, Snapshot, Step
+from ..recording import Controls, Recording, Sizes, Skip, Snapshot, Step
 from . import words as names
 
 Tensors = dict[str, Array]
@@ -194,7 +194,7 @@ def _json_config(optimizer: Any) -> dict[str, Any]:
     }
 
 
-class Recorder:
+class Recorder(Controls):
     """One `record` call a step; see the top of this file.
 
     model         a built Keras model; its trainable_variables, in order, are what `record` gets gradients of
@@ -238,6 +238,7 @@ class Recorder:
             max_captures=max_captures,
             model_file=model_file,
         )
+        self._own = self._steps.own
         self._waits = False
         # A step is recorded after its forward pass: what that moves is copied before.
         self._steps.remember_buffers()
@@ -260,45 +261,30 @@ class Recorder:
         tasks      losses of the tasks, by name
         batch      what the model was given, in any nesting, for closed loops
         """
-        if self._steps.own.stopped is not None:
+        if self._own.stopped is not None:
             return
-        try:
+        with self._own.guarded():
             self._record(int(step), loss, gradients, tasks or {}, batch, batch_id)
-        except Exception as error:
-            self._steps.own.stop(f"{type(error).__name__}: {error}")
 
     def skip(self, step: int, loss: Any, scale: float) -> None:
         """A step that the loop does not take, because its gradients overflowed under a loss scale."""
-        own = self._steps.own
+        own = self._own
         if own.stopped is None:
             value = float(np.asarray(names.array_of(loss)))
             self._note_after()
             own.begin(int(step), value)
             own.skip(Skip(int(step), value, float(scale), []))
 
-    def flush(self, reason: str = "requested") -> None:
-        """Writes a capture at the next `record`, incident or not, and records on for `after` steps."""
-        self._steps.own.request(reason)
-
-    def capture_now(self) -> None:
-        """A drill: the same as `flush`."""
-        self._steps.own.request("capture_now")
-
     def close(self) -> None:
         """Ends the recording, waits until all is written, says what could not be done. Called at exit too."""
-        if self._steps.own.stopped is None:
+        if self.stopped is None:
             self._note_after()
-        self._steps.own.close()
-
-    @property
-    def stopped(self) -> str | None:
-        """Why nothing is recorded any more, or None."""
-        return self._steps.own.stopped
+        super().close()
 
     def _record(
         self, step: int, loss: Any, gradients: Sequence[Any], tasks: Mapping[str, Any], batch: Any, batch_id: Any
     ) -> None:
-        steps, own = self._steps, self._steps.own
+        steps, own = self._steps, self._own
         value = float(np.asarray(names.array_of(loss)))
         named = steps.named()
         if len(gradients) != len(named):

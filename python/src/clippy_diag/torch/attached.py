@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 
+from ..wrapped import Wrapped
 from .recorder import Recorder
 
 
@@ -59,10 +60,8 @@ class Attached:
     def before_forward(self, batch: Any = None) -> None:
         """A micro-batch is about to go through the model."""
         if self.active and self.recorder is not None:
-            try:
+            with self.recorder.guarded():
                 self.recorder.mark_random_state()
-            except Exception as error:
-                self.recorder.stop(f"{type(error).__name__}: {error}")
             if batch is not None and (self.batches or self.recorder.tracker is not None):
                 self._micro.append(batch)
 
@@ -75,14 +74,12 @@ class Attached:
         """The gradients of a step are there, before clipping; does nothing where no loss came since the last."""
         if not self._losses or self.recorder is None:
             return
-        try:
+        with self.recorder.guarded():
             loss = float(torch.stack([value.float().reshape(()).cpu() for value in self._losses]).sum())
             batch = None
             if self._micro:
                 batch = self._micro[0] if len(self._micro) == 1 else list(self._micro)
-            self.recorder.record_of(only, step, loss, batch=batch, scaler=scaler)
-        except Exception as error:
-            self.recorder.stop(f"{type(error).__name__}: {error}")
+            self.recorder.record(step, loss, batch=batch, scaler=scaler, only=only)
         self._losses, self._micro = [], []
 
     @property
@@ -102,3 +99,35 @@ class Attached:
         self._losses, self._micro = [], []
         if recorder is not None:
             recorder.close()
+
+
+class AttachedCallback:
+    """What the callbacks of the torch trainers offer beside their trainer's events.
+
+    folder        where captures go; `status.json` in it says how the recording fares
+    every, after  a capture holds `every` to twice as many steps before the incident, and `after` steps after it
+    batches       whether batches are kept (they may hold personal data); without them no closed loop is possible
+    options       memory=, disk=, max_captures=, curvature=, layouts=, model_file= of `clippy_diag.torch.Recorder`
+    """
+
+    def __init__(
+        self,
+        folder: str | Path = "capture",
+        *,
+        every: int = 20,
+        after: int = 34,
+        batches: bool = False,
+        **options: Any,
+    ) -> None:
+        super().__init__()
+        self._own = Attached(folder, batches, {"every": every, "after": after, **options})
+        self._wrapped = Wrapped()
+
+    def capture_now(self) -> None:
+        """A drill: writes a capture at the next step."""
+        self._own.request("capture_now")
+
+    @property
+    def recorder(self) -> Recorder | None:
+        """The recorder while it is attached to a training, or None."""
+        return self._own.recorder

@@ -26,7 +26,7 @@ import torch
 
 from .. import __version__
 from ..captures import Array, Source, flatten, model_files, size_of
-from ..recording import Recording, Sizes, Skip, Snapshot, Step
+from ..recording import Controls, Recording, Sizes, Skip, Snapshot, Step
 from . import words as names
 from .curvature import entries_of
 from .tracker import Tracker
@@ -43,7 +43,7 @@ class _Owned(NamedTuple):
     formula: bool
 
 
-class Recorder:
+class Recorder(Controls):
     """One `record` call a step; see the top of this file.
 
     model          the torch.nn.Module that is trained, in DistributedDataParallel or compiled or as it is
@@ -132,6 +132,8 @@ class Recorder:
         batch: Any = None,
         scaler: Any = None,
         batch_id: Any = None,
+        *,
+        only: Any = None,
     ) -> None:
         """Takes one step. It never stops or changes the training: what it cannot do it says, once.
 
@@ -143,64 +145,15 @@ class Recorder:
         scaler    the GradScaler, if there is one: gradients are recorded without its scale, and a step that it will skip is
                   looked at too
         batch_id  names the batch, so that a report can say which to leave out
+        only      the one of several optimizers that takes this step: parameters of the others have no gradient in it
         """
-        self.record_of(None, step, loss, tasks, batch, scaler, batch_id)
-
-    def record_of(
-        self,
-        only: Any,
-        step: int,
-        loss: float | torch.Tensor,
-        tasks: Mapping[str, float | torch.Tensor] | None = None,
-        batch: Any = None,
-        scaler: Any = None,
-        batch_id: Any = None,
-    ) -> None:
-        """The same for a step that one of several optimizers takes: parameters of the others have no gradient in it. `only`
-        is that optimizer, or None for all."""
         if self._own.stopped is not None:
             return
-        try:
+        with self._own.guarded():
             with torch.no_grad():
                 self._record(only, int(step), loss, tasks or {}, batch, scaler, batch_id)
             if self.tracker is not None:
                 self.tracker.measure(self, int(step), batch)
-        except Exception as error:
-            self._own.stop(f"{type(error).__name__}: {error}")
-
-    def flush(self, reason: str = "requested") -> None:
-        """Writes a capture at the next `record`, incident or not, and records on for `after` steps."""
-        self._own.request(reason)
-
-    def capture_now(self) -> None:
-        """A drill: the same as `flush`, to see before the night that everything works."""
-        self._own.request("capture_now")
-
-    def close(self) -> None:
-        """Ends the recording, waits until all is written, says what could not be done. Called at exit too."""
-        self._own.close()
-
-    def note(self, what: str) -> None:
-        """Says once, in status.json and at the end, what could not be done."""
-        self._own.note(what)
-
-    def stop(self, why: str) -> None:
-        """Records no more, and says why; the training goes on."""
-        self._own.stop(why)
-
-    def beside(self, suffix: str) -> Path:
-        """A path beside the capture's folder."""
-        return self._own.folder.with_name(self._own.folder.name + suffix)
-
-    @property
-    def stopped(self) -> str | None:
-        """Why nothing is recorded any more, or None."""
-        return self._own.stopped
-
-    @property
-    def status(self) -> dict[str, Any]:
-        """What status.json says."""
-        return self._own.status("recording")
 
     # ---- a step
 
@@ -540,11 +493,8 @@ def _after_step(reference: weakref.ref[Recorder], k: int) -> Callable[..., None]
     def hook(optimizer: Any, *_: Any) -> None:
         recorder = reference()
         if recorder is not None:
-            try:
-                with torch.no_grad():
-                    recorder._note_after(k)
-            except Exception as error:
-                recorder._own.stop(f"{type(error).__name__}: {error}")
+            with recorder._own.guarded(), torch.no_grad():
+                recorder._note_after(k)
 
     return hook
 
