@@ -15,6 +15,7 @@ import {
 import { finishRun, type RunPart } from '../logs/finish-run.ts';
 import type { LogFormat, RunFiles } from '../logs/format.ts';
 import {
+  filesOfRun,
   finishLog,
   joinLogs,
   type RawLog,
@@ -333,7 +334,7 @@ async function joined(run: RunFiles, read: readonly Part[], id: string, options:
     new Map([...sidecars.hyperparameters, ...parameters]),
     sidecars.notes,
   );
-  return { ...joinLogs(run.path, raws, finished), files: raws.map(({ runs: _, ...file }) => file) };
+  return { ...joinLogs(run.path, raws, finished), files: filesOfRun(raws, finished) };
 }
 
 /** When a file's first point was logged; files without points come last. */

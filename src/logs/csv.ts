@@ -1,16 +1,17 @@
 /**
  * Tables of text: Keras CSVLogger, Lightning, timm, AlgoPerf and pandas, W&B exports, hand-made ones.
  *
- * The separator (`,` `;` tab `|`) is told from the header; with another one than `,` numbers may have a decimal comma.
- * An empty cell, `NA`, `null` or `None` is missing: no point, neither zero nor NaN. A cell that says `nan` is NaN.
+ * The separator (`,` `;` tab `|`) is told from the header; with `;` or tabs numbers may have a decimal comma.
+ * An empty cell, `NA`, `null` or `None` is missing: no point, neither zero nor NaN. A cell that says `nan` is NaN. Any
+ * other text is refused; a column of it is no series.
  * A header that comes again marks a restart. A quoted cell may hold separators, quotes (doubled) and line ends.
  */
 import { decodeName } from '../bytes/encoding.ts';
 import { type LineFate, scanLines } from '../bytes/lines.ts';
 import { diagError, type ErrorRecord } from '../model/errors.ts';
-import { countAt, placesOf, type Tally, tally } from './bad-lines.ts';
+import { countAt, placesOf, tally } from './bad-lines.ts';
 import type { LogFormat, LoggedRun, LoggedSeries } from './format.ts';
-import { numberOfText, scanNumber, scanned } from './number-text.ts';
+import { isMissingText, numberOfText, scanNumber, scanned } from './number-text.ts';
 import { isAxisName, rowTable } from './row-table.ts';
 
 const QUOTE = 0x22;
@@ -20,7 +21,6 @@ const HASH = 0x23;
 /** Characters of a row with a quoted cell that goes over lines. */
 const MAX_QUOTED = 1 << 20;
 const SEPARATORS = ['\t', ';', ',', '|'];
-const MISSING = new Set(['', 'na', 'n/a', '<na>', 'null', 'none', '-', '--']);
 
 /** A row that is being cut into cells; it goes on in the next line while a quoted cell is open. */
 interface CutRow {
@@ -87,8 +87,11 @@ function separatorOf(header: string): string | undefined {
   return best;
 }
 
+/** Whether numbers may have a decimal comma: in files that it does not separate. */
+const hasDecimalComma = (separator: string): boolean => separator === ';' || separator === '\t';
+
 const isNumber = (cell: string, separator: string): boolean =>
-  numberOfText(separator === ',' ? cell : cell.replace(',', '.')) !== undefined;
+  numberOfText(cell, hasDecimalComma(separator)) !== undefined;
 
 /** A header is names: short, and no cell of it a number. */
 const isHeader = (cells: readonly string[], separator: string): boolean =>
@@ -151,7 +154,6 @@ export const csv: LogFormat = {
     let headerText = '';
     /** Column of the table for each cell; -1 for those that are ambiguous. */
     let columns: number[] = [];
-    let textCells: Tally[] = [];
     /** A row whose quoted cell goes on in the next line. */
     let open: (CutRow & { line: number; lines: number; length: number; holdsRows: boolean }) | undefined;
 
@@ -161,7 +163,7 @@ export const csv: LogFormat = {
       if (excel) return;
       const cells = splitCells(text, separator) ?? [text];
       separatorByte = separator.charCodeAt(0);
-      decimalMark = separator === ',' ? DOT : -1;
+      decimalMark = hasDecimalComma(separator) ? -1 : DOT;
       const named = isHeader(cells, separator);
       header = cells.map((cell, k) => (named && cell !== '' ? cell : `(unnamed ${k})`));
       headerText = named ? text : '';
@@ -172,22 +174,17 @@ export const csv: LogFormat = {
         if (count > 1)
           badHeader.push(diagError('log-duplicate-column', { column, count }, { path, line: 1 }).toRecord());
       columns = header.map((name) => (counts.get(name) === 1 ? table.column(name) : -1));
-      textCells = header.map(() => tally());
       if (!named) notes.push('the file has no header; its columns are numbered');
     };
 
     const setText = (cell: number, text: string, lineNumber: number): void => {
-      if (MISSING.has(text.toLowerCase())) {
+      if (isMissingText(text)) {
         table.miss(columns[cell]!);
         return;
       }
-      // PyTorch users write tensors as they print.
-      const inner = /^tensor\(\s*\[?([^,\])]+)/.exec(text)?.[1] ?? text;
-      const value = numberOfText(separator !== ',' && !inner.includes('.') ? inner.replace(',', '.') : inner);
-      if (value === undefined) {
-        countAt(textCells[cell]!, lineNumber);
-        table.refuse(columns[cell]!, text, lineNumber);
-      } else table.set(columns[cell]!, value);
+      const value = numberOfText(text, decimalMark !== DOT);
+      if (value === undefined) table.refuse(columns[cell]!, text, lineNumber);
+      else table.set(columns[cell]!, value);
     };
 
     /** A row as text: quoted cells, and whatever the fast way does not take. False if its cells do not fit. */
@@ -345,18 +342,6 @@ export const csv: LogFormat = {
           { path, line: openQuotes.first[0]! },
         ).toRecord(),
       );
-    textCells.forEach((bad, cell) => {
-      if (bad.count === 0) return;
-      // A column of text is no series; a series with text in it has lost points.
-      if (columns[cell]! >= 0 && table.columns[columns[cell]!]!.count > bad.count)
-        errors.push(
-          diagError(
-            'log-cells-bad',
-            { column: header![cell]!, count: bad.count, lines: placesOf(bad) },
-            { path, line: bad.first[0]! },
-          ).toRecord(),
-        );
-    });
     const { series, stepUnit, notes: axisNotes } = table.finish();
     const gaps = table.columns
       .map(({ name, count }) => ({ name, missing: table.rows() - count }))

@@ -1,8 +1,8 @@
 /** From what a format read to a Run: roles, attempts and notes over all series of the run. */
-import { type Attempt, isLossLike, type Role, type Run, type TimeSeries } from '../model/run.ts';
+import type { Attempt, Role, Run, TimeSeries } from '../model/run.ts';
 import { findRestarts, type Restart } from './attempts.ts';
 import type { LoggedRun, LoggedSeries } from './format.ts';
-import { assignRoles } from './metric-roles.ts';
+import { assignRoles, namesLossValue } from './metric-roles.ts';
 
 /** A file's part of a run. */
 export interface RunPart {
@@ -33,9 +33,8 @@ function join(parts: readonly RunPart[]): Joined[] {
     const pathOffsets = parts.map((_, part) =>
       list.reduce((sum, one) => (one.part < part ? sum + one.series.step.length : sum), 0),
     );
-    const only = list[0]!.series;
-    if (list.length === 1) return { ...only, name, pathOffsets };
-    const all = list.map((one) => one.series);
+    const all = list.map(({ part, series }) => placed(series, parts[part]!.path));
+    if (all.length === 1) return { ...all[0]!, name, pathOffsets };
     const length = all.reduce((sum, one) => sum + one.step.length, 0);
     const concat = <T extends Float64Array | Uint32Array>(target: T, of: (one: LoggedSeries) => T): T => {
       let at = 0;
@@ -65,6 +64,9 @@ function join(parts: readonly RunPart[]): Joined[] {
     };
   });
 }
+
+const placed = (series: LoggedSeries, path: string): LoggedSeries =>
+  series.firstRefused === undefined ? series : { ...series, firstRefused: { ...series.firstRefused, path } };
 
 /** The gaps of several files: those at the end of one stand before the first point of the next. */
 function joinGaps(all: readonly LoggedSeries[], points: number): Uint32Array {
@@ -151,10 +153,15 @@ export function finishRun(
   sidecarNotes: readonly string[] = [],
 ): Run {
   const joined = join(parts);
-  const { roles, notes } = assignRoles(joined, forced);
-  const all = joined.map((one, k) => ({ ...one, ...roles[k]! }));
-  const withRoles = all.filter((one) => !isText(one));
-  const text = all.filter(isText).map(({ name }) => name);
+  // Text by its name of something else must not stand as a candidate beside the loss.
+  const measured = joined.filter(
+    (one) => !isMostlyText(one) || namesLossValue(one.name) || forced.has(one.name),
+  );
+  const { roles, notes } = assignRoles(measured, forced);
+  const all = measured.map((one, k) => ({ ...one, ...roles[k]! }));
+  const withRoles = all.filter((one) => !isMostlyText(one) || one.role !== 'other');
+  const shown = new Set(withRoles.map(({ name }) => name));
+  const text = joined.filter((one) => isMostlyText(one) && !shown.has(one.name)).map(({ name }) => name);
   const axis = axisSeries(withRoles);
   const parallel = parts.some((part) => part.parallel === true);
   const restarts =
@@ -191,9 +198,8 @@ export function finishRun(
   };
 }
 
-/** Most of its cells are no numbers, and its name does not say that they should be: text, and no series. */
-const isText = ({ role, value, refused }: Joined & { role: Role }): boolean =>
-  refused > 0 && refused >= value.length && !isLossLike(role);
+/** Most of its cells are no numbers: text, and no series where its name does not say that it should be one. */
+const isMostlyText = ({ value, refused }: LoggedSeries): boolean => refused > 0 && refused >= value.length;
 
 const textNote = (names: readonly string[]): string =>
   `columns of text, which are no series: ${names.slice(0, 10).join(', ')}${names.length > 10 ? `, and ${names.length - 10} more` : ''}`;

@@ -3,13 +3,16 @@
  * (`loss`), evaluation rows (`eval_*`) and a last summary row (`train_runtime`). Python writes bare NaN.
  */
 import { basename, dirname } from 'node:path';
-import { openLedger } from '../bytes/ledger.ts';
 import { diagError, type ErrorRecord } from '../model/errors.ts';
+import type { LossReason } from '../model/log.ts';
 import type { LogFormat } from './format.ts';
-import { lineCounter, membersOf, wholeDocument } from './json-document.ts';
+import { documentLedger, lineCounter, membersEnd, membersOf, wholeDocument } from './json-document.ts';
 import { objectScanner, skipBlanks } from './json-line.ts';
 import { numberOfText } from './number-text.ts';
 import { rowTable } from './row-table.ts';
+
+const OPEN = 0x7b;
+const OPEN_LIST = 0x5b;
 
 /** The Trainer writes its whole history into every checkpoint folder: the last one tells what the others do. */
 function earlierStates(paths: readonly string[]): Map<string, string> {
@@ -37,56 +40,74 @@ export const hfTrainerState: LogFormat = {
   sniff: (head) => /^\s*\{/.test(head.toString('latin1', 0, 64)) && head.includes('"log_history"'),
   document: true,
   superseded: earlierStates,
-  async read(chunks, path) {
+  async read(chunks, path, { encoding }) {
     const bytes = await wholeDocument(chunks, path);
+    const stop = bytes.length;
     const table = rowTable();
     const scan = objectScanner(table);
     const lineOf = lineCounter(bytes);
+    const ledger = documentLedger(bytes, encoding);
     const hyperparameters = new Map<string, string | number | boolean | null>();
     const errors: ErrorRecord[] = [];
-    const top = { at: 0 };
-    const list = { at: 0 };
-    const ledger = openLedger();
-    let lost = 0;
-    let cut = 0;
-    for (const member of membersOf(bytes, skipBlanks(bytes, 0, bytes.length), bytes.length, top)) {
-      if (member.key !== 'log_history') {
-        const text = bytes.toString('utf8', member.start, Math.min(member.end, member.start + 200)).trim();
-        if (text === 'true' || text === 'false') hyperparameters.set(member.key, text === 'true');
-        else {
-          const value = numberOfText(text);
-          if (value !== undefined) hyperparameters.set(member.key, value);
+    const top = membersEnd();
+    const list = membersEnd();
+    let bad = 0;
+    let firstBad = -1;
+    const lose = (reason: LossReason, start: number, end: number, records?: number): void => {
+      if (bad++ === 0) firstBad = start;
+      ledger.lose(reason, start, end, records);
+    };
+    /** Where the document is cut or breaks. */
+    let open = -1;
+    for (const member of membersOf(bytes, skipBlanks(bytes, 0, stop), stop, top)) {
+      if (member.key === 'log_history' && bytes[member.start] === OPEN_LIST) {
+        for (const row of membersOf(bytes, member.start, member.end, list)) {
+          if (!row.whole) {
+            open = row.start;
+            break;
+          }
+          if (bytes[row.start] === OPEN && scan.row(bytes, row.start, row.end, lineOf(row.start)))
+            ledger.record(row.start, row.end);
+          else lose('damaged', row.start, row.end, 1);
+        }
+        if (list.at < 0 && open < 0) {
+          if (member.whole) lose('damaged', list.stopped, member.end);
+          else open = list.stopped;
         }
         continue;
       }
-      if (bytes[member.start] !== 0x5b) continue;
-      for (const row of membersOf(bytes, member.start, member.end, list)) {
-        if (row.whole && scan.row(bytes, row.start, row.end, lineOf(row.start))) {
-          ledger.record(row.end - row.start);
-          continue;
-        }
-        if (row.whole) {
-          lost++;
-          ledger.lose('damaged', row.end - row.start, row.start, 1);
-        }
-        cut = row.start;
+      if (!member.whole) {
+        open = member.start;
+        break;
+      }
+      ledger.passOver(member.start, member.end);
+      const text = bytes.toString('utf8', member.start, Math.min(member.end, member.start + 200)).trim();
+      if (text === 'true' || text === 'false') hyperparameters.set(member.key, text === 'true');
+      else {
+        const value = numberOfText(text);
+        if (value !== undefined) hyperparameters.set(member.key, value);
       }
     }
-    if (top.at < 0 || lost > 0)
+    if (top.at < 0 && open < 0) open = top.stopped;
+    if (open >= 0) ledger.lose(top.cut ? 'torn-record' : 'damaged', open, stop);
+    else {
+      const after = skipBlanks(bytes, top.at, stop);
+      if (after < stop) lose('no-record', after, stop);
+    }
+    if (open >= 0 || bad > 0) {
+      const offset = bad > 0 ? firstBad : open;
       errors.push(
         diagError(
           'log-document-damaged',
           {
-            offset: cut > 0 ? cut : bytes.length,
-            reason: top.at < 0 ? `it has ${bytes.length} bytes and no end` : `${lost} records are no objects`,
+            offset,
+            reason: open >= 0 ? `it has ${stop} bytes and no end` : `${bad} records are no objects`,
           },
-          { path, byteOffset: cut > 0 ? cut : bytes.length },
+          { path, byteOffset: offset },
         ).toRecord(),
       );
+    }
     errors.push(...scan.errors(path));
-    const torn = top.at < 0 && cut > 0 ? bytes.length - cut : 0;
-    if (torn > 0) ledger.lose('torn-record', torn, cut);
-    ledger.overhead(bytes.length - ledger.account().bytes);
     return {
       kept: table.rows(),
       account: ledger.account(),

@@ -4,14 +4,22 @@
  * numbers (a summary). Names of nested members are joined with `.`; lists of one length beside each other share an axis.
  */
 import { diagError, type ErrorRecord } from '../model/errors.ts';
-import type { Lost } from '../model/log.ts';
 import type { Run } from '../model/run.ts';
 import type { LogFormat, LoggedRun, LoggedSeries } from './format.ts';
-import { lineCounter, type Member, membersOf, wholeDocument } from './json-document.ts';
-import { objectScanner, skipBlanks } from './json-line.ts';
+import {
+  documentLedger,
+  lineCounter,
+  type Member,
+  type MembersEnd,
+  membersEnd,
+  membersOf,
+  wholeDocument,
+} from './json-document.ts';
+import { objectScanner, skipBlanks, skipValue, stringEnd, textOfString } from './json-line.ts';
 import { isRecordLines } from './jsonl.ts';
-import { scanNumber, scanned } from './number-text.ts';
-import { isAxisName, rowTable } from './row-table.ts';
+import { namesLossValue } from './metric-roles.ts';
+import { isMissingText, LONGEST_NUMBER, numberOfText, scanNumber, scanned } from './number-text.ts';
+import { isAxisName, type RowTable, rowTable } from './row-table.ts';
 
 const OPEN = 0x7b;
 const OPEN_LIST = 0x5b;
@@ -21,12 +29,13 @@ const MAX_DEPTH = 100;
 const OTHER_DOCUMENTS =
   /"(weightsManifest|modelTopology|weight_map|nbformat|toolVersion|architectures|added_tokens|model_type|\$schema|expectedClass|log_history)"\s*:/;
 
+/** What an element of a list, or a lone member, says: a number, that it is missing, or text that is none. */
+type Cell = number | 'missing' | { readonly refused: string; readonly line: number };
+
 interface NumberList {
   readonly name: string;
-  /** Index of each number in the list: a null is missing, not zero. */
-  readonly index: number[];
-  readonly value: number[];
-  readonly length: number;
+  /** By index; undefined for what is no cell (a list, a truth value). */
+  readonly cells: readonly (Cell | undefined)[];
 }
 
 /** Many JSON documents hold numbers or lists of them. */
@@ -55,7 +64,7 @@ export const json: LogFormat = {
       !isRecordLines(text)
     );
   },
-  async read(chunks, path) {
+  async read(chunks, path, { encoding }) {
     const bytes = await wholeDocument(chunks, path);
     const stop = bytes.length;
     const start = skipBlanks(bytes, 0, stop);
@@ -65,9 +74,22 @@ export const json: LogFormat = {
     const notes: string[] = [];
     let stepUnit: LoggedRun['stepUnit'] = 'row';
     let longest = 0;
+    const ledger = documentLedger(bytes, encoding);
     let kept = 0;
-    let lost = 0;
+    /** Where the document is cut or breaks. */
     let cut = -1;
+    let bad = 0;
+    let firstBad = -1;
+    const lose = (from: number, to: number, records?: number): void => {
+      if (bad++ === 0) firstBad = from;
+      ledger.lose('damaged', from, to, records);
+    };
+    /** What is left of an object or list after what could be read of it. */
+    const close = (member: Pick<Member, 'end' | 'whole'>, end: MembersEnd): void => {
+      if (end.at >= 0 || cut >= 0) return;
+      if (member.whole) lose(end.stopped, member.end);
+      else cut = end.stopped;
+    };
     const names = new Map<string, number>();
 
     const add = (
@@ -88,49 +110,82 @@ export const json: LogFormat = {
       }
     };
 
-    const number = (at: number, end: number): number | undefined => {
-      const from = bytes[at] === QUOTE ? at + 1 : at;
-      const to = scanNumber(bytes, from, end);
-      if (to < 0) return undefined;
-      return skipBlanks(bytes, bytes[at] === QUOTE ? to + 1 : to, end) === end ? scanned[0] : undefined;
+    const cellOf = (from: number, to: number): Cell | undefined => {
+      const quoted = bytes[from] === QUOTE;
+      const start = quoted ? from + 1 : from;
+      const end = quoted ? stringEnd(bytes, start, to) : to;
+      const stop = scanNumber(bytes, start, end);
+      if (stop > 0 && skipBlanks(bytes, stop, end) === end) return scanned[0]!;
+      const text = textOfString(bytes, start, Math.min(end, start + LONGEST_NUMBER + 1));
+      const value = numberOfText(text);
+      if (value !== undefined) return value;
+      if (isMissingText(text)) return 'missing';
+      if (!quoted && /^(true|false)\s*$/.test(text)) return undefined;
+      return { refused: text, line: lineOf(from) };
     };
 
     /** A list: of numbers, of records, or of triples; anything else is passed over. */
     const list = (name: string, member: Member, lists: NumberList[]): void => {
-      const index: number[] = [];
-      const value: number[] = [];
-      const end = { at: 0 };
-      let length = 0;
+      const cells: (Cell | undefined)[] = [];
+      const end = membersEnd();
+      let bytesOfCells = 0;
       let records: ReturnType<typeof recordReader> | undefined;
       for (const element of membersOf(bytes, member.start, member.end, end)) {
         const byte = bytes[element.start];
         // The last number of a cut document may be cut itself.
         if (!element.whole) {
-          cut = element.start;
+          if (cut < 0) cut = element.start;
           break;
         }
+        let cell: Cell | undefined;
         if (byte === OPEN) {
           records ??= recordReader(name);
-          if (!records.row(element)) lost++;
+          if (records.row(element)) ledger.record(element.start, element.end);
+          else lose(element.start, element.end, 1);
         } else if (byte === OPEN_LIST) {
-          const triple = [...membersOf(bytes, element.start, element.end)].map((one) =>
-            number(one.start, one.end),
-          );
-          if (triple.length !== 3 || triple.includes(undefined)) continue;
-          records ??= recordReader(name);
-          records.triple(triple as number[], element);
-        } else {
-          const found = number(element.start, element.end);
-          if (found !== undefined) {
-            index.push(length);
-            value.push(found);
+          const triple = tripleOf(element);
+          if (triple === undefined) ledger.passOver(element.start, element.end);
+          else {
+            records ??= recordReader(name);
+            records.triple(triple, element);
+            ledger.record(element.start, element.end);
           }
+        } else {
+          cell = cellOf(element.start, element.end);
+          if (cell === undefined) ledger.passOver(element.start, element.end);
+          else bytesOfCells += ledger.size(element.start, element.end);
         }
-        length++;
+        cells.push(cell);
       }
-      if (end.at < 0 && cut < 0) cut = member.end;
+      close(member, end);
       records?.finish();
-      if (value.length > 0) lists.push({ name: name === '' ? 'value' : name, index, value, length });
+      // A list of words is none of numbers, unless it has the name of a loss.
+      const isSeries =
+        cells.some((cell) => typeof cell === 'number') || (bytesOfCells > 0 && namesLossValue(name));
+      ledger.enter(isSeries ? 'record' : 'passOver', bytesOfCells);
+      if (isSeries) lists.push({ name: name === '' ? 'value' : name, cells });
+    };
+
+    /** `[time, step, value]`, as TensorBoard exports a chart. */
+    const tripleOf = (element: Member): [number, number, Cell] | undefined => {
+      const end = membersEnd();
+      const cells = [...membersOf(bytes, element.start, element.end, end)].map((one) =>
+        bytes[one.start] === OPEN || bytes[one.start] === OPEN_LIST ? undefined : cellOf(one.start, one.end),
+      );
+      const [time, step, value] = cells;
+      return cells.length === 3 &&
+        end.at >= 0 &&
+        typeof time === 'number' &&
+        typeof step === 'number' &&
+        value !== undefined
+        ? [time, step, value]
+        : undefined;
+    };
+
+    const setCell = (table: RowTable, column: number, cell: Cell | undefined): void => {
+      if (typeof cell === 'number') table.set(column, cell);
+      else if (cell === 'missing') table.miss(column);
+      else if (cell !== undefined) table.refuse(column, cell.refused, cell.line);
     };
 
     const recordReader = (name: string) => {
@@ -138,10 +193,10 @@ export const json: LogFormat = {
       const scan = objectScanner(table);
       return {
         row: (element: Member): boolean => scan.row(bytes, element.start, element.end, lineOf(element.start)),
-        triple([time, step, value]: number[], element: Member): void {
-          table.set(table.column('timestamp'), time!);
-          table.set(table.column('step'), step!);
-          table.set(table.column(name === '' ? 'value' : name), value!);
+        triple([time, step, value]: [number, number, Cell], element: Member): void {
+          table.set(table.column('timestamp'), time);
+          table.set(table.column('step'), step);
+          setCell(table, table.column(name === '' ? 'value' : name), value);
           table.endRow(lineOf(element.start));
         },
         finish(): void {
@@ -161,8 +216,8 @@ export const json: LogFormat = {
 
     /** The lists beside each other that have one length are a table. */
     const tables = (lists: readonly NumberList[]): void => {
-      for (const length of new Set(lists.map((one) => one.length))) {
-        const among = lists.filter((one) => one.length === length);
+      for (const length of new Set(lists.map(({ cells }) => cells.length))) {
+        const among = lists.filter(({ cells }) => cells.length === length);
         const table = rowTable();
         // An axis in a nested object is found by its last name, and keeps its whole one.
         const wholeName = new Map<string, string>();
@@ -172,14 +227,8 @@ export const json: LogFormat = {
           wholeName.set(short, name);
           return table.column(short);
         });
-        const next = among.map(() => 0);
         for (let row = 0; row < length; row++) {
-          among.forEach(({ index, value }, k) => {
-            if (index[next[k]!] === row) {
-              table.set(columns[k]!, value[next[k]!]!);
-              next[k]!++;
-            }
-          });
+          for (let k = 0; k < among.length; k++) setCell(table, columns[k]!, among[k]!.cells[row]);
           table.endRow(1);
         }
         const found = table.finish();
@@ -188,49 +237,61 @@ export const json: LogFormat = {
       }
     };
 
-    const object = (prefix: string, member: Pick<Member, 'start' | 'end'>, depth: number): void => {
+    const object = (prefix: string, member: Member, depth: number): void => {
       const lists: NumberList[] = [];
       const singles: NumberList[] = [];
-      const end = { at: 0 };
+      const end = membersEnd();
       for (const one of membersOf(bytes, member.start, member.end, end)) {
         const name = prefix + one.key;
         const byte = bytes[one.start];
         if (byte === OPEN && depth < MAX_DEPTH) object(`${name}.`, one, depth + 1);
         else if (byte === OPEN_LIST) list(name, one, lists);
         else if (one.whole) {
-          const found = number(one.start, one.end);
-          if (found !== undefined) singles.push({ name, index: [0], value: [found], length: 1 });
-        }
+          const found = byte === OPEN ? undefined : cellOf(one.start, one.end);
+          if (typeof found === 'number') {
+            singles.push({ name, cells: [found] });
+            ledger.record(one.start, one.end);
+          } else ledger.passOver(one.start, one.end);
+        } else if (cut < 0) cut = one.start;
       }
-      if (end.at < 0 && cut < 0) cut = member.end;
+      close(member, end);
       tables(lists);
       // A lone number is a series of one point, with no axis but its own.
       for (const single of singles) tables([single]);
     };
 
-    if (bytes[start] === OPEN) object('', { start, end: stop }, 0);
+    const top: Member = { key: '', start, end: stop, whole: false };
+    if (bytes[start] === OPEN) object('', top, 0);
     else if (bytes[start] === OPEN_LIST) {
       const lists: NumberList[] = [];
-      list('', { key: '', start, end: stop, whole: true }, lists);
+      list('', top, lists);
       tables(lists);
+    }
+    if (cut >= 0) ledger.lose('torn-record', cut, stop);
+    else {
+      const isDocument = bytes[start] === OPEN || bytes[start] === OPEN_LIST;
+      const after = isDocument ? skipBlanks(bytes, skipValue(bytes, start, stop), stop) : start;
+      if (after < stop) lose(after, stop);
     }
     const doubled = [...names].filter(([, count]) => count > 1).map(([name]) => name);
     for (const key of doubled)
       errors.push(diagError('log-duplicate-key', { key, count: 1, lines: 'any' }, { path }).toRecord());
-    if (cut >= 0)
+    if (cut >= 0 || bad > 0) {
+      const offset = bad > 0 ? firstBad : cut;
       errors.push(
         diagError(
           'log-document-damaged',
-          { offset: cut, reason: `it has ${stop} bytes and does not end there` },
-          { path, byteOffset: cut },
+          {
+            offset,
+            reason: bad > 0 ? `${bad} stretches are no JSON` : `it has ${stop} bytes and does not end there`,
+          },
+          { path, byteOffset: offset },
         ).toRecord(),
       );
-    const torn = cut >= 0 ? stop - cut : 0;
-    const losses: Lost[] = torn > 0 ? [{ reason: 'torn-record', bytes: torn, at: cut }] : [];
-    if (lost > 0) losses.push({ reason: 'damaged', records: lost, bytes: 0, at: 0 });
+    }
     return {
       kept,
-      account: { bytes: stop, records: stop - torn, overhead: 0, passedOver: 0, lost: losses },
+      account: ledger.account(),
       errors,
       runs: [{ stepUnit, series: series.filter((one) => !doubled.includes(one.name)), notes }],
     };

@@ -2,7 +2,10 @@
  * Walking one JSON document in memory without building it: members and elements as ranges of bytes. A document that is
  * cut gives what is whole before the cut.
  */
+import { sizeIn, type TextEncoding } from '../bytes/encoding.ts';
+import { openLedger } from '../bytes/ledger.ts';
 import { diagError } from '../model/errors.ts';
+import type { Account, LossReason } from '../model/log.ts';
 import { skipBlanks, skipValue, stringEnd, textOfString } from './json-line.ts';
 
 /** A document has to be held whole. */
@@ -39,17 +42,30 @@ export interface Member {
   readonly whole: boolean;
 }
 
+/** Where the members of an object or list ended. */
+export interface MembersEnd {
+  /** The position after the closing bracket; -1 where the document is cut or malformed before it. */
+  at: number;
+  /** How far it was understood, where there is no closing bracket. */
+  stopped: number;
+  /** The text ends there. */
+  cut: boolean;
+}
+export const membersEnd = (): MembersEnd => ({ at: 0, stopped: 0, cut: false });
+
 /**
  * The members of the object, or the elements of the list, that starts at `start`. Ends early where the document is cut
- * or malformed; `end` receives the position after the closing bracket, or -1.
+ * or malformed; `end` receives where.
  */
 export function* membersOf(
   bytes: Buffer,
   start: number,
   stop: number,
-  end: { at: number } = { at: 0 },
+  end: MembersEnd = membersEnd(),
 ): Generator<Member> {
   end.at = -1;
+  end.stopped = start;
+  end.cut = false;
   const isObject = bytes[start] === 0x7b;
   const close = isObject ? 0x7d : 0x5d;
   let at = skipBlanks(bytes, start + 1, stop);
@@ -58,23 +74,27 @@ export function* membersOf(
     return;
   }
   while (at < stop) {
+    end.stopped = at;
     let key = '';
     if (isObject) {
       if (bytes[at] !== 0x22) return;
       const keyEnd = stringEnd(bytes, at + 1, stop);
-      if (keyEnd < 0) return;
+      if (keyEnd < 0) break;
       key = textOfString(bytes, at + 1, keyEnd);
       at = skipBlanks(bytes, keyEnd + 1, stop);
-      if (at >= stop || bytes[at] !== 0x3a) return;
+      if (at >= stop) break;
+      if (bytes[at] !== 0x3a) return;
       at = skipBlanks(bytes, at + 1, stop);
-      if (at >= stop) return;
+      if (at >= stop) break;
     }
     const found = skipValue(bytes, at, stop);
     const valueEnd = found < 0 ? stop : found;
+    end.cut = found < 0;
     if (valueEnd > at) yield { key, start: at, end: valueEnd, whole: found >= 0 };
     if (found < 0) return;
     at = skipBlanks(bytes, found, stop);
-    if (at >= stop) return;
+    end.stopped = at;
+    if (at >= stop) break;
     if (bytes[at] === close) {
       end.at = at + 1;
       return;
@@ -82,6 +102,47 @@ export function* membersOf(
     if (bytes[at] !== 0x2c) return;
     at = skipBlanks(bytes, at + 1, stop);
   }
+  end.cut = true;
+}
+
+/** The account of a document that is walked: what is entered of it, each byte once; the rest is overhead. */
+export interface DocumentLedger {
+  record(start: number, end: number): void;
+  passOver(start: number, end: number): void;
+  /** Bytes of values in a list, of which it is known at its end whether they are numbers. */
+  enter(kind: 'record' | 'passOver', size: number): void;
+  /** Bytes of a stretch in the document's own encoding. */
+  size(start: number, end: number): number;
+  /** Zero bytes in the stretch make it a hole, whatever the reason was thought to be. Stretches come in ascending order. */
+  lose(reason: LossReason, start: number, end: number, records?: number): void;
+  account(): Account;
+}
+
+/** @param encoding what the document was in before it was made UTF-8 */
+export function documentLedger(bytes: Buffer, encoding: TextEncoding = 'utf-8'): DocumentLedger {
+  const ledger = openLedger();
+  const size = (start: number, end: number): number => sizeIn(encoding, bytes, start, end);
+  let known = { index: 0, offset: 0 };
+  const offsetOf = (index: number): number => {
+    const from = index < known.index ? { index: 0, offset: 0 } : known;
+    known = { index, offset: from.offset + size(from.index, index) };
+    return known.offset;
+  };
+  return {
+    record: (start, end) => ledger.record(size(start, end)),
+    passOver: (start, end) => ledger.passOver(size(start, end)),
+    enter: (kind, bytesOf) => ledger[kind](bytesOf),
+    size,
+    lose(reason, start, end, records) {
+      const hole = bytes.subarray(start, end).includes(0);
+      ledger.lose(hole ? 'hole' : reason, size(start, end), offsetOf(start), records);
+    },
+    account() {
+      const entered = ledger.account();
+      const all = size(0, bytes.length);
+      return { ...entered, bytes: all, overhead: all - entered.bytes };
+    },
+  };
 }
 
 /** Counts lines up to ascending positions. */

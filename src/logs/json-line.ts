@@ -6,8 +6,8 @@
 import { decodeName, sameBytes } from '../bytes/encoding.ts';
 import { diagError, type ErrorRecord } from '../model/errors.ts';
 import { countAt, placesOf, type Tally, tally } from './bad-lines.ts';
-import { scanNumber, scanned } from './number-text.ts';
-import type { RowTable } from './row-table.ts';
+import { isMissingText, LONGEST_NUMBER, numberOfText, scanNumber, scanned } from './number-text.ts';
+import { AMBIGUOUS_CELL, type RowTable } from './row-table.ts';
 
 const QUOTE = 0x22;
 const BACKSLASH = 0x5c;
@@ -28,9 +28,10 @@ export interface ObjectScanner {
   errors(path: string): ErrorRecord[];
 }
 
+/** Zero bytes are no blanks: they are a hole where text was. */
 export const skipBlanks = (bytes: Buffer, at: number, end: number): number => {
   let pos = at;
-  while (pos < end && bytes[pos]! <= 0x20) pos++;
+  while (pos < end && bytes[pos]! <= 0x20 && bytes[pos] !== 0) pos++;
   return pos;
 };
 
@@ -80,6 +81,12 @@ export function skipValue(bytes: Buffer, at: number, end: number): number {
   return -1;
 }
 
+/** Whether a value ends here: `1.#INF` does not end after its `1.`. */
+function endsValue(bytes: Buffer, at: number, end: number): boolean {
+  const byte = at < end ? bytes[at]! : COMMA;
+  return byte === COMMA || byte === CLOSE || byte === CLOSE_LIST || (byte <= 0x20 && byte !== 0);
+}
+
 /** The keys in the order of the last line: most lines repeat it, and then a comparison of bytes finds the column. */
 interface Expected {
   readonly key: Buffer;
@@ -112,6 +119,22 @@ export function objectScanner(table: RowTable): ObjectScanner {
   const setCell = (column: number): void => {
     if (!table.set(column, scanned[0]!)) repeated.push(column);
   };
+  const missCell = (column: number): void => {
+    if (!table.miss(column)) repeated.push(column);
+  };
+  /** What {@link scanNumber} does not take: another spelling of a number, a word for no value, or text. */
+  const setText = (column: number, bytes: Buffer, start: number, end: number): void => {
+    // The text of a long string is cut, which makes no number of it.
+    const text = textOfString(bytes, start, Math.min(end, start + LONGEST_NUMBER + 1));
+    const value = numberOfText(text);
+    const done =
+      value !== undefined
+        ? table.set(column, value)
+        : isMissingText(text)
+          ? table.miss(column)
+          : table.refuse(column, text, line);
+    if (!done) repeated.push(column);
+  };
 
   /** The members after the opening brace; the position after the closing one, or -1. */
   const members = (bytes: Buffer, from: number, end: number, prefix: string, depth: number): number => {
@@ -135,19 +158,29 @@ export function objectScanner(table: RowTable): ObjectScanner {
         if (close < 0) return -1;
         const start = skipBlanks(bytes, at + 1, close);
         const stop = scanNumber(bytes, start, close);
-        if (stop > 0 && skipBlanks(bytes, stop, close) === close)
-          setCell(columnOf(bytes, keyStart, keyEnd, prefix));
+        const column = columnOf(bytes, keyStart, keyEnd, prefix);
+        if (stop > 0 && skipBlanks(bytes, stop, close) === close) setCell(column);
+        else setText(column, bytes, at + 1, close);
         at = close + 1;
       } else {
         const stop = scanNumber(bytes, at, end);
-        if (stop > 0) {
+        if (stop > 0 && endsValue(bytes, stop, end)) {
           setCell(columnOf(bytes, keyStart, keyEnd, prefix));
           at = stop;
         } else {
           const after = skipValue(bytes, at, end);
           // A word that JSON does not know may stand for a value that was logged: the line is bad, not the key absent.
-          const word = byte !== OPEN_LIST && after > 0;
-          if (word && !LITERALS.has(bytes.toString('latin1', at, after).trim())) return -1;
+          if (byte !== OPEN_LIST && after > 0) {
+            const word = bytes.toString('latin1', at, after).trim();
+            if (LITERALS.has(word)) {
+              if (word === 'null') missCell(columnOf(bytes, keyStart, keyEnd, prefix));
+            } else {
+              const value = numberOfText(word);
+              if (value === undefined) return -1;
+              scanned[0] = value;
+              setCell(columnOf(bytes, keyStart, keyEnd, prefix));
+            }
+          }
           at = after;
         }
       }
@@ -174,7 +207,7 @@ export function objectScanner(table: RowTable): ObjectScanner {
       for (const column of new Set(repeated)) {
         const name = table.columns[column]!.name;
         table.unset(column);
-        table.refuse(column, 'twice in one record', lineNumber);
+        table.refuse(column, AMBIGUOUS_CELL, lineNumber);
         const found = duplicates.get(name) ?? tally();
         countAt(found, line);
         duplicates.set(name, found);

@@ -122,6 +122,9 @@ function taskOf(name: string): { task: string; explicit: boolean } | undefined {
   return { task, explicit: false };
 }
 
+/** Whether a name is that of the values of a loss (`val_loss`), not of something about one (`loss_fn`, `loss.weight`). */
+export const namesLossValue = (name: string): boolean => LOSS_WORDS.has(wordsOf(name).at(-1) ?? '');
+
 const isEval = (words: readonly string[]): boolean => words.some((word) => EVAL_WORDS.has(word));
 
 function firstRole(name: string): Role | 'loss-like' | undefined {
@@ -175,7 +178,9 @@ export function assignRoles(
     for (let k = 0; k < names.length; k++) {
       const rank = candidates[k];
       if (rank === undefined || isTask(k)) continue;
-      if (best === undefined || rank < candidates[best]!) best = k;
+      // One without a number is the loss only where there is no other.
+      const order = (at: number): number => candidates[at]! + (series[at]!.value.length === 0 ? 1000 : 0);
+      if (best === undefined || order(k) < order(best)) best = k;
     }
   // A log that has nothing but an error measure was trained on it.
   if (best === undefined && !first.includes('loss') && !names.some((_, k) => isTask(k))) {

@@ -7,7 +7,7 @@ import { decodeName } from '../bytes/encoding.ts';
 import { scanLines } from '../bytes/lines.ts';
 import { filesIn, kindOfPath, openFile } from '../bytes/source.ts';
 import { diagError } from '../model/errors.ts';
-import type { Run } from '../model/run.ts';
+import type { RefusedCell, Run } from '../model/run.ts';
 import { countAt, placesOf, tally } from './bad-lines.ts';
 import type { LogFormat, RunFiles } from './format.ts';
 import { numberOfText } from './number-text.ts';
@@ -77,6 +77,8 @@ export const mlflow: LogFormat = {
     const step = table.column('step');
     const time = table.column('timestamp');
     let stepsGiven = false;
+    let refused = 0;
+    let firstRefused: RefusedCell | undefined;
     const { account, errors } = await scanLines(
       chunks,
       path,
@@ -88,7 +90,10 @@ export const mlflow: LogFormat = {
             // Cut at the end of a number a line looks whole; MLflow ends every line.
             if (!terminated) return 'torn-record';
             countAt(bad, lineNumber);
-            return found === null ? 'damaged' : 'refused-value';
+            if (found === null) return 'damaged';
+            refused++;
+            firstRefused ??= { text: found[2]!.slice(0, 80), line: lineNumber };
+            return 'refused-value';
           }
           if (found![3] !== undefined && found![3] !== '0') stepsGiven = true;
           table.set(value, number);
@@ -124,6 +129,8 @@ export const mlflow: LogFormat = {
                   {
                     ...finished,
                     name: metricKey(path),
+                    refused,
+                    ...(firstRefused === undefined ? {} : { firstRefused }),
                     ...(byRow ? { step: finished.value.map((_, row) => row) } : {}),
                   },
                 ],

@@ -141,11 +141,59 @@ function scanWord(bytes: Buffer, pos: number, end: number, negative: boolean): n
   return -1;
 }
 
-/** The number that a whole text is, blanks around it allowed; undefined if it is anything else. */
-export function numberOfText(text: string): number | undefined {
+/**
+ * What is written where there is no value: by pandas, R, JavaScript, Python, spreadsheets. NaN is a value: see
+ * {@link numberOfText}.
+ */
+const MISSING = new Set(['', 'na', 'n/a', '#n/a', '<na>', 'null', 'none', 'nil', '-', '--']);
+
+/** Whether a text says that there is no value. */
+export const isMissingText = (text: string): boolean =>
+  text.length <= 6 && MISSING.has(text.trim().toLowerCase());
+
+const DECIMAL = /^[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?$/;
+/**
+ * Infinity and NaN as runtimes print them, in any case: C and C++ (`inf`, `-nan`, `nan(ind)`, `nan(0x8000)`), Microsoft's
+ * before 2015, whose formats cut its words (`1.#INF`, `1.#INF00e+000`, `1.#J`; `1.#QNAN`, `-1.#IND`, `1.#R`, `1.#QO`),
+ * Python, NumPy, Java, JavaScript, Go (`+Inf`), Julia (`Inf32`), .NET (`∞`).
+ */
+const INFINITE = /^[-+]?(?:inf(?:inity|16|32)?|1[.,]#(?:inf?|j)0*(?:e\+0+)?|∞)$/i;
+const NOT_A_NUMBER =
+  /^[-+]?(?:nan(?:16|32|\([\w:-]*\))?|1[.,]#(?:[qs]?nan|ind|[qs]na?|[qs]o|r|io)0*(?:e\+0+)?)$/i;
+/**
+ * A tensor or scalar of one element as it prints itself: `tensor(nan, device='cuda:0')`, `tensor([[0.5]])`,
+ * `np.float32(0.5)`, `Array(0.5, dtype=float32)`, `tf.Tensor(0.5, shape=(), dtype=float32)`.
+ */
+const WRAPPED =
+  /^(?:\w+\.)?(?:tensor|array|devicearray|b?float(?:16|32|64)?|double)\(\s*(\[*)\s*([^[\](),\s]+(?:\(\w*\))?)\s*\]*\s*(?:,\s*[a-z]\w*=.*)?\)$/is;
+const TF_TENSOR = /^<tf\.Tensor: shape=\([1, ]*\), dtype=\w+, numpy=(.+)>$/s;
+
+/** A longer text is no number that anything prints. */
+export const LONGEST_NUMBER = 200;
+
+/**
+ * The number that a whole text is, blanks around it allowed; undefined if it is anything else. Every reader of text takes
+ * its numbers from here (or from {@link scanNumber}, which gives the same for what it takes).
+ *
+ * A number with a separator of thousands (`1,234.5`, `1_000`) or with a unit glued to it (`812/s`, `0.5%`, `1d5`) is
+ * none: its first digits are another number.
+ *
+ * @param decimalComma `0,5` is 0.5: in files that are separated by `;` or tabs
+ */
+export function numberOfText(text: string, decimalComma = false): number | undefined {
+  if (text.length > LONGEST_NUMBER) return undefined;
   const trimmed = text.trim();
-  // `Number` takes more than we do ("", "0x1f", "Infinity" only in this spelling), hence the look at the characters.
-  if (/^[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?$/.test(trimmed)) return Number(trimmed);
-  const bytes = Buffer.from(trimmed.slice(0, 20), 'latin1');
-  return bytes.length > 0 && scanNumber(bytes, 0, bytes.length) === trimmed.length ? scanned[0] : undefined;
+  // `Number` takes more than we do ("", "0x1f"), hence the look at the characters.
+  if (DECIMAL.test(trimmed)) return Number(trimmed);
+  if (INFINITE.test(trimmed))
+    return trimmed.startsWith('-') ? Number.NEGATIVE_INFINITY : Number.POSITIVE_INFINITY;
+  if (NOT_A_NUMBER.test(trimmed)) return Number.NaN;
+  const inner = (WRAPPED.exec(trimmed)?.[2] ?? TF_TENSOR.exec(trimmed)?.[1])?.trim();
+  if (inner !== undefined && !/[(<]/.test(inner.slice(0, 1)))
+    return WRAPPED.test(inner) ? undefined : numberOfText(inner, decimalComma);
+  if (decimalComma && !trimmed.includes('.')) {
+    const pointed = trimmed.replace(',', '.');
+    if (DECIMAL.test(pointed)) return Number(pointed);
+  }
+  return undefined;
 }

@@ -15,10 +15,11 @@ import {
   unaccounted,
   unreadBytes,
 } from '../model/log.ts';
-import type { Run } from '../model/run.ts';
+import { isLossLike, type Run } from '../model/run.ts';
 import { finishRun } from './finish-run.ts';
 import type { LogContent, LogFormat, LogReadOptions } from './format.ts';
 import { LOG_FORMATS } from './registry.ts';
+import { AMBIGUOUS_CELL } from './row-table.ts';
 import { readSidecars, type Sidecars } from './sidecars.ts';
 import { unsupportedFormat } from './unsupported.ts';
 
@@ -267,21 +268,50 @@ export async function finishLog(raw: RawLog, options: ReadLogOptions = {}): Prom
       ? { hyperparameters: new Map(), notes: [] }
       : await (options.sidecars ?? readSidecars)(dirname(path));
   const id = options.id ?? path;
+  const finished = runs.map((run, k) =>
+    finishRun(
+      runs.length === 1 ? id : `${id}#${run.name ?? k + 1}`,
+      [{ path, run }],
+      raw.format,
+      options.roles ?? new Map(),
+      sidecars.hyperparameters,
+      sidecars.notes,
+    ),
+  );
   return {
     kind: 'log',
     path,
     ...rest,
-    runs: runs.map((run, k) =>
-      finishRun(
-        runs.length === 1 ? id : `${id}#${run.name ?? k + 1}`,
-        [{ path, run }],
-        raw.format,
-        options.roles ?? new Map(),
-        sidecars.hyperparameters,
-        sidecars.notes,
-      ),
-    ),
+    errors: [...raw.errors, ...finished.flatMap(refusedErrors)],
+    runs: finished,
   };
+}
+
+/** Text where the numbers of a loss should be is an error of the file that it stands in. */
+const refusedErrors = (run: Run): ErrorRecord[] =>
+  run.series
+    .filter(
+      ({ role, refused, firstRefused }) =>
+        refused > 0 && isLossLike(role) && firstRefused?.text !== AMBIGUOUS_CELL,
+    )
+    .map(({ name, refused, firstRefused }) =>
+      diagError(
+        'log-cells-bad',
+        { count: refused, column: name, text: firstRefused?.text ?? '' },
+        {
+          path: firstRefused?.path ?? run.paths[0]!,
+          ...(firstRefused?.line === undefined ? {} : { line: firstRefused.line }),
+        },
+      ).toRecord(),
+    );
+
+/** The files of a run that several make, each with its own errors. */
+export function filesOfRun(raws: readonly RawLog[], run: Run): Omit<LogInput, 'kind' | 'runs' | 'files'>[] {
+  const refused = refusedErrors(run);
+  return raws.map(({ runs: _, ...file }) => ({
+    ...file,
+    errors: [...file.errors, ...refused.filter(({ path }) => path === file.path)],
+  }));
 }
 
 /** Several files that were read and are one run, as one input. One hash names one file, so that there is none. */
@@ -292,7 +322,7 @@ export function joinLogs(path: string, raws: readonly RawLog[], run: Run): LogIn
     path,
     format: run.format,
     sha256: null,
-    errors: raws.flatMap(({ errors }) => errors),
+    errors: [...raws.flatMap(({ errors }) => errors), ...refusedErrors(run)],
     account: joinAccounts(raws.map(({ account }) => account)),
     kept: sum(({ kept }) => kept),
     lost: sum(({ lost }) => lost),

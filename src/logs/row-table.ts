@@ -20,6 +20,9 @@ interface Column {
   firstRefused: RefusedCell | undefined;
 }
 
+/** What stands for a cell that its record has twice: an error of its own says so. */
+export const AMBIGUOUS_CELL = 'twice in one record';
+
 export interface RowTable {
   /** The columns in order of appearance. */
   readonly columns: readonly Column[];
@@ -104,6 +107,7 @@ export function rowTable(indexColumn?: string): RowTable {
   let lines = integers(64);
   let count = 0;
   const staged: number[] = [];
+  const kinds = rowKinds();
 
   /** The column, where the row that is being filled has no cell of it yet. */
   const open = (index: number): Column | undefined => {
@@ -219,6 +223,7 @@ export function rowTable(indexColumn?: string): RowTable {
     },
     endRow(line) {
       if (count === lines.length) lines = grown(lines, integers);
+      kinds.add(count, staged, columns);
       lines[count++] = line;
       staged.length = 0;
     },
@@ -268,6 +273,7 @@ export function rowTable(indexColumn?: string): RowTable {
           const value = one.value.subarray(0, one.count);
           const cells = {
             missing: one.missing,
+            ...gapsOf(one, one.missing === 0 ? () => false : kinds.otherFor(columns.indexOf(one))),
             refused: one.refused,
             ...(one.firstRefused === undefined ? {} : { firstRefused: one.firstRefused }),
           };
@@ -294,6 +300,106 @@ export function rowTable(indexColumn?: string): RowTable {
       return { series, stepUnit, notes };
     },
   };
+}
+
+/** Rows are told apart by which columns have something in them; so many kinds are known, and all further rows are of one. */
+const MAX_KINDS = 255;
+/** Columns that stand together in no more than this share of the rows of either are of different kinds of rows. */
+const APART = 0.2;
+/** Looks at a column of a kind, over all columns: a hostile table has many of both. */
+const MAX_LOOKS = 5e7;
+
+interface RowKind {
+  /** Columns with a value or a refused cell. */
+  readonly filled: readonly number[];
+  rows: number;
+}
+
+/**
+ * The kinds of rows in a table: those of training steps, of evaluations, of a summary at the end. A cell that is empty
+ * because its row is of another kind is no value that is not there.
+ */
+function rowKinds() {
+  const kinds: RowKind[] = [];
+  const byHash = new Map<number, number>();
+  /** The kind of each row; undefined while there is one kind. */
+  let kindOf: Uint8Array | undefined;
+  let rows = 0;
+  let looks = 0;
+
+  const add = (row: number, staged: readonly number[], columns: readonly Column[]): void => {
+    let hash = 2166136261;
+    for (const index of staged)
+      if (!isMissing(columns[index]!, row)) hash = Math.imul(hash ^ (index + 1), 16777619);
+    let kind = byHash.get(hash);
+    if (kind === undefined) {
+      kind = kinds.length;
+      if (kind < MAX_KINDS) {
+        byHash.set(hash, kind);
+        kinds.push({ filled: staged.filter((index) => !isMissing(columns[index]!, row)), rows: 0 });
+      }
+    }
+    if (kind < MAX_KINDS) kinds[kind]!.rows++;
+    if (kind > 0 && kindOf === undefined) kindOf = new Uint8Array(Math.max(64, row + 1));
+    if (kindOf !== undefined) {
+      if (row >= kindOf.length) {
+        const next = new Uint8Array(Math.ceil(kindOf.length * 1.6) + 1);
+        next.set(kindOf);
+        kindOf = next;
+      }
+      kindOf[row] = kind;
+    }
+    rows = row + 1;
+  };
+
+  /** Whether a row is of a kind that has columns which the given one never (or hardly ever) stands beside. */
+  const otherFor = (column: number): ((row: number) => boolean) => {
+    const none = (): boolean => false;
+    if (kindOf === undefined || rows === 0) return none;
+    const own = new Set<number>();
+    const all = new Map<number, number>();
+    const beside = new Map<number, number>();
+    let ownRows = 0;
+    kinds.forEach(({ filled, rows: count }, kind) => {
+      looks += filled.length;
+      if (looks > MAX_LOOKS) return;
+      const has = filled.includes(column);
+      if (has) {
+        own.add(kind);
+        ownRows += count;
+      }
+      for (const index of filled) {
+        all.set(index, (all.get(index) ?? 0) + count);
+        if (has) beside.set(index, (beside.get(index) ?? 0) + count);
+      }
+    });
+    if (looks > MAX_LOOKS) return none;
+    const isApart = (index: number): boolean =>
+      (beside.get(index) ?? 0) <= APART * Math.min(ownRows, all.get(index)!);
+    const other = kinds.map(({ filled }, kind) => !own.has(kind) && filled.some(isApart));
+    const of = kindOf;
+    return (row) => other[of[row]!] === true;
+  };
+  return { add, otherFor };
+}
+
+/** Whether the cell of the row that is being filled says that there is no value. */
+const isMissing = ({ missing, missingRows }: Column, row: number): boolean =>
+  missing > 0 && missingRows[missing - 1] === row;
+
+/** The missing cells before each value, without those in rows of another kind. */
+function gapsOf(column: Column, isOther: (row: number) => boolean): { gaps?: Uint32Array } {
+  const gaps = new Uint32Array(column.missing === 0 ? 0 : column.count + 1);
+  let found = false;
+  let k = 0;
+  for (let one = 0; one < column.missing; one++) {
+    const row = column.missingRows[one]!;
+    if (isOther(row)) continue;
+    while (k < column.count && (column.row === undefined ? k : column.row[k]!) < row) k++;
+    gaps[k]!++;
+    found = true;
+  }
+  return found ? { gaps } : {};
 }
 
 /** Whether the step falls back where the epoch goes up, as often as not: a batch number, not a global step. */

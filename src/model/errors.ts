@@ -169,8 +169,8 @@ export const ERROR_TEXTS = define({
   },
   'log-cells-bad': {
     exitCode: EXIT.input,
-    message: '{count} cells of column "{column}" are not numbers (lines {lines})',
-    hint: 'the other cells were read',
+    message: '{count} values of "{column}" are no numbers; the first says "{text}"',
+    hint: 'they count neither as values nor as NaN; write a plain number, `nan` or `inf`, and leave out units',
   },
   'log-duplicate-column': {
     exitCode: EXIT.input,

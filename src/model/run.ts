@@ -59,7 +59,7 @@ export interface TimeSeries {
   /**
    * `gaps[k]` is the number of missing cells before point k (and `gaps[points]` of those after the last one) in rows of
    * the kind that this series is logged in: a row of an evaluation lacks the training loss, and is no gap of it. Left
-   * out where there is none. See logs/missing-rhythm.ts.
+   * out where there is none. See missing-cells.ts.
    */
   readonly gaps?: Uint32Array;
   /** Cells whose text is no number. */

@@ -372,7 +372,10 @@ describe('CSV', () => {
     const log = await read('step,loss\n1,0.5\n2\n3,0.3,9\n4,oops\n5,0.2\n');
     expect(codes(log)).toEqual(['log-lines-bad', 'log-cells-bad']);
     expect(log.errors[0]!.message).toContain('lines 3, 4');
-    expect(log.errors[1]!.message).toContain('1 cells of column "loss" are not numbers (lines 5)');
+    expect(log.errors[1]).toMatchObject({
+      message: '1 values of "loss" are no numbers; the first says "oops"',
+      line: 5,
+    });
     expect(values(log, 'loss')).toEqual([0.5, 0.2]);
   });
   it('a column of text is no series', async () => {
