@@ -6,7 +6,7 @@ import { randomBytes } from 'node:crypto';
 import { rmSync } from 'node:fs';
 import { open, realpath, rename, rm, stat } from 'node:fs/promises';
 import { basename, dirname, join, resolve } from 'node:path';
-import { diagError } from '../model/errors.ts';
+import { type DiagError, diagError, tooManyOpenFiles } from '../model/errors.ts';
 
 const reasonOf = (error: unknown): string => {
   const code = (error as NodeJS.ErrnoException).code;
@@ -28,6 +28,10 @@ const reasonOf = (error: unknown): string => {
       return code ?? (error as Error).message;
   }
 };
+
+const unwritable = (path: string, error: unknown): DiagError =>
+  tooManyOpenFiles(error) ??
+  diagError('output-unwritable', { path, reason: reasonOf(error) }, { path }, error);
 
 /**
  * Where a file is to be replaced, told in one way whatever the spelling: behind a link, which stays one; of a file that
@@ -81,7 +85,7 @@ function forget(path: string): void {
 /**
  * Writes `content`, or the pieces it yields, to `path`, whole or not at all.
  *
- * @throws output-unwritable, and what `content` throws while it yields
+ * @throws output-unwritable, too-many-open-files, and what `content` throws while it yields
  */
 export async function writeFileAtomic(
   path: string,
@@ -107,7 +111,7 @@ export async function writeFileAtomic(
     if (created) await rm(temporary, { force: true }).catch(() => {});
     // What is no failed system call came out of `content`.
     if ((error as NodeJS.ErrnoException).syscall === undefined) throw error;
-    throw diagError('output-unwritable', { path, reason: reasonOf(error) }, { path }, error);
+    throw unwritable(path, error);
   } finally {
     forget(temporary);
   }
@@ -116,7 +120,7 @@ export async function writeFileAtomic(
 /**
  * Finds out, before the long work, whether `path` can be written: creates and removes a temporary file beside it.
  *
- * @throws output-unwritable
+ * @throws output-unwritable, too-many-open-files
  */
 export async function checkWritable(path: string): Promise<void> {
   const existing = await stat(path).catch(() => undefined);
@@ -129,7 +133,7 @@ export async function checkWritable(path: string): Promise<void> {
     await (await open(probe, 'wx')).close();
     await rm(probe, { force: true });
   } catch (error) {
-    throw diagError('output-unwritable', { path, reason: reasonOf(error) }, { path }, error);
+    throw unwritable(path, error);
   } finally {
     forget(probe);
   }
@@ -140,6 +144,6 @@ export async function removeFile(path: string): Promise<void> {
   try {
     await rm(path, { force: true });
   } catch (error) {
-    throw diagError('output-unwritable', { path, reason: (error as Error).message }, { path }, error);
+    throw unwritable(path, error);
   }
 }

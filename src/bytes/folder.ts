@@ -1,6 +1,6 @@
 /** Folders that hold one thing in several files. */
 import { mkdir, readdir, realpath } from 'node:fs/promises';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { DiagError, diagError } from '../model/errors.ts';
 import { kindOfPath, type PathKind, unreadable } from './source.ts';
 
@@ -55,5 +55,14 @@ export async function makeFolder(path: string): Promise<void> {
     await mkdir(path, { recursive: true });
   } catch (error) {
     throw diagError('output-unwritable', { path, reason: (error as Error).message }, { path }, error);
+  }
+}
+
+/** The folder of the Git repository that holds `folder`, without links; undefined where none does. */
+export async function repositoryOf(folder: string): Promise<string | undefined> {
+  for (let at = await realpath(folder); ; at = dirname(at)) {
+    // A folder, or in a worktree or submodule a file.
+    if ((await kindOfPath(join(at, '.git')).catch(() => 'missing')) !== 'missing') return at;
+    if (at === dirname(at)) return undefined;
   }
 }

@@ -4,7 +4,7 @@
  */
 import { type FileHandle, open, readdir, realpath, stat } from 'node:fs/promises';
 import { basename, dirname, isAbsolute, join, relative, sep } from 'node:path';
-import { type DiagError, diagError } from '../model/errors.ts';
+import { type DiagError, diagError, tooManyOpenFiles } from '../model/errors.ts';
 
 export interface ByteSource {
   /** For messages; not necessarily a file on disk ("a.zip!policy.pth"). */
@@ -80,9 +80,17 @@ export async function stampOf(path: string): Promise<FileStamp | undefined> {
 /** How many bytes a path has now; NaN where there is nothing. */
 export const sizeOfPath = async (path: string): Promise<number> => (await stampOf(path))?.bytes ?? Number.NaN;
 
-/** The regular files directly in a folder, by name, at most `limit`; none where there is no such folder. */
+/**
+ * The regular files directly in a folder, by name, at most `limit`; none where there is no such folder.
+ *
+ * @throws too-many-open-files
+ */
 export async function filesIn(folder: string, limit: number): Promise<string[]> {
-  const entries = await readdir(folder, { withFileTypes: true }).catch(() => []);
+  const entries = await readdir(folder, { withFileTypes: true }).catch((error: unknown) => {
+    const crowded = tooManyOpenFiles(error);
+    if (crowded !== undefined) throw crowded;
+    return [];
+  });
   return entries
     .filter((entry) => entry.isFile())
     .map((entry) => join(folder, entry.name))
@@ -92,6 +100,8 @@ export async function filesIn(folder: string, limit: number): Promise<string[]> 
 
 /** The coded error for a failed system call on an input. */
 export function unreadable(path: string, cause: unknown): DiagError {
+  const crowded = tooManyOpenFiles(cause);
+  if (crowded !== undefined) return crowded;
   const code = (cause as NodeJS.ErrnoException).code;
   if (code === 'ENOENT' || code === 'ENOTDIR')
     return diagError('file-missing', { path, cwd: process.cwd() }, { path }, cause);
@@ -247,6 +257,12 @@ export function countingSource(source: ByteSource): ByteSource & { readonly byte
   };
 }
 
+/** Whether `path` is the folder or lies in it; both as they are told without links. */
+export const liesIn = (folder: string, path: string): boolean => {
+  const way = relative(folder, path);
+  return way !== '..' && !way.startsWith(`..${sep}`) && !isAbsolute(way);
+};
+
 /**
  * The other files of a format that spans several (shards, `.data` beside `.index`): opens `name` inside the folder
  * of `path`, and refuses anything that leaves it, symbolic links included.
@@ -256,10 +272,7 @@ export function countingSource(source: ByteSource): ByteSource & { readonly byte
 export async function openSibling(path: string, name: string): Promise<ByteSource> {
   const folder = await realpath(dirname(path));
   const wanted = join(folder, name);
-  const inside = (target: string): boolean => {
-    const way = relative(folder, target);
-    return way !== '' && way !== '..' && !way.startsWith(`..${sep}`) && !isAbsolute(way);
-  };
+  const inside = (target: string): boolean => target !== folder && liesIn(folder, target);
   if (name.includes('\0') || isAbsolute(name) || !inside(wanted))
     throw diagError('path-leaves-folder', { name, folder: basename(folder) }, { path });
   let real: string;

@@ -1,6 +1,6 @@
 /** Turns whatever a command throws into a message, one JSON document where asked for, and the exit code. */
 import { CLIError } from '@oclif/core/errors';
-import { DiagError, diagError, EXIT, type ExitCode } from '../model/errors.ts';
+import { DiagError, diagError, EXIT, type ExitCode, tooManyOpenFiles } from '../model/errors.ts';
 import { SCHEMA_VERSION } from '../model/report.ts';
 import type { ErrorDocument } from './documents.ts';
 import { formatBug, formatError } from './error-text.ts';
@@ -11,7 +11,7 @@ export async function tellError(error: unknown, argv: readonly string[], output:
   const print = async (document: ErrorDocument): Promise<void> => {
     if (argv.includes('--json')) await output.printJson(document).catch(() => {});
   };
-  const known = error instanceof DiagError ? error : usageError(error);
+  const known = error instanceof DiagError ? error : (tooManyOpenFiles(error) ?? usageError(error));
   if (known === undefined) {
     await print({ schemaVersion: SCHEMA_VERSION, error: { id: 'bug', message: String(error) } });
     await output.remark(formatBug(error));

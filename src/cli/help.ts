@@ -60,14 +60,46 @@ export async function runOther(
   const subject = subjectOf(config, argv);
   if (subject === undefined) throw unknownCommand(config, argv);
   if (config.findCommand(subject) === undefined) return showHelp(argv, commandOf, io);
+  const { out, err, code } = await collected(() =>
+    config.runCommand(subject, argv.slice(subject.split(':').length)),
+  );
+  if (err !== '') await io.remark(err);
+  if (out !== '') await io.write(out);
+  return code;
+}
+
+/**
+ * What a command of oclif prints, and its code. It prints to the process, where nobody would see that the device is
+ * full: oclif throws out of the event loop then, which ends the process with 1.
+ */
+async function collected(
+  work: () => Promise<unknown>,
+): Promise<{ out: string; err: string; code: ExitCode }> {
+  const written = { stdout: '', stderr: '' };
+  const own = { stdout: process.stdout.write, stderr: process.stderr.write };
+  // Its progress goes around what is replaced here; a standard error that is full or gone is no reason to fail.
+  const ignore = (): void => {};
+  process.stderr.on('error', ignore);
+  for (const name of ['stdout', 'stderr'] as const)
+    process[name].write = ((text: string | Uint8Array, ...rest: unknown[]) => {
+      written[name] += typeof text === 'string' ? text : Buffer.from(text).toString();
+      (rest.find((one) => typeof one === 'function') as (() => void) | undefined)?.();
+      return true;
+    }) as typeof process.stdout.write;
+  let code: ExitCode = EXIT.done;
   try {
-    // It prints where oclif prints: to the process.
-    await config.runCommand(subject, argv.slice(subject.split(':').length));
-    return EXIT.done;
+    await work();
   } catch (error) {
-    if (error instanceof Errors.ExitError) return (error.oclif.exit ?? EXIT.done) as ExitCode;
-    throw error;
+    if (!(error instanceof Errors.ExitError)) throw error;
+    code = (error.oclif.exit ?? EXIT.done) as ExitCode;
+  } finally {
+    Object.assign(process.stdout, { write: own.stdout });
+    Object.assign(process.stderr, { write: own.stderr });
+    // Errors of streams are told in the next round of the event loop.
+    await new Promise(setImmediate);
+    process.stderr.off('error', ignore);
   }
+  return { out: written.stdout, err: written.stderr, code };
 }
 
 /** The command or topic that the first words name. */

@@ -76,6 +76,11 @@ export const ERROR_TEXTS = define({
     message: '{path} cannot be read: {reason}',
     hint: 'check the permissions of the file and of its folders',
   },
+  'too-many-open-files': {
+    exitCode: EXIT.input,
+    message: 'no further file can be opened: {reason}',
+    hint: 'allow this process more open files, e.g. `ulimit -n 1024`, or close other programs',
+  },
   'file-empty': {
     exitCode: EXIT.input,
     message: '{path} is empty (0 bytes)',
@@ -700,6 +705,11 @@ export const ERROR_TEXTS = define({
     message: '{path} exists already and was kept',
     hint: 'add --force to replace it',
   },
+  'output-outside': {
+    exitCode: EXIT.output,
+    message: 'the baseline {path} lies outside of the working tree {root}',
+    hint: 'a config that you did not write may name any file; if this one is meant, add --allow-outside',
+  },
   'output-is-input': {
     exitCode: EXIT.output,
     message: '{path} is one of the inputs and would be overwritten',
@@ -794,6 +804,17 @@ export function diagError(
     hint === '' ? undefined : hint,
     cause,
   );
+}
+
+/**
+ * The error where the limit of open files is reached, of this process (EMFILE) or of the machine (ENFILE): whatever was to
+ * be opened, an input, an output or a module of the tool, it is not at fault.
+ */
+export function tooManyOpenFiles(cause: unknown): DiagError | undefined {
+  const { code } = (cause ?? {}) as NodeJS.ErrnoException;
+  if (code !== 'EMFILE' && code !== 'ENFILE') return undefined;
+  const reason = `too many are open in this ${code === 'EMFILE' ? 'process' : 'machine'} (${code})`;
+  return diagError('too-many-open-files', { reason }, undefined, cause);
 }
 
 /** Does the work; an error of it that names no place gets this one. */

@@ -1,8 +1,9 @@
 /** A file is replaced whole or not at all, and nothing stays beside it, whatever ends the process. */
 import { spawn } from 'node:child_process';
 import { readdirSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs';
-import { join } from 'node:path';
-import { describe, expect, it } from 'vitest';
+import { dirname, join } from 'node:path';
+import { setTimeout } from 'node:timers/promises';
+import { describe, expect, it, vi } from 'vitest';
 import { targetOf, writeFileAtomic } from '../../src/bytes/atomic-write.ts';
 import { scratchFolders } from '../support/scratch.ts';
 import { projectRoot } from '../support/shared-data.ts';
@@ -25,6 +26,33 @@ describe('writeFileAtomic', () => {
     await expect(writeFileAtomic(path, failing())).rejects.toThrow('no more');
     expect(readFileSync(path, 'utf8')).toBe('ab');
     expect(readdirSync(folder)).toEqual(['r.json']);
+  });
+
+  it('two processes of one number, as in two containers, do not collide, nor with what one left', async () => {
+    const path = join(scratch(), 'r.json');
+    // Each has its own module, whose state is as it was at the start.
+    const processes: typeof import('../../src/bytes/atomic-write.ts')[] = [];
+    for (let i = 0; i < 2; i++) {
+      vi.resetModules();
+      processes.push(await import('../../src/bytes/atomic-write.ts'));
+    }
+    expect(processes[0]!.writeFileAtomic).not.toBe(processes[1]!.writeFileAtomic);
+    const lying = new Set<string>();
+    const content = async function* (text: string): AsyncGenerator<Uint8Array> {
+      yield Buffer.from(text);
+      for (let seen = 0; seen < 2; await setTimeout(1)) {
+        const names = readdirSync(dirname(path)).filter((name) => name.endsWith('.tmp'));
+        for (const name of names) lying.add(name);
+        seen = lying.size;
+      }
+    };
+    await Promise.all(processes.map((one, i) => one.writeFileAtomic(path, content(`${i}`))));
+    expect(['0', '1']).toContain(readFileSync(path, 'utf8'));
+    expect(readdirSync(dirname(path))).toEqual(['r.json']);
+    for (const name of lying) expect(name).not.toContain(`.${process.pid}.`);
+    for (const name of lying) writeFileSync(join(dirname(path), name), 'left');
+    await writeFileAtomic(path, 'new');
+    expect(readFileSync(path, 'utf8')).toBe('new');
   });
 
   it('listens for signals only while a temporary file lies there', async () => {

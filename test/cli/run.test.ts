@@ -1,8 +1,7 @@
-/** The one entry: `run(argv, io)` in memory, and bin/run.js, which gives it the process, from outside. */
-import { join } from 'node:path';
+/** The one entry: `run(argv, io)` in memory. */
 import { describe, expect, it } from 'vitest';
 import { run } from '../../src/run.ts';
-import { cli, spawnCli } from '../support/cli.ts';
+import { cli } from '../support/cli.ts';
 
 const incident = 'fixtures/incident/log.jsonl';
 
@@ -104,27 +103,5 @@ describe('run(argv, io)', () => {
 
   it('a name of Object.prototype is no command', async () => {
     for (const name of ['constructor', '__proto__', 'toString']) expect((await cli([name])).code).toBe(2);
-  });
-});
-
-describe('bin/run.js', () => {
-  it.each([
-    ['help', ['--help'], 0],
-    ['a verdict', ['analyze', incident, '--fail-on', 'error'], 1],
-    ['usage', ['analyze', incident, '--nope'], 2],
-    ['no such file', ['analyze', 'no-such-file', '--json'], 3],
-  ])('is run(argv, io) with the streams and the exit code of the process: %s', async (_, args, code) => {
-    const built = spawnCli(args);
-    expect(built.code).toBe(code);
-    expect(built).toEqual(await cli(args));
-  });
-
-  it('reads standard input, and starts at the folder it is called in', async () => {
-    const input = '{"step":1,"objective":2}\n';
-    const args = ['inspect', '-', '--map', 'loss=objective'];
-    const built = spawnCli(args, { input });
-    expect(built.out).toMatch(/objective\s+loss/);
-    expect(built).toEqual(await cli(args, { input }));
-    expect(spawnCli(['inspect', 'log.jsonl'], { cwd: join('fixtures', 'incident') }).code).toBe(0);
   });
 });

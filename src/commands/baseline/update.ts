@@ -1,13 +1,16 @@
+import { dirname } from 'node:path';
 import * as Args from '@oclif/core/args';
 import * as Flags from '@oclif/core/flags';
-import { checkWritable, writeFileAtomic } from '../../bytes/atomic-write.ts';
+import { checkWritable, targetOf, writeFileAtomic } from '../../bytes/atomic-write.ts';
+import { repositoryOf } from '../../bytes/folder.ts';
+import { liesIn } from '../../bytes/source.ts';
 import { command, makingOf } from '../../cli/command.ts';
 import { configFlags, configOf, settleFlag, settleOf, thresholdsByFlags } from '../../cli/gate-flags.ts';
 import { logFlags, readOptionsOf } from '../../cli/shared-flags.ts';
 import { type Baseline, formatBaseline, readBaseline, updateBaseline } from '../../gate/baseline.ts';
 import { readGateEvidence } from '../../gate/evidence.ts';
 import { reportProblems } from '../../gate/problems.ts';
-import { DiagError, EXIT } from '../../model/errors.ts';
+import { DiagError, diagError, EXIT } from '../../model/errors.ts';
 import { inertName } from '../../model/inert-text.ts';
 import { SCHEMA_VERSION } from '../../model/report.ts';
 
@@ -29,11 +32,16 @@ export default command({
     ...settleFlag,
     file: Flags.string({ description: 'the baseline file', helpValue: 'FILE' }),
     ratchet: Flags.boolean({ description: 'keep values that are better than the new ones', allowNo: true }),
+    'allow-outside': Flags.boolean({
+      description: 'write the baseline although it lies outside of the working tree (the Git repository)',
+    }),
   },
 
   async run({ argv, flags }, io) {
-    const settings = flags['no-config'] ? null : (await configOf(flags)).baseline;
+    const config = flags['no-config'] ? null : await configOf(flags);
+    const settings = config?.baseline;
     const file = flags.file ?? settings?.file ?? DEFAULT_BASELINE;
+    if (!flags['allow-outside']) await refuseOutside(file, config?.path ?? null);
     await checkWritable(file);
     const { report } = await readGateEvidence(argv, {
       ...readOptionsOf(flags, io),
@@ -62,3 +70,17 @@ export default command({
     return EXIT.done;
   },
 });
+
+/**
+ * A config comes with the repository, often from a stranger, and names the file: it stays in there. Where there is no
+ * repository, the working tree is the folder of the config that was found above, or this one.
+ *
+ * @throws output-outside
+ */
+async function refuseOutside(file: string, config: string | null): Promise<void> {
+  const here = await targetOf('.');
+  const above = config === null ? here : dirname(await targetOf(config));
+  const root = (await repositoryOf('.')) ?? (liesIn(above, here) ? above : here);
+  if (!liesIn(root, await targetOf(file)))
+    throw diagError('output-outside', { path: file, root }, { path: file });
+}
