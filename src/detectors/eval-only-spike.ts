@@ -36,7 +36,7 @@ In one public run with large batch-norm weights the eval loss reached 1e16 and c
       const excuses = training !== null && !sameSteps(training.series, series) ? incidentsOf(training) : [];
       return incidentsOf(judgeSeries(run, series, judged.settings)).flatMap(
         ({ found, attempt, incident }) => {
-          if (found.form === 'climb' || !Number.isFinite(incident.peak)) return [];
+          if (found.form !== 'jump' || !Number.isFinite(incident.peak)) return [];
           const offset = series.attemptOffsets[attempt] ?? 0;
           const end = (found.recovered ?? attemptOf(series, attempt).value.length) - 1;
           const excused = excuses.some(
@@ -46,18 +46,22 @@ In one public run with large batch-norm weights the eval loss reached 1e16 and c
               (other.incident.recoveredStep ?? Infinity) >= (incident.lastGoodStep ?? -Infinity),
           );
           if (excused) return [];
-          return { series, from: offset + found.onset, to: offset + end, before: found.before, incident };
+          return { series, from: offset + found.onset, to: offset + end, found, incident };
         },
       );
     });
     return outcomeOf(
-      firstOf(spikes, ({ series, from, to, before, incident }) =>
+      firstOf(spikes, ({ series, from, to, found, incident }) =>
         findingAt(run, series, from, to, {
           id: 'eval-only-spike',
           severity: 'note',
-          message: `"${series.name}" spikes to ${formatNumber(incident.peak)} at ${run.stepUnit} ${incident.peakStep} from a median of ${formatNumber(before)}.`,
-          measured: quantity('peak over the median before', incident.peak / before, 'ratio'),
-          threshold: quantity('jump that starts an incident', threshold('incidentRatio'), 'ratio'),
+          message: `"${series.name}" spikes to ${formatNumber(incident.peak)} at ${run.stepUnit} ${incident.peakStep} from a median of ${formatNumber(found.before)}.`,
+          measured: found.byRatio
+            ? quantity('peak over the median before', found.size, 'ratio')
+            : quantity('peak', incident.peak, 'loss'),
+          threshold: found.byRatio
+            ? quantity('jump that starts an incident', threshold('incidentRatio'), 'ratio')
+            : quantity('upper edge of the band before', found.high, 'loss'),
           advice,
         }),
       ),

@@ -44,8 +44,13 @@ export function incidentFindings(
         severity:
           one === judged.loss ? describe.severity : severityWithin(judged.verdict.class, describe.severity),
         message: explain(one.series.name, found, incident, run.stepUnit),
-        measured: quantity('peak over the median before', incident.peak / found.before, 'ratio'),
-        threshold: quantity(...describe.threshold),
+        // Losses of both signs have no ratio that says anything: their values do.
+        measured: found.byRatio
+          ? quantity('peak over the median before', found.size, 'ratio')
+          : quantity('peak', incident.peak, 'loss'),
+        threshold: found.byRatio
+          ? quantity(...describe.threshold)
+          : quantity('upper edge of the band before', found.high, 'loss'),
         advice: describe.advice,
       });
     }),

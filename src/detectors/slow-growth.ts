@@ -82,7 +82,8 @@ incident is left to its detector.`,
         if (sum === 0) since = k * width;
         // Clipped, so that one spike is not a growth.
         sum = Math.max(0, sum + Math.min((y - best) / spread, 4) - threshold('allowance'));
-        if (!(sum > threshold('alarm') && band.center > scale.above(best, threshold('ratio')))) continue;
+        if (!(sum > threshold('alarm') && band.center > scale.above(best, threshold('ratio'), spread)))
+          continue;
         if (inIncident(since, i)) return [];
         return findingAt(run, series, offset + since, offset + i, {
           id: 'slow-growth',

@@ -54,13 +54,20 @@ export const incidentsOf = (judged: JudgedSeries) =>
     incidents.map((found) => ({ found, attempt, incident: describe(judged.series, attempt, found) })),
   );
 
-/** The first of the worst incidents: it decides class and onset. */
+/** Of the worst incidents the largest: it decides class and onset. */
 export const decisive = (judged: JudgedSeries) =>
-  worstOf(incidentsOf(judged).map((one) => ({ ...one, class: one.incident.class })));
+  worstOf(incidentsOf(judged).map((one) => ({ ...one, class: one.incident.class, size: one.found.size })));
 
-/** Whether a is worse than b, or as bad and earlier. */
+/**
+ * Whether a is worse than b. Of two that are lost the one that was so first leads: it may have pulled the other along. Of two that came
+ * back the one with the larger incident does.
+ */
 export function comesFirst(a: JudgedSeries, b: JudgedSeries): boolean {
   if (a.class !== b.class) return badness(a.class) > badness(b.class);
+  if (badness(a.class) < badness('full-divergence')) {
+    const size = (judged: JudgedSeries): number => decisive(judged)?.found.size ?? 0;
+    if (size(a) !== size(b)) return size(a) > size(b);
+  }
   const onset = (judged: JudgedSeries): number => decisive(judged)?.incident.onsetStep ?? Infinity;
   return onset(a) < onset(b);
 }

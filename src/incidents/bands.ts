@@ -68,24 +68,36 @@ export function noiseScale(values: Float64Array, to: (value: number) => number):
 
 /** How a series is looked at: by ratios, or by differences. */
 export interface Scale {
+  /** Whether what it calls a ratio is one of the values. */
+  readonly byRatio: boolean;
   to(value: number): number;
   from(y: number): number;
-  /** What is `ratio` times the center, on the scale. */
-  above(center: number, ratio: number): number;
+  /** What is `ratio` times the center, on the scale. `noise` is the robust scale there. */
+  above(center: number, ratio: number, noise: number): number;
+  /** The ratio of which `y` is {@link above} the center. */
+  ratioOf(center: number, y: number, noise: number): number;
 }
 
 /** Ratios: zero and negative values are not finite on it. */
 export const LOG_SCALE: Scale = {
+  byRatio: true,
   to: Math.log,
   from: Math.exp,
   above: (center, ratio) => center + Math.log(ratio),
+  ratioOf: (center, y) => Math.exp(y - center),
 };
 
-/** Differences; a ratio is one of the absolute value of the center. */
+/** A loss of both signs is nearly 0 now and then, and a multiple of nearly nothing is nothing: a ratio is one of at least so many scales. */
+const LEAST_UNIT = 8;
+const unitAt = (center: number, noise: number): number => Math.max(Math.abs(center), LEAST_UNIT * noise);
+
+/** Differences; a ratio is one of the absolute value of the center, or of eight scales of the noise where that is more. */
 export const LINEAR_SCALE: Scale = {
+  byRatio: false,
   to: (value) => value,
   from: (y) => y,
-  above: (center, ratio) => center + (ratio - 1) * Math.abs(center),
+  above: (center, ratio, noise) => center + (ratio - 1) * unitAt(center, noise),
+  ratioOf: (center, y, noise) => 1 + (y - center) / unitAt(center, noise),
 };
 
 /** The scale on which a loss is judged: its logarithm, unless a finite value is zero or negative. */
@@ -108,12 +120,22 @@ export interface RollingBand {
   readonly center: number;
   /** Corrected for the small number of points, see {@link rollingBand}. */
   readonly scale: number;
+  /**
+   * Height above its neighbours that one point in twenty of the window has; 0 where fewer than 20 points are there. A loss that is high at
+   * every third batch (mixup, two data sets) has a small median deviation and a large one of these.
+   */
+  readonly tails: number;
 }
 
 /** A window that falls by more than this many scales from end to end has its center where the loss is now: … */
 const FALL = 3;
 /** … the median of so many of its last points. */
 const RECENT = 20;
+/** Neighbours on either side of a point that its height is measured from. */
+const NEIGHBOURS = 3;
+/** Share of the points, and how many at least, that are as high again and again. */
+const RECURRENT_SHARE = 0.05;
+const RECURRENT_POINTS = 3;
 
 /**
  * A window over the last `size` pushed values. Judge a point first and push it afterwards: a window that holds the point
@@ -144,12 +166,17 @@ export function rollingBand(capacity: number, smallSample: number): RollingBand 
   let falling = false;
   let recent = Number.NaN;
   let recentAge = Number.POSITIVE_INFINITY;
-  const renew = (): void => {
-    if (age < (points * points) / 4000) return;
+  let tails = 0;
+  let tailsAge = Number.POSITIVE_INFINITY;
+  const inOrder = (): void => {
     const oldest = (next - points + capacity) % capacity;
     const wrapped = Math.max(0, oldest + points - capacity);
     ordered.set(ring.subarray(oldest, oldest + points - wrapped));
     ordered.set(ring.subarray(0, wrapped), points - wrapped);
+  };
+  const renew = (): void => {
+    if (age < (points * points) / 4000) return;
+    inOrder();
     const half = points >> 1;
     const older = medianNear(ordered.subarray(0, half), half, center, deviation / 2, scratch);
     const newer = medianNear(ordered.subarray(points - half, points), half, center, deviation / 2, scratch);
@@ -172,6 +199,24 @@ export function rollingBand(capacity: number, smallSample: number): RollingBand 
     }
     return recent;
   };
+  const around = new Float64Array(2 * NEIGHBOURS);
+  const recurrent = (): number => {
+    if (points < RECENT) return 0;
+    if (tailsAge < (points * points) / 4000) return tails;
+    inOrder();
+    const judged = points - 2 * NEIGHBOURS;
+    for (let i = 0; i < judged; i++) {
+      for (let k = 0; k < NEIGHBOURS; k++) {
+        around[k] = ordered[i + k]!;
+        around[NEIGHBOURS + k] = ordered[i + NEIGHBOURS + 1 + k]!;
+      }
+      deviations[i] = ordered[i + NEIGHBOURS]! - medianInPlace(around, 2 * NEIGHBOURS);
+    }
+    const rank = Math.max(RECURRENT_POINTS, Math.ceil(RECURRENT_SHARE * judged));
+    tails = Math.max(0, deviations.subarray(0, judged).sort()[judged - rank]!);
+    tailsAge = 0;
+    return tails;
+  };
   return {
     push(value) {
       ring[next] = value;
@@ -180,6 +225,7 @@ export function rollingBand(capacity: number, smallSample: number): RollingBand 
       if (points < size) points++;
       age++;
       recentAge++;
+      tailsAge++;
     },
     clear() {
       held = 0;
@@ -187,12 +233,14 @@ export function rollingBand(capacity: number, smallSample: number): RollingBand 
       next = 0;
       age = Number.POSITIVE_INFINITY;
       recentAge = Number.POSITIVE_INFINITY;
+      tailsAge = Number.POSITIVE_INFINITY;
     },
     resize(wanted) {
       if (wanted === size) return;
       size = Math.min(wanted, capacity);
       points = Math.min(held, size);
       age = Number.POSITIVE_INFINITY;
+      tailsAge = Number.POSITIVE_INFINITY;
     },
     get points() {
       return points;
@@ -204,6 +252,9 @@ export function rollingBand(capacity: number, smallSample: number): RollingBand 
     get scale() {
       renew();
       return scale;
+    },
+    get tails() {
+      return recurrent();
     },
   };
 }
@@ -245,7 +296,7 @@ export function exceedances(
     if (!Number.isFinite(y)) continue;
     if (band.points >= start) {
       const { center, scale: spread } = band;
-      if (y - center > scales * spread && y > scale.above(center, ratio))
+      if (y - center > scales * spread && y > scale.above(center, ratio, spread))
         found.push({ index: i, before: scale.from(center), scales: (y - center) / spread });
     }
     band.push(y);

@@ -1,19 +1,19 @@
 /** Incidents of one series in one attempt: where it leaves its band, whether it comes back, where it climbs. */
 import { medianInPlace } from '../model/order-statistics.ts';
 import { VERDICT_CLASSES, type VerdictClass } from '../model/report.ts';
-import { noiseScale, rollingBand, type Scale, scaleOf, windowFor } from './bands.ts';
+import { noiseScale, type RollingBand, rollingBand, type Scale, scaleOf, windowFor } from './bands.ts';
 import type { VerdictSettings } from './settings.ts';
 
 /** Indices count from the attempt's first point. */
 export interface SeriesIncident {
   readonly class: VerdictClass;
-  /** `jump`: left the band; `climb`: no jump, but it ends far above its own minimum. */
-  readonly form: 'jump' | 'climb';
+  /** `jump`: left the band; `climb`: no jump, but it ends far above its own minimum; `rise`: left its first level before there was a band. */
+  readonly form: 'jump' | 'climb' | 'rise';
   /** First point outside the band on the way to the trigger. */
   readonly onset: number;
-  /** Last point before the onset, which was in the band; null where there is none. */
+  /** Last point before the onset that was in the band and no worse than the first level; null where there is none. */
   readonly lastGood: number | null;
-  /** First point of the stretch that counts as recovery. */
+  /** First point of the level that is back. */
   readonly recovered: number | null;
   /** Position after its last point: its recovery, a new level that is the normal from there on, or the end of the series. */
   readonly end: number;
@@ -25,6 +25,10 @@ export interface SeriesIncident {
   readonly high: number;
   /** Median of the last points of the incident, in units of the series (before the recovery if it recovered). */
   readonly after: number;
+  /** Peak over the median before; Infinity where the peak is not finite. Losses of both signs: see {@link LINEAR_SCALE}. */
+  readonly size: number;
+  /** Whether `size` is a ratio of two values of the series. */
+  readonly byRatio: boolean;
 }
 
 /** A point above the band that is no incident. */
@@ -85,14 +89,20 @@ export function judgePoints(values: Float64Array, settings: VerdictSettings): At
   for (let i = 0; i < n; i++) follower.step(i, lengths);
   follower.end(n, lengths);
   const { incidents, spikes, nonFinite } = follower;
+  const first = firstLevel(values, scale, settings);
   const last = incidents.at(-1);
   if (!incidents.some(({ class: found }) => badness(found) >= badness('full-divergence'))) {
     // An incident that is still open is no climb; what came before it may be.
     const until = last?.class === 'inconclusive' ? values.subarray(0, last.onset) : values;
-    const climb = findClimb(nonFinite === 0 ? until : until.filter(Number.isFinite), until, scale, settings);
-    if (climb !== null) incidents.push(climb);
+    const rise = findRise(until, scale, first, lengths, settings);
+    const climb =
+      rise === null || rise.recovered !== null
+        ? findClimb(nonFinite === 0 ? until : until.filter(Number.isFinite), until, scale, settings)
+        : null;
+    for (const one of [rise, climb]) if (one !== null) incidents.push(one);
     incidents.sort((a, b) => a.onset - b.onset);
   }
+  beginAtFirstLevel(incidents, values, scale, first, settings);
   const enough = n - nonFinite >= settings.minimumPoints;
   return {
     points: n,
@@ -107,28 +117,46 @@ export function judgePoints(values: Float64Array, settings: VerdictSettings): At
 /** Position in the order from harmless to worst. */
 export const badness = (verdict: VerdictClass): number => VERDICT_CLASSES.indexOf(verdict);
 
-/** The first of the worst: it decides class and onset. */
-export const worstOf = <T extends { readonly class: VerdictClass }>(incidents: readonly T[]): T | undefined =>
-  incidents.reduce<T | undefined>(
-    (worst, next) => (worst === undefined || badness(next.class) > badness(worst.class) ? next : worst),
-    undefined,
-  );
+/** Of the worst class the largest, of those the first: it decides class and onset. */
+export const worstOf = <T extends { readonly class: VerdictClass; readonly size?: number }>(
+  incidents: readonly T[],
+): T | undefined =>
+  incidents.reduce<T | undefined>((worst, next) => {
+    if (worst === undefined) return next;
+    const worse = badness(next.class) - badness(worst.class);
+    return worse > 0 || (worse === 0 && (next.size ?? 0) > (worst.size ?? 0)) ? next : worst;
+  }, undefined);
 
 /** Upper edge of the band; NaN (which nothing exceeds) where there is no band yet. */
 const bandLimit = (center: number, spread: number, scale: Scale, settings: VerdictSettings): number =>
-  Math.max(center + settings.bandScales * spread, scale.above(center, settings.bandRatio));
+  Math.max(center + settings.bandScales * spread, scale.above(center, settings.bandRatio, spread));
+
+/** Heights that come again and again are at most so many scales: see {@link RollingBand.tails}. */
+const TAIL_SCALES = 4;
+
+/** The scale of the band for a point at `y`: wider where points as high are usual. Looks at the tails only for what the plain band does not hold. */
+const spreadFor = (y: number, band: RollingBand, scale: Scale, settings: VerdictSettings): number => {
+  const { center, scale: spread } = band;
+  return y > bandLimit(center, spread, scale, settings) ? Math.max(spread, band.tails / TAIL_SCALES) : spread;
+};
 
 /** An incident that is not over yet. */
 interface OpenIncident {
   readonly onset: number;
   readonly trigger: number;
-  /** Median before it, on the scale, and the edges of its band and of a level that is back. */
+  /** Median and robust scale before it, on the scale, and the edges of its band and of a level that is back, also in units of the series. */
   readonly center: number;
+  readonly spread: number;
   readonly limit: number;
   readonly levelLimit: number;
+  readonly levelValue: number;
   peak: number;
   peakValue: number;
   lastFinite: number;
+  /** The last point that was a new peak, or not finite. */
+  worse: number;
+  /** First point of the level that is back since then, up to the last point; −1 where it is not. */
+  back: number;
   /** Points in a row in the band, up to the last. */
   inBand: number;
   /** Whether the decision window ended without a way back. */
@@ -176,7 +204,7 @@ export function followPoints(
     next: number,
     { recovery }: Lengths,
   ): void => {
-    const { onset, peak, center, limit } = incident;
+    const { onset, peak, center, limit, spread } = incident;
     incidents.push({
       ...found,
       form: 'jump',
@@ -187,6 +215,8 @@ export function followPoints(
       before: scale.from(center),
       high: scale.from(limit),
       after: levelBefore(found.recovered ?? next, Math.max(3, recovery)),
+      size: sizeOf(at(peak), center, spread, scale),
+      byRatio: scale.byRatio,
     });
   };
   /** Points that belong to the band of what follows. */
@@ -207,35 +237,55 @@ export function followPoints(
     if (Number.isFinite(incident.peakValue) && (!Number.isFinite(value) || value > incident.peakValue)) {
       incident.peak = i;
       incident.peakValue = value;
-    }
+      incident.worse = i;
+    } else if (!Number.isFinite(value)) incident.worse = i;
     incident.inBand = Number.isFinite(y) && !(y > limit) ? incident.inBand + 1 : 0;
-    const { inBand } = incident;
+    incident.back = backSince(incident, i, recovery);
+    const { inBand, back } = incident;
+    const cameBack = incident.lost ? 'full-divergence' : 'micro-divergence';
     if (inBand > 0 && inBand % recovery === 0 && !(scale.to(levelBefore(i + 1, recovery)) > levelLimit)) {
-      const recovered = i + 1 - recovery;
+      const proof = i + 1 - recovery;
       close(
         incident,
-        { class: incident.lost ? 'full-divergence' : 'micro-divergence', recovered },
+        { class: cameBack, recovered: back < 0 ? proof : Math.min(back, proof) },
         i + 1,
         lengths,
       );
-      accept(recovered, i + 1);
+      accept(proof, i + 1);
       open = null;
       return;
     }
     const deadline = incident.trigger + decision - 1;
-    if (incident.lost || i < deadline || (inBand > 0 && i < deadline + recovery)) return;
+    const late = incident.lost && back >= 0 && i - back >= decision;
+    if (!late && (incident.lost || i < deadline || (inBand > 0 && i < deadline + recovery))) return;
     const level = scale.to(levelBefore(i + 1, recovery));
-    if (!(level <= scale.above(center, settings.fullRatio))) {
+    if (!late && !(level <= scale.above(center, settings.fullRatio, incident.spread))) {
       incident.lost = true;
       return;
     }
-    // Neither back nor lost: a new level. Say so, and judge what follows against that level.
-    const partial = level > scale.above(center, settings.driftRatio) ? 'drift' : 'micro-divergence';
-    close(incident, { class: partial, recovered: null }, i + 1, lengths);
+    // Neither in the band nor lost. Either the level is back, and the noise is larger than it was; or there is a new level. What follows is judged
+    // against that.
+    const partial =
+      back < 0 && level > scale.above(center, settings.driftRatio, incident.spread) ? 'drift' : cameBack;
+    close(incident, { class: partial, recovered: back < 0 ? null : back }, i + 1, lengths);
     settledAt = i + 1;
     band.clear();
-    accept(Math.max(incident.onset, i + 1 - Math.min(decision, reach)), i + 1);
+    accept(Math.max(back < 0 ? incident.onset : back, i + 1 - Math.min(decision, reach)), i + 1);
     open = null;
+  };
+  /**
+   * Since when the level is back: more than half of the last `recovery` points are no higher than a level that is back, none of
+   * them is a new peak or not finite, and it has been so without a break. The first of these in the band; −1 where it is not.
+   */
+  const backSince = (incident: OpenIncident, i: number, recovery: number): number => {
+    const from = i + 1 - recovery;
+    if (from <= incident.worse) return -1;
+    let low = 0;
+    for (let k = from; k <= i; k++) if (at(k) <= incident.levelValue) low++;
+    if (low <= recovery / 2) return -1;
+    if (incident.back >= 0) return incident.back;
+    for (let k = from; k <= i; k++) if (!(scale.to(at(k)) > incident.limit)) return k;
+    return -1;
   };
 
   return {
@@ -251,7 +301,8 @@ export function followPoints(
     /** Median of the band as it is now, and its upper edge, in units of the series; NaN where there are too few points. */
     band({ window }: Lengths): { readonly median: number; readonly high: number } {
       if (band.points < window.start) return { median: Number.NaN, high: Number.NaN };
-      const limit = bandLimit(band.center, band.scale, scale, settings);
+      const spread = Math.max(band.scale, band.tails / TAIL_SCALES);
+      const limit = bandLimit(band.center, spread, scale, settings);
       return { median: scale.from(band.center), high: scale.from(limit) };
     },
     /** Takes the next point. */
@@ -265,7 +316,7 @@ export function followPoints(
       const finite = Number.isFinite(y);
       const judged = band.points >= lengths.window.start;
       const center = judged ? band.center : Number.NaN;
-      const spread = judged ? band.scale : Number.NaN;
+      const spread = judged ? spreadFor(y, band, scale, settings) : Number.NaN;
       const inBand = finite && !(y > bandLimit(center, spread, scale, settings));
       if (inBand) outSince = -1;
       else if (outSince < 0) {
@@ -276,24 +327,29 @@ export function followPoints(
       const jump =
         !inBand &&
         y - center > settings.incidentScales * spread &&
-        y > scale.above(center, settings.incidentRatio);
+        y > scale.above(center, settings.incidentRatio, spread);
       if (!finite || (jump && i >= lengths.grace)) {
         while (spikes.length > 0 && spikes.at(-1)!.index >= outSince) spikes.pop();
         let peak = Math.max(outSince, i + 1 - reach);
         for (let k = peak; k < i; k++) if (at(k) > at(peak)) peak = k;
+        // Where the noise is large the band alone is no proof: the level of the points that are back in it must be back too.
+        const levelLimit = Math.max(
+          scale.above(outCenter, settings.incidentRatio, spread),
+          outCenter + (settings.bandScales * spread) / Math.sqrt(lengths.recovery),
+        );
         open = {
           onset: outSince,
           trigger: i,
           center: outCenter,
+          spread,
           limit: bandLimit(outCenter, spread, scale, settings),
-          // Where the noise is large the band alone is no proof: the level of the points that are back in it must be back too.
-          levelLimit: Math.max(
-            scale.above(outCenter, settings.incidentRatio),
-            outCenter + (settings.bandScales * spread) / Math.sqrt(lengths.recovery),
-          ),
+          levelLimit,
+          levelValue: Number.isNaN(levelLimit) ? Number.POSITIVE_INFINITY : scale.from(levelLimit),
           peak,
           peakValue: at(peak),
           lastFinite: i - 1,
+          worse: peak,
+          back: -1,
           inBand: 0,
           lost: false,
         };
@@ -302,7 +358,7 @@ export function followPoints(
         return;
       }
       const spikeLimit =
-        spread > 0 ? settings.spikeScales * spread : scale.above(center, settings.bandRatio) - center;
+        spread > 0 ? settings.spikeScales * spread : scale.above(center, settings.bandRatio, 0) - center;
       if (y - center > spikeLimit && i >= lengths.grace)
         spikes.push({ index: i, scales: (y - center) / spread, before: scale.from(center) });
       band.push(y);
@@ -314,13 +370,16 @@ export function followPoints(
           incidents.push({ ...incidents.pop()!, class: 'non-finite' });
         return;
       }
-      const { inBand, lastFinite, lost, center, levelLimit } = open;
+      const { inBand, lastFinite, lost, center, levelLimit, spread } = open;
       const { recovery } = lengths;
       // Where the log ends, a quarter of the recovery is enough: else one spike near the end leaves every run open.
       const fewer = Math.max(Math.min(recovery, 3), Math.ceil(recovery / 4));
-      const back = inBand >= fewer && !(scale.to(levelBefore(n, inBand)) > levelLimit);
-      const recovered = back ? n - inBand : null;
-      const atEnd = scale.above(center, n < SHORT_RUN ? settings.fullRatioShort : settings.fullRatioAtEnd);
+      const atLast = inBand >= fewer && !(scale.to(levelBefore(n, inBand)) > levelLimit);
+      const stays = open.back >= 0 && !(scale.to(levelBefore(n, fewer)) > levelLimit);
+      const back = atLast || stays;
+      const recovered = back ? Math.min(atLast ? n - inBand : n, open.back < 0 ? n : open.back) : null;
+      const ratio = n < SHORT_RUN ? settings.fullRatioShort : settings.fullRatioAtEnd;
+      const atEnd = scale.above(center, ratio, spread);
       const gone = scale.to(levelBefore(n, Math.max(3, recovery))) > atEnd;
       close(
         open,
@@ -378,13 +437,13 @@ function findClimb(
     const least = size === 1 && width === 1 ? settings.driftPointScales * noise : tolerance(width);
     if (level.level <= best.level && last - level.level > least) best = level;
   }
-  if (!(last > scale.above(best.level, settings.driftRatio))) return null;
+  if (!(last > scale.above(best.level, settings.driftRatio, noise))) return null;
   // On the way back: a third of the climb is regained within the last quarter.
   const highest = Math.max(...levels.slice(-5).map(({ level }) => level));
   if (highest - last > (highest - best.level) / 3) return null;
   // Onset: where the sum of the excess over the edge of the band is lowest, the usual estimate of a change point. The
   // summands are clipped so that one spike does not outweigh what follows.
-  const edge = Math.max(scale.above(best.level, settings.bandRatio), best.level + tolerance(size));
+  const edge = Math.max(scale.above(best.level, settings.bandRatio, noise), best.level + tolerance(size));
   let sum = 0;
   let lowest = Number.POSITIVE_INFINITY;
   let onset = n;
@@ -405,7 +464,7 @@ function findClimb(
     return values.findIndex((value) => Number.isFinite(value) && ++seen === k);
   };
   return {
-    class: last > scale.above(best.level, settings.driftFullRatio) ? 'full-divergence' : 'drift',
+    class: last > scale.above(best.level, settings.driftFullRatio, noise) ? 'full-divergence' : 'drift',
     form: 'climb',
     onset: index(onset),
     lastGood: onset > 0 ? index(onset - 1) : null,
@@ -415,5 +474,132 @@ function findClimb(
     before: scale.from(best.level),
     high: scale.from(edge),
     after: scale.from(last),
+    size: sizeOf(finite[peak]!, best.level, noise, scale),
+    byRatio: scale.byRatio,
+  };
+}
+
+/** How many times the level before a peak is. */
+const sizeOf = (peak: number, center: number, noise: number, scale: Scale): number =>
+  Number.isFinite(peak) ? scale.ratioOf(center, scale.to(peak), noise) : Number.POSITIVE_INFINITY;
+
+/** Where a loss began, on the scale: what a last good step is no worse than, and what a rise in warm-up is measured from. */
+interface FirstLevel {
+  readonly level: number;
+  /** Scale of the noise of the first points. */
+  readonly noise: number;
+  /** The highest that a point of that level is. */
+  readonly edge: number;
+}
+
+/** Points that make a first level at least. */
+const FIRST_POINTS = 3;
+
+/**
+ * The first level: of the first max(5, min(20, n/8)) finite points the lowest median of three and more from the first on, so that a loss that rises at
+ * the third does not count as its own beginning. NaN where there are fewer.
+ */
+function firstLevel(values: Float64Array, scale: Scale, settings: VerdictSettings): FirstLevel {
+  const count = Math.max(5, Math.min(settings.windowStart, Math.floor(values.length / 8)));
+  const first: number[] = [];
+  for (let i = 0; i < values.length && first.length < count; i++) {
+    const y = scale.to(values[i]!);
+    if (Number.isFinite(y)) first.push(y);
+  }
+  let level = Number.NaN;
+  for (let k = FIRST_POINTS; k <= first.length; k++) {
+    const median = medianInPlace(Float64Array.from(first.slice(0, k)));
+    if (!(median >= level)) level = median;
+  }
+  const noise = noiseScale(Float64Array.from(first), (y) => y);
+  return { level, noise, edge: scale.above(level, settings.incidentRatio, noise) };
+}
+
+/**
+ * Last good points that are no worse than the first level. An incident that no band saw coming, because it was over before there was one, begins
+ * where the loss left twice its first level.
+ *
+ * @param incidents in the order of their onsets; changed in place
+ */
+function beginAtFirstLevel(
+  incidents: SeriesIncident[],
+  values: Float64Array,
+  scale: Scale,
+  { level, noise, edge }: FirstLevel,
+  settings: VerdictSettings,
+): void {
+  if (Number.isNaN(edge)) return;
+  const highest = scale.from(edge);
+  const doubled = scale.from(scale.above(level, settings.fullRatio, noise));
+  let lastGood = -1;
+  let i = 0;
+  for (const [k, incident] of incidents.entries()) {
+    let { onset } = incident;
+    if (Number.isNaN(incident.before)) while (onset > 0 && values[onset - 1]! > doubled) onset--;
+    for (; i < onset; i++) if (values[i]! <= highest && Number.isFinite(values[i]!)) lastGood = i;
+    incidents[k] = { ...incident, onset, lastGood: lastGood < 0 || lastGood >= onset ? null : lastGood };
+  }
+}
+
+/** Of the points of a rise so many lie above the first level. */
+const RISE_SHARE = 0.9;
+
+/**
+ * A rise over the first level before there is a band, that lasts: nine of ten points of its decision window are above that level, and the end of the window is
+ * half above it. What comes back within the window is how trainings start. One that comes back later counts if it had doubled the loss.
+ */
+function findRise(
+  values: Float64Array,
+  scale: Scale,
+  { level, noise, edge }: FirstLevel,
+  lengths: Lengths,
+  settings: VerdictSettings,
+): SeriesIncident | null {
+  const n = values.length;
+  const { recovery, decision } = lengths;
+  const above = (ratio: number): number => scale.from(scale.above(level, ratio, noise));
+  const highest = scale.from(edge);
+  const risen = Math.max(above(settings.driftRatio), scale.from(level + settings.driftScales * noise));
+  // Where the loss is first above it, after the points that the level is of.
+  const until = Math.min(n, Math.max(lengths.grace, lengths.window.start));
+  let onset = FIRST_POINTS - 1;
+  while (onset < until && !(values[onset]! > risen)) onset++;
+  while (onset > 1 && values[onset - 1]! > highest) onset--;
+  const deadline = Math.min(n, onset + decision);
+  if (!(onset < until) || deadline - onset < settings.minimumPoints) return null;
+  const levelAt = (end: number): number =>
+    medianInPlace(
+      values
+        .slice(end - Math.max(3, recovery), end)
+        .map((value) => (Number.isFinite(value) ? value : Infinity)),
+    );
+  let low = 0;
+  for (let i = onset; i < deadline; i++) if (values[i]! <= highest) low++;
+  if (low > (1 - RISE_SHARE) * (deadline - onset) || !(levelAt(deadline) > risen)) return null;
+  const last = levelAt(n);
+  const lost = above(n < SHORT_RUN ? settings.fullRatioShort : settings.fullRatio);
+  let recovered: number | null = null;
+  if (!(last > risen)) {
+    if (!(levelAt(deadline) > above(settings.fullRatio))) return null;
+    recovered = deadline;
+    while (recovered < n && !(levelAt(Math.min(n, recovered + recovery)) <= highest)) recovered++;
+    if (recovered === n) recovered = null;
+  }
+  const end = recovered ?? n;
+  let peak = onset;
+  for (let i = onset; i < end; i++) if (values[i]! > values[peak]!) peak = i;
+  return {
+    class: !(last > risen) ? 'micro-divergence' : last > lost ? 'full-divergence' : 'drift',
+    form: 'rise',
+    onset,
+    lastGood: null,
+    recovered,
+    end,
+    peak,
+    before: scale.from(level),
+    high: highest,
+    after: levelAt(end),
+    size: sizeOf(values[peak]!, level, noise, scale),
+    byRatio: scale.byRatio,
   };
 }

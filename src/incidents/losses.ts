@@ -18,7 +18,7 @@ export interface LossIncident {
 }
 
 export interface JudgedLosses {
-  /** The worst incident that begins in the losses, of several the first; null where none does. */
+  /** The worst incident that begins in the losses, of several the largest; null where none does. */
   readonly incident: LossIncident | null;
   /** Whether an incident that began in the history goes on into the losses. */
   readonly began: boolean;

@@ -16,6 +16,8 @@ export interface JudgedRun {
   readonly settings: VerdictSettings;
   /** The series that stands for the run's loss, where there is one. */
   readonly loss: JudgedSeries | null;
+  /** The series that decided: the loss, or a task that is lost. */
+  readonly decides: JudgedSeries | null;
   readonly taskLosses: readonly JudgedSeries[];
 }
 
@@ -64,6 +66,7 @@ export function judgeRun(run: Run, settings: VerdictSettings = DEFAULT_VERDICT_S
       .sort((a, b) => (a.onsetStep ?? Infinity) - (b.onsetStep ?? Infinity)),
     settings,
     loss,
+    decides,
     taskLosses,
   };
 }
@@ -86,6 +89,11 @@ function verdictOf(
     };
   const worst = decisive(judged);
   const points = judged.attempts.reduce((sum, attempt) => sum + attempt.points, 0);
+  const open = incidentsOf(judged).find(({ incident }) => incident.class === 'inconclusive');
+  const stillOpen =
+    open === undefined || judged.class === 'inconclusive'
+      ? ''
+      : ` A further incident begins at ${run.stepUnit} ${open.incident.onsetStep}, and the log ends before it could come back.`;
   const why =
     worst === undefined
       ? judged.class === 'healthy'
@@ -100,7 +108,7 @@ function verdictOf(
     onsetStep: worst?.incident.onsetStep ?? null,
     lastGoodStep: worst?.incident.lastGoodStep ?? null,
     recoveredStep: worst?.incident.recoveredStep ?? null,
-    why: why + remark,
+    why: why + stillOpen + remark,
     incidents: incidentsOf(judged).map(({ incident }) => incident),
   };
 }
@@ -145,6 +153,8 @@ export function explain(name: string, found: SeriesIncident, incident: Incident,
   const ratio = `${formatNumber(incident.peak)} at ${unit} ${incident.peakStep}`;
   const from = Number.isNaN(found.before) ? '' : ` from a median of ${formatNumber(found.before)}`;
   const start = `"${name}" leaves its band at ${unit} ${incident.onsetStep}${from}`;
+  if (found.form === 'rise')
+    return `"${name}" rises over its first level of ${formatNumber(found.before)} at ${unit} ${incident.onsetStep}, peaks at ${ratio} and ${incident.recoveredStep === null ? `does not come back: its last level is ${formatNumber(found.after)}` : `is back at ${unit} ${incident.recoveredStep}`}.`;
   if (found.form === 'climb')
     return `"${name}" climbs from ${unit} ${incident.onsetStep} on, from its best level of ${formatNumber(found.before)}, and ends at ${formatNumber(found.after)}.`;
   if (incident.class === 'non-finite' && Number.isFinite(incident.peak))

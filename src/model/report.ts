@@ -11,8 +11,8 @@ export const SCHEMA_VERSION = '1.0';
 
 export const VERDICT_CLASSES = [
   'healthy',
-  'micro-divergence',
   'inconclusive',
+  'micro-divergence',
   'drift',
   'full-divergence',
   'non-finite',

@@ -1,6 +1,7 @@
 /** Where the losses of a capture leave their band, by the judge of runs. */
 import { lossesBefore, runOfCapture } from '../captures/as-run.ts';
 import type { Capture } from '../captures/read.ts';
+import { incidentsOf } from '../incidents/attempts.ts';
 import { worstOf } from '../incidents/judge.ts';
 import { judgeRun } from '../incidents/verdict.ts';
 
@@ -22,9 +23,13 @@ export function incidentOfCapture(capture: Pick<Capture, 'path' | 'manifest' | '
   const { steps } = capture;
   if (steps.every(({ loss }) => loss === null))
     return { onset: null, unknown: 'the capture holds no losses, so it does not show an incident' };
-  const { verdict } = judgeRun(runOfCapture(capture));
+  const { verdict, decides } = judgeRun(runOfCapture(capture));
   const first = steps[0]!.step;
-  const worst = worstOf(verdict.incidents.filter(({ onsetStep }) => onsetStep >= first));
+  const worst = worstOf(
+    (decides === null ? [] : incidentsOf(decides))
+      .map(({ incident, found }) => ({ ...incident, size: found.size }))
+      .filter(({ onsetStep }) => onsetStep >= first),
+  );
   if (worst !== undefined)
     return { onset: steps.findIndex(({ step }) => step === worst.onsetStep), unknown: null };
   const open = verdict.incidents.find(({ class: found, recoveredStep }) =>

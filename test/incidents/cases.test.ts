@@ -64,6 +64,30 @@ describe('the judge', () => {
     expect(alarmed.length).toBeLessThanOrEqual(tails.length / 5);
   });
 
+  it('finds every rise in warm-up that stays where it was put, as drift or worse, with a last good point before it', () => {
+    const rises = CASES.filter((one) => one.rises);
+    expect(rises.length).toBeGreaterThan(10);
+    for (const { name, truth, losses } of rises) {
+      expect(said[name]!.worst, name).toBe(truth!.at);
+      const worst = judgePoints(Float64Array.from(losses), DEFAULT_VERDICT_SETTINGS).incidents.find(
+        ({ onset }) => onset === truth!.at,
+      )!;
+      expect(['drift', 'full-divergence', 'non-finite'], name).toContain(worst.class);
+      expect(worst.lastGood, name).toBe(truth!.at - 1);
+    }
+  });
+
+  it('lets the largest incident lead, and says when the level is back', () => {
+    const leads = CASES.filter((one) => one.leads !== undefined);
+    for (const { name, leads: at } of leads) expect(said[name]!.worst, name).toBe(at);
+    const back = CASES.filter((one) => one.back !== undefined);
+    for (const { name, truth, back: at } of back) {
+      const [, , , recovered] = said[name]!.incidents.find(([, , onset]) => onset === truth!.at)!;
+      expect(Math.abs(recovered! - at!), name).toBeLessThanOrEqual(2);
+    }
+    expect(leads.length * back.length).toBeGreaterThan(0);
+  });
+
   it('has no incident that starts long before a jump that is not clear, heavy tails apart', () => {
     for (const { name, truth, tails } of CASES) {
       if (truth === null || tails === true) continue;

@@ -16,6 +16,12 @@ export interface IncidentCase {
     readonly clear: boolean;
   } | null;
   readonly tails?: true;
+  /** It lies before there is a band, so only the whole log shows it. */
+  readonly rises?: true;
+  /** Where the largest of several incidents is. */
+  readonly leads?: number;
+  /** Where the level is back. */
+  readonly back?: number;
   readonly losses: readonly number[];
 }
 

@@ -287,7 +287,7 @@ describe('attempts, tasks and which series', () => {
     expect(judgeRun(makeRun([{ name: 'loss', values: learnt }])).verdict.class).toBe('healthy');
   });
 
-  it('a loss that is no longer logged beside its columns is not healthy, and no better than inconclusive', () => {
+  it('a loss that is no longer logged beside its columns is not healthy', () => {
     const run = makeRun([
       { name: 'loss', values: fallingLoss(74) },
       { name: 'learning_rate', values: fallingLoss(100) },
@@ -301,8 +301,9 @@ describe('attempts, tasks and which series', () => {
         ]),
       ).verdict;
     const from = (change: (loss: number, i: number) => number) => fallingLoss(300).map(change);
+    // What is known outranks what is not.
     expect(stopped(from((loss, i) => (i === 150 ? 9 * loss : loss)))).toMatchObject({
-      class: 'inconclusive',
+      class: 'micro-divergence',
       onsetStep: 150,
     });
     expect(stopped(from((loss, i) => (i < 150 ? loss : 9 * loss))).class).toBe('full-divergence');
@@ -320,5 +321,63 @@ describe('settings', () => {
     const strict = resolveThresholds(readThresholds({ 'micro-divergence': { incidentRatio: 5 } })).settings;
     expect(judgeRun(run).verdict.class).toBe('micro-divergence');
     expect(judgeRun(run, strict).verdict.class).toBe('healthy');
+  });
+});
+
+describe('which incident leads', () => {
+  const spikes = (...at: readonly (readonly [number, number])[]): number[] => {
+    const values = fallingLoss(1000);
+    for (const [from, ratio] of at) for (let i = from; i < from + 5; i++) values[i]! *= ratio;
+    return values;
+  };
+
+  it('the largest of a class, though a smaller one came first', () => {
+    const { class: verdict, onsetStep, why } = verdictOf(spikes([300, 3], [600, 452], [800, 4]));
+    expect({ verdict, onsetStep }).toEqual({ verdict: 'micro-divergence', onsetStep: 600 });
+    expect(why).toContain('at step 600');
+  });
+
+  it('one that came back, though a later one is still open: that is said', () => {
+    const values = spikes([300, 3]).map((loss, i) => (i < 960 ? loss : 3 * loss));
+    const { class: verdict, onsetStep, why } = verdictOf(values);
+    expect({ verdict, onsetStep }).toEqual({ verdict: 'micro-divergence', onsetStep: 300 });
+    expect(why).toContain(
+      'A further incident begins at step 960, and the log ends before it could come back.',
+    );
+  });
+
+  it('of two tasks that came back the larger, of two that are lost the first', () => {
+    const tasks = (a: readonly number[], b: readonly number[]) =>
+      judgeRun(
+        makeRun([
+          { name: 'a', role: 'task_loss', task: 'a', values: a },
+          { name: 'b', role: 'task_loss', task: 'b', values: b },
+        ]),
+      ).verdict;
+    expect(tasks(spikes([300, 3]), spikes([600, 452])).series).toBe('b');
+    const from = (at: number, ratio: number) =>
+      fallingLoss(1000).map((loss, i) => (i < at ? loss : ratio * loss));
+    expect(tasks(from(300, 3), from(600, 452)).series).toBe('a');
+  });
+});
+
+describe('losses of both signs', () => {
+  const policy = (level: number): number[] =>
+    Array.from({ length: 600 }, (_, i) => 0.02 * Math.sin(i ** 2) - 0.013 + (i < 300 ? 0 : level));
+
+  it('that wander about zero do not drift', () => {
+    expect(verdictOf(policy(0.03))).toMatchObject({ class: 'healthy', incidents: [] });
+  });
+
+  it('that leave their noise are lost, and the finding gives values and no ratio', () => {
+    const run = makeRun([{ name: 'loss', values: policy(4) }]);
+    expect(judgeRun(run).verdict).toMatchObject({ class: 'full-divergence', onsetStep: 300 });
+    const [finding] = findingsOf(DETECTORS['full-divergence'], run);
+    expect(finding).toMatchObject({
+      measured: { name: 'peak', unit: 'loss' },
+      threshold: { name: 'upper edge of the band before', unit: 'loss' },
+    });
+    expect(finding!.measured!.value).toBeCloseTo(4, 1);
+    expect(finding!.threshold!.value).toBeLessThan(0.3);
   });
 });

@@ -44,13 +44,20 @@ SETTINGS = {
     "driftFullRatio": 10,
 }
 #: Classes of incidents, from harmless to worst.
-CLASSES = ("micro-divergence", "inconclusive", "drift", "full-divergence", "non-finite")
+CLASSES = ("inconclusive", "micro-divergence", "drift", "full-divergence", "non-finite")
 
 _NAN, _INF = math.nan, math.inf
 #: Make a median, and a mean, absolute deviation comparable with a standard deviation.
 _MEDIAN_TO_SIGMA, _MEAN_TO_SIGMA = 1.4826, 1.2533
 #: A window that falls by more than so many scales has its center in the median of so many of its last points.
 _FALL, _RECENT = 3, 20
+#: Height of a point is measured from so many neighbours on either side; such a share of the points, and so many at least, are as
+#: high again and again; and that height is at most so many scales.
+_NEIGHBOURS, _RECURRENT_SHARE, _RECURRENT_POINTS, _TAIL_SCALES = 3, 0.05, 3, 4
+#: A loss of both signs is nearly 0 now and then: a ratio is one of at least so many scales.
+_LEAST_UNIT = 8
+#: Points that make a first level at least; of the points of a rise such a share lies above it.
+_FIRST_POINTS, _RISE_SHARE = 3, 0.9
 #: Points of shorter runs are epochs more often than steps.
 _SHORT_RUN = 100
 #: Losses that `Judge` keeps: more than a window, and than a way out of the band before a jump, ever has.
@@ -62,11 +69,11 @@ class Incident(NamedTuple):
 
     #: One of CLASSES.
     kind: str
-    #: "jump" left the band; "climb" did not, but ends far above its own minimum.
+    #: "jump" left the band; "climb" did not, but ends far above its own minimum; "rise" left its first level before there was a band.
     form: str
     #: First loss outside the band on the way there.
     onset: int
-    #: First loss of the stretch that is its recovery, or None.
+    #: First loss of the level that is back, or None.
     recovered: int | None
     #: Position after its last loss.
     end: int
@@ -76,11 +83,17 @@ class Incident(NamedTuple):
     before: float
     high: float
     after: float
+    #: Peak over the median before; infinite where the peak is not finite.
+    size: float
 
 
 def worst(incidents: Sequence[Incident]) -> Incident | None:
-    """The first of the worst: it decides class and onset of a run."""
-    return max(incidents, key=lambda one: (CLASSES.index(one.kind), -one.onset), default=None)
+    """Of the worst kind the largest, of those the first: it decides class and onset of a run."""
+
+    def weight(one: Incident) -> tuple[int, float, int]:
+        return CLASSES.index(one.kind), 0.0 if math.isnan(one.size) else one.size, -one.onset
+
+    return max(incidents, key=weight, default=None)
 
 
 def judge_losses(losses: Sequence[float]) -> list[Incident]:
@@ -94,14 +107,16 @@ def judge_losses(losses: Sequence[float]) -> list[Incident]:
         follower.step(i, lengths)
     follower.finish(count, lengths)
     found = follower.incidents
+    first = _first_level(values, scale)
     if not any(CLASSES.index(one.kind) >= CLASSES.index("full-divergence") for one in found):
         # An incident that is still open is no climb; what came before it may be.
         still_open = found and found[-1].kind == "inconclusive"
-        climb = _climb(values[: found[-1].onset] if still_open else values, scale)
-        if climb:
-            found.append(climb)
-            found.sort(key=lambda one: one.onset)
-    return found
+        until = values[: found[-1].onset] if still_open else values
+        rise = _rise(until, scale, first, lengths)
+        climb = _climb(until, scale) if rise is None or rise.recovered is not None else None
+        found += [one for one in (rise, climb) if one]
+        found.sort(key=lambda one: one.onset)
+    return [_from_first_level(one, values, scale, first) for one in found]
 
 
 class Judge:
@@ -150,8 +165,14 @@ class _Scale(NamedTuple):
 
     to: Callable[[float], float]
     back: Callable[[float], float]
-    #: What is `ratio` times the center, on the scale.
-    above: Callable[[float, float], float]
+    #: What is `ratio` times the center, on the scale, and the ratio of a value there; both take the noise last.
+    above: Callable[[float, float, float], float]
+    ratio_of: Callable[[float, float, float], float]
+
+
+def _quotient(a: float, b: float) -> float:
+    """a / b, as IEEE 754 has it where b is 0."""
+    return a / b if b else _NAN if a == 0 or math.isnan(a) else math.copysign(_INF, a)
 
 
 def _exp(y: float) -> float:
@@ -161,11 +182,23 @@ def _exp(y: float) -> float:
         return _INF
 
 
+def _unit(center: float, noise: float) -> float:
+    return _larger(abs(center), _LEAST_UNIT * noise)
+
+
 _LOG = _Scale(
-    lambda value: math.log(value) if value > 0 else _NAN, _exp, lambda center, ratio: center + math.log(ratio)
+    lambda value: math.log(value) if value > 0 else _NAN,
+    _exp,
+    lambda center, ratio, _: center + math.log(ratio),
+    lambda center, y, _: _exp(y - center),
 )
-#: A ratio is one of the absolute value of the center.
-_LINEAR = _Scale(lambda value: value, lambda y: y, lambda center, ratio: center + (ratio - 1) * abs(center))
+#: A ratio is one of the absolute value of the center, or of eight scales of the noise where that is more.
+_LINEAR = _Scale(
+    lambda value: value,
+    lambda y: y,
+    lambda center, ratio, noise: center + (ratio - 1) * _unit(center, noise),
+    lambda center, y, noise: 1 + _quotient(y - center, _unit(center, noise)),
+)
 
 
 class _Lengths:
@@ -211,18 +244,20 @@ class _Band:
 
     def clear(self) -> None:
         self.ring.clear()
-        self.age = self.recent_age = _INF
+        self.age = self.recent_age = self.tails_age = _INF
         self.median = self.spread = self.recent = _NAN
+        self.height = 0.0
         self.falling = False
 
     def push(self, y: float) -> None:
         self.ring.append(y)
         self.age += 1
         self.recent_age += 1
+        self.tails_age += 1
 
     def resize(self, size: int) -> None:
         if size != self.size:
-            self.size, self.age = size, _INF
+            self.size, self.age, self.tails_age = size, _INF, _INF
 
     @property
     def points(self) -> int:
@@ -252,6 +287,24 @@ class _Band:
         return min(self.median, self.recent), self.spread
 
 
+    def tails(self) -> float:
+        """Height above its neighbours that one loss in twenty of the window has; 0 where there are fewer than 20."""
+        points = self.points
+        if points < _RECENT:
+            return 0.0
+        if self.tails_age >= points * points / 4000:
+            held = list(self.ring)
+            ordered = held[len(held) - points :]
+            heights = sorted(
+                ordered[i] - _median(ordered[i - _NEIGHBOURS : i] + ordered[i + 1 : i + 1 + _NEIGHBOURS])
+                for i in range(_NEIGHBOURS, points - _NEIGHBOURS)
+            )
+            rank = max(_RECURRENT_POINTS, math.ceil(_RECURRENT_SHARE * len(heights)))
+            self.height = max(0.0, heights[len(heights) - rank])
+            self.tails_age = 0
+        return self.height
+
+
 @dataclasses.dataclass
 class _Open:
     """An incident that is not over yet."""
@@ -260,11 +313,17 @@ class _Open:
     trigger: int
     #: Median before it, on the scale, and the edges of its band and of a level that is back.
     center: float
+    spread: float
     limit: float
     level_limit: float
+    level_value: float
     peak: int
     peak_value: float
-    last_finite: int = -1
+    last_finite: int
+    #: The last loss that was a new peak, or not finite.
+    worse: int
+    #: First loss of the level that is back since then; −1 where it is not.
+    back: int = -1
     in_band: int = 0
     #: Whether the decision window ended without a way back.
     lost: bool = False
@@ -290,6 +349,9 @@ class _Follower:
         y = scale.to(self.at(i))
         finite = math.isfinite(y)
         center, spread = band.look() if band.points >= lengths.start else (_NAN, _NAN)
+        if y > self._limit(center, spread):
+            # Wider where points as high are usual.
+            spread = max(spread, band.tails() / _TAIL_SCALES)
         in_band = finite and not y > self._limit(center, spread)
         if in_band:
             self.out_since = -1
@@ -298,22 +360,36 @@ class _Follower:
         jump = (
             not in_band
             and y - center > SETTINGS["incidentScales"] * spread
-            and y > scale.above(center, SETTINGS["incidentRatio"])
+            and y > scale.above(center, SETTINGS["incidentRatio"], spread)
         )
         if finite and not (jump and i >= lengths.grace):
             band.push(y)
             return
         since, center = self.out_since, self.out_center
         back = center + SETTINGS["bandScales"] * spread / math.sqrt(lengths.recovery)
-        level_limit = _larger(scale.above(center, SETTINGS["incidentRatio"]), back)
+        level_limit = _larger(scale.above(center, SETTINGS["incidentRatio"], spread), back)
         peak = max(range(max(since, i + 1 - self.reach), max(since + 1, i)), key=lambda k: (self.at(k), -k))
-        self.open = _Open(since, i, center, self._limit(center, spread), level_limit, peak, self.at(peak), i - 1)
+        self.open = _Open(
+            onset=since,
+            trigger=i,
+            center=center,
+            spread=spread,
+            limit=self._limit(center, spread),
+            level_limit=level_limit,
+            level_value=_INF if math.isnan(level_limit) else scale.back(level_limit),
+            peak=peak,
+            peak_value=self.at(peak),
+            last_finite=i - 1,
+            worse=peak,
+        )
         self._advance(self.open, i, lengths)
         self.out_since = -1
 
     def _limit(self, center: float, spread: float) -> float:
         """Upper edge of the band; NaN, which nothing exceeds, where there is none yet."""
-        return _larger(center + SETTINGS["bandScales"] * spread, self.scale.above(center, SETTINGS["bandRatio"]))
+        return _larger(
+            center + SETTINGS["bandScales"] * spread, self.scale.above(center, SETTINGS["bandRatio"], spread)
+        )
 
     def _level(self, end: int, count: int) -> float:
         """Median of the last losses before `end`; infinite where half of them are not finite."""
@@ -343,6 +419,7 @@ class _Follower:
                 before=self.scale.back(incident.center),
                 high=self.scale.back(incident.limit),
                 after=self._level(end, max(3, lengths.recovery)),
+                size=_size(self.at(incident.peak), incident.center, incident.spread, self.scale),
             )
         )
         self.open = None
@@ -357,29 +434,49 @@ class _Follower:
             incident.last_finite = i
         if math.isfinite(incident.peak_value) and (not math.isfinite(value) or value > incident.peak_value):
             incident.peak, incident.peak_value = i, value
+            incident.worse = i
+        elif not math.isfinite(value):
+            incident.worse = i
         incident.in_band = incident.in_band + 1 if finite and not y > incident.limit else 0
+        incident.back = self._back_since(incident, i, recovery)
+        back = incident.back
+        came_back = "full-divergence" if incident.lost else "micro-divergence"
         if (
             incident.in_band > 0
             and incident.in_band % recovery == 0
             and not scale.to(self._level(i + 1, recovery)) > incident.level_limit
         ):
-            recovered = i + 1 - recovery
-            self._close("full-divergence" if incident.lost else "micro-divergence", recovered, i + 1, lengths)
-            self._accept(recovered, i + 1)
+            proof = i + 1 - recovery
+            self._close(came_back, proof if back < 0 else min(back, proof), i + 1, lengths)
+            self._accept(proof, i + 1)
             return
         deadline = incident.trigger + lengths.decision - 1
-        if incident.lost or i < deadline or (incident.in_band > 0 and i < deadline + recovery):
+        late = incident.lost and back >= 0 and i - back >= lengths.decision
+        if not late and (incident.lost or i < deadline or (incident.in_band > 0 and i < deadline + recovery)):
             return
         level = scale.to(self._level(i + 1, recovery))
-        if not level <= scale.above(incident.center, SETTINGS["fullRatio"]):
+        if not late and not level <= scale.above(incident.center, SETTINGS["fullRatio"], incident.spread):
             incident.lost = True
             return
-        # Neither back nor lost: a new level. What follows is judged against that level.
-        drifts = level > scale.above(incident.center, SETTINGS["driftRatio"])
-        self._close("drift" if drifts else "micro-divergence", None, i + 1, lengths)
+        # Neither in the band nor lost: the level is back and its noise is larger, or there is a new level. What follows is
+        # judged against that.
+        drifts = back < 0 and level > scale.above(incident.center, SETTINGS["driftRatio"], incident.spread)
+        self._close("drift" if drifts else came_back, None if back < 0 else back, i + 1, lengths)
         self.settled_at = i + 1
         self.band.clear()
-        self._accept(max(incident.onset, i + 1 - min(lengths.decision, self.reach)), i + 1)
+        self._accept(max(incident.onset if back < 0 else back, i + 1 - min(lengths.decision, self.reach)), i + 1)
+
+    def _back_since(self, incident: _Open, i: int, recovery: int) -> int:
+        """Since when more than half of the last losses are no higher than a level that is back, without a break; −1 where they are not."""
+        start = i + 1 - recovery
+        if start <= incident.worse:
+            return -1
+        if sum(self.at(k) <= incident.level_value for k in range(start, i + 1)) <= recovery / 2:
+            return -1
+        if incident.back >= 0:
+            return incident.back
+        inside = (k for k in range(start, i + 1) if not self.scale.to(self.at(k)) > incident.limit)
+        return next(inside, -1)
 
     def finish(self, count: int, lengths: _Lengths) -> None:
         """The run ends after `count` losses: what becomes of an incident that is open."""
@@ -391,9 +488,14 @@ class _Follower:
         scale, recovery, in_band = self.scale, lengths.recovery, incident.in_band
         # Where the log ends, a quarter of the recovery is enough: else one spike near the end leaves every run open.
         fewer = max(min(recovery, 3), math.ceil(recovery / 4))
-        back = in_band >= fewer and not scale.to(self._level(count, in_band)) > incident.level_limit
+        at_last = in_band >= fewer and not scale.to(self._level(count, in_band)) > incident.level_limit
+        stays = incident.back >= 0 and not scale.to(self._level(count, fewer)) > incident.level_limit
+        back = at_last or stays
+        recovered = min(count - in_band if at_last else count, count if incident.back < 0 else incident.back)
         ratio = SETTINGS["fullRatioShort" if count < _SHORT_RUN else "fullRatioAtEnd"]
-        gone = scale.to(self._level(count, max(3, recovery))) > scale.above(incident.center, ratio)
+        gone = scale.to(self._level(count, max(3, recovery))) > scale.above(
+            incident.center, ratio, incident.spread
+        )
         kind = (
             "non-finite"
             if incident.last_finite < count - 1
@@ -405,7 +507,7 @@ class _Follower:
             if gone
             else "inconclusive"
         )
-        self._close(kind, count - in_band if back else None, count, lengths)
+        self._close(kind, recovered if back else None, count, lengths)
 
 
 def _larger(a: float, b: float) -> float:
@@ -461,14 +563,14 @@ def _climb(values: Sequence[float], scale: _Scale) -> Incident | None:
         least = s["driftPointScales"] * noise if size == 1 and width == 1 else tolerance(width)
         if level <= best and last - level > least:
             best_start, best = start, level
-    if not last > scale.above(best, s["driftRatio"]):
+    if not last > scale.above(best, s["driftRatio"], noise):
         return None
     # On the way back: a third of the climb is regained within the last quarter.
     highest = max(level for _, _, level in judged[-5:])
     if highest - last > (highest - best) / 3:
         return None
     # Onset: where the sum of the excess over the edge of the band is lowest, the usual estimate of a change point.
-    edge = max(scale.above(best, s["bandRatio"]), best + tolerance(size))
+    edge = max(scale.above(best, s["bandRatio"], noise), best + tolerance(size))
     total, lowest, onset = 0.0, _INF, n
     for k in range(best_start, n):
         total += min(scale.to(finite[k]) - edge, edge - best)
@@ -478,7 +580,7 @@ def _climb(values: Sequence[float], scale: _Scale) -> Incident | None:
         return None
     peak = max(range(onset, n), key=lambda k: (finite[k], -k))
     return Incident(
-        kind="full-divergence" if last > scale.above(best, s["driftFullRatio"]) else "drift",
+        kind="full-divergence" if last > scale.above(best, s["driftFullRatio"], noise) else "drift",
         form="climb",
         onset=places[onset],
         recovered=None,
@@ -487,4 +589,93 @@ def _climb(values: Sequence[float], scale: _Scale) -> Incident | None:
         before=scale.back(best),
         high=scale.back(edge),
         after=scale.back(last),
+        size=_size(finite[peak], best, noise, scale),
+    )
+
+
+def _size(peak: float, center: float, noise: float, scale: _Scale) -> float:
+    """How many times the level before a peak is."""
+    return scale.ratio_of(center, scale.to(peak), noise) if math.isfinite(peak) else _INF
+
+
+class _FirstLevel(NamedTuple):
+    """Where a loss began, on the scale: its level, the noise of the first points, and the highest that a point of that level is."""
+
+    level: float
+    noise: float
+    edge: float
+
+
+def _first_level(values: Sequence[float], scale: _Scale) -> _FirstLevel:
+    """The lowest median of three and more of the first losses, so that one that rises at the third is not its own beginning."""
+    count = int(max(5, min(SETTINGS["windowStart"], len(values) // 8)))
+    first: list[float] = []
+    for value in values:
+        y = scale.to(value)
+        if math.isfinite(y):
+            first.append(y)
+            if len(first) == count:
+                break
+    level = min((_median(first[:k]) for k in range(_FIRST_POINTS, len(first) + 1)), default=_NAN)
+    noise = _noise(first, lambda y: y)
+    return _FirstLevel(level, noise, scale.above(level, SETTINGS["incidentRatio"], noise))
+
+
+def _from_first_level(one: Incident, values: Sequence[float], scale: _Scale, first: _FirstLevel) -> Incident:
+    """An incident that no band saw coming begins where the loss left twice its first level."""
+    if not math.isnan(one.before) or math.isnan(first.edge):
+        return one
+    doubled = scale.back(scale.above(first.level, SETTINGS["fullRatio"], first.noise))
+    onset = one.onset
+    while onset > 0 and values[onset - 1] > doubled:
+        onset -= 1
+    return one._replace(onset=onset)
+
+
+def _rise(values: Sequence[float], scale: _Scale, first: _FirstLevel, lengths: _Lengths) -> Incident | None:
+    """A rise over the first level before there is a band, that lasts for the decision window."""
+    s = SETTINGS
+    n, recovery = len(values), lengths.recovery
+
+    def above(ratio: float) -> float:
+        return scale.back(scale.above(first.level, ratio, first.noise))
+
+    def level_at(end: int) -> float:
+        return _median([x if math.isfinite(x) else _INF for x in values[end - max(3, recovery) : end]])
+
+    highest = scale.back(first.edge)
+    risen = _larger(above(s["driftRatio"]), scale.back(first.level + s["driftScales"] * first.noise))
+    until = min(n, max(lengths.grace, lengths.start))
+    onset = _FIRST_POINTS - 1
+    while onset < until and not values[onset] > risen:
+        onset += 1
+    while onset > 1 and values[min(onset, n) - 1] > highest:
+        onset -= 1
+    deadline = min(n, onset + lengths.decision)
+    if not onset < until or deadline - onset < s["minimumPoints"]:
+        return None
+    low = sum(values[i] <= highest for i in range(onset, deadline))
+    if low > (1 - _RISE_SHARE) * (deadline - onset) or not level_at(deadline) > risen:
+        return None
+    last = level_at(n)
+    lost = above(s["fullRatioShort" if n < _SHORT_RUN else "fullRatio"])
+    recovered: int | None = None
+    if not last > risen:
+        if not level_at(deadline) > above(s["fullRatio"]):
+            return None
+        back = (i for i in range(deadline, n) if level_at(min(n, i + recovery)) <= highest)
+        recovered = next(back, None)
+    end = n if recovered is None else recovered
+    peak = max(range(onset, end), key=lambda k: (values[k], -k))
+    return Incident(
+        kind="micro-divergence" if not last > risen else "full-divergence" if last > lost else "drift",
+        form="rise",
+        onset=onset,
+        recovered=recovered,
+        end=end,
+        peak=peak,
+        before=scale.back(first.level),
+        high=highest,
+        after=level_at(end),
+        size=_size(values[peak], first.level, first.noise, scale),
     )
