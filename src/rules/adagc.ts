@@ -71,15 +71,17 @@ export const adagc: ModelRule<
   measure: (state, seen, options, factors) => {
     const { steps } = state;
     const averages = [...state.averages];
-    const beta = options.beta;
+    const { beta, relativeThreshold } = options;
     const warm = steps >= options.warmupSteps;
     const total = warm ? 0 : globalNorm(seen);
     for (const [i, { position, sumOfSquares }] of seen.entries()) {
       const average = averages[position]!;
       const size = Math.sqrt(sumOfSquares);
-      const limit = warm ? options.relativeThreshold * average : options.absoluteThreshold;
+      // A threshold of ∞ clips nothing, also where the average is 0.
+      const relative =
+        relativeThreshold === Number.POSITIVE_INFINITY ? relativeThreshold : relativeThreshold * average;
+      const limit = warm ? relative : options.absoluteThreshold;
       const against = warm ? size : total;
-      // A limit of ∞·0 is NaN only for a tensor that never had a gradient under an infinite threshold: no clipping.
       const factor = against === 0 || against <= limit ? 1 : limit / against;
       factors[i] = factor;
       const clipped = factor * size;

@@ -5,6 +5,7 @@ import { chooseOptimizer } from '../../src/optimizers/registry.ts';
 import { createStepper } from '../../src/replay/step.ts';
 import { freshTensor, type Gradient } from '../../src/replay/tensors.ts';
 import { parseRule } from '../../src/rules/parse.ts';
+import type { EntryRule, SeenTensor, TensorRule } from '../../src/rules/rule.ts';
 import { unitsOf } from '../../src/tensor/values.ts';
 
 interface Tensor {
@@ -56,6 +57,15 @@ describe('units', () => {
     expect(oi.moved[0]!.map((x) => Number(x.toFixed(12)))).toEqual([0.3, 0.4, 0.3, 0.4]);
     expect([io.bottleneck.index, oi.bottleneck.index]).toEqual([0, 0]);
   });
+  it('a kernel may have more units than any tensor before, the last clipped as the first', () => {
+    const units = 5000;
+    const { moved, bottleneck } = step('agc:0.1', [
+      { w: new Array(units).fill(2), g: new Array(units).fill(4), shape: [units, 1], layout: 'OI' },
+    ]);
+    expect(moved[0]!.every((x) => Math.abs(x - 0.2) < 1e-12)).toBe(true);
+    // Of units that are clipped alike the first is named.
+    expect(bottleneck.index).toBe(0);
+  });
   it('a sparse embedding names the row of the table', () => {
     const table = { w: new Array(12).fill(1), shape: [6, 2], embedding: true };
     const { bottleneck, moved } = step('agc:0.01', [{ ...table, g: [0, 0, 9, 9], rows: [1, 4] }]);
@@ -70,6 +80,7 @@ describe('norms that are no numbers', () => {
     ['global-norm:1', 0, [Number.NaN, 0]],
     ['global-norm:maxNorm=1,semantics=optax', 0, [Number.NaN, 0]],
     ['global-norm:maxNorm=1,semantics=tensorflow', Number.NaN, [Number.NaN, Number.NaN]],
+    ['global-norm:maxNorm=Infinity', Number.NaN, [Number.NaN, Number.NaN]],
     ['value:2', 0, [2, 1]],
   ] as [string, number, number[]][])('%s: factor %d', (rule, factor, moved) => {
     const result = step(rule, bad);
@@ -79,6 +90,21 @@ describe('norms that are no numbers', () => {
 });
 
 describe('where a limit begins', () => {
+  // ‖(3, 4)‖ = 5.
+  it.each([
+    ['global-norm:5', 5 / (5 + 1e-6)],
+    ['global-norm:maxNorm=5,semantics=optax', 1],
+    ['global-norm:maxNorm=2.5,semantics=optax', 0.5],
+    ['global-norm:maxNorm=10,semantics=optax', 1],
+    ['global-norm:maxNorm=5,semantics=tensorflow', 1],
+    ['global-norm:maxNorm=2.5,semantics=tensorflow', 0.5],
+    ['global-norm:maxNorm=10,semantics=tensorflow', 1],
+    ['layer-norm:5', 1],
+    ['layer-norm:2.5', 0.5],
+    ['layer-norm:10', 1],
+  ])('%s of a gradient of norm 5: %d', (rule, factor) => {
+    expect(step(rule, [{ w: [1, 1], g: [3, 4] }]).minFactor).toBe(factor);
+  });
   it('zclip: a norm at the threshold is no outlier yet, one above it is', () => {
     // Warm-up norms 1 and 3 have mean 2 and deviation 1; 4 is (4 − 2)/(1 + 1e-6) deviations away.
     const threshold = (4 - 2) / (1 + 1e-6);
@@ -100,6 +126,9 @@ describe('where a limit begins', () => {
     expect(step('agc:0.01', [{ w: [0], g: [1e-4] }]).minFactor).toBeCloseTo(0.1, 12);
     // The limit is 0.01·1e-6 = 1e-8: divided by 1e-6, not by 1e-7.
     expect(step('agc:clipping=0.01,epsilon=1e-6', [{ w: [0], g: [1e-7] }]).minFactor).toBeCloseTo(0.01, 12);
+    // At the limit of 1e-8 itself the official code clips already: by 1e-8/1e-6. Below it, it does not.
+    expect(step('agc:clipping=1,epsilon=1e-8', [{ w: [0], g: [1e-8] }]).minFactor).toBeCloseTo(0.01, 12);
+    expect(step('agc:clipping=1,epsilon=1e-8', [{ w: [0], g: [9e-9] }]).minFactor).toBe(1);
   });
   it('clippy: NaN in any entry is the factor, and the entry is named', () => {
     for (const bad of [0, 1, 2]) {
@@ -108,6 +137,73 @@ describe('where a limit begins', () => {
       expect(minFactor).toBeNaN();
       expect(bottleneck).toMatchObject({ tensor: 0, index: bad, place: 'entry' });
     }
+  });
+});
+
+describe('clamps name the entry that they cut most, and NaN before it', () => {
+  it.each([
+    ['value:2', [1, -8, 4, 8], { factor: 0.25, index: 1, moved: [1, -2, 2, 2] }],
+    ['value:2', [2, -2, 1, 0], { factor: 1, index: 0, moved: [2, -2, 1, 0] }],
+    ['value:2', [9, Number.NaN, 8, 1], { factor: Number.NaN, index: 1, moved: [2, Number.NaN, 2, 1] }],
+    ['value:2', [Number.NaN, 1, 1, 9], { factor: Number.NaN, index: 0, moved: [Number.NaN, 1, 1, 2] }],
+  ] as [string, number[], { factor: number; index: number; moved: number[] }][])(
+    '%s %j',
+    (rule, g, wanted) => {
+      const { minFactor, bottleneck, moved } = step(rule, [{ w: [0, 0, 0, 0], g }]);
+      expect({ factor: minFactor, index: bottleneck.index, moved: moved[0] }).toEqual(wanted);
+    },
+  );
+  it('spam: entries whose square is above θ times the second moment from before the step', () => {
+    // θv = 4, 4, 0, 4: bounds 2, 2, 0, 2.
+    const spam = (g: readonly number[], stepsTaken = 19, v = [1, 1, 0, 1]) => {
+      const { rule, options } = parseRule('spam:4')[0]!.parts[0]!;
+      const out = new Float64Array(4);
+      const seen = { x: Float64Array.from(g), secondMoment: Float64Array.from(v), stepsTaken };
+      const { index, factor } = (rule as EntryRule).clamp(
+        seen as unknown as SeenTensor,
+        options as never,
+        out,
+      );
+      return { index, factor, out: [...out] };
+    };
+    expect(spam([1, -8, 0, 8])).toEqual({ index: 1, factor: 0.25, out: [1, -2, 0, 2] });
+    expect(spam([2, 4, 1, -2])).toEqual({ index: 2, factor: 0, out: [2, 2, 0, -2] });
+    expect(spam([2, -2, 0, 1])).toEqual({ index: 0, factor: 1, out: [2, -2, 0, 1] });
+    // The first 19 steps of the optimizer are left alone: v has just begun.
+    expect(spam([9, 9, 9, 9], 18)).toEqual({ index: 0, factor: 1, out: [9, 9, 9, 9] });
+    // NaN in the gradient or in v is the factor; where it is, is named.
+    expect(spam([Number.NaN, 9, 0, 0])).toEqual({ index: 0, factor: Number.NaN, out: [Number.NaN, 2, 0, 0] });
+    expect(spam([9, 9, 0, 1], 19, [1, 1, 0, Number.NaN])).toMatchObject({ index: 3, factor: Number.NaN });
+  });
+});
+
+describe('rms', () => {
+  it('divides by the root mean square where that is above the threshold, and not at it', () => {
+    expect(step('rms:1', [{ w: [0, 0], g: [3, 4] }]).minFactor).toBeCloseTo(1 / Math.sqrt(12.5), 12);
+    expect(step('rms:2', [{ w: [0, 0], g: [2, -2] }]).minFactor).toBe(1);
+    expect(step('rms:4', [{ w: [0, 0], g: [12, 4] }]).minFactor).toBeCloseTo(4 / Math.sqrt(80), 12);
+  });
+  it('stable-adamw takes g/√v̂ with v as it is after the step, and v̂ as no less than ε²', () => {
+    const { rule, options } = parseRule('rms:form=stable-adamw')[0]!.parts[0]!;
+    const factors = new Float64Array(1);
+    const factor = (g: readonly number[], v: readonly number[]): number => {
+      const seen = {
+        x: new Float64Array(2),
+        gradient: Float64Array.from(g),
+        secondMoment: Float64Array.from(v),
+        secondMomentCorrection: 4,
+        epsilon: 0.5,
+      };
+      (rule as TensorRule).measure(seen as unknown as SeenTensor, options as never, factors, {
+        count: 1,
+        stride: 2,
+      });
+      return factors[0]!;
+    };
+    // v̂ = 1, 4: (4/1 + 16/4)/2 = 4, root 2.
+    expect(factor([2, 4], [0.25, 1])).toBeCloseTo(0.5, 12);
+    // v̂ = 0.04 is taken as 0.25; an entry without gradient adds nothing, whatever its v.
+    expect(factor([2, 0], [0.01, Number.NaN])).toBeCloseTo(1 / Math.sqrt(8), 12);
   });
 });
 
