@@ -54,7 +54,7 @@ describe.each<[document: string, code: number, ...args: string[]]>([
   ['curvature', 0, 'curvature', capture, '--density', '--task', 'each'],
   ['matrix', 0, 'matrix', capture, '--seeds', '1', '--rule', 'none', '--learning-rate-multiplier', '1'],
   ['chart', 0, 'chart', log],
-  ['baseline', 0, 'baseline', 'update', log, '--file', baseline, '--no-config'],
+  ['baseline', 0, 'baseline', 'update', log, '--file', baseline, '--no-config', '--allow-outside'],
   ['baseline', 0, 'baseline', 'show', '--file', baseline],
   ['pages', 0, 'explain'],
   ['page', 0, 'explain', 'clippy'],
