@@ -74,7 +74,8 @@ export function openLedger(): Ledger {
       records,
       overhead,
       passedOver,
-      lost: lost.map((one) => ({ ...one })),
+      // What waited for the end of the input was entered late.
+      lost: lost.map((one) => ({ ...one })).sort((a, b) => a.at - b.at),
     }),
   };
 }

@@ -15,7 +15,17 @@ export const MAX_LINE_BYTES = 16 << 20;
  * What became of a line: `record`, `overhead` (a header, a blank line), `passed-over` (text that is no record of the
  * format), why it was lost, or `held`: the line is part of a record that goes on, and shares what becomes of its end.
  */
-export type LineFate = 'record' | 'overhead' | 'passed-over' | 'held' | LossReason;
+export type LineFate = SettledFate | 'held' | Waiting;
+type SettledFate = 'record' | 'overhead' | 'passed-over' | LossReason;
+
+/** Lines of which it is known at the end only what they are; the sink makes one for each kind, empty. */
+export interface Waiting {
+  bytes: number;
+  lines: number;
+  /** Offset of the first of them. */
+  at: number;
+}
+export const nothingWaits = (): Waiting => ({ bytes: 0, lines: 0, at: 0 });
 
 export interface LineSink {
   /**
@@ -27,6 +37,8 @@ export interface LineSink {
   blank?(lineNumber: number): LineFate;
   /** What becomes of lines that are held when the stream ends; `torn-record` where this is left out. */
   heldAtEnd?(): LineFate;
+  /** What became of the lines that waited. */
+  settle?(): Iterable<readonly [Waiting, SettledFate]>;
 }
 
 export interface LineOptions {
@@ -69,7 +81,13 @@ export async function scanLines(
   let held = { bytes: 0, at: 0, lines: 0 };
 
   const settle = (fate: Exclude<LineFate, 'held'>, bytes: number, from: number, lines: number): void => {
-    if (fate === 'record') ledger.record(bytes);
+    if (typeof fate === 'object') {
+      if (fate.lines === 0) fate.at = from;
+      fate.bytes += bytes;
+      fate.lines += lines;
+      // It may be a record that parts two losses.
+      ledger.record(0);
+    } else if (fate === 'record') ledger.record(bytes);
     else if (fate === 'overhead') ledger.overhead(bytes);
     else if (fate === 'passed-over') ledger.passOver(bytes);
     // How many lines a hole had is not known.
@@ -181,6 +199,8 @@ export async function scanLines(
     const fate = sink.heldAtEnd?.() ?? 'torn-record';
     settle(fate === 'held' ? 'torn-record' : fate, held.bytes, held.at, held.lines);
   }
+  for (const [{ bytes, lines, at: from }, fate] of sink.settle?.() ?? [])
+    if (lines > 0) settle(fate, bytes, from, lines);
   if (holes.lines > 0)
     errors.push(
       diagError(

@@ -10,13 +10,13 @@ export interface NamedRole {
 }
 
 /** `train/ctr_loss`, `train.ctr-loss` and "train ctr loss" are the same words. */
-const wordsOf = (name: string): string[] =>
+export const wordsOf = (name: string): string[] =>
   name
     .toLowerCase()
     .split(/[\s/._:|-]+/)
     .filter((word) => word !== '');
 
-const EVAL_WORDS = new Set([
+export const EVAL_WORDS = new Set([
   'val',
   'valid',
   'validation',
@@ -27,7 +27,7 @@ const EVAL_WORDS = new Set([
   'dev',
   'heldout',
 ]);
-const TRAIN_WORDS = new Set([
+export const TRAIN_WORDS = new Set([
   'train',
   'training',
   'trn',
@@ -127,13 +127,14 @@ export const namesLossValue = (name: string): boolean => LOSS_WORDS.has(wordsOf(
 
 const isEval = (words: readonly string[]): boolean => words.some((word) => EVAL_WORDS.has(word));
 
-function firstRole(name: string): Role | 'loss-like' | undefined {
+/** What one name alone says; `loss-like` is a loss of training, of which a run has one or several tasks. */
+export function roleByName(name: string): Role | 'loss-like' {
   if (/__(min|max)$/i.test(name)) return 'other';
   const words = wordsOf(name);
   const lossLike =
     words.some((word) => LOSS_WORDS.has(word) || PERPLEXITY_WORDS.has(word)) ||
     /cross[\s_-]?entropy|log[\s_-]loss/i.test(name) ||
-    name.toLowerCase() === 'trl';
+    /^(trl|learn|l_pix)$/i.test(name);
   if (words.includes('loss') && words.includes('scale')) return 'other';
   if (isEval(words)) {
     if (lossLike || words.includes('tel')) return 'eval_loss';
@@ -163,7 +164,7 @@ export function assignRoles(
   forced: ReadonlyMap<string, Role>,
 ): { roles: NamedRole[]; notes: string[] } {
   const names = series.map((one) => one.name);
-  const first = names.map((name) => forced.get(name) ?? firstRole(name));
+  const first = names.map((name) => forced.get(name) ?? roleByName(name));
   const tasks = names.map((name, k) =>
     first[k] === 'loss-like' || first[k] === 'eval_loss' || first[k] === 'metric' ? taskOf(name) : undefined,
   );

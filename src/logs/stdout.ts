@@ -3,14 +3,16 @@
  * at the end of a line (fairseq's `[train_inner][INFO] - {"loss": "1.998", …}`), or lines that match `--pattern`.
  * A progress bar that overwrites itself with `\r` is as many lines. Lines that match nothing are no loss.
  */
-import { scanLines } from '../bytes/lines.ts';
+import { type LineFate, nothingWaits, scanLines, type Waiting } from '../bytes/lines.ts';
 import { diagError } from '../model/errors.ts';
 import type { StepUnit } from '../model/run.ts';
 import { countAt, tally } from './bad-lines.ts';
 import type { LogFormat, LoggedSeries } from './format.ts';
 import { objectScanner } from './json-line.ts';
+import { roleByName } from './metric-roles.ts';
 import { numberOfText } from './number-text.ts';
-import { type RowTable, rowTable } from './row-table.ts';
+import { type PrintedLog, printedLines, type Skeleton } from './printed-lines.ts';
+import { isAxisName, type RowTable, rowTable } from './row-table.ts';
 import { DIALECTS, DRAWING, KERAS_BAR, KERAS_EPOCH, kerasPairs, type Pair } from './stdout-patterns.ts';
 
 /** `[2022-08-04 15:18:38,274][train_inner][INFO] - {"epoch": 16, …}` */
@@ -51,6 +53,13 @@ function matchLine(text: string): Match | undefined {
   return undefined;
 }
 
+const isLossName = (name: string): boolean => ['loss-like', 'eval_loss'].includes(roleByName(name));
+
+/** Whether objects are records of training: an axis, and a quantity that is known. */
+const isRecord = ({ columns }: RowTable): boolean =>
+  columns.some(({ name, count }) => count > 0 && isAxisName(name)) &&
+  columns.some(({ name, count }) => count > 0 && roleByName(name) !== 'other');
+
 /** `--pattern` as it is used. @throws log-pattern-bad */
 function compilePattern(pattern: string): RegExp {
   try {
@@ -84,6 +93,8 @@ export const stdout: LogFormat = {
   async read(chunks, path, options) {
     const tables = new Map<string, { table: RowTable; axis: 'step' | 'epoch' }>();
     const scanners = new Map<string, ReturnType<typeof objectScanner>>();
+    /** Lines with an object at their end, by table: an object of something else may stand there. */
+    const tails = new Map<string, Waiting>();
     const overflows = tally();
     const long = tally();
     const pattern = options.pattern === undefined ? undefined : compilePattern(options.pattern);
@@ -116,17 +127,17 @@ export const stdout: LogFormat = {
       if (kerasBar !== undefined) addRow(kerasBar.match, kerasBar.line);
       kerasBar = undefined;
     };
-    const read = (text: string, lineNumber: number): boolean => {
+    const read = (text: string, lineNumber: number): LineFate | undefined => {
       if (pattern !== undefined) {
         const groups = pattern.exec(text)?.groups;
-        if (groups === undefined) return false;
+        if (groups === undefined) return undefined;
         const table = tableOf('pattern');
         for (const [name, cell] of Object.entries(groups)) {
           const value = numberOfText(cell ?? '');
           if (value !== undefined) table.set(table.column(name), value);
         }
         table.endRow(lineNumber);
-        return true;
+        return 'record';
       }
       const epoch = KERAS_EPOCH.exec(text);
       if (epoch !== null) {
@@ -136,14 +147,14 @@ export const stdout: LogFormat = {
       const match = matchLine(text);
       if (match !== undefined) {
         addRow(match, lineNumber);
-        return true;
+        return 'record';
       }
       if (kerasEpoch > 0 && KERAS_BAR.test(text)) {
         kerasBar = {
           match: { table: 'keras', axis: 'epoch', at: kerasEpoch, pairs: kerasPairs(text) },
           line: lineNumber,
         };
-        return true;
+        return 'record';
       }
       const json = text.includes('{"') ? JSON_TAIL.exec(text) : null;
       if (json !== null) {
@@ -153,13 +164,24 @@ export const stdout: LogFormat = {
         if (scanner === undefined) {
           scanner = objectScanner(table);
           scanners.set(id, scanner);
+          tails.set(id, nothingWaits());
         }
         const bytes = Buffer.from(json[2]!);
-        return scanner.row(bytes, 0, bytes.length, lineNumber);
+        if (scanner.row(bytes, 0, bytes.length, lineNumber)) return tails.get(id)!;
       }
       if (OVERFLOW.test(text)) countAt(overflows, lineNumber);
-      return false;
+      return undefined;
     };
+
+    /** Whether a layout that is known has told a loss: lines of other layouts are other text then. */
+    const hasLoss = (): boolean =>
+      [...tables.values()].some(({ table }) =>
+        table.columns.some(({ name, count }) => count > 0 && isLossName(name)),
+      );
+    const lines = printedLines();
+    const lastLine = nothingWaits();
+    let torn: { skeleton: Skeleton | undefined; cut: boolean } | undefined;
+    let printed: PrintedLog | undefined;
 
     const { account, errors } = await scanLines(
       chunks,
@@ -178,15 +200,37 @@ export const stdout: LogFormat = {
           }
           const raw = bytes.toString('utf8', start, to);
           const text = /[\u001b\u0008]/.test(raw) ? raw.replace(DRAWING, '') : raw;
-          const matched = read(text, lineNumber);
-          if (!terminated && (!matched || to < end)) return 'torn-record';
-          return matched ? 'record' : 'passed-over';
+          const fate = read(text, lineNumber);
+          if (fate !== undefined) return !terminated && to < end ? 'torn-record' : fate;
+          if (pattern !== undefined) return terminated ? 'passed-over' : 'torn-record';
+          const plain = text === raw ? bytes : Buffer.from(text);
+          const taken = lines.add(
+            plain,
+            text === raw ? start : 0,
+            text === raw ? to : plain.length,
+            lineNumber,
+          );
+          if (terminated) return taken?.waits ?? 'passed-over';
+          torn = { skeleton: taken?.skeleton, cut: to < end };
+          return lastLine;
+        },
+        *settle() {
+          for (const [id, waits] of tails) {
+            const told = isRecord(tables.get(id)!.table);
+            if (!told) tables.delete(id);
+            yield [waits, told ? 'record' : 'passed-over'];
+          }
+          printed = hasLoss() ? undefined : lines.finish();
+          yield* lines.fates(printed);
+          const whole =
+            torn?.skeleton !== undefined && printed?.used.has(torn.skeleton) === true && !torn.cut;
+          yield [lastLine, whole ? 'record' : 'torn-record'];
         },
       },
       { carriageReturns: true, ...(options.encoding === undefined ? {} : { encoding: options.encoding }) },
     );
     endKerasEpoch();
-    for (const scanner of scanners.values()) errors.push(...scanner.errors(path));
+    for (const [id, scanner] of scanners) if (tables.has(id)) errors.push(...scanner.errors(path));
 
     const series = new Map<string, LoggedSeries>();
     const notes = new Set<string>();
@@ -207,6 +251,12 @@ export const stdout: LogFormat = {
         const name = series.has(one.name) ? `${axis} ${one.name}` : one.name;
         if (!series.has(name)) series.set(name, { ...one, name });
       }
+    }
+    if (printed !== undefined) {
+      kept += printed.records;
+      for (const note of printed.notes) notes.add(note);
+      for (const one of printed.series) if (!series.has(one.name)) series.set(one.name, one);
+      stepUnit = printed.stepUnit;
     }
     if (long.count > 0)
       notes.add(

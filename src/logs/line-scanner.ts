@@ -1,0 +1,470 @@
+/**
+ * Names and numbers in a printed line, found in one pass over its bytes: `loss: 2.3`, `loss=2.3`, `loss 2.3`,
+ * `'loss': '2.3'`, `Epoch [3][ 20/100]`, `Loss 6.9 (7.0)`. No expressions: the work grows with the length of the line
+ * alone, whatever it holds.
+ */
+import { scanNumber, scanned } from './number-text.ts';
+
+/** What a slot is. */
+export const SLOT = {
+  /** A number that words stand before. */
+  named: 0,
+  /** A number without a word before it: after `:` or `=`, or the first of its line. */
+  bare: 1,
+  /** `10/1252` or `10 of 1252`; named or not. */
+  counter: 2,
+  /** Words that no number follows. */
+  lead: 3,
+} as const;
+
+/** What the cell of a slot is: a number, no value (`None`, `N/A`), text in the place of a loss. */
+export const CELL = { number: 0, missing: 1, refused: 2 } as const;
+
+/** What a word is about. */
+export const ABOUT = { loss: 1, axis: 2, split: 4, metric: 8 } as const;
+
+const LOSS =
+  'loss losses nll logloss xent bce elbo cost ppl perplexity trl tel learn entropy crossentropy crossentropyloss l'.split(
+    ' ',
+  );
+const AXIS =
+  'step steps iter iters itr iteration iterations it epoch epochs ep batch batches minibatch update updates up round timesteps rank num'.split(
+    ' ',
+  );
+const SPLIT =
+  'train training trn val valid validation eval evaluation evaluating test testing dev heldout training s'.split(
+    ' ',
+  );
+const METRIC =
+  'acc accuracy auc norm gnorm lr rate rmse mae mse precision recall bleu wer cer map iou reward grad bpb bpc top f error objf function'.split(
+    ' ',
+  );
+
+/** FNV-1a. */
+const BASIS = 0x811c9dc5 | 0;
+const PRIME = 0x01000193;
+const hashOf = (word: string): number => {
+  let hash = BASIS;
+  for (const char of Buffer.from(word, 'latin1')) hash = Math.imul(hash ^ char, PRIME);
+  return hash;
+};
+
+/** What the parts of names are about, by the low bits of their hash: a table, because each word of each line asks. */
+const MASK = 0xfff;
+const aboutKey = new Int32Array(MASK + 1);
+const aboutFlags = new Uint8Array(MASK + 1);
+for (const [words, flag] of [
+  [LOSS, ABOUT.loss],
+  [AXIS, ABOUT.axis],
+  [SPLIT, ABOUT.split],
+  [METRIC, ABOUT.metric],
+] as const)
+  for (const word of words) {
+    const hash = hashOf(word);
+    let at = hash & MASK;
+    while (aboutFlags[at] !== 0 && aboutKey[at] !== hash) at = (at + 1) & MASK;
+    aboutKey[at] = hash;
+    aboutFlags[at]! |= flag;
+  }
+const aboutOf = (hash: number): number => {
+  let at = hash & MASK;
+  for (let flags = aboutFlags[at]!; flags !== 0; flags = aboutFlags[at]!) {
+    if (aboutKey[at] === hash) return flags;
+    at = (at + 1) & MASK;
+  }
+  return 0;
+};
+
+const BLANK = 1;
+const LETTER = 2;
+const DIGIT = 3;
+/** Inside a word, not at its start: `.` `/` `-` `@` `'` `#` `&` `+`. */
+const JOINT = 4;
+const kindOf = new Uint8Array(256);
+for (let byte = 0; byte < 256; byte++) {
+  const char = String.fromCharCode(byte);
+  if (char === ' ' || char === '\t' || char === '\0') kindOf[byte] = BLANK;
+  else if (/[A-Za-z_]/.test(char) || byte >= 0x80) kindOf[byte] = LETTER;
+  else if (/\d/.test(char)) kindOf[byte] = DIGIT;
+  else if (/[./@'#&+-]/.test(char)) kindOf[byte] = JOINT;
+}
+
+const code = (char: string): number => char.charCodeAt(0);
+const TAB = 9;
+const DOT = code('.');
+const COMMA = code(',');
+const MINUS = code('-');
+const PLUS = code('+');
+const SLASH = code('/');
+const COLON = code(':');
+const EQUALS = code('=');
+const OPEN_ROUND = code('(');
+const CLOSE_ROUND = code(')');
+const OPEN_SQUARE = code('[');
+const CLOSE_SQUARE = code(']');
+const OPEN_CURLY = code('{');
+const QUOTE = code("'");
+const DOUBLE_QUOTE = code('"');
+const HASH = code('#');
+const PERCENT = code('%');
+const BAR = code('|');
+/** The first two bytes of box drawing and block elements in UTF-8 (U+2500 to U+25BF). */
+const BOX_FIRST = 0xe2;
+const isBox = (bytes: Buffer, at: number): boolean =>
+  bytes[at] === BOX_FIRST && bytes[at + 1]! >= 0x94 && bytes[at + 1]! <= 0x96;
+
+const MOST_SLOTS = 256;
+
+/** Words that hold a number as a call does: `tensor(2.3, device='cuda:0')`, `np.float64(2.3)`. */
+const WRAPPERS = /^(?:tensor|array|float|np\.float(?:16|32|64)|jnp\.float32|Array|DeviceArray)$/;
+/** Words that say that there is no value. */
+const NO_VALUE = /^(?:none|null|na|n\/a|--?)$/i;
+
+export interface LineScanner {
+  /** Slots of the last line. */
+  count: number;
+  readonly kind: Uint8Array;
+  /** Bytes of the words before it; equal where there are none. */
+  readonly nameFrom: Int32Array;
+  readonly nameTo: Int32Array;
+  /** What the words are about. */
+  readonly about: Uint8Array;
+  readonly value: Float64Array;
+  /** What stands where the number should be: {@link CELL}. */
+  readonly cell: Uint8Array;
+  /** Of a refused cell the text. */
+  readonly textFrom: Int32Array;
+  readonly textTo: Int32Array;
+  /** The second number of a counter; NaN where there is none. */
+  readonly of: Float64Array;
+  /** Words and numbers that stand for nothing that was taken. */
+  spare: number;
+  /** What all words of the line are about. */
+  words: number;
+  /** Names and kinds of the slots as one number, the same for lines of one skeleton. */
+  key: number;
+  scan(bytes: Buffer, from: number, to: number): void;
+}
+
+export function lineScanner(): LineScanner {
+  const kind = new Uint8Array(MOST_SLOTS);
+  const nameFrom = new Int32Array(MOST_SLOTS);
+  const nameTo = new Int32Array(MOST_SLOTS);
+  const about = new Uint8Array(MOST_SLOTS);
+  const value = new Float64Array(MOST_SLOTS);
+  const cell = new Uint8Array(MOST_SLOTS);
+  const textFrom = new Int32Array(MOST_SLOTS);
+  const textTo = new Int32Array(MOST_SLOTS);
+  const of = new Float64Array(MOST_SLOTS);
+  const scanner: LineScanner = {
+    count: 0,
+    kind,
+    nameFrom,
+    nameTo,
+    about,
+    value,
+    cell,
+    textFrom,
+    textTo,
+    of,
+    spare: 0,
+    words: 0,
+    key: 0,
+    scan,
+  };
+
+  function scan(bytes: Buffer, from: number, to: number): void {
+    let count = 0;
+    let spare = 0;
+    let words = 0;
+    let first = BASIS;
+    let second = BASIS;
+    // The words before a number that may come.
+    let wordsFrom = -1;
+    let wordsTo = -1;
+    let wordsHash = BASIS;
+    let wordsAbout = 0;
+    // Those outside of a bracket that is open.
+    let outerFrom = -1;
+    let outerTo = -1;
+    let outerHash = BASIS;
+    let outerAbout = 0;
+    /** `:` or `=` stood after the words (or after the number before). */
+    let marked = false;
+    /** A number has been found already. */
+    let begun = false;
+    let at = from;
+
+    const slot = (slotKind: number, number: number, total: number): void => {
+      if (count === MOST_SLOTS) return;
+      kind[count] = slotKind;
+      nameFrom[count] = wordsFrom < 0 ? 0 : wordsFrom;
+      nameTo[count] = wordsFrom < 0 ? 0 : wordsTo;
+      about[count] = wordsAbout;
+      value[count] = number;
+      cell[count] = CELL.number;
+      of[count] = total;
+      count++;
+      first = Math.imul(first ^ wordsHash, PRIME);
+      second = Math.imul(second ^ (wordsHash >>> 7) ^ slotKind, 0x5bd1e995);
+    };
+    const forget = (): void => {
+      wordsFrom = -1;
+      wordsHash = BASIS;
+      wordsAbout = 0;
+      marked = false;
+    };
+    /** The words are followed by no number. */
+    const lead = (): void => {
+      if (wordsFrom >= 0) {
+        if (wordsAbout !== 0) slot(SLOT.lead, Number.NaN, Number.NaN);
+        else spare++;
+      }
+      forget();
+    };
+    /** The words are followed by what is no number. */
+    const noNumber = (what: number, start: number, end: number): void => {
+      if (count === MOST_SLOTS) return;
+      slot(SLOT.named, Number.NaN, Number.NaN);
+      cell[count - 1] = what;
+      textFrom[count - 1] = start;
+      textTo[count - 1] = end;
+      forget();
+    };
+
+    while (at < to) {
+      const byte = bytes[at]!;
+      const kindHere = kindOf[byte]!;
+      if (kindHere === BLANK) {
+        if (byte === TAB && !marked && wordsFrom >= 0) {
+          // `Epoch\t3` is a name and its number; a name alone in its cell is a lead.
+          let next = at + 1;
+          while (next < to && kindOf[bytes[next]!] === BLANK) next++;
+          if (kindOf[bytes[next]!] === LETTER) lead();
+        }
+        at++;
+        continue;
+      }
+      const signed = (byte === MINUS || byte === PLUS || byte === DOT) && at + 1 < to;
+      let stop = -1;
+      if (kindHere === DIGIT || signed || mayBeWord(bytes, at, to)) stop = scanNumber(bytes, at, to);
+      if (stop > 0) {
+        const number = scanned[0]!;
+        let whole = true;
+        let total = Number.NaN;
+        const after = stop < to ? bytes[stop]! : 0;
+        const kindAfter = stop < to ? kindOf[after]! : BLANK;
+        if (kindAfter === LETTER && !isBox(bytes, stop)) whole = false;
+        else if (kindAfter === JOINT && after !== SLASH && after !== QUOTE) {
+          // The end of a sentence is no part of its number.
+          whole = after === DOT && (stop + 1 >= to || kindOf[bytes[stop + 1]!] === BLANK);
+        } else if (after === COLON && stop + 1 < to && kindOf[bytes[stop + 1]!] === DIGIT) whole = false;
+        else if (after === COMMA && stop + 3 < to && kindOf[bytes[stop + 1]!] === DIGIT) {
+          // 1,234.5: a thousands separator, unless the comma is followed by another count of digits.
+          let digits = stop + 1;
+          while (digits < to && kindOf[bytes[digits]!] === DIGIT) digits++;
+          if (digits === stop + 4 && stop - at <= 4) whole = false;
+        } else if (after === 0x5e || after === 0x24 || after === 0x7e || after === 0x2a || after === HASH)
+          whole = false;
+        if (whole && kindHere !== LETTER) {
+          // 10/1252, 200/ 2983, 100 of 938
+          let next = stop;
+          while (next < to && kindOf[bytes[next]!] === BLANK) next++;
+          let isOf = false;
+          if (bytes[next] === SLASH && next < to) {
+            next++;
+            isOf = true;
+          } else if (
+            next > stop &&
+            bytes[next] === 0x6f &&
+            bytes[next + 1] === 0x66 &&
+            kindOf[bytes[next + 2]!] === BLANK
+          ) {
+            next += 2;
+            isOf = true;
+          }
+          if (isOf) {
+            while (next < to && kindOf[bytes[next]!] === BLANK) next++;
+            const end = kindOf[bytes[next]!] === DIGIT && next < to ? scanNumber(bytes, next, to) : -1;
+            if (end > 0 && Number.isInteger(scanned[0]!) && Number.isInteger(number)) {
+              total = scanned[0]!;
+              stop = end;
+              // A third part makes it a date.
+              whole = !(bytes[end] === SLASH && kindOf[bytes[end + 1]!] === DIGIT);
+            } else if (bytes[stop] === SLASH) whole = false;
+          }
+        }
+        if (whole && stop < to && bytes[stop] === PERCENT) {
+          stop++;
+          if (bytes[stop] === BAR || isBox(bytes, stop)) {
+            // `Training: 10%|█  | 10/100`: how far a bar is.
+            lead();
+            begun = true;
+            at = stop;
+            continue;
+          }
+        }
+        if (!whole) {
+          // A time, a date, a version, a number with a unit: no value, to its end.
+          while (stop < to) {
+            const here = bytes[stop]!;
+            const there = kindOf[here]!;
+            if (there === BLANK || here === CLOSE_SQUARE || here === CLOSE_ROUND || here === BAR) break;
+            if (here === COMMA && kindOf[bytes[stop + 1]!] !== DIGIT) break;
+            if (here === 0x3b || isBox(bytes, stop)) break;
+            stop++;
+          }
+          if ((wordsAbout & ABOUT.loss) !== 0) noNumber(CELL.refused, at, stop);
+          else if (wordsFrom >= 0) {
+            spare++;
+            forget();
+          }
+          at = stop;
+          begun = true;
+          continue;
+        }
+        const named = wordsFrom >= 0;
+        if (!Number.isNaN(total)) slot(SLOT.counter, number, total);
+        else if (named) slot(SLOT.named, number, total);
+        else if (marked || !begun) slot(SLOT.bare, number, total);
+        begun = true;
+        forget();
+        at = stop;
+        continue;
+      }
+      if (kindHere === LETTER && !isBox(bytes, at)) {
+        // A word, its parts asked for what they are about.
+        let hash = wordsHash;
+        let part = BASIS;
+        let flags = 0;
+        let end = at;
+        for (; end < to; end++) {
+          const here = bytes[end]!;
+          const there = kindOf[here]!;
+          if (there === LETTER) {
+            if (here === BOX_FIRST && isBox(bytes, end)) break;
+            if (here === 0x5f) {
+              flags |= aboutOf(part);
+              part = BASIS;
+            } else part = Math.imul(part ^ (here | 0x20), PRIME);
+          } else if (there === DIGIT) {
+            if (part !== BASIS) flags |= aboutOf(part);
+            part = BASIS;
+          } else if (there === JOINT) {
+            // A quote that closes is none of the word; nor is a mark at its end.
+            if (here === QUOTE && (end + 1 >= to || kindOf[bytes[end + 1]!] !== LETTER)) break;
+            if (here === MINUS && (end + 1 >= to || kindOf[bytes[end + 1]!] === BLANK)) break;
+            flags |= aboutOf(part);
+            part = BASIS;
+          } else break;
+          hash = Math.imul(hash ^ here, PRIME);
+        }
+        flags |= aboutOf(part);
+        words |= flags;
+        const length = end - at;
+        const next = end < to ? bytes[end]! : 0;
+        // train.py:12 and solver.cpp:218 are places in a source.
+        if (next === COLON && kindOf[bytes[end + 1]!] === DIGIT && isSource(bytes, at, end)) {
+          let digits = end + 1;
+          while (digits < to && kindOf[bytes[digits]!] === DIGIT) digits++;
+          at = digits;
+          lead();
+          continue;
+        }
+        if (next === OPEN_ROUND && length <= 12 && WRAPPERS.test(bytes.toString('latin1', at, end))) {
+          at = end + 1;
+          continue;
+        }
+        if (marked && wordsFrom >= 0) {
+          if (length <= 4 && NO_VALUE.test(bytes.toString('latin1', at, end))) {
+            noNumber(CELL.missing, at, end);
+            at = end;
+            continue;
+          }
+          if ((wordsAbout & ABOUT.loss) !== 0) noNumber(CELL.refused, at, end);
+          else lead();
+          hash = wordsHash;
+          for (let k = at; k < end; k++) hash = Math.imul(hash ^ bytes[k]!, PRIME);
+        }
+        if (wordsFrom < 0) wordsFrom = at;
+        else hash = Math.imul(hash ^ 0x20, PRIME);
+        wordsTo = end;
+        wordsHash = hash;
+        wordsAbout |= flags;
+        marked = false;
+        // The end of a sentence.
+        if (bytes[end - 1] === DOT && length > 6) lead();
+        at = end;
+        continue;
+      }
+      at++;
+      if (byte === COLON || byte === EQUALS) {
+        marked = true;
+      } else if (byte === QUOTE || byte === DOUBLE_QUOTE || byte === OPEN_SQUARE) {
+        // `"loss": "2.3"` and `[3]`: the words still wait.
+      } else if (byte === OPEN_ROUND || byte === OPEN_CURLY) {
+        outerFrom = wordsFrom;
+        outerTo = wordsTo;
+        outerHash = wordsHash;
+        outerAbout = wordsAbout;
+        if (byte === OPEN_CURLY) lead();
+        else forget();
+      } else if (byte === CLOSE_ROUND) {
+        const inner = wordsFrom >= 0;
+        if (inner) lead();
+        if (outerFrom >= 0) {
+          wordsFrom = outerFrom;
+          wordsTo = outerTo;
+          wordsHash = outerHash;
+          wordsAbout = outerAbout;
+          outerFrom = -1;
+        }
+      } else if (byte === MINUS && bytes[at] === MINUS && kindOf[bytes[at + 1]!] === LETTER) {
+        // --max-loss 3: an option of a command, with its value.
+        lead();
+        while (at < to && kindOf[bytes[at]!] !== BLANK && bytes[at] !== EQUALS) at++;
+        while (at < to && (kindOf[bytes[at]!] === BLANK || bytes[at] === EQUALS)) at++;
+        if (bytes[at] !== MINUS) while (at < to && kindOf[bytes[at]!] !== BLANK) at++;
+        spare++;
+      } else if (byte === HASH && at < to && kindOf[bytes[at]!] === DIGIT) {
+        // Train net output #0: a number that is part of the name.
+        while (at < to && kindOf[bytes[at]!] === DIGIT) {
+          wordsHash = Math.imul(wordsHash ^ bytes[at]!, PRIME);
+          at++;
+        }
+        if (wordsFrom >= 0) wordsTo = at;
+      } else if (byte === BOX_FIRST && isBox(bytes, at - 1)) {
+        at += 2;
+        if (!marked) lead();
+      } else if (byte === DOT || byte === SLASH) {
+        // Nothing.
+      } else {
+        if ((wordsAbout & ABOUT.loss) !== 0 && marked && byte === 0x2a) noNumber(CELL.refused, at - 1, at);
+        else lead();
+      }
+    }
+    lead();
+    scanner.count = count;
+    scanner.spare = spare;
+    scanner.words = words;
+    // 53 bits of two hashes.
+    scanner.key = (first >>> 0) * 0x200000 + (second & 0x1fffff);
+  }
+  return scanner;
+}
+
+/** Whether a word is the name of a source file: a dot and at most four letters at its end. */
+function isSource(bytes: Buffer, from: number, to: number): boolean {
+  for (let at = to - 1; at > from && at >= to - 5; at--)
+    if (bytes[at] === DOT) return at < to - 1;
+    else if (kindOf[bytes[at]!] !== LETTER) return false;
+  return false;
+}
+
+/** Whether a word may be one that stands for a number: `nan`, `inf`. */
+const mayBeWord = (bytes: Buffer, at: number, to: number): boolean => {
+  if (at + 2 >= to) return false;
+  const first = bytes[at]! | 0x20;
+  if (first === 0x6e) return (bytes[at + 1]! | 0x20) === 0x61 && (bytes[at + 2]! | 0x20) === 0x6e;
+  return first === 0x69 && (bytes[at + 1]! | 0x20) === 0x6e && (bytes[at + 2]! | 0x20) === 0x66;
+};

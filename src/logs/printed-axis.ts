@@ -1,0 +1,471 @@
+/**
+ * Where on the axis of training the rows of printed lines lie: the counter that they print, a batch counter that starts
+ * again in every epoch joined with the epoch, what was announced in a line before, or the row where nothing is printed.
+ */
+import { formatCount } from '../model/format-number.ts';
+import type { StepUnit } from '../model/run.ts';
+import type { LoggedSeries } from './format.ts';
+import type { Skeleton } from './printed-lines.ts';
+
+/** A log without an axis has at least so many rows. */
+const LEAST_WITHOUT_AXIS = 5;
+/** Names of counters, best first: what counts the steps of the whole run before what counts a part of it. */
+const PREFERRED = [
+  /global[_ ]?step$/i,
+  /(?:^|\/)total_timesteps$/i,
+  /^(?:num_)?updates?$/i,
+  /step$/i,
+  /iter(?:ation)?s?$|^it$/i,
+  /./,
+];
+
+export interface Placed {
+  readonly series: LoggedSeries[];
+  readonly rows: number;
+  readonly stepUnit: StepUnit;
+  /** As it is printed; empty where rows are counted. */
+  readonly axisName: string;
+  readonly notes: string[];
+  /** The place of each row among all lines, ascending, and its step. */
+  readonly order: Float64Array;
+  readonly step: Float64Array;
+}
+
+/** The cells of one kind of axis or series in the rows of a group; NaN where a row has none. */
+type Cells = Float64Array;
+
+/** A column of a table as one cell a row, NaN where there is none. */
+function dense({ table }: Skeleton, column: number): Cells {
+  const cells = new Float64Array(table.rows()).fill(Number.NaN);
+  const from = table.columns[column]!;
+  for (let k = 0; k < from.count; k++) cells[from.row === undefined ? k : from.row[k]!] = from.value[k]!;
+  return cells;
+}
+
+/** The cells of several skeletons, one after the other, as `sorted` orders them. */
+function gather(
+  members: readonly Skeleton[],
+  of: (member: Skeleton) => { column: number } | undefined,
+  sorted: Uint32Array | undefined,
+): Cells {
+  const rows = members.reduce((sum, { table }) => sum + table.rows(), 0);
+  const all = new Float64Array(rows).fill(Number.NaN);
+  let at = 0;
+  for (const member of members) {
+    const found = of(member);
+    if (found !== undefined) all.set(dense(member, found.column), at);
+    at += member.table.rows();
+  }
+  return sorted === undefined ? all : all.map((_, k) => all[sorted[k]!]!);
+}
+
+/** The counter of a skeleton that says most of where training is. */
+function stepSlot({ slots }: Skeleton): { column: number; ofColumn: number; name: string } | undefined {
+  const steps = slots.filter(({ use }) => use === 'step');
+  for (const pattern of PREFERRED) {
+    const found = steps.find(({ name }) => pattern.test(name));
+    if (found !== undefined) return found;
+  }
+  return slots.find(({ use }) => use === 'count') ?? slots.find(({ use }) => use === 'index');
+}
+
+const epochSlot = ({ slots }: Skeleton): { column: number; name: string } | undefined =>
+  slots.find(({ use }) => use === 'epoch');
+
+/** What lines outside of the group say of an axis: where, and the number, in the order of the lines. */
+function announced(
+  all: readonly Skeleton[],
+  members: readonly Skeleton[],
+  of: (one: Skeleton) => { column: number } | undefined,
+): { order: Float64Array; value: Float64Array } {
+  const inside = new Set(members);
+  const points: [number, number][] = [];
+  for (const one of all) {
+    const slot = inside.has(one) ? undefined : of(one);
+    if (slot === undefined) continue;
+    const order = dense(one, 0);
+    dense(one, slot.column).forEach((value, k) => {
+      if (!Number.isNaN(value)) points.push([order[k]!, value]);
+    });
+  }
+  points.sort((a, b) => a[0] - b[0]);
+  return {
+    order: Float64Array.from(points, ([order]) => order),
+    value: Float64Array.from(points, ([, value]) => value),
+  };
+}
+
+/** For each place the last value that stands before it; NaN before the first. Both are ascending. */
+function lastBefore(at: Float64Array, order: Float64Array, value: Float64Array): Cells {
+  let k = 0;
+  return at.map((here) => {
+    while (k < order.length && order[k]! <= here) k++;
+    return k === 0 ? Number.NaN : value[k - 1]!;
+  });
+}
+
+const isWhole = (cells: Cells): boolean => cells.every((cell) => !Number.isNaN(cell));
+
+interface Axis {
+  readonly step: Cells;
+  readonly unit: StepUnit;
+  readonly name: string;
+  readonly notes: string[];
+}
+
+/** Batch counters that start again, joined with the epoch; undefined where they do not start again. */
+function joinEpochs(batch: Cells, of: Cells, epoch: Cells | undefined, name: string): Axis | undefined {
+  let falls = 0;
+  let explained = 0;
+  const wraps = new Float64Array(batch.length);
+  let wrap = 0;
+  for (let k = 1; k < batch.length; k++) {
+    const next = epoch === undefined ? false : epoch[k]! > epoch[k - 1]!;
+    const ran = batch[k - 1]! >= 0.9 * of[k - 1]! && batch[k]! < 0.5 * of[k - 1]!;
+    if (batch[k]! < batch[k - 1]! || (next && batch[k]! === batch[k - 1]!)) {
+      falls++;
+      if (next || (epoch === undefined && ran)) {
+        explained++;
+        wrap++;
+      }
+    }
+    wraps[k] = wrap;
+  }
+  if (falls === 0 || explained * 2 <= falls) return undefined;
+  const epochs = epoch ?? wraps;
+  if (!epochs.every((one) => Number.isInteger(one))) return undefined;
+  let most = 0;
+  let least = Number.POSITIVE_INFINITY;
+  let first = Number.POSITIVE_INFINITY;
+  for (let k = 0; k < batch.length; k++) {
+    if (batch[k]! > most) most = batch[k]!;
+    if (batch[k]! < least) least = batch[k]!;
+    if (epochs[k]! < first) first = epochs[k]!;
+  }
+  const told = of.find((one) => one >= most);
+  const size = told ?? most + (least === 0 ? 1 : 0);
+  if (!(size > 0)) return undefined;
+  const base = first === 0 ? 0 : 1;
+  return {
+    step: batch.map((one, k) => (epochs[k]! - base) * size + one),
+    unit: 'step',
+    name,
+    notes: [
+      `${name} starts again in every epoch: the step is ${base === 0 ? 'epoch' : '(epoch − 1)'} × ${formatCount(size)} + ${name}${told === undefined ? ' (the largest one that is printed)' : ''}`,
+    ],
+  };
+}
+
+const rowAxis = (rows: number, notes: string[] = []): Axis => ({
+  step: Float64Array.from({ length: rows }, (_, row) => row),
+  unit: 'row',
+  name: '',
+  notes,
+});
+
+/** The axis that the rows of a group print themselves, or that lines before them announce. */
+function axisOf(
+  members: readonly Skeleton[],
+  all: readonly Skeleton[],
+  order: Float64Array,
+  sorted: Uint32Array | undefined,
+  subset: Uint32Array | undefined,
+): Axis {
+  const of = (slot: (one: Skeleton) => { column: number } | undefined): Cells => {
+    const cells = gather(members, slot, sorted);
+    return subset === undefined ? cells : Float64Array.from(subset, (row) => cells[row]!);
+  };
+  const rows = order.length;
+  const step = of(stepSlot);
+  const ownEpoch = of(epochSlot);
+  let epoch: Cells | undefined = isWhole(ownEpoch) ? ownEpoch : undefined;
+  if (epoch === undefined) {
+    const before = announced(all, members, epochSlot);
+    const told = before.order.length === 0 ? undefined : lastBefore(order, before.order, before.value);
+    if (told !== undefined && isWhole(told)) epoch = told;
+  }
+  if (isWhole(step)) {
+    const name = stepSlot(members[0]!)!.name;
+    const ofCells = of((one) => {
+      const slot = stepSlot(one);
+      return slot === undefined || slot.ofColumn < 0 ? undefined : { column: slot.ofColumn };
+    });
+    return joinEpochs(step, ofCells, epoch, name) ?? { step, unit: 'step', name, notes: [] };
+  }
+  if (isWhole(ownEpoch)) {
+    if (repeats(ownEpoch) === 0) return { step: ownEpoch, unit: 'epoch', name: 'epoch', notes: [] };
+    return rowAxis(rows, ['several lines tell the same epoch; rows are counted instead']);
+  }
+  const before = announced(all, members, stepSlot);
+  if (before.order.length > 0) {
+    const told = lastBefore(order, before.order, before.value);
+    if (isWhole(told) && repeats(told) * 2 < rows)
+      return { step: told, unit: 'step', name: 'step', notes: [] };
+  }
+  if (epoch !== undefined && repeats(epoch) === 0)
+    return { step: epoch, unit: 'epoch', name: 'epoch', notes: [] };
+  return rowAxis(rows);
+}
+
+/** How many cells are the same as the one before. */
+function repeats(cells: Cells): number {
+  let count = 0;
+  for (let k = 1; k < cells.length; k++) if (cells[k] === cells[k - 1]) count++;
+  return count;
+}
+
+/**
+ * The rows of some skeletons as series; undefined where they do not go on as a log does.
+ *
+ * @param members skeletons that tell the same
+ * @param all every skeleton that was kept: lines that announce an epoch or a step are among them
+ * @param lines how many lines there are at all
+ * @param clock the log that is read: rows without a counter of their own are shown at its last step before them
+ */
+export function placeGroup(
+  members: readonly Skeleton[],
+  all: readonly Skeleton[],
+  lines: number,
+  clock?: Placed,
+): Placed | undefined {
+  let rows = 0;
+  for (const { table } of members) rows += table.rows();
+  if (rows === 0) return undefined;
+  let sorted: Uint32Array | undefined;
+  if (members.length > 1) {
+    const unsorted = gather(members, () => ({ column: 0 }), undefined);
+    sorted = Uint32Array.from({ length: rows }, (_, k) => k).sort((a, b) => unsorted[a]! - unsorted[b]!);
+  }
+  const order = gather(members, () => ({ column: 0 }), sorted);
+  const line = gather(members, () => ({ column: 1 }), sorted);
+  const rank = gather(members, (one) => rankColumn(one), sorted);
+  const notes: string[] = [];
+
+  // The step of every row, by itself for each rank: their lines interleave.
+  const ranks = [...new Set(rank)].filter((one) => !Number.isNaN(one));
+  const parallel = ranks.length > 1 && isWhole(rank);
+  let axis: Axis;
+  if (parallel) {
+    const step = new Float64Array(rows);
+    let one: Axis | undefined;
+    for (const here of ranks) {
+      const subset = Uint32Array.from(
+        Array.from(rank, (value, row) => (value === here ? row : -1)).filter((row) => row >= 0),
+      );
+      one = axisOf(
+        members,
+        all,
+        Float64Array.from(subset, (row) => order[row]!),
+        sorted,
+        subset,
+      );
+      subset.forEach((row, k) => {
+        step[row] = one!.step[k]!;
+      });
+    }
+    axis = { ...one!, step };
+  } else axis = axisOf(members, all, order, sorted, undefined);
+  if (clock === undefined) {
+    if (!goesOn(axis, members, parallel, lines)) return undefined;
+  } else axis = onClock(axis, members, order, clock);
+  notes.push(...axis.notes);
+
+  const merged = mergeRows(axis, line, parallel, clock !== undefined);
+  if (merged.note !== undefined) notes.push(merged.note);
+  const names = new Set(
+    members.flatMap(({ slots }) => slots.flatMap((one) => (one.use === 'value' ? [one.name] : []))),
+  );
+  const series = [...names].map((name): LoggedSeries => {
+    const cells = gather(
+      members,
+      ({ slots }) => slots.find((one) => one.use === 'value' && one.name === name),
+      sorted,
+    );
+    const has = hasCell(members, name, sorted, rows);
+    return { ...toSeries(name, cells, has, axis.step, line, merged), ...emptyCells(members, name) };
+  });
+  return {
+    series: series.filter(({ value }) => value.length > 0),
+    rows: merged.kept.length,
+    stepUnit: axis.unit,
+    axisName: axis.name,
+    notes,
+    order,
+    step: axis.step,
+  };
+}
+
+const rankColumn = ({ slots }: Skeleton): { column: number } =>
+  slots.find(({ use }) => use === 'rank') ?? { column: 2 };
+
+/** Which rows have a cell of a name: a NaN that was printed is one. */
+function hasCell(
+  members: readonly Skeleton[],
+  name: string,
+  sorted: Uint32Array | undefined,
+  rows: number,
+): Uint8Array {
+  const has = new Uint8Array(rows);
+  let at = 0;
+  for (const { slots, table } of members) {
+    const slot = slots.find((one) => one.use === 'value' && one.name === name);
+    if (slot !== undefined) {
+      const column = table.columns[slot.column]!;
+      for (let k = 0; k < column.count; k++) has[at + (column.row === undefined ? k : column.row[k]!)] = 1;
+    }
+    at += table.rows();
+  }
+  return sorted === undefined ? has : has.map((_, k) => has[sorted[k]!]!);
+}
+
+/** Whether rows go on as a log does: at least two places, most of them after the one before. */
+function goesOn(axis: Axis, members: readonly Skeleton[], parallel: boolean, lines: number): boolean {
+  const { step } = axis;
+  if (axis.unit === 'row') {
+    // Without a counter only lines that are nothing but records, and most of the text.
+    const pure = members.every(({ spare }) => spare === 0);
+    return step.length >= LEAST_WITHOUT_AXIS && pure && step.length * 2 >= lines;
+  }
+  if (step.length === 1) return members.every(({ spare, slots }) => spare === 0 && isAxis(slots[0]?.use));
+  let ahead = 0;
+  let changes = 0;
+  for (let k = 1; k < step.length; k++) {
+    if (step[k] !== step[k - 1]) changes++;
+    if (step[k]! > step[k - 1]!) ahead++;
+  }
+  return changes > 0 && (parallel || ahead * 2 > changes);
+}
+
+const isAxis = (use: string | undefined): boolean => use === 'step' || use === 'epoch' || use === 'count';
+
+/** Rows of another kind on the axis of the log: by the counter that both print, else at the last step before them. */
+function onClock(axis: Axis, members: readonly Skeleton[], order: Float64Array, clock: Placed): Axis {
+  const same =
+    axis.unit === clock.stepUnit &&
+    axis.unit !== 'row' &&
+    axis.name === clock.axisName &&
+    axis.notes.length === 0 &&
+    members.every(({ slots }) =>
+      slots.some(({ use }) => use === 'step' || (use === 'epoch' && axis.unit === 'epoch')),
+    );
+  if (same) return { ...axis, notes: [] };
+  const step = lastBefore(order, clock.order, clock.step);
+  return {
+    step: step.map((one) => (Number.isNaN(one) ? clock.step[0]! : one)),
+    unit: clock.stepUnit,
+    name: clock.axisName,
+    notes: [],
+  };
+}
+
+interface Merged {
+  /** The point that each row goes to; -1 where a later drawing of the same line stands for it. */
+  readonly target: Int32Array;
+  /** The first row of each point. */
+  readonly kept: Uint32Array;
+  /** Whether any point is made of several rows. */
+  readonly merged: boolean;
+  readonly note: string | undefined;
+}
+
+/** Rows that are the same point: a bar that is drawn again (the last one counts), ranks in parallel (their mean). */
+function mergeRows(axis: Axis, line: Cells, parallel: boolean, evaluation: boolean): Merged {
+  const { step, unit } = axis;
+  const rows = step.length;
+  const target = new Int32Array(rows);
+  const kept: number[] = [];
+  let several = 0;
+  let most = 1;
+  const counts: number[] = [];
+  const point = new Map<number, number>();
+  let last = Number.NaN;
+  for (let row = 0; row < rows; row++) {
+    const here = step[row]!;
+    let to = -1;
+    if (unit !== 'row' && row > 0) {
+      if (parallel) to = point.get(here) ?? -1;
+      else if (here === last) {
+        to = kept.length - 1;
+        if (line[row] === line[kept[to]!]) {
+          // Drawn again in the same line.
+          target.fill(-1, kept[to]!, row);
+          kept[to] = row;
+          target[row] = to;
+          continue;
+        }
+      }
+    }
+    last = here;
+    if (to < 0) {
+      to = kept.length;
+      kept.push(row);
+      counts.push(0);
+      if (parallel) point.set(here, to);
+    }
+    counts[to] = (counts[to] ?? 0) + 1;
+    if (counts[to] === 2) several++;
+    if (counts[to]! > most) most = counts[to]!;
+    target[row] = to;
+  }
+  const note =
+    several === 0
+      ? undefined
+      : evaluation
+        ? `up to ${most} lines of an evaluation tell the same step; their mean is shown`
+        : `up to ${most} lines tell the same step (ranks that print side by side); their mean is taken`;
+  return { target, kept: Uint32Array.from(kept), merged: several > 0, note };
+}
+
+function toSeries(
+  name: string,
+  cells: Cells,
+  has: Uint8Array,
+  step: Cells,
+  line: Cells,
+  { target, kept, merged }: Merged,
+): LoggedSeries {
+  const points = kept.length;
+  const value = new Float64Array(points);
+  const steps = new Float64Array(points);
+  const lines = new Uint32Array(points);
+  const count = new Uint32Array(points);
+  for (let row = 0; row < cells.length; row++) {
+    const to = target[row]!;
+    if (to < 0 || has[row] === 0) continue;
+    if (count[to]!++ === 0) {
+      value[to] = cells[row]!;
+      steps[to] = step[row]!;
+      lines[to] = line[row]!;
+    } else value[to]! += cells[row]!;
+  }
+  if (merged) for (let k = 0; k < points; k++) if (count[k]! > 1) value[k]! /= count[k]!;
+  const none = { missing: 0, refused: 0 };
+  if (count.every((one) => one > 0)) return { name, step: steps, value, line: lines, ...none };
+  const rows = Uint32Array.from(count.keys()).filter((k) => count[k]! > 0);
+  return {
+    name,
+    step: Float64Array.from(rows, (k) => steps[k]!),
+    value: Float64Array.from(rows, (k) => value[k]!),
+    line: Uint32Array.from(rows, (k) => lines[k]!),
+    ...none,
+  };
+}
+
+/** The cells of a name that are no value. */
+function emptyCells(
+  members: readonly Skeleton[],
+  name: string,
+): Pick<LoggedSeries, 'missing' | 'refused' | 'firstRefused'> {
+  let missing = 0;
+  let refused = 0;
+  let first: LoggedSeries['firstRefused'];
+  for (const { slots, table } of members)
+    for (const slot of slots) {
+      if (slot.use !== 'value' || slot.name !== name) continue;
+      const column = table.columns[slot.column]!;
+      missing += column.missing;
+      refused += column.refused;
+      first ??= column.firstRefused;
+    }
+  return { missing, refused, ...(first === undefined ? {} : { firstRefused: first }) };
+}

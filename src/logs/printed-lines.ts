@@ -1,0 +1,294 @@
+/**
+ * Records of training among printed lines of any layout: lines of one skeleton (the same names in the same order) that
+ * repeat, with an axis that goes on and the name of a loss. What they say is kept while the lines stream by; which of
+ * them are the log is decided at the end, when it is known what repeats.
+ */
+import { nothingWaits, type Waiting } from '../bytes/lines.ts';
+import { formatCount } from '../model/format-number.ts';
+import type { StepUnit } from '../model/run.ts';
+import type { LoggedSeries } from './format.ts';
+import { prefixRank, recordStart } from './line-prefix.ts';
+import { ABOUT, CELL, lineScanner, SLOT } from './line-scanner.ts';
+import { roleByName } from './metric-roles.ts';
+import { type Placed, placeGroup } from './printed-axis.ts';
+import { type RowTable, rowTable } from './row-table.ts';
+import { type NamedSlot, nameSlots, type RawSlot } from './slot-names.ts';
+
+/** More skeletons than a log has: text of other kinds makes a new one in every line. */
+const MOST_SKELETONS = 1024;
+/** After so many, lines of new kinds are other text. */
+const MOST_TRIED = 20_000;
+const SAMPLE_LENGTH = 400;
+
+/** Lines with the same names in the same order. */
+export interface Skeleton {
+  readonly slots: readonly (NamedSlot & { readonly column: number; readonly ofColumn: number })[];
+  /** A row a line; column 0 is the place in the order of all lines, column 1 the line, column 2 the rank. */
+  readonly table: RowTable;
+  /** Where the first line is, and what it says. */
+  readonly line: number;
+  readonly text: string;
+  /** Words and numbers of the first line that are in no slot. */
+  readonly spare: number;
+  /** Its lines, and those of them in which a loss is no number. */
+  readonly whole: Waiting;
+  readonly refused: Waiting;
+}
+
+/** What was found in the lines. */
+export interface PrintedLog {
+  readonly series: LoggedSeries[];
+  readonly stepUnit: StepUnit;
+  readonly notes: string[];
+  /** Lines that are records. */
+  readonly records: number;
+  /** The skeletons that they are of. */
+  readonly used: ReadonlySet<Skeleton>;
+}
+
+export interface PrintedLines {
+  /** Takes a line without its end; what it may be is known at the end. Undefined where it is no record. */
+  add(
+    bytes: Buffer,
+    from: number,
+    to: number,
+    line: number,
+  ): { skeleton: Skeleton; waits: Waiting } | undefined;
+  /** The log in the lines so far; undefined where they hold none. */
+  finish(): PrintedLog | undefined;
+  /** What became of the lines that were taken. */
+  fates(
+    log: PrintedLog | undefined,
+  ): Iterable<readonly [Waiting, 'record' | 'passed-over' | 'refused-value']>;
+  /** The line that looks most like a record, where none was taken for one. */
+  likeliest(): { readonly line: number; readonly text: string } | undefined;
+}
+
+/** What starts a line of source, of a comment or of a prompt. */
+function isComment(bytes: Buffer, at: number, to: number): boolean {
+  const first = bytes[at];
+  const second = at + 1 < to ? bytes[at + 1] : 0;
+  if (first === 0x23) return second === 0x20;
+  if (first === 0x2f) return second === 0x2f;
+  return first === 0x3e && second === 0x3e;
+}
+
+/** What only a line of a program looks like: a statement, a string, a call that goes on. */
+const PROGRAM =
+  /^\s*(?:[[(]?\s*['"`]|(?:const|let|var|def|class|return|if|elif|else|for|while|assert|expect|print|printf|import|from|case|type|export|await|yield|raise|throw|try|except|self\.|this\.|it\(|test\()\b)|=>|\w\(\[?\s*['"`]|\bfunction\b|&&|\|\||[!=]==?\s/;
+const isProgram = (text: string): boolean =>
+  PROGRAM.test(text.slice(0, 200)) || /(?:[{(\\]|[)\]}"'];|[)\]}],)\s*$/.test(text.slice(-20));
+
+export function printedLines(): PrintedLines {
+  const scanner = lineScanner();
+  const skeletons = new Map<number, Skeleton>();
+  let tried = 0;
+  let order = 0;
+  let best: { score: number; line: number; text: string } | undefined;
+
+  const describe = (bytes: Buffer, from: number, to: number, line: number): Skeleton => {
+    const raw = Array.from(
+      { length: scanner.count },
+      (_, k): RawSlot => ({
+        kind: scanner.kind[k]!,
+        // "Loss: train 0.5" may be words, where a later line will show a number.
+        words: scanner.cell[k] === CELL.refused,
+        text: bytes.toString('utf8', scanner.nameFrom[k], scanner.nameTo[k]),
+      }),
+    );
+    const table = rowTable();
+    for (const name of ['order', 'line', 'rank']) table.column(name);
+    const slots = nameSlots(raw).map((slot, k) => {
+      const kept = slot.use !== 'none';
+      return {
+        ...slot,
+        column: kept ? table.column(`${k}`) : -1,
+        ofColumn: kept && raw[k]!.kind === SLOT.counter ? table.column(`of ${k}`) : -1,
+      };
+    });
+    return {
+      slots,
+      table,
+      line,
+      text: bytes.toString('utf8', from, Math.min(to, from + SAMPLE_LENGTH)),
+      spare: scanner.spare,
+      whole: nothingWaits(),
+      refused: nothingWaits(),
+    };
+  };
+
+  /** Forgets the kinds of lines that came once: room for those that repeat. */
+  const makeRoom = (): void => {
+    for (const [key, { table }] of skeletons) if (table.rows() < 2) skeletons.delete(key);
+  };
+
+  /** Whether the line can be of use: a loss, or an axis with a metric or nothing beside it. */
+  const isOfUse = (): { use: boolean; loss: boolean } => {
+    let loss = false;
+    let lossNumbers = 0;
+    let known = 0;
+    for (let k = 0; k < scanner.count; k++) {
+      const about = scanner.about[k]!;
+      if ((about & ABOUT.loss) !== 0) {
+        loss = true;
+        if (scanner.kind[k] !== SLOT.lead) lossNumbers++;
+      }
+      if ((about & (ABOUT.axis | ABOUT.metric)) !== 0 && scanner.kind[k] !== SLOT.lead) known++;
+    }
+    return { use: lossNumbers > 0 || known > 0 || (loss && scanner.count > 1), loss };
+  };
+
+  const isWorth = ({ slots }: Skeleton): boolean =>
+    slots.some(({ use }) => use !== 'none' && use !== 'index');
+
+  return {
+    add(bytes, from, to, line) {
+      order++;
+      const start = recordStart(bytes, from, to);
+      const rank = prefixRank[0]!;
+      if (start >= to || isComment(bytes, start, to)) return undefined;
+      scanner.scan(bytes, start, to);
+      if (scanner.count === 0) return undefined;
+      const { use, loss } = isOfUse();
+      if (!use) return undefined;
+      if (loss) {
+        const score = (scanner.words & ABOUT.axis) === 0 ? 1 : 2;
+        if (best === undefined || score > best.score)
+          best = { score, line, text: bytes.toString('utf8', from, Math.min(to, from + SAMPLE_LENGTH)) };
+      }
+      let skeleton = skeletons.get(scanner.key);
+      if (skeleton === undefined) {
+        if (tried > MOST_TRIED) return undefined;
+        tried++;
+        if (skeletons.size >= MOST_SKELETONS) makeRoom();
+        if (skeletons.size >= MOST_SKELETONS) return undefined;
+        skeleton = describe(bytes, from, to, line);
+        skeletons.set(scanner.key, skeleton);
+      }
+      if (!isWorth(skeleton)) return undefined;
+      const { slots, table } = skeleton;
+      let refused = false;
+      for (let k = 0; k < scanner.count; k++) {
+        const { column, ofColumn } = slots[k]!;
+        if (column < 0) continue;
+        if (scanner.cell[k] === CELL.refused) {
+          refused = true;
+          table.refuse(column, bytes.toString('utf8', scanner.textFrom[k], scanner.textTo[k]), line);
+        } else if (scanner.cell[k] === CELL.missing) table.miss(column);
+        else {
+          table.set(column, scanner.value[k]!);
+          if (ofColumn >= 0) table.set(ofColumn, scanner.of[k]!);
+        }
+      }
+      table.set(0, order);
+      table.set(1, line);
+      if (!Number.isNaN(rank)) table.set(2, rank);
+      table.endRow(line);
+      return { skeleton, waits: refused ? skeleton.refused : skeleton.whole };
+    },
+    finish() {
+      const all = [...skeletons.values()].filter((one) => one.table.rows() > 0 && isWorth(one));
+      return finishPrinted(all, order);
+    },
+    *fates(log) {
+      for (const skeleton of skeletons.values()) {
+        const used = log?.used.has(skeleton) === true;
+        yield [skeleton.whole, used ? 'record' : 'passed-over'];
+        // Words that never were a number are no value.
+        const value = skeleton.slots.some(
+          ({ column }) =>
+            column >= 0 &&
+            skeleton.table.columns[column]!.refused > 0 &&
+            skeleton.table.columns[column]!.count > 0,
+        );
+        yield [skeleton.refused, !used ? 'passed-over' : value ? 'refused-value' : 'record'];
+      }
+    },
+    likeliest: () => (best === undefined ? undefined : { line: best.line, text: best.text }),
+  };
+}
+
+const isLossRole = (name: string): 'train' | 'eval' | undefined => {
+  const role = roleByName(name);
+  return role === 'loss-like' ? 'train' : role === 'eval_loss' ? 'eval' : undefined;
+};
+
+/** Skeletons that tell the same loss by the same kind of axis. */
+interface Group {
+  readonly name: string;
+  readonly of: 'train' | 'eval';
+  readonly members: Skeleton[];
+}
+
+const axisClass = ({ slots }: Skeleton): 'step' | 'epoch' | 'none' =>
+  slots.some(({ use }) => use === 'step' || use === 'count' || use === 'index')
+    ? 'step'
+    : slots.some(({ use }) => use === 'epoch')
+      ? 'epoch'
+      : 'none';
+
+function finishPrinted(all: readonly Skeleton[], lines: number): PrintedLog | undefined {
+  const groups = new Map<string, Group>();
+  for (const skeleton of all) {
+    const losses = skeleton.slots.filter(
+      ({ use, name }) => use === 'value' && isLossRole(name) !== undefined,
+    );
+    const [loss] = [...losses.filter(({ name }) => isLossRole(name) === 'train'), ...losses];
+    if (loss === undefined || isProgram(skeleton.text)) continue;
+    const key = `${axisClass(skeleton)} ${loss.name}`;
+    const group = groups.get(key) ?? { name: loss.name, of: isLossRole(loss.name)!, members: [] };
+    group.members.push(skeleton);
+    groups.set(key, group);
+  }
+  const accepted = [...groups.values()].flatMap((group) => {
+    const placed = placeGroup(group.members, all, lines);
+    return placed === undefined ? [] : [{ group, placed }];
+  });
+  // The clock of the log: training before evaluation, then what has the most rows.
+  accepted.sort(
+    (a, b) =>
+      Number(b.group.of === 'train') - Number(a.group.of === 'train') || b.placed.rows - a.placed.rows,
+  );
+  const [first] = accepted;
+  if (first === undefined) return undefined;
+  const { group: main, placed: clock } = first;
+  const used = new Set<Skeleton>(main.members);
+  const series: LoggedSeries[] = [...clock.series];
+  const notes = [...clock.notes];
+  const names = new Set(series.map(({ name }) => name));
+  const add = (placed: Placed, label: string): void => {
+    for (const one of placed.series) {
+      const name = names.has(one.name) ? `${label} ${one.name}` : one.name;
+      if (names.has(name)) continue;
+      names.add(name);
+      series.push({ ...one, name });
+    }
+  };
+  for (const { group } of accepted.slice(1)) {
+    const placed = placeGroup(group.members, all, lines, clock);
+    if (placed === undefined) continue;
+    for (const member of group.members) used.add(member);
+    add(placed, axisClass(group.members[0]!) === 'epoch' ? 'epoch' : 'printed');
+  }
+  // Metrics, learning rates and gradient norms that are printed in lines of their own.
+  for (const skeleton of all) {
+    if (used.has(skeleton)) continue;
+    const told = skeleton.slots.filter(({ use, name }) => use === 'value' && roleByName(name) !== 'other');
+    if (told.length === 0) continue;
+    const placed = placeGroup([skeleton], all, lines, clock);
+    if (placed === undefined) continue;
+    used.add(skeleton);
+    add(placed, 'printed');
+  }
+  const sample = main.members.reduce((first, one) => (one.line < first.line ? one : first));
+  notes.unshift(
+    `read as text: "${main.name}" by ${clock.axisName === '' ? 'line' : `"${clock.axisName}"`}, ${formatCount(clock.rows)} ${clock.rows === 1 ? 'point' : 'points'} (line ${formatCount(sample.line)}: ${sample.text.trim().slice(0, 160)})`,
+  );
+  return {
+    series,
+    stepUnit: clock.stepUnit,
+    notes,
+    records: [...used].reduce((sum, { table }) => sum + table.rows(), 0),
+    used,
+  };
+}

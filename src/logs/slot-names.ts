@@ -1,0 +1,160 @@
+/** What the slots of a printed line mean: which one counts, which ones are series, and under which names. */
+import { SLOT } from './line-scanner.ts';
+import { EVAL_WORDS, roleByName, TRAIN_WORDS, wordsOf } from './metric-roles.ts';
+import { isAxisName } from './row-table.ts';
+
+/** A slot as text. */
+export interface RawSlot {
+  readonly kind: number;
+  /** The words before it; empty where there are none. */
+  readonly text: string;
+  /** Words follow where the number should be: of a loss a value that is none, or the heading of what comes. */
+  readonly words?: boolean;
+}
+
+/** What a slot is used for; `count` is a counter without a name, `index` a number that starts the line. */
+export type SlotUse = 'step' | 'epoch' | 'rank' | 'count' | 'index' | 'value' | 'none';
+
+export interface NamedSlot {
+  readonly use: SlotUse;
+  /** Of a value the series; of an axis the words for it. */
+  readonly name: string;
+}
+
+const STEP_WORDS = new Set(
+  'step steps iter iters itr iteration iterations it minibatch mini-batch batch batches update updates round global_step trainstep total_timesteps timesteps up'.split(
+    ' ',
+  ),
+);
+const EPOCH_WORDS = new Set(['epoch', 'epochs', 'ep']);
+const RANK_NAME = /^(?:global |local )?(?:rank|local_rank|global_rank)$/i;
+/** Words before the name of an axis that make something else of it: a limit, a duration, a share. */
+const NO_AXIS =
+  /(?:^|[\s/])(?:per|max|maximum|min|total|num|number|n|best|every|each|warmup|warm-up|save|log|last|time|sec|secs|seconds|ms|s|of|by|after|next|patience|accumulation)$/i;
+/** Words that tell nothing at the ends of a name. */
+const LEADING = /^(?:the|and|with|at|for|of|on|in|current|is|a)\s+/i;
+const TRAILING = /\s+(?:is|was|at|of|to|on|in|for|after|by|the)$/i;
+
+/** A name without what was printed around it. */
+export function cleanName(text: string): string {
+  let name = text
+    .replace(/\s*[([][^()[\]]*[)\]]?/g, ' ')
+    .replace(/\s+/g, ' ')
+    .replace(/^[\s\-*>|:=.,]+|[\s\-*>|:=,]+$/g, '');
+  for (let before = ''; before !== name; ) {
+    before = name;
+    name = name.replace(LEADING, '').replace(TRAILING, '');
+  }
+  return name;
+}
+
+/** Which axis the words name, and the words before its name. */
+function axisOf(name: string): { use: 'step' | 'epoch' | 'rank'; head: string } | undefined {
+  if (RANK_NAME.test(name)) return { use: 'rank', head: '' };
+  const cut = name.lastIndexOf(' ');
+  const last = name
+    .slice(cut + 1)
+    .toLowerCase()
+    .replace(/\.$/, '');
+  const head = cut < 0 ? '' : name.slice(0, cut);
+  const use = EPOCH_WORDS.has(last)
+    ? 'epoch'
+    : STEP_WORDS.has(last) || (isAxisName(last) && !/^num_/.test(last))
+      ? 'step'
+      : undefined;
+  if (use === undefined || NO_AXIS.test(head)) return undefined;
+  return { use: /(?:^|\/)epochs?$/.test(last) ? 'epoch' : use, head };
+}
+
+const splitOf = (words: readonly string[]): 'eval' | 'train' | undefined =>
+  words.some((word) => EVAL_WORDS.has(word))
+    ? 'eval'
+    : words.some((word) => TRAIN_WORDS.has(word))
+      ? 'train'
+      : undefined;
+
+const isLoss = (name: string): boolean => /^(?:loss-like|eval_loss)$/.test(roleByName(name));
+
+/** The meaning of every slot of a line. */
+export function nameSlots(raw: readonly RawSlot[]): NamedSlot[] {
+  const named: NamedSlot[] = [];
+  const taken = new Set<string>();
+  /** The evaluation that the line is of, as it is printed. */
+  let context = '';
+  /** The last words without a number that name a loss, and the last ones of any kind. */
+  let lossLead = '';
+  let lastLead = '';
+  /** Words before an axis: of `loss at step 3: 0.5` the name of the number that comes next. */
+  let pending = '';
+
+  const look = (text: string): void => {
+    const words = wordsOf(text);
+    const split = words.length > 5 ? undefined : splitOf(words);
+    if (split === 'eval') context = words.find((word) => EVAL_WORDS.has(word))!;
+    else if (split === 'train') context = '';
+  };
+  const value = (name: string): NamedSlot => {
+    const words = wordsOf(name);
+    let full = name;
+    if (lossLead !== '' && words.every((word) => EVAL_WORDS.has(word) || TRAIN_WORDS.has(word)))
+      full = `${lossLead} ${name}`;
+    if (context !== '' && !wordsOf(full).some((word) => EVAL_WORDS.has(word))) full = `${context} ${full}`;
+    if (taken.has(full)) {
+      full = `${lastLead} ${full}`;
+      if (lastLead === '' || taken.has(full)) return { use: 'none', name };
+    }
+    taken.add(full);
+    return { use: 'value', name: full };
+  };
+
+  raw.forEach(({ kind, text, words: heading }, k): void => {
+    const name = cleanName(text);
+    if (heading === true && isLoss(name)) lossLead = name;
+    if (kind === SLOT.lead) {
+      look(name);
+      const axis = axisOf(name);
+      if (axis === undefined) lastLead = name;
+      if (isLoss(name)) lossLead = name;
+      named.push({ use: 'none', name });
+      return;
+    }
+    if (kind === SLOT.bare) {
+      if (k === 0) named.push({ use: 'index', name: 'iteration' });
+      else if (pending !== '') {
+        named.push(value(pending));
+        pending = '';
+      } else named.push({ use: 'none', name });
+      return;
+    }
+    if (name === '') {
+      named.push({ use: kind === SLOT.counter ? 'count' : 'none', name: 'batch' });
+      return;
+    }
+    const axis = axisOf(name);
+    if (axis !== undefined) {
+      look(axis.head);
+      if (isLoss(axis.head)) pending = cleanName(axis.head);
+      named.push({ use: axis.use, name: name.slice(axis.head.length).trim() });
+      return;
+    }
+    const words = wordsOf(name);
+    const onlySplit = words.every((word) => EVAL_WORDS.has(word) || TRAIN_WORDS.has(word));
+    if (kind === SLOT.counter) {
+      look(name);
+      named.push(
+        onlySplit || k === 0 || /\b(?:training|processing|progress)\b/i.test(name)
+          ? { use: 'count', name: 'batch' }
+          : { use: 'none', name },
+      );
+      return;
+    }
+    // timm: `Train: 0 [ 0/1251 (0%)]`
+    if (onlySplit && lossLead === '' && k === 0) {
+      look(name);
+      named.push({ use: raw[1]?.kind === SLOT.counter ? 'epoch' : 'none', name: 'epoch' });
+      return;
+    }
+    named.push(words.length > 6 || name.length > 80 ? { use: 'none', name } : value(name));
+  });
+  return named;
+}
