@@ -22,37 +22,40 @@ export const repeatedOrLostSteps = {
   docs: {
     summary: 'Where one attempt follows another, steps are in both or in neither.',
     details: `At each seam between attempts of the loss: the new one begins at or before the last step of the one before (repeated; a beginning at the very start is
-a new run and says nothing), or further on than \`gap\` times the usual distance of two points (lost).`,
+a new run and says nothing), or further on than \`gap\` times the usual distance of two points (lost). An attempt that was too short to judge and was done again is a note.`,
     advice,
     references: [],
   },
   detect(run, { judged, threshold }) {
     if (judged.loss === null) return notApplicable('the log has no loss');
-    const { series } = judged.loss;
+    const { series, doneAgain } = judged.loss;
     if (series.attemptOffsets.length < 2) return notApplicable('the run has one attempt');
     const findings = series.attemptOffsets.flatMap((offset, attempt) => {
       if (attempt === 0) return [];
-      const before = attemptOf(series, attempt - 1).step;
+      // What was too short and done again is not what this one goes on from.
+      let last = attempt - 1;
+      while (last > 0 && doneAgain[last]!) last--;
+      const before = attemptOf(series, last).step;
       const { step } = attemptOf(series, attempt);
       if (before.length < 2 || step.length === 0) return [];
       const usual = medianOf(before.subarray(1).map((value, i) => value - before[i]!));
-      const last = before.at(-1)!;
+      const end = before.at(-1)!;
       const first = step[0]!;
       if (first <= before[0]! + usual) return [];
       const repeated = before.reduce((count, value) => count + Number(value >= first), 0);
-      const lost = first - last > threshold('gap') * usual ? first - last - usual : 0;
+      const lost = first - end > threshold('gap') * usual ? first - end - usual : 0;
       if (repeated === 0 && lost === 0) return [];
       return findingAt(run, series, offset, offset, {
         id: 'repeated-or-lost-steps',
-        severity: 'warning',
+        severity: doneAgain[attempt]! ? 'note' : 'warning',
         message:
           repeated > 0
-            ? `Attempt ${attempt + 1} begins at ${run.stepUnit} ${first}, before the end of the one before (${last}): ${counted(repeated, 'logged point')} ${repeated === 1 ? 'is' : 'are'} repeated.`
-            : `Attempt ${attempt + 1} begins at ${run.stepUnit} ${first} and the one before ended at ${last}: ${counted(lost, run.stepUnit)} ${lost === 1 ? 'is' : 'are'} in neither.`,
+            ? `Attempt ${attempt + 1} begins at ${run.stepUnit} ${first}, before the end of the one before (${end}): ${counted(repeated, 'logged point')} ${repeated === 1 ? 'is' : 'are'} repeated.`
+            : `Attempt ${attempt + 1} begins at ${run.stepUnit} ${first} and the one before ended at ${end}: ${counted(lost, run.stepUnit)} ${lost === 1 ? 'is' : 'are'} in neither.`,
         measured:
           repeated > 0
             ? quantity('repeated points', repeated, 'points')
-            : quantity('gap', (first - last) / usual, 'usual distances of two points'),
+            : quantity('gap', (first - end) / usual, 'usual distances of two points'),
         threshold:
           repeated > 0
             ? quantity('repeated points', 0, 'points')

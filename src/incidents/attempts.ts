@@ -1,4 +1,8 @@
-/** How a series of several attempts is judged: each by itself; a restart is no spike. */
+/**
+ * How a series of several attempts is judged: a resume goes on from the points before it, a beginning anew is judged by itself, and what was too short
+ * and done again does not count.
+ */
+import { medianOf } from '../model/order-statistics.ts';
 import type { Incident, VerdictClass } from '../model/report.ts';
 import { attemptOf, type Run, type TimeSeries } from '../model/run.ts';
 import { type AttemptJudgement, badness, judgePoints, type SeriesIncident, worstOf } from './judge.ts';
@@ -9,33 +13,188 @@ import { columnStop, deadStretch } from './signs.ts';
 export interface JudgedSeries {
   readonly series: TimeSeries;
   readonly class: VerdictClass;
+  /** Positions of incidents count from the first point of their attempt; a last good point below 0 is one of the history. */
   readonly attempts: readonly AttemptJudgement[];
+  /** Of each attempt that resumes: the steps of the points before it that it was held against; empty where it begins anew. */
+  readonly histories: readonly Float64Array[];
+  /** Of each attempt: was it too short to judge, finite, and trained again by a later one? */
+  readonly doneAgain: readonly boolean[];
+  /** The last attempt, if it is too short to judge and its points are in the band; null where it is not. */
+  readonly shortEnd: number | null;
 }
 
-/** Judges every attempt of a series. Zeros that stand for NaN (see dead-run) are judged as NaN. */
+/** Points before a resume that it is held against: ten times its own, so that a thousand resumes cost no more than their points. */
+const historyFor = (points: number): number => Math.min(2000, Math.max(100, 10 * points));
+
+/** A stretch of points that training went on from. */
+interface Stretch {
+  readonly step: Float64Array;
+  readonly points: Float64Array;
+}
+
+/** The points before a step, of what was trained so far: later ones were thrown away when training went back. */
+function before(stretches: readonly Stretch[], step: number): Stretch[] {
+  const kept: Stretch[] = [];
+  for (const one of stretches) {
+    let length = one.step.length;
+    while (length > 0 && one.step[length - 1]! >= step) length--;
+    if (length > 0) kept.push({ step: one.step.subarray(0, length), points: one.points.subarray(0, length) });
+    if (length < one.step.length) break;
+  }
+  return kept;
+}
+
+/** The last points of stretches, `most` at most. */
+function tailOf(stretches: readonly Stretch[], most: number): Stretch {
+  const parts: Stretch[] = [];
+  let left = most;
+  for (let k = stretches.length - 1; k >= 0 && left > 0; k--) {
+    const { step, points } = stretches[k]!;
+    const from = Math.max(0, step.length - left);
+    parts.unshift({ step: step.subarray(from), points: points.subarray(from) });
+    left -= step.length - from;
+  }
+  return {
+    step: Float64Array.from(parts.flatMap(({ step }) => [...step])),
+    points: Float64Array.from(parts.flatMap(({ points }) => [...points])),
+  };
+}
+
+/** Whether an attempt begins anew: at the first step that was ever logged, or right after it. */
+function beginsAnew(stretches: readonly Stretch[], step: number): boolean {
+  const first = stretches[0];
+  if (first === undefined || first.step.length < 2) return true;
+  const usual = medianOf(first.step.subarray(1).map((at, i) => at - first.step[i]!));
+  return step <= first.step[0]! + usual;
+}
+
+/**
+ * Whether points begin where the run began and come down from there: the weights were not those of the checkpoint, and training began from scratch under
+ * steps that count on. Too few points to see whether they come down: null.
+ */
+function fromScratch(points: Float64Array, first: Float64Array, settings: VerdictSettings): boolean | null {
+  const level = (values: Float64Array, from: number): number =>
+    medianOf(values.subarray(Math.max(0, from), from + 5));
+  const begin = level(points, 0);
+  const ratio = begin / level(first, 0);
+  if (!(ratio < settings.incidentRatio && ratio > 1 / settings.fullRatio)) return false;
+  if (points.length < settings.minimumPoints) return null;
+  return level(points, points.length - 5) < begin / settings.bandRatio;
+}
+
+/** Whether an attempt is far above the band before from its first point to its last, though it ends before that was a decision window. */
+function isOut(incident: SeriesIncident, points: Float64Array, settings: VerdictSettings): boolean {
+  const { class: found, onset, before: median, peak, size } = incident;
+  if (found !== 'inconclusive' || onset !== 0) return false;
+  const lowest = points.reduce((low, value) => Math.min(low, value));
+  // The ratio of the lowest to the median, where that of the peak is `size`: also on a scale of differences.
+  const ratio = incident.byRatio
+    ? lowest / median
+    : 1 + ((size - 1) * (lowest - median)) / (points[peak]! - median);
+  return ratio > settings.fullRatioAtEnd;
+}
+
+/** An incident whose positions counted from the first point of the history. */
+const shifted = (incident: SeriesIncident, by: number): SeriesIncident => ({
+  ...incident,
+  onset: incident.onset - by,
+  lastGood: incident.lastGood === null ? null : incident.lastGood - by,
+  recovered: incident.recovered === null ? null : incident.recovered - by,
+  end: incident.end - by,
+  peak: incident.peak - by,
+});
+
+/**
+ * Judges every attempt of a series. Zeros that stand for NaN (see dead-run) are judged as NaN.
+ *
+ * An attempt that resumes is judged with the points before its first step in front, so it is held against the level that it should go on from, and
+ * only what begins in it is its own.
+ */
 export function judgeSeries(run: Run, series: TimeSeries, settings: VerdictSettings): JudgedSeries {
-  const attempts = series.attemptOffsets.map((offset, attempt) => {
-    const { value } = attemptOf(series, attempt);
+  const parts = series.attemptOffsets.map((offset, attempt): Stretch => {
+    const { value, step } = attemptOf(series, attempt);
     const dead = deadStretch(run, series, attempt, settings);
     const points = dead === null ? value : value.slice().fill(Number.NaN, dead.from - offset);
-    return judgePoints(isPerplexity(series.name) ? points.map(Math.log) : points, settings);
+    return { step, points: isPerplexity(series.name) ? points.map(Math.log) : points };
+  });
+  const lastAttempt = parts.findLastIndex(({ step }) => step.length > 0);
+  const doneAgain = doneAgainOf(parts, settings);
+  let trained: Stretch[] = [];
+  let shortEnd: number | null = null;
+  const histories: Float64Array[] = [];
+  const attempts = parts.map((part, attempt): AttemptJudgement => {
+    const alone = judgePoints(part.points, settings);
+    const none = new Float64Array(0);
+    if (part.step.length === 0) {
+      histories.push(none);
+      return alone;
+    }
+    if (doneAgain[attempt]!) {
+      histories.push(none);
+      return { ...alone, incidents: [] };
+    }
+    const anew = beginsAnew(trained, part.step[0]!);
+    const first = trained[0]?.points ?? none;
+    trained = anew ? [part] : [...before(trained, part.step[0]!), part];
+    if (anew && attempt < lastAttempt) {
+      histories.push(none);
+      return alone;
+    }
+    const history = anew
+      ? { step: none, points: none }
+      : tailOf(trained.slice(0, -1), historyFor(part.points.length));
+    histories.push(history.step);
+    const by = history.points.length;
+    const scratch = anew ? true : fromScratch(part.points, first, settings);
+    const joined =
+      scratch !== false
+        ? alone.incidents
+        : judgePoints(Float64Array.of(...history.points, ...part.points), settings)
+            .incidents.filter(({ onset }) => onset >= by)
+            .map((incident) => shifted(incident, by));
+    const incidents = joined.map((one) =>
+      isOut(one, part.points, settings) ? { ...one, class: 'full-divergence' as const } : one,
+    );
+    if (attempt === lastAttempt && incidents.length === 0 && part.points.length < settings.minimumPoints)
+      shortEnd = attempt;
+    return { ...alone, incidents, class: worstOf(incidents)?.class ?? alone.class };
   });
   const judgeable = attempts.filter(
     ({ incidents, class: verdict }) => incidents.length > 0 || verdict === 'healthy',
   );
-  // Of a loss that stops beside other columns the end is unknown.
-  const unknown = judgeable.length === 0 || columnStop(run, series, settings) !== null;
+  // Of a loss that stops beside other columns the end is unknown, and so it is of a run that has hardly begun again.
+  const unknown = judgeable.length === 0 || shortEnd !== null || columnStop(run, series, settings) !== null;
   const classes = [...judgeable, { class: unknown ? ('inconclusive' as const) : ('healthy' as const) }];
-  return { series, class: worstOf(classes)!.class, attempts };
+  return { series, class: worstOf(classes)!.class, attempts, histories, doneAgain, shortEnd };
 }
+
+/** Later attempts that are looked at for one that covers an attempt: a loop of crashes ends sooner. */
+const LOOK_AHEAD = 1000;
+
+/** Of each attempt: was it too short to judge, finite, and did a later one train its steps again? */
+const doneAgainOf = (parts: readonly Stretch[], settings: VerdictSettings): readonly boolean[] =>
+  parts.map(({ step, points }, attempt) => {
+    if (step.length === 0 || step.length >= settings.minimumPoints || !points.every(Number.isFinite))
+      return false;
+    const last = step.at(-1)!;
+    for (let k = attempt + 1; k < Math.min(parts.length, attempt + LOOK_AHEAD); k++) {
+      const later = parts[k]!.step;
+      if (later.length > 0 && later[0]! <= last && later.at(-1)! >= last) return true;
+    }
+    return false;
+  });
 
 const isPerplexity = (name: string): boolean => /(^|[^a-z])(ppl|perplexity)($|[^a-z])/i.test(name);
 
 /** An incident in the words of the report. */
-function describe(series: TimeSeries, attempt: number, incident: SeriesIncident): Incident {
+function describe({ series, histories }: JudgedSeries, attempt: number, incident: SeriesIncident): Incident {
   const offset = series.attemptOffsets[attempt] ?? 0;
   const step = (index: number | null): number | null =>
-    index === null ? null : series.step[offset + index]!;
+    index === null
+      ? null
+      : index < 0
+        ? (histories[attempt]!.at(index) ?? null)
+        : series.step[offset + index]!;
   return {
     class: incident.class,
     series: series.name,
@@ -51,7 +210,7 @@ function describe(series: TimeSeries, attempt: number, incident: SeriesIncident)
 /** Every incident of a series in file order, beside what was found about it. */
 export const incidentsOf = (judged: JudgedSeries) =>
   judged.attempts.flatMap(({ incidents }, attempt) =>
-    incidents.map((found) => ({ found, attempt, incident: describe(judged.series, attempt, found) })),
+    incidents.map((found) => ({ found, attempt, incident: describe(judged, attempt, found) })),
   );
 
 /** Of the worst incidents the largest: it decides class and onset. */

@@ -28,7 +28,7 @@ export interface JudgedRun {
  * task loss, else of the eval loss, else inconclusive; `why` says which. Perplexities are judged by their logarithm,
  * which is the loss. An AUC that fell to chance, and a task that is lost (full divergence or non-finite), make the run lost even if the total hides it.
  *
- * Attempts with too few points to be judged do not count where another has enough.
+ * Attempts: see {@link judgeSeries}.
  */
 export function judgeRun(run: Run, settings: VerdictSettings = DEFAULT_VERDICT_SETTINGS): JudgedRun {
   const judge = (series: TimeSeries): JudgedSeries => judgeSeries(run, series, settings);
@@ -98,9 +98,11 @@ function verdictOf(
     worst === undefined
       ? judged.class === 'healthy'
         ? `"${judged.series.name}" stays in its band over ${points} points.`
-        : columnStop(run, judged.series, settings) === null
-          ? `"${judged.series.name}" has ${points} points, too few to judge.`
-          : `"${judged.series.name}" stops while other columns go on, so its end is unknown.`
+        : judged.shortEnd !== null && judged.attempts.some((one) => one.class === 'healthy')
+          ? shortEndOf(judged, judged.shortEnd, run.stepUnit)
+          : columnStop(run, judged.series, settings) === null
+            ? `"${judged.series.name}" has ${points} points, too few to judge.`
+            : `"${judged.series.name}" stops while other columns go on, so its end is unknown.`
       : explain(judged.series.name, worst.found, worst.incident, run.stepUnit);
   return {
     class: judged.class,
@@ -111,6 +113,12 @@ function verdictOf(
     why: why + stillOpen + remark,
     incidents: incidentsOf(judged).map(({ incident }) => incident),
   };
+}
+
+function shortEndOf({ series, attempts }: JudgedSeries, attempt: number, unit: string): string {
+  const { points } = attempts[attempt]!;
+  const first = series.step[series.attemptOffsets[attempt]!];
+  return `The last attempt of "${series.name}" begins at ${unit} ${first} and has ${points} point${points === 1 ? '' : 's'}, too few to judge. What came before it is healthy.`;
 }
 
 /** An AUC that fell to chance and stayed there makes a run lost whose loss alone does not show it. */

@@ -1,9 +1,10 @@
 /** Several attempts in one series, and which of several series decides. */
 import { describe, expect, it } from 'vitest';
+import { DETECTORS } from '../../src/detectors/registry.ts';
 import { comesFirst, judgeSeries } from '../../src/incidents/attempts.ts';
 import { DEFAULT_VERDICT_SETTINGS } from '../../src/incidents/settings.ts';
 import { judgeRun } from '../../src/incidents/verdict.ts';
-import { fallingLoss, makeRun, type SeriesSpec } from '../detectors/runs.ts';
+import { fallingLoss, findingsOf, makeRun, normals, type SeriesSpec } from '../detectors/runs.ts';
 
 /** A loss of 400 points that is lost from a point on. */
 const lost = (from: number, seed = 1): number[] => fallingLoss(400, seed).fill(40, from);
@@ -49,5 +50,131 @@ describe('which of two series decides', () => {
         series: a,
         onsetStep: 200,
       });
+  });
+});
+
+/** A loss at 0.4 with 2 % of noise. */
+const level = (points: number, at = 0.4, seed = 5): number[] => {
+  const normal = normals(seed);
+  return Array.from({ length: points }, () => at * Math.exp(0.02 * normal()));
+};
+/** A loss that falls from 3 to 0.4 over 600 points, as it is from a step on. */
+const falling = (from: number, to: number, seed = 6): number[] => {
+  const normal = normals(seed);
+  return Array.from(
+    { length: to - from },
+    (_, i) => (0.4 + 2.6 * Math.exp(-(from + i) / 60)) * Math.exp(0.02 * normal()),
+  );
+};
+
+/** Attempts as they begin: the step of the first point, and the values. */
+function resumed(...attempts: readonly (readonly [number, readonly number[]])[]) {
+  const run = makeRun([
+    {
+      name: 'loss',
+      values: attempts.map(([, values]) => values),
+      steps: attempts.map(([from, values]) => values.map((_, i) => from + i)),
+    },
+  ]);
+  return { run, ...judgeRun(run) };
+}
+
+describe('a resume is held against what it goes on from', () => {
+  const good = [0, falling(0, 600)] as const;
+
+  it.each([
+    [30, 160],
+    [8, 160],
+    [3, 160],
+    [110, 2],
+  ])('%i points at %f after a level of 0.4: lost, with onset at the resume', (points, at) => {
+    for (const from of [590, 600]) {
+      const { verdict } = resumed(good, [from, level(points, at)]);
+      expect(verdict, `from ${from}`).toMatchObject({
+        class: 'full-divergence',
+        onsetStep: from,
+        lastGoodStep: from - 1,
+      });
+      expect(verdict.incidents).toMatchObject([{ attempt: 1, onsetStep: from }]);
+    }
+  });
+
+  it('NaN from its first point on is so from there', () => {
+    const { verdict } = resumed(good, [590, new Array<number>(40).fill(Number.NaN)]);
+    expect(verdict).toMatchObject({ class: 'non-finite', onsetStep: 590, lastGoodStep: 589 });
+  });
+
+  it('a climb to five times in thirty points is open, not healthy', () => {
+    expect(resumed(good, [590, level(30, 2)]).verdict).toMatchObject({
+      class: 'inconclusive',
+      onsetStep: 590,
+    });
+  });
+
+  it('one that jumps and comes back is a micro-divergence at the resume', () => {
+    const { verdict } = resumed(good, [590, [...level(30, 4), ...level(200)]]);
+    expect(verdict).toMatchObject({ class: 'micro-divergence', onsetStep: 590, recoveredStep: 620 });
+  });
+
+  it('an earlier attempt that is long is held against its own past too', () => {
+    const { verdict } = resumed(good, [590, level(30, 160)], [590, level(200)]);
+    expect(verdict).toMatchObject({ class: 'full-divergence', onsetStep: 590 });
+    expect(verdict.incidents).toMatchObject([{ attempt: 1 }]);
+  });
+
+  it.each<[string, readonly (readonly [number, readonly number[]])[]]>([
+    ['a healthy resume', [good, [600, level(100)]]],
+    ['one that repeats steps at their level', [good, [300, falling(300, 700, 8)]]],
+    ['one that repeats steps of a steep fall at their level', [good, [40, falling(40, 700, 8)]]],
+    ['one with a lower learning rate', [good, [600, level(100, 0.3)]]],
+    ['one after a hole', [good, [900, level(100)]]],
+    ['a beginning from scratch', [good, [0, falling(0, 600, 9)]]],
+    ['a beginning from scratch that is short of the first', [good, [0, falling(0, 60, 9)]]],
+    ['one from scratch under steps that count on', [good, [600, falling(0, 400, 9)]]],
+    [
+      'four runs in one file',
+      [good, [0, falling(0, 600, 9)], [0, falling(0, 600, 10)], [0, falling(0, 600, 11)]],
+    ],
+    [
+      'a crash loop that gets through',
+      [good, ...[590, 590, 591, 590].map((from) => [from, level(4, 0.4, from)] as const), [590, level(100)]],
+    ],
+    ['a short attempt at 160 that was done again', [good, [590, level(5, 160)], [590, level(100)]]],
+  ])('%s is healthy', (_, attempts) => {
+    expect(resumed(...attempts).verdict).toMatchObject({ class: 'healthy', incidents: [] });
+  });
+
+  it('one from scratch under steps that count on, that does not come down, is lost', () => {
+    expect(resumed(good, [600, level(300, 3)]).verdict).toMatchObject({
+      class: 'full-divergence',
+      onsetStep: 600,
+    });
+  });
+
+  it('a last attempt that is too short to judge leaves the run inconclusive', () => {
+    const { verdict } = resumed(good, [590, level(4)]);
+    expect(verdict).toMatchObject({ class: 'inconclusive', onsetStep: null });
+    expect(verdict.why).toBe(
+      'The last attempt of "loss" begins at step 590 and has 4 points, too few to judge. What came before it is healthy.',
+    );
+    const loop = [590, 591, 590].map((from) => [from, level(4, 0.4, from)] as const);
+    expect(resumed(good, ...loop).verdict.class).toBe('inconclusive');
+    expect(resumed(good, [600, level(7, 3)]).verdict.class).toBe('inconclusive');
+  });
+
+  it('repeated steps are a warning, but a note where the attempt before was too short and was done again', () => {
+    const severities = (...attempts: readonly (readonly [number, readonly number[]])[]) =>
+      findingsOf(DETECTORS['repeated-or-lost-steps'], resumed(...attempts).run).map(
+        ({ severity }) => severity,
+      );
+    expect(severities(good, [590, level(100)])).toEqual(['warning']);
+    expect(severities(good, [590, level(4)], [590, level(100)])).toEqual(['note', 'warning']);
+  });
+
+  it('a thousand restarts take no more than their points', () => {
+    const loop = Array.from({ length: 1000 }, (_, k) => [590, level(4, 0.4, k)] as const);
+    const from = performance.now();
+    expect(resumed(good, ...loop, [590, level(100)]).verdict.class).toBe('healthy');
+    expect(performance.now() - from).toBeLessThan(5000);
   });
 });
