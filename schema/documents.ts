@@ -33,6 +33,7 @@ import type { MatrixCell, TrainingMatrix } from '../src/model/matrix.ts';
 import type { BaselineCheck } from '../src/model/replay.ts';
 import { ROLES } from '../src/model/run.ts';
 import {
+  account,
   curvatureEntry,
   error,
   finding,
@@ -90,6 +91,8 @@ const inspectedSeries = objectOf<InspectedSeries>(
   min: orNull(number('Smallest finite value; null where there is none.')),
   max: orNull(number('Largest finite value; null where there is none.')),
   ...statistics,
+  missing: count('Cells without a value: `null`, an empty cell, `NA`.'),
+  refused: count('Cells whose text is no number.'),
 });
 
 const inspectedRun = objectOf<InJson<InspectedRun>>(
@@ -117,6 +120,7 @@ const inspectedLog = objectOf<InJson<InspectedLog>>(
   kept: count('Records that were read.'),
   lost: count('Records that were lost.'),
   unreadBytes: count('Bytes of a last record that is not whole.'),
+  account,
   files: listOf(
     objectOf<NonNullable<InspectedLog['files']>[number]>(
       null,
@@ -124,6 +128,7 @@ const inspectedLog = objectOf<InJson<InspectedLog>>(
     )({
       path: text('Its path.'),
       sha256,
+      account,
     }),
     'The files that were joined into this input, where there are several.',
   ).optional(),
@@ -168,6 +173,7 @@ const inspectedCheckpoint = objectOf<InJson<InspectedCheckpoint>>(
   withoutWeights: text('What it is, where it holds no weights.').optional(),
   metadata: scalars('Numbers and texts beside the tensors.'),
   errors: listOf(error, 'Damage in it.'),
+  account,
   tensors: listOf(inspectedTensor, 'Its tensors, in the order of the file.'),
 });
 

@@ -13,7 +13,22 @@ export interface ByteSource {
   /** Bytes [start, end). Asking beyond the end is an error of the caller: check against byteLength first. */
   slice(start: number, end: number): Promise<Uint8Array>;
   close(): Promise<void>;
+  /**
+   * Where bytes [start, end) lie in the file that this is a part of; left out where it is the file itself. Bytes that lie
+   * compressed there have the place of all that they are compressed with.
+   */
+  place?(start: number, end: number): Extent;
 }
+
+/** Bytes [start, end). */
+export interface Extent {
+  readonly start: number;
+  readonly end: number;
+}
+
+/** Where bytes [start, end) of a source lie in its file. */
+export const placeOf = (source: ByteSource, start: number, end: number): Extent =>
+  source.place?.(start, end) ?? { start, end };
 
 /** A source over bytes in memory. */
 export function bytesSource(path: string, bytes: Uint8Array): ByteSource {
@@ -38,6 +53,7 @@ export function partOfSource(source: ByteSource, start: number, end: number, pat
       return source.slice(start + from, start + to);
     },
     close: async () => {},
+    place: (from, to) => placeOf(source, start + from, start + to),
   };
 }
 

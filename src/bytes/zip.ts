@@ -17,7 +17,7 @@ import { createInflateRaw } from 'node:zlib';
 import { type DiagError, diagError } from '../model/errors.ts';
 import { crc32 } from './crc32.ts';
 import { type ByteReader, byteReader } from './reader.ts';
-import { type ByteSource, bytesSource, partOfSource } from './source.ts';
+import { type ByteSource, bytesSource, type Extent, partOfSource, placeOf } from './source.ts';
 import { windowedSource } from './windowed-source.ts';
 
 export interface ZipMember {
@@ -34,6 +34,8 @@ export interface ZipMember {
    * into memory, at most 1 GiB, at the first slice where it is compressed.
    */
   source(): ByteSource;
+  /** Where its bytes lie in the file of the archive, compressed as they are. */
+  readonly extent: Extent;
 }
 
 const MAX_ENTRIES = 100_000;
@@ -390,6 +392,7 @@ function memberOf(source: ByteSource, entry: Entry, start: number): ZipMember {
   const path = `${source.path}!${name}`;
   const stored = entry.method === 0;
   const raw = partOfSource(source, start, start + entry.packed, path);
+  const extent = placeOf(source, start, start + entry.packed);
   async function* stream(): AsyncIterable<Uint8Array> {
     let crc = 0;
     for await (const piece of stored ? storedPieces(raw) : inflatedPieces(raw, size)) {
@@ -423,7 +426,8 @@ function memberOf(source: ByteSource, entry: Entry, start: number): ZipMember {
     compressed: !stored,
     stream,
     read,
-    source: () => (stored ? raw : inflatedSource(path, size, read)),
+    source: () => (stored ? raw : inflatedSource(path, size, read, extent)),
+    extent,
   };
 }
 
@@ -432,6 +436,7 @@ function inflatedSource(
   path: string,
   byteLength: number,
   read: (limit: number) => Promise<Uint8Array>,
+  extent: Extent,
 ): ByteSource {
   let inflated: Promise<ByteSource> | undefined;
   return {
@@ -444,6 +449,7 @@ function inflatedSource(
     close: async () => {
       inflated = undefined;
     },
+    place: () => extent,
   };
 }
 

@@ -11,7 +11,7 @@
  * Names are the keys, joined by `/`. Source: flax/serialization.py.
  */
 import { type MsgpackReader, msgpackReader } from '../bytes/msgpack.ts';
-import { type ByteSource, bytesSource } from '../bytes/source.ts';
+import { type ByteSource, bytesSource, type Extent } from '../bytes/source.ts';
 import { windowedSource } from '../bytes/windowed-source.ts';
 import type { Checkpoint, Dtype } from '../model/checkpoint.ts';
 import { DiagError, diagError, type ErrorRecord } from '../model/errors.ts';
@@ -20,6 +20,7 @@ import type { CheckpointFormat } from './format.ts';
 import { layoutOfKeras } from './layouts.ts';
 import { type LazyTensor, lazyCheckpoint, stepOf } from './lazy-checkpoint.ts';
 import type { RoleOfTensor } from './roles.ts';
+import type { LostTensors } from './stored-bytes.ts';
 
 const FORMAT = 'Flax MessagePack';
 const MAX_DEPTH = 100;
@@ -75,7 +76,9 @@ async function openFlax(source: ByteSource): Promise<Checkpoint> {
   const errors: ErrorRecord[] = [];
   const root: Tree = new Map();
   const nearby = windowedSource(source, WINDOW);
-  const state = { reader: msgpackReader(nearby), path, source: nearby, errors, tokens: 0 };
+  const passedOver: Extent[] = [];
+  const lost: LostTensors[] = [];
+  const state = { reader: msgpackReader(nearby), path, source: nearby, errors, passedOver, tokens: 0 };
   try {
     const token = await state.reader.next();
     if (token.kind !== 'map') throw malformed(path, 'its root is no map');
@@ -86,6 +89,8 @@ async function openFlax(source: ByteSource): Promise<Checkpoint> {
     // A file that was cut keeps the arrays that are whole.
     if (!(error instanceof DiagError) || error.code !== 'checkpoint-truncated' || root.size === 0)
       throw error;
+    const start = error.where?.byteOffset ?? source.byteLength;
+    lost.push({ reason: 'cut-off', tensors: undefined, extent: { start, end: source.byteLength } });
     errors.push(error.toRecord());
   }
   const metadata = new Map<string, string | number | boolean | null>();
@@ -105,6 +110,7 @@ async function openFlax(source: ByteSource): Promise<Checkpoint> {
         layout: /(?:^|\/)kernel$/.test(role.parameter ?? name) ? layoutOfKeras(name, shape) : 'none',
         ...role,
       },
+      extents: () => parts,
       stream: async function* () {
         if (parts.length === 0) yield decodeValues(new Uint8Array(0), dtype);
         for (const { start, end } of parts)
@@ -125,6 +131,7 @@ async function openFlax(source: ByteSource): Promise<Checkpoint> {
       step: stepOf(path, metadata),
       metadata,
       errors,
+      stored: { bytes: source.byteLength, passedOver, lost },
       close: () => source.close(),
     },
     tensors,
@@ -139,6 +146,8 @@ interface State {
   readonly source: ByteSource;
   readonly path: string;
   readonly errors: ErrorRecord[];
+  /** Arrays of types that are not read. */
+  readonly passedOver: Extent[];
   tokens: number;
 }
 
@@ -202,9 +211,10 @@ async function readExtension(
   end: number,
   name: string,
 ): Promise<FlaxArray | string | undefined> {
-  const { path, source, errors } = state;
+  const { path, source, errors, passedOver } = state;
   const wrong = (problem: string): DiagError => malformed(path, `"${name}" ${problem}`);
   if (type < 1 || type > 3) {
+    passedOver.push({ start, end });
     errors.push(wrong(`has the extension type ${type}, which Flax does not write`).toRecord());
     return undefined;
   }
@@ -238,6 +248,7 @@ async function readExtension(
   const dtypeName = Buffer.from(await inner.read(typeName.start, typeName.end)).toString();
   const dtype = DTYPES_BY_NAME.get(dtypeName);
   if (dtype === undefined) {
+    passedOver.push({ start, end });
     errors.push(
       diagError('dtype-unsupported', { tensor: name, dtype: dtypeName }, { path, tensor: name }).toRecord(),
     );

@@ -1,21 +1,30 @@
 /** What every format hands back: a list of tensors, each with a way to stream its values. */
+
+import type { Extent } from '../bytes/source.ts';
 import type { Checkpoint, TensorData, TensorInfo } from '../model/checkpoint.ts';
 import { diagError } from '../model/errors.ts';
+import type { LossReason } from '../model/log.ts';
+import { accountOf, type LostTensors, type StoredBytes } from './stored-bytes.ts';
 
 export interface LazyTensor {
   readonly info: TensorInfo;
+  /** Where its bytes lie in the file, or files, of the checkpoint. Reads no more than headers. */
+  extents(): readonly Extent[] | Promise<readonly Extent[]>;
   /** The values in row-major order, in one or more pieces of at most a few MiB, all of one array type. */
   stream(): AsyncIterable<TensorData>;
 }
 
-type Parts = Omit<Checkpoint, 'kind' | 'tensors' | 'read' | 'stream'>;
+interface Parts extends Omit<Checkpoint, 'kind' | 'tensors' | 'read' | 'stream' | 'account'> {
+  /** The bytes of its files; a function where it takes reading to know them. */
+  readonly stored: StoredBytes | (() => Promise<StoredBytes>);
+}
 
 /**
  * A checkpoint over lazily read tensors.
  *
  * @throws checkpoint-ambiguous where two tensors have one name. `read` and `stream` throw tensor-missing for a name that is not there, and what the format finds wrong.
  */
-export function lazyCheckpoint(parts: Parts, tensors: readonly LazyTensor[]): Checkpoint {
+export function lazyCheckpoint({ stored, ...parts }: Parts, tensors: readonly LazyTensor[]): Checkpoint {
   const byName = new Map(tensors.map((tensor) => [tensor.info.name, tensor]));
   const seen = new Set<string>();
   for (const { info } of tensors) {
@@ -47,8 +56,27 @@ export function lazyCheckpoint(parts: Parts, tensors: readonly LazyTensor[]): Ch
       return joinPieces(pieces);
     },
     stream: (name) => find(name).stream(),
+    account: async (unreadable = new Map()) => {
+      const read: Extent[] = [];
+      const damaged: LostTensors[] = [];
+      for (const { info, extents } of tensors) {
+        const own = await extents();
+        const reason = unreadable.get(info.name);
+        if (reason === undefined) read.push(...own);
+        else damaged.push(...lostAt(reason, own));
+      }
+      return accountOf(typeof stored === 'function' ? await stored() : stored, read, damaged);
+    },
   };
 }
+
+/** A tensor that was lost, which may lie in several places. */
+const lostAt = (reason: LossReason, extents: readonly Extent[]): LostTensors[] =>
+  (extents.length === 0 ? [{ start: 0, end: 0 }] : extents).map((extent, k) => ({
+    reason,
+    tensors: k === 0 ? 1 : 0,
+    extent,
+  }));
 
 /** Some names for a message. */
 export const firstNames = (names: readonly string[]): string[] =>

@@ -11,13 +11,13 @@
  *
  * Source: numpy/lib/format.py.
  */
-import type { ByteSource } from '../bytes/source.ts';
+import { type ByteSource, type Extent, placeOf } from '../bytes/source.ts';
 import type { Dtype } from '../model/checkpoint.ts';
 import { type DiagError, diagError } from '../model/errors.ts';
 import { bytePieces, DTYPE_BYTES, elementsOf } from './dtypes.ts';
 import type { CheckpointFormat } from './format.ts';
 import { type LazyTensor, lazyCheckpoint, stepOf } from './lazy-checkpoint.ts';
-import { type Storage, type StridedView, streamView } from './pytorch/strided.ts';
+import { extentOf, type Storage, type StridedView, streamView } from './pytorch/strided.ts';
 import { roleOfName } from './roles.ts';
 
 const MAGIC = Buffer.from('\x93NUMPY', 'latin1');
@@ -55,19 +55,21 @@ export const npy: CheckpointFormat = {
     const tensor = await npyTensor(name, path, byteLength, (end) => source.slice(0, end), {
       byteLength,
       pieces: (start, end) => bytePieces(source, start, end),
+      place: (start, end) => placeOf(source, start, end),
     });
     return lazyCheckpoint(npyParts(source, npy.id), [tensor]);
   },
 };
 
 /** What npy and npz files tell beside their tensors: nothing. */
-export const npyParts = (source: ByteSource, format: string) => ({
+export const npyParts = (source: ByteSource, format: string, passedOver: readonly Extent[] = []) => ({
   path: source.path,
   format,
   framework: null,
   step: stepOf(source.path, new Map()),
   metadata: new Map<string, string>(),
   errors: [],
+  stored: { bytes: source.byteLength, passedOver },
   close: () => source.close(),
 });
 
@@ -134,9 +136,11 @@ export async function npyTensor(
   const data: Storage = {
     byteLength: byteLength - dataStart,
     pieces: (from, to) => file.pieces(dataStart + from, dataStart + to),
+    place: (from, to) => file.place(dataStart + from, dataStart + to),
   };
   return {
     info: { name, dtype, shape, elements, layout: 'none', ...roleOfName(name, dtype) },
+    extents: () => [extentOf(view2, data)],
     stream: () => streamView(view2, data),
   };
 }

@@ -1,4 +1,5 @@
 /** NumPy's archive of arrays: a zip of `<name>.npy`, stored (`savez`) or deflated (`savez_compressed`). */
+import { type Extent, placeOf } from '../bytes/source.ts';
 import { openZip, type ZipMember, zipNames } from '../bytes/zip.ts';
 import type { ErrorRecord } from '../model/errors.ts';
 import { DiagError } from '../model/errors.ts';
@@ -16,6 +17,7 @@ export const npz: CheckpointFormat = {
   open: async (source) => {
     const tensors: LazyTensor[] = [];
     const errors: ErrorRecord[] = [];
+    const passedOver: Extent[] = [];
     for (const [file, member] of await openZip(source)) {
       const name = file.replace(/\.npy$/, '');
       try {
@@ -26,10 +28,11 @@ export const npz: CheckpointFormat = {
         // One array that cannot be read leaves the others readable; a damaged archive does not.
         if (!(error instanceof DiagError) || !['object-array', 'dtype-unsupported'].includes(error.code))
           throw error;
+        passedOver.push(member.extent);
         errors.push(error.toRecord());
       }
     }
-    return lazyCheckpoint({ ...npyParts(source, npz.id), errors }, tensors);
+    return lazyCheckpoint({ ...npyParts(source, npz.id, passedOver), errors }, tensors);
   },
 };
 
@@ -53,6 +56,7 @@ const storageOf = (member: ZipMember): Storage => ({
   // To the end of the file the checksum is checked, which takes its beginning too: a header of at most 10 kB.
   pieces: (start, end) =>
     end === member.byteLength ? skipping(member.stream(), start) : bytePieces(member.source(), start, end),
+  place: (start, end) => placeOf(member.source(), start, end),
 });
 
 async function* skipping(pieces: AsyncIterable<Uint8Array>, bytes: number): AsyncIterable<Uint8Array> {

@@ -20,7 +20,7 @@ import {
   textOf,
   varintValue,
 } from '../bytes/protobuf.ts';
-import { type ByteSource, openSibling } from '../bytes/source.ts';
+import { type ByteSource, type Extent, openSibling } from '../bytes/source.ts';
 import { windowedSource } from '../bytes/windowed-source.ts';
 import type { Checkpoint, Dtype, TensorData } from '../model/checkpoint.ts';
 import { DiagError, diagError, type ErrorRecord } from '../model/errors.ts';
@@ -29,6 +29,7 @@ import type { CheckpointFormat } from './format.ts';
 import { layoutOfTorch } from './layouts.ts';
 import { type LazyTensor, lazyCheckpoint, stepOf } from './lazy-checkpoint.ts';
 import { roleOfName } from './roles.ts';
+import { type LostTensors, lossReasonOf } from './stored-bytes.ts';
 
 export const onnx: CheckpointFormat = {
   id: 'onnx',
@@ -91,9 +92,22 @@ async function openOnnx(source: ByteSource): Promise<Checkpoint> {
   const metadata = new Map<string, string | number>();
   const errors: ErrorRecord[] = [];
   const tensors = new Map<string, LazyTensor>();
+  const passedOver: Extent[] = [];
+  const lost: LostTensors[] = [];
+  const files: ByteSource[] = [];
+  /** Where a file of external data begins, if it came after the model and those before it. */
+  const startOf = (file: ByteSource): number => {
+    const before = files.slice(0, files.indexOf(file));
+    return [source, ...before].reduce((sum, { byteLength }) => sum + byteLength, 0);
+  };
   const others = new Map<string, Promise<ByteSource>>();
   const openOther = (name: string): Promise<ByteSource> => {
-    const opened = others.get(name) ?? openSibling(path, name);
+    const opened =
+      others.get(name) ??
+      openSibling(path, name).then((file) => {
+        files.push(file);
+        return file;
+      });
     others.set(name, opened);
     return opened;
   };
@@ -114,7 +128,8 @@ async function openOnnx(source: ByteSource): Promise<Checkpoint> {
         metadata.set(number === 2 ? 'producer_name' : 'producer_version', await textIn(nearby, field));
       if (number !== 7 || wire !== 2) continue;
       for await (const member of protobufRanges(nearby, start, end, 'the graph', 1)) {
-        if (member.number === 15)
+        if (member.number === 15) {
+          passedOver.push(member);
           errors.push(
             diagError(
               'dtype-unsupported',
@@ -122,10 +137,14 @@ async function openOnnx(source: ByteSource): Promise<Checkpoint> {
               { path },
             ).toRecord(),
           );
+        }
         if (member.number !== 5 || member.wire !== 2) continue;
         try {
-          const tensor = await openTensor(source, nearby, member, openOther);
-          if (tensor === undefined) continue;
+          const tensor = await openTensor(source, nearby, member, openOther, startOf);
+          if (tensor === undefined) {
+            passedOver.push(member);
+            continue;
+          }
           const { name } = tensor.info;
           if (tensors.has(name))
             throw diagError(
@@ -136,6 +155,8 @@ async function openOnnx(source: ByteSource): Promise<Checkpoint> {
           tensors.set(name, tensor);
         } catch (error) {
           if (!(error instanceof DiagError) || error.code === 'checkpoint-ambiguous') throw error;
+          if (error.code === 'dtype-unsupported') passedOver.push(member);
+          else lost.push({ reason: lossReasonOf(error.code), tensors: 1, extent: member });
           errors.push(error.toRecord());
         }
       }
@@ -146,6 +167,8 @@ async function openOnnx(source: ByteSource): Promise<Checkpoint> {
       await closeOthers();
       throw error;
     }
+    const start = error.where?.byteOffset ?? source.byteLength;
+    lost.push({ reason: 'cut-off', tensors: undefined, extent: { start, end: source.byteLength } });
     errors.push(error.toRecord());
   }
   // Both are required; a file that was cut between two fields lacks the last of them.
@@ -169,6 +192,14 @@ async function openOnnx(source: ByteSource): Promise<Checkpoint> {
       step: stepOf(path, metadata),
       metadata,
       errors,
+      stored: {
+        bytes: files.reduce((sum, file) => sum + file.byteLength, source.byteLength),
+        passedOver: [
+          ...passedOver,
+          ...files.map((file) => ({ start: startOf(file), end: startOf(file) + file.byteLength })),
+        ],
+        lost,
+      },
       close,
     },
     [...tensors.values()],
@@ -190,6 +221,7 @@ async function openTensor(
   nearby: ByteSource,
   message: ProtobufRange,
   openOther: (name: string) => Promise<ByteSource>,
+  startOf: (file: ByteSource) => number,
 ): Promise<LazyTensor | undefined> {
   const { path } = source;
   const shape: number[] = [];
@@ -269,7 +301,11 @@ async function openTensor(
         { what: `tensor "${name}"`, end: start + bytes, bytes: other.byteLength },
         { path: other.path, tensor: name, byteOffset: start },
       );
-    return { info, stream: () => decodeRange(other, start, elements, dtype) };
+    return {
+      info,
+      extents: () => [{ start: startOf(other) + start, end: startOf(other) + start + bytes }],
+      stream: () => decodeRange(other, start, elements, dtype),
+    };
   }
   const raw = data.filter(({ number }) => number === FIELD.raw);
   const wanted = raw.length > 0 ? FIELD.raw : typedField(dtype);
@@ -283,6 +319,7 @@ async function openTensor(
   if (!isFixed && stored < elements) throw malformed(`has ${elements} elements in ${stored} bytes`);
   return {
     info,
+    extents: () => data,
     stream: async function* (): AsyncIterable<TensorData> {
       if (elements === 0) yield decodeValues(new Uint8Array(0), dtype);
       else if (isFixed)

@@ -14,6 +14,7 @@ import { lazyCheckpoint, stepOf } from './lazy-checkpoint.ts';
 import { pytorchLegacy } from './pytorch/pytorch-legacy.ts';
 import { pytorchZip } from './pytorch/pytorch-zip.ts';
 import { safetensors } from './safetensors.ts';
+import { accountOf, inOneStream } from './stored-bytes.ts';
 
 const MAX_INDEX_BYTES = 100_000_000;
 const MAX_SHARDS = 10_000;
@@ -77,7 +78,7 @@ async function openIndex(source: ByteSource): Promise<Checkpoint> {
     throw error;
   }
   const metadata = new Map(shards.flatMap((shard) => [...shard.metadata]));
-  return lazyCheckpoint(
+  const joined = lazyCheckpoint(
     {
       path,
       format: safetensorsIndex.id,
@@ -86,10 +87,21 @@ async function openIndex(source: ByteSource): Promise<Checkpoint> {
       step: stepOf(path, metadata),
       metadata,
       errors: shards.flatMap((shard) => shard.errors),
+      stored: { bytes: byteLength },
       close,
     },
-    shards.flatMap((shard) => shard.tensors.map((info) => ({ info, stream: () => shard.stream(info.name) }))),
+    shards.flatMap((shard) =>
+      shard.tensors.map((info) => ({ info, extents: () => [], stream: () => shard.stream(info.name) })),
+    ),
   );
+  return {
+    ...joined,
+    account: async (unreadable) => {
+      const ofShards = [];
+      for (const shard of shards) ofShards.push(await shard.account(unreadable));
+      return inOneStream([accountOf({ bytes: byteLength }, []), ...ofShards]);
+    },
+  };
 }
 
 /** A shard is one whole file: an index of indexes could point in a circle. */

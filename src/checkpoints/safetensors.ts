@@ -11,7 +11,7 @@
  */
 
 import { writeFileAtomic } from '../bytes/atomic-write.ts';
-import type { ByteSource } from '../bytes/source.ts';
+import type { ByteSource, Extent } from '../bytes/source.ts';
 import type { Checkpoint, Dtype, TensorData } from '../model/checkpoint.ts';
 import { DTYPES } from '../model/checkpoint.ts';
 import { type DiagError, diagError, type ErrorRecord } from '../model/errors.ts';
@@ -22,6 +22,7 @@ import type { CheckpointFormat } from './format.ts';
 import { layoutOfTorch } from './layouts.ts';
 import { type LazyTensor, lazyCheckpoint, stepOf } from './lazy-checkpoint.ts';
 import { roleOfName } from './roles.ts';
+import type { LostTensors } from './stored-bytes.ts';
 
 /** As in the reference implementation. */
 const MAX_HEADER_BYTES = 100_000_000;
@@ -144,10 +145,16 @@ async function openSafetensors(source: ByteSource): Promise<Checkpoint> {
     covered = end;
   }
   const dataBytes = byteLength - dataStart;
+  const lost: LostTensors[] = [];
   for (const { name, begin, end } of ranges) {
     if (begin === end && begin > covered)
       throw malformed(`the empty tensor "${name}" lies at ${begin}, beyond all others`, name);
-    if (end > dataBytes)
+    if (end > dataBytes) {
+      lost.push({
+        reason: 'cut-off',
+        tensors: 1,
+        extent: { start: Math.min(dataStart + begin, byteLength), end: byteLength },
+      });
       errors.push(
         diagError(
           'checkpoint-truncated',
@@ -155,15 +162,21 @@ async function openSafetensors(source: ByteSource): Promise<Checkpoint> {
           { path, tensor: name, byteOffset: dataStart + begin },
         ).toRecord(),
       );
+    }
   }
   if (dataBytes > covered)
     throw malformed(`${dataBytes - covered} bytes after the last tensor belong to none`);
 
   const framework = FRAMEWORKS.get(metadata.get('format') ?? '') ?? null;
+  const place = ({ begin, end }: { begin: number; end: number }): Extent => ({
+    start: dataStart + begin,
+    end: dataStart + end,
+  });
+  const known = new Set(entries.map(({ name }) => name));
   const tensors = entries
     .filter(({ end }) => end <= dataBytes)
     .map(
-      ({ name, dtype, shape, elements, begin }): LazyTensor => ({
+      ({ name, dtype, shape, elements, begin, end }): LazyTensor => ({
         info: {
           name,
           dtype,
@@ -172,6 +185,7 @@ async function openSafetensors(source: ByteSource): Promise<Checkpoint> {
           layout: framework === 'pytorch' ? layoutOfTorch(name, shape) : 'none',
           ...roleOfName(name, dtype),
         },
+        extents: () => [place({ begin, end })],
         stream: () => decodeRange(source, dataStart + begin, elements, dtype),
       }),
     );
@@ -183,6 +197,11 @@ async function openSafetensors(source: ByteSource): Promise<Checkpoint> {
       step: stepOf(path, metadata),
       metadata,
       errors,
+      stored: {
+        bytes: byteLength,
+        passedOver: ranges.filter(({ name, end }) => !known.has(name) && end <= dataBytes).map(place),
+        lost,
+      },
       close: () => source.close(),
     },
     tensors,

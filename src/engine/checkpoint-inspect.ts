@@ -3,6 +3,7 @@ import { dirname } from 'node:path';
 import { type OwnerCandidate, ownersOf } from '../checkpoints/optimizer-owners.ts';
 import { type CheckpointFile, checkpointFile } from '../checkpoints/registry.ts';
 import { tensorStatistics } from '../checkpoints/statistics.ts';
+import { lossReasonOf } from '../checkpoints/stored-bytes.ts';
 import type {
   Checkpoint,
   InspectedCheckpoint,
@@ -12,6 +13,7 @@ import type {
   TensorStatistics,
 } from '../model/checkpoint.ts';
 import { DiagError } from '../model/errors.ts';
+import type { LossReason } from '../model/log.ts';
 
 /**
  * A parameter, gradient or first moment with an entry beyond this is called exploding, an accumulator of squares
@@ -53,6 +55,7 @@ export async function inspectFile(
   const checkpoint = await file.open();
   const owners = await ownersBeside(checkpoint, others);
   const errors = [...checkpoint.errors];
+  const unreadable = new Map<string, LossReason>();
   const tensors: InspectedTensor[] = [];
   for (const stored of checkpoint.tensors) {
     const parameter = owners.get(stored.name);
@@ -67,6 +70,7 @@ export async function inspectFile(
     } catch (error) {
       if (!(error instanceof DiagError)) throw error;
       errors.push({ ...error.toRecord(), tensor: info.name });
+      unreadable.set(info.name, lossReasonOf(error.code));
       tensors.push({ ...info, flags: [] });
     }
   }
@@ -79,6 +83,7 @@ export async function inspectFile(
     ...(checkpoint.withoutWeights === undefined ? {} : { withoutWeights: checkpoint.withoutWeights }),
     metadata: checkpoint.metadata,
     errors,
+    account: await checkpoint.account(unreadable),
     tensors,
   };
 }

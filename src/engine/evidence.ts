@@ -120,24 +120,28 @@ const SHARED_FOLDER =
 
 /** What the report says of a log it read: each file by itself, with its own hash, where several were joined. */
 export const inputsOf = (log: LogInput): ReportInput[] =>
-  (log.files ?? [log]).map(({ path, format, sha256, kept, lost, unreadBytes, grownBytes, errors }) => ({
-    path,
-    format,
-    sha256,
-    kept,
-    lost,
-    unreadBytes,
-    ...(grownBytes === undefined ? {} : { grownBytes }),
-    errors,
-  }));
+  (log.files ?? [log]).map(
+    ({ path, format, sha256, kept, lost, unreadBytes, account, grownBytes, errors }) => ({
+      path,
+      format,
+      sha256,
+      kept,
+      lost,
+      unreadBytes,
+      account,
+      ...(grownBytes === undefined ? {} : { grownBytes }),
+      errors,
+    }),
+  );
 
 /** A checkpoint is hashed by what its header says: names, types and shapes. */
-const inputOfCheckpoint = ({ path, format, errors, tensors }: InspectedCheckpoint): ReportInput => ({
+const inputOfCheckpoint = ({ path, format, errors, account, tensors }: InspectedCheckpoint): ReportInput => ({
   path,
   format,
   sha256: createHash('sha256')
     .update(JSON.stringify(tensors.map(({ name, dtype, shape }) => [name, dtype, shape])))
     .digest('hex'),
+  account,
   errors,
 });
 

@@ -48,7 +48,10 @@ const inspectLog = (log: LogInput): InspectedLog => ({
   kept: log.kept,
   lost: log.lost,
   unreadBytes: log.unreadBytes,
-  ...(log.files === undefined ? {} : { files: log.files.map(({ path, sha256 }) => ({ path, sha256 })) }),
+  account: log.account,
+  ...(log.files === undefined
+    ? {}
+    : { files: log.files.map(({ path, sha256, account }) => ({ path, sha256, account })) }),
   runs: log.runs.map((run) => ({
     id: run.id,
     attempts: run.attempts.length,
@@ -70,5 +73,7 @@ function inspectSeries(series: TimeSeries): InspectedSeries {
     firstStep: series.step[0] ?? Number.NaN,
     lastStep,
     ...{ first, last, min, max, nan, posInf, negInf },
+    missing: series.missing,
+    refused: series.refused,
   };
 }

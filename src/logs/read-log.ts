@@ -139,7 +139,7 @@ export async function readRawStream(
   let whole = true;
   let fileBytes = 0;
   let decodedBytes = 0;
-  let tornAt: number | undefined;
+  let torn: Lost | undefined;
   const raw = counted(hashed(chunks, hash), (bytes) => {
     fileBytes += bytes;
   });
@@ -149,9 +149,9 @@ export async function readRawStream(
   const { head: start, all } = gzip
     ? await peekStream(
         counted(
-          gunzipChunks(file.all, shown, (error) => {
+          gunzipChunks(file.all, shown, (error, damage) => {
             whole = false;
-            tornAt = decodedBytes;
+            torn = { reason: damage === 'trailing' ? 'no-record' : 'torn-gzip', bytes: 0, at: decodedBytes };
             errors.push(error.toRecord());
           }),
           (bytes) => {
@@ -200,7 +200,7 @@ export async function readRawStream(
     bytes,
     mark: format.text ? markBytes(head) : 0,
     odd: encoding === 'utf-8' ? 0 : bytes % 2,
-    tornAt,
+    torn,
   });
   const open = unaccounted(account);
   if (open !== 0)
@@ -220,13 +220,13 @@ export async function readRawStream(
 /** The account of what a format was handed, as one of the file: with what was taken off before. */
 function accountOfFile(
   account: Account,
-  file: { bytes: number; mark: number; odd: number; tornAt: number | undefined },
+  file: { bytes: number; mark: number; odd: number; torn: Lost | undefined },
 ): Account {
-  const { bytes, mark, odd, tornAt } = file;
+  const { bytes, mark, odd, torn } = file;
   const lost: Lost[] =
     mark === 0 ? [...account.lost] : account.lost.map((one) => ({ ...one, at: one.at + mark }));
   if (odd > 0) lost.push({ reason: 'torn-record', bytes: odd, at: bytes - odd });
-  if (tornAt !== undefined) lost.push({ reason: 'torn-gzip', bytes: 0, at: tornAt });
+  if (torn !== undefined) lost.push(torn);
   return { ...account, bytes, overhead: account.overhead + mark, lost };
 }
 

@@ -1,5 +1,6 @@
 /** What a checkpoint holds: a list of tensors whose bytes are read on demand. */
 import type { ErrorRecord } from './errors.ts';
+import type { Account, LossReason } from './log.ts';
 
 export const DTYPES = [
   'F64',
@@ -98,6 +99,13 @@ export interface Checkpoint {
   readonly errors: readonly ErrorRecord[];
   /** Reads one whole tensor, in row-major order. Touches only the bytes of this tensor. */
   read(name: string): Promise<TensorData>;
+  /**
+   * Where the bytes of its files went: tensors are its records. Several files count as one after another, an index before
+   * its shards.
+   *
+   * @param unreadable tensors that turned out damaged when they were read, and how
+   */
+  account(unreadable?: ReadonlyMap<string, LossReason>): Promise<Account>;
   /** The same in pieces of at most a few MiB, for tensors larger than memory should hold. */
   stream(name: string): AsyncIterable<TensorData>;
   close(): Promise<void>;
@@ -136,5 +144,6 @@ export interface InspectedCheckpoint {
   readonly withoutWeights?: string;
   readonly metadata: Checkpoint['metadata'];
   readonly errors: readonly ErrorRecord[];
+  readonly account: Account;
   readonly tensors: readonly InspectedTensor[];
 }

@@ -1,6 +1,7 @@
 /** What `inspect` says of its inputs: the vocabulary of its `--json` document and of its text (docs/json.md). */
 import type { InspectedCheckpoint, TensorInfo } from './checkpoint.ts';
 import type { DiagError, ErrorRecord } from './errors.ts';
+import type { Account } from './log.ts';
 import type { Role, Run } from './run.ts';
 
 export interface InspectedSeries {
@@ -20,6 +21,9 @@ export interface InspectedSeries {
   readonly nan: number;
   readonly posInf: number;
   readonly negInf: number;
+  /** Cells without a value (`null`, empty, `NA`), and cells that are no number: cells = points + missing + refused. */
+  readonly missing: number;
+  readonly refused: number;
 }
 
 export interface InspectedRun {
@@ -42,8 +46,14 @@ export interface InspectedLog {
   readonly lost: number;
   /** Bytes of a last record that is not whole. */
   readonly unreadBytes: number;
+  /** Of several files their sum; a place counts from the beginning of its own file. */
+  readonly account: Account;
   /** The files that were joined, in the order of their names, where there are several. */
-  readonly files?: readonly { readonly path: string; readonly sha256: string | null }[];
+  readonly files?: readonly {
+    readonly path: string;
+    readonly sha256: string | null;
+    readonly account: Account;
+  }[];
   readonly runs: readonly InspectedRun[];
 }
 

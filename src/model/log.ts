@@ -23,6 +23,10 @@ export const LOSS_REASONS = [
   /** A row with more or fewer cells than the header has. */
   'wrong-cells',
   'line-too-long',
+  /** A part that lies beyond the end of its file. */
+  'cut-off',
+  /** A part whose file is not there. */
+  'absent',
   /** More than a limit allows. */
   'over-limit',
 ] as const;

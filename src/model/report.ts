@@ -4,6 +4,7 @@ import type { CurvatureEntry } from './curvature.ts';
 import type { ErrorRecord } from './errors.ts';
 import type { Finding, Thresholds } from './finding.ts';
 import type { GateResult } from './gate.ts';
+import type { Account } from './log.ts';
 import type { ReplayEntry } from './replay.ts';
 import type { Attempt, Role, StepUnit } from './run.ts';
 
@@ -68,6 +69,9 @@ export interface SeriesStatistics {
   readonly nan: number;
   readonly posInf: number;
   readonly negInf: number;
+  /** Cells without a value, and cells that are no number; a report of 0.1.0 does not tell them. */
+  readonly missing?: number;
+  readonly refused?: number;
   readonly first: number;
   readonly last: number;
   readonly lastStep: number;
@@ -128,6 +132,8 @@ export interface ReportInput {
   readonly kept?: number;
   readonly lost?: number;
   readonly unreadBytes?: number;
+  /** Where its bytes went; a report of 0.1.0 has none. */
+  readonly account?: Account;
   /** Bytes that were appended while the file was read. */
   readonly grownBytes?: number;
   readonly errors?: readonly ErrorRecord[];

@@ -4,8 +4,10 @@ import type { ChartSeries, SeriesStatistics } from './report.ts';
 import type { TimeSeries } from './run.ts';
 
 /** Exact statistics of a series. Percentiles are nearest-rank over the finite values; nothing finite gives null. */
-export function seriesStatistics(series: Pick<TimeSeries, 'step' | 'value'>): SeriesStatistics {
-  const { value, step } = series;
+export function seriesStatistics(
+  series: Pick<TimeSeries, 'step' | 'value'> & Partial<Pick<TimeSeries, 'missing' | 'refused'>>,
+): SeriesStatistics {
+  const { value, step, missing, refused } = series;
   const finite = new Float64Array(value.length);
   let count = 0;
   let sum = 0;
@@ -23,6 +25,8 @@ export function seriesStatistics(series: Pick<TimeSeries, 'step' | 'value'>): Se
   return {
     points: value.length,
     ...countNonFinite(value),
+    ...(missing === undefined ? {} : { missing }),
+    ...(refused === undefined ? {} : { refused }),
     first: value[0] ?? Number.NaN,
     last: value[value.length - 1] ?? Number.NaN,
     lastStep: step[step.length - 1] ?? Number.NaN,

@@ -3,6 +3,7 @@ import type { InspectedCheckpoint, InspectedTensor } from '../model/checkpoint.t
 import { formatCount } from '../model/format-number.ts';
 import { inertName } from '../model/inert-text.ts';
 import type { CheckpointDiff, NormSeries, Trajectory } from '../model/inspection.ts';
+import { accountLines } from './account-text.ts';
 import { drawChart, lineOfValues } from './charts.ts';
 import type { RenderOptions } from './format.ts';
 import { nonFiniteText, numberText } from './measured-text.ts';
@@ -42,6 +43,7 @@ export function checkpointText(checkpoint: InspectedCheckpoint): string[] {
         ? ''
         : `; of ${formatCount(unnamed)} optimizer tensors the parameter cannot be told from order and shapes`),
   ];
+  lines.push(...accountLines(checkpoint.account).map((line) => `  ${line}`));
   // Code that came with the weights is named, so that nobody loads it elsewhere unawares.
   const lambdas = checkpoint.metadata.get('lambda_layers');
   if (lambdas !== undefined) lines.push(`  Lambda layers: ${inertName(String(lambdas))}`);

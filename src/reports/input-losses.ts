@@ -1,11 +1,20 @@
 /** What was lost of an input, or not read, in words. */
 import { formatCount } from '../model/format-number.ts';
 import type { ReportInput } from '../model/report.ts';
+import { lostTexts } from './account-text.ts';
 
 /** One sentence each; none of an input that was read whole. */
-export const lossesOf = ({ kept = 0, lost = 0, unreadBytes = 0, grownBytes = 0 }: ReportInput): string[] => [
+export const lossesOf = ({
+  kept = 0,
+  lost = 0,
+  unreadBytes = 0,
+  account,
+  grownBytes = 0,
+}: ReportInput): string[] => [
   ...(lost > 0 ? [`${formatCount(lost)} records lost, ${formatCount(kept)} kept`] : []),
   ...(unreadBytes > 0 ? [`${formatCount(unreadBytes)} bytes of an unfinished last record not read`] : []),
+  // The last record has been told.
+  ...lostTexts({ lost: (account?.lost ?? []).filter(({ reason }) => reason !== 'torn-record') }),
   ...(grownBytes > 0
     ? [`grew by ${formatCount(grownBytes)} bytes while it was read; \`clippy-diag watch\` follows a live log`]
     : []),

@@ -2,10 +2,14 @@
 import { formatCount } from '../model/format-number.ts';
 import { inertName } from '../model/inert-text.ts';
 import type { InspectedInput, InspectedLog, Inspection } from '../model/inspection.ts';
+import { accountLines, lostTexts } from './account-text.ts';
 import { checkpointText, trajectoryText } from './checkpoint-text.ts';
 import type { RenderOptions } from './format.ts';
 import { nonFiniteText, numberText } from './measured-text.ts';
 import { textTable } from './text-table.ts';
+
+/** Cells of a series that gave no point: columns of the table where there are any. */
+const CELLS = ['missing', 'refused'] as const;
 
 function logText(log: InspectedLog): string[] {
   const lines = [
@@ -14,6 +18,16 @@ function logText(log: InspectedLog): string[] {
       (log.unreadBytes > 0
         ? `, the last ${formatCount(log.unreadBytes)} bytes are no whole record (unread)`
         : ''),
+    // What was lost lies at a place in one of its files.
+    ...(log.files === undefined
+      ? accountLines(log.account)
+      : [
+          ...accountLines(log.account).slice(0, 1),
+          ...log.files.flatMap(({ path, account }) =>
+            lostTexts(account).map((text) => `  ${inertName(path)}: ${text}`),
+          ),
+        ]
+    ).map((line) => `  ${line}`),
   ];
   for (const run of log.runs) {
     lines.push(
@@ -23,6 +37,7 @@ function logText(log: InspectedLog): string[] {
         (run.hyperparameters.size > 0 ? `, ${run.hyperparameters.size} hyperparameters` : ''),
     );
     for (const note of run.notes) lines.push(`    note: ${inertName(note)}`);
+    const shown = CELLS.filter((cell) => run.series.some((one) => one[cell] > 0));
     const rows = run.series.map((one) => [
       inertName(one.name),
       one.task === undefined ? one.role : `${one.role} (${inertName(one.task)})`,
@@ -33,8 +48,12 @@ function logText(log: InspectedLog): string[] {
       numberText(one.min),
       numberText(one.max),
       nonFiniteText(one),
+      ...shown.map((cell) => formatCount(one[cell])),
     ]);
-    const head = ['series', 'role', 'points', run.stepUnit, 'first', 'last', 'min', 'max', 'non-finite'];
+    const head = [
+      ...['series', 'role', 'points', run.stepUnit, 'first', 'last', 'min', 'max', 'non-finite'],
+      ...shown,
+    ];
     if (rows.length > 0) lines.push(...textTable({ head, rows, left: 2 }).map((line) => `    ${line}`));
   }
   return lines;

@@ -7,6 +7,7 @@ import { CURVATURE_OPERATORS, type CurvatureEntry, type EigenEstimate } from '..
 import { diagError, type ErrorCode, type ErrorRecord } from '../model/errors.ts';
 import { type Finding, type Quantity, SEVERITIES } from '../model/finding.ts';
 import { type GateProblem, type GateResult, type GateRule, RULE_STATUSES } from '../model/gate.ts';
+import { type Account, LOSS_REASONS, type Lost } from '../model/log.ts';
 import {
   type ClippyDetails,
   FACTOR_PLACES,
@@ -79,6 +80,30 @@ export const error = objectOf<ErrorRecord>(
   line: finite('Line of a text file, from 1.').optional(),
   byteOffset: finite('Offset of a byte in a binary file, from 0.').optional(),
   tensor: text('Name of a tensor.').optional(),
+});
+
+export const account = objectOf<Account>(
+  'account',
+  'Where the bytes of an input went: `bytes` is `records` + `overhead` + `passedOver` + the `bytes` of every entry of `lost`.',
+)({
+  bytes: count('Size, decompressed.'),
+  compressedBytes: count('Size on disk, where it is compressed.').optional(),
+  records: count('Bytes of the records (lines, events, columns, tensors) that were read.'),
+  overhead: count('Header, framing, separators, line ends, blank lines.'),
+  passedOver: count('What is no record of a metric and need not be.'),
+  lost: listOf(
+    objectOf<Lost>(
+      null,
+      'A stretch that gave no record.',
+    )({
+      reason: oneOf(LOSS_REASONS, 'Why.'),
+      records: count('Records that it held; left out where that cannot be told.').optional(),
+      bytes: count('Its bytes; 0 where nothing of it is there.'),
+      at: count('Offset of its first byte, decompressed.'),
+      pieces: count('Stretches that were folded into this entry; left out where it is one.').optional(),
+    }),
+    'What was lost, in the order of its places; empty where the input is whole.',
+  ),
 });
 
 const quantity = objectOf<Quantity>(
@@ -155,6 +180,8 @@ const statistics = objectOf<SeriesStatistics>(
   nan: count('Points that are NaN.'),
   posInf: count('Points that are +Infinity.'),
   negInf: count('Points that are -Infinity.'),
+  missing: count('Cells without a value: `null`, an empty cell, `NA`.').optional(),
+  refused: count('Cells whose text is no number.').optional(),
   first: number('First value; NaN where there is no point.'),
   last: number('Last value; NaN where there is no point.'),
   lastStep: number('Step of the last point; NaN where there is none.'),
@@ -579,6 +606,7 @@ const input = objectOf<ReportInput>(
   kept: count('Records that were read.').optional(),
   lost: count('Records that were lost.').optional(),
   unreadBytes: count('Bytes of a last record that is not whole.').optional(),
+  account: account.optional(),
   grownBytes: count('Bytes that were appended while it was read.').optional(),
   errors: listOf(error, 'Damage in it.').optional(),
 });

@@ -10,8 +10,11 @@ import { expect } from 'vitest';
 import { bytesSource } from '../../src/bytes/source.ts';
 import { openCheckpointSource } from '../../src/checkpoints/registry.ts';
 import { tensorStatistics } from '../../src/checkpoints/statistics.ts';
+import { lossReasonOf } from '../../src/checkpoints/stored-bytes.ts';
 import type { Checkpoint } from '../../src/model/checkpoint.ts';
 import { DiagError } from '../../src/model/errors.ts';
+import type { LossReason } from '../../src/model/log.ts';
+import { accountFault } from '../support/closes.ts';
 import { cpuTime } from '../support/cpu-time.ts';
 
 export const FUZZ_COUNT = Number(process.env.CLIPPY_DIAG_FUZZ ?? 300);
@@ -112,8 +115,20 @@ async function outcomeOf(
 ): Promise<string> {
   try {
     const checkpoint = await openCheckpointSource(bytesSource(path, bytes));
+    let failure: DiagError | undefined;
     try {
-      for (const { name } of checkpoint.tensors) await tensorStatistics(checkpoint, name);
+      const unreadable = new Map<string, LossReason>();
+      for (const { name } of checkpoint.tensors)
+        try {
+          await tensorStatistics(checkpoint, name);
+        } catch (error) {
+          if (!(error instanceof DiagError)) throw error;
+          unreadable.set(name, lossReasonOf(error.code));
+          failure ??= error;
+        }
+      const fault = accountFault(await checkpoint.account(unreadable));
+      if (fault !== undefined) throw new Error(`the account does not hold: ${fault}`);
+      if (failure !== undefined) throw failure;
       await check(checkpoint);
       return checkpoint.errors[0]?.id ?? 'read';
     } finally {

@@ -21,6 +21,7 @@ function counted(elements: number): Storage & { read(): number } {
         yield piece;
       }
     },
+    place: (start, end) => ({ start, end }),
     read: () => read,
   };
 }

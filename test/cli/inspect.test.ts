@@ -57,7 +57,32 @@ describe('inspect of logs', () => {
       nan: 1,
       posInf: 1,
       negInf: 1,
+      missing: 0,
+      refused: 0,
     });
+  });
+  it('says where every byte went, and what was lost', async () => {
+    const whole = file('whole.csv', 'step,loss\n1,0.5\n2,nan\n3,inf\n4,-inf\n5,0.25\n');
+    // The lines without their ends; the header and six line ends.
+    const account = { bytes: 42, records: 27, overhead: 15, passedOver: 0, lost: [] };
+    const told = JSON.parse((await cli(['inspect', whole, '--json'])).out) as {
+      inputs: { account: unknown }[];
+    };
+    expect(told.inputs[0]!.account).toEqual(account);
+    expect((await cli(['inspect', whole])).out).toContain(
+      '\n  bytes 42 = 27 records + 15 overhead + 0 passed over; nothing lost\n',
+    );
+    const damaged = file('damaged.jsonl', '{"step":1,"loss":1}\nboom\n{"step":2,"loss":null}\n{"step":3,"lo');
+    const { out } = await cli(['inspect', damaged]);
+    expect(out).toContain(
+      [
+        '  bytes 61 = 41 records + 3 overhead + 0 passed over + 17 lost',
+        '    1 record, 4 bytes lost at byte 20: damaged',
+        '    1 record, 13 bytes lost at byte 48: a last record that is not whole',
+      ].join('\n'),
+    );
+    const gap = await cli(['inspect', file('gap.csv', 'step,loss\n1,1\n2,\n3,0.5\n')]);
+    expect(gap.out).toMatch(/series +role .* non-finite +missing\n(.*\n)* +loss .* 1\n/);
   });
   it('all NaN has no smallest value, and first and last say NaN', async () => {
     const { out } = await cli(['inspect', file('nan.jsonl', '{"step":1,"loss":NaN}\n'), '--json']);

@@ -27,6 +27,7 @@ export function checkpoint(
     step,
     metadata: new Map(),
     errors: [],
+    account: { bytes: 0, records: 0, overhead: 0, passedOver: 0, lost: [] },
     tensors: Object.entries(tensors).map(([name, values]) => tensor(name, values)),
   };
 }

@@ -303,7 +303,7 @@ describe('a saved report', () => {
     };
     walk(whole, []);
     const optional =
-      /gate$|detectorsRun|endsEarly$|task$|bottleneck|hyperparameters|options|line$|byteOffset$|tensor$|hint$|path$|errors$|kept$|lost$|unreadBytes$/;
+      /gate$|detectorsRun|endsEarly$|task$|bottleneck|hyperparameters|options|line$|byteOffset$|tensor$|hint$|path$|errors$|missing$|refused$|account$|kept$|lost$|unreadBytes$/;
     let refused = 0;
     for (const path of paths) {
       if (optional.test(path.join('.'))) continue;

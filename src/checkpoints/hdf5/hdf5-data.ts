@@ -6,6 +6,7 @@
  */
 import { inflateSync } from 'node:zlib';
 import { byteReader } from '../../bytes/reader.ts';
+import { type Extent, placeOf } from '../../bytes/source.ts';
 import type { Dtype, TensorData } from '../../model/checkpoint.ts';
 import { diagError } from '../../model/errors.ts';
 import { bytePieces, decodePieces, decodeValues, elementsOf } from '../dtypes.ts';
@@ -31,6 +32,38 @@ export interface Hdf5Array {
   readonly elements: number;
   stream(): AsyncIterable<TensorData>;
 }
+
+/**
+ * Where the data of a data set lies, whatever is in it; nowhere where it was never written or lies in the header of its
+ * object. Reads the index of its chunks.
+ *
+ * @throws checkpoint-truncated, checkpoint-malformed, hdf5-unsupported
+ */
+export async function extentsOfData({ reader }: Hdf5File, object: Hdf5Object): Promise<Extent[]> {
+  const { path, source } = reader;
+  const messageOf = (type: number) => object.messages.find((message) => message.type === type)?.bytes;
+  const [layoutBytes, spaceBytes] = [messageOf(MESSAGE.layout), messageOf(MESSAGE.dataspace)];
+  if (layoutBytes === undefined) return [];
+  const layout = byteReader(layoutBytes, path, `the layout of "${object.name}"`);
+  const version = layout.u8();
+  const kind = layout.u8();
+  if (version !== 3 && version !== 4) return [];
+  if (kind === 1) {
+    const start = readAddress(layout);
+    return start === undefined ? [] : [placeOf(source, start, start + layout.u64())];
+  }
+  if (kind !== 2 || version !== 3 || spaceBytes === undefined) return [];
+  const rank = layout.u8() - 1;
+  const tree = readAddress(layout);
+  if (tree === undefined || rank !== parseDataspace(spaceBytes, path)?.length) return [];
+  const leaves = await chunkLeaves(hdf5Reader(source), tree, rank, object.name);
+  return leaves.map(({ key, child }) =>
+    placeOf(source, child, child + byteReader(key, path, 'a chunk').u32()),
+  );
+}
+
+const chunkLeaves = (reader: Hdf5Reader, tree: number, rank: number, name: string) =>
+  treeLeaves(reader, tree, 1, 8 + 8 * (rank + 1), `the chunks of "${name}"`);
 
 /** What was never written may claim any shape, since it takes no bytes: it is filled in only up to this size. */
 const MAX_UNWRITTEN_BYTES = 64 * 1024 * 1024;
@@ -241,7 +274,7 @@ async function* chunkSlabs(reader: Hdf5Reader, name: string, array: Chunked): As
         { path, tensor: name },
       );
   const bySlab = new Map<number, { at: number[]; stored: number; mask: number; address: number }[]>();
-  const leaves = await treeLeaves(reader, tree, 1, 8 + 8 * (rank + 1), `the chunks of "${name}"`);
+  const leaves = await chunkLeaves(reader, tree, rank, name);
   let storedBytes = 0;
   for (const { key, child } of leaves) {
     const block = byteReader(key, path, `a chunk of "${name}"`);

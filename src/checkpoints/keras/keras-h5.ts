@@ -11,16 +11,18 @@
  * in the metadata and never decoded.
  */
 
-import type { ByteSource } from '../../bytes/source.ts';
+import { type ByteSource, type Extent, placeOf } from '../../bytes/source.ts';
 import type { Checkpoint } from '../../model/checkpoint.ts';
-import { DiagError, type ErrorRecord } from '../../model/errors.ts';
+import { DiagError, type ErrorCode, type ErrorRecord } from '../../model/errors.ts';
+import type { LossReason } from '../../model/log.ts';
 import { parseCheckpointJson } from '../checkpoint-json.ts';
 import { isFloating } from '../dtypes.ts';
 import type { CheckpointFormat } from '../format.ts';
 import { HDF5_SIGNATURE, type Hdf5File, type Hdf5Object, openHdf5, readAttribute } from '../hdf5/hdf5.ts';
-import { type Hdf5Array, openArray } from '../hdf5/hdf5-data.ts';
+import { extentsOfData, type Hdf5Array, openArray } from '../hdf5/hdf5-data.ts';
 import { type LazyTensor, lazyCheckpoint, stepOf } from '../lazy-checkpoint.ts';
 import type { RoleOfTensor } from '../roles.ts';
+import { type LostTensors, lossReasonOf, type StoredBytes } from '../stored-bytes.ts';
 import { orderOfMaking } from './keras-order.ts';
 import { type KerasTensor, kerasRoles, slotsByOrder, turnsOf } from './keras-roles.ts';
 
@@ -41,6 +43,8 @@ interface Container {
   readonly errors?: readonly ErrorRecord[];
   /** Lower-case class name of the optimizer. */
   readonly optimizer?: string | undefined;
+  /** Of the whole container, and what lies in it that is not read. */
+  readonly stored?: StoredBytes;
   readonly close?: () => Promise<void>;
 }
 
@@ -64,6 +68,7 @@ export async function openKerasWeights(source: ByteSource, container: Container)
   const { metadata } = container;
   const errors: ErrorRecord[] = [...(container.errors ?? []), ...file.errors];
   const datasets: Dataset[] = [];
+  const unread: { readonly object: Hdf5Object; readonly reason: LossReason | 'passed-over' }[] = [];
   const root = file.objects[0]!;
   for (const key of ['keras_version', 'backend']) {
     const value = await readAttribute(file, root, key);
@@ -79,7 +84,10 @@ export async function openKerasWeights(source: ByteSource, container: Container)
       // Keras marks bfloat16, which HDF5 holds as two bytes without meaning.
       const isBfloat16 = (await readAttribute(file, object, 'dtype')) === 'bfloat16';
       const array = openArray(file, object, isBfloat16 ? 'BF16' : undefined);
-      if (array === undefined) continue;
+      if (array === undefined) {
+        unread.push({ object, reason: 'passed-over' });
+        continue;
+      }
       const layers = object.name.split('/').map((part) => classes.get(part) ?? '');
       const tensor = {
         key: object.name,
@@ -91,6 +99,8 @@ export async function openKerasWeights(source: ByteSource, container: Container)
       datasets.push({ object, array, tensor });
     } catch (error) {
       if (!(error instanceof DiagError)) throw error;
+      const known = NOT_READ.has(error.code);
+      unread.push({ object, reason: known ? 'passed-over' : lossReasonOf(error.code) });
       errors.push(error.toRecord());
     }
   }
@@ -115,8 +125,9 @@ export async function openKerasWeights(source: ByteSource, container: Container)
     metadata.has('keras_version') ||
     file.objects.some(({ name }) => /^(?:layers\/.*\/)?_?vars$|^_layer_checkpoint_dependencies/.test(name));
   const tensors = datasets.map(
-    ({ array, tensor: { key, dtype, shape } }): LazyTensor => ({
+    ({ object, array, tensor: { key, dtype, shape } }): LazyTensor => ({
       info: { name: key, dtype, shape, elements: array.elements, ...roles.get(key)! },
+      extents: () => knownExtents(file, object),
       stream: () => array.stream(),
     }),
   );
@@ -131,10 +142,41 @@ export async function openKerasWeights(source: ByteSource, container: Container)
       step: stepOf(container.path, metadata),
       metadata,
       errors,
+      stored: async () => {
+        const { bytes, passedOver = [] } = container.stored ?? { bytes: source.byteLength };
+        const skipped: Extent[] = [...passedOver];
+        const lost: LostTensors[] = [];
+        for (const { object, reason } of unread) {
+          const extents = await knownExtents(file, object);
+          if (reason === 'passed-over') skipped.push(...extents);
+          else {
+            const [extent = { start: bytes, end: bytes }] = extents;
+            lost.push({ reason, tensors: 1, extent });
+          }
+        }
+        for (const { id, byteOffset = 0 } of file.errors) {
+          const extent = placeOf(source, byteOffset, byteOffset);
+          if (!NOT_READ.has(id)) lost.push({ reason: lossReasonOf(id), tensors: undefined, extent });
+        }
+        return { bytes, passedOver: skipped, lost };
+      },
       close: container.close ?? (() => source.close()),
     },
     tensors,
   );
+}
+
+/** Codes of what is not read, and not lost. */
+const NOT_READ: ReadonlySet<ErrorCode> = new Set(['dtype-unsupported', 'hdf5-unsupported', 'hdf5-external']);
+
+/** Where the data of an object lies; nowhere where an index of chunks is damaged, which reading the object tells. */
+async function knownExtents(file: Hdf5File, object: Hdf5Object): Promise<Extent[]> {
+  try {
+    return await extentsOfData(file, object);
+  } catch (error) {
+    if (!(error instanceof DiagError)) throw error;
+    return [];
+  }
 }
 
 /** The name that the framework gave a variable: the path without the folders that the file adds. */

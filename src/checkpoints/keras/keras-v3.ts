@@ -19,6 +19,7 @@ import { layersOf, openKerasWeights, optimizerOf, recordOptimizerConfig } from '
 const MAX_CONFIG_BYTES = 64 * 1024 * 1024;
 const MAX_CONFIG_DEPTH = 200;
 const WEIGHTS = 'model.weights.h5';
+const PARTS: ReadonlySet<string> = new Set([WEIGHTS, 'metadata.json', 'config.json']);
 
 export const kerasV3: CheckpointFormat = {
   id: 'keras-v3',
@@ -54,6 +55,10 @@ async function openKeras(source: ByteSource): Promise<Checkpoint> {
     metadata,
     errors,
     optimizer: optimizerOf(compiled),
+    stored: {
+      bytes: source.byteLength,
+      passedOver: [...members.values()].filter(({ name }) => !PARTS.has(name)).map(({ extent }) => extent),
+    },
     close: () => source.close(),
   });
 }

@@ -12,7 +12,7 @@
  *
  * Source: torch/serialization.py, `_legacy_save` and `_legacy_load`.
  */
-import type { ByteSource } from '../../bytes/source.ts';
+import { type ByteSource, placeOf } from '../../bytes/source.ts';
 import { DiagError, diagError } from '../../model/errors.ts';
 import { bytePieces } from '../dtypes.ts';
 import type { CheckpointFormat } from '../format.ts';
@@ -111,9 +111,13 @@ export async function readTorchLegacy(source: ByteSource, prefix: string): Promi
     return {
       byteLength: elements * size,
       pieces: (from, to) => bytePieces(source, start + from, start + to),
+      place: (from, to) => placeOf(source, start + from, start + to),
     };
   };
-  return torchObjects(root, storageOf, path, !little, prefix);
+  const passedOver = [...storages.values()].map(({ start, elements, size }) =>
+    placeOf(source, start, start + elements * size),
+  );
+  return { ...torchObjects(root, storageOf, path, !little, prefix), passedOver };
 }
 
 /** Reads one pickle after another; how long one is shows only when it has been read. */

@@ -4,6 +4,7 @@
  *
  * Source: torch/_utils.py (`_rebuild_tensor` and its kin), torch/optim/optimizer.py (`state_dict`).
  */
+import type { Extent } from '../../bytes/source.ts';
 import type { Dtype, SavedOptimizer, TensorInfo } from '../../model/checkpoint.ts';
 import { type DiagError, diagError, type ErrorRecord } from '../../model/errors.ts';
 import { DTYPE_BYTES, DTYPES_BY_NAME, elementsOf, isFloating } from '../dtypes.ts';
@@ -12,7 +13,7 @@ import type { LazyTensor } from '../lazy-checkpoint.ts';
 import { ownersOf } from '../optimizer-owners.ts';
 import { roleOfName, slotOfTorch } from '../roles.ts';
 import { isNode, type PickleNode, type PickleValue } from './pickle.ts';
-import { checkView, type Storage, type StridedView, streamView } from './strided.ts';
+import { checkView, extentOf, type Storage, type StridedView, streamView } from './strided.ts';
 
 const STORAGES = new Map<string, Dtype>([
   ['Double', 'F64'],
@@ -123,6 +124,8 @@ export interface TorchObjects {
   /** The parameters of each dict that holds tensors, in order, tied ones once. */
   readonly stateDicts: readonly (readonly TensorInfo[])[];
   readonly optimizers: readonly OptimizerState[];
+  /** What lies in the file beside the pickle and is data, whether tensors show it or not. */
+  readonly passedOver: readonly Extent[];
 }
 
 interface OptimizerState extends SavedOptimizer {
@@ -154,7 +157,7 @@ export function torchObjects(
   path: string,
   bigEndian: boolean,
   prefix = '',
-): TorchObjects {
+): Omit<TorchObjects, 'passedOver'> {
   const tensors: LazyTensor[] = [];
   const metadata = new Map<string, string | number | boolean | null>();
   const errors: ErrorRecord[] = [];
@@ -368,7 +371,11 @@ export function torchObjects(
     const role = slot === undefined ? roleOfName(name, dtype) : ({ role: 'optimizer_state', slot } as const);
     const layout = layoutOfTorch(name, shape);
     const info: TensorInfo = { name, dtype, shape, elements, layout, ...role };
-    tensors.push({ info, stream: () => streamView(view, storage) });
+    tensors.push({
+      info,
+      extents: () => [extentOf(view, storage)],
+      stream: () => streamView(view, storage),
+    });
     if (context.id !== undefined) context.optimizer!.slots.push({ tensor: name, id: context.id, shape });
     // model.parameters() gives a tied parameter once, under its first name.
     const identity = `${reference.key} ${view.offset} ${shape.join()} ${view.stride.join()}`;
@@ -487,9 +494,9 @@ export function linkOptimizers(found: readonly TorchObjects[]): {
     if (candidates.length === 0 && !slots.every(({ tensor }) => owners.has(tensor))) unnamed.push(optimizer);
   }
   return {
-    tensors: tensors.map(({ info, stream }) => {
-      const parameter = owners.get(info.name);
-      return { info: parameter === undefined ? info : { ...info, parameter }, stream };
+    tensors: tensors.map((tensor) => {
+      const parameter = owners.get(tensor.info.name);
+      return parameter === undefined ? tensor : { ...tensor, info: { ...tensor.info, parameter } };
     }),
     unnamed,
   };

@@ -10,7 +10,7 @@
  *
  * Source: torch/serialization.py, `_save` and `_load`; caffe2/serialize/inline_container.cc.
  */
-import type { ByteSource } from '../../bytes/source.ts';
+import { type ByteSource, type Extent, placeOf } from '../../bytes/source.ts';
 import { openZip, type ZipMember, zipNames } from '../../bytes/zip.ts';
 import type { Checkpoint } from '../../model/checkpoint.ts';
 import { diagError } from '../../model/errors.ts';
@@ -32,6 +32,8 @@ import type { Storage } from './strided.ts';
 export const MAX_PICKLE_BYTES = 64 * 1024 * 1024;
 
 const PICKLE = /^[^/]+\/data\.pkl$/;
+/** Members that hold no data of a tensor. */
+const ABOUT = /^(data\.pkl|byteorder|version|\.format_version|\.storage_alignment|\.data\/serialization_id)$/;
 
 export const pytorchZip: CheckpointFormat = {
   id: 'pytorch-zip',
@@ -100,7 +102,10 @@ export async function readTorchZip(source: ByteSource, prefix: string): Promise<
       );
     return memberStorage(member);
   };
-  return torchObjects(value, storageOf, path, byteOrder === 'big', prefix);
+  const passedOver = [...members.values()]
+    .filter(({ name }) => !ABOUT.test(name.slice(root.length)))
+    .map(({ extent }) => extent);
+  return { ...torchObjects(value, storageOf, path, byteOrder === 'big', prefix), passedOver };
 }
 
 /** A whole storage is read with its checksum; a part of it cannot be checked. */
@@ -108,13 +113,19 @@ const memberStorage = (member: ZipMember): Storage => ({
   byteLength: member.byteLength,
   pieces: (start, end) =>
     start === 0 && end === member.byteLength ? member.stream() : bytePieces(member.source(), start, end),
+  place: (start, end) => placeOf(member.source(), start, end),
 });
 
-/** The checkpoint of what was found in one or more pickles of a file. */
+/**
+ * The checkpoint of what was found in one or more pickles of a file.
+ *
+ * @param others parts of the file that are not read
+ */
 export function torchCheckpoint(
   source: ByteSource,
   format: string,
   found: readonly TorchObjects[],
+  others: readonly Extent[] = [],
 ): Checkpoint {
   const metadata = new Map(found.flatMap((objects) => [...objects.metadata]));
   const withoutWeights = stateWithoutWeights(found);
@@ -130,6 +141,10 @@ export function torchCheckpoint(
       ...(withoutWeights === undefined ? {} : { withoutWeights }),
       stateDicts: found.flatMap((objects) => objects.stateDicts),
       unnamedOptimizers: unnamed,
+      stored: {
+        bytes: source.byteLength,
+        passedOver: [...others, ...found.flatMap(({ passedOver }) => passedOver)],
+      },
       close: () => source.close(),
     },
     tensors,

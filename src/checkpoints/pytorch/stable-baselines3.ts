@@ -4,6 +4,7 @@
  *
  * Source: stable_baselines3/common/save_util.py, `save_to_zip_file`.
  */
+import type { Extent } from '../../bytes/source.ts';
 import { openZip, zipNames } from '../../bytes/zip.ts';
 import type { CheckpointFormat } from '../format.ts';
 import { looksLikeTorchLegacy, readTorchLegacy } from './pytorch-legacy.ts';
@@ -18,12 +19,16 @@ export const stableBaselines3: CheckpointFormat = {
   sniff: async (head, source) => (await zipNames(head, source)).some((name) => MEMBER.test(name)),
   open: async (source) => {
     const found = [];
+    const others: Extent[] = [];
     for (const [name, member] of await openZip(source)) {
-      if (!MEMBER.test(name)) continue;
+      if (!MEMBER.test(name)) {
+        others.push(member.extent);
+        continue;
+      }
       const inner = member.source();
       const legacy = looksLikeTorchLegacy(await inner.slice(0, Math.min(64, inner.byteLength)));
       found.push(await (legacy ? readTorchLegacy : readTorchZip)(inner, `${name}/`));
     }
-    return torchCheckpoint(source, stableBaselines3.id, found);
+    return torchCheckpoint(source, stableBaselines3.id, found, others);
   },
 };

@@ -1,4 +1,5 @@
 /** Views of a storage: offset, shape and strides as in PyTorch. */
+import type { Extent } from '../../bytes/source.ts';
 import type { Dtype, TensorData } from '../../model/checkpoint.ts';
 import { diagError } from '../../model/errors.ts';
 import { DTYPE_BYTES, decodePieces } from '../dtypes.ts';
@@ -9,6 +10,8 @@ export interface Storage {
   readonly byteLength: number;
   /** Bytes [start, end), in pieces. */
   pieces(start: number, end: number): AsyncIterable<Uint8Array>;
+  /** Where bytes [start, end) lie in the file. */
+  place(start: number, end: number): Extent;
 }
 
 /** A view; offset and strides count elements. */
@@ -68,6 +71,16 @@ function isContiguous({ shape, stride, elements }: StridedView): boolean {
     expected *= shape[axis]!;
   }
   return true;
+}
+
+/** Elements from the first to the last that a view shows, in the storage. */
+const spanOf = (view: StridedView): number =>
+  view.elements === 0 ? 0 : isContiguous(view) ? view.elements : lastIndex(view) + 1;
+
+/** The part of a file that a view spans. */
+export function extentOf(view: StridedView, storage: Storage): Extent {
+  const size = DTYPE_BYTES[view.dtype];
+  return storage.place(view.offset * size, (view.offset + spanOf(view)) * size);
 }
 
 /**

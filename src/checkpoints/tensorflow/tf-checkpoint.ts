@@ -21,14 +21,16 @@ import {
   protobufHead,
   textOf,
 } from '../../bytes/protobuf.ts';
-import { type ByteSource, openSibling } from '../../bytes/source.ts';
+import { type ByteSource, type Extent, openSibling } from '../../bytes/source.ts';
 import type { Checkpoint, Dtype, TensorData } from '../../model/checkpoint.ts';
 import { DiagError, diagError, type ErrorRecord } from '../../model/errors.ts';
+import type { LossReason } from '../../model/log.ts';
 import { bytePieces, DTYPE_BYTES, decodePieces, decodeValues, elementsOf } from '../dtypes.ts';
 import type { CheckpointFormat } from '../format.ts';
 import { type KerasTensor, kerasRoles } from '../keras/keras-roles.ts';
 import { type LazyTensor, lazyCheckpoint, stepOf } from '../lazy-checkpoint.ts';
 import type { RoleOfTensor } from '../roles.ts';
+import { accountOf, inOneStream, type LostTensors, lossReasonOf } from '../stored-bytes.ts';
 import { hex, isTable, readTable } from './tf-table.ts';
 
 const FORMAT = 'TensorFlow checkpoint';
@@ -117,11 +119,18 @@ export const tfSavedModel: CheckpointFormat = {
   open: async (source) => {
     const index = await openSibling(source.path, 'variables/variables.index');
     await source.close();
-    return openOwned(index, async (bundle) => ({
-      ...(await openBundle(bundle)),
-      path: source.path,
-      format: 'tf-savedmodel',
-    }));
+    // The graph is not read.
+    const graph = { start: 0, end: source.byteLength };
+    const ofGraph = accountOf({ bytes: graph.end, passedOver: [graph] }, []);
+    return openOwned(index, async (bundle) => {
+      const opened = await openBundle(bundle);
+      return {
+        ...opened,
+        path: source.path,
+        format: 'tf-savedmodel',
+        account: async (unreadable) => inOneStream([ofGraph, await opened.account(unreadable)]),
+      };
+    });
   },
 };
 
@@ -247,11 +256,15 @@ function signedIncreasing(value: number): number[] {
   return encoded;
 }
 
-/** Where bytes lie, and what their checksum must be. */
-interface Stored {
+/** Where bytes lie. */
+interface StoredAt {
   readonly source: ByteSource;
   readonly offset: number;
   readonly size: number;
+}
+
+/** Where bytes lie, and what their checksum must be. */
+interface Stored extends StoredAt {
   readonly crc: number;
 }
 
@@ -321,12 +334,30 @@ async function openBundle(source: ByteSource): Promise<Checkpoint> {
     opened.set(shard, found);
     return found;
   };
+  const passedOver: StoredAt[] = [];
+  const lost: (LostTensors | (Omit<LostTensors, 'extent'> & { readonly at: StoredAt }))[] = [];
+  const absent = (reason: LossReason): void => {
+    const extent = { start: source.byteLength, end: source.byteLength };
+    lost.push({ reason, tensors: 1, extent });
+  };
+  /** Where bytes of a shard lie, if the shards come after the index in the order in which they were opened. */
+  const placeIn = ({ source: shard, offset, size }: StoredAt): Extent => {
+    const before = sources.slice(0, sources.indexOf(shard));
+    const start = before.reduce((sum, { byteLength }) => sum + byteLength, offset);
+    return { start, end: start + size };
+  };
   /** Where an entry's bytes are; undefined, with an error noted, where they are not there. */
   const locate = async (name: string, entry: Entry): Promise<Stored | undefined> => {
     const shard = await shardOf(entry.shard);
-    if (shard instanceof DiagError) return undefined;
+    if (shard instanceof DiagError) {
+      absent(lossReasonOf(shard.code));
+      return undefined;
+    }
     const { offset, size, crc } = entry;
     if (offset + size <= shard.byteLength) return { source: shard, offset, size, crc };
+    const start = Math.min(offset, shard.byteLength);
+    const at = { source: shard, offset: start, size: shard.byteLength - start };
+    lost.push({ reason: 'cut-off', tensors: 1, at });
     errors.push(
       diagError(
         'checkpoint-truncated',
@@ -335,6 +366,12 @@ async function openBundle(source: ByteSource): Promise<Checkpoint> {
       ).toRecord(),
     );
     return undefined;
+  };
+
+  /** An entry that is not read, in a shard that is there. */
+  const passOver = async ({ shard, offset, size }: Entry): Promise<void> => {
+    const file = await shardOf(shard);
+    if (!(file instanceof DiagError)) passedOver.push({ source: file, offset, size });
   };
 
   try {
@@ -348,12 +385,14 @@ async function openBundle(source: ByteSource): Promise<Checkpoint> {
       if (entry.dtype === STRING) {
         const stored = name === OBJECT_GRAPH ? await locate(name, entry) : undefined;
         if (stored !== undefined) graph = await objectGraphBytes(stored);
+        else if (name !== OBJECT_GRAPH) await passOver(entry);
         continue;
       }
       const dtype = TF_DTYPES.get(entry.dtype);
       if (dtype === undefined) {
         const details = { tensor: name, dtype: `number ${entry.dtype} of TensorFlow` };
         errors.push(diagError('dtype-unsupported', details, { path, tensor: name }).toRecord());
+        await passOver(entry);
         continue;
       }
       const elements = elementsOf(entry.shape, path, name, FORMAT);
@@ -382,6 +421,8 @@ async function openBundle(source: ByteSource): Promise<Checkpoint> {
       else if (entry.slices.length > 0) {
         const details = { tensor: name, found: held, expected: elements };
         errors.push(diagError('slices-incomplete', details, { path, tensor: name }).toRecord());
+        if (pieces.length === 0) absent('absent');
+        for (const [k, at] of pieces.entries()) lost.push({ reason: 'absent', tensors: k === 0 ? 1 : 0, at });
       }
     }
     const names = graph === undefined ? undefined : readObjectGraph(graph, path);
@@ -405,6 +446,7 @@ async function openBundle(source: ByteSource): Promise<Checkpoint> {
           elements,
           ...roles.get(name)!,
         },
+        extents: () => stored.map(placeIn),
         stream: () => streamPieces(name, dtype, entry.shape, stored, bigEndian),
       };
     });
@@ -420,6 +462,11 @@ async function openBundle(source: ByteSource): Promise<Checkpoint> {
         step: stepOf(path, metadata),
         metadata,
         errors,
+        stored: {
+          bytes: sources.reduce((sum, { byteLength }) => sum + byteLength, 0),
+          passedOver: passedOver.map(placeIn),
+          lost: lost.map((one) => ('at' in one ? { ...one, extent: placeIn(one.at) } : one)),
+        },
         close,
       },
       tensors,

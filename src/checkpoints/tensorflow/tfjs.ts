@@ -11,7 +11,7 @@
  * tfjs-core/src/io/io_utils.ts, decodeWeights.
  */
 
-import { type ByteSource, openSibling } from '../../bytes/source.ts';
+import { type ByteSource, type Extent, openSibling } from '../../bytes/source.ts';
 import type { Checkpoint, Dtype, TensorData } from '../../model/checkpoint.ts';
 import { DiagError, diagError, type ErrorRecord } from '../../model/errors.ts';
 import { isJsonObject } from '../../model/json.ts';
@@ -21,6 +21,7 @@ import type { CheckpointFormat } from '../format.ts';
 import { type KerasTensor, kerasRoles } from '../keras/keras-roles.ts';
 import { type LazyTensor, lazyCheckpoint, stepOf } from '../lazy-checkpoint.ts';
 import type { RoleOfTensor } from '../roles.ts';
+import type { LostTensors } from '../stored-bytes.ts';
 
 const FORMAT = 'TensorFlow.js model';
 /** Topologies of large graphs have tens of megabytes. */
@@ -82,9 +83,13 @@ async function openTfjs(source: ByteSource): Promise<Checkpoint> {
     if (typeof value === 'string') metadata.set(key, value);
   }
   const errors: ErrorRecord[] = [];
+  const passedOver: Extent[] = [];
+  const lost: LostTensors[] = [];
+  /** model.json, then the shards of the groups before. */
+  let groupStart = source.byteLength;
   const shards: ByteSource[] = [];
   const paths = new Set<string>();
-  const placed: { weight: Weight; dtype: Dtype; source: ByteSource; start: number }[] = [];
+  const placed: { weight: Weight; dtype: Dtype; source: ByteSource; start: number; base: number }[] = [];
   const names = new Set<string>();
   const close = async (): Promise<void> => {
     for (const each of [source, ...shards]) await each.close();
@@ -124,11 +129,16 @@ async function openTfjs(source: ByteSource): Promise<Checkpoint> {
           missing = error;
         }
       }
-      // Without one shard nobody knows where the weights of the others begin.
-      if (missing !== undefined) continue;
       const bytes = joinSources(parts, path);
+      const base = groupStart;
+      groupStart += bytes.byteLength;
+      // Without one shard nobody knows where the weights of the others begin.
+      if (missing !== undefined) {
+        lost.push({ reason: 'absent', tensors: weights.length, extent: { start: base, end: groupStart } });
+        continue;
+      }
       let start = 0;
-      for (const weight of weights) {
+      for (const [k, weight] of weights.entries()) {
         const { name, dtype, stored, elements } = weight;
         const end =
           dtype === undefined
@@ -137,11 +147,15 @@ async function openTfjs(source: ByteSource): Promise<Checkpoint> {
         if (!(end <= bytes.byteLength)) {
           const details = { what: `tensor "${name}"`, end, bytes: bytes.byteLength };
           errors.push(diagError('checkpoint-truncated', details, { path, tensor: name }).toRecord());
+          const extent = { start: base + start, end: groupStart };
+          lost.push({ reason: 'cut-off', tensors: weights.length - k, extent });
           break;
         }
-        if (dtype !== undefined) placed.push({ weight, dtype, source: bytes, start });
+        if (dtype !== undefined) placed.push({ weight, dtype, source: bytes, start, base });
+        else passedOver.push({ start: base + start, end: base + end });
         start = end;
       }
+      passedOver.push({ start: base + start, end: groupStart });
       if (start < bytes.byteLength && !errors.length)
         errors.push(
           malformed(path, `${bytes.byteLength - start} bytes of its shards belong to no weight`).toRecord(),
@@ -164,9 +178,11 @@ async function openTfjs(source: ByteSource): Promise<Checkpoint> {
         slot: weight.name === 'iter' ? 'step' : weight.name,
       });
   const roles = kerasRoles(keras, known);
-  const tensors = placed.map(({ weight, dtype, source: bytes, start }): LazyTensor => {
-    const { name, shape, elements } = weight;
+  const tensors = placed.map(({ weight, dtype, source: bytes, start, base }): LazyTensor => {
+    const { name, shape, elements, stored } = weight;
+    const from = base + start;
     return {
+      extents: () => [{ start: from, end: from + elements * DTYPE_BYTES[stored ?? dtype] }],
       info: { name, dtype, shape, elements, ...roles.get(name)! },
       stream: () => streamWeight(bytes, start, weight, dtype),
     };
@@ -174,7 +190,16 @@ async function openTfjs(source: ByteSource): Promise<Checkpoint> {
   const counter = tensors.find(({ info }) => info.slot === 'step' && info.elements === 1);
   if (counter !== undefined) for await (const v of counter.stream()) metadata.set('step', Number(v[0]));
   return lazyCheckpoint(
-    { path, format: 'tfjs', framework: 'tfjs', step: stepOf(path, metadata), metadata, errors, close },
+    {
+      path,
+      format: 'tfjs',
+      framework: 'tfjs',
+      step: stepOf(path, metadata),
+      metadata,
+      errors,
+      stored: { bytes: groupStart, passedOver, lost },
+      close,
+    },
     tensors,
   );
 }
