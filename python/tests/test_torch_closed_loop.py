@@ -261,3 +261,35 @@ def test_a_capture_without_batches_is_refused(tmp_path):
     recorder.close()
     with pytest.raises(ValueError, match="holds no batches"):
         closed_loop(tmp_path / "capture", build(), loss_fn)
+
+
+def test_several_rules_of_the_training_act_one_after_the_other(tmp_path):
+    said = ["value:0.5", {"rule": "global-norm", "maxNorm": 1.0}]
+    model = build()
+    optimizer = adam(model)
+    recorder = Recorder(model, optimizer, tmp_path / "capture", every=5, after=12, clipping=said)
+    torch.manual_seed(5)
+    for step in range(75):
+        batch = batch_at(step, range(60, 64))
+        optimizer.zero_grad()
+        loss = loss_fn(model, batch)
+        loss.backward()
+        recorder.record(step, loss, batch=batch)
+        torch.nn.utils.clip_grad_value_(model.parameters(), 0.5)
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+    recorder.close()
+    manifest = json.loads((tmp_path / "capture" / "capture.json").read_text())
+    assert manifest["clipping"] == [{"rule": "value", "clipValue": 0.5}, {"rule": "global-norm", "maxNorm": 1.0}]
+    found = closed_loop(tmp_path / "capture", build(), loss_fn, rules=["global-norm:1"], arms=None)
+    assert found["baseline"]["rule"] == "value:0.5+global-norm:1"
+    assert found["baseline"]["worstDifference"] <= 1e-6
+    recorded = next(entry for entry in found["replay"] if entry["rule"] == "value+global-norm")
+    assert [part["label"] for part in recorded["rules"]] == ["value:0.5", "global-norm:1"]
+    assert recorded["loss"] == pytest.approx([entry["loss"] for entry in manifest["steps"]], rel=1e-5)
+    # In the other order it is another training.
+    manifest["clipping"].reverse()
+    manifest["clipping"][0]["maxNorm"] = 0.1
+    (tmp_path / "capture" / "capture.json").write_text(json.dumps(manifest))
+    with pytest.raises(ClosedLoopMismatch, match=r"global-norm:0\.1\+value:0\.5"):
+        closed_loop(tmp_path / "capture", build(), loss_fn, arms=None)

@@ -1,4 +1,5 @@
 /** What each rule takes and says of itself: what users write, and what reports and comparisons rely on. */
+import { readFileSync } from 'node:fs';
 import { describe, expect, it } from 'vitest';
 import { rangeOf } from '../../src/model/options.ts';
 import { chooseRules, NO_CLIPPING, optionsOf, ruleOf } from '../../src/rules/choice.ts';
@@ -100,6 +101,24 @@ it.each([
     ...(keepsDirection ? ['keeps directions'] : []),
     ...(mayAmplify ? ['may amplify'] : []),
   ]).toEqual(traits);
+});
+
+it('the Python package knows the same rules, and what a bare number is', () => {
+  const text = readFileSync('python/src/clippy_diag/rules.py', 'utf8');
+  const named = (table: string, entry: RegExp): string[][] =>
+    [
+      ...text
+        .slice(text.indexOf(`${table}: dict`))
+        .split('\n}')[0]!
+        .matchAll(entry),
+    ].map(([, id, main]) => [id!, main!]);
+  const found = [
+    ...named('RULES', /^ {4}"([\w-]+)": \("?(\w+)/gm),
+    ...named('RECORDED_ONLY', /^ {4}"([\w-]+)": "(\w+)"/gm),
+  ];
+  expect(new Map(found as [string, string][])).toEqual(
+    new Map(Object.values(RULES).map(({ id, mainOption }) => [id, mainOption ?? 'None'])),
+  );
 });
 
 describe('rules as a configuration or a capture names them', () => {

@@ -27,6 +27,7 @@ import numpy as np
 from . import __version__
 from .captures import Array, Source, flatten, model_files, words
 from .recording import Controls, Recording, Sizes, Skip, Step
+from .rules import Clipping, clipping_words
 
 #: Optimizers with a formula: optax's defaults in the capture's words, and the slots by the field of optax's state.
 FORMULAS: dict[str, tuple[dict[str, Any], dict[str, str]]] = {
@@ -74,7 +75,7 @@ class Recorder(Controls):
                   read by itself) and the options of the optimizer in the words of capture.json; what is left out is optax's
                   default. Adam, AdamW, SGD, Adagrad and RMSProp are replayed by formula; of any other name the parameters
                   before and after each step are kept
-    clipping      clipping that the chain does, such as {"rule": "global-norm", "maxNorm": 1.0}; pass gradients from before it
+    clipping      clipping that the chain does, such as "global-norm:1", as of `clippy_diag.torch.Recorder`; pass gradients from before it
     opt_state     optional, to hold `optimizer` against it here; else that is done at the first `record`
     layouts       layouts of kernels by patterns of names; a 2-D `kernel` is IO, a 4-D one HWIO
     every, after, memory, disk, max_captures, model_file   as of `clippy_diag.torch.Recorder`
@@ -87,7 +88,7 @@ class Recorder(Controls):
         folder: str | Path = "capture",
         optimizer: Mapping[str, Any] | None = None,
         *,
-        clipping: Mapping[str, Any] | None = None,
+        clipping: Clipping = None,
         opt_state: Any = None,
         layouts: Mapping[str, str] | None = None,
         every: int = 20,
@@ -121,7 +122,7 @@ class Recorder(Controls):
             self.options = {**given, "formula": False}
         if opt_state is not None:
             self._check(opt_state)
-        self.clipping = dict(clipping or {"rule": "none"})
+        self.clipping = clipping_words(clipping)
         self._layouts, self._model_file = dict(layouts or {}), model_file
         self._own = Recording(
             folder, self._describe, every=every, after=after, memory=memory, disk=disk, max_captures=max_captures

@@ -286,7 +286,6 @@ class _Band:
             self.recent_age = 0
         return min(self.median, self.recent), self.spread
 
-
     def tails(self) -> float:
         """Height above its neighbours that one loss in twenty of the window has; 0 where there are fewer than 20."""
         points = self.points
@@ -493,9 +492,7 @@ class _Follower:
         back = at_last or stays
         recovered = min(count - in_band if at_last else count, count if incident.back < 0 else incident.back)
         ratio = SETTINGS["fullRatioShort" if count < _SHORT_RUN else "fullRatioAtEnd"]
-        gone = scale.to(self._level(count, max(3, recovery))) > scale.above(
-            incident.center, ratio, incident.spread
-        )
+        gone = scale.to(self._level(count, max(3, recovery))) > scale.above(incident.center, ratio, incident.spread)
         kind = (
             "non-finite"
             if incident.last_finite < count - 1

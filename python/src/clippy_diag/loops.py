@@ -9,7 +9,7 @@ from typing import Any, Callable, Protocol
 
 from .captures import MANIFEST, Capture, number, number_back, read_raw, write_json, write_tensors
 from .judge import judge_losses, worst
-from .rules import Rule, label_of, recorded_rule, rules_of
+from .rules import Rules, label_of, recorded_rules, rule_members, rules_of
 
 #: The recorded losses have to come back to this, relatively, over so many first steps.
 TOLERANCE, FIRST_STEPS = 1e-4, 5
@@ -19,11 +19,41 @@ class ClosedLoopMismatch(RuntimeError):
     """The training does not come back from the capture, so nothing that it would do under a rule can be believed."""
 
 
+#: What a rule did to a tensor (None: to all of them): factor, tensor, index of the unit or entry.
+Found = tuple[float, "str | None", int]
+
+
 class Taken:
     """What a step did."""
 
     def __init__(self, loss: float, factor: float, tensor: str | None, index: int, update_norm: float) -> None:
         self.loss, self.factor, self.tensor, self.index, self.update_norm = loss, factor, tensor, index, update_norm
+
+
+def least(found_by_rule: Sequence[Sequence[Found]]) -> Found:
+    """The smallest factor of a step: of each tensor the product of the smallest factor that each rule has in it, with the
+    place of the smallest of these. NaN is smaller than any number."""
+    whole = 1.0
+    tensors: dict[str, Found] = {}
+    places: dict[str, tuple[float, int]] = {}
+    for found in found_by_rule:
+        here: dict[str, tuple[float, int]] = {}
+        for factor, tensor, index in found:
+            if tensor is None:
+                whole *= factor
+            elif tensor not in here or _rank(factor) < _rank(here[tensor][0]):
+                here[tensor] = factor, index
+        for tensor, place in here.items():
+            before = tensors.get(tensor, (1.0, tensor, 0))
+            if tensor not in places or _rank(place[0]) < _rank(places[tensor][0]):
+                places[tensor] = place
+            tensors[tensor] = before[0] * place[0], tensor, places[tensor][1]
+    candidates = [(whole, None, 0), *((whole * factor, tensor, index) for factor, tensor, index in tensors.values())]
+    return min(candidates, key=lambda one: _rank(one[0]))
+
+
+def _rank(factor: float) -> float:
+    return -1.0 if math.isnan(factor) else factor
 
 
 class Trainer(Protocol):
@@ -35,7 +65,7 @@ class Trainer(Protocol):
     def loss(self, entry: Mapping[str, Any]) -> float:
         """Loss of a step's batch at the parameters as they are; changes nothing."""
 
-    def step(self, entry: Mapping[str, Any], rule: Rule, rate_factor: Sequence[float] | None) -> Taken:
+    def step(self, entry: Mapping[str, Any], rules: Rules, rate_factor: Sequence[float] | None) -> Taken:
         """One step of the training on this batch, with each group's learning rate multiplied by `rate_factor`."""
 
     def gradients(self) -> dict[str, Any]:
@@ -75,13 +105,13 @@ def run_loops(
         raise ValueError(
             f"{capture.folder}: the capture holds no batches; record(..., batch=...), or batches=True in a callback"
         )
-    recorded = recorded_rule(capture.manifest.get("clipping", {}))
+    recorded = recorded_rules(capture.manifest.get("clipping"))
     chosen = rules_of(rules)
     references = _references(capture)
     found = check_baseline(capture, trainer, recorded)
     if capture.manifest.get("gradients") == "after-trigger":
         _complete(capture, trainer, recorded)
-    entries = [run(capture, trainer, rule, None, references) for rule in chosen]
+    entries = [run(capture, trainer, one, None, references) for one in chosen]
     if recorded not in chosen:
         entries.append(run(capture, trainer, recorded, None, references))
     onset = _onset(capture)
@@ -94,7 +124,7 @@ def run_loops(
     return {"replay": entries, "baseline": found, "references": references, "onsetStep": onset}
 
 
-def check_baseline(capture: Capture, trainer: Trainer, recorded: Rule) -> dict[str, Any]:
+def check_baseline(capture: Capture, trainer: Trainer, recorded: Rules) -> dict[str, Any]:
     """Trains the first steps under the recorded clipping and holds their losses against the recorded ones."""
     trainer.start()
     noise = trainer.noise(capture.steps[0])
@@ -116,7 +146,7 @@ def check_baseline(capture: Capture, trainer: Trainer, recorded: Rule) -> dict[s
     }
 
 
-def _differs(capture: Capture, k: int, wanted: float, loss: float, noise: float, recorded: Rule) -> str:
+def _differs(capture: Capture, k: int, wanted: float, loss: float, noise: float, recorded: Rules) -> str:
     step = capture.steps[k]["step"]
     parts = [
         f"{capture.folder}: the loss of step {step} was {wanted:.6g} when it was recorded and is {loss:.6g} now"
@@ -138,7 +168,7 @@ def _differs(capture: Capture, k: int, wanted: float, loss: float, noise: float,
     return "; ".join(parts) + ". Nothing was stored."
 
 
-def run(capture: Capture, trainer: Trainer, rule: Rule, arm: Arm | None, references: Sequence[int]) -> dict[str, Any]:
+def run(capture: Capture, trainer: Trainer, rules: Rules, arm: Arm | None, references: Sequence[int]) -> dict[str, Any]:
     """The trace of one closed loop from before the first recorded step, as an entry of `replay`."""
     trainer.start()
     checks = [entry for entry in capture.steps if entry["step"] in set(references)]
@@ -158,7 +188,7 @@ def run(capture: Capture, trainer: Trainer, rule: Rule, arm: Arm | None, referen
             factors.append(1.0)
             norms.append(0.0)
             continue
-        taken = trainer.step(entry, rule, arm.rate(entry) if arm is not None and arm.rate is not None else None)
+        taken = trainer.step(entry, rules, arm.rate(entry) if arm is not None and arm.rate is not None else None)
         losses.append(taken.loss)
         factors.append(taken.factor)
         norms.append(taken.update_norm)
@@ -166,13 +196,10 @@ def run(capture: Capture, trainer: Trainer, rule: Rule, arm: Arm | None, referen
             bottleneck = {"tensor": taken.tensor, "index": taken.index, "factor": taken.factor}
         if ended is None and not (math.isfinite(taken.loss) and math.isfinite(taken.update_norm)):
             ended = {"reason": "non-finite", "step": entry["step"]}
-    name, options = rule
     return {
         "mode": "closed-loop",
         "source": "recorded",
-        "rule": name,
-        "label": label_of(rule),
-        "options": options,
+        **rule_members(rules),
         "optimizer": capture.manifest["optimizer"],
         **({"arm": arm.described} if arm is not None else {}),
         "steps": [entry["step"] for entry in capture.steps],
@@ -264,7 +291,7 @@ def _has_batch(capture: Capture, entry: Mapping[str, Any]) -> bool:
     return bool(read_raw(capture.folder / entry["file"], "batch/"))
 
 
-def _complete(capture: Capture, trainer: Trainer, recorded: Rule) -> None:
+def _complete(capture: Capture, trainer: Trainer, recorded: Rules) -> None:
     """Computes the gradients that memory was too small for, and adds them to their steps' files."""
     trainer.start()
     for entry in capture.steps:

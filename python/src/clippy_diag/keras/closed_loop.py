@@ -18,11 +18,9 @@ import keras
 import numpy as np
 
 from ..captures import INITIAL, Capture, open_capture, read_tensors, unflatten
-from ..loops import Taken, run_loops
-from ..rules import OUTPUT_AXIS, Rule
+from ..loops import Found, Taken, least, run_loops
+from ..rules import OUTPUT_AXIS, Rules
 from . import words as names
-
-Found = list[tuple[float, "str | None", int]]
 
 
 def closed_loop(
@@ -179,17 +177,14 @@ class _KerasTrainer:
         loss.backward()
         return loss, [variable.value.grad for variable in variables]
 
-    def step(self, entry: Mapping[str, Any], rule: Rule, rate_factor: Sequence[float] | None) -> Taken:
+    def step(self, entry: Mapping[str, Any], rules: Rules, rate_factor: Sequence[float] | None) -> Taken:
         """One step of the training on a step's batch."""
-        name, options = rule
         self._random(entry)
         loss, gradients = self._loss_and_gradients(self._batch(entry))
         arrays = {spec["name"]: names.array_of(g) for (spec, _), g in zip(self.parameters, gradients) if g is not None}
         self._gradients = {f"grad/{key}": value for key, value in arrays.items()}
         before = {spec["name"]: names.array_of(variable) for spec, variable in self.parameters}
-        found: Found = [(1.0, None, 0)]
-        if name not in ("none", "clippy"):
-            found += self._clip(name, options, arrays, before)
+        found = [self._clip(name, options, arrays, before) for name, options in rules if name not in ("none", "clippy")]
         rate = entry["learningRate"] * (rate_factor[0] if rate_factor is not None else 1.0)
         self.optimizer.learning_rate = rate
         pairs = [
@@ -198,17 +193,15 @@ class _KerasTrainer:
             if spec["name"] in arrays
         ]
         self.optimizer.apply([g for g, _ in pairs], [v for _, v in pairs])
-        if name == "clippy":
-            decay = getattr(self.optimizer, "weight_decay", None) or 0
-            found += self._clip_updates(options, before, 1 - rate * decay)
+        decay = getattr(self.optimizer, "weight_decay", None) or 0
+        found += [self._clip_updates(options, before, 1 - rate * decay) for name, options in rules if name == "clippy"]
         moved = math.sqrt(
             sum(
                 float(((before[spec["name"]] - names.array_of(variable)).astype(np.float64) ** 2).sum())
                 for spec, variable in self.parameters
             )
         )
-        factor, tensor, index = min(found, key=lambda item: item[0] if item[0] == item[0] else -1)
-        return Taken(float(np.asarray(names.array_of(loss))), factor, tensor, index, moved)
+        return Taken(float(np.asarray(names.array_of(loss))), *least(found), moved)
 
     def gradients(self) -> dict[str, Any]:
         """Gradients of the last step, before clipping."""
@@ -216,10 +209,10 @@ class _KerasTrainer:
 
     def _clip(
         self, rule: str, options: Mapping[str, float], arrays: dict[str, Any], before: Mapping[str, Any]
-    ) -> Found:
+    ) -> list[Found]:
         """Clips as Keras does: `value` clamps, `global-norm` and `layer-norm` (clipnorm) divide by max(norm, limit), `agc` by
         unit: a kernel's outputs, an embedding's rows, else the whole tensor."""
-        found: Found = []
+        found: list[Found] = []
         if rule == "global-norm":
             norm = math.sqrt(sum(float((g.astype(np.float64) ** 2).sum()) for g in arrays.values()))
             factor = options["maxNorm"] / max(norm, options["maxNorm"]) if math.isfinite(norm) else math.nan
@@ -249,9 +242,9 @@ class _KerasTrainer:
             found.append((float(units.min()), name, int(units.argmin())))
         return found
 
-    def _clip_updates(self, options: Mapping[str, float], before: Mapping[str, Any], keep: float) -> Found:
+    def _clip_updates(self, options: Mapping[str, float], before: Mapping[str, Any], keep: float) -> list[Found]:
         """Clippy on the update that the optimizer has just made, less what decoupled weight decay took off."""
-        found: Found = []
+        found: list[Found] = []
         for spec, variable in self.parameters:
             w = before[spec["name"]]
             update = keep * w - names.array_of(variable)

@@ -23,6 +23,7 @@ import numpy as np
 
 from ..captures import Array, Source, flatten, model_files
 from ..recording import Controls, Recording, Sizes, Skip, Snapshot, Step
+from ..rules import Clipping, clipping_words
 from . import words as names
 
 Tensors = dict[str, Array]
@@ -31,13 +32,11 @@ Tensors = dict[str, Array]
 class Steps:
     """Steps of a model under one optimizer, for whoever has the gradients: the recorder of own loops and the callback."""
 
-    def __init__(
-        self, model: Any, optimizer: Any, folder: str | Path, clipping: Mapping[str, Any] | None, **options: Any
-    ) -> None:
+    def __init__(self, model: Any, optimizer: Any, folder: str | Path, clipping: Clipping, **options: Any) -> None:
         self.model, self.optimizer = model, names.inner(optimizer)
         self.model_file = options.pop("model_file", None)
         self.own = Recording(folder, self._describe, **options)
-        self.clipping = dict(clipping) if clipping is not None else names.clipping_of(self.optimizer)
+        self.clipping = clipping_words(clipping if clipping is not None else names.clipping_of(self.optimizer))
         self.squares_parts = False
         self.trained: dict[str, list[int]] = {}
         self._tree: Any = None
@@ -202,7 +201,7 @@ class Recorder(Controls):
                   variables before and after each step are kept. Of a LossScaleOptimizer the inner one is recorded: pass gradients
                   without the scale
     folder        where the capture goes; later incidents go to `<folder>-2` …; `status.json` in it says how the recording fares
-    clipping      clipping that the loop does itself, such as {"rule": "global-norm", "maxNorm": 1.0}; by default what the
+    clipping      clipping that the loop does itself, such as "global-norm:1", as of `clippy_diag.torch.Recorder`; by default what the
                   optimizer does (clipnorm, global_clipnorm, clipvalue)
     every, after, memory, disk, max_captures, model_file   as of `clippy_diag.torch.Recorder`
     """
@@ -213,7 +212,7 @@ class Recorder(Controls):
         optimizer: Any,
         folder: str | Path = "capture",
         *,
-        clipping: Mapping[str, Any] | None = None,
+        clipping: Clipping = None,
         every: int = 20,
         after: int = 34,
         memory: str | int = "2GB",

@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 
+from ..rules import Clipping
 from ..wrapped import Wrapped
 from .recorder import Recorder
 
@@ -27,7 +28,7 @@ class Attached:
         self._losses: list[torch.Tensor] = []
         self._micro: list[Any] = []
 
-    def begin(self, model: torch.nn.Module, optimizers: Any, clipping: dict[str, Any], ranks: int = 1) -> None:
+    def begin(self, model: torch.nn.Module, optimizers: Any, clipping: Clipping, ranks: int = 1) -> None:
         """Makes the recorder. What cannot be recorded is said."""
         self.end()
         try:

@@ -21,12 +21,14 @@ import numpy as np
 import torch
 
 from ..captures import INITIAL, Capture, open_capture, read_raw, unflatten
-from ..loops import ClosedLoopMismatch, Taken, run_loops
-from ..rules import OUTPUT_AXIS, Rule
+from ..loops import ClosedLoopMismatch, Found, Taken, least, run_loops
+from ..rules import OUTPUT_AXIS, Rules
 from . import words as names
 
 __all__ = ["ClosedLoopMismatch", "closed_loop"]
 
+#: Rules that do not act on gradients.
+AFTER = ("none", "clippy")
 LossFn = Callable[[torch.nn.Module, Any], torch.Tensor]
 
 
@@ -192,9 +194,8 @@ class _TorchTrainer:
                 losses.append(self.loss(entry))
         return float(np.std(losses))
 
-    def step(self, entry: Mapping[str, Any], rule: Rule, rate_factor: Sequence[float] | None) -> Taken:
+    def step(self, entry: Mapping[str, Any], rules: Rules, rate_factor: Sequence[float] | None) -> Taken:
         """One step of the training on a step's batch."""
-        name, options = rule
         file = _tensors(self.capture.folder / entry["file"])
         self.model.zero_grad(set_to_none=True)
         self._random(file)
@@ -207,9 +208,7 @@ class _TorchTrainer:
                 if p.grad is not None
             }
         before = [p.detach().clone() for _, p in self.parameters]
-        found: list[tuple[float, str | None, int]] = [(1.0, None, 0)]
-        if name not in ("none", "clippy"):
-            found += clip_gradients(name, options, self.parameters)
+        found = [clip_gradients(name, options, self.parameters) for name, options in rules if name not in AFTER]
         rates = [entry["learningRate"], *entry.get("groupLearningRates", [])]
         keeps: dict[int, float] = {}
         k = 0
@@ -221,11 +220,12 @@ class _TorchTrainer:
                     keeps[id(p)] = 1 - group["lr"] * group.get("weight_decay", 0) if decoupled else 1.0
                 k += 1
             optimizer.step()
-        if name == "clippy":
-            found += clip_updates(options, self.parameters, before, [keeps[id(p)] for _, p in self.parameters])
+        for name, options in rules:
+            if name == "clippy":
+                kept = [keeps[id(p)] for _, p in self.parameters]
+                found.append(clip_updates(options, self.parameters, before, kept))
         moved = sum(((b - p.detach()).double() ** 2).sum().item() for b, (_, p) in zip(before, self.parameters))
-        factor, tensor, index = min(found, key=lambda item: item[0] if item[0] == item[0] else -1)
-        return Taken(float(loss.detach()), factor, tensor, index, math.sqrt(moved))
+        return Taken(float(loss.detach()), *least(found), math.sqrt(moved))
 
     def gradients(self) -> dict[str, Any]:
         """Gradients of the last step, before clipping."""
@@ -311,7 +311,7 @@ def _imported(path: str, folder: Path) -> Callable[..., torch.optim.Optimizer]:
 
 def clip_gradients(
     rule: str, options: Mapping[str, float], parameters: Sequence[tuple[Mapping[str, Any], torch.nn.Parameter]]
-) -> list[tuple[float, str | None, int]]:
+) -> list[Found]:
     """Clips the gradients in place; returns (factor, tensor, index of the unit or entry) of what it looked at.
 
     `value` clamps; `global-norm` is that of torch.nn.utils.clip_grad_norm_; `layer-norm` the same for each tensor; `agc`
@@ -321,7 +321,7 @@ def clip_gradients(
         (spec, p, p.grad.coalesce() if p.grad.is_sparse else p.grad) for spec, p in parameters if p.grad is not None
     ]
     values = [g.values() if g.is_sparse else g for _, _, g in gradients]
-    found: list[tuple[float, str | None, int]] = []
+    found: list[Found] = []
     if rule == "global-norm":
         norm = math.sqrt(sum((v.double() ** 2).sum().item() for v in values))
         factor = min(1.0, options["maxNorm"] / (norm + 1e-6)) if norm == norm else norm
@@ -359,10 +359,10 @@ def clip_updates(
     parameters: Sequence[tuple[Mapping[str, Any], torch.nn.Parameter]],
     before: Sequence[torch.Tensor],
     keeps: Sequence[float],
-) -> list[tuple[float, str | None, int]]:
+) -> list[Found]:
     """Clippy: σ = min(1, min_i (λ_rel|w_i| + λ_abs)/|Δ_i|) of each tensor, applied to the update that the optimizer has just
     made; what decoupled weight decay took off (all but `keeps`·w) is no part of it (arXiv 2302.09178)."""
-    found: list[tuple[float, str | None, int]] = []
+    found: list[Found] = []
     for (spec, p), w, keep in zip(parameters, before, keeps):
         update = keep * w - p.detach()
         room = options["variableRelativeThreshold"] * w.abs() + options["absoluteThreshold"]

@@ -27,6 +27,7 @@ import torch
 from .. import __version__
 from ..captures import Array, Source, flatten, model_files, size_of
 from ..recording import Controls, Recording, Sizes, Skip, Snapshot, Step
+from ..rules import Clipping, clipping_words
 from . import words as names
 from .curvature import entries_of
 from .tracker import Tracker
@@ -50,7 +51,8 @@ class Recorder(Controls):
     optimizers     any torch optimizer, or a list of them, as it is or wrapped by Accelerate or Lightning. The steps of Adagrad,
                    SGD, Adam, AdamW and RMSprop are replayed by formula; of others the parameters after each step are kept too
     folder         where the capture goes; later incidents go to `<folder>-2` …; `status.json` in it says how the recording fares
-    clipping       the clipping that the loop does after `record`, such as {"rule": "global-norm", "maxNorm": 1.0}
+    clipping       the clipping that the loop does after `record`, "global-norm:1" or {"rule": "global-norm", "maxNorm": 1.0}; several in
+                   the order in which they act, "global-norm:1+rms:1" or as a list
     curvature      a function of no arguments that computes the loss of the current batch again, for the top eigenvalue at an
                    incident (at most 82 Hessian-vector products); or a `Tracker`
     every          K: parameters and state are copied every K steps, so a capture holds K to 2K steps before the incident
@@ -69,7 +71,7 @@ class Recorder(Controls):
         optimizers: Any | Sequence[Any],
         folder: str | Path = "capture",
         *,
-        clipping: Mapping[str, Any] | None = None,
+        clipping: Clipping = None,
         curvature: None | Tracker | Callable[[], torch.Tensor] = None,
         every: int = 20,
         after: int = 34,
@@ -82,7 +84,7 @@ class Recorder(Controls):
         given = list(optimizers) if isinstance(optimizers, (list, tuple)) else [optimizers]
         self.optimizers = [names.unwrapped(optimizer) for optimizer in given]
         self.model = names.plain_model(model)
-        self.clipping: dict[str, Any] = dict(clipping or {"rule": "none"})
+        self.clipping = clipping_words(clipping)
         self.tracker = curvature if isinstance(curvature, Tracker) else None
         self._loss_again = None if isinstance(curvature, Tracker) else curvature
         self._layouts, self._model_file = dict(layouts or {}), model_file
