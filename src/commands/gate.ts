@@ -73,7 +73,7 @@ export default command({
     const alone = targets.some(({ format, path }) => path === '-' && format !== 'github');
     if (!alone) {
       const options = terminalOptions(io.stdout, io.env, false);
-      await io.print(flags.json ? json.render(report, options) : renderGate(gate, options));
+      await io.print(flags.json ? json.render(report, options) : renderGate(gate, options, report.skipped));
     }
     await writeReports(report, targets, io);
     return forgiven ? EXIT.done : gate.exitCode;

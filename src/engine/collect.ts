@@ -29,6 +29,7 @@ import { DiagError, diagError } from '../model/errors.ts';
 import type { Skipped } from '../model/inspection.ts';
 import type { LogInput } from '../model/log.ts';
 import { type InputFile, openInput } from './input-file.ts';
+import { saying, signOfEmpty, signOfUnknown } from './says-log.ts';
 import { CAPTURE_MANIFEST, type Met, walk } from './walk.ts';
 
 interface Found<Checkpoint> {
@@ -163,6 +164,8 @@ interface Part {
   readonly raw: RawLog;
   readonly format: LogFormat;
   readonly order: number;
+  /** The first bytes, decompressed. */
+  readonly head: Buffer;
 }
 
 /** A log whose reading waits until it is known which of its kind are worth it. */
@@ -177,7 +180,7 @@ interface Walk {
   readonly root: string;
   readonly options: Reading;
   readonly found: Inputs;
-  readonly logs: { readonly log: LogInput; readonly order: number }[];
+  readonly logs: { readonly log: LogInput; readonly format: LogFormat; readonly order: number }[];
   readonly skipped: (Skipped & { readonly order: number })[];
   /** Files of formats of which several make a run. */
   readonly parts: Part[];
@@ -202,53 +205,92 @@ async function collectFolder(root: string, options: Reading, found: Inputs): Pro
     for (const { file } of walked.waiting) await file.source.close();
   }
   await joinParts(walked);
+  const read = passOverData(walked, count() - before);
   const byOrder = (a: { readonly order: number }, b: { readonly order: number }): number => a.order - b.order;
-  found.logs.push(...walked.logs.sort(byOrder).map(({ log }) => log));
-  found.skipped.push(...walked.skipped.sort(byOrder).map(({ path, reason }) => ({ path, reason })));
+  found.logs.push(...read.sort(byOrder).map(({ log }) => log));
+  found.skipped.push(...walked.skipped.sort(byOrder).map(({ order: _, ...one }) => one));
   if (count() === before) throw diagError('folder-without-inputs', { path: root, files }, { path: root });
 }
+
+/** The logs, without the tables of data that lie beside them or beside something else that is an input. */
+function passOverData({ logs, skipped }: Walk, inputs: number): Walk['logs'] {
+  const data = logs.filter(({ log, format }) => format.mayBeData === true && isData(log, format));
+  if (data.length === 0 || inputs === data.length) return [...logs];
+  for (const { log, order } of data)
+    skipped.push({ path: log.path, reason: 'a table without a loss or a norm of a training', order });
+  return logs.filter((one) => !data.includes(one));
+}
+
+/** Whether no column is one of a training: names of metrics (`score`, `error`) stand in tables of products too. */
+const isData = ({ kept, runs }: LogInput, { headerRecords = 0 }: LogFormat): boolean =>
+  kept > headerRecords &&
+  runs.every(
+    ({ series, stepUnit }) =>
+      series.every(({ role }) => role === 'other') ||
+      (stepUnit === 'row' && series.every(({ role }) => role === 'other' || role === 'metric')),
+  );
 
 async function meet(met: Met, order: number, walked: Walk): Promise<void> {
   const { found, skipped } = walked;
   if (met.kind === 'capture') found.captures.push(met.path);
   else if (met.kind === 'error') found.errors.push(ofInput(met.error));
-  else if (met.kind === 'passed') skipped.push({ path: met.path, reason: met.reason, order });
-  else await guarded(met.path, order, walked, () => meetFile(met.path, order, walked));
-}
-
-/** A coded error is one of that input; what turns out to be in no format is passed over. */
-async function guarded(path: string, order: number, walked: Walk, work: () => Promise<void>): Promise<void> {
-  try {
-    await work();
-  } catch (error) {
-    const coded = ofInput(error);
-    if (coded.code === 'format-unknown') walked.skipped.push({ path, reason: UNKNOWN, order });
-    else walked.found.errors.push(coded);
-  }
+  else if (met.kind === 'passed') {
+    const { kind: _, ...passed } = met;
+    skipped.push({ ...passed, order });
+  } else await meetFile(met.path, order, walked);
 }
 
 const UNKNOWN = 'in no known format';
 
 async function meetFile(path: string, order: number, walked: Walk): Promise<void> {
   const { options, found, skipped, waiting } = walked;
-  const file = await openInput(path);
-  const { source, checkpoint, told, named } = file;
+  let file: InputFile;
+  try {
+    file = await openInput(path);
+  } catch (error) {
+    found.errors.push(ofInput(error));
+    return;
+  }
+  const { source, checkpoint, told, named, head } = file;
   const format = told ?? named;
   if (checkpoint !== undefined) handOn(source, checkpoint, found);
   else if (format?.superseded !== undefined && [undefined, format.id].includes(options.format))
     waiting.push({ file, format, order });
   else
-    await closing(file, async () => {
-      if (format === undefined) skipped.push({ path, reason: UNKNOWN, order });
-      else if (![undefined, format.id].includes(options.format))
-        skipped.push({ path, reason: `${format.id}, not ${options.format}`, order });
-      else await readPart(file, format, order, walked);
-    });
+    await guarded(file, order, walked, () =>
+      closing(file, async () => {
+        const passOver = (reason: string): void => {
+          skipped.push({ path, reason, ...saying(signOfUnknown(path, head)), order });
+        };
+        if (format === undefined) passOver(UNKNOWN);
+        else if (![undefined, format.id].includes(options.format))
+          passOver(`${format.id}, not ${options.format}`);
+        else await readPart(file, format, order, walked);
+      }),
+    );
+}
+
+/** A coded error is one of that input; what turns out to be in no format is passed over. */
+async function guarded(
+  file: InputFile,
+  order: number,
+  { found, skipped }: Walk,
+  work: () => Promise<void>,
+): Promise<void> {
+  const { path, head } = file;
+  try {
+    await work();
+  } catch (error) {
+    const coded = ofInput(error);
+    if (coded.code === 'format-unknown')
+      skipped.push({ path, reason: UNKNOWN, ...saying(signOfUnknown(path, head)), order });
+    else found.errors.push(coded);
+  }
 }
 
 async function readPart(file: InputFile, format: LogFormat, order: number, walked: Walk): Promise<void> {
   const raw = await readRawLog(file.source, walked.options, format);
-  const part: Part = { raw, format, order };
+  const part: Part = { raw, format, order, head: file.head };
   const { path } = file;
   if (format.joined === undefined)
     await takeRun({ path, named: path, files: [{ path }], folder: dirname(path) }, [part], walked);
@@ -264,7 +306,7 @@ async function readWaiting(walked: Walk): Promise<void> {
       const { path } = file;
       const later = known.get(path);
       if (later !== undefined) skipped.push({ path, reason: `an earlier state of ${later}`, order });
-      else await guarded(path, order, walked, () => readPart(file, format, order, walked));
+      else await guarded(file, order, walked, () => readPart(file, format, order, walked));
     }
   }
 }
@@ -295,18 +337,18 @@ function byFormat<T extends { readonly format: LogFormat }>(all: readonly T[]): 
 /** Takes a run into the logs, or passes it over with the reason. */
 async function takeRun(run: RunFiles, parts: readonly Part[], walked: Walk): Promise<void> {
   const { root, options, logs, skipped } = walked;
-  const [{ raw, format, order }] = parts as [Part];
+  const [{ raw, format, order, head }] = parts as [Part];
   const id = relative(root, run.named) || basename(resolve(root));
   const alone = parts.length === 1 && run.parallel !== true;
   const log = alone ? await finishLog(raw, { ...options, id }) : await joined(run, parts, id, options);
   const reason = alone ? whyNoLog(log, format) : undefined;
-  if (reason === undefined) logs.push({ log, order });
-  else skipped.push({ path: run.path, reason, order });
+  if (reason === undefined) logs.push({ log, format, order });
+  else skipped.push({ path: run.path, reason, ...saying(signOfEmpty(log, format, head)), order });
 }
 
-function whyNoLog({ runs, errors, unreadBytes }: LogInput, format: LogFormat): string | undefined {
+function whyNoLog({ path, runs, errors, unreadBytes }: LogInput, format: LogFormat): string | undefined {
   const empty = runs.every((run) => run.series.every(({ value }) => value.length === 0));
-  return empty && errors.length === 0 && unreadBytes === 0 ? 'holds no points' : format.noLog?.(runs);
+  return empty && errors.length === 0 && unreadBytes === 0 ? 'holds no points' : format.noLog?.(runs, path);
 }
 
 async function joined(run: RunFiles, read: readonly Part[], id: string, options: Reading): Promise<LogInput> {

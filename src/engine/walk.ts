@@ -5,16 +5,20 @@ import { sizeOfPath } from '../bytes/source.ts';
 import { partOfCheckpoint } from '../checkpoints/registry.ts';
 import { isSidecar } from '../logs/sidecars.ts';
 import { DiagError } from '../model/errors.ts';
+import type { Skipped } from '../model/inspection.ts';
+import { nameSaysLog, saying, signOfName } from './says-log.ts';
 
 /** What a walk meets: a file to be opened, the folder of a capture, what is passed over, and what cannot be read. */
 export type Met =
   | { readonly kind: 'file' | 'capture'; readonly path: string }
-  | { readonly kind: 'passed'; readonly path: string; readonly reason: string }
+  | ({ readonly kind: 'passed' } & Skipped)
   | { readonly kind: 'error'; readonly path: string; readonly error: DiagError };
 
 export const CAPTURE_MANIFEST = 'capture.json';
-/** Folders that hold no runs and may hold a great many files. */
-const PASSED_FOLDERS = /^(\.|node_modules$|__pycache__$|site-packages$)/;
+/** Folders of tools, which hold no runs and may hold a great many files. */
+const TOOL_FOLDERS =
+  /^(node_modules|__pycache__|site-packages|\.(git|hg|svn|venv|env|conda|tox|nox|eggs|cache|local|config|npm|cargo|rustup|idea|vscode|vscode-server|dvc|terraform|ssh|gnupg|docker|kube|aws|ipynb_checkpoints|Trash|[a-z]+_cache))$/;
+const HIDDEN = /^\./;
 /** Kinds of files that are not worth opening. */
 const PASSED_FILES =
   /\.(py|pyc|ipynb|md|rst|html?|css|js|ts|png|jpe?g|gif|svg|pdf|mp4|wav|zip\.tmp|lock|toml|sh|so|whl)$/i;
@@ -33,26 +37,40 @@ export async function* walk(folder: string, visited = new Set<string>()): AsyncG
   if (visited.has(real)) return;
   visited.add(real);
   const names = new Set(entries.map(({ name }) => name));
-  if (names.has(CAPTURE_MANIFEST)) {
-    yield { kind: 'capture', path: folder };
-    return;
-  }
+  const isCapture = names.has(CAPTURE_MANIFEST);
+  if (isCapture) yield { kind: 'capture', path: folder };
+  // A capture names its files itself; a log may have been written beside them.
   for (const { name, path, kind } of entries)
-    if (kind instanceof DiagError) yield { kind: 'error', path, error: kind };
+    if (isCapture && !(kind !== 'folder' && nameSaysLog(path))) continue;
+    else if (kind instanceof DiagError) yield { kind: 'error', path, error: kind };
     else if (kind === 'folder') {
-      if (!PASSED_FOLDERS.test(name) && partOfCheckpoint(name, kind, names) === undefined)
-        yield* walk(path, visited);
-    } else {
-      const reason = kind === 'file' ? await passedOver(path, names) : `not a regular file (${kind})`;
-      yield reason === undefined ? { kind: 'file', path } : { kind: 'passed', path, reason };
-    }
+      if (TOOL_FOLDERS.test(name)) yield { kind: 'passed', path, reason: 'the folder of a tool' };
+      else if (HIDDEN.test(name)) yield* hiddenLogs(path, visited);
+      else if (partOfCheckpoint(name, kind, names) === undefined) yield* walk(path, visited);
+    } else if (kind !== 'file')
+      yield { kind: 'passed', path, reason: `not a regular file (${kind})`, ...saying(signOfName(path)) };
+    else yield (await passedOver(path, names)) ?? { kind: 'file', path };
 }
 
-/** Why a file is not worth opening. */
-async function passedOver(path: string, names: ReadonlySet<string>): Promise<string | undefined> {
-  if (await isSidecar(path)) return 'hyperparameters';
-  if (PASSED_FILES.test(path)) return 'no log by its name';
+/** A hidden folder is not walked; what in it says log by its name is told. */
+async function* hiddenLogs(folder: string, visited: Set<string>): AsyncGenerator<Met> {
+  let logs = 0;
+  for await (const { kind, path } of walk(folder, visited)) {
+    if (kind !== 'file' || !nameSaysLog(path)) continue;
+    logs++;
+    yield { kind: 'passed', path, reason: 'in a hidden folder', saysLog: 'name' };
+  }
+  if (logs === 0) yield { kind: 'passed', path: folder, reason: 'a hidden folder' };
+}
+
+/** A file that is not worth opening, with the reason. */
+async function passedOver(path: string, names: ReadonlySet<string>): Promise<Met | undefined> {
+  const passed = (reason: string): Met => ({ kind: 'passed', path, reason });
+  if (await isSidecar(path)) return passed('hyperparameters');
+  if (PASSED_FILES.test(path)) return passed('no log by its name');
   const part = partOfCheckpoint(basename(path), 'file', names);
-  if (part !== undefined) return part;
-  return (await sizeOfPath(path)) === 0 ? 'empty (0 bytes)' : undefined;
+  if (part !== undefined) return passed(part);
+  return (await sizeOfPath(path)) === 0
+    ? { kind: 'passed', path, reason: 'empty (0 bytes)', ...saying(signOfName(path)) }
+    : undefined;
 }

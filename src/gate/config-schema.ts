@@ -93,6 +93,13 @@ export const configSchema = z
     extends: z.union([preset, z.array(preset)]).optional(),
     rules: rules.optional(),
     missing: missing.optional(),
+    unread: z
+      .union([z.literal('ignore'), z.array(z.string().min(1))])
+      .optional()
+      .meta({
+        description:
+          'files that say that they are logs and could not be read as such: the gate is inconclusive over them, but for those that one of these globs matches, or all with `ignore`',
+      }),
     aggregate: z.enum(['worst', 'median', 'mean', 'best']).optional().meta({
       description:
         'how the seeds of one setting are judged together; worst (default): every seed must hold. Runs whose names differ in a part like seed-3 or seed=3 only are one setting',

@@ -41,6 +41,8 @@ export interface GateConfig {
   readonly thresholds: Thresholds;
   readonly thresholdFlags: Thresholds;
   readonly aggregate: 'worst' | 'median' | 'mean' | 'best';
+  /** Globs of files that may be left unread although they say that they are logs. */
+  readonly unread: readonly string[] | 'ignore';
   readonly expect: { readonly steps: number | null; readonly runs: number };
   readonly baseline: {
     readonly file: string;
@@ -190,6 +192,7 @@ function resolveConfig(
       };
     }),
     aggregate: file.aggregate ?? 'worst',
+    unread: file.unread ?? [],
     expect: { steps: file.expect?.steps ?? null, runs: file.expect?.runs ?? 1 },
     baseline:
       file.baseline === undefined

@@ -27,13 +27,23 @@ export const thresholdsFor = (run: RunPlace, config: GateConfig): Thresholds =>
 
 type RunPlace = Pick<RunReport, 'id' | 'paths'>;
 
+/** What a pattern of a config may name paths by: as they were given, and as seen from the folder of the config. */
+const namesOf = (paths: readonly string[], { path: config }: Pick<GateConfig, 'path'>): string[] => [
+  ...paths,
+  ...(config === null
+    ? []
+    : paths.map((path) => relative(dirname(config), resolve(path)).split(sep).join('/'))),
+];
+
+/** Whether a config allows that a file which says log was not read. */
+export const mayBeUnread = (path: string, config: Pick<GateConfig, 'path' | 'unread'>): boolean =>
+  config.unread === 'ignore' ||
+  namesOf([path], config).some((name) =>
+    (config.unread as readonly string[]).some((pattern) => matchesGlob(name, pattern)),
+  );
+
 function overridesFor(run: RunPlace, config: GateConfig): GateConfig['overrides'] {
-  const folder = config.path === null ? null : dirname(config.path);
-  const names = [
-    run.id,
-    ...run.paths,
-    ...(folder === null ? [] : run.paths.map((path) => relative(folder, resolve(path)).split(sep).join('/'))),
-  ];
+  const names = [run.id, ...namesOf(run.paths, config)];
   return config.overrides.filter((override) =>
     override.runs.some((pattern) => names.some((name) => matchesGlob(name, pattern))),
   );

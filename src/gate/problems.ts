@@ -6,12 +6,16 @@ import type { Report, RunReport } from '../model/report.ts';
 import type { GateConfig } from './config.ts';
 import { contradictionIn } from './contradictions.ts';
 import { endsMessage, stopsEarly } from './ends-early.ts';
+import { mayBeUnread } from './for-run.ts';
 import { isComplete, stepsDone } from './thresholds.ts';
+
+/** Files that were not read, of which more are counted. */
+const UNREAD_SHOWN = 20;
 
 /** Of the inputs as a whole. */
 export function reportProblems(
   report: Report,
-  config: { readonly expect: Pick<GateConfig['expect'], 'runs'> },
+  config: Pick<GateConfig, 'path' | 'unread'> & { readonly expect: Pick<GateConfig['expect'], 'runs'> },
 ): GateProblem[] {
   const problems: GateProblem[] = [];
   const add = (exitCode: 3 | 4, id: string, message: string): void => {
@@ -41,6 +45,13 @@ export function reportProblems(
     const code = ERROR_TEXTS[warning.id]?.exitCode;
     add(code === 4 || code === undefined ? 4 : 3, warning.id, warning.message);
   }
+  const unread = report.skipped.filter(
+    ({ path, saysLog }) => saysLog !== undefined && !mayBeUnread(path, config),
+  );
+  for (const { path, reason, saysLog } of unread.slice(0, UNREAD_SHOWN))
+    add(4, 'unread', `${path}: its ${saysLog} says that it is a log, and it was not read: ${reason}`);
+  if (unread.length > UNREAD_SHOWN)
+    add(4, 'unread', `${formatCount(unread.length - UNREAD_SHOWN)} more logs were not read`);
   if (report.runs.length === 0) add(4, 'no-runs', 'there is no run to judge');
   else if (report.runs.length < config.expect.runs)
     add(4, 'too-few-runs', `${report.runs.length} runs, expected at least ${config.expect.runs}`);

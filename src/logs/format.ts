@@ -90,6 +90,12 @@ export interface LogFormat {
   parameters?(folder: string): Promise<Run['hyperparameters']>;
   /** Whether a file is one of those that {@link parameters} reads. */
   isParameter?(path: string): Promise<boolean>;
+  /** File names (without `.gz`) that only logs have: a gate does not pass over one of them that was not read. */
+  readonly names?: RegExp;
+  /** Records that a file holds before the first point; 0 where it is left out. One with no more is a run that died. */
+  readonly headerRecords?: number;
+  /** Tables of data look like logs of it. */
+  readonly mayBeData?: true;
   /** Why a file of this format that a walk met is no log, going by what it holds. */
-  noLog?(runs: readonly Run[]): string | undefined;
+  noLog?(runs: readonly Run[], path: string): string | undefined;
 }

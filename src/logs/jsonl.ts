@@ -31,6 +31,15 @@ export const jsonl: LogFormat = {
   title: 'JSON lines',
   tried: 'JSON objects, one a line',
   text: true,
+  names: /\.(jsonl|ndjson)$/i,
+  // The arguments of the run.
+  headerRecords: 1,
+  mayBeData: true,
+  // One object is what a document of numbers is too: a summary, a vocabulary.
+  noLog: (runs, path) =>
+    /\.json(\.gz)?$/i.test(path) && runs.every(({ series }) => series.every(({ value }) => value.length < 2))
+      ? 'a JSON document without series'
+      : undefined,
   sniff: (head) => isRecordLines(head.toString('latin1')),
   async read(chunks, path, { encoding }) {
     const table = rowTable();

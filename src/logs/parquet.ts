@@ -36,6 +36,7 @@ export const parquet: LogFormat = {
   title: 'Parquet',
   tried: 'Parquet (the magic bytes PAR1)',
   text: false,
+  mayBeData: true,
   sniff: (head) => head.toString('latin1', 0, 4) === 'PAR1',
   document: true,
   async read(chunks, path) {

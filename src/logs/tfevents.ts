@@ -77,6 +77,10 @@ export const tfevents: LogFormat = {
   tried: 'TensorBoard events (a TFRecord with a valid length checksum)',
   text: false,
   // The version that every writer puts into the first event tells the format where its checksum is damaged.
+  // The profiler of TensorFlow leaves an empty file of its own.
+  names: /tfevents(?!.*\.profile-empty$)/,
+  // The version of the file.
+  headerRecords: 1,
   sniff: (head) =>
     head.length >= HEADER_BYTES &&
     ((isHeader(head, 0) && firstIsEvent(head)) || head.subarray(0, 64).includes('brain.Event:')),

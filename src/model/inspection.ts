@@ -78,10 +78,12 @@ export interface Trajectory {
   readonly layers: readonly NormSeries[];
 }
 
-/** A file that a walk passed over. */
+/** A file, or a folder of a tool, that a walk passed over. */
 export interface Skipped {
   readonly path: string;
   readonly reason: string;
+  /** What says that it is a log all the same, where something does: a gate does not pass over it. */
+  readonly saysLog?: 'name' | 'content';
 }
 
 export interface Inspection {

@@ -4,6 +4,7 @@ import type { CurvatureEntry } from './curvature.ts';
 import type { ErrorRecord } from './errors.ts';
 import type { Finding, Thresholds } from './finding.ts';
 import type { GateResult } from './gate.ts';
+import type { Skipped } from './inspection.ts';
 import type { Account } from './log.ts';
 import type { ReplayEntry } from './replay.ts';
 import type { Attempt, Role, StepUnit } from './run.ts';
@@ -151,7 +152,7 @@ export interface Report {
   readonly verdict: RunVerdict & { readonly run: string | null };
   readonly runs: readonly RunReport[];
   /** What a walk passed over, and why. */
-  readonly skipped: readonly { readonly path: string; readonly reason: string }[];
+  readonly skipped: readonly Skipped[];
   readonly warnings: readonly ErrorRecord[];
   /** The policy that was judged on this report, if one was. */
   readonly gate?: GateResult;

@@ -3,6 +3,7 @@ import { Ansis } from 'ansis';
 import { formatCount } from '../model/format-number.ts';
 import type { GateResult, GateRule } from '../model/gate.ts';
 import { inertName } from '../model/inert-text.ts';
+import type { Report } from '../model/report.ts';
 import { toAscii } from './ascii.ts';
 import { byReason } from './by-reason.ts';
 import type { RenderOptions } from './format.ts';
@@ -46,8 +47,30 @@ function leftOut(skipped: GateResult['skipped'], several: boolean) {
   }));
 }
 
-/** Renders the result of a gate. */
-export function renderGate(gate: GateResult, { colour, ascii }: RenderOptions): string {
+/** Names of a reason's files that are shown; the others are counted. */
+const NAMES_SHOWN = 5;
+
+/** Files that were no inputs, told once for each reason. */
+function passedOver(skipped: Report['skipped'], paint: Ansis): string[] {
+  const reasons = new Map<string, string[]>();
+  for (const { path, reason } of skipped) reasons.set(reason, [...(reasons.get(reason) ?? []), path]);
+  return [...reasons].map(([reason, paths]) => {
+    const names = paths.slice(0, NAMES_SHOWN).map((path) => inertName(path));
+    const more = paths.length > names.length ? [`and ${formatCount(paths.length - names.length)} more`] : [];
+    return `  ${paint.dim('skip')}  passed over ${[...names, ...more].join(', ')}: ${inertName(reason)}`;
+  });
+}
+
+/**
+ * Renders the result of a gate.
+ *
+ * @param skipped what a walk passed over; those that say that they are logs are problems of the gate
+ */
+export function renderGate(
+  gate: GateResult,
+  { colour, ascii }: RenderOptions,
+  skipped: Report['skipped'] = [],
+): string {
   const paint = new Ansis(colour ? 1 : 0);
   const several = new Set(gate.rules.map(({ run }) => run)).size > 1;
   const count = (test: (rule: GateRule) => boolean): number => gate.rules.filter(test).length;
@@ -65,6 +88,10 @@ export function renderGate(gate: GateResult, { colour, ascii }: RenderOptions): 
     ...leftOut(gate.skipped, several).map(
       ({ ids, where, severity, reason }) =>
         `  ${severity === 'warning' ? paint.yellow('warn') : paint.dim('skip')}  ${inertName(ids)}  left out${where}: ${inertName(reason)}`,
+    ),
+    ...passedOver(
+      skipped.filter(({ saysLog }) => saysLog === undefined),
+      paint,
     ),
     ...gate.problems.map(
       ({ id, run, message }) =>

@@ -613,10 +613,14 @@ const input = objectOf<ReportInput>(
 
 export const skipped = objectOf<Report['skipped'][number]>(
   'skipped',
-  'A file that a walk passed over.',
+  'A file, or a folder of a tool, that a walk passed over.',
 )({
   path: text('Its path.'),
   reason: text('Why.'),
+  saysLog: oneOf(
+    ['name', 'content'],
+    'What says that it is a log all the same: a gate is inconclusive over it, unless its config allows that.',
+  ).optional(),
 });
 
 export const schemaVersion = text('Version of this form; a reader of 1.x reads every 1.y.');

@@ -36,6 +36,7 @@ it('meets every file once, in the order of the names, and says why one is not wo
   symlinkSync(join(root, 'nowhere'), join(root, 'b/broken'));
   execFileSync('mkfifo', [join(root, 'b/pipe')]);
   expect(await met(root)).toEqual([
+    '.git: the folder of a tool',
     'a/empty: empty (0 bytes)',
     'a/hparams.json: hyperparameters',
     'a/log.csv: file',
@@ -45,9 +46,23 @@ it('meets every file once, in the order of the names, and says why one is not wo
     'b/log.csv: file',
     'b/pipe: not a regular file (fifo)',
     'c/capture: capture',
+    'node_modules: the folder of a tool',
     'params/log.csv: file',
     'run/metrics/loss: file',
     'run/params/lr: hyperparameters',
+  ]);
+});
+
+it('tells logs in a hidden folder by their names, and reads one beside a capture', async () => {
+  const root = tree(
+    ...['.old/deep/train.jsonl', '.old/notes.txt', '.empty/notes.txt'],
+    ...['capture/capture.json', 'capture/train.jsonl', 'capture/notes.txt'],
+  );
+  expect(await met(root)).toEqual([
+    '.empty: a hidden folder',
+    '.old/deep/train.jsonl: in a hidden folder',
+    'capture: capture',
+    'capture/train.jsonl: file',
   ]);
 });
 
