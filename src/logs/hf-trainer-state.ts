@@ -81,6 +81,10 @@ export const hfTrainerState: LogFormat = {
         open = member.start;
         break;
       }
+      if (ledger.isHoled(member.start, member.end)) {
+        lose('hole', member.start, member.end);
+        continue;
+      }
       ledger.passOver(member.start, member.end);
       const text = bytes.toString('utf8', member.start, Math.min(member.end, member.start + 200)).trim();
       if (text === 'true' || text === 'false') hyperparameters.set(member.key, text === 'true');

@@ -76,8 +76,9 @@ export const json: LogFormat = {
     let longest = 0;
     const ledger = documentLedger(bytes, encoding);
     let kept = 0;
-    /** Where the document is cut or breaks. */
-    let cut = -1;
+    /** Where the document is cut or breaks, so that nothing after it can be read; and whether its text ends there. */
+    let broken = -1;
+    let cut = false;
     let bad = 0;
     let firstBad = -1;
     const lose = (from: number, to: number, records?: number): void => {
@@ -86,9 +87,12 @@ export const json: LogFormat = {
     };
     /** What is left of an object or list after what could be read of it. */
     const close = (member: Pick<Member, 'end' | 'whole'>, end: MembersEnd): void => {
-      if (end.at >= 0 || cut >= 0) return;
+      if (end.at >= 0 || broken >= 0) return;
       if (member.whole) lose(end.stopped, member.end);
-      else cut = end.stopped;
+      else {
+        broken = end.stopped;
+        cut = end.cut;
+      }
     };
     const names = new Map<string, number>();
 
@@ -133,12 +137,10 @@ export const json: LogFormat = {
       for (const element of membersOf(bytes, member.start, member.end, end)) {
         const byte = bytes[element.start];
         // The last number of a cut document may be cut itself.
-        if (!element.whole) {
-          if (cut < 0) cut = element.start;
-          break;
-        }
+        if (!element.whole) break;
         let cell: Cell | undefined;
-        if (byte === OPEN) {
+        if (ledger.isHoled(element.start, element.end)) lose(element.start, element.end);
+        else if (byte === OPEN) {
           records ??= recordReader(name);
           if (records.row(element)) ledger.record(element.start, element.end);
           else lose(element.start, element.end, 1);
@@ -153,7 +155,7 @@ export const json: LogFormat = {
         } else {
           cell = cellOf(element.start, element.end);
           if (cell === undefined) ledger.passOver(element.start, element.end);
-          else bytesOfCells += ledger.size(element.start, element.end);
+          else bytesOfCells += ledger.pass(element.start, element.end);
         }
         cells.push(cell);
       }
@@ -244,15 +246,18 @@ export const json: LogFormat = {
       for (const one of membersOf(bytes, member.start, member.end, end)) {
         const name = prefix + one.key;
         const byte = bytes[one.start];
-        if (byte === OPEN && depth < MAX_DEPTH) object(`${name}.`, one, depth + 1);
-        else if (byte === OPEN_LIST) list(name, one, lists);
+        // What runs beyond its container is damage of that one, which ends where it ends.
+        const inner = { ...one, whole: one.whole || member.whole };
+        if (byte === OPEN && depth < MAX_DEPTH) object(`${name}.`, inner, depth + 1);
+        else if (byte === OPEN_LIST) list(name, inner, lists);
+        else if (one.whole && ledger.isHoled(one.start, one.end)) lose(one.start, one.end);
         else if (one.whole) {
           const found = byte === OPEN ? undefined : cellOf(one.start, one.end);
           if (typeof found === 'number') {
             singles.push({ name, cells: [found] });
             ledger.record(one.start, one.end);
           } else ledger.passOver(one.start, one.end);
-        } else if (cut < 0) cut = one.start;
+        }
       }
       close(member, end);
       tables(lists);
@@ -267,7 +272,7 @@ export const json: LogFormat = {
       list('', top, lists);
       tables(lists);
     }
-    if (cut >= 0) ledger.lose('torn-record', cut, stop);
+    if (broken >= 0) ledger.lose(cut ? 'torn-record' : 'damaged', broken, stop);
     else {
       const isDocument = bytes[start] === OPEN || bytes[start] === OPEN_LIST;
       const after = isDocument ? skipBlanks(bytes, skipValue(bytes, start, stop), stop) : start;
@@ -276,8 +281,8 @@ export const json: LogFormat = {
     const doubled = [...names].filter(([, count]) => count > 1).map(([name]) => name);
     for (const key of doubled)
       errors.push(diagError('log-duplicate-key', { key, count: 1, lines: 'any' }, { path }).toRecord());
-    if (cut >= 0 || bad > 0) {
-      const offset = bad > 0 ? firstBad : cut;
+    if (broken >= 0 || bad > 0) {
+      const offset = bad > 0 ? firstBad : broken;
       errors.push(
         diagError(
           'log-document-damaged',

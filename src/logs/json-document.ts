@@ -89,7 +89,8 @@ export function* membersOf(
     }
     const found = skipValue(bytes, at, stop);
     const valueEnd = found < 0 ? stop : found;
-    end.cut = found < 0;
+    // Nothing stands between two commas: that is malformed, and not cut.
+    end.cut = found < 0 && ![0x2c, 0x5d, 0x7d].includes(bytes[at]!);
     if (valueEnd > at) yield { key, start: at, end: valueEnd, whole: found >= 0 };
     if (found < 0) return;
     at = skipBlanks(bytes, found, stop);
@@ -105,22 +106,30 @@ export function* membersOf(
   end.cut = true;
 }
 
-/** The account of a document that is walked: what is entered of it, each byte once; the rest is overhead. */
+/**
+ * The account of a document that is walked from its start to its end: what is entered of it, in this order; the rest is
+ * overhead.
+ */
 export interface DocumentLedger {
   record(start: number, end: number): void;
   passOver(start: number, end: number): void;
-  /** Bytes of values in a list, of which it is known at its end whether they are numbers. */
+  /** Passes a value of which it is told later what it is, by {@link enter}; its bytes in the document's own encoding. */
+  pass(start: number, end: number): number;
   enter(kind: 'record' | 'passOver', size: number): void;
-  /** Bytes of a stretch in the document's own encoding. */
-  size(start: number, end: number): number;
-  /** Zero bytes in the stretch make it a hole, whatever the reason was thought to be. Stretches come in ascending order. */
+  /**
+   * A stretch that gave nothing, without what was entered of it already. Zero bytes in it make it a hole, whatever the
+   * reason was thought to be.
+   */
   lose(reason: LossReason, start: number, end: number, records?: number): void;
+  /** Whether zero bytes stand in a stretch. */
+  isHoled(start: number, end: number): boolean;
   account(): Account;
 }
 
 /** @param encoding what the document was in before it was made UTF-8 */
 export function documentLedger(bytes: Buffer, encoding: TextEncoding = 'utf-8'): DocumentLedger {
   const ledger = openLedger();
+  const holed = bytes.includes(0);
   const size = (start: number, end: number): number => sizeIn(encoding, bytes, start, end);
   let known = { index: 0, offset: 0 };
   const offsetOf = (index: number): number => {
@@ -128,14 +137,23 @@ export function documentLedger(bytes: Buffer, encoding: TextEncoding = 'utf-8'):
     known = { index, offset: from.offset + size(from.index, index) };
     return known.offset;
   };
+  /** Where what was entered ends. */
+  let reached = 0;
+  const pass = (start: number, end: number): number => {
+    reached = end;
+    return size(start, end);
+  };
+  const isHoled = (start: number, end: number): boolean => holed && bytes.subarray(start, end).includes(0);
   return {
-    record: (start, end) => ledger.record(size(start, end)),
-    passOver: (start, end) => ledger.passOver(size(start, end)),
+    record: (start, end) => ledger.record(pass(start, end)),
+    passOver: (start, end) => ledger.passOver(pass(start, end)),
+    pass,
     enter: (kind, bytesOf) => ledger[kind](bytesOf),
-    size,
+    isHoled,
     lose(reason, start, end, records) {
-      const hole = bytes.subarray(start, end).includes(0);
-      ledger.lose(hole ? 'hole' : reason, size(start, end), offsetOf(start), records);
+      const from = Math.max(start, reached);
+      const offset = offsetOf(from);
+      ledger.lose(isHoled(from, end) ? 'hole' : reason, pass(from, Math.max(from, end)), offset, records);
     },
     account() {
       const entered = ledger.account();

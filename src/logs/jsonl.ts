@@ -10,6 +10,15 @@ import { objectScanner, skipBlanks } from './json-line.ts';
 import { rowTable } from './row-table.ts';
 
 const OPEN_BRACE = 0x7b;
+const RECORD_START = /^\{\s*"[^"]*"\s*:/;
+
+/** Starts and ends like a record, and has no key at its start; a dictionary of Python is no such line. */
+const isDamagedRecord = (line: string): boolean =>
+  line.startsWith('{') &&
+  line.endsWith('}') &&
+  line.includes('":') &&
+  !RECORD_START.test(line) &&
+  !/^\{\s*'/.test(line);
 
 /**
  * Whether a head is records, one a line. The first line that starts like an object decides; text may stand before it,
@@ -17,8 +26,9 @@ const OPEN_BRACE = 0x7b;
  */
 export function isRecordLines(text: string): boolean {
   const lines = text.split('\n', 50).map((line) => line.trim());
-  const first = lines.findIndex((line) => line.startsWith('{'));
-  if (first < 0 || !/^\{\s*"[^"]*"\s*:/.test(lines[first]!)) return false;
+  // A first record may be damaged: that is told as a loss, not passed over with the text of another format.
+  const first = lines.findIndex((line) => line.startsWith('{') && !isDamagedRecord(line));
+  if (first < 0 || !RECORD_START.test(lines[first]!)) return false;
   if (lines.slice(first + 1).some((line) => line.startsWith('{"'))) return true;
   const alone = lines[first]!;
   const holdsLists = /:\s*\[\s*[-\d{[NI]/.test(alone);

@@ -306,6 +306,9 @@ export function rowTable(indexColumn?: string): RowTable {
 const MAX_KINDS = 255;
 /** Columns that stand together in no more than this share of the rows of either are of different kinds of rows. */
 const APART = 0.2;
+/** Columns that stand beside another one in so many of its rows are its mates; fewer than that many tell nothing. */
+const MATES = 0.9;
+const MANY_MATES = 5;
 /** Looks at a column of a kind, over all columns: a hostile table has many of both. */
 const MAX_LOOKS = 5e7;
 
@@ -378,6 +381,13 @@ function rowKinds() {
       (beside.get(index) ?? 0) <= APART * Math.min(ownRows, all.get(index)!);
     const other = kinds.map(({ filled }, kind) => !own.has(kind) && filled.some(isApart));
     const of = kindOf;
+    // A last row of totals may have nothing that training rows lack: it lacks most of what they have.
+    const last = of[rows - 1]!;
+    const mates = [...beside].filter(([index, count]) => index !== column && count >= MATES * ownRows);
+    if (kinds[last]?.rows === 1 && mates.length >= MANY_MATES) {
+      const there = mates.filter(([index]) => kinds[last]!.filled.includes(index)).length;
+      if (there * 3 <= mates.length) other[last] = true;
+    }
     return (row) => other[of[row]!] === true;
   };
   return { add, otherFor };
