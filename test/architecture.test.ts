@@ -25,10 +25,22 @@ const MAY_IMPORT: Record<string, readonly string[]> = {
   curvature: ['model'],
   autodiff: ['bytes', 'checkpoints', 'kernels', 'rules', 'model'],
   replay: ['captures', 'findings', 'incidents', 'rules', 'optimizers', 'tensor', 'curvature', 'model'],
-  measure: ['autodiff', 'bytes', 'checkpoints', 'curvature', 'optimizers', 'replay', 'rules', 'model'],
+  cause: ['captures', 'incidents', 'replay', 'rules', 'tensor', 'model'],
+  measure: [
+    'cause',
+    'autodiff',
+    'bytes',
+    'checkpoints',
+    'curvature',
+    'optimizers',
+    'replay',
+    'rules',
+    'model',
+  ],
   engine: [
     'bytes',
     'captures',
+    'cause',
     'checkpoints',
     'detectors',
     'findings',
@@ -75,6 +87,7 @@ const MAY_IMPORT: Record<string, readonly string[]> = {
 const TYPES_ONLY: Record<string, readonly string[]> = {
   replay: ['findings', 'autodiff'],
   optimizers: ['tensor'],
+  cause: ['autodiff'],
   measure: ['captures'],
 };
 

@@ -64,5 +64,5 @@ async function reportOf(evidence: RunEvidence, options: JudgeOptions, limits: Li
   const { inForce } = thresholdsFor(evidence.run, options);
   const captures = await followCaptures(evidence.captures, inForce, limits.onProgress);
   const judgement = judgementOf(evidence, options, captures);
-  return runReport(evidence, judgement, await whatIf(evidence, judgement.judged.verdict.onsetStep, limits));
+  return runReport(evidence, judgement, await whatIf(evidence, judgement.judged.verdict, limits));
 }

@@ -1,4 +1,5 @@
 /** From sections to reports: that of a run, and the one over all of them. */
+import { remedyAdvice, wayBack } from '../cause/way-back.ts';
 import { adviceOf, rewindAdvice } from '../detectors/rewind.ts';
 import type { ErrorRecord } from '../model/errors.ts';
 import { type Finding, SEVERITIES } from '../model/finding.ts';
@@ -31,7 +32,10 @@ export function runReport(evidence: RunEvidence, judgement: Judgement, whatIf: W
   const { run } = evidence;
   const { judged, thresholds, detectorsRun, failedDetectors } = judgement;
   const findings = [...judgement.findings].sort(bySeverity);
-  const rewind = rewindAdvice(run, judged, judgement.restartPoints);
+  const { cause, remedies } = whatIf;
+  // Advice of experiments replaces that of the findings, which know nothing of this run.
+  const tried = remedies.some((remedy) => remedy.tried !== null && remedy.holds === true);
+  const rewind = wayBack(judged.verdict, remedies, rewindAdvice(run, judged, judgement.restartPoints));
   const ended = seriesThatEnd(run);
   return {
     id: run.id,
@@ -46,7 +50,7 @@ export function runReport(evidence: RunEvidence, judgement: Judgement, whatIf: W
     detectorsRun,
     notRun: [...judgement.notRun, ...evidence.notRun, ...whatIf.notRun],
     failedDetectors,
-    advice: adviceOf(findings, rewind),
+    advice: tried ? remedyAdvice(remedies) : adviceOf(findings, rewind),
     rewind,
     series: run.series.map((s) => ({
       ...summariseSeries(s, s.role === 'other' ? BUCKETS_OF_OTHERS : BUCKETS),
@@ -55,6 +59,8 @@ export function runReport(evidence: RunEvidence, judgement: Judgement, whatIf: W
     // Defines own members, `__proto__` too.
     hyperparameters: Object.fromEntries(run.hyperparameters),
     notes: [...new Set([...run.notes, ...evidence.notes, ...whatIf.notes])],
+    cause,
+    remedies,
     replay: whatIf.replay,
     curvature: whatIf.curvature,
   };

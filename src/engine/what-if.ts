@@ -3,8 +3,11 @@
  * the recorded states, and with a model and batches in the closed loop; a log alone gives what its norms allow.
  */
 import type { Capture } from '../captures/read.ts';
+import { causeOfCapture } from '../cause/from-capture.ts';
+import { causeFromLog, NO_CAUSE, type Why } from '../cause/from-log.ts';
 import type { ModelEvidence, PlacedCheckpoint } from '../measure/model-evidence.ts';
 import { DiagError, reasonOf } from '../model/errors.ts';
+import type { ReplayEntry } from '../model/replay.ts';
 import type { RunReport } from '../model/report.ts';
 import type { Run } from '../model/run.ts';
 import { replayFromLog } from '../replay/from-log.ts';
@@ -16,21 +19,23 @@ import { DEFAULT_RULES } from '../rules/registry.ts';
 import type { Limits, RunEvidence } from './evidence.ts';
 import { lossesApart, onsetOf, placed } from './which-run.ts';
 
-export type WhatIf = Pick<RunReport, 'replay' | 'curvature' | 'notRun' | 'notes'>;
+export type WhatIf = Pick<RunReport, 'replay' | 'curvature' | 'notRun' | 'notes'> & Why;
 
 /** Where nothing was asked, or there was nothing to prevent. */
-export const NO_WHAT_IF: WhatIf = { replay: [], curvature: [], notRun: [], notes: [] };
+export const NO_WHAT_IF: WhatIf = { ...NO_CAUSE, replay: [], curvature: [], notRun: [], notes: [] };
 
-/** @param onsetStep of the verdict */
+/** @param verdict of the run */
 export async function whatIf(
   { run, captures, checkpoints, files }: RunEvidence,
-  onsetStep: number | null,
+  { onsetStep, recoveredStep }: Pick<RunReport['verdict'], 'onsetStep' | 'recoveredStep'>,
   limits: Limits,
 ): Promise<WhatIf> {
+  const ofLog = onsetStep === null ? NO_CAUSE : causeFromLog(run, onsetStep, recoveredStep !== null);
   const rules = DEFAULT_RULES.flatMap(parseRule);
   const best = bestCapture(run, captures, onsetStep);
   // Without an incident there is nothing that a rule could have prevented.
-  if (best === undefined) return onsetStep === null ? NO_WHAT_IF : fromLog(run, onsetStep, rules);
+  if (best === undefined)
+    return onsetStep === null ? NO_WHAT_IF : { ...fromLog(run, onsetStep, rules), ...ofLog };
   const { capture, apart } = best;
   const onset = apart === null || onsetStep === null ? onsetStep : onsetOf(capture, apart.shift, onsetStep);
   try {
@@ -42,9 +47,12 @@ export async function whatIf(
     const recorded = recordedReplays(capture.manifest);
     const eigenvalues = recordedCurvature(capture.manifest);
     const model = await closerLook(capture, rules, onset, placed(checkpoints, files, run), limits);
+    const why = model.why ?? (await causeOfCapture(capture, onset, recoveredStep !== null)) ?? ofLog;
     const others = captures.filter((one) => one !== capture);
     return {
-      replay: [...entries, ...model.replay, ...recorded.entries],
+      cause: why.cause,
+      remedies: why.remedies,
+      replay: replaced([...entries, ...model.replay, ...recorded.entries]),
       curvature: [...model.curvature, ...eigenvalues.entries],
       notRun: [
         ...model.notRun,
@@ -63,8 +71,28 @@ export async function whatIf(
     };
   } catch (error) {
     if (!(error instanceof DiagError)) throw error;
-    return { ...NO_WHAT_IF, notRun: [{ id: 'replay', reason: reasonOf(error) }] };
+    return { ...NO_WHAT_IF, ...ofLog, notRun: [{ id: 'replay', reason: reasonOf(error) }] };
   }
+}
+
+/** Where a closed loop under a rule was made, it decides: one report never says both. */
+function replaced(entries: readonly ReplayEntry[]): ReplayEntry[] {
+  const key = ({ rule, label, learningRateMultiplier = 1 }: ReplayEntry): string =>
+    `${label ?? rule} ${learningRateMultiplier}`;
+  const loops = new Map(
+    entries
+      .filter(({ mode, arm }) => mode === 'closed-loop' && arm === undefined)
+      .map((one) => [key(one), one]),
+  );
+  return entries.map((entry) => {
+    const loop = entry.mode === 'closed-loop' ? undefined : loops.get(key(entry));
+    if (loop === undefined || entry.confidence !== 'estimate') return entry;
+    return {
+      ...entry,
+      verdict: 'cannot-tell',
+      why: `the closed loop under this rule decides: ${loop.verdict}`,
+    };
+  });
 }
 
 /** A recorder writes a capture for each incident: the one that follows the log and holds the onset. */
@@ -77,11 +105,11 @@ function bestCapture(run: Run, captures: readonly Capture[], onsetStep: number |
   return compared.sort((a, b) => a.rank - b.rank)[0];
 }
 
-function fromLog(run: Run, onsetStep: number, rules: readonly RuleChoice[]): WhatIf {
+function fromLog(run: Run, onsetStep: number, rules: readonly RuleChoice[]): Omit<WhatIf, keyof Why> {
   const { entries, notRun, notes } = replayFromLog(run, { onsetStep, rules });
   return {
-    ...NO_WHAT_IF,
     replay: entries,
+    curvature: [],
     notRun: notRun.map(({ rule, reason }) => ({ id: `replay ${rule}`, reason })),
     notes,
   };
@@ -96,6 +124,7 @@ async function closerLook(
   limits: Limits,
 ): Promise<ModelEvidence> {
   const nothing = (reason: string): ModelEvidence => ({
+    why: null,
     replay: [],
     curvature: [],
     notes: [],

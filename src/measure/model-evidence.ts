@@ -3,16 +3,27 @@
  * the incident, within the time that is left. Loads the differentiation; imported only when it is needed.
  */
 import type { Capture } from '../captures/read.ts';
+import { runExperiments } from '../cause/experiments.ts';
 import type { CheckpointFile } from '../checkpoints/registry.ts';
+import type { Cause, Remedy } from '../model/cause.ts';
 import type { CurvatureEntry } from '../model/curvature.ts';
 import { DiagError, diagError, reasonOf } from '../model/errors.ts';
 import type { ReplayEntry } from '../model/replay.ts';
+import { prepareReplay } from '../replay/from-capture.ts';
 import type { RuleChoice } from '../rules/choice.ts';
 import { runClosedLoop } from './closed-loop.ts';
 import { type CurvatureOptions, measureCurvature } from './curvature.ts';
-import { type CurvaturePoint, capturePoint, checkpointOfCapture } from './point.ts';
+import {
+  type CurvaturePoint,
+  captureBatch,
+  capturePoint,
+  checkpointOfCapture,
+  openCaptureModel,
+} from './point.ts';
 
 export interface ModelEvidence {
+  /** What the experiments say of the incident; null where there is none, or none was made. */
+  readonly why: { readonly cause: Cause; readonly remedies: readonly Remedy[] } | null;
   readonly replay: readonly ReplayEntry[];
   readonly curvature: readonly CurvatureEntry[];
   readonly notes: readonly string[];
@@ -61,20 +72,46 @@ export async function modelEvidence(
   };
 
   let follows = true;
+  let why: ModelEvidence['why'] = null;
   await attempt('closed-loop', async () => {
-    const result = await runClosedLoop(capture, {
-      rules,
-      clock,
-      progress: (done, total) => {
-        onProgress(`closed loop, step ${done} of ${total}`);
-        if (clock() > deadline && done < total)
-          throw diagError('budget-spent', { what: `the closed loop after ${done} of ${total} steps` });
-      },
-    });
-    replay.push(...result.entries);
-    notes.push(...result.notes);
-    follows = result.baseline.follows;
-    if (!follows) notes.push(result.baseline.why);
+    const progress = (what: string, done: number, total: number): void => {
+      onProgress(`${what}, step ${done} of ${total}`);
+      if (clock() > deadline && done < total)
+        throw diagError('budget-spent', { what: `${what} after ${done} of ${total} steps` });
+    };
+    const onset = capture.steps.findIndex(({ step }) => step === onsetStep);
+    if (onset < 0) {
+      const result = await runClosedLoop(capture, {
+        rules,
+        clock,
+        progress: (done, total) => progress('the closed loop', done, total),
+      });
+      replay.push(...result.entries);
+      notes.push(...result.notes);
+      follows = result.baseline.follows;
+      if (!follows) notes.push(result.baseline.why);
+      return;
+    }
+    const model = await openCaptureModel(capture, undefined, {});
+    try {
+      const found = await runExperiments({
+        capture,
+        prepared: await prepareReplay(capture, 'float32'),
+        model,
+        rules,
+        onset,
+        checkpointBefore: (step) => newestBefore(checkpoints, step),
+        batch: (index) => captureBatch(capture, index),
+        progress,
+      });
+      why = found;
+      replay.push(...found.entries);
+      notes.push(...found.notes, ...(found.closedLoop?.notes ?? []));
+      notRun.push(...found.notRun);
+      follows = found.closedLoop?.baseline.follows ?? true;
+    } finally {
+      await model.objective.close();
+    }
   });
 
   const measure = (
@@ -148,7 +185,19 @@ export async function modelEvidence(
       id: 'curvature',
       reason: `of ${ordered.length} checkpoints ${CHECKPOINTS} were measured: \`clippy-diag curvature --checkpoint FOLDER\` measures all`,
     });
-  return { replay, curvature: curvature.sort((a, b) => a.step! - b.step!), notes, notRun: grouped(notRun) };
+  return {
+    why,
+    replay,
+    curvature: curvature.sort((a, b) => a.step! - b.step!),
+    notes,
+    notRun: grouped(notRun),
+  };
+}
+
+/** The newest checkpoint at or before a step. */
+function newestBefore(checkpoints: readonly PlacedCheckpoint[], step: number): string | null {
+  const before = checkpoints.filter((one) => one.step <= step).sort((a, b) => b.step - a.step);
+  return before[0]?.file.path ?? null;
 }
 
 /** What failed for the same reason at many places, once. */

@@ -1,5 +1,6 @@
 /** The product: everything the tool found, serialisable. Every other output is a pure function of a Report. */
 
+import type { Cause, Remedy } from './cause.ts';
 import type { CurvatureEntry } from './curvature.ts';
 import type { ErrorRecord } from './errors.ts';
 import type { Finding, Thresholds } from './finding.ts';
@@ -122,6 +123,10 @@ export interface RunReport {
   readonly series: readonly ChartSeries[];
   readonly hyperparameters: Readonly<Record<string, string | number | boolean | null>>;
   readonly notes: readonly string[];
+  /** Why the leading incident happened; a report of 0.1.0 has none. */
+  readonly cause?: Cause;
+  /** What would have held, best first. */
+  readonly remedies?: readonly Remedy[];
   readonly replay: readonly ReplayEntry[];
   readonly curvature: readonly CurvatureEntry[];
 }

@@ -15,9 +15,10 @@ import { type RuleChoice, ruleMembers } from '../rules/choice.ts';
 import type { RuleState } from '../rules/rule.ts';
 import { incidentOfCapture } from './capture-incident.ts';
 import { learningRateNote, prepareReplay } from './from-capture.ts';
+import { lookAtReferences, type References } from './reference.ts';
 import { createStepper } from './step.ts';
 import { copyTensors, type TensorState } from './tensors.ts';
-import { type Judgement, judgeClosedLoop } from './verdict.ts';
+import { type Judgement, judgeByReference, judgeClosedLoop } from './verdict.ts';
 
 /** Everything of a run so far that is not in the capture. */
 export interface ClosedLoopTrace {
@@ -28,6 +29,8 @@ export interface ClosedLoopTrace {
   readonly updateNorm: number[];
   /** Steps at which the rule acted. */
   readonly engaged: boolean[];
+  /** Mean loss on the reference batches at the parameters before each step; empty without such batches. */
+  readonly referenceLoss: number[];
   bottleneck: ReplayEntry['bottleneck'];
   ended: { reason: 'completed' | 'non-finite'; step: number } | null;
 }
@@ -58,6 +61,8 @@ export interface TrainingOptions {
   /** Called between steps; writing the state at most every interval bounds what an interruption loses. */
   checkpoint?(state: () => ClosedLoopState): Promise<void>;
   progress?(done: number, total: number): void;
+  /** Batches that every run's parameters are judged on besides; default none. */
+  readonly reference?: readonly Batch[];
 }
 
 /** One way to train on from the capture's initial state. */
@@ -67,12 +72,25 @@ export interface TrainingRun {
   readonly multiplier: number;
   /** Which recorded batch each step takes, by position; left out, its own. */
   readonly order?: readonly number[];
+  readonly arm?: TrainingArm;
+}
+
+/** The one thing that a run changes besides its rule, by positions of steps. */
+export interface TrainingArm {
+  /** Positions of the batches on which no step is taken. */
+  readonly skip?: ReadonlySet<number>;
+  /** What multiplies the recorded learning rates of a step; default 1. */
+  rate?(index: number): number;
+  /** The optimizer's state before step `from` is put back before step `at`. */
+  readonly restore?: { readonly from: number; readonly at: number };
 }
 
 export interface ClosedLoopOptions extends TrainingOptions {
   readonly rules: readonly RuleChoice[];
   /** Each rule runs at each of these times every learning rate; the baseline keeps the recorded ones. Default [1]. */
   readonly learningRateMultipliers?: readonly number[];
+  /** Those of the capture, where they were chosen before; null where there are none. */
+  readonly references?: References | null;
 }
 
 export interface ClosedLoopResult {
@@ -133,17 +151,19 @@ export async function trainRuns(
   const runs: readonly TrainingRun[] = [{ rule: setup.clipping, multiplier: 1 }, ...wanted];
   const stepperOf = (rule: RuleChoice, learningRateMultiplier: number) =>
     createStepper({ rule, optimizers: setup.optimizers, precision: 'float32', learningRateMultiplier });
+  const { reference = [] } = options;
   const finished = [...(options.resume?.finished ?? [])];
   const total = runs.length * count;
 
   for (let run = finished.length; run < runs.length; run++) {
-    const { rule, multiplier, order } = runs[run]!;
+    const { rule, multiplier, order, arm } = runs[run]!;
     const same = runs.findIndex(
       (other, i) =>
         i < run &&
         other.rule.label === rule.label &&
         other.multiplier === multiplier &&
-        other.order === order,
+        other.order === order &&
+        other.arm === arm,
     );
     if (same >= 0) {
       finished.push(finished[same]!);
@@ -163,16 +183,27 @@ export async function trainRuns(
       }
     }
     const gradients = tensors.map(({ w }) => ({ values: new Float32Array(w.length) }));
+    let kept: readonly TensorState[] | null = null;
     for (let i = trace.loss.length; i < count; i++) {
       const step = steps[i]!;
       if (trace.ended !== null) {
-        appendLost(trace);
+        appendLost(trace, reference.length > 0);
         continue;
       }
-      const batches = [await options.batch(order?.[i] ?? i)];
+      if (arm?.restore?.from === i) kept = copyTensors(tensors);
+      if (arm?.restore?.at === i && kept !== null) putStateBack(tensors, kept);
+      const index = order?.[i] ?? i;
+      const batches = [await options.batch(index)];
       if (run === 0)
         await located({ path: join(capture.path, step.file) }, () => model.objective.check(batches));
       const flat = model.flatten(tensors.map(({ w }) => w));
+      if (reference.length > 0) trace.referenceLoss.push((await model.objective.loss(flat, reference)).loss);
+      if (arm?.skip?.has(index)) {
+        const { loss, taskLosses } = await model.objective.loss(flat, batches);
+        appendSkipped(trace, loss, taskLosses);
+        options.progress?.(run * count + i + 1, total);
+        continue;
+      }
       const result = await model.objective.gradient(flat, batches);
       const { loss, taskLosses, gradient } = result;
       if (run === 0 && i === 0)
@@ -181,7 +212,9 @@ export async function trainRuns(
         gradient,
         gradients.map(({ values }) => values),
       );
-      const record = stepper.step(tensors, gradients, step.learningRates);
+      const times = arm?.rate?.(i) ?? 1;
+      const rates = times === 1 ? step.learningRates : step.learningRates.map((rate) => rate * times);
+      const record = stepper.step(tensors, gradients, rates);
       trace.loss.push(loss);
       for (const [t, value] of taskLosses.entries()) trace.taskLoss[t]!.push(value);
       trace.minClipFactor.push(record.minFactor);
@@ -232,14 +265,35 @@ export async function trainRuns(
 export async function replayClosedLoop(options: ClosedLoopOptions): Promise<ClosedLoopResult> {
   const { capture, model, rules, learningRateMultipliers = [1] } = options;
   const runs = rules.flatMap((rule) => learningRateMultipliers.map((multiplier) => ({ rule, multiplier })));
-  const { steps, baseline, check, traces, optimizerOf, notes } = await trainRuns(options, runs);
+  const { onset } = incidentOfCapture(capture);
+  const count = options.steps ?? capture.steps.length;
+  const references =
+    options.references !== undefined
+      ? options.references
+      : onset === null || onset >= count
+        ? null
+        : await lookAtReferences({
+            capture: { ...capture, steps: capture.steps.slice(0, count) },
+            model,
+            prepared: await prepareReplay(capture, 'float32'),
+            onset,
+            batch: options.batch,
+          });
+  const { steps, baseline, check, traces, optimizerOf, notes } = await trainRuns(
+    { ...options, ...(references === null ? {} : { reference: references.batches }) },
+    runs,
+  );
   const history = lossesBefore(capture);
   const numbers = steps.map((step) => step.step);
   const { tasks } = model.objective;
   const beyond = incidentBeyond(capture, steps.length);
   const entries = runs.map(({ rule, multiplier }, r): ReplayEntry => {
     const trace = traces[r]!;
-    const judged = beyond ?? judgeClosedLoop(trace.loss, baseline.loss, numbers, history);
+    const judged =
+      beyond ??
+      (references === null || onset === null
+        ? judgeClosedLoop(trace.loss, baseline.loss, numbers, history)
+        : judgeByReference({ trace, baseline, references, onset, steps: numbers, history }));
     const first = trace.engaged.indexOf(true);
     return {
       mode: 'closed-loop',
@@ -247,6 +301,7 @@ export async function replayClosedLoop(options: ClosedLoopOptions): Promise<Clos
       optimizer: optimizerOf(rule),
       steps: numbers,
       loss: trace.loss,
+      ...(trace.referenceLoss.length === 0 ? {} : { referenceLoss: trace.referenceLoss }),
       taskLoss: Object.fromEntries(tasks.map((task, t) => [task, trace.taskLoss[t]!])),
       minClipFactor: trace.minClipFactor,
       updateNorm: trace.updateNorm,
@@ -289,12 +344,29 @@ const emptyTrace = (tasks: number): ClosedLoopTrace => ({
   minClipFactor: [],
   updateNorm: [],
   engaged: [],
+  referenceLoss: [],
   bottleneck: null,
   ended: null,
 });
 
+/** A step that is left out: its loss is known, and nothing moves. */
+function appendSkipped(trace: ClosedLoopTrace, loss: number, taskLosses: readonly number[]): void {
+  trace.loss.push(loss);
+  for (const [t, value] of taskLosses.entries()) trace.taskLoss[t]!.push(value);
+  trace.minClipFactor.push(1);
+  trace.updateNorm.push(0);
+  trace.engaged.push(false);
+}
+
+/** The optimizer's state as it was; parameters and the count of steps stay. */
+function putStateBack(tensors: readonly TensorState[], kept: readonly TensorState[]): void {
+  for (const [t, { slots }] of kept.entries())
+    for (const [name, values] of Object.entries(slots)) tensors[t]!.slots[name]!.set(values);
+}
+
 /** A step after the state was lost. */
-function appendLost(trace: ClosedLoopTrace): void {
+function appendLost(trace: ClosedLoopTrace, judged: boolean): void {
+  if (judged) trace.referenceLoss.push(Number.NaN);
   trace.loss.push(Number.NaN);
   for (const losses of trace.taskLoss) losses.push(Number.NaN);
   trace.minClipFactor.push(Number.NaN);

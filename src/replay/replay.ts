@@ -276,6 +276,7 @@ function entryOf(
     updateNorm,
     unclipped: padded(capture, unclipped.norm),
     learningRateMultiplier: multiplier,
+    losses: capture.steps.map(({ loss }) => loss ?? Number.NaN),
   });
   const firstEngaged = engaged.indexOf(true);
   const before = onset === null ? engaged : engaged.slice(0, onset);

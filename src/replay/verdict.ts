@@ -11,6 +11,9 @@ import {
 import { formatNumber } from '../model/format-number.ts';
 import { medianOf } from '../model/order-statistics.ts';
 import type { ReplayVerdict } from '../model/replay.ts';
+import type { ClosedLoopTrace } from './closed-loop.ts';
+import { finalReference, HOLDS, HURT, harmFrom, LEAST_AFTER, outcomeOf, usualUpdate } from './outcome.ts';
+import type { References } from './reference.ts';
 
 export interface Judgement {
   readonly verdict: ReplayVerdict;
@@ -95,6 +98,80 @@ export function judgeClosedLoop(
     : exact('not-prevented', `it leaves the band for good at step ${steps[position]}`);
 }
 
+export interface ReferenceInput {
+  readonly trace: ClosedLoopTrace;
+  /** The run under the recorded clipping. */
+  readonly baseline: ClosedLoopTrace;
+  readonly references: References;
+  /** Position of the onset of the recorded incident. */
+  readonly onset: number;
+  readonly steps: readonly number[];
+  /** Losses before the first recorded step. */
+  readonly history: readonly number[];
+}
+
+/**
+ * Verdict of a closed loop by its loss on reference batches: the loss on a bad batch says nothing of the weights. Where the run
+ * without the rule is unharmed there, or the level before is not known, its own losses decide, as {@link judgeClosedLoop} has it.
+ */
+export function judgeByReference(input: ReferenceInput): Judgement {
+  const { trace, baseline, references, onset, steps, history } = input;
+  const own = judgeClosedLoop(trace.loss, baseline.loss, steps, history);
+  const { level } = references;
+  const from = harmFrom(references, onset);
+  const usual = usualUpdate(baseline.updateNorm, from);
+  const without = outcomeOf(baseline, references, usual, from);
+  if (level === null || own.verdict === 'not-needed') return own;
+  const exact = (verdict: ReplayVerdict, why: string): Judgement => ({
+    ...own,
+    verdict,
+    confidence: 'exact',
+    why,
+  });
+  const outcome = outcomeOf(trace, references, usual, from);
+  const final = formatNumber(finalReference(trace.referenceLoss));
+  const ends = `on batches from before the incident it ends at ${final}, where ${formatNumber(level)} was usual`;
+  if (without === 'holds') {
+    if (outcome === 'hurt' || outcome === 'lost')
+      return exact('harmful', `the run without the rule comes back; under it, ${ends}`);
+    return own.verdict === 'harmful' && outcome === 'holds'
+      ? exact('not-prevented', `the losses leave their band as without the rule, and ${ends}`)
+      : own;
+  }
+  // The run's own last losses in the band, or the weights and the losses both far from it, say enough.
+  if (outcome === null && own.verdict === 'prevented') return own;
+  if (
+    outcome === null &&
+    own.verdict === 'not-prevented' &&
+    finalReference(trace.referenceLoss) > HURT * level
+  )
+    return exact('not-prevented', ends);
+  if (outcome === null)
+    return exact(
+      'cannot-tell',
+      `fewer than ${LEAST_AFTER} clean steps were recorded after step ${steps[from]}: whether it holds does not show`,
+    );
+  if (outcome === 'frozen')
+    return exact('cannot-tell', `its updates are too small for it to learn on: it stays where it was`);
+  if (outcome === 'holds') return exact('prevented', `${ends}; without the rule ${endOf(baseline)}`);
+  const high = HOLDS * level;
+  const left = ({ referenceLoss }: ClosedLoopTrace): number => {
+    let i = referenceLoss.length;
+    while (i > 0 && !(referenceLoss[i - 1]! <= high)) i--;
+    return i;
+  };
+  const later = left(trace) - left(baseline);
+  return later >= DELAY
+    ? exact('delayed', `${ends}: it is harmed ${later} steps later than without the rule`)
+    : exact('not-prevented', ends);
+}
+
+/** How a run ends on the reference batches, in words. */
+function endOf({ referenceLoss }: ClosedLoopTrace): string {
+  const final = finalReference(referenceLoss);
+  return Number.isNaN(final) ? 'the loss there is no number' : `it ends at ${formatNumber(final)}`;
+}
+
 /** Updates on the way to the onset that are larger than usual. */
 export interface IncidentUpdates {
   /** Positions, first and last. */
@@ -133,6 +210,27 @@ export interface EstimateInput {
   /** Norm of the unclipped update at the recorded states. */
   readonly unclipped: readonly number[];
   readonly learningRateMultiplier: number;
+  /** Recorded losses; NaN where none was recorded. */
+  readonly losses?: readonly number[];
+}
+
+/** Share of the peak that may be there before any unusual update was taken: what is there by then, no update made. */
+const SHARE_BEFORE = 0.25;
+
+/**
+ * How much of the peak is there at the step of the first unusual update, whose loss was computed before it: 0 none, 1 all.
+ *
+ * @returns null where losses are not known
+ */
+export function shareBefore(losses: readonly number[], first: number, onset: number): number | null {
+  const before = losses.slice(Math.max(0, onset - 20), onset).filter(Number.isFinite);
+  const peak = Math.max(
+    ...losses.slice(onset).map((loss) => (Number.isNaN(loss) ? Number.POSITIVE_INFINITY : loss)),
+  );
+  if (before.length === 0 || !Number.isFinite(losses[first]!)) return null;
+  const usual = medianOf(before);
+  if (peak === Number.POSITIVE_INFINITY) return 0;
+  return peak <= usual ? null : Math.min(1, Math.max(0, (losses[first]! - usual) / (peak - usual)));
 }
 
 /** Verdict of as-recorded and open-loop: exact only where the rule had changed nothing. */
@@ -175,6 +273,12 @@ export function judgeEstimate(input: EstimateInput): Judgement {
     return estimate(
       'cannot-tell',
       `no update on the way to ${at} is larger than twice the usual: the steps do not show the cause`,
+    );
+  const share = input.losses === undefined ? null : shareBefore(input.losses, updates.first, onset);
+  if (share !== null && share > SHARE_BEFORE)
+    return estimate(
+      'cannot-tell',
+      `${formatNumber(100 * share, 'rough')} % of the peak are there before the first unusual update, at step ${steps[updates.first]}: no rule takes that away, and what comes after it only a closed loop can tell`,
     );
   const limit = 2 * updates.usual;
   let largest = 0;

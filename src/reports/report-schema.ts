@@ -3,6 +3,16 @@
  * schema/report.schema.json, told in docs/json.md.
  */
 import { z } from 'zod';
+import {
+  ARM_OUTCOMES,
+  type Cause,
+  type CauseEvidence,
+  EVIDENCE_IDS,
+  MECHANISMS,
+  REMEDY_ACTIONS,
+  type Remedy,
+  TRIGGERS,
+} from '../model/cause.ts';
 import { CURVATURE_OPERATORS, type CurvatureEntry, type EigenEstimate } from '../model/curvature.ts';
 import { diagError, type ErrorCode, type ErrorRecord } from '../model/errors.ts';
 import { type Finding, type Quantity, SEVERITIES } from '../model/finding.ts';
@@ -545,6 +555,81 @@ export const scalars = (
 ): z.ZodType<Readonly<Record<string, string | number | boolean | null>>> =>
   recordOf(orNull(setting, 'A text that reads NaN or Infinity is taken for the number.'), description);
 
+const cause = objectOf<Cause>(
+  'cause',
+  'What changed before the leading incident and what it did (docs/cause.md).',
+)({
+  trigger: oneOf(
+    TRIGGERS,
+    'What had changed and, put back alone, holds; `none-found` where nothing was found.',
+  ),
+  alsoTriggers: listOf(oneOf(TRIGGERS, 'A trigger.'), 'What had changed too and holds too, put back alone.'),
+  mechanism: oneOf(MECHANISMS, 'What the change did to the run.'),
+  step: step('First harmful step; null where none was found.'),
+  onsetStep: step('First loss out of its band; null without an incident.'),
+  confidence: orNull(
+    oneOf(
+      ['shown', 'likely'],
+      '`shown` by an experiment, `likely` by what was recorded; null where nothing is said.',
+    ),
+  ),
+  statement: text('It in one sentence.'),
+  evidence: listOf(
+    objectOf<CauseEvidence>(
+      'causeEvidence',
+      'What was measured.',
+    )({
+      id: oneOf(EVIDENCE_IDS, 'Kind of evidence (docs/cause.md).'),
+      statement: text('It in one sentence.'),
+      value: orNull(number('What was found; null where it is no number.')),
+      unit: text('What it counts.'),
+      usual: orNull(
+        range('Range of the earlier values, widened by half of it; null where there were fewer than four.'),
+      ),
+      at: objectOf<CauseEvidence['at']>(
+        null,
+        'Where.',
+      )({
+        step: step('The step whose weights; null where it is of none.'),
+        batchStep: step('The step whose batch; null where it is of none.'),
+      }),
+    }),
+    'What was measured, the decisive first.',
+  ),
+});
+
+const remedy = objectOf<Remedy>(
+  'remedy',
+  'A change to the training, and whether it was tried.',
+)({
+  action: oneOf(REMEDY_ACTIONS, 'What to do.'),
+  rule: orNull(text('Clipping rule as `--rule` takes it; null where it is none.')),
+  skipSteps: orNull(range('First and last step whose batches are left out.')),
+  learningRateFactor: orNull(number('Times the rate of the step of the trigger.')),
+  learningRate: orNull(number('The learning rate to take.')),
+  from: orNull(
+    objectOf<NonNullable<Remedy['from']>>(
+      null,
+      'The state to go on from.',
+    )({
+      step: finite('Its step.'),
+      path: orNull(text('The newest whole checkpoint at or before it; null where there is none.')),
+    }),
+  ),
+  tried: orNull(oneOf(['closed-loop', 'recorded'], 'How it was tried; null where it was not.')),
+  holds: orNull(flag('Whether it holds; null where that is not known.')),
+  outcome: orNull(oneOf(ARM_OUTCOMES, 'How the try ended on the reference batches.')),
+  finalLoss: orNull(number('Median of the last ten losses on the reference batches.')),
+  finalLossWithout: orNull(number('The same without it.')),
+  interference: number('Share of the steps before the incident that it changes, times how hard.'),
+  perturbations: objectOf<Remedy['perturbations']>(
+    null,
+    'Tries with the batches in other orders.',
+  )({ tried: count('How many were made.'), held: count('In how many it held.') }),
+  statement: text('It in one sentence.'),
+  paste: orNull(text('A line for the training script; null where there is none.')),
+});
+
 const run = objectOf<RunReport>(
   'run',
   'What was found out about one run.',
@@ -588,6 +673,8 @@ const run = objectOf<RunReport>(
   series: listOf(series, 'The series of the log.'),
   hyperparameters: scalars('Hyperparameters by name, from the log and from files beside it.'),
   notes: texts('What a reader should know about how the run was read.'),
+  cause: cause.optional(),
+  remedies: listOf(remedy, 'What would have held, best first; the untried last.').optional(),
   replay: listOf(replayEntry, 'Clipping rules on this run.'),
   curvature: listOf(curvatureEntry, 'Curvature against the stability limit.'),
 });

@@ -1,9 +1,9 @@
-/** Why, and what would have held: the answer of curvature and closed loop, where they were computed. */
+/** Why, and what would have held, in the few sentences that stand beside the verdict. */
 import { tellThresholds } from '../findings/thresholds.ts';
+import type { Cause, Remedy } from '../model/cause.ts';
 import { formatCount, formatNumber } from '../model/format-number.ts';
 import { inertName } from '../model/inert-text.ts';
 import type { RunReport } from '../model/report.ts';
-import { replayLabel } from './replay-label.ts';
 
 /** The curvature of the whole model and loss that has a limit. */
 export const ratiosOf = (run: RunReport): RunReport['curvature'] =>
@@ -11,29 +11,61 @@ export const ratiosOf = (run: RunReport): RunReport['curvature'] =>
     ({ stability, block, task }) => stability.ratio !== null && block === 'all' && task === 'all',
   );
 
-/** One sentence on thresholds that are not the defaults, one on the sharpness, one on the rules that held in the closed loop; none of what was not computed. */
+/** How sure a cause is, in words. */
+const CONFIDENCE = { shown: 'shown by experiment', likely: 'likely' } as const;
+/** Remedies that are named where several hold. */
+const NAMED = 3;
+
+/** What changed, as a reader calls it. */
+const TRIGGERS: Readonly<Record<Cause['trigger'], string>> = {
+  data: 'the data changed',
+  'learning-rate': 'the learning rate rose',
+  'optimizer-state': 'the optimizer state was lost',
+  precision: 'numbers overflowed',
+  sharpness: 'the loss grew too steep for the learning rate',
+  'none-found': 'not found',
+};
+
+/** A remedy in a few words. */
+function remedyWords({ action, rule, skipSteps, learningRate, learningRateFactor }: Remedy): string {
+  if (action === 'clip') return `clip with ${rule}`;
+  if (action === 'skip-batches' && skipSteps !== null)
+    return skipSteps[0] === skipSteps[1]
+      ? `leave out the batch of step ${formatCount(skipSteps[0])}`
+      : `leave out the batches of steps ${formatCount(skipSteps[0])} to ${formatCount(skipSteps[1])}`;
+  if (action === 'lower-learning-rate')
+    return learningRate === null
+      ? `multiply the learning rate by ${formatNumber(learningRateFactor ?? Number.NaN)}`
+      : `keep the learning rate at ${formatNumber(learningRate)}`;
+  return action === 'restore-optimizer-state' ? 'put the old optimizer state back' : action;
+}
+
+/**
+ * One sentence on thresholds that are not the defaults, one on the cause and one on what would have held; none of what is not
+ * known.
+ */
 export function whySentences(run: RunReport): string[] {
-  const { onsetStep } = run.verdict;
-  // What came before the incident, not what it left.
-  const before = ratiosOf(run).filter(({ step }) => step === null || onsetStep === null || step <= onsetStep);
-  const against = before
-    .slice(-4)
-    .map(
-      ({ step, stability }) =>
-        `${formatNumber(stability.ratio!)} times at ${run.stepUnit} ${step === null ? '?' : formatCount(step)}`,
-    );
-  const meaning = before.some(({ stability }) => stability.ratio! > 1)
-    ? 'sharpness against what the learning rate tolerates'
-    : 'sharpness was below what the learning rate tolerates wherever it was measured';
-  const held = run.replay
-    .filter((entry) => entry.mode === 'closed-loop' && entry.verdict === 'prevented')
-    .map(replayLabel);
+  const { cause, remedies = [] } = run;
   const thresholds = tellThresholds(run.thresholds ?? {});
+  const held = remedies.filter(({ holds, action }) => holds === true && action !== 'none-needed');
+  const [first] = remedies;
+  const more = held.length - NAMED;
   return [
     ...(thresholds === '' ? [] : [`judged by thresholds other than the defaults: ${inertName(thresholds)}`]),
-    ...(against.length === 0
+    ...(cause === undefined || cause.onsetStep === null
       ? []
-      : [`${onsetStep === null ? '' : 'why: '}${meaning}: ${against.join(', ')}`]),
-    ...(held.length === 0 ? [] : [`would have held (closed loop): ${held.join(', ')}`]),
+      : [
+          `why: ${TRIGGERS[cause.trigger]}${cause.confidence === null ? '' : ` (${CONFIDENCE[cause.confidence]})`}: ${inertName(cause.statement)}`,
+        ]),
+    ...(first?.action === 'none-needed' && cause?.onsetStep != null
+      ? [`to do: ${inertName(first.statement)}`]
+      : held.length === 0
+        ? []
+        : [
+            `would have held, tried: ${held
+              .slice(0, NAMED)
+              .map((remedy) => inertName(remedyWords(remedy)))
+              .join('; ')}${more > 0 ? `; and ${more} more` : ''}`,
+          ]),
   ];
 }

@@ -75,6 +75,12 @@ export const globalNormRule: ModelRule<typeof OPTIONS> = {
     ],
     fromLog: 'what its factor is at every logged gradient norm, taken as the norm before clipping',
   },
+  paste: ({ maxNorm }, framework) =>
+    framework === 'torch'
+      ? `torch.nn.utils.clip_grad_norm_(model.parameters(), ${maxNorm})`
+      : framework === 'keras'
+        ? `optimizer.global_clipnorm = ${maxNorm}`
+        : null,
   fromLog: ({ gradientNorm }, { maxNorm, semantics }) =>
     gradientNorm === undefined
       ? { missing: 'the log has no gradient norm' }

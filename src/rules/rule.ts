@@ -130,6 +130,8 @@ interface RuleBase<Specs extends readonly OptionSpec[]> {
   readonly decayInDirection?: true;
   /** Whether its factor multiplies gradient + weight decay (LARS), not the gradient alone. */
   readonly afterWeightDecay?: true;
+  /** A line for the training script of a framework; null or absent where it has none. */
+  paste?(options: OptionsOf<Specs>, framework: 'torch' | 'keras' | null): string | null;
   /** What a log without gradients says of the rule; absent where it says nothing. */
   fromLog?(log: LoggedRun, options: OptionsOf<Specs>): FromLog;
   details?(options: OptionsOf<Specs>): RuleDetails;

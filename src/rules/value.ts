@@ -36,6 +36,12 @@ export const value: EntryRule<typeof OPTIONS> = {
     ],
     differences: ['The same in PyTorch, Keras and TensorFlow; ±Infinity becomes ±c, NaN stays NaN.'],
   },
+  paste: ({ clipValue }, framework) =>
+    framework === 'torch'
+      ? `torch.nn.utils.clip_grad_value_(model.parameters(), ${clipValue})`
+      : framework === 'keras'
+        ? `optimizer.clipvalue = ${clipValue}`
+        : null,
   clamp: ({ x }, options, out) => {
     const limit = options.clipValue;
     let largest = limit;

@@ -44,6 +44,8 @@ describe('the report of a run', () => {
       late,
       {
         ...NO_WHAT_IF,
+        // Nothing was tried, so that the advice is that of the log.
+        remedies: [],
         notRun: [{ id: 'replay', reason: 'r' }],
         notes: ['twice'],
       },

@@ -3,8 +3,10 @@ import { readFileSync } from 'node:fs';
 import { describe, expect, test } from 'vitest';
 import { validateXML } from 'xmllint-wasm';
 import { z } from 'zod';
+import { NO_CAUSE } from '../../src/cause/from-log.ts';
 import { explain } from '../../src/engine/pages.ts';
 import { FINDINGS } from '../../src/findings/registry.ts';
+import type { Cause } from '../../src/model/cause.ts';
 import type { Finding } from '../../src/model/finding.ts';
 import type { Report } from '../../src/model/report.ts';
 import { issuesOf } from '../../src/reports/issues.ts';
@@ -318,21 +320,22 @@ describe('a saved report', () => {
   });
 });
 
-test('sharpness below the limit is no reason, and a healthy run has none', () => {
-  const withRatio = (ratio: number, onset: number | null): string => {
+test('the cause stands beside the verdict, with how sure it is; a calm run has none', () => {
+  const withCause = (cause: Partial<Cause>): string => {
     const report = fullReport();
     const [run] = report.runs;
-    const curvature = run!.curvature.map((entry) => ({
-      ...entry,
-      block: 'all',
-      stability: { learningRate: 0.1, limit: 20, ratio },
-    }));
-    const verdict = { ...run!.verdict, onsetStep: onset };
-    return render('text', { ...report, runs: [{ ...run!, curvature, verdict }] }).replace(/\s+/g, ' ');
+    return render('text', {
+      ...report,
+      runs: [{ ...run!, cause: { ...NO_CAUSE.cause, ...cause }, remedies: NO_CAUSE.remedies }],
+    }).replace(/\s+/g, ' ');
   };
-  expect(withRatio(1.5, 1e6)).toContain('why: sharpness against what the learning rate tolerates: 1.5 times');
-  const below = 'sharpness was below what the learning rate tolerates wherever it was measured: 0.01 times';
-  expect(withRatio(0.01, 1e6)).toContain(`why: ${below}`);
-  expect(withRatio(0.01, null)).toContain(below);
-  expect(withRatio(0.01, null)).not.toContain('why:');
+  const found = { trigger: 'data', onsetStep: 250, statement: 'batch 250 is unlike' } as const;
+  expect(withCause({ ...found, confidence: 'shown' })).toContain(
+    'why: the data changed (shown by experiment): batch 250 is unlike',
+  );
+  expect(withCause({ ...found, confidence: 'likely' })).toContain('why: the data changed (likely):');
+  expect(withCause({ onsetStep: 250, statement: 'the log does not show it' })).toContain(
+    'why: not found: the log does not show it',
+  );
+  expect(withCause({})).not.toContain('why:');
 });

@@ -1,0 +1,152 @@
+/** What had changed by the first harmful step: the candidates for a trigger, each with its size and its evidence. */
+import { isRaised, usualRange } from '../incidents/unlike.ts';
+import type { CauseEvidence, Trigger } from '../model/cause.ts';
+import { formatNumber } from '../model/format-number.ts';
+import { medianOf } from '../model/order-statistics.ts';
+import type { References } from '../replay/reference.ts';
+import type { Observed } from './observe.ts';
+
+export interface Change {
+  readonly trigger: Exclude<Trigger, 'none-found' | 'sharpness'>;
+  /** Position of the first step that it touched. */
+  readonly from: number;
+  /** How many times the usual it was. */
+  readonly size: number;
+  readonly evidence: CauseEvidence;
+}
+
+/** A rise of the rate below this is a schedule's. */
+const RATE_RISE = 1.5;
+/** Steps before the harmful one in which a change may have caused it. */
+const WINDOW = 10;
+
+/**
+ * A rate that is raised above those before, at or shortly before a position.
+ *
+ * @returns its first position and how many times the median before it is; null where none is
+ */
+export function raisedRate(
+  rates: readonly number[],
+  until: number,
+): { readonly from: number; readonly before: number; readonly times: number } | null {
+  for (let i = Math.max(1, until - WINDOW); i <= until; i++) {
+    const earlier = rates.slice(0, i);
+    const before = medianOf(earlier);
+    const usual = usualRange(earlier);
+    const times = rates[i]! / before;
+    // A warm-up rises too: each step's range is that of the steps before it, and so is their ratio.
+    const step = rates[i]! / rates[i - 1]!;
+    if (
+      before > 0 &&
+      times >= RATE_RISE &&
+      step >= RATE_RISE &&
+      (usual === null || isRaised(rates[i]!, usual))
+    )
+      return { from: i, before, times };
+  }
+  return null;
+}
+
+/**
+ * @param until position of the first harmful step, or of the onset where there is none
+ * @param references null without a model
+ */
+export function changesBy(
+  until: number,
+  observed: Observed,
+  references: References | null,
+  skipped: readonly number[],
+): Change[] {
+  const { steps } = observed;
+  const changes: Change[] = [];
+  const rate = raisedRate(observed.learningRate, until);
+  if (rate !== null)
+    changes.push({
+      trigger: 'learning-rate',
+      from: rate.from,
+      size: rate.times,
+      evidence: {
+        id: 'learning-rate',
+        statement: `the learning rate is ${formatNumber(observed.learningRate[rate.from]!)} at step ${steps[rate.from]} and was ${formatNumber(rate.before)} before`,
+        value: observed.learningRate[rate.from]!,
+        unit: 'learning rate',
+        usual: usualRange(observed.learningRate.slice(0, rate.from)),
+        at: { step: steps[rate.from]!, batchStep: null },
+      },
+    });
+  const news = references === null ? undefined : firstUnlike(references, until);
+  if (references !== null && news !== undefined) {
+    const { usual } = references;
+    const middle = (usual![0] + usual![1]) / 2;
+    changes.push({
+      trigger: 'data',
+      from: news.index,
+      size: news.loss / middle,
+      evidence: {
+        id: 'batches-unlike',
+        statement: `at the weights of step ${steps[references.at]} the batch of step ${steps[news.index]} has the loss ${formatNumber(news.loss)}, where batches before it have up to ${formatNumber(usual![1])}; ${references.unlike.size} ${references.unlike.size === 1 ? 'batch is' : 'batches are'} unlike those before`,
+        value: news.loss,
+        unit: 'loss',
+        usual,
+        at: { step: steps[references.at]!, batchStep: steps[news.index]! },
+      },
+    });
+  }
+  const broken = observed.gradientNorm.findIndex(
+    (norm, i) => i <= until && i < observed.loss.length && !Number.isFinite(norm),
+  );
+  if (broken >= 0 && Number.isFinite(observed.loss[broken]!))
+    changes.push({
+      trigger: 'precision',
+      from: broken,
+      size: Number.POSITIVE_INFINITY,
+      evidence: {
+        id: 'non-finite-gradient',
+        statement: `the gradient of step ${steps[broken]} is not finite while its loss is ${formatNumber(observed.loss[broken]!)}`,
+        value: null,
+        unit: 'norm',
+        usual: usualRange(observed.gradientNorm.slice(0, broken)),
+        at: { step: steps[broken]!, batchStep: steps[broken]! },
+      },
+    });
+  const recent = skipped.filter(
+    (step) => step <= steps[until]! && step > steps[Math.max(0, until - WINDOW)]! - 1,
+  );
+  if (recent.length >= 2)
+    changes.push({
+      trigger: 'precision',
+      from: Math.max(
+        0,
+        steps.findIndex((step) => step >= recent[0]!),
+      ),
+      size: recent.length,
+      evidence: {
+        id: 'skipped-steps',
+        statement: `the loss scaler skipped ${recent.length} steps shortly before, from step ${recent[0]} on`,
+        value: recent.length,
+        unit: 'steps',
+        usual: null,
+        at: { step: recent[0]!, batchStep: null },
+      },
+    });
+  const [mismatch] = observed.mismatches;
+  if (mismatch !== undefined)
+    changes.push({
+      trigger: 'optimizer-state',
+      from: 0,
+      size: 1,
+      evidence: {
+        id: 'optimizer-state',
+        statement: mismatch.message,
+        value: null,
+        unit: 'state',
+        usual: null,
+        at: { step: mismatch.steps?.[0] ?? null, batchStep: null },
+      },
+    });
+  return changes;
+}
+
+/** The first unlike batch that a step by `until` was taken on, no more than ten before it. */
+const firstUnlike = ({ unlike, later }: References, until: number) =>
+  later.find(({ index }) => unlike.has(index) && index <= until && index >= until - WINDOW);

@@ -1,0 +1,240 @@
+/** From what changed and how the arms ended to the trigger and the mechanism. */
+
+import { usualRange } from '../incidents/unlike.ts';
+import type { ArmOutcome, Cause, CauseEvidence, Mechanism, Trigger } from '../model/cause.ts';
+import { formatNumber } from '../model/format-number.ts';
+import { medianOf } from '../model/order-statistics.ts';
+import { finalReference } from '../replay/outcome.ts';
+import type { References } from '../replay/reference.ts';
+import type { Change } from './changes.ts';
+import type { Observed } from './observe.ts';
+import type { PlannedArm } from './plan.ts';
+
+export interface DecideInput {
+  /** Position of the onset. */
+  readonly onset: number;
+  readonly observed: Observed;
+  /** null without a model and batches. */
+  readonly references: References | null;
+  readonly changes: readonly Change[];
+  /** Arms that were trained, with their end; empty without. */
+  readonly arms: readonly (PlannedArm & {
+    readonly outcome: ArmOutcome | null;
+    readonly finalLoss: number;
+  })[];
+  /** Whether any rule held in the closed loop. */
+  readonly ruleHolds: boolean;
+}
+
+/** Share of the earlier size of a step for a gradient under which nothing is learnt any more. */
+const POISONED = 1 / 3;
+
+/** The cause of a capture's incident. */
+export function decideCause(input: DecideInput): Cause {
+  const { onset, observed, references, changes, arms } = input;
+  const { steps } = observed;
+  const until = references?.harmful ?? onset;
+  const held = new Set(arms.filter(({ outcome }) => outcome === 'holds').map(({ undoes }) => undoes));
+  const judged = arms.some(({ outcome }) => outcome !== null);
+  const bySize = [...changes].sort((a, b) => b.size - a.size);
+  const shown = bySize.filter(({ trigger }) => held.has(trigger));
+  const mechanism = mechanismOf(input, held);
+  const evidence = evidenceOf(input, until);
+  const made = (
+    trigger: Trigger,
+    confidence: Cause['confidence'],
+    statement: string,
+    also: readonly Trigger[] = [],
+  ): Cause => ({
+    trigger,
+    alsoTriggers: also,
+    mechanism,
+    step: references?.harmful == null ? null : steps[references.harmful]!,
+    onsetStep: steps[onset]!,
+    confidence,
+    statement,
+    evidence,
+  });
+  const others = (list: readonly Change[]): Trigger[] =>
+    [...new Set(list.slice(1).map(({ trigger }) => trigger))].filter(
+      (trigger) => trigger !== list[0]!.trigger,
+    );
+
+  if (references !== null && references.harmful === null) {
+    const data = changes.find(({ trigger }) => trigger === 'data');
+    if (data !== undefined)
+      return made(
+        'data',
+        'shown',
+        `${data.evidence.statement}; on batches from before the loss stays as it was, so the weights are unharmed`,
+      );
+  }
+  // Precision has no arm: it is never shown.
+  const [first] = shown;
+  if (first !== undefined)
+    return made(
+      first.trigger,
+      // Without clean batches from after the incident, harm is not told from a drift that the run learns.
+      references !== null && references.after.length > 0 ? 'shown' : 'likely',
+      `${first.evidence.statement}; ${UNDONE[first.trigger]}`,
+      others(shown),
+    );
+  const precision = bySize.find(({ trigger }) => trigger === 'precision');
+  if (precision !== undefined) return made('precision', 'likely', precision.evidence.statement);
+  if (references === null || !judged) {
+    const [largest] = bySize;
+    if (largest !== undefined)
+      return made(largest.trigger, 'likely', largest.evidence.statement, others(bySize));
+    return fromSteps(input, made);
+  }
+  if (changes.length === 0 && held.has('sharpness'))
+    return made(
+      'sharpness',
+      'shown',
+      `batches, learning rate and optimizer state are as before step ${steps[until]}; at a lower learning rate the same batches do no harm`,
+    );
+  if (changes.length === 0 && input.ruleHolds)
+    return made(
+      'sharpness',
+      'likely',
+      `batches, learning rate and optimizer state are as before step ${steps[until]}; with smaller steps the same batches do no harm`,
+    );
+  const [largest] = bySize;
+  if (largest !== undefined)
+    return made(
+      'none-found',
+      null,
+      `${largest.evidence.statement}; taken back, the run is harmed all the same`,
+    );
+  return made(
+    'none-found',
+    null,
+    'nothing that changed before the incident was found, and nothing tried held',
+  );
+}
+
+const UNDONE: Readonly<Record<Change['trigger'], string>> = {
+  data: 'without these batches the run holds',
+  'learning-rate': 'at the learning rate of before the run holds',
+  'optimizer-state': 'with the optimizer state of before the run holds',
+  precision: 'with it taken back the run holds',
+};
+
+/** What the recorded steps alone suggest. */
+function fromSteps(
+  { onset, observed }: DecideInput,
+  made: (trigger: Trigger, confidence: Cause['confidence'], statement: string) => Cause,
+): Cause {
+  const { steps, updateNorm, loss } = observed;
+  const usual = usualRange(updateNorm.slice(Math.max(0, onset - 30), Math.max(0, onset - 1)));
+  const before = updateNorm.slice(Math.max(0, onset - 1), onset);
+  if (usual !== null && before.length > 0 && before.every((norm) => norm <= usual[1]))
+    return made(
+      'data',
+      'likely',
+      `the loss is ${formatNumber(loss[onset]!)} at step ${steps[onset]} while the updates up to there are of the usual size, so that the batch is likely to be the news; batches and a model in the capture would show it`,
+    );
+  return made(
+    'none-found',
+    null,
+    'learning rate and gradients say nothing; batches and a model in the capture would allow experiments',
+  );
+}
+
+function mechanismOf(
+  { onset, observed, references, changes, arms }: DecideInput,
+  held: ReadonlySet<Trigger>,
+): Mechanism {
+  if (changes.some(({ trigger }) => trigger === 'precision')) return 'overflow';
+  if (references === null) return 'unknown';
+  if (references.harmful === null) return 'bad-batch-only';
+  const rate = observed.effectiveRate.filter((_, i) => !references.unlike.has(i));
+  const before = medianOf(observed.effectiveRate.slice(0, onset).filter(Number.isFinite));
+  const after = medianOf(rate.slice(-10).filter(Number.isFinite));
+  const restored = arms.some(
+    ({ undoes, outcome }) => undoes === 'optimizer-state' && (outcome === 'holds' || outcome === 'hurt'),
+  );
+  return restored && held.size > 0 && after < POISONED * before ? 'poisoned-accumulators' : 'overshoot';
+}
+
+/** What was measured, the decisive first. */
+function evidenceOf({ onset, observed, references, changes }: DecideInput, until: number): CauseEvidence[] {
+  const { steps } = observed;
+  const evidence: CauseEvidence[] = [];
+  const add = (
+    id: CauseEvidence['id'],
+    statement: string,
+    value: number,
+    unit: string,
+    usual: readonly [number, number] | null,
+    step: number | null,
+    batchStep: number | null = null,
+  ) => evidence.push({ id, statement, value, unit, usual, at: { step, batchStep } });
+  if (references !== null) {
+    const { onsetBatch, usual, loss, harmful, level, before, after } = references;
+    const older = onsetBatch.filter(({ index }) => index < onset);
+    const [near] = older;
+    if (near !== undefined)
+      add(
+        'batch-at-older-state',
+        `the batch of step ${steps[onset]} has the loss ${older.map(({ index, loss: found }) => `${formatNumber(found)} at the weights of step ${steps[index]}`).join(', ')}${usual === null ? '' : `; batches before have up to ${formatNumber(usual[1])}`}`,
+        near.loss,
+        'loss',
+        usual,
+        steps[near.index]!,
+        steps[onset]!,
+      );
+    const shown = `${before.length + after.length} reference batches (steps ${[...before, ...after].map((index) => steps[index]).join(', ')})`;
+    if (harmful === null)
+      add(
+        'reference-loss',
+        `on ${shown} no step raised the loss for good`,
+        finalReference(loss),
+        'loss',
+        usualRange(loss.slice(Math.max(0, onset - 20), onset)),
+        steps.at(-1)!,
+      );
+    else
+      add(
+        'reference-loss',
+        `on ${shown} the loss is ${formatNumber(loss[harmful]!)} before step ${steps[harmful]} and ${formatNumber(loss[harmful + 1]!)} after it; it ends at ${formatNumber(finalReference(loss))}${level === null ? '' : `, where ${formatNumber(level)} was usual`}`,
+        loss[harmful + 1]!,
+        'loss',
+        usualRange(loss.slice(Math.max(0, harmful - 19), harmful + 1)),
+        steps[harmful]!,
+      );
+  }
+  evidence.push(...changes.map(({ evidence: one }) => one));
+  const at = references?.harmful ?? onset;
+  for (const [id, values, what] of [
+    ['update-norm', observed.updateNorm, 'the norm of the update'],
+    ['gradient-norm', observed.gradientNorm, 'the norm of the gradient'],
+    ['surprise', observed.surprise, 'the largest gradient over the root of the second moment before it'],
+  ] as const) {
+    const value = values[at];
+    const usual = usualRange(values.slice(Math.max(0, at - 20), at));
+    if (value === undefined || usual === null || Number.isNaN(value)) continue;
+    add(
+      id,
+      `${what} is ${formatNumber(value)} at step ${steps[at]}, where up to ${formatNumber(usual[1])} is usual`,
+      value,
+      id === 'surprise' ? 'ratio' : 'norm',
+      usual,
+      steps[at]!,
+      steps[at]!,
+    );
+  }
+  const rates = observed.effectiveRate;
+  const calm = medianOf(rates.slice(Math.max(0, until - 20), until).filter(Number.isFinite));
+  const end = medianOf(rates.slice(-10).filter(Number.isFinite));
+  if (Number.isFinite(calm) && Number.isFinite(end) && rates.length - until > 10)
+    add(
+      'effective-rate',
+      `a gradient of norm 1 moves the weights by ${formatNumber(end)} at the end and moved them by ${formatNumber(calm)} before step ${steps[until]}`,
+      end / calm,
+      'ratio',
+      null,
+      steps.at(-1)!,
+    );
+  return evidence;
+}

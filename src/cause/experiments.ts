@@ -1,0 +1,354 @@
+/**
+ * The experiments on a capture that brings its batches and a model: what changed, which step did harm, and which trainings that
+ * change one thing hold. Everything runs on one opened model, the decisive parts first, within the time that is left.
+ */
+import type { Batch } from '../autodiff/objective.ts';
+import type { MatchedObjective } from '../autodiff/open-objective.ts';
+import type { Capture } from '../captures/read.ts';
+import type { ArmOutcome, Cause, Remedy } from '../model/cause.ts';
+import { DiagError, reasonOf } from '../model/errors.ts';
+import { formatNumber } from '../model/format-number.ts';
+import type { ReplayArm, ReplayEntry } from '../model/replay.ts';
+import {
+  type ClosedLoopResult,
+  type ClosedLoopTrace,
+  replayClosedLoop,
+  type TrainingOptions,
+  type TrainingRun,
+  trainRuns,
+} from '../replay/closed-loop.ts';
+import type { Prepared } from '../replay/follow.ts';
+import { finalReference, harmFrom, outcomeOf, usualUpdate } from '../replay/outcome.ts';
+import { lookAtReferences, type References } from '../replay/reference.ts';
+import { leavesAll, type RuleChoice, ruleMembers } from '../rules/choice.ts';
+import { changesBy } from './changes.ts';
+import { decideCause } from './decide.ts';
+import { observe } from './observe.ts';
+import { perturbedOrder } from './order.ts';
+import { pasteRate, pasteRule, pasteSkip } from './paste.ts';
+import { type PlannedArm, planArms } from './plan.ts';
+import { rankRemedies, untried } from './remedies.ts';
+
+export interface ExperimentOptions {
+  readonly capture: Capture;
+  readonly prepared: Prepared;
+  readonly model: MatchedObjective;
+  readonly rules: readonly RuleChoice[];
+  /** Position of the onset of the incident among the steps. */
+  readonly onset: number;
+  /** The newest whole checkpoint at or before a step. */
+  checkpointBefore(step: number): string | null;
+  batch(index: number): Promise<Batch>;
+  /** Called between steps; what it throws ends the experiment in work. */
+  progress(what: string, done: number, total: number): void;
+}
+
+export interface Experiments {
+  readonly cause: Cause;
+  readonly remedies: readonly Remedy[];
+  /** The rules in closed loop, then the arms. */
+  readonly entries: readonly ReplayEntry[];
+  /** null where the budget did not reach to it. */
+  readonly closedLoop: ClosedLoopResult | null;
+  readonly notes: readonly string[];
+  readonly notRun: readonly { readonly id: string; readonly reason: string }[];
+}
+
+/** Other orders of the batches that a remedy has to hold under. */
+const PERTURBATIONS = 3;
+/** Remedies that are tried under other orders. */
+const MOST_PERTURBED = 3;
+
+interface Tried {
+  readonly label: string;
+  readonly rule: RuleChoice;
+  readonly planned: PlannedArm | null;
+  readonly outcome: ArmOutcome | null;
+  readonly finalLoss: number;
+  readonly interference: number;
+}
+
+/** @throws what the capture, the model and its batches throw; what `progress` throws is in `notRun` */
+export async function runExperiments(options: ExperimentOptions): Promise<Experiments> {
+  const { capture, prepared, model, rules, onset } = options;
+  const notRun: { id: string; reason: string }[] = [];
+  const notes: string[] = [];
+  const within = async <T>(id: string, work: () => Promise<T>): Promise<T | null> => {
+    try {
+      return await work();
+    } catch (error) {
+      if (!(error instanceof DiagError) || error.code !== 'budget-spent') throw error;
+      notRun.push({ id, reason: reasonOf(error) });
+      return null;
+    }
+  };
+  const observed = await observe(capture, prepared);
+  const references = await within('reference batches', () =>
+    lookAtReferences({
+      capture,
+      prepared,
+      model,
+      onset,
+      batch: options.batch,
+      progress: (done, total) => options.progress('reference batches', done, total),
+    }),
+  );
+  const until = references?.harmful ?? onset;
+  const changes = changesBy(until, observed, references, capture.manifest.skipped);
+  const planned = references === null ? [] : planArms(observed, references, changes, until);
+
+  const training = (what: string, baseline?: ClosedLoopTrace): TrainingOptions => ({
+    capture,
+    model,
+    batch: options.batch,
+    ...(references === null ? {} : { reference: references.batches }),
+    ...(baseline === undefined ? {} : { resume: { finished: [baseline], partial: null } }),
+    progress: (done, total) => options.progress(what, done, total),
+  });
+  const recorded = prepared.setup.clipping;
+  const armed = await within('arms', () =>
+    trainRuns(
+      training('arms'),
+      planned.map((plan): TrainingRun => ({ rule: recorded, multiplier: 1, arm: plan.training })),
+    ),
+  );
+  const follows = armed?.check.follows === true;
+  if (armed !== null && !follows) notes.push(armed.check.why);
+  const closedLoop = await within('closed-loop', () =>
+    replayClosedLoop({ ...training('closed loop', armed?.baseline), rules, references }),
+  );
+
+  const from = references === null ? onset : harmFrom(references, onset);
+  const usual = armed === null ? Number.NaN : usualUpdate(armed.baseline.updateNorm, from);
+  const endOf = (trace: ClosedLoopTrace) => ({
+    outcome: references === null || !follows ? null : outcomeOf(trace, references, usual, from),
+    finalLoss: finalReference(trace.referenceLoss),
+  });
+  const arms = armed === null ? [] : planned.map((plan, k) => ({ ...plan, ...endOf(armed.traces[k]!) }));
+  const ruled = (closedLoop?.entries ?? []).map((entry, k): Tried => {
+    const trace = {
+      referenceLoss: [...(entry.referenceLoss ?? [])],
+      updateNorm: [...entry.updateNorm],
+    } as unknown as ClosedLoopTrace;
+    return {
+      label: rules[k]!.label,
+      rule: rules[k]!,
+      planned: null,
+      ...endOf(trace),
+      interference: interferenceOf(entry, from),
+    };
+  });
+  const tried: Tried[] = [
+    ...arms.map((arm) => ({ ...arm, label: armLabel(arm.arm), rule: recorded, planned: arm })),
+    ...ruled,
+  ];
+  const without = armed === null ? { outcome: null, finalLoss: Number.NaN } : endOf(armed.baseline);
+  const cause = decideCause({
+    onset,
+    observed,
+    references,
+    changes: follows || references === null ? changes : changes.filter(({ trigger }) => trigger !== 'data'),
+    arms: follows ? arms : [],
+    ruleHolds: ruled.some(({ outcome }) => outcome === 'holds'),
+  });
+
+  // A run that is back needs nothing, whatever else would hold too.
+  const back = without.outcome === 'holds';
+  const held = new Map<Tried, { tried: number; held: number }>();
+  const best = rankTried(tried.filter(({ outcome }) => outcome === 'holds'));
+  if (!back && references !== null && armed !== null)
+    for (const one of best.slice(0, MOST_PERTURBED)) {
+      const orders = Array.from({ length: PERTURBATIONS }, (_, k) =>
+        perturbedOrder(capture.steps.length, blockOf(references, onset), k + 1),
+      );
+      const perturbed = await within(`${one.label} with other orders of the batches`, () =>
+        trainRuns(
+          training(`${one.label}, other orders`, armed.baseline),
+          orders.map((order): TrainingRun => {
+            const arm = one.planned?.training;
+            return { rule: one.rule, multiplier: 1, order, ...(arm === undefined ? {} : { arm }) };
+          }),
+        ),
+      );
+      if (perturbed === null) break;
+      const ends = perturbed.traces.map((trace) => outcomeOf(trace, references, usual, from));
+      held.set(one, { tried: ends.length, held: ends.filter((end) => end === 'holds').length });
+    }
+
+  const remedies = tried
+    .filter(({ rule, planned: plan }) => plan !== null || rule.label !== recorded.label)
+    .map((one) =>
+      remedyOf(one, held.get(one) ?? { tried: 0, held: 0 }, without.finalLoss, options, references),
+    );
+  return {
+    cause,
+    remedies: rankRemedies(
+      back ? [noneNeeded(cause, without.finalLoss), ...remedies.filter(notClip)] : remedies,
+    ),
+    entries: [
+      ...(closedLoop?.entries ?? []),
+      ...(armed === null
+        ? []
+        : arms.map((arm, k) =>
+            armEntry(arm, armed.traces[k]!, recorded, armed.optimizerOf(recorded), options),
+          )),
+    ],
+    closedLoop,
+    notes,
+    notRun,
+  };
+}
+
+const notClip = ({ action }: Remedy): boolean => action !== 'clip' && action !== 'lower-learning-rate';
+
+/** Least interference first, then the lower loss at the end. */
+const rankTried = (tried: readonly Tried[]): Tried[] =>
+  [...tried].sort((a, b) => a.interference - b.interference || a.finalLoss - b.finalLoss);
+
+/** First and last position of the incident's block: its unlike batches, or the onset alone. */
+function blockOf({ unlike, harmful }: References, onset: number): readonly [number, number] {
+  const all = [...unlike, onset, harmful ?? onset];
+  return [Math.min(...all), Math.max(...all)];
+}
+
+/** Share of the steps before the incident that a rule changed, times how hard. */
+function interferenceOf({ minClipFactor }: ReplayEntry, from: number): number {
+  const before = minClipFactor.slice(0, from);
+  return before.length === 0 ? 0 : before.reduce((sum, factor) => sum + (1 - factor), 0) / before.length;
+}
+
+function armLabel({ kind, steps, factor, learningRate, at }: ReplayArm): string {
+  if (kind === 'skip-batches') return `${steps!.length} batches left out`;
+  if (kind === 'restore-optimizer-state') return `old optimizer state from step ${at}`;
+  return factor === undefined
+    ? `learning rate ${formatNumber(learningRate!)}`
+    : `learning rate times ${factor}`;
+}
+
+const noneNeeded = ({ trigger }: Cause, finalLoss: number): Remedy =>
+  untried(
+    'none-needed',
+    trigger === 'data'
+      ? 'nothing: the weights are unharmed; look at the data of these batches'
+      : 'nothing: the run came back by itself',
+    { holds: true, tried: 'recorded', outcome: 'holds', finalLoss, finalLossWithout: finalLoss },
+  );
+
+function remedyOf(
+  { rule, planned, outcome, finalLoss, interference }: Tried,
+  perturbations: Remedy['perturbations'],
+  finalLossWithout: number,
+  { capture, checkpointBefore }: ExperimentOptions,
+  references: References | null,
+): Remedy {
+  const { framework } = capture.manifest;
+  const start = capture.steps[0]!.step;
+  const from = { step: start, path: checkpointBefore(start) };
+  const holds = outcome === null ? null : outcome === 'holds' && perturbations.held === perturbations.tried;
+  const shared = {
+    from,
+    tried: 'closed-loop',
+    holds,
+    outcome,
+    finalLoss: Number.isFinite(finalLoss) ? finalLoss : null,
+    finalLossWithout: Number.isFinite(finalLossWithout) ? finalLossWithout : null,
+    interference,
+    perturbations,
+  } as const;
+  const ends = endText(outcome, finalLoss, references, perturbations);
+  if (planned === null)
+    return untried('clip', `clip with ${rule.label} from step ${start}: ${ends}`, {
+      ...shared,
+      rule: rule.label,
+      paste: pasteRule(rule, framework),
+    });
+  const { arm, skipSteps, learningRateFactor } = planned;
+  if (arm.kind === 'skip-batches') {
+    const [first, last] = skipSteps!;
+    const which =
+      first === last
+        ? `the batch of step ${first}`
+        : `the ${arm.steps!.length} unlike batches of steps ${first} to ${last}`;
+    return untried('skip-batches', `leave out ${which}: ${ends}`, {
+      ...shared,
+      skipSteps,
+      paste: pasteSkip(arm.steps!),
+    });
+  }
+  if (arm.kind === 'restore-optimizer-state')
+    return untried(
+      'restore-optimizer-state',
+      `put the optimizer state of before the incident back at step ${arm.at}: ${ends}`,
+      { ...shared, from: { step: arm.at!, path: null } },
+    );
+  const rate = arm.learningRate ?? null;
+  return untried(
+    'lower-learning-rate',
+    `${rate === null ? `multiply the learning rate by ${arm.factor}` : `keep the learning rate at ${formatNumber(rate)}`}: ${ends}`,
+    {
+      ...shared,
+      learningRate: rate,
+      learningRateFactor,
+      paste: pasteRate(framework, rate, learningRateFactor),
+    },
+  );
+}
+
+/** How a try ended, in words. */
+function endText(
+  outcome: ArmOutcome | null,
+  finalLoss: number,
+  references: References | null,
+  { tried, held }: Remedy['perturbations'],
+): string {
+  const level = references?.level ?? null;
+  const at = `the loss on reference batches ends at ${formatNumber(finalLoss)}${level === null ? '' : `, where ${formatNumber(level)} was usual`}`;
+  const more = tried === 0 ? '' : ` (also in ${held} of ${tried} other orders of the batches)`;
+  if (outcome === null) return `too little was recorded after the incident to tell whether it holds; ${at}`;
+  if (outcome === 'holds') return `it holds${more}: ${at}`;
+  if (outcome === 'frozen') return `it does not learn any more: its updates are too small; ${at}`;
+  return outcome === 'hurt' ? `it is hurt: ${at}` : `it does not hold: ${at}`;
+}
+
+/** An arm as an entry of the replay. */
+function armEntry(
+  { arm, outcome }: PlannedArm & { readonly outcome: ArmOutcome | null },
+  trace: ClosedLoopTrace,
+  rule: RuleChoice,
+  optimizer: ReplayEntry['optimizer'],
+  { capture, model }: ExperimentOptions,
+): ReplayEntry {
+  const steps = capture.steps.map(({ step }) => step);
+  const members = ruleMembers(rule);
+  const first = trace.engaged.indexOf(true);
+  const verdict =
+    outcome === 'holds'
+      ? 'prevented'
+      : outcome === 'hurt' || outcome === 'lost'
+        ? 'not-prevented'
+        : 'cannot-tell';
+  return {
+    mode: 'closed-loop',
+    ...members,
+    label: `${leavesAll(rule) ? '' : `${members.label ?? rule.label}, `}${armLabel(arm)}`,
+    arm,
+    optimizer,
+    steps,
+    loss: trace.loss,
+    referenceLoss: trace.referenceLoss,
+    taskLoss: Object.fromEntries(model.objective.tasks.map((task, t) => [task, trace.taskLoss[t]!])),
+    minClipFactor: trace.minClipFactor,
+    updateNorm: trace.updateNorm,
+    firstEngagedStep: first < 0 ? null : steps[first]!,
+    engagedFraction: trace.engaged.filter(Boolean).length / steps.length,
+    ended: trace.ended!,
+    verdict,
+    confidence: 'exact',
+    why:
+      outcome === null
+        ? 'too little was recorded after the incident to tell'
+        : `on batches from before the incident it ends at ${formatNumber(finalReference(trace.referenceLoss))}`,
+    bottleneck: trace.bottleneck,
+    source: 'computed',
+  };
+}

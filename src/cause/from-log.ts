@@ -1,0 +1,152 @@
+/** What a log alone says of the cause: a jump of the learning rate, a resume, a gradient that was no number; never more than likely. */
+import type { Cause, CauseEvidence, Remedy, Trigger } from '../model/cause.ts';
+import { formatNumber } from '../model/format-number.ts';
+import { attemptOf, type Run, type TimeSeries } from '../model/run.ts';
+import { raisedRate } from './changes.ts';
+import { untried } from './remedies.ts';
+
+/** Logged points before the onset in which a change may have caused it. */
+const WINDOW = 10;
+
+export interface Why {
+  readonly cause: Cause;
+  readonly remedies: readonly Remedy[];
+}
+
+/** Of a run without an incident. */
+export const NO_CAUSE: Why = {
+  cause: {
+    trigger: 'none-found',
+    alsoTriggers: [],
+    mechanism: 'none',
+    step: null,
+    onsetStep: null,
+    confidence: null,
+    statement: 'the run has no incident',
+    evidence: [],
+  },
+  remedies: [untried('none-needed', 'nothing: the run has no incident')],
+};
+
+/**
+ * @param onsetStep of the leading incident
+ * @param recovered whether the run came back from it
+ */
+export function causeFromLog(run: Run, onsetStep: number, recovered: boolean): Why {
+  const made = (trigger: Trigger, statement: string, evidence: readonly CauseEvidence[]): Cause => ({
+    trigger,
+    alsoTriggers: [],
+    mechanism: trigger === 'precision' ? 'overflow' : 'unknown',
+    step: null,
+    onsetStep,
+    confidence: trigger === 'none-found' ? null : 'likely',
+    statement,
+    evidence,
+  });
+  const attempt = run.attempts.findLast(
+    ({ firstStep, lastStep }) => firstStep <= onsetStep && lastStep >= onsetStep,
+  );
+  const seriesOf = (role: TimeSeries['role']): TimeSeries | undefined => {
+    const found = run.series.find((one) => one.role === role);
+    return found === undefined ? undefined : attemptOf(found, attempt?.index ?? 0);
+  };
+  const cause =
+    byRate(seriesOf('learning_rate'), onsetStep, run.stepUnit, made) ??
+    byNorm(seriesOf('grad_norm'), onsetStep, run.stepUnit, made) ??
+    byResume(run, attempt, onsetStep, seriesOf('loss'), made) ??
+    made(
+      'none-found',
+      'the log does not show what changed: a capture with batches and a model would (`clippy-diag init`)',
+      [],
+    );
+  const remedies = recovered
+    ? [untried('none-needed', 'nothing: the run came back by itself')]
+    : [suggestionFor(cause, run.stepUnit)];
+  return { cause, remedies };
+}
+
+type Made = (trigger: Trigger, statement: string, evidence: readonly CauseEvidence[]) => Cause;
+
+/** Points up to a step, the last ones before it included. */
+const upTo = ({ step }: TimeSeries, onsetStep: number): number =>
+  step.findLastIndex((one) => one <= onsetStep);
+
+function byRate(rates: TimeSeries | undefined, onsetStep: number, unit: string, made: Made): Cause | null {
+  if (rates === undefined) return null;
+  const until = upTo(rates, onsetStep);
+  const raised = until < 1 ? null : raisedRate([...rates.value.subarray(0, until + 1)], until);
+  if (raised === null) return null;
+  const step = rates.step[raised.from]!;
+  const value = rates.value[raised.from]!;
+  const statement = `the learning rate rises ${formatNumber(raised.times)}-fold to ${formatNumber(value)} at ${unit} ${step}, before the loss leaves its band at ${unit} ${onsetStep}`;
+  return made('learning-rate', statement, [
+    {
+      id: 'learning-rate',
+      statement,
+      value,
+      unit: 'learning rate',
+      usual: null,
+      at: { step, batchStep: null },
+    },
+  ]);
+}
+
+function byNorm(norms: TimeSeries | undefined, onsetStep: number, unit: string, made: Made): Cause | null {
+  if (norms === undefined) return null;
+  const until = upTo(norms, onsetStep);
+  const from = Math.max(0, until - WINDOW);
+  const broken = norms.value.subarray(from, until + 1).findIndex((norm) => !Number.isFinite(norm));
+  if (until < 0 || broken < 0 || norms.step[from + broken]! >= onsetStep) return null;
+  const step = norms.step[from + broken]!;
+  const statement = `the gradient norm is ${norms.value[from + broken]} at ${unit} ${step}, before the loss leaves its band at ${unit} ${onsetStep}`;
+  return made('precision', statement, [
+    {
+      id: 'non-finite-gradient',
+      statement,
+      value: norms.value[from + broken]!,
+      unit: 'norm',
+      usual: null,
+      at: { step, batchStep: null },
+    },
+  ]);
+}
+
+function byResume(
+  run: Run,
+  attempt: Run['attempts'][number] | undefined,
+  onsetStep: number,
+  losses: TimeSeries | undefined,
+  made: Made,
+): Cause | null {
+  if (attempt === undefined || attempt.index === 0) return null;
+  const points = (losses?.step ?? new Float64Array()).filter((step) => step <= onsetStep).length;
+  if (points > WINDOW) return null;
+  const statement = `the loss leaves its band at ${run.stepUnit} ${onsetStep}, ${points} logged ${points === 1 ? 'point' : 'points'} after training was resumed at ${run.stepUnit} ${attempt.firstStep}: the optimizer state may be lost`;
+  return made('optimizer-state', statement, [
+    {
+      id: 'resume',
+      statement,
+      value: attempt.firstStep,
+      unit: run.stepUnit,
+      usual: null,
+      at: { step: attempt.firstStep, batchStep: null },
+    },
+  ]);
+}
+
+/** What to try, said to be untried. */
+export function suggestionFor({ trigger, evidence }: Cause, unit: string): Remedy {
+  if (trigger === 'learning-rate')
+    return untried(
+      'lower-learning-rate',
+      `keep the learning rate of before ${unit} ${evidence[0]!.at.step}; not tried`,
+    );
+  if (trigger === 'precision')
+    return untried('raise-precision', 'train in bfloat16 or float32, or lower the loss scale; not tried');
+  if (trigger === 'optimizer-state')
+    return untried('restore-optimizer-state', 'resume with the optimizer state of the checkpoint; not tried');
+  return untried(
+    'rewind',
+    'go back to the last good checkpoint and record the steps to the onset; not tried',
+  );
+}

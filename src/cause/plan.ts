@@ -1,0 +1,85 @@
+/** Which arms are trained: each changes one thing, the decisive ones first. */
+
+import type { Trigger } from '../model/cause.ts';
+import type { ReplayArm } from '../model/replay.ts';
+import type { TrainingArm } from '../replay/closed-loop.ts';
+import type { References } from '../replay/reference.ts';
+import type { Change } from './changes.ts';
+import type { Observed } from './observe.ts';
+
+/** An arm before it is trained. */
+export interface PlannedArm {
+  readonly arm: ReplayArm;
+  readonly training: TrainingArm;
+  /** The trigger that it takes back, if it takes back a whole one; a lower rate takes back none but sharpness. */
+  readonly undoes: Trigger;
+  /** Share of the steps before the incident that it changes, times how hard. */
+  readonly interference: number;
+  /** Inclusive step numbers that it leaves out. */
+  readonly skipSteps: readonly [number, number] | null;
+  /** Against the rate of the trigger's step. */
+  readonly learningRateFactor: number | null;
+}
+
+/** Rates that are tried against sharpness, times the recorded ones. */
+const LOWER = [0.5, 0.1] as const;
+
+/**
+ * @param until position of the first harmful step, or of the onset where no step did harm
+ */
+export function planArms(
+  { steps, learningRate }: Observed,
+  references: References,
+  changes: readonly Change[],
+  until: number,
+): PlannedArm[] {
+  const planned: PlannedArm[] = [];
+  const positions = [...references.unlike].sort((a, b) => a - b);
+  const clean = steps.length - positions.length;
+  if (positions.length > 0 && clean > 0)
+    planned.push({
+      arm: { kind: 'skip-batches', steps: positions.map((index) => steps[index]!) },
+      training: { skip: references.unlike },
+      undoes: 'data',
+      interference: 0,
+      skipSteps: [steps[positions[0]!]!, steps[positions.at(-1)!]!],
+      learningRateFactor: null,
+    });
+  const rate = changes.find(({ trigger }) => trigger === 'learning-rate');
+  if (rate !== undefined) {
+    const before = learningRate[rate.from]! / rate.size;
+    planned.push({
+      arm: { kind: 'learning-rate', learningRate: before },
+      training: {
+        rate: (index) =>
+          index >= rate.from && learningRate[index]! > before ? before / learningRate[index]! : 1,
+      },
+      undoes: 'learning-rate',
+      interference: 0,
+      skipSteps: null,
+      learningRateFactor: 1 / rate.size,
+    });
+  }
+  const first = Math.min(until, ...changes.map(({ from }) => from));
+  for (const factor of LOWER)
+    planned.push({
+      arm: { kind: 'learning-rate', factor },
+      training: { rate: (index) => (index >= first ? factor : 1) },
+      undoes: 'sharpness',
+      interference: 1 - factor,
+      skipSteps: null,
+      learningRateFactor: factor,
+    });
+  const end = positions.findLast((index) => index >= first) ?? until;
+  const at = Math.max(end, until) + 1;
+  if (at < steps.length)
+    planned.push({
+      arm: { kind: 'restore-optimizer-state', at: steps[at]! },
+      training: { restore: { from: first, at } },
+      undoes: 'optimizer-state',
+      interference: 0,
+      skipSteps: null,
+      learningRateFactor: null,
+    });
+  return planned;
+}

@@ -1,0 +1,40 @@
+/** What would have held, ranked: least interference first, then the loss at the end. */
+import type { Remedy, RemedyAction } from '../model/cause.ts';
+
+/** A remedy before it is ranked. */
+export type Candidate = Remedy;
+
+/**
+ * The order in which remedies are read: those that hold, by least interference and then by the loss that they end at; those that
+ * were tried and do not hold; the untried last.
+ */
+export function rankRemedies(candidates: readonly Candidate[]): Remedy[] {
+  const group = ({ holds, tried }: Remedy): number =>
+    holds === true ? 0 : tried === null ? 3 : holds === null ? 1 : 2;
+  return [...candidates].sort(
+    (a, b) =>
+      group(a) - group(b) ||
+      a.interference - b.interference ||
+      (a.finalLoss ?? Number.MAX_VALUE) - (b.finalLoss ?? Number.MAX_VALUE),
+  );
+}
+
+/** A remedy of which nothing is known but what it would be. */
+export const untried = (action: RemedyAction, statement: string, given: Partial<Remedy> = {}): Remedy => ({
+  action,
+  rule: null,
+  skipSteps: null,
+  learningRateFactor: null,
+  learningRate: null,
+  from: null,
+  tried: null,
+  holds: null,
+  outcome: null,
+  finalLoss: null,
+  finalLossWithout: null,
+  interference: 0,
+  perturbations: { tried: 0, held: 0 },
+  statement,
+  paste: null,
+  ...given,
+});

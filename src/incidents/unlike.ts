@@ -1,0 +1,23 @@
+/** The one threshold of "unlike, raised, unusual": outside of the range of earlier values, widened by half of it. */
+
+/** Fewer earlier values make no range. */
+export const LEAST_EARLIER = 4;
+
+/**
+ * The range of what is usual.
+ *
+ * @param earlier values of the same quantity from before; those that are not finite do not count
+ * @returns [low, high] of the finite ones, each moved outwards by half of their difference; null for fewer than four
+ */
+export function usualRange(earlier: readonly number[]): readonly [number, number] | null {
+  const finite = earlier.filter(Number.isFinite);
+  if (finite.length < LEAST_EARLIER) return null;
+  const low = Math.min(...finite);
+  const high = Math.max(...finite);
+  const margin = (high - low) / 2;
+  return [low - margin, high + margin];
+}
+
+/** Whether a value lies above what is usual; NaN and Infinity do, where there is a usual range. */
+export const isRaised = (value: number, usual: readonly [number, number] | null): boolean =>
+  usual !== null && !(value <= usual[1]);

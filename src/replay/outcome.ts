@@ -1,0 +1,52 @@
+/** How a training ended on the reference batches, against the level before: what closed loops and arms are judged by. */
+import type { ArmOutcome } from '../model/cause.ts';
+import { medianOf } from '../model/order-statistics.ts';
+import type { ClosedLoopTrace } from './closed-loop.ts';
+import type { References } from './reference.ts';
+
+/** Clean steps after the first harmful one that an arm has to train on. */
+export const LEAST_AFTER = 20;
+/** Median update after it, as a share of that before, under which an arm has stopped to learn. */
+const FROZEN = 0.05;
+/** Times the level before, up to which an arm holds, and up to which it is hurt and not lost. */
+export const HOLDS = 1.25;
+export const HURT = 1.45;
+/** Losses at the end that decide. */
+const LAST = 10;
+
+/** Median of the last ten losses on the reference batches; NaN where one of them is not finite. */
+export function finalReference(referenceLoss: readonly number[]): number {
+  const last = referenceLoss.slice(-LAST);
+  return last.length > 0 && last.every(Number.isFinite) ? medianOf(last) : Number.NaN;
+}
+
+/**
+ * How a training ended on the reference batches.
+ *
+ * @param trace of it, from the capture's initial state
+ * @param usualUpdate median norm of the recorded updates before the first harmful step
+ * @param from position of the first harmful step, or of the onset where there is none
+ * @returns null where the level before is not known, or fewer than twenty clean steps come after
+ */
+export function outcomeOf(
+  trace: Pick<ClosedLoopTrace, 'referenceLoss' | 'updateNorm'>,
+  { level, unlike }: Pick<References, 'level' | 'unlike'>,
+  usualUpdate: number,
+  from: number,
+): ArmOutcome | null {
+  if (level === null) return null;
+  const after = trace.updateNorm.filter((_, i) => i > from && !unlike.has(i));
+  const final = finalReference(trace.referenceLoss);
+  // What is lost does not come back, however short the capture is.
+  if (Number.isNaN(final)) return 'lost';
+  if (after.length < LEAST_AFTER) return null;
+  if (medianOf(after.filter(Number.isFinite)) < FROZEN * usualUpdate) return 'frozen';
+  return final <= HOLDS * level ? 'holds' : final <= HURT * level ? 'hurt' : 'lost';
+}
+
+/** Median norm of the updates before a position; NaN where none is finite. */
+export const usualUpdate = (updateNorm: readonly number[], until: number): number =>
+  medianOf(updateNorm.slice(0, until).filter(Number.isFinite));
+
+/** Where harm is measured from: the first harmful step, or the onset where no step did harm. */
+export const harmFrom = ({ harmful }: Pick<References, 'harmful'>, onset: number): number => harmful ?? onset;

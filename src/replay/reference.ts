@@ -1,0 +1,206 @@
+/**
+ * Batches that harm is judged on: the loss on a bad batch says nothing of the weights. They are recorded batches from before
+ * the incident, and clean ones from after it; which are clean is told at weights from before it.
+ */
+import { join } from 'node:path';
+import type { Batch } from '../autodiff/objective.ts';
+import type { MatchedObjective } from '../autodiff/open-objective.ts';
+import type { Capture } from '../captures/read.ts';
+import { isRaised, usualRange } from '../incidents/unlike.ts';
+import { located } from '../model/errors.ts';
+import { medianOf } from '../model/order-statistics.ts';
+import type { Prepared } from './follow.ts';
+import { createStepper } from './step.ts';
+import { copyTensors, type TensorState } from './tensors.ts';
+
+/** Loss of one recorded batch at weights of an earlier step. */
+export interface BatchLoss {
+  /** Position of the batch's step. */
+  readonly index: number;
+  readonly loss: number;
+}
+
+export interface References {
+  /** Position of the state from before the incident at which batches are compared. */
+  readonly at: number;
+  /** Losses, at that state, of the batches from it on. */
+  readonly later: readonly BatchLoss[];
+  /** What is usual of a batch's loss there; null where fewer than four came before. */
+  readonly usual: readonly [number, number] | null;
+  /** Positions of the batches whose loss there is above it. */
+  readonly unlike: ReadonlySet<number>;
+  /** The onset's batch at the state of its own step and of earlier ones, from the nearest on. */
+  readonly onsetBatch: readonly BatchLoss[];
+  /** Positions of the reference batches, before the incident and after it. */
+  readonly before: readonly number[];
+  readonly after: readonly number[];
+  readonly batches: readonly Batch[];
+  /** Mean loss on them at each recorded state, the one after the last step included. */
+  readonly loss: readonly number[];
+  /** Position of the first step whose update raised it for good; null where none did. */
+  readonly harmful: number | null;
+  /** Median of that loss over the states before; null where there are fewer than eight. */
+  readonly level: number | null;
+}
+
+/** States before the onset at which its batch is looked at. */
+const BACK = [1, 5, 20] as const;
+/** Reference batches from before the incident, and from after it. */
+const EACH = 4;
+/** Steps before the state of comparison whose losses say what is usual. */
+const USUAL = 20;
+/** States that a level before takes. */
+const LEAST_STATES = 8;
+/** A state is harmed where it and the two after it are raised: one batch that is learnt for a step is none. */
+const LASTING = 3;
+
+export interface ReferenceOptions {
+  readonly capture: Capture;
+  readonly model: MatchedObjective;
+  readonly prepared: Pick<Prepared, 'setup' | 'tensors'>;
+  /** Position of the onset among the steps. */
+  readonly onset: number;
+  /** Batch of a recorded step by its position. */
+  batch(index: number): Promise<Batch>;
+  progress?(done: number, total: number): void;
+}
+
+/**
+ * Chooses reference batches and follows their loss over the recorded states.
+ *
+ * @returns null where no batch lies before the incident
+ * @throws what the capture, the model and its batches throw
+ */
+export async function lookAtReferences(given: ReferenceOptions): Promise<References | null> {
+  const { capture, model, onset } = given;
+  const options: ReferenceOptions = {
+    ...given,
+    batch: async (index) => {
+      const batch = await given.batch(index);
+      await located({ path: join(capture.path, capture.steps[index]!.file) }, () =>
+        model.objective.check([batch]),
+      );
+      return batch;
+    },
+  };
+  const { steps } = capture;
+  if (onset === 0) return null;
+  const at = Math.max(0, onset - BACK[1]);
+  const states = new Map<number, Float32Array>(
+    [onset, at, ...BACK.map((back) => Math.max(0, onset - back))].map((index) => [index, new Float32Array()]),
+  );
+  await walk(options, onset + 1, (index, tensors) => {
+    if (states.has(index)) states.set(index, model.flatten(tensors.map(({ w }) => w)));
+  });
+  const lossAt = async (state: number, batches: readonly Batch[]): Promise<number> =>
+    (await model.objective.loss(states.get(state)!, batches)).loss;
+
+  const own = await options.batch(onset);
+  const onsetBatch: BatchLoss[] = [];
+  for (const index of [...states.keys()].sort((a, b) => b - a))
+    onsetBatch.push({ index, loss: await lossAt(index, [own]) });
+
+  const later: BatchLoss[] = [];
+  for (let index = at; index < steps.length; index++)
+    later.push({ index, loss: await lossAt(at, [index === onset ? own : await options.batch(index)]) });
+  const earlier: number[] = [];
+  for (let index = Math.max(0, at - USUAL); index < at; index++)
+    earlier.push(await lossAt(at, [await options.batch(index)]));
+  const usual = usualRange(earlier);
+  const unlike = wholeBlock(later.filter(({ loss }) => isRaised(loss, usual)).map(({ index }) => index));
+
+  const clean = steps.map((_, index) => index).filter((index) => !unlike.has(index));
+  const before = spread(clean.filter((index) => index <= at));
+  const after = spread(clean.filter((index) => index > onset));
+  if (before.length === 0) return null;
+  const batches: Batch[] = [];
+  for (const index of [...before, ...after]) batches.push(await options.batch(index));
+
+  const loss: number[] = [];
+  const last = await walk(options, steps.length, async (_, tensors) => {
+    const flat = model.flatten(tensors.map(({ w }) => w));
+    loss.push((await model.objective.loss(flat, batches)).loss);
+    options.progress?.(loss.length, steps.length + 1);
+  });
+  loss.push(
+    last.finite
+      ? (await model.objective.loss(model.flatten(last.tensors.map(({ w }) => w)), batches)).loss
+      : Number.NaN,
+  );
+  while (loss.length < steps.length + 1) loss.push(Number.NaN);
+  const harmful = firstHarm(loss, onset);
+  const calm = loss
+    .slice(0, (harmful ?? onset) + 1)
+    .filter(Number.isFinite)
+    .slice(-USUAL);
+  return {
+    at,
+    later,
+    usual,
+    unlike,
+    onsetBatch,
+    before,
+    after,
+    batches,
+    loss,
+    harmful,
+    level: calm.length < LEAST_STATES ? null : medianOf(calm),
+  };
+}
+
+/**
+ * The first step whose update raised the reference loss above what was usual before, for that state and the two after it.
+ *
+ * @param loss at each state; one more than there are steps
+ * @param onset position; a harmful step is looked for from ten before it on
+ */
+export function firstHarm(loss: readonly number[], onset: number): number | null {
+  for (let step = Math.max(LEAST_STATES - 1, onset - 10); step < loss.length - 1; step++) {
+    const usual = usualRange(loss.slice(Math.max(0, step + 1 - USUAL), step + 1));
+    const after = loss.slice(step + 1, step + 1 + LASTING);
+    if (after.every((value) => isRaised(value, usual))) return step;
+  }
+  return null;
+}
+
+/**
+ * Positions of unlike batches, with those between them where more than half of a stretch is unlike: of bad data that comes for a
+ * while some batches happen to look like those before.
+ */
+export function wholeBlock(unlike: readonly number[]): ReadonlySet<number> {
+  const whole = new Set(unlike);
+  for (const [k, first] of unlike.entries())
+    for (let last = unlike.length - 1; last > k; last--) {
+      const length = unlike[last]! - first + 1;
+      if (2 * (last - k + 1) <= length) continue;
+      for (let index = first; index < unlike[last]!; index++) whole.add(index);
+      break;
+    }
+  return whole;
+}
+
+/** At most four of many, evenly spread, the first and the last included. */
+function spread(indices: readonly number[]): number[] {
+  if (indices.length <= EACH) return [...indices];
+  return Array.from(
+    { length: EACH },
+    (_, k) => indices[Math.round((k * (indices.length - 1)) / (EACH - 1))]!,
+  );
+}
+
+/** Walks through the recorded states along the recorded gradients; `visit` sees each before its step. */
+async function walk(
+  { capture, prepared }: ReferenceOptions,
+  count: number,
+  visit: (index: number, tensors: readonly TensorState[]) => void | Promise<void>,
+): Promise<{ readonly tensors: readonly TensorState[]; readonly finite: boolean }> {
+  const { setup } = prepared;
+  const tensors = copyTensors(prepared.tensors);
+  const stepper = createStepper({ rule: setup.clipping, optimizers: setup.optimizers, precision: 'float32' });
+  for (let index = 0; index < count; index++) {
+    await visit(index, tensors);
+    const { gradients, learningRates } = await capture.step(index, 'float32');
+    if (!stepper.step(tensors, gradients, learningRates).finite) return { tensors, finite: false };
+  }
+  return { tensors, finite: true };
+}

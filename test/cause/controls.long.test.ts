@@ -1,0 +1,124 @@
+/**
+ * Causes of runs of which the truth is known because they are made here: the incident's own net and clean batches, trained with
+ * one thing changed. Controls: nothing changed, and a bad batch that does no harm.
+ */
+import { cpSync, mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { expect, it } from 'vitest';
+import { openCapture } from '../../src/captures/read.ts';
+import { createCapture } from '../../src/captures/write.ts';
+import { analyze } from '../../src/engine/analyze.ts';
+import { captureBatch, openCaptureModel } from '../../src/measure/point.ts';
+import { prepareReplay } from '../../src/replay/from-capture.ts';
+import { createStepper } from '../../src/replay/step.ts';
+import { parseRule } from '../../src/rules/parse.ts';
+import { projectRoot } from '../support/shared-data.ts';
+
+const source = join(projectRoot, 'fixtures/incident/capture');
+/** Positions of the surge in the recorded incident. */
+const SURGE = [20, 21, 22, 23, 24, 25, 26, 27];
+const CLEAN = Array.from({ length: 56 }, (_, i) => i).filter((i) => !SURGE.includes(i));
+
+interface Made {
+  /** Which recorded batch each step takes. */
+  readonly batches: readonly number[];
+  rate?(step: number): number;
+  readonly rule?: string;
+}
+
+/** Trains and records a run, and analyzes it. */
+async function analyzed({ batches, rate = () => 1, rule = 'none' }: Made) {
+  const folder = mkdtempSync(join(tmpdir(), 'clippy-diag-cause-'));
+  try {
+    const capture = await openCapture(source);
+    const model = await openCaptureModel(capture, undefined, {});
+    const { setup, tensors } = await prepareReplay(capture, 'float32');
+    const [choice] = parseRule(rule);
+    const stepper = createStepper({ rule: choice!, optimizers: setup.optimizers, precision: 'float32' });
+    const { name, learningRate, options } = capture.manifest.optimizers[0]!;
+    const [part] = choice!.parts;
+    const writer = await createCapture(
+      folder,
+      {
+        framework: 'pytorch',
+        optimizer: { name, learningRate: learningRate!, ...options },
+        clipping: { rule: part!.rule.id, ...part!.options } as never,
+        parameters: capture.manifest.parameters.map(({ name: own, shape, layout, embedding }) => ({
+          name: own,
+          shape,
+          layout,
+          embedding,
+        })),
+        model: 'model.json',
+      },
+      tensors.map(({ w }) => w.slice()),
+      tensors.map(({ slots }) =>
+        Object.fromEntries(Object.entries(slots).map(([slot, v]) => [slot, v.slice()])),
+      ),
+    );
+    for (const [step, index] of batches.entries()) {
+      const batch = await captureBatch(capture, index);
+      const flat = model.flatten(tensors.map(({ w }) => w));
+      const { loss, gradient } = await model.objective.gradient(flat, [batch]);
+      const gradients = tensors.map(({ w }) => ({ values: new Float32Array(w.length) }));
+      model.unflatten(
+        gradient,
+        gradients.map(({ values }) => values),
+      );
+      const rates = [learningRate! * rate(step)];
+      await writer.step({
+        step: 1000 + step,
+        learningRate: rates[0]!,
+        loss,
+        gradients: gradients.map(({ values }) => ({ values: values.slice() })),
+        batch: await capture.batch(index),
+      });
+      stepper.step(tensors, gradients, rates);
+    }
+    await writer.finish();
+    await model.objective.close();
+    cpSync(join(source, 'model.json'), join(folder, 'model.json'));
+    const report = await analyze([folder], { toolVersion: '0', now: () => new Date(), budget: 600 });
+    expect(report.warnings).toEqual([]);
+    return report.runs[0]!;
+  } finally {
+    rmSync(folder, { recursive: true, force: true });
+  }
+}
+
+const calm = [...CLEAN, ...CLEAN.slice(0, 14)];
+
+it('nothing changed: no incident, no cause, nothing to do', async () => {
+  const run = await analyzed({ batches: calm });
+  expect(run.verdict.onsetStep).toBeNull();
+  expect(run.cause).toMatchObject({ trigger: 'none-found', mechanism: 'none', confidence: null });
+  expect(run.remedies!.map(({ action }) => action)).toEqual(['none-needed']);
+});
+
+it('the surge: the data, shown; leaving the batches out holds, half of the rate does not', async () => {
+  const run = await analyzed({ batches: Array.from({ length: 56 }, (_, i) => i) });
+  expect(run.cause).toMatchObject({ trigger: 'data', confidence: 'shown', onsetStep: 1020 });
+  expect(run.remedies![0]).toMatchObject({ action: 'skip-batches', holds: true, skipSteps: [1020, 1027] });
+  const half = run.remedies!.find(({ learningRateFactor }) => learningRateFactor === 0.5);
+  expect(half).toMatchObject({ holds: false });
+});
+
+it('a learning rate ×60 on clean batches: the learning rate, shown; no batch is to be left out', async () => {
+  const run = await analyzed({ batches: calm, rate: (step) => (step >= 24 && step < 34 ? 60 : 1) });
+  expect(run.verdict.onsetStep).not.toBeNull();
+  expect(run.cause).toMatchObject({ trigger: 'learning-rate', confidence: 'shown' });
+  expect(run.remedies!.filter(({ holds }) => holds).map(({ action }) => action)).not.toContain(
+    'skip-batches',
+  );
+  expect(run.remedies![0]).toMatchObject({ action: 'lower-learning-rate', holds: true, interference: 0 });
+});
+
+it('bad batches under a clipping that holds them: the data, the weights unharmed, nothing needed', async () => {
+  const batches = [...CLEAN.slice(0, 24), 21, 22, 23, 24, 25, ...CLEAN.slice(24), ...CLEAN.slice(0, 14)];
+  const run = await analyzed({ batches, rule: 'global-norm:0.1' });
+  expect(run.verdict.class).toBe('micro-divergence');
+  expect(run.cause).toMatchObject({ trigger: 'data', mechanism: 'bad-batch-only', step: null });
+  expect(run.remedies![0]!.action).toBe('none-needed');
+  expect(run.remedies!.some(({ action }) => action === 'clip')).toBe(false);
+});

@@ -1,0 +1,233 @@
+/** The parts of a cause that need no model: what is usual, blocks, the first harmful step, orders, changes, ranking, advice. */
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import fc from 'fast-check';
+import { describe, expect, it } from 'vitest';
+import { raisedRate } from '../../src/cause/changes.ts';
+import { causeFromLog, NO_CAUSE } from '../../src/cause/from-log.ts';
+import { perturbedOrder } from '../../src/cause/order.ts';
+import { rankRemedies, untried } from '../../src/cause/remedies.ts';
+import { remedyAdvice, wayBack } from '../../src/cause/way-back.ts';
+import { isRaised, usualRange } from '../../src/incidents/unlike.ts';
+import { EVIDENCE_IDS, type Remedy } from '../../src/model/cause.ts';
+import type { Run, TimeSeries } from '../../src/model/run.ts';
+import { outcomeOf } from '../../src/replay/outcome.ts';
+import { firstHarm, wholeBlock } from '../../src/replay/reference.ts';
+import { shareBefore } from '../../src/replay/verdict.ts';
+import { projectRoot } from '../support/shared-data.ts';
+
+describe('usual', () => {
+  it('is the range of at least four finite values, widened by half of it', () => {
+    expect(usualRange([1, 2, 3])).toBeNull();
+    expect(usualRange([1, 2, Number.NaN, 3])).toBeNull();
+    expect(usualRange([1, 2, 5, 3])).toEqual([-1, 7]);
+  });
+  it('NaN and Infinity are raised where anything is usual, and nothing is where nothing is known', () => {
+    for (const value of [Number.NaN, Number.POSITIVE_INFINITY, 7.01]) {
+      expect(isRaised(value, [-1, 7])).toBe(true);
+      expect(isRaised(value, null)).toBe(false);
+    }
+    expect(isRaised(7, [-1, 7])).toBe(false);
+  });
+});
+
+it('a stretch of which more than half is unlike is unlike as a whole, and a lone batch stays alone', () => {
+  expect([...wholeBlock([20, 21, 22, 23, 25, 26, 27])].sort((a, b) => a - b)).toEqual([
+    20, 21, 22, 23, 24, 25, 26, 27,
+  ]);
+  expect([...wholeBlock([5, 40])]).toEqual([5, 40]);
+  expect([...wholeBlock([])]).toEqual([]);
+});
+
+describe('the first harmful step', () => {
+  const calm = Array.from({ length: 20 }, (_, i) => 0.5 + 0.01 * (i % 3));
+  it('is the one whose update raises the reference loss for good', () => {
+    expect(firstHarm([...calm, 3, 3, 3, 3], 20)).toBe(19);
+  });
+  it('is none where the loss stays, or is high for one state only', () => {
+    expect(firstHarm([...calm, ...calm], 20)).toBeNull();
+    expect(firstHarm([...calm, 3, ...calm], 20)).toBeNull();
+  });
+  it('is one that leaves no number', () => {
+    expect(firstHarm([...calm, Number.NaN, Number.NaN, Number.NaN], 20)).toBe(19);
+  });
+});
+
+it('the order of a perturbed try moves no batch out of its block, and is another for another seed', () => {
+  fc.assert(
+    fc.property(
+      fc.integer({ min: 1, max: 60 }).chain((count) =>
+        fc.tuple(
+          fc.constant(count),
+          fc
+            .tuple(fc.nat(count - 1), fc.nat(count - 1))
+            .map(([a, b]) => [Math.min(a, b), Math.max(a, b)] as const),
+          fc.nat(1000),
+        ),
+      ),
+      ([count, [first, last], seed]) => {
+        const order = perturbedOrder(count, [first, last], seed);
+        expect([...order].sort((a, b) => a - b)).toEqual(Array.from({ length: count }, (_, i) => i));
+        const block = (i: number): number => (i < first ? 0 : i <= last ? 1 : 2);
+        for (const [i, from] of order.entries()) expect(block(from)).toBe(block(i));
+      },
+    ),
+  );
+  expect(perturbedOrder(40, [20, 22], 1)).not.toEqual(perturbedOrder(40, [20, 22], 2));
+});
+
+describe('a raised learning rate', () => {
+  it('is told by its step and by how many times', () => {
+    const rates = [...new Array(20).fill(0.1), ...new Array(5).fill(4)];
+    expect(raisedRate(rates, 22)).toMatchObject({ from: 20, before: 0.1 });
+    expect(raisedRate(rates, 22)!.times).toBeCloseTo(40);
+  });
+  it('is none in a warm-up, at a constant rate, or at a fall', () => {
+    expect(
+      raisedRate(
+        Array.from({ length: 30 }, (_, i) => (i + 1) / 30),
+        25,
+      ),
+    ).toBeNull();
+    expect(raisedRate(new Array(30).fill(0.1), 25)).toBeNull();
+    expect(raisedRate([...new Array(20).fill(0.1), ...new Array(5).fill(0.01)], 22)).toBeNull();
+  });
+});
+
+it('an arm holds up to 1.25 times the level, is hurt up to 1.45 times, lost above; frozen and too short say so', () => {
+  const references = { level: 1, unlike: new Set<number>() };
+  const ended = (final: number, update = 1, after = 30) => {
+    const length = 10 + after + 1;
+    const referenceLoss = new Array(length).fill(final);
+    const updateNorm = new Array(length).fill(update);
+    return outcomeOf({ referenceLoss, updateNorm }, references, 1, 10);
+  };
+  expect(ended(1.25)).toBe('holds');
+  expect(ended(1.3)).toBe('hurt');
+  expect(ended(1.46)).toBe('lost');
+  expect(ended(Number.NaN)).toBe('lost');
+  expect(ended(1, 0.04)).toBe('frozen');
+  expect(ended(1, 1, 19)).toBeNull();
+  expect(outcomeOf({ referenceLoss: [1], updateNorm: [1] }, { ...references, level: null }, 1, 0)).toBeNull();
+});
+
+it('how much of a peak no rule can take away', () => {
+  const calm = new Array(20).fill(1);
+  expect(shareBefore([...calm, 10, 2, 1], 20, 20)).toBe(1);
+  expect(shareBefore([...calm, 2, 11, 12], 20, 20)).toBeCloseTo(1 / 11);
+  expect(shareBefore([...calm, 2, Number.NaN], 20, 20)).toBe(0);
+});
+
+describe('from a log alone', () => {
+  const series = (name: string, role: TimeSeries['role'], values: readonly number[]): TimeSeries => ({
+    name,
+    role,
+    step: Float64Array.from(values, (_, i) => i),
+    value: Float64Array.from(values),
+    missing: 0,
+    refused: 0,
+    attemptOffsets: [0],
+    pathOffsets: [0],
+  });
+  const runOf = (...all: TimeSeries[]): Run => ({
+    id: 'r',
+    paths: ['r'],
+    format: 'csv',
+    stepUnit: 'step',
+    series: all,
+    attempts: [{ index: 0, firstStep: 0, lastStep: 99, reason: 'start' }],
+    hyperparameters: new Map(),
+    notes: [],
+  });
+  const jump = (at: number, before: number, after: number) =>
+    Array.from({ length: 100 }, (_, i) => (i < at ? before : after));
+  const loss = series('loss', 'loss', jump(60, 1, 50));
+  it('a rise of the learning rate shortly before the onset is likely', () => {
+    const { cause, remedies } = causeFromLog(
+      runOf(loss, series('lr', 'learning_rate', jump(58, 0.1, 4))),
+      60,
+      false,
+    );
+    expect(cause).toMatchObject({ trigger: 'learning-rate', confidence: 'likely', onsetStep: 60 });
+    expect(remedies[0]).toMatchObject({ action: 'lower-learning-rate', tried: null, holds: null });
+  });
+  it('a rise long before or after it says nothing, nor does a constant rate', () => {
+    for (const rate of [jump(20, 0.1, 4), jump(70, 0.1, 4), jump(0, 0.1, 0.1)])
+      expect(causeFromLog(runOf(loss, series('lr', 'learning_rate', rate)), 60, false).cause).toMatchObject({
+        trigger: 'none-found',
+        confidence: null,
+      });
+  });
+  it('a gradient norm that was no number before the onset is precision', () => {
+    const norms = Array.from({ length: 100 }, (_, i) => (i === 57 ? Number.POSITIVE_INFINITY : 1));
+    expect(causeFromLog(runOf(loss, series('grad_norm', 'grad_norm', norms)), 60, false).cause).toMatchObject(
+      {
+        trigger: 'precision',
+        mechanism: 'overflow',
+      },
+    );
+  });
+  it('a run that came back needs nothing, whatever caused it', () => {
+    const { remedies } = causeFromLog(runOf(loss, series('lr', 'learning_rate', jump(58, 0.1, 4))), 60, true);
+    expect(remedies.map(({ action }) => action)).toEqual(['none-needed']);
+  });
+  it('a calm run has a cause and a remedy too: none', () => {
+    expect(NO_CAUSE.cause).toMatchObject({ trigger: 'none-found', mechanism: 'none' });
+    expect(NO_CAUSE.remedies[0]!.action).toBe('none-needed');
+  });
+});
+
+describe('remedies', () => {
+  const held = (action: Remedy['action'], interference: number, more: Partial<Remedy> = {}) =>
+    untried(action, action, {
+      tried: 'closed-loop',
+      holds: true,
+      outcome: 'holds',
+      interference,
+      finalLoss: 1,
+      ...more,
+    });
+  it('stand by least interference, then loss; failed ones after, untried ones last', () => {
+    const failed = untried('skip-batches', 'f', { tried: 'closed-loop', holds: false, outcome: 'lost' });
+    const order = rankRemedies([
+      untried('fix-data', 'u'),
+      failed,
+      held('lower-learning-rate', 0.5),
+      held('clip', 0.1, { finalLoss: 2 }),
+      held('clip', 0.1, { rule: 'agc:0.01' }),
+    ]);
+    expect(order.map(({ action, rule }) => rule ?? action)).toEqual([
+      'agc:0.01',
+      'clip',
+      'lower-learning-rate',
+      'skip-batches',
+      'fix-data',
+    ]);
+  });
+  const otherwise = {
+    lastGoodStep: 9,
+    rewindToStep: 0,
+    rewindToCheckpoint: null,
+    skipSteps: [1, 200],
+    learningRateFactor: 0.5,
+    why: 'PaLM',
+  } as const;
+  it('a rewind follows what held, and never what was not tried where something was', () => {
+    const skip = held('skip-batches', 0, { skipSteps: [10, 12], from: { step: 5, path: 'a.pt' } });
+    expect(wayBack({ lastGoodStep: 9 }, [skip], otherwise)).toMatchObject({
+      skipSteps: [10, 12],
+      rewindToStep: 5,
+      rewindToCheckpoint: 'a.pt',
+      learningRateFactor: null,
+    });
+    expect(wayBack({ lastGoodStep: 9 }, [held('clip', 0)], otherwise)).toBeNull();
+    expect(wayBack({ lastGoodStep: 9 }, [untried('none-needed', 'n')], otherwise)).toBeNull();
+    expect(wayBack({ lastGoodStep: 9 }, [untried('rewind', 'r')], otherwise)).toBe(otherwise);
+    expect(remedyAdvice([skip])).toEqual(['Skip-batches. Go on from a.pt.']);
+  });
+});
+
+it('docs/cause.md has a section for each kind of evidence', () => {
+  const page = readFileSync(join(projectRoot, 'docs/cause.md'), 'utf8');
+  for (const id of EVIDENCE_IDS) expect(page).toContain(`\`${id}\``);
+});
