@@ -28,7 +28,11 @@ export function incidentFindings(
   wanted: VerdictClass,
   describe: { id: string; severity: Severity; advice: string; threshold: readonly [string, number, string] },
 ): Outcome {
-  const series = [...(judged.loss === null ? [] : [judged.loss]), ...judged.taskLosses];
+  const series = [
+    ...(judged.loss === null ? [] : [judged.loss]),
+    ...judged.otherLosses,
+    ...judged.taskLosses,
+  ];
   if (series.length === 0) return notApplicable('the log has no loss');
   const incidents = [...new Set(series)].flatMap((one) =>
     incidentsOf(one)

@@ -1,5 +1,5 @@
 import { verdictThresholds } from '../incidents/settings.ts';
-import { columnStop } from '../incidents/signs.ts';
+import { columnStop, goesOnAs } from '../incidents/signs.ts';
 import { type Detector, findingAt, notApplicable, outcomeOf, quantity, seriesOf } from './detector.ts';
 
 const advice =
@@ -14,7 +14,8 @@ export const lossColumnStops = {
     summary: 'The loss stops before a column that was always logged beside it: NaN written as an empty cell.',
     details: `For the total loss and each task loss, in the last attempt: the columns that were logged at the same steps (\`together\` of either's) and
 go on for at least \`missingPoints\` points after its last one. One public click model of this kind has NaN in its event file and
-empty cells in its CSV from the step of the divergence on. A run whose loss stops is never called healthy.`,
+empty cells in its CSV from the step of the divergence on. A run whose loss stops is never called healthy, unless the loss goes on under another name (\`loss\` for 100 steps, \`train/loss\` to the end): that is
+judged, and the stop is a note.`,
     advice,
     references: [],
   },
@@ -24,10 +25,11 @@ empty cells in its CSV from the step of the divergence on. A run whose loss stop
     const findings = losses.flatMap((series) => {
       const stop = columnStop(run, series, judged.settings);
       if (stop === null) return [];
+      const other = goesOnAs(run, series, stop.lastStep);
       return findingAt(run, series, stop.last, stop.last, {
         id: 'loss-column-stops',
-        severity: 'warning',
-        message: `"${series.name}" ends at ${run.stepUnit} ${series.step[stop.last]} while "${stop.companion}" goes on to ${run.stepUnit} ${stop.lastStep} (${stop.missing} more points).`,
+        severity: other === undefined ? 'warning' : 'note',
+        message: `"${series.name}" ends at ${run.stepUnit} ${series.step[stop.last]} while "${stop.companion}" goes on to ${run.stepUnit} ${stop.lastStep} (${stop.missing} more points).${other === undefined ? '' : ` The loss goes on as "${other.name}".`}`,
         measured: quantity('points without a loss', stop.missing, 'points'),
         threshold: quantity('points without a loss', threshold('missingPoints'), 'points'),
         advice,

@@ -1,3 +1,4 @@
+import { scalerSkips } from '../incidents/signs.ts';
 import type { Finding } from '../model/finding.ts';
 import {
   counted,
@@ -21,7 +22,8 @@ export const nonFiniteGradientNorm = {
   docs: {
     summary: 'A logged gradient norm is NaN or infinite, whether or not the loss is.',
     details: `Counts the non-finite points of every gradient norm and says whether the loss stays finite. In one public speech run the norm
-was infinite 28 times, at first thousands of steps before anything showed in the loss.`,
+was infinite 28 times, at first thousands of steps before anything showed in the loss. A note where a loss scaler skipped the steps: the logged scale falls
+at each, at most five points in a row are not finite, and finite ones follow.`,
     advice,
     references: [],
   },
@@ -39,14 +41,15 @@ was infinite 28 times, at first thousands of steps before anything showed in the
           : lossFinite
             ? ' The loss stays finite.'
             : ' The loss is not finite either.';
+      const skipped = scalerSkips(run, series).size === found.count;
       const [first, last] = [series.step[found.first], series.step[found.last]];
       const span =
         first === last ? `at ${run.stepUnit} ${first}` : `between ${run.stepUnit} ${first} and ${last}`;
       findings.push(
         findingAt(run, series, found.first, found.last, {
           id: 'non-finite-gradient-norm',
-          severity: 'warning',
-          message: `"${series.name}" is not finite at ${found.count} of ${counted(series.value.length, 'point')} ${span} (${found.kinds}).${loss}`,
+          severity: skipped ? 'note' : 'warning',
+          message: `"${series.name}" is not finite at ${found.count} of ${counted(series.value.length, 'point')} ${span} (${found.kinds}).${loss}${skipped ? ' The loss scaler skipped these steps.' : ''}`,
           measured: quantity('non-finite points', found.count, 'points'),
           threshold: quantity('non-finite points', 0, 'points'),
           advice,

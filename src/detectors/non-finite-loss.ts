@@ -1,21 +1,15 @@
 import { incidentsOf } from '../incidents/attempts.ts';
+import { scalerSkips } from '../incidents/signs.ts';
 import type { Finding } from '../model/finding.ts';
 import { countNonFinite } from '../model/order-statistics.ts';
 import type { TimeSeries } from '../model/run.ts';
-import {
-  counted,
-  type Detector,
-  findingAt,
-  notApplicable,
-  outcomeOf,
-  quantity,
-  seriesOf,
-} from './detector.ts';
+import { counted, type Detector, findingAt, notApplicable, outcomeOf, quantity } from './detector.ts';
 
 const cause =
   'If it came without a jump, look at the batch (log of 0, division by 0, broken labels) and at the mixed-precision loss scale; if the loss had jumped before, at the learning rate and at clipping.';
 const advice = `Nothing after the first non-finite loss is training: go back to a checkpoint before it. ${cause}`;
 const adviceIfBack = `The loss came back, so the parameters stayed finite: the step was skipped or only the logged value was bad. ${cause}`;
+const adviceIfSkipped = 'The loss scaler did its work: it skipped the step and lowered the scale.';
 
 export const nonFiniteLoss = {
   id: 'non-finite-loss',
@@ -25,19 +19,25 @@ export const nonFiniteLoss = {
   docs: {
     summary: 'A loss is NaN, +Infinity or -Infinity.',
     details: `Looks at every loss: total, tasks, evals. One that stays non-finite to the end of an attempt is an error, one that
-comes back, and an eval loss, a warning. Names the step where an incident led there, if one did.`,
+comes back too: the step went into the weights, or what was logged is not what was trained. It is a note where a loss scaler skipped the step (the logged scale
+falls there, at most five points in a row are not finite, and the loss goes on), and a warning in an eval loss. Names the step where an incident led there, if one did.`,
     advice,
     references: [],
   },
   detect(run, { judged }) {
-    const losses = seriesOf(run, 'loss', 'task_loss', 'eval_loss');
+    const losses = run.series.filter(
+      ({ role, lossLike }) =>
+        role === 'loss' || role === 'task_loss' || role === 'eval_loss' || lossLike !== undefined,
+    );
     if (losses.length === 0) return notApplicable('the log has no loss');
     const judgedLosses = [...(judged.loss === null ? [] : [judged.loss]), ...judged.taskLosses];
     const findings: Finding[] = [];
     for (const series of losses) {
       const found = nonFinitePoints(series);
       if (found.count === 0) continue;
-      const stays = found.stays && series.role !== 'eval_loss';
+      const skipped = scalerSkips(run, series).size;
+      const bySkips = skipped === found.count;
+      const severity = bySkips ? 'note' : series.role === 'eval_loss' ? 'warning' : 'error';
       const one = judgedLosses.find((candidate) => candidate.series === series);
       const led =
         one &&
@@ -53,11 +53,11 @@ comes back, and an eval loss, a warning. Names the step where an incident led th
       findings.push(
         findingAt(run, series, found.first, found.last, {
           id: 'non-finite-loss',
-          severity: stays ? 'error' : 'warning',
-          message: `"${series.name}" is not finite at ${found.count} of ${counted(series.value.length, 'point')}, ${range} (${found.kinds}).${led ? ` It had left its band at ${run.stepUnit} ${led.incident.onsetStep}.` : ''}`,
+          severity,
+          message: `"${series.name}" is not finite at ${found.count} of ${counted(series.value.length, 'point')}, ${range} (${found.kinds}).${led ? ` It had left its band at ${run.stepUnit} ${led.incident.onsetStep}.` : ''}${bySkips ? ' The loss scaler skipped these steps.' : ''}`,
           measured: quantity('non-finite points', found.count, 'points'),
           threshold: quantity('non-finite points', 0, 'points'),
-          advice: found.stays ? advice : adviceIfBack,
+          advice: bySkips ? adviceIfSkipped : found.stays ? advice : adviceIfBack,
         }),
       );
     }

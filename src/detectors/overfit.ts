@@ -35,7 +35,7 @@ at that minimum, the model learns the training set and nothing else.`,
     references: [],
   },
   detect(run, { judged, threshold }) {
-    const evals = seriesOf(run, 'eval_loss');
+    const evals = seriesOf(run, 'eval_loss').filter(({ lossLike }) => lossLike === undefined);
     const loss = judged.loss?.series;
     if (evals.length === 0 || loss === undefined || loss.role === 'eval_loss')
       return notApplicable('needs a training loss and an eval loss');

@@ -7,7 +7,7 @@ import type { Incident, VerdictClass } from '../model/report.ts';
 import { attemptOf, type Run, type TimeSeries } from '../model/run.ts';
 import { type AttemptJudgement, badness, judgePoints, type SeriesIncident, worstOf } from './judge.ts';
 import type { VerdictSettings } from './settings.ts';
-import { columnStop, deadStretch } from './signs.ts';
+import { columnStop, deadStretch, goesOnAs, scalerSkips } from './signs.ts';
 
 /** A series with the judgement of each of its attempts. */
 export interface JudgedSeries {
@@ -58,6 +58,12 @@ function tailOf(stretches: readonly Stretch[], most: number): Stretch {
     step: Float64Array.from(parts.flatMap(({ step }) => [...step])),
     points: Float64Array.from(parts.flatMap(({ points }) => [...points])),
   };
+}
+
+/** Whether a loss stops beside columns that go on, and goes on under no other name. */
+function endIsUnknown(run: Run, series: TimeSeries, settings: VerdictSettings): boolean {
+  const stop = columnStop(run, series, settings);
+  return stop !== null && goesOnAs(run, series, stop.lastStep) === undefined;
 }
 
 /** Whether an attempt begins anew: at the first step that was ever logged, or right after it. */
@@ -111,10 +117,14 @@ const shifted = (incident: SeriesIncident, by: number): SeriesIncident => ({
  * only what begins in it is its own.
  */
 export function judgeSeries(run: Run, series: TimeSeries, settings: VerdictSettings): JudgedSeries {
+  const skipped = scalerSkips(run, series);
   const parts = series.attemptOffsets.map((offset, attempt): Stretch => {
     const { value, step } = attemptOf(series, attempt);
     const dead = deadStretch(run, series, attempt, settings);
-    const points = dead === null ? value : value.slice().fill(Number.NaN, dead.from - offset);
+    const points = dead === null && skipped.size === 0 ? value : value.slice();
+    if (dead !== null) points.fill(Number.NaN, dead.from - offset);
+    // A step that the loss scaler skipped trained nothing: its loss is that of the point before.
+    for (let i = 1; i < points.length; i++) if (skipped.has(offset + i)) points[i] = points[i - 1]!;
     return { step, points: isPerplexity(series.name) ? points.map(Math.log) : points };
   });
   const lastAttempt = parts.findLastIndex(({ step }) => step.length > 0);
@@ -163,7 +173,7 @@ export function judgeSeries(run: Run, series: TimeSeries, settings: VerdictSetti
     ({ incidents, class: verdict }) => incidents.length > 0 || verdict === 'healthy',
   );
   // Of a loss that stops beside other columns the end is unknown, and so it is of a run that has hardly begun again.
-  const unknown = judgeable.length === 0 || shortEnd !== null || columnStop(run, series, settings) !== null;
+  const unknown = judgeable.length === 0 || shortEnd !== null || endIsUnknown(run, series, settings);
   const classes = [...judgeable, { class: unknown ? ('inconclusive' as const) : ('healthy' as const) }];
   return { series, class: worstOf(classes)!.class, attempts, histories, doneAgain, shortEnd };
 }

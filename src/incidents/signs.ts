@@ -48,6 +48,36 @@ export function columnStop(run: Run, series: TimeSeries, settings: VerdictSettin
   return found;
 }
 
+/** Steps of a series in the last attempt of its run. */
+export const lastSteps = (run: Run, series: TimeSeries): Float64Array =>
+  attemptOf(series, run.attempts.length - 1).step;
+
+/** The usual distance of two points in the last attempt. */
+function usualDistance(step: Float64Array): number {
+  return step.length < 2 ? 0 : medianOf(step.subarray(1).map((at, i) => at - step[i]!));
+}
+
+/** Distances of two points that a series may end before others and still reach the end: an evaluation may be due after the last step. */
+const RHYTHMS = 3;
+
+/** Whether a series goes on to a step, in its own rhythm. */
+export function reaches(run: Run, series: TimeSeries, until: number): boolean {
+  const step = lastSteps(run, series);
+  return step.length > 1 && until - step.at(-1)! <= RHYTHMS * usualDistance(step);
+}
+
+/** The other columns that are the loss itself, under another name or as an evaluation of the training data. */
+export const sameLoss = (run: Run, series: TimeSeries): readonly TimeSeries[] =>
+  run.series.filter((other) => other !== series && (other.role === 'loss' || other.lossLike === 'same'));
+
+/** The column of the same loss that goes on to a step where this one does not; undefined where none does. */
+export const goesOnAs = (run: Run, series: TimeSeries, until: number): TimeSeries | undefined =>
+  series.role === 'loss'
+    ? [...sameLoss(run, series), ...run.series.filter(({ lossLike }) => lossLike === 'part')].find((other) =>
+        reaches(run, other, until),
+      )
+    : undefined;
+
 /** Number of leading entries that are at most `limit`, in steps that do not fall. */
 function upperBound(steps: Float64Array, limit: number): number {
   let low = 0;
@@ -88,4 +118,39 @@ export function collapseOf(series: TimeSeries, attempt: number, settings: Verdic
   if (!(best >= settings.learnt)) return null;
   const offset = series.attemptOffsets[attempt] ?? 0;
   return { from: offset + from, to: offset + value.length - 1, best };
+}
+
+/** Points in a row that a loss scaler skips before it has found a scale; more are a run that is dead. */
+const SKIPPED_POINTS = 5;
+
+/**
+ * Which points of a series are not finite because a loss scaler skipped the step: the logged scale falls there, at most five in a row are so, and a
+ * finite one follows. None where no loss scale is logged.
+ */
+export function scalerSkips(run: Run, series: TimeSeries): ReadonlySet<number> {
+  const skipped = new Set<number>();
+  const scale = run.series.find(
+    ({ name }) =>
+      /(^|[^a-z])(loss|grad|amp)?[-_ /.]?scaler?[-_ /.]?(scale)?$/i.test(name) && /scale/i.test(name),
+  );
+  if (scale === undefined || scale === series) return skipped;
+  const { value, step } = series;
+  for (let i = 0; i < value.length; i++) {
+    if (Number.isFinite(value[i]!)) continue;
+    let end = i;
+    while (end < value.length && !Number.isFinite(value[end]!)) end++;
+    if (end < value.length && end - i <= SKIPPED_POINTS && scaleFalls(scale, step[i]!, step[end]!))
+      for (let k = i; k < end; k++) skipped.add(k);
+    i = end;
+  }
+  return skipped;
+}
+
+/** Whether a logged scale is lower at one of the steps from the first to the last than at the point before them. */
+function scaleFalls({ step, value }: TimeSeries, first: number, last: number): boolean {
+  let k = step.findIndex((at) => at >= first);
+  if (k < 1) return false;
+  const before = value[k - 1]!;
+  for (; k < step.length && step[k]! <= last; k++) if (value[k]! < before) return true;
+  return false;
 }

@@ -5,6 +5,7 @@ import type { Incident, RunVerdict, TaskVerdict } from '../model/report.ts';
 import type { Run, TimeSeries } from '../model/run.ts';
 import { comesFirst, decisive, incidentsOf, type JudgedSeries, judgeSeries } from './attempts.ts';
 import { badness, type SeriesIncident } from './judge.ts';
+import { decidingLoss, isSmallPart } from './loss-columns.ts';
 import { DEFAULT_VERDICT_SETTINGS, type VerdictSettings } from './settings.ts';
 import { aucsOf, collapseOf, columnStop } from './signs.ts';
 
@@ -18,15 +19,18 @@ export interface JudgedRun {
   readonly loss: JudgedSeries | null;
   /** The series that decided: the loss, or a task that is lost. */
   readonly decides: JudgedSeries | null;
+  /** Other columns of the loss with an incident that counts. */
+  readonly otherLosses: readonly JudgedSeries[];
   readonly taskLosses: readonly JudgedSeries[];
 }
 
 /**
  * Judges a run by its loss, attempt by attempt, and each task by its own.
  *
- * The loss is the series of role `loss` (of several the longest). Where there is none, the verdict is that of the worst
+ * The loss is the series of role `loss` (of several the longest), or another column of it that goes on or is worse: see {@link decidingLoss}. Where there is none, the verdict is that of the worst
  * task loss, else of the eval loss, else inconclusive; `why` says which. Perplexities are judged by their logarithm,
- * which is the loss. An AUC that fell to chance, and a task that is lost (full divergence or non-finite), make the run lost even if the total hides it.
+ * which is the loss. An AUC that fell to chance, and a task that is lost (full divergence or non-finite) and no small part of the total, make the run lost even if the
+ * total hides it.
  *
  * Attempts: see {@link judgeSeries}.
  */
@@ -37,15 +41,20 @@ export function judgeRun(run: Run, settings: VerdictSettings = DEFAULT_VERDICT_S
     .sort((a, b) => b.step.length - a.step.length);
   const taskLosses = run.series.filter(({ role }) => role === 'task_loss').map(judge);
   const evals = run.series.filter(({ role }) => role === 'eval_loss');
-  const total = losses[0] === undefined ? null : judge(losses[0]);
+  const chosen = losses[0] === undefined ? null : decidingLoss(run, judge(losses[0]), judge);
+  const total = chosen?.judged ?? null;
   const worstTask = taskLosses.reduce<JudgedSeries | null>(
     (worst, next) => (worst === null || comesFirst(next, worst) ? next : worst),
     null,
   );
   const longestEval = evals.sort((a, b) => b.step.length - a.step.length)[0];
   const loss = total ?? worstTask ?? (longestEval === undefined ? null : judge(longestEval));
-  const lostTask =
-    worstTask !== null && badness(worstTask.class) >= badness('full-divergence') ? worstTask : null;
+  const lostTask = taskLosses
+    .filter((task) => badness(task.class) >= badness('full-divergence') && !isSmallPart(task, total))
+    .reduce<JudgedSeries | null>(
+      (worst, next) => (worst === null || comesFirst(next, worst) ? next : worst),
+      null,
+    );
   const decides =
     loss !== null && lostTask !== null && badness(lostTask.class) > badness(loss.class) ? lostTask : loss;
   const instead =
@@ -54,9 +63,12 @@ export function judgeRun(run: Run, settings: VerdictSettings = DEFAULT_VERDICT_S
       : loss === worstTask
         ? ' The log has no total loss; the worst task decides.'
         : ' The log has no training loss; the eval loss was judged instead.';
+  const ended = (chosen?.ended ?? [])
+    .map(({ name, lastStep }) => ` "${name}" is logged to ${run.stepUnit} ${lastStep} only.`)
+    .join('');
   const beyond = decides === loss ? '' : ` The total loss "${loss?.series.name}" alone is ${loss?.class}.`;
   return {
-    verdict: withCollapse(verdictOf(decides, instead + beyond, run, settings), run, settings),
+    verdict: withCollapse(verdictOf(decides, instead + ended + beyond, run, settings), run, settings),
     tasks: taskLosses
       .map((judged) => ({
         name: judged.series.task ?? judged.series.name,
@@ -67,6 +79,7 @@ export function judgeRun(run: Run, settings: VerdictSettings = DEFAULT_VERDICT_S
     settings,
     loss,
     decides,
+    otherLosses: chosen?.others ?? [],
     taskLosses,
   };
 }

@@ -7,6 +7,8 @@ import type { Role } from '../model/run.ts';
 export interface NamedRole {
   readonly role: Role;
   readonly task?: string;
+  /** See {@link TimeSeries.lossLike}. */
+  readonly lossLike?: 'same' | 'part';
 }
 
 /** `train/ctr_loss`, `train.ctr-loss` and "train ctr loss" are the same words. */
@@ -125,6 +127,16 @@ function taskOf(name: string): { task: string; explicit: boolean } | undefined {
 /** Whether a name is that of the values of a loss (`val_loss`), not of something about one (`loss_fn`, `loss.weight`). */
 export const namesLossValue = (name: string): boolean => LOSS_WORDS.has(wordsOf(name).at(-1) ?? '');
 
+/** Names of the training data in those of an evaluation: `eval/train_loss`. */
+const TRAINING = /^(train|training|trn)$/;
+
+/** Candidates up to this rank name the whole loss; the others may be a part of it. */
+const PART_RANK = 100;
+
+/** A perplexity is the same loss, but on another scale: it is judged only where nothing else is there. */
+const lossLikeOf = (rank: number): Pick<NamedRole, 'lossLike'> =>
+  rank >= PERPLEXITY_RANK ? {} : { lossLike: rank < PART_RANK ? 'same' : 'part' };
+
 const isEval = (words: readonly string[]): boolean => words.some((word) => EVAL_WORDS.has(word));
 
 /** What one name alone says; `loss-like` is a loss of training, of which a run has one or several tasks. */
@@ -197,8 +209,14 @@ export function assignRoles(
     if (role === 'loss-like')
       return isTask(k)
         ? { role: 'task_loss', task: tasks[k]!.task }
-        : { role: k === best ? 'loss' : 'other' };
+        : k === best
+          ? { role: 'loss' }
+          : // Who names the loss has chosen.
+            { role: 'other', ...(first.includes('loss') ? {} : lossLikeOf(candidates[k]!)) };
     if (k === best) return { role: 'loss' };
+    // An evaluation of the training data is the loss itself.
+    if (role === 'eval_loss' && tasks[k] === undefined && wordsOf(name).some((word) => TRAINING.test(word)))
+      return { role, lossLike: 'same' };
     if (
       role === 'eval_loss' &&
       tasks[k] !== undefined &&

@@ -42,6 +42,8 @@ export interface TimeSeries {
   /** As logged. Untrusted text. */
   readonly name: string;
   readonly role: Role;
+  /** Of a column that is a loss though its role is another: the run's own loss under another name, or a part of it. */
+  readonly lossLike?: 'same' | 'part';
   /** The task that a `task_loss` belongs to (`ctr` of `task/ctr/loss`), also of a task's metric where it is told. */
   readonly task?: string;
   readonly step: Float64Array;
@@ -104,6 +106,7 @@ export function attemptOf(series: TimeSeries, attempt: number): TimeSeries {
   return {
     name: series.name,
     role: series.role,
+    ...(series.lossLike === undefined ? {} : { lossLike: series.lossLike }),
     ...(series.task === undefined ? {} : { task: series.task }),
     step: series.step.subarray(from, to),
     value: series.value.subarray(from, to),

@@ -11,6 +11,7 @@ export interface SeriesSpec {
   readonly name: string;
   readonly role?: Role;
   readonly task?: string;
+  readonly lossLike?: TimeSeries['lossLike'];
   /** One array per attempt, or the values of the only attempt. */
   readonly values: readonly number[] | readonly (readonly number[])[];
   /** Steps of the values, alike; 0, 1, 2 … in each attempt where left out. */
@@ -40,6 +41,7 @@ export function makeRun(series: readonly SeriesSpec[], stepUnit: StepUnit = 'ste
       name: spec.name,
       role,
       ...(spec.task === undefined ? {} : { task: spec.task }),
+      ...(spec.lossLike === undefined ? {} : { lossLike: spec.lossLike }),
       step: Float64Array.from(steps.flat()),
       value: Float64Array.from(values.flat()),
       line: Uint32Array.from(values.flat(), (_, i) => i + 1),

@@ -5,7 +5,7 @@ import { DETECTORS } from '../../src/detectors/registry.ts';
 import { readThresholds, resolveThresholds } from '../../src/findings/thresholds.ts';
 import { judgeRun } from '../../src/incidents/verdict.ts';
 import { readLogFile } from '../../src/logs/read-log.ts';
-import { fallingLoss, findingsOf, makeRun } from '../detectors/runs.ts';
+import { fallingLoss, findingsOf, makeRun, type SeriesSpec } from '../detectors/runs.ts';
 import { projectRoot } from '../support/shared-data.ts';
 
 const verdictOf = (values: readonly number[] | readonly (readonly number[])[], name = 'loss') =>
@@ -379,5 +379,150 @@ describe('losses of both signs', () => {
     });
     expect(finding!.measured!.value).toBeCloseTo(4, 1);
     expect(finding!.threshold!.value).toBeLessThan(0.3);
+  });
+});
+
+describe('columns of one loss', () => {
+  const long = (
+    values: readonly number[],
+    name = 'train/loss',
+    lossLike: 'same' | 'part' = 'same',
+  ): SeriesSpec => ({
+    name,
+    role: 'other',
+    lossLike,
+    values,
+    steps: values.map((_, i) => 20 * i),
+  });
+  const early: SeriesSpec[] = [
+    { name: 'loss', values: fallingLoss(100) },
+    { name: 'grad_norm', values: fallingLoss(100, 4) },
+    { name: 'score', values: fallingLoss(2000, 3) },
+  ];
+  const up = (from: number, ratio: number): number[] =>
+    fallingLoss(100, 7).map((loss, i) => (i < from ? loss : ratio * loss));
+
+  it('that ends by design is no stop where the loss goes on under another name, and that one decides', () => {
+    const run = makeRun([...early, long(fallingLoss(100, 7))]);
+    const { verdict } = judgeRun(run);
+    expect(verdict).toMatchObject({ class: 'healthy', series: 'train/loss' });
+    expect(verdict.why).toBe(
+      '"train/loss" stays in its band over 100 points. "loss" is logged to step 99 only.',
+    );
+    const beside = makeRun([
+      ...early,
+      { name: 'lr', role: 'learning_rate', values: fallingLoss(400) },
+      long(fallingLoss(100, 7)),
+    ]);
+    expect(judgeRun(beside).verdict.class).toBe('healthy');
+  });
+
+  it('never hide a lost run, in whichever it shows', () => {
+    for (const name of ['part', 'same'] as const) {
+      const { verdict } = judgeRun(makeRun([...early, long(up(50, 30), 'train/x_loss', name)]));
+      expect(verdict).toMatchObject({ class: 'full-divergence', series: 'train/x_loss', onsetStep: 1000 });
+    }
+    const lost = makeRun([
+      { name: 'loss', values: fallingLoss(100).fill(40, 50) },
+      { name: 'grad_norm', values: fallingLoss(100, 4) },
+      long(fallingLoss(100, 7)),
+    ]);
+    expect(judgeRun(lost).verdict).toMatchObject({ class: 'full-divergence', series: 'loss', onsetStep: 50 });
+    // The other column ends too: nobody knows what became of the loss.
+    const both = makeRun([
+      { name: 'loss', values: fallingLoss(100) },
+      { name: 'lr', role: 'learning_rate', values: fallingLoss(400) },
+      long(fallingLoss(4, 7)),
+    ]);
+    expect(judgeRun(both).verdict.class).toBe('inconclusive');
+    expect(findingsOf(DETECTORS['loss-column-stops'], both)).toMatchObject([{ severity: 'warning' }]);
+  });
+
+  it('too few points of what goes on are too few', () => {
+    expect(
+      judgeRun(makeRun([...early, { ...long([]), values: [3, 2, 1], steps: [0, 1000, 2000] }])).verdict.class,
+    ).toBe('inconclusive');
+  });
+
+  it('an evaluated training loss counts beside a loss that reaches the end: a rise does, a jump that came back does not', () => {
+    const loss: SeriesSpec = { name: 'loss', values: fallingLoss(2000) };
+    const rises = fallingLoss(100, 7).map((one, i) => one * Math.exp(i < 40 ? 0 : (i - 40) / 30));
+    expect(judgeRun(makeRun([loss, long(rises)])).verdict).toMatchObject({
+      series: 'train/loss',
+      class: 'drift',
+    });
+    const spiky = fallingLoss(100, 7).map((one, i) => (i === 50 ? 9 * one : one));
+    expect(judgeRun(makeRun([loss, long(spiky)])).verdict).toMatchObject({
+      series: 'loss',
+      class: 'healthy',
+    });
+    // A part is no evaluation of the whole.
+    expect(judgeRun(makeRun([loss, long(rises, 'kl_loss', 'part')])).verdict.class).toBe('healthy');
+  });
+
+  it('a lost task that is a small part of the total does not decide', () => {
+    const task = (scale: number): SeriesSpec => ({
+      name: 'aux_loss',
+      role: 'task_loss',
+      task: 'aux',
+      values: fallingLoss(600, 2).map((loss, i) => scale * (i < 300 ? loss : 4 * loss)),
+    });
+    const verdict = (scale: number) =>
+      judgeRun(makeRun([{ name: 'loss', values: fallingLoss(600) }, task(scale)]));
+    expect(verdict(0.01).verdict).toMatchObject({ class: 'healthy', series: 'loss' });
+    expect(verdict(0.01).tasks).toMatchObject([{ class: 'full-divergence', onsetStep: 300 }]);
+    expect(verdict(1).verdict).toMatchObject({ class: 'full-divergence', series: 'aux_loss' });
+  });
+});
+
+describe('steps that a loss scaler skipped', () => {
+  const nanAt = (...at: readonly number[]): number[] => {
+    const values = fallingLoss(400);
+    for (const i of at) values[i] = Number.NaN;
+    return values;
+  };
+  /** Halves at each of the steps. */
+  const scale = (...at: readonly number[]): SeriesSpec => ({
+    name: 'loss_scale',
+    values: Array.from({ length: 400 }, (_, i) => 65536 / 2 ** at.filter((step) => step <= i).length),
+  });
+  const severity = (id: 'non-finite-loss' | 'non-finite-gradient-norm', ...series: SeriesSpec[]) =>
+    findingsOf(DETECTORS[id], makeRun(series)).map((finding) => finding.severity);
+
+  it('are a note and no incident; NaN that came back without one is an error', () => {
+    const loss: SeriesSpec = { name: 'loss', values: nanAt(200) };
+    expect(severity('non-finite-loss', loss)).toEqual(['error']);
+    expect(judgeRun(makeRun([loss])).verdict.class).toBe('micro-divergence');
+    expect(severity('non-finite-loss', loss, scale(200))).toEqual(['note']);
+    expect(judgeRun(makeRun([loss, scale(200)])).verdict).toMatchObject({ class: 'healthy', incidents: [] });
+    // The scale did not fall there, or not at all of them.
+    expect(severity('non-finite-loss', loss, scale(100))).toEqual(['error']);
+    expect(severity('non-finite-loss', { name: 'loss', values: nanAt(100, 200) }, scale(100))).toEqual([
+      'error',
+    ]);
+  });
+
+  it('that go on to the end, or for more than five points, are a dead run', () => {
+    const halves = Array.from({ length: 100 }, (_, i) => 300 + i);
+    const dead: SeriesSpec = { name: 'loss', values: nanAt(...halves) };
+    expect(judgeRun(makeRun([dead, scale(...halves)])).verdict).toMatchObject({
+      class: 'non-finite',
+      onsetStep: 300,
+    });
+    expect(severity('non-finite-loss', dead, scale(...halves))).toEqual(['error']);
+    const six = [200, 201, 202, 203, 204, 205];
+    expect(severity('non-finite-loss', { name: 'loss', values: nanAt(...six) }, scale(...six))).toEqual([
+      'error',
+    ]);
+  });
+
+  it('in gradient norms are a note, and a warning without a scale that falls', () => {
+    const norm: SeriesSpec = {
+      name: 'grad_norm',
+      values: nanAt(50, 120).map((one) => (Number.isNaN(one) ? Infinity : one)),
+    };
+    expect(severity('non-finite-gradient-norm', norm)).toEqual(['warning']);
+    expect(severity('non-finite-gradient-norm', norm, scale(50, 120))).toEqual(['note']);
+    expect(severity('non-finite-gradient-norm', norm, scale(50))).toEqual(['warning']);
   });
 });

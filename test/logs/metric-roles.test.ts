@@ -109,3 +109,25 @@ describe('roles', () => {
     });
   });
 });
+
+describe('columns that are a loss though their role is another', () => {
+  const lossLike = (names: readonly string[], forced: [string, Role][] = []): Record<string, string> =>
+    Object.fromEntries(
+      assignRoles(
+        names.map((name) => ({ name, value: [1, 2, 3] })),
+        new Map(forced),
+      ).roles.flatMap((one, k) =>
+        one.lossLike === undefined ? [] : [[names[k], `${one.role} ${one.lossLike}`]],
+      ),
+    );
+
+  it('are the same loss by name, its parts, and evaluations of the training data', () => {
+    expect(
+      lossLike(['loss', 'train/loss', 'aux_loss', 'ppl', 'loss_scale', 'val_loss', 'eval/train_loss', 'lr']),
+    ).toEqual({ 'train/loss': 'other same', aux_loss: 'other part', 'eval/train_loss': 'eval_loss same' });
+  });
+
+  it('are none where a user named the loss', () => {
+    expect(lossLike(['loss', 'train/loss'], [['train/loss', 'loss']])).toEqual({});
+  });
+});
