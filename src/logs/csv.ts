@@ -130,6 +130,8 @@ export const csv: LogFormat = {
         cells.every((cell) => /^[\w./() -]{0,60}$/.test(cell)) &&
         cells.some((cell) => isAxisName(cell) || /loss/i.test(cell))
       );
+    // A progress bar has bars between its cells too.
+    if (rows.length > 0 && !isHeader(cells, separator)) return false;
     const good = rows.filter((row) => {
       const found = splitCells(row, separator);
       return (

@@ -249,13 +249,17 @@ export function lineScanner(): LineScanner {
       let stop = -1;
       if (kindHere === DIGIT || signed || mayBeWord(bytes, at, to)) stop = scanNumber(bytes, at, to);
       if (stop > 0) {
-        const number = scanned[0]!;
+        let number = scanned[0]!;
         let whole = true;
         let total = Number.NaN;
         const after = stop < to ? bytes[stop]! : 0;
         const kindAfter = stop < to ? kindOf[after]! : BLANK;
         if (kindAfter === LETTER && !isBox(bytes, stop)) whole = false;
-        else if (kindAfter === JOINT && after !== SLASH && after !== QUOTE) {
+        else if (after === MINUS && at > from && bytes[at - 1] === OPEN_SQUARE && isRange(bytes, stop, to)) {
+          // `Batch [0-50]`: what was reached.
+          stop = scanNumber(bytes, stop + 1, to);
+          number = scanned[0]!;
+        } else if (kindAfter === JOINT && after !== SLASH && after !== QUOTE) {
           // The end of a sentence is no part of its number.
           whole = after === DOT && (stop + 1 >= to || kindOf[bytes[stop + 1]!] === BLANK);
         } else if (after === COLON && stop + 1 < to && kindOf[bytes[stop + 1]!] === DIGIT) whole = false;
@@ -468,3 +472,10 @@ const mayBeWord = (bytes: Buffer, at: number, to: number): boolean => {
   if (first === 0x6e) return (bytes[at + 1]! | 0x20) === 0x61 && (bytes[at + 2]! | 0x20) === 0x6e;
   return first === 0x69 && (bytes[at + 1]! | 0x20) === 0x6e && (bytes[at + 2]! | 0x20) === 0x66;
 };
+
+/** Whether `-50]` follows. */
+function isRange(bytes: Buffer, from: number, to: number): boolean {
+  let at = from + 1;
+  while (at < to && kindOf[bytes[at]!] === DIGIT) at++;
+  return at > from + 1 && bytes[at] === CLOSE_SQUARE;
+}

@@ -343,7 +343,7 @@ function onClock(axis: Axis, members: readonly Skeleton[], order: Float64Array, 
   const same =
     axis.unit === clock.stepUnit &&
     axis.unit !== 'row' &&
-    axis.name === clock.axisName &&
+    axis.name.toLowerCase() === clock.axisName.toLowerCase() &&
     axis.notes.length === 0 &&
     members.every(({ slots }) =>
       slots.some(({ use }) => use === 'step' || (use === 'epoch' && axis.unit === 'epoch')),

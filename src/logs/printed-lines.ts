@@ -208,9 +208,11 @@ export function printedLines(): PrintedLines {
   };
 }
 
+/** What is trained on where it is no loss: it rises. */
+const OBJECTIVE = /(?:^|[\s/._-])(?:objective|objf|log[\s_-]?likelihood)$/i;
 const isLossRole = (name: string): 'train' | 'eval' | undefined => {
   const role = roleByName(name);
-  return role === 'loss-like' ? 'train' : role === 'eval_loss' ? 'eval' : undefined;
+  return role === 'loss-like' || OBJECTIVE.test(name) ? 'train' : role === 'eval_loss' ? 'eval' : undefined;
 };
 
 /** Skeletons that tell the same loss by the same kind of axis. */

@@ -21,11 +21,9 @@ export interface NamedSlot {
   readonly name: string;
 }
 
-const STEP_WORDS = new Set(
-  'step steps iter iters itr iteration iterations it minibatch mini-batch batch batches update updates round global_step trainstep total_timesteps timesteps up'.split(
-    ' ',
-  ),
-);
+/** `step`, `global_step`, `batch_id`, `iter_num`, `up` … */
+const STEP_WORD =
+  /^(?:global[_-]?|train[_-]?|cur(?:rent)?_|opt(?:imizer)?_)?(?:steps?|iter(?:ation)?s?|itr|it|(?:mini-?)?batch(?:es)?|updates?|rounds?|timesteps)(?:_(?:id|idx|num|no|index|count))?$|^(?:(?:.*\/)?total_timesteps|up)$/;
 const EPOCH_WORDS = new Set(['epoch', 'epochs', 'ep']);
 const RANK_NAME = /^(?:global |local )?(?:rank|local_rank|global_rank)$/i;
 /** Words before the name of an axis that make something else of it: a limit, a duration, a share. */
@@ -59,7 +57,7 @@ function axisOf(name: string): { use: 'step' | 'epoch' | 'rank'; head: string } 
   const head = cut < 0 ? '' : name.slice(0, cut);
   const use = EPOCH_WORDS.has(last)
     ? 'epoch'
-    : STEP_WORDS.has(last) || (isAxisName(last) && !/^num_/.test(last))
+    : STEP_WORD.test(last) || (isAxisName(last) && !/^num_/.test(last))
       ? 'step'
       : undefined;
   if (use === undefined || NO_AXIS.test(head)) return undefined;
@@ -90,7 +88,9 @@ export function nameSlots(raw: readonly RawSlot[]): NamedSlot[] {
   const look = (text: string): void => {
     const words = wordsOf(text);
     const split = words.length > 5 ? undefined : splitOf(words);
-    if (split === 'eval') context = words.find((word) => EVAL_WORDS.has(word))!;
+    // The dictionary that an Estimator saves is that of an evaluation.
+    if (/^saving dict\b/i.test(text)) context = 'eval';
+    else if (split === 'eval') context = words.find((word) => EVAL_WORDS.has(word))!;
     else if (split === 'train') context = '';
   };
   const value = (name: string): NamedSlot => {
@@ -104,6 +104,13 @@ export function nameSlots(raw: readonly RawSlot[]): NamedSlot[] {
       if (lastLead === '' || taken.has(full)) return { use: 'none', name };
     }
     taken.add(full);
+    // "loss train: 2.3, val: 2.4"
+    if (isLoss(full)) {
+      const bare = full
+        .split(' ')
+        .filter((word) => !TRAIN_WORDS.has(word.toLowerCase()) && !EVAL_WORDS.has(word.toLowerCase()));
+      if (bare.length > 0 && bare.length < full.split(' ').length) lossLead = bare.join(' ');
+    }
     return { use: 'value', name: full };
   };
 

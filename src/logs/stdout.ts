@@ -11,7 +11,9 @@ import type { LogFormat, LoggedSeries } from './format.ts';
 import { objectScanner } from './json-line.ts';
 import { roleByName } from './metric-roles.ts';
 import { numberOfText } from './number-text.ts';
+import { asPairs } from './printed-layouts.ts';
 import { type PrintedLog, printedLines, type Skeleton } from './printed-lines.ts';
+import { tableReader } from './printed-tables.ts';
 import { isAxisName, type RowTable, rowTable } from './row-table.ts';
 import { DIALECTS, DRAWING, KERAS_BAR, KERAS_EPOCH, kerasPairs, type Pair } from './stdout-patterns.ts';
 
@@ -91,7 +93,8 @@ export const stdout: LogFormat = {
     );
   },
   async read(chunks, path, options) {
-    const tables = new Map<string, { table: RowTable; axis: 'step' | 'epoch' }>();
+    const dialects = new Map<string, { table: RowTable; axis: 'step' | 'epoch' }>();
+    const tables = tableReader();
     const scanners = new Map<string, ReturnType<typeof objectScanner>>();
     /** Lines with an object at their end, by table: an object of something else may stand there. */
     const tails = new Map<string, Waiting>();
@@ -104,10 +107,10 @@ export const stdout: LogFormat = {
     let kerasBar: { match: Match; line: number } | undefined;
 
     const tableOf = (id: string, axis: 'step' | 'epoch' = 'step'): RowTable => {
-      let found = tables.get(id);
+      let found = dialects.get(id);
       if (found === undefined) {
         found = { table: rowTable(), axis };
-        tables.set(id, found);
+        dialects.set(id, found);
       }
       return found.table;
     };
@@ -175,7 +178,7 @@ export const stdout: LogFormat = {
 
     /** Whether a layout that is known has told a loss: lines of other layouts are other text then. */
     const hasLoss = (): boolean =>
-      [...tables.values()].some(({ table }) =>
+      [...dialects.values()].some(({ table }) =>
         table.columns.some(({ name, count }) => count > 0 && isLossName(name)),
       );
     const lines = printedLines();
@@ -203,11 +206,14 @@ export const stdout: LogFormat = {
           const fate = read(text, lineNumber);
           if (fate !== undefined) return !terminated && to < end ? 'torn-record' : fate;
           if (pattern !== undefined) return terminated ? 'passed-over' : 'torn-record';
-          const plain = text === raw ? bytes : Buffer.from(text);
+          const table = tables.take(text);
+          if (table === 'held') return 'held';
+          const said = table ?? asPairs(text);
+          const plain = said === raw ? bytes : Buffer.from(said);
           const taken = lines.add(
             plain,
-            text === raw ? start : 0,
-            text === raw ? to : plain.length,
+            said === raw ? start : 0,
+            said === raw ? to : plain.length,
             lineNumber,
           );
           if (terminated) return taken?.waits ?? 'passed-over';
@@ -216,8 +222,8 @@ export const stdout: LogFormat = {
         },
         *settle() {
           for (const [id, waits] of tails) {
-            const told = isRecord(tables.get(id)!.table);
-            if (!told) tables.delete(id);
+            const told = isRecord(dialects.get(id)!.table);
+            if (!told) dialects.delete(id);
             yield [waits, told ? 'record' : 'passed-over'];
           }
           printed = hasLoss() ? undefined : lines.finish();
@@ -230,14 +236,14 @@ export const stdout: LogFormat = {
       { carriageReturns: true, ...(options.encoding === undefined ? {} : { encoding: options.encoding }) },
     );
     endKerasEpoch();
-    for (const [id, scanner] of scanners) if (tables.has(id)) errors.push(...scanner.errors(path));
+    for (const [id, scanner] of scanners) if (dialects.has(id)) errors.push(...scanner.errors(path));
 
     const series = new Map<string, LoggedSeries>();
     const notes = new Set<string>();
     let kept = 0;
     let longest = 0;
     let stepUnit: StepUnit = 'row';
-    for (const [id, { table, axis }] of tables) {
+    for (const [id, { table, axis }] of dialects) {
       const finished = table.finish();
       kept += table.rows();
       if (table.rows() > longest) {

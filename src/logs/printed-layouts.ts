@@ -1,0 +1,50 @@
+/**
+ * Layouts in which a number stands before its name, or a name beside what it does not name, said as names and numbers.
+ * Each pattern is anchored and is tried only in lines that hold its marker, so that it looks at a line once.
+ */
+
+interface Layout {
+  readonly marker: string;
+  readonly line: RegExp;
+  readonly as: string;
+}
+
+const LAYOUTS: readonly Layout[] = [
+  {
+    // ESPnet: 1epoch:train:101-200batch: iter_time=1.2e-04, loss=80.1
+    marker: 'epoch:train:',
+    line: /(?<!\d)(?<epoch>\d{1,9})epoch:train:\d{1,12}-(?<batch>\d{1,12})batch: /,
+    as: 'epoch $<epoch>, batch $<batch>, ',
+  },
+  {
+    // torchtune: 1|25|Loss: 2.301:  10%|█  | 25/250
+    marker: '|Loss: ',
+    line: /^\s{0,20}(?<epoch>\d{1,9})\|(?<step>\d{1,12})\|Loss: (?<loss>\S{1,40}):(?:\s.*)?$/,
+    as: 'epoch: $<epoch>, step: $<step>, Loss: $<loss>',
+  },
+  {
+    // darknet: 3: 812.123456, 930.123456 avg, 0.001000 rate, 3.2 seconds, 192 images
+    marker: ' avg',
+    line: /^\s{0,20}(?<step>\d{1,12})(?:, \d{1,12}\.\d{1,12})?: (?<loss>[^,\s]{1,40}), (?<mean>[^,\s]{1,40}) avg(?: loss)?, (?<rate>[^,\s]{1,40}) rate, .*$/,
+    as: 'step: $<step>, loss: $<loss>, avg: $<mean>, rate: $<rate>',
+  },
+  {
+    // Kaldi: Average objective function for 'output' for minibatches 0-9 is -4.1 over 1280 frames.
+    marker: 'for minibatches ',
+    line: /^[^']{0,200}objective function for '(?<name>[^']{1,80})' for minibatches \d{1,12}-(?<last>\d{1,12}) is (?<value>\S{1,40})(?<rest>\s.*)?$/,
+    as: 'minibatch: $<last>, $<name> objective: $<value>',
+  },
+  {
+    // OLMo writes large numbers with separators:     train/Perplexity=54,321
+    marker: ',',
+    line: /^\s{2,8}(?<name>[A-Za-z][\w/.-]{0,80})=(?<a>\d{1,3}),(?<b>\d{3})(?:,(?<c>\d{3}))?(?:,(?<d>\d{3}))?(?:,(?<e>\d{3}))?$/,
+    as: '$<name>=$<a>$<b>$<c>$<d>$<e>',
+  },
+];
+
+/** The line as names and numbers; the line itself where it is of none of the layouts. */
+export function asPairs(text: string): string {
+  for (const { marker, line, as } of LAYOUTS)
+    if (text.includes(marker) && line.test(text)) return text.replace(line, as);
+  return text;
+}

@@ -1,0 +1,108 @@
+/**
+ * Tables that trainers print, turned into lines of names and numbers: a header with rows below it (fastai, Ultralytics,
+ * the notebooks of Hugging Face), and boxes of a name and a number a line (Stable-Baselines, Spinning Up).
+ */
+import { roleByName } from './metric-roles.ts';
+import { numberOfText } from './number-text.ts';
+
+/** Longer lines are no table. */
+const LONGEST = 400;
+const MOST_CELLS = 40;
+/** Rows of a box that are kept until it ends. */
+const MOST_ROWS = 200;
+
+export interface TableReader {
+  /**
+   * Takes a line.
+   *
+   * @returns the names and numbers that it completes, `held` where it is part of a box that goes on, undefined where it
+   *   is no part of a table
+   */
+  take(text: string): string | 'held' | undefined;
+}
+
+const RULE = /^[\s|+]*[-=─━]{4}[-=─━+|:\s]*$/;
+const AXIS = /^(?:epoch|step|iter|iteration|round|it)$/i;
+
+/** The cells of a line: between bars, tabs or blanks. */
+function cellsOf(text: string): string[] {
+  if (text.includes('|'))
+    return text
+      .split('|')
+      .slice(text.trimStart().startsWith('|') ? 1 : 0, text.trimEnd().endsWith('|') ? -1 : undefined)
+      .map((cell) => cell.trim());
+  if (text.includes('\t'))
+    return text
+      .trim()
+      .split('\t')
+      .map((cell) => cell.trim());
+  const wide = text
+    .trim()
+    .split('  ')
+    .map((cell) => cell.trim())
+    .filter((cell) => cell !== '');
+  return wide.length > 1 ? wide : text.trim().split(' ');
+}
+
+const isLoss = (name: string): boolean =>
+  /^(?:loss-like|eval_loss)$/.test(roleByName(name)) && !/\bcosts?\b/i.test(name);
+
+export function tableReader(): TableReader {
+  let header: string[] | undefined;
+  let section = '';
+  let box: string[] | undefined;
+
+  const row = (names: readonly string[], cells: readonly string[]): string | undefined => {
+    // Further cells may be a bar that is drawn behind the row.
+    if (cells.length < names.length) return undefined;
+    const axis = names.findIndex((name) => AXIS.test(name));
+    if (!/^\d+(?:\/\d+)?$/.test(cells[axis]!)) return undefined;
+    if (!names.some((name, k) => isLoss(name) && numberOfText(cells[k]!) !== undefined)) return undefined;
+    return names.map((name, k) => `${name}: ${cells[k]}`).join(' | ');
+  };
+
+  return {
+    take(raw) {
+      if (raw.length > LONGEST) return undefined;
+      const text = raw.replace(/[│┃]/g, '|');
+      const trimmed = text.trim();
+      if (RULE.test(trimmed)) {
+        const rows = box;
+        box = trimmed.includes('|') ? box : [];
+        section = '';
+        return rows !== undefined && rows.length > 1 ? rows.join(' | ') : undefined;
+      }
+      if (box !== undefined) {
+        const cells = trimmed.startsWith('|') && trimmed.endsWith('|') ? trimmed.slice(1, -1).split('|') : [];
+        const name = cells[0]?.trim() ?? '';
+        if (cells.length === 2 && /^[A-Za-z]/.test(name) && box.length < MOST_ROWS) {
+          const number = cells[1]!.trim();
+          if (number === '') section = name.endsWith('/') ? name : '';
+          else if (numberOfText(number) !== undefined)
+            box.push(`${cells[0]!.startsWith('  ') ? section : ''}${name}: ${number}`);
+          return 'held';
+        }
+        box = undefined;
+      }
+      if (header !== undefined) {
+        const found = row(header, header.some((name) => name.includes(' ')) ? cellsOf(text) : words(text));
+        if (found !== undefined) return found;
+      }
+      if (text.includes(':') || text.includes('=') || !/loss|nll|ppl|perplexity/i.test(text))
+        return undefined;
+      const cells = cellsOf(text);
+      if (
+        cells.length > 1 &&
+        cells.length <= MOST_CELLS &&
+        AXIS.test(cells[0]!) &&
+        cells.every((cell) => /^[A-Za-z][\w ./@()-]{0,40}$/.test(cell)) &&
+        cells.some(isLoss)
+      )
+        header = cells;
+      return undefined;
+    },
+  };
+}
+
+const words = (text: string): string[] =>
+  text.includes('|') ? cellsOf(text) : text.trim().split(/\s+/, MOST_CELLS + 20);
