@@ -1,6 +1,7 @@
 """The recorder for PyTorch against what the training really did, and that it changes nothing of it."""
 
 import copy
+import json
 import os
 import pickle
 
@@ -453,15 +454,62 @@ def test_a_parameter_outside_of_the_model_is_recorded_under_a_name(tmp_path, rea
     assert read(tmp_path / "capture").manifest["parameters"][-1]["name"].startswith("optimizer.0.")
 
 
-def test_sharded_parameters_are_refused_by_name(tmp_path):
-    class DTensor(torch.nn.Parameter):
-        pass
+@pytest.fixture(name="mesh")
+def one_rank_mesh(tmp_path):
+    """A mesh of this process alone, on which torch shards as on many."""
+    pytest.importorskip("torch.distributed.tensor", reason="torch is older than DTensor")
+    from torch.distributed.device_mesh import init_device_mesh
 
-    model = torch.nn.Module()
-    model.w = DTensor(torch.zeros(2))
-    with pytest.warns(UserWarning, match="FSDP2"):
-        recorder = Recorder(model, torch.optim.SGD(model.parameters(), lr=0.1), tmp_path / "capture")
-    assert "sharded" in recorder.stopped
+    store = torch.distributed.FileStore(str(tmp_path / "store"), 1)
+    torch.distributed.init_process_group("gloo", store=store, rank=0, world_size=1)
+    yield init_device_mesh("cpu", (1,))
+    torch.distributed.destroy_process_group()
+
+
+def by_fsdp2(model, mesh):
+    fsdp = pytest.importorskip("torch.distributed.fsdp")
+    if not hasattr(fsdp, "fully_shard"):
+        pytest.skip("torch is older than FSDP2")
+    fsdp.fully_shard(model, mesh=mesh)
+    return "0.weight"
+
+
+def by_tensor_parallel(model, mesh):
+    from torch.distributed.tensor.parallel import ColwiseParallel, parallelize_module
+
+    parallelize_module(model, mesh, {"0": ColwiseParallel()})
+    return "0.weight"
+
+
+@pytest.mark.parametrize("shard", [by_fsdp2, by_tensor_parallel])
+def test_sharded_parameters_are_refused_by_name_and_train_on(tmp_path, mesh, shard):
+    def losses(record):
+        torch.manual_seed(0)
+        model = torch.nn.Sequential(torch.nn.Linear(4, 8), torch.nn.Linear(8, 1))
+        name = shard(model, mesh)
+        optimizer = torch.optim.Adam(model.parameters(), lr=0.1)
+        if record:
+            with pytest.warns(UserWarning, match="training goes on"):
+                recorder = Recorder(model, optimizer, tmp_path / "capture")
+            assert f'"{name}" is sharded' in recorder.stopped and "DistributedDataParallel" in recorder.stopped
+        found = []
+        for step in range(3):
+            optimizer.zero_grad()
+            loss = (model(torch.ones(3, 4) * step) ** 2).sum()
+            loss.backward()
+            if record:
+                recorder.record(step, loss)
+            optimizer.step()
+            found.append(float(loss))
+        if record:
+            assert recorder.status["memory"]["mostHeld"] == 0
+            recorder.close()
+        return found
+
+    assert losses(record=True) == losses(record=False)
+    status = json.loads((tmp_path / "capture" / "status.json").read_text())
+    assert status["state"] == "stopped" and "sharded" in status["stopped"]
+    assert not (tmp_path / "capture" / "capture.json").exists()
 
 
 def test_memory_below_the_gradients_keeps_them_from_the_incident_on(tmp_path, read):

@@ -111,7 +111,7 @@ class Recorder(Controls):
         self.parallel = type(model).__name__ == "DistributedDataParallel"
         #: Whether batches go into captures; a tracker sees them anyway.
         self.keep_batches = True
-        refusal = _refusal(theirs, given)
+        refusal = _refusal(theirs, given, self._names)
         if refusal:
             self._own.stop(refusal)
         self._mark = _ForwardMark(self)
@@ -534,14 +534,17 @@ def _scale(scaler: Any, optimizers: list[Any]) -> float:
     return 1.0 if unscaled.pop() else float(scaler.get_scale())
 
 
-def _refusal(parameters: list[torch.nn.Parameter], optimizers: list[Any]) -> str | None:
+def _refusal(parameters: list[torch.nn.Parameter], optimizers: list[Any], named: Mapping[int, str]) -> str | None:
     """What this recorder cannot follow, by name; found before anything is copied."""
     for parameter in parameters:
         kinds = {kind.__name__ for kind in type(parameter).__mro__} | {type(parameter.data).__name__}
-        if "DTensor" in kinds:
-            return "parameters are sharded (DTensor: FSDP2 or tensor parallel); a recorder of shards does not exist yet"
-        if "FlatParameter" in kinds:
-            return "parameters are flattened and sharded (FullyShardedDataParallel); a recorder of shards does not exist yet"
+        sharded = {"DTensor": "a DTensor of FSDP2 or tensor parallel", "FlatParameter": "FullyShardedDataParallel"}
+        for kind, how in sharded.items():
+            if kind in kinds:
+                return (
+                    f'"{named.get(id(parameter), "a parameter")}" is sharded ({how}), so no rank holds a whole gradient, and'
+                    " shards cannot be recorded; record this training on one device or under DistributedDataParallel"
+                )
     for optimizer in optimizers:
         if type(optimizer).__module__.split(".")[0] in ("deepspeed", "apex"):
             return f"{type(optimizer).__name__} of {type(optimizer).__module__.split('.')[0]} keeps gradients to itself"
