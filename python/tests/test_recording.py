@@ -2,11 +2,13 @@
 
 import os
 import signal
+import threading
+import time
 
 import numpy as np
 import pytest
 
-from clippy_diag.captures import Source
+from clippy_diag.captures import Source, read_tensors, write_fetched
 from clippy_diag.recording import Recording, Sizes, Skip, Step, bytes_of
 
 
@@ -137,6 +139,84 @@ def test_snapshots_go_to_disk_where_memory_is_smaller_than_two_of_them(tmp_path,
     assert capture.initial["param/w"][1][0] == 20
     assert list(capture.steps) == list(range(20, 61))
     assert sorted(os.listdir(tmp_path)) == ["capture"]
+
+
+def changing(value, parts=6, size=1000):
+    """Sources of one array that the training writes to after the snapshot."""
+    return [Source(f"param/{k}", "F32", (size,), lambda buffer, k=k: value + np.float32(k)) for k in range(parts)]
+
+
+def test_the_loop_goes_on_while_a_snapshot_is_written(tmp_path, monkeypatch):
+    begun, let_go = threading.Event(), threading.Event()
+
+    def slow(path, sources, arrays):
+        begun.set()
+        assert let_go.wait(30)
+        return write_fetched(path, sources, arrays)
+
+    monkeypatch.setattr("clippy_diag.recording.write_fetched", slow)
+    loop = Loop(tmp_path / "capture", size=8000, batch=10, memory=40_000)
+    assert loop.recording.spills
+    value = np.zeros(1000, "<f4")
+    snapshot = loop.recording.keep(changing(value), {})
+    value += 100  # the step that follows
+    assert begun.wait(30) and not snapshot.spilled.exists()
+    assert loop.recording.held == 6 * 4000
+    let_go.set()
+    loop.recording._writer.wait(30)
+    assert [array[0] for array in read_tensors(snapshot.spilled).values()] == [0, 1, 2, 3, 4, 5]
+    assert loop.recording.held == 0
+    loop.recording.close()
+
+
+def test_what_waits_for_a_slow_disk_stays_within_memory(tmp_path, monkeypatch):
+    def slow(path, sources, arrays):
+        return write_fetched(path, sources, (time.sleep(0.01) or array for array in arrays))
+
+    monkeypatch.setattr("clippy_diag.recording.write_fetched", slow)
+    loop = Loop(tmp_path / "capture", size=8000, batch=10, memory=10_100)
+    for _ in range(3):
+        snapshot = loop.recording.keep(changing(np.zeros(1000, "<f4")), {})
+    loop.recording._writer.wait(30)
+    assert len(read_tensors(snapshot.spilled)) == 6
+    # Two arrays wait; one larger than all of the memory goes alone.
+    assert loop.recording.most_held == 8000
+    loop.recording.keep(changing(np.zeros(5000, "<f4"), parts=2, size=5000), {})
+    loop.recording._writer.wait(30)
+    assert loop.recording.most_held == 20_000
+    loop.recording.close()
+
+
+def test_a_disk_that_takes_no_snapshot_stops_the_recording_and_not_the_loop(tmp_path, monkeypatch, status):
+    def full(path, sources, arrays):
+        next(iter(arrays))
+        raise OSError("No space left on device")
+
+    monkeypatch.setattr("clippy_diag.recording.write_fetched", full)
+    loop = Loop(tmp_path / "capture", size=1000, batch=10, memory=6_000)
+    with pytest.warns(UserWarning, match="training goes on"):
+        for step in range(30):
+            with loop.recording.guarded():
+                if loop.recording.stopped is None:
+                    loop.step(step, 1.0)
+                    loop.recording._writer.wait(30)
+    assert "No space left on device" in loop.recording.stopped
+    assert loop.recording.held == 0
+    loop.recording.close()
+    assert "a snapshot could not be written" in status(tmp_path / "capture")["stopped"]
+    assert sorted(os.listdir(tmp_path)) == ["capture"]
+
+
+def test_a_tensor_that_cannot_be_copied_leaves_no_writer_waiting(tmp_path):
+    def fails(buffer):
+        raise TypeError("no such type")
+
+    loop = Loop(tmp_path / "capture", size=1000, batch=10, memory=6_000)
+    with pytest.raises(TypeError):
+        loop.recording.keep([*changing(np.zeros(1000, "<f4")), Source("param/x", "F32", (1,), fails)], {})
+    assert loop.recording._writer.wait(30)
+    assert loop.recording.held == 0
+    loop.recording.close()
 
 
 def test_disk_that_is_used_up_leaves_gradients_out_and_says_so(tmp_path, read, status):

@@ -6,6 +6,7 @@ recorded step) and one safetensors file a step. docs/captures.md says what each 
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
 import os
@@ -101,16 +102,10 @@ def write_tensors(path: str | Path, tensors: Mapping[str, Array]) -> int:
     return _write(path, [head, *(_data((dtype, array)) for _, dtype, array in named)])
 
 
-def write_sources(path: str | Path, sources: list[Source]) -> int:
-    """The same from tensors that are fetched one by one, so that one of them at a time is in memory."""
+def write_fetched(path: str | Path, sources: list[Source], arrays: Iterable[Array]) -> int:
+    """The same from arrays that come one by one, those of `sources` in order, so that not all are in memory at a time."""
     head = _header((source.name, source.dtype, source.shape) for source in sources)
-    return _write(path, _fetched(head, sources))
-
-
-def _fetched(head: bytes, sources: list[Source]) -> Iterable[Any]:
-    yield head
-    for source in sources:
-        yield _data(source.fetch(None))
+    return _write(path, itertools.chain([head], map(_data, arrays)))
 
 
 def _write(path: str | Path, parts: Iterable[Any]) -> int:

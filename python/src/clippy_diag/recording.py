@@ -33,8 +33,8 @@ from .captures import (
     number,
     size_of,
     words,
+    write_fetched,
     write_json,
-    write_sources,
     write_tensors,
 )
 from .judge import Judge
@@ -186,6 +186,10 @@ class Recording:
         self._plan_text = ""
         self._incidents: list[dict[str, Any]] = []
         self._spool_files = 0
+        self._loss_of_snapshot: BaseException | None = None
+        self._way: _Way | None = None
+        #: Bytes of memory beside the steps that are held, for what waits to be written.
+        self._room = self.memory
         self._lock = threading.RLock()
         self._writer = _Writer()
         self._closed = False
@@ -225,6 +229,7 @@ class Recording:
                         self.every = max(1, self.memory // (2 * sizes.batch))
                         said += f" every {self.every} steps"
             held = snapshots + 2 * self.every * (step if self.gradients == "every-step" else sizes.batch)
+        self._room = self.memory - held
         early = 2 * self.every * (step if self.gradients == "every-step" else sizes.batch)
         disk = sizes.snapshot + early + (self.after + 1) * step
         if self._spill and 3 * sizes.snapshot > self.disk:
@@ -272,15 +277,26 @@ class Recording:
         return buffer
 
     def keep(self, sources: list[Source], meta: dict[str, Any]) -> Snapshot:
-        """Copies a snapshot into memory, or to disk where that is what the plan says."""
+        """Copies a snapshot into memory, or to disk where that is what the plan says: then tensors wait in memory for the
+        thread that writes them, within the budget."""
         if not self._spill:
             return Snapshot({source.name: self._fetch(source) for source in sources}, meta)
         spool = Path(f"{self.folder}.spool")
         spool.mkdir(parents=True, exist_ok=True)
         self._spool_files += 1
         path = spool / f"snapshot-{self._spool_files}.safetensors"
-        write_sources(path, sources)
+        if self._way is not None:
+            self._way.wait()
+        self._way = way = _Way(self._room, self._held)
+        self._writer.do(lambda: _written(path, sources, way), 0, self._lost)
+        with way:
+            for source in sources:
+                way.put(source.fetch(None))
         return Snapshot({}, meta, path)
+
+    def _lost(self, error: BaseException) -> None:
+        """A snapshot could not be written. The loop's own thread hears of it at the next step."""
+        self._loss_of_snapshot = OSError(f"a snapshot could not be written to disk: {error}")
 
     @property
     def spills(self) -> bool:
@@ -303,7 +319,9 @@ class Recording:
         self._wanted = reason
 
     def begin(self, step: int, loss: float) -> None:
-        """A step starts: its loss is judged before anything of it is copied."""
+        """A step starts: its loss is judged before anything of it is copied. Raises what kept a snapshot from the disk."""
+        if self._loss_of_snapshot is not None:
+            raise self._loss_of_snapshot
         self.settle()
         self._last = step
         self._incident = self._judge.add(loss)
@@ -406,9 +424,14 @@ class Recording:
                     free = self._pool[values.dtype.str, values.shape]
                     if len(free) < 2 * self.every * 4:
                         free.append(values)
-        if old.snapshot is not None and old.snapshot.spilled is not None:
-            old.snapshot.spilled.unlink(missing_ok=True)
+        self._remove(old.snapshot)
         self._held(-old.counted)
+
+    def _remove(self, snapshot: Snapshot | None) -> None:
+        """Removes the file of a snapshot that nobody needs, after what is still being written to it."""
+        path = None if snapshot is None else snapshot.spilled
+        if path is not None:
+            self._writer.do(lambda: path.unlink(missing_ok=True), 0, self._failed)
 
     def _count(self, taken: Step) -> None:
         """Counts as held what the step holds by now."""
@@ -418,7 +441,8 @@ class Recording:
 
     def _held(self, change: int) -> None:
         with self._lock:
-            self.held += change
+            # Nothing is held once the recording has stopped, whatever is still on its way.
+            self.held = max(0, self.held + change)
             self.most_held = max(self.most_held, self.held)
 
     # ---- a capture
@@ -464,8 +488,8 @@ class Recording:
             if taken is not first and taken.snapshot is not None:
                 checks = {n: a for n, a in taken.snapshot.tensors.items() if n.startswith("param/")}
                 taken.tensors = {**checks, **taken.tensors}
-            if taken.snapshot is not None and taken.snapshot.spilled is not None and taken is not first:
-                taken.snapshot.spilled.unlink(missing_ok=True)
+            if taken is not first:
+                self._remove(taken.snapshot)
             if not taken.waits:
                 self._write_step(taken)
         self._writer.do(lambda: opened.place(self._lock), 0, self._failed)
@@ -777,6 +801,80 @@ class _OpenCapture:
         """Nothing more comes."""
         if self.placed:
             write_json(self.path / MANIFEST, self.manifest)
+
+
+class _Way:
+    """Tensors on their way to disk: the loop puts them in, the writer takes them out, at most `room` bytes between them (or
+    one tensor that is larger)."""
+
+    def __init__(self, room: int, held: Callable[[int], None]) -> None:
+        self._room, self._held = room, held
+        self._arrays: collections.deque[Array] = collections.deque()
+        self._bytes = 0
+        #: Whether all were put in, or nobody takes them out any more.
+        self._whole = self._broken = False
+        self._changed = threading.Condition()
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: Any, *_: Any) -> None:
+        with self._changed:
+            self._whole, self._broken = kind is None, self._broken or kind is not None
+            self._changed.notify_all()
+
+    def put(self, array: Array) -> None:
+        """Waits until there is room. Does nothing once the writer gave up."""
+        size = size_of([array])
+        with self._changed:
+            self._changed.wait_for(lambda: self._broken or not self._bytes or self._bytes + size <= self._room)
+            if self._broken:
+                return
+            self._arrays.append(array)
+            self._bytes += size
+            self._held(size)
+            self._changed.notify_all()
+
+    def wait(self) -> None:
+        """Waits until nothing waits to be written."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._broken or not self._bytes)
+
+    def arrays(self) -> Iterator[Array]:
+        """Each in turn; its bytes are free when the next one is asked for. Raises where the loop put in no more."""
+        while True:
+            with self._changed:
+                self._changed.wait_for(lambda: self._arrays or self._whole or self._broken)
+                if not self._arrays:
+                    if self._broken:
+                        raise RuntimeError("the snapshot was not copied to its end")
+                    return
+                array = self._arrays.popleft()
+            yield array
+            self._free(size_of([array]))
+
+    def give_up(self) -> None:
+        """Nobody takes out any more: what waits is forgotten."""
+        with self._changed:
+            self._broken = True
+            self._arrays.clear()
+            waiting = self._bytes
+            self._changed.notify_all()
+        self._free(waiting)
+
+    def _free(self, size: int) -> None:
+        with self._changed:
+            self._bytes -= size
+            self._held(-size)
+            self._changed.notify_all()
+
+
+def _written(path: Path, sources: list[Source], way: _Way) -> None:
+    try:
+        write_fetched(path, sources, way.arrays())
+    except BaseException:
+        way.give_up()
+        raise
 
 
 class _Writer:
