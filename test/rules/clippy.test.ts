@@ -3,8 +3,10 @@ import { describe, expect, it } from 'vitest';
 import { chooseOptimizer } from '../../src/optimizers/registry.ts';
 import { createStepper } from '../../src/replay/step.ts';
 import { freshTensor } from '../../src/replay/tensors.ts';
+import { ruleMembers } from '../../src/rules/choice.ts';
 import { clippyFactor } from '../../src/rules/clippy.ts';
 import { parseRule } from '../../src/rules/parse.ts';
+import type { SeenTensor, TensorRule } from '../../src/rules/rule.ts';
 
 const factorOf = (update: number[], w: number[], relative: number, absolute: number) =>
   clippyFactor(new Float64Array(w), new Float64Array(update), {
@@ -66,5 +68,105 @@ describe('one step', () => {
   it('a zero bias under the preset tfrs is all but frozen: σ ≈ 2e-6 at η = 0.05', () => {
     const { sigma } = step('clippy:tfrs', [0], [100], 1e4, 0.05);
     expect(sigma).toBeCloseTo(2e-6, 9);
+  });
+});
+
+describe('what the details say', () => {
+  /** Measures updates of tensors whose parameters are `w`; G = 4, so that τ/√G is τ/2. */
+  const detailsOf = (given: string, measured: readonly { t: number; w: number[]; update: number[] }[]) => {
+    const { rule, options } = parseRule(`clippy:${given}`)[0]!.parts[0]!;
+    const details = rule.details!(options as never);
+    for (const { t, w, update } of measured) {
+      const seen = {
+        w: Float64Array.from(w),
+        x: Float64Array.from(update),
+        accumulator: new Float64Array(w.length).fill(4),
+        epsilonInRoot: 0,
+      } as unknown as SeenTensor;
+      const factors = new Float64Array(1);
+      (rule as TensorRule).measure(seen, options as never, factors, { count: 1, stride: w.length });
+      details.measured(t, seen, factors[0]!);
+    }
+    return details.result(['a', 'b']).clippy!;
+  };
+
+  it('nothing was scaled: no threshold dominates', () => {
+    expect(detailsOf('paper', [{ t: 0, w: [1, 2], update: [0.5, -0.5] }])).toEqual({
+      dominatedBy: null,
+      parameter: null,
+      update: null,
+      frozen: [],
+    });
+  });
+  it('the threshold that gives the most room at the entry with the smallest factor of all', () => {
+    const given = 'variableRelativeThreshold=0.5,absoluteThreshold=0.1,accumulatorRelativeThreshold=0.6';
+    // 0.5·|w| is 2, 0.25 and 0.05; λ_abs 0.1; τ/√G 0.3.
+    const large = { t: 0, w: [1, -4], update: [0.1, -24] };
+    const middle = { t: 0, w: [0.5, 1], update: [-65, 0] };
+    expect(detailsOf(given, [large])).toMatchObject({
+      dominatedBy: 'variableRelativeThreshold',
+      parameter: -4,
+      update: -24,
+    });
+    // A smaller factor takes its place, a larger one does not.
+    for (const all of [
+      [large, middle],
+      [middle, large],
+    ])
+      expect(detailsOf(given, all)).toMatchObject({
+        dominatedBy: 'accumulatorRelativeThreshold',
+        parameter: 0.5,
+        update: -65,
+      });
+    expect(detailsOf('paper', [{ t: 0, w: [0.01], update: [1] }]).dominatedBy).toBe('absoluteThreshold');
+  });
+  it('tensors that are all but stopped, how often, and the λ_abs that would let them move', () => {
+    const given = 'variableRelativeThreshold=0.5,absoluteThreshold=0.001,accumulatorRelativeThreshold=0.02';
+    const { frozen } = detailsOf(given, [
+      // |Δ| − 0.5·|w| − 0.01: 99.49 and 29.99; σ = (0.001 + 0.5 + 0.01)/100 is not below 1e-3.
+      { t: 0, w: [1, 0], update: [-100, 0] },
+      // σ = 0.011/30 and 0.011/-20.
+      { t: 1, w: [0, 2], update: [-30, 3] },
+      { t: 1, w: [0, 0], update: [0, -20] },
+    ]);
+    expect(frozen).toEqual([
+      {
+        tensor: 'b',
+        steps: 2,
+        factor: expect.closeTo(0.011 / 30, 12),
+        absoluteThreshold: expect.closeTo(29.99, 9),
+      },
+    ]);
+    // σ = 0.0099/10 is frozen, at 1e-3 itself it is not.
+    const at = (update: number) =>
+      detailsOf('variableRelativeThreshold=0,absoluteThreshold=0.01', [{ t: 0, w: [0], update: [update] }]);
+    expect(at(10.1).frozen).toHaveLength(1);
+    expect(at(10).frozen).toEqual([]);
+  });
+});
+
+it('how a report names a rule: alone by its options, several each by its own, and that Clippy leads', () => {
+  const members = (text: string) => ruleMembers(parseRule(text)[0]!);
+  const norm = { rule: 'global-norm', label: 'global-norm:2' };
+  const options = { maxNorm: 2, semantics: 'torch', embeddings: true };
+  expect(members('global-norm:2')).toStrictEqual({ ...norm, options });
+  expect(members('global-norm:2+agc:0.1')).toStrictEqual({
+    rule: 'global-norm+agc',
+    label: 'global-norm:2+agc:0.1',
+    options: {},
+    rules: [
+      { ...norm, options },
+      { rule: 'agc', label: 'agc:0.1', options: { clipping: 0.1, epsilon: 1e-3, embeddings: true } },
+    ],
+  });
+  expect(members('clippy').lead).toBe(true);
+  expect(members('global-norm:2+clippy').lead).toBe(true);
+});
+
+it('a log without any series says nothing of Clippy', () => {
+  const { rule, options } = parseRule('clippy')[0]!.parts[0]!;
+  expect(rule.fromLog!({}, options as never)).toMatchObject({
+    steps: new Float64Array(),
+    factors: new Float64Array(),
   });
 });
