@@ -44,7 +44,7 @@ function placeIn(stack: string, path: string): { file: string; line: number | nu
   for (const frame of stack.split('\n')) {
     const [, file, line] = /(file:\/\/[^\s)]+?|\/[^\s():]+):(\d+)(?::\d+)?\)?$/.exec(frame) ?? [];
     if (file === undefined) continue;
-    const name = file.startsWith('file:') ? fileURLToPath(file.replace(/\?.*$/, '')) : file;
+    const name = file.startsWith('file:') ? fileURLToPath(file.replace(/\?.*$/s, '')) : file;
     if (name === path || name.endsWith(`/${path}`)) return { file: path, line: Number(line) };
   }
   return { file: path, line: null };

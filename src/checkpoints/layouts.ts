@@ -3,7 +3,7 @@ import type { Layout } from '../model/checkpoint.ts';
 
 /** A table of rows, not a kernel: its axes are (entry, feature) in every framework. */
 const TABLE =
-  /(?:^|[._/])(?:\w*emb(?:ed(?:ding)?s?)?|wte|wpe|lookup|\w*_?embeddings?)(?:_?(?:table|bag)s?)?(?:[._/]|$)/i;
+  /(?:^|[._/])(?:\w{0,64}emb(?:ed(?:ding)?s?)?|wte|wpe|lookup|\w{0,64}embeddings?)(?:_?(?:table|bag)s?)?(?:[._/]|$)/i;
 
 /** Transposed convolutions keep the input axis first. */
 const TRANSPOSED = /deconv|conv_?transpose|convt\d?[._]|upconv/i;

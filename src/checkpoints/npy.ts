@@ -179,7 +179,7 @@ function parseHeader(
   const [descr, order, shape] = ['descr', 'fortran_order', 'shape'].map((key) => members.get(key));
   if (descr === undefined || order === undefined || shape === undefined)
     throw malformed('its header is not complete');
-  if (!/^(True|False)$/.test(order) || !/^\(\s*(\d+L?\s*,\s*)*(\d+L?)?\s*\)$/.test(shape))
+  if (!/^(True|False)$/.test(order) || !/^\(\s*(?:\d+L?\s*,\s*)*(?:\d+L?\s*)?\)$/.test(shape))
     throw malformed('its header has another form');
   return {
     // A list is a structured type, which has no single element type.

@@ -13,7 +13,7 @@ export interface OwnerCandidate {
   readonly ordered: boolean;
 }
 
-const AVERAGED = /(?:^|[._/])(?:\w*ema|shadow|swa|target)\w*[._/]/i;
+const AVERAGED = /(?:^|[._/])(?:\w{0,64}ema|shadow|swa|target)\w{0,64}[._/]/i;
 
 /**
  * The parameter of each tensor, by the tensor's name; what cannot be told for certain is left out.

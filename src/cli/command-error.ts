@@ -29,7 +29,7 @@ function usageError(error: unknown): DiagError | undefined {
   if (error instanceof CLIError || (error as { parse?: unknown } | null)?.parse !== undefined) {
     const message = (error as Error).message;
     // oclif's note on flags that swallow arguments does not hold here: they take one value each.
-    const [problem = message] = message.split(/\n+(?:See more help|Note: )/);
+    const [problem = message] = message.split(/\n(?:See more help|Note: )/);
     return diagError(
       'usage',
       { problem: problem.trim(), hint: 'see `clippy-diag --help`, or --help of the command' },

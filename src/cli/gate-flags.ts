@@ -111,7 +111,7 @@ function readFlags(flags: readonly string[]): Thresholds {
       });
     const [, finding = '', name = '', number = ''] = match;
     // Number('') is 0 and Number('0x10') is 16: only decimal numbers are meant.
-    const isDecimal = /^\s*[-+]?(\d+\.?\d*|\.\d+)(e[-+]?\d+)?\s*$/i.test(number);
+    const isDecimal = /^\s*[-+]?(\d+(?:\.\d*)?|\.\d+)(e[-+]?\d+)?\s*$/i.test(number);
     return { finding, name, value: isDecimal ? Number(number) : number };
   });
   return readThresholdList(given, { at: (finding, name) => `--threshold ${finding}.${name}` });

@@ -31,6 +31,8 @@ export interface Threshold {
   readonly limit: number;
 }
 
+/** Characters of the longest threshold that is read: a name of a series in it may be long. */
+const LONGEST = 1000;
 const THRESHOLD = /^\s*([a-z]\w*)\s*\(\s*(.+?)\s*\)\s*(<=|>=|==|!=|<|>)\s*(\S+)\s*$/su;
 
 /**
@@ -39,6 +41,8 @@ const THRESHOLD = /^\s*([a-z]\w*)\s*\(\s*(.+?)\s*\)\s*(<=|>=|==|!=|<|>)\s*(\S+)\
  * @returns the threshold, or a sentence that says what is wrong with it; undefined for text that is no threshold
  */
 export function parseThreshold(text: string): Threshold | string | undefined {
+  // The search for the closing bracket costs more than the length of a text.
+  if (text.length > LONGEST) return `it is longer than ${LONGEST} characters`;
   const match = THRESHOLD.exec(text);
   if (match === null)
     return /[()<>=]/.test(text) ? 'expected `statistic(metric) operator number`' : undefined;
@@ -46,7 +50,7 @@ export function parseThreshold(text: string): Threshold | string | undefined {
   if (!(STATISTICS as readonly string[]).includes(statistic))
     return `"${statistic}" is no statistic; there are ${STATISTICS.join(', ')}`;
   // Number('') is 0 and Number('0x10') is 16: only decimal numbers are meant.
-  const limit = /^[-+]?(\d+\.?\d*|\.\d+)(e[-+]?\d+)?$/i.test(number) ? Number(number) : Number.NaN;
+  const limit = /^[-+]?(\d+(?:\.\d*)?|\.\d+)(e[-+]?\d+)?$/i.test(number) ? Number(number) : Number.NaN;
   if (!Number.isFinite(limit)) return `"${number}" is no finite number`;
   return {
     statistic: statistic as Statistic,

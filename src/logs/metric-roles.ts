@@ -55,7 +55,7 @@ const LOSS_WORDS = new Set([
 ]);
 const PERPLEXITY_WORDS = new Set(['ppl', 'perplexity']);
 const METRIC_WORD =
-  /^(auc|auroc|auprc|roc|acc|accuracy|top\d*|prec|precision|recall|f\d|fscore|rmse|mae|mse|mape|r2|ndcg|mrr|hit|hits|bleu|rouge\w*|wer|cer|iou|miou|dice|ap|map|score|scores|error|err|reward|return|psnr|ssim|fid|mcc|kappa|calibration|gauc|ctr|bpb|bpc|objective|objf|likelihood)(@?\d+)?$/;
+  /^(auc|auroc|auprc|roc|acc|accuracy|top(?:\d+(?=@))?|prec|precision|recall|f\d|fscore|rmse|mae|mse|mape|r2|ndcg|mrr|hit|hits|bleu|rouge\w*(?=@|$)|wer|cer|iou|miou|dice|ap|map|score|scores|error|err|reward|return|psnr|ssim|fid|mcc|kappa|calibration|gauc|ctr|bpb|bpc|objective|objf|likelihood)(@?\d+)?$/;
 /** Book-keeping that stands beside metrics and is none, also with an evaluation's prefix. */
 const BOOKKEEPING =
   /^(runtime|time|duration|seconds|sec|ms|wall|num|number|count|examples|samples|steps|step|updates|epoch|iteration|iter|size|bsz|wps|ups|wpb|throughput|tokens|flos|timestamp|per|second|total|duration|memory|mem|eta)$/;
@@ -110,10 +110,18 @@ function lossRank(name: string): number | undefined {
   return undefined;
 }
 
+/** What stands between `task/` and the ending. Two searches: as one expression, a long name would cost its square. */
+function namedTask(name: string, ending: RegExp): string | undefined {
+  const start = /(?:^|[/.])tasks?[/.]/i.exec(name);
+  const end = ending.exec(name);
+  if (start === null || end === null) return undefined;
+  return name.slice(start.index + start[0].length, end.index) || undefined;
+}
+
 /** The task that `task/<t>/loss`, `<t>_loss`, `<t>/loss` or `loss_<t>` names; undefined where the form is none of these. */
 function taskOf(name: string): { task: string; explicit: boolean } | undefined {
-  const explicit = /(?:^|[/.])tasks?[/.](.+)[/._-](?:loss|nll|logloss|bce)$/i.exec(name);
-  if (explicit) return { task: explicit[1]!, explicit: true };
+  const explicit = namedTask(name, /[/._-](?:loss|nll|logloss|bce)$/i);
+  if (explicit !== undefined) return { task: explicit, explicit: true };
   const bare = name.replace(/^(?:train(?:ing)?|val(?:id(?:ation)?)?|eval|test)[/._-]/i, '');
   const found = /^(.+)[/._-](?:loss)$/i.exec(bare) ?? /^loss[/._-](.+)$/i.exec(bare);
   if (found === null) return undefined;
@@ -226,7 +234,7 @@ export function assignRoles(
     )
       return { role, task: tasks[k].task };
     if (role === 'metric') {
-      const explicit = /(?:^|[/.])tasks?[/.](.+)[/._-][^/._-]+$/i.exec(name)?.[1];
+      const explicit = namedTask(name, /[/._-][^/._-]+$/);
       if (explicit !== undefined) return { role, task: explicit };
       const bare = name.replace(/^(?:train(?:ing)?|val(?:id(?:ation)?)?|eval|test)[/._-]/i, '');
       return withTask(

@@ -151,7 +151,7 @@ const MISSING = new Set(['', 'na', 'n/a', '#n/a', '<na>', 'null', 'none', 'nil',
 export const isMissingText = (text: string): boolean =>
   text.length <= 6 && MISSING.has(text.trim().toLowerCase());
 
-const DECIMAL = /^[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?$/;
+const DECIMAL = /^[-+]?(?:\d+(?:\.\d*)?|\.\d+)(?:[eE][-+]?\d+)?$/;
 /**
  * Infinity and NaN as runtimes print them, in any case: C and C++ (`inf`, `-nan`, `nan(ind)`, `nan(0x8000)`), Microsoft's
  * before 2015, whose formats cut its words (`1.#INF`, `1.#INF00e+000`, `1.#J`; `1.#QNAN`, `-1.#IND`, `1.#R`, `1.#QO`),

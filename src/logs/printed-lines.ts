@@ -75,7 +75,7 @@ function isComment(bytes: Buffer, at: number, to: number): boolean {
 
 /** What only a line of a program looks like: a statement, a string, a call that goes on. */
 const PROGRAM =
-  /^\s*(?:[[(]?\s*['"`]|(?:const|let|var|def|class|return|if|elif|else|for|while|assert|expect|print|printf|import|from|case|type|export|await|yield|raise|throw|try|except|self\.|this\.|it\(|test\()\b)|=>|\w\(\[?\s*['"`]|\bfunction\b|&&|\|\||[!=]==?\s/;
+  /^\s*(?:(?:[[(]\s*)?['"`]|(?:const|let|var|def|class|return|if|elif|else|for|while|assert|expect|print|printf|import|from|case|type|export|await|yield|raise|throw|try|except|self\.|this\.|it\(|test\()\b)|=>|\w\(\[?\s*['"`]|\bfunction\b|&&|\|\||[!=]==?\s/;
 const isProgram = (text: string): boolean =>
   PROGRAM.test(text.slice(0, 200)) || /(?:[{(\\]|[)\]}"'];|[)\]}],)\s*$/.test(text.slice(-20));
 

@@ -31,12 +31,12 @@ const NO_AXIS =
   /(?:^|[\s/])(?:per|max|maximum|min|total|num|number|n|best|every|each|warmup|warm-up|save|log|last|time|sec|secs|seconds|ms|s|of|by|after|next|patience|accumulation)$/i;
 /** Words that tell nothing at the ends of a name. */
 const LEADING = /^(?:the|and|with|at|for|of|on|in|current|is|a)\s+/i;
-const TRAILING = /\s+(?:is|was|at|of|to|on|in|for|after|by|the)$/i;
+const TRAILING = /(?<!\s)\s+(?:is|was|at|of|to|on|in|for|after|by|the)$/i;
 
 /** A name without what was printed around it. */
 export function cleanName(text: string): string {
   let name = text
-    .replace(/\s*[([][^()[\]]*[)\]]?/g, ' ')
+    .replace(/(?<!\s)\s*[([][^()[\]]*[)\]]?/g, ' ')
     .replace(/\s+/g, ' ')
     .replace(/^[\s\-*>|:=.,]+|[\s\-*>|:=,]+$/g, '');
   for (let before = ''; before !== name; ) {

@@ -17,8 +17,6 @@ import { tableReader } from './printed-tables.ts';
 import { isAxisName, type RowTable, rowTable } from './row-table.ts';
 import { DIALECTS, DRAWING, KERAS_BAR, KERAS_EPOCH, kerasPairs, type Pair } from './stdout-patterns.ts';
 
-/** `[2022-08-04 15:18:38,274][train_inner][INFO] - {"epoch": 16, …}` */
-const JSON_TAIL = /(?:\[(\w+)\])?(?:\[INFO\])?[\s:|-]*(\{"[^"]+":.*\})\s*$/;
 const OVERFLOW = /overflow detected|detected overflow|Grad overflow/i;
 
 /** Bytes of the longest line that is looked at: expressions on longer ones would take long. */
@@ -53,6 +51,18 @@ function matchLine(text: string): Match | undefined {
     };
   }
   return undefined;
+}
+
+/**
+ * The object at the end of a line, and the name in brackets before it:
+ * `[2022-08-04 15:18:38,274][train_inner][INFO] - {"epoch": 16, …}`
+ */
+function jsonTail(text: string): { name: string; object: string } | undefined {
+  const start = text.search(/\{"[^"]+":/);
+  const object = text.slice(start).trimEnd();
+  if (start < 0 || !object.endsWith('}')) return undefined;
+  const [, name = ''] = /\[(\w+)\](?:\[INFO\])?[\s:|-]*$/.exec(text.slice(0, start)) ?? [];
+  return { name, object };
 }
 
 const isLossName = (name: string): boolean => ['loss-like', 'eval_loss'].includes(roleByName(name));
@@ -159,9 +169,9 @@ export const stdout: LogFormat = {
         };
         return 'record';
       }
-      const json = text.includes('{"') ? JSON_TAIL.exec(text) : null;
-      if (json !== null) {
-        const id = `json ${json[1] ?? ''}`;
+      const json = text.includes('{"') ? jsonTail(text) : undefined;
+      if (json !== undefined) {
+        const id = `json ${json.name}`;
         const table = tableOf(id);
         let scanner = scanners.get(id);
         if (scanner === undefined) {
@@ -169,7 +179,7 @@ export const stdout: LogFormat = {
           scanners.set(id, scanner);
           tails.set(id, nothingWaits());
         }
-        const bytes = Buffer.from(json[2]!);
+        const bytes = Buffer.from(json.object);
         if (scanner.row(bytes, 0, bytes.length, lineNumber)) return tails.get(id)!;
       }
       if (OVERFLOW.test(text)) countAt(overflows, lineNumber);

@@ -78,7 +78,7 @@ export const tfevents: LogFormat = {
   text: false,
   // The version that every writer puts into the first event tells the format where its checksum is damaged.
   // The profiler of TensorFlow leaves an empty file of its own.
-  names: /tfevents(?!.*\.profile-empty$)/,
+  names: /^(?!.*\.profile-empty$).*tfevents/,
   // The version of the file.
   headerRecords: 1,
   sniff: (head) =>

@@ -18,7 +18,7 @@ export const inertName = (name: string): string => inert(name).replace(/[\n\t]/g
  * What a CI server takes for a command in the output of a job: on GitHub `::name` at the start of a line, blanks before
  * it or not, and `##[name]`; on Azure `##vso[`.
  */
-const CI_COMMAND = /^([^\S\n]*):(?=:)|#(?=#(?:vso)?\[)/gm;
+const CI_COMMAND = /^([^\S\n\r\u2028\u2029]*):(?=:)|#(?=#(?:vso)?\[)/gm;
 
 /** Output whose lines no CI server takes for its commands, whatever names stand in it. */
 export const inertOutput = (text: string): string =>

@@ -112,7 +112,7 @@ export async function openKerasWeights(source: ByteSource, container: Container)
   const keys = new Set(datasets.map(({ tensor }) => tensor.key));
   for (const { key } of datasets.map(({ tensor }) => tensor)) {
     const variable = Number(UNNAMED_NORMALISATION.exec(key)?.[1] ?? Number.NaN);
-    const isLastTwo = !keys.has(key.replace(/\d+$/, String(variable + 2)));
+    const isLastTwo = !keys.has(key.replace(/(?<!\d)\d+$/, String(variable + 2)));
     if (UNNAMED_BUFFER.test(key) || (variable >= 0 && isLastTwo)) known.set(key, { role: 'buffer' });
   }
   for (const [key, role] of await unnamedSlots(file, datasets, named, known, optimizer)) known.set(key, role);
@@ -276,7 +276,7 @@ async function unnamedSlots(
   optimizer: string | undefined,
 ): Promise<ReadonlyMap<string, RoleOfTensor>> {
   const under = (folder: string): Dataset[] =>
-    datasets.filter(({ tensor }) => tensor.key.replace(/\d+$/, '') === `${folder}/vars/`);
+    datasets.filter(({ tensor }) => tensor.key.replace(/(?<!\d)\d+$/, '') === `${folder}/vars/`);
   const inner = under('optimizer/inner_optimizer');
   const inOrder = inner.length > 0 ? inner : under('optimizer');
   const slots = new Map<string, RoleOfTensor>();

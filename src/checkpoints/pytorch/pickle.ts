@@ -469,7 +469,7 @@ function floatOf(line: string, malformed: Malformed): number {
       : special[1] === '-'
         ? Number.NEGATIVE_INFINITY
         : Number.POSITIVE_INFINITY;
-  if (!/^[-+]?(?:\d+\.?\d*|\.\d+)(?:e[-+]?\d+)?$/i.test(line)) throw malformed('a float is no number');
+  if (!/^[-+]?(?:\d+(?:\.\d*)?|\.\d+)(?:e[-+]?\d+)?$/i.test(line)) throw malformed('a float is no number');
   return Number(line);
 }
 

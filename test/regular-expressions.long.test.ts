@@ -1,0 +1,2 @@
+/** The same of every file of the sources. */
+import './regular-expressions.test.ts';
