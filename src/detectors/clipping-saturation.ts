@@ -1,24 +1,10 @@
 import { NOT_NEGATIVE, SHARE } from '../model/finding.ts';
 import { formatNumber } from '../model/format-number.ts';
-import type { Run } from '../model/run.ts';
+import { clipLimitOf } from '../model/run-settings.ts';
 import { type Detector, findingAt, notApplicable, outcomeOf, quantity, seriesOf } from './detector.ts';
 
 const advice =
   'A limit that acts at most steps is a step limiter: it sets the effective learning rate. Raise it to a high quantile of the norm to make it a safety net, or lower the learning rate and say so.';
-
-/** Names under which trainers keep the limit of the global norm. */
-const LIMIT_NAMES = [
-  'max_grad_norm',
-  'grad_clip',
-  'gradient_clip_val',
-  'gradient_clipping',
-  'clip_grad',
-  'clip_grad_norm',
-  'clip_norm',
-  'clipnorm',
-  'global_clipnorm',
-  'max_norm',
-];
 
 export const clippingSaturation = {
   id: 'clipping-saturation',
@@ -60,7 +46,7 @@ chosen. Otherwise \`limit\` counts, or the run's own, and only a step limiter is
   detect(run, { threshold, clipLimits }) {
     const norms = seriesOf(run, 'grad_norm');
     if (norms.length === 0) return notApplicable('the log has no gradient norm');
-    const known = threshold('limit') > 0 ? threshold('limit') : limitOf(run);
+    const known = threshold('limit') > 0 ? threshold('limit') : clipLimitOf(run.hyperparameters);
     const limits = clipLimits.length > 0 ? clipLimits : known === undefined ? [] : [known];
     if (limits.length === 0)
       return notApplicable(
@@ -91,15 +77,6 @@ chosen. Otherwise \`limit\` counts, or the run's own, and only a step limiter is
     return outcomeOf(findings);
   },
 } as const satisfies Detector;
-
-/** The limit of the global gradient norm among the hyperparameters of a run. */
-function limitOf(run: Run): number | undefined {
-  for (const [name, value] of run.hyperparameters) {
-    const last = name.split(/[./]/).at(-1)!.toLowerCase();
-    if (LIMIT_NAMES.includes(last) && typeof value === 'number' && value > 0) return value;
-  }
-  return undefined;
-}
 
 /**
  * Share of norms that a limit clips: those above it (NaN and Infinity count as above). Where none is above but some are equal to

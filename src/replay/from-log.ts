@@ -5,6 +5,7 @@
 
 import { NO_OPTIMIZER, type ReplayEntry } from '../model/replay.ts';
 import { attemptOf, type Run, type TimeSeries } from '../model/run.ts';
+import { clipLimitOf, optimizerNameOf } from '../model/run-settings.ts';
 import { leavesAll, type RuleChoice, type RulePart, ruleMembers } from '../rules/choice.ts';
 import { parseRule } from '../rules/parse.ts';
 import { DEFAULT_RULES } from '../rules/registry.ts';
@@ -73,7 +74,7 @@ function keptOf(steps: Float64Array, onsetStep: number | null): [number, number]
 }
 
 /** The series that rules ask for, of one attempt. */
-function loggedRun({ series }: Run, attempt: number): LoggedRun {
+function loggedRun({ series, hyperparameters }: Run, attempt: number): LoggedRun {
   const seriesOf = (role: TimeSeries['role']): TimeSeries | undefined => {
     const found = series.find((one) => one.role === role);
     return found === undefined ? undefined : attemptOf(found, attempt);
@@ -83,10 +84,14 @@ function loggedRun({ series }: Run, attempt: number): LoggedRun {
     seriesOf('learning_rate'),
     seriesOf('loss'),
   ];
+  const optimizer = optimizerNameOf(hyperparameters);
+  const clipLimit = clipLimitOf(hyperparameters);
   return {
     ...(gradientNorm === undefined ? {} : { gradientNorm }),
     ...(learningRate === undefined ? {} : { learningRate }),
     ...(loss === undefined ? {} : { loss }),
+    ...(optimizer === undefined ? {} : { optimizer }),
+    ...(clipLimit === undefined ? {} : { clipLimit }),
   };
 }
 
@@ -110,7 +115,8 @@ function entryOf(
   const firstEngagedStep = first < 0 ? null : steps[first]!;
   const idle = onsetStep !== null && (firstEngagedStep === null || firstEngagedStep > onsetStep);
   const known = !factors.some(Number.isNaN);
-  const verdict = onsetStep === null ? 'not-needed' : idle && known ? 'not-prevented' : 'cannot-tell';
+  const verdict =
+    onsetStep === null ? 'not-needed' : said.inForce || (idle && known) ? 'not-prevented' : 'cannot-tell';
   const why =
     onsetStep === null
       ? 'the log shows no incident'

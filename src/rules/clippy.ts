@@ -95,7 +95,9 @@ function fromLog(log: LoggedRun, options: ClippyOptions): FromLog {
   const { absoluteThreshold, accumulator = 'standard', learningRate: own } = options;
   const rates = log.learningRate?.value;
   const steps = (log.learningRate ?? log.gradientNorm ?? log.loss)?.step ?? new Float64Array();
-  const known = accumulator === 'standard' && (own !== undefined || rates !== undefined);
+  const adagrad = log.optimizer !== undefined && /\badagrad/.test(log.optimizer);
+  // |r| ≤ 1 is Adagrad's: of another optimizer, or of one that nobody named, the learning rate bounds nothing.
+  const known = adagrad && accumulator === 'standard' && (own !== undefined || rates !== undefined);
   const low = steps.map((_, i) => (known ? Math.min(1, absoluteThreshold / (own ?? rates![i]!)) : 0));
   const factors = low.map((bound) => (bound === 1 ? 1 : Number.NaN));
   const idle = !factors.some(Number.isNaN);
@@ -108,7 +110,9 @@ function fromLog(log: LoggedRun, options: ClippyOptions): FromLog {
       ? 'the learning rate never exceeds absoluteThreshold: under Adagrad’s standard accumulator it cannot act'
       : known
         ? 'its factor lies between absoluteThreshold/η and 1 under Adagrad’s standard accumulator; more needs gradients'
-        : 'a log does not hold the updates that it bounds',
+        : adagrad
+          ? 'a log does not hold the updates that it bounds'
+          : `${log.optimizer === undefined ? 'no optimizer is named beside the log' : `the optimizer is ${log.optimizer}`}: a log does not hold the updates that it bounds`,
   };
 }
 
@@ -219,7 +223,7 @@ export const clippy: TensorRule<typeof OPTIONS> = {
       'One scalar for each tensor: ports that scale each coordinate by itself change the direction and are another algorithm.',
     ],
     fromLog:
-      'that σ lies between λ_abs/η and 1 under Adagrad’s standard accumulator, where it holds the learning rate; else only that σ is above 0',
+      'that σ lies between λ_abs/η and 1 under Adagrad’s standard accumulator, where it holds the learning rate and the optimizer is known to be Adagrad; else only that σ is above 0',
   },
   measure: (seen, options, factors) => {
     const { factor, index } = clippyFactor(seen.w, seen.x, options, seen.accumulator, seen.epsilonInRoot);

@@ -81,13 +81,24 @@ export const globalNormRule: ModelRule<typeof OPTIONS> = {
       : framework === 'keras'
         ? `optimizer.global_clipnorm = ${maxNorm}`
         : null,
-  fromLog: ({ gradientNorm }, { maxNorm, semantics }) =>
-    gradientNorm === undefined
+  fromLog: ({ gradientNorm, loss, clipLimit }, { maxNorm, semantics }) => {
+    const factorsOf = (norms: Float64Array) =>
+      norms.map((norm) => globalNormFactor(norm, maxNorm, semantics));
+    // What the run was clipped by is known to have been on, whatever was logged of its norms.
+    if (clipLimit !== undefined && clipLimit <= maxNorm) {
+      const { step } = gradientNorm ?? loss ?? { step: new Float64Array() };
+      return {
+        steps: step,
+        factors: gradientNorm === undefined ? step.map(() => Number.NaN) : factorsOf(gradientNorm.value),
+        inForce: true,
+        final: true,
+        why: `the run was clipped at a global norm of ${clipLimit}, and that did not hold it`,
+      };
+    }
+    return gradientNorm === undefined
       ? { missing: 'the log has no gradient norm' }
-      : {
-          steps: gradientNorm.step,
-          factors: gradientNorm.value.map((norm) => globalNormFactor(norm, maxNorm, semantics)),
-        },
+      : { steps: gradientNorm.step, factors: factorsOf(gradientNorm.value) };
+  },
   initialState: () => ({}),
   measure: (state, seen, options, factors) => {
     factors.fill(globalNormFactor(globalNorm(seen), options.maxNorm, options.semantics));

@@ -63,6 +63,10 @@ export interface LoggedRun {
   readonly gradientNorm?: LoggedSeries;
   readonly learningRate?: LoggedSeries;
   readonly loss?: LoggedSeries;
+  /** The optimizer as its configuration names it, in lower case. */
+  readonly optimizer?: string;
+  /** The limit of the global gradient norm that was in force. */
+  readonly clipLimit?: number;
 }
 export interface LoggedSeries {
   readonly step: Float64Array;
@@ -82,6 +86,8 @@ export type FromLog =
       readonly why?: string;
       /** Whether `why` holds for the log as it is, so that recording more would not help. */
       readonly final?: boolean;
+      /** It was on in this run, at least as tight: it did not hold. */
+      readonly inForce?: true;
     }
   | { readonly missing: string };
 

@@ -20,8 +20,13 @@ const run = (...all: TimeSeries[]): Run => ({
   stepUnit: 'step',
   series: all,
   attempts: [{ index: 0, firstStep: 0, lastStep: 30, reason: 'start' }],
-  hyperparameters: new Map(),
+  hyperparameters: new Map([['optimizer', 'Adagrad']]),
   notes: [],
+});
+/** The same run with other hyperparameters. */
+const configured = (given: Run, hyperparameters: Record<string, string | number>): Run => ({
+  ...given,
+  hyperparameters: new Map(Object.entries(hyperparameters)),
 });
 const norms = series('grad_norm', [0.5, 2, Number.POSITIVE_INFINITY, Number.NaN]);
 
@@ -85,7 +90,38 @@ describe('a log alone', () => {
     });
     expect(notRun.map(({ rule }) => rule)).toEqual(['agc', 'global-norm']);
   });
-  it('where η is at most λ_abs, Clippy under the standard accumulator cannot act: exact', () => {
+  it('under another optimizer, or one that nobody named, a small η says nothing of Clippy', () => {
+    const rates = series('learning_rate', [0.005, 0.005, 0.01, 0.01]);
+    for (const [named, words] of [
+      [{ optim: 'adamw_torch' }, 'the optimizer is adamw_torch'],
+      [{}, 'no optimizer is named'],
+    ] as const) {
+      const [entry] = replayFromLog(configured(run(rates), named), {
+        onsetStep: 20,
+        rules: parseRule('clippy:paper'),
+      }).entries;
+      expect(entry).toMatchObject({ verdict: 'cannot-tell', confidence: 'estimate' });
+      expect(entry!.why).toContain(words);
+    }
+  });
+  it('clipping that was on did not hold, whatever the norms; a tighter one is not known', () => {
+    const clipped = configured(run(norms), { max_grad_norm: 1 });
+    const verdictOf = (rule: string) =>
+      replayFromLog(clipped, { onsetStep: 20, rules: parseRule(rule) }).entries[0]!;
+    for (const rule of ['global-norm:1', 'global-norm:2'])
+      expect(verdictOf(rule)).toMatchObject({ verdict: 'not-prevented', confidence: 'exact' });
+    expect(verdictOf('global-norm:1').why).toBe(
+      'the run was clipped at a global norm of 1, and that did not hold it',
+    );
+    expect(verdictOf('global-norm:0.5').verdict).toBe('cannot-tell');
+    const noNorms = configured(run(series('loss', [1, 1, 9, 9])), { max_grad_norm: 1 });
+    expect(
+      replayFromLog(noNorms, { onsetStep: 20, rules: parseRule('global-norm:1') }).entries[0],
+    ).toMatchObject({
+      verdict: 'not-prevented',
+    });
+  });
+  it('where η is at most λ_abs, Clippy under Adagrad’s standard accumulator cannot act: exact', () => {
     const rates = series('learning_rate', [0.005, 0.005, 0.01, 0.01]);
     const [entry] = replayFromLog(run(rates), { onsetStep: 20, rules: parseRule('clippy:paper') }).entries;
     expect(entry).toMatchObject({ verdict: 'not-prevented', confidence: 'exact' });

@@ -216,7 +216,7 @@ describe('a log alone', () => {
     stepUnit: 'step',
     series: [series('grad_norm', [0.5, 2, 4]), series('learning_rate', [0.1, 0.1, 0.1])],
     attempts: [{ index: 0, firstStep: 0, lastStep: 2, reason: 'start' }],
-    hyperparameters: new Map(),
+    hyperparameters: new Map([['optimizer', 'adagrad']]),
     notes: [],
   };
   const said = (rule: string, onsetStep: number | null = 2) =>
