@@ -13,6 +13,7 @@ import { lossColumnStops } from './loss-column-stops.ts';
 import { lossSpike } from './loss-spike.ts';
 import { metricCollapse } from './metric-collapse.ts';
 import { microDivergence } from './micro-divergence.ts';
+import { missingLoss } from './missing-loss.ts';
 import { nonFiniteGradientNorm } from './non-finite-gradient-norm.ts';
 import { nonFiniteLoss } from './non-finite-loss.ts';
 import { overfit } from './overfit.ts';
@@ -25,6 +26,7 @@ import { tooFewPoints } from './too-few-points.ts';
 /** In the order in which a report shows what they find at one severity. */
 export const DETECTORS = {
   'non-finite-loss': nonFiniteLoss,
+  'missing-loss': missingLoss,
   'dead-run': deadRun,
   'full-divergence': fullDivergence,
   'metric-collapse': metricCollapse,

@@ -50,6 +50,14 @@ function curvatureSeries(report: RunReport): readonly ChartSeries[] {
   });
 }
 
+/** Series that a threshold reads and that have cells of text, which are no values: how many. */
+export const refusedIn = ({ metric, statistic }: Threshold, report: RunReport): ReadonlyMap<string, number> =>
+  new Map(
+    seriesFor(metric, report).flatMap(({ name, statistics }) =>
+      statistic !== 'refused' && (statistics.refused ?? 0) > 0 ? [[name, statistics.refused!] as const] : [],
+    ),
+  );
+
 /** A threshold must hold on every series that it names. */
 export function judgeThreshold(
   rule: RuleConfig & { threshold: Threshold },
@@ -91,7 +99,16 @@ function judgeSeries(
   if (unknown !== null && series.points > 0) return inconclusive(expected, series.name, unknown);
   const statistics = statisticsIn(rule, series, logged);
   const value = statisticOf(statistics, statistic);
-  if (value === undefined || statistics.points === 0) {
+  const countsCells = statistic === 'missing' || statistic === 'refused';
+  if (countsCells && value === undefined)
+    return inconclusive(
+      expected,
+      series.name,
+      windowOf(rule) === ''
+        ? `the report does not say how many cells of ${series.name} are ${statistic}: analyze the inputs again`
+        : `where cells are ${statistic} is not kept, so they cannot be counted in a window of steps`,
+    );
+  if (value === undefined || (statistics.points === 0 && !countsCells)) {
     const message = `the series ${series.name} has no points${windowOf(rule)}`;
     return series.points === 0 ? { missing: message } : inconclusive(expected, series.name, message);
   }

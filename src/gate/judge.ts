@@ -13,10 +13,10 @@ import { type Baseline, judgeBaseline } from './baseline.ts';
 import type { GateConfig, RuleConfig } from './config.ts';
 import { otherThresholds, rulesFor } from './for-run.ts';
 import { judgeFindings } from './judge-findings.ts';
-import { judgeThreshold } from './judge-series.ts';
+import { judgeThreshold, refusedIn } from './judge-series.ts';
 import { asJudged, type Judged, type Judgement, worst } from './judgement.ts';
 import { reportProblems, runProblems } from './problems.ts';
-import { failsForGood, holds } from './thresholds.ts';
+import { failsForGood, holds, type Threshold } from './thresholds.ts';
 
 export interface GateEvidence {
   readonly report: Report;
@@ -51,6 +51,8 @@ export function judgeGate(evidence: GateEvidence, config: GateConfig): GateResul
     }
     for (const rule of rulesFor(group.runs[0]!, config)) {
       if (rule.severity === 'off') continue;
+      if (rule.threshold !== null)
+        for (const run of group.runs) problems.push(...refusedProblems(rule.threshold, run, problems));
       const judged = group.runs.map((run) =>
         judgeRule(rule, run, evidence.runs.get(run.id), otherThresholds(run, config)),
       );
@@ -102,6 +104,21 @@ export function judgeGate(evidence: GateEvidence, config: GateConfig): GateResul
   const exitCode = codeOf(rules, problems);
   return { passed: exitCode === 0, exitCode, rules, problems, skipped };
 }
+
+/** Text where a rule reads numbers: values that it does not see. Each series is told once. */
+const refusedProblems = (
+  threshold: Threshold,
+  run: RunReport,
+  known: readonly GateProblem[],
+): GateProblem[] =>
+  [...refusedIn(threshold, run)]
+    .map(([series, count]) => ({
+      exitCode: 3 as const,
+      id: 'refused-values',
+      run: run.id,
+      message: `${count} cells of the series ${series} are text, which is no number, and a rule reads it`,
+    }))
+    .filter(({ message }) => !known.some((one) => one.run === run.id && one.message === message));
 
 /** What lies beside a log and was not looked at: said, whether or not a rule asks for it. */
 const unreadOf = ({ id: run, notRun }: RunReport): GateResult['skipped'] =>

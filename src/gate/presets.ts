@@ -17,6 +17,7 @@ const recommended: Preset = {
   rules: {
     'non-finite-loss': 'error',
     'full-divergence': 'error',
+    'missing-loss': { severity: 'error', missing: 'skip' },
     'dead-run': { severity: 'error', missing: 'skip' },
     drift: 'warning',
     'micro-divergence': 'warning',

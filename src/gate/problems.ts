@@ -2,6 +2,7 @@
 import { ERROR_TEXTS } from '../model/errors.ts';
 import { formatCount } from '../model/format-number.ts';
 import type { GateProblem } from '../model/gate.ts';
+import { unaccounted } from '../model/log.ts';
 import type { Report, RunReport } from '../model/report.ts';
 import type { GateConfig } from './config.ts';
 import { contradictionIn } from './contradictions.ts';
@@ -39,6 +40,16 @@ export function reportProblems(
     const isFile = report.runs.some(({ paths }) => paths.includes(input.path));
     if (input.sha256 === null && input.kept !== undefined && isFile)
       add(4, 'not-read', `${input.path}: was not read to its end`);
+    if (input.account !== undefined) {
+      const open = unaccounted(input.account);
+      if (open !== 0)
+        add(4, 'account-open', `${input.path}: what became of ${open} of its bytes is not told`);
+      // Those with an error of their own were told above.
+      for (const { reason, bytes, at } of input.account.lost)
+        if (reason !== 'torn-record' && (input.errors ?? []).length === 0 && (input.lost ?? 0) === 0)
+          add(4, 'lost', `${input.path}: ${bytes} bytes from byte ${at} on are lost (${reason})`);
+    } else if (input.kept !== undefined)
+      add(4, 'account-missing', `${input.path}: the report has no \`account\` of it: analyze it again`);
     if (input.kept === 0) add(4, 'no-records', `${input.path}: has no record`);
   }
   for (const warning of report.warnings) {

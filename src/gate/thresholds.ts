@@ -17,8 +17,13 @@ export const STATISTICS = [
   'last',
   'count',
   'nan',
+  'missing',
+  'refused',
 ] as const;
 export type Statistic = (typeof STATISTICS)[number];
+
+/** Statistics that count, and that only grow as a run goes on. */
+const COUNTS: ReadonlySet<Statistic> = new Set(['count', 'nan', 'missing', 'refused']);
 
 export const OPERATORS = ['<=', '>=', '==', '!=', '<', '>'] as const;
 export type Operator = (typeof OPERATORS)[number];
@@ -85,8 +90,7 @@ export function holds(value: number, operator: Operator, limit: number): boolean
  */
 export function failsForGood({ statistic, operator }: Pick<Threshold, 'statistic' | 'operator'>): boolean {
   if (statistic === 'first') return true;
-  if (statistic === 'max' || statistic === 'count' || statistic === 'nan')
-    return operator === '<' || operator === '<=';
+  if (COUNTS.has(statistic) || statistic === 'max') return operator === '<' || operator === '<=';
   return statistic === 'min' && (operator === '>' || operator === '>=');
 }
 
@@ -119,12 +123,14 @@ export const stepsDone = (first: number, last: number, gap: number): number =>
 export const isComplete = (done: number, expected: number): boolean => holds(done, '>=', expected);
 
 /**
- * The number that a threshold compares; NaN where a value it would use is not finite, undefined without points. `nan`
- * counts ±Infinity too; `count` and `nan` are the only ones that non-finite values leave defined.
+ * The number that a threshold compares; NaN where a value it would use is not finite, undefined without points, and for
+ * cells that a report does not tell. `nan` counts ±Infinity too; non-finite values leave only the counts, `first` and
+ * `last` defined.
  */
 export function statisticOf(statistics: SeriesStatistics, statistic: Statistic): number | undefined {
   const nonFinite = statistics.nan + statistics.posInf + statistics.negInf;
   if (statistic === 'count') return statistics.points;
+  if (statistic === 'missing' || statistic === 'refused') return statistics[statistic];
   if (statistics.points === 0) return undefined;
   if (statistic === 'nan') return nonFinite;
   if (statistic === 'first' || statistic === 'last') return statistics[statistic];

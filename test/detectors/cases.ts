@@ -2,7 +2,7 @@
 import type { DETECTORS, DetectorId } from '../../src/detectors/registry.ts';
 import type { Finding } from '../../src/model/finding.ts';
 import type { Run } from '../../src/model/run.ts';
-import { fallingLoss, makeRun, normals } from './runs.ts';
+import { fallingLoss, makeRun, normals, withGaps } from './runs.ts';
 
 /** Another number for a threshold, at which the findings on the run are other ones than at the default. */
 export interface ThresholdCase {
@@ -159,6 +159,11 @@ export const CASES: { readonly [Id in DetectorId]: Case<Id> } = {
         value: 1,
       },
     },
+  },
+  'missing-loss': {
+    run: withGaps(makeRun([{ name: 'loss', values: fallingLoss(300) }]), 'loss', { 120: 7 }),
+    step: 119,
+    thresholds: { missingValues: 8 },
   },
   'non-finite-gradient-norm': {
     run: makeRun([

@@ -146,3 +146,13 @@ export function fixtureRun(name: string): Run {
     }),
   );
 }
+
+/** The run, with so many missing cells before points of a series (or after its last). */
+export const withGaps = (run: Run, name: string, gaps: Readonly<Record<number, number>>): Run => ({
+  ...run,
+  series: run.series.map((series) => {
+    if (series.name !== name) return series;
+    const before = Uint32Array.from({ length: series.value.length + 1 }, (_, k) => gaps[k] ?? 0);
+    return { ...series, gaps: before, missing: before.reduce((sum, gap) => sum + gap, 0) };
+  }),
+});

@@ -73,6 +73,35 @@ test.each([
   ['a log with one point', () => [file('a.jsonl', `${lines[0]}\n`)], 4],
   ['a torn last record', () => [file('a.jsonl', text.slice(0, -30))], 4],
   ['bad lines', () => [file('a.jsonl', text.replace(`${lines[300]}\n`, '{"step": 300, "loss\n'))], 3],
+  ['null for 60 losses', () => [file('a.jsonl', lossFrom(300, 360, 'null'))], 1],
+  ['null for one loss', () => [file('a.jsonl', lossFrom(300, 301, 'null'))], 1],
+  ['null for the last loss', () => [file('a.jsonl', lossFrom(599, 600, 'null'))], 1],
+  ['null for every second loss, a rhythm', () => [file('a.jsonl', lossFrom(0, 600, 'null', 2))], 0],
+  [
+    'a limit of missing losses',
+    () => [file('a.jsonl', lossFrom(0, 600, 'null', 2)), '--rule', 'missing(loss) <= 299'],
+    1,
+  ],
+  ['a limit of missing losses that holds', () => [healthy, '--rule', 'missing(loss) == 0'], 0],
+  ['text for 60 losses', () => [file('a.jsonl', lossFrom(300, 360, '"overflow"'))], 3],
+  ['a tensor of NaN for 60 losses', () => [file('a.jsonl', lossFrom(300, 600, '"tensor(nan)"'))], 1],
+  ['text in a norm that no rule reads', () => [file('a.jsonl', norms('"***"'))], 0],
+  [
+    'text in a norm that a rule reads',
+    () => [file('a.jsonl', norms('"***"')), '--rule', 'max(grad_norm) < 1e9'],
+    3,
+  ],
+  [
+    'text in a norm that a rule allows',
+    () => [file('a.jsonl', norms('"***"')), '--rule', 'refused(grad_norm) <= 9'],
+    0,
+  ],
+  ['a report without an account', () => [file('r.json', saved.replace(/"account"/g, '"acount"'))], 4],
+  [
+    'a report whose account is open',
+    () => [file('r.json', saved.replace(/"overhead": \d+/, '"overhead": 7'))],
+    4,
+  ],
   ['a loss that stops', () => [file('a.jsonl', stopped())], 4],
   ['an unknown rule', () => [healthy, '--rule', 'loss-spkie'], 2],
   ['a limit that is not finite', () => [healthy, '--rule', 'last(loss) < Infinity'], 2],
@@ -95,6 +124,13 @@ test.each([
   expect([result.code, result.err]).toEqual([code, code === 0 || code === 1 || code === 4 ? '' : result.err]);
   if (code === 2 || code === 3) expect(result.out + result.err).not.toContain('gate passed');
 });
+
+/** The healthy log with other losses in some lines. */
+const lossFrom = (from: number, to: number, value: string, every = 1): string =>
+  `${lines.map((line, k) => (k >= from && k < to && k % every === every - 1 ? line.replace(/"loss": [^,}]*/, `"loss": ${value}`) : line)).join('\n')}\n`;
+
+const norms = (value: string): string =>
+  `${lines.map((line, k) => (k % 100 === 50 ? line.replace(/"grad_norm": [^,}]*/, `"grad_norm": ${value}`) : line)).join('\n')}\n`;
 
 function windowed(rule: string, from: number): string {
   return file('w.yaml', `${POLICY}rules: { ${JSON.stringify(rule)}: [error, { from: ${from} }] }\n`);

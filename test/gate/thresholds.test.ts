@@ -64,7 +64,8 @@ function check(module: typeof thresholds): string[] {
     for (const operator of module.OPERATORS) {
       const good =
         statistic === 'first' ||
-        (['max', 'count', 'nan'].includes(statistic) && ['<', '<='].includes(operator)) ||
+        (['max', 'count', 'nan', 'missing', 'refused'].includes(statistic) &&
+          ['<', '<='].includes(operator)) ||
         (statistic === 'min' && ['>', '>='].includes(operator));
       is(`${statistic} ${operator} fails for good`, module.failsForGood({ statistic, operator }), good);
     }
@@ -93,6 +94,8 @@ function check(module: typeof thresholds): string[] {
     nan: 0,
     posInf: 0,
     negInf: 0,
+    missing: 20,
+    refused: 21,
     first: 11,
     last: 12,
     lastStep: 4,
@@ -109,12 +112,17 @@ function check(module: typeof thresholds): string[] {
   for (const statistic of module.STATISTICS) {
     const expected = statistic === 'count' ? 4 : statistic === 'nan' ? 0 : whole[statistic];
     is(statistic, of({}, statistic), expected);
-    is(`${statistic} of nothing`, of({ points: 0 }, statistic), statistic === 'count' ? 0 : undefined);
+    const counts = statistic === 'missing' || statistic === 'refused';
+    is(
+      `${statistic} of nothing`,
+      of({ points: 0 }, statistic),
+      statistic === 'count' ? 0 : counts ? expected : undefined,
+    );
     for (const odd of ['nan', 'posInf', 'negInf'] as const)
       is(
         `${statistic} with ${odd}`,
         of({ [odd]: 1 }, statistic),
-        statistic === 'count' || statistic === 'first' || statistic === 'last'
+        counts || statistic === 'count' || statistic === 'first' || statistic === 'last'
           ? expected
           : statistic === 'nan'
             ? 1
@@ -122,6 +130,10 @@ function check(module: typeof thresholds): string[] {
       );
     if (['min', 'max', 'mean', 'p50', 'p90', 'p95', 'p99'].includes(statistic))
       is(`${statistic} of null`, of({ [statistic]: null }, statistic), Number.NaN);
+  }
+  for (const statistic of ['missing', 'refused'] as const) {
+    const { [statistic]: _, ...without } = whole;
+    is(`${statistic} that is not told`, module.statisticOf(without, statistic), undefined);
   }
   is('all kinds of non-finite', of({ nan: 1, posInf: 2, negInf: 3 }, 'nan'), 6);
   return wrong;

@@ -99,6 +99,7 @@ export function makeReport(runs: readonly RunReport[], change: Partial<Report> =
       kept: 100,
       lost: 0,
       unreadBytes: 0,
+      account: { bytes: 1000, records: 900, overhead: 100, passedOver: 0, lost: [] },
       errors: [],
     })),
     verdict: { ...(runs[0]?.verdict ?? healthy), run: runs[0]?.id ?? null },
