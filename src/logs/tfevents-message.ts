@@ -5,7 +5,16 @@ import { decodeName } from '../bytes/encoding.ts';
 export interface TagSink<Tag extends { plugin: string | undefined }> {
   find(bytes: Buffer, start: number, end: number): Tag;
   add(tag: Tag, step: number, value: number, wallTime: number, offset: number): void;
+  /** A value that says of itself that it is a scalar and is no number. */
+  refuse(tag: Tag): void;
 }
+
+/**
+ * What an event is: a `record` where it holds a scalar or hyperparameters of the run, `passed-over` where it holds what is
+ * no scalar (a graph, an image, a histogram, a text), `overhead` where it says no more than that the file or a session
+ * begins or ends, `refused-value` where its only scalars are no numbers, `damaged` where it is malformed.
+ */
+export type EventFate = 'record' | 'passed-over' | 'overhead' | 'refused-value' | 'damaged';
 
 export type Hyperparameters = Map<string, string | number | boolean | null>;
 
@@ -43,9 +52,16 @@ function skipField(bytes: Buffer, wire: number, end: number): void {
   else cursor = end + 1;
 }
 
+/** What the values of the event that is being read were. */
+let scalars = 0;
+let refused = 0;
+
+/** Fields that an event has whatever it holds: wall_time, step, file_version, session_log, source_metadata. */
+const FRAMING: ReadonlySet<number> = new Set([1, 2, 3, 7, 10]);
+
 /**
- * Reads one Event and hands its scalars over. False if the message is malformed; what was read before is kept then
- * (the checksum held, so its writer wrote it so).
+ * Reads one Event and hands its scalars over. Of a malformed message what was read before is kept (the checksum held, so
+ * its writer wrote it so).
  */
 export function readEvent<Tag extends { plugin: string | undefined }>(
   bytes: Buffer,
@@ -54,8 +70,10 @@ export function readEvent<Tag extends { plugin: string | undefined }>(
   offset: number,
   sink: TagSink<Tag>,
   hyperparameters: Hyperparameters,
-): boolean {
+): EventFate {
   cursor = start;
+  scalars = refused = 0;
+  let held = false;
   let wallTime = Number.NaN;
   let step = 0;
   let summaryStart = -1;
@@ -70,22 +88,26 @@ export function readEvent<Tag extends { plugin: string | undefined }>(
       const length = varint(bytes, end);
       summaryStart = cursor;
       summaryEnd = cursor += length;
-    } else skipField(bytes, key & 7, end);
+    } else {
+      if (!FRAMING.has(key >> 3)) held = true;
+      skipField(bytes, key & 7, end);
+    }
   }
-  if (cursor !== end) return false;
-  if (summaryStart < 0) return true;
+  if (cursor !== end) return 'damaged';
+  if (summaryStart < 0) return held ? 'passed-over' : 'overhead';
   cursor = summaryStart;
   while (cursor < summaryEnd) {
     const key = varint(bytes, summaryEnd);
     if (key === 0x0a) {
       const length = varint(bytes, summaryEnd);
       const valueEnd = cursor + length;
-      if (valueEnd > summaryEnd) return false;
-      if (!readValue(bytes, valueEnd, step, wallTime, offset, sink, hyperparameters)) return false;
+      if (valueEnd > summaryEnd) return 'damaged';
+      if (!readValue(bytes, valueEnd, step, wallTime, offset, sink, hyperparameters)) return 'damaged';
       cursor = valueEnd;
     } else skipField(bytes, key & 7, summaryEnd);
   }
-  return cursor === summaryEnd;
+  if (cursor !== summaryEnd) return 'damaged';
+  return scalars > 0 ? 'record' : refused > 0 ? 'refused-value' : 'passed-over';
 }
 
 /** The value at the cursor. */
@@ -126,12 +148,23 @@ function readValue<Tag extends { plugin: string | undefined }>(
   if (metadataStart >= 0) {
     const { plugin, contentStart, contentEnd } = pluginOf(bytes, metadataStart, metadataEnd);
     tag.plugin ??= plugin;
-    if (plugin === 'hparams') readHparams(bytes, contentStart, contentEnd, hyperparameters);
+    if (plugin === 'hparams' && readHparams(bytes, contentStart, contentEnd, hyperparameters)) scalars++;
   }
-  if (hasSimple) sink.add(tag, step, simple, wallTime, offset);
-  else if (tensorStart >= 0 && (tag.plugin === undefined || tag.plugin === '' || tag.plugin === 'scalars')) {
+  if (hasSimple) {
+    scalars++;
+    sink.add(tag, step, simple, wallTime, offset);
+  } else if (
+    tensorStart >= 0 &&
+    (tag.plugin === undefined || tag.plugin === '' || tag.plugin === 'scalars')
+  ) {
     const value = tensorScalar(bytes, tensorStart, tensorEnd);
-    if (value !== undefined) sink.add(tag, step, value, wallTime, offset);
+    if (value !== undefined) {
+      scalars++;
+      sink.add(tag, step, value, wallTime, offset);
+    } else if (tag.plugin === 'scalars') {
+      refused++;
+      sink.refuse(tag);
+    }
   }
   return true;
 }
@@ -257,11 +290,11 @@ function tensorScalar(bytes: Buffer, start: number, end: number): number | undef
 
 /**
  * The hyperparameters of a session: HParamsPluginData { 3 session_start_info { 1 hparams: map<string, Value> } } with
- * google.protobuf.Value { 1 null, 2 number, 3 string, 4 bool }.
+ * google.protobuf.Value { 1 null, 2 number, 3 string, 4 bool }. Whether there were any: the plugin has other messages too.
  */
-function readHparams(bytes: Buffer, start: number, end: number, into: Hyperparameters): void {
+function readHparams(bytes: Buffer, start: number, end: number, into: Hyperparameters): boolean {
   const session = field(bytes, start, end, 0x1a);
-  if (session === undefined) return;
+  if (session === undefined) return false;
   for (const [key, from, to] of [...fields(bytes, session[0], session[1])]) {
     if (key !== 0x0a) continue;
     const name = field(bytes, from, to, 0x0a);
@@ -281,4 +314,5 @@ function readHparams(bytes: Buffer, start: number, end: number, into: Hyperparam
       if (known !== undefined) into.set(decodeName(bytes, name[0], name[1]), known);
     }
   }
+  return true;
 }

@@ -18,7 +18,7 @@ import { decodeName, sameBytes } from '../bytes/encoding.ts';
 import { openLedger } from '../bytes/ledger.ts';
 import { diagError, type ErrorRecord } from '../model/errors.ts';
 import type { LogFormat, LoggedSeries, RunFiles } from './format.ts';
-import { readEvent, type TagSink } from './tfevents-message.ts';
+import { type EventFate, readEvent, type TagSink } from './tfevents-message.ts';
 
 const HEADER_BYTES = 12;
 const FOOTER_BYTES = 4;
@@ -37,6 +37,7 @@ interface Tag {
   wallTime: Float64Array;
   offset: Float64Array;
   count: number;
+  refused: number;
 }
 
 const uint32 = (bytes: Buffer, at: number): number =>
@@ -99,6 +100,8 @@ export const tfevents: LogFormat = {
 
     const queue = byteQueue(chunks);
     let recordStart = 0;
+    /** Whether what comes next follows bytes that are no record. */
+    let astray = false;
     for (;;) {
       recordStart = queue.position;
       // Awaiting a promise for every record would take longer than reading it.
@@ -106,10 +109,12 @@ export const tfevents: LogFormat = {
       if (!isHeader(queue.bytes, queue.at)) {
         if (lostBytes === 0) firstLost = recordStart;
         lostBytes++;
+        astray = true;
         ledger.lose('no-record', 1, recordStart);
         queue.skip(1);
         continue;
       }
+      astray = false;
       const length = uint32(queue.bytes, queue.at) + uint32(queue.bytes, queue.at + 4) * 2 ** 32;
       if (length > MAX_RECORD) {
         absurd ??= diagError(
@@ -127,30 +132,38 @@ export const tfevents: LogFormat = {
         queue.skip(HEADER_BYTES);
         continue;
       }
-      let good: boolean | undefined;
-      if (length > MAX_HELD_RECORD) good = await queue.skipChecked(length);
-      else {
+      let fate: EventFate | 'bad-checksum';
+      if (length > MAX_HELD_RECORD) {
+        const good = await queue.skipChecked(length);
+        if (good === undefined) break;
+        fate = good ? 'passed-over' : 'bad-checksum';
+      } else {
         const size = HEADER_BYTES + length + FOOTER_BYTES;
         if (queue.available() < size && !(await queue.need(size))) break;
         const { bytes, at } = queue;
         const end = at + HEADER_BYTES + length;
-        good =
-          uint32(bytes, end) === maskedCrc32c(crc32c(bytes, at + HEADER_BYTES, end)) &&
-          readEvent(bytes, at + HEADER_BYTES, end, recordStart, tags.sink, hyperparameters);
+        fate =
+          uint32(bytes, end) === maskedCrc32c(crc32c(bytes, at + HEADER_BYTES, end))
+            ? readEvent(bytes, at + HEADER_BYTES, end, recordStart, tags.sink, hyperparameters)
+            : 'bad-checksum';
         queue.skip(size);
       }
-      if (good === undefined) break;
-      if (good) {
+      if (fate === 'record' || fate === 'passed-over' || fate === 'overhead') {
         kept++;
         ledger.overhead(HEADER_BYTES + FOOTER_BYTES);
-        ledger.record(length);
+        if (fate === 'record') ledger.record(length);
+        else if (fate === 'passed-over') ledger.passOver(length);
+        else ledger.overhead(length);
       } else {
         if (badRecords++ === 0) firstBad = recordStart;
-        ledger.lose('damaged', HEADER_BYTES + length + FOOTER_BYTES, recordStart, 1);
+        ledger.lose(fate, HEADER_BYTES + length + FOOTER_BYTES, recordStart, 1);
       }
     }
-    const torn = queue.position + queue.available() - recordStart;
-    if (torn > 0) ledger.lose('torn-record', torn, recordStart, 1);
+    const left = queue.position + queue.available() - recordStart;
+    // The last bytes of a stretch that is no record are no record that goes on.
+    if (astray) lostBytes += left;
+    if (left > 0)
+      ledger.lose(astray ? 'no-record' : 'torn-record', left, recordStart, astray ? undefined : 1);
     if (badRecords > 0)
       errors.push(
         diagError('tfevents-bad-record', { count: badRecords }, { path, byteOffset: firstBad }).toRecord(),
@@ -171,7 +184,7 @@ export const tfevents: LogFormat = {
               wallTime: tag.wallTime.subarray(0, tag.count),
               byteOffset: tag.offset.subarray(0, tag.count),
               missing: 0,
-              refused: 0,
+              refused: tag.refused,
             },
           ],
     );
@@ -250,13 +263,17 @@ function tagTable() {
       wallTime: new Float64Array(16),
       offset: new Float64Array(16),
       count: 0,
+      refused: 0,
     };
     if (bucket === undefined) byHash.set(hash, [tag]);
     else bucket.push(tag);
     all.push(tag);
     return tag;
   };
-  const sink: TagSink<Tag> = { find, add: addPoint };
+  const refuse = (tag: Tag): void => {
+    tag.refused++;
+  };
+  const sink: TagSink<Tag> = { find, add: addPoint, refuse };
   return { all: () => all, sink };
 }
 
