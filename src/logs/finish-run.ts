@@ -155,13 +155,13 @@ export function finishRun(
   const joined = join(parts);
   // Text by its name of something else must not stand as a candidate beside the loss.
   const measured = joined.filter(
-    (one) => !isMostlyText(one) || namesLossValue(one.name) || forced.has(one.name),
+    (one) => isMeasured(one) || namesLossValue(one.name) || forced.has(one.name),
   );
   const { roles, notes } = assignRoles(measured, forced);
   const all = measured.map((one, k) => ({ ...one, ...roles[k]! }));
-  const withRoles = all.filter((one) => !isMostlyText(one) || one.role !== 'other');
+  const withRoles = all.filter((one) => isMeasured(one) || isAwaited(one));
   const shown = new Set(withRoles.map(({ name }) => name));
-  const text = joined.filter((one) => isMostlyText(one) && !shown.has(one.name)).map(({ name }) => name);
+  const left = joined.filter(({ name }) => !shown.has(name));
   const axis = axisSeries(withRoles);
   const parallel = parts.some((part) => part.parallel === true);
   const restarts =
@@ -192,17 +192,31 @@ export function finishRun(
         ...parts.flatMap((part) => part.run.notes ?? []),
         ...sidecarNotes,
         ...notes,
-        ...(text.length === 0 ? [] : [textNote(text)]),
+        ...leftNote(
+          'columns of text, which are no series',
+          left.filter(({ refused }) => refused > 0),
+        ),
+        ...leftNote(
+          'columns without a value, which are no series',
+          left.filter(({ refused }) => refused === 0),
+        ),
       ]),
     ],
   };
 }
 
-/** Most of its cells are no numbers: text, and no series where its name does not say that it should be one. */
-const isMostlyText = ({ value, refused }: LoggedSeries): boolean => refused > 0 && refused >= value.length;
+/** Most cells that say something are numbers. */
+const isMeasured = ({ value, refused }: LoggedSeries): boolean => value.length > refused;
 
-const textNote = (names: readonly string[]): string =>
-  `columns of text, which are no series: ${names.slice(0, 10).join(', ')}${names.length > 10 ? `, and ${names.length - 10} more` : ''}`;
+/** A loss that should have numbers: what it has instead is told of it. An evaluation may have been left out. */
+const isAwaited = ({ role, refused }: LoggedSeries & { role: Role }): boolean =>
+  role === 'loss' || role === 'task_loss' || (refused > 0 && role !== 'other');
+
+const leftNote = (what: string, series: readonly LoggedSeries[]): string[] => {
+  const names = series.map(({ name }) => name);
+  const more = names.length > 10 ? `, and ${names.length - 10} more` : '';
+  return names.length === 0 ? [] : [`${what}: ${names.slice(0, 10).join(', ')}${more}`];
+};
 
 /** The first points of the axis after the places at which the log says that it starts again. */
 function markedIndices(axis: Joined, parts: readonly RunPart[]): number[] {

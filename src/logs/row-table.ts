@@ -268,7 +268,7 @@ export function rowTable(indexColumn?: string): RowTable {
           : undefined;
       const line = lines.subarray(0, count);
       const series = columns
-        .filter((one) => one.count > 0 || one.refused > 0)
+        .filter((one) => one.count > 0 || one.refused > 0 || one.missing > 0)
         .map((one): LoggedSeries => {
           const value = one.value.subarray(0, one.count);
           const cells = {
