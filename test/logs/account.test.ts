@@ -1,11 +1,18 @@
 /** The account of a log by hand: the faults that were dropped in silence, each told with its reason, count and place. */
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { gzipSync } from 'node:zlib';
-import { describe, expect, it } from 'vitest';
+import { afterAll, describe, expect, it } from 'vitest';
 import { openLedger } from '../../src/bytes/ledger.ts';
 import { finishLog, type ReadLogOptions, readRawStream } from '../../src/logs/read-log.ts';
 import { lostRecords, unaccounted, unreadBytes } from '../../src/model/log.ts';
 import { missingCells } from '../../src/model/missing-cells.ts';
 import { attemptOf, type TimeSeries } from '../../src/model/run.ts';
+import { cli } from '../support/cli.ts';
+
+const folder = mkdtempSync(join(tmpdir(), 'clippy-diag-account-'));
+afterAll(() => rmSync(folder, { recursive: true, force: true }));
 
 async function* once(bytes: Uint8Array): AsyncGenerator<Uint8Array> {
   for (let at = 0; at < bytes.length; at += 1000) yield bytes.slice(at, at + 1000);
@@ -283,6 +290,65 @@ describe('other losses', () => {
       passedOver: '"a"'.length + '"x"'.length,
       lost: [],
     });
+  });
+});
+
+describe('what a command says of it', () => {
+  const loss = (k: number): number => 2 / Math.sqrt(k + 1) + 0.02 * Math.sin(3 * k);
+  const line = (value: (k: number) => unknown) => (k: number) =>
+    JSON.stringify({ step: k, loss: value(k), val_loss: k % 10 === 0 ? loss(k) : undefined });
+  const inside = (k: number): boolean => k >= 300 && k < 360;
+  it.each<[string, string, number, number]>([
+    ['a healthy log', rows(600, line(loss)), 0, 0],
+    [
+      'every second loss',
+      rows(
+        600,
+        line((k) => (k % 2 === 0 ? loss(k) : null)),
+      ),
+      0,
+      0,
+    ],
+    [
+      'no loss at all, beside an evaluation',
+      rows(
+        600,
+        line(() => null),
+      ),
+      4,
+      4,
+    ],
+    [
+      'text in the loss',
+      rows(
+        600,
+        line((k) => (inside(k) ? '1,234.5' : loss(k))),
+      ),
+      3,
+      3,
+    ],
+    [
+      'infinity as MSVC writes it',
+      rows(
+        600,
+        line((k) => (inside(k) ? '1.#INF' : loss(k))),
+      ),
+      1,
+      0,
+    ],
+    [
+      'a quote over 299 rows',
+      `step,loss\n${rows(600, (k) => `${k},${k === 300 ? '"' : ''}${loss(k)}`)}`,
+      3,
+      3,
+    ],
+    ['a hole', `${rows(200, line(loss))}${'\0'.repeat(5000)}${rows(200, (k) => line(loss)(400 + k))}`, 3, 3],
+    ['a torn last line', `${rows(600, line(loss))}{"step":600,"lo`, 4, 0],
+  ])('%s', async (_, text, gate, analyze) => {
+    const path = join(folder, 'log');
+    writeFileSync(path, text);
+    expect((await cli(['gate', path], { cwd: folder })).code).toBe(gate);
+    expect((await cli(['analyze', path], { cwd: folder })).code).toBe(analyze);
   });
 });
 
