@@ -14,6 +14,7 @@ import type {
   PagesDocument,
   ReplayDocument,
   StripDocument,
+  StudyDocument,
 } from '../src/cli/documents.ts';
 import { baselineSchema } from '../src/gate/baseline.ts';
 import { DTYPES, type InspectedCheckpoint, type InspectedTensor } from '../src/model/checkpoint.ts';
@@ -31,7 +32,18 @@ import type {
 } from '../src/model/inspection.ts';
 import type { MatrixCell, TrainingMatrix } from '../src/model/matrix.ts';
 import type { BaselineCheck } from '../src/model/replay.ts';
+import { VERDICT_CLASSES } from '../src/model/report.ts';
 import { ROLES } from '../src/model/run.ts';
+import {
+  CELL_VERDICTS,
+  type MeanAndSpread,
+  type StudyCell,
+  type StudyInfo,
+  type StudyMetric,
+  type StudyPoint,
+  type StudySummary,
+  type TaskQuality,
+} from '../src/model/study.ts';
 import {
   account,
   curvatureEntry,
@@ -393,6 +405,136 @@ const matrix = objectOf<MatrixDocument>(
   errors: listOf(error, 'Damage in the capture.'),
 });
 
+const taskQuality = objectOf<TaskQuality>(
+  'taskQuality',
+  'Quality of a task on the test part; null where the metric does not belong to its loss, NaN where outputs are not finite.',
+)({
+  auc: orNull(number('Area under the ROC curve.')),
+  logloss: orNull(number('Mean cross-entropy.')),
+  rmse: orNull(number('Root of the mean squared error.')),
+});
+
+const verdict = oneOf(
+  CELL_VERDICTS,
+  '`hurt`: left the band and came back, or climbed; `frozen`: learned nothing; `crashed`: could not be trained.',
+);
+const ruleOptions = z
+  .record(z.string(), z.union([z.number(), z.string(), z.boolean()]))
+  .meta({ description: 'All options of the rule.' }) as unknown as z.ZodType<InJson<StudyCell['options']>>;
+const ruleLabel = text('The rule with its options, as `--rule` takes it.');
+
+const studyCell = objectOf<InJson<StudyCell>>(
+  'studyCell',
+  'One training.',
+)({
+  model: text('The model.'),
+  rule: text('The row of the study: a label, or of a grid its ids.'),
+  label: ruleLabel,
+  options: ruleOptions,
+  learningRate: finite('The learning rate.'),
+  seed: count('The seed of the initialisation.'),
+  verdict,
+  class: orNull(oneOf(VERDICT_CLASSES, "The judge's class of the training losses; null where it crashed.")),
+  onsetStep: orNull(finite('Step, counted from 0, at which the incident began.')),
+  finalLoss: number('Median of the last ten losses; NaN if one of them is not finite.'),
+  metrics: z
+    .record(z.string(), taskQuality)
+    .meta({ description: 'Quality by task.' }) as unknown as z.ZodType<InJson<StudyCell['metrics']>>,
+  curve: numbers('The largest loss in each of up to 64 stretches of equal length.'),
+  error: text('Why it crashed.').optional(),
+});
+
+const meanAndSpread = objectOf<MeanAndSpread>(
+  'meanAndSpread',
+  'Over the seeds.',
+)({
+  mean: number('The mean.'),
+  sd: number('The standard deviation; 0 of one seed.'),
+});
+
+const studyPoint = objectOf<InJson<StudyPoint>>(
+  'studyPoint',
+  'A row of the study at one learning rate: of a grid its best rule there.',
+)({
+  learningRate: finite('The learning rate.'),
+  label: ruleLabel,
+  verdict,
+  seeds: count('Seeds.'),
+  counts: z
+    .record(z.string(), z.int().min(0))
+    .meta({ description: 'Seeds by verdict.' }) as unknown as z.ZodType<InJson<StudyPoint['counts']>>,
+  quality: meanAndSpread,
+  finalLoss: meanAndSpread,
+  lostAt: orNull(finite('The earliest onset among the lost.')),
+});
+
+const studySummary = objectOf<InJson<StudySummary>>(
+  'studySummary',
+  'A row of the study for one model.',
+)({
+  model: text('The model.'),
+  rule: text('The row.'),
+  points: listOf(studyPoint, 'By learning rate.'),
+  best: orNull(
+    objectOf<InJson<NonNullable<StudySummary['best']>>>(
+      null,
+      'The best quality among rule and learning rate that hold in all seeds.',
+    )({
+      label: ruleLabel,
+      options: ruleOptions,
+      learningRate: finite('The learning rate.'),
+      quality: meanAndSpread,
+    }),
+  ),
+  largestStable: orNull(
+    objectOf<NonNullable<StudySummary['largestStable']>>(
+      null,
+      'The largest rate up to which one rule of the row holds in all seeds.',
+    )({ label: ruleLabel, learningRate: finite('The learning rate.') }),
+  ),
+});
+
+const study = objectOf<InJson<StudyDocument>>(
+  null,
+  'What `clippy-diag matrix STUDY.yaml --json` and `clippy-diag matrix merge --json` print.',
+)({
+  schemaVersion,
+  study: objectOf<InJson<StudyInfo>>(
+    null,
+    'What was asked for.',
+  )({
+    file: text('The study, as named.'),
+    key: text('SHA-256 of everything that decides the results.'),
+    models: texts('The models.'),
+    rules: listOf(
+      objectOf<InJson<StudyInfo['rules'][number]>>(
+        null,
+        'A row.',
+      )({ rule: text('Its name.'), labels: texts('The rules of its grid.') }),
+      'The rows.',
+    ),
+    learningRates: numbers('The learning rates; of a search, those that it may try.'),
+    searched: flag('Whether the largest stable rate was searched for.'),
+    seeds: count('Seeds of each cell.'),
+    batch: count('Rows of a batch.'),
+    steps: count('Steps of a cell.'),
+    metric: objectOf<StudyMetric>(
+      null,
+      'What compares two cells.',
+    )({ task: text('The first task.'), name: oneOf(['auc', 'rmse'], 'RMSE if it is a regression.') }),
+    windows: count('Windows that are trained on in turn; 1 for one training part.'),
+  }),
+  shard: objectOf<NonNullable<StudyDocument['shard']>>(
+    null,
+    'The part of the study that this is.',
+  )({ index: count('From 1.'), count: count('Of so many.') }).optional(),
+  cells: listOf(studyCell, 'Model by model, rule by rule, learning rates and then seeds within.'),
+  missing: count('Cells that were not trained.'),
+  summary: listOf(studySummary, 'The rows, model by model.'),
+  conclusion: text('One sentence for each model.'),
+  notes: texts('What a reader should know about these numbers.'),
+});
+
 const chart = objectOf<ChartDocument>(
   null,
   'What `clippy-diag chart --json` prints.',
@@ -514,6 +656,7 @@ export const DOCUMENTS = {
   replay,
   curvature,
   matrix,
+  study,
   chart,
   baseline,
   pages,

@@ -21,6 +21,7 @@ export const COMMANDS: Readonly<Record<string, () => Promise<{ readonly default:
   init: () => import('./commands/init.ts'),
   inspect: () => import('./commands/inspect.ts'),
   matrix: () => import('./commands/matrix.ts'),
+  'matrix:merge': () => import('./commands/matrix/merge.ts'),
   replay: () => import('./commands/replay.ts'),
   report: () => import('./commands/report.ts'),
   'strip-batches': () => import('./commands/strip-batches.ts'),

@@ -22,8 +22,8 @@ export async function readBatch(path: string, inputs: readonly BatchInput[], map
   );
   if (unused !== undefined)
     throw diagError('batch-map', { name: unused, known: inputs.map(({ name }) => name) });
-  if (/\.(csv|tsv)$/i.test(path)) return fromTable(await readCsv(path), inputs, map, path);
-  if (/\.parquet$/i.test(path)) return fromTable(await readParquet(path), inputs, map, path);
+  const table = await tableOf(path);
+  if (table !== undefined) return fromTable(table, inputs, map, path);
   const file = await openCheckpoint(path);
   try {
     // A step of a capture has gradients and parameters beside its batch.
@@ -78,7 +78,60 @@ export function batchTensor(name: string, shape: readonly number[], data: Tensor
   return { shape, data: ids };
 }
 
-type Table = ReadonlyMap<string, ArrayLike<unknown>>;
+/** Columns by name: texts of CSV, whatever Parquet holds, numbers of arrays. */
+export type Table = ReadonlyMap<string, ArrayLike<unknown>>;
+
+/** A table by the ending of its name; undefined for anything else. */
+async function tableOf(path: string): Promise<Table | undefined> {
+  if (/\.(csv|tsv)$/i.test(path)) return readCsv(path);
+  return /\.parquet$/i.test(path) ? readParquet(path) : undefined;
+}
+
+/**
+ * Reads a table from CSV, TSV, Parquet, or a file of arrays (npz): there [n] and [n, 1] are a column, [n, k] are the columns
+ * NAME_0 to NAME_k−1.
+ *
+ * @throws batch-table, batch-empty, format-unknown and what reading throws
+ */
+export async function readTable(path: string): Promise<Table> {
+  const table = await tableOf(path);
+  if (table !== undefined) return table;
+  const file = await openCheckpoint(path);
+  try {
+    const columns = new Map<string, ArrayLike<unknown>>();
+    let rows: number | undefined;
+    for (const { name, shape } of file.tensors) {
+      const [n, width = 1, ...more] = shape;
+      if (n === undefined || more.length > 0)
+        throw diagError(
+          'batch-table',
+          {
+            problem: `the array "${name}" is ${shape.join('×') || 'a scalar'}, and a column or a matrix is expected`,
+          },
+          { path },
+        );
+      rows ??= n;
+      if (n !== rows)
+        throw diagError(
+          'batch-table',
+          { problem: `the array "${name}" has ${n} rows, the one before it ${rows}` },
+          { path },
+        );
+      const data = await file.read(name);
+      if (width === 1) columns.set(name, data);
+      else
+        for (let c = 0; c < width; c++)
+          columns.set(
+            `${name}_${c}`,
+            Array.from({ length: n }, (_, row) => data[row * width + c]!),
+          );
+    }
+    if (rows === undefined || rows === 0) throw diagError('batch-empty', {}, { path });
+    return columns;
+  } finally {
+    await file.close();
+  }
+}
 
 function fromTable(table: Table, inputs: readonly BatchInput[], map: ColumnMap, path: string): Batch {
   const batch = new Map<string, BatchTensor>();
@@ -104,7 +157,7 @@ function fromTable(table: Table, inputs: readonly BatchInput[], map: ColumnMap, 
     const data = new (ids ? Int32Array : Float32Array)(rows * columns.length);
     for (let row = 0; row < rows; row++)
       for (const [i, column] of values.entries()) {
-        const value = cell(column[row]);
+        const value = numberIn(column[row]);
         const expected = ids ? 'a whole number below 2³¹' : 'a number';
         if (value === undefined || (ids && (value | 0) !== value))
           throw diagError(
@@ -119,8 +172,8 @@ function fromTable(table: Table, inputs: readonly BatchInput[], map: ColumnMap, 
   return batch;
 }
 
-/** A number, or undefined for what is none; an empty cell is no number and never 0. */
-function cell(value: unknown): number | undefined {
+/** The number in a cell, or undefined for what is none; an empty cell is no number and never 0. */
+export function numberIn(value: unknown): number | undefined {
   if (typeof value === 'number') return value;
   if (typeof value === 'bigint' || typeof value === 'boolean') return Number(value);
   if (typeof value !== 'string' || value.trim() === '') return undefined;

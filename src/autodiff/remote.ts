@@ -3,13 +3,12 @@
  * shared between two threads, since wasm has no threads of its own in Node.
  */
 import { type ChildProcess, fork } from 'node:child_process';
-import { createRequire } from 'node:module';
-import { fileURLToPath, pathToFileURL } from 'node:url';
-import { Worker } from 'node:worker_threads';
+import { fileURLToPath } from 'node:url';
 import { DiagError, diagError, ERROR_TEXTS, type ErrorRecord } from '../model/errors.ts';
 import type { BackendName } from './backend-names.ts';
 import { type Batch, type Losses, type Objective, rowsOf, sliceRows } from './objective.ts';
 import type { SourceTensor } from './parameters.ts';
+import { fromSources, startThread, workerFile } from './start-thread.ts';
 
 /** What the other side opens. */
 export interface OpenRequest {
@@ -43,28 +42,7 @@ interface Channel {
   close(): Promise<void>;
 }
 
-const fromSources = import.meta.url.endsWith('.ts');
-
-/** The worker's file: beside this one in the sources, in dist/autodiff after bundling, wherever the bundle put this. */
-const workerFile = fromSources
-  ? new URL('./objective.worker.ts', import.meta.url)
-  : new URL(
-      'autodiff/objective.worker.js',
-      import.meta.url.slice(0, import.meta.url.lastIndexOf('/dist/') + '/dist/'.length),
-    );
-
-/** A thread from the sources has to register the loader of TypeScript itself: Node 20 ignores --import there. */
-function startThread(): Worker {
-  if (!fromSources) return new Worker(workerFile);
-  const loader = pathToFileURL(createRequire(import.meta.url).resolve('tsx/esm/api')).href.replace(
-    /cjs$/,
-    'mjs',
-  );
-  return new Worker(
-    `import(${JSON.stringify(loader)}).then(({ register }) => (register(), import(${JSON.stringify(workerFile.href)})))`,
-    { eval: true, execArgv: [] },
-  );
-}
+const objectiveWorker = workerFile('autodiff/objective.worker');
 
 /** The objective behind a channel. `start` gets what to do with replies and with the end of the other side. */
 async function remoteObjective(
@@ -137,7 +115,7 @@ function errorOf(reply: Exclude<Reply, { value: unknown }>, path: string): Error
 export function threadObjective(open: OpenRequest): Promise<Objective> {
   return remoteObjective(
     (reply, ended) => {
-      const worker = startThread();
+      const worker = startThread(objectiveWorker);
       // Alive while it owes an answer: an idle thread keeps no process from ending, a busy one must.
       let owed = 0;
       worker.on('message', (answer: Reply) => {
@@ -182,7 +160,7 @@ export function moduleObjective(open: OpenRequest, limits: ModuleLimits = {}): P
   const { seconds = 60, memory = 4096 } = limits;
   return remoteObjective(
     (reply, ended) => {
-      const child: ChildProcess = fork(fileURLToPath(workerFile), [String(memory)], {
+      const child: ChildProcess = fork(fileURLToPath(objectiveWorker), [String(memory)], {
         execArgv: [...(fromSources ? ['--import', 'tsx'] : []), `--max-old-space-size=${memory}`],
         serialization: 'advanced',
         // Its standard output is not ours, its standard error is looked at when it dies.

@@ -10,6 +10,7 @@ import type { CaptureCheck, CheckpointDiff, Inspection } from '../model/inspecti
 import type { TrainingMatrix } from '../model/matrix.ts';
 import type { ReplayEntry } from '../model/replay.ts';
 import type { ChartSeries } from '../model/report.ts';
+import type { StudyResult } from '../model/study.ts';
 
 interface Versioned {
   readonly schemaVersion: string;
@@ -41,6 +42,9 @@ export interface MatrixDocument extends Versioned {
   readonly matrix: TrainingMatrix;
   readonly errors: readonly ErrorRecord[];
 }
+
+/** `matrix STUDY.yaml` and `matrix merge` */
+export interface StudyDocument extends Versioned, StudyResult {}
 
 export interface ChartDocument extends Versioned {
   readonly charts: readonly { readonly run: string; readonly series: readonly ChartSeries[] }[];
@@ -95,6 +99,7 @@ export type JsonDocument =
   | ReplayDocument
   | CurvatureDocument
   | MatrixDocument
+  | StudyDocument
   | ChartDocument
   | BaselineDocument
   | PagesDocument

@@ -7,6 +7,7 @@ import type { OutputStream } from './io.ts';
 export function progressOn(
   stream: Pick<OutputStream, 'isTTY' | 'write'>,
   clock: () => number,
+  unit = 'step',
 ): (done: number, total: number) => void {
   const start = clock();
   let shown = 0;
@@ -18,7 +19,7 @@ export function progressOn(
     if (stream.isTTY !== true || (now - shown < 200 && done < total)) return;
     shown = now;
     const left = Math.ceil(((now - start) / (done - before)) * (total - done) * 1e-3);
-    stream.write(`\r\u001b[K${done < total ? `step ${done} of ${total}, ${left} s left` : ''}`);
+    stream.write(`\r\u001b[K${done < total ? `${unit} ${done} of ${total}, ${left} s left` : ''}`);
   };
 }
 

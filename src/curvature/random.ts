@@ -4,6 +4,8 @@ export interface RandomVectors {
   gaussian(length: number): Float64Array;
   /** Independent entries ±1. */
   signs(length: number): Float64Array;
+  /** Independent entries from [0, 1). */
+  uniform(length: number): Float64Array;
 }
 
 /** @param seed any integer; seeds that differ modulo 2³² give independent streams */
@@ -22,6 +24,7 @@ export function randomVectors(seed: number): RandomVectors {
       return x;
     },
     signs: (length) => Float64Array.from({ length }, () => (uniform() < 0.5 ? -1 : 1)),
+    uniform: (length) => Float64Array.from({ length }, uniform),
   };
 }
 

@@ -40,6 +40,7 @@ const at = (opcode: Code, align: number, offset: number): number[] => [...opcode
 export const vec = {
   splat: simd(0x13),
   equal: simd(0x41),
+  notAbove: simd(0x45),
   andNot: simd(0x4f),
   abs: simd(0xe0),
   sqrt: simd(0xe3),

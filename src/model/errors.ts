@@ -517,6 +517,51 @@ export const ERROR_TEXTS = define({
     message: 'the model {path} ended its process {how}',
     hint: 'a model must not exit; its loss is called many times',
   },
+  'study-invalid': {
+    exitCode: EXIT.usage,
+    message: 'the study is wrong at {at}: {problem}',
+    hint: 'docs/matrix.md describes what a study says',
+  },
+  'study-unknown-key': {
+    exitCode: EXIT.usage,
+    message: 'the study has "{key}" at {at}, which is not a key there',
+    hint: 'did you mean {nearest}? keys there: {known}',
+  },
+  'study-columns': {
+    exitCode: EXIT.input,
+    message: 'the data have no column "{column}", which the study names',
+    hint: 'did you mean {nearest}? columns there: {found}',
+  },
+  'study-values': {
+    exitCode: EXIT.input,
+    message: 'the column "{column}" has {found} in row {row}, and has to have {expected}',
+    hint: 'rows are counted from 0, in the order of the file and without its header',
+  },
+  'study-rows': {
+    exitCode: EXIT.input,
+    message: 'the study asks for {wanted} rows ({what}) and the data have {found}',
+    hint: 'ask for fewer rows in `data`',
+  },
+  'study-too-large': {
+    exitCode: EXIT.usage,
+    message: 'the study has {cells} cells, more than {limit}',
+    hint: 'take rules, rates or seeds away, or say --yes',
+  },
+  'study-state': {
+    exitCode: EXIT.input,
+    message: 'the results of an interrupted study cannot be used: {problem}',
+    hint: 'name another file with --resume, or remove this one to start over',
+  },
+  'shard-other': {
+    exitCode: EXIT.input,
+    message: '{problem}',
+    hint: 'merge the files that one study wrote with --shard i/n',
+  },
+  'shard-missing': {
+    exitCode: EXIT.inconclusive,
+    message: 'of {cells} cells {missing} are in none of the files; shards that are missing: {shards}',
+    hint: 'run those shards and merge again',
+  },
   'closed-loop-state': {
     exitCode: EXIT.input,
     message: 'the state of an interrupted replay cannot be used: {problem}',

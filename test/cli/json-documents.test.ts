@@ -53,6 +53,7 @@ describe.each<[document: string, code: number, ...args: string[]]>([
   ],
   ['curvature', 0, 'curvature', capture, '--density', '--task', 'each'],
   ['matrix', 0, 'matrix', capture, '--seeds', '1', '--rule', 'none', '--learning-rate-multiplier', '1'],
+  ['study', 0, 'matrix', 'fixtures/studies/stream/study.yaml', '--workers', '1'],
   ['chart', 0, 'chart', log],
   ['baseline', 0, 'baseline', 'update', log, '--file', baseline, '--no-config', '--allow-outside'],
   ['baseline', 0, 'baseline', 'show', '--file', baseline],

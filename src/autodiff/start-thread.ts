@@ -1,0 +1,28 @@
+/** Threads from files of the program: from the sources as from the bundle. */
+import { createRequire } from 'node:module';
+import { pathToFileURL } from 'node:url';
+import { Worker } from 'node:worker_threads';
+
+export const fromSources = import.meta.url.endsWith('.ts');
+
+/** A worker's file: in src/ among the sources, in dist/ after bundling, wherever the bundle put this. */
+export const workerFile = (name: `${string}.worker`): URL =>
+  fromSources
+    ? new URL(`../${name}.ts`, import.meta.url)
+    : new URL(
+        `${name}.js`,
+        import.meta.url.slice(0, import.meta.url.lastIndexOf('/dist/') + '/dist/'.length),
+      );
+
+/** A thread from the sources has to register the loader of TypeScript itself: Node 20 ignores --import there. */
+export function startThread(file: URL): Worker {
+  if (!fromSources) return new Worker(file);
+  const loader = pathToFileURL(createRequire(import.meta.url).resolve('tsx/esm/api')).href.replace(
+    /cjs$/,
+    'mjs',
+  );
+  return new Worker(
+    `import(${JSON.stringify(loader)}).then(({ register }) => (register(), import(${JSON.stringify(file.href)})))`,
+    { eval: true, execArgv: [] },
+  );
+}

@@ -1,0 +1,84 @@
+/** `matrix STUDY.yaml`: what its flags mean, and what it prints. */
+import { availableParallelism } from 'node:os';
+import { removeFile } from '../bytes/atomic-write.ts';
+import { diagError, EXIT, type ExitCode } from '../model/errors.ts';
+import { studyDocument } from '../reports/study-formats.ts';
+import { renderStudy } from '../reports/study-text.ts';
+import { openStudy } from '../study/open-study.ts';
+import { cellCount, nextCells, type Shard } from '../study/plan.ts';
+import { openResume } from '../study/results-file.ts';
+import { type CellRunner, localRunner, resultOf, runStudy } from '../study/run-study.ts';
+import { threadRunner } from '../study/thread-runner.ts';
+import type { CommandIo } from './command.ts';
+import { progressOn } from './progress.ts';
+import { studyTargets, writeStudy } from './study-files.ts';
+import { terminalOptions } from './terminal-options.ts';
+
+/** Beyond it a study needs --yes. */
+const MOST_CELLS = 100_000;
+/** A thread costs as much as a few dozen small cells. */
+const CELLS_FOR_A_THREAD = 16;
+
+export interface StudyFlags {
+  readonly json: boolean;
+  readonly ascii: boolean;
+  readonly yes: boolean;
+  readonly workers?: number | undefined;
+  readonly resume?: string | undefined;
+  readonly shard?: string | undefined;
+  readonly 'max-time'?: number | undefined;
+  readonly report?: readonly string[] | undefined;
+}
+
+/** @throws usage */
+function shardOf(text: string): Shard {
+  const [, index, count] = /^(\d{1,6})\/(\d{1,6})$/.exec(text) ?? [];
+  const shard = { index: Number(index), count: Number(count) };
+  if (!(shard.index >= 1 && shard.index <= shard.count))
+    throw diagError('usage', {
+      problem: `--shard ${text} is no part of a study`,
+      hint: 'write for example --shard 2/8',
+    });
+  return shard;
+}
+
+export async function runStudyCommand(path: string, flags: StudyFlags, io: CommandIo): Promise<ExitCode> {
+  const targets = await studyTargets(flags.report ?? []);
+  const shard = flags.shard === undefined ? undefined : shardOf(flags.shard);
+  const study = await openStudy(path);
+  const cells = cellCount(study.info);
+  if (cells > MOST_CELLS && !flags.yes)
+    throw diagError('study-too-large', { cells, limit: MOST_CELLS }, { path });
+  const resume = flags.resume === undefined ? undefined : await openResume(flags.resume, study.info.key);
+  const workers =
+    flags.workers ?? Math.min(availableParallelism(), Math.max(1, Math.floor(cells / CELLS_FOR_A_THREAD)));
+  const runner: CellRunner = workers > 1 ? threadRunner(study.setup, workers) : localRunner(study);
+  const end = flags['max-time'] === undefined ? Infinity : io.now() + 60_000 * flags['max-time'];
+  let ended: ExitCode | undefined;
+  const stop = io.onEnd((code) => {
+    ended = code;
+  });
+  try {
+    const results = await runStudy(study, {
+      runner,
+      goesOn: () => ended === undefined && io.now() < end,
+      progress: progressOn(io.stderr, io.now, 'cell'),
+      ...(shard === undefined ? {} : { shard }),
+      ...(resume === undefined ? {} : { resume }),
+    });
+    if (ended !== undefined) return ended;
+    const result = resultOf(study.info, results, study.notes, shard);
+    await writeStudy(result, targets, io);
+    // A shard's results are for `matrix merge`.
+    const toStdout = shard !== undefined && !targets.some(({ format }) => format === 'json');
+    if (flags.json || toStdout) await io.printJson(studyDocument(result));
+    else await io.print(renderStudy(result, terminalOptions(io.stdout, io.env, flags.ascii)));
+    const whole = nextCells(study.info, results, shard).length === 0;
+    if (whole && flags.resume !== undefined) await removeFile(flags.resume);
+    const crashed = result.cells.some(({ verdict }) => verdict === 'crashed');
+    return whole && !crashed ? EXIT.done : EXIT.inconclusive;
+  } finally {
+    stop();
+    await runner.close();
+  }
+}

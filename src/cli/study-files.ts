@@ -1,0 +1,46 @@
+/** `--report FORMAT:FILE` of a study: checked before the long work. */
+import { checkWritable, writeFileAtomic } from '../bytes/atomic-write.ts';
+import { diagError } from '../model/errors.ts';
+import { nearest } from '../model/nearest.ts';
+import type { StudyResult } from '../model/study.ts';
+import { STUDY_FORMATS } from '../reports/study-formats.ts';
+import type { Output } from './output.ts';
+
+interface StudyTarget {
+  readonly format: string;
+  readonly path: string;
+}
+
+/** @throws usage, unknown-id, output-unwritable */
+export async function studyTargets(specs: readonly string[]): Promise<StudyTarget[]> {
+  const targets = specs.map((spec): StudyTarget => {
+    const colon = spec.indexOf(':');
+    const format = colon < 0 ? spec : spec.slice(0, colon);
+    const known = Object.keys(STUDY_FORMATS);
+    if (!known.includes(format))
+      throw diagError('unknown-id', {
+        kind: 'format of a study',
+        id: format,
+        known: [nearest(format, known), ...known],
+      });
+    if (colon < 0 || colon === spec.length - 1)
+      throw diagError('usage', {
+        problem: `--report ${spec} names no file`,
+        hint: `write it as ${format}:FILE`,
+      });
+    return { format, path: spec.slice(colon + 1) };
+  });
+  for (const { path } of targets) if (path !== '-') await checkWritable(path);
+  return targets;
+}
+
+export async function writeStudy(
+  result: StudyResult,
+  targets: readonly StudyTarget[],
+  output: Output,
+): Promise<void> {
+  for (const { format, path } of targets) {
+    const text = STUDY_FORMATS[format]!(result);
+    await (path === '-' ? output.write(text) : writeFileAtomic(path, text));
+  }
+}

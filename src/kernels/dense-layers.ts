@@ -1,0 +1,242 @@
+/**
+ * Forward and backward passes of dense layers in WebAssembly SIMD, for nets whose matrices fit the caches.
+ *
+ * Nothing is packed and no loop leaves WebAssembly: a product of 128 × 32 × 32 takes one call. Every dimension is a whole
+ * number of fours; what a net has less is filled with zeros. WebAssembly's arithmetic is the same on every processor, so a
+ * training gives the same bits on every machine.
+ */
+import {
+  assemble,
+  type Code,
+  constant,
+  get,
+  I32,
+  int,
+  load,
+  loadSplat,
+  loop,
+  op,
+  set,
+  store,
+  V128,
+  vec,
+  type WasmFunction,
+  type WasmMemory,
+} from './wasm-assembler.ts';
+
+/** What an entry of a product starts from: 0, a row of biases (then perhaps cut at 0), or what is there. */
+export type Start = 'zero' | 'bias' | 'relu' | 'add';
+
+/** A matrix in memory: the position of its first entry in float32s, and entries from one row to the next. */
+export interface Matrix {
+  readonly at: number;
+  readonly stride: number;
+}
+
+export interface DenseKernels {
+  /**
+   * c = start + a · b, where a is rows × depth and b is depth × columns.
+   *
+   * @param a with `columnStep` entries from one column to the next: a transposed matrix has stride and step exchanged
+   * @param bias a row of as many entries as c has columns, for `bias` and `relu`
+   */
+  product(
+    start: Start,
+    a: Matrix & { readonly columnStep: number },
+    b: Matrix,
+    c: Matrix,
+    rows: number,
+    depth: number,
+    columns: number,
+    bias?: number,
+  ): void;
+  /** Sums of the columns of x into a row. */
+  sumRows(x: Matrix, rows: number, columns: number, out: number): void;
+  /** dy = 0 wherever y ≤ 0; both dense, `length` entries. */
+  cut(dy: number, y: number, length: number): void;
+}
+
+type Product = (...positions: number[]) => void;
+type Kernels = Readonly<Record<string, Product>>;
+
+const FLOAT = 4;
+const TILE_ROWS = 4;
+const STARTS: readonly Start[] = ['zero', 'bias', 'relu', 'add'];
+
+/** The kernels on a memory. */
+export function denseKernels(memory: WasmMemory): DenseKernels {
+  const kernels = assemble<Kernels>(
+    [
+      ...STARTS.flatMap((start) => [productFunction(start, 8), productFunction(start, 4)]),
+      sumFunction(),
+      cutFunction(),
+    ],
+    memory,
+  );
+  return {
+    product(start, a, b, c, rows, depth, columns, bias = 0) {
+      const wide = columns & ~7;
+      const run = (width: 8 | 4, from: number, to: number): void =>
+        kernels[`${start}${width}`]!(
+          FLOAT * a.at,
+          FLOAT * a.stride,
+          FLOAT * a.columnStep,
+          FLOAT * a.columnStep * depth,
+          FLOAT * (b.at + from),
+          FLOAT * b.stride,
+          FLOAT * (b.at + to),
+          FLOAT * (c.at + from),
+          FLOAT * c.stride,
+          FLOAT * c.stride * rows,
+          FLOAT * (bias + from),
+        );
+      if (wide > 0) run(8, 0, wide);
+      if (wide < columns) run(4, wide, columns);
+    },
+    sumRows(x, rows, columns, out) {
+      kernels.sumRows!(
+        FLOAT * x.at,
+        FLOAT * x.stride,
+        FLOAT * (x.at + columns),
+        FLOAT * x.stride * rows,
+        FLOAT * out,
+      );
+    },
+    cut(dy, y, length) {
+      kernels.cut!(FLOAT * dy, FLOAT * y, FLOAT * (dy + length));
+    },
+  };
+}
+
+const advance = (pointer: number, step: Code): number[] => set(pointer, op(int.add, get(pointer), step));
+
+/**
+ * do over columns { do over rows, four at once { do over depth } }
+ *
+ * A tile of 4 × 8 sums stays in registers, and so do the addresses of its four rows of a.
+ */
+function productFunction(start: Start, width: 8 | 4): WasmFunction {
+  const [a, aRow, aColumn, aLength, b, bRow, bEnd, c, cRow, cLength, bias] = [
+    0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10,
+  ] as const;
+  const [top, rowC, rowEnd, atB, depthEnd, target] = [11, 12, 13, 14, 15, 16] as const;
+  const rows = [0, 1, 2, 3] as const;
+  const entryAt = (row: number): number => 17 + row;
+  const halves = width === 8 ? [0, 1] : [0];
+  const [entry, firstSum] = [21, 24] as const;
+  const rightOf = (half: number): number => 22 + half;
+  const sum = (row: number, half: number): number => firstSum + 2 * row + half;
+  const eachRow = (make: (row: number) => Code): number[] => rows.flatMap((row) => make(row));
+  const eachSum = (make: (row: number, half: number) => Code): number[] =>
+    rows.flatMap((row) => halves.flatMap((half) => make(row, half)));
+  const advanceTarget = advance(target, get(cRow));
+  const begin =
+    start === 'zero'
+      ? eachSum((row, half) => set(sum(row, half), vec.zero))
+      : start === 'add'
+        ? [
+            ...set(target, get(rowC)),
+            ...eachRow((row) => [
+              ...halves.flatMap((half) => set(sum(row, half), load(target, 16 * half))),
+              ...advanceTarget,
+            ]),
+          ]
+        : eachSum((row, half) => set(sum(row, half), load(bias, 16 * half)));
+  const result = (row: number, half: number): Code =>
+    start === 'relu' ? op(vec.max, get(sum(row, half)), vec.zero) : get(sum(row, half));
+  return {
+    name: `${start}${width}`,
+    parameters: new Array<number>(11).fill(I32),
+    results: [],
+    locals: [...new Array<number>(10).fill(I32), ...new Array<number>(11).fill(V128)],
+    body: loop(
+      [
+        ...set(top, get(a)),
+        ...set(rowC, get(c)),
+        ...set(rowEnd, op(int.add, get(c), get(cLength))),
+        ...loop(
+          [
+            ...set(entryAt(0), get(top)),
+            ...[1, 2, 3].flatMap((row) => set(entryAt(row), op(int.add, get(entryAt(row - 1)), get(aRow)))),
+            ...set(atB, get(b)),
+            ...set(depthEnd, op(int.add, get(top), get(aLength))),
+            ...begin,
+            ...loop(
+              [
+                ...halves.flatMap((half) => set(rightOf(half), load(atB, 16 * half))),
+                ...eachRow((row) => [
+                  ...set(entry, loadSplat(entryAt(row))),
+                  ...halves.flatMap((half) =>
+                    set(
+                      sum(row, half),
+                      op(vec.add, get(sum(row, half)), op(vec.mul, get(entry), get(rightOf(half)))),
+                    ),
+                  ),
+                  ...advance(entryAt(row), get(aColumn)),
+                ]),
+                ...advance(atB, get(bRow)),
+              ],
+              op(int.below, get(entryAt(0)), get(depthEnd)),
+            ),
+            ...set(target, get(rowC)),
+            ...eachRow((row) => [
+              ...halves.flatMap((half) => store(target, result(row, half), 16 * half)),
+              ...advanceTarget,
+            ]),
+            ...set(top, op(int.add, get(top), op(int.mul, get(aRow), constant(TILE_ROWS)))),
+            ...set(rowC, get(target)),
+          ],
+          op(int.below, get(rowC), get(rowEnd)),
+        ),
+        ...advance(b, constant(FLOAT * width)),
+        ...advance(c, constant(FLOAT * width)),
+        ...advance(bias, constant(FLOAT * width)),
+      ],
+      op(int.below, get(b), get(bEnd)),
+    ),
+  };
+}
+
+function sumFunction(): WasmFunction {
+  const [x, row, columnEnd, length, out, at, end, sum] = [0, 1, 2, 3, 4, 5, 6, 7] as const;
+  return {
+    name: 'sumRows',
+    parameters: new Array<number>(5).fill(I32),
+    results: [],
+    locals: [I32, I32, V128],
+    body: loop(
+      [
+        ...set(at, get(x)),
+        ...set(end, op(int.add, get(x), get(length))),
+        ...set(sum, vec.zero),
+        ...loop(
+          [...set(sum, op(vec.add, get(sum), load(at))), ...advance(at, get(row))],
+          op(int.below, get(at), get(end)),
+        ),
+        ...store(out, get(sum)),
+        ...advance(x, constant(16)),
+        ...advance(out, constant(16)),
+      ],
+      op(int.below, get(x), get(columnEnd)),
+    ),
+  };
+}
+
+/** NaN is not ≤ 0: a gradient passes it, as in PyTorch. */
+function cutFunction(): WasmFunction {
+  const [dy, y, end] = [0, 1, 2] as const;
+  return {
+    name: 'cut',
+    parameters: [I32, I32, I32],
+    results: [],
+    locals: [],
+    body: loop(
+      [
+        ...store(dy, op(vec.andNot, load(dy), op(vec.notAbove, load(y), vec.zero))),
+        ...advance(dy, constant(16)),
+        ...advance(y, constant(16)),
+      ],
+      op(int.below, get(dy), get(end)),
+    ),
+  };
+}

@@ -1,0 +1,106 @@
+/** What a study is written as: one line each. */
+import { formatNumber } from '../model/format-number.ts';
+import { toJson } from '../model/json.ts';
+import { inCell, markdownTable } from '../model/markdown-table.ts';
+import { SCHEMA_VERSION } from '../model/report.ts';
+import type { StudyResult } from '../model/study.ts';
+import { renderStudyHtml } from './study-html.ts';
+import { bestLines, METRIC_NAMES, studyLegend, studyTable } from './study-text.ts';
+
+/** The document that `matrix STUDY.yaml --json` prints. */
+export const studyDocument = (result: StudyResult) => ({ schemaVersion: SCHEMA_VERSION, ...result });
+
+export const STUDY_FORMATS: Readonly<Record<string, (result: StudyResult) => string>> = {
+  json: (result) => `${toJson(studyDocument(result))}\n`,
+  html: renderStudyHtml,
+  markdown: renderMarkdown,
+  csv: renderCsv,
+  latex: renderLatex,
+};
+
+function renderMarkdown(result: StudyResult): string {
+  const name = METRIC_NAMES[result.study.metric.name];
+  const parts = result.study.models.flatMap((model) => {
+    const { head, rows, names } = studyTable(result, model);
+    return [
+      `## ${inCell(model)}`,
+      markdownTable(
+        ['rule', ...head],
+        rows.map((cells, r) => [inCell(names[r]!), ...cells.map(({ text }) => text.replace('*', ' \\*'))]),
+      ).join('\n'),
+      markdownTable(
+        ['rule', `best ${name} that holds`, 'largest stable rate'],
+        bestLines(result, model).map((cells) => cells.map(inCell)),
+      ).join('\n'),
+    ];
+  });
+  return `${[...parts, studyLegend(result).replace('*', '\\*'), ...result.notes.map((note) => `- ${inCell(note)}`), `**${result.conclusion}**`].join('\n\n')}\n`;
+}
+
+/** A text in CSV (RFC 4180). A spreadsheet would take what begins with = + - @ for a formula. */
+const csvCell = (text: string): string => {
+  const safe = /^[=+\-@\t\r]/.test(text) ? `'${text}` : text;
+  return /[",\n\r]/.test(safe) ? `"${safe.replaceAll('"', '""')}"` : safe;
+};
+
+/** One line for each cell and task. */
+function renderCsv({ cells }: StudyResult): string {
+  const shown = (value: number | null): string => (value === null ? '' : String(value));
+  const lines = cells.flatMap((cell) =>
+    Object.entries(cell.metrics).map(([task, { auc, logloss, rmse }]) =>
+      [
+        csvCell(cell.model),
+        csvCell(cell.rule),
+        csvCell(cell.label),
+        String(cell.learningRate),
+        String(cell.seed),
+        cell.verdict,
+        cell.class ?? '',
+        shown(cell.onsetStep),
+        shown(cell.finalLoss),
+        csvCell(task),
+        shown(auc),
+        shown(logloss),
+        shown(rmse),
+      ].join(','),
+    ),
+  );
+  return `${['model,rule,label,learning_rate,seed,verdict,class,onset_step,final_loss,task,auc,logloss,rmse', ...lines].join('\n')}\n`;
+}
+
+const LATEX: Readonly<Record<string, string>> = {
+  '\\': '\\textbackslash{}',
+  '~': '\\textasciitilde{}',
+  '^': '\\textasciicircum{}',
+  '±': '$\\pm$',
+  '–': '--',
+  '@': '@',
+};
+const latexText = (text: string): string => text.replace(/[\\~^±–&%$#_{}]/g, (c) => LATEX[c] ?? `\\${c}`);
+
+function renderLatex(result: StudyResult): string {
+  return result.study.models
+    .map((model) => {
+      const { head, rows, names } = studyTable(result, model);
+      const lines = rows.map(
+        (cells, r) =>
+          `${latexText(names[r]!)} & ${cells
+            .map(({ text, best }) =>
+              best ? `\\textbf{${latexText(text.replace('*', ''))}}` : latexText(text),
+            )
+            .join(' & ')} \\\\`,
+      );
+      return [
+        `% ${latexText(model).replace(/\n/g, ' ')}: ${METRIC_NAMES[result.study.metric.name]} of ${latexText(result.study.metric.task)}, ${result.study.seeds} seeds, ${formatNumber(result.study.steps, 'lookup')} steps`,
+        `\\begin{tabular}{l${'r'.repeat(head.length)}}`,
+        '\\hline',
+        `rule & ${head.map(latexText).join(' & ')} \\\\`,
+        '\\hline',
+        ...lines,
+        '\\hline',
+        '\\end{tabular}',
+      ].join('\n');
+    })
+    .join('\n\n')
+    .concat('\n');
+}

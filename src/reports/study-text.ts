@@ -1,0 +1,125 @@
+/** A study as tables: learning rate × rule for each model, quality where every seed holds, what happened elsewhere. */
+import { Ansis } from 'ansis';
+import stringWidth from 'string-width';
+import { formatNumber } from '../model/format-number.ts';
+import { inertName } from '../model/inert-text.ts';
+import type { CellVerdict, StudyPoint, StudyResult, StudySummary } from '../model/study.ts';
+import { toAscii } from './ascii.ts';
+import type { RenderOptions } from './format.ts';
+import { textTable } from './text-table.ts';
+import { wrap } from './wrap.ts';
+
+export const METRIC_NAMES = { auc: 'AUC', rmse: 'RMSE' } as const;
+
+/** What a cell of the table says of its seeds: how many are as bad as the worst, and when the first was lost. */
+export function pointText({ verdict, counts, seeds, lostAt }: StudyPoint): string {
+  if (verdict === 'holds') return '';
+  const share = seeds === 1 ? '' : `${counts[verdict]}/${seeds} `;
+  return `${share}${verdict}${lostAt === null ? '' : ` @${lostAt}`}`;
+}
+
+const qualityText = ({ quality, seeds }: StudyPoint): string =>
+  `${shortQuality(quality.mean)}${seeds > 1 ? ` ±${formatNumber(quality.sd, 'rough')}` : ''}`;
+/** AUCs are compared in their third digit. */
+export const shortQuality = (mean: number): string =>
+  Math.abs(mean) < 1 ? mean.toFixed(3) : formatNumber(mean);
+
+/** Cells of one model: the head and a line for each rule. */
+export function studyTable(
+  result: StudyResult,
+  model: string,
+): { head: string[]; rows: { text: string; point: StudyPoint | null; best: boolean }[][]; names: string[] } {
+  const rates = result.study.learningRates.filter((rate) =>
+    result.summary.some(({ points }) => points.some(({ learningRate }) => learningRate === rate)),
+  );
+  const own = result.summary.filter((row) => row.model === model);
+  return {
+    head: rates.map((rate) => formatNumber(rate)),
+    names: own.map(({ rule }) => rule),
+    rows: own.map((row) =>
+      rates.map((rate) => {
+        const point = row.points.find(({ learningRate }) => learningRate === rate) ?? null;
+        const best = point !== null && isBest(row, point);
+        const text =
+          point === null
+            ? ''
+            : point.verdict === 'holds'
+              ? `${qualityText(point)}${best ? '*' : ''}`
+              : pointText(point);
+        return { text, point, best };
+      }),
+    ),
+  };
+}
+
+export const isBest = ({ best }: StudySummary, { label, learningRate }: StudyPoint): boolean =>
+  best !== null && best.label === label && best.learningRate === learningRate;
+
+/** What a reader of the table has to know. */
+export function studyLegend({ study }: StudyResult): string {
+  const name = METRIC_NAMES[study.metric.name];
+  return `Columns are learning rates. A number is the ${name} of ${study.metric.task} on rows that were not trained on, mean ± standard deviation of ${study.seeds} ${study.seeds === 1 ? 'seed' : 'seeds'}, where every seed holds; * is the best of its line. Elsewhere: how many seeds are lost, hurt (left the band and came back, or climbed) or frozen (learned nothing), and @ the step of the earliest loss.`;
+}
+
+/** The best of each row, and how far it goes. */
+export const bestLines = ({ summary, study }: StudyResult, model: string): string[][] =>
+  summary
+    .filter((row) => row.model === model)
+    .map(({ rule, best, largestStable }) => [
+      rule,
+      best === null
+        ? 'holds at no rate'
+        : `${best.label} at ${formatNumber(best.learningRate)}: ${METRIC_NAMES[study.metric.name]} ${shortQuality(best.quality.mean)}`,
+      largestStable === null ? '–' : `${formatNumber(largestStable.learningRate)} (${largestStable.label})`,
+    ]);
+
+/** Pure. */
+export function renderStudy(result: StudyResult, options: RenderOptions): string {
+  const paint = new Ansis(options.colour ? 1 : 0);
+  const fit = (text: string): string => wrap(inertName(text), options.width, '', '  ').join('\n');
+  const tone = (verdict: CellVerdict): ((text: string) => string) =>
+    verdict === 'holds'
+      ? paint.green
+      : verdict === 'lost' || verdict === 'crashed'
+        ? paint.red
+        : paint.yellow;
+  const { study } = result;
+  const blocks = study.models.flatMap((model) => {
+    const { head, rows, names } = studyTable(result, model);
+    const whole = textTable({
+      head: ['rule', ...head],
+      rows: rows.map((cells, r) => [inertName(names[r]!), ...cells.map(({ text }) => text)]),
+      left: 1,
+      paintHead: paint.bold,
+      paintCell: (text, r, c) => {
+        const point = c === 0 ? null : rows[r]![c - 1]!.point;
+        return point === null ? text : tone(point.verdict)(text);
+      },
+    });
+    const table = whole.every((line) => stringWidth(line) <= options.width)
+      ? whole
+      : rows.flatMap((cells, r) => [
+          paint.bold(inertName(names[r]!)),
+          ...textTable({
+            rows: cells.flatMap(({ text }, c) => (text === '' ? [] : [[head[c]!, text]])),
+          }).map((line) => `  ${line}`),
+        ]);
+    const best = textTable({
+      head: ['rule', 'best', 'largest stable rate'],
+      rows: bestLines(result, model).map((cells) => cells.map(inertName)),
+      width: options.width,
+      paintHead: paint.bold,
+    });
+    return [paint.bold(inertName(model)), table.join('\n'), best.join('\n')];
+  });
+  const text = [
+    fit(
+      `${result.cells.length} cells of ${study.steps} steps of ${study.batch} rows${study.windows > 1 ? ` in ${study.windows} windows` : ''}.`,
+    ),
+    ...blocks,
+    fit(studyLegend(result)),
+    ...result.notes.map((note) => fit(`note: ${note}`)),
+    paint.bold(fit(result.conclusion)),
+  ].join('\n\n');
+  return `${options.ascii ? toAscii(text) : text}\n`;
+}

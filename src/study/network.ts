@@ -1,0 +1,440 @@
+/**
+ * The net of a `ranking` spec, forward and backward, on the memory of the dense kernels: what a study trains thousands of
+ * times. Objectives of tfjs (autodiff/ranking.ts) give the same losses and gradients within float32, at ten times the cost
+ * of a small net; a property test holds the two together. Why there are two: docs/adr/0007-study-training.md.
+ */
+import { type RankingSpec, rankingTensors } from '../autodiff/ranking.ts';
+import { denseKernels, type Matrix, type Start } from '../kernels/dense-layers.ts';
+import { newMemory } from '../kernels/wasm-assembler.ts';
+import { ACTIVATIONS } from './activations.ts';
+import { ROW_LOSSES } from './task-losses.ts';
+
+/** Rows of a table in the order of the spec's features and tasks. */
+export interface Rows {
+  readonly count: number;
+  /** Of a dense feature [count, size]; of a categorical one an id each, −1 for a category that training has not seen. */
+  readonly features: readonly (Float32Array | Int32Array)[];
+  /** One array for each task. */
+  readonly labels: readonly Float32Array[];
+}
+
+export interface StudyNet {
+  /** One array for each tensor of the spec, dense, in their order. Written before a pass. */
+  readonly parameters: readonly Float32Array[];
+  /** The gradients of the last {@link gradient}, in the same order. */
+  readonly gradients: readonly Float32Array[];
+  /** Takes over what was written to `parameters`. */
+  load(): void;
+  /** One output for each row and task; overwritten by the next pass. */
+  outputs(rows: Rows): readonly Float32Array[];
+  /** Loss of each task, the mean over the rows; the weighted sum's gradient into `gradients`. */
+  gradient(rows: Rows): readonly number[];
+}
+
+/** The batch's values in a layer, and their gradients. */
+interface Signal extends Matrix {
+  readonly width: number;
+  /** Position of the gradients, of the same form; −1 where nothing before it learns. */
+  readonly d: number;
+  /** The reader that comes last, which is the first on the way back and writes where the others add. */
+  last: number;
+}
+
+interface Step {
+  forward(rows: number): void;
+  backward(rows: number): void;
+}
+
+const fours = (n: number): number => (n + 3) & ~3;
+
+/** @param capacity rows of the largest batch */
+export function studyNet(spec: RankingSpec, capacity: number): StudyNet {
+  const tensors = rankingTensors(spec);
+  const indexOf = new Map(tensors.map(({ name }, i) => [name, i]));
+  const rowsRoom = fours(capacity);
+  // Entry 0 is left free: no position is 0.
+  let next = 4;
+  const reserve = (entries: number): number => {
+    next += fours(entries);
+    return next - fours(entries);
+  };
+  const parameters = tensors.map(({ size }) => new Float32Array(size));
+  const gradients = tensors.map(({ size }) => new Float32Array(size));
+  const steps: Step[] = [];
+  const loads: (() => void)[] = [];
+  const stores: (() => void)[] = [];
+  /** The memory; there once everything has its place. */
+  let f = new Float32Array(0);
+  let kernels: ReturnType<typeof denseKernels>;
+
+  const signal = (width: number, learns = true): Signal => {
+    const stride = fours(width);
+    const size = rowsRoom * stride;
+    return { at: reserve(size), stride, width, d: learns ? reserve(size) : -1, last: -1 };
+  };
+  const read = (x: Signal): number => {
+    x.last = steps.length;
+    return steps.length;
+  };
+  const startOf = (x: Signal, reader: number): Start => (x.last === reader ? 'zero' : 'add');
+  const vector = (name: string): { values: Float32Array; gradient: Float32Array } => {
+    const i = indexOf.get(name)!;
+    return { values: parameters[i]!, gradient: gradients[i]! };
+  };
+
+  /** x·K + b, and relu where asked. */
+  const dense = (x: Signal, name: string, relu = false): Signal => {
+    const kernel = vector(`${name}/kernel`);
+    const bias = vector(`${name}/bias`);
+    const width = bias.values.length;
+    const y = signal(width);
+    const columns = y.stride;
+    const k = reserve(x.stride * columns);
+    const turned = reserve(columns * x.stride);
+    const dk = reserve(x.stride * columns);
+    const b = reserve(columns);
+    const db = reserve(columns);
+    const whole = x.width === x.stride && width === columns;
+    loads.push(() => {
+      const { values } = kernel;
+      if (whole) f.set(values, k);
+      for (let i = 0; i < x.width; i++)
+        for (let j = 0; j < width; j++) {
+          const value = values[i * width + j]!;
+          if (!whole) f[k + i * columns + j] = value;
+          f[turned + j * x.stride + i] = value;
+        }
+      f.set(bias.values, b);
+    });
+    stores.push(() => {
+      if (whole) kernel.gradient.set(f.subarray(dk, dk + kernel.gradient.length));
+      else
+        for (let i = 0; i < x.width; i++)
+          for (let j = 0; j < width; j++) kernel.gradient[i * width + j] = f[dk + i * columns + j]!;
+      bias.gradient.set(f.subarray(db, db + width));
+    });
+    const own = read(x);
+    steps.push({
+      forward(rows) {
+        const matrix = { at: k, stride: columns };
+        kernels.product(
+          relu ? 'relu' : 'bias',
+          { ...x, columnStep: 1 },
+          matrix,
+          y,
+          rows,
+          x.stride,
+          columns,
+          b,
+        );
+      },
+      backward(rows) {
+        if (relu) kernels.cut(y.d, y.at, rows * columns);
+        const dy = { at: y.d, stride: columns };
+        kernels.sumRows(dy, rows, columns, db);
+        const back = { at: x.at, stride: 1, columnStep: x.stride };
+        kernels.product('zero', back, dy, { at: dk, stride: columns }, x.stride, rows, columns);
+        if (x.d < 0) return;
+        const to = { at: x.d, stride: x.stride };
+        const from = { at: turned, stride: x.stride };
+        kernels.product(startOf(x, own), { ...dy, columnStep: 1 }, from, to, rows, columns, x.stride);
+      },
+    });
+    return y;
+  };
+
+  /** The function of each entry of x, which nothing else reads. */
+  const activated = (x: Signal): Signal => {
+    const { activation } = spec.shared;
+    if (activation === 'linear') return x;
+    const y = signal(x.width);
+    read(x);
+    if (activation === 'relu')
+      steps.push({
+        forward(rows) {
+          for (let i = 0; i < rows * x.stride; i++) {
+            const z = f[x.at + i]!;
+            f[y.at + i] = z <= 0 ? 0 : z;
+          }
+        },
+        backward(rows) {
+          kernels.cut(y.d, y.at, rows * y.stride);
+          f.copyWithin(x.d, y.d, y.d + rows * y.stride);
+        },
+      });
+    else {
+      const { value, derivative } = ACTIVATIONS[activation];
+      steps.push({
+        forward(rows) {
+          for (let i = 0; i < rows; i++)
+            for (let j = i * x.stride; j < i * x.stride + x.width; j++) f[y.at + j] = value(f[x.at + j]!);
+        },
+        backward(rows) {
+          for (let i = 0; i < rows; i++)
+            for (let j = i * x.stride; j < i * x.stride + x.width; j++)
+              f[x.d + j] = f[y.d + j]! * derivative(f[x.at + j]!);
+        },
+      });
+    }
+    return y;
+  };
+
+  const layer = (x: Signal, name: string): Signal =>
+    spec.shared.activation === 'relu' ? dense(x, name, true) : activated(dense(x, name));
+
+  const normalised = (x: Signal, name: string, epsilon: number): Signal => {
+    const gamma = vector(`${name}/gamma`);
+    const beta = vector(`${name}/beta`);
+    const { width, stride } = x;
+    const y = signal(width);
+    const centred = reserve(rowsRoom * stride);
+    const inverse = reserve(rowsRoom);
+    read(x);
+    steps.push({
+      forward(rows) {
+        for (let i = 0; i < rows; i++) {
+          const from = i * stride;
+          let mean = 0;
+          for (let j = 0; j < width; j++) mean += f[x.at + from + j]!;
+          mean /= width;
+          let variance = 0;
+          for (let j = 0; j < width; j++) variance += (f[x.at + from + j]! - mean) ** 2;
+          const scale = 1 / Math.sqrt(variance / width + epsilon);
+          f[inverse + i] = scale;
+          for (let j = 0; j < width; j++) {
+            const hat = (f[x.at + from + j]! - mean) * scale;
+            f[centred + from + j] = hat;
+            f[y.at + from + j] = hat * gamma.values[j]! + beta.values[j]!;
+          }
+        }
+      },
+      backward(rows) {
+        gamma.gradient.fill(0);
+        beta.gradient.fill(0);
+        for (let i = 0; i < rows; i++) {
+          const from = i * stride;
+          let mean = 0;
+          let along = 0;
+          for (let j = 0; j < width; j++) {
+            const d = f[y.d + from + j]!;
+            const hat = f[centred + from + j]!;
+            gamma.gradient[j] = gamma.gradient[j]! + d * hat;
+            beta.gradient[j] = beta.gradient[j]! + d;
+            mean += d * gamma.values[j]!;
+            along += d * gamma.values[j]! * hat;
+          }
+          mean /= width;
+          along /= width;
+          for (let j = 0; j < width; j++)
+            f[x.d + from + j] =
+              f[inverse + i]! *
+              (f[y.d + from + j]! * gamma.values[j]! - mean - f[centred + from + j]! * along);
+        }
+      },
+    });
+    return y;
+  };
+
+  /** x₀ ⊙ (x·K + b) + x, where x₀ is the input. */
+  const crossed = (input: Signal, x: Signal, name: string): Signal => {
+    const z = dense(x, name);
+    const y = signal(x.width);
+    // The last to read both: on the way back it writes what the product and the layers before it add to.
+    const own = read(x);
+    read(input);
+    steps.push({
+      forward(rows) {
+        for (let i = 0; i < rows * x.stride; i++)
+          f[y.at + i] = f[input.at + i]! * f[z.at + i]! + f[x.at + i]!;
+      },
+      backward(rows) {
+        const adds = input.last !== own;
+        for (let i = 0; i < rows * x.stride; i++) {
+          const d = f[y.d + i]!;
+          f[z.d + i] = d * f[input.at + i]!;
+          if (input.d >= 0) {
+            const share = d * f[z.at + i]!;
+            f[input.d + i] = adds ? f[input.d + i]! + share : share;
+          }
+        }
+        if (x.d >= 0)
+          for (let i = 0; i < rows * x.stride; i++) {
+            const d = f[y.d + i]!;
+            f[x.d + i] = x === input ? f[x.d + i]! + d : d;
+          }
+      },
+    });
+    return y;
+  };
+
+  /** Σ over the experts of softmax(gate)ₑ times its output. */
+  const mixed = (experts: readonly Signal[], gate: Signal): Signal => {
+    const { width, stride } = experts[0]!;
+    const y = signal(width);
+    const shares = reserve(rowsRoom * experts.length);
+    const own = read(gate);
+    for (const expert of experts) read(expert);
+    steps.push({
+      forward(rows) {
+        for (let i = 0; i < rows; i++) {
+          let most = Number.NEGATIVE_INFINITY;
+          for (let e = 0; e < experts.length; e++) most = Math.max(most, f[gate.at + i * gate.stride + e]!);
+          let sum = 0;
+          const at = shares + i * experts.length;
+          for (let e = 0; e < experts.length; e++) {
+            f[at + e] = Math.exp(f[gate.at + i * gate.stride + e]! - most);
+            sum += f[at + e]!;
+          }
+          for (let e = 0; e < experts.length; e++) f[at + e] = f[at + e]! / sum;
+          for (let j = 0; j < width; j++) {
+            let value = 0;
+            for (let e = 0; e < experts.length; e++)
+              value += f[at + e]! * f[experts[e]!.at + i * stride + j]!;
+            f[y.at + i * stride + j] = value;
+          }
+        }
+      },
+      backward(rows) {
+        const inner = new Float64Array(experts.length);
+        for (let i = 0; i < rows; i++) {
+          const at = shares + i * experts.length;
+          let mean = 0;
+          for (const [e, expert] of experts.entries()) {
+            let product = 0;
+            const adds = expert.last !== own;
+            for (let j = i * stride; j < i * stride + width; j++) {
+              const d = f[y.d + j]!;
+              product += d * f[expert.at + j]!;
+              const share = d * f[at + e]!;
+              f[expert.d + j] = adds ? f[expert.d + j]! + share : share;
+            }
+            inner[e] = product;
+            mean += product * f[at + e]!;
+          }
+          for (let e = 0; e < experts.length; e++)
+            f[gate.d + i * gate.stride + e] = f[at + e]! * (inner[e]! - mean);
+        }
+      },
+    });
+    return y;
+  };
+
+  // ---- the net ---------------------------------------------------------------------------------------------------
+  const learns = spec.features.some(({ type }) => type === 'categorical');
+  const width = spec.features.reduce((sum, one) => sum + (one.type === 'dense' ? one.size : one.dim), 0);
+  const input = signal(width, learns);
+  let x = input;
+  for (let i = 0; i < spec.crossLayers; i++) x = crossed(input, x, `cross/${i}`);
+  const { shared } = spec;
+  let bottoms: Signal[];
+  if (shared.type === 'mmoe') {
+    const experts = Array.from({ length: shared.experts }, (_, e) => {
+      let h = x;
+      for (let i = 0; i < shared.units.length; i++) h = layer(h, `expert/${e}/${i}`);
+      return h;
+    });
+    bottoms = spec.tasks.map((task) => mixed(experts, dense(x, `gate/${task.name}`)));
+  } else {
+    let h = x;
+    for (let i = 0; i < shared.units.length; i++)
+      h = shared.layerNorm
+        ? activated(normalised(dense(h, `shared/${i}`), `shared/${i}`, shared.epsilon))
+        : layer(h, `shared/${i}`);
+    bottoms = spec.tasks.map(() => h);
+  }
+  const outputs = spec.tasks.map((task, t) => {
+    let h = bottoms[t]!;
+    for (let i = 0; i < task.units.length; i++) h = layer(h, `task/${task.name}/${i}`);
+    return dense(h, `task/${task.name}/${task.units.length}`);
+  });
+
+  const memory = newMemory(4 * next);
+  f = new Float32Array(memory.buffer);
+  kernels = denseKernels(memory);
+
+  const predicted = spec.tasks.map(() => new Float32Array(capacity));
+
+  /** The features side by side; rows up to the next four, and unseen categories, are zero. */
+  const fill = ({ count, features }: Rows): number => {
+    const rows = fours(count);
+    let column = 0;
+    if (rows > count) f.fill(0, input.at + count * input.stride, input.at + rows * input.stride);
+    for (const [k, feature] of spec.features.entries()) {
+      const from = features[k]!;
+      const wide = feature.type === 'dense' ? feature.size : feature.dim;
+      if (feature.type === 'dense')
+        for (let i = 0; i < count; i++)
+          for (let j = 0; j < wide; j++) f[input.at + i * input.stride + column + j] = from[i * wide + j]!;
+      else {
+        const { values } = vector(`embedding/${feature.name}`);
+        for (let i = 0; i < count; i++) {
+          const id = from[i]!;
+          const at = input.at + i * input.stride + column;
+          for (let j = 0; j < wide; j++) f[at + j] = id < 0 ? 0 : values[id * wide + j]!;
+        }
+      }
+      column += wide;
+    }
+    return rows;
+  };
+  const forward = (batch: Rows): number => {
+    if (batch.count > capacity) throw new RangeError(`${batch.count} rows in a net for ${capacity}`);
+    const rows = fill(batch);
+    for (const step of steps) step.forward(rows);
+    return rows;
+  };
+  const embeddingGradients = ({ count, features }: Rows): void => {
+    let column = 0;
+    for (const [k, feature] of spec.features.entries()) {
+      if (feature.type === 'categorical') {
+        const { gradient } = vector(`embedding/${feature.name}`);
+        gradient.fill(0);
+        const ids = features[k]!;
+        for (let i = 0; i < count; i++) {
+          const id = ids[i]!;
+          if (id < 0) continue;
+          const from = input.d + i * input.stride + column;
+          for (let j = 0; j < feature.dim; j++)
+            gradient[id * feature.dim + j] = gradient[id * feature.dim + j]! + f[from + j]!;
+        }
+        column += feature.dim;
+      } else column += feature.size;
+    }
+  };
+
+  return {
+    parameters,
+    gradients,
+    load() {
+      for (const one of loads) one();
+    },
+    outputs(batch) {
+      forward(batch);
+      return outputs.map((z, t) => {
+        for (let i = 0; i < batch.count; i++) predicted[t]![i] = f[z.at + i * z.stride]!;
+        return predicted[t]!.subarray(0, batch.count);
+      });
+    },
+    gradient(batch) {
+      const rows = forward(batch);
+      const { count, labels } = batch;
+      const losses = spec.tasks.map((task, t) => {
+        const { value, derivative } = ROW_LOSSES[task.loss];
+        const z = outputs[t]!;
+        const y = labels[t]!;
+        f.fill(0, z.d, z.d + rows * z.stride);
+        let sum = 0;
+        for (let i = 0; i < count; i++) {
+          const out = f[z.at + i * z.stride]!;
+          sum += value(out, y[i]!);
+          f[z.d + i * z.stride] = (task.weight * derivative(out, y[i]!)) / count;
+        }
+        return sum / count;
+      });
+      for (let s = steps.length; s-- > 0; ) steps[s]!.backward(rows);
+      for (const one of stores) one();
+      if (learns) embeddingGradients(batch);
+      return losses;
+    },
+  };
+}

@@ -1,0 +1,224 @@
+/** `matrix STUDY.yaml`: data, cells, shards, interruptions, and what is refused. */
+import { appendFileSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterAll, describe, expect, it } from 'vitest';
+import { DOCUMENTS } from '../../schema/documents.ts';
+import type { StudyResult } from '../../src/model/study.ts';
+import { openStudy } from '../../src/study/open-study.ts';
+import { areaUnderCurve } from '../../src/study/quality.ts';
+import { createTrainer } from '../../src/study/train-cell.ts';
+import { cli } from '../support/cli.ts';
+
+const scratch = mkdtempSync(join(tmpdir(), 'clippy-diag-study-'));
+afterAll(() => rmSync(scratch, { recursive: true, force: true }));
+
+let files = 0;
+function study(text: string): string {
+  const path = join(scratch, `study-${files++}.yaml`);
+  writeFileSync(path, text);
+  return path;
+}
+
+/** Rows of a label that a dense column decides, with a categorical column of three values. */
+const csv = join(scratch, 'data.csv');
+const ROWS = Array.from({ length: 1200 }, (_, i) => {
+  const x = Math.sin(12.9898 * i) * 3;
+  return `${i},${x.toFixed(4)},${['b', 'a', 'c'][i % 3]},${x + 0.5 * Math.cos(7 * i) > 2.2 ? 1 : 0},${(2 * x + 1).toFixed(3)}`;
+});
+writeFileSync(csv, `t,x,kind,y,z\n${ROWS.join('\n')}\n`);
+
+const BASE = `version: 1
+data: { file: data.csv, order: column t, train: 960, test: 240 }
+columns: { x: dense, kind: { categorical: true, dim: 2 }, y: { label: click, loss: sigmoid-cross-entropy } }
+models: { tiny: { shared: { type: shared-bottom, units: [6], activation: relu } } }
+rules: [none, { global-norm: [0.01, 1] }, { clippy: [{ variableRelativeThreshold: 0, absoluteThreshold: 1.0e-9 }] }]
+learningRates: [0.05, 0.5]
+seeds: 2
+batch: 32
+`;
+const json = async (...args: string[]): Promise<StudyResult> => {
+  const { code, out, err } = await cli(['matrix', ...args, '--json']);
+  expect([code, err]).toEqual([0, '']);
+  return DOCUMENTS.study.parse(JSON.parse(out)) as unknown as StudyResult;
+};
+
+it('a study says of every cell what became of it, and names the best', async () => {
+  const path = study(BASE);
+  const result = await json(path, '--workers', '1');
+  expect(result.cells).toHaveLength(4 * 2 * 2);
+  expect(result.study).toMatchObject({ steps: 30, batch: 32, metric: { task: 'click', name: 'auc' } });
+  const none = result.summary.find(({ rule }) => rule === 'none')!;
+  expect(none.best!.quality.mean).toBeGreaterThan(0.95);
+  // What learns nothing is not stable.
+  const frozen = result.summary.find(({ rule }) => rule.startsWith('clippy'))!;
+  expect(frozen.points.map(({ verdict }) => verdict)).toEqual(['frozen', 'frozen']);
+  expect(frozen.best).toBeNull();
+  expect(frozen.largestStable).toBeNull();
+  // Of a grid the best counts, and is named.
+  const grid = result.summary.find(({ rule }) => rule === 'global-norm')!;
+  expect(['global-norm:0.01', 'global-norm:1']).toContain(grid.best!.label);
+  const { out } = await cli(['matrix', path, '--workers', '1']);
+  expect(out).toMatch(/^ +0\.05 +2\/2 frozen$/m);
+  expect(out).toContain(result.conclusion.slice(0, 20));
+});
+
+it('merging the shards of a study gives what one run gives, byte for byte', async () => {
+  const path = study(BASE);
+  const whole = await cli(['matrix', path, '--json', '--workers', '1']);
+  const shards = [];
+  for (const i of [1, 2, 3]) {
+    const file = join(scratch, `shard-${i}.json`);
+    writeFileSync(file, (await cli(['matrix', path, '--shard', `${i}/3`, '--workers', '1'])).out);
+    shards.push(file);
+  }
+  // In any order, and one of them twice.
+  const merged = await cli(['matrix', 'merge', shards[2]!, shards[0]!, shards[1]!, shards[0]!, '--json']);
+  expect([merged.code, merged.err]).toEqual([0, '']);
+  expect(merged.out).toBe(whole.out);
+  const missing = await cli(['matrix', 'merge', shards[0]!, shards[2]!]);
+  expect([missing.code, missing.out]).toEqual([4, '']);
+  expect(missing.err).toMatch(/error\[shard-missing\].*2\/3/);
+  const other = join(scratch, 'other.json');
+  writeFileSync(other, (await cli(['matrix', study(BASE.replace('0.05', '0.06')), '--shard', '1/3'])).out);
+  expect((await cli(['matrix', 'merge', shards[0]!, other])).err).toContain('error[shard-other]');
+  const changed = JSON.parse(readFileSync(shards[0]!, 'utf8'));
+  changed.cells[0].finalLoss *= 2;
+  writeFileSync(other, JSON.stringify(changed));
+  expect((await cli(['matrix', 'merge', shards[0]!, other])).err).toContain('two results of');
+});
+
+it('goes on from the cells that were done, and leaves out a line that was being written', async () => {
+  const path = study(BASE);
+  const whole = await cli(['matrix', path, '--json', '--workers', '1']);
+  const state = join(scratch, 'state.jsonl');
+  // Ends after the fifth cell: the clock says so.
+  let looks = 0;
+  const early = await cli(['matrix', path, '--resume', state, '--workers', '1', '--max-time', '1'], {
+    io: { now: () => 4_000 * looks++ },
+  });
+  expect(early.code).toBe(4);
+  expect(early.out).toMatch(/\d+ cells are missing, so that nothing is concluded/);
+  const lines = readFileSync(state, 'utf8').trimEnd().split('\n');
+  expect(lines.length).toBeGreaterThan(1);
+  expect(lines.length).toBeLessThan(17);
+  appendFileSync(state, lines[1]!.slice(0, 40));
+  const rest = await cli(['matrix', path, '--resume', state, '--workers', '1', '--json']);
+  expect([rest.code, rest.out]).toEqual([0, whole.out]);
+  expect(() => readFileSync(state)).toThrow();
+  writeFileSync(state, `${lines.join('\n')}\n`);
+  const other = await cli(['matrix', study(BASE.replace('seeds: 2', 'seeds: 1')), '--resume', state]);
+  expect([other.code, other.err.split('\n')[0]]).toEqual([3, expect.stringContaining('error[study-state]')]);
+});
+
+it('a search finds the largest rate that holds, at few cells', async () => {
+  const searched = BASE.replace('[0.05, 0.5]', '{ from: 0.05, to: 6.4, search: bisect, resolution: 2 }')
+    .replace(/rules:.*/, 'rules: [none]')
+    .replace('seeds: 2', 'seeds: 1');
+  const found = await json(study(searched), '--workers', '1');
+  const grid = await json(
+    study(searched.replace(/\{ from.*\}/, `[${found.study.learningRates.join(', ')}]`)),
+    '--workers',
+    '1',
+  );
+  expect(found.study.learningRates).toHaveLength(8);
+  expect(found.cells.length).toBeLessThan(grid.cells.length);
+  for (const cell of found.cells) expect(grid.cells).toContainEqual(cell);
+  expect(found.summary[0]!.largestStable).not.toBeNull();
+});
+
+it('windows are trained on in turn, each tested by the rows that follow', async () => {
+  const path = study(BASE.replace('train: 960, test: 240', 'windows: { size: 480, step: 240 }'));
+  const { setup, info } = await openStudy(path);
+  expect(setup.phases).toEqual([
+    { train: [0, 480], test: [480, 720] },
+    { train: [240, 720], test: [720, 960] },
+    { train: [480, 960], test: [960, 1200] },
+  ]);
+  expect(info.steps).toBe(45);
+  const key = { model: 'tiny', rule: 'none', label: 'none', learningRate: 0.5, seed: 0 };
+  expect(createTrainer(setup).train(key).tests).toHaveLength(3);
+});
+
+it('data: the order is by the column, dense columns are standardised on the training part, categories sorted', async () => {
+  const { setup } = await openStudy(study(BASE));
+  const [x, kind] = setup.rows.features;
+  const trained = Array.from(x!).slice(0, 960);
+  const mean = trained.reduce((sum, v) => sum + v, 0) / 960;
+  expect(mean).toBeCloseTo(0, 5);
+  expect(trained.reduce((sum, v) => sum + (v - mean) ** 2, 0) / 960).toBeCloseTo(1, 4);
+  expect([...kind!.slice(0, 3)]).toEqual([1, 0, 2]);
+});
+
+it('AUC is the share of pairs in order, ties counting half', () => {
+  expect(areaUnderCurve([1, 2, 3, 4], [0, 0, 1, 1])).toBe(1);
+  expect(areaUnderCurve([1, 1, 1, 1], [0, 1, 0, 1])).toBe(0.5);
+  expect(areaUnderCurve([3, 1, 2, 2], [1, 0, 1, 0])).toBe(0.875);
+  expect(areaUnderCurve([1, 2], [1, 1])).toBeNull();
+  expect(areaUnderCurve([1, Number.NaN], [0, 1])).toBeNaN();
+});
+
+describe('reports', () => {
+  it('markdown, csv, latex and html hold hostile names as text', async () => {
+    const name = '<b>|&_{x}';
+    const path = study(BASE.replace('tiny:', `'${name}':`));
+    const at = (format: string) => join(scratch, `report.${format}`);
+    const formats = ['html', 'markdown', 'csv', 'latex', 'json'];
+    const { code } = await cli([
+      'matrix',
+      path,
+      '--workers',
+      '1',
+      ...formats.flatMap((format) => ['--report', `${format}:${at(format)}`]),
+    ]);
+    expect(code).toBe(0);
+    const [html, markdown, table, latex] = formats.map((format) => readFileSync(at(format), 'utf8'));
+    expect(html).not.toContain('<b>|');
+    expect(html).toContain('&lt;b&gt;|&amp;_{x}');
+    expect(html!.match(/<path /g)!.length).toBe(12);
+    expect(markdown).toContain('## <b>\\|&_{x}');
+    expect(table!.trimEnd().split('\n')).toHaveLength(17);
+    expect(latex).toContain('\\&\\_\\{x\\}');
+  });
+});
+
+describe('refused before the long work', () => {
+  it.each([
+    ['an unknown key', BASE.replace('seeds:', 'seed:'), 2, 'study-unknown-key', 'did you mean seeds?'],
+    ['an unknown column', BASE.replace('x: dense', 'xx: dense'), 3, 'study-columns', 'did you mean x?'],
+    ['a label out of range', BASE.replace('y: {', 'z: {'), 3, 'study-values', 'in row 1'],
+    [
+      'a category as a number',
+      BASE.replace('x: dense', 'kind: dense').replace('kind: {', 't: {'),
+      3,
+      'study-values',
+      '"b"',
+    ],
+    ['more rows than there are', BASE.replace('960', '9600'), 3, 'study-rows', '1,200'],
+    [
+      'a window without rows',
+      BASE.replace('train: 960, test: 240', 'windows: { size: 1200 }'),
+      3,
+      'study-rows',
+      'windows',
+    ],
+    ['an empty grid', BASE.replace('[0.01, 1]', '[]'), 2, 'study-invalid', 'the list is empty'],
+    ['a rule that is none', BASE.replace('[none,', '[clipy,'), 2, 'rule-unknown', 'clippy'],
+    ['too many cells', BASE.replace('seeds: 2', 'seeds: 100000'), 2, 'study-too-large', '--yes'],
+    ['too few steps', BASE.replace('batch: 32', 'batch: 512'), 2, 'study-invalid', 'cannot be judged'],
+    ['steps and epochs', `${BASE}steps: 5\nepochs: 2\n`, 2, 'study-invalid', 'epochs'],
+    ['a model with a wrong field', BASE.replace('units', 'unit'), 2, 'study-invalid', 'models.tiny'],
+    ['YAML that is none', `${BASE}  x: [`, 2, 'study-invalid', 'line'],
+  ])('%s', async (_, text, code, id, words) => {
+    const { err, out, ...result } = await cli(['matrix', study(text), '--workers', '1']);
+    expect([result.code, out]).toEqual([code, '']);
+    expect(err).toContain(`error[${id}]`);
+    expect(err).toContain(words);
+  });
+
+  it('flags of captures with a study, and of studies with a capture', async () => {
+    expect((await cli(['matrix', study(BASE), '--rule', 'none'])).err).toContain('--rule has no use here');
+    expect((await cli(['matrix', scratch, '--shard', '1/2'])).err).toContain('--shard has no use here');
+    expect((await cli(['matrix', study(BASE), '--shard', '3/2'])).code).toBe(2);
+  });
+});
