@@ -241,6 +241,8 @@ function runOf(
     ...(task === undefined ? {} : { task }),
     step,
     value: Float64Array.from(values),
+    missing: 0,
+    refused: 0,
     attemptOffsets: [0],
     pathOffsets: [0],
   });
