@@ -37,6 +37,8 @@ const ALLOWED: readonly (readonly [file: string, id: string, why: string])[] = [
   ['model/replay.ts', 'clippy', 'a member of the JSON of a replay: details that only Clippy has'],
   ['reports/report-schema.ts', 'clippy', 'the schema of that member'],
   ['checkpoints/keras/keras-roles.ts', 'rms', 'what Keras calls the second moment of RMSProp'],
+  ['reports/study-formats.ts', 'csv', 'what a study is written as'],
+  ['cli/run-study.ts', 'json', 'the report that `matrix merge` reads'],
   // A program of its own that runs in browsers: as the Python recorders do, it writes the words of capture.json, and
   // test/recorders reads back what it wrote.
   ...['clippy', 'none', 'adagrad', 'sgd', 'adam', 'rmsprop'].map(

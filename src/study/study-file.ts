@@ -6,11 +6,19 @@ import { diagError } from '../model/errors.ts';
 import { isJsonObject } from '../model/json.ts';
 import { nearest } from '../model/nearest.ts';
 import type { Options } from '../model/options.ts';
-import { chooseOptimizer, type OptimizerChoice, optimizerOptions } from '../optimizers/registry.ts';
+import {
+  chooseOptimizer,
+  OPTIMIZERS,
+  type OptimizerChoice,
+  optimizerOptions,
+} from '../optimizers/registry.ts';
 import type { RuleChoice } from '../rules/choice.ts';
 import { parseRule } from '../rules/parse.ts';
 import { MODEL_PRESETS } from './presets.ts';
 import { MOST_TASKS } from './stream.ts';
+
+/** What the paper trains with; first in the registry. */
+const [PAPERS_OPTIMIZER] = Object.values(OPTIMIZERS) as [(typeof OPTIMIZERS)[keyof typeof OPTIMIZERS]];
 
 /** A column of the data. */
 export type StudyColumn =
@@ -277,7 +285,7 @@ export function studyFrom(value: unknown, path: string): StudyFile {
   if (models.length === 0) fail('models', 'there is none');
 
   let optimizer: OptimizerChoice;
-  if (root.optimizer === undefined) optimizer = chooseOptimizer('adagrad', {});
+  if (root.optimizer === undefined) optimizer = chooseOptimizer(PAPERS_OPTIMIZER.id, {});
   else {
     const { name, ...options } = object(root.optimizer, 'optimizer', null);
     const chosen = chooseOptimizer(text(name, 'optimizer.name'), {});
