@@ -7,7 +7,7 @@ jax = pytest.importorskip("jax", reason="no jax in this environment")
 optax = pytest.importorskip("optax", reason="no optax in this environment")
 import jax.numpy as jnp  # noqa: E402
 
-from clippy_diag.jax import Recorder  # noqa: E402
+from clippy_diag.jax import ClosedLoopMismatch, Recorder, closed_loop  # noqa: E402
 
 
 def start():
@@ -220,3 +220,63 @@ def test_bfloat16_is_recorded_bit_for_bit(tmp_path, read):
     recorder.close()
     dtype, raw = read(tmp_path / "capture").initial["param/w"]
     assert dtype == "BF16" and raw.tolist() == [0x3FC0, 0xC010]
+
+
+LOOPS = {
+    "adam": (lambda rate: optax.adam(rate), {"name": "adam"}),
+    "adamw": (lambda rate: optax.adamw(rate, weight_decay=0.1), {"name": "adamw", "weightDecay": 0.1}),
+    "adam-decay": (
+        lambda rate: optax.chain(optax.add_decayed_weights(0.01), optax.adam(rate)),
+        {"name": "adam", "weightDecay": 0.01},
+    ),
+    "sgd": (lambda rate: optax.sgd(rate), {"name": "sgd"}),
+    "nesterov": (
+        lambda rate: optax.sgd(rate, 0.9, nesterov=True),
+        {"name": "sgd", "momentum": 0.9, "nesterov": True},
+    ),
+    "adagrad": (lambda rate: optax.adagrad(rate), {"name": "adagrad"}),
+    "rmsprop": (
+        lambda rate: optax.rmsprop(rate, centered=True, momentum=0.5),
+        {"name": "rmsprop", "centered": True, "momentum": 0.5},
+    ),
+    "lion": (lambda rate: optax.lion(rate), {"name": "lion"}),
+}
+
+
+@pytest.mark.parametrize("name", LOOPS)
+def test_the_recorded_run_comes_back_in_a_closed_loop(tmp_path, name):
+    make, said = LOOPS[name]
+    rates = optax.exponential_decay(3e-3, 10, 0.9)
+    truth, _ = train(tmp_path / "capture", make(rates), {**said, "learningRate": rates})
+    params = jax.tree.map(jnp.zeros_like, start())
+    given = {"optimizer": make} if name == "lion" else {}
+    found = closed_loop(tmp_path / "capture", loss_of, params, rules=["global-norm:0.5", "value:1+agc:0.01"], **given)
+    assert found["baseline"]["rule"] == "none"
+    assert found["baseline"]["worstDifference"] < 1e-5
+    none, norm, both = found["replay"][:3]
+    assert [entry["label"] for entry in (none, norm, both)] == ["none", "global-norm:0.5", "value:1+agc:0.01"]
+    assert none["loss"] == pytest.approx([truth[step][0] for step in none["steps"]], rel=1e-3)
+    assert min(norm["minClipFactor"]) < 0.01 and min(both["minClipFactor"]) < 0.1
+    assert {entry["arm"]["kind"] for entry in found["replay"] if "arm" in entry} >= {"skip-batches", "learning-rate"}
+    assert found["onsetStep"] == 60
+
+
+def test_clipping_of_the_chain_is_said_and_the_loop_clips_by_itself(tmp_path):
+    chain = optax.chain(optax.clip_by_global_norm(0.5), optax.adam(3e-3))
+    train(tmp_path / "capture", chain, {"name": "adam", "learningRate": 3e-3}, clipping="global-norm:0.5")
+    found = closed_loop(tmp_path / "capture", loss_of, start(), rules=["none"], arms=None)
+    assert found["baseline"]["rule"] == "global-norm:0.5"
+    assert found["baseline"]["worstDifference"] < 1e-5
+    train(tmp_path / "silent", chain, {"name": "adam", "learningRate": 3e-3})
+    with pytest.raises(ClosedLoopMismatch, match="say it to the recorder as clipping"):
+        closed_loop(tmp_path / "silent", lambda p, b: loss_of(p, b), start(), arms=None)
+
+
+def test_what_a_closed_loop_needs_is_asked_for(tmp_path):
+    train(tmp_path / "capture", optax.lion(1e-3), {"name": "lion", "learningRate": 1e-3})
+    with pytest.raises(ValueError, match="optimizer=lambda rate: optax.lion"):
+        closed_loop(tmp_path / "capture", loss_of, start())
+    with pytest.raises(ValueError, match='"params/Dense_0/bias"'):
+        closed_loop(tmp_path / "capture", loss_of, {"params": {"out": start()["params"]["out"]}}, optimizer=optax.lion)
+    with pytest.raises(ClosedLoopMismatch, match="the first loss differs"):
+        closed_loop(tmp_path / "capture", lambda p, b: 1.01 * loss_of(p, b), start(), optimizer=optax.lion)

@@ -170,6 +170,24 @@ def test_the_recorded_run_comes_back_in_a_closed_loop_through_dropout_and_batchn
 
 
 @needs_gradients
+def test_in_evaluation_mode_the_model_answers_as_such_whatever_loss_fn_says(tmp_path):
+    # The capture is of training mode, with dropout and BatchNorm of the batch: its losses do not come back.
+    _, model, _ = own_loop(tmp_path / "capture", MAKERS["adam"])
+    seen = []
+
+    def looks(called, batch):
+        x, y = batch
+        answers = [to_numpy(called(x, training=training)) for training in (True, False, True)]
+        seen.append(all(np.array_equal(answers[0], other) for other in answers[1:]))
+        assert called.layers is model.layers or len(called.layers) == len(model.layers)
+        return loss_fn(called, batch)
+
+    with pytest.raises(ClosedLoopMismatch, match="the first loss differs"):
+        closed_loop(tmp_path / "capture", model, looks, train=False)
+    assert seen and all(seen)
+
+
+@needs_gradients
 def test_a_loss_that_does_not_come_back_is_refused(tmp_path):
     _, model, _ = own_loop(tmp_path / "capture", MAKERS["adam"])
     with pytest.raises(ClosedLoopMismatch, match="the first loss differs"):

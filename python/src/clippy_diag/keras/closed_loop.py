@@ -9,7 +9,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -18,8 +17,9 @@ import keras
 import numpy as np
 
 from ..captures import INITIAL, Capture, open_capture, read_tensors, unflatten
-from ..loops import Found, Taken, least, run_loops
-from ..rules import OUTPUT_AXIS, Rules
+from ..clipping import clip_gradients, clip_updates, movement
+from ..loops import Taken, least, run_loops
+from ..rules import Rules
 from . import words as names
 
 
@@ -29,6 +29,7 @@ def closed_loop(
     loss_fn: Callable[[Any, Any], Any],
     rules: Sequence[str] | Mapping[str, Mapping[str, float]] | None = None,
     arms: str | Sequence[str] | None = "all",
+    train: bool = True,
     optimizer: Callable[[], Any] | None = None,
 ) -> dict[str, Any]:
     """Runs closed loops from the capture's first state, and stores their traces in capture.json's `replay`.
@@ -38,6 +39,7 @@ def closed_loop(
     loss_fn    (model, batch) -> loss, a scalar, with the batch as it was given to `record` (fit: (x, y)); call the model with
                training=True
     rules, arms   as of `clippy_diag.torch.closed_loop`
+    train      False for evaluation mode: the model that loss_fn gets answers as with training=False, whatever it is called with
     optimizer  makes the optimizer, where its class can't be had from its recorded name
 
     Returns and raises the same too. Backends: TensorFlow and PyTorch. The model's variables are as before afterwards.
@@ -51,7 +53,7 @@ def closed_loop(
     kept = [(variable, names.array_of(variable)) for variable in model.variables]
     random = names.random_state()
     try:
-        return run_loops(capture, _KerasTrainer(capture, model, loss_fn, optimizer), rules, arms)
+        return run_loops(capture, _KerasTrainer(capture, model, loss_fn, train, optimizer), rules, arms)
     finally:
         for variable, value in kept:
             variable.assign(value)
@@ -61,13 +63,32 @@ def closed_loop(
             torch.set_rng_state(torch.from_numpy(random["rng/cpu"]))
 
 
+class _Evaluated:
+    """A model that is called in evaluation mode, whatever its caller says."""
+
+    def __init__(self, model: Any) -> None:
+        self._model = model
+
+    def __call__(self, *arguments: Any, **options: Any) -> Any:
+        return self._model(*arguments, **{**options, "training": False})
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._model, name)
+
+
 class _KerasTrainer:
     """A `Trainer` (loops.py) over a model of Keras."""
 
     def __init__(
-        self, capture: Capture, model: Any, loss_fn: Callable[[Any, Any], Any], make: Callable[[], Any] | None
+        self,
+        capture: Capture,
+        model: Any,
+        loss_fn: Callable[[Any, Any], Any],
+        train: bool,
+        make: Callable[[], Any] | None,
     ) -> None:
         self.capture, self.model, self.loss_fn, self.make = capture, model, loss_fn, make
+        self.called = model if train else _Evaluated(model)
         variables = list(model.trainable_variables)
         named = dict(zip(names.names_of(variables), variables))
         specs = {spec["name"]: spec for spec in capture.manifest["parameters"]}
@@ -148,7 +169,7 @@ class _KerasTrainer:
         """Loss of a step's batch at the parameters as they are; what follows the batches is put back."""
         self._random(entry)
         kept = [(variable, names.array_of(variable)) for variable in self.others.values()]
-        value = float(np.asarray(names.array_of(self.loss_fn(self.model, self._batch(entry)))))
+        value = float(np.asarray(names.array_of(self.loss_fn(self.called, self._batch(entry)))))
         for variable, before in kept:
             variable.assign(before)
         return value
@@ -159,7 +180,7 @@ class _KerasTrainer:
             return 0.0
         losses = []
         for _ in range(8):
-            losses.append(float(np.asarray(names.array_of(self.loss_fn(self.model, self._batch(entry))))))
+            losses.append(float(np.asarray(names.array_of(self.loss_fn(self.called, self._batch(entry))))))
         return float(np.std(losses))
 
     def _loss_and_gradients(self, batch: Any) -> tuple[Any, list[Any]]:
@@ -168,12 +189,12 @@ class _KerasTrainer:
             import tensorflow as tf
 
             with tf.GradientTape() as tape:
-                loss = self.loss_fn(self.model, batch)
+                loss = self.loss_fn(self.called, batch)
             found = tape.gradient(loss, [variable.value for variable in variables])
             return loss, [None if g is None else tf.convert_to_tensor(g) for g in found]
         for variable in variables:
             variable.value.grad = None
-        loss = self.loss_fn(self.model, batch)
+        loss = self.loss_fn(self.called, batch)
         loss.backward()
         return loss, [variable.value.grad for variable in variables]
 
@@ -184,7 +205,8 @@ class _KerasTrainer:
         arrays = {spec["name"]: names.array_of(g) for (spec, _), g in zip(self.parameters, gradients) if g is not None}
         self._gradients = {f"grad/{key}": value for key, value in arrays.items()}
         before = {spec["name"]: names.array_of(variable) for spec, variable in self.parameters}
-        found = [self._clip(name, options, arrays, before) for name, options in rules if name not in ("none", "clippy")]
+        specs = [spec for spec, _ in self.parameters]
+        found = clip_gradients(rules, specs, arrays, before)
         rate = entry["learningRate"] * (rate_factor[0] if rate_factor is not None else 1.0)
         self.optimizer.learning_rate = rate
         pairs = [
@@ -193,67 +215,15 @@ class _KerasTrainer:
             if spec["name"] in arrays
         ]
         self.optimizer.apply([g for g, _ in pairs], [v for _, v in pairs])
+        after = {spec["name"]: names.array_of(variable) for spec, variable in self.parameters}
+        stepped = dict(after)
         decay = getattr(self.optimizer, "weight_decay", None) or 0
-        found += [self._clip_updates(options, before, 1 - rate * decay) for name, options in rules if name == "clippy"]
-        moved = math.sqrt(
-            sum(
-                float(((before[spec["name"]] - names.array_of(variable)).astype(np.float64) ** 2).sum())
-                for spec, variable in self.parameters
-            )
-        )
-        return Taken(float(np.asarray(names.array_of(loss))), *least(found), moved)
+        found += clip_updates(rules, specs, before, after, 1 - rate * decay)
+        for spec, variable in self.parameters:
+            if after[spec["name"]] is not stepped[spec["name"]]:
+                variable.assign(after[spec["name"]])
+        return Taken(float(np.asarray(names.array_of(loss))), *least(found), movement(before, after))
 
     def gradients(self) -> dict[str, Any]:
         """Gradients of the last step, before clipping."""
         return self._gradients
-
-    def _clip(
-        self, rule: str, options: Mapping[str, float], arrays: dict[str, Any], before: Mapping[str, Any]
-    ) -> list[Found]:
-        """Clips as Keras does: `value` clamps, `global-norm` and `layer-norm` (clipnorm) divide by max(norm, limit), `agc` by
-        unit: a kernel's outputs, an embedding's rows, else the whole tensor."""
-        found: list[Found] = []
-        if rule == "global-norm":
-            norm = math.sqrt(sum(float((g.astype(np.float64) ** 2).sum()) for g in arrays.values()))
-            factor = options["maxNorm"] / max(norm, options["maxNorm"]) if math.isfinite(norm) else math.nan
-            arrays.update({name: (g * factor).astype(g.dtype) for name, g in arrays.items()})
-            return [(factor, None, 0)]
-        for spec, _ in self.parameters:
-            name = spec["name"]
-            if name not in arrays:
-                continue
-            g = arrays[name]
-            if rule == "value":
-                largest = float(np.abs(g).max()) if g.size else 0.0
-                arrays[name] = np.clip(g, -options["clipValue"], options["clipValue"])
-                found.append((min(1.0, options["clipValue"] / largest) if largest else 1.0, name, 0))
-                continue
-            if rule == "layer-norm":
-                norm = math.sqrt(float((g.astype(np.float64) ** 2).sum()))
-                units = np.asarray(
-                    options["maxNorm"] / max(norm, options["maxNorm"]) if math.isfinite(norm) else math.nan
-                )
-            else:
-                output = OUTPUT_AXIS.get(spec["layout"], 0 if spec["embedding"] else None)
-                axes = tuple(axis for axis in range(g.ndim) if axis != output)
-                w, size = (np.sqrt((x**2).sum(axes, keepdims=True)) for x in (before[name], g))
-                units = np.minimum(options["clipping"] * np.maximum(w, 1e-3) / np.maximum(size, 1e-6), 1.0)
-            arrays[name] = (g * units).astype(g.dtype)
-            found.append((float(units.min()), name, int(units.argmin())))
-        return found
-
-    def _clip_updates(self, options: Mapping[str, float], before: Mapping[str, Any], keep: float) -> list[Found]:
-        """Clippy on the update that the optimizer has just made, less what decoupled weight decay took off."""
-        found: list[Found] = []
-        for spec, variable in self.parameters:
-            w = before[spec["name"]]
-            update = keep * w - names.array_of(variable)
-            room = options["variableRelativeThreshold"] * np.abs(w) + options["absoluteThreshold"]
-            with np.errstate(divide="ignore", invalid="ignore"):
-                ratio = np.where(update == 0, np.inf, room / np.abs(update))
-            index = int(ratio.argmin())
-            sigma = math.nan if np.isnan(ratio).any() else min(1.0, float(ratio.reshape(-1)[index]))
-            if sigma != 1:
-                variable.assign((keep * w - sigma * update).astype(w.dtype))
-            found.append((sigma, spec["name"], index))
-        return found

@@ -24,10 +24,10 @@ from typing import Any
 import jax
 import numpy as np
 
-from . import __version__
-from .captures import Array, Source, flatten, model_files, words
-from .recording import Controls, Recording, Sizes, Skip, Step
-from .rules import Clipping, clipping_words
+from .. import __version__
+from ..captures import Array, Source, flatten, model_files, words
+from ..recording import Controls, Recording, Sizes, Skip, Step
+from ..rules import Clipping, clipping_words
 
 #: Optimizers with a formula: optax's defaults in the capture's words, and the slots by the field of optax's state.
 FORMULAS: dict[str, tuple[dict[str, Any], dict[str, str]]] = {
@@ -356,10 +356,11 @@ class Recorder(Controls):
 def named_leaves(tree: Any) -> dict[str, Any]:
     """Leaves of a tree under the names on the way to them, joined by slashes."""
     leaves, _ = jax.tree_util.tree_flatten_with_path(tree)
-    return {"/".join(_key(part) for part in path) or "value": leaf for path, leaf in leaves}
+    return {"/".join(leaf_name(part) for part in path) or "value": leaf for path, leaf in leaves}
 
 
-def _key(part: Any) -> str:
+def leaf_name(part: Any) -> str:
+    """The name of one part of the way to a leaf."""
     for attribute in ("key", "name", "idx"):
         if hasattr(part, attribute):
             return str(getattr(part, attribute))

@@ -1,0 +1,168 @@
+"""Trains on from a capture of an optax loop, under clipping rules and with one thing changed.
+
+    from clippy_diag.jax import closed_loop
+
+    closed_loop("capture", loss_fn, params)      # loss_fn(params, batch) -> loss
+
+`clippy-diag analyze` and `clippy-diag replay capture` show the traces as `recorded`, with verdicts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+import optax
+
+from ..captures import INITIAL, Capture, open_capture, read_tensors, unflatten
+from ..clipping import clip_gradients, clip_updates, movement
+from ..loops import Taken, least, run_loops
+from ..rules import Rules
+from .recorder import FORMULAS, leaf_name, named_leaves
+
+LossFn = Callable[[Any, Any], Any]
+
+
+def closed_loop(
+    folder: str | Path,
+    loss_fn: LossFn,
+    params: Any,
+    rules: None | Sequence[str] | Mapping[str, Mapping[str, float]] = None,
+    arms: str | None | Sequence[str] = "all",
+    optimizer: Callable[[float], Any] | None = None,
+) -> dict[str, Any]:
+    """Runs closed loops from the capture's first state, and stores their traces in capture.json's `replay`.
+
+    folder     a capture with batches
+    loss_fn    (params, batch) -> loss, a scalar, with the batch as it was given to `record`; random keys that it needs have to be
+               in the batch, as arrays
+    params     a tree of the structure and types of the trained parameters; its values are not looked at
+    rules, arms   as of `clippy_diag.torch.closed_loop`
+    optimizer  makes the chain from a learning rate, without its clipping, such as `lambda rate: optax.lion(rate)`. Needed where
+               the optimizer was recorded without a formula; else optax's own with the recorded options
+
+    Returns and raises as `clippy_diag.torch.closed_loop`. What a step changes beside parameters and optimizer (`batch_stats` of
+    Flax) is not in a capture: such a training does not come back, and ClosedLoopMismatch says so.
+    """
+    capture = open_capture(folder)
+    return run_loops(capture, _OptaxTrainer(capture, loss_fn, params, optimizer), rules, arms)
+
+
+class _OptaxTrainer:
+    """A `Trainer` (loops.py) over a loss and a chain of optax."""
+
+    def __init__(self, capture: Capture, loss_fn: LossFn, params: Any, make: Callable[[float], Any] | None) -> None:
+        self.capture, self.specs = capture, capture.manifest["parameters"]
+        leaves, self.structure = jax.tree_util.tree_flatten(params)
+        self.dtypes = {name: leaf.dtype for name, leaf in zip(named_leaves(params), leaves)}
+        odd = sorted(set(self.dtypes) ^ {spec["name"] for spec in self.specs})
+        if odd:
+            raise ValueError(f'{capture.folder}: "{odd[0]}" is in params or in the capture alone')
+        self.make = make or _chain_of(capture)
+        self.initial = read_tensors(capture.folder / INITIAL)
+        self.value = jax.jit(loss_fn)
+        self.value_and_gradient = jax.jit(jax.value_and_grad(loss_fn))
+        self.arrays: dict[str, Any] = {}
+        self.state: Any = None
+        self._gradients: dict[str, Any] = {}
+
+    def start(self) -> None:
+        """Parameters and optimizer as before the first recorded step."""
+        self.arrays = {name: self.initial[f"param/{name}"] for name in self.dtypes}
+        self.restore_optimizer()
+
+    def restore_optimizer(self) -> None:
+        """The optimizer's state as before the first recorded step."""
+        state = self.make(self._rate(self.capture.steps[0])).init(self._tree(self.arrays))
+        leaves, structure = jax.tree_util.tree_flatten_with_path(state)
+        values = [self._of_state(tuple(leaf_name(part) for part in path), leaf) for path, leaf in leaves]
+        self.state = jax.tree_util.tree_unflatten(structure, values)
+
+    def _of_state(self, path: tuple[str, ...], leaf: Any) -> Any:
+        """What the capture holds of a leaf of the state; a leaf that it does not hold stays as it begins."""
+        name = self.capture.manifest["optimizer"]["name"]
+        _, slots = FORMULAS.get(name, ({}, {}))
+        candidates = [f"optimizer/{'/'.join(path)}"]
+        for k, field in enumerate(path):
+            if field in slots:
+                candidates.append("/".join(["state", slots[field], *path[k + 1 :]]))
+        if path and path[-1] == "count":
+            candidates.append(f"state/step/{next(iter(self.dtypes))}")
+        for candidate in candidates:
+            if candidate in self.initial:
+                return jax.numpy.asarray(self.initial[candidate], leaf.dtype).reshape(leaf.shape)
+        return leaf
+
+    def _tree(self, arrays: Mapping[str, Any]) -> Any:
+        leaves = [jax.numpy.asarray(arrays[name], dtype) for name, dtype in self.dtypes.items()]
+        return jax.tree_util.tree_unflatten(self.structure, leaves)
+
+    def _batch(self, entry: Mapping[str, Any]) -> Any:
+        found = self.capture.tensors(entry, "batch/")
+        leaves = {name[len("batch/") :]: jax.numpy.asarray(value) for name, value in found.items()}
+        tree = entry.get("batch", self.capture.manifest.get("batch"))
+        return leaves if tree is None else unflatten(tree, leaves)
+
+    @staticmethod
+    def _rate(entry: Mapping[str, Any]) -> float:
+        return float(entry["learningRate"])
+
+    def loss(self, entry: Mapping[str, Any]) -> float:
+        """Loss of a step's batch at the parameters as they are."""
+        return float(self.value(self._tree(self.arrays), self._batch(entry)))
+
+    def noise(self, entry: Mapping[str, Any]) -> float:
+        """None: a function of parameters and batch draws nothing."""
+        return 0.0
+
+    def step(self, entry: Mapping[str, Any], rules: Rules, rate_factor: Sequence[float] | None) -> Taken:
+        """One step of the training on a step's batch."""
+        params = self._tree(self.arrays)
+        loss, slopes = self.value_and_gradient(params, self._batch(entry))
+        arrays = {name: _numbers(leaf) for name, leaf in named_leaves(slopes).items()}
+        self._gradients = {f"grad/{name}": np.array(leaf) for name, leaf in arrays.items()}
+        before = {name: _numbers(leaf) for name, leaf in named_leaves(params).items()}
+        found = clip_gradients(rules, self.specs, arrays, before)
+        rate = self._rate(entry) * (rate_factor[0] if rate_factor is not None else 1.0)
+        updates, self.state = self.make(rate).update(self._tree(arrays), self.state, params)
+        after = {name: _numbers(leaf) for name, leaf in named_leaves(optax.apply_updates(params, updates)).items()}
+        options = self.capture.manifest["optimizer"]
+        decay = options.get("weightDecay", 0) if options["name"] == "adamw" else 0
+        found += clip_updates(rules, self.specs, before, after, 1 - rate * decay)
+        self.arrays = after
+        return Taken(float(loss), *least(found), movement(before, after))
+
+    def gradients(self) -> dict[str, Any]:
+        """Gradients of the last step, before clipping."""
+        return self._gradients
+
+
+def _numbers(leaf: Any) -> np.ndarray:
+    """A leaf as numpy has it; bfloat16, which numpy lacks, as float32."""
+    array = np.array(leaf)
+    return array.astype(np.float32) if array.dtype.name == "bfloat16" else array
+
+
+def _chain_of(capture: Capture) -> Callable[[float], Any]:
+    """optax's own chain of the recorded options. Raises ValueError where none was recorded."""
+    o = capture.manifest["optimizer"]
+    name, decay = o["name"], o.get("weightDecay", 0)
+    makers: dict[str, Callable[[float], Any]] = {
+        "adam": lambda rate: optax.adam(rate, o["beta1"], o["beta2"], o["epsilon"]),
+        "adamw": lambda rate: optax.adamw(rate, o["beta1"], o["beta2"], o["epsilon"], weight_decay=decay),
+        "sgd": lambda rate: optax.sgd(rate, o["momentum"] or None, bool(o["nesterov"])),
+        "adagrad": lambda rate: optax.adagrad(rate, o["initialAccumulatorValue"], o["epsilon"]),
+        "rmsprop": lambda rate: optax.rmsprop(
+            rate, o["rho"], o["epsilon"], centered=bool(o["centered"]), momentum=o["momentum"] or None
+        ),
+    }
+    if o.get("formula") is False or name not in makers:
+        raise ValueError(
+            f"{capture.folder}: how {name} steps was not recorded; give optimizer=lambda rate: optax.{name}(rate)"
+        )
+    if decay and name != "adamw":
+        return lambda rate: optax.chain(optax.add_decayed_weights(decay), makers[name](rate))
+    return makers[name]
