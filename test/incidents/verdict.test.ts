@@ -260,6 +260,20 @@ describe('attempts, tasks and which series', () => {
     expect(verdict.why).toContain('total loss "loss" alone is healthy');
   });
 
+  it('where the total is lost as well, it decides, however early a task was', () => {
+    const lost = (from: number, seed: number): number[] => [
+      ...fallingLoss(from, seed),
+      ...Array.from({ length: 600 - from }, () => 300),
+    ];
+    const { verdict } = judgeRun(
+      makeRun([
+        { name: 'loss', values: lost(410, 1) },
+        { name: 'task/a/loss', role: 'task_loss', task: 'a', values: lost(400, 3) },
+      ]),
+    );
+    expect(verdict).toMatchObject({ class: 'full-divergence', series: 'loss', onsetStep: 410 });
+    expect(verdict.why).not.toContain('alone is');
+  });
   it('falls back to task losses, then to the eval loss, and says so', () => {
     const tasksOnly = judgeRun(
       makeRun([{ name: 't', role: 'task_loss', task: 't', values: fallingLoss(100) }]),
