@@ -21,6 +21,7 @@ import { DTYPES, type InspectedCheckpoint, type InspectedTensor } from '../src/m
 import type { LabelledDensity } from '../src/model/curvature.ts';
 import type {
   CheckpointDiff,
+  InspectedCapture,
   InspectedInput,
   InspectedLog,
   InspectedRun,
@@ -189,6 +190,21 @@ const inspectedCheckpoint = objectOf<InJson<InspectedCheckpoint>>(
   tensors: listOf(inspectedTensor, 'Its tensors, in the order of the file.'),
 });
 
+const inspectedCapture = objectOf<InJson<InspectedCapture>>(
+  'inspectedCapture',
+  'A capture.',
+)({
+  path: text('Its folder.'),
+  kind: oneOf(['capture'], 'What kind of input it is.'),
+  format: oneOf(['capture'], 'Its format.'),
+  errors: listOf(error, 'Damage in it.'),
+  kept: count('Steps that can be replayed.'),
+  lost: count('Steps that cannot.'),
+  firstStep: finite('The first step that can.'),
+  lastStep: finite('The last step that can.'),
+  account,
+});
+
 const normSeries = objectOf<NormSeries>(
   'normSeries',
   'How a norm went over the checkpoints.',
@@ -226,8 +242,8 @@ const inspect = objectOf<InJson<InspectDocument>>(
 )({
   schemaVersion,
   inputs: listOf(
-    z.union([inspectedLog, inspectedCheckpoint]) as z.ZodType<InJson<InspectedInput>>,
-    'Logs and checkpoints; `kind` tells which.',
+    z.union([inspectedLog, inspectedCheckpoint, inspectedCapture]) as z.ZodType<InJson<InspectedInput>>,
+    'Logs, checkpoints and captures; `kind` tells which.',
   ),
   trajectories: listOf(trajectory, 'One for each run that has several checkpoints.'),
   skipped: listOf(skipped, 'Files that a walk passed over.'),

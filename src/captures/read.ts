@@ -2,12 +2,15 @@
  * Reads a capture: `capture.json`, `initial.safetensors` and one file for each step. Opening reads the manifest and the
  * headers of all files, so that damage is known before the first step; values are read one step at a time.
  */
-import { join } from 'node:path';
+import { basename, join } from 'node:path';
 import { listFolder } from '../bytes/folder.ts';
-import { openFile, openSibling } from '../bytes/source.ts';
+import { openFile, openSibling, sizeOfPath } from '../bytes/source.ts';
+import { DTYPE_BYTES } from '../checkpoints/dtypes.ts';
 import { safetensors } from '../checkpoints/safetensors.ts';
+import { inOneStream, lossReasonOf } from '../checkpoints/stored-bytes.ts';
 import type { Checkpoint, TensorData, TensorInfo } from '../model/checkpoint.ts';
 import { DiagError, diagError, type ErrorRecord } from '../model/errors.ts';
+import type { Account, LossReason } from '../model/log.ts';
 import { nearest } from '../model/nearest.ts';
 import { parseUniqueJson } from '../model/unique-json.ts';
 import { allocate, type Precision, type Values } from '../tensor/values.ts';
@@ -54,6 +57,11 @@ export interface Capture {
   readonly errors: readonly ErrorRecord[];
   /** Steps of the manifest that cannot be used. */
   readonly lost: number;
+  /**
+   * Of the manifest, the initial state, the steps in the order of the manifest, the model that it names and step files
+   * that it does not name, which count as one after another. Tensors are the records.
+   */
+  readonly account: Account;
   initial(precision: Precision): Promise<InitialState>;
   /** One step by its position in `steps`. */
   step(index: number, precision: Precision): Promise<CapturedStep>;
@@ -119,17 +127,30 @@ export async function openCapture(path: string): Promise<Capture> {
     }
   };
 
-  await withFile(INITIAL, (initial) => checkInitial(manifest, initial));
+  const sizeOf = async (file: string): Promise<number> => {
+    const size = await sizeOfPath(join(folder, file));
+    return Number.isNaN(size) ? 0 : size;
+  };
+  const accounts = [overheadOf(await sizeOf(MANIFEST))];
+  await withFile(INITIAL, async (initial) => {
+    checkInitial(manifest, initial);
+    accounts.push(await tensorsOf(initial));
+  });
   const errors: ErrorRecord[] = [];
   let whole = 0;
   for (const step of manifest.steps) {
     try {
       if (!files.includes(step.file) && !step.file.includes('/'))
         throw diagError('capture-step-missing', { step: step.step, file: step.file }, { path: manifestPath });
-      await withFile(step.file, (opened) => checkStep(manifest, step, opened));
+      await withFile(step.file, async (opened) => {
+        checkStep(manifest, step, opened);
+        accounts.push(await tensorsOf(opened));
+      });
     } catch (error) {
       if (!(error instanceof DiagError)) throw error;
       errors.push(error.toRecord());
+      const reason = error.code === 'capture-step-missing' ? 'absent' : lossReasonOf(error.code);
+      accounts.push(lossOf(reason, await sizeOf(step.file)));
       break;
     }
     whole++;
@@ -143,7 +164,13 @@ export async function openCapture(path: string): Promise<Capture> {
         { path: manifestPath },
       ).toRecord(),
     );
-  errors.push(...strayFiles(manifest, files, folder), ...gaps(manifest, manifestPath));
+  // A step is replayed from the one before: those behind a break are of no use.
+  for (const { file } of manifest.steps.slice(whole + 1))
+    accounts.push(lossOf('cut-off', await sizeOf(file)));
+  if (manifest.model !== null) accounts.push(overheadOf(await sizeOf(manifest.model)));
+  const stray = strayFiles(manifest, files, folder);
+  for (const { path: extra } of stray) accounts.push(lossOf('no-record', await sizeOf(basename(extra!))));
+  errors.push(...stray, ...gaps(manifest, manifestPath));
   if (whole === 0) throw asError(errors[0]!);
   const steps = manifest.steps.slice(0, whole);
 
@@ -154,6 +181,7 @@ export async function openCapture(path: string): Promise<Capture> {
     steps,
     errors,
     lost,
+    account: inOneStream(accounts),
     initial: (precision) => withFile(INITIAL, (opened) => readInitial(manifest, opened, precision)),
     step: (index, precision) => {
       const step = steps[index]!;
@@ -161,6 +189,35 @@ export async function openCapture(path: string): Promise<Capture> {
     },
     batch: (index) => withFile(steps[index]!.file, readBatch),
   };
+}
+
+const overheadOf = (bytes: number): Account => ({
+  bytes,
+  records: 0,
+  overhead: bytes,
+  passedOver: 0,
+  lost: [],
+});
+
+/** A step file of no use. */
+const lossOf = (reason: LossReason, bytes: number): Account => ({
+  bytes,
+  records: 0,
+  overhead: 0,
+  passedOver: 0,
+  lost: [{ reason, records: 1, bytes, at: 0 }],
+});
+
+/** What the tensors of a step are read for; others are passed over. */
+const READ = /^(?:grad|param|param-after|state|batch|buffer)\//;
+
+/** The account of a file of a capture, in which tensors of no known purpose are passed over. */
+async function tensorsOf(opened: Checkpoint): Promise<Account> {
+  const { records, passedOver, ...account } = await opened.account();
+  const unread = opened.tensors
+    .filter(({ name }) => !READ.test(name))
+    .reduce((sum, { elements, dtype }) => sum + elements * DTYPE_BYTES[dtype], 0);
+  return { ...account, records: records - unread, passedOver: passedOver + unread };
 }
 
 async function textOf(path: string): Promise<string> {

@@ -82,7 +82,7 @@ export default command({
     return [
       ...all.map((error) => error.exitCode),
       ...inputs.flatMap((input) => input.errors.map((record) => ERROR_TEXTS[record.id].exitCode)),
-      ...inputs.map((input) => (input.kind === 'log' && input.lost > 0 ? EXIT.input : EXIT.done)),
+      ...inputs.map((input) => (input.kind !== 'checkpoint' && input.lost > 0 ? EXIT.input : EXIT.done)),
     ].reduce(worstExitCode, EXIT.done);
   },
 });

@@ -80,7 +80,8 @@ export async function gatherEvidence(found: Inputs, limits: Limits): Promise<Evi
 
   await each(found.captures, String, async (path) => {
     const capture = await openCapture(path);
-    inputs.push({ path, format: 'capture', sha256: null, errors: capture.errors, lost: capture.lost });
+    const { errors, lost, account } = capture;
+    inputs.push({ path, format: 'capture', sha256: null, errors, lost, account });
     const run = loggedRun(closestRuns(logged, path), capture) ?? runOfCapture(capture);
     besideOf(run).captures.push(capture);
   });

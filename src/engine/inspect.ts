@@ -1,9 +1,10 @@
 /** What `inspect` shows: the content of every input, by kind. The names of the fields are a contract (docs/json.md). */
 
+import { type Capture, openCapture } from '../captures/read.ts';
 import { checkpointRuns } from '../findings/checkpoint-run.ts';
 import type { InspectedCheckpoint } from '../model/checkpoint.ts';
 import { DiagError } from '../model/errors.ts';
-import type { InspectedLog, InspectedSeries, Inspection } from '../model/inspection.ts';
+import type { InspectedCapture, InspectedLog, InspectedSeries, Inspection } from '../model/inspection.ts';
 import type { LogInput } from '../model/log.ts';
 import type { TimeSeries } from '../model/run.ts';
 import { seriesStatistics } from '../model/series-summary.ts';
@@ -30,9 +31,17 @@ async function inspectionOf(found: Inputs, listOnly: boolean): Promise<Inspectio
       if (!(error instanceof DiagError)) throw error;
       errors.push(error);
     }
+  const captures: InspectedCapture[] = [];
+  for (const path of found.captures)
+    try {
+      captures.push(inspectCapture(await openCapture(path)));
+    } catch (error) {
+      if (!(error instanceof DiagError)) throw error;
+      errors.push(error);
+    }
   const runs = listOnly ? [] : checkpointRuns(checkpoints).filter((run) => run.length > 1);
   return {
-    inputs: [...found.logs.map(inspectLog), ...checkpoints],
+    inputs: [...found.logs.map(inspectLog), ...checkpoints, ...captures],
     trajectories: runs.map(trajectoryOf),
     skipped: found.skipped,
     errors,
@@ -61,6 +70,18 @@ const inspectLog = (log: LogInput): InspectedLog => ({
     hyperparameters: run.hyperparameters,
     series: run.series.map(inspectSeries),
   })),
+});
+
+const inspectCapture = ({ path, steps, errors, lost, account }: Capture): InspectedCapture => ({
+  path,
+  kind: 'capture',
+  format: 'capture',
+  errors,
+  kept: steps.length,
+  lost,
+  firstStep: steps[0]!.step,
+  lastStep: steps.at(-1)!.step,
+  account,
 });
 
 function inspectSeries(series: TimeSeries): InspectedSeries {

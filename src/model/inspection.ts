@@ -57,7 +57,22 @@ export interface InspectedLog {
   readonly runs: readonly InspectedRun[];
 }
 
-export type InspectedInput = InspectedLog | InspectedCheckpoint;
+export interface InspectedCapture {
+  /** The folder. */
+  readonly path: string;
+  readonly kind: 'capture';
+  readonly format: 'capture';
+  readonly errors: readonly ErrorRecord[];
+  /** Steps that can be replayed, and those of the manifest that cannot. */
+  readonly kept: number;
+  readonly lost: number;
+  readonly firstStep: number;
+  readonly lastStep: number;
+  /** Of its files, which count as one after another; tensors are the records. */
+  readonly account: Account;
+}
+
+export type InspectedInput = InspectedLog | InspectedCheckpoint | InspectedCapture;
 
 export interface NormSeries {
   /** `parameters`, `optimizer accumulator`, … for all tensors of a kind together, else the layer. */

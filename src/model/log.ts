@@ -23,7 +23,7 @@ export const LOSS_REASONS = [
   /** A row with more or fewer cells than the header has. */
   'wrong-cells',
   'line-too-long',
-  /** A part that lies beyond the end of its file. */
+  /** A part that lies beyond the end of its file, or a step of a capture behind one that is not whole. */
   'cut-off',
   /** A part whose file is not there. */
   'absent',

@@ -1,7 +1,7 @@
 /** How `inspect` looks on a terminal: a heading for each input, a table for each run. */
 import { formatCount } from '../model/format-number.ts';
 import { inertName } from '../model/inert-text.ts';
-import type { InspectedInput, InspectedLog, Inspection } from '../model/inspection.ts';
+import type { InspectedCapture, InspectedInput, InspectedLog, Inspection } from '../model/inspection.ts';
 import { accountLines, lostTexts } from './account-text.ts';
 import { checkpointText, trajectoryText } from './checkpoint-text.ts';
 import type { RenderOptions } from './format.ts';
@@ -59,8 +59,15 @@ function logText(log: InspectedLog): string[] {
   return lines;
 }
 
+const captureText = ({ path, kept, lost, firstStep, lastStep, account }: InspectedCapture): string[] => [
+  `${inertName(path)}: capture, ${formatCount(kept)} steps, ${formatCount(firstStep)} to ${formatCount(lastStep)}` +
+    (lost > 0 ? `, ${formatCount(lost)} lost` : '') +
+    '; `--check` says what it allows',
+  ...accountLines(account).map((line) => `  ${line}`),
+];
+
 /** How each kind of input is shown. */
-const TEXT_OF = { log: logText, checkpoint: checkpointText } as const satisfies {
+const TEXT_OF = { log: logText, checkpoint: checkpointText, capture: captureText } as const satisfies {
   [K in InspectedInput['kind']]: (input: Extract<InspectedInput, { kind: K }>) => string[];
 };
 

@@ -18,12 +18,59 @@ import { createCapture } from '../../src/captures/write.ts';
 import { DiagError } from '../../src/model/errors.ts';
 import { replayCapture } from '../../src/replay/replay.ts';
 import { parseRule } from '../../src/rules/parse.ts';
+import { accountFault } from '../support/closes.ts';
 import { projectRoot } from '../support/shared-data.ts';
 
 const scratch = mkdtempSync(join(tmpdir(), 'clippy-diag-captures-'));
 afterAll(() => rmSync(scratch, { recursive: true, force: true }));
 let count = 0;
 const fresh = (): string => join(scratch, `capture-${count++}`);
+
+/** Bytes of a safetensors file that are no tensor: its length and its header. */
+const headOf = (bytes: Buffer): number => 8 + Number(bytes.readBigUInt64LE(0));
+
+describe('the account of a capture', () => {
+  it('counts tensors, headers and the manifest, and loses what is behind a break', async () => {
+    const folder = await write(fresh(), 4);
+    const files = ['initial', '10', '11', '12', '13'].map((name) =>
+      readFileSync(
+        join(folder, name === 'initial' ? 'initial.safetensors' : `step-000000${name}.safetensors`),
+      ),
+    );
+    const manifest = readFileSync(join(folder, 'capture.json')).length;
+    const whole = await openCapture(folder);
+    const size = (list: readonly Buffer[]): number => list.reduce((sum, { length }) => sum + length, 0);
+    const heads = files.reduce((sum, bytes) => sum + headOf(bytes), 0);
+    expect(whole.account).toEqual({
+      bytes: manifest + size(files),
+      records: size(files) - heads,
+      overhead: manifest + heads,
+      passedOver: 0,
+      lost: [],
+    });
+    const third = join(folder, 'step-00000012.safetensors');
+    truncateSync(third, files[3]!.length - 3);
+    const { account } = await openCapture(folder);
+    expect(accountFault(account)).toBeUndefined();
+    const at = manifest + size(files.slice(0, 3));
+    expect(account.lost).toEqual([
+      { reason: 'cut-off', records: 1, bytes: files[3]!.length - 3, at },
+      { reason: 'cut-off', records: 1, bytes: files[4]!.length, at: at + files[3]!.length - 3 },
+    ]);
+    unlinkSync(third);
+    const without = (await openCapture(folder)).account;
+    expect(accountFault(without)).toBeUndefined();
+    expect(without.lost).toEqual([
+      { reason: 'absent', records: 1, bytes: 0, at },
+      { reason: 'cut-off', records: 1, bytes: files[4]!.length, at },
+    ]);
+    writeFileSync(third, files[3]!);
+    writeFileSync(join(folder, 'step-00000099.safetensors'), files[4]!);
+    expect((await openCapture(folder)).account.lost).toEqual([
+      { reason: 'no-record', records: 1, bytes: files[4]!.length, at: manifest + size(files) },
+    ]);
+  });
+});
 
 const METAS = [
   { name: 'table', shape: [6, 2], layout: 'none', embedding: true },

@@ -179,6 +179,30 @@ describe('PyTorch', () => {
     expect(lazy.errors).toMatchObject([{ id: 'dtype-unsupported', tensor: 'w' }]);
   });
 
+  it('does not take the state of a callback for a parameter, and a parameter for one', async () => {
+    const value = (key: string): string => tensor(key, 1, 0, '', '');
+    const nested = (name: string, at: string, key: string): [string, string] => [
+      name,
+      `(dS'${at}'\n${value(key)}s`,
+    ];
+    const rolesOf = async (...entries: [string, string][]): Promise<Record<string, string>> => {
+      const { tensors } = await open(
+        archive(dict(...entries), ...[0, 1, 2].map(() => floats(Number.POSITIVE_INFINITY))),
+      );
+      return Object.fromEntries(tensors.map(({ name, role }) => [name, role]));
+    };
+    const weights = nested('state_dict', 'layer.weight', '0');
+    const callback = nested('callbacks', 'kth_value', '1');
+    expect(await rolesOf(['pytorch-lightning_version', "S'2.6.0'\n"], weights, callback)).toEqual({
+      'state_dict.layer.weight': 'parameter',
+      'callbacks.kth_value': 'buffer',
+    });
+    // A model may have a part of that name.
+    expect(await rolesOf(weights, nested('callbacks', 'weight', '2'))).toEqual({
+      'state_dict.layer.weight': 'parameter',
+      'callbacks.weight': 'parameter',
+    });
+  });
   it('takes the keys and dicts of Lightning for what they are', async () => {
     const checkpoint = await open(
       archive(

@@ -3,10 +3,18 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, describe, expect, it } from 'vitest';
 import { cli } from '../support/cli.ts';
+import { projectRoot } from '../support/shared-data.ts';
 
 const fixtures = 'fixtures/checkpoints';
 const scratch = mkdtempSync(join(tmpdir(), 'clippy-diag-inspect-'));
 afterAll(() => rmSync(scratch, { recursive: true }));
+
+it('shows a capture, and what is lost of one', async () => {
+  const capture = join(projectRoot, 'fixtures/captures/embedding');
+  const whole = await cli(['inspect', capture]);
+  expect(whole).toMatchObject({ code: 0, err: '' });
+  expect(whole.out).toMatch(/: capture, \d+ steps, \d+ to \d+; .*\n {2}bytes .* passed over; nothing lost\n/);
+});
 
 describe('inspect of checkpoints', () => {
   it('--json follows the contract, non-finite numbers as strings', async () => {

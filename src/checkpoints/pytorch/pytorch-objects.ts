@@ -134,6 +134,11 @@ interface OptimizerState extends SavedOptimizer {
   readonly slots: { readonly tensor: string; readonly id: string; readonly shape: readonly number[] }[];
 }
 
+/** What only checkpoints of Lightning have. */
+const LIGHTNING = 'pytorch-lightning_version';
+/** Where Lightning keeps what is trained; the rest is state of callbacks and loops (`kth_value` is inf until there is one). */
+const LIGHTNING_TRAINED = /(?:^|\/)(?:state_dict|optimizer_states)\./;
+
 const MAX_NODES = 1_000_000;
 const MAX_DEPTH = 500;
 /** A list of more numbers than this is data (a history, a generator's state), not metadata. */
@@ -165,6 +170,7 @@ export function torchObjects(
   const optimizers: OptimizerState[] = [];
   const seenStorages = new Set<string>();
   const onPath = new Set<PickleNode>();
+  const isLightning = isNode(root, 'dict') && root.entries.some(([key]) => key === LIGHTNING);
   let nodes = 0;
 
   const malformed = (problem: string, tensor?: string): DiagError =>
@@ -368,7 +374,12 @@ export function torchObjects(
     const storage = storageOf(reference);
     checkView(view, storage, path, name);
     const slot = context.id === undefined ? undefined : slotOfTorch(name.slice(name.lastIndexOf('.') + 1));
-    const role = slot === undefined ? roleOfName(name, dtype) : ({ role: 'optimizer_state', slot } as const);
+    const role =
+      slot !== undefined
+        ? ({ role: 'optimizer_state', slot } as const)
+        : isLightning && !LIGHTNING_TRAINED.test(name)
+          ? ({ role: 'buffer' } as const)
+          : roleOfName(name, dtype);
     const layout = layoutOfTorch(name, shape);
     const info: TensorInfo = { name, dtype, shape, elements, layout, ...role };
     tensors.push({
