@@ -44,6 +44,32 @@ function endsOf(series: TimeSeries): Ends {
 
 const lags = (own: End, other: End): boolean => !(other.last - own.last <= GAPS * own.gap);
 
+/** Whether a series stops against no end that it does not stop against other ends, too: `a` is at least as far in everything. */
+function covers(a: Ends, b: Ends): boolean {
+  if (!(a.step.last >= b.step.last)) return false;
+  if (a.time === undefined || b.time === undefined) {
+    if (a.time !== b.time) return false;
+  } else if (!(a.time.last >= b.time.last && a.time.first >= b.time.first)) return false;
+  if (a.place === undefined || b.place === undefined) return a.place === b.place;
+  return a.place.file === b.place.file ? a.place.last >= b.place.last : a.place.file > b.place.file;
+}
+
+/** Ends that cover all the others: a few, where a run may have 50,000 series. */
+function furthest(all: readonly Ends[]): Ends[] {
+  let front: Ends[] = [];
+  // From the last on: what is written at the end of a step lies the furthest.
+  for (const one of all.toReversed()) {
+    if (front.some((other) => covers(other, one))) continue;
+    front = front.filter((other) => !covers(one, other));
+    front.push(one);
+  }
+  return front;
+}
+
+/** Whether the gaps can be told: where one cannot, each other end is looked at. */
+const isMeasured = ({ step, time, place }: Ends): boolean =>
+  ![step.gap, time?.gap ?? 0, place?.gap ?? 0].some(Number.isNaN);
+
 /**
  * The series of a run whose last point lies more than one and a half of their own largest gaps before the last point
  * of another; with them those without any point, where another has some.
@@ -56,8 +82,9 @@ export function seriesThatEnd(run: Pick<Run, 'series'>): ReadonlySet<TimeSeries>
   const all = run.series.filter(({ step }) => step.length > 0).map(endsOf);
   const ended = new Set<TimeSeries>();
   if (all.length > 0) for (const series of run.series) if (series.step.length === 0) ended.add(series);
+  const front = furthest(all);
   for (const own of all) {
-    const stops = all.some((other) => {
+    const stops = (isMeasured(own) ? front : all).some((other) => {
       if (other === own) return false;
       if (own.time !== undefined && other.time !== undefined) {
         const start = Math.min(own.time.first, other.time.first);
