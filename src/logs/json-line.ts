@@ -6,7 +6,14 @@
 import { decodeName, sameBytes } from '../bytes/encoding.ts';
 import { diagError, type ErrorRecord } from '../model/errors.ts';
 import { countAt, placesOf, type Tally, tally } from './bad-lines.ts';
-import { isMissingText, LONGEST_NUMBER, numberOfText, scanNumber, scanned } from './number-text.ts';
+import {
+  isMissingText,
+  LONGEST_NUMBER,
+  LONGEST_WORD,
+  numberOfText,
+  scanNumber,
+  scanned,
+} from './number-text.ts';
 import { AMBIGUOUS_CELL, type RowTable } from './row-table.ts';
 
 const QUOTE = 0x22;
@@ -17,6 +24,8 @@ const OPEN = 0x7b;
 const CLOSE = 0x7d;
 const OPEN_LIST = 0x5b;
 const CLOSE_LIST = 0x5d;
+const OPEN_BRACKET = 0x28;
+const HASH = 0x23;
 
 /** Deeper nesting is damage or an attack. */
 const MAX_DEPTH = 100;
@@ -81,6 +90,19 @@ export function skipValue(bytes: Buffer, at: number, end: number): number {
   return -1;
 }
 
+/**
+ * Text that {@link scanNumber} did not take and that is no word for NaN or infinity, nor what a tensor prints: a time, a
+ * name, a message. Told by its bytes, because logs are full of it.
+ */
+function isPlainText(bytes: Buffer, start: number, end: number): boolean {
+  if (end - start <= LONGEST_WORD) return false;
+  for (let k = start; k < end; k++) {
+    const byte = bytes[k]!;
+    if (byte === OPEN_BRACKET || byte === HASH || byte === BACKSLASH || byte >= 0x80) return false;
+  }
+  return true;
+}
+
 /** Whether a value ends here: `1.#INF` does not end after its `1.`. */
 function endsValue(bytes: Buffer, at: number, end: number): boolean {
   const byte = at < end ? bytes[at]! : COMMA;
@@ -125,7 +147,14 @@ export function objectScanner(table: RowTable): ObjectScanner {
   /** What {@link scanNumber} does not take: another spelling of a number, a word for no value, or text. */
   const setText = (column: number, bytes: Buffer, start: number, end: number): void => {
     // The text of a long string is cut, which makes no number of it.
-    const text = textOfString(bytes, start, Math.min(end, start + LONGEST_NUMBER + 1));
+    const to = Math.min(end, start + LONGEST_NUMBER + 1);
+    if (isPlainText(bytes, start, to) && table.columns[column]!.refused > 0) {
+      if (!table.refuse(column, '', line)) repeated.push(column);
+      return;
+    }
+    const raw = bytes.toString('latin1', start, to);
+    // Only what has more than ASCII in it has to be decoded to be looked at: `∞`, and escapes.
+    const text = /[\\\x80-\xff]/.test(raw) ? textOfString(bytes, start, to) : raw;
     const value = numberOfText(text);
     const done =
       value !== undefined

@@ -168,6 +168,9 @@ const WRAPPED =
   /^(?:\w+\.)?(?:tensor|array|devicearray|b?float(?:16|32|64)?|double)\(\s*(\[*)\s*([^[\](),\s]+(?:\(\w*\))?)\s*\]*\s*(?:,\s*[a-z]\w*=.*)?\)$/is;
 const TF_TENSOR = /^<tf\.Tensor: shape=\([1, ]*\), dtype=\w+, numpy=(.+)>$/s;
 
+/** Of the words for NaN and infinity that have neither a bracket nor a `#` in them. */
+export const LONGEST_WORD = '-infinity'.length;
+
 /** A longer text is no number that anything prints. */
 export const LONGEST_NUMBER = 200;
 
@@ -185,12 +188,15 @@ export function numberOfText(text: string, decimalComma = false): number | undef
   const trimmed = text.trim();
   // `Number` takes more than we do ("", "0x1f"), hence the look at the characters.
   if (DECIMAL.test(trimmed)) return Number(trimmed);
-  if (INFINITE.test(trimmed))
-    return trimmed.startsWith('-') ? Number.NEGATIVE_INFINITY : Number.POSITIVE_INFINITY;
-  if (NOT_A_NUMBER.test(trimmed)) return Number.NaN;
-  const inner = (WRAPPED.exec(trimmed)?.[2] ?? TF_TENSOR.exec(trimmed)?.[1])?.trim();
-  if (inner !== undefined && !/[(<]/.test(inner.slice(0, 1)))
-    return WRAPPED.test(inner) ? undefined : numberOfText(inner, decimalComma);
+  // Most text is neither of the words nor printed by a tensor: times, names, messages.
+  if (trimmed.length <= LONGEST_WORD || trimmed.includes('(') || trimmed.includes('#')) {
+    if (INFINITE.test(trimmed))
+      return trimmed.startsWith('-') ? Number.NEGATIVE_INFINITY : Number.POSITIVE_INFINITY;
+    if (NOT_A_NUMBER.test(trimmed)) return Number.NaN;
+    const inner = (WRAPPED.exec(trimmed)?.[2] ?? TF_TENSOR.exec(trimmed)?.[1])?.trim();
+    if (inner !== undefined && !/[(<]/.test(inner.slice(0, 1)))
+      return WRAPPED.test(inner) ? undefined : numberOfText(inner, decimalComma);
+  }
   if (decimalComma && !trimmed.includes('.')) {
     const pointed = trimmed.replace(',', '.');
     if (DECIMAL.test(pointed)) return Number(pointed);
