@@ -347,8 +347,12 @@ async function takeRun(run: RunFiles, parts: readonly Part[], walked: Walk): Pro
 }
 
 function whyNoLog({ path, runs, errors, unreadBytes }: LogInput, format: LogFormat): string | undefined {
-  const empty = runs.every((run) => run.series.every(({ value }) => value.length === 0));
-  return empty && errors.length === 0 && unreadBytes === 0 ? 'holds no points' : format.noLog?.(runs, path);
+  const series = runs.flatMap((run) => run.series);
+  if (errors.length > 0 || unreadBytes > 0) {
+    // A document that was cut may have lost the series that would tell.
+    if (series.length === 0 || series.some(({ role }) => role !== 'other')) return undefined;
+  } else if (series.every(({ value }) => value.length === 0)) return 'holds no points';
+  return format.noLog?.(runs, path);
 }
 
 async function joined(run: RunFiles, read: readonly Part[], id: string, options: Reading): Promise<LogInput> {

@@ -25,6 +25,8 @@ const isDamagedRecord = (line: string): boolean =>
  * but no other format's records. One line alone is a record if it has a step, or no lists: those make a document.
  */
 export function isRecordLines(text: string): boolean {
+  // A list of them, one a line, is a document.
+  if (/^\s*\[\s*\{/.test(text)) return false;
   const lines = text.split('\n', 50).map((line) => line.trim());
   // A first record may be damaged: that is told as a loss, not passed over with the text of another format.
   const first = lines.findIndex((line) => line.startsWith('{') && !isDamagedRecord(line));

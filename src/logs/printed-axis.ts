@@ -282,7 +282,8 @@ export function placeGroup(
       sorted,
     );
     const has = hasCell(members, name, sorted, rows);
-    return { ...toSeries(name, cells, has, axis.step, line, merged), ...emptyCells(members, name) };
+    const found = toSeries(name, cells, has, axis.step, line, merged);
+    return { ...found, ...emptyCells(members, name, found.line!) };
   });
   return {
     series: series.filter(({ value }) => value.length > 0),
@@ -451,14 +452,16 @@ function toSeries(
   };
 }
 
-/** The cells of a name that are no value. */
+/** The cells of a name that are no value; those that are missing stand in lines of its own kind. */
 function emptyCells(
   members: readonly Skeleton[],
   name: string,
-): Pick<LoggedSeries, 'missing' | 'refused' | 'firstRefused'> {
+  lines: Uint32Array,
+): Pick<LoggedSeries, 'missing' | 'refused' | 'firstRefused' | 'gaps'> {
   let missing = 0;
   let refused = 0;
   let first: LoggedSeries['firstRefused'];
+  const gaps = new Uint32Array(lines.length + 1);
   for (const { slots, table } of members)
     for (const slot of slots) {
       if (slot.use !== 'value' || slot.name !== name) continue;
@@ -466,6 +469,27 @@ function emptyCells(
       missing += column.missing;
       refused += column.refused;
       first ??= column.firstRefused;
+      for (let k = 0; k < column.missing; k++)
+        gaps[placeIn(lines, table.columns[LINE_COLUMN]!.value[column.missingRows[k]!]!)]!++;
     }
-  return { missing, refused, ...(first === undefined ? {} : { firstRefused: first }) };
+  return {
+    missing,
+    refused,
+    ...(first === undefined ? {} : { firstRefused: first }),
+    ...(missing === 0 ? {} : { gaps }),
+  };
+}
+
+/** The column of a skeleton's table that has the line of each row. */
+const LINE_COLUMN = 1;
+
+/** How many of ascending lines come before one. */
+function placeIn(lines: Uint32Array, line: number): number {
+  let [low, high] = [0, lines.length];
+  while (low < high) {
+    const middle = (low + high) >> 1;
+    if (lines[middle]! < line) low = middle + 1;
+    else high = middle;
+  }
+  return low;
 }
