@@ -7,6 +7,10 @@ const LEVELS = ['INFO', 'WARNING', 'WARN', 'DEBUG', 'ERROR', 'NOTICE', 'CRITICAL
 /** How far into a line its level may stand. */
 const WITHIN = 120;
 
+/** By the first letter of a level, its second one. */
+const LEVEL_START = new Uint8Array(256);
+for (const level of LEVELS) LEVEL_START[level.charCodeAt(0)] = level.charCodeAt(1) & 0xdf;
+
 const DIGITS = /^\d+$/;
 
 /** Where {@link recordStart} leaves the rank of the line; NaN where it has none. */
@@ -80,18 +84,11 @@ function afterLevel(bytes: Buffer, from: number, to: number): number {
   const wide = bytes[from] === 0x5b || isDigit(bytes[from]);
   const end = wide ? Math.min(to, from + WITHIN) : Math.min(to, from + 4);
   for (let at = from; at + 4 <= end; at++) {
+    if (LEVEL_START[bytes[at]!] === 0) continue;
     const byte = bytes[at]! & 0xdf;
-    // Second letters of the levels: I-N, W-A, D-E, E-R, N-O, C-R, S-U.
     const second = bytes[at + 1]! & 0xdf;
-    if (
-      !(byte === 0x49 && second === 0x4e) &&
-      !(byte === 0x57 && second === 0x41) &&
-      !(byte === 0x44 && second === 0x45) &&
-      !((byte === 0x45 || byte === 0x43) && second === 0x52) &&
-      !(byte === 0x4e && second === 0x4f) &&
-      !(byte === 0x53 && second === 0x55)
-    )
-      continue;
+    // I-N, W-A, D-E, E-R, N-O, C-R, S-U
+    if (second !== LEVEL_START[byte]) continue;
     if (at > from && isWord(bytes[at - 1])) continue;
     const text = bytes.toString('latin1', at, Math.min(at + 9, to));
     const level = LEVELS.find((one) => text.startsWith(one) && !isWord(bytes[at + one.length]));

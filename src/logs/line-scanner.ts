@@ -173,64 +173,81 @@ export function lineScanner(): LineScanner {
     scan,
   };
 
-  function scan(bytes: Buffer, from: number, to: number): void {
-    let count = 0;
-    let spare = 0;
-    let words = 0;
-    let first = BASIS;
-    let second = BASIS;
-    // The words before a number that may come.
-    let wordsFrom = -1;
-    let wordsTo = -1;
-    let wordsHash = BASIS;
-    let wordsAbout = 0;
-    // Those outside of a bracket that is open.
-    let outerFrom = -1;
-    let outerTo = -1;
-    let outerHash = BASIS;
-    let outerAbout = 0;
-    /** `:` or `=` stood after the words (or after the number before). */
-    let marked = false;
-    /** A number has been found already. */
-    let begun = false;
-    let at = from;
+  // The state of the line that is scanned, outside of the function: closures for each line would cost more than it.
+  let count = 0;
+  let spare = 0;
+  let words = 0;
+  let first = BASIS;
+  let second = BASIS;
+  /** The words before a number that may come. */
+  let wordsFrom = -1;
+  let wordsTo = -1;
+  let wordsHash = BASIS;
+  let wordsAbout = 0;
+  /** Those outside of a bracket that is open. */
+  let outerFrom = -1;
+  let outerTo = -1;
+  let outerHash = BASIS;
+  let outerAbout = 0;
+  /** `:` or `=` stood after the words (or after the number before). */
+  let marked: boolean = false;
+  /** A number has been found already. */
+  let begun: boolean = false;
 
-    const slot = (slotKind: number, number: number, total: number): void => {
-      if (count === MOST_SLOTS) return;
-      kind[count] = slotKind;
-      nameFrom[count] = wordsFrom < 0 ? 0 : wordsFrom;
-      nameTo[count] = wordsFrom < 0 ? 0 : wordsTo;
-      about[count] = wordsAbout;
-      value[count] = number;
-      cell[count] = CELL.number;
-      of[count] = total;
-      count++;
-      first = Math.imul(first ^ wordsHash, PRIME);
-      second = Math.imul(second ^ (wordsHash >>> 7) ^ slotKind, 0x5bd1e995);
-    };
-    const forget = (): void => {
-      wordsFrom = -1;
-      wordsHash = BASIS;
-      wordsAbout = 0;
-      marked = false;
-    };
-    /** The words are followed by no number. */
-    const lead = (): void => {
-      if (wordsFrom >= 0) {
-        if (wordsAbout !== 0) slot(SLOT.lead, Number.NaN, Number.NaN);
-        else spare++;
-      }
-      forget();
-    };
-    /** The words are followed by what is no number. */
-    const noNumber = (what: number, start: number, end: number): void => {
-      if (count === MOST_SLOTS) return;
-      slot(SLOT.named, Number.NaN, Number.NaN);
-      cell[count - 1] = what;
-      textFrom[count - 1] = start;
-      textTo[count - 1] = end;
-      forget();
-    };
+  const slot = (slotKind: number, number: number, total: number): void => {
+    if (count === MOST_SLOTS) return;
+    kind[count] = slotKind;
+    nameFrom[count] = wordsFrom < 0 ? 0 : wordsFrom;
+    nameTo[count] = wordsFrom < 0 ? 0 : wordsTo;
+    about[count] = wordsAbout;
+    value[count] = number;
+    cell[count] = CELL.number;
+    of[count] = total;
+    count++;
+    first = Math.imul(first ^ wordsHash, PRIME);
+    second = Math.imul(second ^ (wordsHash >>> 7) ^ slotKind, 0x5bd1e995);
+  };
+  const forget = (): void => {
+    wordsFrom = -1;
+    wordsHash = BASIS;
+    wordsAbout = 0;
+    marked = false;
+  };
+  /** The words are followed by no number. */
+  const lead = (): void => {
+    if (wordsFrom >= 0) {
+      if (wordsAbout !== 0) slot(SLOT.lead, Number.NaN, Number.NaN);
+      else spare++;
+    }
+    forget();
+  };
+  /** The words are followed by what is no number. */
+  const noNumber = (what: number, start: number, end: number): void => {
+    if (count === MOST_SLOTS) return;
+    slot(SLOT.named, Number.NaN, Number.NaN);
+    cell[count - 1] = what;
+    textFrom[count - 1] = start;
+    textTo[count - 1] = end;
+    forget();
+  };
+
+  function scan(bytes: Buffer, from: number, to: number): void {
+    count = 0;
+    spare = 0;
+    words = 0;
+    first = BASIS;
+    second = BASIS;
+    wordsFrom = -1;
+    wordsTo = -1;
+    wordsHash = BASIS;
+    wordsAbout = 0;
+    outerFrom = -1;
+    outerTo = -1;
+    outerHash = BASIS;
+    outerAbout = 0;
+    marked = false;
+    begun = false;
+    let at = from;
 
     while (at < to) {
       const byte = bytes[at]!;

@@ -53,6 +53,8 @@ const LOSS_WORDS = new Set([
   'elbo',
   'cost',
 ]);
+/** A setting of the loss, not its value. */
+const LOSS_SETTING = /^(scale|weights?|coef|coeff|coefficient|ratio|lambda|function|fn|type|name)$/;
 const PERPLEXITY_WORDS = new Set(['ppl', 'perplexity']);
 const METRIC_WORD =
   /^(auc|auroc|auprc|roc|acc|accuracy|top(?:\d+(?=@))?|prec|precision|recall|f\d|fscore|rmse|mae|mse|mape|r2|ndcg|mrr|hit|hits|bleu|rouge\w*(?=@|$)|wer|cer|iou|miou|dice|ap|map|score|scores|error|err|reward|return|psnr|ssim|fid|mcc|kappa|calibration|gauc|ctr|bpb|bpc|objective|objf|likelihood)(@?\d+)?$/;
@@ -157,7 +159,7 @@ export function roleByName(name: string): Role | 'loss-like' {
     words.some((word) => LOSS_WORDS.has(word) || PERPLEXITY_WORDS.has(word)) ||
     /cross[\s_-]?entropy|log[\s_-]loss/i.test(name) ||
     /^(trl|learn|l_pix)$/i.test(name);
-  if (words.includes('loss') && words.includes('scale')) return 'other';
+  if (words.includes('loss') && words.some((word) => LOSS_SETTING.test(word))) return 'other';
   if (isEval(words)) {
     if (lossLike || words.includes('tel')) return 'eval_loss';
     const rest = words.filter((word) => !EVAL_WORDS.has(word) && !TRAIN_WORDS.has(word));

@@ -5,6 +5,7 @@
 import { formatCount } from '../model/format-number.ts';
 import type { StepUnit } from '../model/run.ts';
 import type { LoggedSeries } from './format.ts';
+import { roleByName } from './metric-roles.ts';
 import type { Skeleton } from './printed-lines.ts';
 
 /** A log without an axis has at least so many rows. */
@@ -60,7 +61,7 @@ function gather(
 }
 
 /** The counter of a skeleton that says most of where training is. */
-function stepSlot({ slots }: Skeleton): { column: number; ofColumn: number; name: string } | undefined {
+function stepSlot({ slots }: Skeleton): Skeleton['slots'][number] | undefined {
   const steps = slots.filter(({ use }) => use === 'step');
   for (const pattern of PREFERRED) {
     const found = steps.find(({ name }) => pattern.test(name));
@@ -324,9 +325,19 @@ function goesOn(axis: Axis, members: readonly Skeleton[], parallel: boolean, lin
   const { step } = axis;
   if (axis.unit === 'row') {
     // Without a counter only lines that are nothing but records, and most of the text.
-    const pure = members.every(({ spare }) => spare === 0);
+    const pure = members.every(
+      ({ spare, slots }) =>
+        spare === 0 &&
+        slots.every(
+          ({ use, name }, k) =>
+            use !== 'none' && (k > 0 || (use === 'value' && roleByName(name) !== 'other')),
+        ),
+    );
     return step.length >= LEAST_WITHOUT_AXIS && pure && step.length * 2 >= lines;
   }
+  // A number that starts the line is a place in a list, a year, a time: the rounds of boosting start at 0 or 1.
+  if (members.every((one) => stepSlot(one)?.use === 'index' && !/\[\d+\]/.test(one.text)) && !(step[0]! <= 1))
+    return false;
   if (step.length === 1) return members.every(({ spare, slots }) => spare === 0 && isAxis(slots[0]?.use));
   let ahead = 0;
   let changes = 0;

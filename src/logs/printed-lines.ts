@@ -19,6 +19,8 @@ const MOST_SKELETONS = 1024;
 /** After so many, lines of new kinds are other text. */
 const MOST_TRIED = 20_000;
 const SAMPLE_LENGTH = 400;
+/** Bytes of a name that are looked at. */
+const LONGEST_NAME = 200;
 
 /** Lines with the same names in the same order. */
 export interface Skeleton {
@@ -75,7 +77,7 @@ function isComment(bytes: Buffer, at: number, to: number): boolean {
 
 /** What only a line of a program looks like: a statement, a string, a call that goes on. */
 const PROGRAM =
-  /^\s*(?:(?:[[(]\s*)?['"`]|(?:const|let|var|def|class|return|if|elif|else|for|while|assert|expect|print|printf|import|from|case|type|export|await|yield|raise|throw|try|except|self\.|this\.|it\(|test\()\b)|=>|\w\(\[?\s*['"`]|\bfunction\b|&&|\|\||[!=]==?\s/;
+  /^\s*(?:[-+<]\s*[\w<]|(?:[[(]\s*)?['"`]|(?:const|let|var|def|class|return|if|elif|else|for|while|assert|expect|print|printf|import|from|case|type|int|float|double|auto|export|await|yield|raise|throw|try|except|self\.|this\.|it\(|test\()\b)|=\s{0,4}(?!tensor|np\.|jnp\.|array|float)[\w.]{1,40}\(|\)\s?=>|=>\s?\{|\w\(\[?\s*['"`]|\bfunction\b|&&|\|\||[!=]==?\s/;
 const isProgram = (text: string): boolean =>
   PROGRAM.test(text.slice(0, 200)) || /(?:[{(\\]|[)\]}"'];|[)\]}],)\s*$/.test(text.slice(-20));
 
@@ -93,7 +95,11 @@ export function printedLines(): PrintedLines {
         kind: scanner.kind[k]!,
         // "Loss: train 0.5" may be words, where a later line will show a number.
         words: scanner.cell[k] === CELL.refused,
-        text: bytes.toString('utf8', scanner.nameFrom[k], scanner.nameTo[k]),
+        text: bytes.toString(
+          'utf8',
+          scanner.nameFrom[k],
+          Math.min(scanner.nameTo[k]!, scanner.nameFrom[k]! + LONGEST_NAME),
+        ),
       }),
     );
     const table = rowTable();
@@ -208,6 +214,12 @@ export function printedLines(): PrintedLines {
   };
 }
 
+/** `tests/test_loss.py` is a file. */
+const FILE_NAME = /\.[a-z]{1,4}(?:\s|$)/i;
+/** Money has costs too: a log that has nothing else has more rows than a bill. */
+const LEAST_COSTS = 8;
+const isCost = (name: string): boolean => /^costs?$/i.test(name);
+
 /** What is trained on where it is no loss: it rises. */
 const OBJECTIVE = /(?:^|[\s/._-])(?:objective|objf|log[\s_-]?likelihood)$/i;
 const isLossRole = (name: string): 'train' | 'eval' | undefined => {
@@ -233,7 +245,11 @@ function finishPrinted(all: readonly Skeleton[], lines: number): PrintedLog | un
   const groups = new Map<string, Group>();
   for (const skeleton of all) {
     const losses = skeleton.slots.filter(
-      ({ use, name }) => use === 'value' && isLossRole(name) !== undefined,
+      ({ use, name, column }) =>
+        use === 'value' &&
+        isLossRole(name) !== undefined &&
+        !FILE_NAME.test(name) &&
+        skeleton.table.columns[column]!.count * 2 >= skeleton.table.rows(),
     );
     const [loss] = [...losses.filter(({ name }) => isLossRole(name) === 'train'), ...losses];
     if (loss === undefined || isProgram(skeleton.text)) continue;
@@ -244,7 +260,8 @@ function finishPrinted(all: readonly Skeleton[], lines: number): PrintedLog | un
   }
   const accepted = [...groups.values()].flatMap((group) => {
     const placed = placeGroup(group.members, all, lines);
-    return placed === undefined ? [] : [{ group, placed }];
+    if (placed === undefined || (isCost(group.name) && placed.rows < LEAST_COSTS)) return [];
+    return [{ group, placed }];
   });
   // The clock of the log: training before evaluation, then what has the most rows.
   accepted.sort(

@@ -219,7 +219,7 @@ export const DIALECTS: readonly Dialect[] = [
     // DeepSpeed: [Rank 0] step=10, skipped=10, lr=[9.65e-06, 0.0], mom=[(0.9, 0.95)]
     id: 'deepspeed',
     marker: ' step=',
-    line: /(?:^|\s)(?<body>step=(?<step>\d+),\s.*)$/s,
+    line: /(?:^|\s)(?<body>step=(?<step>\d+), skipped=.*)$/s,
     pairs: equalsPairs,
   },
 ];

@@ -1,0 +1,35 @@
+/** Texts that are no training log: none of them is read as one, whatever words and numbers they hold. */
+import { readdirSync, readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { describe, expect, it } from 'vitest';
+import { readRawStream } from '../../src/logs/read-log.ts';
+import { stdout } from '../../src/logs/stdout.ts';
+import { DiagError } from '../../src/model/errors.ts';
+import { projectRoot } from '../support/shared-data.ts';
+
+const folder = join(projectRoot, 'fixtures/no-logs');
+const names = readdirSync(folder);
+
+async function* once(bytes: Uint8Array): AsyncGenerator<Uint8Array> {
+  yield bytes;
+}
+
+describe('texts that are no training log', () => {
+  it('are at least sixty', () => {
+    expect(names.length).toBeGreaterThanOrEqual(60);
+  });
+  it.each(names)('%s', async (name) => {
+    const bytes = readFileSync(join(folder, name));
+    expect(stdout.sniff(bytes, name)).toBe(false);
+    // Forced to be printed lines, as a file without another format is.
+    const told = await readRawStream(once(bytes), name, { format: 'stdout' });
+    expect(told.runs.flatMap(({ notes }) => notes)).toEqual([]);
+    expect(told.kept).toBe(0);
+    const refused = await readRawStream(once(bytes), name).then(
+      (log) => log.format,
+      (error: unknown) => (error instanceof DiagError ? error.code : error),
+    );
+    // A table of cells is CSV's matter.
+    expect(['format-unknown', 'csv', 'jsonl', 'json']).toContain(refused);
+  });
+});
