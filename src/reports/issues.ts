@@ -2,7 +2,7 @@
 import { createHash } from 'node:crypto';
 import { findingTypeOf } from '../findings/registry.ts';
 import type { Severity } from '../model/finding.ts';
-import type { Report } from '../model/report.ts';
+import type { Report, ReportInput } from '../model/report.ts';
 import type { SourceRef } from '../model/source-ref.ts';
 
 export interface Issue {
@@ -24,6 +24,12 @@ export interface Issue {
 }
 
 type Raw = Omit<Issue, 'fingerprint'> & { readonly series: string | null };
+
+/** Where the last record begins that is not whole. */
+function tornAt({ account }: ReportInput): { readonly byteOffset: number } | undefined {
+  const torn = account?.lost.find(({ reason }) => reason === 'torn-record');
+  return torn && { byteOffset: torn.at };
+}
 
 function rawIssues(report: Report): Raw[] {
   const raw: Raw[] = [];
@@ -56,7 +62,7 @@ function rawIssues(report: Report): Raw[] {
         id: 'truncated',
         message: `the last ${input.unreadBytes} bytes are no whole record`,
         advice: null,
-        locations: [{ path: input.path }],
+        locations: [{ path: input.path, ...tornAt(input) }],
       });
     if ((input.grownBytes ?? 0) > 0)
       raw.push({

@@ -7,6 +7,7 @@ import { findingTypeOf } from '../findings/registry.ts';
 import { inert, inertOutput } from '../model/inert-text.ts';
 import type { Report, RunReport } from '../model/report.ts';
 import type { ReportFormat } from './format.ts';
+import { lossesOf } from './input-losses.ts';
 
 interface Case {
   readonly name: string;
@@ -81,6 +82,11 @@ function inputCases(report: Report): Case[] {
         (error): Case => ({ name: input.path, kind: 'error', message: `${error.id}: ${error.message}` }),
       ),
     ),
+    // Without a gate a torn last record is no error.
+    ...report.inputs.flatMap((input): Case[] => {
+      const losses = lossesOf(input);
+      return losses.length === 0 ? [] : [{ name: input.path, kind: 'pass', message: losses.join('; ') }];
+    }),
     ...(report.gate?.problems ?? [])
       .filter(({ run }) => run === null)
       .map(({ id, message }): Case => ({ name: id, kind: 'error', message })),

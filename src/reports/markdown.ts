@@ -8,6 +8,7 @@ import type { Report, RunReport } from '../model/report.ts';
 import type { ReportFormat } from './format.ts';
 import { GATE_WORDS } from './gate-words.ts';
 import { cutToBytes } from './github.ts';
+import { lossesOf } from './input-losses.ts';
 import { replayLabel } from './replay-label.ts';
 import { whySentences } from './why.ts';
 
@@ -113,7 +114,9 @@ function runLines(run: RunReport): string[] {
 function renderMarkdown(report: Report): string {
   const { verdict } = report;
   const damaged = report.inputs.flatMap((input) =>
-    (input.errors ?? []).map((error) => `- ${md(input.path)}: ${md(error.message)}`),
+    [...(input.errors ?? []).map(({ message }) => message), ...lossesOf(input)].map(
+      (problem) => `- ${md(input.path)}: ${md(problem)}`,
+    ),
   );
   const lines = [
     `# clippy-diag: ${verdict.class}`,

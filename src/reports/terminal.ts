@@ -240,8 +240,7 @@ export function renderTerminal(report: Report, options: RenderOptions): string {
   for (const run of many ? report.runs.filter((r) => r.verdict.class !== 'healthy') : report.runs)
     lines.push('', ...runLines(run, options, paint));
   const damaged = report.inputs.filter(
-    ({ errors = [], unreadBytes = 0, grownBytes = 0 }) =>
-      errors.length > 0 || unreadBytes > 0 || grownBytes > 0,
+    (input) => (input.errors ?? []).length > 0 || lossesOf(input).length > 0,
   );
   if (damaged.length > 0 || report.warnings.length > 0) lines.push('', paint.bold('Warnings'));
   for (const input of damaged) {
