@@ -359,9 +359,17 @@ const matrixCell = objectOf<MatrixCell>(
   rule: text('Id of the clipping rule.'),
   label: text('The rule as `--rule` takes it.'),
   learningRateMultiplier: number('Factor on the recorded learning rates.'),
-  seed: finite('0 takes the batches in the recorded order, every other seed in one of its own.'),
+  seed: finite(
+    '0 takes the batches in the recorded order, every other seed in one of its own within the stretches before, in and after the incident.',
+  ),
   diverged: orNull(
     flag('Whether it left the band and ends out of it; null where the losses are too few to tell.'),
+  ),
+  verdict: orNull(
+    oneOf(
+      ['holds', 'hurt', 'lost'],
+      '`lost`: it diverged; `hurt`: it ends in the band of single losses, and above what medians of ten reach by chance; null where the losses are too few to tell.',
+    ),
   ),
   leftAtStep: orNull(finite('First step from which on no loss is in the band; null where it ends in it.')),
   finalLoss: number('Median of the last ten losses; NaN if one of them is not finite.'),
@@ -401,6 +409,9 @@ const matrix = objectOf<MatrixDocument>(
     )({
       median: number('Their median.'),
       high: number('The largest loss that is in their band.'),
+      highLevel: number(
+        'The largest median of ten losses that they have by chance; NaN where they are too few.',
+      ),
     }),
     baseline: baselineCheck,
     cells: listOf(matrixCell, 'Rule by rule; learning rates within a rule, seeds within a learning rate.'),
@@ -411,8 +422,9 @@ const matrix = objectOf<MatrixDocument>(
       )({
         label: text('The rule as `--rule` takes it.'),
         upTo: orNull(
-          number('The largest factor up to which no cell diverges; null if the smallest already does.'),
+          number('The largest factor up to which every cell holds; null if the smallest already does not.'),
         ),
+        notAt: orNull(number('The smallest factor at which a cell does not hold; null if all hold.')),
       }),
       'One for each rule.',
     ),

@@ -35,7 +35,7 @@ function refuse(flags: Readonly<Record<string, unknown>>, names: readonly string
 export default command({
   summary: 'Train learning rate × clipping rule × seed: which cells diverge, from a capture or from scratch.',
   description:
-    'A study (a YAML file, docs/matrix.md) trains models from scratch, in time order, and says how good each cell is on rows that it was not trained on. From a capture, each cell trains on from the initial state of the capture with gradients computed anew, which needs its model and its batches. Seed 0 takes the batches in the recorded order, every other in an order of its own. A cell diverges where the median of its last ten losses is out of the band of the losses before the incident: the recorded one, or its own where none was recorded.',
+    'A study (a YAML file, docs/matrix.md) trains models from scratch, in time order, and says how good each cell is on rows that it was not trained on. From a capture, each cell trains on from the initial state of the capture with gradients computed anew, which needs its model and its batches. Seed 0 takes the batches in the recorded order, every other in an order of its own within the stretches before, in and after the incident. A cell diverges where the median of its last ten losses is out of the band of the losses before the incident: the recorded one, or its own where none was recorded; in the band, but above what such medians reach by chance, it is hurt.',
   examples: [
     '<%= config.bin %> <%= command.id %> capture',
     '<%= config.bin %> <%= command.id %> capture --rule none --rule clippy:paper --learning-rate-multiplier 0.5,1,2,4,8 --seeds 5',

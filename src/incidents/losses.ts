@@ -53,6 +53,30 @@ export function endLevel(losses: readonly number[]): number {
   return last.every(Number.isFinite) ? medianOf(last) : Number.NaN;
 }
 
+/**
+ * The largest median of ten losses that losses like these have by chance: the median of their own such medians, and as many
+ * of their scales above it as the judge gives its band. A single loss may be far above the median without any change; the
+ * median of ten may not.
+ *
+ * @param losses before any incident
+ * @returns NaN where there are fewer than two dozen
+ */
+export function largestEndLevel(losses: readonly number[]): number {
+  const levels = losses
+    .slice(LAST_LOSSES - 1)
+    .map((_, i) => endLevel(losses.slice(i, i + LAST_LOSSES)))
+    .filter(Number.isFinite);
+  if (levels.length < LEAST_LEVELS) return Number.NaN;
+  const { bandScales, bandRatio } = DEFAULT_VERDICT_SETTINGS;
+  // The latest: the level falls while a run learns.
+  const recent = levels.slice(-RECENT_LEVELS);
+  const center = medianOf(recent);
+  const scale = 1.4826 * medianOf(recent.map((level) => Math.abs(level - center)));
+  return Math.max(center + bandScales * scale, center + (bandRatio - 1) * Math.abs(center));
+}
+const LEAST_LEVELS = 15;
+const RECENT_LEVELS = 100;
+
 /** Largest loss from the incident on over the median before it; Infinity where one is not finite, null without an incident. */
 export function peakOf(losses: readonly number[], onset: number | null, { median }: LossBand): number | null {
   if (onset === null) return null;

@@ -8,6 +8,8 @@ import { judgeRun } from '../incidents/verdict.ts';
 export interface CaptureIncident {
   /** Position of its onset among the steps; null where the losses show no incident that begins in them. */
   readonly onset: number | null;
+  /** Position of the first step after it; left out where it goes on to the end, or there is none. */
+  readonly end?: number;
   /** Why the losses cannot tell whether there was one; null where they can. */
   readonly unknown: string | null;
 }
@@ -31,7 +33,13 @@ export function incidentOfCapture(capture: Pick<Capture, 'path' | 'manifest' | '
       .filter(({ onsetStep }) => onsetStep >= first),
   );
   if (worst !== undefined)
-    return { onset: steps.findIndex(({ step }) => step === worst.onsetStep), unknown: null };
+    return {
+      onset: steps.findIndex(({ step }) => step === worst.onsetStep),
+      ...(worst.recoveredStep === null
+        ? {}
+        : { end: steps.findIndex(({ step }) => step >= worst.recoveredStep!) }),
+      unknown: null,
+    };
   const open = verdict.incidents.find(({ class: found, recoveredStep }) =>
     // One that settled at a new level is over: that level is the normal.
     recoveredStep === null ? found !== 'micro-divergence' : recoveredStep > first,

@@ -30,9 +30,11 @@ export function renderMatrix(matrix: TrainingMatrix, options: RenderOptions): st
   const coloured = (text: string, same: readonly MatrixCell[]): string =>
     same.some(({ diverged }) => diverged === null)
       ? paint.yellow(text)
-      : same.some(({ diverged }) => diverged === true)
+      : same.some(({ verdict }) => verdict === 'lost')
         ? paint.red(text)
-        : paint.green(text);
+        : same.some(({ verdict }) => verdict === 'hurt')
+          ? paint.yellow(text)
+          : paint.green(text);
   const whole = textTable({
     head: ['rule', ...heads],
     rows: rows.map(({ label }, r) => [inertName(label), ...texts[r]!]),
@@ -57,7 +59,7 @@ export function renderMatrix(matrix: TrainingMatrix, options: RenderOptions): st
     table.join('\n'),
     judged
       ? fit(
-          `A number is the loss at the end (median of the last ten; of seeds: the median) where every seed stays in the band, up to ${formatNumber(band.high)}; out @ is the earliest step from which on the loss is out of it.`,
+          `A number is the loss at the end (median of the last ten; of seeds: the median) where every seed stays in the band, up to ${formatNumber(band.high)}; out @ is the earliest step from which on the loss is out of it. A seed is hurt that ends in the band of single losses and above ${formatNumber(band.highLevel)}, which the median of ten does not reach by chance.`,
         )
       : '',
     ...matrix.notes.map((note) => fit(`note: ${note}`)),
@@ -70,29 +72,33 @@ export function renderMatrix(matrix: TrainingMatrix, options: RenderOptions): st
 function cellText(same: readonly MatrixCell[], seeds: number): string {
   if (same.some(({ diverged }) => diverged === null)) return '?';
   const out = same.filter(({ diverged }) => diverged === true);
-  if (out.length === 0) return formatNumber(medianOf(same.map(({ finalLoss }) => finalLoss)));
+  if (out.length === 0) {
+    const hurt = same.filter(({ verdict }) => verdict === 'hurt').length;
+    const level = formatNumber(medianOf(same.map(({ finalLoss }) => finalLoss)));
+    return hurt === 0 ? level : `${level} ${seeds === 1 ? 'hurt' : `${hurt}/${seeds} hurt`}`;
+  }
   const first = Math.min(...out.map(({ leftAtStep }) => leftAtStep ?? Number.POSITIVE_INFINITY));
   return `${seeds === 1 ? 'out' : `${out.length}/${seeds} out`}${Number.isFinite(first) ? ` @${first}` : ''}`;
 }
 
-/** Up to which learning rate each rule holds, the highest first. */
+/** Between which learning rates each rule stops holding, the highest first. */
 function conclusion({ holds }: TrainingMatrix, rate: number | null): string {
-  const at = (upTo: number): string =>
-    rate === null ? `${formatNumber(upTo)} ×` : formatNumber(upTo * rate);
-  const held = holds.flatMap(({ label, upTo }) => (upTo === null ? [] : [{ label, upTo }]));
-  const levels = [...new Set(held.map(({ upTo }) => upTo))].sort((a, b) => b - a);
-  const none = holds.filter(({ upTo }) => upTo === null).map(({ label }) => label);
-  if (held.length === 0) return `Already at the lowest a seed diverges: ${none.join(', ')}.`;
-  return `${[
-    ...levels.map(
-      (level) =>
-        `up to ${at(level)}: ${held
-          .filter(({ upTo }) => upTo === level)
-          .map(({ label }) => label)
-          .join(', ')}`,
-    ),
-    ...(none.length > 0 ? [`already at the lowest one does: ${none.join(', ')}`] : []),
-  ]
-    .join('; ')
-    .replace(/^./, (c) => `No seed diverges ${c}`)}.`;
+  const at = (multiplier: number): string =>
+    rate === null ? `${formatNumber(multiplier)} ×` : formatNumber(multiplier * rate);
+  const reach = ({ upTo, notAt }: TrainingMatrix['holds'][number]): string =>
+    upTo === null
+      ? `not at ${at(notAt!)}, the lowest`
+      : notAt === null
+        ? `to ${at(upTo)}, the highest, at least`
+        : `to ${at(upTo)}, not at ${at(notAt)}`;
+  const ranked = [...holds].sort((a, b) => (b.upTo ?? 0) - (a.upTo ?? 0));
+  const reaches = [...new Set(ranked.map(reach))];
+  const parts = reaches.map(
+    (text) =>
+      `${ranked
+        .filter((one) => reach(one) === text)
+        .map(({ label }) => label)
+        .join(', ')} ${text}`,
+  );
+  return `Every seed holds under ${parts.join('; under ')}.`;
 }

@@ -4,7 +4,8 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, describe, expect, it } from 'vitest';
 import { openCapture } from '../../src/captures/read.ts';
-import { endLevel, judgeLosses } from '../../src/incidents/losses.ts';
+import { randomVectors } from '../../src/curvature/random.ts';
+import { endLevel, judgeLosses, largestEndLevel } from '../../src/incidents/losses.ts';
 import { runMatrix } from '../../src/measure/closed-loop.ts';
 import { captureBatch, openCaptureModel } from '../../src/measure/point.ts';
 import { numberFromJson } from '../../src/model/json.ts';
@@ -62,17 +63,38 @@ it('first ten losses of each cell are PyTorch’s, and which cells diverge where
 });
 
 describe('the order of the batches', () => {
-  it('is theirs for seed 0, and a permutation of its own for every other', () => {
-    expect(batchOrder(56, 0)).toBeUndefined();
-    const orders = [1, 2, 3].map((seed) => batchOrder(56, seed)!);
+  it('is theirs for seed 0; every other changes it within the stretches before, in and after the incident', () => {
+    const edges = [0, 20, 45, 56];
+    expect(batchOrder(edges, 0)).toBeUndefined();
+    const orders = [1, 2, 3].map((seed) => batchOrder(edges, seed)!);
     for (const order of orders)
-      expect([...order].sort((a, b) => a - b)).toEqual(Array.from({ length: 56 }, (_, i) => i));
+      for (const [k, to] of edges.slice(1).entries()) {
+        const stretch = order.slice(edges[k], to);
+        expect([...stretch].sort((a, b) => a - b)).toEqual(
+          Array.from({ length: to - edges[k]! }, (_, i) => edges[k]! + i),
+        );
+      }
     expect(new Set(orders.map(String)).size).toBe(3);
-    expect(batchOrder(56, 1)).toEqual(orders[0]);
+    expect(batchOrder(edges, 1)).toEqual(orders[0]);
   });
 });
 
-it('a rule holds up to the largest learning rate below the first at which a seed diverges', async () => {
+it('a level that single losses reach and medians of ten do not is hurt, not stable', () => {
+  const noise = randomVectors(5).gaussian(400);
+  const losses = Array.from(noise, (x) => 0.45 * Math.exp(0.25 * x));
+  const high = largestEndLevel(losses);
+  const { band } = judgeLosses([], losses);
+  expect(high).toBeGreaterThan(0.45);
+  expect(high).toBeLessThan(2 * 0.45);
+  // What the band of single losses lets pass.
+  expect(band.high).toBeGreaterThan(2 * 0.45);
+  expect(largestEndLevel(losses.slice(0, 12))).toBeNaN();
+  // A control: medians of ten of the same noise stay below.
+  for (let i = 0; i + 10 <= losses.length; i += 10)
+    expect(endLevel(losses.slice(i, i + 10))).toBeLessThan(high);
+});
+
+it('a rule holds up to the largest learning rate below the first at which a seed does not hold', async () => {
   const matrix = await runMatrix(await openCapture(incident), {
     rules: ['none', 'clippy:paper'].flatMap(parseRule),
     learningRateMultipliers: [1, 0.25],
@@ -87,9 +109,14 @@ it('a rule holds up to the largest learning rate below the first at which a seed
     ),
   );
   expect(matrix.holds).toEqual([
-    { label: 'none', upTo: 0.25 },
-    { label: 'clippy:paper', upTo: 1 },
+    { label: 'none', upTo: null, notAt: 0.25 },
+    { label: 'clippy:paper', upTo: 1, notAt: null },
   ]);
+  // Twice the old level: every single loss is in the band, and the level is not.
+  const [hurt] = matrix.cells.filter(({ verdict }) => verdict === 'hurt');
+  expect(hurt).toMatchObject({ label: 'none', learningRateMultiplier: 0.25, seed: 1, diverged: false });
+  expect(hurt!.finalLoss / matrix.band.median).toBeGreaterThan(1.9);
+  expect(hurt!.finalLoss).toBeLessThan(matrix.band.high);
   const [recorded] = matrix.cells;
   expect(recorded).toMatchObject({ diverged: true, leftAtStep: 400 });
 });
@@ -102,11 +129,11 @@ it('too few steps to tell are said so, not guessed', async () => {
     seeds: [0],
   });
   expect(matrix.cells[0]).toMatchObject({ diverged: null, leftAtStep: null });
-  expect(matrix.holds).toEqual([{ label: 'none', upTo: null }]);
+  expect(matrix.holds).toEqual([{ label: 'none', upTo: null, notAt: 1 }]);
   const text = renderMatrix(matrix, { width: 80, colour: false, ascii: false });
   expect(text).toMatch(/^none +\?$/m);
   expect(text).toMatch(/^note: 6 steps with \d+ losses before/m);
-  expect(text).not.toContain('No seed diverges');
+  expect(text).not.toContain('Every seed holds');
 });
 
 it('a rule that holds nowhere is said to hold nowhere', async () => {
@@ -118,7 +145,7 @@ it('a rule that holds nowhere is said to hold nowhere', async () => {
   });
   expect(matrix.cells[0]!.diverged).toBe(true);
   expect(renderMatrix(matrix, { width: 80, colour: false, ascii: false })).toMatch(
-    /\nAlready at the lowest a seed diverges: none\.\n/,
+    /\nEvery seed holds under none not at 2, the lowest\.\n/,
   );
 });
 
@@ -178,7 +205,9 @@ describe('at the command line', () => {
     expect([code, err]).toEqual([0, '']);
     expect(out).toMatch(/^rule +0.125 +0.5 +1$/m);
     expect(out).toMatch(/^none +0\.\d+ +out @400 +out @400$/m);
-    expect(out).toContain('No seed diverges up to 1: clippy:paper; up to 0.125: none.');
+    expect(out.replace(/\s+/g, ' ')).toContain(
+      'Every seed holds under clippy:paper to 1, the highest, at least; under none to 0.125, not at 0.5.',
+    );
     const narrow = await cli(['matrix', incident, ...small], { env: { COLUMNS: '40' } });
     expect(narrow.out).toMatch(/^none$\n {2}0\.125 +0\.\d+$/m);
   });
@@ -201,7 +230,7 @@ describe('at the command line', () => {
       [0, true],
       [1, true],
     ]);
-    expect(matrix.holds).toEqual([{ label: 'none', upTo: null }]);
+    expect(matrix.holds).toEqual([{ label: 'none', upTo: null, notAt: 1 }]);
   });
 
   it('a model that is not the run’s gives no conclusion and code 4', async () => {
@@ -213,7 +242,7 @@ describe('at the command line', () => {
     const { code, out } = await cli(['matrix', folder, ...small, '--learning-rate-multiplier', '1']);
     expect(code).toBe(4);
     expect(out).toContain('are not those of the run');
-    expect(out).not.toContain('No seed diverges');
+    expect(out).not.toContain('Every seed holds');
   });
 
   it.each([
