@@ -11,7 +11,7 @@
  * stood of it in results.json. Survivors have a `why` there: write in it why no test can kill them, or need. Later
  * runs keep it. Exits with 1 where a scope kills less than 90 %, or a survivor has no reason.
  */
-import { type ChildProcess, fork } from 'node:child_process';
+import { type ChildProcess, execFileSync, fork } from 'node:child_process';
 import { existsSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
 import { availableParallelism } from 'node:os';
 import { join } from 'node:path';
@@ -53,6 +53,8 @@ interface Survivor {
 }
 
 interface FileResult {
+  /** The last commit that had changed the file. */
+  readonly commit: string;
   /** Those that were tried. */
   readonly mutants: number;
   /** Of how many, where not all were. */
@@ -156,7 +158,9 @@ async function runFile(
   };
   await Promise.all(runners.map(work));
   survivors.sort((a, b) => a.line - b.line);
+  const commit = execFileSync('git', ['log', '-1', '--format=%h', '--', file], { encoding: 'utf8' }).trim();
   return {
+    commit,
     mutants,
     ...(mutants < all.length ? { of: all.length } : {}),
     killed: mutants - survivors.length,
@@ -203,6 +207,13 @@ function pageOf(results: Results): string {
       `## ${scope}`,
       '',
       `Tests: ${tests.map(cell).join(', ')}`,
+      '',
+      '| file | as of | mutants | killed |',
+      '|---|---|---|---|',
+      ...files.map(
+        ([file, { commit, mutants, of = mutants, killed }]) =>
+          `| ${file} | ${commit} | ${mutants === of ? mutants : `${mutants} of ${of}`} | ${killed} |`,
+      ),
       '',
       ...(rows.length > 0 ? ['| where | survived | why |', '|---|---|---|', ...rows] : ['No survivors.']),
       '',

@@ -154,3 +154,17 @@ describe('labels are the shortest text', () => {
     expect(parseRule(text)[0]!.label).toBe(label);
   });
 });
+
+describe('the line that sets a rule in a framework', () => {
+  it.each([
+    ['value:0.5', 'torch', 'torch.nn.utils.clip_grad_value_(model.parameters(), 0.5)'],
+    ['value:0.5', 'keras', 'optimizer.clipvalue = 0.5'],
+    ['value:0.5', null, null],
+    ['global-norm:2', 'torch', 'torch.nn.utils.clip_grad_norm_(model.parameters(), 2)'],
+    ['global-norm:2', 'keras', 'optimizer.global_clipnorm = 2'],
+    ['global-norm:2', null, null],
+  ] as const)('%s in %s', (text, framework, line) => {
+    const { rule, options } = parseRule(text)[0]!.parts[0]!;
+    expect(rule.paste!(options as never, framework)).toBe(line);
+  });
+});
