@@ -68,7 +68,8 @@ function labelOf(rule: ClipRule, preset: string | undefined, given: Options): st
   const fromPreset = preset === undefined ? {} : rule.presets![preset]!;
   const values = Object.entries(given)
     .filter(([name, value]) => fromPreset[name] !== value)
-    .map(([name, value]) => (name === rule.mainOption ? String(value) : `${name}=${value}`));
+    // Only the first may go unnamed.
+    .map(([name, value], i) => (name === rule.mainOption && i === 0 ? String(value) : `${name}=${value}`));
   const words = preset === undefined ? values : [preset, ...values];
   return words.length === 0 ? rule.id : `${rule.id}:${words.join(',')}`;
 }

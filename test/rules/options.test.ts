@@ -144,7 +144,8 @@ describe('labels are the shortest text', () => {
   it.each([
     ['agc', 'agc'],
     ['agc:clipping=0.5', 'agc:0.5'],
-    ['agc:epsilon=0.5,clipping=0.25', 'agc:epsilon=0.5,0.25'],
+    ['agc:epsilon=0.5,clipping=0.25', 'agc:epsilon=0.5,clipping=0.25'],
+    ['agc:clipping=0.25,epsilon=0.5', 'agc:0.25,epsilon=0.5'],
     ['clippy', 'clippy:paper'],
     ['clippy:tfrs', 'clippy:tfrs'],
     ['clippy:tfrs,absoluteThreshold=1e-7', 'clippy:tfrs'],
@@ -152,6 +153,7 @@ describe('labels are the shortest text', () => {
     ['global-norm:1 + rms', 'global-norm:1+rms'],
   ])('%s is %s', (text, label) => {
     expect(parseRule(text)[0]!.label).toBe(label);
+    expect(parseRule(label)).toEqual(parseRule(text));
   });
 });
 

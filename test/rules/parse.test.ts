@@ -83,6 +83,8 @@ describe('what bad texts get', () => {
     ['agc:clipping=1,clipping=2', 'rule-syntax'],
     ['agc:cliping=1', 'option-unknown'],
     ['agc:__proto__=1', 'option-unknown'],
+    ['agc:=1', 'option-unknown'],
+    ['agc:epsilon=0.5,0.25', 'rule-syntax'],
     ['clippy:papr', 'rule-syntax'],
     ['clippy:accumulator=late', 'option-range'],
     ['none:1', 'rule-syntax'],
