@@ -13,4 +13,6 @@ function lagsBehind(report: RunReport, series: ChartSeries): boolean {
 }
 
 export const endsMessage = (series: ChartSeries): string =>
-  `the series ${series.name} ends at step ${series.statistics.lastStep} while others go on`;
+  series.points === 0
+    ? `the series ${series.name} has no value while others go on`
+    : `the series ${series.name} ends at step ${series.statistics.lastStep} while others go on`;

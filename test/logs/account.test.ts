@@ -310,6 +310,15 @@ describe('what a command says of it', () => {
       0,
     ],
     [
+      '60 losses that are null',
+      rows(
+        600,
+        line((k) => (inside(k) ? null : loss(k))),
+      ),
+      1,
+      0,
+    ],
+    [
       'no loss at all, beside an evaluation',
       rows(
         600,
@@ -347,7 +356,9 @@ describe('what a command says of it', () => {
   ])('%s', async (_, text, gate, analyze) => {
     const path = join(folder, 'log');
     writeFileSync(path, text);
-    expect((await cli(['gate', path], { cwd: folder })).code).toBe(gate);
+    const judged = await cli(['gate', path], { cwd: folder });
+    expect(judged.code).toBe(gate);
+    expect(judged.out + judged.err).not.toContain('NaN');
     expect((await cli(['analyze', path], { cwd: folder })).code).toBe(analyze);
   });
 });
