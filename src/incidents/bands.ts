@@ -127,10 +127,13 @@ export interface RollingBand {
   readonly tails: number;
 }
 
-/** A window that falls by more than this many scales from end to end has its center where the loss is now: … */
+/**
+ * A window that falls by more than this many scales from end to end has its scale where the loss is now, about the line of its last half, of so many
+ * points at least, and its center in the median of a sixth, of 8 to 20 points.
+ */
 const FALL = 3;
-/** … the median of so many of its last points. */
 const RECENT = 20;
+const nowOf = (points: number): number => Math.max(8, Math.min(20, Math.floor(points / 6)));
 /** Neighbours on either side of a point that its height is measured from. */
 const NEIGHBOURS = 3;
 /** Share of the points, and how many at least, that are as high again and again. */
@@ -174,6 +177,22 @@ export function rollingBand(capacity: number, smallSample: number): RollingBand 
     ordered.set(ring.subarray(oldest, oldest + points - wrapped));
     ordered.set(ring.subarray(0, wrapped), points - wrapped);
   };
+  /** Scale of the last points about the line through the medians of their halves; `ordered` holds the window. */
+  const recentScale = (count: number): number => {
+    const from = points - count;
+    const half = count >> 1;
+    const medianFrom = (start: number, length: number): number => {
+      scratch.set(ordered.subarray(start, start + length));
+      return medianInPlace(scratch, length);
+    };
+    const older = medianFrom(from, half);
+    const slope = Math.min(0, (medianFrom(from + half, half) - older) / half);
+    const level = medianFrom(from, count);
+    for (let i = 0; i < count; i++)
+      scratch[i] = Math.abs(ordered[from + i]! - level - slope * (i - (count - 1) / 2));
+    const spread = medianInPlace(scratch, count);
+    return scaleFrom(spread, scratch, count);
+  };
   const renew = (): void => {
     if (age < (points * points) / 4000) return;
     inOrder();
@@ -188,11 +207,16 @@ export function rollingBand(capacity: number, smallSample: number): RollingBand 
     deviation = medianNear(deviations, points, deviation, deviation / 4, scratch);
     scale = scaleFrom(deviation, deviations, points) * (1 + smallSample / points);
     falling = slope * points < -FALL * scale;
+    // A steep fall bends, and its bend is no noise either: of its last points the line is a better one.
+    if (falling && points > RECENT) {
+      const count = Math.max(RECENT, half);
+      scale = Math.min(scale, recentScale(count) * (1 + (2 * smallSample) / count));
+    }
     age = 0;
   };
   const recentCenter = (): number => {
-    if (recentAge >= RECENT / 4) {
-      const count = Math.min(points, RECENT);
+    if (recentAge >= nowOf(points) / 4) {
+      const count = Math.min(points, nowOf(points));
       for (let i = 0; i < count; i++) scratch[i] = ring[(next - 1 - i + capacity) % capacity]!;
       recent = medianInPlace(scratch, count);
       recentAge = 0;

@@ -62,18 +62,39 @@ describe('rollingBand', () => {
     expect(band.scale).toBeLessThan(0.8);
   });
 
-  it('follows a fast fall: the center is the median of the last 20 points, not of the window', () => {
+  it('follows a fast fall: the center is the median of the last 16 points, not of the window', () => {
     const band = rollingBand(100, 0);
     for (let i = 0; i < 100; i++) band.push(-i);
-    expect(band.center).toBeLessThan(-85);
-    expect(band.center).toBeGreaterThan(-95);
+    expect(band.center).toBeLessThan(-88);
+    expect(band.center).toBeGreaterThan(-94);
     for (let i = 0; i < 100; i++) band.push(i);
     expect(band.center).toBeGreaterThan(45);
   });
 
+  it('has the scale of the last points of a fall that bends, and of the window where it is a line', () => {
+    const bent = rollingBand(50, 0);
+    for (let i = 0; i < 50; i++) bent.push(5 * Math.exp(-i / 10) + 0.01 * (i % 2 === 0 ? 1 : -1));
+    expect(bent.scale).toBeLessThan(0.1);
+    const line = rollingBand(50, 0);
+    for (let i = 0; i < 50; i++) line.push(-i + (i % 2 === 0 ? 1 : -1));
+    expect(line.scale).toBeCloseTo(1.4826, 0);
+  });
+
+  it('has tails where one point in ten is high again and again, and none where the noise is even', () => {
+    const normal = normals(4);
+    const [mixed, even] = [rollingBand(100, 0), rollingBand(100, 0)];
+    for (let i = 0; i < 100; i++) {
+      mixed.push(0.1 * normal() + (i % 10 === 0 ? 5 : 0));
+      even.push(0.1 * normal());
+    }
+    expect(mixed.tails).toBeGreaterThan(4.5);
+    expect(even.tails).toBeLessThan(0.3);
+    expect(rollingBand(100, 0).tails).toBe(0);
+  });
+
   it.each([
     { scales: 2, center: 'the median of the window' },
-    { scales: 4, center: 'the median of the last 20 points' },
+    { scales: 4, center: 'the median of the last 16 points' },
   ])('a fall by $scales scales from end to end has its center in $center', ({ scales }) => {
     const points = 100;
     // ±1 about a line: a robust scale of 1.4826.
@@ -82,7 +103,7 @@ describe('rollingBand', () => {
     const band = rollingBand(points, 0);
     for (const value of values) band.push(value);
     expect(band.scale).toBeCloseTo(1.4826, 1);
-    expect(band.center).toBe(sortedMedian(scales > 3 ? values.slice(-20) : values));
+    expect(band.center).toBe(sortedMedian(scales > 3 ? values.slice(-16) : values));
   });
 
   it('widens the scale by 1 + smallSample/points: by the points that are there, not by those that there is room for', () => {

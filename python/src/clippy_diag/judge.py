@@ -49,7 +49,8 @@ CLASSES = ("inconclusive", "micro-divergence", "drift", "full-divergence", "non-
 _NAN, _INF = math.nan, math.inf
 #: Make a median, and a mean, absolute deviation comparable with a standard deviation.
 _MEDIAN_TO_SIGMA, _MEAN_TO_SIGMA = 1.4826, 1.2533
-#: A window that falls by more than so many scales has its center in the median of so many of its last points.
+#: A window that falls by more than so many scales has its scale about the line of its last half, of so many losses at
+#: least, and its center in the median of a sixth, of 8 to 20.
 _FALL, _RECENT = 3, 20
 #: Height of a point is measured from so many neighbours on either side; such a share of the points, and so many at least, are as
 #: high again and again; and that height is at most so many scales.
@@ -234,6 +235,14 @@ def _spread(deviations: Sequence[float]) -> float:
     return _MEAN_TO_SIGMA * sum(deviations) / len(deviations) if deviations else 0.0
 
 
+def _line_scale(values: Sequence[float]) -> float:
+    """Robust scale about the line through the medians of the first and the last half, if it falls."""
+    half = len(values) >> 1
+    slope = min(0.0, (_median(values[half : 2 * half]) - _median(values[:half])) / half)
+    level, middle = _median(values), (len(values) - 1) / 2
+    return _spread([abs(y - level - slope * (i - middle)) for i, y in enumerate(values)])
+
+
 class _Band:
     """Median and scale of the last losses that were pushed, about the line of their fall."""
 
@@ -278,11 +287,17 @@ class _Band:
             deviations = [abs(y - self.median - slope * (i - middle)) for i, y in enumerate(ordered)]
             self.spread = _spread(deviations) * (1 + SETTINGS["smallSample"] / points)
             self.falling = slope * points < -_FALL * self.spread
+            if self.falling and points > _RECENT:
+                # A steep fall bends, and its bend is no noise either: of its last losses the line is a better one.
+                last = max(_RECENT, half)
+                recent = _line_scale(ordered[-last:]) * (1 + 2 * SETTINGS["smallSample"] / last)
+                self.spread = min(self.spread, recent)
             self.age = 0
         if not self.falling:
             return self.median, self.spread
-        if self.recent_age >= _RECENT / 4:
-            self.recent = _median([self.ring[-1 - i] for i in range(min(points, _RECENT))])
+        now = max(8, min(20, points // 6))
+        if self.recent_age >= now / 4:
+            self.recent = _median([self.ring[-1 - i] for i in range(min(points, now))])
             self.recent_age = 0
         return min(self.median, self.recent), self.spread
 
