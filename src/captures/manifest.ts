@@ -36,6 +36,8 @@ export interface ManifestStep {
   readonly learningRates: readonly number[];
   readonly loss: number | null;
   readonly tasks: ReadonlyMap<string, number>;
+  /** What `record(…, batch_id=)` was given. */
+  readonly batchId?: number | string;
   /** False where memory was too small for them: the batch is kept, from which they can be computed again. */
   readonly hasGradients: boolean;
 }
@@ -155,6 +157,9 @@ export function readManifest(document: unknown, path: string): CaptureManifest {
       file: value.file,
       learningRates,
       loss: numberFromJson(value.loss) ?? null,
+      ...(typeof value.batchId === 'string' || Number.isFinite(value.batchId)
+        ? { batchId: value.batchId as number | string }
+        : {}),
       tasks: new Map(tasks.map(([task, loss]) => [task, numberFromJson(loss) ?? Number.NaN])),
       hasGradients: value.gradients !== false,
     };

@@ -8,6 +8,7 @@ import { sumOfSquares, type Values } from '../tensor/values.ts';
 /** One value for each recorded step, by position; NaN where the state before it was lost. */
 export interface Observed {
   readonly steps: readonly number[];
+  readonly batchIds: readonly (number | string | undefined)[];
   readonly loss: readonly number[];
   /** Of the first parameter group. */
   readonly learningRate: readonly number[];
@@ -47,6 +48,7 @@ export async function observe(capture: Capture, prepared: Prepared): Promise<Obs
   const norms = padded(gradientNorm);
   return {
     steps: steps.map(({ step }) => step),
+    batchIds: steps.map(({ batchId }) => batchId),
     loss: steps.map(({ loss }) => loss ?? Number.NaN),
     learningRate: steps.map(({ learningRates }) => learningRates[0]!),
     gradientNorm: norms,

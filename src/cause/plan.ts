@@ -28,7 +28,7 @@ const LOWER = [0.5, 0.1] as const;
  * @param until position of the first harmful step, or of the onset where no step did harm
  */
 export function planArms(
-  { steps, learningRate }: Observed,
+  { steps, batchIds, learningRate }: Observed,
   references: References,
   changes: readonly Change[],
   until: number,
@@ -38,7 +38,13 @@ export function planArms(
   const clean = steps.length - positions.length;
   if (positions.length > 0 && clean > 0)
     planned.push({
-      arm: { kind: 'skip-batches', steps: positions.map((index) => steps[index]!) },
+      arm: {
+        kind: 'skip-batches',
+        steps: positions.map((index) => steps[index]!),
+        ...(positions.every((index) => batchIds[index] !== undefined)
+          ? { batchIds: positions.map((index) => batchIds[index]!) }
+          : {}),
+      },
       training: { skip: references.unlike },
       undoes: 'data',
       interference: 0,

@@ -29,6 +29,8 @@ export interface ReplayArm {
   readonly kind: string;
   /** Steps whose batches are left out. */
   readonly steps?: readonly number[];
+  /** Their ids, as the recorder was given them, where it was given one for each. */
+  readonly batchIds?: readonly (number | string)[];
   /** What multiplies the learning rate, or the rate that was put in its place. */
   readonly factor?: number;
   readonly learningRate?: number;

@@ -6,6 +6,7 @@ import { json } from './json.ts';
 import { junit } from './junit.ts';
 import { markdown } from './markdown.ts';
 import { sarif } from './sarif.ts';
+import { skipList } from './skip-list.ts';
 import { terminal } from './terminal.ts';
 
 export const REPORT_FORMATS = {
@@ -17,5 +18,6 @@ export const REPORT_FORMATS = {
   sarif,
   github,
   gitlab,
+  'skip-list': skipList,
 } as const;
 export type ReportFormatId = keyof typeof REPORT_FORMATS;

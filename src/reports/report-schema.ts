@@ -317,6 +317,10 @@ export const replayEntry = objectOf<ReplayEntry>(
       '`skip-batches`, `learning-rate`, `restore-optimizer-state`, or what else the recorder names.',
     ),
     steps: listOf(finite('A step.'), 'Steps whose batches are left out.').optional(),
+    batchIds: listOf(
+      z.union([z.number(), z.string()]),
+      'Ids of these batches, where the recorder was given one for each.',
+    ).optional(),
     factor: number('What multiplies the learning rate.').optional(),
     learningRate: number('The learning rate that was put in its place.').optional(),
     at: finite('Step at which the old state of the optimizer is put back.').optional(),

@@ -9,6 +9,7 @@ import { analyze } from '../../src/engine/analyze.ts';
 import { measureCurvature } from '../../src/measure/curvature.ts';
 import { modelEvidence } from '../../src/measure/model-evidence.ts';
 import { checkpointOfCapture } from '../../src/measure/point.ts';
+import { PLAIN } from '../../src/reports/format.ts';
 import { REPORT_FORMATS } from '../../src/reports/registry.ts';
 import { parseRule } from '../../src/rules/parse.ts';
 import { DEFAULT_RULES } from '../../src/rules/registry.ts';
@@ -48,6 +49,11 @@ it('tells what, when, which task, why, and which rule would have held', async ()
   const ratios = one!.curvature.flatMap(({ stability }) => stability.ratio ?? []);
   expect(ratios.map((ratio) => Number(ratio.toPrecision(2)))).toEqual([2.1, 2.1, 2.4, 8.7, 0.044, 0.042]);
   expect(one!.notRun.map(({ id }) => id)).not.toContain('closed-loop');
+  expect(JSON.parse(REPORT_FORMATS['skip-list'].render(report, PLAIN))).toEqual({
+    version: 1,
+    steps: [400, 401, 402, 403, 404, 405, 406, 407],
+    batchIds: null,
+  });
   for (const format of ['text', 'markdown', 'html'] as const) {
     const page = REPORT_FORMATS[format].render(report, { width: 400, colour: false, ascii: false });
     expect(page).toMatch(/why: the data changed \\?\(shown by experiment\\?\): .* the batch of step 400/);
