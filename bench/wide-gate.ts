@@ -1,11 +1,11 @@
 /**
  * A gate on a log of 50,000 series (a norm of each layer, 20 steps): processor time, as CSV and as JSON lines. It ends with 1
- * where one takes 5 s or more. `npx tsx bench/wide-gate.ts [series] [steps]`
+ * where one takes 5 s or more. `npm run build && npx tsx bench/wide-gate.ts [series] [steps]`
  */
+import { spawnSync } from 'node:child_process';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { cli } from '../test/support/cli.ts';
 
 const [series = 50_000, steps = 20] = process.argv.slice(2).map(Number);
 const LIMIT = 5;
@@ -24,12 +24,22 @@ writeFileSync(
     .map((row) => `${JSON.stringify(Object.fromEntries(row.map((value, k) => [names[k], value])))}\n`)
     .join(''),
 );
+const program = `
+  const { processIo, run } = await import(${JSON.stringify(new URL('../dist/run.js', import.meta.url).href)});
+  const code = await run(process.argv.slice(1), processIo());
+  const { user, system } = process.cpuUsage();
+  console.log(JSON.stringify({ code, seconds: (user + system) * 1e-6 }));`;
 try {
   for (const path of [csv, jsonl]) {
-    const before = process.cpuUsage();
-    const { code } = await cli(['gate', path]);
-    const { user, system } = process.cpuUsage(before);
-    const seconds = (user + system) * 1e-6;
+    const { stdout } = spawnSync(
+      process.execPath,
+      ['--input-type=module', '-e', program, '--', 'gate', path, '--settle', '0'],
+      { encoding: 'utf8' },
+    );
+    const { code, seconds } = JSON.parse(stdout.trim().split('\n').at(-1)!) as {
+      code: number;
+      seconds: number;
+    };
     console.log(
       `${path.split('.').at(-1)}: ${series} series of ${steps} steps, exit ${code}, ${seconds.toFixed(1)} s`,
     );
