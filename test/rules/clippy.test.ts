@@ -142,6 +142,10 @@ describe('what the details say', () => {
       detailsOf('variableRelativeThreshold=0,absoluteThreshold=0.01', [{ t: 0, w: [0], update: [update] }]);
     expect(at(10.1).frozen).toHaveLength(1);
     expect(at(10).frozen).toEqual([]);
+    const small = detailsOf('variableRelativeThreshold=0,absoluteThreshold=0.0001', [
+      { t: 0, w: [0], update: [0.5] },
+    ]);
+    expect(small.frozen).toMatchObject([{ steps: 1, absoluteThreshold: 0.5 }]);
   });
 });
 
