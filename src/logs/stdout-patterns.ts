@@ -7,7 +7,7 @@
  */
 
 /** A number or one of the words for what is not finite. */
-const NUMBER = String.raw`[-+]?(?:\d+(?:\.\d*)?(?:[eE][-+]?\d+)?|\.\d+(?:[eE][-+]?\d+)?|nan|NaN|inf(?:inity)?|Infinity)`;
+const NUMBER = String.raw`[-+]?(?:\d+(?:\.\d*)?(?:[eE][-+]?\d+)?|\.\d+(?:[eE][-+]?\d+)?|[nN][aA][nN]|[iI][nN][fF](?:[iI][nN][iI][tT][yY])?)`;
 
 /** A name, the first group. It is looked for where a word begins only: at each of its letters, a long one would cost its square. */
 const WORD = String.raw`(?<![\w/.-])[\d/.-]*([A-Za-z_][\w/.-]*)`;

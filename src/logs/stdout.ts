@@ -72,6 +72,46 @@ const isRecord = ({ columns }: RowTable): boolean =>
   columns.some(({ name, count }) => count > 0 && isAxisName(name)) &&
   columns.some(({ name, count }) => count > 0 && roleByName(name) !== 'other');
 
+/** What stands between a name and its cell, and what ends a cell. */
+const BETWEEN = ' \t"\'()[]:=';
+const AFTER = ' \t|;';
+const CLOSING = ',:)]}\'".';
+/** A cell that is longer is text. */
+const MAX_CELL = 80;
+
+/**
+ * The whole cell of a name of which a pattern took the first digits only: `1.#INF`, `1,234.5`, `0.4nats`. Undefined where
+ * the number ends as numbers do.
+ */
+function gluedCell(line: string, name: string, taken: string): string | undefined {
+  const at = line.indexOf(name);
+  if (at < 0) return undefined;
+  let from = at + name.length;
+  while (from < line.length && BETWEEN.includes(line[from]!)) from++;
+  let to = from;
+  while (to < line.length && to - from < MAX_CELL && !AFTER.includes(line[to]!)) to++;
+  while (to > from && CLOSING.includes(line[to - 1]!)) to--;
+  const cell = line.slice(from, to);
+  if (!cell.startsWith(taken)) return undefined;
+  return /^(?:[\w#%]|,\d{3}(?!\d)|\.\d)/.test(cell.slice(taken.length)) ? cell : undefined;
+}
+
+/** The line with tensors as PyTorch prints them (`tensor(0.4, device='cuda:0')`) told by their numbers alone. */
+function withoutTensors(line: string): string {
+  let out = '';
+  let at = 0;
+  for (;;) {
+    const open = line.indexOf(TENSOR, at);
+    const close = open < 0 ? -1 : line.indexOf(')', open);
+    if (close < 0) return out + line.slice(at);
+    const inner = line.slice(open + TENSOR.length, close);
+    const [number = ''] = inner.split(',', 1);
+    out += line.slice(at, open) + (/[\s([]/.test(number) ? line.slice(open, close + 1) : number);
+    at = close + 1;
+  }
+}
+const TENSOR = 'tensor(';
+
 /** `--pattern` as it is used. @throws log-pattern-bad */
 function compilePattern(pattern: string): RegExp {
   try {
@@ -114,7 +154,7 @@ export const stdout: LogFormat = {
     let lastStep = 0;
     let kerasEpoch = 0;
     /** The last finished bar of an epoch; the evaluation is added to it by drawing it again. */
-    let kerasBar: { match: Match; line: number } | undefined;
+    let kerasBar: { match: Match; line: number; text: string } | undefined;
 
     const tableOf = (id: string, axis: 'step' | 'epoch' = 'step'): RowTable => {
       let found = dialects.get(id);
@@ -124,20 +164,22 @@ export const stdout: LogFormat = {
       }
       return found.table;
     };
-    const addRow = ({ table: id, axis, at, pairs }: Match, lineNumber: number): void => {
+    const addRow = ({ table: id, axis, at, pairs }: Match, lineNumber: number, line: string): void => {
       const table = tableOf(id, axis);
       const step = at ?? lastStep;
       if (axis === 'step' && Number.isFinite(step)) lastStep = step;
       for (const [name, text] of pairs) {
-        const value = numberOfText(text);
+        const glued = isLossName(name) ? gluedCell(line, name, text) : undefined;
+        const value = numberOfText(glued ?? text);
         // A line that says a name twice (`time`, `time`) means the first.
         if (value !== undefined) table.set(table.column(name), value);
+        else if (glued !== undefined) table.refuse(table.column(name), glued, lineNumber);
       }
       if (Number.isFinite(step)) table.set(table.column(axis), step);
       table.endRow(lineNumber);
     };
     const endKerasEpoch = (): void => {
-      if (kerasBar !== undefined) addRow(kerasBar.match, kerasBar.line);
+      if (kerasBar !== undefined) addRow(kerasBar.match, kerasBar.line, kerasBar.text);
       kerasBar = undefined;
     };
     const read = (text: string, lineNumber: number): LineFate | undefined => {
@@ -159,13 +201,14 @@ export const stdout: LogFormat = {
       }
       const match = matchLine(text);
       if (match !== undefined) {
-        addRow(match, lineNumber);
+        addRow(match, lineNumber, text);
         return 'record';
       }
       if (kerasEpoch > 0 && KERAS_BAR.test(text)) {
         kerasBar = {
           match: { table: 'keras', axis: 'epoch', at: kerasEpoch, pairs: kerasPairs(text) },
           line: lineNumber,
+          text,
         };
         return 'record';
       }
@@ -212,7 +255,8 @@ export const stdout: LogFormat = {
             while (to > start && /[-+.eE]/.test(String.fromCharCode(bytes[to - 1]!))) to--;
           }
           const raw = bytes.toString('utf8', start, to);
-          const text = /[\u001b\u0008]/.test(raw) ? raw.replace(DRAWING, '') : raw;
+          const drawn = /[\u001b\u0008]/.test(raw) ? raw.replace(DRAWING, '') : raw;
+          const text = drawn.includes(TENSOR) ? withoutTensors(drawn) : drawn;
           const fate = read(text, lineNumber);
           if (fate !== undefined) return !terminated && to < end ? 'torn-record' : fate;
           if (pattern !== undefined) return terminated ? 'passed-over' : 'torn-record';

@@ -73,6 +73,55 @@ test.each([
   ['a log with one point', () => [file('a.jsonl', `${lines[0]}\n`)], 4],
   ['a torn last record', () => [file('a.jsonl', text.slice(0, -30))], 4],
   ['bad lines', () => [file('a.jsonl', text.replace(`${lines[300]}\n`, '{"step": 300, "loss\n'))], 3],
+  [
+    'a resume that explodes, 30 points',
+    () => [
+      file(
+        'a.jsonl',
+        resumed(30, (k) => 150 + k),
+      ),
+    ],
+    1,
+  ],
+  [
+    'a resume that explodes, 8 points',
+    () => [
+      file(
+        'a.jsonl',
+        resumed(8, (k) => 150 + k),
+      ),
+    ],
+    1,
+  ],
+  [
+    'a resume at five times the level',
+    () => [
+      file(
+        'a.jsonl',
+        resumed(110, () => 2),
+      ),
+    ],
+    1,
+  ],
+  [
+    'a resume at its level',
+    () => [
+      file(
+        'a.jsonl',
+        resumed(110, (k) => 0.4 + 0.001 * (k % 3)),
+      ),
+    ],
+    0,
+  ],
+  ['an unclosed quote, by rules alone', () => [file('a.csv', unclosed()), ...alone('max(loss) < 5')], 3],
+  ['a hole of NULs, by rules alone', () => [file('a.jsonl', hole()), ...alone('max(loss) < 5')], 3],
+  ['1.#INF, by rules alone', () => [file('a.log', printed('1.#INF')), ...alone('max(loss) < 5')], 1],
+  [
+    'a thousands separator, by rules alone',
+    () => [file('a.log', printed('1,234.5')), ...alone('max(loss) < 5')],
+    3,
+  ],
+  ['tensor(nan) in a printed log', () => [file('a.log', printed('tensor(nan)'))], 1],
   ['null for 60 losses', () => [file('a.jsonl', lossFrom(300, 360, 'null'))], 1],
   ['null for one loss', () => [file('a.jsonl', lossFrom(300, 301, 'null'))], 1],
   ['null for the last loss', () => [file('a.jsonl', lossFrom(599, 600, 'null'))], 1],
@@ -124,6 +173,29 @@ test.each([
   expect([result.code, result.err]).toEqual([code, code === 0 || code === 1 || code === 4 ? '' : result.err]);
   if (code === 2 || code === 3) expect(result.out + result.err).not.toContain('gate passed');
 });
+
+/** 600 points at 0.4, and a resume at step 590. */
+function resumed(points: number, loss: (k: number) => number): string {
+  const row = (step: number, value: number): string => `{"step": ${step}, "loss": ${value}}\n`;
+  const before = Array.from({ length: 600 }, (_, k) => row(k, 0.4 + 0.001 * (k % 5)));
+  return [...before, ...Array.from({ length: points }, (_, k) => row(590 + k, loss(k)))].join('');
+}
+
+/** A quote that nothing closes, and the rows behind it at 147.2. */
+const unclosed = (): string =>
+  `step,loss\n${Array.from({ length: 600 }, (_, k) => (k < 300 ? `${k},0.4` : k === 300 ? `${k},"0.4` : `${k},147.2`)).join('\n')}\n`;
+
+/** 200 of 600 lines are zero bytes. */
+const hole = (): Buffer => {
+  const bytes = Buffer.from(text);
+  const [from, to] = [lines.slice(0, 300).join('\n').length + 1, lines.slice(0, 500).join('\n').length];
+  return bytes.fill(0, from, to);
+};
+
+const printed = (loss: string): string =>
+  `${Array.from({ length: 400 }, (_, k) => `iter ${k}: loss ${k < 300 ? (1 + 1 / (k + 1)).toFixed(4) : loss}, time 245.26ms`).join('\n')}\n`;
+
+const alone = (rule: string): string[] => ['--no-config', '--rule', rule];
 
 /** The healthy log with other losses in some lines. */
 const lossFrom = (from: number, to: number, value: string, every = 1): string =>
