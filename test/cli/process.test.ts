@@ -1,4 +1,4 @@
-/** What only a process has: its exit code, its streams, its limits. Each shell here proves several things. */
+/** What only a process has: its exit code, its streams, its limits (docs/exit-codes.md). Each shell here proves several things. */
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
