@@ -282,7 +282,7 @@ async function guarded(
     await work();
   } catch (error) {
     const coded = ofInput(error);
-    if (coded.code === 'format-unknown')
+    if (coded.code === 'format-unknown' || coded.code === 'log-no-record')
       skipped.push({ path, reason: UNKNOWN, ...saying(signOfUnknown(path, head)), order });
     else found.errors.push(coded);
   }

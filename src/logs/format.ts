@@ -35,6 +35,8 @@ export interface LogContent extends Pick<LogInput, 'kept'> {
   readonly account: Account;
   readonly errors: readonly ErrorRecord[];
   readonly runs: readonly LoggedRun[];
+  /** Of text without a record the line that looks most like one. */
+  readonly likeliest?: { readonly line: number; readonly text: string };
 }
 
 /** Files that a walk met and that are one run. */

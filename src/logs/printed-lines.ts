@@ -5,11 +5,11 @@
  */
 import { nothingWaits, type Waiting } from '../bytes/lines.ts';
 import { formatCount } from '../model/format-number.ts';
-import type { StepUnit } from '../model/run.ts';
+import { isLossLike, type StepUnit } from '../model/run.ts';
 import type { LoggedSeries } from './format.ts';
 import { prefixRank, recordStart } from './line-prefix.ts';
 import { ABOUT, CELL, lineScanner, SLOT } from './line-scanner.ts';
-import { roleByName } from './metric-roles.ts';
+import { assignRoles, roleByName } from './metric-roles.ts';
 import { type Placed, placeGroup } from './printed-axis.ts';
 import { type RowTable, rowTable } from './row-table.ts';
 import { type NamedSlot, nameSlots, type RawSlot } from './slot-names.ts';
@@ -44,6 +44,10 @@ export interface PrintedLog {
   readonly notes: string[];
   /** Lines that are records. */
   readonly records: number;
+  /** The series that are losses: a line in which one of them is no number is lost. */
+  readonly losses: ReadonlySet<string>;
+  /** The skeletons that tell them at the steps of training. */
+  readonly main: ReadonlySet<Skeleton>;
   /** The skeletons that they are of. */
   readonly used: ReadonlySet<Skeleton>;
 }
@@ -202,8 +206,10 @@ export function printedLines(): PrintedLines {
         yield [skeleton.whole, used ? 'record' : 'passed-over'];
         // Words that never were a number are no value.
         const value = skeleton.slots.some(
-          ({ column }) =>
+          ({ column, name }) =>
             column >= 0 &&
+            log?.main.has(skeleton) === true &&
+            log.losses.has(name) &&
             skeleton.table.columns[column]!.refused > 0 &&
             skeleton.table.columns[column]!.count > 0,
         );
@@ -251,7 +257,15 @@ function finishPrinted(all: readonly Skeleton[], lines: number): PrintedLog | un
         !FILE_NAME.test(name) &&
         skeleton.table.columns[column]!.count * 2 >= skeleton.table.rows(),
     );
-    const [loss] = [...losses.filter(({ name }) => isLossRole(name) === 'train'), ...losses];
+    const { roles } = assignRoles(
+      losses.map(({ name }) => ({ name, value: [] })),
+      new Map(),
+    );
+    const [loss] = [
+      ...losses.filter((_, k) => roles[k]!.role === 'loss'),
+      ...losses.filter(({ name }) => isLossRole(name) === 'train'),
+      ...losses,
+    ];
     if (loss === undefined || isProgram(skeleton.text)) continue;
     const key = `${axisClass(skeleton)} ${loss.name}`;
     const group = groups.get(key) ?? { name: loss.name, of: isLossRole(loss.name)!, members: [] };
@@ -303,11 +317,14 @@ function finishPrinted(all: readonly Skeleton[], lines: number): PrintedLog | un
   notes.unshift(
     `read as text: "${main.name}" by ${clock.axisName === '' ? 'line' : `"${clock.axisName}"`}, ${formatCount(clock.rows)} ${clock.rows === 1 ? 'point' : 'points'} (line ${formatCount(sample.line)}: ${sample.text.trim().slice(0, 160)})`,
   );
+  const { roles: finalRoles } = assignRoles(series, new Map());
   return {
     series,
     stepUnit: clock.stepUnit,
     notes,
     records: [...used].reduce((sum, { table }) => sum + table.rows(), 0),
+    main: new Set(main.members),
+    losses: new Set(series.flatMap(({ name }, k) => (isLossLike(finalRoles[k]!.role) ? [name] : []))),
     used,
   };
 }

@@ -21,6 +21,7 @@ import type { LogContent, LogFormat, LogReadOptions } from './format.ts';
 import { LOG_FORMATS } from './registry.ts';
 import { AMBIGUOUS_CELL } from './row-table.ts';
 import { readSidecars, type Sidecars } from './sidecars.ts';
+import { suggestPattern } from './suggest-pattern.ts';
 import { unsupportedFormat } from './unsupported.ts';
 
 export interface ReadLogOptions extends Partial<LogReadOptions> {
@@ -114,7 +115,7 @@ async function* hashed(chunks: AsyncIterable<Uint8Array>, hash: Hash): AsyncGene
  * Reads a log of any format, gzip or not.
  *
  * @param known the format that its head was told by, where somebody looked
- * @throws file-…, format-unknown, format-unsupported, log-is-lfs-pointer, limit-exceeded; unknown-id for a format
+ * @throws file-…, format-unknown, log-no-record, format-unsupported, log-is-lfs-pointer, limit-exceeded; unknown-id for a format
  */
 export async function readRawLog(
   source: ByteSource,
@@ -193,8 +194,14 @@ export async function readRawStream(
     options.format === undefined &&
     content.kept === 0 &&
     errors.length === 0
-  )
-    throw unknown();
+  ) {
+    const { likeliest } = content;
+    const pattern = likeliest === undefined ? undefined : suggestPattern(likeliest.text);
+    if (likeliest === undefined || pattern === undefined || options.pattern !== undefined) throw unknown();
+    const { line } = likeliest;
+    const text = likeliest.text.trim().slice(0, 160);
+    throw diagError('log-no-record', { path: shown, line, text, pattern }, { path: shown, line });
+  }
   const bytes = gzip ? decodedBytes : fileBytes;
   const account = accountOfFile(content.account, {
     bytes,

@@ -127,8 +127,7 @@ function compilePattern(pattern: string): RegExp {
 export const stdout: LogFormat = {
   id: 'stdout',
   title: 'Printed training log',
-  tried:
-    'printed lines of Hugging Face, Megatron, DeepSpeed, fairseq, nanoGPT, llm.c, Transformer-XL, DLRM, absl, Keras',
+  tried: 'printed lines (a loss and a step in lines that repeat)',
   text: true,
   vague: true,
   anyText: { names: /(\.(log|txt|out|err|stdout|stderr)(\.gz)?|^slurm-[^.]*|^nohup[^.]*)$/i },
@@ -326,7 +325,9 @@ export const stdout: LogFormat = {
       notes.add(
         `${overflows.count} lines report an overflow of gradients, which skips a step (first in line ${overflows.first[0]})`,
       );
+    const likeliest = kept === 0 ? lines.likeliest() : undefined;
     return {
+      ...(likeliest === undefined ? {} : { likeliest }),
       kept,
       account,
       errors,

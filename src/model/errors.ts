@@ -111,6 +111,11 @@ export const ERROR_TEXTS = define({
     message: 'the format of {path} is unknown; tried {tried}',
     hint: 'force one with --format, or see docs/formats.md for what can be read',
   },
+  'log-no-record': {
+    exitCode: EXIT.input,
+    message: 'no line of {path} was taken for a record of training; line {line} looks most like one: {text}',
+    hint: "say which parts are what, for this line --pattern '{pattern}'",
+  },
   'format-unsupported': {
     exitCode: EXIT.input,
     message: '{path} is {format}, which clippy-diag recognises but cannot read',

@@ -30,6 +30,21 @@ describe('texts that are no training log', () => {
       (error: unknown) => (error instanceof DiagError ? error.code : error),
     );
     // A table of cells is CSV's matter.
-    expect(['format-unknown', 'csv', 'jsonl', 'json']).toContain(refused);
+    expect(['format-unknown', 'log-no-record', 'csv', 'jsonl', 'json']).toContain(refused);
+  });
+  it('the error shows the likeliest line, and a --pattern that reads it', async () => {
+    const text = 'Starting\nresult after step 3 => loss (0.25)\nDone\n';
+    const error = await readRawStream(once(Buffer.from(text)), 'x.txt').catch((one: unknown) => one);
+    expect(error).toBeInstanceOf(DiagError);
+    const { code, message, hint } = error as DiagError;
+    expect({ code, message }).toEqual({
+      code: 'log-no-record',
+      message: expect.stringContaining('line 2 looks most like one: result after step 3 => loss (0.25)'),
+    });
+    const pattern = /--pattern '(.*)'/.exec(hint!)![1]!;
+    const log = await readRawStream(once(Buffer.from(text)), 'x.txt', { pattern });
+    expect(log.runs[0]!.series.map(({ name, value }) => [name, [...value]])).toEqual(
+      expect.arrayContaining([['loss', [0.25]]]),
+    );
   });
 });
