@@ -1,6 +1,6 @@
 /**
  * The net of a `ranking` spec, forward and backward, on the memory of the dense kernels: what a study trains thousands of
- * times. Objectives of tfjs (autodiff/ranking.ts) give the same losses and gradients within float32, at ten times the cost
+ * times. Objectives of tfjs (autodiff/ranking.ts) give the same losses and gradients within float32, at several times the cost
  * of a small net; a property test holds the two together. Why there are two: docs/adr/0007-study-training.md.
  */
 import { type RankingSpec, rankingTensors } from '../autodiff/ranking.ts';
