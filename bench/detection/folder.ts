@@ -1,5 +1,5 @@
 /**
- * The verdicts of all logs in a folder, one line of JSON each: path, class, onset, series, and the findings that are warnings or errors.
+ * The verdicts of all logs in a folder (peers.py asks other tools about the same), one line of JSON each: path, class, onset, series, and the findings that are warnings or errors.
  *
  *     npx tsx bench/detection/folder.ts FOLDER > verdicts.jsonl
  */
