@@ -18,7 +18,12 @@ interface Column {
   missing: number;
   refused: number;
   firstRefused: RefusedCell | undefined;
+  /** Rows of the refused cells that may be settings: words, before the column has any value. */
+  readonly settingRows: number[];
 }
+
+/** A record of settings stands at the head of a log; more words than these are no settings. */
+const MAX_SETTINGS = 8;
 
 /** What stands for a cell that its record has twice: an error of its own says so. */
 export const AMBIGUOUS_CELL = 'twice in one record';
@@ -141,7 +146,10 @@ export function rowTable(indexColumn?: string): RowTable {
     const rowOfLast = column.row === undefined ? column.count - 1 : column.row[column.count - 1]!;
     if (column.count > 0 && rowOfLast === count) column.count--;
     else if (column.missing > 0 && column.missingRows[column.missing - 1] === count) column.missing--;
-    else if (--column.refused === 0) column.firstRefused = undefined;
+    else {
+      if (column.settingRows.at(-1) === count) column.settingRows.pop();
+      if (--column.refused === 0) column.firstRefused = undefined;
+    }
     column.lastRow = -1;
   };
 
@@ -197,6 +205,7 @@ export function rowTable(indexColumn?: string): RowTable {
           missing: 0,
           refused: 0,
           firstRefused: undefined,
+          settingRows: [],
         });
       }
       return index;
@@ -214,6 +223,8 @@ export function rowTable(indexColumn?: string): RowTable {
       const column = open(index);
       if (column === undefined) return false;
       column.refused++;
+      if (column.count === 0 && column.settingRows.length < MAX_SETTINGS && /^[^\d]+$/.test(text))
+        column.settingRows.push(count);
       column.firstRefused ??= { text: text.slice(0, SHOWN_TEXT), ...(line === undefined ? {} : { line }) };
       return true;
     },
@@ -267,6 +278,25 @@ export function rowTable(indexColumn?: string): RowTable {
           ? axis(time).values
           : undefined;
       const line = lines.subarray(0, count);
+      // `{"loss": "mse", "lr": 0.1}` before the first step is how the run was set up, and no loss that is no number.
+      for (const one of columns) {
+        const { settingRows } = one;
+        const settings =
+          column !== undefined &&
+          one !== column &&
+          one.count > 0 &&
+          settingRows.length > 0 &&
+          one.refused === settingRows.length &&
+          one.firstRefused?.text !== AMBIGUOUS_CELL &&
+          // Ascending, so that the last of them decides.
+          settingRows.at(-1)! < (column.row?.[0] ?? 0);
+        if (!settings) continue;
+        notes.push(
+          `"${one.name}" is ${JSON.stringify(one.firstRefused!.text)} before the first ${column.name}: taken for a setting, not for a value`,
+        );
+        one.refused = 0;
+        one.firstRefused = undefined;
+      }
       const series = columns
         .filter((one) => one.count > 0 || one.refused > 0 || one.missing > 0)
         .map((one): LoggedSeries => {

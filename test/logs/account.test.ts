@@ -181,6 +181,23 @@ describe('missing and refused cells', () => {
     expect(log.series('ips')).toMatchObject({ refused: 1, firstRefused: { text: '812/s', line: 10 } });
     expect(log.series('loss').value).not.toContain(1);
   });
+  it('a word before the first step is a setting; in a step, after a value, or with a digit it is refused', async () => {
+    const steps = rows(30, (step) => JSON.stringify({ step, loss: 0.4 }));
+    const head = `${JSON.stringify({ loss: 'mse', lr: 0.1 })}\n`;
+    const log = await read(head + steps);
+    expect(log.codes).toEqual([]);
+    expect(log.series('loss')).toMatchObject({ refused: 0 });
+    expect(log.runs[0]!.notes.join('\n')).toContain(
+      '"loss" is "mse" before the first step: taken for a setting',
+    );
+    for (const bad of [
+      `${JSON.stringify({ step: 0, loss: 'mse' })}\n${steps}`,
+      `${JSON.stringify({ loss: '1,234.5' })}\n${steps}`,
+      steps + head,
+      `${head}${JSON.stringify({ step: 0, loss: 'diverged' })}\n${steps}`,
+    ])
+      expect((await read(bad)).codes).toEqual(['log-cells-bad']);
+  });
   it('columns of text are no series, and are listed', async () => {
     const log = await read(`step,device,speed,loss,loss_fn\n${rows(10, (k) => `${k},cuda:0,812/s,0.4,mse`)}`);
     expect(log.codes).toEqual([]);
