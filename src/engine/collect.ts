@@ -24,7 +24,7 @@ import {
   readRawLog,
 } from '../logs/read-log.ts';
 import { LOG_FORMATS } from '../logs/registry.ts';
-import { readSidecars, type Sidecars } from '../logs/sidecars.ts';
+import { readSidecars, type SidecarFile, type Sidecars } from '../logs/sidecars.ts';
 import { DiagError, diagError } from '../model/errors.ts';
 import type { Skipped } from '../model/inspection.ts';
 import type { LogInput } from '../model/log.ts';
@@ -38,6 +38,8 @@ interface Found<Checkpoint> {
   readonly checkpoints: Checkpoint[];
   /** Folders with a capture.json. */
   readonly captures: string[];
+  /** Files of hyperparameters beside the logs. */
+  readonly sidecars: SidecarFile[];
   /** What a walk passed over, with the reason. */
   readonly skipped: Skipped[];
   /** Inputs that could not be read at all. */
@@ -69,7 +71,7 @@ export async function withInputs<T>(
   options: CollectOptions,
   use: (found: Inputs) => Promise<T>,
 ): Promise<T> {
-  const found: Inputs = { logs: [], checkpoints: [], captures: [], skipped: [], errors: [] };
+  const found: Inputs = { logs: [], checkpoints: [], captures: [], sidecars: [], skipped: [], errors: [] };
   const known = new Map<string, Promise<Sidecars>>();
   const sidecars = (folder: string): Promise<Sidecars> => {
     const reading = known.get(folder) ?? readSidecars(folder);
@@ -86,6 +88,7 @@ export async function withInputs<T>(
         found.errors.push(ofInput(error));
       }
     checkMapped(found.logs, options);
+    for (const reading of known.values()) found.sidecars.push(...(await reading).files);
     return await use(found);
   } finally {
     for (const checkpoint of found.checkpoints) await checkpoint.close();

@@ -54,7 +54,11 @@ export const logAlone = (run: Run): RunEvidence => ({
 export async function gatherEvidence(found: Inputs, limits: Limits): Promise<Evidence> {
   const { clock, deadline, onProgress } = limits;
   const logged = found.logs.flatMap(({ runs }) => runs);
-  const inputs: ReportInput[] = found.logs.flatMap(inputsOf);
+  const inputs: ReportInput[] = [
+    ...found.logs.flatMap(inputsOf),
+    // Like checkpoints they hold no records that could be counted.
+    ...found.sidecars.map((file) => ({ ...file, format: 'hyperparameters', errors: [] })),
+  ];
   const warnings: ErrorRecord[] = [];
   const beside = new Map<Run, Beside>(logged.map((run) => [run, nothingBeside()]));
   const besideOf = (run: Run): Beside => {

@@ -272,7 +272,7 @@ export async function finishLog(raw: RawLog, options: ReadLogOptions = {}): Prom
   const { path, runs, ...rest } = raw;
   const sidecars =
     options.sidecars === false || path === STDIN_NAME
-      ? { hyperparameters: new Map(), notes: [] }
+      ? { files: [], hyperparameters: new Map(), notes: [] }
       : await (options.sidecars ?? readSidecars)(dirname(path));
   const id = options.id ?? path;
   const finished = runs.map((run, k) =>

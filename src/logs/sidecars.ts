@@ -1,6 +1,9 @@
 /** Hyperparameters that lie beside a log: hparams.json, config.yaml and the like, flattened with `.`. */
+import { createHash } from 'node:crypto';
 import { basename, join } from 'node:path';
 import { kindOfPath, openFile } from '../bytes/source.ts';
+import { parseSafeYaml } from '../bytes/yaml.ts';
+import type { Account } from '../model/log.ts';
 import type { Run } from '../model/run.ts';
 import type { LogFormat } from './format.ts';
 import { LOG_FORMATS } from './registry.ts';
@@ -19,7 +22,15 @@ export async function isSidecar(path: string): Promise<boolean> {
 const MAX_BYTES = 1 << 20;
 const MAX_ENTRIES = 2_000;
 
+/** A file of hyperparameters that was read, or that could not be: then all of it is passed over, and a note says why. */
+export interface SidecarFile {
+  readonly path: string;
+  readonly sha256: string | null;
+  readonly account: Account;
+}
+
 export interface Sidecars {
+  readonly files: readonly SidecarFile[];
   readonly hyperparameters: Run['hyperparameters'];
   /** What could not be read; a damaged sidecar is no reason to refuse its log. */
   readonly notes: readonly string[];
@@ -43,28 +54,47 @@ const flatten = (value: unknown, name: string, into: Map<string, Scalar>, depth:
 export async function readSidecars(folder: string): Promise<Sidecars> {
   const found = new Map<string, Scalar>();
   const notes: string[] = [];
+  const files: SidecarFile[] = [];
   for (const name of NAMES)
     for (const ending of ENDINGS) {
       const path = join(folder, name + ending);
+      let file: { readonly bytes: number; readonly sha256: string | null } | undefined;
+      const told = (read: boolean): void => {
+        if (file === undefined) return;
+        const { bytes, sha256 } = file;
+        const [records, passedOver] = read ? [bytes, 0] : [0, bytes];
+        files.push({
+          path,
+          sha256,
+          account: { bytes, records, overhead: 0, passedOver, lost: [] },
+        });
+      };
       try {
         if ((await kindOfPath(path)) !== 'file') continue;
         const source = await openFile(path);
         let text: string;
         try {
+          file = { bytes: source.byteLength, sha256: null };
           if (source.byteLength > MAX_BYTES) {
+            told(false);
             notes.push(`${name}${ending} has ${source.byteLength} bytes, more than ${MAX_BYTES}; not read`);
             continue;
           }
-          text = Buffer.from(await source.slice(0, source.byteLength)).toString('utf8');
+          const bytes = Buffer.from(await source.slice(0, source.byteLength));
+          file = { bytes: bytes.length, sha256: createHash('sha256').update(bytes).digest('hex') };
+          text = bytes.toString('utf8');
         } finally {
           await source.close();
         }
         if (ending === '.json') flatten(JSON.parse(text), '', found, 0);
         else {
-          const { parse } = await import('yaml');
-          flatten(parse(text, { maxAliasCount: 100, logLevel: 'silent', mapAsMap: true }), '', found, 0);
+          const syntaxError = (reason: string, line: number | null): Error =>
+            new Error(`${reason}${line === null ? '' : ` in line ${line}`}`);
+          flatten(await parseSafeYaml(text, path, `${name}${ending}`, syntaxError), '', found, 0);
         }
+        told(true);
       } catch (error) {
+        told(false);
         notes.push(`${name}${ending} could not be read: ${(error as Error).message.split('\n')[0]}`);
       }
     }
@@ -73,5 +103,5 @@ export async function readSidecars(folder: string): Promise<Sidecars> {
   for (const [key, value] of found)
     if (!(key.endsWith('.desc') && found.has(`${key.slice(0, -5)}.value`)))
       hyperparameters.set(key.replace(/\.value$/, ''), value);
-  return { hyperparameters, notes };
+  return { files, hyperparameters, notes };
 }

@@ -1,0 +1,46 @@
+/** Files of hyperparameters beside a log: inputs with an account, and no reason to refuse the log. */
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterAll, expect, it } from 'vitest';
+import { readSidecars } from '../../src/logs/sidecars.ts';
+import { cli } from '../support/cli.ts';
+
+const folder = mkdtempSync(join(tmpdir(), 'clippy-diag-sidecars-'));
+afterAll(() => rmSync(folder, { recursive: true, force: true }));
+const write = (name: string, text: string): void => writeFileSync(join(folder, name), text);
+
+it('what was read is records, what was not is passed over with a note', async () => {
+  const json = '{ "lr": 0.1, "optim": { "name": "adagrad" } }';
+  const aliases = `a: &a 1\n${Array.from({ length: 101 }, (_, k) => `k${k}: *a\n`).join('')}`;
+  write('hparams.json', json);
+  write('config.yaml', aliases);
+  write('args.yaml', `x: ${'y'.repeat(64_000)}\n`);
+  write('params.json', '{ "lr": ');
+  const { files, hyperparameters, notes } = await readSidecars(folder);
+  expect([...hyperparameters]).toEqual([
+    ['lr', 0.1],
+    ['optim.name', 'adagrad'],
+  ]);
+  const byName = new Map(files.map((file) => [file.path.split('/').at(-1), file]));
+  expect(byName.get('hparams.json')).toMatchObject({
+    sha256: expect.stringMatching(/^[0-9a-f]{64}$/),
+    account: { bytes: json.length, records: json.length, overhead: 0, passedOver: 0, lost: [] },
+  });
+  for (const name of ['config.yaml', 'args.yaml', 'params.json']) {
+    const { account } = byName.get(name)!;
+    expect(account).toMatchObject({ records: 0, passedOver: account.bytes, lost: [] });
+    expect(notes.join('\n')).toContain(`${name} could not be read`);
+  }
+});
+
+it('they stand among the inputs, and a damaged one leaves a gate green', async () => {
+  const rows = Array.from({ length: 60 }, (_, step) => `${step},0.4\n`).join('');
+  write('log.csv', `step,loss\n${rows}`);
+  const { code, out } = await cli(['gate', folder, '--json', '--settle', '0']);
+  expect(code).toBe(0);
+  const { inputs } = JSON.parse(out) as { inputs: { path: string; format: string }[] };
+  expect(
+    inputs.filter(({ format }) => format === 'hyperparameters').map(({ path }) => path.split('/').at(-1)),
+  ).toEqual(['hparams.json', 'config.yaml', 'args.yaml', 'params.json']);
+});
