@@ -182,9 +182,9 @@ export async function runExperiments(options: ExperimentOptions): Promise<Experi
     );
   return {
     cause,
-    remedies: rankRemedies(
-      back ? [noneNeeded(cause, without.finalLoss), ...remedies.filter(notClip)] : remedies,
-    ),
+    remedies: back
+      ? [noneNeeded(cause, without.finalLoss), ...rankRemedies(remedies.filter(notClip))]
+      : rankRemedies(remedies),
     entries: [
       ...(closedLoop?.entries ?? []),
       ...(armed === null

@@ -67,11 +67,13 @@ export function signOfEmpty(
 const LOSS = '(?:loss(?:es)?|nll|ppl|perplexity|log_?loss|xent|bce|elbo|cross[ _-]?entropy)';
 const VALUE = '["\'(]?(?:[-+]?(?:\\d|\\.\\d|nan|inf|1\\.#)|tensor\\(|null)';
 const LOSS_NAME = new RegExp(`(^|[^a-z])${LOSS}([^a-z]|$)`, 'i');
-/** `loss: 0.4`, `"loss": nan`, `epoch 3 … nan`. */
-const RECORD = new RegExp(
-  `(^|[^a-z])${LOSS}["')\\]]?\\s*[:=|\\s]\\s*${VALUE}|\\b(?:epoch|step|iter(?:ation)?)\\b\\W{0,3}\\d.*\\b(?:nan|inf)\\b`,
-  'i',
-);
+/** `loss: 0.4`, `"loss": nan`. */
+const LOSS_VALUE = new RegExp(`(^|[^a-z])${LOSS}["')\\]]?(?:\\s{0,20}[:=|]|\\s)\\s{0,20}${VALUE}`, 'i');
+/** `epoch 3 … nan`: two looks, each of which takes the line once. */
+const AXIS_VALUE = /\b(?:epoch|step|iter(?:ation)?)\b\W{0,3}\d/i;
+const NO_NUMBER = /\b(?:nan|inf)\b/i;
+const isRecord = (line: string): boolean =>
+  LOSS_VALUE.test(line) || (AXIS_VALUE.test(line) && NO_NUMBER.test(line));
 const JSON_KEY = new RegExp(`"([^"\\n]{0,80}${LOSS}[^"\\n]{0,80})"\\s*:\\s*${VALUE}`, 'gi');
 /** A line that is longer holds no record of a run. */
 const LONGEST = 2000;
@@ -96,7 +98,7 @@ function contentSaysLog(text: string): boolean {
   for (const line of text.split('\n')) {
     if (line.trim() === '') continue;
     lines++;
-    if (line.length <= LONGEST && RECORD.test(line)) records++;
+    if (line.length <= LONGEST && isRecord(line)) records++;
   }
   return records * 2 > lines || (records >= 3 && records * 5 >= lines);
 }

@@ -29,7 +29,10 @@ export function isRecordLines(text: string): boolean {
   if (/^\s*\[\s*\{/.test(text)) return false;
   const lines = text.split('\n', 50).map((line) => line.trim());
   // A first record may be damaged: that is told as a loss, not passed over with the text of another format.
-  const first = lines.findIndex((line) => line.startsWith('{') && !isDamagedRecord(line));
+  const whole = text.split('\n', 50).some((line) => /^\{".*\}\r?$/.test(line));
+  const first = lines.findIndex(
+    (line) => line.startsWith('{') && !isDamagedRecord(line) && !(line === '{' && whole),
+  );
   if (first < 0 || !RECORD_START.test(lines[first]!)) return false;
   if (lines.slice(first + 1).some((line) => line.startsWith('{"'))) return true;
   const alone = lines[first]!;

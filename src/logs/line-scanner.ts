@@ -402,6 +402,12 @@ export function lineScanner(): LineScanner {
             at = end;
             continue;
           }
+          // `loss=overflow lr=0.1`: the word stands where the number would, and begins no name.
+          if ((wordsAbout & ABOUT.loss) !== 0 && bytes[at - 1] === EQUALS) {
+            noNumber(CELL.refused, at, end);
+            at = end;
+            continue;
+          }
           if ((wordsAbout & ABOUT.loss) !== 0) noNumber(CELL.refused, at, end);
           else lead();
           hash = wordsHash;

@@ -47,6 +47,11 @@ export function testExamples(isOne: (line: string) => boolean): void {
     copy('incident/capture', 'fixtures/incident/capture');
     copy('incident/capture/initial.safetensors', 'step-900.safetensors');
     copy('captures/seed-2/initial.safetensors', 'step-1000.safetensors');
+    copy('studies/stream/study.yaml', 'study.yaml');
+    for (const part of [1, 2])
+      await cli(['matrix', 'study.yaml', '--shard', `${part}/2`, '--report', `json:shard-${part}.json`], {
+        cwd: folder,
+      });
     await cli(['baseline', 'update', 'runs/'], { cwd: folder });
     await cli(['analyze', 'train.jsonl', '--report', 'json:report.json'], { cwd: folder });
   });

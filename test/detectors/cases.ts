@@ -181,7 +181,7 @@ export const CASES: { readonly [Id in DetectorId]: Case<Id> } = {
       { name: 'loss', values: changed(fallingLoss(800, 5, 0.01), (v, i) => (i === 700 ? v * 1.2 : v)) },
     ]),
     step: 700,
-    thresholds: { spikeScales: 75, windowPoints: 500, windowShare: 0.5, windowMaximum: 10, smallSample: 400 },
+    thresholds: { spikeScales: 75, windowPoints: 700, windowShare: 0.8, windowMaximum: 10, smallSample: 400 },
   },
   'gradient-norm-spike': {
     run: makeRun([
