@@ -128,7 +128,7 @@ it('gate: logs, and a saved report that is told apart from a JSON log', async ()
     ...options,
     settle: 0,
   });
-  expect(report.inputs.map(({ format }) => format)).toEqual(['csv', 'jsonl', 'json']);
+  expect(report.inputs.map(({ format }) => format)).toEqual(['csv', 'jsonl', 'json', 'hyperparameters']);
   expectReadOnce([saved, json, join(root, 'run/log.jsonl')]);
 });
 
