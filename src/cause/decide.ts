@@ -1,10 +1,10 @@
 /** From what changed and how the arms ended to the trigger and the mechanism. */
 
+import { endLevel } from '../incidents/losses.ts';
 import { usualRange } from '../incidents/unlike.ts';
 import type { ArmOutcome, Cause, CauseEvidence, Mechanism, Trigger } from '../model/cause.ts';
 import { formatNumber } from '../model/format-number.ts';
 import { medianOf } from '../model/order-statistics.ts';
-import { finalReference } from '../replay/outcome.ts';
 import type { References } from '../replay/reference.ts';
 import type { Change } from './changes.ts';
 import type { Observed } from './observe.ts';
@@ -189,7 +189,7 @@ function evidenceOf({ onset, observed, references, changes }: DecideInput, until
       add(
         'reference-loss',
         `on ${shown} no step raised the loss for good`,
-        finalReference(loss),
+        endLevel(loss),
         'loss',
         usualRange(loss.slice(Math.max(0, onset - 20), onset)),
         steps.at(-1)!,
@@ -197,7 +197,7 @@ function evidenceOf({ onset, observed, references, changes }: DecideInput, until
     else
       add(
         'reference-loss',
-        `on ${shown} the loss is ${formatNumber(loss[harmful]!)} before step ${steps[harmful]} and ${formatNumber(loss[harmful + 1]!)} after it; it ends at ${formatNumber(finalReference(loss))}${level === null ? '' : `, where ${formatNumber(level)} was usual`}`,
+        `on ${shown} the loss is ${formatNumber(loss[harmful]!)} before step ${steps[harmful]} and ${formatNumber(loss[harmful + 1]!)} after it; it ends at ${formatNumber(endLevel(loss))}${level === null ? '' : `, where ${formatNumber(level)} was usual`}`,
         loss[harmful + 1]!,
         'loss',
         usualRange(loss.slice(Math.max(0, harmful - 19), harmful + 1)),

@@ -5,6 +5,7 @@
 import type { Batch } from '../autodiff/objective.ts';
 import type { MatchedObjective } from '../autodiff/open-objective.ts';
 import type { Capture } from '../captures/read.ts';
+import { endLevel } from '../incidents/losses.ts';
 import type { ArmOutcome, Cause, Remedy } from '../model/cause.ts';
 import { DiagError, reasonOf } from '../model/errors.ts';
 import { formatNumber } from '../model/format-number.ts';
@@ -18,13 +19,13 @@ import {
   trainRuns,
 } from '../replay/closed-loop.ts';
 import type { Prepared } from '../replay/follow.ts';
-import { finalReference, harmFrom, outcomeOf, usualUpdate } from '../replay/outcome.ts';
+import { batchOrder } from '../replay/matrix.ts';
+import { type Ended, harmFrom, outcomeOf, usualUpdate } from '../replay/outcome.ts';
 import { lookAtReferences, type References } from '../replay/reference.ts';
 import { leavesAll, type RuleChoice, ruleMembers } from '../rules/choice.ts';
 import { changesBy } from './changes.ts';
 import { decideCause } from './decide.ts';
 import { observe } from './observe.ts';
-import { perturbedOrder } from './order.ts';
 import { pasteRate, pasteRule, pasteSkip } from './paste.ts';
 import { type PlannedArm, planArms } from './plan.ts';
 import { rankRemedies, untried } from './remedies.ts';
@@ -120,21 +121,17 @@ export async function runExperiments(options: ExperimentOptions): Promise<Experi
 
   const from = references === null ? onset : harmFrom(references, onset);
   const usual = armed === null ? Number.NaN : usualUpdate(armed.baseline.updateNorm, from);
-  const endOf = (trace: ClosedLoopTrace) => ({
+  const endOf = (trace: Ended) => ({
     outcome: references === null || !follows ? null : outcomeOf(trace, references, usual, from),
-    finalLoss: finalReference(trace.referenceLoss),
+    finalLoss: endLevel(trace.referenceLoss),
   });
   const arms = armed === null ? [] : planned.map((plan, k) => ({ ...plan, ...endOf(armed.traces[k]!) }));
   const ruled = (closedLoop?.entries ?? []).map((entry, k): Tried => {
-    const trace = {
-      referenceLoss: [...(entry.referenceLoss ?? [])],
-      updateNorm: [...entry.updateNorm],
-    } as unknown as ClosedLoopTrace;
     return {
       label: rules[k]!.label,
       rule: rules[k]!,
       planned: null,
-      ...endOf(trace),
+      ...endOf({ referenceLoss: entry.referenceLoss ?? [], updateNorm: entry.updateNorm }),
       interference: interferenceOf(entry, from),
     };
   });
@@ -158,9 +155,8 @@ export async function runExperiments(options: ExperimentOptions): Promise<Experi
   const best = rankTried(tried.filter(({ outcome }) => outcome === 'holds'));
   if (!back && references !== null && armed !== null)
     for (const one of best.slice(0, MOST_PERTURBED)) {
-      const orders = Array.from({ length: PERTURBATIONS }, (_, k) =>
-        perturbedOrder(capture.steps.length, blockOf(references, onset), k + 1),
-      );
+      const edges = stretches(references, onset, capture.steps.length);
+      const orders = Array.from({ length: PERTURBATIONS }, (_, k) => batchOrder(edges, k + 1)!);
       const perturbed = await within(`${one.label} with other orders of the batches`, () =>
         trainRuns(
           training(`${one.label}, other orders`, armed.baseline),
@@ -205,10 +201,10 @@ const notClip = ({ action }: Remedy): boolean => action !== 'clip' && action !==
 const rankTried = (tried: readonly Tried[]): Tried[] =>
   [...tried].sort((a, b) => a.interference - b.interference || a.finalLoss - b.finalLoss);
 
-/** First and last position of the incident's block: its unlike batches, or the onset alone. */
-function blockOf({ unlike, harmful }: References, onset: number): readonly [number, number] {
+/** Edges of the stretches before, in and after the incident: its unlike batches, or the onset alone. */
+function stretches({ unlike, harmful }: References, onset: number, steps: number): readonly number[] {
   const all = [...unlike, onset, harmful ?? onset];
-  return [Math.min(...all), Math.max(...all)];
+  return [0, Math.min(...all), Math.max(...all) + 1, steps];
 }
 
 /** Share of the steps before the incident that a rule changed, times how hard. */
@@ -347,7 +343,7 @@ function armEntry(
     why:
       outcome === null
         ? 'too little was recorded after the incident to tell'
-        : `on batches from before the incident it ends at ${formatNumber(finalReference(trace.referenceLoss))}`,
+        : `on batches from before the incident it ends at ${formatNumber(endLevel(trace.referenceLoss))}`,
     bottleneck: trace.bottleneck,
     source: 'computed',
   };

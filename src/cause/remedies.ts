@@ -1,14 +1,11 @@
 /** What would have held, ranked: least interference first, then the loss at the end. */
 import type { Remedy, RemedyAction } from '../model/cause.ts';
 
-/** A remedy before it is ranked. */
-export type Candidate = Remedy;
-
 /**
  * The order in which remedies are read: those that hold, by least interference and then by the loss that they end at; those that
  * were tried and do not hold; the untried last.
  */
-export function rankRemedies(candidates: readonly Candidate[]): Remedy[] {
+export function rankRemedies(candidates: readonly Remedy[]): Remedy[] {
   const group = ({ holds, tried }: Remedy): number =>
     holds === true ? 0 : tried === null ? 3 : holds === null ? 1 : 2;
   return [...candidates].sort(

@@ -1,7 +1,7 @@
 /** How a training ended on the reference batches, against the level before: what closed loops and arms are judged by. */
+import { endLevel } from '../incidents/losses.ts';
 import type { ArmOutcome } from '../model/cause.ts';
 import { medianOf } from '../model/order-statistics.ts';
-import type { ClosedLoopTrace } from './closed-loop.ts';
 import type { References } from './reference.ts';
 
 /** Clean steps after the first harmful one that an arm has to train on. */
@@ -11,14 +11,8 @@ const FROZEN = 0.05;
 /** Times the level before, up to which an arm holds, and up to which it is hurt and not lost. */
 export const HOLDS = 1.25;
 export const HURT = 1.45;
-/** Losses at the end that decide. */
-const LAST = 10;
-
-/** Median of the last ten losses on the reference batches; NaN where one of them is not finite. */
-export function finalReference(referenceLoss: readonly number[]): number {
-  const last = referenceLoss.slice(-LAST);
-  return last.length > 0 && last.every(Number.isFinite) ? medianOf(last) : Number.NaN;
-}
+/** What tells how a training ended: one value for each step. */
+export type Ended = Readonly<Record<'referenceLoss' | 'updateNorm', readonly number[]>>;
 
 /**
  * How a training ended on the reference batches.
@@ -29,14 +23,14 @@ export function finalReference(referenceLoss: readonly number[]): number {
  * @returns null where the level before is not known, or fewer than twenty clean steps come after
  */
 export function outcomeOf(
-  trace: Pick<ClosedLoopTrace, 'referenceLoss' | 'updateNorm'>,
+  trace: Ended,
   { level, unlike }: Pick<References, 'level' | 'unlike'>,
   usualUpdate: number,
   from: number,
 ): ArmOutcome | null {
   if (level === null) return null;
   const after = trace.updateNorm.filter((_, i) => i > from && !unlike.has(i));
-  const final = finalReference(trace.referenceLoss);
+  const final = endLevel(trace.referenceLoss);
   // What is lost does not come back, however short the capture is.
   if (Number.isNaN(final)) return 'lost';
   if (after.length < LEAST_AFTER) return null;

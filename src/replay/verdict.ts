@@ -12,7 +12,7 @@ import { formatNumber } from '../model/format-number.ts';
 import { medianOf } from '../model/order-statistics.ts';
 import type { ReplayVerdict } from '../model/replay.ts';
 import type { ClosedLoopTrace } from './closed-loop.ts';
-import { finalReference, HOLDS, HURT, harmFrom, LEAST_AFTER, outcomeOf, usualUpdate } from './outcome.ts';
+import { HOLDS, HURT, harmFrom, LEAST_AFTER, outcomeOf, usualUpdate } from './outcome.ts';
 import type { References } from './reference.ts';
 
 export interface Judgement {
@@ -129,7 +129,7 @@ export function judgeByReference(input: ReferenceInput): Judgement {
     why,
   });
   const outcome = outcomeOf(trace, references, usual, from);
-  const final = formatNumber(finalReference(trace.referenceLoss));
+  const final = formatNumber(endLevel(trace.referenceLoss));
   const ends = `on batches from before the incident it ends at ${final}, where ${formatNumber(level)} was usual`;
   if (without === 'holds') {
     if (outcome === 'hurt' || outcome === 'lost')
@@ -140,11 +140,7 @@ export function judgeByReference(input: ReferenceInput): Judgement {
   }
   // The run's own last losses in the band, or the weights and the losses both far from it, say enough.
   if (outcome === null && own.verdict === 'prevented') return own;
-  if (
-    outcome === null &&
-    own.verdict === 'not-prevented' &&
-    finalReference(trace.referenceLoss) > HURT * level
-  )
+  if (outcome === null && own.verdict === 'not-prevented' && endLevel(trace.referenceLoss) > HURT * level)
     return exact('not-prevented', ends);
   if (outcome === null)
     return exact(
@@ -154,13 +150,8 @@ export function judgeByReference(input: ReferenceInput): Judgement {
   if (outcome === 'frozen')
     return exact('cannot-tell', `its updates are too small for it to learn on: it stays where it was`);
   if (outcome === 'holds') return exact('prevented', `${ends}; without the rule ${endOf(baseline)}`);
-  const high = HOLDS * level;
-  const left = ({ referenceLoss }: ClosedLoopTrace): number => {
-    let i = referenceLoss.length;
-    while (i > 0 && !(referenceLoss[i - 1]! <= high)) i--;
-    return i;
-  };
-  const later = left(trace) - left(baseline);
+  const held = { median: level, high: HOLDS * level };
+  const later = leftForGood(trace.referenceLoss, held) - leftForGood(baseline.referenceLoss, held);
   return later >= DELAY
     ? exact('delayed', `${ends}: it is harmed ${later} steps later than without the rule`)
     : exact('not-prevented', ends);
@@ -168,7 +159,7 @@ export function judgeByReference(input: ReferenceInput): Judgement {
 
 /** How a run ends on the reference batches, in words. */
 function endOf({ referenceLoss }: ClosedLoopTrace): string {
-  const final = finalReference(referenceLoss);
+  const final = endLevel(referenceLoss);
   return Number.isNaN(final) ? 'the loss there is no number' : `it ends at ${formatNumber(final)}`;
 }
 

@@ -5,12 +5,12 @@ import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { raisedRate } from '../../src/cause/changes.ts';
 import { causeFromLog, NO_CAUSE } from '../../src/cause/from-log.ts';
-import { perturbedOrder } from '../../src/cause/order.ts';
 import { rankRemedies, untried } from '../../src/cause/remedies.ts';
 import { remedyAdvice, wayBack } from '../../src/cause/way-back.ts';
 import { isRaised, usualRange } from '../../src/incidents/unlike.ts';
 import { EVIDENCE_IDS, type Remedy } from '../../src/model/cause.ts';
 import type { Run, TimeSeries } from '../../src/model/run.ts';
+import { batchOrder } from '../../src/replay/matrix.ts';
 import { outcomeOf } from '../../src/replay/outcome.ts';
 import { firstHarm, wholeBlock } from '../../src/replay/reference.ts';
 import { shareBefore } from '../../src/replay/verdict.ts';
@@ -66,14 +66,14 @@ it('the order of a perturbed try moves no batch out of its block, and is another
         ),
       ),
       ([count, [first, last], seed]) => {
-        const order = perturbedOrder(count, [first, last], seed);
+        const order = batchOrder([0, first, last + 1, count], seed + 1)!;
         expect([...order].sort((a, b) => a - b)).toEqual(Array.from({ length: count }, (_, i) => i));
         const block = (i: number): number => (i < first ? 0 : i <= last ? 1 : 2);
         for (const [i, from] of order.entries()) expect(block(from)).toBe(block(i));
       },
     ),
   );
-  expect(perturbedOrder(40, [20, 22], 1)).not.toEqual(perturbedOrder(40, [20, 22], 2));
+  expect(batchOrder([0, 20, 23, 40], 1)).not.toEqual(batchOrder([0, 20, 23, 40], 2));
 });
 
 describe('a raised learning rate', () => {
