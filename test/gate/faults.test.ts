@@ -2,6 +2,7 @@
  * The gate must never pass on a fault: every fault × every rule, with every report format on, and 10,000 seeded
  * combinations of faults, rules, windows, severities and seeds. `CLIPPY_DIAG_GATE_SEED` replays one sequence.
  */
+
 import { resolve } from 'node:path';
 import { expect, test } from 'vitest';
 import { updateBaseline } from '../../src/gate/baseline.ts';
@@ -21,6 +22,7 @@ import {
   makeRunReport,
   makeSeries,
 } from '../support/make-report.ts';
+import { random } from '../support/random.ts';
 
 const evidenceOf = (runs: readonly Run[], change: Partial<RunReport> = {}): GateEvidence => ({
   report: makeReport(runs.map((run) => makeRunReport(run, change))),
@@ -488,18 +490,6 @@ test('a series that stops is found by time, by place in the file, and in a saved
   );
   expect(judgeGate(timed, config).exitCode).toBe(4);
 });
-
-/** A small reproducible generator (mulberry32). */
-function random(seed: number): () => number {
-  let state = seed >>> 0;
-  return () => {
-    state = (state + 0x6d2b79f5) >>> 0;
-    let t = state;
-    t = Math.imul(t ^ (t >>> 15), t | 1);
-    t ^= t + Math.imul(t ^ (t >>> 7), t | 61);
-    return ((t ^ (t >>> 14)) >>> 0) / 2 ** 32;
-  };
-}
 
 const built = new Map<string, GateEvidence>();
 

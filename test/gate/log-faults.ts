@@ -1,4 +1,5 @@
 /** Logs with faults in eight formats, judged by every rule: the loops that the fast test and the long one share. */
+
 import { mkdirSync, rmSync, utimesSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { expect, test } from 'vitest';
@@ -9,6 +10,7 @@ import { PRESETS } from '../../src/gate/presets.ts';
 import { DiagError } from '../../src/model/errors.ts';
 import type { GateResult } from '../../src/model/gate.ts';
 import { LOG_CONTROLS, LOG_FAULTS, type LogFile } from '../support/log-faults.ts';
+import { random } from '../support/random.ts';
 import { scratchFolders } from '../support/scratch.ts';
 import { TRAINING_LOGS } from '../support/training-logs.ts';
 
@@ -65,18 +67,6 @@ export const falsePasses = (evidence: GateEvidence | null, lost: boolean): strin
     : POLICIES[lost ? 'alone' : 'added']
         .filter(([, config]) => judgeGate(evidence, config).passed)
         .map(([name]) => name);
-
-/** Random numbers of a seed (mulberry32). */
-function random(seed: number): () => number {
-  let state = seed >>> 0;
-  return () => {
-    state = (state + 0x6d2b79f5) >>> 0;
-    let t = state;
-    t = Math.imul(t ^ (t >>> 15), t | 1);
-    t ^= t + Math.imul(t ^ (t >>> 7), t | 61);
-    return ((t ^ (t >>> 14)) >>> 0) / 2 ** 32;
-  };
-}
 
 /**
  * Declares the test of so many combinations: a fault (or, one in ten, a control) in a format, at a random place, under a
