@@ -7,8 +7,9 @@
  *     npm run mutation -- --page             runs nothing: results.md from results.json
  *
  * `--workers N` runs N mutants at a time (default: one for each processor). `--every N` tries every N-th mutant of a
- * file only, for a share that takes a part of the time. What a run finds of a file replaces what
- * stood of it in results.json. Survivors have a `why` there: write in it why no test can kill them, or need. Later
+ * file only, for a share that takes a part of the time; `--from K` those of rest K, 0 to N − 1. What a run finds of a
+ * file replaces what stood of it in results.json, or adds to it where that was another rest of the same N of the
+ * same file: N such runs are a full one. Survivors have a `why` there: write in it why no test can kill them, or need. Later
  * runs keep it. Exits with 1 where a scope kills less than 90 %, or a survivor has no reason.
  */
 import { type ChildProcess, execFileSync, fork } from 'node:child_process';
@@ -27,7 +28,7 @@ const SCOPES: Readonly<Record<string, readonly string[]>> = {
     'test/detectors/*.test.ts',
     'test/contracts/detectors.test.ts',
   ],
-  'src/gate': ['test/gate/{config,evidence,faults,thresholds}.test.ts'],
+  'src/gate': ['test/gate/{config,evidence,faults,thresholds,thresholds-in-force,unread}.test.ts'],
   'src/rules': [
     'test/rules/*.test.ts',
     'test/contracts/{rules,compositions}.test.ts',
@@ -59,6 +60,8 @@ interface FileResult {
   readonly mutants: number;
   /** Of how many, where not all were. */
   readonly of?: number;
+  /** Which, where not all were: those whose place in the file, from 0, leaves one of the rests when divided. */
+  readonly tried?: { readonly every: number; readonly rests: readonly number[] };
   readonly killed: number;
   /** Of those killed, how many never ended. */
   readonly timedOut: number;
@@ -132,15 +135,22 @@ function createRunner(tests: readonly string[]) {
 
 type Runner = ReturnType<typeof createRunner>;
 
+/** The mutants of a file whose place, from 0, leaves the rest `from` when divided by `every`. */
+interface Sample {
+  readonly every: number;
+  readonly from: number;
+}
+
 async function runFile(
   file: string,
   runners: readonly Runner[],
-  every: number,
+  { every, from }: Sample,
   before?: FileResult,
 ): Promise<FileResult> {
   const reasons = new Map(before?.survivors.map((survivor) => [keyOf(survivor), survivor.why]));
+  const commit = execFileSync('git', ['log', '-1', '--format=%h', '--', file], { encoding: 'utf8' }).trim();
   const all = mutantsOf(readFileSync(file, 'utf8'));
-  const queue = all.filter((_, i) => i % every === 0);
+  const queue = all.filter((_, i) => i % every === from);
   const mutants = queue.length;
   const survivors: Survivor[] = [];
   let timedOut = 0;
@@ -157,16 +167,21 @@ async function runFile(
     }
   };
   await Promise.all(runners.map(work));
-  survivors.sort((a, b) => a.line - b.line);
-  const commit = execFileSync('git', ['log', '-1', '--format=%h', '--', file], { encoding: 'utf8' }).trim();
+  const adds =
+    before?.commit === commit && before.tried?.every === every && !before.tried.rests.includes(from)
+      ? before
+      : undefined;
+  const rests = [...(adds?.tried?.rests ?? []), from].sort((a, b) => a - b);
+  const tried = mutants + (adds?.mutants ?? 0);
+  survivors.push(...(adds?.survivors ?? []));
   return {
     commit,
-    mutants,
-    ...(mutants < all.length ? { of: all.length } : {}),
-    killed: mutants - survivors.length,
-    timedOut,
-    cpuSeconds: Math.round(cpuSeconds),
-    survivors,
+    mutants: tried,
+    ...(rests.length < every ? { of: all.length, tried: { every, rests } } : {}),
+    killed: tried - survivors.length,
+    timedOut: timedOut + (adds?.timedOut ?? 0),
+    cpuSeconds: Math.round(cpuSeconds + (adds?.cpuSeconds ?? 0)),
+    survivors: survivors.sort((a, b) => a.line - b.line),
   };
 }
 
@@ -174,6 +189,16 @@ const sumOf = (
   files: readonly FileResult[],
   member: 'mutants' | 'killed' | 'timedOut' | 'cpuSeconds',
 ): number => files.reduce((sum, file) => sum + file[member], 0);
+
+/** Wilson's score interval of a share, 95 %: what a sample of mutants says of all of them. */
+function interval(killed: number, tried: number): readonly [number, number] {
+  const z = 1.96;
+  const share = killed / tried;
+  const middle = (share + z ** 2 / (2 * tried)) / (1 + z ** 2 / tried);
+  const half =
+    (z / (1 + z ** 2 / tried)) * Math.sqrt((share * (1 - share)) / tried + z ** 2 / (4 * tried ** 2));
+  return [middle - half, middle + half];
+}
 
 const percent = (share: number): string => `${(Math.floor(share * 1000) / 10).toFixed(1)} %`;
 
@@ -195,7 +220,9 @@ function pageOf(results: Results): string {
     ).length;
     const other = mutants - killed - equivalent;
     const there = all.reduce((sum, file) => sum + (file.of ?? file.mutants), 0);
-    return `| ${scope} | ${mutants === there ? mutants : `${mutants} of ${there}`} | ${killed} | ${percent(killed / mutants)} | ${sumOf(all, 'timedOut')} | ${equivalent} | ${other} | ${sumOf(all, 'cpuSeconds')} |`;
+    const [least, most] = interval(killed, mutants);
+    const whole = mutants === there;
+    return `| ${scope} | ${whole ? mutants : `${mutants} of ${there}`} | ${killed} | ${percent(killed / mutants)}${whole ? '' : ` (${percent(least)} to ${percent(most)})`} | ${sumOf(all, 'timedOut')} | ${equivalent} | ${other} | ${sumOf(all, 'cpuSeconds')} |`;
   });
   const sections = scopes.map(({ scope, tests, files }) => {
     const rows = files.flatMap(([file, { survivors }]) =>
@@ -227,6 +254,9 @@ function pageOf(results: Results): string {
     '|---|---|---|---|---|---|---|---|',
     ...summary,
     '',
+    'Of a scope with `m of n` mutants every k-th of each file was tried. In brackets stand the bounds of the share of all',
+    'n: the 95 % score interval of Wilson, which takes the sample for a random one.',
+    '',
     ...sections,
   ].join('\n');
 }
@@ -249,13 +279,13 @@ const save = (): void => {
   writeFileSync(PAGE, pageOf(results));
 };
 
-async function runPath(path: string, workers: number, every: number): Promise<void> {
+async function runPath(path: string, workers: number, sample: Sample): Promise<void> {
   const scope = Object.keys(SCOPES).find((name) => path === name || path.startsWith(`${name}/`));
   if (scope === undefined) throw new Error(`${path} lies in none of ${Object.keys(SCOPES).join(', ')}`);
   const runners = Array.from({ length: workers }, () => createRunner(SCOPES[scope]!));
   try {
     for (const file of filesUnder(path)) {
-      results = { ...results, [file]: await runFile(file, runners, every, results[file]) };
+      results = { ...results, [file]: await runFile(file, runners, sample, results[file]) };
       save();
     }
   } finally {
@@ -272,6 +302,7 @@ const { values, positionals } = parseArgs({
   options: {
     workers: { type: 'string', default: String(availableParallelism()) },
     every: { type: 'string', default: '1' },
+    from: { type: 'string', default: '0' },
     page: { type: 'boolean', default: false },
   },
   allowPositionals: true,
@@ -279,4 +310,7 @@ const { values, positionals } = parseArgs({
 if (values.page) save();
 else
   for (const path of positionals.length > 0 ? positionals : Object.keys(SCOPES))
-    await runPath(path.replace(/\/$/, ''), Number(values.workers), Number(values.every));
+    await runPath(path.replace(/\/$/, ''), Number(values.workers), {
+      every: Number(values.every),
+      from: Number(values.from),
+    });
