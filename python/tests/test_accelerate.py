@@ -75,6 +75,43 @@ def test_a_loop_is_recorded_before_its_clipping_which_is_heard(tmp_path, read, a
     assert all(torch.equal(a, b) for a, b in zip(plain.parameters(), model.parameters()))
 
 
+def test_several_clippings_are_recorded_in_their_order(tmp_path, read):
+    """Those of a step of two optimizers, from the first recorded step on; what changes later is said."""
+    accelerator = accelerate.Accelerator(cpu=True)
+    model = build()
+    parts = [[p for name, p in model.named_parameters() if name.startswith(first)] for first in ("0", "2")]
+    model, *optimizers = accelerator.prepare(model, *(torch.optim.SGD(part, lr=0.01) for part in parts))
+    callback = ClippyCallback(tmp_path / "capture", every=2, after=3).attach(accelerator)
+    callback.capture_now()
+    for _ in range(5):
+        accelerator.backward(loss_of(model, {"x": torch.ones(2, 4), "y": torch.ones(2)}))
+        accelerator.clip_grad_value_(model.parameters(), 0.5)
+        accelerator.clip_grad_norm_(model.parameters(), 0.1)
+        for optimizer in optimizers:
+            optimizer.step()
+            optimizer.zero_grad()
+    problems = callback.recorder.status["problems"]
+    callback.close()
+    value, norm = {"rule": "value", "clipValue": 0.5}, {"rule": "global-norm", "maxNorm": 0.1}
+    assert read(tmp_path / "capture").manifest["clipping"] == [value, norm]
+    assert list(read(tmp_path / "capture").steps) == [0, 1, 2, 3] and problems == []
+
+
+def test_clipping_that_changes_is_said(tmp_path, read):
+    accelerator = accelerate.Accelerator(cpu=True)
+    model, optimizer = accelerator.prepare(*(lambda m: (m, torch.optim.SGD(m.parameters(), lr=0.01)))(build()))
+    callback = ClippyCallback(tmp_path / "capture", every=2, after=1).attach(accelerator)
+    callback.capture_now()
+    with pytest.warns(UserWarning, match="the clipping changes"):
+        for limit in (0.1, 0.1, 0.2, 0.3):
+            accelerator.backward(loss_of(model, {"x": torch.ones(2, 4), "y": torch.ones(2)}))
+            accelerator.clip_grad_norm_(model.parameters(), limit)
+            optimizer.step()
+            optimizer.zero_grad()
+        callback.close()
+    assert read(tmp_path / "capture").manifest["clipping"] == {"rule": "global-norm", "maxNorm": 0.1}
+
+
 def test_a_prepared_optimizer_is_unwrapped_by_the_recorder_too(tmp_path, read):
     accelerator = accelerate.Accelerator(cpu=True)
     model, optimizer = accelerator.prepare(build(), torch.optim.Adam(build().parameters()))

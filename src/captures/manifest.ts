@@ -45,6 +45,8 @@ export interface ManifestStep {
 export interface CaptureManifest {
   readonly version: 1 | 2;
   readonly framework: string;
+  /** Whose loop it was, such as `transformers`; null for one of the user's own. */
+  readonly trainer: string | null;
   /** `optimizer`, then `groups`. */
   readonly optimizers: readonly RecordedOptimizer[];
   /** The rules that were active while recording, in the order in which they apply; empty without clipping. */
@@ -60,6 +62,10 @@ export interface CaptureManifest {
   /** Entries computed in the user's own framework, as in a report; not checked. */
   readonly replay: readonly unknown[];
   readonly curvature: readonly unknown[];
+  /** Loss of each step's batch at the first recorded state, computed with `replay`; empty without. */
+  readonly batchLosses: readonly number[];
+  /** Steps on whose batches harm is measured in `replay`. */
+  readonly references: readonly number[];
 }
 
 const LAYOUTS: readonly string[] = ['OI', 'IO', 'OIHW', 'HWIO', 'none'] satisfies Layout[];
@@ -168,6 +174,7 @@ export function readManifest(document: unknown, path: string): CaptureManifest {
   return {
     version: document.version as 1 | 2,
     framework: typeof document.framework === 'string' ? document.framework : 'unknown',
+    trainer: typeof document.trainer === 'string' ? document.trainer : null,
     optimizers,
     clipping: readClipping(document.clipping, fail),
     parameters,
@@ -177,6 +184,10 @@ export function readManifest(document: unknown, path: string): CaptureManifest {
     skipped: Array.isArray(document.skipped) ? document.skipped.filter(Number.isSafeInteger) : [],
     replay: Array.isArray(document.replay) ? document.replay : [],
     curvature: Array.isArray(document.curvature) ? document.curvature : [],
+    batchLosses: Array.isArray(document.batchLosses)
+      ? document.batchLosses.map((loss) => numberFromJson(loss) ?? Number.NaN)
+      : [],
+    references: Array.isArray(document.references) ? document.references.filter(Number.isSafeInteger) : [],
   };
 }
 

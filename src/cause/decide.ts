@@ -18,7 +18,7 @@ export interface DecideInput {
   readonly references: References | null;
   readonly changes: readonly Change[];
   /** Arms that were trained, with their end; empty without. */
-  readonly arms: readonly (PlannedArm & {
+  readonly arms: readonly (Omit<PlannedArm, 'training'> & {
     readonly outcome: ArmOutcome | null;
     readonly finalLoss: number;
   })[];

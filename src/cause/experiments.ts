@@ -9,7 +9,7 @@ import { endLevel } from '../incidents/losses.ts';
 import type { ArmOutcome, Cause, Remedy } from '../model/cause.ts';
 import { DiagError, reasonOf } from '../model/errors.ts';
 import { formatNumber } from '../model/format-number.ts';
-import type { ReplayArm, ReplayEntry } from '../model/replay.ts';
+import type { ReplayEntry } from '../model/replay.ts';
 import {
   type ClosedLoopResult,
   type ClosedLoopTrace,
@@ -26,9 +26,9 @@ import { leavesAll, type RuleChoice, ruleMembers } from '../rules/choice.ts';
 import { changesBy } from './changes.ts';
 import { decideCause } from './decide.ts';
 import { observe } from './observe.ts';
-import { pasteRate, pasteRule, pasteSkip } from './paste.ts';
 import { type PlannedArm, planArms } from './plan.ts';
-import { rankRemedies, untried } from './remedies.ts';
+import { rankRemedies } from './remedies.ts';
+import { armLabel, interferenceOf, noneNeeded, notClip, remedyOf, type Tried } from './tried.ts';
 
 export interface ExperimentOptions {
   readonly capture: Capture;
@@ -59,15 +59,6 @@ export interface Experiments {
 const PERTURBATIONS = 3;
 /** Remedies that are tried under other orders. */
 const MOST_PERTURBED = 3;
-
-interface Tried {
-  readonly label: string;
-  readonly rule: RuleChoice;
-  readonly planned: PlannedArm | null;
-  readonly outcome: ArmOutcome | null;
-  readonly finalLoss: number;
-  readonly interference: number;
-}
 
 /** @throws what the capture, the model and its batches throw; what `progress` throws is in `notRun` */
 export async function runExperiments(options: ExperimentOptions): Promise<Experiments> {
@@ -161,7 +152,7 @@ export async function runExperiments(options: ExperimentOptions): Promise<Experi
         trainRuns(
           training(`${one.label}, other orders`, armed.baseline),
           orders.map((order): TrainingRun => {
-            const arm = one.planned?.training;
+            const arm = arms.find((planned) => planned.arm === one.planned?.arm)?.training;
             return { rule: one.rule, multiplier: 1, order, ...(arm === undefined ? {} : { arm }) };
           }),
         ),
@@ -195,8 +186,6 @@ export async function runExperiments(options: ExperimentOptions): Promise<Experi
   };
 }
 
-const notClip = ({ action }: Remedy): boolean => action !== 'clip' && action !== 'lower-learning-rate';
-
 /** Least interference first, then the lower loss at the end. */
 const rankTried = (tried: readonly Tried[]): Tried[] =>
   [...tried].sort((a, b) => a.interference - b.interference || a.finalLoss - b.finalLoss);
@@ -205,105 +194,6 @@ const rankTried = (tried: readonly Tried[]): Tried[] =>
 function stretches({ unlike, harmful }: References, onset: number, steps: number): readonly number[] {
   const all = [...unlike, onset, harmful ?? onset];
   return [0, Math.min(...all), Math.max(...all) + 1, steps];
-}
-
-/** Share of the steps before the incident that a rule changed, times how hard. */
-function interferenceOf({ minClipFactor }: ReplayEntry, from: number): number {
-  const before = minClipFactor.slice(0, from);
-  return before.length === 0 ? 0 : before.reduce((sum, factor) => sum + (1 - factor), 0) / before.length;
-}
-
-function armLabel({ kind, steps, factor, learningRate, at }: ReplayArm): string {
-  if (kind === 'skip-batches') return `${steps!.length} batches left out`;
-  if (kind === 'restore-optimizer-state') return `old optimizer state from step ${at}`;
-  return factor === undefined
-    ? `learning rate ${formatNumber(learningRate!)}`
-    : `learning rate times ${factor}`;
-}
-
-const noneNeeded = ({ trigger }: Cause, finalLoss: number): Remedy =>
-  untried(
-    'none-needed',
-    trigger === 'data'
-      ? 'nothing: the weights are unharmed; look at the data of these batches'
-      : 'nothing: the run came back by itself',
-    { holds: true, tried: 'recorded', outcome: 'holds', finalLoss, finalLossWithout: finalLoss },
-  );
-
-function remedyOf(
-  { rule, planned, outcome, finalLoss, interference }: Tried,
-  perturbations: Remedy['perturbations'],
-  finalLossWithout: number,
-  { capture, checkpointBefore }: ExperimentOptions,
-  references: References | null,
-): Remedy {
-  const { framework } = capture.manifest;
-  const start = capture.steps[0]!.step;
-  const from = { step: start, path: checkpointBefore(start) };
-  const holds = outcome === null ? null : outcome === 'holds' && perturbations.held === perturbations.tried;
-  const shared = {
-    from,
-    tried: 'closed-loop',
-    holds,
-    outcome,
-    finalLoss: Number.isFinite(finalLoss) ? finalLoss : null,
-    finalLossWithout: Number.isFinite(finalLossWithout) ? finalLossWithout : null,
-    interference,
-    perturbations,
-  } as const;
-  const ends = endText(outcome, finalLoss, references, perturbations);
-  if (planned === null)
-    return untried('clip', `clip with ${rule.label} from step ${start}: ${ends}`, {
-      ...shared,
-      rule: rule.label,
-      paste: pasteRule(rule, framework),
-    });
-  const { arm, skipSteps, learningRateFactor } = planned;
-  if (arm.kind === 'skip-batches') {
-    const [first, last] = skipSteps!;
-    const which =
-      first === last
-        ? `the batch of step ${first}`
-        : `the ${arm.steps!.length} unlike batches of steps ${first} to ${last}`;
-    return untried('skip-batches', `leave out ${which}: ${ends}`, {
-      ...shared,
-      skipSteps,
-      paste: pasteSkip(arm.steps!),
-    });
-  }
-  if (arm.kind === 'restore-optimizer-state')
-    return untried(
-      'restore-optimizer-state',
-      `put the optimizer state of before the incident back at step ${arm.at}: ${ends}`,
-      { ...shared, from: { step: arm.at!, path: null } },
-    );
-  const rate = arm.learningRate ?? null;
-  return untried(
-    'lower-learning-rate',
-    `${rate === null ? `multiply the learning rate by ${arm.factor}` : `keep the learning rate at ${formatNumber(rate)}`}: ${ends}`,
-    {
-      ...shared,
-      learningRate: rate,
-      learningRateFactor,
-      paste: pasteRate(framework, rate, learningRateFactor),
-    },
-  );
-}
-
-/** How a try ended, in words. */
-function endText(
-  outcome: ArmOutcome | null,
-  finalLoss: number,
-  references: References | null,
-  { tried, held }: Remedy['perturbations'],
-): string {
-  const level = references?.level ?? null;
-  const at = `the loss on reference batches ends at ${formatNumber(finalLoss)}${level === null ? '' : `, where ${formatNumber(level)} was usual`}`;
-  const more = tried === 0 ? '' : ` (also in ${held} of ${tried} other orders of the batches)`;
-  if (outcome === null) return `too little was recorded after the incident to tell whether it holds; ${at}`;
-  if (outcome === 'holds') return `it holds${more}: ${at}`;
-  if (outcome === 'frozen') return `it does not learn any more: its updates are too small; ${at}`;
-  return outcome === 'hurt' ? `it is hurt: ${at}` : `it does not hold: ${at}`;
 }
 
 /** An arm as an entry of the replay. */

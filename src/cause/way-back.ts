@@ -33,7 +33,8 @@ export const remedyAdvice = (remedies: readonly Remedy[]): readonly string[] => 
   return (held.length > 0 ? held : remedies.filter(({ tried }) => tried === null)).slice(0, 3).map(sentence);
 };
 
-const sentence = ({ statement, from }: Remedy): string => {
+const sentence = ({ statement, from, paste }: Remedy): string => {
   const start = from === null || from.path === null ? '' : ` Go on from ${from.path}.`;
-  return `${statement[0]!.toUpperCase()}${statement.slice(1)}.${start}`;
+  const line = paste === null ? '' : ` In your script: \`${paste.replaceAll('\n', '; ')}\``;
+  return `${statement[0]!.toUpperCase()}${statement.slice(1)}.${start}${line}`;
 };

@@ -5,7 +5,8 @@
 import type { Capture } from '../captures/read.ts';
 import { causeOfCapture } from '../cause/from-capture.ts';
 import { causeFromLog, NO_CAUSE, type Why } from '../cause/from-log.ts';
-import type { ModelEvidence, PlacedCheckpoint } from '../measure/model-evidence.ts';
+import type { ModelEvidence } from '../measure/model-evidence.ts';
+import { newestBefore, type PlacedCheckpoint } from '../measure/placed-checkpoint.ts';
 import { DiagError, reasonOf } from '../model/errors.ts';
 import type { ReplayEntry } from '../model/replay.ts';
 import type { RunReport } from '../model/report.ts';
@@ -46,8 +47,11 @@ export async function whatIf(
     });
     const recorded = recordedReplays(capture.manifest);
     const eigenvalues = recordedCurvature(capture.manifest);
-    const model = await closerLook(capture, rules, onset, placed(checkpoints, files, run), limits);
-    const why = model.why ?? (await causeOfCapture(capture, onset, recoveredStep !== null)) ?? ofLog;
+    const around = placed(checkpoints, files, run);
+    const model = await closerLook(capture, rules, onset, around, limits);
+    const context = { capture, checkpointBefore: (step: number) => newestBefore(around, step) };
+    const why =
+      model.why ?? (await causeOfCapture(context, onset, recoveredStep !== null, recorded.entries)) ?? ofLog;
     const others = captures.filter((one) => one !== capture);
     return {
       cause: why.cause,

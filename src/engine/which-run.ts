@@ -2,7 +2,7 @@
 import { dirname, relative, sep } from 'node:path';
 import type { Capture } from '../captures/read.ts';
 import type { CheckpointFile } from '../checkpoints/registry.ts';
-import type { PlacedCheckpoint } from '../measure/model-evidence.ts';
+import type { PlacedCheckpoint } from '../measure/placed-checkpoint.ts';
 import type { InspectedCheckpoint } from '../model/checkpoint.ts';
 import { formatNumber } from '../model/format-number.ts';
 import { medianOf } from '../model/order-statistics.ts';

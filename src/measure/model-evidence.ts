@@ -4,7 +4,6 @@
  */
 import type { Capture } from '../captures/read.ts';
 import { runExperiments } from '../cause/experiments.ts';
-import type { CheckpointFile } from '../checkpoints/registry.ts';
 import type { Cause, Remedy } from '../model/cause.ts';
 import type { CurvatureEntry } from '../model/curvature.ts';
 import { DiagError, diagError, reasonOf } from '../model/errors.ts';
@@ -13,6 +12,7 @@ import { prepareReplay } from '../replay/from-capture.ts';
 import type { RuleChoice } from '../rules/choice.ts';
 import { runClosedLoop } from './closed-loop.ts';
 import { type CurvatureOptions, measureCurvature } from './curvature.ts';
+import { newestBefore, type PlacedCheckpoint } from './placed-checkpoint.ts';
 import {
   type CurvaturePoint,
   captureBatch,
@@ -35,13 +35,6 @@ export interface Limits {
   /** Milliseconds on that clock after which nothing more is begun. */
   readonly deadline: number;
   readonly onProgress: (what: string) => void;
-}
-
-/** A checkpoint of the captured run, with the learning rate that was logged there. */
-export interface PlacedCheckpoint {
-  readonly file: CheckpointFile;
-  readonly step: number;
-  readonly learningRate: number | undefined;
 }
 
 /** More checkpoints than these say no more about one incident. */
@@ -192,12 +185,6 @@ export async function modelEvidence(
     notes,
     notRun: grouped(notRun),
   };
-}
-
-/** The newest checkpoint at or before a step. */
-function newestBefore(checkpoints: readonly PlacedCheckpoint[], step: number): string | null {
-  const before = checkpoints.filter((one) => one.step <= step).sort((a, b) => b.step - a.step);
-  return before[0]?.file.path ?? null;
 }
 
 /** What failed for the same reason at many places, once. */

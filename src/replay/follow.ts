@@ -5,6 +5,7 @@ import type { Capture, CapturedStep } from '../captures/read.ts';
 import { captureMismatch, type MissedSnapshot, mismatchFinding } from '../findings/capture-mismatch.ts';
 import { defaultOf, type Finding } from '../model/finding.ts';
 import { formatNumber } from '../model/format-number.ts';
+import { NO_CLIPPING, type RuleChoice } from '../rules/choice.ts';
 import type { Precision, Values } from '../tensor/values.ts';
 import type { prepareReplay } from './from-capture.ts';
 import { createStepper, type StepRecord } from './step.ts';
@@ -37,12 +38,16 @@ export interface Followed {
   readonly findings: readonly Finding[];
 }
 
-/** Walks through the recorded states. After a missed snapshot it goes on from the snapshot's parameters. */
+/**
+ * Walks through the recorded states. After a missed snapshot it goes on from the snapshot's parameters. Without a formula states
+ * and updates are those that were recorded, and there is nothing to compare.
+ */
 export async function follow(
   capture: Capture,
   { setup, tensors: start }: Prepared,
   settings: FollowSettings,
 ): Promise<Followed> {
+  if (setup.withoutFormula !== null) return followRecorded(capture, { setup, tensors: start }, settings);
   const tensors = copyTensors(start);
   const stepper = createStepper({
     rule: setup.clipping,
@@ -68,6 +73,45 @@ export async function follow(
     if (!finite) break;
   }
   return { walked: recorded.length, finite, recorded, ...checker.result() };
+}
+
+/** Whether the factors of a rule depend on parameters and gradient alone. */
+export const actsOnGradients = (rule: RuleChoice): boolean =>
+  rule.parts.every((part) => part.rule.stage === 'gradient');
+
+/** Through the parameters before and after each step of an optimizer without a formula. */
+async function followRecorded(
+  capture: Capture,
+  { setup, tensors: start }: Pick<Prepared, 'setup' | 'tensors'>,
+  { precision, until = capture.steps.length, visit, progress }: FollowSettings,
+): Promise<Followed> {
+  const { clipping, optimizers } = setup;
+  const active = createStepper({
+    rule: actsOnGradients(clipping) ? clipping : NO_CLIPPING,
+    optimizers,
+    precision,
+  });
+  const tensors = copyTensors(start);
+  const recorded: { engaged: boolean; updateNorm: number }[] = [];
+  for (let index = 0; index < until; index++) {
+    const step = await capture.step(index, precision);
+    let moved = 0;
+    for (const tensor of tensors) {
+      const before = step.parameters.get(tensor.name);
+      const after = step.after.get(tensor.name);
+      if (before !== undefined) tensor.w.set(before);
+      for (let i = 0; i < (after?.length ?? 0); i++) moved += (after![i]! - tensor.w[i]!) ** 2;
+    }
+    visit(index, step, tensors);
+    const { engaged } = active.step(tensors, step.gradients, step.learningRates, true);
+    recorded.push({ engaged, updateNorm: Math.sqrt(moved) });
+    for (const tensor of tensors) {
+      const after = step.after.get(tensor.name);
+      if (after !== undefined) tensor.w.set(after);
+    }
+    progress?.(index + 1, until);
+  }
+  return { walked: recorded.length, finite: true, recorded, snapshots: 0, findings: [] };
 }
 
 const distance = (a: Values, b: Values): number => {

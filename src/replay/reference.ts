@@ -129,10 +129,6 @@ export async function lookAtReferences(given: ReferenceOptions): Promise<Referen
   );
   while (loss.length < steps.length + 1) loss.push(Number.NaN);
   const harmful = firstHarm(loss, onset);
-  const calm = loss
-    .slice(0, (harmful ?? onset) + 1)
-    .filter(Number.isFinite)
-    .slice(-USUAL);
   return {
     at,
     later,
@@ -144,7 +140,7 @@ export async function lookAtReferences(given: ReferenceOptions): Promise<Referen
     batches,
     loss,
     harmful,
-    level: calm.length < LEAST_STATES ? null : medianOf(calm),
+    level: levelBefore(loss, harmful ?? onset),
   };
 }
 
@@ -161,6 +157,15 @@ export function firstHarm(loss: readonly number[], onset: number): number | null
     if (after.every((value) => isRaised(value, usual))) return step;
   }
   return null;
+}
+
+/** Median of the reference loss over the states up to a position, at most twenty; null where there are fewer than eight. */
+export function levelBefore(loss: readonly number[], until: number): number | null {
+  const calm = loss
+    .slice(0, until + 1)
+    .filter(Number.isFinite)
+    .slice(-USUAL);
+  return calm.length < LEAST_STATES ? null : medianOf(calm);
 }
 
 /**

@@ -7,7 +7,7 @@ import { NO_CLIPPING, type RuleChoice, ruleMembers } from '../rules/choice.ts';
 import { type Precision, sumOfSquares, type Values } from '../tensor/values.ts';
 import type { StepObserver } from './bench.ts';
 import { type CaptureIncident, incidentOfCapture } from './capture-incident.ts';
-import { type Followed, follow, type Prepared } from './follow.ts';
+import { actsOnGradients, type Followed, follow, type Prepared } from './follow.ts';
 import { learningRateNote, prepareReplay } from './from-capture.ts';
 import { createStepper } from './step.ts';
 import { sweepAll } from './sweep.ts';
@@ -150,14 +150,7 @@ async function walkRecorded(
   return { followed, unclipped: { norm: norm!, gradientNorm: gradientNorm!, directionMax: directionMax! } };
 }
 
-/** Whether the factors of a rule depend on parameters and gradient alone. */
-const actsOnGradients = (rule: RuleChoice): boolean =>
-  rule.parts.every((part) => part.rule.stage === 'gradient');
-
-/**
- * The same for an optimizer without a formula: states and updates are those that were recorded, parameters before and after
- * each step, and rules measure the gradients there.
- */
+/** The same for an optimizer without a formula: rules measure the gradients at the states that were recorded. */
 async function walkWithoutFormula(
   capture: Capture,
   prepared: Prepared,
@@ -165,40 +158,18 @@ async function walkWithoutFormula(
   precision: Precision,
   progress: (done: number) => void,
 ): Promise<{ readonly followed: Followed; readonly unclipped: Unclipped }> {
-  const { clipping, optimizers } = prepared.setup;
-  const active = createStepper({
-    rule: actsOnGradients(clipping) ? clipping : NO_CLIPPING,
-    optimizers,
-    precision,
-  });
-  const tensors = copyTensors(prepared.tensors);
   const nothing: Values[] = prepared.tensors.map(({ w }) => w.slice().fill(0));
-  const [norm, gradientNorm]: number[][] = [[], []];
-  const recorded: { engaged: boolean; updateNorm: number }[] = [];
-  for (let index = 0; index < capture.steps.length; index++) {
-    const step = await capture.step(index, precision);
-    let moved = 0;
-    for (const tensor of tensors) {
-      const before = step.parameters.get(tensor.name);
-      const after = step.after.get(tensor.name);
-      if (before !== undefined) tensor.w.set(before);
-      for (let i = 0; i < (after?.length ?? 0); i++) moved += (after![i]! - tensor.w[i]!) ** 2;
-    }
-    for (const track of tracks) track.dryStep(step, tensors, nothing);
-    const { engaged } = active.step(tensors, step.gradients, step.learningRates, true);
-    recorded.push({ engaged, updateNorm: Math.sqrt(moved) });
-    norm!.push(Math.sqrt(moved));
-    gradientNorm!.push(Math.sqrt(step.gradients.reduce((sum, { values }) => sum + sumOfSquares(values), 0)));
-    for (const tensor of tensors) {
-      const after = step.after.get(tensor.name);
-      if (after !== undefined) tensor.w.set(after);
-    }
-    progress(index + 1);
-  }
-  return {
-    followed: { walked: recorded.length, finite: true, recorded, snapshots: 0, findings: [] },
-    unclipped: { norm: norm!, gradientNorm: gradientNorm!, directionMax: [] },
-  };
+  const gradientNorm: number[] = [];
+  const followed = await follow(capture, prepared, {
+    precision,
+    visit: (_index, step, tensors) => {
+      for (const track of tracks) track.dryStep(step, tensors, nothing);
+      gradientNorm.push(Math.sqrt(step.gradients.reduce((sum, { values }) => sum + sumOfSquares(values), 0)));
+    },
+    progress,
+  });
+  const norm = followed.recorded.map(({ updateNorm }) => updateNorm);
+  return { followed, unclipped: { norm, gradientNorm, directionMax: [] } };
 }
 
 /** Updates are those that were recorded, and of steps that the rule changes unknown: there nothing is estimated. */

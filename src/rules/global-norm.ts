@@ -75,12 +75,15 @@ export const globalNormRule: ModelRule<typeof OPTIONS> = {
     ],
     fromLog: 'what its factor is at every logged gradient norm, taken as the norm before clipping',
   },
-  paste: ({ maxNorm }, framework) =>
-    framework === 'torch'
-      ? `torch.nn.utils.clip_grad_norm_(model.parameters(), ${maxNorm})`
-      : framework === 'keras'
-        ? `optimizer.global_clipnorm = ${maxNorm}`
-        : null,
+  paste: ({ maxNorm }) => ({
+    torch: `torch.nn.utils.clip_grad_norm_(model.parameters(), ${maxNorm})`,
+    transformers: `max_grad_norm=${maxNorm},  # in TrainingArguments(...)`,
+    lightning: `gradient_clip_val=${maxNorm},  # in Trainer(...)`,
+    accelerate: `if accelerator.sync_gradients: accelerator.clip_grad_norm_(model.parameters(), ${maxNorm})`,
+    keras: `global_clipnorm=${maxNorm},  # in the optimizer`,
+    'keras-fit': `global_clipnorm=${maxNorm},  # in the optimizer`,
+    jax: `optimizer = optax.chain(optax.clip_by_global_norm(${maxNorm}), optimizer)`,
+  }),
   fromLog: ({ gradientNorm, loss, clipLimit }, { maxNorm, semantics }) => {
     const factorsOf = (norms: Float64Array) =>
       norms.map((norm) => globalNormFactor(norm, maxNorm, semantics));

@@ -38,6 +38,11 @@ export const layerNorm: TensorRule<typeof OPTIONS> = {
       'No ε, as in the paper and in TensorFlow. PyTorch users get it by clip_grad_norm_ on one tensor at a time, which adds 1e-6 to the norm.',
     ],
   },
+  paste: ({ maxNorm }) => ({
+    torch: `for p in model.parameters(): torch.nn.utils.clip_grad_norm_(p, ${maxNorm})`,
+    keras: `clipnorm=${maxNorm},  # in the optimizer`,
+    'keras-fit': `clipnorm=${maxNorm},  # in the optimizer`,
+  }),
   measure: ({ x }, options, factors) => {
     const size = norm(x);
     const limit = options.maxNorm;

@@ -1,6 +1,7 @@
 /** What a clipping rule is: one file in this folder and one line in registry.ts. */
 import type { OptionSpec, Options, OptionsOf } from '../model/options.ts';
 import type { FACTOR_PLACES, OwnMembers } from '../model/replay.ts';
+import type { TrainingLoop } from '../model/training-loop.ts';
 import type { TensorMeta, Units, Values } from '../tensor/values.ts';
 
 /** What a rule may see of one tensor at its stage. It must not write to any of it. */
@@ -136,8 +137,10 @@ interface RuleBase<Specs extends readonly OptionSpec[]> {
   readonly decayInDirection?: true;
   /** Whether its factor multiplies gradient + weight decay (LARS), not the gradient alone. */
   readonly afterWeightDecay?: true;
-  /** A line for the training script of a framework; null or absent where it has none. */
-  paste?(options: OptionsOf<Specs>, framework: 'torch' | 'keras' | null): string | null;
+  /**
+   * The line that clips so in a training loop, an argument of the trainer's own where it has one; a loop that is absent has none.
+   */
+  paste?(options: OptionsOf<Specs>): Readonly<Partial<Record<TrainingLoop, string>>>;
   /** What a log without gradients says of the rule; absent where it says nothing. */
   fromLog?(log: LoggedRun, options: OptionsOf<Specs>): FromLog;
   details?(options: OptionsOf<Specs>): RuleDetails;

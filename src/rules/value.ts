@@ -36,12 +36,14 @@ export const value: EntryRule<typeof OPTIONS> = {
     ],
     differences: ['The same in PyTorch, Keras and TensorFlow; ±Infinity becomes ±c, NaN stays NaN.'],
   },
-  paste: ({ clipValue }, framework) =>
-    framework === 'torch'
-      ? `torch.nn.utils.clip_grad_value_(model.parameters(), ${clipValue})`
-      : framework === 'keras'
-        ? `optimizer.clipvalue = ${clipValue}`
-        : null,
+  paste: ({ clipValue }) => ({
+    torch: `torch.nn.utils.clip_grad_value_(model.parameters(), ${clipValue})`,
+    lightning: `gradient_clip_val=${clipValue}, gradient_clip_algorithm="value",  # in Trainer(...)`,
+    accelerate: `if accelerator.sync_gradients: accelerator.clip_grad_value_(model.parameters(), ${clipValue})`,
+    keras: `clipvalue=${clipValue},  # in the optimizer`,
+    'keras-fit': `clipvalue=${clipValue},  # in the optimizer`,
+    jax: `optimizer = optax.chain(optax.clip(${clipValue}), optimizer)`,
+  }),
   clamp: ({ x }, options, out) => {
     const limit = options.clipValue;
     let largest = limit;

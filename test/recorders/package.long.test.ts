@@ -1,10 +1,11 @@
 /** What the Python package records, read by the command line: formulas follow the run, and what has no formula is never guessed. */
 import { execFileSync } from 'node:child_process';
-import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { cpSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { openCapture } from '../../src/captures/read.ts';
+import { analyze } from '../../src/engine/analyze.ts';
 import type { ReplayEntry } from '../../src/model/replay.ts';
 import { recordedReplays } from '../../src/replay/recorded.ts';
 import { replayCapture } from '../../src/replay/replay.ts';
@@ -31,6 +32,7 @@ describe.skipIf(python === undefined)(
       truth = JSON.parse(readFileSync(join(out, 'truth.json'), 'utf8')) as typeof truth;
     }, 300_000);
     afterAll(() => rmSync(out, { recursive: true, force: true }));
+    const analyse = (path: string) => analyze([path], { toolVersion: '1', now: () => new Date(0) });
     const open = (name: string) => openCapture(join(out, name));
     const replay = async (name: string, mode: 'as-recorded' | 'open-loop', ...rules: string[]) =>
       replayCapture(await open(name), { mode, rules: rules.flatMap(parseRule) });
@@ -92,6 +94,37 @@ describe.skipIf(python === undefined)(
         expect(old.verdict).toBe('prevented');
         expect(old.referenceLoss).toHaveLength(old.steps.length);
       }
+    });
+
+    it('and say why, and what would have held, with a line for the script', async () => {
+      const [lost] = (await analyse(join(out, 'lost'))).runs;
+      expect(lost!.cause).toMatchObject({ trigger: 'learning-rate', confidence: 'shown' });
+      const rate = lost!.remedies!.find(({ learningRate }) => learningRate === 0.01)!;
+      expect(rate).toMatchObject({ holds: true, tried: 'closed-loop' });
+      expect(rate.paste).toBe('for group in optimizer.param_groups: group["lr"] = 0.01');
+      const clip = lost!.remedies!.find(({ rule }) => rule === 'global-norm:1')!;
+      expect(clip.paste).toBe('torch.nn.utils.clip_grad_norm_(model.parameters(), 1)');
+      expect(lost!.remedies!.map(({ rule }) => rule)).not.toContain('global-norm:1000000');
+    });
+
+    it('a run that came back is shown its cause, with or without a formula, and needs nothing', async () => {
+      for (const name of ['adamw', 'nadam']) {
+        const [run] = (await analyse(join(out, name))).runs;
+        expect(run!.cause).toMatchObject({ trigger: 'learning-rate', confidence: 'shown', onsetStep: 101 });
+        expect(run!.remedies![0]).toMatchObject({ action: 'none-needed', holds: true });
+        expect(run!.remedies!.map(({ action }) => action)).not.toContain('clip');
+      }
+    });
+
+    it('loops that leave the recorded losses before the onset show nothing', async () => {
+      const folder = join(out, 'adrift');
+      cpSync(join(out, 'adamw'), folder, { recursive: true });
+      const manifest = JSON.parse(readFileSync(join(folder, 'capture.json'), 'utf8'));
+      for (const { loss } of manifest.replay) for (const i of [7, 8]) loss[i] *= 1.02;
+      writeFileSync(join(folder, 'capture.json'), JSON.stringify(manifest));
+      const [run] = (await analyse(folder)).runs;
+      expect(run!.cause).toMatchObject({ trigger: 'learning-rate', confidence: 'likely' });
+      expect(run!.remedies!.map(({ tried }) => tried)).toEqual([null]);
     });
 
     it('gradients that memory was too small for are missed by name, and there once Python has computed them again', async () => {

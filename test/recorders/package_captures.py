@@ -56,9 +56,10 @@ def run(name, make, clip=None, **options):
 truth = {
     "adamw": run("adamw", lambda p: torch.optim.AdamW(p, lr=1e-3, weight_decay=0.1), clip=1.0),
     "nadam": run("nadam", lambda p: torch.optim.NAdam(p, lr=1e-3)),
+    "lost": run("lost", lambda p: torch.optim.SGD(p, lr=0.01), clip=1e6),
     "few": run("few", lambda p: torch.optim.Adam(p, lr=1e-3), memory=117_500),
 }
-for name in ("adamw", "nadam"):
+for name in ("adamw", "nadam", "lost"):
     closed_loop(f"{OUT}/{name}", build(), loss_of)
 os.makedirs(f"{OUT}/complete")
 for file in os.listdir(f"{OUT}/few"):

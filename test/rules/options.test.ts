@@ -160,13 +160,25 @@ describe('labels are the shortest text', () => {
 describe('the line that sets a rule in a framework', () => {
   it.each([
     ['value:0.5', 'torch', 'torch.nn.utils.clip_grad_value_(model.parameters(), 0.5)'],
-    ['value:0.5', 'keras', 'optimizer.clipvalue = 0.5'],
-    ['value:0.5', null, null],
+    ['value:0.5', 'keras', 'clipvalue=0.5,  # in the optimizer'],
+    ['value:0.5', 'tfjs', undefined],
+    ['value:0.5', 'transformers', undefined],
+    ['value:0.5', 'lightning', 'gradient_clip_val=0.5, gradient_clip_algorithm="value",  # in Trainer(...)'],
     ['global-norm:2', 'torch', 'torch.nn.utils.clip_grad_norm_(model.parameters(), 2)'],
-    ['global-norm:2', 'keras', 'optimizer.global_clipnorm = 2'],
-    ['global-norm:2', null, null],
+    ['global-norm:2', 'transformers', 'max_grad_norm=2,  # in TrainingArguments(...)'],
+    ['global-norm:2', 'lightning', 'gradient_clip_val=2,  # in Trainer(...)'],
+    [
+      'global-norm:2',
+      'accelerate',
+      'if accelerator.sync_gradients: accelerator.clip_grad_norm_(model.parameters(), 2)',
+    ],
+    ['global-norm:2', 'keras-fit', 'global_clipnorm=2,  # in the optimizer'],
+    ['global-norm:2', 'jax', 'optimizer = optax.chain(optax.clip_by_global_norm(2), optimizer)'],
+    ['global-norm:2', 'tfjs', undefined],
+    ['layer-norm:2', 'keras', 'clipnorm=2,  # in the optimizer'],
+    ['agc:0.5', 'jax', 'optimizer = optax.chain(optax.adaptive_grad_clip(0.5, 0.001), optimizer)'],
   ] as const)('%s in %s', (text, framework, line) => {
     const { rule, options } = parseRule(text)[0]!.parts[0]!;
-    expect(rule.paste!(options as never, framework)).toBe(line);
+    expect(rule.paste!(options as never)[framework]).toBe(line);
   });
 });

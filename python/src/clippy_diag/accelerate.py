@@ -40,7 +40,14 @@ class ClippyCallback(AttachedCallback):
     Steps count from 0, one for each time that the optimizer steps.
     """
 
+    TRAINER = "accelerate"
     _step = 0
+    #: Whether a step was taken since `attach`.
+    _heard_steps = False
+
+    def __init__(self, folder: Any = "capture", **options: Any) -> None:
+        super().__init__(folder, **options)
+        self._clips: list[dict[str, Any]] = []
 
     def attach(self, accelerator: Any, model: Any = None, optimizers: Any = None) -> ClippyCallback:
         """Listens from here on. `model` and `optimizers` default to those that the accelerator prepared; say which where there
@@ -55,6 +62,7 @@ class ClippyCallback(AttachedCallback):
         if kind in _REFUSED:
             self._own.refuse(model, optimizers, f"Accelerate under {kind} runs steps of its own")
             return self
+        self._heard_steps = False
         self._own.begin(model, optimizers, {"rule": "none"}, ranks=accelerator.num_processes)
         backward = accelerator.backward
         clips = {"clip_grad_norm_": ("global-norm", "maxNorm"), "clip_grad_value_": ("value", "clipValue")}
@@ -81,13 +89,21 @@ class ClippyCallback(AttachedCallback):
     def close(self) -> None:
         """Everything as before; waits until all is written."""
         self._wrapped.restore()
+        self._end_of_step()
         self._own.end()
 
     def _heard_clip(self, accelerator: Any, clip: Any, rule: str, option: str) -> Any:
         def heard(parameters: Any, limit: Any, *arguments: Any, **keywords: Any) -> Any:
-            recorder = self._own.recorder
-            if recorder is not None and float(limit) != float("inf"):
-                recorder.clipping = {"rule": rule, option: float(limit)}
+            if not accelerator.sync_gradients:
+                self._own.note(
+                    "gradients are clipped before they are whole, which no capture holds: replays will differ"
+                )
+                return clip(parameters, limit, *arguments, **keywords)
+            if self._own.waiting:
+                self._end_of_step()
+            if float(limit) != float("inf"):
+                self._clips.append({"rule": rule, option: float(limit)})
+                self._own.clipped(self._clips, whole=False)
             self._take(accelerator)
             return clip(parameters, limit, *arguments, **keywords)
 
@@ -96,12 +112,21 @@ class ClippyCallback(AttachedCallback):
     def _heard_step(self, accelerator: Any, step: Any) -> Any:
         def heard(*arguments: Any, **keywords: Any) -> Any:
             if accelerator.sync_gradients:
+                if self._own.waiting:
+                    self._end_of_step()
                 self._take(accelerator)
             return step(*arguments, **keywords)
 
         return heard
 
+    def _end_of_step(self) -> None:
+        """Another step begins, or none any more: the clipping of the last one is whole."""
+        if self._heard_steps:
+            self._own.clipped(self._clips, whole=True)
+        self._clips = []
+
     def _take(self, accelerator: Any) -> None:
         if self._own.waiting:
             self._own.step(self._step, scaler=accelerator.scaler)
             self._step += 1
+            self._heard_steps = True

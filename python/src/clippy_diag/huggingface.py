@@ -40,6 +40,7 @@ class ClippyCallback(AttachedCallback, TrainerCallback):  # type: ignore[misc]
     Steps count as the Trainer logs them, from 1. `max_grad_norm` is recorded as the clipping.
     """
 
+    TRAINER = "transformers"
     _step = 0
 
     # ---- the Trainer's events

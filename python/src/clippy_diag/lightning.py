@@ -31,6 +31,8 @@ class ClippyCallback(AttachedCallback, Callback):  # type: ignore[misc]
     (manual optimization) each optimizer's step is a step of its own, with the gradients of its parameters.
     """
 
+    TRAINER = "lightning"
+
     def on_train_start(self, trainer: Any, pl_module: Any) -> None:
         """Makes the recorder."""
         strategy = type(trainer.strategy).__name__

@@ -107,19 +107,23 @@ def run_loops(
         )
     recorded = recorded_rules(capture.manifest.get("clipping"))
     chosen = rules_of(rules)
-    references = _references(capture)
     found = check_baseline(capture, trainer, recorded)
     if capture.manifest.get("gradients") == "after-trigger":
         _complete(capture, trainer, recorded)
+    onset = _onset(capture)
+    at_start = _batch_losses(capture, trainer) if onset is not None else []
+    unlike = _unlike(capture, at_start, onset)
+    references = _references(capture, onset, unlike)
     entries = [run(capture, trainer, one, None, references) for one in chosen]
     if recorded not in chosen:
         entries.append(run(capture, trainer, recorded, None, references))
-    onset = _onset(capture)
-    for arm in choose_arms(capture, trainer, onset, arms):
+    for arm in choose_arms(capture, onset, unlike, arms):
         entries.append(run(capture, trainer, recorded, arm, references))
     manifest = {**capture.manifest, "replay": entries}
     if references:
         manifest["references"] = references
+    if at_start:
+        manifest["batchLosses"] = [number(loss) for loss in at_start]
     write_json(capture.folder / MANIFEST, manifest)
     return {"replay": entries, "baseline": found, "references": references, "onsetStep": onset}
 
@@ -212,7 +216,9 @@ def run(capture: Capture, trainer: Trainer, rules: Rules, arm: Arm | None, refer
     }
 
 
-def choose_arms(capture: Capture, trainer: Trainer, onset: int | None, arms: str | None | Sequence[str]) -> list[Arm]:
+def choose_arms(
+    capture: Capture, onset: int | None, unlike: Sequence[int], arms: str | None | Sequence[str]
+) -> list[Arm]:
     """The arms of an incident: each changes one thing. None where the capture shows no incident."""
     if arms is None or onset is None:
         return []
@@ -221,10 +227,9 @@ def choose_arms(capture: Capture, trainer: Trainer, onset: int | None, arms: str
     for kind in wanted:
         if kind not in known:
             raise ValueError(f'clippy-diag: no arm "{kind}"; known are all, {", ".join(known)}')
-    unlike = _unlike(capture, trainer, onset) if set(wanted) & {"skip-batches", "restore-optimizer-state"} else []
     found: list[Arm] = []
     if "skip-batches" in wanted and unlike:
-        found.append(Arm({"kind": "skip-batches", "steps": unlike}, skip=unlike))
+        found.append(Arm({"kind": "skip-batches", "steps": list(unlike)}, skip=unlike))
     if "learning-rate" in wanted:
         before = _rates(capture.steps[0])
         if any(now > 1.05 * then for entry in capture.steps for now, then in zip(_rates(entry), before)):
@@ -261,30 +266,45 @@ def _onset(capture: Capture) -> int | None:
     return None if leading is None else int(capture.steps[leading.onset - len(before)]["step"])
 
 
-def _references(capture: Capture) -> list[int]:
-    onset = _onset(capture)
-    named = [step for step in capture.manifest.get("references", []) if onset is None or step < onset]
-    if named:
-        return named
-    before = [
-        entry["step"]
-        for entry in capture.steps
-        if (onset is None or entry["step"] < onset) and _has_batch(capture, entry)
-    ][:-2]
-    return before[:: max(1, len(before) // 4)][:4]
+def _references(capture: Capture, onset: int | None, unlike: Sequence[int]) -> list[int]:
+    """Steps on whose batches harm is judged: up to four from before the incident, and up to four clean ones from after it."""
+    first = min([onset, *unlike]) if onset is not None else None
+    named = [step for step in capture.manifest.get("references", []) if first is None or step < first]
+    with_batch = [entry["step"] for entry in capture.steps if _has_batch(capture, entry)]
+    before = [step for step in with_batch if first is None or step < first][:-2]
+    after = [step for step in with_batch if onset is not None and step > onset and step not in unlike]
+    return (named or _spread(before)) + _spread(after)
 
 
-def _unlike(capture: Capture, trainer: Trainer, onset: int) -> list[int]:
-    """Steps from near the onset on whose batch has, at the parameters from before, a loss outside of the range of those
-    before, widened by half of it."""
+def _spread(steps: Sequence[int]) -> list[int]:
+    """At most four of many, evenly spread."""
+    return list(steps[:: max(1, len(steps) // 4)][:4])
+
+
+def _batch_losses(capture: Capture, trainer: Trainer) -> list[float]:
+    """Loss of each step's batch at the parameters from before the first recorded step."""
     trainer.start()
-    at_start = [(entry["step"], trainer.loss(entry)) for entry in capture.steps]
-    usual = [loss for step, loss in at_start if step < onset - 1 and math.isfinite(loss)]
+    return [trainer.loss(entry) for entry in capture.steps]
+
+
+def _unlike(capture: Capture, at_start: Sequence[float], onset: int | None) -> list[int]:
+    """Steps from near the onset on whose batch has, at the parameters from before, a loss above what is usual: the range of those
+    before, widened by half of it. Where more than half of a stretch is unlike, all of it is."""
+    if onset is None:
+        return []
+    steps = [entry["step"] for entry in capture.steps]
+    usual = [loss for step, loss in zip(steps, at_start) if step < onset - 1 and math.isfinite(loss)]
     if len(usual) < 4:
         return []
-    low, high = min(usual), max(usual)
-    margin = (high - low) / 2
-    return [step for step, loss in at_start if step >= onset - 1 and not low - margin <= loss <= high + margin]
+    limit = max(usual) + (max(usual) - min(usual)) / 2
+    found = [k for k, (step, loss) in enumerate(zip(steps, at_start)) if step >= onset - 1 and not loss <= limit]
+    whole = set(found)
+    for k, first in enumerate(found):
+        for last in range(len(found) - 1, k, -1):
+            if 2 * (last - k + 1) > found[last] - first + 1:
+                whole.update(range(first, found[last]))
+                break
+    return [steps[k] for k in sorted(whole)]
 
 
 def _has_batch(capture: Capture, entry: Mapping[str, Any]) -> bool:

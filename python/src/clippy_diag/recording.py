@@ -30,6 +30,7 @@ from .captures import (
     MANIFEST,
     Array,
     Source,
+    flatten,
     number,
     size_of,
     words,
@@ -605,6 +606,17 @@ class Recording:
         except Exception as error:
             self.stop(f"{type(error).__name__}: {error}")
 
+    def attempt(self, take: Callable[..., None], *arguments: Any) -> None:
+        """Takes a step, unless the recording has stopped; nothing raised in it reaches the loop."""
+        if self.stopped is None:
+            with self.guarded():
+                take(*arguments)
+
+    def amend(self, member: str, value: Any) -> None:
+        """What became known of a capture that is being written."""
+        if self._open is not None:
+            self._open.manifest[member] = value
+
     def note(self, what: str) -> None:
         """Says once what the recorder cannot do."""
         self._problem(what)
@@ -686,6 +698,37 @@ class Recording:
             self._say(text)
         if self.captures:
             self._say(f"captures: {', '.join(self.captures)}; read them with: clippy-diag analyze {self.captures[0]}")
+
+
+class Batches:
+    """Batches as named tensors. How those of the first step nest stands once; a step whose batch nests otherwise says so itself."""
+
+    def __init__(self, note: Callable[[str], None]) -> None:
+        self.tree: Any = None
+        self._note = note
+
+    def flat(
+        self, batch: Any, is_tensor: Callable[[Any], bool], fits: Callable[[Any], bool]
+    ) -> tuple[dict[str, Any], Any]:
+        """Tensors by name, and the tree; nothing where there is no batch, or a capture cannot hold it, which is said."""
+        if batch is None:
+            return {}, None
+        leaves, tree = flatten(batch, is_tensor)
+        for name, leaf in leaves.items():
+            if not fits(leaf):
+                self._note(f'batches are not kept: "{name}" is of {leaf.dtype}')
+                return {}, None
+        if self.tree is None:
+            self.tree = tree
+        return leaves, tree
+
+    def members(self, leaves: Mapping[str, Any], tree: Any, batch_id: Any) -> dict[str, Any]:
+        """What a step's entry says of its batch."""
+        plain = batch_id.item() if hasattr(batch_id, "item") else batch_id
+        return {
+            **({} if plain is None else {"batchId": plain if isinstance(plain, (int, str)) else str(plain)}),
+            **({"batch": tree} if leaves and tree != self.tree else {}),
+        }
 
 
 class Controls:

@@ -25,8 +25,8 @@ import jax
 import numpy as np
 
 from .. import __version__
-from ..captures import Array, Source, flatten, model_files, words
-from ..recording import Controls, Recording, Sizes, Skip, Step
+from ..captures import Array, Source, model_files, words
+from ..recording import Batches, Controls, Recording, Sizes, Skip, Step
 from ..rules import Clipping, clipping_words
 
 #: Optimizers with a formula: optax's defaults in the capture's words, and the slots by the field of optax's state.
@@ -129,7 +129,7 @@ class Recorder(Controls):
         )
         self._checked = opt_state is not None
         self._shapes: dict[str, list[int]] = {}
-        self._tree: Any = None
+        self._batches = Batches(self._own.note)
         self._last: Step | None = None
 
     def record(
@@ -148,10 +148,7 @@ class Recorder(Controls):
         grads, params, opt_state   those before the update, of the same structure; they are copied, so they may be donated
         batch                      what the loss was computed on, in any nesting
         """
-        if self._own.stopped is not None:
-            return
-        with self._own.guarded():
-            self._record(int(step), loss, grads, params, opt_state, batch, tasks or {}, batch_id)
+        self._own.attempt(self._record, step, loss, grads, params, opt_state, batch, tasks or {}, batch_id)
 
     # ---- a step
 
@@ -166,7 +163,7 @@ class Recorder(Controls):
         tasks: Mapping[str, Any],
         batch_id: Any,
     ) -> None:
-        own = self._own
+        own, step = self._own, int(step)
         named = named_leaves(params)
         if not self._checked:
             self._check(opt_state)
@@ -186,7 +183,7 @@ class Recorder(Controls):
                 last.rates[0] = self._rate_at(step, opt_state)
             after = {} if self.formula else {f"param-after/{name}": copied(leaf) for name, leaf in named.items()}
             own.complete(after if last.has_gradients else {})
-        leaves, tree = self._batch_of(batch)
+        leaves, tree = self._batches.flat(batch, _has_dtype, _is_kept)
         shapes = {name: list(np.shape(leaf)) for name, leaf in named.items()}
         if shapes != self._shapes:
             changed = bool(self._shapes)
@@ -210,18 +207,13 @@ class Recorder(Controls):
             if own.parameters_due() or not self.formula:
                 tensors.update({f"param/{name}": copied(leaf) for name, leaf in named.items()})
         waits = (due and not self.formula) or _rate_comes_late(opt_state)
-        entry: dict[str, Any] = {}
-        if batch_id is not None:
-            entry["batchId"] = batch_id if isinstance(batch_id, (int, str)) else str(batch_id)
-        if leaves and tree != self._tree:
-            entry["batch"] = tree
         taken = Step(
             step,
             value,
             {0: rate},
             tensors,
             {name: float(task) for name, task in tasks.items()},
-            entry,
+            self._batches.members(leaves, tree, batch_id),
             kept,
             has_gradients=due,
             waits=waits,
@@ -232,18 +224,6 @@ class Recorder(Controls):
     def _copy(self, leaf: Any) -> Array:
         view = np.asarray(leaf)
         return copied(leaf) if view.dtype.name == "bfloat16" else self._own.copied(view)
-
-    def _batch_of(self, batch: Any) -> tuple[dict[str, Any], Any]:
-        if batch is None:
-            return {}, None
-        leaves, tree = flatten(batch, lambda value: hasattr(value, "shape") and hasattr(value, "dtype"))
-        for name, leaf in leaves.items():
-            if np.dtype(leaf.dtype).kind not in "fiubV" or _is_key(leaf):
-                self._own.note(f'batches are not kept: "{name}" is of {leaf.dtype}')
-                return {}, None
-        if self._tree is None:
-            self._tree = tree
-        return leaves, tree
 
     def _sources(self, named: Mapping[str, Any], opt_state: Any) -> list[Source]:
         sources = [_source(f"param/{name}", leaf) for name, leaf in named.items()]
@@ -339,8 +319,8 @@ class Recorder(Controls):
                 },
             },
         }
-        if self._tree is not None:
-            described["batch"] = self._tree
+        if self._batches.tree is not None:
+            described["batch"] = self._batches.tree
         if self._model_file is not None:
             described.update(model_files(self._model_file))
         return described
@@ -398,6 +378,14 @@ def _rate_comes_late(opt_state: Any) -> bool:
 def _skips(opt_state: Any) -> bool:
     """Whether `optax.apply_if_finite` leaves out steps whose gradients are not finite."""
     return "notfinite_count" in fields_of(opt_state)
+
+
+def _has_dtype(value: Any) -> bool:
+    return hasattr(value, "shape") and hasattr(value, "dtype")
+
+
+def _is_kept(leaf: Any) -> bool:
+    return np.dtype(leaf.dtype).kind in "fiubV" and not _is_key(leaf)
 
 
 def _is_key(leaf: Any) -> bool:

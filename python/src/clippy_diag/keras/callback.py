@@ -74,6 +74,7 @@ class ClippyCallback(keras.callbacks.Callback):  # type: ignore[misc]
         if getattr(model, "optimizer", None) is None:
             return
         self._steps = Steps(model, model.optimizer, self._folder, None, **self._options)
+        self._steps.trainer = "keras-fit"
         refusal = _refusal(model)
         if refusal is not None:
             self._steps.own.stop(refusal)
@@ -131,10 +132,8 @@ class ClippyCallback(keras.callbacks.Callback):  # type: ignore[misc]
 
     def _guarded(self, do: Callable[[Steps, Any], None]) -> None:
         steps, ears = self._steps, self._ears
-        if steps is None or ears is None or steps.own.stopped is not None:
-            return
-        with steps.own.guarded():
-            do(steps, ears)
+        if steps is not None and ears is not None:
+            steps.own.attempt(do, steps, ears)
 
     def _begin(self, steps: Steps, ears: Any) -> None:
         if not self.model.built or not self.model.trainable_variables:
@@ -198,7 +197,7 @@ class ClippyCallback(keras.callbacks.Callback):  # type: ignore[misc]
         batch = self._batch[0] if len(self._batch) == 1 else list(self._batch)
         leaves, tree = steps.flat(batch if self._batch else None)
         steps.look(leaves)
-        steps.add(self._random, self._step, loss, self._rate, tensors, leaves, tree, self._kept, {}, {}, False)
+        steps.add(self._random, self._step, loss, self._rate, tensors, leaves, tree, self._kept, {}, None, False)
         self._kept = None
 
     def _hear_batches(self, model: Any, make: Callable[..., Any]) -> Callable[..., Any]:

@@ -21,8 +21,8 @@ from typing import Any
 
 import numpy as np
 
-from ..captures import Array, Source, flatten, model_files
-from ..recording import Controls, Recording, Sizes, Skip, Snapshot, Step
+from ..captures import Array, Source, model_files
+from ..recording import Batches, Controls, Recording, Sizes, Skip, Snapshot, Step
 from ..rules import Clipping, clipping_words
 from . import words as names
 
@@ -37,9 +37,11 @@ class Steps:
         self.model_file = options.pop("model_file", None)
         self.own = Recording(folder, self._describe, **options)
         self.clipping = clipping_words(clipping if clipping is not None else names.clipping_of(self.optimizer))
+        #: Whose loop it is, as a capture names it; None for the user's own.
+        self.trainer: str | None = None
         self.squares_parts = False
         self.trained: dict[str, list[int]] = {}
-        self._tree: Any = None
+        self._batches = Batches(self.own.note)
         self._batch_size = 0
         self._buffers: list[Source] | None = None
 
@@ -112,17 +114,12 @@ class Steps:
 
     def flat(self, batch: Any) -> tuple[dict[str, Any], Any]:
         """A batch as named tensors and its tree."""
-        if batch is None:
-            return {}, None
-        leaves, tree = flatten(batch, lambda value: hasattr(value, "shape") and hasattr(value, "dtype"))
-        arrays = {name: names.array_of(leaf) for name, leaf in leaves.items()}
-        for name, array in arrays.items():
-            if array.dtype.kind not in "fiub":
-                self.own.note(f'batches are not kept: "{name}" is of {array.dtype}')
-                return {}, None
-        if self._tree is None:
-            self._tree = tree
-        return arrays, tree
+        leaves, tree = self._batches.flat(
+            batch,
+            lambda value: hasattr(value, "shape") and hasattr(value, "dtype"),
+            lambda leaf: names.array_of(leaf).dtype.kind in "fiub",
+        )
+        return {name: names.array_of(leaf) for name, leaf in leaves.items()}, tree
 
     def add(
         self,
@@ -135,15 +132,13 @@ class Steps:
         tree: Any,
         kept: Snapshot | None,
         tasks: Mapping[str, Any],
-        entry: dict[str, Any],
+        batch_id: Any,
         waits: bool,
     ) -> None:
         """Hands a step over, with its gradients if they are due."""
         tensors = {**{f"batch/{name}": names.plain(leaf) for name, leaf in leaves.items()}, **tensors}
         if leaves:
             tensors.update(random)
-        if leaves and tree != self._tree:
-            entry["batch"] = tree
         self.own.add(
             Step(
                 step,
@@ -151,7 +146,7 @@ class Steps:
                 {0: rate},
                 tensors,
                 {name: float(np.asarray(names.array_of(value))) for name, value in tasks.items()},
-                entry,
+                self._batches.members(leaves, tree, batch_id),
                 kept,
                 has_gradients=any(name.startswith("grad/") for name in tensors),
                 waits=waits,
@@ -162,6 +157,7 @@ class Steps:
         described = {
             "groupKeys": [0],
             "framework": names.framework(),
+            **({"trainer": self.trainer} if self.trainer is not None else {}),
             "optimizer": meta["options"],
             "clipping": self.clipping,
             "parameters": [
@@ -174,8 +170,8 @@ class Steps:
                 "versions": names.versions(),
             },
         }
-        if self._tree is not None:
-            described["batch"] = self._tree
+        if self._batches.tree is not None:
+            described["batch"] = self._batches.tree
         if self.model_file is not None:
             described.update(model_files(self.model_file))
         return described
@@ -260,10 +256,7 @@ class Recorder(Controls):
         tasks      losses of the tasks, by name
         batch      what the model was given, in any nesting, for closed loops
         """
-        if self._own.stopped is not None:
-            return
-        with self._own.guarded():
-            self._record(int(step), loss, gradients, tasks or {}, batch, batch_id)
+        self._own.attempt(self._record, step, loss, gradients, tasks or {}, batch, batch_id)
 
     def skip(self, step: int, loss: Any, scale: float) -> None:
         """A step that the loop does not take, because its gradients overflowed under a loss scale."""
@@ -283,7 +276,7 @@ class Recorder(Controls):
     def _record(
         self, step: int, loss: Any, gradients: Sequence[Any], tasks: Mapping[str, Any], batch: Any, batch_id: Any
     ) -> None:
-        steps, own = self._steps, self._own
+        steps, own, step = self._steps, self._own, int(step)
         value = float(np.asarray(names.array_of(loss)))
         named = steps.named()
         if len(gradients) != len(named):
@@ -313,10 +306,19 @@ class Recorder(Controls):
             if own.parameters_due() or not steps.formula:
                 tensors.update(steps.parameters("param"))
         waits = bool(tensors) and not steps.formula
-        entry = {} if batch_id is None else {"batchId": batch_id if isinstance(batch_id, (int, str)) else str(batch_id)}
         self._waits = waits
         steps.add(
-            self._random, step, value, names.rate_of(steps.optimizer), tensors, leaves, tree, kept, tasks, entry, waits
+            self._random,
+            step,
+            value,
+            names.rate_of(steps.optimizer),
+            tensors,
+            leaves,
+            tree,
+            kept,
+            tasks,
+            batch_id,
+            waits,
         )
         self._random = names.random_state()
         if own.snapshot_due():

@@ -19,10 +19,11 @@ class Attached:
 
     folder   where captures go, see `clippy_diag.torch.Recorder`, which takes `options` too
     batches  whether batches are kept. They may hold personal data; without them there is no closed loop
+    trainer  whose loop it is, as a capture names it
     """
 
-    def __init__(self, folder: str | Path, batches: bool, options: dict[str, Any]) -> None:
-        self.folder, self.batches, self.options = folder, batches, options
+    def __init__(self, folder: str | Path, batches: bool, trainer: str, options: dict[str, Any]) -> None:
+        self.folder, self.batches, self.trainer, self.options = folder, batches, trainer, options
         self.recorder: Recorder | None = None
         self._wanted: str | None = None
         self._losses: list[torch.Tensor] = []
@@ -36,7 +37,7 @@ class Attached:
         except Exception as error:
             warnings.warn(f"clippy-diag: nothing is recorded: {error}", stacklevel=3)
             return
-        self.recorder.keep_batches = self.batches
+        self.recorder.keep_batches, self.recorder.trainer = self.batches, self.trainer
         self.recorder.parallel = self.recorder.parallel or ranks > 1
         if not self.batches and self.recorder.stopped is None:
             print(
@@ -83,6 +84,16 @@ class Attached:
             self.recorder.record(step, loss, batch=batch, scaler=scaler, only=only)
         self._losses, self._micro = [], []
 
+    def clipped(self, clips: list[dict[str, Any]], whole: bool) -> None:
+        """The clipping that a step goes through, in the order in which it acts; `whole` once the step is over."""
+        if self.recorder is not None and self.active:
+            self.recorder.heard_clipping(clips, whole)
+
+    def note(self, what: str) -> None:
+        """Says once what could not be done."""
+        if self.recorder is not None:
+            self.recorder.note(what)
+
     @property
     def waiting(self) -> bool:
         """Whether losses came that no step took."""
@@ -111,6 +122,9 @@ class AttachedCallback:
     options       memory=, disk=, max_captures=, curvature=, layouts=, model_file= of `clippy_diag.torch.Recorder`
     """
 
+    #: Whose loop it is, as a capture names it.
+    TRAINER = "torch"
+
     def __init__(
         self,
         folder: str | Path = "capture",
@@ -121,7 +135,7 @@ class AttachedCallback:
         **options: Any,
     ) -> None:
         super().__init__()
-        self._own = Attached(folder, batches, {"every": every, "after": after, **options})
+        self._own = Attached(folder, batches, self.TRAINER, {"every": every, "after": after, **options})
         self._wrapped = Wrapped()
 
     def capture_now(self) -> None:

@@ -25,8 +25,8 @@ import numpy as np
 import torch
 
 from .. import __version__
-from ..captures import Array, Source, flatten, model_files, size_of
-from ..recording import Controls, Recording, Sizes, Skip, Snapshot, Step
+from ..captures import Array, Source, model_files, size_of
+from ..recording import Batches, Controls, Recording, Sizes, Skip, Snapshot, Step
 from ..rules import Clipping, clipping_words
 from . import words as names
 from .curvature import entries_of
@@ -104,11 +104,13 @@ class Recorder(Controls):
         theirs = [p for optimizer in self.optimizers for group in optimizer.param_groups for p in group["params"]]
         if theirs and not any(id(p) in self._names for p in theirs):
             raise ValueError("clippy-diag: none of the optimizer's parameters is in the model")
-        self._scaler_checked = False
-        self._tree: Any = None
+        self._scaler_checked = self._clipping_heard = False
+        self._batches = Batches(self._own.note)
         self._waiting: tuple[Step, set[int]] | None = None
         #: Whether the model is trained on several ranks, each of which has a recorder that is called at every step.
         self.parallel = type(model).__name__ == "DistributedDataParallel"
+        #: Whose loop it is, such as "transformers", so that advice is a line for it; None for the user's own.
+        self.trainer: str | None = None
         #: Whether batches go into captures; a tracker sees them anyway.
         self.keep_batches = True
         refusal = _refusal(theirs, given, self._names)
@@ -149,15 +151,25 @@ class Recorder(Controls):
         batch_id  names the batch, so that a report can say which to leave out
         only      the one of several optimizers that takes this step: parameters of the others have no gradient in it
         """
-        if self._own.stopped is not None:
+        self._own.attempt(self._take, only, step, loss, tasks or {}, batch, scaler, batch_id)
+
+    def heard_clipping(self, clips: Sequence[Mapping[str, Any]], whole: bool) -> None:
+        """For callbacks that hear the clipping: that of a step in the order in which it acts, `whole` once the step is over."""
+        words = clipping_words(clips)
+        if self._clipping_heard and not whole:
             return
-        with self._own.guarded():
-            with torch.no_grad():
-                self._record(only, int(step), loss, tasks or {}, batch, scaler, batch_id)
-            if self.tracker is not None:
-                self.tracker.measure(self, int(step), batch)
+        if self._clipping_heard and words != self.clipping:
+            self._own.note("the clipping changes from step to step: a capture names that of its last step")
+        self.clipping, self._clipping_heard = words, whole
+        self._own.amend("clipping", words)
 
     # ---- a step
+
+    def _take(self, only: Any, step: int, loss: Any, tasks: Mapping[str, Any], batch: Any, *others: Any) -> None:
+        with torch.no_grad():
+            self._record(only, int(step), loss, tasks, batch, *others)
+        if self.tracker is not None:
+            self.tracker.measure(self, int(step), batch)
 
     def _record(
         self, only: Any, step: int, loss: Any, tasks: Mapping[str, Any], batch: Any, scaler: Any, batch_id: Any
@@ -231,9 +243,8 @@ class Recorder(Controls):
             tensors,
             {name: float(torch.as_tensor(task).detach()) for name, task in tasks.items()},
             {
-                **({"batchId": names.json_of(batch_id)} if batch_id is not None else {}),
                 **({"scale": float(scaler.get_scale())} if scale != 1 else {}),
-                **({"batch": tree} if leaves and tree != self._tree else {}),
+                **self._batches.members(leaves, tree, batch_id),
             },
             kept,
             {f"param/{o.name}": self._copy(o.parameter) for o in joined} if joined and kept is None else {},
@@ -265,15 +276,11 @@ class Recorder(Controls):
         if self.parallel and torch.distributed.get_world_size() > 1:
             self._own.note("batches of one rank are no closed loop of a training on several: batches are not kept")
             return {}, None
-        leaves, tree = flatten(batch, lambda value: isinstance(value, (torch.Tensor, np.ndarray)))
-        for name, leaf in leaves.items():
-            fits = leaf.dtype in names.DTYPES if isinstance(leaf, torch.Tensor) else leaf.dtype.kind in "fiub"
-            if not fits:
-                self._own.note(f'batches are not kept: "{name}" is of {leaf.dtype}')
-                return {}, None
-        if self._tree is None:
-            self._tree = tree
-        return leaves, tree
+        return self._batches.flat(
+            batch,
+            lambda value: isinstance(value, (torch.Tensor, np.ndarray)),
+            lambda leaf: leaf.dtype in names.DTYPES if isinstance(leaf, torch.Tensor) else leaf.dtype.kind in "fiub",
+        )
 
     def _plan(self, owned: list[_Owned], leaves: Mapping[str, Any], snapshot: list[Source]) -> None:
         gradients = sum(names.bytes_of(o.parameter if o.parameter.grad is None else o.parameter.grad) for o in owned)
@@ -375,6 +382,7 @@ class Recorder(Controls):
         described: dict[str, Any] = {
             "groupKeys": keys,
             "framework": f"pytorch {torch.__version__}",
+            **({"trainer": self.trainer} if self.trainer is not None else {}),
             "optimizer": groups[0],
             **({"groups": groups[1:]} if len(groups) > 1 else {}),
             "clipping": self.clipping,
@@ -400,8 +408,8 @@ class Recorder(Controls):
                 },
             },
         }
-        if self._tree is not None:
-            described["batch"] = self._tree
+        if self._batches.tree is not None:
+            described["batch"] = self._batches.tree
         if meta["random"] is not None:
             described["rerun"]["rng"] = "rng.json"
             described["files"] = {"rng.json": meta["random"]}
