@@ -89,8 +89,8 @@ export interface InitDocument extends Versioned {
 
 /** Any command that failed before it had a document of its own. */
 export interface ErrorDocument extends Versioned {
-  /** `bug` for what is a fault of the tool. */
-  readonly error: Omit<ErrorRecord, 'id'> & { readonly id: ErrorRecord['id'] | 'bug' };
+  /** `bug` for what is a fault of the tool; of inputs that no baseline is made of, what a gate calls the problem. */
+  readonly error: Omit<ErrorRecord, 'id'> & { readonly id: string };
 }
 
 export type JsonDocument =

@@ -4,7 +4,7 @@
  * its reader closed is quiet.
  */
 import { diagError } from '../model/errors.ts';
-import { inertOutput } from '../model/inert-text.ts';
+import { inert, inertButColours, inertOutput } from '../model/inert-text.ts';
 import { toJson } from '../model/json.ts';
 import type { JsonDocument } from './documents.ts';
 import type { Io, OutputStream } from './io.ts';
@@ -13,7 +13,12 @@ import type { Io, OutputStream } from './io.ts';
 export interface Output {
   /** Prints text to standard output as it is: a document, or commands to a CI server. @throws output-unwritable */
   write(text: string): Promise<void>;
-  /** Prints text to standard output, with a line end; a name in it is no command to a CI server. @throws output-unwritable */
+  /**
+   * Prints text to standard output, with a line end; a name in it is no command to a CI server, and nothing but colours
+   * steers a terminal.
+   *
+   * @throws output-unwritable
+   */
   print(text: string): Promise<void>;
   /** Prints the one JSON document of `--json`. @throws output-unwritable */
   printJson(document: JsonDocument): Promise<void>;
@@ -42,10 +47,10 @@ export function outputTo({ stdout, stderr }: Pick<Io, 'stdout' | 'stderr'>): Out
   const line = (text: string): string => (text.endsWith('\n') ? text : `${text}\n`);
   return {
     write,
-    print: (text) => write(inertOutput(line(text))),
+    print: (text) => write(inertOutput(inertButColours(line(text)))),
     printJson: (document) => write(`${toJson(document)}\n`),
     remark: async (text) => {
-      await send(stderr, inertOutput(line(text)));
+      await send(stderr, inertOutput(inert(line(text))));
     },
     readerGone: () => gone,
   };

@@ -1,6 +1,6 @@
 /** Progress of long work on standard error, where that is a terminal; nothing elsewhere. */
 
-import { inertName } from '../model/inert-text.ts';
+import { inertName, inertOutput } from '../model/inert-text.ts';
 import type { OutputStream } from './io.ts';
 
 /** Writes one line that replaces itself: done, total and the time that is left; ends it with the work. */
@@ -27,7 +27,7 @@ export function progressOn(
 export function statusOn(stream: Pick<OutputStream, 'isTTY' | 'columns' | 'write'>): (what: string) => void {
   return (what) => {
     if (stream.isTTY === true)
-      stream.write(`\r\u001b[K${inertName(what).slice(0, (stream.columns ?? 80) - 1)}`);
+      stream.write(`\r\u001b[K${inertOutput(inertName(what)).slice(0, (stream.columns ?? 80) - 1)}`);
   };
 }
 

@@ -1,6 +1,6 @@
 /** What a watcher shows: one screen that is drawn anew on a terminal, a line for each look elsewhere. */
 import { formatCount, formatNumber } from '../model/format-number.ts';
-import { inertName } from '../model/inert-text.ts';
+import { inertName, inertOutput } from '../model/inert-text.ts';
 import type { Report } from '../model/report.ts';
 import type { RenderOptions } from '../reports/format.ts';
 import { renderTerminal } from '../reports/terminal.ts';
@@ -28,5 +28,5 @@ export function watchScreen(
 ): string {
   const lines = renderTerminal(report, options).trimEnd().split('\n');
   const shown = [...alerts.slice(-3), ...lines].slice(0, Math.max(5, rows - 1));
-  return `\u001b[H\u001b[J${shown.join('\n')}\n`;
+  return `\u001b[H\u001b[J${inertOutput(shown.join('\n'))}\n`;
 }

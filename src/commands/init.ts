@@ -7,6 +7,7 @@ import { command } from '../cli/command.ts';
 import { FRAMEWORK_NAMES, STARTER_CONFIG, snippetOf } from '../engine/starter-files.ts';
 import { CONFIG_PLACES } from '../gate/config-file.ts';
 import { diagError, EXIT } from '../model/errors.ts';
+import { inertName } from '../model/inert-text.ts';
 import { SCHEMA_VERSION } from '../model/report.ts';
 
 export default command({
@@ -40,7 +41,7 @@ export default command({
     await makeFolder(flags.dir);
     await writeFileAtomic(path, STARTER_CONFIG);
     if (flags.json) await io.printJson({ schemaVersion: SCHEMA_VERSION, written: [path] });
-    else await io.print(`wrote ${path}\n\nclippy-diag gate PATH judges logs by it.`);
+    else await io.print(`wrote ${inertName(path)}\n\nclippy-diag gate PATH judges logs by it.`);
     return EXIT.done;
   },
 });

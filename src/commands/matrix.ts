@@ -3,6 +3,7 @@ import * as Flags from '@oclif/core/flags';
 import { kindOfPath } from '../bytes/source.ts';
 import { openCapture } from '../captures/read.ts';
 import { command } from '../cli/command.ts';
+import { formatErrorRecord } from '../cli/error-text.ts';
 import { terminalOptions } from '../cli/terminal-options.ts';
 import { multipliersOf, ruleFlag, trainingFlags, trainingOptions } from '../cli/training-flags.ts';
 import { diagError, EXIT } from '../model/errors.ts';
@@ -97,7 +98,7 @@ export default command({
     });
     if (flags.json) await io.printJson({ schemaVersion: SCHEMA_VERSION, matrix, errors: capture.errors });
     else await io.print(renderMatrix(matrix, terminalOptions(io.stdout, io.env, flags.ascii)));
-    for (const error of capture.errors) await io.remark(`error[${error.id}]: ${error.message}`);
+    for (const error of capture.errors) await io.remark(formatErrorRecord(error));
     if (capture.errors.length > 0) return EXIT.input;
     const known = matrix.baseline.follows && matrix.cells.every(({ diverged }) => diverged !== null);
     return known ? EXIT.done : EXIT.inconclusive;

@@ -2,6 +2,7 @@ import * as Args from '@oclif/core/args';
 import * as Flags from '@oclif/core/flags';
 import { type Capture, openCapture } from '../captures/read.ts';
 import { command } from '../cli/command.ts';
+import { formatErrorRecord } from '../cli/error-text.ts';
 import { terminalOptions } from '../cli/terminal-options.ts';
 import { multipliersOf, ruleFlag, trainingFlags, trainingOptions } from '../cli/training-flags.ts';
 import type { ClosedLoopRun } from '../measure/closed-loop.ts';
@@ -90,7 +91,7 @@ export default command({
           terminalOptions(io.stdout, io.env, flags.ascii),
         ),
       );
-    for (const error of capture.errors) await io.remark(`error[${error.id}]: ${error.message}`);
+    for (const error of capture.errors) await io.remark(formatErrorRecord(error));
     if (capture.errors.length > 0) return EXIT.input;
     const told = result.entries.some((entry) => entry.verdict !== 'cannot-tell');
     return told ? EXIT.done : EXIT.inconclusive;

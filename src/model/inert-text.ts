@@ -8,6 +8,27 @@ const DANGEROUS =
 
 const codePoint = (character: string): string => `\\u{${character.codePointAt(0)!.toString(16)}}`;
 
+/** Colours and weights as we write them; an escape sequence of a name is none of these, as {@link inert} has been there. */
+const OWN_COLOUR = /(\u001b\[[\d;]*m)/;
+
+/** Text of ours that may hold colours. */
+export const inertButColours = (text: string): string =>
+  text.includes('\u001b')
+    ? text
+        .split(OWN_COLOUR)
+        .map((part, i) => (i % 2 === 1 ? part : inert(part)))
+        .join('')
+    : inert(text);
+
+/** A JSON text of the same value, in which the characters that {@link inert} shows are written as their codes. */
+export const inertJson = (json: string): string =>
+  json.replace(DANGEROUS, (character) =>
+    Array.from(
+      { length: character.length },
+      (_, i) => `\\u${character.charCodeAt(i).toString(16).padStart(4, '0')}`,
+    ).join(''),
+  );
+
 /** Text that may hold line breaks of ours. */
 export const inert = (text: string): string => text.replace(DANGEROUS, codePoint);
 
@@ -16,9 +37,9 @@ export const inertName = (name: string): string => inert(name).replace(/[\n\t]/g
 
 /**
  * What a CI server takes for a command in the output of a job: on GitHub `::name` at the start of a line, blanks before
- * it or not, and `##[name]`; on Azure `##vso[`.
+ * it or not, and `##[name]`; on Azure `##vso[`. Colours count as blanks: a server may take them away first.
  */
-const CI_COMMAND = /^([^\S\n\r\u2028\u2029]*):(?=:)|#(?=#(?:vso)?\[)/gm;
+const CI_COMMAND = /^((?:[^\S\n\r\u2028\u2029]|\u001b\[[\d;]*m)*):(?=:)|#(?=#(?:vso)?\[)/gm;
 
 /** Output whose lines no CI server takes for its commands, whatever names stand in it. */
 export const inertOutput = (text: string): string =>

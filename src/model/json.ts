@@ -3,6 +3,8 @@
  * "-Infinity" (plain `JSON.stringify` turns them into null, which here means "missing"). Typed arrays are written
  * as arrays, Maps as objects (own keys only, `__proto__` included), undefined members are left out.
  */
+import { inertJson } from './inert-text.ts';
+
 export type JsonNumber = number | 'NaN' | 'Infinity' | '-Infinity';
 
 /** A number as it stands in our JSON documents. */
@@ -41,7 +43,7 @@ const replacer = (_key: string, value: unknown): unknown => {
  * Serialises a document; `indent` 2 for people, 0 for one line.
  *
  * A CI server that reads `##[` or `##vso[` in the output of a job takes it for a command, also inside of JSON: the
- * second of two `#` is written as its code, which means the same.
+ * second of two `#` is written as its code, which means the same. So are characters that steer a terminal.
  */
 export const toJson = (document: unknown, indent = 2): string =>
-  JSON.stringify(document, replacer, indent).replaceAll('##', '#\\u0023');
+  inertJson(JSON.stringify(document, replacer, indent)).replaceAll('##', '#\\u0023');

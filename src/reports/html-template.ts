@@ -23,7 +23,13 @@ const ENTITIES: Readonly<Record<string, string>> = {
 const put = (piece: Piece): string => {
   if (piece === null || piece === false) return '';
   if (typeof piece === 'number') return String(piece);
-  if (typeof piece === 'string') return inert(piece).replace(/[&<>"']/g, (c) => ENTITIES[c]!);
+  if (typeof piece === 'string')
+    return (
+      inert(piece)
+        .replace(/[&<>"']/g, (c) => ENTITIES[c]!)
+        // `::name` and `##[name]` are commands to CI servers, also in a page that is printed.
+        .replace(/:(?=:)|#(?=#)/g, (c) => `&#${c.charCodeAt(0)};`)
+    );
   if ('html' in piece) return piece.html;
   return piece.map(put).join('');
 };

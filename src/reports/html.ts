@@ -6,6 +6,7 @@ import { createHash } from 'node:crypto';
 import { formatNumber } from '../model/format-number.ts';
 import type { GateResult, GateRule } from '../model/gate.ts';
 import { inert } from '../model/inert-text.ts';
+import { toJson } from '../model/json.ts';
 import type { Report, ReportInput } from '../model/report.ts';
 import type { ReportFormat } from './format.ts';
 import { GATE_WORDS } from './gate-words.ts';
@@ -88,7 +89,7 @@ ${table('Inputs', INPUT_COLUMNS, report.inputs)}
 }
 
 /** JSON inside a script element: no `<` can end the element. */
-const scriptJson = (value: unknown): string => JSON.stringify(value).replace(/</g, '\\u003c');
+const scriptJson = (value: unknown): string => toJson(value, 0).replace(/</g, '\\u003c');
 
 const hashOf = (text: string): string => `'sha256-${createHash('sha256').update(text).digest('base64')}'`;
 

@@ -1,9 +1,11 @@
 /** What a study is written as: one line each. */
 import { formatNumber } from '../model/format-number.ts';
+import { inert, inertName, inertOutput } from '../model/inert-text.ts';
 import { toJson } from '../model/json.ts';
-import { inCell, markdownTable } from '../model/markdown-table.ts';
+import { markdownTable } from '../model/markdown-table.ts';
 import { SCHEMA_VERSION } from '../model/report.ts';
 import type { StudyResult } from '../model/study.ts';
+import { md } from './markdown.ts';
 import { renderStudyHtml } from './study-html.ts';
 import { bestLines, METRIC_NAMES, studyLegend, studyTable } from './study-text.ts';
 
@@ -13,9 +15,9 @@ export const studyDocument = (result: StudyResult) => ({ schemaVersion: SCHEMA_V
 export const STUDY_FORMATS: Readonly<Record<string, (result: StudyResult) => string>> = {
   json: (result) => `${toJson(studyDocument(result))}\n`,
   html: renderStudyHtml,
-  markdown: renderMarkdown,
-  csv: renderCsv,
-  latex: renderLatex,
+  markdown: (result) => inertOutput(renderMarkdown(result)),
+  csv: (result) => inertOutput(inert(renderCsv(result))),
+  latex: (result) => inertOutput(inert(renderLatex(result))),
 };
 
 function renderMarkdown(result: StudyResult): string {
@@ -23,24 +25,25 @@ function renderMarkdown(result: StudyResult): string {
   const parts = result.study.models.flatMap((model) => {
     const { head, rows, names } = studyTable(result, model);
     return [
-      `## ${inCell(model)}`,
+      `## ${md(model)}`,
       markdownTable(
         ['rule', ...head],
-        rows.map((cells, r) => [inCell(names[r]!), ...cells.map(({ text }) => text.replace('*', ' \\*'))]),
+        rows.map((cells, r) => [md(names[r]!), ...cells.map(({ text }) => md(text))]),
       ).join('\n'),
       markdownTable(
         ['rule', `best ${name} that holds`, 'largest stable rate'],
-        bestLines(result, model).map((cells) => cells.map(inCell)),
+        bestLines(result, model).map((cells) => cells.map(md)),
       ).join('\n'),
     ];
   });
-  return `${[...parts, studyLegend(result).replace('*', '\\*'), ...result.notes.map((note) => `- ${inCell(note)}`), `**${result.conclusion}**`].join('\n\n')}\n`;
+  return `${[...parts, md(studyLegend(result)), ...result.notes.map((note) => `- ${md(note)}`), `**${md(result.conclusion)}**`].join('\n\n')}\n`;
 }
 
 /** A text in CSV (RFC 4180). A spreadsheet would take what begins with = + - @ for a formula. */
 const csvCell = (text: string): string => {
-  const safe = /^[=+\-@\t\r]/.test(text) ? `'${text}` : text;
-  return /[",\n\r]/.test(safe) ? `"${safe.replaceAll('"', '""')}"` : safe;
+  const name = inertName(text);
+  const safe = /^[=+\-@]/.test(name) ? `'${name}` : name;
+  return /[",]/.test(safe) ? `"${safe.replaceAll('"', '""')}"` : safe;
 };
 
 /** One line for each cell and task. */
@@ -76,7 +79,8 @@ const LATEX: Readonly<Record<string, string>> = {
   '–': '--',
   '@': '@',
 };
-const latexText = (text: string): string => text.replace(/[\\~^±–&%$#_{}]/g, (c) => LATEX[c] ?? `\\${c}`);
+const latexText = (text: string): string =>
+  inertName(text).replace(/[\\~^±–&%$#_{}]/g, (c) => LATEX[c] ?? `\\${c}`);
 
 function renderLatex(result: StudyResult): string {
   return result.study.models
@@ -91,7 +95,7 @@ function renderLatex(result: StudyResult): string {
             .join(' & ')} \\\\`,
       );
       return [
-        `% ${latexText(model).replace(/\n/g, ' ')}: ${METRIC_NAMES[result.study.metric.name]} of ${latexText(result.study.metric.task)}, ${result.study.seeds} seeds, ${formatNumber(result.study.steps, 'lookup')} steps`,
+        `% ${latexText(model)}: ${METRIC_NAMES[result.study.metric.name]} of ${latexText(result.study.metric.task)}, ${result.study.seeds} seeds, ${formatNumber(result.study.steps, 'lookup')} steps`,
         `\\begin{tabular}{l${'r'.repeat(head.length)}}`,
         '\\hline',
         `rule & ${head.map(latexText).join(' & ')} \\\\`,

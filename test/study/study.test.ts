@@ -176,7 +176,7 @@ describe('reports', () => {
     expect(html).not.toContain('<b>|');
     expect(html).toContain('&lt;b&gt;|&amp;_{x}');
     expect(html!.match(/<path /g)!.length).toBe(12);
-    expect(markdown).toContain('## <b>\\|&_{x}');
+    expect(markdown).toContain(String.raw`## &lt;b\>\|&amp;\_\{x\}`);
     expect(table!.trimEnd().split('\n')).toHaveLength(17);
     expect(latex).toContain('\\&\\_\\{x\\}');
   });

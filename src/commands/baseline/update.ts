@@ -59,6 +59,11 @@ export default command({
     });
     const [worst] = [...problems].sort((a, b) => a.exitCode - b.exitCode);
     if (worst !== undefined) {
+      if (flags.json)
+        await io.printJson({
+          schemaVersion: SCHEMA_VERSION,
+          error: { id: worst.id, message: `the baseline was not written: ${worst.message}` },
+        });
       await io.remark(`the baseline was not written: ${inertName(worst.message)}`);
       return worst.exitCode;
     }
