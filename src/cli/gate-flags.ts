@@ -87,6 +87,13 @@ export async function configOf(
   return loadGateConfig({ ...optionsOf(flags), rules: flags.rule ?? [] });
 }
 
+/** Where the config of these flags lies, if there is one: no output replaces it. */
+export async function configPathOf(flags: ConfigFlags): Promise<string[]> {
+  const { thresholds: _, search, ...place } = optionsOf(flags);
+  const found = search ? await findConfig(place) : null;
+  return found === null ? [] : [found.path];
+}
+
 /** The thresholds of each run, by the config and the flags. */
 export async function thresholdsByFlags(
   flags: ConfigFlags,

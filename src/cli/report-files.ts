@@ -39,6 +39,20 @@ export async function reportTargets(
       });
     return { format: format as ReportFormatId, path };
   });
+  await checkTargets(targets, inputs);
+  return targets;
+}
+
+/**
+ * Finds out, before the long work, whether every target is a file of its own that may be written.
+ *
+ * @param inputs files that must not be overwritten
+ * @throws usage where two are one file, output-is-input, output-unwritable
+ */
+export async function checkTargets(
+  targets: readonly { readonly path: string }[],
+  inputs: readonly string[],
+): Promise<void> {
   // Two spellings of one file are one file.
   const files = await Promise.all(targets.map(({ path }) => (path === '-' ? path : targetOf(path))));
   const twice = targets.find((_, i) => files.indexOf(files[i]!) !== i);
@@ -49,11 +63,13 @@ export async function reportTargets(
     });
   await refuseInputs(targets, inputs);
   for (const { path } of targets) if (path !== '-') await checkWritable(path);
-  return targets;
 }
 
 /** @throws output-is-input where a target is one of the files that were read */
-async function refuseInputs(targets: readonly ReportTarget[], inputs: readonly string[]): Promise<void> {
+export async function refuseInputs(
+  targets: readonly { readonly path: string }[],
+  inputs: readonly string[],
+): Promise<void> {
   for (const { path } of targets) {
     const target = await stampOf(path);
     for (const input of target === undefined ? [] : inputs)

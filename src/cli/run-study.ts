@@ -11,6 +11,7 @@ import { type CellRunner, localRunner, resultOf, runStudy } from '../study/run-s
 import { threadRunner } from '../study/thread-runner.ts';
 import type { CommandIo } from './command.ts';
 import { progressOn } from './progress.ts';
+import { refuseInputs } from './report-files.ts';
 import { studyTargets, writeStudy } from './study-files.ts';
 import { terminalOptions } from './terminal-options.ts';
 
@@ -43,9 +44,13 @@ function shardOf(text: string): Shard {
 }
 
 export async function runStudyCommand(path: string, flags: StudyFlags, io: CommandIo): Promise<ExitCode> {
-  const targets = await studyTargets(flags.report ?? []);
+  const targets = await studyTargets(flags.report ?? [], [
+    path,
+    ...(flags.resume === undefined ? [] : [flags.resume]),
+  ]);
   const shard = flags.shard === undefined ? undefined : shardOf(flags.shard);
   const study = await openStudy(path);
+  await refuseInputs(targets, study.files);
   const cells = cellCount(study.info);
   if (cells > MOST_CELLS && !flags.yes)
     throw diagError('study-too-large', { cells, limit: MOST_CELLS }, { path });

@@ -1,18 +1,25 @@
 /** `--report FORMAT:FILE` of a study: checked before the long work. */
-import { checkWritable, writeFileAtomic } from '../bytes/atomic-write.ts';
+import { writeFileAtomic } from '../bytes/atomic-write.ts';
 import { diagError } from '../model/errors.ts';
 import { nearest } from '../model/nearest.ts';
 import type { StudyResult } from '../model/study.ts';
 import { STUDY_FORMATS } from '../reports/study-formats.ts';
 import type { Output } from './output.ts';
+import { checkTargets } from './report-files.ts';
 
 interface StudyTarget {
   readonly format: string;
   readonly path: string;
 }
 
-/** @throws usage, unknown-id, output-unwritable */
-export async function studyTargets(specs: readonly string[]): Promise<StudyTarget[]> {
+/**
+ * @param inputs files that must not be overwritten: the study, what its shards wrote, the state to go on from
+ * @throws usage, unknown-id, output-is-input, output-unwritable
+ */
+export async function studyTargets(
+  specs: readonly string[],
+  inputs: readonly string[],
+): Promise<StudyTarget[]> {
   const targets = specs.map((spec): StudyTarget => {
     const colon = spec.indexOf(':');
     const format = colon < 0 ? spec : spec.slice(0, colon);
@@ -30,7 +37,7 @@ export async function studyTargets(specs: readonly string[]): Promise<StudyTarge
       });
     return { format, path: spec.slice(colon + 1) };
   });
-  for (const { path } of targets) if (path !== '-') await checkWritable(path);
+  await checkTargets(targets, inputs);
   return targets;
 }
 

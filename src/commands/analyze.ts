@@ -1,6 +1,6 @@
 import * as Flags from '@oclif/core/flags';
 import { command, makingOf } from '../cli/command.ts';
-import { configFlags, thresholdsByFlags } from '../cli/gate-flags.ts';
+import { configFlags, configPathOf, thresholdsByFlags } from '../cli/gate-flags.ts';
 import { statusOn } from '../cli/progress.ts';
 import { reportTargets, writeReports } from '../cli/report-files.ts';
 import { logFlags, pathArgs, readOptionsOf } from '../cli/shared-flags.ts';
@@ -53,7 +53,7 @@ export default command({
 
   async run({ argv, flags }, io) {
     const thresholds = await thresholdsByFlags(flags);
-    const targets = await reportTargets(flags.report, argv);
+    const targets = await reportTargets(flags.report, [...argv, ...(await configPathOf(flags))]);
     const status = statusOn(io.stderr);
     const report = await analyze(argv, {
       ...readOptionsOf(flags, io),

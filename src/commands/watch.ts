@@ -2,11 +2,12 @@ import { createHash } from 'node:crypto';
 import { dirname, join, resolve } from 'node:path';
 import * as Args from '@oclif/core/args';
 import * as Flags from '@oclif/core/flags';
-import { writeFileAtomic } from '../bytes/atomic-write.ts';
+import { targetOf, writeFileAtomic } from '../bytes/atomic-write.ts';
 import { makeFolder } from '../bytes/folder.ts';
 import { kindOfPath, readText } from '../bytes/source.ts';
 import { type CommandIo, command, makingOf } from '../cli/command.ts';
-import { configFlags, thresholdsByFlags } from '../cli/gate-flags.ts';
+import { configFlags, configPathOf, thresholdsByFlags } from '../cli/gate-flags.ts';
+import { refuseInputs } from '../cli/report-files.ts';
 import { runHook } from '../cli/run-hook.ts';
 import { logFlags, readOptionsOf } from '../cli/shared-flags.ts';
 import { terminalOptions } from '../cli/terminal-options.ts';
@@ -21,7 +22,7 @@ import {
   NO_ALERTS,
   updateAlerts,
 } from '../engine/watch-alerts.ts';
-import { EXIT, type ExitCode, worstExitCode } from '../model/errors.ts';
+import { diagError, EXIT, type ExitCode, worstExitCode } from '../model/errors.ts';
 import { inertName } from '../model/inert-text.ts';
 import type { Report } from '../model/report.ts';
 import { json } from '../reports/json.ts';
@@ -97,6 +98,10 @@ export default command({
         '.clippy-diag-cache',
         `watch-${createHash('sha256').update(resolve(args.log)).digest('hex').slice(0, 16)}.json`,
       );
+    // A log that is not there yet has no file to compare.
+    if ((await targetOf(stateFile)) === (await targetOf(args.log)))
+      throw diagError('output-is-input', { path: stateFile }, { path: stateFile });
+    await refuseInputs([{ path: stateFile }], [args.log, ...(await configPathOf(flags))]);
     let state = await readState(stateFile, io);
     const told: string[] = [];
     const watcher = watchLog(args.log, options);

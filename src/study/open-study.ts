@@ -17,6 +17,8 @@ export interface OpenedStudy {
   readonly info: StudyInfo;
   readonly setup: StudySetup;
   readonly notes: readonly string[];
+  /** What it read besides itself: its data and its initialisation. */
+  readonly files: readonly string[];
 }
 
 /** Raised where the arithmetic of a cell changes: results of another form are of another study. */
@@ -87,6 +89,10 @@ export async function openStudy(path: string): Promise<OpenedStudy> {
     },
     setup,
     notes,
+    files: [
+      ...('file' in file.data ? [file.data.file] : []),
+      ...(file.initialisation === null ? [] : [file.initialisation]),
+    ].map((one) => besideStudy(path, one)),
   };
 }
 

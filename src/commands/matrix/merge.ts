@@ -25,7 +25,7 @@ export default command({
   },
 
   async run({ argv, flags }, io) {
-    const targets = await studyTargets(flags.report ?? []);
+    const targets = await studyTargets(flags.report ?? [], argv);
     const { mergeShards } = await import('../../study/merge.ts');
     const result = await mergeShards(argv);
     await writeStudy(result, targets, io);
