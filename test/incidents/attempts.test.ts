@@ -5,6 +5,7 @@ import { comesFirst, judgeSeries } from '../../src/incidents/attempts.ts';
 import { DEFAULT_VERDICT_SETTINGS } from '../../src/incidents/settings.ts';
 import { judgeRun } from '../../src/incidents/verdict.ts';
 import { fallingLoss, findingsOf, makeRun, normals, type SeriesSpec } from '../detectors/runs.ts';
+import { cpuTime } from '../support/cpu-time.ts';
 
 /** A loss of 400 points that is lost from a point on. */
 const lost = (from: number, seed = 1): number[] => fallingLoss(400, seed).fill(40, from);
@@ -171,10 +172,58 @@ describe('a resume is held against what it goes on from', () => {
     expect(severities(good, [590, level(4)], [590, level(100)])).toEqual(['note', 'warning']);
   });
 
+  it.each([
+    [5, 100],
+    [30, 300],
+    [400, 2000],
+  ])('%i points are held against %i before them', (points, history) => {
+    const long = [0, level(3000)] as const;
+    expect(resumed(long, [3000, level(points)]).loss?.histories.map(({ length }) => length)).toEqual([
+      0,
+      history,
+    ]);
+  });
+
+  it('the points before it are those that training went on from, of several attempts where one has too few', () => {
+    const stepsBefore = (...attempts: readonly (readonly [number, readonly number[]])[]) => [
+      ...resumed(...attempts).loss!.histories.at(-1)!,
+    ];
+    const from = (first: number, last: number) =>
+      Array.from({ length: last - first + 1 }, (_, i) => first + i);
+    expect(stepsBefore(good, [600, level(50)], [650, level(10)])).toEqual(from(550, 649));
+    // Training went back: what was logged from there on was thrown away, to its last point but one.
+    expect(stepsBefore(good, [600, level(50)], [601, level(10)])).toEqual(from(501, 600));
+    expect(stepsBefore(good, [600, level(50)], [580, level(10)])).toEqual(from(480, 579));
+  });
+
+  it('one begins anew at the first step, or one usual distance behind it', () => {
+    const every50 = (first: number, values: readonly number[]) => ({
+      values,
+      steps: values.map((_, i) => first + 50 * i),
+    });
+    const historyOf = (first: number): number => {
+      const parts = [every50(50, falling(0, 100)), every50(first, falling(0, 100, 9))];
+      const run = makeRun([
+        { name: 'loss', values: parts.map(({ values }) => values), steps: parts.map(({ steps }) => steps) },
+      ]);
+      return judgeRun(run).loss!.histories[1]!.length;
+    };
+    expect([50, 100, 150].map(historyOf)).toEqual([0, 0, 2]);
+  });
+
+  it('a short attempt was done again where a later one covers its last step, and only there', () => {
+    const doneAgain = (...later: readonly (readonly [number, readonly number[]])[]) =>
+      resumed(good, [600, level(5)], ...later).loss!.doneAgain;
+    expect(doneAgain([600, level(5)], [605, level(100)])).toEqual([false, true, false, false]);
+    expect(doneAgain([604, level(1)], [605, level(100)])).toEqual([false, true, false, false]);
+    expect(doneAgain([605, level(100)])).toEqual([false, false, false]);
+    expect(doneAgain([600, level(4)], [605, level(100)])).toEqual([false, false, false, false]);
+  });
+
   it('a thousand restarts take no more than their points', () => {
     const loop = Array.from({ length: 1000 }, (_, k) => [590, level(4, 0.4, k)] as const);
-    const from = performance.now();
+    const spent = cpuTime();
     expect(resumed(good, ...loop, [590, level(100)]).verdict.class).toBe('healthy');
-    expect(performance.now() - from).toBeLessThan(5000);
+    expect(spent()).toBeLessThan(5000);
   });
 });

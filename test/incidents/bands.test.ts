@@ -1,6 +1,13 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { exceedances, noiseScale, rollingBand, scaleOf } from '../../src/incidents/bands.ts';
+import {
+  exceedances,
+  LINEAR_SCALE,
+  noiseScale,
+  type RollingBand,
+  rollingBand,
+  scaleOf,
+} from '../../src/incidents/bands.ts';
 import { DEFAULT_VERDICT_SETTINGS } from '../../src/incidents/settings.ts';
 import { normals } from '../detectors/runs.ts';
 
@@ -50,6 +57,53 @@ describe('rollingBand', () => {
         });
       }),
       { numRuns: 2000 },
+    );
+  });
+
+  it('has in its tails the height that one point in twenty reaches, three at least, above the six around it', () => {
+    fc.assert(
+      fc.property(
+        fc.array(fc.integer({ min: 0, max: 1000 }), { minLength: 20, maxLength: 200 }),
+        fc.integer({ min: 20, max: 60 }),
+        (values, size) => {
+          const band = rollingBand(size, 0);
+          values.forEach((value, i) => {
+            band.push(value);
+            const last = values.slice(Math.max(0, i + 1 - size), i + 1);
+            const heights = last
+              .slice(3, -3)
+              .map((one, k) => one - sortedMedian([...last.slice(k, k + 3), ...last.slice(k + 4, k + 7)]));
+            const rank = Math.max(3, Math.ceil(heights.length / 20));
+            const tall = heights.sort((a, b) => b - a)[rank - 1]!;
+            expect(band.tails).toBeCloseTo(last.length < 20 ? 0 : Math.max(0, tall), 9);
+          });
+        },
+      ),
+      { numRuns: 200 },
+    );
+    // Of the 94 points judged in a window of 100, five stand out: one in twenty, not one in forty.
+    const wide = rollingBand(100, 0);
+    for (let i = 0; i < 100; i++) wide.push(i % 18 === 7 ? 10 + i : 0);
+    expect(wide.tails).toBe(17);
+  });
+
+  it('is, once cleared, as a new one', () => {
+    const look = ({ points, center, scale, tails }: RollingBand) => ({ points, center, scale, tails });
+    fc.assert(
+      fc.property(series, series, fc.integer({ min: 5, max: 40 }), (before, values, size) => {
+        const [used, fresh] = [rollingBand(size, 0), rollingBand(size, 0)];
+        for (const value of [...before, ...before]) {
+          used.push(value - 50 * before.length);
+          look(used);
+        }
+        used.clear();
+        for (const [i, value] of values.entries()) {
+          // A steep fall too, whose center is that of the last points.
+          for (const band of [used, fresh]) band.push(value - (size % 2) * 20 * i);
+          expect(look(used)).toEqual(look(fresh));
+        }
+      }),
+      { numRuns: 500 },
     );
   });
 
@@ -176,5 +230,51 @@ describe('exceedances', () => {
     expect(
       exceedances(values, scaleOf(values), DEFAULT_VERDICT_SETTINGS, 8, 1.25).map(({ index }) => index),
     ).toEqual([150]);
+  });
+});
+
+describe('the scale of differences', () => {
+  it('has ratios of the center, or of eight scales of the noise: one level above it is twice it', () => {
+    expect(LINEAR_SCALE.ratioOf(5, 5, 0.1)).toBe(1);
+    expect(LINEAR_SCALE.ratioOf(5, 10, 0.1)).toBe(2);
+    expect(LINEAR_SCALE.ratioOf(-5, 10, 0.1)).toBe(4);
+    expect(LINEAR_SCALE.ratioOf(0, 3.2, 0.2)).toBe(3);
+    fc.assert(
+      fc.property(
+        fc.double({ min: -100, max: 100, noNaN: true }),
+        fc.double({ min: 1.1, max: 50, noNaN: true }),
+        fc.double({ min: 1e-3, max: 10, noNaN: true }),
+        (center, ratio, noise) => {
+          const y = LINEAR_SCALE.above(center, ratio, noise);
+          expect(LINEAR_SCALE.ratioOf(center, y, noise)).toBeCloseTo(ratio, 6);
+        },
+      ),
+    );
+  });
+});
+
+describe('points that stand out', () => {
+  const normal = normals(3);
+  const noisy = Array.from({ length: 120 }, () => 2 + 0.3 * normal());
+  const outOf = (values: readonly number[]) =>
+    exceedances(Float64Array.from(values), LINEAR_SCALE, DEFAULT_VERDICT_SETTINGS, 6, 1.1);
+
+  it('lie so many scales above the median of those before, however large they are beside it', () => {
+    expect(outOf([...noisy, 3.2])).toEqual([]);
+    const [found] = outOf([...noisy, 5]);
+    expect(found?.index).toBe(120);
+    expect(found?.before).toBeCloseTo(2, 0);
+    expect(found?.scales).toBeGreaterThan(3 / 0.4);
+    expect(found?.scales).toBeLessThan(3 / 0.2);
+  });
+
+  it('are the same beside values that are not finite, which join no window', () => {
+    const odd = noisy.flatMap((value, i) =>
+      i % 7 === 3 ? [value, Number.NaN, Number.POSITIVE_INFINITY] : [value],
+    );
+    const [found] = outOf([...odd, 5]);
+    expect(found?.index).toBe(odd.length);
+    expect(found?.scales).toBeCloseTo(outOf([...noisy, 5])[0]!.scales, 1);
+    expect(outOf(odd)).toEqual([]);
   });
 });
