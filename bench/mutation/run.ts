@@ -28,7 +28,7 @@ const SCOPES: Readonly<Record<string, readonly string[]>> = {
     'test/detectors/*.test.ts',
     'test/contracts/detectors.test.ts',
   ],
-  'src/gate': ['test/gate/{config,evidence,faults,thresholds,unread}.test.ts'],
+  'src/gate': ['test/gate/{config,evidence,faults,thresholds}.test.ts'],
   'src/rules': [
     'test/rules/*.test.ts',
     'test/contracts/{rules,compositions}.test.ts',

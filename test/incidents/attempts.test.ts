@@ -100,6 +100,24 @@ describe('a resume is held against what it goes on from', () => {
     }
   });
 
+  it.each([1, 2])(
+    '%i points far above are lost, on a scale of differences too; five times the level is open',
+    (points) => {
+      const classOf = (at: number, minus: number): string => {
+        const shift = (values: readonly number[]) => values.map((value) => value - minus);
+        return resumed([0, shift(level(600))], [600, shift(level(points, at))]).verdict.class;
+      };
+      for (const minus of [0, 1])
+        expect([2, 6, 160].map((at) => classOf(at, minus))).toEqual([
+          'inconclusive',
+          'full-divergence',
+          'full-divergence',
+        ]);
+      // One of the two is not: what is far above is all of it.
+      expect(resumed(good, [600, [160, 0.4]]).verdict.class).not.toBe('full-divergence');
+    },
+  );
+
   it('NaN from its first point on is so from there', () => {
     const { verdict } = resumed(good, [590, new Array<number>(40).fill(Number.NaN)]);
     expect(verdict).toMatchObject({ class: 'non-finite', onsetStep: 590, lastGoodStep: 589 });
