@@ -540,3 +540,56 @@ describe('steps that a loss scaler skipped', () => {
     expect(severity('non-finite-gradient-norm', norm, scale(50))).toEqual(['warning']);
   });
 });
+
+describe('an AUC that falls to chance and stays there', () => {
+  const auc = (fallsAt: number, points = 40): SeriesSpec => ({
+    name: 'auc',
+    values: Array.from({ length: points }, (_, i) => (i < fallsAt ? 0.7 + 0.002 * i : 0.5)),
+    steps: Array.from({ length: points }, (_, i) => 10 * i),
+  });
+  const judged = (loss: readonly number[], ...more: readonly SeriesSpec[]) =>
+    judgeRun(makeRun([{ name: 'loss', values: loss }, ...more])).verdict;
+
+  it('makes a run lost whose loss is healthy, from there on; one that stays learnt does not', () => {
+    const verdict = judged(fallingLoss(400), auc(24));
+    expect(verdict).toMatchObject({
+      class: 'full-divergence',
+      series: 'auc',
+      onsetStep: 240,
+      lastGoodStep: 230,
+      recoveredStep: null,
+    });
+    expect(verdict.incidents).toMatchObject([{ series: 'auc', onsetStep: 240, peakStep: 240, peak: 0.5 }]);
+    expect(verdict.why).toContain('"auc" is at chance from step 240 to the end, after 0.744.');
+    expect(judged(fallingLoss(400), auc(40))).toMatchObject({ class: 'healthy', incidents: [] });
+  });
+
+  it('began where the loss left its band for good before it, and not where the loss came back', () => {
+    const open = fallingLoss(400).map((loss, i) => (i < 395 ? loss : 1.9 * loss));
+    expect(judged(open)).toMatchObject({ class: 'inconclusive', onsetStep: 395 });
+    expect(judged(open, auc(24))).toMatchObject({ series: 'auc', onsetStep: 240, lastGoodStep: 230 });
+    const later = { ...auc(24), steps: Array.from({ length: 40 }, (_, i) => 376 + i) };
+    expect(judged(open, later)).toMatchObject({ series: 'auc', onsetStep: 395, lastGoodStep: 394 });
+    const back = fallingLoss(400).map((loss, i) => (i >= 100 && i < 110 ? 9 * loss : loss));
+    expect(judged(back, auc(24))).toMatchObject({ series: 'auc', onsetStep: 240 });
+    expect(judged(back, auc(24)).incidents.map(({ onsetStep }) => onsetStep)).toEqual([100, 240]);
+  });
+
+  it('adds nothing to a loss that is lost by itself', () => {
+    const lost = fallingLoss(400).fill(40, 300);
+    expect(judged(lost, auc(24))).toEqual(judged(lost));
+  });
+});
+
+describe('several incidents of one series', () => {
+  it('come in the order of their onsets, a climb before a jump that passed within it', () => {
+    const values = Array.from({ length: 800 }, (_, i) => {
+      const level = (0.4 + Math.exp(-i / 40)) * (i < 200 ? 1 : 4 ** ((i - 200) / 600));
+      return level * (1 + 0.03 * Math.sin(7 * i)) * (i >= 500 && i < 508 ? 12 : 1);
+    });
+    const { incidents } = verdictOf(values);
+    expect(incidents.length).toBe(2);
+    expect(incidents[0]!.onsetStep).toBeLessThan(300);
+    expect(incidents[1]).toMatchObject({ onsetStep: 500, recoveredStep: 508, lastGoodStep: 499 });
+  });
+});
