@@ -2,6 +2,7 @@ import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { documentPages, explain, explainable } from '../../src/engine/pages.ts';
+import { REPORT_FORMATS } from '../../src/reports/registry.ts';
 import { projectRoot } from '../support/shared-data.ts';
 
 const docs = join(projectRoot, 'docs');
@@ -36,4 +37,9 @@ describe('generated pages', () => {
   it('name the nearest id for one that is none', () => {
     expect(() => explain('los-spike')).toThrow(/no page "los-spike"/);
   });
+});
+
+it('every report format has a row in docs/reports.md, and no other has', () => {
+  const rows = readFileSync(join(docs, 'reports.md'), 'utf8').matchAll(/^\| `([\w-]+)` \|/gm);
+  expect([...rows].map(([, id]) => id).sort()).toEqual(Object.keys(REPORT_FORMATS).sort());
 });
