@@ -24,6 +24,7 @@ import {
   readRawLog,
 } from '../logs/read-log.ts';
 import { LOG_FORMATS } from '../logs/registry.ts';
+import { retoldBy } from '../logs/retold.ts';
 import { readSidecars, type SidecarFile, type Sidecars } from '../logs/sidecars.ts';
 import { DiagError, diagError } from '../model/errors.ts';
 import type { Skipped } from '../model/inspection.ts';
@@ -208,11 +209,26 @@ async function collectFolder(root: string, options: Reading, found: Inputs): Pro
     for (const { file } of walked.waiting) await file.source.close();
   }
   await joinParts(walked);
+  passOverRetold(walked);
   const read = passOverData(walked, count() - before);
   const byOrder = (a: { readonly order: number }, b: { readonly order: number }): number => a.order - b.order;
   found.logs.push(...read.sort(byOrder).map(({ log }) => log));
   found.skipped.push(...walked.skipped.sort(byOrder).map(({ order: _, ...one }) => one));
   if (count() === before) throw diagError('folder-without-inputs', { path: root, files }, { path: root });
+}
+
+/** Passes over logs of which another one tells every value. */
+function passOverRetold({ logs, skipped }: Walk): void {
+  const all = logs.map(({ log }) => log);
+  for (const { log, order } of [...logs]) {
+    const by = retoldBy(log, all);
+    if (by === undefined) continue;
+    skipped.push({ path: log.path, reason: `every value of it stands in ${by.path}`, order });
+    logs.splice(
+      logs.findIndex((one) => one.log === log),
+      1,
+    );
+  }
 }
 
 /** The logs, without the tables of data that lie beside them or beside something else that is an input. */

@@ -3,6 +3,7 @@ import { basename } from 'node:path';
 import { entriesOf } from '../bytes/folder.ts';
 import { sizeOfPath } from '../bytes/source.ts';
 import { partOfCheckpoint } from '../checkpoints/registry.ts';
+import { companionFile } from '../logs/companions.ts';
 import { isSidecar } from '../logs/sidecars.ts';
 import { DiagError } from '../model/errors.ts';
 import type { Skipped } from '../model/inspection.ts';
@@ -68,7 +69,7 @@ async function passedOver(path: string, names: ReadonlySet<string>): Promise<Met
   const passed = (reason: string): Met => ({ kind: 'passed', path, reason });
   if (await isSidecar(path)) return passed('hyperparameters');
   if (PASSED_FILES.test(path)) return passed('no log by its name');
-  const part = partOfCheckpoint(basename(path), 'file', names);
+  const part = partOfCheckpoint(basename(path), 'file', names) ?? companionFile(path, names);
   if (part !== undefined) return passed(part);
   return (await sizeOfPath(path)) === 0
     ? { kind: 'passed', path, reason: 'empty (0 bytes)', ...saying(signOfName(path)) }

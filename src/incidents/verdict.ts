@@ -123,9 +123,16 @@ function verdictOf(
     onsetStep: worst?.incident.onsetStep ?? null,
     lastGoodStep: worst?.incident.lastGoodStep ?? null,
     recoveredStep: worst?.incident.recoveredStep ?? null,
-    why: why + stillOpen + remark,
+    why: why + stillOpen + epochRemark(run, worst?.incident.onsetStep) + remark,
     incidents: incidentsOf(judged).map(({ incident }) => incident),
   };
+}
+
+/** The epoch of a step, where the log tells. */
+function epochRemark({ epochs, stepUnit }: Run, step: number | undefined): string {
+  if (epochs === undefined || step === undefined) return '';
+  const epoch = Math.floor((step - epochs.first) / epochs.batches);
+  return ` That ${stepUnit} is batch ${step - epoch * epochs.batches} of epoch ${epoch}.`;
 }
 
 function shortEndOf({ series, attempts }: JudgedSeries, attempt: number, unit: string): string {

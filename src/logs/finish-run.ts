@@ -1,8 +1,9 @@
 /** From what a format read to a Run: roles, attempts and notes over all series of the run. */
 import type { Attempt, Role, Run, TimeSeries } from '../model/run.ts';
 import { findRestarts, type Restart } from './attempts.ts';
-import type { LoggedRun, LoggedSeries } from './format.ts';
+import type { LogFormat, LoggedRun, LoggedSeries } from './format.ts';
 import { assignRoles, namesLossValue } from './metric-roles.ts';
+import { LOG_FORMATS } from './registry.ts';
 
 /** A file's part of a run. */
 export interface RunPart {
@@ -17,6 +18,8 @@ export interface RunPart {
 interface Joined extends LoggedSeries {
   readonly pathOffsets: readonly number[];
 }
+
+const FORMATS: Readonly<Record<string, LogFormat>> = LOG_FORMATS;
 
 /** The series of several files under one name, one after the other; no copy where there is one file. */
 function join(parts: readonly RunPart[]): Joined[] {
@@ -152,12 +155,21 @@ export function finishRun(
   hyperparameters: Run['hyperparameters'] = new Map(),
   sidecarNotes: readonly string[] = [],
 ): Run {
-  const joined = join(parts);
+  const joins = join(parts);
+  const convention = FORMATS[format]?.convention?.(joins);
+  const joined = convention?.series ?? joins;
+  const named = (one: Joined): Joined & { quantity?: string } => {
+    const quantity = convention?.quantities.get(one.name);
+    return quantity === undefined ? one : { ...one, quantity };
+  };
   // Text by its name of something else must not stand as a candidate beside the loss.
   const measured = joined.filter(
     (one) => isMeasured(one) || namesLossValue(one.name) || forced.has(one.name),
   );
-  const { roles, notes } = assignRoles(measured, forced);
+  const { roles, notes } = assignRoles(
+    measured.map(named),
+    new Map([...(convention?.roles ?? []), ...forced]),
+  );
   const all = measured.map((one, k) => ({ ...one, ...roles[k]! }));
   const withRoles = all.filter((one) => isMeasured(one) || isAwaited(one));
   const shown = new Set(withRoles.map(({ name }) => name));
@@ -180,7 +192,8 @@ export function finishRun(
     id,
     paths: parts.map((part) => part.path),
     format,
-    stepUnit: parts[0]?.run.stepUnit ?? 'row',
+    stepUnit: convention?.stepUnit ?? parts[0]?.run.stepUnit ?? 'row',
+    ...(convention?.epochs === undefined ? {} : { epochs: convention.epochs }),
     series,
     attempts: attemptsOf(series, restarts),
     hyperparameters: new Map([
@@ -190,6 +203,7 @@ export function finishRun(
     notes: [
       ...new Set([
         ...parts.flatMap((part) => part.run.notes ?? []),
+        ...(convention?.notes ?? []),
         ...sidecarNotes,
         ...notes,
         ...leftNote(

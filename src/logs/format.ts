@@ -53,6 +53,24 @@ export interface RunFiles {
   readonly parallel?: true;
 }
 
+/** A series of one or more files, one after the other. */
+export interface PlacedSeries extends LoggedSeries {
+  /** The index of the first point of each file. */
+  readonly pathOffsets: readonly number[];
+}
+
+/** What a convention makes of the series of a run. */
+export interface Conventional<Series extends PlacedSeries> {
+  readonly series: readonly Series[];
+  /** What a name means where the series has another: its role is told by this. */
+  readonly quantities: ReadonlyMap<string, string>;
+  /** Roles that the names alone do not tell. */
+  readonly roles: ReadonlyMap<string, Role>;
+  readonly stepUnit: StepUnit;
+  readonly epochs?: Run['epochs'];
+  readonly notes: readonly string[];
+}
+
 /**
  * A log format. What is special of one (its files make a run together, its file is written anew) is said here, so that
  * nobody else knows an id.
@@ -88,6 +106,8 @@ export interface LogFormat {
   joined?(paths: readonly string[], root: string): readonly RunFiles[];
   /** Files that tell nothing that another of them does not tell too, and which; a walk passes them over. */
   superseded?(paths: readonly string[]): ReadonlyMap<string, string>;
+  /** What a program that writes the format means by the series of a run; undefined where none is recognised. */
+  convention?<Series extends PlacedSeries>(series: readonly Series[]): Conventional<Series> | undefined;
   /** Hyperparameters of a run that the format keeps in its folder. */
   parameters?(folder: string): Promise<Run['hyperparameters']>;
   /** Whether a file is one of those that {@link parameters} reads. */

@@ -180,15 +180,15 @@ export function roleByName(name: string): Role | 'loss-like' {
 /**
  * The role of every name, and notes about choices that a user may want to change.
  *
- * At most one series without a task gets `loss`: the best candidate by name. Forms like `<t>_loss` are tasks where at
+ * `quantity` is the name that counts where a convention gave the series another. At most one series without a task gets `loss`: the best candidate by name. Forms like `<t>_loss` are tasks where at
  * least two of them stand together; other candidates are `other` and named in a note.
  */
 export function assignRoles(
-  series: readonly { readonly name: string; readonly value: ArrayLike<number> }[],
+  series: readonly { readonly name: string; readonly quantity?: string; readonly value: ArrayLike<number> }[],
   forced: ReadonlyMap<string, Role>,
 ): { roles: NamedRole[]; notes: string[] } {
-  const names = series.map((one) => one.name);
-  const first = names.map((name) => forced.get(name) ?? roleByName(name));
+  const names = series.map((one) => one.quantity ?? one.name);
+  const first = names.map((name, k) => forced.get(series[k]!.name) ?? roleByName(name));
   const tasks = names.map((name, k) =>
     first[k] === 'loss-like' || first[k] === 'eval_loss' || first[k] === 'metric' ? taskOf(name) : undefined,
   );
@@ -253,10 +253,10 @@ export function assignRoles(
     roles[k]!.role === 'other' &&
     (candidates[k] ?? PERPLEXITY_RANK) < PERPLEXITY_RANK &&
     series[k]!.value.length * 10 > series[best!]!.value.length;
-  const others = best === undefined ? [] : names.filter((_, k) => worth(k));
+  const others = best === undefined ? [] : series.filter((_, k) => worth(k)).map(({ name }) => name);
   if (best !== undefined && others.length > 0)
     notes.push(
-      `${names[best]} is taken as the loss; ${others.join(', ')} could be it too (--map loss=NAME chooses)`,
+      `${series[best]!.name} is taken as the loss; ${others.join(', ')} could be it too (--map loss=NAME chooses)`,
     );
   if (!hasTotal && best === undefined && knownTasks.size > 0)
     notes.push(`no total loss; the losses of ${[...knownTasks].join(', ')} are judged one by one`);

@@ -18,6 +18,7 @@ import { decodeName, sameBytes } from '../bytes/encoding.ts';
 import { openLedger } from '../bytes/ledger.ts';
 import { diagError, type ErrorRecord } from '../model/errors.ts';
 import type { LogFormat, LoggedSeries, RunFiles } from './format.ts';
+import { kerasEvents } from './keras-events.ts';
 import { type EventFate, readEvent, type TagSink } from './tfevents-message.ts';
 
 const HEADER_BYTES = 12;
@@ -86,6 +87,7 @@ export const tfevents: LogFormat = {
     head.length >= HEADER_BYTES &&
     ((isHeader(head, 0) && firstIsEvent(head)) || head.subarray(0, 64).includes('brain.Event:')),
   joined: eventRuns,
+  convention: kerasEvents,
   async read(chunks, path) {
     const tags = tagTable();
     const hyperparameters = new Map<string, string | number | boolean | null>();

@@ -90,6 +90,8 @@ export interface Run {
   readonly paths: readonly string[];
   readonly format: string;
   readonly stepUnit: StepUnit;
+  /** Where steps are batches and the log tells how many of them an epoch has; `first` is the number of the very first. */
+  readonly epochs?: { readonly batches: number; readonly first: number };
   readonly series: readonly TimeSeries[];
   readonly attempts: readonly Attempt[];
   /** From sidecars (hparams.json, config.yaml, args.json…) and from the log itself. Keys are untrusted text. */

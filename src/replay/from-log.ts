@@ -43,7 +43,10 @@ export function replayFromLog(run: Run, settings: LogReplaySettings): LogReplay 
   const log = loggedRun(run, attempt);
   const notRun: { rule: string; reason: string }[] = [];
   const recordSteps =
-    onsetStep === null ? null : ([Math.max(0, onsetStep - RECORD.before), onsetStep + RECORD.after] as const);
+    // A recorder counts steps: epochs and rows are none.
+    onsetStep === null || run.stepUnit !== 'step'
+      ? null
+      : ([Math.max(0, onsetStep - RECORD.before), onsetStep + RECORD.after] as const);
   const advice =
     recordSteps === null
       ? ''

@@ -1,0 +1,30 @@
+/** What programs keep beside their logs and checkpoints that is neither: a walk passes over it with a word. */
+import { basename } from 'node:path';
+
+/** Why a file or folder is passed over, by its name and what stands beside it or in it. */
+interface Companion {
+  readonly id: string;
+  /** @param beside the names in its folder */
+  file?(path: string, beside: ReadonlySet<string>): string | undefined;
+}
+
+/** `backup/training_metadata.json` beside `latest.weights.h5`: where `fit` would go on. */
+const kerasBackup: Companion = {
+  id: 'keras-backup',
+  file: (path, beside) =>
+    basename(path) === 'training_metadata.json' && beside.has('latest.weights.h5')
+      ? 'the epoch at which BackupAndRestore of Keras would go on'
+      : undefined,
+};
+
+/** A new one is a line here. */
+const COMPANIONS: readonly Companion[] = [kerasBackup];
+
+/** The reason to pass over a file; undefined where there is none. */
+export function companionFile(path: string, beside: ReadonlySet<string>): string | undefined {
+  for (const { file } of COMPANIONS) {
+    const reason = file?.(path, beside);
+    if (reason !== undefined) return reason;
+  }
+  return undefined;
+}

@@ -1,0 +1,36 @@
+/** Logs that tell again what another one tells: CSVLogger beside TensorBoard in one `fit` of Keras. */
+import type { LogInput } from '../model/log.ts';
+import type { Run, TimeSeries } from '../model/run.ts';
+import { isAxisName } from './row-table.ts';
+
+/** Fewer epochs may be equal by chance. */
+const LEAST_POINTS = 2;
+
+/** Whether each value of a column stands in a series of float32, in the same order. */
+const isRetold = ({ value }: TimeSeries, { value: other }: TimeSeries): boolean =>
+  value.length === other.length &&
+  value.every((one, k) => Object.is(Math.fround(one), Math.fround(other[k]!)));
+
+/** The tags under which Keras's TensorBoard callback writes a column of CSVLogger. */
+const tagsOf = (column: string): readonly string[] =>
+  column.startsWith('val_')
+    ? [`validation/epoch_${column.slice(4)}`, `epoch_${column}`]
+    : [`epoch_${column}`];
+
+/** Whether a run by epochs has a column of losses, and each of its columns is a tag of the other one. */
+function tellsAgain(run: Run, other: Run): boolean {
+  const columns = run.series.filter(({ name }) => !isAxisName(name));
+  return (
+    run.stepUnit === 'epoch' &&
+    columns.some(({ role, value }) => role === 'loss' && value.length >= LEAST_POINTS) &&
+    columns.every((column) =>
+      other.series.some((series) => tagsOf(column.name).includes(series.name) && isRetold(column, series)),
+    )
+  );
+}
+
+/** The log that tells all that this one does; undefined where none does. */
+export const retoldBy = (log: LogInput, others: readonly LogInput[]): LogInput | undefined =>
+  log.runs.length !== 1 || log.errors.length > 0
+    ? undefined
+    : others.find((one) => one !== log && one.runs.some((other) => tellsAgain(log.runs[0]!, other)));
