@@ -9,7 +9,7 @@ keras = pytest.importorskip("keras", reason="no keras in this environment")
 BACKEND = keras.backend.backend()
 pytest.importorskip(BACKEND, reason=f"no {BACKEND} in this environment")
 
-from clippy_diag.keras import ClippyCallback, ClosedLoopMismatch, Recorder, closed_loop  # noqa: E402
+from clippy_diag.keras import ClippyCallback, ClosedLoopMismatch, Recorder, closed_loop, curvature  # noqa: E402
 
 needs_gradients = pytest.mark.skipif(BACKEND == "jax", reason="fit is refused by name on the backend of jax")
 only_tensorflow = pytest.mark.skipif(BACKEND != "tensorflow", reason="of the backend of tensorflow")
@@ -423,3 +423,111 @@ def test_the_package_imports_no_other_backend():
     code = f"import sys, clippy_diag.keras; sys.exit(any(name in sys.modules for name in {sorted(others)!r}))"
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "KERAS_BACKEND": BACKEND}
     assert subprocess.run([sys.executable, "-c", code], env=environment).returncode == 0
+
+
+# ---- eigenvalues
+
+
+def dense_hessian(model, loss):
+    """Hessian by central differences of gradients, in float64 arithmetic of float64 models; written without the package."""
+    variables = model.trainable_variables
+    sizes = np.cumsum([int(np.prod(v.shape)) for v in variables])
+
+    def gradient():
+        if BACKEND == "tensorflow":
+            import tensorflow as tf
+
+            with tf.GradientTape() as tape:
+                value = loss()
+            found = tape.gradient(value, [v.value for v in variables])
+            return np.concatenate([np.asarray(g).reshape(-1) for g in found])
+        import torch
+
+        found = torch.autograd.grad(loss(), [v.value for v in variables])
+        return np.concatenate([g.numpy().reshape(-1) for g in found])
+
+    start = [np.array(keras.ops.convert_to_numpy(v)) for v in variables]
+    flat = np.concatenate([value.reshape(-1) for value in start])
+
+    def at(values):
+        for v, part in zip(variables, np.split(values, sizes[:-1])):
+            v.assign(part.reshape(v.shape))
+        return gradient()
+
+    columns = []
+    for k in range(len(flat)):
+        shift = np.zeros_like(flat)
+        shift[k] = 1e-4
+        columns.append((at(flat + shift) - at(flat - shift)) / 2e-4)
+    slope = at(flat)
+    return slope, np.array(columns)
+
+
+CURVED = {
+    "SGD": (lambda: keras.optimizers.SGD(0.01, momentum=0.9), 380.0),
+    "Adam": (lambda: keras.optimizers.Adam(0.01), 3800 * (1 - 0.9**31)),
+    "Adagrad": (lambda: keras.optimizers.Adagrad(0.1), 20.0),
+    "RMSprop": (lambda: keras.optimizers.RMSprop(0.01, centered=True), 200.0),
+}
+
+
+@needs_gradients
+@pytest.mark.parametrize("kind", CURVED)
+def test_eigenvalues_are_those_of_dense_matrices(kind):
+    make, limit = CURVED[kind]
+    keras.utils.set_random_seed(3)
+    layers = [keras.layers.Dense(5, "tanh", dtype="float64"), keras.layers.Dense(1, dtype="float64")]
+    model = keras.Sequential([keras.Input((3,), dtype="float64"), *layers])
+    model.compile(optimizer=make(), loss="mse")
+    random = np.random.default_rng(0)
+    x, y = random.normal(size=(240, 3)), random.normal(size=(240, 1))
+    model.fit(x, y, batch_size=8, shuffle=False, verbose=0)
+    # A batch unlike the others, where its own g² decides P.
+    batch = (keras.ops.convert_to_tensor(x[:8] * 5), keras.ops.convert_to_tensor(y[:8] * 5))
+
+    def loss():
+        return keras.ops.mean(keras.ops.square(model(batch[0], training=True) - batch[1]))
+
+    kept = [np.array(keras.ops.convert_to_numpy(v)) for v in model.variables + model.optimizer.variables]
+    entries = curvature(model, model.optimizer, loss, step=30)
+    for v, value in zip(model.variables + model.optimizer.variables, kept):
+        np.testing.assert_array_equal(keras.ops.convert_to_numpy(v), value)
+    g, matrix = dense_hessian(model, loss)
+    expected = [np.linalg.eigvalsh(matrix)[-1]]
+    o = model.optimizer
+
+    def slot(values):
+        return np.concatenate([np.array(keras.ops.convert_to_numpy(v)).reshape(-1) for v in values])
+
+    if kind != "SGD":
+        root = {
+            "Adam": lambda: (np.sqrt(0.999 * slot(o._velocities) + 0.001 * g**2) + 1e-7) / np.sqrt(1 - 0.999**31),
+            "Adagrad": lambda: np.sqrt(slot(o._accumulators) + g**2 + 1e-7),
+            "RMSprop": lambda: np.sqrt(
+                0.9 * slot(o._velocities) + 0.1 * g**2 - (0.9 * slot(o._average_gradients) + 0.1 * g) ** 2 + 1e-7
+            ),
+        }[kind]()
+        expected.append(np.linalg.eigvalsh(matrix / np.sqrt(root[:, None] * root[None, :]))[-1])
+    assert [entry["operator"] for entry in entries] == ["hessian", "preconditioned-hessian"][: len(expected)]
+    for entry, value in zip(entries, expected):
+        assert entry["eigenvalues"][0]["value"] == pytest.approx(value, rel=2e-4)
+        assert entry["eigenvalues"][0]["converged"]
+    assert entries[-1]["stability"]["limit"] == pytest.approx(limit)
+    assert entries[-1]["criticalSharpness"]["value"] >= 0
+
+
+@needs_gradients
+def test_dropout_of_a_loss_is_one_mask_for_all_products(tmp_path):
+    model = build(keras.optimizers.Adam(0.01))
+    x, y = data()
+    model.fit(x, y, batch_size=8, verbose=0)
+    batch = (keras.ops.convert_to_tensor(x[:8]), keras.ops.convert_to_tensor(y[:8]))
+    first, again = (curvature(model, model.optimizer, lambda: loss_fn(model, batch), iterations=5) for _ in range(2))
+    assert first == again and len(first) == 2
+
+
+def test_curvature_names_a_backend_that_it_does_not_know():
+    if BACKEND != "jax":
+        pytest.skip("of the backend of jax")
+    with pytest.raises(NotImplementedError, match="backend of jax"):
+        curvature(build(), keras.optimizers.Adam(), lambda: 0.0)

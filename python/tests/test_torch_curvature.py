@@ -66,13 +66,15 @@ def adam_root(o, g, amsgrad=False, eps=1e-8):
     return (v / (1 - 0.999**51)).sqrt() + eps
 
 
+#: Of Adam at the 51st step: 38/η, less what the bias correction has not made up for yet.
+LATE = 3800 * (1 - 0.9**51)
 CASES = {
     "sgd": (lambda p: torch.optim.SGD(p, lr=0.01), None, 200.0),
     "heavy-ball": (lambda p: torch.optim.SGD(p, lr=0.01, momentum=0.9), None, 380.0),
     "nesterov": (lambda p: torch.optim.SGD(p, lr=0.01, momentum=0.9, nesterov=True), None, 380 / 2.8),
-    "adam": (lambda p: torch.optim.Adam(p, lr=0.01), adam_root, 3800.0),
-    "amsgrad": (lambda p: torch.optim.Adam(p, lr=0.01, amsgrad=True), lambda o, g: adam_root(o, g, True), 3800.0),
-    "adamw": (lambda p: torch.optim.AdamW(p, lr=0.01, weight_decay=0.3), adam_root, 3800.0),
+    "adam": (lambda p: torch.optim.Adam(p, lr=0.01), adam_root, LATE),
+    "amsgrad": (lambda p: torch.optim.Adam(p, lr=0.01, amsgrad=True), lambda o, g: adam_root(o, g, True), LATE),
+    "adamw": (lambda p: torch.optim.AdamW(p, lr=0.01, weight_decay=0.3), adam_root, LATE),
     "adagrad": (
         lambda p: torch.optim.Adagrad(p, lr=0.1),
         lambda o, g: (flat(o, "sum") + g**2).sqrt() + 1e-10,

@@ -3,8 +3,9 @@
 from ..loops import ClosedLoopMismatch
 from .callback import ClippyCallback
 from .closed_loop import closed_loop
+from .curvature import curvature
 from .recorder import Recorder
 
 ClippyRecorder = Recorder
 
-__all__ = ["ClippyCallback", "ClippyRecorder", "ClosedLoopMismatch", "Recorder", "closed_loop"]
+__all__ = ["ClippyCallback", "ClippyRecorder", "ClosedLoopMismatch", "Recorder", "closed_loop", "curvature"]

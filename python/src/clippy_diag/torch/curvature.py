@@ -8,22 +8,19 @@ from __future__ import annotations
 import collections
 import contextlib
 import copy
-import math
 import random
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any, Callable, NamedTuple
+from typing import TYPE_CHECKING, Any, Callable
 
 import numpy as np
 import torch
 
-from ..captures import number
+from ..spectrum import Limit, Operator, entries_of_operators, first_rise, stability_rule
 from . import words as names
 
 if TYPE_CHECKING:
     from .recorder import Recorder
 
-#: Losses of float32 passes that differ by less, relatively, are the same.
-ROUNDING = 1e-6
 Trained = list[tuple[torch.nn.Parameter, torch.optim.Optimizer, dict[str, Any]]]
 
 
@@ -90,15 +87,6 @@ def undisturbed(model: torch.nn.Module) -> Iterator[None]:
                     buffer.copy_(before)
 
 
-class Operator(NamedTuple):
-    """S H S of a loss on the trained parameters: H the Hessian, S a diagonal (1, or the inverse root of what a step
-    divides by)."""
-
-    size: int
-    like: torch.Tensor
-    product: Callable[[torch.Tensor], torch.Tensor]
-
-
 class Graph:
     """The loss with its gradient, kept so that it can be differentiated again."""
 
@@ -132,7 +120,12 @@ class Graph:
 
         like = self.inputs[0].detach()
         like = like if like.dtype in (torch.float32, torch.float64) else like.float()
-        return Operator(sum(p.numel() for p in self.inputs), like, product)
+        size = sum(p.numel() for p in self.inputs)
+
+        def random_vector(seed: int) -> torch.Tensor:
+            return torch.randn(size, generator=torch.Generator().manual_seed(seed)).to(like)
+
+        return Operator(size, random_vector, product)
 
 
 def divisor(
@@ -184,110 +177,29 @@ def _check_differentiable(slopes: Sequence[torch.Tensor]) -> None:
         waiting += [following for following, _ in node.next_functions if following is not None]
 
 
-def check_operator(operator: Operator) -> None:
-    """Raises RuntimeError where a product repeated is another one (the model draws random numbers) or uᵀHv is not vᵀHu (a
-    derivative is wrong)."""
-    generator = torch.Generator().manual_seed(1)
-    u, v = (torch.randn(operator.size, generator=generator).to(operator.like) for _ in range(2))
-    hu, hv, again = operator.product(u), operator.product(v), operator.product(v)
-    size = max(hu.norm().item() * v.norm().item(), hv.norm().item() * u.norm().item())
-    if not (hv - again).norm().item() <= 1e-3 * hv.norm().item():
-        raise RuntimeError("the same product twice gives two results")
-    if not abs(torch.dot(u, hv).item() - torch.dot(v, hu).item()) <= 1e-3 * size:
-        raise RuntimeError(
-            "double backward: the products are not symmetric, so a second derivative of the model is wrong"
-        )
-
-
-class Limit(NamedTuple):
-    """The largest eigenvalue at which a step is stable on a quadratic, with its formula."""
-
-    rate: float
-    value: float
-    rule: str
-
-
 def limit_of(trained: Trained, preconditioned: bool) -> Limit | None:
     """The limit of the optimizer at its largest learning rate, an upper bound for the ratio where rates differ; None
     where the operator is not the one its limit is about, or optimizers have different limits."""
-    rules = {_rule(o, g, preconditioned) for _, o, g in trained}
+    counts = {id(o): _steps(o) for _, o, _ in trained}
+    rules = {_rule(o, g, preconditioned, counts[id(o)] + 1) for _, o, g in trained}
     rates = {float(g["lr"]) for _, _, g in trained}
     rule = rules.pop() if len(rules) == 1 else None
     rate = max(rates) if rates else 0.0
     return Limit(rate, rule[0] / rate, rule[1]) if rule is not None and rate > 0 else None
 
 
-def _rule(optimizer: torch.optim.Optimizer, group: dict[str, Any], preconditioned: bool) -> tuple[float, str] | None:
-    kind = type(optimizer).__name__
-    if not names.has_formula(optimizer) or preconditioned != (kind != "SGD"):
+def _steps(optimizer: torch.optim.Optimizer) -> int:
+    """Steps that were taken, of the parameter that took most."""
+    return max((int(state.get("step", 0)) for state in optimizer.state.values()), default=0)
+
+
+def _rule(
+    optimizer: torch.optim.Optimizer, group: dict[str, Any], preconditioned: bool, step: int
+) -> tuple[float, str] | None:
+    if not names.has_formula(optimizer):
         return None
-    if kind in ("Adam", "AdamW"):
-        beta = float(group["betas"][0])
-        return (2 + 2 * beta) / (1 - beta), "(2+2β₁)/((1−β₁)η) on P⁻¹H (arXiv 2207.14484)"
-    momentum = float(group.get("momentum", 0))
-    if kind == "SGD":
-        if momentum and group["nesterov"]:
-            return (2 + 2 * momentum) / (1 + 2 * momentum), "(2+2β)/((1+2β)η) (Nesterov)"
-        if momentum:
-            damped = 1 - float(group.get("dampening", 0))
-            return (
-                2 + 2 * momentum
-            ) / damped, "(2+2β)/η (heavy ball)" if damped == 1 else "(2+2β)/((1−d)η) (heavy ball)"
-        return 2.0, "2/η (gradient descent)"
-    return 2 + 2 * momentum, "(2+2β)/η on P⁻¹H" if momentum else "2/η on P⁻¹H"
-
-
-class Top(NamedTuple):
-    """The largest algebraic eigenvalue that a Krylov space shows."""
-
-    value: float
-    residual: float
-    largest_magnitude: float
-    products: int
-    vector: torch.Tensor
-
-
-def top_eigenvalue(
-    operator: Operator, iterations: int, start: torch.Tensor | None = None, tolerance: float = 0.0
-) -> Top:
-    """Lanczos with full reorthogonalisation, and one product more for the exact residual.
-
-    start      a vector to start from, a random one if None
-    tolerance  stops where the estimated residual is below this share of the value; 0 goes on to the end
-    """
-    if start is None:
-        generator = torch.Generator().manual_seed(0)
-        start = torch.randn(operator.size, generator=generator).to(operator.like)
-    basis, alphas, betas = [start / start.norm()], [], []
-    for _ in range(min(iterations, operator.size)):
-        w = operator.product(basis[-1])
-        alphas.append(torch.dot(w, basis[-1]).item())
-        for _ in range(2):
-            for q in basis:
-                w = w - torch.dot(w, q) * q
-        betas.append(w.norm().item())
-        if not (math.isfinite(betas[-1]) and betas[-1] > 1e-6 * max(map(abs, alphas))):
-            break
-        if tolerance and len(alphas) > 1:
-            values, vectors = np.linalg.eigh(_tridiagonal(alphas, betas))
-            if abs(betas[-1] * vectors[-1, -1]) <= tolerance * abs(values[-1]):
-                break
-        basis.append(w / betas[-1])
-    n = len(alphas)
-    matrix = _tridiagonal(alphas, betas)
-    if not np.isfinite(matrix).all():
-        return Top(math.nan, math.nan, math.nan, n, basis[0])
-    values, vectors = np.linalg.eigh(matrix)
-    v = sum((float(c) * q for c, q in zip(vectors[:, -1], basis)), torch.zeros_like(basis[0]))
-    v = v / v.norm()
-    hv = operator.product(v)
-    value = torch.dot(v, hv).item()
-    return Top(value, (hv - value * v).norm().item(), float(max(values[0], values[-1], key=abs)), n + 1, v)
-
-
-def _tridiagonal(alphas: list[float], betas: list[float]) -> np.ndarray:
-    n = len(alphas)
-    return np.diag(alphas) + np.diag(betas[: n - 1], 1) + np.diag(betas[: n - 1], -1)
+    options = {"step": step, "decay": group.get("lr_decay", 0), "beta1": group.get("betas", (0,))[0]}
+    return stability_rule(type(optimizer).__name__, {**group, **options}, preconditioned)
 
 
 def _entries(
@@ -300,51 +212,16 @@ def _entries(
     critical: bool,
 ) -> list[dict[str, Any]]:
     graph = Graph(trained, loss())
-    entries: list[dict[str, Any]] = []
-    for name, preconditioned in (("hessian", False), ("preconditioned-hessian", True)):
-        operator = graph.operator(preconditioned)
-        if operator is None:
-            continue
-        if not preconditioned:
-            check_operator(operator)
-        top = top_eigenvalue(operator, iterations)
-        limit = limit_of(graph.trained, preconditioned)
-        entries.append(
-            {
-                "checkpoint": checkpoint,
-                "step": step,
-                "method": "lanczos",
-                "operator": name,
-                "block": "all",
-                "task": "all",
-                "eigenvalues": [
-                    {
-                        "value": number(top.value),
-                        "residualNorm": number(top.residual),
-                        "iterations": top.products - 1,
-                        "converged": bool(top.residual <= 1e-3 * abs(top.value)),
-                    }
-                ],
-                "largestMagnitude": number(top.largest_magnitude),
-                "hvpCount": top.products,
-                "hvpMethod": "double backward",
-                "stability": {
-                    "learningRate": limit.rate if limit else max(float(g["lr"]) for _, _, g in trained),
-                    "limit": limit.value if limit else None,
-                    "ratio": number(top.value / limit.value) if limit else None,
-                    **({"rule": limit.rule} if limit else {}),
-                },
-                "seed": 0,
-                "backend": f"pytorch {torch.__version__}",
-                "source": "recorded",
-            }
-        )
-    if critical:
-        found = critical_sharpness(trained, loss)
-        for entry in entries:
-            if found is not None and entry["stability"]["ratio"] is not None:
-                entry["criticalSharpness"] = {"value": found[0], "criticalMultiple": number(found[1])}
-    return entries
+    return entries_of_operators(
+        {"hessian": graph.operator(False), "preconditioned-hessian": graph.operator(True)},
+        lambda preconditioned: limit_of(graph.trained, preconditioned),
+        max(float(g["lr"]) for _, _, g in trained),
+        (lambda: critical_sharpness(trained, loss)) if critical else None,
+        checkpoint=checkpoint,
+        step=step,
+        iterations=iterations,
+        backend=f"pytorch {torch.__version__}",
+    )
 
 
 def critical_sharpness(trained: Trained, loss: Callable[[], torch.Tensor]) -> tuple[float, float] | None:
@@ -380,34 +257,9 @@ def critical_sharpness(trained: Trained, loss: Callable[[], torch.Tensor]) -> tu
             return float(loss())
 
     try:
-        return _first_rise(loss_at, rate)
+        return first_rise(loss_at, rate)
     finally:
         _put(parameters, before)
-
-
-def _first_rise(loss_at: Callable[[float], float], rate: float) -> tuple[float, float] | None:
-    here = loss_at(0.0)
-    same, lowest = ROUNDING * abs(here), here
-
-    def raises(multiple: float) -> bool:
-        nonlocal lowest
-        value = loss_at(multiple)
-        lowest = min(lowest, value) if value == value else lowest
-        return not value <= here + same
-
-    high = 1 / 64
-    while not raises(high):
-        high *= 2
-        if high > 4096:
-            return 0.0, math.inf
-    low = 0.0 if high == 1 / 64 else high / 2
-    while high - low > 0.01 * high and high > 1e-12:
-        middle = (low + high) / 2
-        if raises(middle):
-            high = middle
-        else:
-            low = middle
-    return (2 / (high * rate), high) if lowest < here - same else None
 
 
 def _put(parameters: Sequence[torch.Tensor], values: Sequence[torch.Tensor]) -> None:

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any, Callable
 import torch
 
 from ..captures import number
-from .curvature import Graph, _trained, check_operator, critical_sharpness, limit_of, top_eigenvalue, undisturbed
+from ..spectrum import check_operator, top_eigenvalue
+from .curvature import Graph, _trained, critical_sharpness, limit_of, undisturbed
 
 if TYPE_CHECKING:
     from .recorder import Recorder
