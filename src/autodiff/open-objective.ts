@@ -3,6 +3,7 @@ import { availableParallelism } from 'node:os';
 import { dirname, join, resolve } from 'node:path';
 import { openFile, openSibling } from '../bytes/source.ts';
 import { diagError } from '../model/errors.ts';
+import { isProgram } from '../model/program.ts';
 import { type Backend, loadBackend } from './backend.ts';
 import type { BackendName } from './backend-names.ts';
 import { differentiate, type Network } from './differentiate.ts';
@@ -65,7 +66,7 @@ export async function openObjective(
     ...(backend === undefined ? {} : { backend }),
     ...(rowsPerPass === undefined ? {} : { rowsPerPass }),
   };
-  if (/\.[cm]?js$/i.test(path)) {
+  if (isProgram(path)) {
     if (options.trusted !== true) throw diagError('model-untrusted', { path }, { path });
     await (await openFile(path)).close();
     const named = sources.map((source) => ({ ...source, name: plainName(source.name) }));

@@ -5,7 +5,8 @@
  */
 import { createHash } from 'node:crypto';
 import { type FileHandle, open } from 'node:fs/promises';
-import { unreadable } from './source.ts';
+import { diagError } from '../model/errors.ts';
+import { kindOfPath, unreadable } from './source.ts';
 
 /** A stretch of content under one path, from its appearance to its rotation or truncation. */
 export interface Generation {
@@ -18,7 +19,11 @@ export interface Generation {
 }
 
 export interface Follower {
-  /** Looks at the file; whether any generation has other bytes than at the last look. */
+  /**
+   * Looks at the file; whether any generation has other bytes than at the last look.
+   *
+   * @throws file-unreadable, file-not-regular
+   */
   poll(): Promise<boolean>;
   /** Oldest first. */
   readonly generations: readonly Generation[];
@@ -103,6 +108,9 @@ export function followFile(path: string): Follower {
   }
 
   async function pollPath(): Promise<boolean> {
+    const kind = await kindOfPath(path);
+    // A FIFO would hang, a folder cannot be read.
+    if (kind !== 'file' && kind !== 'missing') throw diagError('file-not-regular', { path, kind }, { path });
     let handle: FileHandle;
     try {
       handle = await open(path, 'r');

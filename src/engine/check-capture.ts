@@ -2,9 +2,10 @@
 import { join } from 'node:path';
 import { kindOfPath, readText } from '../bytes/source.ts';
 import { type Capture, openCapture } from '../captures/read.ts';
-import { DiagError, reasonOf } from '../model/errors.ts';
+import { DiagError, diagError, reasonOf } from '../model/errors.ts';
 import type { CaptureCheck } from '../model/inspection.ts';
 import { isJsonObject } from '../model/json.ts';
+import { isProgram } from '../model/program.ts';
 import { replayCapture } from '../replay/replay.ts';
 
 /**
@@ -75,11 +76,18 @@ async function batches(capture: Capture): Promise<CaptureCheck> {
       ok: null,
       message: 'no batches: no closed loop is possible (batches=True keeps them)',
     };
+  const { model } = capture.manifest;
+  if (model !== null && isProgram(model))
+    return {
+      id: 'batches',
+      ok: null,
+      message: `${size} batch tensors a step: closed loops are possible in your own model, and here once you have looked at ${model} and name it (${reasonOf(diagError('model-untrusted', { path: model }))})`,
+    };
   return {
     id: 'batches',
     ok: true,
     message:
-      capture.manifest.model === null
+      model === null
         ? `${size} batch tensors a step: closed loops are possible in your own model (docs/recorders.md)`
         : `${size} batch tensors a step and a model: closed loops are possible here and in your own model`,
   };
@@ -101,7 +109,13 @@ function clipping({ manifest }: Capture): CaptureCheck {
 async function recorder({ path }: Capture): Promise<CaptureCheck[]> {
   const status = join(path, 'status.json');
   if ((await kindOfPath(status)) !== 'file') return [];
-  const document: unknown = JSON.parse(await readText(status));
+  let document: unknown;
+  try {
+    document = JSON.parse(await readText(status));
+  } catch (error) {
+    if (!(error instanceof SyntaxError)) throw error;
+    return [{ id: 'recorder', ok: false, message: 'status.json is no JSON: it was cut or overwritten' }];
+  }
   const { problems, stopped } = isJsonObject(document) ? document : { problems: [], stopped: null };
   const said = [
     ...(typeof stopped === 'string' ? [`stopped: ${stopped}`] : []),

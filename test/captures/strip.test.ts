@@ -46,6 +46,14 @@ describe('strip-batches', () => {
 });
 
 describe('inspect --check', () => {
+  it('a status that is no JSON is told, and is no bug', async () => {
+    const path = copied();
+    writeFileSync(join(path, 'status.json'), '{"problems": [');
+    const { code, out } = await cli(['inspect', '--check', path]);
+    expect(code).toBe(1);
+    expect(out).toContain('status.json is no JSON');
+  });
+
   const checks = async (path: string) => {
     const { code, out } = await cli(['inspect', '--check', path, '--json']);
     const [capture] = (

@@ -1,4 +1,5 @@
 /** What is written never replaces what was read, and two outputs never share a file. */
+import { execFileSync } from 'node:child_process';
 import { copyFileSync, linkSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
@@ -88,5 +89,15 @@ it('two outputs to one file are a usage error, by whatever names', async () => {
     );
     expect([command[0], code]).toEqual([command[0], 2]);
     expect(err).toContain('two reports are to be written to');
+  }
+});
+
+it('a watcher of what is no file ends with 3, at once', async () => {
+  const folder = scratch();
+  execFileSync('mkfifo', [join(folder, 'pipe')]);
+  for (const path of ['.', 'pipe', '/dev/null']) {
+    const { code, err } = await cli(['watch', path, '--idle-exit', '1', '--state', 'state'], { cwd: folder });
+    expect([path, code]).toEqual([path, 3]);
+    expect(err).toContain('error[file-not-regular]');
   }
 });
