@@ -24,6 +24,15 @@ export interface DecideInput {
   })[];
   /** Whether any rule held in the closed loop. */
   readonly ruleHolds: boolean;
+  /** What the recorded run had and the same training from the same batches, computed anew and well, has not; null where they agree. */
+  readonly unrecorded: Unrecorded | null;
+}
+
+/** What a record without it points at: only the recorded losses are lost, or they alone stay high from a step on. */
+export interface Unrecorded {
+  readonly trigger: 'precision' | 'optimizer-state';
+  /** Position of the last step up to which record and computed training agree. */
+  readonly at: number;
 }
 
 /** Share of the earlier size of a step for a gradient under which nothing is learnt any more. */
@@ -60,7 +69,22 @@ export function decideCause(input: DecideInput): Cause {
       (trigger) => trigger !== list[0]!.trigger,
     );
 
-  if (references !== null && references.harmful === null) {
+  if (input.unrecorded !== null) {
+    const { trigger, at } = input.unrecorded;
+    const known = changes.find((change) => change.trigger === trigger);
+    return trigger === 'precision'
+      ? made(
+          trigger,
+          'likely',
+          `${known?.evidence.statement ?? 'the recorded losses end as no number'}; trained again from the same batches in float32 it does not happen`,
+        )
+      : made(
+          trigger,
+          known === undefined ? 'likely' : 'shown',
+          `trained again from the same state, batches and learning rates, the run goes on as recorded up to step ${steps[at]} and then stays well: what differs was not recorded, as an optimizer state that is lost or replaced`,
+        );
+  }
+  if (references !== null && references.harmful === null && references.level !== null) {
     const data = changes.find(({ trigger }) => trigger === 'data');
     if (data !== undefined)
       return made(
@@ -142,11 +166,12 @@ function fromSteps(
 }
 
 function mechanismOf(
-  { onset, observed, references, changes, arms }: DecideInput,
+  { onset, observed, references, changes, arms, unrecorded }: DecideInput,
   held: ReadonlySet<Trigger>,
 ): Mechanism {
-  if (changes.some(({ trigger }) => trigger === 'precision')) return 'overflow';
-  if (references === null) return 'unknown';
+  if (unrecorded?.trigger === 'precision' || changes.some(({ trigger }) => trigger === 'precision'))
+    return 'overflow';
+  if (references === null || references.level === null) return 'unknown';
   if (references.harmful === null) return 'bad-batch-only';
   const rate = observed.effectiveRate.filter((_, i) => !references.unlike.has(i));
   const before = medianOf(observed.effectiveRate.slice(0, onset).filter(Number.isFinite));
@@ -185,7 +210,7 @@ function evidenceOf({ onset, observed, references, changes }: DecideInput, until
         steps[onset]!,
       );
     const shown = `${before.length + after.length} reference batches (steps ${[...before, ...after].map((index) => steps[index]).join(', ')})`;
-    if (harmful === null)
+    if (harmful === null && level !== null)
       add(
         'reference-loss',
         `on ${shown} no step raised the loss for good`,
@@ -194,7 +219,7 @@ function evidenceOf({ onset, observed, references, changes }: DecideInput, until
         usualRange(loss.slice(Math.max(0, onset - 20), onset)),
         steps.at(-1)!,
       );
-    else
+    else if (harmful !== null)
       add(
         'reference-loss',
         `on ${shown} the loss is ${formatNumber(loss[harmful]!)} before step ${steps[harmful]} and ${formatNumber(loss[harmful + 1]!)} after it; it ends at ${formatNumber(endLevel(loss))}${level === null ? '' : `, where ${formatNumber(level)} was usual`}`,

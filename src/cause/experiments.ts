@@ -23,6 +23,7 @@ import { batchOrder } from '../replay/matrix.ts';
 import { type Ended, harmFrom, outcomeOf, usualUpdate } from '../replay/outcome.ts';
 import { lookAtReferences, type References } from '../replay/reference.ts';
 import { leavesAll, type RuleChoice, ruleMembers } from '../rules/choice.ts';
+import { asComputed, unrecordedIn } from './as-computed.ts';
 import { changesBy } from './changes.ts';
 import { decideCause } from './decide.ts';
 import { observe } from './observe.ts';
@@ -131,6 +132,9 @@ export async function runExperiments(options: ExperimentOptions): Promise<Experi
     ...ruled,
   ];
   const without = armed === null ? { outcome: null, finalLoss: Number.NaN } : endOf(armed.baseline);
+  const unrecorded = follows
+    ? unrecordedIn(armed, capture, prepared, observed, onset, without.outcome === 'holds')
+    : null;
   const cause = decideCause({
     onset,
     observed,
@@ -138,13 +142,14 @@ export async function runExperiments(options: ExperimentOptions): Promise<Experi
     changes: follows || references === null ? changes : changes.filter(({ trigger }) => trigger !== 'data'),
     arms: follows ? arms : [],
     ruleHolds: ruled.some(({ outcome }) => outcome === 'holds'),
+    unrecorded,
   });
 
   // A run that is back needs nothing, whatever else would hold too.
   const back = without.outcome === 'holds';
   const held = new Map<Tried, { tried: number; held: number }>();
   const best = rankTried(tried.filter(({ outcome }) => outcome === 'holds'));
-  if (!back && references !== null && armed !== null)
+  if (!back && unrecorded === null && references !== null && armed !== null)
     for (const one of best.slice(0, MOST_PERTURBED)) {
       const edges = stretches(references, onset, capture.steps.length);
       const orders = Array.from({ length: PERTURBATIONS }, (_, k) => batchOrder(edges, k + 1)!);
@@ -169,9 +174,12 @@ export async function runExperiments(options: ExperimentOptions): Promise<Experi
     );
   return {
     cause,
-    remedies: back
-      ? [noneNeeded(cause, without.finalLoss), ...rankRemedies(remedies.filter(notClip))]
-      : rankRemedies(remedies),
+    remedies:
+      unrecorded !== null
+        ? [asComputed(unrecorded, without, options, references)]
+        : back
+          ? [noneNeeded(cause, without.finalLoss), ...rankRemedies(remedies.filter(notClip))]
+          : rankRemedies(remedies),
     entries: [
       ...(closedLoop?.entries ?? []),
       ...(armed === null

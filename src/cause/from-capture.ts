@@ -33,7 +33,15 @@ export async function causeOfCapture(
   const shown = causeOfLoops(context, prepared, observed, onset, loops);
   if (shown !== null) return shown;
   const changes = changesBy(onset, observed, null, capture.manifest.skipped);
-  const cause = decideCause({ onset, observed, references: null, changes, arms: [], ruleHolds: false });
+  const cause = decideCause({
+    onset,
+    observed,
+    references: null,
+    changes,
+    arms: [],
+    ruleHolds: false,
+    unrecorded: null,
+  });
   return {
     cause,
     remedies: recovered

@@ -78,6 +78,8 @@ export function causeOfLoops(
     changes,
     arms,
     ruleHolds: ruled.some(({ outcome }) => outcome === 'holds'),
+    // Its baseline ran in the own framework and precision.
+    unrecorded: null,
   });
   const tried: Tried[] = [
     ...arms.map((arm) => ({ ...arm, label: armLabel(arm.arm), rule: setup.clipping, planned: arm })),

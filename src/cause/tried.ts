@@ -117,7 +117,7 @@ export function remedyOf(
 }
 
 /** How a try ended, in words. */
-function endText(
+export function endText(
   outcome: ArmOutcome | null,
   finalLoss: number,
   references: References | null,

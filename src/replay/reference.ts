@@ -37,7 +37,7 @@ export interface References {
   readonly batches: readonly Batch[];
   /** Mean loss on them at each recorded state, the one after the last step included. */
   readonly loss: readonly number[];
-  /** Position of the first step whose update raised it for good; null where none did. */
+  /** Position of the first step whose update raised it for good; null where none did, or `level` is not known. */
   readonly harmful: number | null;
   /** Median of that loss over the states before; null where there are fewer than eight. */
   readonly level: number | null;
@@ -92,8 +92,11 @@ export async function lookAtReferences(given: ReferenceOptions): Promise<Referen
   await walk(options, onset + 1, (index, tensors) => {
     if (states.has(index)) states.set(index, model.flatten(tensors.map(({ w }) => w)));
   });
-  const lossAt = async (state: number, batches: readonly Batch[]): Promise<number> =>
-    (await model.objective.loss(states.get(state)!, batches)).loss;
+  // A state that the walk does not reach was lost to an update that is no number.
+  const lossAt = async (state: number, batches: readonly Batch[]): Promise<number> => {
+    const flat = states.get(state)!;
+    return flat.length === 0 ? Number.NaN : (await model.objective.loss(flat, batches)).loss;
+  };
 
   const own = await options.batch(onset);
   const onsetBatch: BatchLoss[] = [];
@@ -128,7 +131,9 @@ export async function lookAtReferences(given: ReferenceOptions): Promise<Referen
       : Number.NaN,
   );
   while (loss.length < steps.length + 1) loss.push(Number.NaN);
-  const harmful = firstHarm(loss, onset);
+  // Too few states before the onset: what is raised against states from within the incident says nothing.
+  const known = onset >= LEAST_STATES - 1;
+  const harmful = known ? firstHarm(loss, onset) : null;
   return {
     at,
     later,
@@ -140,7 +145,7 @@ export async function lookAtReferences(given: ReferenceOptions): Promise<Referen
     batches,
     loss,
     harmful,
-    level: levelBefore(loss, harmful ?? onset),
+    level: known ? levelBefore(loss, harmful ?? onset) : null,
   };
 }
 

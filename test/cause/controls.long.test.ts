@@ -25,10 +25,14 @@ interface Made {
   readonly batches: readonly number[];
   rate?(step: number): number;
   readonly rule?: string;
+  /** The step whose gradient overflows, as one in half precision does. */
+  readonly overflowAt?: number;
+  /** The step before which the accumulators begin anew, unseen by the recorder. */
+  readonly resetAt?: number;
 }
 
 /** Trains and records a run, and analyzes it. */
-async function analyzed({ batches, rate = () => 1, rule = 'none' }: Made) {
+async function analyzed({ batches, rate = () => 1, rule = 'none', overflowAt, resetAt }: Made) {
   const folder = mkdtempSync(join(tmpdir(), 'clippy-diag-cause-'));
   try {
     const capture = await openCapture(source);
@@ -59,6 +63,7 @@ async function analyzed({ batches, rate = () => 1, rule = 'none' }: Made) {
     );
     for (const [step, index] of batches.entries()) {
       const batch = await captureBatch(capture, index);
+      if (step === resetAt) for (const { slots } of tensors) slots.accumulator!.fill(0.1);
       const flat = model.flatten(tensors.map(({ w }) => w));
       const { loss, gradient } = await model.objective.gradient(flat, [batch]);
       const gradients = tensors.map(({ w }) => ({ values: new Float32Array(w.length) }));
@@ -66,6 +71,7 @@ async function analyzed({ batches, rate = () => 1, rule = 'none' }: Made) {
         gradient,
         gradients.map(({ values }) => values),
       );
+      if (step === overflowAt) gradients[0]!.values[0] = Number.POSITIVE_INFINITY;
       const rates = [learningRate! * rate(step)];
       await writer.step({
         step: 1000 + step,
@@ -121,4 +127,22 @@ it('bad batches under a clipping that holds them: the data, the weights unharmed
   expect(run.cause).toMatchObject({ trigger: 'data', mechanism: 'bad-batch-only', step: null });
   expect(run.remedies![0]!.action).toBe('none-needed');
   expect(run.remedies!.some(({ action }) => action === 'clip')).toBe(false);
+});
+
+it('a gradient that overflowed: the precision, likely; float32 holds on the same batches, and no batch or rule is blamed', async () => {
+  const run = await analyzed({ batches: calm, overflowAt: 26 });
+  expect(run.cause).toMatchObject({ trigger: 'precision', mechanism: 'overflow', confidence: 'likely' });
+  expect(run.remedies!.map(({ action, tried, holds }) => ({ action, tried, holds }))).toEqual([
+    { action: 'raise-precision', tried: 'closed-loop', holds: true },
+  ]);
+});
+
+it('accumulators that begin anew within the steps: the optimizer state; carried on, the run holds', async () => {
+  const run = await analyzed({ batches: calm, resetAt: 26, rate: () => 2 });
+  expect(run.cause!.trigger).toBe('optimizer-state');
+  expect(run.remedies![0]).toMatchObject({
+    action: 'restore-optimizer-state',
+    holds: true,
+    from: { step: 1026, path: null },
+  });
 });
