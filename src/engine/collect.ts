@@ -198,10 +198,12 @@ async function collectFolder(root: string, options: Reading, found: Inputs): Pro
   const before = count();
   let files = 0;
   let order = 0;
+  let unsupported: (Met & { kind: 'unsupported' }) | undefined;
   try {
     for await (const met of walk(root)) {
       order++;
       if (met.kind === 'file' || met.kind === 'passed') files++;
+      if (met.kind === 'unsupported') unsupported ??= met;
       await meet(met, order, walked);
     }
     await readWaiting(walked);
@@ -214,7 +216,12 @@ async function collectFolder(root: string, options: Reading, found: Inputs): Pro
   const byOrder = (a: { readonly order: number }, b: { readonly order: number }): number => a.order - b.order;
   found.logs.push(...read.sort(byOrder).map(({ log }) => log));
   found.skipped.push(...walked.skipped.sort(byOrder).map(({ order: _, ...one }) => one));
-  if (count() === before) throw diagError('folder-without-inputs', { path: root, files }, { path: root });
+  if (count() > before) return;
+  if (unsupported !== undefined) {
+    const { path, format, instead } = unsupported;
+    throw diagError('format-unsupported', { path, format, instead }, { path });
+  }
+  throw diagError('folder-without-inputs', { path: root, files }, { path: root });
 }
 
 /** Passes over logs of which another one tells every value. */
@@ -252,6 +259,8 @@ const isData = ({ kept, runs }: LogInput, { headerRecords = 0 }: LogFormat): boo
 async function meet(met: Met, order: number, walked: Walk): Promise<void> {
   const { found, skipped } = walked;
   if (met.kind === 'capture') found.captures.push(met.path);
+  else if (met.kind === 'unsupported')
+    skipped.push({ path: met.path, reason: `${met.format}, not read; ${met.instead}`, order });
   else if (met.kind === 'error') found.errors.push(ofInput(met.error));
   else if (met.kind === 'passed') {
     const { kind: _, ...passed } = met;

@@ -3,16 +3,17 @@ import { basename } from 'node:path';
 import { entriesOf } from '../bytes/folder.ts';
 import { sizeOfPath } from '../bytes/source.ts';
 import { partOfCheckpoint } from '../checkpoints/registry.ts';
-import { companionFile } from '../logs/companions.ts';
+import { companionFile, unsupportedFolder } from '../logs/companions.ts';
 import { isSidecar } from '../logs/sidecars.ts';
 import { DiagError } from '../model/errors.ts';
 import type { Skipped } from '../model/inspection.ts';
 import { nameSaysLog, saying, signOfName } from './says-log.ts';
 
-/** What a walk meets: a file to be opened, the folder of a capture, what is passed over, and what cannot be read. */
+/** What a walk meets: a file to be opened, the folder of a capture, what is passed over, a folder that is known and not read, and what cannot be read. */
 export type Met =
   | { readonly kind: 'file' | 'capture'; readonly path: string }
   | ({ readonly kind: 'passed' } & Skipped)
+  | { readonly kind: 'unsupported'; readonly path: string; readonly format: string; readonly instead: string }
   | { readonly kind: 'error'; readonly path: string; readonly error: DiagError };
 
 export const CAPTURE_MANIFEST = 'capture.json';
@@ -38,6 +39,11 @@ export async function* walk(folder: string, visited = new Set<string>()): AsyncG
   if (visited.has(real)) return;
   visited.add(real);
   const names = new Set(entries.map(({ name }) => name));
+  const unsupported = unsupportedFolder(names);
+  if (unsupported !== undefined) {
+    yield { kind: 'unsupported', path: folder, ...unsupported };
+    return;
+  }
   const isCapture = names.has(CAPTURE_MANIFEST);
   if (isCapture) yield { kind: 'capture', path: folder };
   // A capture names its files itself; a log may have been written beside them.

@@ -1,5 +1,6 @@
 /** What programs keep beside their logs and checkpoints that is neither: a walk passes over it with a word. */
 import { basename } from 'node:path';
+import { ORBAX, type Unsupported } from './unsupported.ts';
 
 /** Why a file or folder is passed over, by its name and what stands beside it or in it. */
 interface Companion {
@@ -28,3 +29,7 @@ export function companionFile(path: string, beside: ReadonlySet<string>): string
   }
   return undefined;
 }
+
+/** What a folder is as a whole, by the names in it, where it is known and not read. */
+export const unsupportedFolder = (names: ReadonlySet<string>): Unsupported | undefined =>
+  names.has('_CHECKPOINT_METADATA') || names.has('manifest.ocdbt') ? ORBAX : undefined;

@@ -1,8 +1,16 @@
-/** Logs that are recognised by their first bytes and not read: what they are, and what to export instead. */
-interface Unsupported {
+/** What is recognised by its first bytes and not read: what it is, and what to export instead. */
+export interface Unsupported {
   readonly format: string;
   readonly instead: string;
 }
+
+/** Descriptions of a checkpoint of orbax look like records of a log. */
+export const ORBAX: Unsupported = {
+  format: 'part of an orbax checkpoint (JAX)',
+  instead:
+    'export the tensors: restore it in Python, then flax.serialization.msgpack_serialize(tree) to a .msgpack file, or safetensors.flax.save_file',
+};
+const ORBAX_KEY = /^\s*\{\s*"(tree_metadata|item_handlers|array_metadatas)"\s*:/;
 
 /** The one that a head shows, or undefined. */
 export function unsupportedFormat(head: Buffer): Unsupported | undefined {
@@ -19,5 +27,5 @@ export function unsupportedFormat(head: Buffer): Unsupported | undefined {
       instead:
         'export the history: run.scan_history() to JSON lines in Python, or "Export CSV" of a chart; `wandb sync` uploads an offline run first',
     };
-  return undefined;
+  return ORBAX_KEY.test(head.toString('latin1', 0, 64)) ? ORBAX : undefined;
 }
