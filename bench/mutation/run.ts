@@ -28,7 +28,7 @@ const SCOPES: Readonly<Record<string, readonly string[]>> = {
     'test/detectors/*.test.ts',
     'test/contracts/detectors.test.ts',
   ],
-  'src/gate': ['test/gate/{config,evidence,faults,thresholds}.test.ts'],
+  'src/gate': ['test/gate/{config,evidence,faults,thresholds,unread,baseline}.test.ts'],
   'src/rules': [
     'test/rules/*.test.ts',
     'test/contracts/{rules,compositions}.test.ts',
@@ -67,6 +67,8 @@ interface FileResult {
   readonly timedOut: number;
   readonly cpuSeconds: number;
   readonly survivors: readonly Survivor[];
+  /** Those that ran, by their patterns. Left out in older results: the tests of the scope. */
+  readonly tests?: readonly string[];
 }
 
 /** By path from the root of the project. */
@@ -230,11 +232,22 @@ function pageOf(results: Results): string {
         ({ line, change, why }) => `| ${file}:${line} | ${cell(change)} | ${why ?? 'not looked at yet'} |`,
       ),
     );
+    const left = filesUnder(scope).filter(
+      (file) => results[file] === undefined && mutantsOf(readFileSync(file, 'utf8')).length > 0,
+    );
+    const earlier = new Map<string, string[]>();
+    for (const [file, one] of files) {
+      if (one.tests === undefined || `${one.tests}` === `${tests}`) continue;
+      const ran = one.tests.map(cell).join(', ');
+      earlier.set(ran, [...(earlier.get(ran) ?? []), cell(file)]);
+    }
     return [
       `## ${scope}`,
       '',
       `Tests: ${tests.map(cell).join(', ')}`,
       '',
+      ...[...earlier].flatMap(([ran, of]) => [`Run with ${ran} only: ${of.join(', ')}`, '']),
+      ...(left.length > 0 ? [`Not run, and in no number here: ${left.map(cell).join(', ')}`, ''] : []),
       '| file | as of | mutants | killed |',
       '|---|---|---|---|',
       ...files.map(
@@ -285,7 +298,8 @@ async function runPath(path: string, workers: number, sample: Sample): Promise<v
   const runners = Array.from({ length: workers }, () => createRunner(SCOPES[scope]!));
   try {
     for (const file of filesUnder(path)) {
-      results = { ...results, [file]: await runFile(file, runners, sample, results[file]) };
+      const found = await runFile(file, runners, sample, results[file]);
+      results = { ...results, [file]: { ...found, tests: SCOPES[scope]! } };
       save();
     }
   } finally {

@@ -273,7 +273,12 @@ describe('what a policy allows to be unread', () => {
     ]);
     const again = await cli(['gate', saved]);
     expect([again.code, again.out]).toEqual([code, out]);
-    expect((await cli(['baseline', 'update', at], { cwd: folder() })).code).toBe(4);
+    const update = ['baseline', 'update', at, '--allow-outside', '--file'];
+    expect((await cli([...update, join(folder(), 'b.json')])).code).toBe(4);
+    expect(
+      (await cli(['baseline', 'update', healthy, '--allow-outside', '--file', join(folder(), 'b.json')]))
+        .code,
+    ).toBe(0);
   });
 
   test('what was no log is named by a gate that passes', async () => {
