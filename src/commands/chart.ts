@@ -1,9 +1,11 @@
 import * as Flags from '@oclif/core/flags';
 import { command } from '../cli/command.ts';
+import { formatErrorRecord } from '../cli/error-text.ts';
 import { configFlags, thresholdsByFlags } from '../cli/gate-flags.ts';
 import { logFlags, pathArgs, readOptionsOf } from '../cli/shared-flags.ts';
 import { terminalOptions } from '../cli/terminal-options.ts';
 import { collectInputs } from '../engine/collect.ts';
+import { exitCodeOfErrors } from '../engine/exit-code.ts';
 import { diagnoseRun } from '../engine/report.ts';
 import { diagError, EXIT } from '../model/errors.ts';
 import { inertName } from '../model/inert-text.ts';
@@ -40,7 +42,7 @@ export default command({
 
   async run({ argv, flags }, io) {
     const thresholds = await thresholdsByFlags(flags);
-    const { logs } = await collectInputs(argv, readOptionsOf(flags, io));
+    const { logs, errors } = await collectInputs(argv, readOptionsOf(flags, io));
     const runs = logs.flatMap((log) => log.runs);
     const from = flags.from ?? Number.NEGATIVE_INFINITY;
     const to = flags.to ?? Number.POSITIVE_INFINITY;
@@ -78,6 +80,8 @@ export default command({
     const chosen = runs.flatMap((run) =>
       run.series.filter((s) => wanted(s.name, s.role) && s.step.length > 0),
     );
+    const [unread] = errors;
+    if (unread !== undefined && charts.every(({ groups }) => groups.length === 0)) throw unread;
     if (
       charts.every(({ groups }) => groups.length === 0) &&
       chosen.length > 0 &&
@@ -95,12 +99,15 @@ export default command({
         metric: flags.metric?.join(', ') ?? 'loss',
         found: [...new Set(charts.flatMap((c) => c.found))].slice(0, 20),
       });
+    const damage = [...errors.map((error) => error.toRecord()), ...logs.flatMap((log) => log.errors)];
+    for (const error of damage) await io.remark(formatErrorRecord(error));
+    const code = damage.length > 0 ? exitCodeOfErrors(damage) : EXIT.done;
     if (flags.json) {
       await io.printJson({
         schemaVersion: SCHEMA_VERSION,
         charts: charts.map(({ run, groups }) => ({ run: run.id, series: groups.flatMap((g) => g.series) })),
       });
-      return EXIT.done;
+      return code;
     }
     const texts = charts.flatMap(({ run, groups }) => [
       ...(charts.length > 1 ? [inertName(run.id)] : []),
@@ -116,6 +123,6 @@ export default command({
       ),
     ]);
     await io.print(texts.join('\n\n'));
-    return EXIT.done;
+    return code;
   },
 });

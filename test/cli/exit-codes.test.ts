@@ -1,0 +1,203 @@
+/** The table of docs/exit-codes.md, cell by cell: a command line that ends with the code, in memory. */
+import { copyFileSync, cpSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { beforeAll, describe, expect, it } from 'vitest';
+import { COMMANDS } from '../../src/run.ts';
+import { cli } from '../support/cli.ts';
+import { scratchFolders } from '../support/scratch.ts';
+import { projectRoot } from '../support/shared-data.ts';
+
+const scratch = scratchFolders('exit-codes');
+let folder: string;
+
+const STUDY = `version: 1
+data: { file: table.csv, order: column t, train: 320, test: 80 }
+columns: { x: dense, y: { label: y, loss: sigmoid-cross-entropy } }
+models: { m: { shared: { type: shared-bottom, units: [2], activation: relu } } }
+rules: [none]
+learningRates: [0.05, 0.1]
+seeds: 1
+batch: 16
+`;
+
+beforeAll(async () => {
+  folder = scratch();
+  const put = (name: string, text: string): void => writeFileSync(join(folder, name), text);
+  copyFileSync(join(projectRoot, 'fixtures/incident/log.jsonl'), join(folder, 'lost.jsonl'));
+  const row = (step: number): string => `{"step":${step},"loss":${1 + 0.01 * Math.sin(1.7 * step)}}\n`;
+  put('good.jsonl', Array.from({ length: 200 }, (_, step) => row(step)).join(''));
+  put('torn.jsonl', `${Array.from({ length: 200 }, (_, step) => row(step)).join('')}{"st`);
+  put('bad.jsonl', `${row(1)}garbage\n${row(2)}`);
+  put('head.csv', 'step,loss\n');
+  put('bad.yaml', 'version: 1\nrules: { nonsense: error }\n');
+  put(
+    'table.csv',
+    `t,x,y\n${Array.from({ length: 400 }, (_, i) => `${i},${Math.sin(i)},${i % 2}`).join('\n')}\n`,
+  );
+  put('study.yaml', STUDY);
+  put('wrong.yaml', STUDY.replace('seeds', 'seed'));
+  put('missing.yaml', STUDY.replace('x: dense', 'z: dense'));
+  cpSync(join(projectRoot, 'fixtures/captures/seed-2'), join(folder, 'capture'), { recursive: true });
+  cpSync(join(folder, 'capture'), join(folder, 'cut'), { recursive: true });
+  rmSync(join(folder, 'cut', 'step-00000435.safetensors'));
+  cpSync(join(folder, 'capture'), join(folder, 'strip'), { recursive: true });
+  cpSync(join(projectRoot, 'fixtures/captures/nan'), join(folder, 'nan'), { recursive: true });
+  const run = (...args: string[]) => cli(args, { cwd: folder });
+  put('shard-1.json', (await run('matrix', 'study.yaml', '--workers', '1', '--shard', '1/2')).out);
+  put('shard-2.json', (await run('matrix', 'study.yaml', '--workers', '1', '--shard', '2/2')).out);
+  await run('analyze', 'good.jsonl', '--report', 'json:report.json');
+  await run('baseline', 'update', 'good.jsonl', '--settle', '0', '--file', 'baseline.json');
+});
+
+/** Command lines by row and code; `FULL` before one: standard output is a device that is full; `LATE`: a minute passes with each look at the clock. */
+const CASES: Readonly<Record<string, Readonly<Record<number, string>>>> = {
+  analyze: {
+    0: 'analyze lost.jsonl',
+    1: 'analyze lost.jsonl --fail-on error',
+    2: 'analyze good.jsonl --config bad.yaml',
+    3: 'analyze bad.jsonl',
+    4: 'analyze good.jsonl --map loss=none',
+    5: 'analyze good.jsonl --report json:good.jsonl',
+  },
+  gate: {
+    0: 'gate good.jsonl --settle 0',
+    1: 'gate lost.jsonl --settle 0',
+    2: 'gate good.jsonl --config bad.yaml',
+    3: 'gate bad.jsonl --settle 0',
+    4: 'gate torn.jsonl --settle 0',
+    5: 'gate good.jsonl --settle 0 --report junit:nowhere/a.xml',
+  },
+  watch: {
+    0: 'watch lost.jsonl --idle-exit 1 --state state-0',
+    1: 'watch lost.jsonl --exit-on full-divergence --state state-1',
+    2: 'watch good.jsonl --interval 0',
+    3: 'watch . --idle-exit 1 --state state-3',
+    4: 'watch head.csv --idle-exit 1 --state state-4',
+    5: 'watch good.jsonl --idle-exit 1 --state good.jsonl',
+  },
+  inspect: {
+    0: 'inspect torn.jsonl',
+    1: 'inspect cut --check',
+    2: 'inspect good.jsonl --diff',
+    3: 'inspect bad.jsonl',
+    4: 'inspect head.csv',
+    5: 'FULL inspect good.jsonl',
+  },
+  chart: {
+    0: 'chart good.jsonl',
+    2: 'chart good.jsonl --log --linear',
+    3: 'chart bad.jsonl',
+    4: 'chart good.jsonl --metric auc',
+    5: 'FULL chart good.jsonl',
+  },
+  replay: {
+    0: 'replay capture --rule none',
+    2: 'replay capture --rule clipy',
+    3: 'replay cut --rule none',
+    4: 'replay nan --rule clippy',
+    5: 'FULL replay capture --rule none',
+  },
+  curvature: {
+    0: 'curvature capture --operator hessian',
+    2: 'curvature',
+    3: 'curvature nowhere',
+    4: 'curvature capture --max-products 2',
+    5: 'FULL curvature capture --operator hessian',
+  },
+  'matrix STUDY': {
+    0: 'matrix study.yaml --workers 1',
+    2: 'matrix wrong.yaml',
+    3: 'matrix missing.yaml',
+    4: 'LATE matrix study.yaml --workers 1 --max-time 1',
+    5: 'matrix study.yaml --report json:study.yaml',
+  },
+  'matrix merge': {
+    0: 'matrix merge shard-1.json shard-2.json',
+    2: 'matrix merge',
+    3: 'matrix merge good.jsonl',
+    4: 'matrix merge shard-1.json',
+    5: 'matrix merge shard-1.json shard-2.json --report csv:shard-1.json',
+  },
+  report: {
+    0: 'report report.json',
+    2: 'report report.json --to nonsense',
+    3: 'report good.jsonl',
+    5: 'report report.json --report html:report.json',
+  },
+  'baseline update': {
+    0: 'baseline update good.jsonl --settle 0 --file baseline-0.json',
+    2: 'baseline update good.jsonl --config bad.yaml',
+    3: 'baseline update bad.jsonl --settle 0 --file baseline-3.json',
+    4: 'baseline update torn.jsonl --settle 0 --file baseline-4.json',
+    5: 'baseline update good.jsonl --settle 0 --file ../baseline.json',
+  },
+  'baseline show': {
+    0: 'baseline show --file baseline.json',
+    2: 'baseline show --config bad.yaml',
+    3: 'baseline show --file nowhere.json',
+    5: 'FULL baseline show --file baseline.json',
+  },
+  'strip-batches': {
+    0: 'strip-batches strip',
+    2: 'strip-batches',
+    3: 'strip-batches nowhere',
+    5: 'FULL strip-batches strip',
+  },
+  init: { 0: 'init --dir new', 2: 'init --framework mxnet', 5: 'init --dir good.jsonl/x' },
+  explain: { 0: 'explain clippy', 2: 'explain clipy', 5: 'FULL explain clippy' },
+  '`--help`, `help`': { 0: '--help', 2: 'help nonsense', 5: 'FULL --help' },
+};
+
+/** The second table of the page: command, then what gives 0 to 5; `–` where nothing does. */
+function documented(): Record<string, string[]> {
+  const text = readFileSync(join(projectRoot, 'docs/exit-codes.md'), 'utf8');
+  const [, table = ''] = text.split('## By command');
+  const rows = table
+    .split('\n')
+    .filter((line) => line.startsWith('|'))
+    .slice(2);
+  return Object.fromEntries(
+    rows.map((row) => {
+      const [command = '', ...cells] = row
+        .split('|')
+        .slice(1, -1)
+        .map((cell) => cell.trim());
+      return [/^`[a-z]/.test(command) ? command.replaceAll('`', '') : command, cells];
+    }),
+  );
+}
+
+it('the table has a row for every command, and a cell where there is a case', () => {
+  const table = documented();
+  expect(Object.keys(table).sort()).toEqual(Object.keys(CASES).sort());
+  for (const id of Object.keys(COMMANDS))
+    expect(
+      Object.keys(CASES).some((row) => row.split(' ')[0] === id.split(':')[0]),
+      id,
+    ).toBe(true);
+  for (const [row, cells] of Object.entries(table)) {
+    const told = cells.flatMap((cell, code) => (cell === '–' ? [] : [String(code)]));
+    expect([row, told]).toEqual([row, Object.keys(CASES[row]!)]);
+  }
+});
+
+const full = {
+  write: (_: string, done?: (error?: Error) => void) =>
+    done?.(Object.assign(new Error('full'), { code: 'ENOSPC' })),
+};
+
+describe.each(Object.entries(CASES))('%s', (_, codes) => {
+  it.each(Object.entries(codes))('%s: %s', async (code, line) => {
+    const words = line.split(' ');
+    const isFull = words[0] === 'FULL';
+    const isLate = words[0] === 'LATE';
+    let minutes = 0;
+    const result = await cli(isFull || isLate ? words.slice(1) : words, {
+      cwd: folder,
+      ...(isFull ? { io: { stdout: full } } : {}),
+      ...(isLate ? { io: { now: () => 60_000 * minutes++ } } : {}),
+    });
+    expect(result.code, result.err).toBe(Number(code));
+    expect(result.err).not.toContain('bug:');
+  });
+});
