@@ -1,7 +1,8 @@
 /**
- * Charts for a terminal, drawn by asciichart. Several series share the axes; of every column the minimum and the
- * maximum are drawn, so that a spike is never averaged away; columns without a finite value are marked; a line of
- * markers below shows onset, recovery and restarts. The result is text: no clock, no terminal is read.
+ * Charts for a terminal, drawn by asciichart. Several series share the axes. Each is a line through the middle of its
+ * columns over a light shade from their minimum to their maximum, so that a spike is never averaged away; columns without
+ * a finite value are marked; marks below show onset, recovery and restarts. The axis has decades or round numbers. The
+ * result is text: no clock, no terminal is read.
  */
 import { Ansis } from 'ansis';
 import asciichart from 'asciichart';
@@ -10,6 +11,7 @@ import { formatNumber } from '../model/format-number.ts';
 import { inertName } from '../model/inert-text.ts';
 import { largest, smallest } from '../model/order-statistics.ts';
 import type { ChartSeries } from '../model/report.ts';
+import { chartScale } from './chart-scale.ts';
 import { wrap } from './wrap.ts';
 
 export interface ChartMarker {
@@ -38,8 +40,10 @@ export function lineOfValues(name: string, steps: readonly number[], values: rea
 export interface ChartOptions {
   /** Columns of the whole chart, labels included. */
   readonly width: number;
-  /** Rows of the plot itself. Default 10. */
+  /** Rows of the plot itself, at most. Default 11. */
   readonly height?: number;
+  /** Puts the title beside the top of the axis instead of above the chart, which saves a row. */
+  readonly titleBeside?: boolean;
   readonly scale?: 'auto' | 'log' | 'linear';
   /** Steps shown; default all. */
   readonly from?: number;
@@ -55,6 +59,12 @@ export interface ChartOptions {
 const ASCII = ['+', '|', '-', '-', '-', '\\', '/', '\\', '/', '|'];
 const BOX = ['┤', '┤', '╶', '╴', '─', '╰', '╭', '╮', '╯', '│'];
 const LABEL = 9;
+const ROWS = 11;
+/** What tells series apart where there is no colour. */
+const POINTS = ['●', '■', '▲', '◆', '○', '□'] as const;
+const ASCII_POINTS = ['o', 'x', '*', '#', '@', '%'] as const;
+/** Columns from one such point to the next of the same series. */
+const POINT_EVERY = 18;
 const COLOURS = ['cyan', 'yellow', 'magenta', 'green', 'blue', 'red'] as const;
 /** A range of more than two decades is drawn on a log scale. */
 export const LOG_RATIO = 100;
@@ -88,12 +98,20 @@ function drawable({ name, firstStep, lastStep, min, max, nonFinite }: ChartLine)
 interface Column {
   min: number;
   max: number;
+  /** Middles of its buckets, each between minimum and maximum, and how many there are. */
+  middles: number[];
   /** Non-finite points in this column. */
   odd: number;
 }
 
 /** Puts the buckets of a series into columns by step; a column without points repeats the one before it. */
-function columnsOf(series: ChartLine, from: number, to: number, count: number): (Column | undefined)[] {
+function columnsOf(
+  series: ChartLine,
+  from: number,
+  to: number,
+  count: number,
+  middleOf: (min: number, max: number) => number,
+): (Column | undefined)[] {
   const columns = new Array<Column | undefined>(count).fill(undefined);
   const columnAt = (step: number): number => Math.round(shareOf(step, from, to) * (count - 1));
   for (let i = 0; i < series.min.length; i++) {
@@ -102,12 +120,13 @@ function columnsOf(series: ChartLine, from: number, to: number, count: number): 
     if (!(last >= from && first <= to)) continue;
     // A wide bucket fills every column that it covers: where in it the extreme lies is not known.
     for (let c = columnAt(Math.max(first, from)); c <= columnAt(Math.min(last, to)); c++) {
-      const column = columns[c] ?? { min: Number.NaN, max: Number.NaN, odd: 0 };
+      const column = columns[c] ?? { min: Number.NaN, max: Number.NaN, middles: [], odd: 0 };
       columns[c] = column;
       const min = series.min[i]!;
       const max = series.max[i]!;
       if (!Number.isNaN(min) && !(column.min <= min)) column.min = min;
       if (!Number.isNaN(max) && !(column.max >= max)) column.max = max;
+      if (!Number.isNaN(min) && !Number.isNaN(max)) column.middles.push(middleOf(min, max));
       column.odd += series.nonFinite[i]!;
     }
   }
@@ -119,6 +138,16 @@ function columnsOf(series: ChartLine, from: number, to: number, count: number): 
   }
   return columns;
 }
+
+/** Minimum and maximum of all columns of all series. */
+const extremesOf = (lines: readonly ChartLine[], from: number, to: number): number[] =>
+  lines.flatMap(({ firstStep, lastStep, min, max }) =>
+    min.flatMap((low, i) =>
+      lastStep[i]! >= from && firstStep[i]! <= to
+        ? [low, max[i]!].filter((value) => !Number.isNaN(value))
+        : [],
+    ),
+  );
 
 /**
  * Draws series over steps.
@@ -136,38 +165,65 @@ export function drawChart(title: string, series: readonly ChartLine[], options: 
   const head = paint.bold(inertName(title));
   if (!(to >= from)) return `${head}: nothing to draw`;
 
-  const plotWidth = Math.max(10, options.width - LABEL - 2);
-  const drawn = lines
-    .map((s) => ({ name: inertName(s.name), columns: columnsOf(s, from, to, plotWidth) }))
-    .filter((s) => s.columns.some((column) => column !== undefined));
-  const values = drawn.flatMap((s) =>
-    s.columns.flatMap((c) => (c && !Number.isNaN(c.min) ? [c.min, c.max] : [])),
-  );
-  if (options.limit && values.length > 0) values.push(options.limit.value);
-  if (drawn.length === 0) return `${head}: nothing to draw`;
-  const oddColumns = new Set(drawn.flatMap((s) => s.columns.flatMap((c, i) => (c && c.odd > 0 ? [i] : []))));
-
-  const low = smallest(values);
-  const high = largest(values);
+  const values = extremesOf(lines, from, to);
+  const limit = values.length > 0 ? options.limit : undefined;
+  if (limit) values.push(limit.value);
+  const [low, high] = [smallest(values), largest(values)];
   const log =
     high > 0 &&
     (options.scale === 'log' || (options.scale !== 'linear' && low > 0 && high / low > LOG_RATIO));
-  // On a log scale what is not positive has no place; it is drawn on the lowest row and the legend says so.
-  const positive = log ? smallest(values.filter((v) => v > 0)) : Number.NaN;
-  const scale = (v: number): number => (log ? Math.log10(v > 0 ? v : positive) : v);
-  const unscale = (v: number): number => (log ? 10 ** v : v);
-  const [bottom, top] = [scale(low), scale(high)];
-  const heightOf = (v: number): number => shareOf(scale(v), bottom, top);
-  const height = options.height ?? 10;
+  // On a log scale what is not positive has no place; it is drawn on the lowest row and the remarks say so.
+  const rows = Math.max(2, options.height ?? ROWS);
+  const scale = chartScale(low, high, rows, log, smallest(values.filter((value) => value > 0)));
+  const { height, rowOf } = scale;
 
-  const rows = Array.from({ length: height + 1 }, () =>
-    Array.from({ length: plotWidth + LABEL + 2 }, (_, column) => (column === LABEL + 1 ? symbols[1]! : ' ')),
+  const labels = Array.from({ length: height + 1 }, (_, row) =>
+    values.length === 0 ? '' : scale.labelOf(height - row),
   );
-  const lay = (
-    line: readonly number[],
-    present: readonly boolean[],
-    colour: (text: string) => string,
-  ): void => {
+  const beside = options.titleBeside === true && stringWidth(title) <= options.width / 4;
+  const gutter = beside
+    ? Math.max(LABEL, stringWidth(title) + 1 + Math.max(...labels.map((label) => label.length)))
+    : LABEL;
+  const plotWidth = Math.max(10, options.width - gutter - 2);
+  const drawn = lines
+    .map((s) => ({
+      name: inertName(s.name),
+      columns: columnsOf(s, from, to, plotWidth, (min, max) => (rowOf(min) + rowOf(max)) / 2),
+    }))
+    .filter((s) => s.columns.some((column) => column !== undefined));
+  if (drawn.length === 0) return `${head}: nothing to draw`;
+  const oddColumns = new Set(drawn.flatMap((s) => s.columns.flatMap((c, i) => (c && c.odd > 0 ? [i] : []))));
+
+  const cells = Array.from({ length: height + 1 }, () => new Array<string>(plotWidth).fill(' '));
+  const put = (row: number, column: number, text: string): void => {
+    cells[height - row]![column] = text;
+  };
+  if (limit)
+    for (let c = 0; c < plotWidth; c++)
+      put(Math.round(rowOf(limit.value)), c, paint.dim(options.ascii ? '.' : '┄'));
+  const colourOf = (index: number) => paint[COLOURS[index % COLOURS.length]!];
+  // All shades first: none lies on a line.
+  for (const [index, { columns }] of drawn.entries())
+    for (const [c, column] of columns.entries()) {
+      if (column === undefined || Number.isNaN(column.min) || Number.isNaN(column.max)) continue;
+      const [bottom, top] = [Math.round(rowOf(column.min)), Math.round(rowOf(column.max))];
+      if (top > bottom)
+        for (let row = bottom; row <= top; row++)
+          put(row, c, paint.dim(colourOf(index)(options.ascii ? ':' : '░')));
+    }
+  for (const [index, { columns }] of drawn.entries()) {
+    const middles = columns.map((column) =>
+      column === undefined || column.middles.length === 0
+        ? undefined
+        : column.middles.reduce((sum, middle) => sum + middle, 0) / column.middles.length,
+    );
+    if (middles.every((middle) => middle === undefined)) continue;
+    // Where it has no value the line is drawn level and left out.
+    let carried = middles.find((middle) => middle !== undefined)!;
+    const line = middles.map((middle) => {
+      carried = middle ?? carried;
+      return carried / height;
+    });
     // The first value sits on asciichart's axis, so it is given twice: every column then has its own cell. The label
     // is one blank under the axis: an empty one would eat the first column.
     const plot = asciichart.plot([line[0]!, ...line], {
@@ -178,42 +234,31 @@ export function drawChart(title: string, series: readonly ChartLine[], options: 
       format: () => ' ',
       symbols,
     });
-    for (const [r, text] of plot.split('\n').entries()) {
+    const points = options.ascii ? ASCII_POINTS : POINTS;
+    for (const [r, text] of plot.split('\n').entries())
       for (const [c, character] of [...text].slice(1).entries()) {
-        if (character !== ' ' && present[c] === true) rows[r]![LABEL + 2 + c] = colour(character);
+        if (character === ' ' || middles[c] === undefined) continue;
+        // Without colour a point now and then says whose line it is; series take turns.
+        const marked =
+          drawn.length > 1 &&
+          !options.colour &&
+          (c - index * 3 - 2) % POINT_EVERY === 0 &&
+          height - r === Math.round(middles[c]);
+        cells[r]![c] = marked ? points[index % points.length]! : colourOf(index)(character);
       }
-    }
-  };
-  if (options.limit && values.length > 0) {
-    const row = height - Math.round(heightOf(options.limit.value) * height);
-    for (let c = 0; c < plotWidth; c++) rows[row]![LABEL + 2 + c] = paint.dim(options.ascii ? '.' : '┄');
-  }
-  for (const [index, { columns }] of drawn.entries()) {
-    const colour = paint[COLOURS[index % COLOURS.length]!];
-    const present = columns.map((c) => c !== undefined && !Number.isNaN(c.min));
-    for (const bound of ['min', 'max'] as const) {
-      let carried = 0;
-      const line = columns.map((c) => {
-        if (c !== undefined && !Number.isNaN(c[bound])) carried = heightOf(c[bound]);
-        return carried;
-      });
-      if (present.includes(true)) lay(line, present, colour);
-    }
-  }
-  for (const [row, cells] of rows.entries()) {
-    const share = (height - row) / height;
-    // Of one value alone the axis goes up by one.
-    const value = top > bottom ? bottom * (1 - share) + top * share : bottom + share;
-    const label = values.length === 0 ? '' : formatNumber(unscale(value));
-    for (const [i, character] of [...label.padStart(LABEL)].entries()) cells[i] = character;
   }
 
   const picture = [
-    `${head}${log ? paint.dim(' (log scale)') : ''}`,
-    ...legend(drawn, options.width, paint),
-    ...rows.map((row) => row.join('').trimEnd()),
+    ...(beside ? [] : [`${head}${log ? paint.dim(' (log scale)') : ''}`]),
+    ...legend(drawn, options, paint),
+    ...cells.map((row, r) => {
+      const label = labels[r]!;
+      const left =
+        beside && r === 0 ? `${head}${label.padStart(gutter - stringWidth(title))}` : label.padStart(gutter);
+      return `${left} ${label === '' ? (options.ascii ? '|' : '│') : symbols[1]}${row.join('')}`.trimEnd();
+    }),
   ];
-  const indent = ' '.repeat(LABEL + 1);
+  const indent = ' '.repeat(gutter + 1);
   if (oddColumns.size > 0) {
     const cross = options.ascii ? 'x' : '×';
     const row = Array.from({ length: plotWidth }, (_, c) => (oddColumns.has(c) ? cross : ' ')).join('');
@@ -224,9 +269,7 @@ export function drawChart(title: string, series: readonly ChartLine[], options: 
   const remarks = [
     ...(oddColumns.size > 0 ? [`${options.ascii ? 'x' : '×'} non-finite (NaN or Inf)`] : []),
     ...(log && low <= 0 ? [`values ${options.ascii ? '<=' : '≤'} 0 are drawn on the lowest row`] : []),
-    ...(options.limit && values.length > 0
-      ? [`${options.ascii ? '.' : '┄'} ${options.limit.label} ${formatNumber(options.limit.value)}`]
-      : []),
+    ...(limit ? [`${options.ascii ? '.' : '┄'} ${limit.label} ${formatNumber(limit.value)}`] : []),
   ];
   picture.push(...flow(remarks, plotWidth).map((line) => `${indent} ${line}`));
   return picture.join('\n');
@@ -242,15 +285,20 @@ function startOf(text: string, width: number): string {
   return start;
 }
 
-/** Which colour is which series, in as many lines as it takes; one series needs none. */
-function legend(drawn: readonly { name: string }[], width: number, paint: Ansis): string[] {
+/** Which colour, or which point, is which series, in as many lines as it takes; one series needs none. */
+function legend(
+  drawn: readonly { name: string }[],
+  { width, colour, ascii }: ChartOptions,
+  paint: Ansis,
+): string[] {
   if (drawn.length < 2) return [];
+  const points = ascii ? ASCII_POINTS : POINTS;
   const lines: string[] = [];
   let used = Number.POSITIVE_INFINITY;
   for (const [i, { name }] of drawn.entries()) {
     const room = width - LABEL - 4;
     const shown = stringWidth(name) <= room ? name : `${startOf(name, room - 1)}~`;
-    const text = paint[COLOURS[i % COLOURS.length]!](`- ${shown}`);
+    const text = paint[COLOURS[i % COLOURS.length]!](`${colour ? '-' : points[i % points.length]} ${shown}`);
     const size = stringWidth(shown) + 2;
     if (used + 2 + size <= width) {
       lines[lines.length - 1] += `  ${text}`;
@@ -280,7 +328,7 @@ function axis(from: number, to: number, width: number, options: ChartOptions, in
   const name = options.stepName ?? 'step';
   return [
     `${indent}${options.ascii ? '+' : '└'}${line.join('')}`,
-    `${name.padStart(LABEL)}  ${labels.join('').trimEnd()}`,
+    `${name.padStart(indent.length - 1)}  ${labels.join('').trimEnd()}`,
   ];
 }
 
@@ -313,7 +361,13 @@ function flow(remarks: readonly string[], width: number): string[] {
   return lines;
 }
 
-/** One row of symbols under the axis, then what each means. */
+/** Marks that have a place of their own, at most. */
+const MARKS = 8;
+
+/**
+ * Marks under their steps, each with its label beside it: on the side where there is room, else on the next line. What is
+ * beyond the eighth is counted.
+ */
 function markerLines(
   markers: readonly ChartMarker[],
   from: number,
@@ -322,14 +376,38 @@ function markerLines(
   indent: string,
   paint: Ansis,
 ): string[] {
-  const shown = markers.filter((m) => m.step >= from && m.step <= to);
-  if (shown.length === 0) return [];
-  const row = Array.from({ length: width }, () => ' ');
-  for (const { step, symbol } of shown) {
-    row[Math.round(shareOf(step, from, to) * (width - 1))] = symbol;
+  const shown = markers
+    .filter((m) => m.step >= from && m.step <= to)
+    .map((m) => ({ ...m, column: Math.round(shareOf(m.step, from, to) * (width - 1)) }));
+  const lines: { text: string; start: number }[][] = [];
+  const marks = shown.slice(0, MARKS);
+  for (const [i, { symbol, label, column }] of marks.entries()) {
+    const size = stringWidth(label);
+    const right = { text: `${symbol} ${label}`, start: column };
+    const left = { text: `${label} ${symbol}`, start: column - size - 1 };
+    // The mark that comes next keeps its place.
+    const next = marks[i + 1]?.column ?? width + 2;
+    const sides = (column + size + 4 <= next ? [right, left] : [left, right]).filter(
+      ({ start }) => start >= 0 && start + size + 2 <= width,
+    );
+    if (sides.length === 0) sides.push({ text: symbol, start: column });
+    const isFree = (
+      line: (typeof lines)[number],
+      { start, text }: { text: string; start: number },
+    ): boolean =>
+      line.every((one) => start > one.start + stringWidth(one.text) || start + stringWidth(text) < one.start);
+    const line = lines.find((one) => sides.some((side) => isFree(one, side)));
+    if (line === undefined) lines.push([sides[0]!]);
+    else line.push(sides.find((side) => isFree(line, side))!);
   }
-  const words = shown.map((m) => `${m.symbol} ${m.label}`);
-  const lines = flow(words.slice(0, 8), width);
-  if (words.length > 8) lines.push(`and ${words.length - 8} more`);
-  return [`${indent} ${paint.bold(row.join('').trimEnd())}`, ...lines.map((line) => `${indent} ${line}`)];
+  const more = shown.length - MARKS;
+  return [
+    ...lines.map((line) => {
+      let text = '';
+      for (const one of line.sort((a, b) => a.start - b.start))
+        text += ' '.repeat(one.start - stringWidth(text)) + one.text;
+      return `${indent} ${paint.bold(text)}`;
+    }),
+    ...(more > 0 ? [`${indent} and ${more} more`] : []),
+  ];
 }

@@ -31,7 +31,7 @@ describe('drawChart', () => {
     const values = Array.from({ length: 100_000 }, () => 1);
     values[54_321] = 50;
     const chart = drawChart('loss', [chartSeries('loss', values)], { ...plain, scale: 'linear' });
-    expect(rows(chart)[1]).toMatch(/50 ┤ +╭/);
+    expect(rows(chart)[1]).toMatch(/50 ┤ +░/);
   });
 
   it('draws whatever a saved report holds, and no line is wider than the terminal', () => {
@@ -72,7 +72,8 @@ describe('drawChart', () => {
     const chart = rows(drawChart('loss', [chartSeries('loss', values)], plain));
     const crosses = chart.find((line) => line.includes('×'))!;
     expect(crosses.indexOf('×')).toBeGreaterThan(60);
-    for (const line of chart.slice(1, 12)) expect(line.slice(crosses.indexOf('×') + 1).trim()).toBe('');
+    for (const line of chart.slice(1, chart.indexOf(crosses)))
+      expect(line.slice(crosses.indexOf('×') + 1).trim()).toBe('');
     expect(chart.at(-1)).toContain('non-finite');
   });
 
@@ -105,10 +106,50 @@ describe('drawChart', () => {
 
   it('puts a marker under its step', () => {
     const options = { ...plain, markers: [{ step: 499, symbol: '▲', label: 'onset 499' }] };
-    const marker = rows(drawChart('loss', [chartSeries('loss', descent)], options)).find(
-      (l) => l.trim() === '▲',
+    const marker = rows(drawChart('loss', [chartSeries('loss', descent)], options)).find((l) =>
+      l.includes('▲'),
     )!;
     expect(marker.indexOf('▲')).toBe(79);
+    expect(marker.trim()).toBe('onset 499 ▲');
+  });
+
+  it('hides no mark behind another, and counts those beyond the eighth', () => {
+    const markers = Array.from({ length: 11 }, (_, i) => ({ step: 250, symbol: '▲', label: `mark ${i}` }));
+    const chart = drawChart('loss', [chartSeries('loss', descent)], { ...plain, markers });
+    for (let i = 0; i < 8; i++) expect(chart).toContain(`mark ${i}`);
+    expect(chart).toContain('and 3 more');
+  });
+
+  it('says whose line it is without colour, by a point of each series', () => {
+    const lines = [0.5, 1, 2].map((level) =>
+      chartSeries(
+        `task ${level}`,
+        descent.map((v) => v * level),
+      ),
+    );
+    const chart = rows(drawChart('loss', lines, plain));
+    const legend = chart.findIndex((line) => line.includes('● task 0.5  ■ task 1  ▲ task 2'));
+    for (const point of ['●', '■', '▲']) expect(chart.slice(legend + 1).join('')).toContain(point);
+    expect(drawChart('loss', lines, { ...plain, colour: true })).not.toContain('■');
+  });
+
+  it('has decades or round numbers on its axis', () => {
+    fc.assert(
+      fc.property(
+        fc.double({ min: -6, max: 6, noNaN: true }),
+        fc.double({ min: 2.1, max: 12, noNaN: true }),
+        fc.integer({ min: 5, max: 30 }),
+        (low, decades, height) => {
+          const values = [10 ** low, 10 ** (low + decades)];
+          const labels = drawChart('loss', [chartSeries('loss', values)], { ...plain, height, scale: 'log' })
+            .split('\n')
+            .flatMap((line) => /^ *(\S+) ┤/.exec(line)?.[1] ?? []);
+          expect(labels.length).toBeGreaterThan(1);
+          for (const label of labels)
+            expect(Number(label)).toBeCloseTo(10 ** Math.round(Math.log10(Number(label))), 12);
+        },
+      ),
+    );
   });
 
   it('is ASCII where asked for, and has no escape sequences without colour', () => {
