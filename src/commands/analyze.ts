@@ -1,15 +1,15 @@
 import * as Flags from '@oclif/core/flags';
 import { command, makingOf } from '../cli/command.ts';
 import { configFlags, configPathOf, thresholdsByFlags } from '../cli/gate-flags.ts';
+import { chosen, fillingScreen, page, pageFlags } from '../cli/page.ts';
 import { statusOn } from '../cli/progress.ts';
 import { reportTargets, writeReports } from '../cli/report-files.ts';
 import { logFlags, pathArgs, readOptionsOf } from '../cli/shared-flags.ts';
-import { terminalOptions } from '../cli/terminal-options.ts';
 import { analyze, DEFAULT_BUDGET } from '../engine/analyze.ts';
 import { exitCodeOf } from '../engine/exit-code.ts';
 import { diagError } from '../model/errors.ts';
+import { PLAIN } from '../reports/format.ts';
 import { json } from '../reports/json.ts';
-import { renderTerminal } from '../reports/terminal.ts';
 
 export default command({
   summary: 'Say what happened to a training run: whether, when and where it diverged, and what to do.',
@@ -19,6 +19,7 @@ export default command({
   examples: [
     '<%= config.bin %> <%= command.id %> runs/',
     '<%= config.bin %> <%= command.id %> train.jsonl --map loss=train/nll',
+    '<%= config.bin %> <%= command.id %> runs/ --where class!=healthy --sort last',
     '<%= config.bin %> <%= command.id %> runs/ --report json:report.json --fail-on error',
   ],
   takesMany: true,
@@ -27,6 +28,7 @@ export default command({
   flags: {
     ...logFlags,
     ...configFlags,
+    ...pageFlags,
     report: Flags.string({
       description: 'also write the report, as FORMAT:FILE (may be repeated)',
       multiple: true,
@@ -48,24 +50,26 @@ export default command({
       multiple: true,
       multipleNonGreedy: true,
     }),
-    ascii: Flags.boolean({ description: 'draw charts with ASCII characters only' }),
   },
 
   async run({ argv, flags }, io) {
     const thresholds = await thresholdsByFlags(flags);
     const targets = await reportTargets(flags.report, [...argv, ...(await configPathOf(flags))]);
     const status = statusOn(io.stderr);
+    const screen = fillingScreen(flags, io);
     const report = await analyze(argv, {
       ...readOptionsOf(flags, io),
       thresholds,
       clipLimits: (flags['clip-limit'] ?? []).map(limitOf),
       budget: flags.budget,
       onProgress: status,
+      ...(flags.json || flags.verbose || flags.quiet ? {} : { onFirst: screen.first }),
       ...makingOf(io),
     }).finally(() => status(''));
-    const options = terminalOptions(io.stdout, io.env, flags.ascii);
-    await io.print(flags.json ? json.render(report, options) : renderTerminal(report, options));
-    await writeReports(report, targets, io);
+    const shown = chosen(report, flags);
+    if (flags.json) await io.write(json.render(shown, PLAIN));
+    else await screen.last(page(shown, flags, io));
+    await writeReports(shown, targets, io);
     return exitCodeOf(report, flags['fail-on']);
   },
 });

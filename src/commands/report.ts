@@ -2,10 +2,12 @@ import * as Args from '@oclif/core/args';
 import * as Flags from '@oclif/core/flags';
 import { readText } from '../bytes/source.ts';
 import { command } from '../cli/command.ts';
+import { chosen, page, pageFlags } from '../cli/page.ts';
 import { reportTargets, writeReports } from '../cli/report-files.ts';
 import { terminalOptions } from '../cli/terminal-options.ts';
 import { EXIT } from '../model/errors.ts';
 import { PLAIN } from '../reports/format.ts';
+import { renderGate } from '../reports/gate-text.ts';
 import { REPORT_FORMATS, type ReportFormatId } from '../reports/registry.ts';
 import { parseReport } from '../reports/report-schema.ts';
 
@@ -21,6 +23,7 @@ export default command({
   ],
   args: { path: Args.string({ required: true, description: 'a saved report (JSON)' }) },
   flags: {
+    ...pageFlags,
     to: Flags.option({
       description: 'the format to print',
       options: Object.keys(REPORT_FORMATS) as ReportFormatId[],
@@ -35,11 +38,13 @@ export default command({
 
   async run({ args, flags }, io) {
     const targets = await reportTargets(flags.report, [args.path]);
-    const report = parseReport(await readText(args.path), args.path);
-    const format = flags.to ?? (flags.json ? 'json' : 'text');
-    if (targets.length === 0 || flags.to !== undefined) {
-      const options = format === 'text' ? terminalOptions(io.stdout, io.env, false) : PLAIN;
-      await io.write(REPORT_FORMATS[format].render(report, options));
+    const report = chosen(parseReport(await readText(args.path), args.path), flags);
+    const format = flags.to ?? (flags.json ? 'json' : undefined);
+    if (format !== undefined) await io.write(REPORT_FORMATS[format].render(report, PLAIN));
+    else if (targets.length === 0) {
+      await io.print(page(report, flags, io));
+      if (report.gate !== undefined)
+        await io.print(`\n${renderGate(report.gate, terminalOptions(io.stdout, io.env, flags.ascii))}`);
     }
     await writeReports(report, targets, io);
     return EXIT.done;

@@ -2,10 +2,10 @@
 import { readThresholds } from '../findings/thresholds.ts';
 import type { Report, RunReport } from '../model/report.ts';
 import { type CollectOptions, type Inputs, withInputs } from './collect.ts';
-import { gatherEvidence, type Limits, type RunEvidence } from './evidence.ts';
+import { gatherEvidence, inputsOf, type Limits, type RunEvidence } from './evidence.ts';
 import { followCaptures } from './follow-captures.ts';
 import { type JudgeOptions, judgementOf, thresholdsFor } from './judge-run.ts';
-import { assembleReport, runReport } from './report.ts';
+import { assembleReport, diagnoseRun, runReport } from './report.ts';
 import { whatIf } from './what-if.ts';
 
 export interface AnalyzeOptions extends CollectOptions, JudgeOptions {
@@ -15,6 +15,8 @@ export interface AnalyzeOptions extends CollectOptions, JudgeOptions {
   readonly budget?: number;
   /** Told what is being worked on, for a progress line. */
   readonly onProgress?: (what: string) => void;
+  /** Given what the logs alone tell, before checkpoints and captures beside them are looked at. */
+  readonly onFirst?: (report: Report) => Promise<void>;
 }
 
 export const DEFAULT_BUDGET = 60;
@@ -44,6 +46,22 @@ async function reportOn(
   limits: Limits,
   options: AnalyzeOptions & { readonly budget: number },
 ): Promise<Report> {
+  const about = { toolVersion: options.toolVersion, createdAt: options.now().toISOString() };
+  const logged = found.logs.flatMap(({ runs }) => runs);
+  if (
+    options.onFirst !== undefined &&
+    logged.length > 0 &&
+    found.checkpoints.length + found.captures.length > 0
+  )
+    await options.onFirst(
+      assembleReport({
+        ...about,
+        inputs: found.logs.flatMap(inputsOf),
+        runs: logged.map((run) => diagnoseRun(run, options)),
+        skipped: found.skipped,
+        warnings: found.errors.map((error) => error.toRecord()),
+      }),
+    );
   const evidence = await gatherEvidence(found, limits);
   if (evidence.inputs.length === 0 && found.errors[0] !== undefined) throw found.errors[0];
   const runs: RunReport[] = [];
@@ -54,8 +72,7 @@ async function reportOn(
     runs,
     skipped: found.skipped,
     warnings: [...found.errors.map((error) => error.toRecord()), ...evidence.warnings],
-    toolVersion: options.toolVersion,
-    createdAt: options.now().toISOString(),
+    ...about,
     ...(found.checkpoints.length + found.captures.length > 0 ? { budget: options.budget } : {}),
   });
 }

@@ -12,6 +12,7 @@ import {
   VERDICT_CLASSES,
 } from '../model/report.ts';
 import type { Run } from '../model/run.ts';
+import { runsTable } from '../model/runs-table.ts';
 import { summariseSeries } from '../model/series-summary.ts';
 import { logAlone, type RunEvidence } from './evidence.ts';
 import { type Judgement, type JudgeOptions, judgementOf } from './judge-run.ts';
@@ -104,6 +105,7 @@ export function assembleReport({ inputs, runs, skipped, warnings, ...about }: Re
     inputs,
     verdict: { run: worst?.id ?? null, ...(worst?.verdict ?? NOTHING_JUDGED) },
     runs,
+    ...(runs.length > 1 ? { table: runsTable({ runs }) } : {}),
     skipped,
     warnings,
   };

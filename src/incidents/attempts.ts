@@ -214,6 +214,8 @@ function describe({ series, histories }: JudgedSeries, attempt: number, incident
     recoveredStep: step(incident.recovered),
     peakStep: series.step[offset + incident.peak]!,
     peak: series.value[offset + incident.peak]!,
+    before: Number.isNaN(incident.before) ? null : incident.before,
+    after: Number.isNaN(incident.after) ? null : incident.after,
   };
 }
 

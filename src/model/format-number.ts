@@ -4,6 +4,8 @@
 export const DIGITS = {
   /** Sees its size, which is all that can be told: estimates. */
   rough: 2,
+  /** Reads it once, in passing: the one-screen page. */
+  brief: 3,
   /** Compares it by eye: sentences, charts, the tables of a report. */
   glance: 4,
   /** Finds it again in a log, or sets a limit by it: `inspect`, `gate`. Whole numbers have all their digits. */

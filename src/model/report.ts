@@ -34,6 +34,9 @@ export interface Incident {
   /** Step and value of the worst point (NaN if it went non-finite). */
   readonly peakStep: number;
   readonly peak: number;
+  /** Median before it and of its last points; null where too few points tell. A report of 0.1.0 has neither. */
+  readonly before?: number | null;
+  readonly after?: number | null;
 }
 
 export interface RunVerdict {
@@ -131,6 +134,18 @@ export interface RunReport {
   readonly curvature: readonly CurvatureEntry[];
 }
 
+/** A value in a table of runs. */
+export type Cell = string | number | boolean | null;
+/** Keys are the columns: run, class, onset, best, last, then hyperparameters by name. */
+export type TableRow = Readonly<Record<string, Cell>>;
+
+/** Many runs, one row a run. */
+export interface RunsTable {
+  readonly columns: readonly string[];
+  /** Worst first, unless it was sorted otherwise. */
+  readonly rows: readonly TableRow[];
+}
+
 export interface ReportInput {
   readonly path: string;
   readonly format: string;
@@ -156,6 +171,8 @@ export interface Report {
   /** The worst run's, with its id. */
   readonly verdict: RunVerdict & { readonly run: string | null };
   readonly runs: readonly RunReport[];
+  /** One row a run, as it was asked for; left out where there is one run. */
+  readonly table?: RunsTable;
   /** What a walk passed over, and why. */
   readonly skipped: readonly Skipped[];
   readonly warnings: readonly ErrorRecord[];

@@ -34,6 +34,7 @@ import {
   type ReportInput,
   type RewindAdvice,
   type RunReport,
+  type RunsTable,
   type RunVerdict,
   SCHEMA_VERSION,
   type SeriesStatistics,
@@ -166,6 +167,8 @@ const incident = objectOf<Incident>(
   recoveredStep: step('First step of the stretch that counts as recovery; null where there is none.'),
   peakStep: finite('Step of the worst point.'),
   peak: number('Value of the worst point; NaN where it is not finite.'),
+  before: orNull(number('Median of the loss before it; null where too few points tell.')).optional(),
+  after: orNull(number('Median of its last points.')).optional(),
 });
 
 const verdictMembers = {
@@ -733,6 +736,16 @@ export const reportSchema = objectOf<Report>(
     run: orNull(text('Its id; null where no run could be judged.')),
   }),
   runs: listOf(run, 'The runs.'),
+  table: objectOf<RunsTable>(
+    'table',
+    'Many runs, one row a run: what `--sort` and `--where` chose.',
+  )({
+    columns: texts('run, class, onset, best, last, then the hyperparameters in which the runs differ.'),
+    rows: listOf(
+      scalars('Values by column; null where a run has none. Losses are those of the series that decided.'),
+      'Worst first, unless they were sorted otherwise.',
+    ),
+  }).optional(),
   skipped: listOf(skipped, 'Files that a walk passed over.'),
   warnings: listOf(error, 'Inputs that could not be used at all, and what else went wrong.'),
   gate: gate.optional(),

@@ -28,7 +28,8 @@ export const eventsOf = ({ attemptList, verdict, rewind }: RunReport): RunEvent[
 const SYMBOLS = {
   onset: { unicode: '▲', ascii: '^' },
   back: { unicode: '✓', ascii: 'v' },
-  restart: { unicode: '↺', ascii: 'R' },
+  restart: { unicode: '»', ascii: '>' },
+  rewind: { unicode: '↺', ascii: 'R' },
 } as const;
 
 /** What stands under a chart of a terminal for it, one column wide. */

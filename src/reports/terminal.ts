@@ -19,7 +19,7 @@ import { quantityText } from './quantity-text.ts';
 import { ratioChart } from './ratio-chart.ts';
 import { replaySummary } from './replay-text.ts';
 import { eventsOf, symbolOf } from './run-events.ts';
-import { textTable } from './text-table.ts';
+import { runsLines } from './runs-page.ts';
 import { ratiosOf, whySentences } from './why.ts';
 import { wrap } from './wrap.ts';
 
@@ -31,7 +31,7 @@ const severityPaint = (paint: Ansis): Record<Severity, Paint> => ({
   note: (text) => paint.dim(text),
 });
 
-const classPaint = (paint: Ansis, of: VerdictClass): Paint =>
+export const classPaint = (paint: Ansis, of: VerdictClass): Paint =>
   of === 'healthy'
     ? (text) => paint.bold.green(text)
     : of === 'full-divergence' || of === 'non-finite'
@@ -214,16 +214,6 @@ export function headline(report: Report): string {
   return `${verdict.class}${onset}${back}: ${inertName(verdict.run)}${others}`;
 }
 
-const table = ({ runs }: Report, paint: Ansis): string[] =>
-  textTable({
-    rows: runs.map(({ id, verdict: { class: name, onsetStep } }) => [
-      inertName(id),
-      name,
-      onsetStep === null ? '' : `onset ${formatCount(onsetStep)}`,
-    ]),
-    paintCell: (text, r, c) => (c === 1 ? classPaint(paint, runs[r]!.verdict.class)(text) : text),
-  }).map((line) => `  ${line}`);
-
 const placeIn = ({ line, byteOffset }: { line?: number; byteOffset?: number }): string =>
   line !== undefined
     ? ` at line ${formatCount(line)}`
@@ -236,7 +226,7 @@ export function renderTerminal(report: Report, options: RenderOptions): string {
   const paint = new Ansis(options.colour ? 1 : 0);
   const lines = [classPaint(paint, report.verdict.class)(headline(report))];
   const many = report.runs.length > RUNS_SHOWN_WHOLE;
-  if (many) lines.push('', ...table(report, paint));
+  if (many) lines.push('', ...runsLines(report, options));
   for (const run of many ? report.runs.filter((r) => r.verdict.class !== 'healthy') : report.runs)
     lines.push('', ...runLines(run, options, paint));
   const damaged = report.inputs.filter(

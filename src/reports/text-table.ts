@@ -14,7 +14,8 @@ export interface TextTable {
   readonly paintCell?: (text: string, row: number, column: number) => string;
 }
 
-const GAP = 2;
+/** Blanks between two columns. */
+export const GAP = 2;
 
 /** The lines of a table: its head, where it has one, and its rows, cells two blanks apart. */
 export function textTable({

@@ -12,12 +12,12 @@ export const ratiosOf = (run: RunReport): RunReport['curvature'] =>
   );
 
 /** How sure a cause is, in words. */
-const CONFIDENCE = { shown: 'shown by experiment', likely: 'likely' } as const;
+export const CONFIDENCE = { shown: 'shown by experiment', likely: 'likely' } as const;
 /** Remedies that are named where several hold. */
 const NAMED = 3;
 
 /** What changed, as a reader calls it. */
-const TRIGGERS: Readonly<Record<Cause['trigger'], string>> = {
+export const TRIGGERS: Readonly<Record<Cause['trigger'], string>> = {
   data: 'the data changed',
   'learning-rate': 'the learning rate rose',
   'optimizer-state': 'the optimizer state was lost',
@@ -27,7 +27,7 @@ const TRIGGERS: Readonly<Record<Cause['trigger'], string>> = {
 };
 
 /** A remedy in a few words. */
-function remedyWords({ action, rule, skipSteps, learningRate, learningRateFactor }: Remedy): string {
+export function remedyWords({ action, rule, skipSteps, learningRate, learningRateFactor }: Remedy): string {
   if (action === 'clip') return `clip with ${rule}`;
   if (action === 'skip-batches' && skipSteps !== null)
     return skipSteps[0] === skipSteps[1]

@@ -25,10 +25,25 @@ const many = (rest: (i: number) => string): string =>
   Array.from({ length: 200 }, (_, i) => line(i, rest(i))).join('');
 
 describe('analyze', () => {
-  it('says the verdict in the first line, then findings, charts and what to do', async () => {
+  it('answers on one screen: what happened in the first line, then where and why, and a chart', async () => {
     const { code, out, err } = await cli(['analyze', incident]);
     expect(err).toBe('');
     expect(code).toBe(0);
+    const lines = out.trimEnd().split('\n');
+    expect(lines[0]).toBe('✗ DIVERGED at step 400   loss 0.452 → 147, then 2.67: no recovery');
+    expect(lines.length).toBeLessThanOrEqual(24);
+    for (const part of ['Where   `watch` first (step 400)', 'Why ', '▲ step 400', '--verbose'])
+      expect(out).toContain(part);
+    civil(out);
+  });
+
+  it('says the verdict alone with --quiet', async () => {
+    const { out } = await cli(['analyze', incident, '--quiet']);
+    expect(out).toBe('full-divergence from step 400: fixtures/incident/log.jsonl\n');
+  });
+
+  it('shows everything with --verbose: findings, charts and what to do', async () => {
+    const { out } = await cli(['analyze', incident, '--verbose']);
     expect(out.split('\n')[0]).toBe('full-divergence from step 400: fixtures/incident/log.jsonl');
     for (const part of ['order of onset: watch', 'Findings', '(log scale)', '▲ onset 400', 'Next'])
       expect(out).toContain(part);
@@ -82,14 +97,49 @@ describe('analyze', () => {
       expect((await cli(['analyze', incident, `--clip-limit=${limit}`])).code, limit).toBe(2);
   });
 
-  it('judges every run of a folder and names the worst first', async () => {
-    const { out } = await cli(['analyze', 'fixtures/logs']);
-    expect(out.split('\n')[0]).toMatch(/^non-finite from step .* the worst of \d+ runs$/);
+  it('makes a table of many runs, the worst first, in other orders and with fewer rows when asked', async () => {
+    const table = async (...flags: string[]): Promise<string[][]> => {
+      const { out } = await cli(['analyze', 'fixtures/logs', ...flags]);
+      return out
+        .split('\n')
+        .slice(3)
+        .filter((row) => /^\S/.test(row))
+        .map((row) => row.split(/ {2,}/));
+    };
+    const all = await table();
+    expect(all[0]!.slice(0, 3)).toEqual(['nan-overflow/input.jsonl', 'non-finite', '400']);
+    expect(all.at(-1)![1]).toBe('healthy');
+    const some = await table('--where', 'class!=healthy', '--where', 'best<0.35', '--sort', '-run');
+    expect(some.length).toBeGreaterThan(2);
+    expect(some.length).toBeLessThan(all.length);
+    for (const [, name, , best] of some) {
+      expect(name).not.toBe('healthy');
+      expect(Number(best)).toBeLessThan(0.35);
+    }
+    const names = some.map(([name]) => name!);
+    expect(names).toEqual([...names].sort().reverse());
+    const report = reportOf((await cli(['analyze', 'fixtures/logs', '--where', 'best<0.35', '--json'])).out);
+    expect(report.table!.columns.slice(0, 5)).toEqual(['run', 'class', 'onset', 'best', 'last']);
+    expect(report.runs.length).toBe(all.length);
+    expect(new Set(report.table!.rows.map(({ run }) => run))).toEqual(
+      new Set((await table('--where', 'best<0.35')).map(([name]) => name)),
+    );
+    expect((await cli(['analyze', 'fixtures/logs', '--where', 'clas=healthy'])).err).toMatch(
+      /no column "clas"[\s\S]*did you mean class/,
+    );
+  });
+
+  it('shows one of many runs by its name, and offers the nearest', async () => {
+    const one = await cli(['analyze', 'fixtures/logs', '--run', 'full-divergence/input.jsonl']);
+    expect(one.out).toMatch(/^✗ DIVERGED at step 400/);
+    const none = await cli(['analyze', 'fixtures/logs', '--run', 'helthy/input.jsonl']);
+    expect(none.code).toBe(2);
+    expect(none.err).toContain('did you mean healthy/input.jsonl?');
   });
 
   it('reads standard input', async () => {
     expect((await cli(['analyze', '-'], { input: readFileSync(incident) })).out).toMatch(
-      /^full-divergence from step 400/,
+      /^✗ DIVERGED at step 400/,
     );
   });
 });
@@ -243,13 +293,13 @@ describe('what bad input gets', () => {
       file('torn.jsonl', `${many(() => '"loss":1')}{"step":200,"lo`),
     ]);
     expect(code).toBe(0);
-    expect(out).toMatch(/unfinished last\s+record/);
+    expect(out).toMatch(/unfinished\s+last\s+record/);
   });
 
   it('a bad file beside a good one: the report of the good one, and code 3', async () => {
     const { code, out } = await cli(['analyze', healthy, join(folder, 'none.csv')]);
     expect(code).toBe(3);
-    expect(out).toMatch(/^healthy/);
+    expect(out).toMatch(/^! HEALTHY/);
     expect(out).toContain('none.csv');
   });
 });

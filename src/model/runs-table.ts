@@ -1,0 +1,188 @@
+/**
+ * Many runs as a table, one row a run: how each went, and the hyperparameters in which they differ. The terminal, HTML,
+ * Markdown and `--json` show the same rows.
+ */
+import { diagError } from './errors.ts';
+import { nearest } from './nearest.ts';
+import {
+  type Cell,
+  type Report,
+  type RunReport,
+  type RunsTable,
+  type TableRow,
+  VERDICT_CLASSES,
+} from './report.ts';
+
+/** What every table has. Losses are those of the series that decided. */
+export const FIRST_COLUMNS = ['run', 'class', 'onset', 'best', 'last'] as const;
+/** Hyperparameters that a table has columns for, at most; the learning rate is always among them. */
+const MOST_HYPERPARAMETERS = 8;
+
+/** Names of a learning rate in configurations, most usual first. */
+const isLearningRate = (name: string): boolean => /(^|[._/])(lr|learning_?rate|base_?lr)$/i.test(name);
+
+function rowOf(run: RunReport, names: readonly string[]): TableRow {
+  const { verdict } = run;
+  const series =
+    run.series.find(({ name }) => name === verdict.series) ?? run.series.find(({ role }) => role === 'loss');
+  // Own members whatever a hyperparameter is called.
+  return Object.fromEntries<Cell>([
+    ...names.map((name): [string, Cell] => [
+      name,
+      Object.hasOwn(run.hyperparameters, name) ? (run.hyperparameters[name] ?? null) : null,
+    ]),
+    ['run', run.id],
+    ['class', verdict.class],
+    ['onset', verdict.onsetStep],
+    ['best', series?.statistics.min ?? null],
+    ['last', series?.statistics.last ?? null],
+  ]);
+}
+
+/** Hyperparameters that are not the same in all runs, the learning rate first, then those with fewest values. */
+function differing(runs: readonly RunReport[]): string[] {
+  const values = new Map<string, Set<Cell>>();
+  for (const { hyperparameters } of runs)
+    for (const [name, value] of Object.entries(hyperparameters))
+      values.set(name, (values.get(name) ?? new Set()).add(value));
+  const inAll = (name: string): boolean =>
+    runs.every(({ hyperparameters }) => Object.hasOwn(hyperparameters, name));
+  return [...values]
+    .filter(
+      ([name, seen]) =>
+        (seen.size > 1 || !inAll(name)) && !(FIRST_COLUMNS as readonly string[]).includes(name),
+    )
+    .sort(
+      ([a, x], [b, y]) =>
+        Number(isLearningRate(b)) - Number(isLearningRate(a)) || x.size - y.size || (a < b ? -1 : 1),
+    )
+    .slice(0, MOST_HYPERPARAMETERS)
+    .map(([name]) => name);
+}
+
+const classRank = (name: Cell): number => (VERDICT_CLASSES as readonly Cell[]).indexOf(name);
+
+/** The runs of a report, the gravest class first, of one class in the order of their onsets. */
+export function runsTable({ runs }: Pick<Report, 'runs'>): RunsTable {
+  const names = differing(runs);
+  const rows = runs.map((run) => rowOf(run, names));
+  return {
+    columns: [...FIRST_COLUMNS, ...names],
+    rows: rows.sort(
+      (a, b) =>
+        classRank(b.class!) - classRank(a.class!) ||
+        Number(a.onset ?? Number.POSITIVE_INFINITY) - Number(b.onset ?? Number.POSITIVE_INFINITY) ||
+        0,
+    ),
+  };
+}
+
+const OPERATORS = ['!=', '>=', '<=', '=', '<', '>'] as const;
+type Operator = (typeof OPERATORS)[number];
+
+interface Condition {
+  readonly key: string;
+  readonly operator: Operator;
+  readonly value: string;
+}
+
+/** Reads KEY=VALUE, KEY!=VALUE, KEY<VALUE and so on. @throws usage */
+function readCondition(text: string, columns: readonly string[]): Condition {
+  const found = OPERATORS.map((operator) => ({ operator, at: text.indexOf(operator) }))
+    .filter(({ at }) => at > 0)
+    .sort((a, b) => a.at - b.at || b.operator.length - a.operator.length)[0];
+  if (found === undefined)
+    throw diagError('usage', {
+      problem: `--where ${text} is not KEY=VALUE`,
+      hint: 'compare a column of the table with =, !=, <, <=, > or >=, e.g. --where class=healthy',
+    });
+  const key = text.slice(0, found.at).trim();
+  return {
+    key: columnOf(key, columns, '--where'),
+    operator: found.operator,
+    value: text.slice(found.at + found.operator.length).trim(),
+  };
+}
+
+function columnOf(key: string, columns: readonly string[], flag: string): string {
+  if (columns.includes(key)) return key;
+  const near = nearest(key, columns);
+  throw diagError('usage', {
+    problem: `${flag}: there is no column "${key}"`,
+    hint: `${near === undefined ? '' : `did you mean ${near}? `}columns are ${columns.join(', ')}`,
+  });
+}
+
+/** NaN stands where a text is no number. */
+const numberOf = (text: Cell): number =>
+  typeof text === 'number'
+    ? text
+    : typeof text === 'string' && text.trim() !== ''
+      ? Number(text)
+      : Number.NaN;
+
+function holds({ key, operator, value }: Condition, row: TableRow): boolean {
+  const cell = row[key] ?? null;
+  const [a, b] = [numberOf(cell), numberOf(value)];
+  const byNumber = !Number.isNaN(a) && !Number.isNaN(b);
+  const same = byNumber ? a === b : String(cell ?? '') === value;
+  switch (operator) {
+    case '=':
+      return same;
+    case '!=':
+      return !same;
+    case '<':
+      return byNumber && a < b;
+    case '<=':
+      return byNumber && a <= b;
+    case '>':
+      return byNumber && a > b;
+    case '>=':
+      return byNumber && a >= b;
+  }
+}
+
+/** Numbers by size, texts by letters, classes by gravity; what is missing or NaN comes last. */
+function compare(key: string, a: Cell, b: Cell): number {
+  if (key === 'class') return classRank(a) - classRank(b);
+  const [x, y] = [numberOf(a), numberOf(b)];
+  if (!Number.isNaN(x) && !Number.isNaN(y)) return x - y;
+  if (!Number.isNaN(x) || !Number.isNaN(y)) return Number.isNaN(x) ? 1 : -1;
+  return String(a ?? '\uffff') < String(b ?? '\uffff') ? -1 : a === b ? 0 : 1;
+}
+
+/**
+ * The rows that are asked for, in the order that is asked for.
+ *
+ * @param where conditions that must all hold
+ * @param sort columns, the first decides; a `-` in front turns the order round
+ * @throws usage for a condition that cannot be read and a column that is none, with the nearest
+ */
+export function selectRows(table: RunsTable, where: readonly string[], sort: readonly string[]): RunsTable {
+  const { columns } = table;
+  const conditions = where.map((text) => readCondition(text, columns));
+  const keys = sort.map((text) => {
+    const down = text.startsWith('-') && !columns.includes(text);
+    return { key: columnOf(down ? text.slice(1) : text, columns, '--sort'), sign: down ? -1 : 1 };
+  });
+  return {
+    columns,
+    rows: table.rows
+      .filter((row) => conditions.every((condition) => holds(condition, row)))
+      .sort((a, b) => {
+        for (const { key, sign } of keys) {
+          const order = compare(key, a[key] ?? null, b[key] ?? null);
+          if (order !== 0) return sign * order;
+        }
+        return 0;
+      }),
+  };
+}
+
+/** How many runs are of each class, gravest first. */
+export function classCounts(rows: readonly TableRow[]): { readonly class: string; readonly count: number }[] {
+  return [...VERDICT_CLASSES]
+    .reverse()
+    .map((name) => ({ class: name, count: rows.filter((row) => row.class === name).length }))
+    .filter(({ count }) => count > 0);
+}

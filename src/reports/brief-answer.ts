@@ -1,0 +1,386 @@
+/**
+ * The answer of the brief page, in plain words: what happened to a run, where, why, and what to do. Each part says what is
+ * known and nothing else; a run that recovered gets no orders.
+ */
+import type { Cause, Remedy } from '../model/cause.ts';
+import { type Finding, SEVERITIES } from '../model/finding.ts';
+import { formatCount, formatNumber } from '../model/format-number.ts';
+import { inertName } from '../model/inert-text.ts';
+import {
+  type Incident,
+  type Report,
+  type RunReport,
+  VERDICT_CLASSES,
+  type VerdictClass,
+} from '../model/report.ts';
+import type { StepUnit } from '../model/run.ts';
+import { lossesOf } from './input-losses.ts';
+import { replayLabel } from './replay-label.ts';
+import { CONFIDENCE, remedyWords, TRIGGERS } from './why.ts';
+
+/** How grave the first line is, for its mark and colour. */
+export type Mood = 'good' | 'doubtful' | 'bad';
+
+export interface Answer {
+  readonly mood: Mood;
+  /** DIVERGED at step 400 */
+  readonly title: string;
+  /** loss 0.45 → 147, then 2.67: no recovery */
+  readonly change: string;
+  /** log.jsonl · 600 steps */
+  readonly facts: string;
+  /** Labelled paragraphs in reading order; lines of code stand apart. */
+  readonly parts: readonly {
+    readonly label: string;
+    readonly text: string;
+    readonly code?: string;
+    readonly after?: string;
+  }[];
+  /** What was tried, the one to use first; empty where nothing was. */
+  readonly tried: readonly Tried[];
+}
+
+export interface Tried {
+  readonly holds: boolean;
+  readonly name: string;
+  readonly finalLoss: number | null;
+  /** Share of the steps before the incident that it changes, times how hard; null where that means nothing. */
+  readonly interference: number | null;
+  readonly smallestFactor: number | null;
+  /** Whether it is the one to use. */
+  readonly use: boolean;
+}
+
+/** The row of the run as it was. */
+const NOTHING = 'nothing';
+
+const brief = (value: number): string => formatNumber(value, 'brief');
+const capital = (text: string): string => text.slice(0, 1).toUpperCase() + text.slice(1);
+const plural = (count: number, noun: string): string =>
+  `${formatCount(count)} ${noun}${count === 1 ? '' : 's'}`;
+/** a, b and c */
+const listed = (words: readonly string[]): string =>
+  words.length < 2 ? (words[0] ?? '') : `${words.slice(0, -1).join(', ')} and ${words.at(-1)}`;
+const quoted = (names: readonly string[]): string => listed(names.map((name) => `\`${inertName(name)}\``));
+
+const MOODS: Readonly<Record<VerdictClass, Mood>> = {
+  healthy: 'good',
+  inconclusive: 'doubtful',
+  'micro-divergence': 'doubtful',
+  drift: 'bad',
+  'full-divergence': 'bad',
+  'non-finite': 'bad',
+};
+
+/** Columns that a path may take. */
+const PATH_WIDTH = 48;
+
+/** The end of a path: names tell files of one tree apart. */
+function shortPath(path: string): string {
+  const parts = path.split('/');
+  let end = parts.pop()!;
+  while (parts.length > 0 && end.length + parts.at(-1)!.length < PATH_WIDTH) end = `${parts.pop()}/${end}`;
+  return parts.length === 0 ? end : `…/${end}`;
+}
+
+/** The incident that decided, as the verdict names it. */
+const leading = ({ verdict }: RunReport): Incident | undefined =>
+  verdict.incidents.find(
+    (one) =>
+      one.onsetStep === verdict.onsetStep && one.series === verdict.series && one.class === verdict.class,
+  ) ?? verdict.incidents.find((one) => one.onsetStep === verdict.onsetStep);
+
+const at = (step: number, unit: StepUnit): string => `${unit} ${formatCount(step)}`;
+
+function titleOf({ verdict, stepUnit }: RunReport): string {
+  const where = verdict.onsetStep === null ? '' : at(verdict.onsetStep, stepUnit);
+  switch (verdict.class) {
+    case 'healthy':
+      return 'HEALTHY';
+    case 'inconclusive':
+      return where === '' ? 'CANNOT TELL' : `CANNOT TELL YET, rising since ${where}`;
+    case 'micro-divergence':
+      return `RECOVERED from a rise at ${where}`;
+    case 'drift':
+      return `DRIFTED UP from ${where}`;
+    case 'full-divergence':
+      return `DIVERGED at ${where}`;
+    case 'non-finite':
+      return `NOT A NUMBER from ${where}`;
+  }
+}
+
+/** What the deciding series did, from its level before to its last. */
+function changeOf(run: RunReport): string {
+  const { verdict, stepUnit } = run;
+  const incident = leading(run);
+  const series = run.series.find(({ name }) => name === verdict.series);
+  const name = inertName(verdict.series ?? 'loss');
+  if (incident === undefined) {
+    if (verdict.class === 'inconclusive' || series === undefined) return verdict.why;
+    return `${name} ${brief(series.statistics.first)} → ${brief(series.statistics.last)}`;
+  }
+  const before = incident.before == null ? '' : `${brief(incident.before)} → `;
+  const peak = Number.isFinite(incident.peak) ? brief(incident.peak) : String(incident.peak);
+  if (incident.recoveredStep !== null)
+    return `${name} ${before}${peak}, back at ${at(incident.recoveredStep, stepUnit)}${verdict.class === 'full-divergence' ? ': too late' : ''}`;
+  if (verdict.class === 'inconclusive') return `${name} ${before}${peak}, where the log ends`;
+  if (verdict.class === 'non-finite') return `${name} ${before}${peak} to the end`;
+  const then =
+    incident.after == null || incident.after === incident.peak ? '' : `, then ${brief(incident.after)}`;
+  return `${name} ${before}${peak}${then}: no recovery`;
+}
+
+function factsOf(run: RunReport): string {
+  const { verdict, attemptList, stepUnit } = run;
+  const series = run.series.find(({ name }) => name === verdict.series);
+  const last = attemptList.at(-1)?.lastStep ?? series?.statistics.lastStep;
+  const first = attemptList[0]?.firstStep;
+  return [
+    shortPath(inertName(run.id)),
+    ...(series === undefined ? [] : [plural(series.points, 'point')]),
+    ...(first === undefined || last === undefined
+      ? []
+      : [`${stepUnit}s ${formatCount(first)} to ${formatCount(last)}`]),
+    ...(run.attempts > 1 ? [plural(run.attempts, 'attempt')] : []),
+  ].join(' · ');
+}
+
+/** Which task was first, which metric is lost, or at least the line of the log. */
+function whereOf(run: RunReport): string | null {
+  const { stepUnit } = run;
+  const hit = run.tasks
+    .filter((task) => task.onsetStep !== null && task.class !== 'micro-divergence')
+    .sort((a, b) => a.onsetStep! - b.onsetStep!);
+  const lost = run.findings.filter(({ id }) => id === 'metric-collapse');
+  const collapsed = lost.flatMap(({ series }) => {
+    const last = run.series.find(({ name }) => name === series)?.statistics.last;
+    return series === null || last === undefined ? [] : [`\`${inertName(series)}\` ends at ${brief(last)}`];
+  });
+  const metrics = collapsed.length === 0 ? [] : [`${listed(collapsed)}: chance`];
+  if (hit.length > 0) {
+    const first = hit[0]!.onsetStep!;
+    const at = (step: number): string[] => hit.filter((t) => t.onsetStep === step).map((t) => t.name);
+    const steps = [...new Set(hit.map((task) => task.onsetStep!))].slice(1);
+    const later = steps
+      .slice(0, 3)
+      .map((step) => `${quoted(at(step))} ${plural(step - first, stepUnit)} later`);
+    const calm = run.tasks.filter((task) => task.onsetStep === null).map((task) => task.name);
+    return [
+      `${quoted(at(first))} first (${stepUnit} ${formatCount(first)})${later.length === 0 ? '' : `, ${listed(later)}`}` +
+        (calm.length > 0 && calm.length <= 4 ? `; ${quoted(calm)} not at all` : ''),
+      ...metrics,
+    ].join('; ');
+  }
+  if (metrics.length > 0) return metrics.join('; ');
+  const source = run.findings.find(
+    ({ id, series }) => id === run.verdict.class && series === run.verdict.series,
+  )?.locations[0];
+  return source?.line === undefined
+    ? null
+    : `${shortPath(inertName(source.path))}, line ${formatCount(source.line)}`;
+}
+
+/** Clauses as sentences of their own. */
+const sentences = (statement: string): string =>
+  statement
+    .split('; ')
+    .map((clause) => `${capital(inertName(clause)).replace(/\.$/, '')}.`)
+    .join(' ');
+
+function whyOf(cause: Cause | undefined): string | null {
+  if (cause === undefined || cause.onsetStep === null) return null;
+  if (cause.trigger === 'none-found') return `No cause was found. ${sentences(cause.statement)}`;
+  const sure = cause.confidence === null ? '' : ` (${CONFIDENCE[cause.confidence]})`;
+  return `${capital(TRIGGERS[cause.trigger])}${sure}. ${sentences(cause.statement)}`;
+}
+
+/** What to do: the first remedy that holds, or what may be tried, or the way back. */
+function fixOf(run: RunReport): { text: string; code?: string; after?: string } | null {
+  const { remedies = [], verdict, stepUnit } = run;
+  const [first] = remedies;
+  if (verdict.onsetStep === null) return null;
+  if (first?.action === 'none-needed') return { text: `${capital(inertName(first.statement))}.` };
+  if (verdict.class === 'micro-divergence') return null;
+  const held = remedies.find(({ holds }) => holds === true);
+  if (held !== undefined) {
+    const go =
+      held.from === null
+        ? ''
+        : `Go back to ${held.from.path === null ? at(held.from.step, stepUnit) : inertName(held.from.path)} and `;
+    const words = inertName(remedyWords(held));
+    return {
+      text: `${go === '' ? capital(words) : go + words}${held.paste === null ? '.' : ':'}`,
+      ...(held.paste === null ? {} : { code: held.paste }),
+      after: triedWords(run, held),
+    };
+  }
+  const failed = remedies.filter(({ holds }) => holds === false).length;
+  const open = remedies.find(({ tried, action }) => tried === null && action !== 'rewind');
+  const none =
+    failed === 0
+      ? ''
+      : `None of ${plural(failed, 'remedy').replace('remedys', 'remedies')} tried here held. `;
+  if (open !== undefined)
+    return {
+      text: `${none}Try: ${inertName(open.statement).replace(/\.$/, '')} (not tried here).`,
+      ...(open.paste === null ? {} : { code: open.paste }),
+    };
+  const advice = run.advice[0];
+  return advice === undefined
+    ? none === ''
+      ? null
+      : { text: none.trim() }
+    : { text: none + inertName(advice) };
+}
+
+/** How it was tried, and how it ended. */
+function triedWords(run: RunReport, remedy: Remedy): string {
+  const loops = run.replay.filter(({ mode }) => mode === 'closed-loop');
+  const steps = loops
+    .flatMap((loop) => [loop.steps[0], loop.steps.at(-1)])
+    .filter((one) => one !== undefined);
+  const over =
+    steps.length === 0
+      ? ''
+      : ` on batches ${formatCount(Math.min(...steps))} to ${formatCount(Math.max(...steps))}`;
+  const { finalLoss, finalLossWithout } = remedy;
+  const ends =
+    finalLoss === null
+      ? 'it holds'
+      : `ends at ${brief(finalLoss)}${finalLossWithout === null ? '' : ` (without: ${brief(finalLossWithout)})`}`;
+  return `Tried here${over}: ${ends}.`;
+}
+
+/** A remedy in a table. */
+function remedyName(remedy: Remedy): string {
+  const { action, rule, skipSteps, learningRate, learningRateFactor } = remedy;
+  if (action === 'clip' && rule !== null) return rule;
+  if (action === 'skip-batches' && skipSteps !== null)
+    return skipSteps[0] === skipSteps[1]
+      ? `skip batch ${formatCount(skipSteps[0])}`
+      : `skip batches ${formatCount(skipSteps[0])} to ${formatCount(skipSteps[1])}`;
+  if (action === 'lower-learning-rate')
+    return learningRate === null
+      ? `learning rate × ${brief(learningRateFactor ?? Number.NaN)}`
+      : `learning rate ${brief(learningRate)}`;
+  return action === 'restore-optimizer-state' ? 'old optimizer state' : action;
+}
+
+/** How many held, and which beside the one to use; null where nothing was tried. */
+export function triedSentence(tried: readonly Tried[]): string | null {
+  const remedies = tried.filter(({ name }) => name !== NOTHING);
+  if (remedies.length === 0) return null;
+  const held = remedies.filter(({ holds }) => holds);
+  const others = held
+    .filter(({ use }) => !use)
+    .slice(0, 2)
+    .map(({ name, finalLoss }) => name + (finalLoss === null ? '' : ` (${brief(finalLoss)})`));
+  return `${held.length} of ${remedies.length} held${others.length === 0 ? '' : `, also ${listed(others)}`}.`;
+}
+
+function triedOf(run: RunReport): Tried[] {
+  const { remedies = [] } = run;
+  const tried = remedies.filter((one) => one.tried !== null && one.holds !== null);
+  if (tried.length === 0) return [];
+  const smallest = new Map(
+    run.replay
+      .filter((entry) => entry.mode === 'closed-loop' && entry.arm === undefined)
+      .map((entry) => [
+        replayLabel(entry),
+        entry.minClipFactor.reduce((least, factor) => (factor < least ? factor : least), 1),
+      ]),
+  );
+  const used = tried.find(({ holds }) => holds === true);
+  const without = tried.find(({ finalLossWithout }) => finalLossWithout !== null)?.finalLossWithout ?? null;
+  return [
+    ...tried.map((one): Tried => {
+      const least = one.rule === null ? undefined : smallest.get(one.rule);
+      return {
+        holds: one.holds === true,
+        name: inertName(remedyName(one)),
+        finalLoss: one.finalLoss,
+        interference: one.action === 'clip' || one.action === 'skip-batches' ? one.interference : null,
+        smallestFactor: least ?? null,
+        use: one === used,
+      };
+    }),
+    {
+      holds: false,
+      name: NOTHING,
+      finalLoss: without,
+      interference: null,
+      smallestFactor: null,
+      use: false,
+    },
+  ];
+}
+
+/** Findings that the first lines do not tell: what else is wrong, gravest first. */
+function alsoOf(run: RunReport): string | null {
+  const told = new Set<string>(run.verdict.class === 'healthy' ? [] : [run.verdict.class, 'metric-collapse']);
+  const kinds = new Map<string, { first: Finding; count: number }>();
+  for (const finding of run.findings) {
+    const { id, severity, more = 0 } = finding;
+    if (severity === 'note' || told.has(id)) continue;
+    const known = kinds.get(id);
+    kinds.set(id, { first: known?.first ?? finding, count: (known?.count ?? 0) + 1 + more });
+  }
+  const sorted = [...kinds.values()].sort(
+    (a, b) => SEVERITIES.indexOf(b.first.severity) - SEVERITIES.indexOf(a.first.severity),
+  );
+  const [worst, ...others] = sorted;
+  if (worst === undefined) return null;
+  const nameOf = ({ first: { id, severity }, count }: (typeof sorted)[number]): string =>
+    `${id}${count > 1 ? ` ×${count}` : ''} (${severity})`;
+  return `${nameOf(worst)}: ${inWords(worst.first, run.stepUnit)}${others.length === 0 ? '' : ` Also ${listed(others.map(nameOf))}.`}`;
+}
+
+/** A finding without the words of the judge of incidents, which this page does not explain. */
+function inWords({ id, series, steps, message }: Finding, unit: StepUnit): string {
+  if (!(VERDICT_CLASSES as readonly string[]).includes(id) || series === null || steps === null)
+    return inertName(message);
+  const [from, to] = steps;
+  return `\`${inertName(series)}\` from ${unit} ${formatCount(from)} to ${formatCount(to)}.`;
+}
+
+/** Inputs that were lost in part, left unread or refused. */
+export function troubleOf({ inputs, warnings }: Report): string | null {
+  const damaged = inputs.flatMap((input) => [
+    ...lossesOf(input).map((loss) => `${inertName(input.path)}: ${loss}`),
+    ...(input.errors ?? []).map(({ message }) => `${inertName(input.path)}: ${inertName(message)}`),
+  ]);
+  const all = [...damaged, ...warnings.map(({ message }) => inertName(message))];
+  if (all.length === 0) return null;
+  return `${all[0]!.replace(/\.$/, '')}.${all.length > 1 ? ` ${plural(all.length - 1, 'more warning')}: --verbose.` : ''}`;
+}
+
+/** What the page says of a run. Pure. */
+export function answerOf(run: RunReport, report: Report): Answer {
+  const also = alsoOf(run);
+  const trouble = troubleOf(report);
+  const errors = run.findings.filter(({ severity }) => severity === 'error').length;
+  const where = whereOf(run);
+  const why = whyOf(run.cause);
+  const fix = fixOf(run);
+  const healthy = run.verdict.class === 'healthy';
+  return {
+    mood:
+      healthy && (errors > 0 || trouble !== null)
+        ? errors > 0
+          ? 'bad'
+          : 'doubtful'
+        : MOODS[run.verdict.class],
+    title: healthy && errors > 0 ? 'THE LOSS IS HEALTHY, THE RUN IS NOT' : titleOf(run),
+    change: changeOf(run),
+    facts: factsOf(run),
+    parts: [
+      ...(where === null || healthy ? [] : [{ label: 'Where', text: where }]),
+      ...(why === null ? [] : [{ label: 'Why', text: why }]),
+      ...(fix === null ? [] : [{ label: 'Fix', ...fix }]),
+      ...(also === null ? [] : [{ label: 'Also', text: also }]),
+      ...(trouble === null ? [] : [{ label: 'Beware', text: trouble }]),
+    ],
+    tried: triedOf(run),
+  };
+}

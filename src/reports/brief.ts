@@ -1,0 +1,221 @@
+/**
+ * The page for somebody who looks at three in the morning: what happened, where, why, what to do, one chart, and what was
+ * tried, on one screen. Everything else stands on the full page ({@link renderTerminal}).
+ */
+import { Ansis } from 'ansis';
+import stringWidth from 'string-width';
+import { formatCount, formatNumber } from '../model/format-number.ts';
+import type { Report, RunReport } from '../model/report.ts';
+import { toAscii } from './ascii.ts';
+import { type Answer, answerOf, type Mood, type Tried, triedSentence, troubleOf } from './brief-answer.ts';
+import { type ChartMarker, drawChart } from './charts.ts';
+import type { RenderOptions } from './format.ts';
+import { eventsOf, symbolOf } from './run-events.ts';
+import { runsPage } from './runs-page.ts';
+import { chartGroups, headline } from './terminal.ts';
+import { textTable } from './text-table.ts';
+import { wrap } from './wrap.ts';
+
+export interface BriefOptions extends RenderOptions {
+  /** Rows of the terminal; 24 where there is none. */
+  readonly rows: number;
+  /** What is still being worked on: a later page says more. */
+  readonly pending?: string;
+}
+
+/** Rows that a page has where no terminal says how many. */
+export const PAGE_ROWS = 24;
+/** Rows of the answer, at most, and of the chart: the plot needs three to be one. */
+const ANSWER_ROWS = 14;
+const CHART_ROWS = 8;
+const CHART_LEAST = 6;
+/** Rows of a chart that are not its plot: the axis, its steps, the marks. */
+const CHART_FRAME = 3;
+/** A taller terminal gets a taller chart, up to this. */
+const CHART_MOST = 16;
+/** The head of the table and two rows. */
+const TABLE_LEAST = 3;
+const GUTTER = 10;
+const CODE_INDENT = ' '.repeat(GUTTER + 4);
+
+const MARKS: Readonly<Record<Mood, { unicode: string; ascii: string }>> = {
+  good: { unicode: '✓', ascii: 'OK' },
+  doubtful: { unicode: '!', ascii: '!' },
+  bad: { unicode: '✗', ascii: 'x' },
+};
+
+const moodPaint = (paint: Ansis, mood: Mood) =>
+  mood === 'good' ? paint.bold.green : mood === 'bad' ? paint.bold.red : paint.bold.yellow;
+
+/** As many whole sentences as fit into so many lines; of the first at least its start. */
+function fitted(text: string, most: number, width: number, indent: string): string[] {
+  const sentences = text.split(/(?<=\.) (?=\S)/);
+  for (let kept = sentences.length; kept > 0; kept--) {
+    const lines = wrap(sentences.slice(0, kept).join(' '), width, indent);
+    if (lines.length <= most) return lines;
+  }
+  const lines = wrap(sentences[0]!, width, indent).slice(0, most);
+  const last = lines[most - 1]!;
+  return [
+    ...lines.slice(0, -1),
+    stringWidth(last) + 2 <= width ? `${last} …` : `${last.slice(0, width - 2)} …`,
+  ];
+}
+
+/** Lines that a paragraph may have, at most. */
+const PART_LINES: Readonly<Record<string, number>> = {
+  Where: 2,
+  Why: 4,
+  Fix: 3,
+  Tried: 2,
+  Also: 2,
+  Beware: 2,
+};
+
+function answerLines(answer: Answer, tried: string | null, options: BriefOptions, paint: Ansis): string[] {
+  const { mood, title, change, facts } = answer;
+  const { width } = options;
+  const mark = MARKS[mood][options.ascii ? 'ascii' : 'unicode'];
+  const first = `${mark} ${title}`;
+  const beside = stringWidth(first) + 3 + stringWidth(change) <= width;
+  const lines = [
+    moodPaint(paint, mood)(first) + (beside ? `   ${change}` : ''),
+    ...(beside ? [] : fitted(change, 3, width, '  ')),
+    ...fitted(facts, 1, width, '  ').map((line) => paint.dim(line)),
+  ];
+  const fix = answer.parts.findIndex(({ label }) => label === 'Fix');
+  const parts =
+    tried === null ? answer.parts : answer.parts.toSpliced(fix + 1, 0, { label: 'Tried', text: tried });
+  if (parts.length === 0) return lines;
+  lines.push('');
+  // What comes after has a line each at least.
+  let room = ANSWER_ROWS - lines.length;
+  const indent = ' '.repeat(GUTTER);
+  for (const [i, { label, text, code, after }] of parts.entries()) {
+    const rest = parts.slice(i + 1).reduce((sum, one) => sum + (one.code === undefined ? 1 : 4), 0);
+    const codeLines =
+      code === undefined ? [] : code.split('\n').map((line) => paint.cyan(CODE_INDENT + line));
+    const most = Math.max(1, Math.min(PART_LINES[label] ?? 2, room - rest - codeLines.length));
+    const shown = [
+      ...fitted(text, most, width, indent).map((line, n) =>
+        n === 0 ? `  ${paint.bold(label.padEnd(GUTTER - 2))}${line.trimStart()}` : line,
+      ),
+      ...codeLines,
+      ...(after === undefined ? [] : fitted(after, 2, width, indent)),
+    ];
+    lines.push(...shown);
+    room -= shown.length;
+  }
+  return lines;
+}
+
+/** Where it began, where it came back, and where to go back to. */
+const marksOf = (run: RunReport, ascii: boolean): ChartMarker[] =>
+  eventsOf(run)
+    .filter(
+      ({ kind, step }) =>
+        kind === 'rewind' ||
+        kind === 'restart' ||
+        step === run.verdict.onsetStep ||
+        step === run.verdict.recoveredStep,
+    )
+    .map(({ step, kind, label }) => ({
+      step,
+      symbol: symbolOf(kind, ascii),
+      label: `${{ onset: run.stepUnit, back: 'back', restart: label, rewind: 'go back to' }[kind]} ${formatCount(step)}`,
+    }))
+    .sort((a, b) => a.step - b.step);
+
+function chartLines(run: RunReport, rows: number, options: BriefOptions): string[] {
+  const decided = run.series.find(({ name, points }) => name === run.verdict.series && points > 1);
+  const series = decided === undefined ? (chartGroups(run.series)[0]?.series ?? []) : [decided];
+  if (series.length === 0) return [];
+  return drawChart(series[0]!.name, series.slice(0, 1), {
+    width: options.width,
+    height: rows - CHART_FRAME,
+    titleBeside: true,
+    colour: options.colour,
+    ascii: options.ascii,
+    stepName: run.stepUnit,
+    markers: marksOf(run, options.ascii),
+  }).split('\n');
+}
+
+function triedLines(tried: readonly Tried[], rows: number, options: BriefOptions, paint: Ansis): string[] {
+  const shown = tried.slice(0, rows - 1);
+  const known = (value: number | null, text: (value: number) => string): string =>
+    value === null ? '' : text(value);
+  const lines = textTable({
+    head: ['  Tried', 'loss at the end', 'changes healthy steps', 'smallest factor', ''],
+    rows: shown.map((one) => [
+      `${one.holds ? (options.ascii ? '+' : '✓') : options.ascii ? 'x' : '✗'} ${one.name}`,
+      known(one.finalLoss, (loss) => formatNumber(loss, 'brief')),
+      known(one.interference, (share) => `${Math.round(100 * share)} %`),
+      known(one.smallestFactor, (factor) => formatNumber(factor, 'brief')),
+      one.use ? (options.ascii ? '<- use' : '← use') : '',
+    ]),
+    left: 1,
+    width: options.width - 2,
+    paintHead: paint.dim,
+    paintCell: (text, r, c) => (c === 0 ? (shown[r]!.holds ? paint.green(text) : paint.red(text)) : text),
+  });
+  return lines.map((line) => `  ${line}`);
+}
+
+/** What else there is to see, as much of it as a line holds. */
+function moreLine(run: RunReport, report: Report, width: number): string {
+  const kind =
+    run.findings.find(({ severity }) => severity !== 'note')?.id ??
+    report.warnings[0]?.id ??
+    (run.verdict.class === 'inconclusive' ? run.findings[0]?.id : undefined);
+  const parts = [
+    '--verbose',
+    '--report html:report.html',
+    ...(kind === undefined ? [] : [`explain ${kind}`]),
+  ];
+  while (parts.length > 1 && `  More: ${parts.join(' · ')}`.length > width) parts.splice(-2, 1);
+  return `  More: ${parts.join(' · ')}`;
+}
+
+/** The page of one run. Pure. */
+export function briefRun(run: RunReport, report: Report, options: BriefOptions): string[] {
+  const paint = new Ansis(options.colour ? 1 : 0);
+  const answer = answerOf(run, report);
+  const last =
+    options.pending === undefined
+      ? paint.dim(moreLine(run, report, options.width))
+      : `  ${paint.dim(`Working on it: ${options.pending} …`)}`;
+  const bare = answerLines(answer, null, options, paint);
+  if (answer.mood === 'good') return [...bare, last];
+  // Beside the blank before the chart, and the last line.
+  const wanted = answer.tried.length === 0 ? 0 : answer.tried.length + 1;
+  const room = options.rows - bare.length - 2 - CHART_ROWS;
+  const table = room >= TABLE_LEAST + 1 ? Math.min(wanted, room - 1) : 0;
+  const lines = table === 0 ? answerLines(answer, triedSentence(answer.tried), options, paint) : bare;
+  const most = options.rows > PAGE_ROWS ? CHART_MOST : CHART_ROWS;
+  const free = options.rows - lines.length - 2 - (table > 0 ? table + 1 : 0);
+  const chart = chartLines(run, Math.max(CHART_LEAST, Math.min(free, most)), options);
+  if (chart.length > 0) lines.push('', ...chart);
+  if (table > 0) {
+    const hidden = wanted - table;
+    lines.push('', ...triedLines(answer.tried, table, options, paint));
+    if (hidden > 0) lines[lines.length - 1] += paint.dim(`   and ${hidden} more`);
+  }
+  return [...lines, last];
+}
+
+/** The brief page of a report, with a line break at its end. */
+export function renderBrief(report: Report, options: BriefOptions): string {
+  const [run, ...others] = report.runs;
+  const lines =
+    run === undefined
+      ? [
+          headline(report),
+          ...(troubleOf(report) === null ? [] : wrap(troubleOf(report)!, options.width, '  ')),
+        ]
+      : others.length === 0
+        ? briefRun(run, report, options)
+        : runsPage(report, options);
+  const text = `${lines.join('\n')}\n`;
+  return options.ascii ? toAscii(text) : text;
+}

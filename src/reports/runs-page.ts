@@ -1,0 +1,90 @@
+/** Many runs on one page: how many went how, the table, and how to see one of them. */
+import { Ansis } from 'ansis';
+import stringWidth from 'string-width';
+import { formatCount, formatNumber } from '../model/format-number.ts';
+import { inertName } from '../model/inert-text.ts';
+import type { Cell, Report, VerdictClass } from '../model/report.ts';
+import { classCounts, runsTable } from '../model/runs-table.ts';
+import { troubleOf } from './brief-answer.ts';
+import type { RenderOptions } from './format.ts';
+import { classPaint } from './terminal.ts';
+import { GAP, textTable } from './text-table.ts';
+import { wrap } from './wrap.ts';
+
+/** A value that is longer is cut in its middle: beginnings and ends of names tell runs apart. */
+const CELL_WIDTH = 36;
+/** The names of runs give way where columns would not fit. */
+const RUN_WIDTH_LEAST = 24;
+
+const cut = (text: string, width = CELL_WIDTH): string =>
+  stringWidth(text) <= width
+    ? text
+    : `${text.slice(0, Math.floor((width - 1) / 2))}…${text.slice(-Math.ceil((width - 1) / 2))}`;
+
+const cellText = (value: Cell, column: string): string =>
+  value === null
+    ? '-'
+    : typeof value === 'number'
+      ? column === 'onset'
+        ? formatCount(value)
+        : formatNumber(value)
+      : cut(inertName(String(value)));
+
+/** How many are of each class, and the table. */
+export function runsLines(report: Report, options: RenderOptions): string[] {
+  const paint = new Ansis(options.colour ? 1 : 0);
+  const { columns, rows } = report.table ?? runsTable(report);
+  const counts = classCounts(rows).map(({ class: name, count }) =>
+    classPaint(paint, name as VerdictClass)(`${formatCount(count)} ${name}`),
+  );
+  const left = report.runs.length - rows.length;
+  const cells = rows.map((row) => columns.map((column) => cellText(row[column] ?? null, column)));
+  const head = columns.map((column) => cut(inertName(column)));
+  const widths = head.map((name, c) =>
+    Math.max(...[name, ...cells.map((row) => row[c]!)].map((text) => stringWidth(text))),
+  );
+  const others = widths.slice(1).reduce((sum, width) => sum + width + GAP, 0);
+  const nameWidth = Math.max(RUN_WIDTH_LEAST, options.width - others);
+  let used = Math.min(widths[0]!, nameWidth);
+  const shown = widths.findIndex((width, c) => {
+    if (c > 0) used += width + GAP;
+    return c > 1 && used > options.width;
+  });
+  const dropped = shown < 0 ? [] : head.slice(shown);
+  return [
+    `${paint.bold(`${formatCount(rows.length)} run${rows.length === 1 ? '' : 's'}`)}: ${counts.join(', ') || 'none fits --where'}` +
+      (left > 0 ? paint.dim(` (${formatCount(left)} left out by --where)`) : ''),
+    '',
+    ...textTable({
+      head,
+      rows: cells.map(([name, ...row]) => [cut(name!, nameWidth), ...row]),
+      left: 2,
+      width: options.width,
+      paintHead: paint.bold,
+      paintCell: (text, r, c) => (c === 1 ? classPaint(paint, rows[r]!.class as VerdictClass)(text) : text),
+    }),
+    ...(dropped.length === 0
+      ? []
+      : [paint.dim(`not shown for want of columns: ${cut(dropped.join(', '), options.width - 34)}`)]),
+  ];
+}
+
+/** The lines of the page of many runs. */
+export function runsPage(report: Report, options: RenderOptions): string[] {
+  const paint = new Ansis(options.colour ? 1 : 0);
+  const { rows } = report.table ?? runsTable(report);
+  const trouble = troubleOf(report);
+  const name = rows[0]?.run;
+  return [
+    ...runsLines(report, options),
+    '',
+    ...(trouble === null ? [] : wrap(`Beware: ${trouble}`, options.width, '  ')),
+    ...(name === undefined
+      ? []
+      : [paint.dim(`  One of them: --run ${shellWord(inertName(String(name)))} · all: --verbose`)]),
+  ];
+}
+
+/** Text as one word of a shell. */
+const shellWord = (text: string): string =>
+  /^[\w./:@%+=-]+$/.test(text) ? text : `'${text.replaceAll("'", `'\\''`)}'`;
