@@ -113,6 +113,10 @@ const BOX_FIRST = 0xe2;
 const isBox = (bytes: Buffer, at: number): boolean =>
   bytes[at] === BOX_FIRST && bytes[at + 1]! >= 0x94 && bytes[at + 1]! <= 0x96;
 
+/** What begins no name, no number and no bracket: `***`, `???`, `$0.4`, `<none>`, `~0.5`, `#`, `--`. */
+const MARKS = new Set([...'*?$<>~#!@-'].map(code));
+const isMark = (byte: number): boolean => MARKS.has(byte);
+
 const MOST_SLOTS = 256;
 
 /** Words that hold a number as a call does: `tensor(2.3, device='cuda:0')`, `np.float64(2.3)`. */
@@ -429,6 +433,19 @@ export function lineScanner(): LineScanner {
         marked = true;
       } else if (byte === QUOTE || byte === DOUBLE_QUOTE || byte === OPEN_SQUARE) {
         // `"loss": "2.3"` and `[3]`: the words still wait.
+      } else if (
+        marked &&
+        (wordsAbout & ABOUT.loss) !== 0 &&
+        (isMark(byte) || (byte === OPEN_ROUND && kindOf[bytes[at]!] === DIGIT))
+      ) {
+        // `loss: ***`, `loss=$0.4`, `loss: --`: up to what ends a cell.
+        const start = at - 1;
+        let dashes = byte === MINUS;
+        while (at < to && kindOf[bytes[at]!] !== BLANK && bytes[at] !== BAR && bytes[at] !== 0x3b) {
+          if (bytes[at] === COMMA && kindOf[bytes[at + 1]!] !== DIGIT) break;
+          if (bytes[at++] !== MINUS) dashes = false;
+        }
+        noNumber(dashes ? CELL.missing : CELL.refused, start, at);
       } else if (byte === OPEN_ROUND || byte === OPEN_CURLY) {
         outerFrom = wordsFrom;
         outerTo = wordsTo;
@@ -466,8 +483,7 @@ export function lineScanner(): LineScanner {
       } else if (byte === DOT || byte === SLASH) {
         // Nothing.
       } else {
-        if ((wordsAbout & ABOUT.loss) !== 0 && marked && byte === 0x2a) noNumber(CELL.refused, at - 1, at);
-        else lead();
+        lead();
       }
     }
     lead();

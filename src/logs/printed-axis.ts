@@ -473,7 +473,17 @@ function emptyCells(
   let refused = 0;
   let first: LoggedSeries['firstRefused'];
   const gaps = new Uint32Array(lines.length + 1);
-  for (const { slots, table } of members)
+  for (const { slots, table, broken, line } of members) {
+    if (broken?.name === name && !slots.some(({ use, name: own }) => use === 'value' && own === name)) {
+      if (broken.missing) {
+        missing += table.rows();
+        for (const at of table.columns[LINE_COLUMN]!.value.subarray(0, table.rows()))
+          gaps[placeIn(lines, at)]!++;
+      } else {
+        refused += table.rows();
+        first ??= { text: broken.text, line };
+      }
+    }
     for (const slot of slots) {
       if (slot.use !== 'value' || slot.name !== name) continue;
       const column = table.columns[slot.column]!;
@@ -483,6 +493,7 @@ function emptyCells(
       for (let k = 0; k < column.missing; k++)
         gaps[placeIn(lines, table.columns[LINE_COLUMN]!.value[column.missingRows[k]!]!)]!++;
     }
+  }
   return {
     missing,
     refused,

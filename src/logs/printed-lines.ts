@@ -9,10 +9,11 @@ import { isLossLike, type StepUnit } from '../model/run.ts';
 import type { LoggedSeries } from './format.ts';
 import { prefixRank, recordStart } from './line-prefix.ts';
 import { ABOUT, CELL, lineScanner, SLOT } from './line-scanner.ts';
-import { assignRoles, roleByName } from './metric-roles.ts';
+import { assignRoles, namesLossValue, roleByName } from './metric-roles.ts';
 import { type Placed, placeGroup } from './printed-axis.ts';
+import { type Broken, brokenLines } from './printed-broken.ts';
 import { type RowTable, rowTable } from './row-table.ts';
-import { type NamedSlot, nameSlots, type RawSlot } from './slot-names.ts';
+import { cleanName, type NamedSlot, nameSlots, type RawSlot } from './slot-names.ts';
 
 /** More skeletons than a log has: text of other kinds makes a new one in every line. */
 const MOST_SKELETONS = 1024;
@@ -25,6 +26,8 @@ const LONGEST_NAME = 200;
 /** Lines with the same names in the same order. */
 export interface Skeleton {
   readonly slots: readonly (NamedSlot & { readonly column: number; readonly ofColumn: number })[];
+  /** The slots as they are printed, in the same order. */
+  readonly raw: readonly { readonly kind: number; readonly name: string; readonly words: boolean }[];
   /** A row a line; column 0 is the place in the order of all lines, column 1 the line, column 2 the rank. */
   readonly table: RowTable;
   /** Where the first line is, and what it says. */
@@ -35,6 +38,8 @@ export interface Skeleton {
   /** Its lines, and those of them in which a loss is no number. */
   readonly whole: Waiting;
   readonly refused: Waiting;
+  /** Of lines of a log that have no number in the place of its loss. */
+  readonly broken?: Broken;
 }
 
 /** What was found in the lines. */
@@ -50,6 +55,8 @@ export interface PrintedLog {
   readonly main: ReadonlySet<Skeleton>;
   /** The skeletons that they are of. */
   readonly used: ReadonlySet<Skeleton>;
+  /** Those of them whose lines have no number in the place of the loss. */
+  readonly broken: ReadonlyMap<Skeleton, Broken>;
 }
 
 export interface PrintedLines {
@@ -98,7 +105,7 @@ export function printedLines(): PrintedLines {
       (_, k): RawSlot => ({
         kind: scanner.kind[k]!,
         // "Loss: train 0.5" may be words, where a later line will show a number.
-        words: scanner.cell[k] === CELL.refused,
+        words: scanner.cell[k] !== CELL.number,
         text: bytes.toString(
           'utf8',
           scanner.nameFrom[k],
@@ -118,6 +125,7 @@ export function printedLines(): PrintedLines {
     });
     return {
       slots,
+      raw: raw.map(({ kind, text, words }) => ({ kind, name: cleanName(text), words: words === true })),
       table,
       line,
       text: bytes.toString('utf8', from, Math.min(to, from + SAMPLE_LENGTH)),
@@ -203,6 +211,13 @@ export function printedLines(): PrintedLines {
     *fates(log) {
       for (const skeleton of skeletons.values()) {
         const used = log?.used.has(skeleton) === true;
+        const broken = log?.broken.get(skeleton);
+        if (broken !== undefined) {
+          const lost = log?.losses.has(broken.name) === true;
+          yield [skeleton.whole, lost && !broken.missing ? 'refused-value' : 'record'];
+          yield [skeleton.refused, lost ? 'refused-value' : 'record'];
+          continue;
+        }
         yield [skeleton.whole, used ? 'record' : 'passed-over'];
         // Words that never were a number are no value.
         const value = skeleton.slots.some(
@@ -284,8 +299,30 @@ function finishPrinted(all: readonly Skeleton[], lines: number): PrintedLog | un
   );
   const [first] = accepted;
   if (first === undefined) return undefined;
-  const { group: main, placed: clock } = first;
-  const used = new Set<Skeleton>(main.members);
+  const broken = new Map<Skeleton, Broken>();
+  const used = new Set<Skeleton>();
+  /** The lines of a group with those whose loss is no number, where they go on with them too. */
+  const place = ({ members }: Group, placed: Placed, clock?: Placed): Placed => {
+    // One that tells another loss is of this group, or has made one of its own.
+    const faulty = brokenLines(
+      members,
+      all.filter((one) => !used.has(one)),
+      (name) => isLossRole(name) !== undefined,
+    );
+    for (const member of members) used.add(member);
+    const whole =
+      faulty.size === 0
+        ? undefined
+        : placeGroup([...members.filter((one) => !faulty.has(one)), ...faulty.values()], all, lines, clock);
+    if (whole === undefined) return placed;
+    for (const [skeleton, line] of faulty) {
+      used.add(skeleton);
+      broken.set(skeleton, line.broken);
+    }
+    return whole;
+  };
+  const { group: main } = first;
+  const clock = place(main, first.placed);
   const series: LoggedSeries[] = [...clock.series];
   const notes = [...clock.notes];
   const names = new Set(series.map(({ name }) => name));
@@ -297,11 +334,11 @@ function finishPrinted(all: readonly Skeleton[], lines: number): PrintedLog | un
       series.push({ ...one, name });
     }
   };
-  for (const { group } of accepted.slice(1)) {
+  for (const { group: whole } of accepted.slice(1)) {
+    const group = { ...whole, members: whole.members.filter((one) => !used.has(one)) };
     const placed = placeGroup(group.members, all, lines, clock);
     if (placed === undefined) continue;
-    for (const member of group.members) used.add(member);
-    add(placed, axisClass(group.members[0]!) === 'epoch' ? 'epoch' : 'printed');
+    add(place(group, placed, clock), axisClass(group.members[0]!) === 'epoch' ? 'epoch' : 'printed');
   }
   // Metrics, learning rates and gradient norms that are printed in lines of their own.
   for (const skeleton of all) {
@@ -324,7 +361,13 @@ function finishPrinted(all: readonly Skeleton[], lines: number): PrintedLog | un
     notes,
     records: [...used].reduce((sum, { table }) => sum + table.rows(), 0),
     main: new Set(main.members),
-    losses: new Set(series.flatMap(({ name }, k) => (isLossLike(finalRoles[k]!.role) ? [name] : []))),
+    // Those whose refused cells are an error of the file: of a column that is text they are none.
+    losses: new Set(
+      series.flatMap(({ name, value, refused }, k) =>
+        isLossLike(finalRoles[k]!.role) && (value.length > refused || namesLossValue(name)) ? [name] : [],
+      ),
+    ),
     used,
+    broken,
   };
 }

@@ -77,9 +77,10 @@ export function tableReader(): TableReader {
         const name = cells[0]?.trim() ?? '';
         if (cells.length === 2 && /^[A-Za-z]/.test(name) && box.length < MOST_ROWS) {
           const number = cells[1]!.trim();
-          if (number === '') section = name.endsWith('/') ? name : '';
-          else if (numberOfText(number) !== undefined)
-            box.push(`${cells[0]!.startsWith('  ') ? section : ''}${name}: ${number}`);
+          const told = numberOfText(number) !== undefined || (isLoss(name) && !/\s/.test(number));
+          if (number === '' && !isLoss(name)) section = name.endsWith('/') ? name : '';
+          // A loss that is no number is one that is missing or refused.
+          else if (told) box.push(`${cells[0]!.startsWith('  ') ? section : ''}${name}: ${number || '-'}`);
           return 'held';
         }
         box = undefined;

@@ -7,10 +7,11 @@ import { type LineFate, nothingWaits, scanLines, type Waiting } from '../bytes/l
 import { diagError } from '../model/errors.ts';
 import type { StepUnit } from '../model/run.ts';
 import { countAt, tally } from './bad-lines.ts';
+import { cellAfter } from './cell-after.ts';
 import type { LogFormat, LoggedSeries } from './format.ts';
 import { objectScanner } from './json-line.ts';
 import { roleByName } from './metric-roles.ts';
-import { numberOfText } from './number-text.ts';
+import { isMissingText, numberOfText } from './number-text.ts';
 import { asPairs } from './printed-layouts.ts';
 import { type PrintedLog, printedLines, type Skeleton } from './printed-lines.ts';
 import { tableReader } from './printed-tables.ts';
@@ -28,15 +29,18 @@ interface Match {
   readonly axis: 'step' | 'epoch';
   readonly at: number | undefined;
   readonly pairs: readonly Pair[];
+  /** What stands before the names of the table, and not in the line. */
+  readonly prefix?: string;
 }
 
-function matchLine(text: string): Match | undefined {
+/** @param isKnown whether a table has had lines: one of them may be without any number */
+function matchLine(text: string, isKnown: (table: string) => boolean): Match | undefined {
   for (const dialect of DIALECTS) {
     if (!text.includes(dialect.marker)) continue;
     const groups = dialect.line.exec(text)?.groups;
     if (groups === undefined) continue;
     const pairs = dialect.pairs(groups.body!);
-    if (pairs.length === 0) continue;
+    if (pairs.length === 0 && !isKnown(dialect.id)) continue;
     const number = (group: string | undefined): number => numberOfText(group ?? '') ?? Number.NaN;
     return {
       table: dialect.id,
@@ -46,8 +50,12 @@ function matchLine(text: string): Match | undefined {
         : groups.of === undefined
           ? number(groups.step)
           : number(groups.epoch) * number(groups.of) + number(groups.step),
-      pairs:
-        dialect.prefix === undefined ? pairs : pairs.map(([name, value]) => [dialect.prefix + name, value]),
+      ...(dialect.prefix === undefined
+        ? { pairs }
+        : {
+            prefix: dialect.prefix,
+            pairs: pairs.map(([name, value]) => [dialect.prefix + name, value] as const),
+          }),
     };
   }
   return undefined;
@@ -72,28 +80,14 @@ const isRecord = ({ columns }: RowTable): boolean =>
   columns.some(({ name, count }) => count > 0 && isAxisName(name)) &&
   columns.some(({ name, count }) => count > 0 && roleByName(name) !== 'other');
 
-/** What stands between a name and its cell, and what ends a cell. */
-const BETWEEN = ' \t"\'()[]:=';
-const AFTER = ' \t|;';
-const CLOSING = ',:)]}\'".';
-/** A cell that is longer is text. */
-const MAX_CELL = 80;
-
 /**
  * The whole cell of a name of which a pattern took the first digits only: `1.#INF`, `1,234.5`, `0.4nats`. Undefined where
  * the number ends as numbers do.
  */
 function gluedCell(line: string, name: string, taken: string): string | undefined {
-  const at = line.indexOf(name);
-  if (at < 0) return undefined;
-  let from = at + name.length;
-  while (from < line.length && BETWEEN.includes(line[from]!)) from++;
-  let to = from;
-  while (to < line.length && to - from < MAX_CELL && !AFTER.includes(line[to]!)) to++;
-  while (to > from && CLOSING.includes(line[to - 1]!)) to--;
-  const cell = line.slice(from, to);
-  if (!cell.startsWith(taken)) return undefined;
-  return /^(?:[\w#%]|,\d{3}(?!\d)|\.\d)/.test(cell.slice(taken.length)) ? cell : undefined;
+  const cell = cellAfter(line, name);
+  if (cell === undefined || !cell.startsWith(taken)) return undefined;
+  return /^(?:[\w#%]|\/[a-z]|,\d{3}(?!\d)|\.\d)/i.test(cell.slice(taken.length)) ? cell : undefined;
 }
 
 /** The line with tensors as PyTorch prints them (`tensor(0.4, device='cuda:0')`) told by their numbers alone. */
@@ -138,7 +132,8 @@ export const stdout: LogFormat = {
       .replace(DRAWING, '')
       .split(/[\r\n]+/);
     return lines.some(
-      (line) => matchLine(line) !== undefined || KERAS_BAR.test(line) || /\]\[INFO\] - \{"/.test(line),
+      (line) =>
+        matchLine(line, () => false) !== undefined || KERAS_BAR.test(line) || /\]\[INFO\] - \{"/.test(line),
     );
   },
   async read(chunks, path, options) {
@@ -163,7 +158,8 @@ export const stdout: LogFormat = {
       }
       return found.table;
     };
-    const addRow = ({ table: id, axis, at, pairs }: Match, lineNumber: number, line: string): void => {
+    const addRow = (match: Match, lineNumber: number, line: string): void => {
+      const { table: id, axis, at, pairs, prefix = '' } = match;
       const table = tableOf(id, axis);
       const step = at ?? lastStep;
       if (axis === 'step' && Number.isFinite(step)) lastStep = step;
@@ -173,6 +169,16 @@ export const stdout: LogFormat = {
         // A line that says a name twice (`time`, `time`) means the first.
         if (value !== undefined) table.set(table.column(name), value);
         else if (glued !== undefined) table.refuse(table.column(name), glued, lineNumber);
+      }
+      // A loss whose name the line says, with what is no number behind it.
+      for (const [column, { name }] of table.columns.entries()) {
+        if (!isLossName(name) || pairs.some(([said]) => said === name)) continue;
+        const cell = cellAfter(line, name.slice(prefix.length));
+        if (cell === undefined) continue;
+        const value = numberOfText(cell);
+        if (value !== undefined) table.set(column, value);
+        else if (isMissingText(cell)) table.miss(column);
+        else table.refuse(column, cell, lineNumber);
       }
       if (Number.isFinite(step)) table.set(table.column(axis), step);
       table.endRow(lineNumber);
@@ -198,7 +204,7 @@ export const stdout: LogFormat = {
         endKerasEpoch();
         kerasEpoch = Number(epoch[1]);
       }
-      const match = matchLine(text);
+      const match = matchLine(text, (table) => dialects.has(table));
       if (match !== undefined) {
         addRow(match, lineNumber, text);
         return 'record';

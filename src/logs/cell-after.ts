@@ -1,0 +1,28 @@
+/** What stands in a printed line where the number of a name should be. */
+
+/** What stands between a name and its cell, and what ends a cell. */
+const BETWEEN = ' \t"\'()[]:=';
+const AFTER = ' \t|;';
+const CLOSING = ',:)]}\'".';
+/** A cell that is longer is text. */
+const MAX_CELL = 80;
+/** A name that follows one of these goes on before it: `nll_loss` is not `loss`. */
+const IN_NAME = /[\w/.-]/;
+
+/**
+ * The cell after the first place at which a name stands whole in a line, up to a blank, a bar or a comma at its end; empty
+ * where nothing stands there, undefined where the line does not say the name.
+ */
+export function cellAfter(line: string, name: string): string | undefined {
+  if (name === '') return undefined;
+  const inName = (at: number): boolean => at >= 0 && at < line.length && IN_NAME.test(line[at]!);
+  let at = line.indexOf(name);
+  while (at >= 0 && (inName(at - 1) || inName(at + name.length))) at = line.indexOf(name, at + name.length);
+  if (at < 0) return undefined;
+  let from = at + name.length;
+  while (from < line.length && BETWEEN.includes(line[from]!)) from++;
+  let to = from;
+  while (to < line.length && to - from < MAX_CELL && !AFTER.includes(line[to]!)) to++;
+  while (to > from && CLOSING.includes(line[to - 1]!)) to--;
+  return line.slice(from, to);
+}

@@ -1,0 +1,118 @@
+/**
+ * Lines of a log that its loss makes another kind of: `step 3 loss overflow lr 0.1`, `step 3: loss=, lr=0.1`. Beside the
+ * lines of their log they have the same names in the same order, and in the place of the loss what is no number.
+ */
+import { cellAfter } from './cell-after.ts';
+import { SLOT } from './line-scanner.ts';
+import { isMissingText } from './number-text.ts';
+import type { Skeleton } from './printed-lines.ts';
+import type { NamedSlot } from './slot-names.ts';
+
+/** What the lines of a kind have in the place of a loss. */
+export interface Broken {
+  /** The series that lacks their values. */
+  readonly name: string;
+  /** Whether they say that there is no value, and do not say what is none. */
+  readonly missing: boolean;
+  /** As the first of them has it. */
+  readonly text: string;
+}
+
+const AXES: readonly NamedSlot['use'][] = ['step', 'epoch', 'count', 'index', 'rank'];
+/** The column of a table that has the rank which a launcher put before the line. */
+const RANK_COLUMN = 2;
+const isAxis = ({ use }: NamedSlot): boolean => AXES.includes(use);
+
+const starts = (name: string, head: string): boolean => name === head || name.startsWith(`${head} `);
+const ends = (name: string, tail: string): boolean => name === tail || name.endsWith(` ${tail}`);
+
+/**
+ * Which slot of the whole lines each slot of the others stands for, and which one is the loss that they lack; undefined
+ * where they tell something else.
+ */
+function align(
+  whole: Skeleton,
+  other: Skeleton,
+  isLoss: (name: string) => boolean,
+): { readonly loss: number; readonly to: readonly number[] } | undefined {
+  const to: number[] = [];
+  let loss = -1;
+  const mayLack = (k: number): boolean =>
+    loss < 0 && whole.slots[k]?.use === 'value' && isLoss(whole.slots[k]!.name);
+  let k = 0;
+  for (const [i, here] of other.raw.entries()) {
+    let wanted = whole.raw[k];
+    if (wanted === undefined) return undefined;
+    if (here.kind !== wanted.kind || here.name !== wanted.name) {
+      const next = whole.raw[k + 1];
+      if (k > 0 && here.kind === wanted.kind && ends(here.name, wanted.name) && mayLack(k - 1)) {
+        // `total_loss: overflow  loss_cls: 0.5`: the word is taken for one of the next name.
+        if (other.raw[i - 1]?.words !== true) return undefined;
+        loss = k - 1;
+      } else if (!mayLack(k)) return undefined;
+      else if (here.kind === SLOT.lead && starts(here.name, wanted.name)) loss = k;
+      else if (next !== undefined && here.kind === next.kind && ends(here.name, next.name)) {
+        // `loss overflow lr 0.1` with one number, or a name that is no loss by itself and has no slot.
+        if (here.name !== next.name && !starts(here.name, wanted.name)) return undefined;
+        loss = k++;
+        wanted = next;
+      } else return undefined;
+    }
+    to.push(k++);
+  }
+  if (k === whole.raw.length - 1 && mayLack(k)) loss = k++;
+  return k === whole.raw.length && loss >= 0 ? { loss, to } : undefined;
+}
+
+/** The place of each row on all axes that its line prints, as one text. */
+function places({ slots, table }: Skeleton): string[] {
+  const all = Array.from({ length: table.rows() }, () => '');
+  const columns = AXES.map((use) => slots.find((one) => one.use === use && one.column >= 0)?.column);
+  for (const index of [...columns, RANK_COLUMN]) {
+    const column = index === undefined ? undefined : table.columns[index];
+    const cells = new Map<number, number>();
+    for (let k = 0; k < (column?.count ?? 0); k++) cells.set(column!.row?.[k] ?? k, column!.value[k]!);
+    for (let row = 0; row < all.length; row++) all[row] += `${cells.get(row) ?? ''} `;
+  }
+  return all;
+}
+
+/**
+ * Those of some kinds of lines that are lines of a log with something else in the place of a loss. A line that tells the
+ * place of another one is none of them ("epoch 3: loss improved"): what is missing is missing somewhere.
+ *
+ * @param members the kinds of lines of the log
+ * @param others kinds of lines that may be of it: of another loss that they tell, some may be among its members
+ * @param isLoss whether the name of a series is that of a loss
+ * @returns each of them as it is, and as a kind of line of the log
+ */
+export function brokenLines(
+  members: readonly Skeleton[],
+  others: readonly Skeleton[],
+  isLoss: (name: string) => boolean,
+): Map<Skeleton, Skeleton & { readonly broken: Broken }> {
+  const found = new Map<Skeleton, Skeleton & { readonly broken: Broken }>();
+  for (const other of others)
+    for (const whole of members) {
+      if (whole === other || found.has(whole) || whole.table.rows() < other.table.rows()) continue;
+      const aligned = align(whole, other, isLoss);
+      if (aligned === undefined) continue;
+      const { loss, to } = aligned;
+      const text = cellAfter(other.text, whole.raw[loss]!.name);
+      if (text === undefined) continue;
+      const slots = other.slots.map((slot, i) => {
+        const { use, name } = whole.slots[to[i]!]!;
+        return { ...slot, use: slot.column < 0 ? ('none' as const) : use, name };
+      });
+      const broken = { name: whole.slots[loss]!.name, missing: isMissingText(text), text };
+      const line = { ...other, slots, broken };
+      if (whole.slots.some(isAxis)) {
+        const told = new Set(members.flatMap((one) => (one === other ? [] : places(one))));
+        const here = places(line);
+        if (here.filter((place) => told.has(place)).length * 2 >= here.length) continue;
+      } else if (text === '' || !other.raw.some(({ name }) => name === whole.raw[loss]!.name)) continue;
+      found.set(other, line);
+      break;
+    }
+  return found;
+}

@@ -1,0 +1,143 @@
+/** Whatever is done to a printed log, every byte of it is told, and a loss that is no number is never just not there. */
+import { readdirSync, readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { describe, expect, it } from 'vitest';
+import { finishLog, readRawStream } from '../../src/logs/read-log.ts';
+import { DiagError } from '../../src/model/errors.ts';
+import { isLossLike, type TimeSeries } from '../../src/model/run.ts';
+import { checkDamagedLogs, type WholeLog } from '../support/damaged-logs.ts';
+import { projectRoot } from '../support/shared-data.ts';
+
+/** Mutants: 2,000, and 200,000 at full length. */
+const LONG = process.env.CLIPPY_DIAG_FUZZ !== undefined;
+const SEED = Number(process.env.CLIPPY_DIAG_FUZZ_SEED ?? 20_261_126);
+/** A mutant of a long log takes long, and is damaged in no more places. */
+const HEAD_BYTES = 900;
+
+const fixtures = join(projectRoot, 'fixtures');
+const layouts = readdirSync(join(fixtures, 'printed'));
+const layout = (name: string): string => readFileSync(join(fixtures, 'printed', name, 'input.log'), 'utf8');
+const dialects = readdirSync(join(fixtures, 'formats')).filter((name) =>
+  /^(stdout|keras-progress)/.test(name),
+);
+const dialect = (name: string): string => {
+  const at = join(fixtures, 'formats', name);
+  return readFileSync(join(at, readdirSync(at).find((file) => file.startsWith('input'))!), 'utf8');
+};
+
+const logs: WholeLog[] = [
+  ...layouts.map((name) => [name, layout(name)]),
+  ...dialects.map((name) => [name, dialect(name)]),
+].map(([name, text]) => ({
+  name: name!,
+  // Some whole, so that the middle and the end of a log are damaged too.
+  bytes: Buffer.from(
+    text!.length % 4 === 0 ? text! : text!.slice(0, text!.indexOf('\n', HEAD_BYTES) + 1 || undefined),
+  ),
+}));
+
+describe('the account of a printed log closes', () => {
+  it('in all layouts and dialects', async () => {
+    await checkDamagedLogs(logs, LONG ? 200_000 : 2_000, SEED);
+  });
+  it('where a line is lost that is known for one by the role of its series (detectron2, mutant 5)', async () => {
+    const whole = { name: 'detectron2', bytes: Buffer.from(layout('detectron2')) };
+    await checkDamagedLogs([whole], 20, 20_261_126);
+  });
+});
+
+/** Spellings of no number, and what they are; a number beside them is left as it is. */
+const SAID: readonly [string, 'missing' | 'refused'][] = [
+  ['', 'missing'], ['-', 'missing'], ['--', 'missing'], ['null', 'missing'], ['None', 'missing'], ['N/A', 'missing'], ['NA', 'missing'],
+  ['overflow', 'refused'], ['***', 'refused'], ['???', 'refused'], ['$0.4', 'refused'], ['<unk>', 'refused'], ['#', 'refused'],
+  ['1,234.5', 'refused'], ['812/s', 'refused'], ['0.5abc', 'refused'], ['0.5.5', 'refused'], ['0x12', 'refused'],
+]; // biome-ignore format: a table
+
+/** Where a cell cannot be told: it ends its line or parts it in another number of cells, in a layout of one cell or of fixed places. */
+const UNTOLD: Readonly<Record<string, readonly string[]>> = {
+  caffe: [''],
+  'stdout-fairseq': [''],
+  'stdout-llm-c': [''],
+  'ranks-side-by-side': [''],
+  darknet: ['', '1,234.5'],
+  fastai: [''],
+  fuxictr: [''],
+  'kaldi-nnet3': [''],
+  'llm-foundry': [''],
+  olmo: [''],
+  torchtune: [''],
+};
+
+async function* once(text: string): AsyncGenerator<Uint8Array> {
+  yield Buffer.from(text);
+}
+const cellsOf = ({ value, missing, refused }: TimeSeries): number => value.length + missing + refused;
+
+describe('a loss that is no number', () => {
+  const check = async (
+    text: string,
+    changed: (said: string) => string,
+    name: string,
+    series?: string,
+  ): Promise<void> => {
+    const open = async (content: string) =>
+      finishLog(await readRawStream(once(content), name), { sidecars: false });
+    const of = (log: Awaited<ReturnType<typeof open>>): TimeSeries[] =>
+      log.runs[0]!.series.filter((one) =>
+        series === undefined ? isLossLike(one.role) : one.name === series,
+      );
+    const sum = (all: readonly TimeSeries[], count: (one: TimeSeries) => number): number =>
+      all.reduce((total, one) => total + count(one), 0);
+    const whole = of(await open(text));
+    for (const [said, what] of SAID) {
+      if (UNTOLD[name]?.includes(said)) continue;
+      const log = await open(changed(said)).catch((error: unknown) => {
+        expect(error, `${name}: ${said}`).toBeInstanceOf(DiagError);
+      });
+      // One that is told as an error of the file needs no row.
+      if (log === undefined || log.errors.length > 0) continue;
+      const found = of(log);
+      // Of a name that is no loss by its role it is counted.
+      if (sum(found, ({ refused }) => refused) > 0)
+        expect(found.some(({ role }) => isLossLike(role))).toBe(false);
+      if (what === 'refused') expect([said, sum(found, ({ refused }) => refused)]).toEqual([said, 1]);
+      else
+        expect([said, sum(found, ({ missing }) => missing)]).toEqual([
+          said,
+          sum(whole, ({ missing }) => missing) + 1,
+        ]);
+      // Ranks that print side by side are one point, of which a cell that is none is no part.
+      expect(sum(found, cellsOf), said).toBeGreaterThanOrEqual(sum(whole, cellsOf));
+    }
+  };
+  it.each(layouts)('of the layout %s', async (name) => {
+    const text = layout(name);
+    const { nan } = JSON.parse(readFileSync(join(fixtures, 'printed', name, 'expected.json'), 'utf8')) as {
+      nan: { replace: string; with: string; series: string };
+    };
+    await check(
+      text,
+      (said) => text.replace(nan.replace, () => nan.with.replace(/-?nan/i, () => said)),
+      name,
+      nan.series,
+    );
+  });
+  it.each(dialects)('of the dialect %s', async (name) => {
+    const text = dialect(name);
+    // The last of several losses: those before it make the layout known.
+    const places = [...text.matchAll(/(?<=\b(?:loss|trl)['"]?[ :=]{1,3}['"]?)\d+\.\d+/g)];
+    const at = places.at(-1);
+    expect(places.length, name).toBeGreaterThan(name === 'stdout-deepspeed' ? -1 : 2);
+    if (at === undefined) return;
+    await check(text, (said) => text.slice(0, at.index) + said + text.slice(at.index + at[0].length), name);
+  });
+  it('is none where a line tells the place of another one: no line of the log', async () => {
+    const text = Array.from(
+      { length: 20 },
+      (_, k) => `Epoch ${k}: loss ${(2 / (k + 1)).toFixed(4)} lr 0.1\nEpoch ${k}: loss improved lr 0.1\n`,
+    );
+    const log = await finishLog(await readRawStream(once(text.join('')), 'log'), { sidecars: false });
+    expect(log.errors).toEqual([]);
+    expect(log.runs[0]!.series.find(({ name }) => name === 'loss')).toMatchObject({ missing: 0, refused: 0 });
+  });
+});
