@@ -54,6 +54,7 @@ function join(parts: readonly RunPart[]): Joined[] {
       missing: all.reduce((sum, one) => sum + one.missing, 0),
       refused: all.reduce((sum, one) => sum + one.refused, 0),
       ...(firstRefused === undefined ? {} : { firstRefused }),
+      ...joinRefused(all),
       ...(all.some((one) => one.gaps) ? { gaps: joinGaps(all, length) } : {}),
       step: concat(new Float64Array(length), (one) => one.step),
       value: concat(new Float64Array(length), (one) => one.value),
@@ -70,6 +71,18 @@ function join(parts: readonly RunPart[]): Joined[] {
 
 const placed = (series: LoggedSeries, path: string): LoggedSeries =>
   series.firstRefused === undefined ? series : { ...series, firstRefused: { ...series.firstRefused, path } };
+
+/** Where the refused cells of several files stand, where it is known of all of them. */
+function joinRefused(all: readonly LoggedSeries[]): Pick<LoggedSeries, 'refusedAt'> {
+  if (all.some(({ refused, refusedAt }) => refused > 0 && refusedAt === undefined)) return {};
+  let before = 0;
+  const places: number[] = [];
+  for (const { refusedAt, step } of all) {
+    for (const at of refusedAt ?? []) places.push(before + at);
+    before += step.length;
+  }
+  return places.length === 0 ? {} : { refusedAt: Uint32Array.from(places) };
+}
 
 /** The gaps of several files: those at the end of one stand before the first point of the next. */
 function joinGaps(all: readonly LoggedSeries[], points: number): Uint32Array {

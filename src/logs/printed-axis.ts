@@ -468,7 +468,8 @@ function emptyCells(
   members: readonly Skeleton[],
   name: string,
   lines: Uint32Array,
-): Pick<LoggedSeries, 'missing' | 'refused' | 'firstRefused' | 'gaps'> {
+): Pick<LoggedSeries, 'missing' | 'refused' | 'refusedAt' | 'firstRefused' | 'gaps'> {
+  const refusedAt: number[] = [];
   let missing = 0;
   let refused = 0;
   let first: LoggedSeries['firstRefused'];
@@ -482,6 +483,8 @@ function emptyCells(
       } else {
         refused += table.rows();
         first ??= { text: broken.text, line };
+        for (const at of table.columns[LINE_COLUMN]!.value.subarray(0, table.rows()))
+          refusedAt.push(placeIn(lines, at));
       }
     }
     for (const slot of slots) {
@@ -490,6 +493,11 @@ function emptyCells(
       missing += column.missing;
       refused += column.refused;
       first ??= column.firstRefused;
+      for (const before of column.refusedAt.subarray(0, column.refused)) {
+        // After the last value of its own kind of lines.
+        const row = before === 0 ? undefined : (column.row?.[before - 1] ?? before - 1);
+        refusedAt.push(row === undefined ? 0 : placeIn(lines, table.columns[LINE_COLUMN]!.value[row]! + 1));
+      }
       for (let k = 0; k < column.missing; k++)
         gaps[placeIn(lines, table.columns[LINE_COLUMN]!.value[column.missingRows[k]!]!)]!++;
     }
@@ -497,6 +505,7 @@ function emptyCells(
   return {
     missing,
     refused,
+    ...(refused === 0 ? {} : { refusedAt: Uint32Array.from(refusedAt).sort() }),
     ...(first === undefined ? {} : { firstRefused: first }),
     ...(missing === 0 ? {} : { gaps }),
   };

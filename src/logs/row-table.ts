@@ -17,6 +17,8 @@ interface Column {
   missingRows: Uint32Array;
   missing: number;
   refused: number;
+  /** How many values stand before each refused cell. */
+  refusedAt: Uint32Array;
   firstRefused: RefusedCell | undefined;
   /** Rows of the refused cells that may be settings: words, before the column has any value. */
   readonly settingRows: number[];
@@ -204,6 +206,7 @@ export function rowTable(indexColumn?: string): RowTable {
           missingRows: integers(0),
           missing: 0,
           refused: 0,
+          refusedAt: integers(0),
           firstRefused: undefined,
           settingRows: [],
         });
@@ -222,7 +225,8 @@ export function rowTable(indexColumn?: string): RowTable {
     refuse(index, text, line) {
       const column = open(index);
       if (column === undefined) return false;
-      column.refused++;
+      if (column.refused === column.refusedAt.length) column.refusedAt = grown(column.refusedAt, integers);
+      column.refusedAt[column.refused++] = column.count;
       if (column.count === 0 && column.settingRows.length < MAX_SETTINGS && /^[^\d]+$/.test(text))
         column.settingRows.push(count);
       column.firstRefused ??= { text: text.slice(0, SHOWN_TEXT), ...(line === undefined ? {} : { line }) };
@@ -306,6 +310,7 @@ export function rowTable(indexColumn?: string): RowTable {
             ...gapsOf(one, one.missing === 0 ? () => false : kinds.otherFor(columns.indexOf(one))),
             refused: one.refused,
             ...(one.firstRefused === undefined ? {} : { firstRefused: one.firstRefused }),
+            ...(one.refused === 0 ? {} : { refusedAt: one.refusedAt.subarray(0, one.refused) }),
           };
           if (one.row === undefined && one.count === count)
             return {

@@ -67,6 +67,8 @@ export interface TimeSeries {
   /** Cells whose text is no number. */
   readonly refused: number;
   readonly firstRefused?: RefusedCell;
+  /** How many points stand before each refused cell, ascending; left out where none is, or where that is not known. */
+  readonly refusedAt?: Uint32Array;
   /** `pathOffsets[k]` is the index of the first point that came from `run.paths[k]`; same order as the paths. */
   readonly pathOffsets: readonly number[];
 }
@@ -121,21 +123,37 @@ export function attemptOf(series: TimeSeries, attempt: number): TimeSeries {
   };
 }
 
-/** Missing cells of the points [from, to) of an attempt. Where a refused cell stands is not kept: all are of the last. */
+/** Missing and refused cells of the points [from, to) of an attempt. Of refused ones of unknown place all are of the last. */
 function gapsOf(
   series: TimeSeries,
   attempt: number,
   from: number,
   to: number,
-): Pick<TimeSeries, 'missing' | 'refused' | 'gaps' | 'firstRefused'> {
+): Pick<TimeSeries, 'missing' | 'refused' | 'gaps' | 'firstRefused' | 'refusedAt'> {
   const isLast = attempt === series.attemptOffsets.length - 1;
-  const { refused, firstRefused } = series;
-  const own = isLast ? { refused, ...(firstRefused === undefined ? {} : { firstRefused }) } : { refused: 0 };
+  const own = refusedOf(series, from, to, isLast);
   if (series.gaps === undefined) return { missing: isLast ? series.missing : 0, ...own };
   const gaps = series.gaps.slice(from, to + 1);
   // Those before the first point of the next attempt are that one's.
   if (!isLast) gaps[to - from] = 0;
   return { missing: gaps.reduce((sum, gap) => sum + gap, 0), gaps, ...own };
+}
+
+/** Those before the first point of the next attempt are that one's. */
+function refusedOf(
+  { refused, refusedAt, firstRefused }: TimeSeries,
+  from: number,
+  to: number,
+  isLast: boolean,
+): Pick<TimeSeries, 'refused' | 'firstRefused' | 'refusedAt'> {
+  const isOwn = (at: number): boolean => at >= from && (isLast || at < to);
+  const hasFirst = refusedAt === undefined ? isLast : refusedAt.length > 0 && isOwn(refusedAt[0]!);
+  const first = hasFirst && firstRefused !== undefined ? { firstRefused } : {};
+  if (refusedAt === undefined) return { refused: isLast ? refused : 0, ...first };
+  const own = refusedAt.filter(isOwn);
+  return own.length === 0
+    ? { refused: 0 }
+    : { refused: own.length, refusedAt: own.map((at) => at - from), ...first };
 }
 
 /** Where point `index` of a series was logged. */

@@ -222,6 +222,31 @@ describe('missing and refused cells', () => {
   });
 });
 
+describe('the attempts of a series share its refused cells', () => {
+  const cell = (k: number): string => (k === 2 || k === 3 || k === 57 ? 'oops' : '0.4');
+  it.each<[string, string]>([
+    [
+      'a table',
+      `step,loss\n${rows(60, (k) => `${k},${cell(k)}`)}${rows(60, (k) => `${30 + k},${k < 20 ? '0.4' : cell(k)}`)}`,
+    ],
+    [
+      'printed lines',
+      rows(60, (k) => `step ${k} | loss: ${cell(k)} | lr 0.1`) +
+        rows(60, (k) => `step ${30 + k} | loss: ${k < 20 ? '0.4' : cell(k)} | lr 0.1`),
+    ],
+  ])('of %s', async (_, text) => {
+    const loss = (await read(text)).series('loss');
+    expect(loss.refused).toBe(4);
+    const parts = [0, 1].map((k) => attemptOf(loss, k));
+    expect(parts.map(({ refused }) => refused)).toEqual([3, 1]);
+    expect(parts.map(({ firstRefused }) => firstRefused?.text)).toEqual(['oops', undefined]);
+    expect(parts.map(({ value, refusedAt }) => [value.length, [...refusedAt!]])).toEqual([
+      [57, [2, 2, 55]],
+      [59, [57]],
+    ]);
+  });
+});
+
 describe('other losses', () => {
   it('torn last records of every text format are told', async () => {
     for (const [text, torn] of [
