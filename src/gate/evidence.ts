@@ -1,7 +1,8 @@
 /** What a gate judges: inputs read and judged as `analyze` does, or saved reports, or both. */
 import { sep } from 'node:path';
+import { STDIN_NAME } from '../bytes/chunks.ts';
 import { entriesOf } from '../bytes/folder.ts';
-import { kindOfPath } from '../bytes/source.ts';
+import { filesIn, kindOfPath } from '../bytes/source.ts';
 import type { AnalyzeOptions } from '../engine/analyze.ts';
 import { type Inputs, withInputs } from '../engine/collect.ts';
 import { type Evidence, gatherEvidence, type Limits, type RunEvidence } from '../engine/evidence.ts';
@@ -11,7 +12,7 @@ import { judgementOf, thresholdsFor } from '../engine/judge-run.ts';
 import { assembleReport, runReport } from '../engine/report.ts';
 import { NO_WHAT_IF } from '../engine/what-if.ts';
 import { CAPTURE_FINDINGS, CHECKPOINT_FINDINGS } from '../findings/registry.ts';
-import { diagError } from '../model/errors.ts';
+import { type DiagError, diagError } from '../model/errors.ts';
 import { isGlob, matchesGlob } from '../model/glob.ts';
 import type { Report, RunReport } from '../model/report.ts';
 import type { Run } from '../model/run.ts';
@@ -56,11 +57,15 @@ export async function readGateEvidence(
   const started = options.now();
   const named = await expandGlobs(paths);
   const reports: Report[] = [];
+  const reportSizes = new Map<string, number>();
   let invalid: unknown;
   const claim = async (file: InputFile): Promise<boolean> => {
     try {
       const saved = await savedReport(file);
-      if (saved !== undefined) reports.push(saved);
+      if (saved !== undefined) {
+        reports.push(saved);
+        reportSizes.set(file.path, file.source.byteLength);
+      }
       return saved !== undefined;
     } catch (error) {
       // A report that cannot be read is no log that cannot be read: nothing is judged.
@@ -71,14 +76,20 @@ export async function readGateEvidence(
   return withInputs(named, { ...options, claim }, async (found) => {
     if (invalid !== undefined) throw invalid;
     const about = { toolVersion: options.toolVersion, createdAt: started.toISOString() };
+    // A report is written whole, so that one which is new is no reason to wait.
+    const rewritten = await stillWritten([...reportSizes.keys()], reportSizes, started, {
+      ...options,
+      settle: 0,
+    });
     // Every path was a saved report.
-    if (reports.length === named.length) return together(reports, new Map(), about);
+    if (reports.length === named.length) return together(reports, new Map(), about, rewritten);
     const evidence = await gatherEvidence(found, limitsFor(options));
     const [first] = found.errors;
     if (evidence.inputs.length === 0 && reports.length === 0 && first !== undefined) throw first;
     const judged: RunReport[] = [];
     for (const one of evidence.runs) judged.push(await reportOf(one, options));
-    const changed = await stillWritten(filesOf(evidence, found), started, options);
+    const sizes = sizesOf(found);
+    const changed = await stillWritten(await filesOf(evidence, found, sizes), sizes, started, options);
     const report = assembleReport({
       ...about,
       inputs: evidence.inputs,
@@ -86,32 +97,63 @@ export async function readGateEvidence(
       skipped: found.skipped,
       warnings: [...[...found.errors, ...changed].map((error) => error.toRecord()), ...evidence.warnings],
     });
-    return together([...reports, report], new Map(evidence.runs.map(({ run }) => [run.id, run])), about);
+    const points = new Map(evidence.runs.map(({ run }) => [run.id, run]));
+    return together([...reports, report], points, about, rewritten);
   });
 }
 
-const filesOf = ({ runs }: Evidence, { checkpoints }: Inputs): string[] => [
-  ...new Set([...runs.flatMap(({ run }) => run.paths), ...checkpoints.map(({ path }) => path)]),
-];
+/** Files in a capture that are watched: far more than any has. */
+const CAPTURE_FILES = 100_000;
+
+/** What may still be written to: logs, what lies beside them, checkpoints, and captures with the folder that steps come into. */
+async function filesOf(
+  { runs }: Evidence,
+  { checkpoints }: Inputs,
+  sizes: ReadonlyMap<string, number>,
+): Promise<string[]> {
+  const captures = [...new Set(runs.flatMap((one) => one.captures.map(({ path }) => path)))];
+  const steps = await Promise.all(captures.map((folder) => filesIn(folder, CAPTURE_FILES)));
+  return [
+    ...new Set([
+      ...runs.flatMap(({ run }) => run.paths),
+      ...sizes.keys(),
+      ...checkpoints.map(({ path }) => path),
+      ...captures,
+      ...steps.flat(),
+    ]),
+  ];
+}
+
+/** How many bytes were read of each log that was read to its end. */
+const sizesOf = ({ logs }: Inputs): Map<string, number> =>
+  new Map(
+    logs
+      .flatMap((log) => log.files ?? [log])
+      .flatMap(({ path, sha256, account: { bytes, compressedBytes = bytes } }) =>
+        sha256 === null || path === STDIN_NAME ? [] : [[path, compressedBytes] as const],
+      ),
+  );
 
 /** One report of several. Two runs of one name cannot be told apart by their points: windows on them are not judged. */
 function together(
   reports: readonly Report[],
   points: ReadonlyMap<string, Run>,
   about: Pick<Report, 'toolVersion' | 'createdAt'>,
+  changed: readonly DiagError[],
 ): Omit<GateEvidence, 'baseline'> {
   const ids = reports.flatMap((report) => report.runs.map(({ id }) => id));
   const twice = new Set(ids.filter((id, i) => ids.indexOf(id) !== i));
   const runs = new Map([...points].filter(([id]) => !twice.has(id)));
   const [only] = reports;
-  if (reports.length === 1) return { report: only!, runs };
+  const warnings = changed.map((error) => error.toRecord());
+  if (reports.length === 1) return { report: { ...only!, warnings: [...only!.warnings, ...warnings] }, runs };
   return {
     report: assembleReport({
       ...about,
       inputs: reports.flatMap((report) => report.inputs),
       runs: reports.flatMap((report) => report.runs),
       skipped: reports.flatMap((report) => report.skipped),
-      warnings: reports.flatMap((report) => report.warnings),
+      warnings: [...reports.flatMap((report) => report.warnings), ...warnings],
     }),
     runs,
   };

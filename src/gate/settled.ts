@@ -19,14 +19,16 @@ const sleepFor = (milliseconds: number): Promise<void> =>
 
 /**
  * Waits until the newest of some files, which have been read, is `settle` seconds old, and says which were written to
- * meanwhile or since the reading began. A time in the future says nothing (another machine's clock): such a file counts
- * as old, so that the wait is never longer than `settle`.
+ * meanwhile or since the reading began, or have another size than what was read of them. A time in the future says
+ * nothing (another machine's clock): such a file counts as old, so that the wait is never longer than `settle`.
  *
- * @param paths files; what is none is left out
+ * @param paths files, and folders into which files may come; what is none is left out
+ * @param read how many bytes were read of a file, where all of it was
  * @param started when the reading began
  */
 export async function stillWritten(
   paths: readonly string[],
+  read: ReadonlyMap<string, number>,
   started: Date,
   { settle = DEFAULT_SETTLE, sleep = sleepFor, now, onProgress = () => {} }: SettleOptions,
 ): Promise<DiagError[]> {
@@ -55,9 +57,14 @@ export async function stillWritten(
       a.bytes === b.bytes &&
       a.modified === b.modified &&
       a.identity === b.identity;
-    if (same && !since(b)) return [];
+    const seen = read.get(path) ?? b?.bytes;
+    if (same && !since(b) && b.bytes === seen) return [];
     return [
-      diagError('input-still-written', { path, before: a?.bytes ?? 0, after: b?.bytes ?? 0 }, { path }),
+      diagError(
+        'input-still-written',
+        { path, before: read.get(path) ?? a?.bytes ?? 0, after: b?.bytes ?? 0 },
+        { path },
+      ),
     ];
   });
 }

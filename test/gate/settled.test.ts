@@ -1,0 +1,82 @@
+/** A gate on what is still written to, be it a log, a capture or a saved report. */
+import {
+  appendFileSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  statSync,
+  utimesSync,
+  writeFileSync,
+} from 'node:fs';
+import { join } from 'node:path';
+import { describe, expect, test } from 'vitest';
+import { readGateEvidence } from '../../src/gate/evidence.ts';
+import { stillWritten } from '../../src/gate/settled.ts';
+import { cli } from '../support/cli.ts';
+import { makeInput } from '../support/inputs.ts';
+import { scratchFolders } from '../support/scratch.ts';
+
+const scratch = scratchFolders('settled');
+const age = (path: string): void => utimesSync(path, 1e9, 1e9);
+
+/** The warnings of a gate that waits, while something happens. */
+async function whileItWaits(path: string, happens: () => void, fresh: string): Promise<string[]> {
+  utimesSync(fresh, new Date(), new Date());
+  const { report } = await readGateEvidence([path], {
+    toolVersion: '0',
+    now: () => new Date(),
+    settle: 5,
+    sleep: async () => happens(),
+  });
+  return report.warnings.map(({ id }) => id);
+}
+
+describe('what is written while a gate waits', () => {
+  test('a capture: one of its files, and a step that comes into it', async () => {
+    const at = join(scratch(), 'in');
+    await makeInput([{ capture: 'of a divergence' }], at);
+    const folder = join(at, 'capture');
+    age(folder);
+    const [step] = readdirSync(folder).filter((name) => name.startsWith('step-'));
+    const file = join(folder, step!);
+    expect(await whileItWaits(at, () => {}, file)).toEqual([]);
+    expect(await whileItWaits(at, () => appendFileSync(file, 'x'), file)).toEqual(['input-still-written']);
+    await makeInput([{ capture: 'of a divergence' }], at);
+    age(folder);
+    const extra = join(folder, 'step-99999999.safetensors');
+    expect(await whileItWaits(at, () => writeFileSync(extra, 'x'), file)).toEqual(['input-still-written']);
+  });
+  test('a saved report that another takes the place of', async () => {
+    const at = join(scratch(), 'in');
+    await makeInput([{ log: 'healthy' }], at);
+    const saved = join(scratch(), 'r.json');
+    await cli(['analyze', at, '--report', `json:${saved}`]);
+    const next = join(scratch(), 'next.json');
+    writeFileSync(next, `${readFileSync(saved, 'utf8')}\n`);
+    // It is new, and nothing is waited for.
+    const read = (now: () => Date) =>
+      readGateEvidence([saved], { toolVersion: '0', now, sleep: () => Promise.reject(new Error('waits')) });
+    expect((await read(() => new Date())).report.warnings).toEqual([]);
+    // Between the reading and the look at it: the clock is asked there.
+    let asked = 0;
+    const replacing = (): Date => {
+      if (++asked === 2) renameSync(next, saved);
+      return new Date();
+    };
+    const { report } = await read(replacing);
+    expect(report.warnings.map(({ id }) => id)).toEqual(['input-still-written']);
+  });
+});
+
+test('a file of another size than what was read of it is still written to, whatever its time says', async () => {
+  const path = join(scratch(), 'log');
+  writeFileSync(path, 'four');
+  age(path);
+  const { size } = statSync(path);
+  const look = (bytes: number) =>
+    stillWritten([path], new Map([[path, bytes]]), new Date(), { now: () => new Date(), settle: 0 });
+  expect(await look(size)).toEqual([]);
+  expect((await look(size - 1)).map(({ code, message }) => [code, message])).toEqual([
+    ['input-still-written', expect.stringContaining(path)],
+  ]);
+});
