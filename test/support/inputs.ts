@@ -63,6 +63,37 @@ const LOGS: Readonly<Record<string, (folder: string) => void>> = {
     copyLog('healthy')(folder);
     appendFileSync(join(folder, 'log.jsonl'), '{"step": 600, "lo');
   },
+  'losses that are null for sixty steps': copyLog('healthy', (lines) =>
+    lines.map((line, k) => (k < 300 || k >= 360 ? line : line.replace(/"loss": [^,]*/, '"loss": null'))),
+  ),
+  'text in the loss': copyLog('healthy', (lines) =>
+    lines.map((line, k) => (k === 300 ? line.replace(/"loss": [^,]*/, '"loss": "1,234.5"') : line)),
+  ),
+  'an empty log beside a good one': (folder) => {
+    copyLog('healthy')(folder);
+    writeFileSync(join(folder, 'train.log'), '');
+  },
+  'a traceback beside a good log': (folder) => {
+    copyLog('healthy')(folder);
+    writeFileSync(
+      join(folder, 'stderr.log'),
+      'Traceback (most recent call last):\nRuntimeError: out of memory\n',
+    );
+  },
+  'data tables beside a good log': (folder) => {
+    copyLog('healthy')(folder);
+    writeFileSync(join(folder, 'vocab.json'), '{"the": 0, "a": 1}');
+    writeFileSync(join(folder, 'products.csv'), 'id,price\n1,9.5\n2,8.5\n');
+    writeFileSync(join(folder, 'README.md'), '# A run\n');
+  },
+  'printed, with a loss that overflows': (folder) => {
+    const lines = Array.from(
+      { length: 200 },
+      (_, k) => `step ${k} | loss ${(2 / Math.sqrt(k + 1)).toFixed(4)} | lr 0.1`,
+    );
+    lines[150] = 'step 150 | loss overflow | lr 0.1';
+    writeFileSync(join(folder, 'out.log'), `${lines.join('\n')}\n`);
+  },
   compressed: (folder) => {
     writeFileSync(join(folder, 'log.jsonl.gz'), gzipSync(readFileSync(log('full-divergence'))));
   },
