@@ -155,17 +155,19 @@ export function rowTable(indexColumn?: string): RowTable {
     column.lastRow = -1;
   };
 
-  const pick = (names: readonly string[]): Column | undefined => {
-    for (const name of names) {
-      const column = columns.find(
-        (one) =>
-          one.count * 2 >= count &&
-          (axisName(one.name) === name ||
-            axisName(one.name).replace(/^(train|valid|val|eval|test)[_/]/, '') === name),
-      );
-      if (column !== undefined && column.count > 0) return column;
+  /** The first column of each of some names that has a cell in half of the rows; each name is looked at once. */
+  const picker = (): ((names: readonly string[]) => Column | undefined) => {
+    const named = new Map<string, Column>();
+    for (const one of columns) {
+      if (one.count === 0 || one.count * 2 < count) continue;
+      const name = axisName(one.name);
+      for (const key of [name, name.replace(/^(train|valid|val|eval|test)[_/]/, '')])
+        if (!named.has(key)) named.set(key, one);
     }
-    return undefined;
+    return (names) => {
+      const found = names.find((name) => named.has(name));
+      return found === undefined ? undefined : named.get(found);
+    };
   };
 
   /** The axis of every row: its cell, else the cell of the row before (else of the first row that has one). */
@@ -249,6 +251,7 @@ export function rowTable(indexColumn?: string): RowTable {
     rows: () => count,
     finish() {
       const notes: string[] = [];
+      const pick = picker();
       const stepColumn = pick(STEP_NAMES);
       const epochColumn = pick(EPOCH_NAMES);
       const column =
