@@ -56,7 +56,8 @@ const SAID: readonly [string, 'missing' | 'refused'][] = [
 /** Where a cell cannot be told: it ends its line or parts it in another number of cells, in a layout of one cell or of fixed places. */
 const UNTOLD: Readonly<Record<string, readonly string[]>> = {
   caffe: [''],
-  'stdout-fairseq': [''],
+  // The only value of its series: a note says that the column has none.
+  'stdout-fairseq': ['', '-', '--', 'null', 'None', 'N/A', 'NA'],
   'stdout-llm-c': [''],
   'ranks-side-by-side': [''],
   darknet: ['', '1,234.5'],
