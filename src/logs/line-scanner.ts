@@ -36,7 +36,7 @@ const SPLIT =
     ' ',
   );
 const METRIC =
-  'acc accuracy auc norm gnorm lr rate rmse mae mse precision recall bleu wer cer map iou reward grad bpb bpc top f error objf function'.split(
+  'acc accuracy auc auroc norm gnorm lr rate rmse mae mse precision recall bleu wer cer map iou reward grad bpb bpc top f error objf function'.split(
     ' ',
   );
 
@@ -143,6 +143,8 @@ export interface LineScanner {
   readonly of: Float64Array;
   /** Words and numbers that stand for nothing that was taken. */
   spare: number;
+  /** Whether it is the drawing of a progress bar: `10%|█  |`. */
+  bar: boolean;
   /** What all words of the line are about. */
   words: number;
   /** Names and kinds of the slots as one number, the same for lines of one skeleton. */
@@ -172,6 +174,7 @@ export function lineScanner(): LineScanner {
     textTo,
     of,
     spare: 0,
+    bar: false,
     words: 0,
     key: 0,
     scan,
@@ -238,6 +241,7 @@ export function lineScanner(): LineScanner {
   function scan(bytes: Buffer, from: number, to: number): void {
     count = 0;
     spare = 0;
+    scanner.bar = false;
     words = 0;
     first = BASIS;
     second = BASIS;
@@ -324,6 +328,7 @@ export function lineScanner(): LineScanner {
           if (bytes[stop] === BAR || isBox(bytes, stop)) {
             // `Training: 10%|█  | 10/100`: how far a bar is.
             lead();
+            scanner.bar = true;
             begun = true;
             at = stop;
             continue;

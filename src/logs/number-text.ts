@@ -129,6 +129,20 @@ const WORDS: readonly [string, number][] = [
   ['nan', Number.NaN],
 ];
 
+/** Lightning’s bar pads a word as it pads a number: `nan.0`, `-inf.`. */
+function afterPadding(bytes: Buffer, pos: number, end: number): number {
+  if (pos >= end || bytes[pos] !== DOT) return pos;
+  let at = pos + 1;
+  while (at < end && bytes[at] === 0x30) at++;
+  const next = at < end ? bytes[at]! : 0;
+  const isWord =
+    (next >= 48 && next <= 57) ||
+    ((next | 0x20) >= 97 && (next | 0x20) <= 122) ||
+    next === 95 ||
+    next === DOT;
+  return isWord ? pos : at;
+}
+
 function scanWord(bytes: Buffer, pos: number, end: number, negative: boolean): number {
   const letter = pos < end ? bytes[pos]! | 0x20 : 0;
   if (letter !== 0x69 && letter !== 0x6e) return -1;
@@ -136,7 +150,7 @@ function scanWord(bytes: Buffer, pos: number, end: number, negative: boolean): n
   for (const [word, value] of WORDS)
     if (text.startsWith(word) && !/[a-z0-9_]/.test(text.charAt(word.length))) {
       scanned[0] = negative ? -value : value;
-      return pos + word.length;
+      return afterPadding(bytes, pos + word.length, end);
     }
   return -1;
 }
@@ -155,11 +169,11 @@ const DECIMAL = /^[-+]?(?:\d+(?:\.\d*)?|\.\d+)(?:[eE][-+]?\d+)?$/;
 /**
  * Infinity and NaN as runtimes print them, in any case: C and C++ (`inf`, `-nan`, `nan(ind)`, `nan(0x8000)`), Microsoft's
  * before 2015, whose formats cut its words (`1.#INF`, `1.#INF00e+000`, `1.#J`; `1.#QNAN`, `-1.#IND`, `1.#R`, `1.#QO`),
- * Python, NumPy, Java, JavaScript, Go (`+Inf`), Julia (`Inf32`), .NET (`∞`).
+ * Python, NumPy, Java, JavaScript, Go (`+Inf`), Julia (`Inf32`), .NET (`∞`), Lightning's progress bar (`nan.0`, `-inf.`).
  */
-const INFINITE = /^[-+]?(?:inf(?:inity|16|32)?|1[.,]#(?:inf?|j)0*(?:e\+0+)?|∞)$/i;
+const INFINITE = /^[-+]?(?:inf(?:inity|16|32|\.0*)?|1[.,]#(?:inf?|j)0*(?:e\+0+)?|∞)$/i;
 const NOT_A_NUMBER =
-  /^[-+]?(?:nan(?:16|32|\([\w:-]*\))?|1[.,]#(?:[qs]?nan|ind|[qs]na?|[qs]o|r|io)0*(?:e\+0+)?)$/i;
+  /^[-+]?(?:nan(?:16|32|\.0*|\([\w:-]*\))?|1[.,]#(?:[qs]?nan|ind|[qs]na?|[qs]o|r|io)0*(?:e\+0+)?)$/i;
 /**
  * A tensor or scalar of one element as it prints itself: `tensor(nan, device='cuda:0')`, `tensor([[0.5]])`,
  * `np.float32(0.5)`, `Array(0.5, dtype=float32)`, `tf.Tensor(0.5, shape=(), dtype=float32)`.

@@ -114,8 +114,21 @@ interface Axis {
   readonly notes: string[];
 }
 
+/**
+ * Lightning draws a bar empty before it names the next epoch, with the values of the end: `Epoch 0: … 12/12`, then
+ * `Epoch 0: … 0/12`. Such a row stands where the one before it stood.
+ */
+function withoutEmptied(batch: Cells, of: Cells, epoch: Cells | undefined): Cells {
+  if (epoch === undefined) return batch;
+  const out = batch.slice();
+  for (let k = 1; k < out.length; k++)
+    if (out[k] === 0 && epoch[k] === epoch[k - 1] && batch[k - 1] === of[k - 1]) out[k] = batch[k - 1]!;
+  return out;
+}
+
 /** Batch counters that start again, joined with the epoch; undefined where they do not start again. */
-function joinEpochs(batch: Cells, of: Cells, epoch: Cells | undefined, name: string): Axis | undefined {
+function joinEpochs(printed: Cells, of: Cells, epoch: Cells | undefined, name: string): Axis | undefined {
+  const batch = withoutEmptied(printed, of, epoch);
   let falls = 0;
   let explained = 0;
   const wraps = new Float64Array(batch.length);
@@ -271,7 +284,11 @@ export function placeGroup(
   } else axis = onClock(axis, members, order, clock);
   notes.push(...axis.notes);
 
-  const merged = mergeRows(axis, line, parallel, clock !== undefined);
+  const merged = mergeRows(axis, line, {
+    parallel,
+    evaluation: clock !== undefined,
+    bars: members.every(({ bar }) => bar),
+  });
   if (merged.note !== undefined) notes.push(merged.note);
   const names = new Set(
     members.flatMap(({ slots }) => slots.flatMap((one) => (one.use === 'value' ? [one.name] : []))),
@@ -381,7 +398,11 @@ interface Merged {
 }
 
 /** Rows that are the same point: a bar that is drawn again (the last one counts), ranks in parallel (their mean). */
-function mergeRows(axis: Axis, line: Cells, parallel: boolean, evaluation: boolean): Merged {
+function mergeRows(
+  axis: Axis,
+  line: Cells,
+  { parallel, evaluation, bars }: { parallel: boolean; evaluation: boolean; bars: boolean },
+): Merged {
   const { step, unit } = axis;
   const rows = step.length;
   const target = new Int32Array(rows);
@@ -398,8 +419,8 @@ function mergeRows(axis: Axis, line: Cells, parallel: boolean, evaluation: boole
       if (parallel) to = point.get(here) ?? -1;
       else if (here === last) {
         to = kept.length - 1;
-        if (line[row] === line[kept[to]!]) {
-          // Drawn again in the same line.
+        if (bars || line[row] === line[kept[to]!]) {
+          // Drawn again; in the same line, unless other bars were drawn in between.
           target.fill(-1, kept[to]!, row);
           kept[to] = row;
           target[row] = to;

@@ -3,11 +3,15 @@
  * Each pattern is anchored and is tried only in lines that hold its marker, so that it looks at a line once.
  */
 
+import { EVAL_WORDS, wordsOf } from './metric-roles.ts';
+
 interface Layout {
   readonly marker: string;
   readonly line: RegExp;
-  readonly as: string;
+  readonly as: string | ((groups: Readonly<Record<string, string>>) => string);
 }
+
+const isEval = (name: string): boolean => wordsOf(name).some((word) => EVAL_WORDS.has(word));
 
 const LAYOUTS: readonly Layout[] = [
   {
@@ -35,6 +39,20 @@ const LAYOUTS: readonly Layout[] = [
     as: 'minibatch: $<last>, $<name> objective: $<value>',
   },
   {
+    // clu, for t5x and others: [600] collection=train accuracy=0.3, loss=5.76
+    marker: '] collection=',
+    line: /\[(?<step>\d{1,12})\] collection=(?<of>[\w./-]{1,120}) (?<pairs>.*)$/,
+    as: ({ step = '', of = '', pairs = '' }) =>
+      // Each evaluation has a collection of its own; the bare names are those of training.
+      `[${step}] ${isEval(of) ? pairs.replace(/(?<=^|, )(?=[\w/.-]+=)/g, `${of}/`) : pairs}`,
+  },
+  {
+    // DLRM v2, at the end of a stretch of training: Total number of iterations: 511
+    marker: 'Total number of iterations: ',
+    line: /^.*Total number of iterations: (?<step>\d{1,15})$/,
+    as: 'step: $<step>',
+  },
+  {
     // OLMo writes large numbers with separators:     train/Perplexity=54,321
     marker: ',',
     line: /^\s{2,8}(?<name>[A-Za-z][\w/.-]{0,80})=(?<a>\d{1,3}),(?<b>\d{3})(?:,(?<c>\d{3}))?(?:,(?<d>\d{3}))?(?:,(?<e>\d{3}))?$/,
@@ -45,6 +63,9 @@ const LAYOUTS: readonly Layout[] = [
 /** The line as names and numbers; the line itself where it is of none of the layouts. */
 export function asPairs(text: string): string {
   for (const { marker, line, as } of LAYOUTS)
-    if (text.includes(marker) && line.test(text)) return text.replace(line, as);
+    if (text.includes(marker) && line.test(text))
+      return typeof as === 'string'
+        ? text.replace(line, as)
+        : text.replace(line, (...found) => as(found.at(-1) as Record<string, string>));
   return text;
 }

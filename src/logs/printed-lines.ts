@@ -35,6 +35,8 @@ export interface Skeleton {
   readonly text: string;
   /** Words and numbers of the first line that are in no slot. */
   readonly spare: number;
+  /** Whether its first line draws a progress bar. */
+  readonly bar: boolean;
   /** Its lines, and those of them in which a loss is no number. */
   readonly whole: Waiting;
   readonly refused: Waiting;
@@ -130,6 +132,7 @@ export function printedLines(): PrintedLines {
       line,
       text: bytes.toString('utf8', from, Math.min(to, from + SAMPLE_LENGTH)),
       spare: scanner.spare,
+      bar: scanner.bar,
       whole: nothingWaits(),
       refused: nothingWaits(),
     };
@@ -262,13 +265,25 @@ const axisClass = ({ slots }: Skeleton): 'step' | 'epoch' | 'none' =>
       ? 'epoch'
       : 'none';
 
-function finishPrinted(all: readonly Skeleton[], lines: number): PrintedLog | undefined {
+/** What tells how training goes by a name: what is trained on, or else an AUC. */
+type Tells = (name: string) => Group['of'] | undefined;
+
+/** Some recommenders print no loss: their AUC is all that the log tells. */
+const AUC = /(?:^|[\s/._-])au(?:ro)?c(?:[\s/._-]|$)/i;
+const isAuc: Tells = (name) => (AUC.test(name) ? 'eval' : undefined);
+
+/** The groups of skeletons that go on as a log does, with their places. */
+function acceptGroups(
+  all: readonly Skeleton[],
+  lines: number,
+  tells: Tells,
+): { group: Group; placed: Placed }[] {
   const groups = new Map<string, Group>();
   for (const skeleton of all) {
     const losses = skeleton.slots.filter(
       ({ use, name, column }) =>
         use === 'value' &&
-        isLossRole(name) !== undefined &&
+        tells(name) !== undefined &&
         !FILE_NAME.test(name) &&
         skeleton.table.columns[column]!.count * 2 >= skeleton.table.rows(),
     );
@@ -278,20 +293,28 @@ function finishPrinted(all: readonly Skeleton[], lines: number): PrintedLog | un
     );
     const [loss] = [
       ...losses.filter((_, k) => roles[k]!.role === 'loss'),
-      ...losses.filter(({ name }) => isLossRole(name) === 'train'),
+      ...losses.filter(({ name }) => tells(name) === 'train'),
       ...losses,
     ];
     if (loss === undefined || isProgram(skeleton.text)) continue;
     const key = `${axisClass(skeleton)} ${loss.name}`;
-    const group = groups.get(key) ?? { name: loss.name, of: isLossRole(loss.name)!, members: [] };
+    const group = groups.get(key) ?? { name: loss.name, of: tells(loss.name)!, members: [] };
     group.members.push(skeleton);
     groups.set(key, group);
   }
-  const accepted = [...groups.values()].flatMap((group) => {
+  return [...groups.values()].flatMap((group) => {
     const placed = placeGroup(group.members, all, lines);
     if (placed === undefined || (isCost(group.name) && placed.rows < LEAST_COSTS)) return [];
     return [{ group, placed }];
   });
+}
+
+function finishPrinted(all: readonly Skeleton[], lines: number): PrintedLog | undefined {
+  const byLoss = acceptGroups(all, lines, isLossRole);
+  const accepted =
+    byLoss.length > 0
+      ? byLoss
+      : acceptGroups(all, lines, isAuc).filter(({ placed }) => placed.stepUnit !== 'row');
   // The clock of the log: training before evaluation, then what has the most rows.
   accepted.sort(
     (a, b) =>

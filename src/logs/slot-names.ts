@@ -161,7 +161,7 @@ export function nameSlots(raw: readonly RawSlot[]): NamedSlot[] {
       named.push({ use: raw[1]?.kind === SLOT.counter ? 'epoch' : 'none', name: 'epoch' });
       return;
     }
-    named.push(words.length > 6 || name.length > 80 ? { use: 'none', name } : value(name));
+    named.push(name.split(' ').length > 6 || name.length > 120 ? { use: 'none', name } : value(name));
   });
   return named;
 }
