@@ -9,9 +9,10 @@
  * with a fixed seed. Results with machine and command stand in docs/performance.md.
  */
 import { spawnSync } from 'node:child_process';
-import { closeSync, mkdtempSync, openSync, rmSync, statSync, writeSync } from 'node:fs';
+import { closeSync, createReadStream, mkdtempSync, openSync, rmSync, statSync, writeSync } from 'node:fs';
 import { cpus, tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
 import { readChunks } from '../src/bytes/chunks.ts';
 import { crc32c, maskedCrc32c } from '../src/bytes/crc32c.ts';
@@ -114,6 +115,13 @@ const FILES: Record<string, () => Generator<Buffer>> = {
       (step, next) =>
         `step:${step}/1000000 train_loss:${(next() + 3).toFixed(4)} train_time:${step * 174}ms step_avg:174.04ms and 40 more bytes of text\n`,
     ),
+  // A layout that no dialect knows; beside it the peer `expression`.
+  'stdout, any layout': () =>
+    textLines(
+      600_000,
+      (step, next) =>
+        `[2026-11-26 12:00:00,123][INFO] Epoch: [${Math.floor(step / 5000)}] [${String(step % 5000).padStart(4)}/5000]  eta: 1:02:00  lr: 0.001000  loss: ${(next() + 3).toFixed(4)} (3.5123)  grad_norm: ${(9 * next()).toFixed(4)}  time: 0.4121  data: 0.0021  max mem: 7312\n`,
+    ),
 };
 
 interface Result {
@@ -123,11 +131,20 @@ interface Result {
   readonly megabytes: number;
 }
 
-/** What a child process does: `bytes` reads, `log` reads into series. */
+/** What a child process does: `bytes` reads, `log` reads into series, `expression` reads lines and two numbers of each. */
 async function measure(what: string, path: string): Promise<Result> {
   const begin = process.hrtime.bigint();
   const before = process.cpuUsage();
-  if (what === 'bytes') for await (const _ of readChunks(await openFile(path)));
+  if (what === 'expression') {
+    // What a script would do: each line, one expression, two numbers.
+    const losses: number[] = [];
+    const lines = createInterface({ input: createReadStream(path), crlfDelay: Number.POSITIVE_INFINITY });
+    for await (const line of lines) {
+      const found = /\[ *(\d+)\/\d+\].*? loss: (\S+)/.exec(line);
+      if (found !== null) losses.push(Number(found[1]), Number(found[2]));
+    }
+    if (losses.length === 0) throw new Error('the expression found nothing');
+  } else if (what === 'bytes') for await (const _ of readChunks(await openFile(path)));
   else {
     const log = await readLogFile(path, { sidecars: false });
     if (log.errors.length > 0 || log.lost > 0) throw new Error(JSON.stringify(log.errors));
@@ -152,7 +169,7 @@ async function main(): Promise<void> {
   try {
     process.stdout.write(`${cpus()[0]?.model}, ${cpus().length} cores, Node ${process.versions.node}\n`);
     process.stdout.write(
-      'format            MB  read it (processor)     wall      its bytes  ratio  peak memory\n',
+      'format               MB  read it (processor)     wall      its bytes  ratio  peak memory\n',
     );
     for (const [format, make] of Object.entries(FILES)) {
       if (only !== undefined && only !== format) continue;
@@ -178,9 +195,13 @@ async function main(): Promise<void> {
       const read = median(seconds);
       const rate = (time: number): string => (size / time).toFixed(0);
       process.stdout.write(
-        `${format.padEnd(15)} ${size.toFixed(0).padStart(4)}  ${`${rate(read)} MB/s (${rate(Math.max(...seconds))}..${rate(Math.min(...seconds))})`.padEnd(22)}` +
+        `${format.padEnd(18)} ${size.toFixed(0).padStart(4)}  ${`${rate(read)} MB/s (${rate(Math.max(...seconds))}..${rate(Math.min(...seconds))})`.padEnd(22)}` +
           `  ${rate(median(runs.map((one) => one.wallSeconds)))} MB/s  ${rate(bytes)} MB/s  ${(bytes / read).toFixed(2)}  ${median(runs.map((one) => one.megabytes)).toFixed(0)} MB\n`,
       );
+      if (format === 'stdout, any layout')
+        process.stdout.write(
+          `  readline and one expression: ${rate(median(run('expression').map((one) => one.seconds)))} MB/s (processor)\n`,
+        );
     }
   } finally {
     rmSync(folder, { recursive: true, force: true });

@@ -134,6 +134,10 @@ export interface LineScanner {
   /** What the words are about. */
   readonly about: Uint8Array;
   readonly value: Float64Array;
+  /** Where the number starts. */
+  readonly numberFrom: Int32Array;
+  /** Where the second number of a counter starts; -1 where there is none. */
+  readonly ofFrom: Int32Array;
   /** What stands where the number should be: {@link CELL}. */
   readonly cell: Uint8Array;
   /** Of a refused cell the text. */
@@ -145,6 +149,8 @@ export interface LineScanner {
   spare: number;
   /** Whether it is the drawing of a progress bar: `10%|█  |`. */
   bar: boolean;
+  /** Whether a line of the same {@link shapeOf} has the same slots, with their numbers in the same places. */
+  fixed: boolean;
   /** What all words of the line are about. */
   words: number;
   /** Names and kinds of the slots as one number, the same for lines of one skeleton. */
@@ -158,6 +164,8 @@ export function lineScanner(): LineScanner {
   const nameTo = new Int32Array(MOST_SLOTS);
   const about = new Uint8Array(MOST_SLOTS);
   const value = new Float64Array(MOST_SLOTS);
+  const numberFrom = new Int32Array(MOST_SLOTS);
+  const ofFrom = new Int32Array(MOST_SLOTS);
   const cell = new Uint8Array(MOST_SLOTS);
   const textFrom = new Int32Array(MOST_SLOTS);
   const textTo = new Int32Array(MOST_SLOTS);
@@ -169,12 +177,15 @@ export function lineScanner(): LineScanner {
     nameTo,
     about,
     value,
+    numberFrom,
+    ofFrom,
     cell,
     textFrom,
     textTo,
     of,
     spare: 0,
     bar: false,
+    fixed: true,
     words: 0,
     key: 0,
     scan,
@@ -200,6 +211,9 @@ export function lineScanner(): LineScanner {
   let marked: boolean = false;
   /** A number has been found already. */
   let begun: boolean = false;
+  /** Where the number of the next slot starts, and the second one of a counter. */
+  let numberAt = -1;
+  let totalAt = -1;
 
   const slot = (slotKind: number, number: number, total: number): void => {
     if (count === MOST_SLOTS) return;
@@ -208,6 +222,8 @@ export function lineScanner(): LineScanner {
     nameTo[count] = wordsFrom < 0 ? 0 : wordsTo;
     about[count] = wordsAbout;
     value[count] = number;
+    numberFrom[count] = numberAt;
+    ofFrom[count] = totalAt;
     cell[count] = CELL.number;
     of[count] = total;
     count++;
@@ -242,6 +258,7 @@ export function lineScanner(): LineScanner {
     count = 0;
     spare = 0;
     scanner.bar = false;
+    scanner.fixed = true;
     words = 0;
     first = BASIS;
     second = BASIS;
@@ -277,12 +294,15 @@ export function lineScanner(): LineScanner {
         let number = scanned[0]!;
         let whole = true;
         let total = Number.NaN;
+        numberAt = at;
+        totalAt = -1;
         const after = stop < to ? bytes[stop]! : 0;
         const kindAfter = stop < to ? kindOf[after]! : BLANK;
         if (kindAfter === LETTER && !isBox(bytes, stop)) whole = false;
         else if (after === MINUS && at > from && bytes[at - 1] === OPEN_SQUARE && isRange(bytes, stop, to)) {
           // `Batch [0-50]`: what was reached.
-          stop = scanNumber(bytes, stop + 1, to);
+          numberAt = stop + 1;
+          stop = scanNumber(bytes, numberAt, to);
           number = scanned[0]!;
         } else if (kindAfter === JOINT && after !== SLASH && after !== QUOTE) {
           // The end of a sentence is no part of its number.
@@ -315,8 +335,11 @@ export function lineScanner(): LineScanner {
           if (isOf) {
             while (next < to && kindOf[bytes[next]!] === BLANK) next++;
             const end = kindOf[bytes[next]!] === DIGIT && next < to ? scanNumber(bytes, next, to) : -1;
+            // 1.0/2 is a counter, 1.5/2 is none.
+            if (end > 0 && !(isDigits(bytes, at, stop) && isDigits(bytes, next, end))) scanner.fixed = false;
             if (end > 0 && Number.isInteger(scanned[0]!) && Number.isInteger(number)) {
               total = scanned[0]!;
+              totalAt = next;
               stop = end;
               // A third part makes it a date.
               whole = !(bytes[end] === SLASH && kindOf[bytes[end + 1]!] === DIGIT);
@@ -499,6 +522,32 @@ export function lineScanner(): LineScanner {
     scanner.key = (first >>> 0) * 0x200000 + (second & 0x1fffff);
   }
   return scanner;
+}
+
+const isDigits = (bytes: Buffer, from: number, to: number): boolean => {
+  for (let at = from; at < to; at++) if (kindOf[bytes[at]!] !== DIGIT) return false;
+  return true;
+};
+
+/**
+ * A hash of a line in which the digits of its numbers are all one: lines that differ in their numbers alone, each of as
+ * many digits, have the same. Digits of a word (`top5`, `#0`, `1e-05`) count as they are. 53 bits.
+ */
+export function shapeOf(bytes: Buffer, from: number, to: number): number {
+  let first = BASIS;
+  let second = BASIS;
+  let inWord = false;
+  for (let at = from; at < to; at++) {
+    let byte = bytes[at]!;
+    const kind = kindOf[byte]!;
+    if (kind === DIGIT) {
+      if (!inWord) byte = 0x30;
+    } else if (kind === LETTER || byte === HASH) inWord = true;
+    else if (kind !== JOINT) inWord = false;
+    first = Math.imul(first ^ byte, PRIME);
+    second = Math.imul(second ^ byte, 0x5bd1e995) + (first >>> 15);
+  }
+  return (first >>> 0) * 0x200000 + (second & 0x1fffff);
 }
 
 /** Whether a word is the name of a source file: a dot and at most four letters at its end. */

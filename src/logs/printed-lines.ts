@@ -8,8 +8,9 @@ import { formatCount } from '../model/format-number.ts';
 import { isLossLike, type StepUnit } from '../model/run.ts';
 import type { LoggedSeries } from './format.ts';
 import { prefixRank, recordStart } from './line-prefix.ts';
-import { ABOUT, CELL, lineScanner, SLOT } from './line-scanner.ts';
+import { ABOUT, CELL, lineScanner, SLOT, shapeOf } from './line-scanner.ts';
 import { assignRoles, namesLossValue, roleByName } from './metric-roles.ts';
+import { scanNumber, scanned } from './number-text.ts';
 import { type Placed, placeGroup } from './printed-axis.ts';
 import { type Broken, brokenLines } from './printed-broken.ts';
 import { type RowTable, rowTable } from './row-table.ts';
@@ -19,6 +20,10 @@ import { cleanName, type NamedSlot, nameSlots, type RawSlot } from './slot-names
 const MOST_SKELETONS = 1024;
 /** After so many, lines of new kinds are other text. */
 const MOST_TRIED = 20_000;
+/** Shapes that are remembered; a log has a few for each count of digits in its numbers. */
+const MOST_SHAPES = 4096;
+/** Lines after which it is seen whether to remember them is of use: for a quarter of them. */
+const LOOKS = 4096;
 const SAMPLE_LENGTH = 400;
 /** Bytes of a name that are looked at. */
 const LONGEST_NAME = 200;
@@ -61,14 +66,29 @@ export interface PrintedLog {
   readonly broken: ReadonlyMap<Skeleton, Broken>;
 }
 
+/** The line is of a skeleton, and waits for what becomes of it. */
+export interface Taken {
+  readonly skeleton: Skeleton;
+  readonly waits: Waiting;
+}
+
+/** Where the numbers of lines of one shape stand, from the start of the line, and the column that each goes to. */
+interface Shape {
+  readonly skeleton: Skeleton;
+  readonly from: Int32Array;
+  readonly column: Int32Array;
+}
+
 export interface PrintedLines {
   /** Takes a line without its end; what it may be is known at the end. Undefined where it is no record. */
-  add(
-    bytes: Buffer,
-    from: number,
-    to: number,
-    line: number,
-  ): { skeleton: Skeleton; waits: Waiting } | undefined;
+  add(bytes: Buffer, from: number, to: number, line: number): Taken | undefined;
+  /**
+   * Takes a line that differs from one before it in its numbers alone, without looking at it again: `undefined` in
+   * `taken` where it is no record, as that one was none. False where no such line was {@link remember}ed.
+   */
+  again(bytes: Buffer, from: number, to: number, line: number): { taken: Taken | undefined } | false;
+  /** Remembers the line that {@link add} has just taken or not, which {@link again} did not know. */
+  remember(): void;
   /** The log in the lines so far; undefined where they hold none. */
   finish(): PrintedLog | undefined;
   /** What became of the lines that were taken. */
@@ -99,6 +119,13 @@ export function printedLines(): PrintedLines {
   const skeletons = new Map<number, Skeleton>();
   let tried = 0;
   let order = 0;
+  const shapes = new Map<number, Shape | null>();
+  let looks = 0;
+  let found = 0;
+  /** The shape of the line that is looked at, and what it turned out to be; undefined where it cannot be told. */
+  let shape = 0;
+  let isLooked = false;
+  let turnedOut: Shape | null | undefined;
   let best: { score: number; line: number; text: string } | undefined;
 
   const describe = (bytes: Buffer, from: number, to: number, line: number): Skeleton => {
@@ -140,6 +167,7 @@ export function printedLines(): PrintedLines {
 
   /** Forgets the kinds of lines that came once: room for those that repeat. */
   const makeRoom = (): void => {
+    shapes.clear();
     for (const [key, { table }] of skeletons) if (table.rows() < 2) skeletons.delete(key);
   };
 
@@ -162,9 +190,51 @@ export function printedLines(): PrintedLines {
   const isWorth = ({ slots }: Skeleton): boolean =>
     slots.some(({ use }) => use !== 'none' && use !== 'index');
 
+  /** Where the numbers of the line stand that was scanned; undefined where a cell of it is none. */
+  const placesOf = (skeleton: Skeleton, start: number): Shape | undefined => {
+    const from: number[] = [];
+    const column: number[] = [];
+    for (let k = 0; k < scanner.count; k++) {
+      const slot = skeleton.slots[k]!;
+      if (slot.column < 0) continue;
+      if (scanner.cell[k] !== CELL.number) return undefined;
+      from.push(scanner.numberFrom[k]! - start);
+      column.push(slot.column);
+      if (slot.ofColumn < 0) continue;
+      from.push(scanner.ofFrom[k]! - start);
+      column.push(slot.ofColumn);
+    }
+    return { skeleton, from: Int32Array.from(from), column: Int32Array.from(column) };
+  };
+
   return {
+    again(bytes, from, to, line) {
+      isLooked = looks < LOOKS || found * 4 >= looks;
+      if (!isLooked) return false;
+      looks++;
+      shape = shapeOf(bytes, from, to);
+      const known = shapes.get(shape);
+      if (known === undefined) return false;
+      found++;
+      order++;
+      if (known === null) return { taken: undefined };
+      const { skeleton, from: places, column } = known;
+      const { table } = skeleton;
+      for (let k = 0; k < places.length; k++) {
+        scanNumber(bytes, from + places[k]!, to);
+        table.set(column[k]!, scanned[0]!);
+      }
+      table.set(0, order);
+      table.set(1, line);
+      table.endRow(line);
+      return { taken: { skeleton, waits: skeleton.whole } };
+    },
+    remember() {
+      if (isLooked && turnedOut !== undefined && shapes.size < MOST_SHAPES) shapes.set(shape, turnedOut);
+    },
     add(bytes, from, to, line) {
       order++;
+      turnedOut = null;
       const start = recordStart(bytes, from, to);
       const rank = prefixRank[0]!;
       if (start >= to || isComment(bytes, start, to)) return undefined;
@@ -179,6 +249,7 @@ export function printedLines(): PrintedLines {
       }
       let skeleton = skeletons.get(scanner.key);
       if (skeleton === undefined) {
+        turnedOut = undefined;
         if (tried > MOST_TRIED) return undefined;
         tried++;
         if (skeletons.size >= MOST_SKELETONS) makeRoom();
@@ -187,6 +258,7 @@ export function printedLines(): PrintedLines {
         skeletons.set(scanner.key, skeleton);
       }
       if (!isWorth(skeleton)) return undefined;
+      turnedOut = Number.isNaN(rank) && scanner.fixed ? placesOf(skeleton, from) : undefined;
       const { slots, table } = skeleton;
       let refused = false;
       for (let k = 0; k < scanner.count; k++) {

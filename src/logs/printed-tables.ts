@@ -19,6 +19,8 @@ export interface TableReader {
    *   is no part of a table
    */
   take(text: string): string | 'held' | undefined;
+  /** Whether what a line is depends on those before it: a header or a box has begun. */
+  isOpen(): boolean;
 }
 
 const RULE = /^[\s|+]*[-=─━]{4}[-=─━+|:\s]*$/;
@@ -62,6 +64,7 @@ export function tableReader(): TableReader {
   };
 
   return {
+    isOpen: () => header !== undefined || box !== undefined,
     take(raw) {
       if (raw.length > LONGEST) return undefined;
       const text = raw.replace(/[│┃]/g, '|');

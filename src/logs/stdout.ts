@@ -254,6 +254,9 @@ export const stdout: LogFormat = {
             countAt(long, lineNumber);
             return 'passed-over';
           }
+          const plainText = pattern === undefined && kerasEpoch === 0 && !tables.isOpen() && terminated;
+          const known = plainText && lines.again(bytes, start, end, lineNumber);
+          if (known) return known.taken?.waits ?? 'passed-over';
           let to = end;
           if (!terminated) {
             // The last number of a line without an end may be cut: not taken where it stops in the middle.
@@ -275,6 +278,16 @@ export const stdout: LogFormat = {
             said === raw ? to : plain.length,
             lineNumber,
           );
+          // What it is depends on its words alone, unless an object, a table or another line has told it.
+          if (
+            plainText &&
+            said === raw &&
+            !text.includes('{"') &&
+            !OVERFLOW.test(text) &&
+            kerasEpoch === 0 &&
+            !tables.isOpen()
+          )
+            lines.remember();
           if (terminated) return taken?.waits ?? 'passed-over';
           torn = { skeleton: taken?.skeleton, cut: to < end };
           return lastLine;

@@ -1,0 +1,52 @@
+/** Lines that differ from one before in their numbers alone are not looked at again: what they say is the same as if they were. */
+import { readdirSync, readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { describe, expect, it } from 'vitest';
+import { printedLines } from '../../src/logs/printed-lines.ts';
+import { random } from '../support/random.ts';
+import { projectRoot } from '../support/shared-data.ts';
+
+const texts = ['printed', 'no-logs'].flatMap((folder) =>
+  readdirSync(join(projectRoot, 'fixtures', folder)).map((name) => ({
+    name: `${folder}/${name}`,
+    text: readFileSync(
+      join(projectRoot, 'fixtures', folder, name, folder === 'printed' ? 'input.log' : ''),
+      'utf8',
+    ),
+  })),
+);
+
+/** The lines of a text ten times, with other digits from the second time on. */
+function repeated(text: string, next: () => number): Buffer[] {
+  const lines = text.split(/[\r\n]+/).slice(0, 200);
+  return Array.from({ length: 10 }, (_, k) =>
+    lines.map((line) =>
+      Buffer.from(
+        k === 0
+          ? line
+          : line.replace(/\d/g, (digit) => (next() < 0.3 ? `${Math.floor(10 * next())}` : digit)),
+      ),
+    ),
+  ).flat();
+}
+
+describe('lines that repeat', () => {
+  it.each(texts)('$name', ({ text }) => {
+    const lines = repeated(text, random(1));
+    const slow = printedLines();
+    const fast = printedLines();
+    let known = 0;
+    for (const [k, bytes] of lines.entries()) {
+      const wanted = slow.add(bytes, 0, bytes.length, k);
+      const again = fast.again(bytes, 0, bytes.length, k);
+      if (again) known++;
+      const got = again ? again.taken : fast.add(bytes, 0, bytes.length, k);
+      if (!again) fast.remember();
+      expect(got?.skeleton.text, bytes.toString()).toBe(wanted?.skeleton.text);
+    }
+    expect(fast.finish()?.series).toEqual(slow.finish()?.series);
+    expect(fast.finish()?.notes).toEqual(slow.finish()?.notes);
+    // Most lines of a log differ in their numbers alone.
+    expect(known).toBeGreaterThan(0);
+  });
+});
