@@ -5,7 +5,7 @@ import { openFile } from '../bytes/source.ts';
 import type { CheckpointFormat } from '../checkpoints/format.ts';
 import { sniffCheckpoint } from '../checkpoints/registry.ts';
 import type { LogFormat } from '../logs/format.ts';
-import { decompressedHead, formatByName, formatOf, HEAD_BYTES } from '../logs/read-log.ts';
+import { decompressedHead, formatByName, formatByRecords, formatOf, HEAD_BYTES } from '../logs/read-log.ts';
 
 /** A file that is open, and what its first bytes say that it is. */
 export interface InputFile {
@@ -15,7 +15,7 @@ export interface InputFile {
   readonly head: Buffer;
   /** The log format that claims the head. */
   readonly told: LogFormat | undefined;
-  /** The log format that the file's name speaks for, of text that tells nothing. */
+  /** The log format that the file's name speaks for, or the records in its head, of text that no format claims. */
   readonly named: LogFormat | undefined;
   /** The checkpoint format that claims it; asked where a log format claims little, and right where both do. */
   readonly checkpoint: CheckpointFormat | undefined;
@@ -28,8 +28,12 @@ export async function openInput(path: string): Promise<InputFile> {
     const source = await peekSource(opened, HEAD_BYTES);
     const head = await decompressedHead(source.head, path);
     const told = formatOf(head, path);
-    const named = told === undefined ? formatByName(head, basename(path)) : undefined;
     const checkpoint = told === undefined || told.vague ? await sniffCheckpoint(source) : undefined;
+    const named =
+      told !== undefined
+        ? undefined
+        : (formatByName(head, basename(path)) ??
+          (checkpoint === undefined ? await formatByRecords(head) : undefined));
     return { path, source, head, told, named, checkpoint };
   } catch (error) {
     await opened.close();

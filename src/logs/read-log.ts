@@ -73,6 +73,19 @@ const ANY_TEXT = FORMATS.find(({ anyText }) => anyText !== undefined)!;
 export const formatByName = (head: Buffer, name: string): LogFormat | undefined =>
   ANY_TEXT.anyText!.names.test(name) && !head.includes(0) ? ANY_TEXT : undefined;
 
+/**
+ * The format that reads records of training in the head of a text, whatever the file is called; undefined where it holds
+ * none. Only what is taken for a log as a whole counts: text of other kinds may name a loss too.
+ */
+export async function formatByRecords(head: Buffer): Promise<LogFormat | undefined> {
+  if (!isText(head)) return undefined;
+  const whole = async function* (): AsyncGenerator<Uint8Array> {
+    yield utf8Head(head);
+  };
+  const { kept } = await ANY_TEXT.read(whole(), '', { roles: new Map() });
+  return kept > 0 ? ANY_TEXT : undefined;
+}
+
 /** The format of an id. @throws unknown-id */
 export function formatById(id: string): LogFormat {
   const found = FORMATS.find((format) => format.id === id);

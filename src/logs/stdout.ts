@@ -243,6 +243,7 @@ export const stdout: LogFormat = {
     const lastLine = nothingWaits();
     let torn: { skeleton: Skeleton | undefined; cut: boolean } | undefined;
     let printed: PrintedLog | undefined;
+    let asPrinted: { line: number; text: string } | undefined;
 
     const { account, errors } = await scanLines(
       chunks,
@@ -278,6 +279,9 @@ export const stdout: LogFormat = {
             said === raw ? to : plain.length,
             lineNumber,
           );
+          // A --pattern is held against the line, not against what it was turned into.
+          if (said !== text && lines.likeliest()?.line === lineNumber)
+            asPrinted = { line: lineNumber, text: text.slice(0, 400) };
           // What it is depends on its words alone, unless an object, a table or another line has told it.
           if (
             plainText &&
@@ -344,7 +348,8 @@ export const stdout: LogFormat = {
       notes.add(
         `${overflows.count} lines report an overflow of gradients, which skips a step (first in line ${overflows.first[0]})`,
       );
-    const likeliest = kept === 0 ? lines.likeliest() : undefined;
+    const best = kept === 0 ? lines.likeliest() : undefined;
+    const likeliest = best !== undefined && asPrinted?.line === best.line ? asPrinted : best;
     return {
       ...(likeliest === undefined ? {} : { likeliest }),
       kept,

@@ -1,16 +1,24 @@
 /** The `--pattern` for a line that looks like a record and was not taken for one. */
 
-const LOSS = /([\w/.-]{0,40}(?:loss|nll|ppl|perplexity|cost)[\w/.-]{0,40})([^\w\n]{1,4})([-+\w.]{1,40})/i;
+/** A name, what parts it from its number, and the number: words that follow the name are no number. */
+const LOSS =
+  /([\w/.-]{0,40}(?:loss|nll|ppl|perplexity|cost)[\w/.-]{0,40})([^\w\n+-]{1,8})(?=[-+]?\.?(?:\d|nan\b|inf\b))/i;
+/** What the expression takes for a number. */
+const NUMBER = '[-+]?\\.?\\w+(?:\\.\\w+)?(?:[-+]\\d+)?';
 const AXIS = /\b(step|steps|iter|iteration|epoch|batch|it)\b([^\w\n]{1,4})(\d{1,15})/i;
 
+/** A quote would end the argument of a shell. */
 const escaped = (text: string): string =>
-  text.replace(/[.*+?^${}()|[\]\\/]/g, '\\$&').replace(/\s+/g, '\\s+');
+  text
+    .replace(/[.*+?^${}()|[\]\\/]/g, '\\$&')
+    .replace(/\s+/g, '\\s+')
+    .replaceAll("'", '.');
 
 /** An expression that finds the loss of the line, and its axis where it has one; undefined where it has no loss. */
 export function suggestPattern(line: string): string | undefined {
   const loss = LOSS.exec(line);
   if (loss === null) return undefined;
-  const value = `${escaped(loss[1]! + loss[2]!)}(?<loss>[^\\s,;)\\]]+)`;
+  const value = `${escaped(loss[1]! + loss[2]!)}(?<loss>${NUMBER})`;
   const axis = AXIS.exec(line);
   if (axis === null) return value;
   const unit = axis[1]!.toLowerCase() === 'epoch' ? 'epoch' : 'step';

@@ -1,0 +1,60 @@
+/** What is refused gets a `--pattern` that reads it: over the layouts with their names and marks changed, one line of each left. */
+import { readdirSync, readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { describe, expect, it } from 'vitest';
+import { readRawStream } from '../../src/logs/read-log.ts';
+import { DiagError } from '../../src/model/errors.ts';
+import { projectRoot } from '../support/shared-data.ts';
+
+async function* once(text: string): AsyncGenerator<Uint8Array> {
+  yield Buffer.from(text);
+}
+const read = (text: string, pattern?: string) =>
+  readRawStream(once(text), 'x.txt', pattern === undefined ? {} : { pattern }).catch(
+    (error: unknown) => error,
+  );
+
+/** Ways in which a script prints what no reader takes for a record. */
+const CHANGES: Readonly<Record<string, (line: string) => string>> = {
+  'one line among prose': (line) => line,
+  'other marks': (line) => line.replace(/(loss\w*)[:=]? ?(?=[-\d.])/gi, '$1 => '),
+  'another axis': (line) => line.replace(/\b(?:step|epoch|iter(?:ation)?|batch)\b/gi, 'tick'),
+  'another name': (line) => line.replace(/\bloss\b/gi, 'my_loss_v2'),
+};
+/** A loss with its number, as a person sees it. */
+const SEEN = /loss\w*["')]{0,2}\s{0,2}(?:=>|[:=])?\s{0,6}['"(]?(\d+\.\d+(?:e[-+]?\d+)?)/i;
+
+const folder = join(projectRoot, 'fixtures/printed');
+describe('the pattern for what is refused', () => {
+  for (const [change, apply] of Object.entries(CHANGES))
+    it(change, async () => {
+      let refused = 0;
+      for (const name of readdirSync(folder)) {
+        const text = readFileSync(join(folder, name, 'input.log'), 'utf8');
+        const line = text
+          .replace(/\u001b\[[\d;]*m/g, '')
+          .split(/[\r\n]+/)
+          .map(apply)
+          .find((one) => SEEN.test(one));
+        if (line === undefined) continue;
+        const page = `Starting\n${line}\nDone\n`;
+        const error = await read(page);
+        if (!(error instanceof DiagError)) continue;
+        refused++;
+        expect({ name, line, code: error.code }).toEqual({ name, line, code: 'log-no-record' });
+        expect(error.message).toContain(line.trim().slice(0, 100));
+        const pattern = /--pattern '(.*)'/.exec(error.hint!)![1]!;
+        const log = await read(page, pattern);
+        expect(log, `${name}: ${pattern}`).not.toBeInstanceOf(Error);
+        const series = log as Exclude<typeof log, DiagError> as Awaited<ReturnType<typeof readRawStream>>;
+        const loss = series.runs[0]!.series.find((one) => one.name === 'loss');
+        expect({ name, line, pattern, loss: loss?.value[0] }).toEqual({
+          name,
+          line,
+          pattern,
+          loss: Number(SEEN.exec(line)![1]),
+        });
+      }
+      expect(refused).toBeGreaterThan(5);
+    });
+});
