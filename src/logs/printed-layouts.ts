@@ -41,7 +41,7 @@ const LAYOUTS: readonly Layout[] = [
   {
     // clu, for t5x and others: [600] collection=train accuracy=0.3, loss=5.76
     marker: '] collection=',
-    line: /\[(?<step>\d{1,12})\] collection=(?<of>[\w./-]{1,120}) (?<pairs>.*)$/,
+    line: /\[(?<step>\d{1,12})\] collection=(?<of>[\w./-]{1,120}) (?<pairs>.*)$/s,
     as: ({ step = '', of = '', pairs = '' }) =>
       // Each evaluation has a collection of its own; the bare names are those of training.
       `[${step}] ${isEval(of) ? pairs.replace(/(?<=^|, )(?=[\w/.-]+=)/g, `${of}/`) : pairs}`,
