@@ -22,6 +22,8 @@ export interface DetectorContext {
 }
 
 export interface Detector extends FindingType {
+  /** A series that a capture beside the log gives where the log has none. */
+  readonly reads?: 'update_norm';
   /**
    * Looks at a run. Pure: same run and same thresholds, same outcome. Must be defined on 0, 1 and 2 points and on
    * series of NaN only.

@@ -22,6 +22,7 @@ import { repeatedOrLostSteps } from './repeated-or-lost-steps.ts';
 import { slowGrowth } from './slow-growth.ts';
 import { throughputDrop } from './throughput-drop.ts';
 import { tooFewPoints } from './too-few-points.ts';
+import { updateNormSpike } from './update-norm-spike.ts';
 
 /** In the order in which a report shows what they find at one severity. */
 export const DETECTORS = {
@@ -38,6 +39,7 @@ export const DETECTORS = {
   'loss-spike': lossSpike,
   'gradient-norm-spike': gradientNormSpike,
   'co-spike': coSpike,
+  'update-norm-spike': updateNormSpike,
   'slow-growth': slowGrowth,
   'plateau-after-jump': plateauAfterJump,
   'eval-only-spike': evalOnlySpike,

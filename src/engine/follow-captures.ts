@@ -1,21 +1,36 @@
-/** Whether captures hold the run that they say they recorded. */
+/** Whether captures hold the run that they say they recorded, and what their steps did. */
 import type { Capture } from '../captures/read.ts';
 import { captureMismatch } from '../findings/capture-mismatch.ts';
+import { CAPTURE_FINDINGS, STEP_FINDINGS } from '../findings/registry.ts';
 import { DiagError, reasonOf } from '../model/errors.ts';
 import type { Finding, Outcome, ThresholdsInForce } from '../model/finding.ts';
 import { follow } from '../replay/follow.ts';
 import { prepareReplay } from '../replay/from-capture.ts';
+import { showSteps, walkedRun } from '../replay/walk.ts';
+
+type CaptureFindingId = keyof typeof CAPTURE_FINDINGS;
 
 export interface CaptureLook {
-  /** Of `capture-mismatch`. */
-  readonly outcome: Outcome;
+  /** Of every finding of captures. */
+  readonly outcomes: ReadonlyMap<CaptureFindingId, Outcome>;
   /** Captures that could not be followed, each with the reason. */
   readonly unread: readonly string[];
+  /** Norms of the recorded updates of each capture that was followed. */
+  readonly updates: readonly {
+    readonly capture: Capture;
+    readonly step: Float64Array;
+    readonly value: Float64Array;
+  }[];
 }
 
+const ids = Object.keys(CAPTURE_FINDINGS) as readonly CaptureFindingId[];
+
 export const NO_CAPTURE: CaptureLook = {
-  outcome: { kind: 'not-applicable', reason: 'no capture lies beside the log' },
+  outcomes: new Map(
+    ids.map((id) => [id, { kind: 'not-applicable', reason: 'no capture lies beside the log' }]),
+  ),
   unread: [],
+  updates: [],
 };
 
 /** Follows each capture through its recorded states, without any rule. */
@@ -25,34 +40,58 @@ export async function followCaptures(
   onProgress: (what: string) => void,
 ): Promise<CaptureLook> {
   if (captures.length === 0) return NO_CAPTURE;
-  const findings: Finding[] = [];
+  const findings = new Map<CaptureFindingId, Finding[]>(ids.map((id) => [id, []]));
+  /** Findings that some capture could be looked at for, and why others could not. */
+  const looked = new Set<CaptureFindingId>();
+  const reasons = new Map<CaptureFindingId, string>([
+    [captureMismatch.id, 'no capture keeps a snapshot of the parameters after its first step'],
+  ]);
   const unread: string[] = [];
-  let snapshots = 0;
+  const updates: CaptureLook['updates'][number][] = [];
   for (const capture of captures)
     try {
       onProgress(capture.path);
-      const followed = await follow(capture, await prepareReplay(capture, 'float32'), {
+      const prepared = await prepareReplay(capture, 'float32');
+      const watched = Object.values(STEP_FINDINGS).map(({ id, watch }) => ({
+        id,
+        watcher: watch(walkedRun(capture.path, prepared), (name) => thresholds(id, name)),
+      }));
+      const watchers = watched.flatMap(({ watcher }) => (typeof watcher === 'string' ? [] : [watcher]));
+      const shown = showSteps(prepared, watchers);
+      let snapshots = 0;
+      const followed = await follow(capture, prepared, {
+        ...shown,
         precision: 'float32',
         tolerance: (name) => thresholds(captureMismatch.id, name),
-        visit: (index, step) => {
+        visit: (index, step, tensors) => {
           // The first state is where the walk begins.
           if (index > 0 && step.parameters.size > 0) snapshots++;
+          shown.visit(index, step, tensors);
         },
       });
-      findings.push(...followed.findings);
+      if (snapshots > 0 || followed.findings.length > 0) looked.add(captureMismatch.id);
+      findings.get(captureMismatch.id)!.push(...followed.findings);
+      for (const { id, watcher } of watched)
+        if (typeof watcher === 'string') reasons.set(id, watcher);
+        else {
+          looked.add(id);
+          findings.get(id)!.push(...watcher.findings());
+        }
+      updates.push({
+        capture,
+        step: Float64Array.from(followed.recorded, (_, i) => capture.steps[i]!.step),
+        value: Float64Array.from(followed.recorded, ({ updateNorm }) => updateNorm),
+      });
     } catch (error) {
       if (!(error instanceof DiagError)) throw error;
       unread.push(`${capture.path} could not be followed: ${reasonOf(error)}`);
     }
-  if (findings.length > 0) return { outcome: { kind: 'fail', findings }, unread };
-  return {
-    outcome:
-      snapshots > 0
-        ? { kind: 'pass' }
-        : {
-            kind: 'not-applicable',
-            reason: 'no capture keeps a snapshot of the parameters after its first step',
-          },
-    unread,
+  const outcome = (id: CaptureFindingId): Outcome => {
+    const found = findings.get(id)!;
+    if (found.length > 0) return { kind: 'fail', findings: found };
+    return looked.has(id)
+      ? { kind: 'pass' }
+      : { kind: 'not-applicable', reason: reasons.get(id) ?? 'no capture could be followed' };
   };
+  return { outcomes: new Map(ids.map((id) => [id, outcome(id)])), unread, updates };
 }

@@ -1,5 +1,5 @@
 /** The first section of a run's report: its verdict, and what is found in its log, its checkpoints and its captures. */
-import { contextFor } from '../detectors/detector.ts';
+import { contextFor, type Detector } from '../detectors/detector.ts';
 import { DETECTORS } from '../detectors/registry.ts';
 import type { RestartPoint } from '../detectors/rewind.ts';
 import { checkpointOutcomes, isolated, restartPoints } from '../findings/outcomes.ts';
@@ -15,6 +15,7 @@ import type { RunReport } from '../model/report.ts';
 import type { Run } from '../model/run.ts';
 import type { RunEvidence } from './evidence.ts';
 import { type CaptureLook, NO_CAPTURE } from './follow-captures.ts';
+import { lossesApart } from './which-run.ts';
 
 export interface JudgeOptions {
   /** Numbers in place of the defaults: for every run, or what a function says of each. */
@@ -58,14 +59,15 @@ export function judgementOf(
   const { inForce, settings, changed } = thresholdsFor(run, options);
   const judged = judgeRun(run, settings);
   const outcomes: (readonly [string, Outcome, whole: boolean])[] = [
-    ...Object.values(DETECTORS).map((detector) => {
+    ...Object.values<Detector>(DETECTORS).map((detector) => {
       const context = contextFor(detector, judged, inForce, options.clipLimits);
-      return [detector.id, isolated(detector.id, () => detector.detect(run, context)), true] as const;
+      const looked = detector.reads === undefined ? run : withUpdates(run, captures);
+      return [detector.id, isolated(detector.id, () => detector.detect(looked, context)), true] as const;
     }),
     ...[...checkpointOutcomes(checkpoints, inForce)].map(
       ([id, outcome]) => [id, outcome, !unread.some((one) => one.id === 'checkpoints')] as const,
     ),
-    ['capture-mismatch', captures.outcome, captures.unread.length === 0],
+    ...[...captures.outcomes].map(([id, outcome]) => [id, outcome, captures.unread.length === 0] as const),
   ];
   const findings: Finding[] = [];
   const detectorsRun: string[] = [];
@@ -85,5 +87,31 @@ export function judgementOf(
     notRun: [...notRun, ...captures.unread.map((reason) => ({ id: 'captures', reason }))],
     failedDetectors,
     restartPoints: restartPoints(checkpoints),
+  };
+}
+
+/** The run with the update norms that a capture of it recorded, where its log has none and the two count steps alike. */
+function withUpdates(run: Run, { updates }: CaptureLook): Run {
+  if (run.series.some(({ role }) => role === 'update_norm')) return run;
+  const own = updates.find(({ capture }) => run.format === 'capture' || lossesApart(run, capture) === null);
+  if (own === undefined) return run;
+  const { capture, step, value } = own;
+  return {
+    ...run,
+    paths: [capture.path],
+    series: [
+      ...run.series,
+      {
+        name: 'update norm',
+        role: 'update_norm',
+        step,
+        value,
+        missing: 0,
+        refused: 0,
+        // Its points are of the last attempt.
+        attemptOffsets: run.attempts.map(() => 0),
+        pathOffsets: [0],
+      },
+    ],
   };
 }

@@ -4,12 +4,16 @@
  */
 import { DETECTORS } from '../detectors/registry.ts';
 import type { FindingType } from '../model/finding.ts';
+import { accumulatorJump } from './accumulator-jump.ts';
 import { accumulatorReset } from './accumulator-reset.ts';
+import type { StepFinding } from './capture-finding.ts';
 import { captureMismatch } from './capture-mismatch.ts';
 import type { CheckpointFinding } from './checkpoint-finding.ts';
 import { frozenTensor } from './frozen-tensor.ts';
 import { nonFiniteTensor } from './non-finite-tensor.ts';
 import { parameterNormJump } from './parameter-norm-jump.ts';
+import { secondMomentCollapse } from './second-moment-collapse.ts';
+import { whoPaid } from './who-paid.ts';
 
 export const CHECKPOINT_FINDINGS = {
   'non-finite-tensor': nonFiniteTensor,
@@ -18,9 +22,17 @@ export const CHECKPOINT_FINDINGS = {
   'frozen-tensor': frozenTensor,
 } as const satisfies Record<string, CheckpointFinding>;
 
+/** Found in what the recorded steps did (src/replay/walk.ts). */
+export const STEP_FINDINGS = {
+  'accumulator-jump': accumulatorJump,
+  'second-moment-collapse': secondMomentCollapse,
+  'who-paid': whoPaid,
+} as const satisfies Record<string, StepFinding>;
+
 /** Found by following the recorded run (src/replay/follow.ts). */
 export const CAPTURE_FINDINGS = {
   'capture-mismatch': captureMismatch,
+  ...STEP_FINDINGS,
 } as const satisfies Record<string, FindingType>;
 
 export const FINDINGS = {

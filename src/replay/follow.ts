@@ -7,6 +7,7 @@ import { defaultOf, type Finding } from '../model/finding.ts';
 import { formatNumber } from '../model/format-number.ts';
 import { NO_CLIPPING, type RuleChoice } from '../rules/choice.ts';
 import type { Precision, Values } from '../tensor/values.ts';
+import type { StepObserver } from './bench.ts';
 import type { prepareReplay } from './from-capture.ts';
 import { createStepper, type StepRecord } from './step.ts';
 import { copyTensors, type TensorState } from './tensors.ts';
@@ -19,6 +20,9 @@ export interface FollowSettings {
   readonly until?: number;
   /** Called at every recorded state, before its step is taken. Must leave the tensors as they are. */
   visit(index: number, step: CapturedStep, tensors: readonly TensorState[]): void;
+  /** Called after the step was taken, with what it did. */
+  stepped?(index: number, step: CapturedStep, tensors: readonly TensorState[], record: StepRecord): void;
+  readonly observer?: StepObserver;
   /** How far a snapshot may be off; the defaults of `capture-mismatch` where it is left out. */
   readonly tolerance?: (name: ToleranceName) => number;
   progress?(done: number, total: number): void;
@@ -66,7 +70,8 @@ export async function follow(
     const step = await capture.step(index, settings.precision);
     checker.check(step, tensors);
     settings.visit(index, step, tensors);
-    const record = stepper.step(tensors, step.gradients, step.learningRates);
+    const record = stepper.step(tensors, step.gradients, step.learningRates, false, settings.observer);
+    settings.stepped?.(index, step, tensors, record);
     recorded.push({ engaged: record.engaged, updateNorm: record.updateNorm });
     finite = record.finite;
     settings.progress?.(index + 1, until);

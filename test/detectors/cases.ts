@@ -199,6 +199,19 @@ export const CASES: { readonly [Id in DetectorId]: Case<Id> } = {
     step: 210,
     thresholds: { scales: 60, ratio: 100 },
   },
+  'update-norm-spike': {
+    run: makeRun([
+      { name: 'loss', values: changed(fallingLoss(300), (v, i) => (i === 210 ? v * 2 : v)) },
+      // The later one comes without a loss, and the last at the step of its loss.
+      {
+        name: 'update_norm',
+        role: 'update_norm',
+        values: changed(norm(300, 7), (v, i) => (i === 206 || i === 250 ? v * 10 : v)),
+      },
+    ]),
+    step: 206,
+    thresholds: { scales: 60, ratio: 100, points: 3 },
+  },
   'slow-growth': {
     run: makeRun([
       {

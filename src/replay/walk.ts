@@ -1,0 +1,69 @@
+/** Shows the recorded steps to those who look for something in them, while the run is followed. */
+import type { StepWatcher, WalkedRun, WalkedStep, WalkedTensor } from '../findings/capture-finding.ts';
+import type { Values } from '../tensor/values.ts';
+import type { FollowSettings, Prepared } from './follow.ts';
+import type { TensorState } from './tensors.ts';
+
+/** What is known before the first step. */
+export const walkedRun = (path: string, { setup }: Pick<Prepared, 'setup'>): WalkedRun => ({
+  path,
+  globalClip: setup.clipping.parts.some(({ rule }) => rule.scope === 'model'),
+});
+
+/** The part of a walk's settings that shows each step to the watchers. */
+export function showSteps(
+  { setup, tensors: start }: Prepared,
+  watchers: readonly StepWatcher[],
+): Required<Pick<FollowSettings, 'visit' | 'stepped' | 'observer'>> {
+  const seen = (tensors: readonly TensorState[]): WalkedTensor[] =>
+    tensors.map(({ name, shape, embedding, w, slots, stepsTaken, group }) => {
+      const { optimizer, options } = setup.optimizers[group]!;
+      const slot = slots.accumulator === undefined ? 'v' : 'accumulator';
+      const values = slots[slot];
+      const initial = optimizer.slots(options).find((one) => one.name === slot)?.initial ?? 0;
+      return {
+        name,
+        shape,
+        embedding,
+        w,
+        stepsTaken,
+        second:
+          values === undefined
+            ? null
+            : {
+                values,
+                initial,
+                correction:
+                  (stepsTaken > 0 ? optimizer.secondMomentCorrection?.(options, stepsTaken) : 1) ?? 1,
+                kind: slot === 'accumulator' ? 'sum' : 'mean',
+              },
+      };
+    });
+  const movement: (Values | null)[] = start.map(() => null);
+  const stepOf = (
+    step: Parameters<FollowSettings['visit']>[1],
+    tensors: readonly TensorState[],
+  ): WalkedStep => ({
+    step: step.step,
+    gradients: step.gradients,
+    learningRates: tensors.map(({ group }) => step.learningRates[group]!),
+  });
+  return {
+    visit: (_, step, tensors) => {
+      movement.fill(null);
+      const shown = seen(tensors);
+      for (const watcher of watchers) watcher.before?.(shown, stepOf(step, tensors));
+    },
+    observer: {
+      moved: (t, moved) => {
+        if (moved.length !== start[t]!.w.length) return;
+        // What is shown is overwritten by the next tensor.
+        movement[t] = moved.slice();
+      },
+    },
+    stepped: (_, step, tensors, { factors }) => {
+      const shown = seen(tensors);
+      for (const watcher of watchers) watcher.after?.(shown, stepOf(step, tensors), { factors, movement });
+    },
+  };
+}
