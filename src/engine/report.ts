@@ -17,7 +17,7 @@ import { summariseSeries } from '../model/series-summary.ts';
 import { logAlone, type RunEvidence } from './evidence.ts';
 import { type Judgement, type JudgeOptions, judgementOf } from './judge-run.ts';
 import { seriesThatEnd } from './series-end.ts';
-import { NO_WHAT_IF, type WhatIf } from './what-if.ts';
+import { fromLogAlone, type WhatIf } from './what-if.ts';
 
 /** Buckets kept per series for charts. Series that play no role keep fewer: a wide CSV has a hundred of them. */
 const BUCKETS = 1000;
@@ -70,7 +70,8 @@ export function runReport(evidence: RunEvidence, judgement: Judgement, whatIf: W
 /** The report of a run of which only the log is known, without a replay. */
 export function diagnoseRun(run: Run, options: JudgeOptions = {}): RunReport {
   const evidence = logAlone(run);
-  return runReport(evidence, judgementOf(evidence, options), NO_WHAT_IF);
+  const judgement = judgementOf(evidence, options);
+  return runReport(evidence, judgement, fromLogAlone(run, judgement.judged.verdict));
 }
 
 const NOTHING_JUDGED: RunVerdict = {

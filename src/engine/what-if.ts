@@ -25,6 +25,15 @@ export type WhatIf = Pick<RunReport, 'replay' | 'curvature' | 'notRun' | 'notes'
 /** Where nothing was asked, or there was nothing to prevent. */
 export const NO_WHAT_IF: WhatIf = { ...NO_CAUSE, replay: [], curvature: [], notRun: [], notes: [] };
 
+/** What the log alone says of the cause, where nothing is replayed. */
+export const fromLogAlone = (
+  run: Run,
+  { onsetStep, recoveredStep }: Pick<RunReport['verdict'], 'onsetStep' | 'recoveredStep'>,
+): WhatIf => ({
+  ...NO_WHAT_IF,
+  ...(onsetStep === null ? NO_CAUSE : causeFromLog(run, onsetStep, recoveredStep !== null)),
+});
+
 /** @param verdict of the run */
 export async function whatIf(
   { run, captures, checkpoints, files }: RunEvidence,

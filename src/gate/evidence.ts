@@ -10,7 +10,7 @@ import { followCaptures, NO_CAPTURE } from '../engine/follow-captures.ts';
 import type { InputFile } from '../engine/input-file.ts';
 import { judgementOf, thresholdsFor } from '../engine/judge-run.ts';
 import { assembleReport, runReport } from '../engine/report.ts';
-import { NO_WHAT_IF } from '../engine/what-if.ts';
+import { fromLogAlone } from '../engine/what-if.ts';
 import { CAPTURE_FINDINGS, CHECKPOINT_FINDINGS } from '../findings/registry.ts';
 import { type DiagError, diagError } from '../model/errors.ts';
 import { isGlob, matchesGlob } from '../model/glob.ts';
@@ -181,8 +181,9 @@ async function reportOf(evidence: RunEvidence, options: GateReadOptions): Promis
       : { ...NO_CAPTURE, unread: [`${captures.length} of them were not followed: ${NOT_ASKED}`] };
   const reason =
     'a gate replays no capture and measures no curvature: `clippy-diag analyze` does, and a gate judges its report';
-  return runReport(evidence, judgementOf(evidence, options, look), {
-    ...NO_WHAT_IF,
+  const judgement = judgementOf(evidence, options, look);
+  return runReport(evidence, judgement, {
+    ...fromLogAlone(run, judgement.judged.verdict),
     notRun: captures.length === 0 ? [] : [{ id: 'replay', reason }],
   });
 }

@@ -3,6 +3,7 @@
 import { FINDINGS, sourceOf } from '../findings/registry.ts';
 import type { Finding } from '../model/finding.ts';
 import type { RunReport } from '../model/report.ts';
+import { causeWords } from '../reports/why.ts';
 import type { RuleConfig } from './config.ts';
 import { inconclusive, type Judgement, notInWindow, windowOf } from './judgement.ts';
 import { holds, touches } from './thresholds.ts';
@@ -64,7 +65,14 @@ export function judgeFindings(
     message:
       found === 0
         ? `no ${rule.id}${windowOf(rule)}`
-        : (first?.message ?? (isClass ? report.verdict.why : `${found} ${rule.id} from step ${step}`)),
+        : (first?.message ?? (isClass ? report.verdict.why : `${found} ${rule.id} from step ${step}`)) +
+          causeOf(report, step),
     locations: findings.flatMap(({ locations }) => locations),
   };
+}
+
+/** Why the incident that a rule found came about, where something is known of it: a finding elsewhere has another cause. */
+function causeOf({ cause }: RunReport, step: number | null): string {
+  if (cause === undefined || cause.confidence === null || cause.onsetStep !== step) return '';
+  return ` Why: ${causeWords(cause)}.`;
 }

@@ -26,6 +26,10 @@ export const TRIGGERS: Readonly<Record<Cause['trigger'], string>> = {
   'none-found': 'not found',
 };
 
+/** A cause in one sentence, without its end: what changed, how sure that is, and what shows it. Has untrusted text. */
+export const causeWords = ({ trigger, confidence, statement }: Cause): string =>
+  `${TRIGGERS[trigger]}${confidence === null ? '' : ` (${CONFIDENCE[confidence]})`}: ${statement}`;
+
 /** A remedy in a few words. */
 export function remedyWords({ action, rule, skipSteps, learningRate, learningRateFactor }: Remedy): string {
   if (action === 'clip') return `clip with ${rule}`;
@@ -52,11 +56,7 @@ export function whySentences(run: RunReport): string[] {
   const more = held.length - NAMED;
   return [
     ...(thresholds === '' ? [] : [`judged by thresholds other than the defaults: ${inertName(thresholds)}`]),
-    ...(cause === undefined || cause.onsetStep === null
-      ? []
-      : [
-          `why: ${TRIGGERS[cause.trigger]}${cause.confidence === null ? '' : ` (${CONFIDENCE[cause.confidence]})`}: ${inertName(cause.statement)}`,
-        ]),
+    ...(cause === undefined || cause.onsetStep === null ? [] : [`why: ${inertName(causeWords(cause))}`]),
     ...(first?.action === 'none-needed' && cause?.onsetStep != null
       ? [`to do: ${inertName(first.statement)}`]
       : held.length === 0

@@ -2,7 +2,7 @@ import { describe, expect, it } from 'vitest';
 import { logAlone } from '../../src/engine/evidence.ts';
 import { judgementOf } from '../../src/engine/judge-run.ts';
 import { diagnoseRun, runReport } from '../../src/engine/report.ts';
-import { NO_WHAT_IF } from '../../src/engine/what-if.ts';
+import { fromLogAlone, NO_WHAT_IF } from '../../src/engine/what-if.ts';
 import type { Finding } from '../../src/model/finding.ts';
 import { fallingLoss, makeRun } from '../detectors/runs.ts';
 
@@ -25,7 +25,13 @@ const finding = (severity: Finding['severity'], step: number, advice: string): F
 
 describe('the report of a run', () => {
   it('is that of its log where there is nothing else', () => {
-    expect(runReport(evidence, judgement, NO_WHAT_IF)).toEqual(diagnoseRun(run));
+    const report = diagnoseRun(run);
+    const { cause, remedies } = report;
+    expect(report).toEqual(runReport(evidence, judgement, fromLogAlone(run, judgement.judged.verdict)));
+    // A run with an incident never says that it has none.
+    expect(cause).toMatchObject({ trigger: 'none-found', onsetStep: report.verdict.onsetStep });
+    expect(report.verdict.onsetStep).not.toBeNull();
+    expect(remedies!.map(({ action }) => action)).toEqual(['rewind']);
   });
 
   it('sorts findings of every source together, and advises from all of them', () => {

@@ -160,3 +160,38 @@ describe('captures', () => {
     expect(unasked.out).toMatch(/skip {2}captures {2}left out: 1 of them were not followed/);
   });
 });
+
+describe('why', () => {
+  const log = (jump: number, lost: number): string => {
+    const path = join(folder(), 'log.jsonl');
+    const lines = Array.from({ length: 300 }, (_, step) =>
+      JSON.stringify({
+        step,
+        loss: (2 + 0.01 * Math.sin(7 * step)) * (step >= lost ? 30 : 1),
+        learning_rate: step >= jump ? 0.04 : 0.001,
+      }),
+    );
+    writeFileSync(path, `${lines.join('\n')}\n`);
+    return path;
+  };
+  const failed = async (path: string): Promise<string> => {
+    const { out, code } = await cli(['gate', path, '--rule', 'full-divergence', '--no-config']);
+    expect(code).toBe(1);
+    return out.split('\n').find((line) => line.includes('FAIL'))!;
+  };
+
+  test('a rule that fails by an incident says its cause, and none where none is known', async () => {
+    expect(await failed(log(199, 200))).toContain(
+      'Why: the learning rate rose (likely): the learning rate rises 40-fold to 0.04 at step 199',
+    );
+    expect(await failed(log(1000, 200))).not.toContain('Why');
+    // Long before is no cause.
+    expect(await failed(log(120, 200))).not.toContain('Why');
+  });
+  test('the saved report of the same log says the same', async () => {
+    const path = log(199, 200);
+    const saved = join(folder(), 'report.json');
+    await cli(['analyze', path, '--report', `json:${saved}`]);
+    expect(await failed(saved)).toBe(await failed(path));
+  });
+});
