@@ -4,7 +4,7 @@
  *     CLIPPY_DIAG_PYTHON=$(.ci/venv torch) npx tsx bench/causes/bench.ts [--turns 8] [--half tune] [--folder FOLDER]
  *
  * make.py records the runs, `analyze` looks at each with the log alone, with a capture, and with batches and a model in it, and
- * truth.py trains in float64 what the answers name. What is there already stays; `--again` asks `analyze` anew. Without --half it writes results.json, and results.md, which docs/cause.md holds.
+ * truth.py trains in float64 what the answers name. What is there already stays; `--again` asks `analyze` anew. Unless --half is tune it writes results.json, and results.md, which docs/cause.md holds.
  */
 import { spawnSync } from 'node:child_process';
 import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
@@ -122,7 +122,7 @@ const tables = tablesOf(results);
 console.log(tables);
 if (values.misses !== undefined)
   for (const line of misses.filter((one) => one.startsWith(values.misses!))) console.log(line);
-if (values.half === undefined) {
+if (values.half !== 'tune') {
   const counted = { asked: turns.length * TURN, made: made.length, results };
   writeFileSync(join(here, 'results.json'), `${JSON.stringify(counted, null, 2)}\n`);
   writeFileSync(join(here, 'results.md'), tables);

@@ -139,10 +139,12 @@ const EVIDENCE: Readonly<Record<Level, string>> = {
 
 /** Tables of results in Markdown. */
 export function tablesOf({ tune, report }: Results): string {
-  const halves = [
-    ['tuned on', tune],
-    ['not tuned on', report],
-  ] as const;
+  const halves = (
+    [
+      ['tuned on', tune],
+      ['not tuned on', report],
+    ] as const
+  ).filter(([, half]) => half.model.trigger.of > 0);
   const rows = (value: (result: LevelResult) => Share) =>
     halves.flatMap(([name, half]) => [[name, ...LEVELS.map((level) => text(value(half[level])))]]);
   const table = (what: string, value: (result: LevelResult) => Share): string[][] =>
