@@ -9,21 +9,25 @@ import type { Role } from '../model/run.ts';
 import type { Conventional, PlacedSeries } from './format.ts';
 import { roleByName } from './metric-roles.ts';
 
-/** `validation/epoch_click_loss`: what stands before, what it counts, the quantity. */
-const TAG = /^(.*\/)?(batch|epoch|evaluation)_(.+?)(_vs_iterations)?$/;
+const COUNTS = ['batch', 'epoch', 'evaluation'] as const;
+const EVALUATION_END = '_vs_iterations';
 
 interface Tag<Series> {
   readonly series: Series;
   readonly before: string;
-  readonly counts: 'batch' | 'epoch' | 'evaluation';
+  readonly counts: (typeof COUNTS)[number];
   readonly quantity: string;
 }
 
 function tagOf<Series extends PlacedSeries>(series: Series): Tag<Series> | undefined {
-  const found = TAG.exec(series.name);
-  if (found === null || (found[2] === 'evaluation') !== (found[4] !== undefined)) return undefined;
-  const [, before = '', counts, quantity] = found;
-  return { series, before, counts: counts as Tag<Series>['counts'], quantity: quantity! };
+  // `validation/epoch_click_loss`: what stands before, what it counts, the quantity.
+  const { name } = series;
+  const before = name.slice(0, name.lastIndexOf('/') + 1);
+  const tag = name.slice(before.length);
+  const counts = COUNTS.find((one) => tag.startsWith(`${one}_`));
+  if (counts === undefined || (counts === 'evaluation') !== tag.endsWith(EVALUATION_END)) return undefined;
+  const quantity = tag.slice(counts.length + 1, counts === 'evaluation' ? -EVALUATION_END.length : undefined);
+  return quantity === '' ? undefined : { series, before, counts, quantity };
 }
 
 /** The points of a series in one file, as indices. */

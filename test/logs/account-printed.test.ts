@@ -57,7 +57,7 @@ const SAID: readonly [string, 'missing' | 'refused'][] = [
 const UNTOLD: Readonly<Record<string, readonly string[]>> = {
   caffe: [''],
   // The only value of its series: a note says that the column has none.
-  'stdout-fairseq': ['', '-', '--', 'null', 'None', 'N/A', 'NA'],
+  'stdout-fairseq': ['', '-', '--', 'null', 'None', 'N/A', 'NA', 'overflow'],
   'stdout-llm-c': [''],
   'ranks-side-by-side': [''],
   darknet: ['', '1,234.5'],
@@ -67,6 +67,10 @@ const UNTOLD: Readonly<Record<string, readonly string[]>> = {
   'llm-foundry': [''],
   olmo: [''],
   torchtune: [''],
+  'lightning-tqdm': [''],
+  'metric-logger': [''],
+  'dlrm-v2': [''],
+  'torchrec-nvt': [''],
 };
 
 async function* once(text: string): AsyncGenerator<Uint8Array> {
