@@ -53,11 +53,13 @@ const SAID: readonly [string, 'missing' | 'refused'][] = [
   ['1,234.5', 'refused'], ['812/s', 'refused'], ['0.5abc', 'refused'], ['0.5.5', 'refused'], ['0x12', 'refused'],
 ]; // biome-ignore format: a table
 
+const ANY = SAID.map(([said]) => said);
+
 /** Where a cell cannot be told: it ends its line or parts it in another number of cells, in a layout of one cell or of fixed places. */
 const UNTOLD: Readonly<Record<string, readonly string[]>> = {
   caffe: [''],
   // The only value of its series: a note says that the column has none.
-  'stdout-fairseq': ['', '-', '--', 'null', 'None', 'N/A', 'NA', 'overflow'],
+  'stdout-fairseq': ANY,
   'stdout-llm-c': [''],
   'ranks-side-by-side': [''],
   darknet: ['', '1,234.5'],
@@ -67,10 +69,11 @@ const UNTOLD: Readonly<Record<string, readonly string[]>> = {
   'llm-foundry': [''],
   olmo: [''],
   torchtune: [''],
-  'lightning-tqdm': [''],
   'metric-logger': [''],
-  'dlrm-v2': [''],
-  'torchrec-nvt': [''],
+  // The end of a bar that tells nothing else, a line that is one word and its number, and no loss at all.
+  'lightning-tqdm': ANY,
+  'torchrec-nvt': ANY,
+  'dlrm-v2': ANY,
 };
 
 async function* once(text: string): AsyncGenerator<Uint8Array> {
