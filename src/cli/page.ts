@@ -1,10 +1,6 @@
 /** The page of a report on standard output: brief or whole, of one run or of all, in the order that was asked for. */
 import * as Flags from '@oclif/core/flags';
-import { assembleReport } from '../engine/report.ts';
-import { diagError } from '../model/errors.ts';
-import { nearest } from '../model/nearest.ts';
 import type { Report } from '../model/report.ts';
-import { runsTable, selectRows } from '../model/runs-table.ts';
 import { PAGE_ROWS, renderBrief } from '../reports/brief.ts';
 import { headline, renderTerminal } from '../reports/terminal.ts';
 import type { CommandIo } from './command.ts';
@@ -54,32 +50,6 @@ export interface PageFlags {
   readonly where?: readonly string[] | undefined;
 }
 
-/**
- * The report of what was asked for: one run, or a table in another order and with fewer rows.
- *
- * @throws usage for a run that is none, a column that is none, and a condition that cannot be read
- */
-export function chosen(report: Report, { run, sort = [], where = [] }: Partial<PageFlags>): Report {
-  const one = run === undefined ? report : ofRun(report, run);
-  if (sort.length === 0 && where.length === 0) return one;
-  return { ...one, table: selectRows(one.table ?? runsTable(one), where, sort) };
-}
-
-/** The report as if it had this run alone; its inputs and warnings stay. */
-function ofRun(report: Report, name: string): Report {
-  const { table: _, gate, ...rest } = report;
-  const names = report.runs.map(({ id }) => id);
-  const ends = names.filter((id) => id.endsWith(`/${name}`));
-  const id = names.includes(name) ? name : ends.length === 1 ? ends[0] : undefined;
-  if (id === undefined)
-    throw diagError('usage', {
-      problem: `--run: there is no run "${name}"`,
-      hint: `did you mean ${nearest(name, names)}? The report has ${names.length} runs`,
-    });
-  const alone = assembleReport({ ...rest, runs: report.runs.filter((run) => run.id === id) });
-  return gate === undefined ? alone : { ...alone, gate };
-}
-
 /** What a command prints of a report. */
 export function page(report: Report, flags: PageFlags, { stdout, env }: Pick<Io, 'stdout' | 'env'>): string {
   const options = terminalOptions(stdout, env, flags.ascii);
@@ -90,7 +60,7 @@ export function page(report: Report, flags: PageFlags, { stdout, env }: Pick<Io,
 
 /** Rows that a page may have: those of the terminal, but for the one with the prompt. */
 export const rowsOf = ({ isTTY, rows }: Io['stdout']): number =>
-  isTTY === true && rows !== undefined && rows > 0 ? Math.max(PAGE_ROWS, rows - 1) : PAGE_ROWS;
+  isTTY === true && rows !== undefined && rows > 0 ? rows - 1 : PAGE_ROWS;
 
 /**
  * A page that is shown at once on a terminal and replaced when more is known; elsewhere it is printed once, when it is

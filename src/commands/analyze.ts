@@ -1,11 +1,12 @@
 import * as Flags from '@oclif/core/flags';
 import { command, makingOf } from '../cli/command.ts';
 import { configFlags, configPathOf, thresholdsByFlags } from '../cli/gate-flags.ts';
-import { chosen, fillingScreen, page, pageFlags } from '../cli/page.ts';
+import { fillingScreen, page, pageFlags } from '../cli/page.ts';
 import { statusOn } from '../cli/progress.ts';
 import { reportTargets, writeReports } from '../cli/report-files.ts';
 import { logFlags, pathArgs, readOptionsOf } from '../cli/shared-flags.ts';
 import { analyze, DEFAULT_BUDGET } from '../engine/analyze.ts';
+import { chosen } from '../engine/choose-runs.ts';
 import { exitCodeOf } from '../engine/exit-code.ts';
 import { diagError } from '../model/errors.ts';
 import { PLAIN } from '../reports/format.ts';

@@ -180,7 +180,12 @@ function moreLine(run: RunReport, report: Report, width: number): string {
 /** The page of one run. Pure. */
 export function briefRun(run: RunReport, report: Report, options: BriefOptions): string[] {
   const paint = new Ansis(options.colour ? 1 : 0);
-  const answer = answerOf(run, report);
+  const whole = answerOf(run, report);
+  // What is being looked for is not said before it was found.
+  const answer =
+    options.pending === undefined
+      ? whole
+      : { ...whole, parts: whole.parts.filter(({ label }) => label !== 'Why' && label !== 'Fix') };
   const last =
     options.pending === undefined
       ? paint.dim(moreLine(run, report, options.width))
@@ -192,7 +197,7 @@ export function briefRun(run: RunReport, report: Report, options: BriefOptions):
   const room = options.rows - bare.length - 2 - CHART_ROWS;
   const table = room >= TABLE_LEAST + 1 ? Math.min(wanted, room - 1) : 0;
   const lines = table === 0 ? answerLines(answer, triedSentence(answer.tried), options, paint) : bare;
-  const most = options.rows > PAGE_ROWS ? CHART_MOST : CHART_ROWS;
+  const most = options.rows > PAGE_ROWS + 4 ? CHART_MOST : CHART_ROWS;
   const free = options.rows - lines.length - 2 - (table > 0 ? table + 1 : 0);
   const chart = chartLines(run, Math.max(CHART_LEAST, Math.min(free, most)), options);
   if (chart.length > 0) lines.push('', ...chart);

@@ -8,7 +8,7 @@ const hasTmux = spawnSync('tmux', ['-V']).status === 0;
 const bin = join(projectRoot, 'bin/run.js');
 
 /** What stands on the screen of a terminal of that width after the command has ended. */
-function screen(width: number, command: string): string {
+function screen(width: number, command: string, height = 200): string {
   const socket = `clippy-diag-${process.pid}-${width}`;
   const tmux = (...args: string[]): string => {
     const { stdout, stderr, status } = spawnSync('tmux', ['-L', socket, '-f', '/dev/null', ...args], {
@@ -28,7 +28,7 @@ function screen(width: number, command: string): string {
       '-x',
       String(width),
       '-y',
-      '200',
+      String(height),
       `${command}; tmux -L ${socket} wait-for -S done; sleep 30`,
     );
     tmux('wait-for', 'done');
@@ -43,6 +43,15 @@ describe.skipIf(!hasTmux)('in a terminal (needs tmux)', () => {
     const text = screen(width, `'${process.execPath}' '${bin}' analyze fixtures/incident/log.jsonl`);
     for (const line of text.split('\n')) expect([...line].length).toBeLessThanOrEqual(width);
     expect(text).toMatchSnapshot();
+  });
+
+  it('shows all of a page on 24 rows of 80 columns, filled in in place', { timeout: 120_000 }, () => {
+    const text = screen(80, `'${process.execPath}' '${bin}' analyze fixtures/incident`, 24);
+    const rows = text.split('\n');
+    expect(rows[0]).toMatch(/^✗ DIVERGED at step 400/);
+    expect(rows.length).toBeLessThan(24);
+    expect(rows.at(-1)).toContain('More: --verbose');
+    expect(text.match(/DIVERGED/g)).toHaveLength(1);
   });
 
   it('uses colour there', () => {

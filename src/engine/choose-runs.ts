@@ -1,0 +1,39 @@
+/** Of a report of many runs those that are asked for. */
+import { diagError } from '../model/errors.ts';
+import { nearest } from '../model/nearest.ts';
+import type { Report } from '../model/report.ts';
+import { runsTable, selectRows } from '../model/runs-table.ts';
+import { assembleReport } from './report.ts';
+
+/** As the flags `--run`, `--sort` and `--where` give it. */
+interface Choice {
+  readonly run?: string | undefined;
+  readonly sort?: readonly string[] | undefined;
+  readonly where?: readonly string[] | undefined;
+}
+
+/**
+ * The report of what was asked for: one run, or a table in another order and with fewer rows.
+ *
+ * @throws usage for a run that is none, a column that is none, and a condition that cannot be read
+ */
+export function chosen(report: Report, { run, sort = [], where = [] }: Choice): Report {
+  const one = run === undefined ? report : ofRun(report, run);
+  if (sort.length === 0 && where.length === 0) return one;
+  return { ...one, table: selectRows(one.table ?? runsTable(one), where, sort) };
+}
+
+/** The report as if it had this run alone; its inputs and warnings stay. */
+function ofRun(report: Report, name: string): Report {
+  const { table: _, gate, ...rest } = report;
+  const names = report.runs.map(({ id }) => id);
+  const ends = names.filter((id) => id.endsWith(`/${name}`));
+  const id = names.includes(name) ? name : ends.length === 1 ? ends[0] : undefined;
+  if (id === undefined)
+    throw diagError('usage', {
+      problem: `--run: there is no run "${name}"`,
+      hint: `did you mean ${nearest(name, names)}? The report has ${names.length} runs`,
+    });
+  const alone = assembleReport({ ...rest, runs: report.runs.filter((run) => run.id === id) });
+  return gate === undefined ? alone : { ...alone, gate };
+}
