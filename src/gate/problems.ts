@@ -88,8 +88,11 @@ export function runProblems(report: RunReport, config: GateConfig): GateProblem[
   for (const entry of report.curvature)
     if (!entry.eigenvalues.every(({ converged }) => converged === true))
       add('not-converged', `the eigenvalue of ${entry.checkpoint} (${entry.block}) did not converge`);
+  // A loss may end by design where the one that was judged goes on: `loss` for 100 steps, `train/loss` to the end.
+  const decides = report.series.find(({ name }) => name === report.verdict.series);
+  const judgedToTheEnd = decides !== undefined && decides.points > 0 && !stopsEarly(report, decides);
   for (const series of report.series)
-    if ((series.role === 'loss' || series.name === report.verdict.series) && stopsEarly(report, series))
+    if ((series === decides || (series.role === 'loss' && !judgedToTheEnd)) && stopsEarly(report, series))
       add('series-ends', endsMessage(series));
   const { steps } = config.expect;
   if (steps !== null) {

@@ -83,6 +83,11 @@ const DEAD: Readonly<Record<string, readonly [Make, codes: readonly number[], sa
     [4],
     /its content says/,
   ],
+  'a loss that ends where no other goes on': [
+    put('c/train.csv', `step,loss,grad_norm\n${rows(600, (k) => `${k},${k < 100 ? 1 : ''},1.${k % 5}`)}`),
+    [1, 4],
+    /train\.csv/,
+  ],
   'a link to JSON lines that are gone': [
     (at) => symlinkSync('nowhere.jsonl', join(at, 'b.jsonl')),
     [4],
@@ -297,3 +302,16 @@ const DATA_FILES: Readonly<Record<string, Make>> = {
   'vocab.json': DATA['a vocabulary']!,
   'products.csv': DATA['a table of products']!,
 };
+
+test('a loss of 100 steps that goes on under another name passes; cut off with it, it does not', async () => {
+  const at = folder();
+  const row = (k: number, until: number): string =>
+    `${k},${k < 100 ? 1 + (k % 3) / 50 : ''},${k < until ? 1 + (k % 3) / 50 : ''},1.${k % 5}`;
+  const log = (until: number): string => `step,loss,train/loss,grad_norm\n${rows(600, (k) => row(k, until))}`;
+  put('goes-on.csv', log(600))(at);
+  put('stops.csv', log(100))(at);
+  expect((await cli(['gate', join(at, 'goes-on.csv'), '--settle', '0'])).code).toBe(0);
+  const stops = await cli(['gate', join(at, 'stops.csv'), '--settle', '0']);
+  expect([1, 4]).toContain(stops.code);
+  expect(stops.out).toMatch(/ends at step 99/);
+});
