@@ -11,6 +11,7 @@ const MINUS = 0x2d;
 const PLUS = 0x2b;
 const DOT = 0x2e;
 const COMMA = 0x2c;
+const HASH = 0x23;
 
 /**
  * Scans a number that starts at `pos`: optional sign, digits with at most one decimal mark, optional exponent, or one
@@ -49,6 +50,10 @@ export function scanNumber(bytes: Buffer, pos: number, end: number, decimalMark:
     seen += fraction;
   }
   if (seen === 0) return scanWord(bytes, from, end, negative);
+  if (bytes[at] === HASH && at < end) {
+    const word = scanCutWord(bytes, pos, at, end);
+    if (word >= 0) return word;
+  }
   let exponent = -fraction;
   if (at < end && (bytes[at]! | 0x20) === 0x65) {
     let after = at + 1;
@@ -164,6 +169,19 @@ const MISSING = new Set(['', 'na', 'n/a', '#n/a', '<na>', 'null', 'none', 'nil',
 /** Whether a text says that there is no value. */
 export const isMissingText = (text: string): boolean =>
   text.length <= 6 && MISSING.has(text.trim().toLowerCase());
+
+/** Characters after the `#` of a word for infinity or NaN that Microsoft's formats cut. */
+const CUT_WORD_REST = /^#[a-z]{1,4}0*(?:e\+0+)?(?![\w#])/i;
+
+/** `1.#INF` and `-1.#QNAN` as {@link scanNumber} leaves a number; -1 where it is something else. */
+function scanCutWord(bytes: Buffer, pos: number, hash: number, end: number): number {
+  const rest = CUT_WORD_REST.exec(bytes.toString('latin1', hash, Math.min(end, hash + 24)))?.[0];
+  if (rest === undefined) return -1;
+  const value = numberOfText(bytes.toString('latin1', pos, hash) + rest);
+  if (value === undefined) return -1;
+  scanned[0] = value;
+  return hash + rest.length;
+}
 
 const DECIMAL = /^[-+]?(?:\d+(?:\.\d*)?|\.\d+)(?:[eE][-+]?\d+)?$/;
 /**

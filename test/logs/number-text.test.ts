@@ -104,6 +104,17 @@ describe('scanNumber', () => {
     for (const word of ['inf', 'Inf', 'Infinity', '+Infinity', 'INF'])
       expect(scan(word)).toEqual([Infinity, word.length]);
     expect(scan('-inf')).toEqual([-Infinity, 4]);
+    for (const [word, value] of [
+      ['1.#INF', Infinity],
+      ['-1.#INF00', -Infinity],
+      ['1.#INF00e+000', Infinity],
+      ['1.#QNAN', Number.NaN],
+      ['-1.#IND', Number.NaN],
+    ] as const)
+      for (const end of ['', ' ', ',', '\n']) expect(scan(word + end), word).toEqual([value, word.length]);
+    // What is glued to it makes it something else.
+    for (const text of ['1.#INFO', '1.#', '1.#5', '2.#INF', '1.5#INF'])
+      expect(scan(text)[1], text).toBe(text.indexOf('#'));
     for (const word of ['nano', 'info', 'infinite', 'none', '', '-', '+', '.', 'e5', 'abc'])
       expect(scan(word)[1]).toBe(-1);
   });
