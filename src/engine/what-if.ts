@@ -25,22 +25,28 @@ export type WhatIf = Pick<RunReport, 'replay' | 'curvature' | 'notRun' | 'notes'
 /** Where nothing was asked, or there was nothing to prevent. */
 export const NO_WHAT_IF: WhatIf = { ...NO_CAUSE, replay: [], curvature: [], notRun: [], notes: [] };
 
+/** What is told of a run. */
+type Told = Pick<RunReport['verdict'], 'onsetStep' | 'recoveredStep' | 'incidents'>;
+
+/** Whether the run came back by itself; one with a further incident that is still open has not. */
+const cameBack = ({ recoveredStep, incidents }: Told): boolean =>
+  recoveredStep !== null && incidents.every(({ class: found }) => found !== 'inconclusive');
+
 /** What the log alone says of the cause, where nothing is replayed. */
-export const fromLogAlone = (
-  run: Run,
-  { onsetStep, recoveredStep }: Pick<RunReport['verdict'], 'onsetStep' | 'recoveredStep'>,
-): WhatIf => ({
+export const fromLogAlone = (run: Run, verdict: Told): WhatIf => ({
   ...NO_WHAT_IF,
-  ...(onsetStep === null ? NO_CAUSE : causeFromLog(run, onsetStep, recoveredStep !== null)),
+  ...(verdict.onsetStep === null ? NO_CAUSE : causeFromLog(run, verdict.onsetStep, cameBack(verdict))),
 });
 
 /** @param verdict of the run */
 export async function whatIf(
   { run, captures, checkpoints, files }: RunEvidence,
-  { onsetStep, recoveredStep }: Pick<RunReport['verdict'], 'onsetStep' | 'recoveredStep'>,
+  verdict: Told,
   limits: Limits,
 ): Promise<WhatIf> {
-  const ofLog = onsetStep === null ? NO_CAUSE : causeFromLog(run, onsetStep, recoveredStep !== null);
+  const { onsetStep } = verdict;
+  const recovered = cameBack(verdict);
+  const ofLog = onsetStep === null ? NO_CAUSE : causeFromLog(run, onsetStep, recovered);
   const rules = DEFAULT_RULES.flatMap(parseRule);
   const best = bestCapture(run, captures, onsetStep);
   // Without an incident there is nothing that a rule could have prevented.
@@ -59,8 +65,7 @@ export async function whatIf(
     const around = placed(checkpoints, files, run);
     const model = await closerLook(capture, rules, onset, around, limits);
     const context = { capture, checkpointBefore: (step: number) => newestBefore(around, step) };
-    const why =
-      model.why ?? (await causeOfCapture(context, onset, recoveredStep !== null, recorded.entries)) ?? ofLog;
+    const why = model.why ?? (await causeOfCapture(context, onset, recovered, recorded.entries)) ?? ofLog;
     const others = captures.filter((one) => one !== capture);
     return {
       cause: why.cause,
