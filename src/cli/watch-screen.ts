@@ -2,8 +2,9 @@
 import { formatCount, formatNumber } from '../model/format-number.ts';
 import { inertName, inertOutput } from '../model/inert-text.ts';
 import type { Report } from '../model/report.ts';
+import { renderBrief } from '../reports/brief.ts';
 import type { RenderOptions } from '../reports/format.ts';
-import { renderTerminal } from '../reports/terminal.ts';
+import { countsLine } from '../reports/runs-page.ts';
 
 /** One line: where the run is, its loss, and what is thought of it so far. */
 export function watchLine(report: Report): string {
@@ -19,14 +20,22 @@ export function watchLine(report: Report): string {
     .join('\n');
 }
 
-/** The whole report on a screen that is cleared first, cut to its rows. */
+/** The page of a report on a screen that is cleared first, below the newest alerts, within its rows. */
 export function watchScreen(
   report: Report,
   alerts: readonly string[],
   rows: number,
   options: RenderOptions,
 ): string {
-  const lines = renderTerminal(report, options).trimEnd().split('\n');
-  const shown = [...alerts.slice(-3), ...lines].slice(0, Math.max(5, rows - 1));
-  return `\u001b[H\u001b[J${inertOutput(shown.join('\n'))}\n`;
+  const told = alerts.slice(-3);
+  const room = Math.max(5, rows - 1);
+  // Of several runs the worst is shown, with its chart, below how many went how.
+  const several = report.runs.length > 1;
+  const worst = report.runs.find(({ id }) => id === report.verdict.run) ?? report.runs[0];
+  const head = several ? [countsLine(report, options), ''] : [];
+  const shown = several && worst !== undefined ? { ...report, runs: [worst] } : report;
+  const page = renderBrief(shown, { ...options, rows: room - told.length - head.length })
+    .trimEnd()
+    .split('\n');
+  return `\u001b[H\u001b[J${inertOutput([...told, ...head, ...page].slice(0, room).join('\n'))}\n`;
 }

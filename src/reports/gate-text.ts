@@ -1,4 +1,4 @@
-/** The result of a gate on a terminal: one line for each rule, the verdict last, where a CI log ends. */
+/** The result of a gate on a terminal: one line for each rule, what fails and the verdict last, where a CI log ends. */
 import { Ansis } from 'ansis';
 import { formatCount } from '../model/format-number.ts';
 import type { GateResult, GateRule } from '../model/gate.ts';
@@ -61,6 +61,10 @@ function passedOver(skipped: Report['skipped'], paint: Ansis): string[] {
   });
 }
 
+/** Whether a rule keeps the gate from passing. */
+const blocks = ({ status, severity }: GateRule): boolean =>
+  status === 'inconclusive' || (status === 'fail' && severity === 'error');
+
 /**
  * Renders the result of a gate.
  *
@@ -81,10 +85,15 @@ export function renderGate(
       : []),
     ...(gate.skipped.length > 0 ? [`${gate.skipped.length} left out`] : []),
   ].join(', ');
+  const names = [...new Set(gate.rules.filter(blocks).map(({ run }) => inertName(run)))];
+  const failed =
+    names.length > NAMES_SHOWN
+      ? [...names.slice(0, NAMES_SHOWN), `and ${formatCount(names.length - NAMES_SHOWN)} more`]
+      : names;
   const word = `gate ${GATE_WORDS[gate.exitCode]}`;
   const headline = gate.passed ? paint.bold.green(word) : paint.bold.red(word);
   const lines = [
-    ...gate.rules.map((rule) => ruleLine(rule, paint, several)),
+    ...gate.rules.filter((rule) => !blocks(rule)).map((rule) => ruleLine(rule, paint, several)),
     ...leftOut(gate.skipped, several).map(
       ({ ids, where, severity, reason }) =>
         `  ${severity === 'warning' ? paint.yellow('warn') : paint.dim('skip')}  ${inertName(ids)}  left out${where}: ${inertName(reason)}`,
@@ -97,6 +106,8 @@ export function renderGate(
       ({ id, run, message }) =>
         `  ${paint.yellow('????')}  ${paint.bold(inertName(id))}  ${run !== null ? `${inertName(run)}: ` : ''}${inertName(message)}`,
     ),
+    ...gate.rules.filter(blocks).map((rule) => ruleLine(rule, paint, several)),
+    ...(several && failed.length > 0 ? [`  runs that failed: ${failed.join(', ')}`] : []),
     `${headline}: ${counts}`,
   ];
   const text = `${lines.join('\n')}\n`;

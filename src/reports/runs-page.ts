@@ -30,14 +30,24 @@ const cellText = (value: Cell, column: string): string =>
         : formatNumber(value)
       : cut(inertName(String(value)));
 
-/** How many are of each class, and the table. */
-export function runsLines(report: Report, options: RenderOptions): string[] {
+/** How many runs are of each class. */
+export function countsLine(report: Report, options: RenderOptions): string {
   const paint = new Ansis(options.colour ? 1 : 0);
-  const { columns, rows } = report.table ?? runsTable(report);
+  const { rows } = report.table ?? runsTable(report);
   const counts = classCounts(rows).map(({ class: name, count }) =>
     classPaint(paint, name as VerdictClass)(`${formatCount(count)} ${name}`),
   );
   const left = report.runs.length - rows.length;
+  return (
+    `${paint.bold(`${formatCount(rows.length)} run${rows.length === 1 ? '' : 's'}`)}: ${counts.join(', ') || 'none fits --where'}` +
+    (left > 0 ? paint.dim(` (${formatCount(left)} left out by --where)`) : '')
+  );
+}
+
+/** How many are of each class, and the table. */
+export function runsLines(report: Report, options: RenderOptions): string[] {
+  const paint = new Ansis(options.colour ? 1 : 0);
+  const { columns, rows } = report.table ?? runsTable(report);
   const cells = rows.map((row) => columns.map((column) => cellText(row[column] ?? null, column)));
   const head = columns.map((column) => cut(inertName(column)));
   const widths = head.map((name, c) =>
@@ -52,8 +62,7 @@ export function runsLines(report: Report, options: RenderOptions): string[] {
   });
   const dropped = shown < 0 ? [] : head.slice(shown);
   return [
-    `${paint.bold(`${formatCount(rows.length)} run${rows.length === 1 ? '' : 's'}`)}: ${counts.join(', ') || 'none fits --where'}` +
-      (left > 0 ? paint.dim(` (${formatCount(left)} left out by --where)`) : ''),
+    countsLine(report, options),
     '',
     ...textTable({
       head,
