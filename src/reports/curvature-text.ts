@@ -120,7 +120,7 @@ function againstLimit(entry: CurvatureEntry): string[] {
         : 'no direction of positive curvature';
   const critical = entry.criticalSharpness;
   return [
-    `${named(entry)} has ${formatNumber(value)}; the limit ${rule} is ${formatNumber(limit!)} at the learning rate ${formatNumber(learningRate!)}.`,
+    `${named(entry)} has ${formatNumber(value)}; the limit${rule === undefined ? '' : ` ${rule}`} is ${formatNumber(limit!)} at the learning rate ${formatNumber(learningRate!)}.`,
     `Ratio ${formatNumber(ratio!)}: ${verdict}. This is a risk, not a verdict.`,
     ...(critical === undefined
       ? []
