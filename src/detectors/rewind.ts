@@ -51,8 +51,9 @@ export function rewindAdvice(
   const span = Math.min(Math.max(worst - rewindToStep, SKIP_LEAST), SKIP_MOST);
   // Where the checkpoint lies further back than the skipped batches reach, skip the last of them: those at the onset.
   const skipFrom = Math.max(rewindToStep + 1, onsetStep - SKIP_MOST / 2);
+  const lastStep = Math.max(...run.attempts.map((attempt) => attempt.lastStep), onsetStep);
   const skipSteps: readonly [number, number] = inSteps
-    ? [skipFrom, Math.max(skipFrom + span - 1, onsetStep)]
+    ? [skipFrom, Math.max(Math.min(skipFrom + span - 1, lastStep), onsetStep)]
     : [onsetStep, Math.max(onsetStep, Math.min(worst, onsetStep + 1))];
   const cameBack = verdict.class === 'micro-divergence';
   return {
@@ -61,8 +62,25 @@ export function rewindAdvice(
     rewindToCheckpoint: checkpoint?.path ?? null,
     skipSteps,
     learningRateFactor: cameBack ? null : LEARNING_RATE_FACTOR,
-    why: `The last good ${run.stepUnit} is ${lastGoodStep}. Go back to ${checkpoint === undefined ? (target === firstStep ? 'the beginning' : `the last checkpoint at or before ${run.stepUnit} ${target}`) : `${checkpoint.path} (${run.stepUnit} ${checkpoint.step})`}, skip the data of ${run.stepUnit}s ${skipSteps[0]} to ${skipSteps[1]}${cameBack ? '' : `, and go on with ${LEARNING_RATE_FACTOR} times the learning rate or with clipping`}. PaLM went back about ${STEPS_BEFORE} steps and skipped ${SKIP_LEAST} to ${SKIP_MOST} batches.`,
+    why: whyBack(),
   };
+
+  function whyBack(): string {
+    const good = `The last good ${run.stepUnit} is ${lastGoodStep}.`;
+    const slower = `${LEARNING_RATE_FACTOR} times the learning rate`;
+    // So early there is no training to go back to, and little data that could be left out.
+    if (checkpoint === undefined && target === firstStep && inSteps)
+      return cameBack
+        ? `${good} It lies near the beginning: a longer warm-up makes such a start calmer.`
+        : `${good} It lies near the beginning: begin again with ${slower}, a longer warm-up, or clipping.`;
+    const to =
+      checkpoint === undefined
+        ? target === firstStep
+          ? 'the beginning'
+          : `the last checkpoint at or before ${run.stepUnit} ${target}`
+        : `${checkpoint.path} (${run.stepUnit} ${checkpoint.step})`;
+    return `${good} Go back to ${to}, skip the data of ${run.stepUnit}s ${skipSteps[0]} to ${skipSteps[1]}${cameBack ? '' : `, and go on with ${slower} or with clipping`}. PaLM went back about ${STEPS_BEFORE} steps and skipped ${SKIP_LEAST} to ${SKIP_MOST} batches.`;
+  }
 }
 
 /** What to do next, gravest first: the way back, then what the findings advise, each sentence once. */
