@@ -65,6 +65,9 @@ async function dispatch(argv: readonly string[], io: CommandIo): Promise<ExitCod
     const code = await command.run(await parse(command, rest), io);
     return code === EXIT.done && io.readerGone() && command.judges !== true ? EXIT.output : code;
   }
+  // A path alone means `analyze`.
+  const { isPath } = await import('./cli/is-path.ts');
+  if (await isPath(first)) return dispatch(['analyze', ...argv], io);
   const { runOther } = await import('./cli/help.ts');
   return runOther(argv, commandOf, io);
 }

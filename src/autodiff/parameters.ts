@@ -2,7 +2,7 @@
 import type { Layout } from '../model/checkpoint.ts';
 import { diagError } from '../model/errors.ts';
 import { type GlobSyntax, type GlobWork, globWork, starsOf } from '../model/glob.ts';
-import { nearest } from '../model/nearest.ts';
+import { closest } from '../model/nearest.ts';
 import type { ParameterTensor } from './objective.ts';
 
 /** Patterns of source names and what they become: each `*` stands for text without `/` and `.`, in order. */
@@ -75,7 +75,7 @@ export function matchParameters(
       'model-names',
       {
         missing: shorten(missing, (name) =>
-          left.length > 0 ? `${name} (nearest: ${nearest(name, left)})` : name,
+          left.length > 0 ? `${name} (nearest: ${closest(name, left)})` : name,
         ),
         left: shorten([...left, ...twice]),
       },

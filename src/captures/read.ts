@@ -11,7 +11,7 @@ import { inOneStream, lossReasonOf } from '../checkpoints/stored-bytes.ts';
 import type { Checkpoint, TensorData, TensorInfo } from '../model/checkpoint.ts';
 import { DiagError, diagError, type ErrorRecord } from '../model/errors.ts';
 import type { Account, LossReason } from '../model/log.ts';
-import { nearest } from '../model/nearest.ts';
+import { closest } from '../model/nearest.ts';
 import { parseUniqueJson } from '../model/unique-json.ts';
 import { allocate, type Precision, type Values } from '../tensor/values.ts';
 import { type CaptureManifest, type CaptureParameter, type ManifestStep, readManifest } from './manifest.ts';
@@ -101,7 +101,11 @@ export async function openCapture(path: string): Promise<Capture> {
   // What is missing or no folder is told apart by trying to open it.
   if (files.length === 0) await (await openFile(folder)).close();
   if (!files.includes(MANIFEST))
-    throw diagError('capture-manifest-missing', { path: folder }, { path: folder });
+    throw diagError(
+      'capture-manifest-missing',
+      { path: folder, nearest: await captureIn(folder) },
+      { path: folder },
+    );
   const manifestPath = join(folder, MANIFEST);
   const manifest = readManifest(parseManifest(await textOf(manifestPath), manifestPath), manifestPath);
   const open = async (file: string): Promise<Checkpoint> => {
@@ -301,7 +305,7 @@ function checkNames(
     if (!known.has(name))
       throw diagError(
         'capture-names',
-        { problem: `tensor "${name}" belongs to no parameter of ${MANIFEST}`, nearest: nearest(name, known) },
+        { problem: `tensor "${name}" belongs to no parameter of ${MANIFEST}`, nearest: closest(name, known) },
         { path: opened.path, tensor: name },
       );
   for (const { name } of parameters)
@@ -310,7 +314,7 @@ function checkNames(
         'capture-names',
         {
           problem: `there is no tensor "${prefix}${name}"`,
-          nearest: nearest(prefix + name, found.keys()) || 'none',
+          nearest: closest(prefix + name, found.keys()) || 'none',
         },
         { path: opened.path },
       );
@@ -331,7 +335,7 @@ function checkInitial(manifest: CaptureManifest, opened: Checkpoint): void {
         'capture-names',
         {
           problem: `the state of "${owner}" belongs to no parameter of ${MANIFEST}`,
-          nearest: nearest(
+          nearest: closest(
             owner,
             manifest.parameters.map(({ name }) => name),
           ),
@@ -508,4 +512,12 @@ async function readBatch(opened: Checkpoint): Promise<ReadonlyMap<string, BatchT
     if (name.startsWith('batch/'))
       batch.set(name.slice('batch/'.length), { shape, dtype, data: await opened.read(name) });
   return batch;
+}
+
+/** The one capture that lies directly in a folder, as a recorder leaves it beside a log; '' where there is none, or more. */
+async function captureIn(folder: string): Promise<string> {
+  const found: string[] = [];
+  for (const name of (await listFolder(folder)) ?? [])
+    if (await isCapture(join(folder, name))) found.push(join(folder, name));
+  return found.length === 1 ? found[0]! : '';
 }

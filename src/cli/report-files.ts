@@ -2,6 +2,7 @@
 import { checkWritable, targetOf, writeFileAtomic } from '../bytes/atomic-write.ts';
 import { stampOf } from '../bytes/source.ts';
 import { diagError } from '../model/errors.ts';
+import { nearest } from '../model/nearest.ts';
 import type { Report } from '../model/report.ts';
 import { PLAIN } from '../reports/format.ts';
 import { REPORT_FORMATS, type ReportFormatId } from '../reports/registry.ts';
@@ -30,6 +31,7 @@ export async function reportTargets(
         kind: 'report format',
         id: format,
         known: Object.keys(REPORT_FORMATS),
+        nearest: nearest(format, Object.keys(REPORT_FORMATS)),
       });
     const path = spec.slice(colon + 1);
     if (colon < 0 || path === '')

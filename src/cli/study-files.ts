@@ -28,7 +28,8 @@ export async function studyTargets(
       throw diagError('unknown-id', {
         kind: 'format of a study',
         id: format,
-        known: [nearest(format, known), ...known],
+        known,
+        nearest: nearest(format, known),
       });
     if (colon < 0 || colon === spec.length - 1)
       throw diagError('usage', {

@@ -1,6 +1,6 @@
 /** Of a report of many runs those that are asked for. */
 import { diagError } from '../model/errors.ts';
-import { nearest } from '../model/nearest.ts';
+import { didYouMean } from '../model/nearest.ts';
 import type { Report } from '../model/report.ts';
 import { runsTable, selectRows } from '../model/runs-table.ts';
 import { assembleReport } from './report.ts';
@@ -32,7 +32,7 @@ function ofRun(report: Report, name: string): Report {
   if (id === undefined)
     throw diagError('usage', {
       problem: `--run: there is no run "${name}"`,
-      hint: `did you mean ${nearest(name, names)}? The report has ${names.length} runs`,
+      hint: `${didYouMean(name, names)}The report has ${names.length} runs`,
     });
   const alone = assembleReport({ ...rest, runs: report.runs.filter((run) => run.id === id) });
   return gate === undefined ? alone : { ...alone, gate };

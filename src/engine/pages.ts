@@ -118,6 +118,7 @@ export function explain(id: string): string {
   throw diagError('unknown-id', {
     kind: 'page',
     id,
-    known: `did you mean ${nearest(name, known)}? \`clippy-diag explain\` lists all`,
+    known: '`clippy-diag explain` lists all',
+    nearest: nearest(name, known),
   });
 }

@@ -3,7 +3,7 @@ import { VERDICT_SETTINGS, type VerdictSettings } from '../incidents/settings.ts
 import { diagError } from '../model/errors.ts';
 import type { FindingType, Threshold, Thresholds, ThresholdsInForce } from '../model/finding.ts';
 import { formatNumber } from '../model/format-number.ts';
-import { nearest } from '../model/nearest.ts';
+import { didYouMean, nearest } from '../model/nearest.ts';
 import { isInRange, numbersIn } from '../model/options.ts';
 import type { SourceRef } from '../model/source-ref.ts';
 import { FINDINGS, type FindingId } from './registry.ts';
@@ -64,10 +64,7 @@ function checkThreshold(
         place,
         finding,
         name,
-        known:
-          known.length === 0
-            ? 'it has none'
-            : `did you mean ${nearest(name, known)}? known: ${known.join(', ')}`,
+        known: known.length === 0 ? 'it has none' : `${didYouMean(name, known)}known: ${known.join(', ')}`,
       },
       where,
     );

@@ -4,6 +4,7 @@ import { FINDINGS } from '../findings/registry.ts';
 import { readThresholds } from '../findings/thresholds.ts';
 import { diagError } from '../model/errors.ts';
 import type { FindingType, Thresholds } from '../model/finding.ts';
+import { didYouMean } from '../model/nearest.ts';
 import type { NumberRange } from '../model/options.ts';
 import { PRESETS } from './presets.ts';
 
@@ -211,8 +212,19 @@ export function parseConfig(value: unknown, path: string | null): ConfigFile {
     {
       at: issue.path.length === 0 ? 'its top' : issue.path.join('.'),
       problem: issue.message,
-      hint: 'schema/config.schema.json describes the form; `clippy-diag init` writes an example',
+      hint: `${allowedAt(issue)}schema/config.schema.json describes the form; \`clippy-diag init\` writes an example`,
     },
     path === null ? undefined : { path },
   );
+}
+
+/** What may stand where an issue is: the keys of the config, the nearest first, or the severities of a rule. */
+function allowedAt(issue: z.core.$ZodIssue): string {
+  const { path } = issue;
+  if (issue.code === 'unrecognized_keys' && path.length === 0) {
+    const known = Object.keys(configSchema.shape);
+    return `${didYouMean(issue.keys[0]!, known)}keys are ${known.join(', ')}; `;
+  }
+  const isRule = path.at(-2) === 'rules' && issue.code === 'invalid_union';
+  return isRule ? `a rule is ${severity.options.join(', ')}, or [severity, { option: value }]; ` : '';
 }

@@ -15,6 +15,7 @@ import {
   unaccounted,
   unreadBytes,
 } from '../model/log.ts';
+import { nearest } from '../model/nearest.ts';
 import { isLossLike, type Run } from '../model/run.ts';
 import { finishRun } from './finish-run.ts';
 import type { LogContent, LogFormat, LogReadOptions } from './format.ts';
@@ -90,7 +91,12 @@ export async function formatByRecords(head: Buffer): Promise<LogFormat | undefin
 export function formatById(id: string): LogFormat {
   const found = FORMATS.find((format) => format.id === id);
   if (found === undefined)
-    throw diagError('unknown-id', { kind: 'log format', id, known: Object.keys(LOG_FORMATS) });
+    throw diagError('unknown-id', {
+      kind: 'log format',
+      id,
+      known: Object.keys(LOG_FORMATS),
+      nearest: nearest(id, Object.keys(LOG_FORMATS)),
+    });
   return found;
 }
 

@@ -7,7 +7,7 @@ import { hutchinsonTrace, spectralDensity } from '../curvature/trace.ts';
 import type { CurvatureEntry, LabelledDensity } from '../model/curvature.ts';
 import { diagError } from '../model/errors.ts';
 import { type GlobSyntax, starsOf } from '../model/glob.ts';
-import { nearest } from '../model/nearest.ts';
+import { didYouMean, nearest } from '../model/nearest.ts';
 import { type OptionValue, parseOption } from '../model/options.ts';
 import type { StabilityLimit } from '../optimizers/optimizer.ts';
 import { preconditioner } from '../optimizers/preconditioner.ts';
@@ -224,7 +224,7 @@ export function parseOptimizer(text: string): {
   if (!Object.hasOwn(OPTIMIZERS, name))
     throw diagError('usage', {
       problem: `--optimizer ${name} is not known`,
-      hint: `did you mean ${nearest(name, known)}? There are ${known.join(', ')}`,
+      hint: `${didYouMean(name, known)}There are ${known.join(', ')}`,
     });
   const specs = optimizerOptions(OPTIMIZERS[name as keyof typeof OPTIMIZERS]);
   const given: Record<string, OptionValue> = {};

@@ -63,7 +63,7 @@ export const ERROR_TEXTS = define({
   'unknown-id': {
     exitCode: EXIT.usage,
     message: 'there is no {kind} "{id}"',
-    hint: 'known: {known}',
+    hint: 'did you mean {nearest}? known: {known}',
   },
   // ---- files -------------------------------------------------------------------------------------------------
   'file-missing': {
@@ -374,7 +374,7 @@ export const ERROR_TEXTS = define({
   'capture-manifest-missing': {
     exitCode: EXIT.input,
     message: '{path} has no capture.json',
-    hint: 'pass the folder that the recorder wrote; `clippy-diag init` sets one up',
+    hint: 'did you mean {nearest}? pass the folder that the recorder wrote; `clippy-diag init` sets one up',
   },
   'capture-malformed': {
     exitCode: EXIT.input,
@@ -825,8 +825,11 @@ const show = (value: string | number | readonly string[]): string =>
         ? 'none'
         : value.join(', ');
 
+/** What a text says of the nearest name is left out where no name is near. */
+const NEAREST = /did you mean \{nearest\}\? |the nearest name is \{nearest\}; /;
+
 const fill = (text: string, details: ErrorDetails): string =>
-  text.replace(/\{(\w+)\}/g, (whole, name: string) =>
+  (details.nearest === '' ? text.replace(NEAREST, '') : text).replace(/\{(\w+)\}/g, (whole, name: string) =>
     Object.hasOwn(details, name) ? show(details[name]!) : whole,
   );
 

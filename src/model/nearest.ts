@@ -12,8 +12,26 @@ export function editDistance(a: string, b: string): number {
   return row[b.length]!;
 }
 
-/** The candidate with the smallest edit distance (case does not count), the first of several; '' of none. */
+/** Of names that differ in more than half of their characters, or two of a short one, neither is a slip of the other. */
+const MOST_DIFFERENT = 0.5;
+const FEW = 2;
+
+/** The candidate that was probably meant: the {@link closest}, unless it is too far off for a slip; then ''. */
 export function nearest(name: string, candidates: Iterable<string>): string {
+  const found = closest(name, candidates);
+  const distance = editDistance(name.toLowerCase(), found.toLowerCase());
+  const most = Math.max(FEW, MOST_DIFFERENT * Math.max(name.length, found.length));
+  return distance <= most && distance < name.length ? found : '';
+}
+
+/** What a hint begins with: `did you mean agc? `, or nothing where no candidate is near. */
+export function didYouMean(name: string, candidates: Iterable<string>): string {
+  const found = nearest(name, candidates);
+  return found === '' ? '' : `did you mean ${found}? `;
+}
+
+/** The candidate with the smallest edit distance (case does not count), the first of several; '' of none. */
+export function closest(name: string, candidates: Iterable<string>): string {
   let best = '';
   let least = Number.POSITIVE_INFINITY;
   for (const candidate of candidates) {

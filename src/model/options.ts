@@ -87,7 +87,9 @@ export const isInRange = (range: NumberRange, value: number): boolean =>
 export function parseOption(spec: OptionSpec, text: string): OptionValue {
   if (spec.type === 'choice') return text;
   if (spec.type === 'flag') return text === 'true' ? true : text === 'false' ? false : text;
-  return text.trim() === '' ? Number.NaN : Number(text);
+  const value = text.trim() === '' ? Number.NaN : Number(text);
+  // What is no number is said as it was written.
+  return Number.isNaN(value) ? text : value;
 }
 
 /**
@@ -110,7 +112,12 @@ export function resolveOptions<const Specs extends readonly OptionSpec[]>(
     const value = Object.hasOwn(given, spec.name) ? given[spec.name] : spec.default;
     if (value === null || value === undefined) continue;
     if (!accepts(spec, value))
-      throw diagError('option-range', { owner, name: spec.name, found: String(value), range: rangeOf(spec) });
+      throw diagError('option-range', {
+        owner,
+        name: spec.name,
+        found: value === '' ? 'empty' : String(value),
+        range: rangeOf(spec),
+      });
     options[spec.name] = value;
   }
   return options as OptionsOf<Specs>;

@@ -3,7 +3,7 @@
  * Markdown and `--json` show the same rows.
  */
 import { diagError } from './errors.ts';
-import { nearest } from './nearest.ts';
+import { didYouMean } from './nearest.ts';
 import {
   type Cell,
   type Report,
@@ -106,10 +106,9 @@ function readCondition(text: string, columns: readonly string[]): Condition {
 
 function columnOf(key: string, columns: readonly string[], flag: string): string {
   if (columns.includes(key)) return key;
-  const near = nearest(key, columns);
   throw diagError('usage', {
     problem: `${flag}: there is no column "${key}"`,
-    hint: `${near === undefined ? '' : `did you mean ${near}? `}columns are ${columns.join(', ')}`,
+    hint: `${didYouMean(key, columns)}columns are ${columns.join(', ')}`,
   });
 }
 

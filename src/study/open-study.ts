@@ -3,7 +3,7 @@ import { createHash } from 'node:crypto';
 import { parseRanking, type RankingSpec } from '../autodiff/ranking.ts';
 import { DiagError, diagError } from '../model/errors.ts';
 import { isJsonObject } from '../model/json.ts';
-import { nearest } from '../model/nearest.ts';
+import { didYouMean, nearest } from '../model/nearest.ts';
 import type { StudyInfo } from '../model/study.ts';
 import { traitsOf } from '../replay/bench.ts';
 import { ruleForOptimizer } from '../rules/choice.ts';
@@ -134,7 +134,7 @@ function wholeModel(
     if (!known.includes(String(tower.name)))
       fail(
         `tasks[${i}].name`,
-        `no column is a label of "${String(tower.name)}"; did you mean ${nearest(String(tower.name), known)}?`,
+        `no column is a label of "${String(tower.name)}"; ${didYouMean(String(tower.name), known)}labels are ${known.join(', ')}`,
       );
     return { name: String(tower.name), units: tower.units ?? [] };
   });

@@ -4,7 +4,7 @@ import { readText } from '../bytes/source.ts';
 import { parseSafeYaml } from '../bytes/yaml.ts';
 import { diagError } from '../model/errors.ts';
 import { isJsonObject } from '../model/json.ts';
-import { nearest } from '../model/nearest.ts';
+import { didYouMean, nearest } from '../model/nearest.ts';
 import type { Options } from '../model/options.ts';
 import {
   chooseOptimizer,
@@ -269,7 +269,10 @@ export function studyFrom(value: unknown, path: string): StudyFile {
     const at = `models.${name}`;
     if (typeof given === 'string') {
       if (!Object.hasOwn(MODEL_PRESETS, given))
-        fail(at, `"${given}" is no preset; did you mean ${nearest(given, Object.keys(MODEL_PRESETS))}?`);
+        fail(
+          at,
+          `"${given}" is no preset; ${didYouMean(given, Object.keys(MODEL_PRESETS))}presets are ${Object.keys(MODEL_PRESETS).join(', ')}`,
+        );
       return { name, document: MODEL_PRESETS[given as keyof typeof MODEL_PRESETS] };
     }
     const document = object(given, at, ['kind', 'version', 'preset', 'cross', 'shared', 'tasks']);
@@ -277,7 +280,7 @@ export function studyFrom(value: unknown, path: string): StudyFile {
     if (preset !== undefined && !Object.hasOwn(MODEL_PRESETS, String(preset)))
       fail(
         `${at}.preset`,
-        `${shown(preset)} is no preset; did you mean ${nearest(String(preset), Object.keys(MODEL_PRESETS))}?`,
+        `${shown(preset)} is no preset; ${didYouMean(String(preset), Object.keys(MODEL_PRESETS))}presets are ${Object.keys(MODEL_PRESETS).join(', ')}`,
       );
     const base = preset === undefined ? {} : MODEL_PRESETS[preset as keyof typeof MODEL_PRESETS];
     return { name, document: { ...base, ...own } };
