@@ -55,11 +55,14 @@ export function openLedger(): Ledger {
     lose(reason, bytes, at, count) {
       lostBytes += bytes;
       if (last?.reason === reason) {
+        // Lines that waited for what becomes of them come late.
+        last.at = Math.min(last.at, at);
         join(last, bytes, count);
         return;
       }
       const fold = folded.get(reason);
       if (fold !== undefined) {
+        fold.at = Math.min(fold.at, at);
         join(fold, bytes, count);
         fold.pieces = (fold.pieces ?? 1) + 1;
         last = fold;

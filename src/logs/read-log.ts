@@ -308,17 +308,34 @@ export async function finishLog(raw: RawLog, options: ReadLogOptions = {}): Prom
     kind: 'log',
     path,
     ...rest,
-    errors: [...raw.errors, ...finished.flatMap(refusedErrors)],
+    errors: told([...raw.errors, ...finished.flatMap(refusedErrors)], raw, finished),
     runs: finished,
   };
+}
+
+/** The errors of a log; a record that was lost to a value that is no number is one, whatever column it is counted in. */
+function told(errors: readonly ErrorRecord[], raw: RawLog, runs: readonly Run[]): readonly ErrorRecord[] {
+  const lost = raw.account.lost.find(({ reason }) => reason === 'refused-value');
+  if (errors.length > 0 || lost === undefined || raw.lost === 0) return errors;
+  const loss = runs.flatMap(({ series }) => series).find(({ role }) => isLossLike(role));
+  return [
+    diagError(
+      'log-cells-bad',
+      { count: raw.lost, column: loss?.name ?? 'the loss', text: '…' },
+      { path: raw.path, byteOffset: lost.at },
+    ).toRecord(),
+  ];
 }
 
 /** Text where the numbers of a loss should be is an error of the file that it stands in. */
 const refusedErrors = (run: Run): ErrorRecord[] =>
   run.series
     .filter(
-      ({ role, refused, firstRefused }) =>
-        refused > 0 && isLossLike(role) && firstRefused?.text !== AMBIGUOUS_CELL,
+      ({ role, lossLike, refused, firstRefused }) =>
+        refused > 0 &&
+        // Another column of the loss, or a part of it, is judged too.
+        (isLossLike(role) || lossLike !== undefined) &&
+        firstRefused?.text !== AMBIGUOUS_CELL,
     )
     .map(({ name, refused, firstRefused }) =>
       diagError(
