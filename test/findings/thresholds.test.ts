@@ -41,7 +41,7 @@ describe('thresholds that a user sets', () => {
 
   it.each([
     [{ drfit: { driftRatio: 2 } }, 'finding-unknown', 'did you mean drift?'],
-    [{ constructor: { x: 1 } }, 'finding-unknown', 'did you mean'],
+    [{ constructor: { x: 1 } }, 'finding-unknown', '`clippy-diag explain` lists them'],
     [{ drift: { driftRatoi: 2 } }, 'threshold-unknown', 'did you mean driftRatio?'],
     [{ 'non-finite-loss': { points: 2 } }, 'threshold-unknown', 'it has none'],
     [{ drift: { driftRatio: 0.5 } }, 'threshold-range', 'clippy-diag explain drift'],
