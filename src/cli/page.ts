@@ -41,13 +41,10 @@ export const pageFlags = {
   }),
 };
 
-export interface PageFlags {
+interface PageFlags {
   readonly verbose: boolean;
   readonly quiet: boolean;
   readonly ascii: boolean;
-  readonly run?: string | undefined;
-  readonly sort?: readonly string[] | undefined;
-  readonly where?: readonly string[] | undefined;
 }
 
 /** What a command prints of a report. */
@@ -59,7 +56,7 @@ export function page(report: Report, flags: PageFlags, { stdout, env }: Pick<Io,
 }
 
 /** Rows that a page may have: those of the terminal, but for the one with the prompt. */
-export const rowsOf = ({ isTTY, rows }: Io['stdout']): number =>
+const rowsOf = ({ isTTY, rows }: Io['stdout']): number =>
   isTTY === true && rows !== undefined && rows > 0 ? rows - 1 : PAGE_ROWS;
 
 /**
@@ -74,12 +71,12 @@ export function fillingScreen(
   let lines = 0;
   return {
     async first(report) {
-      // What scrolled out of the screen cannot be replaced; a table changes with every run.
-      if (stdout.isTTY !== true || env.TERM === 'dumb' || report.runs.length !== 1) return;
+      if (stdout.isTTY !== true || env.TERM === 'dumb') return;
       const rows = rowsOf(stdout);
       const options = terminalOptions(stdout, env, flags.ascii);
       const text = renderBrief(report, { ...options, rows, pending: 'checkpoints, replay, curvature' });
       const count = text.split('\n').length - 1;
+      // What scrolled out of the screen cannot be replaced.
       if (count >= (stdout.rows ?? PAGE_ROWS)) return;
       lines = count;
       await io.print(text);

@@ -15,7 +15,7 @@ export interface AnalyzeOptions extends CollectOptions, JudgeOptions {
   readonly budget?: number;
   /** Told what is being worked on, for a progress line. */
   readonly onProgress?: (what: string) => void;
-  /** Given what the logs alone tell, before checkpoints and captures beside them are looked at. */
+  /** Given what the log of a run alone tells, before checkpoints and captures beside it are looked at. */
   readonly onFirst?: (report: Report) => Promise<void>;
 }
 
@@ -50,7 +50,7 @@ async function reportOn(
   const logged = found.logs.flatMap(({ runs }) => runs);
   if (
     options.onFirst !== undefined &&
-    logged.length > 0 &&
+    logged.length === 1 &&
     found.checkpoints.length + found.captures.length > 0
   )
     await options.onFirst(

@@ -2,7 +2,7 @@
 import { diagError } from '../model/errors.ts';
 import { didYouMean } from '../model/nearest.ts';
 import type { Report } from '../model/report.ts';
-import { runsTable, selectRows } from '../model/runs-table.ts';
+import { selectRows, tableOf } from '../model/runs-table.ts';
 import { assembleReport } from './report.ts';
 
 /** As the flags `--run`, `--sort` and `--where` give it. */
@@ -20,7 +20,7 @@ interface Choice {
 export function chosen(report: Report, { run, sort = [], where = [] }: Choice): Report {
   const one = run === undefined ? report : ofRun(report, run);
   if (sort.length === 0 && where.length === 0) return one;
-  return { ...one, table: selectRows(one.table ?? runsTable(one), where, sort) };
+  return { ...one, table: selectRows(tableOf(one), where, sort) };
 }
 
 /** The report as if it had this run alone; its inputs and warnings stay. */

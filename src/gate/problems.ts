@@ -1,4 +1,5 @@
 /** Damage and gaps that no rule can see, and that keep a gate from passing. */
+import { decidingSeries } from '../model/deciding-series.ts';
 import { ERROR_TEXTS } from '../model/errors.ts';
 import { formatCount } from '../model/format-number.ts';
 import type { GateProblem } from '../model/gate.ts';
@@ -89,7 +90,7 @@ export function runProblems(report: RunReport, config: GateConfig): GateProblem[
     if (!entry.eigenvalues.every(({ converged }) => converged === true))
       add('not-converged', `the eigenvalue of ${entry.checkpoint} (${entry.block}) did not converge`);
   // A loss may end by design where the one that was judged goes on: `loss` for 100 steps, `train/loss` to the end.
-  const decides = report.series.find(({ name }) => name === report.verdict.series);
+  const decides = decidingSeries(report);
   const judgedToTheEnd = decides !== undefined && decides.points > 0 && !stopsEarly(report, decides);
   for (const series of report.series)
     if ((series === decides || (series.role === 'loss' && !judgedToTheEnd)) && stopsEarly(report, series))

@@ -18,8 +18,7 @@ const FEW = 2;
 
 /** The candidate that was probably meant: the {@link closest}, unless it is too far off for a slip; then ''. */
 export function nearest(name: string, candidates: Iterable<string>): string {
-  const found = closest(name, candidates);
-  const distance = editDistance(name.toLowerCase(), found.toLowerCase());
+  const { found, distance } = measured(name, candidates);
   const most = Math.max(FEW, MOST_DIFFERENT * Math.max(name.length, found.length));
   return distance <= most && distance < name.length ? found : '';
 }
@@ -31,15 +30,18 @@ export function didYouMean(name: string, candidates: Iterable<string>): string {
 }
 
 /** The candidate with the smallest edit distance (case does not count), the first of several; '' of none. */
-export function closest(name: string, candidates: Iterable<string>): string {
-  let best = '';
-  let least = Number.POSITIVE_INFINITY;
+export const closest = (name: string, candidates: Iterable<string>): string =>
+  measured(name, candidates).found;
+
+function measured(name: string, candidates: Iterable<string>): { found: string; distance: number } {
+  let found = '';
+  let distance = Number.POSITIVE_INFINITY;
   for (const candidate of candidates) {
-    const distance = editDistance(name.toLowerCase(), candidate.toLowerCase());
-    if (distance < least) {
-      least = distance;
-      best = candidate;
+    const edits = editDistance(name.toLowerCase(), candidate.toLowerCase());
+    if (edits < distance) {
+      distance = edits;
+      found = candidate;
     }
   }
-  return best;
+  return { found, distance };
 }

@@ -2,6 +2,7 @@
  * Many runs as a table, one row a run: how each went, and the hyperparameters in which they differ. The terminal, HTML,
  * Markdown and `--json` show the same rows.
  */
+import { decidingSeries } from './deciding-series.ts';
 import { diagError } from './errors.ts';
 import { didYouMean } from './nearest.ts';
 import {
@@ -23,8 +24,7 @@ const isLearningRate = (name: string): boolean => /(^|[._/])(lr|learning_?rate|b
 
 function rowOf(run: RunReport, names: readonly string[]): TableRow {
   const { verdict } = run;
-  const series =
-    run.series.find(({ name }) => name === verdict.series) ?? run.series.find(({ role }) => role === 'loss');
+  const series = decidingSeries(run) ?? run.series.find(({ role }) => role === 'loss');
   // Own members whatever a hyperparameter is called.
   return Object.fromEntries<Cell>([
     ...names.map((name): [string, Cell] => [
@@ -76,6 +76,10 @@ export function runsTable({ runs }: Pick<Report, 'runs'>): RunsTable {
     ),
   };
 }
+
+/** The rows that were chosen, or else all; a report of 0.1.0 has no table. */
+export const tableOf = (report: Pick<Report, 'runs' | 'table'>): RunsTable =>
+  report.table ?? runsTable(report);
 
 const OPERATORS = ['!=', '>=', '<=', '=', '<', '>'] as const;
 type Operator = (typeof OPERATORS)[number];

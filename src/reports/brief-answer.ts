@@ -2,7 +2,9 @@
  * The answer of the brief page, in plain words: what happened to a run, where, why, and what to do. Each part says what is
  * known and nothing else; a run that recovered gets no orders.
  */
+
 import type { Cause, Remedy } from '../model/cause.ts';
+import { decidingSeries } from '../model/deciding-series.ts';
 import { type Finding, SEVERITIES } from '../model/finding.ts';
 import { formatCount, formatNumber } from '../model/format-number.ts';
 import { inertName } from '../model/inert-text.ts';
@@ -56,8 +58,8 @@ const NOTHING = 'nothing';
 
 const brief = (value: number): string => formatNumber(value, 'brief');
 const capital = (text: string): string => text.slice(0, 1).toUpperCase() + text.slice(1);
-const plural = (count: number, noun: string): string =>
-  `${formatCount(count)} ${noun}${count === 1 ? '' : 's'}`;
+const plural = (count: number, noun: string, several = `${noun}s`): string =>
+  `${formatCount(count)} ${count === 1 ? noun : several}`;
 /** a, b and c */
 const listed = (words: readonly string[]): string =>
   words.length < 2 ? (words[0] ?? '') : `${words.slice(0, -1).join(', ')} and ${words.at(-1)}`;
@@ -114,7 +116,7 @@ function titleOf({ verdict, stepUnit }: RunReport): string {
 function changeOf(run: RunReport): string {
   const { verdict, stepUnit } = run;
   const incident = leading(run);
-  const series = run.series.find(({ name }) => name === verdict.series);
+  const series = decidingSeries(run);
   const name = inertName(verdict.series ?? 'loss');
   if (incident === undefined) {
     if (verdict.class === 'inconclusive' || series === undefined) return verdict.why;
@@ -132,8 +134,8 @@ function changeOf(run: RunReport): string {
 }
 
 function factsOf(run: RunReport): string {
-  const { verdict, attemptList, stepUnit } = run;
-  const series = run.series.find(({ name }) => name === verdict.series);
+  const { attemptList, stepUnit } = run;
+  const series = decidingSeries(run);
   const last = attemptList.at(-1)?.lastStep ?? series?.statistics.lastStep;
   const first = attemptList[0]?.firstStep;
   return [
@@ -217,10 +219,7 @@ function fixOf(run: RunReport): { text: string; code?: string; after?: string } 
   }
   const failed = remedies.filter(({ holds }) => holds === false).length;
   const open = remedies.find(({ tried, action }) => tried === null && action !== 'rewind');
-  const none =
-    failed === 0
-      ? ''
-      : `None of ${plural(failed, 'remedy').replace('remedys', 'remedies')} tried here held. `;
+  const none = failed === 0 ? '' : `None of ${plural(failed, 'remedy', 'remedies')} tried here held. `;
   if (open !== undefined)
     return {
       text: `${none}Try: ${inertName(open.statement).replace(/\.$/, '')} (not tried here).`,

@@ -4,6 +4,7 @@
  */
 import { Ansis } from 'ansis';
 import stringWidth from 'string-width';
+import { decidingSeries } from '../model/deciding-series.ts';
 import { formatCount, formatNumber } from '../model/format-number.ts';
 import type { Report, RunReport } from '../model/report.ts';
 import { toAscii } from './ascii.ts';
@@ -127,8 +128,9 @@ const marksOf = (run: RunReport, ascii: boolean): ChartMarker[] =>
     .sort((a, b) => a.step - b.step);
 
 function chartLines(run: RunReport, rows: number, options: BriefOptions): string[] {
-  const decided = run.series.find(({ name, points }) => name === run.verdict.series && points > 1);
-  const series = decided === undefined ? (chartGroups(run.series)[0]?.series ?? []) : [decided];
+  const decided = decidingSeries(run);
+  const series =
+    decided === undefined || decided.points < 2 ? (chartGroups(run.series)[0]?.series ?? []) : [decided];
   if (series.length === 0) return [];
   return drawChart(series[0]!.name, series.slice(0, 1), {
     width: options.width,

@@ -4,10 +4,10 @@ import stringWidth from 'string-width';
 import { formatCount, formatNumber } from '../model/format-number.ts';
 import { inertName } from '../model/inert-text.ts';
 import type { Cell, Report, VerdictClass } from '../model/report.ts';
-import { classCounts, runsTable } from '../model/runs-table.ts';
+import { classCounts, tableOf } from '../model/runs-table.ts';
 import { troubleOf } from './brief-answer.ts';
+import { classPaint } from './class-paint.ts';
 import type { RenderOptions } from './format.ts';
-import { classPaint } from './terminal.ts';
 import { GAP, textTable } from './text-table.ts';
 import { wrap } from './wrap.ts';
 
@@ -33,7 +33,7 @@ const cellText = (value: Cell, column: string): string =>
 /** How many runs are of each class. */
 export function countsLine(report: Report, options: RenderOptions): string {
   const paint = new Ansis(options.colour ? 1 : 0);
-  const { rows } = report.table ?? runsTable(report);
+  const { rows } = tableOf(report);
   const counts = classCounts(rows).map(({ class: name, count }) =>
     classPaint(paint, name as VerdictClass)(`${formatCount(count)} ${name}`),
   );
@@ -47,7 +47,7 @@ export function countsLine(report: Report, options: RenderOptions): string {
 /** How many are of each class, and the table. */
 export function runsLines(report: Report, options: RenderOptions): string[] {
   const paint = new Ansis(options.colour ? 1 : 0);
-  const { columns, rows } = report.table ?? runsTable(report);
+  const { columns, rows } = tableOf(report);
   const cells = rows.map((row) => columns.map((column) => cellText(row[column] ?? null, column)));
   const head = columns.map((column) => cut(inertName(column)));
   const widths = head.map((name, c) =>
@@ -81,7 +81,7 @@ export function runsLines(report: Report, options: RenderOptions): string[] {
 /** The lines of the page of many runs. */
 export function runsPage(report: Report, options: RenderOptions): string[] {
   const paint = new Ansis(options.colour ? 1 : 0);
-  const { rows } = report.table ?? runsTable(report);
+  const { rows } = tableOf(report);
   const trouble = troubleOf(report);
   const name = rows[0]?.run;
   return [

@@ -7,11 +7,12 @@ import { Ansis } from 'ansis';
 import type { Finding, Severity } from '../model/finding.ts';
 import { formatCount, formatNumber } from '../model/format-number.ts';
 import { inertName, inertOutput } from '../model/inert-text.ts';
-import type { ChartSeries, Report, RunReport, VerdictClass } from '../model/report.ts';
+import type { ChartSeries, Report, RunReport } from '../model/report.ts';
 import type { SourceRef } from '../model/source-ref.ts';
 import { toAscii } from './ascii.ts';
 import { byReason } from './by-reason.ts';
 import { type ChartMarker, drawChart } from './charts.ts';
+import { classPaint, type Paint } from './class-paint.ts';
 import type { RenderOptions, ReportFormat } from './format.ts';
 import { renderGate } from './gate-text.ts';
 import { lossesOf } from './input-losses.ts';
@@ -23,20 +24,11 @@ import { runsLines } from './runs-page.ts';
 import { ratiosOf, whySentences } from './why.ts';
 import { wrap } from './wrap.ts';
 
-type Paint = (text: string) => string;
-
 const severityPaint = (paint: Ansis): Record<Severity, Paint> => ({
   error: (text) => paint.bold.red(text),
   warning: (text) => paint.yellow(text),
   note: (text) => paint.dim(text),
 });
-
-export const classPaint = (paint: Ansis, of: VerdictClass): Paint =>
-  of === 'healthy'
-    ? (text) => paint.bold.green(text)
-    : of === 'full-divergence' || of === 'non-finite'
-      ? (text) => paint.bold.red(text)
-      : (text) => paint.bold.yellow(text);
 
 /** More runs than this are listed in a table; only those that are not healthy are shown whole. */
 const RUNS_SHOWN_WHOLE = 3;
