@@ -23,6 +23,15 @@ export function cellAfter(line: string, name: string): string | undefined {
   while (from < line.length && BETWEEN.includes(line[from]!)) from++;
   let to = from;
   while (to < line.length && to - from < MAX_CELL && !AFTER.includes(line[to]!)) to++;
-  while (to > from && CLOSING.includes(line[to - 1]!)) to--;
-  return line.slice(from, to);
+  return withoutClosing(line.slice(from, to));
 }
+
+/** A cell without the comma, bracket or quote that ends it. */
+export function withoutClosing(cell: string): string {
+  let to = cell.length;
+  while (to > 0 && CLOSING.includes(cell[to - 1]!)) to--;
+  return cell.slice(0, to);
+}
+
+/** Whether what follows a number belongs to it: `1,234.5`, `0.4nats`, `3.2M`, `1.#INF`, `812/s` are none, cut to digits. */
+export const goesOn = (after: string): boolean => /^(?:[\w#%]|\/[a-z]|,\d{3}(?!\d)|\.\d)/i.test(after);

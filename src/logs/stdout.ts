@@ -4,12 +4,12 @@
  * A progress bar that overwrites itself with `\r` is as many lines. Lines that match nothing are no loss.
  */
 import { type LineFate, nothingWaits, scanLines, type Waiting } from '../bytes/lines.ts';
-import { diagError } from '../model/errors.ts';
 import type { StepUnit } from '../model/run.ts';
 import { countAt, tally } from './bad-lines.ts';
-import { cellAfter } from './cell-after.ts';
+import { cellAfter, goesOn, withoutClosing } from './cell-after.ts';
 import type { LogFormat, LoggedSeries } from './format.ts';
 import { objectScanner } from './json-line.ts';
+import { linePattern } from './line-pattern.ts';
 import { roleByName } from './metric-roles.ts';
 import { isMissingText, numberOfText } from './number-text.ts';
 import { asPairs } from './printed-layouts.ts';
@@ -87,7 +87,7 @@ const isRecord = ({ columns }: RowTable): boolean =>
 function gluedCell(line: string, name: string, taken: string): string | undefined {
   const cell = cellAfter(line, name);
   if (cell === undefined || !cell.startsWith(taken)) return undefined;
-  return /^(?:[\w#%]|\/[a-z]|,\d{3}(?!\d)|\.\d)/i.test(cell.slice(taken.length)) ? cell : undefined;
+  return goesOn(cell.slice(taken.length)) ? cell : undefined;
 }
 
 /** The line with tensors as PyTorch prints them (`tensor(0.4, device='cuda:0')`) told by their numbers alone. */
@@ -105,18 +105,6 @@ function withoutTensors(line: string): string {
   }
 }
 const TENSOR = 'tensor(';
-
-/** `--pattern` as it is used. @throws log-pattern-bad */
-function compilePattern(pattern: string): RegExp {
-  try {
-    // Python's way to name a group is understood too.
-    const compiled = new RegExp(pattern.replaceAll('(?P<', '(?<'));
-    if (!/\(\?<[A-Za-z_]/.test(compiled.source)) throw new Error('it names no groups');
-    return compiled;
-  } catch (error) {
-    throw diagError('log-pattern-bad', { pattern, reason: (error as Error).message }, undefined, error);
-  }
-}
 
 export const stdout: LogFormat = {
   id: 'stdout',
@@ -144,7 +132,7 @@ export const stdout: LogFormat = {
     const tails = new Map<string, Waiting>();
     const overflows = tally();
     const long = tally();
-    const pattern = options.pattern === undefined ? undefined : compilePattern(options.pattern);
+    const pattern = options.pattern === undefined ? undefined : await linePattern(options.pattern);
     let lastStep = 0;
     let kerasEpoch = 0;
     /** The last finished bar of an epoch; the evaluation is added to it by drawing it again. */
@@ -189,12 +177,21 @@ export const stdout: LogFormat = {
     };
     const read = (text: string, lineNumber: number): LineFate | undefined => {
       if (pattern !== undefined) {
-        const groups = pattern.exec(text)?.groups;
-        if (groups === undefined) return undefined;
+        const groups = pattern.take(text);
         const table = tableOf('pattern');
-        for (const [name, cell] of Object.entries(groups)) {
-          const value = numberOfText(cell ?? '');
-          if (value !== undefined) table.set(table.column(name), value);
+        if (groups === undefined) {
+          const left = pattern.left(text);
+          if (left === undefined) return undefined;
+          table.refuse(table.column(left.name), left.text, lineNumber);
+          table.endRow(lineNumber);
+          return 'record';
+        }
+        for (const [name, cell] of groups) {
+          const column = table.column(name);
+          const value = numberOfText(cell) ?? numberOfText(withoutClosing(cell));
+          if (value !== undefined) table.set(column, value);
+          else if (isMissingText(cell)) table.miss(column);
+          else table.refuse(column, cell, lineNumber);
         }
         table.endRow(lineNumber);
         return 'record';

@@ -448,6 +448,49 @@ describe('other texts', () => {
     for (const pattern of ['(', 'it (\\d+)'])
       await expect(read(text, { pattern })).rejects.toMatchObject({ code: 'log-pattern-bad' });
   });
+  it.each([
+    ['(?=it)it (?<loss>\\d+)', /look-ahead/],
+    ['(?<loss>\\d+) \\1', /reference to a group/],
+    ['(?<loss>\\d+) \\k<loss>', /reference to a group/],
+    [`(?<loss>a)${'x'.repeat(1000)}`, /1010 characters, and 1000/],
+    ['(?<loss>(?:.{0,30}){0,30})z$', /1835 instructions of it, and 500/],
+  ])('--pattern %s is refused: it may cost more than its line is long', async (pattern, reason) => {
+    await expect(read('it 1: L=0.5\n', { pattern })).rejects.toMatchObject({
+      code: 'log-pattern-bad',
+      message: expect.stringMatching(reason),
+    });
+  });
+  it('--pattern on the line that hangs a matcher which backtracks', async () => {
+    const line = `loss ${'a'.repeat(5000)}!`;
+    // 2^5000 steps, were they taken one by one: the test would never end.
+    const log = await read(`loss aa\n${line}\nloss 0.5\n`, { pattern: '^loss (?<loss>(?:a+)+|[\\d.]+)$' });
+    expect(seriesOf(log, 'loss')).toMatchObject({ refused: 1 });
+    expect(values(log, 'loss')).toEqual([0.5]);
+  });
+  it.each<[string, string, string, { value: number; missing: number; refused: number }]>([
+    ['a unit glued on', '0.4nats', '(?<loss>[\\d.]+)', { value: 3, missing: 0, refused: 1 }],
+    ['a thousands separator', '1,234.5', '(?<loss>\\d+\\.?\\d*)', { value: 3, missing: 0, refused: 1 }],
+    ['text', 'overflow', '(?<loss>\\S+)', { value: 3, missing: 0, refused: 1 }],
+    ['a NaN that it does not match', 'nan', '(?<loss>[\\d.]+)', { value: 3, missing: 0, refused: 1 }],
+    ['a missing cell', 'None', '(?<loss>\\S+)', { value: 3, missing: 1, refused: 0 }],
+    ['a unit that it says', '0.4nats', '(?<loss>[\\d.]+)(?:nats)?', { value: 4, missing: 0, refused: 0 }],
+    ['a comma after it', '0.4,', '(?<loss>\\S+)', { value: 4, missing: 0, refused: 0 }],
+    [
+      'another text behind the same word',
+      'improved',
+      '(?<loss>[\\d.]+)',
+      { value: 3, missing: 0, refused: 0 },
+    ],
+  ])('--pattern: %s', async (_, cell, group, { value, ...counts }) => {
+    const text = [1, 2, 3].map((k) => `it ${k} loss ${1 / k} .\n`);
+    const log = await read(`${text.join('')}it 4 loss ${cell} .\n`, {
+      pattern: `it (?<step>\\d+) loss ${group}`,
+    });
+    const loss = seriesOf(log, 'loss');
+    expect(loss).toMatchObject(counts);
+    expect(loss.value).toHaveLength(value);
+    expect(log.errors.length).toBe(loss.refused);
+  });
   it('lists of different lengths in one document have their own axes; a list that was cut keeps its whole numbers', async () => {
     const log = await read(
       '{"loss": [3, 2, null, 1], "val": {"loss": [2.5, 1.5]}, "epoch": [1, 2, 3, 4], "best": 0.9}',
