@@ -114,6 +114,17 @@ export async function filesIn(folder: string, limit: number): Promise<string[]> 
     .slice(0, limit);
 }
 
+/** Names of what lies directly in a folder; undefined where it cannot be listed. @throws too-many-open-files */
+export const namesIn = (folder: string): Promise<ReadonlySet<string> | undefined> =>
+  readdir(folder).then(
+    (names) => new Set(names),
+    (error: unknown) => {
+      const crowded = tooManyOpenFiles(error);
+      if (crowded !== undefined) throw crowded;
+      return undefined;
+    },
+  );
+
 /** The coded error for a failed system call on an input. */
 export function unreadable(path: string, cause: unknown): DiagError {
   const crowded = tooManyOpenFiles(cause);

@@ -4,6 +4,7 @@
  * Everything here takes finite numbers; the callers keep NaN and ±Infinity apart, because they are events of their own.
  */
 import { medianInPlace, middleInPlace } from '../model/order-statistics.ts';
+import { type HalfMedians, rankedWindow } from './ranked-window.ts';
 
 /** Makes a median absolute deviation comparable with a standard deviation: 1/Φ⁻¹(3/4) for Gaussian noise. */
 const MAD_TO_SIGMA = 1.4826;
@@ -118,6 +119,8 @@ export interface RollingBand {
   /** Points in the window. */
   readonly points: number;
   readonly center: number;
+  /** No larger than the center, and known without it; -Infinity where finding it would be work. */
+  readonly floor: number;
   /** Corrected for the small number of points, see {@link rollingBand}. */
   readonly scale: number;
   /**
@@ -134,6 +137,8 @@ export interface RollingBand {
 const FALL = 3;
 const RECENT = 20;
 const nowOf = (points: number): number => Math.max(8, Math.min(20, Math.floor(points / 6)));
+/** Windows that are renewed at every point; their values are kept in order. */
+const RANKED_POINTS = 60;
 /** Neighbours on either side of a point that its height is measured from. */
 const NEIGHBOURS = 3;
 /** Share of the points, and how many at least, that are as high again and again. */
@@ -166,23 +171,35 @@ export function rollingBand(capacity: number, smallSample: number): RollingBand 
   let center = Number.NaN;
   let deviation = Number.NaN;
   let scale = Number.NaN;
+  let slope = 0;
   let falling = false;
   let recent = Number.NaN;
   let recentAge = Number.POSITIVE_INFINITY;
   let tails = 0;
   let tailsAge = Number.POSITIVE_INFINITY;
+  const ranks = rankedWindow(capacity);
+  const halves: HalfMedians = { older: Number.NaN, newer: Number.NaN };
+  const oldest = (): number => (next - points + capacity) % capacity;
   const inOrder = (): void => {
-    const oldest = (next - points + capacity) % capacity;
-    const wrapped = Math.max(0, oldest + points - capacity);
-    ordered.set(ring.subarray(oldest, oldest + points - wrapped));
-    ordered.set(ring.subarray(0, wrapped), points - wrapped);
+    const count = points;
+    const from = oldest();
+    const wrapped = Math.max(0, from + count - capacity);
+    // Views cost more than a short window has to copy.
+    if (count <= RANKED_POINTS) {
+      const straight = count - wrapped;
+      for (let i = 0; i < straight; i++) ordered[i] = ring[from + i]!;
+      for (let i = 0; i < wrapped; i++) ordered[straight + i] = ring[i]!;
+      return;
+    }
+    ordered.set(ring.subarray(from, from + count - wrapped));
+    ordered.set(ring.subarray(0, wrapped), count - wrapped);
   };
   /** Scale of the last points about the line through the medians of their halves; `ordered` holds the window. */
   const recentScale = (count: number): number => {
     const from = points - count;
     const half = count >> 1;
     const medianFrom = (start: number, length: number): number => {
-      scratch.set(ordered.subarray(start, start + length));
+      for (let i = 0; i < length; i++) scratch[i] = ordered[start + i]!;
       return medianInPlace(scratch, length);
     };
     const older = medianFrom(from, half);
@@ -193,26 +210,69 @@ export function rollingBand(capacity: number, smallSample: number): RollingBand 
     const spread = medianInPlace(scratch, count);
     return scaleFrom(spread, scratch, count);
   };
+  /** Distances of the points in the window from the line through its center; `ordered` holds the window. */
+  const measure = (count: number, level: number, slope: number): void => {
+    const middle = (count - 1) / 2;
+    for (let i = 0; i < count; i++) deviations[i] = Math.abs(ordered[i]! - level - slope * (i - middle));
+  };
+  /** Renews what a short window has for its center; its scale waits until it is asked for. */
+  const renewRanked = (): void => {
+    const count = points;
+    ranks.halves(oldest(), halves);
+    center = ranks.median();
+    slope = Math.min(0, (halves.newer - halves.older) / (count - (count >> 1))) || 0;
+    scale = Number.NaN;
+    falling = false;
+    if (slope === 0) return;
+    inOrder();
+    measure(count, center, slope);
+    // Where half of the distances are larger than this, the fall is no matter of three scales.
+    const least = (-slope * count) / (FALL * MAD_TO_SIGMA * (1 + smallSample / count));
+    let small = 0;
+    for (let i = 0; i < count; i++) small += +(deviations[i]! <= least);
+    if (2 * small < count - 1) return;
+    renewScale(medianNear(deviations, count, deviation, deviation / 4, scratch));
+  };
+  const renewScale = (found: number): void => {
+    const count = points;
+    deviation = found;
+    scale = scaleFrom(deviation, deviations, count) * (1 + smallSample / count);
+    falling = slope * count < -FALL * scale;
+    // A steep fall bends, and its bend is no noise either: of its last points the line is a better one.
+    if (falling && count > RECENT) {
+      const last = Math.max(RECENT, count >> 1);
+      scale = Math.min(scale, recentScale(last) * (1 + (2 * smallSample) / last));
+    }
+  };
+  const rankedScale = (): number => {
+    if (Number.isNaN(scale) && points > 0) {
+      const nearest = slope === 0 ? ranks.deviation(center) : 0;
+      if (nearest === 0) {
+        inOrder();
+        measure(points, center, slope);
+      }
+      renewScale(nearest > 0 ? nearest : medianNear(deviations, points, deviation, deviation / 4, scratch));
+    }
+    return scale;
+  };
   const renew = (): void => {
     if (age < (points * points) / 4000) return;
-    inOrder();
-    const half = points >> 1;
-    const older = medianNear(ordered.subarray(0, half), half, center, deviation / 2, scratch);
-    const newer = medianNear(ordered.subarray(points - half, points), half, center, deviation / 2, scratch);
-    center = medianNear(ordered, points, center, deviation / 4, scratch);
-    // A falling loss is no noise. A rising one is judged against everything it was, so that its climb is not explained away.
-    const slope = Math.min(0, (newer - older) / (points - half)) || 0;
-    const middle = (points - 1) / 2;
-    for (let i = 0; i < points; i++) deviations[i] = Math.abs(ordered[i]! - center - slope * (i - middle));
-    deviation = medianNear(deviations, points, deviation, deviation / 4, scratch);
-    scale = scaleFrom(deviation, deviations, points) * (1 + smallSample / points);
-    falling = slope * points < -FALL * scale;
-    // A steep fall bends, and its bend is no noise either: of its last points the line is a better one.
-    if (falling && points > RECENT) {
-      const count = Math.max(RECENT, half);
-      scale = Math.min(scale, recentScale(count) * (1 + (2 * smallSample) / count));
-    }
     age = 0;
+    if (size <= RANKED_POINTS) {
+      renewRanked();
+      return;
+    }
+    inOrder();
+    const count = points;
+    const half = count >> 1;
+    const near = deviation / 2;
+    const older = medianNear(ordered.subarray(0, half), half, center, near, scratch);
+    const newer = medianNear(ordered.subarray(count - half, count), half, center, near, scratch);
+    center = medianNear(ordered, count, center, deviation / 4, scratch);
+    // A falling loss is no noise. A rising one is judged against everything it was, so that its climb is not explained away.
+    slope = Math.min(0, (newer - older) / (count - half)) || 0;
+    measure(count, center, slope);
+    renewScale(medianNear(deviations, count, deviation, deviation / 4, scratch));
   };
   const recentCenter = (): number => {
     if (recentAge >= nowOf(points) / 4) {
@@ -243,6 +303,10 @@ export function rollingBand(capacity: number, smallSample: number): RollingBand 
   };
   return {
     push(value) {
+      if (size <= RANKED_POINTS) {
+        if (points === size) ranks.remove(oldest());
+        ranks.add(value, next);
+      }
       ring[next] = value;
       next = next + 1 === capacity ? 0 : next + 1;
       if (held < capacity) held++;
@@ -252,6 +316,7 @@ export function rollingBand(capacity: number, smallSample: number): RollingBand 
       tailsAge++;
     },
     clear() {
+      ranks.clear();
       held = 0;
       points = 0;
       next = 0;
@@ -263,6 +328,12 @@ export function rollingBand(capacity: number, smallSample: number): RollingBand 
       if (wanted === size) return;
       size = Math.min(wanted, capacity);
       points = Math.min(held, size);
+      ranks.clear();
+      if (size <= RANKED_POINTS)
+        for (let i = 0; i < points; i++) {
+          const slot = (oldest() + i) % capacity;
+          ranks.add(ring[slot]!, slot);
+        }
       age = Number.POSITIVE_INFINITY;
       tailsAge = Number.POSITIVE_INFINITY;
     },
@@ -273,9 +344,12 @@ export function rollingBand(capacity: number, smallSample: number): RollingBand 
       renew();
       return falling ? Math.min(center, recentCenter()) : center;
     },
+    get floor() {
+      return size <= RANKED_POINTS && points > 0 ? ranks.least() : Number.NEGATIVE_INFINITY;
+    },
     get scale() {
       renew();
-      return scale;
+      return size <= RANKED_POINTS ? rankedScale() : scale;
     },
     get tails() {
       return recurrent();
@@ -318,10 +392,16 @@ export function exceedances(
   for (let i = 0; i < values.length; i++) {
     const y = scale.to(values[i]!);
     if (!Number.isFinite(y)) continue;
-    if (band.points >= start) {
-      const { center, scale: spread } = band;
-      if (y - center > scales * spread && y > scale.above(center, ratio, spread))
-        found.push({ index: i, before: scale.from(center), scales: (y - center) / spread });
+    // The center costs more than its floor, the scale more than the center, and hardly a point is so high that they matter.
+    const mayExceed = (center: number): boolean =>
+      y > center && !(scale.byRatio && y <= scale.above(center, ratio, 0));
+    if (band.points >= start && mayExceed(band.floor)) {
+      const { center } = band;
+      if (mayExceed(center)) {
+        const { scale: spread } = band;
+        if (y - center > scales * spread && y > scale.above(center, ratio, spread))
+          found.push({ index: i, before: scale.from(center), scales: (y - center) / spread });
+      }
     }
     band.push(y);
   }

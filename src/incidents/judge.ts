@@ -316,8 +316,10 @@ export function followPoints(
       const finite = Number.isFinite(y);
       const judged = band.points >= lengths.window.start;
       const center = judged ? band.center : Number.NaN;
-      const spread = judged ? spreadFor(y, band, scale, settings) : Number.NaN;
-      const inBand = finite && !(y > bandLimit(center, spread, scale, settings));
+      // What lies no higher than the center lies in every band: its scale, which costs more, is not asked for.
+      const low = finite && y <= center;
+      const spread = judged && !low ? spreadFor(y, band, scale, settings) : Number.NaN;
+      const inBand = low || (finite && !(y > bandLimit(center, spread, scale, settings)));
       if (inBand) outSince = -1;
       else if (outSince < 0) {
         outSince = i;

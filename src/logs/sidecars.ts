@@ -1,7 +1,7 @@
 /** Hyperparameters that lie beside a log: hparams.json, config.yaml and the like, flattened with `.`. */
 import { createHash } from 'node:crypto';
 import { basename, join } from 'node:path';
-import { kindOfPath, openFile } from '../bytes/source.ts';
+import { kindOfPath, namesIn, openFile } from '../bytes/source.ts';
 import { parseSafeYaml } from '../bytes/yaml.ts';
 import type { Account } from '../model/log.ts';
 import type { Run } from '../model/run.ts';
@@ -55,8 +55,11 @@ export async function readSidecars(folder: string): Promise<Sidecars> {
   const found = new Map<string, Scalar>();
   const notes: string[] = [];
   const files: SidecarFile[] = [];
+  // One look at the folder instead of one for each name. A folder that may not be listed may still hold them.
+  const there = await namesIn(folder);
   for (const name of NAMES)
     for (const ending of ENDINGS) {
+      if (there?.has(name + ending) === false) continue;
       const path = join(folder, name + ending);
       let file: { readonly bytes: number; readonly sha256: string | null } | undefined;
       const told = (read: boolean): void => {

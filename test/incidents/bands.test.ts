@@ -8,6 +8,7 @@ import {
   rollingBand,
   scaleOf,
 } from '../../src/incidents/bands.ts';
+import { rankedWindow } from '../../src/incidents/ranked-window.ts';
 import { DEFAULT_VERDICT_SETTINGS } from '../../src/incidents/settings.ts';
 import { normals } from '../detectors/runs.ts';
 
@@ -29,6 +30,32 @@ const series = fc.oneof(
     fc.integer({ min: -5, max: 5 }).map((value) => 8 * value),
   ].map((value) => fc.array(value, { minLength: 1, maxLength: 60 })),
 );
+
+describe('rankedWindow', () => {
+  it('has the medians of the window and of its halves, and that of the distances from a point', () => {
+    fc.assert(
+      fc.property(series, fc.integer({ min: 2, max: 40 }), fc.integer(), (values, size, shift) => {
+        const window = rankedWindow(size);
+        const halves = { older: 0, newer: 0 };
+        values.forEach((value, i) => {
+          if (i >= size) window.remove(i % size);
+          window.add(value, i % size);
+          const last = values.slice(Math.max(0, i + 1 - size), i + 1);
+          expect(window.median()).toBe(sortedMedian(last));
+          expect(window.least()).toBe(Math.min(...last));
+          const center = window.median() + (shift % 3);
+          expect(window.deviation(center)).toBe(sortedMedian(last.map((one) => Math.abs(one - center))));
+          if (last.length < 2) return;
+          const half = last.length >> 1;
+          window.halves(Math.max(0, i + 1 - size) % size, halves);
+          expect(halves.older).toBe(sortedMedian(last.slice(0, half)));
+          expect(halves.newer).toBe(sortedMedian(last.slice(-half)));
+        });
+      }),
+      { numRuns: 500 },
+    );
+  });
+});
 
 describe('rollingBand', () => {
   it('is the median of the last points and 1.4826·MAD about the line through the halves, if it falls', () => {
