@@ -8,10 +8,12 @@ import { mlflow } from './mlflow.ts';
 import { parquet } from './parquet.ts';
 import { stdout } from './stdout.ts';
 import { tfevents } from './tfevents.ts';
+import { wandb } from './wandb.ts';
 
 /** In the order in which they are asked. */
 export const LOG_FORMATS = {
   tfevents,
+  wandb,
   'hf-trainer-state': hfTrainerState,
   jsonl,
   json,

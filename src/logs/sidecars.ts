@@ -6,6 +6,7 @@ import { parseSafeYaml } from '../bytes/yaml.ts';
 import type { Account } from '../model/log.ts';
 import type { Run } from '../model/run.ts';
 import type { LogFormat } from './format.ts';
+import { flatten, type Scalar } from './hyperparameters.ts';
 import { LOG_FORMATS } from './registry.ts';
 
 const NAMES = ['hparams', 'hyperparameters', 'config', 'args', 'params', 'train_args', 'training_args'];
@@ -18,9 +19,10 @@ export async function isSidecar(path: string): Promise<boolean> {
   return false;
 }
 
+const WANDB_OWN = '_wandb.';
+
 /** Larger ones hold something else. */
 const MAX_BYTES = 1 << 20;
-const MAX_ENTRIES = 2_000;
 
 /** A file of hyperparameters that was read, or that could not be: then all of it is passed over, and a note says why. */
 export interface SidecarFile {
@@ -35,20 +37,6 @@ export interface Sidecars {
   /** What could not be read; a damaged sidecar is no reason to refuse its log. */
   readonly notes: readonly string[];
 }
-
-type Scalar = string | number | boolean | null;
-
-const flatten = (value: unknown, name: string, into: Map<string, Scalar>, depth: number): void => {
-  if (into.size >= MAX_ENTRIES || depth > 20) return;
-  if (value === null || ['string', 'number', 'boolean'].includes(typeof value)) {
-    if (name !== '') into.set(name, value as Scalar);
-  } else if (Array.isArray(value)) {
-    if (value.length <= 16 && value.every((one) => typeof one !== 'object'))
-      into.set(name, JSON.stringify(value));
-  } else if (typeof value === 'object')
-    for (const [key, member] of value instanceof Map ? value : Object.entries(value as object))
-      flatten(member, name === '' ? String(key) : `${name}.${String(key)}`, into, depth + 1);
-};
 
 /** Reads the sidecars in the folder of a log. Later names of the list win where two hold the same key. */
 export async function readSidecars(folder: string): Promise<Sidecars> {
@@ -89,11 +77,11 @@ export async function readSidecars(folder: string): Promise<Sidecars> {
         } finally {
           await source.close();
         }
-        if (ending === '.json') flatten(JSON.parse(text), '', found, 0);
+        if (ending === '.json') flatten(JSON.parse(text), '', found);
         else {
           const syntaxError = (reason: string, line: number | null): Error =>
             new Error(`${reason}${line === null ? '' : ` in line ${line}`}`);
-          flatten(await parseSafeYaml(text, path, `${name}${ending}`, syntaxError), '', found, 0);
+          flatten(await parseSafeYaml(text, path, `${name}${ending}`, syntaxError), '', found);
         }
         told(true);
       } catch (error) {
@@ -101,10 +89,14 @@ export async function readSidecars(folder: string): Promise<Sidecars> {
         notes.push(`${name}${ending} could not be read: ${(error as Error).message.split('\n')[0]}`);
       }
     }
-  // W&B stores { key: { value, desc } }.
+  // W&B stores { key: { value, desc } }, and things of its own beside them.
   const hyperparameters = new Map<string, Scalar>();
   for (const [key, value] of found)
-    if (!(key.endsWith('.desc') && found.has(`${key.slice(0, -5)}.value`)))
+    if (
+      key !== 'wandb_version' &&
+      !key.startsWith(WANDB_OWN) &&
+      !(key.endsWith('.desc') && found.has(`${key.slice(0, -5)}.value`))
+    )
       hyperparameters.set(key.replace(/\.value$/, ''), value);
   return { files, hyperparameters, notes };
 }

@@ -13,6 +13,7 @@
  * Source: tensorflow/core/lib/io/record_writer.h, core/util/event.proto, core/framework/{summary,tensor}.proto.
  */
 import { basename, dirname, join } from 'node:path';
+import { type ByteQueue, byteQueue } from '../bytes/byte-queue.ts';
 import { crc32c, maskedCrc32c } from '../bytes/crc32c.ts';
 import { decodeName, sameBytes } from '../bytes/encoding.ts';
 import { openLedger } from '../bytes/ledger.ts';
@@ -136,7 +137,7 @@ export const tfevents: LogFormat = {
       }
       let fate: EventFate | 'bad-checksum';
       if (length > MAX_HELD_RECORD) {
-        const good = await queue.skipChecked(length);
+        const good = await skipChecked(queue, length);
         if (good === undefined) break;
         fate = good ? 'passed-over' : 'bad-checksum';
       } else {
@@ -194,55 +195,21 @@ export const tfevents: LogFormat = {
   },
 };
 
-/** A stream of bytes from which records are taken; holds what was asked for and nothing else. */
-function byteQueue(chunks: AsyncIterable<Uint8Array>) {
-  const iterator = chunks[Symbol.asyncIterator]();
-  const queue = {
-    bytes: Buffer.alloc(0) as Buffer<ArrayBufferLike>,
-    /** Index in `bytes` of what comes next. */
-    at: 0,
-    /** Offset in the stream of what comes next. */
-    position: 0,
-    available: (): number => queue.bytes.length - queue.at,
-    skip(count: number): void {
-      queue.at += count;
-      queue.position += count;
-    },
-    /** Pulls until so many bytes are there; false if the stream ends before. */
-    async need(count: number): Promise<boolean> {
-      // The rest is copied: a chunk is valid only until the next one is asked for.
-      const parts: Buffer<ArrayBufferLike>[] = [Buffer.from(queue.bytes.subarray(queue.at))];
-      let have = parts[0]!.length;
-      while (have < count) {
-        const next = await iterator.next();
-        if (next.done === true) break;
-        const { buffer, byteOffset, byteLength } = next.value;
-        const chunk = Buffer.from(buffer, byteOffset, byteLength);
-        have += chunk.length;
-        parts.push(have < count ? Buffer.from(chunk) : chunk);
-      }
-      queue.bytes = Buffer.concat(parts);
-      queue.at = 0;
-      return have >= count;
-    },
-    /** Passes over a record of `length` bytes; whether its checksum holds, undefined if it is cut. */
-    async skipChecked(length: number): Promise<boolean | undefined> {
-      queue.skip(HEADER_BYTES);
-      let crc = 0;
-      for (let left = length; left > 0; ) {
-        if (queue.available() === 0 && !(await queue.need(1))) return undefined;
-        const take = Math.min(left, queue.available());
-        crc = crc32c(queue.bytes, queue.at, queue.at + take, crc);
-        queue.skip(take);
-        left -= take;
-      }
-      if (queue.available() < FOOTER_BYTES && !(await queue.need(FOOTER_BYTES))) return undefined;
-      const whole = uint32(queue.bytes, queue.at) === maskedCrc32c(crc);
-      queue.skip(FOOTER_BYTES);
-      return whole;
-    },
-  };
-  return queue;
+/** Passes over a record of `length` bytes; whether its checksum holds, undefined if it is cut. */
+async function skipChecked(queue: ByteQueue, length: number): Promise<boolean | undefined> {
+  queue.skip(HEADER_BYTES);
+  let crc = 0;
+  for (let left = length; left > 0; ) {
+    if (queue.available() === 0 && !(await queue.need(1))) return undefined;
+    const take = Math.min(left, queue.available());
+    crc = crc32c(queue.bytes, queue.at, queue.at + take, crc);
+    queue.skip(take);
+    left -= take;
+  }
+  if (queue.available() < FOOTER_BYTES && !(await queue.need(FOOTER_BYTES))) return undefined;
+  const whole = uint32(queue.bytes, queue.at) === maskedCrc32c(crc);
+  queue.skip(FOOTER_BYTES);
+  return whole;
 }
 
 /** Tags by their bytes, without a string for each value. */

@@ -1,3 +1,5 @@
+import { WANDB_HEADER } from './wandb.ts';
+
 /** What is recognised by its first bytes and not read: what it is, and what to export instead. */
 export interface Unsupported {
   readonly format: string;
@@ -20,10 +22,12 @@ export function unsupportedFormat(head: Buffer): Unsupported | undefined {
       instead:
         'export the metrics: `mlflow experiments csv -x ID`, or SELECT key, step, value FROM metrics as CSV',
     };
-  // Header of a W&B datastore: ":W&B", the magic number 0xBEE1, version 0.
-  if (head.toString('latin1', 0, 4) === ':W&B')
+  if (
+    head.toString('latin1', 0, 4) === ':W&B' &&
+    !WANDB_HEADER.subarray(0, head.length).equals(head.subarray(0, WANDB_HEADER.length))
+  )
     return {
-      format: 'a W&B transaction log (.wandb)',
+      format: 'a W&B transaction log (.wandb) of another version',
       instead:
         'export the history: run.scan_history() to JSON lines in Python, or "Export CSV" of a chart; `wandb sync` uploads an offline run first',
     };

@@ -222,6 +222,17 @@ export const ERROR_TEXTS = define({
     message: '{bytes} bytes are not event records and were skipped',
     hint: 'the records around them were read; two writers may share this file, or a disk was full',
   },
+  'wandb-bad-record': {
+    exitCode: EXIT.input,
+    message:
+      '{count} records of W&B are damaged (wrong checksum, malformed or without a part) and were left out',
+    hint: 'the records around them were read; copy the file again',
+  },
+  'wandb-lost-bytes': {
+    exitCode: EXIT.input,
+    message: '{bytes} bytes are not records of W&B and were skipped',
+    hint: 'the records around them were read; copy the file again, or the disk was full',
+  },
   // ---- detectors and verdicts --------------------------------------------------------------------------------
   'detector-crashed': {
     exitCode: EXIT.bug,

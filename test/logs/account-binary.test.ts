@@ -1,7 +1,7 @@
-/** The accounts of event files and Parquet: what each part of a file is, and that it adds up whatever happens to the file. */
+/** The accounts of event files, W&B's files and Parquet: what each part of a file is, and that it adds up whatever happens to the file. */
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { gzipSync } from 'node:zlib';
+import { crc32, gzipSync } from 'node:zlib';
 import { describe, expect, it } from 'vitest';
 import { crc32c, maskedCrc32c } from '../../src/bytes/crc32c.ts';
 import { type RawLog, readRawStream } from '../../src/logs/read-log.ts';
@@ -183,6 +183,132 @@ describe('the account of a Parquet file', () => {
   });
 });
 
+/** Where the pieces of a W&B file stand, by their lengths alone: an oracle without checksums. */
+function wandbPieces(bytes: Buffer): { at: number; type: number; length: number; end: number }[] {
+  const pieces = [];
+  for (let at = 7; at + 7 <= bytes.length; ) {
+    if (32_768 - (at % 32_768) < 7) at += 32_768 - (at % 32_768);
+    const length = bytes.readUInt16LE(at + 4);
+    const end = at + 7 + length;
+    pieces.push({ at, type: bytes[at + 6]!, length, end });
+    at = end;
+  }
+  return pieces;
+}
+const wandbPiece = (type: number, data: Uint8Array): Buffer => {
+  const head = Buffer.alloc(7);
+  head.writeUInt32LE(crc32(joined(Buffer.from([type]), data)));
+  head.writeUInt16LE(data.length, 4);
+  head[6] = type;
+  return joined(head, data);
+};
+
+describe('the account of a W&B file', () => {
+  const small = fixture('wandb-offline/input.wandb');
+  const large = fixture('wandb-blocks/input.wandb');
+  const lossOf = ({ runs }: RawLog): number[] => [
+    ...(runs[0]!.series.find(({ name }) => name === 'train/loss')?.value ?? []),
+  ];
+  const changed = (bytes: Buffer, at: number, ...to: number[]): Buffer => {
+    const copy = Buffer.from(bytes);
+    copy.set(to, at);
+    return copy;
+  };
+  /** The history is the record that holds the value as text. */
+  const rowAt = (value: string): { at: number; end: number } =>
+    wandbPieces(small).find(
+      ({ at, end }) => small[at + 9] === 0x12 && small.subarray(at, end).includes(value),
+    )!;
+
+  it('counts headers and padding as overhead, and what was printed as passed over', async () => {
+    for (const bytes of [small, large]) {
+      const { account, errors, kept } = await read(bytes);
+      expect(errors).toEqual([]);
+      expect(account).toMatchObject({ bytes: bytes.length, lost: [] });
+      expect(account.overhead).toBe(7 * (1 + wandbPieces(bytes).length));
+      expect(account.records).toBeGreaterThan(kept * 100);
+    }
+    expect(wandbPieces(large).map(({ type }) => type)).toEqual(expect.arrayContaining([1, 2, 4]));
+  });
+  it('loses a record whose checksum is wrong, and no other', async () => {
+    const { at, end } = rowAt('0.673386');
+    const whole = await read(small);
+    const damaged = await read(changed(small, end - 20, 0xff));
+    expect(damaged.account.lost).toEqual([{ reason: 'bad-checksum', records: 1, bytes: end - at, at }]);
+    expect(damaged.errors).toMatchObject([{ id: 'wandb-bad-record', byteOffset: at }]);
+    expect(lossOf(damaged)).toEqual(lossOf(whole).filter((value) => value !== 0.673386));
+  });
+  it('does not follow a length that leads nowhere, and goes on at the next block', async () => {
+    const { at } = wandbPieces(large)[1]!;
+    const damaged = await read(changed(large, at + 4, 1, 1));
+    expect(damaged.account.lost).toEqual([
+      { reason: 'no-record', bytes: 32_768 - at, at },
+      expect.objectContaining({ reason: 'damaged', at: 32_768 }),
+    ]);
+    expect(accountFault(damaged.account)).toBeUndefined();
+    expect(lossOf(damaged)).toHaveLength(24);
+  });
+  it('has no record of pieces that are not all there', async () => {
+    const [first, second] = [
+      wandbPieces(large).find(({ type }) => type === 2)!,
+      wandbPieces(large).find(({ type }) => type === 4)!,
+    ];
+    const damaged = await read(changed(large, second.end - 1, large[second.end - 1]! ^ 1));
+    expect(damaged.account.lost).toEqual([
+      { reason: 'damaged', records: 1, bytes: first.end - first.at, at: first.at },
+      { reason: 'bad-checksum', records: 1, bytes: second.end - second.at, at: second.at },
+    ]);
+    expect(damaged.errors).toMatchObject([{ id: 'wandb-bad-record' }]);
+    expect(lossOf(damaged)).toHaveLength(24);
+  });
+  it('loses a row that is no row, though its checksum holds', async () => {
+    const item = (name: string, json: string): Buffer =>
+      message(1, joined(textField(2, name), Buffer.from([0x82, 1, json.length]), Buffer.from(json)));
+    const history = (...items: readonly Buffer[]): Buffer => wandbPiece(1, message(2, joined(...items)));
+    const header = small.subarray(0, 7);
+    const log = await read(
+      joined(
+        header,
+        history(item('loss', '0.5')),
+        history(item('loss', '0.25,"step":9')),
+        history(item('loss', 'NaN'), item('step', '4')),
+      ),
+    );
+    expect(log.runs[0]!.series.find(({ name }) => name === 'loss')!.value).toEqual(
+      Float64Array.of(0.5, Number.NaN),
+    );
+    expect(log.account.lost).toMatchObject([{ reason: 'damaged', records: 1 }]);
+  });
+  it('is torn where it is cut, and has a hole where zeros are', async () => {
+    const { at, end } = wandbPieces(small).at(-1)!;
+    for (let cut = at + 1; cut < end; cut++)
+      expect((await read(small.subarray(0, cut))).account.lost, `cut at ${cut}`).toEqual([
+        { reason: 'torn-record', records: 1, bytes: cut - at, at },
+      ]);
+    const { at: second } = wandbPieces(large).find(({ type }) => type === 4)!;
+    expect((await read(large.subarray(0, second))).account.lost).toMatchObject([{ reason: 'torn-record' }]);
+    const holed = await read(joined(small, Buffer.alloc(500)));
+    expect(holed.account.lost).toEqual([{ reason: 'hole', bytes: 500, at: small.length }]);
+    expect(holed.errors).toMatchObject([{ id: 'wandb-lost-bytes', byteOffset: small.length }]);
+  });
+});
+
+/** Makes the checksums of the pieces right again, as far as their lengths lead from one to the next. */
+function repairPieces(damaged: Uint8Array): Uint8Array {
+  const bytes = Buffer.from(damaged);
+  for (let at = 7; at + 7 <= bytes.length; ) {
+    if (32_768 - (at % 32_768) < 7) {
+      at += 32_768 - (at % 32_768);
+      continue;
+    }
+    const end = at + 7 + bytes.readUInt16LE(at + 4);
+    if (end > bytes.length) break;
+    bytes.writeUInt32LE(crc32(bytes.subarray(at + 6, end)), at);
+    at = end;
+  }
+  return bytes;
+}
+
 /** Makes the checksums of the frames right again, as far as their lengths lead from one to the next. */
 function repairEvents(damaged: Uint8Array): Uint8Array {
   const bytes = Buffer.from(damaged);
@@ -207,6 +333,10 @@ const PARQUET: WholeLog[] = ['snappy', 'zstd'].map((codec) => ({
   name: codec,
   bytes: fixture(`parquet-${codec}/input.parquet`),
 }));
+const WANDB: WholeLog[] = ['offline', 'blocks'].map((name) => ({
+  name,
+  bytes: fixture(`wandb-${name}/input.wandb`),
+}));
 const inTwo = (bytes: Uint8Array): Buffer =>
   joined(gzipSync(bytes.subarray(0, bytes.length >> 1)), gzipSync(bytes.subarray(bytes.length >> 1)));
 const GZIP: WholeLog[] = [
@@ -217,7 +347,7 @@ const GZIP: WholeLog[] = [
   { name: 'and more', bytes: joined(gzipSync(allKinds), Buffer.alloc(50, 0x50)) },
 ];
 
-/** Mutants of each group: 600 in all, and 60,000 at full length. */
+/** Mutants of each group: 720 in all, and 72,000 at full length. */
 const LONG = process.env.CLIPPY_DIAG_FUZZ !== undefined;
 const SEED = Number(process.env.CLIPPY_DIAG_FUZZ_SEED ?? 20_261_126);
 
@@ -226,6 +356,8 @@ describe('the account of a damaged file closes', () => {
     ['event files', EVENTS, 0.3],
     ['event files whose checksums are right', EVENTS.map((log) => ({ ...log, repair: repairEvents })), 0.3],
     ['Parquet', PARQUET, 0.2],
+    ['W&B files', WANDB, 0.1],
+    ['W&B files whose checksums are right', WANDB.map((log) => ({ ...log, repair: repairPieces })), 0.1],
     ['gzip', GZIP, 0.2],
   ])('%s', async (_, logs, share) => {
     await checkDamagedLogs(logs, Math.round(share * (LONG ? 60_000 : 600)), SEED);

@@ -96,7 +96,7 @@ describe('files', () => {
   it('what is recognised and not read is named, with what to do instead', async () => {
     for (const [content, format, instead] of [
       ['SQLite format 3\0 and so on', 'SQLite', 'mlflow'],
-      [':W&B\u00e1\u00be\0 and so on', 'W&B', 'scan_history'],
+      [':W&B\u00e1\u00be\u0001 and so on', 'W&B', 'scan_history'],
     ] as const) {
       const { errors } = await collectInputs([file(Buffer.from(content, 'latin1'))]);
       expect(errors[0]!.code).toBe('format-unsupported');
