@@ -56,7 +56,7 @@ export function page(report: Report, flags: PageFlags, { stdout, env }: Pick<Io,
 }
 
 /** Rows that a page may have: those of the terminal, but for the one with the prompt. */
-const rowsOf = ({ isTTY, rows }: Io['stdout']): number =>
+export const rowsOf = ({ isTTY, rows }: Io['stdout']): number =>
   isTTY === true && rows !== undefined && rows > 0 ? rows - 1 : PAGE_ROWS;
 
 /**

@@ -41,6 +41,20 @@ export async function analyze(paths: readonly string[], options: AnalyzeOptions)
   return withInputs(paths, options, (found) => reportOn(found, limits, { ...options, budget }));
 }
 
+/** What the logs alone tell. */
+export const reportOnLogs = (
+  { logs, skipped, errors }: Pick<Inputs, 'logs' | 'skipped' | 'errors'>,
+  options: JudgeOptions & Pick<AnalyzeOptions, 'toolVersion' | 'now'>,
+): Report =>
+  assembleReport({
+    toolVersion: options.toolVersion,
+    createdAt: options.now().toISOString(),
+    inputs: logs.flatMap(inputsOf),
+    runs: logs.flatMap(({ runs }) => runs.map((run) => diagnoseRun(run, options))),
+    skipped,
+    warnings: errors.map((error) => error.toRecord()),
+  });
+
 async function reportOn(
   found: Inputs,
   limits: Limits,
@@ -53,15 +67,7 @@ async function reportOn(
     logged.length === 1 &&
     found.checkpoints.length + found.captures.length > 0
   )
-    await options.onFirst(
-      assembleReport({
-        ...about,
-        inputs: found.logs.flatMap(inputsOf),
-        runs: logged.map((run) => diagnoseRun(run, options)),
-        skipped: found.skipped,
-        warnings: found.errors.map((error) => error.toRecord()),
-      }),
-    );
+    await options.onFirst(reportOnLogs(found, options));
   const evidence = await gatherEvidence(found, limits);
   if (evidence.inputs.length === 0 && found.errors[0] !== undefined) throw found.errors[0];
   const runs: RunReport[] = [];

@@ -1,5 +1,6 @@
-/** Looks at a growing log again and again: what it holds so far, over rotations and truncations. */
+/** Looks at a growing log, or a folder of them, again and again: what it holds so far, over rotations and truncations. */
 import { dirname } from 'node:path';
+import { kindOfPath, stampOf } from '../bytes/source.ts';
 import { type Follower, followFile, type Generation } from '../bytes/tail.ts';
 import { finishRun } from '../logs/finish-run.ts';
 import { finishLog, formatById, joinLogs, type RawLog, readRawStream } from '../logs/read-log.ts';
@@ -7,9 +8,60 @@ import { readSidecars } from '../logs/sidecars.ts';
 import { DiagError } from '../model/errors.ts';
 import type { LogInput } from '../model/log.ts';
 import type { Report } from '../model/report.ts';
-import { type AnalyzeOptions, analyze } from './analyze.ts';
-import { inputsOf } from './evidence.ts';
-import { assembleReport, diagnoseRun } from './report.ts';
+import { type AnalyzeOptions, analyze, reportOnLogs } from './analyze.ts';
+import { withInputs } from './collect.ts';
+import { walk } from './walk.ts';
+
+/**
+ * Watches a log file, or every log in a folder as `analyze` finds them; neither need exist yet. What it is shows once it
+ * is there.
+ */
+export function watchPath(path: string, options: AnalyzeOptions): Watcher {
+  let watcher: Watcher | undefined;
+  return {
+    look: async () => {
+      watcher ??= await kindOfPath(path).then((kind) =>
+        kind === 'missing'
+          ? undefined
+          : kind === 'folder'
+            ? watchFolder(path, options)
+            : watchLog(path, options),
+      );
+      return watcher?.look();
+    },
+    finish: async () => (watcher === undefined ? analyze([path], options) : watcher.finish()),
+    close: async () => watcher?.close(),
+  };
+}
+
+/**
+ * Watches the logs in a folder: those that are there and those that appear. A look that finds another file, or one of
+ * another size or time, reads them all again, as `analyze` does. What is truncated away between two looks is lost.
+ */
+function watchFolder(path: string, options: AnalyzeOptions): Watcher {
+  let before = '';
+  const stampsOf = async (): Promise<string> => {
+    const stamps: unknown[] = [];
+    for await (const met of walk(path)) {
+      const { bytes, modified, identity } = (await stampOf(met.path)) ?? {};
+      stamps.push([met.kind, met.path, bytes, modified, identity]);
+    }
+    return JSON.stringify(stamps);
+  };
+  return {
+    look: async () => {
+      // Taken first: what is written while the logs are read shows at the next look.
+      const stamps = await stampsOf();
+      if (stamps === before) return undefined;
+      before = stamps;
+      return withInputs([path], options, async (found) =>
+        found.logs.length === 0 ? undefined : reportOnLogs(found, options),
+      );
+    },
+    finish: () => analyze([path], options),
+    close: async () => {},
+  };
+}
 
 /** Whether the file is one document: its new content replaces the old one, it does not follow it. */
 const isDocument = (raw: RawLog | undefined): boolean =>
@@ -70,15 +122,7 @@ export function watchLog(path: string, options: AnalyzeOptions): Watcher {
   }
 
   async function reportOf(raws: readonly RawLog[]): Promise<Report> {
-    const log = await logOf(raws);
-    return assembleReport({
-      inputs: inputsOf(log),
-      runs: log.runs.map((run) => diagnoseRun(run, options)),
-      skipped: [],
-      warnings: [],
-      toolVersion: options.toolVersion,
-      createdAt: options.now().toISOString(),
-    });
+    return reportOnLogs({ logs: [await logOf(raws)], skipped: [], errors: [] }, options);
   }
 
   return {

@@ -31,7 +31,7 @@ const ANSWER_ROWS = 14;
 const CHART_ROWS = 8;
 const CHART_LEAST = 6;
 /** Rows of a chart that are not its plot: the axis, its steps, the marks. */
-const CHART_FRAME = 3;
+export const CHART_FRAME = 3;
 /** A taller terminal gets a taller chart, up to this. */
 const CHART_MOST = 16;
 /** The head of the table and two rows. */
@@ -73,7 +73,13 @@ const PART_LINES: Readonly<Record<string, number>> = {
   Beware: 2,
 };
 
-function answerLines(answer: Answer, tried: string | null, options: BriefOptions, paint: Ansis): string[] {
+/** What happened, where, why and what to do, in as many lines as an answer may have; what was tried goes after the fix. */
+export function answerLines(
+  answer: Answer,
+  tried: string | null,
+  options: BriefOptions,
+  paint: Ansis,
+): string[] {
   const { mood, title, change, facts } = answer;
   const { width } = options;
   const mark = MARKS[mood][options.ascii ? 'ascii' : 'unicode'];
@@ -127,7 +133,8 @@ const marksOf = (run: RunReport, ascii: boolean): ChartMarker[] =>
     }))
     .sort((a, b) => a.step - b.step);
 
-function chartLines(run: RunReport, rows: number, options: BriefOptions): string[] {
+/** The chart of the series that decided, in so many rows with its axis; none where there is nothing to draw. */
+export function chartLines(run: RunReport, rows: number, options: BriefOptions): string[] {
   const decided = decidingSeries(run);
   const series =
     decided === undefined || decided.points < 2 ? (chartGroups(run.series)[0]?.series ?? []) : [decided];

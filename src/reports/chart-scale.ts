@@ -34,6 +34,8 @@ export function chartScale(
   if (logarithmic) return logarithmicScale(positive, high, rows);
   const size = Math.max(Math.abs(low), Math.abs(high));
   if (!(high / 2 - low / 2 > (FLAT * size) / 2) || size < Number.MIN_VALUE / Number.EPSILON) return flat(low);
+  // Between two rows on either side of 0 there is no round number for each.
+  if (rows <= 2 && low < 0 && high > 0) return ends(low, high);
   const unit = linearUnit(low, high, rows - 1);
   const first = Math.floor(low / unit);
   const height = Math.max(1, Math.ceil(high / unit) - first);
@@ -50,6 +52,13 @@ const flat = (value: number): ChartScale => ({
   height: 1,
   rowOf: () => 0,
   labelOf: (row) => (row === 0 ? formatNumber(value) : ''),
+});
+
+/** Two rows, for the ends of a range on either side of 0. */
+const ends = (low: number, high: number): ChartScale => ({
+  height: 1,
+  rowOf: (value) => clamp((value / 2 - low / 2) / (high / 2 - low / 2), 1),
+  labelOf: (row) => formatNumber(row === 0 ? low : high, 'brief'),
 });
 
 const clamp = (row: number, height: number): number => Math.min(height, Math.max(0, row));
@@ -99,6 +108,8 @@ function logarithmicScale(low: number, high: number, rows: number): ChartScale {
   const fits = (perDecade: number): boolean =>
     Math.ceil(top * perDecade) - Math.floor(bottom * perDecade) <= rows - 1;
   let perDecade: number = ROWS_OF_A_DECADE.find(fits) ?? 0;
+  // On either side of 1 the two rows of the smallest plot are never enough for whole decades.
+  if (rows <= 2 && bottom < 0 && top > 0) return betweenEnds(bottom, top, rows - 1);
   for (let decades = 2; perDecade === 0; decades++) if (fits(1 / decades)) perDecade = 1 / decades;
   const first = Math.floor(bottom * perDecade);
   const height = Math.max(1, Math.ceil(top * perDecade) - first);

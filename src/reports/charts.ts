@@ -12,7 +12,7 @@ import { inertName } from '../model/inert-text.ts';
 import { largest, smallest } from '../model/order-statistics.ts';
 import type { ChartSeries } from '../model/report.ts';
 import { chartScale } from './chart-scale.ts';
-import { wrap } from './wrap.ts';
+import { startOf, wrap } from './wrap.ts';
 
 export interface ChartMarker {
   readonly step: number;
@@ -273,16 +273,6 @@ export function drawChart(title: string, series: readonly ChartLine[], options: 
   ];
   picture.push(...flow(remarks, plotWidth).map((line) => `${indent} ${line}`));
   return picture.join('\n');
-}
-
-/** The start of a text that fits into so many columns. */
-function startOf(text: string, width: number): string {
-  let start = '';
-  for (const character of text) {
-    if (stringWidth(start + character) > width) break;
-    start += character;
-  }
-  return start;
 }
 
 /** Which colour, or which point, is which series, in as many lines as it takes; one series needs none. */

@@ -16,3 +16,13 @@ export function wrap(text: string, width: number, indent: string, hanging = ''):
   if (line !== '') lines.push(lead + line);
   return lines;
 }
+
+/** The start of a text that fits into so many columns. */
+export function startOf(text: string, width: number): string {
+  let start = '';
+  for (const character of text) {
+    if (stringWidth(start + character) > width) break;
+    start += character;
+  }
+  return start;
+}

@@ -152,6 +152,20 @@ describe('drawChart', () => {
     );
   });
 
+  it('is drawn on as few rows as two, on either side of 1 and of 0', () => {
+    for (const [values, low, high] of [
+      [[0.3, 1, 147], '1', '100'],
+      [[-3, 1, 2], '-3', '2'],
+    ] as const)
+      for (const height of [1, 2]) {
+        const chart = drawChart('loss', [chartSeries('loss', values)], { ...plain, height, scale: 'auto' });
+        expect(rows(chart).flatMap((line) => /^ *(\S+) ┤/.exec(line)?.[1] ?? [])).toEqual([high, low]);
+        // The highest value lies on the upper row, the lowest on the lower one.
+        expect(rows(chart)[1]).toMatch(/[╭╮─]$/);
+        expect(rows(chart)[2]).toMatch(/┤─/);
+      }
+  });
+
   it('is ASCII where asked for, and has no escape sequences without colour', () => {
     const chart = drawChart('loss', [chartSeries('loss', [1, 5, Number.NaN, 2])], { ...plain, ascii: true });
     expect(chart).toMatch(/^[\x20-\x7e\n]*$/);

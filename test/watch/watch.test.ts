@@ -2,12 +2,14 @@ import { spawn } from 'node:child_process';
 import {
   appendFileSync,
   copyFileSync,
+  mkdirSync,
   mkdtempSync,
   readFileSync,
   renameSync,
   rmSync,
   truncateSync,
   unlinkSync,
+  utimesSync,
   writeFileSync,
 } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -18,7 +20,7 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { followFile } from '../../src/bytes/tail.ts';
 import type { Io } from '../../src/cli/io.ts';
 import { analyze } from '../../src/engine/analyze.ts';
-import { type Watcher, watchLog } from '../../src/engine/watch.ts';
+import { type Watcher, watchLog, watchPath } from '../../src/engine/watch.ts';
 import { ALERT_CLASSES, type AlertState, NO_ALERTS, updateAlerts } from '../../src/engine/watch-alerts.ts';
 import { EXIT, type ExitCode } from '../../src/model/errors.ts';
 import type { Report, RunReport } from '../../src/model/report.ts';
@@ -186,6 +188,72 @@ test('watching to the end says what analyze says', async () => {
     expect(await watcher.finish()).toEqual(await analyze([path], options));
     await watcher.close();
   }
+});
+
+describe('a folder', () => {
+  const folder = (): string => mkdtempSync(join(root, 'runs-'));
+  /** A look judges the logs; replays are left to the end. */
+  const judged = (report: Report | undefined): unknown =>
+    report!.runs.map(({ id, paths, verdict, findings, series }) => ({
+      id,
+      paths,
+      verdict,
+      findings,
+      series,
+    }));
+  const analyzed = (path: string): Promise<Report> => analyze([path], options);
+
+  test('says what analyze says, also of files that appear and grow', async () => {
+    const path = folder();
+    const watcher = watchPath(path, options);
+    expect(await watcher.look()).toBeUndefined();
+    mkdirSync(join(path, 'a'));
+    writeFileSync(join(path, 'a/log.jsonl'), records(0, 30));
+    expect(seen(await watcher.look())).toEqual({ points: 30, last: 29 });
+    expect(await watcher.look()).toBeUndefined();
+    appendFileSync(join(path, 'a/log.jsonl'), records(30, 50));
+    expect(seen(await watcher.look())).toEqual({ points: 50, last: 49 });
+    mkdirSync(join(path, 'b'));
+    writeFileSync(join(path, 'b/log.jsonl'), records(0, 40));
+    const both = await watcher.look();
+    expect(judged(both)).toEqual(judged(await analyzed(path)));
+    expect(both!.runs).toHaveLength(2);
+    rmSync(join(path, 'b'), { recursive: true });
+    expect((await watcher.look())!.runs).toHaveLength(1);
+    expect(await watcher.finish()).toEqual(await analyzed(path));
+    await watcher.close();
+  });
+
+  test('that TensorBoard writes: events of a restart go on in another file', async () => {
+    const path = folder();
+    const bytes = readFileSync(join(projectRoot, 'fixtures/logs/full-divergence-tb/input.tfevents'));
+    const watcher = watchPath(path, options);
+    const name = (second: number): string => join(path, `events.out.tfevents.17000000${second}.host`);
+    writeFileSync(name(10), bytes.subarray(0, bytes.length / 2));
+    const half = seen(await watcher.look()).points;
+    expect(half).toBeGreaterThan(100);
+    copyFileSync(join(projectRoot, 'fixtures/logs/full-divergence-tb/input.tfevents'), name(20));
+    const report = await watcher.look();
+    expect(judged(report)).toEqual(judged(await analyzed(path)));
+    expect(seen(report).points).toBeGreaterThan(half);
+    await watcher.close();
+  });
+
+  test('may appear later, as may a file', async () => {
+    const path = join(folder(), 'late');
+    const watcher = watchPath(path, options);
+    expect(await watcher.look()).toBeUndefined();
+    mkdirSync(path);
+    writeFileSync(join(path, 'log.jsonl'), records(0, 30));
+    expect(seen(await watcher.look())).toEqual({ points: 30, last: 29 });
+    await watcher.close();
+    const file = fresh();
+    const other = watchPath(file, options);
+    expect(await other.look()).toBeUndefined();
+    writeFileSync(file, records(0, 30));
+    await step(other, 30);
+    await other.close();
+  });
 });
 
 describe('alerts', () => {
@@ -404,13 +472,13 @@ describe('the command', () => {
   async function watchThrough(
     args: readonly string[],
     moments: ((end: (code: ExitCode) => void) => void)[],
-    { look = 0, ...io }: Partial<Io> & { look?: number } = {},
+    { look = 0, start = 0, ...io }: Partial<Io> & { look?: number; start?: number } = {},
   ) {
-    let now = 0;
+    let now = start;
     let listener: ((code: ExitCode) => void) | undefined;
     const pauses: number[] = [];
     const told: [number, string][] = [];
-    const result = await cli(['watch', ...args, '--state', state()], {
+    const result = await cli(['watch', ...args, ...(args.includes('--state') ? [] : ['--state', state()])], {
       io: {
         now() {
           now += look;
@@ -474,23 +542,146 @@ describe('the command', () => {
     expect(new Set(alerts.map(([, text]) => text)).size).toBe(alerts.length);
   });
 
-  test('on a terminal it draws one screen, with the alerts on it and not beside it', async () => {
-    let screen = '';
-    const { told, out } = await watchThrough([diverged], [(end) => end(EXIT.interrupted)], {
-      stdout: {
-        isTTY: true,
-        columns: 70,
-        rows: 20,
-        write(text, done) {
-          screen += text;
-          done?.();
+  /** A terminal of a test's own: what is written to it, and a keyboard. */
+  function terminal(rows = 20) {
+    const written: string[] = [];
+    let listener: ((typed: string) => void) | undefined;
+    let taken = 0;
+    return {
+      written,
+      /** What stands on it: from the last drawing on. */
+      screen: () => written.findLast((text) => text.includes('\u001b[H'))!,
+      type: (text: string) => listener!(text),
+      taken: () => taken,
+      io: {
+        stdout: {
+          isTTY: true,
+          columns: 70,
+          rows,
+          write(text: string, done?: () => void) {
+            written.push(text);
+            done?.();
+          },
+        },
+        takeTerminal(_: unknown, added: (typed: string) => void) {
+          listener = added;
+          taken++;
+          return () => {
+            taken--;
+          };
         },
       },
+    };
+  }
+
+  test('on a terminal it draws one screen, with the alerts on it and not beside it, and leaves the page', async () => {
+    const { io, screen, written, taken } = terminal();
+    const { told, out, code } = await watchThrough([diverged], [(end) => end(EXIT.interrupted)], io);
+    expect([out, told, code, taken()]).toEqual(['', [], EXIT.interrupted, 0]);
+    const lines = screen().split('\r\n');
+    expect(lines).toHaveLength(20);
+    expect(lines[0]).toMatch(/step 599 .* last record /);
+    expect(lines.at(-2)).toContain('last alert, 0 s ago: full-divergence in loss from step 400');
+    expect(written.at(-1)).toContain('✗ DIVERGED at step 400');
+  });
+
+  test('the keyboard scrolls it and ends it with 0; a restart still shows the last alert', async () => {
+    const keyboard = terminal();
+    const { io, screen, type, taken } = keyboard;
+    const shown: string[] = [];
+    const remembered = state();
+    const look = (line: string): void => {
+      type(line);
+      shown.push(/lines (\d+)/.exec(screen())![1]!);
+    };
+    const moments = [() => look('\u001b[B'), () => look('\u001b[6~'), () => look('g'), () => type('q')];
+    const result = await watchThrough([diverged, '--state', remembered], moments, io);
+    expect([result.code, taken()]).toEqual([0, 0]);
+    expect(shown[0]).toBe('2');
+    expect(Number(shown[1])).toBeGreaterThan(3);
+    expect(shown[2]).toBe('1');
+    const again = terminal();
+    await watchThrough([diverged, '--state', remembered], [() => again.type('q')], again.io);
+    expect(again.screen()).toContain('full-divergence in loss from step 400');
+  });
+
+  test('the age of the last record goes on between looks', async () => {
+    const { io, screen } = terminal();
+    const ages: string[] = [];
+    const look = (): void => {
+      ages.push(/last record (.*?) ago/.exec(screen())![1]!);
+    };
+    const path = fresh();
+    writeFileSync(path, records(0, 30));
+    const moments = [look, look, look, (end: (code: ExitCode) => void) => end(EXIT.interrupted)];
+    await watchThrough([path, '--interval', '1h'], moments, io);
+    expect(ages).toEqual(['0 s', '1 s', '2 s']);
+  });
+
+  test('the rate is that of the looks: 10 steps in 2 seconds are 5 a second', async () => {
+    const path = fresh();
+    writeFileSync(path, records(0, 30));
+    const { out } = await watchThrough(
+      [path],
+      [() => appendFileSync(path, records(30, 40)), nothing, (end) => end(EXIT.interrupted)],
+    );
+    expect(out.split('\n').slice(0, 2)).toEqual([
+      expect.stringMatching(/^step 29 +loss 1\.033 +\w/),
+      expect.stringMatching(/^step 39 +loss 1\.025 +5 steps\/s +\w/),
+    ]);
+  });
+
+  describe('--stall', () => {
+    const stalls = (told: readonly [number, string][]): [number, string][] =>
+      told.filter(([, text]) => text.startsWith('alert:'));
+
+    test('is alerted once for each time that records stop, with the hook, and not for lines that hold none', async () => {
+      const path = fresh();
+      writeFileSync(path, records(0, 30));
+      const { told } = await watchThrough(
+        [path, '--stall', '5s', '--alert-on', 'drift', '--on-alert', 'echo "hook $CLIPPY_DIAG_ALERT"'],
+        [
+          nothing,
+          () => appendFileSync(path, '# a line without a record\n'),
+          nothing,
+          nothing,
+          () => appendFileSync(path, records(30, 31)),
+          nothing,
+          nothing,
+          nothing,
+          (end) => end(EXIT.interrupted),
+        ],
+      );
+      const about = (at: number, step: number): [number, string] => [
+        at,
+        `alert: ${path}: stalled: no new record for 6 s; the last is step ${step}\n`,
+      ];
+      // Looks are at 0, 2, 4, … s; the record of step 30 is seen at 10 s.
+      expect(stalls(told)).toEqual([about(6000, 29), about(16_000, 30)]);
+      expect(told.filter(([, text]) => text === 'hook stall\n')).toHaveLength(2);
     });
-    expect(out).toBe('');
-    expect(told.map(([, text]) => text)).toEqual([`watching ${diverged}; Ctrl-C ends it\n`]);
-    expect(screen.startsWith('\u001b[H\u001b[Jalert: ')).toBe(true);
-    expect(screen.trimEnd().split('\n').length).toBeLessThanOrEqual(19);
+
+    test('counts from the beginning while there is no record, and from the file for one that is old', async () => {
+      const stop = (end: (code: ExitCode) => void): void => end(EXIT.interrupted);
+      const late = await watchThrough([fresh(), '--stall', '3s'], [nothing, nothing, stop]);
+      expect(stalls(late.told)).toEqual([
+        [4000, expect.stringContaining('stalled: no record yet after 4 s')],
+      ]);
+      const old = fresh();
+      writeFileSync(old, records(0, 30));
+      utimesSync(old, new Date(1_000_000), new Date(1_000_000));
+      const { told } = await watchThrough([old, '--stall', '10m'], [stop], { start: 1_000_000 + 7_200_000 });
+      expect(stalls(told)).toEqual([[8_200_000, expect.stringContaining('no new record for 2 h')]]);
+    });
+
+    test('stands on the screen', async () => {
+      const { io, screen } = terminal();
+      const path = fresh();
+      writeFileSync(path, records(0, 30));
+      await watchThrough([path, '--stall', '1s'], [nothing, nothing, (end) => end(EXIT.interrupted)], io);
+      expect(screen()).toContain('! STALLED: no new record for 2 s');
+      expect(screen()).toContain('last alert, 0 s ago: stalled: no new record');
+    });
   });
 
   test.each([
