@@ -8,22 +8,15 @@ import { decidingSeries } from '../model/deciding-series.ts';
 import { type Finding, SEVERITIES } from '../model/finding.ts';
 import { formatCount, formatNumber } from '../model/format-number.ts';
 import { inertName } from '../model/inert-text.ts';
-import {
-  type Incident,
-  type Report,
-  type RunReport,
-  VERDICT_CLASSES,
-  type VerdictClass,
-} from '../model/report.ts';
+import { type Incident, type Report, type RunReport, VERDICT_CLASSES } from '../model/report.ts';
 import type { StepUnit } from '../model/run.ts';
+import { CLASS_MOODS, type Mood } from './class-paint.ts';
 import { lossesOf } from './input-losses.ts';
 import { replayLabel } from './replay-label.ts';
-import { CONFIDENCE, remedyWords, TRIGGERS } from './why.ts';
-
-/** How grave the first line is, for its mark and colour. */
-export type Mood = 'good' | 'doubtful' | 'bad';
+import { CONFIDENCE, remedyName, remedyWords, TRIGGERS } from './why.ts';
 
 export interface Answer {
+  /** How grave the first line is, for its mark and colour. */
   readonly mood: Mood;
   /** DIVERGED at step 400 */
   readonly title: string;
@@ -64,15 +57,6 @@ const plural = (count: number, noun: string, several = `${noun}s`): string =>
 const listed = (words: readonly string[]): string =>
   words.length < 2 ? (words[0] ?? '') : `${words.slice(0, -1).join(', ')} and ${words.at(-1)}`;
 const quoted = (names: readonly string[]): string => listed(names.map((name) => `\`${inertName(name)}\``));
-
-const MOODS: Readonly<Record<VerdictClass, Mood>> = {
-  healthy: 'good',
-  inconclusive: 'doubtful',
-  'micro-divergence': 'doubtful',
-  drift: 'bad',
-  'full-divergence': 'bad',
-  'non-finite': 'bad',
-};
 
 /** Columns that a path may take. */
 const PATH_WIDTH = 48;
@@ -251,21 +235,6 @@ function triedWords(run: RunReport, remedy: Remedy): string {
   return `Tried here${over}: ${ends}.`;
 }
 
-/** A remedy in a table. */
-function remedyName(remedy: Remedy): string {
-  const { action, rule, skipSteps, learningRate, learningRateFactor } = remedy;
-  if (action === 'clip' && rule !== null) return rule;
-  if (action === 'skip-batches' && skipSteps !== null)
-    return skipSteps[0] === skipSteps[1]
-      ? `skip batch ${formatCount(skipSteps[0])}`
-      : `skip batches ${formatCount(skipSteps[0])} to ${formatCount(skipSteps[1])}`;
-  if (action === 'lower-learning-rate')
-    return learningRate === null
-      ? `learning rate × ${brief(learningRateFactor ?? Number.NaN)}`
-      : `learning rate ${brief(learningRate)}`;
-  return action === 'restore-optimizer-state' ? 'old optimizer state' : action;
-}
-
 /** How many held, and which beside the one to use; null where nothing was tried. */
 export function triedSentence(tried: readonly Tried[]): string | null {
   const remedies = tried.filter(({ name }) => name !== NOTHING);
@@ -369,7 +338,7 @@ export function answerOf(run: RunReport, report: Report): Answer {
         ? errors > 0
           ? 'bad'
           : 'doubtful'
-        : MOODS[run.verdict.class],
+        : CLASS_MOODS[run.verdict.class],
     title: healthy && errors > 0 ? 'THE LOSS IS HEALTHY, THE RUN IS NOT' : titleOf(run),
     change: changeOf(run),
     facts: factsOf(run),

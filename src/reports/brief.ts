@@ -8,8 +8,9 @@ import { decidingSeries } from '../model/deciding-series.ts';
 import { formatCount, formatNumber } from '../model/format-number.ts';
 import type { Report, RunReport } from '../model/report.ts';
 import { toAscii } from './ascii.ts';
-import { type Answer, answerOf, type Mood, type Tried, triedSentence, troubleOf } from './brief-answer.ts';
+import { type Answer, answerOf, type Tried, triedSentence, troubleOf } from './brief-answer.ts';
 import { type ChartMarker, drawChart } from './charts.ts';
+import { type Mood, moodPaint } from './class-paint.ts';
 import type { RenderOptions } from './format.ts';
 import { eventsOf, symbolOf } from './run-events.ts';
 import { runsPage } from './runs-page.ts';
@@ -44,9 +45,6 @@ const MARKS: Readonly<Record<Mood, { unicode: string; ascii: string }>> = {
   doubtful: { unicode: '!', ascii: '!' },
   bad: { unicode: '✗', ascii: 'x' },
 };
-
-const moodPaint = (paint: Ansis, mood: Mood) =>
-  mood === 'good' ? paint.bold.green : mood === 'bad' ? paint.bold.red : paint.bold.yellow;
 
 /** As many whole sentences as fit into so many lines; of the first at least its start. */
 function fitted(text: string, most: number, width: number, indent: string): string[] {

@@ -1,12 +1,26 @@
-/** The colour of each class of a verdict. */
+/** How grave each class of a verdict is, and so its mark and its colour: on a terminal and in HTML. */
 import type { Ansis } from 'ansis';
 import type { VerdictClass } from '../model/report.ts';
 
+export type Mood = 'good' | 'doubtful' | 'bad';
+
+/** What did not come back is bad; what came back, or cannot be told, is doubtful. */
+export const CLASS_MOODS: Readonly<Record<VerdictClass, Mood>> = {
+  healthy: 'good',
+  inconclusive: 'doubtful',
+  'micro-divergence': 'doubtful',
+  drift: 'bad',
+  'full-divergence': 'bad',
+  'non-finite': 'bad',
+};
+
 export type Paint = (text: string) => string;
 
-export const classPaint = (paint: Ansis, of: VerdictClass): Paint =>
-  of === 'healthy'
-    ? (text) => paint.bold.green(text)
-    : of === 'full-divergence' || of === 'non-finite'
-      ? (text) => paint.bold.red(text)
-      : (text) => paint.bold.yellow(text);
+const COLOURS = { good: 'green', doubtful: 'yellow', bad: 'red' } as const;
+
+export const moodPaint = (paint: Ansis, mood: Mood): Paint => {
+  const colour = paint.bold[COLOURS[mood]];
+  return (text) => colour(text);
+};
+
+export const classPaint = (paint: Ansis, of: VerdictClass): Paint => moodPaint(paint, CLASS_MOODS[of]);

@@ -10,8 +10,8 @@ import { byReason } from './by-reason.ts';
 import type { HtmlChart } from './html-charts.ts';
 import {
   badge,
-  CLASS_TONE,
   type Column,
+  classBadge,
   type Html,
   h,
   number,
@@ -174,7 +174,7 @@ const SERIES_COLUMNS: readonly Column<ChartSeries>[] = [
 
 const TASK_COLUMNS: readonly Column<TaskVerdict>[] = [
   { title: 'task', cell: ({ name }) => name },
-  { title: 'verdict', cell: (task) => badge(task.class, CLASS_TONE[task.class]) },
+  { title: 'verdict', cell: (task) => classBadge(task.class) },
   { title: 'onset', cell: ({ onsetStep }) => steps(onsetStep), value: ({ onsetStep }) => onsetStep },
 ];
 
@@ -253,7 +253,7 @@ export function runSection(
   };
   const findings = [...run.findings].sort((a, b) => ORDER[a.severity] - ORDER[b.severity]);
   return h`<section class="card" id="run-${index}" aria-labelledby="run-${index}-title">
-<h2 id="run-${index}-title">${badge(verdict.class, CLASS_TONE[verdict.class])} ${run.id}</h2>
+<h2 id="run-${index}-title">${classBadge(verdict.class)} ${run.id}</h2>
 <p>${verdict.why}</p>
 ${whySentences(run).map((sentence) => h`<p>${sentence}</p>`)}
 ${factsOf(run)}

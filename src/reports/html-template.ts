@@ -4,6 +4,7 @@ import { formatCount, formatNumber } from '../model/format-number.ts';
 import { inert } from '../model/inert-text.ts';
 import type { VerdictClass } from '../model/report.ts';
 import type { SourceRef } from '../model/source-ref.ts';
+import { CLASS_MOODS, type Mood } from './class-paint.ts';
 import { pathToUri } from './path-uri.ts';
 
 /** HTML that is safe to put together. */
@@ -44,14 +45,9 @@ export const number = (value: number | null): string => (value === null ? '–' 
 
 export type Tone = 'good' | 'warn' | 'bad' | '';
 
-export const CLASS_TONE: Record<VerdictClass, Tone> = {
-  healthy: 'good',
-  'micro-divergence': 'warn',
-  inconclusive: '',
-  drift: 'warn',
-  'full-divergence': 'bad',
-  'non-finite': 'bad',
-};
+const MOOD_TONE = { good: 'good', doubtful: 'warn', bad: 'bad' } as const;
+export const moodTone = (mood: Mood): Tone => MOOD_TONE[mood];
+export const classBadge = (name: VerdictClass): Html => badge(name, moodTone(CLASS_MOODS[name]));
 export const SEVERITY_TONE = { error: 'bad', warning: 'warn', note: '' } as const;
 
 export const badge = (text: string, tone: Tone): Html => h`<span class="badge ${tone}">${text}</span>`;

@@ -15,8 +15,8 @@ import { HTML_PARTS } from './html-parts.ts';
 import { runSection } from './html-run.ts';
 import {
   badge,
-  CLASS_TONE,
   type Column,
+  classBadge,
   type Html,
   h,
   SEVERITY_TONE,
@@ -110,11 +110,11 @@ const headerOf = ({
   gate,
 }: Report): Html => h`<header><div class="top">
 <div class="brand">clippy-diag ${toolVersion} · ${createdAt.replace('T', ' ').replace(/\.\d+Z$/, ' UTC')}</div>
-<h1>${badge(verdict.class, CLASS_TONE[verdict.class])} ${verdict.run ?? 'no run could be judged'}</h1>
+<h1>${classBadge(verdict.class)} ${verdict.run ?? 'no run could be judged'}</h1>
 <p>${verdict.why}</p>
 ${
   runs.length + (gate === undefined ? 0 : 1) > 1 &&
-  h`<nav aria-label="Parts of the report"><ul>${gate !== undefined && h`<li><a href="#gate">Gate ${gateBadge(gate)}</a></li>`}${runs.map((run, index) => h`<li><a href="#run-${index}">${run.id} ${badge(run.verdict.class, CLASS_TONE[run.verdict.class])}</a></li>`)}</ul></nav>`
+  h`<nav aria-label="Parts of the report"><ul>${gate !== undefined && h`<li><a href="#gate">Gate ${gateBadge(gate)}</a></li>`}${runs.map((run, index) => h`<li><a href="#run-${index}">${run.id} ${classBadge(run.verdict.class)}</a></li>`)}</ul></nav>`
 }
 </div></header>`;
 

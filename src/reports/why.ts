@@ -30,19 +30,29 @@ export const TRIGGERS: Readonly<Record<Cause['trigger'], string>> = {
 export const causeWords = ({ trigger, confidence, statement }: Cause): string =>
   `${TRIGGERS[trigger]}${confidence === null ? '' : ` (${CONFIDENCE[confidence]})`}: ${statement}`;
 
-/** A remedy in a few words. */
-export function remedyWords({ action, rule, skipSteps, learningRate, learningRateFactor }: Remedy): string {
-  if (action === 'clip') return `clip with ${rule}`;
+/** A remedy as a table has it. */
+export function remedyName({ action, rule, skipSteps, learningRate, learningRateFactor }: Remedy): string {
+  if (action === 'clip' && rule !== null) return rule;
   if (action === 'skip-batches' && skipSteps !== null)
     return skipSteps[0] === skipSteps[1]
-      ? `leave out the batch of step ${formatCount(skipSteps[0])}`
-      : `leave out the batches of steps ${formatCount(skipSteps[0])} to ${formatCount(skipSteps[1])}`;
+      ? `skip batch ${formatCount(skipSteps[0])}`
+      : `skip batches ${formatCount(skipSteps[0])} to ${formatCount(skipSteps[1])}`;
   if (action === 'lower-learning-rate')
     return learningRate === null
-      ? `multiply the learning rate by ${formatNumber(learningRateFactor ?? Number.NaN)}`
-      : `keep the learning rate at ${formatNumber(learningRate)}`;
-  return action === 'restore-optimizer-state' ? 'put the old optimizer state back' : action;
+      ? `learning rate × ${formatNumber(learningRateFactor ?? Number.NaN, 'brief')}`
+      : `learning rate ${formatNumber(learningRate, 'brief')}`;
+  return action === 'restore-optimizer-state' ? 'old optimizer state' : action;
 }
+
+/** What makes an order of such a name. */
+const ORDERS: Partial<Record<Remedy['action'], string>> = {
+  clip: 'clip with ',
+  'lower-learning-rate': 'train on with ',
+  'restore-optimizer-state': 'put back the ',
+};
+
+/** A remedy in a sentence. */
+export const remedyWords = (remedy: Remedy): string => `${ORDERS[remedy.action] ?? ''}${remedyName(remedy)}`;
 
 /**
  * One sentence on thresholds that are not the defaults, one on the cause and one on what would have held; none of what is not

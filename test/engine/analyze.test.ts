@@ -57,9 +57,7 @@ it('tells what, when, which task, why, and which rule would have held', async ()
   for (const format of ['text', 'markdown', 'html'] as const) {
     const page = REPORT_FORMATS[format].render(report, { width: 400, colour: false, ascii: false });
     expect(page).toMatch(/why: the data changed \\?\(shown by experiment\\?\): .* the batch of step 400/);
-    expect(page).toMatch(
-      /would have held, tried: leave out the batches of steps 400 to 407; clip with global\\?-norm:1/,
-    );
+    expect(page).toMatch(/would have held, tried: skip batches 400 to 407; clip with global\\?-norm:1/);
   }
 });
 
