@@ -4,6 +4,7 @@
  *     npm run mutation                       every scope below
  *     npm run mutation -- src/rules          one scope
  *     npm run mutation -- src/rules/agc.ts   one file
+ *     npm run mutation -- --survivors        those that survived once more, after tests were added
  *     npm run mutation -- --page             runs nothing: results.md from results.json
  *
  * `--workers N` runs N mutants at a time (default: one for each processor). `--every N` tries every N-th mutant of a
@@ -21,25 +22,41 @@ import { parseArgs } from 'node:util';
 import { type Mutant, mutantsOf } from './mutants.ts';
 import { type Answer, type Task, TIMED_OUT } from './worker.ts';
 
-/** What is mutated, and the tests that must notice: those beside it, which take seconds, not those of the whole tool. */
-const SCOPES: Readonly<Record<string, readonly string[]>> = {
-  'src/incidents': [
-    'test/incidents/*.test.ts',
-    'test/detectors/*.test.ts',
-    'test/contracts/detectors.test.ts',
-  ],
-  'src/gate': ['test/gate/{config,evidence,faults,thresholds,unread,baseline}.test.ts'],
-  'src/rules': [
-    'test/rules/*.test.ts',
-    'test/contracts/{rules,compositions}.test.ts',
-    'test/replay/{parity,from-log,several-rules}.test.ts',
-  ],
-  'src/optimizers': [
-    'test/contracts/optimizers.test.ts',
-    'test/optimizers/*.test.ts',
-    'test/replay/parity.test.ts',
-  ],
+/**
+ * What is mutated, and the tests that must notice: those that state what the file does, not those of the whole tool. A file
+ * that is named here has its own, by their paths below `test/`; the others of its folder have those of `rest`.
+ */
+const SCOPES: Readonly<Record<string, Readonly<Record<string, readonly string[]>>>> = {
+  'src/incidents': {
+    'attempts.ts': ['incidents/attempts', 'incidents/verdict'],
+    'bands.ts': ['incidents/bands', 'incidents/climbs', 'incidents/cases'],
+    'judge.ts': ['incidents/climbs', 'incidents/verdict', 'incidents/cases'],
+    'losses.ts': ['incidents/losses'],
+    'settings.ts': ['incidents/bands', 'incidents/verdict', 'findings/thresholds', 'contracts/findings'],
+    'stream.ts': ['incidents/cases'],
+    'unlike.ts': ['incidents/bands', 'cause/parts'],
+    rest: ['incidents/verdict', 'incidents/attempts', 'detectors/*'],
+  },
+  'src/gate': {
+    rest: ['gate/{config,evidence,faults,thresholds,unread,baseline}'],
+  },
+  'src/rules': {
+    rest: ['rules/*', 'contracts/{rules,compositions}', 'replay/{parity,from-log,several-rules}'],
+  },
+  'src/optimizers': {
+    rest: ['contracts/optimizers', 'optimizers/*', 'replay/parity'],
+  },
 };
+const testsOf = (file: string): readonly string[] => {
+  const scope = scopeOf(file);
+  const tests = SCOPES[scope]![file.slice(scope.length + 1)] ?? SCOPES[scope]!.rest!;
+  return tests.map((test) => `test/${test}.test.ts`);
+};
+function scopeOf(path: string): string {
+  const scope = Object.keys(SCOPES).find((name) => path === name || path.startsWith(`${name}/`));
+  if (scope === undefined) throw new Error(`${path} lies in none of ${Object.keys(SCOPES).join(', ')}`);
+  return scope;
+}
 const LEAST_KILLED = 0.9;
 /** Seconds of processor time for the tests without a mutant. */
 const CLEAN_LIMIT = 600;
@@ -67,8 +84,8 @@ interface FileResult {
   readonly timedOut: number;
   readonly cpuSeconds: number;
   readonly survivors: readonly Survivor[];
-  /** Those that ran, by their patterns. Left out in older results: the tests of the scope. */
-  readonly tests?: readonly string[];
+  /** Those that ran: patterns of paths. */
+  readonly tests: readonly string[];
 }
 
 /** By path from the root of the project. */
@@ -143,17 +160,15 @@ interface Sample {
   readonly from: number;
 }
 
-async function runFile(
+/** Tries some mutants of a file: those that survive, with the reasons that are known, and what it took. */
+async function tryMutants(
   file: string,
+  mutants: readonly Mutant[],
   runners: readonly Runner[],
-  { every, from }: Sample,
-  before?: FileResult,
-): Promise<FileResult> {
-  const reasons = new Map(before?.survivors.map((survivor) => [keyOf(survivor), survivor.why]));
-  const commit = execFileSync('git', ['log', '-1', '--format=%h', '--', file], { encoding: 'utf8' }).trim();
-  const all = mutantsOf(readFileSync(file, 'utf8'));
-  const queue = all.filter((_, i) => i % every === from);
-  const mutants = queue.length;
+  known: readonly Survivor[],
+): Promise<Pick<FileResult, 'survivors' | 'timedOut' | 'cpuSeconds'>> {
+  const reasons = new Map(known.map((survivor) => [keyOf(survivor), survivor.why]));
+  const queue = [...mutants];
   const survivors: Survivor[] = [];
   let timedOut = 0;
   let cpuSeconds = 0;
@@ -165,25 +180,69 @@ async function runFile(
       if (outcome.kind !== 'survived') continue;
       const { line, text, change } = mutant;
       survivors.push({ line, text, change, why: reasons.get(keyOf(mutant)) ?? null });
-      process.stderr.write(`${mutants - queue.length}/${mutants} survived ${file}:${line} ${change}\n`);
+      process.stderr.write(
+        `${mutants.length - queue.length}/${mutants.length} survived ${file}:${line} ${change}\n`,
+      );
     }
   };
   await Promise.all(runners.map(work));
+  return { survivors, timedOut, cpuSeconds };
+}
+
+const commitOf = (file: string): string =>
+  execFileSync('git', ['log', '-1', '--format=%h', '--', file], { encoding: 'utf8' }).trim();
+
+/** Tries those that survived before once more: what a test has been added for, of a file that is as it was. */
+async function runSurvivors(
+  file: string,
+  runners: readonly Runner[],
+  before: FileResult,
+): Promise<FileResult> {
+  const left = new Set(before.survivors.map(({ line, ...survivor }) => `${line} ${keyOf(survivor)}`));
+  const again = mutantsOf(readFileSync(file, 'utf8')).filter((one) => left.has(`${one.line} ${keyOf(one)}`));
+  if (again.length < left.size) throw new Error(`${file} has changed since ${before.commit}: run it anew`);
+  const { survivors, timedOut, cpuSeconds } = await tryMutants(file, again, runners, before.survivors);
+  return {
+    ...before,
+    killed: before.mutants - survivors.length,
+    timedOut: before.timedOut + timedOut,
+    cpuSeconds: Math.round(before.cpuSeconds + cpuSeconds),
+    survivors: survivors.sort((a, b) => a.line - b.line),
+    tests: testsOf(file),
+  };
+}
+
+async function runFile(
+  file: string,
+  runners: readonly Runner[],
+  { every, from }: Sample,
+  before?: FileResult,
+): Promise<FileResult> {
+  const commit = commitOf(file);
+  const all = mutantsOf(readFileSync(file, 'utf8'));
+  const mutants = all.filter((_, i) => i % every === from);
+  const { survivors, timedOut, cpuSeconds } = await tryMutants(
+    file,
+    mutants,
+    runners,
+    before?.survivors ?? [],
+  );
   const adds =
     before?.commit === commit && before.tried?.every === every && !before.tried.rests.includes(from)
       ? before
       : undefined;
   const rests = [...(adds?.tried?.rests ?? []), from].sort((a, b) => a - b);
-  const tried = mutants + (adds?.mutants ?? 0);
-  survivors.push(...(adds?.survivors ?? []));
+  const tried = mutants.length + (adds?.mutants ?? 0);
+  const alive = [...survivors, ...(adds?.survivors ?? [])];
   return {
     commit,
     mutants: tried,
     ...(rests.length < every ? { of: all.length, tried: { every, rests } } : {}),
-    killed: tried - survivors.length,
+    killed: tried - alive.length,
     timedOut: timedOut + (adds?.timedOut ?? 0),
     cpuSeconds: Math.round(cpuSeconds + (adds?.cpuSeconds ?? 0)),
-    survivors: survivors.sort((a, b) => a.line - b.line),
+    survivors: alive.sort((a, b) => a.line - b.line),
+    tests: testsOf(file),
   };
 }
 
@@ -210,9 +269,9 @@ const inScope = (scope: string, results: Results): readonly [string, FileResult]
 /** The Markdown page of all results. */
 function pageOf(results: Results): string {
   const cell = (text: string): string => `\`${text.replaceAll('|', '\\|').replaceAll('`', 'ˋ')}\``;
-  const scopes = Object.entries(SCOPES).flatMap(([scope, tests]) => {
+  const scopes = Object.keys(SCOPES).flatMap((scope) => {
     const files = inScope(scope, results);
-    return files.length > 0 ? [{ scope, tests, files }] : [];
+    return files.length > 0 ? [{ scope, files }] : [];
   });
   const summary = scopes.map(({ scope, files }) => {
     const all = files.map(([, file]) => file);
@@ -226,7 +285,7 @@ function pageOf(results: Results): string {
     const whole = mutants === there;
     return `| ${scope} | ${whole ? mutants : `${mutants} of ${there}`} | ${killed} | ${percent(killed / mutants)}${whole ? '' : ` (${percent(least)} to ${percent(most)})`} | ${sumOf(all, 'timedOut')} | ${equivalent} | ${other} | ${sumOf(all, 'cpuSeconds')} |`;
   });
-  const sections = scopes.map(({ scope, tests, files }) => {
+  const sections = scopes.map(({ scope, files }) => {
     const rows = files.flatMap(([file, { survivors }]) =>
       survivors.map(
         ({ line, change, why }) => `| ${file}:${line} | ${cell(change)} | ${why ?? 'not looked at yet'} |`,
@@ -235,25 +294,18 @@ function pageOf(results: Results): string {
     const left = filesUnder(scope).filter(
       (file) => results[file] === undefined && mutantsOf(readFileSync(file, 'utf8')).length > 0,
     );
-    const earlier = new Map<string, string[]>();
-    for (const [file, one] of files) {
-      if (one.tests === undefined || `${one.tests}` === `${tests}`) continue;
-      const ran = one.tests.map(cell).join(', ');
-      earlier.set(ran, [...(earlier.get(ran) ?? []), cell(file)]);
-    }
+    const ran = ({ tests }: FileResult): string =>
+      cell(tests.map((test) => test.replace(/^test\/|\.test\.ts$/g, '')).join(' '));
     return [
       `## ${scope}`,
       '',
-      `Tests: ${tests.map(cell).join(', ')}`,
-      '',
-      ...[...earlier].flatMap(([ran, of]) => [`Run with ${ran} only: ${of.join(', ')}`, '']),
       ...(left.length > 0 ? [`Not run, and in no number here: ${left.map(cell).join(', ')}`, ''] : []),
-      '| file | as of | mutants | killed |',
-      '|---|---|---|---|',
-      ...files.map(
-        ([file, { commit, mutants, of = mutants, killed }]) =>
-          `| ${file} | ${commit} | ${mutants === of ? mutants : `${mutants} of ${of}`} | ${killed} |`,
-      ),
+      '| file | as of | mutants | killed | tests, below `test/` |',
+      '|---|---|---|---|---|',
+      ...files.map(([file, one]) => {
+        const { commit, mutants, of = mutants, killed } = one;
+        return `| ${file} | ${commit} | ${mutants === of ? mutants : `${mutants} of ${of}`} | ${killed} | ${ran(one)} |`;
+      }),
       '',
       ...(rows.length > 0 ? ['| where | survived | why |', '|---|---|---|', ...rows] : ['No survivors.']),
       '',
@@ -292,22 +344,34 @@ const save = (): void => {
   writeFileSync(PAGE, pageOf(results));
 };
 
-async function runPath(path: string, workers: number, sample: Sample): Promise<void> {
-  const scope = Object.keys(SCOPES).find((name) => path === name || path.startsWith(`${name}/`));
-  if (scope === undefined) throw new Error(`${path} lies in none of ${Object.keys(SCOPES).join(', ')}`);
-  const runners = Array.from({ length: workers }, () => createRunner(SCOPES[scope]!));
-  try {
-    for (const file of filesUnder(path)) {
-      const found = await runFile(file, runners, sample, results[file]);
-      results = { ...results, [file]: { ...found, tests: SCOPES[scope]! } };
-      save();
-    }
-  } finally {
-    for (const runner of runners) runner.stop();
+async function runPath(path: string, workers: number, sample: Sample | 'survivors'): Promise<void> {
+  const scope = scopeOf(path);
+  // Those with the same tests one after another: a runner starts by running them all.
+  const groups = new Map<string, string[]>();
+  for (const file of filesUnder(path)) {
+    const tests = testsOf(file).join(' ');
+    groups.set(tests, [...(groups.get(tests) ?? []), file]);
   }
-  const files = inScope(scope, results).map(([, file]) => file);
-  const share = sumOf(files, 'killed') / sumOf(files, 'mutants');
-  const open = files.flatMap(({ survivors }) => survivors.filter(({ why }) => why === null)).length;
+  for (const same of groups.values()) {
+    const runners = Array.from({ length: workers }, () => createRunner(testsOf(same[0]!)));
+    try {
+      for (const file of same) {
+        const before = results[file];
+        if (sample === 'survivors' && before === undefined) continue;
+        const found =
+          sample === 'survivors'
+            ? await runSurvivors(file, runners, before!)
+            : await runFile(file, runners, sample, before);
+        results = { ...results, [file]: found };
+        save();
+      }
+    } finally {
+      for (const runner of runners) runner.stop();
+    }
+  }
+  const found = inScope(scope, results).map(([, file]) => file);
+  const share = sumOf(found, 'killed') / sumOf(found, 'mutants');
+  const open = found.flatMap(({ survivors }) => survivors.filter(({ why }) => why === null)).length;
   console.log(`${scope}: ${percent(share)} killed, ${open} survivors without a reason`);
   if (share < LEAST_KILLED || open > 0) process.exitCode = 1;
 }
@@ -318,13 +382,15 @@ const { values, positionals } = parseArgs({
     every: { type: 'string', default: '1' },
     from: { type: 'string', default: '0' },
     page: { type: 'boolean', default: false },
+    survivors: { type: 'boolean', default: false },
   },
   allowPositionals: true,
 });
 if (values.page) save();
 else
   for (const path of positionals.length > 0 ? positionals : Object.keys(SCOPES))
-    await runPath(path.replace(/\/$/, ''), Number(values.workers), {
-      every: Number(values.every),
-      from: Number(values.from),
-    });
+    await runPath(
+      path.replace(/\/$/, ''),
+      Number(values.workers),
+      values.survivors ? 'survivors' : { every: Number(values.every), from: Number(values.from) },
+    );
