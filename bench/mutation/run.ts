@@ -38,7 +38,20 @@ const SCOPES: Readonly<Record<string, Readonly<Record<string, readonly string[]>
     rest: ['incidents/verdict', 'incidents/attempts', 'detectors/*'],
   },
   'src/gate': {
-    rest: ['gate/{config,evidence,faults,thresholds,unread,baseline}'],
+    'baseline.ts': ['gate/baseline-values'],
+    'contradictions.ts': ['gate/contradictions'],
+    'ends-early.ts': ['gate/judge-series'],
+    'evidence.ts': ['gate/paths', 'gate/settled'],
+    'for-run.ts': ['gate/judge'],
+    'judge-findings.ts': ['gate/judge'],
+    'judge-series.ts': ['gate/judge-series'],
+    'judge.ts': ['gate/judge'],
+    'judgement.ts': ['gate/judge-series', 'gate/judge'],
+    'presets.ts': ['gate/faults'],
+    'problems.ts': ['gate/problems'],
+    'settled.ts': ['gate/settled'],
+    'thresholds.ts': ['gate/thresholds'],
+    rest: ['gate/config'],
   },
   'src/rules': {
     rest: ['rules/*', 'contracts/{rules,compositions}', 'replay/{parity,from-log,several-rules}'],
@@ -166,7 +179,7 @@ async function tryMutants(
   mutants: readonly Mutant[],
   runners: readonly Runner[],
   known: readonly Survivor[],
-): Promise<Pick<FileResult, 'survivors' | 'timedOut' | 'cpuSeconds'>> {
+): Promise<{ survivors: Survivor[]; timedOut: number; cpuSeconds: number }> {
   const reasons = new Map(known.map((survivor) => [keyOf(survivor), survivor.why]));
   const queue = [...mutants];
   const survivors: Survivor[] = [];

@@ -116,7 +116,7 @@ const isSame = (a: BaselineValue, b: BaselineValue): boolean =>
 /** The bytes of a baseline file: one value a line, so that a review shows what changed. */
 export const formatBaseline = (baseline: Baseline): string => `${toJson(baseline)}\n`;
 
-/** @throws baseline-missing, baseline-invalid */
+/** @throws baseline-missing, baseline-invalid, limit-exceeded */
 export async function readBaseline(path: string): Promise<Baseline> {
   if ((await kindOfPath(path)) === 'missing') throw diagError('baseline-missing', { path }, { path });
   const text = await readText(path).catch((error: unknown) => {

@@ -1,5 +1,5 @@
 /** What a gate judges: inputs read and judged as `analyze` does, or saved reports, or both. */
-import { sep } from 'node:path';
+import { resolve, sep } from 'node:path';
 import { STDIN_NAME } from '../bytes/chunks.ts';
 import { entriesOf } from '../bytes/folder.ts';
 import { filesIn, kindOfPath } from '../bytes/source.ts';
@@ -207,7 +207,10 @@ async function savedReport({ path, source }: InputFile): Promise<Report | undefi
   return report;
 }
 
-/** Files and folders that a pattern matches, in the order of their names. A path that exists is no pattern. */
+/**
+ * Files and folders that a pattern matches, in the order of their names, each path once: one run that two patterns match
+ * is one. A path that exists is no pattern.
+ */
 async function expandGlobs(paths: readonly string[]): Promise<string[]> {
   const expanded: string[] = [];
   for (const path of paths) {
@@ -223,7 +226,7 @@ async function expandGlobs(paths: readonly string[]): Promise<string[]> {
       throw diagError('pattern-matches-nothing', { pattern: path, cwd: process.cwd() }, { path });
     expanded.push(...found);
   }
-  return expanded;
+  return [...new Map(expanded.map((path) => [path === '-' ? path : resolve(path), path])).values()];
 }
 
 async function matchesBelow(base: string, deep: boolean, pattern: string): Promise<string[]> {
@@ -236,10 +239,10 @@ async function matchesBelow(base: string, deep: boolean, pattern: string): Promi
     if (visited.has(real)) return;
     visited.add(real);
     for (const { name, path, kind } of entries) {
+      if (name === 'node_modules') continue;
       const shown = path.split(sep).join('/');
       if (matchesGlob(shown, wanted)) found.push(path);
-      else if (kind === 'folder' && name !== 'node_modules' && (deep || shown.split('/').length < depth))
-        await visit(path);
+      else if (kind === 'folder' && (deep || shown.split('/').length < depth)) await visit(path);
     }
   };
   if (base === '' || (await kindOfPath(base)) === 'folder') await visit(base);
