@@ -1,32 +1,54 @@
 import * as Args from '@oclif/core/args';
+import stringWidth from 'string-width';
 import { command } from '../cli/command.ts';
-import { explain, explainable } from '../engine/pages.ts';
+import { terminalOptions } from '../cli/terminal-options.ts';
+import { explain, explainable, PAGE_KINDS } from '../engine/pages.ts';
 import { EXIT } from '../model/errors.ts';
 import { SCHEMA_VERSION } from '../model/report.ts';
 import { textTable } from '../reports/text-table.ts';
+import { startOf } from '../reports/wrap.ts';
+
+const HEADS: Readonly<Record<(typeof PAGE_KINDS)[number], string>> = {
+  guide: 'Guides',
+  format: 'Formats of logs',
+  finding: 'What may be found in a run',
+  rule: 'Clipping rules',
+  error: 'Errors',
+  decision: 'Why it is built as it is',
+};
 
 export default command({
-  summary: 'Print the page of a detector, a clipping rule or an error; without an id, list them.',
+  summary:
+    'Print a page of the docs: a guide, a finding, a clipping rule, an error. Without an id, list them.',
+  description: 'All docs come with the package and are read without a network.',
   examples: [
+    '<%= config.bin %> <%= command.id %>',
+    '<%= config.bin %> <%= command.id %> gate',
     '<%= config.bin %> <%= command.id %> full-divergence',
     '<%= config.bin %> <%= command.id %> clippy',
     '<%= config.bin %> <%= command.id %> file-changed',
   ],
   flags: {},
-  args: { id: Args.string({ description: 'as in a report or an error message' }) },
+  args: { id: Args.string({ description: 'as in the list, a report or an error message' }) },
 
   async run({ args, flags }, io) {
-    if (args.id === undefined) {
-      const all = explainable();
-      if (flags.json) await io.printJson({ schemaVersion: SCHEMA_VERSION, pages: all });
-      else
-        await io.print(
-          textTable({ rows: all.map(({ id, kind, summary }) => [id, kind, summary]) }).join('\n'),
-        );
-    } else {
-      const page = explain(args.id);
+    if (args.id !== undefined) {
+      const page = await explain(args.id);
       if (flags.json) await io.printJson({ schemaVersion: SCHEMA_VERSION, id: args.id, page });
       else await io.print(page);
+      return EXIT.done;
+    }
+    const all = await explainable();
+    if (flags.json) await io.printJson({ schemaVersion: SCHEMA_VERSION, pages: all });
+    else {
+      const { width } = terminalOptions(io.stdout, io.env, false);
+      const cut = (line: string): string =>
+        stringWidth(line) <= width ? line : `${startOf(line, width - 4)} ...`;
+      const lines = PAGE_KINDS.flatMap((kind) => {
+        const rows = all.filter((one) => one.kind === kind).map(({ id, summary }) => [id, summary]);
+        return [HEADS[kind], ...textTable({ rows }).map((line) => cut(`  ${line}`)), ''];
+      });
+      await io.print(`${lines.join('\n')}One of them: clippy-diag explain ID`);
     }
     return EXIT.done;
   },

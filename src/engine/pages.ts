@@ -1,6 +1,6 @@
 /**
- * The pages of findings, clipping rules and errors, made from what the objects say of themselves. `explain` prints
- * them; docs/findings and docs/rules hold the same text (a test compares).
+ * The pages of findings, clipping rules and errors, made from what the objects say of themselves, and the guides of docs/.
+ * `explain` prints them; docs/findings and docs/rules hold the same text (a test compares).
  */
 import { findingPage } from '../findings/page.ts';
 import { FINDINGS } from '../findings/registry.ts';
@@ -11,6 +11,7 @@ import { nearest } from '../model/nearest.ts';
 import { rangeOf } from '../model/options.ts';
 import { RULES } from '../rules/registry.ts';
 import type { ClipRule } from '../rules/rule.ts';
+import { guides } from './guides.ts';
 
 const STAGES = {
   gradient: 'the gradient, before the optimizer sees it',
@@ -91,34 +92,51 @@ export const documentPages = (): Map<string, string> =>
     ...[...rules.values()].map((r): [string, string] => [`rules/${r.id}.md`, rulePage(r)]),
   ]);
 
-/** Every id that has a page, with what it is and one line about it. */
-export const explainable = (): { id: string; kind: 'finding' | 'rule' | 'error'; summary: string }[] => [
-  ...[...findings.values()].map((f) => ({ id: f.id, kind: 'finding' as const, summary: f.docs.summary })),
-  ...[...rules.values()].map((r) => ({ id: r.id, kind: 'rule' as const, summary: r.docs.summary })),
-  ...Object.entries(ERROR_TEXTS).map(([id, { message }]) => ({
-    id,
-    kind: 'error' as const,
-    summary: message,
-  })),
-];
+/** What a page is about. */
+export const PAGE_KINDS = ['guide', 'format', 'finding', 'rule', 'error', 'decision'] as const;
+
+interface PageEntry {
+  readonly id: string;
+  readonly kind: (typeof PAGE_KINDS)[number];
+  readonly summary: string;
+}
+
+/** Every id that has a page, with what it is and one line about it; in the order of {@link PAGE_KINDS}. */
+export async function explainable(): Promise<PageEntry[]> {
+  const entries: PageEntry[] = [
+    ...(await guides()).map(({ id, kind, summary }) => ({ id, kind, summary })),
+    ...[...findings.values()].map((f) => ({ id: f.id, kind: 'finding' as const, summary: f.docs.summary })),
+    ...[...rules.values()].map((r) => ({ id: r.id, kind: 'rule' as const, summary: r.docs.summary })),
+    ...Object.entries(ERROR_TEXTS).map(([id, { message }]) => ({
+      id,
+      kind: 'error' as const,
+      summary: message,
+    })),
+  ];
+  return PAGE_KINDS.flatMap((kind) => entries.filter((one) => one.kind === kind));
+}
 
 /**
- * The page of a finding, a rule (`clippy`, also `clippy:tfrs`) or an error, in Markdown.
+ * The page of a finding, a rule (`clippy`, also `clippy:tfrs`), an error, or a guide (`gate`, `formats`), in Markdown.
  *
  * @throws unknown-id, naming the nearest one
  */
-export function explain(id: string): string {
+export async function explain(id: string): Promise<string> {
   const [name = id] = id.split(':');
   const finding = findings.get(name);
   if (finding) return findingPage(finding);
   const rule = rules.get(name);
   if (rule) return rulePage(rule);
   if (Object.hasOwn(ERROR_TEXTS, name)) return errorPage(name as ErrorCode);
-  const known = explainable().map((one) => one.id);
+  // A page may be named as its file: docs/gate.md.
+  const guide = name.replace(/^docs\//, '').replace(/\.md$/, '');
+  const found = (await guides()).find((one) => one.id === guide || `${one.kind}s/${one.id}` === guide);
+  if (found !== undefined) return found.text;
+  const known = (await explainable()).map((one) => one.id);
   throw diagError('unknown-id', {
     kind: 'page',
     id,
     known: '`clippy-diag explain` lists all',
-    nearest: nearest(name, known),
+    nearest: nearest(guide, known),
   });
 }

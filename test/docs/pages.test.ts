@@ -3,6 +3,7 @@ import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { documentPages, explain, explainable } from '../../src/engine/pages.ts';
 import { REPORT_FORMATS } from '../../src/reports/registry.ts';
+import { cli } from '../support/cli.ts';
 import { projectRoot } from '../support/shared-data.ts';
 
 const docs = join(projectRoot, 'docs');
@@ -22,10 +23,40 @@ describe('generated pages', () => {
     expect(committed.sort()).toEqual([...documentPages().keys()].sort());
   });
 
-  it('exist for every id, and say more than its name', () => {
-    const all = explainable();
+  it('exist for every id, and say more than its name', async () => {
+    const all = await explainable();
     expect(all.length).toBeGreaterThan(40);
-    for (const { id } of all) expect(explain(id).length, id).toBeGreaterThan(id.length + 20);
+    expect(new Set(all.map(({ id }) => id)).size).toBe(all.length);
+    for (const { id, summary } of all) {
+      expect(summary, id).not.toBe('');
+      expect((await explain(id)).length, id).toBeGreaterThan(id.length + 20);
+    }
+  });
+
+  it('of docs/ are all told by `explain`, and come with the package', async () => {
+    const texts = new Set(await Promise.all((await explainable()).map(({ id }) => explain(id))));
+    const packed = JSON.parse(readFileSync(join(projectRoot, 'package.json'), 'utf8')) as { files: string[] };
+    expect(packed.files).toContain('docs/**/*.md');
+    for (const name of readdirSync(docs, { recursive: true, encoding: 'utf8' }))
+      if (name.endsWith('.md')) expect(texts.has(readFileSync(join(docs, name), 'utf8')), name).toBe(true);
+  });
+
+  it.each(['gate', 'docs/gate.md', 'gate.md'])('%s is the page of the gate', async (id) =>
+    expect(await explain(id)).toBe(readFileSync(join(docs, 'gate.md'), 'utf8')),
+  );
+
+  it('of formats are told by their name, and by their folder', async () => {
+    const csv = readFileSync(join(docs, 'formats/csv.md'), 'utf8');
+    for (const id of ['csv', 'formats/csv']) expect(await explain(id)).toBe(csv);
+    expect(await explain('formats/json')).toBe(readFileSync(join(docs, 'formats/json.md'), 'utf8'));
+    expect(await explain('json')).toBe(readFileSync(join(docs, 'json.md'), 'utf8'));
+  });
+
+  it('are listed by what they are about', async () => {
+    const { out } = await cli(['explain'], { env: { COLUMNS: '80' } });
+    expect(out).toMatch(/^Guides\n {2}/);
+    expect(out).toMatch(/\nClipping rules\n {2}none /);
+    for (const line of out.split('\n')) expect(line.length).toBeLessThanOrEqual(80);
   });
 
   it('give every threshold an origin', () => {
@@ -34,8 +65,15 @@ describe('generated pages', () => {
         expect(row.split(' | ').at(-1)!.replace('|', '').trim().length, `${path}: ${row}`).toBeGreaterThan(8);
   });
 
-  it('name the nearest id for one that is none', () => {
-    expect(() => explain('los-spike')).toThrow(/no page "los-spike"/);
+  it.each([
+    ['los-spike', 'loss-spike'],
+    ['curvatur', 'curvature'],
+    ['exitcodes', 'exit-codes'],
+    ['gates', 'gate'],
+    ['docs/captrues.md', 'captures'],
+  ])('%s: did you mean %s?', async (id, meant) => {
+    const { err, code } = await cli(['explain', id]);
+    expect([code, err]).toEqual([2, expect.stringContaining(`did you mean ${meant}?`)]);
   });
 });
 

@@ -125,7 +125,7 @@ test('SARIF follows the specification, its indices point at its rules, fingerpri
   }
 });
 
-test('every finding brings its page to code scanning, and its advice to every tracker, as a finding and as a rule', () => {
+test('every finding brings its page to code scanning, and its advice to every tracker, as a finding and as a rule', async () => {
   const run = makeRun('a.csv', [makeSeries('loss', 'loss', [1, 2])]);
   for (const type of Object.values(FINDINGS)) {
     const { id, docs } = type;
@@ -147,7 +147,7 @@ test('every finding brings its page to code scanning, and its advice to every tr
     const { rules } = log.runs[0]!.tool.driver;
     expect(rules.map((one) => one.id)).toEqual([id, `gate/${id}`]);
     for (const { help, defaultConfiguration } of rules) {
-      expect(help!.markdown).toBe(explain(id));
+      expect(help!.markdown).toBe(await explain(id));
       expect(defaultConfiguration!.level).toBe(type.severity);
     }
     expect(JSON.parse(render('gitlab', report))[1].content.body).toBe(docs.advice);
