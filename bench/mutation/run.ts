@@ -29,11 +29,11 @@ import { type Answer, type Task, TIMED_OUT } from './worker.ts';
 const SCOPES: Readonly<Record<string, Readonly<Record<string, readonly string[]>>>> = {
   'src/incidents': {
     'attempts.ts': ['incidents/attempts', 'incidents/verdict'],
-    'bands.ts': ['incidents/bands', 'incidents/climbs', 'incidents/cases'],
-    'judge.ts': ['incidents/climbs', 'incidents/verdict', 'incidents/cases'],
+    'bands.ts': ['incidents/bands', 'incidents/cases'],
+    'judge.ts': ['incidents/judge', 'incidents/climbs', 'incidents/cases'],
     'losses.ts': ['incidents/losses'],
-    'settings.ts': ['incidents/bands', 'incidents/verdict', 'findings/thresholds', 'contracts/findings'],
-    'stream.ts': ['incidents/cases'],
+    'settings.ts': ['incidents/judge', 'incidents/verdict', 'findings/thresholds', 'contracts/findings'],
+    'stream.ts': ['incidents/stream', 'incidents/cases'],
     'unlike.ts': ['incidents/bands', 'cause/parts'],
     rest: ['incidents/verdict', 'incidents/attempts', 'detectors/*'],
   },

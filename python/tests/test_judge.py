@@ -29,7 +29,12 @@ def test_incidents_and_their_beginnings_are_those_of_the_command_line():
             "worst": None if leading is None else leading.onset,
             "begins": begins,
         }
-        assert said == SAID[case["name"]], case["name"]
+        expected = dict(SAID[case["name"]])
+        numbers = [[float(number) for number in row] for row in expected.pop("numbers")]
+        assert said == expected, case["name"]
+        for one, row in zip(found, numbers, strict=True):
+            mine = [one.end, one.peak, one.before, one.high, one.after, one.size]
+            assert mine == pytest.approx(row, rel=1e-8, nan_ok=True), case["name"]
 
 
 def test_early_in_a_falling_loss_a_jump_by_five_begins_an_incident():

@@ -1,10 +1,11 @@
 /** The shared cases: losses by fixtures/make/incident_cases.py, and what the judge says of them, which its copies have to say too. */
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { isDeepStrictEqual } from 'node:util';
 import { judgePoints, worstOf } from '../../src/incidents/judge.ts';
 import { DEFAULT_VERDICT_SETTINGS } from '../../src/incidents/settings.ts';
 import { lossStream } from '../../src/incidents/stream.ts';
-import { numberFromJson } from '../../src/model/json.ts';
+import { numberFromJson, toJson } from '../../src/model/json.ts';
 import { projectRoot } from '../support/shared-data.ts';
 
 export interface IncidentCase {
@@ -29,6 +30,8 @@ export interface IncidentCase {
 export interface Judged {
   /** Class, form, onset and recovery of each incident of the whole series. */
   readonly incidents: readonly (readonly [string, string, number, number | null])[];
+  /** End, peak, level before, upper edge of the band before, level after and size of each; `NaN` and `Infinity` as JSON has them. */
+  readonly numbers: readonly (readonly (number | string)[])[];
   /** Onset of the first of the worst, which decides. */
   readonly worst: number | null;
   /** While the losses come: at which an incident begins, and its onset. */
@@ -44,6 +47,19 @@ export const incidentCases = (): readonly IncidentCase[] =>
     losses: one.losses.map((loss) => numberFromJson(loss)!),
   }));
 
+/** Whether two judge alike: their numbers may differ by what logarithms of two languages differ by. */
+export function sameJudgement(a: Judged, b: Judged): boolean {
+  const { numbers: own, ...rest } = a;
+  const { numbers: others, ...restOfOther } = b;
+  const close = (x: number | string, y: number | string): boolean =>
+    x === y || Math.abs(Number(x) - Number(y)) <= 1e-8 * Math.abs(Number(x));
+  return (
+    isDeepStrictEqual(rest, restOfOther) &&
+    own.length === others.length &&
+    own.every((row, k) => row.length === others[k]!.length && row.every((x, i) => close(x, others[k]![i]!)))
+  );
+}
+
 /** What a stream of losses says of a series. */
 export function streamed(losses: readonly number[], stream: ReturnType<typeof lossStream>): Judged['begins'] {
   return losses.flatMap((loss, i) => {
@@ -56,6 +72,13 @@ export function judgedCase({ losses }: IncidentCase): Judged {
   const { incidents } = judgePoints(Float64Array.from(losses), DEFAULT_VERDICT_SETTINGS);
   return {
     incidents: incidents.map(({ class: found, form, onset, recovered }) => [found, form, onset, recovered]),
+    numbers: incidents.map((one) => {
+      const { end, peak, before, high, after, size } = one;
+      // As many digits as two languages agree on.
+      return [end, peak, before, high, after, size].map((number) =>
+        JSON.parse(toJson(Number(number.toPrecision(10)))),
+      );
+    }),
     worst: worstOf(incidents)?.onset ?? null,
     begins: streamed(losses, lossStream()),
   };

@@ -1,0 +1,62 @@
+/** The judge of losses as they come, which sees no future: it begins incidents where judging all of them anew does. */
+import { describe, expect, it } from 'vitest';
+import { judgePoints } from '../../src/incidents/judge.ts';
+import { DEFAULT_VERDICT_SETTINGS } from '../../src/incidents/settings.ts';
+import { lossStream } from '../../src/incidents/stream.ts';
+import { normals, seeded } from '../detectors/runs.ts';
+import { streamed } from './cases.ts';
+
+describe('losses as they come', () => {
+  /** Positions at which judging the losses so far anew shows an incident that the newest one is part of, and had not before. */
+  function judgedAnew(losses: readonly number[]): readonly number[] {
+    let within = false;
+    return losses.flatMap((_, i) => {
+      const { incidents } = judgePoints(Float64Array.from(losses.slice(0, i + 1)), DEFAULT_VERDICT_SETTINGS);
+      const last = incidents.filter(({ form }) => form === 'jump').at(-1);
+      const was = within;
+      within = last !== undefined && last.end === i + 1;
+      return within && !was ? [i] : [];
+    });
+  }
+
+  it('begin an incident where judging all of them anew does', () => {
+    let begun = 0;
+    for (let seed = 1; seed <= 150; seed++) {
+      const random = seeded(seed);
+      const normal = normals(seed + 1000);
+      const points = 20 + Math.floor(120 * random());
+      const fall = 3 * random();
+      const noise = 0.2 * random() ** 2;
+      const at = Math.floor(points * (0.3 + 0.6 * random()));
+      const ratio = random() < 0.3 ? Number.NaN : 1.2 * 20 ** random();
+      const losses = Array.from(
+        { length: points },
+        (_, i) => Math.exp((-fall * i) / points + noise * normal()) * (i < at ? 1 : ratio),
+      );
+      const [first] = streamed(losses, lossStream());
+      expect(first?.[0], `seed ${seed}`).toBe(judgedAnew(losses)[0]);
+      if (first !== undefined) begun++;
+    }
+    expect(begun).toBeGreaterThan(80);
+  });
+
+  it('five times the level at step 60, on the way down, begins one', () => {
+    const smooth = Array.from({ length: 61 }, (_, i) => Math.exp(-i / 30) * (i < 60 ? 1 : 5));
+    expect(streamed(smooth, lossStream())).toEqual([[60, 60]]);
+  });
+
+  it('go on for as long as a training does', () => {
+    const normal = normals(3);
+    const stream = lossStream();
+    const begins: number[] = [];
+    for (let i = 0; i < 30_000; i++) {
+      const level = i >= 12_000 && i < 12_050 ? 4 : i >= 25_000 ? 4 : 1;
+      if (stream.add(level * Math.exp(0.05 * normal()))?.begins === true) begins.push(i);
+    }
+    expect(begins).toEqual([12_000, 25_000]);
+    // From the first loss at or below zero on, values are judged: −0.5 is no jump, and 6 is one.
+    expect(stream.add(-0.5)?.begins ?? false).toBe(false);
+    for (let i = 0; i < 200; i++) expect(stream.add(Math.exp(0.05 * normal()))?.begins ?? false).toBe(false);
+    expect(stream.add(60)?.begins).toBe(true);
+  });
+});
