@@ -387,7 +387,19 @@ export function exceedances(
   ratio: number,
 ) {
   const { size, start } = windowFor(values.length, settings);
-  const band = rollingBand(size, settings.smallSample);
+  // Most series have no point that may lie above it: a window for each of tens of thousands (the norms of all layers) would
+  // cost more than all else.
+  let band: RollingBand | undefined;
+  let lowest = size <= RANKED_POINTS ? Number.POSITIVE_INFINITY : Number.NEGATIVE_INFINITY;
+  let seen = 0;
+  const bandOfAll = (before: number): RollingBand => {
+    const made = rollingBand(size, settings.smallSample);
+    for (let i = 0; i < before; i++) {
+      const y = scale.to(values[i]!);
+      if (Number.isFinite(y)) made.push(y);
+    }
+    return made;
+  };
   const found: { readonly index: number; readonly before: number; readonly scales: number }[] = [];
   for (let i = 0; i < values.length; i++) {
     const y = scale.to(values[i]!);
@@ -395,7 +407,8 @@ export function exceedances(
     // The center costs more than its floor, the scale more than the center, and hardly a point is so high that they matter.
     const mayExceed = (center: number): boolean =>
       y > center && !(scale.byRatio && y <= scale.above(center, ratio, 0));
-    if (band.points >= start && mayExceed(band.floor)) {
+    if (seen++ >= start && mayExceed(band?.floor ?? lowest)) {
+      band ??= bandOfAll(i);
       const { center } = band;
       if (mayExceed(center)) {
         const { scale: spread } = band;
@@ -403,7 +416,8 @@ export function exceedances(
           found.push({ index: i, before: scale.from(center), scales: (y - center) / spread });
       }
     }
-    band.push(y);
+    band?.push(y);
+    if (y < lowest) lowest = y;
   }
   return found;
 }

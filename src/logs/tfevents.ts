@@ -31,6 +31,8 @@ const MAX_RECORD = 2 ** 31;
 
 interface Tag {
   readonly name: string;
+  /** Its place among the tags, in order of appearance. */
+  readonly index: number;
   readonly bytes: Buffer;
   /** From the first value's metadata; later values have none. */
   plugin: string | undefined;
@@ -212,11 +214,26 @@ async function skipChecked(queue: ByteQueue, length: number): Promise<boolean | 
   return whole;
 }
 
+/** Points that a tag begins with: an array of 64 bytes costs V8 no allocation outside of its heap. */
+const FEW = 8;
+
 /** Tags by their bytes, without a string for each value. */
 function tagTable() {
   const byHash = new Map<number, Tag[]>();
   const all: Tag[] = [];
+  /** Index of the tag that follows the one found last: a trainer logs its tags in one order. */
+  let next = 0;
   const find = (bytes: Buffer, start: number, end: number): Tag => {
+    const expected = all[next];
+    if (expected !== undefined && sameBytes(expected.bytes, bytes, start, end)) {
+      next = next + 1 === all.length ? 0 : next + 1;
+      return expected;
+    }
+    const found = search(bytes, start, end);
+    next = found.index + 1 === all.length ? 0 : found.index + 1;
+    return found;
+  };
+  const search = (bytes: Buffer, start: number, end: number): Tag => {
     let hash = 2166136261;
     for (let k = start; k < end; k++) hash = Math.imul(hash ^ bytes[k]!, 16777619);
     const bucket = byHash.get(hash);
@@ -225,12 +242,13 @@ function tagTable() {
     const own = Buffer.from(bytes.subarray(start, end));
     const tag: Tag = {
       name: decodeName(own),
+      index: all.length,
       bytes: own,
       plugin: undefined,
-      step: new Float64Array(16),
-      value: new Float64Array(16),
-      wallTime: new Float64Array(16),
-      offset: new Float64Array(16),
+      step: new Float64Array(FEW),
+      value: new Float64Array(FEW),
+      wallTime: new Float64Array(FEW),
+      offset: new Float64Array(FEW),
       count: 0,
       refused: 0,
     };
@@ -249,7 +267,7 @@ function tagTable() {
 function addPoint(tag: Tag, step: number, value: number, wallTime: number, offset: number): void {
   if (tag.count === tag.step.length) {
     const grow = (old: Float64Array): Float64Array => {
-      const next = new Float64Array(Math.ceil(old.length * 1.6));
+      const next = new Float64Array(Math.max(4 * FEW, Math.ceil(old.length * 1.6)));
       next.set(old);
       return next;
     };

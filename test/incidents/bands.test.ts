@@ -3,10 +3,12 @@ import { describe, expect, it } from 'vitest';
 import {
   exceedances,
   LINEAR_SCALE,
+  LOG_SCALE,
   noiseScale,
   type RollingBand,
   rollingBand,
   scaleOf,
+  windowFor,
 } from '../../src/incidents/bands.ts';
 import { rankedWindow } from '../../src/incidents/ranked-window.ts';
 import { DEFAULT_VERDICT_SETTINGS } from '../../src/incidents/settings.ts';
@@ -257,6 +259,33 @@ describe('exceedances', () => {
     expect(
       exceedances(values, scaleOf(values), DEFAULT_VERDICT_SETTINGS, 8, 1.25).map(({ index }) => index),
     ).toEqual([150]);
+  });
+  it('are those of a band that is asked at every point', () => {
+    let some = 0;
+    for (let seed = 1; seed <= 300; seed++) {
+      const normal = normals(seed);
+      const values = Float64Array.from({ length: 20 + ((seed * 7) % 300) }, (_, i) =>
+        i % 31 === 30
+          ? Number.NaN
+          : Math.exp(0.3 * normal() + (Math.abs(normal()) > 2 ? 3 : 0) + ((seed % 3) * i) / 200),
+      );
+      const { size, start } = windowFor(values.length, DEFAULT_VERDICT_SETTINGS);
+      const band = rollingBand(size, DEFAULT_VERDICT_SETTINGS.smallSample);
+      const expected: number[] = [];
+      for (const [i, value] of values.entries()) {
+        const y = Math.log(value);
+        if (Number.isNaN(y)) continue;
+        if (band.points >= start) {
+          const { center, scale } = band;
+          if (y > center + 6 * scale && y > center + Math.log(2)) expected.push(i);
+        }
+        band.push(y);
+      }
+      const found = exceedances(values, LOG_SCALE, DEFAULT_VERDICT_SETTINGS, 6, 2);
+      expect([seed, found.map(({ index }) => index)]).toEqual([seed, expected]);
+      some += expected.length;
+    }
+    expect(some).toBeGreaterThan(300);
   });
 });
 

@@ -54,7 +54,7 @@ const record = (row: Row): string =>
     .map((name) => `"${name}": ${jsonOf(row[name]!)}`)
     .join(', ')}}`;
 
-function eventOf(step: number, values: readonly (readonly [string, number])[]): Buffer {
+export function eventOf(step: number, values: readonly (readonly [string, number])[]): Buffer {
   const varint = (value: number): Buffer => {
     const bytes: number[] = [];
     for (let rest = value; ; rest = Math.floor(rest / 128)) {
