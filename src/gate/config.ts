@@ -4,7 +4,7 @@ import { FINDINGS } from '../findings/registry.ts';
 import { diagError } from '../model/errors.ts';
 import type { Thresholds } from '../model/finding.ts';
 import { nearest } from '../model/nearest.ts';
-import { VERDICT_CLASSES, type VerdictClass } from '../model/report.ts';
+import { VERDICT_CLASSES } from '../model/report.ts';
 import { findConfig } from './config-file.ts';
 import {
   type ConfigFile,
@@ -125,6 +125,14 @@ function withRules(config: GateConfig): GateConfig {
   return config;
 }
 
+/** What a rule may forbid by its name: each kind of finding, and each class of verdict that is bad. */
+export const RULE_IDS: readonly string[] = [
+  ...new Set([
+    ...Object.keys(FINDINGS),
+    ...VERDICT_CLASSES.filter((name) => name !== 'healthy' && name !== 'inconclusive'),
+  ]),
+];
+
 /** The file's rules on top of its presets, the flags' on top of both. */
 function resolveConfig(
   file: ConfigFile,
@@ -132,15 +140,14 @@ function resolveConfig(
   flags: readonly string[],
   thresholdFlags: Thresholds,
 ): GateConfig {
-  const known = [...Object.keys(FINDINGS), ...VERDICT_CLASSES.filter(isBad)];
   const where = path === null ? undefined : { path };
   const read = (entries: Iterable<readonly [string, RuleEntry]>, into: Map<string, RuleConfig>): void => {
     for (const [id, entry] of entries) {
       const threshold = parseThreshold(id);
       if (typeof threshold === 'string')
         throw diagError('config-bad-threshold', { rule: id, problem: threshold }, where);
-      if (threshold === undefined && !known.includes(id))
-        throw diagError('config-unknown-rule', { rule: id, nearest: nearest(id, known) }, where);
+      if (threshold === undefined && !RULE_IDS.includes(id))
+        throw diagError('config-unknown-rule', { rule: id, nearest: nearest(id, RULE_IDS) }, where);
       const base = { max: 0, missing: file.missing ?? 'error', from: -Infinity, to: Infinity } as const;
       const given =
         typeof entry === 'string'
@@ -208,9 +215,6 @@ function resolveConfig(
           },
   };
 }
-
-/** Classes that a rule can forbid. */
-const isBad = (name: VerdictClass): boolean => name !== 'healthy' && name !== 'inconclusive';
 
 /** zod's optional keys without their `undefined`, so that they cannot cover a default. */
 const withoutUndefined = <T extends object>(value: T): { [K in keyof T]: Exclude<T[K], undefined> } =>
