@@ -39,6 +39,13 @@ export const pageFlags = {
     multipleNonGreedy: true,
     helpGroup,
   }),
+  'group-by': Flags.string({
+    description: 'put runs with the same value together, e.g. of a hyperparameter (may be repeated)',
+    helpValue: 'KEY',
+    multiple: true,
+    multipleNonGreedy: true,
+    helpGroup,
+  }),
 };
 
 interface PageFlags {

@@ -2,14 +2,15 @@
 import { diagError } from '../model/errors.ts';
 import { didYouMean } from '../model/nearest.ts';
 import type { Report } from '../model/report.ts';
-import { selectRows, tableOf } from '../model/runs-table.ts';
+import { selectRows } from '../model/runs-table.ts';
 import { assembleReport } from './report.ts';
 
-/** As the flags `--run`, `--sort` and `--where` give it. */
+/** As the flags `--run`, `--sort`, `--where` and `--group-by` give it. */
 interface Choice {
   readonly run?: string | undefined;
   readonly sort?: readonly string[] | undefined;
   readonly where?: readonly string[] | undefined;
+  readonly 'group-by'?: readonly string[] | undefined;
 }
 
 /**
@@ -17,10 +18,13 @@ interface Choice {
  *
  * @throws usage for a run that is none, a column that is none, and a condition that cannot be read
  */
-export function chosen(report: Report, { run, sort = [], where = [] }: Choice): Report {
+export function chosen(
+  report: Report,
+  { run, sort = [], where = [], 'group-by': groupBy = [] }: Choice,
+): Report {
   const one = run === undefined ? report : ofRun(report, run);
-  if (sort.length === 0 && where.length === 0) return one;
-  return { ...one, table: selectRows(tableOf(one), where, sort) };
+  if (sort.length + where.length + groupBy.length === 0) return one;
+  return { ...one, table: selectRows(one, { where, sort, groupBy }) };
 }
 
 /** The report as if it had this run alone; its inputs and warnings stay. */

@@ -142,8 +142,22 @@ export type TableRow = Readonly<Record<string, Cell>>;
 /** Many runs, one row a run. */
 export interface RunsTable {
   readonly columns: readonly string[];
-  /** Worst first, unless it was sorted otherwise. */
+  /** Worst first, unless it was sorted otherwise; rows of a group stand together. */
   readonly rows: readonly TableRow[];
+  /** Columns by which the rows were grouped, and the groups in the order of their values; left out where none was asked for. */
+  readonly groupBy?: readonly string[];
+  readonly groups?: readonly TableGroup[];
+}
+
+/** Rows that have the same values in the columns by which a table is grouped. */
+export interface TableGroup {
+  readonly values: TableRow;
+  readonly runs: number;
+  /** How many of them are of each class. */
+  readonly classes: Readonly<Record<string, number>>;
+  /** Lowest of their best losses, and the median of their last ones: +Infinity where half of them end in none. Null where none has one. */
+  readonly best: number | null;
+  readonly last: number | null;
 }
 
 export interface ReportInput {

@@ -5,11 +5,13 @@
 import { decidingSeries } from './deciding-series.ts';
 import { diagError } from './errors.ts';
 import { didYouMean } from './nearest.ts';
+import { medianInPlace } from './order-statistics.ts';
 import {
   type Cell,
   type Report,
   type RunReport,
   type RunsTable,
+  type TableGroup,
   type TableRow,
   VERDICT_CLASSES,
 } from './report.ts';
@@ -91,7 +93,7 @@ interface Condition {
 }
 
 /** Reads KEY=VALUE, KEY!=VALUE, KEY<VALUE and so on. @throws usage */
-function readCondition(text: string, columns: readonly string[]): Condition {
+function readCondition(text: string): Condition {
   const found = OPERATORS.map((operator) => ({ operator, at: text.indexOf(operator) }))
     .filter(({ at }) => at > 0)
     .sort((a, b) => a.at - b.at || b.operator.length - a.operator.length)[0];
@@ -100,12 +102,8 @@ function readCondition(text: string, columns: readonly string[]): Condition {
       problem: `--where ${text} is not KEY=VALUE`,
       hint: 'compare a column of the table with =, !=, <, <=, > or >=, e.g. --where class=healthy',
     });
-  const key = text.slice(0, found.at).trim();
-  return {
-    key: columnOf(key, columns, '--where'),
-    operator: found.operator,
-    value: text.slice(found.at + found.operator.length).trim(),
-  };
+  const { operator, at } = found;
+  return { key: text.slice(0, at).trim(), operator, value: text.slice(at + operator.length).trim() };
 }
 
 function columnOf(key: string, columns: readonly string[], flag: string): string {
@@ -154,31 +152,112 @@ function compare(key: string, a: Cell, b: Cell): number {
   return String(a ?? '\uffff') < String(b ?? '\uffff') ? -1 : a === b ? 0 : 1;
 }
 
+/** What is asked of a table, as the flags give it. */
+export interface Asked {
+  /** Conditions that must all hold. */
+  readonly where?: readonly string[];
+  /** Columns, the first decides; a `-` in front turns the order round. */
+  readonly sort?: readonly string[];
+  /** Columns whose values make the groups. */
+  readonly groupBy?: readonly string[];
+}
+
 /**
- * The rows that are asked for, in the order that is asked for.
+ * The rows that are asked for, in the order that is asked for. A hyperparameter that is the same in all runs is no column
+ * of the table until it is asked for.
  *
- * @param where conditions that must all hold
- * @param sort columns, the first decides; a `-` in front turns the order round
  * @throws usage for a condition that cannot be read and a column that is none, with the nearest
  */
-export function selectRows(table: RunsTable, where: readonly string[], sort: readonly string[]): RunsTable {
-  const { columns } = table;
-  const conditions = where.map((text) => readCondition(text, columns));
+export function selectRows(
+  report: Pick<Report, 'runs' | 'table'>,
+  { where = [], sort = [], groupBy = [] }: Asked,
+): RunsTable {
+  const known = new Set(report.runs.flatMap(({ hyperparameters }) => Object.keys(hyperparameters)));
+  const table = tableOf(report);
+  const columns = [...table.columns];
+  const column = (key: string, flag: string): string => {
+    if (!columns.includes(key) && known.has(key)) columns.push(key);
+    return columnOf(key, columns, flag);
+  };
+  const conditions = where.map(readCondition);
+  for (const { key } of conditions) column(key, '--where');
   const keys = sort.map((text) => {
     const down = text.startsWith('-') && !columns.includes(text);
-    return { key: columnOf(down ? text.slice(1) : text, columns, '--sort'), sign: down ? -1 : 1 };
+    return { key: column(down ? text.slice(1) : text, '--sort'), sign: down ? -1 : 1 };
+  });
+  const groups = groupBy.map((key) => column(key, '--group-by'));
+  const rows = withColumns(table.rows, columns, report.runs)
+    .filter((row) => conditions.every((condition) => holds(condition, row)))
+    .sort((a, b) => {
+      for (const { key, sign } of keys) {
+        const order = compare(key, a[key] ?? null, b[key] ?? null);
+        if (order !== 0) return sign * order;
+      }
+      return 0;
+    });
+  return groups.length === 0 ? { columns, rows } : grouped(columns, rows, groups);
+}
+
+/** Rows with hyperparameters that the table had no column for. */
+function withColumns(
+  rows: readonly TableRow[],
+  columns: readonly string[],
+  runs: Report['runs'],
+): readonly TableRow[] {
+  const byId = new Map(runs.map(({ id, hyperparameters }) => [id, hyperparameters]));
+  return rows.map((row) => {
+    const own = byId.get(String(row.run)) ?? {};
+    const missing = columns.filter((name) => !Object.hasOwn(row, name));
+    return missing.length === 0
+      ? row
+      : Object.fromEntries<Cell>([
+          ...Object.entries(row),
+          ...missing.map((name): [string, Cell] => [
+            name,
+            Object.hasOwn(own, name) ? (own[name] ?? null) : null,
+          ]),
+        ]);
+  });
+}
+
+/** Puts rows of the same values together, the groups in the order of their values. */
+function grouped(
+  columns: readonly string[],
+  rows: readonly TableRow[],
+  groupBy: readonly string[],
+): RunsTable {
+  const byValues = new Map<string, TableRow[]>();
+  for (const row of rows) {
+    const values = JSON.stringify(groupBy.map((key) => [typeof row[key], String(row[key] ?? null)]));
+    byValues.set(values, [...(byValues.get(values) ?? []), row]);
+  }
+  const sorted = [...byValues.values()].sort(([a], [b]) => {
+    for (const key of groupBy) {
+      const order = compare(key, a![key] ?? null, b![key] ?? null);
+      if (order !== 0) return order;
+    }
+    return 0;
   });
   return {
     columns,
-    rows: table.rows
-      .filter((row) => conditions.every((condition) => holds(condition, row)))
-      .sort((a, b) => {
-        for (const { key, sign } of keys) {
-          const order = compare(key, a[key] ?? null, b[key] ?? null);
-          if (order !== 0) return sign * order;
-        }
-        return 0;
-      }),
+    rows: sorted.flat(),
+    groupBy,
+    groups: sorted.map((same) => groupOf(same, groupBy)),
+  };
+}
+
+function groupOf(rows: readonly TableRow[], groupBy: readonly string[]): TableGroup {
+  const numbers = (key: string): number[] =>
+    rows.flatMap((row) => (typeof row[key] === 'number' ? [row[key]] : []));
+  // A loss that is no number is worse than any that is.
+  const last = numbers('last').map((value) => (Number.isNaN(value) ? Number.POSITIVE_INFINITY : value));
+  const best = numbers('best').filter((value) => !Number.isNaN(value));
+  return {
+    values: Object.fromEntries<Cell>(groupBy.map((key) => [key, rows[0]![key] ?? null])),
+    runs: rows.length,
+    classes: Object.fromEntries(classCounts(rows).map(({ class: name, count }) => [name, count])),
+    best: best.length === 0 ? null : Math.min(...best),
+    last: last.length === 0 ? null : medianInPlace(Float64Array.from(last)),
   };
 }
 

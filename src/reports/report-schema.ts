@@ -38,6 +38,7 @@ import {
   type RunVerdict,
   SCHEMA_VERSION,
   type SeriesStatistics,
+  type TableGroup,
   type TaskVerdict,
   VERDICT_CLASSES,
 } from '../model/report.ts';
@@ -743,8 +744,22 @@ export const reportSchema = objectOf<Report>(
     columns: texts('run, class, onset, best, last, then the hyperparameters in which the runs differ.'),
     rows: listOf(
       scalars('Values by column; null where a run has none. Losses are those of the series that decided.'),
-      'Worst first, unless they were sorted otherwise.',
+      'Worst first, unless they were sorted otherwise; rows of a group stand together.',
     ),
+    groupBy: texts('Columns by which the rows were grouped (`--group-by`).').optional(),
+    groups: listOf(
+      objectOf<TableGroup>(
+        'tableGroup',
+        'Rows that have the same values in the columns by which a table is grouped.',
+      )({
+        values: scalars('What its rows have in these columns.'),
+        runs: count('How many rows it has.'),
+        classes: recordOf(count('Runs.'), 'How many of them are of each class.'),
+        best: orNull(number('Lowest of their best losses.')),
+        last: orNull(number('Median of their last losses; Infinity where half of them end in none.')),
+      }),
+      'The groups in the order of their values.',
+    ).optional(),
   }).optional(),
   skipped: listOf(skipped, 'Files that a walk passed over.'),
   warnings: listOf(error, 'Inputs that could not be used at all, and what else went wrong.'),

@@ -3,7 +3,7 @@ import { Ansis } from 'ansis';
 import stringWidth from 'string-width';
 import { formatCount, formatNumber } from '../model/format-number.ts';
 import { inertName } from '../model/inert-text.ts';
-import type { Cell, Report, VerdictClass } from '../model/report.ts';
+import type { Cell, Report, TableGroup, VerdictClass } from '../model/report.ts';
 import { classCounts, tableOf } from '../model/runs-table.ts';
 import { troubleOf } from './brief-answer.ts';
 import { classPaint } from './class-paint.ts';
@@ -44,10 +44,28 @@ export function countsLine(report: Report, options: RenderOptions): string {
   );
 }
 
+/** What the rows of a group share, how they went, and how good they are. */
+export function groupTitle({ values, runs, classes, best, last }: TableGroup): string {
+  const number = (value: number): string => formatNumber(value, 'brief');
+  return [
+    Object.entries(values)
+      .map(([key, value]) => `${inertName(key)} ${cellText(value, key)}`)
+      .join(', '),
+    `${formatCount(runs)} run${runs === 1 ? '' : 's'}: ${Object.entries(classes)
+      .map(([name, count]) => `${formatCount(count)} ${name}`)
+      .join(', ')}`,
+    ...(best === null ? [] : [`best ${number(best)}`]),
+    ...(last === null
+      ? []
+      : [last === Number.POSITIVE_INFINITY ? 'half end in no number' : `median last ${number(last)}`]),
+  ].join(' · ');
+}
+
 /** How many are of each class, and the table. */
 export function runsLines(report: Report, options: RenderOptions): string[] {
   const paint = new Ansis(options.colour ? 1 : 0);
-  const { columns, rows } = tableOf(report);
+  const table = tableOf(report);
+  const { columns, rows } = table;
   const cells = rows.map((row) => columns.map((column) => cellText(row[column] ?? null, column)));
   const head = columns.map((column) => cut(inertName(column)));
   const widths = head.map((name, c) =>
@@ -61,17 +79,29 @@ export function runsLines(report: Report, options: RenderOptions): string[] {
     return c > 1 && used > options.width;
   });
   const dropped = shown < 0 ? [] : head.slice(shown);
+  const [headLine, ...rowLines] = textTable({
+    head,
+    rows: cells.map(([name, ...row]) => [cut(name!, nameWidth), ...row]),
+    left: 2,
+    width: options.width,
+    paintHead: paint.bold,
+    paintCell: (text, r, c) => (c === 1 ? classPaint(paint, rows[r]!.class as VerdictClass)(text) : text),
+  });
+  let from = 0;
+  const groups = (table.groups ?? []).map((group) => {
+    const own = rowLines.slice(from, from + group.runs);
+    from += group.runs;
+    return [...wrap(groupTitle(group), options.width, '', '  ').map((line) => paint.bold(line)), ...own].join(
+      '\n',
+    );
+  });
   return [
     countsLine(report, options),
     '',
-    ...textTable({
-      head,
-      rows: cells.map(([name, ...row]) => [cut(name!, nameWidth), ...row]),
-      left: 2,
-      width: options.width,
-      paintHead: paint.bold,
-      paintCell: (text, r, c) => (c === 1 ? classPaint(paint, rows[r]!.class as VerdictClass)(text) : text),
-    }),
+    headLine!,
+    ...(table.groups === undefined
+      ? rowLines
+      : groups.flatMap((lines, i) => (i === 0 ? [lines] : ['', lines]))),
     ...(dropped.length === 0
       ? []
       : [paint.dim(`not shown for want of columns: ${cut(dropped.join(', '), options.width - 34)}`)]),

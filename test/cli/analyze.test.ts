@@ -129,6 +129,41 @@ describe('analyze', () => {
     );
   });
 
+  it('groups the table by hyperparameters, also by one that is the same in all runs', async () => {
+    const groups = join(folder, 'groups');
+    for (const [i, lr] of [0.1, 0.01, 0.1, 0.01].entries()) {
+      const run = join(groups, `run-${i}`);
+      mkdirSync(run, { recursive: true });
+      writeFileSync(join(run, 'hparams.json'), JSON.stringify({ lr, batch: 64, seed: i }));
+      writeFileSync(
+        join(run, 'log.jsonl'),
+        many((k) => `"loss":${i === 2 && k > 60 ? 'NaN' : 0.4 + i / 100 + 1 / (k + 1)}`),
+      );
+    }
+    const { out } = await cli(['analyze', groups, '--group-by', 'lr', '--where', 'batch=64']);
+    const lines = out.split('\n').filter((line) => /^(lr|run-)/.test(line));
+    expect(lines.map((line) => line.split(/ {2,}| · /)[0])).toEqual([
+      'lr 0.01',
+      'run-1/log.jsonl',
+      'run-3/log.jsonl',
+      'lr 0.1',
+      'run-2/log.jsonl',
+      'run-0/log.jsonl',
+    ]);
+    expect(out).toContain('lr 0.1 · 2 runs: 1 non-finite, 1 healthy');
+    const { table } = reportOf((await cli(['analyze', groups, '--group-by', 'lr', '--json'])).out);
+    expect(table!.groupBy).toEqual(['lr']);
+    expect(table!.groups!.map(({ values, runs, classes }) => ({ values, runs, classes }))).toEqual([
+      { values: { lr: 0.01 }, runs: 2, classes: { healthy: 2 } },
+      { values: { lr: 0.1 }, runs: 2, classes: { 'non-finite': 1, healthy: 1 } },
+    ]);
+    // Half of its runs end in no number: no median hides that.
+    expect(table!.groups![1]!.last).toBe('Infinity');
+    expect((await cli(['analyze', groups, '--group-by', 'lrr'])).err).toMatch(
+      /no column "lrr"[\s\S]*mean lr/,
+    );
+  });
+
   it('shows one of many runs by its name, and offers the nearest', async () => {
     const one = await cli(['analyze', 'fixtures/logs', '--run', 'full-divergence/input.jsonl']);
     expect(one.out).toMatch(/^✗ DIVERGED at step 400/);
