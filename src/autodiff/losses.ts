@@ -55,12 +55,13 @@ export type LossName = keyof typeof LOSSES;
 export function checkRows(batch: Batch): number {
   let rows: number | undefined;
   for (const [name, { shape }] of batch) {
-    const own = shape[0] ?? 0;
-    if (rows !== undefined && own !== rows)
+    const [own] = shape;
+    // A scalar has no rows: it is the one that is wrong, also where it comes first.
+    if (own === undefined || (rows !== undefined && own !== rows))
       throw diagError('batch-shape', {
         name,
         found: shape.join('×') || 'a scalar',
-        expected: `${rows} rows`,
+        expected: rows === undefined ? 'rows' : `${rows} rows`,
       });
     rows = own;
   }

@@ -64,7 +64,13 @@ export function runOfCapture(capture: Pick<Capture, 'path' | 'manifest' | 'steps
       ),
     ],
     attempts: [
-      { index: 0, firstStep: points[0]?.[0] ?? 0, lastStep: points.at(-1)?.[0] ?? 0, reason: 'start' },
+      // A capture has a step; that it recorded no loss does not make it one of step 0.
+      {
+        index: 0,
+        firstStep: points[0]?.[0] ?? steps[0]!.step,
+        lastStep: steps.at(-1)!.step,
+        reason: 'start',
+      },
     ],
     hyperparameters: new Map(),
     notes: ['no log lies beside this capture; its own losses are judged'],

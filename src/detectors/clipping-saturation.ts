@@ -1,5 +1,5 @@
-import { NOT_NEGATIVE, SHARE } from '../model/finding.ts';
 import { formatNumber } from '../model/format-number.ts';
+import { NOT_NEGATIVE, SHARE } from '../model/options.ts';
 import { clipLimitOf } from '../model/run-settings.ts';
 import { type Detector, findingAt, notApplicable, outcomeOf, quantity, seriesOf } from './detector.ts';
 

@@ -1,5 +1,5 @@
-import { RATIO, SHARE } from '../model/finding.ts';
 import { formatNumber } from '../model/format-number.ts';
+import { RATIO, SHARE } from '../model/options.ts';
 import { attemptOf, type TimeSeries } from '../model/run.ts';
 import {
   counted,

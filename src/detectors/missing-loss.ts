@@ -1,7 +1,7 @@
 import type { VerdictSettings } from '../incidents/settings.ts';
 import { columnStop } from '../incidents/signs.ts';
-import { COUNT } from '../model/finding.ts';
 import { missingCells } from '../model/missing-cells.ts';
+import { COUNT } from '../model/options.ts';
 import type { Run, TimeSeries } from '../model/run.ts';
 import {
   counted,

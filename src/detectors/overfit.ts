@@ -1,5 +1,5 @@
-import { RATIO } from '../model/finding.ts';
 import { formatNumber } from '../model/format-number.ts';
+import { RATIO } from '../model/options.ts';
 import { medianOf } from '../model/order-statistics.ts';
 import { attemptOf } from '../model/run.ts';
 import { type Detector, findingAt, notApplicable, outcomeOf, quantity, seriesOf } from './detector.ts';

@@ -1,6 +1,6 @@
 import { incidentsOf } from '../incidents/attempts.ts';
-import { COUNT, POSITIVE } from '../model/finding.ts';
 import { formatNumber } from '../model/format-number.ts';
+import { COUNT, POSITIVE } from '../model/options.ts';
 import { medianOf } from '../model/order-statistics.ts';
 import { attemptOf } from '../model/run.ts';
 import { type Detector, findingAt, notApplicable, outcomeOf, quantity } from './detector.ts';

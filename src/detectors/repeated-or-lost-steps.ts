@@ -1,4 +1,4 @@
-import { RATIO } from '../model/finding.ts';
+import { RATIO } from '../model/options.ts';
 import { medianOf } from '../model/order-statistics.ts';
 import { attemptOf } from '../model/run.ts';
 import { counted, type Detector, findingAt, notApplicable, outcomeOf, quantity } from './detector.ts';

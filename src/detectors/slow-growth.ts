@@ -1,6 +1,6 @@
 import { rollingBand, scaleOf, windowFor } from '../incidents/bands.ts';
-import { NOT_NEGATIVE, POSITIVE, RATIO } from '../model/finding.ts';
 import { formatNumber } from '../model/format-number.ts';
+import { NOT_NEGATIVE, POSITIVE, RATIO } from '../model/options.ts';
 import { medianOf } from '../model/order-statistics.ts';
 import { attemptOf } from '../model/run.ts';
 import { type Detector, findingAt, notApplicable, outcomeOf, quantity } from './detector.ts';

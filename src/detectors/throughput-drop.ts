@@ -1,5 +1,5 @@
-import { COUNT, SHARE } from '../model/finding.ts';
 import { formatNumber } from '../model/format-number.ts';
+import { COUNT, SHARE } from '../model/options.ts';
 import { medianOf } from '../model/order-statistics.ts';
 import { attemptOf, type Run, type TimeSeries } from '../model/run.ts';
 import { type Detector, findingAt, notApplicable, outcomeOf, quantity, seriesOf } from './detector.ts';

@@ -1,6 +1,6 @@
 import { exceedances, LOG_SCALE } from '../incidents/bands.ts';
-import { COUNT, POSITIVE, RATIO } from '../model/finding.ts';
 import { formatNumber } from '../model/format-number.ts';
+import { COUNT, POSITIVE, RATIO } from '../model/options.ts';
 import { attemptOf } from '../model/run.ts';
 import {
   type Detector,

@@ -1,5 +1,6 @@
-import { type Finding, POSITIVE, RATIO, SHARE } from '../model/finding.ts';
+import type { Finding } from '../model/finding.ts';
 import { formatNumber } from '../model/format-number.ts';
+import { POSITIVE, RATIO, SHARE } from '../model/options.ts';
 import {
   SETTLED,
   type StepFinding,

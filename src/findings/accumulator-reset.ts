@@ -1,4 +1,5 @@
-import { type Finding, SHARE } from '../model/finding.ts';
+import type { Finding } from '../model/finding.ts';
+import { SHARE } from '../model/options.ts';
 import type { CheckpointFinding } from './checkpoint-finding.ts';
 import { between, namesOf, nonFiniteOf, placesOf, stepsBetween } from './checkpoint-run.ts';
 

@@ -1,4 +1,5 @@
-import { type Finding, type FindingType, SHARE } from '../model/finding.ts';
+import type { Finding, FindingType } from '../model/finding.ts';
+import { SHARE } from '../model/options.ts';
 
 const advice =
   'Correct "optimizer" or "clipping" in capture.json. Factors after this step are those at the recorded parameters with a rebuilt optimizer state that may be off.';

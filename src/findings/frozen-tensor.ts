@@ -1,5 +1,5 @@
 import type { InspectedTensor } from '../model/checkpoint.ts';
-import { COUNT } from '../model/finding.ts';
+import { COUNT } from '../model/options.ts';
 import type { CheckpointFinding } from './checkpoint-finding.ts';
 import { namesOf, placesOf } from './checkpoint-run.ts';
 

@@ -1,5 +1,6 @@
-import { type Finding, RATIO } from '../model/finding.ts';
+import type { Finding } from '../model/finding.ts';
 import { formatNumber } from '../model/format-number.ts';
+import { RATIO } from '../model/options.ts';
 import type { CheckpointFinding } from './checkpoint-finding.ts';
 import { between, growthBetween, stepsBetween } from './checkpoint-run.ts';
 

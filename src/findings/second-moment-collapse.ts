@@ -1,6 +1,7 @@
 import { usualRange } from '../incidents/unlike.ts';
-import { type Finding, RATIO, SHARE } from '../model/finding.ts';
+import type { Finding } from '../model/finding.ts';
 import { formatNumber } from '../model/format-number.ts';
+import { RATIO, SHARE } from '../model/options.ts';
 import { medianOf } from '../model/order-statistics.ts';
 import { SETTLED, type StepFinding, type StepWatcher } from './capture-finding.ts';
 

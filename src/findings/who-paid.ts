@@ -1,5 +1,6 @@
-import { COUNT, type Finding, SHARE } from '../model/finding.ts';
+import type { Finding } from '../model/finding.ts';
 import { formatCount, formatNumber } from '../model/format-number.ts';
+import { COUNT, SHARE } from '../model/options.ts';
 import type { StepFinding, StepWatcher, WalkedGradient, WalkedTensor } from './capture-finding.ts';
 
 const advice =

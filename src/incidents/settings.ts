@@ -1,5 +1,6 @@
 /** Every number behind a verdict, with its origin. The paper gives none; these are ours (docs/detection.md). */
-import { COUNT, NOT_NEGATIVE, POSITIVE, RATIO, SHARE, type Threshold } from '../model/finding.ts';
+import type { Threshold } from '../model/finding.ts';
+import { COUNT, NOT_NEGATIVE, POSITIVE, RATIO, SHARE } from '../model/options.ts';
 
 export const VERDICT_SETTINGS = {
   minimumPoints: {

@@ -17,8 +17,8 @@ import type { Checkpoint, TensorInfo } from '../model/checkpoint.ts';
 import { diagError, located } from '../model/errors.ts';
 import type { OptionValue } from '../model/options.ts';
 import { chooseOptimizer, type OptimizerChoice } from '../optimizers/registry.ts';
+import { alongRecorded } from '../replay/along-recorded.ts';
 import { prepareReplay, recordedSetup } from '../replay/from-capture.ts';
-import { createStepper } from '../replay/step.ts';
 import { freshTensor, type TensorState } from '../replay/tensors.ts';
 import { leavesAll, type RuleChoice } from '../rules/choice.ts';
 
@@ -112,12 +112,9 @@ async function pointInCapture(
   index: number,
   wanted: number,
 ): Promise<CurvaturePoint> {
-  const { setup, tensors, missingState, notes } = await prepareReplay(capture, 'float32');
-  const stepper = createStepper({ rule: setup.clipping, optimizers: setup.optimizers, precision: 'float32' });
-  for (let i = 0; i < index; i++) {
-    const { gradients, learningRates } = await capture.step(i, 'float32');
-    stepper.step(tensors, gradients, learningRates);
-  }
+  const prepared = await prepareReplay(capture, 'float32');
+  const { setup, missingState, notes } = prepared;
+  const { tensors, optimizers } = await alongRecorded({ capture, prepared }, index);
   const batches: Batch[] = [];
   for (const [i, { file }] of capture.steps.slice(index, index + wanted).entries()) {
     const batch = await captureBatch(capture, index + i);
@@ -136,7 +133,7 @@ async function pointInCapture(
     recordedLoss: capture.steps[index]!.loss,
     tensors,
     // Clippy's own accumulator replaces the optimizer's, as in the steps that were taken.
-    optimizers: stepper.optimizers,
+    optimizers,
     learningRates: capture.steps[index]!.learningRates,
     missingState,
     notes,

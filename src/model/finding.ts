@@ -25,17 +25,6 @@ export interface Threshold {
   readonly origin: string;
 }
 
-/** Ranges that most thresholds have. */
-export const COUNT = { min: 1, max: Number.POSITIVE_INFINITY, integer: true } as const satisfies NumberRange;
-export const SHARE = { min: 0, max: 1 } as const satisfies NumberRange;
-export const RATIO = { min: 1, max: Number.POSITIVE_INFINITY } as const satisfies NumberRange;
-export const POSITIVE = {
-  min: 0,
-  above: true,
-  max: Number.POSITIVE_INFINITY,
-} as const satisfies NumberRange;
-export const NOT_NEGATIVE = { min: 0, max: Number.POSITIVE_INFINITY } as const satisfies NumberRange;
-
 /** The numbers in force: the user's or the default, by the id of the finding and the name of the threshold. */
 export type ThresholdsInForce = (finding: string, name: string) => number;
 

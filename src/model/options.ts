@@ -22,6 +22,17 @@ export interface NumberRange {
   readonly above?: true;
   readonly integer?: true;
 }
+/** Ranges that most thresholds and options have. */
+export const COUNT = { min: 1, max: Number.POSITIVE_INFINITY, integer: true } as const satisfies NumberRange;
+export const SHARE = { min: 0, max: 1 } as const satisfies NumberRange;
+export const RATIO = { min: 1, max: Number.POSITIVE_INFINITY } as const satisfies NumberRange;
+export const POSITIVE = {
+  min: 0,
+  above: true,
+  max: Number.POSITIVE_INFINITY,
+} as const satisfies NumberRange;
+export const NOT_NEGATIVE = { min: 0, max: Number.POSITIVE_INFINITY } as const satisfies NumberRange;
+
 export interface NumberOption extends OptionBase, NumberRange {
   readonly type: 'number';
   /** null: left to the optimizer or the capture unless given. */

@@ -1,4 +1,4 @@
-import type { OptionSpec, OptionsOf } from '../model/options.ts';
+import { NOT_NEGATIVE, type OptionSpec, type OptionsOf } from '../model/options.ts';
 import type { Optimizer, Slots } from './optimizer.ts';
 
 const OPTIONS = [
@@ -6,16 +6,14 @@ const OPTIONS = [
     name: 'initialAccumulatorValue',
     type: 'number',
     default: 0.1,
-    min: 0,
-    max: Number.POSITIVE_INFINITY,
+    ...NOT_NEGATIVE,
     meaning: 'G₀, used where the capture stores no accumulator',
   },
   {
     name: 'epsilon',
     type: 'number',
     default: 1e-7,
-    min: 0,
-    max: Number.POSITIVE_INFINITY,
+    ...NOT_NEGATIVE,
     meaning: 'ε',
   },
   {
@@ -35,8 +33,7 @@ const OPTIONS = [
     name: 'learningRateDecay',
     type: 'number',
     default: 0,
-    min: 0,
-    max: Number.POSITIVE_INFINITY,
+    ...NOT_NEGATIVE,
     meaning: 'PyTorch’s lr_decay: η/(1 + (t−1)·decay)',
   },
 ] as const satisfies readonly OptionSpec[];

@@ -1,10 +1,10 @@
-import type { OptionSpec, OptionsOf } from '../model/options.ts';
+import { NOT_NEGATIVE, type OptionSpec, type OptionsOf } from '../model/options.ts';
 import type { KerasForm, Optimizer, Slots, StepContext } from './optimizer.ts';
 
 const OPTIONS = [
   { name: 'beta1', type: 'number', default: 0.9, min: 0, max: 1, meaning: 'β₁, smoothing of the mean' },
   { name: 'beta2', type: 'number', default: 0.999, min: 0, max: 1, meaning: 'β₂, smoothing of the square' },
-  { name: 'epsilon', type: 'number', default: 1e-8, min: 0, max: Number.POSITIVE_INFINITY, meaning: 'ε' },
+  { name: 'epsilon', type: 'number', default: 1e-8, ...NOT_NEGATIVE, meaning: 'ε' },
   { name: 'amsgrad', type: 'flag', default: false, meaning: 'divide by the largest v so far' },
   {
     name: 'epsilonHat',

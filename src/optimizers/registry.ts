@@ -1,7 +1,13 @@
 /** All optimizers. A new one is a file in this folder and a line here. */
 import { diagError } from '../model/errors.ts';
 import { nearest } from '../model/nearest.ts';
-import { type OptionSpec, type Options, type OptionsOf, resolveOptions } from '../model/options.ts';
+import {
+  NOT_NEGATIVE,
+  type OptionSpec,
+  type Options,
+  type OptionsOf,
+  resolveOptions,
+} from '../model/options.ts';
 import { adagrad } from './adagrad.ts';
 import { adam, adamw, lamb } from './adam.ts';
 import type { Optimizer } from './optimizer.ts';
@@ -19,8 +25,7 @@ const COMMON = [
     name: 'weightDecay',
     type: 'number',
     default: 0,
-    min: 0,
-    max: Number.POSITIVE_INFINITY,
+    ...NOT_NEGATIVE,
     meaning: 'β, weight decay',
   },
 ] as const satisfies readonly OptionSpec[];

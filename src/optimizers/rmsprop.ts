@@ -1,9 +1,9 @@
-import type { OptionSpec, OptionsOf } from '../model/options.ts';
+import { NOT_NEGATIVE, type OptionSpec, type OptionsOf } from '../model/options.ts';
 import type { Optimizer, Slots } from './optimizer.ts';
 
 const OPTIONS = [
   { name: 'rho', type: 'number', default: 0.99, min: 0, max: 1, meaning: 'ρ, PyTorch’s alpha' },
-  { name: 'epsilon', type: 'number', default: 1e-8, min: 0, max: Number.POSITIVE_INFINITY, meaning: 'ε' },
+  { name: 'epsilon', type: 'number', default: 1e-8, ...NOT_NEGATIVE, meaning: 'ε' },
   {
     name: 'epsilonInside',
     type: 'flag',

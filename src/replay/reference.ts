@@ -9,9 +9,8 @@ import type { Capture } from '../captures/read.ts';
 import { isRaised, usualRange } from '../incidents/unlike.ts';
 import { located } from '../model/errors.ts';
 import { medianOf } from '../model/order-statistics.ts';
+import { alongRecorded } from './along-recorded.ts';
 import type { Prepared } from './follow.ts';
-import { createStepper } from './step.ts';
-import { copyTensors, type TensorState } from './tensors.ts';
 
 /** Loss of one recorded batch at weights of an earlier step. */
 export interface BatchLoss {
@@ -89,7 +88,7 @@ export async function lookAtReferences(given: ReferenceOptions): Promise<Referen
   const states = new Map<number, Float32Array>(
     [onset, at, ...BACK.map((back) => Math.max(0, onset - back))].map((index) => [index, new Float32Array()]),
   );
-  await walk(options, onset + 1, (index, tensors) => {
+  await alongRecorded(options, onset + 1, (index, tensors) => {
     if (states.has(index)) states.set(index, model.flatten(tensors.map(({ w }) => w)));
   });
   // A state that the walk does not reach was lost to an update that is no number.
@@ -120,7 +119,7 @@ export async function lookAtReferences(given: ReferenceOptions): Promise<Referen
   for (const index of [...before, ...after]) batches.push(await options.batch(index));
 
   const loss: number[] = [];
-  const last = await walk(options, steps.length, async (_, tensors) => {
+  const last = await alongRecorded(options, steps.length, async (_, tensors) => {
     const flat = model.flatten(tensors.map(({ w }) => w));
     loss.push((await model.objective.loss(flat, batches)).loss);
     options.progress?.(loss.length, steps.length + 1);
@@ -196,21 +195,4 @@ function spread(indices: readonly number[]): number[] {
     { length: EACH },
     (_, k) => indices[Math.round((k * (indices.length - 1)) / (EACH - 1))]!,
   );
-}
-
-/** Walks through the recorded states along the recorded gradients; `visit` sees each before its step. */
-async function walk(
-  { capture, prepared }: ReferenceOptions,
-  count: number,
-  visit: (index: number, tensors: readonly TensorState[]) => void | Promise<void>,
-): Promise<{ readonly tensors: readonly TensorState[]; readonly finite: boolean }> {
-  const { setup } = prepared;
-  const tensors = copyTensors(prepared.tensors);
-  const stepper = createStepper({ rule: setup.clipping, optimizers: setup.optimizers, precision: 'float32' });
-  for (let index = 0; index < count; index++) {
-    await visit(index, tensors);
-    const { gradients, learningRates } = await capture.step(index, 'float32');
-    if (!stepper.step(tensors, gradients, learningRates).finite) return { tensors, finite: false };
-  }
-  return { tensors, finite: true };
 }

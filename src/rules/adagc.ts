@@ -1,4 +1,4 @@
-import type { OptionSpec } from '../model/options.ts';
+import { type OptionSpec, POSITIVE } from '../model/options.ts';
 import { globalNorm } from './global-norm.ts';
 import type { ModelRule } from './rule.ts';
 
@@ -7,18 +7,14 @@ const OPTIONS = [
     name: 'relativeThreshold',
     type: 'number',
     default: 1.05,
-    min: 0,
-    max: Number.POSITIVE_INFINITY,
-    above: true,
+    ...POSITIVE,
     meaning: 'λ_rel: largest norm of a tensor’s gradient relative to its moving average',
   },
   {
     name: 'absoluteThreshold',
     type: 'number',
     default: 1,
-    min: 0,
-    max: Number.POSITIVE_INFINITY,
-    above: true,
+    ...POSITIVE,
     meaning: 'λ_abs: largest global norm during the warm-up',
   },
   { name: 'beta', type: 'number', default: 0.98, min: 0, max: 1, meaning: 'smoothing of the average' },

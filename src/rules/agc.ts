@@ -1,4 +1,4 @@
-import type { OptionSpec } from '../model/options.ts';
+import { NOT_NEGATIVE, type OptionSpec, POSITIVE } from '../model/options.ts';
 import { unitSumsOfSquares } from '../tensor/values.ts';
 import type { TensorRule } from './rule.ts';
 
@@ -10,17 +10,14 @@ const OPTIONS = [
     name: 'clipping',
     type: 'number',
     default: 0.01,
-    min: 0,
-    max: Number.POSITIVE_INFINITY,
-    above: true,
+    ...POSITIVE,
     meaning: 'largest ratio λ of the norm of a unit’s gradient to the norm of its parameters',
   },
   {
     name: 'epsilon',
     type: 'number',
     default: 1e-3,
-    min: 0,
-    max: Number.POSITIVE_INFINITY,
+    ...NOT_NEGATIVE,
     meaning: 'least norm that the parameters of a unit are taken to have',
   },
 ] as const satisfies readonly OptionSpec[];

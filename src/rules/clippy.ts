@@ -1,4 +1,10 @@
-import type { OptionSpec, OptionsOf, OptionValue } from '../model/options.ts';
+import {
+  NOT_NEGATIVE,
+  type OptionSpec,
+  type OptionsOf,
+  type OptionValue,
+  POSITIVE,
+} from '../model/options.ts';
 import type { ClippyDetails } from '../model/replay.ts';
 import type { Values } from '../tensor/values.ts';
 import type { FromLog, LoggedRun, RuleDetails, SeenTensor, TensorRule } from './rule.ts';
@@ -47,7 +53,7 @@ export function clippyFactor(
 }
 
 const threshold = <const Name extends string>(name: Name, value: number, meaning: string) =>
-  ({ name, type: 'number', default: value, min: 0, max: Number.POSITIVE_INFINITY, meaning }) as const;
+  ({ name, type: 'number', default: value, ...NOT_NEGATIVE, meaning }) as const;
 
 const OPTIONS = [
   threshold(
@@ -73,17 +79,14 @@ const OPTIONS = [
     name: 'epsilon',
     type: 'number',
     default: null,
-    min: 0,
-    max: Number.POSITIVE_INFINITY,
+    ...NOT_NEGATIVE,
     meaning: 'ε inside the root, instead of the optimizer’s',
   },
   {
     name: 'learningRate',
     type: 'number',
     default: null,
-    min: 0,
-    max: Number.POSITIVE_INFINITY,
-    above: true,
+    ...POSITIVE,
     meaning: 'learning rate η to use instead of the optimizer’s',
   },
 ] as const satisfies readonly OptionSpec[];

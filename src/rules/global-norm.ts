@@ -1,4 +1,4 @@
-import type { OptionSpec } from '../model/options.ts';
+import { type OptionSpec, POSITIVE } from '../model/options.ts';
 import type { ModelRule, SeenNorm } from './rule.ts';
 
 /** Norm of all gradients together. */
@@ -31,9 +31,7 @@ const OPTIONS = [
     name: 'maxNorm',
     type: 'number',
     default: 1,
-    min: 0,
-    max: Number.POSITIVE_INFINITY,
-    above: true,
+    ...POSITIVE,
     meaning: 'largest norm that all gradients together may keep',
   },
   {

@@ -1,4 +1,4 @@
-import type { OptionSpec } from '../model/options.ts';
+import { type OptionSpec, POSITIVE } from '../model/options.ts';
 import { normRatio } from '../tensor/values.ts';
 import type { TensorRule } from './rule.ts';
 
@@ -7,9 +7,7 @@ const OPTIONS = [
     name: 'learningRate',
     type: 'number',
     default: null,
-    min: 0,
-    max: Number.POSITIVE_INFINITY,
-    above: true,
+    ...POSITIVE,
     meaning:
       'learning rate η to use instead of the optimizer’s, which means something else without the ratio',
   },

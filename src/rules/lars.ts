@@ -1,4 +1,4 @@
-import type { OptionSpec } from '../model/options.ts';
+import { type OptionSpec, POSITIVE } from '../model/options.ts';
 import { norm } from '../tensor/values.ts';
 import type { TensorRule } from './rule.ts';
 
@@ -7,9 +7,7 @@ const OPTIONS = [
     name: 'trustCoefficient',
     type: 'number',
     default: 1e-3,
-    min: 0,
-    max: Number.POSITIVE_INFINITY,
-    above: true,
+    ...POSITIVE,
     meaning: 'c, the size of the scaled gradient relative to the parameters',
   },
 ] as const satisfies readonly OptionSpec[];

@@ -1,4 +1,4 @@
-import type { OptionSpec } from '../model/options.ts';
+import { type OptionSpec, POSITIVE } from '../model/options.ts';
 import { norm } from '../tensor/values.ts';
 import type { TensorRule } from './rule.ts';
 
@@ -7,9 +7,7 @@ const OPTIONS = [
     name: 'maxNorm',
     type: 'number',
     default: 1,
-    min: 0,
-    max: Number.POSITIVE_INFINITY,
-    above: true,
+    ...POSITIVE,
     meaning: 'largest norm λ that the gradient of a tensor may keep',
   },
 ] as const satisfies readonly OptionSpec[];

@@ -1,4 +1,4 @@
-import type { OptionSpec } from '../model/options.ts';
+import { type OptionSpec, POSITIVE } from '../model/options.ts';
 import type { TensorRule } from './rule.ts';
 
 const OPTIONS = [
@@ -6,9 +6,7 @@ const OPTIONS = [
     name: 'threshold',
     type: 'number',
     default: 1,
-    min: 0,
-    max: Number.POSITIVE_INFINITY,
-    above: true,
+    ...POSITIVE,
     meaning: 'd, the root mean square above which the direction is scaled',
   },
   {

@@ -1,4 +1,4 @@
-import type { OptionSpec } from '../model/options.ts';
+import { type OptionSpec, POSITIVE } from '../model/options.ts';
 import type { EntryRule } from './rule.ts';
 
 const OPTIONS = [
@@ -6,9 +6,7 @@ const OPTIONS = [
     name: 'threshold',
     type: 'number',
     default: 5000,
-    min: 0,
-    max: Number.POSITIVE_INFINITY,
-    above: true,
+    ...POSITIVE,
     meaning: 'θ: how many times the second moment the square of an entry may be',
   },
   {

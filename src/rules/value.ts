@@ -1,4 +1,4 @@
-import type { OptionSpec } from '../model/options.ts';
+import { type OptionSpec, POSITIVE } from '../model/options.ts';
 import type { EntryRule } from './rule.ts';
 
 const OPTIONS = [
@@ -6,9 +6,7 @@ const OPTIONS = [
     name: 'clipValue',
     type: 'number',
     default: 1,
-    min: 0,
-    max: Number.POSITIVE_INFINITY,
-    above: true,
+    ...POSITIVE,
     meaning: 'largest magnitude c that an entry of the gradient may keep',
   },
 ] as const satisfies readonly OptionSpec[];

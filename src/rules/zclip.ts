@@ -1,4 +1,4 @@
-import type { OptionSpec } from '../model/options.ts';
+import { type OptionSpec, POSITIVE } from '../model/options.ts';
 import { globalNorm, globalNormFactor } from './global-norm.ts';
 import type { ModelRule } from './rule.ts';
 
@@ -7,9 +7,7 @@ const OPTIONS = [
     name: 'zThreshold',
     type: 'number',
     default: 2.5,
-    min: 0,
-    max: Number.POSITIVE_INFINITY,
-    above: true,
+    ...POSITIVE,
     meaning: 'z-score above which the norm is an outlier',
   },
   {
@@ -33,9 +31,7 @@ const OPTIONS = [
     name: 'maxNorm',
     type: 'number',
     default: 1,
-    min: 0,
-    max: Number.POSITIVE_INFINITY,
-    above: true,
+    ...POSITIVE,
     meaning: 'largest norm in any case; Infinity for none',
   },
   {

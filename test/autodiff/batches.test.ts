@@ -2,8 +2,9 @@
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { afterAll, expect, it } from 'vitest';
+import { afterAll, describe, expect, it } from 'vitest';
 import { readBatch } from '../../src/autodiff/batches.ts';
+import { checkRows } from '../../src/autodiff/losses.ts';
 
 const folder = mkdtempSync(join(tmpdir(), 'clippy-diag-batches-'));
 afterAll(() => rmSync(folder, { recursive: true }));
@@ -43,4 +44,51 @@ it('refuses what is no Parquet file', async () => {
 
 it('refuses a map for what is no input', async () => {
   await expect(read('user,x\n1,2\n', new Map([['usr', ['x']]]))).rejects.toMatchObject({ code: 'batch-map' });
+});
+
+describe('rows', () => {
+  const tensor = (shape: readonly number[]) => ({
+    shape,
+    data: new Float32Array(shape.reduce((product, n) => product * n, 1)),
+  });
+  it('are those that all tensors share', () => {
+    expect(
+      checkRows(
+        new Map([
+          ['a', tensor([3, 2])],
+          ['b', tensor([3])],
+        ]),
+      ),
+    ).toBe(3);
+  });
+  it.each([
+    [
+      'a scalar, wherever it stands',
+      [
+        ['a', tensor([3])],
+        ['s', tensor([])],
+      ],
+      /"s".*a scalar.*3 rows/,
+    ],
+    [
+      'a scalar that comes first',
+      [
+        ['s', tensor([])],
+        ['a', tensor([3])],
+      ],
+      /"s".*a scalar.*rows/,
+    ],
+    [
+      'one that has others',
+      [
+        ['a', tensor([3])],
+        ['b', tensor([2, 4])],
+      ],
+      /"b".*2×4.*3 rows/,
+    ],
+    ['none', [['a', tensor([0, 2])]], /row/],
+    ['nothing', [], /row/],
+  ] as const)('of %s are refused', (_, tensors, says) => {
+    expect(() => checkRows(new Map(tensors as never))).toThrow(says);
+  });
 });

@@ -20,20 +20,40 @@ const examples = commands.flatMap(({ id, examples }) =>
 /** Examples whose files no fixture has; their flags are tested where the command is. */
 const ELSEWHERE = /--batch batch\.npz/;
 
-/** What a shell makes of a line: the words of the command, and what it would read from standard input. */
-function readByShell(line: string, cwd: string): { args: string[]; input: string } {
-  const { output, status } = spawnSync(
-    'bash',
-    ['-c', `clippy-diag() { printf '%s\\0' "$@" >&3; cat >&4; }; ${line}`],
-    { cwd, encoding: 'utf8', stdio: ['ignore', 'ignore', 'inherit', 'pipe', 'pipe'] },
-  );
-  expect(status).toBe(0);
-  return { args: output[3]!.split('\0').slice(0, -1), input: output[4]! };
+interface ShellWords {
+  /** The words of the command. */
+  readonly args: readonly string[];
+  /** What it would read from standard input. */
+  readonly input: string;
+}
+
+/** What a shell, one for all, makes of lines that run in a folder. */
+function readByShell(lines: readonly string[], cwd: string): ReadonlyMap<string, ShellWords> {
+  const told = mkdtempSync(join(tmpdir(), 'clippy-diag-words-'));
+  try {
+    const script = [
+      `clippy-diag() { printf '%s\\0' "$@" >&3; cat >&4; }`,
+      ...lines.map((line, i) => `( ${line}\n) 3>"$0/${i}.args" 4>"$0/${i}.input" || exit 1`),
+    ].join('\n');
+    const { status } = spawnSync('bash', ['-c', script, told], {
+      cwd,
+      stdio: ['ignore', 'ignore', 'inherit'],
+    });
+    expect(status).toBe(0);
+    const of = (i: number, what: string): string => readFileSync(join(told, `${i}.${what}`), 'utf8');
+    return new Map(
+      lines.map((line, i) => [line, { args: of(i, 'args').split('\0').slice(0, -1), input: of(i, 'input') }]),
+    );
+  } finally {
+    rmSync(told, { recursive: true, force: true });
+  }
 }
 
 /** Makes a test of each example whose line is one of these. */
 export function testExamples(isOne: (line: string) => boolean): void {
+  const lines = examples.filter((line) => !ELSEWHERE.test(line) && isOne(line));
   const folder = mkdtempSync(join(tmpdir(), 'clippy-diag-examples-'));
+  let words: ReadonlyMap<string, ShellWords>;
   afterAll(() => rmSync(folder, { recursive: true, force: true }));
 
   beforeAll(async () => {
@@ -54,10 +74,11 @@ export function testExamples(isOne: (line: string) => boolean): void {
       });
     await cli(['baseline', 'update', 'runs/'], { cwd: folder });
     await cli(['analyze', 'train.jsonl', '--report', 'json:report.json'], { cwd: folder });
+    words = readByShell(lines, folder);
   });
 
-  it.each(examples.filter((line) => !ELSEWHERE.test(line) && isOne(line)))('%s', async (line) => {
-    const { args, input } = readByShell(line, folder);
+  it.each(lines)('%s', async (line) => {
+    const { args, input } = words.get(line)!;
     // A watcher goes on until its log is silent for a while.
     const more = args[0] === 'watch' ? ['--idle-exit', '1'] : [];
     const { code, err } = await cli([...args, ...more], { cwd: folder, input });

@@ -94,6 +94,14 @@ describe('the onset that replay judges', () => {
     expect(found).toBeGreaterThan(300);
   });
 
+  it('lies at the steps of the capture, also where they recorded no loss', () => {
+    const steps = [400, 401, 402].map((step) => ({ step, loss: null, tasks: new Map() }));
+    const run = runOfCapture({ path: 'capture', manifest: { history: null }, steps } as unknown as Parameters<
+      typeof runOfCapture
+    >[0]);
+    expect(run.attempts).toEqual([{ index: 0, firstStep: 400, lastStep: 402, reason: 'start' }]);
+  });
+
   it('an incident that began before the recorded steps is not called absent', () => {
     const losses = Array.from({ length: 120 }, (_, i) => (i < 50 ? 1 : 20) * (1 + 0.01 * Math.sin(i)));
     const { onset, unknown } = incidentOfCapture(captureOf({ losses, before: 60 }));
