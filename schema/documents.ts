@@ -4,6 +4,7 @@ import type {
   BaselineDocument,
   ChartDocument,
   CheckDocument,
+  CompletionDocument,
   CurvatureDocument,
   DiffDocument,
   ErrorDocument,
@@ -600,7 +601,7 @@ const pages = objectOf<PagesDocument>(
       'A page.',
     )({
       id: text('What `explain` takes.'),
-      kind: text('What it is about: a finding, a rule, an error.'),
+      kind: text('What it is: guide, format, finding, rule, error or decision.'),
       summary: text('One line about it.'),
     }),
     'Every page.',
@@ -614,6 +615,15 @@ const page = objectOf<PageDocument>(
   schemaVersion,
   id: text('The id that was asked for.'),
   page: text('The page, in Markdown.'),
+});
+
+const completion = objectOf<CompletionDocument>(
+  null,
+  'What `clippy-diag completion SHELL --json` prints.',
+)({
+  schemaVersion,
+  shell: text('bash, zsh or powershell.'),
+  script: text('What that shell is to read.'),
 });
 
 const check = objectOf<CheckDocument>(
@@ -689,6 +699,7 @@ export const DOCUMENTS = {
   baseline,
   pages,
   page,
+  completion,
   init,
   check,
   strip,

@@ -2,7 +2,7 @@
  * The whole command line as one function: `run(argv, io)` does what `clippy-diag ARGV…` does and returns its exit
  * code. bin/run.js gives it the process, tests whatever they want to look at. Commands are loaded when they are called.
  */
-import type { Command, CommandIo } from './cli/command.ts';
+import type { Command, CommandIo, Commands } from './cli/command.ts';
 import type { Io } from './cli/io.ts';
 import { outputTo } from './cli/output.ts';
 import { EXIT, type ExitCode } from './model/errors.ts';
@@ -10,11 +10,12 @@ import { EXIT, type ExitCode } from './model/errors.ts';
 export { processIo } from './cli/io.ts';
 
 /** Every command by its id; a command of a topic has the topic before a colon. */
-export const COMMANDS: Readonly<Record<string, () => Promise<{ readonly default: Command }>>> = {
+export const COMMANDS: Commands = {
   analyze: () => import('./commands/analyze.ts'),
   'baseline:show': () => import('./commands/baseline/show.ts'),
   'baseline:update': () => import('./commands/baseline/update.ts'),
   chart: () => import('./commands/chart.ts'),
+  completion: () => import('./commands/completion.ts'),
   curvature: () => import('./commands/curvature.ts'),
   explain: () => import('./commands/explain.ts'),
   gate: () => import('./commands/gate.ts'),
@@ -35,7 +36,7 @@ const commandOf = async (id: string): Promise<Command | undefined> =>
 export async function run(argv: readonly string[], io: Io): Promise<ExitCode> {
   const output = outputTo(io);
   try {
-    return await dispatch(argv, { ...io, ...output });
+    return await dispatch(argv, { ...io, ...output, commands: COMMANDS });
   } catch (error) {
     const { tellError } = await import('./cli/command-error.ts');
     return tellError(error, argv, output);

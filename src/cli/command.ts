@@ -10,8 +10,11 @@ import type { Io } from './io.ts';
 import type { Output } from './output.ts';
 import { toolVersion } from './tool-version.ts';
 
+/** The commands by their ids; each is loaded when it is asked for. */
+export type Commands = Readonly<Record<string, () => Promise<{ readonly default: Command }>>>;
+
 /** What a command works with besides its flags. */
-export type CommandIo = Io & Output;
+export type CommandIo = Io & Output & { readonly commands: Commands };
 
 export interface Parsed<F extends FlagInput, A extends ArgInput> {
   readonly flags: InferredFlags<F> & { readonly json: boolean };
@@ -38,6 +41,7 @@ interface Description<F extends FlagInput, A extends ArgInput> {
 /** A command in the form that oclif's parser, help and manifest read. */
 export interface Command extends Omit<Description<FlagInput, ArgInput>, 'run'> {
   readonly strict: boolean;
+  readonly usage: string;
   run(parsed: Parsed<never, never>, io: CommandIo): Promise<ExitCode>;
 }
 
@@ -52,15 +56,24 @@ export function command<F extends FlagInput, A extends ArgInput>(description: De
     ...description,
     run: description.run as Command['run'],
     strict: description.takesMany !== true,
+    // All flags stand below it, by group.
+    usage: `<%= command.id %>${Object.entries(description.args)
+      .map(([name, arg]) => usageOf(name, arg, description.takesMany === true))
+      .join('')} [FLAGS]`,
     args: named(
       // Arguments are never read from standard input: that is for what `-` names.
       Object.fromEntries(
         Object.entries(description.args).map(([name, arg]) => [name, { ...arg, ignoreStdin: true }]),
       ),
     ),
-    flags: named({ json, ...description.flags }),
+    flags: named({ ...description.flags, json }),
   };
 }
+
+const usageOf = (name: string, { required }: { readonly required?: boolean }, many: boolean): string => {
+  const word = `${name.toUpperCase()}${many ? '...' : ''}`;
+  return required === true ? ` ${word}` : ` [${word}]`;
+};
 
 /** oclif's help wants its name in each. */
 const named = <T extends object>(members: Record<string, T>): Record<string, T & { name: string }> =>

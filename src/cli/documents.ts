@@ -68,6 +68,12 @@ export interface PageDocument extends Versioned {
   readonly page: string;
 }
 
+/** `completion SHELL` */
+export interface CompletionDocument extends Versioned {
+  readonly shell: string;
+  readonly script: string;
+}
+
 /** `inspect --check` */
 export interface CheckDocument extends Versioned {
   readonly captures: readonly { readonly path: string; readonly checks: readonly CaptureCheck[] }[];
@@ -104,6 +110,7 @@ export type JsonDocument =
   | BaselineDocument
   | PagesDocument
   | PageDocument
+  | CompletionDocument
   | InitDocument
   | CheckDocument
   | StripDocument

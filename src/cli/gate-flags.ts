@@ -1,4 +1,5 @@
 /** Flags of the commands that judge: the config, its rules and its thresholds. */
+
 import * as Flags from '@oclif/core/flags';
 import { readThresholdList } from '../findings/thresholds.ts';
 import type { GateConfig } from '../gate/config.ts';
@@ -7,8 +8,10 @@ import { thresholdsFor } from '../gate/for-run.ts';
 import { DEFAULT_SETTLE, type SettleOptions } from '../gate/settled.ts';
 import { diagError } from '../model/errors.ts';
 import type { Thresholds } from '../model/finding.ts';
+import { VERDICT_CLASSES } from '../model/report.ts';
 import type { Run } from '../model/run.ts';
 import type { Io } from './io.ts';
+import { knowing } from './known-values.ts';
 
 /** Where thresholds come from. */
 export const configFlags = {
@@ -22,26 +25,42 @@ export const configFlags = {
     description: 'look for no config, and judge by no preset',
     helpGroup: 'POLICY',
   }),
-  threshold: Flags.string({
-    description:
-      'judge by this number instead of the default, e.g. drift.driftRatio=2; `explain` lists them (may be repeated)',
-    helpValue: 'FINDING.NAME=N',
-    helpGroup: 'POLICY',
-    multiple: true,
-    multipleNonGreedy: true,
-  }),
+  threshold: knowing(
+    Flags.string({
+      description:
+        'judge by this number instead of the default, e.g. drift.driftRatio=2; `explain` lists them (may be repeated)',
+      helpValue: 'FINDING.NAME=N',
+      helpGroup: 'POLICY',
+      multiple: true,
+      multipleNonGreedy: true,
+    }),
+    async () => {
+      const { FINDINGS } = await import('../findings/registry.ts');
+      return Object.values(FINDINGS).flatMap(({ id, thresholds }) =>
+        thresholds.map(({ name }) => `${id}.${name}=`),
+      );
+    },
+  ),
 };
 
 export const gateFlags = {
   ...configFlags,
-  rule: Flags.string({
-    description:
-      'add a rule of severity error: a finding, a class of verdict, or a threshold like "last(loss) <= 0.2" (may be repeated)',
-    helpValue: 'RULE',
-    helpGroup: 'POLICY',
-    multiple: true,
-    multipleNonGreedy: true,
-  }),
+  rule: knowing(
+    Flags.string({
+      description:
+        'add a rule of severity error: a finding, a class of verdict, or a threshold like "last(loss) <= 0.2" (may be repeated)',
+      helpValue: 'RULE',
+      helpGroup: 'POLICY',
+      multiple: true,
+      multipleNonGreedy: true,
+    }),
+    async () => [
+      ...new Set([
+        ...VERDICT_CLASSES.filter((name) => name !== 'healthy'),
+        ...Object.keys((await import('../findings/registry.ts')).FINDINGS),
+      ]),
+    ],
+  ),
 };
 
 /** How long an input must have rested. */

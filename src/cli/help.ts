@@ -1,9 +1,10 @@
-/** Help, topics, and the commands of oclif's plugins: what needs oclif's whole configuration, and is loaded for that alone. */
+/** Help and topics: what needs oclif's whole configuration, and is loaded for that alone. */
 import { createRequire } from 'node:module';
 import { dirname } from 'node:path';
-import { type Command as Cached, Config, Errors, Help } from '@oclif/core';
+import { type Command as Cached, Config, Help } from '@oclif/core';
 import { type DiagError, diagError, EXIT, type ExitCode } from '../model/errors.ts';
 import { nearest } from '../model/nearest.ts';
+import { wrap } from '../reports/wrap.ts';
 import type { Command, CommandIo } from './command.ts';
 import { terminalOptions } from './terminal-options.ts';
 
@@ -28,11 +29,16 @@ export async function showHelp(
     override log(...args: string[]): void {
       lines.push(args.join(' '));
     }
+    override async showRootHelp(): Promise<void> {
+      lines.push(...rootHelp(config));
+    }
     // The list of commands is that of the manifest, a command's own page is made from the command.
     override async showCommandHelp(cached: Cached.Loadable): Promise<void> {
       const command = await commandOf(cached.id);
       await super.showCommandHelp(
-        command === undefined ? cached : ({ ...cached, ...command } as typeof cached),
+        command === undefined
+          ? cached
+          : ({ ...cached, ...command, flags: withValues(command.flags) } as typeof cached),
       );
     }
   }
@@ -41,13 +47,99 @@ export async function showHelp(
   if (words.length > 0 && subject === undefined) throw unknownCommand(config, words);
   const all = argv.includes('--nested-commands') || argv.includes('-n');
   const { colour } = terminalOptions(io.stdout, io.env, false);
-  await new Lines(config, { all, stripAnsi: !colour }).showHelp(subject === undefined ? [] : [subject]);
+  await new Lines(config, {
+    all,
+    stripAnsi: !colour,
+    flagSortOrder: 'none',
+    hideCommandSummaryInDescription: true,
+  }).showHelp(subject === undefined ? [] : [subject]);
   await io.print(lines.join('\n'));
   return EXIT.done;
 }
 
+/** Values of a flag that stand in its place, at most so many columns; longer lists stand in its description. */
+const TITLE_WIDTH = 28;
+
+/** Flags with a closed set of values, as the help shows them. */
+const withValues = (flags: Command['flags']): Command['flags'] =>
+  Object.fromEntries(
+    Object.entries(flags).map(([name, flag]) => {
+      if (flag.type !== 'option') return [name, flag];
+      // An empty list is no default that anybody wants to read of.
+      const {
+        options,
+        description = '',
+        ...rest
+      } = Array.isArray(flag.default) && flag.default.length === 0 ? { ...flag, default: undefined } : flag;
+      if (options === undefined) return [name, { ...rest, description }];
+      const inTitle = options.join('|');
+      return [
+        name,
+        inTitle.length <= TITLE_WIDTH
+          ? { ...rest, description, helpValue: inTitle }
+          : {
+              ...rest,
+              description: `${description}: ${options.join(', ')}`,
+              helpValue: flag.helpValue ?? name.toUpperCase(),
+            },
+      ];
+    }),
+  );
+
+/** Commands by what they are for; one that stands in no group is a fault that a test finds. */
+export const COMMAND_GROUPS: Readonly<Record<string, readonly string[]>> = {
+  'A RUN': ['analyze', 'watch', 'chart', 'inspect', 'report'],
+  'IN CI': ['gate', 'baseline update', 'baseline show'],
+  'RECORDED STEPS': ['replay', 'curvature', 'matrix', 'matrix merge', 'strip-batches'],
+  'HELP AND SETUP': ['explain', 'init', 'completion', 'help'],
+};
+
+/** Examples of the page without a command; a test runs them. */
+export const ROOT_EXAMPLES = [
+  'clippy-diag analyze runs/a',
+  'clippy-diag watch runs/a --stall 10m',
+  'clippy-diag gate runs/',
+  'clippy-diag explain',
+] as const;
+
+/** What `--help` without a command prints. */
+function rootHelp(config: Config): string[] {
+  const summaries = new Map(
+    config.commands.map(({ id, summary, description }) => [
+      id.replaceAll(':', ' '),
+      id === 'help'
+        ? 'Show this page, or that of a command'
+        : (summary ?? description ?? '').replace(/\.$/, ''),
+    ]),
+  );
+  const width = Math.max(...[...summaries.keys()].map((id) => id.length));
+  return [
+    config.pjson.description ?? '',
+    '',
+    'USAGE',
+    '  $ clippy-diag COMMAND [ARGUMENTS] [FLAGS]',
+    '  $ clippy-diag PATH                           the same as analyze PATH',
+    '',
+    ...Object.entries(COMMAND_GROUPS).flatMap(([group, ids]) => [
+      group,
+      ...ids.flatMap((id) => hanging(id.padEnd(width + 2), summaries.get(id) ?? '')),
+      '',
+    ]),
+    'EXAMPLES',
+    ...ROOT_EXAMPLES.map((line) => `  $ ${line}`),
+    '',
+    '`clippy-diag COMMAND --help` shows the flags of a command, `clippy-diag explain` lists the docs.',
+  ];
+}
+
+const HELP_WIDTH = 80;
+const hanging = (name: string, text: string): string[] =>
+  wrap(text, HELP_WIDTH - name.length, '').map((line, i) =>
+    `  ${(i === 0 ? name : '').padEnd(name.length)}${line}`.trimEnd(),
+  );
+
 /**
- * A command line that names none of our commands: a topic, a command of a plugin, or a mistake.
+ * A command line that names none of our commands: a topic, or a mistake.
  *
  * @throws unknown-command, with the nearest one
  */
@@ -57,49 +149,8 @@ export async function runOther(
   io: CommandIo,
 ): Promise<ExitCode> {
   const config = await configuration();
-  const subject = subjectOf(config, argv);
-  if (subject === undefined) throw unknownCommand(config, argv);
-  if (config.findCommand(subject) === undefined) return showHelp(argv, commandOf, io);
-  const { out, err, code } = await collected(() =>
-    config.runCommand(subject, argv.slice(subject.split(':').length)),
-  );
-  if (err !== '') await io.remark(err);
-  if (out !== '') await io.write(out);
-  return code;
-}
-
-/**
- * What a command of oclif prints, and its code. It prints to the process, where nobody would see that the device is
- * full: oclif throws out of the event loop then, which ends the process with 1.
- */
-async function collected(
-  work: () => Promise<unknown>,
-): Promise<{ out: string; err: string; code: ExitCode }> {
-  const written = { stdout: '', stderr: '' };
-  const own = { stdout: process.stdout.write, stderr: process.stderr.write };
-  // Its progress goes around what is replaced here; a standard error that is full or gone is no reason to fail.
-  const ignore = (): void => {};
-  process.stderr.on('error', ignore);
-  for (const name of ['stdout', 'stderr'] as const)
-    process[name].write = ((text: string | Uint8Array, ...rest: unknown[]) => {
-      written[name] += typeof text === 'string' ? text : Buffer.from(text).toString();
-      (rest.find((one) => typeof one === 'function') as (() => void) | undefined)?.();
-      return true;
-    }) as typeof process.stdout.write;
-  let code: ExitCode = EXIT.done;
-  try {
-    await work();
-  } catch (error) {
-    if (!(error instanceof Errors.ExitError)) throw error;
-    code = (error.oclif.exit ?? EXIT.done) as ExitCode;
-  } finally {
-    Object.assign(process.stdout, { write: own.stdout });
-    Object.assign(process.stderr, { write: own.stderr });
-    // Errors of streams are told in the next round of the event loop.
-    await new Promise(setImmediate);
-    process.stderr.off('error', ignore);
-  }
-  return { out: written.stdout, err: written.stderr, code };
+  if (subjectOf(config, argv) === undefined) throw unknownCommand(config, argv);
+  return showHelp(argv, commandOf, io);
 }
 
 /** The command or topic that the first words name. */

@@ -1,10 +1,13 @@
 /** The page of a report on standard output: brief or whole, of one run or of all, in the order that was asked for. */
+
 import * as Flags from '@oclif/core/flags';
-import type { Report } from '../model/report.ts';
+import { type Report, VERDICT_CLASSES } from '../model/report.ts';
+import { FIRST_COLUMNS } from '../model/runs-table.ts';
 import { PAGE_ROWS, renderBrief } from '../reports/brief.ts';
 import { headline, renderTerminal } from '../reports/terminal.ts';
 import type { CommandIo } from './command.ts';
 import type { Io } from './io.ts';
+import { knowing } from './known-values.ts';
 import { terminalOptions } from './terminal-options.ts';
 
 const helpGroup = 'PAGE';
@@ -25,20 +28,26 @@ export const pageFlags = {
     helpValue: 'NAME',
     helpGroup,
   }),
-  sort: Flags.string({
-    description: 'order the table of runs by a column; - in front turns it round (may be repeated)',
-    helpValue: 'KEY',
-    multiple: true,
-    multipleNonGreedy: true,
-    helpGroup,
-  }),
-  where: Flags.string({
-    description: 'show only runs whose column fits: =, !=, <, <=, > or >= (may be repeated)',
-    helpValue: 'KEY=VALUE',
-    multiple: true,
-    multipleNonGreedy: true,
-    helpGroup,
-  }),
+  sort: knowing(
+    Flags.string({
+      description: 'order the table of runs by a column; - in front turns it round (may be repeated)',
+      helpValue: 'KEY',
+      multiple: true,
+      multipleNonGreedy: true,
+      helpGroup,
+    }),
+    () => [...FIRST_COLUMNS, ...FIRST_COLUMNS.map((key) => `-${key}`)],
+  ),
+  where: knowing(
+    Flags.string({
+      description: 'show only runs whose column fits: =, !=, <, <=, > or >= (may be repeated)',
+      helpValue: 'KEY=VALUE',
+      multiple: true,
+      multipleNonGreedy: true,
+      helpGroup,
+    }),
+    () => [...VERDICT_CLASSES.map((name) => `class=${name}`), ...FIRST_COLUMNS.map((key) => `${key}=`)],
+  ),
   'group-by': Flags.string({
     description: 'put runs with the same value together, e.g. of a hyperparameter (may be repeated)',
     helpValue: 'KEY',

@@ -1,4 +1,5 @@
 /** `--report FORMAT:FILE`: checked before the long work, written whole or not at all. */
+import * as Flags from '@oclif/core/flags';
 import { checkWritable, targetOf, writeFileAtomic } from '../bytes/atomic-write.ts';
 import { stampOf } from '../bytes/source.ts';
 import { diagError } from '../model/errors.ts';
@@ -6,7 +7,22 @@ import { nearest } from '../model/nearest.ts';
 import type { Report } from '../model/report.ts';
 import { PLAIN } from '../reports/format.ts';
 import { REPORT_FORMATS, type ReportFormatId } from '../reports/registry.ts';
+import { knowing } from './known-values.ts';
 import type { Output } from './output.ts';
+
+/** `--report`, of a command that says in these words what it does. */
+export const reportFlag = (description: string) =>
+  knowing(
+    Flags.string({
+      description,
+      helpValue: 'FORMAT:FILE',
+      helpGroup: 'OUTPUT',
+      multiple: true,
+      multipleNonGreedy: true,
+      default: [],
+    }),
+    () => Object.keys(REPORT_FORMATS).map((format) => `${format}:`),
+  );
 
 interface ReportTarget {
   readonly format: ReportFormatId;

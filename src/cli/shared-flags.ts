@@ -1,10 +1,12 @@
 /** Flags that several commands have, and what their values mean. */
+
 import * as Args from '@oclif/core/args';
 import * as Flags from '@oclif/core/flags';
 import { LOG_FORMATS } from '../logs/registry.ts';
 import { diagError } from '../model/errors.ts';
 import { ROLES, type Role } from '../model/run.ts';
 import type { Io } from './io.ts';
+import { knowing } from './known-values.ts';
 
 /** The paths of a command that reads whatever lies under them; its class sets `strict = false` to take several. */
 export const pathArgs = {
@@ -16,18 +18,24 @@ export const pathArgs = {
 
 /** How logs are read. */
 export const logFlags = {
-  format: Flags.string({
-    description: `read inputs in this format whatever they look like (${Object.keys(LOG_FORMATS).join(', ')}, or a checkpoint format)`,
-    helpValue: 'FORMAT',
-    helpGroup: 'INPUT',
-  }),
-  map: Flags.string({
-    description: `give a series a role whatever its name says, e.g. loss=train/nll; roles: ${ROLES.join(', ')}`,
-    helpValue: 'ROLE=NAME',
-    multiple: true,
-    multipleNonGreedy: true,
-    helpGroup: 'INPUT',
-  }),
+  format: knowing(
+    Flags.string({
+      description: `read inputs in this format whatever they look like (${Object.keys(LOG_FORMATS).join(', ')}, or a checkpoint format)`,
+      helpValue: 'FORMAT',
+      helpGroup: 'INPUT',
+    }),
+    () => Object.keys(LOG_FORMATS),
+  ),
+  map: knowing(
+    Flags.string({
+      description: `give a series a role whatever its name says, e.g. loss=train/nll; roles: ${ROLES.join(', ')}`,
+      helpValue: 'ROLE=NAME',
+      multiple: true,
+      multipleNonGreedy: true,
+      helpGroup: 'INPUT',
+    }),
+    () => ROLES.map((role) => `${role}=`),
+  ),
   pattern: Flags.string({
     description:
       'read lines of text by a regular expression whose named groups are series and axis, e.g. "it (?<step>\\d+) loss (?<loss>\\S+)"',

@@ -1,24 +1,39 @@
 /** Flags of the commands that train on from a capture, and what their values mean. */
+
 import * as Flags from '@oclif/core/flags';
 import { BACKENDS, type BackendName } from '../autodiff/backend-names.ts';
 import type { ClosedLoopRun } from '../measure/closed-loop.ts';
 import { diagError } from '../model/errors.ts';
 import type { RuleChoice } from '../rules/choice.ts';
-import { DEFAULT_RULES } from '../rules/registry.ts';
+import { DEFAULT_RULES, RULES } from '../rules/registry.ts';
+import type { ClipRule } from '../rules/rule.ts';
 import type { Io } from './io.ts';
+import { knowing } from './known-values.ts';
 import { limitsOf } from './model-limits.ts';
 import { progressOn } from './progress.ts';
 
-export const ruleFlag = Flags.string({
-  description: `rule, with options or a quoted grid, or rules joined by "+"; may be repeated (default: ${DEFAULT_RULES.join(' ')})`,
-  helpValue: 'RULE',
-  multiple: true,
-  multipleNonGreedy: true,
-});
+export const ruleFlag = knowing(
+  Flags.string({
+    description: `rule, with options or a quoted grid, or rules joined by "+"; may be repeated (default: ${DEFAULT_RULES.join(' ')})`,
+    helpValue: 'RULE',
+    multiple: true,
+    multipleNonGreedy: true,
+  }),
+  () =>
+    Object.values<ClipRule>(RULES).flatMap(({ id, presets = {} }) => [
+      id,
+      ...Object.keys(presets).map((preset) => `${id}:${preset}`),
+    ]),
+);
 
 const helpGroup = 'CLOSED LOOP';
 export const trainingFlags = {
-  steps: Flags.integer({ description: 'at most so many of the recorded steps', min: 1, helpGroup }),
+  steps: Flags.integer({
+    helpValue: 'N',
+    description: 'at most so many of the recorded steps',
+    min: 1,
+    helpGroup,
+  }),
   model: Flags.string({
     description: 'model file, instead of the one that the capture names',
     helpValue: 'FILE',
@@ -31,11 +46,13 @@ export const trainingFlags = {
   }),
   backend: Flags.option({ options: BACKENDS, description: 'default: the fastest that loads', helpGroup })(),
   'model-seconds': Flags.integer({
+    helpValue: 'SECONDS',
     description: 'time for one call of a module that is the model (default 60)',
     min: 1,
     helpGroup,
   }),
   'model-memory': Flags.integer({
+    helpValue: 'MIB',
     description: 'MiB for a module that is the model (default 4096)',
     min: 64,
     helpGroup,

@@ -3,7 +3,7 @@ import { command, makingOf } from '../cli/command.ts';
 import { configFlags, configPathOf, thresholdsByFlags } from '../cli/gate-flags.ts';
 import { fillingScreen, page, pageFlags } from '../cli/page.ts';
 import { statusOn } from '../cli/progress.ts';
-import { reportTargets, writeReports } from '../cli/report-files.ts';
+import { reportFlag, reportTargets, writeReports } from '../cli/report-files.ts';
 import { logFlags, pathArgs, readOptionsOf } from '../cli/shared-flags.ts';
 import { analyze, DEFAULT_BUDGET } from '../engine/analyze.ts';
 import { chosen } from '../engine/choose-runs.ts';
@@ -30,24 +30,23 @@ export default command({
     ...logFlags,
     ...configFlags,
     ...pageFlags,
-    report: Flags.string({
-      description: 'also write the report, as FORMAT:FILE (may be repeated)',
-      multiple: true,
-      multipleNonGreedy: true,
-      default: [],
-    }),
+    report: reportFlag('also write the report, as FORMAT:FILE (may be repeated)'),
     'fail-on': Flags.option({
       description: 'exit 1 when a finding is at least that severe',
+      helpGroup: 'POLICY',
       options: ['warning', 'error'] as const,
     })(),
     budget: Flags.integer({
       description: 'seconds for what is expensive: checkpoints, replay, curvature',
+      helpValue: 'SECONDS',
+      helpGroup: 'EVIDENCE',
       default: DEFAULT_BUDGET,
       min: 0,
     }),
     'clip-limit': Flags.string({
       description: 'say how often the logged gradient norms exceed this clipping limit (may be repeated)',
       helpValue: 'N',
+      helpGroup: 'EVIDENCE',
       multiple: true,
       multipleNonGreedy: true,
     }),

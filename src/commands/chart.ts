@@ -2,6 +2,7 @@ import * as Flags from '@oclif/core/flags';
 import { command } from '../cli/command.ts';
 import { formatErrorRecord } from '../cli/error-text.ts';
 import { configFlags, thresholdsByFlags } from '../cli/gate-flags.ts';
+import { knowing } from '../cli/known-values.ts';
 import { logFlags, pathArgs, readOptionsOf } from '../cli/shared-flags.ts';
 import { terminalOptions } from '../cli/terminal-options.ts';
 import { collectInputs } from '../engine/collect.ts';
@@ -10,6 +11,7 @@ import { diagnoseRun } from '../engine/report.ts';
 import { diagError, EXIT } from '../model/errors.ts';
 import { inertName } from '../model/inert-text.ts';
 import { SCHEMA_VERSION } from '../model/report.ts';
+import { ROLES } from '../model/run.ts';
 import { summariseSeries } from '../model/series-summary.ts';
 import { drawChart } from '../reports/charts.ts';
 import { chartGroups, runMarkers } from '../reports/terminal.ts';
@@ -25,19 +27,25 @@ export default command({
   flags: {
     ...logFlags,
     ...configFlags,
-    metric: Flags.string({
-      description: 'series by name or role (may be repeated); default: losses and gradient norm',
-      multiple: true,
-      multipleNonGreedy: true,
-    }),
+    metric: knowing(
+      Flags.string({
+        helpValue: 'SERIES',
+        helpGroup: 'CHART',
+        description: 'series by name or role (may be repeated); default: losses and gradient norm',
+        multiple: true,
+        multipleNonGreedy: true,
+      }),
+      () => ROLES,
+    ),
     log: Flags.boolean({
+      helpGroup: 'CHART',
       description: 'logarithmic scale (default: when the range asks for it)',
       exclusive: ['linear'],
     }),
-    linear: Flags.boolean({ description: 'linear scale', exclusive: ['log'] }),
-    from: Flags.integer({ description: 'first step' }),
-    to: Flags.integer({ description: 'last step' }),
-    ascii: Flags.boolean({ description: 'draw with ASCII characters only' }),
+    linear: Flags.boolean({ helpGroup: 'CHART', description: 'linear scale', exclusive: ['log'] }),
+    from: Flags.integer({ helpValue: 'STEP', helpGroup: 'CHART', description: 'first step' }),
+    to: Flags.integer({ helpValue: 'STEP', helpGroup: 'CHART', description: 'last step' }),
+    ascii: Flags.boolean({ helpGroup: 'CHART', description: 'draw with ASCII characters only' }),
   },
 
   async run({ argv, flags }, io) {

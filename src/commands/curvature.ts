@@ -17,7 +17,7 @@ import { recordedCurvature } from '../replay/recorded.ts';
 import { curvatureText } from '../reports/curvature-text.ts';
 
 export default command({
-  summary: 'Top eigenvalues of the Hessian, plain and preconditioned, against the stability limit.',
+  summary: 'Measure how sharp the loss is, against what the learning rate and the optimizer tolerate.',
   description:
     'At the first recorded step of a capture, or at a checkpoint with a model and a batch. For Adagrad, RMSProp and Adam the limit belongs to the preconditioned Hessian. A ratio above 1 is a risk, not a verdict.',
   examples: [
@@ -30,65 +30,131 @@ export default command({
   },
   flags: {
     model: Flags.string({
+      helpGroup: 'INPUT',
       description: 'model file; of a capture, instead of the one it names',
       helpValue: 'FILE',
     }),
-    checkpoint: Flags.string({ description: 'checkpoint, or a folder of them', helpValue: 'PATH' }),
+    checkpoint: Flags.string({
+      helpGroup: 'INPUT',
+      description: 'checkpoint, or a folder of them',
+      helpValue: 'PATH',
+    }),
     batch: Flags.string({
+      helpGroup: 'INPUT',
       description: 'npz, safetensors, CSV or Parquet file with inputs and labels (may be repeated)',
       helpValue: 'FILE',
       multiple: true,
       multipleNonGreedy: true,
     }),
     map: Flags.string({
+      helpGroup: 'INPUT',
       description: 'columns of an input of the model, e.g. dense=x1,x2',
       helpValue: 'INPUT=NAMES',
       multiple: true,
       multipleNonGreedy: true,
     }),
     optimizer: Flags.string({
+      helpGroup: 'INPUT',
       description: 'optimizer of a checkpoint, e.g. adam:learningRate=1e-3,beta2=0.99',
       helpValue: 'NAME:OPTIONS',
     }),
-    at: Flags.integer({ description: 'step of the capture; default its first' }),
+    at: Flags.integer({
+      helpValue: 'STEP',
+      helpGroup: 'INPUT',
+      description: 'step of the capture; default its first',
+    }),
     batches: Flags.integer({
+      helpValue: 'N',
+      helpGroup: 'INPUT',
       description: 'steps of the capture whose batches are averaged over (default 1)',
       min: 1,
     }),
-    top: Flags.integer({ description: 'how many eigenvalues', default: 1, min: 1, max: 50 }),
+    top: Flags.integer({
+      helpValue: 'N',
+      helpGroup: 'QUESTION',
+      description: 'how many eigenvalues',
+      default: 1,
+      min: 1,
+      max: 50,
+    }),
     method: Flags.option({
+      helpGroup: 'SOLVER',
       options: EIGEN_METHODS,
       description: 'eigenvalue solver',
       default: 'lanczos' as const,
     })(),
     operator: Flags.option({
+      helpGroup: 'QUESTION',
       options: CURVATURE_OPERATORS,
       description: 'default: hessian, and preconditioned-hessian where the optimizer has a preconditioner',
     })(),
-    tolerance: Flags.string({ description: 'relative residual of a converged pair', default: '1e-3' }),
-    seed: Flags.integer({ description: 'seed of the random starts', default: 0 }),
+    tolerance: Flags.string({
+      helpValue: 'X',
+      helpGroup: 'SOLVER',
+      description: 'relative residual of a converged pair',
+      default: '1e-3',
+    }),
+    seed: Flags.integer({
+      helpValue: 'N',
+      helpGroup: 'SOLVER',
+      description: 'seed of the random starts',
+      default: 0,
+    }),
     starts: Flags.integer({
+      helpValue: 'N',
+      helpGroup: 'SOLVER',
       description: 'random starts that have to agree on the top',
       default: 2,
       min: 1,
       max: 20,
     }),
-    'max-products': Flags.integer({ description: 'products in one search', default: 300, min: 1 }),
-    block: Flags.string({ description: 'tensors by name, * stands for anything', helpValue: 'PATTERN' }),
-    task: Flags.string({ description: "one task's part of the loss, or each" }),
-    onset: Flags.integer({ description: 'step of a divergence, marked in the chart over checkpoints' }),
-    density: Flags.boolean({ description: 'also the trace and the spectral density' }),
-    backend: Flags.option({ options: BACKENDS, description: 'default: the fastest that loads' })(),
-    'rows-per-pass': Flags.integer({ description: 'rows in memory at a time', min: 1 }),
+    'max-products': Flags.integer({
+      helpValue: 'N',
+      helpGroup: 'SOLVER',
+      description: 'products in one search',
+      default: 300,
+      min: 1,
+    }),
+    block: Flags.string({
+      helpGroup: 'QUESTION',
+      description: 'tensors by name, * stands for anything',
+      helpValue: 'PATTERN',
+    }),
+    task: Flags.string({
+      helpValue: 'TASK',
+      helpGroup: 'QUESTION',
+      description: "one task's part of the loss, or each",
+    }),
+    onset: Flags.integer({
+      helpValue: 'STEP',
+      helpGroup: 'OUTPUT',
+      description: 'step of a divergence, marked in the chart over checkpoints',
+    }),
+    density: Flags.boolean({ helpGroup: 'QUESTION', description: 'also the trace and the spectral density' }),
+    backend: Flags.option({
+      helpGroup: 'SOLVER',
+      options: BACKENDS,
+      description: 'default: the fastest that loads',
+    })(),
+    'rows-per-pass': Flags.integer({
+      helpValue: 'N',
+      helpGroup: 'SOLVER',
+      description: 'rows in memory at a time',
+      min: 1,
+    }),
     'model-seconds': Flags.integer({
+      helpValue: 'SECONDS',
+      helpGroup: 'SOLVER',
       description: 'time for one call of a module that is the model (default 60)',
       min: 1,
     }),
     'model-memory': Flags.integer({
+      helpValue: 'MIB',
+      helpGroup: 'SOLVER',
       description: 'MiB for a module that is the model (default 4096)',
       min: 64,
     }),
-    ascii: Flags.boolean({ description: 'draw with ASCII characters only' }),
+    ascii: Flags.boolean({ helpGroup: 'OUTPUT', description: 'draw with ASCII characters only' }),
   },
 
   async run({ args, flags }, io) {

@@ -1,6 +1,7 @@
 import * as Args from '@oclif/core/args';
 import stringWidth from 'string-width';
 import { command } from '../cli/command.ts';
+import { knowing } from '../cli/known-values.ts';
 import { terminalOptions } from '../cli/terminal-options.ts';
 import { explain, explainable, PAGE_KINDS } from '../engine/pages.ts';
 import { EXIT } from '../model/errors.ts';
@@ -29,7 +30,11 @@ export default command({
     '<%= config.bin %> <%= command.id %> file-changed',
   ],
   flags: {},
-  args: { id: Args.string({ description: 'as in the list, a report or an error message' }) },
+  args: {
+    id: knowing(Args.string({ description: 'as in the list, a report or an error message' }), async () =>
+      (await explainable()).map(({ id }) => id),
+    ),
+  },
 
   async run({ args, flags }, io) {
     if (args.id !== undefined) {

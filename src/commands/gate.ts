@@ -3,7 +3,7 @@ import * as Flags from '@oclif/core/flags';
 import { command, makingOf } from '../cli/command.ts';
 import { configOf, gateFlags, settleFlag, settleOf } from '../cli/gate-flags.ts';
 import { statusOn } from '../cli/progress.ts';
-import { reportTargets, writeReports } from '../cli/report-files.ts';
+import { reportFlag, reportTargets, writeReports } from '../cli/report-files.ts';
 import { logFlags, readOptionsOf } from '../cli/shared-flags.ts';
 import { terminalOptions } from '../cli/terminal-options.ts';
 import { readBaseline } from '../gate/baseline.ts';
@@ -37,12 +37,9 @@ export default command({
     ...gateFlags,
     ...logFlags,
     ...settleFlag,
-    report: Flags.string({
-      description: 'also write the report, as FORMAT:FILE; - as FILE is standard output (may be repeated)',
-      multiple: true,
-      multipleNonGreedy: true,
-      default: [],
-    }),
+    report: reportFlag(
+      'also write the report, as FORMAT:FILE; - as FILE is standard output (may be repeated)',
+    ),
     'exit-zero': Flags.boolean({
       description: 'exit 0 where the gate fails or is inconclusive; errors keep their code',
       helpGroup: 'POLICY',

@@ -4,11 +4,13 @@ import { kindOfPath } from '../bytes/source.ts';
 import { openCapture } from '../captures/read.ts';
 import { command } from '../cli/command.ts';
 import { formatErrorRecord } from '../cli/error-text.ts';
+import { knowing } from '../cli/known-values.ts';
 import { terminalOptions } from '../cli/terminal-options.ts';
 import { multipliersOf, ruleFlag, trainingFlags, trainingOptions } from '../cli/training-flags.ts';
 import { diagError, EXIT } from '../model/errors.ts';
 import { SCHEMA_VERSION } from '../model/report.ts';
 import { renderMatrix } from '../reports/matrix-text.ts';
+import { STUDY_FORMATS } from '../reports/study-formats.ts';
 import { parseRule } from '../rules/parse.ts';
 import { DEFAULT_RULES } from '../rules/registry.ts';
 
@@ -48,13 +50,20 @@ export default command({
   flags: {
     rule: ruleFlag,
     'learning-rate-multiplier': Flags.string({
+      helpGroup: 'GRID',
       description: `the columns: so many times the recorded learning rate, with commas (default: ${MULTIPLIERS})`,
       helpValue: 'N,…',
     }),
-    seeds: Flags.integer({ description: `orders of the batches in each cell (default: ${SEEDS})`, min: 1 }),
-    ascii: Flags.boolean({ description: 'draw with ASCII characters only' }),
+    seeds: Flags.integer({
+      helpValue: 'N',
+      helpGroup: 'GRID',
+      description: `orders of the batches in each cell (default: ${SEEDS})`,
+      min: 1,
+    }),
+    ascii: Flags.boolean({ helpGroup: 'OUTPUT', description: 'draw with ASCII characters only' }),
     ...trainingFlags,
     workers: Flags.integer({
+      helpValue: 'N',
       description: 'threads (default: one a processor, where the cells are enough)',
       min: 1,
       max: 1024,
@@ -72,13 +81,16 @@ export default command({
       helpGroup: 'STUDY',
     }),
     yes: Flags.boolean({ description: 'train more than 100,000 cells', helpGroup: 'STUDY' }),
-    report: Flags.string({
-      description: 'also write it as json, html, markdown, csv or latex; may be repeated',
-      helpValue: 'FORMAT:FILE',
-      multiple: true,
-      multipleNonGreedy: true,
-      helpGroup: 'STUDY',
-    }),
+    report: knowing(
+      Flags.string({
+        description: 'also write it as json, html, markdown, csv or latex; may be repeated',
+        helpValue: 'FORMAT:FILE',
+        multiple: true,
+        multipleNonGreedy: true,
+        helpGroup: 'STUDY',
+      }),
+      () => Object.keys(STUDY_FORMATS).map((format) => `${format}:`),
+    ),
   },
 
   async run({ args, flags }, io) {

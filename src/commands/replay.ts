@@ -28,6 +28,7 @@ export default command({
   },
   flags: {
     mode: Flags.option({
+      helpGroup: 'REPLAY',
       options: REPLAY_MODES,
       default: 'as-recorded' as const,
       description:
@@ -35,16 +36,18 @@ export default command({
     })(),
     rule: ruleFlag,
     'learning-rate-multiplier': Flags.string({
+      helpGroup: 'REPLAY',
       description: 'what if the learning rate had been so many times as large: one or several, with commas',
       helpValue: 'N,…',
       default: '1',
     }),
     precision: Flags.option({
+      helpGroup: 'REPLAY',
       options: ['float32', 'float64'] as const,
       default: 'float32' as const,
       description: 'arithmetic of the steps; sums are float64 in any case',
     })(),
-    ascii: Flags.boolean({ description: 'draw with ASCII characters only' }),
+    ascii: Flags.boolean({ helpGroup: 'OUTPUT', description: 'draw with ASCII characters only' }),
     ...trainingFlags,
   },
 

@@ -3,7 +3,7 @@ import * as Flags from '@oclif/core/flags';
 import { readText } from '../bytes/source.ts';
 import { command } from '../cli/command.ts';
 import { page, pageFlags } from '../cli/page.ts';
-import { reportTargets, writeReports } from '../cli/report-files.ts';
+import { reportFlag, reportTargets, writeReports } from '../cli/report-files.ts';
 import { terminalOptions } from '../cli/terminal-options.ts';
 import { chosen } from '../engine/choose-runs.ts';
 import { EXIT } from '../model/errors.ts';
@@ -27,14 +27,11 @@ export default command({
     ...pageFlags,
     to: Flags.option({
       description: 'the format to print',
+      helpValue: 'FORMAT',
+      helpGroup: 'OUTPUT',
       options: Object.keys(REPORT_FORMATS) as ReportFormatId[],
     })(),
-    report: Flags.string({
-      description: 'write it as FORMAT:FILE instead (may be repeated)',
-      multiple: true,
-      multipleNonGreedy: true,
-      default: [],
-    }),
+    report: reportFlag('write it as FORMAT:FILE instead (may be repeated)'),
   },
 
   async run({ args, flags }, io) {

@@ -66,6 +66,7 @@ export default command({
       description:
         'what is alerted; inconclusive is an incident that is still open (may be repeated; default: all)',
       options: ALERT_CLASSES,
+      helpValue: 'CLASS',
       multiple: true,
       multipleNonGreedy: true,
       helpGroup: 'ALERT',
@@ -88,6 +89,7 @@ export default command({
     'exit-on': Flags.option({
       description: 'end with code 1 once a run is of this class (may be repeated)',
       options: ALERT_CLASSES.filter((name) => name !== 'inconclusive'),
+      helpValue: 'CLASS',
       multiple: true,
       multipleNonGreedy: true,
     })(),

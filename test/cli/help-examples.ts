@@ -4,6 +4,7 @@ import { cpSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } f
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect, it } from 'vitest';
+import { ROOT_EXAMPLES } from '../../src/cli/help.ts';
 import { COMMANDS } from '../../src/run.ts';
 import { cli } from '../support/cli.ts';
 import { projectRoot } from '../support/shared-data.ts';
@@ -11,11 +12,16 @@ import { projectRoot } from '../support/shared-data.ts';
 export const commands = await Promise.all(
   Object.entries(COMMANDS).map(async ([id, load]) => ({ id, ...(await load()).default })),
 );
-const examples = commands.flatMap(({ id, examples }) =>
-  examples.map((text) =>
-    text.replaceAll('<%= config.bin %>', 'clippy-diag').replaceAll('<%= command.id %>', id.replace(':', ' ')),
+const examples = [
+  ...ROOT_EXAMPLES,
+  ...commands.flatMap(({ id, examples }) =>
+    examples.map((text) =>
+      text
+        .replaceAll('<%= config.bin %>', 'clippy-diag')
+        .replaceAll('<%= command.id %>', id.replace(':', ' ')),
+    ),
   ),
-);
+];
 
 /** Examples whose files no fixture has; their flags are tested where the command is. */
 const ELSEWHERE = /--batch batch\.npz/;

@@ -59,6 +59,7 @@ describe.each<[document: string, code: number, ...args: string[]]>([
   ['baseline', 0, 'baseline', 'show', '--file', baseline],
   ['pages', 0, 'explain'],
   ['page', 0, 'explain', 'clippy'],
+  ['completion', 0, 'completion', 'bash'],
   ['init', 0, 'init', '--dir', folder],
   ['init', 0, 'init', '--framework', 'torch'],
   ['check', 0, 'inspect', '--check', capture],

@@ -43,8 +43,7 @@ describe('standard output', () => {
       'CLI --version',
       'CLI help gate',
       'CLI baseline',
-      'CLI autocomplete script bash',
-      'CLI autocomplete bash',
+      'CLI completion bash',
       'CLI explain clippy --json',
       `CLI analyze ${incident}`,
       `CLI gate ${incident} --json`,
@@ -54,7 +53,7 @@ describe('standard output', () => {
       ...prints.map((line) => `${line} > /dev/full`),
       // Controls: what fails is the device, and a standard error that is full takes nothing away.
       'CLI --help > /dev/null',
-      'CLI autocomplete bash 2> /dev/full > /dev/null',
+      'CLI completion bash 2> /dev/full > /dev/null',
     ]);
     expect(codes).toEqual([...prints.map(() => 5), 0, 0]);
   });

@@ -79,7 +79,7 @@ describe('run(argv, io)', () => {
     for (const args of [[], ['help'], ['--help', '--json']]) expect(await cli(args)).toEqual(all);
     const gate = await cli(['gate', '--help']);
     expect(await cli(['help', 'gate'])).toEqual(gate);
-    expect(gate.out).toContain('clippy-diag gate PATH... [--json]');
+    expect(gate.out).toContain('clippy-diag gate PATH... [FLAGS]');
     const show = await cli(['baseline', 'show', '--help']);
     expect(await cli(['help', 'baseline', 'show'])).toEqual(show);
     expect(show.out).toContain('$ clippy-diag baseline show');
