@@ -22,6 +22,7 @@ import { DTYPES, type InspectedCheckpoint, type InspectedTensor } from '../src/m
 import type { LabelledDensity } from '../src/model/curvature.ts';
 import type {
   CheckpointDiff,
+  HyperparameterFile,
   InspectedCapture,
   InspectedInput,
   InspectedLog,
@@ -245,6 +246,17 @@ const inspect = objectOf<InJson<InspectDocument>>(
   inputs: listOf(
     z.union([inspectedLog, inspectedCheckpoint, inspectedCapture]) as z.ZodType<InJson<InspectedInput>>,
     'Logs, checkpoints and captures; `kind` tells which.',
+  ),
+  hyperparameterFiles: listOf(
+    objectOf<HyperparameterFile>(
+      'hyperparameterFile',
+      'A file of hyperparameters beside a log; of one that could not be read all is passed over.',
+    )({
+      path: text('Its path.'),
+      account,
+      problem: orNull(text('Why it was not read; null where it was.')),
+    }),
+    'What was read for hyperparameters beside the logs.',
   ),
   trajectories: listOf(trajectory, 'One for each run that has several checkpoints.'),
   skipped: listOf(skipped, 'Files that a walk passed over.'),

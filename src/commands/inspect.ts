@@ -57,7 +57,7 @@ export default command({
       ...readOptionsOf(flags, io),
       listOnly: flags.list,
     });
-    const { inputs, trajectories, skipped, errors } = inspection;
+    const { inputs, hyperparameterFiles, trajectories, skipped, errors } = inspection;
     const empty = inputs
       .filter((input) => input.kind === 'log')
       .filter((input) => input.errors.length === 0 && input.runs.every((run) => run.series.length === 0))
@@ -69,6 +69,7 @@ export default command({
       await io.printJson({
         schemaVersion: SCHEMA_VERSION,
         inputs,
+        hyperparameterFiles,
         trajectories,
         skipped,
         errors: all.map((error) => error.toRecord()),

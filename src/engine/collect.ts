@@ -90,10 +90,22 @@ export async function withInputs<T>(
       }
     checkMapped(found.logs, options);
     for (const reading of known.values()) found.sidecars.push(...(await reading).files);
+    tellSidecars(found);
     return await use(found);
   } finally {
     for (const checkpoint of found.checkpoints) await checkpoint.close();
   }
+}
+
+/** Hyperparameters that were read with their log were not passed over; of those that could not be read it is told why. */
+function tellSidecars({ sidecars, skipped }: Inputs): void {
+  const problems = new Map(sidecars.map(({ path, problem }) => [path, problem]));
+  const left = skipped.flatMap((one) => {
+    const problem = problems.get(one.path);
+    if (problem === undefined) return [one];
+    return problem === null ? [] : [{ ...one, reason: `${one.reason}, and it ${problem}` }];
+  });
+  skipped.splice(0, skipped.length, ...left);
 }
 
 /** A coded error is one of its input, not of the others. @throws what is none, and mistakes of the command line */

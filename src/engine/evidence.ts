@@ -57,7 +57,11 @@ export async function gatherEvidence(found: Inputs, limits: Limits): Promise<Evi
   const inputs: ReportInput[] = [
     ...found.logs.flatMap(inputsOf),
     // Like checkpoints they hold no records that could be counted.
-    ...found.sidecars.map((file) => ({ ...file, format: 'hyperparameters', errors: [] })),
+    ...found.sidecars.map(({ problem: _, ...file }) => ({
+      ...file,
+      format: 'hyperparameters',
+      errors: [],
+    })),
   ];
   const warnings: ErrorRecord[] = [];
   const beside = new Map<Run, Beside>(logged.map((run) => [run, nothingBeside()]));

@@ -42,6 +42,7 @@ async function inspectionOf(found: Inputs, listOnly: boolean): Promise<Inspectio
   const runs = listOnly ? [] : checkpointRuns(checkpoints).filter((run) => run.length > 1);
   return {
     inputs: [...found.logs.map(inspectLog), ...checkpoints, ...captures],
+    hyperparameterFiles: found.sidecars.map(({ path, account, problem }) => ({ path, account, problem })),
     trajectories: runs.map(trajectoryOf),
     skipped: found.skipped,
     errors,

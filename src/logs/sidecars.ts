@@ -3,7 +3,7 @@ import { createHash } from 'node:crypto';
 import { basename, join } from 'node:path';
 import { kindOfPath, namesIn, openFile } from '../bytes/source.ts';
 import { parseSafeYaml } from '../bytes/yaml.ts';
-import type { Account } from '../model/log.ts';
+import type { HyperparameterFile } from '../model/inspection.ts';
 import type { Run } from '../model/run.ts';
 import type { LogFormat } from './format.ts';
 import { flatten, type Scalar } from './hyperparameters.ts';
@@ -25,10 +25,8 @@ const WANDB_OWN = '_wandb.';
 const MAX_BYTES = 1 << 20;
 
 /** A file of hyperparameters that was read, or that could not be: then all of it is passed over, and a note says why. */
-export interface SidecarFile {
-  readonly path: string;
+export interface SidecarFile extends HyperparameterFile {
   readonly sha256: string | null;
-  readonly account: Account;
 }
 
 export interface Sidecars {
@@ -50,15 +48,13 @@ export async function readSidecars(folder: string): Promise<Sidecars> {
       if (there?.has(name + ending) === false) continue;
       const path = join(folder, name + ending);
       let file: { readonly bytes: number; readonly sha256: string | null } | undefined;
-      const told = (read: boolean): void => {
+      const told = (problem: string | null): void => {
+        if (problem !== null) notes.push(`${name}${ending} ${problem}`);
         if (file === undefined) return;
         const { bytes, sha256 } = file;
-        const [records, passedOver] = read ? [bytes, 0] : [0, bytes];
-        files.push({
-          path,
-          sha256,
-          account: { bytes, records, overhead: 0, passedOver, lost: [] },
-        });
+        const [records, passedOver] = problem === null ? [bytes, 0] : [0, bytes];
+        const account = { bytes, records, overhead: 0, passedOver, lost: [] };
+        files.push({ path, sha256, account, problem });
       };
       try {
         if ((await kindOfPath(path)) !== 'file') continue;
@@ -67,8 +63,7 @@ export async function readSidecars(folder: string): Promise<Sidecars> {
         try {
           file = { bytes: source.byteLength, sha256: null };
           if (source.byteLength > MAX_BYTES) {
-            told(false);
-            notes.push(`${name}${ending} has ${source.byteLength} bytes, more than ${MAX_BYTES}; not read`);
+            told(`has ${source.byteLength} bytes, more than ${MAX_BYTES}; not read`);
             continue;
           }
           const bytes = Buffer.from(await source.slice(0, source.byteLength));
@@ -83,10 +78,9 @@ export async function readSidecars(folder: string): Promise<Sidecars> {
             new Error(`${reason}${line === null ? '' : ` in line ${line}`}`);
           flatten(await parseSafeYaml(text, path, `${name}${ending}`, syntaxError), '', found);
         }
-        told(true);
+        told(null);
       } catch (error) {
-        told(false);
-        notes.push(`${name}${ending} could not be read: ${(error as Error).message.split('\n')[0]}`);
+        told(`could not be read: ${(error as Error).message.split('\n')[0]}`);
       }
     }
   // W&B stores { key: { value, desc } }, and things of its own beside them.

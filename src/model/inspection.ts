@@ -101,8 +101,18 @@ export interface Skipped {
   readonly saysLog?: 'name' | 'content';
 }
 
+/** A file of hyperparameters beside a log: of one that could not be read all is passed over. */
+export interface HyperparameterFile {
+  readonly path: string;
+  readonly account: Account;
+  /** Why it was not read; null where it was. */
+  readonly problem: string | null;
+}
+
 export interface Inspection {
   readonly inputs: readonly InspectedInput[];
+  /** What was read for hyperparameters beside the logs. */
+  readonly hyperparameterFiles: readonly HyperparameterFile[];
   /** One for each run of which there are several checkpoints. */
   readonly trajectories: readonly Trajectory[];
   readonly skipped: readonly Skipped[];

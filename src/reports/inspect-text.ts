@@ -78,6 +78,12 @@ const inputText = (input: InspectedInput): string[] =>
 /** The whole text; empty where nothing could be read. */
 export function inspectText(inspection: Inspection, options: RenderOptions): string {
   const lines = inspection.inputs.flatMap((input) => [...inputText(input), '']);
+  for (const { path, account, problem } of inspection.hyperparameterFiles)
+    lines.push(
+      `${inertName(path)}: hyperparameters${problem === null ? '' : `; it ${inertName(problem)}`}`,
+      ...accountLines(account).map((line) => `  ${line}`),
+      '',
+    );
   lines.push(
     ...inspection.trajectories.flatMap((trajectory) => [...trajectoryText(trajectory, options), '']),
   );

@@ -7,7 +7,7 @@ import { Ansis } from 'ansis';
 import type { Finding, Severity } from '../model/finding.ts';
 import { formatCount, formatNumber } from '../model/format-number.ts';
 import { inertName, inertOutput } from '../model/inert-text.ts';
-import type { ChartSeries, Report, RunReport } from '../model/report.ts';
+import type { ChartSeries, Report, RunReport, VerdictClass } from '../model/report.ts';
 import type { SourceRef } from '../model/source-ref.ts';
 import { toAscii } from './ascii.ts';
 import { byReason } from './by-reason.ts';
@@ -193,6 +193,8 @@ const hanging = (text: string, options: RenderOptions): string[] =>
     i === 0 ? `  ${options.ascii ? '-' : '•'} ${line.trimStart()}` : line,
   );
 
+const isCalm = (verdict: VerdictClass): boolean => verdict === 'healthy' || verdict === 'inconclusive';
+
 /** The verdict of everything, in one line. */
 export function headline(report: Report): string {
   const { verdict, runs } = report;
@@ -203,7 +205,16 @@ export function headline(report: Report): string {
   const onset = verdict.onsetStep === null ? '' : ` from ${unit} ${formatCount(verdict.onsetStep)}`;
   const back =
     verdict.recoveredStep === null ? '' : `, back at ${unit} ${formatCount(verdict.recoveredStep)}`;
-  return `${verdict.class}${onset}${back}: ${inertName(verdict.run)}${others}`;
+  // A healthy loss beside weights that are NaN is no healthy run.
+  const found = new Set(
+    isCalm(verdict.class)
+      ? runs.flatMap(({ findings }) =>
+          findings.filter(({ severity }) => severity === 'error').map(({ id }) => id),
+        )
+      : [],
+  );
+  const errors = found.size === 0 ? '' : ` by its loss, but ${[...found].join(', ')}`;
+  return `${verdict.class}${errors}${onset}${back}: ${inertName(verdict.run)}${others}`;
 }
 
 const placeIn = ({ line, byteOffset }: { line?: number; byteOffset?: number }): string =>

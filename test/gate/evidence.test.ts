@@ -50,6 +50,14 @@ describe('checkpoints', () => {
     expect(await threeRoutes(await runFolder({}))).toEqual([0, 0, 0]);
   });
 
+  test('the one line of --quiet calls no run healthy whose weights are NaN', async () => {
+    const line = async (at: string): Promise<string> => (await cli(['analyze', at, '--quiet'])).out;
+    expect(await line(await runFolder({ 200: BROKEN }))).toMatch(
+      /^healthy by its loss, but non-finite-tensor: .*\n$/,
+    );
+    expect(await line(await runFolder({ 200: WHOLE }))).toMatch(/^healthy: .*\n$/);
+  });
+
   test('the gate names the tensor and where to go back to', async () => {
     const at = await runFolder({ 100: WHOLE, 200: BROKEN });
     const { out } = await cli(['gate', at, '--json']);

@@ -44,3 +44,19 @@ it('they stand among the inputs, and a damaged one leaves a gate green', async (
     inputs.filter(({ format }) => format === 'hyperparameters').map(({ path }) => path.split('/').at(-1)),
   ).toEqual(['hparams.json', 'config.yaml', 'args.yaml', 'params.json']);
 });
+
+it('one that was read is not passed over, and of the others it is told why', async () => {
+  const gate = await cli(['gate', folder, '--settle', '0']);
+  expect(gate.out).not.toMatch(/passed over .*hparams\.json/);
+  expect(gate.out).toMatch(/passed over .*params\.json: hyperparameters, and it could not be read: .*JSON/);
+  expect(gate.out).toMatch(/passed over .*args\.yaml: hyperparameters, and it could not be read: .*64,000/);
+  const { out } = await cli(['inspect', folder]);
+  expect(out).toMatch(/hparams\.json: hyperparameters\n {2}bytes 45 = 45 records/);
+  expect(out).toMatch(
+    /\/params\.json: hyperparameters; it could not be read: .*\n {2}bytes 8 = 0 records .* 8 passed over/,
+  );
+  const { hyperparameterFiles } = JSON.parse((await cli(['inspect', folder, '--json'])).out) as {
+    hyperparameterFiles: { path: string; problem: string | null }[];
+  };
+  expect(hyperparameterFiles.map(({ problem }) => problem === null)).toEqual([true, false, false, false]);
+});
