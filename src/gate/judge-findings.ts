@@ -55,13 +55,14 @@ export function judgeFindings(
   }
   const first = findings[0];
   const series = first?.series ?? incidents[0]?.series ?? report.verdict.series;
+  // Null where nothing was found.
   const step = first?.steps?.[0] ?? incidents[0]?.onsetStep ?? (isClass ? report.verdict.onsetStep : null);
   return {
     status: holds(found, '<=', rule.max) ? 'pass' : 'fail',
     expected,
     found,
     series: found === 0 ? null : series,
-    step: found === 0 ? null : step,
+    step,
     message:
       found === 0
         ? `no ${rule.id}${windowOf(rule)}`

@@ -95,7 +95,7 @@ it('two outputs to one file are a usage error, by whatever names', async () => {
 it('a watcher of what is no file ends with 3, at once', async () => {
   const folder = scratch();
   execFileSync('mkfifo', [join(folder, 'pipe')]);
-  for (const path of ['.', 'pipe', '/dev/null']) {
+  for (const path of ['pipe', '/dev/null']) {
     const { code, err } = await cli(['watch', path, '--idle-exit', '1', '--state', 'state'], { cwd: folder });
     expect([path, code]).toEqual([path, 3]);
     expect(err).toContain('error[file-not-regular]');

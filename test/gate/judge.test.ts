@@ -273,9 +273,9 @@ describe('seeds of one setting', () => {
       ['lr-1/seed-1/log.csv', 'fail'],
     ]);
   });
-  test('one that is NaN is hidden by none', () => {
+  test.each([Number.NaN, Number.POSITIVE_INFINITY])('one that is %f is hidden by none', (odd) => {
     for (const aggregate of ['median', 'mean'])
-      expect(joined([1, Number.NaN, 1], aggregate, 'last(loss) <= 9')).toMatchObject({
+      expect(joined([1, odd, 1], aggregate, 'last(loss) <= 9')).toMatchObject({
         status: 'fail',
         found: Number.NaN,
       });

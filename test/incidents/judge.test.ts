@@ -97,7 +97,9 @@ describe('a jump that comes back', () => {
   it('in the first steps is how trainings start, if it is finite', () => {
     expect(judge(ones(300, { 19: 9 })).incidents).toEqual([]);
     expect(judge(ones(300, { 20: 9 })).incidents).toHaveLength(1);
-    expect(judge(ones(300, { 2: NAN })).incidents).toMatchObject([{ onset: 2, recovered: 3, lastGood: 1 }]);
+    expect(judge(ones(300, { 2: NAN })).incidents).toMatchObject([
+      { onset: 2, recovered: 3, lastGood: 1, after: 1 },
+    ]);
   });
   it('that stays within half again of its level for the whole decision window is one, and the new level is the normal', () => {
     const values = ones(500, { 100: [1.4, 400], 350: [14, 5] });
@@ -131,6 +133,12 @@ describe('a jump that does not', () => {
   it('and comes back after its decision window is lost all the same', () => {
     expect(classOf(ones(600, { 100: [50, 110] }))).toEqual(['full-divergence', 210]);
     expect(classOf(ones(600, { 100: [50, 90] }))).toEqual(['micro-divergence', 190]);
+    // One point in the band as the window ends: it may be on its way back.
+    expect(classOf(ones(600, { 100: [50, 99] }))).toEqual(['micro-divergence', 199]);
+    expect(classOf(ones(600, { 100: [50, 100] }))).toEqual(['full-divergence', 200]);
+  });
+  it('is NaN at the last point', () => {
+    expect(incidentOf(ones(300, { 299: NAN }))).toMatchObject({ class: 'non-finite', onset: 299 });
   });
   it('is NaN to the end', () => {
     expect(incidentOf(ones(300, { 100: 9, 101: [NAN, 199] }))).toMatchObject({
@@ -238,6 +246,54 @@ describe('what is said of a whole series', () => {
     expect(judge([1, 2, NAN, NAN]).incidents).toMatchObject([{ onset: 2, lastGood: 1 }]);
     expect(judge([NAN, NAN]).incidents).toMatchObject([{ onset: 0, lastGood: null }]);
   });
+});
+
+describe('a rise before there is a band', () => {
+  const rises = (values: readonly number[]) => judge(values).incidents.filter(({ form }) => form === 'rise');
+  /** From point 10 on at 2.5, but for some points of the first hundred of it at 1. */
+  const broken = (points: number): number[] => {
+    const values = ones(300, { 10: [2.5, 290] });
+    for (let k = 0; k < points; k++) values[20 + 6 * k] = 1;
+    return values;
+  };
+  it('that lasts is one from its first point on', () => {
+    const [one] = rises(ones(300, { 10: [1.6, 290] }));
+    expect(one).toMatchObject({
+      class: 'drift',
+      onset: 10,
+      lastGood: 9,
+      recovered: null,
+      end: 300,
+      peak: 10,
+    });
+    expect([one!.before, one!.high, one!.after, one!.size].map((x) => Number(x.toPrecision(10)))).toEqual([
+      1, 1.25, 1.6, 1.6,
+    ]);
+    expect(rises(ones(300, { 10: [2.5, 290] }))).toMatchObject([{ class: 'full-divergence', onset: 10 }]);
+    expect(rises(ones(300, { 10: [1.45, 290] }))).toEqual([]);
+    // It begins where it left the first level, not where it was half above it.
+    expect(rises(ones(300, { 8: [1.3, 2], 10: [2.5, 290] }))).toMatchObject([{ onset: 8 }]);
+  });
+  it('that comes back after its decision window counts if it had doubled the loss', () => {
+    // Eight of the fifteen points from there on are back.
+    expect(rises(ones(300, { 10: [2.5, 150] }))).toMatchObject([
+      { class: 'micro-divergence', onset: 10, recovered: 153, end: 153 },
+    ]);
+    expect(rises(ones(300, { 10: [1.7, 150] }))).toEqual([]);
+    expect(rises(ones(300, { 10: [2.5, 80] }))).toEqual([]);
+  });
+  it('has nine of ten points of its window above the first level', () => {
+    expect(rises(broken(9))).toHaveLength(1);
+    expect(rises(broken(11))).toEqual([]);
+  });
+});
+
+it('incidents come in the order of their onsets: a climb before a jump that passed within it', () => {
+  const climbs = Array.from({ length: 400 }, (_, i) => Math.exp(0.002 * i));
+  climbs[300] = 60;
+  const found = judge(climbs).incidents.map(({ form, onset }) => [form, onset] as const);
+  expect(found.map(([form]) => form)).toEqual(['climb', 'jump']);
+  expect(found[0]![1]).toBeLessThan(300);
 });
 
 describe('which of several incidents decides', () => {
