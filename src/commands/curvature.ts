@@ -14,6 +14,7 @@ import { CURVATURE_OPERATORS, type CurvatureEntry, type LabelledDensity } from '
 import { DiagError, diagError, EXIT, type ExitCode, worstExitCode } from '../model/errors.ts';
 import { SCHEMA_VERSION } from '../model/report.ts';
 import { recordedCurvature } from '../replay/recorded.ts';
+import { briefCurvature } from '../reports/brief-steps.ts';
 import { curvatureText } from '../reports/curvature-text.ts';
 
 export default command({
@@ -154,6 +155,10 @@ export default command({
       description: 'MiB for a module that is the model (default 4096)',
       min: 64,
     }),
+    verbose: Flags.boolean({
+      helpGroup: 'OUTPUT',
+      description: 'show everything: every operator, how well each value is known, notes',
+    }),
     ascii: Flags.boolean({ helpGroup: 'OUTPUT', description: 'draw with ASCII characters only' }),
   },
 
@@ -265,9 +270,12 @@ export default command({
       code = worstExitCode(code, EXIT.inconclusive);
     if (flags.json) await io.printJson({ schemaVersion: SCHEMA_VERSION, curvature: entries, density, notes });
     else {
-      await io.print(
-        curvatureText(entries, density, terminalOptions(io.stdout, io.env, flags.ascii), flags.onset),
-      );
+      const terminal = terminalOptions(io.stdout, io.env, flags.ascii);
+      const short =
+        flags.verbose || density !== null
+          ? undefined
+          : briefCurvature(entries, code !== EXIT.done, terminal, flags.onset);
+      await io.print(short ?? curvatureText(entries, density, terminal, flags.onset));
       for (const note of notes) await io.remark(`note: ${note}`);
     }
     return code;

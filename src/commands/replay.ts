@@ -11,6 +11,7 @@ import { REPLAY_MODES } from '../model/replay.ts';
 import { SCHEMA_VERSION } from '../model/report.ts';
 import { recordedReplays } from '../replay/recorded.ts';
 import { type ReplayResult, replayCapture } from '../replay/replay.ts';
+import { briefReplay } from '../reports/brief-steps.ts';
 import { renderReplay } from '../reports/replay-text.ts';
 import { parseRule } from '../rules/parse.ts';
 import { DEFAULT_RULES } from '../rules/registry.ts';
@@ -47,6 +48,10 @@ export default command({
       default: 'float32' as const,
       description: 'arithmetic of the steps; sums are float64 in any case',
     })(),
+    verbose: Flags.boolean({
+      description: 'show everything: options, charts of every rule, factors of every tensor',
+      helpGroup: 'OUTPUT',
+    }),
     ascii: Flags.boolean({ helpGroup: 'OUTPUT', description: 'draw with ASCII characters only' }),
     ...trainingFlags,
   },
@@ -88,7 +93,7 @@ export default command({
       });
     else
       await io.print(
-        renderReplay(
+        (flags.verbose ? renderReplay : briefReplay)(
           replay,
           { findings: result.findings, notes },
           terminalOptions(io.stdout, io.env, flags.ascii),

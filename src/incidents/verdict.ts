@@ -180,7 +180,7 @@ function withCollapse(verdict: RunVerdict, run: Run, settings: VerdictSettings):
 export function explain(name: string, found: SeriesIncident, incident: Incident, unit: string): string {
   const ratio = `${formatNumber(incident.peak)} at ${unit} ${incident.peakStep}`;
   const from = Number.isNaN(found.before) ? '' : ` from a median of ${formatNumber(found.before)}`;
-  const start = `"${name}" leaves its band at ${unit} ${incident.onsetStep}${from}`;
+  const start = `"${name}" leaves its usual range at ${unit} ${incident.onsetStep}${from}`;
   if (found.form === 'rise')
     return `"${name}" rises over its first level of ${formatNumber(found.before)} at ${unit} ${incident.onsetStep}, peaks at ${ratio} and ${incident.recoveredStep === null ? `does not come back: its last level is ${formatNumber(found.after)}` : `is back at ${unit} ${incident.recoveredStep}`}.`;
   if (found.form === 'climb')

@@ -61,6 +61,20 @@ function passedOver(skipped: Report['skipped'], paint: Ansis): string[] {
   });
 }
 
+/** Whether a rule holds and says no more than that. */
+const isPlain = ({ id, status, message }: GateRule): boolean => status === 'pass' && message === `no ${id}`;
+
+/** Rules that hold and have nothing to say, in one line; of several runs, with how many they hold for. */
+function passes(rules: readonly GateRule[], paint: Ansis, several: boolean): string[] {
+  if (rules.length === 0) return [];
+  const runs = new Map<string, number>();
+  for (const { id } of rules) runs.set(id, (runs.get(id) ?? 0) + 1);
+  const names = [...runs].map(
+    ([id, count]) => inertName(id) + (several ? ` (${formatCount(count)} run${count === 1 ? '' : 's'})` : ''),
+  );
+  return [`  ${paint.green('pass')}  ${names.join(', ')}`];
+}
+
 /** Whether a rule keeps the gate from passing. */
 const blocks = ({ status, severity }: GateRule): boolean =>
   status === 'inconclusive' || (status === 'fail' && severity === 'error');
@@ -93,7 +107,10 @@ export function renderGate(
   const word = `gate ${GATE_WORDS[gate.exitCode]}`;
   const headline = gate.passed ? paint.bold.green(word) : paint.bold.red(word);
   const lines = [
-    ...gate.rules.filter((rule) => !blocks(rule)).map((rule) => ruleLine(rule, paint, several)),
+    ...passes(gate.rules.filter(isPlain), paint, several),
+    ...gate.rules
+      .filter((rule) => !blocks(rule) && !isPlain(rule))
+      .map((rule) => ruleLine(rule, paint, several)),
     ...leftOut(gate.skipped, several).map(
       ({ ids, where, severity, reason }) =>
         `  ${severity === 'warning' ? paint.yellow('warn') : paint.dim('skip')}  ${inertName(ids)}  left out${where}: ${inertName(reason)}`,

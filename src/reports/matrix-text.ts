@@ -52,19 +52,23 @@ export function renderMatrix(matrix: TrainingMatrix, options: RenderOptions): st
         }).map((line) => `  ${line}`),
       ]);
   const judged = cells.every(({ diverged }) => diverged !== null);
+  const known = judged && matrix.baseline.follows;
   const blocks = [
+    // The answer first; where there is none, the notes say why.
+    known
+      ? paint.bold(fit(conclusion(matrix, one ? rate! : null)))
+      : paint.bold('Cannot tell which rules hold.'),
     fit(
       `Trained on from step ${steps.first} to ${steps.last}; columns are ${one ? `learning rates, ${formatNumber(rate!)} was recorded` : `times the recorded learning rates, ${formatNumber(Math.min(...learningRates))} to ${formatNumber(Math.max(...learningRates))}`}; ${seeds} ${seeds === 1 ? 'order' : 'orders'} of the batches in each cell.`,
     ),
     table.join('\n'),
     judged
       ? fit(
-          `A number is the loss at the end (median of the last ten; of seeds: the median) where every seed stays in the band, up to ${formatNumber(band.high)}; out @ is the earliest step from which on the loss is out of it. A seed is hurt that ends in the band of single losses and above ${formatNumber(band.highLevel)}, which the median of ten does not reach by chance.`,
+          `A number is the loss at the end where every order comes back; "out @400" left the usual range of losses (up to ${formatNumber(band.high)}) at step 400 for good; "hurt" came back and still ends above ${formatNumber(band.highLevel)}, which chance does not explain.`,
         )
       : '',
     ...matrix.notes.map((note) => fit(`note: ${note}`)),
     fit(`note: ${matrix.baseline.why}`),
-    judged && matrix.baseline.follows ? paint.bold(fit(conclusion(matrix, one ? rate! : null))) : '',
   ];
   return `${blocks.filter((block) => block !== '').join('\n\n')}\n`;
 }
@@ -100,5 +104,5 @@ function conclusion({ holds }: TrainingMatrix, rate: number | null): string {
         .map(({ label }) => label)
         .join(', ')} ${text}`,
   );
-  return `Every seed holds under ${parts.join('; under ')}.`;
+  return `Every order of the batches holds under ${parts.join('; under ')}.`;
 }

@@ -37,7 +37,7 @@ const files = (
   ...more,
 ];
 
-const curvature = (args: readonly string[]): Promise<CliResult> => cli(['curvature', ...args]);
+const curvature = (args: readonly string[]): Promise<CliResult> => cli(['curvature', ...args, '--verbose']);
 
 async function measure(args: readonly string[]): Promise<CurvatureEntry[]> {
   const { code, out, err } = await curvature([...args, '--json']);

@@ -10,7 +10,7 @@ afterAll(() => rmSync(scratch, { recursive: true, force: true }));
 
 describe('replay', () => {
   it('prints a matrix, charts and the conclusion', async () => {
-    const { code, out, err } = await cli(['replay', capture]);
+    const { code, out, err } = await cli(['replay', capture, '--verbose']);
     expect([code, err]).toEqual([0, '']);
     expect(out).toContain('rule            verdict');
     expect(out).toContain('The loss leaves its band at step 400; clippy:paper first acts at step 380');
@@ -18,7 +18,7 @@ describe('replay', () => {
   });
 
   it('a gradient that is not finite has no factor and frees at no threshold', async () => {
-    const { out } = await cli(['replay', 'fixtures/captures/nan']);
+    const { out } = await cli(['replay', 'fixtures/captures/nan', '--verbose']);
     const text = out.replace(/\s+/g, ' ');
     expect(text).toContain(
       'at step 450 gradient or state are not finite, which no factor cures; cannot tell',
@@ -30,6 +30,7 @@ describe('replay', () => {
   it('--json: one entry for each rule, in their order', async () => {
     const { code, out } = await cli([
       'replay',
+      '--verbose',
       capture,
       '--json',
       '--mode',
@@ -54,6 +55,7 @@ describe('replay', () => {
   it('a closed loop says the verdict of each task, and what another learning rate does', async () => {
     const { code, out } = await cli([
       'replay',
+      '--verbose',
       capture,
       ...['--mode', 'closed-loop', '--rule', 'none', '--learning-rate-multiplier', '0.1,0.5,10'],
     ]);
@@ -125,7 +127,7 @@ describe('replay', () => {
       { nonsense: true },
     ];
     writeFileSync(join(folder, 'capture.json'), JSON.stringify(manifest));
-    const { out } = await cli(['replay', folder, '--rule', 'none']);
+    const { out } = await cli(['replay', folder, '--rule', 'none', '--verbose']);
     expect(out).toContain('agc:0.5 (recorded)');
     expect(out).toContain('note: entry 1 of "replay" in capture.json is no replay');
     const { replay } = JSON.parse((await cli(['replay', folder, '--rule', 'none', '--json'])).out);

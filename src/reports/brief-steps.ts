@@ -1,0 +1,228 @@
+/**
+ * What `replay` and `curvature` say first, in plain words: the answer, one row for each rule or checkpoint, how sure that
+ * is. Everything else stands on the full pages ({@link renderReplay}, {@link curvatureText}).
+ */
+import { Ansis } from 'ansis';
+import type { CurvatureEntry } from '../model/curvature.ts';
+import type { Finding } from '../model/finding.ts';
+import { formatCount, formatNumber } from '../model/format-number.ts';
+import { inertName } from '../model/inert-text.ts';
+import { medianOf, smallest } from '../model/order-statistics.ts';
+import { NO_RULE, type ReplayEntry, type ReplayVerdict } from '../model/replay.ts';
+import { toAscii } from './ascii.ts';
+import { drawChart, lineOfValues } from './charts.ts';
+import type { RenderOptions } from './format.ts';
+import { ratioChart } from './ratio-chart.ts';
+import { replayLabel } from './replay-label.ts';
+import { symbolOf } from './run-events.ts';
+import { textTable } from './text-table.ts';
+import { wrap } from './wrap.ts';
+
+/** What a rule does about the incident, the best first: what fails stands last. */
+const WORDS: Readonly<Record<ReplayVerdict, string>> = {
+  prevented: 'holds',
+  'not-needed': 'not needed',
+  delayed: 'delays it',
+  'cannot-tell': 'cannot tell',
+  'not-prevented': 'does not hold',
+  harmful: 'makes it worse',
+};
+const ORDER = Object.keys(WORDS) as ReplayVerdict[];
+
+const SURE: Readonly<Record<ReplayEntry['mode'], string>> = {
+  'as-recorded':
+    'An estimate: each rule is tried on the recorded steps, and nothing is trained. `--mode closed-loop` trains again.',
+  'open-loop':
+    'An estimate: once a rule changes a step, the recorded gradients no longer fit. `--mode closed-loop` trains again.',
+  'closed-loop': 'Trained again under each rule, with the gradients of its own parameters.',
+};
+
+/** Whether a rule was judged; the run without one is what it is. */
+const isJudged = ({ rule, verdict }: ReplayEntry): boolean => rule !== NO_RULE && verdict !== 'cannot-tell';
+
+/** Losses at the end of a replay whose median is its level. */
+const LAST = 10;
+const brief = (value: number): string => formatNumber(value, 'brief');
+
+function replayTitle(entries: readonly ReplayEntry[]): string {
+  const [first] = entries;
+  const rules = entries.filter(({ rule }) => rule !== NO_RULE);
+  const holding = rules.filter(({ verdict }) => verdict === 'prevented');
+  const onset = first?.onsetStep ?? null;
+  if (rules.length > 0 && rules.every(({ verdict }) => verdict === 'cannot-tell'))
+    return onset === null
+      ? 'No rule can be judged.'
+      : `The incident begins at step ${formatCount(onset)}. No rule can be judged.`;
+  const what =
+    onset === null ? 'The losses show no incident.' : `The incident begins at step ${formatCount(onset)}.`;
+  if (rules.length === 0) return what;
+  if (onset === null && holding.length === 0) return what;
+  const held =
+    rules.length === 1 ? (holding.length === 1 ? 'The rule holds.' : 'The rule does not hold.') : '';
+  return `${what} ${held || `${holding.length === 0 ? 'None' : holding.length} of ${rules.length} rules hold${holding.length === 1 ? 's' : ''}.`}`;
+}
+
+/** The replays of one capture on a screen. Pure. */
+export function briefReplay(
+  entries: readonly ReplayEntry[],
+  more: { readonly findings: readonly Finding[]; readonly notes: readonly string[] },
+  options: RenderOptions,
+): string {
+  const paint = new Ansis(options.colour ? 1 : 0);
+  const fit = (text: string): string => wrap(inertName(text), options.width, '  ').join('\n');
+  const rows = [...entries].sort((a, b) => ORDER.indexOf(a.verdict) - ORDER.indexOf(b.verdict));
+  const cells = rows.map((entry) => {
+    const unknown = Number.isNaN(entry.engagedFraction);
+    const least = smallest(entry.minClipFactor);
+    const end = entry.mode === 'closed-loop' ? (entry.loss?.slice(-LAST) ?? []) : [];
+    return [
+      inertName(replayLabel(entry)),
+      `${WORDS[entry.verdict]}${entry.confidence === 'estimate' && entry.verdict !== 'cannot-tell' ? ' (estimate)' : ''}`,
+      end.length === 0 ? '' : end.some((loss) => !Number.isFinite(loss)) ? 'NaN' : brief(medianOf(end)),
+      entry.firstEngagedStep === null
+        ? unknown
+          ? '?'
+          : 'never'
+        : `step ${formatCount(entry.firstEngagedStep)}`,
+      unknown ? '?' : `${Math.round(100 * entry.engagedFraction)} %`,
+      Number.isNaN(least) ? '?' : brief(least),
+    ];
+  });
+  const head = ['rule', 'result', 'loss at the end', 'first acts', 'steps changed', 'smallest factor'];
+  const used = head.map((_, c) => c).filter((c) => cells.some((row) => row[c] !== ''));
+  const colours = { prevented: paint.green, 'not-prevented': paint.red, harmful: paint.red };
+  const table = textTable({
+    head: used.map((c) => head[c]!),
+    rows: cells.map((row) => used.map((c) => row[c]!)),
+    left: 2,
+    width: options.width,
+    paintHead: paint.bold,
+    paintCell: (text, r, c) =>
+      c === 1 ? (colours[rows[r]!.verdict as keyof typeof colours] ?? paint.yellow)(text) : text,
+  });
+  const [first] = entries;
+  const onset = first?.onsetStep ?? null;
+  const chart =
+    first?.gradientNorm === undefined
+      ? ''
+      : drawChart('gradient norm', [lineOfValues('gradient norm', first.steps, first.gradientNorm)], {
+          ...options,
+          height: 4,
+          titleBeside: true,
+          markers:
+            onset === null
+              ? []
+              : [
+                  {
+                    step: onset,
+                    symbol: symbolOf('onset', options.ascii),
+                    label: `step ${formatCount(onset)}`,
+                  },
+                ],
+        });
+  const open = [...new Set(entries.filter(({ verdict }) => verdict === 'cannot-tell').map(({ why }) => why))];
+  const blocks = [
+    paint.bold(wrap(replayTitle(entries), options.width, '').join('\n')),
+    table.join('\n'),
+    chart,
+    [
+      // How sure it is, of what is known at all.
+      ...[...new Set(rows.filter(isJudged).map(({ mode }) => mode))].map((mode) => fit(SURE[mode])),
+      ...open.map((why) => fit(`Cannot tell: ${why}`)),
+      ...more.findings.map(({ severity, message }) => fit(`${severity}: ${message}`)),
+      ...more.notes.map((note) => fit(`Note: ${note}`)),
+    ].join('\n'),
+    paint.dim(
+      `  More: --verbose${first?.mode === 'closed-loop' ? '' : ' · --mode closed-loop'} · explain ${rows.find(({ rule }) => rule !== NO_RULE)?.rule.split('+')[0] ?? NO_RULE}`,
+    ),
+  ];
+  const text = `${blocks.filter((block) => block !== '').join('\n\n')}\n`;
+  return options.ascii ? toAscii(text) : text;
+}
+
+/** Of an entry what the learning rate tolerates it with, in words. */
+function steepness(entry: CurvatureEntry): string {
+  const { ratio, learningRate } = entry.stability;
+  const where = entry.step === null ? '' : ` at step ${formatCount(entry.step)}`;
+  const top = entry.eigenvalues[0];
+  if (top === undefined || !top.converged)
+    return `NOT CONVERGED${where}: the search for the steepest direction ended too early; raise --max-products`;
+  if (ratio === null || learningRate === null)
+    return `Steepness${where}: ${brief(top.value)}. No learning rate or no limit of the optimizer is known to compare it with`;
+  const times = `${brief(ratio)} times what learning rate ${brief(learningRate)} tolerates`;
+  return ratio > 1 ? `TOO STEEP${where}: ${times}` : `Stable${where}: ${times}`;
+}
+
+/**
+ * The curvature at one place or over checkpoints, on a screen. Pure.
+ *
+ * @param doubtful whether the notes say why it may be wrong: they are shown then
+ * @returns undefined where more was asked for than one value a place: the full page answers that
+ */
+export function briefCurvature(
+  entries: readonly CurvatureEntry[],
+  doubtful: boolean,
+  options: RenderOptions,
+  divergence?: number,
+): string | undefined {
+  if (
+    entries.some(
+      ({ task, block, eigenvalues }) => task !== 'all' || block !== 'all' || eigenvalues.length > 1,
+    )
+  )
+    return undefined;
+  const paint = new Ansis(options.colour ? 1 : 0);
+  const places = [...new Set(entries.map(({ checkpoint }) => checkpoint))];
+  // What the optimizer makes of it decides; where that has no limit, the plain value does.
+  const chosen = places.map((place) => {
+    const here = entries.filter(({ checkpoint }) => checkpoint === place);
+    return here.find(({ stability }) => stability.ratio !== null) ?? here[0]!;
+  });
+  const worst = chosen.reduce((a, b) => ((b.stability.ratio ?? -1) > (a.stability.ratio ?? -1) ? b : a));
+  const { ratio, learningRate } = worst.stability;
+  const known = ratio !== null && learningRate !== null && worst.eigenvalues[0]!.converged;
+  const fit = (text: string): string => wrap(text, options.width, '  ').join('\n');
+  const notes = [...new Set(entries.flatMap((entry) => entry.notes ?? []))];
+  const against = chosen.filter(({ stability }) => stability.ratio !== null);
+  const blocks = [
+    (known && ratio > 1 ? paint.bold.yellow : paint.bold)(
+      wrap(steepness(worst), options.width, '').join('\n'),
+    ),
+    known && ratio > 1
+      ? fit(
+          `Along the steepest direction a step overshoots. It would be stable up to a learning rate of ${brief(learningRate / ratio)}. ` +
+            'This is a risk, not a verdict: many runs train well above 1. What counts is a jump: compare with steps before (--at STEP).',
+        )
+      : '',
+    places.length > 1
+      ? textTable({
+          head: ['step', 'times the limit', 'stable up to'],
+          rows: chosen.map(({ step, stability }) => [
+            step === null ? '-' : formatCount(step),
+            stability.ratio === null ? '-' : brief(stability.ratio),
+            stability.ratio === null || stability.learningRate === null
+              ? '-'
+              : stability.ratio > 0
+                ? brief(stability.learningRate / stability.ratio)
+                : 'any',
+          ]),
+          paintHead: paint.bold,
+        }).join('\n')
+      : '',
+    places.length > 1 && against.length > 1
+      ? ratioChart(
+          against,
+          options,
+          divergence === undefined
+            ? []
+            : [{ step: divergence, symbol: symbolOf('onset', options.ascii), label: 'divergence' }],
+        )
+      : '',
+    doubtful ? notes.map((note) => fit(`Note: ${inertName(note)}`)).join('\n') : '',
+    paint.dim(
+      `  More: --verbose${notes.length > 0 && !doubtful ? ` (${notes.length} note${notes.length === 1 ? '' : 's'})` : ''} · explain curvature`,
+    ),
+  ];
+  const text = blocks.filter((block) => block !== '').join('\n\n');
+  return options.ascii ? toAscii(text) : text;
+}
