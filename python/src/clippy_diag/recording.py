@@ -327,6 +327,10 @@ class Recording:
         self._last = step
         self._incident = self._judge.add(loss)
 
+    def alarm(self, reason: str) -> None:
+        """The step that `begin` announced is an incident for a reason of its own."""
+        self._incident = self._incident or reason
+
     def _reason(self) -> str | None:
         """Why a capture opens at this step, or None."""
         return self._wanted or (self._incident if len(self.captures) < self.max_captures else None)

@@ -2,9 +2,10 @@
 
 from .closed_loop import ClosedLoopMismatch, closed_loop
 from .curvature import curvature
+from .guard import Guard
 from .recorder import Recorder
 from .tracker import Tracker
 
 ClippyRecorder = Recorder
 
-__all__ = ["ClippyRecorder", "ClosedLoopMismatch", "Recorder", "Tracker", "closed_loop", "curvature"]
+__all__ = ["ClippyRecorder", "ClosedLoopMismatch", "Guard", "Recorder", "Tracker", "closed_loop", "curvature"]

@@ -137,10 +137,17 @@ def divisor(
     Adagrad √(G+g²)+ε; Adam and AdamW √v̂+ε with v ← β₂v + (1−β₂)g², the largest v under amsgrad; RMSprop √v+ε, less
     the square of the mean where it is centered. Weight decay that is added to the gradient is in g.
     """
-    kind = type(optimizer).__name__
-    if not names.has_formula(optimizer) or kind == "SGD":
+    if not names.has_formula(optimizer):
         return None
-    state = optimizer.state.get(parameter, {})
+    return divisor_of(type(optimizer).__name__, group, optimizer.state.get(parameter, {}), parameter, gradient)
+
+
+def divisor_of(
+    kind: str, group: dict[str, Any], state: dict[str, Any], parameter: torch.Tensor, gradient: torch.Tensor
+) -> torch.Tensor | None:
+    """The same from the class's name and the state of one tensor, or of a part of one; None for SGD."""
+    if kind == "SGD":
+        return None
     decay = group.get("weight_decay", 0)
     if decay and kind != "AdamW" and not group.get("decoupled_weight_decay"):
         gradient = gradient + decay * parameter.detach()
@@ -270,7 +277,15 @@ def _put(parameters: Sequence[torch.Tensor], values: Sequence[torch.Tensor]) -> 
 
 def _step_of_a_copy(optimizer: torch.optim.Optimizer) -> None:
     """Takes the optimizer's step with a copy of its state, groups and without its hooks."""
+    twin = twin_of(optimizer)
+    type(optimizer).step(twin)
+
+
+def twin_of(optimizer: torch.optim.Optimizer) -> torch.optim.Optimizer:
+    """An optimizer of the same parameters with a copy of state and groups, without hooks and without what a scheduler put
+    around its `step`: take steps by `type(optimizer).step(twin)`."""
     twin = copy.copy(optimizer)
+    twin.__dict__.pop("step", None)
     twin.param_groups = [dict(group) for group in optimizer.param_groups]
     twin.state = collections.defaultdict(dict)
     for parameter, state in optimizer.state.items():
@@ -281,4 +296,4 @@ def _step_of_a_copy(optimizer: torch.optim.Optimizer) -> None:
     for hooks in ("_optimizer_step_pre_hooks", "_optimizer_step_post_hooks"):
         if hasattr(twin, hooks):
             setattr(twin, hooks, collections.OrderedDict())
-    type(optimizer).step(twin)
+    return twin

@@ -30,6 +30,7 @@ from ..recording import Batches, Controls, Recording, Sizes, Skip, Snapshot, Ste
 from ..rules import Clipping, clipping_words
 from . import words as names
 from .curvature import entries_of
+from .guard import Guard
 from .tracker import Tracker
 
 Group = tuple[int, int]
@@ -61,6 +62,8 @@ class Recorder(Controls):
     max_captures   incidents that are written in one process
     layouts        layouts of kernels that no torch.nn module explains, such as {"shared/*/kernel": "IO"}
     model_file     the capture's model description (docs/recorders.md), copied into the folder
+    guard          a `Guard`: a capture begins where it first alarms, before the loss jumps, and says what it advised. `record` asks
+                   for the advice of a step that was not checked yet; following it stays the loop's: `guard.apply(guard.last)`
 
     Raises TypeError for an optimizer that has no param_groups, ValueError where none of its parameters is the model's.
     """
@@ -80,6 +83,7 @@ class Recorder(Controls):
         max_captures: int = 3,
         layouts: Mapping[str, str] | None = None,
         model_file: None | str | Path = None,
+        guard: Guard | None = None,
     ) -> None:
         given = list(optimizers) if isinstance(optimizers, (list, tuple)) else [optimizers]
         self.optimizers = [names.unwrapped(optimizer) for optimizer in given]
@@ -88,6 +92,7 @@ class Recorder(Controls):
         self.tracker = curvature if isinstance(curvature, Tracker) else None
         self._loss_again = None if isinstance(curvature, Tracker) else curvature
         self._layouts, self._model_file = dict(layouts or {}), model_file
+        self.guard, self._alarmed = guard, False
         self._names: dict[int, str] = {}
         self._owned: dict[str, torch.nn.Parameter] = {}
         self._trained: dict[str, tuple[Group, list[int]]] = {}
@@ -188,6 +193,7 @@ class Recorder(Controls):
             return
         self._scaler_checked = True
         own.begin(step, value)
+        advice = self._advice(step, batch, loss)
         owned = self._owned_now()
         scale = 1.0
         if scaler is not None and scaler.is_enabled():
@@ -245,6 +251,7 @@ class Recorder(Controls):
             {
                 **({"scale": float(scaler.get_scale())} if scale != 1 else {}),
                 **self._batches.members(leaves, tree, batch_id),
+                **({} if advice is None else {"guard": advice}),
             },
             kept,
             {f"param/{o.name}": self._copy(o.parameter) for o in joined} if joined and kept is None else {},
@@ -253,6 +260,17 @@ class Recorder(Controls):
         )
         self._waiting = (taken, waits) if waits else None
         own.add(taken)
+
+    def _advice(self, step: int, batch: Any, loss: Any) -> dict[str, Any] | None:
+        """What the guard says of the step, as a member of its entry. The first alarm of a row is an incident."""
+        if self.guard is None:
+            return None
+        last = self.guard.last
+        advice = last if last is not None and last.step == step else self.guard.check(step, batch, loss)
+        alarmed, self._alarmed = self._alarmed, advice.action != "apply"
+        if self._alarmed and not alarmed:
+            self._own.alarm(f"the guard, before the step was taken: {advice.why}")
+        return {"risk": round(advice.risk, 6), "action": advice.action, "scale": advice.scale}
 
     def _take_gradient(self, tensors: dict[str, Array], owned: _Owned, scale: float) -> None:
         gradient = owned.parameter.grad

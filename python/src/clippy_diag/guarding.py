@@ -1,0 +1,310 @@
+"""Whether the step that is about to be taken would harm the run: histories, suspicion, risk, advice. Knows no framework.
+
+docs/guard.md says what it sees and what it cannot. The weights were fitted by bench/guard on families of runs that its report
+does not use.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from .captures import number
+
+#: Steps that a history keeps, steps before it says anything, and how often its center is computed again.
+HISTORY, WARM_UP, STRIDE = 100, 10, 4
+#: The least spread of a history, as a difference of logarithms: what moves less is at rest.
+LEAST_SPREAD = 0.1
+#: Factors on the gradients that the look-ahead tries, largest first.
+SCALES = (0.5, 0.2, 0.05, 0.01)
+#: Steps between two look-aheads of a run in which nothing is unusual, and between two batches kept as references.
+LOOK_EVERY, KEEP_EVERY = 25, 10
+#: A learning rate so many times that of the last look-ahead is looked at.
+RATE_GROWN = 1.25
+#: What the rise of a loss that is not finite counts as.
+WORST = 12.0
+
+
+class Measured(NamedTuple):
+    """What is known of a step before it is taken. NaN where something is not known."""
+
+    loss: float
+    #: The largest of the parameter groups.
+    rate: float
+    #: Norm of all gradients, before any clipping.
+    grad_norm: float
+    #: Norm of the update that the optimizer is about to take.
+    update_norm: float
+    #: Clippy's factor of that update, 1 where it bounds nothing.
+    clippy_factor: float
+    names: Sequence[str]
+    #: By tensor: largest |g| over what the optimizer divides by, or over the tensor's usual gradient where it divides by nothing.
+    surprise: Sequence[float]
+    #: Names of tensors whose gradient is not finite.
+    broken: Sequence[str]
+
+
+class Ahead(NamedTuple):
+    """Losses before the step, after it, and after more steps on the same batch; `kept` by reference batch."""
+
+    own: Sequence[float]
+    kept: Sequence[Sequence[float]]
+
+
+@dataclasses.dataclass(frozen=True)
+class Advice:
+    """What a check found.
+
+    risk     that the step harms the run, in [0, 1]; an alarm is an action other than "apply"
+    action   "apply", "clip" (multiply every gradient by `scale`) or "skip" (take no step)
+    why      one sentence
+    rule     a clipping rule that does the same to this step, "global-norm:0.31", or None
+    scale    factor on all gradients, 1 for "apply", 0 for "skip"
+    tensor   the parameter that is most unusual, or None
+    seconds  what the check took
+    ahead    losses of the look-ahead: {"own": [before, after, …], "kept": [[…], …]}, or None where there was none
+    """
+
+    step: int
+    risk: float
+    action: str
+    why: str
+    rule: str | None = None
+    scale: float = 1.0
+    tensor: str | None = None
+    seconds: float = 0.0
+    ahead: Mapping[str, Any] | None = None
+
+
+class History:
+    """The last values of several quantities, as logarithms, with their medians and robust spreads."""
+
+    def __init__(self, width: int) -> None:
+        self._values = np.full((HISTORY, width), np.nan)
+        self._count = 0
+        self.center = np.full(width, np.nan)
+        self.spread = np.full(width, np.nan)
+
+    def add(self, values: np.ndarray) -> None:
+        """Takes the values of a step."""
+        self._values[self._count % HISTORY] = values
+        self._count += 1
+        if self._count < WARM_UP or (self._count - WARM_UP) % STRIDE:
+            return
+        kept = self._values[: min(self._count, HISTORY)]
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # a tensor that never had a gradient has no median
+            self.center = np.nanmedian(kept, axis=0)
+            self.spread = np.maximum(1.4826 * np.nanmedian(np.abs(kept - self.center), axis=0), LEAST_SPREAD)
+
+
+class Signs(NamedTuple):
+    """How unusual a step is against the run's own past, as differences of logarithms; 0 where that is not known."""
+
+    loss: float
+    rate: float
+    gradient: float
+    update: float
+    surprise: float
+    #: Position of the tensor of `surprise`, or -1.
+    tensor: int
+
+
+class Watch:
+    """The run's own past, what is unusual against it, and when to look ahead."""
+
+    def __init__(self) -> None:
+        self._history = History(4)
+        self._tensors: dict[str, int] = {}
+        self._surprises = History(0)
+        self._usual: dict[str, float] = {}
+        self._losses: list[float] = []
+        self._since_look = 0
+        self._rate_at_look = math.nan
+        self.steps = 0
+
+    @property
+    def unit(self) -> float:
+        """What a difference of losses is compared with: the median size of the last ones."""
+        return float(np.median(np.abs(self._losses))) if self._losses else math.nan
+
+    def signs(self, seen: Measured) -> Signs:
+        """What is unusual about a step."""
+        above = _known(self._row(seen) - self._history.center)
+        surprise = _known(self._surprise_row(seen) - self._surprises.center)
+        at = int(surprise.argmax()) if surprise.size else -1
+        most = float(surprise[at]) if surprise.size else 0.0
+        names = list(self._tensors)
+        tensor = list(seen.names).index(names[at]) if at >= 0 and names[at] in seen.names else -1
+        return Signs(float(above[0]), float(above[1]), float(above[2]), float(above[3]), most, tensor)
+
+    def look_due(self, seen: Measured, suspicion: float, suspicious: float) -> bool:
+        """Whether this step is looked at more closely."""
+        grown = not seen.rate <= RATE_GROWN * self._rate_at_look
+        return suspicion >= suspicious or self._since_look >= LOOK_EVERY or (grown and self.steps > 0)
+
+    def looked(self, seen: Measured) -> None:
+        """A look-ahead was made at this step."""
+        self._since_look, self._rate_at_look = 0, seen.rate
+
+    def add(self, seen: Measured) -> None:
+        """Takes a step that is applied as it is."""
+        self.steps += 1
+        self._since_look += 1
+        self._history.add(self._row(seen))
+        self._surprises.add(self._surprise_row(seen))
+        if math.isfinite(seen.loss):
+            self._losses = [*self._losses[-49:], seen.loss]
+
+    def _row(self, seen: Measured) -> np.ndarray:
+        loss = abs(seen.loss)
+        return np.array([log_of(loss), log_of(seen.rate), log_of(seen.grad_norm), log_of(seen.update_norm)])
+
+    def _surprise_row(self, seen: Measured) -> np.ndarray:
+        fresh = [name for name in seen.names if name not in self._tensors]
+        if fresh:
+            for name in fresh:
+                self._tensors[name] = len(self._tensors)
+            self._surprises = History(len(self._tensors))
+        row = np.full(len(self._tensors), np.nan)
+        for name, value in zip(seen.names, seen.surprise):
+            row[self._tensors[name]] = log_of(value)
+        return row
+
+
+def _known(values: np.ndarray) -> np.ndarray:
+    return np.where(np.isfinite(values), values, 0.0)
+
+
+def log_of(value: float) -> float:
+    """Natural logarithm; NaN of what has none."""
+    return math.log(value) if value > 0 and math.isfinite(value) else math.nan
+
+
+def rise(before: float, after: float, unit: float) -> float:
+    """How much a loss rises: sign·log(1 + |after - before| / unit), WORST where it is not finite after. 0.69 is a rise by the
+    unit, the usual size of the run's losses."""
+    if not math.isfinite(after):
+        return WORST
+    if not (math.isfinite(before) and unit > 0):
+        return 0.0
+    return max(-WORST, min(WORST, math.copysign(math.log1p(abs(after - before) / unit), after - before)))
+
+
+class Weights(NamedTuple):
+    """A logistic model of risk over signs, and over what the look-ahead saw where there was one."""
+
+    bias: float
+    update: float
+    loss: float
+    rate: float
+    kept: float
+
+
+#: Fitted by bench/guard/fit.py on the families in TUNED: by signs alone, and with the look-ahead.
+CHEAP = Weights(bias=-6.3, update=1.6, loss=1.4, rate=0.4, kept=0.0)
+LOOKED = Weights(bias=-10.0, update=1.0, loss=1.0, rate=0.0, kept=20.0)
+#: Risk by signs alone from which on a look-ahead is made: about one calm step in 200.
+SUSPICIOUS = 0.017
+#: A smaller step holds where earlier batches rise by no more than this (`rise`), or than they had risen before it plus GIVEN.
+HOLDS, GIVEN = 0.1, 0.02
+#: After so many steps in a row that were not applied the guard says that a person should look.
+IN_A_ROW = 30
+
+
+def risk_of(weights: Weights, signs: Signs, kept: float = 0.0) -> float:
+    """Risk in [0, 1]. Signs below the usual are none; `kept` is the rise of earlier batches (`rise`)."""
+    total = (
+        weights.bias
+        + weights.update * max(0.0, signs.update)
+        + weights.loss * max(0.0, signs.loss)
+        + weights.rate * max(0.0, signs.rate)
+        + weights.kept * max(0.0, kept)
+    )
+    return 1 / (1 + math.exp(-max(-500.0, min(500.0, total))))
+
+
+class Rises(NamedTuple):
+    """How much the losses of earlier batches rise, their mean, against the lower of what they were when they were trained on and
+    now: before the step, and at worst after it. Zero without earlier batches."""
+
+    before: float
+    after: float
+
+
+def rises(ahead: Ahead, bases: Sequence[float], unit: float) -> Rises:
+    """What a look-ahead says; `bases` are the losses of the reference batches when they were trained on."""
+    if not ahead.kept:
+        return Rises(0.0, 0.0)
+    unit = unit if unit > 0 else max(1e-12, abs(ahead.kept[0][0]))
+    means = [
+        float(np.mean([rise(min(losses[0], base), losses[k], unit) for losses, base in zip(ahead.kept, bases)]))
+        for k in range(len(ahead.own))
+    ]
+    return Rises(means[0], max(means[1:]))
+
+
+class Pulse:
+    """The log of the guard: a line of JSON for every step. What cannot be written is said once."""
+
+    def __init__(self, path: str | Path, say: Callable[[str], None]) -> None:
+        self.path, self._say = Path(path), say
+        self._file: Any = None
+        self._broken = False
+
+    def write(self, seen: Measured, signs: Signs | None, advice: Advice) -> None:
+        """Adds the line of a step."""
+        if self._broken:
+            return
+        line = {
+            "step": advice.step,
+            "loss": number(seen.loss),
+            "learning_rate": number(seen.rate),
+            "grad_norm": number(seen.grad_norm),
+            "surprise": None if signs is None else round(math.exp(min(700.0, signs.surprise)), 4),
+            "update_norm": None if math.isnan(seen.update_norm) else number(seen.update_norm),
+            "clippy_factor": None if math.isnan(seen.clippy_factor) else number(seen.clippy_factor),
+            "risk": round(advice.risk, 6),
+            "action": advice.action,
+            "tensor": advice.tensor,
+        }
+        try:
+            if self._file is None:
+                self.path.parent.mkdir(parents=True, exist_ok=True)
+                self._file = open(self.path, "a", encoding="utf8", buffering=1)  # noqa: SIM115
+            self._file.write(json.dumps(line) + "\n")
+        except OSError as error:
+            self._broken = True
+            self._say(f"the pulse is not written any more: {error}")
+
+    def close(self) -> None:
+        """Closes the file."""
+        if self._file is not None:
+            self._file.close()
+            self._file = None
+
+
+def times(ratio: float) -> str:
+    """A ratio for people: "12 times"."""
+    return f"{ratio:.3g} times" if ratio < 1e6 else "over a million times"
+
+
+def usual_text(signs: Signs, names: Sequence[str]) -> str:
+    """What is most unusual of a step, as the rest of a sentence."""
+    said = {
+        "the update is": signs.update,
+        "the gradient norm is": signs.gradient,
+        "the learning rate is": signs.rate,
+        "the loss is": signs.loss,
+    }
+    what, most = max(said.items(), key=lambda item: item[1])
+    if signs.surprise > most and 0 <= signs.tensor < len(names):
+        return f"the gradient of {names[signs.tensor]} is {times(math.exp(signs.surprise))} what its past lets expect"
+    return f"{what} {times(math.exp(most))} the usual"

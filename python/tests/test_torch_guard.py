@@ -1,0 +1,341 @@
+"""The guard for PyTorch: it changes nothing, measures what the step then does, and holds what would be lost."""
+
+import copy
+import json
+import math
+
+import pytest
+
+torch = pytest.importorskip("torch", reason="no torch in this environment")
+
+from clippy_diag.torch import Guard, Recorder  # noqa: E402
+from clippy_diag.torch.ahead import LookAhead  # noqa: E402
+from clippy_diag.torch.measures import measure  # noqa: E402
+
+torch.set_num_threads(1)
+
+OPTIMIZERS = {
+    "sgd": lambda p: torch.optim.SGD(p, lr=0.05),
+    "nesterov": lambda p: torch.optim.SGD(p, lr=0.02, momentum=0.9, nesterov=True, weight_decay=0.01),
+    "dampened": lambda p: torch.optim.SGD(p, lr=0.02, momentum=0.9, dampening=0.3),
+    "adagrad": lambda p: torch.optim.Adagrad(p, lr=0.1, initial_accumulator_value=0.1, lr_decay=0.01),
+    "adam": lambda p: torch.optim.Adam(p, lr=0.01, weight_decay=0.1, amsgrad=True),
+    "adamw": lambda p: torch.optim.AdamW(p, lr=0.01, betas=(0.9, 0.95), weight_decay=0.1),
+    "rmsprop": lambda p: torch.optim.RMSprop(p, lr=0.003, momentum=0.5, centered=True),
+}
+
+
+class Net(torch.nn.Module):
+    """Ids, dropout and batch statistics: all that a look-ahead could disturb."""
+
+    def __init__(self, seed=0, sparse=False, plain=False):
+        super().__init__()
+        torch.manual_seed(seed)
+        self.table = torch.nn.Embedding(9, 4, sparse=sparse)
+        self.first = torch.nn.Linear(8, 16)
+        self.norm = torch.nn.Identity() if plain else torch.nn.BatchNorm1d(16)
+        self.drop = torch.nn.Dropout(0.0 if plain else 0.2)
+        self.last = torch.nn.Linear(16, 1)
+
+    def forward(self, batch):
+        x = torch.cat([batch["x"], self.table(batch["id"])], dim=1)
+        y = self.last(self.drop(torch.relu(self.norm(self.first(x)))))[:, 0]
+        return ((y - batch["y"]) ** 2).mean()
+
+
+def batch_at(step, times=1.0, rows=32):
+    g = torch.Generator().manual_seed(step)
+    x = torch.randn(rows, 4, generator=g)
+    y = torch.tanh(x.sum(1)) + 0.1 * torch.randn(rows, generator=g)
+    return {"x": x * times, "id": torch.randint(0, 9, (rows,), generator=g), "y": y}
+
+
+def loss_of(net, batch):
+    return net(batch)
+
+
+def train(steps, make, *, guard=None, obey=True, net=None, batch=batch_at, before_step=None):
+    """Returns the net, its optimizer, and the advice of every step."""
+    net = net or Net()
+    optimizer = make(net.parameters())
+    own = guard(net, optimizer) if guard else None
+    advice = []
+    for step in range(steps):
+        data = batch(step)
+        optimizer.zero_grad(set_to_none=True)
+        loss = net(data)
+        loss.backward()
+        if before_step:
+            before_step(step, net, optimizer)
+        if own is not None:
+            advice.append(own.check(step, data, loss))
+            if obey:
+                own.apply(advice[-1])
+        optimizer.step()
+    return net, optimizer, advice, own
+
+
+def state_of(net, optimizer):
+    tensors = {**net.state_dict(), "rng": torch.get_rng_state()}
+    for k, state in enumerate(optimizer.state.values()):
+        tensors.update({f"{k}.{key}": torch.as_tensor(value) for key, value in state.items() if value is not None})
+    return {key: value.clone() for key, value in tensors.items()}
+
+
+def same(a, b):
+    assert a.keys() == b.keys()
+    for key in a:
+        left, right = a[key], b[key]
+        if left.is_floating_point():
+            assert torch.equal(left.isnan(), right.isnan()), key
+            left, right = left.nan_to_num(), right.nan_to_num()
+        assert torch.equal(left, right), key
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_a_check_leaves_everything_bitwise_as_it_was(name):
+    surge = lambda step: batch_at(step, 30.0 if step >= 25 else 1.0)  # noqa: E731
+    torch.manual_seed(5)
+    bare = train(32, OPTIMIZERS[name], batch=surge)
+    after_bare = state_of(*bare[:2])
+    torch.manual_seed(5)
+    seen = train(32, OPTIMIZERS[name], batch=surge, guard=lambda n, o: Guard(n, o, loss_of), obey=False)
+    same(state_of(*seen[:2]), after_bare)
+    # It did look ahead, so something could have been disturbed.
+    assert any(a.ahead for a in seen[2]) and not seen[3].problems
+
+
+def test_gradients_modes_and_buffers_stay_while_a_step_is_tried():
+    net, optimizer, _, guard = train(12, OPTIMIZERS["adam"], guard=lambda n, o: Guard(n, o, loss_of))
+    net.drop.eval()
+    data = batch_at(99)
+    data["y"] = 50 * data["y"]
+    optimizer.zero_grad()
+    loss = net(data)
+    loss.backward()
+    before = [(p.grad, p.grad.clone(), p.data_ptr()) for p in net.parameters()]
+    buffers = {n: b.clone() for n, b in net.named_buffers()}
+    advice = guard.check(99, data, loss)
+    assert advice.ahead is not None
+    for p, (gradient, values, pointer) in zip(net.parameters(), before):
+        assert p.grad is gradient and torch.equal(p.grad, values) and p.data_ptr() == pointer
+    assert not net.drop.training and net.norm.training
+    for name, buffer in net.named_buffers():
+        assert torch.equal(buffer, buffers[name]), name
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_the_update_is_the_one_that_the_optimizer_then_takes(name):
+    net = Net(plain=True)
+    optimizer = OPTIMIZERS[name](net.parameters())
+    for step in range(6):
+        optimizer.zero_grad()
+        net(batch_at(step)).backward()
+        named = [(n, p, optimizer, optimizer.param_groups[0]) for n, p in net.named_parameters()]
+        found = measure(named)
+        before = {n: p.detach().clone() for n, p in net.named_parameters()}
+        gradients = {n: p.grad.clone() for n, p in net.named_parameters()}
+        optimizer.step()
+        if step == 0:
+            continue  # torch makes the state of some optimizers in the first step
+        for k, (n, p) in enumerate(net.named_parameters()):
+            kept = 1 - 0.01 * 0.1 if name == "adamw" else 1.0
+            moved = (kept * before[n] - p.detach()).double()
+            assert found.names[k] == n
+            assert math.sqrt(found.update[k]) == pytest.approx(float(moved.norm()), rel=2e-4)
+            assert math.sqrt(found.square[k]) == pytest.approx(float(gradients[n].double().norm()), rel=1e-5)
+            bound = float(((0.5 * before[n].abs() + 0.01) / moved.abs()).min())
+            assert found.factor[k] == pytest.approx(min(1.0, bound), rel=1e-3)
+
+
+def test_a_large_tensor_is_measured_in_parts_as_it_is_whole(monkeypatch):
+    net = torch.nn.Linear(300, 200)
+    optimizer = torch.optim.Adagrad(net.parameters(), lr=0.1)
+    net(torch.randn(4, 300)).square().mean().backward()
+    named = [(n, p, optimizer, optimizer.param_groups[0]) for n, p in net.named_parameters()]
+    parts = measure(named)
+    monkeypatch.setattr("clippy_diag.torch.measures.ON_CPU", 10**9)
+    whole = measure(named)
+    for a, b in zip(parts[1:6], whole[1:6]):
+        assert a == pytest.approx(b, rel=1e-5, nan_ok=True)
+
+
+def test_a_gradient_that_is_not_finite_reaches_no_parameter():
+    def spoil(step, net, optimizer):
+        if step == 20:
+            net.first.weight.grad[0, 0] = math.nan
+
+    net, optimizer, advice, _ = train(
+        25, OPTIMIZERS["adamw"], guard=lambda n, o: Guard(n, o, loss_of), before_step=spoil
+    )
+    assert advice[20].action == "skip" and advice[20].risk >= 0.99
+    assert "first.weight" in advice[20].why and advice[20].tensor == "first.weight"
+    assert all(torch.isfinite(p).all() for p in net.parameters())
+    # Nothing moved, not even by momentum or decay: the count of steps of Adam stands one behind.
+    assert {int(state["step"]) for state in optimizer.state.values()} == {24}
+
+
+def test_skip_removes_gradients_clip_never_raises_the_norm_apply_leaves_them():
+    from clippy_diag.guarding import Advice
+
+    net, optimizer, _, guard = train(3, OPTIMIZERS["adam"], guard=lambda n, o: Guard(n, o, loss_of))
+    net(batch_at(3)).backward()
+    before = [p.grad.clone() for p in net.parameters()]
+    guard.apply(Advice(3, 0.1, "apply", ""))
+    assert all(torch.equal(p.grad, g) for p, g in zip(net.parameters(), before))
+    guard.apply(Advice(3, 0.95, "clip", "", scale=0.2))
+    assert all(torch.equal(p.grad, g * 0.2) for p, g in zip(net.parameters(), before))
+    guard.apply(Advice(3, 1.0, "skip", ""))
+    assert all(p.grad is None for p in net.parameters())
+
+
+def test_advice_only_touches_nothing():
+    surge = lambda step: batch_at(step, 30.0 if step >= 40 else 1.0)  # noqa: E731
+    make = lambda n, o: Guard(n, o, loss_of, advice_only=True)  # noqa: E731
+    bare = train(50, OPTIMIZERS["sgd"], net=Net(plain=True), batch=surge)
+    told = train(50, OPTIMIZERS["sgd"], net=Net(plain=True), batch=surge, guard=make)
+    assert any(a.action != "apply" for a in told[2])
+    same({**told[0].state_dict()}, {**bare[0].state_dict()})
+
+
+@pytest.mark.parametrize("name", ["sgd", "adagrad", "rmsprop"])
+def test_a_run_that_a_surge_destroys_is_held_and_its_healthy_twin_is_left_alone(name):
+    clean = batch_at(10**6, rows=256)
+
+    def surge(step):
+        return batch_at(step, 40.0 if step >= 60 else 1.0)
+
+    def end(net):
+        net.eval()
+        with torch.no_grad():
+            return float(net(clean))
+
+    make = OPTIMIZERS[name]
+    well = end(train(60, make, net=Net(plain=True))[0])
+    lost = end(train(80, make, net=Net(plain=True), batch=surge)[0])
+    held = train(80, make, net=Net(plain=True), batch=surge, guard=lambda n, o: Guard(n, o, loss_of))
+    assert not lost <= 1.45 * well
+    assert end(held[0]) <= 1.25 * well
+    assert all(a.action == "apply" for a in held[2][:60]), [a.why for a in held[2][:60] if a.action != "apply"]
+    assert held[2][60].action != "apply" and "batches from before" in held[2][60].why
+    twin = train(80, make, net=Net(plain=True), guard=lambda n, o: Guard(n, o, loss_of))
+    assert all(a.action == "apply" for a in twin[2])
+    same(twin[0].state_dict(), train(80, make, net=Net(plain=True))[0].state_dict())
+
+
+def test_any_optimizer_sparse_gradients_and_frozen_parameters():
+    class Own(torch.optim.SGD):
+        pass
+
+    net = Net(sparse=True, plain=True)
+    net.first.bias.requires_grad_(False)
+    surge = lambda step: batch_at(step, 60.0 if step >= 30 else 1.0)  # noqa: E731
+    _, _, advice, guard = train(
+        34,
+        lambda p: Own([q for q in p if q.requires_grad], lr=0.05),
+        net=net,
+        batch=surge,
+        guard=lambda n, o: Guard(n, o, loss_of),
+    )
+    assert not guard.problems
+    assert advice[30].action != "apply" and all(a.action == "apply" for a in advice[:30])
+
+
+def test_a_scheduler_around_step_is_not_called_by_what_is_tried():
+    net = Net(plain=True)
+    optimizer = torch.optim.SGD(net.parameters(), lr=0.05)
+    scheduler = torch.optim.lr_scheduler.StepLR(optimizer, 1000)
+    before = copy.deepcopy(net.state_dict())
+    net(batch_at(0)).backward()
+    LookAhead(net, [optimizer], loss_of).run(batch_at(0), [batch_at(1)])
+    same(net.state_dict(), before)
+    assert not getattr(optimizer, "_opt_called", False)
+    assert scheduler.last_epoch == 0
+
+
+def test_what_fails_is_said_once_and_the_loop_goes_on():
+    def fails(net, batch):
+        raise RuntimeError("no such batch")
+
+    with pytest.warns(UserWarning, match="no such batch") as heard:
+        _, _, advice, guard = train(40, OPTIMIZERS["sgd"], guard=lambda n, o: Guard(n, o, fails))
+    assert len([w for w in heard if "no such batch" in str(w.message)]) == 1
+    assert all(a.action == "apply" for a in advice) and len(guard.problems) == 1
+
+
+def test_without_a_loss_the_signs_decide():
+    surge = lambda step: batch_at(step, 100.0 if step >= 40 else 1.0)  # noqa: E731
+    _, _, advice, _ = train(41, OPTIMIZERS["sgd"], net=Net(plain=True), batch=surge, guard=lambda n, o: Guard(n, o))
+    assert advice[40].action == "clip" and 0 < advice[40].scale < 1 and advice[40].ahead is None
+    assert advice[40].rule.startswith("global-norm:")
+    assert all(a.action == "apply" for a in advice[:40])
+
+
+def test_a_scaler_is_unscaled_once_and_its_skips_stay_its_own():
+    if not hasattr(torch, "amp") or not hasattr(torch.amp, "GradScaler"):
+        pytest.skip("this torch has no GradScaler for the CPU")
+    net = Net(plain=True)
+    optimizer = torch.optim.Adam(net.parameters(), lr=0.01)
+    scaler = torch.amp.GradScaler("cpu", init_scale=2.0**10)
+    guard = Guard(net, optimizer, loss_of, scaler=scaler)
+    for step in range(30):
+        optimizer.zero_grad()
+        loss = net(batch_at(step))
+        scaler.scale(loss * (math.inf if step == 20 else 1.0)).backward()
+        advice = guard.check(step, batch_at(step), loss)
+        if step == 5:
+            wanted = torch.autograd.grad(net(batch_at(step)), net.first.weight)[0]
+            assert torch.allclose(net.first.weight.grad, wanted, rtol=1e-4, atol=1e-6)
+        guard.apply(advice)
+        scaler.step(optimizer)
+        scaler.update()
+        assert (advice.action == "skip") == (step == 20)
+    assert scaler.get_scale() == 2.0**9
+    assert all(torch.isfinite(p).all() for p in net.parameters()) and not guard.problems
+
+
+def test_the_loops_own_clipping_is_part_of_what_is_tried():
+    net = Net(plain=True)
+    optimizer = torch.optim.SGD(net.parameters(), lr=0.05)
+    data = batch_at(0, 50.0)
+    net(data).backward()
+    bare = LookAhead(net, [optimizer], loss_of).run(data, [batch_at(1)])
+    clipped = LookAhead(net, [optimizer], loss_of, rules=(("global-norm", {"maxNorm": 0.01}),)).run(data, [batch_at(1)])
+    assert not bare.kept[0][1] <= 2 * bare.kept[0][0]
+    assert clipped.kept[0][1] == pytest.approx(clipped.kept[0][0], rel=0.02)
+
+
+def test_the_pulse_has_a_line_for_every_step(tmp_path):
+    path = tmp_path / "runs" / "pulse.jsonl"
+    surge = lambda step: batch_at(step, 40.0 if step == 30 else 1.0)  # noqa: E731
+    _, _, advice, guard = train(
+        35, OPTIMIZERS["adagrad"], net=Net(plain=True), batch=surge, guard=lambda n, o: Guard(n, o, loss_of, pulse=path)
+    )
+    guard.close()
+    lines = [json.loads(line) for line in path.read_text().splitlines()]
+    assert [line["step"] for line in lines] == list(range(35))
+    assert [line["risk"] for line in lines] == [round(a.risk, 6) for a in advice]
+    assert set(lines[0]) >= {"step", "loss", "grad_norm", "surprise", "update_norm", "clippy_factor", "risk", "tensor"}
+    assert max(line["risk"] for line in lines[:30]) < 0.9 <= lines[30]["risk"]
+
+
+def test_a_recorder_with_a_guard_opens_its_capture_at_the_alarm(tmp_path, read):
+    net = Net(plain=True)
+    optimizer = torch.optim.Adagrad(net.parameters(), lr=0.1, initial_accumulator_value=0.1)
+    guard = Guard(net, optimizer, loss_of, advice_only=True)
+    recorder = Recorder(net, optimizer, tmp_path / "capture", every=5, after=4, guard=guard)
+    for step in range(40):
+        # The rate jumps: the loss of step 30 is as usual, that of step 31 is not.
+        optimizer.param_groups[0]["lr"] = 0.1 if step < 30 else 10.0
+        data = batch_at(step)
+        optimizer.zero_grad()
+        loss = net(data)
+        loss.backward()
+        guard.check(step, data, loss)
+        recorder.record(step, loss, batch=data)
+        optimizer.step()
+    recorder.close()
+    capture = read(tmp_path / "capture")
+    assert capture.manifest["flushed"]["step"] == 30
+    assert "guard" in capture.manifest["flushed"]["reason"]
+    assert capture.entry(30)["guard"]["risk"] >= 0.9
