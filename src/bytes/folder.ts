@@ -19,6 +19,8 @@ export interface FolderEntry {
   readonly name: string;
   readonly path: string;
   readonly kind: PathKind | DiagError;
+  /** It is a link to what it is. */
+  readonly linked: boolean;
 }
 
 /**
@@ -35,7 +37,7 @@ export async function entriesOf(folder: string): Promise<{ real: string; entries
     for (const entry of found) {
       const path = join(folder, entry.name);
       const kind = entry.isFile() ? 'file' : entry.isDirectory() ? 'folder' : await kindOfLink(path);
-      entries.push({ name: entry.name, path, kind });
+      entries.push({ name: entry.name, path, kind, linked: entry.isSymbolicLink() });
     }
     return { real, entries };
   } catch (error) {

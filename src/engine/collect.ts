@@ -24,8 +24,9 @@ import {
   readRawLog,
 } from '../logs/read-log.ts';
 import { LOG_FORMATS } from '../logs/registry.ts';
-import { retoldBy } from '../logs/retold.ts';
+import { retold } from '../logs/retold.ts';
 import { readSidecars, type SidecarFile, type Sidecars } from '../logs/sidecars.ts';
+import { isLastValues, isPrintedBeside } from '../logs/wandb-folder.ts';
 import { DiagError, diagError } from '../model/errors.ts';
 import type { Skipped } from '../model/inspection.ts';
 import type { LogInput } from '../model/log.ts';
@@ -239,10 +240,15 @@ async function collectFolder(root: string, options: Reading, found: Inputs): Pro
 /** Passes over logs of which another one tells every value. */
 function passOverRetold({ logs, skipped }: Walk): void {
   const all = logs.map(({ log }) => log);
+  skipped.forEach((one, k) => {
+    if (one.saysLog !== 'name' || !isPrintedBeside(one.path, all)) return;
+    const { saysLog: _, ...rest } = one;
+    skipped[k] = rest;
+  });
   for (const { log, order } of [...logs]) {
-    const by = retoldBy(log, all);
-    if (by === undefined) continue;
-    skipped.push({ path: log.path, reason: `every value of it stands in ${by.path}`, order });
+    const reason = retold(log, all);
+    if (reason === undefined) continue;
+    skipped.push({ path: log.path, reason, order });
     logs.splice(
       logs.findIndex((one) => one.log === log),
       1,
@@ -380,7 +386,9 @@ async function takeRun(run: RunFiles, parts: readonly Part[], walked: Walk): Pro
   const [{ raw, format, order, head }] = parts as [Part];
   const id = relative(root, run.named) || basename(resolve(root));
   const alone = parts.length === 1 && run.parallel !== true;
-  const log = alone ? await finishLog(raw, { ...options, id }) : await joined(run, parts, id, options);
+  const log = alone
+    ? await finishLog(raw, { ...options, id, folder: run.folder })
+    : await joined(run, parts, id, options);
   const reason = alone ? whyNoLog(log, format) : undefined;
   if (reason === undefined) logs.push({ log, format, order });
   else skipped.push({ path: run.path, reason, ...saying(signOfEmpty(log, format, head)), order });
@@ -392,7 +400,7 @@ function whyNoLog({ path, runs, errors, unreadBytes }: LogInput, format: LogForm
     // A document that was cut may have lost the series that would tell.
     if (series.length === 0 || series.some(({ role }) => role !== 'other')) return undefined;
   } else if (series.every(({ value }) => value.length === 0)) return 'holds no points';
-  return format.noLog?.(runs, path);
+  return isLastValues({ path, runs }) ? undefined : format.noLog?.(runs, path);
 }
 
 async function joined(run: RunFiles, read: readonly Part[], id: string, options: Reading): Promise<LogInput> {

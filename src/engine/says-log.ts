@@ -39,8 +39,8 @@ const isOneLine = (text: string): boolean => !text.trim().includes('\n');
 /** The sign of a file that is in no known format. @param head its first bytes, decompressed */
 export function signOfUnknown(path: string, head: Buffer): Sign | undefined {
   const text = head.toString('latin1');
-  if (nameSaysLog(path) || (isOneLine(text) && isOfRun(uncompressed(path)))) return 'name';
-  return contentSaysLog(text) ? 'content' : undefined;
+  if (contentSaysLog(text)) return 'content';
+  return nameSaysLog(path) || (isOneLine(text) && isOfRun(uncompressed(path))) ? 'name' : undefined;
 }
 
 /**

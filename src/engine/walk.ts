@@ -1,6 +1,6 @@
 /** What lies below a folder: each file once, in the order of the names. */
 import { basename } from 'node:path';
-import { entriesOf } from '../bytes/folder.ts';
+import { entriesOf, type FolderEntry } from '../bytes/folder.ts';
 import { sizeOfPath } from '../bytes/source.ts';
 import { partOfCheckpoint } from '../checkpoints/registry.ts';
 import { companionFile, unsupportedFolder } from '../logs/companions.ts';
@@ -47,7 +47,7 @@ export async function* walk(folder: string, visited = new Set<string>()): AsyncG
   const isCapture = names.has(CAPTURE_MANIFEST);
   if (isCapture) yield { kind: 'capture', path: folder };
   // A capture names its files itself; a log may have been written beside them.
-  for (const { name, path, kind } of entries)
+  for (const { name, path, kind } of [...entries.filter(isOwn), ...entries.filter((entry) => !isOwn(entry))])
     if (isCapture && !(kind !== 'folder' && nameSaysLog(path))) continue;
     else if (kind instanceof DiagError) yield { kind: 'error', path, error: kind };
     else if (kind === 'folder') {
@@ -58,6 +58,9 @@ export async function* walk(folder: string, visited = new Set<string>()): AsyncG
       yield { kind: 'passed', path, reason: `not a regular file (${kind})`, ...saying(signOfName(path)) };
     else yield (await passedOver(path, names)) ?? { kind: 'file', path };
 }
+
+/** A folder that is linked comes last: one that the walk meets under its own name goes by that (W&B's `latest-run`). */
+const isOwn = ({ kind, linked }: FolderEntry): boolean => !(linked && kind === 'folder');
 
 /** A hidden folder is not walked; what in it says log by its name is told. */
 async function* hiddenLogs(folder: string, visited: Set<string>): AsyncGenerator<Met> {

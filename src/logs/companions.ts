@@ -1,6 +1,7 @@
 /** What programs keep beside their logs and checkpoints that is neither: a walk passes over it with a word. */
 import { basename } from 'node:path';
 import { ORBAX, type Unsupported } from './unsupported.ts';
+import { wandbOwnFile } from './wandb-folder.ts';
 
 /** Why a file or folder is passed over, by its name and what stands beside it or in it. */
 interface Companion {
@@ -18,8 +19,10 @@ const kerasBackup: Companion = {
       : undefined,
 };
 
+const wandbOwn: Companion = { id: 'wandb-own', file: wandbOwnFile };
+
 /** A new one is a line here. */
-const COMPANIONS: readonly Companion[] = [kerasBackup];
+const COMPANIONS: readonly Companion[] = [kerasBackup, wandbOwn];
 
 /** The reason to pass over a file; undefined where there is none. */
 export function companionFile(path: string, beside: ReadonlySet<string>): string | undefined {

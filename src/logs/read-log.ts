@@ -32,6 +32,8 @@ export interface ReadLogOptions extends Partial<LogReadOptions> {
   readonly id?: string;
   /** What `-` reads; the standard input of the process where it is left out. */
   readonly stdin?: AsyncIterable<Uint8Array>;
+  /** Where hyperparameters lie; the folder of the log where it is left out. */
+  readonly folder?: string;
   /** Reads the hyperparameters in the folder of a log, or false; default {@link readSidecars}. */
   readonly sidecars?: ((folder: string) => Promise<Sidecars>) | false;
 }
@@ -292,7 +294,7 @@ export async function finishLog(raw: RawLog, options: ReadLogOptions = {}): Prom
   const sidecars =
     options.sidecars === false || path === STDIN_NAME
       ? { files: [], hyperparameters: new Map(), notes: [] }
-      : await (options.sidecars ?? readSidecars)(dirname(path));
+      : await (options.sidecars ?? readSidecars)(options.folder ?? dirname(path));
   const id = options.id ?? path;
   const finished = runs.map((run, k) =>
     finishRun(

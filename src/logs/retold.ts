@@ -1,7 +1,8 @@
-/** Logs that tell again what another one tells: CSVLogger beside TensorBoard in one `fit` of Keras. */
+/** Logs that tell again what another one tells: CSVLogger beside TensorBoard in one `fit` of Keras, the files of a W&B run. */
 import type { LogInput } from '../model/log.ts';
 import type { Run, TimeSeries } from '../model/run.ts';
 import { isAxisName } from './row-table.ts';
+import { toldByWandb } from './wandb-folder.ts';
 
 /** Fewer epochs may be equal by chance. */
 const LEAST_POINTS = 2;
@@ -29,8 +30,10 @@ function tellsAgain(run: Run, other: Run): boolean {
   );
 }
 
-/** The log that tells all that this one does; undefined where none does. */
-export const retoldBy = (log: LogInput, others: readonly LogInput[]): LogInput | undefined =>
-  log.runs.length !== 1 || log.errors.length > 0
-    ? undefined
-    : others.find((one) => one !== log && one.runs.some((other) => tellsAgain(log.runs[0]!, other)));
+/** Why a log is passed over that another one tells again; undefined where none does. */
+export function retold(log: LogInput, others: readonly LogInput[]): string | undefined {
+  const known = toldByWandb(log, others);
+  if (known !== undefined || log.runs.length !== 1 || log.errors.length > 0) return known;
+  const by = others.find((one) => one !== log && one.runs.some((other) => tellsAgain(log.runs[0]!, other)));
+  return by === undefined ? undefined : `every value of it stands in ${by.path}`;
+}

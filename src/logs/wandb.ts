@@ -20,6 +20,7 @@
  * machine did, the summary, which repeats the last values). A row of the history is read as a line of JSON is.
  * Source: wandb/proto/wandb_internal_pb2 of wandb 0.31.0 (messages), the log format of LevelDB (blocks).
  */
+import { dirname, join } from 'node:path';
 import { byteQueue } from '../bytes/byte-queue.ts';
 import { crc32 } from '../bytes/crc32.ts';
 import { openLedger } from '../bytes/ledger.ts';
@@ -29,6 +30,7 @@ import type { LogFormat, LoggedSeries } from './format.ts';
 import { flatten, type Scalar } from './hyperparameters.ts';
 import { objectScanner, skipValue } from './json-line.ts';
 import { rowTable } from './row-table.ts';
+import { wandbRun } from './wandb-folder.ts';
 
 /** `:W&B`, the magic number, the version. */
 export const WANDB_HEADER = Buffer.from([0x3a, 0x57, 0x26, 0x42, 0xe1, 0xbe, 0x00]);
@@ -134,6 +136,13 @@ export const wandb: LogFormat = {
   tried: 'W&B transaction log (.wandb)',
   text: false,
   names: /\.wandb$/,
+  joined: (paths) =>
+    paths.map((path) => ({
+      path,
+      named: wandbRun(path) ?? path,
+      files: [{ path }],
+      folder: join(dirname(path), 'files'),
+    })),
   sniff: (head) => head.subarray(0, WANDB_HEADER.length).equals(WANDB_HEADER),
   async read(chunks, path) {
     const ledger = openLedger();
