@@ -8,9 +8,11 @@ import type { StepUnit } from '../model/run.ts';
 import { countAt, tally } from './bad-lines.ts';
 import { cellAfter, goesOn, withoutClosing } from './cell-after.ts';
 import type { LogFormat, LoggedSeries } from './format.ts';
+import type { Scalar } from './hyperparameters.ts';
 import { objectScanner } from './json-line.ts';
 import { linePattern } from './line-pattern.ts';
 import { roleByName } from './metric-roles.ts';
+import { MLLOG_MARK, type MllogEvent, mllogEvent } from './mllog.ts';
 import { isMissingText, numberOfText } from './number-text.ts';
 import { asPairs } from './printed-layouts.ts';
 import { type PrintedLog, printedLines, type Skeleton } from './printed-lines.ts';
@@ -121,7 +123,10 @@ export const stdout: LogFormat = {
       .split(/[\r\n]+/);
     return lines.some(
       (line) =>
-        matchLine(line, () => false) !== undefined || KERAS_BAR.test(line) || /\]\[INFO\] - \{"/.test(line),
+        line.includes(MLLOG_MARK) ||
+        matchLine(line, () => false) !== undefined ||
+        KERAS_BAR.test(line) ||
+        /\]\[INFO\] - \{"/.test(line),
     );
   },
   async read(chunks, path, options) {
@@ -133,6 +138,9 @@ export const stdout: LogFormat = {
     const overflows = tally();
     const long = tally();
     const pattern = options.pattern === undefined ? undefined : await linePattern(options.pattern);
+    /** Of MLPerf's logger: settings, and where training begins again. */
+    const hyperparameters = new Map<string, Scalar>();
+    const restarts: number[] = [];
     let lastStep = 0;
     let kerasEpoch = 0;
     /** The last finished bar of an epoch; the evaluation is added to it by drawing it again. */
@@ -171,6 +179,40 @@ export const stdout: LogFormat = {
       if (Number.isFinite(step)) table.set(table.column(axis), step);
       table.endRow(lineNumber);
     };
+    const takeEvent = ({ starts, at, values }: MllogEvent, lineNumber: number): LineFate => {
+      if (starts) {
+        if (dialects.size > 0) restarts.push(lineNumber);
+        return 'overhead';
+      }
+      if (at === undefined) {
+        for (const [name, value] of values)
+          if (value !== null && !hyperparameters.has(name)) hyperparameters.set(name, value);
+        return values.size > 0 ? 'record' : 'passed-over';
+      }
+      // An evaluation is told by its epoch: beside steps it stands at the last one.
+      const stepped = at.axis === 'step' || dialects.has('mllog step');
+      const table = tableOf(stepped ? 'mllog step' : 'mllog epoch', stepped ? 'step' : 'epoch');
+      if (at.axis === 'step') lastStep = at.value;
+      let told = false;
+      for (const [name, cell] of values) {
+        const value = typeof cell === 'string' ? numberOfText(cell) : cell;
+        if (typeof value === 'boolean' || (value === undefined && !isLossName(name))) continue;
+        told = true;
+        if (typeof value === 'number') table.set(table.column(name), value);
+        else if (value === null || isMissingText(String(cell))) table.miss(table.column(name));
+        else table.refuse(table.column(name), String(cell), lineNumber);
+      }
+      if (!told) {
+        table.dropRow();
+        return 'passed-over';
+      }
+      table.set(
+        table.column(stepped ? 'step' : 'epoch'),
+        at.axis === 'step' || !stepped ? at.value : lastStep,
+      );
+      table.endRow(lineNumber);
+      return 'record';
+    };
     const endKerasEpoch = (): void => {
       if (kerasBar !== undefined) addRow(kerasBar.match, kerasBar.line, kerasBar.text);
       kerasBar = undefined;
@@ -196,6 +238,8 @@ export const stdout: LogFormat = {
         table.endRow(lineNumber);
         return 'record';
       }
+      const event = text.includes(MLLOG_MARK) ? mllogEvent(text) : undefined;
+      if (event !== undefined) return takeEvent(event, lineNumber);
       const epoch = KERAS_EPOCH.exec(text);
       if (epoch !== null) {
         endKerasEpoch();
@@ -352,7 +396,7 @@ export const stdout: LogFormat = {
       kept,
       account,
       errors,
-      runs: [{ stepUnit, series: [...series.values()], notes: [...notes] }],
+      runs: [{ stepUnit, series: [...series.values()], restarts, hyperparameters, notes: [...notes] }],
     };
   },
 };
