@@ -4,7 +4,7 @@
  */
 
 import { NO_OPTIMIZER, type ReplayEntry } from '../model/replay.ts';
-import { attemptOf, type Run, type TimeSeries } from '../model/run.ts';
+import { attemptOf, type Run, type StepUnit, type TimeSeries } from '../model/run.ts';
 import { clipLimitOf, optimizerNameOf } from '../model/run-settings.ts';
 import { leavesAll, type RuleChoice, type RulePart, ruleMembers } from '../rules/choice.ts';
 import { parseRule } from '../rules/parse.ts';
@@ -54,7 +54,7 @@ export function replayFromLog(run: Run, settings: LogReplaySettings): LogReplay 
   const entries = rules.flatMap((choice): ReplayEntry[] => {
     if (leavesAll(choice)) return [];
     const said = saidOf(choice, log);
-    if (!('missing' in said)) return [entryOf(choice, said, onsetStep, advice)];
+    if (!('missing' in said)) return [entryOf(choice, said, { onsetStep, unit: run.stepUnit }, advice)];
     notRun.push({ rule: choice.label, reason: said.missing });
     return [];
   });
@@ -110,7 +110,7 @@ function saidOf({ parts }: RuleChoice, log: LoggedRun): FromLog {
 function entryOf(
   choice: RuleChoice,
   { steps, factors, low, ...said }: Exclude<FromLog, { missing: string }>,
-  onsetStep: number | null,
+  { onsetStep, unit }: { readonly onsetStep: number | null; readonly unit: StepUnit },
   advice: string,
 ): ReplayEntry {
   const first = factors.findIndex((factor) => factor !== 1);
@@ -126,8 +126,8 @@ function entryOf(
       : said.why !== undefined
         ? `${said.why}${said.final ? '' : advice}`
         : verdict === 'not-prevented'
-          ? `at the logged norms it does nothing up to the onset at step ${onsetStep}`
-          : `it acts from step ${firstEngagedStep}; what the run would have become needs gradients${advice}`;
+          ? `at the logged norms it does nothing up to the onset at ${unit} ${onsetStep}`
+          : `it acts from ${unit} ${firstEngagedStep}; what the run would have become needs gradients${advice}`;
   const range = keptOf(steps, onsetStep);
   const kept = [...steps.subarray(...range)];
   return {

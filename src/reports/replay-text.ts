@@ -5,6 +5,7 @@ import { formatNumber } from '../model/format-number.ts';
 import { inertName } from '../model/inert-text.ts';
 import { medianOf, smallest } from '../model/order-statistics.ts';
 import { NO_OPTIMIZER, NO_RULE, type ReplayEntry, type ReplayVerdict } from '../model/replay.ts';
+import type { StepUnit } from '../model/run.ts';
 import { type ChartLine, drawChart, lineOfValues } from './charts.ts';
 import type { RenderOptions } from './format.ts';
 import { placeText, replayLabel } from './replay-label.ts';
@@ -158,23 +159,23 @@ function charts(entries: readonly ReplayEntry[], options: RenderOptions): string
     : [...recorded, ...lines.map((line) => draw(`smallest factor of each step: ${line.name}`, [line], 4))];
 }
 
-const steps = (count: number): string => `${count} step${count === 1 ? '' : 's'}`;
+const counted = (count: number, unit: StepUnit): string => `${count} ${unit}${count === 1 ? '' : 's'}`;
 
 /** When and how hard a rule acts, in words. */
-function story(entry: ReplayEntry): string {
+function story(entry: ReplayEntry, unit: StepUnit): string {
   const name = replayLabel(entry);
   if (entry.firstEngagedStep === null && Number.isNaN(entry.engagedFraction)) return `${name}: ${entry.why}`;
   if (entry.firstEngagedStep === null) return `${name} never acts`;
   const onset = entry.onsetStep ?? null;
   if (onset === null)
-    return `${name} first acts at step ${entry.firstEngagedStep}, with a smallest factor of ${factorText(smallest(entry.minClipFactor))}`;
+    return `${name} first acts at ${unit} ${entry.firstEngagedStep}, with a smallest factor of ${factorText(smallest(entry.minClipFactor))}`;
   const before = entry.steps.filter((step) => step >= entry.firstEngagedStep! && step < onset).length;
   const when =
     entry.firstEngagedStep === onset
       ? 'as the loss leaves its band'
       : entry.firstEngagedStep < onset
-        ? `${steps(before)} before the loss leaves its band`
-        : `after the loss has left its band at step ${onset}`;
+        ? `${counted(before, unit)} before the loss leaves its band`
+        : `after the loss has left its band at ${unit} ${onset}`;
   const index = entry.steps.indexOf(onset);
   const factor = entry.minClipFactor[index];
   const [tightest] = [...(entry.tensors ?? [])]
@@ -182,18 +183,18 @@ function story(entry: ReplayEntry): string {
     .map(({ tensor }) => tensor);
   const kept = entry.keptUpdate?.[index];
   return (
-    `${name} first acts at step ${entry.firstEngagedStep}, ${when}` +
+    `${name} first acts at ${unit} ${entry.firstEngagedStep}, ${when}` +
     (factor === undefined
       ? ''
       : Number.isNaN(factor)
-        ? `; at step ${onset} gradient or state are not finite, which no factor cures`
-        : `; at step ${onset} its factor is ${factorText(factor)}${tightest === undefined ? '' : ` on ${tightest}`}` +
+        ? `; at ${unit} ${onset} gradient or state are not finite, which no factor cures`
+        : `; at ${unit} ${onset} its factor is ${factorText(factor)}${tightest === undefined ? '' : ` on ${tightest}`}` +
           (kept === undefined ? '' : `, which keeps ${percent(kept)} of the update`))
   );
 }
 
 /** One line: what happened, and what the rules that matter do about it. */
-export function replayConclusion(entries: readonly ReplayEntry[]): string {
+export function replayConclusion(entries: readonly ReplayEntry[], unit: StepUnit = 'step'): string {
   // In a closed loop every rule has losses, and an onset, of its own; so has another learning rate.
   const closed = entries.every((entry) => entry.mode === 'closed-loop');
   const judged = entries.filter((entry) =>
@@ -206,13 +207,13 @@ export function replayConclusion(entries: readonly ReplayEntry[]): string {
     return names.length === 0 ? [] : [`${words} ${names.join(', ')}`];
   };
   const what = closed
-    ? `Trained on from step ${entries[0]?.steps[0]}`
+    ? `Trained on from ${unit} ${entries[0]?.steps[0]}`
     : onset === null
       ? 'The losses show no incident'
-      : `The loss leaves its band at step ${onset}`;
+      : `The loss leaves its band at ${unit} ${onset}`;
   const parts = [
     what,
-    ...(first === undefined || closed ? [] : [story(first)]),
+    ...(first === undefined || closed ? [] : [story(first, unit)]),
     ...by('prevented', 'held by'),
     ...by('delayed', 'delayed by'),
     ...by('not-prevented', 'not held by'),
@@ -278,7 +279,7 @@ function remarks(entry: ReplayEntry): string[] {
       `  frozen (factor below 0.001): ${worst
         .map(
           ({ tensor, steps: count, absoluteThreshold }) =>
-            `${tensor} at ${steps(count)}, free ${Number.isFinite(absoluteThreshold) ? `from absoluteThreshold ${formatNumber(absoluteThreshold)}` : 'at no absoluteThreshold'}`,
+            `${tensor} at ${counted(count, 'step')}, free ${Number.isFinite(absoluteThreshold) ? `from absoluteThreshold ${formatNumber(absoluteThreshold)}` : 'at no absoluteThreshold'}`,
         )
         .join('; ')}${frozen.length > 3 ? `; ${frozen.length - 3} more` : ''}`,
     );
@@ -333,7 +334,10 @@ export function renderReplay(
 }
 
 /** The matrix of one mode and its conclusion, for a report that has more to say. */
-export function replaySummary(entries: readonly ReplayEntry[], options: RenderOptions): string[] {
+export function replaySummary(
+  entries: readonly ReplayEntry[],
+  options: RenderOptions & { readonly stepUnit: StepUnit },
+): string[] {
   const paint = new Ansis(options.colour ? 1 : 0);
   return [...new Set(entries.map((entry) => entry.mode))].flatMap((mode, index) => {
     const same = entries.filter((entry) => entry.mode === mode);
@@ -341,7 +345,13 @@ export function replaySummary(entries: readonly ReplayEntry[], options: RenderOp
       ...(index === 0 ? [] : ['']),
       ...wrap(same.every(fromLog) ? FROM_LOG : MODES[mode], options.width, '  ', '  '),
       ...matrix(same, paint, options.width - 2).map((line) => `  ${line}`),
-      ...wrap(inertName(replayConclusion(same)), options.width, '  ', '  '),
+      // A capture counts steps, whatever the log beside it counts.
+      ...wrap(
+        inertName(replayConclusion(same, same.every(fromLog) ? options.stepUnit : 'step')),
+        options.width,
+        '  ',
+        '  ',
+      ),
     ];
   });
 }

@@ -145,7 +145,11 @@ function runLines(run: RunReport, options: RenderOptions, paint: Ansis): string[
       ratioChart(ratiosOf(run), { ...options, stepName: run.stepUnit }, runMarkers(run, options.ascii)),
     );
   if (run.replay.length > 0)
-    lines.push('', paint.bold('Clipping rules'), ...replaySummary(run.replay, options));
+    lines.push(
+      '',
+      paint.bold('Clipping rules'),
+      ...replaySummary(run.replay, { ...options, stepUnit: run.stepUnit }),
+    );
   section(
     'Next',
     run.advice.flatMap((sentence) => hanging(sentence, options)),

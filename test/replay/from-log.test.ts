@@ -1,6 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import type { Role, Run, TimeSeries } from '../../src/model/run.ts';
 import { replayFromLog } from '../../src/replay/from-log.ts';
+import { replaySummary } from '../../src/reports/replay-text.ts';
 import { parseRule } from '../../src/rules/parse.ts';
 
 const series = (role: Role, value: number[]): TimeSeries => ({
@@ -43,6 +44,21 @@ describe('a log alone', () => {
   it('an infinite norm under TensorFlow’s semantics is NaN', () => {
     const rules = parseRule('global-norm:maxNorm=1,semantics=tensorflow');
     expect(replayFromLog(run(norms), { onsetStep: 20, rules }).entries[0]!.minClipFactor[2]).toBeNaN();
+  });
+  it('counts in what the log counts', () => {
+    const quiet = series('grad_norm', [0.5, 0.5, 0.5, 9]);
+    for (const [stepUnit, said] of [
+      ['step', 'the onset at step 20'],
+      ['epoch', 'the onset at epoch 20'],
+    ] as const) {
+      const { entries } = replayFromLog(
+        { ...run(quiet), stepUnit },
+        { onsetStep: 20, rules: parseRule('global-norm:1') },
+      );
+      expect(entries[0]!.why).toContain(said);
+      const [, ...lines] = replaySummary(entries, { width: 200, colour: false, ascii: true, stepUnit });
+      expect(lines.join(' ')).toContain(`leaves its band at ${stepUnit} 20`);
+    }
   });
   it('a rule that does nothing up to the onset did not prevent it, which is exact', () => {
     const quiet = series('grad_norm', [0.5, 0.5, 0.5, 9]);
