@@ -57,7 +57,7 @@ const LOSS_WORDS = new Set([
 const LOSS_SETTING = /^(scale|weights?|coef|coeff|coefficient|ratio|lambda|function|fn|type|name)$/;
 const PERPLEXITY_WORDS = new Set(['ppl', 'perplexity']);
 const METRIC_WORD =
-  /^(auc|auroc|auprc|roc|acc|accuracy|top(?:\d+(?=@))?|prec|precision|recall|f\d|fscore|rmse|mae|mse|mape|r2|ndcg|mrr|hit|hits|bleu|rouge\w*(?=@|$)|wer|cer|iou|miou|dice|ap|map|score|scores|error|err|reward|return|psnr|ssim|fid|mcc|kappa|calibration|gauc|ctr|bpb|bpc|objective|objf|likelihood)(@?\d+)?$/;
+  /^(auc|auroc|auprc|roc|acc|accuracy|top(?:\d+(?=@))?|prec|precision|recall|f\d|fscore|rmse|mae|mse|mape|r2|ndcg|mrr|hit|hits|bleu|rouge\w*(?=@|$)|wer|cer|iou|miou|dice|ap|map|score|scores|error|err|rew|rewards?|returns?|psnr|ssim|fid|mcc|kappa|calibration|gauc|ctr|bpb|bpc|objective|objf|likelihood)(@?\d+)?$/;
 /** Book-keeping that stands beside metrics and is none, also with an evaluation's prefix. */
 const BOOKKEEPING =
   /^(runtime|time|duration|seconds|sec|ms|wall|num|number|count|examples|samples|steps|step|updates|epoch|iteration|iter|size|bsz|wps|ups|wpb|throughput|tokens|flos|timestamp|per|second|total|duration|memory|mem|eta)$/;

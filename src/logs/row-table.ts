@@ -91,6 +91,9 @@ const STEP_NAMES = [
   'batch',
   'batch_idx',
   'num_batches',
+  'total_timesteps',
+  'time/total_timesteps',
+  'num_timesteps',
 ];
 const EPOCH_NAMES = ['epoch', 'epochs', 'current_epoch', 'train/epoch'];
 /** Seconds since 1970. */
@@ -426,7 +429,32 @@ function rowKinds() {
       const there = mates.filter(([index]) => kinds[last]!.filled.includes(index)).length;
       if (there * 3 <= mates.length) other[last] = true;
     }
+    for (const kind of headKinds(
+      of,
+      own,
+      mates.map(([index]) => index),
+    ))
+      other[kind] = true;
     return (row) => other[of[row]!] === true;
+  };
+
+  /**
+   * The kinds of rows that stand before the first one of a column, and nowhere else, and lack half of what stands beside it: nothing had
+   * been trained yet (a first rollout of Stable-Baselines). A NaN takes no learning rate with it.
+   */
+  const headKinds = (of: Uint8Array, own: ReadonlySet<number>, mates: readonly number[]): number[] => {
+    if (mates.length < MANY_MATES) return [];
+    const found = new Map<number, number>();
+    for (let row = 0; row < rows && !own.has(of[row]!); row++)
+      found.set(of[row]!, (found.get(of[row]!) ?? 0) + 1);
+    return [...found]
+      .filter(([kind, count]) => {
+        const known = kinds[kind];
+        if (known === undefined || known.rows !== count) return false;
+        const filled = new Set(known.filled);
+        return mates.filter((index) => !filled.has(index)).length * 2 >= mates.length;
+      })
+      .map(([kind]) => kind);
   };
   return { add, otherFor };
 }
