@@ -5,14 +5,14 @@
 import { Ansis } from 'ansis';
 import stringWidth from 'string-width';
 import { decidingSeries } from '../model/deciding-series.ts';
-import { formatCount, formatNumber } from '../model/format-number.ts';
+import { formatNumber } from '../model/format-number.ts';
 import type { Report, RunReport } from '../model/report.ts';
 import { toAscii } from './ascii.ts';
 import { type Answer, answerOf, type Tried, triedSentence, troubleOf } from './brief-answer.ts';
 import { type ChartMarker, drawChart } from './charts.ts';
 import { type Mood, moodPaint } from './class-paint.ts';
 import type { RenderOptions } from './format.ts';
-import { eventsOf, symbolOf } from './run-events.ts';
+import { leadingEvents, symbolOf } from './run-events.ts';
 import { runsPage } from './runs-page.ts';
 import { chartGroups, headline } from './terminal.ts';
 import { textTable } from './text-table.ts';
@@ -114,22 +114,8 @@ export function answerLines(
   return lines;
 }
 
-/** Where it began, where it came back, and where to go back to. */
 const marksOf = (run: RunReport, ascii: boolean): ChartMarker[] =>
-  eventsOf(run)
-    .filter(
-      ({ kind, step }) =>
-        kind === 'rewind' ||
-        kind === 'restart' ||
-        step === run.verdict.onsetStep ||
-        step === run.verdict.recoveredStep,
-    )
-    .map(({ step, kind, label }) => ({
-      step,
-      symbol: symbolOf(kind, ascii),
-      label: `${{ onset: run.stepUnit, back: 'back', restart: label, rewind: 'go back to' }[kind]} ${formatCount(step)}`,
-    }))
-    .sort((a, b) => a.step - b.step);
+  leadingEvents(run).map(({ step, kind, label }) => ({ step, symbol: symbolOf(kind, ascii), label }));
 
 /** The chart of the series that decided, in so many rows with its axis; none where there is nothing to draw. */
 export function chartLines(run: RunReport, rows: number, options: BriefOptions): string[] {

@@ -1,17 +1,20 @@
 /** A run in an HTML report: its verdict, charts, findings and tables. */
 
+import { tellThresholds } from '../findings/thresholds.ts';
 import type { CurvatureEntry } from '../model/curvature.ts';
 import type { Finding, Severity } from '../model/finding.ts';
 import { formatNumber } from '../model/format-number.ts';
 import { smallest } from '../model/order-statistics.ts';
-import type { ReplayEntry, ReplayVerdict } from '../model/replay.ts';
-import type { ChartSeries, RewindAdvice, RunReport, TaskVerdict } from '../model/report.ts';
+import { REPLAY_MODES, type ReplayEntry, type ReplayVerdict } from '../model/replay.ts';
+import type { ChartSeries, RunReport, TaskVerdict } from '../model/report.ts';
+import type { Answer } from './brief-answer.ts';
 import { byReason } from './by-reason.ts';
 import type { HtmlChart } from './html-charts.ts';
 import {
   badge,
   type Column,
   classBadge,
+  differing,
   type Html,
   h,
   number,
@@ -25,7 +28,7 @@ import {
 } from './html-template.ts';
 import { quantityText } from './quantity-text.ts';
 import { placeText, replayLabel } from './replay-label.ts';
-import { whySentences } from './why.ts';
+import { FROM_LOG, fromLog, MODES } from './replay-text.ts';
 
 const REPLAY_TONE: Record<ReplayVerdict, Tone> = {
   prevented: 'good',
@@ -47,23 +50,26 @@ function findingItem(finding: Finding, id: string, chart: number | undefined): H
 <p class="evidence">${finding.steps !== null && h`<span>step ${stepRange(finding.steps)}</span>`}${finding.series !== null && h`<span>series <code>${finding.series}</code></span>`}${
     measured !== null && h`<span>measured ${quantityText(measured)}</span>`
   }${threshold !== null && h`<span>limit ${quantityText(threshold)}</span>`}${finding.locations.slice(0, 3).map((ref) => h`<span>${place(ref)}</span>`)}<a class="show" href="#${id}" aria-label="link to this finding">#</a>${show}</p>
-${finding.advice !== null && h`<p class="soft">${finding.advice}</p>`}
 </li>`;
 }
 
-function figure(chart: HtmlChart, index: number): Html {
+export function figure(chart: HtmlChart, index: number): Html {
   const names = chart.lines.map(({ name }) => name).join(', ');
-  const marks = chart.marks.map(({ label, step }) => `${label} at step ${steps(step)}`);
+  const marks = chart.marks.map(({ label, step }) =>
+    label.endsWith(steps(step)) ? label : `${label} at step ${steps(step)}`,
+  );
   const odd = chart.lines.reduce(
     (sum, { parts }) => sum + parts.reduce((n, part) => n + part.odd.length, 0),
     0,
   );
   const sampled = chart.drawn < chart.points;
   const keys = [
+    chart.limits.map(({ value, label }) => h`<li><b class="limit">– –</b> ${label} ${number(value)}</li>`),
     odd > 0 && h`<li><b>ticks at the bottom</b>: values that are not finite</li>`,
     sampled &&
       h`<li>${steps(chart.points)} points as ${steps(chart.drawn)} buckets, each with its minimum and maximum</li>`,
     chart.left > 0 && h`<li>${chart.left} more series are not drawn</li>`,
+    chart.unmarked > 0 && h`<li>${steps(chart.unmarked)} more incidents are not marked</li>`,
   ];
   return h`<figure>
 <figcaption>${chart.title}<span class="tools" hidden><button type="button" data-log="${index}">log axis</button><button type="button" data-reset="${index}">whole run</button></span></figcaption>
@@ -72,21 +78,38 @@ function figure(chart: HtmlChart, index: number): Html {
 </figure>`;
 }
 
-const optionsText = ({ options, rules = [] }: ReplayEntry): string =>
-  [{ rule: '', options }, ...rules]
-    .flatMap((one) => Object.entries(one.options).map(([name, value]) => ({ rule: one.rule, name, value })))
-    .map(
-      ({ rule, name, value }) =>
-        `${rule === '' ? '' : `${rule} `}${name} ${typeof value === 'number' ? formatNumber(value) : String(value)}`,
-    )
+/** Options of the entries in which entries of the same rule differ: the others say nothing about them. */
+function optionsText(entry: ReplayEntry, all: readonly ReplayEntry[]): string {
+  const same = all.filter(({ rule }) => rule === entry.rule);
+  const each = ({ options, rules = [] }: ReplayEntry): [string, string][] =>
+    [{ rule: '', options }, ...rules].flatMap((one) =>
+      Object.entries(one.options).map(([name, value]): [string, string] => [
+        one.rule === '' ? name : `${one.rule} ${name}`,
+        typeof value === 'number' ? formatNumber(value) : String(value),
+      ]),
+    );
+  const others = same.map((one) => new Map(each(one)));
+  return each(entry)
+    .filter(([name, value]) => name !== 'preset' && others.some((one) => one.get(name) !== value))
+    .map(([name, value]) => `${name} ${value}`)
     .join(', ');
+}
 
-const REPLAY_COLUMNS: readonly Column<ReplayEntry>[] = [
+/**
+ * @param all entries of the table
+ * @param told entries of a table above, whose options and verdict are not said again
+ */
+const replayColumns = (
+  all: readonly ReplayEntry[],
+  told: ReadonlySet<string>,
+): readonly Column<ReplayEntry>[] => [
   {
     title: 'rule',
-    cell: (entry) => h`<b>${replayLabel(entry)}</b> <span class="meta">${optionsText(entry)}</span>`,
+    cell: (entry) => {
+      const differ = told.has(replayLabel(entry)) ? '' : optionsText(entry, all);
+      return h`<b>${replayLabel(entry)}</b>${differ !== '' && h`<br><span class="meta">${differ}</span>`}`;
+    },
   },
-  { title: 'mode', cell: ({ mode }) => h`<span class="nowrap">${mode}</span>` },
   { title: 'verdict', cell: ({ verdict }) => badge(verdict, REPLAY_TONE[verdict]) },
   { title: 'confidence', cell: ({ confidence }) => confidence },
   {
@@ -110,7 +133,12 @@ const REPLAY_COLUMNS: readonly Column<ReplayEntry>[] = [
     title: 'bottleneck',
     cell: ({ bottleneck }) => (bottleneck === null ? '–' : h`<code>${placeText(bottleneck)}</code>`),
   },
-  { title: 'why', cell: ({ why }) => why, wide: true },
+  {
+    title: 'why',
+    cell: (entry) =>
+      told.has(replayLabel(entry)) && entry.verdict === 'cannot-tell' ? 'see the table above' : entry.why,
+    wide: true,
+  },
 ];
 
 const CURVATURE_COLUMNS: readonly Column<CurvatureEntry>[] = [
@@ -183,20 +211,41 @@ const HYPERPARAMETER_COLUMNS: readonly Column<readonly [string, unknown]>[] = [
   { title: 'value', cell: ([, value]) => String(value), wide: true },
 ];
 
-function factsOf({ verdict, stepUnit, attempts, rewind }: RunReport): Html {
-  const fact = (name: string, value: Piece): Html => h`<div><dt>${name}</dt><dd>${value}</dd></div>`;
-  return h`<dl class="facts">${[
-    verdict.onsetStep !== null && fact(`onset, ${stepUnit}`, steps(verdict.onsetStep)),
-    verdict.lastGoodStep !== null && fact(`last good ${stepUnit}`, steps(verdict.lastGoodStep)),
-    verdict.recoveredStep !== null && fact(`back at ${stepUnit}`, steps(verdict.recoveredStep)),
-    fact('attempts', attempts),
-    verdict.series !== null && fact('decided by', verdict.series),
-    rewind !== null && fact('rewind to', steps(rewind.rewindToStep)),
-  ]}</dl>`;
+/** What the answer does not say of the verdict. */
+function factsOf({ verdict, thresholds }: RunReport): Html | false {
+  const told = tellThresholds(thresholds ?? {});
+  const facts = [
+    ...(verdict.series === null ? [] : [h`decided by <code>${verdict.series}</code>`]),
+    ...(verdict.lastGoodStep === null ? [] : [`last good step ${steps(verdict.lastGoodStep)}`]),
+    ...(verdict.recoveredStep === null ? [] : [`back at step ${steps(verdict.recoveredStep)}`]),
+    ...(told === '' ? [] : [`judged by thresholds other than the defaults: ${told}`]),
+  ];
+  return facts.length > 0 && h`<p class="meta">${facts.map((fact, i) => [i > 0 ? ' · ' : '', fact])}</p>`;
 }
 
-const rewindText = (rewind: RewindAdvice): Html =>
-  h`<p><b>Rewind</b> to step ${steps(rewind.rewindToStep)}${rewind.rewindToCheckpoint === null ? '' : h` (<code>${rewind.rewindToCheckpoint}</code>)`}, skip the data of steps ${stepRange(rewind.skipSteps)}${rewind.learningRateFactor === null ? '' : `, learning rate × ${number(rewind.learningRateFactor)}`}. ${rewind.why}</p>`;
+/** The replays of one mode; what the table of remedies tells is left out. */
+function replayTables(run: RunReport, tried: boolean): Piece {
+  const looped = new Set(run.replay.filter(({ mode }) => mode === 'closed-loop').map(replayLabel));
+  return [...REPLAY_MODES].reverse().map((mode) => {
+    const all = run.replay.filter((entry) => entry.mode === mode);
+    if (all.length === 0) return false;
+    const wanted = replayColumns(all, mode === 'closed-loop' ? new Set() : looped).filter(
+      ({ title }) => !(tried && mode === 'closed-loop' && title === 'why'),
+    );
+    const { columns, same } = differing(wanted, all);
+    const what = all.every(fromLog) ? FROM_LOG : MODES[mode];
+    const body = h`<p class="meta">${[what, ...same].join(' · ')}</p>${table(`Replay, ${mode}`, columns, all)}`;
+    return mode === 'closed-loop' || !run.replay.some((entry) => entry.mode === 'closed-loop')
+      ? h`<h3>What each clipping rule does</h3>${body}`
+      : h`<details><summary>The same rules, ${mode} (${all.length})</summary>${body}</details>`;
+  });
+}
+
+function curvatureTable(run: RunReport): Piece {
+  if (run.curvature.length === 0) return false;
+  const { columns, same } = differing(CURVATURE_COLUMNS, run.curvature);
+  return h`<h3>Curvature against the stability limit</h3>${same.length > 0 && h`<p class="meta">${same.join(' · ')}</p>`}${table('Hessian eigenvalues', columns, run.curvature)}`;
+}
 
 function remarksOf({ notRun, failedDetectors, notes }: RunReport): Html | false {
   return (
@@ -233,39 +282,40 @@ const folded = <T>(
 
 const ORDER: Readonly<Record<Severity, number>> = { error: 0, warning: 1, note: 2 };
 
-/**
- * The section of a run.
- *
- * @param index of the run in the report
- * @param charts its charts
- * @param firstChart index of the first of them in the report
- */
-export function runSection(
+/** Advice that the fix does not give: none where a remedy was tried and holds. */
+function adviceOf(run: RunReport, answer: Answer): readonly string[] {
+  if ((run.remedies ?? []).some(({ tried, holds }) => tried !== null && holds === true)) return [];
+  const fix = answer.parts.find(({ label }) => label === 'Fix')?.text ?? '';
+  return run.advice.filter((one) => !fix.includes(one));
+}
+
+/** Everything about a run but its answer and the chart beside that. */
+export function detailsOf(
   run: RunReport,
+  answer: Answer,
   index: number,
   charts: readonly HtmlChart[],
   firstChart: number,
 ): Html {
-  const { verdict, rewind, advice, series } = run;
+  const { series } = run;
   const chartOf = (finding: Finding): number | undefined => {
     const at = charts.findIndex(({ lines }) => lines.some(({ name }) => name === finding.series));
     return at === -1 ? (charts.length > 0 ? firstChart : undefined) : firstChart + at;
   };
   const findings = [...run.findings].sort((a, b) => ORDER[a.severity] - ORDER[b.severity]);
-  return h`<section class="card" id="run-${index}" aria-labelledby="run-${index}-title">
-<h2 id="run-${index}-title">${classBadge(verdict.class)} ${run.id}</h2>
-<p>${verdict.why}</p>
-${whySentences(run).map((sentence) => h`<p>${sentence}</p>`)}
-${factsOf(run)}
-${rewind !== null && rewindText(rewind)}
-${advice.length > 0 && h`<ul>${advice.map((sentence) => h`<li>${sentence}</li>`)}</ul>`}
-${charts.length > 0 && h`<div class="charts">${charts.map((chart, k) => figure(chart, firstChart + k))}</div>`}
-${findings.length > 0 && h`<h3>Findings</h3><ul class="findings">${findings.map((finding, k) => findingItem(finding, `run-${index}-finding-${k}`, chartOf(finding)))}</ul>`}
+  const advice = adviceOf(run, answer);
+  const items = findings.map((finding, k) =>
+    findingItem(finding, `run-${index}-finding-${k}`, chartOf(finding)),
+  );
+  const others = charts.slice(1);
+  return h`${factsOf(run)}
+${advice.length > 0 && h`<h3>Next</h3><ul>${advice.map((sentence) => h`<li>${sentence}</li>`)}</ul>`}
+${findings.length > 0 && h`<h3>Findings</h3><p class="meta"><code>clippy-diag explain ID</code> says what each means and what to do about it</p><ul class="findings">${items}</ul>`}
+${others.length > 0 && h`<div class="charts">${others.map((chart, k) => figure(chart, firstChart + 1 + k))}</div>`}
 ${titled('Tasks', 'Verdict of each task', TASK_COLUMNS, run.tasks)}
-${titled('Replay: what each clipping rule would have done', 'Replay of the gradient steps under each clipping rule', REPLAY_COLUMNS, run.replay)}
-${titled('Curvature against the stability limit', 'Hessian eigenvalues', CURVATURE_COLUMNS, run.curvature)}
+${replayTables(run, answer.tried.length > 0)}
+${curvatureTable(run)}
 ${folded(`Series (${series.length})`, 'Series of the run', SERIES_COLUMNS, series)}
-${folded('Hyperparameters', 'Hyperparameters', HYPERPARAMETER_COLUMNS, Object.entries(run.hyperparameters))}
-${remarksOf(run)}
-</section>`;
+${folded(`Hyperparameters (${Object.keys(run.hyperparameters).length})`, 'Hyperparameters', HYPERPARAMETER_COLUMNS, Object.entries(run.hyperparameters))}
+${remarksOf(run)}`;
 }

@@ -47,7 +47,8 @@ export type Tone = 'good' | 'warn' | 'bad' | '';
 
 const MOOD_TONE = { good: 'good', doubtful: 'warn', bad: 'bad' } as const;
 export const moodTone = (mood: Mood): Tone => MOOD_TONE[mood];
-export const classBadge = (name: VerdictClass): Html => badge(name, moodTone(CLASS_MOODS[name]));
+export const classBadge = (name: VerdictClass, text: string = name): Html =>
+  badge(text, moodTone(CLASS_MOODS[name]));
 export const SEVERITY_TONE = { error: 'bad', warning: 'warn', note: '' } as const;
 
 export const badge = (text: string, tone: Tone): Html => h`<span class="badge ${tone}">${text}</span>`;
@@ -60,17 +61,44 @@ export interface Column<T> {
   readonly wide?: true;
 }
 
+/** Without the columns that say the same in every row, and what these say; the first column always stays. */
+export function differing<T>(
+  columns: readonly Column<T>[],
+  rows: readonly T[],
+): { readonly columns: readonly Column<T>[]; readonly same: readonly string[] } {
+  const texts = columns.map(({ cell }) => new Set(rows.map((row) => put(cell(row)))));
+  const isSame = columns.map((_, c) => c > 0 && rows.length > 1 && texts[c]!.size === 1);
+  return {
+    columns: columns.filter((_, c) => !isSame[c]),
+    same: columns.flatMap(({ title }, c) => {
+      const [text] = texts[c]!;
+      const plain = text!.replace(/<[^>]*>/g, '');
+      return isSame[c] && plain !== '–' && plain !== '' ? [`${title}: ${unescaped(plain)}`] : [];
+    }),
+  };
+}
+
+const unescaped = (text: string): string =>
+  text.replace(/&(?:amp|lt|gt|quot|#\d+);/g, (entity) => {
+    const known = Object.entries(ENTITIES).find(([, one]) => one === entity)?.[0];
+    return known ?? String.fromCharCode(Number(entity.slice(2, -1)));
+  });
+
+export const headOf = (columns: readonly Pick<Column<never>, 'title' | 'value'>[]): Html =>
+  h`<thead><tr>${columns.map(({ title, value }) => h`<th scope="col"${value ? { html: ' class="num"' } : ''}>${title}</th>`)}</tr></thead>`;
+
 export function table<T>(caption: string, columns: readonly Column<T>[], rows: readonly T[]): Html | false {
   if (rows.length === 0) return false;
-  const cell = (row: T, { cell, value, wide }: Column<T>): Html => {
-    if (value === undefined) return h`<td${wide ? { html: ' class="wide"' } : ''}>${cell(row)}</td>`;
-    const sorted = value(row);
-    return h`<td class="num" data-value="${sorted === null ? 'NaN' : String(sorted)}">${cell(row)}</td>`;
-  };
-  return h`<div class="scroll" tabindex="0" role="region" aria-label="${caption}"><table class="data sort">
-<thead><tr>${columns.map(({ title, value }) => h`<th scope="col"${value ? { html: ' class="num"' } : ''}>${title}</th>`)}</tr></thead>
-<tbody>${rows.map((row) => h`<tr>${columns.map((column) => cell(row, column))}</tr>\n`)}</tbody>
+  return h`<div class="scroll" tabindex="0" role="group" aria-label="${caption}"><table class="data sort">
+${headOf(columns)}
+<tbody>${rows.map((row) => h`<tr>${columns.map((column) => cellOf(row, column))}</tr>\n`)}</tbody>
 </table></div>`;
+}
+
+export function cellOf<T>(row: T, { cell, value, wide }: Column<T>): Html {
+  if (value === undefined) return h`<td${wide ? { html: ' class="wide"' } : ''}>${cell(row)}</td>`;
+  const sorted = value(row);
+  return h`<td class="num" data-value="${sorted === null ? 'NaN' : String(sorted)}">${cell(row)}</td>`;
 }
 
 export const place = (ref: SourceRef): Html =>

@@ -10,20 +10,13 @@ import { toJson } from '../model/json.ts';
 import type { Report, ReportInput } from '../model/report.ts';
 import type { ReportFormat } from './format.ts';
 import { GATE_WORDS } from './gate-words.ts';
-import { chartsOf, type HtmlChart } from './html-charts.ts';
+import { answerCard } from './html-answer.ts';
+import { chartsOf } from './html-charts.ts';
+import type { HtmlPage } from './html-page.ts';
 import { HTML_PARTS } from './html-parts.ts';
-import { runSection } from './html-run.ts';
-import {
-  badge,
-  type Column,
-  classBadge,
-  type Html,
-  h,
-  SEVERITY_TONE,
-  steps,
-  type Tone,
-  table,
-} from './html-template.ts';
+import { detailsOf, figure } from './html-run.ts';
+import { runsWithin } from './html-runs.ts';
+import { badge, type Column, type Html, h, SEVERITY_TONE, steps, type Tone, table } from './html-template.ts';
 import { lossesOf } from './input-losses.ts';
 
 const GATE_TONE: Readonly<Record<GateResult['exitCode'], Tone>> = {
@@ -74,6 +67,9 @@ const INPUT_COLUMNS: readonly Column<ReportInput>[] = [
   },
 ];
 
+/** A longer list of inputs is closed until it is opened. */
+const INPUTS_SHOWN = 12;
+
 function inputsSection(report: Report): Html | false {
   const losses = report.inputs.flatMap((input) =>
     [...(input.errors ?? []).map(({ message }) => message), ...lossesOf(input)].map(
@@ -84,7 +80,7 @@ function inputsSection(report: Report): Html | false {
   return h`<section class="card" id="inputs" aria-labelledby="inputs-title">
 <h2 id="inputs-title">${losses.length > 0 ? [badge('damaged', 'bad'), ' '] : ''}Inputs</h2>
 ${losses.length + report.warnings.length > 0 && h`<ul>${losses}${report.warnings.map((warning) => h`<li>${warning.message}</li>`)}</ul>`}
-${table('Inputs', INPUT_COLUMNS, report.inputs)}
+${report.inputs.length > 0 && h`<details${report.inputs.length > INPUTS_SHOWN ? '' : { html: ' open' }}><summary>What was read (${steps(report.inputs.length)})</summary>${table('Inputs', INPUT_COLUMNS, report.inputs)}</details>`}
 </section>`;
 }
 
@@ -102,33 +98,41 @@ const POLICY = [
   "form-action 'none'",
 ].join('; ');
 
-const headerOf = ({
-  verdict,
-  toolVersion,
-  createdAt,
-  runs,
-  gate,
-}: Report): Html => h`<header><div class="top">
-<div class="brand">clippy-diag ${toolVersion} · ${createdAt.replace('T', ' ').replace(/\.\d+Z$/, ' UTC')}</div>
-<h1>${classBadge(verdict.class)} ${verdict.run ?? 'no run could be judged'}</h1>
-<p>${verdict.why}</p>
-${
-  runs.length + (gate === undefined ? 0 : 1) > 1 &&
-  h`<nav aria-label="Parts of the report"><ul>${gate !== undefined && h`<li><a href="#gate">Gate ${gateBadge(gate)}</a></li>`}${runs.map((run, index) => h`<li><a href="#run-${index}">${run.id} ${classBadge(run.verdict.class)}</a></li>`)}</ul></nav>`
-}
-</div></header>`;
+const brandOf = ({ toolVersion, createdAt }: Report): string =>
+  `clippy-diag ${toolVersion} · ${createdAt.replace('T', ' ').replace(/\.\d+Z$/, ' UTC')}`;
 
-function renderHtml(report: Report): string {
-  const { verdict } = report;
-  const charts: (HtmlChart & { run: string })[] = [];
-  const sections = report.runs.map((run, index) => {
-    const own = chartsOf(run);
-    const section = runSection(run, index, own, charts.length);
-    charts.push(...own.map((chart) => ({ ...chart, run: `run-${index}` })));
-    return section;
-  });
+const gateLink = ({ gate }: Report): Html | false =>
+  gate !== undefined && h`<p><a href="#gate">Gate ${gateBadge(gate)}</a></p>`;
+
+const chartNotes = h`In a chart: drag to zoom, double click for the whole run. Charts keep the minimum and the maximum of every bucket; the report's JSON has the exact statistics.`;
+
+function onePage(report: Report): HtmlPage {
+  const [run] = report.runs;
+  if (run === undefined)
+    return {
+      title: 'no run could be judged',
+      main: h`<section class="card"><h1>No run could be judged</h1>${gateLink(report)}<p>${report.verdict.why}</p></section>`,
+      charts: [],
+    };
+  const charts = chartsOf(run);
+  const first = charts[0] === undefined ? false : figure(charts[0], 0);
+  const { answer, html: card } = answerCard(run, report, 'run-0', 1, first);
+  return {
+    title: `${answer.title} · ${run.id}`,
+    main: h`<section class="card" id="run-0" aria-labelledby="run-0-title">
+${card}
+${gateLink(report)}
+</section>
+<section class="card" aria-labelledby="details-title"><h2 id="details-title">Details</h2>
+${detailsOf(run, answer, 0, charts, 0)}
+</section>`,
+    charts: charts.map((chart) => ({ ...chart, run: 'run-0' })),
+  };
+}
+
+function document(report: Report, { title, main, charts, overlay }: HtmlPage): string {
   const inner = (text: string): Html => ({ html: text });
-  const names = scriptJson(inertStrings(charts));
+  const names = scriptJson(inertStrings({ charts, ...(overlay === undefined ? {} : { overlay }) }));
   return h`<!doctype html>
 <html lang="en">
 <head>
@@ -136,19 +140,19 @@ function renderHtml(report: Report): string {
 <meta http-equiv="Content-Security-Policy" content="${POLICY}">
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <meta name="color-scheme" content="light dark">
-<title>${verdict.class}: clippy-diag report</title>
+<title>${title} · clippy-diag</title>
 <style>${inner(HTML_PARTS.style)}</style>
 </head>
 <body>
 <a class="skip" href="#main">Skip to the report</a>
-${headerOf(report)}
+<header><div class="top brand">${brandOf(report)}</div></header>
 <main id="main">
+${main}
 ${report.gate !== undefined && gateSection(report.gate)}
-${sections}
 ${inputsSection(report)}
-<footer><p>In a chart: drag to zoom, double click for the whole run. Charts keep the minimum and the maximum of every bucket; the report's JSON has the exact statistics.</p>
-<noscript><p>Charts need JavaScript, which this browser does not run; everything else is here.</p></noscript></footer>
 </main>
+<footer><p>${chartNotes}</p>
+<noscript><p>Charts need JavaScript, which this browser does not run; everything else is here.</p></noscript></footer>
 <script type="application/json" id="charts">${inner(names)}</script>
 <script>${inner(HTML_PARTS.uplot)}</script>
 <script>${inner(HTML_PARTS.client)}</script>
@@ -156,6 +160,11 @@ ${inputsSection(report)}
 </html>
 `.html;
 }
+
+const renderHtml = (report: Report): string =>
+  report.runs.length > 1
+    ? runsWithin(report, (page) => document(report, page))
+    : document(report, onePage(report));
 
 /** The same value with every string made inert: the charts show names too. */
 function inertStrings(value: unknown): unknown {

@@ -13,7 +13,8 @@ import { symbolOf } from './run-events.ts';
 import { textTable } from './text-table.ts';
 import { wrap } from './wrap.ts';
 
-const MODES: Readonly<Record<ReplayEntry['mode'], string>> = {
+/** What a mode of replay can tell. */
+export const MODES: Readonly<Record<ReplayEntry['mode'], string>> = {
   'as-recorded':
     'as recorded: factors at the recorded states are exact; what the run would have become is an estimate',
   'open-loop':
@@ -21,7 +22,8 @@ const MODES: Readonly<Record<ReplayEntry['mode'], string>> = {
   'closed-loop': 'closed loop: gradients computed again at the replayed parameters',
 };
 
-const FROM_LOG = 'from the log alone: what a rule on the gradient norm would have scaled; no counterfactual';
+export const FROM_LOG =
+  'from the log alone: what a rule on the gradient norm would have scaled; no counterfactual';
 
 const COLOURS: Readonly<Record<ReplayVerdict, 'green' | 'red' | 'yellow' | 'dim'>> = {
   prevented: 'green',
@@ -37,7 +39,7 @@ const factorText = (factor: number): string =>
   Number.isNaN(factor) ? '?' : factor === 1 ? '1' : formatNumber(factor);
 const percent = (share: number): string => (Number.isNaN(share) ? '?' : `${Math.round(100 * share)} %`);
 /** Entries made of a log alone: it names no optimizer. */
-const fromLog = (entry: ReplayEntry): boolean => entry.optimizer === NO_OPTIMIZER;
+export const fromLog = (entry: ReplayEntry): boolean => entry.optimizer === NO_OPTIMIZER;
 
 /** Rule by rule what matters; in a narrow terminal the last columns go. */
 function matrix(entries: readonly ReplayEntry[], paint: Ansis, width: number): string[] {

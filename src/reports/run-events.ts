@@ -1,4 +1,5 @@
 /** What happened to a run at a step: what its charts mark, on a terminal and in HTML. */
+import { formatCount } from '../model/format-number.ts';
 import type { RunReport } from '../model/report.ts';
 
 export interface RunEvent {
@@ -24,6 +25,23 @@ export const eventsOf = ({ attemptList, verdict, rewind }: RunReport): RunEvent[
   ]),
   ...(rewind === null ? [] : [{ step: rewind.rewindToStep, kind: 'rewind', label: 'rewind here' } as const]),
 ];
+
+/** Of these where it began, where it came back, restarts, and where to go back to, each with its step, in the order of steps. */
+export const leadingEvents = (run: RunReport): RunEvent[] =>
+  eventsOf(run)
+    .filter(
+      ({ kind, step }) =>
+        kind === 'rewind' ||
+        kind === 'restart' ||
+        step === run.verdict.onsetStep ||
+        step === run.verdict.recoveredStep,
+    )
+    .map(({ step, kind, label }) => ({
+      step,
+      kind,
+      label: `${{ onset: run.stepUnit, back: 'back', restart: label, rewind: 'go back to' }[kind]} ${formatCount(step)}`,
+    }))
+    .sort((a, b) => a.step - b.step);
 
 const SYMBOLS = {
   onset: { unicode: '▲', ascii: '^' },

@@ -21,7 +21,8 @@ const cut = (text: string, width = CELL_WIDTH): string =>
     ? text
     : `${text.slice(0, Math.floor((width - 1) / 2))}…${text.slice(-Math.ceil((width - 1) / 2))}`;
 
-const cellText = (value: Cell, column: string): string =>
+/** A value of the table as text. */
+export const cellText = (value: Cell, column: string): string =>
   value === null
     ? '-'
     : typeof value === 'number'

@@ -54,7 +54,10 @@ it('tells what, when, which task, why, and which rule would have held', async ()
     steps: [400, 401, 402, 403, 404, 405, 406, 407],
     batchIds: null,
   });
-  for (const format of ['text', 'markdown', 'html'] as const) {
+  const page = REPORT_FORMATS.html.render(report, PLAIN);
+  expect(page).toMatch(/The data changed \(shown by experiment\)\. .* the batch of step 400/);
+  expect(page).toMatch(/Go back to [^:]*step-380\.pt and skip batches 400 to 407:/);
+  for (const format of ['text', 'markdown'] as const) {
     const page = REPORT_FORMATS[format].render(report, { width: 400, colour: false, ascii: false });
     expect(page).toMatch(/why: the data changed \\?\(shown by experiment\\?\): .* the batch of step 400/);
     expect(page).toMatch(/would have held, tried: skip batches 400 to 407; clip with global\\?-norm:1/);

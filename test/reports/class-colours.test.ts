@@ -36,6 +36,7 @@ test.each(VERDICT_CLASSES)('%s', (name) => {
   expect(colourBefore(renderBrief(one, options), '[✓!✗] [A-Z]')).toBe(colour);
   expect(colourBefore(renderBrief(two, options), `\\d+ ${name}`)).toBe(colour);
   expect(colourBefore(renderTerminal(one, options), name)).toBe(colour);
-  const badge = new RegExp(`class="badge (\\w*)">${name}<`).exec(html.render(one, options));
-  expect(TONES[badge?.[1] as keyof typeof TONES]).toBe(colour);
+  const toneOf = (found: RegExpExecArray | null) => TONES[found?.[1] as keyof typeof TONES];
+  expect(toneOf(/class="toned (\w*)"/.exec(html.render(one, options)))).toBe(colour);
+  expect(toneOf(new RegExp(`class="badge (\\w*)">${name}<`).exec(html.render(two, options)))).toBe(colour);
 });

@@ -5,11 +5,14 @@ import { createRequire } from 'node:module';
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
 import { formatNumber } from '../../src/model/format-number.ts';
-import type { Report } from '../../src/model/report.ts';
+import type { Report, RunReport } from '../../src/model/report.ts';
+import { runsTable } from '../../src/model/runs-table.ts';
 import { html } from '../../src/reports/html.ts';
 import { chartsOf } from '../../src/reports/html-charts.ts';
 import { HTML_PARTS } from '../../src/reports/html-parts.ts';
+import { makeReport, makeRun, makeRunReport, makeSeries } from '../support/make-report.ts';
 import { fullReport } from './full-report.ts';
+import { manyRuns } from './many-runs.ts';
 
 const render = (report: Report): string => html.render(report, { width: 80, colour: false, ascii: false });
 
@@ -29,6 +32,61 @@ test('a number under the mouse looks as it does in the tables', () => {
       expect(number(value)).toBe(formatNumber(value));
     }),
     { examples: [[0], [-0], [999_950], [1e-3], [0.00012], [1e16]] },
+  );
+});
+
+test.each([
+  [50, 1_000_000],
+  [200, 3_000_000],
+])('%i runs of 1,000 points take at most %i bytes, and say what was joined', (count, limit) => {
+  const runs = manyRuns(count);
+  const text = render(makeReport(runs, { table: runsTable({ runs }) }));
+  expect(Buffer.byteLength(text)).toBeLessThanOrEqual(limit);
+  expect(text).toMatch(/1,000 points as \d+ buckets, each with its minimum and maximum/);
+  expect(text.match(/<details class="card run"/g)).toHaveLength(count);
+});
+
+test('wide runs leave out charts before they grow too large, and say so', () => {
+  const wide = (id: number): RunReport => {
+    const loss = Array.from({ length: 1000 }, (_, k) => 0.4 + 1 / (k + 1) + id / 1e4);
+    const series = [
+      makeSeries('loss', 'loss', loss),
+      ...Array.from({ length: 24 }, (_, i) =>
+        makeSeries(
+          `s${i}`,
+          (['metric', 'grad_norm', 'other'] as const)[i % 3]!,
+          loss.map((x, k) => x * Math.sin(k * i + id)),
+        ),
+      ),
+    ];
+    return makeRunReport(makeRun(`wide-${id}.csv`, series));
+  };
+  const runs = Array.from({ length: 60 }, (_, id) => wide(id));
+  const text = render(makeReport(runs, { table: runsTable({ runs }) }));
+  expect(Buffer.byteLength(text)).toBeLessThanOrEqual(1_133_000);
+  expect(text).toMatch(/\d charts are left out to keep this file small/);
+});
+
+test('the ends of an axis are round, and hold the values', () => {
+  const from = HTML_PARTS.client.indexOf('  const NICE =');
+  const to = HTML_PARTS.client.indexOf('  const logTicks =');
+  const { roundAxis, roundLogAxis } = new Function(
+    `${HTML_PARTS.client.slice(from, to)}; return { roundAxis, roundLogAxis };`,
+  )() as Record<string, (low: number, high: number, most: number) => { ends: number[]; ticks: number[] }>;
+  const round = (value: number): boolean => value === 0 || Number(value.toPrecision(3)) === value;
+  const value = fc.double({ noNaN: true, min: 1e-6, max: 1e6 });
+  fc.assert(
+    fc.property(value, value, fc.integer({ min: 2, max: 12 }), (a, b, most) => {
+      const [low, high] = [Math.min(a, b), Math.max(a, b) * 1.01];
+      const log = roundLogAxis!(low, high, most);
+      for (const { ends, ticks } of [log, roundAxis!(0, high, most)]) {
+        expect(ends.every(round), String(ends)).toBe(true);
+        expect([ticks[0], ticks.at(-1)]).toEqual(ends);
+        expect(ticks.length).toBeLessThanOrEqual(most + 3);
+        expect(ends[1]! * (1 + 1e-6)).toBeGreaterThanOrEqual(high);
+      }
+      expect(log.ends[0]! * (1 - 1e-6)).toBeLessThanOrEqual(low);
+    }),
   );
 });
 
@@ -67,7 +125,7 @@ test('buckets keep every extreme, restarts split a line, steps of a part rise', 
   const source = run.series[0]!;
   const [loss] = chartsOf(run);
   const of = (key: 'lo' | 'hi'): number[] =>
-    loss!.lines[0]!.parts.flatMap((part) => part[key]).filter((v) => v !== null);
+    loss!.lines[0]!.parts.flatMap((part) => part[key] ?? part.hi).filter((v) => v !== null);
   expect(Math.max(...of('hi'))).toBeCloseTo(source.statistics.max!, 3);
   expect(Math.min(...of('lo'))).toBeCloseTo(source.statistics.min!, 3);
   const back = { ...source, firstStep: source.firstStep.map((s, i) => (i < 200 ? s : s - 15_000)) };

@@ -1,7 +1,7 @@
 // Runs in the HTML report: draws the charts with uPlot, sorts tables. Without it the report is whole but for the
 // charts. Everything that comes from the report is data here and set as text.
 (() => {
-  const charts = JSON.parse(document.getElementById('charts').textContent);
+  const { charts, overlay } = JSON.parse(document.getElementById('charts').textContent);
   const plots = new Map();
 
   const colour = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
@@ -16,6 +16,71 @@
       ? String(rounded)
       : value.toExponential(2).replace(/\.?0*e\+?/, 'e');
   };
+
+  const NICE = [1, 2, 5, 10];
+
+  /** The ends of an axis and its ticks, all round: multiples of 1, 2 or 5 times a power of ten. */
+  function roundAxis(low, high, most) {
+    const raw = (high - low) / most || Math.abs(high) / most || 1;
+    const magnitude = 10 ** Math.floor(Math.log10(raw));
+    const unit = NICE.map((n) => n * magnitude).find((u) => u >= raw * (1 - 1e-9)) ?? 10 * magnitude;
+    const first = Math.floor(low / unit + 1e-9);
+    const last = Math.max(Math.ceil(high / unit - 1e-9), first + 1);
+    // A fraction is divided by: 3 * 0.1 is not 0.3, and 3 / 10 is.
+    const at = (k) => (unit < 1 ? k / Math.round(1 / unit) : k * unit);
+    return {
+      ends: [at(first), at(last)],
+      ticks: Array.from({ length: last - first + 1 }, (_, k) => at(first + k)),
+    };
+  }
+
+  /** The same for a logarithmic axis: whole decades, or 1, 2 and 5 of one where the range is short. */
+  function roundLogAxis(low, high, most) {
+    const decade = (value) => Math.log10(value);
+    const steps = decade(high) - decade(low) > 1.5 ? [1] : [1, 2, 5];
+    const all = [];
+    for (let k = Math.floor(decade(low)) - 1; k <= Math.ceil(decade(high)) + 1; k++)
+      for (const n of steps) all.push(Number(`${n}e${k}`));
+    const first = all.findLastIndex((value) => value <= low * (1 + 1e-9));
+    const last = all.findIndex((value) => value >= high * (1 - 1e-9));
+    const ticks = all.slice(first, Math.max(last, first + 1) + 1);
+    const every = Math.ceil((ticks.length - 1) / most);
+    return {
+      ends: [ticks[0], ticks.at(-1)],
+      ticks: ticks.filter((_, i) => i % every === 0 || i === ticks.length - 1),
+    };
+  }
+
+  const logTicks = (low, high) => roundLogAxis(low, high, 6).ticks;
+
+  /** The axes of a chart: round ends, a number at both. */
+  function axesOf(log, width) {
+    const across = Math.max(2, Math.floor(width / 90));
+    const common = {
+      stroke: () => colour('--soft'),
+      font: '12px system-ui, sans-serif',
+      grid: { stroke: () => colour('--grid'), width: 1 },
+      ticks: { stroke: () => colour('--line') },
+      filter: (_u, ticks) => ticks,
+    };
+    return {
+      xRange: (_u, low, high) => (low === null ? [0, 1] : roundAxis(low, high, across).ends),
+      axes: [
+        {
+          ...common,
+          size: 32,
+          splits: (_u, _axis, low, high) => roundAxis(low, high, across).ticks,
+          values: (_u, ticks) => ticks.map((t) => t.toLocaleString('en-US')),
+        },
+        {
+          ...common,
+          size: (_u, ticks) => Math.max(44, 18 + 7 * Math.max(0, ...(ticks ?? []).map((t) => t.length))),
+          splits: (_u, _axis, low, high) => (log ? logTicks(low, high) : roundAxis(low, high, 5).ticks),
+          values: (_u, ticks) => ticks.map(number),
+        },
+      ],
+    };
+  }
 
   /** A line is drawn as two: its largest values, and its smallest with the band between them. */
   function dataOf(chart, log) {
@@ -33,7 +98,7 @@
           points: { show: part.x.length < 40, size: 5, fill: stroke },
           dash: index >= 8 || (k > 0 && chart.lines.length === 1) ? [6, 3] : undefined,
         };
-        tables.push([part.x, usable(part.hi), usable(part.lo)]);
+        tables.push([part.x, usable(part.hi), usable(part.lo ?? part.hi)]);
         bands.push({
           series: [series.length, series.length + 1],
           fill: () => `color-mix(in srgb, ${stroke()} 28%, transparent)`,
@@ -66,39 +131,26 @@
     // The axes leave their own alignment behind.
     ctx.textAlign = 'left';
     ctx.textBaseline = 'top';
-    for (const { value, label } of chart.limits) {
+    for (const { value } of chart.limits) {
       const y = Math.round(u.valToPos(value, 'y', true));
-      ctx.strokeStyle = ctx.fillStyle = colour('--bad');
+      ctx.strokeStyle = colour('--bad');
       ctx.lineWidth = 1.5 * scale;
       ctx.setLineDash([7 * scale, 4 * scale]);
       ctx.beginPath();
       ctx.moveTo(bbox.left, y);
       ctx.lineTo(bbox.left + bbox.width, y);
       ctx.stroke();
-      // Under the line, or above it where the chart ends.
-      const below = y + 17 * scale <= bbox.top + bbox.height;
-      ctx.fillText(`${label} ${number(value)}`, bbox.left + 6 * scale, y + (below ? 3 : -14) * scale);
     }
-    const taken = [];
-    for (const { step, kind, label } of chart.marks) {
+    for (const { step, kind } of chart.marks) {
       const x = Math.round(u.valToPos(step, 'x', true));
       if (x < bbox.left || x > bbox.left + bbox.width) continue;
-      ctx.strokeStyle = ctx.fillStyle = colour(MARKS[kind]);
+      ctx.strokeStyle = colour(MARKS[kind]);
       ctx.lineWidth = (kind === 'onset' ? 1.5 : 1) * scale;
       ctx.setLineDash(kind === 'onset' ? [] : [3 * scale, 3 * scale]);
       ctx.beginPath();
       ctx.moveTo(x, bbox.top);
       ctx.lineTo(x, bbox.top + bbox.height);
       ctx.stroke();
-      const width = ctx.measureText(label).width;
-      const left = x + 4 * scale + width > bbox.left + bbox.width ? x - 4 * scale - width : x + 4 * scale;
-      let row = 0;
-      while (
-        taken.some((t) => t.row === row && left < t.right + 4 * scale && left + width > t.left - 4 * scale)
-      )
-        row++;
-      taken.push({ row, left, right: left + width });
-      if (row < 5) ctx.fillText(label, left, bbox.top + (3 + row * 13) * scale);
     }
     ctx.setLineDash([]);
     ctx.strokeStyle = colour('--odd');
@@ -113,6 +165,35 @@
           ctx.stroke();
         }
     ctx.restore();
+    drawLabels(chart, u);
+  }
+
+  const LABEL_ROWS = 3;
+  const rowsOf = (chart) => Math.min(LABEL_ROWS, chart.marks.length);
+
+  /** What the marks are called, above the plot, where no line is: in the first row that has room, else not at all. */
+  function drawLabels(chart, u) {
+    const { ctx, bbox } = u;
+    const scale = devicePixelRatio;
+    ctx.save();
+    ctx.font = `${11 * scale}px system-ui, sans-serif`;
+    ctx.textAlign = 'left';
+    ctx.textBaseline = 'bottom';
+    const taken = [];
+    for (const { step, kind, label } of chart.marks) {
+      const x = Math.round(u.valToPos(step, 'x', true));
+      if (x < bbox.left || x > bbox.left + bbox.width) continue;
+      const width = ctx.measureText(label).width;
+      const left = Math.max(bbox.left, Math.min(x - width / 2, bbox.left + bbox.width - width));
+      const free = (row) =>
+        !taken.some((t) => t.row === row && left < t.right + 6 * scale && left + width > t.left - 6 * scale);
+      const row = Array.from({ length: rowsOf(chart) }, (_, k) => k).find(free);
+      if (row === undefined) continue;
+      taken.push({ row, left, right: left + width });
+      ctx.fillStyle = colour(MARKS[kind]);
+      ctx.fillText(label, left, bbox.top - (2 + row * 13) * scale);
+    }
+    ctx.restore();
   }
 
   /** The y range shows the limits too, but a limit far away must not flatten the lines. */
@@ -124,10 +205,14 @@
         if (value > to && value <= (log ? to * 100 : to + 2 * (to - from || Math.abs(to) || 1))) to = value;
         if (value < from && value >= (log ? from / 100 : from - 2 * (to - from))) from = value;
       }
-      if (log) return [from / 1.15, to * 1.15];
-      const pad = (to - from || Math.abs(to) || 1) * 0.06;
-      return [from - pad, to + pad];
+      return (log ? roundLogAxis(from, to, 6) : roundAxis(from, to, 5)).ends;
     };
+  }
+
+  /** The chart of the answer is as high as the screen allows beside it; the others are lower. */
+  function heightOf(host) {
+    if (host.closest('.answer') === null && host.closest('.overlay') === null) return 230;
+    return innerWidth <= 600 ? 190 : 300;
   }
 
   function draw(index) {
@@ -139,29 +224,19 @@
     old?.plot.destroy();
     host.replaceChildren();
     const { data, series, bands } = dataOf(chart, log);
-    const axis = { stroke: () => colour('--soft'), font: '12px system-ui, sans-serif' };
-    const lines = {
-      grid: { stroke: () => colour('--grid'), width: 1 },
-      ticks: { stroke: () => colour('--line') },
-    };
+    const width = Math.max(200, host.clientWidth);
+    const { xRange, axes } = axesOf(log, width);
     const plot = new uPlot(
       {
-        width: Math.max(200, host.clientWidth),
-        height: host.closest('figure').matches(':first-child') ? 300 : 230,
+        width,
+        height: heightOf(host),
+        padding: [6 + 13 * rowsOf(chart), 16, 0, 0],
         series,
         bands,
         legend: { live: true },
         cursor: { drag: { x: true, y: false }, sync: { key: chart.run }, focus: { prox: -1 } },
-        scales: { x: { time: false }, y: { distr: log ? 3 : 1, range: yRange(chart, log) } },
-        axes: [
-          { ...axis, ...lines, size: 32, values: (_u, ticks) => ticks.map((t) => t.toLocaleString('en-US')) },
-          {
-            ...axis,
-            ...lines,
-            size: 68,
-            values: (_u, ticks) => ticks.map((t) => (t === null ? '' : number(t))),
-          },
-        ],
+        scales: { x: { time: false, range: xRange }, y: { distr: log ? 3 : 1, range: yRange(chart, log) } },
+        axes,
         hooks: {
           draw: [(u) => drawMarks(chart, u)],
           setScale: [
@@ -185,8 +260,8 @@
 
   function zoomTo(index, min, max) {
     const { plot, full } = plots.get(index);
-    const smallest = (full.max - full.min) / 1e6 || 1e-9;
-    if (max - min < smallest) return;
+    // Nearer than three points there is nothing to see.
+    if (max - min < ((full.max - full.min) / plot.data[0].length) * 2) return;
     plot.setScale('x', { min: Math.max(full.min, min), max: Math.min(full.max, max) });
   }
 
@@ -249,22 +324,44 @@
     near.observe(host);
     sizes.observe(host);
   });
-  // The others when there is nothing else to do, one at a time, so that a picture of the whole page has all of them.
+  // The others when there is nothing else to do, one at a time, so that a picture of the whole page has all of them. What
+  // is closed is drawn when it is opened.
+  const isOpen = (index) => document.getElementById(`plot-${index}`).closest('details:not([open])') === null;
   const idle = globalThis.requestIdleCallback ?? ((callback) => setTimeout(callback, 50));
   const drawNext = () => {
-    const index = [...charts.keys()].find((k) => !plots.has(k));
+    const index = [...charts.keys()].find((k) => !plots.has(k) && isOpen(k));
     if (index === undefined) return;
     draw(index);
     idle(drawNext);
   };
   idle(drawNext);
+  const redraw = (indices) => {
+    for (const index of indices) if (isOpen(index)) draw(index);
+    drawOverlay?.();
+  };
   addEventListener('beforeprint', () => {
-    for (const index of charts.keys()) draw(index);
+    // On paper nothing can be opened. Of many runs only those that are open are printed whole.
+    for (const details of document.querySelectorAll('details:not(.run)'))
+      if (details.closest('details.run:not([open])') === null) details.open = true;
+    redraw(charts.keys());
   });
   for (const query of ['(prefers-color-scheme: dark)', 'print'])
-    matchMedia(query).addEventListener('change', () => {
-      for (const index of plots.keys()) draw(index);
+    matchMedia(query).addEventListener('change', () => redraw([...plots.keys()]));
+
+  document.querySelectorAll('.copy').forEach((button) => {
+    button.hidden = false;
+    button.addEventListener('click', async () => {
+      const code = button.previousElementSibling;
+      getSelection().selectAllChildren(code);
+      try {
+        await navigator.clipboard.writeText(code.textContent);
+        button.textContent = 'copied';
+      } catch {
+        // The text is selected: a key copies it.
+        button.textContent = 'selected';
+      }
     });
+  });
 
   // "Show in chart": zooms the first chart of the run to the steps of a finding.
   document.querySelectorAll('[data-show]').forEach((button) => {
@@ -306,11 +403,265 @@
     });
     th.setAttribute('aria-sort', down ? 'descending' : 'ascending');
   }
-  document.querySelectorAll('table.sort th').forEach((th) => {
+  function sortable(th, sort) {
     const button = document.createElement('button');
     button.type = 'button';
     button.append(...th.childNodes);
     th.append(button);
-    button.addEventListener('click', () => sortBy(th));
+    button.addEventListener('click', () => sort(th));
+  }
+  document.querySelectorAll('table.sort th').forEach((th) => {
+    sortable(th, sortBy);
   });
+
+  // Many runs: the table is filtered, sorted and grouped, the curves are those of its rows.
+  let drawOverlay;
+  if (document.getElementById('runs-table') !== null) runsTable();
+
+  // As holds (src/model/runs-table.ts), which --where uses; a test compares the two.
+  function fits(cell, operator, value) {
+    const numberIn = (text) => (text.trim() === '' ? Number.NaN : Number(text));
+    const [a, b] = [numberIn(cell), numberIn(value)];
+    const byNumber = !Number.isNaN(a) && !Number.isNaN(b);
+    const same = byNumber ? a === b : cell === value;
+    return {
+      '=': same,
+      '!=': !same,
+      '<': byNumber && a < b,
+      '<=': byNumber && a <= b,
+      '>': byNumber && a > b,
+      '>=': byNumber && a >= b,
+    }[operator];
+  }
+
+  function runsTable() {
+    const table = document.getElementById('runs-table');
+    const [body] = table.tBodies;
+    const heads = [...table.tHead.rows[0].cells];
+    const names = heads.map((th) => th.textContent);
+    const rows = [...body.rows].filter((row) => !row.classList.contains('group'));
+    const filter = document.getElementById('filter');
+    const group = document.getElementById('group');
+    const status = document.getElementById('shown');
+    const name = document.getElementById('overlay-name');
+    const hint = name?.textContent;
+    const keys = document.getElementById('overlay-keys');
+    let sort;
+    let log = overlay?.log;
+    let plot;
+    /** Group of a row, as an index into the legend; where nothing is grouped, none. */
+    let groups = [];
+
+    const textOf = (row, c) => {
+      const cell = row.cells[c];
+      const { value } = cell.dataset;
+      if (value !== undefined && value !== 'NaN') return value;
+      return cell.textContent === '–' ? '' : cell.textContent;
+    };
+    const keyOf = (row, c) => {
+      const text = textOf(row, c);
+      return text === '' ? Number.NaN : Number.isNaN(Number(text)) ? text : Number(text);
+    };
+    const missing = (key) => typeof key === 'number' && Number.isNaN(key);
+    const compare = (a, b) => {
+      if (missing(a) || missing(b)) return 0;
+      return typeof a === 'number' && typeof b === 'number'
+        ? a - b
+        : String(a).localeCompare(String(b), 'en');
+    };
+
+    function conditions() {
+      return filter.value
+        .split(/\s+/)
+        .filter((word) => word !== '')
+        .map((word) => {
+          const [, key, operator, value] = /^(.+?)(!=|>=|<=|=|<|>)(.*)$/.exec(word) ?? [];
+          const column = names.indexOf(key);
+          return column < 0 ? { text: word.toLowerCase() } : { column, operator, value };
+        });
+    }
+
+    function show() {
+      const wanted = conditions();
+      const shown = rows.filter((row) =>
+        wanted.every(({ text, column, operator, value }) =>
+          text === undefined
+            ? fits(textOf(row, column), operator, value)
+            : row.cells[0].textContent.toLowerCase().includes(text),
+        ),
+      );
+      if (sort !== undefined)
+        shown.sort((a, b) => {
+          const [x, y] = [keyOf(a, sort.column), keyOf(b, sort.column)];
+          // What is missing comes last in either order.
+          return missing(x) || missing(y)
+            ? Number(missing(x)) - Number(missing(y))
+            : (sort.down ? -1 : 1) * compare(x, y);
+        });
+      const columns = group.value === '' ? [] : group.value.split(',').map(Number);
+      const sets = new Map();
+      for (const row of shown) {
+        const key = columns.map((c) => textOf(row, c)).join('\n');
+        sets.set(key, [...(sets.get(key) ?? []), row]);
+      }
+      const byValue = [...sets.values()];
+      if (columns.length > 0)
+        byValue.sort(([a], [b]) => {
+          for (const c of columns) {
+            const [x, y] = [keyOf(a, c), keyOf(b, c)];
+            const order = missing(x) || missing(y) ? Number(missing(x)) - Number(missing(y)) : compare(x, y);
+            if (order !== 0) return order;
+          }
+          return 0;
+        });
+      groups = columns.length === 0 ? [] : byValue;
+      body.replaceChildren(
+        ...byValue.flatMap((set) => [...(columns.length === 0 ? [] : [headOf(set, columns)]), ...set]),
+      );
+      status.textContent = `${shown.length} of ${rows.length} runs`;
+      drawOverlay?.();
+    }
+
+    const labelOf = (row, columns) => columns.map((c) => `${names[c]} ${textOf(row, c) || '–'}`).join(', ');
+    function headOf(set, columns) {
+      const counts = new Map();
+      const classes = names.indexOf('class');
+      for (const row of set)
+        counts.set(row.cells[classes].textContent, (counts.get(row.cells[classes].textContent) ?? 0) + 1);
+      const best = set.map((row) => keyOf(row, names.indexOf('best'))).filter((value) => !missing(value));
+      const row = document.createElement('tr');
+      row.className = 'group';
+      const th = document.createElement('th');
+      th.colSpan = names.length;
+      th.scope = 'rowgroup';
+      th.textContent =
+        `${labelOf(set[0], columns)} · ${set.length} run${set.length === 1 ? '' : 's'}: ` +
+        [...counts].map(([one, count]) => `${count} ${one}`).join(', ') +
+        (best.length > 0 ? ` · best ${number(Math.min(...best))}` : '');
+      row.append(th);
+      return row;
+    }
+
+    heads.forEach((th, column) => {
+      sortable(th, () => {
+        sort = { column, down: th.getAttribute('aria-sort') === 'ascending' };
+        for (const other of heads) other.removeAttribute('aria-sort');
+        th.setAttribute('aria-sort', sort.down ? 'descending' : 'ascending');
+        show();
+      });
+    });
+    document.querySelector('.controls').hidden = false;
+    filter.addEventListener('input', show);
+    group.addEventListener('change', show);
+
+    // A link to a run opens it: the browser has not scrolled to what it could not see yet.
+    const openTarget = () => {
+      const target = document.getElementById(decodeURIComponent(location.hash.slice(1)));
+      const details = target?.closest('details.run');
+      if (details == null) return;
+      details.open = true;
+      target.scrollIntoView({ block: 'start', behavior: 'instant' });
+    };
+    addEventListener('hashchange', openTarget);
+    table.addEventListener('click', (event) => {
+      if (event.target.closest('a') !== null && event.target.closest('a').hash === location.hash)
+        openTarget();
+    });
+    document.querySelectorAll('details.run').forEach((details) => {
+      details.addEventListener('toggle', () => {
+        if (!details.open) return;
+        for (const host of details.querySelectorAll('[data-plot]')) {
+          const index = Number(host.dataset.plot);
+          if (!plots.has(index)) draw(index);
+        }
+      });
+    });
+
+    if (overlay !== undefined) {
+      const host = document.getElementById('overlay-plot');
+      const button = document.getElementById('overlay-log');
+      /** Runs of the curves, in the order of their series. */
+      let drawn = [];
+      const tone = { healthy: '--good', inconclusive: '--warn', 'micro-divergence': '--warn' };
+      drawOverlay = () => {
+        plot?.destroy();
+        host.replaceChildren();
+        const shown = [...body.rows].filter((row) => row.dataset.run !== undefined && row.dataset.run !== '');
+        const classes = names.indexOf('class');
+        const strokeOf = (row) => {
+          const at = groups.findIndex((set) => set.includes(row));
+          return at < 0 ? (tone[row.cells[classes].textContent] ?? '--bad') : `--c${at % 8}`;
+        };
+        // Worst last: they lie on top.
+        drawn = shown.filter((row) => overlay.curves[row.dataset.run].length > 0).reverse();
+        const series = drawn.map((row) => {
+          const stroke = strokeOf(row);
+          return {
+            label: row.cells[0].textContent,
+            stroke: () => colour(stroke),
+            width: 1.2,
+            spanGaps: true,
+            points: { show: false },
+          };
+        });
+        const usable = (values) => (log ? values.map((v) => (v > 0 ? v : null)) : values);
+        const width = Math.max(200, host.clientWidth);
+        const { xRange, axes } = axesOf(log, width);
+        plot = new uPlot(
+          {
+            width,
+            height: innerWidth <= 600 ? 190 : 260,
+            padding: [8, 16, 0, 0],
+            series: [{}, ...series],
+            legend: { show: false },
+            focus: { alpha: 0.15 },
+            cursor: { drag: { x: true, y: false }, focus: { prox: 24 }, points: { show: false } },
+            scales: {
+              x: { time: false, range: xRange },
+              y: { distr: log ? 3 : 1, range: yRange({ limits: [] }, log) },
+            },
+            axes,
+            hooks: {
+              setSeries: [
+                (_u, index) => {
+                  name.textContent =
+                    index === null
+                      ? hint
+                      : `${drawn[index - 1].cells[0].textContent}: ${drawn[index - 1].title}`;
+                },
+              ],
+            },
+          },
+          [overlay.x, ...drawn.map((row) => usable(overlay.curves[row.dataset.run]))],
+          host,
+        );
+        button.textContent = log ? 'linear axis' : 'log axis';
+        keys.replaceChildren(
+          ...groups.map((set, k) => {
+            const item = document.createElement('li');
+            item.className = `k${k % 8}`;
+            item.textContent = `— ${labelOf(set[0], group.value.split(',').map(Number))}`;
+            return item;
+          }),
+        );
+      };
+      button.addEventListener('click', () => {
+        log = !log;
+        drawOverlay();
+      });
+      const focusOn = (row) => {
+        const index = drawn.indexOf(row) + 1;
+        plot?.setSeries(index > 0 ? index : null, { focus: true });
+      };
+      body.addEventListener('mouseover', (event) => focusOn(event.target.closest('tr')));
+      body.addEventListener('focusin', (event) => focusOn(event.target.closest('tr')));
+      body.addEventListener('mouseleave', () => focusOn(null));
+      new ResizeObserver(() => {
+        const width = Math.max(200, host.clientWidth);
+        if (plot !== undefined && plot.width !== width) plot.setSize({ width, height: plot.height });
+      }).observe(host);
+    }
+    show();
+    openTarget();
+  }
 })();

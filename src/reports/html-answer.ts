@@ -1,0 +1,77 @@
+/** The answer of the brief page in HTML: what happened, where, why, what to do, and what was tried. */
+import { formatNumber } from '../model/format-number.ts';
+import type { Report, RunReport } from '../model/report.ts';
+import { type Answer, answerOf, type Tried, triedSentence } from './brief-answer.ts';
+import { badge, type Column, type Html, h, moodTone, type Piece, table } from './html-template.ts';
+
+/** What stands between backticks is code. */
+const ticked = (text: string): Piece[] =>
+  text.split(/`([^`]*)`/).map((part, i) => (i % 2 === 1 ? h`<code>${part}</code>` : part));
+
+const brief = (value: number | null): string => (value === null ? '–' : formatNumber(value, 'brief'));
+
+const TRIED_COLUMNS: readonly Column<Tried>[] = [
+  {
+    title: 'tried',
+    cell: ({ name, use }) => (use ? h`<b>${name}</b> ${badge('use this', 'good')}` : name),
+  },
+  { title: 'holds', cell: ({ holds }) => badge(holds ? 'yes' : 'no', holds ? 'good' : 'bad') },
+  {
+    title: 'loss at the end',
+    cell: ({ finalLoss }) => brief(finalLoss),
+    value: ({ finalLoss }) => finalLoss,
+  },
+  {
+    title: 'changes healthy steps',
+    cell: ({ interference }) => (interference === null ? '–' : `${Math.round(100 * interference)} %`),
+    value: ({ interference }) => interference,
+  },
+];
+
+const paste = (code: string): Html =>
+  h`<div class="paste"><pre tabindex="0" role="group" aria-label="line to paste"><code>${code}</code></pre><button type="button" class="copy" hidden>copy</button></div>`;
+
+function partsOf({ parts, tried }: Answer): Html | false {
+  const sentence = triedSentence(tried);
+  const rows = parts.map(({ label, text, code, after }) => ({
+    label,
+    body: h`${ticked(text)}${code !== undefined && paste(code)}${after !== undefined && h`<p class="after">${ticked(after)}</p>`}`,
+  }));
+  const fix = rows.findIndex(({ label }) => label === 'Fix');
+  if (sentence !== null)
+    rows.splice(fix + 1, 0, {
+      label: 'Tried',
+      body: h`<details class="tried"><summary>${sentence}</summary>${table('What was tried', TRIED_COLUMNS, tried)}</details>`,
+    });
+  return (
+    rows.length > 0 &&
+    h`<dl class="parts">${rows.map(({ label, body }) => h`<div class="part"><dt>${label}</dt><dd>${body}</dd></div>`)}</dl>`
+  );
+}
+
+/** The first line of a run: what happened, as its heading. */
+export function answerTitle({ mood, title, change }: Answer): Html {
+  const mark = { good: '✓', doubtful: '!', bad: '✗' }[mood];
+  return h`<span class="toned ${moodTone(mood)}" aria-hidden="true">${mark}</span> <span class="toned ${moodTone(mood)}">${title}</span> <span class="change">${change}</span>`;
+}
+
+/**
+ * The answer of a run, with its chart beside it.
+ *
+ * @param level of its heading, 1 where the run is alone on the page; 0 where another element is its heading
+ */
+export function answerCard(
+  run: RunReport,
+  report: Report,
+  id: string,
+  level: 0 | 1,
+  chart: Piece,
+): { readonly answer: Answer; readonly html: Html } {
+  const answer = answerOf(run, report);
+  const html = h`<div class="answer"><div class="words">
+${level === 1 && h`<h1 id="${id}-title">${answerTitle(answer)}</h1>`}
+<p class="meta">${answer.facts}</p>
+${partsOf(answer)}
+</div>${chart}</div>`;
+  return { answer, html };
+}

@@ -1,0 +1,178 @@
+/**
+ * Many runs as one HTML page: the table that the terminal shows, their curves on one axis, and each run's details, closed
+ * until they are opened. The page stays small: lines are joined into fewer buckets until it fits, and it says so.
+ */
+import { formatCount } from '../model/format-number.ts';
+import type { Cell, Report, RunReport, RunsTable, TableRow, VerdictClass } from '../model/report.ts';
+import { classCounts, tableOf } from '../model/runs-table.ts';
+import { type Answer, answerOf, troubleOf } from './brief-answer.ts';
+import { answerCard, answerTitle } from './html-answer.ts';
+import { chartsOf, type HtmlChart, MAX_BUCKETS, type Overlay, overlayOf } from './html-charts.ts';
+import type { HtmlPage } from './html-page.ts';
+import { detailsOf, figure } from './html-run.ts';
+import { type Column, cellOf, classBadge, type Html, h, headOf, type Piece } from './html-template.ts';
+import { cellText, groupTitle } from './runs-page.ts';
+
+/** Bytes that a page may have: a megabyte for 50 runs, three for 200. */
+const byteLimit = (runs: number): number => 1e6 + Math.max(0, runs - 50) * 13_300;
+
+/** Buckets of a line, most first; with none only the first chart of a run is drawn, with the last of these. */
+const BUCKETS = [MAX_BUCKETS, 500, 250, 120, 60, 30] as const;
+const OVERLAY_COLUMNS = 300;
+
+/**
+ * The page with as many buckets as its size allows.
+ *
+ * @param write the whole file of a page
+ */
+export function runsWithin(report: Report, write: (page: HtmlPage) => string): string {
+  const limit = byteLimit(report.runs.length);
+  let text = '';
+  for (const buckets of BUCKETS) {
+    text = write(runsPage(report, { buckets, most: Number.POSITIVE_INFINITY }));
+    if (text.length <= limit && Buffer.byteLength(text) <= limit) return text;
+  }
+  for (const most of [3, 1, 0]) {
+    text = write(runsPage(report, { buckets: BUCKETS.at(-1)!, most }));
+    if (Buffer.byteLength(text) <= limit) return text;
+  }
+  return text;
+}
+
+interface Size {
+  readonly buckets: number;
+  /** Charts of a run. */
+  readonly most: number;
+}
+
+function runsPage(report: Report, { buckets, most }: Size): HtmlPage {
+  const { runs } = report;
+  const charts: (HtmlChart & { run: string })[] = [];
+  const answers = runs.map((run) => answerOf(run, report));
+  const details = runs.map((run, index) => {
+    const own = chartsOf(run, buckets);
+    const drawn = own.slice(0, most);
+    const html = detailsSection(run, report, index, drawn, charts.length, own.length - drawn.length);
+    charts.push(...drawn.map((chart) => ({ ...chart, run: `run-${index}` })));
+    return html;
+  });
+  const overlay = overlayOf(runs, Math.min(OVERLAY_COLUMNS, Math.max(60, buckets)));
+  const table = tableOf(report);
+  const trouble = troubleOf(report);
+  const counts = classCounts(table.rows);
+  const title = `${formatCount(table.rows.length)} runs: ${counts.map(({ class: name, count }) => `${formatCount(count)} ${name}`).join(', ')}`;
+  const left = runs.length - table.rows.length;
+  return {
+    title,
+    main: h`<section class="card" id="runs" aria-labelledby="runs-title">
+<h1 id="runs-title">${formatCount(table.rows.length)} runs <span class="counts">${counts.map(({ class: name, count }) => [classBadge(name as VerdictClass, `${formatCount(count)} ${name}`), ' '])}</span></h1>
+${left > 0 && h`<p class="meta">${formatCount(left)} left out by --where</p>`}
+${trouble !== null && h`<p><b>Beware</b> ${trouble}</p>`}
+${report.gate !== undefined && h`<p><a href="#gate">Gate</a></p>`}
+${overlay !== undefined && overlayFigure(overlay)}
+${controls(table)}
+${runsTable(report, table, answers)}
+</section>
+<h2>Details of each run</h2>
+${details}`,
+    charts,
+    ...(overlay === undefined ? {} : { overlay }),
+  };
+}
+
+const overlayFigure = ({ title, x, curves }: Overlay): Html => h`<figure class="overlay">
+<figcaption>${title}<span class="tools" hidden><button type="button" id="overlay-log">log axis</button></span></figcaption>
+<div class="plot" id="overlay-plot" tabindex="0" role="group" aria-label="${title}: ${formatCount(curves.filter((curve) => curve.length > 0).length)} curves over steps ${formatCount(x[0]!)} to ${formatCount(x.at(-1)!)}. The table has the runs."></div>
+<ul class="keys"><li id="overlay-name" aria-live="polite">point at a curve or a row to see which run it is</li><li>the largest value in each of ${formatCount(x.length)} columns of steps</li></ul>
+<ul class="keys" id="overlay-keys"></ul>
+</figure>`;
+
+/** What the script needs to filter and to group; without it the table is as it was asked for. */
+function controls({ columns, rows, groupBy = [] }: RunsTable): Html {
+  const asked = groupBy.map((name) => columns.indexOf(name)).join(',');
+  const names = columns.filter((name) => name !== 'run');
+  const options = names.map(
+    (name) =>
+      h`<option value="${columns.indexOf(name)}"${String(columns.indexOf(name)) === asked ? { html: ' selected' } : ''}>${name}</option>`,
+  );
+  const several =
+    groupBy.length > 1 && h`<option value="${asked}" selected>${groupBy.join(' and ')}</option>`;
+  return h`<div class="controls" hidden>
+<label>Filter <input type="search" id="filter" placeholder="class!=healthy best&lt;0.4" autocomplete="off" spellcheck="false"></label>
+<label>Group by <select id="group"><option value="">nothing</option>${several}${options}</select></label>
+<span class="meta" id="shown" role="status">${formatCount(rows.length)} runs</span>
+<p class="meta">conditions as of <code>--where</code>, with blanks between them; other words are looked for in names</p>
+</div>`;
+}
+
+function runsTable(report: Report, table: RunsTable, answers: readonly Answer[]): Html {
+  const indexOf = new Map(report.runs.map(({ id }, index) => [id, index]));
+  const columns = table.columns.map((name): Column<TableRow> => {
+    const of = (row: TableRow): Cell => row[name] ?? null;
+    const numeric =
+      name !== 'run' && name !== 'class' && table.rows.every((row) => typeof of(row) !== 'string');
+    const cell = (row: TableRow): Piece => {
+      const value = of(row);
+      const index = indexOf.get(String(row.run));
+      if (name === 'run')
+        return index === undefined
+          ? String(value)
+          : h`<a href="#run-${index}">${value === null ? '–' : String(value)}</a>`;
+      if (name === 'class') return classBadge(value as VerdictClass);
+      return value === null ? '–' : cellText(value, name);
+    };
+    return {
+      title: name,
+      cell,
+      ...(numeric
+        ? {
+            value: (row): number | null => {
+              const value = of(row);
+              return typeof value === 'boolean' ? Number(value) : (value as number | null);
+            },
+          }
+        : {}),
+    };
+  });
+  const rowHtml = (row: TableRow): Html => {
+    const index = indexOf.get(String(row.run));
+    const tip = index === undefined ? '' : `${answers[index]!.title}, ${answers[index]!.change}`;
+    return h`<tr data-run="${index ?? ''}" title="${tip}">${columns.map((column) => cellOf(row, column))}</tr>\n`;
+  };
+  let from = 0;
+  const body = (table.groups ?? [undefined]).map((group) => {
+    const own = group === undefined ? table.rows : table.rows.slice(from, from + group.runs);
+    from += own.length;
+    return [
+      group !== undefined &&
+        h`<tr class="group"><th scope="rowgroup" colspan="${columns.length}">${groupTitle(group)}</th></tr>\n`,
+      own.map(rowHtml),
+    ];
+  });
+  return h`<div class="scroll" tabindex="0" role="group" aria-label="Table of runs"><table class="data runs" id="runs-table">
+${headOf(columns)}
+<tbody>${body}</tbody>
+</table></div>`;
+}
+
+/** Details of a run, closed: its charts are drawn when it is opened. */
+function detailsSection(
+  run: RunReport,
+  report: Report,
+  index: number,
+  charts: readonly HtmlChart[],
+  firstChart: number,
+  left: number,
+): Html {
+  const first = charts[0] === undefined ? false : figure(charts[0], firstChart);
+  // What was lost of the inputs stands once, above the table.
+  const { answer, html } = answerCard(run, { ...report, inputs: [], warnings: [] }, `run-${index}`, 0, first);
+  return h`<details class="card run" id="run-${index}"><summary><h3 class="title">${classBadge(run.verdict.class)} ${run.id}</h3> <span class="soft">${answerTitle(answer)}</span></summary>
+<div class="body">
+${html}
+${left > 0 && h`<p class="meta">${formatCount(left)} charts are left out to keep this file small: analyze this run alone, or with --run, for all of them</p>`}
+${detailsOf(run, answer, index, charts, firstChart)}
+<p class="meta"><a href="#runs">back to the table</a></p>
+</div></details>
+`;
+}
