@@ -21,6 +21,7 @@ export default command({
     '<%= config.bin %> <%= command.id %> runs/',
     '<%= config.bin %> <%= command.id %> train.jsonl --map loss=train/nll',
     '<%= config.bin %> <%= command.id %> runs/ --where class!=healthy --sort last',
+    '<%= config.bin %> <%= command.id %> train.jsonl runs/a --compare',
     '<%= config.bin %> <%= command.id %> runs/ --report json:report.json --fail-on error',
   ],
   takesMany: true,
@@ -31,6 +32,9 @@ export default command({
     ...configFlags,
     ...pageFlags,
     report: reportFlag('also write the report, as FORMAT:FILE (may be repeated)'),
+    compare: Flags.boolean({
+      description: 'say where two runs part and in which settings they differ',
+    }),
     'fail-on': Flags.option({
       description: 'exit 1 when a finding is at least that severe',
       helpGroup: 'POLICY',
@@ -62,6 +66,7 @@ export default command({
       thresholds,
       clipLimits: (flags['clip-limit'] ?? []).map(limitOf),
       budget: flags.budget,
+      compare: flags.compare,
       onProgress: status,
       ...(flags.json || flags.verbose || flags.quiet ? {} : { onFirst: screen.first }),
       ...makingOf(io),

@@ -1,7 +1,9 @@
 /** The main job: whatever lies under the paths, everything that the evidence allows, one report. */
 import { readThresholds } from '../findings/thresholds.ts';
+import { diagError } from '../model/errors.ts';
 import type { Report, RunReport } from '../model/report.ts';
 import { type CollectOptions, type Inputs, withInputs } from './collect.ts';
+import { compareRuns } from './compare-runs.ts';
 import { gatherEvidence, inputsOf, type Limits, type RunEvidence } from './evidence.ts';
 import { followCaptures } from './follow-captures.ts';
 import { type JudgeOptions, judgementOf, thresholdsFor } from './judge-run.ts';
@@ -13,6 +15,8 @@ export interface AnalyzeOptions extends CollectOptions, JudgeOptions {
   readonly now: () => Date;
   /** Seconds for what is expensive: statistics of checkpoints, replay, curvature. Default 60. */
   readonly budget?: number;
+  /** Whether the two runs under the paths are compared. */
+  readonly compare?: boolean;
   /** Told what is being worked on, for a progress line. */
   readonly onProgress?: (what: string) => void;
   /** Given what the log of a run alone tells, before checkpoints and captures beside it are looked at. */
@@ -70,8 +74,14 @@ async function reportOn(
     await options.onFirst(reportOnLogs(found, options));
   const evidence = await gatherEvidence(found, limits);
   if (evidence.inputs.length === 0 && found.errors[0] !== undefined) throw found.errors[0];
+  if (options.compare === true && evidence.runs.length !== 2)
+    throw diagError('usage', {
+      problem: `--compare compares two runs, and ${evidence.runs.length === 1 ? 'one was' : `${evidence.runs.length} were`} found`,
+      hint: 'name two logs or folders with one run each, e.g. analyze runs/a runs/b --compare',
+    });
+  const [one, other] = evidence.runs;
   const runs: RunReport[] = [];
-  for (const one of evidence.runs) runs.push(await reportOf(one, options, limits));
+  for (const run of evidence.runs) runs.push(await reportOf(run, options, limits));
 
   return assembleReport({
     inputs: evidence.inputs,
@@ -79,6 +89,7 @@ async function reportOn(
     skipped: found.skipped,
     warnings: [...found.errors.map((error) => error.toRecord()), ...evidence.warnings],
     ...about,
+    ...(options.compare === true ? { comparison: compareRuns(one!.run, other!.run) } : {}),
     ...(found.checkpoints.length + found.captures.length > 0 ? { budget: options.budget } : {}),
   });
 }

@@ -88,7 +88,8 @@ const NOTHING_JUDGED: RunVerdict = {
 const rank = (verdict: RunVerdict): number => VERDICT_CLASSES.indexOf(verdict.class);
 
 /** What a report is made of. */
-export interface ReportParts extends Pick<Report, 'toolVersion' | 'createdAt' | 'budget' | 'skipped'> {
+export interface ReportParts
+  extends Pick<Report, 'toolVersion' | 'createdAt' | 'budget' | 'skipped' | 'comparison'> {
   readonly inputs: readonly ReportInput[];
   readonly runs: readonly RunReport[];
   readonly warnings: readonly ErrorRecord[];

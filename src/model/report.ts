@@ -1,6 +1,7 @@
 /** The product: everything the tool found, serialisable. Every other output is a pure function of a Report. */
 
 import type { Cause, Remedy } from './cause.ts';
+import type { Comparison } from './comparison.ts';
 import type { CurvatureEntry } from './curvature.ts';
 import type { ErrorRecord } from './errors.ts';
 import type { Finding, Thresholds } from './finding.ts';
@@ -187,6 +188,8 @@ export interface Report {
   readonly runs: readonly RunReport[];
   /** One row a run, as it was asked for; left out where there is one run. */
   readonly table?: RunsTable;
+  /** Of two runs that were compared. */
+  readonly comparison?: Comparison;
   /** What a walk passed over, and why. */
   readonly skipped: readonly Skipped[];
   readonly warnings: readonly ErrorRecord[];

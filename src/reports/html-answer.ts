@@ -5,7 +5,7 @@ import { type Answer, answerOf, type Tried, triedSentence } from './brief-answer
 import { badge, type Column, type Html, h, moodTone, type Piece, table } from './html-template.ts';
 
 /** What stands between backticks is code. */
-const ticked = (text: string): Piece[] =>
+export const ticked = (text: string): Piece[] =>
   text.split(/`([^`]*)`/).map((part, i) => (i % 2 === 1 ? h`<code>${part}</code>` : part));
 
 const brief = (value: number | null): string => (value === null ? '–' : formatNumber(value, 'brief'));

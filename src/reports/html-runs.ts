@@ -6,12 +6,12 @@ import { formatCount } from '../model/format-number.ts';
 import type { Cell, Report, RunReport, RunsTable, TableRow, VerdictClass } from '../model/report.ts';
 import { classCounts, tableOf } from '../model/runs-table.ts';
 import { type Answer, answerOf, troubleOf } from './brief-answer.ts';
-import { answerCard, answerTitle } from './html-answer.ts';
+import { answerCard, answerTitle, ticked } from './html-answer.ts';
 import { chartsOf, type HtmlChart, MAX_BUCKETS, type Overlay, overlayOf } from './html-charts.ts';
 import type { HtmlPage } from './html-page.ts';
 import { detailsOf, figure } from './html-run.ts';
 import { type Column, cellOf, classBadge, type Html, h, headOf, type Piece } from './html-template.ts';
-import { cellText, groupTitle } from './runs-page.ts';
+import { cellText, comparisonLines, groupTitle } from './runs-page.ts';
 
 /** Bytes that a page may have: a megabyte for 50 runs, three for 200. */
 const byteLimit = (runs: number): number => 1e6 + Math.max(0, runs - 50) * 13_300;
@@ -69,6 +69,7 @@ function runsPage(report: Report, { buckets, most }: Size): HtmlPage {
 ${left > 0 && h`<p class="meta">${formatCount(left)} left out by --where</p>`}
 ${trouble !== null && h`<p><b>Beware</b> ${trouble}</p>`}
 ${report.gate !== undefined && h`<p><a href="#gate">Gate</a></p>`}
+${report.comparison !== undefined && h`<ul id="comparison">${comparisonLines(report.comparison).map((line) => h`<li>${ticked(line)}</li>`)}</ul>`}
 ${overlay !== undefined && overlayFigure(overlay)}
 ${controls(table)}
 ${runsTable(report, table, answers)}

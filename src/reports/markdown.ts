@@ -5,11 +5,13 @@ import type { GateResult } from '../model/gate.ts';
 import { inertName, inertOutput } from '../model/inert-text.ts';
 import { markdownTable } from '../model/markdown-table.ts';
 import type { Report, RunReport } from '../model/report.ts';
+import { classCounts, tableOf } from '../model/runs-table.ts';
 import type { ReportFormat } from './format.ts';
 import { GATE_WORDS } from './gate-words.ts';
 import { cutToBytes } from './github.ts';
 import { lossesOf } from './input-losses.ts';
 import { replayLabel } from './replay-label.ts';
+import { cellText, comparisonLines, groupTitle } from './runs-page.ts';
 import { whySentences } from './why.ts';
 
 /** A job summary of GitHub may have 1 MiB; other places have less, but cut by themselves. */
@@ -111,6 +113,25 @@ function runLines(run: RunReport): string[] {
   ];
 }
 
+/** The table of runs, with a line before each of its groups. */
+function tableLines(report: Report): string[] {
+  const { columns, rows, groups } = tableOf(report);
+  const cells = rows.map((row) =>
+    columns.map((name) => (row[name] == null ? '' : md(cellText(row[name], name)))),
+  );
+  let from = 0;
+  const parts = (groups ?? [undefined]).flatMap((group) => {
+    const own = group === undefined ? cells : cells.slice(from, from + group.runs);
+    from += own.length;
+    return [
+      ...(group === undefined ? [] : [`**${md(groupTitle(group))}**`, '']),
+      ...table(columns.map(md), own),
+    ];
+  });
+  const counts = classCounts(rows).map(({ class: name, count }) => `${formatCount(count)} ${name}`);
+  return [`## ${formatCount(rows.length)} runs: ${counts.join(', ')}`, '', ...parts];
+}
+
 function renderMarkdown(report: Report): string {
   const { verdict } = report;
   const damaged = report.inputs.flatMap((input) =>
@@ -123,6 +144,10 @@ function renderMarkdown(report: Report): string {
     '',
     ...(report.gate === undefined ? [] : gateLines(report.gate)),
     ...(damaged.length > 0 ? ['## Damaged inputs', '', ...damaged, ''] : []),
+    ...(report.comparison === undefined
+      ? []
+      : ['## Comparison', '', ...comparisonLines(report.comparison).map((line) => `- ${md(line)}`), '']),
+    ...(report.runs.length > 1 ? tableLines(report) : []),
     ...report.runs.flatMap(runLines),
     ...report.warnings.map((warning) => `- ${md(warning.message)}`),
   ];

@@ -2,6 +2,7 @@
  * The committed form of a report: what `analyze --json` writes, and what `gate` and `report` read back. Published as
  * schema/report.schema.json, told in docs/json.md.
  */
+
 import { z } from 'zod';
 import {
   ARM_OUTCOMES,
@@ -13,6 +14,12 @@ import {
   type Remedy,
   TRIGGERS,
 } from '../model/cause.ts';
+import {
+  type Comparison,
+  SETTING_KINDS,
+  type SeriesComparison,
+  type SettingDifference,
+} from '../model/comparison.ts';
 import { CURVATURE_OPERATORS, type CurvatureEntry, type EigenEstimate } from '../model/curvature.ts';
 import { diagError, type ErrorCode, type ErrorRecord } from '../model/errors.ts';
 import { type Finding, type Quantity, SEVERITIES } from '../model/finding.ts';
@@ -63,6 +70,10 @@ import {
 } from './schema-of.ts';
 
 const step = (description: string): z.ZodType<number | null> => orNull(finite(description));
+const twoTexts = (description: string): z.ZodType<readonly [string, string]> =>
+  z.tuple([z.string(), z.string()]).describe(description);
+const twoNumbers = (description: string): z.ZodType<readonly [number, number]> =>
+  z.tuple([number('Of the first run.'), number('Of the second run.')]).describe(description);
 export const stepUnit = oneOf<StepUnit>(
   ['step', 'epoch', 'row'],
   'What step numbers count: `epoch` where the log has epochs only, `row` where rows were counted.',
@@ -760,6 +771,48 @@ export const reportSchema = objectOf<Report>(
       }),
       'The groups in the order of their values.',
     ).optional(),
+  }).optional(),
+  comparison: objectOf<Comparison>(
+    'comparison',
+    'Where two runs part, and in which settings they differ (`--compare`).',
+  )({
+    runs: twoTexts('Paths of the two runs.'),
+    outcome: oneOf(
+      ['same', 'within-noise', 'part', 'cannot-tell'],
+      'Whether they are apart to the end by more than noise; `cannot-tell` with too few steps in common.',
+    ),
+    why: text('One sentence.'),
+    step: step('Where they part; null where they do not.'),
+    series: orNull(text('The loss (else the series) that parts first.')),
+    compared: listOf(
+      objectOf<SeriesComparison>(
+        null,
+        'A series that both runs have.',
+      )({
+        name: text('Its name.'),
+        steps: count('Steps that both logged.'),
+        differsAt: step('First step at which the values are not the same; null where all are.'),
+        partsAt: step('Step from which on they are apart to the end; null where they are not.'),
+        last: twoNumbers('Median of the last values of each.'),
+        apart: number('Distance of these; a share where `relative`.'),
+        limit: number('What it must exceed to the end for a parting.'),
+        relative: flag('Whether distances are shares of the value.'),
+      }),
+      'Losses first.',
+    ),
+    settings: listOf(
+      objectOf<SettingDifference>(
+        null,
+        'A setting in which they differ.',
+      )({
+        name: text('Its name.'),
+        kind: oneOf(SETTING_KINDS, 'What it is a setting of.'),
+        first: orNull(setting).optional(),
+        second: orNull(setting).optional(),
+      }),
+      'Learning rate, optimizer, clipping, data and seed first.',
+    ),
+    settingsCompared: count('Settings that both tell.'),
   }).optional(),
   skipped: listOf(skipped, 'Files that a walk passed over.'),
   warnings: listOf(error, 'Inputs that could not be used at all, and what else went wrong.'),

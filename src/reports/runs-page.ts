@@ -1,6 +1,7 @@
 /** Many runs on one page: how many went how, the table, and how to see one of them. */
 import { Ansis } from 'ansis';
 import stringWidth from 'string-width';
+import type { Comparison } from '../model/comparison.ts';
 import { formatCount, formatNumber } from '../model/format-number.ts';
 import { inertName } from '../model/inert-text.ts';
 import type { Cell, Report, TableGroup, VerdictClass } from '../model/report.ts';
@@ -109,6 +110,33 @@ export function runsLines(report: Report, options: RenderOptions): string[] {
   ];
 }
 
+/** What a comparison says, a sentence a line; names are untrusted text. */
+export function comparisonLines({
+  why,
+  runs,
+  compared,
+  series,
+  settings,
+  settingsCompared,
+}: Comparison): string[] {
+  const value = (one: Cell | undefined): string => (one === undefined ? 'not told' : cellText(one, ''));
+  const also = compared.filter(({ name, partsAt }) => partsAt !== null && name !== series);
+  return [
+    `First run: ${runs[0]}; second run: ${runs[1]}.`,
+    why,
+    ...(also.length === 0
+      ? []
+      : [
+          `Also apart to the end: ${also.map(({ name, partsAt }) => `${name} from ${formatCount(partsAt!)}`).join(', ')}.`,
+        ]),
+    settings.length > 0
+      ? `Settings that differ: ${settings.map(({ name, first, second }) => `${name} ${value(first)} and ${value(second)}`).join('; ')}.`
+      : settingsCompared > 0
+        ? `All ${formatCount(settingsCompared)} settings that both tell are the same.`
+        : 'Neither tells its settings: put hparams.json or config.yaml beside each log.',
+  ].map(inertName);
+}
+
 /** The lines of the page of many runs. */
 export function runsPage(report: Report, options: RenderOptions): string[] {
   const paint = new Ansis(options.colour ? 1 : 0);
@@ -116,6 +144,9 @@ export function runsPage(report: Report, options: RenderOptions): string[] {
   const trouble = troubleOf(report);
   const name = rows[0]?.run;
   return [
+    ...(report.comparison === undefined
+      ? []
+      : [...comparisonLines(report.comparison).flatMap((line) => wrap(line, options.width, '', '  ')), '']),
     ...runsLines(report, options),
     '',
     ...(trouble === null ? [] : wrap(`Beware: ${trouble}`, options.width, '  ')),

@@ -20,7 +20,7 @@ import { quantityText } from './quantity-text.ts';
 import { ratioChart } from './ratio-chart.ts';
 import { replaySummary } from './replay-text.ts';
 import { eventsOf, symbolOf } from './run-events.ts';
-import { runsLines } from './runs-page.ts';
+import { comparisonLines, runsLines } from './runs-page.ts';
 import { ratiosOf, whySentences } from './why.ts';
 import { wrap } from './wrap.ts';
 
@@ -233,6 +233,8 @@ export function renderTerminal(report: Report, options: RenderOptions): string {
   const paint = new Ansis(options.colour ? 1 : 0);
   const lines = [classPaint(paint, report.verdict.class)(headline(report))];
   const many = report.runs.length > RUNS_SHOWN_WHOLE;
+  if (report.comparison !== undefined)
+    for (const line of comparisonLines(report.comparison)) lines.push(...wrap(line, options.width, '', '  '));
   if (many) lines.push('', ...runsLines(report, options));
   for (const run of many ? report.runs.filter((r) => r.verdict.class !== 'healthy') : report.runs)
     lines.push('', ...runLines(run, options, paint));

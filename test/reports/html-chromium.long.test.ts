@@ -111,10 +111,11 @@ describe.skipIf(chromiumPath === undefined)('in Chromium (skipped: no Chromium f
     await page.mouse.move(box.x + box.width * 0.5, box.y + 60, { steps: 5 });
     await page.mouse.up();
     const [low, high] = (await range(page, 0)).map(Number);
-    expect(low).toBeGreaterThan(90);
+    // The ends of the axis are rounded outwards.
+    expect(low).toBeGreaterThan(70);
     expect(low).toBeLessThan(110);
     expect(high).toBeGreaterThan(190);
-    expect(high).toBeLessThan(210);
+    expect(high).toBeLessThan(230);
     await page.locator('#plot-0').focus();
     await page.keyboard.press('0');
     expect(await range(page, 0)).toEqual(['1', '400']);
@@ -167,7 +168,7 @@ describe.skipIf(chromiumPath === undefined)('in Chromium (skipped: no Chromium f
     levels.forEach((level, i) => {
       if (i > 0) expect(level - levels[i - 1]!).toBeLessThanOrEqual(1);
     });
-    expect(await page.locator('#plot-0').getAttribute('aria-label')).toContain('. step 250, ');
+    expect(await page.locator('#plot-0').getAttribute('aria-label')).toContain(', step 250, ');
     await page.close();
   });
 

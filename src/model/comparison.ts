@@ -1,0 +1,45 @@
+/** Two runs against each other: where they part, and in which settings they differ. */
+import type { Cell } from './report.ts';
+
+/** A series that both runs have, at the steps that both logged. */
+export interface SeriesComparison {
+  readonly name: string;
+  /** Steps that both logged. */
+  readonly steps: number;
+  /** First step at which the values are not the same; null where all are. */
+  readonly differsAt: number | null;
+  /** Step from which on they are apart to the end; null where they are not. */
+  readonly partsAt: number | null;
+  /** Medians of the last values of each. */
+  readonly last: readonly [number, number];
+  /** Distance of these, and what a distance must exceed to the end for a parting: a share of the value where `relative`, else in the unit of the series. */
+  readonly apart: number;
+  readonly limit: number;
+  readonly relative: boolean;
+}
+
+export const SETTING_KINDS = ['learning-rate', 'optimizer', 'clipping', 'data', 'seed', 'other'] as const;
+
+export interface SettingDifference {
+  readonly name: string;
+  readonly kind: (typeof SETTING_KINDS)[number];
+  /** Of each run; left out where it does not tell this setting. */
+  readonly first?: Cell;
+  readonly second?: Cell;
+}
+
+export interface Comparison {
+  /** Their paths: ids of runs in two folders may be the same. */
+  readonly runs: readonly [string, string];
+  /** `cannot-tell`: too few steps in common. */
+  readonly outcome: 'same' | 'within-noise' | 'part' | 'cannot-tell';
+  readonly why: string;
+  /** The step of the parting, and the first of the losses (else of the series) that parts. */
+  readonly step: number | null;
+  readonly series: string | null;
+  /** Losses first, then those that part first. */
+  readonly compared: readonly SeriesComparison[];
+  readonly settings: readonly SettingDifference[];
+  /** Settings that both tell, with the same value or another. */
+  readonly settingsCompared: number;
+}
