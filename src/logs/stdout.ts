@@ -77,6 +77,8 @@ function jsonTail(text: string): { name: string; object: string } | undefined {
 
 const isLossName = (name: string): boolean => ['loss-like', 'eval_loss'].includes(roleByName(name));
 
+const isMeasure = (name: string): boolean => ['loss-like', 'eval_loss', 'metric'].includes(roleByName(name));
+
 /** Whether objects are records of training: an axis, and a quantity that is known. */
 const isRecord = ({ columns }: RowTable): boolean =>
   columns.some(({ name, count }) => count > 0 && isAxisName(name)) &&
@@ -184,15 +186,17 @@ export const stdout: LogFormat = {
         if (dialects.size > 0) restarts.push(lineNumber);
         return 'overhead';
       }
-      if (at === undefined) {
+      const begun = dialects.has('mllog step') ? 'step' : dialects.has('mllog epoch') ? 'epoch' : undefined;
+      const measures = begun !== undefined && [...values.keys()].some(isMeasure);
+      if (at === undefined && !measures) {
         for (const [name, value] of values)
           if (value !== null && !hyperparameters.has(name)) hyperparameters.set(name, value);
         return values.size > 0 ? 'record' : 'passed-over';
       }
       // An evaluation is told by its epoch: beside steps it stands at the last one.
-      const stepped = at.axis === 'step' || dialects.has('mllog step');
+      const stepped = at?.axis === 'step' || begun === 'step';
       const table = tableOf(stepped ? 'mllog step' : 'mllog epoch', stepped ? 'step' : 'epoch');
-      if (at.axis === 'step') lastStep = at.value;
+      if (at !== undefined && (!stepped || at.axis === 'step')) lastStep = at.value;
       let told = false;
       for (const [name, cell] of values) {
         const value = typeof cell === 'string' ? numberOfText(cell) : cell;
@@ -206,10 +210,7 @@ export const stdout: LogFormat = {
         table.dropRow();
         return 'passed-over';
       }
-      table.set(
-        table.column(stepped ? 'step' : 'epoch'),
-        at.axis === 'step' || !stepped ? at.value : lastStep,
-      );
+      table.set(table.column(stepped ? 'step' : 'epoch'), lastStep);
       table.endRow(lineNumber);
       return 'record';
     };

@@ -62,6 +62,14 @@ it('epochs are the axis where no step is told, and the lines of version 0.6 are 
   expect([...named(old, 'loss').value]).toEqual([5, 4, 3]);
 });
 
+it('a measure without a place stands at the last one, and is no setting', async () => {
+  const log = await read(
+    `${line('train_loss', '0.5', { step: 10 })}${line('train_loss', '0.4', { step: 20 })}${line('eval_accuracy', '0.7', {})}`,
+  );
+  expect([...named(log, 'eval_accuracy').step]).toEqual([20]);
+  expect(log.runs[0]!.hyperparameters.size).toBe(0);
+});
+
 it('a loss that is null is missing, and one that is text is refused and an error', async () => {
   const rows = [0, 1, 2, 3].map((k) => line('train_loss', '0.5', { step: k }));
   const missing = await read([...rows, line('train_loss', 'null', { step: 4 })].join(''));
