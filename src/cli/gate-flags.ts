@@ -122,7 +122,8 @@ export async function thresholdsByFlags(
   if (found === null) return () => thresholds;
   // A config takes a library for schemas, which nobody without one is to wait for.
   const { configFrom } = await import('../gate/config.ts');
-  const config = configFrom(found.path, found.value, [], thresholds);
+  const { atItsLine } = await import('../gate/config-line.ts');
+  const config = await atItsLine(found.path, () => configFrom(found.path, found.value, [], thresholds));
   return (run) => thresholdsFor(run, config);
 }
 

@@ -225,6 +225,7 @@ function allowedAt(issue: z.core.$ZodIssue): string {
     const known = Object.keys(configSchema.shape);
     return `${didYouMean(issue.keys[0]!, known)}keys are ${known.join(', ')}; `;
   }
+  if (path[0] === 'extends') return `presets are ${Object.keys(PRESETS).join(', ')}, one or a list of them; `;
   const isRule = path.at(-2) === 'rules' && issue.code === 'invalid_union';
   return isRule ? `a rule is ${severity.options.join(', ')}, or [severity, { option: value }]; ` : '';
 }

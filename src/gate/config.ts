@@ -1,4 +1,5 @@
 /** The gate's config: what a file, presets and flags amount to. */
+
 import { dirname, resolve } from 'node:path';
 import { FINDINGS } from '../findings/registry.ts';
 import { diagError } from '../model/errors.ts';
@@ -6,6 +7,7 @@ import type { Thresholds } from '../model/finding.ts';
 import { nearest } from '../model/nearest.ts';
 import { VERDICT_CLASSES } from '../model/report.ts';
 import { findConfig } from './config-file.ts';
+import { atItsLine } from './config-line.ts';
 import {
   type ConfigFile,
   parseConfig,
@@ -78,9 +80,11 @@ export async function loadGateConfig(options: ConfigOptions): Promise<GateConfig
   const found = options.search === false ? null : await findConfig(options);
   if (found === null && rules.length === 0 && options.search === false)
     throw diagError('gate-without-rules', { reason: '--no-config was given and no --rule' });
-  return withRules(
-    configFrom(found?.path ?? null, found === null ? withoutFile(options) : found.value, rules, thresholds),
-  );
+  const read = (): GateConfig =>
+    withRules(
+      configFrom(found?.path ?? null, found === null ? withoutFile(options) : found.value, rules, thresholds),
+    );
+  return found === null ? read() : atItsLine(found.path, read);
 }
 
 const withoutFile = ({ search }: ConfigOptions): object =>

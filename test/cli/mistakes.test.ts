@@ -147,6 +147,31 @@ const MISTAKES: Readonly<Record<string, readonly [() => string[], number, RegExp
   ],
   'a rule of the gate with a slip': [() => ['gate', log, '--rule', 'drft'], 2, /did you mean drift\?/],
   'a threshold that cannot be read': [() => ['gate', log, '--rule', 'last(loss) <<= 3'], 2, /last\(loss\)/],
+  'a preset of the configuration with a slip': [
+    () => ['gate', log, '--config', config('version: 1\nextends: recomended\n')],
+    2,
+    /at extends[\s\S]*clippy-diag\.yaml, line 2\n {2}try: presets are recommended, strict/,
+  ],
+  'a severity of the configuration with a slip, on its line': [
+    () => ['gate', log, '--config', config('version: 1\nrules:\n  drift: eror\n')],
+    2,
+    /at rules\.drift[\s\S]*clippy-diag\.yaml, line 3\n {2}try: a rule is off, note, warning, error/,
+  ],
+  'a rule of the configuration with a slip, on its line': [
+    () => ['gate', log, '--config', config('version: 1\nrules:\n  drift: error\n  loss-spik: error\n')],
+    2,
+    /no rule "loss-spik"[\s\S]*clippy-diag\.yaml, line 4\n {2}try: did you mean loss-spike\?/,
+  ],
+  'a threshold of the configuration with a slip, in another command': [
+    () => [
+      'analyze',
+      log,
+      '--config',
+      config('version: 1\nrules:\n  drift:\n    severity: error\n    driftRation: 2\n'),
+    ],
+    2,
+    /no threshold "driftRation"[\s\S]*clippy-diag\.yaml, line 5\n {2}try: did you mean driftRatio\?/,
+  ],
   'a key of the configuration with a slip': [
     () => ['gate', log, '--config', config('version: 1\nrulez: { drift: error }\n')],
     2,
