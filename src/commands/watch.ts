@@ -142,6 +142,8 @@ export default command({
     const began = io.now();
     try {
       let changed = began;
+      // A folder of many logs takes a while to be read.
+      await screen?.saw(undefined, null, null);
       if (!flags.json && screen === undefined) await io.remark(`watching ${inertName(path)}; Ctrl-C ends it`);
       while (!stop.signal.aborted) {
         const started = io.now();

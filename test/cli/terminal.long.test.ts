@@ -93,7 +93,7 @@ describe.skipIf(!hasTmux)('watch in a terminal (needs tmux)', { timeout: 60_000 
   ])('%d × %d: state, answer, chart and keys fit; it scrolls, q gives the terminal back', async (...size) => {
     await inShell(size, async ({ type, until }) => {
       type(`clear; $CLI watch ${runs} --stall 1h; echo "code $?"; stty -a | grep -o ' -\\?icanon'`, 'Enter');
-      const rows = await until(/q quit/);
+      const rows = await until(/q quit ·/);
       expect(rows).toHaveLength(size[1]);
       expect(rows[0]).toMatch(/^step 599 .* last record .* ago$/);
       expect(rows.find((row) => row.startsWith('✗'))).toMatch(/DIVERGED at step 400/);
@@ -113,9 +113,9 @@ describe.skipIf(!hasTmux)('watch in a terminal (needs tmux)', { timeout: 60_000 
   it('is drawn anew for another size', async () => {
     await inShell([80, 24], async ({ type, until, resize }) => {
       type(`clear; $CLI watch ${runs}`, 'Enter');
-      await until(/q quit/);
+      await until(/q quit ·/);
       resize(100, 30);
-      const rows = await until((text) => /q quit/.test(text.trimEnd().split('\n')[29] ?? ''));
+      const rows = await until((text) => /q quit ·/.test(text.trimEnd().split('\n')[29] ?? ''));
       expect(Math.max(...rows.map((row) => [...row].length))).toBeGreaterThan(80);
     });
   });
@@ -131,7 +131,7 @@ describe.skipIf(!hasTmux)('watch in a terminal (needs tmux)', { timeout: 60_000 
         `clear; sh -c 'echo $$ >pid; exec $CLI watch ${runs}'; echo "code $?"; stty -a | grep -o ' -\\?icanon'`,
         'Enter',
       );
-      await until(/q quit/);
+      await until(/q quit ·/);
       process.kill(Number(readFileSync(join(folder, 'pid'), 'utf8')), `SIG${signal}`);
       const after = await until(/code \d+\n icanon/);
       expect(after.join('\n')).toContain(`code ${code}`);
@@ -142,11 +142,11 @@ describe.skipIf(!hasTmux)('watch in a terminal (needs tmux)', { timeout: 60_000 
   it('Ctrl-Z stops it with the terminal as it was, fg goes on, Ctrl-C ends it', async () => {
     await inShell([80, 24], async ({ type, until }) => {
       type(`clear; $CLI watch ${runs}`, 'Enter');
-      await until(/q quit/);
+      await until(/q quit ·/);
       type('C-z');
       await until(/Stopped/);
       type('stty -a | grep -o " -\\?icanon"; fg', 'Enter');
-      await until(/q quit/);
+      await until(/q quit ·/);
       type('C-c');
       await until((text) => !/q quit/.test(text) && /DIVERGED/.test(text));
       type('echo "code $?"; stty -a | grep -o " -\\?icanon"', 'Enter');

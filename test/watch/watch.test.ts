@@ -582,6 +582,8 @@ describe('the command', () => {
     expect(lines).toHaveLength(20);
     expect(lines[0]).toMatch(/step 599 .* last record /);
     expect(lines.at(-2)).toContain('last alert, 0 s ago: full-divergence in loss from step 400');
+    // Something stands there while the log is read for the first time.
+    expect(written.find((text) => text.includes('\u001b[H'))).toContain('waiting for records in');
     expect(written.at(-1)).toContain('✗ DIVERGED at step 400');
   });
 
