@@ -10,7 +10,7 @@ export { collectInputs } from './engine/collect.ts';
 export { exitCodeOf } from './engine/exit-code.ts';
 export { inspectInputs } from './engine/inspect.ts';
 export { diagnoseRun } from './engine/report.ts';
-export { type Watcher, watchLog } from './engine/watch.ts';
+export { type Watcher, watchLog, watchPath } from './engine/watch.ts';
 export { FINDINGS, type FindingId } from './findings/registry.ts';
 export type { ThresholdOverrides } from './findings/thresholds.ts';
 export { type GateConfig, gateConfigFrom, loadGateConfig } from './gate/config.ts';
