@@ -69,6 +69,7 @@ describe('what is compared, and where it was logged', () => {
       message: 'last(loss) is 3',
       locations: [{ path: 'r.csv', line: 6 }],
     });
+    expect(judge('mean(loss) < 9', run)).toMatchObject({ locations: [] });
     expect(judge('last(loss) < 3', run, { to: 60 })).toMatchObject({
       expected: 'last(loss) < 3 from step the first to 60',
     });

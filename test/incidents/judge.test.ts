@@ -242,6 +242,7 @@ describe('what is said of a whole series', () => {
     const lost = judge(values).incidents.find(({ onset }) => onset === 500)!;
     expect(lost.lastGood).toBeLessThan(320);
     expect(values[lost.lastGood!]!).toBeLessThanOrEqual(1.25);
+    expect(judge(ones(300, { 1: NAN })).incidents).toMatchObject([{ onset: 1, lastGood: 0 }]);
     // Too few finite points for a first level: the one before.
     expect(judge([1, 2, NAN, NAN]).incidents).toMatchObject([{ onset: 2, lastGood: 1 }]);
     expect(judge([NAN, NAN]).incidents).toMatchObject([{ onset: 0, lastGood: null }]);
@@ -271,6 +272,8 @@ describe('a rise before there is a band', () => {
     ]);
     expect(rises(ones(300, { 10: [2.5, 290] }))).toMatchObject([{ class: 'full-divergence', onset: 10 }]);
     expect(rises(ones(300, { 10: [1.45, 290] }))).toEqual([]);
+    // The first two points alone are no level.
+    expect(rises(ones(300, { 2: [1.6, 298] }))).toMatchObject([{ onset: 2 }]);
     // It begins where it left the first level, not where it was half above it.
     expect(rises(ones(300, { 8: [1.3, 2], 10: [2.5, 290] }))).toMatchObject([{ onset: 8 }]);
   });
