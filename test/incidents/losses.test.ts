@@ -5,6 +5,7 @@ import {
   endLevel,
   judgeLosses,
   type LossBand,
+  largestEndLevel,
   leftForGood,
   peakOf,
 } from '../../src/incidents/losses.ts';
@@ -77,6 +78,13 @@ describe('an incident of the history', () => {
     expect(judgeLosses(losses, spike)).toMatchObject({ began, incident: null });
   });
 
+  it('is none that begins with the first loss after it', () => {
+    expect(judgeLosses(flat(120, 9), flat(40))).toMatchObject({
+      began: false,
+      incident: { class: 'full-divergence', onset: 0 },
+    });
+  });
+
   it('that settled at a new level is over', () => {
     const settled = [...flat(100), ...flat(150, 1.4)];
     expect(judgeLosses(flat(60, 1.4), settled)).toMatchObject({ began: false, incident: null });
@@ -111,6 +119,8 @@ describe('the end', () => {
     expect(ends(flat(80, 3).map((loss, i) => loss * (1 + (0.12 * i) / 80)))).toBe('out');
     // It was in the band and left it.
     expect(ends([...slow.slice(0, 40), ...flat(12), ...flat(28, 1.22)])).toBe('out');
+    // At its edge it was in the band.
+    expect(ends([...new Array(20).fill(1.2), ...new Array(20).fill(1.24)])).toBe('out');
     // An incident of its own that is not over.
     expect(ends([...flat(60, 3), ...flat(20, 12)])).toBe('out');
     expect(ends([...flat(60, 3), ...flat(3, 12), ...flat(37, 3)])).toBe('slower');
@@ -151,4 +161,33 @@ it('the earlier of two onsets', () => {
     earlierOf(null, at(7)),
   ]).toEqual([3, 3, 0, 7]);
   expect(earlierOf(null, null)).toBeNull();
+});
+
+describe('the largest level that an end may have', () => {
+  const flatAt = (count: number, value: number): number[] => new Array<number>(count).fill(value);
+  it('is a twentieth above where losses do not move, in either sign', () => {
+    expect(largestEndLevel(flatAt(50, 2))).toBeCloseTo(2.1, 12);
+    expect(largestEndLevel(flatAt(50, -2))).toBeCloseTo(-1.9, 12);
+    expect(largestEndLevel(flatAt(50, 0))).toBe(0);
+  });
+  it('is six scales above the median of the levels, where they differ by more', () => {
+    const losses = Array.from({ length: 60 }, (_, i) => 10 + 3 * Math.sin(i / 4));
+    const median = (of: readonly number[]): number => {
+      const sorted = [...of].sort((a, b) => a - b);
+      return (sorted[Math.floor((sorted.length - 1) / 2)]! + sorted[Math.floor(sorted.length / 2)]!) / 2;
+    };
+    const levels = Array.from({ length: 51 }, (_, i) => median(losses.slice(i, i + 10)));
+    const center = median(levels);
+    const scale = 1.4826 * median(levels.map((level) => Math.abs(level - center)));
+    expect(6 * scale).toBeGreaterThan(0.05 * center);
+    expect(largestEndLevel(losses)).toBeCloseTo(center + 6 * scale, 9);
+  });
+  it('is that of the latest hundred levels, without those that have a loss that is not finite', () => {
+    expect(largestEndLevel([...flatAt(200, 9), ...flatAt(109, 2)])).toBeCloseTo(2.1, 12);
+    expect(largestEndLevel([...flatAt(30, 2), Number.NaN, ...flatAt(30, 2)])).toBeCloseTo(2.1, 12);
+  });
+  it('is unknown of fewer than two dozen losses', () => {
+    expect(largestEndLevel(flatAt(23, 2))).toBeNaN();
+    expect(largestEndLevel(flatAt(24, 2))).toBeCloseTo(2.1, 12);
+  });
 });
