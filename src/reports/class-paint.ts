@@ -23,4 +23,6 @@ export const moodPaint = (paint: Ansis, mood: Mood): Paint => {
   return (text) => colour(text);
 };
 
-export const classPaint = (paint: Ansis, of: VerdictClass): Paint => moodPaint(paint, CLASS_MOODS[of]);
+/** Of a class that a report of another version names, and this one does not know, nobody can tell. */
+export const classPaint = (paint: Ansis, of: string): Paint =>
+  moodPaint(paint, Object.hasOwn(CLASS_MOODS, of) ? CLASS_MOODS[of as VerdictClass] : 'doubtful');

@@ -4,7 +4,7 @@ import stringWidth from 'string-width';
 import type { Comparison } from '../model/comparison.ts';
 import { formatCount, formatNumber } from '../model/format-number.ts';
 import { inertName } from '../model/inert-text.ts';
-import type { Cell, Report, TableGroup, VerdictClass } from '../model/report.ts';
+import type { Cell, Report, TableGroup } from '../model/report.ts';
 import { classCounts, tableOf } from '../model/runs-table.ts';
 import { troubleOf } from './brief-answer.ts';
 import { classPaint } from './class-paint.ts';
@@ -37,7 +37,7 @@ export function countsLine(report: Report, options: RenderOptions): string {
   const paint = new Ansis(options.colour ? 1 : 0);
   const { rows } = tableOf(report);
   const counts = classCounts(rows).map(({ class: name, count }) =>
-    classPaint(paint, name as VerdictClass)(`${formatCount(count)} ${name}`),
+    classPaint(paint, name)(`${formatCount(count)} ${name}`),
   );
   const left = report.runs.length - rows.length;
   return (
@@ -87,7 +87,7 @@ export function runsLines(report: Report, options: RenderOptions): string[] {
     left: 2,
     width: options.width,
     paintHead: paint.bold,
-    paintCell: (text, r, c) => (c === 1 ? classPaint(paint, rows[r]!.class as VerdictClass)(text) : text),
+    paintCell: (text, r, c) => (c === 1 ? classPaint(paint, String(rows[r]!.class))(text) : text),
   });
   let from = 0;
   const groups = (table.groups ?? []).map((group) => {
