@@ -4,7 +4,7 @@
  */
 import { cellAfter } from './cell-after.ts';
 import { SLOT } from './line-scanner.ts';
-import { isMissingText } from './number-text.ts';
+import { isMissingText, numberOfText } from './number-text.ts';
 import type { Skeleton } from './printed-lines.ts';
 import type { NamedSlot } from './slot-names.ts';
 
@@ -104,7 +104,9 @@ export function brokenLines(
         const { use, name } = whole.slots[to[i]!]!;
         return { ...slot, use: slot.column < 0 ? ('none' as const) : use, name };
       });
-      const broken = { name: whole.slots[loss]!.name, missing: isMissingText(text), text };
+      // A number is that of another cell: an average in brackets, the same name in another part of the line.
+      const missing = isMissingText(text) || numberOfText(text) !== undefined;
+      const broken = { name: whole.slots[loss]!.name, missing, text };
       const line = { ...other, slots, broken };
       if (whole.slots.some(isAxis)) {
         const told = new Set(members.flatMap((one) => (one === other ? [] : places(one))));

@@ -315,15 +315,21 @@ export async function finishLog(raw: RawLog, options: ReadLogOptions = {}): Prom
   };
 }
 
-/** The errors of a log; a record that was lost to a value that is no number is one, whatever column it is counted in. */
+/**
+ * The errors of a log; a record that was lost to a value that is no number is one, although the column that it is counted
+ * in holds text alone and is no series.
+ */
 function told(errors: readonly ErrorRecord[], raw: RawLog, runs: readonly Run[]): readonly ErrorRecord[] {
   const lost = raw.account.lost.find(({ reason }) => reason === 'refused-value');
   if (errors.length > 0 || lost === undefined || raw.lost === 0) return errors;
-  const loss = runs.flatMap(({ series }) => series).find(({ role }) => isLossLike(role));
+  const kept = new Set(runs.flatMap(({ series }) => series.map(({ name }) => name)));
+  const column = raw.runs
+    .flatMap(({ series }) => series)
+    .find(({ name, refused }) => refused > 0 && !kept.has(name));
   return [
     diagError(
       'log-cells-bad',
-      { count: raw.lost, column: loss?.name ?? 'the loss', text: '…' },
+      { count: raw.lost, column: column?.name ?? 'the loss', text: column?.firstRefused?.text ?? '' },
       { path: raw.path, byteOffset: lost.at },
     ).toRecord(),
   ];

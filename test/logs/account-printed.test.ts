@@ -5,7 +5,7 @@ import { describe, expect, it } from 'vitest';
 import { finishLog, readRawStream } from '../../src/logs/read-log.ts';
 import { DiagError } from '../../src/model/errors.ts';
 import { isLossLike, type TimeSeries } from '../../src/model/run.ts';
-import { checkDamagedLogs, type WholeLog } from '../support/damaged-logs.ts';
+import { checkDamagedLogs, damaged, type WholeLog } from '../support/damaged-logs.ts';
 import { projectRoot } from '../support/shared-data.ts';
 
 /** Mutants: 2,000, and 200,000 at full length. */
@@ -150,4 +150,15 @@ describe('a loss that is no number', () => {
     expect(log.errors).toEqual([]);
     expect(log.runs[0]!.series.find(({ name }) => name === 'loss')).toMatchObject({ missing: 0, refused: 0 });
   });
+});
+
+it('no number is told as a value that is none', async () => {
+  const whole = { name: 'espnet', bytes: Buffer.from(layout('espnet')) };
+  const { bytes } = damaged(whole, 7, 8222);
+  const text = async function* (): AsyncGenerator<Uint8Array> {
+    yield bytes;
+  };
+  const espnet = await finishLog(await readRawStream(text(), 'log'), { sidecars: false });
+  // `loss_ctc` of the first part is gone, and that of the second is a number.
+  expect(espnet.errors.map(({ message }) => message).join()).not.toMatch(/says "[\d.…]*"/);
 });
