@@ -19,6 +19,23 @@ export function encodingOf(head: Uint8Array): TextEncoding {
   return little ? 'utf-16le' : big ? 'utf-16be' : 'utf-8';
 }
 
+/** Zero bytes in a row that are a hole in text, as a crash of the machine leaves it; in binary data they stand alone too. */
+const HOLE = 64;
+
+/** Whether the head of a file in UTF-8 has zero bytes that are no hole in a text. */
+export function isBinary(head: Uint8Array): boolean {
+  let start = head.indexOf(0);
+  while (start >= 0) {
+    let end = start;
+    while (end < head.length && head[end] === 0) end++;
+    // One that the head cuts may go on.
+    if (end - start < HOLE && end < head.length) return true;
+    if (start === 0 && end === head.length) return true;
+    start = head.indexOf(0, end);
+  }
+  return false;
+}
+
 /** Bytes of the byte order mark that a head starts with; 0 where there is none. */
 export function markBytes(head: Uint8Array): number {
   if (head[0] === 0xef && head[1] === 0xbb && head[2] === 0xbf) return 3;

@@ -3,6 +3,7 @@
  * its end, a checkpoint is handed on open, and a file that is neither is passed over with the reason.
  */
 import { basename, dirname, relative, resolve } from 'node:path';
+import { isBinary } from '../bytes/encoding.ts';
 import type { PeekedSource } from '../bytes/peeked-source.ts';
 import { kindOfPath } from '../bytes/source.ts';
 import type { CheckpointFormat } from '../checkpoints/format.ts';
@@ -164,7 +165,7 @@ async function readNamed(file: InputFile, options: Reading, found: Inputs): Prom
   const { path, source, head, told } = file;
   if (await options.claim?.(file)) return;
   // A binary file that is neither may still be one that can be named: another pickle, an archive of something else.
-  if (told === undefined && options.format === undefined && (head.includes(0) || head[0] === 0x80))
+  if (told === undefined && options.format === undefined && (isBinary(head) || head[0] === 0x80))
     await explainFile(source);
   try {
     found.logs.push(await finishLog(await readRawLog(source, options, told), options));

@@ -2,7 +2,7 @@
 import { createHash, type Hash } from 'node:crypto';
 import { dirname } from 'node:path';
 import { peekStream, readChunks, STDIN_NAME } from '../bytes/chunks.ts';
-import { encodingOf, markBytes, toUtf8 } from '../bytes/encoding.ts';
+import { encodingOf, isBinary, markBytes, toUtf8 } from '../bytes/encoding.ts';
 import { gunzipChunks, isGzip } from '../bytes/gzip.ts';
 import { joinAccounts } from '../bytes/ledger.ts';
 import { type ByteSource, openFile, sizeOfPath } from '../bytes/source.ts';
@@ -58,7 +58,7 @@ export function formatOf(head: Buffer, path: string): LogFormat | undefined {
 }
 
 /** Whether a head may be text: no zero bytes, as UTF-8. */
-const isText = (head: Buffer): boolean => !utf8Head(head).includes(0);
+const isText = (head: Buffer): boolean => !isBinary(utf8Head(head));
 
 /** The head as UTF-8 text. */
 function utf8Head(head: Buffer): Buffer {
@@ -74,7 +74,7 @@ const ANY_TEXT = FORMATS.find(({ anyText }) => anyText !== undefined)!;
 
 /** The format that text of this name is tried in where its head tells nothing. */
 export const formatByName = (head: Buffer, name: string): LogFormat | undefined =>
-  ANY_TEXT.anyText!.names.test(name) && !head.includes(0) ? ANY_TEXT : undefined;
+  ANY_TEXT.anyText!.names.test(name) && !isBinary(head) ? ANY_TEXT : undefined;
 
 /**
  * The format that reads records of training in the head of a text, whatever the file is called; undefined where it holds

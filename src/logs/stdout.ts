@@ -3,6 +3,7 @@
  * at the end of a line (fairseq's `[train_inner][INFO] - {"loss": "1.998", …}`), or lines that match `--pattern`.
  * A progress bar that overwrites itself with `\r` is as many lines. Lines that match nothing are no loss.
  */
+import { isBinary } from '../bytes/encoding.ts';
 import { type LineFate, nothingWaits, scanLines, type Waiting } from '../bytes/lines.ts';
 import type { StepUnit } from '../model/run.ts';
 import { countAt, tally } from './bad-lines.ts';
@@ -118,7 +119,7 @@ export const stdout: LogFormat = {
   vague: true,
   anyText: { names: /(\.(log|txt|out|err|stdout|stderr)(\.gz)?|^slurm-[^.]*|^nohup[^.]*)$/i },
   sniff(head) {
-    if (head.includes(0)) return false;
+    if (isBinary(head)) return false;
     const lines = head
       .toString('latin1')
       .replace(DRAWING, '')
@@ -161,16 +162,19 @@ export const stdout: LogFormat = {
       const table = tableOf(id, axis);
       const step = at ?? lastStep;
       if (axis === 'step' && Number.isFinite(step)) lastStep = step;
+      const said = new Set<string>();
       for (const [name, text] of pairs) {
+        // A line that says a name twice (`time`, `time`) means the first.
+        if (said.has(name)) continue;
+        said.add(name);
         const glued = isLossName(name) ? gluedCell(line, name, text) : undefined;
         const value = numberOfText(glued ?? text);
-        // A line that says a name twice (`time`, `time`) means the first.
         if (value !== undefined) table.set(table.column(name), value);
         else if (glued !== undefined) table.refuse(table.column(name), glued, lineNumber);
       }
       // A loss whose name the line says, with what is no number behind it.
       for (const [column, { name }] of table.columns.entries()) {
-        if (!isLossName(name) || pairs.some(([said]) => said === name)) continue;
+        if (said.has(name) || !isLossName(name)) continue;
         const cell = cellAfter(line, name.slice(prefix.length));
         if (cell === undefined) continue;
         const value = numberOfText(cell);

@@ -70,6 +70,10 @@ const UNTOLD: Readonly<Record<string, { readonly said: readonly string[]; readon
   fuxictr: { said: [''], why: ENDS_LINE },
   'kaldi-nnet3': { said: [''], why: PARTED_BY_BLANKS },
   'llm-foundry': { said: [''], why: ENDS_LINE },
+  mlperf: {
+    said: ANY,
+    why: 'an object with a bare word or nothing for its value is no JSON, and its line other text',
+  },
   olmo: { said: [''], why: ENDS_LINE },
   torchtune: { said: [''], why: 'colons part its cells, and two of them are one' },
   'metric-logger': { said: [''], why: 'the average in brackets behind it is taken for the value' },

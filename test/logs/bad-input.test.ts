@@ -87,7 +87,6 @@ describe('files', () => {
     ]);
     expect(found.skipped.map((one) => one.reason).sort()).toEqual([
       'empty (0 bytes)',
-      'hyperparameters',
       'in no known format',
       'not a regular file (loop of links)',
       'not a regular file (missing)',
@@ -439,6 +438,23 @@ describe('other texts', () => {
     );
     expect(log.lost).toBe(0);
     expect(log.runs[0]!.notes).toEqual([expect.stringMatching(/^1 lines .* \(first in line 2\)$/)]);
+  });
+  it('a printed log with a hole in its head, at its start or at its end keeps its lines', async () => {
+    const lines = Array.from({ length: 40 }, (_, k) => `step ${k} loss ${(2 / (k + 1)).toFixed(4)} lr 0.1\n`);
+    const [start, end] = [lines.slice(0, 20).join(''), lines.slice(20).join('')];
+    for (const text of [
+      `${start}${'\0'.repeat(300)}\n${end}`,
+      `${'\0'.repeat(300)}\n${start}${end}`,
+      `${start}${end}${'\0'.repeat(300)}`,
+    ]) {
+      const log = await read(text);
+      expect(values(log, 'loss')).toHaveLength(40);
+      expect(log.account.lost).toMatchObject([{ reason: 'hole' }]);
+      expect(codes(log)).toEqual(['log-hole']);
+    }
+    // Zero bytes that stand alone are binary data.
+    await expect(read(`${start}\0${end}`)).rejects.toMatchObject({ code: 'format-unknown' });
+    await expect(read('\0'.repeat(500))).rejects.toMatchObject({ code: 'format-unknown' });
   });
   it('--pattern reads any line by its named groups, and a pattern that is none is refused', async () => {
     const text = 'it 1: L=0.5\nit 2: L=nan\nnothing\nit 3: L=0.25\n';
