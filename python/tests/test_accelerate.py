@@ -128,3 +128,32 @@ def test_a_prepared_optimizer_is_unwrapped_by_the_recorder_too(tmp_path, read):
 def test_attach_before_prepare_is_a_usage_error(tmp_path):
     with pytest.raises(ValueError, match="after accelerator.prepare"):
         ClippyCallback(tmp_path / "capture").attach(accelerate.Accelerator(cpu=True))
+
+
+def test_with_a_guard_bad_batches_do_not_move_the_model(tmp_path):
+    def trained(callback, times):
+        accelerator = accelerate.Accelerator(cpu=True)
+        torch.manual_seed(0)
+        model = torch.nn.Linear(4, 1)
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.05)
+        model, optimizer = accelerator.prepare(model, optimizer)
+        if callback:
+            callback.attach(accelerator)
+        for step in range(50):
+            g = torch.Generator().manual_seed(step)
+            x = torch.randn(16, 4, generator=g)
+            batch = {"x": x * (times if step >= 40 else 1), "y": x.sum(1)}
+            if callback:
+                callback.batch(batch)
+            accelerator.backward(loss_of(model, batch))
+            optimizer.step()
+            optimizer.zero_grad()
+        if callback:
+            callback.close()
+        return model.weight.detach().clone()
+
+    lost = trained(None, 50.0)
+    held = trained(ClippyCallback(tmp_path / "a", guard=True, loss_fn=loss_of), 50.0)
+    assert not (lost - 1).abs().max() < 10 and (held - 1).abs().max() < 0.2
+    calm = trained(ClippyCallback(tmp_path / "b", guard=True, loss_fn=loss_of), 1.0)
+    assert torch.equal(calm, trained(None, 1.0))

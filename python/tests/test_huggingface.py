@@ -200,3 +200,48 @@ def test_deepspeed_is_refused_by_name(tmp_path, status):
         )
     callback.on_train_end(args, trainer.state, trainer.control)
     assert "DeepSpeed" in status(tmp_path / "capture")["stopped"]
+
+
+class Surge(transformers.TrainerCallback):
+    """The learning rate jumps from 3e-3 to 3 at step 61."""
+
+    def on_step_begin(self, args, state, control, optimizer=None, **_):
+        for group in optimizer.param_groups:
+            group["lr"] = 3.0 if state.global_step >= 60 else 3e-3
+
+
+def guarded(tmp_path, surge, **options):
+    callback = ClippyCallback(tmp_path / "capture", **options)
+    model = build(0)
+    args = transformers.TrainingArguments(
+        str(tmp_path / "out"),
+        max_steps=75,
+        per_device_train_batch_size=4,
+        learning_rate=3e-3,
+        lr_scheduler_type="constant",
+        report_to=[],
+        save_strategy="no",
+        disable_tqdm=True,
+        use_cpu=True,
+        seed=7,
+    )
+    Ordered(model, args, train_dataset=Tokens(400), callbacks=[*([Surge()] if surge else []), callback]).train()
+    with torch.no_grad():
+        held_out = [Tokens()[k] for k in range(300, 332)]
+        batch = {key: torch.stack([row[key] for row in held_out]) for key in held_out[0]}
+        return float(model.eval()(**batch).loss), model, callback
+
+
+def test_with_a_guard_a_rate_that_jumps_does_not_ruin_the_model(tmp_path):
+    well, plain, _ = guarded(tmp_path / "well", False)
+    lost, _, _ = guarded(tmp_path / "lost", True)
+    held, _, _ = guarded(tmp_path / "held", True, guard=True, pulse=tmp_path / "pulse.jsonl")
+    assert lost > 2 * well and held < 1.3 * well
+    lines = [json.loads(line) for line in (tmp_path / "pulse.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in lines] == list(range(1, 76))
+    assert all(line["action"] == "apply" for line in lines[:60]) and lines[60]["action"] != "apply"
+    status = json.loads((tmp_path / "held" / "capture" / "status.json").read_text())
+    assert status["incidents"][0]["step"] == 61 and "guard" in status["incidents"][0]["reason"]
+    # A healthy training is bitwise what it is without.
+    _, same, _ = guarded(tmp_path / "calm", False, guard=True)
+    assert all(torch.equal(a, b) for a, b in zip(plain.parameters(), same.parameters()))

@@ -158,3 +158,44 @@ def test_lightnings_wrapped_optimizer_is_unwrapped_by_the_recorder(tmp_path, rea
         warnings.simplefilter("ignore")
         train(tmp_path, [Own()])
     assert read(tmp_path / "capture").manifest["optimizer"]["name"] == "adamw"
+
+
+def test_with_a_guard_bad_batches_do_not_move_the_model(tmp_path):
+    class Plain(Net):
+        def __init__(self):
+            super().__init__()
+            torch.manual_seed(0)
+            self.net = torch.nn.Linear(4, 1)
+
+        def on_before_optimizer_step(self, optimizer):
+            """A skipped step has no gradients to keep."""
+
+        def configure_optimizers(self):
+            return torch.optim.SGD(self.parameters(), lr=0.05)
+
+    def trained(callback, times):
+        g = torch.Generator().manual_seed(0)
+        x = torch.randn(50 * 16, 4, generator=g)
+        y = x.sum(1)
+        x[40 * 16 :] *= times
+        loader = torch.utils.data.DataLoader(torch.utils.data.TensorDataset(x, y), batch_size=16)
+        model = Plain()
+        lightning.Trainer(
+            max_epochs=1,
+            accelerator="cpu",
+            logger=False,
+            enable_checkpointing=False,
+            enable_progress_bar=False,
+            enable_model_summary=False,
+            callbacks=[callback] if callback else [],
+        ).fit(model, loader)
+        return model.net.weight.detach().clone()
+
+    def loss_fn(model, batch):
+        return model.loss(batch)
+
+    lost = trained(None, 50.0)
+    held = trained(ClippyCallback(tmp_path / "a", guard=True, loss_fn=loss_fn), 50.0)
+    assert not (lost - 1).abs().max() < 10 and (held - 1).abs().max() < 0.2
+    calm = trained(ClippyCallback(tmp_path / "b", guard=True, loss_fn=loss_fn), 1.0)
+    assert torch.equal(calm, trained(None, 1.0))

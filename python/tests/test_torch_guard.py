@@ -3,6 +3,8 @@
 import copy
 import json
 import math
+import os
+from pathlib import Path
 
 import pytest
 
@@ -339,3 +341,34 @@ def test_a_recorder_with_a_guard_opens_its_capture_at_the_alarm(tmp_path, read):
     assert capture.manifest["flushed"]["step"] == 30
     assert "guard" in capture.manifest["flushed"]["reason"]
     assert capture.entry(30)["guard"]["risk"] >= 0.9
+
+
+def ddp_worker(rank, world, folder, port):
+    os.environ.update(MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port))
+    torch.set_num_threads(1)
+    torch.distributed.init_process_group("gloo", rank=rank, world_size=world)
+    model = torch.nn.parallel.DistributedDataParallel(Net(plain=True))
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.05)
+    guard = Guard(model, optimizer, loss_of)
+    said = []
+    for step in range(35):
+        # Only the batch of rank 0 is bad.
+        data = batch_at(2 * step + rank, 40.0 if step >= 30 and rank == 0 else 1.0)
+        optimizer.zero_grad()
+        loss = model(data)
+        loss.backward()
+        advice = guard.check(step, data, loss)
+        guard.apply(advice)
+        optimizer.step()
+        said.append([advice.action, advice.risk, advice.scale, advice.ahead is not None])
+    weights = [p.detach().double().sum().item() for p in model.parameters()]
+    Path(f"{folder}-{rank}.json").write_text(json.dumps([said, weights, guard.problems]))
+    torch.distributed.destroy_process_group()
+
+
+def test_all_ranks_get_the_same_advice(tmp_path):
+    torch.multiprocessing.spawn(ddp_worker, (2, str(tmp_path / "said"), 29755 + os.getpid() % 1000), nprocs=2)
+    first, second = (json.loads((tmp_path / f"said-{rank}.json").read_text()) for rank in (0, 1))
+    assert first == second
+    assert first[0][30][0] != "apply" and all(action == "apply" for action, *_ in first[0][:30])
+    assert not first[2] and all(math.isfinite(w) for w in first[1])

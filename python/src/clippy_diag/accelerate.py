@@ -35,6 +35,7 @@ class ClippyCallback(AttachedCallback):
     every, after  a capture holds `every` to twice as many steps before the incident, and `after` steps after it
     batches       whether batches are kept (they may hold personal data); they have to be told: `callback.batch(batch)` before the
                   forward pass. Without them no closed loop is possible
+    guard         whether a `Guard` checks every step and its advice is followed; loss_fn= and pulse= are the guard's
     options       memory=, disk=, max_captures=, curvature=, layouts=, model_file= of `clippy_diag.torch.Recorder`
 
     Steps count from 0, one for each time that the optimizer steps.

@@ -35,6 +35,7 @@ class ClippyCallback(AttachedCallback, TrainerCallback):  # type: ignore[misc]
     every, after  a capture holds `every` to twice as many steps before the incident, and `after` steps after it
     batches       whether batches are kept (they may hold personal data); without them no closed loop is possible. A captured
                   batch is what `compute_loss` gets, or the list of them under gradient accumulation; `loss_fn` computes its loss
+    guard         whether a `Guard` checks every step and its advice is followed; loss_fn= and pulse= are the guard's
     options       memory=, disk=, max_captures=, curvature=, layouts=, model_file= of `clippy_diag.torch.Recorder`
 
     Steps count as the Trainer logs them, from 1. `max_grad_norm` is recorded as the clipping.
@@ -58,6 +59,7 @@ class ClippyCallback(AttachedCallback, TrainerCallback):  # type: ignore[misc]
         clip = args.max_grad_norm or 0
         clipping = {"rule": "global-norm", "maxNorm": float(clip)} if clip > 0 else {"rule": "none"}
         accelerator = trainer.accelerator
+        self._own.loss_fn = self._own.loss_fn or loss_fn
         self._own.begin(model, optimizer, clipping, ranks=accelerator.num_processes)
         tracker = self.recorder.tracker if self.recorder is not None else None
         if tracker is not None and tracker.loss_fn is None:

@@ -25,6 +25,7 @@ class ClippyCallback(AttachedCallback, Callback):  # type: ignore[misc]
     every, after  a capture holds `every` to twice as many steps before the incident, and `after` steps after it
     batches       whether batches are kept (they may hold personal data); without them no closed loop is possible. A captured
                   batch is what `training_step` gets, or the list of them under accumulation
+    guard         whether a `Guard` checks every step and its advice is followed; loss_fn= and pulse= are the guard's
     options       memory=, disk=, max_captures=, curvature=, layouts=, model_file= of `clippy_diag.torch.Recorder`
 
     Steps count as `trainer.global_step`, from 0. `gradient_clip_val` is recorded as the clipping. With several optimizers

@@ -11,6 +11,8 @@ import torch
 
 from ..rules import Clipping
 from ..wrapped import Wrapped
+from .ahead import LossFn
+from .guard import Guard, is_unscaled
 from .recorder import Recorder
 
 
@@ -20,10 +22,25 @@ class Attached:
     folder   where captures go, see `clippy_diag.torch.Recorder`, which takes `options` too
     batches  whether batches are kept. They may hold personal data; without them there is no closed loop
     trainer  whose loop it is, as a capture names it
+    guard    whether a `Guard` checks every step and its advice is followed
+    loss_fn  what the guard tries a step with
+    pulse    the guard's log
     """
 
-    def __init__(self, folder: str | Path, batches: bool, trainer: str, options: dict[str, Any]) -> None:
+    def __init__(
+        self,
+        folder: str | Path,
+        batches: bool,
+        trainer: str,
+        options: dict[str, Any],
+        *,
+        guard: bool = False,
+        loss_fn: LossFn | None = None,
+        pulse: None | str | Path = None,
+    ) -> None:
         self.folder, self.batches, self.trainer, self.options = folder, batches, trainer, options
+        self.with_guard, self.loss_fn, self.pulse = guard, loss_fn, pulse
+        self._scaler = Wrapped()
         self.recorder: Recorder | None = None
         self._wanted: str | None = None
         self._losses: list[torch.Tensor] = []
@@ -33,7 +50,11 @@ class Attached:
         """Makes the recorder. What cannot be recorded is said."""
         self.end()
         try:
-            self.recorder = Recorder(model, optimizers, self.folder, clipping=clipping, **self.options)
+            guard = None
+            if self.with_guard:
+                guard = Guard(model, optimizers, self.loss_fn, pulse=self.pulse, clipping=clipping)
+                guard.parallel = guard.parallel or ranks > 1
+            self.recorder = Recorder(model, optimizers, self.folder, clipping=clipping, guard=guard, **self.options)
         except Exception as error:
             warnings.warn(f"clippy-diag: nothing is recorded: {error}", stacklevel=3)
             return
@@ -64,7 +85,9 @@ class Attached:
         if self.active and self.recorder is not None:
             with self.recorder.guarded():
                 self.recorder.mark_random_state()
-            if batch is not None and (self.batches or self.recorder.tracker is not None):
+            if batch is not None and (
+                self.batches or self.recorder.tracker is not None or self.recorder.guard is not None
+            ):
                 self._micro.append(batch)
 
     def after_loss(self, loss: Any) -> None:
@@ -81,8 +104,25 @@ class Attached:
             batch = None
             if self._micro:
                 batch = self._micro[0] if len(self._micro) == 1 else list(self._micro)
+            self._follow_guard(step, loss, batch, scaler, only)
             self.recorder.record(step, loss, batch=batch, scaler=scaler, only=only)
         self._losses, self._micro = [], []
+
+    def _follow_guard(self, step: int, loss: float, batch: Any, scaler: Any, only: Any) -> None:
+        """Checks the step and does what the guard advises; what is recorded afterwards is what the optimizer takes."""
+        recorder = self.recorder
+        if recorder is None or recorder.guard is None:
+            return
+        guard = recorder.guard
+        if only is not None:
+            recorder.note("the guard does not follow optimizers that step in turn: nothing is checked")
+            recorder.guard = None
+            return
+        if scaler is not None and scaler.is_enabled() and guard.scaler is not scaler:
+            guard.scaler, unscale = scaler, scaler.unscale_
+            # The trainer unscales too, and a scaler refuses that a second time.
+            self._scaler.put(scaler, "unscale_", lambda own: None if is_unscaled(scaler, own) else unscale(own))
+        guard.apply(guard.check(step, batch, loss))
 
     def clipped(self, clips: list[dict[str, Any]], whole: bool) -> None:
         """The clipping that a step goes through, in the order in which it acts; `whole` once the step is over."""
@@ -109,7 +149,10 @@ class Attached:
         """Waits until all is written, and says what could not be done."""
         recorder, self.recorder = self.recorder, None
         self._losses, self._micro = [], []
+        self._scaler.restore()
         if recorder is not None:
+            if recorder.guard is not None:
+                recorder.guard.close()
             recorder.close()
 
 
@@ -119,6 +162,9 @@ class AttachedCallback:
     folder        where captures go; `status.json` in it says how the recording fares
     every, after  a capture holds `every` to twice as many steps before the incident, and `after` steps after it
     batches       whether batches are kept (they may hold personal data); without them no closed loop is possible
+    guard         whether a `Guard` checks every step, and its advice is followed: docs/guard.md
+    loss_fn       (model, batch) -> loss, with which the guard tries a step on copies; without it signs alone decide
+    pulse         a file for the guard's line of JSON a step
     options       memory=, disk=, max_captures=, curvature=, layouts=, model_file= of `clippy_diag.torch.Recorder`
     """
 
@@ -132,15 +178,31 @@ class AttachedCallback:
         every: int = 20,
         after: int = 34,
         batches: bool = False,
+        guard: bool = False,
+        loss_fn: LossFn | None = None,
+        pulse: None | str | Path = None,
         **options: Any,
     ) -> None:
         super().__init__()
-        self._own = Attached(folder, batches, self.TRAINER, {"every": every, "after": after, **options})
+        self._own = Attached(
+            folder,
+            batches,
+            self.TRAINER,
+            {"every": every, "after": after, **options},
+            guard=guard,
+            loss_fn=loss_fn,
+            pulse=pulse,
+        )
         self._wrapped = Wrapped()
 
     def capture_now(self) -> None:
         """A drill: writes a capture at the next step."""
         self._own.request("capture_now")
+
+    @property
+    def guard(self) -> Guard | None:
+        """The guard while it is attached to a training, or None."""
+        return self._own.recorder.guard if self._own.recorder is not None else None
 
     @property
     def recorder(self) -> Recorder | None:

@@ -94,14 +94,15 @@ class Guard:
         self.problems: list[str] = []
         #: Seconds of all checks, and how many of them looked ahead.
         self.seconds, self.looks, self.checks = 0.0, 0, 0
-        self._parallel = type(model).__name__ == "DistributedDataParallel"
+        #: Whether several ranks train the model, each with a guard that is called at every step.
+        self.parallel = type(model).__name__ == "DistributedDataParallel"
         self._ahead: LookAhead | None = None
         sharded = next((p for p in self.model.parameters() if type(p.data).__name__ == "DTensor"), None)
         if loss_fn is not None and (sharded is not None or "FullyShardedDataParallel" in type(model).__name__):
             self._say("parameters are sharded: steps are not tried before, the signs alone decide")
         elif loss_fn is not None:
             self._ahead = LookAhead(self.model, self.optimizers, loss_fn, self._rules(clipping), self._mean_of_ranks)
-        self._pulse = None if pulse is None or self._rank() else Pulse(pulse, self._say)
+        self._pulse = None if pulse is None else Pulse(pulse, self._say)
         self._watch = Watch()
         self._usual: dict[str, float] = {}
         #: Batches from before, each with its loss when it was trained on.
@@ -177,17 +178,15 @@ class Guard:
         self._in_a_row = self._in_a_row + 1 if advice.action != "apply" else 0
         if self._in_a_row == IN_A_ROW and not self.advice_only:
             self._say(f"{IN_A_ROW} steps in a row were not taken as they are, the last is {step}: look at the run")
-        if self._pulse is not None:
+        if self._pulse is not None and not self._rank():
             self._pulse.write(seen, signs, advice)
         return advice
 
     def _unscale(self) -> None:
         if self.scaler is None or not self.scaler.is_enabled():
             return
-        states = getattr(self.scaler, "_per_optimizer_states", {})
         for optimizer in self.optimizers:
-            stage = states[id(optimizer)].get("stage") if id(optimizer) in states else None
-            if getattr(stage, "name", "READY") == "READY":
+            if not is_unscaled(self.scaler, optimizer):
                 self.scaler.unscale_(optimizer)
 
     def _measure(self, loss: float | torch.Tensor) -> Measured:
@@ -273,11 +272,11 @@ class Guard:
         return self._names[id(parameter)]
 
     def _rank(self) -> int:
-        return int(torch.distributed.get_rank()) if self._parallel else 0
+        return int(torch.distributed.get_rank()) if self.parallel else 0
 
     def _mean_of_ranks(self, value: torch.Tensor) -> torch.Tensor:
         """The mean over ranks, in place; the value itself where there is one process."""
-        if self._parallel and torch.distributed.get_world_size() > 1:
+        if self.parallel and torch.distributed.get_world_size() > 1:
             value = value.to(next(self.model.parameters()).device)
             torch.distributed.all_reduce(value)
             value /= torch.distributed.get_world_size()
@@ -287,6 +286,13 @@ class Guard:
         if what not in self.problems:
             self.problems.append(what)
             warnings.warn(f"clippy-diag: guard: {what}", stacklevel=4)
+
+
+def is_unscaled(scaler: Any, optimizer: torch.optim.Optimizer) -> bool:
+    """Whether a GradScaler has divided this step's gradients by its factor already."""
+    states = getattr(scaler, "_per_optimizer_states", {})
+    stage = states[id(optimizer)].get("stage") if id(optimizer) in states else None
+    return getattr(stage, "name", "READY") != "READY"
 
 
 def _not_finite(step: int, seen: Measured) -> Advice:
