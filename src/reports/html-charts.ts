@@ -226,8 +226,10 @@ export function overlayOf(runs: readonly RunReport[], columns: number): Overlay 
   );
   const finite = ends.filter(Number.isFinite);
   const [from, to] = [smallest(finite), largest(finite)];
-  if (!(to > from)) return undefined;
-  const columnAt = (step: number): number => Math.round(((step - from) / (to - from)) * (columns - 1));
+  if (!(to > from && Number.isFinite(to - from))) return undefined;
+  // A saved report may hold a bucket whose steps lie outside of all first and last ones.
+  const columnAt = (step: number): number =>
+    Math.min(columns - 1, Math.max(0, Math.round(((step - from) / (to - from)) * (columns - 1))));
   let [low, high] = [Number.POSITIVE_INFINITY, Number.NEGATIVE_INFINITY];
   const curves = series.map((one) => {
     if (one === undefined) return [];

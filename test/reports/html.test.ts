@@ -8,7 +8,7 @@ import { formatNumber } from '../../src/model/format-number.ts';
 import type { Report, RunReport } from '../../src/model/report.ts';
 import { runsTable } from '../../src/model/runs-table.ts';
 import { html } from '../../src/reports/html.ts';
-import { chartsOf } from '../../src/reports/html-charts.ts';
+import { chartsOf, overlayOf } from '../../src/reports/html-charts.ts';
 import { HTML_PARTS } from '../../src/reports/html-parts.ts';
 import { makeReport, makeRun, makeRunReport, makeSeries } from '../support/make-report.ts';
 import { fullReport } from './full-report.ts';
@@ -132,4 +132,23 @@ test('buckets keep every extreme, restarts split a line, steps of a part rise', 
   const split = chartsOf({ ...run, series: [{ ...back, lastStep: back.firstStep }] })[0]!.lines[0]!;
   expect(split.parts.length).toBe(2);
   for (const { x } of split.parts) expect(x.every((v, i) => i === 0 || v > x[i - 1]!)).toBe(true);
+});
+
+test('curves overlaid take no longer for a bucket far away, and none where steps have no distance', () => {
+  const [one, other] = ['a', 'b'].map((id) =>
+    makeRunReport(makeRun(id, [makeSeries('loss', 'loss', [3, 2, 1])])),
+  );
+  const [series] = one!.series;
+  const far = (lastStep: number): RunReport[] => [
+    { ...one!, series: [{ ...series!, lastStep: [...series!.lastStep.slice(0, -1), lastStep] }] },
+    other!,
+  ];
+  const overlay = overlayOf(far(1e300), 60)!;
+  expect(overlay.curves.map((curve) => curve.length)).toEqual([60, 60]);
+  expect(overlay.curves[0]!.filter((value) => value !== null).length).toBeGreaterThan(0);
+  const apart = far(Number.MAX_VALUE).map((run) => ({
+    ...run,
+    series: run.series.map((one) => ({ ...one, firstStep: [-Number.MAX_VALUE, ...one.firstStep.slice(1)] })),
+  }));
+  expect(overlayOf(apart, 60)).toBeUndefined();
 });
