@@ -145,6 +145,7 @@ const CASES: Readonly<Record<string, Readonly<Record<number, string>>>> = {
   },
   init: { 0: 'init --dir new', 2: 'init --framework mxnet', 5: 'init --dir good.jsonl/x' },
   explain: { 0: 'explain clippy', 2: 'explain clipy', 5: 'FULL explain clippy' },
+  completion: { 0: 'completion bash', 2: 'completion fish', 5: 'FULL completion bash' },
   '`--help`, `help`': { 0: '--help', 2: 'help nonsense', 5: 'FULL --help' },
 };
 

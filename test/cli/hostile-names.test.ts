@@ -27,7 +27,8 @@ const CONTROL =
   /[\u0000-\u0008\u000b-\u001f\u007f-\u009f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff\ufff9-\ufffb\ufffe\uffff]|[\ud800-\udfff]/u;
 /** What we write to a terminal ourselves: weights and colours; a line or a screen that is cleared, where a new line begins. */
 const OWN_COLOUR = /\u001b\[(?:[012]|22|3\d|39|9[0-7])(?:;\d+)*m/g;
-const OWN_SCREEN = /\r\u001b\[K|\u001b\[H\u001b\[J|\u001b\[\d+A\u001b\[J/g;
+const OWN_SCREEN =
+  /\r\u001b\[K|\u001b\[H\u001b\[J|\u001b\[\d+A\u001b\[J|\u001b\[2J|\u001b\[\?(?:7|25|1049)[hl]|\r(?=\n)/g;
 const parsed = (text: string): string[] => {
   try {
     JSON.parse(text);
@@ -167,6 +168,7 @@ function linesOf(name: string): Line[] {
     ...both('baseline', 'show', '--file', `${name}.json`),
     ...both('strip-batches', damaged),
     ...both('explain', name),
+    ...both('completion', name),
     ...both('init', '--dir', join('new', name)),
     ...both(name),
     ...both('analyze', '--report', `${name}:x`, 'runs'),

@@ -330,10 +330,10 @@ describe('a log that is written to', () => {
     const grows = setInterval(() => appendFileSync(path, `${lines[10]}\n`), 20);
     try {
       const io = { now: Date.now, sleep: (ms: number) => new Promise<void>((done) => setTimeout(done, ms)) };
+      // `--settle 0` looks once, and may find no growth in the moment that reading takes.
       for (const args of [
         ['--settle', '1'],
-        ['--settle', '0'],
-        ['--rule', 'last(loss) < 9', '--settle', '0'],
+        ['--rule', 'last(loss) < 9', '--settle', '1'],
       ])
         expect((await cli(['gate', path, ...args], { io })).code).not.toBe(0);
       const into = join(folder(), 'base.json');

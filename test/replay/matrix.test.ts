@@ -145,7 +145,7 @@ it('a rule that holds nowhere is said to hold nowhere', async () => {
   });
   expect(matrix.cells[0]!.diverged).toBe(true);
   expect(renderMatrix(matrix, { width: 80, colour: false, ascii: false })).toMatch(
-    /\nEvery seed holds under none not at 2, the lowest\.\n/,
+    /^Every order of the batches holds under none not at 2, the lowest\.\n/,
   );
 });
 
@@ -206,7 +206,7 @@ describe('at the command line', () => {
     expect(out).toMatch(/^rule +0.125 +0.5 +1$/m);
     expect(out).toMatch(/^none +0\.\d+ +out @400 +out @400$/m);
     expect(out.replace(/\s+/g, ' ')).toContain(
-      'Every seed holds under clippy:paper to 1, the highest, at least; under none to 0.125, not at 0.5.',
+      'Every order of the batches holds under clippy:paper to 1, the highest, at least; under none to 0.125, not at 0.5.',
     );
     const narrow = await cli(['matrix', incident, ...small], { env: { COLUMNS: '40' } });
     expect(narrow.out).toMatch(/^none$\n {2}0\.125 +0\.\d+$/m);
