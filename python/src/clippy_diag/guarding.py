@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+import sys
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -25,7 +26,7 @@ LEAST_SPREAD = 0.1
 #: Factors on the gradients that the look-ahead tries, largest first.
 SCALES = (0.5, 0.2, 0.05, 0.01)
 #: Steps between two look-aheads of a run in which nothing is unusual, and between two batches kept as references.
-LOOK_EVERY, KEEP_EVERY = 25, 10
+LOOK_EVERY, KEEP_EVERY = 50, 10
 #: A learning rate so many times that of the last look-ahead is looked at.
 RATE_GROWN = 1.25
 #: What the rise of a loss that is not finite counts as.
@@ -308,3 +309,143 @@ def usual_text(signs: Signs, names: Sequence[str]) -> str:
     if signs.surprise > most and 0 <= signs.tensor < len(names):
         return f"the gradient of {names[signs.tensor]} is {times(math.exp(signs.surprise))} what its past lets expect"
     return f"{what} {times(math.exp(most))} the usual"
+
+
+#: Losses of a step that is tried on `references` with every gradient multiplied by a factor.
+Look = Callable[[Sequence[Any], float], Ahead]
+CALM = "Nothing about this step is far from the usual."
+
+
+class Checks:
+    """The checks of one training: the run's past, reference batches, and what is advised. Used by the guards of all frameworks.
+
+    clip_at      the risk from which on a step is not taken as it is
+    advice_only  whether every step is taken as it is all the same
+    say          tells once what could not be done, or what somebody should look at
+    """
+
+    def __init__(self, clip_at: float, advice_only: bool, say: Callable[[str], None]) -> None:
+        if not 0 < clip_at <= 1:
+            raise ValueError(f"clippy-diag: clip_at={clip_at} must be above 0 and at most 1")
+        self.clip_at, self.advice_only, self._say = clip_at, advice_only, say
+        #: How many checks looked ahead.
+        self.looks = 0
+        self._watch = Watch()
+        #: Batches from before, each with its loss when it was trained on.
+        self._references: list[tuple[Any, float]] = []
+        self._in_a_row = 0
+
+    def advise(
+        self, step: int, seen: Measured, look: Look | None, keep: Callable[[], Any] | None
+    ) -> tuple[Signs | None, Advice]:
+        """Judges a step; `look` tries it, `keep` copies its batch. None where there is no loss function or no batch."""
+        signs: Signs | None = None
+        if seen.broken or not math.isfinite(seen.loss):
+            advice = _not_finite(step, seen)
+        else:
+            signs = self._watch.signs(seen)
+            advice = self._judge(step, seen, signs, look)
+            if advice.action == "apply" or self.advice_only:
+                self._watch.add(seen)
+                if keep is not None and (self._watch.steps - 1) % KEEP_EVERY == 0:
+                    self._references = [*self._references[-1:], (keep(), seen.loss)]
+        self._in_a_row = self._in_a_row + 1 if advice.action != "apply" else 0
+        if self._in_a_row == IN_A_ROW and not self.advice_only:
+            self._say(f"{IN_A_ROW} steps in a row were not taken as they are, the last is {step}: look at the run")
+        return signs, advice
+
+    def _judge(self, step: int, seen: Measured, signs: Signs, look: Look | None) -> Advice:
+        suspicion = risk_of(CHEAP, signs)
+        tensor = seen.names[signs.tensor] if signs.tensor >= 0 else None
+        if look is None or not self._references:
+            if suspicion < self.clip_at:
+                return Advice(step, suspicion, "apply", CALM, tensor=tensor)
+            # Back to the usual size: nobody tried whether that holds.
+            scale = math.exp(-max(signs.gradient, signs.update, 0.7))
+            why = f"Before this step {usual_text(signs, seen.names)}."
+            return _clipped(step, suspicion, scale, seen, tensor, why, None)
+        if not self._watch.look_due(seen, suspicion, SUSPICIOUS):
+            return Advice(step, min(suspicion, SUSPICIOUS), "apply", CALM, tensor=tensor)
+        self.looks += 1
+        self._watch.looked(seen)
+        batches, bases = [data for data, _ in self._references], [base for _, base in self._references]
+        ahead = look(batches, 1.0)
+        found = rises(ahead, bases, self._watch.unit)
+        risk = risk_of(LOOKED, signs, found.after)
+        record = {"own": list(ahead.own), "kept": [list(losses) for losses in ahead.kept]}
+        if risk < self.clip_at:
+            return Advice(step, risk, "apply", _held(ahead), tensor=tensor, ahead=record)
+        why = f"{_hurt(ahead)}; {usual_text(signs, seen.names)}."
+        for scale in SCALES:
+            tried = rises(look(batches, scale), bases, self._watch.unit)
+            if tried.after <= max(HOLDS, tried.before + GIVEN):
+                return _clipped(
+                    step, risk, scale, seen, tensor, f"{why} At {scale:g} of the gradient it holds.", record
+                )
+        return Advice(step, risk, "skip", f"{why} No smaller step on this batch holds.", None, 0.0, tensor, 0.0, record)
+
+
+def _clipped(step: int, risk: float, scale: float, seen: Measured, tensor: str | None, why: str, ahead: Any) -> Advice:
+    return Advice(step, risk, "clip", why, f"global-norm:{seen.grad_norm * scale:.6g}", scale, tensor, 0.0, ahead)
+
+
+def _not_finite(step: int, seen: Measured) -> Advice:
+    what = f"The gradient of {seen.broken[0]}" if seen.broken else "The loss"
+    others = f", nor that of {len(seen.broken) - 1} more" if len(seen.broken) > 1 else ""
+    why = f"{what} is not finite{others}: the step would carry it into the parameters."
+    return Advice(step, 1.0, "skip", why, None, 0.0, seen.broken[0] if seen.broken else None)
+
+
+def _hurt(ahead: Ahead) -> str:
+    before, after = _ends(ahead)
+    what = "batches from before" if ahead.kept else "this batch"
+    return f"Tried on copies, this step takes the loss on {what} from {before:.3g} to {after:.3g}"
+
+
+def _held(ahead: Ahead) -> str:
+    before, after = _ends(ahead)
+    what = "batches from before" if ahead.kept else "this batch"
+    return f"Tried on copies, it leaves the loss on {what} near where it was ({before:.3g}, then {after:.3g})."
+
+
+def _ends(ahead: Ahead) -> tuple[float, float]:
+    """The loss before and at worst after, mean over the reference batches."""
+    rows = ahead.kept or [ahead.own]
+    means = [sum(row[k] for row in rows) / len(rows) for k in range(len(rows[0]))]
+    worst = max(means[1:], key=lambda value: math.inf if math.isnan(value) else value)
+    return means[0], worst
+
+
+class Said:
+    """What a guard could not do, each told once, and at the end."""
+
+    def __init__(self) -> None:
+        self.problems: list[str] = []
+
+    def __call__(self, what: str) -> None:
+        if what not in self.problems:
+            self.problems.append(what)
+            warnings.warn(f"clippy-diag: guard: {what}", stacklevel=5)
+
+    def at_the_end(self) -> None:
+        """Repeats all on stderr."""
+        for problem in self.problems:
+            print(f"clippy-diag: guard: {problem}", file=sys.stderr, flush=True)
+
+
+class UsualSizes:
+    """The usual size of each tensor's gradient, under an optimizer that keeps no squares."""
+
+    #: Weight of the newest step.
+    NEWEST = 0.05
+
+    def __init__(self) -> None:
+        self._sizes: dict[str, float] = {}
+
+    def surprise(self, name: str, largest: float, square: float, entries: int) -> float:
+        """The largest |g| over what is usual for the tensor, NaN at first; and takes the gradient into what is usual."""
+        usual = self._sizes.get(name)
+        if math.isfinite(square):
+            size = math.sqrt(square / max(1, entries))
+            self._sizes[name] = size if usual is None else (1 - self.NEWEST) * usual + self.NEWEST * size
+        return largest / usual if usual else math.nan

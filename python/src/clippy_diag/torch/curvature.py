@@ -137,17 +137,10 @@ def divisor(
     Adagrad √(G+g²)+ε; Adam and AdamW √v̂+ε with v ← β₂v + (1−β₂)g², the largest v under amsgrad; RMSprop √v+ε, less
     the square of the mean where it is centered. Weight decay that is added to the gradient is in g.
     """
-    if not names.has_formula(optimizer):
+    kind = type(optimizer).__name__
+    if not names.has_formula(optimizer) or kind == "SGD":
         return None
-    return divisor_of(type(optimizer).__name__, group, optimizer.state.get(parameter, {}), parameter, gradient)
-
-
-def divisor_of(
-    kind: str, group: dict[str, Any], state: dict[str, Any], parameter: torch.Tensor, gradient: torch.Tensor
-) -> torch.Tensor | None:
-    """The same from the class's name and the state of one tensor, or of a part of one; None for SGD."""
-    if kind == "SGD":
-        return None
+    state = optimizer.state.get(parameter, {})
     decay = group.get("weight_decay", 0)
     if decay and kind != "AdamW" and not group.get("decoupled_weight_decay"):
         gradient = gradient + decay * parameter.detach()

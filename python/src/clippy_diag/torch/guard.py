@@ -16,41 +16,18 @@ from __future__ import annotations
 
 import dataclasses
 import math
-import sys
 import time
-import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from ..guarding import (
-    CHEAP,
-    GIVEN,
-    HOLDS,
-    IN_A_ROW,
-    KEEP_EVERY,
-    LOOKED,
-    SCALES,
-    SUSPICIOUS,
-    Advice,
-    Ahead,
-    Measured,
-    Pulse,
-    Signs,
-    Watch,
-    rises,
-    risk_of,
-    usual_text,
-)
+from ..guarding import Advice, Checks, Measured, Pulse, Said, UsualSizes
 from ..rules import Clipping, Rules, clipping_words, recorded_rules
 from . import words as names
 from .ahead import LookAhead, LossFn, cloned
 from .measures import measure
-
-#: Weight of the newest step in what a tensor's gradient usually is, under an optimizer that keeps no squares.
-_NEWEST = 0.05
 
 
 class Guard:
@@ -82,18 +59,16 @@ class Guard:
         clipping: Clipping = None,
         clip_at: float = 0.9,
     ) -> None:
-        if not 0 < clip_at <= 1:
-            raise ValueError(f"clippy-diag: clip_at={clip_at} must be above 0 and at most 1")
         given = list(optimizer) if isinstance(optimizer, (list, tuple)) else [optimizer]
         self.optimizers = [names.unwrapped(one) for one in given]
         self.model = names.plain_model(model)
-        self.scaler, self.advice_only, self.clip_at = scaler, advice_only, clip_at
+        self.scaler, self.advice_only = scaler, advice_only
+        self._say = Said()
+        self._checks = Checks(clip_at, advice_only, self._say)
         #: The advice of the last check.
         self.last: Advice | None = None
-        #: What could not be done, each said once.
-        self.problems: list[str] = []
-        #: Seconds of all checks, and how many of them looked ahead.
-        self.seconds, self.looks, self.checks = 0.0, 0, 0
+        #: Seconds of all checks, and how many there were.
+        self.seconds, self.checks = 0.0, 0
         #: Whether several ranks train the model, each with a guard that is called at every step.
         self.parallel = type(model).__name__ == "DistributedDataParallel"
         self._ahead: LookAhead | None = None
@@ -103,11 +78,7 @@ class Guard:
         elif loss_fn is not None:
             self._ahead = LookAhead(self.model, self.optimizers, loss_fn, self._rules(clipping), self._mean_of_ranks)
         self._pulse = None if pulse is None else Pulse(pulse, self._say)
-        self._watch = Watch()
-        self._usual: dict[str, float] = {}
-        #: Batches from before, each with its loss when it was trained on.
-        self._references: list[tuple[Any, float]] = []
-        self._in_a_row = 0
+        self._usual = UsualSizes()
         self._names: dict[int, str] = {id(p): name for name, p in self.model.named_parameters()}
 
     def _rules(self, clipping: Clipping) -> Rules:
@@ -157,27 +128,30 @@ class Guard:
         """Closes the pulse, and says on stderr what the guard could not do."""
         if self._pulse is not None:
             self._pulse.close()
-        for problem in self.problems:
-            print(f"clippy-diag: guard: {problem}", file=sys.stderr, flush=True)
+        self._say.at_the_end()
+
+    @property
+    def problems(self) -> list[str]:
+        """What could not be done, each once."""
+        return self._say.problems
+
+    @property
+    def looks(self) -> int:
+        """How many checks looked ahead."""
+        return self._checks.looks
 
     # ---- a step
 
     def _check(self, step: int, batch: Any, loss: float | torch.Tensor) -> Advice:
         self._unscale()
         seen = self._measure(loss)
-        signs: Signs | None = None
-        if seen.broken or not math.isfinite(seen.loss):
-            advice = _not_finite(step, seen)
-        else:
-            signs = self._watch.signs(seen)
-            advice = self._judge(step, batch, seen, signs)
-            if advice.action == "apply" or self.advice_only:
-                self._watch.add(seen)
-                if self._ahead is not None and batch is not None and (self._watch.steps - 1) % KEEP_EVERY == 0:
-                    self._references = [*self._references[-1:], (cloned(batch), seen.loss)]
-        self._in_a_row = self._in_a_row + 1 if advice.action != "apply" else 0
-        if self._in_a_row == IN_A_ROW and not self.advice_only:
-            self._say(f"{IN_A_ROW} steps in a row were not taken as they are, the last is {step}: look at the run")
+        ahead = self._ahead if batch is not None else None
+        signs, advice = self._checks.advise(
+            step,
+            seen,
+            None if ahead is None else lambda references, scale: ahead.run(batch, references, scale),
+            None if ahead is None else lambda: cloned(batch),
+        )
         if self._pulse is not None and not self._rank():
             self._pulse.write(seen, signs, advice)
         return advice
@@ -197,71 +171,23 @@ class Guard:
             for p in group["params"]
         ]
         found = measure(named)
-        surprise = list(found.surprise)
-        for k, (name, square) in enumerate(zip(found.names, found.square)):
-            if math.isnan(surprise[k]) or not found.divides[k]:
-                # Nothing divides this gradient: what is usual for the tensor takes the place.
-                usual = self._usual.get(name)
-                surprise[k] = found.largest[k] / usual if usual else math.nan
-            if math.isfinite(square):
-                size = math.sqrt(square / max(1, found.entries[k]))
-                self._usual[name] = (
-                    size if name not in self._usual else (1 - _NEWEST) * self._usual[name] + _NEWEST * size
-                )
+        # Where nothing divides the gradient, what is usual for the tensor takes the place.
+        usual = [self._usual.surprise(one.name, one.largest, one.square, one.entries) for one in found]
+        surprise = [own if math.isnan(one.surprise) else one.surprise for one, own in zip(found, usual)]
         rates = [float(group["lr"]) for o in self.optimizers for group in o.param_groups if group.get("lr") is not None]
         value = self._mean_of_ranks(torch.as_tensor(loss).detach().double().reshape(1).clone())
         return Measured(
             float(value),
             max(rates, default=math.nan),
-            math.sqrt(sum(found.square)) if all(math.isfinite(s) for s in found.square) else math.nan,
-            math.sqrt(sum(found.update)),
-            min(found.factor, default=math.nan) if not any(map(math.isnan, found.factor)) else math.nan,
-            found.names,
+            math.sqrt(sum(one.square for one in found)),
+            math.sqrt(sum(one.update for one in found)),
+            min((one.factor for one in found), default=1.0)
+            if all(one.factor == one.factor for one in found)
+            else math.nan,
+            [one.name for one in found],
             surprise,
-            [name for name, square in zip(found.names, found.square) if not math.isfinite(square)],
+            [one.name for one in found if not math.isfinite(one.square)],
         )
-
-    def _judge(self, step: int, batch: Any, seen: Measured, signs: Signs) -> Advice:
-        suspicion = risk_of(CHEAP, signs)
-        tensor = seen.names[signs.tensor] if signs.tensor >= 0 else None
-        if self._ahead is None or batch is None or not self._references:
-            if suspicion < self.clip_at:
-                return Advice(step, suspicion, "apply", "Nothing about this step is far from the usual.", tensor=tensor)
-            # Back to the usual size: nobody tried whether that holds.
-            scale = math.exp(-max(signs.gradient, signs.update, 0.7))
-            return self._clipped(
-                step, suspicion, scale, seen, tensor, f"Before this step {usual_text(signs, seen.names)}.", None
-            )
-        if not self._watch.look_due(seen, suspicion, SUSPICIOUS):
-            return Advice(
-                step,
-                min(suspicion, SUSPICIOUS),
-                "apply",
-                "Nothing about this step is far from the usual.",
-                tensor=tensor,
-            )
-        self.looks += 1
-        self._watch.looked(seen)
-        batches, bases = [data for data, _ in self._references], [base for _, base in self._references]
-        ahead = self._ahead.run(batch, batches)
-        found = rises(ahead, bases, self._watch.unit)
-        risk = risk_of(LOOKED, signs, found.after)
-        record = {"own": list(ahead.own), "kept": [list(losses) for losses in ahead.kept]}
-        if risk < self.clip_at:
-            return Advice(step, risk, "apply", _held(ahead), tensor=tensor, ahead=record)
-        why = f"{_hurt(ahead)}; {usual_text(signs, seen.names)}."
-        for scale in SCALES:
-            tried = rises(self._ahead.run(batch, batches, scale), bases, self._watch.unit)
-            if tried.after <= max(HOLDS, tried.before + GIVEN):
-                return self._clipped(
-                    step, risk, scale, seen, tensor, f"{why} At {scale:g} of the gradient it holds.", record
-                )
-        return Advice(step, risk, "skip", f"{why} No smaller step on this batch holds.", None, 0.0, tensor, 0.0, record)
-
-    def _clipped(
-        self, step: int, risk: float, scale: float, seen: Measured, tensor: str | None, why: str, ahead: Any
-    ) -> Advice:
-        return Advice(step, risk, "clip", why, f"global-norm:{seen.grad_norm * scale:.6g}", scale, tensor, 0.0, ahead)
 
     # ---- the training around it
 
@@ -282,49 +208,9 @@ class Guard:
             value /= torch.distributed.get_world_size()
         return value
 
-    def _say(self, what: str) -> None:
-        if what not in self.problems:
-            self.problems.append(what)
-            warnings.warn(f"clippy-diag: guard: {what}", stacklevel=4)
-
 
 def is_unscaled(scaler: Any, optimizer: torch.optim.Optimizer) -> bool:
     """Whether a GradScaler has divided this step's gradients by its factor already."""
     states = getattr(scaler, "_per_optimizer_states", {})
     stage = states[id(optimizer)].get("stage") if id(optimizer) in states else None
     return getattr(stage, "name", "READY") != "READY"
-
-
-def _not_finite(step: int, seen: Measured) -> Advice:
-    what = f"The gradient of {seen.broken[0]}" if seen.broken else "The loss"
-    others = f", nor that of {len(seen.broken) - 1} more" if len(seen.broken) > 1 else ""
-    tensor = seen.broken[0] if seen.broken else None
-    return Advice(
-        step,
-        1.0,
-        "skip",
-        f"{what} is not finite{others}: the step would carry it into the parameters.",
-        None,
-        0.0,
-        tensor,
-    )
-
-
-def _hurt(ahead: Ahead) -> str:
-    before, after = _ends(ahead)
-    what = "batches from before" if ahead.kept else "this batch"
-    return f"Tried on copies, this step takes the loss on {what} from {before:.3g} to {after:.3g}"
-
-
-def _held(ahead: Ahead) -> str:
-    before, after = _ends(ahead)
-    what = "batches from before" if ahead.kept else "this batch"
-    return f"Tried on copies, it leaves the loss on {what} near where it was ({before:.3g}, then {after:.3g})."
-
-
-def _ends(ahead: Ahead) -> tuple[float, float]:
-    """The loss before and at worst after, mean over the reference batches."""
-    rows = ahead.kept or [ahead.own]
-    means = [sum(row[k] for row in rows) / len(rows) for k in range(len(rows[0]))]
-    worst = max(means[1:], key=lambda value: math.inf if math.isnan(value) else value)
-    return means[0], worst
