@@ -4,8 +4,9 @@ from ..loops import ClosedLoopMismatch
 from .callback import ClippyCallback
 from .closed_loop import closed_loop
 from .curvature import curvature
+from .guard import Guard
 from .recorder import Recorder
 
 ClippyRecorder = Recorder
 
-__all__ = ["ClippyCallback", "ClippyRecorder", "ClosedLoopMismatch", "Recorder", "closed_loop", "curvature"]
+__all__ = ["ClippyCallback", "ClippyRecorder", "ClosedLoopMismatch", "Guard", "Recorder", "closed_loop", "curvature"]

@@ -1,0 +1,287 @@
+"""Says of a Keras step, before it is taken, whether it would harm the run, and what to do instead. In a loop of your own.
+
+    from clippy_diag.keras import Guard
+
+    guard = Guard(model, optimizer, loss_fn=lambda model, batch: compute_loss(model(batch["x"], training=True), batch["y"]))
+    for step, batch in enumerate(batches):
+        with tf.GradientTape() as tape:
+            loss = compute_loss(model(batch["x"], training=True), batch["y"])
+        gradients = tape.gradient(loss, model.trainable_variables)
+        advice = guard.check(step, batch, loss, gradients)
+        gradients = guard.apply(advice, gradients)
+        if gradients is not None:                       # None: this step is not to be taken
+            optimizer.apply(gradients, model.trainable_variables)
+
+Backends: TensorFlow (eager; loss and gradients may come from a `tf.function`) and PyTorch.
+"""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import math
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+
+from ..guarding import Advice, Ahead, Checks, Measured, Pulse, Said, UsualSizes
+from . import words as names
+from .curvature import divisor
+
+#: Steps that are tried on the incoming batch, as in PyTorch.
+STEPS = 3
+RELATIVE, ABSOLUTE = 0.5, 1e-2
+
+
+class Guard:
+    """One `check` and one `apply` a step; see the top of this file.
+
+    model        the keras.Model that is trained
+    optimizer    any optimizer of Keras. With a LossScaleOptimizer the gradients are those of the scaled loss, as it takes them
+    loss_fn      (model, batch) -> loss, a scalar: lets the guard try a suspicious step first. Without it signs alone decide
+    pulse        a file for one line of JSON a step, which `clippy-diag analyze`, `watch` and `gate` read
+    advice_only  `apply` gives the gradients back as they are
+    clip_at      the risk from which on a step is not taken as it is
+
+    `check` leaves variables, optimizer and random state as they are, and never raises. Raises ValueError for a `clip_at`
+    outside of (0, 1].
+    """
+
+    def __init__(
+        self,
+        model: Any,
+        optimizer: Any,
+        loss_fn: Callable[[Any, Any], Any] | None = None,
+        pulse: None | str | Path = None,
+        advice_only: bool = False,
+        *,
+        clip_at: float = 0.9,
+    ) -> None:
+        self.model, self.optimizer, self.loss_fn, self.advice_only = model, optimizer, loss_fn, advice_only
+        #: The advice of the last check.
+        self.last: Advice | None = None
+        #: Seconds of all checks, and how many there were.
+        self.seconds, self.checks = 0.0, 0
+        self._say = Said()
+        self._checks = Checks(clip_at, advice_only, self._say)
+        if loss_fn is not None and keras.backend.backend() not in ("tensorflow", "torch"):
+            self._say(f"steps are not tried on the backend of {keras.backend.backend()}: signs alone decide")
+            self.loss_fn = None
+        self._pulse = None if pulse is None else Pulse(pulse, self._say)
+        self._usual = UsualSizes()
+
+    # ---- what a loop calls
+
+    def check(self, step: int, batch: Any, loss: Any, gradients: Sequence[Any]) -> Advice:
+        """Before `optimizer.apply`: what the step would do.
+
+        step       an integer that grows
+        batch      what `loss_fn` takes; None where there is none
+        loss       of this step, before any loss scale
+        gradients  in the order of `model.trainable_variables`, None where there is none
+        """
+        begun = time.perf_counter()
+        try:
+            advice = self._check(int(step), batch, float(np.asarray(names.array_of(loss))), list(gradients))
+        except Exception as error:
+            self._say(f"a step could not be checked: {type(error).__name__}: {error}")
+            advice = Advice(int(step), 0.0, "apply", "The step could not be checked; the problem is in guard.problems.")
+        seconds = time.perf_counter() - begun
+        self.seconds += seconds
+        self.checks += 1
+        self.last = advice = dataclasses.replace(advice, seconds=seconds)
+        return advice
+
+    def apply(self, advice: Advice, gradients: Sequence[Any]) -> list[Any] | None:
+        """The gradients to give to `optimizer.apply`: as they are, times `advice.scale`, or None where it is not to be called."""
+        if self.advice_only or advice.action == "apply":
+            return list(gradients)
+        if advice.action == "skip":
+            return None
+        return [None if g is None else _scaled(g, advice.scale) for g in gradients]
+
+    def close(self) -> None:
+        """Closes the pulse, and says on stderr what the guard could not do."""
+        if self._pulse is not None:
+            self._pulse.close()
+        self._say.at_the_end()
+
+    @property
+    def problems(self) -> list[str]:
+        """What could not be done, each once."""
+        return self._say.problems
+
+    # ---- a step
+
+    def _check(self, step: int, batch: Any, loss: float, gradients: list[Any]) -> Advice:
+        seen = self._measure(loss, gradients)
+        tries = self.loss_fn is not None and batch is not None
+        signs, advice = self._checks.advise(
+            step,
+            seen,
+            (lambda references, scale: self._look(batch, references, scale, gradients)) if tries else None,
+            (lambda: _cloned(batch)) if tries else None,
+        )
+        if self._pulse is not None:
+            self._pulse.write(seen, signs, advice)
+        return advice
+
+    def _measure(self, loss: float, gradients: list[Any]) -> Measured:
+        optimizer = names.inner(self.optimizer)
+        variables = list(self.model.trainable_variables)
+        scale = _loss_scale(self.optimizer)
+        rate = names.rate_of(optimizer)
+        found: list[str] = []
+        broken: list[str] = []
+        surprises: list[float] = []
+        square = moved = 0.0
+        factor = 1.0
+        with np.errstate(all="ignore"):
+            for name, variable, gradient in zip(names.names_of(variables), variables, gradients):
+                if gradient is None:
+                    continue
+                g = names.array_of(gradient).astype(np.float64) / scale
+                found.append(name)
+                own = float((g * g).sum())
+                square += own
+                if not math.isfinite(own):
+                    broken.append(name)
+                largest = float(np.abs(g).max()) if g.size else 0.0
+                usual = self._usual.surprise(name, largest, own, g.size)
+                root = divisor(optimizer, variable, np.zeros_like(g)) if optimizer.built else None
+                surprises.append(usual if root is None else float(min(1e3, np.abs(g / np.maximum(root, 1e-30)).max())))
+                update = _update(optimizer, variable, g, rate)
+                if update is None:
+                    moved = factor = math.nan
+                    continue
+                moved += float((update * update).sum())
+                bound = RELATIVE * np.abs(names.array_of(variable)) + ABSOLUTE
+                factor = min(factor, 1 / max(1.0, float((np.abs(update) / bound).max())))
+        return Measured(loss, rate, math.sqrt(square), math.sqrt(moved), factor, found, surprises, broken)
+
+    def _look(self, batch: Any, references: Sequence[Any], scale: float, gradients: list[Any]) -> Ahead:
+        """Losses before, after one and after STEPS steps on the batch."""
+        own: list[float] = []
+        kept: list[list[float]] = [[] for _ in references]
+        trained = list(self.model.trainable_variables)
+        with self._as_before() as seeds:
+
+            def look() -> None:
+                own.append(self._loss(batch, seeds))
+                for losses, data in zip(kept, references):
+                    losses.append(self._loss(data, seeds))
+
+            look()
+            for k in range(STEPS):
+                taken = gradients if k == 0 else self._gradients(batch, trained, seeds)
+                self.optimizer.apply([g if g is None else _scaled(g, scale) for g in taken], trained)
+                if k in (0, STEPS - 1):
+                    look()
+                    if not math.isfinite(own[-1]):
+                        break
+        return Ahead(own, kept)
+
+    def _loss(self, batch: Any, seeds: Callable[[], None]) -> float:
+        assert self.loss_fn is not None
+        seeds()
+        value = float(np.asarray(names.array_of(self.loss_fn(self.model, batch))))
+        seeds()
+        return value
+
+    def _gradients(self, batch: Any, trained: list[Any], seeds: Callable[[], None]) -> list[Any]:
+        assert self.loss_fn is not None
+        seeds()
+        scale = _loss_scale(self.optimizer)
+        values = [variable.value for variable in trained]
+        if keras.backend.backend() == "tensorflow":
+            import tensorflow as tf
+
+            with tf.GradientTape() as tape:
+                loss = self.loss_fn(self.model, batch) * scale
+            found = list(tape.gradient(loss, values))
+        else:
+            import torch
+
+            found = list(torch.autograd.grad(self.loss_fn(self.model, batch) * scale, values, allow_unused=True))
+        seeds()
+        return found
+
+    @contextmanager
+    def _as_before(self) -> Iterator[Callable[[], None]]:
+        """Gives what puts back the variables that forward passes move; everything is as before at the end."""
+        if not self.optimizer.built:
+            self.optimizer.build(self.model.trainable_variables)
+        trained = {id(variable) for variable in self.model.trainable_variables}
+        everything = {id(v): v for v in [*self.model.variables, *self.optimizer.variables]}.values()
+        plain = [variable for variable in everything if "string" not in str(variable.dtype)]
+        kept = [(variable, names.array_of(variable)) for variable in plain]
+        moving = [(v, a) for v, a in kept if id(v) not in trained and any(v is own for own in self.model.variables)]
+        random = names.random_state()
+
+        def put(pairs: Sequence[tuple[Any, np.ndarray]]) -> None:
+            for variable, value in pairs:
+                if not np.array_equal(names.view_of(variable), value, equal_nan=value.dtype.kind == "f"):
+                    variable.assign(value)
+            if random:
+                import torch
+
+                torch.set_rng_state(torch.from_numpy(random["rng/cpu"]))
+
+        try:
+            yield lambda: put(moving)
+        finally:
+            put(kept)
+
+
+def _update(optimizer: Any, variable: Any, gradient: np.ndarray, rate: float) -> np.ndarray | None:
+    """The update that the optimizer is about to take, without decoupled decay; None where its formula is not known."""
+    if not names.has_formula(optimizer) or not optimizer.built:
+        return None
+    kind, index = type(optimizer).__name__, names.index_of(optimizer, variable)
+
+    def slot(name: str) -> np.ndarray:
+        return names.array_of(getattr(optimizer, name)[index]).astype(np.float64)
+
+    if kind == "SGD":
+        if not optimizer.momentum:
+            return rate * gradient
+        new = optimizer.momentum * slot("momentums") - rate * gradient
+        return np.asarray(optimizer.momentum * new - rate * gradient if optimizer.nesterov else new)
+    root = divisor(optimizer, variable, gradient)
+    if kind in ("Adam", "AdamW"):
+        beta = optimizer.beta_1
+        taken = int(names.array_of(optimizer.iterations)) + 1
+        first = (beta * slot("_momentums") + (1 - beta) * gradient) / (1 - beta**taken)
+        return np.asarray(rate * first / root)
+    update = rate * gradient / root
+    if kind == "RMSprop" and optimizer.momentum:
+        update = update + optimizer.momentum * slot("_momentums")
+    return np.asarray(update)
+
+
+def _loss_scale(optimizer: Any) -> float:
+    """What a LossScaleOptimizer divides its gradients by, 1 without one."""
+    scale = getattr(optimizer, "dynamic_scale", None)
+    return 1.0 if scale is None else float(np.asarray(names.array_of(scale)))
+
+
+def _scaled(gradient: Any, scale: float) -> Any:
+    if type(gradient).__name__ == "IndexedSlices":
+        return type(gradient)(gradient.values * scale, gradient.indices, gradient.dense_shape)
+    return gradient * scale
+
+
+def _cloned(batch: Any) -> Any:
+    """A copy of a batch. TensorFlow's tensors never change; arrays and torch's tensors may be written to again."""
+    if isinstance(batch, Mapping):
+        return {key: _cloned(value) for key, value in batch.items()}
+    if isinstance(batch, (list, tuple)):
+        return type(batch)(_cloned(value) for value in batch)
+    if isinstance(batch, np.ndarray) or type(batch).__module__.split(".")[0] == "torch":
+        return copy.deepcopy(batch)
+    return batch

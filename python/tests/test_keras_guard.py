@@ -1,0 +1,167 @@
+"""The guard for Keras 3 on the backends of TensorFlow and PyTorch: it changes nothing, and holds what would be lost."""
+
+import json
+import math
+
+import numpy as np
+import pytest
+
+keras = pytest.importorskip("keras", reason="no Keras in this environment")
+if keras.backend.backend() not in ("tensorflow", "torch"):
+    pytest.skip("loops of your own run on TensorFlow and torch", allow_module_level=True)
+
+from clippy_diag.keras import Guard  # noqa: E402
+
+OPTIMIZERS = {
+    "sgd": lambda: keras.optimizers.SGD(0.05),
+    "nesterov": lambda: keras.optimizers.SGD(0.02, momentum=0.9, nesterov=True),
+    "adagrad": lambda: keras.optimizers.Adagrad(0.1),
+    "adam": lambda: keras.optimizers.Adam(0.01, amsgrad=True),
+    "adamw": lambda: keras.optimizers.AdamW(0.01, weight_decay=0.1),
+    "rmsprop": lambda: keras.optimizers.RMSprop(0.003, momentum=0.5, centered=True),
+}
+
+
+def build(plain=False):
+    keras.utils.set_random_seed(0)
+    layers = [keras.layers.Input((4,)), keras.layers.Dense(16)]
+    layers += [] if plain else [keras.layers.BatchNormalization(), keras.layers.Dropout(0.2, seed=3)]
+    return keras.Sequential([*layers, keras.layers.ReLU(), keras.layers.Dense(1)])
+
+
+def loss_fn(model, batch):
+    return keras.ops.mean((model(batch["x"], training=True)[:, 0] - batch["y"]) ** 2)
+
+
+def batch_at(step, times=1.0, rows=32):
+    rng = np.random.default_rng(step)
+    x = rng.normal(size=(rows, 4)).astype("float32")
+    y = np.tanh(x.sum(1)) + 0.1 * rng.normal(size=rows).astype("float32")
+    return {
+        "x": keras.ops.convert_to_tensor(x * np.float32(times)),
+        "y": keras.ops.convert_to_tensor(y.astype("float32")),
+    }
+
+
+def gradients_of(model, batch):
+    if keras.backend.backend() == "tensorflow":
+        import tensorflow as tf
+
+        with tf.GradientTape() as tape:
+            loss = loss_fn(model, batch)
+        return loss, tape.gradient(loss, [v.value for v in model.trainable_variables])
+    import torch
+
+    loss = loss_fn(model, batch)
+    return loss, list(torch.autograd.grad(loss, [v.value for v in model.trainable_variables]))
+
+
+def array(value):
+    return value.detach().cpu().numpy() if hasattr(value, "detach") else np.asarray(value)
+
+
+def train(steps, make, *, guarded=True, obey=True, model=None, times=lambda step: 1.0, spoil=None, **options):
+    model, optimizer = model or build(), make()
+    optimizer.build(model.trainable_variables)
+    guard = Guard(model, optimizer, loss_fn, **options) if guarded else None
+    advice = []
+    for step in range(steps):
+        batch = batch_at(step, times(step))
+        loss, gradients = gradients_of(model, batch)
+        if spoil:
+            gradients = spoil(step, gradients)
+        if guard is not None:
+            advice.append(guard.check(step, batch, loss, gradients))
+            if obey:
+                gradients = guard.apply(advice[-1], gradients)
+        if gradients is not None:
+            optimizer.apply(gradients, model.trainable_variables)
+    values = [array(v.value) for v in [*model.variables, *optimizer.variables]]
+    return model, values, advice, guard
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_a_check_leaves_every_variable_bitwise_as_it_was(name):
+    surge = lambda step: 30.0 if step >= 22 else 1.0  # noqa: E731
+    _, bare, _, _ = train(26, OPTIMIZERS[name], guarded=False, times=surge)
+    _, seen, advice, guard = train(26, OPTIMIZERS[name], obey=False, times=surge)
+    assert any(a.ahead for a in advice) and not guard.problems
+    for a, b in zip(bare, seen):
+        np.testing.assert_array_equal(a, b)
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_the_update_is_the_one_that_the_optimizer_then_takes(name, tmp_path):
+    model, optimizer = build(plain=True), OPTIMIZERS[name]()
+    optimizer.build(model.trainable_variables)
+    guard = Guard(model, optimizer, pulse=tmp_path / "pulse.jsonl")
+    moves = []
+    for step in range(5):
+        batch = batch_at(step)
+        loss, gradients = gradients_of(model, batch)
+        guard.check(step, batch, loss, gradients)
+        before = [array(v.value).astype(np.float64) for v in model.trainable_variables]
+        optimizer.apply(gradients, model.trainable_variables)
+        kept = 1 - 0.01 * 0.1 if name == "adamw" else 1.0
+        moved = [kept * b - array(v.value) for b, v in zip(before, model.trainable_variables)]
+        bound = min(((0.5 * abs(b) + 0.01) / np.maximum(abs(m), 1e-30)).min() for b, m in zip(before, moved))
+        moves.append((math.sqrt(sum((m**2).sum() for m in moved)), min(1.0, bound)))
+    guard.close()
+    lines = [json.loads(line) for line in (tmp_path / "pulse.jsonl").read_text().splitlines()]
+    for line, (norm, factor) in zip(lines, moves):
+        assert line["update_norm"] == pytest.approx(norm, rel=5e-4)
+        assert line["clippy_factor"] == pytest.approx(factor, rel=2e-3)
+
+
+@pytest.mark.parametrize("name", ["sgd", "adagrad"])
+def test_a_run_that_a_surge_destroys_is_held_and_its_healthy_twin_is_left_alone(name):
+    clean = batch_at(10**6, rows=256)
+    surge = lambda step: 40.0 if step >= 50 else 1.0  # noqa: E731
+
+    def end(model):
+        return float(array(loss_fn(model, clean)))
+
+    well = end(train(50, OPTIMIZERS[name], model=build(True), guarded=False)[0])
+    lost = end(train(65, OPTIMIZERS[name], model=build(True), guarded=False, times=surge)[0])
+    held, _, advice, _ = train(65, OPTIMIZERS[name], model=build(True), times=surge)
+    assert not lost <= 1.45 * well
+    assert end(held) <= 1.25 * well
+    assert all(a.action == "apply" for a in advice[:50]) and advice[50].action != "apply"
+    _, twin, calm, _ = train(65, OPTIMIZERS[name], model=build(True))
+    assert all(a.action == "apply" for a in calm)
+    for a, b in zip(twin, train(65, OPTIMIZERS[name], model=build(True), guarded=False)[1]):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_a_gradient_that_is_not_finite_is_not_to_be_applied():
+    def spoil(step, gradients):
+        return [g * math.nan if step == 15 and k == 0 else g for k, g in enumerate(gradients)]
+
+    _, values, advice, _ = train(18, OPTIMIZERS["adam"], spoil=spoil)
+    assert advice[15].action == "skip" and advice[15].risk >= 0.99
+    assert all(np.isfinite(v).all() for v in values if v.dtype.kind == "f")
+
+
+def test_apply_gives_gradients_back_scaled_or_none():
+    from clippy_diag.guarding import Advice
+
+    model, _, _, guard = train(1, OPTIMIZERS["sgd"])
+    _, gradients = gradients_of(model, batch_at(1))
+    assert all(a is b for a, b in zip(guard.apply(Advice(1, 0.1, "apply", ""), gradients), gradients))
+    assert guard.apply(Advice(1, 1.0, "skip", ""), gradients) is None
+    for a, b in zip(guard.apply(Advice(1, 0.95, "clip", "", scale=0.2), gradients), gradients):
+        np.testing.assert_allclose(array(a), array(b) * 0.2, rtol=1e-6)
+
+
+def test_what_fails_is_said_once_and_the_loop_goes_on():
+    model, optimizer = build(), OPTIMIZERS["sgd"]()
+
+    def fails(model, batch):
+        raise RuntimeError("no such batch")
+
+    guard = Guard(model, optimizer, fails)
+    with pytest.warns(UserWarning, match="no such batch"):
+        for step in range(60):
+            loss, gradients = gradients_of(model, batch_at(step))
+            assert guard.check(step, batch_at(step), loss, gradients).action == "apply"
+    assert len(guard.problems) == 1
