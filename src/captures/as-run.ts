@@ -19,7 +19,7 @@ export const lossesBefore = (capture: Pick<Capture, 'manifest' | 'steps'>): read
   pointsBefore(capture).map(([, loss]) => loss);
 
 /**
- * The run of a capture without a log: one loss and the losses of the tasks, at the steps that have one. Its verdict is that of
+ * The run of a capture without a log: one loss, the losses of the tasks and a guard's risk, at the steps that have one. Its verdict is that of
  * the capture, whichever command asks.
  */
 export function runOfCapture(capture: Pick<Capture, 'path' | 'manifest' | 'steps'>): Run {
@@ -28,6 +28,7 @@ export function runOfCapture(capture: Pick<Capture, 'path' | 'manifest' | 'steps
     ...pointsBefore(capture),
     ...steps.flatMap(({ step, loss }) => (loss === null ? [] : [[step, loss] as const])),
   ];
+  const risks = steps.flatMap(({ step, risk }) => (risk === undefined ? [] : [[step, risk] as const]));
   const tasks = new Set(steps.flatMap((step) => [...step.tasks.keys()]));
   const series = (
     name: string,
@@ -62,6 +63,7 @@ export function runOfCapture(capture: Pick<Capture, 'path' | 'manifest' | 'steps
           task,
         ),
       ),
+      ...(risks.length === 0 ? [] : [series('risk', 'other', risks)]),
     ],
     attempts: [
       // A capture has a step; that it recorded no loss does not make it one of step 0.

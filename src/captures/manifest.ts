@@ -38,6 +38,8 @@ export interface ManifestStep {
   readonly tasks: ReadonlyMap<string, number>;
   /** What `record(…, batch_id=)` was given. */
   readonly batchId?: number | string;
+  /** What a guard made of the step before it was taken: the risk in [0, 1] that it harms the run. */
+  readonly risk?: number;
   /** False where memory was too small for them: the batch is kept, from which they can be computed again. */
   readonly hasGradients: boolean;
 }
@@ -166,6 +168,7 @@ export function readManifest(document: unknown, path: string): CaptureManifest {
       ...(typeof value.batchId === 'string' || Number.isFinite(value.batchId)
         ? { batchId: value.batchId as number | string }
         : {}),
+      ...(isJsonObject(value.guard) && isRisk(value.guard.risk) ? { risk: value.guard.risk } : {}),
       tasks: new Map(tasks.map(([task, loss]) => [task, numberFromJson(loss) ?? Number.NaN])),
       hasGradients: value.gradients !== false,
     };
@@ -190,6 +193,8 @@ export function readManifest(document: unknown, path: string): CaptureManifest {
     references: Array.isArray(document.references) ? document.references.filter(Number.isSafeInteger) : [],
   };
 }
+
+const isRisk = (value: unknown): value is number => typeof value === 'number' && value >= 0 && value <= 1;
 
 /** Options by name; null stands for one that is left to its default. */
 function readOptions(

@@ -8,6 +8,7 @@ import { drift } from './drift.ts';
 import { evalOnlySpike } from './eval-only-spike.ts';
 import { fullDivergence } from './full-divergence.ts';
 import { gradientNormSpike } from './gradient-norm-spike.ts';
+import { guardAlarm } from './guard-alarm.ts';
 import { learningRateAnomaly } from './learning-rate-anomaly.ts';
 import { lossColumnStops } from './loss-column-stops.ts';
 import { lossSpike } from './loss-spike.ts';
@@ -36,6 +37,7 @@ export const DETECTORS = {
   'loss-column-stops': lossColumnStops,
   'non-finite-gradient-norm': nonFiniteGradientNorm,
   'repeated-or-lost-steps': repeatedOrLostSteps,
+  'guard-alarm': guardAlarm,
   'loss-spike': lossSpike,
   'gradient-norm-spike': gradientNormSpike,
   'co-spike': coSpike,

@@ -212,6 +212,14 @@ export const CASES: { readonly [Id in DetectorId]: Case<Id> } = {
     step: 206,
     thresholds: { scales: 60, ratio: 100, points: 3 },
   },
+  'guard-alarm': {
+    run: makeRun([
+      { name: 'loss', values: changed(fallingLoss(300), (v, i) => (i >= 211 ? v * 20 : v)) },
+      { name: 'risk', values: fallingLoss(300).map((_, i) => (i === 210 || i === 211 ? 0.95 : 0.001)) },
+    ]),
+    step: 210,
+    thresholds: { risk: 0.99 },
+  },
   'slow-growth': {
     run: makeRun([
       {
