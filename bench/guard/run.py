@@ -1,7 +1,7 @@
 """The guard against simple rivals, on runs that nobody chose by how they end.
 
     python bench/guard/run.py FIRST COUNT [FAMILY …]      adds to bench/guard/runs.jsonl; what is there already stays
-    python bench/guard/score.py                           writes results.json and results.md
+    python bench/guard/score.py                           writes results.md
 
 Each run is trained three times or more: as it is, with the guard's advice written down only, with the guard obeyed, and with
 each rival that acts. What is lost or harmed is read from clean rows that no step trains on (families.py).

@@ -1,4 +1,4 @@
-"""What bench/guard/runs.jsonl says: results.json and results.md, tuned and reported families apart.
+"""What bench/guard/runs.jsonl says: results.md, tuned and reported families apart.
 
     python bench/guard/score.py
 """
@@ -119,7 +119,6 @@ def main() -> None:
         "reported": figures([run for run in runs if run["family"] in REPORTED]),
         "tuned": figures([run for run in runs if run["family"] in TUNED]),
     }
-    (HERE / "results.json").write_text(json.dumps(halves, indent=1) + "\n")
     text = ["# Results of bench/guard", "", "Written by `python bench/guard/score.py`; docs/guard.md says what the columns mean.", ""]
     for name, found in halves.items():
         text += [
