@@ -7,7 +7,7 @@ const UNITS = { s: 1, m: 60, min: 60, h: 3600, d: 86_400 } as const;
 
 /** Seconds of `90`, `90s`, `10m`, `1.5h` or `2d`; NaN for anything else. */
 export function parseDuration(text: string): number {
-  const [, number, unit = 's'] = /^\s*(\d+(?:\.\d+)?)\s*(s|m|min|h|d)?\s*$/.exec(text) ?? [];
+  const [, number, unit = 's'] = /^(\d+(?:\.\d+)?)\s*(s|m|min|h|d)?$/.exec(text.trim()) ?? [];
   return Number(number ?? Number.NaN) * UNITS[unit as keyof typeof UNITS];
 }
 

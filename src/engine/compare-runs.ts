@@ -78,7 +78,7 @@ export function compareSeries(first: TimeSeries, second: TimeSeries): SeriesComp
 }
 
 const KINDS: readonly (readonly [SettingDifference['kind'], RegExp])[] = [
-  ['learning-rate', /(^|[._/])(lr|.*learning_?rate.*|.*warm_?up.*|.*scheduler.*|lr_.*)$/i],
+  ['learning-rate', /(^|[._/])lr(_|$)|learning_?rate|warm_?up|scheduler/i],
   ['clipping', /clip|max_(grad_)?norm/i],
   ['optimizer', /optim|momentum|beta|weight_decay|epsilon|(^|[._/])(wd|eps|opt)$/i],
   ['data', /data|batch|shuffle|split|corpus|tokens?|(^|[._/])(train|valid|val)_(file|path|set)/i],

@@ -72,7 +72,7 @@ export function differing<T>(
     columns: columns.filter((_, c) => !isSame[c]),
     same: columns.flatMap(({ title }, c) => {
       const [text] = texts[c]!;
-      const plain = text!.replace(/<[^>]*>/g, '');
+      const plain = text!.replace(/<[^<>]*>/g, '');
       return isSame[c] && plain !== '–' && plain !== '' ? [`${title}: ${unescaped(plain)}`] : [];
     }),
   };
