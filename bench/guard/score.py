@@ -1,6 +1,6 @@
 """What bench/guard/runs.jsonl says: results.md, tuned and reported families apart.
 
-    python bench/guard/score.py
+    python bench/guard/score.py && npx biome check --write bench/guard
 """
 
 from __future__ import annotations
