@@ -1,11 +1,26 @@
 /** `--report FORMAT:FILE` of a study: checked before the long work. */
+import * as Flags from '@oclif/core/flags';
 import { writeFileAtomic } from '../bytes/atomic-write.ts';
 import { diagError } from '../model/errors.ts';
 import { nearest } from '../model/nearest.ts';
 import type { StudyResult } from '../model/study.ts';
 import { STUDY_FORMATS } from '../reports/study-formats.ts';
+import { knowing } from './known-values.ts';
 import type { Output } from './output.ts';
 import { checkTargets } from './report-files.ts';
+
+/** The flag of the commands that write a study; `helpGroup` is its heading in their help. */
+export const studyReportFlag = (helpGroup?: string) =>
+  knowing(
+    Flags.string({
+      description: 'also write it as json, html, markdown, csv or latex; may be repeated',
+      helpValue: 'FORMAT:FILE',
+      multiple: true,
+      multipleNonGreedy: true,
+      ...(helpGroup === undefined ? {} : { helpGroup }),
+    }),
+    () => Object.keys(STUDY_FORMATS).map((format) => `${format}:`),
+  );
 
 interface StudyTarget {
   readonly format: string;

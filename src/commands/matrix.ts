@@ -4,13 +4,12 @@ import { kindOfPath } from '../bytes/source.ts';
 import { openCapture } from '../captures/read.ts';
 import { command } from '../cli/command.ts';
 import { formatErrorRecord } from '../cli/error-text.ts';
-import { knowing } from '../cli/known-values.ts';
+import { studyReportFlag } from '../cli/study-files.ts';
 import { terminalOptions } from '../cli/terminal-options.ts';
 import { multipliersOf, ruleFlag, trainingFlags, trainingOptions } from '../cli/training-flags.ts';
 import { diagError, EXIT } from '../model/errors.ts';
 import { SCHEMA_VERSION } from '../model/report.ts';
 import { renderMatrix } from '../reports/matrix-text.ts';
-import { STUDY_FORMATS } from '../reports/study-formats.ts';
 import { parseRule } from '../rules/parse.ts';
 import { DEFAULT_RULES } from '../rules/registry.ts';
 
@@ -81,16 +80,7 @@ export default command({
       helpGroup: 'STUDY',
     }),
     yes: Flags.boolean({ description: 'train more than 100,000 cells', helpGroup: 'STUDY' }),
-    report: knowing(
-      Flags.string({
-        description: 'also write it as json, html, markdown, csv or latex; may be repeated',
-        helpValue: 'FORMAT:FILE',
-        multiple: true,
-        multipleNonGreedy: true,
-        helpGroup: 'STUDY',
-      }),
-      () => Object.keys(STUDY_FORMATS).map((format) => `${format}:`),
-    ),
+    report: studyReportFlag('STUDY'),
   },
 
   async run({ args, flags }, io) {

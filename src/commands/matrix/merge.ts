@@ -1,11 +1,10 @@
 import * as Args from '@oclif/core/args';
 import * as Flags from '@oclif/core/flags';
 import { command } from '../../cli/command.ts';
-import { knowing } from '../../cli/known-values.ts';
-import { studyTargets, writeStudy } from '../../cli/study-files.ts';
+import { studyReportFlag, studyTargets, writeStudy } from '../../cli/study-files.ts';
 import { terminalOptions } from '../../cli/terminal-options.ts';
 import { EXIT } from '../../model/errors.ts';
-import { STUDY_FORMATS, studyDocument } from '../../reports/study-formats.ts';
+import { studyDocument } from '../../reports/study-formats.ts';
 import { renderStudy } from '../../reports/study-text.ts';
 
 export default command({
@@ -16,15 +15,7 @@ export default command({
   examples: ['<%= config.bin %> <%= command.id %> shard-1.json shard-2.json --report html:study.html'],
   args: { file: Args.string({ required: true, description: 'what the shards wrote' }) },
   flags: {
-    report: knowing(
-      Flags.string({
-        description: 'also write it as json, html, markdown, csv or latex; may be repeated',
-        helpValue: 'FORMAT:FILE',
-        multiple: true,
-        multipleNonGreedy: true,
-      }),
-      () => Object.keys(STUDY_FORMATS).map((format) => `${format}:`),
-    ),
+    report: studyReportFlag(),
     ascii: Flags.boolean({ description: 'draw with ASCII characters only' }),
   },
 
