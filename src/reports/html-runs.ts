@@ -27,13 +27,14 @@ const OVERLAY_COLUMNS = 300;
  */
 export function runsWithin(report: Report, write: (page: HtmlPage) => string): string {
   const limit = byteLimit(report.runs.length);
+  const answers = report.runs.map((run) => answerOf(run, report));
   let text = '';
   for (const buckets of BUCKETS) {
-    text = write(runsPage(report, { buckets, most: Number.POSITIVE_INFINITY }));
+    text = write(runsPage(report, answers, { buckets, most: Number.POSITIVE_INFINITY }));
     if (text.length <= limit && Buffer.byteLength(text) <= limit) return text;
   }
   for (const most of [3, 1, 0]) {
-    text = write(runsPage(report, { buckets: BUCKETS.at(-1)!, most }));
+    text = write(runsPage(report, answers, { buckets: BUCKETS.at(-1)!, most }));
     if (Buffer.byteLength(text) <= limit) return text;
   }
   return text;
@@ -45,10 +46,9 @@ interface Size {
   readonly most: number;
 }
 
-function runsPage(report: Report, { buckets, most }: Size): HtmlPage {
+function runsPage(report: Report, answers: readonly Answer[], { buckets, most }: Size): HtmlPage {
   const { runs } = report;
   const charts: (HtmlChart & { run: string })[] = [];
-  const answers = runs.map((run) => answerOf(run, report));
   const details = runs.map((run, index) => {
     const own = chartsOf(run, buckets);
     const drawn = own.slice(0, most);
