@@ -259,7 +259,7 @@ class Trace:
     loss: list[float]
 
 
-#: Called before each step with (step, batch, loss, net, optimizer); True leaves the step out.
+#: Called before each step with (step, batch, loss, net, optimizer).
 Before = Callable[[int, Batch, torch.Tensor, torch.nn.Module, torch.optim.Optimizer], None]
 
 

@@ -10,6 +10,7 @@ import dataclasses
 import json
 import math
 import sys
+import time
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -18,6 +19,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from .captures import number
+from .rules import RULES
 
 #: Steps that a history keeps, steps before it says anything, and how often its center is computed again.
 HISTORY, WARM_UP, STRIDE = 100, 10, 4
@@ -31,6 +33,12 @@ LOOK_EVERY, KEEP_EVERY = 50, 10
 RATE_GROWN = 1.25
 #: What the rise of a loss that is not finite counts as.
 WORST = 12.0
+#: Steps that are tried on the incoming batch.
+STEPS = 3
+#: The largest surprise: a state that was never touched says nothing of what is usual.
+LARGEST_SURPRISE = 1e3
+#: Clippy's bounds (arXiv 2302.09178): |update| ≤ relative·|w| + absolute.
+RELATIVE, ABSOLUTE = RULES["clippy"][1]["variableRelativeThreshold"], RULES["clippy"][1]["absoluteThreshold"]
 
 
 class Measured(NamedTuple):
@@ -106,6 +114,13 @@ class History:
             self.spread = np.maximum(1.4826 * np.nanmedian(np.abs(kept - self.center), axis=0), LEAST_SPREAD)
 
 
+class Logs(NamedTuple):
+    """A step as logarithms: of loss, rate, gradient norm and update norm, and of the surprise of every known tensor."""
+
+    whole: np.ndarray
+    surprises: np.ndarray
+
+
 class Signs(NamedTuple):
     """How unusual a step is against the run's own past, as differences of logarithms; 0 where that is not known."""
 
@@ -125,7 +140,6 @@ class Watch:
         self._history = History(4)
         self._tensors: dict[str, int] = {}
         self._surprises = History(0)
-        self._usual: dict[str, float] = {}
         self._losses: list[float] = []
         self._since_look = 0
         self._rate_at_look = math.nan
@@ -136,10 +150,10 @@ class Watch:
         """What a difference of losses is compared with: the median size of the last ones."""
         return float(np.median(np.abs(self._losses))) if self._losses else math.nan
 
-    def signs(self, seen: Measured) -> Signs:
+    def signs(self, seen: Measured, logs: Logs) -> Signs:
         """What is unusual about a step."""
-        above = _known(self._row(seen) - self._history.center)
-        surprise = _known(self._surprise_row(seen) - self._surprises.center)
+        above = _known(logs.whole - self._history.center)
+        surprise = _known(logs.surprises - self._surprises.center)
         at = int(surprise.argmax()) if surprise.size else -1
         most = float(surprise[at]) if surprise.size else 0.0
         names = list(self._tensors)
@@ -155,20 +169,17 @@ class Watch:
         """A look-ahead was made at this step."""
         self._since_look, self._rate_at_look = 0, seen.rate
 
-    def add(self, seen: Measured) -> None:
+    def add(self, seen: Measured, logs: Logs) -> None:
         """Takes a step that is applied as it is."""
         self.steps += 1
         self._since_look += 1
-        self._history.add(self._row(seen))
-        self._surprises.add(self._surprise_row(seen))
+        self._history.add(logs.whole)
+        self._surprises.add(logs.surprises)
         if math.isfinite(seen.loss):
             self._losses = [*self._losses[-49:], seen.loss]
 
-    def _row(self, seen: Measured) -> np.ndarray:
-        loss = abs(seen.loss)
-        return np.array([log_of(loss), log_of(seen.rate), log_of(seen.grad_norm), log_of(seen.update_norm)])
-
-    def _surprise_row(self, seen: Measured) -> np.ndarray:
+    def logs(self, seen: Measured) -> Logs:
+        """A step as the histories have it; a tensor that is new begins their past of tensors anew."""
         fresh = [name for name in seen.names if name not in self._tensors]
         if fresh:
             for name in fresh:
@@ -177,7 +188,8 @@ class Watch:
         row = np.full(len(self._tensors), np.nan)
         for name, value in zip(seen.names, seen.surprise):
             row[self._tensors[name]] = log_of(value)
-        return row
+        whole = (abs(seen.loss), seen.rate, seen.grad_norm, seen.update_norm)
+        return Logs(np.array([log_of(value) for value in whole]), row)
 
 
 def _known(values: np.ndarray) -> np.ndarray:
@@ -343,10 +355,11 @@ class Checks:
         if seen.broken or not math.isfinite(seen.loss):
             advice = _not_finite(step, seen)
         else:
-            signs = self._watch.signs(seen)
+            logs = self._watch.logs(seen)
+            signs = self._watch.signs(seen, logs)
             advice = self._judge(step, seen, signs, look)
             if advice.action == "apply" or self.advice_only:
-                self._watch.add(seen)
+                self._watch.add(seen, logs)
                 if keep is not None and (self._watch.steps - 1) % KEEP_EVERY == 0:
                     self._references = [*self._references[-1:], (keep(), seen.loss)]
         self._in_a_row = self._in_a_row + 1 if advice.action != "apply" else 0
@@ -449,3 +462,48 @@ class UsualSizes:
             size = math.sqrt(square / max(1, entries))
             self._sizes[name] = size if usual is None else (1 - self.NEWEST) * usual + self.NEWEST * size
         return largest / usual if usual else math.nan
+
+
+class BaseGuard:
+    """What the guards of all frameworks offer beside `check` and `apply`."""
+
+    def __init__(self, pulse: None | str | Path, advice_only: bool, clip_at: float) -> None:
+        self.advice_only = advice_only
+        #: The advice of the last check.
+        self.last: Advice | None = None
+        #: Seconds of all checks, and how many there were.
+        self.seconds, self.checks = 0.0, 0
+        self._say = Said()
+        self._checks = Checks(clip_at, advice_only, self._say)
+        self._pulse = None if pulse is None else Pulse(pulse, self._say)
+        self._usual = UsualSizes()
+
+    def _timed(self, step: int, check: Callable[[], Advice]) -> Advice:
+        """The advice of a check with its seconds; what it raises is said, and the step is to be applied."""
+        begun = time.perf_counter()
+        try:
+            advice = check()
+        except Exception as error:
+            self._say(f"a step could not be checked: {type(error).__name__}: {error}")
+            advice = Advice(step, 0.0, "apply", "The step could not be checked; the problem is in guard.problems.")
+        seconds = time.perf_counter() - begun
+        self.seconds += seconds
+        self.checks += 1
+        self.last = advice = dataclasses.replace(advice, seconds=seconds)
+        return advice
+
+    def close(self) -> None:
+        """Closes the pulse, and says on stderr what the guard could not do."""
+        if self._pulse is not None:
+            self._pulse.close()
+        self._say.at_the_end()
+
+    @property
+    def problems(self) -> list[str]:
+        """What could not be done, each once."""
+        return self._say.problems
+
+    @property
+    def looks(self) -> int:
+        """How many checks looked ahead."""
+        return self._checks.looks

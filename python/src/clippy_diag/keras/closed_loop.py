@@ -55,12 +55,7 @@ def closed_loop(
     try:
         return run_loops(capture, _KerasTrainer(capture, model, loss_fn, train, optimizer), rules, arms)
     finally:
-        for variable, value in kept:
-            variable.assign(value)
-        if random:
-            import torch
-
-            torch.set_rng_state(torch.from_numpy(random["rng/cpu"]))
+        names.put_back(kept, random)
 
 
 class _Evaluated:

@@ -45,14 +45,7 @@ def curvature(
     random = names.random_state()
 
     def put_back() -> None:
-        for variable, value in kept:
-            # A graph that torch keeps may not find its inputs written to, even with what they were.
-            if not np.array_equal(names.view_of(variable), value, equal_nan=value.dtype.kind == "f"):
-                variable.assign(value)
-        if random:
-            import torch
-
-            torch.set_rng_state(torch.from_numpy(random["rng/cpu"]))
+        names.put_back(kept, random)
 
     try:
         slopes, product = (_of_tensorflow if backend == "tensorflow" else _of_torch)(model, loss)

@@ -18,10 +18,8 @@ Backends: TensorFlow (eager; loss and gradients may come from a `tf.function`) a
 from __future__ import annotations
 
 import copy
-import dataclasses
 import math
-import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -29,16 +27,12 @@ from typing import Any
 import keras
 import numpy as np
 
-from ..guarding import Advice, Ahead, Checks, Measured, Pulse, Said, UsualSizes
+from ..guarding import ABSOLUTE, LARGEST_SURPRISE, RELATIVE, STEPS, Advice, Ahead, BaseGuard, Measured
 from . import words as names
 from .curvature import divisor
 
-#: Steps that are tried on the incoming batch, as in PyTorch.
-STEPS = 3
-RELATIVE, ABSOLUTE = 0.5, 1e-2
 
-
-class Guard:
+class Guard(BaseGuard):
     """One `check` and one `apply` a step; see the top of this file.
 
     model        the keras.Model that is trained
@@ -62,18 +56,11 @@ class Guard:
         *,
         clip_at: float = 0.9,
     ) -> None:
-        self.model, self.optimizer, self.loss_fn, self.advice_only = model, optimizer, loss_fn, advice_only
-        #: The advice of the last check.
-        self.last: Advice | None = None
-        #: Seconds of all checks, and how many there were.
-        self.seconds, self.checks = 0.0, 0
-        self._say = Said()
-        self._checks = Checks(clip_at, advice_only, self._say)
+        super().__init__(pulse, advice_only, clip_at)
+        self.model, self.optimizer, self.loss_fn = model, optimizer, loss_fn
         if loss_fn is not None and keras.backend.backend() not in ("tensorflow", "torch"):
             self._say(f"steps are not tried on the backend of {keras.backend.backend()}: signs alone decide")
             self.loss_fn = None
-        self._pulse = None if pulse is None else Pulse(pulse, self._say)
-        self._usual = UsualSizes()
 
     # ---- what a loop calls
 
@@ -85,17 +72,10 @@ class Guard:
         loss       of this step, before any loss scale
         gradients  in the order of `model.trainable_variables`, None where there is none
         """
-        begun = time.perf_counter()
-        try:
-            advice = self._check(int(step), batch, float(np.asarray(names.array_of(loss))), list(gradients))
-        except Exception as error:
-            self._say(f"a step could not be checked: {type(error).__name__}: {error}")
-            advice = Advice(int(step), 0.0, "apply", "The step could not be checked; the problem is in guard.problems.")
-        seconds = time.perf_counter() - begun
-        self.seconds += seconds
-        self.checks += 1
-        self.last = advice = dataclasses.replace(advice, seconds=seconds)
-        return advice
+        return self._timed(
+            int(step),
+            lambda: self._check(int(step), batch, float(np.asarray(names.array_of(loss))), list(gradients)),
+        )
 
     def apply(self, advice: Advice, gradients: Sequence[Any]) -> list[Any] | None:
         """The gradients to give to `optimizer.apply`: as they are, times `advice.scale`, or None where it is not to be called."""
@@ -104,17 +84,6 @@ class Guard:
         if advice.action == "skip":
             return None
         return [None if g is None else _scaled(g, advice.scale) for g in gradients]
-
-    def close(self) -> None:
-        """Closes the pulse, and says on stderr what the guard could not do."""
-        if self._pulse is not None:
-            self._pulse.close()
-        self._say.at_the_end()
-
-    @property
-    def problems(self) -> list[str]:
-        """What could not be done, each once."""
-        return self._say.problems
 
     # ---- a step
 
@@ -125,7 +94,7 @@ class Guard:
             step,
             seen,
             (lambda references, scale: self._look(batch, references, scale, gradients)) if tries else None,
-            (lambda: _cloned(batch)) if tries else None,
+            (lambda: copy.deepcopy(batch)) if tries else None,
         )
         if self._pulse is not None:
             self._pulse.write(seen, signs, advice)
@@ -154,7 +123,9 @@ class Guard:
                 largest = float(np.abs(g).max()) if g.size else 0.0
                 usual = self._usual.surprise(name, largest, own, g.size)
                 root = divisor(optimizer, variable, np.zeros_like(g)) if optimizer.built else None
-                surprises.append(usual if root is None else float(min(1e3, np.abs(g / np.maximum(root, 1e-30)).max())))
+                surprises.append(
+                    usual if root is None else float(min(LARGEST_SURPRISE, np.abs(g / np.maximum(root, 1e-30)).max()))
+                )
                 update = _update(optimizer, variable, g, rate)
                 if update is None:
                     moved = factor = math.nan
@@ -223,19 +194,10 @@ class Guard:
         moving = [(v, a) for v, a in kept if id(v) not in trained and any(v is own for own in self.model.variables)]
         random = names.random_state()
 
-        def put(pairs: Sequence[tuple[Any, np.ndarray]]) -> None:
-            for variable, value in pairs:
-                if not np.array_equal(names.view_of(variable), value, equal_nan=value.dtype.kind == "f"):
-                    variable.assign(value)
-            if random:
-                import torch
-
-                torch.set_rng_state(torch.from_numpy(random["rng/cpu"]))
-
         try:
-            yield lambda: put(moving)
+            yield lambda: names.put_back(moving, random)
         finally:
-            put(kept)
+            names.put_back(kept, random)
 
 
 def _update(optimizer: Any, variable: Any, gradient: np.ndarray, rate: float) -> np.ndarray | None:
@@ -274,14 +236,3 @@ def _scaled(gradient: Any, scale: float) -> Any:
     if type(gradient).__name__ == "IndexedSlices":
         return type(gradient)(gradient.values * scale, gradient.indices, gradient.dense_shape)
     return gradient * scale
-
-
-def _cloned(batch: Any) -> Any:
-    """A copy of a batch. TensorFlow's tensors never change; arrays and torch's tensors may be written to again."""
-    if isinstance(batch, Mapping):
-        return {key: _cloned(value) for key, value in batch.items()}
-    if isinstance(batch, (list, tuple)):
-        return type(batch)(_cloned(value) for value in batch)
-    if isinstance(batch, np.ndarray) or type(batch).__module__.split(".")[0] == "torch":
-        return copy.deepcopy(batch)
-    return batch

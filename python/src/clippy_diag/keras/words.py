@@ -196,6 +196,18 @@ def random_state() -> dict[str, Array]:
     return {"rng/cpu": torch.get_rng_state().numpy().copy()}
 
 
+def put_back(kept: Sequence[tuple[Any, np.ndarray]], random: Mapping[str, Array]) -> None:
+    """Variables as they were, and the `random_state`. A graph that torch keeps may not find its inputs written to, even with what
+    they were: a variable that has its value is left alone."""
+    for variable, value in kept:
+        if not np.array_equal(view_of(variable), value, equal_nan=value.dtype.kind == "f"):
+            variable.assign(value)
+    if random:
+        import torch
+
+        torch.set_rng_state(torch.from_numpy(random["rng/cpu"]))
+
+
 def framework() -> str:
     """Keras with its backend, such as `keras 3.15.1 on tensorflow 2.21.0`."""
     backend = keras.backend.backend()

@@ -3,22 +3,19 @@
 from __future__ import annotations
 
 import contextlib
-import copy
 import math
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import torch
 
-from ..guarding import Ahead
+from ..guarding import STEPS, Ahead
 from ..rules import Rules
 from . import words as names
 from .closed_loop import clip_gradients, clip_updates
 from .curvature import twin_of, undisturbed
 
 LossFn = Callable[[torch.nn.Module, Any], torch.Tensor]
-#: Steps that are taken on the incoming batch.
-STEPS = 3
 
 
 class LookAhead:
@@ -139,8 +136,3 @@ def _draw_again(draws: dict[Any, torch.Tensor]) -> None:
             torch.set_rng_state(state)
         else:
             torch.cuda.set_rng_state(state, device)
-
-
-def cloned(batch: Any) -> Any:
-    """A copy of a batch: loaders may write the next one into the same memory."""
-    return copy.deepcopy(batch)

@@ -11,8 +11,9 @@ import torch
 
 from ..rules import Clipping
 from ..wrapped import Wrapped
+from . import words as names
 from .ahead import LossFn
-from .guard import Guard, is_unscaled
+from .guard import Guard
 from .recorder import Recorder
 
 
@@ -121,7 +122,9 @@ class Attached:
         if scaler is not None and scaler.is_enabled() and guard.scaler is not scaler:
             guard.scaler, unscale = scaler, scaler.unscale_
             # The trainer unscales too, and a scaler refuses that a second time.
-            self._scaler.put(scaler, "unscale_", lambda own: None if is_unscaled(scaler, own) else unscale(own))
+            self._scaler.put(
+                scaler, "unscale_", lambda own: unscale(own) if names.scaler_stage(scaler, own) == "READY" else None
+            )
         guard.apply(guard.check(step, batch, loss))
 
     def clipped(self, clips: list[dict[str, Any]], whole: bool) -> None:

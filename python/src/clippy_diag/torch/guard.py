@@ -14,23 +14,22 @@ for step, batch in enumerate(batches):
 
 from __future__ import annotations
 
-import dataclasses
+import copy
 import math
-import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from ..guarding import Advice, Checks, Measured, Pulse, Said, UsualSizes
+from ..guarding import Advice, BaseGuard, Measured
 from ..rules import Clipping, Rules, clipping_words, recorded_rules
 from . import words as names
-from .ahead import LookAhead, LossFn, cloned
+from .ahead import LookAhead, LossFn
 from .measures import measure
 
 
-class Guard:
+class Guard(BaseGuard):
     """One `check` and one `apply` a step; see the top of this file.
 
     model        the torch.nn.Module that is trained, in DistributedDataParallel or compiled or as it is
@@ -59,16 +58,11 @@ class Guard:
         clipping: Clipping = None,
         clip_at: float = 0.9,
     ) -> None:
+        super().__init__(pulse, advice_only, clip_at)
         given = list(optimizer) if isinstance(optimizer, (list, tuple)) else [optimizer]
         self.optimizers = [names.unwrapped(one) for one in given]
         self.model = names.plain_model(model)
-        self.scaler, self.advice_only = scaler, advice_only
-        self._say = Said()
-        self._checks = Checks(clip_at, advice_only, self._say)
-        #: The advice of the last check.
-        self.last: Advice | None = None
-        #: Seconds of all checks, and how many there were.
-        self.seconds, self.checks = 0.0, 0
+        self.scaler = scaler
         #: Whether several ranks train the model, each with a guard that is called at every step.
         self.parallel = type(model).__name__ == "DistributedDataParallel"
         self._ahead: LookAhead | None = None
@@ -77,8 +71,6 @@ class Guard:
             self._say("parameters are sharded: steps are not tried before, the signs alone decide")
         elif loss_fn is not None:
             self._ahead = LookAhead(self.model, self.optimizers, loss_fn, self._rules(clipping), self._mean_of_ranks)
-        self._pulse = None if pulse is None else Pulse(pulse, self._say)
-        self._usual = UsualSizes()
         self._names: dict[int, str] = {id(p): name for name, p in self.model.named_parameters()}
 
     def _rules(self, clipping: Clipping) -> Rules:
@@ -99,17 +91,7 @@ class Guard:
 
         Parameters, gradients, optimizer state, buffers, modes and random state stay bitwise as they are. Never raises.
         """
-        begun = time.perf_counter()
-        try:
-            advice = self._check(int(step), batch, loss)
-        except Exception as error:
-            self._say(f"a step could not be checked: {type(error).__name__}: {error}")
-            advice = Advice(int(step), 0.0, "apply", "The step could not be checked; the problem is in guard.problems.")
-        seconds = time.perf_counter() - begun
-        self.seconds += seconds
-        self.checks += 1
-        self.last = advice = dataclasses.replace(advice, seconds=seconds)
-        return advice
+        return self._timed(int(step), lambda: self._check(int(step), batch, loss))
 
     def apply(self, advice: Advice) -> None:
         """Does what the advice says: nothing, multiplies every gradient by `advice.scale`, or removes the gradients, so that
@@ -124,22 +106,6 @@ class Guard:
                     elif parameter.grad is not None:
                         parameter.grad.detach().mul_(advice.scale)
 
-    def close(self) -> None:
-        """Closes the pulse, and says on stderr what the guard could not do."""
-        if self._pulse is not None:
-            self._pulse.close()
-        self._say.at_the_end()
-
-    @property
-    def problems(self) -> list[str]:
-        """What could not be done, each once."""
-        return self._say.problems
-
-    @property
-    def looks(self) -> int:
-        """How many checks looked ahead."""
-        return self._checks.looks
-
     # ---- a step
 
     def _check(self, step: int, batch: Any, loss: float | torch.Tensor) -> Advice:
@@ -150,7 +116,7 @@ class Guard:
             step,
             seen,
             None if ahead is None else lambda references, scale: ahead.run(batch, references, scale),
-            None if ahead is None else lambda: cloned(batch),
+            None if ahead is None else lambda: copy.deepcopy(batch),
         )
         if self._pulse is not None and not self._rank():
             self._pulse.write(seen, signs, advice)
@@ -160,7 +126,7 @@ class Guard:
         if self.scaler is None or not self.scaler.is_enabled():
             return
         for optimizer in self.optimizers:
-            if not is_unscaled(self.scaler, optimizer):
+            if names.scaler_stage(self.scaler, optimizer) == "READY":
                 self.scaler.unscale_(optimizer)
 
     def _measure(self, loss: float | torch.Tensor) -> Measured:
@@ -207,10 +173,3 @@ class Guard:
             torch.distributed.all_reduce(value)
             value /= torch.distributed.get_world_size()
         return value
-
-
-def is_unscaled(scaler: Any, optimizer: torch.optim.Optimizer) -> bool:
-    """Whether a GradScaler has divided this step's gradients by its factor already."""
-    states = getattr(scaler, "_per_optimizer_states", {})
-    stage = states[id(optimizer)].get("stage") if id(optimizer) in states else None
-    return getattr(stage, "name", "READY") != "READY"

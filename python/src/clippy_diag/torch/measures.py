@@ -12,14 +12,11 @@ from typing import Any, NamedTuple
 
 import torch
 
+from ..guarding import ABSOLUTE, LARGEST_SURPRISE, RELATIVE
 from . import words as names
 
 #: Entries that are worked on at a time: temporaries of them stay in a processor's cache; on a GPU fewer calls count more.
 ON_CPU, ON_GPU = 2**15, 2**24
-#: Clippy's bounds (arXiv 2302.09178): |update| ≤ relative·|w| + absolute.
-RELATIVE, ABSOLUTE = 0.5, 1e-2
-#: The largest surprise, squared: a state that was never touched says nothing of what is usual.
-LARGEST_SURPRISE = 1e6
 #: Keeps 0 / 0 of entries that never had a gradient at 0.
 _TINY = 1e-30
 #: What is measured of a part: Σg², max g², Σu², max |u|/(|w| + absolute/relative), max g²/(the state with g² in it); u is the update
@@ -52,11 +49,13 @@ def measure(named: Named) -> list[Measures]:
     """Measures every parameter that has a gradient; the values come to the host in one copy."""
     scalars: list[torch.Tensor] = []
     counts: list[int] = []
+    kinds: list[str | None] = []
     present = [entry for entry in named if entry[1].grad is not None]
     with torch.no_grad():
         for _, parameter, optimizer, group in present:
             state = optimizer.state.get(parameter, {})
             kind = type(optimizer).__name__ if names.has_formula(optimizer) else None
+            kinds.append(kind)
             before = len(scalars)
             for gradient, weight, slots in _parts(parameter, state):
                 scalars += _of_part(kind, group, gradient, weight, {**state, **slots})
@@ -64,23 +63,22 @@ def measure(named: Named) -> list[Measures]:
     device = scalars[0].device if scalars else None
     flat = torch.stack([value.to(device, torch.float32) for value in scalars]).tolist() if scalars else []
     found, at = [], 0
-    for (name, parameter, optimizer, group), count in zip(present, counts):
+    for (name, parameter, optimizer, group), kind, count in zip(present, kinds, counts):
         rows = [flat[at + _VALUES * k : at + _VALUES * (k + 1)] for k in range(count)]
         at += _VALUES * count
-        found.append(_of_tensor(name, parameter, optimizer, group, rows))
+        found.append(_of_tensor(name, parameter, kind, optimizer.state.get(parameter, {}), group, rows))
     return found
 
 
 def _of_tensor(
     name: str,
     parameter: torch.nn.Parameter,
-    optimizer: torch.optim.Optimizer,
+    kind: str | None,
+    state: Mapping[str, Any],
     group: Mapping[str, Any],
     rows: list[list[float]],
 ) -> Measures:
     assert parameter.grad is not None
-    state = optimizer.state.get(parameter, {})
-    kind = type(optimizer).__name__ if names.has_formula(optimizer) else None
     entries = parameter.grad._values().numel() if parameter.grad.is_sparse else parameter.numel()
     rate = math.nan if kind is None else _rate(kind, group, state)
     most = rate * _most(row[3] for row in rows)
@@ -134,7 +132,7 @@ def _surprise(kind: str, group: Mapping[str, Any], state: Mapping[str, Any], rat
     squared = kept * unbiased * ratio
     if math.isnan(squared):
         return math.nan
-    return math.sqrt(min(LARGEST_SURPRISE, squared / left if left > 0 else LARGEST_SURPRISE))
+    return min(LARGEST_SURPRISE, math.sqrt(squared / left)) if left > 0 else LARGEST_SURPRISE
 
 
 def _parts(

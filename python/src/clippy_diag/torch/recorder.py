@@ -548,11 +548,7 @@ def _is_active_scaler(thing: Any) -> bool:
 
 def _scale(scaler: Any, optimizers: list[Any]) -> float:
     """What gradients are multiplied by: the scaler's factor, 1 once it has unscaled them."""
-    states = getattr(scaler, "_per_optimizer_states", {})
-    unscaled = {
-        getattr(states[id(o)].get("stage"), "name", None) == "UNSCALED" if id(o) in states else False
-        for o in optimizers
-    }
+    unscaled = {names.scaler_stage(scaler, o) == "UNSCALED" for o in optimizers}
     if len(unscaled) > 1:
         raise ValueError(
             "gradients of some optimizers are unscaled and of some not; call record before or after all unscale_"

@@ -161,6 +161,13 @@ def unwrapped(optimizer: Any) -> torch.optim.Optimizer:
     return seen
 
 
+def scaler_stage(scaler: Any, optimizer: torch.optim.Optimizer) -> str:
+    """How far a GradScaler is with an optimizer in this step: READY, UNSCALED or STEPPED."""
+    states = getattr(scaler, "_per_optimizer_states", {})
+    stage = states[id(optimizer)].get("stage") if id(optimizer) in states else None
+    return str(getattr(stage, "name", "READY"))
+
+
 def plain_model(model: torch.nn.Module) -> torch.nn.Module:
     """The model inside DistributedDataParallel, DataParallel and torch.compile."""
     for _ in range(8):
