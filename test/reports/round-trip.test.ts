@@ -4,11 +4,13 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { z } from 'zod';
+import { untried } from '../../src/cause/remedies.ts';
 import { toJson } from '../../src/model/json.ts';
 import type { ChartSeries, Report } from '../../src/model/report.ts';
 import { PLAIN, type RenderOptions } from '../../src/reports/format.ts';
 import { REPORT_FORMATS, type ReportFormatId } from '../../src/reports/registry.ts';
-import { parseReport, reportSchema, series } from '../../src/reports/report-schema.ts';
+import { parseReport, replayEntry, reportSchema, series } from '../../src/reports/report-schema.ts';
+import { skipListOf } from '../../src/reports/skip-list.ts';
 import { arbitraryOf } from '../support/arbitrary-of.ts';
 import { closedValidator } from '../support/closed-schema.ts';
 import { fullReport } from './full-report.ts';
@@ -32,6 +34,18 @@ const anySeries = fc.tuple(arbitraryOf(series, {}), fc.nat(4)).map(([one, bucket
 const anyReport = arbitraryOf(reportSchema, { series: anySeries }).map(
   (report): Report => ({ ...report, schemaVersion: '1.0' }),
 );
+
+/** One whose first run has a try that holds without some batches, whose list then is no empty one. */
+const withSkips = fc.tuple(anyReport, arbitraryOf(replayEntry)).map(([report, entry]): Report => {
+  const [run] = fullReport().runs;
+  const arm = { steps: [], ...entry.arm, kind: 'skip-batches' };
+  const remedies = [untried('skip-batches', 's', { tried: 'closed-loop', holds: true })];
+  return {
+    ...report,
+    verdict: { ...report.verdict, run: run!.id },
+    runs: [{ ...run!, remedies, replay: [{ ...entry, arm }] }, ...report.runs],
+  };
+});
 
 const OPTIONS: readonly RenderOptions[] = [PLAIN, { width: 40, colour: true, ascii: true }];
 const render = (format: ReportFormatId, report: Report, options: RenderOptions): string =>
@@ -58,5 +72,17 @@ describe('any report', () => {
       }),
       { numRuns: 60 },
     );
+  });
+
+  test('with batches to skip has the same skip list when it is read back', () => {
+    let listed = 0;
+    fc.assert(
+      fc.property(withSkips, (report) => {
+        if (skipListOf(report).steps.length > 0) listed++;
+        expect(render('skip-list', again(report), PLAIN)).toBe(render('skip-list', report, PLAIN));
+      }),
+      { numRuns: 60 },
+    );
+    expect(listed).toBeGreaterThan(5);
   });
 });
