@@ -5,6 +5,7 @@ import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { judgePoints } from '../../src/incidents/judge.ts';
 import { DEFAULT_VERDICT_SETTINGS } from '../../src/incidents/settings.ts';
+import { clippyRecorder } from '../../src/recorder/tfjs-recorder.ts';
 import { pythonWith } from '../support/python.ts';
 import { projectRoot } from '../support/shared-data.ts';
 import { CASES_FILE, incidentCases, type Judged, judgedCase, ONSETS_FILE, sameJudgement } from './cases.ts';
@@ -127,4 +128,53 @@ describe('the twin', () => {
       expect(copy.settings).toEqual(Object.fromEntries(mine));
     },
   );
+});
+
+describe('the recorder for JavaScript', () => {
+  /** Steps at which it began a capture, and why, of a training of one weight that has these losses. */
+  function recorded(losses: readonly number[]): readonly (readonly [number, string])[] {
+    const weight = { name: 'w', shape: [1], dataSync: () => Float32Array.of(1) };
+    class Sgd {
+      static readonly className = 'SGD';
+      readonly iterations = 0;
+      readonly learningRate = 0.1;
+      computeGradients = () => ({ value: weight, grads: {} });
+      getConfig = () => ({});
+    }
+    const begun: (readonly [number, string])[] = [];
+    const recorder = clippyRecorder({
+      variables: [weight],
+      optimizer: new Sgd(),
+      // Each capture is one step, so none is missed while another is written.
+      every: 1,
+      after: 0,
+      maxCaptures: Number.POSITIVE_INFINITY,
+      files: {
+        exists: () => false,
+        write: (path, bytes) => {
+          if (!path.endsWith('/capture.json')) return;
+          const { flushed } = JSON.parse(new TextDecoder().decode(bytes)) as {
+            flushed: { step: number; reason: string };
+          };
+          begun.push([flushed.step, flushed.reason]);
+        },
+        rename: () => {},
+      },
+    });
+    for (const [step, loss] of losses.entries()) recorder.record(step, loss, { w: weight });
+    expect(recorder.stopped).toBeNull();
+    return begun;
+  }
+
+  it('begins a capture at every step at which an incident begins, and at no other', () => {
+    for (const { name, losses } of CASES) {
+      const begun = recorded(losses);
+      expect(
+        begun.map(([step]) => step),
+        name,
+      ).toEqual(said[name]!.begins.map(([newest]) => newest));
+      for (const [step, reason] of begun)
+        expect(reason, name).toContain(Number.isFinite(losses[step]) ? ' after a median of ' : 'loss is ');
+    }
+  });
 });
