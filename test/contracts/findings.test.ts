@@ -7,7 +7,7 @@ import { DETECTORS } from '../../src/detectors/registry.ts';
 import { captureMismatch } from '../../src/findings/capture-mismatch.ts';
 import type { CheckpointFinding } from '../../src/findings/checkpoint-finding.ts';
 import { checkpointOutcomes } from '../../src/findings/outcomes.ts';
-import { CHECKPOINT_FINDINGS, FINDINGS } from '../../src/findings/registry.ts';
+import { CHECKPOINT_FINDINGS, FINDINGS, STEP_FINDINGS } from '../../src/findings/registry.ts';
 import { readThresholds, resolveThresholds } from '../../src/findings/thresholds.ts';
 import { VERDICT_SETTINGS } from '../../src/incidents/settings.ts';
 import type { InspectedCheckpoint } from '../../src/model/checkpoint.ts';
@@ -48,6 +48,12 @@ describe.each(all)('$id', ({ id, title, docs, thresholds, severity }) => {
 it('every number of the judge is a threshold of some finding, so that it can be set', () => {
   const declared = new Set(all.flatMap(({ thresholds }) => thresholds.map(({ name }) => name)));
   expect(Object.keys(VERDICT_SETTINGS).filter((name) => !declared.has(name))).toEqual([]);
+});
+
+it('every kind has a contract that each of its thresholds changes something', () => {
+  // detectors.test.ts, below, ../findings/steps.test.ts, and below again.
+  const tried = [DETECTORS, CHECKPOINT_FINDINGS, STEP_FINDINGS, { [captureMismatch.id]: captureMismatch }];
+  expect(tried.flatMap(Object.keys).sort()).toEqual(Object.keys(FINDINGS).sort());
 });
 
 const ofCheckpoints = Object.entries(CHECKPOINT_FINDINGS) as [keyof typeof CASES, CheckpointFinding][];
@@ -123,6 +129,7 @@ describe('capture-mismatch in captures', () => {
   };
 
   it('is not found in a recorded run at the defaults; each threshold alone is enough, and one is needed', async () => {
+    expect(captureMismatch.thresholds.map(({ name }) => name)).toEqual(['ofMovement', 'ofSize']);
     expect(await mismatch({})).toBe(0);
     expect(await mismatch({ ofMovement: 0 })).toBe(0);
     expect(await mismatch({ ofSize: 0 })).toBe(0);
