@@ -8,10 +8,10 @@ import type { VerdictSettings } from './settings.ts';
  * gradient norm that is NaN there; null where there are none.
  */
 export function deadStretch(run: Run, series: TimeSeries, attempt: number, settings: VerdictSettings) {
-  const offset = series.attemptOffsets[attempt] ?? 0;
+  const offset = series.attemptOffsets[attempt]!;
   const { value, step } = attemptOf(series, attempt);
   let from = value.length;
-  while (from > 0 && value[from - 1] === 0) from--;
+  while (value[from - 1] === 0) from--;
   const zeros = value.length - from;
   if (zeros === 0) return null;
   const nanNorm = run.series.find((norms) => {
@@ -37,10 +37,9 @@ export function columnStop(run: Run, series: TimeSeries, settings: VerdictSettin
   if (step.length === 0) return null;
   let found: { last: number; companion: string; lastStep: number; missing: number } | null = null;
   for (const other of run.series) {
-    if (other === series) continue;
     const beside = attemptOf(other, attempt).step;
     const missing = beside.length - upperBound(beside, step.at(-1)!);
-    if (missing < settings.missingPoints || missing <= (found?.missing ?? 0)) continue;
+    if (missing < settings.missingPoints || (found !== null && missing <= found.missing)) continue;
     const until = beside.length - missing;
     if (sharedSteps(step, beside) < settings.together * Math.max(step.length, until)) continue;
     found = { last: series.step.length - 1, companion: other.name, lastStep: beside.at(-1)!, missing };
@@ -52,18 +51,14 @@ export function columnStop(run: Run, series: TimeSeries, settings: VerdictSettin
 export const lastSteps = (run: Run, series: TimeSeries): Float64Array =>
   attemptOf(series, run.attempts.length - 1).step;
 
-/** The usual distance of two points in the last attempt. */
-function usualDistance(step: Float64Array): number {
-  return step.length < 2 ? 0 : medianOf(step.subarray(1).map((at, i) => at - step[i]!));
-}
-
 /** Distances of two points that a series may end before others and still reach the end: an evaluation may be due after the last step. */
 const RHYTHMS = 3;
 
-/** Whether a series goes on to a step, in its own rhythm. */
+/** Whether a series goes on to a step, in its own rhythm; one of a single point has none. */
 export function reaches(run: Run, series: TimeSeries, until: number): boolean {
   const step = lastSteps(run, series);
-  return step.length > 1 && until - step.at(-1)! <= RHYTHMS * usualDistance(step);
+  const usual = medianOf(step.subarray(1).map((at, i) => at - step[i]!));
+  return until - step.at(-1)! <= RHYTHMS * usual;
 }
 
 /** The other columns that are the loss itself, under another name or as an evaluation of the training data. */
@@ -111,12 +106,12 @@ export const aucsOf = (run: Run): readonly TimeSeries[] =>
 export function collapseOf(series: TimeSeries, attempt: number, settings: VerdictSettings) {
   const { value } = attemptOf(series, attempt);
   let from = value.length;
-  while (from > 0 && Math.abs(value[from - 1]! - 0.5) <= settings.chance) from--;
+  while (Math.abs(value[from - 1]! - 0.5) <= settings.chance) from--;
   if (value.length - from < settings.chancePoints) return null;
   let best = Number.NEGATIVE_INFINITY;
   for (let i = 0; i + 3 <= from; i++) best = Math.max(best, medianOf(value.subarray(i, i + 3)));
   if (!(best >= settings.learnt)) return null;
-  const offset = series.attemptOffsets[attempt] ?? 0;
+  const offset = series.attemptOffsets[attempt]!;
   return { from: offset + from, to: offset + value.length - 1, best };
 }
 
