@@ -5,6 +5,7 @@
  *     npm run mutation -- src/rules          one scope
  *     npm run mutation -- src/rules/agc.ts   one file
  *     npm run mutation -- --survivors        those that survived once more, after tests were added
+ *     npm run mutation -- --named            those of named.ts, each once found alive by hand
  *     npm run mutation -- --page             runs nothing: results.md from results.json
  *
  * `--workers N` runs N mutants at a time (default: one for each processor). `--every N` tries every N-th mutant of a
@@ -20,6 +21,7 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
 import { type Mutant, mutantsOf } from './mutants.ts';
+import { NAMED, toMutant } from './named.ts';
 import { type Answer, type Task, TIMED_OUT } from './worker.ts';
 
 /**
@@ -32,9 +34,12 @@ const SCOPES: Readonly<Record<string, Readonly<Record<string, readonly string[]>
     'bands.ts': ['incidents/bands', 'incidents/cases'],
     'judge.ts': ['incidents/judge', 'incidents/climbs', 'incidents/cases'],
     'losses.ts': ['incidents/losses'],
+    'ranked-window.ts': ['incidents/bands'],
     'settings.ts': ['incidents/judge', 'incidents/verdict', 'findings/thresholds', 'contracts/findings'],
+    'signs.ts': ['incidents/signs'],
     'stream.ts': ['incidents/stream', 'incidents/cases'],
-    'unlike.ts': ['incidents/bands', 'cause/parts'],
+    'unlike.ts': ['cause/parts'],
+    'verdict.ts': ['incidents/verdict', 'incidents/attempts'],
     rest: ['incidents/verdict', 'incidents/attempts', 'detectors/*'],
   },
   'src/gate': {
@@ -389,8 +394,25 @@ async function runPath(path: string, workers: number, sample: Sample | 'survivor
   if (share < LEAST_KILLED || open > 0) process.exitCode = 1;
 }
 
+/** Tries the mutants of named.ts: says of each whether its tests notice it. */
+async function runNamed(): Promise<void> {
+  let alive = 0;
+  for (const tests of new Set(NAMED.map((one) => one.tests))) {
+    const runner = createRunner([`test/${tests}.test.ts`]);
+    for (const named of NAMED.filter((one) => one.tests === tests)) {
+      const { kind } = await runner.run(named.file, toMutant(named));
+      if (kind === 'survived') alive++;
+      console.log(`${kind}  ${named.file}  ${toMutant(named).change}  (test/${tests}.test.ts)`);
+    }
+    runner.stop();
+  }
+  console.log(`${NAMED.length - alive} of ${NAMED.length} killed`);
+  if (alive > 0) process.exitCode = 1;
+}
+
 const { values, positionals } = parseArgs({
   options: {
+    named: { type: 'boolean', default: false },
     workers: { type: 'string', default: String(availableParallelism()) },
     every: { type: 'string', default: '1' },
     from: { type: 'string', default: '0' },
@@ -400,6 +422,7 @@ const { values, positionals } = parseArgs({
   allowPositionals: true,
 });
 if (values.page) save();
+else if (values.named) await runNamed();
 else
   for (const path of positionals.length > 0 ? positionals : Object.keys(SCOPES))
     await runPath(

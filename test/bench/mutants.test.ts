@@ -1,6 +1,10 @@
 /** What the mutation run changes, and what it leaves alone. */
+import { existsSync } from 'node:fs';
+import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { mutantsOf, withMutant } from '../../bench/mutation/mutants.ts';
+import { NAMED, toMutant } from '../../bench/mutation/named.ts';
+import { projectRoot } from '../support/shared-data.ts';
 
 const mutationsOf = (source: string): readonly string[] =>
   mutantsOf(source).map((mutant) => withMutant(source, mutant));
@@ -54,5 +58,12 @@ describe('mutants', () => {
       text: 'if (norm > limit)',
       change: 'norm > limit → norm >= limit',
     });
+  });
+});
+
+describe('mutants that were once found alive', () => {
+  it.each(NAMED)('$file: $text stands there, and a test is named', (named) => {
+    expect(toMutant(named).line).toBeGreaterThan(0);
+    expect(existsSync(join(projectRoot, 'test', `${named.tests}.test.ts`))).toBe(true);
   });
 });
