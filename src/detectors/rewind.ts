@@ -11,7 +11,7 @@ const STEPS_BEFORE = 100;
 /** … and skipped "roughly 200–500 data batches, which cover the batches that were seen before and during the spike". */
 const SKIP_LEAST = 200;
 const SKIP_MOST = 500;
-/** Half the learning rate is our number: the stability limit of every optimizer here is proportional to 1/η. */
+/** Half the learning rate (`slower` below) is our number: the stability limit of every optimizer here is proportional to 1/η. */
 const LEARNING_RATE_FACTOR = 0.5;
 
 /** A checkpoint that training could go on from. */
@@ -67,7 +67,7 @@ export function rewindAdvice(
 
   function whyBack(): string {
     const good = `The last good ${run.stepUnit} is ${lastGoodStep}.`;
-    const slower = `${LEARNING_RATE_FACTOR} times the learning rate`;
+    const slower = 'half the learning rate';
     // So early there is no training to go back to, and little data that could be left out.
     if (checkpoint === undefined && target === firstStep && inSteps)
       return cameBack
@@ -79,7 +79,7 @@ export function rewindAdvice(
           ? 'the beginning'
           : `the last checkpoint at or before ${run.stepUnit} ${target}`
         : `${checkpoint.path} (${run.stepUnit} ${checkpoint.step})`;
-    return `${good} Go back to ${to}, skip the data of ${run.stepUnit}s ${skipSteps[0]} to ${skipSteps[1]}${cameBack ? '' : `, and go on with ${slower} or with clipping`}. PaLM went back about ${STEPS_BEFORE} steps and skipped ${SKIP_LEAST} to ${SKIP_MOST} batches.`;
+    return `${good} Go back to ${to}, skip the data of ${run.stepUnit}s ${skipSteps[0]} to ${skipSteps[1]}${cameBack ? '' : `, and go on with ${slower} or with clipping`}. This is a rule of thumb: nothing was tried on this run.`;
   }
 }
 

@@ -185,7 +185,11 @@ function whyOf(cause: Cause | undefined): string | null {
 function fixOf(run: RunReport): { text: string; code?: string; after?: string } | null {
   const { remedies = [], verdict, stepUnit } = run;
   const [first] = remedies;
-  if (verdict.onsetStep === null) return null;
+  if (verdict.onsetStep === null) {
+    // The loss shows nothing, and something else is wrong: the gravest finding says what to do about it.
+    const [advice] = run.findings.some(({ severity }) => severity === 'error') ? run.advice : [];
+    return advice === undefined ? null : { text: sentences(advice) };
+  }
   if (first?.action === 'none-needed') return { text: `${capital(inertName(first.statement))}.` };
   if (verdict.class === 'micro-divergence') return null;
   const held = remedies.find(({ holds }) => holds === true);

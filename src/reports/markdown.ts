@@ -1,18 +1,20 @@
 /** Markdown for pull requests and job summaries. */
 
+import { tellThresholds } from '../findings/thresholds.ts';
 import { formatCount, formatNumber } from '../model/format-number.ts';
 import type { GateResult } from '../model/gate.ts';
 import { inertName, inertOutput } from '../model/inert-text.ts';
 import { markdownTable } from '../model/markdown-table.ts';
+import type { ReplayEntry } from '../model/replay.ts';
 import type { Report, RunReport } from '../model/report.ts';
 import { classCounts, tableOf } from '../model/runs-table.ts';
+import { type Answer, answerOf, triedSentence } from './brief-answer.ts';
 import type { ReportFormat } from './format.ts';
 import { GATE_WORDS } from './gate-words.ts';
 import { cutToBytes } from './github.ts';
 import { lossesOf } from './input-losses.ts';
 import { replayLabel } from './replay-label.ts';
 import { cellText, comparisonLines, groupTitle } from './runs-page.ts';
-import { whySentences } from './why.ts';
 
 /** A job summary of GitHub may have 1 MiB; other places have less, but cut by themselves. */
 const MAX_BYTES = 1024 * 1024;
@@ -60,13 +62,72 @@ function gateLines(gate: GateResult): string[] {
   ];
 }
 
-function runLines(run: RunReport): string[] {
+/** What stands between backticks is code where it is a plain name or command; all else is text. */
+const ticked = (text: string): string =>
+  text
+    .split(/`([^`]*)`/)
+    .map((part, i) => (i % 2 === 1 && /^[\w./:=+-]+( [\w./:=+-]+)*$/.test(part) ? `\`${part}\`` : md(part)))
+    .join('');
+
+/** A block of code behind a fence that nothing in it can close, as part of an item of a list. */
+function fenced(code: string): string[] {
+  const longest = [...code.matchAll(/`+/g)].reduce((most, [ticks]) => Math.max(most, ticks.length), 2);
+  const fence = '`'.repeat(longest + 1);
+  return ['', fence, ...code.split('\n'), fence, ''].map((line) => (line === '' ? '' : `  ${line}`));
+}
+
+const known = (value: number | null, text: (value: number) => string): string =>
+  value === null ? '' : text(value);
+
+/** The answer of the brief page. */
+function answerLines({ title, change, facts, parts, tried }: Answer, id: string): string[] {
+  const sentence = triedSentence(tried);
   return [
-    `## ${md(run.id)}: ${run.verdict.class}`,
+    `## ${md(id)}: ${md(title)}`,
     '',
-    md(run.verdict.why),
+    ticked(change),
     '',
-    ...whySentences(run).flatMap((sentence) => [md(sentence), '']),
+    ticked(facts),
+    '',
+    // What is wrong with the inputs stands in sections of its own.
+    ...parts
+      .filter(({ label }) => label !== 'Beware')
+      .flatMap(({ label, text, code, after }) => [
+        `- **${label}**: ${ticked(text)}`,
+        ...(code === undefined ? [] : fenced(code)),
+        ...(after === undefined ? [] : [`  ${ticked(after)}`]),
+      ]),
+    ...(sentence === null ? [] : [`- **Tried**: ${ticked(sentence)}`]),
+    '',
+    ...table(
+      ['tried', 'holds', 'loss at the end', 'changes healthy steps', 'smallest factor'],
+      tried.map((one) => [
+        one.use ? `**${md(one.name)}** (use this)` : md(one.name),
+        one.holds ? 'yes' : 'no',
+        known(one.finalLoss, (loss) => formatNumber(loss, 'brief')),
+        known(one.interference, (share) => `${Math.round(100 * share)} %`),
+        known(one.smallestFactor, (factor) => formatNumber(factor, 'brief')),
+      ]),
+    ),
+  ];
+}
+
+/** Replays without the estimates that a closed loop under the same rule has decided. */
+function decided(entries: readonly ReplayEntry[]): readonly ReplayEntry[] {
+  const loops = new Set(
+    entries.filter(({ mode }) => mode === 'closed-loop').map((entry) => replayLabel(entry)),
+  );
+  return entries.filter(
+    (entry) =>
+      entry.mode === 'closed-loop' || entry.verdict !== 'cannot-tell' || !loops.has(replayLabel(entry)),
+  );
+}
+
+function runLines(run: RunReport, report: Report): string[] {
+  const thresholds = tellThresholds(run.thresholds ?? {});
+  return [
+    ...answerLines(answerOf(run, report), run.id),
+    ...(thresholds === '' ? [] : [md(`Judged by thresholds other than the defaults: ${thresholds}`), '']),
     ...table(
       ['severity', 'finding', 'steps', 'message', 'place'],
       run.findings.map((f) => [
@@ -85,7 +146,7 @@ function runLines(run: RunReport): string[] {
     ),
     ...table(
       ['clipping rule', 'mode', 'verdict', 'confidence', 'first acts', 'why'],
-      run.replay.map((entry) => [
+      decided(run.replay).map((entry) => [
         md(replayLabel(entry)),
         entry.mode,
         entry.verdict,
@@ -108,8 +169,6 @@ function runLines(run: RunReport): string[] {
         entry.eigenvalues.every(({ converged }) => converged) ? 'yes' : '**no**',
       ]),
     ),
-    ...run.advice.map((advice) => `- ${md(advice)}`),
-    ...(run.advice.length > 0 ? [''] : []),
   ];
 }
 
@@ -148,7 +207,7 @@ function renderMarkdown(report: Report): string {
       ? []
       : ['## Comparison', '', ...comparisonLines(report.comparison).map((line) => `- ${md(line)}`), '']),
     ...(report.runs.length > 1 ? tableLines(report) : []),
-    ...report.runs.flatMap(runLines),
+    ...report.runs.flatMap((run) => runLines(run, report)),
     ...report.warnings.map((warning) => `- ${md(warning.message)}`),
   ];
   return cutToBytes(`${lines.join('\n').trimEnd()}\n`, MAX_BYTES);

@@ -54,7 +54,7 @@ describe('rewindAdvice', () => {
   it('tells a run that is lost near its beginning to begin again, and skips no step that it has not', () => {
     const early = broken(60, 160, 160);
     const advice = advise(early)!;
-    expect(advice.why).toMatch(/begin again with 0\.5 times the learning rate/);
+    expect(advice.why).toMatch(/begin again with half the learning rate/);
     expect(advice.why).not.toMatch(/skip/);
     expect(advice.skipSteps[1]).toBeLessThan(160);
     expect(advise(early, [{ step: 40, path: 'step-40.pt' }])!.why).toContain('Go back to step-40.pt');

@@ -57,11 +57,19 @@ it('tells what, when, which task, why, and which rule would have held', async ()
   const page = REPORT_FORMATS.html.render(report, PLAIN);
   expect(page).toMatch(/The data changed \(shown by experiment\)\. .* the batch of step 400/);
   expect(page).toMatch(/Go back to [^:]*step-380\.pt and skip batches 400 to 407:/);
-  for (const format of ['text', 'markdown'] as const) {
-    const page = REPORT_FORMATS[format].render(report, { width: 400, colour: false, ascii: false });
-    expect(page).toMatch(/why: the data changed \\?\(shown by experiment\\?\): .* the batch of step 400/);
-    expect(page).toMatch(/would have held, tried: skip batches 400 to 407; clip with global\\?-norm:1/);
-  }
+  const text = REPORT_FORMATS.text.render(report, { width: 400, colour: false, ascii: false });
+  expect(text).toMatch(/why: the data changed \(shown by experiment\): .* the batch of step 400/);
+  expect(text).toMatch(/would have held, tried: skip batches 400 to 407; clip with global-norm:1/);
+  const markdown = REPORT_FORMATS.markdown.render(report, PLAIN);
+  expect(markdown).toMatch(
+    /\*\*Why\*\*: The data changed \\\(shown by experiment\\\)\. .* the batch of step 400/,
+  );
+  expect(markdown).toMatch(/\*\*Fix\*\*: Go back to [^:]*step-380\.pt and skip batches 400 to 407:/);
+  expect(markdown).toMatch(/\n\n {2}```\n {2}if step in range\(400, 408\): continue\n {2}```\n/);
+  // What the closed loop decided is not told a second time as an estimate.
+  expect(markdown.match(/^\| global-norm:1 \| (?:as-recorded|closed-loop) \|/gm)).toEqual([
+    '| global-norm:1 | closed-loop |',
+  ]);
 });
 
 it('a capture that the computed run does not follow: no verdict, no ratio, and why', async () => {
