@@ -6,6 +6,7 @@ import { createRequire } from 'node:module';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { build } from 'esbuild';
+import { oclifParser } from './build-oclif.js';
 
 const root = fileURLToPath(new URL('.', import.meta.url));
 process.chdir(root);
@@ -55,7 +56,7 @@ await build({
   platform: 'node',
   target: 'node20',
   packages: 'external',
-  plugins: [rawText],
+  plugins: [rawText, oclifParser],
   sourcemap: 'linked',
   logLevel: 'warning',
 });

@@ -1,5 +1,9 @@
 #!/usr/bin/env node
 import { existsSync } from 'node:fs';
+import module from 'node:module';
+
+// Node 22.1 and newer keeps what it compiled, beside other temporary files: half of the time to start.
+module.enableCompileCache?.();
 
 if (!existsSync(new URL('../dist/run.js', import.meta.url))) {
   process.stderr.write('clippy-diag is not built yet; run: npm ci && npm run build\n');

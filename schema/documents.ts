@@ -17,7 +17,7 @@ import type {
   StripDocument,
   StudyDocument,
 } from '../src/cli/documents.ts';
-import { baselineSchema } from '../src/gate/baseline.ts';
+import { baselineSchema } from '../src/gate/baseline-file.ts';
 import { DTYPES, type InspectedCheckpoint, type InspectedTensor } from '../src/model/checkpoint.ts';
 import type { LabelledDensity } from '../src/model/curvature.ts';
 import type {

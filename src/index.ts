@@ -13,9 +13,11 @@ export { diagnoseRun } from './engine/report.ts';
 export { type Watcher, watchLog, watchPath } from './engine/watch.ts';
 export { FINDINGS, type FindingId } from './findings/registry.ts';
 export type { ThresholdOverrides } from './findings/thresholds.ts';
-export { type GateConfig, gateConfigFrom, loadGateConfig } from './gate/config.ts';
+export { gateConfigFrom } from './gate/config.ts';
+export { loadGateConfig } from './gate/config-file.ts';
 export { readGateEvidence } from './gate/evidence.ts';
 export { type GateEvidence, judgeGate } from './gate/judge.ts';
+export type { GateConfig } from './gate/resolve-config.ts';
 export {
   createFusedAdagradClippy,
   type FusedAdagradClippy,

@@ -2,7 +2,7 @@
  * The JSON documents that commands print with `--json`, one a command; `analyze`, `gate`, `report` and `watch` print a
  * `Report`. Their schemas are in schema/documents.ts, what they mean is in docs/json.md.
  */
-import type { Baseline } from '../gate/baseline.ts';
+import type { Baseline } from '../gate/baseline-file.ts';
 import type { CurvatureEntry, LabelledDensity } from '../model/curvature.ts';
 import type { ErrorRecord } from '../model/errors.ts';
 import type { Finding } from '../model/finding.ts';

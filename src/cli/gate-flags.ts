@@ -2,9 +2,9 @@
 
 import * as Flags from '@oclif/core/flags';
 import { readThresholdList } from '../findings/thresholds.ts';
-import type { GateConfig } from '../gate/config.ts';
-import { findConfig } from '../gate/config-file.ts';
+import { findConfig, loadGateConfig } from '../gate/config-file.ts';
 import { thresholdsFor } from '../gate/for-run.ts';
+import type { GateConfig } from '../gate/resolve-config.ts';
 import { DEFAULT_SETTLE, type SettleOptions } from '../gate/settled.ts';
 import { diagError } from '../model/errors.ts';
 import type { Thresholds } from '../model/finding.ts';
@@ -102,7 +102,6 @@ const optionsOf = (flags: ConfigFlags) => ({
 export async function configOf(
   flags: ConfigFlags & { readonly rule?: readonly string[] | undefined },
 ): Promise<GateConfig> {
-  const { loadGateConfig } = await import('../gate/config.ts');
   return loadGateConfig({ ...optionsOf(flags), rules: flags.rule ?? [] });
 }
 

@@ -6,7 +6,7 @@ import { diagError } from '../model/errors.ts';
 import { nearest } from '../model/nearest.ts';
 import type { Report } from '../model/report.ts';
 import { PLAIN } from '../reports/format.ts';
-import { REPORT_FORMATS, type ReportFormatId } from '../reports/registry.ts';
+import type { ReportFormatId } from '../reports/registry.ts';
 import { knowing } from './known-values.ts';
 import type { Output } from './output.ts';
 
@@ -21,8 +21,11 @@ export const reportFlag = (description: string) =>
       multipleNonGreedy: true,
       default: [],
     }),
-    () => Object.keys(REPORT_FORMATS).map((format) => `${format}:`),
+    async () => Object.keys(await reportFormats()).map((format) => `${format}:`),
   );
+
+/** The formats; loaded when one is asked for, since a page for browsers is large. */
+const reportFormats = async () => (await import('../reports/registry.ts')).REPORT_FORMATS;
 
 interface ReportTarget {
   readonly format: ReportFormatId;
@@ -39,15 +42,17 @@ export async function reportTargets(
   specs: readonly string[],
   inputs: readonly string[],
 ): Promise<ReportTarget[]> {
+  if (specs.length === 0) return [];
+  const formats = await reportFormats();
   const targets = specs.map((spec): ReportTarget => {
     const colon = spec.indexOf(':');
     const format = colon < 0 ? spec : spec.slice(0, colon);
-    if (!Object.hasOwn(REPORT_FORMATS, format))
+    if (!Object.hasOwn(formats, format))
       throw diagError('unknown-id', {
         kind: 'report format',
         id: format,
-        known: Object.keys(REPORT_FORMATS),
-        nearest: nearest(format, Object.keys(REPORT_FORMATS)),
+        known: Object.keys(formats),
+        nearest: nearest(format, Object.keys(formats)),
       });
     const path = spec.slice(colon + 1);
     if (colon < 0 || path === '')
@@ -108,7 +113,7 @@ export async function writeReports(
     report.runs.flatMap((run) => run.paths),
   );
   for (const { format, path } of targets) {
-    const text = REPORT_FORMATS[format].render(report, PLAIN);
+    const text = (await reportFormats())[format].render(report, PLAIN);
     await (path === '-' ? output.write(text) : writeFileAtomic(path, text));
   }
 }

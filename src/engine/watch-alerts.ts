@@ -1,5 +1,5 @@
 /** When a watcher speaks: alerts with a delay and with hysteresis, and a memory that survives a restart. */
-import { z } from 'zod';
+import * as z from 'zod';
 import type { RunReport, VerdictClass } from '../model/report.ts';
 import type { StepUnit } from '../model/run.ts';
 

@@ -1,9 +1,13 @@
 /** Where a config lies and how it is read: YAML, JSON, or a key of a package.json. */
 import { resolve } from 'node:path';
+import { lilconfig } from 'lilconfig';
 import { checkTextSize, parseSafeYaml } from '../bytes/yaml.ts';
 import { DiagError, diagError } from '../model/errors.ts';
+import type { Thresholds } from '../model/finding.ts';
 import { isJsonObject } from '../model/json.ts';
 import { parseUniqueJson } from '../model/unique-json.ts';
+import type { ConfigFile } from './config-schema.ts';
+import { type GateConfig, resolveConfig, withRules } from './resolve-config.ts';
 
 /** Where a config is looked for, in every folder from the working folder up. */
 export const CONFIG_PLACES = [
@@ -18,7 +22,6 @@ export async function findConfig(options: {
   readonly cwd: string;
   readonly file?: string;
 }): Promise<{ path: string; value: unknown } | null> {
-  const { lilconfig } = await import('lilconfig');
   const searcher = lilconfig('clippy-diag', {
     searchPlaces: [...CONFIG_PLACES],
     packageProp: 'clippy-diag',
@@ -82,3 +85,39 @@ function readJson(path: string, content: string): unknown {
     throw diagError('config-syntax', { language: 'JSON', reason: (error as Error).message }, { path }, error);
   }
 }
+
+export interface ConfigOptions {
+  /** Folder where the search begins. */
+  readonly cwd: string;
+  /** `--config FILE`. */
+  readonly file?: string;
+  /** `--no-config`. */
+  readonly search?: boolean;
+  /** `--rule`, each a finding, a class of verdict or a threshold; severity `error`. */
+  readonly rules?: readonly string[];
+  /** `--threshold`, read. */
+  readonly thresholds?: Thresholds;
+}
+
+/**
+ * Finds the config, reads it, and works presets and flags in.
+ *
+ * Where no file is found, the `recommended` preset applies; a file without `extends` has its own rules only. Rules of
+ * flags are added to either. `--no-config` leaves both out.
+ *
+ * @throws config-syntax, config-invalid, config-unknown-rule, config-bad-threshold, gate-without-rules, limit-exceeded
+ */
+export async function loadGateConfig(options: ConfigOptions): Promise<GateConfig> {
+  const { rules = [], thresholds = {} } = options;
+  const found = options.search === false ? null : await findConfig(options);
+  if (found === null && rules.length === 0 && options.search === false)
+    throw diagError('gate-without-rules', { reason: '--no-config was given and no --rule' });
+  if (found === null) return withRules(resolveConfig(withoutFile(options), null, rules, thresholds));
+  // A config takes a library for schemas, which nobody without one is to wait for.
+  const { configFrom } = await import('./config.ts');
+  const { atItsLine } = await import('./config-line.ts');
+  return atItsLine(found.path, () => withRules(configFrom(found.path, found.value, rules, thresholds)));
+}
+
+const withoutFile = ({ search }: ConfigOptions): ConfigFile =>
+  search === false ? { version: 1 } : { version: 1, extends: 'recommended' };

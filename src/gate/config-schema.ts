@@ -1,12 +1,12 @@
 /** The form of a config, and what a file says that is of that form. */
-import { z } from 'zod';
+import * as z from 'zod';
 import { FINDINGS } from '../findings/registry.ts';
-import { readThresholds } from '../findings/thresholds.ts';
 import { diagError } from '../model/errors.ts';
-import type { FindingType, Thresholds } from '../model/finding.ts';
+import type { FindingType } from '../model/finding.ts';
 import { didYouMean } from '../model/nearest.ts';
 import type { NumberRange } from '../model/options.ts';
 import { PRESETS } from './presets.ts';
+import { type RuleOptions, thresholdsIn } from './resolve-config.ts';
 
 const severity = z.enum(['off', 'note', 'warning', 'error']).meta({
   id: 'ruleSeverity',
@@ -28,14 +28,7 @@ const options = {
   missing: missing.optional(),
   from: step.optional(),
   to: step.optional(),
-};
-/** What a rule may say besides its severity. */
-export interface RuleOptions {
-  readonly max?: number | undefined;
-  readonly missing?: 'error' | 'warn' | 'skip' | undefined;
-  readonly from?: number | undefined;
-  readonly to?: number | undefined;
-}
+} satisfies Readonly<Record<keyof RuleOptions, z.ZodType>>;
 type Severity = z.infer<typeof severity>;
 export type RuleEntry =
   | Severity
@@ -135,38 +128,6 @@ export const configSchema = z
   .meta({ title: 'clippy-diag gate', description: 'Policy of `clippy-diag gate` (.clippy-diag.yaml)' });
 
 export type ConfigFile = z.infer<typeof configSchema>;
-
-/** The options of an entry: the second of a pair, or the members beside `severity`. */
-const optionsOf = (entry: unknown): Readonly<Record<string, unknown>> => {
-  const found: unknown = Array.isArray(entry) ? entry[1] : entry;
-  return typeof found === 'object' && found !== null ? (found as Record<string, unknown>) : {};
-};
-
-/**
- * The thresholds among the options of rules, wherever in the config the rules stand.
- *
- * Looked for before the form is checked: of a name that is none it can say which one was meant.
- *
- * @throws threshold-unknown, threshold-range, threshold-conflict
- */
-export function thresholdsIn(rules: unknown, place: string, path: string | null): Thresholds {
-  if (typeof rules !== 'object' || rules === null) return {};
-  const given = Object.entries(rules)
-    .filter(([id]) => Object.hasOwn(FINDINGS, id))
-    .map(([id, entry]): [string, Record<string, unknown>] => [
-      id,
-      Object.fromEntries(
-        Object.entries(optionsOf(entry)).filter(
-          ([name]) => name !== 'severity' && !Object.hasOwn(options, name),
-        ),
-      ),
-    ]);
-  return readThresholds(Object.fromEntries(given), {
-    at: (finding, name) => `${place}.${finding}.${name}`,
-    also: Object.keys(options),
-    ...(path === null ? {} : { where: { path } }),
-  });
-}
 
 /** Whether an object in it has a member `__proto__`: zod drops those silently, and a rule must not vanish. */
 const hasProto = (value: unknown): boolean =>

@@ -16,10 +16,9 @@ import { type DiagError, diagError } from '../model/errors.ts';
 import { isGlob, matchesGlob } from '../model/glob.ts';
 import type { Report, RunReport } from '../model/report.ts';
 import type { Run } from '../model/run.ts';
-import { isReportLike, parseReport } from '../reports/report-schema.ts';
-import type { GateConfig } from './config.ts';
 import { thresholdsFor as numbersFor, rulesAsked } from './for-run.ts';
 import type { GateEvidence } from './judge.ts';
+import type { GateConfig } from './resolve-config.ts';
 import { type SettleOptions, stillWritten } from './settled.ts';
 
 /** A saved report begins with this; what stands further in is not looked for. */
@@ -194,6 +193,8 @@ async function savedReport({ path, source }: InputFile): Promise<Report | undefi
   const start = Buffer.from(source.head.subarray(0, 200)).toString();
   if (!path.endsWith('.json') || !HEAD.test(start)) return undefined;
   const text = Buffer.from(await source.slice(0, source.byteLength)).toString();
+  // Its schema takes a library that no log is to wait for.
+  const { isReportLike, parseReport } = await import('../reports/report-schema.ts');
   let value: unknown;
   try {
     value = JSON.parse(text);

@@ -4,7 +4,7 @@ import { areSame, joinThresholds, resolveThresholds, tellThresholds } from '../f
 import type { Thresholds } from '../model/finding.ts';
 import { matchesGlob } from '../model/glob.ts';
 import type { RunReport } from '../model/report.ts';
-import type { GateConfig, RuleConfig } from './config.ts';
+import type { GateConfig, RuleConfig } from './resolve-config.ts';
 
 /**
  * The config's rules for a run: overrides apply in their order, the last one wins. A pattern may name the run, one of

@@ -4,8 +4,8 @@ import { FINDINGS, sourceOf } from '../findings/registry.ts';
 import type { Finding } from '../model/finding.ts';
 import type { RunReport } from '../model/report.ts';
 import { causeWords } from '../reports/why.ts';
-import type { RuleConfig } from './config.ts';
 import { inconclusive, type Judgement, notInWindow, windowOf } from './judgement.ts';
+import type { RuleConfig } from './resolve-config.ts';
 import { holds, touches } from './thresholds.ts';
 
 /**

@@ -6,9 +6,9 @@ import type { ChartSeries, RunReport, SeriesStatistics } from '../model/report.t
 import { placeOf, ROLES, type Run, type TimeSeries } from '../model/run.ts';
 import { seriesStatistics } from '../model/series-summary.ts';
 import type { SourceRef } from '../model/source-ref.ts';
-import type { RuleConfig } from './config.ts';
 import { endsMessage, stopsEarly } from './ends-early.ts';
 import { asJudged, inconclusive, type Judgement, notInWindow, windowOf, worst } from './judgement.ts';
+import type { RuleConfig } from './resolve-config.ts';
 import { holds, statisticOf, type Threshold, touches } from './thresholds.ts';
 
 /** Series by name, then by glob over names, then by role. */

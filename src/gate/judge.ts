@@ -9,13 +9,14 @@ import type { GateProblem, GateResult, GateRule } from '../model/gate.ts';
 import { medianInPlace } from '../model/order-statistics.ts';
 import type { Report, RunReport } from '../model/report.ts';
 import type { Run } from '../model/run.ts';
-import { type Baseline, judgeBaseline } from './baseline.ts';
-import type { GateConfig, RuleConfig } from './config.ts';
+import { judgeBaseline } from './baseline.ts';
+import type { Baseline } from './baseline-file.ts';
 import { otherThresholds, rulesFor } from './for-run.ts';
 import { judgeFindings } from './judge-findings.ts';
 import { judgeThreshold, refusedIn } from './judge-series.ts';
 import { asJudged, type Judged, type Judgement, worst } from './judgement.ts';
 import { reportProblems, runProblems } from './problems.ts';
+import type { GateConfig, RuleConfig } from './resolve-config.ts';
 import { failsForGood, holds, type Threshold } from './thresholds.ts';
 
 export interface GateEvidence {

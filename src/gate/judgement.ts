@@ -1,7 +1,7 @@
 /** What became of a rule on one run, before the seeds of a setting are joined. */
 import type { GateRule, RuleStatus } from '../model/gate.ts';
 import type { ChartSeries } from '../model/report.ts';
-import type { RuleConfig } from './config.ts';
+import type { RuleConfig } from './resolve-config.ts';
 import { touches } from './thresholds.ts';
 
 export type Judged = Omit<GateRule, 'id' | 'severity' | 'passed' | 'run'>;

@@ -5,10 +5,10 @@ import { formatCount } from '../model/format-number.ts';
 import type { GateProblem } from '../model/gate.ts';
 import { unaccounted } from '../model/log.ts';
 import type { Report, RunReport } from '../model/report.ts';
-import type { GateConfig } from './config.ts';
 import { contradictionIn } from './contradictions.ts';
 import { endsMessage, stopsEarly } from './ends-early.ts';
 import { mayBeUnread } from './for-run.ts';
+import type { GateConfig } from './resolve-config.ts';
 import { isComplete, stepsDone } from './thresholds.ts';
 
 /** Files that were not read, of which more are counted. */

@@ -3,7 +3,7 @@
  * schema/report.schema.json, told in docs/json.md.
  */
 
-import { z } from 'zod';
+import * as z from 'zod';
 import {
   ARM_OUTCOMES,
   type Cause,

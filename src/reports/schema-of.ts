@@ -3,7 +3,7 @@
  * with another type, does not compile. The model stays free of zod; what a member means to a reader of the JSON stands
  * in its schema.
  */
-import { z } from 'zod';
+import * as z from 'zod';
 import { numberFromJson } from '../model/json.ts';
 
 /** True for types that are the same, which is more than each being assignable to the other. */

@@ -3,10 +3,11 @@
 import { mkdirSync, rmSync, utimesSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { expect, test } from 'vitest';
-import { type GateConfig, gateConfigFrom, RULE_IDS } from '../../src/gate/config.ts';
+import { gateConfigFrom } from '../../src/gate/config.ts';
 import { readGateEvidence } from '../../src/gate/evidence.ts';
 import { type GateEvidence, judgeGate } from '../../src/gate/judge.ts';
 import { PRESETS } from '../../src/gate/presets.ts';
+import { type GateConfig, RULE_IDS } from '../../src/gate/resolve-config.ts';
 import { STATISTICS, type Statistic } from '../../src/gate/thresholds.ts';
 import { DiagError } from '../../src/model/errors.ts';
 import type { GateResult } from '../../src/model/gate.ts';

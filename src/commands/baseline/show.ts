@@ -1,7 +1,7 @@
 import * as Flags from '@oclif/core/flags';
 import { command } from '../../cli/command.ts';
 import { configFlags, configOf } from '../../cli/gate-flags.ts';
-import { readBaseline } from '../../gate/baseline.ts';
+import { readBaseline } from '../../gate/baseline-file.ts';
 import { EXIT } from '../../model/errors.ts';
 import { inertName } from '../../model/inert-text.ts';
 import { SCHEMA_VERSION } from '../../model/report.ts';
