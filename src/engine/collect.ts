@@ -31,6 +31,7 @@ import { isLastValues, isPrintedBeside } from '../logs/wandb-folder.ts';
 import { DiagError, diagError } from '../model/errors.ts';
 import type { Skipped } from '../model/inspection.ts';
 import type { LogInput } from '../model/log.ts';
+import { distinctIds } from './distinct-ids.ts';
 import { type InputFile, openInput } from './input-file.ts';
 import { saying, signOfEmpty, signOfUnknown } from './says-log.ts';
 import { CAPTURE_MANIFEST, type Met, walk } from './walk.ts';
@@ -93,7 +94,7 @@ export async function withInputs<T>(
     checkMapped(found.logs, options);
     for (const reading of known.values()) found.sidecars.push(...(await reading).files);
     tellSidecars(found);
-    return await use(found);
+    return await use({ ...found, logs: [...distinctIds(found.logs)] });
   } finally {
     for (const checkpoint of found.checkpoints) await checkpoint.close();
   }
