@@ -16,6 +16,7 @@ import type {
   ReplayDocument,
   StripDocument,
   StudyDocument,
+  WorkerDocument,
 } from '../src/cli/documents.ts';
 import { baselineSchema } from '../src/gate/baseline-file.ts';
 import { DTYPES, type InspectedCheckpoint, type InspectedTensor } from '../src/model/checkpoint.ts';
@@ -688,6 +689,14 @@ const init = objectOf<InitDocument>(
   snippet: text('With `--framework`: a program that records with it.').optional(),
 });
 
+const worker = objectOf<WorkerDocument>(
+  null,
+  'What `clippy-diag matrix worker --json` prints when it ends.',
+)({
+  schemaVersion,
+  trained: finite('Cells that it gave results of.'),
+});
+
 const failed = objectOf<ErrorDocument>(
   null,
   'What every command prints with `--json` where it fails before it has a document of its own.',
@@ -713,6 +722,7 @@ export const DOCUMENTS = {
   page,
   completion,
   init,
+  worker,
   check,
   strip,
   error: failed,

@@ -45,6 +45,7 @@ const PRINTED_BY: Readonly<Record<string, string>> = {
   pages: '`explain`',
   page: '`explain ID`',
   init: '`init`',
+  worker: '`matrix worker`',
   check: '`inspect --check`',
   strip: '`strip-batches`',
   error: 'every command that fails',

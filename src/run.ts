@@ -23,6 +23,7 @@ export const COMMANDS: Commands = {
   inspect: () => import('./commands/inspect.ts'),
   matrix: () => import('./commands/matrix.ts'),
   'matrix:merge': () => import('./commands/matrix/merge.ts'),
+  'matrix:worker': () => import('./commands/matrix/worker.ts'),
   replay: () => import('./commands/replay.ts'),
   report: () => import('./commands/report.ts'),
   'strip-batches': () => import('./commands/strip-batches.ts'),

@@ -93,6 +93,11 @@ export interface InitDocument extends Versioned {
   readonly snippet?: string;
 }
 
+export interface WorkerDocument extends Versioned {
+  /** Cells that it gave results of. */
+  readonly trained: number;
+}
+
 /** Any command that failed before it had a document of its own. */
 export interface ErrorDocument extends Versioned {
   /** `bug` for what is a fault of the tool; of inputs that no baseline is made of, what a gate calls the problem. */
@@ -112,6 +117,7 @@ export type JsonDocument =
   | PageDocument
   | CompletionDocument
   | InitDocument
+  | WorkerDocument
   | CheckDocument
   | StripDocument
   | ErrorDocument;

@@ -4,8 +4,9 @@ import { removeFile } from '../bytes/atomic-write.ts';
 import { diagError, EXIT, type ExitCode } from '../model/errors.ts';
 import { studyDocument } from '../reports/study-formats.ts';
 import { renderStudy } from '../reports/study-text.ts';
-import { openStudy } from '../study/open-study.ts';
+import { type OpenedStudy, openStudy } from '../study/open-study.ts';
 import { cellCount, nextCells, type Shard } from '../study/plan.ts';
+import type { QueueIo } from '../study/queue.ts';
 import { openResume } from '../study/results-file.ts';
 import { type CellRunner, localRunner, resultOf, runStudy } from '../study/run-study.ts';
 import { threadRunner } from '../study/thread-runner.ts';
@@ -14,6 +15,7 @@ import { progressOn } from './progress.ts';
 import { refuseInputs } from './report-files.ts';
 import { studyTargets, writeStudy } from './study-files.ts';
 import { terminalOptions } from './terminal-options.ts';
+import { toolVersion } from './tool-version.ts';
 
 /** Beyond it a study needs --yes. */
 const MOST_CELLS = 100_000;
@@ -27,8 +29,22 @@ export interface StudyFlags {
   readonly workers?: number | undefined;
   readonly resume?: string | undefined;
   readonly shard?: string | undefined;
+  readonly queue?: string | undefined;
   readonly 'max-time'?: number | undefined;
   readonly report?: readonly string[] | undefined;
+}
+
+/** Whoever trains the cells: workers on a queue, threads or this thread. @throws as `queueRunner` */
+async function runnerOf(
+  study: OpenedStudy,
+  workers: number,
+  url: string | undefined,
+  io: CommandIo,
+): Promise<CellRunner> {
+  if (url === undefined) return workers > 1 ? threadRunner(study.setup, workers) : localRunner(study);
+  const { queueRunner } = await import('../study/queue.ts');
+  const { key } = study.info;
+  return queueRunner({ key, setup: study.setup }, { ...queueIo(io), url, version: toolVersion() });
 }
 
 /** @throws usage */
@@ -43,7 +59,31 @@ function shardOf(text: string): Shard {
   return shard;
 }
 
+/** What a queue sees of the world. */
+export const queueIo = (io: CommandIo): QueueIo => ({
+  now: io.now,
+  sleep: (milliseconds) => io.sleep(milliseconds, new AbortController().signal),
+  remark: io.remark,
+});
+
+/** @throws usage */
+function checkQueueFlags({ queue, resume, workers, shard }: StudyFlags): void {
+  if (queue === undefined) return;
+  const [other] = [...(workers === undefined ? [] : ['workers']), ...(shard === undefined ? [] : ['shard'])];
+  if (other !== undefined)
+    throw diagError('usage', {
+      problem: `--${other} has no use beside --queue`,
+      hint: 'cells are trained where `clippy-diag matrix worker` runs',
+    });
+  if (resume === undefined)
+    throw diagError('usage', {
+      problem: '--queue needs --resume FILE',
+      hint: 'the file keeps the results when this process or Redis ends',
+    });
+}
+
 export async function runStudyCommand(path: string, flags: StudyFlags, io: CommandIo): Promise<ExitCode> {
+  checkQueueFlags(flags);
   const targets = await studyTargets(flags.report ?? [], [
     path,
     ...(flags.resume === undefined ? [] : [flags.resume]),
@@ -57,7 +97,7 @@ export async function runStudyCommand(path: string, flags: StudyFlags, io: Comma
   const resume = flags.resume === undefined ? undefined : await openResume(flags.resume, study.info.key);
   const workers =
     flags.workers ?? Math.min(availableParallelism(), Math.max(1, Math.floor(cells / CELLS_FOR_A_THREAD)));
-  const runner: CellRunner = workers > 1 ? threadRunner(study.setup, workers) : localRunner(study);
+  const runner = await runnerOf(study, workers, flags.queue, io);
   const end = flags['max-time'] === undefined ? Infinity : io.now() + 60_000 * flags['max-time'];
   let ended: ExitCode | undefined;
   const stop = io.onEnd((code) => {

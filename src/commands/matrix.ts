@@ -26,7 +26,7 @@ const OF_CAPTURES = [
   'model-seconds',
   'model-memory',
 ] as const;
-const OF_STUDIES = ['workers', 'shard', 'max-time', 'yes', 'report'] as const;
+const OF_STUDIES = ['workers', 'shard', 'queue', 'max-time', 'yes', 'report'] as const;
 
 /** @throws usage for a flag that means nothing here */
 function refuse(flags: Readonly<Record<string, unknown>>, names: readonly string[], why: string): void {
@@ -42,6 +42,7 @@ export default command({
     '<%= config.bin %> <%= command.id %> capture',
     '<%= config.bin %> <%= command.id %> capture --rule none --rule clippy:paper --learning-rate-multiplier 0.5,1,2,4,8 --seeds 5',
     '<%= config.bin %> <%= command.id %> study.yaml --resume study.jsonl --report html:study.html',
+    '<%= config.bin %> <%= command.id %> study.yaml --resume study.jsonl --queue redis://redis.example:6379',
   ],
   args: {
     input: Args.string({ required: true, description: 'a study, or a folder with capture.json' }),
@@ -71,6 +72,11 @@ export default command({
     shard: Flags.string({
       description: 'train the i-th of n parts, for `matrix merge`',
       helpValue: 'i/n',
+      helpGroup: 'STUDY',
+    }),
+    queue: Flags.string({
+      description: 'have the cells trained by `matrix worker` on other machines, through this Redis',
+      helpValue: 'URL',
       helpGroup: 'STUDY',
     }),
     'max-time': Flags.integer({

@@ -568,6 +568,21 @@ export const ERROR_TEXTS = define({
     message: 'the results of an interrupted study cannot be used: {problem}',
     hint: 'name another file with --resume, or remove this one to start over',
   },
+  'queue-packages': {
+    exitCode: EXIT.usage,
+    message: 'a queue needs the packages bullmq and ioredis, and they do not load: {problem}',
+    hint: 'npm install bullmq@6 ioredis (beside clippy-diag: with -g, if that is)',
+  },
+  'queue-unreachable': {
+    exitCode: EXIT.input,
+    message: 'the Redis at {url} cannot be used: {problem}',
+    hint: 'check that it runs, its address and its password; rediss:// is for TLS',
+  },
+  'queue-evicts': {
+    exitCode: EXIT.input,
+    message: 'the Redis at {url} throws keys away when its memory is full: maxmemory-policy is {policy}',
+    hint: 'redis-cli config set maxmemory-policy noeviction',
+  },
   'shard-other': {
     exitCode: EXIT.input,
     message: '{problem}',

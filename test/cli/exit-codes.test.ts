@@ -1,14 +1,17 @@
 /** The table of docs/exit-codes.md, cell by cell: a command line that ends with the code, in memory. */
 import { copyFileSync, cpSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { beforeAll, describe, expect, it } from 'vitest';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { COMMANDS } from '../../src/run.ts';
 import { cli } from '../support/cli.ts';
+import { hasRedis, Redis } from '../support/redis.ts';
 import { scratchFolders } from '../support/scratch.ts';
 import { projectRoot } from '../support/shared-data.ts';
 
 const scratch = scratchFolders('exit-codes');
 let folder: string;
+let redis: Redis | undefined;
+afterAll(() => redis?.kill());
 
 const STUDY = `version: 1
 data: { file: table.csv, order: column t, train: 320, test: 80 }
@@ -21,6 +24,7 @@ batch: 16
 `;
 
 beforeAll(async () => {
+  if (hasRedis) redis = await Redis.start();
   folder = scratch();
   const put = (name: string, text: string): void => writeFileSync(join(folder, name), text);
   copyFileSync(join(projectRoot, 'fixtures/incident/log.jsonl'), join(folder, 'lost.jsonl'));
@@ -49,7 +53,7 @@ beforeAll(async () => {
   await run('baseline', 'update', 'good.jsonl', '--settle', '0', '--file', 'baseline.json');
 });
 
-/** Command lines by row and code; `FULL` before one: standard output is a device that is full; `LATE`: a minute passes with each look at the clock. */
+/** Command lines by row and code; `FULL` before one: standard output is a device that is full; `LATE`: a minute passes with each look at the clock; `REDIS`: it needs one, at URL. */
 const CASES: Readonly<Record<string, Readonly<Record<number, string>>>> = {
   analyze: {
     0: 'analyze lost.jsonl',
@@ -117,6 +121,12 @@ const CASES: Readonly<Record<string, Readonly<Record<number, string>>>> = {
     3: 'matrix merge good.jsonl',
     4: 'matrix merge shard-1.json',
     5: 'matrix merge shard-1.json shard-2.json --report csv:shard-1.json',
+  },
+  'matrix worker': {
+    0: 'REDIS matrix worker --queue URL --idle-exit 1',
+    2: 'matrix worker',
+    3: 'REDIS matrix worker --queue redis://127.0.0.1:1',
+    5: 'REDIS FULL matrix worker --queue URL --idle-exit 1',
   },
   report: {
     0: 'report report.json',
@@ -189,7 +199,12 @@ const full = {
 
 describe.each(Object.entries(CASES))('%s', (_, codes) => {
   it.each(Object.entries(codes))('%s: %s', async (code, line) => {
-    const words = line.split(' ');
+    const needsRedis = line.startsWith('REDIS ');
+    if (needsRedis && !hasRedis) return;
+    const words = line
+      .replace('REDIS ', '')
+      .replace('URL', redis?.url ?? '')
+      .split(' ');
     const isFull = words[0] === 'FULL';
     const isLate = words[0] === 'LATE';
     let minutes = 0;

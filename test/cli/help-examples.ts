@@ -23,8 +23,8 @@ const examples = [
   ),
 ];
 
-/** Examples whose files no fixture has; their flags are tested where the command is. */
-const ELSEWHERE = /--batch batch\.npz/;
+/** Examples whose files no fixture has, or that need a Redis; their flags are tested where the command is. */
+const ELSEWHERE = /--batch batch\.npz|--queue /;
 
 interface ShellWords {
   /** The words of the command. */

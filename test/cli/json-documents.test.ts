@@ -1,14 +1,17 @@
 /** Every command prints with `--json` one document that is what its published schema says, with no member more. */
 import { cpSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { describe, expect, it } from 'vitest';
+import { afterAll, describe, expect, it } from 'vitest';
 import { publishedFiles } from '../../schema/published.ts';
 import { cli } from '../support/cli.ts';
 import { closedValidator } from '../support/closed-schema.ts';
+import { hasRedis, Redis } from '../support/redis.ts';
 import { scratchFolders } from '../support/scratch.ts';
 import { projectRoot } from '../support/shared-data.ts';
 
 const folder = scratchFolders('json-documents')();
+const redis = hasRedis ? await Redis.start() : undefined;
+afterAll(() => redis?.kill());
 const log = 'fixtures/incident/log.jsonl';
 const capture = 'fixtures/incident/capture';
 const checkpoints = 'fixtures/incident/checkpoints';
@@ -53,6 +56,7 @@ describe.each<[document: string, code: number, ...args: string[]]>([
   ],
   ['curvature', 0, 'curvature', capture, '--density', '--task', 'each'],
   ['matrix', 0, 'matrix', capture, '--seeds', '1', '--rule', 'none', '--learning-rate-multiplier', '1'],
+  ['worker', 0, 'matrix', 'worker', '--idle-exit', '1'],
   ['study', 0, 'matrix', 'fixtures/studies/stream/study.yaml', '--workers', '1'],
   ['chart', 0, 'chart', log],
   ['baseline', 0, 'baseline', 'update', log, '--file', baseline, '--no-config', '--allow-outside'],
@@ -67,8 +71,9 @@ describe.each<[document: string, code: number, ...args: string[]]>([
   ['error', 5, 'init', '--dir', folder],
   ['error', 3, 'analyze', 'no/such/file'],
 ])('%s document, exit code %d: %s %s %s %s', (document, code, ...args) => {
-  it('is what its schema says', async () => {
-    const result = await cli([...args, '--json']);
+  it.skipIf(document === 'worker' && !hasRedis)('is what its schema says', async () => {
+    const at = document === 'worker' ? ['--queue', redis!.url] : [];
+    const result = await cli([...args, ...at, '--json']);
     expect(result.code, result.err).toBe(code);
     const found: unknown = JSON.parse(result.out);
     expect(wrongWith(document, found)).toBeNull();
@@ -80,5 +85,5 @@ it('no document was left out', () => {
   const all = [...publishedFiles().keys()].flatMap(
     (path) => /^schema\/(.*)\.schema\.json$/.exec(path)?.[1] ?? [],
   );
-  expect([...asked, 'config'].sort()).toEqual(all.sort());
+  expect([...asked, 'config', ...(hasRedis ? [] : ['worker'])].sort()).toEqual(all.sort());
 });

@@ -1,0 +1,82 @@
+/** `matrix STUDY --queue` with a real Redis: workers, the coordinator and Redis are killed, and no cell is lost or counted twice. */
+import { type ChildProcess, spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { afterAll, expect, it } from 'vitest';
+import { cli } from '../support/cli.ts';
+import { hasRedis, Redis } from '../support/redis.ts';
+import { projectRoot } from '../support/shared-data.ts';
+
+const folder = mkdtempSync(join(tmpdir(), 'clippy-diag-queue-'));
+/** Cells that take long enough for something to be killed among them. */
+const STUDY = join(folder, 'study.yaml');
+const CELLS = 16;
+writeFileSync(
+  STUDY,
+  `version: 1
+data: { stream: { seed: 1, tasks: 2 }, train: 38400, test: 512 }
+models: { small: { shared: { type: shared-bottom, units: [32, 32], activation: relu } } }
+rules: [none, "global-norm:0.1", "global-norm:1", "clippy:paper"]
+learningRates: [0.1, 0.5]
+seeds: 2
+batch: 64
+`,
+);
+const children: ChildProcess[] = [];
+let redis: Redis | undefined;
+afterAll(async () => {
+  for (const child of children) child.kill('SIGKILL');
+  await redis?.kill();
+  rmSync(folder, { recursive: true, force: true });
+});
+
+function start(...args: string[]): { child: ChildProcess; out: () => string; ended: Promise<unknown> } {
+  const child = spawn(process.execPath, ['bin/run.js', 'matrix', ...args], { cwd: projectRoot });
+  children.push(child);
+  let out = '';
+  child.stdout!.on('data', (bytes: Buffer) => {
+    out += bytes;
+  });
+  child.stderr!.on('data', (bytes: Buffer) => process.stderr.write(bytes));
+  return { child, out: () => out, ended: once(child, 'close') };
+}
+
+it.skipIf(!hasRedis)('a worker, the coordinator and Redis are killed in the middle', async () => {
+  redis = await Redis.start();
+  const state = join(folder, 'state.jsonl');
+  const done = (): number =>
+    existsSync(state) ? readFileSync(state, 'utf8').split('\n').slice(1, -1).length : 0;
+  const until = async (cells: number): Promise<void> => {
+    while (done() < cells) await sleep(10);
+    // Else nothing would be killed in the middle.
+    expect(done()).toBeLessThan(CELLS - 1);
+  };
+  const coordinator = [STUDY, '--queue', redis.url, '--resume', state, '--json'];
+  const worker = ['worker', '--queue', redis.url, '--workers', '1'];
+  const first = start(...coordinator);
+  const lost = start(...worker);
+  await until(1);
+  // It has a cell in work, which nobody else knows of until its lock ends.
+  lost.child.kill('SIGKILL');
+  await lost.ended;
+  const second = start(...worker);
+  await until(2);
+  first.child.kill('SIGKILL');
+  await first.ended;
+  const last = start(...coordinator);
+  await until(3);
+  // Empty when it comes back: everything that was in it is forgotten.
+  await redis.kill();
+  await sleep(500);
+  await redis.start();
+  const [code] = (await last.ended) as [number];
+  expect(code).toBe(0);
+  expect(JSON.parse(last.out()).cells).toHaveLength(CELLS);
+  const whole = await cli(['matrix', STUDY, '--workers', '1', '--json']);
+  expect(last.out()).toBe(whole.out);
+  second.child.kill('SIGTERM');
+  expect(await second.ended).toEqual([143, null]);
+});
