@@ -79,7 +79,16 @@ export function rewindAdvice(
           ? 'the beginning'
           : `the last checkpoint at or before ${run.stepUnit} ${target}`
         : `${checkpoint.path} (${run.stepUnit} ${checkpoint.step})`;
-    return `${good} Go back to ${to}, skip the data of ${run.stepUnit}s ${skipSteps[0]} to ${skipSteps[1]}${cameBack ? '' : `, and go on with ${slower} or with clipping`}. This is a rule of thumb: nothing was tried on this run.`;
+    // Every epoch trains on the same data, and a slow climb was not one batch's doing: leaving data out helps neither.
+    const skips = inSteps && verdict.class !== 'drift';
+    const orders = [
+      `go back to ${to}`,
+      ...(skips ? [`skip the data of steps ${skipSteps[0]} to ${skipSteps[1]}`] : []),
+      ...(cameBack ? [] : [`go on with ${slower} or with clipping`]),
+    ];
+    const sentence =
+      orders.length < 3 ? orders.join(' and ') : `${orders.slice(0, -1).join(', ')}, and ${orders.at(-1)}`;
+    return `${good} G${sentence.slice(1)}. This is a rule of thumb: nothing was tried on this run.`;
   }
 }
 

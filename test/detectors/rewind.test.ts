@@ -69,7 +69,19 @@ describe('rewindAdvice', () => {
       lastGoodStep: 29,
       rewindToStep: 29,
       skipSteps: [30, 30],
+      // Every epoch sees the same data: there is none to leave out.
+      why: expect.stringMatching(/Go back to the last checkpoint at or before epoch 29 and go on with half/),
     });
+  });
+
+  it('skips no data for a slow climb, which no batch did', () => {
+    const run = makeRun([
+      { name: 'loss', values: fallingLoss(2000).map((v, i) => v * (i < 1000 ? 1 : 1 + (i - 1000) / 250)) },
+    ]);
+    const judged = judgeRun(run);
+    expect(judged.verdict.class).toBe('drift');
+    expect(rewindAdvice(run, judged)!.why).toMatch(/^The last good .* Go back to .* and go on with half/);
+    expect(advise(broken(1200, 2000))!.why).toMatch(/, skip the data of steps 1101 to /);
   });
 });
 
