@@ -46,7 +46,8 @@ const SCOPES: Readonly<Record<string, Readonly<Record<string, readonly string[]>
     'baseline.ts': ['gate/baseline-values'],
     'contradictions.ts': ['gate/contradictions'],
     'ends-early.ts': ['gate/judge-series'],
-    'evidence.ts': ['gate/paths', 'gate/settled'],
+    'config-line.ts': ['gate/config-line'],
+    'evidence.ts': ['gate/paths', 'gate/settled', 'gate/evidence'],
     'for-run.ts': ['gate/judge'],
     'judge-findings.ts': ['gate/judge'],
     'judge-series.ts': ['gate/judge-series'],
@@ -149,7 +150,7 @@ function createRunner(tests: readonly string[]) {
     const clean = await ask(started, { limit: CLEAN_LIMIT });
     if (typeof clean === 'number') throw new Error(`the tests ended with code ${clean}`);
     if (clean.failed.length > 0) throw new Error(`fails without a mutant: ${clean.failed.join(' ')}`);
-    limit = 10 + 3 * clean.cpuSeconds;
+    limit = 4 + 3 * clean.cpuSeconds;
     return started;
   };
 

@@ -33,7 +33,7 @@ async function lineOf(path: string, message: string): Promise<number | undefined
     for (const { key, value } of node.items) {
       if (!isScalar(key)) continue;
       const place = [...above, String(key.value)];
-      keys.push({ place: place.join('.'), key: String(key.value), offset: key.range?.[0] ?? 0 });
+      keys.push({ place: place.join('.'), key: String(key.value), offset: key.range![0] });
       visit(value, place);
     }
   };
