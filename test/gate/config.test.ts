@@ -11,6 +11,7 @@ import { configSchema } from '../../src/gate/config-schema.ts';
 import { thresholdsFor } from '../../src/gate/for-run.ts';
 import { PRESETS } from '../../src/gate/presets.ts';
 import type { FindingType } from '../../src/model/finding.ts';
+import { isInRange } from '../../src/model/options.ts';
 import { cpuTime } from '../support/cpu-time.ts';
 
 const root = mkdtempSync(join(tmpdir(), 'clippy-diag-config-'));
@@ -102,6 +103,7 @@ test.each([
   ['version: 1\nrules: { loss-spike: off }', 'gate-without-rules'],
   ['version: 1\nrules: { loss-spkie: error }', 'config-unknown-rule'],
   ['version: 1\nrules: { __proto__: error, loss-spike: error }', 'config-unknown-rule'],
+  ['version: 1\nextends: recommended\nexpect: { __proto__: 1 }', 'config-unknown-rule'],
   ['version: 1\nrules: { constructor: error }', 'config-unknown-rule'],
   ['version: 1\nrules: { healthy: error }', 'config-unknown-rule'],
   ['version: 1\nrules: { "last(loss) < .nan": error }', 'config-bad-threshold'],
@@ -220,6 +222,65 @@ test('the schema knows every finding and threshold with its range', () => {
     ['driftRatio', '2'],
   ] as const)
     expect(judge({ drift: ['error', { [name]: value }] })).toBe(false);
+});
+
+test('the schema takes of each threshold what is in its range, and nothing else', () => {
+  const schema = z.toJSONSchema(configSchema, { io: 'input' });
+  const validate = new Ajv2020({ strictTypes: false, strictTuples: false }).compile(schema);
+  for (const { id, thresholds } of Object.values(FINDINGS) as FindingType[])
+    for (const { name, range, value } of thresholds)
+      for (const number of [value, range.min, range.max, range.min - 1, range.max + 1, range.min + 0.5])
+        if (Number.isFinite(number))
+          expect(
+            validate({ version: 1, rules: { [id]: ['error', { [name]: number }] } }),
+            `${id} ${name} ${number}`,
+          ).toBe(isInRange(range, number));
+});
+
+test.each([
+  [{ unread: ['*'] }, { unread: [''] }],
+  [{ overrides: [{ runs: 'a', rules: {} }] }, { overrides: [{ runs: '', rules: {} }] }],
+  [{ overrides: [{ runs: ['a'], rules: {} }] }, { overrides: [{ runs: [''], rules: {} }] }],
+  [{ baseline: { file: 'b' } }, { baseline: { file: '' } }],
+])('a glob or a file of one character is one, of none is not: %j', (one, none) => {
+  const config = (more: object) => gateConfigFrom({ version: 1, extends: 'recommended', ...more });
+  expect(config(one).path).toBeNull();
+  expect(() => config(none)).toThrow(expect.objectContaining({ code: 'config-invalid' }) as Error);
+});
+
+const FORM = 'schema/config.schema.json describes the form; `clippy-diag init` writes an example';
+const KEYS = `keys are ${Object.keys(configSchema.shape).join(', ')}; `;
+test.each([
+  [{ ruels: {} }, / at its top: /, `did you mean rules? ${KEYS}${FORM}`],
+  [{ version: 2 }, / at version: /, FORM],
+  [
+    { extends: 'recomended' },
+    / at extends: /,
+    `presets are ${Object.keys(PRESETS).join(', ')}, one or a list of them; ${FORM}`,
+  ],
+  [
+    { rules: { drift: 'fatal' } },
+    / at rules\.drift: /,
+    `a rule is off, note, warning, error, or [severity, { option: value }]; ${FORM}`,
+  ],
+  [{ expect: { step: 1 } }, / at expect: /, FORM],
+  [{ unread: 7 }, / at unread: /, FORM],
+])('%j is told with its place and what may stand there', (more, message, hint) => {
+  expect(() => gateConfigFrom({ version: 1, ...more })).toThrow(
+    expect.objectContaining({ message: expect.stringMatching(message) as string, hint }) as Error,
+  );
+});
+
+test('a gate without rules says whether there are none or all are off', () => {
+  expect(() => gateConfigFrom({ version: 1 })).toThrow('the config has none');
+  expect(() => gateConfigFrom({ version: 1, rules: { drift: 'off' } })).toThrow(
+    'the config turns all of them off',
+  );
+});
+
+test('a config that is a folder cannot be read', async () => {
+  const cwd = folder({});
+  await expect(loadGateConfig({ cwd, file: 'deep' })).rejects.toMatchObject({ code: 'file-unreadable' });
 });
 
 test('every preset is a config', () => {

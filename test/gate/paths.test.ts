@@ -123,10 +123,11 @@ describe('saved reports', () => {
     const found = await read([join(at, 'r.json'), join(at, 'log.csv')]);
     const id = [...found.runs.keys()][0]!;
     expect(found.report.runs.map((run) => run.id).sort()).toEqual([id, 'one'].sort());
-    const twice = filesAt({ 'r.json': report(id), 'log.csv': LOG });
-    const same = await read([join(twice, 'r.json'), join(twice, 'log.csv')]);
-    expect(same.report.runs).toHaveLength(2);
-    if (same.report.runs[0]!.id === same.report.runs[1]!.id) expect(same.runs.size).toBe(0);
+    writeFileSync(join(at, 'r.json'), report(id));
+    utimesSync(join(at, 'r.json'), 1e9, 1e9);
+    const same = await read([join(at, 'r.json'), join(at, 'log.csv')]);
+    expect(same.report.runs.map((run) => run.id)).toEqual([id, id]);
+    expect(same.runs.size).toBe(0);
   });
   test('a torn one is no log: nothing is judged', async () => {
     const text = report('one');
@@ -161,6 +162,21 @@ test('a log that was written to just now is waited for, and one that grows is to
   expect([waits, quiet.report.warnings]).toEqual([[3000], []]);
   const grown = await read([path], { now, sleep: async () => writeFileSync(path, `${LOG}61,1\n`) });
   expect(grown.report.warnings.map(({ id }) => id)).toEqual(['input-still-written']);
+});
+
+test('a log that had grown before anyone looked at it again is told, whatever its time says', async () => {
+  const path = join(filesAt({ 'log.csv': LOG }), 'log.csv');
+  let asked = 0;
+  const now = (): Date => {
+    // The second time is after the reading, and before the look.
+    if (++asked === 2) {
+      writeFileSync(path, `${LOG}61,1\n`);
+      utimesSync(path, 1e9, 1e9);
+    }
+    return new Date('2026-01-02T03:04:05Z');
+  };
+  const { report: found } = await read([path], { now });
+  expect(found.warnings.map(({ id }) => id)).toEqual(['input-still-written']);
 });
 
 test('the thresholds of the config are those that the log is judged by', async () => {

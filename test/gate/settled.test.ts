@@ -4,6 +4,7 @@ import {
   readdirSync,
   readFileSync,
   renameSync,
+  rmSync,
   statSync,
   utimesSync,
   writeFileSync,
@@ -79,4 +80,63 @@ test('a file of another size than what was read of it is still written to, whate
   expect((await look(size - 1)).map(({ code, message }) => [code, message])).toEqual([
     ['input-still-written', expect.stringContaining(path)],
   ]);
+});
+
+describe('how long, and what counts as written to', () => {
+  const START = 1e12;
+  /** A file of four bytes that was written to at so many milliseconds from the start of the reading. */
+  function fileAt(modified: number): string {
+    const path = join(scratch(), 'log');
+    writeFileSync(path, 'four');
+    utimesSync(path, (START + modified) / 1000, (START + modified) / 1000);
+    return path;
+  }
+  /** What is said of it at `now`, and what was waited for; `happens` while it waits. */
+  async function look(path: string, now: number, settle?: number, happens = (): void => {}) {
+    const waits: (number | string)[] = [];
+    const errors = await stillWritten([path], new Map(), new Date(START), {
+      ...(settle === undefined ? {} : { settle }),
+      now: () => new Date(START + now),
+      sleep: async (milliseconds) => {
+        waits.push(milliseconds);
+        happens();
+      },
+      onProgress: (what) => void waits.push(what),
+    });
+    return { waits, said: errors.map(({ message }) => message) };
+  }
+
+  test('until an input is five seconds old, or as old as is asked for; one that is needs no waiting', async () => {
+    const waiting = (seconds: number) => `waiting ${seconds} s: an input was written to just now (--settle)`;
+    expect((await look(fileAt(-1000), 500)).waits).toEqual([waiting(4), 3500]);
+    expect((await look(fileAt(-1000), 500, 3)).waits).toEqual([waiting(2), 1500]);
+    expect((await look(fileAt(-4500), 500)).waits).toEqual([]);
+    expect((await look(fileAt(-4499), 500)).waits).toEqual([waiting(1), 1]);
+    // The clock of another machine.
+    expect((await look(fileAt(1000), 500)).waits).toEqual([]);
+    expect((await look(join(scratch(), 'none'), 500)).waits).toEqual([]);
+  });
+
+  test('what was written in a later millisecond than the reading began in, up to now', async () => {
+    for (const [modified, count] of [
+      [0, 0],
+      [1, 1],
+      [500, 1],
+      [501, 0],
+    ] as const)
+      expect((await look(fileAt(modified), 500, 0)).said, `${modified}`).toHaveLength(count);
+  });
+
+  test('a file that comes or goes meanwhile has no bytes where it is not', async () => {
+    const comes = join(scratch(), 'comes');
+    const beside = fileAt(-1000);
+    const errors = await stillWritten([beside, comes], new Map(), new Date(START), {
+      now: () => new Date(START + 500),
+      sleep: async () => writeFileSync(comes, 'seven..'),
+    });
+    expect(errors.map(({ message }) => message)).toEqual([expect.stringMatching(/comes.*\b0\b.*\b7\b/s)]);
+    const goes = fileAt(-1000);
+    const gone = await look(goes, 500, 5, () => rmSync(goes));
+    expect(gone.said).toEqual([expect.stringMatching(/\b4\b.*\b0\b/s)]);
+  });
 });

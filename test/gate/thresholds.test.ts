@@ -36,6 +36,13 @@ test.each([
   expect(thresholds.parseThreshold(text)).toMatch(problem);
 });
 
+test('takes names up to 1,000 characters in all', () => {
+  const text = (length: number): string => `last(${'x'.repeat(length - 10)}) < 1`;
+  expect(text(1000)).toHaveLength(1000);
+  expect(thresholds.parseThreshold(text(1000))).toMatchObject({ metric: 'x'.repeat(990) });
+  expect(thresholds.parseThreshold(text(1001))).toBe('it is longer than 1000 characters');
+});
+
 /** What the comparisons of the gate must do, at every boundary. Also run against the mutants below. */
 function check(module: typeof thresholds): string[] {
   const wrong: string[] = [];
