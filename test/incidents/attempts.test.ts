@@ -113,6 +113,16 @@ describe('a resume is held against what it goes on from', () => {
           'full-divergence',
           'full-divergence',
         ]);
+      // In whatever unit the losses are.
+      for (const unit of [1e-3, 1e3]) {
+        const inUnit = (values: readonly number[]) => values.map((value) => unit * (value - 1));
+        expect(resumed([0, inUnit(level(600))], [600, inUnit(level(points, 6))]).verdict.class).toBe(
+          'full-divergence',
+        );
+        expect(resumed([0, inUnit(level(600))], [600, inUnit(level(points, 2))]).verdict.class).toBe(
+          'inconclusive',
+        );
+      }
       // One of the two is not: what is far above is all of it.
       expect(resumed(good, [600, [160, 0.4]]).verdict.class).not.toBe('full-divergence');
     },
@@ -161,6 +171,18 @@ describe('a resume is held against what it goes on from', () => {
     ['a short attempt at 160 that was done again', [good, [590, level(5, 160)], [590, level(100)]]],
   ])('%s is healthy', (_, attempts) => {
     expect(resumed(...attempts).verdict).toMatchObject({ class: 'healthy', incidents: [] });
+  });
+
+  it('one from scratch begins where the first began and ends below that, by medians of five points', () => {
+    const times = (count: number, value: number): number[] => new Array<number>(count).fill(value);
+    const first = [0, [...times(20, 1), ...times(80, 0.1)]] as const;
+    const anew = (...values: readonly number[]): string => resumed(first, [100, values]).verdict.class;
+    expect(anew(...times(95, 1.2), ...times(5, 0.9))).toBe('healthy');
+    // The middle one of the first five is within a quarter of the first level; that of the four after the first is not.
+    expect(anew(1.2, 1.3, 1.3, 1.2, 1.2, ...times(90, 1.2), ...times(5, 0.9))).toBe('healthy');
+    expect(anew(1.3, 1.3, 1.3, 1.2, 1.2, ...times(90, 1.2), ...times(5, 0.9))).toBe('full-divergence');
+    // The last five decide, not those before them.
+    expect(anew(...times(90, 1.2), ...times(5, 0.9), ...times(5, 1.2))).toBe('full-divergence');
   });
 
   it('one from scratch under steps that count on, that does not come down, is lost', () => {

@@ -246,6 +246,7 @@ it('noiseScale looks at all pairs of neighbours, of more than 20,000 at so many 
     );
     return seen.filter((_, i) => i % 2 === 1);
   };
+  expect(looked(5)).toEqual([0, 1, 2, 3]);
   expect(looked(20_001)).toEqual(Array.from({ length: 20_000 }, (_, i) => i));
   expect(looked(100_001)).toEqual(Array.from({ length: 20_000 }, (_, i) => 5 * i));
 });

@@ -64,6 +64,14 @@ describe('a climb', () => {
     expect(judge(short(6))).toMatchObject([{ form: 'climb', class: 'drift' }]);
   });
 
+  it('takes twenty points at least', () => {
+    // By a little more than half from the first to the last, too slowly for a jump.
+    const rising = (points: number) =>
+      judge(Array.from({ length: points }, (_, i) => 1 + (0.6 * i) / (points - 1)));
+    expect(rising(19)).toEqual([]);
+    expect(rising(20)).toMatchObject([{ form: 'climb', class: 'drift' }]);
+  });
+
   it('begins after the last loss that is in the band, its edge included', () => {
     // Exactly on the edge (5 % above the best level) for 200 points, then up.
     const values = Array.from({ length: 1000 }, (_, i) =>

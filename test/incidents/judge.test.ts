@@ -112,6 +112,28 @@ describe('a jump that comes back', () => {
   });
 });
 
+describe('the band after a jump', () => {
+  /** Back after 82 points, as two of three points are; never ten in a row lie in the band. */
+  const restless = (points: number): number[] =>
+    ones(points, { 100: [3, 82] }).map((one, i) => (i >= 182 && i % 3 === 2 ? 1.2 : one));
+
+  it('that ends with its decision window is that of the points since the level is back, each once', () => {
+    expect(judge(restless(210)).incidents).toMatchObject([{ onset: 100, recovered: 183, end: 183 }]);
+    expect(judge(restless(210)).band.median).toBe(1);
+    // The window ends at point 199; twenty points since 183 make a band.
+    expect(judge(restless(202)).band.median).toBe(NAN);
+    expect(judge(restless(203)).band.median).toBe(1);
+  });
+  it('that is back where the log ends has the points since then too', () => {
+    // Of the 50 points before it 24 are at 1.04; of those and the 14 after it more than half.
+    const wavy = ones(300, { 285: 3 }).map((one, i) =>
+      i > 285 || (i >= 235 && i < 283 && i % 2 === 0) ? 1.04 : one,
+    );
+    expect(judge(wavy).incidents).toMatchObject([{ onset: 285, recovered: 286 }]);
+    expect(judge(wavy).band.median).toBeCloseTo(1.04, 9);
+  });
+});
+
 describe('a jump that does not', () => {
   it.each([
     // The level that it stays at, and what became of the run.

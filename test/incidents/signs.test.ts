@@ -254,5 +254,15 @@ describe('steps that a loss scaler skipped', () => {
     expect(skips([0], 0)).toEqual([]);
     const scale = makeRun([{ name: 'loss_scale', values: [4, NAN, 2] }]);
     expect([...scalerSkips(scale, scale.series[0]!)]).toEqual([]);
+    // Of two scales the first one logged.
+    const falls = { name: 'loss_scale', values: [4, 4, 2, 2] };
+    const stays = { name: 'grad_scale', values: [4, 4, 4, 4] };
+    for (const [first, second, count] of [
+      [falls, stays, 1],
+      [stays, falls, 0],
+    ] as const) {
+      const run = makeRun([{ name: 'loss', values: [1, 1, NAN, 1] }, first, second]);
+      expect(scalerSkips(run, run.series[0]!).size).toBe(count);
+    }
   });
 });

@@ -3,7 +3,8 @@ import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { DETECTORS } from '../../src/detectors/registry.ts';
 import { readThresholds, resolveThresholds } from '../../src/findings/thresholds.ts';
-import { judgeRun } from '../../src/incidents/verdict.ts';
+import type { SeriesIncident } from '../../src/incidents/judge.ts';
+import { explain, judgeRun } from '../../src/incidents/verdict.ts';
 import { readLogFile } from '../../src/logs/read-log.ts';
 import { fallingLoss, findingsOf, makeRun, type SeriesSpec } from '../detectors/runs.ts';
 import { projectRoot } from '../support/shared-data.ts';
@@ -591,5 +592,90 @@ describe('several incidents of one series', () => {
     expect(incidents.length).toBe(2);
     expect(incidents[0]!.onsetStep).toBeLessThan(300);
     expect(incidents[1]).toMatchObject({ onsetStep: 500, recoveredStep: 508, lastGoodStep: 499 });
+  });
+});
+
+describe('the sentence about an incident', () => {
+  const say = (found: Partial<SeriesIncident>, incident: object): string =>
+    explain(
+      'loss',
+      { form: 'jump', before: 0.5, after: 3, ...found } as SeriesIncident,
+      {
+        class: 'full-divergence',
+        onsetStep: 10,
+        peakStep: 12,
+        peak: 9,
+        recoveredStep: null,
+        ...incident,
+      } as never,
+      'step',
+    );
+
+  it.each<[string, Partial<SeriesIncident>, object]>([
+    [
+      '"loss" leaves its usual range at step 10 from a median of 0.5, peaks at 9 at step 12 and does not come back: its last level is 3.',
+      {},
+      {},
+    ],
+    [
+      '"loss" leaves its usual range at step 10, peaks at 9 at step 12 and does not come back: its last level is 3.',
+      { before: Number.NaN },
+      {},
+    ],
+    [
+      '"loss" leaves its usual range at step 10 from a median of 0.5, peaks at 9 at step 12 and is back too late, at step 20.',
+      {},
+      { recoveredStep: 20 },
+    ],
+    [
+      '"loss" leaves its usual range at step 10 from a median of 0.5, peaks at 9 at step 12 and is back at step 20.',
+      {},
+      { class: 'micro-divergence', recoveredStep: 20 },
+    ],
+    [
+      '"loss" leaves its usual range at step 10 from a median of 0.5, peaks at 9 at step 12, and the log ends before it could come back.',
+      {},
+      { class: 'inconclusive' },
+    ],
+    [
+      '"loss" leaves its usual range at step 10 from a median of 0.5 and is not finite from step 12 to the end.',
+      {},
+      { class: 'non-finite', peak: Number.NaN },
+    ],
+    [
+      '"loss" leaves its usual range at step 10 from a median of 0.5 and is exactly 0 from step 12 to the end, which stands for NaN: a dead run.',
+      {},
+      { class: 'non-finite', peak: 0 },
+    ],
+    [
+      '"loss" rises over its first level of 0.5 at step 10, peaks at 9 at step 12 and does not come back: its last level is 3.',
+      { form: 'rise' },
+      {},
+    ],
+    [
+      '"loss" rises over its first level of 0.5 at step 10, peaks at 9 at step 12 and is back at step 20.',
+      { form: 'rise' },
+      { class: 'micro-divergence', recoveredStep: 20 },
+    ],
+    [
+      '"loss" climbs from step 10 on, from its best level of 0.5, and ends at 3.',
+      { form: 'climb' },
+      { class: 'drift' },
+    ],
+  ])('%s', (sentence, found, incident) => {
+    expect(say(found, incident)).toBe(sentence);
+  });
+
+  it('says the epoch of the onset where the log tells how many batches one has', () => {
+    const values = fallingLoss(300).map((value, i) => (i >= 200 ? 20 * value : value));
+    const whyOf = (losses: readonly number[], first: number, batches: number): string =>
+      judgeRun({ ...makeRun([{ name: 'loss', values: losses }]), epochs: { first, batches } }).verdict.why;
+    expect(whyOf(values, 5, 60)).toMatch(/ That step is batch 20 of epoch 3\.$/);
+    // Batches are counted from the number of the very first.
+    expect(whyOf(values, 0, 200)).toMatch(/ That step is batch 0 of epoch 1\.$/);
+    expect(whyOf(values, 1, 200)).toMatch(/ That step is batch 200 of epoch 0\.$/);
+    expect(whyOf(values, 1, 199)).toMatch(/ That step is batch 1 of epoch 1\.$/);
+    expect(whyOf(fallingLoss(300), 5, 60)).not.toContain('epoch');
+    expect(verdictOf(values).why).not.toContain('epoch');
   });
 });
