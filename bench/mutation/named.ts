@@ -136,7 +136,7 @@ export const NAMED: readonly NamedMutant[] = [
     file: 'src/rules/zclip.ts',
     text: 'z > zThreshold;',
     becomes: 'z >= zThreshold;',
-    tests: 'rules/histories',
+    tests: 'rules/forms',
   },
   {
     file: 'src/rules/agc.ts',
