@@ -3,7 +3,8 @@
     python3 oracle.py ../../fixtures/studies/exact
 
 Writes data.csv (900 rows), initial.safetensors and oracle.json: the first twenty losses of each rule, in float32 and
-float64. The rules are written here as their papers state them. PyTorch 1.13.1 (CPU, one thread) wrote what is committed. """
+float64, under Adagrad, and under Adam where a rule needs its second moment. The rules are written here as their papers state
+them. PyTorch 2.15.0 (CPU, one thread) wrote what is committed. """
 
 import csv
 import json
@@ -12,6 +13,7 @@ import struct
 import sys
 from pathlib import Path
 
+import numpy as np
 import torch
 
 ROWS, BATCH, STEPS, LR = 900, 32, 20, 0.3
@@ -70,13 +72,116 @@ def clip_gradient(rule, number, names, ws, gs):
             size = unit_norms(name, g)
             out.append(torch.where(size < limit, g, g * (limit / size.clamp(min=1e-6))))
         return out
+    if rule == "lars":
+        out = []
+        for w, g in zip(ws, gs):
+            wn, gn = float(norm(w)), float(norm(g))
+            out.append(g if wn == 0 or gn == 0 else g * (number * wn / gn))
+        return out
     return gs
+
+
+def total_norm(gs):
+    return math.sqrt(sum(float(g.double().pow(2).sum()) for g in gs))
+
+
+class AutoClip:
+    """Seetharaman et al. 2020, section 3: clip_grad_norm_ at a percentile of all norms so far, this one's included."""
+
+    def __init__(self, percent):
+        self.percent, self.norms = percent, []
+
+    def __call__(self, ws, gs):
+        size = total_norm(gs)
+        self.norms.append(size)
+        limit = float(np.percentile(self.norms, self.percent))
+        return [g * min(1.0, limit / (size + 1e-6)) for g in gs]
+
+
+class ZClip:
+    """Kumar et al. 2025, Algorithm 1, as bluorion-com/ZClip computes it in mode zscore with adaptive scaling."""
+
+    def __init__(self, threshold, warmup, max_norm, alpha=0.97):
+        self.threshold, self.warmup, self.max_norm, self.alpha = threshold, warmup, max_norm, alpha
+        self.buffer, self.mean, self.var = [], None, None
+
+    def __call__(self, ws, gs):
+        size = total_norm(gs)
+        if self.mean is None:
+            self.buffer.append(size)
+            if len(self.buffer) == self.warmup:
+                self.mean = sum(self.buffer) / self.warmup
+                self.var = sum((x - self.mean) ** 2 for x in self.buffer) / self.warmup
+            return [g * min(1.0, self.max_norm / (size + 1e-6)) for g in gs]
+        std = self.var**0.5
+        z = (size - self.mean) / (std + 1e-6)
+        clip = None if z <= self.threshold else self.mean + self.threshold * std / (z / self.threshold)
+        limit = min(size if clip is None else clip, self.max_norm)
+        factor = limit / (size + 1e-6) if limit < size else 1.0
+        taken = size if clip is None else clip
+        self.mean = self.alpha * self.mean + (1 - self.alpha) * taken
+        self.var = self.alpha * self.var + (1 - self.alpha) * (taken - self.mean) ** 2
+        return [g * factor for g in gs]
+
+
+class AdaGC:
+    """Wang et al. 2025, Algorithm 1."""
+
+    def __init__(self, relative, warmup, absolute, beta=0.98):
+        self.relative, self.warmup, self.absolute, self.beta = relative, warmup, absolute, beta
+        self.step, self.averages = 0, None
+
+    def __call__(self, ws, gs):
+        sizes = [float(norm(g)) for g in gs]
+        self.averages = self.averages or [math.inf] * len(gs)
+        out = []
+        if self.step < self.warmup:
+            h = min(1.0, self.absolute / total_norm(gs))
+            self.averages = [min(a, h * size) for a, size in zip(self.averages, sizes)]
+            out = [g * h for g in gs]
+        else:
+            for i, (g, size) in enumerate(zip(gs, sizes)):
+                h = 1.0 if size == 0 else min(1.0, self.relative * self.averages[i] / size)
+                out.append(g * h)
+                self.averages[i] = self.beta * self.averages[i] + (1 - self.beta) * h * size
+        self.step += 1
+        return out
+
+
+class Spam:
+    """Huang et al. 2025, section 4: entries whose square is above θ·v take the sign times √(θv), v before this step."""
+
+    def __init__(self, threshold, warmup):
+        self.threshold, self.warmup, self.step, self.v = threshold, warmup, 0, None
+
+    def __call__(self, ws, gs):
+        self.v = self.v or [torch.zeros_like(g) for g in gs]
+        out = []
+        for i, g in enumerate(gs):
+            if self.step >= self.warmup:
+                bound = (self.threshold * self.v[i]).sqrt()
+                g = torch.where(g.abs() > bound, g.sign() * bound, g)
+            # Adam's own second moment, of what it is given.
+            self.v[i] = 0.999 * self.v[i] + 0.001 * g * g
+            out.append(g)
+        self.step += 1
+        return out
+
+
+STATEFUL = {
+    "autoclip": lambda n: AutoClip(n),
+    "zclip": lambda n: ZClip(n, warmup=5, max_norm=1.0),
+    "adagc": lambda n: AdaGC(n, warmup=5, absolute=0.5),
+    "spam": lambda n: Spam(n, warmup=5),
+}
 
 
 def train(rule, number, initial, x, ids, labels, dtype):
     names = list(initial)
     ws = [initial[name].clone().to(dtype).requires_grad_(True) for name in names]
     sums = [torch.full_like(w, 0.1) for w in ws]
+    clip = STATEFUL[rule](number) if rule in STATEFUL else lambda ws, gs: clip_gradient(rule, number, names, ws, gs)
+    adam = torch.optim.Adam(ws, lr=ADAM_LR, eps=1e-7) if rule in ADAM else None
     x, labels = x.to(dtype), {k: v.to(dtype) for k, v in labels.items()}
     delayed = rule == "clippy-tfrs"
     losses = []
@@ -90,14 +195,21 @@ def train(rule, number, initial, x, ids, labels, dtype):
         watch = (h @ p["task/watch/0/kernel"] + p["task/watch/0/bias"])[:, 0]
         loss = torch.nn.functional.binary_cross_entropy_with_logits(click, labels["click"][rows])
         loss = loss + 0.5 * (watch - labels["watch"][rows]).pow(2).mean()
-        losses.append(float(loss))
+        losses.append(float(loss.detach()))
         with torch.no_grad():
-            gs = clip_gradient(rule, number, names, ws, torch.autograd.grad(loss, ws))
+            gs = clip(ws, torch.autograd.grad(loss, ws))
+            if adam is not None:
+                for w, g in zip(ws, gs):
+                    w.grad = g
+                adam.step()
+                continue
             for w, g, total in zip(ws, gs, sums):
                 if not delayed:
                     total += g * g
                 r = g / (total + 1e-7).sqrt()
                 factor = 1.0
+                if rule == "rms":
+                    factor = 1 / max(1.0, float(r.double().pow(2).mean().sqrt()) / number)
                 if rule == "lamb":
                     wn, rn = float(norm(w)), float(norm(r))
                     factor = 1.0 if wn == 0 or rn == 0 else wn / rn
@@ -121,9 +233,18 @@ RULES = {
     "layer-norm:0.05": ("layer-norm", 0.05),
     "agc:0.01": ("agc", 0.01),
     "lamb": ("lamb", 0),
+    "lars:0.1": ("lars", 0.1),
+    "rms:0.2": ("rms", 0.2),
+    "autoclip:30": ("autoclip", 30),
+    "zclip:1,warmupSteps=5": ("zclip", 1),
+    "adagc:1.02,absoluteThreshold=0.5,warmupSteps=5": ("adagc", 1.02),
     "clippy:paper": ("clippy", 0),
     "clippy:tfrs": ("clippy-tfrs", 0),
 }
+# Under Adam: SPAM compares with its second moment.
+ADAM_RULES = {"none": ("adam-none", 0), "spam:1.2,warmupSteps=5": ("spam", 1.2)}
+ADAM = {"adam-none", "spam"}
+ADAM_LR = 0.03
 
 
 def main(folder):
@@ -148,15 +269,16 @@ def main(folder):
     x = (raw - train_part.mean(0)) / train_part.std(0, unbiased=False)
     labels = {"click": click, "watch": watch}
     write_safetensors(folder / "initial.safetensors", initial)
-    cells = {
-        label: {
-            name: train(rule, number, initial, x, ids, labels, dtype)
-            for name, dtype in (("float32", torch.float32), ("float64", torch.float64))
+    for name, rules, rate in (("oracle", RULES, LR), ("oracle-adam", ADAM_RULES, ADAM_LR)):
+        cells = {
+            label: {
+                name: train(rule, number, initial, x, ids, labels, dtype)
+                for name, dtype in (("float32", torch.float32), ("float64", torch.float64))
+            }
+            for label, (rule, number) in rules.items()
         }
-        for label, (rule, number) in RULES.items()
-    }
-    source = f"bench/study/oracle.py, PyTorch {torch.__version__}"
-    (folder / "oracle.json").write_text(json.dumps({"source": source, "learningRate": LR, "cells": cells}) + "\n")
+        source = f"bench/study/oracle.py, PyTorch {torch.__version__}"
+        (folder / f"{name}.json").write_text(json.dumps({"source": source, "learningRate": rate, "cells": cells}) + "\n")
 
 
 if __name__ == "__main__":
