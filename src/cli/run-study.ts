@@ -118,10 +118,11 @@ export async function runStudyCommand(path: string, flags: StudyFlags, io: Comma
     const toStdout = shard !== undefined && !targets.some(({ format }) => format === 'json');
     if (flags.json || toStdout) await io.printJson(studyDocument(result));
     else await io.print(renderStudy(result, terminalOptions(io.stdout, io.env, flags.ascii)));
-    const whole = nextCells(study.info, results, shard).length === 0;
+    const whole =
+      nextCells(study.info, results, shard).length === 0 &&
+      result.cells.every(({ verdict }) => verdict !== 'crashed');
     if (whole && flags.resume !== undefined) await removeFile(flags.resume);
-    const crashed = result.cells.some(({ verdict }) => verdict === 'crashed');
-    return whole && !crashed ? EXIT.done : EXIT.inconclusive;
+    return whole ? EXIT.done : EXIT.inconclusive;
   } finally {
     stop();
     await runner.close();

@@ -7,7 +7,7 @@ import { SCHEMA_VERSION } from '../model/report.ts';
 import type { StudyResult } from '../model/study.ts';
 import { md } from './markdown.ts';
 import { renderStudyHtml } from './study-html.ts';
-import { bestLines, METRIC_NAMES, studyLegend, studyTable } from './study-text.ts';
+import { bestLines, crashLines, METRIC_NAMES, studyLegend, studyTable } from './study-text.ts';
 
 /** The document that `matrix STUDY.yaml --json` prints. */
 export const studyDocument = (result: StudyResult) => ({ schemaVersion: SCHEMA_VERSION, ...result });
@@ -36,7 +36,7 @@ function renderMarkdown(result: StudyResult): string {
       ).join('\n'),
     ];
   });
-  return `${[...parts, md(studyLegend(result)), ...result.notes.map((note) => `- ${md(note)}`), `**${md(result.conclusion)}**`].join('\n\n')}\n`;
+  return `${[...parts, md(studyLegend(result)), ...[...crashLines(result), ...result.notes].map((note) => `- ${md(note)}`), `**${md(result.conclusion)}**`].join('\n\n')}\n`;
 }
 
 /** A text in CSV (RFC 4180). A spreadsheet would take what begins with = + - @ for a formula. */

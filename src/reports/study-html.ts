@@ -4,7 +4,7 @@ import { formatCount, formatNumber } from '../model/format-number.ts';
 import type { StudyCell, StudyResult } from '../model/study.ts';
 import { HTML_PARTS } from './html-parts.ts';
 import { badge, type Html, h, type Tone } from './html-template.ts';
-import { bestLines, METRIC_NAMES, shortQuality, studyLegend, studyTable } from './study-text.ts';
+import { bestLines, crashLines, METRIC_NAMES, shortQuality, studyLegend, studyTable } from './study-text.ts';
 
 const SHADES = 10;
 const STYLE = `${HTML_PARTS.style}
@@ -69,6 +69,7 @@ const [WIDTH, HEIGHT, LEFT, BOTTOM, TOP] = [320, 190, 42, 22, 8] as const;
 function curves(result: StudyResult, model: string): Html {
   const own = result.cells.filter((cell) => cell.model === model);
   const finite = own.flatMap(({ curve }) => curve.filter((x) => Number.isFinite(x) && x > 0));
+  if (finite.length === 0) return h`<p>No loss was finite.</p>`;
   const low = Math.log10(Math.min(...finite));
   // What explodes leaves the picture: three decades above the lowest show all that learns.
   const high = Math.min(Math.log10(Math.max(...finite)), low + 3);
@@ -125,6 +126,7 @@ ${heatMap(result, model)}
 ${curves(result, model)}
 </section>`,
   );
+  const remarks = [...crashLines(result), ...result.notes];
   const tone: Tone = result.missing > 0 ? 'warn' : 'good';
   const inner = (text: string): Html => ({ html: text });
   return `${
@@ -144,7 +146,7 @@ ${curves(result, model)}
 <p>${result.conclusion}</p></div></header>
 <main id="main">
 <p>${formatCount(study.steps)} steps of ${formatCount(study.batch)} rows in each cell. ${studyLegend(result)}</p>
-${result.notes.length > 0 && h`<ul>${result.notes.map((note) => h`<li>${note}</li>`)}</ul>`}
+${remarks.length > 0 && h`<ul>${remarks.map((remark) => h`<li>${remark}</li>`)}</ul>`}
 ${sections}
 </main>
 </body>

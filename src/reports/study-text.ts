@@ -22,7 +22,7 @@ const qualityText = ({ quality, seeds }: StudyPoint): string =>
   `${shortQuality(quality.mean)}${seeds > 1 ? ` ±${formatNumber(quality.sd, 'rough')}` : ''}`;
 /** AUCs are compared in their third digit. */
 export const shortQuality = (mean: number): string =>
-  Math.abs(mean) < 1 ? mean.toFixed(3) : formatNumber(mean);
+  Number.isNaN(mean) ? '' : Math.abs(mean) < 1 ? mean.toFixed(3) : formatNumber(mean);
 
 /** Cells of one model: the head and a line for each rule. */
 export function studyTable(
@@ -55,10 +55,25 @@ export function studyTable(
 export const isBest = ({ best }: StudySummary, { label, learningRate }: StudyPoint): boolean =>
   best !== null && best.label === label && best.learningRate === learningRate;
 
+const MOST_CRASHES = 5;
+
+/** Cells that could not be trained, with why. */
+export function crashLines({ cells, study }: StudyResult): string[] {
+  const crashed = cells.filter(({ verdict }) => verdict === 'crashed');
+  const lines = crashed
+    .slice(0, MOST_CRASHES)
+    .map(
+      ({ model, label, learningRate, seed, error = '' }) =>
+        `crashed: ${study.models.length > 1 ? `${model}, ` : ''}${label} at ${formatNumber(learningRate)}, seed ${seed}: ${error}`,
+    );
+  const more = crashed.length - lines.length;
+  return more > 0 ? [...lines, `crashed: ${more} more, which the JSON names`] : lines;
+}
+
 /** What a reader of the table has to know. */
 export function studyLegend({ study }: StudyResult): string {
   const name = METRIC_NAMES[study.metric.name];
-  return `Columns are learning rates. A number is the ${name} of ${study.metric.task} on rows that were not trained on, mean ± standard deviation of ${study.seeds} ${study.seeds === 1 ? 'seed' : 'seeds'}, where every seed holds; * is the best of its line. Elsewhere: how many seeds are lost, hurt (left the band and came back, or climbed) or frozen (learned nothing), and @ the step of the earliest loss.`;
+  return `Columns are learning rates. A number is the ${name} of ${study.metric.task} on rows that were not trained on, mean ± standard deviation of ${study.seeds} ${study.seeds === 1 ? 'seed' : 'seeds'}, where every seed holds; * is the best of its line. Elsewhere: how many seeds are lost, hurt (left the band and came back, or climbed), frozen (learned nothing) or crashed (not trained), and @ the step of the earliest loss.`;
 }
 
 /** The best of each row, and how far it goes. */
@@ -118,6 +133,7 @@ export function renderStudy(result: StudyResult, options: RenderOptions): string
     ),
     ...blocks,
     fit(studyLegend(result)),
+    ...crashLines(result).map((line) => paint.red(fit(line))),
     ...result.notes.map((note) => fit(`note: ${note}`)),
     paint.bold(fit(result.conclusion)),
   ].join('\n\n');

@@ -43,7 +43,8 @@ export async function openResume(path: string, key: string): Promise<Resume> {
   for (const [i, line] of lines.entries()) {
     const cell = cellFrom(line);
     if (cell === undefined) throw fail(`line ${i + 2} is damaged`);
-    results.set(idOf(cell), cell);
+    // What crashed is tried again: memory may be there now.
+    if (cell.verdict !== 'crashed') results.set(idOf(cell), cell);
   }
   // What follows would else stand on the line that has no end.
   if (end < text.length) await truncateFile(path, Buffer.byteLength(text.slice(0, end)));

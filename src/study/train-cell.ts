@@ -205,7 +205,8 @@ export function judge(
  * The judge of losses decides what is lost; the quality of the first task, what learned nothing.
  *
  * A dead net has a loss that looks well: its biases follow the labels. That it orders rows no better than chance, which the
- * paper calls full divergence, tells it from one that learns.
+ * paper calls full divergence, tells it from one that learns. And one whose loss falls with the labels' mean, as time passes,
+ * while a constant would do better, does not hold.
  */
 function verdictOf(
   judged: VerdictClass,
@@ -220,7 +221,8 @@ function verdictOf(
   if (judged === 'full-divergence' || judged === 'non-finite') return 'lost';
   if (quality.idle && quality.flat) return 'frozen';
   if (quality.atChance) return 'lost';
-  return judged === 'healthy' ? 'holds' : quality.idle ? 'lost' : 'hurt';
+  if (judged === 'healthy') return quality.idle ? 'hurt' : 'holds';
+  return quality.idle ? 'lost' : 'hurt';
 }
 
 /** The losses as the log of a run. */

@@ -7,7 +7,7 @@ import { DOCUMENTS } from '../../schema/documents.ts';
 import type { StudyResult } from '../../src/model/study.ts';
 import { openStudy } from '../../src/study/open-study.ts';
 import { areaUnderCurve } from '../../src/study/quality.ts';
-import { createTrainer } from '../../src/study/train-cell.ts';
+import { createTrainer, judge } from '../../src/study/train-cell.ts';
 import { cli } from '../support/cli.ts';
 
 const scratch = mkdtempSync(join(tmpdir(), 'clippy-diag-study-'));
@@ -150,6 +150,17 @@ it('data: the order is by the column, dense columns are standardised on the trai
   expect([...kind!.slice(0, 3)]).toEqual([1, 0, 2]);
 });
 
+it('a net that a constant would beat does not hold, although its loss falls with the labels', () => {
+  const tasks = [{ name: 'click', loss: 'sigmoid-cross-entropy', weight: 1 }] as const;
+  const losses = Array.from({ length: 60 }, (_, i) => 1.5 - 0.01 * i + 0.01 * Math.sin(7 * i));
+  const tested = (loss: number) => [
+    [{ loss, constantLoss: 0.3, atChance: false, quality: { auc: 0.79, logloss: loss, rmse: null } }],
+  ];
+  const verdictAt = (loss: number) =>
+    judge({ tasks }, { losses, taskLosses: [losses], tests: tested(loss) }).verdict;
+  expect([verdictAt(0.7), verdictAt(0.2)]).toEqual(['hurt', 'holds']);
+});
+
 it('AUC is the share of pairs in order, ties counting half', () => {
   expect(areaUnderCurve([1, 2, 3, 4], [0, 0, 1, 1])).toBe(1);
   expect(areaUnderCurve([1, 1, 1, 1], [0, 1, 0, 1])).toBe(0.5);
@@ -180,6 +191,35 @@ describe('reports', () => {
     expect(table!.trimEnd().split('\n')).toHaveLength(17);
     expect(latex).toContain('\\&\\_\\{x\\}');
   });
+});
+
+it('a cell that crashes is told with why, the others go on, and --resume tries it again', async () => {
+  // Weights of 14 GB, which no typed array takes.
+  const huge = 'huge: { shared: { type: shared-bottom, units: [60000, 60000], activation: relu } }';
+  const path = study(
+    BASE.replace('models: {', `models: { ${huge},`)
+      .replace(/rules:.*/, 'rules: [none]')
+      .replace('seeds: 2', 'seeds: 1'),
+  );
+  const state = join(scratch, 'crashed.jsonl');
+  const [html, markdown] = ['html', 'markdown'].map((format) => join(scratch, `crashed.${format}`));
+  const flags = ['--workers', '1', '--resume', state];
+  const reports = ['--report', `html:${html}`, '--report', `markdown:${markdown}`];
+  const { code, out } = await cli(['matrix', path, ...flags, ...reports]);
+  expect(code).toBe(4);
+  const told = /crashed: huge, none at 0\.5, seed 0: \S.*/;
+  expect(out).toMatch(told);
+  expect(out).toMatch(/none +crashed +crashed/);
+  expect(out).toContain('huge: No rule holds in all seeds');
+  for (const file of [html!, markdown!]) {
+    const text = readFileSync(file, 'utf8');
+    expect(text).toMatch(told);
+    expect(text).not.toContain('NaN');
+  }
+  // The file stays, and has all four: two of them are trained again.
+  expect(readFileSync(state, 'utf8').trimEnd().split('\n')).toHaveLength(5);
+  expect((await cli(['matrix', path, ...flags])).code).toBe(4);
+  expect(readFileSync(state, 'utf8').trimEnd().split('\n')).toHaveLength(7);
 });
 
 describe('refused before the long work', () => {
