@@ -97,7 +97,7 @@ export async function gatherEvidence(found: Inputs, limits: Limits): Promise<Evi
   await each(found.checkpoints, pathOf, async (file) => {
     const { path } = file;
     // Headers are cheap; the statistics of every value are not.
-    const late = clock() > deadline;
+    const late = clock() >= deadline;
     const checkpoint = await inspectFile(file, late, found.checkpoints);
     inputs.push(inputOfCheckpoint(checkpoint));
     const near = closestRuns([...beside.keys()], path);

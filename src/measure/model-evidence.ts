@@ -69,7 +69,7 @@ export async function modelEvidence(
   await attempt('closed-loop', async () => {
     const progress = (what: string, done: number, total: number): void => {
       onProgress(`${what}, step ${done} of ${total}`);
-      if (clock() > deadline && done < total)
+      if (clock() >= deadline && done < total)
         throw diagError('budget-spent', { what: `${what} after ${done} of ${total} steps` });
     };
     const onset = capture.steps.findIndex(({ step }) => step === onsetStep);
@@ -115,7 +115,7 @@ export async function modelEvidence(
     attempt(`curvature at ${where}`, async () => {
       // A product of a large model takes seconds, and how many a search needs is not known before.
       const beforeProduct = (): void => {
-        if (clock() > deadline) throw diagError('budget-spent', { what: `the curvature at ${where}` });
+        if (clock() >= deadline) throw diagError('budget-spent', { what: `the curvature at ${where}` });
       };
       beforeProduct();
       onProgress(`curvature at ${where}`);
@@ -151,7 +151,7 @@ export async function modelEvidence(
     ...others.filter((one) => !before.includes(one)).sort((a, b) => a.step - b.step),
   ];
   for (const [i, { file, step, learningRate }] of ordered.slice(0, CHECKPOINTS).entries()) {
-    if (clock() > deadline) {
+    if (clock() >= deadline) {
       const left = Math.min(ordered.length, CHECKPOINTS) - i;
       const what = left === 1 ? 'the last checkpoint' : `the last ${left} checkpoints`;
       const error = diagError('budget-spent', { what: `the curvature at ${what}` });

@@ -100,7 +100,8 @@ it('a capture that the computed run does not follow: no verdict, no ratio, and w
 });
 
 it('without a budget it says what was not run, and why', async () => {
-  const [one] = (await run(0)).runs;
+  // No time passes: a budget of nothing is spent before the first millisecond is over.
+  const [one] = (await run(0, () => new Date(0))).runs;
   const reasons = new Map(one!.notRun.map(({ id, reason }) => [id, reason]));
   for (const id of ['closed-loop', 'curvature at step 380', 'curvature at step 400'])
     expect(reasons.get(id)).toContain('budget-spent');
@@ -316,7 +317,11 @@ it('parameter groups of a capture hold for the checkpoints of its run, by the na
 
 it('a checkpoint has the learning rate of its step only where the attempts of the log agree', () =>
   withRuns([{ capture: 'incident/capture', name: 'capture' }], async (scratch) => {
-    const { history, steps } = JSON.parse(readFileSync(join(scratch, 'capture/capture.json'), 'utf8'));
+    const path = join(scratch, 'capture/capture.json');
+    const manifest = JSON.parse(readFileSync(path, 'utf8'));
+    const { history, steps } = manifest;
+    // What is trained from the capture is of no matter here: two steps of it are soon done.
+    writeFileSync(path, JSON.stringify({ ...manifest, steps: steps.slice(0, 2) }));
     const losses = [
       ...history.steps.map((step: number, i: number) => ({ step, loss: history.loss[i] })),
       ...steps.map(({ step, loss }: { step: number; loss: number }) => ({ step, loss })),
