@@ -1,5 +1,5 @@
 /** The table of docs/exit-codes.md, cell by cell: a command line that ends with the code, in memory. */
-import { copyFileSync, cpSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { copyFileSync, cpSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { COMMANDS } from '../../src/run.ts';
@@ -32,6 +32,9 @@ beforeAll(async () => {
   put('good.jsonl', Array.from({ length: 200 }, (_, step) => row(step)).join(''));
   put('torn.jsonl', `${Array.from({ length: 200 }, (_, step) => row(step)).join('')}{"st`);
   put('bad.jsonl', `${row(1)}garbage\n${row(2)}`);
+  mkdirSync(join(folder, 'runs'));
+  for (const name of ['good', 'bad'])
+    copyFileSync(join(folder, `${name}.jsonl`), join(folder, `runs/${name}.jsonl`));
   put('head.csv', 'step,loss\n');
   put('bad.yaml', 'version: 1\nrules: { nonsense: error }\n');
   put(
@@ -75,7 +78,7 @@ const CASES: Readonly<Record<string, Readonly<Record<number, string>>>> = {
     0: 'watch lost.jsonl --idle-exit 1 --state state-0',
     1: 'watch lost.jsonl --exit-on full-divergence --state state-1',
     2: 'watch good.jsonl --interval 0',
-    3: 'watch . --idle-exit 1 --state state-3',
+    3: 'watch runs --idle-exit 1 --state state-3',
     4: 'watch head.csv --idle-exit 1 --state state-4',
     5: 'watch good.jsonl --idle-exit 1 --state good.jsonl',
   },

@@ -95,14 +95,18 @@ const MISTAKES: Readonly<Record<string, readonly [() => string[], number, RegExp
     2,
     /two reports are to be written to/,
   ],
-  'a column with a slip': [() => ['analyze', incident, '--where', 'clas=healthy'], 2, /did you mean class\?/],
+  'a column with a slip': [
+    () => ['analyze', incident, '--budget', '0', '--where', 'clas=healthy'],
+    2,
+    /did you mean class\?/,
+  ],
   'a column to sort by that there is not': [
-    () => ['analyze', incident, '--sort', 'zzzzzz'],
+    () => ['analyze', incident, '--budget', '0', '--sort', 'zzzzzz'],
     2,
     /no column "zzzzzz"\n {2}try: columns are run, class/,
   ],
   'a condition without a comparison': [
-    () => ['analyze', incident, '--where', 'class'],
+    () => ['analyze', incident, '--budget', '0', '--where', 'class'],
     2,
     /is not KEY=VALUE/,
   ],
