@@ -19,15 +19,22 @@ export const lossesBefore = (capture: Pick<Capture, 'manifest' | 'steps'>): read
   pointsBefore(capture).map(([, loss]) => loss);
 
 /**
- * The run of a capture without a log: one loss, the losses of the tasks and a guard's risk, at the steps that have one. Its verdict is that of
- * the capture, whichever command asks.
+ * The run of a capture without a log: one loss, the losses of the tasks, the loss scale and a guard's risk, at the steps that have one, those that
+ * a loss scaler skipped among them: a run whose every step is skipped is a dead one. Its verdict is that of the capture, whichever command asks.
  */
 export function runOfCapture(capture: Pick<Capture, 'path' | 'manifest' | 'steps'>): Run {
-  const { path, steps } = capture;
+  const { path, steps, manifest } = capture;
+  // A skipped step is none that was taken, and its loss stands in the history where it is from before the first.
+  const taken = new Set(steps.map(({ step }) => step));
+  const skips = manifest.skips.filter(({ step }) => step > steps[0]!.step && !taken.has(step));
+  const inOrder = [...steps, ...skips].sort((a, b) => a.step - b.step);
   const points = [
     ...pointsBefore(capture),
-    ...steps.flatMap(({ step, loss }) => (loss === null ? [] : [[step, loss] as const])),
+    ...inOrder.flatMap(({ step, loss }) => (loss === null ? [] : [[step, loss] as const])),
   ];
+  const scales = inOrder.flatMap(({ step, lossScale }) =>
+    lossScale === undefined || lossScale === null ? [] : [[step, lossScale] as const],
+  );
   const risks = steps.flatMap(({ step, risk }) => (risk === undefined ? [] : [[step, risk] as const]));
   const tasks = new Set(steps.flatMap((step) => [...step.tasks.keys()]));
   const series = (
@@ -63,6 +70,7 @@ export function runOfCapture(capture: Pick<Capture, 'path' | 'manifest' | 'steps
           task,
         ),
       ),
+      ...(scales.length === 0 ? [] : [series('loss_scale', 'other', scales)]),
       ...(risks.length === 0 ? [] : [series('risk', 'other', risks)]),
     ],
     attempts: [
@@ -70,7 +78,7 @@ export function runOfCapture(capture: Pick<Capture, 'path' | 'manifest' | 'steps
       {
         index: 0,
         firstStep: points[0]?.[0] ?? steps[0]!.step,
-        lastStep: steps.at(-1)!.step,
+        lastStep: inOrder.at(-1)!.step,
         reason: 'start',
       },
     ],

@@ -40,8 +40,20 @@ export interface ManifestStep {
   readonly batchId?: number | string;
   /** What a guard made of the step before it was taken: the risk in [0, 1] that it harms the run. */
   readonly risk?: number;
+  /** What the loss was multiplied by, in mixed precision. */
+  readonly lossScale?: number;
   /** False where memory was too small for them: the batch is kept, from which they can be computed again. */
   readonly hasGradients: boolean;
+}
+
+/** A step that was not taken, because the loss scaler found gradients that are not finite. */
+export interface SkippedStep {
+  readonly step: number;
+  /** Null where it was not recorded, as in version 1. */
+  readonly loss: number | null;
+  readonly lossScale: number | null;
+  /** Parameters whose gradient was not finite. */
+  readonly nonFinite: readonly string[];
 }
 
 export interface CaptureManifest {
@@ -61,6 +73,8 @@ export interface CaptureManifest {
   readonly history: { readonly steps: readonly number[]; readonly loss: readonly number[] } | null;
   /** Steps that the loss scaler skipped, so that their absence is no gap. */
   readonly skipped: readonly number[];
+  /** The same steps with what is known of them, in order. */
+  readonly skips: readonly SkippedStep[];
   /** Entries computed in the user's own framework, as in a report; not checked. */
   readonly replay: readonly unknown[];
   readonly curvature: readonly unknown[];
@@ -169,11 +183,13 @@ export function readManifest(document: unknown, path: string): CaptureManifest {
         ? { batchId: value.batchId as number | string }
         : {}),
       ...(isJsonObject(value.guard) && isRisk(value.guard.risk) ? { risk: value.guard.risk } : {}),
+      ...(typeof value.scale === 'number' && value.scale > 0 ? { lossScale: value.scale } : {}),
       tasks: new Map(tasks.map(([task, loss]) => [task, numberFromJson(loss) ?? Number.NaN])),
       hasGradients: value.gradients !== false,
     };
   });
 
+  const skipped = skipsOf(document);
   return {
     version: document.version as 1 | 2,
     framework: typeof document.framework === 'string' ? document.framework : 'unknown',
@@ -184,7 +200,8 @@ export function readManifest(document: unknown, path: string): CaptureManifest {
     model: typeof document.model === 'string' ? document.model : null,
     steps,
     history: historyOf(document.history, fail),
-    skipped: Array.isArray(document.skipped) ? document.skipped.filter(Number.isSafeInteger) : [],
+    skipped: skipped.map(({ step }) => step),
+    skips: skipped,
     replay: Array.isArray(document.replay) ? document.replay : [],
     curvature: Array.isArray(document.curvature) ? document.curvature : [],
     batchLosses: Array.isArray(document.batchLosses)
@@ -192,6 +209,24 @@ export function readManifest(document: unknown, path: string): CaptureManifest {
       : [],
     references: Array.isArray(document.references) ? document.references.filter(Number.isSafeInteger) : [],
   };
+}
+
+/** Skipped steps in order, each once: those of `skips`, and of `skipped` what it does not name. */
+function skipsOf({ skipped, skips }: Json): SkippedStep[] {
+  const known = new Map<number, SkippedStep>();
+  for (const step of Array.isArray(skipped) ? skipped : [])
+    if (Number.isSafeInteger(step)) known.set(step, { step, loss: null, lossScale: null, nonFinite: [] });
+  for (const value of Array.isArray(skips) ? skips : []) {
+    if (!isJsonObject(value) || !Number.isSafeInteger(value.step)) continue;
+    const { nonFinite } = value;
+    known.set(value.step as number, {
+      step: value.step as number,
+      loss: numberFromJson(value.loss) ?? null,
+      lossScale: numberFromJson(value.scale) ?? null,
+      nonFinite: Array.isArray(nonFinite) ? nonFinite.filter((name) => typeof name === 'string') : [],
+    });
+  }
+  return [...known.values()].sort((a, b) => a.step - b.step);
 }
 
 const isRisk = (value: unknown): value is number => typeof value === 'number' && value >= 0 && value <= 1;

@@ -2,7 +2,10 @@
  * What a capture says where no experiment can be made here: by the closed loops of the user's own framework where it stores some,
  * else what the recorded steps suggest, which is never more than likely.
  */
+import type { CaptureManifest } from '../captures/manifest.ts';
 import type { Capture } from '../captures/read.ts';
+import type { Cause } from '../model/cause.ts';
+import { formatNumber } from '../model/format-number.ts';
 import type { ReplayEntry } from '../model/replay.ts';
 import { prepareReplay } from '../replay/from-capture.ts';
 import { changesBy } from './changes.ts';
@@ -12,6 +15,42 @@ import { causeOfLoops } from './from-recorded.ts';
 import { observe } from './observe.ts';
 import { untried } from './remedies.ts';
 import type { RemedyContext } from './tried.ts';
+
+/** Of an incident that begins at a step which the loss scaler skipped: no parameter moved there, so it is what was computed that broke. */
+function causeOfSkips({ skips }: CaptureManifest, onsetStep: number): Cause | null {
+  const from = skips.findIndex(({ step }) => step === onsetStep);
+  if (from < 0) return null;
+  const { loss, lossScale, nonFinite } = skips[from]!;
+  const count = skips.length - from;
+  const [tensor, ...others] = nonFinite;
+  const where =
+    tensor === undefined
+      ? ''
+      : `, where the gradient of "${tensor}"${others.length === 0 ? '' : ` and ${others.length} more`} is not finite`;
+  const scale = lossScale === null ? '' : ` at a loss scale of ${formatNumber(lossScale)}`;
+  const forward = loss !== null && !Number.isFinite(loss);
+  const how = forward ? ' in the forward pass already, which no loss scale mends' : '';
+  const statement = `the loss scaler skipped ${count} ${count === 1 ? 'step' : 'steps'} from step ${onsetStep} on${scale}${where}: numbers overflow${how}, and no parameter moves`;
+  return {
+    trigger: 'precision',
+    alsoTriggers: [],
+    mechanism: 'overflow',
+    step: null,
+    onsetStep,
+    confidence: 'likely',
+    statement,
+    evidence: [
+      {
+        id: 'skipped-steps',
+        statement,
+        value: count,
+        unit: 'steps',
+        usual: null,
+        at: { step: onsetStep, batchStep: onsetStep },
+      },
+    ],
+  };
+}
 
 /**
  * @param onsetStep of the leading incident, as the capture counts steps
@@ -26,6 +65,18 @@ export async function causeOfCapture(
   loops: readonly ReplayEntry[] = [],
 ): Promise<Why | null> {
   const { capture } = context;
+  if (onsetStep !== null) {
+    const skipped = causeOfSkips(capture.manifest, onsetStep);
+    if (skipped !== null)
+      return {
+        cause: skipped,
+        remedies: [
+          recovered
+            ? untried('none-needed', 'nothing: the run came back by itself')
+            : suggestionFor(skipped, 'step'),
+        ],
+      };
+  }
   const onset = capture.steps.findIndex(({ step }) => step === onsetStep);
   if (onset < 1) return null;
   const prepared = await prepareReplay(capture, 'float32', null);

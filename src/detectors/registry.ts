@@ -11,6 +11,7 @@ import { gradientNormSpike } from './gradient-norm-spike.ts';
 import { guardAlarm } from './guard-alarm.ts';
 import { learningRateAnomaly } from './learning-rate-anomaly.ts';
 import { lossColumnStops } from './loss-column-stops.ts';
+import { lossScaleFalls } from './loss-scale-falls.ts';
 import { lossSpike } from './loss-spike.ts';
 import { metricCollapse } from './metric-collapse.ts';
 import { microDivergence } from './micro-divergence.ts';
@@ -30,6 +31,7 @@ export const DETECTORS = {
   'non-finite-loss': nonFiniteLoss,
   'missing-loss': missingLoss,
   'dead-run': deadRun,
+  'loss-scale-falls': lossScaleFalls,
   'full-divergence': fullDivergence,
   'metric-collapse': metricCollapse,
   drift,

@@ -1,10 +1,8 @@
 /** What a capture allows, before it is needed: the answer to a drill. */
-import { join } from 'node:path';
-import { kindOfPath, readText } from '../bytes/source.ts';
 import { type Capture, openCapture } from '../captures/read.ts';
+import { type RecorderStatus, recorderStatus } from '../captures/status.ts';
 import { DiagError, diagError, reasonOf } from '../model/errors.ts';
 import type { CaptureCheck } from '../model/inspection.ts';
-import { isJsonObject } from '../model/json.ts';
 import { isProgram } from '../model/program.ts';
 import { replayCapture } from '../replay/replay.ts';
 
@@ -57,8 +55,12 @@ async function follows(capture: Capture): Promise<CaptureCheck> {
   }
 }
 
-function finite({ steps }: Capture): CaptureCheck {
-  const broken = steps.filter(({ loss }) => loss === null || !Number.isFinite(loss));
+function finite({ steps, manifest }: Capture): CaptureCheck {
+  // Of a step that was skipped the loss may not be recorded.
+  const skipped = manifest.skips.filter(({ loss }) => loss !== null);
+  const broken = [...steps, ...skipped]
+    .sort((a, b) => a.step - b.step)
+    .filter(({ loss }) => loss === null || !Number.isFinite(loss));
   return broken.length === 0
     ? { id: 'finite', ok: true, message: 'all losses are finite' }
     : {
@@ -107,20 +109,15 @@ function clipping({ manifest }: Capture): CaptureCheck {
 
 /** What the recorder of the Python package could not do, as its status.json has it. */
 async function recorder({ path }: Capture): Promise<CaptureCheck[]> {
-  const status = join(path, 'status.json');
-  if ((await kindOfPath(status)) !== 'file') return [];
-  let document: unknown;
+  let status: RecorderStatus | null;
   try {
-    document = JSON.parse(await readText(status));
+    status = await recorderStatus(path);
   } catch (error) {
     if (!(error instanceof SyntaxError)) throw error;
     return [{ id: 'recorder', ok: false, message: 'status.json is no JSON: it was cut or overwritten' }];
   }
-  const { problems, stopped } = isJsonObject(document) ? document : { problems: [], stopped: null };
-  const said = [
-    ...(typeof stopped === 'string' ? [`stopped: ${stopped}`] : []),
-    ...(Array.isArray(problems) ? problems : []),
-  ];
+  if (status === null) return [];
+  const said = [...(status.stopped === null ? [] : [`stopped: ${status.stopped}`]), ...status.problems];
   return [
     said.length === 0
       ? { id: 'recorder', ok: true, message: 'the recorder has nothing to complain of' }

@@ -6,6 +6,7 @@ import { basename, dirname, relative, resolve } from 'node:path';
 import { isBinary } from '../bytes/encoding.ts';
 import type { PeekedSource } from '../bytes/peeked-source.ts';
 import { kindOfPath } from '../bytes/source.ts';
+import { RECORDER_STATUS, recorderStatus } from '../captures/status.ts';
 import type { CheckpointFormat } from '../checkpoints/format.ts';
 import {
   CHECKPOINT_FORMATS,
@@ -213,11 +214,13 @@ async function collectFolder(root: string, options: Reading, found: Inputs): Pro
   const before = count();
   let files = 0;
   let order = 0;
+  let recorder: string | undefined;
   let unsupported: (Met & { kind: 'unsupported' }) | undefined;
   try {
     for await (const met of walk(root)) {
       order++;
       if (met.kind === 'file' || met.kind === 'passed') files++;
+      if (met.kind === 'file' && basename(met.path) === RECORDER_STATUS) recorder ??= dirname(met.path);
       if (met.kind === 'unsupported') unsupported ??= met;
       await meet(met, order, walked);
     }
@@ -236,7 +239,25 @@ async function collectFolder(root: string, options: Reading, found: Inputs): Pro
     const { path, format, instead } = unsupported;
     throw diagError('format-unsupported', { path, format, instead }, { path });
   }
+  if (recorder !== undefined) await tellRecorder(recorder);
   throw diagError('folder-without-inputs', { path: root, files }, { path: root });
+}
+
+/**
+ * The folder of a recorder that wrote no capture: the run may well be healthy.
+ *
+ * @throws recorder-without-capture, where it is one
+ */
+async function tellRecorder(path: string): Promise<void> {
+  const status = await recorderStatus(path).catch((error) => {
+    if (error instanceof SyntaxError) return null;
+    throw error;
+  });
+  if (status === null || status.steps === null) return;
+  const { steps, stopped, problems } = status;
+  const [why] = stopped === null ? problems : [`it stopped: ${stopped}`];
+  const saw = why === undefined ? 'and no incident in their losses' : `and says: ${why}`;
+  throw diagError('recorder-without-capture', { path, steps, saw }, { path });
 }
 
 /** Passes over logs of which another one tells every value. */

@@ -115,6 +115,13 @@ export function collapseOf(series: TimeSeries, attempt: number, settings: Verdic
   return { from: offset + from, to: offset + value.length - 1, best };
 }
 
+/** The loss scale of a run, by the name of its series. */
+export const lossScaleOf = (run: Run): TimeSeries | undefined =>
+  run.series.find(
+    ({ name }) =>
+      /(^|[^a-z])(loss|grad|amp)?[-_ /.]?scaler?[-_ /.]?(scale)?$/i.test(name) && /scale/i.test(name),
+  );
+
 /** Points in a row that a loss scaler skips before it has found a scale; more are a run that is dead. */
 const SKIPPED_POINTS = 5;
 
@@ -124,10 +131,7 @@ const SKIPPED_POINTS = 5;
  */
 export function scalerSkips(run: Run, series: TimeSeries): ReadonlySet<number> {
   const skipped = new Set<number>();
-  const scale = run.series.find(
-    ({ name }) =>
-      /(^|[^a-z])(loss|grad|amp)?[-_ /.]?scaler?[-_ /.]?(scale)?$/i.test(name) && /scale/i.test(name),
-  );
+  const scale = lossScaleOf(run);
   if (scale === undefined || scale === series) return skipped;
   const { value, step } = series;
   for (let i = 0; i < value.length; i++) {

@@ -417,6 +417,11 @@ export const ERROR_TEXTS = define({
     message: 'step {step} has no gradients: memory was too small for those of {missing} steps',
     hint: 'closed_loop of clippy_diag.torch computes them again from the batches and adds them to the capture',
   },
+  'recorder-without-capture': {
+    exitCode: EXIT.input,
+    message: 'the recorder of {path} saw {steps} steps {saw}, and wrote no capture',
+    hint: 'for a verdict name the log of the run; capture_now() writes a capture as a drill',
+  },
   'capture-step-missing': {
     exitCode: EXIT.input,
     message: 'step {step} is listed, but {file} is missing',

@@ -32,9 +32,15 @@ export function incidentOfCapture(capture: Pick<Capture, 'path' | 'manifest' | '
       .map(({ incident, found }) => ({ ...incident, size: found.size }))
       .filter(({ onsetStep }) => onsetStep >= first),
   );
+  const onset = worst === undefined ? -1 : steps.findIndex(({ step }) => step >= worst.onsetStep);
+  if (worst !== undefined && onset < 0)
+    return {
+      onset: null,
+      unknown: `the incident begins at step ${worst.onsetStep}, which the loss scaler skipped like all after it: no step is left to change`,
+    };
   if (worst !== undefined)
     return {
-      onset: steps.findIndex(({ step }) => step === worst.onsetStep),
+      onset,
       ...(worst.recoveredStep === null
         ? {}
         : { end: steps.findIndex(({ step }) => step >= worst.recoveredStep!) }),

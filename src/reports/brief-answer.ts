@@ -210,7 +210,7 @@ function fixOf(run: RunReport): { text: string; code?: string; after?: string } 
   const none = failed === 0 ? '' : `None of ${plural(failed, 'remedy', 'remedies')} tried here held. `;
   if (open !== undefined)
     return {
-      text: `${none}Try: ${inertName(open.statement).replace(/\.$/, '')} (not tried here).`,
+      text: `${none}Try: ${inertName(open.statement).replace(/(; not tried)?\.?$/, '')} (not tried here).`,
       ...(open.paste === null ? {} : { code: open.paste }),
     };
   const advice = run.advice[0];

@@ -212,6 +212,14 @@ export const CASES: { readonly [Id in DetectorId]: Case<Id> } = {
     step: 206,
     thresholds: { scales: 60, ratio: 100, points: 3 },
   },
+  'loss-scale-falls': {
+    run: makeRun([
+      { name: 'loss', values: fallingLoss(200) },
+      { name: 'loss_scale', values: fallingLoss(200).map((_, i) => 65536 / 2 ** Math.max(0, i - 189)) },
+    ]),
+    step: 190,
+    thresholds: { falls: 11 },
+  },
   'guard-alarm': {
     run: makeRun([
       { name: 'loss', values: changed(fallingLoss(300), (v, i) => (i >= 211 ? v * 20 : v)) },

@@ -68,7 +68,7 @@ it('is read from the entries of a capture as from a pulse', () => {
     tasks: new Map(),
     ...(step < 40 ? {} : { risk: step === 59 ? 0.99 : 0.001 }),
   }));
-  const capture = { path: 'capture', manifest: { history: null }, steps };
+  const capture = { path: 'capture', manifest: { history: null, skips: [] }, steps };
   const run = runOfCapture(capture as unknown as Parameters<typeof runOfCapture>[0]);
   expect(found(run)).toEqual([[59, 59, expect.stringMatching(/at step 60, 1 step later\.$/)]]);
 });

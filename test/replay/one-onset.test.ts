@@ -59,7 +59,7 @@ function captureOf({ losses, before }: Made) {
   const history = losses.slice(0, before);
   return {
     path: 'capture',
-    manifest: { history: { steps: history.map((_, i) => step(i)), loss: history } },
+    manifest: { history: { steps: history.map((_, i) => step(i)), loss: history }, skips: [] },
     steps: losses.slice(before).map((loss, i) => ({ step: step(before + i), loss, tasks: new Map() })),
   } as unknown as Parameters<typeof incidentOfCapture>[0];
 }
@@ -96,9 +96,11 @@ describe('the onset that replay judges', () => {
 
   it('lies at the steps of the capture, also where they recorded no loss', () => {
     const steps = [400, 401, 402].map((step) => ({ step, loss: null, tasks: new Map() }));
-    const run = runOfCapture({ path: 'capture', manifest: { history: null }, steps } as unknown as Parameters<
-      typeof runOfCapture
-    >[0]);
+    const run = runOfCapture({
+      path: 'capture',
+      manifest: { history: null, skips: [] },
+      steps,
+    } as unknown as Parameters<typeof runOfCapture>[0]);
     expect(run.attempts).toEqual([{ index: 0, firstStep: 400, lastStep: 402, reason: 'start' }]);
   });
 
