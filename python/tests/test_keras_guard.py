@@ -165,3 +165,60 @@ def test_what_fails_is_said_once_and_the_loop_goes_on():
             loss, gradients = gradients_of(model, batch_at(step))
             assert guard.check(step, batch_at(step), loss, gradients).action == "apply"
     assert len(guard.problems) == 1
+
+
+def fitted(tmp_path, make, times=lambda step: 1.0, steps=65, model=None, eager=False, **options):
+    from clippy_diag.keras import ClippyCallback
+
+    model = model or build(True)
+    model.compile(optimizer=make(), loss="mse", metrics=["mae"], run_eagerly=eager)
+    batches = [batch_at(step, times(step)) for step in range(steps)]
+    x, y = (np.concatenate([array(batch[part]) for batch in batches]) for part in ("x", "y"))
+    callback = ClippyCallback(tmp_path, every=5, after=3, **options) if options else None
+    history = model.fit(x, y, batch_size=32, shuffle=False, verbose=0, callbacks=[callback] if callback else [])
+    return model, history.history
+
+
+@pytest.mark.parametrize("name", ["sgd", "adagrad"])
+def test_in_fit_a_surge_is_held_and_a_healthy_twin_is_left_alone(tmp_path, read, name):
+    surge = lambda step: 40.0 if step >= 50 else 1.0  # noqa: E731
+    clean = batch_at(10**6, rows=256)
+    end = lambda model: float(array(loss_fn(model, clean)))  # noqa: E731
+    well = end(fitted(tmp_path, OPTIMIZERS[name], steps=50)[0])
+    lost = end(fitted(tmp_path, OPTIMIZERS[name], surge)[0])
+    held, _ = fitted(tmp_path / "held", OPTIMIZERS[name], surge, guard=True, pulse=tmp_path / "pulse.jsonl")
+    assert not lost <= 1.45 * well and end(held) <= 1.25 * well
+    pulse = [json.loads(line) for line in (tmp_path / "pulse.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in pulse] == list(range(65))
+    assert [line["action"] for line in pulse[:50]] == ["apply"] * 50 and pulse[50]["action"] != "apply"
+    capture = read(tmp_path / "held")
+    assert capture.manifest["flushed"]["step"] == 50
+    assert capture.entry(50)["guard"]["risk"] >= 0.9 and capture.entry(49)["guard"]["action"] == "apply"
+    # Nothing stays behind.
+    assert not held.run_eagerly and "apply" not in held.optimizer.__dict__ and "compute_loss" not in held.__dict__
+
+
+def test_a_calm_fit_trains_the_same_under_a_guard_bit_for_bit(tmp_path):
+    guarded, with_guard = fitted(tmp_path, OPTIMIZERS["adam"], model=build(), guard=True)
+    plain, without = fitted(tmp_path, OPTIMIZERS["adam"], model=build(), eager=True)
+    for a, b in zip(guarded.variables, plain.variables):
+        np.testing.assert_array_equal(array(a.value), array(b.value))
+    # A step that is tried is no step of the metrics.
+    assert with_guard == without
+
+
+def test_a_step_that_is_left_out_moves_nothing_and_is_recorded_so(tmp_path, read):
+    spoil = lambda step: np.inf if step == 20 else 1.0  # noqa: E731
+    model, _ = fitted(tmp_path / "c", OPTIMIZERS["adam"], spoil, steps=24, guard=True)
+    assert all(np.isfinite(array(v.value)).all() for v in model.variables)
+    assert int(array(model.optimizer.iterations.value)) == 23
+    capture = read(tmp_path / "c")
+    assert capture.entry(20)["guard"] == {"risk": 1.0, "action": "skip", "scale": 0.0}
+    assert not [name for name in capture.steps[20] if name.startswith("grad/")]
+    assert "gradients" not in capture.entry(20)
+
+
+def test_what_a_guard_in_fit_does_not_follow_is_said(tmp_path, status):
+    accumulating = lambda: keras.optimizers.SGD(0.05, gradient_accumulation_steps=2)  # noqa: E731
+    fitted(tmp_path, accumulating, steps=4, guard=True)
+    assert "the guard checks nothing: the optimizer accumulates" in status(tmp_path)["problems"][0]

@@ -92,6 +92,16 @@ class Advice:
     ahead: Mapping[str, Any] | None = None
 
 
+def advice_entry(advice: Advice) -> dict[str, Any]:
+    """What a capture keeps of the advice on a step, as the member `guard` of its entry."""
+    return {"risk": round(advice.risk, 6), "action": advice.action, "scale": advice.scale}
+
+
+def alarm_text(advice: Advice) -> str:
+    """Why a capture opens at an alarm."""
+    return f"the guard, before the step was taken: {advice.why}"
+
+
 class History:
     """The last values of several quantities, as logarithms, with their medians and robust spreads."""
 

@@ -13,16 +13,18 @@ from __future__ import annotations
 
 import contextlib
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import keras
 import numpy as np
 
+from ..guarding import Advice, advice_entry, alarm_text
 from ..recording import Skip, Snapshot
 from ..wrapped import Wrapped
 from . import words as names
+from .guard import Guard
 from .recorder import Steps, Tensors
 
 BACKENDS = ("tensorflow", "torch")
@@ -35,6 +37,10 @@ class ClippyCallback(keras.callbacks.Callback):  # type: ignore[misc]
     every, after  a capture holds `every` to twice as many steps before the incident, and `after` steps after it
     batches       whether batches are kept (they may hold personal data): what `train_step` gets, (x, y) or (x, y, sample_weight).
                   Without them no closed loop is possible
+    guard         whether a `Guard` checks every step and its advice is followed. The fit then runs eagerly. Accumulation, loss_scale_factor
+                  and several replicas are not guarded, which is said
+    loss_fn       (model, batch) -> loss with which the guard tries a step, batch as of `train_step`; by default the compiled loss
+    pulse         a file for the guard's line of JSON a step
     options       memory=, disk=, max_captures=, model_file= of `clippy_diag.keras.Recorder`
 
     Steps count the updates from the optimizer's iterations on, from 0 in a new training. Knows LossScaleOptimizer (steps that it
@@ -43,10 +49,24 @@ class ClippyCallback(keras.callbacks.Callback):  # type: ignore[misc]
     """
 
     def __init__(
-        self, folder: str | Path = "capture", *, every: int = 20, after: int = 34, batches: bool = False, **options: Any
+        self,
+        folder: str | Path = "capture",
+        *,
+        every: int = 20,
+        after: int = 34,
+        batches: bool = False,
+        guard: bool = False,
+        loss_fn: Callable[[Any, Any], Any] | None = None,
+        pulse: None | str | Path = None,
+        **options: Any,
     ) -> None:
         super().__init__()
         self._folder, self._batches = folder, batches
+        self._with_guard, self._loss_fn, self._pulse = guard, loss_fn, pulse
+        #: The guard while it is attached to a training, or None.
+        self.guard: Guard | None = None
+        self._advice: Advice | None = None
+        self._alarmed = self._eager = False
         self._options = {"every": every, "after": after, **options}
         self._steps: Steps | None = None
         self._ears: _TorchEars | None = None
@@ -94,6 +114,8 @@ class ClippyCallback(keras.callbacks.Callback):  # type: ignore[misc]
         self._wrapped.put(model, "compute_loss", ears.compute_loss(model.compute_loss))
         self._wrapped.put(optimizer, "_backend_apply_gradients", ears.apply(optimizer._backend_apply_gradients))
         self._wrapped.put(optimizer, "_clip_gradients", ears.clip(optimizer._clip_gradients))
+        if self._with_guard:
+            self._set_guard(model, optimizer, ears)
         model.train_function = None
         if self._batches:
             self._wrapped.put(model, "make_train_function", self._hear_batches(model, model.make_train_function))
@@ -162,7 +184,8 @@ class ClippyCallback(keras.callbacks.Callback):  # type: ignore[misc]
         self._micro.append(ears.loss())
         seen = ears.seen()
         loss = float(np.mean(self._micro))
-        if seen == self._seen:
+        advice, self._advice = self._advice, None
+        if seen == self._seen and (advice is None or advice.action != "skip"):
             if not ears.skipped(self.model.optimizer):
                 return  # gradients accumulate
             own.begin(self._step, loss)
@@ -170,13 +193,17 @@ class ClippyCallback(keras.callbacks.Callback):  # type: ignore[misc]
             self._step += 1
         else:
             own.begin(self._step, loss)
-            self._take(steps, ears, loss)
+            alarmed, self._alarmed = self._alarmed, advice is not None and advice.action != "apply"
+            if advice is not None and self._alarmed and not alarmed:
+                own.alarm(alarm_text(advice))
+            self._take(steps, ears, loss, advice)
             self._step += 1
         self._seen, self._micro, self._batch = seen, [], []
 
-    def _take(self, steps: Steps, ears: Any, loss: float) -> None:
+    def _take(self, steps: Steps, ears: Any, loss: float, advice: Advice | None) -> None:
         assert self._step is not None
         own = steps.own
+        left_out = advice is not None and advice.action == "skip"
         named = steps.named()
         if ears.parts and not steps.squares_parts and names.squares_parts(steps.optimizer):
             steps.squares_parts = True
@@ -186,7 +213,7 @@ class ClippyCallback(keras.callbacks.Callback):  # type: ignore[misc]
             own.restart()
         tensors: Tensors = {}
         if own.gradients_due():
-            found = ears.gradients()
+            found = [] if left_out else ears.gradients()
             paths = dict(zip((id(v) for v in named.values()), named))
             for variable, gradient in found:
                 if id(variable) in paths:
@@ -197,8 +224,54 @@ class ClippyCallback(keras.callbacks.Callback):  # type: ignore[misc]
         batch = self._batch[0] if len(self._batch) == 1 else list(self._batch)
         leaves, tree = steps.flat(batch if self._batch else None)
         steps.look(leaves)
-        steps.add(self._random, self._step, loss, self._rate, tensors, leaves, tree, self._kept, {}, None, False)
+        steps.add(
+            self._random,
+            self._step,
+            loss,
+            self._rate,
+            tensors,
+            leaves,
+            tree,
+            self._kept,
+            {},
+            None,
+            False,
+            entry={} if advice is None else {"guard": advice_entry(advice)},
+            has_gradients=True if left_out and own.gradients_due() else None,
+        )
         self._kept = None
+
+    # ---- the guard
+
+    def _set_guard(self, model: Any, optimizer: Any, ears: Any) -> None:
+        """Checks every step that the optimizer is about to take. Gradients are values there only if the fit runs eagerly."""
+        refusal = _unguarded(model, optimizer)
+        if refusal is not None and self._steps is not None:
+            self._steps.own.note(f"the guard checks nothing: {refusal}")
+            return
+        self._alarmed, self._advice = False, None
+        self.guard = guard = Guard(model, optimizer, self._loss_fn or _compiled_loss, pulse=self._pulse)
+        self._eager, model.run_eagerly = model.run_eagerly, True
+        apply = optimizer.apply
+
+        def guarded(gradients: Any, trainable_variables: Any = None) -> Any:
+            if ears.deaf or self._step is None or trainable_variables is None:
+                return apply(gradients, trainable_variables)
+            gradients, variables = list(gradients), list(trainable_variables)
+            places = {id(variable): k for k, variable in enumerate(variables)}
+            trained = [places.get(id(variable)) for variable in model.trainable_variables]
+            own = [None if k is None else gradients[k] for k in trained]
+            with ears.not_listening(model):
+                self._advice = advice = guard.check(self._step, ears.data, ears.loss(), own)
+            taken = guard.apply(advice, own)
+            if taken is None:
+                return None
+            for k, gradient in zip(trained, taken):
+                if k is not None:
+                    gradients[k] = gradient
+            return apply(gradients, variables)
+
+        self._wrapped.put(optimizer, "apply", guarded)
 
     def _hear_batches(self, model: Any, make: Callable[..., Any]) -> Callable[..., Any]:
         """Takes each batch out of the iterator, keeps it, and hands it on."""
@@ -227,6 +300,10 @@ class ClippyCallback(keras.callbacks.Callback):  # type: ignore[misc]
         if self._wrapped.restore():
             self.model.train_function = None
         self._ears = None
+        guard, self.guard = self.guard, None
+        if guard is not None:
+            self.model.run_eagerly = self._eager
+            guard.close()
         steps, self._steps = self._steps, None
         if steps is not None:
             steps.own.close()
@@ -241,6 +318,22 @@ def _refusal(model: Any) -> str | None:
     return None
 
 
+def _unguarded(model: Any, optimizer: Any) -> str | None:
+    if getattr(optimizer, "gradient_accumulation_steps", None):
+        return "the optimizer accumulates gradients by itself"
+    if getattr(optimizer, "loss_scale_factor", None):
+        return "loss_scale_factor is not taken out of the gradients before they are applied; LossScaleOptimizer is followed"
+    replicas = getattr(getattr(model, "distribute_strategy", None), "num_replicas_in_sync", 1)
+    if replicas > 1 or "Mirrored" in type(getattr(model, "distribute_strategy", None)).__name__:
+        return "the model is trained on replicas"
+    return None
+
+
+def _compiled_loss(model: Any, batch: Any) -> Any:
+    x, y, weight = keras.utils.unpack_x_y_sample_weight(batch)
+    return model.compute_loss(x=x, y=y, y_pred=model(x, training=True), sample_weight=weight)
+
+
 class _TorchEars:
     """What is heard of a step, kept as it is."""
 
@@ -252,12 +345,29 @@ class _TorchEars:
         self._count = 0
         self.scale_before = 1.0
         self.parts = False
+        #: The batch of the step.
+        self.data: Any = None
+        #: Whether a step is only tried.
+        self.deaf = False
+
+    @contextlib.contextmanager
+    def not_listening(self, model: Any) -> Iterator[None]:
+        """What happens inside is no step of the training: it is not heard, and the metrics are as before."""
+        metrics = [(variable, names.array_of(variable)) for variable in model.metrics_variables]
+        self.deaf = True
+        try:
+            with names.gradients_on():
+                yield
+        finally:
+            self.deaf = False
+            for variable, value in metrics:
+                variable.assign(value)
 
     def train_step(self, inside: Callable[..., Any]) -> Callable[..., Any]:
         """The training step: `compute_loss` within it is the batch's loss; without one, what the step returns as loss."""
 
         def train_step(data: Any, *arguments: Any) -> Any:
-            self._inside, self._heard = True, False
+            self._inside, self._heard, self.data = True, False, data
             try:
                 result = inside(data, *arguments)
             finally:
@@ -273,7 +383,7 @@ class _TorchEars:
 
         def compute_loss(*arguments: Any, **options: Any) -> Any:
             loss = inside(*arguments, **options)
-            if self._inside:
+            if self._inside and not self.deaf:
                 self._heard = True
                 self._keep_loss(loss)
             return loss
@@ -284,7 +394,8 @@ class _TorchEars:
         """Which variables the gradients are of."""
 
         def apply(gradients: Any, variables: Any) -> Any:
-            self._variables = list(variables)
+            if not self.deaf:
+                self._variables = list(variables)
             return inside(gradients, variables)
 
         return apply
@@ -293,7 +404,8 @@ class _TorchEars:
         """The gradients of a step: accumulated, without loss scale, before clipping."""
 
         def clip(gradients: Any) -> Any:
-            self._keep_gradients(gradients)
+            if not self.deaf:
+                self._keep_gradients(gradients)
             return inside(gradients)
 
         return clip

@@ -134,8 +134,12 @@ class Steps:
         tasks: Mapping[str, Any],
         batch_id: Any,
         waits: bool,
+        *,
+        entry: Mapping[str, Any] | None = None,
+        has_gradients: bool | None = None,
     ) -> None:
-        """Hands a step over, with its gradients if they are due."""
+        """Hands a step over, with its gradients if they are due. `entry` holds further members of its entry; `has_gradients` is
+        True where no variable has one, although they were due."""
         tensors = {**{f"batch/{name}": names.plain(leaf) for name, leaf in leaves.items()}, **tensors}
         if leaves:
             tensors.update(random)
@@ -146,9 +150,11 @@ class Steps:
                 {0: rate},
                 tensors,
                 {name: float(np.asarray(names.array_of(value))) for name, value in tasks.items()},
-                self._batches.members(leaves, tree, batch_id),
+                {**self._batches.members(leaves, tree, batch_id), **(entry or {})},
                 kept,
-                has_gradients=any(name.startswith("grad/") for name in tensors),
+                has_gradients=any(name.startswith("grad/") for name in tensors)
+                if has_gradients is None
+                else has_gradients,
                 waits=waits,
             )
         )

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import platform
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import keras
@@ -224,3 +225,15 @@ def versions() -> dict[str, str]:
         "keras": keras.__version__,
         "backend": framework(),
     }
+
+
+@contextlib.contextmanager
+def gradients_on() -> Iterator[None]:
+    """Gradients can be computed inside, also where torch was told not to."""
+    if keras.backend.backend() == "torch":
+        import torch
+
+        with torch.enable_grad():
+            yield
+    else:
+        yield

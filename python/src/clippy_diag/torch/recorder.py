@@ -26,6 +26,7 @@ import torch
 
 from .. import __version__
 from ..captures import Array, Source, model_files, size_of
+from ..guarding import advice_entry, alarm_text
 from ..recording import Batches, Controls, Recording, Sizes, Skip, Snapshot, Step
 from ..rules import Clipping, clipping_words
 from . import words as names
@@ -269,8 +270,8 @@ class Recorder(Controls):
         advice = last if last is not None and last.step == step else self.guard.check(step, batch, loss)
         alarmed, self._alarmed = self._alarmed, advice.action != "apply"
         if self._alarmed and not alarmed:
-            self._own.alarm(f"the guard, before the step was taken: {advice.why}")
-        return {"risk": round(advice.risk, 6), "action": advice.action, "scale": advice.scale}
+            self._own.alarm(alarm_text(advice))
+        return advice_entry(advice)
 
     def _take_gradient(self, tensors: dict[str, Array], owned: _Owned, scale: float) -> None:
         gradient = owned.parameter.grad
