@@ -7,12 +7,14 @@ import type { Capture } from '../captures/read.ts';
 import type { Cause } from '../model/cause.ts';
 import { formatNumber } from '../model/format-number.ts';
 import type { ReplayEntry } from '../model/replay.ts';
+import { trainingLoopOf } from '../model/training-loop.ts';
 import { prepareReplay } from '../replay/from-capture.ts';
-import { changesBy } from './changes.ts';
+import { changesBy, raisedRate } from './changes.ts';
 import { decideCause } from './decide.ts';
 import { suggestionFor, type Why } from './from-log.ts';
 import { causeOfLoops } from './from-recorded.ts';
-import { observe } from './observe.ts';
+import { type Observed, observe } from './observe.ts';
+import { pasteRate } from './paste.ts';
 import { untried } from './remedies.ts';
 import type { RemedyContext } from './tried.ts';
 
@@ -97,6 +99,17 @@ export async function causeOfCapture(
     cause,
     remedies: recovered
       ? [untried('none-needed', 'nothing: the run came back by itself')]
-      : [suggestionFor(cause, 'step')],
+      : [suggestionFor(cause, 'step', rateBefore(capture.manifest, observed, onset))],
   };
+}
+
+/** The rate of before a rise, with its line for the loop that was recorded. */
+function rateBefore({ framework, trainer }: CaptureManifest, { learningRate }: Observed, onset: number) {
+  const raised = raisedRate(learningRate, onset);
+  return raised === null
+    ? null
+    : {
+        learningRate: raised.before,
+        paste: pasteRate(trainingLoopOf(framework, trainer), raised.before, null),
+      };
 }

@@ -134,12 +134,17 @@ function byResume(
   ]);
 }
 
-/** What to try, said to be untried. */
-export function suggestionFor({ trigger, evidence }: Cause, unit: string): Remedy {
+/** What to try, said to be untried; `rate` is the learning rate of before, with its line for the script, where they are known. */
+export function suggestionFor(
+  { trigger, evidence }: Cause,
+  unit: string,
+  rate: Pick<Remedy, 'learningRate' | 'paste'> | null = null,
+): Remedy {
   if (trigger === 'learning-rate')
     return untried(
       'lower-learning-rate',
       `keep the learning rate of before ${unit} ${evidence[0]!.at.step}; not tried`,
+      rate ?? {},
     );
   if (trigger === 'precision')
     return untried('raise-precision', 'train in bfloat16 or float32, or lower the loss scale; not tried');

@@ -10,13 +10,22 @@ export function pasteRule({ parts }: RuleChoice, loop: TrainingLoop | null): str
   return lines.length === 0 || lines.includes(undefined) ? null : lines.join('\n');
 }
 
+/** The shortest text of a number that a framework may have kept in 32 bits: 0.003 and not 0.003000000026077032. */
+function shortest(value: number): number {
+  if (Math.fround(value) !== value) return value;
+  let digits = 1;
+  while (Math.fround(Number(value.toPrecision(digits))) !== value) digits++;
+  return Number(value.toPrecision(digits));
+}
+
 /** A lower rate: absolute where it is known, else a factor. */
 export function pasteRate(
   loop: TrainingLoop | null,
   rate: number | null,
   factor: number | null,
 ): string | null {
-  const value = rate === null ? `*= ${factor}` : `= ${rate}`;
+  const number = rate === null ? null : shortest(rate);
+  const value = number === null ? `*= ${factor}` : `= ${number}`;
   switch (loop) {
     case 'torch':
     case 'accelerate':
@@ -29,11 +38,11 @@ export function pasteRate(
     case 'keras-fit':
       return rate === null
         ? `optimizer.learning_rate = optimizer.learning_rate * ${factor}`
-        : `optimizer.learning_rate = ${rate}`;
+        : `optimizer.learning_rate = ${number}`;
     case 'jax':
       return rate === null
         ? `optimizer = optax.chain(optimizer, optax.scale(${factor}))`
-        : `learning_rate=${rate},  # of the optimizer`;
+        : `learning_rate=${number},  # of the optimizer`;
     default:
       return null;
   }

@@ -4,7 +4,8 @@ import { join } from 'node:path';
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { raisedRate } from '../../src/cause/changes.ts';
-import { causeFromLog, NO_CAUSE } from '../../src/cause/from-log.ts';
+import { causeFromLog, NO_CAUSE, suggestionFor } from '../../src/cause/from-log.ts';
+import { pasteRate } from '../../src/cause/paste.ts';
 import { rankRemedies, untried } from '../../src/cause/remedies.ts';
 import { remedyAdvice, wayBack } from '../../src/cause/way-back.ts';
 import { isRaised, usualRange } from '../../src/incidents/unlike.ts';
@@ -230,4 +231,17 @@ describe('remedies', () => {
 it('docs/cause.md has a section for each kind of evidence', () => {
   const page = readFileSync(join(projectRoot, 'docs/cause.md'), 'utf8');
   for (const id of EVIDENCE_IDS) expect(page).toContain(`\`${id}\``);
+});
+
+it('a rate that was kept in 32 bits is pasted as it was written', () => {
+  expect(pasteRate('jax', Math.fround(0.003), null)).toBe('learning_rate=0.003,  # of the optimizer');
+  expect(pasteRate('keras-fit', 0.1 + 0.2, null)).toBe('optimizer.learning_rate = 0.30000000000000004');
+});
+
+it('a lower rate that nobody tried has its line too, where the rate of before is known', () => {
+  const cause = { ...NO_CAUSE.cause, trigger: 'learning-rate' as const };
+  const evidence = [{ at: { step: 120, batchStep: null } }] as unknown as typeof cause.evidence;
+  const known = { learningRate: 0.003, paste: 'learning_rate=0.003' };
+  expect(suggestionFor({ ...cause, evidence }, 'step', known)).toMatchObject({ ...known, tried: null });
+  expect(suggestionFor({ ...cause, evidence }, 'step').paste).toBeNull();
 });

@@ -1,0 +1,294 @@
+"""Each trainer with a run that breaks and one that does not: `clippy-diag analyze` on the folder says what happened, why, and what
+would have held, with the line for that trainer. Needs Node and the built command line (`npm run build`)."""
+
+import importlib.util
+import json
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+if shutil.which("node") is None or not (ROOT / "dist" / "index.js").exists():
+    pytest.skip("needs Node and the built command line", allow_module_level=True)
+
+BREAK, STEPS, RATE = 120, 165, 0.003
+
+
+def batch_at(step, kind):
+    rng = np.random.default_rng(step)
+    x = rng.normal(size=(32, 8)).astype("float32")
+    y = (np.tanh(x[:, :1] + 0.5 * x[:, 1:2]) + 0.1 * rng.normal(size=(32, 1))).astype("float32")
+    if kind == "batch" and BREAK <= step < BREAK + 4:
+        return 30 * x, 0 * y + 300
+    return x, y
+
+
+def rate_at(step, kind):
+    return RATE * (300 if kind == "rate" and step >= BREAK else 1)
+
+
+def rows(kind):
+    batches = [batch_at(step, kind) for step in range(STEPS)]
+    return tuple(np.concatenate([batch[k] for batch in batches]) for k in (0, 1))
+
+
+def torch_net():
+    import torch
+
+    torch.manual_seed(0)
+    return torch.nn.Sequential(torch.nn.Linear(8, 32), torch.nn.ReLU(), torch.nn.Linear(32, 1))
+
+
+def plain(folder, kind):
+    import torch
+
+    from clippy_diag.torch import Recorder, closed_loop
+
+    def loss_of(model, batch):
+        return torch.nn.functional.mse_loss(model(batch["x"]), batch["y"])
+
+    model = torch_net()
+    optimizer = torch.optim.AdamW(model.parameters(), lr=RATE)
+    recorder = Recorder(model, optimizer, folder)
+    for step in range(STEPS):
+        optimizer.param_groups[0]["lr"] = rate_at(step, kind)
+        x, y = map(torch.tensor, batch_at(step, kind))
+        optimizer.zero_grad()
+        loss = loss_of(model, {"x": x, "y": y})
+        loss.backward()
+        recorder.record(step, loss, batch={"x": x, "y": y})
+        optimizer.step()
+    recorder.close()
+    return lambda: closed_loop(folder, torch_net(), loss_of)
+
+
+def accelerated(folder, kind):
+    import torch
+    from accelerate import Accelerator
+
+    from clippy_diag.accelerate import ClippyCallback
+    from clippy_diag.torch import closed_loop
+
+    accelerator = Accelerator(cpu=True)
+    model = torch_net()
+    model, optimizer = accelerator.prepare(model, torch.optim.AdamW(model.parameters(), lr=RATE))
+    callback = ClippyCallback(folder, batches=True).attach(accelerator)
+    for step in range(STEPS):
+        optimizer.param_groups[0]["lr"] = rate_at(step, kind)
+        x, y = map(torch.tensor, batch_at(step, kind))
+        with accelerator.accumulate(model):
+            callback.batch((x, y))
+            accelerator.backward(torch.nn.functional.mse_loss(model(x), y))
+            optimizer.step()
+            optimizer.zero_grad()
+    callback.close()
+    return lambda: closed_loop(folder, torch_net(), lambda m, b: torch.nn.functional.mse_loss(m(b[0]), b[1]))
+
+
+def lit(folder, kind):
+    import lightning
+    import torch
+
+    from clippy_diag.lightning import ClippyCallback
+    from clippy_diag.torch import closed_loop
+
+    class Net(lightning.LightningModule):
+        def __init__(self):
+            super().__init__()
+            self.net = torch_net()
+
+        def training_step(self, batch, index):
+            return torch.nn.functional.mse_loss(self.net(batch[0]), batch[1])
+
+        def configure_optimizers(self):
+            optimizer = torch.optim.AdamW(self.parameters(), lr=RATE)
+            schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: rate_at(step, kind) / RATE)
+            return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+    data = torch.utils.data.TensorDataset(*map(torch.tensor, rows(kind)))
+    quiet = dict.fromkeys(["logger", "enable_checkpointing", "enable_progress_bar", "enable_model_summary"], False)
+    callback = ClippyCallback(folder, batches=True)
+    trainer = lightning.Trainer(max_steps=STEPS, callbacks=[callback], accelerator="cpu", **quiet)
+    trainer.fit(Net(), torch.utils.data.DataLoader(data, batch_size=32))
+    return lambda: closed_loop(folder, Net(), lambda model, batch: model.training_step(batch, 0))
+
+
+def hugging(folder, kind):
+    import torch
+    from transformers import Trainer, TrainingArguments
+
+    from clippy_diag.huggingface import ClippyCallback, loss_fn
+    from clippy_diag.torch import closed_loop
+
+    class Net(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.net = torch_net()
+
+        def forward(self, x, labels):
+            return {"loss": torch.nn.functional.mse_loss(self.net(x), labels)}
+
+    class InOrder(Trainer):
+        def _get_train_sampler(self, *arguments):
+            return torch.utils.data.SequentialSampler(self.train_dataset)
+
+    model = Net()
+    optimizer = torch.optim.AdamW(model.parameters(), lr=RATE)
+    # The Trainer counts steps from 1.
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: rate_at(step, kind) / RATE)
+    data = [{"x": x, "labels": y} for x, y in zip(*rows(kind))]
+    args = TrainingArguments(
+        str(folder.parent / "out"),
+        max_steps=STEPS,
+        per_device_train_batch_size=32,
+        max_grad_norm=0.0,
+        report_to=[],
+        save_strategy="no",
+        use_cpu=True,
+        disable_tqdm=True,
+    )
+    callback = ClippyCallback(folder, batches=True)
+    InOrder(model, args, train_dataset=data, callbacks=[callback], optimizers=(optimizer, schedule)).train()
+    return lambda: closed_loop(folder, Net(), loss_fn)
+
+
+def keras_fit(folder, kind):
+    import keras
+
+    from clippy_diag.keras import ClippyCallback, closed_loop
+
+    class Schedule(keras.callbacks.Callback):
+        def on_train_batch_begin(self, batch, logs=None):
+            self.model.optimizer.learning_rate = rate_at(batch, kind)
+
+    keras.utils.set_random_seed(0)
+    model = keras.Sequential([keras.Input((8,)), keras.layers.Dense(32, "relu"), keras.layers.Dense(1)])
+    model.compile(optimizer=keras.optimizers.Adam(RATE), loss="mse")
+    x, y = rows(kind)
+    callbacks = [Schedule(), ClippyCallback(folder, batches=True)]
+    model.fit(x, y, batch_size=32, shuffle=False, verbose=0, callbacks=callbacks)
+    loss = lambda model, batch: model.compute_loss(x=batch[0], y=batch[1], y_pred=model(batch[0]))  # noqa: E731
+    return lambda: closed_loop(folder, model, loss)
+
+
+def jax_loop(folder, kind):
+    import jax
+    import jax.numpy as jnp
+    import optax
+
+    from clippy_diag.jax import Recorder, closed_loop
+
+    keys = jax.random.split(jax.random.PRNGKey(0))
+    params = {
+        "hidden": {"kernel": jax.random.normal(keys[0], (8, 32)) * 0.35, "bias": jnp.zeros(32)},
+        "out": {"kernel": jax.random.normal(keys[1], (32, 1)) * 0.18, "bias": jnp.zeros(1)},
+    }
+    first = params
+
+    def loss_of(params, batch):
+        hidden = jax.nn.relu(batch[0] @ params["hidden"]["kernel"] + params["hidden"]["bias"])
+        return ((hidden @ params["out"]["kernel"] + params["out"]["bias"] - batch[1]) ** 2).mean()
+
+    def schedule(count):
+        return jnp.where((count >= BREAK) & (kind == "rate"), 300 * RATE, RATE)
+
+    optimizer = optax.adam(schedule)
+    state = optimizer.init(params)
+    recorder = Recorder(folder, optimizer={"name": "adam", "learningRate": schedule})
+    differentiated = jax.jit(jax.value_and_grad(loss_of))
+    for step in range(STEPS):
+        batch = batch_at(step, kind)
+        loss, gradients = differentiated(params, batch)
+        recorder.record(step, loss, gradients, params, state, batch=batch)
+        updates, state = optimizer.update(gradients, state, params)
+        params = optax.apply_updates(params, updates)
+    recorder.close()
+    return lambda: closed_loop(folder, loss_of, first)
+
+
+#: What trains, what it needs, and its lines: the rate of before, the batches to skip, clipping by the global norm.
+SKIP = "if step in range(120, 124): continue"
+STORIES = {
+    "torch": (
+        plain,
+        ["torch"],
+        'for group in optimizer.param_groups: group["lr"] = 0.003',
+        SKIP,
+        "torch.nn.utils.clip_grad_norm_(model.parameters(), 1)",
+    ),
+    "accelerate": (
+        accelerated,
+        ["torch", "accelerate"],
+        'for group in optimizer.param_groups: group["lr"] = 0.003',
+        SKIP,
+        "accelerator.clip_grad_norm_(model.parameters(), 1)",
+    ),
+    "lightning": (
+        lit,
+        ["torch", "lightning"],
+        'for group in optimizer.param_groups: group["lr"] = 0.003  # in configure_optimizers',
+        None,
+        "gradient_clip_val=1,  # in Trainer(...)",
+    ),
+    "transformers": (
+        hugging,
+        ["torch", "transformers", "accelerate"],
+        "trainer.args.learning_rate = 0.003  # before trainer.train()",
+        None,
+        "max_grad_norm=1,  # in TrainingArguments(...)",
+    ),
+    "keras-fit": (
+        keras_fit,
+        ["keras", os.environ.get("KERAS_BACKEND", "tensorflow")],
+        "optimizer.learning_rate = 0.003",
+        None,
+        "global_clipnorm=1,  # in the optimizer",
+    ),
+    "jax": (
+        jax_loop,
+        ["jax", "optax"],
+        "learning_rate=0.003,  # of the optimizer",
+        SKIP,
+        "optax.chain(optax.clip_by_global_norm(1), optimizer)",
+    ),
+}
+
+
+def analyse(folder):
+    program = [shutil.which("node"), str(ROOT / "bin" / "run.js"), "analyze", str(folder), "--json"]
+    return subprocess.run(program, capture_output=True, text=True, timeout=300)
+
+
+@pytest.mark.parametrize("name", STORIES)
+def test_analyze_tells_what_happened_why_and_what_would_have_held(tmp_path, name):
+    train, needs, rate, skip, clip = STORIES[name]
+    missing = [module for module in needs if importlib.util.find_spec(module) is None]
+    if missing or (name == "keras-fit" and needs[1] == "jax"):
+        pytest.skip(f"needs {', '.join(missing) or 'a backend with fit'}")
+    counted_from = 1 if name == "transformers" else 0
+
+    train(tmp_path / "healthy", "healthy")
+    assert not (tmp_path / "healthy" / "capture.json").exists()
+    well = analyse(tmp_path / "healthy")
+    assert well.returncode == 3 and f"saw {STEPS} steps and no incident" in well.stderr
+
+    for kind, trigger, action, line in [
+        ("rate", "learning-rate", "lower-learning-rate", rate),
+        ("batch", "data", "skip-batches", skip),
+    ]:
+        loop = train(tmp_path / kind, kind)
+        loop()
+        (run,) = json.loads(analyse(tmp_path / kind).stdout)["runs"]
+        onset = run["cause"]["onsetStep"] - counted_from
+        assert BREAK <= onset <= BREAK + 2 and run["verdict"]["class"] != "healthy"
+        assert (run["cause"]["trigger"], run["cause"]["confidence"]) == (trigger, "shown")
+        held = next(remedy for remedy in run["remedies"] if remedy["action"] == action)
+        assert held["holds"] is True and held["paste"] == line
+        if kind == "batch":
+            assert [step - counted_from for step in held["skipSteps"]] == [BREAK, BREAK + 3]
+            clipped = [remedy for remedy in run["remedies"] if remedy["rule"] == "global-norm:1"]
+            assert [remedy["paste"] for remedy in clipped] == [clip]
