@@ -17,16 +17,13 @@ const python = /__version__ = "(.*)"/.exec(
 )[1];
 if (python !== version) throw new Error(`package.json is ${version}, python/src/clippy_diag is ${python}`);
 
-/** Whether a file of a package is run, or read by `explain`: no maps, types and pages of others, and of tfjs the files for Node alone. */
+/** Whether a file of a package is run, or read by `explain`, or a licence: no maps, types and pages of others. */
 function runs(path) {
   if (statSync(path).isDirectory()) return !/\/@types$|\/(test|tests|man|\.bin)$/.test(path);
   const name = basename(path);
-  if (name === 'package.json' || /^licen[cs]e/i.test(name)) return true;
+  if (name === 'package.json' || /^(licen[cs]e|notice)/i.test(name)) return true;
   if (/\/node_modules\/clippy-diag\/docs\/.*\.md$/.test(path)) return true;
-  if (/\.d\.[cm]?ts$/.test(name) || ['.map', '.md', '.ts', '.tsbuildinfo'].includes(extname(name)))
-    return false;
-  const tensorflow = /@tensorflow\/[^/]+\/(.*)/.exec(path)?.[1];
-  return tensorflow === undefined || /^dist\/[^/]+\.(node\.js|wasm)$/.test(tensorflow);
+  return !['.map', '.md', '.ts', '.tsbuildinfo'].includes(extname(name));
 }
 
 const work = mkdtempSync(join(tmpdir(), 'clippy-wheel-'));

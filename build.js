@@ -1,11 +1,12 @@
-// Bundles src/ into dist/ with code splitting, so that a command loads only what it imports; writes the type
-// declarations and oclif's manifest.
+// Bundles src/ and the packages that it uses into dist/ with code splitting, so that a command loads only what it imports;
+// writes NOTICE with the licences of these packages, the type declarations and oclif's manifest.
 import { execFileSync } from 'node:child_process';
-import { readdirSync, readFileSync, rmSync } from 'node:fs';
+import { copyFileSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
-import { join } from 'node:path';
+import { dirname, join, normalize } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { build } from 'esbuild';
+import { noticeOf } from './build-notice.js';
 import { oclifParser } from './build-oclif.js';
 
 const root = fileURLToPath(new URL('.', import.meta.url));
@@ -38,28 +39,61 @@ const rawText = {
 
 rmSync('dist', { recursive: true, force: true });
 rmSync('oclif.manifest.json', { force: true });
-await build({
-  // Workers are entry points of their own: a thread or child process is started from its file.
-  entryPoints: [
-    'src/index.ts',
-    'src/run.ts',
-    'src/autodiff/clippy-adagrad.ts',
-    'src/recorder/tfjs-recorder.ts',
-    ...sources('src/commands'),
-    ...sources('src').filter((f) => f.endsWith('.worker.ts')),
-  ],
+const { exports, peerDependencies } = JSON.parse(readFileSync('package.json', 'utf8'));
+const shared = {
   outdir: 'dist',
   outbase: 'src',
   bundle: true,
-  splitting: true,
-  format: 'esm',
   platform: 'node',
   target: 'node20',
-  packages: 'external',
+  metafile: true,
+  // What is bundled says under which licence in NOTICE.
+  legalComments: 'none',
+  logLevel: 'warning',
+};
+const modules = {
+  ...shared,
+  splitting: true,
+  format: 'esm',
+  // oclif's help looks for itself among the installed packages. Peers are what the user has: in the entries that import
+  // tfjs, the user's.
+  external: ['@oclif/*', ...Object.keys(peerDependencies)],
   plugins: [rawText, oclifParser],
   sourcemap: 'linked',
-  logLevel: 'warning',
-});
+  sourcesContent: false,
+};
+const built = await Promise.all([
+  build({
+    ...modules,
+    // Workers are entry points of their own: a thread or child process is started from its file.
+    entryPoints: [
+      'src/index.ts',
+      'src/run.ts',
+      ...sources('src/commands'),
+      ...sources('src').filter((f) => f.endsWith('.worker.ts')),
+    ],
+    // Packages in CommonJS require modules of Node.
+    banner: {
+      js: "import { createRequire as requireFrom } from 'node:module'; const require = requireFrom(import.meta.url);",
+    },
+  }),
+  // For browsers too: nothing of Node in them.
+  build({ ...modules, entryPoints: ['src/autodiff/clippy-adagrad.ts', 'src/recorder/tfjs-recorder.ts'] }),
+  build({
+    ...shared,
+    entryPoints: ['src/autodiff/tfjs-packages.cjs'],
+    outExtension: { '.js': '.cjs' },
+    format: 'cjs',
+    minify: true,
+    // Asked for only where Node has no fetch.
+    external: ['node-fetch'],
+  }),
+]);
+for (const name of ['tfjs-backend-wasm', 'tfjs-backend-wasm-simd'])
+  copyFileSync(`node_modules/@tensorflow/tfjs-backend-wasm/dist/${name}.wasm`, `dist/autodiff/${name}.wasm`);
+const { notice, bundled } = noticeOf(built.flatMap(({ metafile }) => Object.keys(metafile.inputs)));
+writeFileSync('NOTICE', notice);
+writeFileSync('dist/bundled.json', `${JSON.stringify(bundled, null, 2)}\n`);
 const run = (file, ...args) =>
   execFileSync(process.execPath, [file, ...args], {
     stdio: 'inherit',
@@ -68,4 +102,38 @@ const run = (file, ...args) =>
   });
 // Without its manifest, help loads every command with all that it imports.
 run('node_modules/oclif/bin/run.js', 'manifest');
-if (!process.argv.includes('--fast')) run('node_modules/typescript/bin/tsc', '-p', 'tsconfig.build.json');
+if (!process.argv.includes('--fast')) {
+  run('node_modules/typescript/bin/tsc', '-p', 'tsconfig.build.json');
+  keepPublicTypes(bundled.map(({ name }) => name));
+}
+
+/**
+ * Keeps the declarations that a user of the package reaches, with the extensions that every tool resolves.
+ *
+ * @throws where one names a package that is bundled, which the user does not have
+ */
+function keepPublicTypes(bundledNames) {
+  const reached = new Set(
+    Object.values(exports)
+      .flatMap(({ types }) => types ?? [])
+      .map((path) => normalize(path)),
+  );
+  // A set gives what is added to it while it is walked.
+  for (const file of reached) {
+    const text = readFileSync(file, 'utf8');
+    const code = text.replace(/\/\*.*?\*\//gs, '');
+    for (const [, from] of code.matchAll(/(?:\bfrom |\bimport\()['"]([^'"]+)['"]/g)) {
+      if (from.startsWith('.')) reached.add(join(dirname(file), from.replace(/\.ts$/, '.d.ts')));
+      else if (
+        bundledNames.some((name) => from === name || from.startsWith(`${name}/`)) &&
+        !(from in peerDependencies)
+      )
+        throw new Error(`${file} is public and names ${from}, which is bundled`);
+    }
+    writeFileSync(file, text.replace(/((?:\bfrom |\bimport\()['"]\.{1,2}\/[^'"]+)\.ts(['"])/g, '$1.js$2'));
+  }
+  for (const name of readdirSync('dist', { recursive: true, encoding: 'utf8' })) {
+    const file = join('dist', name);
+    if (name.endsWith('.d.ts') && !reached.has(file)) rmSync(file);
+  }
+}

@@ -47,9 +47,9 @@ export { type ReplayResult, type ReplaySettings, replayCapture } from './replay/
 export { createStepper, type Stepper, type StepRecord } from './replay/step.ts';
 export { freshTensor, type Gradient } from './replay/tensors.ts';
 export { drawChart } from './reports/charts.ts';
+export { parseReport } from './reports/parse-report.ts';
 export { REPORT_FORMATS, type ReportFormatId } from './reports/registry.ts';
 export { renderReplay } from './reports/replay-text.ts';
-export { parseReport } from './reports/report-schema.ts';
 export { renderTerminal } from './reports/terminal.ts';
 export type { RuleChoice, RulePart } from './rules/choice.ts';
 export { clippyFactor } from './rules/clippy.ts';

@@ -1,14 +1,17 @@
 /**
- * Loads tfjs and chooses its backend: tfjs-node if it loads, else wasm, else cpu. Whatever runs has to pass a self-test
- * of its second derivatives first.
+ * Loads tfjs and chooses its backend: tfjs-node where the user installed it and it loads, else wasm, else cpu. Whatever runs
+ * has to pass a self-test of its second derivatives first. wasm and cpu come with the program, and so does their tfjs-core;
+ * tfjs-node brings a tfjs-core of its own, and then that one is used throughout.
  */
 import { createRequire } from 'node:module';
+import { fileURLToPath } from 'node:url';
 import * as util from 'node:util';
 import type * as Layers from '@tensorflow/tfjs-layers';
 import { diagError } from '../model/errors.ts';
 import { formatNumber } from '../model/format-number.ts';
 import { BACKENDS, type BackendName } from './backend-names.ts';
 import { curedFunctions, cureGradients, type Tf } from './gradients.ts';
+import { programFile } from './start-thread.ts';
 import { cureWasmKernels } from './wasm-kernels.ts';
 
 export interface Backend {
@@ -45,24 +48,35 @@ export function loadBackend(wanted?: BackendName): Promise<Backend> {
   return loaded;
 }
 
+const require = createRequire(import.meta.url);
+
+/** What tfjs-packages.cjs exports. */
+interface TfjsPackages {
+  readonly core: Tf;
+  readonly layers: typeof Layers;
+  readonly registerCpu: () => unknown;
+  readonly registerWasm: () => unknown;
+}
+
+type Loaded = Pick<Backend, 'tf' | 'layers'>;
+
 async function load(wanted: BackendName | undefined): Promise<Backend> {
-  // CommonJS on purpose: it loads five times faster than the ES modules, and tfjs-node exists in no other form.
-  const require = createRequire(import.meta.url);
-  const tf = require('@tensorflow/tfjs-core') as Tf;
-  tf.enableProdMode();
-  // tfjs-core alone registers no gradients; tfjs-layers does.
-  const layers = require('@tensorflow/tfjs-layers') as typeof Layers;
   const notes: string[] = [];
   let lastProblem = '';
-  for (const name of wanted === undefined ? BACKENDS : [wanted]) {
+  // Nobody has to have tfjs-node: where it is not installed, nothing is said of it.
+  const names =
+    wanted === undefined ? BACKENDS.filter((name) => name !== 'tfjs-node' || hasTfjsNode()) : [wanted];
+  for (const name of names) {
+    let loaded: Loaded;
     try {
-      await START[name](tf, require);
+      loaded = await START[name]();
     } catch (error) {
       lastProblem = firstLine(error);
       if (name === 'tfjs-node') notes.push(`tfjs-node does not load (${lastProblem}): slower backend in use`);
       else notes.push(`backend ${name} does not load (${lastProblem})`);
       continue;
     }
+    const { tf, layers } = loaded;
     cureGradients(tf);
     const cured = curedFunctions(tf);
     const wrong = selfTest(cured);
@@ -73,7 +87,23 @@ async function load(wanted: BackendName | undefined): Promise<Backend> {
     }
     return { name, tf: cured, layers, notes };
   }
-  throw diagError('backend-unavailable', { backend: wanted ?? BACKENDS.join(', '), reason: lastProblem });
+  throw diagError('backend-unavailable', { backend: wanted ?? names.join(', '), reason: lastProblem });
+}
+
+function hasTfjsNode(): boolean {
+  try {
+    require.resolve('@tensorflow/tfjs-node');
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+/** The tfjs that comes with the program. */
+function ownTfjs(): TfjsPackages {
+  const packages = require(fileURLToPath(programFile('autodiff/tfjs-packages.cjs'))) as TfjsPackages;
+  packages.core.enableProdMode();
+  return packages;
 }
 
 const firstLine = (error: unknown): string =>
@@ -81,8 +111,8 @@ const firstLine = (error: unknown): string =>
     .split('\n')[0]!
     .slice(0, 160);
 
-const START: Readonly<Record<BackendName, (tf: Tf, require: NodeJS.Require) => Promise<void>>> = {
-  'tfjs-node': async (tf, require) => {
+const START: Readonly<Record<BackendName, () => Promise<Loaded>>> = {
+  'tfjs-node': async () => {
     // tfjs-node 4.22 calls these; Node 23 removed them.
     const shimmed = util as unknown as Record<string, unknown>;
     const target = (require('node:util') ?? shimmed) as Record<string, unknown>;
@@ -90,13 +120,17 @@ const START: Readonly<Record<BackendName, (tf: Tf, require: NodeJS.Require) => P
     target.isArray ??= Array.isArray;
     // Its library greets on standard error otherwise.
     process.env.TF_CPP_MIN_LOG_LEVEL ??= '1';
-    require('@tensorflow/tfjs-node');
+    // It exports all of tfjs-core and of tfjs-layers, as `@tensorflow/tfjs` does.
+    const tf = require('@tensorflow/tfjs-node') as Tf & typeof Layers;
+    tf.enableProdMode();
     if (!(await tf.setBackend('tensorflow'))) throw new Error('its backend does not start');
     await tf.ready();
+    return { tf, layers: tf };
   },
-  wasm: async (tf, require) => {
-    require('@tensorflow/tfjs-backend-cpu');
-    require('@tensorflow/tfjs-backend-wasm');
+  wasm: async () => {
+    const { core: tf, layers, registerCpu, registerWasm } = ownTfjs();
+    registerCpu();
+    registerWasm();
     // Kernels of the cpu backend stand in for those that wasm lacks.
     await tf.setBackend('cpu');
     // Its loader listens for uncaught exceptions and throws them again, which prints a page of minified source.
@@ -109,11 +143,14 @@ const START: Readonly<Record<BackendName, (tf: Tf, require: NodeJS.Require) => P
       for (const listener of process.rawListeners(event))
         if (!listeners.includes(listener)) process.off(event, listener as () => void);
     cureWasmOnce(tf);
+    return { tf, layers };
   },
-  cpu: async (tf, require) => {
-    require('@tensorflow/tfjs-backend-cpu');
+  cpu: async () => {
+    const { core: tf, layers, registerCpu } = ownTfjs();
+    registerCpu();
     if (!(await tf.setBackend('cpu'))) throw new Error('its backend does not start');
     await tf.ready();
+    return { tf, layers };
   },
 };
 

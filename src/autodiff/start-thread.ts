@@ -5,14 +5,17 @@ import { Worker } from 'node:worker_threads';
 
 export const fromSources = import.meta.url.endsWith('.ts');
 
-/** A worker's file: in src/ among the sources, in dist/ after bundling, wherever the bundle put this. */
+/** A file of the program by its path in src/: among the sources, or in dist/ after bundling, wherever the bundle put this. */
+export const programFile = (path: string): URL =>
+  new URL(
+    path,
+    fromSources
+      ? new URL('../', import.meta.url)
+      : import.meta.url.slice(0, import.meta.url.lastIndexOf('/dist/') + '/dist/'.length),
+  );
+
 export const workerFile = (name: `${string}.worker`): URL =>
-  fromSources
-    ? new URL(`../${name}.ts`, import.meta.url)
-    : new URL(
-        `${name}.js`,
-        import.meta.url.slice(0, import.meta.url.lastIndexOf('/dist/') + '/dist/'.length),
-      );
+  programFile(`${name}.${fromSources ? 'ts' : 'js'}`);
 
 /** A thread from the sources has to register the loader of TypeScript itself: Node 20 ignores --import there. */
 export function startThread(file: URL): Worker {

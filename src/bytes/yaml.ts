@@ -35,7 +35,10 @@ export async function parseSafeYaml(
   syntaxError: (reason: string, line: number | null) => Error,
 ): Promise<unknown> {
   checkTextSize(content, path, what);
-  const { isScalar, Lexer, LineCounter, parseDocument, visit } = await import('yaml');
+  // Bundled, a package in CommonJS has its default export alone.
+  const {
+    default: { isScalar, Lexer, LineCounter, parseDocument, visit },
+  } = await import('yaml');
   let aliases = 0;
   for (const token of new Lexer().lex(content)) if (token.startsWith('*')) aliases++;
   if (aliases > MAX_ALIASES)

@@ -9,8 +9,8 @@ import { chosen } from '../engine/choose-runs.ts';
 import { EXIT } from '../model/errors.ts';
 import { PLAIN } from '../reports/format.ts';
 import { renderGate } from '../reports/gate-text.ts';
+import { parseReport } from '../reports/parse-report.ts';
 import { REPORT_FORMATS, type ReportFormatId } from '../reports/registry.ts';
-import { parseReport } from '../reports/report-schema.ts';
 
 export default command({
   summary: 'Render a saved report again, in any format.',

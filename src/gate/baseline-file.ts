@@ -3,10 +3,14 @@ import * as z from 'zod';
 import { kindOfPath, readText } from '../bytes/source.ts';
 import { diagError } from '../model/errors.ts';
 import { toJson } from '../model/json.ts';
-import { VERDICT_CLASSES } from '../model/report.ts';
+import { VERDICT_CLASSES, type VerdictClass } from '../model/report.ts';
 import { parseUniqueJson } from '../model/unique-json.ts';
 
-/** The committed file. */
+/**
+ * The committed file.
+ *
+ * @internal public types name no package that the user does not have
+ */
 export const baselineSchema = z.strictObject({
   schemaVersion: z.literal('1.0').describe('Version of the form of the file.'),
   runs: z
@@ -29,7 +33,20 @@ export const baselineSchema = z.strictObject({
     )
     .describe('The runs, in the order of their names.'),
 });
-export type Baseline = z.infer<typeof baselineSchema>;
+export interface Baseline {
+  schemaVersion: '1.0';
+  runs: {
+    id: string;
+    class: VerdictClass;
+    values: {
+      series: string;
+      statistic: 'last' | 'min' | 'max';
+      better: 'lower' | 'higher';
+      value: number;
+      step: number | null;
+    }[];
+  }[];
+}
 
 /** The bytes of a baseline file: one value a line, so that a review shows what changed. */
 export const formatBaseline = (baseline: Baseline): string => `${toJson(baseline)}\n`;

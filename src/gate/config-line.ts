@@ -22,7 +22,9 @@ export async function atItsLine<T>(path: string, work: () => T): Promise<T> {
 
 /** The line of the key that a message names: as `rules.drift:`, or in quotes. */
 async function lineOf(path: string, message: string): Promise<number | undefined> {
-  const { isMap, isScalar, isSeq, LineCounter, parseDocument } = await import('yaml');
+  const {
+    default: { isMap, isScalar, isSeq, LineCounter, parseDocument },
+  } = await import('yaml');
   const lines = new LineCounter();
   // JSON is YAML too. It was read before: its size and its aliases are counted.
   const document = parseDocument(await readText(path), { lineCounter: lines });

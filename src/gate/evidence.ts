@@ -194,7 +194,7 @@ async function savedReport({ path, source }: InputFile): Promise<Report | undefi
   if (!path.endsWith('.json') || !HEAD.test(start)) return undefined;
   const text = Buffer.from(await source.slice(0, source.byteLength)).toString();
   // Its schema takes a library that no log is to wait for.
-  const { isReportLike, parseReport } = await import('../reports/report-schema.ts');
+  const { isReportLike, parseReport } = await import('../reports/parse-report.ts');
   let value: unknown;
   try {
     value = JSON.parse(text);

@@ -109,7 +109,11 @@ export const RULE_IDS: readonly string[] = [
   ]),
 ];
 
-/** The file's rules on top of its presets, the flags' on top of both. */
+/**
+ * The file's rules on top of its presets, the flags' on top of both.
+ *
+ * @internal public types name no package that the user does not have
+ */
 export function resolveConfig(
   file: ConfigFile,
   path: string | null,

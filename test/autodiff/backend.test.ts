@@ -34,11 +34,11 @@ try {
 `,
 );
 
-function load(tfjsNode: string, wanted: string[] = []) {
+function load(tfjsNode: string | undefined, wanted: string[] = []) {
   const path = mkdtempSync(join(folder, 'modules-'));
   const place = join(path, '@tensorflow/tfjs-node');
   mkdirSync(place, { recursive: true });
-  writeFileSync(join(place, 'index.js'), tfjsNode);
+  if (tfjsNode !== undefined) writeFileSync(join(place, 'index.js'), tfjsNode);
   const { stdout, stderr } = spawnSync(
     process.execPath,
     ['--import', 'tsx', join(folder, 'load.mts'), ...wanted],
@@ -48,13 +48,19 @@ function load(tfjsNode: string, wanted: string[] = []) {
   return JSON.parse(stdout) as { name?: string; notes?: string[]; code?: string };
 }
 
-/** The kernels of the cpu backend under the name of tfjs-node's. */
+/** The kernels of the cpu backend under the name of tfjs-node's; like it, it exports tfjs-core and tfjs-layers. */
 const standIn = `
 const tf = require(${JSON.stringify(require.resolve('@tensorflow/tfjs-core'))});
 const { MathBackendCPU } = require(${JSON.stringify(require.resolve('@tensorflow/tfjs-backend-cpu'))});
 tf.registerBackend('tensorflow', () => new MathBackendCPU(), 3);
 tf.copyRegisteredKernels('cpu', 'tensorflow');
+module.exports = { ...tf, ...require(${JSON.stringify(require.resolve('@tensorflow/tfjs-layers'))}) };
 `;
+
+it.skipIf(installed())('no tfjs-node: not a word of it, unless it is asked for', () => {
+  expect(load(undefined)).toEqual({ name: 'wasm', notes: [] });
+  expect(load(undefined, ['tfjs-node'])).toEqual({ code: 'backend-unavailable' });
+});
 
 it.skipIf(installed())('a broken install, which throws without a code: one quiet note, and wasm', () => {
   for (const thrown of ["new Error('The native addon cannot be found')", 'undefined', "'text'"]) {

@@ -12,8 +12,8 @@ import { PRESETS } from '../../src/gate/presets.ts';
 import type { CurvatureEntry } from '../../src/model/curvature.ts';
 import type { ChartSeries, Report, RunReport, VerdictClass } from '../../src/model/report.ts';
 import type { Run, TimeSeries } from '../../src/model/run.ts';
+import { parseReport } from '../../src/reports/parse-report.ts';
 import { REPORT_FORMATS } from '../../src/reports/registry.ts';
-import { parseReport } from '../../src/reports/report-schema.ts';
 import {
   chartSeries,
   healthyRun,

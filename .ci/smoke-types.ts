@@ -1,0 +1,14 @@
+// What a user's program names, compiled with the types of the packed tarball and `skipLibCheck: false`. Not in it is
+// clippy-diag/tfjs: the types of tfjs 4.22 themselves do not compile so.
+import { type AnalyzeOptions, analyze, parseReport, type Report, renderTerminal } from 'clippy-diag';
+import { clippyRecorder, type RecordedOptimizer } from 'clippy-diag/recorder';
+
+const options: AnalyzeOptions = { toolVersion: '1', now: () => new Date() };
+export const report: Promise<Report> = analyze(['runs/'], options);
+export const page: string = renderTerminal(parseReport('{}', 'report.json'), {
+  width: 100,
+  colour: false,
+  ascii: false,
+});
+export const record = (optimizer: RecordedOptimizer) =>
+  clippyRecorder({ variables: [], optimizer, folder: 'capture' });

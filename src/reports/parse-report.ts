@@ -1,0 +1,48 @@
+/** Reads a report back. Apart from its schema, so that the public types name no package that the user does not have. */
+import { diagError } from '../model/errors.ts';
+import { type Report, SCHEMA_VERSION } from '../model/report.ts';
+import { parseUniqueJson } from '../model/unique-json.ts';
+import { reportSchema } from './report-schema.ts';
+
+/** Whether parsed JSON says of itself that it is a report, so that its errors are a report's. */
+export const isReportLike = (value: unknown): boolean =>
+  typeof value === 'object' && value !== null && 'schemaVersion' in value && 'runs' in value;
+
+/**
+ * Reads a report back. Members that this version does not know stay, in their order: the report renders to the same
+ * bytes.
+ *
+ * @throws report-invalid where it is no JSON, holds a key twice, is of another major version, or not of the form
+ */
+export function parseReport(text: string, path: string): Report {
+  const invalid = (problem: string, cause?: unknown): Error =>
+    diagError('report-invalid', { path, problem }, { path }, cause);
+  const value = parseUniqueJson({ text, path, what: 'the report', maxDepth: 100 }, ({ problem, cause }) =>
+    invalid(problem, cause),
+  );
+  if (!isReportLike(value)) throw invalid('it has no "schemaVersion" and "runs"');
+  const { schemaVersion } = value as { schemaVersion: unknown };
+  if (String(schemaVersion).split('.')[0] !== SCHEMA_VERSION.split('.')[0])
+    throw invalid(`it has schema version ${String(schemaVersion)}, this tool reads ${SCHEMA_VERSION}`);
+  const parsed = reportSchema.safeParse(value);
+  if (parsed.success) return inOrderOf(value, parsed.data) as Report;
+  const issue = parsed.error.issues[0]!;
+  throw invalid(`${issue.path.join('.') || 'its top'}: ${issue.message}`);
+}
+
+/** What zod made of a value, with the members in the order (and of the names, `__proto__` too) that they came in. */
+function inOrderOf(original: unknown, parsed: unknown): unknown {
+  if (Array.isArray(original) && Array.isArray(parsed))
+    return original.map((member, i) => inOrderOf(member, parsed[i]));
+  if (typeof original !== 'object' || original === null || typeof parsed !== 'object' || parsed === null)
+    return parsed;
+  const ordered = {};
+  for (const key of Object.keys(original)) {
+    const member = (original as Record<string, unknown>)[key];
+    const value = Object.hasOwn(parsed, key)
+      ? inOrderOf(member, (parsed as Record<string, unknown>)[key])
+      : member;
+    Object.defineProperty(ordered, key, { value, enumerable: true, configurable: true, writable: true });
+  }
+  return ordered;
+}
