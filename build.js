@@ -96,7 +96,8 @@ writeFileSync('NOTICE', notice);
 writeFileSync('dist/bundled.json', `${JSON.stringify(bundled, null, 2)}\n`);
 const run = (file, ...args) =>
   execFileSync(process.execPath, [file, ...args], {
-    stdio: 'inherit',
+    // Standard output is npm's: `npm pack` prints the name of the tarball there, and pre-commit reads it.
+    stdio: ['ignore', process.stderr, 'inherit'],
     // oclif looks for a newer version of itself otherwise.
     env: { ...process.env, OCLIF_SKIP_NEW_VERSION_CHECK: 'true' },
   });

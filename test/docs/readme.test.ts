@@ -1,9 +1,13 @@
 /** What the README and the docs show is what the commands print. */
-import { existsSync, readdirSync, readFileSync } from 'node:fs';
-import { join } from 'node:path';
+import { execFileSync } from 'node:child_process';
+import { copyFileSync, existsSync, mkdirSync, readdirSync, readFileSync } from 'node:fs';
+import { dirname, join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { cli } from '../support/cli.ts';
+import { scratchFolders } from '../support/scratch.ts';
 import { projectRoot } from '../support/shared-data.ts';
+
+const scratch = scratchFolders('links');
 
 const pages = [
   'README.md',
@@ -59,9 +63,65 @@ describe('examples in the docs', () => {
       expect(existsSync(join(projectRoot, file)), `${path}: ${file}`).toBe(true);
   });
 
-  it('link to files that exist', () => {
-    for (const { path, text } of pages)
-      for (const [, target] of text.matchAll(/\]\((?!https?:|#|mailto:)([^)#\s]+)/g))
-        expect(existsSync(join(projectRoot, path, '..', target!)), `${path} → ${target}`).toBe(true);
+  /** Dead links of the Markdown files below a folder: to no file, to no heading. */
+  const deadLinks = (folder: string, files: readonly string[]): string[] =>
+    files.flatMap((file) => {
+      const text = readFileSync(join(folder, file), 'utf8').replace(/^```.*?^```|`[^`\n]*`(?!\])/gms, '');
+      return [...text.matchAll(/\]\((?!https?:|mailto:)([^)#\s]*)(?:#([^)\s]+))?\)/g)].flatMap(
+        ([, path, anchor]) => {
+          const target = path === '' ? join(folder, file) : join(folder, file, '..', path!);
+          if (!existsSync(target)) return [`${file}: ${path}`];
+          return anchor === undefined || headings(readFileSync(target, 'utf8')).has(anchor)
+            ? []
+            : [`${file}: ${path}#${anchor}`];
+        },
+      );
+    });
+  /** Anchors of a page, as GitHub makes them. */
+  const headings = (text: string): ReadonlySet<string> =>
+    new Set(
+      [...text.replace(/^```.*?^```/gms, '').matchAll(/^#+ (.*)$/gm)].map(([, title]) =>
+        title!
+          .toLowerCase()
+          .replace(/[^\p{L}\p{N} _-]/gu, '')
+          .replaceAll(' ', '-'),
+      ),
+    );
+  const more = ['CHANGELOG.md', 'CONTRIBUTING.md', 'SECURITY.md', 'python/README.md'];
+
+  it('link to files and headings that exist', () =>
+    expect(deadLinks(projectRoot, [...pages.map(({ path }) => path), ...more])).toEqual([]));
+
+  it('link to nothing that the package leaves out', () => {
+    const packed = JSON.parse(
+      execFileSync('npm', ['pack', '--dry-run', '--json', '--ignore-scripts'], {
+        cwd: projectRoot,
+        encoding: 'utf8',
+        stdio: ['ignore', 'pipe', 'ignore'],
+      }),
+    ) as [{ files: { path: string }[] }];
+    const folder = scratch();
+    const files = packed[0].files.map(({ path }) => path);
+    for (const file of files.filter((path) => !path.startsWith('dist/'))) {
+      mkdirSync(dirname(join(folder, file)), { recursive: true });
+      copyFileSync(join(projectRoot, file), join(folder, file));
+    }
+    const markdown = files.filter((path) => path.endsWith('.md'));
+    expect(markdown.length).toBeGreaterThan(60);
+    expect(deadLinks(folder, markdown)).toEqual([]);
+  });
+
+  it('name one repository, that of package.json', () => {
+    const { repository, homepage, bugs } = JSON.parse(
+      readFileSync(join(projectRoot, 'package.json'), 'utf8'),
+    ) as { repository: { url: string }; homepage: string; bugs: { url: string } };
+    const url = repository.url.replace(/^git\+|\.git$/g, '');
+    expect([homepage, bugs.url]).toEqual([`${url}#readme`, `${url}/issues`]);
+    const owner = url.split('/').at(-2)!;
+    const named = pages.flatMap(({ text }) =>
+      [...text.matchAll(/([\w.-]+)\/clippy-diag[@/]/g)].map((m) => m[1]),
+    );
+    expect(named.length).toBeGreaterThan(1);
+    expect(new Set(named)).toEqual(new Set([owner]));
   });
 });

@@ -23,24 +23,30 @@ const blocks = (page: string, language: string): string[] =>
 interface Action {
   readonly inputs: Record<string, { default?: string }>;
   readonly runs: {
-    readonly steps: readonly { readonly env: Record<string, string>; readonly run: string }[];
+    readonly steps: readonly {
+      readonly id?: string;
+      readonly env: Record<string, string>;
+      readonly run: string;
+    }[];
   };
 }
 const action = parse(read('action.yml')) as Action;
+const gateStep = action.runs.steps.find(({ id }) => id === 'gate')!;
+const { version } = JSON.parse(read('package.json')) as { version: string };
 
 /** Runs the action's step as a runner would: inputs by the environment, files for summary and outputs. */
-function runAction(inputs: Record<string, string>) {
+function runAction(inputs: Record<string, string>, more: Record<string, string> = {}) {
   const cwd = folder();
   const env: Record<string, string> = {};
-  for (const [name, value] of Object.entries(action.runs.steps[0]!.env)) {
+  for (const [name, value] of Object.entries(gateStep.env)) {
     const input = /^\$\{\{ inputs\.([\w-]+) \}\}$/.exec(value)?.[1];
     env[name] = input === undefined ? projectRoot : (inputs[input] ?? action.inputs[input]!.default ?? '');
   }
   const files = { GITHUB_STEP_SUMMARY: join(cwd, 'summary.md'), GITHUB_OUTPUT: join(cwd, 'output') };
   writeFileSync(files.GITHUB_STEP_SUMMARY, 'before\n');
-  const result = spawnSync('bash', ['-c', action.runs.steps[0]!.run], {
+  const result = spawnSync('bash', ['-c', gateStep.run], {
     cwd,
-    env: { ...process.env, ...env, ...files },
+    env: { ...process.env, ...env, PULL_REQUEST: '', ...files, ...more },
     encoding: 'utf8',
   });
   return {
@@ -66,6 +72,74 @@ test('the action annotates, appends a summary, writes reports and ends with the 
   expect(readdirSync(failed.cwd)).toEqual(expect.arrayContaining(['a.sarif', 'b.xml']));
   const passed = runAction({ paths: healthy, rules: 'last(loss) <= 0.7', version: 'local' });
   expect([passed.code, passed.output]).toEqual([0, 'exit-code=0\n']);
+});
+
+test('the comment is written once, over the earlier one, and says where this run parts from the accepted one', () => {
+  const tools = folder();
+  // Stands for GitHub's own: keeps what it was asked, and answers with the id of an earlier comment if there is one.
+  writeFileSync(
+    join(tools, 'gh'),
+    `#!/bin/bash\necho "$@" >>'${tools}/asked'\nfor a in "$@"; do case $a in body=@*) cp "\${a#body=@}" '${tools}/body';; esac; done\n[ "$2" = --paginate ] && echo "$EARLIER"\nexit "\${GH_CODE:-0}"\n`,
+  );
+  chmodSync(join(tools, 'gh'), 0o755);
+  const asked = () => readFileSync(join(tools, 'asked'), 'utf8').trim().split('\n').at(-1);
+  const run = (more: Record<string, string>, inputs: Record<string, string> = {}) =>
+    runAction(
+      { paths: diverged, 'compare-with': healthy, comment: 'true', version: 'local', ...inputs },
+      { PATH: `${tools}:${process.env.PATH}`, GITHUB_REPOSITORY: 'o/r', PULL_REQUEST: '7', ...more },
+    );
+  const first = run({});
+  expect([first.code, first.err]).toEqual([1, '']);
+  expect(asked()).toMatch(/^api -X POST repos\/o\/r\/issues\/7\/comments /);
+  const body = readFileSync(join(tools, 'body'), 'utf8');
+  expect(body).toMatch(/^<!-- clippy-diag gate -->\n# clippy-diag: full-divergence/);
+  expect(body).toContain('This run against the accepted one');
+  expect(body).toMatch(/part at step \d+|differ from step \d+|step 400/);
+  expect(first.summary).toContain(body.slice(body.indexOf('\n') + 1));
+  run({ EARLIER: '99' });
+  expect(asked()).toMatch(/^api -X PATCH repos\/o\/r\/issues\/comments\/99 /);
+  // What GitHub refuses changes no verdict, and outside of a pull request nothing is asked.
+  const refused = run({ GH_CODE: '1' }, { paths: healthy });
+  expect([refused.code, refused.out]).toEqual([0, expect.stringContaining('::warning title=clippy-diag::')]);
+  writeFileSync(join(tools, 'asked'), '');
+  run({ PULL_REQUEST: '' });
+  expect(asked()).toBe('');
+});
+
+test('what is pinned is this version, wherever it stands', () => {
+  const pinned = [
+    action.inputs.version!.default,
+    ...['ci/gitlab.yml', 'ci/Jenkinsfile', 'ci/gate-once.sh', 'ci/Dockerfile', 'docs/ci.md'].flatMap((file) =>
+      [
+        ...read(file).matchAll(
+          /(?:clippy-diag@(?:\$\{CLIPPY_DIAG_VERSION:-)?|VERSION(?:=|: )|rev: v|@v)(\d+\.\d+\.\d+)/g,
+        ),
+      ].map(([, found]) => found),
+    ),
+  ];
+  expect(pinned.length).toBeGreaterThan(6);
+  expect(new Set(pinned)).toEqual(new Set([version]));
+});
+
+test('the plain shell example ends with the code of the gate', () => {
+  const cwd = folder();
+  writeFileSync(
+    join(cwd, 'npx'),
+    `#!/bin/sh\nshift 2\nexec '${process.execPath}' '${projectRoot}/bin/run.js' "$@"\n`,
+  );
+  chmodSync(join(cwd, 'npx'), 0o755);
+  for (const [log, code, said] of [
+    [healthy, 0, 'passed'],
+    [diverged, 1, 'failed'],
+    ['no-such-file', 3, 'error 3'],
+  ] as const) {
+    const result = spawnSync('sh', [join(projectRoot, 'ci/gate-once.sh'), log], {
+      cwd,
+      env: { ...process.env, PATH: `${cwd}:${process.env.PATH}` },
+      encoding: 'utf8',
+    });
+    expect([result.status, result.stdout]).toEqual([code, expect.stringContaining(`training gate: ${said}`)]);
+  }
 });
 
 test('inputs of the action are arguments, never commands or other flags', () => {
@@ -127,9 +201,25 @@ test('the pre-commit hook takes logs and judges them by the config', async () =>
   const example = parse(blocks('docs/ci.md', 'yaml')[2]!) as { repos: { hooks: { id: string }[] }[] };
   expect(example.repos[0]!.hooks[0]!.id).toBe(hook!.id);
   const files = new RegExp(hook!.files);
-  for (const name of ['a/log.jsonl', 'b.csv', 'events.out.tfevents.1.host', 'c/trainer_state.json'])
-    expect(name).toMatch(files);
-  for (const name of ['a.py', 'package.json', 'README.md']) expect(name).not.toMatch(files);
+  const logs = [
+    'a/log.jsonl',
+    'metrics.csv',
+    'events.out.tfevents.1.host',
+    'c/trainer_state.json',
+    'train_log2.tsv',
+  ];
+  for (const name of logs) expect(name).toMatch(files);
+  // Data, which a gate could only fail.
+  const data = [
+    'products.csv',
+    'train.jsonl',
+    'catalog.csv',
+    'price_history.csv',
+    'log.py',
+    'a/package.json',
+    'README.md',
+  ];
+  for (const name of data) expect(name).not.toMatch(files);
   const cwd = folder();
   copyFileSync(healthy, join(cwd, 'a.jsonl'));
   writeFileSync(join(cwd, '.clippy-diag.yaml'), 'version: 1\nrules: { "last(loss) <= 0.2": error }\n');
