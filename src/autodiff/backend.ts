@@ -1,5 +1,6 @@
 /**
- * Loads tfjs and chooses its backend: tfjs-node where the user installed it and it loads, else wasm, else cpu. Whatever runs
+ * Loads tfjs and chooses its backend: tfjs-node where the user installed it, the model is large
+ * and it loads, else wasm, else cpu. Whatever runs
  * has to pass a self-test of its second derivatives first. wasm and cpu come with the program, and so does their tfjs-core;
  * tfjs-node brings a tfjs-core of its own, and then that one is used throughout.
  */
@@ -26,15 +27,19 @@ export interface Backend {
 let loaded: Promise<Backend> | undefined;
 let loadedFor: BackendName | undefined;
 
+/** Below so many parameters a step is over before tfjs-node has handed its operations to the library (docs/tfjs-node.md). */
+const NATIVE_FROM = 2 ** 17;
+
 /**
  * Loads a backend, once for a process.
  *
  * @param wanted forces one; left out, the fastest that loads
+ * @param parameters how many numbers the model has; left out, many
  * @throws backend-unavailable, backend-wrong (its second derivatives fail the self-test)
  */
-export function loadBackend(wanted?: BackendName): Promise<Backend> {
+export function loadBackend(wanted?: BackendName, parameters = Number.POSITIVE_INFINITY): Promise<Backend> {
   if (loaded !== undefined && (wanted === undefined || wanted === loadedFor)) return loaded;
-  loaded = load(wanted);
+  loaded = load(wanted, parameters >= NATIVE_FROM);
   loadedFor = wanted;
   // A failure is no state to stay in: the next call may ask for another backend.
   loaded.then(
@@ -60,12 +65,14 @@ interface TfjsPackages {
 
 type Loaded = Pick<Backend, 'tf' | 'layers'>;
 
-async function load(wanted: BackendName | undefined): Promise<Backend> {
+async function load(wanted: BackendName | undefined, large: boolean): Promise<Backend> {
   const notes: string[] = [];
   let lastProblem = '';
   // Nobody has to have tfjs-node: where it is not installed, nothing is said of it.
   const names =
-    wanted === undefined ? BACKENDS.filter((name) => name !== 'tfjs-node' || hasTfjsNode()) : [wanted];
+    wanted === undefined
+      ? BACKENDS.filter((name) => name !== 'tfjs-node' || (large && hasTfjsNode()))
+      : [wanted];
   for (const name of names) {
     let loaded: Loaded;
     try {

@@ -13,6 +13,7 @@ import { parseModelJson } from './model-fields.ts';
 import type { Objective } from './objective.ts';
 import {
   type Binding,
+  countOf,
   matchParameters,
   plainName,
   type Rename,
@@ -98,7 +99,7 @@ export async function localObjective(
       { path },
     );
   const document = await readJson(path);
-  const backend = await loadBackend(options.backend);
+  const backend = await loadBackend(options.backend, countOf(sources));
   const { network, named } = await networkOf(document, path, backend, sources);
   const bindings = matchParameters(network.tensors, named, renameOf(document, path), sourcePath);
   return {
