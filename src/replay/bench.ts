@@ -143,13 +143,24 @@ export function openWork(
   const group = bench.groups[tensor.group]!;
   const { optimizer, options } = group.choice;
   const beta = options.weightDecay;
-  const view = bench.room.view(tensor, gradient, beta === 0 && optimizer.rowwise(options), dry);
+  const { g, w, slots, entry, unit, store } = bench.room.view(
+    tensor,
+    gradient,
+    beta === 0 && optimizer.rowwise(options),
+    dry,
+  );
+  // Not `...view`: a spread costs as much as the step of a small tensor.
   return {
-    ...view,
+    g,
+    w,
+    slots,
+    entry,
+    unit,
+    store,
     t,
     tensor,
     group,
-    units: bench.unitsFor(tensor, view.g.length),
+    units: bench.unitsFor(tensor, g.length),
     learningRate: (group.learningRate ?? learningRates[tensor.group]!) * bench.multiplier,
     step: tensor.stepsTaken + 1,
     beta,

@@ -18,16 +18,26 @@ export interface View {
 const same = (index: number): number => index;
 const nothing = (): void => {};
 
+const MOST_VIEWS = 64;
+
 /** Buffers by name that grow to the largest tensor and stay. */
 export function createRoom(precision: Precision) {
-  const buffers = new Map<string, Values>();
+  // The views of each buffer stay too: making one costs more than a step of a small tensor.
+  const buffers = new Map<string, { readonly buffer: Values; readonly views: Map<number, Values> }>();
   const get = (name: string, length: number): Values => {
-    let buffer = buffers.get(name);
-    if (buffer === undefined || buffer.length < length) {
-      buffer = allocate(precision, length);
-      buffers.set(name, buffer);
+    let kept = buffers.get(name);
+    if (kept === undefined || kept.buffer.length < length) {
+      kept = { buffer: allocate(precision, length), views: new Map() };
+      buffers.set(name, kept);
     }
-    return buffer.length === length ? buffer : buffer.subarray(0, length);
+    let view = kept.views.get(length);
+    if (view === undefined) {
+      view = kept.buffer.subarray(0, length);
+      // Rows of embeddings come in any number.
+      if (kept.views.size >= MOST_VIEWS) kept.views.clear();
+      kept.views.set(length, view);
+    }
+    return view;
   };
 
   /** Rows of an array, gathered into a buffer. */
