@@ -458,7 +458,7 @@ const taskQuality = objectOf<TaskQuality>(
 
 const verdict = oneOf(
   CELL_VERDICTS,
-  '`hurt`: left the band and came back, or climbed; `frozen`: learned nothing; `crashed`: could not be trained.',
+  '`hurt`: left the band and came back, climbed, or is beaten by a constant; `frozen`: learned nothing; `crashed`: could not be trained.',
 );
 const ruleOptions = z
   .record(z.string(), z.union([z.number(), z.string(), z.boolean()]))

@@ -21,8 +21,8 @@ export interface OpenedStudy {
   readonly files: readonly string[];
 }
 
-/** Raised where the arithmetic of a cell changes: results of another form are of another study. */
-const FORM = 1;
+/** Raised where the arithmetic or the verdict of a cell changes: results of another form are of another study. */
+const FORM = 2;
 
 /** Points of which the judge says anything. */
 const LEAST_STEPS = 20;

@@ -35,7 +35,7 @@ export interface TestResult {
   /** Mean loss on the test rows, and that of the best constant of the training rows. */
   readonly loss: number;
   readonly constantLoss: number;
-  /** Whether the outputs say nothing of the rows, as those of a dead net: the AUC is within two standard errors of 0.5. */
+  /** Whether the outputs order rows no better than chance, as those of a dead net: the AUC is not two standard errors above 0.5. */
   readonly atChance: boolean;
 }
 
@@ -52,7 +52,7 @@ export function testTask(
   const binary = isBinary(loss);
   const auc = binary ? areaUnderCurve(outputs, labels) : null;
   return {
-    atChance: auc !== null && Math.abs(auc - 0.5) <= 2 * chanceError(labels),
+    atChance: auc !== null && auc - 0.5 <= 2 * chanceError(labels),
     quality: {
       auc,
       logloss: binary ? meanLoss : null,

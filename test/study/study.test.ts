@@ -6,7 +6,7 @@ import { afterAll, describe, expect, it } from 'vitest';
 import { DOCUMENTS } from '../../schema/documents.ts';
 import type { StudyResult } from '../../src/model/study.ts';
 import { openStudy } from '../../src/study/open-study.ts';
-import { areaUnderCurve } from '../../src/study/quality.ts';
+import { areaUnderCurve, testTask } from '../../src/study/quality.ts';
 import { createTrainer, judge } from '../../src/study/train-cell.ts';
 import { cli } from '../support/cli.ts';
 
@@ -159,6 +159,19 @@ it('a net that a constant would beat does not hold, although its loss falls with
   const verdictAt = (loss: number) =>
     judge({ tasks }, { losses, taskLosses: [losses], tests: tested(loss) }).verdict;
   expect([verdictAt(0.7), verdictAt(0.2)]).toEqual(['hurt', 'holds']);
+});
+
+it('an order that is worse than chance is no better than chance', () => {
+  const labels = Float32Array.from({ length: 400 }, (_, i) => (i % 4 === 0 ? 1 : 0));
+  const task = { name: 'click', loss: 'sigmoid-cross-entropy', weight: 1 } as const;
+  const chanceAt = (slope: number) =>
+    testTask(
+      task,
+      Float32Array.from(labels, (y, i) => slope * y + Math.sin(i)),
+      labels,
+      labels,
+    ).atChance;
+  expect([-1, 0, 1].map(chanceAt)).toEqual([true, true, false]);
 });
 
 it('AUC is the share of pairs in order, ties counting half', () => {
