@@ -63,16 +63,22 @@ function heatMap(result: StudyResult, model: string): Html {
   )}</tbody></table></div>`;
 }
 
+/** In one figure; more are a smear, and megabytes. */
+const MOST_CURVES = 200;
+
 const [WIDTH, HEIGHT, LEFT, BOTTOM, TOP] = [320, 190, 42, 22, 8] as const;
 
 /** Losses of the rules of a row's table cells, a line for each rate and seed, on one logarithmic axis for the model. */
 function curves(result: StudyResult, model: string): Html {
   const own = result.cells.filter((cell) => cell.model === model);
-  const finite = own.flatMap(({ curve }) => curve.filter((x) => Number.isFinite(x) && x > 0));
-  if (finite.length === 0) return h`<p>No loss was finite.</p>`;
-  const low = Math.log10(Math.min(...finite));
+  let [least, most] = [Number.POSITIVE_INFINITY, 0];
+  for (const { curve } of own)
+    for (const x of curve)
+      if (Number.isFinite(x) && x > 0) [least, most] = [Math.min(least, x), Math.max(most, x)];
+  if (most === 0) return h`<p>No loss was finite.</p>`;
+  const low = Math.log10(least);
   // What explodes leaves the picture: three decades above the lowest show all that learns.
-  const high = Math.min(Math.log10(Math.max(...finite)), low + 3);
+  const high = Math.min(Math.log10(most), low + 3);
   const y = (value: number): number => {
     const share = (Math.min(Math.log10(Math.max(value, 1e-300)), high) - low) / (high - low || 1);
     return HEIGHT - BOTTOM - Math.max(share, 0) * (HEIGHT - BOTTOM - TOP);
@@ -94,6 +100,7 @@ function curves(result: StudyResult, model: string): Html {
   };
   const ticks = Array.from({ length: 3 }, (_, i) => 10 ** (low + ((high - low) * i) / 2));
   const rates = result.study.learningRates;
+  const drawn = Math.max(1, Math.floor(MOST_CURVES / rates.length));
   const figures = result.summary
     .filter((row) => row.model === model)
     .map((row) => {
@@ -102,6 +109,7 @@ function curves(result: StudyResult, model: string): Html {
           .filter(
             (cell) => cell.rule === row.rule && cell.label === label && cell.learningRate === learningRate,
           )
+          .slice(0, drawn)
           .map((cell) => h`<path class="s${rates.indexOf(learningRate) % 8}" d="${path(cell)}"></path>`),
       );
       return h`<figure><svg viewBox="0 0 ${WIDTH} ${HEIGHT}" role="img" aria-label="Losses under ${row.rule}">
@@ -109,7 +117,7 @@ ${ticks.map((tick) => h`<line x1="${LEFT}" x2="${WIDTH}" y1="${y(tick).toFixed(1
 <text x="${LEFT}" y="${HEIGHT - 6}">step 0</text><text x="${WIDTH - 60}" y="${HEIGHT - 6}">${formatCount(result.study.steps)}</text>
 ${lines}</svg><figcaption>${row.rule}</figcaption></figure>`;
     });
-  return h`<p>Learning rates: ${rates.map((rate, i) => h`<span class="key k${i % 8}">${formatNumber(rate)}</span>`)}</p><div class="curves">${figures}</div>`;
+  return h`<p>Learning rates: ${rates.map((rate, i) => h`<span class="key k${i % 8}">${formatNumber(rate)}</span>`)}${drawn < result.study.seeds && `The first ${formatCount(drawn)} seeds of each are drawn.`}</p><div class="curves">${figures}</div>`;
 }
 
 /** Pure: same study, same bytes. */

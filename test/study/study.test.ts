@@ -5,6 +5,7 @@ import { join } from 'node:path';
 import { afterAll, describe, expect, it } from 'vitest';
 import { DOCUMENTS } from '../../schema/documents.ts';
 import type { StudyResult } from '../../src/model/study.ts';
+import { renderStudyHtml } from '../../src/reports/study-html.ts';
 import { openStudy } from '../../src/study/open-study.ts';
 import { areaUnderCurve, testTask } from '../../src/study/quality.ts';
 import { createTrainer, judge } from '../../src/study/train-cell.ts';
@@ -233,6 +234,23 @@ it('a cell that crashes is told with why, the others go on, and --resume tries i
   expect(readFileSync(state, 'utf8').trimEnd().split('\n')).toHaveLength(5);
   expect((await cli(['matrix', path, ...flags])).code).toBe(4);
   expect(readFileSync(state, 'utf8').trimEnd().split('\n')).toHaveLength(7);
+});
+
+it('100,000 cells are one page of HTML, which draws some of them', async () => {
+  const result = await json(study(BASE), '--workers', '1');
+  const seeds = 12_500;
+  const many: StudyResult = {
+    ...result,
+    study: { ...result.study, seeds },
+    cells: result.cells
+      .filter(({ seed }) => seed === 0)
+      .flatMap((cell) => Array.from({ length: seeds }, (_, seed) => ({ ...cell, seed }))),
+  };
+  expect(many.cells).toHaveLength(100_000);
+  const html = renderStudyHtml(many);
+  expect(html).toContain('The first 100 seeds of each are drawn.');
+  expect(html.match(/<path /g)).toHaveLength(3 * 200);
+  expect(html.length).toBeLessThan(1e6);
 });
 
 describe('refused before the long work', () => {
