@@ -93,7 +93,7 @@ function comparison(result: StudyResult, columns: ReturnType<typeof outcomes>['c
   );
   const other = all.filter(({ same }) => !same);
   return [
-    `Of ${all.length} outcomes ${all.length - other.length} are the paper's: it holds in all seeds here where it held there.`,
+    `Of ${all.length} outcomes ${all.length - other.length} are the paper's: a rule holds in all seeds here where it held there.`,
     ...other.map(
       ({ what, ours }) =>
         `- ${what} ${ours ? 'holds here, and was lost there' : 'does not hold here, and did there'}.`,
@@ -101,36 +101,40 @@ function comparison(result: StudyResult, columns: ReturnType<typeof outcomes>['c
   ];
 }
 
-/** What the paper says of AUCs, asked of ours: each claim with the numbers, model by model. */
-function claims(result: StudyResult, titles: Readonly<Record<string, string>>): string[] {
+/** What the paper says of AUCs, asked of ours: a line for each claim, with the numbers. */
+function claims(result: StudyResult, titles: Readonly<Record<string, string>>): string {
   const quality = (model: string, rule: string, rate: number) => pointAt(result, model, rule, rate).quality;
   const shown = ({ mean, sd }: StudyPoint['quality']): string => `${shortQuality(mean)} ±${sd.toFixed(3)}`;
-  return result.study.models.flatMap((model) => {
+  const rows = result.study.models.flatMap((model) => {
     const rates = ratesOf(result, model);
     if (rates === null) return [];
     const [once, twice] = rates;
-    const answer = (claim: string, less: StudyPoint['quality'], more: StudyPoint['quality']): string => {
+    const row = (claim: string, less: StudyPoint['quality'], more: StudyPoint['quality'], differ = true) => {
       const apart = more.mean - less.mean;
-      const said =
-        apart > Math.max(less.sd, more.sd) ? 'so here' : apart > 0 ? 'within the spread here' : 'not here';
-      return `- ${titles[model]}, ${claim}: ${said} (${shown(less)} against ${shown(more)}).`;
+      const clear = Math.abs(apart) > Math.max(less.sd, more.sd);
+      const here = !clear ? 'no clear difference' : apart > 0 ? 'worse' : 'better';
+      const same = (here === 'worse') === differ && here !== 'better';
+      return [titles[model]!, claim, here, same ? 'yes' : 'no', `${shown(less)} against ${shown(more)}`];
     };
+    const dcn = titles[model] === 'Large+DCN';
     return [
-      answer('AGC is worse at 2× than at 1×', quality(model, 'agc', twice), quality(model, 'agc', once)),
-      answer(
+      row('AGC at 2× is worse than at 1×', quality(model, 'agc', twice), quality(model, 'agc', once)),
+      row(
         'LAMB is worse than Clippy at 2×',
         quality(model, 'lamb', twice),
         quality(model, 'clippy:paper', twice),
       ),
       ...rates.map((rate, k) =>
-        answer(
-          `GC is worse than Clippy at ${k + 1}×${titles[model] === 'Large+DCN' ? '' : ' (the paper: as good)'}`,
+        row(
+          `GC is ${dcn ? 'worse than' : 'as good as'} Clippy at ${k + 1}×`,
           quality(model, 'layer-norm', rate),
           quality(model, 'clippy:paper', rate),
+          dcn,
         ),
       ),
     ];
   });
+  return table(['model', 'the paper', 'here', 'agrees', 'AUC'], rows);
 }
 
 function allRates(result: StudyResult, model: string): string {
@@ -183,7 +187,8 @@ poorly.
 ## The stream
 
 AUC of ${stream.study.metric.task} on rows that were not trained on, mean ± standard deviation of ${stream.study.seeds} seeds;
-elsewhere how many seeds do what ([what a cell says](matrix.md#what-a-cell-says)). Of a grid the best counts.
+elsewhere how many seeds do what ([what a cell says](matrix.md#what-a-cell-says)). Of a grid the
+best counts.
 
 ${ours.text}
 
@@ -207,9 +212,9 @@ ${comparison(census, onCensus.columns).join('\n')}
 - The paper's GC is lost on Large+DCN at 2×, and ours is not: 4 × 128 units for a minute are no
   4 × 4096 for weeks. Nothing here tells which of the two differences it is.
 - Its AGC and LAMB fall behind in AUC rather than break. What the paper says of AUCs, asked of the
-  stream (\`so here\`: by more than the larger of both spreads):
+  stream; a difference is clear that is larger than both spreads:
 
-${claims(stream, TITLES).join('\n')}
+${claims(stream, TITLES)}
 
 ## All rates
 
