@@ -1,7 +1,17 @@
 /** `matrix STUDY --queue` with a real Redis: workers, the coordinator and Redis are killed, and no cell is lost or counted twice. */
-import { type ChildProcess, spawn } from 'node:child_process';
+import { type ChildProcess, spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
-import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import {
+  cpSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -79,4 +89,30 @@ it.skipIf(!hasRedis)('a worker, the coordinator and Redis are killed in the midd
   expect(last.out()).toBe(whole.out);
   second.child.kill('SIGTERM');
   expect(await second.ended).toEqual([143, null]);
+});
+
+it('without the packages it says what to install, and does nothing', () => {
+  // The program with all its packages but these two.
+  const bare = join(folder, 'bare');
+  mkdirSync(join(bare, 'node_modules'), { recursive: true });
+  for (const name of ['bin', 'dist', 'package.json', 'oclif.manifest.json'])
+    cpSync(join(projectRoot, name), join(bare, name), { recursive: true });
+  for (const name of readdirSync(join(projectRoot, 'node_modules')))
+    if (name !== 'bullmq' && name !== 'ioredis')
+      symlinkSync(join(projectRoot, 'node_modules', name), join(bare, 'node_modules', name));
+  const state = join(folder, 'none.jsonl');
+  const run = (...args: string[]) =>
+    spawnSync(process.execPath, [join(bare, 'bin/run.js'), 'matrix', ...args], { encoding: 'utf8' });
+  const url = 'redis://127.0.0.1:1';
+  for (const args of [
+    [STUDY, '--queue', url, '--resume', state],
+    ['worker', '--queue', url],
+  ]) {
+    const { status, stdout, stderr } = run(...args);
+    expect([status, stdout]).toEqual([2, '']);
+    expect(stderr).toContain('error[queue-packages]');
+    expect(stderr).toContain('npm install bullmq@6 ioredis');
+  }
+  // Nothing else needs them.
+  expect(run(STUDY.replace('study.yaml', 'nowhere.yaml')).status).toBe(3);
 });
