@@ -211,6 +211,8 @@ ${comparison(census, onCensus.columns).join('\n')}
   would.
 - The paper's GC is lost on Large+DCN at 2×, and ours is not: 4 × 128 units for a minute are no
   4 × 4096 for weeks. Nothing here tells which of the two differences it is.
+- AGC at 2× is not worse here: its AUC still rises with the rate in the tables below. Its thresholds
+  slow these nets down, and a larger rate makes up for it.
 - Its AGC and LAMB fall behind in AUC rather than break. What the paper says of AUCs, asked of the
   stream; a difference is clear that is larger than both spreads:
 

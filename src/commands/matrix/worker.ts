@@ -13,7 +13,7 @@ const LOOK_MS = 250;
 export default command({
   summary: 'Train cells of studies for `matrix STUDY.yaml --queue`, on this machine.',
   description:
-    'Takes cells from the queue, whichever study they are of, until it is interrupted; then it ends what it trains. A worker that dies gives nothing away: its cells go to others after 20 seconds. It needs no study and no data, which come through Redis, and the version of the coordinator.',
+    'Takes cells from the queue, whichever study they are of, until it is interrupted; then it ends what it trains. A worker that dies loses nothing but time: its cells go to others after 20 seconds. It needs neither the study nor its data, which come through Redis, and has to be of the version of the coordinator.',
   examples: [
     '<%= config.bin %> <%= command.id %> --queue redis://redis.example:6379',
     '<%= config.bin %> <%= command.id %> --queue redis://redis.example:6379 --workers 8 --idle-exit 10m',
