@@ -173,14 +173,14 @@ export async function queueRunner(
         let read = 0;
         try {
           const one = await turn();
-          if (away) await remark('Redis is back');
+          if (away) await remark('Redis can be used again');
           away = false;
           read = one.read;
           for (const cell of one.found) await take(cell);
         } catch (error) {
           if (!isOfRedis(error)) throw error;
           mayHaveForgotten = true;
-          if (!away) await remark(`Redis is away (${(error as Error).message}): waiting for it`);
+          if (!away) await remark(`Redis cannot be used now (${(error as Error).message}): waiting for it`);
           away = true;
         }
         // What was not taken off the list is read again, and ignored then.
