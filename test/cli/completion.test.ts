@@ -52,94 +52,123 @@ const CASES: readonly (readonly [typed: string, offered: readonly string[], not:
   ['clippy-diag inspect --for', ['--format'], ['--fail-on']],
 ];
 
+/** What else bash is asked, the last with words that it does not break at `:` and `=`. */
+const FILES = [
+  'clippy-diag analyze r',
+  'clippy-diag gate --config r',
+  'clippy-diag analyze --report html:r',
+  'clippy-diag analyze --report html:',
+  'clippy-diag watch --state=r',
+];
+const BREAKS = ' \t\n"\'><=;|&(:';
+const UNBROKEN = ' \t\n';
+
 describe('bash', () => {
-  /** What the function of the script offers for what stands before the cursor. */
-  function offers(typed: string, breaks = ' \t\n"\'><=;|&(:'): string[] {
+  /** What the function of the script offers for what stands before the cursor, one process for all. */
+  const offered = new Map<string, readonly string[]>();
+  const key = (typed: string, breaks: string): string => `${typed}\0${breaks}`;
+  beforeAll(() => {
+    const asked = [
+      ...[...CASES.map(([typed]) => typed), ...FILES, 'clippy-diag replay capture --rule clippy:p'].map(
+        (typed) => [typed, BREAKS] as const,
+      ),
+      ...['clippy-diag replay capture --rule clippy:p', 'clippy-diag analyze --fail-on=w'].map(
+        (typed) => [typed, UNBROKEN] as const,
+      ),
+    ];
     const { stdout, stderr, status } = spawnSync(
       'bash',
       [
         '--norc',
         '-c',
-        `set -u; source completion.bash; COMP_LINE=$1 COMP_POINT=\${#1} COMP_WORDBREAKS=$2; _clippy_diag
-        ((\${#COMPREPLY[@]})) && printf '%s\\n' "\${COMPREPLY[@]}"; true`,
+        `set -u; source completion.bash
+        while (($#)); do
+          COMPREPLY=(); COMP_LINE=$1 COMP_POINT=\${#1} COMP_WORDBREAKS=$2; _clippy_diag
+          ((\${#COMPREPLY[@]})) && printf '%s\\n' "\${COMPREPLY[@]}"; printf '\\0'; shift 2
+        done`,
         'bash',
-        typed,
-        breaks,
+        ...asked.flat(),
       ],
       { cwd: folder, encoding: 'utf8' },
     );
     expect([status, stderr]).toEqual([0, '']);
-    return stdout.split('\n').filter((line) => line !== '');
-  }
+    const answers = stdout.split('\0');
+    expect(answers).toHaveLength(asked.length + 1);
+    for (const [k, [typed, breaks]] of asked.entries())
+      offered.set(
+        key(typed, breaks),
+        answers[k]!.split('\n').filter((line) => line !== ''),
+      );
+  });
+  const offers = (typed: string, breaks = BREAKS): readonly string[] => {
+    const found = offered.get(key(typed, breaks));
+    if (found === undefined) throw new Error(`bash was not asked "${typed}"`);
+    return found;
+  };
 
-  it.each(CASES)('%s', (typed, offered, not) => {
+  it.each(CASES)('%s', (typed, wanted, not) => {
     const found = offers(typed);
-    expect(found).toEqual(expect.arrayContaining([...offered]));
+    expect(found).toEqual(expect.arrayContaining([...wanted]));
     for (const word of not) expect(found).not.toContain(word);
   });
 
   it('leaves files to the shell, after a format too', () => {
-    for (const typed of [
-      'clippy-diag analyze r',
-      'clippy-diag gate --config r',
-      'clippy-diag analyze --report html:r',
-      'clippy-diag analyze --report html:',
-      'clippy-diag watch --state=r',
-    ])
-      expect(offers(typed), typed).toEqual([]);
+    for (const typed of FILES) expect(offers(typed), typed).toEqual([]);
   });
 
   it('offers the rest of a word that the shell breaks, and all of one that it does not', () => {
     expect(offers('clippy-diag replay capture --rule clippy:p')).toEqual(['paper']);
-    expect(offers('clippy-diag replay capture --rule clippy:p', ' \t\n')).toEqual(['clippy:paper']);
-    expect(offers('clippy-diag analyze --fail-on=w', ' \t\n')).toEqual(['--fail-on=warning']);
+    expect(offers('clippy-diag replay capture --rule clippy:p', UNBROKEN)).toEqual(['clippy:paper']);
+    expect(offers('clippy-diag analyze --fail-on=w', UNBROKEN)).toEqual(['--fail-on=warning']);
   });
 });
 
+const ZSH_CASES: readonly (readonly [typed: string, offered: readonly string[]])[] = [
+  ...CASES.filter(([typed, offered]) => offered.length > 1 || typed.endsWith(' ')),
+  ['clippy-diag analyze r', ['rules.yaml', 'runs']],
+  ['clippy-diag gate --config r', ['rules.yaml', 'runs']],
+  ['clippy-diag analyze --report html:r', ['rules.yaml', 'runs']],
+  ['clippy-diag replay capture --rule clippy:', ['clippy:paper', 'clippy:tfrs']],
+  ['clippy-diag explain m', ['matrix', 'micro-divergence']],
+].map(([typed, offered]) => [typed, offered] as [string, readonly string[]]);
+
 const zshIsHere = spawnSync('zsh', ['--version']).status === 0;
-describe.skipIf(!zshIsHere)('zsh', { timeout: 120_000 }, () => {
-  /** What zsh lists for what is typed, in a terminal of its own (zpty). */
-  function offers(typed: string): string {
+describe.skipIf(!zshIsHere)('zsh', () => {
+  /**
+   * What zsh lists for each line that is typed, in a terminal of its own (zpty), one for all. Keys are read in their
+   * order, so the key after the tab says that the list is out, and empties the line: nothing waits for a time.
+   */
+  const listed = new Map<string, string>();
+  beforeAll(() => {
     const program = `
       zmodload zsh/zpty
-      zpty -b z zsh -f -i
-      zpty -w z 'PS1=; unset zle_bracketed_paste; stty cols 200 rows 100'
-      zpty -w z 'autoload -U compinit; compinit -u -D; zstyle ":completion:*" list-prompt ""; source ./completion.zsh; LISTMAX=0; setopt no_beep; bindkey "^I" list-choices; echo R""EADY'
-      local text= chunk=
-      for ((i = 0; i < 300; i++)); do zpty -r -t z chunk && text+=$chunk || sleep 0.1; [[ $text == *READY* ]] && break; done
-      text=
-      zpty -n -w z "$1"$'\\t'
-      sleep 0.4
-      for ((i = 0; i < 60; i++)); do zpty -r -t z chunk && { text+=$chunk; i=50; } || sleep 0.1; done
-      print -r -- "$text"
+      until_told() { text=; local chunk; while [[ $text != *$1* ]]; do zpty -r z chunk || exit 1; text+=$chunk; done }
+      zpty z zsh -f -i
+      zpty -w z 'PS1=; unset zle_bracketed_paste; stty cols 200 rows 100; autoload -U compinit; compinit -u -D; zstyle ":completion:*" list-prompt ""; source ./completion.zsh; LISTMAX=0; setopt no_beep; bindkey "^I" list-choices; told() { BUFFER=; print -r -- TO""LD }; zle -N told; bindkey "^X^T" told; print R""EADY'
+      until_told READY
+      for typed in "$@"; do
+        zpty -n -w z "$typed"$'\\t\\x18\\x14'
+        until_told TOLD
+        print -rn -- "$text"$'\\0'
+      done
       zpty -d z`;
-    const { stdout, status } = spawnSync('zsh', ['-f', '-c', program, 'zsh', typed], {
+    const lines = ZSH_CASES.map(([typed]) => typed);
+    const { stdout, status } = spawnSync('zsh', ['-f', '-c', program, 'zsh', ...lines], {
       cwd: folder,
       encoding: 'utf8',
+      // Far above what it takes: what ends here hangs.
+      timeout: 600_000,
     });
     expect(status).toBe(0);
-    // The last line echoes what was typed.
-    return stdout;
-  }
+    const answers = stdout.split('\0');
+    expect(answers).toHaveLength(lines.length + 1);
+    for (const [k, typed] of lines.entries()) listed.set(typed, answers[k]!);
+  });
   const lists = (text: string, word: string): boolean =>
     text.split(/[\s\u0007]+|\u001b\[[\d;?]*\w/).includes(word);
 
-  it.each(CASES.filter(([typed, offered]) => offered.length > 1 || typed.endsWith(' ')))(
-    '%s',
-    (typed, offered) => {
-      const text = offers(typed);
-      for (const word of offered) expect(lists(text, word), `${word} in ${JSON.stringify(text)}`).toBe(true);
-    },
-  );
-
-  it.each([
-    ['clippy-diag analyze r', ['rules.yaml', 'runs']],
-    ['clippy-diag gate --config r', ['rules.yaml', 'runs']],
-    ['clippy-diag analyze --report html:r', ['rules.yaml', 'runs']],
-    ['clippy-diag replay capture --rule clippy:', ['clippy:paper', 'clippy:tfrs']],
-    ['clippy-diag explain m', ['matrix', 'micro-divergence']],
-  ])('%s', (typed, offered) => {
-    const text = offers(typed);
+  it.each(ZSH_CASES)('%s', (typed, offered) => {
+    const text = listed.get(typed)!;
     for (const word of offered) expect(lists(text, word), `${word} in ${JSON.stringify(text)}`).toBe(true);
   });
 });
