@@ -31,7 +31,7 @@ function screen(width: number, command: string, height = 200): string {
       String(width),
       '-y',
       String(height),
-      `${command}; tmux -L ${socket} wait-for -S done; sleep 30`,
+      `${command}; tmux -L ${socket} wait-for -S done; sleep 3600`,
     );
     tmux('wait-for', 'done');
     return tmux('capture-pane', '-p').trimEnd();
@@ -69,7 +69,8 @@ async function inShell(
       resize: (x, y) => tmux('resize-window', '-x', String(x), '-y', String(y)),
       async until(fits) {
         let text = '';
-        for (let tries = 0; tries < 300; tries++) {
+        // More than five minutes: what ends here hangs, however busy the machine is.
+        for (let tries = 0; tries < 3000; tries++) {
           text = tmux('capture-pane', '-p');
           if (typeof fits === 'function' ? fits(text) : fits.test(text)) return text.trimEnd().split('\n');
           await new Promise((resolve) => setTimeout(resolve, 100));
@@ -85,7 +86,7 @@ async function inShell(
 
 const runs = join(projectRoot, 'fixtures/logs/full-divergence-tb');
 
-describe.skipIf(!hasTmux)('watch in a terminal (needs tmux)', { timeout: 60_000 }, () => {
+describe.skipIf(!hasTmux)('watch in a terminal (needs tmux)', () => {
   it.each([
     [60, 12],
     [80, 24],
@@ -180,7 +181,7 @@ describe.skipIf(!hasTmux)('in a terminal (needs tmux)', () => {
     expect(text).toMatchSnapshot();
   });
 
-  it('shows all of a page on 24 rows of 80 columns, filled in in place', { timeout: 120_000 }, () => {
+  it('shows all of a page on 24 rows of 80 columns, filled in in place', () => {
     const text = screen(80, `'${process.execPath}' '${bin}' analyze fixtures/incident`, 24);
     const rows = text.split('\n');
     expect(rows[0]).toMatch(/^✗ DIVERGED at step 400/);

@@ -30,7 +30,7 @@ describe.skipIf(python === undefined)(
       const script = join(projectRoot, 'test/recorders/package_captures.py');
       execFileSync(python!, ['-B', script, join(projectRoot, 'python/src'), out], { stdio: 'pipe' });
       truth = JSON.parse(readFileSync(join(out, 'truth.json'), 'utf8')) as typeof truth;
-    }, 300_000);
+    });
     afterAll(() => rmSync(out, { recursive: true, force: true }));
     const analyse = (path: string) => analyze([path], { toolVersion: '1', now: () => new Date(0) });
     const open = (name: string) => openCapture(join(out, name));
