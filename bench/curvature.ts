@@ -1,5 +1,6 @@
 /**
- * Gradient and Hessian-vector product against PyTorch, and products of Lanczos against power iteration.
+ * Gradient and Hessian-vector product against PyTorch, the search of the top eigenvalue against power iteration in PyTorch,
+ * and products of Lanczos against power iteration.
  *
  *     npx tsx bench/curvature.ts [REPEATS]
  *
@@ -7,6 +8,7 @@
  * products are counted on the shipped nets, to a residual of 1 %.
  */
 import { spawnSync } from 'node:child_process';
+import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -16,9 +18,12 @@ import type { Batch, BatchTensor, Objective } from '../src/autodiff/objective.ts
 import { parseRanking, rankingNetwork } from '../src/autodiff/ranking.ts';
 import { sharedObjective } from '../src/autodiff/remote.ts';
 import { openCapture } from '../src/captures/read.ts';
+import type { LinearOperator } from '../src/curvature/operator.ts';
 import { randomVectors } from '../src/curvature/random.ts';
+import { type EigenResult, topEigenpairs } from '../src/curvature/top-eigenpairs.ts';
 import { measureCurvature } from '../src/measure/curvature.ts';
 import { capturePoint } from '../src/measure/point.ts';
+import { pythonWith } from '../test/support/python.ts';
 
 const root = fileURLToPath(new URL('..', import.meta.url));
 const repeats = Number(process.argv[2] ?? 10);
@@ -72,10 +77,36 @@ async function measure(o: Objective, wall = false): Promise<{ gradient: number[]
 }
 
 const one = await measure(objective);
-const torch = spawnSync('/usr/bin/python3', [join(root, 'bench/curvature_torch.py'), String(repeats)], {
+const scratch = await mkdtemp(join(tmpdir(), 'clippy-diag-bench-'));
+const pointFile = join(scratch, 'point.f32');
+await writeFile(
+  pointFile,
+  Float32Array.from(
+    ['x', ...TASKS.map((task) => `label/${task}`)].reduce<number[]>(
+      (all, name) => all.concat(Array.from(batch.get(name)!.data as Float32Array)),
+      Array.from(w),
+    ),
+  ),
+);
+const interpreter = pythonWith('torch') ?? '/usr/bin/python3';
+const torch = spawnSync(interpreter, [join(root, 'bench/curvature_torch.py'), String(repeats), pointFile], {
   env: { ...process.env, OMP_NUM_THREADS: '1', OPENBLAS_NUM_THREADS: '1' },
   encoding: 'utf8',
 });
+const operator: LinearOperator = {
+  size: objective.size,
+  apply: async (u, out) => {
+    out.set(await objective.hvp(w, Float32Array.from(u), [batch]));
+  },
+};
+const searches: number[] = [];
+let found: EigenResult | undefined;
+for (let i = 0; i < 3; i++)
+  searches.push(
+    await time(async () => {
+      found = await topEigenpairs(operator, { method: 'lanczos', seed: i });
+    }, false),
+  );
 const again = await measure(objective);
 const ours = { gradient: [...one.gradient, ...again.gradient], hvp: [...one.hvp, ...again.hvp] };
 console.log(`${backend.name}: gradient ${show(ours.gradient)}, HVP ${show(ours.hvp)}`);
@@ -86,6 +117,7 @@ if (torch.status === 0) {
     blas: string[];
     gradient: number[];
     hvp: number[];
+    search: { products: number; value: number; residual: number; ms: number };
   };
   console.log(
     `PyTorch ${peer.torch} with ${peer.blas.join(', ')}: gradient ${show(peer.gradient)}, HVP ${show(peer.hvp)}`,
@@ -93,12 +125,17 @@ if (torch.status === 0) {
   console.log(
     `ours / PyTorch: gradient ${(median(ours.gradient) / median(peer.gradient)).toFixed(2)}, HVP ${(median(ours.hvp) / median(peer.hvp)).toFixed(2)}`,
   );
+  const [pair] = found!.pairs;
+  console.log(
+    `top eigenvalue, a second start included: ${pair!.value.toPrecision(6)} ± ${pair!.residualNorm.toPrecision(2)} with ${found!.products} products, ${show(searches)}`,
+  );
+  console.log(
+    `power iteration in PyTorch, as PyHessian stops it: ${peer.search.value.toPrecision(6)} ± ${peer.search.residual.toPrecision(2)} with ${peer.search.products} products, ${peer.search.ms.toFixed(0)} ms; ours takes ${(median(searches) / peer.search.ms).toFixed(2)} times that`,
+  );
 } else console.log(`no PyTorch to compare with: ${torch.stderr.split('\n').at(-2)}`);
 
 if (backend.name === 'wasm') {
-  const { writeFile, mkdtemp, rm } = await import('node:fs/promises');
-  const folder = await mkdtemp(join(tmpdir(), 'clippy-diag-bench-'));
-  const path = join(folder, 'model.json');
+  const path = join(scratch, 'model.json');
   await writeFile(path, JSON.stringify(document));
   const shared = sharedObjective(objective, {
     path,
@@ -112,8 +149,8 @@ if (backend.name === 'wasm') {
     `two threads: gradient ${show(two.gradient)}, HVP ${show(two.hvp)}: ${(median(alone.gradient) / median(two.gradient)).toFixed(2)} and ${(median(alone.hvp) / median(two.hvp)).toFixed(2)} times as fast as one (wall time)`,
   );
   await shared.close();
-  await rm(folder, { recursive: true });
 }
+await rm(scratch, { recursive: true });
 
 console.log('\nproducts to 1 %, one start:   Lanczos   power');
 for (const name of [

@@ -1,6 +1,9 @@
-"""PyTorch's side of bench/curvature.ts: gradient and Hessian-vector product of the same net, one thread, medians in ms as JSON.
+"""PyTorch's side of bench/curvature.ts: gradient, Hessian-vector product and power iteration at the same point, one thread, JSON.
 
-    OPENBLAS_NUM_THREADS=1 OMP_NUM_THREADS=1 python3 curvature_torch.py REPEATS
+    OPENBLAS_NUM_THREADS=1 OMP_NUM_THREADS=1 python3 curvature_torch.py REPEATS [POINT]
+
+POINT holds float32: the parameters, 1024 x 256 inputs, 4 x 1024 labels. Power iteration stops as PyHessian's does: where the
+Rayleigh quotient changes by less than 1e-3, after 100 products at the latest.
 """
 import json
 import statistics
@@ -59,4 +62,44 @@ def times(f, repeats):
 maps = open("/proc/self/maps").read()
 blas = sorted({line.split("/")[-1].strip() for line in maps.splitlines() if "blas" in line.lower()})
 repeats = int(sys.argv[1]) if len(sys.argv) > 1 else 10
-print(json.dumps({"torch": torch.__version__, "blas": blas, "gradient": times(gradient, repeats), "hvp": times(hvp, repeats)}))
+
+
+def place(path):
+    values = torch.from_file(path, size=sum(p.numel() for p in params) + x.numel() + 4 * 1024, dtype=torch.float32)
+    at = 0
+    with torch.no_grad():
+        for target in [*params, x, *ys]:
+            target.copy_(values[at : at + target.numel()].view(target.shape))
+            at += target.numel()
+
+
+def power_iteration(tolerance=1e-3, most=100):
+    g = torch.autograd.grad(loss(), params, create_graph=True)
+
+    def apply(v):
+        return torch.autograd.grad(g, params, grad_outputs=v, retain_graph=True)
+
+    def unit(v):
+        norm = sum((a * a).sum() for a in v).sqrt()
+        return [a / norm for a in v]
+
+    v = unit([torch.randn_like(p) for p in params])
+    value = None
+    for products in range(1, most + 1):
+        image = apply(v)
+        now = sum((a * b).sum() for a, b in zip(image, v)).item()
+        residual = sum(((a - now * b) ** 2).sum() for a, b in zip(image, v)).sqrt().item()
+        if value is not None and abs(now - value) / (abs(value) + 1e-6) < tolerance:
+            break
+        value = now
+        v = unit(image)
+    return {"products": products, "value": now, "residual": residual}
+
+
+search = None
+if len(sys.argv) > 2:
+    place(sys.argv[2])
+    start = time.process_time()
+    search = power_iteration()
+    search["ms"] = 1000 * (time.process_time() - start)
+print(json.dumps({"torch": torch.__version__, "blas": blas, "gradient": times(gradient, repeats), "hvp": times(hvp, repeats), "search": search}))

@@ -1,5 +1,6 @@
 /** Progress of long work on standard error, where that is a terminal; nothing elsewhere. */
 
+import { formatNumber } from '../model/format-number.ts';
 import { inertName, inertOutput } from '../model/inert-text.ts';
 import type { OutputStream } from './io.ts';
 
@@ -31,24 +32,65 @@ export function statusOn(stream: Pick<OutputStream, 'isTTY' | 'columns' | 'write
   };
 }
 
-/** Products of searches at one or more places; how long is left is known once one place is done. */
+/** Off a terminal, a line so often: enough to see in a log of CI that work goes on. */
+const LINE_EVERY_MS = 10_000;
+
+/**
+ * Products of searches at one or more places: on a terminal a line that replaces itself, elsewhere one every ten seconds. Says
+ * what is certified once it is, and how long is left: at most, until one place is done.
+ */
 export function productsOn(
   stream: Parameters<typeof statusOn>[0],
   clock: () => number,
-): { next(place: number, places: number): () => void; end(): void } {
+): {
+  next(
+    place: number,
+    places: number,
+  ): {
+    beforeProduct(): void;
+    onSearch(
+      most: number,
+      known: { readonly operator: string; readonly value: number; readonly residualNorm: number } | null,
+    ): void;
+  };
+  end(): void;
+} {
   const status = statusOn(stream);
   const start = clock();
-  let shown = 0;
+  const every = stream.isTTY === true ? 200 : LINE_EVERY_MS;
+  let shown = start;
   return {
     next: (place, places) => {
-      const left = place === 0 ? Number.NaN : ((clock() - start) / place) * (places - place) * 1e-3;
+      const began = clock();
+      const left = place === 0 ? Number.NaN : ((began - start) / place) * (places - place) * 1e-3;
       let products = 0;
-      return () => {
-        products++;
-        if (clock() - shown < 200) return;
-        shown = clock();
-        const where = places > 1 ? `checkpoint ${place + 1} of ${places}, ` : '';
-        status(`${where}product ${products}${Number.isNaN(left) ? '' : `, ${Math.ceil(left)} s left`}`);
+      let before = 0;
+      let most = Number.NaN;
+      let found = '';
+      const timeLeft = (): string => {
+        if (!Number.isNaN(left)) return `, ${Math.ceil(Math.max(0, left - (clock() - began) * 1e-3))} s left`;
+        const each = (clock() - began) / Math.max(1, products - 1);
+        const rest = Math.ceil(each * (most - (products - before)) * 1e-3);
+        return rest >= 0 && places === 1 ? `, at most ${rest} s left in this search` : '';
+      };
+      return {
+        onSearch(budget, known) {
+          most = budget;
+          before = products;
+          found =
+            known === null
+              ? ''
+              : `${known.operator}: ${formatNumber(known.value)} ± ${formatNumber(known.residualNorm)} is certified; looking for a larger one, `;
+        },
+        beforeProduct() {
+          products++;
+          if (clock() - shown < every) return;
+          shown = clock();
+          const where = places > 1 ? `checkpoint ${place + 1} of ${places}, ` : '';
+          const line = `${where}${found}product ${products}${timeLeft()}`;
+          if (stream.isTTY === true) status(line);
+          else stream.write(`${inertOutput(inertName(line))}\n`);
+        },
       };
     },
     end: () => status(''),

@@ -109,6 +109,11 @@ export default command({
       min: 1,
       max: 20,
     }),
+    thorough: Flags.boolean({
+      helpGroup: 'SOLVER',
+      description:
+        'let every further start search until it converges; without it each has as many products as the first took',
+    }),
     'max-products': Flags.integer({
       helpValue: 'N',
       helpGroup: 'SOLVER',
@@ -176,6 +181,7 @@ export default command({
       seed: flags.seed,
       starts: flags.starts,
       maxProducts: flags['max-products'],
+      thorough: flags.thorough,
       warm: new Map(),
       density: flags.density,
       ...(flags.operator === undefined ? {} : { operator: flags.operator }),
@@ -197,7 +203,7 @@ export default command({
       try {
         const measured = await measureCurvature(point, {
           ...options,
-          beforeProduct: progress.next(place, places),
+          ...progress.next(place, places),
         });
         entries.push(...measured.entries);
         if (measured.strayed !== null) code = EXIT.inconclusive;

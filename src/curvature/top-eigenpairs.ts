@@ -24,8 +24,15 @@ export interface EigenOptions {
    * what was found, and what is larger there takes its place.
    */
   readonly starts?: number;
+  /**
+   * A further start has as many products as the first search took, and goes on only from something larger. With this it
+   * has `maxProducts`, and ends where it converges: many times the products, for a spectrum with a dense top.
+   */
+  readonly thorough?: boolean;
   /** Products for one search. Default 300. */
   readonly maxProducts?: number;
+  /** Called where a search begins: the products that it may take at most, and what is known by then. */
+  readonly onSearch?: (most: number, known: Eigenpair | undefined) => void;
   /** Vectors that Lanczos keeps in memory, 8 bytes an entry each. Default 60. */
   readonly basisSize?: number;
   /** Vectors of an earlier checkpoint to begin with. */
@@ -49,8 +56,9 @@ export interface EigenResult {
   /** Signed; of the lowest eigenvalue where that is larger in magnitude, as far as it was seen. */
   readonly largestMagnitude: number;
   readonly products: number;
-  /** Further starts that found nothing larger. */
+  /** Further starts that found nothing larger, and the products that each had at most. */
   readonly confirmations: number;
+  readonly confirmationProducts: number;
 }
 
 interface Found {
@@ -90,11 +98,12 @@ export async function topEigenpairs(operator: LinearOperator, options: EigenOpti
     }
     return randomUnit(random, operator.size, locked);
   };
-  const search = async (want: number, magnitude: boolean): Promise<void> => {
+  const search = async (want: number, magnitude: boolean, most = maxProducts): Promise<void> => {
     const locked = found.map((pair) => pair.vector);
+    options.onSearch?.(most, found.length < count ? undefined : eigenpair(found[count - 1]!, tolerance));
     const solution = await solve(operator, startVector(locked), want, {
       tolerance,
-      maxProducts,
+      maxProducts: most,
       basisSize: Math.max(basisSize, 2 * want + 8),
       locked,
       random,
@@ -107,35 +116,53 @@ export async function topEigenpairs(operator: LinearOperator, options: EigenOpti
 
   while (found.length < count) await search(count - found.length, found.length === 0);
   warm = [];
+  const most = options.thorough === true ? maxProducts : Math.min(products, maxProducts);
   let confirmations = 0;
   for (let start = 1; start < starts && found.length < operator.size; start++) {
     const before = rayleigh(found[count - 1]!);
-    await search(1, false);
-    found = found.slice(0, count);
-    const after = rayleigh(found[count - 1]!);
-    // Larger by more than the tolerance: the earlier start had missed it.
-    if (after - before > tolerance * Math.abs(after)) confirmations = 0;
-    else confirmations++;
-  }
-  const pairs = found.map((pair) => {
-    const value = rayleigh(pair);
-    const residual = pair.image.slice();
-    axpy(-value, pair.vector, residual);
-    const residualNorm = norm2(residual);
-    return {
-      value,
-      residualNorm,
-      converged: isConverged(value, residualNorm, tolerance),
-      iterations: pair.iterations,
-      vector: pair.vector,
+    const certified = found.slice(0, count).every((pair) => eigenpair(pair, tolerance).converged);
+    await search(1, false, most);
+    const isLarger = (): boolean => {
+      const after = rayleigh(found[count - 1]!);
+      return after - before > tolerance * Math.abs(after);
     };
-  });
+    // Larger by more than the tolerance: the earlier start had missed it.
+    const missed = isLarger();
+    // What was cut short is searched to its end, from where it stood; of what had run out of products before, nothing is.
+    const open =
+      missed && certified
+        ? found.slice(0, count).filter((pair) => !eigenpair(pair, tolerance).converged)
+        : [];
+    if (open.length > 0) {
+      found = found.filter((pair) => !open.includes(pair));
+      warm = open.map(({ vector }) => vector);
+      while (found.length < count || warm.length > 0) await search(1, false);
+    }
+    found = found.slice(0, count);
+    confirmations = missed && isLarger() ? 0 : confirmations + 1;
+  }
+  const pairs = found.map((pair) => eigenpair(pair, tolerance));
   const top = pairs[0]?.value ?? Number.NaN;
   return {
     pairs,
     largestMagnitude: Math.abs(lowest) > Math.abs(top) ? lowest : top,
     products,
     confirmations,
+    confirmationProducts: most,
+  };
+}
+
+function eigenpair(pair: Found, tolerance: number): Eigenpair {
+  const value = rayleigh(pair);
+  const residual = pair.image.slice();
+  axpy(-value, pair.vector, residual);
+  const residualNorm = norm2(residual);
+  return {
+    value,
+    residualNorm,
+    converged: isConverged(value, residualNorm, tolerance),
+    iterations: pair.iterations,
+    vector: pair.vector,
   };
 }
 

@@ -2,7 +2,7 @@
 import { type CriticalSharpness, criticalSharpness } from '../curvature/critical-sharpness.ts';
 import { blockOperator, type LinearOperator, type Range, scaledOperator } from '../curvature/operator.ts';
 import { randomVectors } from '../curvature/random.ts';
-import { type EigenMethod, topEigenpairs } from '../curvature/top-eigenpairs.ts';
+import { type EigenMethod, type EigenResult, topEigenpairs } from '../curvature/top-eigenpairs.ts';
 import { hutchinsonTrace, spectralDensity } from '../curvature/trace.ts';
 import type { CurvatureEntry, LabelledDensity } from '../model/curvature.ts';
 import { diagError } from '../model/errors.ts';
@@ -32,6 +32,8 @@ export interface CurvatureOptions {
   readonly seed: number;
   readonly starts?: number;
   readonly maxProducts?: number;
+  /** A further start searches until it converges, not for as many products as the first search took. */
+  readonly thorough?: boolean;
   /** Name of a tensor, or a pattern with `*`; default all. */
   readonly block?: string;
   /** A task, or `each`; default all together. */
@@ -42,6 +44,15 @@ export interface CurvatureOptions {
   readonly density?: boolean;
   /** Called before each product of a search; what it throws ends the measurement. */
   readonly beforeProduct?: () => void;
+  /** Called where a search begins: its products at most, and the certified eigenvalue of the one before, with its residual. */
+  readonly onSearch?: (
+    most: number,
+    known: {
+      readonly operator: CurvatureOperator;
+      readonly value: number;
+      readonly residualNorm: number;
+    } | null,
+  ) => void;
 }
 
 export interface CurvatureMeasurement {
@@ -139,6 +150,14 @@ export async function measureCurvature(
         ...(options.starts === undefined ? {} : { starts: options.starts }),
         ...(options.maxProducts === undefined ? {} : { maxProducts: options.maxProducts }),
         ...(warmStart === undefined ? {} : { warmStart }),
+        ...(options.thorough === undefined ? {} : { thorough: options.thorough }),
+        onSearch: (most, known) =>
+          options.onSearch?.(
+            most,
+            known?.converged === true
+              ? { operator, value: known.value, residualNorm: known.residualNorm }
+              : null,
+          ),
       });
       options.warm?.set(
         key,
@@ -183,7 +202,7 @@ export async function measureCurvature(
         source: 'computed',
         notes: [
           ...notes,
-          `an eigenvalue is certified within residualNorm of each value, to the rounding of float32; that the first is the largest rests on ${found.confirmations + 1} random starts`,
+          `an eigenvalue is certified within residualNorm of each value, to the rounding of float32; that the first is the largest rests on ${restsOn(found, options)}`,
         ],
         ...(trace === undefined ? {} : { trace: { value: trace.value, standardError: trace.standardError } }),
       });
@@ -198,6 +217,18 @@ export async function measureCurvature(
     caveats,
     density,
   };
+}
+
+/** The searches behind "the largest": those after the first one are short, unless asked for in full. */
+function restsOn(
+  { confirmations, confirmationProducts }: EigenResult,
+  { thorough }: CurvatureOptions,
+): string {
+  if (confirmations === 0) return '1 random start';
+  const starts = `${confirmations + 1} random starts`;
+  return thorough === true
+    ? starts
+    : `${starts}, of which all but the first had ${confirmationProducts} products to find a larger one (--thorough: until they converge)`;
 }
 
 /** Whether the loss of the first batch is the recorded one: the model, the batch or the rebuilt state may be others. */

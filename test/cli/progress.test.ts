@@ -1,6 +1,6 @@
 /** What long work says of itself, by a clock that the test moves. */
 import { expect, it } from 'vitest';
-import { progressOn } from '../../src/cli/progress.ts';
+import { productsOn, progressOn } from '../../src/cli/progress.ts';
 
 it('progress: done, total and the time that is left, on a terminal alone', () => {
   let now = 1000;
@@ -26,4 +26,32 @@ it('progress: done, total and the time that is left, on a terminal alone', () =>
   const quiet: string[] = [];
   progressOn({ write: (text: string) => quiet.push(text) }, () => now)(1, 2);
   expect(quiet).toEqual([]);
+});
+
+it('products: on a terminal what is certified and how long is left, elsewhere a line every ten seconds', () => {
+  const told = (isTTY: boolean): string[] => {
+    let now = 0;
+    const lines: string[] = [];
+    const progress = productsOn(
+      { isTTY, columns: 200, write: (text: string) => lines.push(text) },
+      () => now,
+    );
+    const { beforeProduct, onSearch } = progress.next(0, 1);
+    onSearch(300, null);
+    // A product takes four seconds.
+    for (let k = 0; k < 3; k++, now += 4000) beforeProduct();
+    onSearch(3, { operator: 'hessian', value: 12.5, residualNorm: 0.01 });
+    for (let k = 0; k < 3; k++, now += 4000) beforeProduct();
+    return lines;
+  };
+  expect(told(true).map((line) => line.replace('\r\u001b[K', ''))).toEqual([
+    'product 2, at most 1192 s left in this search',
+    'product 3, at most 1188 s left in this search',
+    'hessian: 12.5 ± 0.01 is certified; looking for a larger one, product 4, at most 8 s left in this search',
+    'hessian: 12.5 ± 0.01 is certified; looking for a larger one, product 5, at most 4 s left in this search',
+    'hessian: 12.5 ± 0.01 is certified; looking for a larger one, product 6, at most 0 s left in this search',
+  ]);
+  expect(told(false)).toEqual([
+    'hessian: 12.5 ± 0.01 is certified; looking for a larger one, product 4, at most 8 s left in this search\n',
+  ]);
 });

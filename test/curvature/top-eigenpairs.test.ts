@@ -120,3 +120,59 @@ it('a restart keeps two pairs more than are wanted: six of an even spectrum take
     expect(products).toBeLessThan(160);
   }
 });
+
+/** A diagonal operator that counts its products. */
+function diagonal(values: Float64Array) {
+  const counted = {
+    size: values.length,
+    products: 0,
+    apply(v: Float64Array, out: Float64Array): void {
+      counted.products++;
+      for (let i = 0; i < v.length; i++) out[i] = values[i]! * v[i]!;
+    },
+  };
+  return counted;
+}
+
+describe.each(EIGEN_METHODS)('%s: what the search of a second start costs', (method) => {
+  // One value far above many that lie close together: the first search is short, one among the others is not.
+  const spectrum = Float64Array.from({ length: 400 }, (_, i) => (i === 0 ? 10 : 1 - i / 4000));
+
+  it('is no more than the first, and thorough goes on until it converges', async () => {
+    const first = diagonal(spectrum);
+    await topEigenpairs(first, { method, starts: 1 });
+    const both = diagonal(spectrum);
+    const result = await topEigenpairs(both, { method });
+    expect(both.products).toBe(result.products);
+    expect(both.products).toBeLessThanOrEqual(2 * first.products);
+    expect(result.confirmations).toBe(1);
+    expect(result.confirmationProducts).toBe(first.products);
+    expect(result.pairs[0]).toMatchObject({ converged: true, value: expect.closeTo(10, 4) });
+    const thorough = diagonal(spectrum);
+    await topEigenpairs(thorough, { method, thorough: true });
+    expect(thorough.products).toBeGreaterThan(2 * first.products);
+  });
+});
+
+it('what a short second search finds above the first is searched to its end', async () => {
+  // A loose tolerance stops among five values that lie close together, though one lies above them.
+  const values = Float64Array.from({ length: 200 }, (_, i) =>
+    i === 0 ? 1.3 : i < 6 ? 1 - i * 1e-3 : (0.3 * i) / 200 - 0.1,
+  );
+  const options = { method: 'lanczos', tolerance: 0.1 } as const;
+  let missed = 0;
+  let found = 0;
+  for (let seed = 0; seed < 20; seed++) {
+    const alone = await topEigenpairs(diagonal(values), { ...options, seed, starts: 1 });
+    if (alone.pairs[0]!.value > 1.1) continue;
+    missed++;
+    const both = await topEigenpairs(diagonal(values), { ...options, seed });
+    expect(both.confirmationProducts).toBe(alone.products);
+    if (both.confirmations > 0) continue;
+    found++;
+    expect(both.pairs[0]!.converged).toBe(true);
+    expect(both.pairs[0]!.value).toBeGreaterThan(1.3 * 0.9);
+  }
+  expect(missed).toBeGreaterThan(3);
+  expect(found).toBeGreaterThan(missed / 2);
+});
