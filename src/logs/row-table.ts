@@ -59,7 +59,8 @@ export interface RowSeries {
 }
 
 const grown = <T extends Float64Array | Uint32Array>(old: T, make: (length: number) => T): T => {
-  const next = make(Math.max(64, Math.ceil(old.length * 1.6)));
+  // What is not written to takes no memory yet; a smaller factor would only copy more often.
+  const next = make(Math.max(64, 2 * old.length));
   next.set(old as never);
   return next;
 };
@@ -116,7 +117,9 @@ export function rowTable(indexColumn?: string): RowTable {
   const byName = new Map<string, number>();
   let lines = integers(64);
   let count = 0;
+  /** Columns with a cell in the row that is being filled: the first `stagedCount`. Shortening an array is a call into the runtime. */
   const staged: number[] = [];
+  let stagedCount = 0;
   const kinds = rowKinds();
 
   /** The column, where the row that is being filled has no cell of it yet. */
@@ -124,7 +127,7 @@ export function rowTable(indexColumn?: string): RowTable {
     const column = columns[index]!;
     if (column.lastRow === count) return undefined;
     column.lastRow = count;
-    staged.push(index);
+    staged[stagedCount++] = index;
     return column;
   };
 
@@ -239,17 +242,17 @@ export function rowTable(indexColumn?: string): RowTable {
     },
     unset(index) {
       take(index);
-      staged.splice(staged.indexOf(index), 1);
+      staged.copyWithin(staged.indexOf(index), staged.indexOf(index) + 1, stagedCount--);
     },
     endRow(line) {
       if (count === lines.length) lines = grown(lines, integers);
-      kinds.add(count, staged, columns);
+      kinds.add(count, staged, stagedCount, columns);
       lines[count++] = line;
-      staged.length = 0;
+      stagedCount = 0;
     },
     dropRow() {
-      for (const index of staged) take(index);
-      staged.length = 0;
+      for (let k = 0; k < stagedCount; k++) take(staged[k]!);
+      stagedCount = 0;
     },
     rows: () => count,
     finish() {
@@ -371,18 +374,28 @@ function rowKinds() {
   let rows = 0;
   let looks = 0;
 
-  const add = (row: number, staged: readonly number[], columns: readonly Column[]): void => {
+  /** Most rows are of the kind of the row before. */
+  let lastHash = 0;
+  let lastKind: number | undefined;
+
+  /** @param staged the first `count` are the columns of the row */
+  const add = (row: number, staged: readonly number[], count: number, columns: readonly Column[]): void => {
     let hash = 2166136261;
-    for (const index of staged)
+    for (let k = 0; k < count; k++) {
+      const index = staged[k]!;
       if (!isMissing(columns[index]!, row)) hash = Math.imul(hash ^ (index + 1), 16777619);
-    let kind = byHash.get(hash);
+    }
+    let kind = hash === lastHash ? lastKind : byHash.get(hash);
     if (kind === undefined) {
       kind = kinds.length;
       if (kind < MAX_KINDS) {
         byHash.set(hash, kind);
-        kinds.push({ filled: staged.filter((index) => !isMissing(columns[index]!, row)), rows: 0 });
+        const filled = staged.slice(0, count).filter((index) => !isMissing(columns[index]!, row));
+        kinds.push({ filled, rows: 0 });
       }
     }
+    lastHash = hash;
+    lastKind = kind;
     if (kind < MAX_KINDS) kinds[kind]!.rows++;
     if (kind > 0 && kindOf === undefined) kindOf = new Uint8Array(Math.max(64, row + 1));
     if (kindOf !== undefined) {
