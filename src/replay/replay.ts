@@ -138,12 +138,13 @@ async function walkRecorded(
     precision,
     visit: (_index, step, tensors) => {
       largest = 0;
-      norm!.push(stepper.step(tensors, step.gradients, step.learningRates, true, observer).updateNorm);
+      const record = stepper.step(tensors, step.gradients, step.learningRates, true, observer);
+      norm!.push(record.updateNorm);
       gradientNorm!.push(
         Math.sqrt(step.gradients.reduce((sum, { values }) => sum + sumOfSquares(values), 0)),
       );
       directionMax!.push(largest);
-      for (const track of tracks) track.dryStep(step, tensors, movements);
+      for (const track of tracks) track.dryStep(step, tensors, movements, record);
     },
     progress,
   });

@@ -40,9 +40,11 @@ export function takeGradient(
   noted: boolean,
 ): Values {
   const { g, w, beta, group, t } = work;
+  let awaited = work.decay === 'gradient' && beta !== 0;
+  // Nobody writes to it: where nothing changes the gradient, it is its own copy.
+  if (!awaited && !bench.parts.gradient.some((part) => takesPart(bench, part, work.tensor))) return g;
   const x = bench.room.get('x', g.length);
   let from = g;
-  let awaited = work.decay === 'gradient' && beta !== 0;
   const addDecay = (share: number): void => {
     for (let i = 0; i < x.length; i++) x[i] = x[i]! + share * w[i]!;
     awaited = false;

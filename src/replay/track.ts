@@ -1,6 +1,7 @@
 /** What one rule, at one multiplier of the learning rate, did at each step. */
 import type { Capture } from '../captures/read.ts';
 import type { OwnMembers, ReplayEntry } from '../model/replay.ts';
+import { leavesAll } from '../rules/choice.ts';
 import type { RuleDetails } from '../rules/rule.ts';
 import type { Values } from '../tensor/values.ts';
 import type { StepObserver } from './bench.ts';
@@ -27,8 +28,18 @@ export interface Track {
   readonly optimizerDiffers: boolean;
   /** Whether the parameters are finite after the last step. */
   readonly finite: () => boolean;
-  /** Measures what a step would do. @param unclipped movement of each tensor without a rule */
-  dryStep(input: StepInput, tensors: readonly TensorState[], unclipped: readonly Values[]): void;
+  /**
+   * Measures what a step would do.
+   *
+   * @param unclipped movement of each tensor without a rule
+   * @param record what the step without a rule did, where one was measured: a track without a rule takes it as its own
+   */
+  dryStep(
+    input: StepInput,
+    tensors: readonly TensorState[],
+    unclipped: readonly Values[],
+    record?: StepRecord,
+  ): void;
   /** Takes a step; whether the parameters are finite after it. */
   realStep(input: StepInput, tensors: readonly TensorState[]): boolean;
   bottleneck(): ReplayEntry['bottleneck'];
@@ -76,6 +87,11 @@ export function createTrack(
       bottleneck = record.bottleneck;
   };
 
+  const optimizerDiffers = stepper.optimizers.some(
+    ({ options }, group) =>
+      JSON.stringify(options) !== JSON.stringify(prepared.setup.optimizers[group]!.options),
+  );
+  const isUnclipped = leavesAll(stepper.rule) && multiplier === 1 && !optimizerDiffers;
   return {
     stepper,
     multiplier,
@@ -84,24 +100,31 @@ export function createTrack(
     kept,
     cosine,
     engaged,
-    optimizerDiffers: stepper.optimizers.some(
-      ({ options }, group) =>
-        JSON.stringify(options) !== JSON.stringify(prepared.setup.optimizers[group]!.options),
-    ),
+    optimizerDiffers,
     finite: () => finite,
-    dryStep({ gradients, learningRates }, tensors, unclipped) {
+    dryStep({ gradients, learningRates }, tensors, unclipped, record) {
+      if (isUnclipped && record !== undefined) {
+        note(record);
+        const same = Number.isFinite(record.updateNorm) ? 1 : Number.NaN;
+        kept.push(same);
+        cosine.push(same);
+        return;
+      }
       let dot = 0;
       let own = 0;
       let other = 0;
       const moved = (t: number, move: Values): void => {
         const reference = unclipped[t]!;
+        // Of its own: a variable that is shared with another function is a boxed number, made anew in every round.
+        let [ab, aa, bb] = [dot, own, other];
         for (let i = 0; i < move.length; i++) {
           const a = move[i]!;
           const b = reference[i]!;
-          dot += a * b;
-          own += a * a;
-          other += b * b;
+          ab += a * b;
+          aa += a * a;
+          bb += b * b;
         }
+        [dot, own, other] = [ab, aa, bb];
       };
       note(stepper.step(tensors, gradients, learningRates, true, { ...watching, moved }));
       kept.push(other === 0 ? 1 : Math.sqrt(own / other));

@@ -1,0 +1,53 @@
+/** A replay without a rule is the unclipped step that is measured anyway: taken over or measured again, it says the same. */
+import { join } from 'node:path';
+import { expect, it } from 'vitest';
+import { openCapture } from '../../src/captures/read.ts';
+import { follow } from '../../src/replay/follow.ts';
+import { prepareReplay } from '../../src/replay/from-capture.ts';
+import { createStepper } from '../../src/replay/step.ts';
+import { createTrack, type Track } from '../../src/replay/track.ts';
+import { NO_CLIPPING } from '../../src/rules/choice.ts';
+import type { Values } from '../../src/tensor/values.ts';
+import { projectRoot } from '../support/shared-data.ts';
+
+const tells = (track: Track) => ({
+  minClipFactor: track.minClipFactor,
+  updateNorm: track.updateNorm,
+  kept: track.kept,
+  cosine: track.cosine,
+  engaged: track.engaged,
+  bottleneck: track.bottleneck(),
+  tensors: track.tensors(3),
+  ownMembers: track.ownMembers(),
+  finite: track.finite(),
+});
+
+it.each(['incident/capture', 'captures/nan', 'captures/embedding', 'captures/micro-divergence'])(
+  '%s',
+  async (name) => {
+    const capture = await openCapture(join(projectRoot, 'fixtures', name));
+    const precision = 'float32';
+    const prepared = await prepareReplay(capture, precision, null);
+    const { optimizers } = prepared.setup;
+    const track = (): Track =>
+      createTrack(createStepper({ rule: NO_CLIPPING, optimizers, precision }), 1, prepared, capture);
+    const [taken, measured, doubled] = [track(), track(), track()];
+    const unclipped = createStepper({ rule: NO_CLIPPING, optimizers, precision });
+    const movements: Values[] = prepared.tensors.map(({ w }) => w.slice());
+    await follow(capture, prepared, {
+      precision,
+      visit: (_, step, tensors) => {
+        const record = unclipped.step(tensors, step.gradients, step.learningRates, true, {
+          moved: (t, movement) => movements[t]!.set(movement),
+        });
+        taken.dryStep(step, tensors, movements, record);
+        measured.dryStep(step, tensors, movements);
+        doubled.dryStep(step, tensors, movements, { ...record, updateNorm: 2 * record.updateNorm });
+      },
+    });
+    expect(taken.updateNorm.length).toBeGreaterThan(3);
+    expect(tells(taken)).toEqual(tells(measured));
+    // The control: what is handed over is what is told.
+    expect(tells(doubled)).not.toEqual(tells(measured));
+  },
+);
