@@ -225,7 +225,7 @@ STORIES = {
         ["torch", "accelerate"],
         'for group in optimizer.param_groups: group["lr"] = 0.003',
         SKIP,
-        "accelerator.clip_grad_norm_(model.parameters(), 1)",
+        "if accelerator.sync_gradients: accelerator.clip_grad_norm_(model.parameters(), 1)",
     ),
     "lightning": (
         lit,
@@ -253,7 +253,7 @@ STORIES = {
         ["jax", "optax"],
         "learning_rate=0.003,  # of the optimizer",
         SKIP,
-        "optax.chain(optax.clip_by_global_norm(1), optimizer)",
+        "optimizer = optax.chain(optax.clip_by_global_norm(1), optimizer)",
     ),
 }
 

@@ -125,7 +125,8 @@ def test_arms_change_one_thing_each(tmp_path):
     result = closed_loop(tmp_path / "capture", build(), loss_fn, rules=["none"])
     arms = {json.dumps(entry["arm"]): entry for entry in result["replay"] if "arm" in entry}
     kinds = [json.loads(arm)["kind"] for arm in arms]
-    assert kinds == ["skip-batches", "learning-rate", "learning-rate", "learning-rate", "restore-optimizer-state"]
+    rates = ["learning-rate"] * 3
+    assert kinds == ["skip-batches", *rates, "restore-optimizer-state", "guard"]
     assert result["onsetStep"] in (59, 60)
     skip = next(entry for entry in arms.values() if entry["arm"]["kind"] == "skip-batches")
     assert skip["arm"]["steps"] == [60, 61, 62, 63]
@@ -296,3 +297,45 @@ def test_several_rules_of_the_training_act_one_after_the_other(tmp_path):
     (tmp_path / "capture" / "capture.json").write_text(json.dumps(manifest))
     with pytest.raises(ClosedLoopMismatch, match=r"global-norm:0\.1\+value:0\.5"):
         closed_loop(tmp_path / "capture", build(), loss_fn, arms=None)
+
+
+def test_a_guard_that_was_not_there_is_tried(tmp_path):
+    def loss_of(model, batch):
+        return ((model(batch["x"]) - batch["y"]) ** 2).mean()
+
+    def build():
+        torch.manual_seed(0)
+        return torch.nn.Sequential(torch.nn.Linear(8, 32), torch.nn.ReLU(), torch.nn.Linear(32, 1))
+
+    def record(name, times):
+        model = build()
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.05)
+        recorder = Recorder(model, optimizer, tmp_path / name)
+        if times == 1:
+            recorder.capture_now()
+        for step in range(160):
+            g = torch.Generator().manual_seed(step)
+            x = torch.randn(32, 8, generator=g)
+            y = torch.tanh(x[:, :1]) + 0.1 * torch.randn(32, 1, generator=g)
+            batch = {"x": x * (times if 120 <= step < 124 else 1), "y": y}
+            optimizer.zero_grad()
+            loss = loss_of(model, batch)
+            loss.backward()
+            recorder.record(step, loss, batch=batch)
+            optimizer.step()
+        recorder.close()
+        return tmp_path / name
+
+    folder = record("surge", 40.0)
+    found = closed_loop(folder, build(), loss_of, rules=["none"])["replay"]
+    (guarded,) = [entry for entry in found if entry.get("arm") == {"kind": "guard"}]
+    advice = {one["step"]: one for one in guarded["advice"]}
+    assert all(advice[step]["action"] == "apply" for step in range(100, 120))
+    assert advice[120]["action"] != "apply" and advice[120]["risk"] >= 0.9
+    assert guarded["referenceLoss"][-1] < 1.25 * guarded["referenceLoss"][0]
+    assert not float(found[0]["referenceLoss"][-1]) < 1.45 * guarded["referenceLoss"][0]
+    # A run that a guard looked at says itself what it knew; where there is no incident there is nothing to know.
+    again = closed_loop(folder, build(), loss_of, rules=["none"], arms=["learning-rate"])["replay"]
+    assert not [entry for entry in again if "advice" in entry]
+    calm = closed_loop(record("calm", 1), build(), loss_of, rules=["none"])["replay"]
+    assert not [entry for entry in calm if "arm" in entry]

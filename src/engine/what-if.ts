@@ -12,7 +12,7 @@ import type { ReplayEntry } from '../model/replay.ts';
 import type { RunReport } from '../model/report.ts';
 import type { Run } from '../model/run.ts';
 import { replayFromLog } from '../replay/from-log.ts';
-import { recordedCurvature, recordedReplays } from '../replay/recorded.ts';
+import { guardTried, recordedCurvature, recordedReplays } from '../replay/recorded.ts';
 import { replayCapture } from '../replay/replay.ts';
 import type { RuleChoice } from '../rules/choice.ts';
 import { parseRule } from '../rules/parse.ts';
@@ -61,6 +61,7 @@ export async function whatIf(
       ...(onset === null ? {} : { onsetStep: onset }),
     });
     const recorded = recordedReplays(capture.manifest);
+    const guarded = onset === null ? null : guardTried(capture, recorded.entries, onset);
     const eigenvalues = recordedCurvature(capture.manifest);
     const around = placed(checkpoints, files, run);
     const model = await closerLook(capture, rules, onset, around, limits);
@@ -84,6 +85,7 @@ export async function whatIf(
         ...notes,
         ...model.notes,
         ...recorded.notes,
+        ...(guarded === null ? [] : [guarded]),
         ...eigenvalues.notes,
       ],
     };

@@ -1,6 +1,8 @@
 /** Replays and eigenvalues that the user's own framework computed and stored in `capture.json`: shown, never recomputed. */
 import { lossesBefore } from '../captures/as-run.ts';
 import type { CaptureManifest } from '../captures/manifest.ts';
+import type { Capture } from '../captures/read.ts';
+import { endLevel } from '../incidents/losses.ts';
 import { CURVATURE_OPERATORS, type CurvatureEntry, type EigenEstimate } from '../model/curvature.ts';
 import { DiagError } from '../model/errors.ts';
 import { formatNumber } from '../model/format-number.ts';
@@ -43,6 +45,48 @@ export function recordedReplays(manifest: CaptureManifest): {
     else entries.push({ ...trace, ...judged });
   }
   return { entries, notes };
+}
+
+/**
+ * What a guard would have known of the incident and what obeying it would have given, where `closed_loop` tried one; null where it did not.
+ *
+ * @param onsetStep of the incident, as the capture counts steps
+ */
+export function guardTried(
+  { manifest, steps }: Pick<Capture, 'manifest' | 'steps'>,
+  entries: readonly ReplayEntry[],
+  onsetStep: number,
+): string | null {
+  const stored = manifest.replay.filter(isJsonObject);
+  const tried = stored.find(
+    ({ arm, advice }) => isJsonObject(arm) && arm.kind === 'guard' && Array.isArray(advice),
+  );
+  if (tried === undefined) return null;
+  const advice = (tried.advice as readonly unknown[]).filter(
+    (one): one is Json => isJsonObject(one) && Number.isSafeInteger(one.step),
+  );
+  if (advice.length === 0) return null;
+  const alarm = advice.find(({ action }) => action === 'clip' || action === 'skip');
+  const begun = `A guard that begins at step ${steps[0]!.step}`;
+  if (alarm === undefined) return `${begun} would not have warned of the incident of step ${onsetStep}.`;
+  const ahead = onsetStep - (alarm.step as number);
+  const count = Math.abs(ahead);
+  const when =
+    ahead === 0
+      ? 'before that step was taken, at which the loss leaves its usual range'
+      : `${count} ${count === 1 ? 'step' : 'steps'} ${ahead > 0 ? 'before' : 'after'} the loss leaves its usual range`;
+  const loops = entries.filter(({ mode }) => mode === 'closed-loop');
+  const loop = loops.find(({ arm }) => arm?.kind === 'guard');
+  const plain = loops.find(({ label, arm }) => arm === undefined && `${label}, guard` === loop?.label);
+  const [obeyed, without] = [loop, plain].map((one) => endLevel(one?.referenceLoss ?? [Number.NaN])) as [
+    number,
+    number,
+  ];
+  const ends =
+    plain?.referenceLoss === undefined
+      ? ''
+      : ` Obeyed, the run ends at ${formatNumber(obeyed)} on reference batches (without: ${formatNumber(without)}).`;
+  return `${begun} would have warned at step ${alarm.step} (${String(alarm.action)}), ${when}.${ends}`;
 }
 
 type Trace = Omit<ReplayEntry, keyof Judgement>;

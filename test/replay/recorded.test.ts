@@ -3,7 +3,7 @@ import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import type { CaptureManifest } from '../../src/captures/manifest.ts';
 import { toJson } from '../../src/model/json.ts';
-import { recordedCurvature, recordedReplays } from '../../src/replay/recorded.ts';
+import { guardTried, recordedCurvature, recordedReplays } from '../../src/replay/recorded.ts';
 import { curvatureEntry, replayEntry } from '../../src/reports/report-schema.ts';
 
 const replay = {
@@ -102,5 +102,47 @@ describe('entries of a capture', () => {
       }),
       { numRuns: 1000 },
     );
+  });
+});
+
+describe('a guard that was tried', () => {
+  const steps = Array.from({ length: 30 }, (_, k) => ({ step: 100 + k }));
+  const entry = (label: string, end: number, arm?: object) => ({
+    mode: 'closed-loop',
+    label,
+    referenceLoss: steps.map(() => end),
+    ...(arm === undefined ? {} : { arm }),
+  });
+  const tells = (alarms: readonly number[], onset: number, stored = true) => {
+    const advice = steps.map(({ step }) => ({
+      step,
+      risk: 0.5,
+      action: alarms.includes(step) ? 'clip' : 'apply',
+    }));
+    const capture = { steps, manifest: { replay: stored ? [{ arm: { kind: 'guard' }, advice }] : [] } };
+    const entries = [entry('none', 8), entry('none, guard', 0.5, { kind: 'guard' })];
+    return guardTried(
+      capture as unknown as Parameters<typeof guardTried>[0],
+      entries as unknown as Parameters<typeof guardTried>[1],
+      onset,
+    );
+  };
+
+  it.each([
+    [
+      [119, 120],
+      120,
+      /begins at step 100 would have warned at step 119 \(clip\), 1 step before the loss leaves/,
+    ],
+    [[120], 120, /warned at step 120 \(clip\), before that step was taken/],
+    [[123], 120, /warned at step 123 \(clip\), 3 steps after the loss leaves/],
+    [[], 120, /would not have warned of the incident of step 120\.$/],
+  ])('alarms at %j of the incident of step %i', (alarms, onset, said) => {
+    expect(tells(alarms, onset)).toMatch(said);
+  });
+
+  it('says how the run ends with it and without, and nothing where none was tried', () => {
+    expect(tells([119], 120)).toMatch(/Obeyed, the run ends at 0\.5 on reference batches \(without: 8\)\.$/);
+    expect(tells([119], 120, false)).toBeNull();
   });
 });

@@ -74,12 +74,18 @@ class Trainer(Protocol):
     def restore_optimizer(self) -> None:
         """The optimizer's state as before the first recorded step; parameters stay."""
 
+    def watch(self) -> bool:
+        """A guard checks each step from here on, and its advice is followed; False where there is none for this framework."""
+
+    def advice(self) -> dict[str, Any] | None:
+        """What the guard said of the last step, as a member of its entry; None without one."""
+
     def noise(self, entry: Mapping[str, Any]) -> float:
         """Standard deviation of the loss over draws of random numbers that the capture does not fix; 0 for none."""
 
 
 class Arm:
-    """One thing changed: batches left out, another learning rate, or the old optimizer state put back."""
+    """One thing changed: batches left out, another learning rate, the old optimizer state put back, or a guard obeyed."""
 
     def __init__(
         self,
@@ -87,8 +93,10 @@ class Arm:
         skip: Sequence[int] = (),
         rate: Callable[[Mapping[str, Any]], Sequence[float]] | None = None,
         restore_at: int | None = None,
+        guarded: bool = False,
     ) -> None:
         self.described, self.skip, self.rate, self.restore_at = described, set(skip), rate, restore_at
+        self.guarded = guarded
 
 
 def run_loops(
@@ -117,7 +125,7 @@ def run_loops(
     entries = [run(capture, trainer, one, None, references) for one in chosen]
     if recorded not in chosen:
         entries.append(run(capture, trainer, recorded, None, references))
-    for arm in choose_arms(capture, onset, unlike, arms):
+    for arm in choose_arms(capture, onset, unlike, arms, trainer):
         entries.append(run(capture, trainer, recorded, arm, references))
     manifest = {**capture.manifest, "replay": entries}
     if references:
@@ -175,6 +183,9 @@ def _differs(capture: Capture, k: int, wanted: float, loss: float, noise: float,
 def run(capture: Capture, trainer: Trainer, rules: Rules, arm: Arm | None, references: Sequence[int]) -> dict[str, Any]:
     """The trace of one closed loop from before the first recorded step, as an entry of `replay`."""
     trainer.start()
+    if arm is not None and arm.guarded:
+        trainer.watch()
+    advised: list[dict[str, Any]] = []
     checks = [entry for entry in capture.steps if entry["step"] in set(references)]
     losses: list[float] = []
     factors: list[float] = []
@@ -193,6 +204,9 @@ def run(capture: Capture, trainer: Trainer, rules: Rules, arm: Arm | None, refer
             norms.append(0.0)
             continue
         taken = trainer.step(entry, rules, arm.rate(entry) if arm is not None and arm.rate is not None else None)
+        advice = trainer.advice()
+        if advice is not None:
+            advised.append({"step": entry["step"], **advice})
         losses.append(taken.loss)
         factors.append(taken.factor)
         norms.append(taken.update_norm)
@@ -213,16 +227,17 @@ def run(capture: Capture, trainer: Trainer, rules: Rules, arm: Arm | None, refer
         **({"referenceLoss": [number(value) for value in on_references]} if on_references else {}),
         "ended": ended or {"reason": "completed", "step": capture.steps[-1]["step"]},
         "bottleneck": bottleneck,
+        **({"advice": advised} if advised else {}),
     }
 
 
 def choose_arms(
-    capture: Capture, onset: int | None, unlike: Sequence[int], arms: str | None | Sequence[str]
+    capture: Capture, onset: int | None, unlike: Sequence[int], arms: str | None | Sequence[str], trainer: Trainer
 ) -> list[Arm]:
     """The arms of an incident: each changes one thing. None where the capture shows no incident."""
     if arms is None or onset is None:
         return []
-    known = ("skip-batches", "learning-rate", "restore-optimizer-state")
+    known = ("skip-batches", "learning-rate", "restore-optimizer-state", "guard")
     wanted = known if arms == "all" else tuple([arms] if isinstance(arms, str) else arms)
     for kind in wanted:
         if kind not in known:
@@ -245,6 +260,9 @@ def choose_arms(
         after = (max(unlike) if unlike else onset) + 1
         if any(entry["step"] == after for entry in capture.steps):
             found.append(Arm({"kind": "restore-optimizer-state", "at": after}, restore_at=after))
+    # A run that a guard looked at says itself what it knew.
+    if "guard" in wanted and not any("guard" in entry for entry in capture.steps) and trainer.watch():
+        found.append(Arm({"kind": "guard"}, guarded=True))
     return found
 
 

@@ -74,6 +74,14 @@ class _OptaxTrainer:
         self.arrays = {name: self.initial[f"param/{name}"] for name in self.dtypes}
         self.restore_optimizer()
 
+    def watch(self) -> bool:
+        """There is no guard for closed loops here."""
+        return False
+
+    def advice(self) -> dict[str, Any] | None:
+        """Nothing, as nothing watches."""
+        return None
+
     def restore_optimizer(self) -> None:
         """The optimizer's state as before the first recorded step."""
         state = self.make(self._rate(self.capture.steps[0])).init(self._tree(self.arrays))

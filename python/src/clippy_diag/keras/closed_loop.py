@@ -110,6 +110,14 @@ class _KerasTrainer:
                 variable.assign(self.initial[f"buffer/{name}"])
         self.optimizer = self._made()
 
+    def watch(self) -> bool:
+        """There is no guard for closed loops here."""
+        return False
+
+    def advice(self) -> dict[str, Any] | None:
+        """Nothing, as nothing watches."""
+        return None
+
     def restore_optimizer(self) -> None:
         """A new optimizer with the state from before the first recorded step."""
         self.optimizer = self._made()

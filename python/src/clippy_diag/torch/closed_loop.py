@@ -21,6 +21,7 @@ import numpy as np
 import torch
 
 from ..captures import INITIAL, Capture, open_capture, read_raw, unflatten
+from ..guarding import advice_entry
 from ..loops import ClosedLoopMismatch, Found, Taken, least, run_loops
 from ..rules import OUTPUT_AXIS, Rules
 from . import words as names
@@ -48,8 +49,8 @@ def closed_loop(
     loss_fn    (model, batch) -> loss, a scalar, with the batch as it was given to `record`
     rules      texts as `--rule` takes them, or options by rule: {"global-norm": {"maxNorm": 1.0}}. Default: none,
                global-norm:1, agc:0.01, clippy:paper
-    arms       "all", None, or some of "skip-batches", "learning-rate", "restore-optimizer-state": the run with one thing
-               changed, where the capture shows an incident
+    arms       "all", None, or some of "skip-batches", "learning-rate", "restore-optimizer-state", "guard": the run with one
+               thing changed, where the capture shows an incident; "guard" obeys a `Guard` that begins at the first recorded step
     train      in the recorded modes (dropout on, BatchNorm following its batches), with the recorded buffers and random
                state; False for evaluation mode
     optimizer  makes the optimizer from its parameter groups, where its class can't be imported by its recorded name
@@ -119,6 +120,8 @@ class _TorchTrainer:
         self.initial = _tensors(capture.folder / INITIAL)
         self.optimizers: list[torch.optim.Optimizer] = []
         self._recorded_gradients: dict[str, Any] = {}
+        self._guard: Any = None
+        self._advice: dict[str, Any] | None = None
 
     def start(self) -> None:
         """Everything as before the first recorded step."""
@@ -138,6 +141,19 @@ class _TorchTrainer:
                     modules[name].training = training
         self._restore_other_random()
         self.optimizers = self._made()
+        self._guard = self._advice = None
+
+    def watch(self) -> bool:
+        """A guard that begins here, under the recorded clipping."""
+        from .guard import Guard  # which tries steps with this module's clipping
+
+        clipping = self.capture.manifest.get("clipping")
+        self._guard = Guard(self.model, self.optimizers, self.loss_fn, clipping=clipping)
+        return True
+
+    def advice(self) -> dict[str, Any] | None:
+        """What the guard said of the last step."""
+        return self._advice
 
     def _restore_other_random(self) -> None:
         if "rng" not in self.rerun:
@@ -207,18 +223,19 @@ class _TorchTrainer:
                 for spec, p in self.parameters
                 if p.grad is not None
             }
+        self._set_rates(entry, rate_factor)
+        if self._guard is not None:
+            advice = self._guard.check(entry["step"], self._batch(entry, file), loss)
+            self._guard.apply(advice)
+            self._advice = advice_entry(advice)
         before = [p.detach().clone() for _, p in self.parameters]
         found = [clip_gradients(name, options, self.parameters) for name, options in rules if name not in AFTER]
-        rates = [entry["learningRate"], *entry.get("groupLearningRates", [])]
         keeps: dict[int, float] = {}
-        k = 0
         for optimizer in self.optimizers:
             for group in optimizer.param_groups:
-                group["lr"] = rates[k] * (rate_factor[k] if rate_factor is not None else 1.0)
                 decoupled = type(optimizer).__name__ == "AdamW" or group.get("decoupled_weight_decay")
                 for p in group["params"]:
                     keeps[id(p)] = 1 - group["lr"] * group.get("weight_decay", 0) if decoupled else 1.0
-                k += 1
             optimizer.step()
         for name, options in rules:
             if name == "clippy":
@@ -226,6 +243,12 @@ class _TorchTrainer:
                 found.append(clip_updates(options, self.parameters, before, kept))
         moved = sum(((b - p.detach()).double() ** 2).sum().item() for b, (_, p) in zip(before, self.parameters))
         return Taken(float(loss.detach()), *least(found), math.sqrt(moved))
+
+    def _set_rates(self, entry: Mapping[str, Any], factors: Sequence[float] | None) -> None:
+        rates = [entry["learningRate"], *entry.get("groupLearningRates", [])]
+        groups = [group for optimizer in self.optimizers for group in optimizer.param_groups]
+        for k, group in enumerate(groups):
+            group["lr"] = rates[k] * (factors[k] if factors is not None else 1.0)
 
     def gradients(self) -> dict[str, Any]:
         """Gradients of the last step, before clipping."""
