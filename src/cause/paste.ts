@@ -43,6 +43,11 @@ export function pasteRate(
       return rate === null
         ? `optimizer = optax.chain(optimizer, optax.scale(${factor}))`
         : `learning_rate=${number},  # of the optimizer`;
+    case 'tfjs':
+      // That of SGD reads its rate from a tensor of its own.
+      return rate === null
+        ? null
+        : `optimizer.setLearningRate?.(${number}) ?? (optimizer.learningRate = ${number});`;
     default:
       return null;
   }
@@ -55,6 +60,11 @@ const OWN_BATCHES: readonly TrainingLoop[] = ['transformers', 'lightning', 'kera
 export function pasteSkip(loop: TrainingLoop | null, steps: readonly number[]): string | null {
   if (loop !== null && OWN_BATCHES.includes(loop)) return null;
   const [first, last] = [steps[0]!, steps.at(-1)!];
-  const which = last - first + 1 === steps.length ? `range(${first}, ${last + 1})` : `{${steps.join(', ')}}`;
+  const inRow = last - first + 1 === steps.length;
+  if (loop === 'tfjs')
+    return inRow
+      ? `if (step >= ${first} && step <= ${last}) continue;`
+      : `if ([${steps.join(', ')}].includes(step)) continue;`;
+  const which = inRow ? `range(${first}, ${last + 1})` : `{${steps.join(', ')}}`;
   return `if step in ${which}: continue`;
 }

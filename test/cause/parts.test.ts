@@ -1,11 +1,13 @@
 /** The parts of a cause that need no model: what is usual, blocks, the first harmful step, orders, changes, ranking, advice. */
 import { readFileSync } from 'node:fs';
+import { createRequire } from 'node:module';
 import { join } from 'node:path';
+import type * as Tf from '@tensorflow/tfjs-core';
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { raisedRate } from '../../src/cause/changes.ts';
 import { causeFromLog, NO_CAUSE, suggestionFor } from '../../src/cause/from-log.ts';
-import { pasteRate } from '../../src/cause/paste.ts';
+import { pasteRate, pasteSkip } from '../../src/cause/paste.ts';
 import { rankRemedies, untried } from '../../src/cause/remedies.ts';
 import { remedyAdvice, wayBack } from '../../src/cause/way-back.ts';
 import { isRaised, usualRange } from '../../src/incidents/unlike.ts';
@@ -236,6 +238,34 @@ it('docs/cause.md has a section for each kind of evidence', () => {
 it('a rate that was kept in 32 bits is pasted as it was written', () => {
   expect(pasteRate('jax', Math.fround(0.003), null)).toBe('learning_rate=0.003,  # of the optimizer');
   expect(pasteRate('keras-fit', 0.1 + 0.2, null)).toBe('optimizer.learning_rate = 0.30000000000000004');
+});
+
+it('lines for TensorFlow.js are JavaScript, and set the rate of every optimizer of tf.train', async () => {
+  const require = createRequire(import.meta.url);
+  const tf = require('@tensorflow/tfjs-core') as typeof Tf;
+  require('@tensorflow/tfjs-backend-cpu');
+  await tf.setBackend('cpu');
+  const rates = [tf.train.sgd(1), tf.train.adam(1), tf.train.rmsprop(1)].map((optimizer) => {
+    new Function('optimizer', pasteRate('tfjs', 0.25, null)!)(optimizer);
+    // One step with a gradient of 1: what SGD moves is its rate.
+    const variable = tf.variable(tf.scalar(0));
+    optimizer.applyGradients([{ name: variable.name, tensor: tf.scalar(1) }]);
+    return Math.abs(variable.dataSync()[0]!);
+  });
+  expect(rates.map((moved) => moved > 0.2 && moved < 1)).toEqual([true, true, true]);
+  for (const [steps, left] of [
+    [
+      [3, 4, 5],
+      [0, 1, 2, 6],
+    ],
+    [
+      [1, 4],
+      [0, 2, 3, 5, 6],
+    ],
+  ] as const) {
+    const loop = `const left = []; for (let step = 0; step < 7; step++) { ${pasteSkip('tfjs', steps)} left.push(step); } return left;`;
+    expect(new Function(loop)()).toEqual(left);
+  }
 });
 
 it('a lower rate that nobody tried has its line too, where the rate of before is known', () => {
