@@ -3,6 +3,7 @@ import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { documentPages, explain, explainable } from '../../src/engine/pages.ts';
 import { REPORT_FORMATS } from '../../src/reports/registry.ts';
+import { RULES } from '../../src/rules/registry.ts';
 import { cli } from '../support/cli.ts';
 import { projectRoot } from '../support/shared-data.ts';
 
@@ -30,6 +31,19 @@ describe('generated pages', () => {
     for (const { id, summary } of all) {
       expect(summary, id).not.toBe('');
       expect((await explain(id)).length, id).toBeGreaterThan(id.length + 20);
+    }
+  });
+
+  it('of numerics list each clipping rule at the stage at which it acts', () => {
+    const text = readFileSync(join(docs, 'numerics.md'), 'utf8').replace(/\s+/g, ' ');
+    const listed = {
+      gradient: /on the gradient \(([^)]*)\)/,
+      direction: /on the direction r before the learning rate \(([^)]*)\)/,
+      update: /on the update Δ = ηr \(([^)]*)\)/,
+    };
+    for (const [stage, list] of Object.entries(listed)) {
+      const acting = Object.values(RULES).filter((rule) => rule.stage === stage && rule !== RULES.none);
+      expect(list.exec(text)?.[1]?.split(', ').sort(), stage).toEqual(acting.map(({ id }) => id).sort());
     }
   });
 
