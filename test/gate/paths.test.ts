@@ -66,7 +66,12 @@ describe('patterns', () => {
     expect(await inputsOf(at, ...patterns)).toEqual(found);
   });
   test('are seen from the working folder, too; what two of them match is one input', async () => {
-    const patterns = ['./fixtures/logs/health?/*.jsonl', 'fixtures/logs/healthy/in*.jsonl'];
+    const patterns = [
+      './fixtures/logs/health?/*.jsonl',
+      'fixtures/logs/healthy/in*.jsonl',
+      'fixture?/logs/healthy/*.jsonl',
+    ];
+    for (const pattern of patterns) expect((await read([pattern])).report.inputs, pattern).toHaveLength(1);
     const { report: found } = await read([...patterns, resolve('fixtures/logs/healthy/input.jsonl')]);
     expect(found.inputs).toHaveLength(1);
     expect(found.runs).toHaveLength(1);

@@ -40,6 +40,28 @@ describe('losses as they come', () => {
     expect(begun).toBeGreaterThan(80);
   });
 
+  it('of both signs begin one there too: from the first at or below zero on all are judged by their values', () => {
+    let begun = 0;
+    for (let seed = 1; seed <= 30; seed++) {
+      const random = seeded(seed);
+      const normal = normals(seed + 2000);
+      const points = 60 + Math.floor(60 * random());
+      const at = Math.floor(points * (0.6 + 0.3 * random()));
+      // From 1 to −1, and up by a few times that.
+      const losses = Array.from(
+        { length: points },
+        (_, i) => 1 - (2 * i) / points + 0.02 * normal() + (i < at ? 0 : 4 + 4 * random()),
+      );
+      const judged = judgedAnew(losses);
+      expect(
+        streamed(losses, lossStream()).map(([newest]) => newest),
+        `seed ${seed}`,
+      ).toEqual(judged);
+      begun += judged.length;
+    }
+    expect(begun).toBeGreaterThan(20);
+  });
+
   it('five times the level at step 60, on the way down, begins one', () => {
     const smooth = Array.from({ length: 61 }, (_, i) => Math.exp(-i / 30) * (i < 60 ? 1 : 5));
     expect(streamed(smooth, lossStream())).toEqual([[60, 60]]);

@@ -666,6 +666,19 @@ describe('the sentence about an incident', () => {
     expect(say(found, incident)).toBe(sentence);
   });
 
+  it('of none says why nothing could be judged: too few points, or an end that is unknown', () => {
+    const whyOf = (points: number): string =>
+      judgeRun(
+        makeRun([
+          { name: 'loss', values: fallingLoss(points) },
+          { name: 'learning_rate', values: fallingLoss(60) },
+        ]),
+      ).verdict.why;
+    expect(whyOf(40)).toBe('"loss" stops while other columns go on, so its end is unknown.');
+    expect(verdictOf(fallingLoss(5)).why).toBe('"loss" has 5 points, too few to judge.');
+    expect(whyOf(60)).toBe('"loss" stays in its band over 60 points.');
+  });
+
   it('says the epoch of the onset where the log tells how many batches one has', () => {
     const values = fallingLoss(300).map((value, i) => (i >= 200 ? 20 * value : value));
     const whyOf = (losses: readonly number[], first: number, batches: number): string =>
