@@ -325,6 +325,19 @@ describe('points that stand out', () => {
     expect(found?.scales).toBeLessThan(3 / 0.2);
   });
 
+  it('lie above the ratio too, not at it', () => {
+    const last = (value: number) =>
+      exceedances(
+        Float64Array.of(...new Array<number>(60).fill(8), value),
+        LINEAR_SCALE,
+        DEFAULT_VERDICT_SETTINGS,
+        6,
+        1.5,
+      ).map(({ index }) => index);
+    expect(last(12)).toEqual([]);
+    expect(last(12.001)).toEqual([60]);
+  });
+
   it('are the same beside values that are not finite, which join no window', () => {
     const odd = noisy.flatMap((value, i) =>
       i % 7 === 3 ? [value, Number.NaN, Number.POSITIVE_INFINITY] : [value],
