@@ -322,8 +322,9 @@ function pageOf(results: Results): string {
       '| file | as of | mutants | killed | tests, below `test/` |',
       '|---|---|---|---|---|',
       ...files.map(([file, one]) => {
-        const { commit, mutants, of = mutants, killed } = one;
-        return `| ${file} | ${commit} | ${mutants === of ? mutants : `${mutants} of ${of}`} | ${killed} | ${ran(one)} |`;
+        const { commit, mutants, of, tried, killed } = one;
+        const some = `${mutants} of ${of}${tried === undefined ? '' : `, every ${tried.every}th from ${tried.rests.join(' and ')}`}`;
+        return `| ${file} | ${commit} | ${of === undefined ? mutants : some} | ${killed} | ${ran(one)} |`;
       }),
       '',
       ...(rows.length > 0 ? ['| where | survived | why |', '|---|---|---|', ...rows] : ['No survivors.']),
