@@ -114,9 +114,14 @@ export async function filesIn(folder: string, limit: number): Promise<string[]> 
     .slice(0, limit);
 }
 
-/** Names of what lies directly in a folder; undefined where it cannot be listed. @throws too-many-open-files */
-export const namesIn = (folder: string): Promise<ReadonlySet<string> | undefined> =>
-  readdir(folder).then(
+/**
+ * Names of what lies directly in a folder, or with `recursive` paths of all that lies below it; undefined where it cannot
+ * be listed. Links to folders are not followed.
+ *
+ * @throws too-many-open-files
+ */
+export const namesIn = (folder: string, recursive = false): Promise<ReadonlySet<string> | undefined> =>
+  readdir(folder, { recursive }).then(
     (names) => new Set(names),
     (error: unknown) => {
       const crowded = tooManyOpenFiles(error);

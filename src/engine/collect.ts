@@ -16,6 +16,7 @@ import {
 } from '../checkpoints/registry.ts';
 import { finishRun, type RunPart } from '../logs/finish-run.ts';
 import type { LogFormat, RunFiles } from '../logs/format.ts';
+import { NO_SIDECARS, type SidecarFile, type Sidecars } from '../logs/hyperparameters.ts';
 import {
   filesOfRun,
   finishLog,
@@ -27,7 +28,7 @@ import {
 } from '../logs/read-log.ts';
 import { LOG_FORMATS } from '../logs/registry.ts';
 import { retold } from '../logs/retold.ts';
-import { readSidecars, type SidecarFile, type Sidecars } from '../logs/sidecars.ts';
+import { readSidecars } from '../logs/sidecars.ts';
 import { isLastValues, isPrintedBeside } from '../logs/wandb-folder.ts';
 import { DiagError, diagError } from '../model/errors.ts';
 import type { Skipped } from '../model/inspection.ts';
@@ -78,22 +79,25 @@ export async function withInputs<T>(
 ): Promise<T> {
   const found: Inputs = { logs: [], checkpoints: [], captures: [], sidecars: [], skipped: [], errors: [] };
   const known = new Map<string, Promise<Sidecars>>();
-  const sidecars = (folder: string): Promise<Sidecars> => {
-    const reading = known.get(folder) ?? readSidecars(folder);
-    known.set(folder, reading);
+  const once = (key: string, read: () => Promise<Sidecars>): Promise<Sidecars> => {
+    const reading = known.get(key) ?? read();
+    known.set(key, reading);
     return reading;
   };
+  const sidecars = (folder: string): Promise<Sidecars> => once(folder, () => readSidecars(folder));
+  const parameters = ({ id, parameters: read }: LogFormat, folder: string): Promise<Sidecars> =>
+    once(`${id}:${folder}`, async () => (await read?.(folder)) ?? NO_SIDECARS);
+  const reading = { ...options, sidecars, parameters };
   try {
     for (const path of paths)
       try {
-        if (path !== '-' && (await kindOfPath(path)) === 'folder')
-          await collectFolder(path, { ...options, sidecars }, found);
-        else await collectFile(path, { ...options, sidecars }, found);
+        if (path !== '-' && (await kindOfPath(path)) === 'folder') await collectFolder(path, reading, found);
+        else await collectFile(path, reading, found);
       } catch (error) {
         found.errors.push(ofInput(error));
       }
     checkMapped(found.logs, options);
-    for (const reading of known.values()) found.sidecars.push(...(await reading).files);
+    for (const beside of known.values()) found.sidecars.push(...(await beside).files);
     tellSidecars(found);
     return await use({ ...found, logs: [...distinctIds(found.logs)] });
   } finally {
@@ -130,6 +134,8 @@ function checkMapped(logs: readonly LogInput[], options: CollectOptions): void {
 
 interface Reading extends CollectOptions {
   readonly sidecars: (folder: string) => Promise<Sidecars>;
+  /** Those that the format keeps in the folder of a run. */
+  readonly parameters: (format: LogFormat, folder: string) => Promise<Sidecars>;
 }
 
 /** A file that the user named, or standard input. */
@@ -430,7 +436,7 @@ async function joined(run: RunFiles, read: readonly Part[], id: string, options:
   const [{ format }] = read as [Part];
   const raws = read.map(({ raw }) => raw);
   const sidecars = await options.sidecars(run.folder);
-  const parameters = (await format.parameters?.(run.folder)) ?? new Map();
+  const parameters = await options.parameters(format, run.folder);
   const parts = read
     .map(({ raw }, k): RunPart & { order: number } => {
       const { prefix } = run.files[k]!;
@@ -448,8 +454,8 @@ async function joined(run: RunFiles, read: readonly Part[], id: string, options:
     parts,
     format.id,
     options.roles ?? new Map(),
-    new Map([...sidecars.hyperparameters, ...parameters]),
-    sidecars.notes,
+    new Map([...sidecars.hyperparameters, ...parameters.hyperparameters]),
+    [...sidecars.notes, ...parameters.notes],
   );
   return { ...joinLogs(run.path, raws, finished), files: filesOfRun(raws, finished) };
 }

@@ -4,6 +4,7 @@ import type { TextEncoding } from '../bytes/encoding.ts';
 import type { ErrorRecord } from '../model/errors.ts';
 import type { Account, LogInput } from '../model/log.ts';
 import type { Role, Run, StepUnit, TimeSeries } from '../model/run.ts';
+import type { Sidecars } from './hyperparameters.ts';
 
 export interface LogReadOptions {
   /** `--map role=NAME`: series that get a role whatever their name says. */
@@ -109,7 +110,7 @@ export interface LogFormat {
   /** What a program that writes the format means by the series of a run; undefined where none is recognised. */
   convention?<Series extends PlacedSeries>(series: readonly Series[]): Conventional<Series> | undefined;
   /** Hyperparameters of a run that the format keeps in its folder. */
-  parameters?(folder: string): Promise<Run['hyperparameters']>;
+  parameters?(folder: string): Promise<Sidecars>;
   /** Whether a file is one of those that {@link parameters} reads. */
   isParameter?(path: string): Promise<boolean>;
   /** File names (without `.gz`) that only logs have: a gate does not pass over one of them that was not read. */

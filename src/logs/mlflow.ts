@@ -5,29 +5,34 @@
 import { basename, dirname, join } from 'node:path';
 import { decodeName } from '../bytes/encoding.ts';
 import { scanLines } from '../bytes/lines.ts';
-import { filesIn, kindOfPath, openFile } from '../bytes/source.ts';
+import { kindOfPath, namesIn } from '../bytes/source.ts';
 import { diagError } from '../model/errors.ts';
-import type { RefusedCell, Run } from '../model/run.ts';
+import type { RefusedCell } from '../model/run.ts';
 import { countAt, placesOf, tally } from './bad-lines.ts';
 import type { LogFormat, RunFiles } from './format.ts';
+import { readSidecarFile, type Scalar, type SidecarFile, type Sidecars } from './hyperparameters.ts';
 import { numberOfText } from './number-text.ts';
 import { rowTable } from './row-table.ts';
 
 const LINE = /^(\d{10,13}) (\S+)(?: (-?\d+))?\s*$/;
 
-/** The key of a metric file: its path below `metrics`, where keys with `/` have folders. */
-export const metricKey = (path: string): string => {
+/** The key of a file: its path below the folder `store`, where keys with `/` have folders. */
+function keyBelow(store: string, path: string): string {
   const parts = path.split(/[/\\]/);
-  const from = parts.lastIndexOf('metrics');
+  const from = parts.lastIndexOf(store);
   return parts.slice(from >= 0 && from < parts.length - 1 ? from + 1 : -1).join('/');
-};
-
-/** The folder of the run that a metric file belongs to: `<run>/metrics/<key>`, where a key may have folders. */
-function runFolder(path: string): string {
-  let folder = dirname(path);
-  while (basename(folder) !== 'metrics' && dirname(folder) !== folder) folder = dirname(folder);
-  return basename(folder) === 'metrics' ? dirname(folder) : dirname(path);
 }
+
+export const metricKey = (path: string): string => keyBelow('metrics', path);
+
+/** The folder of the run that a file belongs to: `<run>/<store>/<key>`, where a key may have folders. */
+function folderAbove(store: string, path: string): string | undefined {
+  let folder = dirname(path);
+  while (basename(folder) !== store && dirname(folder) !== folder) folder = dirname(folder);
+  return basename(folder) === store ? dirname(folder) : undefined;
+}
+
+const runFolder = (path: string): string => folderAbove('metrics', path) ?? dirname(path);
 
 function metricRuns(paths: readonly string[]): RunFiles[] {
   const runs = new Map<string, { path: string }[]>();
@@ -38,20 +43,22 @@ function metricRuns(paths: readonly string[]): RunFiles[] {
 const MAX_PARAMETERS = 2_000;
 
 /** One file a parameter in `params`, numbers where they are numbers. */
-async function parametersOf(folder: string): Promise<Run['hyperparameters']> {
-  const found = new Map<string, number | string>();
-  for (const path of await filesIn(join(folder, 'params'), MAX_PARAMETERS)) {
-    const source = await openFile(path);
-    try {
-      const text = Buffer.from(await source.slice(0, Math.min(source.byteLength, 1_000)))
-        .toString('utf8')
-        .trim();
-      found.set(basename(path), numberOfText(text) ?? text);
-    } finally {
-      await source.close();
-    }
+async function parametersOf(folder: string): Promise<Sidecars> {
+  const hyperparameters = new Map<string, Scalar>();
+  const files: SidecarFile[] = [];
+  const notes: string[] = [];
+  const below = [...((await namesIn(join(folder, 'params'), true)) ?? [])].sort();
+  for (const name of below.slice(0, MAX_PARAMETERS)) {
+    const path = join(folder, 'params', name);
+    const key = keyBelow('params', path);
+    const file = await readSidecarFile(path, (text) => {
+      hyperparameters.set(key, numberOfText(text.trim()) ?? text.trim());
+    });
+    if (file === undefined) continue;
+    files.push(file);
+    if (file.problem !== null) notes.push(`params/${key} ${file.problem}`);
   }
-  return found;
+  return { files, hyperparameters, notes };
 }
 
 export const mlflow: LogFormat = {
@@ -67,9 +74,10 @@ export const mlflow: LogFormat = {
   },
   joined: metricRuns,
   parameters: parametersOf,
-  isParameter: async (path) =>
-    basename(dirname(path)) === 'params' &&
-    (await kindOfPath(join(dirname(dirname(path)), 'metrics'))) === 'folder',
+  isParameter: async (path) => {
+    const folder = folderAbove('params', path);
+    return folder !== undefined && (await kindOfPath(join(folder, 'metrics'))) === 'folder';
+  },
   async read(chunks, path, { encoding }) {
     const table = rowTable();
     const bad = tally();

@@ -19,9 +19,10 @@ import { nearest } from '../model/nearest.ts';
 import { isLossLike, type Run } from '../model/run.ts';
 import { finishRun } from './finish-run.ts';
 import type { LogContent, LogFormat, LogReadOptions } from './format.ts';
+import { NO_SIDECARS, type Sidecars } from './hyperparameters.ts';
 import { LOG_FORMATS } from './registry.ts';
 import { AMBIGUOUS_CELL } from './row-table.ts';
-import { readSidecars, type Sidecars } from './sidecars.ts';
+import { readSidecars } from './sidecars.ts';
 import { suggestPattern } from './suggest-pattern.ts';
 import { unsupportedFormat } from './unsupported.ts';
 
@@ -293,7 +294,7 @@ export async function finishLog(raw: RawLog, options: ReadLogOptions = {}): Prom
   const { path, runs, ...rest } = raw;
   const sidecars =
     options.sidecars === false || path === STDIN_NAME
-      ? { files: [], hyperparameters: new Map(), notes: [] }
+      ? NO_SIDECARS
       : await (options.sidecars ?? readSidecars)(options.folder ?? dirname(path));
   const id = options.id ?? path;
   const finished = runs.map((run, k) =>

@@ -1,5 +1,5 @@
 /** Files of hyperparameters beside a log: inputs with an account, and no reason to refuse the log. */
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, expect, it } from 'vitest';
@@ -59,4 +59,38 @@ it('one that was read is not passed over, and of the others it is told why', asy
     hyperparameterFiles: { path: string; problem: string | null }[];
   };
   expect(hyperparameterFiles.map(({ problem }) => problem === null)).toEqual([true, false, false, false]);
+});
+
+it('what MLflow keeps in `params` is read as hyperparameters and not passed over, with folders in its keys', async () => {
+  const run = join(folder, 'mlflow');
+  for (const name of ['metrics', 'params/optim']) mkdirSync(join(run, name), { recursive: true });
+  const points = Array.from({ length: 60 }, (_, k) => `${1_700_000_000_000 + k} 0.4 ${k}\n`).join('');
+  writeFileSync(join(run, 'metrics/loss'), points);
+  writeFileSync(join(run, 'params/optim/lr'), '0.1');
+  writeFileSync(join(run, 'params/prompt'), 'p'.repeat(1_500));
+  writeFileSync(join(run, 'params/dump'), 'd'.repeat(2 ** 20 + 1));
+  const { inputs, hyperparameterFiles, skipped } = JSON.parse(
+    (await cli(['inspect', run, '--json'])).out,
+  ) as {
+    inputs: { runs: { hyperparameters?: object }[] }[];
+    hyperparameterFiles: { path: string; account: { records: number }; problem: string | null }[];
+    skipped: { path: string; reason: string }[];
+  };
+  expect(inputs).toHaveLength(1);
+  expect(
+    hyperparameterFiles.map(({ path, account }) => [path.slice(run.length + 1), account.records]),
+  ).toEqual([
+    ['params/dump', 0],
+    ['params/optim/lr', 3],
+    ['params/prompt', 1_500],
+  ]);
+  expect(skipped.map(({ path, reason }) => `${path.slice(run.length + 1)}: ${reason}`)).toEqual([
+    expect.stringMatching(/^params\/dump: hyperparameters, and it has 1048577 bytes/),
+  ]);
+  const { runs } = JSON.parse((await cli(['analyze', run, '--json'])).out) as {
+    runs: { hyperparameters: Record<string, unknown> }[];
+  };
+  expect(runs[0]!.hyperparameters).toEqual({ 'optim/lr': 0.1, prompt: 'p'.repeat(1_500) });
+  const gate = await cli(['gate', run, '--settle', '0']);
+  expect([gate.code, gate.out.match(/passed over .*params\/(optim|prompt)/)]).toEqual([0, null]);
 });
