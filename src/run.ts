@@ -5,7 +5,7 @@
 import type { Command, CommandIo, Commands } from './cli/command.ts';
 import type { Io } from './cli/io.ts';
 import { outputTo } from './cli/output.ts';
-import { EXIT, type ExitCode } from './model/errors.ts';
+import { EXIT, type ExitCode, worstExitCode } from './model/errors.ts';
 
 export { processIo } from './cli/io.ts';
 
@@ -36,12 +36,14 @@ const commandOf = async (id: string): Promise<Command | undefined> =>
 /** Runs a command line. Nothing is thrown: what goes wrong is told as the program tells it. */
 export async function run(argv: readonly string[], io: Io): Promise<ExitCode> {
   const output = outputTo(io);
+  let code: ExitCode;
   try {
-    return await dispatch(argv, { ...io, ...output, commands: COMMANDS });
+    code = await dispatch(argv, { ...io, ...output, commands: COMMANDS });
   } catch (error) {
     const { tellError } = await import('./cli/command-error.ts');
-    return tellError(error, argv, output);
+    code = await tellError(error, argv, output);
   }
+  return worstExitCode(code, output.unwrittenCode());
 }
 
 async function dispatch(argv: readonly string[], io: CommandIo): Promise<ExitCode> {

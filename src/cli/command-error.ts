@@ -8,9 +8,8 @@ import { formatBug, formatError } from './error-text.ts';
 import type { Output } from './output.ts';
 
 export async function tellError(error: unknown, argv: readonly string[], output: Output): Promise<ExitCode> {
-  // One error is told: what went wrong first, not that its document could not be written.
   const print = async (document: ErrorDocument): Promise<void> => {
-    if (argv.includes('--json')) await output.printJson(document).catch(() => {});
+    if (argv.includes('--json')) await output.printJson(document);
   };
   const known = error instanceof DiagError ? error : (tooManyOpenFiles(error) ?? usageError(error));
   if (known === undefined) {
@@ -18,10 +17,9 @@ export async function tellError(error: unknown, argv: readonly string[], output:
     await output.remark(formatBug(error));
     return EXIT.bug;
   }
-  // Where standard output is what failed, there is no second document and no second error.
-  if (known.code !== 'output-unwritable')
-    await print({ schemaVersion: SCHEMA_VERSION, error: known.toRecord() });
-  await output.remark(formatError(known));
+  await print({ schemaVersion: SCHEMA_VERSION, error: known.toRecord() });
+  if (known.exitCode === EXIT.output) await output.unwritten(known);
+  else await output.remark(formatError(known));
   return known.exitCode;
 }
 

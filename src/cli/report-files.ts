@@ -2,7 +2,7 @@
 import * as Flags from '@oclif/core/flags';
 import { checkWritable, targetOf, writeFileAtomic } from '../bytes/atomic-write.ts';
 import { stampOf } from '../bytes/source.ts';
-import { diagError } from '../model/errors.ts';
+import { DiagError, diagError, EXIT } from '../model/errors.ts';
 import { nearest } from '../model/nearest.ts';
 import type { Report } from '../model/report.ts';
 import { PLAIN } from '../reports/format.ts';
@@ -36,13 +36,14 @@ interface ReportTarget {
  * Reads `FORMAT:FILE` specifications and finds out whether each file can be written. `-` is standard output.
  *
  * @param inputs files that must not be overwritten: what is analyzed, the config, the baseline
- * @throws usage, unknown-id, output-is-input, output-unwritable
+ * @throws usage, unknown-id
  */
 export async function reportTargets(
   specs: readonly string[],
   inputs: readonly string[],
-): Promise<ReportTarget[]> {
-  if (specs.length === 0) return [];
+  output: Output,
+): Promise<CheckedTargets<ReportTarget>> {
+  if (specs.length === 0) return { targets: [], refused: null };
   const formats = await reportFormats();
   const targets = specs.map((spec): ReportTarget => {
     const colon = spec.indexOf(':');
@@ -62,20 +63,29 @@ export async function reportTargets(
       });
     return { format: format as ReportFormatId, path };
   });
-  await checkTargets(targets, inputs);
-  return targets;
+  return checkTargets(targets, inputs, output);
+}
+
+/** Where a command writes. */
+export interface CheckedTargets<T> {
+  /** The targets that can be written. */
+  readonly targets: readonly T[];
+  /** Why the first of the others cannot, which was told; what is wrong with an input outranks it. */
+  readonly refused: DiagError | null;
 }
 
 /**
- * Finds out, before the long work, whether every target is a file of its own that may be written.
+ * Finds out, before the long work, whether every target is a file of its own that may be written, and tells of those
+ * that are not.
  *
  * @param inputs files that must not be overwritten
- * @throws usage where two are one file, output-is-input, output-unwritable
+ * @throws usage where two are one file
  */
-export async function checkTargets(
-  targets: readonly { readonly path: string }[],
+export async function checkTargets<T extends { readonly path: string }>(
+  targets: readonly T[],
   inputs: readonly string[],
-): Promise<void> {
+  output: Output,
+): Promise<CheckedTargets<T>> {
   // Two spellings of one file are one file.
   const files = await Promise.all(targets.map(({ path }) => (path === '-' ? path : targetOf(path))));
   const twice = targets.find((_, i) => files.indexOf(files[i]!) !== i);
@@ -84,8 +94,29 @@ export async function checkTargets(
       problem: `two reports are to be written to ${twice.path}`,
       hint: 'give each its own file',
     });
-  await refuseInputs(targets, inputs);
-  for (const { path } of targets) if (path !== '-') await checkWritable(path);
+  const writable: T[] = [];
+  let first: DiagError | null = null;
+  for (const target of targets) {
+    const refused = await refusalOf(async () => {
+      await refuseInputs([target], inputs);
+      if (target.path !== '-') await checkWritable(target.path);
+    }, output);
+    if (refused === null) writable.push(target);
+    first ??= refused;
+  }
+  return { targets: writable, refused: first };
+}
+
+/** Does `work`; where something cannot be written, that is told and returned. @throws what else `work` throws */
+export async function refusalOf(work: () => Promise<void>, output: Output): Promise<DiagError | null> {
+  try {
+    await work();
+    return null;
+  } catch (error) {
+    if (!(error instanceof DiagError) || error.exitCode !== EXIT.output) throw error;
+    await output.unwritten(error);
+    return error;
+  }
 }
 
 /** @throws output-is-input where a target is one of the files that were read */
@@ -101,19 +132,18 @@ export async function refuseInputs(
   }
 }
 
-/** Renders and writes every target. @throws output-is-input, output-unwritable */
+/** Renders and writes every target; tells of those that cannot be written. */
 export async function writeReports(
   report: Report,
   targets: readonly ReportTarget[],
   output: Output,
 ): Promise<void> {
   // Known only now: the files of a folder that was named.
-  await refuseInputs(
-    targets,
-    report.runs.flatMap((run) => run.paths),
-  );
-  for (const { format, path } of targets) {
-    const text = (await reportFormats())[format].render(report, PLAIN);
-    await (path === '-' ? output.write(text) : writeFileAtomic(path, text));
-  }
+  const read = report.runs.flatMap((run) => run.paths);
+  for (const { format, path } of targets)
+    await refusalOf(async () => {
+      await refuseInputs([{ path }], read);
+      const text = (await reportFormats())[format].render(report, PLAIN);
+      await (path === '-' ? output.write(text) : writeFileAtomic(path, text));
+    }, output);
 }

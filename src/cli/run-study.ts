@@ -84,17 +84,19 @@ function checkQueueFlags({ queue, resume, workers, shard }: StudyFlags): void {
 
 export async function runStudyCommand(path: string, flags: StudyFlags, io: CommandIo): Promise<ExitCode> {
   checkQueueFlags(flags);
-  const targets = await studyTargets(flags.report ?? [], [
-    path,
-    ...(flags.resume === undefined ? [] : [flags.resume]),
-  ]);
+  const { targets, refused } = await studyTargets(
+    flags.report ?? [],
+    [path, ...(flags.resume === undefined ? [] : [flags.resume])],
+    io,
+  );
   const shard = flags.shard === undefined ? undefined : shardOf(flags.shard);
   const study = await openStudy(path);
-  await refuseInputs(targets, study.files);
   const cells = cellCount(study.info);
   if (cells > MOST_CELLS && !flags.yes)
     throw diagError('study-too-large', { cells, limit: MOST_CELLS }, { path });
   const resume = flags.resume === undefined ? undefined : await openResume(flags.resume, study.info.key);
+  if (refused !== null) throw refused;
+  await refuseInputs(targets, study.files);
   const workers =
     flags.workers ?? Math.min(availableParallelism(), Math.max(1, Math.floor(cells / CELLS_FOR_A_THREAD)));
   const runner = await runnerOf(study, workers, flags.queue, io);
@@ -121,7 +123,9 @@ export async function runStudyCommand(path: string, flags: StudyFlags, io: Comma
     const whole =
       nextCells(study.info, results, shard).length === 0 &&
       result.cells.every(({ verdict }) => verdict !== 'crashed');
-    if (whole && flags.resume !== undefined) await removeFile(flags.resume);
+    // What is nowhere else yet stays.
+    const out = io.unwrittenCode() === EXIT.done;
+    if (whole && out && flags.resume !== undefined) await removeFile(flags.resume);
     return whole ? EXIT.done : EXIT.inconclusive;
   } finally {
     stop();

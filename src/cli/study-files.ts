@@ -7,7 +7,7 @@ import type { StudyResult } from '../model/study.ts';
 import { STUDY_FORMATS } from '../reports/study-formats.ts';
 import { knowing } from './known-values.ts';
 import type { Output } from './output.ts';
-import { checkTargets } from './report-files.ts';
+import { type CheckedTargets, checkTargets } from './report-files.ts';
 
 /** The flag of the commands that write a study; `helpGroup` is its heading in their help. */
 export const studyReportFlag = (helpGroup?: string) =>
@@ -29,12 +29,13 @@ interface StudyTarget {
 
 /**
  * @param inputs files that must not be overwritten: the study, what its shards wrote, the state to go on from
- * @throws usage, unknown-id, output-is-input, output-unwritable
+ * @throws usage, unknown-id
  */
 export async function studyTargets(
   specs: readonly string[],
   inputs: readonly string[],
-): Promise<StudyTarget[]> {
+  output: Output,
+): Promise<CheckedTargets<StudyTarget>> {
   const targets = specs.map((spec): StudyTarget => {
     const colon = spec.indexOf(':');
     const format = colon < 0 ? spec : spec.slice(0, colon);
@@ -53,10 +54,10 @@ export async function studyTargets(
       });
     return { format, path: spec.slice(colon + 1) };
   });
-  await checkTargets(targets, inputs);
-  return targets;
+  return checkTargets(targets, inputs, output);
 }
 
+/** Renders and writes every target. @throws output-unwritable */
 export async function writeStudy(
   result: StudyResult,
   targets: readonly StudyTarget[],

@@ -58,7 +58,7 @@ export default command({
 
   async run({ argv, flags }, io) {
     const thresholds = await thresholdsByFlags(flags);
-    const targets = await reportTargets(flags.report, [...argv, ...(await configPathOf(flags))]);
+    const { targets } = await reportTargets(flags.report, [...argv, ...(await configPathOf(flags))], io);
     const status = statusOn(io.stderr);
     const screen = fillingScreen(flags, io);
     const report = await analyze(argv, {

@@ -47,11 +47,15 @@ export default command({
 
   async run({ argv, flags }, io) {
     const config = await configOf(flags);
-    const targets = await reportTargets(flags.report, [
-      ...argv,
-      ...(config.path === null ? [] : [config.path]),
-      ...(config.baseline === null ? [] : [config.baseline.file]),
-    ]);
+    const { targets } = await reportTargets(
+      flags.report,
+      [
+        ...argv,
+        ...(config.path === null ? [] : [config.path]),
+        ...(config.baseline === null ? [] : [config.baseline.file]),
+      ],
+      io,
+    );
     const status = statusOn(io.stderr);
     const evidence = await readGateEvidence(argv, {
       ...readOptionsOf(flags, io),

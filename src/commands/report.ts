@@ -35,8 +35,9 @@ export default command({
   },
 
   async run({ args, flags }, io) {
-    const targets = await reportTargets(flags.report, [args.path]);
+    const { targets, refused } = await reportTargets(flags.report, [args.path], io);
     const report = chosen(parseReport(await readText(args.path), args.path), flags);
+    if (refused !== null) throw refused;
     const format = flags.to ?? (flags.json ? 'json' : undefined);
     if (format !== undefined) await io.write(REPORT_FORMATS[format].render(report, PLAIN));
     else if (targets.length === 0) {

@@ -8,7 +8,7 @@ import { kindOfPath, readText, stampOf } from '../bytes/source.ts';
 import { type CommandIo, command, makingOf } from '../cli/command.ts';
 import { durationFlag, durationText } from '../cli/duration.ts';
 import { configFlags, configPathOf, thresholdsByFlags } from '../cli/gate-flags.ts';
-import { refuseInputs } from '../cli/report-files.ts';
+import { refusalOf, refuseInputs } from '../cli/report-files.ts';
 import { runHook } from '../cli/run-hook.ts';
 import { logFlags, readOptionsOf } from '../cli/shared-flags.ts';
 import { terminalOptions } from '../cli/terminal-options.ts';
@@ -118,12 +118,19 @@ export default command({
         '.clippy-diag-cache',
         `watch-${createHash('sha256').update(resolve(path)).digest('hex').slice(0, 16)}.json`,
       );
-    // A log that is not there yet has no file to compare.
-    if ((await targetOf(stateFile)) === (await targetOf(path)))
-      throw diagError('output-is-input', { path: stateFile }, { path: stateFile });
-    await refuseInputs([{ path: stateFile }], [path, ...(await configPathOf(flags))]);
-    let state = await readState(stateFile, io);
+    const settings = await configPathOf(flags);
+    const refused = await refusalOf(async () => {
+      // A log that is not there yet has no file to compare.
+      if ((await targetOf(stateFile)) === (await targetOf(path)))
+        throw diagError('output-is-input', { path: stateFile }, { path: stateFile });
+      await refuseInputs([{ path: stateFile }], [path, ...settings]);
+    }, io);
     const watcher = watchPath(path, options);
+    if (refused !== null) {
+      await watcher.look().finally(() => watcher.close());
+      throw refused;
+    }
+    let state = await readState(stateFile, io);
     const stop = new AbortController();
     let code: ExitCode = EXIT.done;
     const forgetSignals = io.onEnd((signalled) => {
@@ -145,7 +152,7 @@ export default command({
       // A folder of many logs takes a while to be read.
       await screen?.saw(undefined, null, null);
       if (!flags.json && screen === undefined) await io.remark(`watching ${inertName(path)}; Ctrl-C ends it`);
-      while (!stop.signal.aborted) {
+      while (!stop.signal.aborted && io.unwrittenCode() === EXIT.done) {
         const started = io.now();
         const latest = await watcher.look();
         const now = io.now();

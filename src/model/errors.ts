@@ -22,16 +22,16 @@ export const EXIT = {
 } as const;
 export type ExitCode = (typeof EXIT)[keyof typeof EXIT];
 
-/** Worst first: nothing turns an error into a verdict, or into 0. */
+/** Worst first, of every command: nothing turns an error into a verdict, or into 0. */
 const PRECEDENCE: readonly ExitCode[] = [
   EXIT.bug,
   EXIT.interrupted,
   EXIT.terminated,
-  EXIT.output,
-  EXIT.input,
   EXIT.usage,
-  EXIT.inconclusive,
+  EXIT.input,
+  EXIT.output,
   EXIT.gateFailed,
+  EXIT.inconclusive,
   EXIT.done,
 ];
 

@@ -42,6 +42,7 @@ beforeAll(async () => {
     `t,x,y\n${Array.from({ length: 400 }, (_, i) => `${i},${Math.sin(i)},${i % 2}`).join('\n')}\n`,
   );
   put('study.yaml', STUDY);
+  put('good.yaml', 'version: 1\nextends: recommended\n');
   put('wrong.yaml', STUDY.replace('seeds', 'seed'));
   put('missing.yaml', STUDY.replace('x: dense', 'z: dense'));
   cpSync(join(projectRoot, 'fixtures/captures/seed-2'), join(folder, 'capture'), { recursive: true });
@@ -200,23 +201,80 @@ const full = {
     done?.(Object.assign(new Error('full'), { code: 'ENOSPC' })),
 };
 
+function ended(line: string): ReturnType<typeof cli> {
+  const words = line
+    .replace('REDIS ', '')
+    .replace('URL', redis?.url ?? '')
+    .split(' ');
+  const isFull = words[0] === 'FULL';
+  const isLate = words[0] === 'LATE';
+  let minutes = 0;
+  return cli(isFull || isLate ? words.slice(1) : words, {
+    cwd: folder,
+    ...(isFull ? { io: { stdout: full } } : {}),
+    ...(isLate ? { io: { now: () => 60_000 * minutes++ } } : {}),
+  });
+}
+
 describe.each(Object.entries(CASES))('%s', (_, codes) => {
   it.each(Object.entries(codes))('%s: %s', async (code, line) => {
-    const needsRedis = line.startsWith('REDIS ');
-    if (needsRedis && !hasRedis) return;
-    const words = line
-      .replace('REDIS ', '')
-      .replace('URL', redis?.url ?? '')
-      .split(' ');
-    const isFull = words[0] === 'FULL';
-    const isLate = words[0] === 'LATE';
-    let minutes = 0;
-    const result = await cli(isFull || isLate ? words.slice(1) : words, {
-      cwd: folder,
-      ...(isFull ? { io: { stdout: full } } : {}),
-      ...(isLate ? { io: { now: () => 60_000 * minutes++ } } : {}),
-    });
+    if (line.startsWith('REDIS ') && !hasRedis) return;
+    const result = await ended(line);
     expect(result.code, result.err).toBe(Number(code));
     expect(result.err).not.toContain('bug:');
+  });
+});
+
+describe('where several apply: 2, then 3, 5, 1, 4', () => {
+  it.each([
+    [2, 'analyze bad.jsonl --report json:nowhere/a.json --report junk:a'],
+    [2, 'gate bad.jsonl --config bad.yaml --report json:nowhere/a.json'],
+    [3, 'analyze bad.jsonl --report json:nowhere/a.json'],
+    [3, 'analyze bad.jsonl --report json:bad.jsonl'],
+    [3, 'FULL analyze bad.jsonl'],
+    [3, 'gate bad.jsonl --settle 0 --report junit:nowhere/a.xml'],
+    [3, 'gate good.jsonl none.jsonl --settle 0 --report junit:nowhere/a.xml'],
+    [3, 'FULL gate bad.jsonl lost.jsonl --settle 0 --json'],
+    [3, 'FULL inspect bad.jsonl'],
+    [3, 'FULL replay cut --rule none'],
+    [3, 'report good.jsonl --report html:nowhere/a.html'],
+    [3, 'matrix missing.yaml --report json:nowhere/a.json'],
+    [3, 'matrix merge good.jsonl --report csv:nowhere/a.csv'],
+    [3, 'baseline update bad.jsonl --settle 0 --file ../baseline.json'],
+    [3, 'watch /dev/null --idle-exit 1 --state good.yaml --config good.yaml'],
+    [5, 'analyze lost.jsonl --fail-on error --report json:nowhere/a.json'],
+    [5, 'FULL analyze head.csv'],
+    [5, 'gate lost.jsonl --settle 0 --report junit:nowhere/a.xml'],
+    [5, 'gate torn.jsonl --settle 0 --report junit:nowhere/a.xml'],
+    [5, 'gate lost.jsonl --settle 0 --exit-zero --report junit:nowhere/a.xml'],
+    [5, 'FULL gate lost.jsonl --settle 0'],
+    [5, 'FULL curvature capture --max-products 2'],
+    [5, 'matrix merge shard-1.json --report csv:nowhere/a.csv'],
+    [5, 'baseline update torn.jsonl --settle 0 --file ../baseline.json'],
+    [1, 'gate lost.jsonl torn.jsonl --settle 0'],
+  ])('%i: %s', async (code, line) => {
+    const result = await ended(line);
+    expect(result.code, result.err).toBe(code);
+  });
+
+  it('what cannot be written is told once, before the verdict, which is out all the same', async () => {
+    const { code, out, err } = await ended(
+      'gate bad.jsonl --settle 0 --json --report junit:nowhere/a.xml --report json:told.json',
+    );
+    expect(code).toBe(3);
+    expect(err.match(/output-unwritable/g)).toEqual(['output-unwritable']);
+    expect(JSON.parse(out).gate.exitCode).toBe(3);
+    expect(JSON.parse(readFileSync(join(folder, 'told.json'), 'utf8')).gate.exitCode).toBe(3);
+  });
+
+  it('--json is one document also where the output is what is wrong', async () => {
+    for (const line of [
+      'init --dir good.jsonl/x --json',
+      'matrix study.yaml --report json:nowhere/a.json --json',
+      'baseline update good.jsonl --settle 0 --file ../baseline.json --json',
+    ]) {
+      const { code, out } = await ended(line);
+      expect([line, code, JSON.parse(out).error.id]).toEqual([line, 5, expect.stringMatching(/^output-/)]);
+    }
   });
 });

@@ -223,7 +223,7 @@ function overConfig(): string[] {
 }
 
 function overBaseline(): string[] {
-  const baseline = file('b.json', '{}');
+  const baseline = file('b.json', '{"schemaVersion": "1.0", "runs": []}');
   const config = file('c.yaml', `${POLICY}baseline: { file: ${JSON.stringify(baseline)} }\n`);
   return [healthy, '--config', config, '--report', `json:${baseline}`];
 }
@@ -514,13 +514,31 @@ describe('reports', () => {
     async () => {
       const cwd = folder();
       mkdirSync(join(cwd, 'ro'), { mode: 0o500 });
-      const result = await cli(['gate', 'no-such-log', '--report', 'junit:ro/x.xml'], { cwd });
+      const result = await cli(['gate', healthy, '--report', 'junit:ro/x.xml'], { cwd });
       expect([result.code, result.err]).toEqual([5, expect.stringContaining('permission denied')]);
     },
   );
 
-  test('where a report cannot be written is found out before the log is read', async () => {
-    const result = await cli(['gate', 'no-such-log', '--report', 'junit:/proc/x.xml']);
-    expect([result.code, result.err]).toEqual([5, expect.stringContaining('error[output-unwritable]')]);
+  test('what cannot be written is told before the log is read, whose damage outranks it', async () => {
+    const told: string[] = [];
+    const stderr = {
+      write(text: string, done?: () => void) {
+        told.push(text);
+        done?.();
+      },
+    };
+    const result = await cli(['gate', '-', '--report', 'junit:/proc/x.xml'], {
+      io: {
+        stderr,
+        stdin: (async function* () {
+          told.push('the log');
+          yield Buffer.from('{"step":1,"loss":1}\ngarbage\n{"step":2,"loss":1}\n');
+        })(),
+      },
+    });
+    expect([result.code, told.slice(0, 2)]).toEqual([
+      3,
+      [expect.stringContaining('error[output-unwritable]'), 'the log'],
+    ]);
   });
 });

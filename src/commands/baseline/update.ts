@@ -6,6 +6,7 @@ import { repositoryOf } from '../../bytes/folder.ts';
 import { liesIn } from '../../bytes/source.ts';
 import { command, makingOf } from '../../cli/command.ts';
 import { configFlags, configOf, settleFlag, settleOf, thresholdsByFlags } from '../../cli/gate-flags.ts';
+import { refusalOf } from '../../cli/report-files.ts';
 import { logFlags, readOptionsOf } from '../../cli/shared-flags.ts';
 import { updateBaseline } from '../../gate/baseline.ts';
 import { type Baseline, formatBaseline, readBaseline } from '../../gate/baseline-file.ts';
@@ -42,8 +43,10 @@ export default command({
     const config = flags['no-config'] ? null : await configOf(flags);
     const settings = config?.baseline;
     const file = flags.file ?? settings?.file ?? DEFAULT_BASELINE;
-    if (!flags['allow-outside']) await refuseOutside(file, config?.path ?? null);
-    await checkWritable(file);
+    const refused = await refusalOf(async () => {
+      if (!flags['allow-outside']) await refuseOutside(file, config?.path ?? null);
+      await checkWritable(file);
+    }, io);
     const { report } = await readGateEvidence(argv, {
       ...readOptionsOf(flags, io),
       ...settleOf(flags, io),
@@ -59,6 +62,7 @@ export default command({
       expect: { runs: 1 },
     });
     const [worst] = [...problems].sort((a, b) => a.exitCode - b.exitCode);
+    if (refused !== null && worst?.exitCode !== EXIT.input) throw refused;
     if (worst !== undefined) {
       if (flags.json)
         await io.printJson({

@@ -20,9 +20,10 @@ export default command({
   },
 
   async run({ argv, flags }, io) {
-    const targets = await studyTargets(flags.report ?? [], argv);
+    const { targets, refused } = await studyTargets(flags.report ?? [], argv, io);
     const { mergeShards } = await import('../../study/merge.ts');
     const result = await mergeShards(argv);
+    if (refused !== null) throw refused;
     await writeStudy(result, targets, io);
     if (flags.json) await io.printJson(studyDocument(result));
     else await io.print(renderStudy(result, terminalOptions(io.stdout, io.env, flags.ascii)));
