@@ -66,6 +66,27 @@ export async function sniffCheckpoint(source: ByteSource): Promise<CheckpointFor
 export const explainFile = async (source: ByteSource): Promise<void> =>
   explainUnclaimed(await source.slice(0, Math.min(HEAD_BYTES, source.byteLength)), source);
 
+/** Endings that checkpoints alone have, or numbers that are saved as they are. */
+const CHECKPOINT_NAME = /\.(?:safetensors|keras|h5|hdf5|pth?|ckpt|npz|npy|onnx|data-\d{5}-of-\d{5})$/i;
+
+/** Whether a file that no format claims is a damaged checkpoint by its name and by what lies beside it. */
+export const saysCheckpoint = (name: string, beside: ReadonlySet<string> | undefined): boolean =>
+  CHECKPOINT_NAME.test(name) ||
+  (name.endsWith('.index') &&
+    [...(beside ?? [])].some((other) => other.startsWith(`${name.slice(0, -'.index'.length)}.data-`)));
+
+/**
+ * Says what is wrong with an open file that {@link saysCheckpoint} and that no format claims.
+ *
+ * @throws format-unsupported of something else that is known; else what is wrong with it
+ */
+export async function explainDamage(source: ByteSource): Promise<never> {
+  const { path } = source;
+  await explainFile(source);
+  const problem = 'it is called one, and its bytes are those of no format';
+  throw diagError('checkpoint-malformed', { format: 'checkpoint', problem }, { path });
+}
+
 /**
  * Opens a checkpoint, whatever its format; content decides, never the extension. Reads headers only.
  *

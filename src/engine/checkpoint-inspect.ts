@@ -74,6 +74,12 @@ export async function inspectFile(
       tensors.push({ ...info, flags: [] });
     }
   }
+  try {
+    if (!listOnly) await checkpoint.verify?.();
+  } catch (error) {
+    if (!(error instanceof DiagError)) throw error;
+    errors.push(error.toRecord());
+  }
   return {
     path: file.path,
     kind: 'checkpoint',

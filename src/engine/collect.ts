@@ -5,14 +5,16 @@
 import { basename, dirname, relative, resolve } from 'node:path';
 import { isBinary } from '../bytes/encoding.ts';
 import type { PeekedSource } from '../bytes/peeked-source.ts';
-import { kindOfPath } from '../bytes/source.ts';
+import { kindOfPath, namesIn } from '../bytes/source.ts';
 import { RECORDER_STATUS, recorderStatus } from '../captures/status.ts';
 import type { CheckpointFormat } from '../checkpoints/format.ts';
 import {
   CHECKPOINT_FORMATS,
   type CheckpointFile,
   checkpointFile,
+  explainDamage,
   explainFile,
+  saysCheckpoint,
 } from '../checkpoints/registry.ts';
 import { finishRun, type RunPart } from '../logs/finish-run.ts';
 import type { LogFormat, RunFiles } from '../logs/format.ts';
@@ -337,13 +339,23 @@ async function meetFile(path: string, order: number, walked: Walk): Promise<void
         const passOver = (reason: string): void => {
           skipped.push({ path, reason, ...saying(signOfUnknown(path, head)), order });
         };
-        if (format === undefined) passOver(UNKNOWN);
-        else if (![undefined, format.id].includes(options.format))
+        if (format === undefined) {
+          if (options.format === undefined && (await isDamaged(path)))
+            await explainDamage(source).catch((error: unknown) => {
+              if (!(error instanceof DiagError) || error.code !== 'format-unsupported') throw error;
+              passOver(error.message.replace(`${path} is `, ''));
+            });
+          else passOver(UNKNOWN);
+        } else if (![undefined, format.id].includes(options.format))
           passOver(`${format.id}, not ${options.format}`);
         else await readPart(file, format, order, walked);
       }),
     );
 }
+
+/** Whether a file in no known format is a checkpoint by its name: one that is damaged, and not something else. */
+const isDamaged = async (path: string): Promise<boolean> =>
+  saysCheckpoint(basename(path), await namesIn(dirname(path)));
 
 /** A coded error is one of that input; what turns out to be in no format is passed over. */
 async function guarded(

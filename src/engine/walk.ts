@@ -2,10 +2,10 @@
 import { basename } from 'node:path';
 import { entriesOf, type FolderEntry } from '../bytes/folder.ts';
 import { sizeOfPath } from '../bytes/source.ts';
-import { partOfCheckpoint } from '../checkpoints/registry.ts';
+import { partOfCheckpoint, saysCheckpoint } from '../checkpoints/registry.ts';
 import { companionFile, unsupportedFolder } from '../logs/companions.ts';
 import { isSidecar } from '../logs/sidecars.ts';
-import { DiagError } from '../model/errors.ts';
+import { DiagError, diagError } from '../model/errors.ts';
 import type { Skipped } from '../model/inspection.ts';
 import { nameSaysLog, saying, signOfName } from './says-log.ts';
 
@@ -80,7 +80,8 @@ async function passedOver(path: string, names: ReadonlySet<string>): Promise<Met
   if (PASSED_FILES.test(path)) return passed('no log by its name');
   const part = partOfCheckpoint(basename(path), 'file', names) ?? companionFile(path, names);
   if (part !== undefined) return passed(part);
-  return (await sizeOfPath(path)) === 0
-    ? { kind: 'passed', path, reason: 'empty (0 bytes)', ...saying(signOfName(path)) }
-    : undefined;
+  if ((await sizeOfPath(path)) !== 0) return undefined;
+  return saysCheckpoint(basename(path), names)
+    ? { kind: 'error', path, error: diagError('file-empty', { path }, { path }) }
+    : { kind: 'passed', path, reason: 'empty (0 bytes)', ...saying(signOfName(path)) };
 }

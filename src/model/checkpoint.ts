@@ -108,6 +108,8 @@ export interface Checkpoint {
   account(unreadable?: ReadonlyMap<string, LossReason>): Promise<Account>;
   /** The same in pieces of at most a few MiB, for tensors larger than memory should hold. */
   stream(name: string): AsyncIterable<TensorData>;
+  /** Reads what holds the tensors to its end, where a container has a checksum over it. @throws checksum-mismatch */
+  verify?(): Promise<void>;
   close(): Promise<void>;
 }
 

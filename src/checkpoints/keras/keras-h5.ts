@@ -45,6 +45,8 @@ interface Container {
   readonly optimizer?: string | undefined;
   /** Of the whole container, and what lies in it that is not read. */
   readonly stored?: StoredBytes;
+  /** As of a {@link Checkpoint}. */
+  readonly verify?: () => Promise<void>;
   readonly close?: () => Promise<void>;
 }
 
@@ -160,6 +162,7 @@ export async function openKerasWeights(source: ByteSource, container: Container)
         }
         return { bytes, passedOver: skipped, lost };
       },
+      ...(container.verify === undefined ? {} : { verify: container.verify }),
       close: container.close ?? (() => source.close()),
     },
     tensors,

@@ -59,8 +59,14 @@ async function openKeras(source: ByteSource): Promise<Checkpoint> {
       bytes: source.byteLength,
       passedOver: [...members.values()].filter(({ name }) => !PARTS.has(name)).map(({ extent }) => extent),
     },
+    // What is compressed is checked as it is inflated.
+    ...(weights.compressed ? {} : { verify: () => drained(weights) }),
     close: () => source.close(),
   });
+}
+
+async function drained(member: ZipMember): Promise<void> {
+  for await (const _ of member.stream());
 }
 
 /** An object; undefined where the member is missing or holds another value. Damage costs what it says, not the weights. */

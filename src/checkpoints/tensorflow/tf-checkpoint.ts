@@ -44,10 +44,11 @@ export const tfCheckpoint: CheckpointFormat = {
     isNewestText(await source.slice(0, Math.min(64, source.byteLength)))
       ? openNewest(source)
       : openBundle(source),
-  part: (name, kind) => {
+  part: (name, kind, beside) => {
     if (kind === 'folder') return undefined;
     if (name === 'checkpoint') return 'names the checkpoints of TensorFlow beside it';
-    return /\.data-\d{5}-of-\d{5}$/.test(name) ? 'read through the .index beside it' : undefined;
+    const index = name.replace(/\.data-\d{5}-of-\d{5}$/, '.index');
+    return index !== name && beside.has(index) ? 'read through the .index beside it' : undefined;
   },
 };
 
