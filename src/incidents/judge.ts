@@ -92,13 +92,16 @@ export function judgePoints(values: Float64Array, settings: VerdictSettings): At
   const first = firstLevel(values, scale, settings);
   const last = incidents.at(-1);
   if (!incidents.some(({ class: found }) => badness(found) >= badness('full-divergence'))) {
-    // An incident that is still open is no climb; what came before it may be.
-    const until = last?.class === 'inconclusive' ? values.subarray(0, last.onset) : values;
+    // An incident that is still open is no climb, unless it rose to the end over much of the run; what came before it may be.
+    const isOpen = last?.class === 'inconclusive';
+    const climbs = isOpen && risesToEnd(values, last.onset, scale, settings);
+    const until = isOpen && !climbs ? values.subarray(0, last.onset) : values;
     const rise = findRise(until, scale, first, lengths, settings);
     const climb =
       rise === null || rise.recovered !== null
         ? findClimb(nonFinite === 0 ? until : until.filter(Number.isFinite), until, scale, settings)
         : null;
+    if (climbs && climb !== null) incidents.pop();
     for (const one of [rise, climb]) if (one !== null) incidents.push(one);
     incidents.sort((a, b) => a.onset - b.onset);
   }
@@ -405,6 +408,25 @@ export function followPoints(
       open = null;
     },
   };
+}
+
+/** The share of a run that a climb takes before the window of its incident is over. */
+const CLIMB_SHARE = 1 / 4;
+
+/**
+ * Whether an incident that is open where the log ends did not jump and may come back, but went up all the way: its last
+ * sixth is above its middle, and that above its first, each by as much as starts an incident.
+ */
+function risesToEnd(values: Float64Array, onset: number, scale: Scale, settings: VerdictSettings): boolean {
+  const rest = values.subarray(onset).filter(Number.isFinite);
+  const sixth = Math.floor(rest.length / 6);
+  if (sixth === 0 || values.length - onset < CLIMB_SHARE * values.length) return false;
+  const noise = noiseScale(rest, scale.to);
+  const levelAt = (start: number): number => scale.to(medianInPlace(rest.slice(start, start + sixth)));
+  const middle = levelAt(Math.floor((rest.length - sixth) / 2));
+  const isAbove = (one: number, other: number): boolean =>
+    one > scale.above(other, settings.incidentRatio, noise);
+  return isAbove(middle, levelAt(0)) && isAbove(levelAt(rest.length - sixth), middle);
 }
 
 /**

@@ -80,3 +80,52 @@ describe('a climb', () => {
     expect(judge(values)).toMatchObject([{ form: 'climb', onset: 800, lastGood: 799 }]);
   });
 });
+
+describe('a climb that is still in the window of an incident where the log ends', () => {
+  const SIZES = [120, 200, 300, 390];
+  const NOISES = [0.005, 0.01, 0.05];
+  const classes = (points: number, noise: number, log: (t: number) => number): string[] =>
+    [1, 2, 3, 4, 5].flatMap((seed) =>
+      judge(noisy(points, noise, seed, (i) => log(i / points))).map((one) => one.class),
+    );
+
+  it('to four times over the last half is told from where it began, and not open', () => {
+    for (const points of SIZES)
+      for (const noise of NOISES)
+        for (const log of [
+          (t: number) => Math.log(1 + 6 * Math.max(0, t - 0.5)),
+          (t: number) => Math.log(4) * 2 * Math.max(0, t - 0.5),
+        ])
+          for (const seed of [1, 2, 3, 4, 5]) {
+            const incidents = judge(noisy(points, noise, seed, (i) => log(i / points)));
+            expect(incidents, `${points} points, noise ${noise}`).toHaveLength(1);
+            // In a longer run the window ends before the log does, above twice the level.
+            expect(incidents[0]!.class).toMatch(points <= 200 ? /^drift$/ : /^(?:drift|full-divergence)$/);
+            expect(Math.abs(incidents[0]!.onset / points - 0.5)).toBeLessThan(0.08);
+          }
+  });
+
+  it.each([
+    // Up to four times in a tenth of the run, and down to below the start.
+    [
+      'a warm-up',
+      (t: number) => (t < 0.1 ? Math.log(1 + 30 * t) : Math.log(0.5 + 3.5 * Math.exp(-8 * (t - 0.1)))),
+    ],
+    ['the sawtooth of a schedule', (t: number) => Math.log(1 + 0.2 * ((8 * t) % 1))],
+    ['harder data in between', (t: number) => Math.log(1 + 0.5 * Math.max(0, 1 - Math.abs(t - 0.5) * 4))],
+  ])('%s is neither drift nor lost', (_, log) => {
+    for (const points of SIZES)
+      for (const noise of NOISES)
+        expect(classes(points, noise, log), `${points} points, noise ${noise}`).not.toEqual(
+          expect.arrayContaining([expect.stringMatching(/drift|full/)]),
+        );
+  });
+
+  it.each([
+    ['stays where it jumped', (t: number) => (t < 0.7 ? 0 : Math.log(3))],
+    ['jumped and comes down', (t: number) => (t < 0.7 ? 0 : Math.log(1 + 3 * Math.exp(-2 * (t - 0.7))))],
+  ])('one that %s is open', (_, log) => {
+    for (const points of [200, 300])
+      expect(new Set(classes(points, 0.01, log))).toEqual(new Set(['inconclusive']));
+  });
+});
