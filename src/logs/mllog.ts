@@ -27,8 +27,8 @@ export interface MllogEvent {
   readonly values: ReadonlyMap<string, Scalar>;
 }
 
-/** The event of a line; undefined where it is none, or damaged. */
-export function mllogEvent(line: string): MllogEvent | undefined {
+/** The event of a line; undefined where it is none, `damaged` where its object is cut or no JSON. */
+export function mllogEvent(line: string): MllogEvent | 'damaged' | undefined {
   const from = line.slice(Math.max(0, line.indexOf(MLLOG_MARK)));
   const head = HEAD.exec(from);
   if (head === null) return undefined;
@@ -36,7 +36,7 @@ export function mllogEvent(line: string): MllogEvent | undefined {
   try {
     event = JSON.parse(from.slice(head[0].length).replace(NOT_FINITE, '$1"$2"'));
   } catch {
-    return undefined;
+    return from.startsWith('{"', head[0].length) ? 'damaged' : undefined;
   }
   const key = head.groups?.key ?? event.key;
   if (typeof key !== 'string') return undefined;

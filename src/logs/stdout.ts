@@ -5,8 +5,9 @@
  */
 import { isBinary } from '../bytes/encoding.ts';
 import { type LineFate, nothingWaits, scanLines, type Waiting } from '../bytes/lines.ts';
+import { diagError } from '../model/errors.ts';
 import type { StepUnit } from '../model/run.ts';
-import { countAt, tally } from './bad-lines.ts';
+import { countAt, placesOf, tally } from './bad-lines.ts';
 import { cellAfter, goesOn, withoutClosing } from './cell-after.ts';
 import type { LogFormat, LoggedSeries } from './format.ts';
 import type { Scalar } from './hyperparameters.ts';
@@ -139,6 +140,7 @@ export const stdout: LogFormat = {
     /** Lines with an object at their end, by table: an object of something else may stand there. */
     const tails = new Map<string, Waiting>();
     const overflows = tally();
+    const broken = tally();
     const long = tally();
     const pattern = options.pattern === undefined ? undefined : await linePattern(options.pattern);
     /** Of MLPerf's logger: settings, and where training begins again. */
@@ -244,6 +246,7 @@ export const stdout: LogFormat = {
         return 'record';
       }
       const event = text.includes(MLLOG_MARK) ? mllogEvent(text) : undefined;
+      if (event === 'damaged') return event;
       if (event !== undefined) return takeEvent(event, lineNumber);
       const epoch = KERAS_EPOCH.exec(text);
       if (epoch !== null) {
@@ -313,6 +316,10 @@ export const stdout: LogFormat = {
           const drawn = /[\u001b\u0008]/.test(raw) ? raw.replace(DRAWING, '') : raw;
           const text = drawn.includes(TENSOR) ? withoutTensors(drawn) : drawn;
           const fate = read(text, lineNumber);
+          if (fate === 'damaged') {
+            if (!terminated) return 'torn-record';
+            countAt(broken, lineNumber);
+          }
           if (fate !== undefined) return !terminated && to < end ? 'torn-record' : fate;
           if (pattern !== undefined) return terminated ? 'passed-over' : 'torn-record';
           const table = tables.take(text);
@@ -358,6 +365,14 @@ export const stdout: LogFormat = {
       { carriageReturns: true, ...(options.encoding === undefined ? {} : { encoding: options.encoding }) },
     );
     endKerasEpoch();
+    if (broken.count > 0)
+      errors.push(
+        diagError(
+          'log-lines-bad',
+          { count: broken.count, what: 'lines of MLPerf', lines: placesOf(broken) },
+          { path, line: broken.first[0]! },
+        ).toRecord(),
+      );
     for (const [id, scanner] of scanners) if (dialects.has(id)) errors.push(...scanner.errors(path));
 
     const series = new Map<string, LoggedSeries>();

@@ -79,3 +79,22 @@ it('a loss that is null is missing, and one that is text is refused and an error
   expect(named(refused, 'train_loss')).toMatchObject({ refused: 1 });
   expect(refused.errors).toMatchObject([{ id: 'log-cells-bad' }]);
 });
+
+it('a line that is cut or no JSON is lost and an error; the mark in other text is neither', async () => {
+  const rows = Array.from({ length: 20 }, (_, k) => line('train_loss', '0.5', { step: k }));
+  for (const broken of [
+    `${rows[7]!.slice(0, 70)}\n`,
+    rows[7]!.slice(0, 70),
+    rows[7]!.replace('0.5', ',0.5'),
+    `${rows[7]!.trimEnd()}${rows[8]!}`,
+  ]) {
+    const { errors, account, runs } = await read(rows.with(7, broken).join(''));
+    expect(errors).toMatchObject([{ id: 'log-lines-bad', line: 8 }]);
+    expect(account.lost).toMatchObject([{ reason: 'damaged' }]);
+    expect(runs[0]!.series[0]!.value.length).toBe(broken.endsWith('\n') ? 19 : 18);
+  }
+  const torn = await read(rows.join('').slice(0, -40));
+  expect([torn.errors, torn.account.lost.map(({ reason }) => reason)]).toEqual([[], ['torn-record']]);
+  const other = await read(`grep ':::MLLOG {' result.txt\nprefix=":::MLLOG"\n${rows.join('')}`);
+  expect([other.errors, other.account.lost]).toEqual([[], []]);
+});
