@@ -1,0 +1,51 @@
+/** The docs as a site in a browser: the search finds, every page of the gallery opens, no page scrolls sideways on a phone. */
+import { execFileSync } from 'node:child_process';
+import { existsSync, readdirSync } from 'node:fs';
+import { join } from 'node:path';
+import { pathToFileURL } from 'node:url';
+import { chromium } from 'playwright-core';
+import { describe, expect, it } from 'vitest';
+import { scratchFolders } from '../support/scratch.ts';
+import { projectRoot } from '../support/shared-data.ts';
+
+const executablePath = '/usr/bin/chromium';
+const folder = scratchFolders('site');
+
+describe.skipIf(!existsSync(executablePath))('the site', () => {
+  it('is built whole, searched without a server, and fits a phone', async () => {
+    const site = folder();
+    execFileSync(process.execPath, ['docs/site/build.js', site], { cwd: projectRoot });
+    const at = (path: string): string => pathToFileURL(join(site, path)).href;
+    const browser = await chromium.launch({ executablePath, args: ['--no-sandbox'] });
+    try {
+      const context = await browser.newContext({ viewport: { width: 390, height: 844 }, offline: true });
+      const page = await context.newPage();
+      const errors: string[] = [];
+      page.on('pageerror', (error) => errors.push(String(error)));
+      await page.goto(at('index.html'));
+      await page.fill('input', 'preconditioned limit');
+      await page.click('#found a >> nth=0');
+      expect(page.url()).toMatch(/curvature\.html#/);
+      await page.fill('input', 'xyzzy');
+      expect(await page.textContent('#found')).toBe('Nothing found.');
+      await page.goto(at('gallery.html'));
+      const shown = await page.$$eval('.gallery a', (links) =>
+        links.map((link) => link.getAttribute('href')!),
+      );
+      expect(shown.length).toBe(10);
+      for (const path of shown) expect(existsSync(join(site, path)), path).toBe(true);
+      const pages = readdirSync(site, { recursive: true, encoding: 'utf8' }).filter(
+        (name) => name.endsWith('.html') && !name.startsWith('gallery/'),
+      );
+      expect(pages.length).toBeGreaterThan(80);
+      const wide: string[] = [];
+      for (const path of pages) {
+        await page.goto(at(path));
+        if ((await page.evaluate('document.documentElement.scrollWidth - innerWidth')) !== 0) wide.push(path);
+      }
+      expect([wide, errors]).toEqual([[], []]);
+    } finally {
+      await browser.close();
+    }
+  });
+});
