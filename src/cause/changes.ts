@@ -81,7 +81,8 @@ export function changesBy(
     changes.push({
       trigger: 'data',
       from: news.index,
-      size: news.loss / middle,
+      // A loss that is no number is as unlike as any.
+      size: Number.isFinite(news.loss) ? news.loss / middle : Number.POSITIVE_INFINITY,
       evidence: {
         id: 'batches-unlike',
         statement: `at the weights of step ${steps[references.at]} the batch of step ${steps[news.index]} has the loss ${formatNumber(news.loss)}, where batches before it have up to ${formatNumber(usual![1])}; ${references.unlike.size} ${references.unlike.size === 1 ? 'batch is' : 'batches are'} unlike those before`,

@@ -173,13 +173,16 @@ function mechanismOf(
     return 'overflow';
   if (references === null || references.level === null) return 'unknown';
   if (references.harmful === null) return 'bad-batch-only';
-  const rate = observed.effectiveRate.filter((_, i) => !references.unlike.has(i));
-  const before = medianOf(observed.effectiveRate.slice(0, onset).filter(Number.isFinite));
-  const after = medianOf(rate.slice(-10).filter(Number.isFinite));
   const restored = arms.some(
     ({ undoes, outcome }) => undoes === 'optimizer-state' && (outcome === 'holds' || outcome === 'hurt'),
   );
-  return restored && held.size > 0 && after < POISONED * before ? 'poisoned-accumulators' : 'overshoot';
+  if (!restored || held.size === 0) return 'overshoot';
+  const rate = observed.effectiveRate.filter((_, i) => !references.unlike.has(i));
+  const before = medianOf(observed.effectiveRate.slice(0, onset).filter(Number.isFinite));
+  const share = medianOf(rate.slice(-10).filter(Number.isFinite)) / before;
+  // Without a finite update on either side nobody knows how far one still goes.
+  if (Number.isNaN(share)) return 'unknown';
+  return share < POISONED ? 'poisoned-accumulators' : 'overshoot';
 }
 
 /** What was measured, the decisive first. */

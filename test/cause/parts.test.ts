@@ -5,7 +5,8 @@ import { join } from 'node:path';
 import type * as Tf from '@tensorflow/tfjs-core';
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { raisedRate } from '../../src/cause/changes.ts';
+import { changesBy, raisedRate } from '../../src/cause/changes.ts';
+import { decideCause } from '../../src/cause/decide.ts';
 import { causeFromLog, NO_CAUSE, suggestionFor } from '../../src/cause/from-log.ts';
 import { pasteRate, pasteSkip } from '../../src/cause/paste.ts';
 import { rankRemedies, untried } from '../../src/cause/remedies.ts';
@@ -15,7 +16,7 @@ import { EVIDENCE_IDS, type Remedy } from '../../src/model/cause.ts';
 import type { Run, TimeSeries } from '../../src/model/run.ts';
 import { batchOrder } from '../../src/replay/matrix.ts';
 import { outcomeOf } from '../../src/replay/outcome.ts';
-import { firstHarm, wholeBlock } from '../../src/replay/reference.ts';
+import { firstHarm, type References, wholeBlock } from '../../src/replay/reference.ts';
 import { shareBefore } from '../../src/replay/verdict.ts';
 import { projectRoot } from '../support/shared-data.ts';
 
@@ -228,6 +229,99 @@ describe('remedies', () => {
     expect(wayBack({ lastGoodStep: 9 }, [untried('rewind', 'r')], otherwise)).toBe(otherwise);
     expect(remedyAdvice([skip])).toEqual(['Skip-batches. Go on from a.pt.']);
   });
+});
+
+describe('the mechanism, where the old optimizer state holds', () => {
+  const states = 40;
+  const references: References = {
+    at: 15,
+    later: [],
+    usual: [0, 1],
+    unlike: new Set([20]),
+    onsetBatch: [],
+    before: [0, 5, 10, 15],
+    after: [25, 30, 35],
+    batches: [],
+    loss: Array.from({ length: states + 1 }, (_, i) => (i <= 20 ? 1 : 3)),
+    harmful: 20,
+    level: 1,
+  };
+  const mechanismFor = (rate: (index: number) => number) => {
+    const all = Array.from({ length: states }, (_, i) => i);
+    return decideCause({
+      onset: 20,
+      observed: {
+        steps: all,
+        batchIds: all.map(() => undefined),
+        loss: all.map(() => 1),
+        learningRate: all.map(() => 0.1),
+        gradientNorm: all.map(() => 1),
+        updateNorm: all.map(rate),
+        surprise: [],
+        effectiveRate: all.map(rate),
+        mismatches: [],
+      },
+      references,
+      changes: [],
+      arms: [
+        {
+          arm: { kind: 'restore-optimizer-state', at: 21 },
+          undoes: 'optimizer-state',
+          interference: 0,
+          skipSteps: null,
+          learningRateFactor: null,
+          outcome: 'holds',
+          finalLoss: 1,
+        },
+      ],
+      ruleHolds: false,
+      unrecorded: null,
+    }).mechanism;
+  };
+  it('is that nothing is learnt any more if a step is a third of those before, else the step itself', () => {
+    expect(mechanismFor((i) => (i < 20 ? 1 : 0.3))).toBe('poisoned-accumulators');
+    expect(mechanismFor((i) => (i < 20 ? 1 : 0.4))).toBe('overshoot');
+  });
+  it('is unknown where no step before or after has a finite size', () => {
+    expect(mechanismFor((i) => (i < 20 ? 1 : Number.NaN))).toBe('unknown');
+    expect(mechanismFor((i) => (i < 20 ? Number.NaN : 1))).toBe('unknown');
+  });
+});
+
+it('a batch whose loss is no number is the largest change', () => {
+  const steps = Array.from({ length: 12 }, (_, i) => i);
+  const ones = steps.map(() => 1);
+  const found = changesBy(
+    10,
+    {
+      steps,
+      batchIds: [],
+      loss: ones,
+      learningRate: steps.map((i) => (i < 10 ? 0.1 : 1)),
+      gradientNorm: ones,
+      updateNorm: ones,
+      surprise: [],
+      effectiveRate: ones,
+      mismatches: [],
+    },
+    {
+      at: 5,
+      later: [{ index: 10, loss: Number.NaN }],
+      usual: [0, 1],
+      unlike: new Set([10]),
+      onsetBatch: [],
+      before: [0],
+      after: [],
+      batches: [],
+      loss: [],
+      harmful: 10,
+      level: 1,
+    },
+    [],
+  );
+  const sizes = new Map(found.map(({ trigger, size }) => [trigger, size]));
+  expect(sizes.get('learning-rate')).toBeCloseTo(10);
+  expect(sizes.get('data')).toBe(Number.POSITIVE_INFINITY);
 });
 
 it('docs/cause.md has a section for each kind of evidence', () => {
