@@ -32,6 +32,7 @@ const MAY_IMPORT: Record<string, readonly string[]> = {
     'bytes',
     'checkpoints',
     'curvature',
+    'incidents',
     'optimizers',
     'replay',
     'rules',

@@ -50,6 +50,9 @@ export interface Experiments {
   readonly remedies: readonly Remedy[];
   /** The rules in closed loop, then the arms. */
   readonly entries: readonly ReplayEntry[];
+  /** Positions of the first harmful step (of the onset where no step did harm), and of the last batches before it that are not unlike. */
+  readonly incoming: number;
+  readonly before: readonly number[];
   /** null where the budget did not reach to it. */
   readonly closedLoop: ClosedLoopResult | null;
   readonly notes: readonly string[];
@@ -188,11 +191,22 @@ export async function runExperiments(options: ExperimentOptions): Promise<Experi
             armEntry(arm, armed.traces[k]!, recorded, armed.optimizerOf(recorded), options),
           )),
     ],
+    incoming: until,
+    before: lastBefore(until, references?.unlike),
     closedLoop,
     notes,
     notRun,
   };
 }
+
+/** Batches before an incident at which a ratio is measured. */
+const BEFORE = 4;
+
+/** Positions of the last four batches before one, unlike ones left out. */
+export const lastBefore = (until: number, unlike: ReadonlySet<number> = new Set()): readonly number[] =>
+  Array.from({ length: until }, (_, index) => index)
+    .filter((index) => !unlike.has(index))
+    .slice(-BEFORE);
 
 /** Least interference first, then the lower loss at the end. */
 const rankTried = (tried: readonly Tried[]): Tried[] =>

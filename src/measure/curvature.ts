@@ -128,7 +128,7 @@ export async function measureCurvature(
   const entries: CurvatureEntry[] = [];
   let density: LabelledDensity | null = null;
   for (const operator of operators) {
-    const scale = operator === 'preconditioned-hessian' ? inverseRoots(point, gradient) : undefined;
+    const scale = operator === 'preconditioned-hessian' ? scaleOf(point, gradient) : undefined;
     for (const task of tasks) {
       const whole: LinearOperator = {
         size: objective.size,
@@ -344,37 +344,53 @@ function decayCaveats({ optimizers }: CurvaturePoint): string[] {
 }
 
 /** Whether the optimizers of all parameters divide their step by a P. */
-const isPreconditioned = ({ optimizers, tensors }: CurvaturePoint): boolean =>
+export const isPreconditioned = ({ optimizers, tensors }: CurvaturePoint): boolean =>
   optimizers !== null &&
   tensors.every(({ group }) => optimizers[group]!.optimizer.preconditioner !== undefined);
 
 /**
- * P^(-1/2) over all parameters, in the model's order. An entry with P = 0 (no gradient so far, ε = 0) is not moved by the
- * step: its scale is 0, which leaves it out.
+ * P^(-1/2) of each tensor. An entry with P = 0 (no gradient so far, ε = 0) is not moved by the step: its scale is 0, which
+ * leaves it out.
+ *
+ * @param taken the gradient of each tensor as the optimizer takes it: clipped, with weight decay that is added to it
  */
-function inverseRoots(point: CurvaturePoint, gradient: Float32Array): Float64Array {
+export function inverseRoots(
+  { name, tensors, optimizers }: CurvaturePoint,
+  taken: readonly (Float32Array | Float64Array)[],
+): Float64Array[] {
+  return tensors.map((tensor, t) => {
+    const divisor = preconditioner(
+      optimizers![tensor.group]!,
+      taken[t]!,
+      tensor.slots,
+      tensor.stepsTaken + 1,
+    );
+    const broken = divisor.findIndex((p) => !Number.isFinite(p));
+    if (broken >= 0)
+      throw diagError(
+        'preconditioner-values',
+        { tensor: tensor.name, index: broken, value: divisor[broken]! },
+        { path: name },
+      );
+    return divisor.map((p) => (p === 0 ? 0 : 1 / Math.sqrt(p)));
+  });
+}
+
+/** The same over all parameters, in the model's order, with the batch's own gradient. */
+function scaleOf(point: CurvaturePoint, gradient: Float32Array): Float64Array {
   const { model, tensors, optimizers } = point;
   if (optimizers === null) throw diagError('preconditioner-optimizer', {});
   if (point.missingState.length > 0)
     throw diagError('preconditioner-state', { slots: point.missingState }, { path: point.name });
   const gradients = tensors.map(({ w }) => new Float32Array(w.length));
   model.unflatten(gradient, gradients);
-  const scales = tensors.map((tensor, t) => {
-    const choice = optimizers[tensor.group]!;
+  const taken = tensors.map(({ group, w }, t) => {
+    const { optimizer, options } = optimizers[group]!;
     // Decay that is added to the gradient is in the squares, too.
-    const decay = choice.optimizer.decay === 'gradient' ? choice.options.weightDecay : 0;
-    const taken = decay === 0 ? gradients[t]! : gradients[t]!.map((g, i) => g + decay * tensor.w[i]!);
-    const divisor = preconditioner(choice, taken, tensor.slots, tensor.stepsTaken + 1);
-    const broken = divisor.findIndex((p) => !Number.isFinite(p));
-    if (broken >= 0)
-      throw diagError(
-        'preconditioner-values',
-        { tensor: tensor.name, index: broken, value: divisor[broken]! },
-        { path: point.name },
-      );
-    return divisor.map((p) => (p === 0 ? 0 : 1 / Math.sqrt(p)));
+    const decay = optimizer.decay === 'gradient' ? options.weightDecay : 0;
+    return decay === 0 ? gradients[t]! : gradients[t]!.map((g, i) => g + decay * w[i]!);
   });
-  return Float64Array.from(model.flatten(scales));
+  return Float64Array.from(model.flatten(inverseRoots(point, taken)));
 }
 
 interface LimitOfPoint {
@@ -388,7 +404,7 @@ interface LimitOfPoint {
  * parameters have taken different numbers of steps that of the fewest, which makes the ratio an upper bound; optimizers that
  * differ have no limit in common.
  */
-function limitOf(point: CurvaturePoint): LimitOfPoint {
+export function limitOf(point: CurvaturePoint): LimitOfPoint {
   const { optimizers, learningRates, tensors, missingState } = point;
   if (optimizers === null || learningRates === null) return {};
   const groups = [...new Set(tensors.map((tensor) => tensor.group))];

@@ -3,12 +3,14 @@
  * the incident, within the time that is left. Loads the differentiation; imported only when it is needed.
  */
 import type { Capture } from '../captures/read.ts';
-import { runExperiments } from '../cause/experiments.ts';
+import { lastBefore, runExperiments } from '../cause/experiments.ts';
 import type { Cause, Remedy } from '../model/cause.ts';
-import type { CurvatureEntry } from '../model/curvature.ts';
+import type { CurvatureEntry, RatioSpread } from '../model/curvature.ts';
 import { DiagError, diagError, reasonOf } from '../model/errors.ts';
+import { formatNumber } from '../model/format-number.ts';
 import type { ReplayEntry } from '../model/replay.ts';
 import { prepareReplay } from '../replay/from-capture.ts';
+import { steppersAt } from '../replay/under-rule.ts';
 import type { RuleChoice } from '../rules/choice.ts';
 import { runClosedLoop } from './closed-loop.ts';
 import { type CurvatureOptions, measureCurvature } from './curvature.ts';
@@ -20,6 +22,7 @@ import {
   checkpointOfCapture,
   openCaptureModel,
 } from './point.ts';
+import { ratioSpread, ratiosUnderRules, SEARCH } from './ratios.ts';
 
 export interface ModelEvidence {
   /** What the experiments say of the incident; null where there is none, or none was made. */
@@ -66,13 +69,16 @@ export async function modelEvidence(
 
   let follows = true;
   let why: ModelEvidence['why'] = null;
+  const onset = capture.steps.findIndex(({ step }) => step === onsetStep);
+  // Without an incident the first batches tell what is usual.
+  let incoming = onset < 0 ? null : onset;
+  let before = onset < 0 ? lastBefore(Math.min(4, capture.steps.length)) : lastBefore(onset);
   await attempt('closed-loop', async () => {
     const progress = (what: string, done: number, total: number): void => {
       onProgress(`${what}, step ${done} of ${total}`);
       if (clock() >= deadline && done < total)
         throw diagError('budget-spent', { what: `${what} after ${done} of ${total} steps` });
     };
-    const onset = capture.steps.findIndex(({ step }) => step === onsetStep);
     if (onset < 0) {
       const result = await runClosedLoop(capture, {
         rules,
@@ -98,6 +104,7 @@ export async function modelEvidence(
         progress,
       });
       why = found;
+      ({ incoming, before } = found);
       replay.push(...found.entries);
       notes.push(...found.notes, ...(found.closedLoop?.notes ?? []));
       notRun.push(...found.notRun);
@@ -121,9 +128,8 @@ export async function modelEvidence(
       onProgress(`curvature at ${where}`);
       const point = await open();
       try {
-        const search = { method: 'lanczos', count: 1, tolerance: 1e-2, seed: 0, starts: 2 } as const;
         const { entries, strayed, caveats } = await measureCurvature(point, {
-          ...search,
+          ...SEARCH,
           ...(operator === undefined ? {} : { operator }),
           beforeProduct,
         });
@@ -135,20 +141,56 @@ export async function modelEvidence(
         await point.model.objective.close();
       }
     });
+  const ofStep = async (index: number) => ({
+    step: capture.steps[index]!.step,
+    batch: await captureBatch(capture, index),
+  });
+  /** Adds to what was measured at a place how far its ratio spreads over batches, and at the first harmful step what rules make of it. */
+  const spread = (where: string, name: string, step: number, open: () => Promise<CurvaturePoint>) =>
+    attempt(`ratios on single batches at ${where}`, async () => {
+      const at = curvature.findIndex(
+        (entry) => entry.checkpoint === name && entry.step === step && entry.stability.ratio !== null,
+      );
+      if (at < 0 || before.length === 0) return;
+      const beforeProduct = (): void => {
+        if (clock() > deadline)
+          throw diagError('budget-spent', { what: `the ratios on single batches at ${where}` });
+      };
+      beforeProduct();
+      onProgress(`ratios on single batches at ${where}`);
+      const point = await open();
+      try {
+        const usual = [];
+        for (const index of before) usual.push(await ofStep(index));
+        const news = incoming === null ? null : await ofStep(incoming);
+        const found = await ratioSpread(point, usual, news, beforeProduct);
+        curvature[at] = { ...curvature[at]!, spread: { ...found, rules: [] } };
+        if (news === null || name !== capture.path || step !== news.step) return;
+        if (why !== null) why = { ...why, cause: withRatio(why.cause, found, step) };
+        const prepared = await prepareReplay(capture, 'float32');
+        const steppers = await steppersAt(capture, prepared, rules, incoming!);
+        const under = await ratiosUnderRules(point, steppers, news.batch, beforeProduct);
+        curvature[at] = { ...curvature[at]!, spread: { ...found, rules: under } };
+      } finally {
+        await point.model.objective.close();
+      }
+    });
+  const harmful = incoming === null ? null : capture.steps[incoming]!.step;
   const points = new Set(
-    [capture.steps[0]?.step, onsetStep].filter(
+    [capture.steps[0]?.step, harmful, onsetStep].filter(
       (at) => at != null && capture.steps.some(({ step }) => step === at),
     ),
   ) as Set<number>;
   for (const at of points) await measure(`step ${at}`, undefined, () => capturePoint(capture, { at }));
+  for (const at of points) await spread(`step ${at}`, capture.path, at, () => capturePoint(capture, { at }));
 
   // Over the checkpoints the ratio is what matters; the plain Hessian of another optimizer than gradient descent has none.
   const operator = curvature.find(({ stability }) => stability.ratio !== null)?.operator;
   const others = checkpoints.filter(({ step }) => !points.has(step));
-  const before = others.filter(({ step }) => onsetStep === null || step <= onsetStep);
+  const earlier = others.filter(({ step }) => onsetStep === null || step <= onsetStep);
   const ordered = [
-    ...before.sort((a, b) => b.step - a.step),
-    ...others.filter((one) => !before.includes(one)).sort((a, b) => a.step - b.step),
+    ...earlier.sort((a, b) => b.step - a.step),
+    ...others.filter((one) => !earlier.includes(one)).sort((a, b) => a.step - b.step),
   ];
   for (const [i, { file, step, learningRate }] of ordered.slice(0, CHECKPOINTS).entries()) {
     if (clock() >= deadline) {
@@ -159,6 +201,17 @@ export async function modelEvidence(
       break;
     }
     await measure(`${file.path} (step ${step})`, operator, async () =>
+      checkpointOfCapture(await file.open(), capture, learningRate),
+    );
+  }
+  for (const { file, step, learningRate } of ordered.slice(0, CHECKPOINTS)) {
+    if (clock() > deadline) {
+      if (!curvature.some(({ checkpoint }) => checkpoint === file.path)) continue;
+      const error = diagError('budget-spent', { what: 'the ratios on single batches at the checkpoints' });
+      notRun.push({ id: 'ratios on single batches at checkpoints', reason: reasonOf(error) });
+      break;
+    }
+    await spread(`${file.path} (step ${step})`, file.path, step, async () =>
       checkpointOfCapture(await file.open(), capture, learningRate),
     );
   }
@@ -195,6 +248,31 @@ function grouped(notRun: ModelEvidence['notRun']): ModelEvidence['notRun'] {
     id: all.length < 3 ? all.join(' and ') : `${all[0]} and ${all.length - 1} more places`,
     reason,
   }));
+}
+
+/** A cause with the ratio on the incoming batch among its evidence, beside those of the batches before. */
+function withRatio(
+  cause: Cause,
+  { before, usual, incoming, unusual }: Omit<RatioSpread, 'rules'>,
+  step: number,
+): Cause {
+  const known = before.flatMap(({ ratio }) => ratio ?? []);
+  if (incoming?.ratio == null || known.length === 0) return cause;
+  const batches = before.map(({ batchStep }) => batchStep).join(', ');
+  return {
+    ...cause,
+    evidence: [
+      ...cause.evidence,
+      {
+        id: 'curvature-ratio',
+        statement: `at the weights of step ${step} the curvature on the batch of step ${incoming.batchStep} is ${formatNumber(incoming.ratio)} times what the learning rate tolerates, and ${formatNumber(Math.min(...known))} to ${formatNumber(Math.max(...known))} times on the batches of steps ${batches}${usual === null ? '; fewer than four came before, which say nothing of what is usual' : unusual ? '' : ': nothing unusual'}`,
+        value: incoming.ratio,
+        unit: 'ratio',
+        usual,
+        at: { step, batchStep: incoming.batchStep },
+      },
+    ],
+  };
 }
 
 function withoutLimit({ criticalSharpness: _, ...entry }: CurvatureEntry): CurvatureEntry {

@@ -38,6 +38,8 @@ export const EVIDENCE = {
   'skipped-steps': 'Steps that the loss scaler skipped shortly before the onset.',
   'optimizer-state': 'State of the optimizer that was lost or does not follow from the recorded steps.',
   resume: 'The onset lies right after a resume.',
+  'curvature-ratio':
+    'Top eigenvalue over the limit of stability on the incoming batch, against four batches before at the same weights.',
   arm: 'A training that changed one thing, and how it ended on the reference batches.',
 } as const satisfies Record<string, string>;
 export type EvidenceId = keyof typeof EVIDENCE;

@@ -10,6 +10,32 @@ export interface EigenEstimate {
 
 export const CURVATURE_OPERATORS = ['hessian', 'preconditioned-hessian', 'gauss-newton'] as const;
 
+/** The ratio at one state on single batches: what one batch's ratio is worth. */
+export interface RatioSpread {
+  /** On the four batches right before the incident, each alone; without an incident on the first four that were recorded. */
+  readonly before: readonly RatioOnBatch[];
+  /** Their range, widened by half of it; null for fewer than four. */
+  readonly usual: readonly [number, number] | null;
+  /** On the batch of the incident's first harmful step; null without an incident. */
+  readonly incoming: RatioOnBatch | null;
+  /** Whether that is above what is usual; null where one of them is not known. */
+  readonly unusual: boolean | null;
+  /** On that batch under each rule, at the state before that step; elsewhere none. */
+  readonly rules: readonly {
+    readonly rule: string;
+    /** With the rule's factors held. */
+    readonly ratio: number | null;
+    /** Of the whole step that the rule lets through. */
+    readonly updateNorm: number;
+  }[];
+}
+
+export interface RatioOnBatch {
+  readonly batchStep: number;
+  /** null where the gradient was not finite or the search did not converge. */
+  readonly ratio: number | null;
+}
+
 export interface CurvatureEntry {
   readonly checkpoint: string;
   readonly step: number | null;
@@ -35,6 +61,8 @@ export interface CurvatureEntry {
   readonly notes?: readonly string[];
   /** Hutchinson's estimate of the trace, where asked for. */
   readonly trace?: { readonly value: number; readonly standardError: number };
+  /** The ratio on single batches, where a capture has them. */
+  readonly spread?: RatioSpread;
   /** 2/η_c along the optimizer's own update, and the multiple of the learning rate at which the loss first rises. */
   readonly criticalSharpness?: {
     readonly value: number;

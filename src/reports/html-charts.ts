@@ -4,8 +4,10 @@ import { largest, smallest } from '../model/order-statistics.ts';
 import type { ReplayEntry } from '../model/replay.ts';
 import type { ChartSeries, RunReport } from '../model/report.ts';
 import { type ChartLine, LOG_RATIO, lineOfValues } from './charts.ts';
+import { RATIO_TITLE, ratioLines } from './ratio-chart.ts';
 import { replayLabel } from './replay-label.ts';
 import { eventsOf, leadingEvents, type RunEvent } from './run-events.ts';
+import { ratiosOf } from './why.ts';
 
 /** Stretch of a line whose steps only rise; a restart begins a new one. */
 export interface LinePart {
@@ -173,6 +175,11 @@ export function chartsOf(run: RunReport, buckets = MAX_BUCKETS): HtmlChart[] {
     ofReplay('Smallest clip factor of each rule', (entry) => entry.minClipFactor),
     ofReplay('Update norm under each rule', (entry) => entry.updateNorm),
     curvatureChart(run, marks, line),
+    ratiosOf(run).length > 1
+      ? chart(RATIO_TITLE, ratioLines(ratiosOf(run)).map(line), ratiosOf(run).length, marks, [
+          { value: 1, label: 'limit' },
+        ])
+      : undefined,
     ofRoles('Metrics', 'metric'),
     ofRoles('Learning rate and clipping', 'learning_rate', 'clip'),
     ofRoles('Other series', 'other'),

@@ -27,6 +27,7 @@ import {
   table,
 } from './html-template.ts';
 import { quantityText } from './quantity-text.ts';
+import { RULE_RATIO_HEAD, ruledSpread, ruleRatioRows, spreadWords } from './ratio-text.ts';
 import { placeText, replayLabel } from './replay-label.ts';
 import { FROM_LOG, fromLog, MODES } from './replay-text.ts';
 
@@ -171,6 +172,11 @@ const CURVATURE_COLUMNS: readonly Column<CurvatureEntry>[] = [
     value: ({ stability }) => stability.ratio,
   },
   {
+    title: 'on single batches',
+    cell: ({ spread }) => (spread === undefined ? '–' : (spreadWords(spread) ?? '–')),
+    wide: true,
+  },
+  {
     title: 'converged',
     cell: ({ eigenvalues }) =>
       eigenvalues.every(({ converged }) => converged) ? badge('yes', 'good') : badge('no', 'bad'),
@@ -244,7 +250,17 @@ function replayTables(run: RunReport, tried: boolean): Piece {
 function curvatureTable(run: RunReport): Piece {
   if (run.curvature.length === 0) return false;
   const { columns, same } = differing(CURVATURE_COLUMNS, run.curvature);
-  return h`<h3>Curvature against the stability limit</h3>${same.length > 0 && h`<p class="meta">${same.join(' · ')}</p>`}${table('Hessian eigenvalues', columns, run.curvature)}`;
+  return h`<h3>Curvature against the stability limit</h3>${same.length > 0 && h`<p class="meta">${same.join(' · ')}</p>`}${table('Hessian eigenvalues', columns, run.curvature)}${ruleRatios(run)}`;
+}
+
+/** What each rule makes of the incoming batch. */
+function ruleRatios({ curvature }: RunReport): Piece {
+  const spread = ruledSpread(curvature);
+  if (spread === undefined) return false;
+  const columns = RULE_RATIO_HEAD.map(
+    (title, k): Column<string[]> => ({ title, cell: (row) => (k === 0 ? h`<b>${row[0]!}</b>` : row[k]!) }),
+  );
+  return h`<p class="meta">on the incoming batch ${steps(spread.incoming.batchStep)}, with the factors of each rule held</p>${table('Rules on the incoming batch', columns, ruleRatioRows(spread))}`;
 }
 
 function remarksOf({ notRun, failedDetectors, notes }: RunReport): Html | false {

@@ -13,6 +13,7 @@ import type { ReportFormat } from './format.ts';
 import { GATE_WORDS } from './gate-words.ts';
 import { cutToBytes } from './github.ts';
 import { lossesOf } from './input-losses.ts';
+import { RULE_RATIO_HEAD, ruledSpread, ruleRatioRows, spreadWords } from './ratio-text.ts';
 import { replayLabel } from './replay-label.ts';
 import { cellText, comparisonLines, groupTitle } from './runs-page.ts';
 
@@ -168,6 +169,15 @@ function runLines(run: RunReport, report: Report): string[] {
         number(entry.stability.ratio),
         entry.eigenvalues.every(({ converged }) => converged) ? 'yes' : '**no**',
       ]),
+    ),
+    ...run.curvature.flatMap(({ step, spread }) => {
+      const apart = spread === undefined ? null : spreadWords(spread);
+      return apart === null ? [] : [`- the ratio at step ${steps(step)}: ${apart}`];
+    }),
+    ...(run.curvature.some(({ spread }) => spread !== undefined) ? [''] : []),
+    ...table(
+      RULE_RATIO_HEAD,
+      ruleRatioRows(ruledSpread(run.curvature)).map(([rule, ...cells]) => [md(rule!), ...cells]),
     ),
   ];
 }

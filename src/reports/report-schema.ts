@@ -20,7 +20,13 @@ import {
   type SeriesComparison,
   type SettingDifference,
 } from '../model/comparison.ts';
-import { CURVATURE_OPERATORS, type CurvatureEntry, type EigenEstimate } from '../model/curvature.ts';
+import {
+  CURVATURE_OPERATORS,
+  type CurvatureEntry,
+  type EigenEstimate,
+  type RatioOnBatch,
+  type RatioSpread,
+} from '../model/curvature.ts';
 import type { ErrorCode, ErrorRecord } from '../model/errors.ts';
 import { type Finding, type Quantity, SEVERITIES } from '../model/finding.ts';
 import { type GateProblem, type GateResult, type GateRule, RULE_STATUSES } from '../model/gate.ts';
@@ -440,6 +446,18 @@ const eigenvalue = objectOf<EigenEstimate>(
   iterations: number('Iterations of the search; NaN where a recorder did not tell.'),
 });
 
+const ratioOnBatch = objectOf<RatioOnBatch>(
+  'ratioOnBatch',
+  'The ratio on the batch of one step alone.',
+)({
+  batchStep: finite('The step whose batch it is.'),
+  ratio: orNull(
+    number(
+      'Top eigenvalue over the limit; null where the gradient is not finite or the search did not converge.',
+    ),
+  ),
+});
+
 /** An entry of `curvature`, in reports and in `curvature --json`. */
 export const curvatureEntry = objectOf<CurvatureEntry>(
   'curvatureEntry',
@@ -474,6 +492,31 @@ export const curvatureEntry = objectOf<CurvatureEntry>(
   )({
     value: number('The estimate.'),
     standardError: number('Its standard error.'),
+  }).optional(),
+  spread: objectOf<RatioSpread>(
+    'ratioSpread',
+    'The ratio at this state on single batches: what one ratio is worth. A ratio above 1 that batches from before have too is no cause.',
+  )({
+    before: listOf(
+      ratioOnBatch,
+      'On the four batches right before the incident; without an incident on the first four recorded.',
+    ),
+    usual: orNull(range('Their range, widened by half of it; null for fewer than four.')),
+    incoming: orNull(ratioOnBatch),
+    unusual: orNull(
+      flag('Whether the incoming batch is above `usual`; null where one of them is not known.'),
+    ),
+    rules: listOf(
+      objectOf<RatioSpread['rules'][number]>(
+        'ratioUnderRule',
+        'The incoming batch under a rule.',
+      )({
+        rule: text('The rule, as `--rule` takes it.'),
+        ratio: orNull(number("The ratio with the rule's factors held.")),
+        updateNorm: number('Norm of the step that the rule lets through.'),
+      }),
+      'On the incoming batch, at the weights before its step; elsewhere empty.',
+    ),
   }).optional(),
   criticalSharpness: objectOf<NonNullable<CurvatureEntry['criticalSharpness']>>(
     null,

@@ -18,9 +18,11 @@ import { renderGate } from './gate-text.ts';
 import { lossesOf } from './input-losses.ts';
 import { quantityText } from './quantity-text.ts';
 import { ratioChart } from './ratio-chart.ts';
+import { RULE_RATIO_HEAD, ruledSpread, ruleRatioRows, spreadWords } from './ratio-text.ts';
 import { replaySummary } from './replay-text.ts';
 import { eventsOf, symbolOf } from './run-events.ts';
 import { comparisonLines, runsLines } from './runs-page.ts';
+import { textTable } from './text-table.ts';
 import { ratiosOf, whySentences } from './why.ts';
 import { wrap } from './wrap.ts';
 
@@ -138,7 +140,7 @@ function runLines(run: RunReport, options: RenderOptions, paint: Ansis): string[
       }),
     );
   }
-  section('Curvature', curvatureLines(run, options));
+  section('Curvature', [...curvatureLines(run, options), ...ruleRatioLines(run, options)]);
   if (ratiosOf(run).length > 2)
     lines.push(
       '',
@@ -149,6 +151,11 @@ function runLines(run: RunReport, options: RenderOptions, paint: Ansis): string[
       '',
       paint.bold('Clipping rules'),
       ...replaySummary(run.replay, { ...options, stepUnit: run.stepUnit }),
+    );
+  if (run.cause !== undefined && run.cause.onsetStep !== null)
+    section(
+      'Evidence',
+      run.cause.evidence.flatMap(({ id, statement }) => hanging(inertName(`${id}: ${statement}`), options)),
     );
   section(
     'Next',
@@ -173,7 +180,7 @@ const OPERATOR_NAMES = {
 
 /** The top eigenvalue of each operator against what the learning rate tolerates. */
 function curvatureLines(run: RunReport, options: RenderOptions): string[] {
-  return run.curvature.flatMap(({ operator, step, block, task, eigenvalues, stability, source }) => {
+  return run.curvature.flatMap(({ operator, step, block, task, eigenvalues, stability, spread, source }) => {
     const [top] = eigenvalues;
     const part = [
       block === 'all' ? '' : ` of ${inertName(block)}`,
@@ -185,11 +192,27 @@ function curvatureLines(run: RunReport, options: RenderOptions): string[] {
         ? ''
         : `, ${formatNumber(stability.ratio)} times the limit of ${formatNumber(stability.limit)}${stability.rule === undefined ? '' : ` (${stability.rule})`}`;
     const where = step === null ? '' : `${run.stepUnit} ${formatCount(step)}: `;
+    const apart = spread === undefined ? null : spreadWords(spread);
     return hanging(
-      `${where}${OPERATOR_NAMES[operator]}${part.join('')}: ${found}${against}${source === 'recorded' ? ', recorded' : ''}`,
+      `${where}${OPERATOR_NAMES[operator]}${part.join('')}: ${found}${against}${source === 'recorded' ? ', recorded' : ''}${apart === null ? '' : `; ${apart}`}`,
       options,
     );
   });
+}
+
+/** What each rule makes of the incoming batch. */
+function ruleRatioLines({ curvature }: RunReport, options: RenderOptions): string[] {
+  const spread = ruledSpread(curvature);
+  if (spread === undefined) return [];
+  const title = `on the incoming batch ${formatCount(spread.incoming.batchStep)}, with the factors of each rule held:`;
+  return [
+    ...wrap(title, options.width, '  '),
+    ...textTable({
+      head: [...RULE_RATIO_HEAD],
+      rows: ruleRatioRows(spread).map(([rule, ...cells]) => [inertName(rule!), ...cells]),
+      left: 1,
+    }).map((line) => `  ${line}`),
+  ];
 }
 
 const hanging = (text: string, options: RenderOptions): string[] =>

@@ -48,6 +48,20 @@ it('tells what, when, which task, why, and which rule would have held', async ()
   // Those of `curvature` at the same places, which float64 PyTorch has too (fixtures/curvature/incident.json).
   const ratios = one!.curvature.flatMap(({ stability }) => stability.ratio ?? []);
   expect(ratios.map((ratio) => Number(ratio.toPrecision(2)))).toEqual([2.1, 2.1, 2.4, 8.7, 0.044, 0.042]);
+  // One batch's ratio is worth as much as it differs from those of the batches before, at the same weights.
+  for (const { step, stability, spread } of one!.curvature) {
+    if (stability.ratio === null) continue;
+    expect(spread!.before.map(({ batchStep }) => batchStep)).toEqual([396, 397, 398, 399]);
+    expect(spread!.incoming).toMatchObject({ batchStep: 400 });
+    expect(spread!.incoming!.ratio! > spread!.usual![1]).toBe(step! <= 400);
+    expect(spread!.rules.map(({ rule }) => rule)).toEqual(step === 400 ? [...DEFAULT_RULES] : []);
+  }
+  const ratio = one!.cause!.evidence.find(({ id }) => id === 'curvature-ratio')!;
+  expect(ratio).toMatchObject({ unit: 'ratio', at: { step: 400, batchStep: 400 } });
+  expect(ratio.value).toBeGreaterThan(ratio.usual![1]);
+  expect(ratio.statement).toMatch(
+    /on the batch of step 400 is 8\.\d+ times .* 0\.8\d+ to 1\.1\d+ times on the batches/,
+  );
   expect(one!.notRun.map(({ id }) => id)).not.toContain('closed-loop');
   expect(JSON.parse(REPORT_FORMATS['skip-list'].render(report, PLAIN))).toEqual({
     version: 1,
@@ -55,6 +69,8 @@ it('tells what, when, which task, why, and which rule would have held', async ()
     batchIds: null,
   });
   const page = REPORT_FORMATS.html.render(report, PLAIN);
+  expect(page).toMatch(/8\.65\d? times on the incoming batch 400, which is unusual/);
+  expect(page).toContain('Rules on the incoming batch');
   expect(page).toMatch(/The data changed \(shown by experiment\)\. .* the batch of step 400/);
   expect(page).toMatch(/Go back to [^:]*step-380\.pt and skip batches 400 to 407:/);
   const text = REPORT_FORMATS.text.render(report, { width: 400, colour: false, ascii: false });
@@ -70,6 +86,10 @@ it('tells what, when, which task, why, and which rule would have held', async ()
   expect(markdown.match(/^\| global-norm:1 \| (?:as-recorded|closed-loop) \|/gm)).toEqual([
     '| global-norm:1 | closed-loop |',
   ]);
+  for (const found of [text, markdown]) {
+    expect(found).toMatch(/8\.65\d? times on the incoming batch 400, which is unusual/);
+    expect(found).toMatch(/clippy:paper[ |]+1\.59\d?[ |]+0\.371/);
+  }
 });
 
 it('a capture that the computed run does not follow: no verdict, no ratio, and why', async () => {
@@ -140,6 +160,7 @@ it('a search that is too long for the budget ends at its next product', async ()
   expect(found.curvature.map(({ step }) => step)).toEqual([380, 380]);
   expect(found.notRun).toEqual([
     { id: 'curvature at step 400', reason: expect.stringContaining('budget-spent') },
+    { id: 'ratios on single batches at step 380', reason: expect.stringContaining('budget-spent') },
     {
       id: 'curvature at checkpoints',
       reason: expect.stringMatching(/at the last 2 checkpoints; try: give it more with --budget/),
