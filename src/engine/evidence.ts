@@ -4,6 +4,7 @@ import { dirname } from 'node:path';
 import { runOfCapture } from '../captures/as-run.ts';
 import { type Capture, openCapture } from '../captures/read.ts';
 import type { CheckpointFile } from '../checkpoints/registry.ts';
+import { settingsInCheckpoint } from '../checkpoints/run-settings.ts';
 import type { Limits as ModelLimits } from '../measure/model-evidence.ts';
 import type { InspectedCheckpoint } from '../model/checkpoint.ts';
 import { DiagError, type ErrorRecord } from '../model/errors.ts';
@@ -102,14 +103,23 @@ export async function gatherEvidence(found: Inputs, limits: Limits): Promise<Evi
     inputs.push(inputOfCheckpoint(checkpoint));
     const near = closestRuns([...beside.keys()], path);
     const place = besideOf(near[0] ?? runWithoutLog(dirname(path)));
+    // Of which run a file in a shared folder is nobody knows.
     if (near.length > 1) place.notes.add(`${near.length} ${SHARED_FOLDER}`);
+    else place.settings.push(settingsInCheckpoint(checkpoint));
     if (late) place.late++;
     else place.checkpoints.push(checkpoint);
   });
 
-  const runs = [...beside].map(([run, { captures, checkpoints, late, notes }]): RunEvidence => {
+  const runs = [...beside].map(([run, { captures, checkpoints, settings, late, notes }]): RunEvidence => {
     const notRun = late === 0 ? [] : [{ id: 'checkpoints', reason: `${late} of them were ${limits.late}` }];
-    return { run, captures, checkpoints, files: found.checkpoints, notRun, notes: [...notes] };
+    return {
+      run: withSettings(run, settings),
+      captures,
+      checkpoints,
+      files: found.checkpoints,
+      notRun,
+      notes: [...notes],
+    };
   });
   return { runs, inputs, warnings };
 }
@@ -118,11 +128,29 @@ export async function gatherEvidence(found: Inputs, limits: Limits): Promise<Evi
 interface Beside {
   readonly captures: Capture[];
   readonly checkpoints: InspectedCheckpoint[];
+  /** What each checkpoint says of the optimizer and its clipping. */
+  readonly settings: ReadonlyMap<string, string | number>[];
   /** Checkpoints that the budget left no time for. */
   late: number;
   readonly notes: Set<string>;
 }
-const nothingBeside = (): Beside => ({ captures: [], checkpoints: [], late: 0, notes: new Set() });
+const nothingBeside = (): Beside => ({
+  captures: [],
+  checkpoints: [],
+  settings: [],
+  late: 0,
+  notes: new Set(),
+});
+
+/** A run with what all of its checkpoints that tell say of its optimizer and clipping, under `checkpoint.`. */
+function withSettings(run: Run, settings: Beside['settings']): Run {
+  const hyperparameters = new Map(run.hyperparameters);
+  for (const name of new Set(settings.flatMap((one) => [...one.keys()]))) {
+    const values = new Set(settings.flatMap((one) => one.get(name) ?? []));
+    if (values.size === 1) hyperparameters.set(`checkpoint.${name}`, [...values][0]!);
+  }
+  return hyperparameters.size === run.hyperparameters.size ? run : { ...run, hyperparameters };
+}
 
 const SHARED_FOLDER =
   'logs lie equally near the checkpoints, which were taken for those of this one: where they are of another run, what is said of them here is not true; give each run a folder';

@@ -11,6 +11,7 @@ import { DiagError, reasonOf } from '../model/errors.ts';
 import type { ReplayEntry } from '../model/replay.ts';
 import type { RunReport } from '../model/report.ts';
 import type { Run } from '../model/run.ts';
+import { clipLimitOf, isOtherOptimizer, optimizerNameOf, settingsApart } from '../model/run-settings.ts';
 import { replayFromLog } from '../replay/from-log.ts';
 import { guardTried, recordedCurvature, recordedReplays } from '../replay/recorded.ts';
 import { replayCapture } from '../replay/replay.ts';
@@ -82,6 +83,7 @@ export async function whatIf(
       ],
       notes: [
         ...(apart === null ? [] : [apart.note]),
+        ...otherSettings(run, capture),
         ...notes,
         ...model.notes,
         ...recorded.notes,
@@ -93,6 +95,27 @@ export async function whatIf(
     if (!(error instanceof DiagError)) throw error;
     return { ...NO_WHAT_IF, ...ofLog, notRun: [{ id: 'replay', reason: reasonOf(error) }] };
   }
+}
+
+/** Where what lies beside the log names another optimizer or other clipping than the capture, which replays take. */
+function otherSettings({ hyperparameters }: Run, { path, manifest }: Capture): string[] {
+  const taken = `: replays, curvature and cause take what the capture ${path} has`;
+  const named = optimizerNameOf(hyperparameters);
+  const [recorded] = manifest.optimizers;
+  const limit = clipLimitOf(hyperparameters);
+  const clipping = manifest.clipping.find(({ rule }) => rule === 'global-norm');
+  const recordedLimit = clipping?.options.maxNorm ?? (clipping === undefined ? undefined : 1);
+  return [
+    ...settingsApart(hyperparameters),
+    ...(named !== undefined && recorded !== undefined && isOtherOptimizer(named, recorded.name)
+      ? [`the settings beside the log name the optimizer ${named}, and ${recorded.name} was recorded${taken}`]
+      : []),
+    ...(limit === undefined || limit === recordedLimit
+      ? []
+      : [
+          `the settings beside the log name a limit of the gradient norm of ${limit}, and ${recordedLimit === undefined ? 'no such clipping' : recordedLimit} was recorded${taken}`,
+        ]),
+  ];
 }
 
 /** Where a closed loop under a rule was made, it decides: one report never says both. */
