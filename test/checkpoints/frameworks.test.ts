@@ -226,7 +226,7 @@ describe('Keras names', () => {
       ['v', 'bias'],
     ]);
     expect(slotsByOrder('adam', inTurn, [[bias, kernel]]).size).toBe(0);
-    expect(slotsByOrder('lion', inTurn, [[kernel, bias]]).size).toBe(0);
+    expect(slotsByOrder('adafactor', inTurn, [[kernel, bias]]).size).toBe(0);
     expect([...slotsByOrder('adagrad', inTurn, []).values()]).toEqual(
       inTurn.map(() => ({ role: 'optimizer_state', slot: 'accumulator' })),
     );

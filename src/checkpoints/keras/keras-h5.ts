@@ -117,7 +117,10 @@ export async function openKerasWeights(source: ByteSource, container: Container)
     const isLastTwo = !keys.has(key.replace(/(?<!\d)\d+$/, String(variable + 2)));
     if (UNNAMED_BUFFER.test(key) || (variable >= 0 && isLastTwo)) known.set(key, { role: 'buffer' });
   }
-  for (const [key, role] of await unnamedSlots(file, datasets, named, known, optimizer)) known.set(key, role);
+  const config = (name: string) => metadata.get(`optimizer_config.${name}`);
+  const centered = config('centered') === true && !(Number(config('momentum') ?? 0) > 0);
+  for (const [key, role] of await unnamedSlots(file, datasets, named, known, optimizer, centered))
+    known.set(key, role);
   const roles = kerasRoles(
     datasets.map(({ tensor }) => tensor),
     known,
@@ -126,9 +129,17 @@ export async function openKerasWeights(source: ByteSource, container: Container)
     container.framework !== undefined ||
     metadata.has('keras_version') ||
     file.objects.some(({ name }) => /^(?:layers\/.*\/)?_?vars$|^_layer_checkpoint_dependencies/.test(name));
+  const labels = await layerLabels(file, datasets);
   const tensors = datasets.map(
     ({ object, array, tensor: { key, dtype, shape } }): LazyTensor => ({
-      info: { name: key, dtype, shape, elements: array.elements, ...roles.get(key)! },
+      info: {
+        name: key,
+        ...(labels.has(key) ? { label: labels.get(key)! } : {}),
+        dtype,
+        shape,
+        elements: array.elements,
+        ...roles.get(key)!,
+      },
       extents: () => knownExtents(file, object),
       stream: () => array.stream(),
     }),
@@ -167,6 +178,52 @@ export async function openKerasWeights(source: ByteSource, container: Container)
     },
     tensors,
   );
+}
+
+/** Variables of layers of Keras by the folder of the layer and by how many there are; Keras 3 numbers them. */
+const VARIABLES: readonly (readonly [RegExp, readonly string[]])[] = [
+  [/^(?:dense|conv\dd|conv\dd_transpose)(?:_\d+)?$/, ['kernel', 'bias']],
+  [/^embedding(?:_\d+)?$/, ['embeddings']],
+  [/^layer_normalization(?:_\d+)?$/, ['gamma', 'beta']],
+  [/^batch_normalization(?:_\d+)?$/, ['gamma', 'beta', 'moving_mean', 'moving_variance']],
+];
+
+/**
+ * What the user called the layers of variables, `tower_watch/kernel` for `layers/dense_10/vars/0`: Keras 3 writes the name
+ * of a layer beside its variables. Where one layer on the way has none, nothing is told.
+ */
+async function layerLabels(
+  file: Hdf5File,
+  datasets: readonly Dataset[],
+): Promise<ReadonlyMap<string, string>> {
+  const groups = new Map(file.objects.map((object) => [object.name, object]));
+  const names = new Map<string, string | undefined>();
+  const nameOf = async (folder: string): Promise<string | undefined> => {
+    if (!names.has(folder)) {
+      const group = groups.get(`${folder}/vars`);
+      const name = group === undefined ? undefined : await readAttribute(file, group, 'name');
+      names.set(folder, typeof name === 'string' && name !== '' ? name : undefined);
+    }
+    return names.get(folder);
+  };
+  const labels = new Map<string, string>();
+  for (const { tensor } of datasets) {
+    const [, folder, number] = /^(layers\/.+)\/vars\/(\d+)$/s.exec(tensor.key) ?? [];
+    if (folder === undefined || number === undefined) continue;
+    const parts = folder.split('/');
+    const layers: string[] = [];
+    for (let depth = 2; depth <= parts.length; depth += 2) {
+      const name = parts[depth - 2] === 'layers' ? await nameOf(parts.slice(0, depth).join('/')) : undefined;
+      if (name !== undefined) layers.push(name);
+    }
+    if (parts.length % 2 === 1 || layers.length !== parts.length / 2) continue;
+    const own = VARIABLES.find(([pattern]) => pattern.test(parts.at(-1)!))?.[1] ?? [];
+    const all = datasets.filter((one) => one.tensor.key.startsWith(`${folder}/vars/`)).length;
+    // A layer without scale has other variables at these places.
+    const known = all === own.length || (own[0] === 'kernel' && all === 1);
+    labels.set(tensor.key, [...layers, known ? own[Number(number)]! : number].join('/'));
+  }
+  return labels;
 }
 
 /** Codes of what is not read, and not lost. */
@@ -277,6 +334,7 @@ async function unnamedSlots(
   named: ReadonlyMap<string, RoleOfTensor>,
   buffers: ReadonlyMap<string, RoleOfTensor>,
   optimizer: string | undefined,
+  centered: boolean,
 ): Promise<ReadonlyMap<string, RoleOfTensor>> {
   const under = (folder: string): Dataset[] =>
     datasets.filter(({ tensor }) => tensor.key.replace(/(?<!\d)\d+$/, '') === `${folder}/vars/`);
@@ -294,6 +352,10 @@ async function unnamedSlots(
           role: 'optimizer_state',
           slot: isFloating(tensor.dtype) ? 'learning_rate' : 'step',
         });
+    // Nadam has one more count, of all parameters.
+    const product = inOrder.find(({ tensor }) => tensor.shape.length === 0 && !slots.has(tensor.key));
+    if (optimizer === 'nadam' && product !== undefined)
+      slots.set(product.tensor.key, { role: 'optimizer_state', slot: 'u_product' });
     const parameters = datasets
       .filter(isParameter)
       .sort((a, b) => a.object.address - b.object.address)
@@ -309,7 +371,7 @@ async function unnamedSlots(
     );
     // Several fit: whose state is whose is not told rather than guessed.
     const sure = orders.includes(null) ? [] : orders.flatMap((order) => (order ? [order] : []));
-    for (const [key, role] of slotsByOrder(optimizer ?? '', variables, sure)) slots.set(key, role);
+    for (const [key, role] of slotsByOrder(optimizer ?? '', variables, sure, centered)) slots.set(key, role);
     return slots;
   }
   const group = file.objects.find(({ name }) => name === 'optimizer_weights');

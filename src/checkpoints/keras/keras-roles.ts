@@ -23,8 +23,10 @@ export interface KerasTensor {
 function slotWord(optimizer: string, slot: string): string {
   const word = slot.toLowerCase();
   if (/^(?:vhat|velocity_hat|v_hat)$/.test(word)) return 'v_max';
-  if (/sgd|gradient_?descent|^momentum$|rms/i.test(optimizer)) {
+  // Keras names RMSprop's variables `rm_sprop/…`.
+  if (/sgd|gradient_?descent|^momentum$|rm_?s/i.test(optimizer)) {
     if (word === 'm') return 'momentum';
+    if (word === 'average_gradient' || word === 'mg') return 'm';
     if (/^(?:velocity|rms|v)$/.test(word)) return 'v';
     return word;
   }
@@ -80,12 +82,13 @@ export function kerasRoles(
   const names = tensors.map((tensor) => ({ ...tensor, name: withoutOutput(tensor.name) }));
   const byName = new Map(names.map(({ name, key }) => [name, key]));
   const byFlatName = new Map(names.map(({ name, key }) => [flat(name), key]));
+  const owners = ownersByPath(names);
   const slot = (slotName: string, parameter: string | undefined): RoleOfTensor =>
     parameter === undefined
       ? { role: 'optimizer_state', slot: slotName }
       : { role: 'optimizer_state', slot: slotName, parameter };
 
-  const roleOf = ({ key, name, dtype }: KerasTensor): RoleOfTensor => {
+  const roleOf = ({ key, name, dtype, shape }: KerasTensor): RoleOfTensor => {
     const stated = known.get(key);
     if (stated !== undefined) return stated;
     // Keras 3 stores parameters under the optimizer that lists them.
@@ -94,7 +97,7 @@ export function kerasRoles(
       const match = pattern.exec(name);
       if (match === null) return undefined;
       const [optimizer, parameter, slotName] = order.map((i) => match[i]!) as [string, string, string];
-      const parameterKey = lookUp.get(parameter);
+      const parameterKey = lookUp.get(parameter) ?? (inOptimizer ? owners(parameter, shape) : undefined);
       return parameterKey !== undefined || inOptimizer
         ? slot(slotWord(optimizer, slotName), parameterKey)
         : undefined;
@@ -130,6 +133,36 @@ export function kerasRoles(
   );
 }
 
+/**
+ * Parameters by what a slot calls them where no variable has that name: the layers of a subclassed model are attributes, so
+ * that `sub_tower_like_kernel` is the state of `model/tower_like/_kernel`.
+ *
+ * @returns the one parameter of that shape whose path, or else whose last name, is the end of the slot's; undefined for several
+ */
+function ownersByPath(
+  tensors: readonly KerasTensor[],
+): (parameter: string, shape: readonly number[]) => string | undefined {
+  const stored = tensors
+    .filter(({ key, dtype }) => !OPTIMIZER_KEY.test(key) && isFloating(dtype) && VARIABLE_VALUE.test(key))
+    .map(({ key, shape }) => {
+      const parts = key
+        .replace(VARIABLE_VALUE, '')
+        .split('/')
+        .map((part) => part.replace(/^_/, ''));
+      return { key, shape: shape.join(), path: parts.slice(1).join('_'), last: parts.at(-1)! };
+    });
+  const endsWith = (parameter: string, end: string): boolean =>
+    parameter === end || parameter.endsWith(`_${end}`);
+  return (parameter, shape) => {
+    const alike = stored.filter((one) => one.shape === shape.join() && endsWith(parameter, one.last));
+    const byPath = alike.filter(({ path }) => endsWith(parameter, path));
+    const longest = Math.max(...byPath.map(({ path }) => path.length));
+    const best = byPath.length > 0 ? byPath.filter(({ path }) => path.length === longest) : alike;
+    return best.length === 1 ? best[0]!.key : undefined;
+  };
+}
+const VARIABLE_VALUE = /\/\.ATTRIBUTES\/VARIABLE_VALUE$/;
+
 interface KerasSlots {
   /** In the order of the variables, after the step and the learning rate. */
   readonly slots: readonly string[];
@@ -140,7 +173,8 @@ interface KerasSlots {
 /** Optimizers of Keras whose steps are not replayed. */
 const OTHERS: Readonly<Record<string, KerasSlots>> = {
   nadam: { slots: ['m', 'v'], inTurn: 2 },
-  ftrl: { slots: ['accumulator', 'linear'], inTurn: 1 },
+  ftrl: { slots: ['accumulator', 'linear'], inTurn: 2 },
+  lion: { slots: ['m'], inTurn: 1 },
 };
 
 /** What a row of optimizer variables is called when only its order tells, by lower-case class name. */
@@ -162,15 +196,17 @@ export const turnsOf = (optimizer: string): readonly number[] => {
  *
  * @param optimizer lower-case class name
  * @param variables without the step and the learning rate
+ * @param centered whether RMSprop is known to be centered: its last slot is the mean gradient then
  */
 export function slotsByOrder(
   optimizer: string,
   variables: readonly Pick<KerasTensor, 'key' | 'shape'>[],
   orders: readonly (readonly Pick<KerasTensor, 'key' | 'shape'>[])[],
+  centered = false,
 ): ReadonlyMap<string, RoleOfTensor> {
   const roles = new Map<string, RoleOfTensor>();
-  const words = orderedSlots(optimizer)?.slots;
-  if (words === undefined) return roles;
+  const known = orderedSlots(optimizer)?.slots;
+  if (known === undefined) return roles;
   const same = (a: readonly number[], b: readonly number[]): boolean =>
     a.length === b.length && a.every((n, i) => n === b[i]);
   const total = variables.length;
@@ -178,6 +214,7 @@ export function slotsByOrder(
     for (const parameters of orders) {
       const n = parameters.length;
       const slots = total / n;
+      const words = wordsFor(optimizer, known, slots, centered);
       if (!(Number.isInteger(slots) && slots >= turns && slots <= words.length)) continue;
       const placed = variables.map(({ key, shape }, i) => {
         const inTurn = i < turns * n;
@@ -192,7 +229,18 @@ export function slotsByOrder(
         roles.set(key, { role: 'optimizer_state', slot: word, parameter });
       return roles;
     }
-  if (words.length === 1)
-    for (const { key } of variables) roles.set(key, { role: 'optimizer_state', slot: words[0]! });
+  if (known.length === 1)
+    for (const { key } of variables) roles.set(key, { role: 'optimizer_state', slot: known[0]! });
   return roles;
+}
+
+/** What slots are called where there are so many of each parameter: of RMSprop v, momentum, mean gradient, the last two where it has them. */
+function wordsFor(
+  optimizer: string,
+  known: readonly string[],
+  slots: number,
+  centered: boolean,
+): readonly string[] {
+  if (optimizer !== 'rmsprop') return known;
+  return slots === 3 ? ['v', 'momentum', 'm'] : slots === 2 && centered ? ['v', 'm'] : known;
 }
