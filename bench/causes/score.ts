@@ -28,7 +28,7 @@ export function share(right: number, of: number): Share {
 const text = ({ right, of, interval: [low, high] }: Share): string =>
   of === 0
     ? 'none'
-    : `${((100 * right) / of).toFixed(1)} % (${right} of ${of}; ${(100 * low).toFixed(0)} to ${(100 * high).toFixed(0)})`;
+    : `${((100 * right) / of).toFixed(1)} % (${right} of ${of}; ${(100 * Math.max(0, low)).toFixed(0)} to ${(100 * high).toFixed(0)})`;
 
 type Count = { right: number; of: number };
 

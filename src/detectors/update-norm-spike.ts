@@ -33,7 +33,8 @@ export const updateNormSpike = {
       value: 2,
       unit: 'ratio to the median',
       range: RATIO,
-      origin: 'updates of Adam vary by less than a factor of two between neighbouring steps of a calm run',
+      origin:
+        'in calm steps of 67 recorded runs of bench/causes (seven optimizers) 11 of 1,491 updates (0.7 %) are twice their median; the scales and a loss that follows have to agree',
     },
     {
       name: 'points',

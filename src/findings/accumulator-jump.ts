@@ -43,7 +43,7 @@ export const accumulatorJump = {
       unit: 'share of the entries with a past',
       range: SHARE,
       origin:
-        'after twenty steps no calm step of the recorded runs of fixtures/ moves more than one in fifty so far',
+        'after twenty steps of the optimizer, no calm step of 67 recorded runs of bench/causes moves more than one entry in 120 so far (1,188 steps of Adagrad, Adam and RMSProp), none of fixtures/ one in fifty',
     },
     {
       name: 'lost',

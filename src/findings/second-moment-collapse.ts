@@ -26,7 +26,7 @@ export const secondMomentCollapse = {
       unit: 'ratio of the direction to its median before',
       range: RATIO,
       origin:
-        'directions of calm runs stay within a factor of two of their median; after a fall RMSProp’s is up to 1/√(1−ρ), 3.2 at ρ = 0.9',
+        'after a fall the direction of RMSProp is up to 1/√(1−ρ), 3.2 at ρ = 0.9. It tells nothing alone: in calm steps of 67 recorded runs of bench/causes 91 of 4,401 directions of a tensor (2 %) are as long; that fallen entries take most of it is what is odd',
     },
     {
       name: 'share',
