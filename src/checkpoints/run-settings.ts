@@ -3,11 +3,11 @@ import type { InspectedCheckpoint } from '../model/checkpoint.ts';
 
 /** Keys of PyTorch's `param_groups` that only one optimizer has. */
 const TORCH_KEYS = [
-  ['initial_accumulator_value', 'adagrad'],
-  ['centered', 'rmsprop'],
-  ['dampening', 'sgd'],
-  ['rho', 'adadelta'],
-  ['momentum_decay', 'nadam'],
+  ['initial_accumulator_value', 'Adagrad'],
+  ['centered', 'RMSprop'],
+  ['dampening', 'SGD'],
+  ['rho', 'Adadelta'],
+  ['momentum_decay', 'NAdam'],
 ] as const;
 
 /** Clipping by the arguments of a Keras optimizer. */
@@ -37,10 +37,13 @@ export function settingsInCheckpoint({
     if (option !== undefined && !keys.has(option)) keys.set(option, value);
   }
   const [, own] = TORCH_KEYS.find(([key]) => keys.has(key)) ?? [];
-  if (own !== undefined) found.set('optimizer', own);
+  if (own !== undefined) found.set('optimizer', own.toLowerCase());
   else if (keys.has('amsgrad') && keys.has('betas')) {
     const decoupled = keys.get('decoupled_weight_decay');
-    found.set('optimizer', decoupled === true ? 'adamw' : decoupled === false ? 'adam' : 'adam or adamw');
+    found.set(
+      'optimizer',
+      (decoupled === true ? 'AdamW' : decoupled === false ? 'Adam' : 'Adam or AdamW').toLowerCase(),
+    );
   }
   return found;
 }

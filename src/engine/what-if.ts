@@ -15,7 +15,7 @@ import { clipLimitOf, isOtherOptimizer, optimizerNameOf, settingsApart } from '.
 import { replayFromLog } from '../replay/from-log.ts';
 import { guardTried, recordedCurvature, recordedReplays } from '../replay/recorded.ts';
 import { replayCapture } from '../replay/replay.ts';
-import type { RuleChoice } from '../rules/choice.ts';
+import { chooseRules, leavesAll, type RuleChoice } from '../rules/choice.ts';
 import { parseRule } from '../rules/parse.ts';
 import { DEFAULT_RULES } from '../rules/registry.ts';
 import type { Limits, RunEvidence } from './evidence.ts';
@@ -103,18 +103,23 @@ function otherSettings({ hyperparameters }: Run, { path, manifest }: Capture): s
   const named = optimizerNameOf(hyperparameters);
   const [recorded] = manifest.optimizers;
   const limit = clipLimitOf(hyperparameters);
-  const clipping = manifest.clipping.find(({ rule }) => rule === 'global-norm');
-  const recordedLimit = clipping?.options.maxNorm ?? (clipping === undefined ? undefined : 1);
+  const recordedLimits = manifest.clipping.flatMap(({ options: { maxNorm } }) =>
+    typeof maxNorm === 'number' ? [maxNorm] : [],
+  );
+  const otherLimit =
+    limit !== undefined &&
+    (leavesAll(chooseRules(manifest.clipping)) ||
+      (recordedLimits.length > 0 && !recordedLimits.includes(limit)));
   return [
     ...settingsApart(hyperparameters),
     ...(named !== undefined && recorded !== undefined && isOtherOptimizer(named, recorded.name)
       ? [`the settings beside the log name the optimizer ${named}, and ${recorded.name} was recorded${taken}`]
       : []),
-    ...(limit === undefined || limit === recordedLimit
-      ? []
-      : [
-          `the settings beside the log name a limit of the gradient norm of ${limit}, and ${recordedLimit === undefined ? 'no such clipping' : recordedLimit} was recorded${taken}`,
-        ]),
+    ...(otherLimit
+      ? [
+          `the settings beside the log name a limit of the gradient norm of ${limit}, and ${recordedLimits.length === 0 ? 'no such clipping' : recordedLimits.join(' and ')} was recorded${taken}`,
+        ]
+      : []),
   ];
 }
 

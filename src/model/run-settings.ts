@@ -3,9 +3,9 @@ import type { Run } from './run.ts';
 
 type Hyperparameters = Run['hyperparameters'];
 
-/** Rules by the names under which trainers keep their limits. */
-const LIMIT_NAMES: Readonly<Record<ClippingInForce['rule'], readonly string[]>> = {
-  'global-norm': [
+/** What is clipped by the names under which trainers keep the limit. */
+const LIMIT_NAMES: Readonly<Record<ClippingInForce['of'], readonly string[]>> = {
+  all: [
     'max_grad_norm',
     'grad_clip',
     'gradient_clip_val',
@@ -17,13 +17,13 @@ const LIMIT_NAMES: Readonly<Record<ClippingInForce['rule'], readonly string[]>> 
     'max_norm',
   ],
   // Keras's `clipnorm` clips each variable by itself.
-  'layer-norm': ['clipnorm'],
-  value: ['clipvalue', 'clip_value', 'grad_clip_value', 'clip_grad_value', 'gradient_clip_value'],
+  each: ['clipnorm'],
+  entries: ['clipvalue', 'clip_value', 'grad_clip_value', 'clip_grad_value', 'gradient_clip_value'],
 };
 
-/** A clipping rule that was on in a run, with its limit. */
+/** Clipping that was on in a run: of the norm of all gradients, of that of each variable, or of entries. */
 export interface ClippingInForce {
-  readonly rule: 'global-norm' | 'layer-norm' | 'value';
+  readonly of: 'all' | 'each' | 'entries';
   /** Above 0. */
   readonly limit: number;
 }
@@ -33,9 +33,9 @@ const OPTIMIZER_NAMES = ['optim', 'optimizer', 'optimizer_name', 'optimizer_type
 
 const lastPart = (name: string): string => name.split(/[./]/).at(-1)!.toLowerCase();
 
-/** The clipping that was on. Of a rule for which several limits are named nothing is known. */
+/** The clipping that was on. Where several limits of one kind are named, none is known. */
 export function clippingOf(hyperparameters: Hyperparameters): ClippingInForce[] {
-  const found = new Map<ClippingInForce['rule'], Set<number>>();
+  const found = new Map<ClippingInForce['of'], Set<number>>();
   const byValue = [...hyperparameters].some(
     // Lightning's `gradient_clip_val` is a limit of entries then.
     ([name, value]) => lastPart(name) === 'gradient_clip_algorithm' && value === 'value',
@@ -43,20 +43,18 @@ export function clippingOf(hyperparameters: Hyperparameters): ClippingInForce[] 
   for (const [name, value] of hyperparameters) {
     if (typeof value !== 'number' || !(value > 0)) continue;
     const last = lastPart(name);
-    for (const [rule, names] of Object.entries(LIMIT_NAMES) as [ClippingInForce['rule'], string[]][]) {
+    for (const [kind, names] of Object.entries(LIMIT_NAMES) as [ClippingInForce['of'], string[]][]) {
       if (!names.includes(last)) continue;
-      const own = byValue && last === 'gradient_clip_val' ? 'value' : rule;
+      const own = byValue && last === 'gradient_clip_val' ? 'entries' : kind;
       found.set(own, (found.get(own) ?? new Set()).add(value));
     }
   }
-  return [...found].flatMap(([rule, limits]) =>
-    limits.size === 1 ? [{ rule, limit: [...limits][0]! }] : [],
-  );
+  return [...found].flatMap(([of, limits]) => (limits.size === 1 ? [{ of, limit: [...limits][0]! }] : []));
 }
 
 /** The limit of the global gradient norm, above 0; undefined where none is named, or several. */
 export const clipLimitOf = (hyperparameters: Hyperparameters): number | undefined =>
-  clippingOf(hyperparameters).find(({ rule }) => rule === 'global-norm')?.limit;
+  clippingOf(hyperparameters).find(({ of }) => of === 'all')?.limit;
 
 /** Every optimizer that is named, in lower case, as it was logged. `optimizer.name` counts too. */
 function optimizerNames(hyperparameters: Hyperparameters): string[] {
@@ -95,8 +93,7 @@ export function optimizerNameOf(hyperparameters: Hyperparameters): string | unde
 export function settingsApart(hyperparameters: Hyperparameters): string[] {
   const names = optimizerNames(hyperparameters);
   const limits = [...hyperparameters].filter(
-    ([name, value]) =>
-      LIMIT_NAMES['global-norm'].includes(lastPart(name)) && typeof value === 'number' && value > 0,
+    ([name, value]) => LIMIT_NAMES.all.includes(lastPart(name)) && typeof value === 'number' && value > 0,
   );
   return [
     ...(names.some((name) => isOtherOptimizer(names[0]!, name))

@@ -5,7 +5,7 @@
 
 import { NO_OPTIMIZER, type ReplayEntry } from '../model/replay.ts';
 import { attemptOf, type Run, type StepUnit, type TimeSeries } from '../model/run.ts';
-import { clipLimitOf, clippingOf, optimizerNameOf, settingsApart } from '../model/run-settings.ts';
+import { clipLimitOf, optimizerNameOf, settingsApart } from '../model/run-settings.ts';
 import { leavesAll, type RuleChoice, type RulePart, ruleMembers } from '../rules/choice.ts';
 import { parseRule } from '../rules/parse.ts';
 import { DEFAULT_RULES } from '../rules/registry.ts';
@@ -96,7 +96,6 @@ function loggedRun({ series, hyperparameters }: Run, attempt: number): LoggedRun
     ...(loss === undefined ? {} : { loss }),
     ...(optimizer === undefined ? {} : { optimizer }),
     ...(clipLimit === undefined ? {} : { clipLimit }),
-    clipping: clippingOf(hyperparameters),
   };
 }
 
@@ -106,25 +105,7 @@ function saidOf({ parts }: RuleChoice, log: LoggedRun): FromLog {
   const [{ rule, options }] = acting as [RulePart];
   if (acting.length > 1)
     return { missing: 'it needs gradients: what the first rule leaves for the next is not in a log' };
-  return (
-    rule.fromLog?.(log, options) ??
-    inForce({ rule, options }, log) ?? { missing: 'it needs gradients, which a log does not hold' }
-  );
-}
-
-/** That a rule without anything to say of a log was on in the run, at least as tight, and did not hold it; undefined where it was not. */
-function inForce({ rule, options }: Pick<RulePart, 'rule' | 'options'>, log: LoggedRun): FromLog | undefined {
-  const limit = rule.mainOption === null ? undefined : options[rule.mainOption];
-  const own = log.clipping?.find((one) => one.rule === rule.id);
-  const { step } = log.gradientNorm ?? log.loss ?? { step: new Float64Array() };
-  if (own === undefined || typeof limit !== 'number' || own.limit > limit) return undefined;
-  return {
-    steps: step,
-    factors: step.map(() => Number.NaN),
-    inForce: true,
-    final: true,
-    why: `the run was clipped by ${rule.id}:${own.limit}, and that did not hold it`,
-  };
+  return rule.fromLog?.(log, options) ?? { missing: 'it needs gradients, which a log does not hold' };
 }
 
 function entryOf(

@@ -1,7 +1,6 @@
 /** What a clipping rule is: one file in this folder and one line in registry.ts. */
 import type { OptionSpec, Options, OptionsOf } from '../model/options.ts';
 import type { FACTOR_PLACES, OwnMembers } from '../model/replay.ts';
-import type { ClippingInForce } from '../model/run-settings.ts';
 import type { TrainingLoop } from '../model/training-loop.ts';
 import type { TensorMeta, Units, Values } from '../tensor/values.ts';
 
@@ -69,8 +68,6 @@ export interface LoggedRun {
   readonly optimizer?: string;
   /** The limit of the global gradient norm that was in force. */
   readonly clipLimit?: number;
-  /** All clipping that was in force. */
-  readonly clipping?: readonly ClippingInForce[];
 }
 export interface LoggedSeries {
   readonly step: Float64Array;

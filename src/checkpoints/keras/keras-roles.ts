@@ -241,6 +241,6 @@ function wordsFor(
   slots: number,
   centered: boolean,
 ): readonly string[] {
-  if (optimizer !== 'rmsprop') return known;
+  if (!/^rms/.test(optimizer)) return known;
   return slots === 3 ? ['v', 'momentum', 'm'] : slots === 2 && centered ? ['v', 'm'] : known;
 }
