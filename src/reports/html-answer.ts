@@ -68,7 +68,9 @@ export function answerCard(
   chart: Piece,
 ): { readonly answer: Answer; readonly html: Html } {
   const answer = answerOf(run, report);
-  const html = h`<div class="answer"><div class="words">
+  // With nothing to tell but the verdict the chart takes the whole width.
+  const bare = answer.parts.length === 0 && answer.tried.length === 0;
+  const html = h`<div class="answer${bare ? ' bare' : ''}"><div class="words">
 ${level === 1 && h`<h1 id="${id}-title">${answerTitle(answer)}</h1>`}
 <p class="meta">${answer.facts}</p>
 ${partsOf(answer)}
