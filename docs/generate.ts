@@ -1,8 +1,9 @@
-/** Writes the generated pages under docs/; `npm run docs`. */
-import { mkdirSync, rmSync, writeFileSync } from 'node:fs';
+/** Writes the generated pages under docs/, and breaks the lines of the hand-written ones; `npm run docs`. */
+import { mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { documentPages } from '../src/engine/pages.ts';
+import { wrapMarkdown } from '../src/model/wrap-markdown.ts';
 
 const docs = fileURLToPath(new URL('.', import.meta.url));
 // Where a page cannot be made, those that are there stay.
@@ -11,4 +12,10 @@ for (const folder of ['findings', 'rules']) rmSync(join(docs, folder), { recursi
 for (const [path, text] of pages) {
   mkdirSync(dirname(join(docs, path)), { recursive: true });
   writeFileSync(join(docs, path), text);
+}
+const written = readdirSync(docs, { recursive: true, encoding: 'utf8' }).filter((path) => path.endsWith('.md'));
+for (const path of [...written, '../README.md', '../CONTRIBUTING.md']) {
+  const text = readFileSync(join(docs, path), 'utf8');
+  const wrapped = wrapMarkdown(text);
+  if (wrapped !== text) writeFileSync(join(docs, path), wrapped);
 }

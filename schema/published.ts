@@ -1,6 +1,8 @@
 /** What is committed here and made from the code: the JSON Schemas, and the page about them. */
+
 import { z } from 'zod';
 import { configSchema } from '../src/gate/config-schema.ts';
+import { wrapMarkdown } from '../src/model/wrap-markdown.ts';
 import { DOCUMENTS } from './documents.ts';
 import { jsonPage } from './json-page.ts';
 
@@ -18,6 +20,6 @@ export function publishedFiles(): ReadonlyMap<string, string> {
       `schema/${name}.schema.json`,
       `${JSON.stringify(schema, null, 2)}\n`,
     ]),
-    ['docs/json.md', jsonPage(documents)],
+    ['docs/json.md', wrapMarkdown(jsonPage(documents))],
   ]);
 }

@@ -6,6 +6,7 @@ import { terminalOptions } from '../cli/terminal-options.ts';
 import { explain, explainable, PAGE_KINDS } from '../engine/pages.ts';
 import { EXIT } from '../model/errors.ts';
 import { SCHEMA_VERSION } from '../model/report.ts';
+import { PAGE_WIDTH, wrapMarkdown } from '../model/wrap-markdown.ts';
 import { textTable } from '../reports/text-table.ts';
 import { startOf } from '../reports/wrap.ts';
 
@@ -37,16 +38,17 @@ export default command({
   },
 
   async run({ args, flags }, io) {
+    const { width } = terminalOptions(io.stdout, io.env, false);
     if (args.id !== undefined) {
+      const narrow = io.stdout.isTTY && width < PAGE_WIDTH;
       const page = await explain(args.id);
       if (flags.json) await io.printJson({ schemaVersion: SCHEMA_VERSION, id: args.id, page });
-      else await io.print(page);
+      else await io.print(narrow ? wrapMarkdown(page, width) : page);
       return EXIT.done;
     }
     const all = await explainable();
     if (flags.json) await io.printJson({ schemaVersion: SCHEMA_VERSION, pages: all });
     else {
-      const { width } = terminalOptions(io.stdout, io.env, false);
       const cut = (line: string): string =>
         stringWidth(line) <= width ? line : `${startOf(line, width - 4)} ...`;
       const lines = PAGE_KINDS.flatMap((kind) => {

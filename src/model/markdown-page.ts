@@ -1,5 +1,6 @@
 /** Parts of pages in Markdown. */
 import { inCell, markdownTable } from './markdown-table.ts';
+import { wrapMarkdown } from './wrap-markdown.ts';
 
 /** A table of which no cell can break out. */
 export const tableOf = (head: readonly string[], rows: readonly (readonly string[])[]): string =>
@@ -12,4 +13,4 @@ export const tableOf = (head: readonly string[], rows: readonly (readonly string
 export const listSection = (title: string, items: readonly string[]): string[] =>
   items.length === 0 ? [] : [`## ${title}`, items.map((item) => `- ${item}`).join('\n')];
 
-export const pageOf = (parts: readonly string[]): string => `${parts.join('\n\n')}\n`;
+export const pageOf = (parts: readonly string[]): string => wrapMarkdown(`${parts.join('\n\n')}\n`);

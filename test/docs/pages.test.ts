@@ -2,6 +2,7 @@ import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { documentPages, explain, explainable } from '../../src/engine/pages.ts';
+import { wrapMarkdown } from '../../src/model/wrap-markdown.ts';
 import { REPORT_FORMATS } from '../../src/reports/registry.ts';
 import { RULES } from '../../src/rules/registry.ts';
 import { cli } from '../support/cli.ts';
@@ -53,6 +54,19 @@ describe('generated pages', () => {
     expect(packed.files).toContain('docs/**/*.md');
     for (const name of readdirSync(docs, { recursive: true, encoding: 'utf8' }))
       if (name.endsWith('.md')) expect(texts.has(readFileSync(join(docs, name), 'utf8')), name).toBe(true);
+  });
+
+  it.each(['docs', 'README.md', 'CONTRIBUTING.md'])('%s: prose is at most 100 columns wide', (place) => {
+    const path = join(projectRoot, place);
+    const pages = place.endsWith('.md')
+      ? [path]
+      : readdirSync(path, { recursive: true, encoding: 'utf8' })
+          .filter((name) => name.endsWith('.md'))
+          .map((name) => join(path, name));
+    for (const page of pages) {
+      const text = readFileSync(page, 'utf8');
+      expect(text, `${page}: run npm run docs`).toBe(wrapMarkdown(text));
+    }
   });
 
   it.each(['gate', 'docs/gate.md', 'gate.md'])('%s is the page of the gate', async (id) =>
