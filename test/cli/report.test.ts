@@ -20,15 +20,23 @@ const targets = (name: string): string[] =>
 const bytes = (name: string, format: string): string =>
   readFileSync(join(folder, `${name}.${format}`), 'latin1');
 
-describe.each([
-  ['a log, checkpoints and a capture', ['analyze', 'fixtures/incident', '--budget', '600']],
+/** Whether the long project runs this: there, the whole analysis of the incident, which takes as long as all the others. */
+const LONG = process.env.CLIPPY_DIAG_FUZZ !== undefined;
+
+const WHOLE: readonly [string, string[]] = [
+  'a log, checkpoints and a capture',
+  ['analyze', 'fixtures/incident', '--budget', '600'],
+];
+const PARTS: readonly (readonly [string, string[]])[] = [
   ['a capture whose gradients are not finite', ['analyze', 'fixtures/captures/nan']],
   ['logs of every format', ['analyze', 'fixtures/formats']],
   [
     'a gate',
     ['gate', 'fixtures/incident/log.jsonl', '--rule', 'last(loss) <= 0.2', '--rule', 'max(nothing) < 1'],
   ],
-])('%s', (what, command) => {
+];
+
+describe.each(LONG ? [WHOLE] : PARTS)('%s', (what, command) => {
   const name = what.replaceAll(' ', '-');
   it('renders to the same bytes from its file, to files and to a pipe, and is what the schema says', async () => {
     const { code, err } = await cli([...command, ...targets(name)]);

@@ -1,6 +1,6 @@
 /**
- * The gate must never pass on a fault: every fault × every rule, with every report format on, and 10,000 seeded
- * combinations of faults, rules, windows, severities and seeds. `CLIPPY_DIAG_GATE_SEED` replays one sequence.
+ * The gate must never pass on a fault: every fault × every rule, with every report format on, and seeded
+ * combinations of faults, rules, windows, severities and seeds: 2,000 here, 20,000 in the long project. `CLIPPY_DIAG_GATE_SEED` replays one sequence.
  */
 
 import { resolve } from 'node:path';
@@ -505,14 +505,16 @@ function withFaults(runs: number, names: readonly string[]): GateEvidence {
   return evidence;
 }
 
-test('0 false passes in 10,000 seeded combinations', () => {
+const COMBINATIONS = process.env.CLIPPY_DIAG_FUZZ === undefined ? 2_000 : 20_000;
+
+test(`0 false passes in ${COMBINATIONS} seeded combinations`, () => {
   const seed = Number(process.env.CLIPPY_DIAG_GATE_SEED ?? 20_261_125);
   const next = random(seed);
   const pick = <T>(from: readonly T[]): T => from[Math.floor(next() * from.length)]!;
   const ids = Object.keys(RULES);
   const faults = Object.keys(FAULTS);
   let controls = 0;
-  for (let i = 0; i < 10_000; i++) {
+  for (let i = 0; i < COMBINATIONS; i++) {
     const runs = 1 + Math.floor(next() * 3);
     const names = [pick(faults), ...(next() < 0.3 ? [pick(faults)] : [])];
     // One combination in ten has no fault and must pass: a gate that never passes would be right too often.
@@ -549,7 +551,7 @@ test('0 false passes in 10,000 seeded combinations', () => {
       expect(text.length).toBeGreaterThan(0);
     }
   }
-  expect(controls).toBeGreaterThan(500);
+  expect(controls).toBeGreaterThan(COMBINATIONS / 20);
 });
 
 test('every preset asks for what recommended does, no less severely but for the budget of llm', () => {

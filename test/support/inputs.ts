@@ -6,7 +6,6 @@ import {
   readdirSync,
   readFileSync,
   rmSync,
-  statSync,
   utimesSync,
   writeFileSync,
 } from 'node:fs';
@@ -208,7 +207,7 @@ export async function makeInput(spec: InputSpec, root: string): Promise<void> {
     if (capture !== undefined) CAPTURES[capture]!(folder);
   }
   for (const name of readdirSync(root, { recursive: true, encoding: 'utf8' }))
-    if (statSync(join(root, name)).isFile()) utimesSync(join(root, name), 1e9, 1e9);
+    utimesSync(join(root, name), 1e9, 1e9);
 }
 
 const keys = (table: object): string[] => Object.keys(table);
