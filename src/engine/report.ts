@@ -3,6 +3,7 @@ import { remedyAdvice, wayBack } from '../cause/way-back.ts';
 import { adviceOf, rewindAdvice } from '../detectors/rewind.ts';
 import type { ErrorRecord } from '../model/errors.ts';
 import { type Finding, SEVERITIES } from '../model/finding.ts';
+import { numberFromJson } from '../model/json.ts';
 import {
   type Report,
   type ReportInput,
@@ -57,8 +58,10 @@ export function runReport(evidence: RunEvidence, judgement: Judgement, whatIf: W
       ...summariseSeries(s, s.role === 'other' ? BUCKETS_OF_OTHERS : BUCKETS),
       endsEarly: ended.has(s),
     })),
-    // Defines own members, `__proto__` too.
-    hyperparameters: Object.fromEntries(run.hyperparameters),
+    // Defines own members, `__proto__` too. A text that reads as JSON writes a number is one, here as in a saved report.
+    hyperparameters: Object.fromEntries(
+      Array.from(run.hyperparameters, ([name, value]) => [name, numberFromJson(value) ?? value]),
+    ),
     notes: [...new Set([...run.notes, ...evidence.notes, ...whatIf.notes])],
     cause,
     remedies,

@@ -34,6 +34,18 @@ describe('the report of a run', () => {
     expect(remedies!.map(({ action }) => action)).toEqual(['rewind']);
   });
 
+  it('has numbers where a setting reads as one, as a saved report has them', () => {
+    const set = {
+      ...run,
+      hyperparameters: new Map<string, string | number>([
+        ['lr', 'NaN'],
+        ['name', 'nan'],
+      ]),
+    };
+    const report = diagnoseRun(set);
+    expect(report.hyperparameters).toEqual({ lr: Number.NaN, name: 'nan' });
+  });
+
   it('sorts findings of every source together, and advises from all of them', () => {
     const late = {
       ...judgement,

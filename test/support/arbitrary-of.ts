@@ -1,6 +1,7 @@
 /** Values of a zod schema for property tests: every member that it has, optional ones there or not. */
 import fc from 'fast-check';
 import type { z } from 'zod';
+import { numberFromJson } from '../../src/model/json.ts';
 
 /** What replaces the values of a schema that has this id. */
 type Overrides = Readonly<Record<string, fc.Arbitrary<unknown>>>;
@@ -49,8 +50,12 @@ export function arbitraryOf<T>(schema: z.ZodType<T>, overrides: Overrides = {}):
         return fc.array(of(def.element), { maxLength: 4 });
       case 'tuple':
         return fc.tuple(...def.items.map(of));
-      case 'union':
-        return fc.oneof(...def.options.map(of));
+      case 'union': {
+        const any = fc.oneof(...def.options.map(of));
+        // Where a number may stand too, a text that JSON writes for one is that number.
+        const mayBeNumber = def.options.some((each) => (each as unknown as { def: Def }).def.type === 'pipe');
+        return mayBeNumber ? any.map((value) => numberFromJson(value) ?? value) : any;
+      }
       case 'enum':
         return fc.constantFrom(...Object.values(def.entries));
       case 'literal':
