@@ -8,7 +8,7 @@ export interface NamedRole {
   readonly role: Role;
   readonly task?: string;
   /** See {@link TimeSeries.lossLike}. */
-  readonly lossLike?: 'same' | 'part';
+  readonly lossLike?: 'same' | 'part' | 'objective';
 }
 
 /** `train/ctr_loss`, `train.ctr-loss` and "train ctr loss" are the same words. */
@@ -149,6 +149,22 @@ const PART_RANK = 100;
 const lossLikeOf = (rank: number): Pick<NamedRole, 'lossLike'> =>
   rank >= PERPLEXITY_RANK ? {} : { lossLike: rank < PART_RANK ? 'same' : 'part' };
 
+/**
+ * What reinforcement learning maximises or regularises by, written as a loss: the surrogate of a policy lies about zero by
+ * construction, the negative entropy rises as a policy learns, and an actor's loss is the negative of a value that is to grow.
+ * Their level is none of how well training goes. A policy that is trained by cross-entropy has a loss above zero, as any other.
+ */
+const OBJECTIVE = /^(?:policy|pg|surrogate|entropy)$/;
+function isObjective(name: string, values: ArrayLike<number>): boolean {
+  const words = wordsOf(name);
+  if (words.includes('actor')) return true;
+  return (
+    !/cross[\s_-]?entropy/i.test(name) &&
+    words.some((word) => OBJECTIVE.test(word)) &&
+    Array.prototype.some.call(values, (value: number) => value <= 0)
+  );
+}
+
 const isEval = (words: readonly string[]): boolean => words.some((word) => EVAL_WORDS.has(word));
 
 /** What one name alone says; `loss-like` is a loss of training, of which a run has one or several tasks. */
@@ -192,11 +208,15 @@ export function assignRoles(
   const tasks = names.map((name, k) =>
     first[k] === 'loss-like' || first[k] === 'eval_loss' || first[k] === 'metric' ? taskOf(name) : undefined,
   );
-  const candidates = names.map((name, k) => (first[k] === 'loss-like' ? lossRank(name) : undefined));
+  const objective = names.map((name, k) => first[k] === 'loss-like' && isObjective(name, series[k]!.value));
+  const candidates = names.map((name, k) =>
+    first[k] === 'loss-like' && !objective[k] ? lossRank(name) : undefined,
+  );
   const hasTotal = candidates.some((rank, k) => rank !== undefined && rank < 100 && tasks[k] === undefined);
+  const mayBeTask = (k: number): boolean => first[k] === 'loss-like' && !objective[k];
   const siblings = names.filter((_, k) => first[k] === 'loss-like' && tasks[k]?.explicit === false).length;
   const isTask = (k: number): boolean =>
-    first[k] === 'loss-like' && tasks[k] !== undefined && (tasks[k].explicit || siblings >= 2);
+    mayBeTask(k) && tasks[k] !== undefined && (tasks[k].explicit || siblings >= 2);
 
   let best: number | undefined;
   if (!first.includes('loss'))
@@ -218,6 +238,7 @@ export function assignRoles(
     task === undefined ? { role } : { role, task };
   const roles = names.map((name, k): NamedRole => {
     const role = first[k]!;
+    if (objective[k]) return { role: 'other', lossLike: 'objective' };
     if (role === 'loss-like')
       return isTask(k)
         ? { role: 'task_loss', task: tasks[k]!.task }
@@ -257,6 +278,11 @@ export function assignRoles(
   if (best !== undefined && others.length > 0)
     notes.push(
       `${series[best]!.name} is taken as the loss; ${others.join(', ')} could be it too (--map loss=NAME chooses)`,
+    );
+  const objectives = names.flatMap((_, k) => (objective[k] ? [series[k]!.name] : []));
+  if (objectives.length > 0)
+    notes.push(
+      `${objectives.join(', ')}: objectives, whose level tells nothing of the run; only values that are not finite count (--map loss=NAME judges one all the same)`,
     );
   if (!hasTotal && best === undefined && knownTasks.size > 0)
     notes.push(`no total loss; the losses of ${[...knownTasks].join(', ')} are judged one by one`);

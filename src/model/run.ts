@@ -43,7 +43,7 @@ export interface TimeSeries {
   readonly name: string;
   readonly role: Role;
   /** Of a column that is a loss though its role is another: the run's own loss under another name, or a part of it. */
-  readonly lossLike?: 'same' | 'part';
+  readonly lossLike?: 'same' | 'part' | 'objective';
   /** The task that a `task_loss` belongs to (`ctr` of `task/ctr/loss`), also of a task's metric where it is told. */
   readonly task?: string;
   readonly step: Float64Array;

@@ -131,3 +131,33 @@ describe('columns that are a loss though their role is another', () => {
     expect(lossLike(['loss', 'train/loss'], [['train/loss', 'loss']])).toEqual({});
   });
 });
+
+describe('objectives of reinforcement learning', () => {
+  const signed = [0.01, -0.02, 0.005];
+  const given = (columns: Readonly<Record<string, readonly number[]>>, forced: [string, Role][] = []) =>
+    assignRoles(
+      Object.entries(columns).map(([name, value]) => ({ name, value })),
+      new Map(forced),
+    );
+
+  it('are no tasks: their level tells nothing', () => {
+    const { roles, notes } = given({
+      'train/policy_gradient_loss': signed,
+      'train/entropy_loss': [-1.4, -0.8, -0.3],
+      'train/value_loss': [50, 20, 5],
+    });
+    expect(roles).toEqual([
+      { role: 'other', lossLike: 'objective' },
+      { role: 'other', lossLike: 'objective' },
+      { role: 'task_loss', task: 'value' },
+    ]);
+    expect(notes.join()).toMatch(/train\/policy_gradient_loss, train\/entropy_loss: objectives/);
+  });
+
+  it('are tasks where they are losses: a policy trained by cross-entropy, and what a user names so', () => {
+    const towers = { policy_loss: [2.1, 1.7, 1.5], value_loss: [0.9, 0.8, 0.7] };
+    expect(given(towers).roles.map(({ role }) => role)).toEqual(['task_loss', 'task_loss']);
+    expect(given({ cross_entropy: [-0.1, 1, 2] }).roles).toEqual([{ role: 'loss' }]);
+    expect(given({ pg_loss: signed }, [['pg_loss', 'loss']]).roles).toEqual([{ role: 'loss' }]);
+  });
+});
