@@ -209,14 +209,12 @@ export function assignRoles(
     first[k] === 'loss-like' || first[k] === 'eval_loss' || first[k] === 'metric' ? taskOf(name) : undefined,
   );
   const objective = names.map((name, k) => first[k] === 'loss-like' && isObjective(name, series[k]!.value));
-  const candidates = names.map((name, k) =>
-    first[k] === 'loss-like' && !objective[k] ? lossRank(name) : undefined,
-  );
+  const isLoss = (k: number): boolean => first[k] === 'loss-like' && !objective[k];
+  const candidates = names.map((name, k) => (isLoss(k) ? lossRank(name) : undefined));
   const hasTotal = candidates.some((rank, k) => rank !== undefined && rank < 100 && tasks[k] === undefined);
-  const mayBeTask = (k: number): boolean => first[k] === 'loss-like' && !objective[k];
   const siblings = names.filter((_, k) => first[k] === 'loss-like' && tasks[k]?.explicit === false).length;
   const isTask = (k: number): boolean =>
-    mayBeTask(k) && tasks[k] !== undefined && (tasks[k].explicit || siblings >= 2);
+    isLoss(k) && tasks[k] !== undefined && (tasks[k].explicit || siblings >= 2);
 
   let best: number | undefined;
   if (!first.includes('loss'))

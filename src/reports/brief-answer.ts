@@ -46,6 +46,16 @@ export interface Tried {
   readonly use: boolean;
 }
 
+/** The columns of figures of what was tried, as every page has them: the title, and the text of a row, '' where it is not known. */
+export const TRIED_FIGURES: readonly (readonly [title: string, text: (one: Tried) => string])[] = [
+  ['loss at the end', ({ finalLoss }) => (finalLoss === null ? '' : brief(finalLoss))],
+  [
+    'changes healthy steps',
+    ({ interference }) => (interference === null ? '' : `${Math.round(100 * interference)} %`),
+  ],
+  ['smallest factor', ({ smallestFactor }) => (smallestFactor === null ? '' : brief(smallestFactor))],
+];
+
 /** The row of the run as it was. */
 const NOTHING = 'nothing';
 

@@ -5,10 +5,16 @@
 import { Ansis } from 'ansis';
 import stringWidth from 'string-width';
 import { decidingSeries } from '../model/deciding-series.ts';
-import { formatNumber } from '../model/format-number.ts';
 import type { Report, RunReport } from '../model/report.ts';
 import { toAscii } from './ascii.ts';
-import { type Answer, answerOf, type Tried, triedSentence, troubleOf } from './brief-answer.ts';
+import {
+  type Answer,
+  answerOf,
+  TRIED_FIGURES,
+  type Tried,
+  triedSentence,
+  troubleOf,
+} from './brief-answer.ts';
 import { type ChartMarker, drawChart } from './charts.ts';
 import { type Mood, moodPaint } from './class-paint.ts';
 import type { RenderOptions } from './format.ts';
@@ -136,15 +142,11 @@ export function chartLines(run: RunReport, rows: number, options: BriefOptions):
 
 function triedLines(tried: readonly Tried[], rows: number, options: BriefOptions, paint: Ansis): string[] {
   const shown = tried.slice(0, rows - 1);
-  const known = (value: number | null, text: (value: number) => string): string =>
-    value === null ? '' : text(value);
   const lines = textTable({
-    head: ['  Tried', 'loss at the end', 'changes healthy steps', 'smallest factor', ''],
+    head: ['  Tried', ...TRIED_FIGURES.map(([title]) => title), ''],
     rows: shown.map((one) => [
       `${one.holds ? (options.ascii ? '+' : '✓') : options.ascii ? 'x' : '✗'} ${one.name}`,
-      known(one.finalLoss, (loss) => formatNumber(loss, 'brief')),
-      known(one.interference, (share) => `${Math.round(100 * share)} %`),
-      known(one.smallestFactor, (factor) => formatNumber(factor, 'brief')),
+      ...TRIED_FIGURES.map(([, text]) => text(one)),
       one.use ? (options.ascii ? '<- use' : '← use') : '',
     ]),
     left: 1,

@@ -8,7 +8,7 @@ import { markdownTable } from '../model/markdown-table.ts';
 import type { ReplayEntry } from '../model/replay.ts';
 import type { Report, RunReport } from '../model/report.ts';
 import { classCounts, tableOf } from '../model/runs-table.ts';
-import { type Answer, answerOf, triedSentence } from './brief-answer.ts';
+import { type Answer, answerOf, TRIED_FIGURES, triedSentence } from './brief-answer.ts';
 import type { ReportFormat } from './format.ts';
 import { GATE_WORDS } from './gate-words.ts';
 import { cutToBytes } from './github.ts';
@@ -77,9 +77,6 @@ function fenced(code: string): string[] {
   return ['', fence, ...code.split('\n'), fence, ''].map((line) => (line === '' ? '' : `  ${line}`));
 }
 
-const known = (value: number | null, text: (value: number) => string): string =>
-  value === null ? '' : text(value);
-
 /** The answer of the brief page. */
 function answerLines({ title, change, facts, parts, tried }: Answer, id: string): string[] {
   const sentence = triedSentence(tried);
@@ -101,13 +98,11 @@ function answerLines({ title, change, facts, parts, tried }: Answer, id: string)
     ...(sentence === null ? [] : [`- **Tried**: ${ticked(sentence)}`]),
     '',
     ...table(
-      ['tried', 'holds', 'loss at the end', 'changes healthy steps', 'smallest factor'],
+      ['tried', 'holds', ...TRIED_FIGURES.map(([title]) => title)],
       tried.map((one) => [
         one.use ? `**${md(one.name)}** (use this)` : md(one.name),
         one.holds ? 'yes' : 'no',
-        known(one.finalLoss, (loss) => formatNumber(loss, 'brief')),
-        known(one.interference, (share) => `${Math.round(100 * share)} %`),
-        known(one.smallestFactor, (factor) => formatNumber(factor, 'brief')),
+        ...TRIED_FIGURES.map(([, text]) => text(one)),
       ]),
     ),
   ];
