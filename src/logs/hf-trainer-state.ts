@@ -14,6 +14,10 @@ import { rowTable } from './row-table.ts';
 const OPEN = 0x7b;
 const OPEN_LIST = 0x5b;
 
+/** Members that say where the run stands, not how it was set: transformers' `TrainerState`. */
+const PROGRESS =
+  /^(epoch|global_step|best_\w+|total_flos|num_input_tokens_seen|is_hyper_param_search|is_\w+_process_zero)$/;
+
 /** The Trainer writes its whole history into every checkpoint folder: the last one tells what the others do. */
 function earlierStates(paths: readonly string[]): Map<string, string> {
   const runs = new Map<string, { path: string; number: number }[]>();
@@ -86,6 +90,7 @@ export const hfTrainerState: LogFormat = {
         continue;
       }
       ledger.passOver(member.start, member.end);
+      if (PROGRESS.test(member.key)) continue;
       const text = bytes.toString('utf8', member.start, Math.min(member.end, member.start + 200)).trim();
       if (text === 'true' || text === 'false') hyperparameters.set(member.key, text === 'true');
       else {

@@ -41,22 +41,30 @@ function rowOf(run: RunReport, names: readonly string[]): TableRow {
   ]);
 }
 
-/** Hyperparameters that are not the same in all runs, the learning rate first, then those with fewest values. */
+/** Hyperparameters that are not the same in all runs, the learning rate first, then those that most runs tell. */
 function differing(runs: readonly RunReport[]): string[] {
   const values = new Map<string, Set<Cell>>();
   for (const { hyperparameters } of runs)
     for (const [name, value] of Object.entries(hyperparameters))
       values.set(name, (values.get(name) ?? new Set()).add(value));
-  const inAll = (name: string): boolean =>
-    runs.every(({ hyperparameters }) => Object.hasOwn(hyperparameters, name));
+  const told = new Map(
+    [...values.keys()].map((name) => [
+      name,
+      runs.reduce((n, { hyperparameters }) => n + Number(Object.hasOwn(hyperparameters, name)), 0),
+    ]),
+  );
   return [...values]
     .filter(
       ([name, seen]) =>
-        (seen.size > 1 || !inAll(name)) && !(FIRST_COLUMNS as readonly string[]).includes(name),
+        (seen.size > 1 || told.get(name)! < runs.length) &&
+        !(FIRST_COLUMNS as readonly string[]).includes(name),
     )
     .sort(
       ([a, x], [b, y]) =>
-        Number(isLearningRate(b)) - Number(isLearningRate(a)) || x.size - y.size || (a < b ? -1 : 1),
+        Number(isLearningRate(b)) - Number(isLearningRate(a)) ||
+        told.get(b)! - told.get(a)! ||
+        x.size - y.size ||
+        (a < b ? -1 : 1),
     )
     .slice(0, MOST_HYPERPARAMETERS)
     .map(([name]) => name);

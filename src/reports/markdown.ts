@@ -15,7 +15,8 @@ import { cutToBytes } from './github.ts';
 import { lossesOf } from './input-losses.ts';
 import { RULE_RATIO_HEAD, ruledSpread, ruleRatioRows, spreadWords } from './ratio-text.ts';
 import { replayLabel } from './replay-label.ts';
-import { cellText, comparisonLines, groupTitle } from './runs-page.ts';
+import { CELL_WIDTH, cellText, comparisonLines, groupTitle } from './runs-page.ts';
+import { shortNames } from './short-names.ts';
 
 /** A job summary of GitHub may have 1 MiB; other places have less, but cut by themselves. */
 const MAX_BYTES = 1024 * 1024;
@@ -180,9 +181,14 @@ function runLines(run: RunReport, report: Report): string[] {
 /** The table of runs, with a line before each of its groups. */
 function tableLines(report: Report): string[] {
   const { columns, rows, groups } = tableOf(report);
-  const cells = rows.map((row) =>
-    columns.map((name) => (row[name] == null ? '' : md(cellText(row[name], name)))),
+  const names = shortNames(
+    rows.map(({ run }) => inertName(String(run))),
+    CELL_WIDTH,
   );
+  const cells = rows.map((row, r) => [
+    md(names[r]!),
+    ...columns.slice(1).map((name) => (row[name] == null ? '' : md(cellText(row[name], name)))),
+  ]);
   let from = 0;
   const parts = (groups ?? [undefined]).flatMap((group) => {
     const own = group === undefined ? cells : cells.slice(from, from + group.runs);

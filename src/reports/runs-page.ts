@@ -9,18 +9,14 @@ import { classCounts, tableOf } from '../model/runs-table.ts';
 import { troubleOf } from './brief-answer.ts';
 import { classPaint } from './class-paint.ts';
 import type { RenderOptions } from './format.ts';
+import { cutMiddle, shortNames } from './short-names.ts';
 import { GAP, textTable } from './text-table.ts';
 import { wrap } from './wrap.ts';
 
 /** A value that is longer is cut in its middle: beginnings and ends of names tell runs apart. */
-const CELL_WIDTH = 36;
-/** The names of runs give way where columns would not fit. */
-const RUN_WIDTH_LEAST = 24;
-
-const cut = (text: string, width = CELL_WIDTH): string =>
-  stringWidth(text) <= width
-    ? text
-    : `${text.slice(0, Math.floor((width - 1) / 2))}…${text.slice(-Math.ceil((width - 1) / 2))}`;
+export const CELL_WIDTH = 36;
+/** The names of runs give way where columns would not fit, to a third of the page, and at most to this. */
+const RUN_WIDTH_LEAST = 48;
 
 /** A value of the table as text. */
 export const cellText = (value: Cell, column: string): string =>
@@ -30,7 +26,7 @@ export const cellText = (value: Cell, column: string): string =>
       ? column === 'onset'
         ? formatCount(value)
         : formatNumber(value)
-      : cut(inertName(String(value)));
+      : cutMiddle(inertName(String(value)), CELL_WIDTH);
 
 /** How many runs are of each class. */
 export function countsLine(report: Report, options: RenderOptions): string {
@@ -68,22 +64,27 @@ export function runsLines(report: Report, options: RenderOptions): string[] {
   const paint = new Ansis(options.colour ? 1 : 0);
   const table = tableOf(report);
   const { columns, rows } = table;
-  const cells = rows.map((row) => columns.map((column) => cellText(row[column] ?? null, column)));
-  const head = columns.map((column) => cut(inertName(column)));
+  const cells = rows.map((row) => columns.slice(1).map((column) => cellText(row[column] ?? null, column)));
+  const names = rows.map(({ run }) => inertName(String(run)));
+  const head = columns.map((column) => cutMiddle(inertName(column), CELL_WIDTH));
   const widths = head.map((name, c) =>
-    Math.max(...[name, ...cells.map((row) => row[c]!)].map((text) => stringWidth(text))),
+    Math.max(
+      ...[name, ...(c === 0 ? names : cells.map((row) => row[c - 1]!))].map((text) => stringWidth(text)),
+    ),
   );
   const others = widths.slice(1).reduce((sum, width) => sum + width + GAP, 0);
-  const nameWidth = Math.max(RUN_WIDTH_LEAST, options.width - others);
-  let used = Math.min(widths[0]!, nameWidth);
+  const leastForNames = Math.min(RUN_WIDTH_LEAST, Math.floor(options.width / 3));
+  const nameWidth = Math.min(widths[0]!, Math.max(leastForNames, options.width - others));
+  let used = nameWidth;
   const shown = widths.findIndex((width, c) => {
     if (c > 0) used += width + GAP;
     return c > 1 && used > options.width;
   });
   const dropped = shown < 0 ? [] : head.slice(shown);
+  const shortened = shortNames(names, nameWidth);
   const [headLine, ...rowLines] = textTable({
     head,
-    rows: cells.map(([name, ...row]) => [cut(name!, nameWidth), ...row]),
+    rows: cells.map((row, r) => [shortened[r]!, ...row]),
     left: 2,
     width: options.width,
     paintHead: paint.bold,
@@ -106,7 +107,7 @@ export function runsLines(report: Report, options: RenderOptions): string[] {
       : groups.flatMap((lines, i) => (i === 0 ? [lines] : ['', lines]))),
     ...(dropped.length === 0
       ? []
-      : [paint.dim(`not shown for want of columns: ${cut(dropped.join(', '), options.width - 34)}`)]),
+      : [paint.dim(`not shown for want of columns: ${cutMiddle(dropped.join(', '), options.width - 34)}`)]),
   ];
 }
 
