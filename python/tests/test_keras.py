@@ -187,6 +187,45 @@ def test_in_evaluation_mode_the_model_answers_as_such_whatever_loss_fn_says(tmp_
     assert seen and all(seen)
 
 
+def unnamed():
+    """A model whose layers Keras names: with other numbers each time."""
+    keras.utils.set_random_seed(1)
+    layers = [keras.layers.Dense(8, "tanh"), keras.layers.Dropout(0.2), keras.layers.Dense(8, "tanh")]
+    return keras.Sequential([keras.Input((4,)), *layers, keras.layers.BatchNormalization(), keras.layers.Dense(1)])
+
+
+@needs_gradients
+@pytest.mark.parametrize("name", ["adam", "lion"])
+def test_a_model_built_again_in_the_same_process_is_matched_by_its_places_and_that_is_said(tmp_path, capfd, name):
+    truth, model, _ = own_loop(tmp_path / "capture", MAKERS[name], model=unnamed())
+    other = unnamed()
+    assert {v.path for v in model.trainable_variables} != {v.path for v in other.trainable_variables}
+    found = closed_loop(tmp_path / "capture", other, loss_fn, rules=["none"])["replay"][0]
+    np.testing.assert_allclose(found["loss"], [truth[step][0] for step in found["steps"]], rtol=1e-4)
+    assert "matched by their places and shapes" in capfd.readouterr().err
+    layers = [keras.layers.Dense(8), keras.layers.Dense(8), keras.layers.Dense(1)]
+    with pytest.raises(ValueError, match="8 were trained and 6 are here"):
+        closed_loop(tmp_path / "capture", keras.Sequential([keras.Input((4,)), *layers]), loss_fn)
+    wider = keras.Sequential(
+        [keras.Input((4,)), keras.layers.Dense(9), *(type(x).from_config(x.get_config()) for x in other.layers[1:])]
+    )
+    with pytest.raises(ValueError, match=r"kernel \[4, 8\] was .*kernel \[4, 9\]"):
+        closed_loop(tmp_path / "capture", wider, loss_fn)
+
+
+@needs_gradients
+def test_a_dtype_policy_that_is_missing_is_named(tmp_path):
+    def made(policy):
+        keras.utils.set_random_seed(1)
+        hidden = keras.layers.Dense(8, "tanh", dtype=policy)
+        return keras.Sequential([keras.Input((4,)), hidden, keras.layers.Dense(1, dtype="float32")])
+
+    own_loop(tmp_path / "capture", MAKERS["adam"], model=made("mixed_bfloat16"))
+    closed_loop(tmp_path / "capture", made("mixed_bfloat16"), loss_fn, rules=["none"], arms=None)
+    with pytest.raises(ClosedLoopMismatch, match="the layers computed in bfloat16 and float32, and do in float32 here"):
+        closed_loop(tmp_path / "capture", made("float32"), loss_fn)
+
+
 @needs_gradients
 def test_a_loss_that_does_not_come_back_is_refused(tmp_path):
     _, model, _ = own_loop(tmp_path / "capture", MAKERS["adam"])

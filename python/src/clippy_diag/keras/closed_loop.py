@@ -9,6 +9,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -71,6 +72,15 @@ class _Evaluated:
         return getattr(self._model, name)
 
 
+def _unlike(specs: Sequence[Mapping[str, Any]], variables: Sequence[Any]) -> list[str]:
+    """How many there are, where that differs, else the first two that differ."""
+    if len(specs) != len(variables):
+        return [f"{len(specs)} were trained and {len(variables)} are here"]
+    here = [(name, list(variable.shape)) for name, variable in zip(names.names_of(variables), variables)]
+    pairs = [((spec["name"], list(spec["shape"])), now) for spec, now in zip(specs, here)]
+    return [f"{then[0]} {then[1]} was {now[0]} {now[1]}" for then, now in pairs if then != now][:2]
+
+
 class _KerasTrainer:
     """A `Trainer` (loops.py) over a model of Keras."""
 
@@ -85,19 +95,27 @@ class _KerasTrainer:
         self.capture, self.model, self.loss_fn, self.make = capture, model, loss_fn, make
         self.called = model if train else _Evaluated(model)
         variables = list(model.trainable_variables)
-        named = dict(zip(names.names_of(variables), variables))
-        specs = {spec["name"]: spec for spec in capture.manifest["parameters"]}
-        missing = [name for name in specs if name not in named]
-        if missing:
+        specs = capture.manifest["parameters"]
+        found = names.matched([(spec["name"], spec["shape"]) for spec in specs], variables)
+        if found is None:
             raise ValueError(
-                f'{capture.folder}: the model has no variable "{missing[0]}" (it has {next(iter(named), "none")}, …);'
-                " build it under the names that it was trained under"
+                f"{capture.folder}: the model's variables are others than the recorded ones ("
+                + "; ".join(_unlike(specs, variables))
+                + "); build it as it was trained"
             )
-        self.parameters = [(spec, named[name]) for name, spec in specs.items()]
-        trained = {id(variable) for variable in variables}
-        others = [v for v in model.variables if id(v) not in trained and "string" not in str(v.dtype)]
-        self.others = dict(zip(names.names_of(others), others))
+        renamed = [(name, names.names_of([variable])[0]) for name, variable in found.items()]
+        renamed = [(then, now) for then, now in renamed if then != now]
+        if renamed:
+            print(
+                f"clippy-diag: the model has other names than the capture: its variables are matched by their places and shapes"
+                f" ({renamed[0][0]} is {renamed[0][1]} here, and {len(renamed) - 1} more)",
+                file=sys.stderr,
+            )
+        self.parameters = [(spec, found[spec["name"]]) for spec in specs]
         self.initial = read_tensors(capture.folder / INITIAL)
+        buffers = [(n[len("buffer/") :], a.shape) for n, a in self.initial.items() if n.startswith("buffer/")]
+        others = names.others_of(model)
+        self.others = names.matched(buffers, others) or dict(zip(names.names_of(others), others))
         self.optimizer: Any = None
         self._gradients: dict[str, Any] = {}
 
@@ -176,6 +194,15 @@ class _KerasTrainer:
         for variable, before in kept:
             variable.assign(before)
         return value
+
+    def suspects(self, entry: Mapping[str, Any]) -> list[str]:
+        """The type that layers compute in."""
+        then, now = self.capture.manifest["rerun"].get("computeTypes"), names.compute_types(self.model)
+        if then is None or then == now:
+            return []
+        return [
+            f"the layers computed in {' and '.join(then)}, and do in {' and '.join(now)} here: set the dtype policy of then"
+        ]
 
     def noise(self, entry: Mapping[str, Any]) -> float:
         """Keras's seeds are variables, so that they are as recorded; a capture without them has the noise of several draws."""

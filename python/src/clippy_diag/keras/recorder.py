@@ -67,8 +67,7 @@ class Steps:
         return sources, {"options": names.options_of(self.optimizer, names.rate_of(self.optimizer), self.formula)}
 
     def _others(self) -> dict[str, Any]:
-        trained = {id(variable) for variable in self.model.trainable_variables}
-        others = [v for v in self.model.variables if id(v) not in trained and "string" not in str(v.dtype)]
+        others = names.others_of(self.model)
         return dict(zip(names.names_of(others), others))
 
     def remember_buffers(self) -> None:
@@ -173,6 +172,7 @@ class Steps:
             "rerun": {
                 "optimizerClass": f"{type(self.optimizer).__module__}.{type(self.optimizer).__qualname__}",
                 "config": _json_config(self.optimizer),
+                "computeTypes": names.compute_types(self.model),
                 "versions": names.versions(),
             },
         }

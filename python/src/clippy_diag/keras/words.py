@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import platform
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -142,6 +143,34 @@ def names_of(variables: Sequence[Any]) -> list[str]:
             unique, n = f"{name}.{n}", n + 1
         found[unique] = None
     return list(found)
+
+
+def others_of(model: Any) -> list[Any]:
+    """Variables of a model that are not trained: BatchNorm's means, seeds, frozen ones."""
+    trained = {id(variable) for variable in model.trainable_variables}
+    return [v for v in model.variables if id(v) not in trained and "string" not in str(v.dtype)]
+
+
+def compute_types(model: Any) -> list[str]:
+    """The types that the layers of a model compute in, such as float16 under a mixed policy."""
+    return sorted({str(layer.compute_dtype) for layer in model._flatten_layers(include_self=False)} - {"None"})
+
+
+def matched(recorded: Sequence[tuple[str, Sequence[int]]], variables: Sequence[Any]) -> dict[str, Any] | None:
+    """Variables by the names under which they were recorded, each with its shape: by name where all are there. A model that
+    is built again in a process gets other numbers in its names (`dense_2/kernel`): then by place, where names without
+    these numbers, and shapes, are the same one by one. None where neither holds."""
+    named = dict(zip(names_of(variables), variables))
+    if all(name in named and tuple(named[name].shape) == tuple(shape) for name, shape in recorded):
+        return {name: named[name] for name, _ in recorded}
+    here = [(_unnumbered(name), tuple(variable.shape)) for name, variable in named.items()]
+    if here != [(_unnumbered(name), tuple(shape)) for name, shape in recorded]:
+        return None
+    return {name: variable for (name, _), variable in zip(recorded, variables)}
+
+
+def _unnumbered(name: str) -> str:
+    return re.sub(r"_\d+(?=/|$)", "", name)
 
 
 def layout_of(name: str, rank: int) -> dict[str, Any]:
