@@ -180,13 +180,148 @@ def frozen_differs(folder):
     return other, loss_fn, "frozen parameters"
 
 
-@pytest.mark.parametrize("case", [unclipped_said, another_loss, frozen_differs])
+def evaluating(folder):
+    record(folder, adam)
+
+    def fn(model, batch):
+        model[3].eval()
+        return loss_fn(model, batch)
+
+    return build(), fn, "3 runs in evaluation mode and was recorded in training mode"
+
+
+def another_type(folder):
+    record(folder, adam, model=build().bfloat16(), fn=in_the_models_type)
+    return build(), in_the_models_type, "0.weight was bfloat16 and is float32 in this model"
+
+
+def autocast_of_a_loss(folder):
+    record(folder, adam)
+
+    def fn(model, batch):
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            return loss_fn(model, batch)
+
+    return build(), fn, "runs the model under autocast to bfloat16 on cpu, and no autocast was recorded"
+
+
+def autocast_switched_off(folder):
+    record(folder, adam, fn=under_autocast)
+
+    def fn(model, batch):
+        with torch.autocast("cpu", enabled=False):
+            return loss_fn(model, batch)
+
+    return build(), fn, "runs the model without, and autocast to bfloat16 on cpu was recorded"
+
+
+def a_sum(folder):
+    record(folder, adam)
+    return build(), lambda model, batch: 32 * loss_fn(model, batch), "the recorded loss is 1/32 of that of loss_fn"
+
+
+def draws_of_its_own(folder):
+    record(folder, adam)
+    random = np.random.default_rng()
+    return build(), lambda model, batch: loss_fn(model, batch) * random.normal(1, 0.1), "another value each time"
+
+
+def another_order(folder):
+    def no_dropout():
+        model = build()
+        model[3].p = 0
+        return model
+
+    model, optimizer = no_dropout(), None
+    optimizer = adam(model)
+    recorder = Recorder(model, optimizer, folder, every=5, after=12)
+    recorder.capture_now()
+    for step in range(20):
+        optimizer.zero_grad()
+        loss = loss_fn(model, batch_at(step + 1))
+        loss.backward()
+        recorder.record(step, loss, batch=batch_at(step))
+        optimizer.step()
+    recorder.close()
+    return (
+        no_dropout(),
+        loss_fn,
+        "the batch of step 1 gives the loss of step 0: batches went to the recorder in another order",
+    )
+
+
+def in_the_models_type(model, batch):
+    return loss_fn(model, {key: value.to(model[0].weight.dtype) for key, value in batch.items()})
+
+
+def under_autocast(model, batch):
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        return loss_fn(model, batch)
+
+
+MISMATCHES = [
+    unclipped_said,
+    another_loss,
+    frozen_differs,
+    evaluating,
+    another_type,
+    autocast_of_a_loss,
+    autocast_switched_off,
+    a_sum,
+    draws_of_its_own,
+    another_order,
+]
+
+
+@pytest.mark.parametrize("case", MISMATCHES)
 def test_a_run_that_does_not_come_back_stores_nothing_and_says_what_differs(tmp_path, case):
     model, fn, message = case(tmp_path / "capture")
     before = (tmp_path / "capture" / "capture.json").read_bytes()
     with pytest.raises(ClosedLoopMismatch, match=message):
         closed_loop(tmp_path / "capture", model, fn)
     assert (tmp_path / "capture" / "capture.json").read_bytes() == before
+
+
+def test_a_model_in_double_precision_comes_back(tmp_path):
+    record(tmp_path / "capture", adam)
+    found = closed_loop(tmp_path / "capture", build().double(), in_the_models_type, rules=["none"], arms=None)
+    assert found["baseline"]["worstDifference"] < 1e-5
+
+
+def test_autocast_comes_back_by_itself(tmp_path):
+    losses = record(tmp_path / "capture", adam, fn=under_autocast)
+    manifest = json.loads((tmp_path / "capture" / "capture.json").read_text())
+    assert manifest["rerun"]["autocast"] == {"device": "cpu", "dtype": "bfloat16"}
+    for fn in (loss_fn, under_autocast):
+        found = closed_loop(tmp_path / "capture", build(), fn, rules=["global-norm:1"], arms=None)
+        (recorded,) = [entry for entry in found["replay"] if entry["rule"] == "global-norm"]
+        assert recorded["loss"] == pytest.approx(losses[recorded["steps"][0] :][: len(recorded["loss"])], rel=1e-6)
+
+
+@pytest.mark.skipif(not hasattr(torch.amp, "GradScaler"), reason="torch has no GradScaler for the CPU")
+def test_float16_under_a_loss_scaler_comes_back_with_its_scale(tmp_path):
+    def fn(model, batch):
+        with torch.autocast("cpu", dtype=torch.float16):
+            return loss_fn(model, batch) * 1e-6  # gradients that float16 rounds to nothing without the scale
+
+    model, scaler = build(), torch.amp.GradScaler("cpu")
+    optimizer = torch.optim.SGD(model.parameters(), lr=1e4)
+    recorder = Recorder(model, optimizer, tmp_path / "capture", every=5, after=12)
+    recorder.capture_now()
+    losses = []
+    for step in range(20):
+        optimizer.zero_grad()
+        loss = fn(model, batch_at(step))
+        scaler.scale(loss).backward()
+        recorder.record(step, loss, batch=batch_at(step), scaler=scaler)
+        losses.append(float(loss))
+        scaler.step(optimizer)
+        scaler.update()
+    recorder.close()
+    assert recorder.stopped is None
+    found = closed_loop(tmp_path / "capture", build(), fn, rules=["none"], arms=None)["replay"][0]
+    assert found["loss"] == pytest.approx([losses[step] for step in found["steps"]], rel=1e-6)
+    assert found["loss"][-1] < 0.8 * found["loss"][0]
 
 
 def test_noise_that_cannot_be_restored_is_measured_and_allowed_for(tmp_path):

@@ -23,7 +23,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from .torch.attached import AttachedCallback
+from .torch.attached import AttachedCallback, autocast_of
 
 _REFUSED = ("DEEPSPEED", "FSDP", "MEGATRON_LM", "XLA")
 
@@ -64,7 +64,9 @@ class ClippyCallback(AttachedCallback):
             self._own.refuse(model, optimizers, f"Accelerate under {kind} runs steps of its own")
             return self
         self._heard_steps = False
-        self._own.begin(model, optimizers, {"rule": "none"}, ranks=accelerator.num_processes)
+        self._own.begin(
+            model, optimizers, {"rule": "none"}, ranks=accelerator.num_processes, autocast=autocast_of(accelerator)
+        )
         backward = accelerator.backward
         clips = {"clip_grad_norm_": ("global-norm", "maxNorm"), "clip_grad_value_": ("value", "clipValue")}
 

@@ -18,7 +18,7 @@ from typing import Any
 import torch
 from transformers import TrainerCallback
 
-from .torch.attached import AttachedCallback
+from .torch.attached import AttachedCallback, autocast_of
 
 _REFUSED = {
     "DEEPSPEED": "DeepSpeed keeps gradients and clipping to itself",
@@ -60,7 +60,7 @@ class ClippyCallback(AttachedCallback, TrainerCallback):  # type: ignore[misc]
         clipping = {"rule": "global-norm", "maxNorm": float(clip)} if clip > 0 else {"rule": "none"}
         accelerator = trainer.accelerator
         self._own.loss_fn = self._own.loss_fn or loss_fn
-        self._own.begin(model, optimizer, clipping, ranks=accelerator.num_processes)
+        self._own.begin(model, optimizer, clipping, ranks=accelerator.num_processes, autocast=autocast_of(accelerator))
         tracker = self.recorder.tracker if self.recorder is not None else None
         if tracker is not None and tracker.loss_fn is None:
             tracker.loss_fn = loss_fn

@@ -45,7 +45,9 @@ class ClippyCallback(AttachedCallback, Callback):  # type: ignore[misc]
         by_value = str(getattr(trainer.gradient_clip_algorithm, "value", trainer.gradient_clip_algorithm)) == "value"
         rule, option = ("value", "clipValue") if by_value else ("global-norm", "maxNorm")
         clipping = {"rule": rule, option: float(limit)} if limit > 0 else {"rule": "none"}
-        self._own.begin(pl_module, optimizers, clipping, ranks=trainer.world_size)
+        dtype = {"16-mixed": "float16", "bf16-mixed": "bfloat16"}.get(str(trainer.precision))
+        autocast = None if dtype is None else {"device": pl_module.device.type, "dtype": dtype}
+        self._own.begin(pl_module, optimizers, clipping, ranks=trainer.world_size, autocast=autocast)
 
     def on_train_batch_start(self, trainer: Any, pl_module: Any, batch: Any, batch_idx: int) -> None:
         """The batch, and the random state from before it goes through the model."""

@@ -80,6 +80,9 @@ class Trainer(Protocol):
     def advice(self) -> dict[str, Any] | None:
         """What the guard said of the last step, as a member of its entry; None without one."""
 
+    def suspects(self, entry: Mapping[str, Any]) -> list[str]:
+        """What of the model or of loss_fn is seen to be other than it was recorded, for people."""
+
     def noise(self, entry: Mapping[str, Any]) -> float:
         """Standard deviation of the loss over draws of random numbers that the capture does not fix; 0 for none."""
 
@@ -148,7 +151,7 @@ def check_baseline(capture: Capture, trainer: Trainer, recorded: Rules) -> dict[
             break
         allowed = max(TOLERANCE * abs(wanted), 4 * noise)
         if not abs(loss - wanted) <= allowed:
-            raise ClosedLoopMismatch(_differs(capture, k, wanted, loss, noise, recorded))
+            raise ClosedLoopMismatch(_differs(capture, trainer, k, wanted, loss, noise, recorded))
         worst = max(worst, abs(loss - wanted) / max(abs(wanted), 1e-30))
     return {
         "rule": label_of(recorded),
@@ -158,18 +161,25 @@ def check_baseline(capture: Capture, trainer: Trainer, recorded: Rules) -> dict[
     }
 
 
-def _differs(capture: Capture, k: int, wanted: float, loss: float, noise: float, recorded: Rules) -> str:
+def _differs(
+    capture: Capture, trainer: Trainer, k: int, wanted: float, loss: float, noise: float, recorded: Rules
+) -> str:
     step = capture.steps[k]["step"]
     parts = [
         f"{capture.folder}: the loss of step {step} was {wanted:.6g} when it was recorded and is {loss:.6g} now"
         f" ({abs(loss - wanted) / max(abs(wanted), 1e-30):.2g} off; {TOLERANCE:g} is allowed"
         + (f", or 4 times the noise of {noise:.2g})" if noise else ")")
     ]
-    if k == 0:
+    trainer.start()
+    found = trainer.suspects(capture.steps[0]) + (_first_loss(capture, trainer, wanted, loss) if k == 0 else [])
+    parts += found
+    if k == 0 and not found:
         parts.append(
             "the first loss differs, so it is the model (frozen parameters, its settings), the batch as loss_fn takes it,"
             " or what loss_fn computes"
         )
+    elif k == 0:
+        parts.append("the first loss differs, so it is no matter of clipping or of the optimizer")
     else:
         parts.append(
             f"the losses before it come back, so it is the step: the clipping (recorded: {label_of(recorded)}; say it to the"
@@ -178,6 +188,28 @@ def _differs(capture: Capture, k: int, wanted: float, loss: float, noise: float,
     if "rerun" not in capture.manifest:
         parts.append("the capture has no buffers and no random state (it was written by an older recorder)")
     return "; ".join(parts) + ". Nothing was stored."
+
+
+def _first_loss(capture: Capture, trainer: Trainer, wanted: float, loss: float) -> list[str]:
+    """What a first loss that does not come back looks like, at the first state."""
+    found = []
+    again = [trainer.loss(capture.steps[0]) for _ in range(2)]
+    if again[0] != again[1] and not all(map(math.isnan, again)):
+        found.append("loss_fn gives another value each time: it draws random numbers that the capture does not hold")
+    ratio = wanted / loss if wanted and loss and math.isfinite(loss) else 0.0
+    for times, shown in ((ratio, "{} times"), (1 / ratio if ratio else 0.0, "1/{} of")):
+        if round(times) >= 2 and abs(times - round(times)) <= TOLERANCE * times:
+            found.append(
+                f"the recorded loss is {shown.format(round(times))} that of loss_fn: a sum was recorded and loss_fn gives a"
+                " mean, or the other way round, of a batch or of micro-batches"
+            )
+    for entry in capture.steps[1:]:
+        if not found and _has_batch(capture, entry) and abs(trainer.loss(entry) - wanted) <= TOLERANCE * abs(wanted):
+            found.append(
+                f"the batch of step {entry['step']} gives the loss of step {capture.steps[0]['step']}: batches went to"
+                " the recorder in another order than to the model"
+            )
+    return found
 
 
 def run(capture: Capture, trainer: Trainer, rules: Rules, arm: Arm | None, references: Sequence[int]) -> dict[str, Any]:

@@ -17,7 +17,7 @@ import jax
 import numpy as np
 import optax
 
-from ..captures import INITIAL, Capture, open_capture, read_tensors, unflatten
+from ..captures import INITIAL, Capture, open_capture, read_raw, read_tensors, unflatten
 from ..clipping import clip_gradients, clip_updates, movement
 from ..loops import Taken, least, run_loops
 from ..rules import Rules
@@ -121,6 +121,15 @@ class _OptaxTrainer:
     def loss(self, entry: Mapping[str, Any]) -> float:
         """Loss of a step's batch at the parameters as they are."""
         return float(self.value(self._tree(self.arrays), self._batch(entry)))
+
+    def suspects(self, entry: Mapping[str, Any]) -> list[str]:
+        """Parameters of another type."""
+        words = {"float64": "F64", "float32": "F32", "bfloat16": "BF16", "float16": "F16"}
+        recorded = {name: dtype for name, (dtype, _) in read_raw(self.capture.folder / INITIAL, "param/").items()}
+        for name, dtype in self.dtypes.items():
+            if recorded[f"param/{name}"] != words.get(str(dtype)):
+                return [f"{name} was {recorded[f'param/{name}']} and is {dtype} in these params"]
+        return []
 
     def noise(self, entry: Mapping[str, Any]) -> float:
         """None: a function of parameters and batch draws nothing."""

@@ -47,8 +47,15 @@ class Attached:
         self._losses: list[torch.Tensor] = []
         self._micro: list[Any] = []
 
-    def begin(self, model: torch.nn.Module, optimizers: Any, clipping: Clipping, ranks: int = 1) -> None:
-        """Makes the recorder. What cannot be recorded is said."""
+    def begin(
+        self,
+        model: torch.nn.Module,
+        optimizers: Any,
+        clipping: Clipping,
+        ranks: int = 1,
+        autocast: dict[str, str] | None = None,
+    ) -> None:
+        """Makes the recorder. What cannot be recorded is said. `autocast` is what the trainer runs the model under."""
         self.end()
         try:
             guard = None
@@ -60,6 +67,7 @@ class Attached:
             warnings.warn(f"clippy-diag: nothing is recorded: {error}", stacklevel=3)
             return
         self.recorder.keep_batches, self.recorder.trainer = self.batches, self.trainer
+        self.recorder.autocast = autocast
         self.recorder.parallel = self.recorder.parallel or ranks > 1
         if not self.batches and self.recorder.stopped is None:
             print(
@@ -157,6 +165,12 @@ class Attached:
             if recorder.guard is not None:
                 recorder.guard.close()
             recorder.close()
+
+
+def autocast_of(accelerator: Any) -> dict[str, str] | None:
+    """The autocast that Accelerate begins inside of the models that it prepares."""
+    dtype = {"fp16": "float16", "bf16": "bfloat16"}.get(str(accelerator.mixed_precision))
+    return None if dtype is None else {"device": accelerator.device.type, "dtype": dtype}
 
 
 class AttachedCallback:

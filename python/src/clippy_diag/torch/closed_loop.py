@@ -52,7 +52,7 @@ def closed_loop(
     arms       "all", None, or some of "skip-batches", "learning-rate", "restore-optimizer-state", "guard": the run with one
                thing changed, where the capture shows an incident; "guard" obeys a `Guard` that begins at the first recorded step
     train      in the recorded modes (dropout on, BatchNorm following its batches), with the recorded buffers and random
-               state; False for evaluation mode
+               state, under the recorded autocast and loss scale; False for evaluation mode
     optimizer  makes the optimizer from its parameter groups, where its class can't be imported by its recorded name
 
     Returns {"replay": traces, "baseline": how closely the recorded losses came back, "references", "onsetStep"}.
@@ -88,6 +88,18 @@ def _as_before(model: torch.nn.Module) -> Iterator[None]:
             np.random.set_state(numpy_state)
 
 
+def _under(autocast: Mapping[str, str], loss_fn: LossFn) -> LossFn:
+    def loss_of(model: torch.nn.Module, batch: Any) -> torch.Tensor:
+        with torch.autocast(autocast["device"], dtype=getattr(torch, autocast["dtype"])):
+            return loss_fn(model, batch)
+
+    return loss_of
+
+
+def _word(dtype: torch.dtype) -> str:
+    return str(dtype).split(".")[-1]
+
+
 def _tensors(path: Path, prefix: str = "") -> dict[str, torch.Tensor]:
     return {name: _tensor(*raw) for name, raw in read_raw(path, prefix).items()}
 
@@ -110,13 +122,15 @@ class _TorchTrainer:
         train: bool,
         make: Callable[[list[dict[str, Any]]], torch.optim.Optimizer] | None,
     ) -> None:
-        self.capture, self.model, self.loss_fn, self.train, self.make = capture, model, loss_fn, train, make
+        self.capture, self.model, self.train, self.make = capture, model, train, make
         named = dict(model.named_parameters())
         missing = [spec["name"] for spec in capture.manifest["parameters"] if spec["name"] not in named]
         if missing:
             raise ValueError(f'{capture.folder}: the model has no parameter "{missing[0]}"; {len(missing)} are missing')
         self.parameters = [(spec, named[spec["name"]]) for spec in capture.manifest["parameters"]]
         self.rerun: dict[str, Any] = capture.manifest.get("rerun", {})
+        self.autocast: dict[str, str] | None = self.rerun.get("autocast")
+        self.loss_fn = loss_fn if self.autocast is None else _under(self.autocast, loss_fn)
         self.initial = _tensors(capture.folder / INITIAL)
         self.optimizers: list[torch.optim.Optimizer] = []
         self._recorded_gradients: dict[str, Any] = {}
@@ -216,7 +230,12 @@ class _TorchTrainer:
         self.model.zero_grad(set_to_none=True)
         self._random(file)
         loss = self.loss_fn(self.model, self._batch(entry, file))
-        loss.backward()
+        # What float16 rounds to nothing depends on the loss scale.
+        scale = float(entry.get("scale", 1))
+        (loss * scale if scale != 1 else loss).backward()
+        for _, p in self.parameters:
+            if scale != 1 and p.grad is not None:
+                p.grad /= scale
         if entry.get("gradients") is False:
             self._recorded_gradients = {
                 f"grad/{spec['name']}": names.array_of(p.grad.to_dense() if p.grad.is_sparse else p.grad)
@@ -253,6 +272,50 @@ class _TorchTrainer:
     def gradients(self) -> dict[str, Any]:
         """Gradients of the last step, before clipping."""
         return self._recorded_gradients
+
+    def suspects(self, entry: Mapping[str, Any]) -> list[str]:
+        """What is seen to be other than it was: types, device, autocast, modes."""
+        found = []
+        for spec, p in self.parameters:
+            recorded = self.initial[f"param/{spec['name']}"]
+            if recorded.dtype != p.dtype:
+                found.append(f"{spec['name']} was {_word(recorded.dtype)} and is {_word(p.dtype)} in this model")
+                break
+        file = _tensors(self.capture.folder / entry["file"])
+        device = self.parameters[0][1].device.type
+        if device == "cpu" and any(name.startswith("rng/cuda/") for name in file):
+            found.append("it was trained on CUDA, whose random numbers do not come back on a CPU")
+        seen = self._seen(entry)
+        modes = self.rerun.get("modes", {"": True})
+        for name, training, _ in seen:
+            if training != modes.get(name, modes.get("", True)):
+                now, then = ("training", "evaluation") if training else ("evaluation", "training")
+                found.append(f"{name or 'the model'} runs in {now} mode and was recorded in {then} mode")
+                break
+        recorded = "no autocast" if self.autocast is None else "autocast to {dtype} on {device}".format(**self.autocast)
+        if self.rerun and seen and seen[0][2] != self.autocast:
+            now = "without" if seen[0][2] is None else "under autocast to {dtype} on {device}".format(**seen[0][2])
+            found.append(f"loss_fn runs the model {now}, and {recorded} was recorded")
+        elif self.autocast is not None:
+            found.append(f"{recorded} was recorded, which loss_fn was run under: the training may have left it earlier")
+        return found
+
+    def _seen(self, entry: Mapping[str, Any]) -> list[tuple[str, bool, dict[str, str] | None]]:
+        """The modules that loss_fn runs, in order: name, whether in training mode, under which autocast."""
+        seen: list[tuple[str, bool, dict[str, str] | None]] = []
+
+        def watch(name: str) -> Callable[[torch.nn.Module, Any], None]:
+            return lambda module, _: seen.append(
+                (name, module.training, names.autocast_now(self.parameters[0][1].device.type))
+            )
+
+        hooks = [module.register_forward_pre_hook(watch(name)) for name, module in self.model.named_modules()]
+        try:
+            self.loss(entry)
+        finally:
+            for hook in hooks:
+                hook.remove()
+        return seen
 
     # ---- optimizers
 
@@ -312,9 +375,13 @@ class _TorchTrainer:
                 if tensor.startswith("optimizer/") and tensor.endswith(f"/{name}"):
                     found[tensor[len("optimizer/") : -len(name) - 1]] = value
             found.update({k: v for k, v in plain.get(name, {}).items() if not (isinstance(v, dict) and "lost" in v)})
+            # State of the type that its parameter had has the type that its parameter has.
+            kind = self.initial[f"param/{name}"].dtype
             if found:
                 optimizer.state[p] = {
-                    key: value.clone().to("cpu" if key == "step" else p.device)
+                    key: value.clone().to(
+                        "cpu" if key == "step" else p.device, p.dtype if value.dtype == kind else None
+                    )
                     if isinstance(value, torch.Tensor)
                     else value
                     for key, value in found.items()

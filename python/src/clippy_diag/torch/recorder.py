@@ -117,6 +117,8 @@ class Recorder(Controls):
         self.parallel = type(model).__name__ == "DistributedDataParallel"
         #: Whose loop it is, such as "transformers", so that advice is a line for it; None for the user's own.
         self.trainer: str | None = None
+        #: The autocast that forward passes run under; callbacks of trainers that begin it inside of the model say so.
+        self.autocast: dict[str, str] | None = None
         #: Whether batches go into captures; a tracker sees them anyway.
         self.keep_batches = True
         refusal = _refusal(theirs, given, self._names)
@@ -250,7 +252,7 @@ class Recorder(Controls):
             tensors,
             {name: float(torch.as_tensor(task).detach()) for name, task in tasks.items()},
             {
-                **({"scale": float(scaler.get_scale())} if scale != 1 else {}),
+                **({"scale": float(scaler.get_scale())} if scaler is not None and scaler.is_enabled() else {}),
                 **self._batches.members(leaves, tree, batch_id),
                 **({} if advice is None else {"guard": advice}),
             },
@@ -419,6 +421,7 @@ class Recorder(Controls):
                 "optimizers": [self._optimizer_json(k) for k in range(len(self.optimizers))],
                 "optimizerState": meta["optimizerState"],
                 "modes": meta["modes"],
+                **({} if self.autocast is None else {"autocast": self.autocast}),
                 "versions": {
                     "clippy-diag": __version__,
                     "python": platform.python_version(),
@@ -476,6 +479,12 @@ class Recorder(Controls):
         self._marked = True
         self.random_state = self._random_now()
 
+    def mark_autocast(self) -> None:
+        """Notes the autocast of a forward pass, which a closed loop runs under too."""
+        if self.autocast is None and self._own.stopped is None:
+            first = next(self.model.parameters(), None)
+            self.autocast = None if first is None else names.autocast_now(first.device.type)
+
     def _random_now(self) -> dict[str, Array]:
         state: dict[str, Array] = {"rng/cpu": torch.get_rng_state().numpy()}
         if torch.cuda.is_available() and torch.cuda.is_initialized():
@@ -504,6 +513,7 @@ class _ForwardMark:
         recorder = self._recorder()
         if recorder is not None and module is recorder.model and torch.is_grad_enabled():
             recorder.mark_random_state()
+            recorder.mark_autocast()
 
     def __deepcopy__(self, memo: Any) -> Any:
         return {}.get

@@ -161,6 +161,17 @@ def unwrapped(optimizer: Any) -> torch.optim.Optimizer:
     return seen
 
 
+def autocast_now(device: str) -> dict[str, str] | None:
+    """The autocast that is on for a type of device ("cpu", "cuda"), as a capture names it; None where it is off."""
+    if hasattr(torch, "get_autocast_dtype"):
+        on, dtype = torch.is_autocast_enabled(device), torch.get_autocast_dtype(device)
+    elif device == "cpu":
+        on, dtype = torch.is_autocast_cpu_enabled(), torch.get_autocast_cpu_dtype()
+    else:
+        on, dtype = torch.is_autocast_enabled(), torch.get_autocast_gpu_dtype()
+    return {"device": device, "dtype": str(dtype).split(".")[-1]} if on else None
+
+
 def scaler_stage(scaler: Any, optimizer: torch.optim.Optimizer) -> str:
     """How far a GradScaler is with an optimizer in this step: READY, UNSCALED or STEPPED."""
     states = getattr(scaler, "_per_optimizer_states", {})
