@@ -43,7 +43,7 @@ def torch_net():
     return torch.nn.Sequential(torch.nn.Linear(8, 32), torch.nn.ReLU(), torch.nn.Linear(32, 1))
 
 
-def plain(folder, kind):
+def plain(folder, kind, net=torch_net, make=None, again=None):
     import torch
 
     from clippy_diag.torch import Recorder, closed_loop
@@ -51,11 +51,12 @@ def plain(folder, kind):
     def loss_of(model, batch):
         return torch.nn.functional.mse_loss(model(batch["x"]), batch["y"])
 
-    model = torch_net()
-    optimizer = torch.optim.AdamW(model.parameters(), lr=RATE)
+    model = net()
+    optimizer = make(model.parameters()) if make else torch.optim.AdamW(model.parameters(), lr=RATE)
+    usual = optimizer.param_groups[0]["lr"]
     recorder = Recorder(model, optimizer, folder)
     for step in range(STEPS):
-        optimizer.param_groups[0]["lr"] = rate_at(step, kind)
+        optimizer.param_groups[0]["lr"] = usual * rate_at(step, kind) / RATE
         x, y = map(torch.tensor, batch_at(step, kind))
         optimizer.zero_grad()
         loss = loss_of(model, {"x": x, "y": y})
@@ -63,7 +64,7 @@ def plain(folder, kind):
         recorder.record(step, loss, batch={"x": x, "y": y})
         optimizer.step()
     recorder.close()
-    return lambda: closed_loop(folder, torch_net(), loss_of)
+    return lambda: closed_loop(folder, net(), loss_of, optimizer=again)
 
 
 def accelerated(folder, kind):
@@ -292,3 +293,69 @@ def test_analyze_tells_what_happened_why_and_what_would_have_held(tmp_path, name
             assert [step - counted_from for step in held["skipSteps"]] == [BREAK, BREAK + 3]
             clipped = [remedy for remedy in run["remedies"] if remedy["rule"] == "global-norm:1"]
             assert [remedy["paste"] for remedy in clipped] == [clip]
+
+
+def sparse_net():
+    """The same task over rows of an embedding: `x` in bins."""
+    import torch
+
+    class Rows(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            torch.manual_seed(0)
+            self.rows = torch.nn.EmbeddingBag(8 * 16, 1, sparse=True, mode="sum")
+            torch.nn.init.zeros_(self.rows.weight)
+
+        def forward(self, x):
+            bins = ((x + 3) / 6 * 16).long().clamp(0, 15) + 16 * torch.arange(8)
+            return self.rows(bins)
+
+    return Rows()
+
+
+def own_class():
+    """A class that no other process can import, which halves what AdamW does."""
+    import torch
+
+    class Halved(torch.optim.AdamW):
+        def step(self, closure=None):
+            before = [p.detach().clone() for group in self.param_groups for p in group["params"]]
+            super().step(closure)
+            with torch.no_grad():
+                for p, b in zip((p for group in self.param_groups for p in group["params"]), before):
+                    p.copy_((p + b) / 2)
+
+    return Halved
+
+
+def any_optimizer(name, folder, kind):
+    import torch
+
+    if name == "Adafactor":
+        return plain(folder, kind, make=lambda parameters: torch.optim.Adafactor(parameters, lr=0.03))
+    if name == "SparseAdam":
+        return plain(folder, kind, sparse_net, lambda parameters: torch.optim.SparseAdam(list(parameters), lr=0.01))
+    Halved = own_class()
+    return plain(folder, kind, make=lambda parameters: Halved(parameters, lr=2 * RATE), again=Halved)
+
+
+# Adafactor takes no step above 1/√step of a parameter, so a rate that jumps does nothing there.
+@pytest.mark.parametrize("name, kind", [("Adafactor", "batch"), ("SparseAdam", "batch"), ("Halved", "rate")])
+def test_an_optimizer_without_a_formula_gets_cause_rules_and_closed_loops(tmp_path, name, kind):
+    torch = pytest.importorskip("torch", reason="no torch in this environment")
+    if not hasattr(torch.optim, name) and name != "Halved":
+        pytest.skip(f"torch has no {name}")
+    loop = any_optimizer(name, tmp_path / "capture", kind)
+    before = json.loads(analyse(tmp_path / "capture").stdout)["runs"][0]
+    assert before["verdict"]["class"] != "healthy" and before["cause"]["trigger"] == (
+        "learning-rate" if kind == "rate" else "data"
+    )
+    # Without a closed loop: exact factors of rules on gradients, and no claim of what would have held.
+    estimates = {entry["label"]: entry for entry in before["replay"]}
+    assert estimates["global-norm:1"]["mode"] != "closed-loop"
+    assert BREAK <= before["cause"]["onsetStep"] <= BREAK + 2
+    loop()
+    after = json.loads(analyse(tmp_path / "capture").stdout)["runs"][0]
+    assert after["cause"]["confidence"] == "shown"
+    action = "lower-learning-rate" if kind == "rate" else "skip-batches"
+    assert [remedy["holds"] for remedy in after["remedies"] if remedy["action"] == action][:1] == [True]
