@@ -8,6 +8,7 @@ import { fileURLToPath } from 'node:url';
 import { build } from 'esbuild';
 import { noticeOf } from './build-notice.js';
 import { oclifParser } from './build-oclif.js';
+import { together } from './build-together.js';
 
 const root = fileURLToPath(new URL('.', import.meta.url));
 process.chdir(root);
@@ -62,21 +63,23 @@ const modules = {
   sourcemap: 'linked',
   sourcesContent: false,
 };
+const program = {
+  ...modules,
+  // Workers are entry points of their own: a thread or child process is started from its file.
+  entryPoints: [
+    'src/index.ts',
+    'src/run.ts',
+    ...sources('src/commands'),
+    ...sources('src').filter((f) => f.endsWith('.worker.ts')),
+  ],
+  // Packages in CommonJS require modules of Node.
+  banner: {
+    js: "import { createRequire as requireFrom } from 'node:module'; const require = requireFrom(import.meta.url);",
+  },
+};
+const split = await build({ ...program, write: false });
 const built = await Promise.all([
-  build({
-    ...modules,
-    // Workers are entry points of their own: a thread or child process is started from its file.
-    entryPoints: [
-      'src/index.ts',
-      'src/run.ts',
-      ...sources('src/commands'),
-      ...sources('src').filter((f) => f.endsWith('.worker.ts')),
-    ],
-    // Packages in CommonJS require modules of Node.
-    banner: {
-      js: "import { createRequire as requireFrom } from 'node:module'; const require = requireFrom(import.meta.url);",
-    },
-  }),
+  build({ ...program, plugins: [...program.plugins, together(split.metafile)] }),
   // For browsers too: nothing of Node in them.
   build({ ...modules, entryPoints: ['src/autodiff/clippy-adagrad.ts', 'src/recorder/tfjs-recorder.ts'] }),
   build({
