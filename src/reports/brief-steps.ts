@@ -48,15 +48,21 @@ function replayTitle(entries: readonly ReplayEntry[]): string {
   const [first] = entries;
   const rules = entries.filter(({ rule }) => rule !== NO_RULE);
   const holding = rules.filter(({ verdict }) => verdict === 'prevented');
+  // In a closed loop every rule has losses, and an onset, of its own.
+  const closed = entries.length > 0 && entries.every(({ mode }) => mode === 'closed-loop');
   const onset = first?.onsetStep ?? null;
   if (rules.length > 0 && rules.every(({ verdict }) => verdict === 'cannot-tell'))
     return onset === null
       ? 'No rule can be judged.'
       : `The incident begins at step ${formatCount(onset)}. No rule can be judged.`;
-  const what =
-    onset === null ? 'The losses show no incident.' : `The incident begins at step ${formatCount(onset)}.`;
+  const what = closed
+    ? `Trained again from step ${formatCount(first!.steps[0]!)}.`
+    : onset === null
+      ? 'The losses show no incident.'
+      : `The incident begins at step ${formatCount(onset)}.`;
   if (rules.length === 0) return what;
-  if (onset === null && holding.length === 0) return what;
+  if (closed && rules.every(({ verdict }) => verdict === 'not-needed')) return `${what} No rule is needed.`;
+  if (!closed && onset === null && holding.length === 0) return what;
   const held =
     rules.length === 1 ? (holding.length === 1 ? 'The rule holds.' : 'The rule does not hold.') : '';
   return `${what} ${held || `${holding.length === 0 ? 'None' : holding.length} of ${rules.length} rules hold${holding.length === 1 ? 's' : ''}.`}`;
