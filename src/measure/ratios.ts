@@ -82,10 +82,10 @@ async function ratioOn(
   const { objective } = model;
   const w = model.flatten(tensors.map((tensor) => tensor.w));
   beforeProduct();
-  const { gradient } = await objective.gradient(w, [batch]);
+  const { gradient, loss } = await objective.gradient(w, [batch]);
   const gradients = tensors.map((tensor) => new Float32Array(tensor.w.length));
   model.unflatten(gradient, gradients);
-  const under = stepUnderRule(stepper, tensors, gradients, learningRates!);
+  const under = stepUnderRule(stepper, tensors, gradients, learningRates!, loss);
   const { updateNorm } = under;
   if (gradient.some((g) => !Number.isFinite(g))) return { ratio: null, updateNorm };
   const clipped: CurvaturePoint = {

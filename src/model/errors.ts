@@ -347,6 +347,11 @@ export const ERROR_TEXTS = define({
     message: 'there is no clipping rule "{rule}"',
     hint: 'did you mean {nearest}? known: {known}',
   },
+  'rule-not-replayed': {
+    exitCode: EXIT.usage,
+    message: '"{rule}" is known and cannot be replayed: {reason}',
+    hint: 'leave this rule out; `clippy-diag replay --help` lists those that can be',
+  },
   'rule-syntax': {
     exitCode: EXIT.usage,
     message: 'the rule "{text}" cannot be read: {problem}',

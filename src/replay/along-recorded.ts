@@ -28,8 +28,8 @@ export async function alongRecorded(
   let finite = true;
   for (let index = 0; index < count && finite; index++) {
     await visit(index, tensors);
-    const { gradients, learningRates } = await capture.step(index, 'float32');
-    ({ finite } = stepper.step(tensors, gradients, learningRates));
+    const { gradients, learningRates, loss } = await capture.step(index, 'float32');
+    ({ finite } = stepper.step(tensors, gradients, learningRates, false, undefined, loss));
   }
   return { tensors, finite, optimizers: stepper.optimizers };
 }

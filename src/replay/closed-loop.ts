@@ -214,7 +214,7 @@ export async function trainRuns(
       );
       const times = arm?.rate?.(i) ?? 1;
       const rates = times === 1 ? step.learningRates : step.learningRates.map((rate) => rate * times);
-      const record = stepper.step(tensors, gradients, rates);
+      const record = stepper.step(tensors, gradients, rates, false, undefined, loss);
       trace.loss.push(loss);
       for (const [t, value] of taskLosses.entries()) trace.taskLoss[t]!.push(value);
       trace.minClipFactor.push(record.minFactor);

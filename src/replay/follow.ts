@@ -70,7 +70,14 @@ export async function follow(
     const step = await capture.step(index, settings.precision);
     checker.check(step, tensors);
     settings.visit(index, step, tensors);
-    const record = stepper.step(tensors, step.gradients, step.learningRates, false, settings.observer);
+    const record = stepper.step(
+      tensors,
+      step.gradients,
+      step.learningRates,
+      false,
+      settings.observer,
+      step.loss,
+    );
     settings.stepped?.(index, step, tensors, record);
     recorded.push({ engaged: record.engaged, updateNorm: record.updateNorm });
     finite = record.finite;
@@ -108,7 +115,7 @@ async function followRecorded(
       for (let i = 0; i < (after?.length ?? 0); i++) moved += (after![i]! - tensor.w[i]!) ** 2;
     }
     visit(index, step, tensors);
-    const { engaged } = active.step(tensors, step.gradients, step.learningRates, true);
+    const { engaged } = active.step(tensors, step.gradients, step.learningRates, true, undefined, step.loss);
     recorded.push({ engaged, updateNorm: Math.sqrt(moved) });
     for (const tensor of tensors) {
       const after = step.after.get(tensor.name);

@@ -4,7 +4,7 @@ import type { Finding } from '../model/finding.ts';
 import type { ReplayEntry, ReplayMode, ThresholdSweep } from '../model/replay.ts';
 import type { OptimizerChoice } from '../optimizers/registry.ts';
 import { NO_CLIPPING, type RuleChoice, ruleMembers } from '../rules/choice.ts';
-import { type Precision, sumOfSquares, type Values } from '../tensor/values.ts';
+import { largestMagnitude, type Precision, sumOfSquares, type Values } from '../tensor/values.ts';
 import type { StepObserver } from './bench.ts';
 import { type CaptureIncident, incidentOfCapture } from './capture-incident.ts';
 import { actsOnGradients, type Followed, follow, type Prepared } from './follow.ts';
@@ -283,17 +283,6 @@ function entryOf(
     ...(sweep === undefined ? {} : { sweep }),
     source: 'computed',
   };
-}
-
-/** The larger of `floor` and the largest |value|; NaN if one is. */
-function largestMagnitude(values: Values, floor: number): number {
-  let largest = floor;
-  for (let i = 0; i < values.length; i++) {
-    const size = Math.abs(values[i]!);
-    if (size > largest || Number.isNaN(size)) largest = size;
-    if (Number.isNaN(largest)) return largest;
-  }
-  return largest;
 }
 
 /** The incident of the capture; one that a log tells better where it lies in the recorded steps. */

@@ -1,6 +1,6 @@
 /** The stages of a step: what the parts of a rule and the optimizer make of one tensor, each in a buffer of the bench. */
 import type { ModelRule, RuleState, SeenNorm, SeenTensor, TensorRule } from '../rules/rule.ts';
-import { normRatio, scaleByUnit, sumOfSquares, type Values } from '../tensor/values.ts';
+import { largestMagnitude, normRatio, scaleByUnit, sumOfSquares, type Values } from '../tensor/values.ts';
 import { type Bench, openWork, optionsOfPart, type Part, takesPart, type Work } from './bench.ts';
 import type { Gradient, TensorState } from './tensors.ts';
 
@@ -85,11 +85,14 @@ export function measureShared(
   tensors: readonly TensorState[],
   gradients: readonly Gradient[],
   learningRates: readonly number[],
+  loss: number | null,
 ): Map<number, Float64Array> {
   const shared = new Map<number, Float64Array>();
   for (const part of bench.parts.gradient) {
     if (!isShared(part)) continue;
     const { rule: definition, position } = part;
+    const { options } = bench.groups[0]!.parts[position]!;
+    const seesLargest = definition.seesLargest?.(options) === true;
     const members = tensors.flatMap((tensor, t) =>
       takesPart(bench, part, tensor) && !gradients[t]!.absent ? [t] : [],
     );
@@ -105,17 +108,55 @@ export function measureShared(
               part,
               false,
             );
-      return { name, shape, layout, embedding, position: t, sumOfSquares: sumOfSquares(x) };
+      return {
+        name,
+        shape,
+        layout,
+        embedding,
+        position: t,
+        sumOfSquares: sumOfSquares(x),
+        ...(seesLargest ? { largest: largestMagnitude(x) } : {}),
+      };
     });
     const found = new Float64Array(seen.length);
     const state = states[position] ?? definition.initialState(tensors.length);
-    const { options } = bench.groups[0]!.parts[position]!;
-    states[position] = definition.measure(state, seen, options, found);
+    states[position] = definition.measure(state, seen, options, found, loss);
     const all = new Float64Array(tensors.length).fill(1);
     for (const [k, t] of members.entries()) all[t] = found[k]!;
     shared.set(position, all);
   }
   return shared;
+}
+
+/**
+ * Whether a part leaves the step out: nothing moves, neither parameters nor the optimizer's state nor its count of steps. A
+ * gradient of 0 would not do: momentum and weight decay move on.
+ */
+export function leftOut(
+  bench: Bench,
+  shared: ReadonlyMap<number, Float64Array>,
+  tensors: readonly TensorState[],
+  gradients: readonly Gradient[],
+): boolean {
+  const part = bench.parts.gradient.find(
+    (one) => isShared(one) && one.rule.skips === true && shared.get(one.position)!.includes(0),
+  );
+  if (part === undefined) return false;
+  for (const [t, tensor] of tensors.entries()) {
+    if (gradients[t]!.absent) continue;
+    const work = openWork(
+      bench,
+      t,
+      tensor,
+      gradients[t]!,
+      tensors.map(() => 0),
+      true,
+    );
+    note(bench, part, work, seenAt(work, work.g, {}), 0, 0);
+    bench.factors.close(t);
+    bench.observer?.moved?.(t, bench.room.get('r', work.g.length).fill(0));
+  }
+  return true;
 }
 
 /** The parts of a later stage, each on what the one before has left in `r`: their product, and what of it is yet to apply. */

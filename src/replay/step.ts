@@ -12,7 +12,7 @@ import type { RuleChoice } from '../rules/choice.ts';
 import type { RuleState } from '../rules/rule.ts';
 import { createBench, openWork, type StepObserver, type StepperOptions } from './bench.ts';
 import type { Bottleneck } from './factors.ts';
-import { factorsAt, measureShared, move, takeGradient, takeUpdate } from './stages.ts';
+import { factorsAt, leftOut, measureShared, move, takeGradient, takeUpdate } from './stages.ts';
 import type { Gradient, TensorState } from './tensors.ts';
 
 /** What one step did. */
@@ -43,6 +43,7 @@ export interface Stepper {
    * @param gradients one for each tensor, not written to
    * @param learningRates one for each group
    * @param dry measure what the step would do and leave the tensors as they are; the rule's own state moves on
+   * @param loss of the step's batch, for rules that look at it; null where it is not known
    */
   step(
     tensors: readonly TensorState[],
@@ -50,6 +51,7 @@ export interface Stepper {
     learningRates: readonly number[],
     dry?: boolean,
     observer?: StepObserver,
+    loss?: number | null,
   ): StepRecord;
 }
 
@@ -65,12 +67,14 @@ export function createStepper(settings: StepperOptions): Stepper {
     rule: bench.rule,
     optimizers: bench.groups.map(({ choice }) => choice),
     ruleStates: settings.rule.parts.map(() => null),
-    step(tensors, gradients, learningRates, dry = false, observer) {
+    step(tensors, gradients, learningRates, dry = false, observer, loss = null) {
       bench.observer = observer;
       bench.factors.begin(tensors.length);
       const states = [...stepper.ruleStates];
-      const shared = measureShared(bench, states, tensors, gradients, learningRates);
+      const shared = measureShared(bench, states, tensors, gradients, learningRates, loss);
       stepper.ruleStates = states;
+      if (leftOut(bench, shared, tensors, gradients))
+        return { ...bench.factors.result(), updateNorm: 0, finite: true };
       let movement = 0;
       let finite = true;
       for (const [t, tensor] of tensors.entries()) {

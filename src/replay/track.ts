@@ -13,6 +13,8 @@ import type { Gradient, TensorState } from './tensors.ts';
 export interface StepInput {
   readonly gradients: readonly Gradient[];
   readonly learningRates: readonly number[];
+  /** null where none was recorded. */
+  readonly loss: number | null;
 }
 
 export interface Track {
@@ -102,7 +104,7 @@ export function createTrack(
     engaged,
     optimizerDiffers,
     finite: () => finite,
-    dryStep({ gradients, learningRates }, tensors, unclipped, record) {
+    dryStep({ gradients, learningRates, loss }, tensors, unclipped, record) {
       if (isUnclipped && record !== undefined) {
         note(record);
         const same = Number.isFinite(record.updateNorm) ? 1 : Number.NaN;
@@ -126,12 +128,12 @@ export function createTrack(
         }
         [dot, own, other] = [ab, aa, bb];
       };
-      note(stepper.step(tensors, gradients, learningRates, true, { ...watching, moved }));
+      note(stepper.step(tensors, gradients, learningRates, true, { ...watching, moved }, loss));
       kept.push(other === 0 ? 1 : Math.sqrt(own / other));
       cosine.push(own === 0 || other === 0 ? 1 : dot / Math.sqrt(own * other));
     },
-    realStep({ gradients, learningRates }, tensors) {
-      note(stepper.step(tensors, gradients, learningRates, false, watching));
+    realStep({ gradients, learningRates, loss }, tensors) {
+      note(stepper.step(tensors, gradients, learningRates, false, watching, loss));
       return finite;
     },
     bottleneck: () => bottleneck && { ...bottleneck, tensor: names[bottleneck.tensor]! },

@@ -54,8 +54,8 @@ export async function steppersAt(
   );
   if (stateful.length > 0)
     await alongRecorded({ capture, prepared }, index, async (i, tensors) => {
-      const { gradients, learningRates } = await capture.step(i, 'float32');
-      for (const stepper of stateful) stepper.step(tensors, gradients, learningRates, true);
+      const { gradients, learningRates, loss } = await capture.step(i, 'float32');
+      for (const stepper of stateful) stepper.step(tensors, gradients, learningRates, true, undefined, loss);
     });
   return steppers;
 }
@@ -65,12 +65,14 @@ export async function steppersAt(
  *
  * @param gradients of each tensor, without weight decay
  * @param learningRates of each group, as the optimizer has them
+ * @param loss of the batch
  */
 export function stepUnderRule(
   stepper: Stepper,
   tensors: readonly TensorState[],
   gradients: readonly Values[],
   learningRates: readonly number[],
+  loss: number,
 ): StepUnderRule {
   const { rule, optimizers } = stepper;
   const taken = gradients.map((values) => Float64Array.from(values));
@@ -98,6 +100,7 @@ export function stepUnderRule(
         for (let i = 0; i < own.length; i++) taken[t]![i]! += own[i]! * seen.weightDecay * seen.w[i]!;
       },
     },
+    loss,
   );
   const inDirection = rule.parts.some(({ rule: part }) => part.decayInDirection === true);
   for (const [t, { w, group }] of tensors.entries()) {

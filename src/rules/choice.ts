@@ -42,9 +42,19 @@ const EMBEDDINGS: OptionSpec = {
 export const optionsOf = (rule: ClipRule): readonly OptionSpec[] =>
   rule.identity ? rule.options : [...rule.options, EMBEDDINGS];
 
-/** The rule of an id. @throws rule-unknown */
+const QK_CLIP =
+  'it rescales the query and key weights of each head whose largest attention logit was above its limit, and no capture holds attention logits';
+/** Rules that people will ask for, by their names in lower case, and what a replay of them lacks. */
+const NOT_REPLAYED: ReadonlyMap<string, string> = new Map([
+  ['qk-clip', QK_CLIP],
+  ['muonclip', QK_CLIP],
+]);
+
+/** The rule of an id. @throws rule-unknown, rule-not-replayed */
 export function ruleOf(id: string): ClipRule {
   if (Object.hasOwn(RULES, id)) return RULES[id as keyof typeof RULES];
+  const reason = NOT_REPLAYED.get(id.toLowerCase());
+  if (reason !== undefined) throw diagError('rule-not-replayed', { rule: id, reason });
   const known = Object.keys(RULES);
   throw diagError('rule-unknown', { rule: id, nearest: nearest(id, known), known });
 }

@@ -1,9 +1,13 @@
 import { type OptionSpec, POSITIVE } from '../model/options.ts';
+import type { TrainingLoop } from '../model/training-loop.ts';
 import type { ModelRule, SeenNorm } from './rule.ts';
 
 /** Norm of all gradients together. */
 export const globalNorm = (seen: readonly SeenNorm[]): number =>
   Math.sqrt(seen.reduce((sum, tensor) => sum + tensor.sumOfSquares, 0));
+
+/** Largest magnitude of all gradients; NaN if one is. */
+const largestOf = (seen: readonly SeenNorm[]): number => Math.max(0, ...seen.map(({ largest }) => largest!));
 
 /** PyTorch's coefficient: maxNorm/(norm + 1e-6), at most 1. NaN if the norm is. */
 export const torchCoefficient = (maxNorm: number, norm: number): number =>
@@ -41,6 +45,13 @@ const OPTIONS = [
     choices: ['torch', 'optax', 'tensorflow'],
     meaning: 'whose form',
   },
+  {
+    name: 'norm',
+    type: 'choice',
+    default: '2',
+    choices: ['2', 'inf'],
+    meaning: 'inf: the largest magnitude instead of the Euclidean norm',
+  },
 ] as const satisfies readonly OptionSpec[];
 
 /** One factor for the whole model from the norm of all gradients. */
@@ -58,7 +69,7 @@ export const globalNormRule: ModelRule<typeof OPTIONS> = {
   sweepOption: 'maxNorm',
   docs: {
     summary: 'Scales all gradients by one factor so that their common norm is at most `maxNorm`.',
-    equation: 'g ← g · min(1, maxNorm / (‖g‖ + 1e-6)), ‖g‖ over all tensors',
+    equation: 'g ← g · min(1, maxNorm / (‖g‖ + 1e-6)), ‖g‖ over all tensors: Euclidean, or max |gᵢ|',
     references: [
       'torch.nn.utils.clip_grad_norm_',
       'optax.clip_by_global_norm',
@@ -69,40 +80,61 @@ export const globalNormRule: ModelRule<typeof OPTIONS> = {
       'torch divides by norm + 1e-6 and caps the coefficient at 1; an infinite norm gives factor 0, so that finite entries become 0 and infinite ones NaN.',
       'optax has no ε and leaves the gradient alone where norm < maxNorm; an infinite norm gives factor 0.',
       'tensorflow has no ε; an infinite norm gives NaN everywhere.',
+      'Only PyTorch has the ∞-norm (`norm_type=inf`); with the other forms it is theirs with that norm.',
       'The norm is a float64 sum here; frameworks sum in the type of the gradients.',
     ],
     fromLog: 'what its factor is at every logged gradient norm, taken as the norm before clipping',
   },
-  paste: ({ maxNorm }) => ({
-    torch: `torch.nn.utils.clip_grad_norm_(model.parameters(), ${maxNorm})`,
-    transformers: `max_grad_norm=${maxNorm},  # in TrainingArguments(...)`,
-    lightning: `gradient_clip_val=${maxNorm},  # in Trainer(...)`,
-    accelerate: `if accelerator.sync_gradients: accelerator.clip_grad_norm_(model.parameters(), ${maxNorm})`,
-    keras: `global_clipnorm=${maxNorm},  # in the optimizer`,
-    'keras-fit': `global_clipnorm=${maxNorm},  # in the optimizer`,
-    jax: `optimizer = optax.chain(optax.clip_by_global_norm(${maxNorm}), optimizer)`,
-  }),
-  fromLog: ({ gradientNorm, loss, clipLimit }, { maxNorm, semantics }) => {
-    const factorsOf = (norms: Float64Array) =>
-      norms.map((norm) => globalNormFactor(norm, maxNorm, semantics));
+  paste: ({ maxNorm, norm }): Partial<Record<TrainingLoop, string>> =>
+    norm === 'inf'
+      ? {
+          torch: `torch.nn.utils.clip_grad_norm_(model.parameters(), ${maxNorm}, norm_type=float("inf"))`,
+          accelerate: `if accelerator.sync_gradients: accelerator.clip_grad_norm_(model.parameters(), ${maxNorm}, norm_type=float("inf"))`,
+        }
+      : {
+          torch: `torch.nn.utils.clip_grad_norm_(model.parameters(), ${maxNorm})`,
+          transformers: `max_grad_norm=${maxNorm},  # in TrainingArguments(...)`,
+          lightning: `gradient_clip_val=${maxNorm},  # in Trainer(...)`,
+          accelerate: `if accelerator.sync_gradients: accelerator.clip_grad_norm_(model.parameters(), ${maxNorm})`,
+          keras: `global_clipnorm=${maxNorm},  # in the optimizer`,
+          'keras-fit': `global_clipnorm=${maxNorm},  # in the optimizer`,
+          jax: `optimizer = optax.chain(optax.clip_by_global_norm(${maxNorm}), optimizer)`,
+        },
+  fromLog: ({ gradientNorm, loss, clipLimit }, { maxNorm, semantics, norm: kind }) => {
+    const bounds = gradientNorm?.value.map((norm) => globalNormFactor(norm, maxNorm, semantics));
+    // The largest magnitude is at most the norm: where that clips nothing, neither does this.
+    const factorsOf = (known: Float64Array) =>
+      kind === '2' ? known : known.map((factor) => (factor === 1 ? 1 : Number.NaN));
     // What the run was clipped by is known to have been on, whatever was logged of its norms.
     if (clipLimit !== undefined && clipLimit <= maxNorm) {
       const { step } = gradientNorm ?? loss ?? { step: new Float64Array() };
       return {
         steps: step,
-        factors: gradientNorm === undefined ? step.map(() => Number.NaN) : factorsOf(gradientNorm.value),
+        factors: bounds === undefined ? step.map(() => Number.NaN) : factorsOf(bounds),
         inForce: true,
         final: true,
         why: `the run was clipped at a global norm of ${clipLimit}, and that did not hold it`,
       };
     }
-    return gradientNorm === undefined
-      ? { missing: 'the log has no gradient norm' }
-      : { steps: gradientNorm.step, factors: factorsOf(gradientNorm.value) };
+    if (gradientNorm === undefined || bounds === undefined)
+      return { missing: 'the log has no gradient norm' };
+    const factors = factorsOf(bounds);
+    if (!factors.some(Number.isNaN)) return { steps: gradientNorm.step, factors };
+    return {
+      steps: gradientNorm.step,
+      factors,
+      ...(kind === '2'
+        ? {}
+        : {
+            low: bounds,
+            why: 'the log has the Euclidean norm, and how far the largest magnitude is below it needs gradients',
+          }),
+    };
   },
+  seesLargest: ({ norm }) => norm === 'inf',
   initialState: () => ({}),
-  measure: (state, seen, options, factors) => {
-    factors.fill(globalNormFactor(globalNorm(seen), options.maxNorm, options.semantics));
+  measure: (state, seen, { maxNorm, semantics, norm }, factors) => {
+    factors.fill(globalNormFactor(norm === 'inf' ? largestOf(seen) : globalNorm(seen), maxNorm, semantics));
     return state;
   },
 };

@@ -10,6 +10,7 @@ import { layerNorm } from './layer-norm.ts';
 import { none } from './none.ts';
 import { rms } from './rms.ts';
 import type { ClipRule } from './rule.ts';
+import { skipStep } from './skip-step.ts';
 import { spam } from './spam.ts';
 import { value } from './value.ts';
 import { zclip } from './zclip.ts';
@@ -28,6 +29,7 @@ export const RULES = {
   zclip,
   adagc,
   spam,
+  'skip-step': skipStep,
 } as const satisfies Record<string, ClipRule>;
 
 /** What is replayed when no rule is asked for: the paper's rivals at common settings, and Clippy in both forms. */

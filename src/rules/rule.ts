@@ -33,6 +33,8 @@ export interface SeenNorm extends TensorMeta {
   readonly position: number;
   /** Of the gradient, as the parts before have left it. */
   readonly sumOfSquares: number;
+  /** Its largest magnitude, NaN if an entry is; for rules that ask for it. */
+  readonly largest?: number;
 }
 
 /** What a rule needs to know of the optimizer to say whether it is defined for it. */
@@ -152,11 +154,23 @@ export interface ModelRule<
   State extends RuleState = RuleState,
 > extends RuleBase<Specs> {
   readonly scope: 'model';
+  /** Whether `measure` sees the largest magnitude of each tensor. */
+  seesLargest?(options: OptionsOf<Specs>): boolean;
+  /** A factor of 0 leaves parameters, the optimizer's state and its count of steps as they are: no step is taken. */
+  readonly skips?: true;
   initialState(tensors: number): State;
   /**
    * The factor of every tensor into `factors`; the state after the step is returned, the one given is left as it is.
+   *
+   * @param loss of the step's batch; null where it is not known
    */
-  measure(state: State, seen: readonly SeenNorm[], options: OptionsOf<Specs>, factors: Float64Array): State;
+  measure(
+    state: State,
+    seen: readonly SeenNorm[],
+    options: OptionsOf<Specs>,
+    factors: Float64Array,
+    loss: number | null,
+  ): State;
 }
 
 /** A rule with one factor for each tensor, or for each of its units, from that tensor alone. */

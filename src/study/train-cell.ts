@@ -136,7 +136,7 @@ function trainCell(setup: StudySetup, key: CellKey, nets: Map<string, StudyNet>)
         loss += tasks[t]!.weight * value;
       }
       losses.push(loss);
-      const record = stepper.step(tensors, gradients, [key.learningRate]);
+      const record = stepper.step(tensors, gradients, [key.learningRate], false, undefined, loss);
       finite = record.finite && Number.isFinite(loss);
       net.load();
     }

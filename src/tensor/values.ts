@@ -24,6 +24,17 @@ export function sumOfSquares(x: Values): number {
 /** ‖x‖₂ in float64. */
 export const norm = (x: Values): number => Math.sqrt(sumOfSquares(x));
 
+/** The larger of `floor` and the largest |value|; NaN if one is. */
+export function largestMagnitude(values: Values, floor = 0): number {
+  let largest = floor;
+  for (let i = 0; i < values.length; i++) {
+    const size = Math.abs(values[i]!);
+    if (size > largest || Number.isNaN(size)) largest = size;
+    if (Number.isNaN(largest)) return largest;
+  }
+  return largest;
+}
+
 /** ‖w‖/‖u‖, LAMB's trust ratio; 1 where a norm is 0, NaN where one is NaN. */
 export function normRatio(w: Values, u: Values): number {
   const [above, below] = [norm(w), norm(u)];

@@ -78,7 +78,7 @@ it.each(RULES)('a step under %s is −η·f·g/P, whatever the optimizer', (text
             },
           },
         );
-        const under = stepUnderRule(stepper!, tensors, gradients, [0.1]);
+        const under = stepUnderRule(stepper!, tensors, gradients, [0.1], 1);
         const own = under.optimizers[0]!;
         const atGradient = rule!.parts.every(({ rule: part }) => part.stage === 'gradient');
         for (const [t, tensor] of tensors.entries()) {

@@ -41,6 +41,35 @@ describe('a log alone', () => {
     expect(entry!.verdict).toBe('cannot-tell');
     expect(entry!.why).toContain('record steps 0 to 54');
   });
+  it('of clipping by the largest magnitude only what the Euclidean norm bounds', () => {
+    const rules = parseRule('global-norm:maxNorm=1,norm=inf');
+    const [entry] = replayFromLog(run(norms), { onsetStep: 20, rules }).entries;
+    expect(entry!.minClipFactor.slice(0, 2)).toEqual([1, Number.NaN]);
+    expect(entry!.factorInterval!.low[1]).toBeCloseTo(0.5, 5);
+    expect(entry!.verdict).toBe('cannot-tell');
+    // At norms of 1 and less it does nothing.
+    const quiet = series('grad_norm', [0.5, 0.5, 1e-3, 0.5]);
+    expect(replayFromLog(run(quiet), { onsetStep: 20, rules }).entries[0]!.verdict).toBe('not-prevented');
+  });
+  it('which steps would be skipped, where each is logged', () => {
+    const each = (role: Role, value: number[]) => {
+      const one = series(role, value);
+      return { ...one, step: one.step.map((step) => step / 10) };
+    };
+    const calm = Array.from({ length: 30 }, (_, k) => 1 + (k % 2));
+    const logged = (last: number): Run =>
+      run(each('loss', [...calm, 1, 9]), each('grad_norm', [...calm, last, last]));
+    const rules = parseRule('skip-step:window=20');
+    const [bad, good] = [50, 1].map(
+      (last) => replayFromLog(logged(last), { onsetStep: 31, rules }).entries[0]!,
+    );
+    expect(bad).toMatchObject({ firstEngagedStep: 30, verdict: 'cannot-tell' });
+    // The loss itself is what stands out there, and that step is skipped: what comes of it is not known.
+    expect(good).toMatchObject({ firstEngagedStep: 31, verdict: 'cannot-tell' });
+    expect(replayFromLog(run(norms, series('loss', [1, 1, 1, 1])), { onsetStep: 20, rules }).notRun).toEqual([
+      { rule: 'skip-step:window=20', reason: expect.stringContaining('every step') },
+    ]);
+  });
   it('an infinite norm under TensorFlow’s semantics is NaN', () => {
     const rules = parseRule('global-norm:maxNorm=1,semantics=tensorflow');
     expect(replayFromLog(run(norms), { onsetStep: 20, rules }).entries[0]!.minClipFactor[2]).toBeNaN();

@@ -142,7 +142,7 @@ describe('an entry of several rules', () => {
       {
         rule: 'global-norm',
         label: 'global-norm:1',
-        options: { maxNorm: 1, semantics: 'torch', embeddings: true },
+        options: { maxNorm: 1, norm: '2', semantics: 'torch', embeddings: true },
       },
       expect.objectContaining({
         rule: 'clippy',

@@ -152,7 +152,7 @@ describe('what the details say', () => {
 it('how a report names a rule: alone by its options, several each by its own, and that Clippy leads', () => {
   const members = (text: string) => ruleMembers(parseRule(text)[0]!);
   const norm = { rule: 'global-norm', label: 'global-norm:2' };
-  const options = { maxNorm: 2, semantics: 'torch', embeddings: true };
+  const options = { maxNorm: 2, norm: '2', semantics: 'torch', embeddings: true };
   expect(members('global-norm:2')).toStrictEqual({ ...norm, options });
   expect(members('global-norm:2+agc:0.1')).toStrictEqual({
     rule: 'global-norm+agc',

@@ -1,14 +1,19 @@
-/** Rules that remember norms: AutoClip, ZClip, AdaGC, step after step with the numbers worked out by hand. */
+/** Rules that remember norms: AutoClip, ZClip, AdaGC, skipped steps, step after step with the numbers worked out by hand. */
 import { describe, expect, it } from 'vitest';
 import { chooseRules } from '../../src/rules/choice.ts';
 import type { ModelRule, RuleState } from '../../src/rules/rule.ts';
 
-/** Factors of each step; a step is the norms of the tensors. */
-function factorsOf(id: string, given: object, steps: readonly (readonly number[])[]): number[][] {
+/** Factors of each step; a step is the norms of the tensors, and its loss where one is given. */
+function factorsOf(
+  id: string,
+  given: object,
+  steps: readonly (readonly number[])[],
+  losses: readonly number[] = [],
+): number[][] {
   const { rule, options } = chooseRules([{ rule: id, options: given as Record<string, number> }]).parts[0]!;
   const { initialState, measure } = rule as ModelRule;
   let state: RuleState = initialState(steps[0]!.length);
-  return steps.map((norms) => {
+  return steps.map((norms, k) => {
     const seen = norms.map((norm, position) => ({
       name: `t${position}`,
       shape: [1],
@@ -18,7 +23,7 @@ function factorsOf(id: string, given: object, steps: readonly (readonly number[]
       sumOfSquares: norm ** 2,
     }));
     const factors = new Float64Array(norms.length);
-    state = measure(state, seen, options as never, factors);
+    state = measure(state, seen, options as never, factors, losses[k] ?? null);
     return [...factors];
   });
 }
@@ -111,5 +116,47 @@ describe('zclip', () => {
       expect(factors[i]).toBeCloseTo(factor, 5);
     });
     expect(factors[2]).toBe(1);
+  });
+});
+
+describe('skip-step', () => {
+  // 1 and 3 in turn: mean 2, deviation √(20/19) = 1.026 over 20 of them.
+  const calm = Array.from({ length: 20 }, (_, k) => (k % 2 === 0 ? 1 : 3));
+  const given = { sigmas: 2, window: 20 };
+  const at = (norms: readonly number[], losses?: readonly number[]): (number | undefined)[] =>
+    factorsOf(
+      'skip-step',
+      given,
+      norms.map((norm) => [norm]),
+      losses,
+    ).map(([factor]) => factor);
+  it('leaves out a step whose norm is more than σ deviations above the mean, and none far below it', () => {
+    expect(at([...calm, 4.04]).at(-1)).toBe(1);
+    expect(at([...calm, 4.06]).at(-1)).toBe(0);
+    expect(at([...calm, 1e-9]).at(-1)).toBe(1);
+  });
+  it('leaves out nothing before 20 steps, this one included, or half of its window', () => {
+    expect(at([...calm.slice(0, 18), 1e9]).at(-1)).toBe(1);
+    expect(at([...calm.slice(0, 19), 1e9]).at(-1)).toBe(0);
+    const long = calm.concat(calm).slice(0, 30);
+    const wide = factorsOf(
+      'skip-step',
+      { window: 64 },
+      [...long, 1e9, 1e99].map((norm) => [norm]),
+    );
+    expect(wide.slice(-2)).toEqual([[1], [0]]);
+  });
+  it('looks at the loss where it is known, and at the norm alone where it is not', () => {
+    const norms = [...calm, 2];
+    expect(at(norms, [...calm, 4.06]).at(-1)).toBe(0);
+    expect(at(norms, [...calm, 4.04]).at(-1)).toBe(1);
+    expect(at(norms).at(-1)).toBe(1);
+    expect(at([...calm, 4.06], [...calm, 2]).at(-1)).toBe(0);
+  });
+  it('takes what is no number for standing out, as long as it is in the window; skipped values join it', () => {
+    const after = at([...calm, Number.NaN, ...calm, 2, 2]);
+    expect(after.slice(20)).toEqual([...Array(21).fill(0), 1, 1]);
+    // The second of two equal peaks is no news any more.
+    expect(at([...calm, 50, 20]).slice(-2)).toEqual([0, 1]);
   });
 });

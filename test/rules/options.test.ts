@@ -13,7 +13,10 @@ describe('options, defaults and ranges', () => {
     ['none', {}],
     // torch.nn.utils.clip_grad_value_ and clip_grad_norm_ name no default; tutorials have 1.
     ['value', { clipValue: [1, positive] }],
-    ['global-norm', { maxNorm: [1, positive], semantics: ['torch', 'torch, optax, tensorflow'] }],
+    [
+      'global-norm',
+      { maxNorm: [1, positive], semantics: ['torch', 'torch, optax, tensorflow'], norm: ['2', '2, inf'] },
+    ],
     ['layer-norm', { maxNorm: [1, positive] }],
     // timm.optim.agc: clip_factor=0.01, eps=1e-3.
     ['agc', { clipping: [0.01, positive], epsilon: [1e-3, least] }],
@@ -63,6 +66,8 @@ describe('options, defaults and ranges', () => {
       },
     ],
     // SPAM: θ = 5000; its code clips after the first 20 steps, counted from 1.
+    // OLMo-core: sigma_factor=6, rolling_interval_length=128.
+    ['skip-step', { sigmas: [6, positive], window: [128, 'a whole number from 2 to 1000000'] }],
     ['spam', { threshold: [5000, positive], warmupSteps: [19, 'a whole number from 0 to 1000000'] }],
   ] as [string, object][])('of %s', (id, options) => {
     const rule = ruleOf(id);
@@ -93,6 +98,7 @@ it.each([
   ['zclip', ['gradient', 'tensor', 'keeps directions']],
   ['adagc', ['gradient', 'tensor', 'keeps directions']],
   ['spam', ['gradient', 'entry']],
+  ['skip-step', ['gradient', 'tensor', 'keeps directions']],
 ] as const)('%s: where it acts, what its index counts, what it may do: %j', (id, traits) => {
   const { stage, place, keepsDirection, mayAmplify } = RULES[id];
   expect([

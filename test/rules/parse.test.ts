@@ -71,6 +71,8 @@ describe('what bad texts get', () => {
     ['clipy', 'rule-unknown'],
     ['', 'rule-unknown'],
     ['__proto__', 'rule-unknown'],
+    ['qk-clip:100', 'rule-not-replayed'],
+    ['global-norm:1+MuonClip', 'rule-not-replayed'],
     ['agc:0', 'option-range'],
     ['agc:-1', 'option-range'],
     ['agc:abc', 'option-range'],

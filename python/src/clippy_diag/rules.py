@@ -32,6 +32,7 @@ RECORDED_ONLY: dict[str, str] = {
     "zclip": "zThreshold",
     "adagc": "relativeThreshold",
     "spam": "threshold",
+    "skip-step": "sigmas",
 }
 PRESETS: dict[str, dict[str, float]] = {
     "clippy:paper": {"variableRelativeThreshold": 0.5, "absoluteThreshold": 0.01},
