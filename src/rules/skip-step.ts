@@ -57,7 +57,7 @@ export const skipStep: ModelRule<
     equation:
       'no step is taken unless ‖g_t‖ − mean ≤ σ·std and loss_t − mean ≤ σ·std, each of its own last `window` values',
     references: [
-      'allenai/OLMo-core, src/olmo_core/optim/skip_step_optimizer.py (SkipStepAdamW, SkipStepLion)',
+      'allenai/OLMo-core, olmo_core.optim: SkipStepOptimizer, SkipStepAdamW, SkipStepLion',
       'OLMo Team, 2 OLMo 2 Furious, 2025 (arXiv 2501.00656)',
     ],
     differences: [
