@@ -15,15 +15,17 @@ export interface TableReader {
   /**
    * Takes a line.
    *
-   * @returns the names and numbers that it completes, `held` where it is part of a box that goes on, undefined where it
-   *   is no part of a table
+   * @returns the names and numbers that it completes, `held` where it is part of a box that goes on, `drawn` where it is
+   *   a row whose bar is drawn again further on, undefined where it is no part of a table
    */
-  take(text: string): string | 'held' | undefined;
+  take(text: string): string | 'held' | 'drawn' | undefined;
   /** Whether what a line is depends on those before it: a header or a box has begun. */
   isOpen(): boolean;
 }
 
 const RULE = /^[\s|+]*[-=─━]{4}[-=─━+|:\s]*$/;
+/** A bar that is drawn behind a row: tqdm's `: 12%|█▏  | 1/8`, and Ultralytics's own `: 12% ━╸── 1/8`. */
+const BAR = /:?\s{1,4}(\d{1,3})%\s?[|━╸─]/;
 const AXIS = /^(?:epoch|step|iter|iteration|round|it)$/i;
 
 /** The cells of a line: between bars, tabs or blanks. */
@@ -49,10 +51,21 @@ function cellsOf(text: string): string[] {
 const isLoss = (name: string): boolean =>
   /^(?:loss-like|eval_loss)$/.test(roleByName(name)) && !/\bcosts?\b/i.test(name);
 
+/** `Epoch gpu_mem box obj cls labels img_size`: YOLO's parts of the loss stand between the memory and the labels. */
+const isYolo = (cells: readonly string[]): boolean => /^gpu_mem$/i.test(cells[1] ?? '');
+function yoloNames(cells: readonly string[]): string[] {
+  const end = cells.findIndex((name) => /^(?:labels|targets|instances)$/i.test(name));
+  return cells.map((name, k) => (k > 1 && k < end && !/loss$/i.test(name) ? `${name}_loss` : name));
+}
+
 export function tableReader(): TableReader {
   let header: string[] | undefined;
   let section = '';
   let box: string[] | undefined;
+  /** The last row that counted: a full bar is drawn once more when it is closed. */
+  let lastFound: string | undefined;
+  /** Whether the bar of this epoch has told a loss that is no number. */
+  let toldNaN = false;
 
   const row = (names: readonly string[], cells: readonly string[]): string | undefined => {
     // Further cells may be a bar that is drawn behind the row.
@@ -62,6 +75,9 @@ export function tableReader(): TableReader {
     if (!names.some((name, k) => isLoss(name) && numberOfText(cells[k]!) !== undefined)) return undefined;
     return names.map((name, k) => `${name}: ${cells[k]}`).join(' | ');
   };
+  /** Whether each loss of a row is a finite number. */
+  const hasFiniteLosses = (names: readonly string[], cells: readonly string[]): boolean =>
+    names.every((name, k) => !isLoss(name) || Number.isFinite(numberOfText(cells[k]!)));
 
   return {
     isOpen: () => header !== undefined || box !== undefined,
@@ -89,10 +105,20 @@ export function tableReader(): TableReader {
         box = undefined;
       }
       if (header !== undefined) {
-        const found = row(header, header.some((name) => name.includes(' ')) ? cellsOf(text) : words(text));
+        const bar = BAR.exec(text);
+        const bare = bar === null ? text : text.slice(0, bar.index);
+        const cells = header.some((name) => name.includes(' ')) ? cellsOf(bare) : words(bare);
+        const found = row(header, cells);
+        if (found !== undefined && bar !== null) {
+          // The running mean of an epoch counts when the epoch is over; one that is no number any more stays so.
+          const counts = Number(bar[1]) >= 100 || (!toldNaN && !hasFiniteLosses(header, cells));
+          if (!counts || found === lastFound) return 'drawn';
+          toldNaN = Number(bar[1]) < 100;
+          lastFound = found;
+        }
         if (found !== undefined) return found;
       }
-      if (text.includes(':') || text.includes('=') || !/loss|nll|ppl|perplexity/i.test(text))
+      if (text.includes(':') || text.includes('=') || !/loss|nll|ppl|perplexity|gpu_mem/i.test(text))
         return undefined;
       const cells = cellsOf(text);
       if (
@@ -100,9 +126,9 @@ export function tableReader(): TableReader {
         cells.length <= MOST_CELLS &&
         AXIS.test(cells[0]!) &&
         cells.every((cell) => /^[A-Za-z][\w ./@()-]{0,40}$/.test(cell)) &&
-        cells.some(isLoss)
+        (cells.some(isLoss) || isYolo(cells))
       )
-        header = cells;
+        header = isYolo(cells) ? yoloNames(cells) : cells;
       return undefined;
     },
   };

@@ -324,6 +324,7 @@ export const stdout: LogFormat = {
           if (pattern !== undefined) return terminated ? 'passed-over' : 'torn-record';
           const table = tables.take(text);
           if (table === 'held') return 'held';
+          if (table === 'drawn') return 'passed-over';
           const said = table ?? asPairs(text);
           const plain = said === raw ? bytes : Buffer.from(said);
           const taken = lines.add(
