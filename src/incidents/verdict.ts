@@ -84,6 +84,16 @@ export function judgeRun(run: Run, settings: VerdictSettings = DEFAULT_VERDICT_S
   };
 }
 
+/** Names that are offered where none is that of a loss. */
+const MOST_OFFERED = 5;
+
+function noLoss({ series }: Run): string {
+  if (series.length === 0) return 'This log has no series; nothing can be said about divergence.';
+  const names = series.slice(0, MOST_OFFERED).map(({ name }) => name);
+  const more = series.length > names.length ? ` and ${series.length - names.length} more` : '';
+  return `No series of this log has the name of a loss: ${names.join(', ')}${more}. If one is, --map loss=NAME judges it.`;
+}
+
 function verdictOf(
   judged: JudgedSeries | null,
   remark: string,
@@ -97,7 +107,7 @@ function verdictOf(
       onsetStep: null,
       lastGoodStep: null,
       recoveredStep: null,
-      why: `No loss among the ${run.series.length} series of this log; nothing can be said about divergence.`,
+      why: noLoss(run),
       incidents: [],
     };
   const worst = decisive(judged);

@@ -10,9 +10,10 @@ import { decodeName } from '../bytes/encoding.ts';
 import { type LineFate, scanLines } from '../bytes/lines.ts';
 import { diagError, type ErrorRecord } from '../model/errors.ts';
 import { countAt, placesOf, tally } from './bad-lines.ts';
+import { logTable, namedByFile } from './exported.ts';
 import type { LogFormat, LoggedRun, LoggedSeries } from './format.ts';
 import { isMissingText, numberOfText, scanNumber, scanned } from './number-text.ts';
-import { isAxisName, rowTable } from './row-table.ts';
+import { isAxisName } from './row-table.ts';
 
 const QUOTE = 0x22;
 const COMMA = 0x2c;
@@ -149,7 +150,7 @@ export const csv: LogFormat = {
     let linesInQuotes = 0;
     const restarts: number[] = [];
     const notes: string[] = [];
-    let table = rowTable();
+    let table = logTable();
     let separator = '';
     let separatorByte = 0;
     let decimalMark = DOT;
@@ -170,7 +171,7 @@ export const csv: LogFormat = {
       const named = isHeader(cells, separator);
       header = cells.map((cell, k) => (named && cell !== '' ? cell : `(unnamed ${k})`));
       headerText = named ? text : '';
-      table = rowTable(named && cells[0] === '' ? header[0] : undefined);
+      table = logTable(named && cells[0] === '' ? header[0] : undefined);
       const counts = new Map<string, number>();
       for (const name of header) counts.set(name, (counts.get(name) ?? 0) + 1);
       for (const [column, count] of counts)
@@ -346,9 +347,7 @@ export const csv: LogFormat = {
         ).toRecord(),
       );
     const { series, stepUnit, notes: axisNotes } = table.finish();
-    const gaps = table.columns
-      .map(({ name, count }) => ({ name, missing: table.rows() - count }))
-      .filter(({ missing }) => missing > 0 && missing * 2 <= table.rows());
+    const gaps = table.columns.filter(({ missing }) => missing > 0 && missing * 2 <= table.rows());
     if (gaps.length > 0)
       notes.push(
         `empty cells are missing values, neither 0 nor NaN (pandas writes NaN so): ${gaps
@@ -356,7 +355,7 @@ export const csv: LogFormat = {
           .map(({ name, missing }) => `"${name}" in ${missing} of ${table.rows()} rows`)
           .join(', ')}${gaps.length > 3 ? `, and ${gaps.length - 3} more` : ''}`,
       );
-    const runs = runsOf(series).map(
+    const runs = runsOf(namedByFile(series, path), table.runs()).map(
       (run): LoggedRun => ({ ...run, stepUnit, restarts, notes: [...notes, ...axisNotes] }),
     );
     return { kept: table.rows(), account, errors, runs };
@@ -364,19 +363,26 @@ export const csv: LogFormat = {
 };
 
 /**
- * A chart exported from W&B holds several runs side by side: `<run> - <metric>`, each with `…__MIN` and `…__MAX`.
- * Anything else is one run.
+ * A chart exported from W&B holds several runs side by side: `<run> - <metric>`, each with `…__MIN` and `…__MAX`; other
+ * tables name the run of each row. Anything else is one run.
+ *
+ * @param named the run and the name of a series, by what it is called, where the rows name several runs
  */
-function runsOf(series: readonly LoggedSeries[]): { name?: string; series: LoggedSeries[] }[] {
+function runsOf(
+  series: readonly LoggedSeries[],
+  named: ReadonlyMap<string, { readonly run: string; readonly name: string }>,
+): { name?: string; series: LoggedSeries[] }[] {
   const names = new Set(series.map((one) => one.name));
   const runOf = (name: string): string | undefined => {
     const bare = name.replace(/__(MIN|MAX)$/, '');
-    return names.has(`${bare}__MIN`) ? /^(.*) - /.exec(bare)?.[1] : undefined;
+    return named.get(name)?.run ?? (names.has(`${bare}__MIN`) ? /^(.*) - /.exec(bare)?.[1] : undefined);
   };
   const runs = [...new Set(series.map((one) => runOf(one.name)))].filter((name) => name !== undefined);
   if (runs.length < 2) return [{ series: [...series] }];
-  return runs.map((name) => ({
-    name,
-    series: series.filter((one) => [name, undefined].includes(runOf(one.name))),
+  return runs.map((run) => ({
+    name: run,
+    series: series
+      .filter((one) => [run, undefined].includes(runOf(one.name)))
+      .map((one) => ({ ...one, name: named.get(one.name)?.name ?? one.name })),
   }));
 }

@@ -5,6 +5,7 @@
  */
 import { diagError, type ErrorRecord } from '../model/errors.ts';
 import type { Run } from '../model/run.ts';
+import { logTable, namedByFile } from './exported.ts';
 import type { LogFormat, LoggedRun, LoggedSeries } from './format.ts';
 import {
   documentLedger,
@@ -191,7 +192,7 @@ export const json: LogFormat = {
     };
 
     const recordReader = (name: string) => {
-      const table = rowTable();
+      const table = logTable();
       const scan = objectScanner(table);
       return {
         row: (element: Member): boolean => scan.row(bytes, element.start, element.end, lineOf(element.start)),
@@ -298,7 +299,16 @@ export const json: LogFormat = {
       kept,
       account: ledger.account(),
       errors,
-      runs: [{ stepUnit, series: series.filter((one) => !doubled.includes(one.name)), notes }],
+      runs: [
+        {
+          stepUnit,
+          series: namedByFile(
+            series.filter((one) => !doubled.includes(one.name)),
+            path,
+          ),
+          notes,
+        },
+      ],
     };
   },
 };

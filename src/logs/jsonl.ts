@@ -5,9 +5,9 @@
 import { scanLines } from '../bytes/lines.ts';
 import { diagError } from '../model/errors.ts';
 import { countAt, placesOf, tally } from './bad-lines.ts';
+import { logTable } from './exported.ts';
 import type { LogFormat } from './format.ts';
 import { objectScanner, skipBlanks } from './json-line.ts';
-import { rowTable } from './row-table.ts';
 
 const OPEN_BRACE = 0x7b;
 const RECORD_START = /^\{\s*"[^"]*"\s*:/;
@@ -57,7 +57,7 @@ export const jsonl: LogFormat = {
       : undefined,
   sniff: (head) => isRecordLines(head.toString('latin1')),
   async read(chunks, path, { encoding }) {
-    const table = rowTable();
+    const table = logTable();
     const scan = objectScanner(table);
     const bad = tally();
     const { account, errors } = await scanLines(

@@ -41,6 +41,8 @@ export interface RowTable {
   miss(column: number): boolean;
   /** A cell whose text is no number; false if it is there already. */
   refuse(column: number, text: string, line?: number): boolean;
+  /** What the row that is being filled says in a column; undefined where it has no such cell. */
+  cell(column: number): number | 'missing' | 'refused' | undefined;
   /** Takes back the cell of the row that is being filled. */
   unset(column: number): void;
   /** Ends the row. */
@@ -107,6 +109,9 @@ export const axisName = (name: string): string =>
     .toLowerCase()
     .replace(/[\s-]+/g, '_');
 
+/** Whether a column tells when a row was written. */
+export const isTimeName = (name: string): boolean => TIME_NAMES.includes(axisName(name));
+
 /** Whether a column is one of the axes that rows are counted by. */
 export const isAxisName = (name: string): boolean =>
   STEP_NAMES.includes(axisName(name)) || EPOCH_NAMES.includes(axisName(name));
@@ -148,12 +153,20 @@ export function rowTable(indexColumn?: string): RowTable {
     return true;
   };
 
+  const cell = (index: number): number | 'missing' | 'refused' | undefined => {
+    const column = columns[index]!;
+    if (column.lastRow !== count) return undefined;
+    const rowOfLast = column.row === undefined ? column.count - 1 : column.row[column.count - 1]!;
+    if (column.count > 0 && rowOfLast === count) return column.value[column.count - 1]!;
+    return column.missing > 0 && column.missingRows[column.missing - 1] === count ? 'missing' : 'refused';
+  };
+
   /** Takes back the cell that the row that is being filled has of a column. */
   const take = (index: number): void => {
     const column = columns[index]!;
-    const rowOfLast = column.row === undefined ? column.count - 1 : column.row[column.count - 1]!;
-    if (column.count > 0 && rowOfLast === count) column.count--;
-    else if (column.missing > 0 && column.missingRows[column.missing - 1] === count) column.missing--;
+    const found = cell(index);
+    if (typeof found === 'number') column.count--;
+    else if (found === 'missing') column.missing--;
     else {
       if (column.settingRows.at(-1) === count) column.settingRows.pop();
       if (--column.refused === 0) column.firstRefused = undefined;
@@ -240,6 +253,7 @@ export function rowTable(indexColumn?: string): RowTable {
       column.firstRefused ??= { text: text.slice(0, SHOWN_TEXT), ...(line === undefined ? {} : { line }) };
       return true;
     },
+    cell,
     unset(index) {
       take(index);
       staged.copyWithin(staged.indexOf(index), staged.indexOf(index) + 1, stagedCount--);
