@@ -304,8 +304,8 @@ export function clippyRecorder(options: RecorderOptions): TfjsRecorder {
     for (const [name, tensor] of Object.entries(batch)) tensors[`batch/${name}`] = copy(tensor);
     for (const { name } of variables) {
       const gradient = grads[name];
-      if (gradient == null) throw new Error(`${name} has no gradient`);
-      tensors[`grad/${name}`] = copy(gradient);
+      // A variable that the loss of this step does not use has none.
+      if (gradient != null) tensors[`grad/${name}`] = copy(gradient);
     }
     const parameters: Tensors = {};
     let held: Tensors | null = null;

@@ -1,5 +1,5 @@
 /** The tfjs recorder, run for real on the cpu backend: what it writes against what the training did. */
-import { existsSync, mkdtempSync, rmSync } from 'node:fs';
+import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -272,6 +272,75 @@ describe('tfjs recorder', () => {
     const imports = Object.values(metafile.outputs).flatMap((one) => one.imports.map(({ path }) => path));
     expect(imports.filter((path) => !path.startsWith('@tensorflow/'))).toEqual([]);
     expect(outputFiles[0]!.text).not.toMatch(/from ["']node:|require\(["']node:/);
+  });
+
+  it('a variable that a step does not use is recorded without a gradient', () => {
+    const [used, unused] = [tf.variable(tf.scalar(1)), tf.variable(tf.scalar(2))];
+    const optimizer = tf.train.adam(0.1);
+    const folder = join(out, 'unused');
+    const recorder = clippyRecorder({ variables: [used, unused], optimizer, folder, every: 2, after: 1 });
+    recorder.flush();
+    for (let step = 0; step < 3; step++) {
+      const { value, grads } = optimizer.computeGradients(() => tf.square(used) as Tf.Scalar);
+      recorder.record(step, value, grads);
+      optimizer.applyGradients(grads as never);
+    }
+    expect(recorder.stopped).toBeNull();
+    const [first] = readCapture(folder).steps;
+    expect(first!.tensors.has(`grad/${used.name}`)).toBe(true);
+    expect(first!.tensors.has(`grad/${unused.name}`)).toBe(false);
+  });
+
+  it('the programs of docs/tfjs.md run as printed', async () => {
+    const page = readFileSync(join(projectRoot, 'docs/tfjs.md'), 'utf8');
+    const programs = [...page.matchAll(/```js\n([\s\S]*?)```/g)].map(([, text]) => text!);
+    expect(programs).toHaveLength(4);
+    const here = process.cwd();
+    const AsyncFunction = (async () => {}).constructor as new (...parts: string[]) => typeof run;
+    const run = async (_: unknown): Promise<Record<string, unknown>> => ({});
+    const [x, y] = [
+      tf.randomNormal([64, 3], 0, 1, 'float32', 1),
+      tf.randomNormal([64, 1], 0, 1, 'float32', 2),
+    ];
+    process.chdir(out);
+    try {
+      for (const program of programs) {
+        const { model, variables } = net();
+        model.compile({ optimizer: tf.train.adam(0.01), loss: 'meanSquaredError' });
+        const given = {
+          tf,
+          model,
+          variables,
+          x,
+          y,
+          steps: 30,
+          optimizer: tf.train.sgd(0.1),
+          batchAt: (step: number) => batch(step, 24),
+          loss: (a: Tf.Tensor, b: Tf.Tensor) => tf.losses.meanSquaredError(b, model.apply(a) as Tf.Tensor),
+          clippyRecorder,
+          ClippyAdagrad,
+        };
+        const text = program.replace(/^import .*;\n/gm, '').replace(/^const variables = .*\n/m, '');
+        const names = ['recorder', 'written', 'factors', 'model'];
+        const tail = names.map((name) => `${name}: typeof ${name} === 'undefined' ? null : ${name}`);
+        const made = await new AsyncFunction(
+          `{ ${Object.keys(given).join(', ')} }`,
+          `${text}\nreturn { ${tail.join(', ')} };`,
+        )(given);
+        const recorder = made.recorder as { stopped: string | null } | null;
+        if (recorder !== null) expect(recorder.stopped).toBeNull();
+        if (made.factors !== null) expect((made.factors as Map<string, number>).size).toBe(4);
+        if (made.written !== null) {
+          const written = made.written as Map<string, Uint8Array>;
+          for (let step = 0; step < 40; step++) await model.trainOnBatch(x, tf.add(y, step === 30 ? 90 : 0));
+          expect([...written.keys()]).toContain('run/capture.json');
+        }
+      }
+    } finally {
+      process.chdir(here);
+    }
+    // The loop of its own met an incident at step 24.
+    expect(readCapture(join(out, 'loop')).manifest.flushed.step).toBe(24);
   });
 
   it('refuses an optimizer that cannot be replayed', () => {
