@@ -115,12 +115,83 @@ interface Expected {
   readonly column: number;
 }
 
+/** Templates that are learnt before the first line has been read with one. */
+const TRIES = 16;
+
+/**
+ * What stands between the numbers of the last row, where it had nothing but numbers: most rows repeat it byte by byte, and
+ * then neither keys nor blanks are looked for.
+ */
+function rowTemplate() {
+  /** All bytes around the numbers: those before number k are [from[k], from[k + 1]), the rest stands after the last. */
+  let text = Buffer.alloc(0);
+  let from = new Int32Array(2);
+  let columns = new Int32Array(0);
+  let hits = 0;
+  let learnt = 0;
+  /** The row that is being read: where its numbers start and stop, and their columns. */
+  const marks: number[] = [];
+  let isPlain = false;
+
+  return {
+    /** Forgets the row before. */
+    begin(): void {
+      marks.length = 0;
+      isPlain = true;
+    },
+    /** The row has something else than a number. */
+    differs(): void {
+      isPlain = false;
+    },
+    number(start: number, stop: number, column: number): void {
+      if (isPlain) marks.push(start, stop, column);
+    },
+    /** Takes the row that was read for the next ones, unless rows keep changing. */
+    learn(bytes: Buffer, start: number, end: number): void {
+      if (!isPlain || marks.length === 0 || learnt > hits + TRIES) return;
+      learnt++;
+      const parts: Buffer[] = [];
+      from = new Int32Array(marks.length / 3 + 2);
+      columns = new Int32Array(marks.length / 3);
+      let at = start;
+      let length = 0;
+      for (let k = 0; k <= columns.length; k++) {
+        const part = bytes.subarray(at, k < columns.length ? marks[3 * k]! : end);
+        parts.push(part);
+        length += part.length;
+        from[k + 1] = length;
+        if (k === columns.length) break;
+        at = marks[3 * k + 1]!;
+        columns[k] = marks[3 * k + 2]!;
+      }
+      text = Buffer.concat(parts);
+    },
+    /** Sets the cells of a row that is [start, end); false where it differs, and some may be set. */
+    read(bytes: Buffer, start: number, end: number, table: RowTable): boolean {
+      const count = columns.length;
+      if (count === 0) return false;
+      let at = start;
+      for (let k = 0; ; k++) {
+        const stop = from[k + 1]!;
+        for (let i = from[k]!; i < stop; i++) if (bytes[at++] !== text[i]) return false;
+        if (k === count) break;
+        at = scanNumber(bytes, at, end);
+        if (at < 0 || !table.set(columns[k]!, scanned[0]!)) return false;
+      }
+      if (at !== end) return false;
+      hits++;
+      return true;
+    },
+  };
+}
+
 export function objectScanner(table: RowTable): ObjectScanner {
   const expected: Expected[] = [];
   const duplicates = new Map<string, Tally>();
   let slot = 0;
   let line = 0;
   let repeated: number[] = [];
+  const template = rowTemplate();
 
   const columnOf = (bytes: Buffer, start: number, end: number, prefix: string): number => {
     if (prefix === '') {
@@ -181,6 +252,7 @@ export function objectScanner(table: RowTable): ObjectScanner {
       const byte = bytes[at]!;
       if (byte === OPEN) {
         if (depth >= MAX_DEPTH) return -1;
+        template.differs();
         at = members(bytes, at + 1, end, `${prefix}${textOfString(bytes, keyStart, keyEnd)}.`, depth + 1);
       } else if (byte === QUOTE) {
         const close = stringEnd(bytes, at + 1, end);
@@ -188,15 +260,23 @@ export function objectScanner(table: RowTable): ObjectScanner {
         const start = skipBlanks(bytes, at + 1, close);
         const stop = scanNumber(bytes, start, close);
         const column = columnOf(bytes, keyStart, keyEnd, prefix);
-        if (stop > 0 && skipBlanks(bytes, stop, close) === close) setCell(column);
-        else setText(column, bytes, at + 1, close);
+        if (stop > 0 && skipBlanks(bytes, stop, close) === close) {
+          setCell(column);
+          template.number(start, stop, column);
+        } else {
+          setText(column, bytes, at + 1, close);
+          template.differs();
+        }
         at = close + 1;
       } else {
         const stop = scanNumber(bytes, at, end);
         if (stop > 0 && endsValue(bytes, stop, end)) {
-          setCell(columnOf(bytes, keyStart, keyEnd, prefix));
+          const column = columnOf(bytes, keyStart, keyEnd, prefix);
+          setCell(column);
+          template.number(at, stop, column);
           at = stop;
         } else {
+          template.differs();
           const after = skipValue(bytes, at, end);
           // A word that JSON does not know may stand for a value that was logged: the line is bad, not the key absent.
           if (byte !== OPEN_LIST && after > 0) {
@@ -225,15 +305,23 @@ export function objectScanner(table: RowTable): ObjectScanner {
 
   return {
     row(bytes, start, end, lineNumber) {
+      if (template.read(bytes, start, end, table)) {
+        table.endRow(lineNumber);
+        return true;
+      }
+      table.dropRow();
       line = lineNumber;
       slot = 0;
       if (repeated.length > 0) repeated = [];
+      template.begin();
       const stop = members(bytes, start + 1, end, '', 0);
       if (stop < 0 || skipBlanks(bytes, stop, end) !== end) {
         table.dropRow();
         return false;
       }
-      for (const column of new Set(repeated)) {
+      // A set for each row would be a tenth of the work.
+      if (repeated.length === 0) template.learn(bytes, start, end);
+      for (const column of repeated.length === 0 ? [] : new Set(repeated)) {
         const name = table.columns[column]!.name;
         table.unset(column);
         table.refuse(column, AMBIGUOUS_CELL, lineNumber);
