@@ -83,13 +83,16 @@ export const seriesOf = (run: Run, ...roles: readonly TimeSeries['role'][]): rea
  * are. A finding is built for no other: a million points of rubbish have a hundred thousand spikes.
  */
 export function firstOf<Case>(
-  cases: readonly Case[],
+  cases: Iterable<Case>,
   finding: (one: Case) => Finding,
   limit = 10,
 ): readonly Finding[] {
-  const kept = cases.slice(0, limit).map(finding);
+  const kept: Finding[] = [];
+  let more = 0;
+  for (const one of cases)
+    if (kept.length < limit) kept.push(finding(one));
+    else more++;
   const last = kept.at(-1);
-  const more = cases.length - limit;
   if (last !== undefined && more > 0)
     kept[limit - 1] = { ...last, message: `${last.message} ${more} more like these follow.`, more };
   return kept;

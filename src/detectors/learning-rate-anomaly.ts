@@ -1,6 +1,6 @@
 import { formatNumber } from '../model/format-number.ts';
 import { RATIO, SHARE } from '../model/options.ts';
-import { attemptOf, type TimeSeries } from '../model/run.ts';
+import { attemptOf, type Run, type TimeSeries } from '../model/run.ts';
 import {
   counted,
   type Detector,
@@ -19,7 +19,8 @@ interface Anomaly {
   readonly series: TimeSeries;
   readonly from: number;
   readonly to: number;
-  readonly message: string;
+  /** Worded only where it is shown. */
+  readonly message: () => string;
   readonly measured: number;
   readonly unit: string;
 }
@@ -55,68 +56,19 @@ would do), zero in the middle of training or for more than \`zeroShare\` of the 
   detect(run, { threshold }) {
     const rates = seriesOf(run, 'learning_rate');
     if (rates.length === 0) return notApplicable('the log has no learning rate');
-    const cases = rates.flatMap((series) =>
-      series.attemptOffsets.flatMap((offset, attempt) => {
-        const { value, step } = attemptOf(series, attempt);
-        const found: Anomaly[] = [];
-        const report = (from: number, to: number, message: string, measured: number, unit: string): void => {
-          found.push({ series, from: offset + from, to: offset + to, message, measured, unit });
-        };
-        const invalid = value.findIndex((rate) => !(rate >= 0 && rate < Infinity));
-        if (invalid >= 0)
-          report(
-            invalid,
-            invalid,
-            `is ${value[invalid]} at ${run.stepUnit} ${step[invalid]}`,
-            value[invalid]!,
-            'learning rate',
-          );
-        const first = value.findIndex((rate) => rate > 0);
-        if (first < 0) {
-          if (value.length > 1 && invalid < 0)
-            report(
-              0,
-              value.length - 1,
-              `is zero at all of ${counted(value.length, 'point')}`,
-              0,
-              'learning rate',
-            );
-          return found;
-        }
-        for (let i = first + 1; i < value.length; i++) {
-          const before = value[i - 1]!;
-          const rise = value[i]! / before;
-          const warmUp = step[i]! / step[i - 1]!;
-          if (before > 0 && rise > threshold('jump') && !(rise <= 2 * warmUp))
-            report(
-              i,
-              i,
-              `rises ${formatNumber(rise)}-fold to ${formatNumber(value[i]!)} at ${run.stepUnit} ${step[i]}`,
-              rise,
-              'ratio',
-            );
-          if (value[i] !== 0 || before === 0) continue;
-          let end = i;
-          while (end + 1 < value.length && value[end + 1] === 0) end++;
-          const toTheEnd = end === value.length - 1;
-          if (!toTheEnd || end - i + 1 > threshold('zeroShare') * value.length + 1)
-            report(
-              i,
-              end,
-              `is zero from ${run.stepUnit} ${step[i]} ${toTheEnd ? 'to the end' : `to ${step[end]}`} (${counted(end - i + 1, 'point')})`,
-              0,
-              'learning rate',
-            );
-        }
-        return found;
-      }),
-    );
+    const jump = threshold('jump');
+    const zeroShare = threshold('zeroShare');
+    const cases = function* (): Generator<Anomaly> {
+      for (const series of rates)
+        for (let attempt = 0; attempt < series.attemptOffsets.length; attempt++)
+          yield* anomaliesOf(run, series, attempt, jump, zeroShare);
+    };
     return outcomeOf(
-      firstOf(cases, ({ series, from, to, message, measured, unit }) =>
+      firstOf(cases(), ({ series, from, to, message, measured, unit }) =>
         findingAt(run, series, from, to, {
           id: 'learning-rate-anomaly',
           severity: 'note',
-          message: `"${series.name}" ${message}.`,
+          message: `"${series.name}" ${message()}.`,
           measured: quantity('learning rate', measured, unit),
           threshold: quantity('rise from one point to the next', threshold('jump'), 'ratio'),
           advice,
@@ -125,3 +77,60 @@ would do), zero in the middle of training or for more than \`zeroShare\` of the 
     );
   },
 } as const satisfies Detector;
+
+/** What is odd in an attempt, one after the other: a rate that is noise has an anomaly at every sixth point. */
+function* anomaliesOf(
+  run: Run,
+  series: TimeSeries,
+  attempt: number,
+  jump: number,
+  zeroShare: number,
+): Generator<Anomaly> {
+  const offset = series.attemptOffsets[attempt]!;
+  const { value, step } = attemptOf(series, attempt);
+  const at = (from: number, to: number) => ({ series, from: offset + from, to: offset + to });
+  const invalid = value.findIndex((rate) => !(rate >= 0 && rate < Infinity));
+  if (invalid >= 0)
+    yield {
+      ...at(invalid, invalid),
+      message: () => `is ${value[invalid]} at ${run.stepUnit} ${step[invalid]}`,
+      measured: value[invalid]!,
+      unit: 'learning rate',
+    };
+  const first = value.findIndex((rate) => rate > 0);
+  if (first < 0) {
+    if (value.length > 1 && invalid < 0)
+      yield {
+        ...at(0, value.length - 1),
+        message: () => `is zero at all of ${counted(value.length, 'point')}`,
+        measured: 0,
+        unit: 'learning rate',
+      };
+    return;
+  }
+  for (let i = first + 1; i < value.length; i++) {
+    const before = value[i - 1]!;
+    const rise = value[i]! / before;
+    const warmUp = step[i]! / step[i - 1]!;
+    if (before > 0 && rise > jump && !(rise <= 2 * warmUp))
+      yield {
+        ...at(i, i),
+        message: () =>
+          `rises ${formatNumber(rise)}-fold to ${formatNumber(value[i]!)} at ${run.stepUnit} ${step[i]}`,
+        measured: rise,
+        unit: 'ratio',
+      };
+    if (value[i] !== 0 || before === 0) continue;
+    let end = i;
+    while (end + 1 < value.length && value[end + 1] === 0) end++;
+    const toTheEnd = end === value.length - 1;
+    if (!toTheEnd || end - i + 1 > zeroShare * value.length + 1)
+      yield {
+        ...at(i, end),
+        message: () =>
+          `is zero from ${run.stepUnit} ${step[i]} ${toTheEnd ? 'to the end' : `to ${step[end]}`} (${counted(end - i + 1, 'point')})`,
+        measured: 0,
+        unit: 'learning rate',
+      };
+  }
+}

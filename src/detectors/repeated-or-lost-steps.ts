@@ -1,5 +1,5 @@
 import { RATIO } from '../model/options.ts';
-import { medianOf } from '../model/order-statistics.ts';
+import { usualDistance } from '../model/order-statistics.ts';
 import { attemptOf } from '../model/run.ts';
 import { counted, type Detector, findingAt, notApplicable, outcomeOf, quantity } from './detector.ts';
 
@@ -38,7 +38,7 @@ a new run and says nothing), or further on than \`gap\` times the usual distance
       const before = attemptOf(series, last).step;
       const { step } = attemptOf(series, attempt);
       if (before.length < 2 || step.length === 0) return [];
-      const usual = medianOf(before.subarray(1).map((value, i) => value - before[i]!));
+      const usual = usualDistance(before);
       const end = before.at(-1)!;
       const first = step[0]!;
       if (first <= before[0]! + usual) return [];

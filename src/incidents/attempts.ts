@@ -2,7 +2,7 @@
  * How a series of several attempts is judged: a resume goes on from the points before it, a beginning anew is judged by itself, and what was too short
  * and done again does not count.
  */
-import { medianOf } from '../model/order-statistics.ts';
+import { medianOf, usualDistance } from '../model/order-statistics.ts';
 import type { Incident, VerdictClass } from '../model/report.ts';
 import { attemptOf, type Run, type TimeSeries } from '../model/run.ts';
 import { type AttemptJudgement, badness, judgePoints, type SeriesIncident, worstOf } from './judge.ts';
@@ -70,8 +70,7 @@ function endIsUnknown(run: Run, series: TimeSeries, settings: VerdictSettings): 
 function beginsAnew(stretches: readonly Stretch[], step: number): boolean {
   const first = stretches[0];
   if (first === undefined || first.step.length < 2) return true;
-  const usual = medianOf(first.step.subarray(1).map((at, i) => at - first.step[i]!));
-  return step <= first.step[0]! + usual;
+  return step <= first.step[0]! + usualDistance(first.step);
 }
 
 /**

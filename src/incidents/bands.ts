@@ -401,16 +401,16 @@ export function exceedances(
     return made;
   };
   const found: { readonly index: number; readonly before: number; readonly scales: number }[] = [];
+  // The center costs more than its floor, the scale more than the center, and hardly a point is so high that they matter.
+  const mayExceed = (y: number, center: number): boolean =>
+    y > center && !(scale.byRatio && y <= scale.above(center, ratio, 0));
   for (let i = 0; i < values.length; i++) {
     const y = scale.to(values[i]!);
     if (!Number.isFinite(y)) continue;
-    // The center costs more than its floor, the scale more than the center, and hardly a point is so high that they matter.
-    const mayExceed = (center: number): boolean =>
-      y > center && !(scale.byRatio && y <= scale.above(center, ratio, 0));
-    if (seen++ >= start && mayExceed(band?.floor ?? lowest)) {
+    if (seen++ >= start && mayExceed(y, band?.floor ?? lowest)) {
       band ??= bandOfAll(i);
       const { center } = band;
-      if (mayExceed(center)) {
+      if (mayExceed(y, center)) {
         const { scale: spread } = band;
         if (y - center > scales * spread && y > scale.above(center, ratio, spread))
           found.push({ index: i, before: scale.from(center), scales: (y - center) / spread });

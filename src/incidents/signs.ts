@@ -1,5 +1,5 @@
 /** Signs that a run is lost, or that its end is unknown, which its losses alone do not show. */
-import { medianOf } from '../model/order-statistics.ts';
+import { medianOf, usualDistance } from '../model/order-statistics.ts';
 import { attemptOf, type Run, type TimeSeries } from '../model/run.ts';
 import type { VerdictSettings } from './settings.ts';
 
@@ -57,8 +57,7 @@ const RHYTHMS = 3;
 /** Whether a series goes on to a step, in its own rhythm; one of a single point has none. */
 export function reaches(run: Run, series: TimeSeries, until: number): boolean {
   const step = lastSteps(run, series);
-  const usual = medianOf(step.subarray(1).map((at, i) => at - step[i]!));
-  return until - step.at(-1)! <= RHYTHMS * usual;
+  return until - step.at(-1)! <= RHYTHMS * usualDistance(step);
 }
 
 /** The other columns that are the loss itself, under another name or as an evaluation of the training data. */

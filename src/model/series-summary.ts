@@ -1,5 +1,5 @@
 /** What a report keeps of a series: exact statistics over all points, and buckets that keep every extreme. */
-import { countNonFinite, percentilesInPlace } from './order-statistics.ts';
+import { countNonFinite, percentilesOf } from './order-statistics.ts';
 import type { ChartSeries, SeriesStatistics } from './report.ts';
 import type { TimeSeries } from './run.ts';
 
@@ -8,7 +8,6 @@ export function seriesStatistics(
   series: Pick<TimeSeries, 'step' | 'value'> & Partial<Pick<TimeSeries, 'missing' | 'refused'>>,
 ): SeriesStatistics {
   const { value, step, missing, refused } = series;
-  const finite = new Float64Array(value.length);
   let count = 0;
   let sum = 0;
   let min = Number.POSITIVE_INFINITY;
@@ -16,12 +15,12 @@ export function seriesStatistics(
   for (let i = 0; i < value.length; i++) {
     const x = value[i]!;
     if (!Number.isFinite(x)) continue;
-    finite[count++] = x;
+    count++;
     sum += x;
     if (x < min) min = x;
     if (x > max) max = x;
   }
-  const [p50, p90, p95, p99] = percentilesInPlace(finite.subarray(0, count), [50, 90, 95, 99]);
+  const [p50, p90, p95, p99] = percentilesOf(value, [50, 90, 95, 99]);
   return {
     points: value.length,
     ...countNonFinite(value),

@@ -1,6 +1,12 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { countNonFinite, medianInPlace, medianOf } from '../../src/model/order-statistics.ts';
+import {
+  countNonFinite,
+  medianInPlace,
+  medianOf,
+  percentilesOf,
+  usualDistance,
+} from '../../src/model/order-statistics.ts';
 
 /** By definition: sort, take the middle. */
 const sortedMedian = (values: readonly number[]): number => {
@@ -27,6 +33,56 @@ describe('medians', () => {
     expect(medianInPlace(new Float64Array(0))).toBeNaN();
     expect(medianOf([Number.NaN, Number.POSITIVE_INFINITY])).toBeNaN();
     expect(medianOf([Number.NaN, 3, 1, Number.POSITIVE_INFINITY])).toBe(2);
+  });
+});
+
+describe('percentiles', () => {
+  const ranks = [1, 50, 90, 95, 99, 100];
+  /** By definition: the smallest value that so many percent do not exceed. */
+  const sorted = (values: Float64Array): (number | null)[] => {
+    const finite = values.filter(Number.isFinite).sort();
+    return ranks.map((p) => finite[Math.ceil((p / 100) * finite.length) - 1] ?? null);
+  };
+
+  it.each([
+    ['even', (u: number) => u],
+    ['printed with two decimals', (u: number) => Math.round(100 * u) / 100],
+    ['nearly all one value', (u: number) => (u < 0.97 ? 0.001 : -u)],
+    ['with tails that no bin is wide enough for', (u: number) => Math.tan(Math.PI * (u - 0.5)) ** 9],
+    ['as wide as doubles are', (u: number) => (u - 0.5) * 2 * Number.MAX_VALUE],
+    ['narrower than a bin can be', (u: number) => Math.round(u * 9) * Number.MIN_VALUE],
+    ['often not finite', (u: number) => (u < 0.2 ? Number.NaN : u < 0.4 ? Number.NEGATIVE_INFINITY : 1 / u)],
+  ])('of a long series, %s, agree with sorting and leave it alone', (_, shape) => {
+    let state = 1;
+    const values = Float64Array.from({ length: 20_000 }, () => {
+      state = (Math.imul(state, 1664525) + 1013904223) >>> 0;
+      return shape(state / 2 ** 32);
+    });
+    const before = values.slice();
+    expect(percentilesOf(values, ranks, 50)).toEqual(sorted(values));
+    expect(Buffer.from(values.buffer).equals(Buffer.from(before.buffer))).toBe(true);
+  });
+
+  it('of a short series agree with sorting, and of none are null', () => {
+    fc.assert(
+      fc.property(fc.array(fc.oneof(finite, fc.constant(Number.NaN)), { maxLength: 40 }), (values) => {
+        const series = Float64Array.from(values);
+        expect(percentilesOf(series, ranks)).toEqual(sorted(series));
+      }),
+    );
+  });
+});
+
+describe('the usual distance of steps', () => {
+  it('is the median of all distances, whether they are equal or not', () => {
+    fc.assert(
+      fc.property(fc.array(fc.integer({ min: 1, max: 3 }), { maxLength: 12 }), (distances) => {
+        let at = 7;
+        const steps = Float64Array.from([7, ...distances.map((distance) => (at += distance))]);
+        if (distances.length === 0) expect(usualDistance(steps)).toBeNaN();
+        else expect(usualDistance(steps)).toBe(sortedMedian(distances));
+      }),
+    );
   });
 });
 
