@@ -1,4 +1,4 @@
-"""What a quiet check costs beside a training step (forward, backward, optimizer), in one run.
+"""What a quiet check costs beside a training step (forward, backward, optimizer), in processor time, in one run.
 
     python bench/guard/cost.py [--steps 20] [--threads 1]
 """
@@ -43,15 +43,15 @@ def main() -> None:
                 guard = Guard(net, optimizer, loss_of)
                 steps, checks, looks = [], [], []
                 for k in range(chosen.steps + 12):
-                    begun = time.perf_counter()
+                    begun = time.process_time()
                     optimizer.zero_grad()
                     loss = loss_of(net, data)
                     loss.backward()
-                    middle = time.perf_counter()
+                    middle = time.process_time()
                     advice = guard.check(k, data, loss)
-                    checked = time.perf_counter()
+                    checked = time.process_time()
                     optimizer.step()
-                    end = time.perf_counter()
+                    end = time.process_time()
                     if k >= 12:
                         steps.append(end - begun - (checked - middle))
                         (looks if advice.ahead else checks).append(checked - middle)

@@ -26,7 +26,7 @@ from ..guarding import Advice, BaseGuard, Measured
 from ..rules import Clipping, Rules, clipping_words, recorded_rules
 from . import words as names
 from .ahead import LookAhead, LossFn
-from .measures import measure
+from .measures import measure, over_ranks
 
 
 class Guard(BaseGuard):
@@ -63,11 +63,11 @@ class Guard(BaseGuard):
         self.optimizers = [names.unwrapped(one) for one in given]
         self.model = names.plain_model(model)
         self.scaler = scaler
+        self._sharded = _is_sharded(self.model)
         #: Whether several ranks train the model, each with a guard that is called at every step.
-        self.parallel = type(model).__name__ == "DistributedDataParallel"
+        self.parallel = self._sharded or type(model).__name__ == "DistributedDataParallel"
         self._ahead: LookAhead | None = None
-        sharded = next((p for p in self.model.parameters() if type(p.data).__name__ == "DTensor"), None)
-        if loss_fn is not None and (sharded is not None or "FullyShardedDataParallel" in type(model).__name__):
+        if self._sharded:
             self._say("parameters are sharded: steps are not tried before, the signs alone decide")
         elif loss_fn is not None:
             self._ahead = LookAhead(self.model, self.optimizers, loss_fn, self._rules(clipping), self._mean_of_ranks)
@@ -136,14 +136,16 @@ class Guard(BaseGuard):
             for group in optimizer.param_groups
             for p in group["params"]
         ]
-        found = measure(named)
+        value = self._mean_of_ranks(torch.as_tensor(loss).detach().float().reshape(1).clone())
+        found, own_loss = measure(named, value)
+        if self._sharded and torch.distributed.get_world_size() > 1:
+            found = over_ranks(found, named, self._reduced, lambda v: self._reduced(v, torch.distributed.ReduceOp.MAX))
         # Where nothing divides the gradient, what is usual for the tensor takes the place.
         usual = [self._usual.surprise(one.name, one.largest, one.square, one.entries) for one in found]
         surprise = [own if math.isnan(one.surprise) else one.surprise for one, own in zip(found, usual)]
         rates = [float(group["lr"]) for o in self.optimizers for group in o.param_groups if group.get("lr") is not None]
-        value = self._mean_of_ranks(torch.as_tensor(loss).detach().double().reshape(1).clone())
         return Measured(
-            float(value),
+            own_loss,
             max(rates, default=math.nan),
             math.sqrt(sum(one.square for one in found)),
             math.sqrt(sum(one.update for one in found)),
@@ -169,7 +171,25 @@ class Guard(BaseGuard):
     def _mean_of_ranks(self, value: torch.Tensor) -> torch.Tensor:
         """The mean over ranks, in place; the value itself where there is one process."""
         if self.parallel and torch.distributed.get_world_size() > 1:
-            value = value.to(next(self.model.parameters()).device)
-            torch.distributed.all_reduce(value)
+            value = self._reduced(value)
             value /= torch.distributed.get_world_size()
         return value
+
+    def _reduced(self, value: torch.Tensor, how: Any = None) -> torch.Tensor:
+        """The sum over ranks, or what `how` makes of them."""
+        value = value.to(next(self.model.parameters()).device)
+        torch.distributed.all_reduce(value, torch.distributed.ReduceOp.SUM if how is None else how)
+        return value
+
+
+def _is_sharded(model: torch.nn.Module) -> bool:
+    """Whether each rank holds a part of some parameters. Raises ValueError where ranks hold parts of different ones: they cannot
+    agree on a step."""
+    sizes = {p.device_mesh.size() for p in model.parameters() if hasattr(p, "device_mesh")}
+    sizes |= {module.world_size for module in model.modules() if type(module).__name__ == "FullyShardedDataParallel"}
+    if sizes and sizes != {torch.distributed.get_world_size()}:
+        raise ValueError(
+            f"clippy-diag: parameters are sharded over {' and '.join(map(str, sorted(sizes)))} of"
+            f" {torch.distributed.get_world_size()} ranks; a guard knows shards over all ranks only"
+        )
+    return bool(sizes)

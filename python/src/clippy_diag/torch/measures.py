@@ -7,7 +7,7 @@ is to cost a tenth of a step. The tests hold them against the steps that the opt
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 import torch
@@ -16,23 +16,27 @@ from ..guarding import ABSOLUTE, LARGEST_SURPRISE, RELATIVE
 from . import words as names
 
 #: Entries that are worked on at a time: temporaries of them stay in a processor's cache; on a GPU fewer calls count more.
-ON_CPU, ON_GPU = 2**15, 2**24
-#: Keeps 0 / 0 of entries that never had a gradient at 0.
-_TINY = 1e-30
-#: What is measured of a part: Σg², max g², Σu², max |u|/(|w| + absolute/relative), max g²/(the state with g² in it); u is the update
-#: without its learning rate.
+ON_CPU, ON_GPU = 2**18, 2**24
+#: What is measured of a part: Σg², max |g| (0 where the optimizer divides by its state), Σu², max |u|/(|w| + _NEAR) or a larger
+#: value where that bounds nothing, max |g|/√(the state with g² in it); u is the update without its learning rate.
 _VALUES = 5
+#: Clippy's bound is relative·(|w| + _NEAR).
+_NEAR = ABSOLUTE / RELATIVE
 #: The slot that an optimizer divides by.
 SQUARES = {"Adagrad": "sum", "RMSprop": "square_avg", "Adam": "exp_avg_sq", "AdamW": "exp_avg_sq"}
 
+#: Stands for NaN where the largest over ranks is taken; all else is above it.
+_UNKNOWN = -2.0
+
 Named = list[tuple[str, torch.nn.Parameter, torch.optim.Optimizer, Mapping[str, Any]]]
+Reduce = Callable[[torch.Tensor], torch.Tensor]
 
 
 class Measures(NamedTuple):
     """What is measured of a tensor."""
 
     name: str
-    #: Sum of g², largest |g|, number of entries.
+    #: Sum of g², largest |g| where there is no surprise, number of entries.
     square: float
     largest: float
     entries: int
@@ -45,29 +49,82 @@ class Measures(NamedTuple):
     surprise: float
 
 
-def measure(named: Named) -> list[Measures]:
-    """Measures every parameter that has a gradient; the values come to the host in one copy."""
+class Found(NamedTuple):
+    """What is measured of a step."""
+
+    tensors: list[Measures]
+    loss: float
+
+
+def measure(named: Named, loss: torch.Tensor) -> Found:
+    """Measures every parameter that has a gradient, of a sharded one what this rank holds. The values come to the host in one
+    copy, with the loss; counts of steps that an optimizer keeps on a GPU (`fused`, `capturable`) in one before it."""
     scalars: list[torch.Tensor] = []
     counts: list[int] = []
-    kinds: list[str | None] = []
     present = [entry for entry in named if entry[1].grad is not None]
+    states = _states(present)
+    kinds = [type(o).__name__ if names.has_formula(o) else None for _, _, o, _ in present]
     with torch.no_grad():
-        for _, parameter, optimizer, group in present:
-            state = optimizer.state.get(parameter, {})
-            kind = type(optimizer).__name__ if names.has_formula(optimizer) else None
-            kinds.append(kind)
+        for (_, parameter, _, group), state, kind in zip(present, states, kinds):
             before = len(scalars)
+            rate = math.nan if kind is None else _rate(kind, group, state)
             for gradient, weight, slots in _parts(parameter, state):
-                scalars += _of_part(kind, group, gradient, weight, {**state, **slots})
+                scalars += _of_part(kind, group, gradient, weight, {**state, **slots}, rate)
             counts.append((len(scalars) - before) // _VALUES)
-    device = scalars[0].device if scalars else None
-    flat = torch.stack([value.to(device, torch.float32) for value in scalars]).tolist() if scalars else []
-    found, at = [], 0
-    for (name, parameter, optimizer, group), kind, count in zip(present, kinds, counts):
+    scalars.append(loss.detach().reshape(()))
+    device = scalars[0].device
+    *flat, value = torch.stack([scalar.to(device, torch.float32) for scalar in scalars]).tolist()
+    tensors, at = [], 0
+    for (name, parameter, _, group), state, kind, count in zip(present, states, kinds, counts):
         rows = [flat[at + _VALUES * k : at + _VALUES * (k + 1)] for k in range(count)]
         at += _VALUES * count
-        found.append(_of_tensor(name, parameter, kind, optimizer.state.get(parameter, {}), group, rows))
-    return found
+        tensors.append(_of_tensor(name, parameter, kind, state, group, rows))
+    return Found(tensors, value)
+
+
+def _states(present: Named) -> list[dict[str, Any]]:
+    """The optimizer's state of each parameter, with its count of steps on the host."""
+    states = [dict(optimizer.state.get(parameter, {})) for _, parameter, optimizer, _ in present]
+    away = [s for s in states if isinstance(s.get("step"), torch.Tensor) and s["step"].device.type != "cpu"]
+    if away:
+        steps = torch.stack([state["step"].reshape(()).float() for state in away]).tolist()
+        for state, step in zip(away, steps):
+            state["step"] = step
+    return states
+
+
+def over_ranks(found: list[Measures], named: Named, total: Reduce, most: Reduce) -> list[Measures]:
+    """What is measured of whole tensors of which each rank holds a shard; the same on all ranks.
+
+    found        what this rank measured
+    total, most  the sum and the largest of a tensor over all ranks, in place
+    """
+    own = {one.name: one for one in found}
+    sums, tops = [], []
+    for name, parameter, *_ in named:
+        one = own.get(name)
+        if one is None:
+            sums.append([0.0] * 4)
+            tops.append([_UNKNOWN] * 3)
+        else:
+            sums.append([value / _copies(parameter) for value in (1.0, one.square, one.entries, one.update)])
+            tops.append([_UNKNOWN if math.isnan(v) else v for v in (one.largest, -one.factor, one.surprise)])
+    whole_sums = total(torch.tensor(sums, dtype=torch.float32)).tolist()
+    whole_tops = most(torch.tensor(tops, dtype=torch.float32)).tolist()
+    joined = []
+    for (name, *_), (there, square, entries, update), top in zip(named, whole_sums, whole_tops):
+        largest, factor, surprise = (math.nan if value == _UNKNOWN else value for value in top)
+        if there:
+            joined.append(Measures(name, square, largest, round(entries), update, -factor, surprise))
+    return joined
+
+
+def _copies(parameter: torch.Tensor) -> float:
+    """How many ranks hold the same entries of a parameter."""
+    mesh, placements = getattr(parameter, "device_mesh", None), getattr(parameter, "placements", ())
+    return (
+        math.prod(mesh.size(k) for k, one in enumerate(placements) if one.is_replicate()) if mesh is not None else 1.0
+    )
 
 
 def _of_tensor(
@@ -79,13 +136,13 @@ def _of_tensor(
     rows: list[list[float]],
 ) -> Measures:
     assert parameter.grad is not None
-    entries = parameter.grad._values().numel() if parameter.grad.is_sparse else parameter.numel()
+    entries = parameter.grad._values().numel() if parameter.grad.is_sparse else names.local(parameter).numel()
     rate = math.nan if kind is None else _rate(kind, group, state)
     most = rate * _most(row[3] for row in rows)
     return Measures(
         name,
         sum(row[0] for row in rows),
-        math.sqrt(_most(row[1] for row in rows)),
+        _most(row[1] for row in rows),
         entries,
         rate * rate * sum(row[2] for row in rows),
         math.nan if math.isnan(most) else min(1.0, RELATIVE / most) if most > 0 else 1.0,
@@ -120,8 +177,9 @@ def _rate(kind: str, group: Mapping[str, Any], state: Mapping[str, Any]) -> floa
     return rate
 
 
-def _surprise(kind: str, group: Mapping[str, Any], state: Mapping[str, Any], ratio: float) -> float:
-    """From r = g² / (state with g² in it) to |g| / √(state without): the state without is (state with) - share·g²."""
+def _surprise(kind: str, group: Mapping[str, Any], state: Mapping[str, Any], root: float) -> float:
+    """From |g| / √(state with g² in it) to |g| / √(state without): the state without is (state with) - share·g²."""
+    ratio = root * root
     if kind == "Adagrad":
         kept, share, unbiased = 1.0, 1.0, 1.0
     else:
@@ -139,9 +197,13 @@ def _parts(
     parameter: torch.nn.Parameter, state: Mapping[str, Any]
 ) -> Iterator[tuple[torch.Tensor, torch.Tensor, dict[str, torch.Tensor]]]:
     """Gradient, weight and slots, flat, a part at a time; of a sparse gradient the rows that it has."""
-    gradient, weight = parameter.grad, parameter.detach()
-    assert gradient is not None
-    slots = {k: v for k, v in state.items() if isinstance(v, torch.Tensor) and v.dim() and v.shape == weight.shape}
+    assert parameter.grad is not None
+    gradient, weight = names.local(parameter.grad), names.local(parameter.detach())
+    slots = {
+        k: names.local(v)
+        for k, v in state.items()
+        if isinstance(v, torch.Tensor) and v.dim() and v.shape == parameter.shape
+    }
     if gradient.is_sparse:
         gradient = gradient.coalesce()
         if gradient.sparse_dim() == 1:
@@ -159,28 +221,44 @@ def _parts(
 
 
 def _of_part(
-    kind: str | None, group: Mapping[str, Any], gradient: torch.Tensor, weight: torch.Tensor, state: Mapping[str, Any]
+    kind: str | None,
+    group: Mapping[str, Any],
+    gradient: torch.Tensor,
+    weight: torch.Tensor,
+    state: Mapping[str, Any],
+    rate: float,
 ) -> list[torch.Tensor]:
-    """The _VALUES of a part. `amax` of squares and of absolute values, not a norm of infinite order: that is ten times slower."""
-    squares = gradient * gradient
-    square, largest = squares.sum(), squares.amax()
+    """The _VALUES of a part."""
+    square, nothing = torch.dot(gradient, gradient), gradient.new_zeros(())
+    largest = nothing if SQUARES.get(kind or "") in state else _largest(gradient)
     if kind is None:
         unknown = square.new_full((), math.nan)
         return [square, largest, unknown, unknown, unknown]
     decay = float(group.get("weight_decay", 0))
     if decay and kind != "AdamW" and not group.get("decoupled_weight_decay"):
         gradient = torch.add(gradient, weight, alpha=decay)
-        squares = torch.mul(gradient, gradient, out=squares)
-    update, ratio = _update(kind, group, gradient, squares, state)
-    total = torch.dot(update, update)
-    bound = weight.abs().add_(ABSOLUTE / RELATIVE)
-    return [square, largest, total, torch.div(update, bound, out=bound).abs_().amax(), ratio]
+    update, ratio = _update(kind, group, gradient, state)
+    total = square if update is gradient and not decay else torch.dot(update, update)
+    most = _largest(update)
+    bound = most / _NEAR
+    # Where the largest update is below the bound of a weight of 0 no weight has to be read. A GPU would have to wait for that.
+    if weight.is_cuda or not rate * float(bound) <= RELATIVE:
+        near = weight.abs().add_(_NEAR)
+        bound = _largest(torch.div(update, near, out=near))
+    return [square, largest, total, bound, most if ratio is None else ratio]
+
+
+def _largest(values: torch.Tensor) -> torch.Tensor:
+    """The largest absolute value; NaN where one is. In one pass; a norm of infinite order takes ten times as long."""
+    low, high = torch.aminmax(values)
+    return torch.maximum(high, -low)
 
 
 def _update(
-    kind: str, group: Mapping[str, Any], gradient: torch.Tensor, squares: torch.Tensor, state: Mapping[str, Any]
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """The next update over its rate, and the largest g² over the state that it is divided by."""
+    kind: str, group: Mapping[str, Any], gradient: torch.Tensor, state: Mapping[str, Any]
+) -> tuple[torch.Tensor, torch.Tensor | None]:
+    """The next update over its rate, and the largest |g| over the root of the state that has g² in it; None where that is the
+    largest entry of the update."""
     if kind == "SGD":
         nothing, momentum = gradient.new_zeros(()), float(group.get("momentum", 0))
         if not momentum:
@@ -194,9 +272,15 @@ def _update(
     if kind != "Adagrad":
         kept = float(group["alpha"] if kind == "RMSprop" else group["betas"][1])
         share = 1 - kept
-    second = torch.mul(state[slot], kept) if slot in state else torch.zeros_like(gradient)
-    second = second.add_(squares, alpha=share).add_(_TINY)
-    ratio = torch.div(squares, second, out=squares).amax()
+    if slot not in state:
+        second = torch.mul(gradient, gradient).mul_(share)
+    elif kind == "Adagrad":
+        second = torch.addcmul(state[slot], gradient, gradient)
+    else:
+        second = torch.mul(state[slot], kept).addcmul_(gradient, gradient, value=share)
+    epsilon, ratio = float(group["eps"]), None
+    if group.get("amsgrad") or group.get("centered"):
+        ratio = _largest(torch.div(gradient, second.sqrt().add_(epsilon)))
     if group.get("amsgrad") and "max_exp_avg_sq" in state:
         second = torch.maximum(second, state["max_exp_avg_sq"])
     elif group.get("centered"):
@@ -204,18 +288,20 @@ def _update(
         if "grad_avg" in state:
             mean = mean.add_(state["grad_avg"], alpha=kept)
         second = second.addcmul_(mean, mean, value=-1).clamp_(min=0)
-    divisor, epsilon = second.sqrt_(), float(group["eps"])
-    if kind == "Adagrad":
-        return torch.div(gradient, divisor.add_(epsilon), out=divisor), ratio
-    if kind == "RMSprop":
+    divisor = second.sqrt_()
+    if kind in ("Adagrad", "RMSprop"):
         update = torch.div(gradient, divisor.add_(epsilon), out=divisor)
         momentum = float(group.get("momentum", 0))
         if momentum and "momentum_buffer" in state:
+            ratio = _largest(update) if ratio is None else ratio
             update = update.add_(state["momentum_buffer"], alpha=momentum)
         return update, ratio
+    divisor = divisor.add_(epsilon * _bias(group, state))
+    if ratio is None:
+        ratio = _largest(torch.div(gradient, divisor))
     beta = float(group["betas"][0])
     first = torch.lerp(state["exp_avg"], gradient, 1 - beta) if "exp_avg" in state else gradient * (1 - beta)
-    return first.div_(divisor.add_(epsilon * _bias(group, state))), ratio
+    return first.div_(divisor), ratio
 
 
 def _bias(group: Mapping[str, Any], state: Mapping[str, Any]) -> float:

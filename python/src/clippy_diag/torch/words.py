@@ -191,6 +191,11 @@ def plain_model(model: torch.nn.Module) -> torch.nn.Module:
     return model
 
 
+def local(tensor: torch.Tensor) -> torch.Tensor:
+    """The shard of a tensor that this rank holds; the tensor itself where it is not sharded."""
+    return tensor.to_local() if hasattr(tensor, "to_local") else tensor
+
+
 def layouts_of(model: torch.nn.Module, names: Iterable[str], given: Mapping[str, str]) -> dict[str, dict[str, Any]]:
     """Layout of every kernel and which parameters are embeddings, from the modules that own them; `given` wins."""
     kinds: dict[str, dict[str, Any]] = {}
