@@ -1,6 +1,6 @@
 /**
  * Tables that trainers print, turned into lines of names and numbers: a header with rows below it (fastai, Ultralytics,
- * the notebooks of Hugging Face), and boxes of a name and a number a line (Stable-Baselines, Spinning Up).
+ * the notebooks of Hugging Face, xLearn, Vowpal Wabbit), and boxes of a name and a number a line (Stable-Baselines, Spinning Up).
  */
 import { roleByName } from './metric-roles.ts';
 import { numberOfText } from './number-text.ts';
@@ -58,8 +58,24 @@ function yoloNames(cells: readonly string[]): string[] {
   return cells.map((name, k) => (k > 1 && k < end && !/loss$/i.test(name) ? `${name}_loss` : name));
 }
 
+/** `[ 10%      ]     3     0.61`: xLearn draws how far it is before a row, and a rule before its header. */
+const PROGRESS = /^\s*\[[-\s\d%]{3,20}\]\s+/;
+/** The second line of Vowpal Wabbit's header, whose names go over two lines. */
+const VOWPAL_HEADER = /^loss\s+last\s+counter\s+weight\s+label\s+predict\s+features$/;
+/** A row of Vowpal Wabbit's; with an `h` behind it the losses are of rows held out. */
+const VOWPAL_ROW = /^(\S+)\s+(\S+)\s+(\d+)\s+[\d.]+\s.*?(\sh)?$/;
+/** The loss since the line before is the news; the average is of the whole run. `n.a.` and `unknown` are no values. */
+function vowpalRow(text: string): string | undefined {
+  const [, average, since, counter, held] = VOWPAL_ROW.exec(text) ?? [];
+  if (average === undefined || since === undefined) return undefined;
+  const cell = (value: string): string => (/^(?:n\.a\.|unknown)$/.test(value) ? '-' : value);
+  const name = held === undefined ? 'loss' : 'heldout_loss';
+  return `step: ${counter} | ${name}: ${cell(since)} | average_${name}: ${cell(average)}`;
+}
+
 export function tableReader(): TableReader {
   let header: string[] | undefined;
+  let isVowpal = false;
   let section = '';
   let box: string[] | undefined;
   /** The last row that counted: a full bar is drawn once more when it is closed. */
@@ -80,11 +96,17 @@ export function tableReader(): TableReader {
     names.every((name, k) => !isLoss(name) || Number.isFinite(numberOfText(cells[k]!)));
 
   return {
-    isOpen: () => header !== undefined || box !== undefined,
+    isOpen: () => header !== undefined || box !== undefined || isVowpal,
     take(raw) {
       if (raw.length > LONGEST) return undefined;
-      const text = raw.replace(/[│┃]/g, '|');
+      const text = raw.replace(/[│┃]/g, '|').replace(PROGRESS, '');
       const trimmed = text.trim();
+      if (VOWPAL_HEADER.test(trimmed)) {
+        isVowpal = true;
+        return undefined;
+      }
+      const vowpal = isVowpal ? vowpalRow(trimmed) : undefined;
+      if (vowpal !== undefined) return vowpal;
       if (RULE.test(trimmed)) {
         const rows = box;
         box = trimmed.includes('|') ? box : [];

@@ -109,7 +109,7 @@ export const ERROR_TEXTS = define({
   'format-unknown': {
     exitCode: EXIT.input,
     message: 'the format of {path} is unknown; tried {tried}',
-    hint: 'force one with --format, or see docs/formats.md for what can be read',
+    hint: "for text whose lines tell a step and a loss, say where: --pattern '(?<step>\\d+) (?<loss>\\S+)'; else force a format with --format, or see docs/formats.md",
   },
   'log-no-record': {
     exitCode: EXIT.input,

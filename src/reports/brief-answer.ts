@@ -135,7 +135,7 @@ function factsOf(run: RunReport): string {
   return [
     shortPath(inertName(run.id)),
     ...(series === undefined ? [] : [plural(series.points, 'point')]),
-    ...(first === undefined || last === undefined
+    ...(first === undefined || last === undefined || Number.isNaN(first + last)
       ? []
       : [`${stepUnit}s ${formatCount(first)} to ${formatCount(last)}`]),
     ...(run.attempts > 1 ? [plural(run.attempts, 'attempt')] : []),

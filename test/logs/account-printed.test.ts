@@ -79,6 +79,8 @@ const UNTOLD: Readonly<Record<string, { readonly said: readonly string[]; readon
   'metric-logger': { said: [''], why: 'the average in brackets behind it is taken for the value' },
   'lightning-tqdm': { said: ANY, why: 'the end of a bar that tells nothing else: it is drawn again' },
   'torchrec-nvt': { said: ANY, why: 'a line of one name and its number, and no axis: words are a sentence' },
+  'vowpal-wabbit': { said: [''], why: PARTED_BY_BLANKS },
+  xlearn: { said: [''], why: PARTED_BY_BLANKS },
   ultralytics: { said: [''], why: PARTED_BY_BLANKS },
   yolov5: { said: [''], why: PARTED_BY_BLANKS },
   'dlrm-v2': { said: ANY, why: 'a line of one name and its number, and no loss' },
