@@ -22,8 +22,8 @@ def loss_of(model, batch):
     return torch.stack([((model(part["x"])[:, 0] - part["y"]) ** 2).mean() for part in parts]).mean()
 
 
-def train(folder, callback=None, accumulation=1, clip=None, steps=12):
-    accelerator = accelerate.Accelerator(cpu=True, gradient_accumulation_steps=accumulation)
+def train(folder, callback=None, accumulation=1, clip=None, steps=12, **options):
+    accelerator = accelerate.Accelerator(cpu=True, gradient_accumulation_steps=accumulation, **options)
     model = build()
     optimizer = torch.optim.Adam(model.parameters(), lr=0.01)
     g = torch.Generator().manual_seed(0)
@@ -73,6 +73,17 @@ def test_a_loop_is_recorded_before_its_clipping_which_is_heard(tmp_path, read, a
     assert closed_loop(tmp_path / "capture", build(), loss_of, arms=None)["baseline"]["worstDifference"] < 1e-6
     plain, _, _ = train(tmp_path, None, accumulation, clip)
     assert all(torch.equal(a, b) for a, b in zip(plain.parameters(), model.parameters()))
+
+
+def test_autocast_of_the_accelerator_comes_back_in_a_closed_loop(tmp_path, read):
+    accelerate.state.AcceleratorState._reset_state(reset_partial_state=True)
+    callback = ClippyCallback(tmp_path / "capture", every=3, after=5, batches=True)
+    callback.capture_now()
+    train(tmp_path, callback, mixed_precision="bf16")
+    accelerate.state.AcceleratorState._reset_state(reset_partial_state=True)
+    assert read(tmp_path / "capture").manifest["rerun"]["autocast"] == {"device": "cpu", "dtype": "bfloat16"}
+    found = closed_loop(tmp_path / "capture", build(), loss_of, rules=["none"], arms=None)
+    assert found["baseline"]["worstDifference"] <= 1e-6
 
 
 def test_several_clippings_are_recorded_in_their_order(tmp_path, read):

@@ -106,6 +106,15 @@ def test_gradients_are_those_before_clipping_and_losses_those_of_the_step(tmp_pa
     assert result["baseline"]["worstDifference"] <= 1e-5
 
 
+def test_autocast_of_the_trainer_comes_back_in_a_closed_loop(tmp_path, read):
+    callback = ClippyCallback(tmp_path / "capture", every=3, after=5, batches=True)
+    callback.capture_now()
+    train(tmp_path, callback=callback, bf16=True)
+    assert read(tmp_path / "capture").manifest["rerun"]["autocast"] == {"device": "cpu", "dtype": "bfloat16"}
+    found = closed_loop(tmp_path / "capture", build(), loss_fn, rules=["none"], arms=None)
+    assert found["baseline"]["worstDifference"] <= 1e-6
+
+
 def test_training_is_bitwise_the_same_and_nothing_stays_wrapped(tmp_path):
     callback = ClippyCallback(tmp_path / "capture", every=4, after=3, batches=True)
     callback.capture_now()

@@ -128,6 +128,9 @@ def test_bfloat16_autocast_is_recorded(tmp_path, read):
     module = train(tmp_path, [callback], precision="bf16-mixed")
     capture = read(tmp_path / "capture")
     np.testing.assert_array_equal(capture.steps[0]["grad/net.0.weight"][1], module.gradients[0][0].numpy())
+    assert capture.manifest["rerun"]["autocast"] == {"device": "cpu", "dtype": "bfloat16"}
+    found = closed_loop(tmp_path / "capture", Net(), lambda m, batch: m.training_step(batch, 0), arms=None)
+    assert found["baseline"]["worstDifference"] <= 1e-6
 
 
 def test_an_error_in_the_training_still_ends_the_recording(tmp_path, status):

@@ -191,7 +191,8 @@ class Recorder(Controls):
             return
         if not self._scaler_checked and scaler is None and any(_is_active_scaler(o) for o in gc.get_objects()):
             own.stop(
-                "a GradScaler is active: pass it as record(..., scaler=scaler), or its scale would be taken for gradient"
+                "a GradScaler is active: pass it as record(..., scaler=scaler), or its scale would be taken for gradient;"
+                " one of another training has to be deleted first"
             )
             return
         self._scaler_checked = True
