@@ -46,7 +46,7 @@ describe.each<[document: string, code: number, ...args: string[]]>([
     'replay',
     0,
     'replay',
-    'fixtures/captures/embedding',
+    'fixtures/captures/nan',
     '--mode',
     'closed-loop',
     '--rule',

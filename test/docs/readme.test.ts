@@ -1,44 +1,18 @@
 /** What the README and the docs show is what the commands print. */
-import { execFileSync } from 'node:child_process';
-import { copyFileSync, existsSync, mkdirSync, readdirSync, readFileSync } from 'node:fs';
-import { dirname, join } from 'node:path';
+import { existsSync, readdirSync, readFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { cli } from '../support/cli.ts';
-import { scratchFolders } from '../support/scratch.ts';
+import { deadLinks, examples, expectShown, INCIDENT, pages, WIDE } from '../support/doc-pages.ts';
 import { projectRoot } from '../support/shared-data.ts';
-
-const scratch = scratchFolders('links');
-
-const pages = [
-  'README.md',
-  ...readdirSync(join(projectRoot, 'docs'), { recursive: true, encoding: 'utf8' })
-    .filter((f) => f.endsWith('.md'))
-    .map((f) => `docs/${f}`),
-].map((path) => ({ path, text: readFileSync(join(projectRoot, path), 'utf8') }));
-
-/** ```console blocks: `$ clippy-diag …` and what it prints; a line `…` stands for lines left out. */
-const examples = pages.flatMap(({ path, text }) =>
-  [...text.matchAll(/^```console\n\$ clippy-diag (.*)\n([\s\S]*?)^```$/gm)].map((m) => ({
-    path,
-    args: m[1]!,
-    shown: m[2]!,
-  })),
-);
 
 describe('examples in the docs', () => {
   it('are there', async () => expect(examples.map((e) => e.path)).toContain('README.md'));
 
-  it.each(examples)('$path: clippy-diag $args', async ({ args, shown }) => {
-    const { out } = await cli(args.split(' '), { env: { COLUMNS: '100' } });
-    let at = 0;
-    for (const part of shown.split(/^…\n/m).filter((p) => p !== '')) {
-      const found = out.indexOf(part, at);
-      expect(
-        found,
-        `not printed, or not in this place:\n${part}\n--- but:\n${out.slice(at, at + 4000)}`,
-      ).toBeGreaterThanOrEqual(0);
-      at = found + part.length;
-    }
+  // The one that is left out is looked at by test/engine/analyze.test.ts.
+  it.each(examples.filter(({ args }) => args !== INCIDENT))('$path: clippy-diag $args', async (example) => {
+    const { out } = await cli(example.args.split(' '), { env: WIDE });
+    expectShown(out, example.shown);
   });
 
   it('name files of the project that exist, in docs and in comments of the sources', () => {
@@ -63,53 +37,10 @@ describe('examples in the docs', () => {
       expect(existsSync(join(projectRoot, file)), `${path}: ${file}`).toBe(true);
   });
 
-  /** Dead links of the Markdown files below a folder: to no file, to no heading. */
-  const deadLinks = (folder: string, files: readonly string[]): string[] =>
-    files.flatMap((file) => {
-      const text = readFileSync(join(folder, file), 'utf8').replace(/^```.*?^```|`[^`\n]*`(?!\])/gms, '');
-      return [...text.matchAll(/\]\((?!https?:|mailto:)([^)#\s]*)(?:#([^)\s]+))?\)/g)].flatMap(
-        ([, path, anchor]) => {
-          const target = path === '' ? join(folder, file) : join(folder, file, '..', path!);
-          if (!existsSync(target)) return [`${file}: ${path}`];
-          return anchor === undefined || headings(readFileSync(target, 'utf8')).has(anchor)
-            ? []
-            : [`${file}: ${path}#${anchor}`];
-        },
-      );
-    });
-  /** Anchors of a page, as GitHub makes them. */
-  const headings = (text: string): ReadonlySet<string> =>
-    new Set(
-      [...text.replace(/^```.*?^```/gms, '').matchAll(/^#+ (.*)$/gm)].map(([, title]) =>
-        title!
-          .toLowerCase()
-          .replace(/[^\p{L}\p{N} _-]/gu, '')
-          .replaceAll(' ', '-'),
-      ),
-    );
   const more = ['CHANGELOG.md', 'CONTRIBUTING.md', 'SECURITY.md', 'python/README.md'];
 
   it('link to files and headings that exist', () =>
     expect(deadLinks(projectRoot, [...pages.map(({ path }) => path), ...more])).toEqual([]));
-
-  it('link to nothing that the package leaves out', () => {
-    const packed = JSON.parse(
-      execFileSync('npm', ['pack', '--dry-run', '--json', '--ignore-scripts'], {
-        cwd: projectRoot,
-        encoding: 'utf8',
-        stdio: ['ignore', 'pipe', 'ignore'],
-      }),
-    ) as [{ files: { path: string }[] }];
-    const folder = scratch();
-    const files = packed[0].files.map(({ path }) => path);
-    for (const file of files.filter((path) => !path.startsWith('dist/'))) {
-      mkdirSync(dirname(join(folder, file)), { recursive: true });
-      copyFileSync(join(projectRoot, file), join(folder, file));
-    }
-    const markdown = files.filter((path) => path.endsWith('.md'));
-    expect(markdown.length).toBeGreaterThan(60);
-    expect(deadLinks(folder, markdown)).toEqual([]);
-  });
 
   it('name one repository, that of package.json', () => {
     const { repository, homepage, bugs } = JSON.parse(

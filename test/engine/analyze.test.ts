@@ -10,17 +10,33 @@ import { measureCurvature } from '../../src/measure/curvature.ts';
 import { modelEvidence } from '../../src/measure/model-evidence.ts';
 import { checkpointOfCapture } from '../../src/measure/point.ts';
 import { PLAIN } from '../../src/reports/format.ts';
+import { parseReport } from '../../src/reports/parse-report.ts';
 import { REPORT_FORMATS } from '../../src/reports/registry.ts';
 import { parseRule } from '../../src/rules/parse.ts';
 import { DEFAULT_RULES } from '../../src/rules/registry.ts';
+import { cli } from '../support/cli.ts';
+import { examples, expectShown, INCIDENT, WIDE } from '../support/doc-pages.ts';
+import { scratchFolders } from '../support/scratch.ts';
 import { projectRoot } from '../support/shared-data.ts';
 
 const folder = join(projectRoot, 'fixtures/incident');
-const run = (budget: number, now: () => Date = () => new Date()) =>
-  analyze([folder], { toolVersion: '0', now, budget });
+const run = (budget: number, now: () => Date) => analyze([folder], { toolVersion: '0', now, budget });
+const reports = scratchFolders('analyze');
 
-it('tells what, when, which task, why, and which rule would have held', async () => {
-  const report = await run(600);
+/** The incident up to four steps behind its onset: what is trained from there on is of no matter to where it is measured. */
+const upToOnset = async () => {
+  const capture = await openCapture(join(folder, 'capture'));
+  return { ...capture, steps: capture.steps.filter(({ step }) => step < 405) };
+};
+
+/** The whole analysis, made once: what the README shows of it is looked at here, too. */
+it('tells what, when, which task, why, and which rule would have held, as the README shows', async () => {
+  const saved = join(reports(), 'report.json');
+  const { out } = await cli([...INCIDENT.split(' '), '--report', `json:${saved}`], { env: WIDE });
+  const shown = examples.filter(({ args }) => args === INCIDENT);
+  expect(shown).toHaveLength(1);
+  expectShown(out, shown[0]!.shown);
+  const report = parseReport(readFileSync(saved, 'utf8'), saved);
   const [one] = report.runs;
   expect(report.runs).toHaveLength(1);
   expect(one!.verdict).toMatchObject({ class: 'full-divergence', onsetStep: 400, lastGoodStep: 399 });
@@ -142,7 +158,7 @@ it('a clock that runs out in the closed loop ends it there; the estimates stay',
 });
 
 it('a search that is too long for the budget ends at its next product', async () => {
-  const capture = await openCapture(join(folder, 'capture'));
+  const capture = await upToOnset();
   const checkpoints = [200, 300].map((step) => ({
     file: checkpointFile(join(folder, `checkpoints/step-${step}.pt`)),
     step,
@@ -170,7 +186,7 @@ it('a search that is too long for the budget ends at its next product', async ()
 });
 
 it('checkpoints that cannot be measured are said once for each reason, those beyond twelve counted', async () => {
-  const capture = await openCapture(join(folder, 'capture'));
+  const capture = await upToOnset();
   const other = join(projectRoot, 'fixtures/curvature/embeddings/checkpoint.safetensors');
   const checkpoints = Array.from({ length: 15 }, (_, i) => ({
     file: checkpointFile(i === 14 ? join(folder, 'checkpoints/step-300.pt') : other),

@@ -54,20 +54,29 @@ async function run(
 const relative = (found: number, expected: number): number =>
   Object.is(found, expected) ? 0 : Math.abs(found - expected) / Math.max(1e-12, Math.abs(expected));
 
+/** Whether the long project runs this. */
+const LONG = process.env.CLIPPY_DIAG_FUZZ !== undefined;
+/** Trained to their end in both projects; the others for ten steps in the fast one. */
+const WHOLE = ['incident/capture', 'captures/nan'];
+
 describe.each(CAPTURES)('%s', (name) => {
-  it('first ten losses and factors are PyTorch’s, and the verdicts where both precisions agree', async () => {
+  const toItsEnd = LONG || WHOLE.includes(name);
+  const verdicts = toItsEnd ? ', and the verdicts where both precisions agree' : '';
+  it(`first ten losses and factors are PyTorch’s${verdicts}`, async () => {
     const oracle = oracleOf(name);
     const { entries, baseline } = await run(
       name,
       oracle.rules.map((r) => r.rule),
+      toItsEnd ? {} : { steps: 10 },
     );
     expect(baseline).toMatchObject({ follows: true });
     expect(baseline.firstSteps).toBeLessThan(1e-4);
     let agreed = 0;
     for (const [r, expected] of oracle.rules.entries()) {
       const entry = entries[r]!;
-      expect(entry.steps).toEqual(oracle.steps);
-      expect(entry.loss).toHaveLength(oracle.steps.length);
+      const steps = toItsEnd ? oracle.steps : oracle.steps.slice(0, 10);
+      expect(entry.steps).toEqual(steps);
+      expect(entry.loss).toHaveLength(steps.length);
       for (let i = 0; i < 10; i++) {
         expect(
           relative(entry.loss![i]!, numberFromJson(expected.float32.loss[i])!),
@@ -78,12 +87,12 @@ describe.each(CAPTURES)('%s', (name) => {
           `${expected.rule} factor ${i}`,
         ).toBeLessThan(1e-3);
       }
-      if (expected.float32.verdict !== expected.float64.verdict) continue;
+      if (!toItsEnd || expected.float32.verdict !== expected.float64.verdict) continue;
       agreed++;
       expect(entry.verdict, `${expected.rule}: ${entry.why}`).toBe(expected.float32.verdict);
       expect(entry.confidence).toBe('exact');
     }
-    expect(agreed).toBeGreaterThan(3);
+    if (toItsEnd) expect(agreed).toBeGreaterThan(3);
   });
 });
 
