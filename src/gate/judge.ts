@@ -44,7 +44,9 @@ export function judgeGate(evidence: GateEvidence, config: GateConfig): GateResul
   const skipped: GateResult['skipped'][number][] = [];
   for (const group of groupsOf(report.runs, config)) {
     const incomplete = new Map<string, boolean>();
+    const madeWithOthers = new Map<RunReport, string | null>();
     for (const run of group.runs) {
+      madeWithOthers.set(run, otherThresholds(run, config));
       skipped.push(...unreadOf(run));
       const own = runProblems(run, config);
       problems.push(...own);
@@ -55,7 +57,7 @@ export function judgeGate(evidence: GateEvidence, config: GateConfig): GateResul
       if (rule.threshold !== null)
         for (const run of group.runs) problems.push(...refusedProblems(rule.threshold, run, problems));
       const judged = group.runs.map((run) =>
-        judgeRule(rule, run, evidence.runs.get(run.id), otherThresholds(run, config)),
+        judgeRule(rule, run, evidence.runs.get(run.id), madeWithOthers.get(run)!),
       );
       const absent = judged.find((judgement) => 'missing' in judgement);
       if (absent !== undefined && 'missing' in absent && rule.missing !== 'error') {
@@ -93,7 +95,7 @@ export function judgeGate(evidence: GateEvidence, config: GateConfig): GateResul
           run,
           evidence.baseline,
           config.baseline.tolerance,
-          otherThresholds(run, config),
+          madeWithOthers.get(run)!,
         ))
           rules.push(asRule('baseline', run.id, config.baseline.severity, judged));
     }
