@@ -1,4 +1,4 @@
-/** Files in HDF5, of h5py and Keras 2, cut at every offset. A test file of its own, so that these long runs share the cores. */
+/** Files in HDF5, of h5py and Keras 2, cut all over. A test file of its own, so that these long runs share the cores. */
 import { describe, it } from 'vitest';
 import { hdf5Seeds, seedPath } from './framework-seeds.ts';
 import { cutEverywhere } from './fuzz.ts';

@@ -1,4 +1,4 @@
-/** Files of Keras 3, cut at every offset. A test file of its own, so that these long runs share the cores. */
+/** Files of Keras 3, cut all over. A test file of its own, so that these long runs share the cores. */
 import { describe, it } from 'vitest';
 import { keras3Hdf5Seeds, kerasSeeds, seedPath } from './framework-seeds.ts';
 import { cutEverywhere } from './fuzz.ts';

@@ -1,2 +1,2 @@
-/** A thousand reports: this project sets CLIPPY_DIAG_FUZZ. */
+/** Two hundred reports: this project sets CLIPPY_DIAG_FUZZ. */
 import './round-trip.test.ts';

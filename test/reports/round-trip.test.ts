@@ -76,7 +76,7 @@ describe('any report', () => {
           for (const options of OPTIONS)
             expect(render(format, back, options), format).toBe(render(format, report, options));
       }),
-      { numRuns: LONG ? 1000 : 40 },
+      { numRuns: LONG ? 200 : 40 },
     );
   });
 
