@@ -6,58 +6,31 @@ import { afterAll, describe, expect, it } from 'vitest';
 import { openCheckpoint } from '../../src/checkpoints/registry.ts';
 import { writeSafetensors } from '../../src/checkpoints/safetensors.ts';
 import type { CurvatureEntry } from '../../src/model/curvature.ts';
-import { type CliResult, cli } from '../support/cli.ts';
+import { cli } from '../support/cli.ts';
+import {
+  atKeras,
+  capture,
+  curvature,
+  embeddings,
+  files,
+  incident,
+  isOfKeras,
+  isRefused,
+  measure,
+  near,
+  net,
+  type Point,
+  read,
+  tops,
+  topThree,
+} from './curvature-runs.ts';
 
-interface Spectrum {
-  readonly largest: number[];
-}
-type Point = Record<'hessian' | 'preconditioned', Spectrum>;
-const read = (path: string): unknown => JSON.parse(readFileSync(path, 'utf8'));
-const incident = read('fixtures/curvature/incident.json') as Record<string, Point>;
-const embeddings = read('fixtures/curvature/embeddings/expected.json') as Point & {
-  gaussNewton: Spectrum;
-  'block task/*': Spectrum;
-  tasks: Record<string, Spectrum>;
-};
-
-const capture = 'fixtures/incident/capture';
 const ADAGRAD = ['--optimizer', 'adagrad:learningRate=0.5,epsilon=1e-10,epsilonInside=false'];
-const net = 'fixtures/curvature/embeddings';
-const files = (
-  batch: readonly string[] = [`${net}/batch.safetensors`],
-  more: readonly string[] = [],
-  checkpoint = `${net}/checkpoint.safetensors`,
-  model = `${net}/model.json`,
-): string[] => [
-  '--model',
-  model,
-  '--checkpoint',
-  checkpoint,
-  ...batch.flatMap((path) => ['--batch', path]),
-  ...more,
-];
-
-const curvature = (args: readonly string[]): Promise<CliResult> => cli(['curvature', ...args, '--verbose']);
-
-async function measure(args: readonly string[]): Promise<CurvatureEntry[]> {
-  const { code, out, err } = await curvature([...args, '--json']);
-  expect([code, err]).toEqual([0, '']);
-  return (JSON.parse(out) as { curvature: CurvatureEntry[] }).curvature;
-}
-const tops = (entries: readonly CurvatureEntry[]): number[] =>
-  entries.map((entry) => entry.eigenvalues[0]!.value);
-const near = (found: readonly number[], expected: readonly number[]): void => {
-  expect(found).toHaveLength(expected.length);
-  for (const [i, value] of expected.entries())
-    expect(Math.abs(found[i]! / value - 1), `${found[i]} for ${value}`).toBeLessThan(1e-3);
-};
 const both = ({ hessian, preconditioned }: Point): number[] => [
   hessian.largest[0]!,
   preconditioned.largest[0]!,
 ];
 
-/** Whether the long project runs this: there each eigenvalue of every file, by every method. */
-const LONG = process.env.CLIPPY_DIAG_FUZZ !== undefined;
 const scratch = mkdtempSync(join(tmpdir(), 'clippy-diag-curvature-'));
 afterAll(() => rmSync(scratch, { recursive: true, force: true }));
 const write = (name: string, text: string): string => {
@@ -124,22 +97,7 @@ describe('a capture', () => {
     near(tops(await measure([capture, ...flags])), both(incident[key]!));
   });
 
-  it.each(LONG ? ['lanczos', 'power'] : ['lanczos'])('--top 3 by %s', async (method) => {
-    const [entry] = await measure([
-      capture,
-      '--top',
-      '3',
-      '--method',
-      method,
-      '--operator',
-      'preconditioned-hessian',
-    ]);
-    expect(entry!.method).toBe(method);
-    near(
-      entry!.eigenvalues.map(({ value }) => value),
-      incident.capture!.preconditioned.largest,
-    );
-  });
+  it('--top 3 by Lanczos', () => topThree('lanczos'));
 
   it('--density: trace and spectral density', async () => {
     const { code, out } = await curvature([capture, '--operator', 'hessian', '--density', '--json']);
@@ -382,38 +340,16 @@ it.each(['npz', 'csv'])('a module takes everything that a batch has: %s', async 
 });
 
 describe('a Keras checkpoint with its optimizer (fixtures/curvature/keras_optimizers.py)', () => {
-  const folder = 'fixtures/curvature/keras-optimizers';
-  const expected = read(`${folder}/expected.json`) as Record<
-    string,
-    { hessian: number; preconditioned: number; limit: number }
-  >;
-  const at = (name: string, optimizer: string): Promise<CurvatureEntry[]> =>
-    measure(
-      files([`${folder}/batch.npz`], ['--optimizer', optimizer], `${folder}/${name}`, `${folder}/model.json`),
-    );
-
-  const saved: [string, string][] = [
+  it.each([
     ['adam.keras', "the run was clipped by clipnorm=5;.*checkpoint's own optimizer: .*epsilonHat=true"],
     [
       'rmsprop.weights.h5',
       "does not say rho, epsilon, momentum: taken as Keras's default.*learningRate=0.002",
     ],
-    ['scaled-adam.keras', "checkpoint's own optimizer: .*beta2=0.99"],
-    ['rmsprop.h5', "checkpoint's own optimizer: .*rho=0.8"],
-  ];
-  it.each(LONG ? saved : saved.slice(0, 2))(
-    '%s: each state is its parameter’s, and options and form are Keras’s',
-    async (name, said) => {
-      const entries = await at(name, name.replace(/^scaled-|\..*/g, ''));
-      const { hessian, preconditioned, limit } = expected[name]!;
-      near(tops(entries), [hessian, preconditioned]);
-      near([entries[1]!.stability.limit!], [limit]);
-      expect(entries[0]!.notes!.join()).toMatch(new RegExp(said));
-    },
-  );
+  ])('%s: each state is its parameter’s, and options and form are Keras’s', isOfKeras);
 
   it('options of another optimizer are not taken, and that no learning rate is known is said', async () => {
-    const [entry] = await at('adam.keras', 'sgd');
+    const [entry] = await atKeras('adam.keras', 'sgd');
     expect(entry!.stability).toMatchObject({ learningRate: null, ratio: null });
     expect(entry!.notes!.join()).toContain('no learning rate is known');
   });
@@ -514,7 +450,7 @@ describe('bad input: code, message, and never a number', () => {
   const module = (code: string, ...more: string[]): string[] =>
     files(undefined, more, undefined, write(`model-${code.length}.mjs`, code));
 
-  const bad: [string, number, string, () => readonly string[]][] = [
+  it.each<[string, number, string, () => readonly string[]]>([
     ['another model', 3, 'model-names', () => files(undefined, [], undefined, `${capture}/model.json`)],
     [
       'another shape',
@@ -598,34 +534,7 @@ describe('bad input: code, message, and never a number', () => {
       'user-model-ended',
       () => module('export const loss = () => process.exit(0);'),
     ],
-  ];
-  // Beside these, test/autodiff/module.test.ts has what a module does to the process that runs it.
-  const harmful: typeof bad = [
-    [
-      'a module that hangs',
-      3,
-      'user-model-time',
-      () => module('export const loss = () => { for (;;); };', '--model-seconds', '1'),
-    ],
-    [
-      'a module that allocates without end',
-      3,
-      'user-model-memory',
-      () =>
-        module(
-          'const all = []; export const loss = () => { for (;;) all.push(new Float64Array(1e6).fill(1)); };',
-          '--model-memory',
-          '300',
-        ),
-    ],
-  ];
-  it.each(LONG ? [...bad, ...harmful] : bad)('%s: code %d, %s', async (_what, code, id, args) => {
-    const result = await curvature([...args()]);
-    expect(result.err).toContain(`error[${id}]: `);
-    expect(result.code).toBe(code);
-    expect(result.out).toBe('');
-    expect(result.err).not.toMatch(/\n\s+at .*:\d+:\d+/);
-  });
+  ])('%s: code %d, %s', (_what, code, id, args) => isRefused([...args()], code, id));
 
   it('state that is missing without --operator: the plain Hessian, and a note why not more', async () => {
     const entries = await measure(files(undefined, ['--optimizer', 'adam:learningRate=0.1']));
