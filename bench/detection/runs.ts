@@ -6,7 +6,7 @@
  * latter shape is not modelled but drawn, in blocks, from the residuals of the healthy fixture.
  */
 import { readFileSync } from 'node:fs';
-import { medianOf } from '../../src/model/order-statistics.ts';
+import { MAD_TO_SIGMA, medianOf } from '../../src/model/order-statistics.ts';
 import type { Run } from '../../src/model/run.ts';
 
 export type Injection =
@@ -53,7 +53,7 @@ function fixtureResiduals(): readonly number[] {
     .flatMap((key) => {
       const y = rows.slice(200).map((row) => Math.log(row[key]!));
       const residuals = y.slice(25, -25).map((value, i) => value - medianOf(y.slice(i, i + 51)));
-      const scale = 1.4826 * medianOf(residuals.map(Math.abs));
+      const scale = MAD_TO_SIGMA * medianOf(residuals.map(Math.abs));
       return residuals.map((value) => value / scale);
     });
 }

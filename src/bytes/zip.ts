@@ -16,6 +16,7 @@ import { Readable } from 'node:stream';
 import { createInflateRaw } from 'node:zlib';
 import { type DiagError, diagError } from '../model/errors.ts';
 import { crc32 } from './crc32.ts';
+import { hex } from './hex.ts';
 import { type ByteReader, byteReader } from './reader.ts';
 import { type ByteSource, bytesSource, type Extent, partOfSource, placeOf } from './source.ts';
 import { windowedSource } from './windowed-source.ts';
@@ -400,10 +401,9 @@ function memberOf(source: ByteSource, entry: Entry, start: number): ZipMember {
       yield piece;
     }
     if (crc !== entry.crc) {
-      const [found, expected] = [crc, entry.crc].map((value) => value.toString(16).padStart(8, '0'));
       throw diagError(
         'checksum-mismatch',
-        { what: `"${name}"`, found: found!, expected: expected! },
+        { what: `"${name}"`, found: hex(crc), expected: hex(entry.crc) },
         { path },
       );
     }

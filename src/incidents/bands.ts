@@ -3,11 +3,9 @@
  *
  * Everything here takes finite numbers; the callers keep NaN and ±Infinity apart, because they are events of their own.
  */
-import { medianInPlace, middleInPlace } from '../model/order-statistics.ts';
+import { MAD_TO_SIGMA, medianInPlace, middleInPlace } from '../model/order-statistics.ts';
 import { type HalfMedians, rankedWindow } from './ranked-window.ts';
 
-/** Makes a median absolute deviation comparable with a standard deviation: 1/Φ⁻¹(3/4) for Gaussian noise. */
-const MAD_TO_SIGMA = 1.4826;
 /** The same for the mean absolute deviation: √(π/2). */
 const MEAN_DEVIATION_TO_SIGMA = 1.2533;
 

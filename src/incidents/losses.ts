@@ -1,5 +1,5 @@
 /** The judge on plain losses with those before them: what replays, closed loops and matrices ask. */
-import { medianOf } from '../model/order-statistics.ts';
+import { MAD_TO_SIGMA, medianOf } from '../model/order-statistics.ts';
 import type { VerdictClass } from '../model/report.ts';
 import { judgePoints, worstOf } from './judge.ts';
 import { DEFAULT_VERDICT_SETTINGS } from './settings.ts';
@@ -71,7 +71,7 @@ export function largestEndLevel(losses: readonly number[]): number {
   // The latest: the level falls while a run learns.
   const recent = levels.slice(-RECENT_LEVELS);
   const center = medianOf(recent);
-  const scale = 1.4826 * medianOf(recent.map((level) => Math.abs(level - center)));
+  const scale = MAD_TO_SIGMA * medianOf(recent.map((level) => Math.abs(level - center)));
   return Math.max(center + bandScales * scale, center + (bandRatio - 1) * Math.abs(center));
 }
 const LEAST_LEVELS = 15;

@@ -4,6 +4,7 @@
  * pandas and JSON write NaN as an empty cell and as `null`, so that cells that are missing in a row may be a loss that was
  * no number. An evaluation that is logged every hundred rows leaves cells empty as well, in a rhythm.
  */
+import { selectNth } from './order-statistics.ts';
 import type { TimeSeries } from './run.ts';
 
 /** Share of the stretches that have to follow a rhythm. */
@@ -77,16 +78,17 @@ function unexplainedIfSteady(gaps: Uint32Array, points: number): number | undefi
     last = k;
   }
   if (without.length < FEWEST_STRETCHES || !isSteady(between)) return undefined;
-  const usual = median(without);
+  const usual = middleOf(without);
   if (!isSteady(without)) return undefined;
   return without.reduce((sum, length) => (length > 2 * usual ? sum + length - usual : sum), 0);
 }
 
 function isSteady(lengths: readonly number[]): boolean {
-  const usual = median(lengths);
+  const usual = middleOf(lengths);
   const near = lengths.filter((length) => length * 2 >= usual && length <= 2 * usual).length;
   return near >= STEADY * lengths.length;
 }
 
-const median = (lengths: readonly number[]): number =>
-  [...lengths].sort((a, b) => a - b)[lengths.length >> 1]!;
+/** One of the lengths, so that what is counted by it is whole. */
+const middleOf = (lengths: readonly number[]): number =>
+  selectNth(Float64Array.from(lengths), lengths.length >> 1);

@@ -3,6 +3,9 @@
  * ±Infinity of the project: reports, detectors, the gate and replays all take them from here.
  */
 
+/** Makes a median absolute deviation comparable with a standard deviation: 1/Φ⁻¹(3/4) for Gaussian noise. */
+export const MAD_TO_SIGMA = 1.4826;
+
 /**
  * The k-th smallest value (0-based) of `values[from, to)`; reorders that range in place (quickselect, expected O(n)).
  * Values must not be NaN.

@@ -13,6 +13,7 @@
  * that blocks that point at themselves end. Nothing outside the file is ever opened. Why not the C library: see
  * docs/adr/0004-hdf5.md. Source: HDF5 File Format Specification 3.0.
  */
+import { hex } from '../../bytes/hex.ts';
 import { lookup3 } from '../../bytes/lookup3.ts';
 import { type ByteReader, byteReader } from '../../bytes/reader.ts';
 import type { ByteSource } from '../../bytes/source.ts';
@@ -227,10 +228,9 @@ async function checkedBlock(
   const [content, expected] = [block.bytes(length - 4), block.u32()];
   const found = lookup3(content);
   if (found !== expected) {
-    const show = (value: number): string => value.toString(16).padStart(8, '0');
     throw diagError(
       'checksum-mismatch',
-      { what, found: show(found), expected: show(expected) },
+      { what, found: hex(found), expected: hex(expected) },
       { path: reader.path, byteOffset: address },
     );
   }

@@ -13,6 +13,7 @@
  * tensorflow/core/util/tensor_bundle/tensor_bundle.cc, trackable_object_graph.proto.
  */
 import { crc32c, maskedCrc32c } from '../../bytes/crc32c.ts';
+import { hex } from '../../bytes/hex.ts';
 import {
   countOf,
   fixed32,
@@ -31,7 +32,7 @@ import { type KerasTensor, kerasRoles } from '../keras/keras-roles.ts';
 import { type LazyTensor, lazyCheckpoint, stepOf } from '../lazy-checkpoint.ts';
 import type { RoleOfTensor } from '../roles.ts';
 import { accountOf, inOneStream, type LostTensors, lossReasonOf } from '../stored-bytes.ts';
-import { hex, isTable, readTable } from './tf-table.ts';
+import { isTable, readTable } from './tf-table.ts';
 
 const FORMAT = 'TensorFlow checkpoint';
 

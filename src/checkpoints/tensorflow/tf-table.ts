@@ -11,6 +11,7 @@
  * https://github.com/google/leveldb/blob/main/doc/table_format.md.
  */
 import { crc32c, maskedCrc32c } from '../../bytes/crc32c.ts';
+import { hex } from '../../bytes/hex.ts';
 import type { ByteSource } from '../../bytes/source.ts';
 import { type DiagError, diagError } from '../../model/errors.ts';
 
@@ -146,6 +147,3 @@ async function readBlock(
   }
   return entries;
 }
-
-/** A checksum as messages show it. */
-export const hex = (value: number): string => value.toString(16).padStart(8, '0');
