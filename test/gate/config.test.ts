@@ -66,6 +66,13 @@ test('reads the form of the documentation, from a folder above', async () => {
   expect(config.overrides[0]!.rules.get('loss-spike')!.severity).toBe('off');
 });
 
+test('rules are in the order in which they were written, those of overrides too', () => {
+  const rules = { 'p95(loss) < 9': 'error', drift: 'off', 'max(loss) < 99': 'error', 'loss-spike': 'note' };
+  const config = gateConfigFrom({ version: 1, rules, overrides: [{ runs: 'a', rules }] });
+  expect([...config.rules.keys()]).toEqual(Object.keys(rules));
+  expect([...config.overrides[0]!.rules.keys()]).toEqual(Object.keys(rules));
+});
+
 test('package.json with our key, and JSON; a package.json without it is passed over', async () => {
   const body = { version: 1, rules: { 'loss-spike': 'error' } };
   const withKey = folder({ 'package.json': JSON.stringify({ 'clippy-diag': body }) });
