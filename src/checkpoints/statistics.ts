@@ -12,11 +12,19 @@ const BLOCK = 1024;
  * Sums are plain within blocks of 1,024 entries and compensated (Neumaier) across blocks, so that the error does not
  * grow with the size. Where squares leave the range of float64, the norm is scaled as in LAPACK's `dnrm2`.
  *
+ * @param onEntries is told of each piece how many entries it had
  * @throws what reading throws
  */
-export async function tensorStatistics(checkpoint: Checkpoint, name: string): Promise<TensorStatistics> {
+export async function tensorStatistics(
+  checkpoint: Checkpoint,
+  name: string,
+  onEntries?: (count: number) => void,
+): Promise<TensorStatistics> {
   const statistics = statisticsCollector();
-  for await (const piece of checkpoint.stream(name)) statistics.add(piece);
+  for await (const piece of checkpoint.stream(name)) {
+    statistics.add(piece);
+    onEntries?.(piece.length);
+  }
   return statistics.result();
 }
 

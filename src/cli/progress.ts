@@ -24,6 +24,41 @@ export function progressOn(
   };
 }
 
+const BAR = 20;
+
+/**
+ * How much of something has been read, as a bar with the time that is left: on a terminal a line that replaces itself,
+ * elsewhere one every ten seconds. `tell` is called with 0 when it begins.
+ */
+export function shareOn(
+  stream: Parameters<typeof statusOn>[0],
+  clock: () => number,
+): { tell(what: string, done: number, total: number): void; end(): void } {
+  const status = statusOn(stream);
+  const every = stream.isTTY === true ? 200 : LINE_EVERY_MS;
+  let start = clock();
+  let shown = start;
+  let isShown = false;
+  return {
+    tell(what, done, total) {
+      const now = clock();
+      if (done === 0) start = now;
+      if (now - shown < every || done <= 0) return;
+      shown = now;
+      isShown = true;
+      const share = Math.min(1, done / total);
+      const full = Math.floor(share * BAR);
+      const left = Math.ceil(((now - start) / share) * (1 - share) * 1e-3);
+      const line = `[${'#'.repeat(full)}${'.'.repeat(BAR - full)}] ${Math.floor(100 * share)} %, ${left} s left: ${what}`;
+      if (stream.isTTY === true) status(line);
+      else stream.write(`${inertOutput(inertName(line))}\n`);
+    },
+    end: () => {
+      if (isShown) status('');
+    },
+  };
+}
+
 /** One line that says what is being worked on, cut to the width of the terminal; `''` clears it. */
 export function statusOn(stream: Pick<OutputStream, 'isTTY' | 'columns' | 'write'>): (what: string) => void {
   return (what) => {

@@ -2,6 +2,7 @@ import * as Args from '@oclif/core/args';
 import * as Flags from '@oclif/core/flags';
 import { type CommandIo, command } from '../cli/command.ts';
 import { formatError, formatErrorRecord } from '../cli/error-text.ts';
+import { shareOn } from '../cli/progress.ts';
 import { logFlags, readOptionsOf } from '../cli/shared-flags.ts';
 import { terminalOptions } from '../cli/terminal-options.ts';
 import { checkCapture } from '../engine/check-capture.ts';
@@ -53,10 +54,13 @@ export default command({
   async run({ argv, flags }, io) {
     if (flags.diff) return compare(argv, flags.json, io);
     if (flags.check) return check(argv, flags.json, io);
+    const progress = shareOn(io.stderr, io.now);
     const inspection = await inspectInputs(argv, {
       ...readOptionsOf(flags, io),
       listOnly: flags.list,
+      onEntries: progress.tell,
     });
+    progress.end();
     const { inputs, hyperparameterFiles, trajectories, skipped, errors } = inspection;
     const empty = inputs
       .filter((input) => input.kind === 'log')

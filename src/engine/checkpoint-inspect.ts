@@ -46,17 +46,28 @@ export async function inspectCheckpoint(
   }
 }
 
+/** Told how many of the entries of a checkpoint have been read, from 0 on. */
+export type OnEntries = (path: string, done: number, total: number) => void;
+
 /** As {@link inspectCheckpoint}, of a checkpoint that others look at too; it stays open. */
 export async function inspectFile(
   file: CheckpointFile,
   listOnly: boolean,
   others: readonly CheckpointFile[],
+  onEntries?: OnEntries,
 ): Promise<InspectedCheckpoint> {
   const checkpoint = await file.open();
   const owners = await ownersBeside(checkpoint, others);
   const errors = [...checkpoint.errors];
   const unreadable = new Map<string, LossReason>();
   const tensors: InspectedTensor[] = [];
+  const total = checkpoint.tensors.reduce((sum, { elements }) => sum + elements, 0);
+  let done = 0;
+  const told = (count: number): void => {
+    done += count;
+    onEntries?.(file.path, done, total);
+  };
+  if (!listOnly) told(0);
   for (const stored of checkpoint.tensors) {
     const parameter = owners.get(stored.name);
     const info = parameter === undefined ? stored : { ...stored, parameter };
@@ -65,7 +76,7 @@ export async function inspectFile(
       continue;
     }
     try {
-      const { count, ...statistics } = await tensorStatistics(checkpoint, info.name);
+      const { count, ...statistics } = await tensorStatistics(checkpoint, info.name, told);
       tensors.push({ ...info, ...statistics, flags: flagsOf(info, statistics, count) });
     } catch (error) {
       if (!(error instanceof DiagError)) throw error;

@@ -8,25 +8,30 @@ import type { InspectedCapture, InspectedLog, InspectedSeries, Inspection } from
 import type { LogInput } from '../model/log.ts';
 import type { TimeSeries } from '../model/run.ts';
 import { seriesStatistics } from '../model/series-summary.ts';
-import { inspectFile } from './checkpoint-inspect.ts';
+import { inspectFile, type OnEntries } from './checkpoint-inspect.ts';
 import { trajectoryOf } from './checkpoint-trajectory.ts';
 import { type CollectOptions, type Inputs, withInputs } from './collect.ts';
 
 export interface InspectOptions extends CollectOptions {
   /** Read the headers of checkpoints only: names, types and shapes, no statistics. */
   readonly listOnly?: boolean;
+  /** Told of checkpoints whose entries are read. */
+  readonly onEntries?: OnEntries;
 }
 
 /** Reads the paths and describes what is in them; a kind of input is one line here. @throws usage and config errors */
 export const inspectInputs = (paths: readonly string[], options: InspectOptions): Promise<Inspection> =>
-  withInputs(paths, options, (found) => inspectionOf(found, options.listOnly === true));
+  withInputs(paths, options, (found) => inspectionOf(found, options));
 
-async function inspectionOf(found: Inputs, listOnly: boolean): Promise<Inspection> {
+async function inspectionOf(
+  found: Inputs,
+  { listOnly = false, onEntries }: InspectOptions,
+): Promise<Inspection> {
   const errors = [...found.errors];
   const checkpoints: InspectedCheckpoint[] = [];
   for (const file of found.checkpoints)
     try {
-      checkpoints.push(await inspectFile(file, listOnly, found.checkpoints));
+      checkpoints.push(await inspectFile(file, listOnly, found.checkpoints, onEntries));
     } catch (error) {
       if (!(error instanceof DiagError)) throw error;
       errors.push(error);

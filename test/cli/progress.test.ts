@@ -1,6 +1,6 @@
 /** What long work says of itself, by a clock that the test moves. */
 import { expect, it } from 'vitest';
-import { productsOn, progressOn } from '../../src/cli/progress.ts';
+import { productsOn, progressOn, shareOn } from '../../src/cli/progress.ts';
 
 it('progress: done, total and the time that is left, on a terminal alone', () => {
   let now = 1000;
@@ -26,6 +26,37 @@ it('progress: done, total and the time that is left, on a terminal alone', () =>
   const quiet: string[] = [];
   progressOn({ write: (text: string) => quiet.push(text) }, () => now)(1, 2);
   expect(quiet).toEqual([]);
+});
+
+it('share: a bar and the time that is left, on a terminal five times a second, elsewhere every ten seconds', () => {
+  const told = (isTTY: boolean): string[] => {
+    let now = 0;
+    const lines: string[] = [];
+    const { tell, end } = shareOn(
+      { isTTY, columns: 200, write: (text: string) => lines.push(text) },
+      () => now,
+    );
+    // A tenth takes three seconds.
+    for (const file of ['a.bin', 'b\n.bin'])
+      for (let tenth = 0; tenth <= 10; tenth++, now += 3000) tell(file, 7 * tenth, 70);
+    end();
+    return lines;
+  };
+  const onTerminal = told(true).map((line) => line.replace('\r\u001b[K', ''));
+  expect(onTerminal).toHaveLength(21);
+  expect(onTerminal.slice(0, 2)).toEqual([
+    '[##..................] 10 %, 27 s left: a.bin',
+    '[####................] 20 %, 24 s left: a.bin',
+  ]);
+  expect(onTerminal.at(-1)).toBe('');
+  // The second file begins at 33 s, and a line end in its name is none on the terminal.
+  expect(told(false)).toEqual([
+    '[########............] 40 %, 18 s left: a.bin\n',
+    '[################....] 80 %, 6 s left: a.bin\n',
+    expect.stringMatching(/^\[##\.{18}\] 10 %, 27 s left: b\S+\.bin\n$/),
+    expect.stringMatching(/^\[##########\.{10}\] 50 %, 15 s left: b/),
+    expect.stringMatching(/^\[##################\.\.\] 90 %, 3 s left: b/),
+  ]);
 });
 
 it('products: on a terminal what is certified and how long is left, elsewhere a line every ten seconds', () => {
