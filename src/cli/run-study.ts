@@ -1,6 +1,5 @@
 /** `matrix STUDY.yaml`: what its flags mean, and what it prints. */
 import { availableParallelism } from 'node:os';
-import { removeFile } from '../bytes/atomic-write.ts';
 import { diagError, EXIT, type ExitCode } from '../model/errors.ts';
 import { studyDocument } from '../reports/study-formats.ts';
 import { renderStudy } from '../reports/study-text.ts';
@@ -123,9 +122,6 @@ export async function runStudyCommand(path: string, flags: StudyFlags, io: Comma
     const whole =
       nextCells(study.info, results, shard).length === 0 &&
       result.cells.every(({ verdict }) => verdict !== 'crashed');
-    // What is nowhere else yet stays.
-    const out = io.unwrittenCode() === EXIT.done;
-    if (whole && out && flags.resume !== undefined) await removeFile(flags.resume);
     return whole ? EXIT.done : EXIT.inconclusive;
   } finally {
     stop();
