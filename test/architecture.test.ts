@@ -16,7 +16,7 @@ const MAY_IMPORT: Record<string, readonly string[]> = {
   checkpoints: ['bytes', 'optimizers', 'model'],
   captures: ['bytes', 'checkpoints', 'tensor', 'model'],
   rules: ['tensor', 'model'],
-  optimizers: ['model'],
+  optimizers: ['kernels', 'model'],
   incidents: ['model'],
   recorder: ['incidents'],
   detectors: ['incidents', 'model'],

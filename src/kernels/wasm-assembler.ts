@@ -1,12 +1,12 @@
 /**
  * The little of WebAssembly's binary format that our kernels are written in: functions on an imported memory, locals,
- * loops, 32-bit integers and 128-bit vectors of float32 (WebAssembly Core 2.0, chapter 5, and its vector instructions).
+ * loops, 32-bit integers and 128-bit vectors of float32 and float64 (WebAssembly Core 2.0, chapter 5, and its vector instructions).
  *
  * Code is a list of bytes; operands come first, so that `op(add, a, b)` is a + b on the stack.
  */
 
 export type Code = readonly number[];
-export const [I32, F32, V128] = [0x7f, 0x7d, 0x7b] as const;
+export const [I32, F32, F64, V128] = [0x7f, 0x7d, 0x7c, 0x7b] as const;
 
 /** LEB128 of a whole number, as the format has both the unsigned and, below 2⁶, the signed ones. */
 const leb = (value: number): number[] => (value < 128 ? [value] : [(value & 127) | 128, ...leb(value >>> 7)]);
@@ -41,6 +41,7 @@ export const vec = {
   splat: simd(0x13),
   equal: simd(0x41),
   notAbove: simd(0x45),
+  and: simd(0x4e),
   andNot: simd(0x4f),
   abs: simd(0xe0),
   sqrt: simd(0xe3),
@@ -52,9 +53,32 @@ export const vec = {
   zero: [...simd(0x0c), ...new Array<number>(16).fill(0)],
   lane: (k: number): number[] => [...simd(0x1f), k],
 } as const;
+/** Of two float64; `promote` makes them of the first two float32, `demote` rounds them to those. */
+export const wide = {
+  splat: simd(0x14),
+  equal: simd(0x47),
+  demote: simd(0x5e),
+  promote: simd(0x5f),
+  sqrt: simd(0xef),
+  add: simd(0xf0),
+  mul: simd(0xf2),
+  div: simd(0xf3),
+} as const;
 export const load = (pointer: number, offset = 0): number[] => [
   ...get(pointer),
   ...at(simd(0x00), 2, offset),
+];
+/** Two float32 into the first two of four; the others are 0. */
+export const loadTwo = (pointer: number, offset = 0): number[] => [
+  ...get(pointer),
+  ...at(simd(0x5d), 2, offset),
+];
+/** The first two of four float32. */
+export const storeTwo = (pointer: number, value: Code, offset = 0): number[] => [
+  ...get(pointer),
+  ...value,
+  ...at(simd(0x5b), 2, offset),
+  0,
 ];
 /** One float32 into all four. */
 export const loadSplat = (pointer: number, offset = 0): number[] => [

@@ -1,3 +1,4 @@
+import { adagradDirection } from '../kernels/adagrad-direction.ts';
 import { NOT_NEGATIVE, type OptionSpec, type OptionsOf } from '../model/options.ts';
 import type { Optimizer, Slots } from './optimizer.ts';
 
@@ -40,14 +41,22 @@ const OPTIONS = [
 
 type AdagradOptions = OptionsOf<typeof OPTIONS>;
 
+/** Below this, making ready for the kernel costs more than it saves. */
+const KERNEL_ENTRIES = 512;
+
+/** Whether g² is in the root, and ε inside and outside of it. */
+const rootNumbers = ({ accumulator, epsilon, epsilonInside }: AdagradOptions) => ({
+  before: accumulator === 'standard',
+  inside: epsilonInside ? epsilon : 0,
+  outside: epsilonInside ? 0 : epsilon,
+});
+
 /** √(G + ε) or √G + ε. The standard accumulator takes g² first: an embedding row not seen before has G = G₀ or 0. */
 function rootOfSum(slots: Slots, options: AdagradOptions) {
   const accumulator = slots.accumulator!;
-  const standard = options.accumulator === 'standard';
-  const inside = options.epsilonInside ? options.epsilon : 0;
-  const outside = options.epsilonInside ? 0 : options.epsilon;
+  const { before, inside, outside } = rootNumbers(options);
   return (i: number, g: number): number => {
-    if (standard) accumulator[i] = accumulator[i]! + g * g;
+    if (before) accumulator[i] = accumulator[i]! + g * g;
     return Math.sqrt(accumulator[i]! + inside) + outside;
   };
 }
@@ -91,12 +100,22 @@ export const adagrad: Optimizer<typeof OPTIONS> = {
   countsSteps: (options) => options.learningRateDecay > 0,
   preconditioner: rootOfSum,
   direction: (g, out, slots, options, { step }) => {
+    const scale = 1 / slowing(options, step);
+    const { accumulator } = slots;
+    if (
+      g.length >= KERNEL_ENTRIES &&
+      g instanceof Float32Array &&
+      out instanceof Float32Array &&
+      accumulator instanceof Float32Array
+    ) {
+      adagradDirection(g, out, accumulator, { ...rootNumbers(options), scale });
+      return;
+    }
     const rootOf = rootOfSum(slots, options);
-    const decay = 1 / slowing(options, step);
     for (let i = 0; i < g.length; i++) {
       const x = g[i]!;
       const root = rootOf(i, x);
-      out[i] = root === 0 && x === 0 ? 0 : (decay * x) / root;
+      out[i] = root === 0 && x === 0 ? 0 : (scale * x) / root;
     }
   },
   settle: (g, factor, slots, options) => {
