@@ -4,7 +4,7 @@ import { endLevel } from '../incidents/losses.ts';
 import type { Remedy } from '../model/cause.ts';
 import type { Training } from '../replay/closed-loop.ts';
 import type { Prepared } from '../replay/follow.ts';
-import { HOLDS } from '../replay/outcome.ts';
+import { HOLDS, HURT } from '../replay/outcome.ts';
 import type { References } from '../replay/reference.ts';
 import type { Unrecorded } from './decide.ts';
 import type { Observed } from './observe.ts';
@@ -25,7 +25,9 @@ export function unrecordedIn(
 ): Unrecorded | null {
   const departs = steps.findIndex(({ step }) => step === check.departsAt);
   const lost = loss.some((value, i) => steps[i]!.loss !== null && !Number.isFinite(value));
-  if (lost && baseline.loss.every(Number.isFinite))
+  const before = loss.slice(Math.max(0, onset - 20), onset).filter(Number.isFinite);
+  const well = holds || endLevel(baseline.loss) <= HURT * Math.max(...before);
+  if (lost && well && baseline.loss.every(Number.isFinite))
     return { trigger: 'precision', at: Math.max(0, departs - 1) };
   // Later than the onset float32 runs part by rounding alone.
   const early = departs > 0 && departs <= onset;

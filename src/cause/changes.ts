@@ -1,8 +1,11 @@
 /** What had changed by the first harmful step: the candidates for a trigger, each with its size and its evidence. */
+
+import type { Capture } from '../captures/read.ts';
 import { isRaised, usualRange } from '../incidents/unlike.ts';
 import type { CauseEvidence, Trigger } from '../model/cause.ts';
 import { formatNumber } from '../model/format-number.ts';
 import { medianOf } from '../model/order-statistics.ts';
+import type { Prepared } from '../replay/follow.ts';
 import type { References } from '../replay/reference.ts';
 import type { Observed } from './observe.ts';
 
@@ -13,12 +16,16 @@ export interface Change {
   /** How many times the usual it was. */
   readonly size: number;
   readonly evidence: CauseEvidence;
+  /** It came step by step, as in a warm-up: no cause unless an arm shows it. */
+  readonly gradual?: true;
 }
 
 /** A rise of the rate below this is a schedule's. */
 const RATE_RISE = 1.5;
 /** Steps before the harmful one in which a change may have caused it. */
 const WINDOW = 10;
+/** Steps over which a rate may have risen step by step. */
+const SLOW_WINDOW = 20;
 
 /**
  * A rate that is raised above those before, at or shortly before a position.
@@ -48,6 +55,38 @@ export function raisedRate(
 }
 
 /**
+ * A rate that rose step by step to more than it was twenty steps before.
+ *
+ * @returns the first position at which it is raised, and the rate that it rose from; null where it did not
+ */
+function risenRate(
+  rates: readonly number[],
+  until: number,
+): { readonly from: number; readonly before: number } | null {
+  const start = Math.max(0, until - SLOW_WINDOW);
+  const before = rates[start]!;
+  const from = rates.findIndex((rate, i) => i > start && i <= until && rate >= RATE_RISE * before);
+  return before > 0 && from > 0 ? { from, before } : null;
+}
+
+/** What a capture's initial state says of a run that took steps before: the step from which a lost state is told; null where nothing. */
+export function emptyState(
+  { steps }: Pick<Capture, 'steps'>,
+  { setup, tensors }: Pick<Prepared, 'setup' | 'tensors'>,
+): number | null {
+  const [first] = steps;
+  if (first === undefined || first.step <= 1 || setup.withoutFormula !== null) return null;
+  const slots = tensors.flatMap(({ group, slots: own }) => {
+    const { optimizer, options } = setup.optimizers[group]!;
+    return optimizer.slots(options).map(({ name, initial }) => ({ values: own[name], initial }));
+  });
+  const fresh = ({ values, initial }: (typeof slots)[number]): boolean =>
+    values?.every((value) => value === Math.fround(initial)) === true;
+  return slots.length > 0 && slots.every(fresh) ? first.step : null;
+}
+
+/**
+ * @param lost step before which the optimizer's state is that of a beginning; null where it is not
  * @param until position of the first harmful step, or of the onset where there is none
  * @param references null without a model
  */
@@ -56,6 +95,7 @@ export function changesBy(
   observed: Observed,
   references: References | null,
   skipped: readonly number[],
+  lost: number | null,
 ): Change[] {
   const { steps } = observed;
   const changes: Change[] = [];
@@ -72,6 +112,22 @@ export function changesBy(
         unit: 'learning rate',
         usual: usualRange(observed.learningRate.slice(0, rate.from)),
         at: { step: steps[rate.from]!, batchStep: null },
+      },
+    });
+  const risen = references === null || rate !== null ? null : risenRate(observed.learningRate, until);
+  if (risen !== null)
+    changes.push({
+      trigger: 'learning-rate',
+      from: risen.from,
+      size: observed.learningRate[risen.from]! / risen.before,
+      gradual: true,
+      evidence: {
+        id: 'learning-rate',
+        statement: `the learning rate rises from ${formatNumber(risen.before)} at step ${steps[Math.max(0, until - SLOW_WINDOW)]} to ${formatNumber(observed.learningRate[until]!)} at step ${steps[until]}`,
+        value: observed.learningRate[until]!,
+        unit: 'learning rate',
+        usual: null,
+        at: { step: steps[risen.from]!, batchStep: null },
       },
     });
   const news = references === null ? undefined : firstUnlike(references, until);
@@ -143,6 +199,20 @@ export function changesBy(
         unit: 'state',
         usual: null,
         at: { step: mismatch.steps?.[0] ?? null, batchStep: null },
+      },
+    });
+  if (lost !== null && until <= WINDOW)
+    changes.push({
+      trigger: 'optimizer-state',
+      from: 0,
+      size: 1,
+      evidence: {
+        id: 'optimizer-state',
+        statement: `the optimizer's state is that of a beginning at step ${lost}, ${until} ${until === 1 ? 'step' : 'steps'} before: it was lost at a resume`,
+        value: null,
+        unit: 'state',
+        usual: null,
+        at: { step: lost, batchStep: null },
       },
     });
   return changes;

@@ -14,8 +14,10 @@ export interface DecideInput {
   /** Position of the onset. */
   readonly onset: number;
   readonly observed: Observed;
-  /** null without a model and batches. */
+  /** null without a model and batches, or where no batch lies before the incident. */
   readonly references: References | null;
+  /** Whether the capture brings a model and its batches. */
+  readonly hasModel: boolean;
   readonly changes: readonly Change[];
   /** Arms that were trained, with their end; empty without. */
   readonly arms: readonly (Omit<PlannedArm, 'training'> & {
@@ -105,23 +107,28 @@ export function decideCause(input: DecideInput): Cause {
     );
   const precision = bySize.find(({ trigger }) => trigger === 'precision');
   if (precision !== undefined) return made('precision', 'likely', precision.evidence.statement);
-  if (references === null || !judged) {
+  if (references === null || references.level === null || !judged) {
     const [largest] = bySize;
     if (largest !== undefined)
       return made(largest.trigger, 'likely', largest.evidence.statement, others(bySize));
     return fromSteps(input, made);
   }
-  if (changes.length === 0 && held.has('sharpness'))
+  const sudden = changes.filter(({ gradual }) => gradual !== true);
+  if (sudden.length === 0 && held.has('sharpness'))
     return made(
       'sharpness',
       'shown',
-      `batches, learning rate and optimizer state are as before step ${steps[until]}; at a lower learning rate the same batches do no harm`,
+      changes.length > 0
+        ? `batches and optimizer state are as before step ${steps[until]}; at a lower learning rate the same batches do no harm`
+        : `batches, learning rate and optimizer state are as before step ${steps[until]}; at a lower learning rate the same batches do no harm`,
     );
-  if (changes.length === 0 && input.ruleHolds)
+  if (sudden.length === 0 && input.ruleHolds)
     return made(
       'sharpness',
       'likely',
-      `batches, learning rate and optimizer state are as before step ${steps[until]}; with smaller steps the same batches do no harm`,
+      changes.length > 0
+        ? `batches and optimizer state are as before step ${steps[until]}; with smaller steps the same batches do no harm`
+        : `batches, learning rate and optimizer state are as before step ${steps[until]}; with smaller steps the same batches do no harm`,
     );
   const [largest] = bySize;
   if (largest !== undefined)
@@ -146,7 +153,7 @@ const UNDONE: Readonly<Record<Change['trigger'], string>> = {
 
 /** What the recorded steps alone suggest. */
 function fromSteps(
-  { onset, observed }: DecideInput,
+  { onset, observed, hasModel }: DecideInput,
   made: (trigger: Trigger, confidence: Cause['confidence'], statement: string) => Cause,
 ): Cause {
   const { steps, updateNorm, loss } = observed;
@@ -156,12 +163,14 @@ function fromSteps(
     return made(
       'data',
       'likely',
-      `the loss is ${formatNumber(loss[onset]!)} at step ${steps[onset]} while the updates up to there are of the usual size, so that the batch is likely to be the news; batches and a model in the capture would show it`,
+      `the loss is ${formatNumber(loss[onset]!)} at step ${steps[onset]} while the updates up to there are of the usual size, so that the batch is likely to be the news${hasModel ? '' : '; batches and a model in the capture would show it'}`,
     );
   return made(
     'none-found',
     null,
-    'learning rate and gradients say nothing; batches and a model in the capture would allow experiments',
+    hasModel
+      ? `learning rate, gradients and optimizer state say nothing, and only ${onset} ${onset === 1 ? 'step was' : 'steps were'} recorded before the incident: too few to try what would hold`
+      : 'learning rate and gradients say nothing; batches and a model in the capture would allow experiments',
   );
 }
 

@@ -24,7 +24,7 @@ import { type Ended, harmFrom, outcomeOf, usualUpdate } from '../replay/outcome.
 import { lookAtReferences, type References } from '../replay/reference.ts';
 import { leavesAll, type RuleChoice, ruleMembers } from '../rules/choice.ts';
 import { asComputed, unrecordedIn } from './as-computed.ts';
-import { changesBy } from './changes.ts';
+import { changesBy, emptyState } from './changes.ts';
 import { decideCause } from './decide.ts';
 import { observe } from './observe.ts';
 import { type PlannedArm, planArms } from './plan.ts';
@@ -90,7 +90,13 @@ export async function runExperiments(options: ExperimentOptions): Promise<Experi
     }),
   );
   const until = references?.harmful ?? onset;
-  const changes = changesBy(until, observed, references, capture.manifest.skipped);
+  const changes = changesBy(
+    until,
+    observed,
+    references,
+    capture.manifest.skipped,
+    emptyState(capture, prepared),
+  );
   const planned = references === null ? [] : planArms(observed, references, changes, until);
 
   const training = (what: string, baseline?: ClosedLoopTrace): TrainingOptions => ({
@@ -142,6 +148,7 @@ export async function runExperiments(options: ExperimentOptions): Promise<Experi
     onset,
     observed,
     references,
+    hasModel: true,
     changes: follows || references === null ? changes : changes.filter(({ trigger }) => trigger !== 'data'),
     arms: follows ? arms : [],
     ruleHolds: ruled.some(({ outcome }) => outcome === 'holds'),

@@ -9,7 +9,7 @@ import { formatNumber } from '../model/format-number.ts';
 import type { ReplayEntry } from '../model/replay.ts';
 import { trainingLoopOf } from '../model/training-loop.ts';
 import { prepareReplay } from '../replay/from-capture.ts';
-import { changesBy, raisedRate } from './changes.ts';
+import { changesBy, emptyState, raisedRate } from './changes.ts';
 import { decideCause } from './decide.ts';
 import { suggestionFor, type Why } from './from-log.ts';
 import { causeOfLoops } from './from-recorded.ts';
@@ -85,11 +85,12 @@ export async function causeOfCapture(
   const observed = await observe(capture, prepared);
   const shown = causeOfLoops(context, prepared, observed, onset, loops);
   if (shown !== null) return shown;
-  const changes = changesBy(onset, observed, null, capture.manifest.skipped);
+  const changes = changesBy(onset, observed, null, capture.manifest.skipped, emptyState(capture, prepared));
   const cause = decideCause({
     onset,
     observed,
     references: null,
+    hasModel: false,
     changes,
     arms: [],
     ruleHolds: false,

@@ -7,10 +7,10 @@ import { DiagError } from '../model/errors.ts';
 import type { ReplayArm, ReplayEntry } from '../model/replay.ts';
 import type { Prepared } from '../replay/follow.ts';
 import { type Ended, harmFrom, outcomeOf, usualUpdate } from '../replay/outcome.ts';
-import { firstHarm, levelBefore, type References } from '../replay/reference.ts';
+import { firstHarm, highestBefore, levelBefore, type References } from '../replay/reference.ts';
 import type { RuleChoice } from '../rules/choice.ts';
 import { parseRule } from '../rules/parse.ts';
-import { type Change, changesBy } from './changes.ts';
+import { type Change, changesBy, emptyState } from './changes.ts';
 import { decideCause } from './decide.ts';
 import type { Why } from './from-log.ts';
 import type { Observed } from './observe.ts';
@@ -38,11 +38,12 @@ type Loop = ReplayEntry & { readonly referenceLoss: readonly number[] };
  */
 export function causeOfLoops(
   context: RemedyContext & { readonly capture: Capture },
-  { setup }: Prepared,
+  prepared: Prepared,
   observed: Observed,
   onset: number,
   entries: readonly ReplayEntry[],
 ): Why | null {
+  const { setup } = prepared;
   const { capture } = context;
   const loops = entries.filter(
     (entry): entry is Loop =>
@@ -59,7 +60,13 @@ export function causeOfLoops(
     outcome: outcomeOf(trace, references, usual, from),
     finalLoss: endLevel(trace.referenceLoss),
   });
-  const changes = changesBy(from, observed, references, capture.manifest.skipped);
+  const changes = changesBy(
+    from,
+    observed,
+    references,
+    capture.manifest.skipped,
+    emptyState(capture, prepared),
+  );
   const arms = armed.flatMap((entry) => {
     const planned = plannedOf(entry.arm, changes);
     return planned === null ? [] : [{ ...planned, ...endOf(entry) }];
@@ -75,6 +82,7 @@ export function causeOfLoops(
     onset,
     observed,
     references,
+    hasModel: true,
     changes,
     arms,
     ruleHolds: ruled.some(({ outcome }) => outcome === 'holds'),
@@ -141,6 +149,7 @@ function referencesOf(
     batches: [],
     loss: referenceLoss,
     harmful,
+    highest: highestBefore(referenceLoss, onset),
     level: levelBefore(referenceLoss, harmful ?? onset),
   };
 }

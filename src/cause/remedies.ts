@@ -11,8 +11,10 @@ export function rankRemedies(candidates: readonly Remedy[]): Remedy[] {
   return [...candidates].sort(
     (a, b) =>
       group(a) - group(b) ||
-      a.interference - b.interference ||
-      (a.finalLoss ?? Number.MAX_VALUE) - (b.finalLoss ?? Number.MAX_VALUE),
+      // Of what is not known to hold the lowest loss is what speaks for one.
+      (a.holds === true ? a.interference - b.interference : 0) ||
+      (a.finalLoss ?? Number.MAX_VALUE) - (b.finalLoss ?? Number.MAX_VALUE) ||
+      a.interference - b.interference,
   );
 }
 

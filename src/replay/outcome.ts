@@ -20,19 +20,21 @@ export type Ended = Readonly<Record<'referenceLoss' | 'updateNorm', readonly num
  * @param trace of it, from the capture's initial state
  * @param usualUpdate median norm of the recorded updates before the first harmful step
  * @param from position of the first harmful step, or of the onset where there is none
- * @returns null where the level before is not known, or fewer than twenty clean steps come after
+ * @returns null where fewer than twenty clean steps come after, or the level before is not known and the end is not far above
+ * every state before
  */
 export function outcomeOf(
   trace: Ended,
-  { level, unlike }: Pick<References, 'level' | 'unlike'>,
+  { level, unlike, highest }: Pick<References, 'level' | 'unlike'> & Partial<Pick<References, 'highest'>>,
   usualUpdate: number,
   from: number,
 ): ArmOutcome | null {
-  if (level === null) return null;
   const after = trace.updateNorm.filter((_, i) => i > from && !unlike.has(i));
   const final = endLevel(trace.referenceLoss);
   // What is lost does not come back, however short the capture is.
-  if (Number.isNaN(final)) return 'lost';
+  if (trace.referenceLoss.length > 0 && Number.isNaN(final)) return 'lost';
+  // Without a level before, what is far above every state before is lost all the same.
+  if (level === null) return highest !== undefined && final > HURT * highest ? 'lost' : null;
   if (after.length < LEAST_AFTER) return null;
   if (medianOf(after.filter(Number.isFinite)) < FROZEN * usualUpdate) return 'frozen';
   return final <= HOLDS * level ? 'holds' : final <= HURT * level ? 'hurt' : 'lost';

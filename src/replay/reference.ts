@@ -38,6 +38,8 @@ export interface References {
   readonly loss: readonly number[];
   /** Position of the first step whose update raised it for good; null where none did, or `level` is not known. */
   readonly harmful: number | null;
+  /** The largest of that loss over the states up to the onset; NaN where none is finite. */
+  readonly highest: number;
   /** Median of that loss over the states before; null where there are fewer than eight. */
   readonly level: number | null;
 }
@@ -59,6 +61,8 @@ export interface ReferenceOptions {
   readonly prepared: Pick<Prepared, 'setup' | 'tensors'>;
   /** Position of the onset among the steps. */
   readonly onset: number;
+  /** Position of a step before the onset that is known to have done harm. */
+  readonly harmful?: number;
   /** Batch of a recorded step by its position. */
   batch(index: number): Promise<Batch>;
   progress?(done: number, total: number): void;
@@ -71,7 +75,7 @@ export interface ReferenceOptions {
  * @throws what the capture, the model and its batches throw
  */
 export async function lookAtReferences(given: ReferenceOptions): Promise<References | null> {
-  const { capture, model, onset } = given;
+  const { capture, model, onset, harmful: harmed = onset } = given;
   const options: ReferenceOptions = {
     ...given,
     batch: async (index) => {
@@ -84,7 +88,7 @@ export async function lookAtReferences(given: ReferenceOptions): Promise<Referen
   };
   const { steps } = capture;
   if (onset === 0) return null;
-  const at = Math.max(0, onset - BACK[1]);
+  const at = Math.max(0, harmed - BACK[1]);
   const states = new Map<number, Float32Array>(
     [onset, at, ...BACK.map((back) => Math.max(0, onset - back))].map((index) => [index, new Float32Array()]),
   );
@@ -133,6 +137,9 @@ export async function lookAtReferences(given: ReferenceOptions): Promise<Referen
   // Too few states before the onset: what is raised against states from within the incident says nothing.
   const known = onset >= LEAST_STATES - 1;
   const harmful = known ? firstHarm(loss, onset) : null;
+  // Batches were compared at weights that were harmed already: those from before the harm tell which are unlike.
+  if (harmful !== null && harmful <= at && given.harmful === undefined)
+    return lookAtReferences({ ...given, harmful });
   return {
     at,
     later,
@@ -144,6 +151,7 @@ export async function lookAtReferences(given: ReferenceOptions): Promise<Referen
     batches,
     loss,
     harmful,
+    highest: highestBefore(loss, onset),
     level: known ? levelBefore(loss, harmful ?? onset) : null,
   };
 }
@@ -161,6 +169,12 @@ export function firstHarm(loss: readonly number[], onset: number): number | null
     if (after.every((value) => isRaised(value, usual))) return step;
   }
   return null;
+}
+
+/** Largest of the reference loss over the states up to a position; NaN where none is finite. */
+export function highestBefore(loss: readonly number[], until: number): number {
+  const finite = loss.slice(0, until + 1).filter(Number.isFinite);
+  return finite.length === 0 ? Number.NaN : Math.max(...finite);
 }
 
 /** Median of the reference loss over the states up to a position, at most twenty; null where there are fewer than eight. */

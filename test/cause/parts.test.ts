@@ -244,6 +244,7 @@ describe('the mechanism, where the old optimizer state holds', () => {
     batches: [],
     loss: Array.from({ length: states + 1 }, (_, i) => (i <= 20 ? 1 : 3)),
     harmful: 20,
+    highest: 1,
     level: 1,
   };
   const mechanismFor = (rate: (index: number) => number) => {
@@ -262,6 +263,7 @@ describe('the mechanism, where the old optimizer state holds', () => {
         mismatches: [],
       },
       references,
+      hasModel: true,
       changes: [],
       arms: [
         {
@@ -315,9 +317,11 @@ it('a batch whose loss is no number is the largest change', () => {
       batches: [],
       loss: [],
       harmful: 10,
+      highest: 1,
       level: 1,
     },
     [],
+    null,
   );
   const sizes = new Map(found.map(({ trigger, size }) => [trigger, size]));
   expect(sizes.get('learning-rate')).toBeCloseTo(10);
