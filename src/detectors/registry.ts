@@ -21,6 +21,7 @@ import { nonFiniteLoss } from './non-finite-loss.ts';
 import { overfit } from './overfit.ts';
 import { plateauAfterJump } from './plateau-after-jump.ts';
 import { repeatedOrLostSteps } from './repeated-or-lost-steps.ts';
+import { rewardCollapse } from './reward-collapse.ts';
 import { slowGrowth } from './slow-growth.ts';
 import { throughputDrop } from './throughput-drop.ts';
 import { tooFewPoints } from './too-few-points.ts';
@@ -34,6 +35,7 @@ export const DETECTORS = {
   'loss-scale-falls': lossScaleFalls,
   'full-divergence': fullDivergence,
   'metric-collapse': metricCollapse,
+  'reward-collapse': rewardCollapse,
   drift,
   'micro-divergence': microDivergence,
   'loss-column-stops': lossColumnStops,

@@ -182,6 +182,18 @@ export const VERDICT_SETTINGS = {
     origin: 'an AUC over 1,000 pairs of random scores is within 0.02 of 0.5',
   },
   chancePoints: { value: 3, unit: 'points', range: COUNT, origin: 'one bad evaluation is none' },
+  rewardPoints: {
+    value: 5,
+    unit: 'points',
+    range: COUNT,
+    origin: 'of episodes that succeed nine times in ten, five in a row fail once in 100,000',
+  },
+  rewardKept: {
+    value: 0.5,
+    unit: 'share of the level',
+    range: SHARE,
+    origin: 'half of a reward is what twice the median is of a loss',
+  },
   learnt: {
     value: 0.6,
     unit: 'AUC',

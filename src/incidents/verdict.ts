@@ -6,6 +6,7 @@ import type { Run, TimeSeries } from '../model/run.ts';
 import { comesFirst, decisive, incidentsOf, type JudgedSeries, judgeSeries } from './attempts.ts';
 import { badness, type SeriesIncident } from './judge.ts';
 import { decidingLoss, isSmallPart } from './loss-columns.ts';
+import { fallOf, growsWithReturns, rewardsOf } from './rewards.ts';
 import { DEFAULT_VERDICT_SETTINGS, type VerdictSettings } from './settings.ts';
 import { aucsOf, collapseOf, columnStop } from './signs.ts';
 
@@ -29,13 +30,16 @@ export interface JudgedRun {
  *
  * The loss is the series of role `loss` (of several the longest), or another column of it that goes on or is worse: see {@link decidingLoss}. Where there is none, the verdict is that of the worst
  * task loss, else of the eval loss, else inconclusive; `why` says which. Perplexities are judged by their logarithm,
- * which is the loss. An AUC that fell to chance, and a task that is lost (full divergence or non-finite) and no small part of the total, make the run lost even if the
+ * which is the loss. An AUC that fell to chance, a reward that fell and stayed there, and a task that is lost (full divergence or non-finite) and no small part of the total, make the run lost even if the
  * total hides it.
  *
  * Attempts: see {@link judgeSeries}.
  */
 export function judgeRun(run: Run, settings: VerdictSettings = DEFAULT_VERDICT_SETTINGS): JudgedRun {
-  const judge = (series: TimeSeries): JudgedSeries => judgeSeries(run, series, settings);
+  const judge = (series: TimeSeries): JudgedSeries => {
+    const own = judgeSeries(run, series, settings);
+    return growsWithReturns(run, series) ? onlyNonFinite(own) : own;
+  };
   const losses = run.series
     .filter(({ role }) => role === 'loss')
     .sort((a, b) => b.step.length - a.step.length);
@@ -68,7 +72,12 @@ export function judgeRun(run: Run, settings: VerdictSettings = DEFAULT_VERDICT_S
     .join('');
   const beyond = decides === loss ? '' : ` The total loss "${loss?.series.name}" alone is ${loss?.class}.`;
   return {
-    verdict: withCollapse(verdictOf(decides, instead + ended + beyond, run, settings), run, settings),
+    verdict: withLostMetric(
+      verdictOf(decides, instead + ended + beyond, run, settings),
+      run,
+      settings,
+      [...new Set([loss, decides, ...taskLosses])].filter((one) => one !== null),
+    ),
     tasks: taskLosses
       .map((judged) => ({
         name: judged.series.task ?? judged.series.name,
@@ -92,6 +101,19 @@ function noLoss({ series }: Run): string {
   const names = series.slice(0, MOST_OFFERED).map(({ name }) => name);
   const more = series.length > names.length ? ` and ${series.length - names.length} more` : '';
   return `No series of this log has the name of a loss: ${names.join(', ')}${more}. If one is, --map loss=NAME judges it.`;
+}
+
+/** Of a loss whose level says nothing: what is not finite counts, and nothing else. */
+function onlyNonFinite(judged: JudgedSeries): JudgedSeries {
+  const attempts = judged.attempts.map((attempt) => {
+    const incidents = attempt.incidents.filter((one) => one.class === 'non-finite');
+    return incidents.length === attempt.incidents.length
+      ? attempt
+      : { ...attempt, incidents, class: incidents.length > 0 ? attempt.class : ('healthy' as const) };
+  });
+  const lost = attempts.some(({ incidents }) => incidents.length > 0);
+  const had = judged.attempts.some(({ incidents }) => incidents.length > 0);
+  return { ...judged, attempts, class: had && !lost ? 'healthy' : judged.class };
 }
 
 function verdictOf(
@@ -151,39 +173,116 @@ function shortEndOf({ series, attempts }: JudgedSeries, attempt: number, unit: s
   return `The last attempt of "${series.name}" begins at ${unit} ${first} and has ${points} point${points === 1 ? '' : 's'}, too few to judge. What came before it is healthy.`;
 }
 
-/** An AUC that fell to chance and stayed there makes a run lost whose loss alone does not show it. */
-function withCollapse(verdict: RunVerdict, run: Run, settings: VerdictSettings): RunVerdict {
-  if (badness(verdict.class) >= badness('full-divergence')) return verdict;
-  for (const series of aucsOf(run))
-    for (let attempt = 0; attempt < series.attemptOffsets.length; attempt++) {
-      const collapse = collapseOf(series, attempt, settings);
-      if (collapse === null) continue;
-      const collapsed = series.step[collapse.from]!;
-      const led = verdict.incidents.find(
-        (one) => one.attempt === attempt && one.onsetStep <= collapsed && one.recoveredStep === null,
-      );
-      const incident: Incident = {
-        class: 'full-divergence',
-        series: series.name,
-        attempt,
-        onsetStep: led?.onsetStep ?? collapsed,
-        lastGoodStep: led === undefined ? series.step[collapse.from - 1]! : led.lastGoodStep,
-        recoveredStep: null,
-        peakStep: collapsed,
-        peak: series.value[collapse.from]!,
-      };
-      const { onsetStep, lastGoodStep, recoveredStep } = incident;
-      return {
-        class: 'full-divergence',
-        series: series.name,
-        onsetStep,
-        lastGoodStep,
-        recoveredStep,
-        why: `"${series.name}" is at chance from ${run.stepUnit} ${collapsed} to the end, after ${formatNumber(collapse.best)}. By the loss alone: ${verdict.why}`,
-        incidents: [...verdict.incidents, incident],
-      };
-    }
-  return verdict;
+/** A metric that had been learnt and is lost to the end of an attempt. */
+interface LostMetric {
+  readonly series: TimeSeries;
+  readonly attempt: number;
+  /** Indices into the whole series. */
+  readonly from: number;
+  readonly lastGood: number | null;
+  readonly peak: number;
+  readonly why: string;
+  /** Whether it leads where it fell before a loss was lost: of a policy the losses lie about zero by construction. */
+  readonly leads: boolean;
+}
+
+function lostMetrics(run: Run, settings: VerdictSettings): LostMetric[] {
+  const found = <Fall>(
+    all: readonly TimeSeries[],
+    look: (series: TimeSeries, attempt: number) => Fall | null,
+    told: (series: TimeSeries, fall: Fall) => Omit<LostMetric, 'series' | 'attempt'>,
+  ): LostMetric[] =>
+    all.flatMap((series) =>
+      series.attemptOffsets.flatMap((_, attempt) => {
+        const fall = look(series, attempt);
+        return fall === null ? [] : [{ series, attempt, ...told(series, fall) }];
+      }),
+    );
+  const at = ({ step }: TimeSeries, index: number): string => `${run.stepUnit} ${step[index]}`;
+  return [
+    ...found(
+      aucsOf(run),
+      (series, attempt) => collapseOf(series, attempt, settings),
+      (series, { from, best }) => ({
+        from,
+        lastGood: from - 1,
+        peak: from,
+        leads: false,
+        why: `"${series.name}" is at chance from ${at(series, from)} to the end, after ${formatNumber(best)}.`,
+      }),
+    ),
+    ...found(
+      rewardsOf(run),
+      (series, attempt) => fallOf(series, attempt, settings),
+      (series, { from, lastGood, lowest, before, after }) => ({
+        from,
+        lastGood,
+        peak: lowest,
+        leads: true,
+        why: `"${series.name}" falls from ${formatNumber(before)} at ${at(series, from)} and stays at ${formatNumber(after)} to the end.`,
+      }),
+    ),
+  ];
+}
+
+/**
+ * An AUC that fell to chance, or a reward that fell far below its level, and stayed there makes a run lost whose losses do not
+ * show it, or show it later. An incident of a loss that it fell in is where it began.
+ *
+ * @param judged the losses of the run, which may have led there
+ */
+function withLostMetric(
+  verdict: RunVerdict,
+  run: Run,
+  settings: VerdictSettings,
+  judged: readonly JudgedSeries[],
+): RunVerdict {
+  if (verdict.class === 'non-finite') return verdict;
+  const incidents = judged.flatMap(incidentsOf).map(({ incident }) => incident);
+  const [lost] = lostMetrics(run, settings)
+    .map((metric) => {
+      const { series, attempt, from, lastGood } = metric;
+      const fell = series.step[from]!;
+      const led = incidents
+        .filter(
+          (one) =>
+            one.attempt === attempt &&
+            one.onsetStep <= fell &&
+            (one.recoveredStep === null || one.recoveredStep > fell),
+        )
+        .sort((a, b) => a.onsetStep - b.onsetStep)[0];
+      const onsetStep = led?.onsetStep ?? fell;
+      // Its own last good point, but none after the onset.
+      const begin = series.attemptOffsets[attempt]!;
+      let good = lastGood ?? begin - 1;
+      while (good >= begin && series.step[good]! >= onsetStep) good--;
+      return { metric, onsetStep, lastGoodStep: good < begin ? null : series.step[good]! };
+    })
+    .sort((a, b) => a.onsetStep - b.onsetStep);
+  if (lost === undefined) return verdict;
+  const { metric, onsetStep, lastGoodStep } = lost;
+  const already = badness(verdict.class) >= badness('full-divergence');
+  const { series, attempt, peak, why, leads } = metric;
+  if (already && !(leads && onsetStep < (verdict.onsetStep ?? Number.POSITIVE_INFINITY))) return verdict;
+  const incident: Incident = {
+    class: 'full-divergence',
+    series: series.name,
+    attempt,
+    onsetStep,
+    lastGoodStep,
+    recoveredStep: null,
+    peakStep: series.step[peak]!,
+    peak: series.value[peak]!,
+  };
+  return {
+    class: 'full-divergence',
+    series: series.name,
+    onsetStep,
+    lastGoodStep,
+    recoveredStep: null,
+    why: `${why} By the loss alone: ${verdict.why}`,
+    incidents: [...verdict.incidents, incident],
+  };
 }
 
 /** One sentence about an incident. */

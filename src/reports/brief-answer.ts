@@ -153,7 +153,11 @@ function whereOf(run: RunReport): string | null {
     const last = run.series.find(({ name }) => name === series)?.statistics.last;
     return series === null || last === undefined ? [] : [`\`${inertName(series)}\` ends at ${brief(last)}`];
   });
-  const metrics = collapsed.length === 0 ? [] : [`${listed(collapsed)}: chance`];
+  const fallen = run.findings
+    .filter(({ id }) => id === 'reward-collapse')
+    .map(({ message }) => inertName(message).replace(/\.$/, ''));
+  const metrics = [...(collapsed.length === 0 ? [] : [`${listed(collapsed)}: chance`]), ...fallen];
+  if (fallen.length > 0) return metrics.join('; ');
   if (hit.length > 0) {
     const first = hit[0]!.onsetStep!;
     const at = (step: number): string[] => hit.filter((t) => t.onsetStep === step).map((t) => t.name);
@@ -300,7 +304,9 @@ function triedOf(run: RunReport): Tried[] {
 
 /** Findings that the first lines do not tell: what else is wrong, gravest first. */
 function alsoOf(run: RunReport): string | null {
-  const told = new Set<string>(run.verdict.class === 'healthy' ? [] : [run.verdict.class, 'metric-collapse']);
+  const told = new Set<string>(
+    run.verdict.class === 'healthy' ? [] : [run.verdict.class, 'metric-collapse', 'reward-collapse'],
+  );
   const kinds = new Map<string, { first: Finding; count: number }>();
   for (const finding of run.findings) {
     const { id, severity, more = 0 } = finding;

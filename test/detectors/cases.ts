@@ -257,6 +257,18 @@ export const CASES: { readonly [Id in DetectorId]: Case<Id> } = {
     step: 12,
     thresholds: { chance: 0.5, chancePoints: 30, learnt: 1 },
   },
+  'reward-collapse': {
+    run: makeRun([
+      { name: 'loss', values: fallingLoss(60) },
+      {
+        name: 'rollout/ep_rew_mean',
+        role: 'metric',
+        values: fallingLoss(60, 7, 0.02).map((x, i) => (i < 40 ? 60 / x : 4 / x)),
+      },
+    ]),
+    step: 40,
+    thresholds: { rewardPoints: 30, rewardKept: 0.001 },
+  },
   'eval-only-spike': {
     run: makeRun([
       { name: 'loss', values: fallingLoss(500) },

@@ -122,6 +122,8 @@ describe('the twin', () => {
         'together',
         'chance',
         'chancePoints',
+        'rewardPoints',
+        'rewardKept',
         'learnt',
       ];
       const mine = Object.entries(DEFAULT_VERDICT_SETTINGS).filter(([name]) => !without.includes(name));

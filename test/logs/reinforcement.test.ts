@@ -62,10 +62,63 @@ it('a PPO that learns has nothing but notes: its first row comes before the firs
   ).toBe(true);
 });
 
-it('one whose learning rate rises 10,000-fold is lost', async () => {
+it('one whose learning rate rises 10,000-fold is lost where its reward is', async () => {
   const { verdict, findings } = await judged(fixture('ppo-lost'));
-  expect(verdict.class).toBe('full-divergence');
+  // The loss leaves its band in the round of the rise, and the reward falls to chance in the next.
+  expect(verdict).toMatchObject({
+    class: 'full-divergence',
+    series: 'rollout/ep_rew_mean',
+    onsetStep: 10752,
+    lastGoodStep: 10240,
+    recoveredStep: null,
+  });
   expect(findings.map(({ id }) => id)).toContain('learning-rate-anomaly');
+  expect(findings.find(({ id }) => id === 'reward-collapse')).toMatchObject({
+    severity: 'error',
+    steps: [11264, 20480],
+  });
+});
+
+it('a value loss that rises with the returns it predicts is no incident; where the reward does not rise it is', async () => {
+  const text = fixture('ppo-healthy');
+  const growing = changed(text, 'train/value_loss', 20, 40, (old) => String(20 * Number(old)));
+  expect((await judged(growing)).verdict.class).toBe('healthy');
+  const flat = changed(growing, 'rollout/ep_rew_mean', 0, 40, () => '20');
+  expect((await judged(flat)).verdict).toMatchObject({
+    class: 'full-divergence',
+    series: 'train/value_loss',
+  });
+  const nan = changed(text, 'train/value_loss', 30, 40, () => 'nan');
+  expect((await judged(nan)).verdict.class).toBe('non-finite');
+});
+
+it('rewards that climb, dip and come back, or are noisy are no collapse; those that stay down are', async () => {
+  const text = fixture('ppo-healthy');
+  const reward = (from: number, to: number, cell: (old: number, k: number) => number) => {
+    let k = 0;
+    return judged(changed(text, 'rollout/ep_rew_mean', from, to, (old) => String(cell(Number(old), k++))));
+  };
+  const ids = ({ findings }: Awaited<ReturnType<typeof judged>>) => findings.map(({ id }) => id);
+  // Exploration: a tenth of the reward for ten rounds, then back.
+  expect(ids(await reward(15, 25, (old) => old / 10))).not.toContain('reward-collapse');
+  expect(ids(await reward(0, 40, (old, k) => old * (k % 3 === 0 ? 0.4 : 1.2)))).not.toContain(
+    'reward-collapse',
+  );
+  // The last three rounds alone, and a preference pair, whose rewards both may fall.
+  expect(ids(await reward(37, 40, (old) => old / 10))).not.toContain('reward-collapse');
+  const pair = text.replace('rollout/ep_rew_mean', 'rewards/rejected');
+  expect(ids(await judged(changed(pair, 'rewards/rejected', 20, 40, () => '1')))).not.toContain(
+    'reward-collapse',
+  );
+  // Down for good; negative returns fall away from zero.
+  const lost = await reward(20, 40, () => 9);
+  expect(lost.verdict).toMatchObject({
+    class: 'full-divergence',
+    onsetStep: 21 * 512,
+    lastGoodStep: 20 * 512,
+  });
+  const negative = await reward(0, 40, (_, k) => (k < 25 ? -1000 + 30 * k : -1400) + (k % 2));
+  expect(negative.verdict).toMatchObject({ class: 'full-divergence', onsetStep: 26 * 512 });
 });
 
 it('a loss that is absent where the rest of its row is there is missing, first or later', async () => {
