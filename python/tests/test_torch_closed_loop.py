@@ -2,6 +2,7 @@
 
 import copy
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -286,6 +287,44 @@ def test_a_model_in_double_precision_comes_back(tmp_path):
     record(tmp_path / "capture", adam)
     found = closed_loop(tmp_path / "capture", build().double(), in_the_models_type, rules=["none"], arms=None)
     assert found["baseline"]["worstDifference"] < 1e-5
+
+
+@pytest.mark.skipif(not hasattr(torch, "compile"), reason="torch has no compile")
+@pytest.mark.parametrize("backend", ["aot_eager", "inductor"])
+def test_a_compiled_model_trains_bitwise_the_same_and_comes_back_with_its_dropout(tmp_path, monkeypatch, backend):
+    if backend == "inductor" and not any(shutil.which(name) for name in ("c++", "g++", "clang++")):
+        pytest.skip("inductor needs a compiler of C++")
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path / "inductor"))
+
+    def train(folder):
+        torch._dynamo.reset()
+        compiled = torch.compile(build(), backend=backend)
+        optimizer = adam(compiled)
+        recorder = Recorder(compiled, optimizer, folder, every=4, after=5) if folder else None
+        torch.manual_seed(5)
+        losses = []
+        for step in range(18):
+            torch.rand(3)  # what a data loader draws between two steps
+            optimizer.zero_grad()
+            loss = loss_fn(compiled, batch_at(step))
+            loss.backward()
+            if recorder and step == 12:
+                recorder.capture_now()
+            if recorder:
+                recorder.record(step, loss, batch=batch_at(step))
+            optimizer.step()
+            losses.append(loss.item())
+        if recorder:
+            recorder.close()
+        return losses
+
+    assert train(tmp_path / "capture") == train(None)
+    compiled = torch.compile(build(), backend=backend)
+    found = closed_loop(tmp_path / "capture", compiled, loss_fn, rules=["none"], arms=None)
+    assert found["baseline"]["worstDifference"] <= 1e-6 and found["baseline"]["noise"] == 0
+    if backend == "inductor":
+        with pytest.raises(ClosedLoopMismatch, match="is not compiled and was recorded compiled"):
+            closed_loop(tmp_path / "capture", build(), loss_fn)
 
 
 def test_autocast_comes_back_by_itself(tmp_path):

@@ -45,7 +45,8 @@ def closed_loop(
     """Runs closed loops from the capture's first state, and stores their traces in capture.json's `replay`.
 
     folder     a capture with batches
-    model      built as it was trained, frozen parameters included; what was trained is loaded from the capture
+    model      built as it was trained, frozen parameters included, and compiled if it was; what was trained is loaded from the
+               capture
     loss_fn    (model, batch) -> loss, a scalar, with the batch as it was given to `record`
     rules      texts as `--rule` takes them, or options by rule: {"global-norm": {"maxNorm": 1.0}}. Default: none,
                global-norm:1, agc:0.01, clippy:paper
@@ -63,7 +64,10 @@ def closed_loop(
     capture = open_capture(folder)
     plain = names.plain_model(model)
     with _as_before(plain):
-        return run_loops(capture, _TorchTrainer(capture, plain, loss_fn, train, optimizer), rules, arms)
+        trainer = _TorchTrainer(capture, plain, loss_fn, train, optimizer)
+        # Compiled code draws other random numbers than the model inside of it.
+        trainer.called = model if names.is_compiled(model) else plain
+        return run_loops(capture, trainer, rules, arms)
 
 
 @contextlib.contextmanager
@@ -123,6 +127,8 @@ class _TorchTrainer:
         make: Callable[[list[dict[str, Any]]], torch.optim.Optimizer] | None,
     ) -> None:
         self.capture, self.model, self.train, self.make = capture, model, train, make
+        #: What loss_fn gets: the model, or its compiled form.
+        self.called = model
         named = dict(model.named_parameters())
         missing = [spec["name"] for spec in capture.manifest["parameters"] if spec["name"] not in named]
         if missing:
@@ -207,7 +213,7 @@ class _TorchTrainer:
         buffers = [(buffer, buffer.detach().clone()) for buffer in self.model.buffers()]
         with torch.random.fork_rng(devices=[]), torch.no_grad():
             self._random(file)
-            value = float(self.loss_fn(self.model, self._batch(entry, file)))
+            value = float(self.loss_fn(self.called, self._batch(entry, file)))
             for buffer, before in buffers:
                 buffer.copy_(before)
         return value
@@ -229,7 +235,7 @@ class _TorchTrainer:
         file = _tensors(self.capture.folder / entry["file"])
         self.model.zero_grad(set_to_none=True)
         self._random(file)
-        loss = self.loss_fn(self.model, self._batch(entry, file))
+        loss = self.loss_fn(self.called, self._batch(entry, file))
         # What float16 rounds to nothing depends on the loss scale.
         scale = float(entry.get("scale", 1))
         (loss * scale if scale != 1 else loss).backward()
@@ -285,6 +291,9 @@ class _TorchTrainer:
         device = self.parameters[0][1].device.type
         if device == "cpu" and any(name.startswith("rng/cuda/") for name in file):
             found.append("it was trained on CUDA, whose random numbers do not come back on a CPU")
+        if names.is_compiled(self.called) != bool(self.rerun.get("compiled")) and self.rerun:
+            now, then = ("compiled", "as it is") if names.is_compiled(self.called) else ("not compiled", "compiled")
+            found.append(f"the model is {now} and was recorded {then}: compiled code draws other random numbers")
         seen = self._seen(entry)
         modes = self.rerun.get("modes", {"": True})
         for name, training, _ in seen:

@@ -125,7 +125,9 @@ class Recorder(Controls):
         if refusal:
             self._own.stop(refusal)
         self._mark = _ForwardMark(self)
-        if self.model is model or self.parallel:
+        #: The module whose forward passes are seen: hooks of what is inside a compiled one run while it is traced only.
+        self.watched = model if hasattr(model, "_orig_mod") else self.model
+        if self.watched is model or self.parallel:
             self._watch_forward()
         for k, optimizer in enumerate(self.optimizers):
             if not names.has_formula(optimizer) and hasattr(optimizer, "register_step_post_hook"):
@@ -244,6 +246,11 @@ class Recorder(Controls):
         if leaves and self.random_state is not None:
             tensors.update(self.random_state)
         # Where no forward pass of the model is seen, the state after this step is that before the next.
+        if leaves and not self._marked and names.is_compiled(self.model):
+            own.note(
+                "model.compile() hides the random state from before a forward pass: a closed loop repeats no dropout where"
+                " something else draws between two steps; torch.compile(model) hides nothing"
+            )
         self.random_state = None if self._marked else self._random_now()
         self._marked = False
         taken = Step(
@@ -423,6 +430,7 @@ class Recorder(Controls):
                 "optimizerState": meta["optimizerState"],
                 "modes": meta["modes"],
                 **({} if self.autocast is None else {"autocast": self.autocast}),
+                **({"compiled": True} if names.is_compiled(self.watched) else {}),
                 "versions": {
                     "clippy-diag": __version__,
                     "python": platform.python_version(),
@@ -469,7 +477,7 @@ class Recorder(Controls):
 
     def _watch_forward(self) -> None:
         try:
-            self.model.register_forward_pre_hook(self._mark)
+            self.watched.register_forward_pre_hook(self._mark)
         except Exception as error:  # a scripted module takes no hooks
             self._own.note(f"random state is not recorded, so closed loops repeat no dropout: {error}")
 
@@ -512,7 +520,7 @@ class _ForwardMark:
         if _compiling():
             return
         recorder = self._recorder()
-        if recorder is not None and module is recorder.model and torch.is_grad_enabled():
+        if recorder is not None and module is recorder.watched and torch.is_grad_enabled():
             recorder.mark_random_state()
             recorder.mark_autocast()
 

@@ -196,6 +196,11 @@ def local(tensor: torch.Tensor) -> torch.Tensor:
     return tensor.to_local() if hasattr(tensor, "to_local") else tensor
 
 
+def is_compiled(model: torch.nn.Module) -> bool:
+    """Whether it runs as compiled code: by `torch.compile(model)`, or by `model.compile()`."""
+    return hasattr(model, "_orig_mod") or getattr(model, "_compiled_call_impl", None) is not None
+
+
 def layouts_of(model: torch.nn.Module, names: Iterable[str], given: Mapping[str, str]) -> dict[str, dict[str, Any]]:
     """Layout of every kernel and which parameters are embeddings, from the modules that own them; `given` wins."""
     kinds: dict[str, dict[str, Any]] = {}
