@@ -31,7 +31,8 @@ export default command({
       Flags.string({
         helpValue: 'SERIES',
         helpGroup: 'CHART',
-        description: 'series by name or role (may be repeated); default: losses and gradient norm',
+        description:
+          'series by name or role (may be repeated); default: losses, gradient norm, risk of a guard',
         multiple: true,
         multipleNonGreedy: true,
       }),

@@ -1,6 +1,6 @@
 import { formatNumber } from '../model/format-number.ts';
 import { SHARE } from '../model/options.ts';
-import { attemptOf, type Run, type TimeSeries } from '../model/run.ts';
+import { attemptOf, isRisk, type Run, type TimeSeries } from '../model/run.ts';
 import {
   counted,
   type Detector,
@@ -13,9 +13,6 @@ import {
 
 const advice =
   'The pulse says which tensor it was and what was done (`action`). A step that the guard let pass, because it only advises, is the one to look at: its batch, and the learning rate of that step.';
-
-/** The column that a guard writes; one of another meaning seldom stays between 0 and 1. */
-const RISK = /(^|[/.])risk$/i;
 
 /** Alarms that follow each other step by step. */
 interface Alarm {
@@ -50,8 +47,7 @@ after it at the earliest. Where no incident follows, the guard held the run, or 
   },
   detect(run, { judged, threshold }) {
     const risks = run.series.filter(
-      ({ role, name, value }) =>
-        role === 'other' && RISK.test(name) && value.every((v) => Number.isNaN(v) || (v >= 0 && v <= 1)),
+      (series) => isRisk(series) && series.value.every((v) => Number.isNaN(v) || (v >= 0 && v <= 1)),
     );
     if (risks.length === 0) return notApplicable('the log has no risk of a guard');
     const alarms = risks.flatMap((series) =>

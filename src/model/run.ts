@@ -32,6 +32,10 @@ export interface RefusedCell {
   readonly path?: string;
 }
 
+/** Whether a series is the risk that a guard writes (docs/guard.md), by its name; one of another meaning seldom stays in [0, 1]. */
+export const isRisk = ({ role, name }: { readonly role: Role; readonly name: string }): boolean =>
+  role === 'other' && /(^|[/.])risk$/i.test(name);
+
 /**
  * One logged quantity: parallel arrays, a point per record in file order.
  *

@@ -8,6 +8,7 @@ import type { Finding, Severity } from '../model/finding.ts';
 import { formatCount, formatNumber } from '../model/format-number.ts';
 import { inertName, inertOutput } from '../model/inert-text.ts';
 import type { ChartSeries, Report, RunReport, VerdictClass } from '../model/report.ts';
+import { isRisk } from '../model/run.ts';
 import type { SourceRef } from '../model/source-ref.ts';
 import { toAscii } from './ascii.ts';
 import { byReason } from './by-reason.ts';
@@ -56,7 +57,7 @@ function findingLines(finding: Finding, options: RenderOptions, paint: Ansis): s
   ];
 }
 
-/** The series worth a chart, most telling first: the losses together, then tasks, evaluation, gradient norm. */
+/** The series worth a chart, most telling first: the losses together, then tasks, evaluation, gradient norm, a guard's risk. */
 export function chartGroups(series: readonly ChartSeries[]): { title: string; series: ChartSeries[] }[] {
   const of = (role: ChartSeries['role'], most: number): ChartSeries[] =>
     series.filter((s) => s.role === role && s.points > 1).slice(0, most);
@@ -64,6 +65,7 @@ export function chartGroups(series: readonly ChartSeries[]): { title: string; se
     { title: 'loss', series: of('loss', 3) },
     { title: 'loss of each task', series: of('task_loss', 6) },
     { title: 'gradient norm', series: of('grad_norm', 2) },
+    { title: 'risk', series: series.filter((s) => isRisk(s) && s.points > 1).slice(0, 2) },
   ].filter((group) => group.series.length > 0);
   if (!groups.some((group) => group.title.startsWith('loss'))) {
     const evaluation = of('eval_loss', 3);

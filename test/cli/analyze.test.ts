@@ -180,6 +180,23 @@ describe('analyze', () => {
 });
 
 describe('chart', () => {
+  it("draws a guard's risk below the losses of its pulse, and no column that only sounds like one", async () => {
+    const lines = Array.from({ length: 60 }, (_, step) =>
+      JSON.stringify({
+        step,
+        loss: 1 / (step + 1),
+        grad_norm: 2,
+        risk: step === 40 ? 0.97 : 0.01,
+        asterisk: 0.5,
+      }),
+    );
+    const path = join(mkdtempSync(join(tmpdir(), 'pulse-')), 'pulse.jsonl');
+    writeFileSync(path, lines.join('\n'));
+    const titles = JSON.parse((await cli(['chart', path, '--json'])).out).charts[0].series;
+    expect(titles.map(({ name }: { name: string }) => name)).toEqual(['loss', 'grad_norm', 'risk']);
+    expect((await cli(['chart', path])).out).toMatch(/^risk/m);
+  });
+
   it('draws a metric of a range of steps', async () => {
     const { code, out } = await cli([
       'chart',
