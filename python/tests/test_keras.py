@@ -164,9 +164,39 @@ def test_the_recorded_run_comes_back_in_a_closed_loop_through_dropout_and_batchn
         "skip-batches",
         "learning-rate",
         "restore-optimizer-state",
+        "guard",
     }
     for a, b in zip(before, model.variables):
         np.testing.assert_array_equal(a, to_numpy(b.value))
+
+
+@needs_gradients
+def test_a_guard_that_was_not_there_is_tried(tmp_path):
+    def build():
+        keras.utils.set_random_seed(0)
+        return keras.Sequential([keras.Input((4,)), keras.layers.Dense(16, "relu"), keras.layers.Dense(1)])
+
+    def batch_at(step):
+        x = np.random.default_rng(step).normal(size=(32, 4)).astype("float32")
+        return x * (40 if 120 <= step < 124 else 1), np.tanh(x[:, :1])
+
+    model = build()
+    optimizer = keras.optimizers.SGD(0.05)
+    optimizer.build(model.trainable_variables)
+    recorder = Recorder(model, optimizer, tmp_path / "capture")
+    for step in range(160):
+        batch = batch_at(step)
+        loss, gradients = gradients_of(model, *batch)
+        recorder.record(step, loss, gradients, batch=batch)
+        optimizer.apply(gradients, model.trainable_variables)
+    recorder.close()
+    found = closed_loop(tmp_path / "capture", build(), loss_fn, rules=["none"])["replay"]
+    (guarded,) = [entry for entry in found if entry.get("arm") == {"kind": "guard"}]
+    advice = {one["step"]: one for one in guarded["advice"]}
+    assert all(advice[step]["action"] == "apply" for step in range(100, 120))
+    assert advice[120]["action"] != "apply" and advice[120]["risk"] >= 0.9
+    assert guarded["referenceLoss"][-1] < 1.25 * guarded["referenceLoss"][0]
+    assert not float(found[0]["referenceLoss"][-1]) < 1.45 * guarded["referenceLoss"][0]
 
 
 @needs_gradients

@@ -19,9 +19,11 @@ import numpy as np
 
 from ..captures import INITIAL, Capture, open_capture, read_tensors, unflatten
 from ..clipping import clip_gradients, clip_updates, movement
+from ..guarding import advice_entry
 from ..loops import Taken, least, run_loops
 from ..rules import Rules
 from . import words as names
+from .guard import Guard
 
 
 def closed_loop(
@@ -118,6 +120,8 @@ class _KerasTrainer:
         self.others = names.matched(buffers, others) or dict(zip(names.names_of(others), others))
         self.optimizer: Any = None
         self._gradients: dict[str, Any] = {}
+        self._guard: Guard | None = None
+        self._advice: dict[str, Any] | None = None
 
     def start(self) -> None:
         """Everything as before the first recorded step."""
@@ -127,14 +131,16 @@ class _KerasTrainer:
             if f"buffer/{name}" in self.initial:
                 variable.assign(self.initial[f"buffer/{name}"])
         self.optimizer = self._made()
+        self._guard = self._advice = None
 
     def watch(self) -> bool:
-        """There is no guard for closed loops here."""
-        return False
+        """A guard that begins here."""
+        self._guard = Guard(self.called, self.optimizer, self.loss_fn)
+        return True
 
     def advice(self) -> dict[str, Any] | None:
-        """Nothing, as nothing watches."""
-        return None
+        """What the guard said of the last step."""
+        return self._advice
 
     def restore_optimizer(self) -> None:
         """A new optimizer with the state from before the first recorded step."""
@@ -228,23 +234,43 @@ class _KerasTrainer:
         loss.backward()
         return loss, [variable.value.grad for variable in variables]
 
+    def _arrays(self, gradients: Sequence[Any]) -> dict[str, Any]:
+        return {spec["name"]: names.array_of(g) for (spec, _), g in zip(self.parameters, gradients) if g is not None}
+
+    def _let_through(
+        self, guard: Guard, entry: Mapping[str, Any], batch: Any, loss: Any, gradients: Sequence[Any]
+    ) -> list[Any]:
+        """The gradients that the guard lets through, none of a step that it skips."""
+        trained = list(self.model.trainable_variables)
+        own = {id(variable): g for (_, variable), g in zip(self.parameters, gradients)}
+        given = [own.get(id(variable)) for variable in trained]
+        advice = guard.check(entry["step"], batch, loss, given)
+        self._advice = advice_entry(advice)
+        left = guard.apply(advice, given) or [None] * len(given)
+        kept = {id(variable): g for variable, g in zip(trained, left)}
+        return [kept.get(id(variable)) for _, variable in self.parameters]
+
     def step(self, entry: Mapping[str, Any], rules: Rules, rate_factor: Sequence[float] | None) -> Taken:
         """One step of the training on a step's batch."""
         self._random(entry)
-        loss, gradients = self._loss_and_gradients(self._batch(entry))
-        arrays = {spec["name"]: names.array_of(g) for (spec, _), g in zip(self.parameters, gradients) if g is not None}
+        batch = self._batch(entry)
+        loss, gradients = self._loss_and_gradients(batch)
+        arrays = self._arrays(gradients)
         self._gradients = {f"grad/{key}": value for key, value in arrays.items()}
+        rate = entry["learningRate"] * (rate_factor[0] if rate_factor is not None else 1.0)
+        self.optimizer.learning_rate = rate
+        if self._guard is not None:
+            arrays = self._arrays(self._let_through(self._guard, entry, batch, loss, gradients))
         before = {spec["name"]: names.array_of(variable) for spec, variable in self.parameters}
         specs = [spec for spec, _ in self.parameters]
         found = clip_gradients(rules, specs, arrays, before)
-        rate = entry["learningRate"] * (rate_factor[0] if rate_factor is not None else 1.0)
-        self.optimizer.learning_rate = rate
         pairs = [
             (keras.ops.convert_to_tensor(arrays[spec["name"]]), variable)
             for spec, variable in self.parameters
             if spec["name"] in arrays
         ]
-        self.optimizer.apply([g for g, _ in pairs], [v for _, v in pairs])
+        if pairs:
+            self.optimizer.apply([g for g, _ in pairs], [v for _, v in pairs])
         after = {spec["name"]: names.array_of(variable) for spec, variable in self.parameters}
         stepped = dict(after)
         decay = getattr(self.optimizer, "weight_decay", None) or 0
