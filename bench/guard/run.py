@@ -23,63 +23,114 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "python" / "src"))
 from clippy_diag.torch import Guard, curvature  # noqa: E402
-from families import REPORTED, TUNED, Run, Trace, harm_of, lost, run_of, train, usual  # noqa: E402
+from families import REPORTED, TUNED, Before, Run, Trace, harm_of, lost, run_of, train, usual  # noqa: E402
 
 RUNS = Path(__file__).with_name("runs.jsonl")
 #: Steps that curvature is measured at, at most.
 CURVED = 6
-#: Numbers of a family whose curvature is measured: it costs as much as the rest.
-CURVED_RUNS = 1
 
 
-def median_before(values: list[float]) -> float:
-    return float(np.median(values[-100:])) if len(values) >= 10 else math.nan
+class Rival:
+    """A simple rule: how alarmed it is by a step, and what it would do; its past holds what it is said to keep."""
+
+    def judge(self, loss: float, norm: float, rate: float) -> tuple[float, float]:
+        """A score, the higher the more it is an alarm, and the norm that it leaves the gradients: infinite, or 0 for no step."""
+        raise NotImplementedError
 
 
-def over_median(values: list[float]) -> float:
-    """The last value over the median of those before, as a logarithm."""
-    usual = median_before(values[:-1])
-    now = values[-1]
-    return math.log(now / usual) if usual > 0 and now > 0 and math.isfinite(now) else 0.0 if math.isfinite(now) else 99.0
+class OverMedian(Rival):
+    """One value over the median of the last 100, as a logarithm. With `limit` gradients are clipped to that many times their
+    median, and what is above does not count as usual."""
+
+    def __init__(self, pick: Callable[[float, float, float], float], limit: float = math.inf) -> None:
+        self.pick, self.limit = pick, limit
+        self.past: list[float] = []
+
+    def judge(self, loss: float, norm: float, rate: float) -> tuple[float, float]:
+        value = self.pick(loss, norm, rate)
+        usual = float(np.median(self.past[-100:])) if len(self.past) >= 10 else math.nan
+        if not math.isfinite(value):
+            return BROKEN, 0.0
+        above = self.limit * usual
+        if not value > above:
+            self.past.append(value)
+        return math.log(value / usual) if usual > 0 and value > 0 else 0.0, above if value > above else math.inf
 
 
-def z_score(values: list[float], window: int) -> float:
-    """Standard deviations of the last value above the mean of a window before it."""
-    before = np.array(values[-window - 1 : -1])
-    if len(before) < 10:
-        return 0.0
-    if not math.isfinite(values[-1]):
-        return 99.0
-    return float((values[-1] - before.mean()) / max(before.std(), 1e-12))
-
-
-class Rivals:
-    """Scores of simple rules, step by step; the higher the more it is an alarm."""
+class ZClip(Rival):
+    """arXiv 2504.02507: exponential means of the norm and of its variance, decay 0.97, after 25 steps; above 2.5 standard
+    deviations the norm becomes mean + 2.5² / z of them, and that enters the means."""
 
     def __init__(self) -> None:
-        self.seen: dict[str, list[float]] = {"loss": [], "gradient": [], "rate": []}
-        self.mean, self.square = math.nan, math.nan
+        self.first: list[float] = []
+        self.mean, self.variance = math.nan, math.nan
 
-    def scores(self, loss: float, gradient: float, rate: float) -> dict[str, float]:
-        for name, value in (("loss", loss), ("gradient", gradient), ("rate", rate)):
-            self.seen[name].append(value)
-        # ZClip (arXiv 2504.02507): exponential means of the norm and its variance, decay 0.97.
-        z = (gradient - self.mean) / math.sqrt(max(self.square, 1e-24)) if math.isfinite(self.mean) else 0.0
-        z = z if math.isfinite(gradient) else 99.0
-        if len(self.seen["gradient"]) == 10:
-            first = np.array(self.seen["gradient"])
-            self.mean, self.square = float(first.mean()), float(first.var())
-        elif math.isfinite(self.mean) and math.isfinite(gradient) and z < 2.5:
-            self.mean = 0.97 * self.mean + 0.03 * gradient
-            self.square = 0.97 * self.square + 0.03 * (gradient - self.mean) ** 2
-        return {
-            "loss / median": over_median(self.seen["loss"]),
-            "gradient norm / median": over_median(self.seen["gradient"]),
-            "learning rate / median": over_median(self.seen["rate"]),
-            "ZClip": z,
-            # OLMo-core's skip-step: loss or gradient norm beyond six standard deviations of the last 128.
-            "skip-step": max(z_score(self.seen["loss"], 128), z_score(self.seen["gradient"], 128)),
-        }
+    def judge(self, loss: float, norm: float, rate: float) -> tuple[float, float]:
+        if not math.isfinite(norm):
+            return BROKEN, 0.0
+        if len(self.first) < 25:
+            self.first.append(norm)
+            self.mean, self.variance = float(np.mean(self.first)), float(np.var(self.first))
+            return 0.0, math.inf
+        spread = max(math.sqrt(self.variance), 1e-12)
+        z = (norm - self.mean) / spread
+        left = self.mean + spread * 2.5**2 / z if z > 2.5 else math.inf
+        self.mean = 0.97 * self.mean + 0.03 * min(norm, left)
+        self.variance = 0.97 * self.variance + 0.03 * (min(norm, left) - self.mean) ** 2
+        return z, left
+
+
+class SkipStep(Rival):
+    """OLMo-core's: no step where the loss or the gradient norm is six standard deviations from the mean of the last 128, after
+    64 steps. Every finite value enters, of skipped steps too."""
+
+    def __init__(self) -> None:
+        self.losses: list[float] = []
+        self.norms: list[float] = []
+
+    def judge(self, loss: float, norm: float, rate: float) -> tuple[float, float]:
+        score = max(self.z(self.losses, loss), self.z(self.norms, norm))
+        return score, 0.0 if score > 6 else math.inf
+
+    def z(self, past: list[float], value: float) -> float:
+        if not math.isfinite(value):
+            return BROKEN
+        before = np.array(past[-128:])
+        past.append(value)
+        return abs(value - float(before.mean())) / max(float(before.std(ddof=1)), 1e-12) if len(before) >= 64 else 0.0
+
+
+#: The score of a step that is not finite.
+BROKEN = 99.0
+RIVALS: dict[str, Callable[[], Rival]] = {
+    "loss / median": lambda: OverMedian(lambda loss, norm, rate: loss),
+    "gradient norm / median": lambda: OverMedian(lambda loss, norm, rate: norm, 2.0),
+    "learning rate / median": lambda: OverMedian(lambda loss, norm, rate: rate),
+    "ZClip": ZClip,
+    "skip-step": SkipStep,
+}
+
+
+def ratio(entry: dict[str, Any], rate: float) -> Any:
+    """The top eigenvalue over what the optimizer tolerates."""
+    return entry["stability"]["ratio"]
+
+
+def sharpness(entry: dict[str, Any], rate: float) -> Any:
+    """The learning rate over the smallest that would raise the loss."""
+    found = entry.get("criticalSharpness")
+    return rate * found["value"] / 2 if found else None
+
+
+#: What is measured on the batch before, with options of `curvature`: rules that look at an old batch.
+CURVATURES: dict[str, tuple[dict[str, Any], Callable[[dict[str, Any], float], Any]]] = {
+    "ratio on an old batch": ({"iterations": 12, "critical": False}, ratio),
+    "critical sharpness": ({"iterations": 1}, sharpness),
+}
+
+
+def rate_of(optimizer: torch.optim.Optimizer) -> float:
+    return float(optimizer.param_groups[0]["lr"])
 
 
 def norm_of(net: torch.nn.Module) -> float:
@@ -90,12 +141,13 @@ def loss_of(net: torch.nn.Module, batch: Any) -> torch.Tensor:
     return net(batch)
 
 
-def told(run: Run, harm: int | None, curved: bool) -> tuple[Trace, list[dict[str, Any]]]:
-    """Trains with the guard's advice only; what every rule said of every step."""
+def told(run: Run, harm: int | None) -> tuple[list[dict[str, Any]], dict[str, float]]:
+    """Trains with the guard's advice only; what every rule said of every step, and the seconds that it took to say it once."""
     rows: list[dict[str, Any]] = []
     made: dict[str, Any] = {}
-    rivals = Rivals()
+    rivals = {name: make() for name, make in RIVALS.items()}
     last_batch: list[Any] = []
+    seconds: dict[str, list[float]] = {}
     until = run.start + 10 if harm is None else min(harm, run.start + 40)
     wanted = set(np.linspace(max(20, run.start - 20), max(until, run.start), CURVED).astype(int).tolist())
 
@@ -103,94 +155,71 @@ def told(run: Run, harm: int | None, curved: bool) -> tuple[Trace, list[dict[str
         made["guard"] = Guard(net, optimizer, loss_of, advice_only=True)
         made["signs"] = Guard(net, optimizer, advice_only=True)
 
+    def timed(name: str, say: Callable[[], Any]) -> Any:
+        begun = time.perf_counter()
+        said = say()
+        seconds.setdefault(name, []).append(time.perf_counter() - begun)
+        return said
+
     def before(step: int, batch: Any, loss: torch.Tensor, net: torch.nn.Module, optimizer: torch.optim.Optimizer) -> None:
         advice = made["guard"].check(step, batch, loss)
+        seconds.setdefault("guard", []).append(advice.seconds)
         signs = made["signs"].check(step, None, loss)
-        scores = rivals.scores(float(loss), norm_of(net), float(optimizer.param_groups[0]["lr"]))
-        scores.update({"guard": advice.risk, "guard without loss_fn": signs.risk})
-        if curved and step in wanted and last_batch:
-            found = curvature(net, optimizer, lambda: net(last_batch[0]), step=step, iterations=12)
-            ratios = [e["stability"]["ratio"] for e in found if e.get("stability") and e["stability"]["ratio"] is not None]
-            sharp = [e["criticalSharpness"]["value"] for e in found if e.get("criticalSharpness")]
-            rate = float(optimizer.param_groups[0]["lr"])
-            scores["ratio on an old batch"] = max(ratios, default=0.0)
-            scores["critical sharpness"] = max((rate * s / 2 for s in sharp), default=0.0)
+        seconds.setdefault("guard without loss_fn", []).append(signs.seconds)
+        rate = rate_of(optimizer)
+        scores = {"guard": advice.risk, "guard without loss_fn": signs.risk}
+        for name, rival in rivals.items():
+            scores[name] = timed(name, lambda rival=rival: rival.judge(float(loss), norm_of(net), rate)[0])
+        if step in wanted and last_batch:
+            for name, (options, value) in CURVATURES.items():
+                entries = timed(
+                    name,
+                    lambda options=options: curvature(net, optimizer, lambda: net(last_batch[0]), step=step, **options),
+                )
+                values = [value(entry, rate) for entry in entries]
+                scores[name] = max((v if isinstance(v, float) else BROKEN for v in values if v is not None), default=0.0)
         rows.append({"step": step, "action": advice.action, **scores})
         last_batch[:] = [batch]
 
-    trace = train(run, before, prepare)
-    made["guard"].close()
-    return trace, rows
+    train(run, before, prepare)
+    return rows, {name: float(np.mean(taken)) for name, taken in seconds.items()}
 
 
-def obeyed(run: Run, make: Callable[..., Callable[..., None]]) -> tuple[Trace, float]:
-    """Trains with a rule in force; the seconds that the rule took."""
-    made: dict[str, Any] = {"seconds": 0.0}
-
-    def prepare(net: torch.nn.Module, optimizer: torch.optim.Optimizer) -> None:
-        made["act"] = make(net, optimizer)
-
-    def before(*arguments: Any) -> None:
-        begun = time.perf_counter()
-        made["act"](*arguments)
-        made["seconds"] += time.perf_counter() - begun
-
-    trace = train(run, before, prepare)
-    return trace, made["seconds"]
+def obeyed(run: Run, make: Callable[[torch.nn.Module, torch.optim.Optimizer], Before]) -> Trace:
+    """Trains with a rule in force."""
+    made: dict[str, Any] = {}
+    return train(
+        run,
+        lambda *arguments: made["act"](*arguments),
+        lambda net, optimizer: made.update(act=make(net, optimizer)),
+    )
 
 
-def guarded(net: torch.nn.Module, optimizer: torch.optim.Optimizer) -> Callable[..., None]:
+def guarded(net: torch.nn.Module, optimizer: torch.optim.Optimizer) -> Before:
     guard = Guard(net, optimizer, loss_of)
     return lambda step, batch, loss, *_: guard.apply(guard.check(step, batch, loss))
 
 
-def clips(limit_of: Callable[[list[float], float], float | None]) -> Callable[..., Callable[..., None]]:
-    """A rule on the norm: its limit from the norms before and this one, None to leave the step, 0 to take none."""
+def follows(name: str) -> Callable[[torch.nn.Module, torch.optim.Optimizer], Before]:
+    """A rival in force."""
 
-    def make(net: torch.nn.Module, optimizer: torch.optim.Optimizer) -> Callable[..., None]:
-        norms: list[float] = []
+    def make(net: torch.nn.Module, optimizer: torch.optim.Optimizer) -> Before:
+        rival = RIVALS[name]()
 
         def act(step: int, batch: Any, loss: torch.Tensor, *_: Any) -> None:
             norm = norm_of(net)
-            limit = limit_of(norms, norm)
-            if limit is None:
-                norms.append(norm)
-                return
-            for p in net.parameters():
-                p.grad = None if limit == 0 or p.grad is None else p.grad * (limit / norm)
+            left = rival.judge(float(loss), norm, rate_of(optimizer))[1]
+            if left < norm or not math.isfinite(norm):
+                for p in net.parameters():
+                    p.grad = None if left == 0 or p.grad is None else p.grad * (left / norm)
 
         return act
 
     return make
 
 
-def zclip(norms: list[float], norm: float) -> float | None:
-    if len(norms) < 10:
-        return None
-    mean, spread = float(np.mean(norms[-33:])), max(float(np.std(norms[-33:])), 1e-12)
-    if not math.isfinite(norm):
-        return 0.0
-    z = (norm - mean) / spread
-    return None if z <= 2.5 else mean + spread * 2.5**2 / z
-
-
-def skip_step(norms: list[float], norm: float) -> float | None:
-    if len(norms) < 10:
-        return None
-    return 0.0 if not math.isfinite(norm) or norm > float(np.mean(norms[-128:]) + 6 * np.std(norms[-128:])) else None
-
-
-def at_usual(norms: list[float], norm: float) -> float | None:
-    usual = median_before(norms)
-    return None if not usual > 0 or norm <= 2 * usual else 2 * usual if math.isfinite(norm) else 0.0
-
-
-ACTING = {
-    "guard": guarded,
-    "ZClip": clips(zclip),
-    "skip-step": clips(skip_step),
-    "gradient norm ≤ 2 × median": clips(at_usual),
-}
+#: Rules in force. "gradient norm / median" clips at twice its median.
+ACTING = {"guard": guarded, **{name: follows(name) for name in ("ZClip", "skip-step", "gradient norm / median")}}
 
 
 def main() -> None:
@@ -209,15 +238,16 @@ def main() -> None:
             level = usual(plain, run.start)
             ends = lost(plain, level)
             harm = harm_of(plain, level) if ends else None
-            _, rows = told(run, harm, curved=number < CURVED_RUNS)
+            rows, costs = told(run, harm)
             acted = {}
             for name, make in ACTING.items():
-                trace, cost = obeyed(run, make)
-                acted[name] = {"lost": lost(trace, level), "end": float(np.median(trace.reference[-10:])), "seconds": cost}
+                trace = obeyed(run, make)
+                acted[name] = {"lost": lost(trace, level), "end": float(np.median(trace.reference[-10:]))}
             line = {
                 "family": family, "number": number, "optimizer": run.optimizer, "strength": run.strength, "start": run.start,
                 "lost": ends, "harm": harm, "level": level, "end": float(np.median(plain.reference[-10:])),
-                "harmed": max(plain.reference[run.start - 20 :]) > 1.45 * level, "seconds": seconds, "rows": rows, "acted": acted,
+                "harmed": max(plain.reference[run.start - 20 :]) > 1.45 * level, "seconds": seconds / len(plain.loss), "costs": costs,
+                "rows": rows, "acted": acted,
             }  # fmt: skip
             with RUNS.open("a") as file:
                 file.write(json.dumps(line) + "\n")

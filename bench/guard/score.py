@@ -60,6 +60,15 @@ def figures(runs: list[dict[str, Any]]) -> dict[str, Any]:
             "lost": len(bad), "well": len(good), "auc": round(auc(bad, good), 3),
             "recallAt5Percent": round(sum(s > limit for s in bad) / len(bad), 3),
         }  # fmt: skip
+    costs = {
+        rule: {
+            "milliseconds": round(1e3 * statistics.median(taken), 2),
+            "ofAStep": round(statistics.median(run["costs"][rule] / run["seconds"] for run in runs if rule in run["costs"]), 2),
+        }
+        for rule in RULES
+        for taken in [[run["costs"][rule] for run in runs if rule in run["costs"]]]
+        if taken
+    }  # fmt: skip
     leads = []
     for run in lost:
         first = next((row["step"] for row in run["rows"] if row["step"] >= FIRST and row["action"] != "apply"), None)
@@ -83,7 +92,7 @@ def figures(runs: list[dict[str, Any]]) -> dict[str, Any]:
         "alarmedBefore": len(seen), "leadMedian": statistics.median(seen) if seen else None,
         "alarmsInWell": alarms, "stepsOfWell": steps,
         "wellAlarmed": sum(any(row["action"] != "apply" for row in run["rows"]) for run in well),
-        "rules": told, "acting": held,
+        "rules": told, "acting": held, "costs": costs,
         "families": {
             family: {
                 "runs": len(own), "lost": sum(r["lost"] for r in own),
@@ -97,9 +106,15 @@ def figures(runs: list[dict[str, Any]]) -> dict[str, Any]:
 
 
 def table(found: dict[str, Any]) -> str:
-    lines = ["| known before the step | AUC | recall at 5 % of well runs alarmed | lost, well |", "|---|---|---|---|"]
+    lines = [
+        "| known before the step | AUC | recall at 5 % of well runs alarmed | lost, well | one look, median | of a training step |",
+        "|---|---|---|---|---|---|",
+    ]
     for rule, f in sorted(found["rules"].items(), key=lambda item: -item[1]["auc"]):
-        lines.append(f"| {rule} | {f['auc']:.2f} | {100 * f['recallAt5Percent']:.0f} % | {f['lost']}, {f['well']} |")
+        lines.append(
+            f"| {rule} | {f['auc']:.2f} | {100 * f['recallAt5Percent']:.0f} % | {f['lost']}, {f['well']} |"
+            f" {found['costs'][rule]['milliseconds']:.2f} ms | {100 * found['costs'][rule]['ofAStep']:.0f} % |"
+        )
     lines += ["", "| obeyed | lost runs saved (95 %) | well runs lost | end of well runs: median, worst tenth |", "|---|---|---|---|"]
     for name, f in found["acting"].items():
         low, high = f["interval"] or (0, 0)
