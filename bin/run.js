@@ -5,8 +5,9 @@ import v8 from 'node:v8';
 
 // Node 22.1 and newer keeps what it compiled, beside other temporary files: half of the time to start.
 module.enableCompileCache?.();
-// Most functions run a few times: on small logs, optimizing them took longer than running them as they are.
-v8.setFlagsFromString('--interrupt-budget=1000000');
+// Most functions run a few times: on small logs, optimizing them took longer than running them as they are. Node 20 alone
+// has this setting; newer ones would say that they do not know it.
+if (process.version.startsWith('v20.')) v8.setFlagsFromString('--interrupt-budget=1000000');
 
 if (!existsSync(new URL('../dist/run.js', import.meta.url))) {
   process.stderr.write('clippy-diag is not built yet; run: npm ci && npm run build\n');
