@@ -140,9 +140,16 @@ function inboundNode(node: unknown, nested: ReadonlySet<string>): unknown {
   return found;
 }
 
-/** `["x", 0, 0]` of Keras 3 with one tensor, as the list that Keras 2 has. */
-const tensorList = (value: unknown): [string, number, number][] =>
-  (Array.isArray(value) && typeof value[0] === 'string' ? [value] : value) as [string, number, number][];
+/** The tensors of a model's inputs or outputs as the list that Keras 2 has: one `["x", 0, 0]`, lists and dicts of them. */
+function tensorList(value: unknown): [string, number, number][] {
+  if (Array.isArray(value) && typeof value[0] === 'string') return [value as [string, number, number]];
+  // Keras flattens a dict in the order of its sorted keys.
+  if (isJsonObject(value))
+    return Object.keys(value)
+      .sort()
+      .flatMap((key) => tensorList(value[key]));
+  return Array.isArray(value) ? value.flatMap(tensorList) : [];
+}
 
 const writtenByThree = (layers: readonly unknown[]): boolean =>
   layers.some((layer) => [keyOf(layer, 'inbound_nodes')].flat().some(isJsonObject));
