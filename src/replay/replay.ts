@@ -248,6 +248,7 @@ function entryOf(
     updateNorm,
     unclipped: padded(capture, unclipped.norm),
     learningRateMultiplier: multiplier,
+    ...(asRecorded ? { kept: padded(capture, track.kept) } : {}),
     losses: capture.steps.map(({ loss }) => loss ?? Number.NaN),
   });
   const firstEngaged = engaged.indexOf(true);

@@ -65,7 +65,9 @@ function replayTitle(entries: readonly ReplayEntry[]): string {
   if (!closed && onset === null && holding.length === 0) return what;
   const held =
     rules.length === 1 ? (holding.length === 1 ? 'The rule holds.' : 'The rule does not hold.') : '';
-  return `${what} ${held || `${holding.length === 0 ? 'None' : holding.length} of ${rules.length} rules hold${holding.length === 1 ? 's' : ''}.`}`;
+  const unjudged = rules.filter(({ verdict }) => verdict === 'cannot-tell').length;
+  const rest = unjudged === 0 ? '' : `, ${unjudged} not judged`;
+  return `${what} ${held || `${holding.length === 0 ? 'None' : holding.length} of ${rules.length} rules hold${holding.length === 1 ? 's' : ''}${rest}.`}`;
 }
 
 /** The replays of one capture on a screen. Pure. */

@@ -215,7 +215,7 @@ describe('the incident', () => {
       rules: ['none', 'global-norm:1', 'clippy'].flatMap(parseRule),
     });
     const text = renderReplay(entries, {}, { width: 80, colour: false, ascii: true });
-    expect(text).toContain('clippy:paper   prevented (est.)  380    55 %   0.0485    0.02169   0.167');
+    expect(text).toContain('clippy:paper   cannot-tell (est.)  380    55 %   0.0485    0.02169   0.167');
     expect(text.replace(/\n +/g, ' ')).toContain(
       'The loss leaves its band at step 400; clippy:paper first acts at step 380, 20 steps before',
     );

@@ -132,6 +132,19 @@ describe('estimates', () => {
     expect(incidentUpdates([1, 1, 9], 2)).toBeNull();
     expect(incidentUpdates(flat(7), 6)).toBeNull();
   });
+  it('a rule that takes more than a tenth off the usual updates makes another run, of which nothing is said', () => {
+    const of = (kept: number) =>
+      judgeEstimate({
+        steps: steps(7),
+        onset: 6,
+        firstChanged: 0,
+        updateNorm: flat(7),
+        unclipped,
+        learningRateMultiplier: 1,
+        kept: flat(7).map(() => kept),
+      }).verdict;
+    expect([1, 0.91, 0.89].map(of)).toEqual(['prevented', 'prevented', 'cannot-tell']);
+  });
   it('changing nothing is exact', () => {
     expect(judge(unclipped, null)).toMatchObject({ verdict: 'not-prevented', confidence: 'exact' });
     expect(judge(unclipped, 7)).toMatchObject({ verdict: 'not-prevented', confidence: 'exact' });
