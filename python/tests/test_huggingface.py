@@ -64,7 +64,7 @@ class Watch(transformers.TrainerCallback):
             self.logs[state.global_step] = dict(logs)
 
 
-def train(folder, steps=12, callback=None, model=None, data=None, **options):
+def train(folder, steps=12, callback=None, model=None, data=None, kind=Ordered, **options):
     arguments = {
         "per_device_train_batch_size": 4,
         "learning_rate": 1e-3,
@@ -78,7 +78,7 @@ def train(folder, steps=12, callback=None, model=None, data=None, **options):
     }
     args = transformers.TrainingArguments(str(folder / "out"), max_steps=steps, **arguments)
     watch, model = Watch(), model or build()
-    trainer = Ordered(model, args, train_dataset=data or Tokens(), callbacks=[*([callback] if callback else []), watch])
+    trainer = kind(model, args, train_dataset=data or Tokens(), callbacks=[*([callback] if callback else []), watch])
     trainer.train()
     return watch.logs, model, trainer
 
@@ -104,6 +104,17 @@ def test_gradients_are_those_before_clipping_and_losses_those_of_the_step(tmp_pa
     # The loss comes back through dropout, accumulation and the clipping of the Trainer.
     result = closed_loop(tmp_path / "capture", build(), loss_fn, rules=["none"], arms=None)
     assert result["baseline"]["worstDifference"] <= 1e-5
+
+
+def test_batches_are_those_of_their_steps_under_shuffling_workers_and_accumulation(tmp_path, read):
+    callback = ClippyCallback(tmp_path / "capture", every=3, after=5, batches=True)
+    callback.capture_now()
+    shuffled = {"kind": transformers.Trainer, "dataloader_num_workers": 2, "gradient_accumulation_steps": 2}
+    train(tmp_path, callback=callback, **shuffled)
+    first = read(tmp_path / "capture").steps[1]["batch/0/inputs/input_ids"][1]
+    assert first.tolist() != torch.stack([Tokens()[k]["input_ids"] for k in range(4)]).tolist()
+    found = closed_loop(tmp_path / "capture", build(), loss_fn, rules=["none"], arms=None)
+    assert found["baseline"]["worstDifference"] <= 1e-5
 
 
 def test_autocast_of_the_trainer_comes_back_in_a_closed_loop(tmp_path, read):
