@@ -89,20 +89,18 @@ function cellText(same: readonly MatrixCell[], seeds: number): string {
 function conclusion({ holds }: TrainingMatrix, rate: number | null): string {
   const at = (multiplier: number): string =>
     rate === null ? `${formatNumber(multiplier)} ×` : formatNumber(multiplier * rate);
+  const ranked = holds.filter(({ upTo }) => upTo !== null).sort((a, b) => b.upTo! - a.upTo!);
+  const none = holds.filter(({ upTo }) => upTo === null);
   const reach = ({ upTo, notAt }: TrainingMatrix['holds'][number]): string =>
-    upTo === null
-      ? `not at ${at(notAt!)}, the lowest`
-      : notAt === null
-        ? `to ${at(upTo)}, the highest, at least`
-        : `to ${at(upTo)}, not at ${at(notAt)}`;
-  const ranked = [...holds].sort((a, b) => (b.upTo ?? 0) - (a.upTo ?? 0));
-  const reaches = [...new Set(ranked.map(reach))];
-  const parts = reaches.map(
-    (text) =>
-      `${ranked
-        .filter((one) => reach(one) === text)
-        .map(({ label }) => label)
-        .join(', ')} ${text}`,
+    notAt === null ? `to ${at(upTo!)}, the highest, at least` : `to ${at(upTo!)}, not at ${at(notAt)}`;
+  const names = (rules: TrainingMatrix['holds']): string => rules.map(({ label }) => label).join(', ');
+  const parts = [...new Set(ranked.map(reach))].map(
+    (text) => `${names(ranked.filter((one) => reach(one) === text))} ${text}`,
   );
-  return `Every order of the batches holds under ${parts.join('; under ')}.`;
+  return [
+    ...(parts.length === 0 ? [] : [`Every order of the batches holds under ${parts.join('; under ')}.`]),
+    ...(none.length === 0
+      ? []
+      : [`Under ${names(none)} not every order of the batches holds at ${at(none[0]!.notAt!)}, the lowest.`]),
+  ].join(' ');
 }

@@ -145,7 +145,7 @@ it('a rule that holds nowhere is said to hold nowhere', async () => {
   });
   expect(matrix.cells[0]!.diverged).toBe(true);
   expect(renderMatrix(matrix, { width: 80, colour: false, ascii: false })).toMatch(
-    /^Every order of the batches holds under none not at 2, the lowest\.\n/,
+    /^Under none not every order of the batches holds at 2, the lowest\.\n/,
   );
 });
 
