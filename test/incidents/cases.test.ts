@@ -1,28 +1,18 @@
-/** One judge in two languages: its twin says of every shared case what src/incidents says, and that is where the jump was put. */
-import { execFileSync } from 'node:child_process';
-import { readFileSync } from 'node:fs';
-import { join } from 'node:path';
+/** What the judge and the recorder for JavaScript say of every shared case; the judge in Python has cases.long.test.ts. */
 import { describe, expect, it } from 'vitest';
 import { judgePoints } from '../../src/incidents/judge.ts';
 import { DEFAULT_VERDICT_SETTINGS } from '../../src/incidents/settings.ts';
 import { clippyRecorder } from '../../src/recorder/tfjs-recorder.ts';
-import { pythonWith } from '../support/python.ts';
-import { projectRoot } from '../support/shared-data.ts';
-import { CASES_FILE, incidentCases, type Judged, judgedCase, ONSETS_FILE, sameJudgement } from './cases.ts';
+import { expectSame, incidentCases, judgedCase, onsets } from './cases.ts';
 
 const CASES = incidentCases();
-const said = JSON.parse(readFileSync(ONSETS_FILE, 'utf8')) as Record<string, Judged>;
-
-/** `toEqual` shows what differs where something does. */
-function expectSame(judged: Judged, name: string): void {
-  if (!sameJudgement(judged, said[name]!)) expect(judged, name).toEqual(said[name]);
-}
+const said = onsets();
 
 describe('the judge', () => {
   it('says of each case what onsets.json holds (npm run judge)', () => {
     expect(Object.keys(said)).toEqual(CASES.map(({ name }) => name));
     expect(CASES.length).toBeGreaterThan(500);
-    for (const one of CASES) expectSame(judgedCase(one), one.name);
+    for (const one of CASES) expectSame(judgedCase(one), said[one.name]!, one.name);
   });
 
   it('finds every clear jump where it was put, at once, and no other incident', () => {
@@ -99,37 +89,6 @@ describe('the judge', () => {
         expect(onset, name).toBeGreaterThanOrEqual(truth.at - 3);
     }
   });
-});
-
-describe('the twin', () => {
-  const python = pythonWith();
-  it.skipIf(python === undefined)(
-    'Python says the same, with the same settings (skipped where there is no Python)',
-    () => {
-      const script = join(projectRoot, 'test/incidents/judge_cases.py');
-      const text = execFileSync(python!, ['-B', script, join(projectRoot, 'python/src'), CASES_FILE], {
-        encoding: 'utf8',
-        maxBuffer: 1e8,
-      });
-      const copy = JSON.parse(text) as { settings: Record<string, number>; said: Record<string, Judged> };
-      for (const { name } of CASES) expectSame(copy.said[name]!, name);
-      // What it leaves out: notes on spikes, and signs that are no losses.
-      const without = [
-        'spikeScales',
-        'zeros',
-        'abruptShare',
-        'missingPoints',
-        'together',
-        'chance',
-        'chancePoints',
-        'rewardPoints',
-        'rewardKept',
-        'learnt',
-      ];
-      const mine = Object.entries(DEFAULT_VERDICT_SETTINGS).filter(([name]) => !without.includes(name));
-      expect(copy.settings).toEqual(Object.fromEntries(mine));
-    },
-  );
 });
 
 describe('the recorder for JavaScript', () => {

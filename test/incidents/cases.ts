@@ -1,4 +1,5 @@
 /** The shared cases: losses by fixtures/make/incident_cases.py, and what the judge says of them, which its copies have to say too. */
+import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { isDeepStrictEqual } from 'node:util';
@@ -48,7 +49,7 @@ export const incidentCases = (): readonly IncidentCase[] =>
   }));
 
 /** Whether two judge alike: their numbers may differ by what logarithms of two languages differ by. */
-export function sameJudgement(a: Judged, b: Judged): boolean {
+function sameJudgement(a: Judged, b: Judged): boolean {
   const { numbers: own, ...rest } = a;
   const { numbers: others, ...restOfOther } = b;
   const close = (x: number | string, y: number | string): boolean =>
@@ -58,6 +59,15 @@ export function sameJudgement(a: Judged, b: Judged): boolean {
     own.length === others.length &&
     own.every((row, k) => row.length === others[k]!.length && row.every((x, i) => close(x, others[k]![i]!)))
   );
+}
+
+/** What the judge says of each case, by its name. */
+export const onsets = (): Readonly<Record<string, Judged>> =>
+  JSON.parse(readFileSync(ONSETS_FILE, 'utf8')) as Record<string, Judged>;
+
+/** Fails, and shows what differs, where a judge says something else of a case than onsets.json. */
+export function expectSame(judged: Judged, said: Judged, name: string): void {
+  if (!sameJudgement(judged, said)) assert.deepEqual([name, judged], [name, said]);
 }
 
 /** What a stream of losses says of a series. */

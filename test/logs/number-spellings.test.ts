@@ -1,80 +1,11 @@
 /**
  * Every spelling of a value that is no plain number, in every reader of text: it is the value that it says, missing or
- * refused, and never another number. The oracle for plain numbers is Python's `float`.
+ * refused, and never another number. number-spellings.long.test.ts holds plain numbers against Python.
  */
-import { spawnSync } from 'node:child_process';
 import { describe, expect, it } from 'vitest';
 import { isMissingText, numberOfText } from '../../src/logs/number-text.ts';
 import { readRawStream } from '../../src/logs/read-log.ts';
-import { pythonWith } from '../support/python.ts';
-
-/** Wanted: a value, `missing` or `refused`. */
-type Said = number | 'missing' | 'refused';
-
-const WORDS: readonly [string, number][] = [
-  // C since C99, Python, NumPy, Java, JavaScript, Julia, Go, .NET.
-  ['nan', Number.NaN],
-  ['inf', Number.POSITIVE_INFINITY],
-  ['infinity', Number.POSITIVE_INFINITY],
-  // glibc with a payload, Microsoft since 2015.
-  ['nan(0x8000000000000)', Number.NaN],
-  ['nan.0', Number.NaN],
-  ['nan.', Number.NaN],
-  ['inf.0', Number.POSITIVE_INFINITY],
-  ['inf.', Number.POSITIVE_INFINITY],
-  ['nan(ind)', Number.NaN],
-  ['nan(snan)', Number.NaN],
-  // Microsoft before: %g, %f, %.2f, %.1f, %e.
-  ['1.#qnan', Number.NaN],
-  ['1.#QNAN0', Number.NaN],
-  ['1.#snan', Number.NaN],
-  ['1.#ind', Number.NaN],
-  ['1.#IND00', Number.NaN],
-  ['1.#QO', Number.NaN],
-  ['1.#R', Number.NaN],
-  ['1.#QNANe+000', Number.NaN],
-  ['1.#inf', Number.POSITIVE_INFINITY],
-  ['1.#INF00', Number.POSITIVE_INFINITY],
-  ['1.#INF00e+000', Number.POSITIVE_INFINITY],
-  ['1.#J', Number.POSITIVE_INFINITY],
-];
-const SIGNS = ['', '-', '+'];
-const CASES = [
-  (word: string) => word,
-  (word: string) => word.toLowerCase(),
-  (word: string) => word.toUpperCase(),
-  (word: string) => word.charAt(0).toUpperCase() + word.slice(1),
-];
-const WRAPPERS = [
-  (word: string) => word,
-  (word: string) => ` ${word} `,
-  (word: string) => `tensor(${word})`,
-  (word: string) => `tensor(${word}, device='cuda:0')`,
-  (word: string) => `tensor([${word}], grad_fn=<MeanBackward0>)`,
-  (word: string) => `np.float32(${word})`,
-  (word: string) => `Array(${word}, dtype=float32)`,
-];
-
-const spellings = new Map<string, Said>();
-for (const [word, value] of WORDS)
-  for (const sign of SIGNS)
-    for (const spell of CASES)
-      for (const wrap of WRAPPERS) {
-        // The 0x of a payload is spelled as it is.
-        const text = sign + (word.includes('0x') ? word : spell(word));
-        spellings.set(wrap(text), sign === '-' ? -value : value);
-      }
-const REFUSED = [
-  '***', '*****', 'overflow', 'error', 'Error!', '#DIV/0!', '#NUM!', '1,234.5', '1,234', "1'234.5", '1_000', '1 234',
-  '1d5', '1.0D+05', '1.5f', '0.5f0', '812/s', '2841M', '3.2k', '5%', '50 %', '5 ms', '12GB', '$5', '~0.5', '<0.001', '>100',
-  '0x1p3', '0x1f', '0b1', '1e', '1e+', 'e5', '.', '+', '1.2.3', '--5', '+-5', '1-2', '1/2', '1:30', '0.5±0.1', '0.5(1)',
-  '1.#', '1.#X', '1.5#INF', 'nans', 'nanometer', 'infin', 'info', 'infinite', 'nan nan', 'nan(', 'tensor()',
-  'tensor([0.1, 0.2])', 'tensor(0.1, 0.2)', 'tensor(1,234.5)', 'tensor(812/s)', 'tensor(overflow)', '[0.5, 0.6]', '{0.5}',
-  'True', 'mse', '0.5 0.6', '2024-01-02', 'tensor(tensor(1))',
-]; // biome-ignore format: a table
-for (const text of REFUSED) spellings.set(text, 'refused');
-for (const text of ['NA', 'N/A', '#N/A', '<NA>', 'null', 'None', 'nil', '-', '--', 'na', 'NULL'])
-  spellings.set(text, 'missing');
+import { spellings } from './spellings.ts';
 
 const all = [...spellings];
 /** Rows that are read together, and healthy ones before and after, so that the column is one of numbers. */
@@ -202,58 +133,5 @@ describe('what a value says', () => {
       '1'.repeat(300),
     ])
       expect(numberOfText(text)).toBeUndefined();
-  });
-});
-
-const python = pythonWith();
-describe.skipIf(python === undefined)('numbers are those of Python', () => {
-  it('plain spellings give the same double, and what Python refuses is refused', () => {
-    const texts = [...spellings.keys()];
-    // Decimals of all shapes, whole and damaged.
-    let state = 7;
-    const random = (below: number): number => {
-      state = (Math.imul(state, 1664525) + 1013904223) >>> 0;
-      return Math.floor((state / 2 ** 32) * below);
-    };
-    const ALPHABET = '0123456789..--++eEnaif_ ';
-    for (let k = 0; k < 4_000; k++) {
-      const digits = (n: number): string => Array.from({ length: n }, () => random(10)).join('');
-      texts.push(
-        `${['', '-', '+'][random(3)]}${digits(random(20))}.${digits(random(20))}e${random(700) - 350}`,
-      );
-      texts.push(Array.from({ length: 1 + random(8) }, () => ALPHABET[random(ALPHABET.length)]).join(''));
-    }
-    const program = [
-      'import json, struct, sys',
-      'def read(text):',
-      '    try: return struct.pack(">d", float(text)).hex()',
-      '    except ValueError: return None',
-      'json.dump([read(text) for text in json.load(sys.stdin)], sys.stdout)',
-    ].join('\n');
-    const { stdout, status } = spawnSync(python!, ['-c', program], {
-      input: JSON.stringify(texts),
-      encoding: 'utf8',
-      maxBuffer: 1 << 26,
-    });
-    expect(status).toBe(0);
-    const theirs = JSON.parse(stdout) as (string | null)[];
-    let both = 0;
-    texts.forEach((text, k) => {
-      const bits = theirs[k];
-      const ours = numberOfText(text);
-      if (bits === null || bits === undefined) {
-        // Beyond Python: words of other runtimes, and what a tensor prints.
-        if (ours !== undefined) expect(text).toMatch(/#|\(|∞|f\.0*|n\.0*/i);
-        return;
-      }
-      if (ours === undefined) {
-        expect(text).toMatch(/_/);
-        return;
-      }
-      const value = Buffer.from(bits, 'hex').readDoubleBE();
-      expect([text, ours]).toEqual([text, value]);
-      both++;
-    });
-    expect(both).toBeGreaterThan(4_000);
   });
 });
