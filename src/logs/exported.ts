@@ -82,10 +82,15 @@ export function logTable(indexColumn?: string): LogTable {
   };
 }
 
+const ENDING = /\.(?:gz|zst|csv|tsv|txt|json)$/i;
+
 /** `run-train-tag-epoch_loss.csv` is `epoch_loss`, `val_loss.csv` is `val_loss`. */
 const nameOfFile = (path: string): string => {
-  const stem = path.replace(/^.*[\\/]/, '').replace(/(?:\.(?:gz|zst|csv|tsv|txt|json))+$/i, '');
-  return /(?:^|[-_])tag[-_](.+)$/.exec(stem)?.[1] ?? stem;
+  let stem = path.replace(/^.*[\\/]/, '');
+  for (let ending = ENDING.exec(stem); ending !== null; ending = ENDING.exec(stem))
+    stem = stem.slice(0, ending.index);
+  const tag = /(?:^|[-_])tag[-_]/.exec(stem);
+  return (tag === null ? '' : stem.slice(tag.index + tag[0].length)) || stem;
 };
 
 /** The series of a file, of which the only one beside a step and a time is called `value`: it has the file's name. */
