@@ -1,5 +1,5 @@
-/** The examples of --help that train for a while. */
+/** The examples of --help that train or differentiate for a while. */
 import { describe } from 'vitest';
-import { testExamples } from './help-examples.ts';
+import { TAKES_LONG, testExamples } from './help-examples.ts';
 
-describe('examples in --help', () => testExamples((line) => / matrix /.test(line)));
+describe('examples in --help', () => testExamples((line) => TAKES_LONG.test(line)));

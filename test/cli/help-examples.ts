@@ -23,6 +23,9 @@ const examples = [
   ),
 ];
 
+/** Examples that train or differentiate: they run in the long project. */
+export const TAKES_LONG = / (?:matrix|curvature) /;
+
 /** Examples whose files no fixture has, or that need a Redis; their flags are tested where the command is. */
 const ELSEWHERE = /--batch batch\.npz|--queue /;
 
