@@ -146,6 +146,11 @@ describe('skip-step', () => {
     );
     expect(wide.slice(-2)).toEqual([[1], [0]]);
   });
+  it('leaves out nothing where nothing changes, and what is above where nothing did', () => {
+    const flat = Array.from({ length: 25 }, () => 2);
+    expect(at(flat, flat)).toEqual(flat.map(() => 1));
+    expect(at([...flat, 2.001]).at(-1)).toBe(0);
+  });
   it('looks at the loss where it is known, and at the norm alone where it is not', () => {
     const norms = [...calm, 2];
     expect(at(norms, [...calm, 4.06]).at(-1)).toBe(0);
