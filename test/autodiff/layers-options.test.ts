@@ -33,7 +33,10 @@ const objectiveDocument = {
   tasks: [{ name: 'y', loss: 'mean-squared-error' }],
 };
 
-describe.each([2, 3])('Keras %i', (version) => {
+/** Whether the long project runs this: there, the files of Keras 2, which differ in how they name what they hold. */
+const LONG = process.env.CLIPPY_DIAG_FUZZ !== undefined;
+
+describe.each([LONG ? 2 : 3])('Keras %i', (version) => {
   const file = new URL(`../../fixtures/curvature/layers-keras${version}.json.gz`, import.meta.url);
   const [about, ...lines] = gunzipSync(readFileSync(file)).toString().trimEnd().split('\n');
   const { keras } = JSON.parse(about!) as { keras: string };
