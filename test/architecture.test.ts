@@ -131,6 +131,25 @@ describe('layout', () => {
     expect(imports.length).toBeGreaterThan(20);
   });
 
+  it('is what the page of the docs shows: each folder, and what it may import', () => {
+    const page = readFileSync(join(projectRoot, 'docs/architecture.md'), 'utf8');
+    for (const [folder, allowed] of Object.entries(MAY_IMPORT)) {
+      if (folder.endsWith('.ts')) continue;
+      const row = new RegExp(`^\\|[^|]*\`${folder}\`[^|]*\\|[^|]*\\|([^|]*)\\|$`, 'm').exec(page);
+      expect(row, folder).not.toBeNull();
+      const listed = row![1]!
+        .split(';')[0]!
+        .split(',')
+        .map((name) => name.trim());
+      // Rows of words: nothing, all, all above but some.
+      if (/^(?:nothing|all\b.*)$/.test(listed[0]!)) continue;
+      expect([folder, listed.filter((name) => !name.endsWith(' as types')).sort()]).toEqual([
+        folder,
+        [...allowed].sort(),
+      ]);
+    }
+  });
+
   it('imports only downwards', () => {
     const wrong = imports.flatMap(({ file, target, typeOnly }) => {
       if (!target.startsWith('.')) return [];
