@@ -19,6 +19,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from .captures import number
+from .judge import MEDIAN_TO_SIGMA
 from .rules import RULES
 
 #: Steps that a history keeps, steps before it says anything, and how often its center is computed again.
@@ -121,7 +122,7 @@ class History:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # a tensor that never had a gradient has no median
             self.center = np.nanmedian(kept, axis=0)
-            self.spread = np.maximum(1.4826 * np.nanmedian(np.abs(kept - self.center), axis=0), LEAST_SPREAD)
+            self.spread = np.maximum(MEDIAN_TO_SIGMA * np.nanmedian(np.abs(kept - self.center), axis=0), LEAST_SPREAD)
 
 
 class Logs(NamedTuple):

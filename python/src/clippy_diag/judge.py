@@ -48,7 +48,7 @@ CLASSES = ("inconclusive", "micro-divergence", "drift", "full-divergence", "non-
 
 _NAN, _INF = math.nan, math.inf
 #: Make a median, and a mean, absolute deviation comparable with a standard deviation.
-_MEDIAN_TO_SIGMA, _MEAN_TO_SIGMA = 1.4826, 1.2533
+MEDIAN_TO_SIGMA, _MEAN_TO_SIGMA = 1.4826, 1.2533
 #: A window that falls by more than so many scales has its scale about the line of its last half, of so many losses at
 #: least, and its center in the median of a sixth, of 8 to 20.
 _FALL, _RECENT = 3, 20
@@ -231,7 +231,7 @@ def _spread(deviations: Sequence[float]) -> float:
     """Robust scale of deviations from a center; of their mean where more than half are zero."""
     median = _median(deviations)
     if median > 0:
-        return _MEDIAN_TO_SIGMA * median
+        return MEDIAN_TO_SIGMA * median
     return _MEAN_TO_SIGMA * sum(deviations) / len(deviations) if deviations else 0.0
 
 
