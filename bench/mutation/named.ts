@@ -32,8 +32,8 @@ export const NAMED: readonly NamedMutant[] = [
   // Which series decides: the worse one, and the longest of several losses.
   {
     file: 'src/incidents/verdict.ts',
-    text: "(badness(verdict.class) >= badness('full-divergence')) return",
-    becomes: "(badness(verdict.class) > badness('full-divergence')) return",
+    text: "already = badness(verdict.class) >= badness('full-divergence')",
+    becomes: "already = badness(verdict.class) > badness('full-divergence')",
     tests: 'incidents/verdict',
   },
   {
