@@ -1,5 +1,5 @@
-// What a user's program names, compiled with the types of the packed tarball and `skipLibCheck: false`. Not in it is
-// clippy-diag/tfjs: the types of tfjs 4.22 themselves do not compile so.
+// What a user's program names, compiled with the types of the packed tarball and `skipLibCheck: false`.
+// clippy-diag/tfjs: smoke-tfjs-types.ts.
 import { type AnalyzeOptions, analyze, parseReport, type Report, renderTerminal } from 'clippy-diag';
 import { clippyRecorder, type RecordedOptimizer } from 'clippy-diag/recorder';
 

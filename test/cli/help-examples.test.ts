@@ -1,6 +1,7 @@
 /** The examples of --help; those that train or differentiate for a while: help-examples.long.test.ts. */
 import { describe, expect, it } from 'vitest';
-import { commands, TAKES_LONG, testExamples } from './help-examples.ts';
+import { TAKES_LONG } from '../support/example-lines.ts';
+import { commands, testExamples } from './help-examples.ts';
 
 describe('examples in --help', () => {
   it('are there for every command', () =>

@@ -1,13 +1,7 @@
-/** Every example of every command's help, read by a shell and run in a folder that has the files it names. */
-import { spawnSync } from 'node:child_process';
-import { cpSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
-import { afterAll, beforeAll, expect, it } from 'vitest';
+/** Every example of every command's help. */
 import { ROOT_EXAMPLES } from '../../src/cli/help.ts';
 import { COMMANDS } from '../../src/run.ts';
-import { cli } from '../support/cli.ts';
-import { projectRoot } from '../support/shared-data.ts';
+import { testLines } from '../support/example-lines.ts';
 
 export const commands = await Promise.all(
   Object.entries(COMMANDS).map(async ([id, load]) => ({ id, ...(await load()).default })),
@@ -23,76 +17,7 @@ const examples = [
   ),
 ];
 
-/** Examples that train or differentiate: they run in the long project. */
-export const TAKES_LONG = / (?:matrix|curvature) /;
-
-/** Examples whose files no fixture has, or that need a Redis; their flags are tested where the command is. */
-const ELSEWHERE = /--batch batch\.npz|--queue /;
-
-interface ShellWords {
-  /** The words of the command. */
-  readonly args: readonly string[];
-  /** What it would read from standard input. */
-  readonly input: string;
-}
-
-/** What a shell, one for all, makes of lines that run in a folder. */
-function readByShell(lines: readonly string[], cwd: string): ReadonlyMap<string, ShellWords> {
-  const told = mkdtempSync(join(tmpdir(), 'clippy-diag-words-'));
-  try {
-    const script = [
-      `clippy-diag() { printf '%s\\0' "$@" >&3; cat >&4; }`,
-      ...lines.map((line, i) => `( ${line}\n) 3>"$0/${i}.args" 4>"$0/${i}.input" || exit 1`),
-    ].join('\n');
-    const { status } = spawnSync('bash', ['-c', script, told], {
-      cwd,
-      stdio: ['ignore', 'ignore', 'inherit'],
-    });
-    expect(status).toBe(0);
-    const of = (i: number, what: string): string => readFileSync(join(told, `${i}.${what}`), 'utf8');
-    return new Map(
-      lines.map((line, i) => [line, { args: of(i, 'args').split('\0').slice(0, -1), input: of(i, 'input') }]),
-    );
-  } finally {
-    rmSync(told, { recursive: true, force: true });
-  }
-}
-
-/** Makes a test of each example whose line is one of these. */
+/** Makes a test of each example whose line is one of these. Those of a queue need a Redis: test/docs/commands.long.test.ts. */
 export function testExamples(isOne: (line: string) => boolean): void {
-  const lines = examples.filter((line) => !ELSEWHERE.test(line) && isOne(line));
-  const folder = mkdtempSync(join(tmpdir(), 'clippy-diag-examples-'));
-  let words: ReadonlyMap<string, ShellWords>;
-  afterAll(() => rmSync(folder, { recursive: true, force: true }));
-
-  beforeAll(async () => {
-    const copy = (from: string, to: string): void =>
-      cpSync(join(projectRoot, 'fixtures', from), join(folder, to), { recursive: true });
-    mkdirSync(join(folder, 'runs/a'), { recursive: true });
-    copy('logs/healthy-tb/input.tfevents', 'runs/a/events.out.tfevents.1719849387.host');
-    const log = readFileSync(join(projectRoot, 'fixtures/incident/log.jsonl'), 'utf8');
-    writeFileSync(join(folder, 'train.jsonl'), log.replaceAll('"loss":', '"train/nll": 0.5, "loss":'));
-    copy('incident/capture', 'capture');
-    copy('incident/capture', 'fixtures/incident/capture');
-    copy('incident/capture/initial.safetensors', 'step-900.safetensors');
-    copy('captures/seed-2/initial.safetensors', 'step-1000.safetensors');
-    copy('studies/stream/study.yaml', 'study.yaml');
-    for (const part of [1, 2])
-      await cli(['matrix', 'study.yaml', '--shard', `${part}/2`, '--report', `json:shard-${part}.json`], {
-        cwd: folder,
-      });
-    await cli(['baseline', 'update', 'runs/'], { cwd: folder });
-    await cli(['analyze', 'train.jsonl', '--report', 'json:report.json'], { cwd: folder });
-    words = readByShell(lines, folder);
-  });
-
-  it.each(lines)('%s', async (line) => {
-    const { args, input } = words.get(line)!;
-    // A watcher goes on until its log is silent for a while.
-    const more = args[0] === 'watch' ? ['--idle-exit', '1'] : [];
-    const { code, err } = await cli([...args, ...more], { cwd: folder, input });
-    expect(err).not.toMatch(/error\[|^bug:/m);
-    // 1: the gate of an example may fail on the run; that is its answer.
-    expect(code).toBeLessThanOrEqual(/ (gate|watch) |--fail-on/.test(line) ? 1 : 0);
-  });
+  testLines(examples.filter((line) => !line.includes('--queue ') && isOne(line)));
 }

@@ -1,0 +1,83 @@
+/** The commands that the README and docs/ show, and how each of them is run. */
+import { pages } from '../support/doc-pages.ts';
+import { TAKES_LONG } from '../support/example-lines.ts';
+
+type Page = (typeof pages)[number];
+
+interface Fence extends Page {
+  readonly language: string;
+}
+
+/** Every fenced block of the pages; `text` is what stands between the fences. */
+export const fences: readonly Fence[] = pages.flatMap(({ path, text }) =>
+  [...text.matchAll(/^ *```(.*)\n([\s\S]*?)^ *```$/gm)].map((m) => ({ path, language: m[1]!, text: m[2]! })),
+);
+
+/** The lines of the blocks of shell, those that go on as one, without the comments at their ends. */
+const lines: readonly string[] = [
+  ...new Set(
+    fences
+      .filter(({ language }) => language === 'sh')
+      .flatMap(({ text }) => text.replaceAll(/\\\n\s*/g, '').split('\n'))
+      .map((line) => line.replace(/\s+#.*/, '').trim())
+      .filter((line) => line !== ''),
+  ),
+];
+
+/** Lines that no test runs, and why. */
+export const NOT_RUN: Readonly<Record<string, string>> = {
+  'npm ci && npm test': 'runs the tests, this one among them',
+  'docker build -f ci/Dockerfile -t clippy-diag .': 'needs a daemon, and an image of Node from a registry',
+  'docker run --rm -v "$PWD:/work:ro" clippy-diag gate runs/': 'needs the image',
+  'python3 bench/study/prepare_census.py census-income.test.gz FOLDER/census.csv':
+    'needs the census data, which are not shipped',
+  'npx tsx bench/study/paper.ts FOLDER': 'trains for hours on the census data, which are not shipped',
+  'npm audit signatures': 'needs a release that is published',
+  'npm view clippy-diag dist.attestations': 'needs a release that is published',
+  'npm install clippy-diag @tensorflow/tfjs-node@4.22.0': 'its install script downloads 300 MB',
+};
+/** The build of the addon of tfjs-node takes TensorFlow's C library, 1 GB of a wheel; the page says when it was tried. */
+const BUILT_ADDON = /^(mkdir -p deps|ln -s |g\+\+ )/;
+
+const isTool = (line: string): boolean => /^(npx )?clippy-diag(@\S+)? /.test(line);
+const isLong = (line: string): boolean => TAKES_LONG.test(line);
+
+export const shown = {
+  /** Run in memory, as `clippy-diag …`. */
+  tool: lines.filter((line) => isTool(line) && !isLong(line)).map(asTool),
+  toolLong: lines.filter((line) => isTool(line) && isLong(line) && !line.includes('--queue')).map(asTool),
+  /** Need a Redis. */
+  queue: lines.filter((line) => isTool(line) && line.includes('--queue')),
+  notRun: lines.filter((line) => line in NOT_RUN || BUILT_ADDON.test(line)),
+  /** Install something, or run what was installed: test/docs/commands.long.test.ts. */
+  others: lines.filter((line) => !isTool(line) && !(line in NOT_RUN) && !BUILT_ADDON.test(line)),
+};
+
+function asTool(line: string): string {
+  return line.replace(/^(npx )?clippy-diag(@\S+)?/, 'clippy-diag');
+}
+
+/** What {@link shown}`.others` is, in the order in which it can be run. */
+export const INSTALLS = {
+  checkout: [
+    'npm ci && node bin/run.js analyze fixtures/incident',
+    'npm ci && npm run build:wheel && pip install python/dist/*.whl',
+    'pip install ./python',
+  ],
+  registry: [
+    'npm install --global clippy-diag',
+    "pip install 'clippy-diag[cli]'",
+    'npm install bullmq@6 ioredis',
+    'npm install --ignore-scripts @tensorflow/tfjs-node@4.22.0',
+  ],
+} as const;
+
+/** `clippy-diag …` in the prose of the pages, as words; a name in capitals stands for something. */
+export const inline: readonly (Page & { readonly words: readonly string[] })[] = pages.flatMap(
+  ({ path, text }) =>
+    [...text.replaceAll(/^ *```.*?^ *```$/gms, '').matchAll(/`(?:npx )?clippy-diag ([^`]+)`/g)].map((m) => ({
+      path,
+      text: m[1]!,
+      words: m[1]!.trim().split(/\s+/),
+    })),
+);
