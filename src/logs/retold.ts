@@ -18,22 +18,25 @@ const tagsOf = (column: string): readonly string[] =>
     ? [`validation/epoch_${column.slice(4)}`, `epoch_${column}`]
     : [`epoch_${column}`];
 
-/** Whether a run by epochs has a column of losses, and each of its columns is a tag of the other one. */
-function tellsAgain(run: Run, other: Run): boolean {
+/** Of a run by epochs with a column of losses: the columns that another log may tell again; of any other run none. */
+function retellable(run: Run): readonly TimeSeries[] {
+  if (run.stepUnit !== 'epoch') return [];
   const columns = run.series.filter(({ name }) => !isAxisName(name));
-  return (
-    run.stepUnit === 'epoch' &&
-    columns.some(({ role, value }) => role === 'loss' && value.length >= LEAST_POINTS) &&
-    columns.every((column) =>
-      other.series.some((series) => tagsOf(column.name).includes(series.name) && isRetold(column, series)),
-    )
-  );
+  return columns.some(({ role, value }) => role === 'loss' && value.length >= LEAST_POINTS) ? columns : [];
 }
+
+/** Whether each column is a tag of a run. */
+const tells = (run: Run, columns: readonly TimeSeries[]): boolean =>
+  columns.every((column) =>
+    run.series.some((series) => tagsOf(column.name).includes(series.name) && isRetold(column, series)),
+  );
 
 /** Why a log is passed over that another one tells again; undefined where none does. */
 export function retold(log: LogInput, others: readonly LogInput[]): string | undefined {
   const known = toldByWandb(log, others);
   if (known !== undefined || log.runs.length !== 1 || log.errors.length > 0) return known;
-  const by = others.find((one) => one !== log && one.runs.some((other) => tellsAgain(log.runs[0]!, other)));
+  const columns = retellable(log.runs[0]!);
+  if (columns.length === 0) return undefined;
+  const by = others.find((one) => one !== log && one.runs.some((other) => tells(other, columns)));
   return by === undefined ? undefined : `every value of it stands in ${by.path}`;
 }
