@@ -46,15 +46,33 @@ export interface Tried {
   readonly use: boolean;
 }
 
-/** The columns of figures of what was tried, as every page has them: the title, and the text of a row, '' where it is not known. */
-export const TRIED_FIGURES: readonly (readonly [title: string, text: (one: Tried) => string])[] = [
-  ['loss at the end', ({ finalLoss }) => (finalLoss === null ? '' : brief(finalLoss))],
-  [
-    'changes healthy steps',
-    ({ interference }) => (interference === null ? '' : `${Math.round(100 * interference)} %`),
-  ],
-  ['smallest factor', ({ smallestFactor }) => (smallestFactor === null ? '' : brief(smallestFactor))],
+interface TriedFigure {
+  readonly title: string;
+  /** null where it is not known. */
+  readonly value: (one: Tried) => number | null;
+  readonly text: (value: number) => string;
+}
+
+/** The columns of figures of what was tried, as every page has them. */
+export const TRIED_FIGURES: readonly TriedFigure[] = [
+  { title: 'loss at the end', value: ({ finalLoss }) => finalLoss, text: (loss) => brief(loss) },
+  {
+    title: 'changes healthy steps',
+    value: ({ interference }) => interference,
+    text: (share) => `${Math.round(100 * share)} %`,
+  },
+  {
+    title: 'smallest factor',
+    value: ({ smallestFactor }) => smallestFactor,
+    text: (factor) => brief(factor),
+  },
 ];
+
+/** A figure of a row, or what stands where it is not known. */
+export const figureText = ({ value, text }: TriedFigure, one: Tried, unknown: string): string => {
+  const known = value(one);
+  return known === null ? unknown : text(known);
+};
 
 /** The row of the run as it was. */
 const NOTHING = 'nothing';

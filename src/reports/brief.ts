@@ -10,6 +10,7 @@ import { toAscii } from './ascii.ts';
 import {
   type Answer,
   answerOf,
+  figureText,
   TRIED_FIGURES,
   type Tried,
   triedSentence,
@@ -143,10 +144,10 @@ export function chartLines(run: RunReport, rows: number, options: BriefOptions):
 function triedLines(tried: readonly Tried[], rows: number, options: BriefOptions, paint: Ansis): string[] {
   const shown = tried.slice(0, rows - 1);
   const lines = textTable({
-    head: ['  Tried', ...TRIED_FIGURES.map(([title]) => title), ''],
+    head: ['  Tried', ...TRIED_FIGURES.map(({ title }) => title), ''],
     rows: shown.map((one) => [
       `${one.holds ? (options.ascii ? '+' : '✓') : options.ascii ? 'x' : '✗'} ${one.name}`,
-      ...TRIED_FIGURES.map(([, text]) => text(one)),
+      ...TRIED_FIGURES.map((figure) => figureText(figure, one, '')),
       one.use ? (options.ascii ? '<- use' : '← use') : '',
     ]),
     left: 1,

@@ -1,14 +1,18 @@
 /** The answer of the brief page in HTML: what happened, where, why, what to do, and what was tried. */
-import { formatNumber } from '../model/format-number.ts';
 import type { Report, RunReport } from '../model/report.ts';
-import { type Answer, answerOf, type Tried, triedSentence } from './brief-answer.ts';
+import {
+  type Answer,
+  answerOf,
+  figureText,
+  TRIED_FIGURES,
+  type Tried,
+  triedSentence,
+} from './brief-answer.ts';
 import { badge, type Column, type Html, h, moodTone, type Piece, table } from './html-template.ts';
 
 /** What stands between backticks is code. */
 export const ticked = (text: string): Piece[] =>
   text.split(/`([^`]*)`/).map((part, i) => (i % 2 === 1 ? h`<code>${part}</code>` : part));
-
-const brief = (value: number | null): string => (value === null ? '–' : formatNumber(value, 'brief'));
 
 const TRIED_COLUMNS: readonly Column<Tried>[] = [
   {
@@ -16,16 +20,11 @@ const TRIED_COLUMNS: readonly Column<Tried>[] = [
     cell: ({ name, use }) => (use ? h`<b>${name}</b> ${badge('use this', 'good')}` : name),
   },
   { title: 'holds', cell: ({ holds }) => badge(holds ? 'yes' : 'no', holds ? 'good' : 'bad') },
-  {
-    title: 'loss at the end',
-    cell: ({ finalLoss }) => brief(finalLoss),
-    value: ({ finalLoss }) => finalLoss,
-  },
-  {
-    title: 'changes healthy steps',
-    cell: ({ interference }) => (interference === null ? '–' : `${Math.round(100 * interference)} %`),
-    value: ({ interference }) => interference,
-  },
+  ...TRIED_FIGURES.map((figure) => ({
+    title: figure.title,
+    cell: (one: Tried) => figureText(figure, one, '–'),
+    value: figure.value,
+  })),
 ];
 
 const paste = (code: string): Html =>

@@ -39,7 +39,7 @@ export const leadingEvents = (run: RunReport): RunEvent[] =>
     .map(({ step, kind, label }) => ({
       step,
       kind,
-      label: `${{ onset: run.stepUnit, back: 'back', restart: label, rewind: 'go back to' }[kind]} ${formatCount(step)}`,
+      label: `${{ onset: run.stepUnit, back: 'back', restart: `${label} at`, rewind: 'go back to' }[kind]} ${formatCount(step)}`,
     }))
     .sort((a, b) => a.step - b.step);
 
