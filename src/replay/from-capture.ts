@@ -66,9 +66,13 @@ export function recordedSetup(
   }
 }
 
+/** Whether a capture may begin with the first step of a training: loops count from 0, trainers from 1. */
+const isFirstStep = ({ steps }: Pick<CaptureManifest, 'steps'>): boolean => steps[0]!.step <= 1;
+
 /**
  * Parameters and optimizer state before the first recorded step; what the capture does not store of the state starts as
- * the optimizer starts it, and `missing` counts the parameters by slot.
+ * the optimizer starts it, and `missing` counts the parameters by slot. A tensor without state at the first step of a
+ * training was never stepped, whatever number the trainer gives that step.
  */
 function initialTensors(
   manifest: CaptureManifest,
@@ -77,6 +81,7 @@ function initialTensors(
   precision: Precision,
 ): { readonly tensors: TensorState[]; readonly missing: ReadonlyMap<string, number> } {
   const missing = new Map<string, number>();
+  const isFirst = isFirstStep(manifest);
   const tensors = manifest.parameters.map((parameter, k) => {
     const choice = optimizers[parameter.group]!;
     const tensor = freshTensor(parameter, initial.parameters[k]!, choice, precision, parameter.group);
@@ -87,8 +92,7 @@ function initialTensors(
       else slot.set(values);
     }
     const steps = stored.get('step')?.[0];
-    // Steps are counted from 0 where nothing else is known.
-    tensor.stepsTaken = steps ?? manifest.steps[0]!.step;
+    tensor.stepsTaken = steps ?? (isFirst && stored.size === 0 ? 0 : manifest.steps[0]!.step);
     return tensor;
   });
   return { tensors, missing };
@@ -109,10 +113,9 @@ export async function prepareReplay(capture: Capture, precision: Precision, purp
       `the capture stores no "${name}" for ${parameters === tensors.length ? 'any parameter' : 'some parameters'}: the replay starts it as the optimizer does`,
     );
   // Before the first step of a training there is no state yet.
-  const missingState =
-    capture.manifest.steps[0]!.step > 1
-      ? [...missing].flatMap(([name, parameters]) => (parameters === tensors.length ? [name] : []))
-      : [];
+  const missingState = isFirstStep(capture.manifest)
+    ? []
+    : [...missing].flatMap(([name, parameters]) => (parameters === tensors.length ? [name] : []));
   return { setup, tensors, missingState, notes };
 }
 
