@@ -68,6 +68,7 @@ export const INSTALLS = {
     'npm install --global clippy-diag',
     "pip install 'clippy-diag[cli]'",
     'npm install bullmq@6 ioredis',
+    'npm install clippy-diag @tensorflow/tfjs',
     'npm install --ignore-scripts @tensorflow/tfjs-node@4.22.0',
   ],
 } as const;
