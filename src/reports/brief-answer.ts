@@ -239,7 +239,12 @@ function fixOf(run: RunReport): { text: string; code?: string; after?: string } 
   }
   const failed = remedies.filter(({ holds }) => holds === false).length;
   const open = remedies.find(({ tried, action }) => tried === null && action !== 'rewind');
-  const none = failed === 0 ? '' : `None of ${plural(failed, 'remedy', 'remedies')} tried here held. `;
+  const none =
+    failed === 0
+      ? ''
+      : failed === 1
+        ? 'The one remedy tried here did not hold. '
+        : `None of ${formatCount(failed)} remedies tried here held. `;
   if (open !== undefined)
     return {
       text: `${none}Try: ${inertName(open.statement).replace(/(; not tried)?\.?$/, '')} (not tried here).`,

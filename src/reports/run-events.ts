@@ -31,7 +31,8 @@ export const leadingEvents = (run: RunReport): RunEvent[] =>
   eventsOf(run)
     .filter(
       ({ kind, step }) =>
-        kind === 'rewind' ||
+        // A run that came back is given no orders.
+        (kind === 'rewind' && run.verdict.class !== 'micro-divergence') ||
         kind === 'restart' ||
         step === run.verdict.onsetStep ||
         step === run.verdict.recoveredStep,

@@ -30,6 +30,12 @@ export const TRIGGERS: Readonly<Record<Cause['trigger'], string>> = {
 export const causeWords = ({ trigger, confidence, statement }: Cause): string =>
   `${TRIGGERS[trigger]}${confidence === null ? '' : ` (${CONFIDENCE[confidence]})`}: ${statement}`;
 
+const NAMES: Partial<Record<Remedy['action'], string>> = {
+  'restore-optimizer-state': 'old optimizer state',
+  // What is tried is this; bfloat16 has its range too.
+  'raise-precision': 'float32',
+};
+
 /** A remedy as a table has it. */
 export function remedyName({ action, rule, skipSteps, learningRate, learningRateFactor }: Remedy): string {
   if (action === 'clip' && rule !== null) return rule;
@@ -41,7 +47,7 @@ export function remedyName({ action, rule, skipSteps, learningRate, learningRate
     return learningRate === null
       ? `learning rate × ${formatNumber(learningRateFactor ?? Number.NaN, 'brief')}`
       : `learning rate ${formatNumber(learningRate, 'brief')}`;
-  return action === 'restore-optimizer-state' ? 'old optimizer state' : action;
+  return NAMES[action] ?? action;
 }
 
 /** What makes an order of such a name. */
@@ -49,6 +55,7 @@ const ORDERS: Partial<Record<Remedy['action'], string>> = {
   clip: 'clip with ',
   'lower-learning-rate': 'train on with ',
   'restore-optimizer-state': 'put back the ',
+  'raise-precision': 'train in ',
 };
 
 /** A remedy in a sentence. */

@@ -1,7 +1,10 @@
 /** The answer of the brief page: what it tells to do, also where the loss itself shows nothing. */
 import { expect, test } from 'vitest';
+import { untried } from '../../src/cause/remedies.ts';
+import type { Remedy } from '../../src/model/cause.ts';
 import type { Finding } from '../../src/model/finding.ts';
 import { answerOf } from '../../src/reports/brief-answer.ts';
+import { leadingEvents } from '../../src/reports/run-events.ts';
 import { healthyRun, makeReport, makeRunReport } from '../support/make-report.ts';
 
 const brokenTensor = (severity: Finding['severity']): Finding => ({
@@ -27,4 +30,68 @@ test.each([
   expect(answer.title).toBe(title);
   expect(answer.parts.find(({ label }) => label === 'Fix')?.text).toBe(fix);
   expect(answer.parts.find(({ label }) => label === 'Also')?.text).toContain('3 values of "w"');
+});
+
+/** A remedy that was tried, as a cause gives it. */
+const tried = (action: Remedy['action'], holds: boolean): Remedy => ({
+  ...untried(action, 'what to do'),
+  from: { step: 100, path: null },
+  tried: 'closed-loop',
+  holds,
+  outcome: holds ? 'holds' : 'lost',
+  finalLoss: 0.5,
+});
+const diverged = () => {
+  const run = makeRunReport(healthyRun());
+  return {
+    ...run,
+    verdict: { ...run.verdict, class: 'full-divergence' as const, onsetStep: 110 },
+    advice: [],
+  };
+};
+
+test.each([
+  ['raise-precision', 'Go back to step 100 and train in float32.', 'float32'],
+  [
+    'restore-optimizer-state',
+    'Go back to step 100 and put back the old optimizer state.',
+    'old optimizer state',
+  ],
+] as const)('%s is told in words', (action, fix, name) => {
+  const run = { ...diverged(), remedies: [tried(action, true)] };
+  const answer = answerOf(run, makeReport([run]));
+  expect(answer.parts.find(({ label }) => label === 'Fix')?.text).toBe(fix);
+  expect(answer.tried[0]!.name).toBe(name);
+});
+
+test.each([
+  [1, 'The one remedy tried here did not hold.'],
+  [2, 'None of 2 remedies tried here held.'],
+])('%i that did not hold', (count, fix) => {
+  const run = {
+    ...diverged(),
+    remedies: Array.from({ length: count }, () => tried('raise-precision', false)),
+  };
+  const answer = answerOf(run, makeReport([run]));
+  expect(answer.parts.find(({ label }) => label === 'Fix')?.text).toBe(fix);
+});
+
+test('a chart tells where to go back to, but not a run that came back', () => {
+  const rewind = { rewindToStep: 90, rewindCheckpoint: null, skipFrom: null, skipTo: null };
+  for (const [verdict, marks] of [
+    ['full-divergence', ['rewind', 'onset']],
+    ['micro-divergence', ['onset']],
+  ] as const) {
+    const run = diverged();
+    const one = {
+      ...run,
+      rewind,
+      verdict: {
+        ...run.verdict,
+        class: verdict,
+        incidents: [{ onsetStep: 110, recoveredStep: null, class: verdict }],
+      },
+    } as never;
+    expect(leadingEvents(one).map(({ kind }) => kind)).toEqual(marks);
+  }
 });
