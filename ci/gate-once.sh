@@ -3,7 +3,7 @@
 # ci/gate-once.sh PATH…
 set -eu
 code=0
-npx --yes "clippy-diag@${CLIPPY_DIAG_VERSION:-0.1.0}" gate "$@" --report html:clippy-diag.html || code=$?
+npx --yes "clippy-diag@${CLIPPY_DIAG_VERSION:-0.2.0}" gate "$@" --report html:clippy-diag.html || code=$?
 case $code in
   0) echo 'training gate: passed' ;;
   1) echo 'training gate: failed; see clippy-diag.html' ;;

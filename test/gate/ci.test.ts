@@ -118,7 +118,15 @@ test('what is pinned is this version, wherever it stands', () => {
     ),
   ];
   expect(pinned.length).toBeGreaterThan(6);
-  expect(new Set(pinned)).toEqual(new Set([version]));
+  const lock = JSON.parse(read('package-lock.json')) as {
+    version: string;
+    packages: { '': { version: string } };
+  };
+  const python = /^__version__ = "(.*)"$/m.exec(read('python/src/clippy_diag/__init__.py'))?.[1];
+  // The newest release of the changelog, which has its date.
+  const released = /^## \[(\d+\.\d+\.\d+)\] - \d{4}-\d\d-\d\d$/m.exec(read('CHANGELOG.md'))?.[1];
+  const all = [...pinned, lock.version, lock.packages[''].version, python, released];
+  expect(new Set(all)).toEqual(new Set([version]));
 });
 
 test('the plain shell example ends with the code of the gate', () => {

@@ -3,4 +3,4 @@
 `clippy_diag.torch`, `.huggingface`, `.lightning`, `.accelerate`, `.keras` and `.jax` have the recorders.
 """
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
