@@ -38,6 +38,7 @@ export const PAGE_ROWS = 24;
 const ANSWER_ROWS = 14;
 const CHART_ROWS = 8;
 const CHART_LEAST = 6;
+const PLOT_LEAST = 2;
 /** Rows of a chart that are not its plot: the axis, its steps, the marks. */
 export const CHART_FRAME = 3;
 /** A taller terminal gets a taller chart, up to this. */
@@ -124,21 +125,26 @@ export function answerLines(
 const marksOf = (run: RunReport, ascii: boolean): ChartMarker[] =>
   leadingEvents(run).map(({ step, kind, label }) => ({ step, symbol: symbolOf(kind, ascii), label }));
 
-/** The chart of the series that decided, in so many rows with its axis; none where there is nothing to draw. */
+/** The chart of the series that decided, in so many rows with its axis and marks; none where there is nothing to draw. */
 export function chartLines(run: RunReport, rows: number, options: BriefOptions): string[] {
   const decided = decidingSeries(run);
   const series =
     decided === undefined || decided.points < 2 ? (chartGroups(run.series)[0]?.series ?? []) : [decided];
   if (series.length === 0) return [];
-  return drawChart(series[0]!.name, series.slice(0, 1), {
-    width: options.width,
-    height: rows - CHART_FRAME,
-    titleBeside: true,
-    colour: options.colour,
-    ascii: options.ascii,
-    stepName: run.stepUnit,
-    markers: marksOf(run, options.ascii),
-  }).split('\n');
+  const drawn = (height: number): string[] =>
+    drawChart(series[0]!.name, series.slice(0, 1), {
+      width: options.width,
+      height,
+      titleBeside: true,
+      colour: options.colour,
+      ascii: options.ascii,
+      stepName: run.stepUnit,
+      markers: marksOf(run, options.ascii),
+    }).split('\n');
+  const lines = drawn(rows - CHART_FRAME);
+  // Values that are not finite and marks that do not fit beside each other take rows of their own.
+  const over = lines.length - rows;
+  return over > 0 ? drawn(Math.max(PLOT_LEAST, rows - CHART_FRAME - over)) : lines;
 }
 
 function triedLines(tried: readonly Tried[], rows: number, options: BriefOptions, paint: Ansis): string[] {

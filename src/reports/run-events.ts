@@ -42,7 +42,9 @@ export const leadingEvents = (run: RunReport): RunEvent[] =>
       kind,
       label: `${{ onset: run.stepUnit, back: 'back', restart: `${label} at`, rewind: 'go back to' }[kind]} ${formatCount(step)}`,
     }))
-    .sort((a, b) => a.step - b.step);
+    .sort((a, b) => a.step - b.step)
+    // Incidents of two kinds that begin at one step have one mark.
+    .filter(({ label }, i, all) => all.findIndex((one) => one.label === label) === i);
 
 const SYMBOLS = {
   onset: { unicode: '▲', ascii: '^' },

@@ -3,9 +3,10 @@ import { expect, test } from 'vitest';
 import { untried } from '../../src/cause/remedies.ts';
 import type { Remedy } from '../../src/model/cause.ts';
 import type { Finding } from '../../src/model/finding.ts';
+import { chartLines } from '../../src/reports/brief.ts';
 import { answerOf } from '../../src/reports/brief-answer.ts';
 import { leadingEvents } from '../../src/reports/run-events.ts';
-import { healthyRun, makeReport, makeRunReport } from '../support/make-report.ts';
+import { healthyRun, makeReport, makeRun, makeRunReport, makeSeries } from '../support/make-report.ts';
 
 const brokenTensor = (severity: Finding['severity']): Finding => ({
   id: 'non-finite-tensor',
@@ -89,9 +90,19 @@ test('a chart tells where to go back to, but not a run that came back', () => {
       verdict: {
         ...run.verdict,
         class: verdict,
-        incidents: [{ onsetStep: 110, recoveredStep: null, class: verdict }],
+        // Two that begin at one step have one mark.
+        incidents: [verdict, 'drift'].map((kind) => ({ onsetStep: 110, recoveredStep: null, class: kind })),
       },
     } as never;
     expect(leadingEvents(one).map(({ kind }) => kind)).toEqual(marks);
   }
+});
+
+test.each([7, 8, 12])('a chart with values that are not finite keeps to its %i rows', (rows) => {
+  const values = Array.from({ length: 60 }, (_, i) => (i < 40 ? 3 / (i + 1) : Number.NaN));
+  const run = makeRunReport(makeRun('run.csv', [makeSeries('loss', 'loss', values)]));
+  const options = { width: 80, colour: false, ascii: false, rows };
+  const lines = chartLines(run, rows, options);
+  expect(lines.join('\n')).toContain('non-finite');
+  expect(lines.length).toBeLessThanOrEqual(rows);
 });
