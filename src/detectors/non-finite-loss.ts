@@ -54,7 +54,7 @@ falls there, at most five points in a row are not finite, and the loss goes on),
         findingAt(run, series, found.first, found.last, {
           id: 'non-finite-loss',
           severity,
-          message: `"${series.name}" is not finite at ${found.count} of ${counted(series.value.length, 'point')}, ${range} (${found.kinds}).${led ? ` It had left its band at ${run.stepUnit} ${led.incident.onsetStep}.` : ''}${bySkips ? ' The loss scaler skipped these steps.' : ''}`,
+          message: `"${series.name}" is not finite at ${found.count} of ${counted(series.value.length, 'point')}, ${range} (${found.kinds}).${led ? ` It had left its usual range at ${run.stepUnit} ${led.incident.onsetStep}.` : ''}${bySkips ? ' The loss scaler skipped these steps.' : ''}`,
           measured: quantity('non-finite points', found.count, 'points'),
           threshold: quantity('non-finite points', 0, 'points'),
           advice: bySkips ? adviceIfSkipped : found.stays ? advice : adviceIfBack,

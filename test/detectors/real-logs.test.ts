@@ -58,7 +58,7 @@ describe.skipIf(sharedData === undefined)('what is said about real logs', () => 
       const { findings } = diagnose(await readRun(found.dest));
       const [finding] = named(findings, 'non-finite-loss').filter(({ series }) => series === 'loss');
       expect(finding).toMatchObject({ severity: 'error', steps: [73, file === 'events.out' ? 99 : 73] });
-      expect(finding!.message).toContain('left its band at step 71');
+      expect(finding!.message).toContain('left its usual range at step 71');
       if (file === 'measurements.csv') expect(named(findings, 'loss-column-stops')).toHaveLength(1);
     },
   );
