@@ -73,7 +73,7 @@ export function crashLines({ cells, study }: StudyResult): string[] {
 /** What a reader of the table has to know. */
 export function studyLegend({ study }: StudyResult): string {
   const name = METRIC_NAMES[study.metric.name];
-  return `Columns are learning rates. A number is the ${name} of ${study.metric.task} on rows that were not trained on, mean ± standard deviation of ${study.seeds} ${study.seeds === 1 ? 'seed' : 'seeds'}, where every seed holds; * is the best of its line. Elsewhere: how many seeds are lost, hurt (left the band and came back, climbed, or is beaten by a constant), frozen (learned nothing) or crashed (not trained), and @ the step of the earliest loss.`;
+  return `Columns are learning rates. A number is the ${name} of ${study.metric.task} on rows that were not trained on, mean ± standard deviation of ${study.seeds} ${study.seeds === 1 ? 'seed' : 'seeds'}, where every seed holds; * is the best of its line. Elsewhere: how many seeds are lost, hurt (left its usual range and came back, climbed, or is beaten by a constant), frozen (learned nothing) or crashed (not trained), and @ the step of the earliest loss.`;
 }
 
 /** The best of each row, and how far it goes. */
@@ -127,15 +127,16 @@ export function renderStudy(result: StudyResult, options: RenderOptions): string
     });
     return [paint.bold(inertName(model)), table.join('\n'), best.join('\n')];
   });
+  // The answer first, what crashed last.
   const text = [
+    paint.bold(fit(result.conclusion)),
     fit(
       `${result.cells.length} cells of ${study.steps} steps of ${study.batch} rows${study.windows > 1 ? ` in ${study.windows} windows` : ''}.`,
     ),
     ...blocks,
     fit(studyLegend(result)),
-    ...crashLines(result).map((line) => paint.red(fit(line))),
     ...result.notes.map((note) => fit(`note: ${note}`)),
-    paint.bold(fit(result.conclusion)),
+    ...crashLines(result).map((line) => paint.red(fit(line))),
   ].join('\n\n');
   return `${options.ascii ? toAscii(text) : text}\n`;
 }
