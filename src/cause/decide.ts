@@ -5,7 +5,8 @@ import { usualRange } from '../incidents/unlike.ts';
 import type { ArmOutcome, Cause, CauseEvidence, Mechanism, Trigger } from '../model/cause.ts';
 import { formatNumber } from '../model/format-number.ts';
 import { medianOf } from '../model/order-statistics.ts';
-import type { References } from '../replay/reference.ts';
+import { LEAST_AFTER } from '../replay/outcome.ts';
+import { LEAST_STATES, type References } from '../replay/reference.ts';
 import type { Change } from './changes.ts';
 import type { Observed } from './observe.ts';
 import type { PlannedArm } from './plan.ts';
@@ -83,7 +84,7 @@ export function decideCause(input: DecideInput): Cause {
       : made(
           trigger,
           known === undefined ? 'likely' : 'shown',
-          `trained again from the same state, batches and learning rates, the run goes on as recorded up to step ${steps[at]} and then stays well: what differs was not recorded, as an optimizer state that is lost or replaced`,
+          `trained again from the same state, batches and learning rates, the run goes on as recorded up to step ${steps[at]} and then stays well: what differs was not recorded, such as an optimizer state that was lost or replaced`,
         );
   }
   if (references !== null && references.harmful === null && references.level !== null) {
@@ -151,11 +152,22 @@ const UNDONE: Readonly<Record<Change['trigger'], string>> = {
   precision: 'with it taken back the run holds',
 };
 
+/** Why no experiment showed it, and what to record. */
+function notShown({ onset, observed, hasModel }: DecideInput): string {
+  if (!hasModel) return 'batches and a model in the capture would allow experiments';
+  const after = observed.steps.length - 1 - onset;
+  return onset < LEAST_STATES || after < LEAST_AFTER
+    ? `too little was recorded to judge an experiment: ${countOf(onset)} before the incident and ${countOf(after)} after it, where ${LEAST_STATES} and ${LEAST_AFTER} are needed`
+    : 'the experiments did not run to their end (`--verbose` says why)';
+}
+const countOf = (steps: number): string => `${steps} ${steps === 1 ? 'step' : 'steps'}`;
+
 /** What the recorded steps alone suggest. */
 function fromSteps(
-  { onset, observed, hasModel }: DecideInput,
+  input: DecideInput,
   made: (trigger: Trigger, confidence: Cause['confidence'], statement: string) => Cause,
 ): Cause {
+  const { onset, observed } = input;
   const { steps, updateNorm, loss } = observed;
   const usual = usualRange(updateNorm.slice(Math.max(0, onset - 30), Math.max(0, onset - 1)));
   const before = updateNorm.slice(Math.max(0, onset - 1), onset);
@@ -163,15 +175,9 @@ function fromSteps(
     return made(
       'data',
       'likely',
-      `the loss is ${formatNumber(loss[onset]!)} at step ${steps[onset]} while the updates up to there are of the usual size, so that the batch is likely to be the news${hasModel ? '' : '; batches and a model in the capture would show it'}`,
+      `the loss is ${formatNumber(loss[onset]!)} at step ${steps[onset]} while the updates up to there are of the usual size, so that the batch is likely to be the news; ${notShown(input)}`,
     );
-  return made(
-    'none-found',
-    null,
-    hasModel
-      ? `learning rate, gradients and optimizer state say nothing, and only ${onset} ${onset === 1 ? 'step was' : 'steps were'} recorded before the incident: too few to try what would hold`
-      : 'learning rate and gradients say nothing; batches and a model in the capture would allow experiments',
-  );
+  return made('none-found', null, `learning rate and gradients say nothing; ${notShown(input)}`);
 }
 
 function mechanismOf(

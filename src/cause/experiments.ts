@@ -6,7 +6,7 @@ import type { Batch } from '../autodiff/objective.ts';
 import type { MatchedObjective } from '../autodiff/open-objective.ts';
 import type { Capture } from '../captures/read.ts';
 import { endLevel } from '../incidents/losses.ts';
-import type { ArmOutcome, Cause, Remedy } from '../model/cause.ts';
+import type { ArmOutcome, Cause, Remedy, Trigger } from '../model/cause.ts';
 import { DiagError, reasonOf } from '../model/errors.ts';
 import { formatNumber } from '../model/format-number.ts';
 import type { ReplayEntry } from '../model/replay.ts';
@@ -158,7 +158,10 @@ export async function runExperiments(options: ExperimentOptions): Promise<Experi
   // A run that is back needs nothing, whatever else would hold too.
   const back = without.outcome === 'holds';
   const held = new Map<Tried, { tried: number; held: number }>();
-  const best = rankTried(tried.filter(({ outcome }) => outcome === 'holds'));
+  const best = rankTried(
+    tried.filter(({ outcome }) => outcome === 'holds'),
+    cause.trigger,
+  );
   if (!back && unrecorded === null && references !== null && armed !== null)
     for (const one of best.slice(0, MOST_PERTURBED)) {
       const edges = stretches(references, onset, capture.steps.length);
@@ -188,8 +191,8 @@ export async function runExperiments(options: ExperimentOptions): Promise<Experi
       unrecorded !== null
         ? [asComputed(unrecorded, without, options, references)]
         : back
-          ? [noneNeeded(cause, without.finalLoss), ...rankRemedies(remedies.filter(notClip))]
-          : rankRemedies(remedies),
+          ? [noneNeeded(cause, without.finalLoss), ...rankRemedies(remedies.filter(notClip), cause.trigger)]
+          : rankRemedies(remedies, cause.trigger),
     entries: [
       ...(closedLoop?.entries ?? []),
       ...(armed === null
@@ -215,9 +218,14 @@ export const lastBefore = (until: number, unlike: ReadonlySet<number> = new Set(
     .filter((index) => !unlike.has(index))
     .slice(-BEFORE);
 
-/** Least interference first, then the lower loss at the end. */
-const rankTried = (tried: readonly Tried[]): Tried[] =>
-  [...tried].sort((a, b) => a.interference - b.interference || a.finalLoss - b.finalLoss);
+/** In the order of {@link rankRemedies}. */
+const rankTried = (tried: readonly Tried[], trigger: Trigger): Tried[] =>
+  [...tried].sort(
+    (a, b) =>
+      a.interference - b.interference ||
+      Number(b.planned?.undoes === trigger) - Number(a.planned?.undoes === trigger) ||
+      a.finalLoss - b.finalLoss,
+  );
 
 /** Edges of the stretches before, in and after the incident: its unlike batches, or the onset alone. */
 function stretches({ unlike, harmful }: References, onset: number, steps: number): readonly number[] {

@@ -65,6 +65,14 @@ export function causeFromLog(run: Run, onsetStep: number, recovered: boolean): W
   return { cause, remedies };
 }
 
+/** A cause that was not found, with the resume shortly before the incident, which the log knows of and a capture does not. */
+export function withResume(why: Why, ofLog: Why): Why {
+  const resume = ofLog.cause.evidence.find(({ id }) => id === 'resume');
+  if (why.cause.trigger !== 'none-found' || resume === undefined) return why;
+  const statement = `${resume.statement}: compare how the two were launched (clipping, learning rate, optimizer state, order of the data); ${why.cause.statement}`;
+  return { ...why, cause: { ...why.cause, statement, evidence: [...why.cause.evidence, resume] } };
+}
+
 type Made = (trigger: Trigger, statement: string, evidence: readonly CauseEvidence[]) => Cause;
 
 /** Points up to a step, the last ones before it included. */
@@ -121,8 +129,8 @@ function byResume(
   if (attempt === undefined || attempt.index === 0) return null;
   const points = (losses?.step ?? new Float64Array()).filter((step) => step <= onsetStep).length;
   if (points > WINDOW) return null;
-  const statement = `the loss leaves its band at ${run.stepUnit} ${onsetStep}, ${points} logged ${points === 1 ? 'point' : 'points'} after training was resumed at ${run.stepUnit} ${attempt.firstStep}: the optimizer state may be lost`;
-  return made('optimizer-state', statement, [
+  const statement = `the loss leaves its band at ${run.stepUnit} ${onsetStep}, ${points} logged ${points === 1 ? 'point' : 'points'} after training was resumed at ${run.stepUnit} ${attempt.firstStep}`;
+  return made('optimizer-state', `${statement}: the optimizer state may be lost`, [
     {
       id: 'resume',
       statement,

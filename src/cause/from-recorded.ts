@@ -100,8 +100,8 @@ export function causeOfLoops(
     cause,
     remedies:
       without.outcome === 'holds'
-        ? [noneNeeded(cause, without.finalLoss), ...rankRemedies(remedies.filter(notClip))]
-        : rankRemedies(remedies),
+        ? [noneNeeded(cause, without.finalLoss), ...rankRemedies(remedies.filter(notClip), cause.trigger)]
+        : rankRemedies(remedies, cause.trigger),
   };
 }
 

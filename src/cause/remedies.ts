@@ -1,18 +1,28 @@
-/** What would have held, ranked: least interference first, then the loss at the end. */
-import type { Remedy, RemedyAction } from '../model/cause.ts';
+/** What would have held, ranked: least interference first, then what takes the cause back, then the loss at the end. */
+import type { Remedy, RemedyAction, Trigger } from '../model/cause.ts';
+
+/** Whether a remedy takes back what changed, and not what it did. */
+const takesBack = ({ action, learningRate }: Remedy, trigger: Trigger): boolean =>
+  (trigger === 'data' && action === 'skip-batches') ||
+  // A rate of its own is that of before the change; a factor is a lower one.
+  (trigger === 'learning-rate' && action === 'lower-learning-rate' && learningRate !== null) ||
+  (trigger === 'optimizer-state' && action === 'restore-optimizer-state') ||
+  (trigger === 'precision' && action === 'raise-precision');
 
 /**
- * The order in which remedies are read: those that hold, by least interference and then by the loss that they end at; those that
- * were tried and do not hold; the untried last.
+ * The order in which remedies are read: those that hold, by least interference, then what takes the cause back, then by the loss
+ * that they end at; those that were tried and do not hold; the untried last.
  */
-export function rankRemedies(candidates: readonly Remedy[]): Remedy[] {
+export function rankRemedies(candidates: readonly Remedy[], trigger: Trigger): Remedy[] {
   const group = ({ holds, tried }: Remedy): number =>
     holds === true ? 0 : tried === null ? 3 : holds === null ? 1 : 2;
   return [...candidates].sort(
     (a, b) =>
       group(a) - group(b) ||
       // Of what is not known to hold the lowest loss is what speaks for one.
-      (a.holds === true ? a.interference - b.interference : 0) ||
+      (a.holds === true
+        ? a.interference - b.interference || Number(takesBack(b, trigger)) - Number(takesBack(a, trigger))
+        : 0) ||
       (a.finalLoss ?? Number.MAX_VALUE) - (b.finalLoss ?? Number.MAX_VALUE) ||
       a.interference - b.interference,
   );

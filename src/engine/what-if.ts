@@ -4,7 +4,7 @@
  */
 import type { Capture } from '../captures/read.ts';
 import { causeOfCapture } from '../cause/from-capture.ts';
-import { causeFromLog, NO_CAUSE, type Why } from '../cause/from-log.ts';
+import { causeFromLog, NO_CAUSE, type Why, withResume } from '../cause/from-log.ts';
 import type { ModelEvidence } from '../measure/model-evidence.ts';
 import { newestBefore, type PlacedCheckpoint } from '../measure/placed-checkpoint.ts';
 import { DiagError, reasonOf } from '../model/errors.ts';
@@ -67,7 +67,8 @@ export async function whatIf(
     const around = placed(checkpoints, files, run);
     const model = await closerLook(capture, rules, onset, around, limits);
     const context = { capture, checkpointBefore: (step: number) => newestBefore(around, step) };
-    const why = model.why ?? (await causeOfCapture(context, onset, recovered, recorded.entries)) ?? ofLog;
+    const ofCapture = model.why ?? (await causeOfCapture(context, onset, recovered, recorded.entries));
+    const why = ofCapture === null ? ofLog : withResume(ofCapture, ofLog);
     const others = captures.filter((one) => one !== capture);
     return {
       cause: why.cause,

@@ -51,7 +51,7 @@ const EACH = 4;
 /** Steps before the state of comparison whose losses say what is usual. */
 const USUAL = 20;
 /** States that a level before takes. */
-const LEAST_STATES = 8;
+export const LEAST_STATES = 8;
 /** A state is harmed where it and the two after it are raised: one batch that is learnt for a step is none. */
 const LASTING = 3;
 

@@ -223,8 +223,14 @@ function fixOf(run: RunReport): { text: string; code?: string; after?: string } 
     return advice === undefined ? null : { text: sentences(advice) };
   }
   if (first?.action === 'none-needed') return { text: `${capital(inertName(first.statement))}.` };
-  if (verdict.class === 'micro-divergence') return null;
   const held = remedies.find(({ holds }) => holds === true);
+  if (verdict.class === 'micro-divergence')
+    return held === undefined
+      ? null
+      : {
+          text: `Nothing now: the run came back. So that it does not happen again: ${inertName(remedyWords(held))}.`,
+          after: triedWords(run, held),
+        };
   if (held !== undefined) {
     const go =
       held.from === null

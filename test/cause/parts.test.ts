@@ -6,18 +6,19 @@ import type * as Tf from '@tensorflow/tfjs-core';
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { changesBy, raisedRate } from '../../src/cause/changes.ts';
-import { decideCause } from '../../src/cause/decide.ts';
-import { causeFromLog, NO_CAUSE, suggestionFor } from '../../src/cause/from-log.ts';
+import { type DecideInput, decideCause } from '../../src/cause/decide.ts';
+import { causeFromLog, NO_CAUSE, suggestionFor, withResume } from '../../src/cause/from-log.ts';
 import { pasteRate, pasteSkip } from '../../src/cause/paste.ts';
 import { rankRemedies, untried } from '../../src/cause/remedies.ts';
 import { remedyAdvice, wayBack } from '../../src/cause/way-back.ts';
 import { isRaised, usualRange } from '../../src/incidents/unlike.ts';
-import { EVIDENCE_IDS, type Remedy } from '../../src/model/cause.ts';
+import { type Cause, EVIDENCE_IDS, type Remedy } from '../../src/model/cause.ts';
 import type { Run, TimeSeries } from '../../src/model/run.ts';
 import { batchOrder } from '../../src/replay/matrix.ts';
 import { outcomeOf } from '../../src/replay/outcome.ts';
 import { firstHarm, type References, wholeBlock } from '../../src/replay/reference.ts';
 import { shareBefore } from '../../src/replay/verdict.ts';
+import { makeRun, makeSeries } from '../support/make-report.ts';
 import { projectRoot } from '../support/shared-data.ts';
 
 describe('usual', () => {
@@ -193,13 +194,16 @@ describe('remedies', () => {
     });
   it('stand by least interference, then loss; failed ones after, untried ones last', () => {
     const failed = untried('skip-batches', 'f', { tried: 'closed-loop', holds: false, outcome: 'lost' });
-    const order = rankRemedies([
-      untried('fix-data', 'u'),
-      failed,
-      held('lower-learning-rate', 0.5),
-      held('clip', 0.1, { finalLoss: 2 }),
-      held('clip', 0.1, { rule: 'agc:0.01' }),
-    ]);
+    const order = rankRemedies(
+      [
+        untried('fix-data', 'u'),
+        failed,
+        held('lower-learning-rate', 0.5),
+        held('clip', 0.1, { finalLoss: 2 }),
+        held('clip', 0.1, { rule: 'agc:0.01' }),
+      ],
+      'data',
+    );
     expect(order.map(({ action, rule }) => rule ?? action)).toEqual([
       'agc:0.01',
       'clip',
@@ -207,6 +211,20 @@ describe('remedies', () => {
       'skip-batches',
       'fix-data',
     ]);
+  });
+  it('of equal interference the one that takes the cause back stands first, though another ends lower', () => {
+    const rule = held('clip', 0, { rule: 'clippy:paper', finalLoss: 0.1 });
+    const before = held('lower-learning-rate', 0, { learningRate: 0.01 });
+    const half = held('lower-learning-rate', 0, { learningRateFactor: 0.5, finalLoss: 0.2 });
+    const skip = held('skip-batches', 0);
+    const state = held('restore-optimizer-state', 0);
+    const first = (trigger: Cause['trigger']) => rankRemedies([half, rule, skip, state, before], trigger)[0];
+    expect(first('learning-rate')).toBe(before);
+    expect(first('data')).toBe(skip);
+    expect(first('optimizer-state')).toBe(state);
+    expect(first('sharpness')).toBe(rule);
+    const late = { ...before, interference: 0.01 };
+    expect(rankRemedies([late, rule], 'learning-rate')[0]).toBe(rule);
   });
   const otherwise = {
     lastGoodStep: 9,
@@ -228,6 +246,78 @@ describe('remedies', () => {
     expect(wayBack({ lastGoodStep: 9 }, [untried('none-needed', 'n')], otherwise)).toBeNull();
     expect(wayBack({ lastGoodStep: 9 }, [untried('rewind', 'r')], otherwise)).toBe(otherwise);
     expect(remedyAdvice([skip])).toEqual(['Skip-batches. Go on from a.pt.']);
+  });
+});
+
+describe('a cause that was not found says what is missing', () => {
+  const told = (more: Partial<DecideInput>): Cause =>
+    decideCause({
+      onset: 1,
+      observed: {
+        steps: [101, 102, 103],
+        batchIds: [undefined, undefined, undefined],
+        loss: [1, 9, 9],
+        learningRate: [0.1, 0.1, 0.1],
+        gradientNorm: [1, 1, 1],
+        updateNorm: [1, 1, 1],
+        surprise: [],
+        effectiveRate: [],
+        mismatches: [],
+      },
+      references: null,
+      changes: [],
+      arms: [],
+      ruleHolds: false,
+      unrecorded: null,
+      hasModel: false,
+      ...more,
+    });
+  it('batches and a model, where there are none', () => {
+    expect(told({}).statement).toMatch(/batches and a model in the capture would allow experiments$/);
+  });
+  it('the experiments, where they did not end', () => {
+    const steps = Array.from({ length: 40 }, (_, i) => i);
+    const ones = steps.map(() => 1);
+    const observed = {
+      steps,
+      batchIds: steps.map(() => undefined),
+      loss: ones,
+      learningRate: ones,
+      gradientNorm: ones,
+      updateNorm: steps.map(Number),
+      surprise: [],
+      effectiveRate: [],
+      mismatches: [],
+    };
+    expect(told({ hasModel: true, onset: 12, observed }).statement).toMatch(/did not run to their end/);
+  });
+  it('steps, where there were too few to judge one', () => {
+    expect(told({ hasModel: true }).statement).toMatch(
+      /too little was recorded to judge an experiment: 1 step before the incident and 1 step after it, where 8 and 20 are needed$/,
+    );
+  });
+  it('and the resume shortly before, which only the log knows of', () => {
+    const why = { cause: told({}), remedies: [] };
+    const steps = Float64Array.from([98, 99, 100, 101, 102]);
+    const run = {
+      ...makeRun('log.jsonl', [makeSeries('loss', 'loss', [1, 1, 1, 1, 9])]),
+      attempts: [
+        { index: 0, firstStep: 98, lastStep: 100, reason: 'start' as const },
+        { index: 1, firstStep: 101, lastStep: 102, reason: 'step-went-back' as const },
+      ],
+    };
+    const series = { ...run.series[0]!, step: steps, attemptOffsets: [0, 3] };
+    const ofLog = causeFromLog({ ...run, series: [series] }, 102, false);
+    expect(ofLog.cause.trigger).toBe('optimizer-state');
+    const { cause } = withResume(why, ofLog);
+    expect(cause).toMatchObject({ trigger: 'none-found', confidence: null });
+    expect(cause.statement).toMatch(
+      /after training was resumed at step 101: compare how the two were launched .*; learning rate and gradients say nothing/,
+    );
+    expect(cause.evidence.map(({ id }) => id)).toContain('resume');
+    expect(withResume(why, NO_CAUSE)).toBe(why);
+    const shown = { ...why, cause: { ...why.cause, trigger: 'data' as const } };
+    expect(withResume(shown, ofLog)).toBe(shown);
   });
 });
 
