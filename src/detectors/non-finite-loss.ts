@@ -57,7 +57,13 @@ falls there, at most five points in a row are not finite, and the loss goes on),
           message: `"${series.name}" is not finite at ${found.count} of ${counted(series.value.length, 'point')}, ${range} (${found.kinds}).${led ? ` It had left its usual range at ${run.stepUnit} ${led.incident.onsetStep}.` : ''}${bySkips ? ' The loss scaler skipped these steps.' : ''}`,
           measured: quantity('non-finite points', found.count, 'points'),
           threshold: quantity('non-finite points', 0, 'points'),
-          advice: bySkips ? adviceIfSkipped : found.stays ? advice : adviceIfBack,
+          advice: bySkips
+            ? adviceIfSkipped
+            : !found.stays
+              ? adviceIfBack
+              : led?.incident.onsetStep == null
+                ? advice
+                : `Nothing after ${run.stepUnit} ${led.incident.onsetStep} is training: go back to a checkpoint before it. ${cause}`,
         }),
       );
     }

@@ -14,6 +14,8 @@ const SKIP_MOST = 500;
 /** Half the learning rate (`slower` below) is our number: the stability limit of every optimizer here is proportional to 1/η. */
 const LEARNING_RATE_FACTOR = 0.5;
 
+const UNTRIED = 'This is a rule of thumb: nothing was tried on this run.';
+
 /** A checkpoint that training could go on from. */
 export interface RestartPoint {
   readonly step: number;
@@ -72,7 +74,7 @@ export function rewindAdvice(
     if (checkpoint === undefined && target === firstStep && inSteps)
       return cameBack
         ? `${good} It lies near the beginning: a longer warm-up makes such a start calmer.`
-        : `${good} It lies near the beginning: begin again with ${slower}, a longer warm-up, or clipping.`;
+        : `${good} It lies near the beginning: begin again with ${slower}, a longer warm-up, or clipping. ${UNTRIED}`;
     const to =
       checkpoint === undefined
         ? target === firstStep
@@ -88,7 +90,7 @@ export function rewindAdvice(
     ];
     const sentence =
       orders.length < 3 ? orders.join(' and ') : `${orders.slice(0, -1).join(', ')}, and ${orders.at(-1)}`;
-    return `${good} G${sentence.slice(1)}. This is a rule of thumb: nothing was tried on this run.`;
+    return `${good} G${sentence.slice(1)}. ${UNTRIED}`;
   }
 }
 

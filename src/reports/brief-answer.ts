@@ -106,21 +106,35 @@ const leading = ({ verdict }: RunReport): Incident | undefined =>
 
 const at = (step: number, unit: StepUnit): string => `${unit} ${formatCount(step)}`;
 
-function titleOf({ verdict, stepUnit }: RunReport): string {
+/** The first step at which the deciding loss is no number and stays so; undefined where it is the onset. */
+function noNumberFrom({ verdict, findings }: RunReport): number | undefined {
+  const found = findings.find(
+    ({ id, series }) => id === 'non-finite-loss' && series !== null && series === verdict.series,
+  );
+  const from = found?.steps?.[0];
+  return from === undefined || verdict.onsetStep === null || from <= verdict.onsetStep ? undefined : from;
+}
+
+function titleOf(run: RunReport): string {
+  const { verdict, stepUnit } = run;
   const where = verdict.onsetStep === null ? '' : at(verdict.onsetStep, stepUnit);
   switch (verdict.class) {
     case 'healthy':
       return 'HEALTHY';
     case 'inconclusive':
-      return where === '' ? 'CANNOT TELL' : `CANNOT TELL YET, rising since ${where}`;
+      return where === '' ? 'CANNOT TELL' : `CANNOT TELL YET, high since ${where}`;
     case 'micro-divergence':
       return `RECOVERED from a rise at ${where}`;
     case 'drift':
       return `DRIFTED UP from ${where}`;
     case 'full-divergence':
       return `DIVERGED at ${where}`;
-    case 'non-finite':
-      return `NOT A NUMBER from ${where}`;
+    case 'non-finite': {
+      const from = noNumberFrom(run);
+      return from === undefined
+        ? `NOT A NUMBER from ${where}`
+        : `DIVERGED at ${where}, NOT A NUMBER from ${at(from, stepUnit)}`;
+    }
   }
 }
 
@@ -138,8 +152,13 @@ function changeOf(run: RunReport): string {
   const peak = Number.isFinite(incident.peak) ? brief(incident.peak) : String(incident.peak);
   if (incident.recoveredStep !== null)
     return `${name} ${before}${peak}, back at ${at(incident.recoveredStep, stepUnit)}${verdict.class === 'full-divergence' ? ': too late' : ''}`;
-  if (verdict.class === 'inconclusive') return `${name} ${before}${peak}, where the log ends`;
-  if (verdict.class === 'non-finite') return `${name} ${before}${peak} to the end`;
+  if (verdict.class === 'inconclusive') {
+    const last = series?.statistics.last;
+    return last == null || last === incident.peak
+      ? `${name} ${before}${peak}, where the log ends`
+      : `${name} ${before}${peak}, and ${brief(last)} where the log ends`;
+  }
+  if (verdict.class === 'non-finite') return `${name} ${before}no number to the end`;
   const then =
     incident.after == null || incident.after === incident.peak ? '' : `, then ${brief(incident.after)}`;
   return `${name} ${before}${peak}${then}: no recovery`;
@@ -228,7 +247,11 @@ function fixOf(run: RunReport): { text: string; code?: string; after?: string } 
     return held === undefined
       ? null
       : {
-          text: `Nothing now: the run came back. So that it does not happen again: ${inertName(remedyWords(held))}.`,
+          text: `Nothing now: the run came back. So that it does not happen again: ${
+            held.action === 'restore-optimizer-state'
+              ? 'load the optimizer state with the weights when a run is resumed'
+              : inertName(remedyWords(held))
+          }.`,
           after: triedWords(run, held),
         };
   if (held !== undefined) {
