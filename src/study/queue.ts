@@ -39,6 +39,8 @@ const CHUNK_BYTES = 2 ** 25;
 /** A worker that has not been heard of for so long is dead, and others look for its cells that often. */
 const LOCK_MS = 15_000;
 const STALLED_MS = 5_000;
+/** A worker that is to stop waits no longer for a Redis that is away. */
+const STOP_AWAY_MS = 10_000;
 /** Workers that a cell may take with it before it counts as crashed. */
 const MOST_STALLED = 3;
 
@@ -215,38 +217,39 @@ const isOfRedis = (error: unknown): boolean =>
 export async function startWorker(options: QueueOptions & { readonly threads: number }): Promise<{
   /** Cells that were trained, and that are in work. */
   counts(): { readonly trained: number; readonly working: number };
-  /** Takes no more cells, and waits for those in work. */
+  /** Takes no more cells, and waits for those in work; where Redis stays away, their results are given up. */
   stop(): Promise<void>;
 }> {
+  const { now, sleep, remark } = options;
   const { bullmq, connect } = await openRedis(options.url);
-  const redis = connect(true);
+  let givenUp = false;
+  const redis = connect(true, () => !givenUp);
   let trained = 0;
   let working = 0;
   let away = false;
   redis.on('error', (error) => {
-    if (!away) void options.remark(`Redis is away (${error.message}): waiting for it`);
+    if (!away) void remark(`Redis is away (${error.message}): waiting for it`);
     away = true;
   });
   redis.on('ready', () => {
-    if (away) void options.remark('Redis is back');
+    if (away) void remark('Redis is back');
     away = false;
   });
   const pools = poolsOf(redis, options.threads);
   const worker = new bullmq.Worker<CellJob>(
     queueOf(options.version),
     async ({ data: { study, cell } }) => {
+      const pool = await pools.of(study);
+      // Nobody waits for it: its coordinator has all cells, or will add this one again.
+      if (pool === null) return;
       working++;
-      try {
-        const pool = await pools.of(study);
-        // Nobody waits for it: its coordinator has all cells, or will add this one again.
-        if (pool === null) return;
-        const result = await pool.train(cell);
-        await redis.rpush(resultsOf(study), toJson(result, 0));
-        await redis.expire(resultsOf(study), KEPT_SECONDS);
-        trained++;
-      } finally {
+      // Waiting for Redis is no work: a worker that is to end when it is idle ends.
+      const result = await pool.train(cell).finally(() => {
         working--;
-      }
+      });
+      await redis.rpush(resultsOf(study), toJson(result, 0));
+      await redis.expire(resultsOf(study), KEPT_SECONDS);
+      trained++;
     },
     {
       connection: redis,
@@ -261,9 +264,22 @@ export async function startWorker(options: QueueOptions & { readonly threads: nu
   return {
     counts: () => ({ trained, working }),
     async stop() {
-      await worker.close();
+      let closed = false;
+      const closing = worker.close().finally(() => {
+        closed = true;
+      });
+      for (let awaySince: number | undefined; !closed; await Promise.race([closing, sleep(LOOK_MS)])) {
+        awaySince = away ? (awaySince ?? now()) : undefined;
+        if (awaySince === undefined || now() - awaySince < STOP_AWAY_MS) continue;
+        await remark(
+          'Redis is still away: what was trained and not handed over is given up, and trained again by others',
+        );
+        givenUp = true;
+        break;
+      }
       await pools.close();
       redis.disconnect();
+      await closing;
     },
   };
 }

@@ -94,8 +94,11 @@ const RETRY_MS = 1000;
  */
 export async function openRedis(url: string): Promise<{
   readonly bullmq: BullMq;
-  /** @param patient whether a command waits for a Redis that is gone, as a worker does; else it fails */
-  connect(patient: boolean): RedisClient;
+  /**
+   * @param patient whether a command waits for a Redis that is gone, as a worker does; else it fails
+   * @param goesOn asked before each attempt to reach it again; once it says no, what waits fails and the connection ends
+   */
+  connect(patient: boolean, goesOn?: () => boolean): RedisClient;
 }> {
   const shown = shownUrl(url);
   if (!/^rediss?:\/\/[^/]/.test(url) || shown === 'the URL')
@@ -133,8 +136,11 @@ export async function openRedis(url: string): Promise<{
   }
   return {
     bullmq,
-    connect: (patient) =>
-      new Redis(url, { maxRetriesPerRequest: patient ? null : 1, retryStrategy: () => RETRY_MS }),
+    connect: (patient, goesOn = () => true) =>
+      new Redis(url, {
+        maxRetriesPerRequest: patient ? null : 1,
+        retryStrategy: () => (goesOn() ? RETRY_MS : null),
+      }),
   };
 }
 

@@ -16,6 +16,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, expect, it } from 'vitest';
+import { startWorker } from '../../src/study/queue.ts';
 import { cli } from '../support/cli.ts';
 import { hasRedis, Redis } from '../support/redis.ts';
 import { projectRoot } from '../support/shared-data.ts';
@@ -89,6 +90,27 @@ it.skipIf(!hasRedis)('a worker, the coordinator and Redis are killed in the midd
   expect(last.out()).toBe(whole.out);
   second.child.kill('SIGTERM');
   expect(await second.ended).toEqual([143, null]);
+});
+
+it.skipIf(!hasRedis)('a worker that is to stop does not wait for ever for a Redis that is gone', async () => {
+  const gone = await Redis.start();
+  const remarks: string[] = [];
+  const worker = await startWorker({
+    url: gone.url,
+    version: 'test',
+    threads: 1,
+    // Ten seconds of its clock are a tenth of one.
+    now: () => 100 * performance.now(),
+    sleep: (milliseconds) => sleep(milliseconds),
+    remark: async (text) => {
+      remarks.push(text);
+    },
+  });
+  await gone.kill();
+  while (remarks.length === 0) await sleep(20);
+  await worker.stop();
+  expect(remarks[0]).toMatch(/Redis is away/);
+  expect(remarks.at(-1)).toMatch(/Redis is still away: .* trained again by others/);
 });
 
 it('without the packages it says what to install, and does nothing', () => {
