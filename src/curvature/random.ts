@@ -24,7 +24,11 @@ export function randomVectors(seed: number): RandomVectors {
       return x;
     },
     signs: (length) => Float64Array.from({ length }, () => (uniform() < 0.5 ? -1 : 1)),
-    uniform: (length) => Float64Array.from({ length }, uniform),
+    uniform: (length) => {
+      const x = new Float64Array(length);
+      for (let i = 0; i < length; i++) x[i] = uniform();
+      return x;
+    },
   };
 }
 

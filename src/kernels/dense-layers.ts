@@ -42,7 +42,7 @@ export interface DenseKernels {
    */
   product(
     start: Start,
-    a: Matrix & { readonly columnStep: number },
+    a: Left,
     b: Matrix,
     c: Matrix,
     rows: number,
@@ -54,10 +54,13 @@ export interface DenseKernels {
   sumRows(x: Matrix, rows: number, columns: number, out: number): void;
   /** dy = 0 wherever y ≤ 0; both dense, `length` entries. */
   cut(dy: number, y: number, length: number): void;
+  /** to = fromᵀ, of a matrix that is rows × columns. */
+  transpose(from: Matrix, to: Matrix, rows: number, columns: number): void;
 }
 
-type Product = (...positions: number[]) => void;
-type Kernels = Readonly<Record<string, Product>>;
+type Kernel = (...positions: number[]) => void;
+type Kernels = Readonly<Record<string, Kernel>>;
+type Left = Matrix & { readonly columnStep: number };
 
 const FLOAT = 4;
 const TILE_ROWS = 4;
@@ -70,28 +73,19 @@ export function denseKernels(memory: WasmMemory): DenseKernels {
       ...STARTS.flatMap((start) => [productFunction(start, 8), productFunction(start, 4)]),
       sumFunction(),
       cutFunction(),
+      transposeFunction(),
     ],
     memory,
   );
+  const products = Object.fromEntries(
+    STARTS.map((start) => [start, { wide: kernels[`${start}8`]!, narrow: kernels[`${start}4`]! }]),
+  ) as Readonly<Record<Start, { readonly wide: Kernel; readonly narrow: Kernel }>>;
   return {
     product(start, a, b, c, rows, depth, columns, bias = 0) {
-      const wide = columns & ~7;
-      const run = (width: 8 | 4, from: number, to: number): void =>
-        kernels[`${start}${width}`]!(
-          FLOAT * a.at,
-          FLOAT * a.stride,
-          FLOAT * a.columnStep,
-          FLOAT * a.columnStep * depth,
-          FLOAT * (b.at + from),
-          FLOAT * b.stride,
-          FLOAT * (b.at + to),
-          FLOAT * (c.at + from),
-          FLOAT * c.stride,
-          FLOAT * c.stride * rows,
-          FLOAT * (bias + from),
-        );
-      if (wide > 0) run(8, 0, wide);
-      if (wide < columns) run(4, wide, columns);
+      const { wide, narrow } = products[start];
+      const split = columns & ~7;
+      if (split > 0) runProduct(wide, a, b, c, rows, depth, 0, split, bias);
+      if (split < columns) runProduct(narrow, a, b, c, rows, depth, split, columns, bias);
     },
     sumRows(x, rows, columns, out) {
       kernels.sumRows!(
@@ -105,7 +99,44 @@ export function denseKernels(memory: WasmMemory): DenseKernels {
     cut(dy, y, length) {
       kernels.cut!(FLOAT * dy, FLOAT * y, FLOAT * (dy + length));
     },
+    transpose(from, to, rows, columns) {
+      kernels.transpose!(
+        FLOAT * from.at,
+        FLOAT * from.stride,
+        FLOAT * columns,
+        FLOAT * (from.at + from.stride * rows),
+        FLOAT * to.at,
+        FLOAT * to.stride,
+      );
+    },
   };
+}
+
+/** The columns from `from` to `to` of a product. */
+function runProduct(
+  kernel: Kernel,
+  a: Left,
+  b: Matrix,
+  c: Matrix,
+  rows: number,
+  depth: number,
+  from: number,
+  to: number,
+  bias: number,
+): void {
+  kernel(
+    FLOAT * a.at,
+    FLOAT * a.stride,
+    FLOAT * a.columnStep,
+    FLOAT * a.columnStep * depth,
+    FLOAT * (b.at + from),
+    FLOAT * b.stride,
+    FLOAT * (b.at + to),
+    FLOAT * (c.at + from),
+    FLOAT * c.stride,
+    FLOAT * c.stride * rows,
+    FLOAT * (bias + from),
+  );
 }
 
 const advance = (pointer: number, step: Code): number[] => set(pointer, op(int.add, get(pointer), step));
@@ -237,6 +268,50 @@ function cutFunction(): WasmFunction {
         ...advance(y, constant(16)),
       ],
       op(int.below, get(dy), get(end)),
+    ),
+  };
+}
+
+/** do over four rows at once { do over four columns at once: a block of 4 × 4 is turned in registers } */
+function transposeFunction(): WasmFunction {
+  const [from, row, width, end, to, toRow] = [0, 1, 2, 3, 4, 5] as const;
+  const [rowEnd, target, next] = [6, 7, 8] as const;
+  const [rows, pairs] = [
+    [9, 10, 11, 12],
+    [13, 14, 15, 16],
+  ] as const;
+  const block: Code = [
+    ...set(next, get(from)),
+    ...rows.flatMap((local) => [...set(local, load(next)), ...advance(next, get(row))]),
+    // Entries 0 and 1 of rows 0 and 1, of rows 2 and 3; then 2 and 3 of both.
+    ...set(pairs[0], op(vec.shuffle(0, 4, 1, 5), get(rows[0]), get(rows[1]))),
+    ...set(pairs[1], op(vec.shuffle(0, 4, 1, 5), get(rows[2]), get(rows[3]))),
+    ...set(pairs[2], op(vec.shuffle(2, 6, 3, 7), get(rows[0]), get(rows[1]))),
+    ...set(pairs[3], op(vec.shuffle(2, 6, 3, 7), get(rows[2]), get(rows[3]))),
+    ...[pairs.slice(0, 2), pairs.slice(2)].flatMap(([upper, lower]) =>
+      [vec.shuffle(0, 1, 4, 5), vec.shuffle(2, 3, 6, 7)].flatMap((half) => [
+        ...store(target, op(half, get(upper!), get(lower!))),
+        ...advance(target, get(toRow)),
+      ]),
+    ),
+    ...advance(from, constant(4 * FLOAT)),
+  ];
+  return {
+    name: 'transpose',
+    parameters: new Array<number>(6).fill(I32),
+    results: [],
+    locals: [I32, I32, I32, ...new Array<number>(8).fill(V128)],
+    body: loop(
+      [
+        ...set(rowEnd, op(int.add, get(from), get(width))),
+        ...set(target, get(to)),
+        ...loop(block, op(int.below, get(from), get(rowEnd))),
+        // To the same column of the next four rows.
+        ...set(from, op(int.sub, get(from), get(width))),
+        ...set(from, op(int.add, get(from), op(int.mul, get(row), constant(4)))),
+        ...advance(to, constant(4 * FLOAT)),
+      ],
+      op(int.below, get(from), get(end)),
     ),
   };
 }

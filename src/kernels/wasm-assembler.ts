@@ -52,6 +52,11 @@ export const vec = {
   max: simd(0xe9),
   zero: [...simd(0x0c), ...new Array<number>(16).fill(0)],
   lane: (k: number): number[] => [...simd(0x1f), k],
+  /** Of two vectors four entries, by their numbers: 0 to 3 are those of the first, 4 to 7 of the second. */
+  shuffle: (...entries: readonly [number, number, number, number]): number[] => [
+    ...simd(0x0d),
+    ...entries.flatMap((entry) => [0, 1, 2, 3].map((byte) => 4 * entry + byte)),
+  ],
 } as const;
 /** Of two float64; `promote` makes them of the first two float32, `demote` rounds them to those. */
 export const wide = {

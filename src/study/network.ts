@@ -60,6 +60,8 @@ export function studyNet(spec: RankingSpec, capacity: number): StudyNet {
   };
   const parameters = tensors.map(({ size }) => new Float32Array(size));
   const gradients = tensors.map(({ size }) => new Float32Array(size));
+  /** Tensors that lie in the memory without padding: nothing is copied of them. */
+  const inPlace: { readonly tensor: string; readonly values: number; readonly gradient: number }[] = [];
   const steps: Step[] = [];
   const loads: (() => void)[] = [];
   const stores: (() => void)[] = [];
@@ -95,49 +97,38 @@ export function studyNet(spec: RankingSpec, capacity: number): StudyNet {
     const b = reserve(columns);
     const db = reserve(columns);
     const whole = x.width === x.stride && width === columns;
+    if (whole) inPlace.push({ tensor: `${name}/kernel`, values: k, gradient: dk });
+    if (width === columns) inPlace.push({ tensor: `${name}/bias`, values: b, gradient: db });
+    const forth = { at: x.at, stride: x.stride, columnStep: 1 };
+    const back = { at: x.at, stride: 1, columnStep: x.stride };
+    const weights = { at: k, stride: columns };
+    const turnedWeights = { at: turned, stride: x.stride };
+    const dy = { at: y.d, stride: columns, columnStep: 1 };
+    const dWeights = { at: dk, stride: columns };
+    const dx = { at: x.d, stride: x.stride };
     loads.push(() => {
-      const { values } = kernel;
-      if (whole) f.set(values, k);
-      for (let i = 0; i < x.width; i++)
-        for (let j = 0; j < width; j++) {
-          const value = values[i * width + j]!;
-          if (!whole) f[k + i * columns + j] = value;
-          f[turned + j * x.stride + i] = value;
-        }
-      f.set(bias.values, b);
+      if (!whole)
+        for (let i = 0; i < x.width; i++)
+          for (let j = 0; j < width; j++) f[k + i * columns + j] = kernel.values[i * width + j]!;
+      if (width !== columns) f.set(bias.values, b);
+      if (x.d >= 0) kernels.transpose(weights, turnedWeights, x.stride, columns);
     });
     stores.push(() => {
-      if (whole) kernel.gradient.set(f.subarray(dk, dk + kernel.gradient.length));
-      else
+      if (!whole)
         for (let i = 0; i < x.width; i++)
           for (let j = 0; j < width; j++) kernel.gradient[i * width + j] = f[dk + i * columns + j]!;
-      bias.gradient.set(f.subarray(db, db + width));
+      if (width !== columns) for (let j = 0; j < width; j++) bias.gradient[j] = f[db + j]!;
     });
     const own = read(x);
     steps.push({
       forward(rows) {
-        const matrix = { at: k, stride: columns };
-        kernels.product(
-          relu ? 'relu' : 'bias',
-          { ...x, columnStep: 1 },
-          matrix,
-          y,
-          rows,
-          x.stride,
-          columns,
-          b,
-        );
+        kernels.product(relu ? 'relu' : 'bias', forth, weights, y, rows, x.stride, columns, b);
       },
       backward(rows) {
         if (relu) kernels.cut(y.d, y.at, rows * columns);
-        const dy = { at: y.d, stride: columns };
         kernels.sumRows(dy, rows, columns, db);
-        const back = { at: x.at, stride: 1, columnStep: x.stride };
-        kernels.product('zero', back, dy, { at: dk, stride: columns }, x.stride, rows, columns);
-        if (x.d < 0) return;
-        const to = { at: x.d, stride: x.stride };
-        const from = { at: turned, stride: x.stride };
-        kernels.product(startOf(x, own), { ...dy, columnStep: 1 }, from, to, rows, columns, x.stride);
+        kernels.product('zero', back, dy, dWeights, x.stride, rows, columns);
+        if (x.d >= 0) kernels.product(startOf(x, own), dy, turnedWeights, dx, rows, columns, x.stride);
       },
     });
     return y;
@@ -351,6 +342,12 @@ export function studyNet(spec: RankingSpec, capacity: number): StudyNet {
   const memory = newMemory(4 * next);
   f = new Float32Array(memory.buffer);
   kernels = denseKernels(memory);
+  for (const { tensor, values, gradient } of inPlace) {
+    const i = indexOf.get(tensor)!;
+    const { size } = tensors[i]!;
+    parameters[i] = f.subarray(values, values + size);
+    gradients[i] = f.subarray(gradient, gradient + size);
+  }
 
   const predicted = spec.tasks.map(() => new Float32Array(capacity));
 
@@ -362,7 +359,9 @@ export function studyNet(spec: RankingSpec, capacity: number): StudyNet {
     for (const [k, feature] of spec.features.entries()) {
       const from = features[k]!;
       const wide = feature.type === 'dense' ? feature.size : feature.dim;
-      if (feature.type === 'dense')
+      if (feature.type === 'dense' && wide === input.stride)
+        f.set((from as Float32Array).subarray(0, count * wide), input.at);
+      else if (feature.type === 'dense')
         for (let i = 0; i < count; i++)
           for (let j = 0; j < wide; j++) f[input.at + i * input.stride + column + j] = from[i * wide + j]!;
       else {
