@@ -1,10 +1,10 @@
 /**
  * Causes, remedies and verdicts of rules against the truth, over runs of which the cause is known because it was put in.
  *
- *     CLIPPY_DIAG_PYTHON=$(.ci/venv torch) npx tsx bench/causes/bench.ts [--turns 8] [--half tune] [--folder FOLDER]
+ *     CLIPPY_DIAG_PYTHON=$(.ci/venv torch) npx tsx bench/causes/bench.ts [--turns 8] [--from 0] [--half tune] [--folder FOLDER]
  *
  * make.py records the runs, `analyze` looks at each with the log alone, with a capture, and with batches and a model in it, and
- * truth.py trains in float64 what the answers name. What is there already stays; `--again` asks `analyze` anew. Unless --half is tune it writes results.json, and results.md, which docs/cause.md holds.
+ * truth.py trains in float64 what the answers name. `--from` leaves out the turns before it: those that were looked at already. What is there already stays; `--again` asks `analyze` anew. Unless --half is tune it writes results.json, and results.md, which docs/cause.md holds.
  */
 import { spawnSync } from 'node:child_process';
 import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
@@ -21,6 +21,7 @@ const here = fileURLToPath(new URL('.', import.meta.url));
 const { values } = parseArgs({
   options: {
     turns: { type: 'string', default: '8' },
+    from: { type: 'string', default: '0' },
     half: { type: 'string' },
     folder: { type: 'string', default: join(tmpdir(), 'clippy-diag-causes') },
     again: { type: 'boolean', default: false },
@@ -97,7 +98,9 @@ async function ask(name: string): Promise<void> {
 /** Runs of a turn, one of each entry of `TURN` in families.py. */
 const TURN = 28;
 const turns = Array.from({ length: Number(values.turns) }, (_, turn) => turn).filter(
-  (turn) => values.half === undefined || (turn % 2 === 0 ? 'tune' : 'report') === values.half,
+  (turn) =>
+    turn >= Number(values.from) &&
+    (values.half === undefined || (turn % 2 === 0 ? 'tune' : 'report') === values.half),
 );
 for (const turn of turns) python('make.py', String(turn * TURN), String(TURN));
 const made = readdirSync(folder)
