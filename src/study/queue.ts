@@ -268,7 +268,10 @@ export async function startWorker(options: QueueOptions & { readonly threads: nu
       const closing = worker.close().finally(() => {
         closed = true;
       });
-      for (let awaySince: number | undefined; !closed; await Promise.race([closing, sleep(LOOK_MS)])) {
+      for (let awaySince: number | undefined; !closed; ) {
+        await Promise.race([closing, sleep(LOOK_MS)]);
+        // Closing needs turns of the event loop, also under a clock whose sleep does not wait.
+        await new Promise((resolve) => setImmediate(resolve));
         awaySince = away ? (awaySince ?? now()) : undefined;
         if (awaySince === undefined || now() - awaySince < STOP_AWAY_MS) continue;
         await remark(
