@@ -85,6 +85,21 @@ export function emptyState(
   return slots.length > 0 && slots.every(fresh) ? first.step : null;
 }
 
+/** A state of the optimizer that does not follow from the steps before; `step` is where it is told. */
+const lostState = (statement: string, step: number | null): Change => ({
+  trigger: 'optimizer-state',
+  from: 0,
+  size: 1,
+  evidence: {
+    id: 'optimizer-state',
+    statement,
+    value: null,
+    unit: 'state',
+    usual: null,
+    at: { step, batchStep: null },
+  },
+});
+
 /**
  * @param lost step before which the optimizer's state is that of a beginning; null where it is not
  * @param until position of the first harmful step, or of the onset where there is none
@@ -187,34 +202,14 @@ export function changesBy(
       },
     });
   const [mismatch] = observed.mismatches;
-  if (mismatch !== undefined)
-    changes.push({
-      trigger: 'optimizer-state',
-      from: 0,
-      size: 1,
-      evidence: {
-        id: 'optimizer-state',
-        statement: mismatch.message,
-        value: null,
-        unit: 'state',
-        usual: null,
-        at: { step: mismatch.steps?.[0] ?? null, batchStep: null },
-      },
-    });
+  if (mismatch !== undefined) changes.push(lostState(mismatch.message, mismatch.steps?.[0] ?? null));
   if (lost !== null && until <= WINDOW)
-    changes.push({
-      trigger: 'optimizer-state',
-      from: 0,
-      size: 1,
-      evidence: {
-        id: 'optimizer-state',
-        statement: `the optimizer's state is that of a beginning at step ${lost}, ${until} ${until === 1 ? 'step' : 'steps'} before: it was lost at a resume`,
-        value: null,
-        unit: 'state',
-        usual: null,
-        at: { step: lost, batchStep: null },
-      },
-    });
+    changes.push(
+      lostState(
+        `the optimizer's state is that of a beginning at step ${lost}, ${until} ${until === 1 ? 'step' : 'steps'} before: it was lost at a resume`,
+        lost,
+      ),
+    );
   return changes;
 }
 

@@ -6,7 +6,7 @@ import type { Batch } from '../autodiff/objective.ts';
 import type { MatchedObjective } from '../autodiff/open-objective.ts';
 import type { Capture } from '../captures/read.ts';
 import { endLevel } from '../incidents/losses.ts';
-import type { ArmOutcome, Cause, Remedy, Trigger } from '../model/cause.ts';
+import type { ArmOutcome, Cause, Remedy } from '../model/cause.ts';
 import { DiagError, reasonOf } from '../model/errors.ts';
 import { formatNumber } from '../model/format-number.ts';
 import type { ReplayEntry } from '../model/replay.ts';
@@ -28,7 +28,7 @@ import { changesBy, emptyState } from './changes.ts';
 import { decideCause } from './decide.ts';
 import { observe } from './observe.ts';
 import { type PlannedArm, planArms } from './plan.ts';
-import { rankRemedies } from './remedies.ts';
+import { leastFirst, rankRemedies } from './remedies.ts';
 import { armLabel, interferenceOf, noneNeeded, notClip, remedyOf, type Tried } from './tried.ts';
 
 export interface ExperimentOptions {
@@ -158,10 +158,10 @@ export async function runExperiments(options: ExperimentOptions): Promise<Experi
   // A run that is back needs nothing, whatever else would hold too.
   const back = without.outcome === 'holds';
   const held = new Map<Tried, { tried: number; held: number }>();
-  const best = rankTried(
-    tried.filter(({ outcome }) => outcome === 'holds'),
-    cause.trigger,
-  );
+  const ranked = (one: Tried) => ({ ...one, takesBack: one.planned?.undoes === cause.trigger });
+  const best = tried
+    .filter(({ outcome }) => outcome === 'holds')
+    .sort((a, b) => leastFirst(ranked(a), ranked(b)));
   if (!back && unrecorded === null && references !== null && armed !== null)
     for (const one of best.slice(0, MOST_PERTURBED)) {
       const edges = stretches(references, onset, capture.steps.length);
@@ -217,15 +217,6 @@ export const lastBefore = (until: number, unlike: ReadonlySet<number> = new Set(
   Array.from({ length: until }, (_, index) => index)
     .filter((index) => !unlike.has(index))
     .slice(-BEFORE);
-
-/** In the order of {@link rankRemedies}. */
-const rankTried = (tried: readonly Tried[], trigger: Trigger): Tried[] =>
-  [...tried].sort(
-    (a, b) =>
-      a.interference - b.interference ||
-      Number(b.planned?.undoes === trigger) - Number(a.planned?.undoes === trigger) ||
-      a.finalLoss - b.finalLoss,
-  );
 
 /** Edges of the stretches before, in and after the incident: its unlike batches, or the onset alone. */
 function stretches({ unlike, harmful }: References, onset: number, steps: number): readonly number[] {

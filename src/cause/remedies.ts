@@ -9,21 +9,35 @@ const takesBack = ({ action, learningRate }: Remedy, trigger: Trigger): boolean 
   (trigger === 'optimizer-state' && action === 'restore-optimizer-state') ||
   (trigger === 'precision' && action === 'raise-precision');
 
+/** What a remedy that holds is ranked by. */
+interface Held {
+  readonly interference: number;
+  readonly takesBack: boolean;
+  readonly finalLoss: number;
+}
+
+/** Of what holds: least interference first, then what takes the cause back, then the lower loss at the end. */
+export const leastFirst = (a: Held, b: Held): number =>
+  a.interference - b.interference || Number(b.takesBack) - Number(a.takesBack) || a.finalLoss - b.finalLoss;
+
 /**
- * The order in which remedies are read: those that hold, by least interference, then what takes the cause back, then by the loss
- * that they end at; those that were tried and do not hold; the untried last.
+ * The order in which remedies are read: those that hold, as {@link leastFirst} has them; those that were tried and are not known
+ * to hold; those that do not; the untried last.
  */
 export function rankRemedies(candidates: readonly Remedy[], trigger: Trigger): Remedy[] {
   const group = ({ holds, tried }: Remedy): number =>
     holds === true ? 0 : tried === null ? 3 : holds === null ? 1 : 2;
+  const endOf = ({ finalLoss }: Remedy): number => finalLoss ?? Number.MAX_VALUE;
+  const heldOf = (one: Remedy): Held => ({
+    interference: one.interference,
+    takesBack: takesBack(one, trigger),
+    finalLoss: endOf(one),
+  });
   return [...candidates].sort(
     (a, b) =>
       group(a) - group(b) ||
       // Of what is not known to hold the lowest loss is what speaks for one.
-      (a.holds === true
-        ? a.interference - b.interference || Number(takesBack(b, trigger)) - Number(takesBack(a, trigger))
-        : 0) ||
-      (a.finalLoss ?? Number.MAX_VALUE) - (b.finalLoss ?? Number.MAX_VALUE) ||
+      (a.holds === true ? leastFirst(heldOf(a), heldOf(b)) : endOf(a) - endOf(b)) ||
       a.interference - b.interference,
   );
 }
