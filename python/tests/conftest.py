@@ -59,3 +59,13 @@ def read():
 @pytest.fixture
 def status():
     return lambda folder: json.loads((Path(folder) / "status.json").read_text())
+
+
+def check_guard_at_surge(replay, first, surge):
+    """The guard of a closed loop applies the steps from `first` on, refuses the one of the surge, and saves the run."""
+    (guarded,) = [entry for entry in replay if entry.get("arm") == {"kind": "guard"}]
+    advice = {one["step"]: one for one in guarded["advice"]}
+    assert all(advice[step]["action"] == "apply" for step in range(first, surge))
+    assert advice[surge]["action"] != "apply" and advice[surge]["risk"] >= 0.9
+    assert guarded["referenceLoss"][-1] < 1.25 * guarded["referenceLoss"][0]
+    assert not float(replay[0]["referenceLoss"][-1]) < 1.45 * guarded["referenceLoss"][0]

@@ -5,6 +5,8 @@ import os
 import numpy as np
 import pytest
 
+from conftest import check_guard_at_surge
+
 keras = pytest.importorskip("keras", reason="no keras in this environment")
 BACKEND = keras.backend.backend()
 pytest.importorskip(BACKEND, reason=f"no {BACKEND} in this environment")
@@ -191,12 +193,7 @@ def test_a_guard_that_was_not_there_is_tried(tmp_path):
         optimizer.apply(gradients, model.trainable_variables)
     recorder.close()
     found = closed_loop(tmp_path / "capture", build(), loss_fn, rules=["none"])["replay"]
-    (guarded,) = [entry for entry in found if entry.get("arm") == {"kind": "guard"}]
-    advice = {one["step"]: one for one in guarded["advice"]}
-    assert all(advice[step]["action"] == "apply" for step in range(100, 120))
-    assert advice[120]["action"] != "apply" and advice[120]["risk"] >= 0.9
-    assert guarded["referenceLoss"][-1] < 1.25 * guarded["referenceLoss"][0]
-    assert not float(found[0]["referenceLoss"][-1]) < 1.45 * guarded["referenceLoss"][0]
+    check_guard_at_surge(found, 100, 120)
 
 
 @needs_gradients
