@@ -7,7 +7,7 @@ import { DiagError } from '../model/errors.ts';
 import type { InspectedCapture, InspectedLog, InspectedSeries, Inspection } from '../model/inspection.ts';
 import type { LogInput } from '../model/log.ts';
 import type { TimeSeries } from '../model/run.ts';
-import { seriesStatistics } from '../model/series-summary.ts';
+import { unorderedStatistics } from '../model/series-summary.ts';
 import { inspectFile, type OnEntries } from './checkpoint-inspect.ts';
 import { trajectoryOf } from './checkpoint-trajectory.ts';
 import { type CollectOptions, type Inputs, withInputs } from './collect.ts';
@@ -91,7 +91,7 @@ const inspectCapture = ({ path, steps, errors, lost, account }: Capture): Inspec
 });
 
 function inspectSeries(series: TimeSeries): InspectedSeries {
-  const { points, first, last, lastStep, min, max, nan, posInf, negInf } = seriesStatistics(series);
+  const { points, first, last, lastStep, min, max, nan, posInf, negInf } = unorderedStatistics(series);
   return {
     name: series.name,
     role: series.role,

@@ -39,19 +39,11 @@ export function selectNth(values: Float64Array, k: number, from = 0, to = values
 const rankOf = (p: number, count: number): number =>
   Math.min(count - 1, Math.max(0, Math.ceil((p / 100) * count) - 1));
 
-/**
- * Percentiles by the nearest-rank definition: the smallest value such that at least p % of the values are ≤ it.
- *
- * @param values finite values; reordered in place
- * @param percentiles ascending, in (0, 100]
- * @returns one value per percentile, null for an empty series
- */
-export function percentilesInPlace(values: Float64Array, percentiles: readonly number[]): (number | null)[] {
+/** The values of some ranks (0-based, ascending); reorders the values in place. */
+function ranksInPlace(values: Float64Array, ranks: readonly number[]): number[] {
   let from = 0;
-  return percentiles.map((p) => {
-    if (values.length === 0) return null;
-    const k = rankOf(p, values.length);
-    // What an earlier percentile put to its left is smaller than everything that is still wanted.
+  return ranks.map((k) => {
+    // What an earlier rank put to its left is smaller than everything that is still wanted.
     const value = selectNth(values, k, Math.min(from, k));
     from = k;
     return value;
@@ -63,10 +55,12 @@ const COPIED = 1 << 20;
 const BINS = 4096;
 
 /**
- * As {@link percentilesInPlace}, of the finite ones of any values, which stay as they are. A long series is counted into
- * bins of equal width, and those of the bin that holds a percentile again, until it holds few values or one many times:
+ * Percentiles by the nearest-rank definition, of the finite ones of any values, which stay as they are: the smallest value
+ * such that at least p % of the values are ≤ it; null where none is finite. A long series is counted into
+ * bins of equal width, and those of the bins that hold a percentile again, until they hold few values or one many times:
  * a copy of ten million points would be what takes most memory in a report.
  *
+ * @param percentiles ascending, in (0, 100]
  * @param copied values that may be copied at once
  */
 export function percentilesOf(
@@ -75,12 +69,20 @@ export function percentilesOf(
   copied = COPIED,
 ): (number | null)[] {
   const { count, least, most } = finiteIn(values, Number.NEGATIVE_INFINITY, Number.POSITIVE_INFINITY);
-  if (count <= copied) return percentilesInPlace(between(values, least, most, count), percentiles);
-  return percentiles.map((p) => nthOf(values, rankOf(p, count), count, least, most, copied));
+  if (count === 0) return percentiles.map(() => null);
+  const ranks = percentiles.map((p) => rankOf(p, count));
+  return ranked(values, ranks, { count, least, most }, copied);
 }
 
-/** How many finite values lie in [low, high], and the smallest and largest of them. */
-function finiteIn(values: Float64Array, low: number, high: number) {
+/** How many values there are in a range, and the smallest and largest of them. */
+interface Held {
+  readonly count: number;
+  readonly least: number;
+  readonly most: number;
+}
+
+/** What is held of the finite values in [low, high]. */
+function finiteIn(values: Float64Array, low: number, high: number): Held {
   let count = 0;
   let least = Number.POSITIVE_INFINITY;
   let most = Number.NEGATIVE_INFINITY;
@@ -94,45 +96,57 @@ function finiteIn(values: Float64Array, low: number, high: number) {
   return { count, least, most };
 }
 
-/** The `count` values in [low, high]. */
-function between(values: Float64Array, low: number, high: number, count: number): Float64Array {
+/** The `count` values in [least, most]. */
+function between(values: Float64Array, { count, least, most }: Held): Float64Array {
   const found = new Float64Array(count);
   let next = 0;
   for (let i = 0; i < values.length; i++)
-    if (values[i]! >= low && values[i]! <= high) found[next++] = values[i]!;
+    if (values[i]! >= least && values[i]! <= most) found[next++] = values[i]!;
   return found;
 }
 
-/** The k-th smallest (0-based) of the `count` values in [low, high], which are the smallest and largest of them. */
-function nthOf(
-  values: Float64Array,
-  k: number,
-  count: number,
-  low: number,
-  high: number,
-  copied: number,
-): number {
-  if (low === high) return low;
-  const perBin = BINS / (high - low);
+/** The values of some ranks (0-based, ascending) among those held. */
+function ranked(values: Float64Array, ranks: readonly number[], held: Held, copied: number): number[] {
+  const { count, least, most } = held;
+  if (least === most) return ranks.map(() => least);
+  const perBin = BINS / (most - least);
   // Where the width is beyond float64, or below what it divides, there are no bins.
   if (count <= copied || !(perBin > 0 && perBin < Number.POSITIVE_INFINITY))
-    return selectNth(between(values, low, high, count), k);
+    return ranksInPlace(between(values, held), ranks);
+  const bins = binned(values, held, perBin);
+  const found: number[] = [];
+  let before = 0;
+  for (const bin of bins) {
+    const inside = ranks.filter((rank) => rank >= before && rank < before + bin.count);
+    if (inside.length > 0)
+      found.push(
+        ...ranked(
+          values,
+          inside.map((rank) => rank - before),
+          bin,
+          copied,
+        ),
+      );
+    before += bin.count;
+  }
+  return found;
+}
+
+/** What is held of each bin of the values in [least, most]. */
+function binned(values: Float64Array, { least, most }: Held, perBin: number): Held[] {
   // Each step of the index rounds upwards or downwards for all larger values too: bins are ranges of values.
-  const held = new Uint32Array(BINS + 1);
-  const least = new Float64Array(BINS + 1).fill(Number.POSITIVE_INFINITY);
-  const most = new Float64Array(BINS + 1).fill(Number.NEGATIVE_INFINITY);
+  const counts = new Uint32Array(BINS + 1);
+  const lows = new Float64Array(BINS + 1).fill(Number.POSITIVE_INFINITY);
+  const highs = new Float64Array(BINS + 1).fill(Number.NEGATIVE_INFINITY);
   for (let i = 0; i < values.length; i++) {
     const value = values[i]!;
-    if (!(value >= low && value <= high)) continue;
-    const bin = Math.floor((value - low) * perBin);
-    held[bin]!++;
-    if (value < least[bin]!) least[bin] = value;
-    if (value > most[bin]!) most[bin] = value;
+    if (!(value >= least && value <= most)) continue;
+    const bin = Math.floor((value - least) * perBin);
+    counts[bin]!++;
+    if (value < lows[bin]!) lows[bin] = value;
+    if (value > highs[bin]!) highs[bin] = value;
   }
-  let bin = 0;
-  let before = 0;
-  while (before + held[bin]! <= k) before += held[bin++]!;
-  return nthOf(values, k - before, held[bin]!, least[bin]!, most[bin]!, copied);
+  return Array.from(counts, (count, bin) => ({ count, least: lows[bin]!, most: highs[bin]! }));
 }
 
 /**

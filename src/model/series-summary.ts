@@ -3,11 +3,27 @@ import { countNonFinite, percentilesOf } from './order-statistics.ts';
 import type { ChartSeries, SeriesStatistics } from './report.ts';
 import type { TimeSeries } from './run.ts';
 
+type Counted = Pick<TimeSeries, 'step' | 'value'> & Partial<Pick<TimeSeries, 'missing' | 'refused'>>;
+
 /** Exact statistics of a series. Percentiles are nearest-rank over the finite values; nothing finite gives null. */
-export function seriesStatistics(
-  series: Pick<TimeSeries, 'step' | 'value'> & Partial<Pick<TimeSeries, 'missing' | 'refused'>>,
-): SeriesStatistics {
-  const { value, step, missing, refused } = series;
+export function seriesStatistics(series: Counted): SeriesStatistics {
+  const [p50, p90, p95, p99] = percentilesOf(series.value, [50, 90, 95, 99]);
+  return {
+    ...unorderedStatistics(series),
+    p50: p50 ?? null,
+    p90: p90 ?? null,
+    p95: p95 ?? null,
+    p99: p99 ?? null,
+  };
+}
+
+/** Those of them that take one pass. */
+export function unorderedStatistics({
+  value,
+  step,
+  missing,
+  refused,
+}: Counted): Omit<SeriesStatistics, 'p50' | 'p90' | 'p95' | 'p99'> {
   let count = 0;
   let sum = 0;
   let min = Number.POSITIVE_INFINITY;
@@ -20,7 +36,6 @@ export function seriesStatistics(
     if (x < min) min = x;
     if (x > max) max = x;
   }
-  const [p50, p90, p95, p99] = percentilesOf(value, [50, 90, 95, 99]);
   return {
     points: value.length,
     ...countNonFinite(value),
@@ -33,10 +48,6 @@ export function seriesStatistics(
     max: count === 0 ? null : max,
     // The sum of finite values may itself overflow; a mean of ±Infinity would be a lie.
     mean: count === 0 || !Number.isFinite(sum) ? null : sum / count,
-    p50: p50 ?? null,
-    p90: p90 ?? null,
-    p95: p95 ?? null,
-    p99: p99 ?? null,
   };
 }
 
