@@ -123,7 +123,8 @@ export function judgeSeries(run: Run, series: TimeSeries, settings: VerdictSetti
     const points = dead === null && skipped.size === 0 ? value : value.slice();
     if (dead !== null) points.fill(Number.NaN, dead.from - offset);
     // A step that the loss scaler skipped trained nothing: its loss is that of the point before.
-    for (let i = 1; i < points.length; i++) if (skipped.has(offset + i)) points[i] = points[i - 1]!;
+    if (skipped.size > 0)
+      for (let i = 1; i < points.length; i++) if (skipped.has(offset + i)) points[i] = points[i - 1]!;
     return { step, points: isPerplexity(series.name) ? points.map(Math.log) : points };
   });
   const lastAttempt = parts.findLastIndex(({ step }) => step.length > 0);

@@ -25,9 +25,10 @@ function medianNear(
   let inside = 0;
   for (let i = 0; i < length; i++) {
     const value = values[i]!;
-    // Written so that neither line is a branch that the processor would guess wrong half of the time.
+    // No line is a branch that the processor would guess wrong: what lies outside is written over.
     below += +(hint - value > radius);
-    if (Math.abs(value - hint) <= radius) scratch[inside++] = value;
+    scratch[inside] = value;
+    inside += +(Math.abs(value - hint) <= radius);
   }
   const k = (length >> 1) - below;
   if (k >= 1 && k < inside) return middleInPlace(scratch, inside, k, length % 2 === 1);
