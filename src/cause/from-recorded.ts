@@ -1,15 +1,11 @@
 /** Cause and remedies from closed loops that the user's own framework ran and stored in the capture (`clippy_diag.*.closed_loop`). */
 import type { Capture } from '../captures/read.ts';
 import { endLevel } from '../incidents/losses.ts';
-import { usualRange } from '../incidents/unlike.ts';
 import type { Trigger } from '../model/cause.ts';
-import { DiagError } from '../model/errors.ts';
 import type { ReplayArm, ReplayEntry } from '../model/replay.ts';
 import type { Prepared } from '../replay/follow.ts';
 import { type Ended, harmFrom, outcomeOf, usualUpdate } from '../replay/outcome.ts';
-import { firstHarm, highestBefore, levelBefore, type References } from '../replay/reference.ts';
-import type { RuleChoice } from '../rules/choice.ts';
-import { parseRule } from '../rules/parse.ts';
+import { judgedLoops, type Loop, ruleOf } from '../replay/recorded-loops.ts';
 import { type Change, changesBy, emptyState } from './changes.ts';
 import { decideCause } from './decide.ts';
 import type { Why } from './from-log.ts';
@@ -26,11 +22,6 @@ import {
   type Tried,
 } from './tried.ts';
 
-/** How far a loop's own losses may be from the recorded ones up to the onset, relatively. */
-const FOLLOWS = 0.01;
-
-type Loop = ReplayEntry & { readonly referenceLoss: readonly number[] };
-
 /**
  * @param onset position of the onset among the steps
  * @param entries of the capture's `replay`
@@ -45,15 +36,11 @@ export function causeOfLoops(
 ): Why | null {
   const { setup } = prepared;
   const { capture } = context;
-  const loops = entries.filter(
-    (entry): entry is Loop =>
-      entry.mode === 'closed-loop' && entry.referenceLoss?.length === capture.steps.length,
-  );
+  const judged = judgedLoops(capture, entries, onset);
+  if (judged === null) return null;
+  const { loops, baseline, references } = judged;
   const plain = loops.filter(({ arm }) => arm === undefined);
-  const baseline = plain.find((entry) => ruleOf(entry)?.label === setup.clipping.label);
-  if (baseline === undefined || !follows(baseline, observed, onset)) return null;
   const armed = loops.filter((entry): entry is Loop & { arm: ReplayArm } => entry.arm !== undefined);
-  const references = referencesOf(capture, onset, baseline, armed);
   const from = harmFrom(references, onset);
   const usual = usualUpdate(baseline.updateNorm, from);
   const endOf = (trace: Ended) => ({
@@ -102,55 +89,6 @@ export function causeOfLoops(
       without.outcome === 'holds'
         ? [noneNeeded(cause, without.finalLoss), ...rankRemedies(remedies.filter(notClip), cause.trigger)]
         : rankRemedies(remedies, cause.trigger),
-  };
-}
-
-/** Whether a training under the recorded clipping did up to the onset what was recorded. */
-const follows = ({ loss }: Loop, observed: Observed, onset: number): boolean =>
-  loss !== null &&
-  observed.loss.slice(0, onset + 1).every((recorded, i) => {
-    const off = Math.abs(loss[i]! - recorded);
-    return !Number.isFinite(recorded) || off <= FOLLOWS * Math.abs(recorded);
-  });
-
-/** The rule of an entry as it is known here; null where it is not. */
-function ruleOf({ label, rule }: ReplayEntry): RuleChoice | null {
-  try {
-    return parseRule(label ?? rule)[0] ?? null;
-  } catch (error) {
-    if (error instanceof DiagError) return null;
-    throw error;
-  }
-}
-
-function referencesOf(
-  { steps, manifest }: Capture,
-  onset: number,
-  { referenceLoss }: Loop,
-  armed: readonly (Loop & { arm: ReplayArm })[],
-): References {
-  const position = new Map(steps.map(({ step }, index) => [step, index]));
-  const positions = (named: readonly number[]): number[] =>
-    named.flatMap((step) => position.get(step) ?? []).sort((a, b) => a - b);
-  const losses = steps.map((_, index) => manifest.batchLosses[index] ?? Number.NaN);
-  const known = manifest.batchLosses.length === steps.length;
-  const near = Math.max(0, onset - 1);
-  const references = positions(manifest.references);
-  const harmful = firstHarm(referenceLoss, onset);
-  return {
-    at: 0,
-    later: known ? losses.map((loss, index) => ({ index, loss })).slice(near) : [],
-    usual: known ? usualRange(losses.slice(0, near)) : null,
-    unlike: new Set(positions(armed.find(({ arm }) => arm.kind === 'skip-batches')?.arm.steps ?? [])),
-    onsetBatch: known ? [{ index: 0, loss: losses[onset]! }] : [],
-    before: references.filter((index) => index < onset),
-    after: references.filter((index) => index > onset),
-    // They stay with the own framework.
-    batches: [],
-    loss: referenceLoss,
-    harmful,
-    highest: highestBefore(referenceLoss, onset),
-    level: levelBefore(referenceLoss, harmful ?? onset),
   };
 }
 

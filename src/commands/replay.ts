@@ -80,7 +80,7 @@ export default command({
             precision: flags.precision,
             learningRateMultipliers,
           });
-    const recorded = recordedReplays(capture.manifest);
+    const recorded = recordedReplays(capture);
     const replay = [...result.entries, ...recorded.entries];
     const notes = [...result.notes, ...recorded.notes];
     if (flags.json)

@@ -61,7 +61,7 @@ export async function whatIf(
       rules,
       ...(onset === null ? {} : { onsetStep: onset }),
     });
-    const recorded = recordedReplays(capture.manifest);
+    const recorded = recordedReplays(capture, onset ?? undefined);
     const guarded = onset === null ? null : guardTried(capture, recorded.entries, onset);
     const eigenvalues = recordedCurvature(capture.manifest);
     const around = placed(checkpoints, files, run);

@@ -65,3 +65,15 @@ export function incidentOfCapture(capture: Pick<Capture, 'path' | 'manifest' | '
         : null,
   };
 }
+
+/** The incident of the capture; one that a log tells better where it lies in the recorded steps. */
+export function incidentOf(
+  capture: Pick<Capture, 'path' | 'manifest' | 'steps'>,
+  onsetStep: number | undefined,
+): CaptureIncident {
+  const { steps } = capture;
+  // An incident of the log that lies outside of the capture is not the one that was recorded.
+  return onsetStep !== undefined && onsetStep >= steps[0]!.step && onsetStep <= steps.at(-1)!.step
+    ? { onset: steps.findIndex(({ step }) => step >= onsetStep), unknown: null }
+    : incidentOfCapture(capture);
+}

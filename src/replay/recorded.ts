@@ -4,7 +4,6 @@ import type { CaptureManifest } from '../captures/manifest.ts';
 import type { Capture } from '../captures/read.ts';
 import { endLevel } from '../incidents/losses.ts';
 import { CURVATURE_OPERATORS, type CurvatureEntry, type EigenEstimate } from '../model/curvature.ts';
-import { DiagError } from '../model/errors.ts';
 import { formatNumber } from '../model/format-number.ts';
 import { isJsonObject, numberFromJson } from '../model/json.ts';
 import {
@@ -16,28 +15,39 @@ import {
   type ReplayEntry,
   type RuleOptions,
 } from '../model/replay.ts';
-import { chooseRules, type RuleChoice, ruleMembers } from '../rules/choice.ts';
-import { type Judgement, judgeClosedLoop } from './verdict.ts';
+import { chooseRules, ruleMembers } from '../rules/choice.ts';
+import { incidentOf } from './capture-incident.ts';
+import { baselineOf, judgedLoops, knownRule } from './recorded-loops.ts';
+import { type Judgement, judgeByReference, judgeClosedLoop } from './verdict.ts';
 
 type Json = Readonly<Record<string, unknown>>;
 
 /**
  * The stored entries that can be read, marked `recorded`, and a note for each that cannot. A closed loop that stores its
- * trace alone is judged here, against the one without a rule.
+ * trace alone is judged here, against the one under the recorded clipping: on the reference batches where it has losses on them
+ * (a batch that is left out has a bad loss and does no harm), else by its own losses.
+ *
+ * @param onsetStep of the incident where a log tells it better than the recorded losses
  */
-export function recordedReplays(manifest: CaptureManifest): {
+export function recordedReplays(
+  capture: Pick<Capture, 'path' | 'steps' | 'manifest'>,
+  onsetStep?: number,
+): {
   readonly entries: readonly ReplayEntry[];
   readonly notes: readonly string[];
 } {
+  const { manifest } = capture;
   const traces = manifest.replay.map((value) => (isJsonObject(value) ? readTrace(value) : null));
-  const baseline = traces.find(
-    (trace) => trace?.rule === NO_RULE && trace.mode === 'closed-loop' && trace.arm === undefined,
-  )?.loss;
+  const judge = judgeOf(
+    capture,
+    traces.filter((trace) => trace !== null),
+    onsetStep,
+  );
   const entries: ReplayEntry[] = [];
   const notes: string[] = [];
   for (const [k, trace] of traces.entries()) {
     const stored = manifest.replay[k] as Json;
-    const judged = trace === null ? null : (readVerdict(stored) ?? judge(trace, baseline, manifest));
+    const judged = trace === null ? null : (readVerdict(stored) ?? judge(trace));
     if (trace === null || judged === null)
       notes.push(
         `entry ${k} of "replay" in capture.json is ${trace === null ? 'no replay' : 'no closed loop that could be judged, and has no verdict'}; it is left out`,
@@ -189,7 +199,9 @@ function ruleOfTrace(rule: string, json: Json) {
   const parts = Array.isArray(json.rules) ? (json.rules as Json[]) : null;
   const named = parts?.map((part) => ({ rule: String(part?.rule), options: settingsOf(part?.options) }));
   if (options === null || named?.some((part) => part.options === null)) return null;
-  const known = chosen((named as readonly RuleOfTrace[] | undefined) ?? [{ rule, options }]);
+  const known = knownRule(() =>
+    chooseRules((named as readonly RuleOfTrace[] | undefined) ?? [{ rule, options }]),
+  );
   const { label = rule, rules, lead } = known === null ? {} : ruleMembers(known);
   return {
     known,
@@ -199,15 +211,6 @@ function ruleOfTrace(rule: string, json: Json) {
     ...(rules === undefined ? {} : { rules }),
     ...(lead ? { lead } : {}),
   };
-}
-
-function chosen(parts: readonly RuleOfTrace[]): RuleChoice | null {
-  try {
-    return chooseRules(parts);
-  } catch (error) {
-    if (error instanceof DiagError) return null;
-    throw error;
-  }
 }
 
 /** The verdict that came with an entry; null where there is none. */
@@ -224,14 +227,27 @@ function readVerdict(json: Json): Judgement | null {
       };
 }
 
-function judge(
-  { mode, loss, steps }: Trace,
-  baseline: readonly number[] | null | undefined,
-  manifest: CaptureManifest,
-): Judgement | null {
-  return mode === 'closed-loop' && loss !== null && baseline?.length === loss.length
-    ? judgeClosedLoop(loss, baseline, steps, lossesBefore({ manifest, steps: manifest.steps }))
-    : null;
+/** Judges the closed loops among the traces; null for what is none, or cannot be held against another. */
+function judgeOf(
+  capture: Pick<Capture, 'path' | 'steps' | 'manifest'>,
+  traces: readonly Trace[],
+  onsetStep: number | undefined,
+): (trace: Trace) => Judgement | null {
+  const baseline =
+    baselineOf(traces, capture.manifest) ??
+    traces.find(({ rule, mode, arm }) => rule === NO_RULE && mode === 'closed-loop' && arm === undefined);
+  if (!baseline?.loss) return () => null;
+  const { loss: without } = baseline;
+  const { onset } = incidentOf(capture, onsetStep);
+  const judged = onset === null ? null : judgedLoops(capture, traces, onset);
+  const history = lossesBefore(capture);
+  return (trace) => {
+    if (trace.mode !== 'closed-loop' || trace.loss?.length !== without.length) return null;
+    const loop = judged?.loops.find((one) => one === trace);
+    return judged === null || loop === undefined
+      ? judgeClosedLoop(trace.loss, without, trace.steps, history)
+      : judgeByReference({ ...judged, trace: loop, onset: onset!, steps: trace.steps, history });
+  };
 }
 
 /** The stored eigenvalues that can be read, marked `recorded`; others are left out with a note. */

@@ -6,7 +6,7 @@ import type { OptimizerChoice } from '../optimizers/registry.ts';
 import { NO_CLIPPING, type RuleChoice, ruleMembers } from '../rules/choice.ts';
 import { largestMagnitude, type Precision, sumOfSquares, type Values } from '../tensor/values.ts';
 import type { StepObserver } from './bench.ts';
-import { type CaptureIncident, incidentOfCapture } from './capture-incident.ts';
+import { type CaptureIncident, incidentOf } from './capture-incident.ts';
 import { actsOnGradients, type Followed, follow, type Prepared } from './follow.ts';
 import { learningRateNote, prepareReplay } from './from-capture.ts';
 import { createStepper } from './step.ts';
@@ -284,15 +284,6 @@ function entryOf(
     ...(sweep === undefined ? {} : { sweep }),
     source: 'computed',
   };
-}
-
-/** The incident of the capture; one that a log tells better where it lies in the recorded steps. */
-function incidentOf(capture: Capture, onsetStep: number | undefined): CaptureIncident {
-  const { steps } = capture;
-  // An incident of the log that lies outside of the capture is not the one that was recorded.
-  return onsetStep !== undefined && onsetStep >= steps[0]!.step && onsetStep <= steps.at(-1)!.step
-    ? { onset: steps.findIndex(({ step }) => step >= onsetStep), unknown: null }
-    : incidentOfCapture(capture);
 }
 
 /** Where the run under the rule departs from the recorded one. */

@@ -11,8 +11,7 @@ import {
 import { formatNumber } from '../model/format-number.ts';
 import { medianOf } from '../model/order-statistics.ts';
 import type { ReplayVerdict } from '../model/replay.ts';
-import type { ClosedLoopTrace } from './closed-loop.ts';
-import { HOLDS, HURT, harmFrom, LEAST_AFTER, outcomeOf, usualUpdate } from './outcome.ts';
+import { type Ended, HOLDS, HURT, harmFrom, LEAST_AFTER, outcomeOf, usualUpdate } from './outcome.ts';
 import type { References } from './reference.ts';
 
 export interface Judgement {
@@ -103,10 +102,13 @@ export function judgeClosedLoop(
     : exact('not-prevented', `it leaves the band for good at step ${steps[position]}`);
 }
 
+/** A training by its own losses and those on reference batches. */
+type Trained = Ended & { readonly loss: readonly number[] };
+
 export interface ReferenceInput {
-  readonly trace: ClosedLoopTrace;
+  readonly trace: Trained;
   /** The run under the recorded clipping. */
-  readonly baseline: ClosedLoopTrace;
+  readonly baseline: Trained;
   readonly references: References;
   /** Position of the onset of the recorded incident. */
   readonly onset: number;
@@ -176,7 +178,7 @@ export function judgeByReference(input: ReferenceInput): Judgement {
 }
 
 /** How a run ends on the reference batches, in words. */
-function endOf({ referenceLoss }: ClosedLoopTrace): string {
+function endOf({ referenceLoss }: Ended): string {
   const final = endLevel(referenceLoss);
   return Number.isNaN(final) ? 'the loss there is no number' : `it ends at ${formatNumber(final)}`;
 }

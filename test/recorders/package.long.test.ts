@@ -82,7 +82,7 @@ describe.skipIf(python === undefined)(
 
     it('closed loops of the own framework are shown with their arms, judged against the one without any', async () => {
       for (const name of ['adamw', 'nadam']) {
-        const { entries, notes } = recordedReplays((await open(name)).manifest);
+        const { entries, notes } = recordedReplays(await open(name));
         expect(notes).toEqual([]);
         const labels = entries.map(({ label }) => label);
         const recorded = name === 'adamw' ? 'global-norm:1' : 'none';

@@ -2,6 +2,7 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import type { CaptureManifest } from '../../src/captures/manifest.ts';
+import type { Capture } from '../../src/captures/read.ts';
 import { toJson } from '../../src/model/json.ts';
 import { guardTried, recordedCurvature, recordedReplays } from '../../src/replay/recorded.ts';
 import { curvatureEntry, replayEntry } from '../../src/reports/report-schema.ts';
@@ -36,7 +37,23 @@ const curvature = {
 };
 
 const manifest = (change: Partial<CaptureManifest>): CaptureManifest =>
-  ({ replay: [], curvature: [], history: null, steps: [], ...change }) as unknown as CaptureManifest;
+  ({
+    replay: [],
+    curvature: [],
+    history: null,
+    steps: [],
+    clipping: [],
+    ...change,
+  }) as unknown as CaptureManifest;
+
+type Told = Pick<Capture, 'path' | 'manifest' | 'steps'>;
+
+/** A capture of these entries, without steps. */
+const storing = (replays: readonly unknown[]): Told => ({
+  path: 'capture',
+  manifest: manifest({ replay: replays }),
+  steps: [],
+});
 
 /** An entry in which any member, and any member of a member, may be anything. */
 const spoilt = (entry: Readonly<Record<string, unknown>>): fc.Arbitrary<unknown> => {
@@ -68,7 +85,7 @@ const isRead = (schema: typeof replayEntry | typeof curvatureEntry, entry: unkno
 describe('entries of a capture', () => {
   it('are read where they are of the form', () => {
     const absent = { ...replay, options: null, optimizer: null, ended: null, bottleneck: null, arm: null };
-    expect(recordedReplays(manifest({ replay: [replay, absent] })).entries).toHaveLength(2);
+    expect(recordedReplays(storing([replay, absent])).entries).toHaveLength(2);
     const { entries } = recordedCurvature(manifest({ curvature: [curvature] }));
     expect(entries).toHaveLength(1);
     expect(entries[0]!.step).toBe(1);
@@ -82,7 +99,7 @@ describe('entries of a capture', () => {
       { steps: ['NaN', 2] },
       { rules: [{ rule: 'agc', options: [] }] },
     ]) {
-      const { entries, notes } = recordedReplays(manifest({ replay: [{ ...replay, ...change }] }));
+      const { entries, notes } = recordedReplays(storing([{ ...replay, ...change }]));
       expect(entries, JSON.stringify(change)).toEqual([]);
       expect(notes).toEqual([expect.stringMatching(/entry 0 of "replay" in capture.json is no replay/)]);
     }
@@ -92,7 +109,7 @@ describe('entries of a capture', () => {
     fc.assert(
       fc.property(fc.array(spoilt(replay)), fc.array(spoilt(curvature)), (replays, curvatures) => {
         const found = [
-          [replayEntry, recordedReplays(manifest({ replay: replays })), replays],
+          [replayEntry, recordedReplays(storing(replays)), replays],
           [curvatureEntry, recordedCurvature(manifest({ curvature: curvatures })), curvatures],
         ] as const;
         for (const [schema, { entries, notes }, given] of found) {
@@ -102,6 +119,97 @@ describe('entries of a capture', () => {
       }),
       { numRuns: 1000 },
     );
+  });
+});
+
+describe('closed loops that store their trace alone', () => {
+  const STEPS = 70;
+  /** Batches that are bad: they spoil the run that takes them, and come once more at the end. */
+  const BAD = [30, 31, 32, 33, ...Array.from({ length: 10 }, (_, k) => STEPS - 10 + k)];
+  const wave = (i: number): number => 1 + 0.01 * Math.sin(i);
+  const along = (at: (i: number) => number): number[] => Array.from({ length: STEPS }, (_, i) => at(i));
+  const calm = along(wave);
+  /** What the bad batches give at good weights, and what every batch gives at spoilt ones. */
+  const refused = along((i) => wave(i) * (BAD.includes(i) ? 12 : 1));
+  const spoilt = along((i) => wave(i) * (i >= 30 ? 12 : 1));
+  const heldOut = along((i) => wave(i) * (i > 30 ? 8 : 1));
+
+  interface Loop {
+    readonly rule?: string;
+    readonly options?: object;
+    readonly arm?: object;
+    readonly loss: readonly number[];
+    readonly on?: readonly number[];
+  }
+  const verdictsOf = (
+    loops: readonly Loop[],
+    { recorded = spoilt, clipping = [] }: { recorded?: readonly number[]; clipping?: unknown[] } = {},
+  ) => {
+    const capture = {
+      path: 'capture',
+      manifest: manifest({
+        clipping: clipping as CaptureManifest['clipping'],
+        batchLosses: [],
+        references: [0, 10, 20],
+        skips: [],
+        replay: loops.map(({ rule = 'none', options = {}, arm, loss, on }) => ({
+          mode: 'closed-loop',
+          rule,
+          options,
+          ...(arm === undefined ? {} : { arm }),
+          steps: along((i) => 100 + i),
+          loss,
+          minClipFactor: along(() => 1),
+          updateNorm: along((i) => (arm !== undefined && BAD.includes(i) ? 0 : 0.1)),
+          ...(on === undefined ? {} : { referenceLoss: on }),
+        })),
+      }),
+      steps: recorded.map((loss, i) => ({ step: 100 + i, loss, tasks: new Map() })),
+    } as unknown as Told;
+    const { entries, notes } = recordedReplays(capture);
+    expect(notes).toEqual([]);
+    return entries.map(({ verdict }) => verdict);
+  };
+  const plain: Loop = { loss: spoilt, on: heldOut };
+  const guard = (loss: readonly number[], on?: readonly number[]): Loop => ({
+    arm: { kind: 'guard' },
+    loss,
+    ...(on === undefined ? {} : { on }),
+  });
+  const left = { kind: 'skip-batches', steps: BAD.map((i) => 100 + i) };
+
+  it('a guard that refuses every bad batch prevented what they do, whatever the loss on them is', () => {
+    expect(verdictsOf([plain, guard(refused, calm)])).toEqual(['not-prevented', 'prevented']);
+    expect(verdictsOf([plain, { arm: left, loss: refused, on: calm }])).toEqual([
+      'not-prevented',
+      'prevented',
+    ]);
+  });
+
+  it('one that lets the harm through did not, though its last batches look well', () => {
+    const well = along((i) => wave(i) * (i >= 30 && i < 40 ? 12 : 1));
+    expect(verdictsOf([plain, guard(spoilt, heldOut)])).toEqual(['not-prevented', 'not-prevented']);
+    expect(verdictsOf([plain, guard(well, heldOut)])[1]).toBe('not-prevented');
+  });
+
+  it('of a run that is well nothing is to prevent', () => {
+    const healthy = { loss: calm, on: calm };
+    expect(verdictsOf([healthy, guard(calm, calm)], { recorded: calm })).toEqual([
+      'not-needed',
+      'not-needed',
+    ]);
+  });
+
+  it('without losses on reference batches, or far from what was recorded, their own losses decide', () => {
+    expect(verdictsOf([{ loss: spoilt }, guard(refused)])).toEqual(['not-prevented', 'delayed']);
+    const adrift = spoilt.map((loss, i) => (i === 7 ? 1.02 * loss : loss));
+    expect(verdictsOf([{ ...plain, loss: adrift }, guard(refused, calm)])[1]).toBe('delayed');
+  });
+
+  it('are held against the one under the recorded clipping, which need not be none', () => {
+    const clipped = { rule: 'global-norm', options: { maxNorm: 1 } };
+    const loops = [{ loss: calm, on: calm }, { ...plain, ...clipped }, guard(refused, calm)];
+    expect(verdictsOf(loops, { clipping: [clipped] })).toEqual(['prevented', 'not-prevented', 'prevented']);
   });
 });
 

@@ -171,7 +171,7 @@ describe('an entry of several rules', () => {
 });
 
 it('entries that another framework recorded are read with their rules', async () => {
-  const { manifest } = await openCapture(withClipping([]));
+  const capture = await openCapture(withClipping([]));
   const entry = { mode: 'closed-loop', steps: [1, 2], minClipFactor: [1, 0.5], verdict: 'prevented' };
   const named = [
     { rule: 'global-norm', options: { maxNorm: 1 } },
@@ -179,13 +179,16 @@ it('entries that another framework recorded are read with their rules', async ()
   ];
   const bottleneck = { tensor: 'w', index: 3, factor: 0.5 };
   const { entries } = recordedReplays({
-    ...manifest,
-    replay: [
-      { ...entry, rule: 'global-norm+rms', rules: named, bottleneck },
-      { ...entry, rule: 'clippy', options: { preset: 'tfrs' }, bottleneck },
-      { ...entry, rule: 'own-rule', bottleneck: { ...bottleneck, place: 'unit' } },
-      { ...entry, rule: 'mine+theirs', rules: [{ rule: 'mine' }, { rule: 'theirs' }] },
-    ],
+    ...capture,
+    manifest: {
+      ...capture.manifest,
+      replay: [
+        { ...entry, rule: 'global-norm+rms', rules: named, bottleneck },
+        { ...entry, rule: 'clippy', options: { preset: 'tfrs' }, bottleneck },
+        { ...entry, rule: 'own-rule', bottleneck: { ...bottleneck, place: 'unit' } },
+        { ...entry, rule: 'mine+theirs', rules: [{ rule: 'mine' }, { rule: 'theirs' }] },
+      ],
+    },
   });
   expect(entries.map(({ label }) => label)).toEqual([
     'global-norm:1+rms:2',

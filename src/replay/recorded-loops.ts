@@ -1,0 +1,115 @@
+/** Closed loops that the user's own framework ran and stored, held against the one under the recorded clipping. */
+import type { CaptureManifest } from '../captures/manifest.ts';
+import type { Capture } from '../captures/read.ts';
+import { usualRange } from '../incidents/unlike.ts';
+import { DiagError } from '../model/errors.ts';
+import type { ReplayEntry } from '../model/replay.ts';
+import { chooseRules, type RuleChoice } from '../rules/choice.ts';
+import { parseRule } from '../rules/parse.ts';
+import { firstHarm, highestBefore, levelBefore, type References } from './reference.ts';
+
+/** How far a loop's own losses may be from the recorded ones up to the onset, relatively. */
+const FOLLOWS = 0.01;
+
+type Stored = Omit<ReplayEntry, 'verdict' | 'confidence' | 'why'>;
+
+/** One whose losses, its own and those on reference batches, are known at each recorded step. */
+export type Loop<T extends Stored = ReplayEntry> = T &
+  Readonly<Record<'loss' | 'referenceLoss', readonly number[]>>;
+
+/** What each of the loops is judged by. */
+export interface Judged<T extends Stored> {
+  readonly loops: readonly Loop<T>[];
+  /** The one under the recorded clipping. */
+  readonly baseline: Loop<T>;
+  readonly references: References;
+}
+
+/** The closed loop under the recorded clipping, with nothing else changed. */
+export const baselineOf = <T extends Stored>(
+  entries: readonly T[],
+  { clipping }: Pick<CaptureManifest, 'clipping'>,
+): T | undefined => {
+  const recorded = knownRule(() => chooseRules(clipping));
+  return entries.find(
+    (entry) =>
+      entry.mode === 'closed-loop' &&
+      entry.arm === undefined &&
+      recorded !== null &&
+      ruleOf(entry)?.label === recorded.label,
+  );
+};
+
+/**
+ * @param onset position of the onset among the steps
+ * @returns null where no loop under the recorded clipping has losses on reference batches, or it does not follow the recorded
+ * losses up to the onset
+ */
+export function judgedLoops<T extends Stored>(
+  capture: Pick<Capture, 'steps' | 'manifest'>,
+  entries: readonly T[],
+  onset: number,
+): Judged<T> | null {
+  const { steps, manifest } = capture;
+  const loops = entries.filter(
+    (entry): entry is Loop<T> =>
+      entry.mode === 'closed-loop' &&
+      [entry.loss, entry.referenceLoss].every((losses) => losses?.length === steps.length),
+  );
+  const baseline = baselineOf(loops, manifest);
+  return baseline === undefined || !follows(baseline, capture, onset)
+    ? null
+    : { loops, baseline, references: referencesOf(capture, onset, baseline, loops) };
+}
+
+/** The rule of an entry as it is known here; null where it is not. */
+export const ruleOf = ({ label, rule }: Stored): RuleChoice | null =>
+  knownRule(() => parseRule(label ?? rule)[0] ?? null);
+
+/** What is found, or null where a rule or an option is not known here. */
+export function knownRule(find: () => RuleChoice | null): RuleChoice | null {
+  try {
+    return find();
+  } catch (error) {
+    if (error instanceof DiagError) return null;
+    throw error;
+  }
+}
+
+/** Whether a training under the recorded clipping did up to the onset what was recorded. */
+const follows = ({ loss }: Loop<Stored>, { steps }: Pick<Capture, 'steps'>, onset: number): boolean =>
+  steps.slice(0, onset + 1).every(({ loss: recorded }, i) => {
+    if (recorded === null || !Number.isFinite(recorded)) return true;
+    return Math.abs(loss[i]! - recorded) <= FOLLOWS * Math.abs(recorded);
+  });
+
+function referencesOf(
+  { steps, manifest }: Pick<Capture, 'steps' | 'manifest'>,
+  onset: number,
+  { referenceLoss }: Loop<Stored>,
+  loops: readonly Stored[],
+): References {
+  const position = new Map(steps.map(({ step }, index) => [step, index]));
+  const positions = (named: readonly number[]): number[] =>
+    named.flatMap((step) => position.get(step) ?? []).sort((a, b) => a - b);
+  const losses = steps.map((_, index) => manifest.batchLosses[index] ?? Number.NaN);
+  const told = manifest.batchLosses.length === steps.length;
+  const near = Math.max(0, onset - 1);
+  const references = positions(manifest.references);
+  const harmful = firstHarm(referenceLoss, onset);
+  return {
+    at: 0,
+    later: told ? losses.map((loss, index) => ({ index, loss })).slice(near) : [],
+    usual: told ? usualRange(losses.slice(0, near)) : null,
+    unlike: new Set(positions(loops.find(({ arm }) => arm?.kind === 'skip-batches')?.arm?.steps ?? [])),
+    onsetBatch: told ? [{ index: 0, loss: losses[onset]! }] : [],
+    before: references.filter((index) => index < onset),
+    after: references.filter((index) => index > onset),
+    // They stay with the own framework.
+    batches: [],
+    loss: referenceLoss,
+    harmful,
+    highest: highestBefore(referenceLoss, onset),
+    level: levelBefore(referenceLoss, harmful ?? onset),
+  };
+}
