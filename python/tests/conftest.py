@@ -67,5 +67,8 @@ def check_guard_at_surge(replay, first, surge):
     advice = {one["step"]: one for one in guarded["advice"]}
     assert all(advice[step]["action"] == "apply" for step in range(first, surge))
     assert advice[surge]["action"] != "apply" and advice[surge]["risk"] >= 0.9
+    # What it scales and refuses are its factors.
+    factors = dict(zip(guarded["steps"], guarded["minClipFactor"]))
+    assert all(factors[step] == advice[step]["scale"] for step in advice) and factors[surge] < 1 == factors[first]
     assert guarded["referenceLoss"][-1] < 1.25 * guarded["referenceLoss"][0]
     assert not float(replay[0]["referenceLoss"][-1]) < 1.45 * guarded["referenceLoss"][0]

@@ -82,7 +82,9 @@ export function briefReplay(
   const cells = rows.map((entry) => {
     const unknown = Number.isNaN(entry.engagedFraction);
     const least = smallest(entry.minClipFactor);
-    const end = entry.mode === 'closed-loop' ? (entry.loss?.slice(-LAST) ?? []) : [];
+    // A bad batch that is left out has a bad loss, and does no harm: what is judged are the reference batches.
+    const losses = entry.mode === 'closed-loop' ? (entry.referenceLoss ?? entry.loss) : null;
+    const end = losses?.slice(-LAST) ?? [];
     return [
       inertName(replayLabel(entry)),
       `${WORDS[entry.verdict]}${entry.confidence === 'estimate' && entry.verdict !== 'cannot-tell' ? ' (estimate)' : ''}`,
@@ -136,6 +138,13 @@ export function briefReplay(
     [
       // How sure it is, of what is known at all.
       ...[...new Set(rows.filter(isJudged).map(({ mode }) => mode))].map((mode) => fit(SURE[mode])),
+      ...(entries.some(({ mode, referenceLoss }) => mode === 'closed-loop' && referenceLoss !== undefined)
+        ? [
+            fit(
+              'The loss at the end is that on reference batches: from before the incident, and clean ones after it.',
+            ),
+          ]
+        : []),
       ...open.map((why) => fit(`Cannot tell: ${why}`)),
       ...more.findings.map(({ severity, message }) => fit(`${severity}: ${message}`)),
       ...more.notes.map((note) => fit(`Note: ${note}`)),

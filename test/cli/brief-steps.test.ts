@@ -44,6 +44,7 @@ describe('replay', () => {
     expect(lines[0]).toMatch(/^Trained again from step \d+\. The rule holds\.$/);
     expect(lines.join('\n')).toMatch(/^global-norm:1 +holds +0\.\d+ /m);
     expect(lines.join('\n')).not.toMatch(/estimate/);
+    expect(lines.join(' ').replace(/ +/g, ' ')).toContain('The loss at the end is that on reference batches');
   });
 });
 

@@ -232,7 +232,7 @@ class Weights(NamedTuple):
     kept: float
 
 
-#: Fitted by bench/guard/fit.py on the families in TUNED: by signs alone, and with the look-ahead.
+#: Fitted on the families in TUNED of bench/guard/families.py: by signs alone, and with the look-ahead.
 CHEAP = Weights(bias=-6.3, update=1.6, loss=1.4, rate=0.4, kept=0.0)
 LOOKED = Weights(bias=-10.0, update=1.0, loss=1.0, rate=0.0, kept=20.0)
 #: Risk by signs alone from which on a look-ahead is made: about one calm step in 200.

@@ -240,7 +240,9 @@ def run(capture: Capture, trainer: Trainer, rules: Rules, arm: Arm | None, refer
         if advice is not None:
             advised.append({"step": entry["step"], **advice})
         losses.append(taken.loss)
-        factors.append(taken.factor)
+        # What the guard lets through is a factor on all gradients; of a step that it refuses nothing is left.
+        let_through = 1.0 if advice is None else advice["scale"]
+        factors.append(taken.factor * let_through if let_through else 0.0)
         norms.append(taken.update_norm)
         if taken.tensor is not None and taken.factor < (bottleneck["factor"] if bottleneck else 1):
             bottleneck = {"tensor": taken.tensor, "index": taken.index, "factor": taken.factor}
