@@ -176,10 +176,10 @@ def main() -> None:
         for trouble in ("nothing", "learning rate", "bad data", "precision"):
             plain = [train(made, trouble, seed, False)[0] for seed in range(chosen.seeds)]
             held = [train(made, trouble, seed, True) for seed in range(chosen.seeds)]
-            firsts = sorted({str(first) for _, _, first in held})
+            firsts = sorted({'–' if first is None else str(first) for _, _, first in held})
             print(
                 f"| {label} | {trouble} | {shown(plain)} | {shown([end for end, _, _ in held])} |"
-                f" {', '.join(firsts) if trouble != 'nothing' else '–'} | {sum(early for _, early, _ in held)} |",
+                f" {', '.join(firsts)} | {sum(early for _, early, _ in held)} |",
                 flush=True,
             )
 
