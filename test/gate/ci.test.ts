@@ -1,6 +1,14 @@
-/** The GitHub action, the GitLab template and the pre-commit hook, as far as they run without those services. */
+/** The GitHub action, the GitLab template, the Jenkins stage and the pre-commit hook, as far as they run without those services. */
 import { execFileSync, spawnSync } from 'node:child_process';
-import { chmodSync, copyFileSync, readdirSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs';
+import {
+  chmodSync,
+  copyFileSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
 import { parse } from 'yaml';
@@ -129,13 +137,17 @@ test('what is pinned is this version, wherever it stands', () => {
   expect(new Set(all)).toEqual(new Set([version]));
 });
 
-test('the plain shell example ends with the code of the gate', () => {
+/** A folder with what stands for npm's own npx: it runs the build of this checkout, whatever version is asked for. */
+function withNpx(): { readonly cwd: string; readonly env: NodeJS.ProcessEnv } {
   const cwd = folder();
-  writeFileSync(
-    join(cwd, 'npx'),
-    `#!/bin/sh\nshift 2\nexec '${process.execPath}' '${projectRoot}/bin/run.js' "$@"\n`,
-  );
-  chmodSync(join(cwd, 'npx'), 0o755);
+  const npx = join(cwd, 'npx');
+  writeFileSync(npx, `#!/bin/sh\nshift 2\nexec '${process.execPath}' '${projectRoot}/bin/run.js' "$@"\n`);
+  chmodSync(npx, 0o755);
+  return { cwd, env: { ...process.env, PATH: `${cwd}:${process.env.PATH}` } };
+}
+
+test('the plain shell example ends with the code of the gate', () => {
+  const { cwd, env } = withNpx();
   for (const [log, code, said] of [
     [healthy, 0, 'passed'],
     [diverged, 1, 'failed'],
@@ -143,10 +155,30 @@ test('the plain shell example ends with the code of the gate', () => {
   ] as const) {
     const result = spawnSync('sh', [join(projectRoot, 'ci/gate-once.sh'), log], {
       cwd,
-      env: { ...process.env, PATH: `${cwd}:${process.env.PATH}` },
+      env,
       encoding: 'utf8',
     });
     expect([result.status, result.stdout]).toEqual([code, expect.stringContaining(`training gate: ${said}`)]);
+  }
+});
+
+test('the step of the Jenkins stage ends with the code of the gate, and writes what is published after it', () => {
+  const pipeline = read('ci/Jenkinsfile');
+  const named = (step: string) =>
+    [...pipeline.matchAll(new RegExp(`^ *${step} '(.*)'$`, 'gm'))].map(([, value]) => value!);
+  const steps = named('sh');
+  const published = [...named('junit'), ...named('archiveArtifacts')];
+  expect([steps.length, published.length]).toEqual([1, 2]);
+  for (const [log, code] of [
+    [healthy, 0],
+    [diverged, 1],
+  ] as const) {
+    const { cwd, env } = withNpx();
+    mkdirSync(join(cwd, 'runs'));
+    copyFileSync(log, join(cwd, 'runs/log.jsonl'));
+    const result = spawnSync('sh', ['-xec', steps[0]!], { cwd, env, encoding: 'utf8' });
+    expect(result.status, result.stderr).toBe(code);
+    for (const file of published) expect(readFileSync(join(cwd, file), 'utf8').length).toBeGreaterThan(100);
   }
 });
 
@@ -179,21 +211,12 @@ test('the GitLab template runs, and its artifacts are what the gate writes', () 
     };
   };
   const { script, artifacts } = template['.clippy-diag-gate'];
-  const cwd = folder();
-  // Stands for npm's own: runs the build of this checkout, whatever version is asked for.
-  const npx = join(cwd, 'npx');
-  writeFileSync(npx, `#!/bin/sh\nshift 2\nexec '${process.execPath}' '${projectRoot}/bin/run.js' "$@"\n`);
-  chmodSync(npx, 0o755);
+  const { cwd, env } = withNpx();
   const example = parse(blocks('docs/ci.md', 'yaml')[1]!) as { 'training-gate': { extends: string } };
   expect(example['training-gate'].extends).toBe('.clippy-diag-gate');
   const result = spawnSync('sh', ['-ec', script.join('\n')], {
     cwd,
-    env: {
-      ...process.env,
-      PATH: `${cwd}:${process.env.PATH}`,
-      CLIPPY_DIAG_VERSION: 'latest',
-      CLIPPY_DIAG_PATHS: diverged,
-    },
+    env: { ...env, CLIPPY_DIAG_VERSION: 'latest', CLIPPY_DIAG_PATHS: diverged },
     encoding: 'utf8',
   });
   expect([result.status, result.stderr]).toEqual([1, '']);
