@@ -21,6 +21,7 @@ const BENCHES: Readonly<Record<string, readonly [file: string, ...args: string[]
   'matrix-product': ['matrix-product.ts'],
   curvature: ['curvature.ts'],
   optimizer: ['optimizer.ts'],
+  replay: ['replay.ts'],
 };
 
 const asked = process.argv.slice(2);

@@ -63,8 +63,12 @@ export interface Capture {
    */
   readonly account: Account;
   initial(precision: Precision): Promise<InitialState>;
-  /** One step by its position in `steps`. */
-  step(index: number, precision: Precision): Promise<CapturedStep>;
+  /**
+   * One step by its position in `steps`.
+   *
+   * @param used a step that nobody needs any more: the gradients may be written over its own
+   */
+  step(index: number, precision: Precision, used?: CapturedStep): Promise<CapturedStep>;
   /** Names and shapes of the batch tensors of a step; empty where none was recorded. */
   batch(index: number): Promise<ReadonlyMap<string, BatchTensor>>;
 }
@@ -187,9 +191,9 @@ export async function openCapture(path: string): Promise<Capture> {
     lost,
     account: inOneStream(accounts),
     initial: (precision) => withFile(INITIAL, (opened) => readInitial(manifest, opened, precision)),
-    step: (index, precision) => {
+    step: (index, precision, used) => {
       const step = steps[index]!;
-      return withFile(step.file, (opened) => readStep(manifest, step, opened, precision));
+      return withFile(step.file, (opened) => readStep(manifest, step, opened, precision, used));
     },
     batch: (index) => withFile(steps[index]!.file, readBatch),
   };
@@ -406,6 +410,16 @@ async function valuesOf(opened: Checkpoint, name: string, precision: Precision):
   return values;
 }
 
+/** Writes the values of a tensor of 32-bit numbers over others. */
+async function writeOver(values: Values, opened: Checkpoint, name: string): Promise<Values> {
+  let at = 0;
+  for await (const piece of opened.stream(name)) {
+    values.set(piece as Float32Array, at);
+    at += piece.length;
+  }
+  return values;
+}
+
 async function readInitial(
   manifest: CaptureManifest,
   opened: Checkpoint,
@@ -443,8 +457,9 @@ async function readStep(
   step: ManifestStep,
   opened: Checkpoint,
   precision: Precision,
+  used: CapturedStep | undefined,
 ): Promise<CapturedStep> {
-  const names = new Set(opened.tensors.map(({ name }) => name));
+  const names = new Map(opened.tensors.map((info) => [info.name, info]));
   const gradients: RecordedGradient[] = [];
   const parameters = new Map<string, Values>();
   const after = new Map<string, Values>();
@@ -454,9 +469,12 @@ async function readStep(
       { step: step.step, missing: manifest.steps.filter(({ hasGradients }) => !hasGradients).length },
       { path: opened.path },
     );
-  for (const { name, shape } of manifest.parameters) {
-    if (names.has(`grad/${name}`))
-      gradients.push({ values: await valuesOf(opened, `grad/${name}`, precision) });
+  for (const [k, { name, shape }] of manifest.parameters.entries()) {
+    const dense = names.get(`grad/${name}`);
+    const before = used?.gradients[k]?.values;
+    if (dense?.dtype === 'F32' && dense.elements === before?.length)
+      gradients.push({ values: await writeOver(before, opened, dense.name) });
+    else if (dense !== undefined) gradients.push({ values: await valuesOf(opened, dense.name, precision) });
     else if (!names.has(`grad/${name}/indices`))
       gradients.push({ values: allocate(precision, 0), absent: true });
     else {

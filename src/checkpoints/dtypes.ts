@@ -71,6 +71,9 @@ function swapBytes(bytes: Uint8Array, width: number): void {
   for (let start = 0; start < bytes.length; start += width) bytes.subarray(start, start + width).reverse();
 }
 
+/** Values of an element: a complex one is two numbers, one after the other. */
+export const valuesPer = (dtype: Dtype): number => (dtype === 'C64' || dtype === 'C128' ? 2 : 1);
+
 /**
  * Decodes elements that lie one after another.
  *
@@ -87,7 +90,7 @@ function swapBytes(bytes: Uint8Array, width: number): void {
  */
 export function decodeValues(bytes: Uint8Array, dtype: Dtype, bigEndian = false): TensorData {
   const size = DTYPE_BYTES[dtype];
-  const unit = dtype === 'C64' ? 4 : dtype === 'C128' ? 8 : size;
+  const unit = size / valuesPer(dtype);
   const swap = unit > 1 && bigEndian !== hostIsBigEndian;
   // A typed array cannot start at any byte of its buffer, and a buffer that is shared must not be swapped in place.
   const own = swap || bytes.byteOffset % unit !== 0 ? bytes.slice() : bytes;

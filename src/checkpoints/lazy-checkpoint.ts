@@ -4,6 +4,7 @@ import type { Extent } from '../bytes/source.ts';
 import type { Checkpoint, TensorData, TensorInfo } from '../model/checkpoint.ts';
 import { diagError } from '../model/errors.ts';
 import type { LossReason } from '../model/log.ts';
+import { valuesPer } from './dtypes.ts';
 import { accountOf, type LostTensors, type StoredBytes } from './stored-bytes.ts';
 
 export interface LazyTensor {
@@ -51,9 +52,8 @@ export function lazyCheckpoint({ stored, ...parts }: Parts, tensors: readonly La
     kind: 'checkpoint',
     tensors: tensors.map((tensor) => tensor.info),
     read: async (name) => {
-      const pieces: TensorData[] = [];
-      for await (const piece of find(name).stream()) pieces.push(piece);
-      return joinPieces(pieces);
+      const { info, stream } = find(name);
+      return joinPieces(stream(), info.elements * valuesPer(info.dtype));
     },
     stream: (name) => find(name).stream(),
     account: async (unreadable = new Map()) => {
@@ -82,18 +82,20 @@ const lostAt = (reason: LossReason, extents: readonly Extent[]): LostTensors[] =
 export const firstNames = (names: readonly string[]): string[] =>
   names.length <= 8 ? [...names] : [...names.slice(0, 8), `… (${names.length} in all)`];
 
-export function joinPieces(pieces: readonly TensorData[]): TensorData {
-  const first = pieces[0]!;
-  if (pieces.length === 1) return first;
-  const length = pieces.reduce((sum, piece) => sum + piece.length, 0);
-  const whole = new (first.constructor as new (length: number) => TensorData)(length);
+/** The `length` values of a tensor. Each piece is put in its place as it comes: all of them at once would take as much memory again. */
+export async function joinPieces(pieces: AsyncIterable<TensorData>, length: number): Promise<TensorData> {
+  let whole: TensorData | undefined;
   let at = 0;
-  for (const piece of pieces) {
-    // All pieces of a tensor are of one type, which TypeScript cannot know of a union.
-    (whole as Float64Array).set(piece as Float64Array, at);
+  for await (const piece of pieces) {
+    if (piece.length === length) whole = piece;
+    else {
+      whole ??= new (piece.constructor as new (length: number) => TensorData)(length);
+      // All pieces of a tensor are of one type, which TypeScript cannot know of a union.
+      (whole as Float64Array).set(piece as Float64Array, at);
+    }
     at += piece.length;
   }
-  return whole;
+  return whole!;
 }
 
 /** Metadata keys that hold the training step, best first. An epoch is not a step. */

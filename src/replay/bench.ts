@@ -11,7 +11,7 @@ import {
   type Values,
 } from '../tensor/values.ts';
 import { createFactors } from './factors.ts';
-import { createRoom, type View } from './room.ts';
+import { createRoom, type Room, type View } from './room.ts';
 import type { Gradient, TensorState } from './tensors.ts';
 
 export interface StepperOptions {
@@ -21,6 +21,8 @@ export interface StepperOptions {
   readonly precision: Precision;
   /** Multiplies every learning rate, the rule's own too. */
   readonly learningRateMultiplier?: number;
+  /** The arrays that it works on, of that precision, where steppers share them: their steps are taken one tensor at a time. */
+  readonly room?: Room;
 }
 
 /** Looks at a tensor during a step; what it is shown is overwritten afterwards. */
@@ -81,7 +83,7 @@ export interface Bench {
   readonly parts: Readonly<Record<ClipRule['stage'], readonly Part[]>>;
   readonly decayInDirection: boolean;
   readonly multiplier: number;
-  readonly room: ReturnType<typeof createRoom>;
+  readonly room: Room;
   readonly factors: ReturnType<typeof createFactors>;
   unitsFor(tensor: TensorMeta, length: number): Units;
   /** Factors of the part at hand, one or one for each unit; grows. */
@@ -95,6 +97,7 @@ export function createBench({
   optimizers,
   precision,
   learningRateMultiplier: multiplier = 1,
+  room = createRoom(precision),
 }: StepperOptions): Bench {
   const applied = optimizers.map((choice) => ruleForOptimizer(rule, traitsOf(choice)));
   const groups = applied.map(({ choice, overrides, learningRate }, g): Group => {
@@ -116,7 +119,7 @@ export function createBench({
     parts: { gradient: at('gradient'), direction: at('direction'), update: at('update') },
     decayInDirection: parts.some((part) => part.rule.decayInDirection),
     multiplier,
-    room: createRoom(precision),
+    room,
     factors: createFactors(),
     unitsFor: createUnits(parts.some((part) => part.rule.scope === 'unit')),
     measured: new Float64Array(1024),

@@ -16,6 +16,8 @@ export type Prepared = Awaited<ReturnType<typeof prepareReplay>>;
 
 export interface FollowSettings {
   readonly precision: Precision;
+  /** Moves the prepared tensors themselves and writes over the gradients of the step before: of a large model each copy counts. */
+  readonly inPlace?: boolean;
   /** Steps to walk; default all. */
   readonly until?: number;
   /** Called at every recorded state, before its step is taken. Must leave the tensors as they are. */
@@ -52,7 +54,7 @@ export async function follow(
   settings: FollowSettings,
 ): Promise<Followed> {
   if (setup.withoutFormula !== null) return followRecorded(capture, { setup, tensors: start }, settings);
-  const tensors = copyTensors(start);
+  const tensors = settings.inPlace ? start : copyTensors(start);
   const stepper = createStepper({
     rule: setup.clipping,
     optimizers: setup.optimizers,
@@ -60,15 +62,18 @@ export async function follow(
   });
   const checker = createChecker(
     capture,
-    start,
+    settings.inPlace
+      ? async () => (await capture.initial(settings.precision)).parameters
+      : async () => start.map(({ w }) => w),
     settings.tolerance ?? ((name) => defaultOf(captureMismatch, name)),
   );
   const recorded: Pick<StepRecord, 'engaged' | 'updateNorm'>[] = [];
   const until = settings.until ?? capture.steps.length;
   let finite = true;
+  let step: CapturedStep | undefined;
   for (let index = 0; index < until; index++) {
-    const step = await capture.step(index, settings.precision);
-    checker.check(step, tensors);
+    step = await capture.step(index, settings.precision, settings.inPlace ? step : undefined);
+    await checker.check(step, tensors);
     settings.visit(index, step, tensors);
     const record = stepper.step(
       tensors,
@@ -132,25 +137,30 @@ const distance = (a: Values, b: Values): number => {
   return Math.sqrt(sum);
 };
 
-/** Compares snapshots with rebuilt parameters; keeps the last snapshot to tell what went wrong since. */
+/**
+ * Compares snapshots with rebuilt parameters; keeps the last snapshot to tell what went wrong since.
+ *
+ * @param initial parameters before the first step, asked for where there is a snapshot
+ */
 function createChecker(
   capture: Capture,
-  start: readonly TensorState[],
+  initial: () => Promise<readonly Values[]>,
   tolerance: (name: ToleranceName) => number,
 ) {
   let snapshots = 0;
   let missed: MissedSnapshot | null = null;
-  const last = new Map<string, Values>(start.map(({ name, w }) => [name, w]));
+  const last = new Map<string, Values>();
   let lastStep = capture.steps[0]!.step;
   return {
-    check(step: CapturedStep, tensors: readonly TensorState[]): void {
+    async check(step: CapturedStep, tensors: readonly TensorState[]): Promise<void> {
       if (step.parameters.size === 0) return;
       snapshots++;
+      const start = await initial();
       let worst: { tensor: string; off: number; allowed: number; share: number } | null = null;
       for (const [k, tensor] of tensors.entries()) {
         const snapshot = step.parameters.get(tensor.name);
         if (snapshot === undefined) continue;
-        const first = start[k]!.w;
+        const first = start[k]!;
         let size = 0;
         for (const x of snapshot) size += x * x;
         const allowed =
@@ -168,7 +178,11 @@ function createChecker(
           allowed: worst.allowed,
           step: step.step,
           lastAgreed: lastStep,
-          cause: probableCause(tensors, step.parameters, last),
+          cause: probableCause(
+            tensors,
+            step.parameters,
+            tensors.map(({ name }, k) => last.get(name) ?? start[k]!),
+          ),
         };
       }
       for (const tensor of tensors) {
@@ -186,12 +200,12 @@ function createChecker(
 /**
  * What the difference looks like over all tensors: a scaled movement, a pull towards zero, or something in the optimizer.
  *
- * @param before parameters at the last snapshot that agreed
+ * @param before parameters of each tensor at the last snapshot that agreed
  */
 function probableCause(
   tensors: readonly TensorState[],
   snapshots: ReadonlyMap<string, Values>,
-  before: ReadonlyMap<string, Values>,
+  before: readonly Values[],
 ): string {
   let ours = 0;
   let theirs = 0;
@@ -199,9 +213,9 @@ function probableCause(
   let offSize = 0;
   let offParameter = 0;
   let size = 0;
-  for (const { name, w } of tensors) {
+  for (const [k, { name, w }] of tensors.entries()) {
     const snapshot = snapshots.get(name);
-    const start = before.get(name)!;
+    const start = before[k]!;
     for (let i = 0; i < (snapshot?.length ?? 0); i++) {
       const old = start[i]!;
       const a = w[i]! - old;

@@ -4,11 +4,12 @@ import type { Finding } from '../model/finding.ts';
 import type { ReplayEntry, ReplayMode, ThresholdSweep } from '../model/replay.ts';
 import type { OptimizerChoice } from '../optimizers/registry.ts';
 import { NO_CLIPPING, type RuleChoice, ruleMembers } from '../rules/choice.ts';
-import { largestMagnitude, type Precision, sumOfSquares, type Values } from '../tensor/values.ts';
+import { allocate, largestMagnitude, type Precision, sumOfSquares } from '../tensor/values.ts';
 import type { StepObserver } from './bench.ts';
 import { type CaptureIncident, incidentOf } from './capture-incident.ts';
-import { actsOnGradients, type Followed, follow, type Prepared } from './follow.ts';
+import { actsOnGradients, type Followed, type FollowSettings, follow, type Prepared } from './follow.ts';
 import { learningRateNote, prepareReplay } from './from-capture.ts';
+import { createRoom } from './room.ts';
 import { createStepper } from './step.ts';
 import { sweepAll } from './sweep.ts';
 import { copyTensors } from './tensors.ts';
@@ -68,20 +69,22 @@ export async function replayCapture(capture: Capture, settings: ReplaySettings):
         .map(({ label }) => label)
         .join(', ')}`,
     );
+  // The tracks of recorded states work on one tensor at a time, each after the other.
+  const room = createRoom(precision);
   const tracks = rules.flatMap((rule) =>
     multipliers.map((learningRateMultiplier) => {
       const { optimizers } = prepared.setup;
-      const stepper = createStepper({ rule, optimizers, precision, learningRateMultiplier });
+      const stepper = createStepper({ rule, optimizers, precision, learningRateMultiplier, room });
       return createTrack(stepper, learningRateMultiplier, prepared, capture);
     }),
   );
-  const { followed, unclipped } = await (withoutFormula === null ? walkRecorded : walkWithoutFormula)(
-    capture,
-    prepared,
-    asRecorded ? tracks : [],
+  const walk = withoutFormula === null ? walkRecorded : walkWithoutFormula;
+  const { followed, unclipped } = await walk(capture, prepared, {
+    tracks: asRecorded ? tracks : [],
     precision,
-    (done) => settings.progress?.(done, capture.steps.length, 'as recorded'),
-  );
+    inPlace: asRecorded,
+    progress: (done) => settings.progress?.(done, capture.steps.length, 'as recorded'),
+  });
   if (!asRecorded)
     for (const track of tracks)
       await rollForward(capture, prepared, track, precision, (done) =>
@@ -94,7 +97,13 @@ export async function replayCapture(capture: Capture, settings: ReplaySettings):
   const sweeps =
     updates === null || updates.last >= followed.walked || withoutFormula !== null
       ? new Map<Track, ThresholdSweep>()
-      : await sweepAll(capture, prepared, tracks, precision, updates);
+      : await sweepAll(
+          capture,
+          asRecorded ? await prepareReplay(capture, precision, null) : prepared,
+          tracks,
+          precision,
+          updates,
+        );
   const found: Found = { capture, asRecorded, followed, unclipped, incident };
   return {
     entries: tracks.map((track) => {
@@ -116,37 +125,44 @@ interface Unclipped {
   readonly directionMax: readonly number[];
 }
 
+interface Walk extends Pick<FollowSettings, 'precision' | 'inPlace' | 'progress'> {
+  readonly tracks: readonly Track[];
+}
+
 /** Walks through the recorded states and measures there what no rule, and each of the tracks, would do. */
 async function walkRecorded(
   capture: Capture,
   prepared: Prepared,
-  tracks: readonly Track[],
-  precision: Precision,
-  progress: (done: number) => void,
+  { tracks, ...walk }: Walk,
 ): Promise<{ readonly followed: Followed; readonly unclipped: Unclipped }> {
-  const stepper = createStepper({ rule: NO_CLIPPING, optimizers: prepared.setup.optimizers, precision });
-  const movements: Values[] = prepared.tensors.map(({ w }) => w.slice());
+  const { optimizers } = prepared.setup;
+  const stepper = createStepper({ rule: NO_CLIPPING, optimizers, precision: walk.precision });
+  const measured = tracks.filter(({ isUnclipped }) => !isUnclipped);
   const [norm, gradientNorm, directionMax]: number[][] = [[], [], []];
   let largest = 0;
-  const observer: StepObserver = {
-    directed: (_t, direction) => {
-      largest = largestMagnitude(direction, largest);
-    },
-    moved: (t, movement) => movements[t]!.set(movement),
-  };
   const followed = await follow(capture, prepared, {
-    precision,
+    ...walk,
     visit: (_index, step, tensors) => {
       largest = 0;
+      const dry = measured.map((track) => track.dryStep(step, tensors));
+      const observer: StepObserver = {
+        directed: (_t, direction) => {
+          largest = largestMagnitude(direction, largest);
+        },
+        // All rules look at a tensor before the next: what it does without one is kept for that long.
+        moved: (t, movement) => {
+          for (const one of dry) one.tensor(t, movement);
+        },
+      };
       const record = stepper.step(tensors, step.gradients, step.learningRates, true, observer);
       norm!.push(record.updateNorm);
       gradientNorm!.push(
         Math.sqrt(step.gradients.reduce((sum, { values }) => sum + sumOfSquares(values), 0)),
       );
       directionMax!.push(largest);
-      for (const track of tracks) track.dryStep(step, tensors, movements, record);
+      for (const one of dry) one.end();
+      for (const track of tracks) if (track.isUnclipped) track.take(record);
     },
-    progress,
   });
   return { followed, unclipped: { norm: norm!, gradientNorm: gradientNorm!, directionMax: directionMax! } };
 }
@@ -155,19 +171,20 @@ async function walkRecorded(
 async function walkWithoutFormula(
   capture: Capture,
   prepared: Prepared,
-  tracks: readonly Track[],
-  precision: Precision,
-  progress: (done: number) => void,
+  { tracks, ...walk }: Walk,
 ): Promise<{ readonly followed: Followed; readonly unclipped: Unclipped }> {
-  const nothing: Values[] = prepared.tensors.map(({ w }) => w.slice().fill(0));
+  const nothing = allocate(walk.precision, Math.max(0, ...prepared.tensors.map(({ w }) => w.length)));
   const gradientNorm: number[] = [];
   const followed = await follow(capture, prepared, {
-    precision,
+    ...walk,
     visit: (_index, step, tensors) => {
-      for (const track of tracks) track.dryStep(step, tensors, nothing);
+      for (const track of tracks) {
+        const dry = track.dryStep(step, tensors);
+        for (const t of tensors.keys()) dry.tensor(t, nothing);
+        dry.end();
+      }
       gradientNorm.push(Math.sqrt(step.gradients.reduce((sum, { values }) => sum + sumOfSquares(values), 0)));
     },
-    progress,
   });
   const norm = followed.recorded.map(({ updateNorm }) => updateNorm);
   return { followed, unclipped: { norm, gradientNorm, directionMax: [] } };

@@ -20,6 +20,8 @@ const nothing = (): void => {};
 
 const MOST_VIEWS = 64;
 
+export type Room = ReturnType<typeof createRoom>;
+
 /** Buffers by name that grow to the largest tensor and stay. */
 export function createRoom(precision: Precision) {
   // The views of each buffer stay too: making one costs more than a step of a small tensor.

@@ -128,35 +128,20 @@ export function measureShared(
   return shared;
 }
 
-/**
- * Whether a part leaves the step out: nothing moves, neither parameters nor the optimizer's state nor its count of steps. A
- * gradient of 0 would not do: momentum and weight decay move on.
- */
-export function leftOut(
-  bench: Bench,
-  shared: ReadonlyMap<number, Float64Array>,
-  tensors: readonly TensorState[],
-  gradients: readonly Gradient[],
-): boolean {
-  const part = bench.parts.gradient.find(
+/** The part that leaves the step out, where one does. */
+export const skippingPart = (bench: Bench, shared: ReadonlyMap<number, Float64Array>): Part | undefined =>
+  bench.parts.gradient.find(
     (one) => isShared(one) && one.rule.skips === true && shared.get(one.position)!.includes(0),
   );
-  if (part === undefined) return false;
-  for (const [t, tensor] of tensors.entries()) {
-    if (gradients[t]!.absent) continue;
-    const work = openWork(
-      bench,
-      t,
-      tensor,
-      gradients[t]!,
-      tensors.map(() => 0),
-      true,
-    );
-    note(bench, part, work, seenAt(work, work.g, {}), 0, 0);
-    bench.factors.close(t);
-    bench.observer?.moved?.(t, bench.room.get('r', work.g.length).fill(0));
-  }
-  return true;
+
+/**
+ * A tensor in a step that a part leaves out: nothing moves, neither parameters nor the optimizer's state nor its count of
+ * steps. A gradient of 0 would not do: momentum and weight decay move on.
+ */
+export function leaveOut(bench: Bench, part: Part, work: Work): void {
+  note(bench, part, work, seenAt(work, work.g, {}), 0, 0);
+  bench.factors.close(work.t);
+  bench.observer?.moved?.(work.t, bench.room.get('r', work.g.length).fill(0));
 }
 
 /** The parts of a later stage, each on what the one before has left in `r`: their product, and what of it is yet to apply. */

@@ -12,7 +12,15 @@ import type { RuleChoice } from '../rules/choice.ts';
 import type { RuleState } from '../rules/rule.ts';
 import { createBench, openWork, type StepObserver, type StepperOptions } from './bench.ts';
 import type { Bottleneck } from './factors.ts';
-import { factorsAt, leftOut, measureShared, move, takeGradient, takeUpdate } from './stages.ts';
+import {
+  factorsAt,
+  leaveOut,
+  measureShared,
+  move,
+  skippingPart,
+  takeGradient,
+  takeUpdate,
+} from './stages.ts';
 import type { Gradient, TensorState } from './tensors.ts';
 
 /** What one step did. */
@@ -53,6 +61,14 @@ export interface Stepper {
     observer?: StepObserver,
     loss?: number | null,
   ): StepRecord;
+  /** The same tensor by tensor: steps under several rules go through the tensors together. */
+  begin(...input: Parameters<Stepper['step']>): OpenStep;
+}
+
+/** A step of which the tensors are taken one after the other, each once, in order. */
+export interface OpenStep {
+  tensor(t: number): void;
+  end(): StepRecord;
 }
 
 /**
@@ -67,34 +83,52 @@ export function createStepper(settings: StepperOptions): Stepper {
     rule: bench.rule,
     optimizers: bench.groups.map(({ choice }) => choice),
     ruleStates: settings.rule.parts.map(() => null),
-    step(tensors, gradients, learningRates, dry = false, observer, loss = null) {
+    step(...input) {
+      const open = stepper.begin(...input);
+      for (const t of input[0].keys()) open.tensor(t);
+      return open.end();
+    },
+    begin(tensors, gradients, learningRates, dry = false, observer, loss = null) {
       bench.observer = observer;
       bench.factors.begin(tensors.length);
       const states = [...stepper.ruleStates];
       const shared = measureShared(bench, states, tensors, gradients, learningRates, loss);
       stepper.ruleStates = states;
-      if (leftOut(bench, shared, tensors, gradients))
-        return { ...bench.factors.result(), updateNorm: 0, finite: true };
+      const skipping = skippingPart(bench, shared);
       let movement = 0;
       let finite = true;
-      for (const [t, tensor] of tensors.entries()) {
-        if (gradients[t]!.absent) continue;
-        const work = openWork(bench, t, tensor, gradients[t]!, learningRates, dry);
-        const x = takeGradient(bench, work, shared, null, true);
-        const r = takeUpdate(bench, work, x);
-        const { pending, product } = factorsAt(bench, 'update', work, r, { gradient: x });
-        const moved = move(work, pending, r, dry);
-        movement += moved.sum;
-        finite &&= moved.finite;
-        const { optimizer, options } = work.group.choice;
-        optimizer.settle?.(x, product, work.slots, options);
-        bench.factors.close(t);
-        observer?.moved?.(t, r);
-        if (dry) continue;
-        work.store();
-        tensor.stepsTaken = work.step;
-      }
-      return { ...bench.factors.result(), updateNorm: Math.sqrt(movement), finite };
+      return {
+        tensor(t) {
+          const tensor = tensors[t]!;
+          if (gradients[t]!.absent) return;
+          const work = openWork(
+            bench,
+            t,
+            tensor,
+            gradients[t]!,
+            learningRates,
+            dry || skipping !== undefined,
+          );
+          if (skipping !== undefined) {
+            leaveOut(bench, skipping, work);
+            return;
+          }
+          const x = takeGradient(bench, work, shared, null, true);
+          const r = takeUpdate(bench, work, x);
+          const { pending, product } = factorsAt(bench, 'update', work, r, { gradient: x });
+          const moved = move(work, pending, r, dry);
+          movement += moved.sum;
+          finite &&= moved.finite;
+          const { optimizer, options } = work.group.choice;
+          optimizer.settle?.(x, product, work.slots, options);
+          bench.factors.close(t);
+          observer?.moved?.(t, r);
+          if (dry) return;
+          work.store();
+          tensor.stepsTaken = work.step;
+        },
+        end: () => ({ ...bench.factors.result(), updateNorm: Math.sqrt(movement), finite }),
+      };
     },
   };
   return stepper;

@@ -4,6 +4,7 @@ import type { ThresholdSweep } from '../model/replay.ts';
 import { compose, optionsOf, type RulePart } from '../rules/choice.ts';
 import type { Precision } from '../tensor/values.ts';
 import { follow, type Prepared } from './follow.ts';
+import { createRoom } from './room.ts';
 import { createStepper } from './step.ts';
 import type { Track } from './track.ts';
 import type { IncidentUpdates } from './verdict.ts';
@@ -21,6 +22,7 @@ export async function sweepAll(
   precision: Precision,
   updates: IncidentUpdates,
 ): Promise<Map<Track, ThresholdSweep>> {
+  const room = createRoom(precision);
   // Which of several thresholds would be moved?
   const trials = tracks.flatMap((track) => {
     const { parts } = track.stepper.rule;
@@ -38,6 +40,7 @@ export async function sweepAll(
           rule: compose([{ ...part, options: { ...part.options, [option]: value } }]),
           optimizers: prepared.setup.optimizers,
           precision,
+          room,
         }),
       ),
       largest: values.map(() => 0),

@@ -17,6 +17,13 @@ export interface StepInput {
   readonly loss: number | null;
 }
 
+/** A step that is measured tensor by tensor, in order. */
+export interface DryStep {
+  /** @param unclipped movement of the tensor without a rule */
+  tensor(t: number, unclipped: Values): void;
+  end(): void;
+}
+
 export interface Track {
   readonly stepper: Stepper;
   readonly multiplier: number;
@@ -26,22 +33,16 @@ export interface Track {
   readonly kept: readonly number[];
   readonly cosine: readonly number[];
   readonly engaged: readonly boolean[];
+  /** Whether its steps are those without a rule. */
+  readonly isUnclipped: boolean;
   /** Whether the rule replaces options of the recorded optimizer, so that its run is another from the first step on. */
   readonly optimizerDiffers: boolean;
   /** Whether the parameters are finite after the last step. */
   readonly finite: () => boolean;
-  /**
-   * Measures what a step would do.
-   *
-   * @param unclipped movement of each tensor without a rule
-   * @param record what the step without a rule did, where one was measured: a track without a rule takes it as its own
-   */
-  dryStep(
-    input: StepInput,
-    tensors: readonly TensorState[],
-    unclipped: readonly Values[],
-    record?: StepRecord,
-  ): void;
+  /** Measures what a step would do. */
+  dryStep(input: StepInput, tensors: readonly TensorState[]): DryStep;
+  /** Takes what the step without a rule did as its own. */
+  take(record: StepRecord): void;
   /** Takes a step; whether the parameters are finite after it. */
   realStep(input: StepInput, tensors: readonly TensorState[]): boolean;
   bottleneck(): ReplayEntry['bottleneck'];
@@ -102,35 +103,45 @@ export function createTrack(
     kept,
     cosine,
     engaged,
+    isUnclipped,
     optimizerDiffers,
     finite: () => finite,
-    dryStep({ gradients, learningRates, loss }, tensors, unclipped, record) {
-      if (isUnclipped && record !== undefined) {
-        note(record);
-        const same = Number.isFinite(record.updateNorm) ? 1 : Number.NaN;
-        kept.push(same);
-        cosine.push(same);
-        return;
-      }
+    take(record) {
+      note(record);
+      const same = Number.isFinite(record.updateNorm) ? 1 : Number.NaN;
+      kept.push(same);
+      cosine.push(same);
+    },
+    dryStep({ gradients, learningRates, loss }, tensors) {
+      let reference: Values;
       let dot = 0;
       let own = 0;
       let other = 0;
-      const moved = (t: number, move: Values): void => {
-        const reference = unclipped[t]!;
+      const moved = (_t: number, move: Values): void => {
+        const without = reference;
         // Of its own: a variable that is shared with another function is a boxed number, made anew in every round.
         let [ab, aa, bb] = [dot, own, other];
         for (let i = 0; i < move.length; i++) {
           const a = move[i]!;
-          const b = reference[i]!;
+          const b = without[i]!;
           ab += a * b;
           aa += a * a;
           bb += b * b;
         }
         [dot, own, other] = [ab, aa, bb];
       };
-      note(stepper.step(tensors, gradients, learningRates, true, { ...watching, moved }, loss));
-      kept.push(other === 0 ? 1 : Math.sqrt(own / other));
-      cosine.push(own === 0 || other === 0 ? 1 : dot / Math.sqrt(own * other));
+      const step = stepper.begin(tensors, gradients, learningRates, true, { ...watching, moved }, loss);
+      return {
+        tensor(t, unclipped) {
+          reference = unclipped;
+          step.tensor(t);
+        },
+        end() {
+          note(step.end());
+          kept.push(other === 0 ? 1 : Math.sqrt(own / other));
+          cosine.push(own === 0 || other === 0 ? 1 : dot / Math.sqrt(own * other));
+        },
+      };
     },
     realStep({ gradients, learningRates, loss }, tensors) {
       note(stepper.step(tensors, gradients, learningRates, false, watching, loss));

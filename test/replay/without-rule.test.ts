@@ -7,7 +7,6 @@ import { prepareReplay } from '../../src/replay/from-capture.ts';
 import { createStepper } from '../../src/replay/step.ts';
 import { createTrack, type Track } from '../../src/replay/track.ts';
 import { NO_CLIPPING } from '../../src/rules/choice.ts';
-import type { Values } from '../../src/tensor/values.ts';
 import { projectRoot } from '../support/shared-data.ts';
 
 const tells = (track: Track) => ({
@@ -33,16 +32,16 @@ it.each(['incident/capture', 'captures/nan', 'captures/embedding', 'captures/mic
       createTrack(createStepper({ rule: NO_CLIPPING, optimizers, precision }), 1, prepared, capture);
     const [taken, measured, doubled] = [track(), track(), track()];
     const unclipped = createStepper({ rule: NO_CLIPPING, optimizers, precision });
-    const movements: Values[] = prepared.tensors.map(({ w }) => w.slice());
     await follow(capture, prepared, {
       precision,
       visit: (_, step, tensors) => {
+        const dry = measured.dryStep(step, tensors);
         const record = unclipped.step(tensors, step.gradients, step.learningRates, true, {
-          moved: (t, movement) => movements[t]!.set(movement),
+          moved: (t, movement) => dry.tensor(t, movement),
         });
-        taken.dryStep(step, tensors, movements, record);
-        measured.dryStep(step, tensors, movements);
-        doubled.dryStep(step, tensors, movements, { ...record, updateNorm: 2 * record.updateNorm });
+        dry.end();
+        taken.take(record);
+        doubled.take({ ...record, updateNorm: 2 * record.updateNorm });
       },
     });
     expect(taken.updateNorm.length).toBeGreaterThan(3);

@@ -2,7 +2,7 @@
 import type { Extent } from '../../bytes/source.ts';
 import type { Dtype, TensorData } from '../../model/checkpoint.ts';
 import { diagError } from '../../model/errors.ts';
-import { DTYPE_BYTES, decodePieces } from '../dtypes.ts';
+import { DTYPE_BYTES, decodePieces, valuesPer } from '../dtypes.ts';
 import { joinPieces } from '../lazy-checkpoint.ts';
 
 /** The bytes that one or more tensors are views of. */
@@ -97,11 +97,8 @@ export async function* streamView(view: StridedView, storage: Storage): AsyncIte
     yield* lying;
     return;
   }
-  const pieces: TensorData[] = [];
-  for await (const piece of lying) pieces.push(piece);
-  const source = joinPieces(pieces) as Float64Array;
-  // A complex element is two numbers.
-  const parts = source.length / span;
+  const parts = valuesPer(dtype);
+  const source = (await joinPieces(lying, span * parts)) as Float64Array;
   const index = shape.map(() => 0);
   let at = 0;
   for (let done = 0; done < elements; ) {

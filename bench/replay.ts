@@ -1,0 +1,93 @@
+/**
+ * What a replay of recorded steps takes: the command as a whole process under six rules, beside copying the parameters once
+ * for each step and rule.
+ *
+ *     npm run build && npx tsx bench/replay.ts [MILLION PARAMETERS = 4] [STEPS = 4] [RUNS = 3] [RULE…]
+ *
+ * The capture (float32 in eight tensors, Adagrad, no snapshots) is written first, with fixed noise: 4 bytes a parameter for
+ * each step and 8 for the state before. Prints processor time and peak memory of each run.
+ */
+import { spawnSync } from 'node:child_process';
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { createCapture } from '../src/captures/write.ts';
+
+const [millions = '4', steps = '4', runs = '3', ...asked] = process.argv.slice(2);
+const rules = asked.length > 0 ? asked : ['none', 'value', 'global-norm', 'agc', 'lars', 'clippy'];
+const TENSORS = 8;
+const rows = Math.round((Number(millions) * 1e6) / TENSORS / 1000);
+const shape = [rows, 1000];
+const parameters = Array.from({ length: TENSORS }, (_, k) => ({
+  name: `layer${k}/kernel`,
+  shape,
+  layout: 'IO' as const,
+  embedding: false,
+}));
+
+let state = 1;
+/** Values in (-size, size). */
+const noise = (size: number): Float32Array => {
+  const values = new Float32Array(rows * 1000);
+  for (let i = 0; i < values.length; i++) {
+    state = (Math.imul(state, 1664525) + 1013904223) | 0;
+    values[i] = (size * state) / 2 ** 31;
+  }
+  return values;
+};
+
+const folder = mkdtempSync(join(tmpdir(), 'replay-bench-'));
+try {
+  const optimizer = { name: 'adagrad', epsilon: 1e-7 };
+  const writer = await createCapture(
+    folder,
+    { framework: 'bench', optimizer, parameters },
+    parameters.map(() => noise(0.05)),
+    parameters.map(() => ({ accumulator: noise(0.1).map(Math.abs) })),
+  );
+  for (let step = 0; step < Number(steps); step++)
+    await writer.step({
+      step,
+      learningRate: 0.01,
+      loss: 1,
+      gradients: parameters.map(() => ({ values: noise(0.01) })),
+    });
+  await writer.finish();
+
+  const entries = rows * 1000 * TENSORS;
+  const from = noise(1);
+  const to = new Float32Array(from.length);
+  const begin = process.cpuUsage();
+  for (let k = 0; k < TENSORS; k++) to.set(from);
+  const copied = process.cpuUsage(begin);
+  const copy = (copied.user + copied.system) / 1e6;
+  console.log(
+    `${entries / 1e6} million parameters, ${steps} steps, ${rules.length} rules; copying the parameters once: ${copy.toFixed(3)} s`,
+  );
+  const program = new URL('../dist/run.js', import.meta.url).href;
+  for (let run = 0; run < Number(runs); run++) {
+    const { stderr, status } = spawnSync(
+      process.execPath,
+      [
+        ...['--input-type=module', '-e'],
+        `const { run, processIo } = await import(${JSON.stringify(program)});
+         process.exitCode = await run(process.argv.slice(1), processIo());
+         const { userCPUTime, systemCPUTime, maxRSS } = process.resourceUsage();
+         process.stderr.write(JSON.stringify({ seconds: (userCPUTime + systemCPUTime) / 1e6, megabytes: maxRSS / 1024 }));`,
+        ...['replay', folder, '--mode', 'as-recorded', '--json'],
+        ...rules.flatMap((rule) => ['--rule', rule]),
+      ],
+      { encoding: 'utf8', stdio: ['ignore', 'ignore', 'pipe'], maxBuffer: 1 << 28 },
+    );
+    const found = /\{"seconds".*\}$/.exec(stderr);
+    // 4: no verdict, since the losses tell of no incident.
+    if (status !== 4 || found === null) throw new Error(stderr);
+    const { seconds, megabytes } = JSON.parse(found[0]) as { seconds: number; megabytes: number };
+    const passes = seconds / (copy * Number(steps) * rules.length);
+    console.log(
+      `  ${seconds.toFixed(2)} s of processor time, ${megabytes.toFixed(0)} MB; a rule and step ${passes.toFixed(0)} times the copy`,
+    );
+  }
+} finally {
+  rmSync(folder, { recursive: true, force: true });
+}
