@@ -5,8 +5,9 @@
 import { spawnSync } from 'node:child_process';
 import { copyFileSync, existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { formatQuality } from '../../src/model/format-number.ts';
 import type { StudyPoint, StudyResult } from '../../src/model/study.ts';
-import { pointText, shortQuality } from '../../src/reports/study-text.ts';
+import { pointText } from '../../src/reports/study-text.ts';
 
 const root = join(import.meta.dirname, '../..');
 const folder = process.argv[2];
@@ -59,7 +60,7 @@ function ratesOf(result: StudyResult, model: string): [number, number] | null {
 
 const textOf = (point: StudyPoint): string =>
   point.verdict === 'holds'
-    ? `${shortQuality(point.quality.mean)} ±${point.quality.sd.toFixed(3)}`
+    ? `${formatQuality(point.quality.mean)} ±${point.quality.sd.toFixed(3)}`
     : pointText(point);
 
 function table(head: readonly string[], rows: readonly (readonly string[])[]): string {
@@ -104,7 +105,7 @@ function comparison(result: StudyResult, columns: ReturnType<typeof outcomes>['c
 /** What the paper says of AUCs, asked of ours: a line for each claim, with the numbers. */
 function claims(result: StudyResult, titles: Readonly<Record<string, string>>): string {
   const quality = (model: string, rule: string, rate: number) => pointAt(result, model, rule, rate).quality;
-  const shown = ({ mean, sd }: StudyPoint['quality']): string => `${shortQuality(mean)} ±${sd.toFixed(3)}`;
+  const shown = ({ mean, sd }: StudyPoint['quality']): string => `${formatQuality(mean)} ±${sd.toFixed(3)}`;
   const rows = result.study.models.flatMap((model) => {
     const rates = ratesOf(result, model);
     if (rates === null) return [];

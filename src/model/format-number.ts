@@ -1,4 +1,7 @@
-/** Numbers as people read them: the one place that says how many digits are shown. */
+/**
+ * Numbers as people read them: the one place that says how many digits are shown. It is no part of `reports/`, for whoever
+ * finds something writes its sentence: detectors, replays, errors.
+ */
 
 /** Significant digits, by what the reader does with the number. */
 export const DIGITS = {
@@ -35,3 +38,13 @@ export function formatNumber(value: number, precision: Precision = 'glance'): st
 
 /** A count or a step: every digit, with thousands separators; no sign before a zero, which JSON would lose. */
 export const formatCount = (value: number): string => (value + 0).toLocaleString('en-US');
+
+/** A step on an axis: as a count, with two digits of a fraction (epochs); with an exponent from a billion up. */
+export const formatStep = (step: number): string =>
+  Math.abs(step) >= 1e9
+    ? formatNumber(step)
+    : step.toLocaleString('en-US', { maximumFractionDigits: 2, signDisplay: 'negative' });
+
+/** An AUC, or an error: below one to the third digit, in which AUCs are compared. NaN, of what was not measured, is empty. */
+export const formatQuality = (quality: number): string =>
+  Number.isNaN(quality) ? '' : Math.abs(quality) < 1 ? quality.toFixed(3) : formatNumber(quality);

@@ -76,10 +76,12 @@ export interface StudySummary {
   readonly largestStable: { readonly label: string; readonly learningRate: number } | null;
 }
 
+export const METRIC_NAMES = { auc: 'AUC', rmse: 'RMSE' } as const;
+
 /** Which number compares two cells: the first task's. */
 export interface StudyMetric {
   readonly task: string;
-  readonly name: 'auc' | 'rmse';
+  readonly name: keyof typeof METRIC_NAMES;
 }
 
 /** Which cells a study has. */

@@ -7,7 +7,7 @@
 import { Ansis } from 'ansis';
 import asciichart from 'asciichart';
 import stringWidth from 'string-width';
-import { formatNumber } from '../model/format-number.ts';
+import { formatNumber, formatStep } from '../model/format-number.ts';
 import { inertName } from '../model/inert-text.ts';
 import { largest, smallest } from '../model/order-statistics.ts';
 import type { ChartSeries } from '../model/report.ts';
@@ -307,7 +307,7 @@ function axis(from: number, to: number, width: number, options: ChartOptions, in
   const line = new Array<string>(width).fill(options.ascii ? '-' : '─');
   const labels = new Array<string>(width).fill(' ');
   for (const step of [from, ...roundSteps(from, to, Math.max(1, Math.floor(width / 14))), to]) {
-    const text = stepText(step);
+    const text = formatStep(step);
     const column = columnAt(step);
     const start = Math.max(0, Math.min(width - text.length, column - Math.floor(text.length / 2)));
     if (labels.slice(Math.max(0, start - 2), start + text.length + 2).some((character) => character !== ' '))
@@ -333,11 +333,6 @@ function roundSteps(from: number, to: number, most: number): number[] {
     found.push(k * stride);
   return found;
 }
-
-const stepText = (step: number): string =>
-  Math.abs(step) >= 1e9
-    ? formatNumber(step)
-    : step.toLocaleString('en-US', { maximumFractionDigits: 2, signDisplay: 'negative' });
 
 /** Remarks beside each other, in lines that fit. */
 function flow(remarks: readonly string[], width: number): string[] {

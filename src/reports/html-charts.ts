@@ -247,7 +247,7 @@ export function overlayOf(runs: readonly RunReport[], columns: number): Overlay 
       high = Math.max(high, value);
       const [first, last] = [columnAt(one.firstStep[i]!), columnAt(one.lastStep[i]!)];
       for (let c = first; c <= last; c++)
-        if (c in curve && !(curve[c]! > value && curve[c] !== null)) curve[c] = Number(value.toPrecision(4));
+        if (c in curve && !(curve[c]! > value && curve[c] !== null)) curve[c] = short(value);
     }
     return curve;
   });

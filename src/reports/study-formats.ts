@@ -4,10 +4,10 @@ import { inert, inertName, inertOutput } from '../model/inert-text.ts';
 import { toJson } from '../model/json.ts';
 import { markdownTable } from '../model/markdown-table.ts';
 import { SCHEMA_VERSION } from '../model/report.ts';
-import type { StudyResult } from '../model/study.ts';
+import { METRIC_NAMES, type StudyResult } from '../model/study.ts';
 import { md } from './markdown.ts';
 import { renderStudyHtml } from './study-html.ts';
-import { bestLines, crashLines, METRIC_NAMES, studyLegend, studyTable } from './study-text.ts';
+import { bestLines, crashLines, studyLegend, studyTable } from './study-text.ts';
 
 /** The document that `matrix STUDY.yaml --json` prints. */
 export const studyDocument = (result: StudyResult) => ({ schemaVersion: SCHEMA_VERSION, ...result });

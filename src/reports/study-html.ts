@@ -1,10 +1,10 @@
 /** A study as one HTML file without scripts: a heat map and the loss curves of each model. */
 import { createHash } from 'node:crypto';
-import { formatCount, formatNumber } from '../model/format-number.ts';
-import type { StudyCell, StudyResult } from '../model/study.ts';
+import { formatCount, formatNumber, formatQuality } from '../model/format-number.ts';
+import { METRIC_NAMES, type StudyCell, type StudyResult } from '../model/study.ts';
 import { HTML_PARTS } from './html-parts.ts';
 import { badge, type Html, h, type Tone } from './html-template.ts';
-import { bestLines, crashLines, METRIC_NAMES, shortQuality, studyLegend, studyTable } from './study-text.ts';
+import { bestLines, crashLines, studyLegend, studyTable } from './study-text.ts';
 
 const SHADES = 10;
 const STYLE = `${HTML_PARTS.style}
@@ -49,13 +49,13 @@ function heatMap(result: StudyResult, model: string): Html {
         if (point === null) return h`<td class="empty"></td>`;
         const holds = point.verdict === 'holds';
         const kind = holds ? `q${shadeOf(point.quality.mean)}` : point.verdict;
-        const main = holds ? shortQuality(point.quality.mean) : text;
+        const main = holds ? formatQuality(point.quality.mean) : text;
         const under = [
           holds
             ? point.seeds > 1
               ? `± ${formatNumber(point.quality.sd, 'rough')}`
               : ''
-            : shortQuality(point.quality.mean),
+            : formatQuality(point.quality.mean),
           point.label === names[r] ? '' : point.label,
         ].filter((part) => part !== '');
         return h`<td class="${kind}${best ? ' best' : ''}">${main}${under.map((part) => h`<small>${part}</small>`)}</td>`;

@@ -1,15 +1,19 @@
 /** A study as tables: learning rate × rule for each model, quality where every seed holds, what happened elsewhere. */
 import { Ansis } from 'ansis';
 import stringWidth from 'string-width';
-import { formatNumber } from '../model/format-number.ts';
+import { formatNumber, formatQuality } from '../model/format-number.ts';
 import { inertName } from '../model/inert-text.ts';
-import type { CellVerdict, StudyPoint, StudyResult, StudySummary } from '../model/study.ts';
+import {
+  type CellVerdict,
+  METRIC_NAMES,
+  type StudyPoint,
+  type StudyResult,
+  type StudySummary,
+} from '../model/study.ts';
 import { toAscii } from './ascii.ts';
 import type { RenderOptions } from './format.ts';
 import { textTable } from './text-table.ts';
 import { wrap } from './wrap.ts';
-
-export const METRIC_NAMES = { auc: 'AUC', rmse: 'RMSE' } as const;
 
 /** What a cell of the table says of its seeds: how many are as bad as the worst, and when the first was lost. */
 export function pointText({ verdict, counts, seeds, lostAt }: StudyPoint): string {
@@ -19,10 +23,7 @@ export function pointText({ verdict, counts, seeds, lostAt }: StudyPoint): strin
 }
 
 const qualityText = ({ quality, seeds }: StudyPoint): string =>
-  `${shortQuality(quality.mean)}${seeds > 1 ? ` ±${formatNumber(quality.sd, 'rough')}` : ''}`;
-/** AUCs are compared in their third digit. */
-export const shortQuality = (mean: number): string =>
-  Number.isNaN(mean) ? '' : Math.abs(mean) < 1 ? mean.toFixed(3) : formatNumber(mean);
+  `${formatQuality(quality.mean)}${seeds > 1 ? ` ±${formatNumber(quality.sd, 'rough')}` : ''}`;
 
 /** Cells of one model: the head and a line for each rule. */
 export function studyTable(
@@ -84,7 +85,7 @@ export const bestLines = ({ summary, study }: StudyResult, model: string): strin
       rule,
       best === null
         ? 'holds at no rate'
-        : `${best.label} at ${formatNumber(best.learningRate)}: ${METRIC_NAMES[study.metric.name]} ${shortQuality(best.quality.mean)}`,
+        : `${best.label} at ${formatNumber(best.learningRate)}: ${METRIC_NAMES[study.metric.name]} ${formatQuality(best.quality.mean)}`,
       largestStable === null ? '–' : `${formatNumber(largestStable.learningRate)} (${largestStable.label})`,
     ]);
 

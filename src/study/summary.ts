@@ -1,8 +1,9 @@
 /** What the cells of a study say together: each row at each learning rate, its best, how far it is stable. */
-import { formatNumber } from '../model/format-number.ts';
+import { formatNumber, formatQuality } from '../model/format-number.ts';
 import { smallest } from '../model/order-statistics.ts';
 import {
   CELL_VERDICTS,
+  METRIC_NAMES,
   type MeanAndSpread,
   type StudyCell,
   type StudyMetric,
@@ -123,7 +124,7 @@ export function concludeStudy(summary: readonly StudySummary[], metric: StudyMet
       const carriers = stable
         .filter(({ learningRate }) => learningRate === furthest)
         .map(({ label }) => label);
-      const quality = `${metric.name === 'auc' ? 'AUC' : 'RMSE'} of ${metric.task} ${formatNumber(best.quality.mean)} ± ${formatNumber(best.quality.sd, 'rough')}`;
+      const quality = `${METRIC_NAMES[metric.name]} of ${metric.task} ${formatQuality(best.quality.mean)} ± ${formatNumber(best.quality.sd, 'rough')}`;
       const reach =
         stable.length === 0
           ? ''

@@ -1,7 +1,13 @@
 /** How numbers are shown: digits, width, and that what is shown is the number. */
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { DIGITS, formatCount, formatNumber } from '../../src/model/format-number.ts';
+import {
+  DIGITS,
+  formatCount,
+  formatNumber,
+  formatQuality,
+  formatStep,
+} from '../../src/model/format-number.ts';
 
 const precisions = Object.keys(DIGITS) as (keyof typeof DIGITS)[];
 
@@ -68,4 +74,26 @@ describe('formatNumber', () => {
 
 it('counts have every digit, in groups of three', () => {
   expect([0, -0, 999, 1000, 1_234_567].map(formatCount)).toEqual(['0', '0', '999', '1,000', '1,234,567']);
+});
+
+it('steps have the same groups, two digits of a fraction, and an exponent where they are no count any more', () => {
+  expect([0, -0, -0.001, 2.345, 12_345, -40, 1e9].map(formatStep)).toEqual([
+    '0',
+    '0',
+    '0',
+    '2.35',
+    '12,345',
+    '-40',
+    '1e9',
+  ]);
+});
+
+it('a quality has its third digit, zero or not, and is empty where it was not measured', () => {
+  expect([0.8, 0.76549, -0.5, 12.3456, Number.NaN].map(formatQuality)).toEqual([
+    '0.800',
+    '0.765',
+    '-0.500',
+    '12.35',
+    '',
+  ]);
 });
