@@ -35,6 +35,8 @@ const pointOf = (net: string) =>
     learningRate: 0.1,
   });
 const options: CurvatureOptions = { method: 'lanczos', count: 3, tolerance: 1e-4, seed: 0 };
+/** Where it is of no matter what the eigenvalue is. */
+const rough: CurvatureOptions = { ...options, count: 1, tolerance: 0.1 };
 
 const near = (found: number, expected: number): void =>
   expect(Math.abs(found / expected - 1), `${found} for ${expected}`).toBeLessThan(1e-3);
@@ -135,10 +137,7 @@ describe('what cannot be measured', () => {
     await expect(measureCurvature({ ...point, optimizers: null }, preconditioned)).rejects.toMatchObject({
       code: 'preconditioner-optimizer',
     });
-    const { entries } = await measureCurvature(
-      { ...point, missingState: ['accumulator'] },
-      { ...options, count: 1 },
-    );
+    const { entries } = await measureCurvature({ ...point, missingState: ['accumulator'] }, rough);
     expect(entries.map((e) => e.operator)).toEqual(['hessian']);
     expect(entries[0]!.notes!.join()).toContain('no accumulator');
   });
@@ -157,7 +156,7 @@ describe('what cannot be measured', () => {
   it('a limit for a learning rate that is none', async () => {
     expect(() => parseOptimizer('sgd:learningRate=Infinity')).toThrow(/no finite number above 0/);
     const point = { ...(await pointOf('mmoe')), learningRates: [1e-320] };
-    const { entries } = await measureCurvature(point, { ...options, count: 1 });
+    const { entries } = await measureCurvature(point, rough);
     expect(entries.map(({ stability }) => stability.ratio)).toEqual([null, null]);
   });
   it('a loss that is not finite', async () => {
@@ -194,7 +193,7 @@ it('a task that is called all is not taken for all of them', async () => {
     hvp: (...[w, v, batches, task]: Parameters<typeof objective.hvp>) =>
       objective.hvp(w, v, batches, own(task)),
   };
-  const plain = { ...options, count: 1, operator: 'hessian', task: 'each' } as const;
+  const plain = { ...rough, operator: 'hessian', task: 'each' } as const;
   const values = async (model: typeof point.model) =>
     (await measureCurvature({ ...point, model }, plain)).entries.map((e) => e.eigenvalues[0]!.value);
   expect(await values({ ...point.model, objective: renamed })).toEqual(await values(point.model));
@@ -227,7 +226,7 @@ it('several parameter groups: the limit of the largest learning rate, or none wh
   expect(entry!.notes!.join()).toContain('learning rates from 0.05 to 0.2');
   const mixed = await measureCurvature(
     { ...half, optimizers: [adagrad, chooseOptimizer('sgd')], learningRates: [0.1, 0.1] },
-    { ...one, operator: 'hessian' },
+    { ...rough, operator: 'hessian' },
   );
   expect(mixed.entries[0]!.stability).toMatchObject({ limit: null, ratio: null });
   expect(mixed.entries[0]!.notes!.join()).toContain('optimizers with different limits');
@@ -241,7 +240,7 @@ it('parameters that have taken different numbers of steps: the limit of the fewe
     tensors: point.tensors.map((tensor, t) => ({ ...tensor, stepsTaken: t === 0 ? 0 : 100 })),
     optimizers: [chooseOptimizer('adagrad', { learningRateDecay: 0.01 })],
   };
-  const search = { ...options, count: 1, operator: 'preconditioned-hessian' } as const;
+  const search = { ...rough, operator: 'preconditioned-hessian' } as const;
   const [entry] = (await measureCurvature(apart, search)).entries;
   expect(entry!.stability.limit).toBe(20);
   expect(entry!.notes!.join()).toContain('from 0 to 100 steps');

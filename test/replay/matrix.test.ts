@@ -208,7 +208,10 @@ describe('at the command line', () => {
     expect(out.replace(/\s+/g, ' ')).toContain(
       'Every order of the batches holds under clippy:paper to 1, the highest, at least; under none to 0.125, not at 0.5.',
     );
-    const narrow = await cli(['matrix', incident, ...small], { env: { COLUMNS: '40' } });
+    const long = ['--rule', 'none', '--rule', 'clippy:variableRelativeThreshold=0.25', '--seeds', '1'];
+    const narrow = await cli(['matrix', incident, ...long, '--learning-rate-multiplier', '0.25'], {
+      env: { COLUMNS: '40' },
+    });
     expect(narrow.out).toMatch(/^none$\n {2}0\.125 +0\.\d+$/m);
   });
 
