@@ -1,6 +1,9 @@
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { OPTIMIZERS } from '../../src/optimizers/registry.ts';
 import { RULES } from '../../src/rules/registry.ts';
+import { projectRoot } from '../support/shared-data.ts';
 import { net, oracleRules, readCases, readResults, relativeDifference, replayCase } from './parity.ts';
 
 const LIMITS = { float32: 1e-5, float64: 1e-12 } as const;
@@ -39,5 +42,10 @@ it('covers every rule and every optimizer', () => {
     expect(new Set(own.map((entry) => entry.rule.split(':')[0]))).toEqual(new Set([rule]));
     return own;
   });
-  expect(new Set(cases.map((entry) => entry.optimizer))).toEqual(new Set(Object.keys(OPTIMIZERS)));
+  const optimizers = new Set(cases.map((entry) => entry.optimizer));
+  expect(optimizers).toEqual(new Set(Object.keys(OPTIMIZERS)));
+  const forms = new Set(cases.map((entry) => entry.name));
+  expect(readFileSync(join(projectRoot, 'docs/numerics.md'), 'utf8')).toContain(
+    `| ${cases.length}: all ${rules.length} rules, all ${optimizers.size} optimizers in ${forms.size} forms |`,
+  );
 });
