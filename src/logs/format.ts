@@ -36,8 +36,8 @@ export interface LogContent extends Pick<LogInput, 'kept'> {
   readonly account: Account;
   readonly errors: readonly ErrorRecord[];
   readonly runs: readonly LoggedRun[];
-  /** Of text without a record the line that looks most like one. */
-  readonly likeliest?: { readonly line: number; readonly text: string };
+  /** Of text without a record the lines that look most like one, the best first; with what would read it, where that is known. */
+  readonly likeliest?: readonly { readonly line: number; readonly text: string; readonly pattern?: string }[];
 }
 
 /** Files that a walk met and that are one run. */

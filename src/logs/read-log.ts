@@ -217,11 +217,13 @@ export async function readRawStream(
     content.kept === 0 &&
     errors.length === 0
   ) {
-    const { likeliest } = content;
-    const pattern = likeliest === undefined ? undefined : suggestPattern(likeliest.text);
-    if (likeliest === undefined || pattern === undefined || options.pattern !== undefined) throw unknown();
-    const { line } = likeliest;
-    const text = likeliest.text.trim().slice(0, 160);
+    const [best] = (content.likeliest ?? []).flatMap((one) => {
+      const pattern = one.pattern ?? suggestPattern(one.text);
+      return pattern === undefined ? [] : [{ ...one, pattern }];
+    });
+    if (best === undefined || options.pattern !== undefined) throw unknown();
+    const { line, pattern } = best;
+    const text = best.text.trim().slice(0, 160);
     throw diagError('log-no-record', { path: shown, line, text, pattern }, { path: shown, line });
   }
   const bytes = gzip ? decodedBytes : fileBytes;

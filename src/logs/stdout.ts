@@ -21,6 +21,7 @@ import { type PrintedLog, printedLines, type Skeleton } from './printed-lines.ts
 import { tableReader } from './printed-tables.ts';
 import { isAxisName, type RowTable, rowTable } from './row-table.ts';
 import { DIALECTS, DRAWING, KERAS_BAR, KERAS_EPOCH, kerasPairs, type Pair } from './stdout-patterns.ts';
+import { unnamedLines } from './unnamed-lines.ts';
 
 const OVERFLOW = /overflow detected|detected overflow|Grad overflow/i;
 
@@ -76,6 +77,9 @@ function jsonTail(text: string): { name: string; object: string } | undefined {
   const [, name = ''] = /\[(\w+)\](?:\[INFO\])?[\s:|-]*$/.exec(text.slice(0, start)) ?? [];
   return { name, object };
 }
+
+/** An axis of two numbers is none of an object's cells: `"iter": "10/500"`, `"step": [0, 120]`. */
+const COUNTER_IN_OBJECT = /"(?:epoch|step|iter(?:ation)?|batch)": (?:\[|"\d{1,12}\/)/;
 
 const isLossName = (name: string): boolean => ['loss-like', 'eval_loss'].includes(roleByName(name));
 
@@ -139,6 +143,7 @@ export const stdout: LogFormat = {
     const scanners = new Map<string, ReturnType<typeof objectScanner>>();
     /** Lines with an object at their end, by table: an object of something else may stand there. */
     const tails = new Map<string, Waiting>();
+    let tailWithLoss: { line: number; text: string } | undefined;
     const overflows = tally();
     const broken = tally();
     const long = tally();
@@ -266,7 +271,7 @@ export const stdout: LogFormat = {
         };
         return 'record';
       }
-      const json = text.includes('{"') ? jsonTail(text) : undefined;
+      const json = text.includes('{"') && !COUNTER_IN_OBJECT.test(text) ? jsonTail(text) : undefined;
       if (json !== undefined) {
         const id = `json ${json.name}`;
         const table = tableOf(id);
@@ -277,7 +282,12 @@ export const stdout: LogFormat = {
           tails.set(id, nothingWaits());
         }
         const bytes = Buffer.from(json.object);
-        if (scanner.row(bytes, 0, bytes.length, lineNumber)) return tails.get(id)!;
+        if (scanner.row(bytes, 0, bytes.length, lineNumber)) {
+          tailWithLoss ??= /loss/i.test(json.object)
+            ? { line: lineNumber, text: text.slice(0, 400) }
+            : undefined;
+          return tails.get(id)!;
+        }
       }
       if (OVERFLOW.test(text)) countAt(overflows, lineNumber);
       return undefined;
@@ -289,6 +299,7 @@ export const stdout: LogFormat = {
         table.columns.some(({ name, count }) => count > 0 && isLossName(name)),
       );
     const lines = printedLines();
+    const unnamed = unnamedLines();
     const lastLine = nothingWaits();
     let torn: { skeleton: Skeleton | undefined; cut: boolean } | undefined;
     let printed: PrintedLog | undefined;
@@ -304,6 +315,7 @@ export const stdout: LogFormat = {
             countAt(long, lineNumber);
             return 'passed-over';
           }
+          if (pattern === undefined && dialects.size === 0) unnamed.add(bytes, start, end, lineNumber);
           const plainText = pattern === undefined && kerasEpoch === 0 && !tables.isOpen() && terminated;
           const known = plainText && lines.again(bytes, start, end, lineNumber);
           if (known) return known.taken?.waits ?? 'passed-over';
@@ -412,8 +424,9 @@ export const stdout: LogFormat = {
       );
     const best = kept === 0 ? lines.likeliest() : undefined;
     const likeliest = best !== undefined && asPrinted?.line === best.line ? asPrinted : best;
+    const unlike = kept === 0 ? unnamed.likeliest() : undefined;
     return {
-      ...(likeliest === undefined ? {} : { likeliest }),
+      likeliest: [likeliest, tailWithLoss, unlike].filter((one) => one !== undefined),
       kept,
       account,
       errors,

@@ -58,3 +58,37 @@ describe('the pattern for what is refused', () => {
       expect(refused).toBeGreaterThan(5);
     });
 });
+
+describe('lines of numbers without the name of a loss', () => {
+  const losses = [3.29, 2.8, 2.47, Number.NaN, 1.98, 1.81];
+  const printed = losses.map((loss) => (Number.isNaN(loss) ? 'nan' : loss.toFixed(2)));
+  const steps = losses.map((_, i) => i * 100);
+  it.each<[string, string, (loss: string, i: number) => string, number[] | undefined]>([
+    [
+      'libFM',
+      'libFM\n',
+      (loss, i) => `#Iter=${String(i).padStart(3)}\tTrain=${loss}\tTest=9.9`,
+      [0, 1, 2, 3, 4, 5],
+    ],
+    ['a notebook', '', (loss, i) => `${String(steps[i]).padStart(7)}/ 200000: ${loss}`, steps],
+    ['VITS', '', (loss, i) => `INFO:base:[${loss}, 2.5, 30.1, ${steps[i]}, 0.0002]`, steps],
+    [
+      'Spark',
+      '20/08/21 10:00:12 INFO DAGScheduler: Job 1 finished\n',
+      (loss, i) => `20/08/21 10:0${i}:12 INFO LBFGS: Val and Grad Norm: ${loss} (rel: 0.132) 0.0123`,
+      undefined,
+    ],
+  ])('%s', async (_, head, line, expected) => {
+    const page = `${head}${printed.map(line).join('\n')}\n`;
+    const error = await read(page);
+    expect(error).toBeInstanceOf(DiagError);
+    const { code, message, hint } = error as DiagError;
+    expect(code).toBe('log-no-record');
+    expect(message).toContain(line(printed[0]!, 0).trim());
+    const pattern = /--pattern '(.*)'/.exec(hint!)![1]!;
+    const log = (await read(page, pattern)) as Awaited<ReturnType<typeof readRawStream>>;
+    const loss = log.runs[0]!.series.find(({ name }) => name === 'loss')!;
+    expect([...loss.value]).toEqual(losses);
+    if (expected !== undefined) expect([...loss.step]).toEqual(expected);
+  });
+});
