@@ -53,8 +53,10 @@ const LOSS_WORDS = new Set([
   'elbo',
   'cost',
 ]);
-/** A setting of the loss, not its value. */
-const LOSS_SETTING = /^(scale|weights?|coef|coeff|coefficient|ratio|lambda|function|fn|type|name)$/;
+/** A setting of the loss, not its value; the best one so far is a record, and never rises. */
+const LOSS_SETTING = /^(scale|weights?|coef|coeff|coefficient|ratio|lambda|function|fn|type|name|best)$/;
+/** What is lost is no error of a model. */
+const OTHER_LOSS = /^(?:heat|packet|path|return|insertion|hearing) loss(?:es)?$/i;
 const PERPLEXITY_WORDS = new Set(['ppl', 'perplexity']);
 const METRIC_WORD =
   /^(auc|auroc|auprc|roc|acc|accuracy|top(?:\d+(?=@))?|prec|precision|recall|f\d|fscore|rmse|mae|mse|mape|r2|ndcg|mrr|hit|hits|bleu|rouge\w*(?=@|$)|wer|cer|iou|miou|dice|ap|map|score|scores|error|err|rew|rewards?|returns?|psnr|ssim|fid|mcc|kappa|calibration|gauc|ctr|bpb|bpc|objective|objf|likelihood)(@?\d+)?$/;
@@ -97,9 +99,15 @@ const TRAIN_NAMES = [
 
 const PERPLEXITY_RANK = 200;
 
+/** Losses whose name is of several words, or of several written as one: `CrossEntropyLoss`. */
+const COMPOUND = /cross[\s_-]?entropy|log[\s_-]loss/i;
+
+/** A group of TensorBoard's that holds all losses (`Loss/total_loss`) is no part of their names. */
+const withoutGroup = (name: string): string => name.replace(/^loss(?:es)?\/(?=.*loss)/i, '');
+
 /** How good a candidate for the one loss of a run a name is; smaller is better, undefined for none. */
 function lossRank(name: string): number | undefined {
-  const words = wordsOf(name);
+  const words = wordsOf(withoutGroup(name));
   if (name.toLowerCase() === 'loss') return 0;
   const core = words.filter((word) => !TRAIN_WORDS.has(word)).join('_');
   const train = words.length !== core.split('_').length;
@@ -109,7 +117,7 @@ function lossRank(name: string): number | undefined {
   if (reduced >= 0) return 1 + 2 * reduced;
   if (words.some((word) => LOSS_WORDS.has(word))) return 100;
   if (words.some((word) => PERPLEXITY_WORDS.has(word))) return PERPLEXITY_RANK;
-  return undefined;
+  return COMPOUND.test(name) ? 100 : undefined;
 }
 
 /** What stands between `task/` and the ending. Two searches: as one expression, a long name would cost its square. */
@@ -124,7 +132,7 @@ function namedTask(name: string, ending: RegExp): string | undefined {
 function taskOf(name: string): { task: string; explicit: boolean } | undefined {
   const explicit = namedTask(name, /[/._-](?:loss|nll|logloss|bce)$/i);
   if (explicit !== undefined) return { task: explicit, explicit: true };
-  const bare = name.replace(/^(?:train(?:ing)?|val(?:id(?:ation)?)?|eval|test)[/._-]/i, '');
+  const bare = withoutGroup(name).replace(/^(?:train(?:ing)?|val(?:id(?:ation)?)?|eval|test)[/._-]/i, '');
   const found = /^(.+)[/._-](?:loss)$/i.exec(bare) ?? /^loss[/._-](.+)$/i.exec(bare);
   if (found === null) return undefined;
   const task = found[1]!;
@@ -173,9 +181,10 @@ export function roleByName(name: string): Role | 'loss-like' {
   const words = wordsOf(name);
   const lossLike =
     words.some((word) => LOSS_WORDS.has(word) || PERPLEXITY_WORDS.has(word)) ||
-    /cross[\s_-]?entropy|log[\s_-]loss/i.test(name) ||
+    COMPOUND.test(name) ||
     /^(trl|learn|l_pix)$/i.test(name);
   if (words.includes('loss') && words.some((word) => LOSS_SETTING.test(word))) return 'other';
+  if (OTHER_LOSS.test(name)) return 'other';
   if (isEval(words)) {
     if (lossLike || words.includes('tel')) return 'eval_loss';
     const rest = words.filter((word) => !EVAL_WORDS.has(word) && !TRAIN_WORDS.has(word));

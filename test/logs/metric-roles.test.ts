@@ -64,6 +64,11 @@ describe('roles', () => {
     ['l0_auROC', 'metric'],
     ['rmse', 'metric'],
     ['loss_scale', 'other'],
+    ['best_val_loss', 'other'],
+    ['best loss', 'other'],
+    ['heat loss', 'other'],
+    ['packet loss', 'other'],
+    ['train CrossEntropyLoss', 'loss'],
     ['loss scale', 'other'],
     ['epoch', 'other'],
     ['slr', 'other'],
@@ -92,6 +97,11 @@ describe('roles', () => {
       'task/ctr/auc': 'metric:ctr',
     });
     expect(rolesOf(['loss', 'loss_ctr', 'loss_cvr'])).toMatchObject({ loss_ctr: 'task_loss:ctr' });
+    expect(rolesOf(['Loss/classification_loss', 'Loss/localization_loss', 'Loss/total_loss'])).toEqual({
+      'Loss/classification_loss': 'task_loss:classification',
+      'Loss/localization_loss': 'task_loss:localization',
+      'Loss/total_loss': 'loss',
+    });
   });
   it('one other loss beside the total is a candidate that a note names', () => {
     const { roles, notes } = assignRoles(
