@@ -33,6 +33,9 @@ const OTHER_DOCUMENTS =
 /** What an element of a list, or a lone member, says: a number, that it is missing, or text that is none. */
 type Cell = number | 'missing' | { readonly refused: string; readonly line: number };
 
+/** `[1,  2000] loss: 2.17` is printed text. */
+const TEXT_AFTER_LIST = /^\s*\[[-\d.,eE \t]*\][ \t]*[^\s[\]{},]/;
+
 interface NumberList {
   readonly name: string;
   /** By index; undefined for what is no cell (a list, a truth value). */
@@ -62,7 +65,8 @@ export const json: LogFormat = {
       /^\s*(\{\s*"|\[\s*[[{]|\[\s*-?\d[\d.eE+-]*\s*,\s*(-?\d|null|NaN))/.test(text) &&
       /[:[,]\s*-?(\d|NaN|Infinity)/.test(text) &&
       !OTHER_DOCUMENTS.test(text) &&
-      !isRecordLines(text)
+      !isRecordLines(text) &&
+      !TEXT_AFTER_LIST.test(text)
     );
   },
   async read(chunks, path, { encoding }) {

@@ -118,6 +118,8 @@ const MARKS = new Set([...'*?$<>~#!@-'].map(code));
 const isMark = (byte: number): boolean => MARKS.has(byte);
 
 const MOST_SLOTS = 256;
+/** Bytes of a name that stands behind its number. */
+const LONGEST_AFTER = 24;
 
 /** Words that hold a number as a call does: `tensor(2.3, device='cuda:0')`, `np.float64(2.3)`. */
 const WRAPPERS = /^(?:tensor|array|float|np\.float(?:16|32|64)|jnp\.float32|Array|DeviceArray)$/;
@@ -211,6 +213,12 @@ export function lineScanner(): LineScanner {
   let marked: boolean = false;
   /** A number has been found already. */
   let begun: boolean = false;
+  /** A number that has gone into no slot, and where it starts and ends; the last one. */
+  let loose = Number.NaN;
+  let looseAt = -1;
+  let looseEnd = -1;
+  /** It stands right before the words. */
+  let afterLoose: boolean = false;
   /** Where the number of the next slot starts, and the second one of a counter. */
   let numberAt = -1;
   let totalAt = -1;
@@ -235,10 +243,16 @@ export function lineScanner(): LineScanner {
     wordsHash = BASIS;
     wordsAbout = 0;
     marked = false;
+    afterLoose = false;
   };
   /** The words are followed by no number. */
   const lead = (): void => {
-    if (wordsFrom >= 0) {
+    if (afterLoose && (wordsAbout & ABOUT.loss) !== 0 && wordsTo - wordsFrom <= LONGEST_AFTER) {
+      // `6.93 loss, 0.41 s`
+      numberAt = looseAt;
+      totalAt = -1;
+      slot(SLOT.named, loose, Number.NaN);
+    } else if (wordsFrom >= 0) {
       if (wordsAbout !== 0) slot(SLOT.lead, Number.NaN, Number.NaN);
       else spare++;
     }
@@ -272,6 +286,8 @@ export function lineScanner(): LineScanner {
     outerAbout = 0;
     marked = false;
     begun = false;
+    looseEnd = -1;
+    afterLoose = false;
     let at = from;
 
     while (at < to) {
@@ -299,9 +315,10 @@ export function lineScanner(): LineScanner {
         const after = stop < to ? bytes[stop]! : 0;
         const kindAfter = stop < to ? kindOf[after]! : BLANK;
         if (kindAfter === LETTER && !isBox(bytes, stop)) whole = false;
-        else if (after === MINUS && at > from && bytes[at - 1] === OPEN_SQUARE && isRange(bytes, stop, to)) {
-          // `Batch [0-50]`: what was reached.
+        else if (after === MINUS && opensSquare(bytes, from, at) && isRange(bytes, stop, to)) {
+          // `Batch [0-50]`, `Minibatch[   1- 100]`: what was reached.
           numberAt = stop + 1;
+          while (kindOf[bytes[numberAt]!] === BLANK) numberAt++;
           stop = scanNumber(bytes, numberAt, to);
           number = scanned[0]!;
         } else if (kindAfter === JOINT && after !== SLASH && after !== QUOTE) {
@@ -356,6 +373,14 @@ export function lineScanner(): LineScanner {
             at = stop;
             continue;
           }
+          // A share that was lost: packets, premiums, heat.
+          if ((wordsAbout & ABOUT.loss) !== 0) {
+            spare++;
+            forget();
+            begun = true;
+            at = stop;
+            continue;
+          }
         }
         if (!whole) {
           // A time, a date, a version, a number with a unit: no value, to its end.
@@ -380,6 +405,11 @@ export function lineScanner(): LineScanner {
         if (!Number.isNaN(total)) slot(SLOT.counter, number, total);
         else if (named) slot(SLOT.named, number, total);
         else if (marked || !begun) slot(SLOT.bare, number, total);
+        else if (bytes[stop - 1] !== PERCENT) {
+          loose = number;
+          looseAt = numberAt;
+          looseEnd = stop;
+        }
         begun = true;
         forget();
         at = stop;
@@ -416,9 +446,10 @@ export function lineScanner(): LineScanner {
         words |= flags;
         const length = end - at;
         const next = end < to ? bytes[end]! : 0;
-        // train.py:12 and solver.cpp:218 are places in a source.
-        if (next === COLON && kindOf[bytes[end + 1]!] === DIGIT && isSource(bytes, at, end)) {
+        // train.py:12, logging.py:  99 and solver.cpp:218 are places in a source.
+        if (next === COLON && isPlaceInSource(bytes, at, end)) {
           let digits = end + 1;
+          while (digits < to && kindOf[bytes[digits]!] === BLANK) digits++;
           while (digits < to && kindOf[bytes[digits]!] === DIGIT) digits++;
           at = digits;
           lead();
@@ -445,8 +476,10 @@ export function lineScanner(): LineScanner {
           hash = wordsHash;
           for (let k = at; k < end; k++) hash = Math.imul(hash ^ bytes[k]!, PRIME);
         }
-        if (wordsFrom < 0) wordsFrom = at;
-        else hash = Math.imul(hash ^ 0x20, PRIME);
+        if (wordsFrom < 0) {
+          wordsFrom = at;
+          afterLoose = looseEnd >= 0 && isBlank(bytes, looseEnd, at);
+        } else hash = Math.imul(hash ^ 0x20, PRIME);
         wordsTo = end;
         wordsHash = hash;
         wordsAbout |= flags;
@@ -457,7 +490,20 @@ export function lineScanner(): LineScanner {
         continue;
       }
       at++;
-      if (byte === COLON || byte === EQUALS) {
+      if (byte === EQUALS && bytes[at] === EQUALS) {
+        // A version that is asked for, a comparison.
+        lead();
+        at++;
+      } else if (byte === COLON || byte === EQUALS) {
+        marked = true;
+      } else if (
+        byte === BAR &&
+        (wordsAbout & ABOUT.loss) !== 0 &&
+        !marked &&
+        begun &&
+        isLastCell(bytes, at, to)
+      ) {
+        // `Step 100: train CrossEntropyLoss | 2.31`: the words still wait.
         marked = true;
       } else if (byte === QUOTE || byte === DOUBLE_QUOTE || byte === OPEN_SQUARE) {
         // `"loss": "2.3"` and `[3]`: the words still wait.
@@ -550,6 +596,12 @@ export function shapeOf(bytes: Buffer, from: number, to: number): number {
   return (first >>> 0) * 0x200000 + (second & 0x1fffff);
 }
 
+/** Whether the number of a line follows a word that is the name of a source file. */
+const isPlaceInSource = (bytes: Buffer, from: number, to: number): boolean =>
+  kindOf[bytes[to + 1]!] === DIGIT
+    ? isSource(bytes, from, to)
+    : bytes.toString('latin1', Math.max(from, to - 3), to) === '.py';
+
 /** Whether a word is the name of a source file: a dot and at most four letters at its end. */
 function isSource(bytes: Buffer, from: number, to: number): boolean {
   for (let at = to - 1; at > from && at >= to - 5; at--)
@@ -566,9 +618,32 @@ const mayBeWord = (bytes: Buffer, at: number, to: number): boolean => {
   return first === 0x69 && (bytes[at + 1]! | 0x20) === 0x6e && (bytes[at + 2]! | 0x20) === 0x66;
 };
 
+const isBlank = (bytes: Buffer, from: number, to: number): boolean => {
+  for (let at = from; at < to; at++) if (kindOf[bytes[at]!] !== BLANK) return false;
+  return true;
+};
+
+/** Whether `[` stands before a place, or blanks after it. */
+function opensSquare(bytes: Buffer, from: number, at: number): boolean {
+  let before = at - 1;
+  while (before >= from && kindOf[bytes[before]!] === BLANK) before--;
+  return before >= from && bytes[before] === OPEN_SQUARE;
+}
+
 /** Whether `-50]` follows. */
 function isRange(bytes: Buffer, from: number, to: number): boolean {
-  let at = from + 1;
+  let start = from + 1;
+  while (start < to && kindOf[bytes[start]!] === BLANK) start++;
+  let at = start;
   while (at < to && kindOf[bytes[at]!] === DIGIT) at++;
-  return at > from + 1 && bytes[at] === CLOSE_SQUARE;
+  return at > start && bytes[at] === CLOSE_SQUARE;
+}
+
+/** Whether the rest of a line is one word or number. */
+function isLastCell(bytes: Buffer, from: number, to: number): boolean {
+  let at = from;
+  while (at < to && kindOf[bytes[at]!] === BLANK) at++;
+  const start = at;
+  while (at < to && kindOf[bytes[at]!] !== BLANK && bytes[at] !== BAR) at++;
+  return at > start && isBlank(bytes, at, to);
 }

@@ -61,8 +61,13 @@ function gather(
 }
 
 /** The counter of a skeleton that says most of where training is. */
-function stepSlot({ slots }: Skeleton): Skeleton['slots'][number] | undefined {
-  const steps = slots.filter(({ use }) => use === 'step');
+function stepSlot({ slots, table }: Skeleton): Skeleton['slots'][number] | undefined {
+  // `Batch (t): 0.312` is a time.
+  const steps = slots.filter(
+    ({ use, column }) =>
+      use === 'step' &&
+      (table.columns[column]!.count === 0 || Number.isInteger(table.columns[column]!.value[0])),
+  );
   for (const pattern of PREFERRED) {
     const found = steps.find(({ name }) => pattern.test(name));
     if (found !== undefined) return found;
@@ -170,6 +175,13 @@ function joinEpochs(printed: Cells, of: Cells, epoch: Cells | undefined, name: s
   };
 }
 
+/** WeNet prints `Batch 3/1200`, the epoch before the batch: what stands behind is no total, it goes on with every row. */
+function countsBehind(epoch: Cells, batch: Cells): boolean {
+  if (!isWhole(batch)) return false;
+  const rows = batch.length;
+  return rows > 2 && repeats(batch) === 0 && repeats(epoch) * 2 >= rows;
+}
+
 const rowAxis = (rows: number, notes: string[] = []): Axis => ({
   step: Float64Array.from({ length: rows }, (_, row) => row),
   unit: 'row',
@@ -204,6 +216,10 @@ function axisOf(
       const slot = stepSlot(one);
       return slot === undefined || slot.ofColumn < 0 ? undefined : { column: slot.ofColumn };
     });
+    if (countsBehind(step, ofCells)) {
+      const none = new Float64Array(rows).fill(Number.NaN);
+      return joinEpochs(ofCells, none, step, name) ?? { step: ofCells, unit: 'step', name, notes: [] };
+    }
     return joinEpochs(step, ofCells, epoch, name) ?? { step, unit: 'step', name, notes: [] };
   }
   if (isWhole(ownEpoch)) {

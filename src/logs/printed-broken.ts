@@ -67,9 +67,13 @@ function align(
 /** The place of each row on all axes that its line prints, as one text. */
 function places({ slots, table }: Skeleton): string[] {
   const all = Array.from({ length: table.rows() }, () => '');
-  const columns = AXES.map((use) => slots.find((one) => one.use === use && one.column >= 0)?.column);
+  const columns = AXES.flatMap((use) => {
+    const slot = slots.find((one) => one.use === use && one.column >= 0);
+    // What stands behind a counter may be what counts (WeNet's `Batch 3/1200`).
+    return slot === undefined ? [-1] : [slot.column, slot.ofColumn];
+  });
   for (const index of [...columns, RANK_COLUMN]) {
-    const column = index === undefined ? undefined : table.columns[index];
+    const column = index < 0 ? undefined : table.columns[index];
     const cells = new Map<number, number>();
     for (let k = 0; k < (column?.count ?? 0); k++) cells.set(column!.row?.[k] ?? k, column!.value[k]!);
     for (let row = 0; row < all.length; row++) all[row] += `${cells.get(row) ?? ''} `;

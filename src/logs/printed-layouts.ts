@@ -53,6 +53,24 @@ const LAYOUTS: readonly Layout[] = [
     as: 'step: $<step>',
   },
   {
+    // PyTorch's tutorials: [2,  4000] loss: 1.853
+    marker: '] loss',
+    line: /^\[(?<epoch>\d{1,9}),\s{0,12}(?<batch>\d{1,12})\] loss/,
+    as: 'epoch $<epoch>, batch $<batch>, loss',
+  },
+  {
+    // Tacotron 2: Train loss 120 0.541 Grad Norm 1.2, and Validation loss 1000:  0.612
+    marker: 'oss ',
+    line: /^\s{0,20}(?<name>[A-Za-z]{1,20} loss) (?<step>\d{1,12}):?\s{1,8}(?=[-+]?(?:\d{1,12}\.|nan\b|inf\b)|\S{1,40} Grad Norm )/i,
+    as: 'step $<step>, $<name> ',
+  },
+  {
+    // NVIDIA's DLLogger: {"type": "LOG", "step": [0, 120], "data": {"train_loss": 0.5}}
+    marker: '"step": [',
+    line: /"step": \[(?<epoch>\d{1,9}), (?<step>\d{1,12})\]/,
+    as: '"epoch": $<epoch>, "iteration": $<step>',
+  },
+  {
     // OLMo writes large numbers with separators:     train/Perplexity=54,321
     marker: ',',
     line: /^\s{2,8}(?<name>[A-Za-z][\w/.-]{0,80})=(?<a>\d{1,3}),(?<b>\d{3})(?:,(?<c>\d{3}))?(?:,(?<d>\d{3}))?(?:,(?<e>\d{3}))?$/,

@@ -110,9 +110,12 @@ function isComment(bytes: Buffer, at: number, to: number): boolean {
 
 /** What only a line of a program looks like: a statement, a string, a call that goes on. */
 const PROGRAM =
-  /^\s*(?:[-+<]\s*[\w<]|(?:[[(]\s*)?['"`]|(?:const|let|var|def|class|return|if|elif|else|for|while|assert|expect|print|printf|import|from|case|type|int|float|double|auto|export|await|yield|raise|throw|try|except|self\.|this\.|it\(|test\()\b)|=\s{0,4}(?!tensor|np\.|jnp\.|array|float)[\w.]{1,40}\(|\)\s?=>|=>\s?\{|\w\(\[?\s*['"`]|\bfunction\b|&&|\|\||[!=]==?\s/;
+  /^\s*(?:[-+<]\s*[\w<]|(?:[[(]\s*)?['"`]|(?:const|let|var|def|class|return|if|elif|else|for|while|assert|expect|print|printf|import|from|case|type|int|float|double|auto|export|await|yield|raise|throw|try|except|self\.|this\.|it\(|test\()\b)|=\s{0,4}(?!tensor|np\.|jnp\.|array|float)[\w.]{1,40}\(|\)\s?=>|=>\s?\{|\w\(\[?\s*['"`]|\bfunction\b|&&|\|\|(?!:)|[!=]==?\s/;
+/** A line of a dictionary that Python prints over several: `'training_loss': 0.31}`. */
+const PRINTED_ITEM = /^\s*'[\w/. -]{1,80}': [-+\w.]{1,40}[,}]{0,2}\s*$/;
 const isProgram = (text: string): boolean =>
-  PROGRAM.test(text.slice(0, 200)) || /(?:[{(\\]|[)\]}"'];|[)\]}],)\s*$/.test(text.slice(-20));
+  (PROGRAM.test(text.slice(0, 200)) && !PRINTED_ITEM.test(text)) ||
+  /(?:[{(\\]|[)\]}"'];|[)\]}],)\s*$/.test(text.slice(-20));
 
 export function printedLines(): PrintedLines {
   const scanner = lineScanner();
@@ -316,6 +319,16 @@ const FILE_NAME = /\.[a-z]{1,4}(?:\s|$)/i;
 const LEAST_COSTS = 8;
 const isCost = (name: string): boolean => /^costs?$/i.test(name);
 
+/** Whole numbers that change are a count of what was lost: a season's `win 3 loss 1`. */
+const isCount = (values: ArrayLike<number>): boolean => {
+  const all = Array.from(values);
+  return (
+    all.length > 1 &&
+    all.every((one) => Number.isInteger(one) && Math.abs(one) < 1000) &&
+    new Set(all).size > 1
+  );
+};
+
 /** What is trained on where it is no loss: it rises. */
 const OBJECTIVE = /(?:^|[\s/._-])(?:objective|objf|log[\s_-]?likelihood)$/i;
 const isLossRole = (name: string): 'train' | 'eval' | undefined => {
@@ -343,7 +356,6 @@ type Tells = (name: string) => Group['of'] | undefined;
 /** Some recommenders print no loss: their AUC is all that the log tells. */
 const AUC = /(?:^|[\s/._-])au(?:ro)?c(?:[\s/._-]|$)/i;
 const isAuc: Tells = (name) => (AUC.test(name) ? 'eval' : undefined);
-
 /** The groups of skeletons that go on as a log does, with their places. */
 function acceptGroups(
   all: readonly Skeleton[],
@@ -377,6 +389,7 @@ function acceptGroups(
   return [...groups.values()].flatMap((group) => {
     const placed = placeGroup(group.members, all, lines);
     if (placed === undefined || (isCost(group.name) && placed.rows < LEAST_COSTS)) return [];
+    if (isCount(placed.series.find(({ name }) => name === group.name)?.value ?? [])) return [];
     return [{ group, placed }];
   });
 }

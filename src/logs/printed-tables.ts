@@ -73,6 +73,11 @@ function vowpalRow(text: string): string | undefined {
   return `step: ${counter} | ${name}: ${cell(since)} | average_${name}: ${cell(average)}`;
 }
 
+/** spaCy's header: `E    #       LOSS TOK2VEC  LOSS NER`; the second counts steps. */
+const SPACY_HEADER = /^E\s{1,8}#\s{1,12}(?=LOSS )/;
+/** A heading of its own before a table says what its rows are of. */
+const EVALUATION = /^(?:valid(?:ation)?|eval(?:uation)?|test(?:ing)?)$/i;
+
 export function tableReader(): TableReader {
   let header: string[] | undefined;
   let isVowpal = false;
@@ -80,6 +85,8 @@ export function tableReader(): TableReader {
   let box: string[] | undefined;
   /** The last row that counted: a full bar is drawn once more when it is closed. */
   let lastFound: string | undefined;
+  /** The last line that was not blank. */
+  let before = '';
   /** Whether the bar of this epoch has told a loss that is no number. */
   let toldNaN = false;
 
@@ -99,8 +106,14 @@ export function tableReader(): TableReader {
     isOpen: () => header !== undefined || box !== undefined || isVowpal,
     take(raw) {
       if (raw.length > LONGEST) return undefined;
-      const text = raw.replace(/[│┃]/g, '|').replace(PROGRESS, '');
+      const text = raw
+        .replace(/[│┃]/g, '|')
+        .replace(PROGRESS, '')
+        .replace(/^\s{0,8}# (?=[A-Za-z])/, '')
+        .replace(SPACY_HEADER, 'epoch  step  ');
       const trimmed = text.trim();
+      const heading = EVALUATION.test(before) ? `${before.toLowerCase()} ` : '';
+      if (trimmed !== '') before = trimmed;
       if (VOWPAL_HEADER.test(trimmed)) {
         isVowpal = true;
         return undefined;
@@ -142,7 +155,13 @@ export function tableReader(): TableReader {
       }
       if (text.includes(':') || text.includes('=') || !/loss|nll|ppl|perplexity|gpu_mem/i.test(text))
         return undefined;
-      const cells = cellsOf(text);
+      // `Epoch batch      loss`: wide columns, with counters of one blank between them.
+      const cells = cellsOf(text).flatMap((cell) => {
+        const parts = cell.split(' ');
+        return parts.length > 1 && parts.every((part) => AXIS.test(part) || part === 'batch')
+          ? parts
+          : [cell];
+      });
       if (
         cells.length > 1 &&
         cells.length <= MOST_CELLS &&
@@ -150,7 +169,9 @@ export function tableReader(): TableReader {
         cells.every((cell) => /^[A-Za-z][\w ./@()-]{0,40}$/.test(cell)) &&
         (cells.some(isLoss) || isYolo(cells))
       )
-        header = isYolo(cells) ? yoloNames(cells) : cells;
+        header = isYolo(cells)
+          ? yoloNames(cells)
+          : cells.map((name) => (heading === '' || AXIS.test(name) ? name : `${heading}${name}`));
       return undefined;
     },
   };

@@ -23,7 +23,7 @@ export interface NamedSlot {
 
 /** `step`, `global_step`, `batch_id`, `iter_num`, `up` … */
 const STEP_WORD =
-  /^(?:global[_-]?|train[_-]?|cur(?:rent)?_|opt(?:imizer)?_)?(?:steps?|iter(?:ation)?s?|itr|it|(?:mini-?)?batch(?:es)?|updates?|rounds?|timesteps)(?:_(?:id|idx|num|no|index|count))?$|^(?:(?:.*\/)?total_timesteps|up)$/;
+  /^(?:global[_-]?|train[_-]?|cur(?:rent)?_|opt(?:imizer)?_)?(?:steps?|iter(?:ation)?s?|itr|it|(?:mini-?)?batch(?:es)?|n?updates?|rounds?|timesteps)(?:_(?:id|idx|num|no|index|count))?$|^(?:(?:.*\/)?total_timesteps|up)$/;
 const EPOCH_WORDS = new Set(['epoch', 'epochs', 'ep']);
 const RANK_NAME = /^(?:global |local )?(?:rank|local_rank|global_rank)$/i;
 /** Words before the name of an axis that make something else of it: a limit, a duration, a share. */
@@ -32,6 +32,9 @@ const NO_AXIS =
 /** Words that tell nothing at the ends of a name. */
 const LEADING = /^(?:the|and|with|at|for|of|on|in|current|is|a)\s+/i;
 const TRAILING = /(?<!\s)\s+(?:is|was|at|of|to|on|in|for|after|by|the)$/i;
+
+/** Words that a sentence has between others, and no name. */
+const SENTENCE = /\s(?:that|which|the|our|we|this)\s/i;
 
 /** A name without what was printed around it. */
 export function cleanName(text: string): string {
@@ -133,8 +136,16 @@ export function nameSlots(raw: readonly RawSlot[]): NamedSlot[] {
       } else named.push({ use: 'none', name });
       return;
     }
+    // `[3/300][10/1251]`, `Train: [3/300][10/1251]`: the second counter starts again with each count of the first.
+    const before = raw[k + 1];
+    const holds =
+      k === 0 && kind === SLOT.counter && before?.kind === SLOT.counter && cleanName(before.text) === '';
     if (name === '') {
-      named.push({ use: kind === SLOT.counter ? 'count' : 'none', name: 'batch' });
+      named.push(
+        holds
+          ? { use: 'epoch', name: 'epoch' }
+          : { use: kind === SLOT.counter ? 'count' : 'none', name: 'batch' },
+      );
       return;
     }
     const axis = axisOf(name);
@@ -146,6 +157,11 @@ export function nameSlots(raw: readonly RawSlot[]): NamedSlot[] {
     }
     const words = wordsOf(name);
     const onlySplit = words.every((word) => EVAL_WORDS.has(word) || TRAIN_WORDS.has(word));
+    if (kind === SLOT.counter && holds && onlySplit) {
+      look(name);
+      named.push({ use: 'epoch', name: 'epoch' });
+      return;
+    }
     if (kind === SLOT.counter) {
       look(name);
       named.push(
@@ -161,7 +177,8 @@ export function nameSlots(raw: readonly RawSlot[]): NamedSlot[] {
       named.push({ use: raw[1]?.kind === SLOT.counter ? 'epoch' : 'none', name: 'epoch' });
       return;
     }
-    named.push(name.split(' ').length > 6 || name.length > 120 ? { use: 'none', name } : value(name));
+    const isSentence = name.split(' ').length > 6 || name.length > 120 || SENTENCE.test(name);
+    named.push(isSentence ? { use: 'none', name } : value(name));
   });
   return named;
 }
