@@ -63,6 +63,8 @@ export interface TrainingOptions {
   progress?(done: number, total: number): void;
   /** Batches that every run's parameters are judged on besides; default none. */
   readonly reference?: readonly Batch[];
+  /** Position of the incident's first loss, where a log knows it; default by the capture's own losses. */
+  readonly onset?: number;
 }
 
 /** One way to train on from the capture's initial state. */
@@ -99,7 +101,7 @@ export interface ClosedLoopResult {
   readonly notes: readonly string[];
 }
 
-/** Recorded losses that have to be met, and how closely. Later float32 trajectories are chaotic. */
+/** Recorded losses that have to be met, those up to the incident, and how closely. Later float32 trajectories are chaotic. */
 const CHECKED_STEPS = 5;
 const CHECKED_TOLERANCE = 1e-4;
 
@@ -239,6 +241,7 @@ export async function trainRuns(
     baseline.loss,
     steps.map((step) => step.loss),
     steps.map((step) => step.step),
+    options.onset ?? incidentOfCapture(capture).onset ?? undefined,
   );
   if (check.departsAt !== null && check.follows)
     notes.push(
@@ -265,7 +268,7 @@ export async function trainRuns(
 export async function replayClosedLoop(options: ClosedLoopOptions): Promise<ClosedLoopResult> {
   const { capture, model, rules, learningRateMultipliers = [1] } = options;
   const runs = rules.flatMap((rule) => learningRateMultipliers.map((multiplier) => ({ rule, multiplier })));
-  const { onset } = incidentOfCapture(capture);
+  const onset = options.onset ?? incidentOfCapture(capture).onset;
   const count = options.steps ?? capture.steps.length;
   const references =
     options.references !== undefined
@@ -374,11 +377,16 @@ function appendLost(trace: ClosedLoopTrace, judged: boolean): void {
   trace.engaged.push(false);
 }
 
-/** Holds the computed losses of the recorded clipping against the recorded ones. */
+/**
+ * Holds the computed losses of the recorded clipping against the recorded ones.
+ *
+ * @param onset position of the incident's first loss, the last that is checked (after at least one step): later rounding grows with every step
+ */
 export function checkBaseline(
   computed: readonly number[],
   recorded: readonly (number | null)[],
   steps: readonly number[],
+  onset = CHECKED_STEPS,
 ): BaselineCheck {
   let firstSteps = 0;
   let worstAt = 0;
@@ -391,7 +399,7 @@ export function checkBaseline(
       Object.is(loss, expected) || (Number.isNaN(loss) && Number.isNaN(expected))
         ? 0
         : Math.abs(loss - expected) / Math.max(Math.abs(expected), 1e-12);
-    if (i < CHECKED_STEPS) {
+    if (i < CHECKED_STEPS && i <= Math.max(1, onset)) {
       compared++;
       if (!(difference <= firstSteps)) {
         firstSteps = difference;

@@ -185,6 +185,16 @@ it('checkBaseline: missing losses, NaN on both sides, the first departure', () =
   });
 });
 
+it('checkBaseline: the losses up to the onset are checked, after it rounding grows', () => {
+  const recorded = [1, 2, 40, 9000, 1e6];
+  const computed = [1, 2, 40, 9100, 1.2e6];
+  const numbers = [1, 2, 3, 4, 5];
+  expect(checkBaseline(computed, recorded, numbers)).toMatchObject({ follows: false });
+  expect(checkBaseline(computed, recorded, numbers, 2)).toMatchObject({ follows: true, departsAt: 4 });
+  // One step is taken in any case: the first loss alone says nothing of the optimizer.
+  expect(checkBaseline([1, 3], [1, 2], [1, 2], 0)).toMatchObject({ follows: false });
+});
+
 it('a state file carries a replay over an interruption, and refuses to serve another', async () => {
   const folder = mkdtempSync(join(tmpdir(), 'clippy-diag-state-'));
   const stateFile = join(folder, 'state.json');
