@@ -18,7 +18,7 @@ export type Ended = Readonly<Record<'referenceLoss' | 'updateNorm', readonly num
  * How a training ended on the reference batches.
  *
  * @param trace of it, from the capture's initial state
- * @param usualUpdate median norm of the recorded updates before the first harmful step
+ * @param usualUpdate of the recorded updates before the first harmful step, as {@link usualUpdate} has it
  * @param from position of the first harmful step, or of the onset where there is none
  * @returns null where fewer than twenty clean steps come after, or the level before is not known and the end is not far above
  * every state before
@@ -40,9 +40,12 @@ export function outcomeOf(
   return final <= HOLDS * level ? 'holds' : final <= HURT * level ? 'hurt' : 'lost';
 }
 
-/** Median norm of the updates before a position; NaN where none is finite. */
+/** Steps before an incident that say how large an update is. */
+const USUAL = 20;
+
+/** Median norm of the last updates before a position; NaN where none is finite. In a warm-up those long before are smaller. */
 export const usualUpdate = (updateNorm: readonly number[], until: number): number =>
-  medianOf(updateNorm.slice(0, until).filter(Number.isFinite));
+  medianOf(updateNorm.slice(Math.max(0, until - USUAL), until).filter(Number.isFinite));
 
 /** Where harm is measured from: the first harmful step, or the onset where no step did harm. */
 export const harmFrom = ({ harmful }: Pick<References, 'harmful'>, onset: number): number => harmful ?? onset;

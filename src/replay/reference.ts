@@ -11,6 +11,7 @@ import { located } from '../model/errors.ts';
 import { medianOf } from '../model/order-statistics.ts';
 import { alongRecorded } from './along-recorded.ts';
 import type { Prepared } from './follow.ts';
+import { HURT } from './outcome.ts';
 
 /** Loss of one recorded batch at weights of an earlier step. */
 export interface BatchLoss {
@@ -40,7 +41,7 @@ export interface References {
   readonly harmful: number | null;
   /** The largest of that loss over the states up to the onset; NaN where none is finite. */
   readonly highest: number;
-  /** Median of that loss over the states before; null where there are fewer than eight. */
+  /** Median of that loss over the states before; null where there are fewer than eight, or it had risen by then. */
   readonly level: number | null;
 }
 
@@ -177,13 +178,17 @@ export function highestBefore(loss: readonly number[], until: number): number {
   return finite.length === 0 ? Number.NaN : Math.max(...finite);
 }
 
-/** Median of the reference loss over the states up to a position, at most twenty; null where there are fewer than eight. */
+/**
+ * Median of the reference loss over the states up to a position, at most twenty; null where there are fewer than eight, or where it
+ * had risen since the first of all: a loss that rises from the first recorded step on has no level to go back to.
+ */
 export function levelBefore(loss: readonly number[], until: number): number | null {
   const calm = loss
     .slice(0, until + 1)
     .filter(Number.isFinite)
     .slice(-USUAL);
-  return calm.length < LEAST_STATES ? null : medianOf(calm);
+  const level = calm.length < LEAST_STATES ? Number.NaN : medianOf(calm);
+  return level <= HURT * loss[0]! ? level : null;
 }
 
 /**

@@ -1,9 +1,69 @@
 import { describe, expect, it } from 'vitest';
-import { incidentUpdates, judgeClosedLoop, judgeEstimate } from '../../src/replay/verdict.ts';
+import type { ClosedLoopTrace } from '../../src/replay/closed-loop.ts';
+import { levelBefore, type References } from '../../src/replay/reference.ts';
+import {
+  incidentUpdates,
+  judgeByReference,
+  judgeClosedLoop,
+  judgeEstimate,
+} from '../../src/replay/verdict.ts';
 
 const flat = (length: number, value = 1): number[] =>
   Array.from({ length }, (_, i) => value * (1 + 0.01 * Math.sin(i)));
 const steps = (length: number): number[] => Array.from({ length }, (_, i) => 100 + i);
+
+describe('by reference batches, a run that comes back', () => {
+  const traceOf = (loss: number[]): ClosedLoopTrace => ({
+    loss,
+    taskLoss: [],
+    minClipFactor: loss.map(() => 1),
+    updateNorm: loss.map(() => 1),
+    engaged: loss.map(() => false),
+    referenceLoss: flat(loss.length),
+    bottleneck: null,
+    ended: null,
+  });
+  const references: References = {
+    at: 25,
+    later: [],
+    usual: [0, 2],
+    unlike: new Set(),
+    onsetBatch: [],
+    before: [0],
+    after: [69],
+    batches: [],
+    loss: flat(71),
+    harmful: null,
+    highest: 1,
+    level: 1,
+  };
+  const spike = (height: number): number[] => [...flat(30), height, ...flat(39)];
+  const judge = (loss: number[]) =>
+    judgeByReference({
+      trace: traceOf(loss),
+      baseline: traceOf([...flat(30), 10, 20, 10, ...flat(37)]),
+      references,
+      onset: 30,
+      steps: steps(70),
+      history: [],
+    });
+  it('is prevented where no loss is above what was usual', () => {
+    expect(judge(flat(70)).verdict).toBe('prevented');
+  });
+  it('is not said to be prevented where a spike is left that the judge takes for none', () => {
+    const left = judge(spike(1.04));
+    expect(judgeClosedLoop(spike(1.04), spike(20), steps(70)).verdict).toBe('prevented');
+    expect(left.verdict).toBe('cannot-tell');
+    expect(left.why).toMatch(/but the loss is 1\.04 at step 130, where up to 1\.02\d* was usual$/);
+  });
+});
+
+it('a level before takes eight states, and none where the loss had risen since the first', () => {
+  expect(levelBefore([1, 1, 1, 1, 1, 1, 1, 9], 6)).toBeNull();
+  expect(levelBefore([1.1, 2, 3, 2, 1, 2, 1, 1, 9], 7)).toBeCloseTo(1.55);
+  expect(levelBefore([4, 3, 2, 2, 1, 1, 1, 1, 1, 9], 8)).toBe(1);
+  expect(levelBefore([1, 2, 4, 8, 16, 32, 64, 128, 256], 8)).toBeNull();
+});
 
 describe('closed loop', () => {
   const calm = flat(70);
