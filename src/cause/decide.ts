@@ -10,6 +10,7 @@ import { LEAST_STATES, type References } from '../replay/reference.ts';
 import type { Change } from './changes.ts';
 import type { Observed } from './observe.ts';
 import type { PlannedArm } from './plan.ts';
+import type { ShorterSteps } from './shorter-steps.ts';
 
 export interface DecideInput {
   /** Position of the onset. */
@@ -27,6 +28,8 @@ export interface DecideInput {
   })[];
   /** Whether any rule held in the closed loop. */
   readonly ruleHolds: boolean;
+  /** Where fewer states came before than make a level: what shorter steps did to the same batches; null where that is not known. */
+  readonly shorter: ShorterSteps | null;
   /** What the recorded run had and the same training from the same batches, computed anew and well, has not; null where they agree. */
   readonly unrecorded: Unrecorded | null;
 }
@@ -112,6 +115,7 @@ export function decideCause(input: DecideInput): Cause {
     const [largest] = bySize;
     if (largest !== undefined)
       return made(largest.trigger, 'likely', largest.evidence.statement, others(bySize));
+    if (input.shorter !== null) return fromShorterSteps(input.shorter, steps, made);
     return fromSteps(input, made);
   }
   const sudden = changes.filter(({ gradual }) => gradual !== true);
@@ -162,11 +166,27 @@ function notShown({ onset, observed, hasModel }: DecideInput): string {
 }
 const countOf = (steps: number): string => `${steps} ${steps === 1 ? 'step' : 'steps'}`;
 
-/** What the recorded steps alone suggest. */
-function fromSteps(
-  input: DecideInput,
-  made: (trigger: Trigger, confidence: Cause['confidence'], statement: string) => Cause,
+type Made = (trigger: Trigger, confidence: Cause['confidence'], statement: string) => Cause;
+
+/** What changed lies before the first recorded step and is none of what was compared: the steps are too long for the loss as it is. */
+function fromShorterSteps(
+  { label, first, ofRun, end, recordedEnd }: ShorterSteps,
+  [step]: readonly number[],
+  made: Made,
 ): Cause {
+  const same = ofRun
+    ? `the loss rises from the first steps of the run on, with nothing changed`
+    : `losses and learning rate of the first recorded steps are those that were logged before step ${step}`;
+  const back = ofRun ? '' : `. Where clipping was on before step ${step}, put it back`;
+  return made(
+    'sharpness',
+    'likely',
+    `${same}; with ${label} the same batches do no harm: the loss on reference batches is ${formatNumber(first)} at step ${step} and ends at ${formatNumber(end)}, where without it ends at ${formatNumber(recordedEnd)}${back}`,
+  );
+}
+
+/** What the recorded steps alone suggest. */
+function fromSteps(input: DecideInput, made: Made): Cause {
   const { onset, observed } = input;
   const { steps, updateNorm, loss } = observed;
   const usual = usualRange(updateNorm.slice(Math.max(0, onset - 30), Math.max(0, onset - 1)));

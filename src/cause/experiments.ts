@@ -14,6 +14,7 @@ import {
   type ClosedLoopResult,
   type ClosedLoopTrace,
   replayClosedLoop,
+  type Training,
   type TrainingOptions,
   type TrainingRun,
   trainRuns,
@@ -29,6 +30,7 @@ import { decideCause } from './decide.ts';
 import { observe } from './observe.ts';
 import { type PlannedArm, planArms } from './plan.ts';
 import { leastFirst, rankRemedies } from './remedies.ts';
+import { type Before, shorterSteps } from './shorter-steps.ts';
 import { armLabel, interferenceOf, noneNeeded, notClip, remedyOf, type Tried } from './tried.ts';
 
 export interface ExperimentOptions {
@@ -38,6 +40,8 @@ export interface ExperimentOptions {
   readonly rules: readonly RuleChoice[];
   /** Position of the onset of the incident among the steps. */
   readonly onset: number;
+  /** What the log has of the run right before the capture. */
+  readonly before: Before;
   /** The newest whole checkpoint at or before a step. */
   checkpointBefore(step: number): string | null;
   batch(index: number): Promise<Batch>;
@@ -103,6 +107,7 @@ export async function runExperiments(options: ExperimentOptions): Promise<Experi
     capture,
     model,
     batch: options.batch,
+    onset,
     ...(references === null ? {} : { reference: references.batches }),
     ...(baseline === undefined ? {} : { resume: { finished: [baseline], partial: null } }),
     progress: (done, total) => options.progress(what, done, total),
@@ -144,6 +149,17 @@ export async function runExperiments(options: ExperimentOptions): Promise<Experi
   const unrecorded = follows
     ? unrecordedIn(armed, capture, prepared, observed, onset, without.outcome === 'holds')
     : null;
+  const shorter =
+    references === null || armed === null || !follows
+      ? null
+      : shorterSteps(
+          options.before,
+          observed,
+          references,
+          onset,
+          armed.baseline.updateNorm[0]!,
+          triesOfShorter(options, arms, armed, closedLoop),
+        );
   const cause = decideCause({
     onset,
     observed,
@@ -152,6 +168,7 @@ export async function runExperiments(options: ExperimentOptions): Promise<Experi
     changes: follows || references === null ? changes : changes.filter(({ trigger }) => trigger !== 'data'),
     arms: follows ? arms : [],
     ruleHolds: ruled.some(({ outcome }) => outcome === 'holds'),
+    shorter,
     unrecorded,
   });
 
@@ -180,11 +197,13 @@ export async function runExperiments(options: ExperimentOptions): Promise<Experi
       held.set(one, { tried: ends.length, held: ends.filter((end) => end === 'holds').length });
     }
 
-  const remedies = tried
-    .filter(({ rule, planned: plan }) => plan !== null || rule.label !== recorded.label)
-    .map((one) =>
-      remedyOf(one, held.get(one) ?? { tried: 0, held: 0 }, without.finalLoss, options, references),
-    );
+  const candidates = tried.filter(
+    ({ rule, planned: plan }) => plan !== null || rule.label !== recorded.label,
+  );
+  const remedies = candidates.map((one) =>
+    remedyOf(one, held.get(one) ?? { tried: 0, held: 0 }, without.finalLoss, options, references),
+  );
+  const showed = candidates.findIndex(({ rule, planned: plan }) => shorter?.by === (plan?.arm ?? rule));
   return {
     cause,
     remedies:
@@ -192,7 +211,7 @@ export async function runExperiments(options: ExperimentOptions): Promise<Experi
         ? [asComputed(unrecorded, without, options, references)]
         : back
           ? [noneNeeded(cause, without.finalLoss), ...rankRemedies(remedies.filter(notClip), cause.trigger)]
-          : rankRemedies(remedies, cause.trigger),
+          : rankRemedies(remedies, cause.trigger, remedies[showed]),
     entries: [
       ...(closedLoop?.entries ?? []),
       ...(armed === null
@@ -207,6 +226,28 @@ export async function runExperiments(options: ExperimentOptions): Promise<Experi
     notes,
     notRun,
   };
+}
+
+/** What shortens the steps and nothing else: the clipping of before, the rules, lower rates. */
+function triesOfShorter(
+  { before: { clipping }, rules }: ExperimentOptions,
+  planned: readonly PlannedArm[],
+  { traces }: Training,
+  loop: ClosedLoopResult | null,
+) {
+  const clipped = (loop?.entries ?? []).map(({ referenceLoss = [], updateNorm }, k) => {
+    const by = rules[k]!;
+    const earlier = by.label === clipping?.label;
+    const label = earlier ? `the clipping of before, ${by.label}, put back` : `clipping with ${by.label}`;
+    return { referenceLoss, updateNorm, by, earlier, label };
+  });
+  return [
+    ...clipped.filter(({ earlier }) => earlier),
+    ...clipped.filter(({ earlier }) => !earlier),
+    ...planned.flatMap(({ arm, undoes }, k) =>
+      undoes === 'sharpness' ? [{ ...traces[k]!, by: arm, label: `the ${armLabel(arm)}` }] : [],
+    ),
+  ];
 }
 
 /** Batches before an incident at which a ratio is measured. */

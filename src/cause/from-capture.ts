@@ -94,6 +94,7 @@ export async function causeOfCapture(
     changes,
     arms: [],
     ruleHolds: false,
+    shorter: null,
     unrecorded: null,
   });
   return {

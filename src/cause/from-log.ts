@@ -65,12 +65,35 @@ export function causeFromLog(run: Run, onsetStep: number, recovered: boolean): W
   return { cause, remedies };
 }
 
-/** A cause that was not found, with the resume shortly before the incident, which the log knows of and a capture does not. */
-export function withResume(why: Why, ofLog: Why): Why {
-  const resume = ofLog.cause.evidence.find(({ id }) => id === 'resume');
-  if (why.cause.trigger !== 'none-found' || resume === undefined) return why;
-  const statement = `${resume.statement}: compare how the two were launched (clipping, learning rate, optimizer state, order of the data); ${why.cause.statement}`;
-  return { ...why, cause: { ...why.cause, statement, evidence: [...why.cause.evidence, resume] } };
+/**
+ * A cause that no experiment showed, with what only the log knows: a learning rate that rose before the first recorded step, and a
+ * resume shortly before the incident.
+ *
+ * @param start first step of the capture
+ */
+export function withLog(why: Why, ofLog: Why, start: number): Why {
+  const { trigger, confidence, evidence, statement } = why.cause;
+  const [told] = ofLog.cause.evidence;
+  const unseen = told?.id === 'learning-rate' && told.at.step! <= start;
+  if (trigger === 'none-found' && unseen)
+    return {
+      cause: { ...why.cause, ...ofLog.cause, evidence: [...ofLog.cause.evidence, ...evidence] },
+      remedies: why.remedies.some(({ tried }) => tried !== null) ? why.remedies : ofLog.remedies,
+    };
+  const open = trigger === 'none-found' || (trigger === 'sharpness' && confidence === 'likely');
+  if (!open || told?.id !== 'resume') return why;
+  const compare =
+    trigger === 'none-found'
+      ? ': compare how the two were launched (clipping, learning rate, optimizer state, order of the data)'
+      : '';
+  return {
+    ...why,
+    cause: {
+      ...why.cause,
+      statement: `${told.statement}${compare}; ${statement}`,
+      evidence: [...evidence, told],
+    },
+  };
 }
 
 type Made = (trigger: Trigger, statement: string, evidence: readonly CauseEvidence[]) => Cause;

@@ -73,6 +73,7 @@ export function causeOfLoops(
     changes,
     arms,
     ruleHolds: ruled.some(({ outcome }) => outcome === 'holds'),
+    shorter: null,
     // Its baseline ran in the own framework and precision.
     unrecorded: null,
   });

@@ -22,9 +22,9 @@ export const leastFirst = (a: Held, b: Held): number =>
 
 /**
  * The order in which remedies are read: those that hold, as {@link leastFirst} has them; those that were tried and are not known
- * to hold; those that do not; the untried last.
+ * to hold, the one that the cause is told by before the others; those that do not; the untried last.
  */
-export function rankRemedies(candidates: readonly Remedy[], trigger: Trigger): Remedy[] {
+export function rankRemedies(candidates: readonly Remedy[], trigger: Trigger, told?: Remedy): Remedy[] {
   const group = ({ holds, tried }: Remedy): number =>
     holds === true ? 0 : tried === null ? 3 : holds === null ? 1 : 2;
   const endOf = ({ finalLoss }: Remedy): number => finalLoss ?? Number.MAX_VALUE;
@@ -36,6 +36,7 @@ export function rankRemedies(candidates: readonly Remedy[], trigger: Trigger): R
   return [...candidates].sort(
     (a, b) =>
       group(a) - group(b) ||
+      Number(b === told) - Number(a === told) ||
       // Of what is not known to hold the lowest loss is what speaks for one.
       (a.holds === true ? leastFirst(heldOf(a), heldOf(b)) : endOf(a) - endOf(b)) ||
       a.interference - b.interference,

@@ -126,7 +126,8 @@ export function endText(
   const level = references?.level ?? null;
   const at = `the loss on reference batches ends at ${formatNumber(finalLoss)}${level === null ? '' : `, where ${formatNumber(level)} was usual`}`;
   const more = tried === 0 ? '' : ` (also in ${held} of ${tried} other orders of the batches)`;
-  if (outcome === null) return `too little was recorded after the incident to tell whether it holds; ${at}`;
+  if (outcome === null)
+    return `too little was recorded ${level === null ? 'before' : 'after'} the incident to tell whether it holds; ${at}`;
   if (outcome === 'holds') return `it holds${more}: ${at}`;
   if (outcome === 'frozen') return `it does not learn any more: its updates are too small; ${at}`;
   return outcome === 'hurt' ? `it is hurt: ${at}` : `it does not hold: ${at}`;

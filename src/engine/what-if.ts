@@ -4,7 +4,8 @@
  */
 import type { Capture } from '../captures/read.ts';
 import { causeOfCapture } from '../cause/from-capture.ts';
-import { causeFromLog, NO_CAUSE, type Why, withResume } from '../cause/from-log.ts';
+import { causeFromLog, NO_CAUSE, type Why, withLog } from '../cause/from-log.ts';
+import type { Before } from '../cause/shorter-steps.ts';
 import type { ModelEvidence } from '../measure/model-evidence.ts';
 import { newestBefore, type PlacedCheckpoint } from '../measure/placed-checkpoint.ts';
 import { DiagError, reasonOf } from '../model/errors.ts';
@@ -18,6 +19,7 @@ import { replayCapture } from '../replay/replay.ts';
 import { chooseRules, leavesAll, type RuleChoice } from '../rules/choice.ts';
 import { parseRule } from '../rules/parse.ts';
 import { DEFAULT_RULES } from '../rules/registry.ts';
+import { beforeOf } from './before-capture.ts';
 import type { Limits, RunEvidence } from './evidence.ts';
 import { lossesApart, onsetOf, placed } from './which-run.ts';
 
@@ -65,10 +67,12 @@ export async function whatIf(
     const guarded = onset === null ? null : guardTried(capture, recorded.entries, onset);
     const eigenvalues = recordedCurvature(capture.manifest);
     const around = placed(checkpoints, files, run);
-    const model = await closerLook(capture, rules, onset, around, limits);
+    const before = beforeOf(run, captures, capture);
+    const tried = withClipping(rules, before);
+    const model = await closerLook(capture, tried, onset, around, limits, before);
     const context = { capture, checkpointBefore: (step: number) => newestBefore(around, step) };
     const ofCapture = model.why ?? (await causeOfCapture(context, onset, recovered, recorded.entries));
-    const why = ofCapture === null ? ofLog : withResume(ofCapture, ofLog);
+    const why = ofCapture === null ? ofLog : withLog(ofCapture, ofLog, capture.steps[0]!.step);
     const others = captures.filter((one) => one !== capture);
     return {
       cause: why.cause,
@@ -124,6 +128,10 @@ function otherSettings({ hyperparameters }: Run, { path, manifest }: Capture): s
   ];
 }
 
+/** The rules that are tried, and the clipping of before where it is none of them. */
+const withClipping = (rules: readonly RuleChoice[], { clipping }: Before): readonly RuleChoice[] =>
+  clipping === null || rules.some(({ label }) => label === clipping.label) ? rules : [...rules, clipping];
+
 /** Where a closed loop under a rule was made, it decides: one report never says both. */
 function replaced(entries: readonly ReplayEntry[]): ReplayEntry[] {
   const key = ({ rule, label, learningRateMultiplier = 1 }: ReplayEntry): string =>
@@ -171,6 +179,7 @@ async function closerLook(
   onsetStep: number | null,
   checkpoints: readonly PlacedCheckpoint[],
   limits: Limits,
+  before: Before,
 ): Promise<ModelEvidence> {
   const nothing = (reason: string): ModelEvidence => ({
     why: null,
@@ -186,5 +195,5 @@ async function closerLook(
   if ((await capture.batch(0)).size === 0)
     return nothing('the capture holds no batches: hand them to the recorder (docs/recorders.md)');
   const { modelEvidence } = await import('../measure/model-evidence.ts');
-  return modelEvidence(capture, rules, onsetStep, checkpoints, limits);
+  return modelEvidence(capture, rules, onsetStep, checkpoints, limits, before);
 }

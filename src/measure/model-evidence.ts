@@ -4,6 +4,7 @@
  */
 import type { Capture } from '../captures/read.ts';
 import { lastBefore, runExperiments } from '../cause/experiments.ts';
+import { type Before, NOTHING_BEFORE } from '../cause/shorter-steps.ts';
 import type { Cause, Remedy } from '../model/cause.ts';
 import type { CurvatureEntry, RatioSpread } from '../model/curvature.ts';
 import { DiagError, diagError, reasonOf } from '../model/errors.ts';
@@ -46,6 +47,7 @@ const CHECKPOINTS = 12;
 /**
  * @param onsetStep where the loss left its band; curvature is measured there too, if it was recorded
  * @param checkpoints of the same run; the last ones before the onset come first
+ * @param runBefore what the log has of the run right before the capture
  */
 export async function modelEvidence(
   capture: Capture,
@@ -53,6 +55,7 @@ export async function modelEvidence(
   onsetStep: number | null,
   checkpoints: readonly PlacedCheckpoint[],
   { clock, deadline, onProgress }: Limits,
+  runBefore: Before = NOTHING_BEFORE,
 ): Promise<ModelEvidence> {
   const replay: ReplayEntry[] = [];
   const curvature: CurvatureEntry[] = [];
@@ -99,6 +102,7 @@ export async function modelEvidence(
         model,
         rules,
         onset,
+        before: runBefore,
         checkpointBefore: (step) => newestBefore(checkpoints, step),
         batch: (index) => captureBatch(capture, index),
         progress,

@@ -3,6 +3,7 @@ import { diagError } from '../model/errors.ts';
 import { nearest } from '../model/nearest.ts';
 import { type OptionSpec, type Options, type OptionValue, resolveOptions } from '../model/options.ts';
 import type { ReplayEntry } from '../model/replay.ts';
+import { globalNormRule } from './global-norm.ts';
 import { none } from './none.ts';
 import { RULES } from './registry.ts';
 import type { ClipRule, OptimizerTraits } from './rule.ts';
@@ -96,6 +97,10 @@ export const compose = (parts: readonly RulePart[]): RuleChoice => ({
 
 /** The baseline of every comparison. */
 export const NO_CLIPPING: RuleChoice = compose([partOf(none, undefined, {})]);
+
+/** The clip of the norm of all gradients at a limit, as settings name it. */
+export const clippingAt = (limit: number): RuleChoice =>
+  compose([partOf(globalNormRule, undefined, { maxNorm: limit })]);
 
 /** Whether a choice leaves every step as it is. */
 export const leavesAll = ({ parts }: RuleChoice): boolean => parts.every(({ rule }) => rule.identity);

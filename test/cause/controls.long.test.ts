@@ -2,10 +2,10 @@
  * Causes of runs of which the truth is known because they are made here: the incident's own net and clean batches, trained with
  * one thing changed. Controls: nothing changed, and a bad batch that does no harm.
  */
-import { cpSync, mkdtempSync, rmSync } from 'node:fs';
+import { cpSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { expect, it } from 'vitest';
+import { describe, expect, it } from 'vitest';
 import { openCapture } from '../../src/captures/read.ts';
 import { createCapture } from '../../src/captures/write.ts';
 import { analyze } from '../../src/engine/analyze.ts';
@@ -29,10 +29,12 @@ interface Made {
   readonly overflowAt?: number;
   /** The step before which the accumulators begin anew, unseen by the recorder. */
   readonly resetAt?: number;
+  /** Steps that were taken and logged before the capture, under clipping that it does not have. */
+  readonly before?: { readonly batches: readonly number[]; readonly rule: string; readonly told?: true };
 }
 
 /** Trains and records a run, and analyzes it. */
-async function analyzed({ batches, rate = () => 1, rule = 'none', overflowAt, resetAt }: Made) {
+async function analyzed({ batches, rate = () => 1, rule = 'none', overflowAt, resetAt, before }: Made) {
   const folder = mkdtempSync(join(tmpdir(), 'clippy-diag-cause-'));
   try {
     const capture = await openCapture(source);
@@ -42,6 +44,28 @@ async function analyzed({ batches, rate = () => 1, rule = 'none', overflowAt, re
     const stepper = createStepper({ rule: choice!, optimizers: setup.optimizers, precision: 'float32' });
     const { name, learningRate, options } = capture.manifest.optimizers[0]!;
     const [part] = choice!.parts;
+    const log: object[] = [];
+    const gradientAt = async (index: number) => {
+      const flat = model.flatten(tensors.map(({ w }) => w));
+      const { loss, gradient } = await model.objective.gradient(flat, [await captureBatch(capture, index)]);
+      const gradients = tensors.map(({ w }) => ({ values: new Float32Array(w.length) }));
+      model.unflatten(
+        gradient,
+        gradients.map(({ values }) => values),
+      );
+      return { loss, gradients };
+    };
+    const first = 1000 + (before?.batches.length ?? 0);
+    const earlier = createStepper({
+      rule: parseRule(before?.rule ?? 'none')[0]!,
+      optimizers: setup.optimizers,
+      precision: 'float32',
+    });
+    for (const [step, index] of (before?.batches ?? []).entries()) {
+      const { loss, gradients } = await gradientAt(index);
+      log.push({ step: 1000 + step, loss, lr: learningRate! * rate(0) });
+      earlier.step(tensors, gradients, [learningRate! * rate(0)]);
+    }
     const writer = await createCapture(
       folder,
       {
@@ -62,19 +86,13 @@ async function analyzed({ batches, rate = () => 1, rule = 'none', overflowAt, re
       ),
     );
     for (const [step, index] of batches.entries()) {
-      const batch = await captureBatch(capture, index);
       if (step === resetAt) for (const { slots } of tensors) slots.accumulator!.fill(0.1);
-      const flat = model.flatten(tensors.map(({ w }) => w));
-      const { loss, gradient } = await model.objective.gradient(flat, [batch]);
-      const gradients = tensors.map(({ w }) => ({ values: new Float32Array(w.length) }));
-      model.unflatten(
-        gradient,
-        gradients.map(({ values }) => values),
-      );
+      const { loss, gradients } = await gradientAt(index);
       if (step === overflowAt) gradients[0]!.values[0] = Number.POSITIVE_INFINITY;
       const rates = [learningRate! * rate(step)];
+      log.push({ step: first + step, loss, lr: rates[0]! });
       await writer.step({
-        step: 1000 + step,
+        step: first + step,
         learningRate: rates[0]!,
         loss,
         gradients: gradients.map(({ values }) => ({ values: values.slice() })),
@@ -85,7 +103,13 @@ async function analyzed({ batches, rate = () => 1, rule = 'none', overflowAt, re
     await writer.finish();
     await model.objective.close();
     cpSync(join(source, 'model.json'), join(folder, 'model.json'));
-    const report = await analyze([folder], { toolVersion: '0', now: () => new Date(), budget: 600 });
+    const logFile = join(folder, 'train.jsonl');
+    const limit = before?.rule.split(':')[1];
+    if (before?.told === true)
+      writeFileSync(join(folder, 'args.json'), JSON.stringify({ max_grad_norm: Number(limit) }));
+    if (before !== undefined) writeFileSync(logFile, log.map((line) => JSON.stringify(line)).join('\n'));
+    const named = before === undefined ? [folder] : [logFile, folder];
+    const report = await analyze(named, { toolVersion: '0', now: () => new Date(), budget: 600 });
     expect(report.warnings).toEqual([]);
     return report.runs[0]!;
   } finally {
@@ -144,5 +168,36 @@ it('accumulators that begin anew within the steps: the optimizer state; carried 
     action: 'restore-optimizer-state',
     holds: true,
     from: { step: 1026, path: null },
+  });
+});
+
+describe('clipping that was on before the capture, and is not any more', () => {
+  const before = { batches: calm.slice(0, 30), rule: 'global-norm:0.05' };
+  it('where the steps are too long without it: sharpness, likely, and what would have kept them short', async () => {
+    const run = await analyzed({ batches: calm, before, rate: () => 15 });
+    expect(run.cause).toMatchObject({ trigger: 'sharpness', confidence: 'likely' });
+    expect(run.cause!.statement).toMatch(/Where clipping was on before step 1030, put it back/);
+    expect(run.remedies![0]).toMatchObject({ holds: null, tried: 'closed-loop' });
+  });
+  it('where the settings beside the log name it, it is what was put back', async () => {
+    const run = await analyzed({ batches: calm, before: { ...before, told: true }, rate: () => 15 });
+    expect(run.cause!.statement).toMatch(
+      /; with the clipping of before, global-norm:0\.05, put back the same/,
+    );
+    expect(run.remedies![0]).toMatchObject({
+      action: 'clip',
+      rule: 'global-norm:0.05',
+      tried: 'closed-loop',
+    });
+  });
+  it('a twin that does without it: nothing', async () => {
+    const run = await analyzed({ batches: calm, before });
+    expect(run.cause).toMatchObject({ trigger: 'none-found', mechanism: 'none' });
+    expect(run.remedies!.map(({ action }) => action)).toEqual(['none-needed']);
+  });
+  it('where the batches are others from then on: not sharpness', async () => {
+    const run = await analyzed({ batches: [...SURGE, ...SURGE, ...calm], before });
+    expect(run.verdict.onsetStep).not.toBeNull();
+    expect(run.cause!.trigger).not.toBe('sharpness');
   });
 });

@@ -7,12 +7,14 @@ import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { changesBy, raisedRate } from '../../src/cause/changes.ts';
 import { type DecideInput, decideCause } from '../../src/cause/decide.ts';
-import { causeFromLog, NO_CAUSE, suggestionFor, withResume } from '../../src/cause/from-log.ts';
+import { causeFromLog, NO_CAUSE, suggestionFor, withLog } from '../../src/cause/from-log.ts';
 import { pasteRate, pasteSkip } from '../../src/cause/paste.ts';
 import { rankRemedies, untried } from '../../src/cause/remedies.ts';
+import { type Before, shorterSteps } from '../../src/cause/shorter-steps.ts';
 import { remedyAdvice, wayBack } from '../../src/cause/way-back.ts';
 import { isRaised, usualRange } from '../../src/incidents/unlike.ts';
 import { type Cause, EVIDENCE_IDS, type Remedy } from '../../src/model/cause.ts';
+import type { ReplayArm } from '../../src/model/replay.ts';
 import type { Run, TimeSeries } from '../../src/model/run.ts';
 import { batchOrder } from '../../src/replay/matrix.ts';
 import { outcomeOf } from '../../src/replay/outcome.ts';
@@ -268,6 +270,7 @@ describe('a cause that was not found says what is missing', () => {
       changes: [],
       arms: [],
       ruleHolds: false,
+      shorter: null,
       unrecorded: null,
       hasModel: false,
       ...more,
@@ -309,16 +312,147 @@ describe('a cause that was not found says what is missing', () => {
     const series = { ...run.series[0]!, step: steps, attemptOffsets: [0, 3] };
     const ofLog = causeFromLog({ ...run, series: [series] }, 102, false);
     expect(ofLog.cause.trigger).toBe('optimizer-state');
-    const { cause } = withResume(why, ofLog);
+    const { cause } = withLog(why, ofLog, 101);
     expect(cause).toMatchObject({ trigger: 'none-found', confidence: null });
     expect(cause.statement).toMatch(
       /after training was resumed at step 101: compare how the two were launched .*; learning rate and gradients say nothing/,
     );
     expect(cause.evidence.map(({ id }) => id)).toContain('resume');
-    expect(withResume(why, NO_CAUSE)).toBe(why);
+    expect(withLog(why, NO_CAUSE, 101)).toBe(why);
     const shown = { ...why, cause: { ...why.cause, trigger: 'data' as const } };
-    expect(withResume(shown, ofLog)).toBe(shown);
+    expect(withLog(shown, ofLog, 101)).toBe(shown);
   });
+});
+
+describe('an incident right after the first recorded step', () => {
+  const count = 40;
+  const flat = (value: number): number[] => Array.from({ length: count }, () => value);
+  const observed = (more: Partial<DecideInput['observed']> = {}): DecideInput['observed'] => ({
+    steps: flat(0).map((_, i) => 100 + i),
+    batchIds: [],
+    loss: [1, 9, ...flat(99).slice(2)],
+    learningRate: flat(0.1),
+    gradientNorm: flat(1),
+    updateNorm: flat(1),
+    surprise: [],
+    effectiveRate: [],
+    mismatches: [],
+    ...more,
+  });
+  const batchesAtStart = [0.9, 1.1].map((loss, index) => ({ index, loss }));
+  const references = (more: Partial<References> = {}): References => ({
+    at: 0,
+    later: batchesAtStart,
+    usual: null,
+    unlike: new Set(),
+    onsetBatch: [],
+    before: [0],
+    after: [39],
+    batches: [],
+    loss: [1, 4, ...flat(99).slice(1)],
+    harmful: null,
+    highest: 4,
+    level: null,
+    ...more,
+  });
+  const before = { loss: [0.8, 1, 1.2, 0.9], learningRate: [0.1, 0.1], clipping: null };
+  const by: ReplayArm = { kind: 'learning-rate', factor: 0.5 };
+  const ending = (end: number, update = 0.5) => ({
+    by,
+    label: 'shorter steps',
+    referenceLoss: flat(end),
+    updateNorm: flat(update),
+  });
+  interface Given {
+    readonly before: Before;
+    readonly observed: DecideInput['observed'];
+    readonly references: References;
+    readonly tries: readonly ReturnType<typeof ending>[];
+  }
+  const told = (given: Partial<Given> = {}) =>
+    shorterSteps(
+      given.before ?? before,
+      given.observed ?? observed(),
+      given.references ?? references(),
+      1,
+      1,
+      given.tries ?? [ending(1.1)],
+    );
+  it('shorter steps from there go on as before: the first try that does tells it', () => {
+    expect(told({ tries: [ending(50), { ...ending(1.2), label: 'second' }, ending(1)] })).toEqual({
+      by,
+      label: 'second',
+      first: 1,
+      ofRun: false,
+      end: 1.2,
+      recordedEnd: 99,
+    });
+  });
+  it('the cause is then sharpness, likely; a change that was seen comes first', () => {
+    const input = {
+      onset: 1,
+      observed: observed(),
+      references: references(),
+      hasModel: true,
+      changes: [],
+      arms: [],
+      ruleHolds: false,
+      shorter: told(),
+      unrecorded: null,
+    };
+    const cause = decideCause(input);
+    expect(cause).toMatchObject({ trigger: 'sharpness', confidence: 'likely' });
+    expect(cause.statement).toMatch(
+      /^losses and learning rate .* logged before step 100; with shorter steps .* is 1 at step 100 and ends at 1.1, where without it ends at 99\. Where clipping was on before step 100, put it back$/,
+    );
+    const evidence = {
+      id: 'optimizer-state',
+      statement: 's',
+      value: null,
+      unit: 'state',
+      usual: null,
+    } as const;
+    const at = { step: 100, batchStep: null };
+    const lost = { trigger: 'optimizer-state', from: 0, size: 1, evidence: { ...evidence, at } } as const;
+    expect(decideCause({ ...input, changes: [lost] }).trigger).toBe('optimizer-state');
+  });
+  it('says nothing where the run stays well, as a twin does whose clipping never acted', () => {
+    expect(told({ references: references({ loss: flat(1.2) }) })).toBeNull();
+  });
+  it('says nothing where no try ends as it began: they change nothing, or do not learn', () => {
+    expect(told({ tries: [ending(99), ending(Number.NaN)] })).toBeNull();
+    expect(told({ tries: [ending(1, 0.01)] })).toBeNull();
+  });
+  it('says nothing where batches or rate are not those logged before, or nothing was logged', () => {
+    const later = batchesAtStart.map(({ index, loss }) => ({ index, loss: loss * 3 }));
+    expect(told({ observed: observed({ loss: [3, ...flat(99).slice(1)] }) })).toBeNull();
+    expect(told({ references: references({ later }) })).toBeNull();
+    expect(told({ before: { ...before, learningRate: [0.02, 0.02] } })).toBeNull();
+    expect(told({ before: { ...before, learningRate: [] } })).toBeNull();
+    expect(told({ before: { ...before, loss: [1, 1, 1] } })).toBeNull();
+  });
+  it('needs no log where the capture begins with the run, and none of it where a level is known', () => {
+    const fromStart = observed({ steps: flat(0).map((_, i) => i) });
+    const nothing = { loss: [], learningRate: [], clipping: null };
+    expect(told({ before: nothing, observed: fromStart })).toMatchObject({ ofRun: true });
+    expect(told({ before: nothing })).toBeNull();
+    expect(told({ references: references({ level: 1 }) })).toBeNull();
+  });
+});
+
+it('a rate that rose before the first recorded step is known to the log alone', () => {
+  const cause: Cause = { ...NO_CAUSE.cause, onsetStep: 104, statement: 'nothing found' };
+  const told = (start: number) => {
+    const rates = [0.1, 0.1, 0.1, 0.1, 0.1, 4, 4, 4, 4, 4];
+    const losses = [1, 1, 1, 1, 1, 1, 1, 1, 1, 9];
+    const series = [makeSeries('loss', 'loss', losses), makeSeries('lr', 'learning_rate', rates)];
+    const ofLog = causeFromLog(makeRun('log.jsonl', series), 10, false);
+    return withLog({ cause, remedies: [] }, ofLog, start);
+  };
+  expect(told(6).cause).toMatchObject({ trigger: 'learning-rate', confidence: 'likely' });
+  expect(told(6).remedies.map(({ action }) => action)).toEqual(['lower-learning-rate']);
+  // The capture has seen the rise, and what was tried denies it.
+  expect(told(3).cause.trigger).toBe('none-found');
 });
 
 describe('the mechanism, where the old optimizer state holds', () => {
@@ -367,6 +501,7 @@ describe('the mechanism, where the old optimizer state holds', () => {
         },
       ],
       ruleHolds: false,
+      shorter: null,
       unrecorded: null,
     }).mechanism;
   };

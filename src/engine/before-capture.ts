@@ -1,0 +1,42 @@
+/** What a run's log, settings and other captures know of the time right before a capture. */
+import type { Capture } from '../captures/read.ts';
+import type { Before } from '../cause/shorter-steps.ts';
+import type { Role, Run } from '../model/run.ts';
+import { clipLimitOf } from '../model/run-settings.ts';
+import { knownRule } from '../replay/recorded-loops.ts';
+import { chooseRules, clippingAt, leavesAll, type RuleChoice } from '../rules/choice.ts';
+
+/** Logged points before a capture that say what was usual. */
+const LOGGED = 20;
+
+type Recorded = Pick<Capture, 'manifest' | 'steps'>;
+
+/**
+ * The logged losses and rates before a capture, and clipping that it does not have: that of the newest earlier capture with some,
+ * else of the settings.
+ */
+export function beforeOf(run: Run, captures: readonly Recorded[], { manifest, steps }: Recorded): Before {
+  const start = steps[0]!.step;
+  const last = (role: Role): readonly number[] => {
+    const { step, value } = run.series.find((one) => one.role === role) ?? { step: [], value: [] };
+    const found: number[] = [];
+    for (let i = step.length - 1; i >= 0 && found.length < LOGGED; i--)
+      if (step[i]! < start) found.unshift(value[i]!);
+    return found;
+  };
+  const clippingOf = (one: Recorded): RuleChoice | null => {
+    const found = knownRule(() => chooseRules(one.manifest.clipping));
+    return found === null || leavesAll(found) ? null : found;
+  };
+  const earlier = captures
+    .filter((one) => one.steps[0]!.step < start)
+    .sort((a, b) => b.steps[0]!.step - a.steps[0]!.step)
+    .flatMap((one) => clippingOf(one) ?? []);
+  const limit = clipLimitOf(run.hyperparameters);
+  const known = earlier[0] ?? (limit === undefined ? null : clippingAt(limit));
+  return {
+    loss: last('loss'),
+    learningRate: last('learning_rate'),
+    clipping: leavesAll(chooseRules(manifest.clipping)) ? known : null,
+  };
+}

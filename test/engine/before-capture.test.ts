@@ -1,0 +1,40 @@
+import { expect, it } from 'vitest';
+import type { Capture } from '../../src/captures/read.ts';
+import { beforeOf } from '../../src/engine/before-capture.ts';
+import { makeRun, makeSeries } from '../support/make-report.ts';
+
+const recorded = (first: number, clipping: readonly unknown[] = []) =>
+  ({ manifest: { clipping }, steps: [{ step: first }] }) as unknown as Capture;
+const globalNorm = (maxNorm: number) => ({ rule: 'global-norm', options: { maxNorm } });
+const logged = Array.from({ length: 40 }, (_, i) => i + 1);
+const run = (settings: Record<string, number> = {}) => ({
+  ...makeRun('log.jsonl', [
+    makeSeries('loss', 'loss', logged),
+    makeSeries('lr', 'learning_rate', [0.1, 0.2]),
+  ]),
+  hyperparameters: new Map(Object.entries(settings)),
+});
+
+it('the last twenty logged values before the first recorded step', () => {
+  const { loss, learningRate, clipping } = beforeOf(run(), [], recorded(31));
+  expect(loss).toEqual(logged.slice(10, 30));
+  expect(learningRate).toEqual([0.1, 0.2]);
+  expect(clipping).toBeNull();
+  expect(beforeOf(makeRun('log.jsonl', []), [], recorded(31))).toMatchObject({ loss: [], learningRate: [] });
+});
+
+it('the clipping of the newest earlier capture, else of the settings, where the capture itself has none', () => {
+  const captures = [
+    recorded(5, [globalNorm(3)]),
+    recorded(20, [globalNorm(2)]),
+    recorded(40, [globalNorm(4)]),
+  ];
+  const labelOf = (...given: Parameters<typeof beforeOf>) => beforeOf(...given).clipping?.label;
+  const own = recorded(31);
+  expect(labelOf(run({ max_grad_norm: 7 }), [own, ...captures], own)).toBe('global-norm:2');
+  expect(labelOf(run({ max_grad_norm: 7 }), [own, recorded(5)], own)).toBe('global-norm:7');
+  // A rule that is not known here.
+  const unknown = recorded(25, [{ rule: 'of-tomorrow', options: {} }]);
+  expect(labelOf(run(), [own, unknown, ...captures], own)).toBe('global-norm:2');
+  expect(labelOf(run({ max_grad_norm: 7 }), captures, recorded(31, [globalNorm(1)]))).toBeUndefined();
+});
