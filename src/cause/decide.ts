@@ -99,13 +99,14 @@ export function decideCause(input: DecideInput): Cause {
         `${data.evidence.statement}; on batches from before the loss stays as it was, so the weights are unharmed`,
       );
   }
+  // Without clean batches from after the incident, harm is not told from a drift that the run learns.
+  const confidence = references !== null && references.after.length > 0 ? 'shown' : 'likely';
   // Precision has no arm: it is never shown.
   const [first] = shown;
   if (first !== undefined)
     return made(
       first.trigger,
-      // Without clean batches from after the incident, harm is not told from a drift that the run learns.
-      references !== null && references.after.length > 0 ? 'shown' : 'likely',
+      confidence,
       `${first.evidence.statement}; ${UNDONE[first.trigger]}`,
       others(shown),
     );
@@ -122,7 +123,7 @@ export function decideCause(input: DecideInput): Cause {
   if (sudden.length === 0 && held.has('sharpness'))
     return made(
       'sharpness',
-      'shown',
+      confidence,
       changes.length > 0
         ? `batches and optimizer state are as before step ${steps[until]}; at a lower learning rate the same batches do no harm`
         : `batches, learning rate and optimizer state are as before step ${steps[until]}; at a lower learning rate the same batches do no harm`,

@@ -77,10 +77,16 @@ export async function modelEvidence(
   let incoming = onset < 0 ? null : onset;
   let before = onset < 0 ? lastBefore(Math.min(4, capture.steps.length)) : lastBefore(onset);
   await attempt('closed-loop', async () => {
+    let begun = { what: '', at: 0 };
     const progress = (what: string, done: number, total: number): void => {
+      const now = clock();
+      if (begun.what !== what) begun = { what, at: now };
       onProgress(`${what}, step ${done} of ${total}`);
-      if (clock() >= deadline && done < total)
-        throw diagError('budget-spent', { what: `${what} after ${done} of ${total} steps` });
+      if (now < deadline || done >= total) return;
+      // The clock of a part begins with its first call, when `done` is 1 as a rule.
+      const each = (now - begun.at) / Math.max(1, done - 1);
+      const more = done < 2 ? '' : ` (about ${formatNumber((each * (total - done)) / 1000, 'rough')} s more)`;
+      throw diagError('budget-spent', { what: `${what} after ${done} of ${total} steps${more}` });
     };
     if (onset < 0) {
       const result = await runClosedLoop(capture, {
