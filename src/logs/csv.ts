@@ -10,8 +10,8 @@ import { decodeName } from '../bytes/encoding.ts';
 import { type LineFate, scanLines } from '../bytes/lines.ts';
 import { diagError, type ErrorRecord } from '../model/errors.ts';
 import { countAt, placesOf, tally } from './bad-lines.ts';
-import { logTable, namedByFile } from './exported.ts';
-import type { LogFormat, LoggedRun, LoggedSeries } from './format.ts';
+import { logTable, namedByFile, runsOf } from './exported.ts';
+import type { LogFormat, LoggedRun } from './format.ts';
 import { isMissingText, numberOfText, scanNumber, scanned } from './number-text.ts';
 import { isAxisName } from './row-table.ts';
 
@@ -361,28 +361,3 @@ export const csv: LogFormat = {
     return { kept: table.rows(), account, errors, runs };
   },
 };
-
-/**
- * A chart exported from W&B holds several runs side by side: `<run> - <metric>`, each with `…__MIN` and `…__MAX`; other
- * tables name the run of each row. Anything else is one run.
- *
- * @param named the run and the name of a series, by what it is called, where the rows name several runs
- */
-function runsOf(
-  series: readonly LoggedSeries[],
-  named: ReadonlyMap<string, { readonly run: string; readonly name: string }>,
-): { name?: string; series: LoggedSeries[] }[] {
-  const names = new Set(series.map((one) => one.name));
-  const runOf = (name: string): string | undefined => {
-    const bare = name.replace(/__(MIN|MAX)$/, '');
-    return named.get(name)?.run ?? (names.has(`${bare}__MIN`) ? /^(.*) - /.exec(bare)?.[1] : undefined);
-  };
-  const runs = [...new Set(series.map((one) => runOf(one.name)))].filter((name) => name !== undefined);
-  if (runs.length < 2) return [{ series: [...series] }];
-  return runs.map((run) => ({
-    name: run,
-    series: series
-      .filter((one) => [run, undefined].includes(runOf(one.name)))
-      .map((one) => ({ ...one, name: named.get(one.name)?.name ?? one.name })),
-  }));
-}

@@ -13,14 +13,17 @@ const MOST_NAMES = 1000;
 /** Characters of a name that a column is called by. */
 const LONGEST_NAME = 200;
 
+/** The run that a series belongs to and what it is called there, by its name among all. */
+export type NamedRuns = ReadonlyMap<string, { readonly run: string; readonly name: string }>;
+
 export interface LogTable extends RowTable {
-  /** The run that a column belongs to, by its name, where the rows name several. */
-  runs(): ReadonlyMap<string, { readonly run: string; readonly name: string }>;
+  /** Where the rows name several runs. */
+  runs(): NamedRuns;
 }
 
 /**
  * A {@link rowTable} whose rows may name what their value is of. `{"metric": "loss", "value": 0.4, "step": 7}` sets the
- * column `loss`; with a column `run_id` beside it, the column `<run> - loss`.
+ * column `loss`; with a column `run_id` beside it, the column `<run> - loss`. So is each value of `{"run": "a", "loss": 0.4}`.
  */
 export function logTable(indexColumn?: string): LogTable {
   const table = rowTable(indexColumn);
@@ -30,23 +33,48 @@ export function logTable(indexColumn?: string): LogTable {
   let name: string | undefined;
   let run: string | undefined;
   let valueText = '';
+  /** What the refused cells of the row say. */
+  const refusedText = new Map<number, string>();
   const spread = new Map<string, { run: string; name: string }>();
+
+  /** The column of a name in the run of the row that is being filled; undefined where there are too many. */
+  const columnOf = (name: string): number | undefined => {
+    const called = run === undefined ? name : `${run} - ${name}`;
+    if (!spread.has(called)) {
+      if (spread.size >= MOST_NAMES) return undefined;
+      spread.set(called, { run: run ?? '', name });
+    }
+    return table.column(called);
+  };
+  const move = (value: number | 'missing' | 'refused', column: number, text: string, line: number): void => {
+    if (typeof value === 'number') table.set(column, value);
+    else if (value === 'missing') table.miss(column);
+    else table.refuse(column, text, line);
+  };
 
   /** Moves the value of the row that is being filled to the column that the row names. */
   const relabel = (line: number): void => {
     const value = table.cell(valueColumn);
     if (value === undefined || name === undefined || name === '' || name.length > LONGEST_NAME) return;
-    const called = run === undefined ? name : `${run} - ${name}`;
-    if (!spread.has(called)) {
-      if (spread.size >= MOST_NAMES) return;
-      spread.set(called, { run: run ?? '', name });
-    }
+    const column = columnOf(name);
+    if (column === undefined) return;
     table.unset(valueColumn);
     table.unset(nameColumn);
-    const column = table.column(called);
-    if (typeof value === 'number') table.set(column, value);
-    else if (value === 'missing') table.miss(column);
-    else table.refuse(column, valueText, line);
+    move(value, column, valueText, line);
+  };
+
+  /** Moves all values of the row but its axis to the columns of the run that it names. */
+  const relabelRow = (line: number): void => {
+    const count = table.columns.length;
+    for (let from = 0; from < count; from++) {
+      const called = table.columns[from]!.name;
+      const value = from === runColumn ? undefined : table.cell(from);
+      if (value === undefined || spread.has(called) || isAxisName(called) || isTimeName(called)) continue;
+      const column = columnOf(called);
+      if (column === undefined) return;
+      table.unset(from);
+      move(value, column, refusedText.get(from) ?? '', line);
+    }
   };
 
   return {
@@ -63,19 +91,22 @@ export function logTable(indexColumn?: string): LogTable {
       if (column === nameColumn) name = text.trim();
       else if (column === runColumn) run = text.trim();
       else if (column === valueColumn) valueText = text;
+      else if (runColumn >= 0) refusedText.set(column, text);
       return table.refuse(column, text, line);
     },
     endRow(line) {
       if (nameColumn >= 0 && valueColumn >= 0) {
         relabel(line);
         name = undefined;
-        run = undefined;
-      }
+      } else if (run !== undefined && run !== '' && run.length <= LONGEST_NAME) relabelRow(line);
+      run = undefined;
+      if (refusedText.size > 0) refusedText.clear();
       table.endRow(line);
     },
     dropRow() {
       name = undefined;
       run = undefined;
+      refusedText.clear();
       table.dropRow();
     },
     runs: () => (new Set([...spread.values()].map((one) => one.run)).size > 1 ? spread : new Map()),
@@ -98,4 +129,29 @@ export function namedByFile(series: readonly LoggedSeries[], path: string): Logg
   const told = series.filter((one) => !isAxisName(one.name) && !isTimeName(one.name));
   const sole = told.length === 1 && VALUES.includes(axisName(told[0]!.name)) ? told[0] : undefined;
   return series.map((one) => (one === sole ? { ...one, name: nameOfFile(path) } : one));
+}
+
+/**
+ * A chart exported from W&B holds several runs side by side: `<run> - <metric>`, each with `…__MIN` and `…__MAX`; other
+ * tables name the run of each row. Anything else is one run.
+ *
+ * @param named the run and the name of a series, by what it is called, where the rows name several runs
+ */
+export function runsOf(
+  series: readonly LoggedSeries[],
+  named: NamedRuns,
+): { name?: string; series: LoggedSeries[] }[] {
+  const names = new Set(series.map((one) => one.name));
+  const runOf = (name: string): string | undefined => {
+    const bare = name.replace(/__(MIN|MAX)$/, '');
+    return named.get(name)?.run ?? (names.has(`${bare}__MIN`) ? /^(.*) - /.exec(bare)?.[1] : undefined);
+  };
+  const runs = [...new Set(series.map((one) => runOf(one.name)))].filter((name) => name !== undefined);
+  if (runs.length < 2) return [{ series: [...series] }];
+  return runs.map((run) => ({
+    name: run,
+    series: series
+      .filter((one) => [run, undefined].includes(runOf(one.name)))
+      .map((one) => ({ ...one, name: named.get(one.name)?.name ?? one.name })),
+  }));
 }

@@ -5,7 +5,7 @@
  */
 import { diagError, type ErrorRecord } from '../model/errors.ts';
 import type { Run } from '../model/run.ts';
-import { logTable, namedByFile } from './exported.ts';
+import { logTable, type NamedRuns, namedByFile, runsOf } from './exported.ts';
 import type { LogFormat, LoggedRun, LoggedSeries } from './format.ts';
 import {
   documentLedger,
@@ -18,7 +18,7 @@ import {
 } from './json-document.ts';
 import { objectScanner, skipBlanks, skipValue, stringEnd, textOfString } from './json-line.ts';
 import { isRecordLines } from './jsonl.ts';
-import { namesLossValue } from './metric-roles.ts';
+import { EVAL_WORDS, namesLossValue, TRAIN_WORDS, wordsOf } from './metric-roles.ts';
 import { isMissingText, LONGEST_NUMBER, numberOfText, scanNumber, scanned } from './number-text.ts';
 import { isAxisName, type RowTable, rowTable } from './row-table.ts';
 
@@ -49,6 +49,33 @@ function unmeasured(runs: readonly Run[]): string | undefined {
   if (!series.some(({ role }) => role !== 'other'))
     return 'a JSON document without a loss, a metric or a norm';
   return undefined;
+}
+
+/**
+ * The runs of a document that holds one by each of its members: `{"lr 0.1": {"step": […], "loss": […]}, "lr 0.2": …}`. Each
+ * brings an axis of its own and a loss of the same name; splits (`train`, `val`) do too and are one run. Tasks have no axis.
+ */
+function runsOfParts(
+  series: readonly LoggedSeries[],
+  parts: readonly { readonly key: string; readonly from: number; readonly to: number }[],
+): NamedRuns {
+  const isSplit = (key: string): boolean =>
+    wordsOf(key).some((word) => EVAL_WORDS.has(word) || TRAIN_WORDS.has(word));
+  const found = parts
+    .map(({ key, from, to }) => ({
+      key,
+      own: series.slice(from, to).map(({ name }) => ({
+        name,
+        bare: name.startsWith(`${key}.`) ? name.slice(key.length + 1) : name,
+      })),
+    }))
+    .filter(({ key, own }) => !isSplit(key) && own.some(({ bare }) => isAxisName(bare.split('.').at(-1)!)));
+  const losses = found.map(({ own }) => own.flatMap(({ bare }) => (namesLossValue(bare) ? [bare] : [])));
+  if (found.length < 2 || !losses.every((all) => all.some((name) => losses[0]!.includes(name))))
+    return new Map();
+  return new Map(
+    found.flatMap(({ key, own }) => own.map(({ name, bare }) => [name, { run: key, name: bare }] as const)),
+  );
 }
 
 export const json: LogFormat = {
@@ -100,6 +127,10 @@ export const json: LogFormat = {
       }
     };
     const names = new Map<string, number>();
+    /** The runs that records name. */
+    const runOf = new Map<string, { run: string; name: string }>();
+    /** The series of each member of the document, by their places among all. */
+    const parts: { readonly key: string; readonly from: number; readonly to: number }[] = [];
 
     const add = (
       found: Pick<LoggedRun, 'series' | 'stepUnit' | 'notes'>,
@@ -209,10 +240,12 @@ export const json: LogFormat = {
         finish(): void {
           const found = table.finish();
           errors.push(...scan.errors(path));
+          for (const [called, run] of table.runs()) runOf.set(called, run);
           const prefixed = found.series.some((one) => names.has(one.name)) && name !== '';
+          const called = (own: string): string => (own === name ? own : `${name}.${own}`);
           add(
             prefixed
-              ? { ...found, series: found.series.map((one) => ({ ...one, name: `${name}.${one.name}` })) }
+              ? { ...found, series: found.series.map((one) => ({ ...one, name: called(one.name) })) }
               : found,
             table.rows(),
             true,
@@ -253,6 +286,7 @@ export const json: LogFormat = {
         const byte = bytes[one.start];
         // What runs beyond its container is damage of that one, which ends where it ends.
         const inner = { ...one, whole: one.whole || member.whole };
+        const from = series.length;
         if (byte === OPEN && depth < MAX_DEPTH) object(`${name}.`, inner, depth + 1);
         else if (byte === OPEN_LIST) list(name, inner, lists);
         else if (one.whole && ledger.isHoled(one.start, one.end)) lose(one.start, one.end);
@@ -263,6 +297,7 @@ export const json: LogFormat = {
             ledger.record(one.start, one.end);
           } else ledger.passOver(one.start, one.end);
         }
+        if (depth === 0 && series.length > from) parts.push({ key: one.key, from, to: series.length });
       }
       close(member, end);
       tables(lists);
@@ -283,6 +318,7 @@ export const json: LogFormat = {
       const after = isDocument ? skipBlanks(bytes, skipValue(bytes, start, stop), stop) : start;
       if (after < stop) lose(after, stop);
     }
+    for (const [name, run] of runsOfParts(series, parts)) runOf.set(name, run);
     const doubled = [...names].filter(([, count]) => count > 1).map(([name]) => name);
     for (const key of doubled)
       errors.push(diagError('log-duplicate-key', { key, count: 1, lines: 'any' }, { path }).toRecord());
@@ -303,16 +339,13 @@ export const json: LogFormat = {
       kept,
       account: ledger.account(),
       errors,
-      runs: [
-        {
-          stepUnit,
-          series: namedByFile(
-            series.filter((one) => !doubled.includes(one.name)),
-            path,
-          ),
-          notes,
-        },
-      ],
+      runs: runsOf(
+        namedByFile(
+          series.filter((one) => !doubled.includes(one.name)),
+          path,
+        ),
+        runOf,
+      ).map((run) => ({ ...run, stepUnit, notes })),
     };
   },
 };

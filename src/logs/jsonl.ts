@@ -5,7 +5,7 @@
 import { scanLines } from '../bytes/lines.ts';
 import { diagError } from '../model/errors.ts';
 import { countAt, placesOf, tally } from './bad-lines.ts';
-import { logTable } from './exported.ts';
+import { logTable, runsOf } from './exported.ts';
 import type { LogFormat } from './format.ts';
 import { objectScanner, skipBlanks } from './json-line.ts';
 
@@ -37,7 +37,9 @@ export function isRecordLines(text: string): boolean {
   if (lines.slice(first + 1).some((line) => line.startsWith('{"'))) return true;
   const alone = lines[first]!;
   const holdsLists = /:\s*\[\s*[-\d{[NI]/.test(alone);
-  const hasAxis = /"(_?step|global_step|iteration|iter|epoch)"\s*:\s*-?\d/.test(alone);
+  // One in a list is that of a record in a document: `{"run a": [{"step": 0, …}]}`.
+  const [head = ''] = alone.split(/:\s*\[\s*\{/, 1);
+  const hasAxis = /"(_?step|global_step|iteration|iter|epoch)"\s*:\s*-?\d/.test(head);
   return (alone.endsWith('}') || lines.length === 1) && (!holdsLists || hasAxis);
 }
 
@@ -84,6 +86,8 @@ export const jsonl: LogFormat = {
         ).toRecord(),
       );
     errors.push(...scan.errors(path));
-    return { kept: table.rows(), account, errors, runs: [table.finish()] };
+    const { series, ...rest } = table.finish();
+    const runs = runsOf(series, table.runs()).map((run) => ({ ...run, ...rest }));
+    return { kept: table.rows(), account, errors, runs };
   },
 };

@@ -55,6 +55,8 @@ const LOSS_WORDS = new Set([
 ]);
 /** A setting of the loss, not its value; the best one so far is a record, and never rises. */
 const LOSS_SETTING = /^(scale|weights?|coef|coeff|coefficient|ratio|lambda|function|fn|type|name|best)$/;
+/** The axis that a chart brings for its values: `train/loss.step`. */
+const OWN_AXIS = /\.(?:step|timestamp)$/i;
 /** What is lost is no error of a model. */
 const OTHER_LOSS = /^(?:heat|packet|path|return|insertion|hearing) loss(?:es)?$/i;
 const PERPLEXITY_WORDS = new Set(['ppl', 'perplexity']);
@@ -184,7 +186,7 @@ export function roleByName(name: string): Role | 'loss-like' {
     COMPOUND.test(name) ||
     /^(trl|learn|l_pix)$/i.test(name);
   if (words.includes('loss') && words.some((word) => LOSS_SETTING.test(word))) return 'other';
-  if (OTHER_LOSS.test(name)) return 'other';
+  if (OTHER_LOSS.test(name) || OWN_AXIS.test(name)) return 'other';
   if (isEval(words)) {
     if (lossLike || words.includes('tel')) return 'eval_loss';
     const rest = words.filter((word) => !EVAL_WORDS.has(word) && !TRAIN_WORDS.has(word));

@@ -31,6 +31,80 @@ describe('rows that name what their value is of', () => {
     }
   });
 
+  const other = losses.map((loss) => loss + 1);
+  const pairs: [string, number[]][] = [
+    ['small', losses],
+    ['large', other],
+  ];
+  const rows = (make: (run: string, loss: number, step: number) => unknown): unknown[] =>
+    pairs.flatMap(([run, all]) => all.map((loss, step) => make(run, loss, step)));
+  const byRun = (make: (all: number[]) => unknown): string =>
+    JSON.stringify(Object.fromEntries(pairs.map(([run, all]) => [run, make(all)])));
+  const steps = losses.map((_, step) => step);
+  it.each([
+    [
+      'records of a key',
+      'x.json',
+      JSON.stringify(rows((run_id, value, step) => ({ run_id, key: 'loss', value, step }))),
+    ],
+    [
+      'records that name their run',
+      'x.json',
+      JSON.stringify(rows((run, loss, step) => ({ run, step, loss }))),
+    ],
+    ['lists by run', 'x.json', byRun((loss) => ({ step: steps, loss }))],
+    ['records by run', 'x.json', byRun((all) => all.map((loss, step) => ({ step, loss })))],
+    [
+      'charts by run',
+      'x.json',
+      byRun((all) => ({ loss: all.map((loss, step) => [1.7e9 + step, step, loss]) })),
+    ],
+    [
+      'lines of a key',
+      'x.jsonl',
+      rows((run, value, step) => JSON.stringify({ run, metric: 'loss', value, step })).join('\n'),
+    ],
+    [
+      'lines that name their run',
+      'x.jsonl',
+      rows((run, loss, step) => JSON.stringify({ run, step, loss })).join('\n'),
+    ],
+    [
+      'rows that name their run',
+      'x.csv',
+      `run,step,loss\n${rows((run, loss, step) => `${run},${step},${loss}`).join('\n')}\n`,
+    ],
+  ])('several runs in one file are several runs: %s', async (_, name, text) => {
+    const log = await read(text, name);
+    expect(log).toMatchObject({ errors: [], lost: 0 });
+    expect(unaccounted(log.account)).toBe(0);
+    expect(log.runs.map(({ id }) => id)).toEqual([`${name}#small`, `${name}#large`]);
+    for (const [k, [, all]] of pairs.entries()) {
+      const loss = log.runs[k]!.series.filter(({ role }) => role === 'loss');
+      expect(loss.map((one) => [one.name, [...one.step], [...one.value]])).toEqual([['loss', steps, all]]);
+      expect(log.runs[k]!.attempts).toHaveLength(1);
+    }
+  });
+
+  it.each([
+    ['splits', { train: { epoch: steps, loss: losses }, val: { epoch: steps, loss: other } }],
+    [
+      'tasks, which have no axis of their own',
+      { ctr: { loss: losses, auc: losses }, cvr: { loss: other, auc: losses } },
+    ],
+  ])('is one run: %s', async (_, document) => {
+    expect((await read(JSON.stringify(document), 'x.json')).runs).toHaveLength(1);
+  });
+
+  it('a value that is NaN, missing or no number is so of the run that its row names', async () => {
+    const text = `run,step,loss\n${rows((run, loss, step) => `${run},${step},${loss}`).join('\n')}\nlarge,6,nan\nlarge,7,\nsmall,8,***\n`;
+    const log = await read(text, 'x.csv');
+    const [small, large] = log.runs.map(({ series }) => series.find(({ name }) => name === 'loss')!);
+    expect(small).toMatchObject({ missing: 0, refused: 1, firstRefused: { text: '***' } });
+    expect(large).toMatchObject({ missing: 1, refused: 0 });
+    expect([...large!.value]).toEqual([...other, Number.NaN]);
+  });
+
   it('Comet: records of a name and a value that is text', async () => {
     const records = losses.flatMap((loss, step) => [
       { metricName: 'loss', metricValue: String(loss), step, epoch: null },
