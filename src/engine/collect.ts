@@ -5,7 +5,7 @@
 import { basename, dirname, relative, resolve } from 'node:path';
 import { isBinary } from '../bytes/encoding.ts';
 import type { PeekedSource } from '../bytes/peeked-source.ts';
-import { kindOfPath, namesIn } from '../bytes/source.ts';
+import { kindOfPath, namesIn, stampOf } from '../bytes/source.ts';
 import { RECORDER_STATUS, recorderStatus } from '../captures/status.ts';
 import type { CheckpointFormat } from '../checkpoints/format.ts';
 import {
@@ -58,7 +58,16 @@ export type Collected = Found<string>;
 /** What was collected, with the checkpoints ready to be opened. */
 export type Inputs = Found<CheckpointFile>;
 
+/** What a walk found in a file, and the size and time by which it is known to be the same. */
+export interface Remembered {
+  readonly stamp: string;
+  /** Undefined of a checkpoint, which whoever remembers has no use for. */
+  readonly found: Omit<Part, 'order'> | Skipped | undefined;
+}
+
 export interface CollectOptions extends Omit<ReadLogOptions, 'id' | 'sidecars'> {
+  /** What was found in the files of folders, by path; one that is as it was then is not opened again. */
+  readonly memory?: Map<string, Remembered>;
   /** Takes a file that was named, before any format is asked; whether it did. */
   readonly claim?: (file: InputFile) => Promise<boolean>;
 }
@@ -212,13 +221,19 @@ interface Walk {
   readonly skipped: (Skipped & { readonly order: number })[];
   /** Files of formats of which several make a run. */
   readonly parts: Part[];
+  /** Checkpoints that are remembered. */
+  remembered: number;
   readonly waiting: Waiting[];
 }
 
 async function collectFolder(root: string, options: Reading, found: Inputs): Promise<void> {
-  const walked: Walk = { root, options, found, logs: [], skipped: [], parts: [], waiting: [] };
+  const walked: Walk = { root, options, found, logs: [], skipped: [], parts: [], remembered: 0, waiting: [] };
   const count = (): number =>
-    found.checkpoints.length + found.captures.length + found.errors.length + walked.logs.length;
+    found.checkpoints.length +
+    walked.remembered +
+    found.captures.length +
+    found.errors.length +
+    walked.logs.length;
   const before = count();
   let files = 0;
   let order = 0;
@@ -319,14 +334,51 @@ async function meet(met: Met, order: number, walked: Walk): Promise<void> {
 
 const UNKNOWN = 'in no known format';
 
+/** Takes a file as it is remembered, or reads it and remembers it. */
 async function meetFile(path: string, order: number, walked: Walk): Promise<void> {
+  const { memory } = walked.options;
+  if (memory === undefined) {
+    await readMet(path, order, walked);
+    return;
+  }
+  // Taken first: what is written while the file is read shows the next time.
+  const stamp = JSON.stringify(await stampOf(path));
+  const known = memory.get(path);
+  if (known?.stamp === stamp) return recall(known.found, order, walked);
+  memory.delete(path);
+  const { found, skipped, waiting } = walked;
+  const [undecided, checkpoints, passed] = [
+    found.errors.length + waiting.length,
+    found.checkpoints.length,
+    skipped.length,
+  ];
+  const read = await readMet(path, order, walked);
+  // Errors are found again, and of files that wait it is not known yet.
+  if (found.errors.length + waiting.length > undecided) return;
+  if (read !== undefined) memory.set(path, { stamp, found: read });
+  else if (found.checkpoints.length > checkpoints) memory.set(path, { stamp, found: undefined });
+  else if (skipped.length > passed) {
+    const { order: _, ...one } = skipped.at(-1)!;
+    memory.set(path, { stamp, found: one });
+  }
+}
+
+async function recall(known: Remembered['found'], order: number, walked: Walk): Promise<void> {
+  if (known === undefined) walked.remembered++;
+  else if ('reason' in known) walked.skipped.push({ ...known, order });
+  else await takePart({ ...known, order }, walked);
+}
+
+/** @returns the log that it is */
+async function readMet(path: string, order: number, walked: Walk): Promise<Part | undefined> {
   const { options, found, skipped, waiting } = walked;
+  let read: Part | undefined;
   let file: InputFile;
   try {
     file = await openInput(path);
   } catch (error) {
     found.errors.push(ofInput(error));
-    return;
+    return undefined;
   }
   const { source, checkpoint, told, named, head } = file;
   const format = told ?? named;
@@ -348,9 +400,10 @@ async function meetFile(path: string, order: number, walked: Walk): Promise<void
           else passOver(UNKNOWN);
         } else if (![undefined, format.id].includes(options.format))
           passOver(`${format.id}, not ${options.format}`);
-        else await readPart(file, format, order, walked);
+        else read = await readPart(file, format, order, walked);
       }),
     );
+  return read;
 }
 
 /** Whether a file in no known format is a checkpoint by its name: one that is damaged, and not something else. */
@@ -375,10 +428,17 @@ async function guarded(
   }
 }
 
-async function readPart(file: InputFile, format: LogFormat, order: number, walked: Walk): Promise<void> {
+async function readPart(file: InputFile, format: LogFormat, order: number, walked: Walk): Promise<Part> {
   const raw = await readRawLog(file.source, walked.options, format);
   const part: Part = { raw, format, order, head: file.head };
-  const { path } = file;
+  await takePart(part, walked);
+  return part;
+}
+
+/** Takes a file that is a run, or keeps what may be a part of one. */
+async function takePart(part: Part, walked: Walk): Promise<void> {
+  const { format } = part;
+  const { path } = part.raw;
   if (format.joined === undefined)
     await takeRun({ path, named: path, files: [{ path }], folder: dirname(path) }, [part], walked);
   else walked.parts.push(part);
@@ -393,7 +453,10 @@ async function readWaiting(walked: Walk): Promise<void> {
       const { path } = file;
       const later = known.get(path);
       if (later !== undefined) skipped.push({ path, reason: `an earlier state of ${later}`, order });
-      else await guarded(file, order, walked, () => readPart(file, format, order, walked));
+      else
+        await guarded(file, order, walked, async () => {
+          await readPart(file, format, order, walked);
+        });
     }
   }
 }

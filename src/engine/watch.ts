@@ -9,7 +9,7 @@ import { DiagError } from '../model/errors.ts';
 import type { LogInput } from '../model/log.ts';
 import type { Report } from '../model/report.ts';
 import { type AnalyzeOptions, analyze, reportOnLogs } from './analyze.ts';
-import { withInputs } from './collect.ts';
+import { type Remembered, withInputs } from './collect.ts';
 import { walk } from './walk.ts';
 
 /**
@@ -35,17 +35,21 @@ export function watchPath(path: string, options: AnalyzeOptions): Watcher {
 }
 
 /**
- * Watches the logs in a folder: those that are there and those that appear. A look that finds another file, or one of
- * another size or time, reads them all again, as `analyze` does. What is truncated away between two looks is lost.
+ * Watches the logs in a folder: those that are there and those that appear. A look reads the files that are new, or of
+ * another size or time than before, as `analyze` does. What is truncated away between two looks is lost.
  */
 function watchFolder(path: string, options: AnalyzeOptions): Watcher {
   let before = '';
+  const memory = new Map<string, Remembered>();
   const stampsOf = async (): Promise<string> => {
     const stamps: unknown[] = [];
+    const gone = new Set(memory.keys());
     for await (const met of walk(path)) {
+      gone.delete(met.path);
       const { bytes, modified, identity } = (await stampOf(met.path)) ?? {};
       stamps.push([met.kind, met.path, bytes, modified, identity]);
     }
+    for (const one of gone) memory.delete(one);
     return JSON.stringify(stamps);
   };
   return {
@@ -54,7 +58,7 @@ function watchFolder(path: string, options: AnalyzeOptions): Watcher {
       const stamps = await stampsOf();
       if (stamps === before) return undefined;
       before = stamps;
-      return withInputs([path], options, async (found) =>
+      return withInputs([path], { ...options, memory }, async (found) =>
         found.logs.length === 0 ? undefined : reportOnLogs(found, options),
       );
     },

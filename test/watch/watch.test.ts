@@ -222,6 +222,38 @@ describe('a folder', () => {
     await watcher.close();
   });
 
+  test('reads the files alone that are not as they were', async () => {
+    const path = folder();
+    const watcher = watchPath(path, options);
+    for (const name of ['a', 'b']) {
+      mkdirSync(join(path, name));
+      writeFileSync(join(path, name, 'log.jsonl'), records(0, 40));
+      writeFileSync(join(path, name, 'notes.txt'), 'nothing of a training\n');
+    }
+    copyFileSync(
+      join(projectRoot, 'fixtures/checkpoints/safetensors/model-step-1200.safetensors'),
+      join(path, 'b/model.safetensors'),
+    );
+    const other = join(path, 'b/log.jsonl');
+    utimesSync(other, 1.7e9, 1.7e9);
+    const first = await watcher.look();
+    expect(first!.runs).toHaveLength(2);
+    // Of the same size and time: only who opens it sees that it is another.
+    writeFileSync(other, records(0, 40).replaceAll('0', '1'));
+    utimesSync(other, 1.7e9, 1.7e9);
+    appendFileSync(join(path, 'a/log.jsonl'), records(40, 60));
+    const second = await watcher.look();
+    expect(second!.runs.map(({ series }) => series[0]!.points)).toEqual([60, 40]);
+    expect(second!.runs[1]!.series).toEqual(first!.runs[1]!.series);
+    expect(second!.skipped).toEqual(first!.skipped);
+    // With another time it is read.
+    utimesSync(other, 1.7e9, 1.7e9 + 5);
+    const third = await watcher.look();
+    expect(third!.runs[1]!.series).not.toEqual(first!.runs[1]!.series);
+    expect(judged(third)).toEqual(judged(await analyzed(path)));
+    await watcher.close();
+  });
+
   test('that TensorBoard writes: events of a restart go on in another file', async () => {
     const path = folder();
     const bytes = readFileSync(join(projectRoot, 'fixtures/logs/full-divergence-tb/input.tfevents'));
