@@ -1,8 +1,11 @@
 /** The main job: whatever lies under the paths, everything that the evidence allows, one report. */
 import { readThresholds } from '../findings/thresholds.ts';
+import type { Comparison } from '../model/comparison.ts';
 import { diagError } from '../model/errors.ts';
 import type { Report, RunReport } from '../model/report.ts';
+import type { Run } from '../model/run.ts';
 import { type CollectOptions, type Inputs, withInputs } from './collect.ts';
+import { compareCaptures, withCapturedSettings } from './compare-captures.ts';
 import { compareRuns } from './compare-runs.ts';
 import { gatherEvidence, inputsOf, type Limits, type RunEvidence } from './evidence.ts';
 import { followCaptures } from './follow-captures.ts';
@@ -80,6 +83,8 @@ async function reportOn(
       hint: 'name two logs or folders with one run each, e.g. analyze runs/a runs/b --compare',
     });
   const [one, other] = evidence.runs;
+  // Before what is expensive: it takes none of the time that experiments may use up.
+  const comparison = options.compare === true ? await comparisonOf(one!, other!, limits) : undefined;
   const runs: RunReport[] = [];
   for (const run of evidence.runs) runs.push(await reportOf(run, options, limits));
 
@@ -89,9 +94,24 @@ async function reportOn(
     skipped: found.skipped,
     warnings: [...found.errors.map((error) => error.toRecord()), ...evidence.warnings],
     ...about,
-    ...(options.compare === true ? { comparison: compareRuns(one!.run, other!.run) } : {}),
+    ...(comparison === undefined ? {} : { comparison }),
     ...(found.checkpoints.length + found.captures.length > 0 ? { budget: options.budget } : {}),
   });
+}
+
+/** Logs against each other, and what both recorded. */
+async function comparisonOf(one: RunEvidence, other: RunEvidence, limits: Limits): Promise<Comparison> {
+  const captures = await compareCaptures(
+    one.captures,
+    other.captures,
+    () => limits.clock() >= limits.deadline,
+  );
+  const told = ({ run, captures: own }: RunEvidence): Run =>
+    captures === undefined ? run : withCapturedSettings(run, own);
+  return {
+    ...compareRuns(told(one), told(other)),
+    ...(captures === undefined ? {} : { captures }),
+  };
 }
 
 async function reportOf(evidence: RunEvidence, options: JudgeOptions, limits: Limits): Promise<RunReport> {

@@ -28,6 +28,19 @@ export interface SettingDifference {
   readonly second?: Cell;
 }
 
+/** The captures of two runs, at the steps that both recorded. */
+export interface CapturesComparison {
+  readonly paths: readonly [string, string];
+  /** First and last step that were compared. */
+  readonly steps: readonly [number, number];
+  /** What both recorded (weights, batch, learning rate, loss, gradient), at how many steps, and the first at which it differs. */
+  readonly compared: readonly {
+    readonly what: string;
+    readonly steps: number;
+    readonly differsAt: number | null;
+  }[];
+}
+
 export interface Comparison {
   /** Their paths: ids of runs in two folders may be the same. */
   readonly runs: readonly [string, string];
@@ -42,4 +55,6 @@ export interface Comparison {
   readonly settings: readonly SettingDifference[];
   /** Settings that both tell, with the same value or another. */
   readonly settingsCompared: number;
+  /** Left out where a run has no capture, or they have no step in common. */
+  readonly captures?: CapturesComparison;
 }

@@ -15,6 +15,7 @@ import {
   TRIGGERS,
 } from '../model/cause.ts';
 import {
+  type CapturesComparison,
   type Comparison,
   SETTING_KINDS,
   type SeriesComparison,
@@ -854,6 +855,24 @@ export const reportSchema = objectOf<Report>(
       'Learning rate, optimizer, clipping, data and seed first.',
     ),
     settingsCompared: count('Settings that both tell.'),
+    captures: objectOf<CapturesComparison>(
+      null,
+      'The captures of the two, at the steps that both recorded; left out where there are none.',
+    )({
+      paths: twoTexts('Their folders.'),
+      steps: twoNumbers('First and last step that were compared.'),
+      compared: listOf(
+        objectOf<CapturesComparison['compared'][number]>(
+          null,
+          'Something that both recorded.',
+        )({
+          what: text('`weights`, `batch`, `learning rate`, `loss` or `gradient`.'),
+          steps: count('Steps at which both have it.'),
+          differsAt: step('First step at which it is not the same to the bit; null where it always is.'),
+        }),
+        'In the order in which one leads to the next.',
+      ),
+    }).optional(),
   }).optional(),
   skipped: listOf(skipped, 'Files that a walk passed over.'),
   warnings: listOf(error, 'Inputs that could not be used at all, and what else went wrong.'),

@@ -1,7 +1,7 @@
 /** Many runs on one page: how many went how, the table, and how to see one of them. */
 import { Ansis } from 'ansis';
 import stringWidth from 'string-width';
-import type { Comparison } from '../model/comparison.ts';
+import type { CapturesComparison, Comparison } from '../model/comparison.ts';
 import { formatCount, formatNumber } from '../model/format-number.ts';
 import { inertName } from '../model/inert-text.ts';
 import type { Cell, Report, TableGroup } from '../model/report.ts';
@@ -111,6 +111,22 @@ export function runsLines(report: Report, options: RenderOptions): string[] {
   ];
 }
 
+/** What is the same in two captures, and from which step on the rest is not. */
+function capturesWords({ steps: [from, to], compared }: CapturesComparison): string {
+  const differ = compared.filter(({ differsAt }) => differsAt !== null);
+  const same = compared.filter(({ differsAt }) => differsAt === null).map(({ what }) => what);
+  const first = [...differ].sort((a, b) => a.differsAt! - b.differsAt!);
+  return [
+    `Their captures, steps ${formatCount(from)} to ${formatCount(to)}:`,
+    ...(first.length === 0
+      ? []
+      : [
+          `${first.map(({ what, differsAt }) => `${what} differs from step ${formatCount(differsAt!)}`).join(', ')}${same.length > 0 ? ';' : '.'}`,
+        ]),
+    ...(same.length === 0 ? [] : [`the same to the bit: ${same.join(', ')}.`]),
+  ].join(' ');
+}
+
 /** What a comparison says, a sentence a line; names are untrusted text. */
 export function comparisonLines({
   why,
@@ -119,6 +135,7 @@ export function comparisonLines({
   series,
   settings,
   settingsCompared,
+  captures,
 }: Comparison): string[] {
   const value = (one: Cell | undefined): string => (one === undefined ? 'not told' : cellText(one, ''));
   const also = compared.filter(({ name, partsAt }) => partsAt !== null && name !== series);
@@ -130,6 +147,7 @@ export function comparisonLines({
       : [
           `Also apart to the end: ${also.map(({ name, partsAt }) => `${name} from ${formatCount(partsAt!)}`).join(', ')}.`,
         ]),
+    ...(captures === undefined ? [] : [capturesWords(captures)]),
     settings.length > 0
       ? `Settings that differ: ${settings.map(({ name, first, second }) => `${name} ${value(first)} and ${value(second)}`).join('; ')}.`
       : settingsCompared > 0

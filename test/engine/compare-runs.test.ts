@@ -1,5 +1,5 @@
 /** Where two runs part: against twins that differ in their seed alone, and against themselves. */
-import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { cpSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
@@ -9,6 +9,7 @@ import type { Run } from '../../src/model/run.ts';
 import { normals } from '../detectors/runs.ts';
 import { cli } from '../support/cli.ts';
 import { makeRun, makeSeries } from '../support/make-report.ts';
+import { projectRoot } from '../support/shared-data.ts';
 
 /** A falling loss with noise of 5 %, from step `from` on times `factor`. */
 function training(seed: number, { from = 1000, factor = 1, noise = 0.05 } = {}): Run {
@@ -101,6 +102,49 @@ describe('compareRuns', () => {
     expect(settings[2]).not.toHaveProperty('second');
     expect(settingsCompared).toBe(5);
   });
+});
+
+test('analyze --compare tells of two captures what is the same to the bit, and from which step on the rest is not', async () => {
+  const folder = mkdtempSync(join(tmpdir(), 'clippy-diag-compare-captures-'));
+  try {
+    const [a, b] = [join(folder, 'a'), join(folder, 'b')];
+    const recorded = join(projectRoot, 'fixtures/captures/micro-divergence');
+    for (const path of [a, b]) {
+      cpSync(recorded, path, { recursive: true });
+      // Without a model nothing is trained.
+      const { model: _, ...rest } = JSON.parse(readFileSync(join(path, 'capture.json'), 'utf8'));
+      writeFileSync(join(path, 'capture.json'), JSON.stringify(rest));
+    }
+    const twins = JSON.parse((await cli(['analyze', a, b, '--compare', '--json'])).out) as Report;
+    const { steps, compared } = twins.comparison!.captures!;
+    expect(compared.map(({ what }) => what)).toEqual([
+      'weights',
+      'batch',
+      'learning rate',
+      'loss',
+      'gradient',
+    ]);
+    expect(compared.every(({ differsAt }) => differsAt === null)).toBe(true);
+    const manifest = JSON.parse(readFileSync(join(b, 'capture.json'), 'utf8'));
+    const late = manifest.steps.slice(8);
+    for (const step of late) step.learningRate = 3;
+    manifest.optimizer.epsilon = 1e-8;
+    manifest.clipping = { rule: 'global-norm', maxNorm: 1 };
+    writeFileSync(join(b, 'capture.json'), JSON.stringify(manifest));
+    const file = join(b, manifest.steps[4].file);
+    const bytes = readFileSync(file);
+    // The last tensor of a step's file is a gradient.
+    bytes[bytes.length - 1]! ^= 1;
+    writeFileSync(file, bytes);
+    const out = (await cli(['analyze', a, b, '--compare'], { env: { COLUMNS: '300' } })).out;
+    expect(out).toContain(
+      `Their captures, steps ${steps[0]} to ${steps[1]}: gradient differs from step ${manifest.steps[4].step}, learning rate differs from step ${late[0].step}; the same to the bit: weights, batch, loss.`,
+    );
+    expect(out).toMatch(/capture\.optimizer\.epsilon 1e-10 and 1e-8/);
+    expect(out).toMatch(/capture\.clipping none and global-norm/);
+  } finally {
+    rmSync(folder, { recursive: true });
+  }
 });
 
 test('analyze --compare: in the terminal, JSON, Markdown and HTML; two runs or none', async () => {
