@@ -49,6 +49,7 @@ export default command({
       helpGroup: 'CHECKPOINTS',
     }),
     ascii: Flags.boolean({ description: 'charts in ASCII', helpGroup: 'OUTPUT' }),
+    verbose: Flags.boolean({ description: 'say what became of every byte', helpGroup: 'OUTPUT' }),
   },
 
   async run({ argv, flags }, io) {
@@ -79,7 +80,8 @@ export default command({
         errors: all.map((error) => error.toRecord()),
       });
     else {
-      const text = inspectText(inspection, terminalOptions(io.stdout, io.env, flags.ascii));
+      const options = terminalOptions(io.stdout, io.env, flags.ascii);
+      const text = inspectText(inspection, { ...options, verbose: flags.verbose });
       if (text !== '') await io.print(text);
     }
     for (const input of inputs) for (const record of input.errors) await io.remark(formatErrorRecord(record));

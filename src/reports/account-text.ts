@@ -43,10 +43,20 @@ export function lostTexts({ lost }: Pick<Account, 'lost'>): string[] {
     : told;
 }
 
-/** "bytes 48,210 = 47,900 records + 110 overhead + 200 passed over; nothing lost", and a line for each loss. */
-export function accountLines(account: Account): string[] {
+/**
+ * "48,210 bytes read, nothing lost", and a line for each loss; with `all` the sum as well: "bytes 48,210 = 47,900 records +
+ * 110 overhead + 200 passed over; nothing lost".
+ */
+export function accountLines(account: Account, all: boolean): string[] {
   const { bytes, compressedBytes, records, overhead, passedOver, lost } = account;
   const lostBytes = lost.reduce((sum, one) => sum + one.bytes, 0);
+  const losses = lostTexts(account).map((text) => `  ${text}`);
+  if (!all)
+    return [
+      `${counted(bytes, 'byte')} read, ${lost.length === 0 ? 'nothing' : formatCount(lostBytes)} lost` +
+        (passedOver === 0 ? '' : `; ${formatCount(passedOver)} are of no record`),
+      ...losses,
+    ];
   const parts = [
     `${formatCount(records)} records`,
     `${formatCount(overhead)} overhead`,
@@ -56,8 +66,5 @@ export function accountLines(account: Account): string[] {
   const size =
     formatCount(bytes) +
     (compressedBytes === undefined ? '' : ` (${formatCount(compressedBytes)} compressed)`);
-  return [
-    `bytes ${size} = ${parts.join(' + ')}${lost.length === 0 ? '; nothing lost' : ''}`,
-    ...lostTexts(account).map((text) => `  ${text}`),
-  ];
+  return [`bytes ${size} = ${parts.join(' + ')}${lost.length === 0 ? '; nothing lost' : ''}`, ...losses];
 }

@@ -28,7 +28,7 @@ function shownNames(tensors: readonly InspectedTensor[]): ReadonlyMap<string, st
 const shapeText = (shape: readonly number[]): string => (shape.length === 0 ? 'scalar' : shape.join('×'));
 
 /** A checkpoint: a heading and its tensors. */
-export function checkpointText(checkpoint: InspectedCheckpoint): string[] {
+export function checkpointText(checkpoint: InspectedCheckpoint, all: boolean): string[] {
   const { tensors, step, framework, withoutWeights } = checkpoint;
   const elements = tensors.reduce((sum, tensor) => sum + tensor.elements, 0);
   // The count of steps needs no owner.
@@ -43,7 +43,7 @@ export function checkpointText(checkpoint: InspectedCheckpoint): string[] {
         ? ''
         : `; of ${formatCount(unnamed)} optimizer tensors the parameter cannot be told from order and shapes`),
   ];
-  lines.push(...accountLines(checkpoint.account).map((line) => `  ${line}`));
+  lines.push(...accountLines(checkpoint.account, all).map((line) => `  ${line}`));
   // Code that came with the weights is named, so that nobody loads it elsewhere unawares.
   const lambdas = checkpoint.metadata.get('lambda_layers');
   if (lambdas !== undefined) lines.push(`  Lambda layers: ${inertName(String(lambdas))}`);

@@ -11,7 +11,7 @@ import { textTable } from './text-table.ts';
 /** Cells of a series that gave no point: columns of the table where there are any. */
 const CELLS = ['missing', 'refused'] as const;
 
-function logText(log: InspectedLog): string[] {
+function logText(log: InspectedLog, all: boolean): string[] {
   const lines = [
     `${inertName(log.path)}: ${log.format}, ${formatCount(log.kept)} records` +
       (log.lost > 0 ? `, ${formatCount(log.lost)} lost` : '') +
@@ -20,9 +20,9 @@ function logText(log: InspectedLog): string[] {
         : ''),
     // What was lost lies at a place in one of its files.
     ...(log.files === undefined
-      ? accountLines(log.account)
+      ? accountLines(log.account, all)
       : [
-          ...accountLines(log.account).slice(0, 1),
+          ...accountLines(log.account, all).slice(0, 1),
           ...log.files.flatMap(({ path, account }) =>
             lostTexts(account).map((text) => `  ${inertName(path)}: ${text}`),
           ),
@@ -59,29 +59,36 @@ function logText(log: InspectedLog): string[] {
   return lines;
 }
 
-const captureText = ({ path, kept, lost, firstStep, lastStep, account }: InspectedCapture): string[] => [
+const captureText = (
+  { path, kept, lost, firstStep, lastStep, account }: InspectedCapture,
+  all: boolean,
+): string[] => [
   `${inertName(path)}: capture, ${formatCount(kept)} steps, ${formatCount(firstStep)} to ${formatCount(lastStep)}` +
     (lost > 0 ? `, ${formatCount(lost)} lost` : '') +
     '; `--check` says what it allows',
-  ...accountLines(account).map((line) => `  ${line}`),
+  ...accountLines(account, all).map((line) => `  ${line}`),
 ];
 
 /** How each kind of input is shown. */
 const TEXT_OF = { log: logText, checkpoint: checkpointText, capture: captureText } as const satisfies {
-  [K in InspectedInput['kind']]: (input: Extract<InspectedInput, { kind: K }>) => string[];
+  [K in InspectedInput['kind']]: (input: Extract<InspectedInput, { kind: K }>, all: boolean) => string[];
 };
 
 /** The text of one input. */
-const inputText = (input: InspectedInput): string[] =>
-  (TEXT_OF[input.kind] as (input: InspectedInput) => string[])(input);
+const inputText = (input: InspectedInput, all: boolean): string[] =>
+  (TEXT_OF[input.kind] as (input: InspectedInput, all: boolean) => string[])(input, all);
 
-/** The whole text; empty where nothing could be read. */
-export function inspectText(inspection: Inspection, options: RenderOptions): string {
-  const lines = inspection.inputs.flatMap((input) => [...inputText(input), '']);
+/** The whole text; empty where nothing could be read. With `verbose` it says too what each byte was. */
+export function inspectText(
+  inspection: Inspection,
+  options: RenderOptions & { readonly verbose: boolean },
+): string {
+  const { verbose } = options;
+  const lines = inspection.inputs.flatMap((input) => [...inputText(input, verbose), '']);
   for (const { path, account, problem } of inspection.hyperparameterFiles)
     lines.push(
       `${inertName(path)}: hyperparameters${problem === null ? '' : `; it ${inertName(problem)}`}`,
-      ...accountLines(account).map((line) => `  ${line}`),
+      ...accountLines(account, verbose).map((line) => `  ${line}`),
       '',
     );
   lines.push(

@@ -69,11 +69,15 @@ describe('inspect of logs', () => {
       inputs: { account: unknown }[];
     };
     expect(told.inputs[0]!.account).toEqual(account);
-    expect((await cli(['inspect', whole])).out).toContain(
+    expect((await cli(['inspect', whole])).out).toContain('\n  42 bytes read, nothing lost\n');
+    expect((await cli(['inspect', whole, '--verbose'])).out).toContain(
       '\n  bytes 42 = 27 records + 15 overhead + 0 passed over; nothing lost\n',
     );
     const damaged = file('damaged.jsonl', '{"step":1,"loss":1}\nboom\n{"step":2,"loss":null}\n{"step":3,"lo');
-    const { out } = await cli(['inspect', damaged]);
+    expect((await cli(['inspect', damaged])).out).toContain(
+      '  61 bytes read, 17 lost\n    1 record, 4 bytes lost at byte 20: damaged\n',
+    );
+    const { out } = await cli(['inspect', damaged, '--verbose']);
     expect(out).toContain(
       [
         '  bytes 61 = 41 records + 3 overhead + 0 passed over + 17 lost',
@@ -135,7 +139,7 @@ describe('inspect of logs', () => {
       expect(names).toContain(name);
   });
   it('joins the files of an MLflow run, and accounts for its parameters', async () => {
-    const { code, out } = await cli(['inspect', 'fixtures/formats/mlflow-run/input']);
+    const { code, out } = await cli(['inspect', 'fixtures/formats/mlflow-run/input', '--verbose']);
     expect(code).toBe(0);
     expect(out).toContain('mlflow, 24 records');
     expect(out).toContain('hyperparameters');

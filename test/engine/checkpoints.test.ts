@@ -94,25 +94,25 @@ describe('inspectCheckpoint', () => {
     expect(damaged.errors).toMatchObject(damaged.errors.map(() => ({ id: 'checksum-mismatch' })));
     expect(damaged.errors.map((error) => error.tensor)).toContain('base');
     expect(damaged.tensors.find(({ name }) => name === 'f64')).toHaveProperty('sum');
-    expect(checkpointText(damaged).find((line) => line.includes('base'))).toContain('unreadable');
+    expect(checkpointText(damaged, true).find((line) => line.includes('base'))).toContain('unreadable');
   });
 
   it('calls variables of TensorFlow by their own names where these are told apart', async () => {
     const folder = join(projectRoot, 'fixtures/checkpoints/tensorflow-keras2');
-    const text = checkpointText(await inspectCheckpoint(join(folder, 'slots.index'), true)).join('\n');
+    const text = checkpointText(await inspectCheckpoint(join(folder, 'slots.index'), true), true).join('\n');
     expect(text).toMatch(/ yak\/kernel +parameter /);
     expect(text).toMatch(/ Adam\/yak\/kernel\/v +v of yak\/kernel /);
     expect(text).not.toContain('.ATTRIBUTES');
     const twins = await inspectCheckpoint(join(folder, 'slots.index'), true);
     const same = twins.tensors.map((tensor) => ({ ...tensor, label: 'one' }));
-    expect(checkpointText({ ...twins, tensors: same }).join('\n')).toContain(
+    expect(checkpointText({ ...twins, tensors: same }, true).join('\n')).toContain(
       'layer_with_weights-0/kernel/.ATTRIBUTES/VARIABLE_VALUE',
     );
   });
 
   it('names Lambda layers', async () => {
     const path = join(projectRoot, 'fixtures/checkpoints/keras3/lambda.keras');
-    expect(checkpointText(await inspectCheckpoint(path, true)).join('\n')).toMatch(
+    expect(checkpointText(await inspectCheckpoint(path, true), true).join('\n')).toMatch(
       /Lambda layers: .*not run/,
     );
   });

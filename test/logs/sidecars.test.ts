@@ -50,7 +50,7 @@ it('one that was read is not passed over, and of the others it is told why', asy
   expect(gate.out).not.toMatch(/passed over .*hparams\.json/);
   expect(gate.out).toMatch(/passed over .*params\.json: hyperparameters, and it could not be read: .*JSON/);
   expect(gate.out).toMatch(/passed over .*args\.yaml: hyperparameters, and it could not be read: .*64,000/);
-  const { out } = await cli(['inspect', folder]);
+  const { out } = await cli(['inspect', folder, '--verbose']);
   expect(out).toMatch(/hparams\.json: hyperparameters\n {2}bytes 45 = 45 records/);
   expect(out).toMatch(
     /\/params\.json: hyperparameters; it could not be read: .*\n {2}bytes 8 = 0 records .* 8 passed over/,
