@@ -25,6 +25,7 @@ const OF_CAPTURES = [
   'backend',
   'model-seconds',
   'model-memory',
+  'verbose',
 ] as const;
 const OF_STUDIES = ['workers', 'shard', 'queue', 'max-time', 'yes', 'report'] as const;
 
@@ -61,6 +62,10 @@ export default command({
       min: 1,
     }),
     ascii: Flags.boolean({ helpGroup: 'OUTPUT', description: 'draw with ASCII characters only' }),
+    verbose: Flags.boolean({
+      helpGroup: 'OUTPUT',
+      description: 'say too how well the training here follows the recorded one',
+    }),
     ...trainingFlags,
     workers: Flags.integer({
       helpValue: 'N',
@@ -105,7 +110,10 @@ export default command({
       seeds: Array.from({ length: flags.seeds ?? SEEDS }, (_, seed) => seed),
     });
     if (flags.json) await io.printJson({ schemaVersion: SCHEMA_VERSION, matrix, errors: capture.errors });
-    else await io.print(renderMatrix(matrix, terminalOptions(io.stdout, io.env, flags.ascii)));
+    else {
+      const options = terminalOptions(io.stdout, io.env, flags.ascii);
+      await io.print(renderMatrix(matrix, { ...options, verbose: flags.verbose }));
+    }
     for (const error of capture.errors) await io.remark(formatErrorRecord(error));
     if (capture.errors.length > 0) return EXIT.input;
     const known = matrix.baseline.follows && matrix.cells.every(({ diverged }) => diverged !== null);

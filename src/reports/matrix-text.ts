@@ -5,12 +5,16 @@ import { formatNumber } from '../model/format-number.ts';
 import { inertName } from '../model/inert-text.ts';
 import type { MatrixCell, TrainingMatrix } from '../model/matrix.ts';
 import { medianOf } from '../model/order-statistics.ts';
+import { NO_RULE } from '../model/replay.ts';
 import type { RenderOptions } from './format.ts';
 import { textTable } from './text-table.ts';
 import { wrap } from './wrap.ts';
 
-/** Pure. Learning rates that do not fit beside each other become lines. */
-export function renderMatrix(matrix: TrainingMatrix, options: RenderOptions): string {
+/** Pure. Learning rates that do not fit beside each other become lines; what went as it should is told where all is asked for. */
+export function renderMatrix(
+  matrix: TrainingMatrix,
+  options: RenderOptions & { readonly verbose?: boolean },
+): string {
   const paint = new Ansis(options.colour ? 1 : 0);
   const fit = (text: string): string => wrap(inertName(text), options.width, '', '  ').join('\n');
   const { steps, band, cells, learningRates } = matrix;
@@ -68,7 +72,7 @@ export function renderMatrix(matrix: TrainingMatrix, options: RenderOptions): st
         )
       : '',
     ...matrix.notes.map((note) => fit(`note: ${note}`)),
-    fit(`note: ${matrix.baseline.why}`),
+    options.verbose || !matrix.baseline.follows ? fit(`note: ${matrix.baseline.why}`) : '',
   ];
   return `${blocks.filter((block) => block !== '').join('\n\n')}\n`;
 }
@@ -92,15 +96,16 @@ function conclusion({ holds }: TrainingMatrix, rate: number | null): string {
   const ranked = holds.filter(({ upTo }) => upTo !== null).sort((a, b) => b.upTo! - a.upTo!);
   const none = holds.filter(({ upTo }) => upTo === null);
   const reach = ({ upTo, notAt }: TrainingMatrix['holds'][number]): string =>
-    notAt === null ? `to ${at(upTo!)}, the highest, at least` : `to ${at(upTo!)}, not at ${at(notAt)}`;
-  const names = (rules: TrainingMatrix['holds']): string => rules.map(({ label }) => label).join(', ');
-  const parts = [...new Set(ranked.map(reach))].map(
-    (text) => `${names(ranked.filter((one) => reach(one) === text))} ${text}`,
-  );
+    notAt === null ? `to ${at(upTo!)}, the highest tried` : `to ${at(upTo!)} and not at ${at(notAt)}`;
+  const names = (rules: TrainingMatrix['holds']): string =>
+    rules.map(({ label }) => (label === NO_RULE ? 'no clipping' : label)).join(', ');
   return [
-    ...(parts.length === 0 ? [] : [`Every order of the batches holds under ${parts.join('; under ')}.`]),
+    ...[...new Set(ranked.map(reach))].map((text) => {
+      const same = ranked.filter((one) => reach(one) === text);
+      return `With ${names(same)} training holds up ${text}.`;
+    }),
     ...(none.length === 0
       ? []
-      : [`Under ${names(none)} not every order of the batches holds at ${at(none[0]!.notAt!)}, the lowest.`]),
+      : [`With ${names(none)} it does not even hold at ${at(none[0]!.notAt!)}, the lowest tried.`]),
   ].join(' ');
 }

@@ -145,7 +145,7 @@ it('a rule that holds nowhere is said to hold nowhere', async () => {
   });
   expect(matrix.cells[0]!.diverged).toBe(true);
   expect(renderMatrix(matrix, { width: 80, colour: false, ascii: false })).toMatch(
-    /^Under none not every order of the batches holds at 2, the lowest\.\n/,
+    /^With no clipping it does not even hold at 2, the lowest tried\.\n/,
   );
 });
 
@@ -203,15 +203,19 @@ describe('at the command line', () => {
       '0.25,1,2',
     ]);
     expect([code, err]).toEqual([0, '']);
+    // That the training here is the recorded one is told where all is asked for.
+    expect(out).not.toContain('follows the recorded losses');
     expect(out).toMatch(/^rule +0.125 +0.5 +1$/m);
     expect(out).toMatch(/^none +0\.\d+ +out @400 +out @400$/m);
     expect(out.replace(/\s+/g, ' ')).toContain(
-      'Every order of the batches holds under clippy:paper to 1, the highest, at least; under none to 0.125, not at 0.5.',
+      'With clippy:paper training holds up to 1, the highest tried. With no clipping training holds up to 0.125 and not at 0.5.',
     );
     const long = ['--rule', 'none', '--rule', 'clippy:variableRelativeThreshold=0.25', '--seeds', '1'];
-    const narrow = await cli(['matrix', incident, ...long, '--learning-rate-multiplier', '0.25'], {
-      env: { COLUMNS: '40' },
-    });
+    const narrow = await cli(
+      ['matrix', incident, ...long, '--learning-rate-multiplier', '0.25', '--verbose'],
+      { env: { COLUMNS: '40' } },
+    );
+    expect(narrow.out.replace(/\s+/g, ' ')).toContain('follows the recorded losses');
     expect(narrow.out).toMatch(/^none$\n {2}0\.125 +0\.\d+$/m);
   });
 
