@@ -151,10 +151,10 @@ export function decideCause(input: DecideInput): Cause {
 }
 
 const UNDONE: Readonly<Record<Change['trigger'], string>> = {
-  data: 'without these batches the run holds',
-  'learning-rate': 'at the learning rate of before the run holds',
-  'optimizer-state': 'with the optimizer state of before the run holds',
-  precision: 'with it taken back the run holds',
+  data: 'without these batches the run stays well',
+  'learning-rate': 'at the learning rate of before the run stays well',
+  'optimizer-state': 'with the optimizer state of before the run stays well',
+  precision: 'with it taken back the run stays well',
 };
 
 /** Why no experiment showed it, and what to record. */

@@ -7,6 +7,7 @@ import { untried } from './remedies.ts';
 
 /** Logged points before the onset in which a change may have caused it. */
 const WINDOW = 10;
+const ORDINALS = ['1st', '2nd', '3rd', '4th', '5th', '6th', '7th', '8th', '9th', '10th'] as const;
 
 export interface Why {
   readonly cause: Cause;
@@ -109,7 +110,7 @@ function byRate(rates: TimeSeries | undefined, onsetStep: number, unit: string, 
   if (raised === null) return null;
   const step = rates.step[raised.from]!;
   const value = rates.value[raised.from]!;
-  const statement = `the learning rate rises ${formatNumber(raised.times)}-fold to ${formatNumber(value)} at ${unit} ${step}, before the loss leaves its band at ${unit} ${onsetStep}`;
+  const statement = `the learning rate rises ${formatNumber(raised.times)}-fold to ${formatNumber(value)} at ${unit} ${step}, before the loss leaves its usual range at ${unit} ${onsetStep}`;
   return made('learning-rate', statement, [
     {
       id: 'learning-rate',
@@ -129,7 +130,7 @@ function byNorm(norms: TimeSeries | undefined, onsetStep: number, unit: string, 
   const broken = norms.value.subarray(from, until + 1).findIndex((norm) => !Number.isFinite(norm));
   if (until < 0 || broken < 0 || norms.step[from + broken]! >= onsetStep) return null;
   const step = norms.step[from + broken]!;
-  const statement = `the gradient norm is ${norms.value[from + broken]} at ${unit} ${step}, before the loss leaves its band at ${unit} ${onsetStep}`;
+  const statement = `the gradient norm is ${norms.value[from + broken]} at ${unit} ${step}, before the loss leaves its usual range at ${unit} ${onsetStep}`;
   return made('precision', statement, [
     {
       id: 'non-finite-gradient',
@@ -152,7 +153,7 @@ function byResume(
   if (attempt === undefined || attempt.index === 0) return null;
   const points = (losses?.step ?? new Float64Array()).filter((step) => step <= onsetStep).length;
   if (points > WINDOW) return null;
-  const statement = `the loss leaves its band at ${run.stepUnit} ${onsetStep}, ${points} logged ${points === 1 ? 'point' : 'points'} after training was resumed at ${run.stepUnit} ${attempt.firstStep}`;
+  const statement = `training was resumed at ${run.stepUnit} ${attempt.firstStep}, and the ${ORDINALS[Math.max(0, points - 1)]} loss logged after that, of ${run.stepUnit} ${onsetStep}, is out of the usual range`;
   return made('optimizer-state', `${statement}: the optimizer state may be lost`, [
     {
       id: 'resume',

@@ -49,9 +49,7 @@ export function armLabel({ kind, steps, factor, learningRate, at }: ReplayArm): 
 export const noneNeeded = ({ trigger }: Cause, finalLoss: number): Remedy =>
   untried(
     'none-needed',
-    trigger === 'data'
-      ? 'nothing: the weights are unharmed; look at the data of these batches'
-      : 'nothing: the run came back by itself',
+    trigger === 'data' ? 'nothing: the weights are unharmed' : 'nothing: the run came back by itself',
     { holds: true, tried: 'recorded', outcome: 'holds', finalLoss, finalLossWithout: finalLoss },
   );
 

@@ -7,7 +7,7 @@ import { counted, type Detector, findingAt, notApplicable, outcomeOf, quantity }
 
 const cause =
   'If it came without a jump, look at the batch (log of 0, division by 0, broken labels) and at the mixed-precision loss scale; if the loss had jumped before, at the learning rate and at clipping.';
-const advice = `Nothing after the first non-finite loss is training: go back to a checkpoint before it. ${cause}`;
+const advice = `What follows the first non-finite loss is lost: go back to a checkpoint before it. ${cause}`;
 const adviceIfBack = `The loss came back, so the parameters stayed finite: the step was skipped or only the logged value was bad. ${cause}`;
 const adviceIfSkipped = 'The loss scaler did its work: it skipped the step and lowered the scale.';
 
@@ -63,7 +63,7 @@ falls there, at most five points in a row are not finite, and the loss goes on),
               ? adviceIfBack
               : led?.incident.onsetStep == null
                 ? advice
-                : `Nothing after ${run.stepUnit} ${led.incident.onsetStep} is training: go back to a checkpoint before it. ${cause}`,
+                : `What follows ${run.stepUnit} ${led.incident.onsetStep} is lost: go back to a checkpoint before it. ${cause}`,
         }),
       );
     }

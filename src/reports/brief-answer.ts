@@ -3,6 +3,7 @@
  * known and nothing else; a run that recovered gets no orders.
  */
 
+import { type FindingId, findingTypeOf } from '../findings/registry.ts';
 import type { Cause, Remedy } from '../model/cause.ts';
 import { decidingSeries } from '../model/deciding-series.ts';
 import { type Finding, SEVERITIES } from '../model/finding.ts';
@@ -24,6 +25,8 @@ export interface Answer {
   readonly change: string;
   /** log.jsonl · 600 steps */
   readonly facts: string;
+  /** What was looked for in a run of which nothing is said, and what was not there to be looked at; null for any other. */
+  readonly checked: string | null;
   /** Labelled paragraphs in reading order; lines of code stand apart. */
   readonly parts: readonly {
     readonly label: string;
@@ -62,9 +65,9 @@ export const TRIED_FIGURES: readonly TriedFigure[] = [
     text: (share) => `${Math.round(100 * share)} %`,
   },
   {
-    title: 'smallest factor',
+    title: 'cuts steps to',
     value: ({ smallestFactor }) => smallestFactor,
-    text: (factor) => brief(factor),
+    text: (factor) => `${brief(100 * factor)} %`,
   },
 ];
 
@@ -150,8 +153,10 @@ function changeOf(run: RunReport): string {
   }
   const before = incident.before == null ? '' : `${brief(incident.before)} → `;
   const peak = Number.isFinite(incident.peak) ? brief(incident.peak) : String(incident.peak);
-  if (incident.recoveredStep !== null)
-    return `${name} ${before}${peak}, back at ${at(incident.recoveredStep, stepUnit)}${verdict.class === 'full-divergence' ? ': too late' : ''}`;
+  if (incident.recoveredStep !== null) {
+    const ends = series === undefined ? '' : `, ends at ${brief(series.statistics.last)}`;
+    return `${name} ${before}${peak}, back at ${at(incident.recoveredStep, stepUnit)}${verdict.class === 'full-divergence' ? ': too late' : ''}${ends}`;
+  }
   if (verdict.class === 'inconclusive') {
     const last = series?.statistics.last;
     return last == null || last === incident.peak
@@ -159,6 +164,9 @@ function changeOf(run: RunReport): string {
       : `${name} ${before}${peak}, and ${brief(last)} where the log ends`;
   }
   if (verdict.class === 'non-finite') return `${name} ${before}no number to the end`;
+  // A drift has no peak: it is told by its levels.
+  if (verdict.class === 'drift' && incident.after != null)
+    return `${name} ${before}${brief(incident.after)}: no recovery`;
   const then =
     incident.after == null || incident.after === incident.peak ? '' : `, then ${brief(incident.after)}`;
   return `${name} ${before}${peak}${then}: no recovery`;
@@ -176,7 +184,25 @@ function factsOf(run: RunReport): string {
       ? []
       : [`${stepUnit}s ${formatCount(first)} to ${formatCount(last)}`]),
     ...(run.attempts > 1 ? [plural(run.attempts, 'attempt')] : []),
+    ...(leading(run) === undefined || series === undefined || !Number.isFinite(series.statistics.first)
+      ? []
+      : [`first ${inertName(series.name)} ${brief(series.statistics.first)}`]),
   ].join(' · ');
+}
+
+/** What a check needs that a run may not have, as a reader calls it, by one of the kinds of findings that need it. */
+const EVIDENCE: readonly (readonly [FindingId, string])[] = [
+  ['gradient-norm-spike', 'gradient norm'],
+  ['non-finite-tensor', 'checkpoint'],
+  ['capture-mismatch', 'capture'],
+];
+
+/** What was looked for, and what was not there to be looked at; null of a report that does not tell. */
+function checkedOf({ detectorsRun, notRun, findings }: RunReport): string | null {
+  if (detectorsRun === undefined) return null;
+  const passed = detectorsRun.filter((kind) => findings.every(({ id }) => id !== kind)).length;
+  const missing = EVIDENCE.flatMap(([kind, name]) => (notRun.some(({ id }) => id === kind) ? [name] : []));
+  return `${plural(passed, 'check')} passed${missing.length === 0 ? '' : `; not seen: ${missing.join(', ')}`}`;
 }
 
 /** Which task was first, which metric is lost, or at least the line of the log. */
@@ -232,6 +258,16 @@ function whyOf(cause: Cause | undefined): string | null {
   return `${capital(TRIGGERS[cause.trigger])}${sure}. ${sentences(cause.statement)}`;
 }
 
+/** What keeps a cause from coming again. */
+const AVERT: Readonly<Record<Cause['trigger'], string>> = {
+  data: 'look at the data of these batches',
+  'learning-rate': 'look at what set the learning rate',
+  'optimizer-state': 'load the optimizer state with the weights when a run is resumed',
+  precision: 'train in bfloat16 or float32, or lower the loss scale',
+  sharpness: 'lower the learning rate or clip',
+  'none-found': '',
+};
+
 /** What to do: the first remedy that holds, or what may be tried, or the way back. */
 function fixOf(run: RunReport): { text: string; code?: string; after?: string } | null {
   const { remedies = [], verdict, stepUnit } = run;
@@ -241,15 +277,21 @@ function fixOf(run: RunReport): { text: string; code?: string; after?: string } 
     const [advice] = run.findings.some(({ severity }) => severity === 'error') ? run.advice : [];
     return advice === undefined ? null : { text: sentences(advice) };
   }
-  if (first?.action === 'none-needed') return { text: `${capital(inertName(first.statement))}.` };
+  const avert = run.cause === undefined ? '' : AVERT[run.cause.trigger];
+  const inFuture = avert === '' ? '' : ` So that it does not happen again: ${avert}.`;
+  if (first?.action === 'none-needed') return { text: `${capital(inertName(first.statement))}.${inFuture}` };
   const held = remedies.find(({ holds }) => holds === true);
   if (verdict.class === 'micro-divergence')
     return held === undefined
-      ? null
+      ? { text: `Nothing now: the run came back.${inFuture}` }
       : {
-          text: `Nothing now: the run came back. So that it does not happen again: ${
+          text: `${
+            (held.finalLossWithout ?? Number.NaN) > (held.finalLoss ?? Number.NaN)
+              ? 'The run came back, but not to where it would be. What would have kept it well'
+              : 'Nothing now: the run came back. So that it does not happen again'
+          }: ${
             held.action === 'restore-optimizer-state'
-              ? 'load the optimizer state with the weights when a run is resumed'
+              ? AVERT['optimizer-state']
               : inertName(remedyWords(held))
           }.`,
           after: triedWords(run, held),
@@ -279,12 +321,12 @@ function fixOf(run: RunReport): { text: string; code?: string; after?: string } 
       text: `${none}Try: ${inertName(open.statement).replace(/(; not tried)?\.?$/, '')} (not tried here).`,
       ...(open.paste === null ? {} : { code: open.paste }),
     };
+  const resumed = run.cause?.evidence.some(({ id }) => id === 'resume')
+    ? 'Start again with what the run was first launched with. '
+    : '';
   const advice = run.advice[0];
-  return advice === undefined
-    ? none === ''
-      ? null
-      : { text: none.trim() }
-    : { text: none + inertName(advice) };
+  const text = none + resumed + (advice === undefined ? '' : inertName(advice));
+  return text === '' ? null : { text: text.trim() };
 }
 
 /** How it was tried, and how it ended. */
@@ -310,17 +352,19 @@ export function triedSentence(tried: readonly Tried[]): string | null {
   const remedies = tried.filter(({ name }) => name !== NOTHING);
   if (remedies.length === 0) return null;
   const held = remedies.filter(({ holds }) => holds);
+  // That none held stands in the fix.
+  if (held.length === 0) return null;
   const others = held
     .filter(({ use }) => !use)
     .slice(0, 2)
-    .map(({ name, finalLoss }) => name + (finalLoss === null ? '' : ` (${brief(finalLoss)})`));
-  return `${held.length} of ${remedies.length} held${others.length === 0 ? '' : `, also ${listed(others)}`}.`;
+    .map(({ name, finalLoss }) => name + (finalLoss === null ? '' : ` (ends at ${brief(finalLoss)})`));
+  return `${held.length} of ${remedies.length} remedies held.${others.length === 0 ? '' : ` Also: ${listed(others)}.`}`;
 }
 
 function triedOf(run: RunReport): Tried[] {
   const { remedies = [] } = run;
   const tried = remedies.filter((one) => one.tried !== null && one.holds !== null);
-  if (tried.length === 0) return [];
+  if (tried.length === 0 || tried[0]!.action === 'none-needed') return [];
   const smallest = new Map(
     run.replay
       .filter((entry) => entry.mode === 'closed-loop' && entry.arm === undefined)
@@ -354,6 +398,14 @@ function triedOf(run: RunReport): Tried[] {
   ];
 }
 
+/** What an incident is called where it is not the one that decided. */
+const INCIDENT_WORDS: Readonly<Record<string, string>> = {
+  'micro-divergence': 'a rise that came back',
+  drift: 'a slow rise',
+  'full-divergence': 'a rise to the end',
+  'non-finite': 'no number to the end',
+};
+
 /** Findings that the first lines do not tell: what else is wrong, gravest first. */
 function alsoOf(run: RunReport): string | null {
   const told = new Set<string>(
@@ -372,14 +424,19 @@ function alsoOf(run: RunReport): string | null {
   const [worst, ...others] = sorted;
   if (worst === undefined) return null;
   const nameOf = ({ first: { id, severity }, count }: (typeof sorted)[number]): string =>
-    `${id}${count > 1 ? ` ×${count}` : ''} (${severity})`;
+    `${INCIDENT_WORDS[id] ?? id}${count > 1 ? ` ×${count}` : ''} (${severity})`;
   return `${nameOf(worst)}: ${inWords(worst.first, run.stepUnit)}${others.length === 0 ? '' : ` Also ${listed(others.map(nameOf))}.`}`;
 }
 
+/** A message of more characters is for who asks for all: the kind of the finding stands for it. */
+const LONG = 130;
+
 /** A finding without the words of the judge of incidents, which this page does not explain. */
 function inWords({ id, series, steps, message }: Finding, unit: StepUnit): string {
+  if (id === 'capture-mismatch' && steps !== null)
+    return `from ${unit} ${formatCount(steps[0])} to ${formatCount(steps[1])} the weights moved as the recorded gradients do not explain.`;
   if (!(VERDICT_CLASSES as readonly string[]).includes(id) || series === null || steps === null)
-    return inertName(message);
+    return inertName(message.length > LONG ? `${findingTypeOf(id)?.title ?? message}.` : message);
   const [from, to] = steps;
   return `\`${inertName(series)}\` from ${unit} ${formatCount(from)} to ${formatCount(to)}.`;
 }
@@ -404,16 +461,23 @@ export function answerOf(run: RunReport, report: Report): Answer {
   const why = whyOf(run.cause);
   const fix = fixOf(run);
   const healthy = run.verdict.class === 'healthy';
+  const mood =
+    healthy && errors > 0
+      ? 'bad'
+      : healthy && (also !== null || trouble !== null)
+        ? 'doubtful'
+        : CLASS_MOODS[run.verdict.class];
   return {
-    mood:
-      healthy && (errors > 0 || trouble !== null)
-        ? errors > 0
-          ? 'bad'
-          : 'doubtful'
-        : CLASS_MOODS[run.verdict.class],
-    title: healthy && errors > 0 ? 'THE LOSS IS HEALTHY, THE RUN IS NOT' : titleOf(run),
+    mood,
+    title:
+      healthy && errors > 0
+        ? 'THE LOSS IS HEALTHY, THE RUN IS NOT'
+        : healthy && also !== null
+          ? 'HEALTHY, with a warning'
+          : titleOf(run),
     change: changeOf(run),
     facts: factsOf(run),
+    checked: mood === 'good' ? checkedOf(run) : null,
     parts: [
       ...(where === null || healthy ? [] : [{ label: 'Where', text: where }]),
       ...(why === null ? [] : [{ label: 'Why', text: why }]),

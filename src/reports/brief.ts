@@ -23,7 +23,7 @@ import { leadingEvents, symbolOf } from './run-events.ts';
 import { runsPage } from './runs-page.ts';
 import { chartGroups, headline } from './terminal.ts';
 import { textTable } from './text-table.ts';
-import { wrap } from './wrap.ts';
+import { endOf, wrap } from './wrap.ts';
 
 export interface BriefOptions extends RenderOptions {
   /** Rows of the terminal; 24 where there is none. */
@@ -94,7 +94,7 @@ export function answerLines(
   const lines = [
     moodPaint(paint, mood)(first) + (beside ? `   ${change}` : ''),
     ...(beside ? [] : fitted(change, 3, width, '  ')),
-    ...fitted(facts, 1, width, '  ').map((line) => paint.dim(line)),
+    paint.dim(`  ${facts.length + 2 <= width ? facts : `…${endOf(facts, width - 3)}`}`),
   ];
   const fix = answer.parts.findIndex(({ label }) => label === 'Fix');
   const parts =
@@ -150,7 +150,11 @@ export function chartLines(run: RunReport, rows: number, options: BriefOptions):
 function triedLines(tried: readonly Tried[], rows: number, options: BriefOptions, paint: Ansis): string[] {
   const shown = tried.slice(0, rows - 1);
   const lines = textTable({
-    head: ['  Tried', ...TRIED_FIGURES.map(({ title }) => title), ''],
+    head: [
+      shown.length < tried.length ? `  Tried (${shown.length} of ${tried.length})` : '  Tried',
+      ...TRIED_FIGURES.map(({ title }) => title),
+      '',
+    ],
     rows: shown.map((one) => [
       `${one.holds ? (options.ascii ? '+' : '✓') : options.ascii ? 'x' : '✗'} ${one.name}`,
       ...TRIED_FIGURES.map((figure) => figureText(figure, one, '')),
@@ -165,7 +169,7 @@ function triedLines(tried: readonly Tried[], rows: number, options: BriefOptions
 }
 
 /** What else there is to see, as much of it as a line holds. */
-function moreLine(run: RunReport, report: Report, width: number): string {
+function moreLine(run: RunReport, report: Report, { checked }: Answer, width: number): string {
   const kind =
     run.findings.find(({ severity }) => severity !== 'note')?.id ??
     report.warnings[0]?.id ??
@@ -175,8 +179,10 @@ function moreLine(run: RunReport, report: Report, width: number): string {
     '--report html:report.html',
     ...(kind === undefined ? [] : [`explain ${kind}`]),
   ];
-  while (parts.length > 1 && `  More: ${parts.join(' · ')}`.length > width) parts.splice(-2, 1);
-  return `  More: ${parts.join(' · ')}`;
+  const line = (): string => `  ${checked === null ? '' : `${checked}. `}More: ${parts.join(' · ')}`;
+  // What may go first is what stands before the last, which is the most of use.
+  while (parts.length > 1 && line().length > width) parts.splice(checked === null ? -2 : -1, 1);
+  return line();
 }
 
 /** The page of one run. Pure. */
@@ -190,7 +196,7 @@ export function briefRun(run: RunReport, report: Report, options: BriefOptions):
       : { ...whole, parts: whole.parts.filter(({ label }) => label !== 'Why' && label !== 'Fix') };
   const last =
     options.pending === undefined
-      ? paint.dim(moreLine(run, report, options.width))
+      ? paint.dim(moreLine(run, report, answer, options.width))
       : `  ${paint.dim(`Working on it: ${options.pending} …`)}`;
   const bare = answerLines(answer, null, options, paint);
   if (answer.mood === 'good') return [...bare, last];
@@ -204,9 +210,7 @@ export function briefRun(run: RunReport, report: Report, options: BriefOptions):
   const chart = chartLines(run, Math.max(CHART_LEAST, Math.min(free, most)), options);
   if (chart.length > 0) lines.push('', ...chart);
   if (table > 0) {
-    const hidden = wanted - table;
     lines.push('', ...triedLines(answer.tried, table, options, paint));
-    if (hidden > 0) lines[lines.length - 1] += paint.dim(`   and ${hidden} more`);
   }
   return [...lines, last];
 }

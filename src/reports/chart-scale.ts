@@ -12,8 +12,8 @@ export interface ChartScale {
 
 /** Rows for a decade, most first; then decades for a row. */
 const ROWS_OF_A_DECADE = [10, 8, 6, 5, 4, 3, 2, 1] as const;
-/** 1, 2 and 5 times a power of ten: steps of a row on a linear scale. */
-const NICE = [1, 2, 5, 10] as const;
+/** Times a power of ten: steps of a row on a linear scale. */
+const NICE = [1, 2, 2.5, 3, 4, 5, 6, 8, 10] as const;
 /** Of a range below this share of its values no two rows could be told apart. */
 const FLAT = 1e-12;
 

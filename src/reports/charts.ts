@@ -202,11 +202,13 @@ export function drawChart(title: string, series: readonly ChartLine[], options: 
     for (let c = 0; c < plotWidth; c++)
       put(Math.round(rowOf(limit.value)), c, paint.dim(options.ascii ? '.' : '┄'));
   const colourOf = (index: number) => paint[COLOURS[index % COLOURS.length]!];
+  let shaded = false;
   // All shades first: none lies on a line.
   for (const [index, { columns }] of drawn.entries())
     for (const [c, column] of columns.entries()) {
       if (column === undefined || Number.isNaN(column.min) || Number.isNaN(column.max)) continue;
       const [bottom, top] = [Math.round(rowOf(column.min)), Math.round(rowOf(column.max))];
+      shaded ||= top > bottom;
       if (top > bottom)
         for (let row = bottom; row <= top; row++)
           put(row, c, paint.dim(colourOf(index)(options.ascii ? ':' : '░')));
@@ -265,7 +267,8 @@ export function drawChart(title: string, series: readonly ChartLine[], options: 
     picture.push(`${indent} ${paint.red(row.trimEnd())}`);
   }
   picture.push(...axis(from, to, plotWidth, options, indent));
-  picture.push(...markerLines(options.markers ?? [], from, to, plotWidth, indent, paint));
+  const legendOfShade = shaded ? `${options.ascii ? ':' : '░'} lowest to highest` : undefined;
+  picture.push(...markerLines(options.markers ?? [], from, to, plotWidth, indent, paint, legendOfShade));
   const remarks = [
     ...(oddColumns.size > 0 ? [`${options.ascii ? 'x' : '×'} non-finite (NaN or Inf)`] : []),
     ...(log && low <= 0 ? [`values ${options.ascii ? '<=' : '≤'} 0 are drawn on the lowest row`] : []),
@@ -351,7 +354,7 @@ const MARKS = 8;
 
 /**
  * Marks under their steps, each with its label beside it: on the side where there is room, else on the next line. What is
- * beyond the eighth is counted.
+ * beyond the eighth is counted. A remark stands at an end of a line where there is room.
  */
 function markerLines(
   markers: readonly ChartMarker[],
@@ -360,12 +363,15 @@ function markerLines(
   width: number,
   indent: string,
   paint: Ansis,
+  remark?: string,
 ): string[] {
   const shown = markers
     .filter((m) => m.step >= from && m.step <= to)
     .map((m) => ({ ...m, column: Math.round(shareOf(m.step, from, to) * (width - 1)) }));
   const lines: { text: string; start: number }[][] = [];
   const marks = shown.slice(0, MARKS);
+  const isFree = (line: (typeof lines)[number], { start, text }: { text: string; start: number }): boolean =>
+    line.every((one) => start > one.start + stringWidth(one.text) || start + stringWidth(text) < one.start);
   for (const [i, { symbol, label, column }] of marks.entries()) {
     const size = stringWidth(label);
     const right = { text: `${symbol} ${label}`, start: column };
@@ -376,14 +382,15 @@ function markerLines(
       ({ start }) => start >= 0 && start + size + 2 <= width,
     );
     if (sides.length === 0) sides.push({ text: symbol, start: column });
-    const isFree = (
-      line: (typeof lines)[number],
-      { start, text }: { text: string; start: number },
-    ): boolean =>
-      line.every((one) => start > one.start + stringWidth(one.text) || start + stringWidth(text) < one.start);
     const line = lines.find((one) => sides.some((side) => isFree(one, side)));
     if (line === undefined) lines.push([sides[0]!]);
     else line.push(sides.find((side) => isFree(line, side))!);
+  }
+  if (remark !== undefined) {
+    const ends = [Math.max(0, width - stringWidth(remark)), 0].map((start) => ({ text: remark, start }));
+    const line = lines.find((one) => ends.some((end) => isFree(one, end)));
+    if (line === undefined) lines.push([ends[0]!]);
+    else line.push(ends.find((end) => isFree(line, end))!);
   }
   const more = shown.length - MARKS;
   return [

@@ -81,7 +81,7 @@ export const runMarkers = (run: RunReport, ascii: boolean): ChartMarker[] =>
   eventsOf(run)
     .flatMap(({ step, kind, label }): ChartMarker[] => {
       if (kind === 'rewind') return [];
-      const words = { onset: 'onset', back: 'back', restart: `${label} from` }[kind];
+      const words = { onset: 'incident at', back: 'back at', restart: `${label} from` }[kind];
       return [{ step, symbol: symbolOf(kind, ascii), label: `${words} ${formatCount(step)}` }];
     })
     .sort((a, b) => a.step - b.step);

@@ -38,11 +38,12 @@ const NAMES: Partial<Record<Remedy['action'], string>> = {
 
 /** A remedy as a table has it. */
 export function remedyName({ action, rule, skipSteps, learningRate, learningRateFactor }: Remedy): string {
-  if (action === 'clip' && rule !== null) return rule;
+  if (action === 'clip' && rule !== null) return `clip with ${rule}`;
   if (action === 'skip-batches' && skipSteps !== null)
     return skipSteps[0] === skipSteps[1]
       ? `skip batch ${formatCount(skipSteps[0])}`
-      : `skip batches ${formatCount(skipSteps[0])} to ${formatCount(skipSteps[1])}`;
+      : // Between the first and the last there may be others.
+        `skip bad batches ${formatCount(skipSteps[0])} to ${formatCount(skipSteps[1])}`;
   if (action === 'lower-learning-rate')
     return learningRate === null
       ? `learning rate × ${formatNumber(learningRateFactor ?? Number.NaN, 'brief')}`
@@ -52,7 +53,6 @@ export function remedyName({ action, rule, skipSteps, learningRate, learningRate
 
 /** What makes an order of such a name. */
 const ORDERS: Partial<Record<Remedy['action'], string>> = {
-  clip: 'clip with ',
   'lower-learning-rate': 'train on with ',
   'restore-optimizer-state': 'put back the ',
   'raise-precision': 'train in ',

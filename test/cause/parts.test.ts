@@ -315,7 +315,7 @@ describe('a cause that was not found says what is missing', () => {
     const { cause } = withLog(why, ofLog, 101);
     expect(cause).toMatchObject({ trigger: 'none-found', confidence: null });
     expect(cause.statement).toMatch(
-      /after training was resumed at step 101: compare how the two were launched .*; learning rate and gradients say nothing/,
+      /^training was resumed at step 101, and the 2nd loss logged after that, of step 102, is out of the usual range: compare how the two were launched .*; learning rate and gradients say nothing/,
     );
     expect(cause.evidence.map(({ id }) => id)).toContain('resume');
     expect(withLog(why, NO_CAUSE, 101)).toBe(why);

@@ -45,7 +45,7 @@ describe('analyze', () => {
   it('shows everything with --verbose: findings, charts and what to do', async () => {
     const { out } = await cli(['analyze', incident, '--verbose']);
     expect(out.split('\n')[0]).toBe('full-divergence from step 400: fixtures/incident/log.jsonl');
-    for (const part of ['order of onset: watch', 'Findings', '(log scale)', '▲ onset 400', 'Next'])
+    for (const part of ['order of onset: watch', 'Findings', '(log scale)', '▲ incident at 400', 'Next'])
       expect(out).toContain(part);
     civil(out);
   });

@@ -23,7 +23,7 @@ const brokenTensor = (severity: Finding['severity']): Finding => ({
 test.each([
   ['error', 'THE LOSS IS HEALTHY, THE RUN IS NOT', 'Go back to step-380.pt or before.'],
   // A warning is told; orders are for what is broken.
-  ['warning', 'HEALTHY', undefined],
+  ['warning', 'HEALTHY, with a warning', undefined],
 ] as const)('a healthy loss beside a broken tensor (%s): %s', (severity, title, fix) => {
   const finding = brokenTensor(severity);
   const run = { ...makeRunReport(healthyRun()), findings: [finding], advice: [finding.advice!] };
