@@ -99,7 +99,7 @@ const MAY_IMPORT: Record<string, readonly string[]> = {
 };
 /** Folder → folders of which it may import the types, and nothing that runs. */
 const TYPES_ONLY: Record<string, readonly string[]> = {
-  replay: ['findings', 'autodiff'],
+  replay: ['findings', 'autodiff', 'kernels'],
   optimizers: ['tensor'],
   cause: ['autodiff'],
   measure: ['captures'],

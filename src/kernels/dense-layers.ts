@@ -37,12 +37,11 @@ export interface DenseKernels {
   /**
    * c = start + a · b, where a is rows × depth and b is depth × columns.
    *
-   * @param a with `columnStep` entries from one column to the next: a transposed matrix has stride and step exchanged
    * @param bias a row of as many entries as c has columns, for `bias` and `relu`
    */
   product(
     start: Start,
-    a: Left,
+    a: Matrix,
     b: Matrix,
     c: Matrix,
     rows: number,
@@ -50,6 +49,8 @@ export interface DenseKernels {
     columns: number,
     bias?: number,
   ): void;
+  /** c = aᵀ · b, where a is depth × rows. */
+  transposedProduct(a: Matrix, b: Matrix, c: Matrix, rows: number, depth: number, columns: number): void;
   /** Sums of the columns of x into a row. */
   sumRows(x: Matrix, rows: number, columns: number, out: number): void;
   /** dy = 0 wherever y ≤ 0; both dense, `length` entries. */
@@ -60,32 +61,54 @@ export interface DenseKernels {
 
 type Kernel = (...positions: number[]) => void;
 type Kernels = Readonly<Record<string, Kernel>>;
-type Left = Matrix & { readonly columnStep: number };
+/** Where the entries of c start, or that a is transposed and they start at 0. */
+type ProductForm = Start | typeof TRANSPOSED;
 
 const FLOAT = 4;
 const TILE_ROWS = 4;
 const STARTS: readonly Start[] = ['zero', 'bias', 'relu', 'add'];
+const TRANSPOSED = 'transposed';
+const FORMS: readonly ProductForm[] = [...STARTS, TRANSPOSED];
 
 /** The kernels on a memory. */
 export function denseKernels(memory: WasmMemory): DenseKernels {
   const kernels = assemble<Kernels>(
     [
-      ...STARTS.flatMap((start) => [productFunction(start, 8), productFunction(start, 4)]),
+      ...FORMS.flatMap((form) => [productFunction(form, 8), productFunction(form, 4)]),
       sumFunction(),
       cutFunction(),
       transposeFunction(),
     ],
     memory,
   );
-  const products = Object.fromEntries(
-    STARTS.map((start) => [start, { wide: kernels[`${start}8`]!, narrow: kernels[`${start}4`]! }]),
-  ) as Readonly<Record<Start, { readonly wide: Kernel; readonly narrow: Kernel }>>;
+  /** Whole eights of columns, then the four that may remain. */
+  const productOf = (form: ProductForm) => {
+    const [wide, narrow] = [kernels[`${form}8`]!, kernels[`${form}4`]!];
+    return (
+      a: Matrix,
+      b: Matrix,
+      c: Matrix,
+      rows: number,
+      depth: number,
+      columns: number,
+      bias: number,
+    ): void => {
+      const split = columns & ~7;
+      const length = form === TRANSPOSED ? depth * a.stride : depth;
+      if (split > 0) runProduct(wide, a, length, b, c, rows, 0, split, bias);
+      if (split < columns) runProduct(narrow, a, length, b, c, rows, split, columns, bias);
+    };
+  };
+  const products = Object.fromEntries(STARTS.map((start) => [start, productOf(start)])) as Readonly<
+    Record<Start, ReturnType<typeof productOf>>
+  >;
+  const transposed = productOf(TRANSPOSED);
   return {
     product(start, a, b, c, rows, depth, columns, bias = 0) {
-      const { wide, narrow } = products[start];
-      const split = columns & ~7;
-      if (split > 0) runProduct(wide, a, b, c, rows, depth, 0, split, bias);
-      if (split < columns) runProduct(narrow, a, b, c, rows, depth, split, columns, bias);
+      products[start](a, b, c, rows, depth, columns, bias);
+    },
+    transposedProduct(a, b, c, rows, depth, columns) {
+      transposed(a, b, c, rows, depth, columns, 0);
     },
     sumRows(x, rows, columns, out) {
       kernels.sumRows!(
@@ -112,14 +135,14 @@ export function denseKernels(memory: WasmMemory): DenseKernels {
   };
 }
 
-/** The columns from `from` to `to` of a product. */
+/** The columns from `from` to `to` of a product; `length` entries of a lie from the first of a sum to behind its last. */
 function runProduct(
   kernel: Kernel,
-  a: Left,
+  a: Matrix,
+  length: number,
   b: Matrix,
   c: Matrix,
   rows: number,
-  depth: number,
   from: number,
   to: number,
   bias: number,
@@ -127,8 +150,7 @@ function runProduct(
   kernel(
     FLOAT * a.at,
     FLOAT * a.stride,
-    FLOAT * a.columnStep,
-    FLOAT * a.columnStep * depth,
+    FLOAT * length,
     FLOAT * (b.at + from),
     FLOAT * b.stride,
     FLOAT * (b.at + to),
@@ -144,40 +166,71 @@ const advance = (pointer: number, step: Code): number[] => set(pointer, op(int.a
 /**
  * do over columns { do over rows, four at once { do over depth } }
  *
- * A tile of 4 × 8 sums stays in registers, and so do the addresses of its four rows of a.
+ * A tile of 4 × 8 sums stays in registers, and so do the addresses of its four rows of a. Of a transposed a they are one: its
+ * four entries lie side by side.
  */
-function productFunction(start: Start, width: 8 | 4): WasmFunction {
-  const [a, aRow, aColumn, aLength, b, bRow, bEnd, c, cRow, cLength, bias] = [
-    0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10,
-  ] as const;
-  const [top, rowC, rowEnd, atB, depthEnd, target] = [11, 12, 13, 14, 15, 16] as const;
-  const rows = [0, 1, 2, 3] as const;
-  const entryAt = (row: number): number => 17 + row;
+function productFunction(form: ProductForm, width: 8 | 4): WasmFunction {
+  const [a, aRow, aLength, b, bRow, bEnd, c, cRow, cLength, bias] = [0, 1, 2, 3, 4, 5, 6, 7, 8, 9] as const;
+  const [top, rowC, rowEnd, atB, depthEnd, target] = [10, 11, 12, 13, 14, 15] as const;
+  const fours = [0, 1, 2, 3] as const;
+  const entryAt = (row: number): number => 16 + row;
   const halves = width === 8 ? [0, 1] : [0];
-  const [entry, firstSum] = [21, 24] as const;
-  const rightOf = (half: number): number => 22 + half;
+  const [entry, firstSum] = [20, 23] as const;
+  const rightOf = (half: number): number => 21 + half;
   const sum = (row: number, half: number): number => firstSum + 2 * row + half;
-  const eachRow = (make: (row: number) => Code): number[] => rows.flatMap((row) => make(row));
+  const each = (make: (k: number) => Code): number[] => fours.flatMap((k) => make(k));
   const eachSum = (make: (row: number, half: number) => Code): number[] =>
-    rows.flatMap((row) => halves.flatMap((half) => make(row, half)));
+    fours.flatMap((row) => halves.flatMap((half) => make(row, half)));
   const advanceTarget = advance(target, get(cRow));
   const begin =
-    start === 'zero'
+    form === 'zero' || form === TRANSPOSED
       ? eachSum((row, half) => set(sum(row, half), vec.zero))
-      : start === 'add'
+      : form === 'add'
         ? [
             ...set(target, get(rowC)),
-            ...eachRow((row) => [
+            ...each((row) => [
               ...halves.flatMap((half) => set(sum(row, half), load(target, 16 * half))),
               ...advanceTarget,
             ]),
           ]
         : eachSum((row, half) => set(sum(row, half), load(bias, 16 * half)));
+  // + 0 makes 0 of −0; NaN stays.
   const result = (row: number, half: number): Code =>
-    start === 'relu' ? op(vec.max, get(sum(row, half)), vec.zero) : get(sum(row, half));
+    form === 'relu'
+      ? op(vec.add, op(vec.larger, get(sum(row, half)), vec.zero), vec.zero)
+      : get(sum(row, half));
+  /** Adds a column of a times a row of b; `entryOf` loads an entry of that column into all lanes. */
+  const addProducts = (entryOf: (row: number) => Code): number[] => [
+    ...halves.flatMap((half) => set(rightOf(half), load(atB, 16 * half))),
+    ...each((row) => [
+      ...set(entry, entryOf(row)),
+      ...halves.flatMap((half) =>
+        set(sum(row, half), op(vec.add, get(sum(row, half)), op(vec.mul, get(entry), get(rightOf(half))))),
+      ),
+    ]),
+    ...advance(atB, get(bRow)),
+  ];
+  const side =
+    form === TRANSPOSED
+      ? {
+          start: [],
+          step: [
+            ...addProducts((row) => loadSplat(entryAt(0), FLOAT * row)),
+            ...advance(entryAt(0), get(aRow)),
+          ],
+          nextTop: constant(FLOAT * TILE_ROWS),
+        }
+      : {
+          start: [1, 2, 3].flatMap((row) => set(entryAt(row), op(int.add, get(entryAt(row - 1)), get(aRow)))),
+          step: [
+            ...addProducts((row) => loadSplat(entryAt(row))),
+            ...each((row) => advance(entryAt(row), constant(FLOAT))),
+          ],
+          nextTop: op(int.mul, get(aRow), constant(TILE_ROWS)),
+        };
   return {
-    name: `${start}${width}`,
-    parameters: new Array<number>(11).fill(I32),
+    name: `${form}${width}`,
+    parameters: new Array<number>(10).fill(I32),
     results: [],
     locals: [...new Array<number>(10).fill(I32), ...new Array<number>(11).fill(V128)],
     body: loop(
@@ -188,33 +241,17 @@ function productFunction(start: Start, width: 8 | 4): WasmFunction {
         ...loop(
           [
             ...set(entryAt(0), get(top)),
-            ...[1, 2, 3].flatMap((row) => set(entryAt(row), op(int.add, get(entryAt(row - 1)), get(aRow)))),
+            ...side.start,
             ...set(atB, get(b)),
             ...set(depthEnd, op(int.add, get(top), get(aLength))),
             ...begin,
-            ...loop(
-              [
-                ...halves.flatMap((half) => set(rightOf(half), load(atB, 16 * half))),
-                ...eachRow((row) => [
-                  ...set(entry, loadSplat(entryAt(row))),
-                  ...halves.flatMap((half) =>
-                    set(
-                      sum(row, half),
-                      op(vec.add, get(sum(row, half)), op(vec.mul, get(entry), get(rightOf(half)))),
-                    ),
-                  ),
-                  ...advance(entryAt(row), get(aColumn)),
-                ]),
-                ...advance(atB, get(bRow)),
-              ],
-              op(int.below, get(entryAt(0)), get(depthEnd)),
-            ),
+            ...loop(side.step, op(int.below, get(entryAt(0)), get(depthEnd))),
             ...set(target, get(rowC)),
-            ...eachRow((row) => [
+            ...each((row) => [
               ...halves.flatMap((half) => store(target, result(row, half), 16 * half)),
               ...advanceTarget,
             ]),
-            ...set(top, op(int.add, get(top), op(int.mul, get(aRow), constant(TILE_ROWS)))),
+            ...advance(top, side.nextTop),
             ...set(rowC, get(target)),
           ],
           op(int.below, get(rowC), get(rowEnd)),

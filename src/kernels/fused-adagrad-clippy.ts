@@ -6,16 +6,14 @@
 import {
   assemble,
   type Code,
-  constant,
   F32,
   float,
   get,
   I32,
-  int,
   load,
-  loop,
   newMemory,
   op,
+  overFours,
   set,
   store,
   V128,
@@ -174,12 +172,7 @@ function kernels(memory: WasmMemory): { readonly measure: Measure; readonly appl
       body: [...splats, ...body(first)],
     };
   };
-  /** do { body; pointers += 16 } while (g < end) */
-  const overEntries = (body: Code): number[] =>
-    loop(
-      [...body, ...[G, w, g].flatMap((pointer) => set(pointer, op(int.add, get(pointer), constant(16))))],
-      op(int.below, get(g), get(end)),
-    );
+  const overEntries = (body: Code): number[] => overFours([g, G, w], end, body);
   const root = (vg: number, before: number, inside: number, outside: number): number[] =>
     op(
       vec.add,

@@ -27,12 +27,20 @@ export const loop = (body: Code, condition: Code): number[] => [
   ...condition,
   ...[0x0d, 0x00, 0x0b],
 ];
+/** do { body; pointers += 16 bytes } while (the first of them < end) */
+export const overFours = (pointers: readonly [number, ...number[]], end: number, body: Code): number[] =>
+  loop(
+    [...body, ...pointers.flatMap((pointer) => set(pointer, op(int.add, get(pointer), constant(16))))],
+    op(int.below, get(pointers[0]), get(end)),
+  );
 /** The first operand if the third is not 0, else the second. */
 export const select: Code = [0x1b];
 /** Of 32-bit integers. */
 export const int = { add: [0x6a], sub: [0x6b], mul: [0x6c], below: [0x49] } as const;
 /** Of float32. */
 export const float = { max: [0x97] } as const;
+/** Of float64. */
+export const double = { add: [0xa0] } as const;
 
 const simd = (opcode: number): number[] => [0xfd, ...leb(opcode)];
 const at = (opcode: Code, align: number, offset: number): number[] => [...opcode, align, ...leb(offset)];
@@ -50,6 +58,8 @@ export const vec = {
   mul: simd(0xe6),
   div: simd(0xe7),
   max: simd(0xe9),
+  /** The second where it is above the first, else the first, NaN too; one instruction, where `max` takes five. */
+  larger: simd(0xeb),
   zero: [...simd(0x0c), ...new Array<number>(16).fill(0)],
   lane: (k: number): number[] => [...simd(0x1f), k],
   /** Of two vectors four entries, by their numbers: 0 to 3 are those of the first, 4 to 7 of the second. */
@@ -66,8 +76,10 @@ export const wide = {
   promote: simd(0x5f),
   sqrt: simd(0xef),
   add: simd(0xf0),
+  sub: simd(0xf1),
   mul: simd(0xf2),
   div: simd(0xf3),
+  lane: (k: number): number[] => [...simd(0x21), k],
 } as const;
 export const load = (pointer: number, offset = 0): number[] => [
   ...get(pointer),
@@ -104,6 +116,7 @@ export const storeFloat = (pointer: number, value: Code, offset = 0): number[] =
   2,
   ...leb(offset),
 ];
+export const storeDouble = (address: Code, value: Code): number[] => [...address, ...value, 0x39, 3, 0];
 
 export interface WasmFunction {
   readonly name: string;
@@ -161,5 +174,6 @@ export function assemble<Exports>(functions: readonly WasmFunction[], memory: Wa
     ),
   ]);
   const { exports } = new wasm.Instance(new wasm.Module(bytes), { m: { m: memory } });
-  return exports as Exports;
+  // A copy: in the object of exports, which is frozen, looking up a function costs more than a short loop.
+  return { ...exports } as Exports;
 }

@@ -1,5 +1,7 @@
-import { adagradDirection } from '../kernels/adagrad-direction.ts';
+import { type AdagradNumbers, adagradDirection } from '../kernels/adagrad-direction.ts';
+import type { Heap } from '../kernels/heap.ts';
 import { NOT_NEGATIVE, type OptionSpec, type OptionsOf } from '../model/options.ts';
+import type { Values } from '../tensor/values.ts';
 import type { Optimizer, Slots } from './optimizer.ts';
 
 const OPTIONS = [
@@ -45,10 +47,11 @@ type AdagradOptions = OptionsOf<typeof OPTIONS>;
 const KERNEL_ENTRIES = 512;
 
 /** Whether g² is in the root, and ε inside and outside of it. */
-const rootNumbers = ({ accumulator, epsilon, epsilonInside }: AdagradOptions) => ({
+const rootNumbers = ({ accumulator, epsilon, epsilonInside }: AdagradOptions, scale = 1): AdagradNumbers => ({
   before: accumulator === 'standard',
   inside: epsilonInside ? epsilon : 0,
   outside: epsilonInside ? 0 : epsilon,
+  scale,
 });
 
 /** √(G + ε) or √G + ε. The standard accumulator takes g² first: an embedding row not seen before has G = G₀ or 0. */
@@ -64,6 +67,23 @@ function rootOfSum(slots: Slots, options: AdagradOptions) {
 /** What PyTorch's lr_decay divides the learning rate by. */
 const slowing = ({ learningRateDecay }: AdagradOptions, step: number): number =>
   1 + (step - 1) * learningRateDecay;
+
+/** The direction of the first entries, by a kernel: how many it did. */
+function byKernel(g: Values, out: Values, accumulator: Values, numbers: AdagradNumbers, heap?: Heap): number {
+  if (heap !== undefined)
+    return heap.adagradDirection(
+      g as Float32Array,
+      out as Float32Array,
+      accumulator as Float32Array,
+      numbers,
+    );
+  return g.length >= KERNEL_ENTRIES &&
+    g instanceof Float32Array &&
+    out instanceof Float32Array &&
+    accumulator instanceof Float32Array
+    ? adagradDirection(g, out, accumulator, numbers)
+    : 0;
+}
 
 /** Adagrad in the forms of TensorFlow, PyTorch, the Clippy paper and TensorFlow Recommenders. */
 export const adagrad: Optimizer<typeof OPTIONS> = {
@@ -99,20 +119,12 @@ export const adagrad: Optimizer<typeof OPTIONS> = {
   rowwise: () => true,
   countsSteps: (options) => options.learningRateDecay > 0,
   preconditioner: rootOfSum,
-  direction: (g, out, slots, options, { step }) => {
+  direction: (g, out, slots, options, { step, heap }) => {
     const scale = 1 / slowing(options, step);
-    const { accumulator } = slots;
-    if (
-      g.length >= KERNEL_ENTRIES &&
-      g instanceof Float32Array &&
-      out instanceof Float32Array &&
-      accumulator instanceof Float32Array
-    ) {
-      adagradDirection(g, out, accumulator, { ...rootNumbers(options), scale });
-      return;
-    }
+    const done = byKernel(g, out, slots.accumulator!, rootNumbers(options, scale), heap);
+    if (done === g.length) return;
     const rootOf = rootOfSum(slots, options);
-    for (let i = 0; i < g.length; i++) {
+    for (let i = done; i < g.length; i++) {
       const x = g[i]!;
       const root = rootOf(i, x);
       out[i] = root === 0 && x === 0 ? 0 : (scale * x) / root;

@@ -1,4 +1,5 @@
 /** What an optimizer is: one file in this folder and one line in registry.ts. It owns its state and the direction. */
+import type { Heap } from '../kernels/heap.ts';
 import type { OptionSpec, Options, OptionsOf } from '../model/options.ts';
 import type { Values } from '../tensor/values.ts';
 
@@ -15,6 +16,8 @@ export interface StepContext {
   readonly learningRate: number;
   /** Steps of this tensor, this one included: 1 at the first. */
   readonly step: number;
+  /** The memory of all arrays at hand, if they share one. */
+  readonly heap?: Heap | undefined;
 }
 
 export interface StabilityLimit {

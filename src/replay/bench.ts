@@ -1,4 +1,5 @@
 /** What a stepper keeps from step to step: the groups, the parts of the rule by stage, and buffers. */
+import type { Heap } from '../kernels/heap.ts';
 import { chooseOptimizer, type OptimizerChoice } from '../optimizers/registry.ts';
 import { type RuleChoice, type RulePart, ruleForOptimizer } from '../rules/choice.ts';
 import type { ClipRule, OptimizerTraits, SeenTensor } from '../rules/rule.ts';
@@ -23,6 +24,8 @@ export interface StepperOptions {
   readonly learningRateMultiplier?: number;
   /** The arrays that it works on, of that precision, where steppers share them: their steps are taken one tensor at a time. */
   readonly room?: Room;
+  /** The memory of all arrays of the tensors and their gradients, in float32. */
+  readonly heap?: Heap | undefined;
 }
 
 /** Looks at a tensor during a step; what it is shown is overwritten afterwards. */
@@ -84,6 +87,7 @@ export interface Bench {
   readonly decayInDirection: boolean;
   readonly multiplier: number;
   readonly room: Room;
+  readonly heap: Heap | undefined;
   readonly factors: ReturnType<typeof createFactors>;
   unitsFor(tensor: TensorMeta, length: number): Units;
   /** Factors of the part at hand, one or one for each unit; grows. */
@@ -97,7 +101,8 @@ export function createBench({
   optimizers,
   precision,
   learningRateMultiplier: multiplier = 1,
-  room = createRoom(precision),
+  heap,
+  room = createRoom(precision, heap),
 }: StepperOptions): Bench {
   const applied = optimizers.map((choice) => ruleForOptimizer(rule, traitsOf(choice)));
   const groups = applied.map(({ choice, overrides, learningRate }, g): Group => {
@@ -120,6 +125,7 @@ export function createBench({
     decayInDirection: parts.some((part) => part.rule.decayInDirection),
     multiplier,
     room,
+    heap,
     factors: createFactors(),
     unitsFor: createUnits(parts.some((part) => part.rule.scope === 'unit')),
     measured: new Float64Array(1024),

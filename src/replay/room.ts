@@ -1,4 +1,5 @@
 /** The arrays that a step works on: made once, grown to the largest tensor, used again for the next. */
+import type { Heap } from '../kernels/heap.ts';
 import type { Slots } from '../optimizers/optimizer.ts';
 import { allocate, elementsOf, type Precision, type Values } from '../tensor/values.ts';
 import type { Gradient, TensorState } from './tensors.ts';
@@ -23,13 +24,13 @@ const MOST_VIEWS = 64;
 export type Room = ReturnType<typeof createRoom>;
 
 /** Buffers by name that grow to the largest tensor and stay. */
-export function createRoom(precision: Precision) {
+export function createRoom(precision: Precision, heap?: Heap) {
   // The views of each buffer stay too: making one costs more than a step of a small tensor.
   const buffers = new Map<string, { readonly buffer: Values; readonly views: Map<number, Values> }>();
   const get = (name: string, length: number): Values => {
     let kept = buffers.get(name);
     if (kept === undefined || kept.buffer.length < length) {
-      kept = { buffer: allocate(precision, length), views: new Map() };
+      kept = { buffer: heap?.allocate(length) ?? allocate(precision, length), views: new Map() };
       buffers.set(name, kept);
     }
     let view = kept.views.get(length);

@@ -67,7 +67,7 @@ export function takeGradient(
       if (noted) note(bench, part, work, seen, factor, index);
     } else {
       if (noted) note(bench, part, work, seen, factor, index);
-      scaleBy(factor, from, x);
+      scaleBy(bench, factor, from, x);
     }
     from = x;
     // LARS scales the decayed gradient; what comes after it sees the decay.
@@ -145,20 +145,14 @@ export function leaveOut(bench: Bench, part: Part, work: Work): void {
 }
 
 /** The parts of a later stage, each on what the one before has left in `r`: their product, and what of it is yet to apply. */
-export function factorsAt(
-  bench: Bench,
-  stage: 'direction' | 'update',
-  work: Work,
-  r: Values,
-  more: Partial<SeenTensor>,
-) {
+export function factorsAt(bench: Bench, stage: 'direction' | 'update', work: Work, r: Values, told: Told) {
   let pending = 1;
   let product = 1;
   for (const part of bench.parts[stage]) {
     const { rule: definition } = part;
     if (definition.scope !== 'tensor' || !takesPart(bench, part, work.tensor)) continue;
-    if (pending !== 1) scaleBy(pending, r, r);
-    const seen = seenAt(work, r, more);
+    if (pending !== 1) scaleBy(bench, pending, r, r);
+    const seen = seenAt(work, r, told);
     const { factor, index } = measure(bench, definition, part, work, seen);
     note(bench, part, work, seen, factor, index);
     pending = factor;
@@ -172,7 +166,7 @@ export function takeUpdate(bench: Bench, work: Work, x: Values): Values {
   const { w, slots, beta, step, learningRate, group, t } = work;
   const { optimizer, options } = group.choice;
   const r = bench.room.get('r', x.length);
-  optimizer.direction(x, r, slots, options, { learningRate, step });
+  optimizer.direction(x, r, slots, options, { learningRate, step, heap: bench.heap });
   if (work.decay === 'direction' && beta !== 0)
     for (let i = 0; i < r.length; i++) r[i] = r[i]! + beta * w[i]!;
   bench.observer?.directed?.(t, r);
@@ -181,21 +175,26 @@ export function takeUpdate(bench: Bench, work: Work, x: Values): Values {
     secondMomentCorrection: optimizer.secondMomentCorrection?.(options, step) ?? 1,
   });
   if (optimizer.hasTrustRatio) scale *= normRatio(w, r);
-  scaleBy(scale * learningRate, r, r);
+  scaleBy(bench, scale * learningRate, r, r);
   return r;
 }
 
 const isShared = (part: Part): part is Part<ModelRule> => part.rule.scope === 'model';
 
-function scaleBy(factor: number, x: Values, out: Values): void {
-  for (let i = 0; i < x.length; i++) out[i] = factor * x[i]!;
+function scaleBy({ heap }: Bench, factor: number, x: Values, out: Values): void {
+  // On a heap everything is float32.
+  const done = heap?.scale(factor, x as Float32Array, out as Float32Array) ?? 0;
+  for (let i = done; i < x.length; i++) out[i] = factor * x[i]!;
 }
 
+type Told = Partial<Pick<SeenTensor, 'weightDecay' | 'gradient' | 'secondMomentCorrection'>>;
+
 /** What a part may see of a tensor when `x` is what it scales. */
-function seenAt(work: Work, x: Values, more: Partial<SeenTensor>): SeenTensor {
+function seenAt(work: Work, x: Values, told: Told): SeenTensor {
   const { tensor, w, slots, group, decay, beta } = work;
   const { options } = group.choice;
   const epsilon = Number(options.epsilon ?? 0);
+  // One object without spreads, which cost as much as the rule on a small tensor.
   return {
     name: tensor.name,
     shape: tensor.shape,
@@ -203,23 +202,37 @@ function seenAt(work: Work, x: Values, more: Partial<SeenTensor>): SeenTensor {
     embedding: tensor.embedding,
     w,
     x,
-    weightDecay: decay === 'gradient' ? beta : 0,
+    weightDecay: told.weightDecay ?? (decay === 'gradient' ? beta : 0),
     epsilonInRoot: options.epsilonInside ? epsilon : 0,
     epsilon,
-    secondMomentCorrection: 1,
+    secondMomentCorrection: told.secondMomentCorrection ?? 1,
     stepsTaken: tensor.stepsTaken,
-    ...(slots.accumulator ? { accumulator: slots.accumulator } : {}),
-    ...(slots.v ? { secondMoment: slots.v } : {}),
-    ...more,
+    accumulator: slots.accumulator,
+    secondMoment: slots.v,
+    gradient: told.gradient,
   };
 }
 
 /** Takes the movement off the parameters; it is in `r` afterwards. */
-export function move({ w, decay, beta, learningRate }: Work, factor: number, r: Values, dry: boolean) {
+export function move(
+  { heap }: Bench,
+  { w, decay, beta, learningRate }: Work,
+  factor: number,
+  r: Values,
+  dry: boolean,
+) {
   const shrink = decay === 'parameters' ? learningRate * beta : 0;
   let sum = 0;
   let check = 0;
-  for (let i = 0; i < r.length; i++) {
+  let done = 0;
+  if (heap !== undefined && !dry) {
+    done = heap.move(w as Float32Array, r as Float32Array, factor, shrink);
+    if (done > 0) {
+      sum = heap.moved[0]!;
+      check = heap.moved[1]!;
+    }
+  }
+  for (let i = done; i < r.length; i++) {
     const old = w[i]!;
     const moved = factor * r[i]! + shrink * old;
     r[i] = moved;

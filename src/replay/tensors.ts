@@ -1,4 +1,5 @@
 /** Trainable tensors with the optimizer's state, and their gradients: what a step takes. */
+import type { Heap } from '../kernels/heap.ts';
 import type { Slots } from '../optimizers/optimizer.ts';
 import type { OptimizerChoice } from '../optimizers/registry.ts';
 import { allocate, type Precision, type TensorMeta, type Values } from '../tensor/values.ts';
@@ -20,17 +21,22 @@ export interface Gradient {
   readonly absent?: true;
 }
 
-/** A tensor with fresh state. */
+/**
+ * A tensor with fresh state.
+ *
+ * @param heap where the state is to lie
+ */
 export function freshTensor(
   meta: TensorMeta,
   w: Values,
   { optimizer, options }: OptimizerChoice,
   precision: Precision,
   group = 0,
+  heap?: Heap,
 ): TensorState {
   const slots: Record<string, Values> = {};
   for (const slot of optimizer.slots(options))
-    slots[slot.name] = allocate(precision, w.length).fill(slot.initial);
+    slots[slot.name] = (heap?.allocate(w.length) ?? allocate(precision, w.length)).fill(slot.initial);
   return { ...meta, w, slots, stepsTaken: 0, group };
 }
 

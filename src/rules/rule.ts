@@ -13,16 +13,16 @@ export interface SeenTensor extends TensorMeta {
   /** Coupled weight decay: the optimizer adds weightDecay·w to the gradient (stage `gradient` only, else 0). */
   readonly weightDecay: number;
   /** Adagrad's accumulator as the direction divided by it, and the ε inside its root. */
-  readonly accumulator?: Values;
+  readonly accumulator?: Values | undefined;
   readonly epsilonInRoot: number;
   /** Second moment of Adam, AdamW, LAMB, RMSProp: before this step at stage `gradient`, after it later. */
-  readonly secondMoment?: Values;
+  readonly secondMoment?: Values | undefined;
   /** 1/(1 − β₂ᵗ), the bias correction of `secondMoment`; 1 where the optimizer has none. */
   readonly secondMomentCorrection: number;
   /** The optimizer's ε. */
   readonly epsilon: number;
   /** The gradient that the optimizer took (clipped and decayed), at the stages after it. */
-  readonly gradient?: Values;
+  readonly gradient?: Values | undefined;
   /** Steps that the optimizer took before this one. */
   readonly stepsTaken: number;
 }

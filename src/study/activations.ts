@@ -16,7 +16,7 @@ export const sigmoid = (z: number): number => {
   const e = Math.exp(-Math.abs(z));
   return z >= 0 ? 1 / (1 + e) : e / (1 + e);
 };
-export const softplus = (z: number): number => Math.max(z, 0) + Math.log1p(Math.exp(-Math.abs(z)));
+const softplus = (z: number): number => Math.max(z, 0) + Math.log1p(Math.exp(-Math.abs(z)));
 
 /** Abramowitz and Stegun 7.1.26, within 1.5e-7, as tfjs has it. */
 function erf(x: number): number {

@@ -24,7 +24,8 @@ export function initialParameters(spec: RankingSpec, seed: number): Float32Array
     const bound = Math.sqrt((outputs.has(name.slice(0, slash)) ? 3 : 6) / shape[0]!);
     // Without a function for each entry: a study initialises thousands of nets.
     const values = new Float32Array(size);
-    for (const [i, u] of random.uniform(size).entries()) values[i] = bound * (2 * u - 1);
+    const uniform = random.uniform(size);
+    for (let i = 0; i < size; i++) values[i] = bound * (2 * uniform[i]! - 1);
     return values;
   });
 }

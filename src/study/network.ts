@@ -5,9 +5,10 @@
  */
 import { type RankingSpec, rankingTensors } from '../autodiff/ranking.ts';
 import { denseKernels, type Matrix, type Start } from '../kernels/dense-layers.ts';
+import { HEAP_START, type Heap, heapsOn } from '../kernels/heap.ts';
 import { newMemory } from '../kernels/wasm-assembler.ts';
 import { ACTIVATIONS } from './activations.ts';
-import { ROW_LOSSES } from './task-losses.ts';
+import { TASK_LOSSES } from './task-losses.ts';
 
 /** Rows of a table in the order of the spec's features and tasks. */
 export interface Rows {
@@ -23,6 +24,8 @@ export interface StudyNet {
   readonly parameters: readonly Float32Array[];
   /** The gradients of the last {@link gradient}, in the same order. */
   readonly gradients: readonly Float32Array[];
+  /** A heap on the same memory for the state of the optimizer and the buffers of its steps; it takes the place of the last. */
+  newHeap(): Heap;
   /** Takes over what was written to `parameters`. */
   load(): void;
   /** One output for each row and task; overwritten by the next pass. */
@@ -40,6 +43,13 @@ interface Signal extends Matrix {
   last: number;
 }
 
+/** A tensor in the memory, entry after entry, and its gradient. */
+interface Place {
+  readonly size: number;
+  readonly at: number;
+  readonly d: number;
+}
+
 interface Step {
   forward(rows: number): void;
   backward(rows: number): void;
@@ -47,21 +57,23 @@ interface Step {
 
 const fours = (n: number): number => (n + 3) & ~3;
 
-/** @param capacity rows of the largest batch */
-export function studyNet(spec: RankingSpec, capacity: number): StudyNet {
+/** Of the gradient and of the direction: what the stepper changes, one tensor at a time. */
+const STEP_BUFFERS = 2;
+
+/**
+ * @param capacity rows of the largest batch
+ * @param slots arrays of state that the optimizer keeps of a tensor
+ */
+export function studyNet(spec: RankingSpec, capacity: number, slots: number): StudyNet {
   const tensors = rankingTensors(spec);
   const indexOf = new Map(tensors.map(({ name }, i) => [name, i]));
   const rowsRoom = fours(capacity);
-  // Entry 0 is left free: no position is 0.
-  let next = 4;
+  let next = HEAP_START;
   const reserve = (entries: number): number => {
     next += fours(entries);
     return next - fours(entries);
   };
-  const parameters = tensors.map(({ size }) => new Float32Array(size));
-  const gradients = tensors.map(({ size }) => new Float32Array(size));
-  /** Tensors that lie in the memory without padding: nothing is copied of them. */
-  const inPlace: { readonly tensor: string; readonly values: number; readonly gradient: number }[] = [];
+  const places = tensors.map(({ size }): Place => ({ size, at: reserve(size), d: reserve(size) }));
   const steps: Step[] = [];
   const loads: (() => void)[] = [];
   const stores: (() => void)[] = [];
@@ -79,55 +91,45 @@ export function studyNet(spec: RankingSpec, capacity: number): StudyNet {
     return steps.length;
   };
   const startOf = (x: Signal, reader: number): Start => (x.last === reader ? 'zero' : 'add');
-  const vector = (name: string): { values: Float32Array; gradient: Float32Array } => {
-    const i = indexOf.get(name)!;
-    return { values: parameters[i]!, gradient: gradients[i]! };
-  };
+  const placeOf = (name: string): Place => places[indexOf.get(name)!]!;
 
   /** x·K + b, and relu where asked. */
   const dense = (x: Signal, name: string, relu = false): Signal => {
-    const kernel = vector(`${name}/kernel`);
-    const bias = vector(`${name}/bias`);
-    const width = bias.values.length;
+    const kernel = placeOf(`${name}/kernel`);
+    const bias = placeOf(`${name}/bias`);
+    const width = bias.size;
     const y = signal(width);
     const columns = y.stride;
-    const k = reserve(x.stride * columns);
-    const turned = reserve(columns * x.stride);
-    const dk = reserve(x.stride * columns);
-    const b = reserve(columns);
-    const db = reserve(columns);
+    // What needs no padding is used where it lies.
     const whole = x.width === x.stride && width === columns;
-    if (whole) inPlace.push({ tensor: `${name}/kernel`, values: k, gradient: dk });
-    if (width === columns) inPlace.push({ tensor: `${name}/bias`, values: b, gradient: db });
-    const forth = { at: x.at, stride: x.stride, columnStep: 1 };
-    const back = { at: x.at, stride: 1, columnStep: x.stride };
+    const k = whole ? kernel.at : reserve(x.stride * columns);
+    const dk = whole ? kernel.d : reserve(x.stride * columns);
+    const turned = reserve(columns * x.stride);
     const weights = { at: k, stride: columns };
     const turnedWeights = { at: turned, stride: x.stride };
-    const dy = { at: y.d, stride: columns, columnStep: 1 };
+    const dy = { at: y.d, stride: columns };
     const dWeights = { at: dk, stride: columns };
     const dx = { at: x.d, stride: x.stride };
     loads.push(() => {
       if (!whole)
         for (let i = 0; i < x.width; i++)
-          for (let j = 0; j < width; j++) f[k + i * columns + j] = kernel.values[i * width + j]!;
-      if (width !== columns) f.set(bias.values, b);
+          f.copyWithin(k + i * columns, kernel.at + i * width, kernel.at + (i + 1) * width);
       if (x.d >= 0) kernels.transpose(weights, turnedWeights, x.stride, columns);
     });
     stores.push(() => {
       if (!whole)
         for (let i = 0; i < x.width; i++)
-          for (let j = 0; j < width; j++) kernel.gradient[i * width + j] = f[dk + i * columns + j]!;
-      if (width !== columns) for (let j = 0; j < width; j++) bias.gradient[j] = f[db + j]!;
+          f.copyWithin(kernel.d + i * width, dk + i * columns, dk + i * columns + width);
     });
     const own = read(x);
     steps.push({
       forward(rows) {
-        kernels.product(relu ? 'relu' : 'bias', forth, weights, y, rows, x.stride, columns, b);
+        kernels.product(relu ? 'relu' : 'bias', x, weights, y, rows, x.stride, columns, bias.at);
       },
       backward(rows) {
         if (relu) kernels.cut(y.d, y.at, rows * columns);
-        kernels.sumRows(dy, rows, columns, db);
-        kernels.product('zero', back, dy, dWeights, x.stride, rows, columns);
+        kernels.sumRows(dy, rows, columns, bias.d);
+        kernels.transposedProduct(x, dy, dWeights, x.stride, rows, columns);
         if (x.d >= 0) kernels.product(startOf(x, own), dy, turnedWeights, dx, rows, columns, x.stride);
       },
     });
@@ -174,8 +176,8 @@ export function studyNet(spec: RankingSpec, capacity: number): StudyNet {
     spec.shared.activation === 'relu' ? dense(x, name, true) : activated(dense(x, name));
 
   const normalised = (x: Signal, name: string, epsilon: number): Signal => {
-    const gamma = vector(`${name}/gamma`);
-    const beta = vector(`${name}/beta`);
+    const gamma = placeOf(`${name}/gamma`);
+    const beta = placeOf(`${name}/beta`);
     const { width, stride } = x;
     const y = signal(width);
     const centred = reserve(rowsRoom * stride);
@@ -195,13 +197,13 @@ export function studyNet(spec: RankingSpec, capacity: number): StudyNet {
           for (let j = 0; j < width; j++) {
             const hat = (f[x.at + from + j]! - mean) * scale;
             f[centred + from + j] = hat;
-            f[y.at + from + j] = hat * gamma.values[j]! + beta.values[j]!;
+            f[y.at + from + j] = hat * f[gamma.at + j]! + f[beta.at + j]!;
           }
         }
       },
       backward(rows) {
-        gamma.gradient.fill(0);
-        beta.gradient.fill(0);
+        f.fill(0, gamma.d, gamma.d + width);
+        f.fill(0, beta.d, beta.d + width);
         for (let i = 0; i < rows; i++) {
           const from = i * stride;
           let mean = 0;
@@ -209,17 +211,17 @@ export function studyNet(spec: RankingSpec, capacity: number): StudyNet {
           for (let j = 0; j < width; j++) {
             const d = f[y.d + from + j]!;
             const hat = f[centred + from + j]!;
-            gamma.gradient[j] = gamma.gradient[j]! + d * hat;
-            beta.gradient[j] = beta.gradient[j]! + d;
-            mean += d * gamma.values[j]!;
-            along += d * gamma.values[j]! * hat;
+            f[gamma.d + j] = f[gamma.d + j]! + d * hat;
+            f[beta.d + j] = f[beta.d + j]! + d;
+            mean += d * f[gamma.at + j]!;
+            along += d * f[gamma.at + j]! * hat;
           }
           mean /= width;
           along /= width;
           for (let j = 0; j < width; j++)
             f[x.d + from + j] =
               f[inverse + i]! *
-              (f[y.d + from + j]! * gamma.values[j]! - mean - f[centred + from + j]! * along);
+              (f[y.d + from + j]! * f[gamma.at + j]! - mean - f[centred + from + j]! * along);
         }
       },
     });
@@ -339,17 +341,17 @@ export function studyNet(spec: RankingSpec, capacity: number): StudyNet {
     return dense(h, `task/${task.name}/${task.units.length}`);
   });
 
-  const memory = newMemory(4 * next);
+  // A step's buffers grow from tensor to tensor, to no more than all together.
+  const room = (slots + STEP_BUFFERS) * places.reduce((sum, { size }) => sum + fours(size), 0);
+  const memory = newMemory(4 * (next + room));
   f = new Float32Array(memory.buffer);
   kernels = denseKernels(memory);
-  for (const { tensor, values, gradient } of inPlace) {
-    const i = indexOf.get(tensor)!;
-    const { size } = tensors[i]!;
-    parameters[i] = f.subarray(values, values + size);
-    gradients[i] = f.subarray(gradient, gradient + size);
-  }
-
   const predicted = spec.tasks.map(() => new Float32Array(capacity));
+  const [taskOutputs, rowLosses, slopes] = [0, 1, 2].map(() => new Float64Array(capacity)) as [
+    Float64Array,
+    Float64Array,
+    Float64Array,
+  ];
 
   /** The features side by side; rows up to the next four, and unseen categories, are zero. */
   const fill = ({ count, features }: Rows): number => {
@@ -365,11 +367,11 @@ export function studyNet(spec: RankingSpec, capacity: number): StudyNet {
         for (let i = 0; i < count; i++)
           for (let j = 0; j < wide; j++) f[input.at + i * input.stride + column + j] = from[i * wide + j]!;
       else {
-        const { values } = vector(`embedding/${feature.name}`);
+        const table = placeOf(`embedding/${feature.name}`).at;
         for (let i = 0; i < count; i++) {
           const id = from[i]!;
           const at = input.at + i * input.stride + column;
-          for (let j = 0; j < wide; j++) f[at + j] = id < 0 ? 0 : values[id * wide + j]!;
+          for (let j = 0; j < wide; j++) f[at + j] = id < 0 ? 0 : f[table + id * wide + j]!;
         }
       }
       column += wide;
@@ -386,15 +388,15 @@ export function studyNet(spec: RankingSpec, capacity: number): StudyNet {
     let column = 0;
     for (const [k, feature] of spec.features.entries()) {
       if (feature.type === 'categorical') {
-        const { gradient } = vector(`embedding/${feature.name}`);
-        gradient.fill(0);
+        const table = placeOf(`embedding/${feature.name}`);
+        f.fill(0, table.d, table.d + table.size);
         const ids = features[k]!;
         for (let i = 0; i < count; i++) {
           const id = ids[i]!;
           if (id < 0) continue;
           const from = input.d + i * input.stride + column;
-          for (let j = 0; j < feature.dim; j++)
-            gradient[id * feature.dim + j] = gradient[id * feature.dim + j]! + f[from + j]!;
+          const to = table.d + id * feature.dim;
+          for (let j = 0; j < feature.dim; j++) f[to + j] = f[to + j]! + f[from + j]!;
         }
         column += feature.dim;
       } else column += feature.size;
@@ -402,8 +404,9 @@ export function studyNet(spec: RankingSpec, capacity: number): StudyNet {
   };
 
   return {
-    parameters,
-    gradients,
+    parameters: places.map(({ at, size }) => f.subarray(at, at + size)),
+    gradients: places.map(({ d, size }) => f.subarray(d, d + size)),
+    newHeap: heapsOn(memory, next),
     load() {
       for (const one of loads) one();
     },
@@ -418,15 +421,14 @@ export function studyNet(spec: RankingSpec, capacity: number): StudyNet {
       const rows = forward(batch);
       const { count, labels } = batch;
       const losses = spec.tasks.map((task, t) => {
-        const { value, derivative } = ROW_LOSSES[task.loss];
         const z = outputs[t]!;
-        const y = labels[t]!;
+        for (let i = 0; i < count; i++) taskOutputs[i] = f[z.at + i * z.stride]!;
+        TASK_LOSSES[task.loss].evaluate(taskOutputs, labels[t]!, rowLosses, slopes);
         f.fill(0, z.d, z.d + rows * z.stride);
         let sum = 0;
         for (let i = 0; i < count; i++) {
-          const out = f[z.at + i * z.stride]!;
-          sum += value(out, y[i]!);
-          f[z.d + i * z.stride] = (task.weight * derivative(out, y[i]!)) / count;
+          sum += rowLosses[i]!;
+          f[z.d + i * z.stride] = (task.weight * slopes[i]!) / count;
         }
         return sum / count;
       });

@@ -1,7 +1,7 @@
 /** Quality of predictions on rows that were not trained on. */
 import type { TaskQuality } from '../model/study.ts';
 import type { StudyTask } from './study-data.ts';
-import { isBinary, ROW_LOSSES } from './task-losses.ts';
+import { isBinary, TASK_LOSSES } from './task-losses.ts';
 
 /**
  * The area under the ROC curve: how often a row of label 1 is above one of label 0, ties counting half.
@@ -46,9 +46,14 @@ export function testTask(
   labels: ArrayLike<number>,
   trained: ArrayLike<number>,
 ): TestResult {
-  const { value, prediction, constant } = ROW_LOSSES[loss];
+  const { evaluate, prediction, constant } = TASK_LOSSES[loss];
   const best = constant(meanOf(trained.length, (i) => trained[i]!));
-  const meanLoss = meanOf(labels.length, (i) => value(outputs[i]!, labels[i]!));
+  const losses = new Float64Array(labels.length);
+  const meanLossOf = (z: Float64Array): number => {
+    evaluate(z, labels, losses, new Float64Array(labels.length));
+    return meanOf(labels.length, (i) => losses[i]!);
+  };
+  const meanLoss = meanLossOf(Float64Array.from(outputs));
   const binary = isBinary(loss);
   const auc = binary ? areaUnderCurve(outputs, labels) : null;
   return {
@@ -61,7 +66,7 @@ export function testTask(
         : Math.sqrt(meanOf(labels.length, (i) => (prediction(outputs[i]!) - labels[i]!) ** 2)),
     },
     loss: meanLoss,
-    constantLoss: meanOf(labels.length, (i) => value(best, labels[i]!)),
+    constantLoss: meanLossOf(new Float64Array(labels.length).fill(best)),
   };
 }
 

@@ -99,19 +99,22 @@ function trainCell(setup: StudySetup, key: CellKey, nets: Map<string, StudyNet>)
   const { tasks, batch, phases } = setup;
   const model = setup.models.find(({ name }) => name === key.model)!;
   const spec = parseRanking(model.document, key.model);
-  const net = nets.get(key.model) ?? studyNet(spec, batch);
+  const optimizer = chooseOptimizer(setup.optimizer.name, setup.optimizer.options);
+  const net =
+    nets.get(key.model) ?? studyNet(spec, batch, optimizer.optimizer.slots(optimizer.options).length);
   nets.set(key.model, net);
   const initial = model.initialisation ?? initialParameters(spec, key.seed);
-  const optimizer = chooseOptimizer(setup.optimizer.name, setup.optimizer.options);
+  const heap = net.newHeap();
   const stepper = createStepper({
     rule: parseRule(key.label)[0]!,
     optimizers: [optimizer],
     precision: 'float32',
+    heap,
   });
   for (const [i, values] of initial.entries()) net.parameters[i]!.set(values);
   // The rule may give the optimizer another accumulator; what it starts with is the same.
   const tensors = rankingTensors(spec).map((tensor, i) =>
-    freshTensor(tensor, net.parameters[i]!, stepper.optimizers[0]!, 'float32'),
+    freshTensor(tensor, net.parameters[i]!, stepper.optimizers[0]!, 'float32', 0, heap),
   );
   const gradients = net.gradients.map((values) => ({ values }));
   const losses: number[] = [];

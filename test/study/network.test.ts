@@ -82,7 +82,7 @@ it('loss and gradient are those of tfjs', async () => {
         ),
         labels: parsed.tasks.map(() => Float32Array.from(random.signs(count), (x) => (x + 1) / 2)),
       };
-      const own = studyNet(parsed, 16);
+      const own = studyNet(parsed, 16, 0);
       for (const [i, tensor] of objective.tensors.entries())
         own.parameters[i]!.set(w.subarray(tensor.offset, tensor.offset + tensor.size));
       own.load();
