@@ -41,7 +41,7 @@ export interface References {
   readonly harmful: number | null;
   /** The largest of that loss over the states up to the onset; NaN where none is finite. */
   readonly highest: number;
-  /** Median of that loss over the states before; null where there are fewer than eight, or it had risen by then. */
+  /** Median of that loss over the states before; null where there are fewer than eight, or it rose from the run's first step on. */
   readonly level: number | null;
 }
 
@@ -141,6 +141,9 @@ export async function lookAtReferences(given: ReferenceOptions): Promise<Referen
   // Batches were compared at weights that were harmed already: those from before the harm tell which are unlike.
   if (harmful !== null && harmful <= at && given.harmful === undefined)
     return lookAtReferences({ ...given, harmful });
+  const level = known ? levelBefore(loss, harmful ?? onset) : null;
+  // A loss that rose from the first step of the run on has no level to go back to.
+  const rose = steps[0]!.step <= 1 && level !== null && level > HURT * loss[0]!;
   return {
     at,
     later,
@@ -153,7 +156,7 @@ export async function lookAtReferences(given: ReferenceOptions): Promise<Referen
     loss,
     harmful,
     highest: highestBefore(loss, onset),
-    level: known ? levelBefore(loss, harmful ?? onset) : null,
+    level: rose ? null : level,
   };
 }
 
@@ -178,17 +181,13 @@ export function highestBefore(loss: readonly number[], until: number): number {
   return finite.length === 0 ? Number.NaN : Math.max(...finite);
 }
 
-/**
- * Median of the reference loss over the states up to a position, at most twenty; null where there are fewer than eight, or where it
- * had risen since the first of all: a loss that rises from the first recorded step on has no level to go back to.
- */
+/** Median of the reference loss over the states up to a position, at most twenty; null where there are fewer than eight. */
 export function levelBefore(loss: readonly number[], until: number): number | null {
   const calm = loss
     .slice(0, until + 1)
     .filter(Number.isFinite)
     .slice(-USUAL);
-  const level = calm.length < LEAST_STATES ? Number.NaN : medianOf(calm);
-  return level <= HURT * loss[0]! ? level : null;
+  return calm.length < LEAST_STATES ? null : medianOf(calm);
 }
 
 /**

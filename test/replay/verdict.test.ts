@@ -58,11 +58,9 @@ describe('by reference batches, a run that comes back', () => {
   });
 });
 
-it('a level before takes eight states, and none where the loss had risen since the first', () => {
+it('a level before takes eight states', () => {
   expect(levelBefore([1, 1, 1, 1, 1, 1, 1, 9], 6)).toBeNull();
-  expect(levelBefore([1.1, 2, 3, 2, 1, 2, 1, 1, 9], 7)).toBeCloseTo(1.55);
   expect(levelBefore([4, 3, 2, 2, 1, 1, 1, 1, 1, 9], 8)).toBe(1);
-  expect(levelBefore([1, 2, 4, 8, 16, 32, 64, 128, 256], 8)).toBeNull();
 });
 
 describe('closed loop', () => {
