@@ -358,7 +358,7 @@ export function triedSentence(tried: readonly Tried[]): string | null {
     .filter(({ use }) => !use)
     .slice(0, 2)
     .map(({ name, finalLoss }) => name + (finalLoss === null ? '' : ` (ends at ${brief(finalLoss)})`));
-  return `${held.length} of ${remedies.length} remedies held.${others.length === 0 ? '' : ` Also: ${listed(others)}.`}`;
+  return `${held.length} of ${plural(remedies.length, 'remedy', 'remedies')} held.${others.length === 0 ? '' : ` Also: ${listed(others)}.`}`;
 }
 
 function triedOf(run: RunReport): Tried[] {

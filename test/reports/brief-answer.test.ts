@@ -4,7 +4,7 @@ import { untried } from '../../src/cause/remedies.ts';
 import type { Remedy } from '../../src/model/cause.ts';
 import type { Finding } from '../../src/model/finding.ts';
 import { chartLines } from '../../src/reports/brief.ts';
-import { answerOf } from '../../src/reports/brief-answer.ts';
+import { answerOf, triedSentence } from '../../src/reports/brief-answer.ts';
 import { leadingEvents } from '../../src/reports/run-events.ts';
 import { healthyRun, makeReport, makeRun, makeRunReport, makeSeries } from '../support/make-report.ts';
 
@@ -105,4 +105,16 @@ test.each([7, 8, 12])('a chart with values that are not finite keeps to its %i r
   const lines = chartLines(run, rows, options);
   expect(lines.join('\n')).toContain('non-finite');
   expect(lines.length).toBeLessThanOrEqual(rows);
+});
+
+test('what was tried is counted in words, and told in the fix where none held', () => {
+  const told = (...remedies: Remedy[]): string | null => {
+    const run = { ...diverged(), remedies };
+    return triedSentence(answerOf(run, makeReport([run])).tried);
+  };
+  expect(told(tried('raise-precision', true))).toBe('1 of 1 remedy held.');
+  expect(told(tried('raise-precision', true), tried('restore-optimizer-state', false))).toBe(
+    '1 of 2 remedies held.',
+  );
+  expect(told(tried('raise-precision', false))).toBeNull();
 });
