@@ -122,7 +122,7 @@ export function changesBy(
       size: rate.times,
       evidence: {
         id: 'learning-rate',
-        statement: `the learning rate is ${formatNumber(observed.learningRate[rate.from]!)} at step ${steps[rate.from]} and was ${formatNumber(rate.before)} before`,
+        statement: `the learning rate is ${formatNumber(observed.learningRate[rate.from]!)} at step ${steps[rate.from]} and was ${formatNumber(rate.before)} before${laterRate(observed, rate)}`,
         value: observed.learningRate[rate.from]!,
         unit: 'learning rate',
         usual: usualRange(observed.learningRate.slice(0, rate.from)),
@@ -148,6 +148,7 @@ export function changesBy(
   const news = references === null ? undefined : firstUnlike(references, until);
   if (references !== null && news !== undefined) {
     const { usual } = references;
+    const worst = worstUnlike(references, until);
     const middle = (usual![0] + usual![1]) / 2;
     changes.push({
       trigger: 'data',
@@ -156,11 +157,11 @@ export function changesBy(
       size: Number.isFinite(news.loss) ? news.loss / middle : Number.POSITIVE_INFINITY,
       evidence: {
         id: 'batches-unlike',
-        statement: `at the weights of step ${steps[references.at]} the batch of step ${steps[news.index]} has the loss ${formatNumber(news.loss)}, where batches before it have up to ${formatNumber(usual![1])}; ${references.unlike.size} ${references.unlike.size === 1 ? 'batch is' : 'batches are'} unlike those before`,
-        value: news.loss,
+        statement: `at the weights of step ${steps[references.at]} the batch of step ${steps[worst.index]} has the loss ${formatNumber(worst.loss)}, where batches before it have up to ${formatNumber(usual![1])}; ${references.unlike.size} ${references.unlike.size === 1 ? 'batch is' : 'batches are'} unlike those before`,
+        value: worst.loss,
         unit: 'loss',
         usual,
-        at: { step: steps[references.at]!, batchStep: steps[news.index]! },
+        at: { step: steps[references.at]!, batchStep: steps[worst.index]! },
       },
     });
   }
@@ -213,6 +214,25 @@ export function changesBy(
   return changes;
 }
 
-/** The first unlike batch that a step by `until` was taken on, no more than ten before it. */
-const firstUnlike = ({ unlike, later }: References, until: number) =>
-  later.find(({ index }) => unlike.has(index) && index <= until && index >= until - WINDOW);
+/** The unlike batches that steps by `until` were taken on, no more than ten before it. */
+const unlikeBy = ({ unlike, later }: References, until: number) =>
+  later.filter(({ index }) => unlike.has(index) && index <= until && index >= until - WINDOW);
+
+const firstUnlike = (references: References, until: number) => unlikeBy(references, until)[0];
+
+/** The one with the largest loss, which tells most: the first may be hardly above the others. */
+const worstUnlike = (references: References, until: number) =>
+  unlikeBy(references, until).reduce((a, b) => (a.loss >= b.loss || Number.isNaN(a.loss) ? a : b));
+
+/** Whether a rate that rose is still as high at the end, as a clause; nothing where it rose at the last step. */
+function laterRate({ learningRate, steps }: Observed, { from, before }: { from: number; before: number }) {
+  const later = learningRate.slice(from + 1);
+  const last = later.at(-1);
+  if (last === undefined || !Number.isFinite(last)) return '';
+  // Half of the way between both, as rates go: by factors.
+  const high = Math.sqrt(before * learningRate[from]!);
+  const lastHigh = learningRate.findLastIndex((rate) => rate > high);
+  return last > high
+    ? `; it is still ${formatNumber(last)} at step ${steps[learningRate.length - 1]}`
+    : `; from step ${steps[lastHigh + 1]} on it is ${formatNumber(learningRate[lastHigh + 1]!)}`;
+}

@@ -87,7 +87,7 @@ export function decideCause(input: DecideInput): Cause {
       : made(
           trigger,
           known === undefined ? 'likely' : 'shown',
-          `trained again from the same state, batches and learning rates, the run goes on as recorded up to step ${steps[at]} and then stays well: what differs was not recorded, such as an optimizer state that was lost or replaced`,
+          `trained again from the same state, batches and learning rates, the run goes on as recorded up to step ${steps[at]} and then stays well: none of these changed, which leaves the optimizer state`,
         );
   }
   if (references !== null && references.harmful === null && references.level !== null) {

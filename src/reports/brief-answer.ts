@@ -78,7 +78,7 @@ export const figureText = ({ value, text }: TriedFigure, one: Tried, unknown: st
 };
 
 /** The row of the run as it was. */
-const NOTHING = 'nothing';
+const NOTHING = 'the run as it was';
 
 const brief = (value: number): string => formatNumber(value, 'brief');
 const capital = (text: string): string => text.slice(0, 1).toUpperCase() + text.slice(1);
@@ -125,7 +125,7 @@ function titleOf(run: RunReport): string {
     case 'healthy':
       return 'HEALTHY';
     case 'inconclusive':
-      return where === '' ? 'CANNOT TELL' : `CANNOT TELL YET, high since ${where}`;
+      return where === '' ? 'CANNOT TELL' : `HIGH since ${where}, too soon to tell whether it stays`;
     case 'micro-divergence':
       return `RECOVERED from a rise at ${where}`;
     case 'drift':
@@ -175,14 +175,19 @@ function changeOf(run: RunReport): string {
 function factsOf(run: RunReport): string {
   const { attemptList, stepUnit } = run;
   const series = decidingSeries(run);
-  const last = attemptList.at(-1)?.lastStep ?? series?.statistics.lastStep;
   const first = attemptList[0]?.firstStep;
+  const ends = attemptList.at(-1)?.lastStep;
+  const last = series?.statistics.lastStep ?? ends;
   return [
     shortPath(inertName(run.id)),
     ...(series === undefined ? [] : [plural(series.points, 'point')]),
     ...(first === undefined || last === undefined || Number.isNaN(first + last)
       ? []
-      : [`${stepUnit}s ${formatCount(first)} to ${formatCount(last)}`]),
+      : [
+          `${stepUnit}s ${formatCount(first)} to ${formatCount(last)}`,
+          // A log may go on without the series that was judged.
+          ...(ends !== undefined && ends > last ? [`the log goes on to ${formatCount(ends)}`] : []),
+        ]),
     ...(run.attempts > 1 ? [plural(run.attempts, 'attempt')] : []),
     ...(leading(run) === undefined || series === undefined || !Number.isFinite(series.statistics.first)
       ? []
@@ -268,9 +273,27 @@ const AVERT: Readonly<Record<Cause['trigger'], string>> = {
   'none-found': '',
 };
 
+/** How much worse than under a remedy a run that came back has to end for the remedy to be offered. */
+const WORSE = 1.1;
+
+/** The way back and the remedy to take from there. */
+function orderOf({ stepUnit }: RunReport, held: Remedy): { text: string; code?: string } {
+  const words = inertName(remedyWords(held));
+  const from =
+    held.from === null
+      ? null
+      : held.from.path === null
+        ? `${at(held.from.step, stepUnit)}, or a checkpoint before it,`
+        : inertName(held.from.path);
+  return {
+    text: `${from === null ? words : `go back to ${from} and ${words}`}${held.paste === null ? '.' : ':'}`,
+    ...(held.paste === null ? {} : { code: held.paste }),
+  };
+}
+
 /** What to do: the first remedy that holds, or what may be tried, or the way back. */
 function fixOf(run: RunReport): { text: string; code?: string; after?: string } | null {
-  const { remedies = [], verdict, stepUnit } = run;
+  const { remedies = [], verdict } = run;
   const [first] = remedies;
   if (verdict.onsetStep === null) {
     // The loss shows nothing, and something else is wrong: the gravest finding says what to do about it.
@@ -281,32 +304,24 @@ function fixOf(run: RunReport): { text: string; code?: string; after?: string } 
   const inFuture = avert === '' ? '' : ` So that it does not happen again: ${avert}.`;
   if (first?.action === 'none-needed') return { text: `${capital(inertName(first.statement))}.${inFuture}` };
   const held = remedies.find(({ holds }) => holds === true);
-  if (verdict.class === 'micro-divergence')
-    return held === undefined
-      ? { text: `Nothing now: the run came back.${inFuture}` }
-      : {
-          text: `${
-            (held.finalLossWithout ?? Number.NaN) > (held.finalLoss ?? Number.NaN)
-              ? 'The run came back, but not to where it would be. What would have kept it well'
-              : 'Nothing now: the run came back. So that it does not happen again'
-          }: ${
-            held.action === 'restore-optimizer-state'
-              ? AVERT['optimizer-state']
-              : inertName(remedyWords(held))
-          }.`,
-          after: triedWords(run, held),
-        };
+  if (verdict.class === 'micro-divergence') {
+    if (held === undefined) return { text: `Nothing now: the run came back.${inFuture}` };
+    const after = triedWords(run, held);
+    if ((held.finalLossWithout ?? Number.NaN) > WORSE * (held.finalLoss ?? Number.NaN)) {
+      const { text, ...code } = orderOf(run, held);
+      return {
+        text: `The run came back and can go on, but not to where it would be. For that, ${text}`,
+        ...code,
+        after,
+      };
+    }
+    const words =
+      held.action === 'restore-optimizer-state' ? AVERT['optimizer-state'] : inertName(remedyWords(held));
+    return { text: `Nothing now: the run came back. So that it does not happen again: ${words}.`, after };
+  }
   if (held !== undefined) {
-    const go =
-      held.from === null
-        ? ''
-        : `Go back to ${held.from.path === null ? at(held.from.step, stepUnit) : inertName(held.from.path)} and `;
-    const words = inertName(remedyWords(held));
-    return {
-      text: `${go === '' ? capital(words) : go + words}${held.paste === null ? '.' : ':'}`,
-      ...(held.paste === null ? {} : { code: held.paste }),
-      after: triedWords(run, held),
-    };
+    const { text, ...code } = orderOf(run, held);
+    return { text: capital(text), ...code, after: triedWords(run, held) };
   }
   const failed = remedies.filter(({ holds }) => holds === false).length;
   const open = remedies.find(({ tried, action }) => tried === null && action !== 'rewind');
@@ -343,7 +358,8 @@ function triedWords(run: RunReport, remedy: Remedy): string {
   const ends =
     finalLoss === null
       ? 'it holds'
-      : `ends at ${brief(finalLoss)}${finalLossWithout === null ? '' : ` (without: ${brief(finalLossWithout)})`}`;
+      : // Another loss than that of the first line, whose batches may be bad.
+        `ends at ${brief(finalLoss)} on good batches${finalLossWithout === null ? '' : ` (without: ${brief(finalLossWithout)})`}`;
   return `Tried here${over}: ${ends}.`;
 }
 
@@ -352,13 +368,13 @@ export function triedSentence(tried: readonly Tried[]): string | null {
   const remedies = tried.filter(({ name }) => name !== NOTHING);
   if (remedies.length === 0) return null;
   const held = remedies.filter(({ holds }) => holds);
-  // That none held stands in the fix.
-  if (held.length === 0) return null;
+  // That none held stands in the fix, and so does the only one.
+  if (held.length === 0 || remedies.length === 1) return null;
   const others = held
     .filter(({ use }) => !use)
     .slice(0, 2)
     .map(({ name, finalLoss }) => name + (finalLoss === null ? '' : ` (ends at ${brief(finalLoss)})`));
-  return `${held.length} of ${plural(remedies.length, 'remedy', 'remedies')} held.${others.length === 0 ? '' : ` Also: ${listed(others)}.`}`;
+  return `${held.length} of ${remedies.length} remedies kept the run well.${others.length === 0 ? '' : ` Also: ${listed(others)}.`}`;
 }
 
 function triedOf(run: RunReport): Tried[] {

@@ -20,7 +20,7 @@ const NAMED = 3;
 export const TRIGGERS: Readonly<Record<Cause['trigger'], string>> = {
   data: 'the data changed',
   'learning-rate': 'the learning rate rose',
-  'optimizer-state': 'the optimizer state was lost',
+  'optimizer-state': 'the optimizer state was lost or replaced',
   precision: 'numbers overflowed',
   sharpness: 'the loss grew too steep for the learning rate',
   'none-found': 'not found',

@@ -515,16 +515,17 @@ describe('the mechanism, where the old optimizer state holds', () => {
   });
 });
 
-it('a batch whose loss is no number is the largest change', () => {
+/** What had changed by step 10 of twelve, of which the batches of steps 9 and 10 have these losses at the weights of step 5. */
+function changedBy10(later: readonly number[], learningRate: (step: number) => number = () => 0.1) {
   const steps = Array.from({ length: 12 }, (_, i) => i);
   const ones = steps.map(() => 1);
-  const found = changesBy(
+  return changesBy(
     10,
     {
       steps,
       batchIds: [],
       loss: ones,
-      learningRate: steps.map((i) => (i < 10 ? 0.1 : 1)),
+      learningRate: steps.map(learningRate),
       gradientNorm: ones,
       updateNorm: ones,
       surprise: [],
@@ -533,9 +534,9 @@ it('a batch whose loss is no number is the largest change', () => {
     },
     {
       at: 5,
-      later: [{ index: 10, loss: Number.NaN }],
+      later: later.map((loss, i) => ({ index: 9 + i, loss })),
       usual: [0, 1],
-      unlike: new Set([10]),
+      unlike: new Set(later.map((_, i) => 9 + i)),
       onsetBatch: [],
       before: [0],
       after: [],
@@ -548,6 +549,41 @@ it('a batch whose loss is no number is the largest change', () => {
     [],
     null,
   );
+}
+
+it.each([
+  [[1.2, 30], 10, '30'],
+  [[30, 1.2], 9, '30'],
+  [[1.2, Number.NaN], 10, 'NaN'],
+])(
+  'of unlike batches with the losses %j that of step %i is told, and the first is where it begins',
+  (losses, step, loss) => {
+    const [data] = changedBy10(losses);
+    expect(data).toMatchObject({ trigger: 'data', from: 9, evidence: { at: { step: 5, batchStep: step } } });
+    expect(data!.evidence.statement).toMatch(
+      new RegExp(`the batch of step ${step} has the loss ${loss}, .*; 2 batches are unlike`),
+    );
+  },
+);
+
+it.each([
+  ['stays', (step: number) => (step < 9 ? 0.1 : 4), /and was 0\.1 before; it is still 4 at step 11$/],
+  [
+    'falls back',
+    (step: number) => (step === 9 ? 4 : 0.1),
+    /and was 0\.1 before; from step 10 on it is 0\.1$/,
+  ],
+  [
+    'is not known later',
+    (step: number) => (step < 9 ? 0.1 : step === 9 ? 4 : Number.NaN),
+    /and was 0\.1 before$/,
+  ],
+])('a learning rate that rose and %s says so', (_, rate, told) => {
+  expect(changedBy10([], rate)[0]!.evidence.statement).toMatch(told);
+});
+
+it('a batch whose loss is no number is the largest change', () => {
+  const found = changedBy10([Number.NaN], (i) => (i < 10 ? 0.1 : 1));
   const sizes = new Map(found.map(({ trigger, size }) => [trigger, size]));
   expect(sizes.get('learning-rate')).toBeCloseTo(10);
   expect(sizes.get('data')).toBe(Number.POSITIVE_INFINITY);

@@ -52,10 +52,10 @@ const diverged = () => {
 };
 
 test.each([
-  ['raise-precision', 'Go back to step 100 and train in float32.', 'float32'],
+  ['raise-precision', 'Go back to step 100, or a checkpoint before it, and train in float32.', 'float32'],
   [
     'restore-optimizer-state',
-    'Go back to step 100 and put back the old optimizer state.',
+    'Go back to step 100, or a checkpoint before it, and put back the old optimizer state.',
     'old optimizer state',
   ],
 ] as const)('%s is told in words', (action, fix, name) => {
@@ -112,9 +112,41 @@ test('what was tried is counted in words, and told in the fix where none held', 
     const run = { ...diverged(), remedies };
     return triedSentence(answerOf(run, makeReport([run])).tried);
   };
-  expect(told(tried('raise-precision', true))).toBe('1 of 1 remedy held.');
+  expect(told(tried('raise-precision', true))).toBeNull();
   expect(told(tried('raise-precision', true), tried('restore-optimizer-state', false))).toBe(
-    '1 of 2 remedies held.',
+    '1 of 2 remedies kept the run well.',
   );
   expect(told(tried('raise-precision', false))).toBeNull();
+});
+
+test('the facts are those of the series that was judged, and say that the log goes on', () => {
+  const run = makeRunReport(
+    makeRun('run.csv', [
+      makeSeries('loss', 'loss', [3, 2, 1]),
+      makeSeries('lr', 'learning_rate', Array(40).fill(0.1)),
+    ]),
+  );
+  const factsOf = (one: typeof run) => answerOf(one, makeReport([one])).facts;
+  expect(factsOf({ ...run, attemptList: [{ ...run.attemptList[0]!, firstStep: 0, lastStep: 39 }] })).toBe(
+    'run.csv · 3 points · steps 0 to 3 · the log goes on to 39',
+  );
+  expect(factsOf({ ...run, attemptList: [{ ...run.attemptList[0]!, firstStep: 0, lastStep: 3 }] })).toBe(
+    'run.csv · 3 points · steps 0 to 3',
+  );
+});
+
+test.each([
+  [0.9, /^The run came back and can go on, but not to where it would be\. For that, go back to step 100, or/],
+  [0.51, /^Nothing now: the run came back\. So that it does not happen again: train in float32\.$/],
+])('a run that came back and ends at %f, where a remedy ends at 0.5', (finalLossWithout, fix) => {
+  const run = diverged();
+  const one = {
+    ...run,
+    verdict: { ...run.verdict, class: 'micro-divergence' as const },
+    remedies: [{ ...tried('raise-precision', true), finalLossWithout }],
+  };
+  const told = answerOf(one, makeReport([one])).parts.find(({ label }) => label === 'Fix')!;
+  expect(told.text).toMatch(fix);
+  // The losses of a replay are not those of the first line.
+  expect(told.after).toBe(`Tried here: ends at 0.5 on good batches (without: ${finalLossWithout}).`);
 });
