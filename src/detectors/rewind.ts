@@ -9,8 +9,10 @@ import type { Run } from '../model/run.ts';
 /** PaLM restarted "roughly 100 steps before the spike started" … */
 const STEPS_BEFORE = 100;
 /** … and skipped "roughly 200–500 data batches, which cover the batches that were seen before and during the spike". */
-const SKIP_LEAST = 200;
-const SKIP_MOST = 500;
+const SKIP_LEAST = 2 * STEPS_BEFORE;
+const SKIP_MOST = 5 * STEPS_BEFORE;
+/** A shorter run goes back by this share of its steps, which is our number: a hundred steps may be all that it learnt. */
+const SHARE_BEFORE = 0.1;
 /** Half the learning rate (`slower` below) is our number: the stability limit of every optimizer here is proportional to 1/η. */
 const LEARNING_RATE_FACTOR = 0.5;
 
@@ -25,7 +27,7 @@ export interface RestartPoint {
 /**
  * How to go back, by the rule of the PaLM paper (arXiv 2204.02311, section 5.1): the latest checkpoint at least 100 steps before
  * the onset (the latest before the onset where there is none so early), skipping 200 to 500 batches from there so that they
- * cover the incident. A micro-divergence keeps the learning rate; what did not come back gets half of it.
+ * cover the incident; a tenth of the steps before the onset, and 2 to 5 times as many batches, where that is less. A micro-divergence keeps the learning rate; what did not come back gets half of it.
  *
  * Null where nothing happened, or where the run was never good. Epochs and rows count as they are: one back, and the
  * incident's own skipped.
@@ -42,17 +44,22 @@ export function rewindAdvice(
   );
   const firstStep = Math.min(...run.attempts.map((attempt) => attempt.firstStep), lastGoodStep);
   const inSteps = run.stepUnit === 'step';
+  const trained = onsetStep - firstStep;
+  // So early there is no training to go back to, and little data that could be left out.
+  const early = inSteps && trained <= STEPS_BEFORE;
+  const scale = early ? 1 : Math.min(1, (SHARE_BEFORE * trained) / STEPS_BEFORE);
+  const scaled = (steps: number): number => Math.ceil(scale * steps);
   const target = Math.max(
     firstStep,
-    Math.min(lastGoodStep, inSteps ? onsetStep - STEPS_BEFORE : lastGoodStep),
+    Math.min(lastGoodStep, inSteps ? onsetStep - scaled(STEPS_BEFORE) : lastGoodStep),
   );
   const before = checkpoints.filter(({ step }) => step <= lastGoodStep).sort((a, b) => b.step - a.step);
   const checkpoint = before.find(({ step }) => step <= target) ?? before[0];
   const rewindToStep = checkpoint?.step ?? target;
   const worst = Math.max(incident?.peakStep ?? onsetStep, onsetStep);
-  const span = Math.min(Math.max(worst - rewindToStep, SKIP_LEAST), SKIP_MOST);
+  const span = Math.min(Math.max(worst - rewindToStep, scaled(SKIP_LEAST)), scaled(SKIP_MOST));
   // Where the checkpoint lies further back than the skipped batches reach, skip the last of them: those at the onset.
-  const skipFrom = Math.max(rewindToStep + 1, onsetStep - SKIP_MOST / 2);
+  const skipFrom = Math.max(rewindToStep + 1, onsetStep - scaled(SKIP_MOST / 2));
   const lastStep = Math.max(...run.attempts.map((attempt) => attempt.lastStep), onsetStep);
   const skipSteps: readonly [number, number] = inSteps
     ? [skipFrom, Math.max(Math.min(skipFrom + span - 1, lastStep), onsetStep)]
@@ -70,8 +77,7 @@ export function rewindAdvice(
   function whyBack(): string {
     const good = `The last good ${run.stepUnit} is ${lastGoodStep}.`;
     const slower = 'half the learning rate';
-    // So early there is no training to go back to, and little data that could be left out.
-    if (checkpoint === undefined && target === firstStep && inSteps)
+    if (checkpoint === undefined && target === firstStep && early)
       return cameBack
         ? `${good} It lies near the beginning: a longer warm-up makes such a start calmer.`
         : `${good} It lies near the beginning: begin again with ${slower}, a longer warm-up, or clipping. ${UNTRIED}`;

@@ -20,6 +20,18 @@ describe('rewindAdvice', () => {
     expect(batches).toBeLessThanOrEqual(500);
   });
 
+  it('goes back a tenth of a short run, and leaves out what lies around the onset', () => {
+    expect(advise(broken(160, 260, 260))).toMatchObject({
+      lastGoodStep: 159,
+      rewindToStep: 144,
+      skipSteps: [145, expect.toSatisfy((step: number) => step >= 160 && step <= 224)],
+    });
+    expect(advise(broken(800, 1000, 1000))).toMatchObject({
+      rewindToStep: 720,
+      skipSteps: [721, expect.toSatisfy((step: number) => step >= 880)],
+    });
+  });
+
   it('takes the latest checkpoint that is old enough, else the latest that is good', () => {
     const at = (...steps: number[]) =>
       advise(
