@@ -542,3 +542,15 @@ describe('reports', () => {
     ]);
   });
 });
+
+test.each([
+  [0.97, 1],
+  [0.5, 0],
+])("a guard's pulse whose largest risk is %f: exit code %i under max(risk) < 0.9", async (risk, code) => {
+  const pulse = Array.from({ length: 60 }, (_, step) =>
+    JSON.stringify({ step, loss: 1 / (step + 1), grad_norm: 2, risk: step === 40 ? risk : 0.01 }),
+  );
+  const path = file('pulse.jsonl', `${pulse.join('\n')}\n`);
+  const gated = await cli(['gate', path, '--rule', 'max(risk) < 0.9']);
+  expect(gated.code, gated.out + gated.err).toBe(code);
+});
