@@ -65,8 +65,15 @@ function costsOf(rewards: Float64Array): Float64Array {
 }
 
 /**
- * The fall of a reward that lasts to the end of an attempt: its cost leaves its band and is lost, by the one judge of losses, and
- * less than half of it is left at the end. A dip that comes back, however deep, is exploration.
+ * Share of the points that a fall has to last for, where too few of them follow for the judge to call it lost: our number. A
+ * loss may come back after any of them; a policy that lost its reward for a quarter of its training is told.
+ */
+const LASTING = 0.25;
+
+/**
+ * The fall of a reward that lasts to the end of an attempt: its cost leaves its band and is lost or stays out of it for a
+ * quarter of the points, by the one judge of losses, and less than half of the reward is left at the end. A dip that comes
+ * back, however deep, is exploration.
  *
  * @returns null where there is none
  */
@@ -78,8 +85,10 @@ export function fallOf(series: TimeSeries, attempt: number, settings: VerdictSet
   const rewards = Float64Array.from(kept, (i) => value[i]!);
   if (rewards.length < settings.minimumPoints) return null;
   const lost = judgePoints(costsOf(rewards), settings).incidents.find(
-    ({ class: found, recovered, end, form }) =>
-      (found === 'full-divergence' || (found === 'drift' && form === 'climb')) &&
+    ({ class: found, recovered, onset, end, form }) =>
+      (found === 'full-divergence' ||
+        (found === 'drift' && form === 'climb') ||
+        (found === 'inconclusive' && end - onset >= LASTING * rewards.length)) &&
       recovered === null &&
       end === rewards.length,
   );

@@ -1,5 +1,6 @@
 /** Signs that a run is lost, or that its end is unknown, each at the edge where it begins. */
 import { describe, expect, it } from 'vitest';
+import { fallOf } from '../../src/incidents/rewards.ts';
 import { DEFAULT_VERDICT_SETTINGS, type VerdictSettings } from '../../src/incidents/settings.ts';
 import {
   aucsOf,
@@ -264,5 +265,31 @@ describe('steps that a loss scaler skipped', () => {
       const run = makeRun([{ name: 'loss', values: [1, 1, NAN, 1] }, first, second]);
       expect(scalerSkips(run, run.series[0]!).size).toBe(count);
     }
+  });
+});
+
+describe('a fall of returns of both signs', () => {
+  /** Returns that rise from −200 to 200 over three tenths of the points, and are at −200 in a part of them. */
+  const fall = (points: number, from: number, to: number) => {
+    const values = Array.from({ length: points }, (_, i) => {
+      const share = i / points;
+      const level = share >= from && share < to ? -200 : -200 + 400 * Math.min(1, share / 0.3);
+      return level + 25 * Math.sin(1.7 * i) + 15 * Math.cos(2.9 * i);
+    });
+    const run = makeRun([{ name: 'episodic_return', values }]);
+    return fallOf(run.series[0]!, 0, settings);
+  };
+
+  it.each([40, 100, 160, 220, 300, 1000])(
+    'is told of %i points, also where few follow, and a dip is not',
+    (points) => {
+      expect(fall(points, 0.6, 1)).toMatchObject({ from: expect.closeTo(0.6 * points, -1) });
+      expect(fall(points, 1, 1)).toBeNull();
+      expect(fall(points, 0.5, 0.65)).toBeNull();
+    },
+  );
+
+  it('is left open where it is a tenth of the points, which may be exploration', () => {
+    for (const points of [100, 160, 220]) expect(fall(points, 0.9, 1)).toBeNull();
   });
 });
