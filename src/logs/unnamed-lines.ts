@@ -46,7 +46,9 @@ export function unnamedLines(): UnnamedLines {
       looked++;
       const text = bytes.toString('utf8', from, to);
       if (!/\d/.test(text)) return;
-      const key = text.replace(NUMBER, '0').replace(/\d+/g, '0').replace(/\s+/g, ' ');
+      const shape = text.replace(NUMBER, '0').replace(/\d+/g, '0').replace(/\s+/g, ' ');
+      // `nan` is a number and the 18 of `in18` is none, so lines of one shape may have other counts of them.
+      const key = `${[...text.matchAll(NUMBER)].length} ${shape}`;
       const kind = kinds.get(key);
       if (kind !== undefined) {
         kind.count++;

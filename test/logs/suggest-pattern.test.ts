@@ -92,3 +92,14 @@ describe('lines of numbers without the name of a loss', () => {
     if (expected !== undefined) expect([...loss.step]).toEqual(expected);
   });
 });
+
+it('lines that look alike and have other counts of numbers are kinds of their own', async () => {
+  const rows = Array.from({ length: 12 }, (_, i) => `${1000 + i} 0.${90 - i} ${2 * i}`);
+  // Too long for a number.
+  rows[1] = `${'17955'.repeat(5)} 0.7 2`;
+  const error = await read(`${rows.join('\n')}\n`);
+  expect(error).toMatchObject({ code: 'log-no-record' });
+  const pattern = /--pattern '(.*)'/.exec((error as DiagError).hint!)![1]!;
+  const log = (await read(`${rows.join('\n')}\n`, pattern)) as Awaited<ReturnType<typeof readRawStream>>;
+  expect(log.runs[0]!.series.find(({ name }) => name === 'loss')!.value).toHaveLength(12);
+});
