@@ -145,10 +145,12 @@ export function changesBy(
         at: { step: steps[risen.from]!, batchStep: null },
       },
     });
-  const news = references === null ? undefined : firstUnlike(references, until);
+  const unlike = references === null ? [] : unlikeBy(references, until);
+  const [news] = unlike;
   if (references !== null && news !== undefined) {
     const { usual } = references;
-    const worst = worstUnlike(references, until);
+    // The largest loss tells most: the first may be hardly above the others.
+    const worst = unlike.reduce((a, b) => (a.loss >= b.loss || Number.isNaN(a.loss) ? a : b));
     const middle = (usual![0] + usual![1]) / 2;
     changes.push({
       trigger: 'data',
@@ -218,21 +220,14 @@ export function changesBy(
 const unlikeBy = ({ unlike, later }: References, until: number) =>
   later.filter(({ index }) => unlike.has(index) && index <= until && index >= until - WINDOW);
 
-const firstUnlike = (references: References, until: number) => unlikeBy(references, until)[0];
-
-/** The one with the largest loss, which tells most: the first may be hardly above the others. */
-const worstUnlike = (references: References, until: number) =>
-  unlikeBy(references, until).reduce((a, b) => (a.loss >= b.loss || Number.isNaN(a.loss) ? a : b));
-
 /** Whether a rate that rose is still as high at the end, as a clause; nothing where it rose at the last step. */
 function laterRate({ learningRate, steps }: Observed, { from, before }: { from: number; before: number }) {
-  const later = learningRate.slice(from + 1);
-  const last = later.at(-1);
-  if (last === undefined || !Number.isFinite(last)) return '';
+  const end = learningRate.length - 1;
+  const last = learningRate[end]!;
+  if (from === end || !Number.isFinite(last)) return '';
   // Half of the way between both, as rates go: by factors.
   const high = Math.sqrt(before * learningRate[from]!);
-  const lastHigh = learningRate.findLastIndex((rate) => rate > high);
-  return last > high
-    ? `; it is still ${formatNumber(last)} at step ${steps[learningRate.length - 1]}`
-    : `; from step ${steps[lastHigh + 1]} on it is ${formatNumber(learningRate[lastHigh + 1]!)}`;
+  if (last > high) return `; it is still ${formatNumber(last)} at step ${steps[end]}`;
+  const back = learningRate.findLastIndex((rate) => rate > high) + 1;
+  return `; from step ${steps[back]} on it is ${formatNumber(learningRate[back]!)}`;
 }

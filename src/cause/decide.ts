@@ -120,22 +120,14 @@ export function decideCause(input: DecideInput): Cause {
     return fromSteps(input, made);
   }
   const sudden = changes.filter(({ gradual }) => gradual !== true);
+  // A rate that rose slowly is not as before.
+  const same =
+    changes.length > 0 ? 'batches and optimizer state' : 'batches, learning rate and optimizer state';
+  const asBefore = `${same} are as before step ${steps[until]}`;
   if (sudden.length === 0 && held.has('sharpness'))
-    return made(
-      'sharpness',
-      confidence,
-      changes.length > 0
-        ? `batches and optimizer state are as before step ${steps[until]}; at a lower learning rate the same batches do no harm`
-        : `batches, learning rate and optimizer state are as before step ${steps[until]}; at a lower learning rate the same batches do no harm`,
-    );
+    return made('sharpness', confidence, `${asBefore}; at a lower learning rate the same batches do no harm`);
   if (sudden.length === 0 && input.ruleHolds)
-    return made(
-      'sharpness',
-      'likely',
-      changes.length > 0
-        ? `batches and optimizer state are as before step ${steps[until]}; with smaller steps the same batches do no harm`
-        : `batches, learning rate and optimizer state are as before step ${steps[until]}; with smaller steps the same batches do no harm`,
-    );
+    return made('sharpness', 'likely', `${asBefore}; with smaller steps the same batches do no harm`);
   const [largest] = bySize;
   if (largest !== undefined)
     return made(
