@@ -33,24 +33,22 @@ export interface Matrix {
   readonly stride: number;
 }
 
+/** @param bias a row of as many entries as c has columns, for `bias` and `relu` */
+type Product = (
+  a: Matrix,
+  b: Matrix,
+  c: Matrix,
+  rows: number,
+  depth: number,
+  columns: number,
+  bias?: number,
+) => void;
+
 export interface DenseKernels {
-  /**
-   * c = start + a · b, where a is rows × depth and b is depth × columns.
-   *
-   * @param bias a row of as many entries as c has columns, for `bias` and `relu`
-   */
-  product(
-    start: Start,
-    a: Matrix,
-    b: Matrix,
-    c: Matrix,
-    rows: number,
-    depth: number,
-    columns: number,
-    bias?: number,
-  ): void;
+  /** c = start + a · b, where a is rows × depth and b is depth × columns. */
+  readonly product: Readonly<Record<Start, Product>>;
   /** c = aᵀ · b, where a is depth × rows. */
-  transposedProduct(a: Matrix, b: Matrix, c: Matrix, rows: number, depth: number, columns: number): void;
+  readonly transposedProduct: Product;
   /** Sums of the columns of x into a row. */
   sumRows(x: Matrix, rows: number, columns: number, out: number): void;
   /** dy = 0 wherever y ≤ 0; both dense, `length` entries. */
@@ -82,34 +80,18 @@ export function denseKernels(memory: WasmMemory): DenseKernels {
     memory,
   );
   /** Whole eights of columns, then the four that may remain. */
-  const productOf = (form: ProductForm) => {
+  const productOf = (form: ProductForm): Product => {
     const [wide, narrow] = [kernels[`${form}8`]!, kernels[`${form}4`]!];
-    return (
-      a: Matrix,
-      b: Matrix,
-      c: Matrix,
-      rows: number,
-      depth: number,
-      columns: number,
-      bias: number,
-    ): void => {
+    return (a, b, c, rows, depth, columns, bias = 0) => {
       const split = columns & ~7;
       const length = form === TRANSPOSED ? depth * a.stride : depth;
       if (split > 0) runProduct(wide, a, length, b, c, rows, 0, split, bias);
       if (split < columns) runProduct(narrow, a, length, b, c, rows, split, columns, bias);
     };
   };
-  const products = Object.fromEntries(STARTS.map((start) => [start, productOf(start)])) as Readonly<
-    Record<Start, ReturnType<typeof productOf>>
-  >;
-  const transposed = productOf(TRANSPOSED);
   return {
-    product(start, a, b, c, rows, depth, columns, bias = 0) {
-      products[start](a, b, c, rows, depth, columns, bias);
-    },
-    transposedProduct(a, b, c, rows, depth, columns) {
-      transposed(a, b, c, rows, depth, columns, 0);
-    },
+    product: Object.fromEntries(STARTS.map((start) => [start, productOf(start)])) as Record<Start, Product>,
+    transposedProduct: productOf(TRANSPOSED),
     sumRows(x, rows, columns, out) {
       kernels.sumRows!(
         FLOAT * x.at,

@@ -124,13 +124,13 @@ export function studyNet(spec: RankingSpec, capacity: number, slots: number): St
     const own = read(x);
     steps.push({
       forward(rows) {
-        kernels.product(relu ? 'relu' : 'bias', x, weights, y, rows, x.stride, columns, bias.at);
+        kernels.product[relu ? 'relu' : 'bias'](x, weights, y, rows, x.stride, columns, bias.at);
       },
       backward(rows) {
         if (relu) kernels.cut(y.d, y.at, rows * columns);
         kernels.sumRows(dy, rows, columns, bias.d);
         kernels.transposedProduct(x, dy, dWeights, x.stride, rows, columns);
-        if (x.d >= 0) kernels.product(startOf(x, own), dy, turnedWeights, dx, rows, columns, x.stride);
+        if (x.d >= 0) kernels.product[startOf(x, own)](dy, turnedWeights, dx, rows, columns, x.stride);
       },
     });
     return y;
