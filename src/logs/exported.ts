@@ -3,6 +3,7 @@
  * column for each name. A chart exported alone (`step, value`: TensorBoard, Neptune) has its name from its file.
  */
 import type { LoggedSeries } from './format.ts';
+import { namesLossValue, splitsAmong } from './metric-roles.ts';
 import { axisName, isAxisName, isTimeName, type RowTable, rowTable } from './row-table.ts';
 
 const NAMES = ['key', 'metric', 'metric_name', 'metricname', 'tag', 'name'];
@@ -131,9 +132,40 @@ export function namedByFile(series: readonly LoggedSeries[], path: string): Logg
   return series.map((one) => (one === sole ? { ...one, name: nameOfFile(path) } : one));
 }
 
+/** `<run> - <metric>`; a run may have ` - ` in its name. */
+const CHART_NAME = /^(.+) - (.+)$/;
+
 /**
- * A chart exported from W&B holds several runs side by side: `<run> - <metric>`, each with `…__MIN` and `…__MAX`; other
- * tables name the run of each row. Anything else is one run.
+ * The runs of a chart that W&B exports: `<run> - <metric>`, each with `…__MIN` and `…__MAX`. Without these all columns are
+ * named so, and those of each run tell the same quantities, a loss among them; splits and tasks of one run are written otherwise.
+ */
+function runsOfChart(names: readonly string[]): NamedRuns {
+  const all = new Set(names);
+  const charted = (of: readonly string[]): Map<string, { run: string; name: string }> =>
+    new Map(
+      of.flatMap((name) => {
+        const [, run, metric] = CHART_NAME.exec(name) ?? [];
+        return run === undefined ? [] : [[name, { run, name: metric! }] as const];
+      }),
+    );
+  const ranged = names.filter((name) => all.has(`${name.replace(/__(MIN|MAX)$/, '')}__MIN`));
+  if (ranged.length > 0) return charted(ranged);
+  const told = names.filter((name) => !isAxisName(name) && !isTimeName(name));
+  const runs = charted(told);
+  const quantities = new Map<string, string[]>();
+  for (const { run, name } of runs.values()) quantities.set(run, [...(quantities.get(run) ?? []), name]);
+  const [first] = quantities.values();
+  const isChart =
+    runs.size === told.length &&
+    quantities.size > 1 &&
+    splitsAmong([...quantities.keys()]).size === 0 &&
+    [...quantities.values()].every((own) => own.join('\n') === first!.join('\n')) &&
+    first!.some(namesLossValue);
+  return isChart ? runs : new Map();
+}
+
+/**
+ * The runs of a table that holds several side by side; anything else is one run.
  *
  * @param named the run and the name of a series, by what it is called, where the rows name several runs
  */
@@ -141,17 +173,20 @@ export function runsOf(
   series: readonly LoggedSeries[],
   named: NamedRuns,
 ): { name?: string; series: LoggedSeries[] }[] {
-  const names = new Set(series.map((one) => one.name));
-  const runOf = (name: string): string | undefined => {
-    const bare = name.replace(/__(MIN|MAX)$/, '');
-    return named.get(name)?.run ?? (names.has(`${bare}__MIN`) ? /^(.*) - /.exec(bare)?.[1] : undefined);
+  const charted = runsOfChart(series.map(({ name }) => name));
+  const runOf = (name: string): string | undefined => (named.get(name) ?? charted.get(name))?.run;
+  const called = (one: LoggedSeries): LoggedSeries => {
+    const quantity = charted.get(one.name)?.name;
+    return {
+      ...one,
+      name: named.get(one.name)?.name ?? one.name,
+      ...(quantity === undefined ? {} : { quantity }),
+    };
   };
   const runs = [...new Set(series.map((one) => runOf(one.name)))].filter((name) => name !== undefined);
-  if (runs.length < 2) return [{ series: [...series] }];
+  if (runs.length < 2) return [{ series: series.map((one) => (charted.has(one.name) ? called(one) : one)) }];
   return runs.map((run) => ({
     name: run,
-    series: series
-      .filter((one) => [run, undefined].includes(runOf(one.name)))
-      .map((one) => ({ ...one, name: named.get(one.name)?.name ?? one.name })),
+    series: series.filter((one) => [run, undefined].includes(runOf(one.name))).map(called),
   }));
 }

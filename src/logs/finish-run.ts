@@ -53,6 +53,7 @@ function join(parts: readonly RunPart[]): Joined[] {
       pathOffsets,
       missing: all.reduce((sum, one) => sum + one.missing, 0),
       refused: all.reduce((sum, one) => sum + one.refused, 0),
+      ...(all[0]!.quantity === undefined ? {} : { quantity: all[0]!.quantity }),
       ...(firstRefused === undefined ? {} : { firstRefused }),
       ...joinRefused(all),
       ...(all.some((one) => one.gaps) ? { gaps: joinGaps(all, length) } : {}),
@@ -171,7 +172,7 @@ export function finishRun(
   const joins = join(parts);
   const convention = FORMATS[format]?.convention?.(joins);
   const joined = convention?.series ?? joins;
-  const named = (one: Joined): Joined & { quantity?: string } => {
+  const named = (one: Joined): Joined => {
     const quantity = convention?.quantities.get(one.name);
     return quantity === undefined ? one : { ...one, quantity };
   };

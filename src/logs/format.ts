@@ -16,7 +16,10 @@ export interface LogReadOptions {
 }
 
 /** A series as a format reads it; roles and attempts are found afterwards, over all series of the run. */
-export type LoggedSeries = Omit<TimeSeries, 'role' | 'task' | 'attemptOffsets' | 'pathOffsets'>;
+export interface LoggedSeries extends Omit<TimeSeries, 'role' | 'task' | 'attemptOffsets' | 'pathOffsets'> {
+  /** What it measures, where its name says more (`lr-0.1 - loss` is the `loss` of a run): its role is told by this. */
+  readonly quantity?: string;
+}
 
 /** A run as one file tells it. */
 export interface LoggedRun {

@@ -18,7 +18,7 @@ import {
 } from './json-document.ts';
 import { objectScanner, skipBlanks, skipValue, stringEnd, textOfString } from './json-line.ts';
 import { isRecordLines } from './jsonl.ts';
-import { EVAL_WORDS, namesLossValue, TRAIN_WORDS, wordsOf } from './metric-roles.ts';
+import { namesLossValue, splitsAmong } from './metric-roles.ts';
 import { isMissingText, LONGEST_NUMBER, numberOfText, scanNumber, scanned } from './number-text.ts';
 import { isAxisName, type RowTable, rowTable } from './row-table.ts';
 
@@ -26,6 +26,8 @@ const OPEN = 0x7b;
 const OPEN_LIST = 0x5b;
 const QUOTE = 0x22;
 const MAX_DEPTH = 100;
+/** Characters of the name of a run. */
+const LONGEST_NAME = 200;
 /** JSON documents that are something else: models, indexes of weights, notebooks, reports. */
 const OTHER_DOCUMENTS =
   /"(weightsManifest|modelTopology|weight_map|nbformat|toolVersion|architectures|added_tokens|model_type|\$schema|expectedClass|log_history)"\s*:/;
@@ -51,25 +53,44 @@ function unmeasured(runs: readonly Run[]): string | undefined {
   return undefined;
 }
 
+/** The series of a member of the document, by their places among all. */
+interface Part {
+  readonly key: string;
+  readonly from: number;
+  readonly to: number;
+  /** It is an element of a list, and a run whatever else it holds. */
+  readonly listed?: true;
+}
+
+/** A list by the name of a loss: what a history holds, and no record of a step. */
+const LIST_OF_LOSSES = /"[^"]{0,80}loss"\s{0,8}:\s{0,8}\[\s{0,8}(?:-?\d|NaN|null)/;
+/** What a run in a list is called by. */
+const RUN_NAME = /^(?:run(?:_?name|_?id)?|name|id|label|experiment)$/i;
+/** Keras's `History.history`, kept beside the settings of its run: no part of what its losses are called. */
+const IN_HISTORY = /(?:^|\.)history\.(.+)$/;
+
 /**
- * The runs of a document that holds one by each of its members: `{"lr 0.1": {"step": […], "loss": […]}, "lr 0.2": …}`. Each
- * brings an axis of its own and a loss of the same name; splits (`train`, `val`) do too and are one run. Tasks have no axis.
+ * The runs of a document that holds one by each of its members or elements: `{"lr 0.1": {"step": […], "loss": […]}, "lr 0.2": …}`.
+ * Each brings an axis of its own or a history, and a loss of the same name; splits (`train`, `val`) do too and are one run.
+ * Tasks have no axis.
  */
-function runsOfParts(
-  series: readonly LoggedSeries[],
-  parts: readonly { readonly key: string; readonly from: number; readonly to: number }[],
-): NamedRuns {
-  const isSplit = (key: string): boolean =>
-    wordsOf(key).some((word) => EVAL_WORDS.has(word) || TRAIN_WORDS.has(word));
+function runsOfParts(series: readonly LoggedSeries[], parts: readonly Part[]): NamedRuns {
+  const splits = splitsAmong(parts.map(({ key }) => key));
   const found = parts
-    .map(({ key, from, to }) => ({
+    .map(({ key, from, to, listed }) => ({
       key,
+      listed,
       own: series.slice(from, to).map(({ name }) => ({
         name,
         bare: name.startsWith(`${key}.`) ? name.slice(key.length + 1) : name,
       })),
     }))
-    .filter(({ key, own }) => !isSplit(key) && own.some(({ bare }) => isAxisName(bare.split('.').at(-1)!)));
+    .filter(
+      ({ key, own, listed }) =>
+        listed ||
+        (!splits.has(key) &&
+          own.some(({ bare }) => isAxisName(bare.split('.').at(-1)!) || IN_HISTORY.test(bare))),
+    );
   const losses = found.map(({ own }) => own.flatMap(({ bare }) => (namesLossValue(bare) ? [bare] : [])));
   if (found.length < 2 || !losses.every((all) => all.some((name) => losses[0]!.includes(name))))
     return new Map();
@@ -129,8 +150,7 @@ export const json: LogFormat = {
     const names = new Map<string, number>();
     /** The runs that records name. */
     const runOf = new Map<string, { run: string; name: string }>();
-    /** The series of each member of the document, by their places among all. */
-    const parts: { readonly key: string; readonly from: number; readonly to: number }[] = [];
+    const parts: Part[] = [];
 
     const add = (
       found: Pick<LoggedRun, 'series' | 'stepUnit' | 'notes'>,
@@ -145,8 +165,13 @@ export const json: LogFormat = {
       notes.push(...(found.notes ?? []));
       for (const { line, ...one } of found.series) {
         names.set(one.name, (names.get(one.name) ?? 0) + 1);
-        // Lists stand in one line: their points are told apart by their index.
-        series.push(withLines && line !== undefined ? { ...one, line } : one);
+        const quantity = IN_HISTORY.exec(one.name)?.[1];
+        series.push({
+          ...one,
+          // Lists stand in one line: their points are told apart by their index.
+          ...(withLines && line !== undefined ? { line } : {}),
+          ...(quantity === undefined ? {} : { quantity }),
+        });
       }
     };
 
@@ -164,7 +189,26 @@ export const json: LogFormat = {
       return { refused: text, line: lineOf(from) };
     };
 
-    /** A list: of numbers, of records, or of triples; anything else is passed over. */
+    /** Whether an element is a run with a list of its losses; one that names its epoch is a record of that. */
+    const holdsHistory = ({ start, end }: Member): boolean =>
+      bytes.subarray(start, end).includes(OPEN_LIST) &&
+      LIST_OF_LOSSES.test(bytes.toString('latin1', start, end)) &&
+      ![...membersOf(bytes, start, end)].some(
+        (one) => isAxisName(one.key) && ![OPEN, OPEN_LIST].includes(bytes[one.start]!),
+      );
+
+    /** What a run in a list calls itself, if no other has the name; else its place. */
+    const runName = (element: Member, place: number): string => {
+      for (const { key, start, end, whole } of membersOf(bytes, element.start, element.end)) {
+        if (!whole || !RUN_NAME.test(key) || [OPEN, OPEN_LIST].includes(bytes[start]!)) continue;
+        const quoted = bytes[start] === QUOTE;
+        const name = quoted ? textOfString(bytes, start + 1, end - 1) : bytes.toString('latin1', start, end);
+        if (name.length <= LONGEST_NAME && parts.every((one) => one.key !== name)) return name;
+      }
+      return `${place}`;
+    };
+
+    /** A list: of numbers, of records, of triples, or of runs; anything else is passed over. */
     const list = (name: string, member: Member, lists: NumberList[]): void => {
       const cells: (Cell | undefined)[] = [];
       const end = membersEnd();
@@ -176,7 +220,12 @@ export const json: LogFormat = {
         if (!element.whole) break;
         let cell: Cell | undefined;
         if (ledger.isHoled(element.start, element.end)) lose(element.start, element.end);
-        else if (byte === OPEN) {
+        else if (byte === OPEN && name === '' && holdsHistory(element)) {
+          const from = series.length;
+          const key = runName(element, parts.length);
+          object(`${key}.`, element, 1);
+          parts.push({ key, from, to: series.length, listed: true });
+        } else if (byte === OPEN) {
           records ??= recordReader(name);
           if (records.row(element)) ledger.record(element.start, element.end);
           else lose(element.start, element.end, 1);

@@ -53,8 +53,9 @@ const LOSS_WORDS = new Set([
   'elbo',
   'cost',
 ]);
-/** A setting of the loss, not its value; the best one so far is a record, and never rises. */
-const LOSS_SETTING = /^(scale|weights?|coef|coeff|coefficient|ratio|lambda|function|fn|type|name|best)$/;
+/** A setting of the loss or its spread, not its value; the best one so far is a record, and never rises. */
+const LOSS_SETTING =
+  /^(scale|weights?|coef|coeff|coefficient|ratio|lambda|function|fn|type|name|best|num|count|std|stddev|stdev|variance)$/;
 /** The axis that a chart brings for its values: `train/loss.step`. */
 const OWN_AXIS = /\.(?:step|timestamp)$/i;
 /** What is lost is no error of a model. */
@@ -117,7 +118,9 @@ function lossRank(name: string): number | undefined {
   const reduced = TOTAL_NAMES.indexOf(words.join('_'));
   if (rank >= 0) return 1 + 2 * rank + (train ? 0 : 1);
   if (reduced >= 0) return 1 + 2 * reduced;
-  if (words.some((word) => LOSS_WORDS.has(word))) return 100;
+  if (words.some((word) => LOSS_WORDS.has(word)))
+    // `Loss/scores/fake` stands in the group of the losses and is none where `Loss/G/loss` is.
+    return wordsOf(name.replace(/^loss(?:es)?\//i, '')).some((word) => LOSS_WORDS.has(word)) ? 100 : 101;
   if (words.some((word) => PERPLEXITY_WORDS.has(word))) return PERPLEXITY_RANK;
   return COMPOUND.test(name) ? 100 : undefined;
 }
@@ -148,6 +151,21 @@ function taskOf(name: string): { task: string; explicit: boolean } | undefined {
 
 /** Whether a name is that of the values of a loss (`val_loss`), not of something about one (`loss_fn`, `loss.weight`). */
 export const namesLossValue = (name: string): boolean => LOSS_WORDS.has(wordsOf(name).at(-1) ?? '');
+
+/**
+ * Those of some names that are splits of one thing: `train` and `val`, `a/train` and `a/val`. Of `test-run-1` and `test-run-2`
+ * none is: what is left of them without the words for splits differs.
+ */
+export function splitsAmong(names: readonly string[]): ReadonlySet<string> {
+  const rest = (name: string): string =>
+    wordsOf(name)
+      .filter((word) => !EVAL_WORDS.has(word) && !TRAIN_WORDS.has(word))
+      .join(' ');
+  const rests = names.map(rest);
+  return new Set(
+    names.filter((name) => rest(name) === '' || rests.filter((one) => one === rest(name)).length > 1),
+  );
+}
 
 /** Names of the training data in those of an evaluation: `eval/train_loss`. */
 const TRAINING = /^(train|training|trn)$/;

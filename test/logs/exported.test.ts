@@ -96,6 +96,73 @@ describe('rows that name what their value is of', () => {
     expect((await read(JSON.stringify(document), 'x.json')).runs).toHaveLength(1);
   });
 
+  const history = (all: number[]): unknown => ({ loss: all, val_loss: all.map((loss) => loss + 0.1) });
+  it.each([
+    ['a list', pairs.map(([name, all]) => ({ name, lr: 0.1, history: history(all) }))],
+    ['a list without names', pairs.map(([, all]) => history(all))],
+    ['by name', Object.fromEntries(pairs.map(([name, all]) => [name, { lr: 0.1, history: history(all) }]))],
+  ])('histories of several runs are several runs: %s', async (shape, document) => {
+    const log = await read(JSON.stringify(document), 'x.json');
+    expect(log).toMatchObject({ errors: [], lost: 0 });
+    expect(unaccounted(log.account)).toBe(0);
+    const named = shape === 'a list without names' ? ['0', '1'] : ['small', 'large'];
+    expect(log.runs.map(({ id }) => id)).toEqual(named.map((name) => `x.json#${name}`));
+    for (const [k, [, all]] of pairs.entries()) {
+      const loss = log.runs[k]!.series.filter(({ role }) => role === 'loss');
+      expect(loss.map(({ value }) => [...value])).toEqual([all]);
+      expect(log.runs[k]!.series.map(({ role }) => role)).toContain('eval_loss');
+    }
+  });
+
+  it('a history that is cut off gives what it has', async () => {
+    const text = JSON.stringify(pairs.map(([name, all]) => ({ name, history: history(all) })));
+    for (let end = 1; end < text.length; end++) {
+      const log = await read(text.slice(0, end), 'x.json').catch(() => undefined);
+      if (log !== undefined) expect(unaccounted(log.account)).toBe(0);
+    }
+  });
+
+  it('a record of an epoch with the losses of its batches is no run', async () => {
+    const text = JSON.stringify(steps.map((epoch) => ({ epoch, loss: [0.5, 0.4], val_loss: losses[epoch] })));
+    const log = await read(text, 'x.json');
+    expect(log.runs).toHaveLength(1);
+    expect(seriesOf(log)).toMatchObject({ val_loss: losses });
+  });
+
+  const chart = (columns: Record<string, readonly number[]>): string =>
+    [
+      ['Step', ...Object.keys(columns)].join(','),
+      ...steps.map((step) => [step, ...Object.values(columns).map((all) => all[step])].join(',')),
+    ].join('\n');
+  it.each([
+    ['with ranges', (run: string) => ['', '__MIN', '__MAX'].map((of) => `${run} - train/loss${of}`)],
+    ['alone', (run: string) => [`${run} - train/loss`, `${run} - val_loss`]],
+  ])('a chart of runs: each is told by what its metric is, not by its name: %s', async (_, columns) => {
+    const runs = ['lr-0.1', 'test 2 - final'];
+    const of = Object.fromEntries(runs.flatMap((run) => columns(run).map((name) => [name, losses])));
+    const log = await read(chart(of), 'x.csv');
+    expect(log.runs.map(({ id }) => id)).toEqual(runs.map((run) => `x.csv#${run}`));
+    for (const [k, run] of runs.entries())
+      expect(log.runs[k]!.series.find(({ role }) => role === 'loss')?.name).toBe(`${run} - train/loss`);
+  });
+
+  it('a chart of one run, whose name is that of a rate', async () => {
+    const columns = Object.fromEntries(
+      ['', '__MIN', '__MAX'].map((of) => [`lr-0.1 - train/loss${of}`, losses]),
+    );
+    const log = await read(chart(columns), 'x.csv');
+    expect(log.runs[0]!.series.map(({ role }) => role)).toEqual(['other', 'loss', 'other', 'other']);
+  });
+
+  it.each([
+    ['splits', { 'train - loss': losses, 'val - loss': other }],
+    ['quantities by split', { 'loss - train': losses, 'acc - train': other }],
+    ['a loss beside another column', { 'a - loss': losses, 'b - loss': other, lr: losses }],
+    ['no losses', { 'a - speed': losses, 'b - speed': other }],
+  ])('columns with a dash are one run: %s', async (_, columns) => {
+    expect((await read(chart(columns), 'x.csv')).runs).toHaveLength(1);
+  });
+
   it('a value that is NaN, missing or no number is so of the run that its row names', async () => {
     const text = `run,step,loss\n${rows((run, loss, step) => `${run},${step},${loss}`).join('\n')}\nlarge,6,nan\nlarge,7,\nsmall,8,***\n`;
     const log = await read(text, 'x.csv');

@@ -65,6 +65,8 @@ describe('roles', () => {
     ['rmse', 'metric'],
     ['loss_scale', 'other'],
     ['best_val_loss', 'other'],
+    ['Loss/G/loss.num', 'other'],
+    ['loss_std', 'other'],
     ['best loss', 'other'],
     ['heat loss', 'other'],
     ['packet loss', 'other'],
