@@ -109,6 +109,13 @@ const shifted = (incident: SeriesIncident, by: number): SeriesIncident => ({
   peak: incident.peak - by,
 });
 
+/** Whether a loss of exactly zero was printed before the first batch: none after it is, and the second is at the level of the next. */
+const printedTooEarly = (value: Float64Array): boolean =>
+  value[0] === 0 &&
+  value[1]! >= medianOf(value.subarray(1, 1 + EARLY_POINTS)) / 2 &&
+  value.every((one, i) => i === 0 || !(one <= 0));
+const EARLY_POINTS = 10;
+
 /**
  * Judges every attempt of a series. Zeros that stand for NaN (see dead-run) are judged as NaN.
  *
@@ -120,7 +127,9 @@ export function judgeSeries(run: Run, series: TimeSeries, settings: VerdictSetti
   const parts = series.attemptOffsets.map((offset, attempt): Stretch => {
     const { value, step } = attemptOf(series, attempt);
     const dead = deadStretch(run, series, attempt, settings);
-    const points = dead === null && skipped.size === 0 ? value : value.slice();
+    const early = printedTooEarly(value);
+    const points = dead === null && skipped.size === 0 && !early ? value : value.slice();
+    if (early) points[0] = points[1]!;
     if (dead !== null) points.fill(Number.NaN, dead.from - offset);
     // A step that the loss scaler skipped trained nothing: its loss is that of the point before.
     if (skipped.size > 0)

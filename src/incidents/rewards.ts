@@ -18,12 +18,13 @@ export const rewardsOf = (run: Run): readonly TimeSeries[] =>
 const VALUE_LOSS = /(^|[^a-z])(values?|vf|critic|td|qf?\d?)([^a-z]|$)/i;
 
 /**
- * Whether a series is the loss of what predicts the returns in a run whose rewards rise: it grows with the square of what it predicts,
- * and its level says nothing of the policy.
+ * Whether a loss grows with what is learnt, in a run whose rewards rise: that of what predicts the returns, with their square;
+ * one that begins at zero (GRPO's), since it measures how far the policy is from where it began. Its level says nothing of the policy.
  */
-export function growsWithReturns(run: Run, { name }: Pick<TimeSeries, 'name'>): boolean {
+export function growsWithRewards(run: Run, { name, value }: Pick<TimeSeries, 'name' | 'value'>): boolean {
+  if (!VALUE_LOSS.test(name) && value[0] !== 0) return false;
   const rewards = rewardsOf(run);
-  return VALUE_LOSS.test(name) && rewards.length > 0 && rewards.every(rises);
+  return rewards.length > 0 && rewards.every(rises);
 }
 
 /** Whether the last third of a series is above its first. */

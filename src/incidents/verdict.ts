@@ -6,7 +6,7 @@ import type { Run, TimeSeries } from '../model/run.ts';
 import { comesFirst, decisive, incidentsOf, type JudgedSeries, judgeSeries } from './attempts.ts';
 import { badness, type SeriesIncident } from './judge.ts';
 import { decidingLoss, isSmallPart } from './loss-columns.ts';
-import { fallOf, growsWithReturns, rewardsOf } from './rewards.ts';
+import { fallOf, growsWithRewards, rewardsOf } from './rewards.ts';
 import { DEFAULT_VERDICT_SETTINGS, type VerdictSettings } from './settings.ts';
 import { aucsOf, collapseOf, columnStop } from './signs.ts';
 
@@ -38,7 +38,7 @@ export interface JudgedRun {
 export function judgeRun(run: Run, settings: VerdictSettings = DEFAULT_VERDICT_SETTINGS): JudgedRun {
   const judge = (series: TimeSeries): JudgedSeries => {
     const own = judgeSeries(run, series, settings);
-    return growsWithReturns(run, series) ? onlyNonFinite(own) : own;
+    return growsWithRewards(run, series) ? onlyNonFinite(own) : own;
   };
   const losses = run.series
     .filter(({ role }) => role === 'loss')

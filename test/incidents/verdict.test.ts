@@ -63,6 +63,13 @@ describe('classes', () => {
     expect(verdictOf([]).class).toBe('inconclusive');
   });
 
+  it('a zero that was printed before the first batch is no loss', () => {
+    const values = [0, ...fallingLoss(300)];
+    expect(verdictOf(values).class).toBe('healthy');
+    for (let i = 200; i < values.length; i++) values[i]! *= 5;
+    expect(verdictOf(values)).toMatchObject({ class: 'full-divergence', onsetStep: 200 });
+  });
+
   it('a jump that comes back is a micro-divergence with onset, last good and recovered step', () => {
     const values = fallingLoss(1000);
     for (let i = 600; i < 630; i++) values[i]! *= 3;

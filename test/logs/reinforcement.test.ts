@@ -92,6 +92,26 @@ it('a value loss that rises with the returns it predicts is no incident; where t
   expect((await judged(nan)).verdict.class).toBe('non-finite');
 });
 
+it('a loss that begins at zero (GRPO) grows while the rewards rise; where they do not it is judged', async () => {
+  const grpo = (reward: (step: number) => number, loss: (step: number) => number): string =>
+    Array.from({ length: 200 }, (_, step) =>
+      JSON.stringify({ step, loss: loss(step), grad_norm: 0.4, reward: reward(step), kl: 25 * loss(step) }),
+    ).join('\n');
+  const rising = (step: number): number => 0.2 + 0.6 * (1 - Math.exp(-step / 50)) + 0.02 * (step % 3);
+  const fromZero = (step: number): number =>
+    step < 3 ? 0 : 0.02 * (1 - Math.exp(-step / 60)) + 0.002 * (step % 5);
+  expect((await judged(grpo(rising, fromZero))).verdict.class).toBe('healthy');
+  const nan = await judged(
+    grpo(rising, (step) => (step < 150 ? fromZero(step) : Number.NaN)).replaceAll('null', 'NaN'),
+  );
+  expect(nan.verdict).toMatchObject({ class: 'non-finite', onsetStep: 150 });
+  const jumped = (step: number): number => (step < 150 ? fromZero(step) : 5);
+  const collapsed = await judged(grpo((step) => (step < 150 ? rising(step) : 0.02), jumped));
+  expect(collapsed.verdict).toMatchObject({ class: 'full-divergence', onsetStep: 150 });
+  const flat = await judged(grpo((step) => 0.2 + 0.01 * (step % 2), jumped));
+  expect(flat.verdict.class).toBe('full-divergence');
+});
+
 it('rewards that climb, dip and come back, or are noisy are no collapse; those that stay down are', async () => {
   const text = fixture('ppo-healthy');
   const reward = (from: number, to: number, cell: (old: number, k: number) => number) => {
