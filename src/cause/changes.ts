@@ -156,7 +156,7 @@ export function changesBy(
       trigger: 'data',
       from: news.index,
       // A loss that is no number is as unlike as any.
-      size: Number.isFinite(news.loss) ? news.loss / middle : Number.POSITIVE_INFINITY,
+      size: Number.isFinite(worst.loss) ? worst.loss / middle : Number.POSITIVE_INFINITY,
       evidence: {
         id: 'batches-unlike',
         statement: `at the weights of step ${steps[references.at]} the batch of step ${steps[worst.index]} has the loss ${formatNumber(worst.loss)}, where batches before it have up to ${formatNumber(usual![1])}; ${references.unlike.size} ${references.unlike.size === 1 ? 'batch is' : 'batches are'} unlike those before`,
@@ -228,6 +228,8 @@ function laterRate({ learningRate, steps }: Observed, { from, before }: { from: 
   // Half of the way between both, as rates go: by factors.
   const high = Math.sqrt(before * learningRate[from]!);
   if (last > high) return `; it is still ${formatNumber(last)} at step ${steps[end]}`;
-  const back = learningRate.findLastIndex((rate) => rate > high) + 1;
+  const lastHigh = learningRate.findLastIndex((rate) => rate > high);
+  // The first that is known again: the last one is.
+  const back = learningRate.findIndex((rate, i) => i > lastHigh && Number.isFinite(rate));
   return `; from step ${steps[back]} on it is ${formatNumber(learningRate[back]!)}`;
 }

@@ -556,10 +556,12 @@ it.each([
   [[30, 1.2], 9, '30'],
   [[1.2, Number.NaN], 10, 'NaN'],
 ])(
-  'of unlike batches with the losses %j that of step %i is told, and the first is where it begins',
+  'of unlike batches with the losses %j that of step %i is told and measured, and the first is where it begins',
   (losses, step, loss) => {
     const [data] = changedBy10(losses);
     expect(data).toMatchObject({ trigger: 'data', from: 9, evidence: { at: { step: 5, batchStep: step } } });
+    // 0.5 is the middle of what is usual.
+    expect(data!.size).toBe(loss === 'NaN' ? Number.POSITIVE_INFINITY : Number(loss) / 0.5);
     expect(data!.evidence.statement).toMatch(
       new RegExp(`the batch of step ${step} has the loss ${loss}, .*; 2 batches are unlike`),
     );
@@ -572,6 +574,11 @@ it.each([
     'falls back',
     (step: number) => (step === 9 ? 4 : 0.1),
     /and was 0\.1 before; from step 10 on it is 0\.1$/,
+  ],
+  [
+    'falls back unseen',
+    (step: number) => (step === 9 ? 4 : step === 10 ? Number.NaN : 0.1),
+    /and was 0\.1 before; from step 11 on it is 0\.1$/,
   ],
   [
     'is not known later',
