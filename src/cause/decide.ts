@@ -2,7 +2,7 @@
 
 import { endLevel } from '../incidents/losses.ts';
 import { usualRange } from '../incidents/unlike.ts';
-import type { ArmOutcome, Cause, CauseEvidence, Mechanism, Trigger } from '../model/cause.ts';
+import type { Cause, CauseEvidence, Mechanism, Trigger } from '../model/cause.ts';
 import { formatNumber } from '../model/format-number.ts';
 import { medianOf } from '../model/order-statistics.ts';
 import { LEAST_AFTER } from '../replay/outcome.ts';
@@ -11,6 +11,7 @@ import type { Change } from './changes.ts';
 import type { Observed } from './observe.ts';
 import type { PlannedArm } from './plan.ts';
 import type { ShorterSteps } from './shorter-steps.ts';
+import type { ArmEnd } from './tried.ts';
 
 export interface DecideInput {
   /** Position of the onset. */
@@ -22,11 +23,10 @@ export interface DecideInput {
   readonly hasModel: boolean;
   readonly changes: readonly Change[];
   /** Arms that were trained, with their end; empty without. */
-  readonly arms: readonly (Omit<PlannedArm, 'training'> & {
-    readonly outcome: ArmOutcome | null;
-    readonly finalLoss: number;
-  })[];
-  /** Whether any rule held in the closed loop. */
+  readonly arms: readonly (Omit<PlannedArm, 'training'> & ArmEnd)[];
+  /** Whether the run held under the recorded clipping, with nothing changed. */
+  readonly cameBack: boolean;
+  /** Whether the closed loop of any rule shows that it takes the incident back. */
   readonly ruleHolds: boolean;
   /** Where fewer states came before than make a level: what shorter steps did to the same batches; null where that is not known. */
   readonly shorter: ShorterSteps | null;
@@ -49,7 +49,7 @@ export function decideCause(input: DecideInput): Cause {
   const { onset, observed, references, changes, arms } = input;
   const { steps } = observed;
   const until = references?.harmful ?? onset;
-  const held = new Set(arms.filter(({ outcome }) => outcome === 'holds').map(({ undoes }) => undoes));
+  const held = new Set(arms.filter(({ shows }) => shows).map(({ undoes }) => undoes));
   const judged = arms.some(({ outcome }) => outcome !== null);
   const bySize = [...changes].sort((a, b) => b.size - a.size);
   const shown = bySize.filter(({ trigger }) => held.has(trigger));
@@ -128,17 +128,24 @@ export function decideCause(input: DecideInput): Cause {
     return made('sharpness', confidence, `${asBefore}; at a lower learning rate the same batches do no harm`);
   if (sudden.length === 0 && input.ruleHolds)
     return made('sharpness', 'likely', `${asBefore}; with smaller steps the same batches do no harm`);
-  const [largest] = bySize;
-  if (largest !== undefined)
+  const lost = changes.find(({ trigger }) => trigger === 'optimizer-state');
+  // The old state is put back after the incident only.
+  if (input.cameBack && lost !== undefined)
     return made(
-      'none-found',
-      null,
-      `${largest.evidence.statement}; taken back, the run is harmed all the same`,
+      'optimizer-state',
+      'likely',
+      `${lost.evidence.statement}; the run came back by itself, so that no experiment shows what it did`,
     );
+  const all = input.cameBack
+    ? 'the loss leaves its usual range all the same'
+    : 'the run is harmed all the same';
+  const [largest] = bySize;
   return made(
     'none-found',
     null,
-    'nothing that changed before the incident was found, and nothing tried held',
+    largest === undefined
+      ? `nothing that changed before the incident was found, and under everything tried ${all}`
+      : `${largest.evidence.statement}; taken back, ${all}`,
   );
 }
 
@@ -202,7 +209,7 @@ function mechanismOf(
   if (references === null || references.level === null) return 'unknown';
   if (references.harmful === null) return 'bad-batch-only';
   const restored = arms.some(
-    ({ undoes, outcome }) => undoes === 'optimizer-state' && (outcome === 'holds' || outcome === 'hurt'),
+    ({ undoes, outcome, shows }) => undoes === 'optimizer-state' && (shows || outcome === 'hurt'),
   );
   if (!restored || held.size === 0) return 'overshoot';
   const rate = observed.effectiveRate.filter((_, i) => !references.unlike.has(i));

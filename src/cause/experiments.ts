@@ -4,6 +4,7 @@
  */
 import type { Batch } from '../autodiff/objective.ts';
 import type { MatchedObjective } from '../autodiff/open-objective.ts';
+import { lossesBefore } from '../captures/as-run.ts';
 import type { Capture } from '../captures/read.ts';
 import { endLevel } from '../incidents/losses.ts';
 import type { ArmOutcome, Cause, Remedy } from '../model/cause.ts';
@@ -21,7 +22,7 @@ import {
 } from '../replay/closed-loop.ts';
 import type { Prepared } from '../replay/follow.ts';
 import { batchOrder } from '../replay/matrix.ts';
-import { type Ended, harmFrom, outcomeOf, usualUpdate } from '../replay/outcome.ts';
+import { type Ended, harmFrom } from '../replay/outcome.ts';
 import { lookAtReferences, type References } from '../replay/reference.ts';
 import { leavesAll, type RuleChoice, ruleMembers } from '../rules/choice.ts';
 import { asComputed, unrecordedIn } from './as-computed.ts';
@@ -31,7 +32,16 @@ import { observe } from './observe.ts';
 import { type PlannedArm, planArms } from './plan.ts';
 import { leastFirst, rankRemedies } from './remedies.ts';
 import { type Before, shorterSteps } from './shorter-steps.ts';
-import { armLabel, interferenceOf, noneNeeded, notClip, remedyOf, type Tried } from './tried.ts';
+import {
+  type ArmEnd,
+  armLabel,
+  endsBeside,
+  interferenceOf,
+  noneNeeded,
+  notClip,
+  remedyOf,
+  type Tried,
+} from './tried.ts';
 
 export interface ExperimentOptions {
   readonly capture: Capture;
@@ -65,6 +75,7 @@ export interface Experiments {
 
 /** Other orders of the batches that a remedy has to hold under. */
 const PERTURBATIONS = 3;
+
 /** Remedies that are tried under other orders. */
 const MOST_PERTURBED = 3;
 
@@ -126,18 +137,20 @@ export async function runExperiments(options: ExperimentOptions): Promise<Experi
   );
 
   const from = references === null ? onset : harmFrom(references, onset);
-  const usual = armed === null ? Number.NaN : usualUpdate(armed.baseline.updateNorm, from);
-  const endOf = (trace: Ended) => ({
-    outcome: references === null || !follows ? null : outcomeOf(trace, references, usual, from),
-    finalLoss: endLevel(trace.referenceLoss),
-  });
-  const arms = armed === null ? [] : planned.map((plan, k) => ({ ...plan, ...endOf(armed.traces[k]!) }));
+  const endOf =
+    references === null || armed === null || !follows
+      ? notJudged
+      : endsBeside(armed.baseline, references, onset, lossesBefore(capture));
+  const arms =
+    armed === null
+      ? []
+      : planned.map((plan, k) => ({ ...plan, ...endOf(armed.traces[k]!, plan.training.skip) }));
   const ruled = (closedLoop?.entries ?? []).map((entry, k): Tried => {
     return {
       label: rules[k]!.label,
       rule: rules[k]!,
       planned: null,
-      ...endOf({ referenceLoss: entry.referenceLoss ?? [], updateNorm: entry.updateNorm }),
+      ...endOf({ ...entry, loss: entry.loss!, referenceLoss: entry.referenceLoss ?? [] }),
       interference: interferenceOf(entry, from),
     };
   });
@@ -145,10 +158,9 @@ export async function runExperiments(options: ExperimentOptions): Promise<Experi
     ...arms.map((arm) => ({ ...arm, label: armLabel(arm.arm), rule: recorded, planned: arm })),
     ...ruled,
   ];
-  const without = armed === null ? { outcome: null, finalLoss: Number.NaN } : endOf(armed.baseline);
-  const unrecorded = follows
-    ? unrecordedIn(armed, capture, prepared, observed, onset, without.outcome === 'holds')
-    : null;
+  const without = armed === null ? NOT_TRAINED : endOf(armed.baseline);
+  const back = without.outcome === 'holds';
+  const unrecorded = follows ? unrecordedIn(armed, capture, prepared, observed, onset, back) : null;
   const shorter =
     references === null || armed === null || !follows
       ? null
@@ -167,13 +179,13 @@ export async function runExperiments(options: ExperimentOptions): Promise<Experi
     hasModel: true,
     changes: follows || references === null ? changes : changes.filter(({ trigger }) => trigger !== 'data'),
     arms: follows ? arms : [],
-    ruleHolds: ruled.some(({ outcome }) => outcome === 'holds'),
+    cameBack: back,
+    ruleHolds: ruled.some(({ shows }) => shows),
     shorter,
     unrecorded,
   });
 
   // A run that is back needs nothing, whatever else would hold too.
-  const back = without.outcome === 'holds';
   const held = new Map<Tried, { tried: number; held: number }>();
   const ranked = (one: Tried) => ({ ...one, takesBack: one.planned?.undoes === cause.trigger });
   const best = tried
@@ -193,7 +205,7 @@ export async function runExperiments(options: ExperimentOptions): Promise<Experi
         ),
       );
       if (perturbed === null) break;
-      const ends = perturbed.traces.map((trace) => outcomeOf(trace, references, usual, from));
+      const ends = perturbed.traces.map((trace) => endOf(trace).outcome);
       held.set(one, { tried: ends.length, held: ends.filter((end) => end === 'holds').length });
     }
 
@@ -227,6 +239,14 @@ export async function runExperiments(options: ExperimentOptions): Promise<Experi
     notRun,
   };
 }
+
+/** Where nothing is known that an end could be held against. */
+const notJudged = ({ referenceLoss }: Ended): ArmEnd => ({
+  outcome: null,
+  finalLoss: endLevel(referenceLoss),
+  shows: false,
+});
+const NOT_TRAINED: ArmEnd = { outcome: null, finalLoss: Number.NaN, shows: false };
 
 /** What shortens the steps and nothing else: the clipping of before, the rules, lower rates. */
 function triesOfShorter(

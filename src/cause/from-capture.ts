@@ -93,6 +93,7 @@ export async function causeOfCapture(
     hasModel: false,
     changes,
     arms: [],
+    cameBack: recovered,
     ruleHolds: false,
     shorter: null,
     unrecorded: null,

@@ -1,10 +1,10 @@
 /** Cause and remedies from closed loops that the user's own framework ran and stored in the capture (`clippy_diag.*.closed_loop`). */
+import { lossesBefore } from '../captures/as-run.ts';
 import type { Capture } from '../captures/read.ts';
-import { endLevel } from '../incidents/losses.ts';
 import type { Trigger } from '../model/cause.ts';
 import type { ReplayArm, ReplayEntry } from '../model/replay.ts';
 import type { Prepared } from '../replay/follow.ts';
-import { type Ended, harmFrom, outcomeOf, usualUpdate } from '../replay/outcome.ts';
+import { harmFrom } from '../replay/outcome.ts';
 import { judgedLoops, type Loop, ruleOf } from '../replay/recorded-loops.ts';
 import { type Change, changesBy, emptyState } from './changes.ts';
 import { decideCause } from './decide.ts';
@@ -14,6 +14,7 @@ import type { PlannedArm } from './plan.ts';
 import { rankRemedies } from './remedies.ts';
 import {
   armLabel,
+  endsBeside,
   interferenceOf,
   noneNeeded,
   notClip,
@@ -42,11 +43,7 @@ export function causeOfLoops(
   const plain = loops.filter(({ arm }) => arm === undefined);
   const armed = loops.filter((entry): entry is Loop & { arm: ReplayArm } => entry.arm !== undefined);
   const from = harmFrom(references, onset);
-  const usual = usualUpdate(baseline.updateNorm, from);
-  const endOf = (trace: Ended) => ({
-    outcome: outcomeOf(trace, references, usual, from),
-    finalLoss: endLevel(trace.referenceLoss),
-  });
+  const endOf = endsBeside(baseline, references, onset, lossesBefore(capture));
   const changes = changesBy(
     from,
     observed,
@@ -56,7 +53,8 @@ export function causeOfLoops(
   );
   const arms = armed.flatMap((entry) => {
     const planned = plannedOf(entry.arm, changes);
-    return planned === null ? [] : [{ ...planned, ...endOf(entry) }];
+    const leftOut = entry.arm.kind === 'skip-batches' ? references.unlike : undefined;
+    return planned === null ? [] : [{ ...planned, ...endOf(entry, leftOut) }];
   });
   const ruled = plain.flatMap((entry): Tried[] => {
     const rule = ruleOf(entry);
@@ -65,6 +63,7 @@ export function causeOfLoops(
     return [{ label, rule, planned: null, ...endOf(entry), interference: interferenceOf(entry, from) }];
   });
   const without = endOf(baseline);
+  const back = without.outcome === 'holds';
   const cause = decideCause({
     onset,
     observed,
@@ -72,7 +71,8 @@ export function causeOfLoops(
     hasModel: true,
     changes,
     arms,
-    ruleHolds: ruled.some(({ outcome }) => outcome === 'holds'),
+    cameBack: back,
+    ruleHolds: ruled.some(({ shows }) => shows),
     shorter: null,
     // Its baseline ran in the own framework and precision.
     unrecorded: null,
@@ -86,10 +86,9 @@ export function causeOfLoops(
   );
   return {
     cause,
-    remedies:
-      without.outcome === 'holds'
-        ? [noneNeeded(cause, without.finalLoss), ...rankRemedies(remedies.filter(notClip), cause.trigger)]
-        : rankRemedies(remedies, cause.trigger),
+    remedies: back
+      ? [noneNeeded(cause, without.finalLoss), ...rankRemedies(remedies.filter(notClip), cause.trigger)]
+      : rankRemedies(remedies, cause.trigger),
   };
 }
 

@@ -1,9 +1,11 @@
 /** Trainings that were tried, by the experiments here or in the user's own framework, as remedies with a line to paste. */
 import type { Capture } from '../captures/read.ts';
+import { endLevel } from '../incidents/losses.ts';
 import type { ArmOutcome, Cause, Remedy } from '../model/cause.ts';
 import { formatNumber } from '../model/format-number.ts';
 import type { ReplayArm, ReplayEntry } from '../model/replay.ts';
 import { trainingLoopOf } from '../model/training-loop.ts';
+import { type Ended, harmFrom, outcomeOf, spikeOf, usualUpdate } from '../replay/outcome.ts';
 import type { References } from '../replay/reference.ts';
 import type { RuleChoice } from '../rules/choice.ts';
 import { pasteRate, pasteRule, pasteSkip } from './paste.ts';
@@ -11,13 +13,48 @@ import type { PlannedArm } from './plan.ts';
 import { untried } from './remedies.ts';
 
 /** A training that changed one thing: a rule, or an arm under the recorded clipping. */
-export interface Tried {
+export interface Tried extends ArmEnd {
   readonly label: string;
   readonly rule: RuleChoice;
   readonly planned: Omit<PlannedArm, 'training'> | null;
+  readonly interference: number;
+}
+
+/** How a training ended on the reference batches. */
+export interface ArmEnd {
   readonly outcome: ArmOutcome | null;
   readonly finalLoss: number;
-  readonly interference: number;
+  /**
+   * Whether it takes the incident back: it holds, and where the run held without it too, no loss leaves what was usual. An end that
+   * comes anyway shows nothing.
+   */
+  readonly shows: boolean;
+}
+
+type Trained = Ended & { readonly loss: readonly number[] };
+
+/**
+ * How trainings end beside the run as it was.
+ *
+ * @param baseline the training under the recorded clipping, with nothing changed
+ * @param onset position of the onset
+ * @param history losses before the first recorded step
+ */
+export function endsBeside(
+  baseline: Trained,
+  references: References,
+  onset: number,
+  history: readonly number[],
+): (trace: Trained, leftOut?: ReadonlySet<number>) => ArmEnd {
+  const from = harmFrom(references, onset);
+  const usual = usualUpdate(baseline.updateNorm, from);
+  const before = [...history, ...baseline.loss.slice(0, from)];
+  const cameBack = outcomeOf(baseline, references, usual, from) === 'holds';
+  return (trace, leftOut) => {
+    const outcome = outcomeOf(trace, references, usual, from);
+    const calm = !cameBack || spikeOf(trace.loss, before, from, leftOut) === null;
+    return { outcome, finalLoss: endLevel(trace.referenceLoss), shows: outcome === 'holds' && calm };
+  };
 }
 
 /** What a remedy is told from beside the try. */

@@ -11,6 +11,7 @@ import { causeFromLog, NO_CAUSE, suggestionFor, withLog } from '../../src/cause/
 import { pasteRate, pasteSkip } from '../../src/cause/paste.ts';
 import { rankRemedies, untried } from '../../src/cause/remedies.ts';
 import { type Before, shorterSteps } from '../../src/cause/shorter-steps.ts';
+import { endsBeside } from '../../src/cause/tried.ts';
 import { remedyAdvice, wayBack } from '../../src/cause/way-back.ts';
 import { isRaised, usualRange } from '../../src/incidents/unlike.ts';
 import { type Cause, EVIDENCE_IDS, type Remedy } from '../../src/model/cause.ts';
@@ -269,6 +270,7 @@ describe('a cause that was not found says what is missing', () => {
       references: null,
       changes: [],
       arms: [],
+      cameBack: false,
       ruleHolds: false,
       shorter: null,
       unrecorded: null,
@@ -396,6 +398,7 @@ describe('an incident right after the first recorded step', () => {
       hasModel: true,
       changes: [],
       arms: [],
+      cameBack: false,
       ruleHolds: false,
       shorter: told(),
       unrecorded: null,
@@ -498,8 +501,10 @@ describe('the mechanism, where the old optimizer state holds', () => {
           learningRateFactor: null,
           outcome: 'holds',
           finalLoss: 1,
+          shows: true,
         },
       ],
+      cameBack: false,
       ruleHolds: false,
       shorter: null,
       unrecorded: null,
@@ -594,6 +599,104 @@ it('a batch whose loss is no number is the largest change', () => {
   const sizes = new Map(found.map(({ trigger, size }) => [trigger, size]));
   expect(sizes.get('learning-rate')).toBeCloseTo(10);
   expect(sizes.get('data')).toBe(Number.POSITIVE_INFINITY);
+});
+
+describe('a run that came back by itself', () => {
+  const steps = Array.from({ length: 42 }, (_, i) => i);
+  const references: References = {
+    at: 15,
+    later: [],
+    usual: [0, 1],
+    unlike: new Set(),
+    onsetBatch: [],
+    before: [0, 5, 10, 15],
+    after: [25, 30, 35],
+    batches: [],
+    loss: Array.from({ length: 43 }, () => 1),
+    harmful: null,
+    highest: 1,
+    level: 1,
+  };
+  /** Losses with a spike at the onset, and the end as before. */
+  const losses = (spike: number): number[] => steps.map((i) => (i === 20 ? spike : 1 + 0.01 * (i % 3)));
+  const trained = (spike: number, end = 1) => ({
+    loss: losses(spike),
+    updateNorm: steps.map(() => 1),
+    referenceLoss: steps.map(() => end),
+  });
+  const ends = (asItWas: ReturnType<typeof trained>) => endsBeside(asItWas, references, 20, []);
+
+  it('an arm shows nothing by an end that came anyway: its spike has to be gone', () => {
+    const endOf = ends(trained(9));
+    expect(endOf(trained(9))).toEqual({ outcome: 'holds', finalLoss: 1, shows: false });
+    expect(endOf(trained(1))).toEqual({ outcome: 'holds', finalLoss: 1, shows: true });
+    expect(endOf(trained(Number.NaN)).shows).toBe(false);
+    // The loss on a batch that is left out is nothing that the training took.
+    expect(endOf(trained(9), new Set([20])).shows).toBe(true);
+  });
+  it('where the run without it is lost, the end shows it', () => {
+    const endOf = ends(trained(9, 3));
+    expect(endOf(trained(9)).shows).toBe(true);
+    expect(endOf(trained(1, 3)).shows).toBe(false);
+  });
+
+  const halfRate: DecideInput['arms'][number] = {
+    arm: { kind: 'learning-rate', factor: 0.5 },
+    undoes: 'sharpness',
+    interference: 0.5,
+    skipSteps: null,
+    learningRateFactor: 0.5,
+    outcome: 'holds',
+    finalLoss: 1,
+    shows: false,
+  };
+  const told = (more: Partial<DecideInput>): Cause =>
+    decideCause({
+      onset: 20,
+      observed: {
+        steps,
+        batchIds: [],
+        loss: losses(9),
+        learningRate: steps.map(() => 0.1),
+        gradientNorm: steps.map(() => 1),
+        updateNorm: steps.map(() => 1),
+        surprise: [],
+        effectiveRate: steps.map(() => 1),
+        mismatches: [],
+      },
+      references,
+      hasModel: true,
+      changes: [],
+      arms: [halfRate],
+      cameBack: true,
+      ruleHolds: false,
+      shorter: null,
+      unrecorded: null,
+      ...more,
+    });
+  it('has no sharpness shown by half of the rate where the spike is as without it', () => {
+    const cause = told({});
+    expect(cause).toMatchObject({ trigger: 'none-found', mechanism: 'bad-batch-only', confidence: null });
+    expect(cause.statement).toMatch(/under everything tried the loss leaves its usual range all the same$/);
+  });
+  it('has it where the spike is gone', () => {
+    expect(told({ arms: [{ ...halfRate, shows: true }] })).toMatchObject({
+      trigger: 'sharpness',
+      confidence: 'shown',
+    });
+  });
+  it('has a lost optimizer state likely at most: it is put back after the incident only', () => {
+    const statement = 'the state is another one';
+    const evidence = { id: 'optimizer-state', statement, value: null, unit: 'state', usual: null } as const;
+    const lost = {
+      trigger: 'optimizer-state',
+      from: 0,
+      size: 1,
+      evidence: { ...evidence, at: { step: 0, batchStep: null } },
+    } as const;
+    expect(told({ changes: [lost] })).toMatchObject({ trigger: 'optimizer-state', confidence: 'likely' });
+    expect(told({ changes: [lost], cameBack: false }).trigger).toBe('none-found');
+  });
 });
 
 it('docs/cause.md has a section for each kind of evidence', () => {
