@@ -76,9 +76,6 @@ export interface Experiments {
 /** Other orders of the batches that a remedy has to hold under. */
 const PERTURBATIONS = 3;
 
-/** Remedies that are tried under other orders. */
-const MOST_PERTURBED = 3;
-
 /** @throws what the capture, the model and its batches throw; what `progress` throws is in `notRun` */
 export async function runExperiments(options: ExperimentOptions): Promise<Experiments> {
   const { capture, prepared, model, rules, onset } = options;
@@ -192,10 +189,11 @@ export async function runExperiments(options: ExperimentOptions): Promise<Experi
     .filter(({ outcome }) => outcome === 'holds')
     .sort((a, b) => leastFirst(ranked(a), ranked(b)));
   if (!back && unrecorded === null && references !== null && armed !== null)
-    for (const one of best.slice(0, MOST_PERTURBED)) {
+    for (const [k, one] of best.entries()) {
       const edges = stretches(references, onset, capture.steps.length);
-      const orders = Array.from({ length: PERTURBATIONS }, (_, k) => batchOrder(edges, k + 1)!);
-      const perturbed = await within(`${one.label} with other orders of the batches`, () =>
+      const orders = Array.from({ length: PERTURBATIONS }, (_, seed) => batchOrder(edges, seed + 1)!);
+      const left = best.slice(k).map(({ label }) => label);
+      const perturbed = await within(`other orders of the batches for ${left.join(', ')}`, () =>
         trainRuns(
           training(`${one.label}, other orders`, armed.baseline),
           orders.map((order): TrainingRun => {

@@ -160,7 +160,10 @@ export function endText(
 ): string {
   const level = references?.level ?? null;
   const at = `the loss on reference batches ends at ${formatNumber(finalLoss)}${level === null ? '' : `, where ${formatNumber(level)} was usual`}`;
-  const more = tried === 0 ? '' : ` (also in ${held} of ${tried} other orders of the batches)`;
+  const more =
+    tried === 0
+      ? ' (not tried in other orders of the batches)'
+      : ` (also in ${held} of ${tried} other orders of the batches)`;
   if (outcome === null)
     return `too little was recorded ${level === null ? 'before' : 'after'} the incident to tell whether it holds; ${at}`;
   if (outcome === 'holds') return `it holds${more}: ${at}`;

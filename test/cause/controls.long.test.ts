@@ -130,6 +130,12 @@ it('the surge: the data, shown; leaving the batches out holds, half of the rate 
   const run = await analyzed({ batches: Array.from({ length: 56 }, (_, i) => i) });
   expect(run.cause).toMatchObject({ trigger: 'data', confidence: 'shown', onsetStep: 1020 });
   expect(run.remedies![0]).toMatchObject({ action: 'skip-batches', holds: true, skipSteps: [1020, 1027] });
+  const ended = run.remedies!.filter(({ outcome }) => outcome === 'holds');
+  expect(ended.length).toBeGreaterThan(3);
+  for (const { perturbations, holds } of ended) {
+    expect(perturbations.tried).toBe(3);
+    expect(holds).toBe(perturbations.held === 3);
+  }
   const half = run.remedies!.find(({ learningRateFactor }) => learningRateFactor === 0.5);
   expect(half).toMatchObject({ holds: false });
 });

@@ -11,7 +11,7 @@ import { causeFromLog, NO_CAUSE, suggestionFor, withLog } from '../../src/cause/
 import { pasteRate, pasteSkip } from '../../src/cause/paste.ts';
 import { rankRemedies, untried } from '../../src/cause/remedies.ts';
 import { type Before, shorterSteps } from '../../src/cause/shorter-steps.ts';
-import { endsBeside } from '../../src/cause/tried.ts';
+import { endsBeside, endText } from '../../src/cause/tried.ts';
 import { remedyAdvice, wayBack } from '../../src/cause/way-back.ts';
 import { isRaised, usualRange } from '../../src/incidents/unlike.ts';
 import { type Cause, EVIDENCE_IDS, type Remedy } from '../../src/model/cause.ts';
@@ -599,6 +599,12 @@ it('a batch whose loss is no number is the largest change', () => {
   const sizes = new Map(found.map(({ trigger, size }) => [trigger, size]));
   expect(sizes.get('learning-rate')).toBeCloseTo(10);
   expect(sizes.get('data')).toBe(Number.POSITIVE_INFINITY);
+});
+
+it('a remedy says in how many other orders it held, or that none was tried', () => {
+  const told = (tried: number, held: number) => endText('holds', 1, null, { tried, held });
+  expect(told(3, 2)).toMatch(/^it holds \(also in 2 of 3 other orders of the batches\)/);
+  expect(told(0, 0)).toMatch(/^it holds \(not tried in other orders of the batches\)/);
 });
 
 describe('a run that came back by itself', () => {
