@@ -32,6 +32,8 @@ export interface StepperOptions {
 export interface StepObserver {
   /** The direction r, before any factor of a direction-stage rule and the learning rate. */
   directed?(tensor: number, direction: Values): void;
+  /** What a part of the rule does to the optimizer itself. */
+  scheduled?(tensor: number, what: { readonly reset: boolean; readonly scale: number }): void;
   /** What a part of the rule saw of a tensor, before it scales, and its factor. */
   measured?(part: number, tensor: number, seen: SeenTensor, factor: number): void;
   /** The movement w before − w after, of the touched rows only if the gradient was applied by rows. */
@@ -45,6 +47,7 @@ export const traitsOf = ({ optimizer, options }: OptimizerChoice): OptimizerTrai
     id: optimizer.id,
     hasAccumulator: slots.includes('accumulator'),
     hasSecondMoment: slots.includes('v'),
+    hasFirstMoment: slots.includes('m'),
     hasTrustRatio: optimizer.hasTrustRatio === true,
   };
 };

@@ -161,8 +161,33 @@ export function factorsAt(bench: Bench, stage: 'direction' | 'update', work: Wor
   return { pending, product };
 }
 
-/** The update Δ of a gradient, in a buffer. */
-export function takeUpdate(bench: Bench, work: Work, x: Values): Values {
+/**
+ * What the parts of a rule do to the optimizer itself at this step: its state begins anew where one of them says so.
+ *
+ * @returns what multiplies the update
+ */
+export function keepSchedule(bench: Bench, work: Work): number {
+  const { group, slots, step, t } = work;
+  let scale = 1;
+  for (const part of bench.parts.gradient) {
+    if (part.rule.schedule === undefined || !takesPart(bench, part, work.tensor)) continue;
+    const found = part.rule.schedule(optionsOfPart(part, group), step);
+    scale *= found.scale;
+    bench.observer?.scheduled?.(t, found);
+    if (found.scale !== 1) bench.factors.note({ tensor: t, index: 0, factor: found.scale, place: 'tensor' });
+    if (!found.reset) continue;
+    const { optimizer, options } = group.choice;
+    for (const { name, initial } of optimizer.slots(options)) slots[name]!.fill(initial);
+  }
+  return scale;
+}
+
+/**
+ * The update Δ of a gradient, in a buffer.
+ *
+ * @param share of its size, as {@link keepSchedule} has it
+ */
+export function takeUpdate(bench: Bench, work: Work, x: Values, share: number): Values {
   const { w, slots, beta, step, learningRate, group, t } = work;
   const { optimizer, options } = group.choice;
   const r = bench.room.get('r', x.length);
@@ -175,7 +200,7 @@ export function takeUpdate(bench: Bench, work: Work, x: Values): Values {
     secondMomentCorrection: optimizer.secondMomentCorrection?.(options, step) ?? 1,
   });
   if (optimizer.hasTrustRatio) scale *= normRatio(w, r);
-  scaleBy(bench, scale * learningRate, r, r);
+  scaleBy(bench, share * scale * learningRate, r, r);
   return r;
 }
 

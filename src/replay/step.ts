@@ -14,6 +14,7 @@ import { createBench, openWork, type StepObserver, type StepperOptions } from '.
 import type { Bottleneck } from './factors.ts';
 import {
   factorsAt,
+  keepSchedule,
   leaveOut,
   measureShared,
   move,
@@ -113,8 +114,9 @@ export function createStepper(settings: StepperOptions): Stepper {
             leaveOut(bench, skipping, work);
             return;
           }
+          const share = keepSchedule(bench, work);
           const x = takeGradient(bench, work, shared, null, true);
-          const r = takeUpdate(bench, work, x);
+          const r = takeUpdate(bench, work, x, share);
           const { pending, product } = factorsAt(bench, 'update', work, r, { gradient: x });
           const moved = move(bench, work, pending, r, dry);
           movement += moved.sum;

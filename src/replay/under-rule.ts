@@ -19,7 +19,7 @@ export interface StepUnderRule {
   readonly learningRates: readonly number[];
   /** Of each tensor what the optimizer takes as its gradient: clipped, with coupled weight decay. */
   readonly taken: readonly Float64Array[];
-  /** Of each entry of each tensor the product of all factors on its way from the gradient to the update. */
+  /** Of each entry of each tensor the product of all factors on its way from the gradient to the update; NaN where the state begins anew. */
   readonly factors: readonly Float64Array[];
   /** ‖w after − w before‖. */
   readonly updateNorm: number;
@@ -84,6 +84,10 @@ export function stepUnderRule(
     learningRates,
     true,
     {
+      scheduled(t, { reset, scale }) {
+        // What the optimizer divides by after a reset is not that of the state at hand.
+        for (let i = 0; i < factors[t]!.length; i++) factors[t]![i]! *= reset ? Number.NaN : scale;
+      },
       measured(part, t, seen, factor) {
         const { rule: definition, options } = rule.parts[part]!;
         if (definition.stage !== 'gradient') {

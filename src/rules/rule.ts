@@ -42,6 +42,7 @@ export interface OptimizerTraits {
   readonly id: string;
   readonly hasAccumulator: boolean;
   readonly hasSecondMoment: boolean;
+  readonly hasFirstMoment: boolean;
   readonly hasTrustRatio: boolean;
 }
 
@@ -133,6 +134,11 @@ interface RuleBase<Specs extends readonly OptionSpec[]> {
   undefinedFor?(optimizer: OptimizerTraits, options: OptionsOf<Specs>): string | null;
   /** Options of the optimizer that the rule's own options replace. */
   overrides?(options: OptionsOf<Specs>): Options;
+  /**
+   * What it does to the optimizer itself at a step, counted from 1: whether the optimizer's state begins anew before it, and what
+   * multiplies its update. Stage `gradient`.
+   */
+  schedule?(options: OptionsOf<Specs>, step: number): { readonly reset: boolean; readonly scale: number };
   /** The learning rate that the rule's own options put in place of the optimizer's. */
   learningRate?(options: OptionsOf<Specs>): number | undefined;
   /** Whether the weight decay joins the direction, as LAMB has it, wherever the optimizer puts it. */

@@ -27,12 +27,15 @@ const RULES = [
   'lars',
   'lamb',
   'rms',
+  // Eleven steps after a reset.
+  'spam:threshold=1,warmupSteps=0,resetEvery=40,rampSteps=30',
 ];
 const OPTIMIZERS = [
   ['sgd', {}],
   ['sgd', { weightDecay: 0.1 }],
   ['adagrad', { weightDecay: 0.1 }],
   ['rmsprop', {}],
+  ['adam', { beta1: 0 }],
   ['adam', { beta1: 0, weightDecay: 0.1 }],
 ] as const;
 
@@ -80,7 +83,10 @@ it.each(RULES)('a step under %s is −η·f·g/P, whatever the optimizer', (text
         );
         const under = stepUnderRule(stepper!, tensors, gradients, [0.1], 1);
         const own = under.optimizers[0]!;
-        const atGradient = rule!.parts.every(({ rule: part }) => part.stage === 'gradient');
+        // Growing updates are no part of the gradient that the optimizer takes.
+        const atGradient = rule!.parts.every(
+          ({ rule: part }) => part.stage === 'gradient' && part.schedule === undefined,
+        );
         for (const [t, tensor] of tensors.entries()) {
           const roots =
             own.optimizer.preconditioner === undefined
@@ -102,6 +108,25 @@ it.each(RULES)('a step under %s is −η·f·g/P, whatever the optimizer', (text
     ),
     { numRuns: 40 },
   );
+});
+
+it('at a step before which the moments begin anew nothing is known of what they divide by', () => {
+  const choice = chooseOptimizer('adam', {});
+  const tensor = freshTensor(
+    { name: 'w', shape: [2], layout: 'none', embedding: false },
+    Float64Array.of(1, 2),
+    choice,
+    'float64',
+  );
+  for (const slot of Object.values(tensor.slots)) slot.fill(0.3);
+  const factorsOf = (stepsTaken: number): number[] => {
+    tensor.stepsTaken = stepsTaken;
+    const [rule] = parseRule('spam:resetEvery=51');
+    const stepper = createStepper({ rule: rule!, optimizers: [choice], precision: 'float64' });
+    return [...stepUnderRule(stepper, [tensor], [Float64Array.of(1, 1)], [0.1], 1).factors[0]!];
+  };
+  expect(factorsOf(50)).toEqual([Number.NaN, Number.NaN]);
+  expect(factorsOf(49)).toEqual([1, 1]);
 });
 
 it('the incident at step 380: calm batches have the usual ratio, the incoming one many times that, and rules take it away', async () => {

@@ -175,6 +175,38 @@ describe('clamps name the entry that they cut most, and NaN before it', () => {
     expect(spam([Number.NaN, 9, 0, 0])).toEqual({ index: 0, factor: Number.NaN, out: [Number.NaN, 2, 0, 0] });
     expect(spam([9, 9, 0, 1], 19, [1, 1, 0, Number.NaN])).toMatchObject({ index: 3, factor: Number.NaN });
   });
+  it('spam with a reset: the moments begin anew, nothing is clamped until v has filled, and updates grow back', () => {
+    const [rule] = parseRule('spam:warmupSteps=2,resetEvery=6,rampSteps=3');
+    const stepsWith = (spikes: readonly number[]) => {
+      const choice = chooseOptimizer('adam', {});
+      const meta = { name: 'w', shape: [1], layout: 'none', embedding: false } as const;
+      const tensor = freshTensor(meta, new Float64Array(1), choice, 'float64');
+      const stepper = createStepper({ rule: rule!, optimizers: [choice], precision: 'float64' });
+      return Array.from({ length: 10 }, (_, i) => {
+        const gradients = [{ values: Float64Array.of(spikes.includes(i + 1) ? 100 : 1) }];
+        const before = tensor.slots.m![0];
+        const dry = stepper.step([tensor], gradients, [0.1], true).minFactor;
+        expect(tensor.slots.m![0]).toBe(before);
+        const { minFactor } = stepper.step([tensor], gradients, [0.1]);
+        expect(dry).toBe(minFactor);
+        return { minFactor, m: tensor.slots.m![0]! };
+      });
+    };
+    const ramp = [0, 1, 2].map((k) => 1 - (0.99 * (1 + Math.cos((Math.PI * k) / 4))) / 2);
+    const near = (values: readonly number[]) => values.map((value) => expect.closeTo(value, 12));
+    // Of (1 − β₂)·n after n steps with g = 1.
+    const clamped = (n: number): number => Math.sqrt(5000 * (1 - 0.999 ** n)) / 100;
+    const early = stepsWith([5, 8]);
+    expect(early.map(({ minFactor }) => minFactor)).toEqual(near([1, 1, 1, 1, clamped(4), ...ramp, 1, 1]));
+    // (1 − β₁)·g of the sixth step alone.
+    expect(early[5]!.m).toBeCloseTo(0.1, 12);
+    expect(stepsWith([9])[8]!.minFactor).toBeCloseTo(clamped(3), 12);
+  });
+  it('spam resets the moments of Adam, and of no optimizer without a first one', () => {
+    const [rule] = parseRule('spam:resetEvery=6');
+    const optimizers = [chooseOptimizer('rmsprop', {})];
+    expect(() => createStepper({ rule: rule!, optimizers, precision: 'float64' })).toThrow('keeps no m');
+  });
 });
 
 describe('rms', () => {

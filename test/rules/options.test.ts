@@ -68,7 +68,15 @@ describe('options, defaults and ranges', () => {
     // SPAM: θ = 5000; its code clips after the first 20 steps, counted from 1.
     // OLMo-core: sigma_factor=6, rolling_interval_length=128.
     ['skip-step', { sigmas: [6, positive], window: [128, 'a whole number from 2 to 1000000'] }],
-    ['spam', { threshold: [5000, positive], warmupSteps: [19, 'a whole number from 0 to 1000000'] }],
+    [
+      'spam',
+      {
+        threshold: [5000, positive],
+        warmupSteps: [19, 'a whole number from 0 to 1000000'],
+        resetEvery: [0, 'a whole number from 0 to 1000000000'],
+        rampSteps: [150, 'a whole number from 0 to 1000000'],
+      },
+    ],
   ] as [string, object][])('of %s', (id, options) => {
     const rule = ruleOf(id);
     const common = id === 'none' ? {} : { embeddings: [true, 'true or false'] };
