@@ -36,14 +36,20 @@ export function formatNumber(value: number, precision: Precision = 'glance'): st
     .replace('e+', 'e');
 }
 
+/** A whole number of less than 2^53 in groups of three digits, as `toLocaleString` has it, which takes 7 ms to load. */
+const grouped = (value: number): string => String(value).replace(/\B(?=(?:\d{3})+$)/g, ',');
+
 /** A count or a step: every digit, with thousands separators; no sign before a zero, which JSON would lose. */
-export const formatCount = (value: number): string => (value + 0).toLocaleString('en-US');
+export const formatCount = (value: number): string =>
+  Number.isSafeInteger(value) ? grouped(value) : (value + 0).toLocaleString('en-US');
 
 /** A step on an axis: as a count, with two digits of a fraction (epochs); with an exponent from a billion up. */
 export const formatStep = (step: number): string =>
   Math.abs(step) >= 1e9
     ? formatNumber(step)
-    : step.toLocaleString('en-US', { maximumFractionDigits: 2, signDisplay: 'negative' });
+    : Number.isInteger(step)
+      ? grouped(step)
+      : step.toLocaleString('en-US', { maximumFractionDigits: 2, signDisplay: 'negative' });
 
 /** An AUC, or an error: below one to the third digit, in which AUCs are compared. NaN, of what was not measured, is empty. */
 export const formatQuality = (quality: number): string =>

@@ -88,6 +88,17 @@ it('steps have the same groups, two digits of a fraction, and an exponent where 
   ]);
 });
 
+it('whole numbers are grouped as the locale of the United States groups them', () => {
+  fc.assert(
+    fc.property(fc.double({ noNaN: true }), fc.maxSafeInteger(), (any, whole) => {
+      for (const value of [any, whole, whole % 1e7])
+        expect(formatCount(value)).toBe((value + 0).toLocaleString('en-US'));
+      const step = whole % 1e9;
+      expect(formatStep(step)).toBe((step + 0).toLocaleString('en-US'));
+    }),
+  );
+});
+
 it('a quality has its third digit, zero or not, and is empty where it was not measured', () => {
   expect([0.8, 0.76549, -0.5, 12.3456, Number.NaN].map(formatQuality)).toEqual([
     '0.800',
