@@ -1,5 +1,4 @@
 import * as Args from '@oclif/core/args';
-import stringWidth from 'string-width';
 import { command } from '../cli/command.ts';
 import { knowing } from '../cli/known-values.ts';
 import { terminalOptions } from '../cli/terminal-options.ts';
@@ -8,6 +7,7 @@ import { EXIT } from '../model/errors.ts';
 import { SCHEMA_VERSION } from '../model/report.ts';
 import { PAGE_WIDTH, wrapMarkdown } from '../model/wrap-markdown.ts';
 import { textTable } from '../reports/text-table.ts';
+import { textWidth } from '../reports/text-width.ts';
 import { startOf } from '../reports/wrap.ts';
 
 const HEADS: Readonly<Record<(typeof PAGE_KINDS)[number], string>> = {
@@ -50,7 +50,7 @@ export default command({
     if (flags.json) await io.printJson({ schemaVersion: SCHEMA_VERSION, pages: all });
     else {
       const cut = (line: string): string =>
-        stringWidth(line) <= width ? line : `${startOf(line, width - 4)} ...`;
+        textWidth(line) <= width ? line : `${startOf(line, width - 4)} ...`;
       const lines = PAGE_KINDS.flatMap((kind) => {
         const rows = all.filter((one) => one.kind === kind).map(({ id, summary }) => [id, summary]);
         return [HEADS[kind], ...textTable({ rows }).map((line) => cut(`  ${line}`)), ''];

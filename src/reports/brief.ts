@@ -3,7 +3,6 @@
  * tried, on one screen. Everything else stands on the full page ({@link renderTerminal}).
  */
 import { Ansis } from 'ansis';
-import stringWidth from 'string-width';
 import { decidingSeries } from '../model/deciding-series.ts';
 import type { Report, RunReport } from '../model/report.ts';
 import { toAscii } from './ascii.ts';
@@ -23,6 +22,7 @@ import { leadingEvents, symbolOf } from './run-events.ts';
 import { runsPage } from './runs-page.ts';
 import { chartGroups, headline } from './terminal.ts';
 import { textTable } from './text-table.ts';
+import { textWidth } from './text-width.ts';
 import { endOf, wrap } from './wrap.ts';
 
 export interface BriefOptions extends RenderOptions {
@@ -65,7 +65,7 @@ function fitted(text: string, most: number, width: number, indent: string): stri
   const last = lines[most - 1]!;
   return [
     ...lines.slice(0, -1),
-    stringWidth(last) + 2 <= width ? `${last} …` : `${last.slice(0, width - 2)} …`,
+    textWidth(last) + 2 <= width ? `${last} …` : `${last.slice(0, width - 2)} …`,
   ];
 }
 
@@ -90,7 +90,7 @@ export function answerLines(
   const { width } = options;
   const mark = MARKS[mood][options.ascii ? 'ascii' : 'unicode'];
   const first = `${mark} ${title}`;
-  const beside = stringWidth(first) + 3 + stringWidth(change) <= width;
+  const beside = textWidth(first) + 3 + textWidth(change) <= width;
   const lines = [
     moodPaint(paint, mood)(first) + (beside ? `   ${change}` : ''),
     ...(beside ? [] : fitted(change, 3, width, '  ')),

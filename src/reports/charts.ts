@@ -6,12 +6,12 @@
  */
 import { Ansis } from 'ansis';
 import asciichart from 'asciichart';
-import stringWidth from 'string-width';
 import { formatNumber, formatStep } from '../model/format-number.ts';
 import { inertName } from '../model/inert-text.ts';
 import { largest, smallest } from '../model/order-statistics.ts';
 import type { ChartSeries } from '../model/report.ts';
 import { chartScale } from './chart-scale.ts';
+import { textWidth } from './text-width.ts';
 import { startOf, wrap } from './wrap.ts';
 
 export interface ChartMarker {
@@ -180,9 +180,9 @@ export function drawChart(title: string, series: readonly ChartLine[], options: 
   const labels = Array.from({ length: height + 1 }, (_, row) =>
     values.length === 0 ? '' : scale.labelOf(height - row),
   );
-  const beside = options.titleBeside === true && stringWidth(title) <= options.width / 4;
+  const beside = options.titleBeside === true && textWidth(title) <= options.width / 4;
   const gutter = beside
-    ? Math.max(LABEL, stringWidth(title) + 1 + Math.max(...labels.map((label) => label.length)))
+    ? Math.max(LABEL, textWidth(title) + 1 + Math.max(...labels.map((label) => label.length)))
     : LABEL;
   const plotWidth = Math.max(10, options.width - gutter - 2);
   const drawn = lines
@@ -256,7 +256,7 @@ export function drawChart(title: string, series: readonly ChartLine[], options: 
     ...cells.map((row, r) => {
       const label = labels[r]!;
       const left =
-        beside && r === 0 ? `${head}${label.padStart(gutter - stringWidth(title))}` : label.padStart(gutter);
+        beside && r === 0 ? `${head}${label.padStart(gutter - textWidth(title))}` : label.padStart(gutter);
       return `${left} ${label === '' ? (options.ascii ? '|' : '│') : symbols[1]}${row.join('')}`.trimEnd();
     }),
   ];
@@ -290,9 +290,9 @@ function legend(
   let used = Number.POSITIVE_INFINITY;
   for (const [i, { name }] of drawn.entries()) {
     const room = width - LABEL - 4;
-    const shown = stringWidth(name) <= room ? name : `${startOf(name, room - 1)}~`;
+    const shown = textWidth(name) <= room ? name : `${startOf(name, room - 1)}~`;
     const text = paint[COLOURS[i % COLOURS.length]!](`${colour ? '-' : points[i % points.length]} ${shown}`);
-    const size = stringWidth(shown) + 2;
+    const size = textWidth(shown) + 2;
     if (used + 2 + size <= width) {
       lines[lines.length - 1] += `  ${text}`;
       used += 2 + size;
@@ -342,7 +342,7 @@ function flow(remarks: readonly string[], width: number): string[] {
   const lines: string[] = [];
   for (const remark of remarks.flatMap((one) => wrap(one, width, ''))) {
     const last = lines.at(-1);
-    if (last !== undefined && stringWidth(last) + 3 + stringWidth(remark) <= width)
+    if (last !== undefined && textWidth(last) + 3 + textWidth(remark) <= width)
       lines[lines.length - 1] = `${last}   ${remark}`;
     else lines.push(remark);
   }
@@ -371,9 +371,9 @@ function markerLines(
   const lines: { text: string; start: number }[][] = [];
   const marks = shown.slice(0, MARKS);
   const isFree = (line: (typeof lines)[number], { start, text }: { text: string; start: number }): boolean =>
-    line.every((one) => start > one.start + stringWidth(one.text) || start + stringWidth(text) < one.start);
+    line.every((one) => start > one.start + textWidth(one.text) || start + textWidth(text) < one.start);
   for (const [i, { symbol, label, column }] of marks.entries()) {
-    const size = stringWidth(label);
+    const size = textWidth(label);
     const right = { text: `${symbol} ${label}`, start: column };
     const left = { text: `${label} ${symbol}`, start: column - size - 1 };
     // The mark that comes next keeps its place.
@@ -387,7 +387,7 @@ function markerLines(
     else line.push(sides.find((side) => isFree(line, side))!);
   }
   if (remark !== undefined) {
-    const ends = [Math.max(0, width - stringWidth(remark)), 0].map((start) => ({ text: remark, start }));
+    const ends = [Math.max(0, width - textWidth(remark)), 0].map((start) => ({ text: remark, start }));
     const line = lines.find((one) => ends.some((end) => isFree(one, end)));
     if (line === undefined) lines.push([ends[0]!]);
     else line.push(ends.find((end) => isFree(line, end))!);
@@ -397,7 +397,7 @@ function markerLines(
     ...lines.map((line) => {
       let text = '';
       for (const one of line.sort((a, b) => a.start - b.start))
-        text += ' '.repeat(one.start - stringWidth(text)) + one.text;
+        text += ' '.repeat(one.start - textWidth(text)) + one.text;
       return `${indent} ${paint.bold(text)}`;
     }),
     ...(more > 0 ? [`${indent} and ${more} more`] : []),

@@ -1,6 +1,5 @@
 /** Learning rate × rule as a table: the loss at the end where every seed holds, how many diverge and when elsewhere. */
 import { Ansis } from 'ansis';
-import stringWidth from 'string-width';
 import { formatNumber } from '../model/format-number.ts';
 import { inertName } from '../model/inert-text.ts';
 import type { MatrixCell, TrainingMatrix } from '../model/matrix.ts';
@@ -8,6 +7,7 @@ import { medianOf } from '../model/order-statistics.ts';
 import { NO_RULE } from '../model/replay.ts';
 import type { RenderOptions } from './format.ts';
 import { textTable } from './text-table.ts';
+import { textWidth } from './text-width.ts';
 import { wrap } from './wrap.ts';
 
 /** Pure. Learning rates that do not fit beside each other become lines; what went as it should is told where all is asked for. */
@@ -46,7 +46,7 @@ export function renderMatrix(
     paintHead: paint.bold,
     paintCell: (text, r, c) => (c === 0 ? text : coloured(text, rows[r]!.cells[c - 1]!)),
   });
-  const table = whole.every((line) => stringWidth(line) <= options.width)
+  const table = whole.every((line) => textWidth(line) <= options.width)
     ? whole
     : rows.flatMap(({ label, cells: across }, r) => [
         paint.bold(inertName(label)),

@@ -1,6 +1,5 @@
 /** Many runs on one page: how many went how, the table, and how to see one of them. */
 import { Ansis } from 'ansis';
-import stringWidth from 'string-width';
 import type { CapturesComparison, Comparison } from '../model/comparison.ts';
 import { formatCount, formatNumber } from '../model/format-number.ts';
 import { inertName } from '../model/inert-text.ts';
@@ -11,6 +10,7 @@ import { classPaint } from './class-paint.ts';
 import type { RenderOptions } from './format.ts';
 import { cutMiddle, shortNames } from './short-names.ts';
 import { GAP, textTable } from './text-table.ts';
+import { textWidth } from './text-width.ts';
 import { wrap } from './wrap.ts';
 
 /** A value that is longer is cut in its middle: beginnings and ends of names tell runs apart. */
@@ -69,7 +69,7 @@ export function runsLines(report: Report, options: RenderOptions): string[] {
   const head = columns.map((column) => cutMiddle(inertName(column), CELL_WIDTH));
   const widths = head.map((name, c) =>
     Math.max(
-      ...[name, ...(c === 0 ? names : cells.map((row) => row[c - 1]!))].map((text) => stringWidth(text)),
+      ...[name, ...(c === 0 ? names : cells.map((row) => row[c - 1]!))].map((text) => textWidth(text)),
     ),
   );
   const others = widths.slice(1).reduce((sum, width) => sum + width + GAP, 0);

@@ -1,11 +1,11 @@
 /** Names of runs in few columns, such that no two read alike where their names differ and there is room to say so. */
-import stringWidth from 'string-width';
+import { textWidth } from './text-width.ts';
 
 const MARK = '…';
 
 /** A text of at most `width` columns: beginnings and ends of names tell runs apart, so its middle goes. */
 export const cutMiddle = (text: string, width: number): string =>
-  stringWidth(text) <= width
+  textWidth(text) <= width
     ? text
     : `${text.slice(0, Math.floor((width - 1) / 2))}${MARK}${text.slice(-Math.ceil((width - 1) / 2))}`;
 
@@ -36,9 +36,9 @@ function joinWithin(parts: readonly string[], width: number): string {
   const shares = new Map<number, number>();
   let left = width - (parts.length - 1);
   for (const [done, i] of [...parts.keys()]
-    .sort((a, b) => stringWidth(parts[a]!) - stringWidth(parts[b]!))
+    .sort((a, b) => textWidth(parts[a]!) - textWidth(parts[b]!))
     .entries()) {
-    const share = Math.min(stringWidth(parts[i]!), Math.floor(left / (parts.length - done)));
+    const share = Math.min(textWidth(parts[i]!), Math.floor(left / (parts.length - done)));
     shares.set(i, share);
     left -= share;
   }

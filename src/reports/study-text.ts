@@ -1,6 +1,5 @@
 /** A study as tables: learning rate × rule for each model, quality where every seed holds, what happened elsewhere. */
 import { Ansis } from 'ansis';
-import stringWidth from 'string-width';
 import { formatNumber, formatQuality } from '../model/format-number.ts';
 import { inertName } from '../model/inert-text.ts';
 import {
@@ -13,6 +12,7 @@ import {
 import { toAscii } from './ascii.ts';
 import type { RenderOptions } from './format.ts';
 import { textTable } from './text-table.ts';
+import { textWidth } from './text-width.ts';
 import { wrap } from './wrap.ts';
 
 /** What a cell of the table says of its seeds: how many are as bad as the worst, and when the first was lost. */
@@ -112,7 +112,7 @@ export function renderStudy(result: StudyResult, options: RenderOptions): string
         return point === null ? text : tone(point.verdict)(text);
       },
     });
-    const table = whole.every((line) => stringWidth(line) <= options.width)
+    const table = whole.every((line) => textWidth(line) <= options.width)
       ? whole
       : rows.flatMap((cells, r) => [
           paint.bold(inertName(names[r]!)),

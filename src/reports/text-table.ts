@@ -1,5 +1,5 @@
 /** Tables in text: columns are as wide as what is seen in them, whatever script it is written in. */
-import stringWidth from 'string-width';
+import { textWidth } from './text-width.ts';
 
 export interface TextTable {
   readonly head?: readonly string[];
@@ -29,13 +29,13 @@ export function textTable({
   const all = head === undefined ? rows : [head, ...rows];
   const widths: number[] = [];
   for (const row of all)
-    for (const [c, cell] of row.entries()) widths[c] = Math.max(widths[c] ?? 0, stringWidth(cell));
+    for (const [c, cell] of row.entries()) widths[c] = Math.max(widths[c] ?? 0, textWidth(cell));
   while (widths.length > 2 && widths.reduce((sum, w) => sum + w + GAP, -GAP) > width) widths.pop();
   const line = (row: readonly string[], paint: (text: string, column: number) => string): string =>
     widths
       .map((w, c) => {
         const text = row[c] ?? '';
-        const blanks = ' '.repeat(w - stringWidth(text));
+        const blanks = ' '.repeat(w - textWidth(text));
         return c < left ? paint(text, c) + blanks : blanks + paint(text, c);
       })
       .join(' '.repeat(GAP))

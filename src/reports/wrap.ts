@@ -1,5 +1,5 @@
-import stringWidth from 'string-width';
 import { inert } from '../model/inert-text.ts';
+import { textWidth } from './text-width.ts';
 
 /** Breaks text at spaces into lines of at most `width` columns; `hanging` indents all but the first further. */
 export function wrap(text: string, width: number, indent: string, hanging = ''): string[] {
@@ -7,7 +7,7 @@ export function wrap(text: string, width: number, indent: string, hanging = ''):
   let line = '';
   let lead = indent;
   for (const word of inert(text).split(/\s+/)) {
-    if (line !== '' && stringWidth(line) + 1 + stringWidth(word) > width - lead.length) {
+    if (line !== '' && textWidth(line) + 1 + textWidth(word) > width - lead.length) {
       lines.push(lead + line);
       lead = indent + hanging;
       line = word;
@@ -21,7 +21,7 @@ export function wrap(text: string, width: number, indent: string, hanging = ''):
 export function startOf(text: string, width: number): string {
   let start = '';
   for (const character of text) {
-    if (stringWidth(start + character) > width) break;
+    if (textWidth(start + character) > width) break;
     start += character;
   }
   return start;
@@ -31,7 +31,7 @@ export function startOf(text: string, width: number): string {
 export function endOf(text: string, width: number): string {
   let end = '';
   for (const character of [...text].reverse()) {
-    if (stringWidth(character + end) > width) break;
+    if (textWidth(character + end) > width) break;
     end = character + end;
   }
   return end;

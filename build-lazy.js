@@ -1,0 +1,32 @@
+// What a package makes when it is loaded, and most commands never need: made when it is first asked for.
+import { readFileSync } from 'node:fs';
+import { resolve } from 'node:path';
+
+/** A list of all emoji and the rules of Unicode for what stands in one cell take 50 ms to load. */
+const STRING_WIDTH = [
+  [
+    'const segmenter = new Intl.Segmenter();',
+    'let ofIntl; const segmenter = { segment: (text) => (ofIntl ??= new Intl.Segmenter()).segment(text) };',
+  ],
+  [
+    'const rgiEmojiRegex = /^\\p{RGI_Emoji}$/v;',
+    "let allEmoji; const rgiEmojiRegex = { test: (text) => (allEmoji ??= new RegExp('^\\\\p{RGI_Emoji}$', 'v')).test(text) };",
+  ],
+];
+
+/** A plugin of esbuild. */
+export const lazyWidths = {
+  name: 'lazy-widths',
+  setup(build) {
+    build.onLoad({ filter: /[\\/]string-width[\\/]index\.js$/ }, ({ path }) => {
+      // oclif has an older one of its own.
+      if (path !== resolve('node_modules/string-width/index.js')) return undefined;
+      let contents = readFileSync(path, 'utf8');
+      for (const [eager, lazy] of STRING_WIDTH) {
+        if (!contents.includes(eager)) throw new Error(`string-width no longer says: ${eager}`);
+        contents = contents.replace(eager, () => lazy);
+      }
+      return { contents, loader: 'js' };
+    });
+  },
+};
