@@ -7,9 +7,13 @@ const PARSER = /^@oclif\/core\/(args|errors|flags|parser)$/;
 
 /**
  * Modules that these parts name and never run here, with what stands in for them: they load a template language,
- * spinners and a second way to log. Errors, help and output are the tool's own (docs/adr/0003-command-line.md).
+ * spinners, colours and a second way to log. Errors, help and output are the tool's own (docs/adr/0003-command-line.md).
  */
 const LEFT_OUT = {
+  'clean-stack/index.js': 'module.exports = (stack) => stack;',
+  'indent-string/index.js': 'module.exports = (text) => text;',
+  'wrap-ansi/index.js': 'module.exports = (text) => text;',
+  'ux/theme.js': 'exports.colorize = (_color, text) => text;',
   'errors/handle.js': 'exports.handle = undefined;',
   'help/index.js': 'exports.loadHelpClass = undefined;',
   'logger.js': 'exports.makeDebug = () => () => {}; exports.getLogger = () => ({ error() {} });',
@@ -44,7 +48,11 @@ export const oclifParser = {
     );
     build.onLoad({ filter: /[\\/]node_modules[\\/]/ }, ({ path, pluginData }) => {
       if (pluginData !== FROM_OCLIF) return undefined;
-      const [, module] = path.replaceAll('\\', '/').split('/@oclif/core/lib/');
+      const module = path
+        .replaceAll('\\', '/')
+        .split('/node_modules/')
+        .at(-1)
+        .replace(/^@oclif\/core\/lib\//, '');
       return {
         contents: LEFT_OUT[module] ?? readFileSync(path, 'utf8'),
         loader: path.endsWith('.json') ? 'json' : 'js',
