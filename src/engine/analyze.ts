@@ -45,7 +45,7 @@ export async function analyze(paths: readonly string[], options: AnalyzeOptions)
   // Reading counts: the time begins here.
   const late = `neither summed nor measured within ${budget} s (--budget)`;
   const limits: Limits = { clock, deadline: clock() + 1000 * budget, late, onProgress };
-  return withInputs(paths, options, (found) => reportOn(found, limits, { ...options, budget }));
+  return withInputs(paths, options, (found) => reportOn(found, paths, limits, { ...options, budget }));
 }
 
 /** What the logs alone tell. */
@@ -64,6 +64,7 @@ export const reportOnLogs = (
 
 async function reportOn(
   found: Inputs,
+  paths: readonly string[],
   limits: Limits,
   options: AnalyzeOptions & { readonly budget: number },
 ): Promise<Report> {
@@ -71,17 +72,23 @@ async function reportOn(
   const logged = found.logs.flatMap(({ runs }) => runs);
   if (
     options.onFirst !== undefined &&
+    options.compare !== true &&
     logged.length === 1 &&
     found.checkpoints.length + found.captures.length > 0
   )
     await options.onFirst(reportOnLogs(found, options));
-  const evidence = await gatherEvidence(found, limits);
+  const comparesPaths = options.compare === true && paths.length === 2;
+  const evidence = await gatherEvidence(found, limits, comparesPaths ? paths : []);
   if (evidence.inputs.length === 0 && found.errors[0] !== undefined) throw found.errors[0];
   if (options.compare === true && evidence.runs.length !== 2)
-    throw diagError('usage', {
-      problem: `--compare compares two runs, and ${evidence.runs.length === 1 ? 'one was' : `${evidence.runs.length} were`} found`,
-      hint: 'name two logs or folders with one run each, e.g. analyze runs/a runs/b --compare',
-    });
+    // What is wrong with a path that was named says more than how many are left.
+    throw (
+      found.errors[0] ??
+      diagError('usage', {
+        problem: `--compare compares two runs, and ${evidence.runs.length === 1 ? 'one was' : `${evidence.runs.length} were`} found`,
+        hint: 'name two logs or folders with one run each, e.g. analyze runs/a runs/b --compare',
+      })
+    );
   const [one, other] = evidence.runs;
   // Before what is expensive: it takes none of the time that experiments may use up.
   const comparison = options.compare === true ? await comparisonOf(one!, other!, limits) : undefined;

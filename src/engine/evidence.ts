@@ -13,7 +13,7 @@ import type { ReportInput, RunReport } from '../model/report.ts';
 import type { Run } from '../model/run.ts';
 import { inspectFile } from './checkpoint-inspect.ts';
 import type { Inputs } from './collect.ts';
-import { closestRuns, loggedRun } from './which-run.ts';
+import { closestRuns, loggedRun, placeOf } from './which-run.ts';
 
 /** Everything that is known of one run before anything is judged. */
 export interface RunEvidence {
@@ -51,8 +51,16 @@ export const logAlone = (run: Run): RunEvidence => ({
   notes: [],
 });
 
-/** Opens captures, sums up checkpoints, and gives each to the run that it belongs to. */
-export async function gatherEvidence(found: Inputs, limits: Limits): Promise<Evidence> {
+/**
+ * Opens captures, sums up checkpoints, and gives each to the run that it belongs to.
+ *
+ * @param apart paths that are of a run each: what lies under one belongs to no run of another
+ */
+export async function gatherEvidence(
+  found: Inputs,
+  limits: Limits,
+  apart: readonly string[] = [],
+): Promise<Evidence> {
   const { clock, deadline, onProgress } = limits;
   const logged = found.logs.flatMap(({ runs }) => runs);
   const inputs: ReportInput[] = [
@@ -71,6 +79,8 @@ export async function gatherEvidence(found: Inputs, limits: Limits): Promise<Evi
     beside.set(run, known);
     return known;
   };
+  const ofPlace = (runs: readonly Run[], path: string): Run[] =>
+    runs.filter(({ paths }) => placeOf(apart, paths[0] ?? '') === placeOf(apart, path));
   /** A coded error is one of that input, not of the others. */
   const each = async <T>(
     all: readonly T[],
@@ -91,7 +101,7 @@ export async function gatherEvidence(found: Inputs, limits: Limits): Promise<Evi
     const capture = await openCapture(path);
     const { errors, lost, account } = capture;
     inputs.push({ path, format: 'capture', sha256: null, errors, lost, account });
-    const run = loggedRun(closestRuns(logged, path), capture) ?? runOfCapture(capture);
+    const run = loggedRun(closestRuns(ofPlace(logged, path), path), capture) ?? runOfCapture(capture);
     besideOf(run).captures.push(capture);
   });
   const pathOf = ({ path }: CheckpointFile): string => path;
@@ -101,7 +111,7 @@ export async function gatherEvidence(found: Inputs, limits: Limits): Promise<Evi
     const late = clock() >= deadline;
     const checkpoint = await inspectFile(file, late, found.checkpoints);
     inputs.push(inputOfCheckpoint(checkpoint));
-    const near = closestRuns([...beside.keys()], path);
+    const near = closestRuns(ofPlace([...beside.keys()], path), path);
     const place = besideOf(near[0] ?? runWithoutLog(dirname(path)));
     // Of which run a file in a shared folder is nobody knows.
     if (near.length > 1) place.notes.add(`${near.length} ${SHARED_FOLDER}`);

@@ -1,5 +1,5 @@
 /** Which captures and checkpoints belong to which logged run, by where they lie and by what was logged. */
-import { dirname, relative, sep } from 'node:path';
+import { dirname, isAbsolute, relative, sep } from 'node:path';
 import type { Capture } from '../captures/read.ts';
 import type { CheckpointFile } from '../checkpoints/registry.ts';
 import type { PlacedCheckpoint } from '../measure/placed-checkpoint.ts';
@@ -8,6 +8,15 @@ import { formatNumber } from '../model/format-number.ts';
 import { medianOf } from '../model/order-statistics.ts';
 import type { Run, TimeSeries } from '../model/run.ts';
 import { incidentOfCapture } from '../replay/capture-incident.ts';
+
+/** The innermost of several folders and files that a path is or lies in; undefined where it lies in none. */
+export const placeOf = (places: readonly string[], path: string): string | undefined =>
+  places
+    .filter((place) => {
+      const way = relative(place, path);
+      return way.split(sep)[0] !== '..' && !isAbsolute(way);
+    })
+    .sort((a, b) => b.length - a.length)[0];
 
 /** The runs whose logs lie nearest to a path: most folders shared. */
 export function closestRuns(runs: readonly Run[], path: string): Run[] {

@@ -4,6 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { compareRuns } from '../../src/engine/compare-runs.ts';
+import { placeOf } from '../../src/engine/which-run.ts';
 import type { Report } from '../../src/model/report.ts';
 import type { Run } from '../../src/model/run.ts';
 import { normals } from '../detectors/runs.ts';
@@ -183,4 +184,31 @@ test('analyze --compare: in the terminal, JSON, Markdown and HTML; two runs or n
   } finally {
     rmSync(folder, { recursive: true });
   }
+});
+
+test('analyze A B --compare: what lies under B is no evidence of A, and what is wrong with B is told', async () => {
+  const log = join(projectRoot, 'fixtures/incident/log.jsonl');
+  const capture = join(projectRoot, 'fixtures/captures/seed-2');
+  const told = async (...paths: string[]): Promise<Report> =>
+    JSON.parse((await cli(['analyze', ...paths, '--budget', '0', '--json'])).out) as Report;
+  // Without --compare a capture is of the one log that was named with it.
+  expect((await told(log, capture)).runs).toHaveLength(1);
+  const { comparison, runs } = await told(log, capture, '--compare');
+  expect(runs.map(({ id }) => id)).toEqual(comparison!.runs);
+  expect(comparison!.runs[1]).toContain('seed-2');
+  const missing = await cli(['analyze', log, `${capture}-not-there`, '--compare']);
+  expect(missing.code).toBe(3);
+  expect(missing.err).toMatch(/seed-2-not-there does not exist/);
+});
+
+test.each([
+  [['runs/a', 'runs/b'], 'runs/b/capture', 'runs/b'],
+  [['runs/a', 'runs/ab'], 'runs/ab/x', 'runs/ab'],
+  [['runs', 'runs/b'], 'runs/b/x', 'runs/b'],
+  [['runs', 'runs/b'], 'runs/c', 'runs'],
+  [['a.jsonl', 'b.jsonl'], 'b.jsonl', 'b.jsonl'],
+  [['runs/a'], 'runs/..a/x', undefined],
+  [[], 'runs/a', undefined],
+])('of %j %s lies in %s', (places, path, place) => {
+  expect(placeOf(places, path)).toBe(place);
 });
