@@ -41,7 +41,7 @@ export function watchLine(report: Report, pace: WatchPace | null): string {
   return report.runs
     .map((run) => {
       const name = report.runs.length > 1 ? `${inertName(run.id)}  ` : '';
-      return `${name}${stateOf(run)}${rateOf(run, pace)}  ${run.verdict.class}`;
+      return `${name}${stateOf(run)}${rateOf(run, pace)}  ${answerOf(run, report).title}`;
     })
     .join('\n');
 }

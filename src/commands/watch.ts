@@ -204,7 +204,7 @@ export default command({
         );
         if (fatal !== undefined) {
           code = worstExitCode(code, EXIT.gateFailed);
-          why = `ended: ${inertName(fatal.id)} is ${fatal.verdict.class}`;
+          why = `ended by --exit-on ${fatal.verdict.class}: ${inertName(fatal.id)}`;
           break;
         }
         if (flags['idle-exit'] !== undefined && now - changed >= flags['idle-exit'] * 1000) {

@@ -1,6 +1,6 @@
 /** When a watcher speaks: alerts with a delay and with hysteresis, and a memory that survives a restart. */
 import * as z from 'zod';
-import type { RunReport, VerdictClass } from '../model/report.ts';
+import type { Incident, RunReport, VerdictClass } from '../model/report.ts';
 import type { StepUnit } from '../model/run.ts';
 
 /** What may be alerted: the classes of incidents; `inconclusive` is one that is still open. */
@@ -77,12 +77,30 @@ const stallAlert = (stall: Stall, now: number): Alert => ({
   raised: false,
 });
 
+/** What happened, as somebody who is woken by it reads it. */
+function incidentWords(name: AlertClass, incident: Incident, unit: StepUnit): string {
+  const { series, onsetStep, recoveredStep } = incident;
+  const from = `${unit} ${onsetStep}`;
+  const back = recoveredStep === null ? '' : `, back at ${recoveredStep}`;
+  switch (name) {
+    case 'inconclusive':
+      return `${series} is high since ${from}, too soon to tell whether it stays`;
+    case 'micro-divergence':
+      return `${series} rose at ${from}${back}`;
+    case 'drift':
+      return `${series} drifts up from ${from}${back}`;
+    case 'full-divergence':
+      return `${series} diverged at ${from}${back}${recoveredStep === null ? '' : ': too late'}`;
+    case 'non-finite':
+      return `${series} is not a number from ${from}${back}`;
+  }
+}
+
 function conditionsOf(run: RunReport, now: number): Alert[] {
   const lastStep = run.attemptList[run.attemptList.length - 1]?.lastStep ?? Number.POSITIVE_INFINITY;
   return run.verdict.incidents.flatMap((incident): Alert[] => {
     const name = ALERT_CLASSES.find((one) => one === incident.class);
     if (name === undefined) return [];
-    const what = name === 'inconclusive' ? 'an incident is open' : name;
     return [
       {
         class: name,
@@ -91,9 +109,7 @@ function conditionsOf(run: RunReport, now: number): Alert[] {
         attempt: incident.attempt,
         from: incident.onsetStep,
         to: incident.recoveredStep ?? Math.max(lastStep, incident.onsetStep),
-        message: `${what} in ${incident.series} from ${run.stepUnit} ${incident.onsetStep}${
-          incident.recoveredStep === null ? '' : ` to ${incident.recoveredStep}`
-        }`,
+        message: incidentWords(name, incident, run.stepUnit),
         since: now,
         absentSince: null,
         raised: false,

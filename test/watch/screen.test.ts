@@ -123,6 +123,6 @@ test('a line without a terminal: no escape sequences, one line a run, the rate o
   const run = makeRunReport(healthyRun());
   expect(watchLine(makeReport([run]), { run: run.id, at: 0, rate: 0.01 })).toContain('  36 steps/h  ');
   expect(watchLine(fullReport({ run: 'a\u001b[2Jb', series: 'loss\n' }), null)).toBe(
-    'a\\u{1b}[2Jb  step 400  loss\\u{a} NaN  full-divergence\nruns/b/log.csv  step 200  loss 0.2966  healthy',
+    'a\\u{1b}[2Jb  step 400  loss\\u{a} NaN  DIVERGED at step 250\nruns/b/log.csv  step 200  loss 0.2966  HEALTHY',
   );
 });

@@ -343,6 +343,19 @@ describe('alerts', () => {
     ).toEqual([]);
   });
 
+  test.each([
+    ['inconclusive', null, 'loss is high since step 400, too soon to tell whether it stays'],
+    ['micro-divergence', 412, 'loss rose at step 400, back at 412'],
+    ['drift', null, 'loss drifts up from step 400'],
+    ['full-divergence', null, 'loss diverged at step 400'],
+    ['full-divergence', 480, 'loss diverged at step 400, back at 480: too late'],
+    ['non-finite', null, 'loss is not a number from step 400'],
+  ] as const)('%s, back at %s, is told in words', (name, recoveredStep, message) => {
+    const run = runOf(incident({ class: name, onsetStep: 400, recoveredStep }));
+    const { raised } = updateAlerts(NO_ALERTS, [run], settings, 0);
+    expect(raised.map((alert) => [alert.class, alert.message])).toEqual([[name, message]]);
+  });
+
   test('delay: what does not hold long enough is not told', () => {
     const delayMs = 5000;
     expect(
@@ -398,9 +411,10 @@ describe('the command', () => {
     const first = await cli(args);
     expect([first.code, first.out]).toEqual([
       1,
-      expect.stringMatching(/^step 599 {2}loss \S+ {2}full-divergence\n$/),
+      expect.stringMatching(/^step 599 {2}loss \S+ {2}DIVERGED at step 400\n$/),
     ]);
-    expect(first.err).toMatch(/^watching .*\nalert: .*full-divergence in loss from step 400/);
+    expect(first.err).toMatch(/^watching .*\nalert: .*loss diverged at step 400/);
+    expect(first.err).toMatch(/\nended by --exit-on full-divergence: .*input\.jsonl\n$/);
     expect(readFileSync(told, 'utf8').split('\n')[0]).toBe('full-divergence|loss|400');
     const again = await cli(args);
     expect([again.code, again.err.includes('alert:')]).toEqual([1, false]);
@@ -580,7 +594,7 @@ describe('the command', () => {
     const lines = screen().split('\r\n');
     expect(lines).toHaveLength(20);
     expect(lines[0]).toMatch(/step 599 .* last record /);
-    expect(lines.at(-2)).toContain('last alert, 0 s ago: full-divergence in loss from step 400');
+    expect(lines.at(-2)).toContain('last alert, 0 s ago: loss diverged at step 400');
     // Something stands there while the log is read for the first time.
     expect(written.find((text) => text.includes('\u001b[H'))).toContain('waiting for records in');
     expect(written.at(-1)).toContain('✗ DIVERGED at step 400');
@@ -603,7 +617,7 @@ describe('the command', () => {
     expect(shown[2]).toBe('1');
     const again = terminal();
     await watchThrough([diverged, '--state', remembered], [() => again.type('q')], again.io);
-    expect(again.screen()).toContain('full-divergence in loss from step 400');
+    expect(again.screen()).toContain('loss diverged at step 400');
   });
 
   test('the age of the last record goes on between looks', async () => {
@@ -712,7 +726,7 @@ describe('the command', () => {
       });
       child.kill(signal);
       expect(await new Promise((resolve) => child.on('close', resolve))).toBe(code);
-      expect(out).toMatch(/^step 599 .* full-divergence\n$/);
+      expect(out).toMatch(/^step 599 .* DIVERGED at step 400\n$/);
       expect(err).toMatch(/^watching .*\nalert: .*\nhook: full-divergence\n/);
     },
   );
