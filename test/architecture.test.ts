@@ -21,7 +21,7 @@ const MAY_IMPORT: Record<string, readonly string[]> = {
   recorder: ['incidents'],
   detectors: ['incidents', 'model'],
   findings: ['detectors', 'incidents', 'model'],
-  reports: ['findings', 'model'],
+  reports: ['findings', 'rules', 'model'],
   curvature: ['model'],
   autodiff: ['bytes', 'checkpoints', 'kernels', 'rules', 'model'],
   replay: ['captures', 'findings', 'incidents', 'rules', 'optimizers', 'tensor', 'curvature', 'model'],

@@ -9,6 +9,7 @@ import type { FindingType } from '../model/finding.ts';
 import { listSection, pageOf, tableOf } from '../model/markdown-page.ts';
 import { nearest } from '../model/nearest.ts';
 import { rangeOf } from '../model/options.ts';
+import { ruleOrder } from '../rules/order.ts';
 import { RULES } from '../rules/registry.ts';
 import type { ClipRule } from '../rules/rule.ts';
 import { guides } from './guides.ts';
@@ -27,6 +28,8 @@ const SCOPES = {
 
 function rulePage(rule: ClipRule): string {
   const { id, title, docs, options, mainOption, presets = {} } = rule;
+  const names = Object.keys(presets).map((preset) => `${id}:${preset}`);
+  const called = (names.length === 0 ? [id] : names).map((label) => `“${ruleOrder(label)}” (\`${label}\`)`);
   return pageOf([
     `# ${id}`,
     `${title}: ${docs.summary}`,
@@ -36,6 +39,7 @@ function rulePage(rule: ClipRule): string {
       ? []
       : [
           `Among several rules (\`--rule '${id}+…'\`) it acts after those of an earlier stage, and within its stage in the order as written.`,
+          `A report calls it ${called.join(' or ')}.`,
         ]),
     ...(rule.identity
       ? []

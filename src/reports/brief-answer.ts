@@ -13,6 +13,7 @@ import { type Incident, type Report, type RunReport, VERDICT_CLASSES } from '../
 import type { StepUnit } from '../model/run.ts';
 import { CLASS_MOODS, type Mood } from './class-paint.ts';
 import { lossesOf } from './input-losses.ts';
+import { listed } from './listed.ts';
 import { replayLabel } from './replay-label.ts';
 import { CONFIDENCE, remedyName, remedyWords, TRIGGERS } from './why.ts';
 
@@ -65,9 +66,9 @@ export const TRIED_FIGURES: readonly TriedFigure[] = [
     text: (share) => `${Math.round(100 * share)} %`,
   },
   {
-    title: 'cuts steps to',
+    title: 'hardest cut',
     value: ({ smallestFactor }) => smallestFactor,
-    text: (factor) => `${brief(100 * factor)} %`,
+    text: (factor) => (factor === 1 ? 'none' : `to ${brief(100 * factor)} %`),
   },
 ];
 
@@ -84,9 +85,6 @@ const brief = (value: number): string => formatNumber(value, 'brief');
 const capital = (text: string): string => text.slice(0, 1).toUpperCase() + text.slice(1);
 const plural = (count: number, noun: string, several = `${noun}s`): string =>
   `${formatCount(count)} ${count === 1 ? noun : several}`;
-/** a, b and c */
-const listed = (words: readonly string[]): string =>
-  words.length < 2 ? (words[0] ?? '') : `${words.slice(0, -1).join(', ')} and ${words.at(-1)}`;
 const quoted = (names: readonly string[]): string => listed(names.map((name) => `\`${inertName(name)}\``));
 
 /** Columns that a path may take. */
@@ -219,34 +217,39 @@ function whereOf(run: RunReport): string | null {
   const lost = run.findings.filter(({ id }) => id === 'metric-collapse');
   const collapsed = lost.flatMap(({ series }) => {
     const last = run.series.find(({ name }) => name === series)?.statistics.last;
-    return series === null || last === undefined ? [] : [`\`${inertName(series)}\` ends at ${brief(last)}`];
+    return series === null || last === undefined ? [] : [{ name: series, last }];
   });
+  const metrics =
+    collapsed.length === 0
+      ? []
+      : [
+          `${quoted(collapsed.map(({ name }) => name))} ${collapsed.length === 1 ? 'ends' : 'end'} at chance (${listed(collapsed.map(({ last }) => brief(last)))}).`,
+        ];
   const fallen = run.findings
     .filter(({ id }) => id === 'reward-collapse')
-    .map(({ message }) => inertName(message).replace(/\.$/, ''));
-  const metrics = [...(collapsed.length === 0 ? [] : [`${listed(collapsed)}: chance`]), ...fallen];
-  if (fallen.length > 0) return metrics.join('; ');
+    .map(({ message }) => `${inertName(message).replace(/\.$/, '')}.`);
+  if (fallen.length > 0) return [...metrics, ...fallen].join(' ');
   if (hit.length > 0) {
     const first = hit[0]!.onsetStep!;
-    const at = (step: number): string[] => hit.filter((t) => t.onsetStep === step).map((t) => t.name);
+    const names = (step: number): string[] => hit.filter((t) => t.onsetStep === step).map((t) => t.name);
     const steps = [...new Set(hit.map((task) => task.onsetStep!))].slice(1);
     const later = steps
       .slice(0, 3)
-      .map((step) => `${quoted(at(step))} ${plural(step - first, stepUnit)} later`);
+      .map((step) => `${quoted(names(step))} ${plural(step - first, stepUnit)} later`);
     const calm = run.tasks.filter((task) => task.onsetStep === null).map((task) => task.name);
     return [
-      `${quoted(at(first))} first (${stepUnit} ${formatCount(first)})${later.length === 0 ? '' : `, ${listed(later)}`}` +
-        (calm.length > 0 && calm.length <= 4 ? `; ${quoted(calm)} not at all` : ''),
+      `${names(first).length === 1 ? 'Task' : 'Tasks'} ${quoted(names(first))} broke first (${stepUnit} ${formatCount(first)})${later.length === 0 ? '' : `, ${listed(later)}`}` +
+        `${calm.length > 0 && calm.length <= 4 ? `; ${quoted(calm)} not at all` : ''}.`,
       ...metrics,
-    ].join('; ');
+    ].join(' ');
   }
-  if (metrics.length > 0) return metrics.join('; ');
+  if (metrics.length > 0) return metrics.join(' ');
   const source = run.findings.find(
     ({ id, series }) => id === run.verdict.class && series === run.verdict.series,
   )?.locations[0];
   return source?.line === undefined
     ? null
-    : `${shortPath(inertName(source.path))}, line ${formatCount(source.line)}`;
+    : `Line ${formatCount(source.line)} of ${shortPath(inertName(source.path))}.`;
 }
 
 /** Clauses as sentences of their own. */
@@ -276,17 +279,26 @@ const AVERT: Readonly<Record<Cause['trigger'], string>> = {
 /** How much worse than under a remedy a run that came back has to end for the remedy to be offered. */
 const WORSE = 1.1;
 
+/** Where it stands how to do what has no line to paste. */
+function howTo({ paste, rule, action }: Remedy): string {
+  if (paste !== null) return '';
+  if (rule !== null) return ` (explain ${rule.split(/[:+]/, 1)[0]})`;
+  return action === 'skip-batches' ? ' (their list: --report skip-list:skip.json)' : '';
+}
+
 /** The way back and the remedy to take from there. */
-function orderOf({ stepUnit }: RunReport, held: Remedy): { text: string; code?: string } {
-  const words = inertName(remedyWords(held));
-  const from =
-    held.from === null
-      ? null
-      : held.from.path === null
-        ? `${at(held.from.step, stepUnit)}, or a checkpoint before it,`
-        : inertName(held.from.path);
+function orderOf(run: RunReport, held: Remedy): { text: string; code?: string } {
+  const words = inertName(remedyWords(held, run) + howTo(held));
+  const { from } = held;
+  const begins = from?.path === null && from.step === run.attemptList[0]?.firstStep;
+  const back =
+    from === null
+      ? ''
+      : begins
+        ? 'begin again and '
+        : `go back to ${from.path === null ? `${at(from.step, run.stepUnit)}, or a checkpoint before it,` : inertName(from.path)} and `;
   return {
-    text: `${from === null ? words : `go back to ${from} and ${words}`}${held.paste === null ? '.' : ':'}`,
+    text: `${back}${words}${held.paste === null ? '.' : ':'}`,
     ...(held.paste === null ? {} : { code: held.paste }),
   };
 }
@@ -316,7 +328,9 @@ function fixOf(run: RunReport): { text: string; code?: string; after?: string } 
       };
     }
     const words =
-      held.action === 'restore-optimizer-state' ? AVERT['optimizer-state'] : inertName(remedyWords(held));
+      held.action === 'restore-optimizer-state'
+        ? AVERT['optimizer-state']
+        : inertName(remedyWords(held, run));
     return { text: `Nothing now: the run came back. So that it does not happen again: ${words}.`, after };
   }
   if (held !== undefined) {
@@ -396,7 +410,7 @@ function triedOf(run: RunReport): Tried[] {
       const least = one.rule === null ? undefined : smallest.get(one.rule);
       return {
         holds: one.holds === true,
-        name: inertName(remedyName(one)),
+        name: inertName(remedyName(one, run)),
         finalLoss: one.finalLoss,
         interference: one.action === 'clip' || one.action === 'skip-batches' ? one.interference : null,
         smallestFactor: least ?? null,

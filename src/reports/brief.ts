@@ -151,7 +151,7 @@ function triedLines(tried: readonly Tried[], rows: number, options: BriefOptions
   const shown = tried.slice(0, rows - 1);
   const lines = textTable({
     head: [
-      shown.length < tried.length ? `  Tried (${shown.length} of ${tried.length})` : '  Tried',
+      shown.length < tried.length ? `  Tried (${shown.length} of ${tried.length} shown)` : '  Tried',
       ...TRIED_FIGURES.map(({ title }) => title),
       '',
     ],

@@ -26,6 +26,10 @@ export const eventsOf = ({ attemptList, verdict, rewind }: RunReport): RunEvent[
   ...(rewind === null ? [] : [{ step: rewind.rewindToStep, kind: 'rewind', label: 'rewind here' } as const]),
 ];
 
+/** Whether the step to go back to is where the run itself began. */
+const beginsAgain = ({ rewind, attemptList }: RunReport, kind: RunEvent['kind'], step: number): boolean =>
+  kind === 'rewind' && rewind?.rewindToCheckpoint === null && step === attemptList[0]?.firstStep;
+
 /** Of these where it began, where it came back, restarts, and where to go back to, each with its step, in the order of steps. */
 export const leadingEvents = (run: RunReport): RunEvent[] =>
   eventsOf(run)
@@ -40,7 +44,9 @@ export const leadingEvents = (run: RunReport): RunEvent[] =>
     .map(({ step, kind, label }) => ({
       step,
       kind,
-      label: `${{ onset: run.stepUnit, back: 'back', restart: `${label} at`, rewind: 'go back to' }[kind]} ${formatCount(step)}`,
+      label: beginsAgain(run, kind, step)
+        ? 'begin again'
+        : `${{ onset: run.stepUnit, back: 'back', restart: `${label} at`, rewind: 'go back to' }[kind]} ${formatCount(step)}`,
     }))
     .sort((a, b) => a.step - b.step)
     // Incidents of two kinds that begin at one step have one mark.

@@ -4,6 +4,8 @@ import type { Cause, Remedy } from '../model/cause.ts';
 import { formatCount, formatNumber } from '../model/format-number.ts';
 import { inertName } from '../model/inert-text.ts';
 import type { RunReport } from '../model/report.ts';
+import { ruleOrder } from '../rules/order.ts';
+import { listed } from './listed.ts';
 
 /** The curvature of the whole model and loss that has a limit. */
 export const ratiosOf = (run: RunReport): RunReport['curvature'] =>
@@ -36,14 +38,39 @@ const NAMES: Partial<Record<Remedy['action'], string>> = {
   'raise-precision': 'float32',
 };
 
-/** A remedy as a table has it. */
-export function remedyName({ action, rule, skipSteps, learningRate, learningRateFactor }: Remedy): string {
-  if (action === 'clip' && rule !== null) return `clip with ${rule}`;
-  if (action === 'skip-batches' && skipSteps !== null)
-    return skipSteps[0] === skipSteps[1]
-      ? `skip batch ${formatCount(skipSteps[0])}`
-      : // Between the first and the last there may be others.
-        `skip bad batches ${formatCount(skipSteps[0])} to ${formatCount(skipSteps[1])}`;
+/** Steps as ranges of those that follow one another. */
+function rangesOf(steps: readonly number[]): (readonly [number, number])[] {
+  const ranges: [number, number][] = [];
+  for (const step of steps) {
+    const last = ranges.at(-1);
+    if (last !== undefined && step === last[1] + 1) last[1] = step;
+    else ranges.push([step, step]);
+  }
+  return ranges;
+}
+
+/** Ranges that are named; of more their number is told. */
+const RANGES = 3;
+
+/** The batches that were left out: `batches 84, 90 to 92 and 104`. */
+function batchesWords(run: Pick<RunReport, 'replay'>, [first, last]: readonly [number, number]): string {
+  const steps = run.replay.find(({ arm }) => arm?.kind === 'skip-batches')?.arm?.steps;
+  const ranges = steps === undefined || steps.length === 0 ? [[first, last] as const] : rangesOf(steps);
+  if (ranges.length > RANGES)
+    return `${formatCount(steps!.length)} bad batches between ${formatCount(first)} and ${formatCount(last)}`;
+  const words = ranges.map(([from, to]) =>
+    from === to ? formatCount(from) : `${formatCount(from)} to ${formatCount(to)}`,
+  );
+  return `${first === last ? 'bad batch' : 'bad batches'} ${listed(words)}`;
+}
+
+/** A remedy of a run as a table has it. */
+export function remedyName(
+  { action, rule, skipSteps, learningRate, learningRateFactor }: Remedy,
+  run: Pick<RunReport, 'replay'>,
+): string {
+  if (action === 'clip' && rule !== null) return ruleOrder(rule);
+  if (action === 'skip-batches' && skipSteps !== null) return `skip ${batchesWords(run, skipSteps)}`;
   if (action === 'lower-learning-rate')
     return learningRate === null
       ? `learning rate × ${formatNumber(learningRateFactor ?? Number.NaN, 'brief')}`
@@ -59,7 +86,8 @@ const ORDERS: Partial<Record<Remedy['action'], string>> = {
 };
 
 /** A remedy in a sentence. */
-export const remedyWords = (remedy: Remedy): string => `${ORDERS[remedy.action] ?? ''}${remedyName(remedy)}`;
+export const remedyWords = (remedy: Remedy, run: Pick<RunReport, 'replay'>): string =>
+  `${ORDERS[remedy.action] ?? ''}${remedyName(remedy, run)}`;
 
 /**
  * One sentence on thresholds that are not the defaults, one on the cause and one on what would have held; none of what is not
@@ -81,7 +109,7 @@ export function whySentences(run: RunReport): string[] {
         : [
             `would have held, tried: ${held
               .slice(0, NAMED)
-              .map((remedy) => inertName(remedyWords(remedy)))
+              .map((remedy) => inertName(remedyWords(remedy, run)))
               .join('; ')}${more > 0 ? `; and ${more} more` : ''}`,
           ]),
   ];

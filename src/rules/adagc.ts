@@ -47,6 +47,7 @@ export const adagc: ModelRule<
   },
   options: OPTIONS,
   mainOption: 'relativeThreshold',
+  order: ({ relativeThreshold }) => `clip at ${relativeThreshold} times the usual norm (AdaGC)`,
   docs: {
     summary: 'Clips the gradient of each tensor relative to a moving average of its own clipped norms.',
     equation:

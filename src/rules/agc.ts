@@ -1,3 +1,4 @@
+import { formatNumber } from '../model/format-number.ts';
 import { NOT_NEGATIVE, type OptionSpec, POSITIVE } from '../model/options.ts';
 import { unitSumsOfSquares } from '../tensor/values.ts';
 import type { TensorRule } from './rule.ts';
@@ -38,6 +39,7 @@ export const agc: TensorRule<typeof OPTIONS> = {
   options: OPTIONS,
   mainOption: 'clipping',
   sweepOption: 'clipping',
+  order: ({ clipping }) => `clip at ${formatNumber(100 * clipping, 'brief')} % of the weights (AGC)`,
   docs: {
     summary: 'Bounds the gradient of each output unit relative to the norm of the unit’s parameters.',
     equation: 'g_u ← g_u · min(1, λ·max(‖w_u‖, ε) / max(‖g_u‖, 1e-6)), for each unit u',

@@ -45,6 +45,7 @@ export const autoclip: ModelRule<typeof OPTIONS, { readonly norms: readonly numb
   loose: null,
   options: OPTIONS,
   mainOption: 'percentile',
+  order: ({ percentile }) => `clip at percentile ${percentile} of past norms (AutoClip)`,
   docs: {
     summary: 'Clips the global norm at a percentile of the norms seen so far.',
     equation: 'c_t = percentile_p(‖g_1‖, …, ‖g_t‖); g ← g · min(1, c_t/(‖g_t‖ + 1e-6))',

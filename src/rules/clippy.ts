@@ -209,6 +209,7 @@ export const clippy: TensorRule<typeof OPTIONS> = {
       return 'accumulator and epsilon describe Adagrad’s accumulator, and it keeps none';
     return null;
   },
+  order: (_, preset) => `clip with ${preset === 'tfrs' ? 'TensorFlow’s' : 'the paper’s'} Clippy`,
   docs: {
     summary: 'Scales the update of each tensor so that no coordinate moves further than its threshold.',
     equation:

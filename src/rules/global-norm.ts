@@ -67,6 +67,8 @@ export const globalNormRule: ModelRule<typeof OPTIONS> = {
   options: OPTIONS,
   mainOption: 'maxNorm',
   sweepOption: 'maxNorm',
+  order: ({ maxNorm, norm }) =>
+    `clip the ${norm === 'inf' ? 'largest gradient entry' : 'gradient norm'} at ${maxNorm}`,
   docs: {
     summary: 'Scales all gradients by one factor so that their common norm is at most `maxNorm`.',
     equation: 'g ← g · min(1, maxNorm / (‖g‖ + 1e-6)), ‖g‖ over all tensors: Euclidean, or max |gᵢ|',

@@ -29,6 +29,7 @@ export const lamb: TensorRule<typeof OPTIONS> = {
   decayInDirection: true,
   undefinedFor: (optimizer) =>
     optimizer.hasTrustRatio ? 'it applies the trust ratio itself, and twice is another algorithm' : null,
+  order: () => 'scale each step by the weights (LAMB)',
   docs: {
     summary: 'Scales the direction of each tensor to the norm of its parameters.',
     equation: 'u = r + βw; w ← w − η · (‖w‖/‖u‖) · u, for each tensor; ratio 1 if ‖w‖ or ‖u‖ is 0',

@@ -25,6 +25,7 @@ export const lars: TensorRule<typeof OPTIONS> = {
   options: OPTIONS,
   mainOption: 'trustCoefficient',
   afterWeightDecay: true,
+  order: () => 'scale each step by the weights (LARS)',
   docs: {
     summary: 'Gives every tensor a gradient whose norm is a fixed share of the norm of its parameters.',
     equation: 'g ← (g + βw) · c‖w‖/(‖g‖ + β‖w‖), for each tensor; factor 1 if ‖w‖ or ‖g‖ is 0',

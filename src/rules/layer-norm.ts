@@ -25,6 +25,7 @@ export const layerNorm: TensorRule<typeof OPTIONS> = {
   options: OPTIONS,
   mainOption: 'maxNorm',
   sweepOption: 'maxNorm',
+  order: ({ maxNorm }) => `clip each tensor’s norm at ${maxNorm}`,
   docs: {
     summary: 'Scales the gradient of each tensor by a factor of its own so that its norm is at most λ.',
     equation: 'g ← g · min(1, λ/‖g‖), for each tensor',

@@ -14,6 +14,7 @@ export const none: TensorRule = {
   loose: {},
   options: [],
   mainOption: null,
+  order: () => 'train without clipping',
   docs: {
     summary: 'Leaves every gradient as it is; the baseline of every comparison.',
     equation: 'g ← g',

@@ -37,6 +37,7 @@ export const rms: TensorRule<typeof OPTIONS> = {
       return 'stable-adamw compares g with the second moment v of Adam, and it keeps none';
     return null;
   },
+  order: ({ threshold }) => `clip the RMS of each update at ${threshold}`,
   docs: {
     summary: 'Divides the direction of a tensor by its root mean square where that is above a threshold.',
     equation: 'r ← r / max(1, RMS(u)/d); adafactor: u = r; stable-adamw: u = g/max(√v̂, ε)',

@@ -130,6 +130,8 @@ interface RuleBase<Specs extends readonly OptionSpec[]> {
   /** What a preset says of Adagrad's accumulator: left out for an optimizer that has none. */
   readonly accumulatorOptions?: readonly Specs[number]['name'][];
   readonly docs: RuleDocs;
+  /** As an order to somebody who knows no rule by its id; `preset` is the one that it starts from. */
+  order(options: OptionsOf<Specs>, preset?: string): string;
   /** Why the rule with these options is not defined for an optimizer; null where it is. */
   undefinedFor?(optimizer: OptimizerTraits, options: OptionsOf<Specs>): string | null;
   /** Options of the optimizer that the rule's own options replace. */

@@ -52,6 +52,7 @@ export const skipStep: ModelRule<
   loose: { sigmas: Number.POSITIVE_INFINITY },
   options: OPTIONS,
   mainOption: 'sigmas',
+  order: ({ sigmas }) => `leave out steps ${sigmas} deviations above the usual`,
   docs: {
     summary: 'Leaves a step out where its loss or its gradient norm is far above those of the steps before.',
     equation:

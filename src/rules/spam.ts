@@ -70,6 +70,7 @@ export const spam: EntryRule<typeof OPTIONS> = {
       since < rampSteps ? (FIRST_LEFT_OUT * (1 + Math.cos((Math.PI * since) / (rampSteps + 1)))) / 2 : 0;
     return { reset: since === 0, scale: 1 - left };
   },
+  order: ({ threshold }) => `clip squares above ${threshold} times the usual (SPAM)`,
   docs: {
     summary:
       'Clamps entries of the gradient whose square is far above Adam’s second moment; with `resetEvery` the moments begin anew every so many steps.',

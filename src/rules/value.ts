@@ -24,6 +24,7 @@ export const value: EntryRule<typeof OPTIONS> = {
   options: OPTIONS,
   mainOption: 'clipValue',
   sweepOption: 'clipValue',
+  order: ({ clipValue }) => `clip each gradient entry at ${clipValue}`,
   docs: {
     summary: 'Clamps every entry of the gradient to ±c, which changes its direction.',
     equation: 'g_i ← max(−c, min(c, g_i))',

@@ -58,6 +58,7 @@ export const zclip: ModelRule<
   loose: { zThreshold: Number.POSITIVE_INFINITY, maxNorm: Number.POSITIVE_INFINITY },
   options: OPTIONS,
   mainOption: 'zThreshold',
+  order: ({ zThreshold }) => `clip norms ${zThreshold} deviations above the usual (ZClip)`,
   docs: {
     summary: 'Clips the global norm when it stands out against a moving mean and deviation of its own past.',
     equation:

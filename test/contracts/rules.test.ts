@@ -8,6 +8,7 @@ import { describe, expect, it } from 'vitest';
 import { createStepper } from '../../src/replay/step.ts';
 import { copyTensors } from '../../src/replay/tensors.ts';
 import { optionsOf, type RulePart } from '../../src/rules/choice.ts';
+import { ruleOrder } from '../../src/rules/order.ts';
 import { parseRule } from '../../src/rules/parse.ts';
 import { RULES } from '../../src/rules/registry.ts';
 import type { ClipRule } from '../../src/rules/rule.ts';
@@ -25,6 +26,9 @@ describe.each(Object.values(RULES) as ClipRule[])('rule $id', (rule) => {
     expect(RULES[rule.id as keyof typeof RULES]).toBe(rule);
     expect(rule.docs.summary).toMatch(/\.$/);
     expect(rule.docs.equation).not.toBe('');
+    // It ends a sentence, and names no option.
+    expect(ruleOrder(rule.id)).toMatch(/^(clip|scale|leave out|train) [^:=]+$/);
+    expect(ruleOrder(rule.id)).not.toContain('undefined');
     if (rule.mainOption !== null)
       expect(optionsOf(rule).map((option) => option.name)).toContain(rule.mainOption);
     for (const preset of Object.keys(rule.presets ?? {}))

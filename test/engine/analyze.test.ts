@@ -91,7 +91,7 @@ it('tells what, when, which task, why, and which rule would have held, as the RE
   expect(page).toMatch(/Go back to [^:]*step-380\.pt and skip bad batches 400 to 407:/);
   const text = REPORT_FORMATS.text.render(report, { width: 400, colour: false, ascii: false });
   expect(text).toMatch(/why: the data changed \(shown by experiment\): .* the batch of step 400/);
-  expect(text).toMatch(/would have held, tried: skip bad batches 400 to 407; clip with global-norm:1/);
+  expect(text).toMatch(/would have held, tried: skip bad batches 400 to 407; clip the gradient norm at 1/);
   const markdown = REPORT_FORMATS.markdown.render(report, PLAIN);
   expect(markdown).toMatch(
     /\*\*Why\*\*: The data changed \\\(shown by experiment\\\)\. .* the batch of step 400/,

@@ -4,7 +4,7 @@ import { untried } from '../../src/cause/remedies.ts';
 import type { Remedy } from '../../src/model/cause.ts';
 import type { Finding } from '../../src/model/finding.ts';
 import { chartLines } from '../../src/reports/brief.ts';
-import { answerOf, triedSentence } from '../../src/reports/brief-answer.ts';
+import { answerOf, figureText, TRIED_FIGURES, triedSentence } from '../../src/reports/brief-answer.ts';
 import { leadingEvents } from '../../src/reports/run-events.ts';
 import { healthyRun, makeReport, makeRun, makeRunReport, makeSeries } from '../support/make-report.ts';
 
@@ -149,4 +149,84 @@ test.each([
   expect(told.text).toMatch(fix);
   // The losses of a replay are not those of the first line.
   expect(told.after).toBe(`Tried here: ends at 0.5 on good batches (without: ${finalLossWithout}).`);
+});
+
+test.each([
+  [[84, 85, 86], 'skip bad batches 84 to 86'],
+  [[84, 90, 91, 104], 'skip bad batches 84, 90 to 91 and 104'],
+  [[84], 'skip bad batch 84'],
+  // A range would tell to leave out good ones, too.
+  [[84, 88, 92, 96, 104], 'skip 5 bad batches between 84 and 104'],
+])('batches %j are told as those that they are', (steps, name) => {
+  const run = {
+    ...diverged(),
+    remedies: [{ ...tried('skip-batches', true), skipSteps: [steps[0]!, steps.at(-1)!] as const }],
+    replay: [{ mode: 'as-recorded', arm: { kind: 'skip-batches', steps } }] as never,
+  };
+  const answer = answerOf(run, makeReport([run]));
+  expect(answer.tried[0]!.name).toBe(name);
+  expect(answer.parts.find(({ label }) => label === 'Fix')?.text).toBe(
+    // Without a line to paste for the trainer the list is what a loader reads.
+    `Go back to step 100, or a checkpoint before it, and ${name} (their list: --report skip-list:skip.json).`,
+  );
+});
+
+test.each([
+  ['clippy:paper', 'clip with the paper’s Clippy', null, ' (explain clippy).'],
+  ['global-norm:1', 'clip the gradient norm at 1', 'max_grad_norm=1', ':'],
+  [
+    'agc:0.02+rms',
+    'clip at 2 % of the weights (AGC) and clip the RMS of each update at 1',
+    null,
+    ' (explain agc).',
+  ],
+  // What the words do not tell is told as it was asked for.
+  ['global-norm:1,semantics=optax', 'clip the gradient norm at 1 (global-norm:1,semantics=optax)', 'x', ':'],
+  // Of a report that a newer version wrote.
+  ['newrule:3', 'clip with newrule:3', null, ' (explain newrule).'],
+])('%s is told in words', (rule, name, paste, end) => {
+  const run = { ...diverged(), remedies: [{ ...tried('clip', true), rule, paste }] };
+  const answer = answerOf(run, makeReport([run]));
+  expect(answer.tried[0]!.name).toBe(name);
+  expect(answer.parts.find(({ label }) => label === 'Fix')?.text).toBe(
+    `Go back to step 100, or a checkpoint before it, and ${name}${end}`,
+  );
+});
+
+test.each([
+  [['watch'], ['click', 'like'], 'Task `watch` broke first (step 400), `click` and `like` 2 steps later.'],
+  [['watch', 'click'], [], 'Tasks `watch` and `click` broke first (step 400).'],
+])('%j before %j', (first, later, where) => {
+  const task = (name: string, onsetStep: number) => ({ name, class: 'full-divergence', onsetStep });
+  const run = {
+    ...diverged(),
+    tasks: [...first.map((name) => task(name, 400)), ...later.map((name) => task(name, 402))] as never,
+  };
+  expect(answerOf(run, makeReport([run])).parts[0]).toEqual({ label: 'Where', text: where });
+});
+
+test('where the run itself began, it is begun again', () => {
+  const run = diverged();
+  const first = run.attemptList[0]!.firstStep;
+  const told = (step: number): string[] => {
+    const rewind = { rewindToStep: step, rewindToCheckpoint: null } as never;
+    const one = {
+      ...run,
+      rewind,
+      remedies: [{ ...tried('raise-precision', true), from: { step, path: null } }],
+    };
+    const [back] = leadingEvents(one).filter(({ kind }) => kind === 'rewind');
+    return [back!.label, answerOf(one, makeReport([one])).parts.find(({ label }) => label === 'Fix')!.text];
+  };
+  expect(told(first)).toEqual(['begin again', 'Begin again and train in float32.']);
+  expect(told(first + 7)).toEqual([
+    `go back to ${first + 7}`,
+    `Go back to step ${first + 7}, or a checkpoint before it, and train in float32.`,
+  ]);
+});
+
+test('how hard a rule cuts at most is told as a share of a step, and that it cuts none', () => {
+  const [, , cut] = TRIED_FIGURES;
+  const told = (smallestFactor: number | null) => figureText(cut!, { smallestFactor } as never, '–');
+  expect([told(0.05), told(1), told(null)]).toEqual(['to 5 %', 'none', '–']);
 });
