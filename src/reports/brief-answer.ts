@@ -436,15 +436,15 @@ const INCIDENT_WORDS: Readonly<Record<string, string>> = {
   'non-finite': 'no number to the end',
 };
 
-/** Findings that the first lines do not tell: what else is wrong, gravest first. */
-function alsoOf(run: RunReport): string | null {
+/** Findings that the first lines do not tell, the gravest first; of a run that is well what it noted, or null. */
+function alsoOf(run: RunReport, noted: boolean): string | null {
   const told = new Set<string>(
     run.verdict.class === 'healthy' ? [] : [run.verdict.class, 'metric-collapse', 'reward-collapse'],
   );
   const kinds = new Map<string, { first: Finding; count: number }>();
   for (const finding of run.findings) {
     const { id, severity, more = 0 } = finding;
-    if (severity === 'note' || told.has(id)) continue;
+    if ((severity === 'note') !== noted || told.has(id)) continue;
     const known = kinds.get(id);
     kinds.set(id, { first: known?.first ?? finding, count: (known?.count ?? 0) + 1 + more });
   }
@@ -453,22 +453,32 @@ function alsoOf(run: RunReport): string | null {
   );
   const [worst, ...others] = sorted;
   if (worst === undefined) return null;
-  const nameOf = ({ first: { id, severity }, count }: (typeof sorted)[number]): string =>
-    `${INCIDENT_WORDS[id] ?? id}${count > 1 ? ` ×${count}` : ''} (${severity})`;
-  return `${nameOf(worst)}: ${inWords(worst.first, run.stepUnit)}${others.length === 0 ? '' : ` Also ${listed(others.map(nameOf))}.`}`;
+  const { id, severity } = worst.first;
+  const count = `${worst.count > 1 ? ` ×${worst.count}` : ''} (${severity})`;
+  const incident = INCIDENT_WORDS[id];
+  return [
+    ...(noted
+      ? []
+      : [incident === undefined ? `${findingTypeOf(id)?.title ?? id}${count}.` : `${incident}${count}:`]),
+    ...inWords(worst.first, run.stepUnit, noted),
+    ...(others.length === 0 ? [] : [`${plural(others.length, 'more kind')} of findings.`]),
+  ].join(' ');
 }
 
-/** A message of more characters is for who asks for all: the kind of the finding stands for it. */
+/** A message of more characters is for who asks for all: the title of the finding stands for it. */
 const LONG = 130;
 
-/** A finding without the words of the judge of incidents, which this page does not explain. */
-function inWords({ id, series, steps, message }: Finding, unit: StepUnit): string {
+/** A finding without the words of the judge of incidents, which this page does not explain; nothing where its title does. */
+function inWords({ id, series, steps, message }: Finding, unit: StepUnit, noted: boolean): string[] {
   if (id === 'capture-mismatch' && steps !== null)
-    return `from ${unit} ${formatCount(steps[0])} to ${formatCount(steps[1])} the weights moved as the recorded gradients do not explain.`;
-  if (!(VERDICT_CLASSES as readonly string[]).includes(id) || series === null || steps === null)
-    return inertName(message.length > LONG ? `${findingTypeOf(id)?.title ?? message}.` : message);
-  const [from, to] = steps;
-  return `\`${inertName(series)}\` from ${unit} ${formatCount(from)} to ${formatCount(to)}.`;
+    return [
+      `From ${unit} ${formatCount(steps[0])} to ${formatCount(steps[1])} the weights moved as the recorded gradients do not explain.`,
+    ];
+  if ((VERDICT_CLASSES as readonly string[]).includes(id) && series !== null && steps !== null)
+    return [`\`${inertName(series)}\` from ${unit} ${formatCount(steps[0])} to ${formatCount(steps[1])}.`];
+  if (message.length <= LONG) return [`${inertName(message).replace(/\.$/, '')}.`];
+  const title = findingTypeOf(id)?.title;
+  return title === undefined ? [inertName(message)] : noted ? [`${title}.`] : [];
 }
 
 /** Inputs that were lost in part, left unread or refused. */
@@ -484,7 +494,7 @@ export function troubleOf({ inputs, warnings }: Report): string | null {
 
 /** What the page says of a run. Pure. */
 export function answerOf(run: RunReport, report: Report): Answer {
-  const also = alsoOf(run);
+  const also = alsoOf(run, false);
   const trouble = troubleOf(report);
   const errors = run.findings.filter(({ severity }) => severity === 'error').length;
   const where = whereOf(run);
@@ -497,6 +507,7 @@ export function answerOf(run: RunReport, report: Report): Answer {
       : healthy && (also !== null || trouble !== null)
         ? 'doubtful'
         : CLASS_MOODS[run.verdict.class];
+  const noted = mood === 'good' ? alsoOf(run, true) : null;
   return {
     mood,
     title:
@@ -513,6 +524,7 @@ export function answerOf(run: RunReport, report: Report): Answer {
       ...(why === null ? [] : [{ label: 'Why', text: why }]),
       ...(fix === null ? [] : [{ label: 'Fix', ...fix }]),
       ...(also === null ? [] : [{ label: 'Also', text: also }]),
+      ...(noted === null ? [] : [{ label: 'Noted', text: noted }]),
       ...(trouble === null ? [] : [{ label: 'Beware', text: trouble }]),
     ],
     tried: triedOf(run),

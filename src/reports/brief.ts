@@ -65,7 +65,7 @@ function fitted(text: string, most: number, width: number, indent: string): stri
   const last = lines[most - 1]!;
   return [
     ...lines.slice(0, -1),
-    textWidth(last) + 2 <= width ? `${last} …` : `${last.slice(0, width - 2)} …`,
+    textWidth(last) + 2 <= width ? `${last} …` : `${last.slice(0, width - 2).replace(/ \S*$/, '')} …`,
   ];
 }
 
@@ -100,7 +100,8 @@ export function answerLines(
   const parts =
     tried === null ? answer.parts : answer.parts.toSpliced(fix + 1, 0, { label: 'Tried', text: tried });
   if (parts.length === 0) return lines;
-  lines.push('');
+  // What is well takes as few lines as it can.
+  if (mood !== 'good') lines.push('');
   // What comes after has a line each at least.
   let room = ANSWER_ROWS - lines.length;
   const indent = ' '.repeat(GUTTER);
@@ -173,7 +174,9 @@ function moreLine(run: RunReport, report: Report, { checked }: Answer, width: nu
   const kind =
     run.findings.find(({ severity }) => severity !== 'note')?.id ??
     report.warnings[0]?.id ??
-    (run.verdict.class === 'inconclusive' ? run.findings[0]?.id : undefined);
+    (run.verdict.class === 'inconclusive' || run.verdict.class === 'healthy'
+      ? run.findings[0]?.id
+      : undefined);
   const parts = [
     '--verbose',
     '--report html:report.html',
@@ -181,7 +184,8 @@ function moreLine(run: RunReport, report: Report, { checked }: Answer, width: nu
   ];
   const line = (): string => `  ${checked === null ? '' : `${checked}. `}More: ${parts.join(' · ')}`;
   // What may go first is what stands before the last, which is the most of use.
-  while (parts.length > 1 && line().length > width) parts.splice(checked === null ? -2 : -1, 1);
+  while (parts.length > 1 && line().length > width)
+    parts.splice(checked === null || parts.length > 2 ? -2 : -1, 1);
   return line();
 }
 

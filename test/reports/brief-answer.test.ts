@@ -3,7 +3,7 @@ import { expect, test } from 'vitest';
 import { untried } from '../../src/cause/remedies.ts';
 import type { Remedy } from '../../src/model/cause.ts';
 import type { Finding } from '../../src/model/finding.ts';
-import { chartLines } from '../../src/reports/brief.ts';
+import { briefRun, chartLines } from '../../src/reports/brief.ts';
 import { answerOf, figureText, TRIED_FIGURES, triedSentence } from '../../src/reports/brief-answer.ts';
 import { leadingEvents } from '../../src/reports/run-events.ts';
 import { healthyRun, makeReport, makeRun, makeRunReport, makeSeries } from '../support/make-report.ts';
@@ -229,4 +229,37 @@ test('how hard a rule cuts at most is told as a share of a step, and that it cut
   const [, , cut] = TRIED_FIGURES;
   const told = (smallestFactor: number | null) => figureText(cut!, { smallestFactor } as never, '–');
   expect([told(0.05), told(1), told(null)]).toEqual(['to 5 %', 'none', '–']);
+});
+
+test('what a run that is well noted is told, in the words of the finding, and its page has no blank line', () => {
+  const note = (id: string, message: string): Finding =>
+    ({ ...brokenTensor('note'), id, message }) as Finding;
+  const well = makeRunReport(healthyRun());
+  const jump = note('learning-rate-anomaly', '"lr" rises 102.6-fold to 0.362 at step 94');
+  const slow = note('slow-growth', `"loss" grows ${'on and '.repeat(20)}on.`);
+  const options = { width: 100, colour: false, ascii: false, rows: 24 };
+  const pageOf = (...findings: Finding[]): string[] => {
+    const run = { ...well, findings };
+    return briefRun(run, makeReport([run]), options);
+  };
+  expect(pageOf()).toHaveLength(3);
+  expect(pageOf(jump)[2]).toBe(`  Noted   ${jump.message}.`);
+  expect(pageOf(jump)).toHaveLength(4);
+  expect(pageOf(jump, slow)[2]).toBe(`  Noted   ${jump.message}. 1 more kind of findings.`);
+  expect(pageOf(slow)[2]).toBe('  Noted   The loss grows slowly above its best level.');
+  expect(pageOf(jump)[3]).toContain('explain learning-rate-anomaly');
+  // One that is not well tells what is wrong, and no notes.
+  const broken = { ...diverged(), findings: [jump] };
+  expect(answerOf(broken, makeReport([broken])).parts.map(({ label }) => label)).not.toContain('Noted');
+});
+
+test.each([
+  [
+    brokenTensor('error').message,
+    'Parameters or optimizer state are NaN or infinite (error). 3 values of "w" are not finite.',
+  ],
+  [`${'long '.repeat(40)}.`, 'Parameters or optimizer state are NaN or infinite (error).'],
+])('a finding is told by its title and its words: %s', (message, told) => {
+  const run = { ...diverged(), findings: [{ ...brokenTensor('error'), message }] };
+  expect(answerOf(run, makeReport([run])).parts.find(({ label }) => label === 'Also')?.text).toBe(told);
 });
