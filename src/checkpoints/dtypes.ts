@@ -25,6 +25,8 @@ export const DTYPE_BYTES: Readonly<Record<Dtype, number>> = {
   C128: 16,
 };
 
+export const isHalf = (dtype: Dtype): dtype is 'F16' | 'BF16' => dtype === 'F16' || dtype === 'BF16';
+
 export const isFloating = (dtype: Dtype): boolean => /^(F|BF|C)/.test(dtype);
 
 const hostIsBigEndian = endianness() === 'BE';
@@ -42,28 +44,39 @@ function smallFloat(bits: number, exponentBits: number, mantissaBits: number): n
     : sign * (1 + mantissa * 2 ** -mantissaBits) * 2 ** (exponent - bias);
 }
 
+/** How all values of a type of 8 or 16 bits are made, by what is stored. */
+const TABLES = {
+  F16: () => Float32Array.from({ length: 65536 }, (_, bits) => smallFloat(bits, 5, 10)),
+  BF16: () => widened(Uint16Array.from({ length: 65536 }, (_, bits) => bits)),
+  F8_E5M2: () => Float32Array.from({ length: 256 }, (_, bits) => smallFloat(bits, 5, 2)),
+  // E4M3 has no infinities: only the all-ones pattern is NaN, the rest of that exponent counts on to 448.
+  F8_E4M3: () =>
+    Float32Array.from({ length: 256 }, (_, bits) =>
+      (bits & 0x7f) === 0x7f
+        ? Number.NaN
+        : (bits & 0x78) === 0x78
+          ? (bits & 0x80 ? -1 : 1) * (1 + (bits & 7) / 8) * 256
+          : smallFloat(bits, 4, 3),
+    ),
+} satisfies Partial<Record<Dtype, () => Float32Array>>;
+
 const tables = new Map<Dtype, Float32Array>();
 
-/** All values of a type of 8 or 16 bits, made on first use: a look-up is several times faster than the arithmetic. */
-function tableOf(dtype: 'F16' | 'F8_E4M3' | 'F8_E5M2'): Float32Array {
+/** All values of a type, made on first use: a look-up is several times faster than the arithmetic. */
+export function everyValueOf(dtype: keyof typeof TABLES): Float32Array {
   let table = tables.get(dtype);
   if (table === undefined) {
-    table =
-      dtype === 'F16'
-        ? Float32Array.from({ length: 65536 }, (_, bits) => smallFloat(bits, 5, 10))
-        : dtype === 'F8_E5M2'
-          ? Float32Array.from({ length: 256 }, (_, bits) => smallFloat(bits, 5, 2))
-          : // E4M3 has no infinities: only the all-ones pattern is NaN, the rest of that exponent counts on to 448.
-            Float32Array.from({ length: 256 }, (_, bits) =>
-              (bits & 0x7f) === 0x7f
-                ? Number.NaN
-                : (bits & 0x78) === 0x78
-                  ? (bits & 0x80 ? -1 : 1) * (1 + (bits & 7) / 8) * 256
-                  : smallFloat(bits, 4, 3),
-            );
+    table = TABLES[dtype]();
     tables.set(dtype, table);
   }
   return table;
+}
+
+/** The upper half of the bits of a float32 each. */
+function widened(bits: Uint16Array): Float32Array {
+  const wide = new Uint32Array(bits.length);
+  for (let i = 0; i < bits.length; i++) wide[i] = bits[i]! << 16;
+  return new Float32Array(wide.buffer);
 }
 
 /** Reverses the bytes of every unit of `width`, in place. */
@@ -105,21 +118,17 @@ export function decodeValues(bytes: Uint8Array, dtype: Dtype, bigEndian = false)
     case 'C64':
       return new Float32Array(buffer, byteOffset, length);
     case 'F16': {
-      const table = tableOf(dtype);
+      const table = everyValueOf(dtype);
       const bits = new Uint16Array(buffer, byteOffset, length);
       const values = new Float32Array(length);
       for (let i = 0; i < length; i++) values[i] = table[bits[i]!]!;
       return values;
     }
-    case 'BF16': {
-      const bits = new Uint16Array(buffer, byteOffset, length);
-      const wide = new Uint32Array(length);
-      for (let i = 0; i < length; i++) wide[i] = bits[i]! << 16;
-      return new Float32Array(wide.buffer);
-    }
+    case 'BF16':
+      return widened(new Uint16Array(buffer, byteOffset, length));
     case 'F8_E4M3':
     case 'F8_E5M2': {
-      const table = tableOf(dtype);
+      const table = everyValueOf(dtype);
       const values = new Float32Array(length);
       for (let i = 0; i < length; i++) values[i] = table[own[i]!]!;
       return values;

@@ -1,18 +1,22 @@
 /** What every format hands back: a list of tensors, each with a way to stream its values. */
 
 import type { Extent } from '../bytes/source.ts';
-import type { Checkpoint, TensorData, TensorInfo } from '../model/checkpoint.ts';
+import type { Checkpoint, Dtype, TensorData, TensorInfo } from '../model/checkpoint.ts';
 import { diagError } from '../model/errors.ts';
 import type { LossReason } from '../model/log.ts';
-import { valuesPer } from './dtypes.ts';
+import { isHalf, valuesPer } from './dtypes.ts';
 import { accountOf, type LostTensors, type StoredBytes } from './stored-bytes.ts';
 
 export interface LazyTensor {
   readonly info: TensorInfo;
   /** Where its bytes lie in the file, or files, of the checkpoint. Reads no more than headers. */
   extents(): readonly Extent[] | Promise<readonly Extent[]>;
-  /** The values in row-major order, in one or more pieces of at most a few MiB, all of one array type. */
-  stream(): AsyncIterable<TensorData>;
+  /**
+   * The values in row-major order, in one or more pieces of at most a few MiB, all of one array type.
+   *
+   * @param as another type, of the same width, that the bytes are taken for; a format may leave it out of account
+   */
+  stream(as?: Dtype): AsyncIterable<TensorData>;
 }
 
 interface Parts extends Omit<Checkpoint, 'kind' | 'tensors' | 'read' | 'stream' | 'account'> {
@@ -55,7 +59,10 @@ export function lazyCheckpoint({ stored, ...parts }: Parts, tensors: readonly La
       const { info, stream } = find(name);
       return joinPieces(stream(), info.elements * valuesPer(info.dtype));
     },
-    stream: (name) => find(name).stream(),
+    stream: (name, as) => {
+      const { info, stream } = find(name);
+      return stream(as === 'bits' && isHalf(info.dtype) ? 'U16' : undefined);
+    },
     account: async (unreadable = new Map()) => {
       const read: Extent[] = [];
       const damaged: LostTensors[] = [];

@@ -91,7 +91,11 @@ async function openIndex(source: ByteSource): Promise<Checkpoint> {
       close,
     },
     shards.flatMap((shard) =>
-      shard.tensors.map((info) => ({ info, extents: () => [], stream: () => shard.stream(info.name) })),
+      shard.tensors.map((info) => ({
+        info,
+        extents: () => [],
+        stream: (as) => shard.stream(info.name, as === undefined ? undefined : 'bits'),
+      })),
     ),
   );
   return {

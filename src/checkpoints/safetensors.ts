@@ -186,7 +186,7 @@ async function openSafetensors(source: ByteSource): Promise<Checkpoint> {
           ...roleOfName(name, dtype),
         },
         extents: () => [place({ begin, end })],
-        stream: () => decodeRange(source, dataStart + begin, elements, dtype),
+        stream: (as = dtype) => decodeRange(source, dataStart + begin, elements, as),
       }),
     );
   return lazyCheckpoint(

@@ -2,6 +2,7 @@
 import { endianness } from 'node:os';
 import type { Checkpoint, TensorData, TensorStatistics } from '../model/checkpoint.ts';
 import { countNonFinite } from '../model/order-statistics.ts';
+import { everyValueOf, isHalf } from './dtypes.ts';
 
 /** Entries that are summed plainly before the sums are combined with compensation. */
 const BLOCK = 1024;
@@ -21,15 +22,41 @@ export async function tensorStatistics(
   onEntries?: (count: number) => void,
 ): Promise<TensorStatistics> {
   const statistics = statisticsCollector();
-  for await (const piece of checkpoint.stream(name)) {
-    statistics.add(piece);
+  const { dtype, elements } = checkpoint.tensors.find((info) => info.name === name)!;
+  if (!isHalf(dtype) || elements < 2 * PATTERNS) {
+    for await (const piece of checkpoint.stream(name)) {
+      statistics.add(piece);
+      onEntries?.(piece.length);
+    }
+    return statistics.result();
+  }
+  const counts = elements < 2 ** 32 ? new Uint32Array(PATTERNS) : new Float64Array(PATTERNS);
+  for await (const piece of checkpoint.stream(name, 'bits')) {
+    if (piece instanceof Uint16Array) countPatterns(piece, counts);
+    else statistics.add(piece);
     onEntries?.(piece.length);
   }
+  statistics.addCounted(everyValueOf(dtype), counts);
   return statistics.result();
 }
 
+/** So many values has a float of 16 bits. Counting how often each occurs takes a third of decoding and adding them all. */
+const PATTERNS = 65536;
+
+function countPatterns(piece: Uint16Array, counts: Uint32Array | Float64Array): void {
+  for (let i = 0; i < piece.length; i++) {
+    const bits = piece[i]!;
+    counts[bits] = counts[bits]! + 1;
+  }
+}
+
 /** Collects the statistics of values that come in pieces. */
-export function statisticsCollector(): { add(values: TensorData): void; result(): TensorStatistics } {
+export function statisticsCollector(): {
+  add(values: TensorData): void;
+  /** Values that occur so many times each. */
+  addCounted(values: ArrayLike<number>, counts: ArrayLike<number>): void;
+  result(): TensorStatistics;
+} {
   let count = 0;
   let sum = 0;
   let compensation = 0;
@@ -120,6 +147,22 @@ export function statisticsCollector(): { add(values: TensorData): void; result()
       count += numbers.length;
       for (let start = 0; start < numbers.length; start += BLOCK)
         addBlock(numbers, start, Math.min(start + BLOCK, numbers.length));
+    },
+    addCounted: (values, counts) => {
+      for (let k = 0; k < counts.length; k++) {
+        const times = counts[k]!;
+        const value = values[k]!;
+        if (times === 0) continue;
+        count += times;
+        if (Number.isNaN(value)) nan += times;
+        else if (value === Number.POSITIVE_INFINITY) posInf += times;
+        else if (value === Number.NEGATIVE_INFINITY) negInf += times;
+        else {
+          addSum(value * times);
+          addSquares(value * value * times, 1);
+          addRange(value, value);
+        }
+      }
     },
     result: () => ({
       count,

@@ -106,8 +106,12 @@ export interface Checkpoint {
    * @param unreadable tensors that turned out damaged when they were read, and how
    */
   account(unreadable?: ReadonlyMap<string, LossReason>): Promise<Account>;
-  /** The same in pieces of at most a few MiB, for tensors larger than memory should hold. */
-  stream(name: string): AsyncIterable<TensorData>;
+  /**
+   * The same in pieces of at most a few MiB, for tensors larger than memory should hold.
+   *
+   * @param as `bits`: floats of 16 bits come as they are stored, in a Uint16Array, from a format that stores them plainly
+   */
+  stream(name: string, as?: 'bits'): AsyncIterable<TensorData>;
   /** Reads what holds the tensors to its end, where a container has a checksum over it. @throws checksum-mismatch */
   verify?(): Promise<void>;
   close(): Promise<void>;

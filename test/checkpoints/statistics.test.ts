@@ -1,7 +1,10 @@
 /** Sums and norms at the ends of float64, against closed forms and exact scalings. */
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { statisticsCollector } from '../../src/checkpoints/statistics.ts';
+import { bytesSource } from '../../src/bytes/source.ts';
+import { openCheckpointSource } from '../../src/checkpoints/registry.ts';
+import { statisticsCollector, tensorStatistics } from '../../src/checkpoints/statistics.ts';
+import type { Checkpoint } from '../../src/model/checkpoint.ts';
 
 const statisticsOf = (...pieces: readonly number[][]) => {
   const collector = statisticsCollector();
@@ -49,5 +52,45 @@ describe('the norm of a tensor', () => {
     );
     expect(found).toEqual({ count: 6, sum: -1, norm: 5, min: -4, max: 3, nan: 1, posInf: 1, negInf: 1 });
     expect(statisticsOf([Number.NaN])).toMatchObject({ sum: 0, norm: 0, min: null, max: null });
+  });
+});
+
+describe('values of 16 bits', () => {
+  const N = 200_000;
+  /** Every pattern three times or four, in another order: NaN, infinities, both zeros and subnormals among them. */
+  const patterns = Uint16Array.from({ length: N }, (_, i) => Math.imul(i, 40_503));
+
+  const checkpointOf = async (dtype: 'F16' | 'BF16', bits: Uint16Array): Promise<Checkpoint> => {
+    const header = JSON.stringify({ w: { dtype, shape: [bits.length], data_offsets: [0, 2 * bits.length] } });
+    const head = Buffer.alloc(8);
+    head.writeBigUInt64LE(BigInt(header.length));
+    const bytes = Buffer.concat([head, Buffer.from(header), Buffer.from(bits.buffer)]);
+    return openCheckpointSource(bytesSource('half.safetensors', new Uint8Array(bytes)));
+  };
+
+  it.each([
+    ['BF16', 'every pattern', patterns],
+    ['F16', 'every pattern', patterns],
+    ['BF16', 'zeros', new Uint16Array(N)],
+    ['F16', 'no finite value', new Uint16Array(N).fill(0x7c00)],
+  ] as const)('are counted, %s, %s, to what decoding and adding them gives', async (dtype, _, bits) => {
+    const checkpoint = await checkpointOf(dtype, bits);
+    const decoded = statisticsCollector();
+    for await (const piece of checkpoint.stream('w')) {
+      expect(piece).toBeInstanceOf(Float32Array);
+      decoded.add(piece);
+    }
+    const { sum, norm, ...counts } = decoded.result();
+    const found = await tensorStatistics(checkpoint, 'w');
+    expect(found).toMatchObject(counts);
+    expect(found.count).toBe(N);
+    expect(Math.abs(found.norm - norm)).toBeLessThanOrEqual(1e-14 * norm);
+    // Both cancel from sums of this size.
+    expect(Math.abs(found.sum - sum)).toBeLessThanOrEqual(1e-12 * norm * Math.sqrt(N));
+  });
+
+  it('come as they are stored where they are asked for so', async () => {
+    const checkpoint = await checkpointOf('BF16', patterns);
+    for await (const piece of checkpoint.stream('w', 'bits')) expect(piece).toEqual(patterns);
   });
 });

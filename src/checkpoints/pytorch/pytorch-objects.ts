@@ -385,7 +385,7 @@ export function torchObjects(
     tensors.push({
       info,
       extents: () => [extentOf(view, storage)],
-      stream: () => streamView(view, storage),
+      stream: (as = view.dtype) => streamView({ ...view, dtype: as }, storage),
     });
     if (context.id !== undefined) context.optimizer!.slots.push({ tensor: name, id: context.id, shape });
     // model.parameters() gives a tied parameter once, under its first name.
