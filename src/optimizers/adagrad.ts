@@ -2,7 +2,7 @@ import { type AdagradNumbers, adagradDirection } from '../kernels/adagrad-direct
 import type { Heap } from '../kernels/heap.ts';
 import { NOT_NEGATIVE, type OptionSpec, type OptionsOf } from '../model/options.ts';
 import type { Values } from '../tensor/values.ts';
-import type { Optimizer, Slots } from './optimizer.ts';
+import { forKernel, type Optimizer, type Slots } from './optimizer.ts';
 
 const OPTIONS = [
   {
@@ -43,9 +43,6 @@ const OPTIONS = [
 
 type AdagradOptions = OptionsOf<typeof OPTIONS>;
 
-/** Below this, making ready for the kernel costs more than it saves. */
-const KERNEL_ENTRIES = 512;
-
 /** Whether g² is in the root, and ε inside and outside of it. */
 const rootNumbers = ({ accumulator, epsilon, epsilonInside }: AdagradOptions, scale = 1): AdagradNumbers => ({
   before: accumulator === 'standard',
@@ -77,12 +74,8 @@ function byKernel(g: Values, out: Values, accumulator: Values, numbers: AdagradN
       accumulator as Float32Array,
       numbers,
     );
-  return g.length >= KERNEL_ENTRIES &&
-    g instanceof Float32Array &&
-    out instanceof Float32Array &&
-    accumulator instanceof Float32Array
-    ? adagradDirection(g, out, accumulator, numbers)
-    : 0;
+  const fitting = forKernel(g, out, accumulator);
+  return fitting === undefined ? 0 : adagradDirection(...fitting, numbers);
 }
 
 /** Adagrad in the forms of TensorFlow, PyTorch, the Clippy paper and TensorFlow Recommenders. */

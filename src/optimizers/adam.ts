@@ -1,5 +1,6 @@
+import { momentDirection } from '../kernels/moment-directions.ts';
 import { NOT_NEGATIVE, type OptionSpec, type OptionsOf } from '../model/options.ts';
-import type { KerasForm, Optimizer, Slots, StepContext } from './optimizer.ts';
+import { forKernel, type KerasForm, type Optimizer, type Slots, type StepContext } from './optimizer.ts';
 
 const OPTIONS = [
   { name: 'beta1', type: 'number', default: 0.9, min: 0, max: 1, meaning: 'β₁, smoothing of the mean' },
@@ -16,13 +17,18 @@ const OPTIONS = [
 
 type AdamOptions = OptionsOf<typeof OPTIONS>;
 
+/** What √v is multiplied by, and what is added. */
+function rootNumbers({ beta2, epsilon, epsilonHat }: AdamOptions, { step }: Pick<StepContext, 'step'>) {
+  const correction = 1 / Math.sqrt(1 - beta2 ** step);
+  return { correction, epsilon: epsilon * (epsilonHat ? correction : 1) };
+}
+
 /** √v̂ + ε, with the largest v so far for amsgrad. */
-function rootOfMoment(slots: Slots, options: AdamOptions, { step }: Pick<StepContext, 'step'>) {
+function rootOfMoment(slots: Slots, options: AdamOptions, context: Pick<StepContext, 'step'>) {
   const v = slots.v!;
   const largest = slots.v_max;
   const { beta2 } = options;
-  const correction = 1 / Math.sqrt(1 - beta2 ** step);
-  const epsilon = options.epsilon * (options.epsilonHat ? correction : 1);
+  const { correction, epsilon } = rootNumbers(options, context);
   return (i: number, g: number): number => {
     v[i] = beta2 * v[i]! + (1 - beta2) * g * g;
     let square = v[i]!;
@@ -68,8 +74,16 @@ const shared = {
   preconditioner: rootOfMoment,
   direction: (g, out, slots, options, context) => {
     const m = slots.m!;
-    const { beta1 } = options;
+    const { beta1, beta2 } = options;
     const correction = 1 / meanBias(options, context.step);
+    const fitting = slots.v_max === undefined ? forKernel(g, out, slots.v!, m) : undefined;
+    if (fitting !== undefined) {
+      const [gradient, direction, v, mean] = fitting;
+      const root = rootNumbers(options, context);
+      const moment = { decay: beta2, inside: 0, scale: root.correction, outside: root.epsilon };
+      momentDirection(gradient, direction, v, moment, { m: mean, decay: beta1, scale: correction });
+      return;
+    }
     const rootOf = rootOfMoment(slots, options, context);
     for (let i = 0; i < g.length; i++) {
       const x = g[i]!;

@@ -108,3 +108,15 @@ export interface Optimizer<Specs extends readonly OptionSpec[] = readonly Option
    */
   stabilityLimit?(options: OptionsOf<Specs>, context: StepContext): StabilityLimit;
 }
+
+/** Below this, making ready for a kernel costs more than it saves. */
+const KERNEL_ENTRIES = 512;
+
+/** The arrays, where a kernel on float32 takes them and saves time. */
+export function forKernel<Arrays extends readonly [Values, ...Values[]]>(
+  ...arrays: Arrays
+): { [K in keyof Arrays]: Float32Array } | undefined {
+  return arrays[0].length >= KERNEL_ENTRIES && arrays.every((one) => one instanceof Float32Array)
+    ? (arrays as { [K in keyof Arrays]: Float32Array })
+    : undefined;
+}

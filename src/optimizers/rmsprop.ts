@@ -1,5 +1,6 @@
+import { momentDirection } from '../kernels/moment-directions.ts';
 import { NOT_NEGATIVE, type OptionSpec, type OptionsOf } from '../model/options.ts';
-import type { Optimizer, Slots } from './optimizer.ts';
+import { forKernel, type Optimizer, type Slots } from './optimizer.ts';
 
 const OPTIONS = [
   { name: 'rho', type: 'number', default: 0.99, min: 0, max: 1, meaning: 'ρ, PyTorch’s alpha' },
@@ -20,13 +21,18 @@ const OPTIONS = [
   },
 ] as const satisfies readonly OptionSpec[];
 
+type RmspropOptions = OptionsOf<typeof OPTIONS>;
+
+/** What is added to v, and to its root. */
+const rootNumbers = ({ epsilon, epsilonInside }: RmspropOptions) =>
+  epsilonInside ? { inside: epsilon, outside: 0 } : { inside: 0, outside: epsilon };
+
 /** √v + ε or √(v + ε); of the centered form v less the square of the mean. */
-function rootOfMean(slots: Slots, options: OptionsOf<typeof OPTIONS>) {
+function rootOfMean(slots: Slots, options: RmspropOptions) {
   const v = slots.v!;
   const mean = slots.m;
-  const { rho, epsilon } = options;
-  const inside = options.epsilonInside ? epsilon : 0;
-  const outside = options.epsilonInside ? 0 : epsilon;
+  const { rho } = options;
+  const { inside, outside } = rootNumbers(options);
   return (i: number, g: number): number => {
     v[i] = rho * v[i]! + (1 - rho) * g * g;
     let square = v[i]!;
@@ -78,8 +84,13 @@ export const rmsprop: Optimizer<typeof OPTIONS> = {
   rowwise: () => false,
   preconditioner: rootOfMean,
   direction: (g, out, slots, options, { learningRate }) => {
-    const rootOf = rootOfMean(slots, options);
     const { momentum } = slots;
+    const fitting = momentum === undefined && slots.m === undefined ? forKernel(g, out, slots.v!) : undefined;
+    if (fitting !== undefined) {
+      momentDirection(...fitting, { decay: options.rho, scale: 1, ...rootNumbers(options) });
+      return;
+    }
+    const rootOf = rootOfMean(slots, options);
     const mu = options.momentum;
     const unit = options.learningRateInside ? learningRate : 1;
     for (let i = 0; i < g.length; i++) {
