@@ -14,7 +14,20 @@ function scratchInMemory(): { TMPDIR?: string } {
   }
 }
 
+const FAST_ENV = process.env.TMPDIR === undefined ? scratchInMemory() : {};
+
 const LONG = 'test/**/*.long.test.ts';
+
+/**
+ * Fast tests with a process for each file: those that load TensorFlow.js, whose backend is of the whole process, and
+ * those that replace a module. The others share a process, so that the sources are loaded once and not 150 times.
+ */
+const ALONE = [
+  'test/{autodiff,curvature,engine,kernels,recorders,replay}/**/*.test.ts',
+  'test/bytes/atomic-write.test.ts',
+  'test/captures/account-fuzz.test.ts',
+  'test/gate/faults.test.ts',
+];
 
 export default defineConfig({
   test: {
@@ -32,8 +45,18 @@ export default defineConfig({
         test: {
           name: 'fast',
           include: ['test/**/*.test.ts'],
+          exclude: [LONG, ...ALONE],
+          isolate: false,
+          env: FAST_ENV,
+        },
+      },
+      {
+        extends: true,
+        test: {
+          name: 'fast-alone',
+          include: ALONE,
           exclude: [LONG],
-          env: process.env.TMPDIR === undefined ? scratchInMemory() : {},
+          env: FAST_ENV,
         },
       },
       {
