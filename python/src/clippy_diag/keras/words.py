@@ -122,7 +122,8 @@ def view_of(value: Any) -> np.ndarray:
         inside = inside.read_value()
     if hasattr(inside, "detach"):
         inside = inside.detach().cpu()
-    return np.asarray(inside.numpy() if hasattr(inside, "numpy") else inside)
+    # By the buffer protocol: TensorFlow's own `numpy` copies.
+    return np.asarray(inside)
 
 
 def plain(array: np.ndarray) -> Array:
