@@ -9,7 +9,7 @@ import { decidingSeries } from '../model/deciding-series.ts';
 import { type Finding, SEVERITIES } from '../model/finding.ts';
 import { formatCount, formatNumber } from '../model/format-number.ts';
 import { inertName } from '../model/inert-text.ts';
-import { type Incident, type Report, type RunReport, VERDICT_CLASSES } from '../model/report.ts';
+import type { Incident, Report, RunReport } from '../model/report.ts';
 import type { StepUnit } from '../model/run.ts';
 import { CLASS_MOODS, type Mood } from './class-paint.ts';
 import { lossesOf } from './input-losses.ts';
@@ -337,6 +337,24 @@ function fixOf(run: RunReport): { text: string; code?: string; after?: string } 
     const { text, ...code } = orderOf(run, held);
     return { text: capital(text), ...code, after: triedWords(run, held) };
   }
+  const resumed = run.cause?.evidence.some(({ id }) => id === 'resume')
+    ? 'Start again with what the run was first launched with. '
+    : '';
+  const unsure = remedies.find(
+    ({ tried, holds, finalLoss, finalLossWithout }) =>
+      tried !== null &&
+      holds === null &&
+      finalLoss !== null &&
+      finalLoss < (finalLossWithout ?? Number.MAX_VALUE),
+  );
+  if (unsure !== undefined) {
+    const { text, ...code } = orderOf(run, unsure);
+    return {
+      text: resumed === '' ? `Try: ${text}` : `${resumed}Or try: ${text}`,
+      ...code,
+      after: `${triedWords(run, unsure)} Too little was recorded to be sure that it holds.`,
+    };
+  }
   const failed = remedies.filter(({ holds }) => holds === false).length;
   const open = remedies.find(({ tried, action }) => tried === null && action !== 'rewind');
   const none =
@@ -350,9 +368,6 @@ function fixOf(run: RunReport): { text: string; code?: string; after?: string } 
       text: `${none}Try: ${inertName(open.statement).replace(/(; not tried)?\.?$/, '')} (not tried here).`,
       ...(open.paste === null ? {} : { code: open.paste }),
     };
-  const resumed = run.cause?.evidence.some(({ id }) => id === 'resume')
-    ? 'Start again with what the run was first launched with. '
-    : '';
   const advice = run.advice[0];
   const text = none + resumed + (advice === undefined ? '' : inertName(advice));
   return text === '' ? null : { text: text.trim() };
@@ -453,32 +468,26 @@ function alsoOf(run: RunReport, noted: boolean): string | null {
   );
   const [worst, ...others] = sorted;
   if (worst === undefined) return null;
-  const { id, severity } = worst.first;
-  const count = `${worst.count > 1 ? ` ×${worst.count}` : ''} (${severity})`;
-  const incident = INCIDENT_WORDS[id];
+  const { severity } = worst.first;
+  const kind = `${capital(severity)}${worst.count > 1 ? ` ×${worst.count}` : ''}: `;
   return [
-    ...(noted
-      ? []
-      : [incident === undefined ? `${findingTypeOf(id)?.title ?? id}${count}.` : `${incident}${count}:`]),
-    ...inWords(worst.first, run.stepUnit, noted),
-    ...(others.length === 0 ? [] : [`${plural(others.length, 'more kind')} of findings.`]),
+    `${noted ? '' : kind}${inWords(worst.first, run.stepUnit)}`,
+    ...(others.length === 0 ? [] : [`${plural(others.length, 'more finding')}.`]),
   ].join(' ');
 }
 
 /** A message of more characters is for who asks for all: the title of the finding stands for it. */
 const LONG = 130;
 
-/** A finding without the words of the judge of incidents, which this page does not explain; nothing where its title does. */
-function inWords({ id, series, steps, message }: Finding, unit: StepUnit, noted: boolean): string[] {
+/** A finding without the words of the judge of incidents, which this page does not explain. */
+function inWords({ id, series, steps, message }: Finding, unit: StepUnit): string {
   if (id === 'capture-mismatch' && steps !== null)
-    return [
-      `From ${unit} ${formatCount(steps[0])} to ${formatCount(steps[1])} the weights moved as the recorded gradients do not explain.`,
-    ];
-  if ((VERDICT_CLASSES as readonly string[]).includes(id) && series !== null && steps !== null)
-    return [`\`${inertName(series)}\` from ${unit} ${formatCount(steps[0])} to ${formatCount(steps[1])}.`];
-  if (message.length <= LONG) return [`${inertName(message).replace(/\.$/, '')}.`];
-  const title = findingTypeOf(id)?.title;
-  return title === undefined ? [inertName(message)] : noted ? [`${title}.`] : [];
+    return `from ${unit} ${formatCount(steps[0])} to ${formatCount(steps[1])} the weights moved as the recorded gradients do not explain.`;
+  const incident = INCIDENT_WORDS[id];
+  if (incident !== undefined && series !== null && steps !== null)
+    return `${incident}, \`${inertName(series)}\` from ${unit} ${formatCount(steps[0])} to ${formatCount(steps[1])}.`;
+  const words = message.length > LONG ? (findingTypeOf(id)?.title ?? message) : message;
+  return `${inertName(words).replace(/\.$/, '')}.`;
 }
 
 /** Inputs that were lost in part, left unread or refused. */

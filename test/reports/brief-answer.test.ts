@@ -245,7 +245,7 @@ test('what a run that is well noted is told, in the words of the finding, and it
   expect(pageOf()).toHaveLength(3);
   expect(pageOf(jump)[2]).toBe(`  Noted   ${jump.message}.`);
   expect(pageOf(jump)).toHaveLength(4);
-  expect(pageOf(jump, slow)[2]).toBe(`  Noted   ${jump.message}. 1 more kind of findings.`);
+  expect(pageOf(jump, slow)[2]).toBe(`  Noted   ${jump.message}. 1 more finding.`);
   expect(pageOf(slow)[2]).toBe('  Noted   The loss grows slowly above its best level.');
   expect(pageOf(jump)[3]).toContain('explain learning-rate-anomaly');
   // One that is not well tells what is wrong, and no notes.
@@ -254,12 +254,36 @@ test('what a run that is well noted is told, in the words of the finding, and it
 });
 
 test.each([
-  [
-    brokenTensor('error').message,
-    'Parameters or optimizer state are NaN or infinite (error). 3 values of "w" are not finite.',
-  ],
-  [`${'long '.repeat(40)}.`, 'Parameters or optimizer state are NaN or infinite (error).'],
-])('a finding is told by its title and its words: %s', (message, told) => {
+  [brokenTensor('error').message, 'Error: 3 values of "w" are not finite.'],
+  [`${'long '.repeat(40)}.`, 'Error: Parameters or optimizer state are NaN or infinite.'],
+])('a finding is told by its words, or by its title where these are many: %s', (message, told) => {
   const run = { ...diverged(), findings: [{ ...brokenTensor('error'), message }] };
   expect(answerOf(run, makeReport([run])).parts.find(({ label }) => label === 'Also')?.text).toBe(told);
 });
+
+test.each([
+  // The end without is what it is held against; null is no number.
+  [0.5, 3, /^Try: go back to step 100.* and train in float32\.$/],
+  [0.5, null, /^Try: go back to step 100/],
+  [4, 3, undefined],
+])(
+  'a remedy of which too little was recorded ends at %f, without it at %s',
+  (finalLoss, finalLossWithout, fix) => {
+    const open = {
+      ...tried('raise-precision', true),
+      holds: null,
+      outcome: null,
+      finalLoss,
+      finalLossWithout,
+    };
+    const run = { ...diverged(), remedies: [open] };
+    const told = answerOf(run, makeReport([run])).parts.find(({ label }) => label === 'Fix');
+    if (fix === undefined) expect(told).toBeUndefined();
+    else {
+      expect(told?.text).toMatch(fix);
+      expect(told?.after).toMatch(
+        /^Tried here: ends at 0\.5 .*Too little was recorded to be sure that it holds\.$/,
+      );
+    }
+  },
+);
