@@ -121,20 +121,21 @@ function kerasTwo(topology: Topology): Topology {
   return result.class_name === 'Functional' ? { ...result, class_name: 'Model' } : result;
 }
 
-/** `{args, kwargs}` of Keras 3 as the list of `[layer, node, tensor, kwargs]` of Keras 2. */
+/** `{args, kwargs}` of Keras 3, and a dict of tensors, as the list of `[layer, node, tensor, kwargs]` of Keras 2. */
 function inboundNode(node: unknown, nested: ReadonlySet<string>): unknown {
   if (!isJsonObject(node)) return node;
-  const [first, ...others] = node.args as unknown[];
+  if (!byThree(node)) return tensorList(node);
+  const [first, ...others] = node.args;
   // A layer takes its tensors as one argument; an operation of Keras 3, which may be named like a layer, has several.
   const all = { ...(node.kwargs as Json), 'several arguments': others.length > 0 || null };
-  const given = Object.fromEntries(Object.entries(all).filter(([, value]) => value !== null));
+  const given = Object.fromEntries(Object.entries(all).filter(([, value]) => !isEmpty(value)));
   const found: unknown[] = [];
   const collect = (value: unknown): void => {
     if (Array.isArray(value)) for (const member of value) collect(member);
     else if (isJsonObject(value) && value.class_name === '__keras_tensor__') {
       const [name, index, tensor] = (value.config as Json).keras_history as [string, number, number];
       found.push([name, index + Number(nested.has(name)), tensor, given]);
-    }
+    } else if (isJsonObject(value)) for (const member of inOrder(value)) collect(member);
   };
   collect(first);
   return found;
@@ -143,16 +144,26 @@ function inboundNode(node: unknown, nested: ReadonlySet<string>): unknown {
 /** The tensors of a model's inputs or outputs as the list that Keras 2 has: one `["x", 0, 0]`, lists and dicts of them. */
 function tensorList(value: unknown): [string, number, number][] {
   if (Array.isArray(value) && typeof value[0] === 'string') return [value as [string, number, number]];
-  // Keras flattens a dict in the order of its sorted keys.
-  if (isJsonObject(value))
-    return Object.keys(value)
-      .sort()
-      .flatMap((key) => tensorList(value[key]));
+  if (isJsonObject(value)) return inOrder(value).flatMap(tensorList);
   return Array.isArray(value) ? value.flatMap(tensorList) : [];
 }
 
+/** The values of a dict as Keras flattens it: in the order of its sorted keys. */
+const inOrder = (dict: Json): unknown[] =>
+  Object.keys(dict)
+    .sort()
+    .map((key) => dict[key]);
+
+/** Whether nothing is given: null, as the mask of a tensor without one is, or a dict or a list of that. */
+const isEmpty = (value: unknown): boolean =>
+  value === null || (typeof value === 'object' && Object.values(value as Json).every(isEmpty));
+
+/** Whether a node is of Keras 3; a model that is called with a dict has a dict of tensors in Keras 2. */
+const byThree = (node: unknown): node is { readonly args: readonly unknown[]; readonly kwargs: unknown } =>
+  isJsonObject(node) && Array.isArray(node.args) && isJsonObject(node.kwargs);
+
 const writtenByThree = (layers: readonly unknown[]): boolean =>
-  layers.some((layer) => [keyOf(layer, 'inbound_nodes')].flat().some(isJsonObject));
+  layers.some((layer) => [keyOf(layer, 'inbound_nodes')].flat().some(byThree));
 
 const nestedIn = (layers: readonly unknown[]): ReadonlySet<string> =>
   new Set(
