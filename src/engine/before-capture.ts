@@ -2,9 +2,9 @@
 import type { Capture } from '../captures/read.ts';
 import type { Before } from '../cause/shorter-steps.ts';
 import type { Role, Run } from '../model/run.ts';
-import { clipLimitOf } from '../model/run-settings.ts';
+import { clippingOf as clippingInForce } from '../model/run-settings.ts';
 import { knownRule } from '../replay/recorded-loops.ts';
-import { chooseRules, clippingAt, leavesAll, type RuleChoice } from '../rules/choice.ts';
+import { chooseRules, compose, leavesAll, type RuleChoice, ruleInForce } from '../rules/choice.ts';
 
 /** Logged points before a capture that say what was usual. */
 const LOGGED = 20;
@@ -32,8 +32,8 @@ export function beforeOf(run: Run, captures: readonly Recorded[], { manifest, st
     .filter((one) => one.steps[0]!.step < start)
     .sort((a, b) => b.steps[0]!.step - a.steps[0]!.step)
     .flatMap((one) => clippingOf(one) ?? []);
-  const limit = clipLimitOf(run.hyperparameters);
-  const known = earlier[0] ?? (limit === undefined ? null : clippingAt(limit));
+  const own = clippingInForce(run.hyperparameters).flatMap((one) => ruleInForce(one).parts);
+  const known = earlier[0] ?? (own.length === 0 ? null : compose(own));
   return {
     loss: last('loss'),
     learningRate: last('learning_rate'),

@@ -12,11 +12,17 @@ import { DiagError, reasonOf } from '../model/errors.ts';
 import type { ReplayEntry } from '../model/replay.ts';
 import type { RunReport } from '../model/report.ts';
 import type { Run } from '../model/run.ts';
-import { clipLimitOf, isOtherOptimizer, optimizerNameOf, settingsApart } from '../model/run-settings.ts';
+import {
+  clipLimitOf,
+  clippingOf,
+  isOtherOptimizer,
+  optimizerNameOf,
+  settingsApart,
+} from '../model/run-settings.ts';
 import { replayFromLog } from '../replay/from-log.ts';
 import { guardTried, recordedCurvature, recordedReplays } from '../replay/recorded.ts';
 import { replayCapture } from '../replay/replay.ts';
-import { chooseRules, leavesAll, type RuleChoice } from '../rules/choice.ts';
+import { chooseRules, leavesAll, type RuleChoice, ruleInForce } from '../rules/choice.ts';
 import { parseRule } from '../rules/parse.ts';
 import { DEFAULT_RULES } from '../rules/registry.ts';
 import { beforeOf } from './before-capture.ts';
@@ -163,7 +169,9 @@ function bestCapture(run: Run, captures: readonly Capture[], onsetStep: number |
 }
 
 function fromLog(run: Run, onsetStep: number, rules: readonly RuleChoice[]): Omit<WhatIf, keyof Why> {
-  const { entries, notRun, notes } = replayFromLog(run, { onsetStep, rules });
+  const own = clippingOf(run.hyperparameters).map(ruleInForce);
+  const others = own.filter(({ label }) => !rules.some((rule) => rule.label === label));
+  const { entries, notRun, notes } = replayFromLog(run, { onsetStep, rules: [...rules, ...others] });
   return {
     replay: entries,
     curvature: [],

@@ -24,7 +24,7 @@ const LIMIT_NAMES: Readonly<Record<ClippingInForce['of'], readonly string[]>> = 
 /** Clipping that was on in a run: of the norm of all gradients, of that of each variable, or of entries. */
 export interface ClippingInForce {
   readonly of: 'all' | 'each' | 'entries';
-  /** Above 0. */
+  /** Above 0, finite. */
   readonly limit: number;
 }
 
@@ -41,7 +41,8 @@ export function clippingOf(hyperparameters: Hyperparameters): ClippingInForce[] 
     ([name, value]) => lastPart(name) === 'gradient_clip_algorithm' && value === 'value',
   );
   for (const [name, value] of hyperparameters) {
-    if (typeof value !== 'number' || !(value > 0)) continue;
+    // An infinite limit clips nothing.
+    if (typeof value !== 'number' || !(value > 0 && value < Number.POSITIVE_INFINITY)) continue;
     const last = lastPart(name);
     for (const [kind, names] of Object.entries(LIMIT_NAMES) as [ClippingInForce['of'], string[]][]) {
       if (!names.includes(last)) continue;

@@ -5,11 +5,11 @@
 
 import { NO_OPTIMIZER, type ReplayEntry } from '../model/replay.ts';
 import { attemptOf, type Run, type StepUnit, type TimeSeries } from '../model/run.ts';
-import { clipLimitOf, optimizerNameOf, settingsApart } from '../model/run-settings.ts';
+import { clippingOf, optimizerNameOf, settingsApart } from '../model/run-settings.ts';
 import { leavesAll, type RuleChoice, type RulePart, ruleMembers } from '../rules/choice.ts';
 import { parseRule } from '../rules/parse.ts';
 import { DEFAULT_RULES } from '../rules/registry.ts';
-import type { FromLog, LoggedRun } from '../rules/rule.ts';
+import { type FromLog, type LoggedRun, NEEDS_GRADIENTS } from '../rules/rule.ts';
 
 export interface LogReplaySettings {
   readonly rules?: readonly RuleChoice[];
@@ -89,13 +89,13 @@ function loggedRun({ series, hyperparameters }: Run, attempt: number): LoggedRun
     seriesOf('loss'),
   ];
   const optimizer = optimizerNameOf(hyperparameters);
-  const clipLimit = clipLimitOf(hyperparameters);
+  const clipping = clippingOf(hyperparameters);
   return {
     ...(gradientNorm === undefined ? {} : { gradientNorm }),
     ...(learningRate === undefined ? {} : { learningRate }),
     ...(loss === undefined ? {} : { loss }),
     ...(optimizer === undefined ? {} : { optimizer }),
-    ...(clipLimit === undefined ? {} : { clipLimit }),
+    clipping,
   };
 }
 
@@ -105,7 +105,7 @@ function saidOf({ parts }: RuleChoice, log: LoggedRun): FromLog {
   const [{ rule, options }] = acting as [RulePart];
   if (acting.length > 1)
     return { missing: 'it needs gradients: what the first rule leaves for the next is not in a log' };
-  return rule.fromLog?.(log, options) ?? { missing: 'it needs gradients, which a log does not hold' };
+  return rule.fromLog?.(log, options) ?? { missing: NEEDS_GRADIENTS };
 }
 
 function entryOf(

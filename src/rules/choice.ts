@@ -3,10 +3,13 @@ import { diagError } from '../model/errors.ts';
 import { nearest } from '../model/nearest.ts';
 import { type OptionSpec, type Options, type OptionValue, resolveOptions } from '../model/options.ts';
 import type { ReplayEntry } from '../model/replay.ts';
+import type { ClippingInForce } from '../model/run-settings.ts';
 import { globalNormRule } from './global-norm.ts';
+import { layerNorm } from './layer-norm.ts';
 import { none } from './none.ts';
 import { RULES } from './registry.ts';
 import type { ClipRule, OptimizerTraits } from './rule.ts';
+import { value as valueRule } from './value.ts';
 
 /** A rule with all its options. */
 export interface RulePart {
@@ -98,9 +101,13 @@ export const compose = (parts: readonly RulePart[]): RuleChoice => ({
 /** The baseline of every comparison. */
 export const NO_CLIPPING: RuleChoice = compose([partOf(none, undefined, {})]);
 
-/** The clip of the norm of all gradients at a limit, as settings name it. */
-export const clippingAt = (limit: number): RuleChoice =>
-  compose([partOf(globalNormRule, undefined, { maxNorm: limit })]);
+const IN_FORCE = { all: globalNormRule, each: layerNorm, entries: valueRule } as const;
+
+/** Clipping that was in force, by its kind and limit, as a rule. */
+export function ruleInForce({ of, limit }: ClippingInForce): RuleChoice {
+  const rule = IN_FORCE[of];
+  return compose([partOf(rule, undefined, { [rule.mainOption!]: limit })]);
+}
 
 /** Whether a choice leaves every step as it is. */
 export const leavesAll = ({ parts }: RuleChoice): boolean => parts.every(({ rule }) => rule.identity);

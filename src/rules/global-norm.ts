@@ -1,5 +1,6 @@
 import { type OptionSpec, POSITIVE } from '../model/options.ts';
 import type { TrainingLoop } from '../model/training-loop.ts';
+import { wasInForce } from './in-force.ts';
 import type { ModelRule, SeenNorm } from './rule.ts';
 
 /** Norm of all gradients together. */
@@ -102,22 +103,14 @@ export const globalNormRule: ModelRule<typeof OPTIONS> = {
           'keras-fit': `global_clipnorm=${maxNorm},  # in the optimizer`,
           jax: `optimizer = optax.chain(optax.clip_by_global_norm(${maxNorm}), optimizer)`,
         },
-  fromLog: ({ gradientNorm, loss, clipLimit }, { maxNorm, semantics, norm: kind }) => {
+  fromLog: (log, { maxNorm, semantics, norm: kind }) => {
+    const { gradientNorm } = log;
     const bounds = gradientNorm?.value.map((norm) => globalNormFactor(norm, maxNorm, semantics));
     // The largest magnitude is at most the norm: where that clips nothing, neither does this.
     const factorsOf = (known: Float64Array) =>
       kind === '2' ? known : known.map((factor) => (factor === 1 ? 1 : Number.NaN));
-    // What the run was clipped by is known to have been on, whatever was logged of its norms.
-    if (clipLimit !== undefined && clipLimit <= maxNorm) {
-      const { step } = gradientNorm ?? loss ?? { step: new Float64Array() };
-      return {
-        steps: step,
-        factors: bounds === undefined ? step.map(() => Number.NaN) : factorsOf(bounds),
-        inForce: true,
-        final: true,
-        why: `the run was clipped at a global norm of ${clipLimit}, and that did not hold it`,
-      };
-    }
+    const own = wasInForce(log, 'all', maxNorm, bounds === undefined ? undefined : factorsOf(bounds));
+    if (own !== null) return own;
     if (gradientNorm === undefined || bounds === undefined)
       return { missing: 'the log has no gradient norm' };
     const factors = factorsOf(bounds);

@@ -1,6 +1,7 @@
 import { type OptionSpec, POSITIVE } from '../model/options.ts';
 import { norm } from '../tensor/values.ts';
-import type { TensorRule } from './rule.ts';
+import { wasInForce } from './in-force.ts';
+import { NEEDS_GRADIENTS, type TensorRule } from './rule.ts';
 
 const OPTIONS = [
   {
@@ -36,7 +37,9 @@ export const layerNorm: TensorRule<typeof OPTIONS> = {
     differences: [
       'No ε, as in the paper and in TensorFlow. PyTorch users get it by clip_grad_norm_ on one tensor at a time, which adds 1e-6 to the norm.',
     ],
+    fromLog: 'that it was on and did not hold, where the settings beside the log name such clipping',
   },
+  fromLog: (log, { maxNorm }) => wasInForce(log, 'each', maxNorm) ?? { missing: NEEDS_GRADIENTS },
   paste: ({ maxNorm }) => ({
     torch: `for p in model.parameters(): torch.nn.utils.clip_grad_norm_(p, ${maxNorm})`,
     keras: `clipnorm=${maxNorm},  # in the optimizer`,

@@ -1,6 +1,7 @@
 /** What a clipping rule is: one file in this folder and one line in registry.ts. */
 import type { OptionSpec, Options, OptionsOf } from '../model/options.ts';
 import type { FACTOR_PLACES, OwnMembers } from '../model/replay.ts';
+import type { ClippingInForce } from '../model/run-settings.ts';
 import type { TrainingLoop } from '../model/training-loop.ts';
 import type { TensorMeta, Units, Values } from '../tensor/values.ts';
 
@@ -69,8 +70,8 @@ export interface LoggedRun {
   readonly loss?: LoggedSeries;
   /** The optimizer as its configuration names it, in lower case. */
   readonly optimizer?: string;
-  /** The limit of the global gradient norm that was in force. */
-  readonly clipLimit?: number;
+  /** What was in force. */
+  readonly clipping?: readonly ClippingInForce[];
 }
 export interface LoggedSeries {
   readonly step: Float64Array;
@@ -94,6 +95,9 @@ export type FromLog =
       readonly inForce?: true;
     }
   | { readonly missing: string };
+
+/** What a log misses of a rule that looks at gradients. */
+export const NEEDS_GRADIENTS = 'it needs gradients, which a log does not hold';
 
 /** What a rule tells of itself beyond its factors, gathered while it measures. */
 export interface RuleDetails {

@@ -1,5 +1,6 @@
 import { type OptionSpec, POSITIVE } from '../model/options.ts';
-import type { EntryRule } from './rule.ts';
+import { wasInForce } from './in-force.ts';
+import { type EntryRule, NEEDS_GRADIENTS } from './rule.ts';
 
 const OPTIONS = [
   {
@@ -34,7 +35,9 @@ export const value: EntryRule<typeof OPTIONS> = {
       'tf.clip_by_value',
     ],
     differences: ['The same in PyTorch, Keras and TensorFlow; ±Infinity becomes ±c, NaN stays NaN.'],
+    fromLog: 'that it was on and did not hold, where the settings beside the log name such clipping',
   },
+  fromLog: (log, { clipValue }) => wasInForce(log, 'entries', clipValue) ?? { missing: NEEDS_GRADIENTS },
   paste: ({ clipValue }) => ({
     torch: `torch.nn.utils.clip_grad_value_(model.parameters(), ${clipValue})`,
     lightning: `gradient_clip_val=${clipValue}, gradient_clip_algorithm="value",  # in Trainer(...)`,

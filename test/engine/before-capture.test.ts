@@ -33,6 +33,7 @@ it('the clipping of the newest earlier capture, else of the settings, where the 
   const own = recorded(31);
   expect(labelOf(run({ max_grad_norm: 7 }), [own, ...captures], own)).toBe('global-norm:2');
   expect(labelOf(run({ max_grad_norm: 7 }), [own, recorded(5)], own)).toBe('global-norm:7');
+  expect(labelOf(run({ clipnorm: 0.5 }), [own], own)).toBe('layer-norm:0.5');
   // A rule that is not known here.
   const unknown = recorded(25, [{ rule: 'of-tomorrow', options: {} }]);
   expect(labelOf(run(), [own, unknown, ...captures], own)).toBe('global-norm:2');

@@ -61,8 +61,21 @@ it.each([
   expect(paper).toMatchObject(IDLE);
   expect(globalNorm).toMatchObject(IDLE);
   expect(globalNorm!.why).toBe('the run was clipped at a global norm of 0.5, and that did not hold it');
+  // What was in force stands there itself, beside the rules that are always asked.
+  expect(run.replay.find(({ label }) => label === 'global-norm:0.5')).toMatchObject(IDLE);
   // A cause is no remedy's: what was on is not advised.
   expect(run.notRun.map(({ id }) => id)).not.toContain('clipping-saturation');
+});
+
+it('clipping of each variable that was in force stands there too, and without it does not', async () => {
+  const labels = ({ replay }: { readonly replay: readonly { readonly label?: string | undefined }[] }) =>
+    replay.map(({ label }) => label);
+  const { run } = await judged({ 'config.yaml': 'optimizer: adagrad\nclipnorm: 0.5\n' });
+  expect(run.replay.find(({ label }) => label === 'layer-norm:0.5')).toMatchObject({
+    ...IDLE,
+    why: 'the run was clipped at a norm of 0.5 for each variable, and that did not hold it',
+  });
+  expect(labels((await judged({})).run)).not.toContain('layer-norm:0.5');
 });
 
 it('a checkpoint beside the log names the optimizer that the log does not', async () => {

@@ -166,6 +166,25 @@ describe('a log alone', () => {
       verdict: 'not-prevented',
     });
   });
+  it.each([
+    ['clipnorm', 'layer-norm', 'at a norm of 0.5 for each variable'],
+    ['clipvalue', 'value', 'by value at 0.5'],
+  ])('clipping by %s was on too: %s at that limit or above it did not hold', (setting, rule, how) => {
+    const said = (given: Run, limit: number) => {
+      const { entries, notRun } = replayFromLog(given, {
+        onsetStep: 20,
+        rules: parseRule(`${rule}:${limit}`),
+      });
+      return entries[0]?.why ?? notRun[0]!.reason;
+    };
+    const clipped = configured(run(norms), { [setting]: 0.5 });
+    for (const limit of [0.5, 2])
+      expect(said(clipped, limit)).toBe(`the run was clipped ${how}, and that did not hold it`);
+    const needs = 'it needs gradients, which a log does not hold';
+    expect(said(clipped, 0.4)).toBe(needs);
+    for (const other of [{}, { max_grad_norm: 0.5 }, { [setting]: Number.POSITIVE_INFINITY }])
+      expect(said(configured(run(norms), other), 0.5)).toBe(needs);
+  });
   it('where η is at most λ_abs, Clippy under Adagrad’s standard accumulator cannot act: exact', () => {
     const rates = series('learning_rate', [0.005, 0.005, 0.01, 0.01]);
     const [entry] = replayFromLog(run(rates), { onsetStep: 20, rules: parseRule('clippy:paper') }).entries;
