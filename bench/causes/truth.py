@@ -59,7 +59,8 @@ class Arms:
             finite = all(math.isfinite(v) for v in after)
             self.done[key] = {
                 "outcome": outcome_of(trace, self.level, self.usual, self.harm, self.run.bad),
-                "peak": max(after) if finite else None,
+                # None, too, where the harm comes after the last recorded step.
+                "peak": max(after, default=None) if finite else None,
             }
         return self.done[key]
 

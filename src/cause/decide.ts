@@ -136,9 +136,7 @@ export function decideCause(input: DecideInput): Cause {
       'likely',
       `${lost.evidence.statement}; the run came back by itself, so that no experiment shows what it did`,
     );
-  const all = input.cameBack
-    ? 'the loss leaves its usual range all the same'
-    : 'the run is harmed all the same';
+  const all = input.cameBack ? 'the incident happens all the same' : 'the run is harmed all the same';
   const [largest] = bySize;
   return made(
     'none-found',

@@ -7,7 +7,7 @@ import type { MatchedObjective } from '../autodiff/open-objective.ts';
 import { lossesBefore } from '../captures/as-run.ts';
 import type { Capture } from '../captures/read.ts';
 import { endLevel } from '../incidents/losses.ts';
-import type { ArmOutcome, Cause, Remedy } from '../model/cause.ts';
+import type { Cause, Remedy } from '../model/cause.ts';
 import { DiagError, reasonOf } from '../model/errors.ts';
 import { formatNumber } from '../model/format-number.ts';
 import type { ReplayEntry } from '../model/replay.ts';
@@ -285,7 +285,7 @@ function stretches({ unlike, harmful }: References, onset: number, steps: number
 
 /** An arm as an entry of the replay. */
 function armEntry(
-  { arm, outcome }: PlannedArm & { readonly outcome: ArmOutcome | null },
+  { arm, outcome, finalLoss, shows }: PlannedArm & ArmEnd,
   trace: ClosedLoopTrace,
   rule: RuleChoice,
   optimizer: ReplayEntry['optimizer'],
@@ -294,12 +294,10 @@ function armEntry(
   const steps = capture.steps.map(({ step }) => step);
   const members = ruleMembers(rule);
   const first = trace.engaged.indexOf(true);
-  const verdict =
-    outcome === 'holds'
-      ? 'prevented'
-      : outcome === 'hurt' || outcome === 'lost'
-        ? 'not-prevented'
-        : 'cannot-tell';
+  const harmed = outcome === 'hurt' || outcome === 'lost';
+  const cameBack = outcome === 'holds' && !shows;
+  const verdict = shows ? 'prevented' : harmed || cameBack ? 'not-prevented' : 'cannot-tell';
+  const ends = `on batches from before the incident it ends at ${formatNumber(finalLoss)}`;
   return {
     mode: 'closed-loop',
     ...members,
@@ -320,7 +318,9 @@ function armEntry(
     why:
       outcome === null
         ? 'too little was recorded after the incident to tell'
-        : `on batches from before the incident it ends at ${formatNumber(endLevel(trace.referenceLoss))}`,
+        : cameBack
+          ? `the incident happens and is over as without it; ${ends}`
+          : ends,
     bottleneck: trace.bottleneck,
     source: 'computed',
   };

@@ -1,11 +1,11 @@
 /** Trainings that were tried, by the experiments here or in the user's own framework, as remedies with a line to paste. */
 import type { Capture } from '../captures/read.ts';
-import { endLevel } from '../incidents/losses.ts';
+import { endLevel, judgeLosses } from '../incidents/losses.ts';
 import type { ArmOutcome, Cause, Remedy } from '../model/cause.ts';
 import { formatNumber } from '../model/format-number.ts';
 import type { ReplayArm, ReplayEntry } from '../model/replay.ts';
 import { trainingLoopOf } from '../model/training-loop.ts';
-import { type Ended, harmFrom, outcomeOf, spikeOf, usualUpdate } from '../replay/outcome.ts';
+import { type Ended, harmFrom, outcomeOf, usualUpdate } from '../replay/outcome.ts';
 import type { References } from '../replay/reference.ts';
 import type { RuleChoice } from '../rules/choice.ts';
 import { pasteRate, pasteRule, pasteSkip } from './paste.ts';
@@ -25,7 +25,7 @@ export interface ArmEnd {
   readonly outcome: ArmOutcome | null;
   readonly finalLoss: number;
   /**
-   * Whether it takes the incident back: it holds, and where the run held without it too, no loss leaves what was usual. An end that
+   * Whether it takes the incident back: it holds, and where the run held without it too, its losses have no incident. An end that
    * comes anyway shows nothing.
    */
   readonly shows: boolean;
@@ -48,11 +48,12 @@ export function endsBeside(
 ): (trace: Trained, leftOut?: ReadonlySet<number>) => ArmEnd {
   const from = harmFrom(references, onset);
   const usual = usualUpdate(baseline.updateNorm, from);
-  const before = [...history, ...baseline.loss.slice(0, from)];
   const cameBack = outcomeOf(baseline, references, usual, from) === 'holds';
-  return (trace, leftOut) => {
+  return (trace, leftOut = new Set()) => {
     const outcome = outcomeOf(trace, references, usual, from);
-    const calm = !cameBack || spikeOf(trace.loss, before, from, leftOut) === null;
+    // The loss on a batch on which no step was taken says nothing of the training.
+    const taken = trace.loss.filter((_, i) => !leftOut.has(i));
+    const calm = !cameBack || judgeLosses(taken, history).incident === null;
     return { outcome, finalLoss: endLevel(trace.referenceLoss), shows: outcome === 'holds' && calm };
   };
 }

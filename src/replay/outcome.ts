@@ -1,6 +1,5 @@
 /** How a training ended on the reference batches, against the level before: what closed loops and arms are judged by. */
 import { endLevel } from '../incidents/losses.ts';
-import { isRaised, usualRange } from '../incidents/unlike.ts';
 import type { ArmOutcome } from '../model/cause.ts';
 import { medianOf } from '../model/order-statistics.ts';
 import type { References } from './reference.ts';
@@ -41,7 +40,7 @@ export function outcomeOf(
   return final <= HOLDS * level ? 'holds' : final <= HURT * level ? 'hurt' : 'lost';
 }
 
-/** Steps before an incident that say how large a loss or an update is. */
+/** Steps before an incident that say how large an update is. */
 const USUAL = 20;
 
 /** Median norm of the last updates before a position; NaN where none is finite. In a warm-up those long before are smaller. */
@@ -50,21 +49,3 @@ export const usualUpdate = (updateNorm: readonly number[], until: number): numbe
 
 /** Where harm is measured from: the first harmful step, or the onset where no step did harm. */
 export const harmFrom = ({ harmful }: Pick<References, 'harmful'>, onset: number): number => harmful ?? onset;
-
-/**
- * The first loss of a training, from a position on, that is above what was usual before it.
- *
- * @param before losses of the run before that position
- * @param leftOut positions of batches on which no step was taken: what the loss is there says nothing of the training
- * @returns its position and the largest usual loss; null where none is
- */
-export function spikeOf(
-  loss: readonly number[],
-  before: readonly number[],
-  from: number,
-  leftOut: ReadonlySet<number> = new Set(),
-): { readonly at: number; readonly usual: number } | null {
-  const usual = usualRange(before.slice(-USUAL));
-  const at = loss.findIndex((value, i) => i >= from && !leftOut.has(i) && isRaised(value, usual));
-  return at < 0 ? null : { at, usual: usual![1] };
-}

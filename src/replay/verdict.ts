@@ -8,19 +8,11 @@ import {
   leftForGood,
   peakOf,
 } from '../incidents/losses.ts';
+import { isRaised, usualRange } from '../incidents/unlike.ts';
 import { formatNumber } from '../model/format-number.ts';
 import { medianOf } from '../model/order-statistics.ts';
 import type { ReplayVerdict } from '../model/replay.ts';
-import {
-  type Ended,
-  HOLDS,
-  HURT,
-  harmFrom,
-  LEAST_AFTER,
-  outcomeOf,
-  spikeOf,
-  usualUpdate,
-} from './outcome.ts';
+import { type Ended, HOLDS, HURT, harmFrom, LEAST_AFTER, outcomeOf, usualUpdate } from './outcome.ts';
 import type { References } from './reference.ts';
 
 export interface Judgement {
@@ -38,6 +30,8 @@ const AFTER = 20;
  * other rows (bench/causes, the half that is tuned on: 2 of 4, where of those below it 1 of 133 was).
  */
 const SURE = 1.2;
+/** Losses before an incident that say what is usual. */
+const USUAL = 20;
 /** Steps by which a rule must put the end off for it to count as delayed. */
 const DELAY = 10;
 
@@ -161,11 +155,12 @@ export function judgeByReference(input: ReferenceInput): Judgement {
       return exact('harmful', `the run without the rule comes back; under it, ${ends}`);
     if (own.verdict === 'prevented' && outcome !== 'holds')
       return exact('cannot-tell', `${own.why}, and whether it learns on does not show: ${ends}`);
-    const spike = spikeOf(trace.loss, [...history, ...baseline.loss.slice(0, from)], from);
-    if (own.verdict === 'prevented' && spike !== null)
+    const high = usualRange([...history, ...baseline.loss.slice(0, from)].slice(-USUAL));
+    const left = trace.loss.findIndex((loss, i) => i >= from && isRaised(loss, high));
+    if (own.verdict === 'prevented' && left >= 0)
       return exact(
         'cannot-tell',
-        `${own.why} as the judge of runs sees it, but the loss is ${formatNumber(trace.loss[spike.at]!)} at step ${steps[spike.at]}, where up to ${formatNumber(spike.usual)} was usual`,
+        `${own.why} as the judge of runs sees it, but the loss is ${formatNumber(trace.loss[left]!)} at step ${steps[left]}, where up to ${formatNumber(high![1])} was usual`,
       );
     return own.verdict === 'harmful' && outcome === 'holds'
       ? exact('not-prevented', `the losses leave their band as without the rule, and ${ends}`)

@@ -150,6 +150,18 @@ it('a learning rate ×60 on clean batches: the learning rate, shown; no batch is
   expect(run.remedies![0]).toMatchObject({ action: 'lower-learning-rate', holds: true, interference: 0 });
 });
 
+it('a rate ×2.5 for one step, from which the run comes back: only what takes the spike away shows anything', async () => {
+  const run = await analyzed({ batches: calm, rate: (step) => (step === 24 ? 2.5 : 1) });
+  expect(run.verdict.recoveredStep).not.toBeNull();
+  expect(run.cause).toMatchObject({ trigger: 'learning-rate', confidence: 'shown', alsoTriggers: [] });
+  expect(run.remedies![0]!.action).toBe('none-needed');
+  const before = run.replay.find(({ arm }) => arm?.learningRate !== undefined);
+  expect(before!.verdict).toBe('prevented');
+  // It ends as well as the run does without it, and is put back after the spike.
+  const restored = run.replay.find(({ arm }) => arm?.kind === 'restore-optimizer-state');
+  expect(restored!.verdict).toBe('not-prevented');
+});
+
 it('bad batches under a clipping that holds them: the data, the weights unharmed, nothing needed', async () => {
   const batches = [...CLEAN.slice(0, 24), 21, 22, 23, 24, 25, ...CLEAN.slice(24), ...CLEAN.slice(0, 14)];
   const run = await analyzed({ batches, rule: 'global-norm:0.1' });

@@ -683,7 +683,7 @@ describe('a run that came back by itself', () => {
   it('has no sharpness shown by half of the rate where the spike is as without it', () => {
     const cause = told({});
     expect(cause).toMatchObject({ trigger: 'none-found', mechanism: 'bad-batch-only', confidence: null });
-    expect(cause.statement).toMatch(/under everything tried the loss leaves its usual range all the same$/);
+    expect(cause.statement).toMatch(/under everything tried the incident happens all the same$/);
   });
   it('has it where the spike is gone', () => {
     expect(told({ arms: [{ ...halfRate, shows: true }] })).toMatchObject({
