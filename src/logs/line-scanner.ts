@@ -28,7 +28,7 @@ const LOSS =
     ' ',
   );
 const AXIS =
-  'step steps iter iters itr iteration iterations it epoch epochs ep batch batches minibatch update updates up round timesteps rank num'.split(
+  'step steps iter iters itr iteration iterations it epoch epochs ep batch batches minibatch update updates up round timesteps rank num permille'.split(
     ' ',
   );
 const SPLIT =
@@ -36,7 +36,7 @@ const SPLIT =
     ' ',
   );
 const METRIC =
-  'acc accuracy auc auroc norm gnorm lr rate rmse mae mse precision recall bleu wer cer map iou reward grad bpb bpc top f error objf function'.split(
+  'acc accuracy auc auroc norm gnorm lr rate rmse mae mse precision recall bleu wer cer map iou reward return grad bpb bpc top f error objf function'.split(
     ' ',
   );
 
@@ -219,6 +219,9 @@ export function lineScanner(): LineScanner {
   let looseEnd = -1;
   /** It stands right before the words. */
   let afterLoose: boolean = false;
+  /** Where the last number of any kind ends, and whether the words stand right behind it. */
+  let numberEnd = -1;
+  let isUnit: boolean = false;
   /** Where the number of the next slot starts, and the second one of a counter. */
   let numberAt = -1;
   let totalAt = -1;
@@ -288,6 +291,8 @@ export function lineScanner(): LineScanner {
     begun = false;
     looseEnd = -1;
     afterLoose = false;
+    numberEnd = -1;
+    isUnit = false;
     let at = from;
 
     while (at < to) {
@@ -299,6 +304,10 @@ export function lineScanner(): LineScanner {
           let next = at + 1;
           while (next < to && kindOf[bytes[next]!] === BLANK) next++;
           if (kindOf[bytes[next]!] === LETTER) lead();
+        } else if (isUnit && wordsAbout === 0 && wordsFrom >= 0 && kindOf[bytes[at + 1]!] === BLANK) {
+          // `Speed 2300.1 samples/sec   Loss 2.3`
+          spare++;
+          forget();
         }
         at++;
         continue;
@@ -413,6 +422,7 @@ export function lineScanner(): LineScanner {
         begun = true;
         forget();
         at = stop;
+        numberEnd = stop;
         continue;
       }
       if (kindHere === LETTER && !isBox(bytes, at)) {
@@ -479,13 +489,14 @@ export function lineScanner(): LineScanner {
         if (wordsFrom < 0) {
           wordsFrom = at;
           afterLoose = looseEnd >= 0 && isBlank(bytes, looseEnd, at);
+          isUnit = numberEnd === at - 1;
         } else hash = Math.imul(hash ^ 0x20, PRIME);
         wordsTo = end;
         wordsHash = hash;
         wordsAbout |= flags;
         marked = false;
-        // The end of a sentence.
-        if (bytes[end - 1] === DOT && length > 6) lead();
+        // The end of a sentence, `20.9 s. Mean Reward`.
+        if (bytes[end - 1] === DOT && (length > 6 || (isUnit && wordsFrom === at))) lead();
         at = end;
         continue;
       }
@@ -544,6 +555,8 @@ export function lineScanner(): LineScanner {
         while (at < to && (kindOf[bytes[at]!] === BLANK || bytes[at] === EQUALS)) at++;
         if (bytes[at] !== MINUS) while (at < to && kindOf[bytes[at]!] !== BLANK) at++;
         spare++;
+      } else if (byte === HASH && (wordsAbout & ABOUT.axis) !== 0) {
+        // `Epoch #3`: the words still wait.
       } else if (byte === HASH && at < to && kindOf[bytes[at]!] === DIGIT) {
         // Train net output #0: a number that is part of the name.
         while (at < to && kindOf[bytes[at]!] === DIGIT) {

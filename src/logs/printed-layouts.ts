@@ -11,6 +11,9 @@ interface Layout {
   readonly as: string | ((groups: Readonly<Record<string, string>>) => string);
 }
 
+/** What a GAN's players are told: it goes up and down as they play, and is no level of how well they do. */
+const ADVERSARIAL = /^(?:D(?:_\w+)?|G|G_GAN|G_[AB])$/;
+
 const isEval = (name: string): boolean => wordsOf(name).some((word) => EVAL_WORDS.has(word));
 
 const LAYOUTS: readonly Layout[] = [
@@ -45,6 +48,28 @@ const LAYOUTS: readonly Layout[] = [
     as: ({ step = '', of = '', pairs = '' }) =>
       // Each evaluation has a collection of its own; the bare names are those of training.
       `[${step}] ${isEval(of) ? pairs.replace(/(?<=^|, )(?=[\w/.-]+=)/g, `${of}/`) : pairs}`,
+  },
+  {
+    // CycleGAN and pix2pix: (epoch: 1, iters: 100, time: 0.12, data: 0.002) G_GAN: 0.7 G_L1: 32.1 D_real: 0.6 D_fake: 0.7
+    marker: ', iters: ',
+    line: /^\s{0,8}\(epoch: (?<epoch>\d{1,9}), iters: (?<batch>\d{1,12}), time: [^)]{1,80}\) (?<pairs>.*)$/s,
+    as: ({ epoch = '', batch = '', pairs = '' }) =>
+      `epoch: ${epoch}, batch: ${batch}, ${pairs.replace(
+        /(?<!\w)([A-Za-z]\w{0,80}): /g,
+        (told, name: string) => (ADVERSARIAL.test(name) ? told : `${name}_loss: `),
+      )}`,
+  },
+  {
+    // fb.resnet.torch: | Epoch: [1][1/5004]    Time 0.250  Data 0.001  Err 6.9912  top1  99.609  top5  98.828
+    marker: '  Err ',
+    line: /^(?<head>\s{0,8}\| Epoch: \[\d{1,9}\]\[\d{1,9}\/\d{1,9}\] .{0,120}? {2})Err (?<rest>.*)$/s,
+    as: '$<head>Err loss $<rest>',
+  },
+  {
+    // fastText: Progress:  12.3% words/sec/thread:  90123 lr:  0.087654 avg.loss:  2.345678 ETA:   0h 0m 9s
+    marker: 'words/sec/thread:',
+    line: /^\s{0,8}Progress: {1,4}(?<whole>\d{1,3})\.(?<tenth>\d)% {1,4}(?<rest>words\/sec\/thread: .*)$/s,
+    as: 'permille: $<whole>$<tenth>, $<rest>',
   },
   {
     // DLRM v2, at the end of a stretch of training: Total number of iterations: 511

@@ -110,7 +110,7 @@ function isComment(bytes: Buffer, at: number, to: number): boolean {
 
 /** What only a line of a program looks like: a statement, a string, a call that goes on. */
 const PROGRAM =
-  /^\s*(?:[-+<]\s*[\w<]|(?:[[(]\s*)?['"`]|(?:const|let|var|def|class|return|if|elif|else|for|while|assert|expect|print|printf|import|from|case|type|int|float|double|auto|export|await|yield|raise|throw|try|except|self\.|this\.|it\(|test\()\b)|=\s{0,4}(?!tensor|np\.|jnp\.|array|float)[\w.]{1,40}\(|\)\s?=>|=>\s?\{|\w\(\[?\s*['"`]|\bfunction\b|&&|\|\|(?!:)|[!=]==?\s/;
+  /^\s*(?:[-+<]\s*[\w<]|(?:[[(]\s*)?['"`]|(?:const|let|var|def|class|return|if|elif|else|for|while|assert|expect|print|printf|import|from|case|type|int|float|double|auto|export|await|yield|raise|throw|try|except|self\.|this\.|it\(|test\()\b)|=\s{0,4}(?!tensor|np\.|jnp\.|array|float)[\w.]{1,40}\(|\)\s?=>|=>\s?\{|\w\(\[?\s*['"`]|\bfunction\b|&&|\|\|(?!:|\s{0,4}(?:[A-Z]\w{0,20}:|$))|[!=]==?\s/;
 /** A line of a dictionary that Python prints over several: `'training_loss': 0.31}`. */
 const PRINTED_ITEM = /^\s*'[\w/. -]{1,80}': [-+\w.]{1,40}[,}]{0,2}\s*$/;
 const isProgram = (text: string): boolean =>
@@ -313,8 +313,8 @@ export function printedLines(): PrintedLines {
   };
 }
 
-/** `tests/test_loss.py` is a file. */
-const FILE_NAME = /\.[a-z]{1,4}(?:\s|$)/i;
+/** `tests/test_loss.py` is a file; `avg.loss` is none. */
+const FILE_NAME = /\.(?!loss)[a-z]{1,4}(?:\s|$)/i;
 /** Money has costs too: a log that has nothing else has more rows than a bill. */
 const LEAST_COSTS = 8;
 const isCost = (name: string): boolean => /^costs?$/i.test(name);
@@ -356,6 +356,10 @@ type Tells = (name: string) => Group['of'] | undefined;
 /** Some recommenders print no loss: their AUC is all that the log tells. */
 const AUC = /(?:^|[\s/._-])au(?:ro)?c(?:[\s/._-]|$)/i;
 const isAuc: Tells = (name) => (AUC.test(name) ? 'eval' : undefined);
+/** And some agents print their rewards alone. */
+const REWARD =
+  /^(?:(?:mean|avg|average|episode|episodic|cumulative|total|test|train|eval)[\s_-]){1,2}(?:rewards?|returns?)(?:[\s_-]mean)?$/i;
+const isReward: Tells = (name) => (REWARD.test(name) ? 'eval' : undefined);
 /** The groups of skeletons that go on as a log does, with their places. */
 function acceptGroups(
   all: readonly Skeleton[],
@@ -396,10 +400,12 @@ function acceptGroups(
 
 function finishPrinted(all: readonly Skeleton[], lines: number): PrintedLog | undefined {
   const byLoss = acceptGroups(all, lines, isLossRole);
-  const accepted =
-    byLoss.length > 0
-      ? byLoss
-      : acceptGroups(all, lines, isAuc).filter(({ placed }) => placed.stepUnit !== 'row');
+  const byStep = (tells: Tells): ReturnType<typeof acceptGroups> =>
+    acceptGroups(all, lines, tells).filter(({ placed }) => placed.stepUnit !== 'row');
+  const accepted = [() => byLoss, () => byStep(isAuc), () => byStep(isReward)].reduce<typeof byLoss>(
+    (found, next) => (found.length > 0 ? found : next()),
+    [],
+  );
   // The clock of the log: training before evaluation, then what has the most rows.
   accepted.sort(
     (a, b) =>

@@ -92,7 +92,9 @@ function patternFor(samples: readonly string[]): { pattern: string; counts: bool
   let pattern = '^';
   let at = 0;
   for (const k of places.slice(0, Math.max(loss, step ?? 0) + 1)) {
-    const { index, 0: number } = first[k]!;
+    const { index, 0: printed } = first[k]!;
+    // The end of a sentence is no part of a step.
+    const number = k === step ? printed.replace(/\.$/, '') : printed;
     pattern += literal(text.slice(at, index));
     pattern += k === loss ? `(?<loss>${ANY_NUMBER})` : k === step ? '(?<step>\\d+)' : ANY_NUMBER;
     at = index! + number.length;

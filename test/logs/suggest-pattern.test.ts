@@ -72,6 +72,7 @@ describe('lines of numbers without the name of a loss', () => {
     ],
     ['a notebook', '', (loss, i) => `${String(steps[i]).padStart(7)}/ 200000: ${loss}`, steps],
     ['VITS', '', (loss, i) => `INFO:base:[${loss}, 2.5, 30.1, ${steps[i]}, 0.0002]`, steps],
+    ['a step that ends a sentence', '', (loss, i) => `Round ${i * 100}. Value ${loss}. Next`, steps],
     [
       'Spark',
       '20/08/21 10:00:12 INFO DAGScheduler: Job 1 finished\n',
