@@ -132,8 +132,8 @@ export function namedByFile(series: readonly LoggedSeries[], path: string): Logg
   return series.map((one) => (one === sole ? { ...one, name: nameOfFile(path) } : one));
 }
 
-/** `<run> - <metric>`; a run may have ` - ` in its name. */
-const CHART_NAME = /^(.+) - (.+)$/;
+/** Parts `<run> - <metric>`; a run may have it in its name. */
+const DASH = ' - ';
 
 /**
  * The runs of a chart that W&B exports: `<run> - <metric>`, each with `…__MIN` and `…__MAX`. Without these all columns are
@@ -144,8 +144,10 @@ function runsOfChart(names: readonly string[]): NamedRuns {
   const charted = (of: readonly string[]): Map<string, { run: string; name: string }> =>
     new Map(
       of.flatMap((name) => {
-        const [, run, metric] = CHART_NAME.exec(name) ?? [];
-        return run === undefined ? [] : [[name, { run, name: metric! }] as const];
+        const at = name.lastIndexOf(DASH);
+        return at < 1
+          ? []
+          : [[name, { run: name.slice(0, at), name: name.slice(at + DASH.length) }] as const];
       }),
     );
   const ranged = names.filter((name) => all.has(`${name.replace(/__(MIN|MAX)$/, '')}__MIN`));

@@ -66,8 +66,12 @@ interface Part {
 const LIST_OF_LOSSES = /"[^"]{0,80}loss"\s{0,8}:\s{0,8}\[\s{0,8}(?:-?\d|NaN|null)/;
 /** What a run in a list is called by. */
 const RUN_NAME = /^(?:run(?:_?name|_?id)?|name|id|label|experiment)$/i;
-/** Keras's `History.history`, kept beside the settings of its run: no part of what its losses are called. */
-const IN_HISTORY = /(?:^|\.)history\.(.+)$/;
+/** What a name says behind `history`: Keras's `History.history`, kept beside the settings of its run. */
+const inHistory = (name: string): string | undefined => {
+  const parts = name.split('.');
+  const at = parts.slice(0, -1).lastIndexOf('history');
+  return at < 0 ? undefined : parts.slice(at + 1).join('.');
+};
 
 /**
  * The runs of a document that holds one by each of its members or elements: `{"lr 0.1": {"step": […], "loss": […]}, "lr 0.2": …}`.
@@ -89,7 +93,7 @@ function runsOfParts(series: readonly LoggedSeries[], parts: readonly Part[]): N
       ({ key, own, listed }) =>
         listed ||
         (!splits.has(key) &&
-          own.some(({ bare }) => isAxisName(bare.split('.').at(-1)!) || IN_HISTORY.test(bare))),
+          own.some(({ bare }) => isAxisName(bare.split('.').at(-1)!) || inHistory(bare) !== undefined)),
     );
   const losses = found.map(({ own }) => own.flatMap(({ bare }) => (namesLossValue(bare) ? [bare] : [])));
   if (found.length < 2 || !losses.every((all) => all.some((name) => losses[0]!.includes(name))))
@@ -165,7 +169,7 @@ export const json: LogFormat = {
       notes.push(...(found.notes ?? []));
       for (const { line, ...one } of found.series) {
         names.set(one.name, (names.get(one.name) ?? 0) + 1);
-        const quantity = IN_HISTORY.exec(one.name)?.[1];
+        const quantity = inHistory(one.name);
         series.push({
           ...one,
           // Lists stand in one line: their points are told apart by their index.
