@@ -131,9 +131,10 @@ export function judgeSeries(run: Run, series: TimeSeries, settings: VerdictSetti
     const points = dead === null && skipped.size === 0 && !early ? value : value.slice();
     if (early) points[0] = points[1]!;
     if (dead !== null) points.fill(Number.NaN, dead.from - offset);
-    // A step that the loss scaler skipped trained nothing: its loss is that of the point before.
+    // A step that the loss scaler skipped trained nothing: its loss is that of the point before, or at the beginning of the first that was.
     if (skipped.size > 0)
-      for (let i = 1; i < points.length; i++) if (skipped.has(offset + i)) points[i] = points[i - 1]!;
+      for (let i = 0; i < points.length; i++)
+        if (skipped.has(offset + i)) points[i] = points[i - 1] ?? points.find(Number.isFinite)!;
     return { step, points: isPerplexity(series.name) ? points.map(Math.log) : points };
   });
   const lastAttempt = parts.findLastIndex(({ step }) => step.length > 0);

@@ -144,11 +144,11 @@ export function scalerSkips(run: Run, series: TimeSeries): ReadonlySet<number> {
   return skipped;
 }
 
-/** Whether a logged scale is lower at one of the steps from the first to the last than at the point before them. */
+/** Whether a logged scale is lower at one of the steps from the first to the last than at the point before them, or at the first where the log begins there. */
 function scaleFalls({ step, value }: TimeSeries, first: number, last: number): boolean {
   let k = step.findIndex((at) => at >= first);
-  if (k < 1) return false;
-  const before = value[k - 1]!;
+  if (k < 0) return false;
+  const before = value[Math.max(0, k - 1)]!;
   for (; k < step.length && step[k]! <= last; k++) if (value[k]! < before) return true;
   return false;
 }

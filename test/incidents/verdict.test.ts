@@ -547,6 +547,16 @@ describe('steps that a loss scaler skipped', () => {
     expect(severity('non-finite-gradient-norm', norm, scale(50, 120))).toEqual(['note']);
     expect(severity('non-finite-gradient-norm', norm, scale(50))).toEqual(['warning']);
   });
+
+  it('at the very beginning, where the scaler looks for its scale, are a note too', () => {
+    const loss: SeriesSpec = { name: 'loss', values: nanAt(0, 1, 2) };
+    expect(severity('non-finite-loss', loss, scale(0, 1, 2))).toEqual(['note']);
+    expect(judgeRun(makeRun([loss, scale(0, 1, 2)])).verdict).toMatchObject({
+      class: 'healthy',
+      incidents: [],
+    });
+    expect(severity('non-finite-loss', loss, scale(50))).toEqual(['error']);
+  });
 });
 
 describe('an AUC that falls to chance and stays there', () => {
