@@ -3,7 +3,7 @@
  *
  *     npx tsx bench/detection/bench.ts [seed …]
  *
- * Prints Markdown: recall, and in brackets the delay that 95 % of the found ones keep. docs/detection.md holds the result. A detection counts if its onset lies within 5 logged points of the truth (drift
+ * Prints Markdown: recall (of the detection itself with Wilson's 95 % interval), and in brackets the delay that 95 % of the found ones keep. docs/detection.md holds the result. A detection counts if its onset lies within 5 logged points of the truth (drift
  * 200); what a detector says elsewhere in an injected run is not counted for or against it. False alarms are counted in clean runs only.
  */
 import { contextFor, type Detector } from '../../src/detectors/detector.ts';
@@ -11,6 +11,7 @@ import { DETECTORS } from '../../src/detectors/registry.ts';
 import { judgePoints } from '../../src/incidents/judge.ts';
 import { DEFAULT_VERDICT_SETTINGS as SETTINGS } from '../../src/incidents/settings.ts';
 import { judgeRun } from '../../src/incidents/verdict.ts';
+import { share } from '../causes/score.ts';
 import { clean, type GeneratedRun, generate, incident } from './runs.ts';
 
 /** Onsets of alarms, as indices. */
@@ -118,11 +119,13 @@ function score(seed: number): void {
     injected.map((run) => (name === 'always' ? 0 : delayOf(run, method(run.values)))),
   );
   for (const [group, belongs] of Object.entries(GROUPS)) {
-    const cells = delays.map((all) => {
+    const cells = delays.map((all, k) => {
       const members = all.filter((_, i) => belongs(injected[i]!));
       const found = members.filter(Number.isFinite).sort((a, b) => a - b);
       const worst = found[Math.ceil(0.95 * found.length) - 1];
-      return `${(found.length / members.length).toFixed(3)}${worst === undefined ? '' : ` (${worst})`}`;
+      const interval = share(found.length, members.length).interval.map((end) => end.toFixed(3));
+      const told = methods[k]![0].startsWith('clippy-diag') ? ` [${interval.join(', ')}]` : '';
+      return `${(found.length / members.length).toFixed(3)}${told}${worst === undefined ? '' : ` (${worst})`}`;
     });
     row([`${group}, ${injected.filter(belongs).length} runs`, ...cells]);
   }
