@@ -66,7 +66,9 @@ export function answerCard(
   level: 0 | 1,
   chart: Piece,
 ): { readonly answer: Answer; readonly html: Html } {
-  const answer = answerOf(run, report);
+  const whole = answerOf(run, report);
+  // What was noted stands among the findings, in the same words.
+  const answer = { ...whole, parts: whole.parts.filter(({ label }) => label !== 'Noted') };
   // With nothing to tell but the verdict the chart takes the whole width.
   const bare = answer.parts.length === 0 && answer.tried.length === 0;
   const html = h`<div class="answer${bare ? ' bare' : ''}"><div class="words">

@@ -88,9 +88,9 @@ function answerLines({ title, change, facts, parts, tried }: Answer, id: string)
     '',
     ticked(facts),
     '',
-    // What is wrong with the inputs stands in sections of its own.
+    // What is wrong with the inputs, and what was noted, stands in sections of its own.
     ...parts
-      .filter(({ label }) => label !== 'Beware')
+      .filter(({ label }) => label !== 'Beware' && label !== 'Noted')
       .flatMap(({ label, text, code, after }) => [
         `- **${label}**: ${ticked(text)}`,
         ...(code === undefined ? [] : fenced(code)),

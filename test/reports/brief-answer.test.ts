@@ -5,6 +5,8 @@ import type { Remedy } from '../../src/model/cause.ts';
 import type { Finding } from '../../src/model/finding.ts';
 import { briefRun, chartLines } from '../../src/reports/brief.ts';
 import { answerOf, figureText, TRIED_FIGURES, triedSentence } from '../../src/reports/brief-answer.ts';
+import { html } from '../../src/reports/html.ts';
+import { markdown } from '../../src/reports/markdown.ts';
 import { leadingEvents } from '../../src/reports/run-events.ts';
 import { healthyRun, makeReport, makeRun, makeRunReport, makeSeries } from '../support/make-report.ts';
 
@@ -248,6 +250,10 @@ test('what a run that is well noted is told, in the words of the finding, and it
   expect(pageOf(jump, slow)[2]).toBe(`  Noted   ${jump.message}. 1 more finding.`);
   expect(pageOf(slow)[2]).toBe('  Noted   The loss grows slowly above its best level.');
   expect(pageOf(jump)[3]).toContain('explain learning-rate-anomaly');
+  // Pages that list all findings say it there, once.
+  const noted = makeReport([{ ...well, findings: [jump] }]);
+  for (const format of [html, markdown])
+    expect(format.render(noted, options).split(/rises 102\.6-fold/)).toHaveLength(2);
   // One that is not well tells what is wrong, and no notes.
   const broken = { ...diverged(), findings: [jump] };
   expect(answerOf(broken, makeReport([broken])).parts.map(({ label }) => label)).not.toContain('Noted');
