@@ -223,13 +223,17 @@ export function rollingBand(capacity: number, smallSample: number): RollingBand 
     scale = Number.NaN;
     falling = false;
     if (slope === 0) return;
+    // Where half of the distances are larger than this, the fall is no matter of three scales. Most windows show it soon.
+    const least = (-slope * count) / (FALL * MAD_TO_SIGMA * (1 + smallSample / count));
+    const middle = (count - 1) / 2;
+    let larger = 0;
+    for (let i = 0, at = oldest(); i < count; i++) {
+      larger += +!(Math.abs(ring[at]! - center - slope * (i - middle)) <= least);
+      if (2 * larger > count + 1) return;
+      if (++at === capacity) at = 0;
+    }
     inOrder();
     measure(count, center, slope);
-    // Where half of the distances are larger than this, the fall is no matter of three scales.
-    const least = (-slope * count) / (FALL * MAD_TO_SIGMA * (1 + smallSample / count));
-    let small = 0;
-    for (let i = 0; i < count; i++) small += +(deviations[i]! <= least);
-    if (2 * small < count - 1) return;
     renewScale(medianNear(deviations, count, deviation, deviation / 4, scratch));
   };
   const renewScale = (found: number): void => {
