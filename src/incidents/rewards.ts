@@ -1,6 +1,7 @@
 /** Rewards and returns, of which more is better: their fall is judged as the rise of a loss. */
-import { medianOf } from '../model/order-statistics.ts';
+import { MAD_TO_SIGMA, medianOf, smallest } from '../model/order-statistics.ts';
 import { attemptOf, type Run, type TimeSeries } from '../model/run.ts';
+import { noiseScale } from './bands.ts';
 import { judgePoints } from './judge.ts';
 import type { VerdictSettings } from './settings.ts';
 
@@ -71,10 +72,56 @@ function costsOf(rewards: Float64Array): Float64Array {
  */
 const LASTING = 0.25;
 
+/** Standard errors of a mean that a step is high which is none by chance, over all places where it may lie: our number. */
+const STEP_ERRORS = 6;
+
+/**
+ * A step down that single points do not show, since each is as noisy as the step is high: where the reward was above the middle
+ * between its best quarter and its last for longest, and how far the median there is above the one of all that follows. The
+ * place is the usual estimate of a change point, where the sum of what lies above the middle is largest.
+ *
+ * @returns where the level before starts, and where what follows begins; null where there is no step from a positive level
+ */
+function lastingStep(
+  rewards: Float64Array,
+  { minimumPoints }: VerdictSettings,
+): { readonly start: number; readonly onset: number } | null {
+  const n = rewards.length;
+  const quarter = Math.max(minimumPoints, Math.ceil(LASTING * n));
+  if (n < 2 * quarter) return null;
+  let best = Number.NEGATIVE_INFINITY;
+  for (let end = quarter; end <= n - quarter; end += Math.ceil(quarter / 2))
+    best = Math.max(best, medianOf(rewards.subarray(end - quarter, end)));
+  const middle = (best + medianOf(rewards.subarray(n - quarter))) / 2;
+  const found = { start: 0, onset: 0, sum: 0 };
+  let [sum, start] = [0, 0];
+  for (let k = 0; k < n; k++) {
+    sum += rewards[k]! - middle;
+    if (sum > found.sum) Object.assign(found, { start, onset: k + 1, sum });
+    if (sum < 0) [sum, start] = [0, k + 1];
+  }
+  const [before, after] = [rewards.subarray(found.start, found.onset), rewards.subarray(found.onset)];
+  if (before.length < minimumPoints || after.length < quarter) return null;
+  const [usual, left] = [medianOf(before), medianOf(after)];
+  // Noise that comes in waves shows in the distance from the levels, not in the differences of neighbours.
+  const distances = rewards.map((reward, k) => Math.abs(reward - (k < found.onset ? usual : left)));
+  const noise = Math.max(
+    noiseScale(rewards, (reward) => reward),
+    MAD_TO_SIGMA * medianOf(distances.subarray(found.start)),
+  );
+  const least = STEP_ERRORS * noise * Math.sqrt(1 / before.length + 1 / after.length);
+  // Of successes and failures the median is one of the two: the means have to be as far apart.
+  const step = Math.min(usual - left, meanOf(before) - meanOf(after));
+  return usual > 0 && step > least ? found : null;
+}
+
+const meanOf = (values: Float64Array): number =>
+  values.reduce((sum, value) => sum + value, 0) / values.length;
+
 /**
  * The fall of a reward that lasts to the end of an attempt: its cost leaves its band and is lost or stays out of it for a
- * quarter of the points, by the one judge of losses, and less than half of the reward is left at the end. A dip that comes
- * back, however deep, is exploration.
+ * quarter of the points, by the one judge of losses, or its level steps down for that long; and less than half of the reward
+ * is left at the end. A dip that comes back, however deep, is exploration.
  *
  * @returns null where there is none
  */
@@ -85,7 +132,7 @@ export function fallOf(series: TimeSeries, attempt: number, settings: VerdictSet
   const kept = [...value.keys()].filter((i) => Number.isFinite(value[i]!));
   const rewards = Float64Array.from(kept, (i) => value[i]!);
   if (rewards.length < settings.minimumPoints) return null;
-  const lost = judgePoints(costsOf(rewards), settings).incidents.find(
+  const judgedLost = judgePoints(costsOf(rewards), settings).incidents.find(
     ({ class: found, recovered, onset, end, form }) =>
       (found === 'full-divergence' ||
         (found === 'drift' && form === 'climb') ||
@@ -93,19 +140,25 @@ export function fallOf(series: TimeSeries, attempt: number, settings: VerdictSet
       recovered === null &&
       end === rewards.length,
   );
-  if (lost === undefined || rewards.length - lost.onset < settings.rewardPoints) return null;
-  const last = rewards.subarray(Math.max(lost.onset, rewards.length - settings.recoveryPoints));
-  const before = rewards.subarray(Math.max(0, lost.onset - settings.rewardPoints), lost.onset);
+  const step = judgedLost === undefined ? lastingStep(rewards, settings) : null;
+  const onset = judgedLost?.onset ?? step?.onset;
+  if (onset === undefined || rewards.length - onset < settings.rewardPoints) return null;
+  const last = rewards.subarray(Math.max(onset, rewards.length - settings.recoveryPoints));
+  const before = rewards.subarray(step?.start ?? Math.max(0, onset - settings.rewardPoints), onset);
   if (before.length === 0) return null;
-  const [usual, after] = [medianOf(before), medianOf(last)];
-  const start = medianOf(rewards.subarray(0, Math.min(5, lost.onset)));
+  const usual = medianOf(before);
+  // A step is measured by all that follows too, since its last points alone are as noisy as it is high.
+  const after = step === null ? medianOf(last) : Math.max(medianOf(last), medianOf(rewards.subarray(onset)));
+  const start = medianOf(rewards.subarray(0, Math.min(5, onset)));
   const learnt = Math.max(Math.abs(usual), usual - start);
   if (after > usual - (1 - settings.rewardKept) * learnt) return null;
+  const lastGood = judgedLost === undefined ? onset - 1 : judgedLost.lastGood;
+  const lowest = judgedLost?.peak ?? rewards.indexOf(smallest(rewards.subarray(onset)), onset);
   const position = (index: number): number => offset + kept[index]!;
   return {
-    from: position(lost.onset),
-    lastGood: lost.lastGood === null ? null : position(lost.lastGood),
-    lowest: position(lost.peak),
+    from: position(onset),
+    lastGood: lastGood === null ? null : position(lastGood),
+    lowest: position(lowest),
     to: position(rewards.length - 1),
     before: usual,
     after,

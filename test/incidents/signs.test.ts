@@ -13,6 +13,7 @@ import {
   scalerSkips,
 } from '../../src/incidents/signs.ts';
 import { makeRun, type SeriesSpec } from '../detectors/runs.ts';
+import { random } from '../support/random.ts';
 
 const NAN = Number.NaN;
 const settings = DEFAULT_VERDICT_SETTINGS;
@@ -291,5 +292,54 @@ describe('a fall of returns of both signs', () => {
 
   it('is left open where it is a tenth of the points, which may be exploration', () => {
     for (const points of [100, 160, 220]) expect(fall(points, 0.9, 1)).toBeNull();
+  });
+});
+
+describe('a fall of a reward whose single points are as noisy as it is high', () => {
+  /** How many of 20 seeds are told, of rewards that rise to 300 over three tenths of the points; noise has a standard deviation of 100. */
+  const told = (points: number, share: (part: number) => number, from?: number): number => {
+    let count = 0;
+    for (let seed = 0; seed < 20; seed++) {
+      const next = random(seed);
+      const normal = () => Math.sqrt(-2 * Math.log(1 - next())) * Math.cos(2 * Math.PI * next());
+      const values = Array.from(
+        { length: points },
+        (_, i) => 300 * Math.min(1, i / points / 0.3) * share(i / points) + 100 * normal(),
+      );
+      const fall = fallOf(makeRun([{ name: 'ep_rew_mean', values }]).series[0]!, 0, settings);
+      if (fall === null) continue;
+      count++;
+      if (from !== undefined) expect(Math.abs(fall.from - from)).toBeLessThan(16);
+      expect(fall.after).toBeLessThan(fall.before / 2);
+    }
+    return count;
+  };
+  const collapses = (part: number) => (part < 0.6 ? 1 : 0.1);
+
+  it.each([100, 400, 2000])('is told of %i points', (points) => {
+    expect(told(points, collapses, 0.6 * points)).toBeGreaterThan(18);
+  });
+  it('is told of 40 points more often than not', () => {
+    expect(told(40, collapses, 24)).toBeGreaterThan(10);
+  });
+  it.each([40, 100, 400, 2000])('is none of %i points where nothing falls', (points) => {
+    expect(told(points, () => 1)).toBe(0);
+  });
+  it('is none where it comes back, and where six tenths of the reward are left', () => {
+    for (const points of [100, 400]) {
+      expect(told(points, (part) => (part < 0.5 || part > 0.7 ? 1 : 0.1))).toBe(0);
+      expect(told(points, (part) => (part < 0.6 ? 1 : 0.6))).toBeLessThan(2);
+    }
+  });
+
+  it('is told of successes and failures, and their chance alone is none', () => {
+    const successes = (seed: number, last: number) => {
+      const next = random(seed);
+      const values = Array.from({ length: 100 }, (_, i) => (next() < (i < 60 ? 0.8 : last) ? 1 : 0));
+      return fallOf(makeRun([{ name: 'success_rate', values }]).series[0]!, 0, settings);
+    };
+    const seeds = Array.from({ length: 20 }, (_, seed) => seed);
+    expect(seeds.filter((seed) => successes(seed, 0.05) !== null).length).toBeGreaterThan(15);
+    expect(seeds.filter((seed) => successes(seed, 0.8) !== null)).toEqual([]);
   });
 });
