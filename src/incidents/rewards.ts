@@ -4,6 +4,7 @@ import { attemptOf, type Run, type TimeSeries } from '../model/run.ts';
 import { noiseScale } from './bands.ts';
 import { judgePoints } from './judge.ts';
 import type { VerdictSettings } from './settings.ts';
+import { stretchAbove } from './stretch.ts';
 
 const REWARD = /(^|[^a-z])(rew|rewards?|returns?|episodic_return|success_rate)([^a-z]|$)/i;
 /**
@@ -77,8 +78,7 @@ const STEP_ERRORS = 6;
 
 /**
  * A step down that single points do not show, since each is as noisy as the step is high: where the reward was above the middle
- * between its best quarter and its last for longest, and how far the median there is above the one of all that follows. The
- * place is the usual estimate of a change point, where the sum of what lies above the middle is largest.
+ * between its best quarter and its last for longest, and how far the median there is above the one of all that follows.
  *
  * @returns where the level before starts, and where what follows begins; null where there is no step from a positive level
  */
@@ -93,26 +93,20 @@ function lastingStep(
   for (let end = quarter; end <= n - quarter; end += Math.ceil(quarter / 2))
     best = Math.max(best, medianOf(rewards.subarray(end - quarter, end)));
   const middle = (best + medianOf(rewards.subarray(n - quarter))) / 2;
-  const found = { start: 0, onset: 0, sum: 0 };
-  let [sum, start] = [0, 0];
-  for (let k = 0; k < n; k++) {
-    sum += rewards[k]! - middle;
-    if (sum > found.sum) Object.assign(found, { start, onset: k + 1, sum });
-    if (sum < 0) [sum, start] = [0, k + 1];
-  }
-  const [before, after] = [rewards.subarray(found.start, found.onset), rewards.subarray(found.onset)];
+  const { start, end: onset } = stretchAbove(rewards, middle);
+  const [before, after] = [rewards.subarray(start, onset), rewards.subarray(onset)];
   if (before.length < minimumPoints || after.length < quarter) return null;
   const [usual, left] = [medianOf(before), medianOf(after)];
   // Noise that comes in waves shows in the distance from the levels, not in the differences of neighbours.
-  const distances = rewards.map((reward, k) => Math.abs(reward - (k < found.onset ? usual : left)));
+  const distances = rewards.map((reward, k) => Math.abs(reward - (k < onset ? usual : left)));
   const noise = Math.max(
     noiseScale(rewards, (reward) => reward),
-    MAD_TO_SIGMA * medianOf(distances.subarray(found.start)),
+    MAD_TO_SIGMA * medianOf(distances.subarray(start)),
   );
   const least = STEP_ERRORS * noise * Math.sqrt(1 / before.length + 1 / after.length);
   // Of successes and failures the median is one of the two: the means have to be as far apart.
   const step = Math.min(usual - left, meanOf(before) - meanOf(after));
-  return usual > 0 && step > least ? found : null;
+  return usual > 0 && step > least ? { start, onset } : null;
 }
 
 const meanOf = (values: Float64Array): number =>
