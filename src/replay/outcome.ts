@@ -29,16 +29,27 @@ export function outcomeOf(
   usualUpdate: number,
   from: number,
 ): ArmOutcome | null {
-  const after = trace.updateNorm.filter((_, i) => i > from && !unlike.has(i));
   const final = endLevel(trace.referenceLoss);
   // What is lost does not come back, however short the capture is.
   if (trace.referenceLoss.length > 0 && Number.isNaN(final)) return 'lost';
   // Without a level before, what is far above every state before is lost all the same.
   if (level === null) return highest !== undefined && final > HURT * highest ? 'lost' : null;
-  if (after.length < LEAST_AFTER) return null;
-  if (medianOf(after.filter(Number.isFinite)) < FROZEN * usualUpdate) return 'frozen';
+  if (cleanUpdates(trace, unlike, from).length < LEAST_AFTER) return null;
+  if (isFrozen(trace, unlike, usualUpdate, from)) return 'frozen';
   return final <= HOLDS * level ? 'holds' : final <= HURT * level ? 'hurt' : 'lost';
 }
+
+/** Norms of the updates after a position, without those by batches unlike the others. */
+const cleanUpdates = ({ updateNorm }: Ended, unlike: References['unlike'], from: number): number[] =>
+  updateNorm.filter((_, i) => i > from && !unlike.has(i));
+
+/** Whether a training takes updates so small after a position that it does not learn; not where none is known. */
+export const isFrozen = (
+  trace: Ended,
+  unlike: References['unlike'],
+  usualUpdate: number,
+  from: number,
+): boolean => medianOf(cleanUpdates(trace, unlike, from).filter(Number.isFinite)) < FROZEN * usualUpdate;
 
 /** Steps before an incident that say how large an update is. */
 const USUAL = 20;

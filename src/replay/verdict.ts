@@ -12,7 +12,16 @@ import { isRaised, usualRange } from '../incidents/unlike.ts';
 import { formatNumber } from '../model/format-number.ts';
 import { medianOf } from '../model/order-statistics.ts';
 import type { ReplayVerdict } from '../model/replay.ts';
-import { type Ended, HOLDS, HURT, harmFrom, LEAST_AFTER, outcomeOf, usualUpdate } from './outcome.ts';
+import {
+  type Ended,
+  HOLDS,
+  HURT,
+  harmFrom,
+  isFrozen,
+  LEAST_AFTER,
+  outcomeOf,
+  usualUpdate,
+} from './outcome.ts';
 import type { References } from './reference.ts';
 
 export interface Judgement {
@@ -166,8 +175,11 @@ export function judgeByReference(input: ReferenceInput): Judgement {
       ? exact('not-prevented', `the losses leave their band as without the rule, and ${ends}`)
       : own;
   }
+  const isBack = outcome === null && own.verdict === 'prevented';
+  if (outcome === 'frozen' || (isBack && isFrozen(trace, references.unlike, usual, from)))
+    return exact('cannot-tell', `its updates are too small for it to learn on: it stays where it was`);
   // The run's own last losses in the band, or the weights and the losses both far from it, say enough.
-  if (outcome === null && own.verdict === 'prevented') return own;
+  if (isBack) return own;
   if (outcome === null && own.verdict === 'not-prevented' && endLevel(trace.referenceLoss) > HURT * level)
     return exact('not-prevented', ends);
   if (outcome === null)
@@ -175,8 +187,6 @@ export function judgeByReference(input: ReferenceInput): Judgement {
       'cannot-tell',
       `fewer than ${LEAST_AFTER} clean steps were recorded after step ${steps[from]}: whether it holds does not show`,
     );
-  if (outcome === 'frozen')
-    return exact('cannot-tell', `its updates are too small for it to learn on: it stays where it was`);
   if (outcome === 'holds' && endLevel(trace.referenceLoss) > SURE * level)
     return exact('cannot-tell', `${ends}: so close to ${HOLDS} times that, other batches may say otherwise`);
   if (outcome === 'holds') return exact('prevented', `${ends}; without the rule ${endOf(baseline)}`);

@@ -58,6 +58,50 @@ describe('by reference batches, a run that comes back', () => {
   });
 });
 
+describe('by reference batches, a run with few clean steps after its loss is gone', () => {
+  const lost = [...flat(30), ...flat(22, 10)];
+  const traceOf = (loss: number[], update: (i: number) => number): ClosedLoopTrace => ({
+    loss,
+    taskLoss: [],
+    minClipFactor: loss.map(() => 1),
+    updateNorm: loss.map((_, i) => update(i)),
+    engaged: loss.map(() => true),
+    referenceLoss: loss,
+    bottleneck: null,
+    ended: null,
+  });
+  const judge = (update: (i: number) => number) =>
+    judgeByReference({
+      trace: traceOf(flat(52), update),
+      baseline: traceOf(lost, () => 1),
+      references: {
+        ...{
+          at: 25,
+          later: [],
+          usual: [0, 2],
+          unlike: new Set([30, 31, 32]),
+          onsetBatch: [],
+          before: [0],
+          after: [51],
+        },
+        ...{ batches: [], loss: lost, harmful: 30, highest: 1.01, level: 1 },
+      },
+      onset: 30,
+      steps: steps(52),
+      history: [],
+    });
+  it('is prevented by its own losses where it learns on', () => {
+    expect(judge(() => 1).verdict).toBe('prevented');
+    expect(judge((i) => (i > 30 ? 0.1 : 1)).verdict).toBe('prevented');
+  });
+  it('is not said to be prevented where its updates are too small to learn', () => {
+    expect(judge((i) => (i > 30 ? 0.04 : 1))).toMatchObject({
+      verdict: 'cannot-tell',
+      why: expect.stringContaining('too small for it to learn on'),
+    });
+  });
+});
+
 it('a level before takes eight states', () => {
   expect(levelBefore([1, 1, 1, 1, 1, 1, 1, 9], 6)).toBeNull();
   expect(levelBefore([4, 3, 2, 2, 1, 1, 1, 1, 1, 9], 8)).toBe(1);
