@@ -119,7 +119,12 @@ export function decideCause(input: DecideInput): Cause {
     if (input.shorter !== null) return fromShorterSteps(input.shorter, steps, made);
     return fromSteps(input, made);
   }
-  const sudden = changes.filter(({ gradual }) => gradual !== true);
+  const sudden = bySize.filter(({ gradual }) => gradual !== true);
+  // What no arm could judge is not ruled out by the others.
+  const open = sudden.find(({ trigger }) =>
+    arms.some(({ undoes, outcome }) => undoes === trigger && outcome === null),
+  );
+  if (open !== undefined) return made(open.trigger, 'likely', open.evidence.statement);
   // A rate that rose slowly is not as before.
   const same =
     changes.length > 0 ? 'batches and optimizer state' : 'batches, learning rate and optimizer state';

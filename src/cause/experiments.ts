@@ -124,7 +124,14 @@ export async function runExperiments(options: ExperimentOptions): Promise<Experi
   const armed = await within('arms', () =>
     trainRuns(
       training('arms'),
-      planned.map((plan): TrainingRun => ({ rule: recorded, multiplier: 1, arm: plan.training })),
+      planned.map(
+        ({ training: arm, order }): TrainingRun => ({
+          rule: recorded,
+          multiplier: 1,
+          arm,
+          ...(order === undefined ? {} : { order }),
+        }),
+      ),
     ),
   );
   const follows = armed?.check.follows === true;
@@ -138,10 +145,10 @@ export async function runExperiments(options: ExperimentOptions): Promise<Experi
     references === null || armed === null || !follows
       ? notJudged
       : endsBeside(armed.baseline, references, onset, lossesBefore(capture));
+  const endOfArm = (trace: ClosedLoopTrace, { training: { skip }, order }: PlannedArm): ArmEnd =>
+    endOf(trace, skip, order === undefined ? references?.unlike : new Set());
   const arms =
-    armed === null
-      ? []
-      : planned.map((plan, k) => ({ ...plan, ...endOf(armed.traces[k]!, plan.training.skip) }));
+    armed === null ? [] : planned.map((plan, k) => ({ ...plan, ...endOfArm(armed.traces[k]!, plan) }));
   const ruled = (closedLoop?.entries ?? []).map((entry, k): Tried => {
     return {
       label: rules[k]!.label,
@@ -193,17 +200,22 @@ export async function runExperiments(options: ExperimentOptions): Promise<Experi
       const edges = stretches(references, onset, capture.steps.length);
       const orders = Array.from({ length: PERTURBATIONS }, (_, seed) => batchOrder(edges, seed + 1)!);
       const left = best.slice(k).map(({ label }) => label);
+      const plan = arms.find(({ arm }) => arm === one.planned?.arm);
       const perturbed = await within(`other orders of the batches for ${left.join(', ')}`, () =>
         trainRuns(
           training(`${one.label}, other orders`, armed.baseline),
           orders.map((order): TrainingRun => {
-            const arm = arms.find((planned) => planned.arm === one.planned?.arm)?.training;
-            return { rule: one.rule, multiplier: 1, order, ...(arm === undefined ? {} : { arm }) };
+            const { rule } = one;
+            if (plan === undefined) return { rule, multiplier: 1, order };
+            const taken = order.map((index) => plan.order?.[index] ?? index);
+            return { rule, multiplier: 1, order: taken, arm: plan.training };
           }),
         ),
       );
       if (perturbed === null) break;
-      const ends = perturbed.traces.map((trace) => endOf(trace).outcome);
+      const ends = perturbed.traces.map(
+        (trace) => (plan === undefined ? endOf(trace) : endOfArm(trace, plan)).outcome,
+      );
       held.set(one, { tried: ends.length, held: ends.filter((end) => end === 'holds').length });
     }
 

@@ -3,6 +3,7 @@
 import type { Trigger } from '../model/cause.ts';
 import type { ReplayArm } from '../model/replay.ts';
 import type { TrainingArm } from '../replay/closed-loop.ts';
+import { LEAST_AFTER } from '../replay/outcome.ts';
 import type { References } from '../replay/reference.ts';
 import type { Change } from './changes.ts';
 import type { Observed } from './observe.ts';
@@ -11,6 +12,8 @@ import type { Observed } from './observe.ts';
 export interface PlannedArm {
   readonly arm: ReplayArm;
   readonly training: TrainingArm;
+  /** Which recorded batch each step takes, by position; left out, its own. */
+  readonly order?: readonly number[];
   /** The trigger that it takes back, if it takes back a whole one; a lower rate takes back none but sharpness. */
   readonly undoes: Trigger;
   /** Share of the steps before the incident that it changes, times how hard. */
@@ -25,6 +28,15 @@ export interface PlannedArm {
 const LOWER = [0.5, 0.1] as const;
 
 /**
+ * Whether every batch from some step on to the last is unlike those before, for as many steps as an arm takes to be judged: leaving
+ * them out would end the training, and nothing would show whether it holds.
+ */
+function lasts(unlike: ReadonlySet<number>, steps: number): boolean {
+  const last = Array.from({ length: LEAST_AFTER }, (_, k) => steps - 1 - k);
+  return last.every((index) => unlike.has(index));
+}
+
+/**
  * @param until position of the first harmful step, or of the onset where no step did harm
  */
 export function planArms(
@@ -35,16 +47,27 @@ export function planArms(
 ): PlannedArm[] {
   const planned: PlannedArm[] = [];
   const positions = [...references.unlike].sort((a, b) => a - b);
-  const clean = steps.length - positions.length;
-  if (positions.length > 0 && clean > 0)
+  const clean = steps.map((_, index) => index).filter((index) => !references.unlike.has(index));
+  const batches = {
+    steps: positions.map((index) => steps[index]!),
+    ...(positions.every((index) => batchIds[index] !== undefined)
+      ? { batchIds: positions.map((index) => batchIds[index]!) }
+      : {}),
+  };
+  if (lasts(references.unlike, steps.length)) {
+    const place = new Map(positions.map((index, k) => [index, clean[k % clean.length]!]));
     planned.push({
-      arm: {
-        kind: 'skip-batches',
-        steps: positions.map((index) => steps[index]!),
-        ...(positions.every((index) => batchIds[index] !== undefined)
-          ? { batchIds: positions.map((index) => batchIds[index]!) }
-          : {}),
-      },
+      arm: { kind: 'earlier-batches', ...batches },
+      training: {},
+      order: steps.map((_, index) => place.get(index) ?? index),
+      undoes: 'data',
+      interference: 0,
+      skipSteps: null,
+      learningRateFactor: null,
+    });
+  } else if (positions.length > 0 && clean.length > 0)
+    planned.push({
+      arm: { kind: 'skip-batches', ...batches },
       training: { skip: references.unlike },
       undoes: 'data',
       interference: 0,

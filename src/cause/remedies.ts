@@ -3,7 +3,7 @@ import type { Remedy, RemedyAction, Trigger } from '../model/cause.ts';
 
 /** Whether a remedy takes back what changed, and not what it did. */
 const takesBack = ({ action, learningRate }: Remedy, trigger: Trigger): boolean =>
-  (trigger === 'data' && action === 'skip-batches') ||
+  (trigger === 'data' && (action === 'skip-batches' || action === 'fix-data')) ||
   // A rate of its own is that of before the change; a factor is a lower one.
   (trigger === 'learning-rate' && action === 'lower-learning-rate' && learningRate !== null) ||
   (trigger === 'optimizer-state' && action === 'restore-optimizer-state') ||

@@ -45,12 +45,13 @@ export function endsBeside(
   references: References,
   onset: number,
   history: readonly number[],
-): (trace: Trained, leftOut?: ReadonlySet<number>) => ArmEnd {
+): (trace: Trained, leftOut?: ReadonlySet<number>, unlike?: ReadonlySet<number>) => ArmEnd {
   const from = harmFrom(references, onset);
   const usual = usualUpdate(baseline.updateNorm, from);
   const cameBack = outcomeOf(baseline, references, usual, from) === 'holds';
-  return (trace, leftOut = new Set()) => {
-    const outcome = outcomeOf(trace, references, usual, from);
+  // A training that took other batches than the unlike ones was clean all along.
+  return (trace, leftOut = new Set(), unlike = references.unlike) => {
+    const outcome = outcomeOf(trace, { ...references, unlike }, usual, from);
     // The loss on a batch on which no step was taken says nothing of the training.
     const taken = trace.loss.filter((_, i) => !leftOut.has(i));
     const calm = !cameBack || judgeLosses(taken, history).incident === null;
@@ -77,6 +78,7 @@ export function interferenceOf({ minClipFactor }: ReplayEntry, from: number): nu
 /** An arm in words. */
 export function armLabel({ kind, steps, factor, learningRate, at }: ReplayArm): string {
   if (kind === 'skip-batches') return `${steps!.length} batches left out`;
+  if (kind === 'earlier-batches') return `earlier batches in place of ${steps!.length}`;
   if (kind === 'restore-optimizer-state') return `old optimizer state from step ${at}`;
   return factor === undefined
     ? `learning rate ${formatNumber(learningRate!)}`
@@ -133,6 +135,12 @@ export function remedyOf(
       paste: pasteSkip(loop, arm.steps!),
     });
   }
+  if (arm.kind === 'earlier-batches')
+    return untried(
+      'fix-data',
+      `mend the data from step ${arm.steps![0]} on: ${arm.steps!.length} batches, to the last recorded one, are unlike those before, so that leaving them out is no remedy; with batches from before in their place ${ends}`,
+      shared,
+    );
   if (arm.kind === 'restore-optimizer-state')
     return untried(
       'restore-optimizer-state',

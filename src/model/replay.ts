@@ -25,9 +25,9 @@ export const NO_RULE = 'none';
 
 /** The one thing that a closed loop changes besides the rule. */
 export interface ReplayArm {
-  /** `skip-batches`, `learning-rate`, `restore-optimizer-state`, or what else the recorder names. */
+  /** `skip-batches`, `earlier-batches`, `learning-rate`, `restore-optimizer-state`, or what else the recorder names. */
   readonly kind: string;
-  /** Steps whose batches are left out. */
+  /** Steps whose batches are left out, or have earlier ones in their place. */
   readonly steps?: readonly number[];
   /** Their ids, as the recorder was given them, where it was given one for each. */
   readonly batchIds?: readonly (number | string)[];

@@ -334,9 +334,12 @@ export const replayEntry = objectOf<ReplayEntry>(
     'The one thing that this closed loop changes besides the rule.',
   )({
     kind: text(
-      '`skip-batches`, `learning-rate`, `restore-optimizer-state`, or what else the recorder names.',
+      '`skip-batches`, `earlier-batches`, `learning-rate`, `restore-optimizer-state`, or what else the recorder names.',
     ),
-    steps: listOf(finite('A step.'), 'Steps whose batches are left out.').optional(),
+    steps: listOf(
+      finite('A step.'),
+      'Steps whose batches are left out, or have earlier ones in their place.',
+    ).optional(),
     batchIds: listOf(
       z.union([z.number(), z.string()]),
       'Ids of these batches, where the recorder was given one for each.',

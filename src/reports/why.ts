@@ -33,6 +33,7 @@ export const causeWords = ({ trigger, confidence, statement }: Cause): string =>
   `${TRIGGERS[trigger]}${confidence === null ? '' : ` (${CONFIDENCE[confidence]})`}: ${statement}`;
 
 const NAMES: Partial<Record<Remedy['action'], string>> = {
+  'fix-data': 'data as before',
   'restore-optimizer-state': 'old optimizer state',
   // What is tried is this; bfloat16 has its range too.
   'raise-precision': 'float32',
@@ -81,6 +82,7 @@ export function remedyName(
 /** What makes an order of such a name. */
 const ORDERS: Partial<Record<Remedy['action'], string>> = {
   'lower-learning-rate': 'train on with ',
+  'fix-data': 'train on with ',
   'restore-optimizer-state': 'put back the ',
   'raise-precision': 'train in ',
 };

@@ -171,6 +171,30 @@ it('bad batches under a clipping that holds them: the data, the weights unharmed
   expect(run.remedies!.some(({ action }) => action === 'clip')).toBe(false);
 });
 
+describe('batches that are unlike those before', () => {
+  it('up to the last one: the data; leaving them out is no remedy, and with earlier batches the run holds', async () => {
+    const lasting = [...CLEAN.slice(0, 24), ...SURGE, ...SURGE, ...SURGE, ...SURGE];
+    const run = await analyzed({ batches: lasting });
+    expect(run.cause).toMatchObject({ trigger: 'data', confidence: 'likely', step: 1024 });
+    expect(run.remedies![0]).toMatchObject({
+      action: 'fix-data',
+      tried: 'closed-loop',
+      holds: true,
+      skipSteps: null,
+      perturbations: { tried: 3, held: 3 },
+    });
+    expect(run.remedies!.map(({ action }) => action)).not.toContain('skip-batches');
+    const [arm] = run.replay.flatMap(({ arm: one }) => (one?.kind === 'earlier-batches' ? [one] : []));
+    expect(arm!.steps).toEqual(Array.from({ length: 32 }, (_, i) => 1024 + i));
+  });
+  it('one alone is left out, and no data is mended', async () => {
+    const run = await analyzed({ batches: [...calm.slice(0, 24), 21, ...calm.slice(24)] });
+    expect(run.cause).toMatchObject({ trigger: 'data', confidence: 'shown' });
+    expect(run.remedies![0]).toMatchObject({ action: 'skip-batches', holds: true, skipSteps: [1024, 1024] });
+    expect(run.remedies!.map(({ action }) => action)).not.toContain('fix-data');
+  });
+});
+
 it('a gradient that overflowed: the precision, likely; float32 holds on the same batches, and no batch or rule is blamed', async () => {
   const run = await analyzed({ batches: calm, overflowAt: 26 });
   expect(run.cause).toMatchObject({ trigger: 'precision', mechanism: 'overflow', confidence: 'likely' });

@@ -9,12 +9,13 @@ import { changesBy, raisedRate } from '../../src/cause/changes.ts';
 import { type DecideInput, decideCause } from '../../src/cause/decide.ts';
 import { causeFromLog, NO_CAUSE, suggestionFor, withLog } from '../../src/cause/from-log.ts';
 import { pasteRate, pasteSkip } from '../../src/cause/paste.ts';
+import { planArms } from '../../src/cause/plan.ts';
 import { rankRemedies, untried } from '../../src/cause/remedies.ts';
 import { type Before, shorterSteps } from '../../src/cause/shorter-steps.ts';
 import { endsBeside, endText } from '../../src/cause/tried.ts';
 import { remedyAdvice, wayBack } from '../../src/cause/way-back.ts';
 import { isRaised, usualRange } from '../../src/incidents/unlike.ts';
-import { type Cause, EVIDENCE_IDS, type Remedy } from '../../src/model/cause.ts';
+import { type ArmOutcome, type Cause, EVIDENCE_IDS, type Remedy } from '../../src/model/cause.ts';
 import type { ReplayArm } from '../../src/model/replay.ts';
 import type { Run, TimeSeries } from '../../src/model/run.ts';
 import { batchOrder } from '../../src/replay/matrix.ts';
@@ -517,6 +518,75 @@ describe('the mechanism, where the old optimizer state holds', () => {
   it('is unknown where no step before or after has a finite size', () => {
     expect(mechanismFor((i) => (i < 20 ? 1 : Number.NaN))).toBe('unknown');
     expect(mechanismFor((i) => (i < 20 ? Number.NaN : 1))).toBe('unknown');
+  });
+});
+
+describe('batches that are unlike those before', () => {
+  const count = 45;
+  const all = Array.from({ length: count }, (_, i) => i);
+  const ones = all.map(() => 1);
+  const observed = {
+    steps: all.map((i) => 100 + i),
+    batchIds: all.map(() => undefined),
+    loss: ones,
+    learningRate: all.map((i) => (i < 20 ? 0.1 : 4)),
+    gradientNorm: ones,
+    updateNorm: ones,
+    surprise: [],
+    effectiveRate: [],
+    mismatches: [],
+  };
+  const references = (unlike: readonly number[]): References => ({
+    at: 15,
+    later: unlike.map((index) => ({ index, loss: 9 })),
+    usual: [0, 1],
+    unlike: new Set(unlike),
+    onsetBatch: [],
+    before: [0, 5, 10, 15],
+    after: [],
+    batches: [],
+    loss: [...ones, 1],
+    harmful: 20,
+    highest: 1,
+    level: 1,
+  });
+  const from = (first: number, last = count - 1): number[] => all.slice(first, last + 1);
+  const armFor = (unlike: readonly number[]) => {
+    const data = planArms(observed, references(unlike), [], 20).filter(({ undoes }) => undoes === 'data');
+    expect(data).toHaveLength(1);
+    return data[0]!;
+  };
+  it('have earlier ones in their place where the last twenty recorded ones are, and are left out else', () => {
+    for (const left of [[20], from(20, 43), from(26), [...from(20, 30), ...from(32)]])
+      expect(armFor(left).arm).toEqual({ kind: 'skip-batches', steps: left.map((i) => 100 + i) });
+    const { arm, order } = armFor([3, ...from(25)]);
+    expect(arm).toEqual({ kind: 'earlier-batches', steps: [103, ...from(25).map((i) => 100 + i)] });
+    expect(order!.filter((index, i) => index === i)).toEqual(from(0, 24).filter((i) => i !== 3));
+    expect(order!.slice(25).every((index) => index < 25 && index !== 3)).toBe(true);
+    expect(order![3]).not.toBe(3);
+  });
+  it('do not rule out a learning rate that no arm can judge on them', () => {
+    const seen = references(from(20));
+    const changes = changesBy(20, observed, seen, [], null);
+    const decided = (ends: Partial<Record<Cause['trigger'], ArmOutcome>>) =>
+      decideCause({
+        onset: 20,
+        observed,
+        references: seen,
+        hasModel: true,
+        changes,
+        arms: planArms(observed, seen, changes, 20).map(({ training: _, ...plan }) => {
+          const outcome = ends[plan.undoes] ?? null;
+          return { ...plan, outcome, finalLoss: 1, shows: outcome === 'holds' };
+        }),
+        cameBack: false,
+        ruleHolds: false,
+        shorter: null,
+        unrecorded: null,
+      });
+    expect(decided({ data: 'holds' })).toMatchObject({ trigger: 'data', confidence: 'likely' });
+    expect(decided({ data: 'lost' })).toMatchObject({ trigger: 'learning-rate', confidence: 'likely' });
+    expect(decided({ data: 'lost', 'learning-rate': 'lost' }).trigger).toBe('none-found');
   });
 });
 

@@ -56,6 +56,11 @@ const diverged = () => {
 test.each([
   ['raise-precision', 'Go back to step 100, or a checkpoint before it, and train in float32.', 'float32'],
   [
+    'fix-data',
+    'Go back to step 100, or a checkpoint before it, and train on with data as before.',
+    'data as before',
+  ],
+  [
     'restore-optimizer-state',
     'Go back to step 100, or a checkpoint before it, and put back the old optimizer state.',
     'old optimizer state',
