@@ -53,19 +53,33 @@ const isHeader = (bytes: Buffer, at: number): boolean =>
 /** An Event starts with its wall time (field 1, eight bytes); a TFRecord of tf.Example, say, does not. */
 const firstIsEvent = (head: Buffer): boolean => head.length === HEADER_BYTES || head[HEADER_BYTES] === 0x09;
 
+const TRAIN_FOLDER = 'train';
 /** A folder of evaluation events beside or below those of the training (Keras, TF Estimator). */
 const EVAL_FOLDER = /^(eval|evaluation|val|valid|validation|test|dev)([_-].*)?$/i;
 
-/** The files of a folder are one run, and those of its evaluation folder are series of it with the folder as prefix. */
+/** Where PyTorch's `add_hparams` keeps a session: a folder of its own, named by the time, below the run that it is of. */
+const SESSION_FOLDER = /^\d{9,10}\.\d+$/;
+
+/**
+ * The files of a folder are one run. Those of its evaluation folder are series of it with the folder as prefix; those of `train` and
+ * of a session below it belong to it too: a run's hyperparameters stand above its losses (Keras) or below them (PyTorch).
+ */
 function eventRuns(paths: readonly string[], root: string): RunFiles[] {
   const folders = new Map<string, { path: string; prefix?: string }[]>();
   for (const path of paths) folders.set(dirname(path), [...(folders.get(dirname(path)) ?? []), { path }]);
   for (const [folder, files] of [...folders]) {
-    if (!EVAL_FOLDER.test(basename(folder)) || folder === root) continue;
+    const name = basename(folder);
+    const isEval = EVAL_FOLDER.test(name);
+    if (folder === root || !(isEval || name === TRAIN_FOLDER || SESSION_FOLDER.test(name))) continue;
     const parent = dirname(folder);
-    const home = [parent, join(parent, 'train')].find((path) => path !== folder && folders.has(path));
+    const homes = isEval ? [parent, join(parent, TRAIN_FOLDER)] : [parent];
+    const home = homes.find((path) => path !== folder && folders.has(path));
     if (home === undefined) continue;
-    folders.get(home)!.push(...files.map((file) => ({ ...file, prefix: `${basename(folder)}/` })));
+    // The results of a session have names of their own: one called as the loss would be a point of it, at step 0.
+    const prefix = isEval ? `${name}/` : name === TRAIN_FOLDER ? undefined : 'hparams/';
+    folders
+      .get(home)!
+      .push(...files.map((file) => ({ ...file, ...(prefix === undefined ? {} : { prefix }) })));
     folders.delete(folder);
   }
   return [...folders].map(([folder, files]) => ({
