@@ -19,12 +19,43 @@ export const rewardsOf = (run: Run): readonly TimeSeries[] =>
 
 const VALUE_LOSS = /(^|[^a-z])(values?|vf|critic|td|qf?\d?)([^a-z]|$)/i;
 
+/** What stands before the last part of a name: `train/` of `train/loss`. */
+const groupOf = (name: string): string =>
+  name.slice(0, Math.max(name.lastIndexOf('/'), name.lastIndexOf('.')) + 1);
+
+/**
+ * What a total may be of the value loss beside it, and still be mostly that: libraries add half of it (Stable-Baselines) or
+ * all (RLlib), and print the last batch of one and the mean of the other. Our numbers.
+ */
+const MOSTLY = { least: 0.1, most: 2, points: 5 };
+
+/** Whether a loss is that of what predicts the returns, or a total that is hardly more than the one beside it, all the way. */
+function isValueLoss(run: Run, { name, value }: Pick<TimeSeries, 'name' | 'value'>): boolean {
+  if (VALUE_LOSS.test(name)) return true;
+  const isMost = (beside: Float64Array): boolean => {
+    const shares = value.map((total, k) => total / beside[k]!);
+    if (!(medianOf(shares) >= MOSTLY.least)) return false;
+    // A total that rises by something else is more than its value loss for some points in a row.
+    for (let from = 0; from < shares.length; from++)
+      if (medianOf(shares.subarray(from, from + MOSTLY.points)) > MOSTLY.most) return false;
+    return true;
+  };
+  return run.series.some(
+    (one) =>
+      (one.role === 'task_loss' || one.lossLike !== undefined) &&
+      VALUE_LOSS.test(one.name) &&
+      groupOf(one.name) === groupOf(name) &&
+      one.value.length === value.length &&
+      isMost(one.value),
+  );
+}
+
 /**
  * Whether a loss grows with what is learnt, in a run whose rewards rise: that of what predicts the returns, with their square;
  * one that begins at zero (GRPO's), since it measures how far the policy is from where it began. Its level says nothing of the policy.
  */
-export function growsWithRewards(run: Run, { name, value }: Pick<TimeSeries, 'name' | 'value'>): boolean {
-  if (!VALUE_LOSS.test(name) && value[0] !== 0) return false;
+export function growsWithRewards(run: Run, series: Pick<TimeSeries, 'name' | 'value'>): boolean {
+  if (series.value[0] !== 0 && !isValueLoss(run, series)) return false;
   const rewards = rewardsOf(run);
   return rewards.length > 0 && rewards.every(rises);
 }

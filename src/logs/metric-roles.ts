@@ -149,6 +149,11 @@ function taskOf(name: string): { task: string; explicit: boolean } | undefined {
   return { task, explicit: false };
 }
 
+/** A total in a group of its own: `info/learner/default_policy/learner_stats/total_loss`. */
+const TOTAL_OF_GROUP = /[/.](?:total|overall)[_-]loss$/i;
+/** After every name that is a total by itself. */
+const TOTAL_OF_GROUP_RANK = 99;
+
 /** Whether a name is that of the values of a loss (`val_loss`), not of something about one (`loss_fn`, `loss.weight`). */
 export const namesLossValue = (name: string): boolean => LOSS_WORDS.has(wordsOf(name).at(-1) ?? '');
 
@@ -234,12 +239,20 @@ export function assignRoles(
 ): { roles: NamedRole[]; notes: string[] } {
   const names = series.map((one) => one.quantity ?? one.name);
   const first = names.map((name, k) => forced.get(series[k]!.name) ?? roleByName(name));
+  // Of several groups (agents that learn side by side) each total is that of a task.
+  const totals = names.filter((name, k) => first[k] === 'loss-like' && TOTAL_OF_GROUP.test(name));
+  const [groupTotal] = totals.length === 1 ? totals : [];
   const tasks = names.map((name, k) =>
-    first[k] === 'loss-like' || first[k] === 'eval_loss' || first[k] === 'metric' ? taskOf(name) : undefined,
+    name !== groupTotal && (first[k] === 'loss-like' || first[k] === 'eval_loss' || first[k] === 'metric')
+      ? taskOf(name)
+      : undefined,
   );
   const objective = names.map((name, k) => first[k] === 'loss-like' && isObjective(name, series[k]!.value));
   const isLoss = (k: number): boolean => first[k] === 'loss-like' && !objective[k];
-  const candidates = names.map((name, k) => (isLoss(k) ? lossRank(name) : undefined));
+  const candidates = names.map((name, k) => {
+    const rank = isLoss(k) ? lossRank(name) : undefined;
+    return rank !== undefined && name === groupTotal ? Math.min(rank, TOTAL_OF_GROUP_RANK) : rank;
+  });
   const hasTotal = candidates.some((rank, k) => rank !== undefined && rank < 100 && tasks[k] === undefined);
   const siblings = names.filter((_, k) => first[k] === 'loss-like' && tasks[k]?.explicit === false).length;
   const isTask = (k: number): boolean =>

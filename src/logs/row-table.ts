@@ -97,6 +97,7 @@ const STEP_NAMES = [
   'total_timesteps',
   'time/total_timesteps',
   'num_timesteps',
+  'training_iteration',
 ];
 const EPOCH_NAMES = ['epoch', 'epochs', 'current_epoch', 'train/epoch'];
 /** Seconds since 1970. */

@@ -105,6 +105,18 @@ describe('roles', () => {
       'Loss/total_loss': 'loss',
     });
   });
+  it('a total of a group is the loss where there is one group, and a task of each where there are several', () => {
+    const of = (agent: string): string[] => [
+      `info/learner/${agent}/learner_stats/total_loss`,
+      `info/learner/${agent}/learner_stats/vf_loss`,
+    ];
+    expect(Object.values(rolesOf(of('a'))).map((role) => role.split(':')[0])).toEqual(['loss', 'other']);
+    expect(
+      new Set(Object.values(rolesOf([...of('a'), ...of('b')])).map((role) => role.split(':')[0])),
+    ).toEqual(new Set(['task_loss']));
+    expect(rolesOf(['loss', ...of('a')]).loss).toBe('loss');
+  });
+
   it('one other loss beside the total is a candidate that a note names', () => {
     const { roles, notes } = assignRoles(
       ['loss', 'train/ctc_loss', 'validation/ctc_loss'].map((name) => ({ name, value: [1, 2] })),

@@ -92,6 +92,45 @@ it('a value loss that rises with the returns it predicts is no incident; where t
   expect((await judged(nan)).verdict.class).toBe('non-finite');
 });
 
+it('a total that is mostly its value loss rises with it and the rewards; one that rises alone is judged', async () => {
+  const results = (vf: (k: number) => number, rest: (k: number) => number, reward: (k: number) => number) =>
+    judged(
+      Array.from({ length: 60 }, (_, k) =>
+        JSON.stringify({
+          episode_reward_mean: reward(k),
+          info: {
+            learner: {
+              default_policy: {
+                learner_stats: {
+                  total_loss: vf(k) + rest(k),
+                  vf_loss: vf(k),
+                  policy_loss: -0.03 - 0.001 * (k % 3),
+                },
+              },
+            },
+          },
+          training_iteration: k + 1,
+        }),
+      )
+        .join('\n')
+        .replaceAll('null', 'NaN'),
+    );
+  const growing = (k: number): number => (9 + 600 * (1 - Math.exp(-k / 6))) * (1 + 0.1 * Math.sin(7 * k));
+  const learns = (k: number): number => 20 + 180 * (1 - Math.exp(-k / 12));
+  const small = (): number => -0.03;
+  const healthy = await results(growing, small, learns);
+  expect(healthy.verdict).toMatchObject({ class: 'healthy', series: expect.stringMatching(/\.total_loss$/) });
+  expect(healthy.findings.filter(({ severity }) => severity !== 'note')).toEqual([]);
+  const rest = await results(growing, (k) => (k < 40 ? -0.03 : 20_000), learns);
+  expect(rest.verdict).toMatchObject({ class: 'full-divergence', onsetStep: 41 });
+  const nothingLearnt = await results(growing, small, (k) => 20 + (k % 2));
+  expect(nothingLearnt.verdict.class).toBe('full-divergence');
+  const collapsed = await results(growing, small, (k) => (k < 40 ? learns(k) : 10));
+  expect(collapsed.verdict).toMatchObject({ class: 'full-divergence' });
+  const nan = await results((k) => (k < 40 ? growing(k) : Number.NaN), small, learns);
+  expect(nan.verdict).toMatchObject({ class: 'non-finite', onsetStep: 41 });
+});
+
 it('a loss that begins at zero (GRPO) grows while the rewards rise; where they do not it is judged', async () => {
   const grpo = (reward: (step: number) => number, loss: (step: number) => number): string =>
     Array.from({ length: 200 }, (_, step) =>
