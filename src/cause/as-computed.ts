@@ -49,7 +49,7 @@ export function asComputed(
     trigger === 'precision' ? 'raise-precision' : 'restore-optimizer-state',
     trigger === 'precision'
       ? `train in float32 (or bfloat16) from step ${step}, or lower the loss scale; in float32 ${ends}`
-      : `carry the optimizer state of before step ${step} on: ${ends}`,
+      : `carry on the optimizer state from before step ${step}: ${ends}`,
     {
       from: { step, path: checkpointBefore(step) },
       tried: 'closed-loop',

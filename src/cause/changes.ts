@@ -159,7 +159,7 @@ export function changesBy(
       size: Number.isFinite(worst.loss) ? worst.loss / middle : Number.POSITIVE_INFINITY,
       evidence: {
         id: 'batches-unlike',
-        statement: `at the weights of step ${steps[references.at]} the batch of step ${steps[worst.index]} has the loss ${formatNumber(worst.loss)}, where batches before it have up to ${formatNumber(usual![1])}; ${references.unlike.size} ${references.unlike.size === 1 ? 'batch is' : 'batches are'} unlike those before`,
+        statement: `at the weights of step ${steps[references.at]} the batch of step ${steps[worst.index]} has the loss ${formatNumber(worst.loss)}, batches before it up to ${formatNumber(usual![1])}; ${unlikeWords(references, steps)}`,
         value: worst.loss,
         unit: 'loss',
         usual,
@@ -220,6 +220,22 @@ export function changesBy(
 const unlikeBy = ({ unlike, later }: References, until: number) =>
   later.filter(({ index }) => unlike.has(index) && index <= until && index >= until - WINDOW);
 
+/** Batches after the unlike ones that it takes to say that they are over. */
+const LEAST_AFTER = 4;
+
+/** How many batches are unlike those before, which, and whether they are over before the record is. */
+function unlikeWords({ unlike, later }: References, steps: readonly number[]): string {
+  const [first, last] = [Math.min(...unlike), Math.max(...unlike)];
+  const which =
+    last - first + 1 === unlike.size
+      ? `, ${steps[first]} to ${steps[last]},`
+      : ` between ${steps[first]} and ${steps[last]}`;
+  const count = unlike.size === 1 ? '1 batch is' : `${unlike.size} batches${which} are`;
+  const words = `${count} unlike those before`;
+  const after = later.filter(({ index }) => index > last).length;
+  return after < LEAST_AFTER ? words : `${words}; the ${after} after them are as usual`;
+}
+
 /** Whether a rate that rose is still as high at the end, as a clause; nothing where it rose at the last step. */
 function laterRate({ learningRate, steps }: Observed, { from, before }: { from: number; before: number }) {
   const end = learningRate.length - 1;
@@ -227,9 +243,17 @@ function laterRate({ learningRate, steps }: Observed, { from, before }: { from: 
   if (from === end || !Number.isFinite(last)) return '';
   // Half of the way between both, as rates go: by factors.
   const high = Math.sqrt(before * learningRate[from]!);
-  if (last > high) return `; it is still ${formatNumber(last)} at step ${steps[end]}`;
+  if (last > high) {
+    const since = learningRate.slice(from).filter(Number.isFinite);
+    const rose = last >= RATE_RISE * learningRate[from]!;
+    if (rose && since.every((rate, i) => i === 0 || rate >= since[i - 1]!))
+      return `; it kept rising, to ${formatNumber(last)} at step ${steps[end]}`;
+    const as = rose ? 'even higher, ' : last < learningRate[from]! ? 'still high, ' : 'still ';
+    return `; it is ${as}${formatNumber(last)} at step ${steps[end]}`;
+  }
   const lastHigh = learningRate.findLastIndex((rate) => rate > high);
   // The first that is known again: the last one is.
   const back = learningRate.findIndex((rate, i) => i > lastHigh && Number.isFinite(rate));
-  return `; from step ${steps[back]} on it is ${formatNumber(learningRate[back]!)}`;
+  const then = `${formatNumber(learningRate[back]!)} from step ${steps[back]} on`;
+  return steps[back] === steps[from]! + 1 ? `; it was high for one step, and is ${then}` : `; it is ${then}`;
 }

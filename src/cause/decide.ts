@@ -82,7 +82,7 @@ export function decideCause(input: DecideInput): Cause {
       ? made(
           trigger,
           'likely',
-          `${known?.evidence.statement ?? 'the recorded losses end as no number'}; trained again from the same batches in float32 it does not happen`,
+          `${known?.evidence.statement ?? 'the recorded losses end as no number'}; trained again from the same batches in float32 it does not happen; that is not shown as the cause, for this training may differ from the recorded one in more than precision`,
         )
       : made(
           trigger,
@@ -154,8 +154,8 @@ export function decideCause(input: DecideInput): Cause {
 
 const UNDONE: Readonly<Record<Change['trigger'], string>> = {
   data: 'without these batches the run stays well',
-  'learning-rate': 'at the learning rate of before the run stays well',
-  'optimizer-state': 'with the optimizer state of before the run stays well',
+  'learning-rate': 'at the earlier learning rate the run stays well',
+  'optimizer-state': 'with the earlier optimizer state the run stays well',
   precision: 'with it taken back the run stays well',
 };
 
@@ -179,7 +179,7 @@ function fromShorterSteps(
 ): Cause {
   const same = ofRun
     ? `the loss rises from the first steps of the run on, with nothing changed`
-    : `losses and learning rate of the first recorded steps are those that were logged before step ${step}`;
+    : `the first losses and rates are as logged before, so weights, data and rate were kept, but maybe not the clipping`;
   const back = ofRun ? '' : `. Where clipping was on before step ${step}, put it back`;
   return made(
     'sharpness',

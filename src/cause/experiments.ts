@@ -268,7 +268,7 @@ function triesOfShorter(
   const clipped = (loop?.entries ?? []).map(({ referenceLoss = [], updateNorm }, k) => {
     const by = rules[k]!;
     const earlier = by.label === clipping?.label;
-    const label = earlier ? `the clipping of before, ${by.label}, put back` : `clipping with ${by.label}`;
+    const label = earlier ? `the earlier clipping, ${by.label}, put back` : `clipping with ${by.label}`;
     return { referenceLoss, updateNorm, by, earlier, label };
   });
   return [

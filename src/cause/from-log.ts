@@ -153,7 +153,7 @@ function byResume(
   if (attempt === undefined || attempt.index === 0) return null;
   const points = (losses?.step ?? new Float64Array()).filter((step) => step <= onsetStep).length;
   if (points > WINDOW) return null;
-  const statement = `training was resumed at ${run.stepUnit} ${attempt.firstStep}, and the ${ORDINALS[Math.max(0, points - 1)]} loss logged after that, of ${run.stepUnit} ${onsetStep}, is out of the usual range`;
+  const statement = `training was resumed at ${run.stepUnit} ${attempt.firstStep}, and the ${ORDINALS[Math.max(0, points - 1)]} loss after that is out of the usual range`;
   return made('optimizer-state', `${statement}: the optimizer state may be lost`, [
     {
       id: 'resume',
@@ -175,7 +175,7 @@ export function suggestionFor(
   if (trigger === 'learning-rate')
     return untried(
       'lower-learning-rate',
-      `keep the learning rate of before ${unit} ${evidence[0]!.at.step}; not tried`,
+      `keep the learning rate as it was before ${unit} ${evidence[0]!.at.step}; not tried`,
       rate ?? {},
     );
   if (trigger === 'precision')

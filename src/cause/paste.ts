@@ -1,4 +1,5 @@
 /** Lines for the user's own training script. */
+import { DIGITS } from '../model/format-number.ts';
 import type { TrainingLoop } from '../model/training-loop.ts';
 import type { RuleChoice } from '../rules/choice.ts';
 
@@ -10,21 +11,13 @@ export function pasteRule({ parts }: RuleChoice, loop: TrainingLoop | null): str
   return lines.length === 0 || lines.includes(undefined) ? null : lines.join('\n');
 }
 
-/** The shortest text of a number that a framework may have kept in 32 bits: 0.003 and not 0.003000000026077032. */
-function shortest(value: number): number {
-  if (Math.fround(value) !== value) return value;
-  let digits = 1;
-  while (Math.fround(Number(value.toPrecision(digits))) !== value) digits++;
-  return Number(value.toPrecision(digits));
-}
-
-/** A lower rate: absolute where it is known, else a factor. */
+/** A lower rate: absolute where it is known, in the digits that a sentence has, else a factor. */
 export function pasteRate(
   loop: TrainingLoop | null,
   rate: number | null,
   factor: number | null,
 ): string | null {
-  const number = rate === null ? null : shortest(rate);
+  const number = rate === null ? null : Number(rate.toPrecision(DIGITS.glance));
   const value = number === null ? `*= ${factor}` : `= ${number}`;
   switch (loop) {
     case 'torch':

@@ -144,7 +144,7 @@ export function remedyOf(
   if (arm.kind === 'restore-optimizer-state')
     return untried(
       'restore-optimizer-state',
-      `put the optimizer state of before the incident back at step ${arm.at}: ${ends}`,
+      `put the optimizer state from before the incident back at step ${arm.at}: ${ends}`,
       { ...shared, from: { step: arm.at!, path: null } },
     );
   const rate = arm.learningRate ?? null;

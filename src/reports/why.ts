@@ -24,7 +24,7 @@ export const TRIGGERS: Readonly<Record<Cause['trigger'], string>> = {
   'learning-rate': 'the learning rate rose',
   'optimizer-state': 'the optimizer state was lost or replaced',
   precision: 'numbers overflowed',
-  sharpness: 'the loss grew too steep for the learning rate',
+  sharpness: 'the steps were too long for the curvature of the loss',
   'none-found': 'not found',
 };
 

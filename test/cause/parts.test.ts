@@ -281,6 +281,13 @@ describe('a cause that was not found says what is missing', () => {
   it('batches and a model, where there are none', () => {
     expect(told({}).statement).toMatch(/batches and a model in the capture would allow experiments$/);
   });
+  it('what else may differ, where only the record is no number', () => {
+    const cause = told({ unrecorded: { trigger: 'precision', at: 1 } });
+    expect(cause).toMatchObject({ trigger: 'precision', confidence: 'likely' });
+    expect(cause.statement).toMatch(
+      /in float32 it does not happen; that is not shown .* more than precision$/,
+    );
+  });
   it('the experiments, where they did not end', () => {
     const steps = Array.from({ length: 40 }, (_, i) => i);
     const ones = steps.map(() => 1);
@@ -318,7 +325,7 @@ describe('a cause that was not found says what is missing', () => {
     const { cause } = withLog(why, ofLog, 101);
     expect(cause).toMatchObject({ trigger: 'none-found', confidence: null });
     expect(cause.statement).toMatch(
-      /^training was resumed at step 101, and the 2nd loss logged after that, of step 102, is out of the usual range: compare how the two were launched .*; learning rate and gradients say nothing/,
+      /^training was resumed at step 101, and the 2nd loss after that is out of the usual range: compare how the two were launched .*; learning rate and gradients say nothing/,
     );
     expect(cause.evidence.map(({ id }) => id)).toContain('resume');
     expect(withLog(why, NO_CAUSE, 101)).toBe(why);
@@ -407,7 +414,7 @@ describe('an incident right after the first recorded step', () => {
     const cause = decideCause(input);
     expect(cause).toMatchObject({ trigger: 'sharpness', confidence: 'likely' });
     expect(cause.statement).toMatch(
-      /^losses and learning rate .* logged before step 100; with shorter steps .* is 1 at step 100 and ends at 1.1, where without it ends at 99\. Where clipping was on before step 100, put it back$/,
+      /^the first losses and rates are as logged before, so .* were kept, but maybe not the clipping; with shorter steps .* is 1 at step 100 and ends at 1.1, where without it ends at 99\. Where clipping was on before step 100, put it back$/,
     );
     const evidence = {
       id: 'optimizer-state',
@@ -592,7 +599,7 @@ describe('batches that are unlike those before', () => {
 
 /** What had changed by step 10 of twelve, of which the batches of steps 9 and 10 have these losses at the weights of step 5. */
 function changedBy10(later: readonly number[], learningRate: (step: number) => number = () => 0.1) {
-  const steps = Array.from({ length: 12 }, (_, i) => i);
+  const steps = Array.from({ length: Math.max(12, 9 + later.length) }, (_, i) => i);
   const ones = steps.map(() => 1);
   return changesBy(
     10,
@@ -611,7 +618,7 @@ function changedBy10(later: readonly number[], learningRate: (step: number) => n
       at: 5,
       later: later.map((loss, i) => ({ index: 9 + i, loss })),
       usual: [0, 1],
-      unlike: new Set(later.map((_, i) => 9 + i)),
+      unlike: new Set(later.flatMap((loss, i) => (loss <= 1 ? [] : [9 + i]))),
       onsetBatch: [],
       before: [0],
       after: [],
@@ -638,7 +645,9 @@ it.each([
     // 0.5 is the middle of what is usual.
     expect(data!.size).toBe(loss === 'NaN' ? Number.POSITIVE_INFINITY : Number(loss) / 0.5);
     expect(data!.evidence.statement).toMatch(
-      new RegExp(`the batch of step ${step} has the loss ${loss}, .*; 2 batches are unlike`),
+      new RegExp(
+        `the batch of step ${step} has the loss ${loss}, .*; 2 batches, 9 to 10, are unlike those before$`,
+      ),
     );
   },
 );
@@ -648,12 +657,27 @@ it.each([
   [
     'falls back',
     (step: number) => (step === 9 ? 4 : 0.1),
-    /and was 0\.1 before; from step 10 on it is 0\.1$/,
+    /and was 0\.1 before; it was high for one step, and is 0\.1 from step 10 on$/,
   ],
   [
     'falls back unseen',
     (step: number) => (step === 9 ? 4 : step === 10 ? Number.NaN : 0.1),
-    /and was 0\.1 before; from step 11 on it is 0\.1$/,
+    /and was 0\.1 before; it is 0\.1 from step 11 on$/,
+  ],
+  [
+    'rises on',
+    (step: number) => (step < 9 ? 0.1 : 4 * 2 ** (step - 9)),
+    /and was 0\.1 before; it kept rising, to 16 at step 11$/,
+  ],
+  [
+    'is higher at the end, not all the way',
+    (step: number) => (step < 9 ? 0.1 : [4, 3, 9][step - 9]!),
+    /and was 0\.1 before; it is even higher, 9 at step 11$/,
+  ],
+  [
+    'sinks slowly',
+    (step: number) => (step < 9 ? 0.1 : 4 / (step - 8)),
+    /and was 0\.1 before; it is still high, 1\.333 at step 11$/,
   ],
   [
     'is not known later',
@@ -662,6 +686,18 @@ it.each([
   ],
 ])('a learning rate that rose and %s says so', (_, rate, told) => {
   expect(changedBy10([], rate)[0]!.evidence.statement).toMatch(told);
+});
+
+it('of unlike batches it is said which they are, and that they are over where that was seen', () => {
+  const [usual, odd] = [0.5, 30];
+  const told = (losses: readonly number[]) => changedBy10(losses)[0]!.evidence.statement;
+  expect(told([odd])).toMatch(/; 1 batch is unlike those before$/);
+  expect(told([odd, odd, usual, usual, usual, usual])).toMatch(
+    /; 2 batches, 9 to 10, are unlike those before; the 4 after them are as usual$/,
+  );
+  // Three are no more than chance.
+  expect(told([odd, odd, usual, usual, usual])).toMatch(/unlike those before$/);
+  expect(told([odd, usual, odd, usual])).toMatch(/; 2 batches between 9 and 11 are unlike those before$/);
 });
 
 it('a batch whose loss is no number is the largest change', () => {
@@ -780,9 +816,10 @@ it('docs/cause.md has a section for each kind of evidence', () => {
   for (const id of EVIDENCE_IDS) expect(page).toContain(`\`${id}\``);
 });
 
-it('a rate that was kept in 32 bits is pasted as it was written', () => {
+it('a rate is pasted in four digits, and one that was kept in 32 bits as it was written', () => {
   expect(pasteRate('jax', Math.fround(0.003), null)).toBe('learning_rate=0.003,  # of the optimizer');
-  expect(pasteRate('keras-fit', 0.1 + 0.2, null)).toBe('optimizer.learning_rate = 0.30000000000000004');
+  expect(pasteRate('keras-fit', 0.008811021183672723, null)).toBe('optimizer.learning_rate = 0.008811');
+  expect(pasteRate('torch', 1.5e-7, null)).toContain('= 1.5e-7');
 });
 
 it('lines for TensorFlow.js are JavaScript, and set the rate of every optimizer of tf.train', async () => {
