@@ -2,7 +2,7 @@ import type { Finding, FindingType } from '../model/finding.ts';
 import { SHARE } from '../model/options.ts';
 
 const advice =
-  'Correct "optimizer" or "clipping" in capture.json. Factors after this step are those at the recorded parameters with a rebuilt optimizer state that may be off.';
+  'Look at what ran between these steps: a callback that writes to weights, a second optimizer, a state that was loaded. If nothing did, the recording is off: correct "optimizer" or "clipping" in capture.json, and see that its steps are all of this run. Factors after this step are those at the recorded parameters with a rebuilt optimizer state that may be off.';
 
 export const captureMismatch = {
   id: 'capture-mismatch',

@@ -32,6 +32,8 @@ export interface Answer {
   readonly parts: readonly {
     readonly label: string;
     readonly text: string;
+    /** What stands for the text where its first sentence has no room. */
+    readonly short?: string;
     readonly code?: string;
     readonly after?: string;
   }[];
@@ -338,7 +340,7 @@ function fixOf(run: RunReport): { text: string; code?: string; after?: string } 
     return { text: capital(text), ...code, after: triedWords(run, held) };
   }
   const resumed = run.cause?.evidence.some(({ id }) => id === 'resume')
-    ? 'Start again with what the run was first launched with. '
+    ? 'Resume with the settings of the first launch. '
     : '';
   const unsure = remedies.find(
     ({ tried, holds, finalLoss, finalLossWithout }) =>
@@ -452,14 +454,18 @@ const INCIDENT_WORDS: Readonly<Record<string, string>> = {
 };
 
 /** Findings that the first lines do not tell, the gravest first; of a run that is well what it noted, or null. */
-function alsoOf(run: RunReport, noted: boolean): string | null {
+function alsoOf(run: RunReport, noted: boolean): { text: string; short: string } | null {
   const told = new Set<string>(
     run.verdict.class === 'healthy' ? [] : [run.verdict.class, 'metric-collapse', 'reward-collapse'],
   );
+  // The first line says it of the series that was judged.
+  const isTold = ({ id, series }: Finding): boolean =>
+    told.has(id) ||
+    (id === 'non-finite-loss' && run.verdict.class === 'non-finite' && series === run.verdict.series);
   const kinds = new Map<string, { first: Finding; count: number }>();
   for (const finding of run.findings) {
     const { id, severity, more = 0 } = finding;
-    if ((severity === 'note') !== noted || told.has(id)) continue;
+    if ((severity === 'note') !== noted || isTold(finding)) continue;
     const known = kinds.get(id);
     kinds.set(id, { first: known?.first ?? finding, count: (known?.count ?? 0) + 1 + more });
   }
@@ -470,24 +476,29 @@ function alsoOf(run: RunReport, noted: boolean): string | null {
   if (worst === undefined) return null;
   const { severity } = worst.first;
   const kind = `${capital(severity)}${worst.count > 1 ? ` ×${worst.count}` : ''}: `;
-  return [
-    `${noted ? '' : kind}${inWords(worst.first, run.stepUnit)}`,
-    ...(others.length === 0 ? [] : [`${plural(others.length, 'more finding')}.`]),
-  ].join(' ');
+  const lead = noted ? '' : kind;
+  const more = others.length === 0 ? '' : ` ${plural(others.length, 'more finding')}.`;
+  return {
+    text: `${lead}${inWords(worst.first, run.stepUnit)}${more}`,
+    short: `${lead}${titleOfFinding(worst.first)}.`,
+  };
 }
+
+const titleOfFinding = ({ id, message }: Finding): string =>
+  findingTypeOf(id)?.title ?? inertName(message).replace(/\.$/, '');
 
 /** A message of more characters is for who asks for all: the title of the finding stands for it. */
 const LONG = 130;
 
 /** A finding without the words of the judge of incidents, which this page does not explain. */
-function inWords({ id, series, steps, message }: Finding, unit: StepUnit): string {
+function inWords(finding: Finding, unit: StepUnit): string {
+  const { id, series, steps, message } = finding;
   if (id === 'capture-mismatch' && steps !== null)
-    return `from ${unit} ${formatCount(steps[0])} to ${formatCount(steps[1])} the weights moved as the recorded gradients do not explain.`;
+    return `between ${unit}s ${formatCount(steps[0])} and ${formatCount(steps[1])} the weights changed in a way that the recorded gradients do not explain. Either something else wrote to the weights or to the optimizer’s state there, or the recording is wrong: look at what ran between these ${unit}s, then at capture.json.`;
   const incident = INCIDENT_WORDS[id];
   if (incident !== undefined && series !== null && steps !== null)
     return `${incident}, \`${inertName(series)}\` from ${unit} ${formatCount(steps[0])} to ${formatCount(steps[1])}.`;
-  const words = message.length > LONG ? (findingTypeOf(id)?.title ?? message) : message;
-  return `${inertName(words).replace(/\.$/, '')}.`;
+  return `${message.length > LONG ? titleOfFinding(finding) : inertName(message).replace(/\.$/, '')}.`;
 }
 
 /** Inputs that were lost in part, left unread or refused. */
@@ -532,8 +543,8 @@ export function answerOf(run: RunReport, report: Report): Answer {
       ...(where === null || healthy ? [] : [{ label: 'Where', text: where }]),
       ...(why === null ? [] : [{ label: 'Why', text: why }]),
       ...(fix === null ? [] : [{ label: 'Fix', ...fix }]),
-      ...(also === null ? [] : [{ label: 'Also', text: also }]),
-      ...(noted === null ? [] : [{ label: 'Noted', text: noted }]),
+      ...(also === null ? [] : [{ label: 'Also', ...also }]),
+      ...(noted === null ? [] : [{ label: 'Noted', ...noted }]),
       ...(trouble === null ? [] : [{ label: 'Beware', text: trouble }]),
     ],
     tried: triedOf(run),

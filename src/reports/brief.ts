@@ -54,13 +54,14 @@ const MARKS: Readonly<Record<Mood, { unicode: string; ascii: string }>> = {
   bad: { unicode: '✗', ascii: 'x' },
 };
 
-/** As many whole sentences as fit into so many lines; of the first at least its start. */
-function fitted(text: string, most: number, width: number, indent: string): string[] {
+/** As many whole sentences as fit into so many lines; else what is short of it, or the start of the first. */
+function fitted(text: string, most: number, width: number, indent: string, short?: string): string[] {
   const sentences = text.split(/(?<=\.) (?=\S)/);
   for (let kept = sentences.length; kept > 0; kept--) {
     const lines = wrap(sentences.slice(0, kept).join(' '), width, indent);
     if (lines.length <= most) return lines;
   }
+  if (short !== undefined) return fitted(short, most, width, indent);
   const lines = wrap(sentences[0]!, width, indent).slice(0, most);
   const last = lines[most - 1]!;
   return [
@@ -75,7 +76,7 @@ const PART_LINES: Readonly<Record<string, number>> = {
   Why: 4,
   Fix: 3,
   Tried: 2,
-  Also: 2,
+  Also: 4,
   Beware: 2,
 };
 
@@ -105,13 +106,13 @@ export function answerLines(
   // What comes after has a line each at least.
   let room = ANSWER_ROWS - lines.length;
   const indent = ' '.repeat(GUTTER);
-  for (const [i, { label, text, code, after }] of parts.entries()) {
+  for (const [i, { label, text, short, code, after }] of parts.entries()) {
     const rest = parts.slice(i + 1).reduce((sum, one) => sum + (one.code === undefined ? 1 : 4), 0);
     const codeLines =
       code === undefined ? [] : code.split('\n').map((line) => paint.cyan(CODE_INDENT + line));
     const most = Math.max(1, Math.min(PART_LINES[label] ?? 2, room - rest - codeLines.length));
     const shown = [
-      ...fitted(text, most, width, indent).map((line, n) =>
+      ...fitted(text, most, width, indent, short).map((line, n) =>
         n === 0 ? `  ${paint.bold(label.padEnd(GUTTER - 2))}${line.trimStart()}` : line,
       ),
       ...codeLines,

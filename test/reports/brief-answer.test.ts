@@ -298,3 +298,46 @@ test.each([
     }
   },
 );
+
+/** A finding as a detector or a capture gives it. */
+const finding = (id: Finding['id'], severity: Finding['severity'], message: string): Finding => ({
+  ...brokenTensor(severity),
+  id,
+  message,
+  steps: [80, 100],
+  series: 'loss',
+});
+const partOf = (run: Parameters<typeof answerOf>[0], label: string) =>
+  answerOf(run, makeReport([run])).parts.find((part) => part.label === label);
+
+test('that the loss is no number stands in the first line, and not under Also; that of another series does', () => {
+  const { verdict, ...run } = diverged();
+  const lost = {
+    ...run,
+    verdict: { ...verdict, class: 'non-finite' as const, series: 'loss' },
+    findings: [finding('non-finite-loss', 'error', '"loss" is not finite at 3 of 9 points')],
+  };
+  expect(partOf(lost, 'Also')).toBeUndefined();
+  const other = { ...lost, verdict: { ...lost.verdict, series: 'val_loss' } };
+  expect(partOf(other, 'Also')?.text).toBe('Error: "loss" is not finite at 3 of 9 points.');
+});
+
+test('weights that moved otherwise than recorded put training and recording in doubt', () => {
+  const run = { ...makeRunReport(healthyRun()), findings: [finding('capture-mismatch', 'warning', 'm')] };
+  expect(partOf(run, 'Also')?.text).toMatch(
+    /^Warning: between steps 80 and 100 the weights changed .* Either something else wrote .*, or the recording is wrong: look at /,
+  );
+});
+
+test('a warning that does not fit is its title, and no part of a sentence', () => {
+  const message = `Attempt 2 begins at step 74, ${'before the end of the one before, '.repeat(3)}so`;
+  const run = {
+    ...diverged(),
+    findings: [finding('repeated-or-lost-steps', 'warning', message)],
+    remedies: [{ ...tried('raise-precision', true), paste: 'one\n'.repeat(9) }],
+  };
+  const page = briefRun(run, makeReport([run]), { width: 80, rows: 24, colour: false, ascii: false });
+  expect(page.find((line) => line.startsWith('  Also'))).toBe(
+    '  Also    Warning: A resume repeats or loses steps.',
+  );
+});
