@@ -181,7 +181,7 @@ export function suggestionFor(
   if (trigger === 'precision')
     return untried('raise-precision', 'train in bfloat16 or float32, or lower the loss scale; not tried');
   if (trigger === 'optimizer-state')
-    return untried('restore-optimizer-state', 'resume with the optimizer state of the checkpoint; not tried');
+    return untried('restore-optimizer-state', 'resume with the optimizer state of before; not tried');
   return untried(
     'rewind',
     'go back to the last good checkpoint and record the steps to the onset; not tried',

@@ -1,8 +1,7 @@
 /** The first section of a run's report: its verdict, and what is found in its log, its checkpoints and its captures. */
 import { contextFor, type Detector } from '../detectors/detector.ts';
 import { DETECTORS } from '../detectors/registry.ts';
-import type { RestartPoint } from '../detectors/rewind.ts';
-import { checkpointOutcomes, isolated, restartPoints } from '../findings/outcomes.ts';
+import { checkpointOutcomes, isolated, type RestartCheckpoint, restartPoints } from '../findings/outcomes.ts';
 import {
   type ResolvedThresholds,
   readThresholds,
@@ -33,7 +32,7 @@ export interface Judgement {
   readonly notRun: RunReport['notRun'];
   readonly failedDetectors: RunReport['failedDetectors'];
   /** Checkpoints that training could go on from. */
-  readonly restartPoints: readonly RestartPoint[];
+  readonly restartPoints: readonly RestartCheckpoint[];
 }
 
 /**

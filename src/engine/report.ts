@@ -1,4 +1,5 @@
 /** From sections to reports: that of a run, and the one over all of them. */
+import { withStateFile } from '../cause/state-file.ts';
 import { remedyAdvice, wayBack } from '../cause/way-back.ts';
 import { adviceOf, rewindAdvice } from '../detectors/rewind.ts';
 import type { ErrorRecord } from '../model/errors.ts';
@@ -34,7 +35,12 @@ export function runReport(evidence: RunEvidence, judgement: Judgement, whatIf: W
   const { run } = evidence;
   const { judged, thresholds, detectorsRun, failedDetectors } = judgement;
   const findings = [...judgement.findings].sort(bySeverity);
-  const { cause, remedies } = whatIf;
+  const { cause } = whatIf;
+  const remedies = withStateFile(
+    whatIf.remedies,
+    cause,
+    judgement.restartPoints.filter(({ optimizerState }) => optimizerState),
+  );
   // Advice of experiments replaces that of the findings, which know nothing of this run.
   const tried = remedies.some((remedy) => remedy.tried !== null && remedy.holds === true);
   const rewind = wayBack(judged.verdict, remedies, rewindAdvice(run, judged, judgement.restartPoints));

@@ -52,18 +52,28 @@ export function checkpointOutcomes(
   );
 }
 
+export interface RestartCheckpoint {
+  readonly path: string;
+  readonly step: number;
+  /** Whether it holds state of the optimizer. */
+  readonly optimizerState: boolean;
+}
+
 /**
  * Checkpoints that training could go on from, by step: those that tell their step, were read whole, and lie before any
  * of their run that holds non-finite values.
  */
-export function restartPoints(
-  checkpoints: readonly InspectedCheckpoint[],
-): { readonly path: string; readonly step: number }[] {
-  const good: { path: string; step: number }[] = [];
+export function restartPoints(checkpoints: readonly InspectedCheckpoint[]): RestartCheckpoint[] {
+  const good: RestartCheckpoint[] = [];
   for (const run of checkpointRuns(checkpoints)) {
     const broken = run.findIndex(isBroken);
     for (const one of run.slice(0, broken < 0 ? run.length : broken))
-      if (one.step !== null && isWhole(one)) good.push({ path: one.path, step: one.step });
+      if (one.step !== null && isWhole(one))
+        good.push({
+          path: one.path,
+          step: one.step,
+          optimizerState: one.tensors.some(({ role }) => role === 'optimizer_state'),
+        });
   }
   return good.sort((a, b) => a.step - b.step);
 }

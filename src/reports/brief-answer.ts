@@ -282,8 +282,10 @@ const AVERT: Readonly<Record<Cause['trigger'], string>> = {
 const WORSE = 1.1;
 
 /** Where it stands how to do what has no line to paste. */
-function howTo({ paste, rule, action }: Remedy): string {
+function howTo({ paste, rule, action, statement }: Remedy): string {
   if (paste !== null) return '';
+  // Its last clause names the file, or says that there is none.
+  if (action === 'restore-optimizer-state') return ` (${statement.split('; ').at(-1)})`;
   if (rule !== null) return ` (explain ${rule.split(/[:+]/, 1)[0]})`;
   return action === 'skip-batches' ? ' (their list: --report skip-list:skip.json)' : '';
 }

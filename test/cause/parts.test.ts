@@ -12,6 +12,7 @@ import { pasteRate, pasteSkip } from '../../src/cause/paste.ts';
 import { planArms } from '../../src/cause/plan.ts';
 import { rankRemedies, untried } from '../../src/cause/remedies.ts';
 import { type Before, shorterSteps } from '../../src/cause/shorter-steps.ts';
+import { withStateFile } from '../../src/cause/state-file.ts';
 import { endsBeside, endText } from '../../src/cause/tried.ts';
 import { remedyAdvice, wayBack } from '../../src/cause/way-back.ts';
 import { isRaised, usualRange } from '../../src/incidents/unlike.ts';
@@ -525,6 +526,41 @@ describe('the mechanism, where the old optimizer state holds', () => {
   it('is unknown where no step before or after has a finite size', () => {
     expect(mechanismFor((i) => (i < 20 ? 1 : Number.NaN))).toBe('unknown');
     expect(mechanismFor((i) => (i < 20 ? Number.NaN : 1))).toBe('unknown');
+  });
+});
+
+describe('an optimizer state to be put back', () => {
+  const resume = { id: 'resume', statement: 's', value: 101, unit: 'step', usual: null } as const;
+  const cause: Cause = {
+    ...NO_CAUSE.cause,
+    trigger: 'optimizer-state',
+    onsetStep: 104,
+    evidence: [{ ...resume, at: { step: 101, batchStep: null } }],
+  };
+  const files = [60, 100, 101, 103].map((step) => ({ step, path: `$&-${step}.pt` }));
+  const named = (remedy: Remedy, given = files) => withStateFile([remedy], cause, given)[0]!;
+  const suggested = suggestionFor(cause, 'step');
+  it('lies in the newest file from before it was lost, though later ones come before the onset', () => {
+    expect(named(suggested)).toMatchObject({
+      statement: 'resume with the optimizer state of before; take it from $&-100.pt, of step 100; not tried',
+      from: { step: 100, path: '$&-100.pt' },
+    });
+  });
+  it('lies in no file where each is from after it: then what to save is told', () => {
+    const { statement, from } = named(suggested, files.slice(2));
+    expect(statement).toMatch(/; no checkpoint from before with it was given: save it .*; not tried$/);
+    expect(from).toBeNull();
+  });
+  it('is not looked for in a file that was to go on from and does not have it', () => {
+    const carried = { ...suggested, tried: 'closed-loop', from: { step: 104, path: 'weights.pt' } } as const;
+    expect(named(carried).from).toEqual({ step: 104, path: '$&-100.pt' });
+    expect(named(carried, []).from).toEqual({ step: 104, path: null });
+    // An arm goes on from weights of after the incident, which no file with the old state has.
+    expect(named({ ...carried, from: { step: 108, path: null } }).from).toEqual({ step: 108, path: null });
+  });
+  it('is no other remedy', () => {
+    const other = untried('clip', 'c');
+    expect(named(other)).toBe(other);
   });
 });
 

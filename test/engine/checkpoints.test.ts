@@ -254,6 +254,12 @@ describe('findings about checkpoints', () => {
     );
     expect(findings[0]!.measured!.value).toBe(2);
     expect(good.map(({ step }) => step)).toEqual([100, 200, 300]);
+    expect(good.every(({ optimizerState }) => optimizerState)).toBe(true);
+    const weights = all([100]).map((one) => ({
+      ...one,
+      tensors: one.tensors.filter(({ role }) => role === 'parameter'),
+    }));
+    expect(restartPoints(weights).map(({ optimizerState }) => optimizerState)).toEqual([false]);
     // No reset, though the finite entries sum to less: one became infinite.
     expect(checkpointFindings(all([200, 400])).findings.map(({ id }) => id)).toEqual([
       'non-finite-tensor',

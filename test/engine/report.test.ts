@@ -55,7 +55,7 @@ describe('the report of a run', () => {
         finding('error', 5000, 'last'),
         finding('error', 2, 'first'),
       ],
-      restartPoints: [{ step: 1000, path: 'step-1000.pt' }],
+      restartPoints: [{ step: 1000, path: 'step-1000.pt', optimizerState: true }],
     };
     const report = runReport(
       { ...evidence, notRun: [{ id: 'checkpoints', reason: 'r' }], notes: ['twice', 'beside'] },

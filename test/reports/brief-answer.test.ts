@@ -62,7 +62,7 @@ test.each([
   ],
   [
     'restore-optimizer-state',
-    'Go back to step 100, or a checkpoint before it, and put back the old optimizer state.',
+    'Go back to step 100, or a checkpoint before it, and put back the old optimizer state (what to do).',
     'old optimizer state',
   ],
 ] as const)('%s is told in words', (action, fix, name) => {

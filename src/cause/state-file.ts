@@ -1,0 +1,39 @@
+/** Remedies that put the optimizer's state back, with the file that has it: without one they say what nobody can do. */
+import type { Cause, Remedy } from '../model/cause.ts';
+
+/** A checkpoint that holds the optimizer's state. */
+interface StateFile {
+  readonly step: number;
+  readonly path: string;
+}
+
+export const withStateFile = (
+  remedies: readonly Remedy[],
+  cause: Cause,
+  files: readonly StateFile[],
+): readonly Remedy[] =>
+  remedies.map((remedy) =>
+    remedy.action === 'restore-optimizer-state' ? named(remedy, cause, files) : remedy,
+  );
+
+function named(remedy: Remedy, cause: Cause, files: readonly StateFile[]): Remedy {
+  const { from, tried, statement } = remedy;
+  const told = cause.evidence.filter(({ id }) => id === 'optimizer-state' || id === 'resume');
+  const steps = [cause.step, cause.onsetStep, from?.step, ...told.map(({ at }) => at.step)];
+  const changed = Math.min(...steps.filter((step) => step != null));
+  // One that was saved at the step itself may hold what was changed.
+  const [file = null] = files.filter(({ step }) => step < changed).sort((a, b) => b.step - a.step);
+  const clause =
+    file === null
+      ? 'no checkpoint from before with it was given: save it (moments or accumulators, and the count of steps) with the weights'
+      : `take it from ${file.path}, of step ${file.step}`;
+  return {
+    ...remedy,
+    statement: statement.replace(/(; not tried)?$/, `; ${clause.replaceAll('$', '$$$$')}$1`),
+    from: tried === null ? file && { step: file.step, path: file.path } : ofState(from, file),
+  };
+}
+
+/** Where a file to go on from was named it is the one with the state: another would lose it again. */
+const ofState = (from: Remedy['from'], file: StateFile | null): Remedy['from'] =>
+  from === null || from.path === null ? from : { ...from, path: file?.path ?? null };
