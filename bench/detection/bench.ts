@@ -220,14 +220,18 @@ function onlineDelay(seed: number): void {
     .slice(0, 60);
   for (const { values } of cleanRuns) {
     points += values.length;
-    const onsets = { jump: new Set<number>(), climb: new Set<number>(), rise: new Set<number>() };
+    const onsets = {
+      ...{ jump: new Set<number>(), climb: new Set<number>() },
+      ...{ rise: new Set<number>(), swell: new Set<number>() },
+    };
     for (let n = 10; n <= values.length; n += 10)
       for (const { onset, form } of judgePoints(values.subarray(0, n), SETTINGS).incidents)
         onsets[form].add(onset);
-    // The onset of a climb moves with every point that is added: it counts once a run.
+    // The onset of a level's change moves with every point that is added: it counts once a run.
+    const levels = onsets.climb.size + onsets.rise.size + onsets.swell.size;
     alarms.jump += onsets.jump.size;
-    alarms.climb += Math.min(1, onsets.climb.size + onsets.rise.size);
-    if (onsets.jump.size + onsets.climb.size + onsets.rise.size > 0) runsWithAlarm++;
+    alarms.climb += Math.min(1, levels);
+    if (onsets.jump.size + levels > 0) runsWithAlarm++;
   }
   console.log(
     `\nFalse alarms at any length of ${cleanRuns.length} clean runs (${points} points): ${alarms.jump} jumps, ${alarms.climb} climbs, in ${runsWithAlarm} runs.`,

@@ -21,6 +21,7 @@ export const microDivergence = {
     'recoveryShare',
     'decisionPoints',
     'decisionShare',
+    'stepErrors',
   ),
   docs: {
     summary: 'The loss jumps far above its level before and comes back by itself.',
@@ -29,7 +30,9 @@ median of the points before and outside the band (\`bandScales\` scales, at leas
 eighth of the run where that is less) have no band yet; the first \`gracePoints\` (a sixth where that is less) or \`graceShare\` of the run, whichever is more, start
 no incident by it. It is a micro-divergence if \`recoveryPoints\` points in a row (\`recoveryShare\` of the
 run where that is less) are back in the band within the decision window (\`decisionPoints\`, or \`decisionShare\` of the run where that is more); the first of them is the recovered step. A loss that
-settles between its band and twice its level before is one too, without a recovered step.`,
+settles between its band and twice its level before is one too, without a recovered step. So is a level that rises for a while in a loss so noisy that no
+point leaves the band: the median of eight points or more is twice the median of the window before, by more than \`stepErrors\` standard errors of the two, and falls
+again.`,
     advice,
     references: ['Tang et al., KDD 2023, arXiv 2302.09178, section 3 (micro-divergence)'],
   },

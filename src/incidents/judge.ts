@@ -3,12 +3,16 @@ import { medianInPlace } from '../model/order-statistics.ts';
 import { VERDICT_CLASSES, type VerdictClass } from '../model/report.ts';
 import { noiseScale, type RollingBand, rollingBand, type Scale, scaleOf, windowFor } from './bands.ts';
 import type { VerdictSettings } from './settings.ts';
+import { findSwell } from './swell.ts';
 
 /** Indices count from the attempt's first point. */
 export interface SeriesIncident {
   readonly class: VerdictClass;
-  /** `jump`: left the band; `climb`: no jump, but it ends far above its own minimum; `rise`: left its first level before there was a band. */
-  readonly form: 'jump' | 'climb' | 'rise';
+  /**
+   * `jump`: left the band; `climb`: no jump, but it ends far above its own minimum; `rise`: left its first level before there was a
+   * band; `swell`: no jump, but its level rose for a while.
+   */
+  readonly form: 'jump' | 'climb' | 'rise' | 'swell';
   /** First point outside the band on the way to the trigger. */
   readonly onset: number;
   /** Last point before the onset that was in the band and no worse than the first level; null where there is none. */
@@ -103,6 +107,8 @@ export function judgePoints(values: Float64Array, settings: VerdictSettings): At
         : null;
     if (climbs && climb !== null) incidents.pop();
     for (const one of [rise, climb]) if (one !== null) incidents.push(one);
+    const swell = incidents.length === 0 ? findSwell(values, scale, lengths, settings) : null;
+    if (swell !== null) incidents.push({ ...swell, lastGood: null });
     incidents.sort((a, b) => a.onset - b.onset);
   }
   beginAtFirstLevel(incidents, values, scale, first, settings);

@@ -136,6 +136,13 @@ export const VERDICT_SETTINGS = {
     origin:
       'a best level of one point, in runs of under 100: at 8, 51 of 1,000 clean runs of 55 points with Student tails climbed from one low point; at 20, 2 (bench/detection/short.ts)',
   },
+  stepErrors: {
+    value: 10,
+    unit: 'standard errors',
+    range: POSITIVE,
+    origin:
+      'a level that rose is told from noise by so many: 27 of 6,285 columns of the AlgoPerf leaderboards passed 8, none of 455 healthy ones',
+  },
   driftFullRatio: {
     value: 10,
     unit: 'ratio to the own minimum',

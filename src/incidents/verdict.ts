@@ -84,7 +84,11 @@ export function judgeRun(run: Run, settings: VerdictSettings = DEFAULT_VERDICT_S
         class: judged.class,
         onsetStep: decisive(judged)?.incident.onsetStep ?? null,
       }))
-      .sort((a, b) => (a.onsetStep ?? Infinity) - (b.onsetStep ?? Infinity)),
+      // Of those that began at one step the worse first: the beginning of a smaller rise is known less well.
+      .sort(
+        (a, b) =>
+          (a.onsetStep ?? Infinity) - (b.onsetStep ?? Infinity) || badness(b.class) - badness(a.class),
+      ),
     settings,
     loss,
     decides,
@@ -292,6 +296,8 @@ export function explain(name: string, found: SeriesIncident, incident: Incident,
   const start = `"${name}" leaves its usual range at ${unit} ${incident.onsetStep}${from}`;
   if (found.form === 'rise')
     return `"${name}" rises over its first level of ${formatNumber(found.before)} at ${unit} ${incident.onsetStep}, peaks at ${ratio} and ${incident.recoveredStep === null ? `does not come back: its last level is ${formatNumber(found.after)}` : `is back at ${unit} ${incident.recoveredStep}`}.`;
+  if (found.form === 'swell')
+    return `"${name}" rises from a level of ${formatNumber(found.before)} at ${unit} ${incident.onsetStep}, peaks at ${ratio} and ${incident.recoveredStep === null ? `comes back in part: its last level is ${formatNumber(found.after)}` : `is back at ${unit} ${incident.recoveredStep}`}.`;
   if (found.form === 'climb')
     return `"${name}" climbs from ${unit} ${incident.onsetStep} on, from its best level of ${formatNumber(found.before)}, and ends at ${formatNumber(found.after)}.`;
   if (incident.class === 'non-finite' && Number.isFinite(incident.peak))

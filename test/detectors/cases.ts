@@ -45,6 +45,8 @@ const abruptZeros = ofLoss(fallingLoss(300).fill(0, 250));
 const sixfold = ofLoss(changed(fallingLoss(500), (v, i) => (i >= 300 ? v * 6 : v)));
 /** A jump that is over before point 60. */
 const early = ofLoss(changed(fallingLoss(500), (v, i) => (i >= 30 && i < 50 ? v * 20 : v)));
+/** Five times its level for 50 points, with noise so large that no point leaves the band. */
+const swell = ofLoss(changed(fallingLoss(400, 3, 0.4), (v, i) => (i >= 200 && i < 250 ? v * 5 : v)));
 /** Two jumps with five points in the band between them. */
 const twoPeaks = ofLoss(
   changed(fallingLoss(500), (v, i) => ((i >= 300 && i < 306) || (i >= 311 && i < 317) ? v * 20 : v)),
@@ -137,6 +139,7 @@ export const CASES: { readonly [Id in DetectorId]: Case<Id> } = {
         run: ofLoss(changed(fallingLoss(2000), (v, i) => (i >= 1000 && i < 1150 ? v * 20 : v))),
         value: 0.01,
       },
+      stepErrors: { run: swell, value: 100 },
     },
   },
   'loss-column-stops': {

@@ -71,6 +71,19 @@ describe('the judge', () => {
     }
   });
 
+  it('finds every swell where it was put and where it passes, and none while the losses come', () => {
+    const swells = CASES.filter((one) => one.swells);
+    expect(swells.length).toBeGreaterThan(5);
+    for (const { name, truth } of swells) {
+      expect(said[name]!.incidents.length, name).toBe(1);
+      const [found, form, onset, recovered] = said[name]!.incidents[0]!;
+      expect([found, form], name).toEqual(['micro-divergence', 'swell']);
+      expect(Math.abs(onset - truth!.at), name).toBeLessThanOrEqual(3);
+      expect(Math.abs(recovered! - truth!.until!), name).toBeLessThanOrEqual(3);
+      expect(said[name]!.begins, name).toEqual([]);
+    }
+  });
+
   it('lets the largest incident lead, and says when the level is back', () => {
     const leads = CASES.filter((one) => one.leads !== undefined);
     for (const { name, leads: at } of leads) expect(said[name]!.worst, name).toBe(at);

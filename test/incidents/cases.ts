@@ -20,6 +20,8 @@ export interface IncidentCase {
   readonly tails?: true;
   /** It lies before there is a band, so only the whole log shows it. */
   readonly rises?: true;
+  /** No point leaves its band, so only the levels of the whole log show it. */
+  readonly swells?: true;
   /** Where the largest of several incidents is. */
   readonly leads?: number;
   /** Where the level is back. */

@@ -41,6 +41,7 @@ SETTINGS = {
     "driftRatio": 1.5,
     "driftScales": 8,
     "driftPointScales": 20,
+    "stepErrors": 10,
     "driftFullRatio": 10,
 }
 #: Classes of incidents, from harmless to worst.
@@ -61,6 +62,10 @@ _LEAST_UNIT = 8
 _FIRST_POINTS, _RISE_SHARE = 3, 0.9
 #: Points of shorter runs are epochs more often than steps.
 _SHORT_RUN = 100
+#: Points of the narrowest level of a swell, and the shares of the run that its narrowest and its widest have.
+_NARROWEST, _NARROWEST_SHARE, _WIDEST_SHARE = 8, 1 / 200, 1 / 4
+#: Points of such a level that are looked at, evenly spaced, and scales of the noise above which points tell of themselves.
+_LOOKED_AT, _HIDDEN_SCALES = 500, 8
 #: Losses that `Judge` keeps: more than a window, and than a way out of the band before a jump, ever has.
 _KEPT = 4096
 
@@ -70,7 +75,8 @@ class Incident(NamedTuple):
 
     #: One of CLASSES.
     kind: str
-    #: "jump" left the band; "climb" did not, but ends far above its own minimum; "rise" left its first level before there was a band.
+    #: "jump" left the band; "climb" did not, but ends far above its own minimum; "rise" left its first level before there was a band;
+    #: "swell" did not leave it, but its level rose for a while.
     form: str
     #: First loss outside the band on the way there.
     onset: int
@@ -116,6 +122,8 @@ def judge_losses(losses: Sequence[float]) -> list[Incident]:
         rise = _rise(until, scale, first, lengths)
         climb = _climb(until, scale) if rise is None or rise.recovered is not None else None
         found += [one for one in (rise, climb) if one]
+        swell = None if found else _swell(values, scale, lengths)
+        found += [swell] if swell else []
         found.sort(key=lambda one: one.onset)
     return [_from_first_level(one, values, scale, first) for one in found]
 
@@ -602,6 +610,72 @@ def _climb(values: Sequence[float], scale: _Scale) -> Incident | None:
         high=scale.back(edge),
         after=scale.back(last),
         size=_size(finite[peak], best, noise, scale),
+    )
+
+
+def _stretch_above(values: Sequence[float], level: float) -> tuple[int, int]:
+    """Where values lie above a level for longest: the range whose sum above it is largest; 0 and 0 where none is above it."""
+    best, most = (0, 0), 0.0
+    total, start = 0.0, 0
+    for k, value in enumerate(values):
+        total += value - level
+        if total > most:
+            best, most = (start, k + 1), total
+        if total < 0:
+            total, start = 0.0, k + 1
+    return best
+
+
+def _swell(values: Sequence[float], scale: _Scale, lengths: _Lengths) -> Incident | None:
+    """A rise of the level that passes, of a loss so noisy that no point leaves its band: src/incidents/swell.ts says how."""
+    if scale is not _LOG:
+        return None
+    s = SETTINGS
+    n, y = len(values), [scale.to(value) for value in values]
+    neighbours = _noise(values, scale.to)
+    found: tuple[int, float, float, float] | None = None
+    errors = float(s["stepErrors"])
+    width = max(_NARROWEST, int(_NARROWEST_SHARE * n))
+    while width <= _WIDEST_SHARE * n:
+        for at in range(max(lengths.grace, lengths.start), n - width + 1, width >> 2):
+            stride = -(-width // _LOOKED_AT)
+            points = y[at : at + width // stride * stride : stride]
+            level = _median(points)
+            window = y[max(0, at - lengths.size) : at]
+            before = _median(window)
+            if not level > scale.above(before, s["fullRatio"], 0):
+                continue
+            noise = max(neighbours, math.sqrt(sum((one - before) ** 2 for one in window) / len(window)))
+            error = noise * math.sqrt(1 / len(points) + 1 / len(window))
+            apart = (level - before) / error if error > 0 else _INF
+            if apart > errors and level - before <= _HIDDEN_SCALES * neighbours:
+                found, errors = (at, before, level, noise), apart
+        width *= 2
+    if found is None:
+        return None
+    at, before, level, noise = found
+    origin = max(0, at - lengths.size)
+    start, over = _stretch_above([min(one, level) for one in y[origin:]], (before + level) / 2)
+    onset, over = origin + start, origin + over
+    width = max(3, lengths.recovery)
+    if n - over < width:
+        return None
+    usual = scale.above(before, s["driftRatio"], noise)
+    back = (k for k in range(over, n - width + 1) if not _median(y[k : k + width]) > usual)
+    recovered = next(back, None)
+    end = n if recovered is None else recovered
+    peak = max(range(onset, end), key=lambda k: (values[k], -k))
+    return Incident(
+        kind="drift" if recovered is None else "micro-divergence",
+        form="swell",
+        onset=onset,
+        recovered=recovered,
+        end=end,
+        peak=peak,
+        before=scale.back(before),
+        high=scale.back(max(before + s["bandScales"] * noise, scale.above(before, s["bandRatio"], noise))),
+        after=scale.back(_median(y[end - width : end])),
+        size=_size(values[peak], before, noise, scale),
     )
 
 
