@@ -9,7 +9,7 @@ import { diagError } from '../model/errors.ts';
 import type { StepUnit } from '../model/run.ts';
 import { countAt, placesOf, tally } from './bad-lines.ts';
 import { cellAfter, goesOn, withoutClosing } from './cell-after.ts';
-import type { LogFormat, LoggedSeries } from './format.ts';
+import type { LogFormat, LoggedRun, LoggedSeries } from './format.ts';
 import type { Scalar } from './hyperparameters.ts';
 import { objectScanner } from './json-line.ts';
 import { linePattern } from './line-pattern.ts';
@@ -21,6 +21,7 @@ import { type PrintedLog, printedLines, type Skeleton } from './printed-lines.ts
 import { tableReader } from './printed-tables.ts';
 import { isAxisName, type RowTable, rowTable } from './row-table.ts';
 import { DIALECTS, DRAWING, KERAS_BAR, KERAS_EPOCH, kerasPairs, type Pair } from './stdout-patterns.ts';
+import { isResultHead, trialResults } from './trial-results.ts';
 import { unnamedLines } from './unnamed-lines.ts';
 
 const OVERFLOW = /overflow detected|detected overflow|Grad overflow/i;
@@ -134,12 +135,14 @@ export const stdout: LogFormat = {
         line.includes(MLLOG_MARK) ||
         matchLine(line, () => false) !== undefined ||
         KERAS_BAR.test(line) ||
+        isResultHead(line) ||
         /\]\[INFO\] - \{"/.test(line),
     );
   },
   async read(chunks, path, options) {
     const dialects = new Map<string, { table: RowTable; axis: 'step' | 'epoch' }>();
     const tables = tableReader();
+    const results = trialResults();
     const scanners = new Map<string, ReturnType<typeof objectScanner>>();
     /** Lines with an object at their end, by table: an object of something else may stand there. */
     const tails = new Map<string, Waiting>();
@@ -295,6 +298,7 @@ export const stdout: LogFormat = {
 
     /** Whether a layout that is known has told a loss: lines of other layouts are other text then. */
     const hasLoss = (): boolean =>
+      [...results.trials.values()].some((table) => table.rows() > 0) ||
       [...dialects.values()].some(({ table }) =>
         table.columns.some(({ name, count }) => count > 0 && isLossName(name)),
       );
@@ -316,7 +320,8 @@ export const stdout: LogFormat = {
             return 'passed-over';
           }
           if (pattern === undefined && dialects.size === 0) unnamed.add(bytes, start, end, lineNumber);
-          const plainText = pattern === undefined && kerasEpoch === 0 && !tables.isOpen() && terminated;
+          const plainText =
+            pattern === undefined && kerasEpoch === 0 && !tables.isOpen() && !results.isOpen() && terminated;
           const known = plainText && lines.again(bytes, start, end, lineNumber);
           if (known) return known.taken?.waits ?? 'passed-over';
           let to = end;
@@ -327,6 +332,12 @@ export const stdout: LogFormat = {
           const raw = bytes.toString('utf8', start, to);
           const drawn = /[\u001b\u0008]/.test(raw) ? raw.replace(DRAWING, '') : raw;
           const text = drawn.includes(TENSOR) ? withoutTensors(drawn) : drawn;
+          if (pattern === undefined) {
+            // The last line of a result may be cut in a number, and the result whole without it.
+            if (!terminated && results.isOpen() && text.startsWith(' ')) return 'torn-record';
+            const result = results.take(text, lineNumber);
+            if (result !== undefined) return terminated ? result : 'torn-record';
+          }
           const fate = read(text, lineNumber);
           if (fate === 'damaged') {
             if (!terminated) return 'torn-record';
@@ -362,7 +373,13 @@ export const stdout: LogFormat = {
           torn = { skeleton: taken?.skeleton, cut: to < end };
           return lastLine;
         },
+        blank() {
+          results.end();
+          return 'overhead';
+        },
         *settle() {
+          results.end();
+          yield* results.fates();
           for (const [id, waits] of tails) {
             const told = isRecord(dialects.get(id)!.table);
             if (!told) dialects.delete(id);
@@ -414,6 +431,10 @@ export const stdout: LogFormat = {
       for (const one of printed.series) if (!series.has(one.name)) series.set(one.name, one);
       stepUnit = printed.stepUnit;
     }
+    const runs = [...results.trials].flatMap(([name, table]): LoggedRun[] => {
+      kept += table.rows();
+      return table.rows() === 0 ? [] : [{ ...(results.trials.size > 1 ? { name } : {}), ...table.finish() }];
+    });
     if (long.count > 0)
       notes.add(
         `${long.count} lines of more than ${LONGEST_RECORD >> 10} KiB were taken for other text (first in line ${long.first[0]})`,
@@ -425,12 +446,14 @@ export const stdout: LogFormat = {
     const best = kept === 0 ? lines.likeliest() : undefined;
     const likeliest = best !== undefined && asPrinted?.line === best.line ? asPrinted : best;
     const unlike = kept === 0 ? unnamed.likeliest() : undefined;
+    const main = { stepUnit, series: [...series.values()], restarts, hyperparameters, notes: [...notes] };
     return {
       likeliest: [likeliest, tailWithLoss, unlike].filter((one) => one !== undefined),
       kept,
       account,
       errors,
-      runs: [{ stepUnit, series: [...series.values()], restarts, hyperparameters, notes: [...notes] }],
+      // Other text beside the results of trials tells none of them.
+      runs: runs.length > 0 && main.series.length === 0 ? runs : [main, ...runs],
     };
   },
 };

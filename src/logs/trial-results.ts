@@ -1,0 +1,112 @@
+/**
+ * The results that Ray prints of RLlib: `Result for PPO_CartPole-v0_0339b_00000:`, and below it YAML by two blanks further in.
+ * A result is a row, at its `training_iteration`, and a trial is a run. Nested names are joined with `.`, as in `result.json`.
+ *
+ * Source: ray/tune/trial.py (update_last_result), later progress_reporter.py; pretty_print of ray/tune/logger.
+ */
+import { nothingWaits, type Waiting } from '../bytes/lines.ts';
+import { roleByName } from './metric-roles.ts';
+import { isMissingText, numberOfText } from './number-text.ts';
+import { type RowTable, rowTable } from './row-table.ts';
+
+const HEAD = /^Result for ([^\s:]{1,200}):\s*$/;
+const ENTRY = /^( {2,40})([A-Za-z_][\w./@-]{0,120}):(?: (.*))?$/s;
+const AXIS = 'training_iteration';
+/** YAML writes these with a dot. */
+const NOT_FINITE = /^([-+]?)\.(?=(?:nan|inf)$)/i;
+
+/** Whether a line begins a result. */
+export const isResultHead = (text: string): boolean => text.startsWith('Result for ') && HEAD.test(text);
+
+const isLoss = (name: string): boolean => ['loss-like', 'eval_loss'].includes(roleByName(name));
+
+interface Result {
+  readonly table: RowTable;
+  /** The line that it begins in. */
+  readonly line: number;
+  readonly waits: Waiting;
+  /** The names that the lines stand below, with how far in they are. */
+  readonly path: { readonly indent: number; readonly name: string }[];
+  /** A loss with nothing behind it: no value, unless names stand below it. */
+  empty: { readonly indent: number; readonly name: string } | undefined;
+}
+
+export interface TrialResults {
+  /** Takes a line of a result; undefined where it is none. */
+  take(text: string, line: number): Waiting | undefined;
+  /** Ends a result that is open. */
+  end(): void;
+  isOpen(): boolean;
+  /** The rows of each trial. */
+  readonly trials: ReadonlyMap<string, RowTable>;
+  fates(): Iterable<readonly [Waiting, 'record' | 'torn-record' | 'passed-over']>;
+}
+
+export function trialResults(): TrialResults {
+  const trials = new Map<string, RowTable>();
+  const ended: { readonly waits: Waiting; readonly whole: boolean; readonly table: RowTable }[] = [];
+  let open: Result | undefined;
+
+  const settleEmpty = (indent: number): void => {
+    const { empty, table } = open!;
+    if (empty !== undefined && indent <= empty.indent) table.miss(table.column(empty.name));
+    open!.empty = undefined;
+  };
+  const end = (): void => {
+    if (open === undefined) return;
+    settleEmpty(0);
+    const { table, line, waits } = open;
+    const whole = typeof table.cell(table.column(AXIS)) === 'number';
+    if (whole) table.endRow(line);
+    else table.dropRow();
+    ended.push({ waits, whole, table });
+    open = undefined;
+  };
+  const entry = ({ table, path }: Result, indent: number, key: string, cell: string, line: number): void => {
+    settleEmpty(indent);
+    while (path.length > 0 && path.at(-1)!.indent >= indent) path.pop();
+    const name = [...path.map((one) => one.name), key].join('.');
+    if (cell === '') {
+      path.push({ indent, name: key });
+      if (isLoss(name)) open!.empty = { indent, name };
+      return;
+    }
+    const value = numberOfText(cell.replace(NOT_FINITE, '$1'));
+    if (value !== undefined) table.set(table.column(name), value);
+    else if (!isLoss(name)) return;
+    else if (isMissingText(cell)) table.miss(table.column(name));
+    else table.refuse(table.column(name), cell, line);
+  };
+
+  return {
+    trials,
+    isOpen: () => open !== undefined,
+    end,
+    take(text, line) {
+      const trial = text.startsWith('Result for ') ? HEAD.exec(text)?.[1] : undefined;
+      if (trial !== undefined) {
+        end();
+        const table = trials.get(trial) ?? rowTable();
+        trials.set(trial, table);
+        open = { table, line, waits: nothingWaits(), path: [], empty: undefined };
+        return open.waits;
+      }
+      if (open === undefined) return undefined;
+      const { waits } = open;
+      if (!text.startsWith('  ')) {
+        end();
+        return undefined;
+      }
+      const [, blanks, key, cell = ''] = ENTRY.exec(text) ?? [];
+      if (key !== undefined) entry(open, blanks!.length, key, cell.trim(), line);
+      // The print ends with a line of blanks; any other text is a list, or goes on from the line before.
+      else if (text.trim() === '') end();
+      return waits;
+    },
+    *fates() {
+      // Words like those at the head stand in other text too.
+      for (const { waits, whole, table } of ended)
+        yield [waits, whole ? 'record' : table.rows() > 0 ? 'torn-record' : 'passed-over'];
+    },
+  };
+}
