@@ -74,6 +74,10 @@ export const TRIED_FIGURES: readonly TriedFigure[] = [
   },
 ];
 
+/** The columns of figures of which some row has a value. */
+export const figuresOf = (tried: readonly Tried[]): readonly TriedFigure[] =>
+  TRIED_FIGURES.filter(({ value }) => tried.some((one) => value(one) !== null));
+
 /** A figure of a row, or what stands where it is not known. */
 export const figureText = ({ value, text }: TriedFigure, one: Tried, unknown: string): string => {
   const known = value(one);

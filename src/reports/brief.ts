@@ -9,8 +9,8 @@ import { toAscii } from './ascii.ts';
 import {
   type Answer,
   answerOf,
+  figuresOf,
   figureText,
-  TRIED_FIGURES,
   type Tried,
   triedSentence,
   troubleOf,
@@ -151,15 +151,16 @@ export function chartLines(run: RunReport, rows: number, options: BriefOptions):
 
 function triedLines(tried: readonly Tried[], rows: number, options: BriefOptions, paint: Ansis): string[] {
   const shown = tried.slice(0, rows - 1);
+  const figures = figuresOf(shown);
   const lines = textTable({
     head: [
       shown.length < tried.length ? `  Tried (${shown.length} of ${tried.length} shown)` : '  Tried',
-      ...TRIED_FIGURES.map(({ title }) => title),
+      ...figures.map(({ title }) => title),
       '',
     ],
     rows: shown.map((one) => [
       `${one.holds ? (options.ascii ? '+' : '✓') : options.ascii ? 'x' : '✗'} ${one.name}`,
-      ...TRIED_FIGURES.map((figure) => figureText(figure, one, '')),
+      ...figures.map((figure) => figureText(figure, one, '')),
       one.use ? (options.ascii ? '<- use' : '← use') : '',
     ]),
     left: 1,

@@ -202,16 +202,14 @@ export function drawChart(title: string, series: readonly ChartLine[], options: 
     for (let c = 0; c < plotWidth; c++)
       put(Math.round(rowOf(limit.value)), c, paint.dim(options.ascii ? '.' : '┄'));
   const colourOf = (index: number) => paint[COLOURS[index % COLOURS.length]!];
-  let shaded = false;
+  const shade = options.ascii ? ':' : '░';
   // All shades first: none lies on a line.
   for (const [index, { columns }] of drawn.entries())
     for (const [c, column] of columns.entries()) {
       if (column === undefined || Number.isNaN(column.min) || Number.isNaN(column.max)) continue;
       const [bottom, top] = [Math.round(rowOf(column.min)), Math.round(rowOf(column.max))];
-      shaded ||= top > bottom;
       if (top > bottom)
-        for (let row = bottom; row <= top; row++)
-          put(row, c, paint.dim(colourOf(index)(options.ascii ? ':' : '░')));
+        for (let row = bottom; row <= top; row++) put(row, c, paint.dim(colourOf(index)(shade)));
     }
   for (const [index, { columns }] of drawn.entries()) {
     const middles = columns.map((column) =>
@@ -267,7 +265,9 @@ export function drawChart(title: string, series: readonly ChartLine[], options: 
     picture.push(`${indent} ${paint.red(row.trimEnd())}`);
   }
   picture.push(...axis(from, to, plotWidth, options, indent));
-  const legendOfShade = shaded ? `${options.ascii ? ':' : '░'} lowest to highest` : undefined;
+  // A line may lie on all of them.
+  const shaded = cells.some((row) => row.some((cell) => cell.includes(shade)));
+  const legendOfShade = shaded ? `${shade} lowest to highest` : undefined;
   picture.push(...markerLines(options.markers ?? [], from, to, plotWidth, indent, paint, legendOfShade));
   const remarks = [
     ...(oddColumns.size > 0 ? [`${options.ascii ? 'x' : '×'} non-finite (NaN or Inf)`] : []),

@@ -1,26 +1,19 @@
 /** The answer of the brief page in HTML: what happened, where, why, what to do, and what was tried. */
 import type { Report, RunReport } from '../model/report.ts';
-import {
-  type Answer,
-  answerOf,
-  figureText,
-  TRIED_FIGURES,
-  type Tried,
-  triedSentence,
-} from './brief-answer.ts';
+import { type Answer, answerOf, figuresOf, figureText, type Tried, triedSentence } from './brief-answer.ts';
 import { badge, type Column, type Html, h, moodTone, type Piece, table } from './html-template.ts';
 
 /** What stands between backticks is code. */
 export const ticked = (text: string): Piece[] =>
   text.split(/`([^`]*)`/).map((part, i) => (i % 2 === 1 ? h`<code>${part}</code>` : part));
 
-const TRIED_COLUMNS: readonly Column<Tried>[] = [
+const triedColumns = (tried: readonly Tried[]): readonly Column<Tried>[] => [
   {
     title: 'tried',
     cell: ({ name, use }) => (use ? h`<b>${name}</b> ${badge('use this', 'good')}` : name),
   },
   { title: 'holds', cell: ({ holds }) => badge(holds ? 'yes' : 'no', holds ? 'good' : 'bad') },
-  ...TRIED_FIGURES.map((figure) => ({
+  ...figuresOf(tried).map((figure) => ({
     title: figure.title,
     cell: (one: Tried) => figureText(figure, one, '–'),
     value: figure.value,
@@ -40,7 +33,7 @@ function partsOf({ parts, tried }: Answer): Html | false {
   if (sentence !== null)
     rows.splice(fix + 1, 0, {
       label: 'Tried',
-      body: h`<details class="tried"><summary>${sentence}</summary>${table('What was tried', TRIED_COLUMNS, tried)}</details>`,
+      body: h`<details class="tried"><summary>${sentence}</summary>${table('What was tried', triedColumns(tried), tried)}</details>`,
     });
   return (
     rows.length > 0 &&

@@ -8,7 +8,7 @@ import { markdownTable } from '../model/markdown-table.ts';
 import type { ReplayEntry } from '../model/replay.ts';
 import type { Report, RunReport } from '../model/report.ts';
 import { classCounts, tableOf } from '../model/runs-table.ts';
-import { type Answer, answerOf, figureText, TRIED_FIGURES, triedSentence } from './brief-answer.ts';
+import { type Answer, answerOf, figuresOf, figureText, triedSentence } from './brief-answer.ts';
 import type { ReportFormat } from './format.ts';
 import { GATE_WORDS } from './gate-words.ts';
 import { cutToBytes } from './github.ts';
@@ -99,11 +99,11 @@ function answerLines({ title, change, facts, parts, tried }: Answer, id: string)
     ...(sentence === null ? [] : [`- **Tried**: ${ticked(sentence)}`]),
     '',
     ...table(
-      ['tried', 'holds', ...TRIED_FIGURES.map(({ title }) => title)],
+      ['tried', 'holds', ...figuresOf(tried).map(({ title }) => title)],
       tried.map((one) => [
         one.use ? `**${md(one.name)}** (use this)` : md(one.name),
         one.holds ? 'yes' : 'no',
-        ...TRIED_FIGURES.map((figure) => figureText(figure, one, '')),
+        ...figuresOf(tried).map((figure) => figureText(figure, one, '')),
       ]),
     ),
   ];

@@ -4,7 +4,13 @@ import { untried } from '../../src/cause/remedies.ts';
 import type { Remedy } from '../../src/model/cause.ts';
 import type { Finding } from '../../src/model/finding.ts';
 import { briefRun, chartLines } from '../../src/reports/brief.ts';
-import { answerOf, figureText, TRIED_FIGURES, triedSentence } from '../../src/reports/brief-answer.ts';
+import {
+  answerOf,
+  figuresOf,
+  figureText,
+  TRIED_FIGURES,
+  triedSentence,
+} from '../../src/reports/brief-answer.ts';
 import { html } from '../../src/reports/html.ts';
 import { markdown } from '../../src/reports/markdown.ts';
 import { leadingEvents } from '../../src/reports/run-events.ts';
@@ -340,4 +346,13 @@ test('a warning that does not fit is its title, and no part of a sentence', () =
   expect(page.find((line) => line.startsWith('  Also'))).toBe(
     '  Also    Warning: A resume repeats or loses steps.',
   );
+});
+
+test('a column of what was tried that is empty in each row is left out', () => {
+  const titles = (one: Remedy): string[] => {
+    const run = { ...diverged(), remedies: [one] };
+    return figuresOf(answerOf(run, makeReport([run])).tried).map(({ title }) => title);
+  };
+  expect(titles(tried('raise-precision', true))).toEqual(['loss at the end']);
+  expect(titles(tried('skip-batches', true))).toEqual(['loss at the end', 'changes healthy steps']);
 });

@@ -113,6 +113,13 @@ describe('drawChart', () => {
     expect(marker).toMatch(/^ +░ lowest to highest +onset 499 ▲$/);
   });
 
+  it('explains its shade only where the line leaves some of it to be seen', () => {
+    const spike = Array.from({ length: 80 }, (_, i) => (i === 32 ? 5 : i === 33 ? 2.5 : 0.2));
+    const chart = drawChart('loss', [chartSeries('loss', spike)], { ...plain, height: 3 });
+    expect(chart).toContain('╭');
+    expect(chart).not.toContain('░');
+  });
+
   it('hides no mark behind another, and counts those beyond the eighth', () => {
     const markers = Array.from({ length: 11 }, (_, i) => ({ step: 250, symbol: '▲', label: `mark ${i}` }));
     const chart = drawChart('loss', [chartSeries('loss', descent)], { ...plain, markers });
