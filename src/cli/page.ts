@@ -4,7 +4,8 @@ import * as Flags from '@oclif/core/flags';
 import { type Report, VERDICT_CLASSES } from '../model/report.ts';
 import { FIRST_COLUMNS } from '../model/runs-table.ts';
 import { PAGE_ROWS, renderBrief } from '../reports/brief.ts';
-import { headline, renderTerminal } from '../reports/terminal.ts';
+import { quietLine } from '../reports/quiet.ts';
+import { renderTerminal } from '../reports/terminal.ts';
 import type { CommandIo } from './command.ts';
 import type { Io } from './io.ts';
 import { knowing } from './known-values.ts';
@@ -66,7 +67,7 @@ interface PageFlags {
 /** What a command prints of a report. */
 export function page(report: Report, flags: PageFlags, { stdout, env }: Pick<Io, 'stdout' | 'env'>): string {
   const options = terminalOptions(stdout, env, flags.ascii);
-  if (flags.quiet) return `${headline(report)}\n`;
+  if (flags.quiet) return `${quietLine(report)}\n`;
   if (flags.verbose) return renderTerminal(report, options);
   return renderBrief(report, { ...options, rows: rowsOf(stdout) });
 }

@@ -509,14 +509,17 @@ function inWords(finding: Finding, unit: StepUnit): string {
 
 /** Inputs that were lost in part, left unread or refused. */
 export function troubleOf({ inputs, warnings }: Report): string | null {
-  const damaged = inputs.flatMap((input) => [
-    ...lossesOf(input).map((loss) => `${inertName(input.path)}: ${loss}`),
-    ...(input.errors ?? []).map(({ message }) => `${inertName(input.path)}: ${inertName(message)}`),
-  ]);
-  const all = [...damaged, ...warnings.map(({ message }) => inertName(message))];
+  const all = [...damagesOf(inputs), ...warnings.map(({ message }) => inertName(message))];
   if (all.length === 0) return null;
   return `${all[0]!.replace(/\.$/, '')}.${all.length > 1 ? ` ${plural(all.length - 1, 'more warning')}: --verbose.` : ''}`;
 }
+
+/** What of the inputs was lost or refused, one line each. */
+export const damagesOf = (inputs: Report['inputs']): readonly string[] =>
+  inputs.flatMap((input) => [
+    ...lossesOf(input).map((loss) => `${inertName(input.path)}: ${loss}`),
+    ...(input.errors ?? []).map(({ message }) => `${inertName(input.path)}: ${inertName(message)}`),
+  ]);
 
 /** What the page says of a run. Pure. */
 export function answerOf(run: RunReport, report: Report): Answer {

@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import { afterAll, describe, expect, it } from 'vitest';
 import type { Report } from '../../src/model/report.ts';
 import { cli } from '../support/cli.ts';
+import { scratchFolders } from '../support/scratch.ts';
 
 const incident = 'fixtures/incident/log.jsonl';
 const healthy = 'fixtures/logs/healthy/input.jsonl';
@@ -24,6 +25,8 @@ const line = (step: number, rest: string): string => `{"step":${step},${rest}}\n
 const many = (rest: (i: number) => string): string =>
   Array.from({ length: 200 }, (_, i) => line(i, rest(i))).join('');
 
+const scratch = scratchFolders('analyze-cli');
+
 describe('analyze', () => {
   it('answers on one screen: what happened in the first line, then where and why, and a chart', async () => {
     const { code, out, err } = await cli(['analyze', incident]);
@@ -35,6 +38,16 @@ describe('analyze', () => {
     for (const part of ['Where   Task `watch` broke first (step 400)', 'Why ', '▲ step 400', '--verbose'])
       expect(out).toContain(part);
     civil(out);
+  });
+
+  it('says with --quiet, too, that not all was read', async () => {
+    const log = join(scratch(), 'stars.log');
+    const line = (i: number) => `step ${i} loss ${i % 4 === 0 ? '***' : (2 - i / 200).toFixed(3)}`;
+    writeFileSync(log, Array.from({ length: 200 }, (_, i) => line(i)).join('\n'));
+    const { out, code } = await cli(['analyze', log, '--quiet']);
+    expect(code).toBe(3);
+    expect(out).toMatch(/^healthy: .*stars\.log; not all was read: .*50/);
+    expect(out.split('\n')).toHaveLength(2);
   });
 
   it('says the verdict alone with --quiet', async () => {
