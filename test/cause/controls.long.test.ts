@@ -223,9 +223,7 @@ describe('clipping that was on before the capture, and is not any more', () => {
   });
   it('where the settings beside the log name it, it is what was put back', async () => {
     const run = await analyzed({ batches: calm, before: { ...before, told: true }, rate: () => 15 });
-    expect(run.cause!.statement).toMatch(
-      /; with the clipping of before, global-norm:0\.05, put back the same/,
-    );
+    expect(run.cause!.statement).toMatch(/; with the earlier clipping, global-norm:0\.05, put back the same/);
     expect(run.remedies![0]).toMatchObject({
       action: 'clip',
       rule: 'global-norm:0.05',
