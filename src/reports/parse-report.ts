@@ -17,9 +17,10 @@ export const isReportLike = (value: unknown): boolean =>
 export function parseReport(text: string, path: string): Report {
   const invalid = (problem: string, cause?: unknown): Error =>
     diagError('report-invalid', { path, problem }, { path }, cause);
-  const value = parseUniqueJson({ text, path, what: 'the report', maxDepth: 100 }, ({ problem, cause }) =>
+  const read = parseUniqueJson({ text, path, what: 'the report', maxDepth: 100 }, ({ problem, cause }) =>
     invalid(problem, cause),
   );
+  const value = text.includes(PROTO) ? withStandIns(read) : read;
   if (!isReportLike(value)) throw invalid('it has no "schemaVersion" and "runs"');
   const { schemaVersion } = value as { schemaVersion: unknown };
   if (String(schemaVersion).split('.')[0] !== SCHEMA_VERSION.split('.')[0])
@@ -30,7 +31,19 @@ export function parseReport(text: string, path: string): Report {
   throw invalid(`${issue.path.join('.') || 'its top'}: ${issue.message}`);
 }
 
-/** What zod made of a value, with the members in the order (and of the names, `__proto__` too) that they came in. */
+/** A hyperparameter of this name is one of many, but zod leaves it out: another name stands in for it while zod looks. */
+const PROTO = '__proto__';
+const STAND_IN = '\u0000proto';
+
+function withStandIns(value: unknown): unknown {
+  if (Array.isArray(value)) return value.map(withStandIns);
+  if (typeof value !== 'object' || value === null) return value;
+  return Object.fromEntries(
+    Object.entries(value).map(([key, member]) => [key === PROTO ? STAND_IN : key, withStandIns(member)]),
+  );
+}
+
+/** What zod made of a value, with the members in the order and of the names that they came in. */
 function inOrderOf(original: unknown, parsed: unknown): unknown {
   if (Array.isArray(original) && Array.isArray(parsed))
     return original.map((member, i) => inOrderOf(member, parsed[i]));
@@ -42,7 +55,8 @@ function inOrderOf(original: unknown, parsed: unknown): unknown {
     const value = Object.hasOwn(parsed, key)
       ? inOrderOf(member, (parsed as Record<string, unknown>)[key])
       : member;
-    Object.defineProperty(ordered, key, { value, enumerable: true, configurable: true, writable: true });
+    const name = key === STAND_IN ? PROTO : key;
+    Object.defineProperty(ordered, name, { value, enumerable: true, configurable: true, writable: true });
   }
   return ordered;
 }

@@ -57,6 +57,22 @@ const again = (report: Report): Report => parseReport(toJson(report), 'report.js
 
 const wrongWith = closedValidator(z.toJSONSchema(reportSchema, { io: 'input' }));
 
+test('a hyperparameter called __proto__ comes back as the number that it was', () => {
+  const report = fullReport();
+  const hyperparameters = JSON.parse('{"a": 1, "__proto__": 2, "b": "c"}') as Record<string, number>;
+  Object.defineProperty(hyperparameters, '__proto__', {
+    ...{ value: Number.NEGATIVE_INFINITY, enumerable: true, configurable: true, writable: true },
+  });
+  const made = { ...report, runs: [{ ...report.runs[0]!, hyperparameters }] };
+  const read = again(made).runs[0]!.hyperparameters!;
+  expect(Object.entries(read)).toEqual([
+    ['a', 1],
+    ['__proto__', Number.NEGATIVE_INFINITY],
+    ['b', 'c'],
+  ]);
+  expect(Object.getPrototypeOf(read)).toBe(Object.prototype);
+});
+
 describe('any report', () => {
   test('is what the published schema says, read by another validator, and has no member more', () => {
     fc.assert(
