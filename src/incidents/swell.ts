@@ -37,13 +37,18 @@ export function findSwell(
   const y = values.map(scale.to);
   const neighbours = noiseScale(values, scale.to);
   const levelOf = (from: number, to: number): number => medianInPlace(y.slice(from, to));
+  // A level that is not high above the least point before is not above their median, which costs more to find.
+  const least = Float64Array.from(y);
+  for (let i = 1; i < n; i++) least[i] = Math.min(least[i - 1]!, y[i]!);
   let found: { at: number; before: number; level: number; noise: number; errors: number } | null = null;
   const narrowest = Math.max(NARROWEST, Math.floor(NARROWEST_SHARE * n));
   for (let width = narrowest; width <= WIDEST_SHARE * n; width *= 2)
     for (let at = Math.max(grace, window.start); at + width <= n; at += width >> 2) {
       const stride = Math.ceil(width / LOOKED_AT);
-      const points = Float64Array.from({ length: Math.floor(width / stride) }, (_, k) => y[at + k * stride]!);
+      const points = y.slice(at, at + Math.floor(width / stride));
+      if (stride > 1) for (let k = 0; k < points.length; k++) points[k] = y[at + k * stride]!;
       const level = medianInPlace(points);
+      if (!(level > scale.above(least[at - 1]!, fullRatio, 0))) continue;
       const from = Math.max(0, at - window.size);
       const before = levelOf(from, at);
       if (!(level > scale.above(before, fullRatio, 0))) continue;
