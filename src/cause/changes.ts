@@ -221,7 +221,7 @@ const unlikeBy = ({ unlike, later }: References, until: number) =>
   later.filter(({ index }) => unlike.has(index) && index <= until && index >= until - WINDOW);
 
 /** Batches after the unlike ones that it takes to say that they are over. */
-const LEAST_AFTER = 4;
+const USUAL_AGAIN = 4;
 
 /** How many batches are unlike those before, which, and whether they are over before the record is. */
 function unlikeWords({ unlike, later }: References, steps: readonly number[]): string {
@@ -233,7 +233,7 @@ function unlikeWords({ unlike, later }: References, steps: readonly number[]): s
   const count = unlike.size === 1 ? '1 batch is' : `${unlike.size} batches${which} are`;
   const words = `${count} unlike those before`;
   const after = later.filter(({ index }) => index > last).length;
-  return after < LEAST_AFTER ? words : `${words}; the ${after} after them are as usual`;
+  return after < USUAL_AGAIN ? words : `${words}; the ${after} after them are as usual`;
 }
 
 /** Whether a rate that rose is still as high at the end, as a clause; nothing where it rose at the last step. */

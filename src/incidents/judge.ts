@@ -108,7 +108,7 @@ export function judgePoints(values: Float64Array, settings: VerdictSettings): At
     if (climbs && climb !== null) incidents.pop();
     for (const one of [rise, climb]) if (one !== null) incidents.push(one);
     const swell = incidents.length === 0 ? findSwell(values, scale, lengths, settings) : null;
-    if (swell !== null) incidents.push({ ...swell, lastGood: null });
+    if (swell !== null) incidents.push(swell);
     incidents.sort((a, b) => a.onset - b.onset);
   }
   beginAtFirstLevel(incidents, values, scale, first, settings);

@@ -30,7 +30,7 @@ export function findSwell(
   scale: Scale,
   { grace, window, recovery }: Lengths,
   { fullRatio, driftRatio, bandRatio, bandScales, stepErrors }: VerdictSettings,
-): Omit<SeriesIncident, 'lastGood'> | null {
+): SeriesIncident | null {
   // Of losses of both signs a multiple of a level says little.
   if (!scale.byRatio) return null;
   const n = values.length;
@@ -82,6 +82,7 @@ export function findSwell(
     class: recovered === null ? 'drift' : 'micro-divergence',
     form: 'swell',
     onset,
+    lastGood: null,
     recovered,
     end,
     peak,
