@@ -12,10 +12,10 @@ import {
   newMemory,
   op,
   overFours,
+  quotientOrZero,
   set,
   storeTwo,
   V128,
-  vec,
   type WasmFunction,
   wide,
 } from './wasm-assembler.ts';
@@ -124,18 +124,7 @@ export function adagradFunctions(): WasmFunction[] {
         get(outside),
       ),
     ),
-    ...storeTwo(
-      out,
-      op(
-        wide.demote,
-        op(
-          vec.andNot,
-          op(wide.div, op(wide.mul, get(scale), get(x)), get(root)),
-          op(vec.and, op(wide.equal, get(x), vec.zero), op(wide.equal, get(root), vec.zero)),
-        ),
-      ),
-      offset,
-    ),
+    ...storeTwo(out, op(wide.demote, quotientOrZero(op(wide.mul, get(scale), get(x)), x, root)), offset),
   ];
   const kernel = (name: string, sums: boolean): WasmFunction => ({
     name,

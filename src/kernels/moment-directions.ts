@@ -12,10 +12,10 @@ import {
   newMemory,
   op,
   overFours,
+  quotientOrZero,
   set,
   storeTwo,
   V128,
-  vec,
   type WasmFunction,
   wide,
 } from './wasm-assembler.ts';
@@ -140,14 +140,7 @@ function kernel(name: string, withMean: boolean): WasmFunction {
       : []),
     ...storeTwo(
       g,
-      op(
-        wide.demote,
-        op(
-          vec.andNot,
-          op(wide.div, withMean ? op(wide.mul, get(x), get(meanScale)) : get(x), get(root)),
-          op(vec.and, op(wide.equal, get(x), vec.zero), op(wide.equal, get(root), vec.zero)),
-        ),
-      ),
+      op(wide.demote, quotientOrZero(withMean ? op(wide.mul, get(x), get(meanScale)) : get(x), x, root)),
       offset,
     ),
   ];

@@ -177,3 +177,11 @@ export function assemble<Exports>(functions: readonly WasmFunction[], memory: Wa
   // A copy: in the object of exports, which is frozen, looking up a function costs more than a short loop.
   return { ...exports } as Exports;
 }
+
+/** Two float64 over those of a local `root`; 0 where the root is 0 and a local `x`, which the dividend is 0 with, is too. */
+export const quotientOrZero = (dividend: Code, x: number, root: number): Code =>
+  op(
+    vec.andNot,
+    op(wide.div, dividend, get(root)),
+    op(vec.and, op(wide.equal, get(x), vec.zero), op(wide.equal, get(root), vec.zero)),
+  );
