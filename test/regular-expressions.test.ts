@@ -23,6 +23,7 @@ const BOUNDED: Readonly<Record<string, string>> = {
   '^(?:\\w+\\.)?(?:tensor|array|devicearray|b?float(?:16|32|64)?|double)\\(\\s*(\\[*)\\s*([^[\\](),\\s]+(?:\\(\\w*\\))?)\\s*\\]*\\s*(?:,\\s*[a-z]\\w*=.*)?\\)$':
     'at most 200 characters (LONGEST_NUMBER)',
   '\\.?0*e': 'the digits of one number, written here',
+  '\\B(?=(?:\\d{3})+$)': 'the digits of one whole number below 2^53, written here',
 };
 
 const long = process.env.CLIPPY_DIAG_FUZZ !== undefined;
