@@ -24,6 +24,9 @@ def batch_at(step, kind):
     y = (np.tanh(x[:, :1] + 0.5 * x[:, 1:2]) + 0.1 * rng.normal(size=(32, 1))).astype("float32")
     if kind == "batch" and BREAK <= step < BREAK + 4:
         return 30 * x, 0 * y + 300
+    # Labels in another unit from here on.
+    if kind == "stream" and step >= BREAK:
+        return x, 100 * y + 30
     return x, y
 
 
@@ -359,3 +362,16 @@ def test_an_optimizer_without_a_formula_gets_cause_rules_and_closed_loops(tmp_pa
     assert after["cause"]["confidence"] == "shown"
     action = "lower-learning-rate" if kind == "rate" else "skip-batches"
     assert [remedy["holds"] for remedy in after["remedies"] if remedy["action"] == action][:1] == [True]
+
+
+def test_data_that_changed_for_good_are_to_be_mended(tmp_path):
+    pytest.importorskip("torch", reason="no torch in this environment")
+    plain(tmp_path, "stream")()
+    (run,) = json.loads(analyse(tmp_path).stdout)["runs"]
+    # No clean batch comes after it: harm is not told from a drift that is learnt.
+    assert (run["cause"]["trigger"], run["cause"]["confidence"]) == ("data", "likely")
+    first = run["remedies"][0]
+    assert (first["action"], first["holds"], first["tried"]) == ("fix-data", True, "closed-loop")
+    assert first["skipSteps"] is None and "skip-batches" not in [remedy["action"] for remedy in run["remedies"]]
+    (arm,) = [entry for entry in run["replay"] if entry.get("arm", {}).get("kind") == "earlier-batches"]
+    assert (arm["verdict"], arm["arm"]["steps"][0]) == ("prevented", BREAK)

@@ -40,7 +40,7 @@ def record(
     """Trains through a surge of bad labels; returns the losses from the first step on."""
     model = model or build()
     optimizer = make(model)
-    recorder = Recorder(model, optimizer, folder, every=5, after=12, clipping=said, **options)
+    recorder = Recorder(model, optimizer, folder, **{"every": 5, "after": 12, "clipping": said, **options})
     torch.manual_seed(5)
     losses = []
     for step in range(steps):
@@ -145,6 +145,21 @@ def test_arms_change_one_thing_each(tmp_path):
     assert before["referenceLoss"][0] == pytest.approx(
         np.mean([closed_loop_reference(tmp_path / "capture", step) for step in result["references"]]), rel=1e-5
     )
+
+
+def test_batches_that_stay_unlike_have_earlier_ones_in_their_place(tmp_path):
+    folder = tmp_path / "capture"
+    losses = record(folder, adam, steps=90, bad=range(60, 90), after=24)
+    result = closed_loop(folder, build(), loss_fn, rules=["none"])
+    (arm,) = [entry for entry in result["replay"] if entry.get("arm", {}).get("kind") == "earlier-batches"]
+    assert not any(entry.get("arm", {}).get("kind") == "skip-batches" for entry in result["replay"])
+    first, unlike = arm["steps"][0], arm["arm"]["steps"]
+    assert unlike == [step for step in arm["steps"] if step >= 60] and len(unlike) >= 20
+    place = arm["steps"].index(60)
+    assert arm["loss"][:place] == pytest.approx(losses[first:60], rel=1e-5)
+    # Trained on at the rate of its own steps, on what came before: nothing is left out and nothing is raised.
+    assert min(arm["updateNorm"]) > 0 and max(arm["loss"][place:]) < 2 * max(arm["loss"][:place])
+    assert arm["referenceLoss"][-1] < 1.25 * arm["referenceLoss"][place] < losses[60]
 
 
 def closed_loop_reference(folder, step):

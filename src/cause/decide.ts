@@ -5,13 +5,13 @@ import { usualRange } from '../incidents/unlike.ts';
 import type { Cause, CauseEvidence, Mechanism, Trigger } from '../model/cause.ts';
 import { formatNumber } from '../model/format-number.ts';
 import { medianOf } from '../model/order-statistics.ts';
+import type { ArmEnd } from '../replay/arm-end.ts';
 import { LEAST_AFTER } from '../replay/outcome.ts';
 import { LEAST_STATES, type References } from '../replay/reference.ts';
 import type { Change } from './changes.ts';
 import type { Observed } from './observe.ts';
 import type { PlannedArm } from './plan.ts';
 import type { ShorterSteps } from './shorter-steps.ts';
-import type { ArmEnd } from './tried.ts';
 
 export interface DecideInput {
   /** Position of the onset. */
@@ -160,14 +160,15 @@ const UNDONE: Readonly<Record<Change['trigger'], string>> = {
 };
 
 /** Why no experiment showed it, and what to record. */
-function notShown({ onset, observed, hasModel }: DecideInput): string {
+function notShown({ onset, observed, hasModel, references }: DecideInput): string {
   if (!hasModel) return 'batches and a model in the capture would allow experiments';
-  const after = observed.steps.length - 1 - onset;
+  const from = references?.harmful ?? onset;
+  const after = observed.steps.filter((_, i) => i > from && references?.unlike.has(i) !== true).length;
   return onset < LEAST_STATES || after < LEAST_AFTER
-    ? `too little was recorded to judge an experiment: ${countOf(onset)} before the incident and ${countOf(after)} after it, where ${LEAST_STATES} and ${LEAST_AFTER} are needed`
+    ? `too little was recorded to judge an experiment: ${countOf(onset)} before the incident and ${countOf(after, 'clean ')} after it, where ${LEAST_STATES} and ${LEAST_AFTER} are needed`
     : 'the experiments did not run to their end (`--verbose` says why)';
 }
-const countOf = (steps: number): string => `${steps} ${steps === 1 ? 'step' : 'steps'}`;
+const countOf = (steps: number, which = ''): string => `${steps} ${which}${steps === 1 ? 'step' : 'steps'}`;
 
 type Made = (trigger: Trigger, confidence: Cause['confidence'], statement: string) => Cause;
 
@@ -184,7 +185,7 @@ function fromShorterSteps(
   return made(
     'sharpness',
     'likely',
-    `${same}; with ${label} the same batches do no harm: the loss on reference batches is ${formatNumber(first)} at step ${step} and ends at ${formatNumber(end)}, where without it ends at ${formatNumber(recordedEnd)}${back}`,
+    `${same}; with ${label} the same batches do no harm: the loss on reference batches is ${formatNumber(first)} at step ${step} and ${formatNumber(end)} at the end; without that it ends at ${formatNumber(recordedEnd)}${back}`,
   );
 }
 

@@ -9,8 +9,8 @@ import type { Capture } from '../captures/read.ts';
 import { endLevel } from '../incidents/losses.ts';
 import type { Cause, Remedy } from '../model/cause.ts';
 import { DiagError, reasonOf } from '../model/errors.ts';
-import { formatNumber } from '../model/format-number.ts';
 import type { ReplayEntry } from '../model/replay.ts';
+import { type ArmEnd, armLabel, endsBeside, judgeArm } from '../replay/arm-end.ts';
 import {
   type ClosedLoopResult,
   type ClosedLoopTrace,
@@ -32,16 +32,7 @@ import { observe } from './observe.ts';
 import { type PlannedArm, planArms } from './plan.ts';
 import { leastFirst, rankRemedies } from './remedies.ts';
 import { type Before, shorterSteps } from './shorter-steps.ts';
-import {
-  type ArmEnd,
-  armLabel,
-  endsBeside,
-  interferenceOf,
-  noneNeeded,
-  notClip,
-  remedyOf,
-  type Tried,
-} from './tried.ts';
+import { interferenceOf, noneNeeded, notClip, remedyOf, type Tried } from './tried.ts';
 
 export interface ExperimentOptions {
   readonly capture: Capture;
@@ -239,7 +230,7 @@ export async function runExperiments(options: ExperimentOptions): Promise<Experi
       ...(armed === null
         ? []
         : arms.map((arm, k) =>
-            armEntry(arm, armed.traces[k]!, recorded, armed.optimizerOf(recorded), options),
+            armEntry(arm, references, armed.traces[k]!, recorded, armed.optimizerOf(recorded), options),
           )),
     ],
     incoming: until,
@@ -297,19 +288,17 @@ function stretches({ unlike, harmful }: References, onset: number, steps: number
 
 /** An arm as an entry of the replay. */
 function armEntry(
-  { arm, outcome, finalLoss, shows }: PlannedArm & ArmEnd,
+  end: PlannedArm & ArmEnd,
+  references: References | null,
   trace: ClosedLoopTrace,
   rule: RuleChoice,
   optimizer: ReplayEntry['optimizer'],
   { capture, model }: ExperimentOptions,
 ): ReplayEntry {
+  const { arm } = end;
   const steps = capture.steps.map(({ step }) => step);
   const members = ruleMembers(rule);
   const first = trace.engaged.indexOf(true);
-  const harmed = outcome === 'hurt' || outcome === 'lost';
-  const cameBack = outcome === 'holds' && !shows;
-  const verdict = shows ? 'prevented' : harmed || cameBack ? 'not-prevented' : 'cannot-tell';
-  const ends = `on batches from before the incident it ends at ${formatNumber(finalLoss)}`;
   return {
     mode: 'closed-loop',
     ...members,
@@ -325,14 +314,7 @@ function armEntry(
     firstEngagedStep: first < 0 ? null : steps[first]!,
     engagedFraction: trace.engaged.filter(Boolean).length / steps.length,
     ended: trace.ended!,
-    verdict,
-    confidence: 'exact',
-    why:
-      outcome === null
-        ? 'too little was recorded after the incident to tell'
-        : cameBack
-          ? `the incident happens and is over as without it; ${ends}`
-          : ends,
+    ...judgeArm(end, references),
     bottleneck: trace.bottleneck,
     source: 'computed',
   };

@@ -3,25 +3,17 @@ import { lossesBefore } from '../captures/as-run.ts';
 import type { Capture } from '../captures/read.ts';
 import type { Trigger } from '../model/cause.ts';
 import type { ReplayArm, ReplayEntry } from '../model/replay.ts';
+import { armLabel, endsBeside } from '../replay/arm-end.ts';
 import type { Prepared } from '../replay/follow.ts';
 import { harmFrom } from '../replay/outcome.ts';
-import { judgedLoops, type Loop, ruleOf } from '../replay/recorded-loops.ts';
+import { endOfArm, judgedLoops, type Loop, ruleOf } from '../replay/recorded-loops.ts';
 import { type Change, changesBy, emptyState } from './changes.ts';
 import { decideCause } from './decide.ts';
 import type { Why } from './from-log.ts';
 import type { Observed } from './observe.ts';
 import type { PlannedArm } from './plan.ts';
 import { rankRemedies } from './remedies.ts';
-import {
-  armLabel,
-  endsBeside,
-  interferenceOf,
-  noneNeeded,
-  notClip,
-  type RemedyContext,
-  remedyOf,
-  type Tried,
-} from './tried.ts';
+import { interferenceOf, noneNeeded, notClip, type RemedyContext, remedyOf, type Tried } from './tried.ts';
 
 /**
  * @param onset position of the onset among the steps
@@ -53,8 +45,7 @@ export function causeOfLoops(
   );
   const arms = armed.flatMap((entry) => {
     const planned = plannedOf(entry.arm, changes);
-    const leftOut = entry.arm.kind === 'skip-batches' ? references.unlike : undefined;
-    return planned === null ? [] : [{ ...planned, ...endOf(entry, leftOut) }];
+    return planned === null ? [] : [{ ...planned, ...endOfArm(entry, references, endOf) }];
   });
   const ruled = plain.flatMap((entry): Tried[] => {
     const rule = ruleOf(entry);
@@ -104,6 +95,7 @@ function plannedOf(arm: ReplayArm, changes: readonly Change[]): Omit<PlannedArm,
   });
   if (arm.kind === 'skip-batches' && arm.steps !== undefined && arm.steps.length > 0)
     return made('data', { skipSteps: [arm.steps[0]!, arm.steps.at(-1)!] });
+  if (arm.kind === 'earlier-batches' && arm.steps !== undefined && arm.steps.length > 0) return made('data');
   if (arm.kind === 'restore-optimizer-state' && arm.at !== undefined) return made('optimizer-state');
   if (arm.kind !== 'learning-rate') return null;
   if (arm.factor !== undefined)

@@ -2,6 +2,7 @@
 
 import type { Trigger } from '../model/cause.ts';
 import type { ReplayArm } from '../model/replay.ts';
+import { batchesOf } from '../replay/arm-end.ts';
 import type { TrainingArm } from '../replay/closed-loop.ts';
 import { LEAST_AFTER } from '../replay/outcome.ts';
 import type { References } from '../replay/reference.ts';
@@ -48,12 +49,8 @@ export function planArms(
   const planned: PlannedArm[] = [];
   const positions = [...references.unlike].sort((a, b) => a - b);
   const clean = steps.map((_, index) => index).filter((index) => !references.unlike.has(index));
-  const batches = {
-    steps: positions.map((index) => steps[index]!),
-    ...(positions.every((index) => batchIds[index] !== undefined)
-      ? { batchIds: positions.map((index) => batchIds[index]!) }
-      : {}),
-  };
+  const idOf = new Map(positions.map((index) => [steps[index]!, batchIds[index]]));
+  const batches = batchesOf([...idOf.keys()], (step) => idOf.get(step));
   if (lasts(references.unlike, steps.length)) {
     const place = new Map(positions.map((index, k) => [index, clean[k % clean.length]!]));
     planned.push({

@@ -1,11 +1,10 @@
 /** Trainings that were tried, by the experiments here or in the user's own framework, as remedies with a line to paste. */
 import type { Capture } from '../captures/read.ts';
-import { endLevel, judgeLosses } from '../incidents/losses.ts';
 import type { ArmOutcome, Cause, Remedy } from '../model/cause.ts';
 import { formatNumber } from '../model/format-number.ts';
-import type { ReplayArm, ReplayEntry } from '../model/replay.ts';
+import type { ReplayEntry } from '../model/replay.ts';
 import { trainingLoopOf } from '../model/training-loop.ts';
-import { type Ended, harmFrom, outcomeOf, usualUpdate } from '../replay/outcome.ts';
+import { type ArmEnd, unknownEnd } from '../replay/arm-end.ts';
 import type { References } from '../replay/reference.ts';
 import type { RuleChoice } from '../rules/choice.ts';
 import { pasteRate, pasteRule, pasteSkip } from './paste.ts';
@@ -18,45 +17,6 @@ export interface Tried extends ArmEnd {
   readonly rule: RuleChoice;
   readonly planned: Omit<PlannedArm, 'training'> | null;
   readonly interference: number;
-}
-
-/** How a training ended on the reference batches. */
-export interface ArmEnd {
-  readonly outcome: ArmOutcome | null;
-  readonly finalLoss: number;
-  /**
-   * Whether it takes the incident back: it holds, and where the run held without it too, its losses have no incident. An end that
-   * comes anyway shows nothing.
-   */
-  readonly shows: boolean;
-}
-
-type Trained = Ended & { readonly loss: readonly number[] };
-
-/**
- * How trainings end beside the run as it was.
- *
- * @param baseline the training under the recorded clipping, with nothing changed
- * @param onset position of the onset
- * @param history losses before the first recorded step
- */
-export function endsBeside(
-  baseline: Trained,
-  references: References,
-  onset: number,
-  history: readonly number[],
-): (trace: Trained, leftOut?: ReadonlySet<number>, unlike?: ReadonlySet<number>) => ArmEnd {
-  const from = harmFrom(references, onset);
-  const usual = usualUpdate(baseline.updateNorm, from);
-  const cameBack = outcomeOf(baseline, references, usual, from) === 'holds';
-  // A training that took other batches than the unlike ones was clean all along.
-  return (trace, leftOut = new Set(), unlike = references.unlike) => {
-    const outcome = outcomeOf(trace, { ...references, unlike }, usual, from);
-    // The loss on a batch on which no step was taken says nothing of the training.
-    const taken = trace.loss.filter((_, i) => !leftOut.has(i));
-    const calm = !cameBack || judgeLosses(taken, history).incident === null;
-    return { outcome, finalLoss: endLevel(trace.referenceLoss), shows: outcome === 'holds' && calm };
-  };
 }
 
 /** What a remedy is told from beside the try. */
@@ -73,16 +33,6 @@ export const notClip = ({ action }: Remedy): boolean => action !== 'clip' && act
 export function interferenceOf({ minClipFactor }: ReplayEntry, from: number): number {
   const before = minClipFactor.slice(0, from);
   return before.length === 0 ? 0 : before.reduce((sum, factor) => sum + (1 - factor), 0) / before.length;
-}
-
-/** An arm in words. */
-export function armLabel({ kind, steps, factor, learningRate, at }: ReplayArm): string {
-  if (kind === 'skip-batches') return `${steps!.length} batches left out`;
-  if (kind === 'earlier-batches') return `earlier batches in place of ${steps!.length}`;
-  if (kind === 'restore-optimizer-state') return `old optimizer state from step ${at}`;
-  return factor === undefined
-    ? `learning rate ${formatNumber(learningRate!)}`
-    : `learning rate times ${factor}`;
 }
 
 /** The remedy of a run that came back. */
@@ -173,8 +123,7 @@ export function endText(
     tried === 0
       ? ' (not tried in other orders of the batches)'
       : ` (also in ${held} of ${tried} other orders of the batches)`;
-  if (outcome === null)
-    return `too little was recorded ${level === null ? 'before' : 'after'} the incident to tell whether it holds; ${at}`;
+  if (outcome === null) return `${unknownEnd(references)}; ${at}`;
   if (outcome === 'holds') return `it holds${more}: ${at}`;
   if (outcome === 'frozen') return `it does not learn any more: its updates are too small; ${at}`;
   return outcome === 'hurt' ? `it is hurt: ${at}` : `it does not hold: ${at}`;

@@ -6,6 +6,7 @@ import { DiagError } from '../model/errors.ts';
 import type { ReplayEntry } from '../model/replay.ts';
 import { chooseRules, type RuleChoice } from '../rules/choice.ts';
 import { parseRule } from '../rules/parse.ts';
+import type { ArmEnd, endsBeside } from './arm-end.ts';
 import { firstHarm, highestBefore, levelBefore, type References } from './reference.ts';
 
 /** How far a loop's own losses may be from the recorded ones up to the onset, relatively. */
@@ -83,6 +84,24 @@ const follows = ({ loss }: Loop<Stored>, { steps }: Pick<Capture, 'steps'>, onse
     return Math.abs(loss[i]! - recorded) <= FOLLOWS * Math.abs(recorded);
   });
 
+/** Steps whose batches an arm leaves out or puts others in place of: they are those that are unlike the ones before. */
+const unlikeIn = (arm: Stored['arm']): readonly number[] | undefined =>
+  arm?.kind === 'skip-batches' || arm?.kind === 'earlier-batches' ? arm.steps : undefined;
+
+/** How the training of an arm ended: batches that it left out, or took others for, say nothing of it. */
+export function endOfArm<T extends Stored>(
+  loop: Loop<T>,
+  { unlike }: References,
+  endOf: ReturnType<typeof endsBeside>,
+): ArmEnd {
+  const { kind } = loop.arm ?? {};
+  return endOf(
+    loop,
+    kind === 'skip-batches' ? unlike : undefined,
+    kind === 'earlier-batches' ? new Set() : unlike,
+  );
+}
+
 function referencesOf(
   { steps, manifest }: Pick<Capture, 'steps' | 'manifest'>,
   onset: number,
@@ -101,7 +120,7 @@ function referencesOf(
     at: 0,
     later: told ? losses.map((loss, index) => ({ index, loss })).slice(near) : [],
     usual: told ? usualRange(losses.slice(0, near)) : null,
-    unlike: new Set(positions(loops.find(({ arm }) => arm?.kind === 'skip-batches')?.arm?.steps ?? [])),
+    unlike: new Set(positions(loops.find(({ arm }) => unlikeIn(arm) !== undefined)?.arm?.steps ?? [])),
     onsetBatch: told ? [{ index: 0, loss: losses[onset]! }] : [],
     before: references.filter((index) => index < onset),
     after: references.filter((index) => index > onset),

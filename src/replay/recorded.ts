@@ -16,8 +16,9 @@ import {
   type RuleOptions,
 } from '../model/replay.ts';
 import { chooseRules, ruleMembers } from '../rules/choice.ts';
+import { armLabel, batchesOf, endsBeside, judgeArm } from './arm-end.ts';
 import { incidentOf } from './capture-incident.ts';
-import { baselineOf, judgedLoops, knownRule } from './recorded-loops.ts';
+import { baselineOf, endOfArm, judgedLoops, knownRule } from './recorded-loops.ts';
 import { type Judgement, judgeByReference, judgeClosedLoop } from './verdict.ts';
 
 type Json = Readonly<Record<string, unknown>>;
@@ -37,7 +38,13 @@ export function recordedReplays(
   readonly notes: readonly string[];
 } {
   const { manifest } = capture;
-  const traces = manifest.replay.map((value) => (isJsonObject(value) ? readTrace(value) : null));
+  const idOf = new Map(capture.steps.map(({ step, batchId }) => [step, batchId]));
+  const traces = manifest.replay.map((value) => {
+    const trace = isJsonObject(value) ? readTrace(value) : null;
+    return trace?.arm?.steps === undefined
+      ? trace
+      : { ...trace, arm: { ...trace.arm, ...batchesOf(trace.arm.steps, (step) => idOf.get(step)) } };
+  });
   const judge = judgeOf(
     capture,
     traces.filter((trace) => trace !== null),
@@ -124,7 +131,7 @@ function readTrace(json: Json): Trace | null {
   return {
     mode,
     ...named,
-    ...(arm === undefined ? {} : { arm, label: `${named.label}, ${armText(arm)}` }),
+    ...(arm === undefined ? {} : { arm, label: `${named.label}, ${armLabel(arm)}` }),
     optimizer,
     steps,
     loss: numbers(json.loss),
@@ -180,17 +187,6 @@ function readArm(value: unknown): ReplayArm | null {
   };
 }
 
-/** An arm in words, after the rule. */
-function armText({ kind, steps, factor, learningRate, at }: ReplayArm): string {
-  if (kind === 'skip-batches' && steps !== undefined) return `${steps.length} batches left out`;
-  if (kind === 'learning-rate')
-    return factor === undefined
-      ? `learning rate ${formatNumber(learningRate ?? Number.NaN)}`
-      : `learning rate × ${factor}`;
-  if (kind === 'restore-optimizer-state') return `old optimizer state from step ${at}`;
-  return kind;
-}
-
 type RuleOfTrace = Parameters<typeof chooseRules>[0][number];
 
 /** The rule as the entry names it, and as it is known here: `known` is null where a rule or an option is not. */
@@ -227,6 +223,16 @@ function readVerdict(json: Json): Judgement | null {
       };
 }
 
+/** Losses of a trace; that of a batch on which no step was taken says nothing, and the one before it stands in its place. */
+function lossesTaken({ loss, steps, arm }: Trace): readonly number[] {
+  const leftOut = new Set(arm?.kind === 'skip-batches' ? arm.steps : []);
+  let last = loss![0]!;
+  return loss!.map((value, i) => {
+    if (!leftOut.has(steps[i]!)) last = value;
+    return last;
+  });
+}
+
 /** Judges the closed loops among the traces; null for what is none, or cannot be held against another. */
 function judgeOf(
   capture: Pick<Capture, 'path' | 'steps' | 'manifest'>,
@@ -244,9 +250,16 @@ function judgeOf(
   return (trace) => {
     if (trace.mode !== 'closed-loop' || trace.loss?.length !== without.length) return null;
     const loop = judged?.loops.find((one) => one === trace);
-    return judged === null || loop === undefined
-      ? judgeClosedLoop(trace.loss, without, trace.steps, history)
-      : judgeByReference({ ...judged, trace: loop, onset: onset!, steps: trace.steps, history });
+    if (judged === null || loop === undefined)
+      return judgeClosedLoop(lossesTaken(trace), without, trace.steps, history);
+    const { references } = judged;
+    // A guard decides by itself at each step, as a rule does.
+    if (loop.arm === undefined || loop.arm.kind === 'guard')
+      return judgeByReference({ ...judged, trace: loop, onset: onset!, steps: trace.steps, history });
+    return judgeArm(
+      endOfArm(loop, references, endsBeside(judged.baseline, references, onset!, history)),
+      references,
+    );
   };
 }
 

@@ -13,12 +13,13 @@ import { planArms } from '../../src/cause/plan.ts';
 import { rankRemedies, untried } from '../../src/cause/remedies.ts';
 import { type Before, shorterSteps } from '../../src/cause/shorter-steps.ts';
 import { withStateFile } from '../../src/cause/state-file.ts';
-import { endsBeside, endText } from '../../src/cause/tried.ts';
+import { endText } from '../../src/cause/tried.ts';
 import { remedyAdvice, wayBack } from '../../src/cause/way-back.ts';
 import { isRaised, usualRange } from '../../src/incidents/unlike.ts';
 import { type ArmOutcome, type Cause, EVIDENCE_IDS, type Remedy } from '../../src/model/cause.ts';
 import type { ReplayArm } from '../../src/model/replay.ts';
 import type { Run, TimeSeries } from '../../src/model/run.ts';
+import { endsBeside } from '../../src/replay/arm-end.ts';
 import { batchOrder } from '../../src/replay/matrix.ts';
 import { outcomeOf } from '../../src/replay/outcome.ts';
 import { firstHarm, type References, wholeBlock } from '../../src/replay/reference.ts';
@@ -307,7 +308,26 @@ describe('a cause that was not found says what is missing', () => {
   });
   it('steps, where there were too few to judge one', () => {
     expect(told({ hasModel: true }).statement).toMatch(
-      /too little was recorded to judge an experiment: 1 step before the incident and 1 step after it, where 8 and 20 are needed$/,
+      /too little was recorded to judge an experiment: 1 step before the incident and 1 clean step after it, where 8 and 20 are needed$/,
+    );
+  });
+  it('clean steps, where enough steps were recorded and most of them on unlike batches', () => {
+    const steps = Array.from({ length: 40 }, (_, i) => i);
+    const ones = steps.map(() => 1);
+    const observed = {
+      ...{ steps, batchIds: [], loss: ones, learningRate: ones, gradientNorm: ones, surprise: [] },
+      ...{ updateNorm: ones, effectiveRate: [], mismatches: [] },
+    };
+    const unlike = new Set(steps.filter((i) => i >= 12 && i < 35));
+    const references = { unlike, harmful: 12, level: 1, before: [], after: [], onsetBatch: [], loss: ones };
+    const given = { hasModel: true, onset: 12, observed, references: references as unknown as References };
+    expect(told(given).statement).toMatch(
+      /12 steps before the incident and 5 clean steps after it, where 8 and 20 are needed$/,
+    );
+    const after = endText(null, 2, given.references, { tried: 0, held: 0 });
+    expect(after).toMatch(/^fewer than 20 clean steps were recorded after the harm, so that it is not known/);
+    expect(endText(null, 2, { ...given.references, level: null }, { tried: 0, held: 0 })).toMatch(
+      /^what was usual on batches from before the incident is not known/,
     );
   });
   it('and the resume shortly before, which only the log knows of', () => {
@@ -415,7 +435,7 @@ describe('an incident right after the first recorded step', () => {
     const cause = decideCause(input);
     expect(cause).toMatchObject({ trigger: 'sharpness', confidence: 'likely' });
     expect(cause.statement).toMatch(
-      /^the first losses and rates are as logged before, so .* were kept, but maybe not the clipping; with shorter steps .* is 1 at step 100 and ends at 1.1, where without it ends at 99\. Where clipping was on before step 100, put it back$/,
+      /^the first losses and rates are as logged before, so .* were kept, but maybe not the clipping; with shorter steps .* is 1 at step 100 and 1.1 at the end; without that it ends at 99\. Where clipping was on before step 100, put it back$/,
     );
     const evidence = {
       id: 'optimizer-state',

@@ -87,7 +87,7 @@ describe.skipIf(python === undefined)(
         const labels = entries.map(({ label }) => label);
         const recorded = name === 'adamw' ? 'global-norm:1' : 'none';
         expect(labels.slice(0, 4)).toEqual(['none', 'global-norm:1', 'agc:0.01', 'clippy:paper']);
-        expect(labels).toContain(`${recorded}, learning rate × 0.1`);
+        expect(labels).toContain(`${recorded}, learning rate times 0.1`);
         expect(labels).toContain(`${recorded}, learning rate 0.001`);
         const old = entries.find(({ arm }) => arm?.learningRate === 0.001)!;
         expect(old.arm).toEqual({ kind: 'learning-rate', learningRate: 0.001 });

@@ -192,6 +192,37 @@ describe('closed loops that store their trace alone', () => {
     expect(verdictsOf([plain, guard(well, heldOut)])[1]).toBe('not-prevented');
   });
 
+  it('the loss on a batch that was left out is none of the training’s', () => {
+    // The run comes back by itself: an arm has to take the spike away.
+    const passing = along((i) => wave(i) * (i >= 30 && i < 34 ? 12 : 1));
+    const recorded = passing;
+    const back: Loop = { loss: passing, on: calm };
+    const arms: Loop[] = [
+      { arm: { ...left, steps: [130, 131, 132, 133] }, loss: passing, on: calm },
+      { arm: { kind: 'learning-rate', factor: 0.5 }, loss: passing, on: calm },
+      { arm: { kind: 'learning-rate', factor: 0.1 }, loss: calm, on: calm },
+    ];
+    expect(verdictsOf([back, ...arms], { recorded })).toEqual([
+      'not-prevented',
+      'prevented',
+      'not-prevented',
+      'prevented',
+    ]);
+    const byOwnLosses = [back, arms[0]!].map(({ on: _, ...loop }) => loop);
+    expect(verdictsOf(byOwnLosses, { recorded })[1]).toBe('prevented');
+  });
+
+  it('earlier batches in place of those that last to the end are judged on clean ones, as all steps are', () => {
+    const lasting = along((i) => i).slice(30);
+    const arm = { kind: 'earlier-batches', steps: lasting.map((i) => 100 + i) };
+    const loops = [
+      plain,
+      { arm, loss: calm, on: calm },
+      { arm: { kind: 'learning-rate', factor: 0.1 }, loss: spoilt, on: calm },
+    ];
+    expect(verdictsOf(loops)).toEqual(['not-prevented', 'prevented', 'cannot-tell']);
+  });
+
   it('of a run that is well nothing is to prevent', () => {
     const healthy = { loss: calm, on: calm };
     expect(verdictsOf([healthy, guard(calm, calm)], { recorded: calm })).toEqual([

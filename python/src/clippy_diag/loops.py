@@ -13,6 +13,8 @@ from .rules import Rules, label_of, recorded_rules, rule_members, rules_of
 
 #: The recorded losses have to come back to this, relatively, over so many first steps.
 TOLERANCE, FIRST_STEPS = 1e-4, 5
+#: Clean steps after an incident that say whether a training holds, as `clippy-diag` has it.
+LEAST_AFTER = 20
 
 
 class ClosedLoopMismatch(RuntimeError):
@@ -88,7 +90,8 @@ class Trainer(Protocol):
 
 
 class Arm:
-    """One thing changed: batches left out, another learning rate, the old optimizer state put back, or a guard obeyed."""
+    """One thing changed: batches left out or earlier ones in their place, another learning rate, the old optimizer state put
+    back, or a guard obeyed. `places` has, by step, the recorded step whose batch is taken instead of its own."""
 
     def __init__(
         self,
@@ -97,9 +100,17 @@ class Arm:
         rate: Callable[[Mapping[str, Any]], Sequence[float]] | None = None,
         restore_at: int | None = None,
         guarded: bool = False,
+        places: Mapping[int, Mapping[str, Any]] | None = None,
     ) -> None:
         self.described, self.skip, self.rate, self.restore_at = described, set(skip), rate, restore_at
         self.guarded = guarded
+        self.places = places or {}
+
+    def taken(self, entry: Mapping[str, Any]) -> Mapping[str, Any]:
+        """The step with the batch that it takes here, at its own learning rate."""
+        other = self.places.get(entry["step"])
+        own = ("step", "learningRate", "groupLearningRates", "scale")
+        return entry if other is None else {**other, **{name: entry[name] for name in own if name in entry}}
 
 
 def run_loops(
@@ -235,7 +246,11 @@ def run(capture: Capture, trainer: Trainer, rules: Rules, arm: Arm | None, refer
             factors.append(1.0)
             norms.append(0.0)
             continue
-        taken = trainer.step(entry, rules, arm.rate(entry) if arm is not None and arm.rate is not None else None)
+        taken = trainer.step(
+            entry if arm is None else arm.taken(entry),
+            rules,
+            arm.rate(entry) if arm is not None and arm.rate is not None else None,
+        )
         advice = trainer.advice()
         if advice is not None:
             advised.append({"step": entry["step"], **advice})
@@ -271,13 +286,15 @@ def choose_arms(
     """The arms of an incident: each changes one thing. None where the capture shows no incident."""
     if arms is None or onset is None:
         return []
-    known = ("skip-batches", "learning-rate", "restore-optimizer-state", "guard")
+    known = ("skip-batches", "earlier-batches", "learning-rate", "restore-optimizer-state", "guard")
     wanted = known if arms == "all" else tuple([arms] if isinstance(arms, str) else arms)
     for kind in wanted:
         if kind not in known:
             raise ValueError(f'clippy-diag: no arm "{kind}"; known are all, {", ".join(known)}')
     found: list[Arm] = []
-    if "skip-batches" in wanted and unlike:
+    if "earlier-batches" in wanted and _lasts(capture, unlike):
+        found.append(_earlier_batches(capture, unlike))
+    elif "skip-batches" in wanted and unlike:
         found.append(Arm({"kind": "skip-batches", "steps": list(unlike)}, skip=unlike))
     if "learning-rate" in wanted:
         before = _rates(capture.steps[0])
@@ -298,6 +315,20 @@ def choose_arms(
     if "guard" in wanted and not any("guard" in entry for entry in capture.steps) and trainer.watch():
         found.append(Arm({"kind": "guard"}, guarded=True))
     return found
+
+
+def _lasts(capture: Capture, unlike: Sequence[int]) -> bool:
+    """Whether as many batches as an arm takes to be judged are unlike those before, to the last one: leaving them out would end
+    the training, and nothing would show whether it holds."""
+    last = [entry["step"] for entry in capture.steps[-LEAST_AFTER:]]
+    return len(last) == LEAST_AFTER and set(last) <= set(unlike)
+
+
+def _earlier_batches(capture: Capture, unlike: Sequence[int]) -> Arm:
+    """Each unlike batch has one from before in its place, in their order, again and again."""
+    clean = [entry for entry in capture.steps if entry["step"] not in unlike]
+    places = {step: clean[k % len(clean)] for k, step in enumerate(unlike)}
+    return Arm({"kind": "earlier-batches", "steps": list(unlike)}, places=places)
 
 
 def _times(factor: float) -> Callable[[Mapping[str, Any]], Sequence[float]]:

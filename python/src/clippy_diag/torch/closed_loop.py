@@ -50,8 +50,9 @@ def closed_loop(
     loss_fn    (model, batch) -> loss, a scalar, with the batch as it was given to `record`
     rules      texts as `--rule` takes them, or options by rule: {"global-norm": {"maxNorm": 1.0}}. Default: none,
                global-norm:1, agc:0.01, clippy:paper
-    arms       "all", None, or some of "skip-batches", "learning-rate", "restore-optimizer-state", "guard": the run with one
-               thing changed, where the capture shows an incident; "guard" obeys a `Guard` that begins at the first recorded step
+    arms       "all", None, or some of "skip-batches", "earlier-batches", "learning-rate", "restore-optimizer-state", "guard":
+               the run with one thing changed, where the capture shows an incident; "earlier-batches" stand in for unlike ones
+               that last to the end, "guard" obeys a `Guard` that begins at the first recorded step
     train      in the recorded modes (dropout on, BatchNorm following its batches), with the recorded buffers and random
                state, under the recorded autocast and loss scale; False for evaluation mode
     optimizer  makes the optimizer from its parameter groups, where its class can't be imported by its recorded name
