@@ -37,3 +37,15 @@ function named(remedy: Remedy, cause: Cause, files: readonly StateFile[]): Remed
 /** Where a file to go on from was named it is the one with the state: another would lose it again. */
 const ofState = (from: Remedy['from'], file: StateFile | null): Remedy['from'] =>
   from === null || from.path === null ? from : { ...from, path: file?.path ?? null };
+
+/**
+ * The files that a rule of thumb may go back to: where the optimizer's state is to be put back, the one file that has it, and none
+ * where none has. Another would lose the state again, and a second file beside it would leave open which one is meant.
+ */
+export function restartFrom<T extends StateFile>(
+  points: readonly T[],
+  remedies: readonly Remedy[],
+): readonly T[] {
+  const put = remedies.find(({ action }) => action === 'restore-optimizer-state');
+  return put === undefined ? points : points.filter(({ path }) => path === put.from?.path);
+}

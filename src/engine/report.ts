@@ -1,5 +1,5 @@
 /** From sections to reports: that of a run, and the one over all of them. */
-import { withStateFile } from '../cause/state-file.ts';
+import { restartFrom, withStateFile } from '../cause/state-file.ts';
 import { remedyAdvice, wayBack } from '../cause/way-back.ts';
 import { adviceOf, rewindAdvice } from '../detectors/rewind.ts';
 import type { ErrorRecord } from '../model/errors.ts';
@@ -43,7 +43,8 @@ export function runReport(evidence: RunEvidence, judgement: Judgement, whatIf: W
   );
   // Advice of experiments replaces that of the findings, which know nothing of this run.
   const tried = remedies.some((remedy) => remedy.tried !== null && remedy.holds === true);
-  const rewind = wayBack(judged.verdict, remedies, rewindAdvice(run, judged, judgement.restartPoints));
+  const points = restartFrom(judgement.restartPoints, remedies);
+  const rewind = wayBack(judged.verdict, remedies, rewindAdvice(run, judged, points));
   const ended = seriesThatEnd(run);
   return {
     id: run.id,

@@ -1,4 +1,5 @@
 import { describe, expect, it } from 'vitest';
+import { untried } from '../../src/cause/remedies.ts';
 import { logAlone } from '../../src/engine/evidence.ts';
 import { judgementOf } from '../../src/engine/judge-run.ts';
 import { diagnoseRun, runReport } from '../../src/engine/report.ts';
@@ -80,5 +81,32 @@ describe('the report of a run', () => {
     expect(report.advice).not.toContain('a note');
     expect(report.notRun.slice(-2).map(({ id }) => id)).toEqual(['checkpoints', 'replay']);
     expect(report.notes).toEqual([...run.notes, 'twice', 'beside']);
+  });
+
+  it('goes back to the file with the optimizer state where that is to be put back, and names no other', () => {
+    const files = [
+      { step: 1000, path: 'whole.pt', optimizerState: true },
+      { step: 1100, path: 'weights.pt', optimizerState: false },
+    ];
+    const told = { id: 'resume', statement: 's', value: 1101, unit: 'step', usual: null } as const;
+    const cause = {
+      ...NO_WHAT_IF.cause,
+      evidence: [{ ...told, at: { step: 1101, batchStep: null } }],
+    };
+    const reported = (action: 'restore-optimizer-state' | 'rewind', restartPoints = files) =>
+      runReport(
+        evidence,
+        { ...judgement, restartPoints },
+        { ...NO_WHAT_IF, cause, remedies: [untried(action, 'a')] },
+      );
+    expect(reported('rewind').rewind).toMatchObject({ rewindToCheckpoint: 'weights.pt' });
+    const put = reported('restore-optimizer-state');
+    expect(put.rewind).toMatchObject({ rewindToCheckpoint: 'whole.pt', rewindToStep: 1000 });
+    expect(put.remedies![0]!.from).toEqual({ step: 1000, path: 'whole.pt' });
+    expect(put.advice.join()).not.toContain('weights.pt');
+    // No file has it: the rule of thumb names none that would lose it again.
+    expect(reported('restore-optimizer-state', files.slice(1)).rewind).toMatchObject({
+      rewindToCheckpoint: null,
+    });
   });
 });
