@@ -74,6 +74,27 @@ export const quantity = (name: string, value: number, unit: string): Quantity =>
 /** "1 step", "28 steps". */
 export const counted = (count: number, noun: string): string => `${count} ${noun}${count === 1 ? '' : 's'}`;
 
+/** Points at neighbouring positions, joined: each stretch from its first to its last, with the worst of them by a field. */
+export function stretchesOf<
+  Field extends string,
+  Point extends { readonly index: number } & Record<Field, number>,
+>(
+  points: readonly Point[],
+  field: Field,
+): { readonly from: number; readonly to: number; readonly worst: Point }[] {
+  const stretches: { from: number; to: number; worst: Point }[] = [];
+  for (const point of points) {
+    const last = stretches.at(-1);
+    if (last === undefined || point.index > last.to + 1)
+      stretches.push({ from: point.index, to: point.index, worst: point });
+    else {
+      last.to = point.index;
+      if (point[field] > last.worst[field]) last.worst = point;
+    }
+  }
+  return stretches;
+}
+
 /** Series of a run by role. */
 export const seriesOf = (run: Run, ...roles: readonly TimeSeries['role'][]): readonly TimeSeries[] =>
   run.series.filter(({ role }) => roles.includes(role));

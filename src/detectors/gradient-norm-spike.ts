@@ -10,7 +10,9 @@ import {
   outcomeOf,
   quantity,
   seriesOf,
+  stretchesOf,
 } from './detector.ts';
+import { lossReaction } from './loss-reaction.ts';
 
 const advice =
   'If the loss follows, clip: compare the limit with the quantiles of the norm. If it never does, this is noise of the data.';
@@ -39,32 +41,45 @@ export const gradientNormSpike = {
   docs: {
     summary: 'A gradient norm is far above the median of the norms before.',
     details: `Band as for the loss, of the log of the norm: more than \`scales\` robust scales **and** \`ratio\` times above the median of the
-trailing window. Norms of exactly zero and non-finite ones are left out (they have detectors of their own).`,
+trailing window. Points that follow one another are one finding, which says how many they are and whether the loss left its usual range with them, or at most eight points after.
+Norms of exactly zero and non-finite ones are left out (they have detectors of their own).`,
     advice,
     references: [],
   },
   detect(run, { judged, threshold }) {
     const norms = seriesOf(run, 'grad_norm');
     if (norms.length === 0) return notApplicable('the log has no gradient norm');
-    const spikes = norms.flatMap((series) =>
+    const stretches = norms.flatMap((series) =>
       series.attemptOffsets.flatMap((offset, attempt) => {
         const { value } = attemptOf(series, attempt);
-        return exceedances(value, LOG_SCALE, judged.settings, threshold('scales'), threshold('ratio')).map(
-          ({ index, before, scales }) => ({ series, at: offset + index, before, scales }),
-        );
+        const above = exceedances(
+          value,
+          LOG_SCALE,
+          judged.settings,
+          threshold('scales'),
+          threshold('ratio'),
+        ).map((one) => ({ ...one, ratio: value[one.index]! / one.before }));
+        return stretchesOf(above, 'ratio').map((stretch) => ({ ...stretch, series, offset, attempt }));
       }),
     );
     return outcomeOf(
-      firstOf(spikes, ({ series, at, before, scales }) =>
-        findingAt(run, series, at, at, {
+      firstOf(stretches, ({ from, to, worst, series, offset, attempt }) => {
+        const { stepUnit } = run;
+        const [first, last] = [series.step[offset + from]!, series.step[offset + to]!];
+        const times = `${formatNumber(worst.ratio, 'brief')} times its usual ${formatNumber(worst.before, 'brief')}`;
+        const when =
+          from === to
+            ? `at ${stepUnit} ${first}`
+            : `for ${to - from + 1} points, ${stepUnit}s ${first} to ${last}`;
+        return findingAt(run, series, offset + from, offset + to, {
           id: 'gradient-norm-spike',
           severity: 'note',
-          message: `"${series.name}" is ${formatNumber(series.value[at]!)} at ${run.stepUnit} ${series.step[at]}, ${formatNumber(series.value[at]! / before)} times its median before.`,
-          measured: quantity('distance from the median', scales, 'scales'),
+          message: `"${series.name}" is ${from === to ? '' : 'up to '}${times} ${when}${lossReaction(run, judged, attempt, first, last)}.`,
+          measured: quantity('distance from the median', worst.scales, 'scales'),
           threshold: quantity('distance from the median', threshold('scales'), 'scales'),
           advice,
-        }),
-      ),
+        });
+      }),
     );
   },
 } as const satisfies Detector;

@@ -1,3 +1,4 @@
+import type { JudgedRun } from '../incidents/verdict.ts';
 import { formatNumber } from '../model/format-number.ts';
 import { RATIO, SHARE } from '../model/options.ts';
 import { attemptOf, type Run, type TimeSeries } from '../model/run.ts';
@@ -11,6 +12,7 @@ import {
   quantity,
   seriesOf,
 } from './detector.ts';
+import { lossReaction } from './loss-reaction.ts';
 
 const advice =
   'Check the schedule: a resume that starts it anew, a scheduler stepped twice, or a schedule shorter than the run.';
@@ -18,9 +20,9 @@ const advice =
 interface Anomaly {
   readonly series: TimeSeries;
   readonly from: number;
-  readonly to: number;
-  /** Worded only where it is shown. */
-  readonly message: () => string;
+  /** Its last point: looked for only where it is shown. */
+  readonly to: () => number;
+  readonly message: (to: number) => string;
   readonly measured: number;
   readonly unit: string;
 }
@@ -49,11 +51,11 @@ export const learningRateAnomaly = {
   docs: {
     summary: 'The learning rate does something that a warm-up and a decay do not.',
     details: `Per attempt and series: a rise by more than \`jump\` from one point to the next (and more than twice what a warm-up in proportion to the step
-would do), zero in the middle of training or for more than \`zeroShare\` of the points at its end, or a negative or non-finite value. Steps down are schedules.`,
+would do), which is followed by how long it stays so high and by what the loss did; zero in the middle of training or for more than \`zeroShare\` of the points at its end, or a negative or non-finite value. Steps down are schedules.`,
     advice,
     references: [],
   },
-  detect(run, { threshold }) {
+  detect(run, { judged, threshold }) {
     const rates = seriesOf(run, 'learning_rate');
     if (rates.length === 0) return notApplicable('the log has no learning rate');
     const jump = threshold('jump');
@@ -61,19 +63,20 @@ would do), zero in the middle of training or for more than \`zeroShare\` of the 
     const cases = function* (): Generator<Anomaly> {
       for (const series of rates)
         for (let attempt = 0; attempt < series.attemptOffsets.length; attempt++)
-          yield* anomaliesOf(run, series, attempt, jump, zeroShare);
+          yield* anomaliesOf(run, series, attempt, jump, zeroShare, judged);
     };
     return outcomeOf(
-      firstOf(cases(), ({ series, from, to, message, measured, unit }) =>
-        findingAt(run, series, from, to, {
+      firstOf(cases(), ({ series, from, to, message, measured, unit }) => {
+        const last = to();
+        return findingAt(run, series, from, last, {
           id: 'learning-rate-anomaly',
           severity: 'note',
-          message: `"${series.name}" ${message()}.`,
+          message: `"${series.name}" ${message(last)}.`,
           measured: quantity('learning rate', measured, unit),
           threshold: quantity('rise from one point to the next', threshold('jump'), 'ratio'),
           advice,
-        }),
-      ),
+        });
+      }),
     );
   },
 } as const satisfies Detector;
@@ -85,14 +88,15 @@ function* anomaliesOf(
   attempt: number,
   jump: number,
   zeroShare: number,
+  judged: JudgedRun,
 ): Generator<Anomaly> {
   const offset = series.attemptOffsets[attempt]!;
   const { value, step } = attemptOf(series, attempt);
-  const at = (from: number, to: number) => ({ series, from: offset + from, to: offset + to });
+  const at = (from: number, to: () => number) => ({ series, from: offset + from, to: () => offset + to() });
   const invalid = value.findIndex((rate) => !(rate >= 0 && rate < Infinity));
   if (invalid >= 0)
     yield {
-      ...at(invalid, invalid),
+      ...at(invalid, () => invalid),
       message: () => `is ${value[invalid]} at ${run.stepUnit} ${step[invalid]}`,
       measured: value[invalid]!,
       unit: 'learning rate',
@@ -101,7 +105,7 @@ function* anomaliesOf(
   if (first < 0) {
     if (value.length > 1 && invalid < 0)
       yield {
-        ...at(0, value.length - 1),
+        ...at(0, () => value.length - 1),
         message: () => `is zero at all of ${counted(value.length, 'point')}`,
         measured: 0,
         unit: 'learning rate',
@@ -114,9 +118,15 @@ function* anomaliesOf(
     const warmUp = step[i]! / step[i - 1]!;
     if (before > 0 && rise > jump && !(rise <= 2 * warmUp))
       yield {
-        ...at(i, i),
-        message: () =>
-          `rises ${formatNumber(rise)}-fold to ${formatNumber(value[i]!)} at ${run.stepUnit} ${step[i]}`,
+        ...at(i, () => lastAbove(value, i, jump * before)),
+        message: (to) => {
+          const last = to - offset;
+          const long =
+            last === value.length - 1
+              ? ' and stays high to the end'
+              : ` for ${counted(last - i + 1, 'point')}`;
+          return `rises ${formatNumber(rise, 'brief')}-fold to ${formatNumber(value[i]!, 'brief')} at ${run.stepUnit} ${step[i]}${long}${lossReaction(run, judged, attempt, step[i]!, step[i]!)}`;
+        },
         measured: rise,
         unit: 'ratio',
       };
@@ -126,11 +136,18 @@ function* anomaliesOf(
     const toTheEnd = end === value.length - 1;
     if (!toTheEnd || end - i + 1 > zeroShare * value.length + 1)
       yield {
-        ...at(i, end),
+        ...at(i, () => end),
         message: () =>
           `is zero from ${run.stepUnit} ${step[i]} ${toTheEnd ? 'to the end' : `to ${step[end]}`} (${counted(end - i + 1, 'point')})`,
         measured: 0,
         unit: 'learning rate',
       };
   }
+}
+
+/** The last of the values from a position on that stay above a limit without a gap. */
+function lastAbove(values: Float64Array, from: number, limit: number): number {
+  let last = from;
+  while (last + 1 < values.length && values[last + 1]! > limit) last++;
+  return last;
 }

@@ -1,7 +1,14 @@
-import type { Spike } from '../incidents/judge.ts';
 import { verdictThresholds } from '../incidents/settings.ts';
 import { formatNumber } from '../model/format-number.ts';
-import { type Detector, findingAt, firstOf, notApplicable, outcomeOf, quantity } from './detector.ts';
+import {
+  type Detector,
+  findingAt,
+  firstOf,
+  notApplicable,
+  outcomeOf,
+  quantity,
+  stretchesOf,
+} from './detector.ts';
 
 const advice =
   'A single spike that comes back at once is usual; look at the batch if they get more frequent.';
@@ -25,7 +32,7 @@ spikes too, so they are notes.`,
     if (loss === null || loss.series.role === 'eval_loss')
       return notApplicable('the log has no training loss');
     const stretches = loss.attempts.flatMap(({ spikes }, attempt) =>
-      stretchesOf(spikes).map((stretch) => ({
+      stretchesOf(spikes, 'scales').map((stretch) => ({
         ...stretch,
         offset: loss.series.attemptOffsets[attempt] ?? 0,
       })),
@@ -45,18 +52,3 @@ spikes too, so they are notes.`,
     );
   },
 } as const satisfies Detector;
-
-/** Spikes at neighbouring points, joined, each stretch with its highest. */
-function stretchesOf(spikes: readonly Spike[]) {
-  const stretches: { from: number; to: number; worst: Spike }[] = [];
-  for (const spike of spikes) {
-    const last = stretches.at(-1);
-    if (last === undefined || spike.index > last.to + 1)
-      stretches.push({ from: spike.index, to: spike.index, worst: spike });
-    else {
-      last.to = spike.index;
-      if (spike.scales > last.worst.scales) last.worst = spike;
-    }
-  }
-  return stretches;
-}

@@ -11,6 +11,7 @@ import {
   quantity,
   seriesOf,
 } from './detector.ts';
+import { ANSWERS_WITHIN } from './loss-reaction.ts';
 
 const advice =
   'The step was too long before the loss showed it: clip the update or the gradient, and look at the batch of the step of the update, not at that of the loss.';
@@ -38,7 +39,7 @@ export const updateNormSpike = {
     },
     {
       name: 'points',
-      value: 8,
+      value: ANSWERS_WITHIN,
       unit: 'logged points of the update norm',
       range: COUNT,
       origin: 'arXiv 2304.13013 finds loss spikes one to eight steps after the spike of the update',
