@@ -1,7 +1,7 @@
 /** From what changed and how the arms ended to the trigger and the mechanism. */
 
 import { endLevel } from '../incidents/losses.ts';
-import { usualRange } from '../incidents/unlike.ts';
+import { isRaised, usualRange } from '../incidents/unlike.ts';
 import type { Cause, CauseEvidence, Mechanism, Trigger } from '../model/cause.ts';
 import { formatNumber } from '../model/format-number.ts';
 import { medianOf } from '../model/order-statistics.ts';
@@ -224,6 +224,9 @@ function mechanismOf(
   return share < POISONED ? 'poisoned-accumulators' : 'overshoot';
 }
 
+/** Steps before that say what is usual. */
+const LOOK_BACK = 20;
+
 /** What was measured, the decisive first. */
 function evidenceOf({ onset, observed, references, changes }: DecideInput, until: number): CauseEvidence[] {
   const { steps } = observed;
@@ -279,11 +282,11 @@ function evidenceOf({ onset, observed, references, changes }: DecideInput, until
     ['surprise', observed.surprise, 'the largest gradient over the root of the second moment before it'],
   ] as const) {
     const value = values[at];
-    const usual = usualRange(values.slice(Math.max(0, at - 20), at));
+    const usual = usualRange(values.slice(Math.max(0, at - LOOK_BACK), at));
     if (value === undefined || usual === null || Number.isNaN(value)) continue;
     add(
       id,
-      `${what} is ${formatNumber(value)} at step ${steps[at]}, where up to ${formatNumber(usual[1])} is usual`,
+      `${what} is ${formatNumber(value)} at step ${steps[at]}, where up to ${formatNumber(usual[1])} is usual${id === 'update-norm' ? byTensor(observed, at) : ''}`,
       value,
       id === 'surprise' ? 'ratio' : 'norm',
       usual,
@@ -292,7 +295,7 @@ function evidenceOf({ onset, observed, references, changes }: DecideInput, until
     );
   }
   const rates = observed.effectiveRate;
-  const calm = medianOf(rates.slice(Math.max(0, until - 20), until).filter(Number.isFinite));
+  const calm = medianOf(rates.slice(Math.max(0, until - LOOK_BACK), until).filter(Number.isFinite));
   const end = medianOf(rates.slice(-10).filter(Number.isFinite));
   if (Number.isFinite(calm) && Number.isFinite(end) && rates.length - until > 10)
     add(
@@ -304,4 +307,24 @@ function evidenceOf({ onset, observed, references, changes }: DecideInput, until
       steps.at(-1)!,
     );
   return evidence;
+}
+
+/** Tensors whose update is named. */
+const NAMED = 3;
+
+/** The tensors that most of an update is in, as a clause: each with what is usual of it. */
+function byTensor({ tensors }: Observed, at: number): string {
+  if (tensors.length < 2) return '';
+  const found = tensors.map(({ name, updateNorm }) => ({
+    name,
+    norm: updateNorm[at]!,
+    usual: usualRange(updateNorm.slice(Math.max(0, at - LOOK_BACK), at)),
+  }));
+  const largest = found.sort((a, b) => b.norm - a.norm).slice(0, NAMED);
+  const raised = found.filter(({ norm, usual }) => isRaised(norm, usual)).length;
+  const parts = largest.map(
+    ({ name, norm, usual }) =>
+      `${formatNumber(norm)} in "${name}"${usual === null ? '' : ` (usual up to ${formatNumber(usual[1])})`}`,
+  );
+  return `; by tensor ${parts.join(', ')}; ${raised} of ${tensors.length} tensors are above their usual`;
 }

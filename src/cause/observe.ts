@@ -14,6 +14,8 @@ export interface Observed {
   readonly learningRate: readonly number[];
   readonly gradientNorm: readonly number[];
   readonly updateNorm: readonly number[];
+  /** The same of each tensor alone. */
+  readonly tensors: readonly { readonly name: string; readonly updateNorm: readonly number[] }[];
   /** Largest |g|/P with the second moment before the step; empty where the optimizer has none. */
   readonly surprise: readonly number[];
   /** ‖update‖/‖gradient‖. */
@@ -53,6 +55,10 @@ export async function observe(capture: Capture, prepared: Prepared): Promise<Obs
     learningRate: steps.map(({ learningRates }) => learningRates[0]!),
     gradientNorm: norms,
     updateNorm,
+    tensors: prepared.tensors.map(({ name }, t) => ({
+      name,
+      updateNorm: padded(followed.recorded.map(({ updateNorms }) => updateNorms[t]!)),
+    })),
     surprise: surprise.every(Number.isNaN) ? [] : padded(surprise),
     effectiveRate: updateNorm.map((norm, i) => norm / norms[i]!),
     mismatches: followed.findings,

@@ -30,7 +30,8 @@ export const EVIDENCE = {
     'Batches of the incident whose loss, at weights from before it, is unlike that of the batches before.',
   'reference-loss': 'Loss on batches from before the incident (and clean later ones) at the recorded states.',
   'learning-rate': 'Learning rate of a step against those of the steps before.',
-  'update-norm': 'Norm of the whole update against those of the steps before.',
+  'update-norm':
+    'Norm of the whole update, and of the tensors that most of it is in, against those of the steps before.',
   'gradient-norm': 'Norm of the gradient against those of the steps before.',
   surprise: 'Largest |gradient| over the root of the second moment before the step, against its own history.',
   'effective-rate': 'Norm of the update for a gradient of norm 1, after the incident against before it.',

@@ -32,13 +32,20 @@ export interface FollowSettings {
 
 type ToleranceName = (typeof captureMismatch)['thresholds'][number]['name'];
 
+interface Recorded {
+  readonly engaged: boolean;
+  readonly updateNorm: number;
+  /** Of each tensor. */
+  readonly updateNorms: Float64Array;
+}
+
 export interface Followed {
   /** Steps walked; fewer than asked for where the state became non-finite. */
   readonly walked: number;
   /** Whether the parameters are finite after the last of them. */
   readonly finite: boolean;
   /** What the recorded clipping did at each step. */
-  readonly recorded: readonly { readonly engaged: boolean; readonly updateNorm: number }[];
+  readonly recorded: readonly Recorded[];
   readonly snapshots: number;
   /** The first snapshot that the rebuilt run misses. */
   readonly findings: readonly Finding[];
@@ -67,7 +74,7 @@ export async function follow(
       : async () => start.map(({ w }) => w),
     settings.tolerance ?? ((name) => defaultOf(captureMismatch, name)),
   );
-  const recorded: Pick<StepRecord, 'engaged' | 'updateNorm'>[] = [];
+  const recorded: Recorded[] = [];
   const until = settings.until ?? capture.steps.length;
   let finite = true;
   let step: CapturedStep | undefined;
@@ -84,7 +91,8 @@ export async function follow(
       step.loss,
     );
     settings.stepped?.(index, step, tensors, record);
-    recorded.push({ engaged: record.engaged, updateNorm: record.updateNorm });
+    const { engaged, updateNorm, movements } = record;
+    recorded.push({ engaged, updateNorm, updateNorms: movements.map(Math.sqrt) });
     finite = record.finite;
     settings.progress?.(index + 1, until);
     if (!finite) break;
@@ -109,19 +117,20 @@ async function followRecorded(
     precision,
   });
   const tensors = copyTensors(start);
-  const recorded: { engaged: boolean; updateNorm: number }[] = [];
+  const recorded: Recorded[] = [];
   for (let index = 0; index < until; index++) {
     const step = await capture.step(index, precision);
-    let moved = 0;
-    for (const tensor of tensors) {
+    const moved = new Float64Array(tensors.length);
+    for (const [t, tensor] of tensors.entries()) {
       const before = step.parameters.get(tensor.name);
       const after = step.after.get(tensor.name);
       if (before !== undefined) tensor.w.set(before);
-      for (let i = 0; i < (after?.length ?? 0); i++) moved += (after![i]! - tensor.w[i]!) ** 2;
+      for (let i = 0; i < (after?.length ?? 0); i++) moved[t]! += (after![i]! - tensor.w[i]!) ** 2;
     }
     visit(index, step, tensors);
     const { engaged } = active.step(tensors, step.gradients, step.learningRates, true, undefined, step.loss);
-    recorded.push({ engaged, updateNorm: Math.sqrt(moved) });
+    const updateNorm = Math.sqrt(moved.reduce((sum, square) => sum + square, 0));
+    recorded.push({ engaged, updateNorm, updateNorms: moved.map(Math.sqrt) });
     for (const tensor of tensors) {
       const after = step.after.get(tensor.name);
       if (after !== undefined) tensor.w.set(after);

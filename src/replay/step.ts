@@ -36,6 +36,8 @@ export interface StepRecord {
   readonly engaged: boolean;
   /** ‖w before − w after‖ over all tensors. */
   readonly updateNorm: number;
+  /** ‖w before − w after‖² of each tensor, 0 of one without a gradient. Overwritten by the next step. */
+  readonly movements: Float64Array;
   /** Whether all parameters that moved are finite after the step. */
   readonly finite: boolean;
 }
@@ -80,6 +82,7 @@ export interface OpenStep {
  */
 export function createStepper(settings: StepperOptions): Stepper {
   const bench = createBench(settings);
+  let movements = new Float64Array();
   const stepper: Stepper = {
     rule: bench.rule,
     optimizers: bench.groups.map(({ choice }) => choice),
@@ -96,6 +99,8 @@ export function createStepper(settings: StepperOptions): Stepper {
       const shared = measureShared(bench, states, tensors, gradients, learningRates, loss);
       stepper.ruleStates = states;
       const skipping = skippingPart(bench, shared);
+      if (movements.length === tensors.length) movements.fill(0);
+      else movements = new Float64Array(tensors.length);
       let movement = 0;
       let finite = true;
       return {
@@ -120,6 +125,7 @@ export function createStepper(settings: StepperOptions): Stepper {
           const { pending, product } = factorsAt(bench, 'update', work, r, { gradient: x });
           const moved = move(bench, work, pending, r, dry);
           movement += moved.sum;
+          movements[t] = moved.sum;
           finite &&= moved.finite;
           const { optimizer, options } = work.group.choice;
           optimizer.settle?.(x, product, work.slots, options);
@@ -132,7 +138,15 @@ export function createStepper(settings: StepperOptions): Stepper {
         end() {
           // Not `...result()`: a spread costs as much as the step of a small tensor.
           const { minFactor, factors, bottleneck, engaged } = bench.factors.result();
-          return { minFactor, factors, bottleneck, engaged, updateNorm: Math.sqrt(movement), finite };
+          return {
+            minFactor,
+            factors,
+            bottleneck,
+            engaged,
+            updateNorm: Math.sqrt(movement),
+            movements,
+            finite,
+          };
         },
       };
     },

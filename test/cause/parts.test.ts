@@ -269,6 +269,7 @@ describe('a cause that was not found says what is missing', () => {
         surprise: [],
         effectiveRate: [],
         mismatches: [],
+        tensors: [],
       },
       references: null,
       changes: [],
@@ -303,6 +304,7 @@ describe('a cause that was not found says what is missing', () => {
       surprise: [],
       effectiveRate: [],
       mismatches: [],
+      tensors: [],
     };
     expect(told({ hasModel: true, onset: 12, observed }).statement).toMatch(/did not run to their end/);
   });
@@ -316,7 +318,7 @@ describe('a cause that was not found says what is missing', () => {
     const ones = steps.map(() => 1);
     const observed = {
       ...{ steps, batchIds: [], loss: ones, learningRate: ones, gradientNorm: ones, surprise: [] },
-      ...{ updateNorm: ones, effectiveRate: [], mismatches: [] },
+      ...{ updateNorm: ones, effectiveRate: [], mismatches: [], tensors: [] },
     };
     const unlike = new Set(steps.filter((i) => i >= 12 && i < 35));
     const references = { unlike, harmful: 12, level: 1, before: [], after: [], onsetBatch: [], loss: ones };
@@ -368,6 +370,7 @@ describe('an incident right after the first recorded step', () => {
     surprise: [],
     effectiveRate: [],
     mismatches: [],
+    tensors: [],
     ...more,
   });
   const batchesAtStart = [0.9, 1.1].map((loss, index) => ({ index, loss }));
@@ -517,6 +520,7 @@ describe('the mechanism, where the old optimizer state holds', () => {
         surprise: [],
         effectiveRate: all.map(rate),
         mismatches: [],
+        tensors: [],
       },
       references,
       hasModel: true,
@@ -598,6 +602,7 @@ describe('batches that are unlike those before', () => {
     surprise: [],
     effectiveRate: [],
     mismatches: [],
+    tensors: [],
   };
   const references = (unlike: readonly number[]): References => ({
     at: 15,
@@ -669,6 +674,7 @@ function changedBy10(later: readonly number[], learningRate: (step: number) => n
       surprise: [],
       effectiveRate: ones,
       mismatches: [],
+      tensors: [],
     },
     {
       at: 5,
@@ -688,6 +694,32 @@ function changedBy10(later: readonly number[], learningRate: (step: number) => n
     null,
   );
 }
+
+it('the update of the harmful step is told by tensor, the longest first, each against its own past', () => {
+  const steps = Array.from({ length: 40 }, (_, i) => i);
+  const norms = (usual: number, at12: number) =>
+    steps.map((i) => (i === 12 ? at12 : usual + 0.001 * (i % 3)));
+  const tensors = [
+    { name: 'calm', updateNorm: norms(3, 3) },
+    { name: 'user', updateNorm: norms(0.1, 9) },
+    { name: 'head', updateNorm: norms(0.2, 0.2) },
+    { name: 'bias', updateNorm: norms(0.01, 1) },
+  ];
+  const told = (given: DecideInput['observed']['tensors']) =>
+    decideCause({
+      onset: 12,
+      observed: {
+        ...{ steps, batchIds: [], loss: norms(1, 9), learningRate: norms(1, 1), gradientNorm: norms(1, 9) },
+        ...{ updateNorm: norms(3, 9.5), surprise: [], effectiveRate: [], mismatches: [], tensors: given },
+      },
+      ...{ references: null, hasModel: false, changes: [], arms: [], cameBack: false, ruleHolds: false },
+      ...{ shorter: null, unrecorded: null },
+    }).evidence.find(({ id }) => id === 'update-norm')!.statement;
+  expect(told(tensors)).toMatch(
+    /is 9\.5 at step 12, .*; by tensor 9 in "user" \(usual up to 0\.103\), 3 in "calm" \(usual up to 3\.003\), 1 in "bias" .*; 2 of 4 tensors are above their usual$/,
+  );
+  expect(told(tensors.slice(0, 1))).not.toContain('by tensor');
+});
 
 it.each([
   [[1.2, 30], 10, '30'],
@@ -831,6 +863,7 @@ describe('a run that came back by itself', () => {
         surprise: [],
         effectiveRate: steps.map(() => 1),
         mismatches: [],
+        tensors: [],
       },
       references,
       hasModel: true,

@@ -50,3 +50,19 @@ it.each(['incident/capture', 'captures/nan', 'captures/embedding', 'captures/mic
     expect(tells(doubled)).not.toEqual(tells(measured));
   },
 );
+
+it('the update of each tensor is its share of the whole', async () => {
+  for (const name of ['incident/capture', 'captures/embedding']) {
+    const capture = await openCapture(join(projectRoot, 'fixtures', name));
+    const prepared = await prepareReplay(capture, 'float32', null);
+    const { recorded } = await follow(capture, prepared, { precision: 'float32', visit: () => {} });
+    expect(recorded.length).toBeGreaterThan(3);
+    for (const { updateNorm, updateNorms } of recorded) {
+      expect(updateNorms).toHaveLength(prepared.tensors.length);
+      expect(Math.hypot(...updateNorms)).toBeCloseTo(updateNorm, 6);
+      expect(Math.max(...updateNorms)).toBeLessThanOrEqual(updateNorm);
+    }
+    // One buffer for all steps would tell the last of them at each.
+    expect(recorded[0]!.updateNorms).not.toEqual(recorded.at(-1)!.updateNorms);
+  }
+});
