@@ -2,7 +2,7 @@
 import type { Tensor } from '@tensorflow/tfjs-core';
 import { diagError } from '../model/errors.ts';
 import type { Backend } from './backend.ts';
-import { gradientsOf } from './gradients.ts';
+import { gradientsOf, recordTape, type Tape } from './gradients.ts';
 import {
   type Batch,
   type BatchInput,
@@ -39,6 +39,21 @@ export interface Network {
 /** Rows in one pass unless told otherwise: activations of a pass are what bounds memory. */
 const ROWS_PER_PASS = 4096;
 
+/** A mini-batch with its share of the rows. */
+interface Pass {
+  readonly tape: Tape;
+  readonly share: number;
+}
+/** Gradients at one point on one list of batches, ready for products with their derivative. */
+interface HeldPoint {
+  readonly w: Float32Array;
+  readonly batches: readonly Batch[];
+  readonly task: string | undefined;
+  readonly passes: Pass[];
+  /** Tensors that the tapes close over. */
+  readonly tensors: Tensor[];
+}
+
 /** @param rowsPerPass mini-batches of at most so many rows, summed over */
 export function differentiate(backend: Backend, network: Network, rowsPerPass = ROWS_PER_PASS): Objective {
   const { tf } = backend;
@@ -65,6 +80,18 @@ export function differentiate(backend: Backend, network: Network, rowsPerPass = 
     return terms.length === 0 ? tf.scalar(0) : tf.addN(terms);
   };
 
+  /** Tensors made in `f` live as long as it runs, but for those that are kept. */
+  const inScope = (f: () => void): void => {
+    const engine = tf.engine();
+    engine.startScope('pass');
+    try {
+      f();
+    } catch (error) {
+      throw codedError(error, backend.name);
+    } finally {
+      engine.endScope();
+    }
+  };
   /** Runs `pass` on every mini-batch and adds up what it writes, weighted by rows. */
   const overRows = (batches: readonly Batch[], pass: (batch: TensorMap, share: number) => void): void => {
     const pieces = batches.flatMap((batch) => {
@@ -76,20 +103,13 @@ export function differentiate(backend: Backend, network: Network, rowsPerPass = 
     });
     const all = pieces.reduce((sum, piece) => sum + rowsOf(piece), 0);
     if (all === 0) throw diagError('batch-empty', {});
-    const engine = tf.engine();
-    for (const piece of pieces) {
-      engine.startScope('pass');
-      try {
+    for (const piece of pieces)
+      inScope(() => {
         const inputs = new Map<string, Tensor>();
         for (const [name, { shape, data }] of piece)
           inputs.set(name, tf.tensor(data, [...shape], data instanceof Int32Array ? 'int32' : 'float32'));
         pass(inputs, rowsOf(piece) / all);
-      } catch (error) {
-        throw codedError(error, backend.name);
-      } finally {
-        engine.endScope();
-      }
-    }
+      });
   };
   const addInto = (out: Float64Array, grads: readonly (Tensor | undefined | null)[], share: number): void => {
     for (const [i, tensor] of tensors.entries()) {
@@ -114,6 +134,14 @@ export function differentiate(backend: Backend, network: Network, rowsPerPass = 
     };
   };
 
+  /** What the last product left for the next; anything else that is computed frees it. */
+  let held: HeldPoint | undefined;
+  const release = (): void => {
+    for (const { tape } of held?.passes ?? []) tape.dispose();
+    for (const tensor of held?.tensors ?? []) tensor.dispose();
+    held = undefined;
+  };
+
   return {
     tensors,
     size,
@@ -125,12 +153,14 @@ export function differentiate(backend: Backend, network: Network, rowsPerPass = 
       for (const batch of batches) network.check(batch);
     },
     loss: async (w, batches) => {
+      release();
       const sums = lossSums();
       overRows(batches, (batch, share) => sums.add(lossesOf(leavesOf(w), batch), share));
       return sums.result();
     },
     gradient: async (w, batches, task) => {
       const weights = weightsFor(task);
+      release();
       const sums = lossSums();
       const out = new Float64Array(size);
       overRows(batches, (batch, share) => {
@@ -155,22 +185,47 @@ export function differentiate(backend: Backend, network: Network, rowsPerPass = 
     hvp: async (w, v, batches, task) => {
       const weights = weightsFor(task);
       const out = new Float64Array(size);
-      overRows(batches, (batch, share) => {
-        const ws = leavesOf(w);
-        const vs = directions(v);
-        const { grads } = gradientsOf(
-          tf,
-          () => inner(gradientsOf(tf, () => weighted(lossesOf(ws, batch), weights), ws).grads, vs),
-          ws,
-        );
-        addInto(out, grads, share);
-      });
+      const add = ({ tape, share }: Pass): void => addInto(out, tape.transposedProduct(directions(v)), share);
+      if (held === undefined || !isAt(held, w, batches, task)) {
+        release();
+        const record = (batch: TensorMap, ws: readonly Tensor[]): Tape =>
+          recordTape(tf, () => gradientsOf(tf, () => weighted(lossesOf(ws, batch), weights), ws).grads, ws);
+        const rows = batches.reduce((sum, batch) => sum + rowsOf(batch), 0);
+        if (rows > rowsPerPass) {
+          // The activations of one pass at a time are all that memory has to hold.
+          overRows(batches, (batch, share) => {
+            const tape = record(batch, leavesOf(w));
+            try {
+              add({ tape, share });
+            } finally {
+              tape.dispose();
+            }
+          });
+          return new Float32Array(out);
+        }
+        held = { w: w.slice(), batches, task, passes: [], tensors: [] };
+        const { passes, tensors: closedOver } = held;
+        try {
+          overRows(batches, (batch, share) => {
+            const ws = leavesOf(w);
+            // Leaves of the network itself are its own to free.
+            const own = [...batch.values(), ...(network.leaves === undefined ? ws : [])];
+            for (const tensor of own) closedOver.push(tf.keep(tensor));
+            passes.push({ tape: record(batch, ws), share });
+          });
+        } catch (error) {
+          release();
+          throw error;
+        }
+      }
+      for (const pass of held.passes) inScope(() => add(pass));
       return new Float32Array(out);
     },
     gaussNewton: async (w, v, batches, task) => {
       if (network.withoutOutputs !== undefined)
         throw diagError('gauss-newton-unknown', { reason: network.withoutOutputs });
       const weights = weightsFor(task);
+      release();
       const out = new Float64Array(size);
       overRows(batches, (batch, share) => {
         const ws = leavesOf(w);
@@ -194,9 +249,44 @@ export function differentiate(backend: Backend, network: Network, rowsPerPass = 
       });
       return new Float32Array(out);
     },
-    close: async () => network.dispose?.(),
+    close: async () => {
+      release();
+      network.dispose?.();
+    },
   };
 }
+
+/** Whether products at `w` on `batches` are those of the point held: the same numbers, whatever arrays they lie in. */
+function isAt(
+  held: HeldPoint,
+  w: Float32Array,
+  batches: readonly Batch[],
+  task: string | undefined,
+): boolean {
+  return (
+    held.task === task &&
+    held.batches.length === batches.length &&
+    held.batches.every((batch, i) => sameBatch(batch, batches[i]!)) &&
+    sameValues(held.w, w)
+  );
+}
+const sameBatch = (one: Batch, other: Batch): boolean =>
+  one === other ||
+  (one.size === other.size &&
+    [...one].every(([name, { shape, data }]) => {
+      const twin = other.get(name);
+      return (
+        twin !== undefined &&
+        twin.data.constructor === data.constructor &&
+        twin.shape.length === shape.length &&
+        shape.every((length, axis) => length === twin.shape[axis]) &&
+        sameValues(data, twin.data)
+      );
+    }));
+const sameValues = (one: ArrayBufferView, other: ArrayBufferView): boolean =>
+  one.byteLength === other.byteLength && bytesOf(one).equals(bytesOf(other));
+const bytesOf = ({ buffer, byteOffset, byteLength }: ArrayBufferView): Buffer =>
+  Buffer.from(buffer, byteOffset, byteLength);
 
 /** What tfjs throws for reasons that a user can act on, as one of ours; anything else as it is. */
 function codedError(error: unknown, backend: string): unknown {

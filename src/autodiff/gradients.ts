@@ -329,16 +329,75 @@ export function gradientsOf(
   try {
     return engine.gradients(f as () => Core.Scalar, [...xs], undefined, true);
   } catch (error) {
-    const state = engine.state as unknown as {
-      gradientDepth: number;
-      activeTape: { saved: Tensor[] }[] | null;
-    };
+    const state = engine.state as unknown as { gradientDepth: number; activeTape: TapeNode[] | null };
     if (state.gradientDepth === 0 && state.activeTape != null) {
-      for (const node of state.activeTape) for (const tensor of node.saved) tensor.dispose();
+      freeSaved(state.activeTape);
       state.activeTape = null;
     }
     throw error;
   }
+}
+
+/** Values of a function with what its derivative needs, so that each further product costs one backward pass. */
+export interface Tape {
+  /**
+   * Σᵢ vᵢᵀ·∂yᵢ/∂x for each x; undefined for an x that no y depends on. Call it within `tf.tidy`.
+   *
+   * @param vs one of the shape of its y for each y; the places of undefined ones are not looked at
+   */
+  transposedProduct(vs: readonly Tensor[]): readonly (Tensor | undefined)[];
+  dispose(): void;
+}
+
+/**
+ * Computes `f` once and keeps what was saved on the way. What `f` closes over has to live as long as the tape does.
+ * It may differentiate ({@link gradientsOf}); it must not run within a function that is differentiated.
+ */
+export function recordTape(tf: Tf, f: () => readonly (Tensor | undefined)[], xs: readonly Tensor[]): Tape {
+  // Two methods that tfjs declares private: the parts of `engine.gradients` before its backward pass, which frees what was saved.
+  const engine = tf.engine() as unknown as { startTape(): void; endTape(): void };
+  const state = tf.engine().state as unknown as { activeTape: TapeNode[] | null };
+  let ys: readonly (Tensor | undefined)[] = [];
+  engine.startTape();
+  try {
+    tf.tidy(() => {
+      ys = f();
+      for (const y of ys) if (y !== undefined) tf.keep(y);
+    });
+  } catch (error) {
+    freeSaved(state.activeTape);
+    throw error;
+  } finally {
+    engine.endTape();
+  }
+  const nodes = state.activeTape ?? [];
+  state.activeTape = null;
+  // Without `saved`, which the engine frees after each backward pass; gradients have their own reference to it.
+  const lasting = nodes.map((node) => ({ ...node, saved: [] }));
+  return {
+    transposedProduct: (vs) =>
+      gradientsOf(
+        tf,
+        () => {
+          for (const node of lasting) state.activeTape!.push(node);
+          const terms = ys.flatMap((y, i) => (y === undefined ? [] : [tf.sum(tf.mul(y, vs[i]!))]));
+          return terms.length === 0 ? tf.scalar(0) : tf.addN(terms);
+        },
+        xs,
+      ).grads,
+    dispose: () => {
+      freeSaved(nodes);
+      for (const y of ys) y?.dispose();
+    },
+  };
+}
+
+/** What tfjs notes of one operation, as far as it is used here. */
+interface TapeNode {
+  readonly saved: readonly Tensor[];
+}
+function freeSaved(tape: readonly TapeNode[] | null): void {
+  for (const node of tape ?? []) for (const tensor of node.saved) tensor.dispose();
 }
 
 /** Sums over the axes along which a tensor of `shape` was broadcast. */

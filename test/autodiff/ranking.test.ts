@@ -28,10 +28,13 @@ interface Expected {
   readonly gaussNewtonVp: number[];
 }
 
+const opened: Objective[] = [];
+
 async function load(net: string, rowsPerPass?: number) {
   const backend = await loadBackend();
   const network = rankingNetwork(backend.tf, parseRanking(json(join(folder(net), 'model.json')), net));
   const objective = differentiate(backend, network, rowsPerPass);
+  opened.push(objective);
   const w = new Float32Array(objective.size);
   const v = new Float32Array(objective.size);
   for (const [file, prefix, flat] of [
@@ -59,10 +62,48 @@ const relative = (found: ArrayLike<number>, expected: readonly number[]): number
 };
 
 afterEach(async () => {
+  for (const objective of opened.splice(0)) await objective.close();
   expect((await loadBackend()).tf.memory().numTensors).toBe(0);
 });
 
 describe.each(['embeddings', 'dcn-layernorm', 'mmoe'])('%s', (net) => {
+  it('a product after others is the one that a fresh objective has, whatever was asked before', async () => {
+    const { objective, w, v, batch } = await load(net);
+    const u = v.map((x, i) => Math.sin(i) + x);
+    const [task] = objective.tasks;
+    const moved = w.map((x, i) => (i === w.length - 1 ? x + 0.25 : x));
+    const halves = [sliceRows(batch, 0, 20), sliceRows(batch, 20, 64)];
+    const other = new Map(batch);
+    const [label] = [...batch.keys()].filter((name) => name.startsWith('label/'));
+    const { shape, data } = batch.get(label!)!;
+    other.set(label!, { shape, data: data.map((y) => 1 - y) });
+    const copy = structuredClone(batch);
+    const here = w.slice();
+    // In one array, as a training loop has its parameters.
+    const asked: [Float32Array, Float32Array, readonly Batch[], string?][] = [
+      [w, v, [batch]],
+      [w, u, [batch]],
+      [w, v, [copy]],
+      [w, v, [other]],
+      [w, v, halves],
+      [w, u, halves],
+      [w, v, halves, task],
+      [moved, v, halves, task],
+      [moved, u, [batch]],
+      [w, u, [batch]],
+    ];
+    for (const [point, direction, batches, of] of asked) {
+      here.set(point);
+      const product = await objective.hvp(here, direction, batches, of);
+      const fresh = await load(net);
+      expect(product).toEqual(await fresh.objective.hvp(point, direction, batches, of));
+      // Of more rows than one pass has, nothing is kept.
+      const inPasses = await load(net, 7);
+      const apart = await inPasses.objective.hvp(point, direction, batches, of);
+      expect(relative(apart, [...product])).toBeLessThan(1e-4);
+    }
+  });
+
   it('loss, gradient, Hessian and Gauss–Newton products are PyTorch’s', async () => {
     const { objective, w, v, batch, expected } = await load(net);
     expect(objective.size).toBe(expected.size);
