@@ -1,10 +1,10 @@
 /**
  * Lanczos with full reorthogonalisation and thick restarts.
  *
- * The basis Q stays orthonormal by Gram–Schmidt, twice, against all of it; T collects **all** coefficients, so that
- * A·Q = Q·T + q·bᵀ + L·C holds to rounding even where float32 products are not exactly symmetric (q the next basis
- * vector, L the vectors that were found before and are kept out). The residual of a Ritz pair (θ, Q·s) is then known
- * without a further product: ‖T·s − θs‖² + (bᵀs)² + ‖C·s‖².
+ * The basis Q stays orthonormal by Gram–Schmidt against all of it, twice where once is not enough; T collects **all**
+ * coefficients, so that A·Q = Q·T + q·bᵀ + L·C holds to rounding even where float32 products are not exactly symmetric
+ * (q the next basis vector, L the vectors that were found before and are kept out). The residual of a Ritz pair (θ, Q·s)
+ * is then known without a further product: ‖T·s − θs‖² + (bᵀs)² + ‖C·s‖².
  *
  * Lanczos 1950; thick restart: Wu & Simon, SIAM J. Matrix Anal. Appl. 22 (2000), section 2.
  */
@@ -12,6 +12,12 @@ import { axpy, dot, norm2, orthogonalise, product, scale } from './operator.ts';
 import type { RandomVectors } from './random.ts';
 import { type SmallEigen, smallSymmetricEigen } from './small-eigen.ts';
 import { isConverged, type Solution, type Solve } from './solver.ts';
+
+/**
+ * A pass of Gram–Schmidt that leaves this much of the norm leaves no part along the basis beyond rounding; of less, another
+ * pass is due, and twice is enough. Daniel, Gragg, Kaufman & Stewart, Mathematics of Computation 30 (1976), section 3.
+ */
+const KEPT = Math.SQRT1_2;
 
 /** Finds up to `want` pairs of the largest algebraic eigenvalues in the complement of `locked`. */
 export const lanczos: Solve = async (operator, start, want, options) => {
@@ -33,14 +39,18 @@ export const lanczos: Solve = async (operator, start, want, options) => {
     const size = norm2(w);
     const column = new Array<number>(m).fill(0);
     const lockedColumn = new Array<number>(locked.length).fill(0);
-    for (let pass = 0; pass < 2; pass++) {
+    // In exact arithmetic the last two vectors, but after a restart, are all that A·q has a part along.
+    for (let i = Math.max(0, m - 2); i < m; i++) column[i]! += project(w, basis[i]!);
+    let beta = norm2(w);
+    for (let pass = 0, before = Number.POSITIVE_INFINITY; pass < 2 && beta < KEPT * before; pass++) {
+      before = beta;
       for (const [i, q] of locked.entries()) lockedColumn[i]! += project(w, q);
       for (const [i, q] of basis.entries()) column[i]! += project(w, q);
+      beta = norm2(w);
     }
     t.push([...b]);
     for (let i = 0; i < m; i++) t[i]!.push(column[i]!);
     for (const [i, row] of c.entries()) row.push(lockedColumn[i]!);
-    const beta = norm2(w);
     b = new Array<number>(m).fill(0);
     // Below this the rest is rounding: the basis spans an invariant subspace, and a random direction goes on.
     if (beta > 1e-13 * size) {
