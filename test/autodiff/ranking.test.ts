@@ -80,7 +80,7 @@ describe.each(['embeddings', 'dcn-layernorm', 'mmoe'])('%s', (net) => {
     const copy = structuredClone(batch);
     const here = w.slice();
     // In one array, as a training loop has its parameters.
-    const asked: [Float32Array, Float32Array, readonly Batch[], string?][] = [
+    const asked: [Float32Array, Float32Array, readonly Batch[], (string | undefined)?][] = [
       [w, v, [batch]],
       [w, u, [batch]],
       [w, v, [copy]],
