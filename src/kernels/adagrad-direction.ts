@@ -2,6 +2,7 @@
  * The direction of Adagrad in WebAssembly SIMD: the arithmetic of the plain loop, float64 between float32 arrays, two
  * entries at once. Root and division bind that loop, and every result is the same bit for bit.
  */
+import { BLOCK_BYTES, type BlockMemory, blockMemory, inBlocks } from './in-blocks.ts';
 import {
   assemble,
   type Code,
@@ -9,7 +10,6 @@ import {
   get,
   I32,
   loadTwo,
-  newMemory,
   op,
   overFours,
   quotientOrZero,
@@ -44,11 +44,7 @@ export interface AdagradKernels {
   readonly reading: Kernel;
 }
 
-/** Entries that are copied into the kernel's memory at once: three arrays of them stay in the processor's cache. */
-const BLOCK = 4096;
-const BYTES = 4 * BLOCK;
-
-let made: (AdagradKernels & { readonly views: readonly Float32Array[] }) | undefined;
+let made: (AdagradKernels & BlockMemory) | undefined;
 
 /**
  * G ← G + g² (unless it comes later); out = scale·g/(√(G + inside) + outside), and 0 where g and the root are 0.
@@ -63,17 +59,15 @@ export function adagradDirection(
   numbers: AdagradNumbers,
 ): number {
   made ??= make();
-  const { before } = numbers;
-  const [gBlock, aBlock, outBlock] = made.views as [Float32Array, Float32Array, Float32Array];
-  for (let start = 0; start < g.length; start += BLOCK) {
-    const length = Math.min(BLOCK, g.length - start);
-    const end = start + length;
-    gBlock.set(g.subarray(start, end));
-    aBlock.set(accumulator.subarray(start, end));
-    runAdagrad(made, 0, 4 * length, BYTES, 2 * BYTES, numbers);
-    if (before) accumulator.set(length === BLOCK ? aBlock : aBlock.subarray(0, length), start);
-    out.set(length === BLOCK ? outBlock : outBlock.subarray(0, length), start);
-  }
+  const kernels = made;
+  const arrays = [
+    { read: g },
+    { read: accumulator, ...(numbers.before ? { written: accumulator } : {}) },
+    { written: out },
+  ];
+  inBlocks(kernels, g.length, arrays, (bytes) =>
+    runAdagrad(kernels, 0, bytes, BLOCK_BYTES, 2 * BLOCK_BYTES, numbers),
+  );
   return g.length;
 }
 
@@ -92,11 +86,8 @@ export function runAdagrad(
 }
 
 function make(): NonNullable<typeof made> {
-  const memory = newMemory(3 * BYTES + 16);
-  return {
-    ...assemble<AdagradKernels>(adagradFunctions(), memory),
-    views: [0, 1, 2].map((k) => new Float32Array(memory.buffer, k * BYTES, BLOCK)),
-  };
+  const memory = blockMemory(3);
+  return { ...assemble<AdagradKernels>(adagradFunctions(), memory.memory), ...memory };
 }
 
 /** {@link AdagradKernels}, four entries at once. */

@@ -2,6 +2,7 @@
  * The directions of Adam and RMSProp in WebAssembly SIMD: the arithmetic of the plain loops, float64 between float32
  * arrays, two entries at once. Every result is the same bit for bit.
  */
+import { BLOCK_BYTES, type BlockMemory, blockMemory, inBlocks } from './in-blocks.ts';
 import {
   assemble,
   type Code,
@@ -9,7 +10,6 @@ import {
   get,
   I32,
   loadTwo,
-  newMemory,
   op,
   overFours,
   quotientOrZero,
@@ -40,11 +40,7 @@ interface Kernels {
   readonly withMean: (g: number, end: number, v: number, ...numbersAndM: number[]) => void;
 }
 
-/** Entries that are copied into the kernels' memory at once: three arrays of them stay in the processor's cache. */
-const BLOCK = 4096;
-const BYTES = 4 * BLOCK;
-
-let made: (Kernels & { readonly views: readonly Float32Array[] }) | undefined;
+let made: (Kernels & BlockMemory) | undefined;
 
 /**
  * Moves v and m forward by g; `out` is g (or the scaled mean, where there is one) over the root, and 0 where both are 0.
@@ -59,31 +55,25 @@ export function momentDirection(
   mean?: MeanNumbers & { readonly m: Float32Array },
 ): void {
   made ??= make();
-  const [gBlock, vBlock, mBlock] = made.views as [Float32Array, Float32Array, Float32Array];
-  for (let start = 0; start < g.length; start += BLOCK) {
-    const length = Math.min(BLOCK, g.length - start);
-    const end = start + length;
-    const whole = length === BLOCK;
-    gBlock.set(g.subarray(start, end));
-    vBlock.set(v.subarray(start, end));
-    const numbers = [decay, 1 - decay, inside, scale, outside];
-    if (mean === undefined) made.plain(0, 4 * length, BYTES, ...numbers);
-    else {
-      mBlock.set(mean.m.subarray(start, end));
-      made.withMean(0, 4 * length, BYTES, ...numbers, 2 * BYTES, mean.decay, 1 - mean.decay, mean.scale);
-      mean.m.set(whole ? mBlock : mBlock.subarray(0, length), start);
-    }
-    v.set(whole ? vBlock : vBlock.subarray(0, length), start);
-    out.set(whole ? gBlock : gBlock.subarray(0, length), start);
+  const kernels = made;
+  const numbers = [decay, 1 - decay, inside, scale, outside];
+  const arrays = [
+    { read: g, written: out },
+    { read: v, written: v },
+  ];
+  if (mean === undefined)
+    inBlocks(kernels, g.length, arrays, (bytes) => kernels.plain(0, bytes, BLOCK_BYTES, ...numbers));
+  else {
+    numbers.push(2 * BLOCK_BYTES, mean.decay, 1 - mean.decay, mean.scale);
+    arrays.push({ read: mean.m, written: mean.m });
+    inBlocks(kernels, g.length, arrays, (bytes) => kernels.withMean(0, bytes, BLOCK_BYTES, ...numbers));
   }
 }
 
 function make(): NonNullable<typeof made> {
-  const memory = newMemory(3 * BYTES + 16);
-  return {
-    ...assemble<Kernels>([kernel('plain', false), kernel('withMean', true)], memory),
-    views: [0, 1, 2].map((k) => new Float32Array(memory.buffer, k * BYTES, BLOCK)),
-  };
+  const memory = blockMemory(3);
+  const functions = [kernel('plain', false), kernel('withMean', true)];
+  return { ...assemble<Kernels>(functions, memory.memory), ...memory };
 }
 
 function kernel(name: string, withMean: boolean): WasmFunction {

@@ -1,0 +1,54 @@
+/** Kernels over arrays of any length: their memory holds a block of each, which is copied in and, where it is written, out. */
+import { newMemory, type WasmMemory } from './wasm-assembler.ts';
+
+/** Entries of a block: a few of them stay in the processor's cache. */
+const BLOCK = 4096;
+/** Bytes from a block to the next: block k begins at k·BLOCK_BYTES. */
+export const BLOCK_BYTES = 4 * BLOCK;
+
+export interface BlockMemory {
+  readonly memory: WasmMemory;
+  readonly blocks: readonly Float32Array[];
+}
+
+/** Room for so many blocks, and for kernels that read four entries where one is left. */
+export function blockMemory(count: number): BlockMemory {
+  const memory = newMemory(count * BLOCK_BYTES + 16);
+  return {
+    memory,
+    blocks: Array.from({ length: count }, (_, k) => new Float32Array(memory.buffer, k * BLOCK_BYTES, BLOCK)),
+  };
+}
+
+/** What block k holds a stretch of: copied in before the kernel runs where it is read, out where it is written. */
+interface BlockOf {
+  readonly read?: Float32Array;
+  readonly written?: Float32Array;
+}
+
+/**
+ * Runs a kernel on each stretch of arrays of one length.
+ *
+ * @param arrays one for each block in use; an array may stand in several places
+ * @param run gets the bytes that the stretch has in a block: 4·BLOCK, in the last maybe fewer
+ */
+export function inBlocks(
+  { blocks }: BlockMemory,
+  length: number,
+  arrays: readonly BlockOf[],
+  run: (bytes: number) => void,
+): void {
+  for (let start = 0; start < length; start += BLOCK) {
+    const end = Math.min(start + BLOCK, length);
+    for (let k = 0; k < arrays.length; k++) {
+      const { read } = arrays[k]!;
+      if (read !== undefined) blocks[k]!.set(read.subarray(start, end));
+    }
+    run(4 * (end - start));
+    for (let k = 0; k < arrays.length; k++)
+      arrays[k]!.written?.set(
+        end - start === BLOCK ? blocks[k]! : blocks[k]!.subarray(0, end - start),
+        start,
+      );
+  }
+}
