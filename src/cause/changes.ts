@@ -230,10 +230,11 @@ function unlikeWords({ unlike, later }: References, steps: readonly number[]): s
     last - first + 1 === unlike.size
       ? `, ${steps[first]} to ${steps[last]},`
       : ` between ${steps[first]} and ${steps[last]}`;
-  const count = unlike.size === 1 ? '1 batch is' : `${unlike.size} batches${which} are`;
+  const one = unlike.size === 1;
+  const count = one ? 'this batch is' : `${unlike.size} batches${which} are`;
   const words = `${count} unlike those before`;
   const after = later.filter(({ index }) => index > last).length;
-  return after < USUAL_AGAIN ? words : `${words}; the ${after} after them are as usual`;
+  return after < USUAL_AGAIN ? words : `${words}; the ${after} after ${one ? 'it' : 'them'} are as usual`;
 }
 
 /** Whether a rate that rose is still as high at the end, as a clause; nothing where it rose at the last step. */

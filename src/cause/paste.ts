@@ -56,8 +56,11 @@ export function pasteSkip(loop: TrainingLoop | null, steps: readonly number[]): 
   const inRow = last - first + 1 === steps.length;
   if (loop === 'tfjs')
     return inRow
-      ? `if (step >= ${first} && step <= ${last}) continue;`
+      ? first === last
+        ? `if (step === ${first}) continue;`
+        : `if (step >= ${first} && step <= ${last}) continue;`
       : `if ([${steps.join(', ')}].includes(step)) continue;`;
+  if (first === last) return `if step == ${first}: continue`;
   const which = inRow ? `range(${first}, ${last + 1})` : `{${steps.join(', ')}}`;
   return `if step in ${which}: continue`;
 }

@@ -1,13 +1,5 @@
 /** What would have held, ranked: least interference first, then what takes the cause back, then the loss at the end. */
-import type { Remedy, RemedyAction, Trigger } from '../model/cause.ts';
-
-/** Whether a remedy takes back what changed, and not what it did. */
-const takesBack = ({ action, learningRate }: Remedy, trigger: Trigger): boolean =>
-  (trigger === 'data' && (action === 'skip-batches' || action === 'fix-data')) ||
-  // A rate of its own is that of before the change; a factor is a lower one.
-  (trigger === 'learning-rate' && action === 'lower-learning-rate' && learningRate !== null) ||
-  (trigger === 'optimizer-state' && action === 'restore-optimizer-state') ||
-  (trigger === 'precision' && action === 'raise-precision');
+import { type Remedy, type RemedyAction, type Trigger, takesBack } from '../model/cause.ts';
 
 /** What a remedy that holds is ranked by. */
 interface Held {

@@ -4,12 +4,14 @@ import type { RewindAdvice, RunVerdict } from '../model/report.ts';
 
 /**
  * @param otherwise the advice where nothing was tried
+ * @param files checkpoints, with their steps
  * @returns null where nothing is needed, or the best remedy leaves out no batch
  */
 export function wayBack(
   { lastGoodStep }: Pick<RunVerdict, 'lastGoodStep'>,
   remedies: readonly Remedy[],
   otherwise: RewindAdvice | null,
+  files: readonly { readonly step: number; readonly path: string }[] = [],
 ): RewindAdvice | null {
   const [best] = remedies;
   if (best?.action === 'none-needed') return null;
@@ -17,10 +19,12 @@ export function wayBack(
   const held = remedies.find(({ holds }) => holds === true);
   const skip = held?.skipSteps ?? null;
   if (held === undefined || skip === null || lastGoodStep === null || held.from === null) return null;
+  const { step, path } = held.from;
   return {
     lastGoodStep,
-    rewindToStep: held.from.step,
-    rewindToCheckpoint: held.from.path,
+    // The newest file before what was tried may be older than that.
+    rewindToStep: files.find((file) => file.path === path)?.step ?? step,
+    rewindToCheckpoint: path,
     skipSteps: skip,
     learningRateFactor: null,
     why: sentence(held),

@@ -44,7 +44,12 @@ export function runReport(evidence: RunEvidence, judgement: Judgement, whatIf: W
   // Advice of experiments replaces that of the findings, which know nothing of this run.
   const tried = remedies.some((remedy) => remedy.tried !== null && remedy.holds === true);
   const points = restartFrom(judgement.restartPoints, remedies);
-  const rewind = wayBack(judged.verdict, remedies, rewindAdvice(run, judged, points));
+  const rewind = wayBack(
+    judged.verdict,
+    remedies,
+    rewindAdvice(run, judged, points),
+    judgement.restartPoints,
+  );
   const ended = seriesThatEnd(run);
   return {
     id: run.id,

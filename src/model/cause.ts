@@ -115,3 +115,14 @@ export interface Remedy {
   /** A line for the user's own training script; null where there is none. */
   readonly paste: string | null;
 }
+
+/** Whether a remedy takes back what changed, and not what it did. */
+export const takesBack = (
+  { action, learningRate }: Pick<Remedy, 'action' | 'learningRate'>,
+  trigger: Trigger,
+): boolean =>
+  (trigger === 'data' && (action === 'skip-batches' || action === 'fix-data')) ||
+  // A rate of its own is that of before the change; a factor is a lower one.
+  (trigger === 'learning-rate' && action === 'lower-learning-rate' && learningRate !== null) ||
+  (trigger === 'optimizer-state' && action === 'restore-optimizer-state') ||
+  (trigger === 'precision' && action === 'raise-precision');

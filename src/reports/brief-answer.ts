@@ -4,7 +4,7 @@
  */
 
 import { type FindingId, findingTypeOf } from '../findings/registry.ts';
-import type { Cause, Remedy } from '../model/cause.ts';
+import { type Cause, type Remedy, takesBack } from '../model/cause.ts';
 import { decidingSeries } from '../model/deciding-series.ts';
 import { type Finding, SEVERITIES } from '../model/finding.ts';
 import { formatCount, formatNumber } from '../model/format-number.ts';
@@ -39,6 +39,8 @@ export interface Answer {
   }[];
   /** What was tried, the one to use first; empty where nothing was. */
   readonly tried: readonly Tried[];
+  /** The batches that it was tried on, as a clause; empty where nothing was trained. */
+  readonly over: string;
 }
 
 export interface Tried {
@@ -294,9 +296,24 @@ function howTo({ paste, rule, action, statement }: Remedy): string {
   return action === 'skip-batches' ? ' (their list: --report skip-list:skip.json)' : '';
 }
 
+/** Why a remedy that holds is the one to use where others that hold end lower, as a clause; empty where none does. */
+function whyFirst({ remedies = [], cause }: RunReport, used: Remedy): string {
+  const lower = remedies.filter(
+    ({ holds, finalLoss }) =>
+      used.holds === true && holds === true && (finalLoss ?? Infinity) < (used.finalLoss ?? Infinity),
+  );
+  if (lower.length === 0 || cause === undefined) return '';
+  if (takesBack(used, cause.trigger) && lower.every((one) => !takesBack(one, cause.trigger)))
+    return ', which takes the cause away';
+  if (lower.some(({ interference }) => interference <= used.interference)) return '';
+  return used.interference === 0
+    ? ', which changes no healthy step'
+    : ', which changes the least of healthy steps';
+}
+
 /** The way back and the remedy to take from there. */
 function orderOf(run: RunReport, held: Remedy): { text: string; code?: string } {
-  const words = inertName(remedyWords(held, run) + howTo(held));
+  const words = inertName(remedyWords(held, run) + howTo(held)) + whyFirst(run, held);
   const { from } = held;
   const begins = from?.path === null && from.step === run.attemptList[0]?.firstStep;
   const back =
@@ -377,31 +394,36 @@ function fixOf(run: RunReport): { text: string; code?: string; after?: string } 
       ...(open.paste === null ? {} : { code: open.paste }),
     };
   const advice = run.advice[0];
-  const text = none + resumed + (advice === undefined ? '' : inertName(advice));
-  return text === '' ? null : { text: text.trim() };
+  const text = none + resumed + (advice === undefined ? '' : sentences(advice));
+  return text === '' ? null : { text: (text.trimEnd() + inFuture).trim() };
 }
 
-/** How it was tried, and how it ended. */
-function triedWords(run: RunReport, remedy: Remedy): string {
-  const loops = run.replay.filter(({ mode }) => mode === 'closed-loop');
+/** How a remedy that was tried ended. */
+function triedWords(run: RunReport, { finalLoss, finalLossWithout }: Remedy): string {
+  // Of several it stands with how many of them held.
+  const over = judgedOf(run).length > 1 ? '' : overBatches(run);
+  if (finalLoss === null) return `Tried here${over}: it holds.`;
+  const without = finalLossWithout === null ? '' : ` (without the fix ${brief(finalLossWithout)})`;
+  // Another loss than that of the first line, whose batches may be bad.
+  return `Tried here${over}: mean loss on normal batches ${brief(finalLoss)}${without}.`;
+}
+
+/** The batches that remedies were tried on, as a clause; empty where none was trained. */
+function overBatches({ replay }: RunReport): string {
+  const loops = replay.filter(({ mode }) => mode === 'closed-loop');
   const steps = loops
     .flatMap((loop) => [loop.steps[0], loop.steps.at(-1)])
     .filter((one) => one !== undefined);
-  const over =
-    steps.length === 0
-      ? ''
-      : ` on batches ${formatCount(Math.min(...steps))} to ${formatCount(Math.max(...steps))}`;
-  const { finalLoss, finalLossWithout } = remedy;
-  const ends =
-    finalLoss === null
-      ? 'it holds'
-      : // Another loss than that of the first line, whose batches may be bad.
-        `ends at ${brief(finalLoss)} on good batches${finalLossWithout === null ? '' : ` (without: ${brief(finalLossWithout)})`}`;
-  return `Tried here${over}: ${ends}.`;
+  return steps.length === 0
+    ? ''
+    : ` on batches ${formatCount(Math.min(...steps))} to ${formatCount(Math.max(...steps))}`;
 }
 
-/** How many held, and which beside the one to use; null where nothing was tried. */
-export function triedSentence(tried: readonly Tried[]): string | null {
+/** How many held, and which beside the one to use, in full and on one line; null where nothing was tried. */
+export function triedSentence({
+  tried,
+  over,
+}: Pick<Answer, 'tried' | 'over'>): { readonly text: string; readonly short: string } | null {
   const remedies = tried.filter(({ name }) => name !== NOTHING);
   if (remedies.length === 0) return null;
   const held = remedies.filter(({ holds }) => holds);
@@ -410,13 +432,21 @@ export function triedSentence(tried: readonly Tried[]): string | null {
   const others = held
     .filter(({ use }) => !use)
     .slice(0, 2)
-    .map(({ name, finalLoss }) => name + (finalLoss === null ? '' : ` (ends at ${brief(finalLoss)})`));
-  return `${held.length} of ${remedies.length} remedies kept the run well.${others.length === 0 ? '' : ` Also: ${listed(others)}.`}`;
+    .map(({ name, finalLoss }) => name + (finalLoss === null ? '' : ` (${brief(finalLoss)})`));
+  const kept = `${held.length} of ${remedies.length}`;
+  const also = (names: readonly string[]): string => (names.length === 0 ? '' : ` Also: ${listed(names)}.`);
+  return {
+    text: `${kept} remedies kept the run well${over}.${also(others)}`,
+    short: `${kept} remedies held.${also(others.slice(0, 1))}`,
+  };
 }
 
+/** Remedies that were tried and are known to hold, or not to. */
+const judgedOf = ({ remedies = [] }: RunReport): readonly Remedy[] =>
+  remedies.filter(({ tried, holds }) => tried !== null && holds !== null);
+
 function triedOf(run: RunReport): Tried[] {
-  const { remedies = [] } = run;
-  const tried = remedies.filter((one) => one.tried !== null && one.holds !== null);
+  const tried = judgedOf(run);
   if (tried.length === 0 || tried[0]!.action === 'none-needed') return [];
   const smallest = new Map(
     run.replay
@@ -467,6 +497,8 @@ function alsoOf(run: RunReport, noted: boolean): { text: string; short: string }
   // The first line says it of the series that was judged.
   const isTold = ({ id, series }: Finding): boolean =>
     told.has(id) ||
+    // What ended in NaN has NaN in its weights.
+    (id === 'non-finite-tensor' && run.verdict.class === 'non-finite') ||
     (id === 'non-finite-loss' && run.verdict.class === 'non-finite' && series === run.verdict.series);
   const kinds = new Map<string, { first: Finding; count: number }>();
   for (const finding of run.findings) {
@@ -557,5 +589,6 @@ export function answerOf(run: RunReport, report: Report): Answer {
       ...(trouble === null ? [] : [{ label: 'Beware', text: trouble }]),
     ],
     tried: triedOf(run),
+    over: overBatches(run),
   };
 }

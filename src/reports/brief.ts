@@ -6,15 +6,7 @@ import { Ansis } from 'ansis';
 import { decidingSeries } from '../model/deciding-series.ts';
 import type { Report, RunReport } from '../model/report.ts';
 import { toAscii } from './ascii.ts';
-import {
-  type Answer,
-  answerOf,
-  figuresOf,
-  figureText,
-  type Tried,
-  triedSentence,
-  troubleOf,
-} from './brief-answer.ts';
+import { type Answer, answerOf, figuresOf, figureText, triedSentence, troubleOf } from './brief-answer.ts';
 import { type ChartMarker, drawChart } from './charts.ts';
 import { type Mood, moodPaint } from './class-paint.ts';
 import type { RenderOptions } from './format.ts';
@@ -54,10 +46,21 @@ const MARKS: Readonly<Record<Mood, { unicode: string; ascii: string }>> = {
   bad: { unicode: '✗', ascii: 'x' },
 };
 
-/** As many whole sentences as fit into so many lines; else what is short of it, or the start of the first. */
-function fitted(text: string, most: number, width: number, indent: string, short?: string): string[] {
+/**
+ * As many whole sentences as fit into so many lines; else what is short of it, or the start of the first.
+ *
+ * @param whole whether what is short of it is better than a part
+ */
+function fitted(
+  text: string,
+  most: number,
+  width: number,
+  indent: string,
+  short?: string,
+  whole = false,
+): string[] {
   const sentences = text.split(/(?<=\.) (?=\S)/);
-  for (let kept = sentences.length; kept > 0; kept--) {
+  for (let kept = sentences.length; kept > (whole ? sentences.length - 1 : 0); kept--) {
     const lines = wrap(sentences.slice(0, kept).join(' '), width, indent);
     if (lines.length <= most) return lines;
   }
@@ -83,7 +86,7 @@ const PART_LINES: Readonly<Record<string, number>> = {
 /** What happened, where, why and what to do, in as many lines as an answer may have; what was tried goes after the fix. */
 export function answerLines(
   answer: Answer,
-  tried: string | null,
+  tried: ReturnType<typeof triedSentence>,
   options: BriefOptions,
   paint: Ansis,
 ): string[] {
@@ -99,7 +102,7 @@ export function answerLines(
   ];
   const fix = answer.parts.findIndex(({ label }) => label === 'Fix');
   const parts =
-    tried === null ? answer.parts : answer.parts.toSpliced(fix + 1, 0, { label: 'Tried', text: tried });
+    tried === null ? answer.parts : answer.parts.toSpliced(fix + 1, 0, { label: 'Tried', ...tried });
   if (parts.length === 0) return lines;
   // What is well takes as few lines as it can.
   if (mood !== 'good') lines.push('');
@@ -112,7 +115,7 @@ export function answerLines(
       code === undefined ? [] : code.split('\n').map((line) => paint.cyan(CODE_INDENT + line));
     const most = Math.max(1, Math.min(PART_LINES[label] ?? 2, room - rest - codeLines.length));
     const shown = [
-      ...fitted(text, most, width, indent, short).map((line, n) =>
+      ...fitted(text, most, width, indent, short, label === 'Tried').map((line, n) =>
         n === 0 ? `  ${paint.bold(label.padEnd(GUTTER - 2))}${line.trimStart()}` : line,
       ),
       ...codeLines,
@@ -149,12 +152,12 @@ export function chartLines(run: RunReport, rows: number, options: BriefOptions):
   return over > 0 ? drawn(Math.max(PLOT_LEAST, rows - CHART_FRAME - over)) : lines;
 }
 
-function triedLines(tried: readonly Tried[], rows: number, options: BriefOptions, paint: Ansis): string[] {
+function triedLines({ tried, over }: Answer, rows: number, options: BriefOptions, paint: Ansis): string[] {
   const shown = tried.slice(0, rows - 1);
   const figures = figuresOf(shown);
   const lines = textTable({
     head: [
-      shown.length < tried.length ? `  Tried (${shown.length} of ${tried.length} shown)` : '  Tried',
+      shown.length < tried.length ? `  Tried (${shown.length} of ${tried.length} shown)` : `  Tried${over}`,
       ...figures.map(({ title }) => title),
       '',
     ],
@@ -210,13 +213,13 @@ export function briefRun(run: RunReport, report: Report, options: BriefOptions):
   const wanted = answer.tried.length === 0 ? 0 : answer.tried.length + 1;
   const room = options.rows - bare.length - 2 - CHART_ROWS;
   const table = room >= TABLE_LEAST + 1 ? Math.min(wanted, room - 1) : 0;
-  const lines = table === 0 ? answerLines(answer, triedSentence(answer.tried), options, paint) : bare;
+  const lines = table === 0 ? answerLines(answer, triedSentence(answer), options, paint) : bare;
   const most = options.rows > PAGE_ROWS + 4 ? CHART_MOST : CHART_ROWS;
   const free = options.rows - lines.length - 2 - (table > 0 ? table + 1 : 0);
   const chart = chartLines(run, Math.max(CHART_LEAST, Math.min(free, most)), options);
   if (chart.length > 0) lines.push('', ...chart);
   if (table > 0) {
-    lines.push('', ...triedLines(answer.tried, table, options, paint));
+    lines.push('', ...triedLines(answer, table, options, paint));
   }
   return [...lines, last];
 }

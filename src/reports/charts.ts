@@ -267,7 +267,7 @@ export function drawChart(title: string, series: readonly ChartLine[], options: 
   picture.push(...axis(from, to, plotWidth, options, indent));
   // A line may lie on all of them.
   const shaded = cells.some((row) => row.some((cell) => cell.includes(shade)));
-  const legendOfShade = shaded ? `${shade} lowest to highest` : undefined;
+  const legendOfShade = shaded ? `${shade} range in each column` : undefined;
   picture.push(...markerLines(options.markers ?? [], from, to, plotWidth, indent, paint, legendOfShade));
   const remarks = [
     ...(oddColumns.size > 0 ? [`${options.ascii ? 'x' : '×'} non-finite (NaN or Inf)`] : []),

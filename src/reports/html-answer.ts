@@ -23,8 +23,9 @@ const triedColumns = (tried: readonly Tried[]): readonly Column<Tried>[] => [
 const paste = (code: string): Html =>
   h`<div class="paste"><pre tabindex="0" role="group" aria-label="line to paste"><code>${code}</code></pre><button type="button" class="copy" hidden>copy</button></div>`;
 
-function partsOf({ parts, tried }: Answer): Html | false {
-  const sentence = triedSentence(tried);
+function partsOf(answer: Answer): Html | false {
+  const { parts, tried } = answer;
+  const sentence = triedSentence(answer);
   const rows = parts.map(({ label, text, code, after }) => ({
     label,
     body: h`${ticked(text)}${code !== undefined && paste(code)}${after !== undefined && h`<p class="after">${ticked(after)}</p>`}`,
@@ -33,7 +34,7 @@ function partsOf({ parts, tried }: Answer): Html | false {
   if (sentence !== null)
     rows.splice(fix + 1, 0, {
       label: 'Tried',
-      body: h`<details class="tried"><summary>${sentence}</summary>${table('What was tried', triedColumns(tried), tried)}</details>`,
+      body: h`<details class="tried"><summary>${sentence.text}</summary>${table('What was tried', triedColumns(tried), tried)}</details>`,
     });
   return (
     rows.length > 0 &&

@@ -79,8 +79,9 @@ function fenced(code: string): string[] {
 }
 
 /** The answer of the brief page. */
-function answerLines({ title, change, facts, parts, tried }: Answer, id: string): string[] {
-  const sentence = triedSentence(tried);
+function answerLines(answer: Answer, id: string): string[] {
+  const { title, change, facts, parts, tried } = answer;
+  const sentence = triedSentence(answer);
   return [
     `## ${md(id)}: ${md(title)}`,
     '',
@@ -96,7 +97,7 @@ function answerLines({ title, change, facts, parts, tried }: Answer, id: string)
         ...(code === undefined ? [] : fenced(code)),
         ...(after === undefined ? [] : [`  ${ticked(after)}`]),
       ]),
-    ...(sentence === null ? [] : [`- **Tried**: ${ticked(sentence)}`]),
+    ...(sentence === null ? [] : [`- **Tried**: ${ticked(sentence.text)}`]),
     '',
     ...table(
       ['tried', 'holds', ...figuresOf(tried).map(({ title }) => title)],

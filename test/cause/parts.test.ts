@@ -248,6 +248,10 @@ describe('remedies', () => {
       rewindToCheckpoint: 'a.pt',
       learningRateFactor: null,
     });
+    // The file is older than the first step that was tried.
+    expect(wayBack({ lastGoodStep: 9 }, [skip], otherwise, [{ step: 3, path: 'a.pt' }])).toMatchObject({
+      rewindToStep: 3,
+    });
     expect(wayBack({ lastGoodStep: 9 }, [held('clip', 0)], otherwise)).toBeNull();
     expect(wayBack({ lastGoodStep: 9 }, [untried('none-needed', 'n')], otherwise)).toBeNull();
     expect(wayBack({ lastGoodStep: 9 }, [untried('rewind', 'r')], otherwise)).toBe(otherwise);
@@ -779,7 +783,7 @@ it.each([
 it('of unlike batches it is said which they are, and that they are over where that was seen', () => {
   const [usual, odd] = [0.5, 30];
   const told = (losses: readonly number[]) => changedBy10(losses)[0]!.evidence.statement;
-  expect(told([odd])).toMatch(/; 1 batch is unlike those before$/);
+  expect(told([odd])).toMatch(/; this batch is unlike those before$/);
   expect(told([odd, odd, usual, usual, usual, usual])).toMatch(
     /; 2 batches, 9 to 10, are unlike those before; the 4 after them are as usual$/,
   );

@@ -88,7 +88,9 @@ it('tells what, when, which task, why, and which rule would have held, as the RE
   expect(page).toMatch(/8\.65\d? times on the incoming batch 400, which is unusual/);
   expect(page).toContain('Rules on the incoming batch');
   expect(page).toMatch(/The data changed \(shown by experiment\)\. .* the batch of step 400/);
-  expect(page).toMatch(/Go back to [^:]*step-380\.pt and skip bad batches 400 to 407:/);
+  expect(page).toMatch(
+    /Go back to [^:]*step-380\.pt and skip bad batches 400 to 407, which takes the cause away:/,
+  );
   const text = REPORT_FORMATS.text.render(report, { width: 400, colour: false, ascii: false });
   expect(text).toMatch(/why: the data changed \(shown by experiment\): .* the batch of step 400/);
   expect(text).toMatch(/would have held, tried: skip bad batches 400 to 407; clip the gradient norm at 1/);
@@ -96,7 +98,9 @@ it('tells what, when, which task, why, and which rule would have held, as the RE
   expect(markdown).toMatch(
     /\*\*Why\*\*: The data changed \\\(shown by experiment\\\)\. .* the batch of step 400/,
   );
-  expect(markdown).toMatch(/\*\*Fix\*\*: Go back to [^:]*step-380\.pt and skip bad batches 400 to 407:/);
+  expect(markdown).toMatch(
+    /\*\*Fix\*\*: Go back to [^:]*step-380\.pt and skip bad batches 400 to 407, which takes the cause away:/,
+  );
   expect(markdown).toMatch(/\n\n {2}```\n {2}if step in range\(400, 408\): continue\n {2}```\n/);
   // What the closed loop decided is not told a second time as an estimate.
   expect(markdown.match(/^\| global-norm:1 \| (?:as-recorded|closed-loop) \|/gm)).toEqual([

@@ -1,7 +1,7 @@
 /** The answer of the brief page: what it tells to do, also where the loss itself shows nothing. */
-import { expect, test } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import { untried } from '../../src/cause/remedies.ts';
-import type { Remedy } from '../../src/model/cause.ts';
+import type { Cause, Remedy } from '../../src/model/cause.ts';
 import type { Finding } from '../../src/model/finding.ts';
 import { briefRun, chartLines } from '../../src/reports/brief.ts';
 import {
@@ -121,15 +121,91 @@ test.each([7, 8, 12])('a chart with values that are not finite keeps to its %i r
 });
 
 test('what was tried is counted in words, and told in the fix where none held', () => {
-  const told = (...remedies: Remedy[]): string | null => {
+  const told = (...remedies: Remedy[]): string | undefined => {
     const run = { ...diverged(), remedies };
-    return triedSentence(answerOf(run, makeReport([run])).tried);
+    return triedSentence(answerOf(run, makeReport([run])))?.text;
   };
-  expect(told(tried('raise-precision', true))).toBeNull();
+  expect(told(tried('raise-precision', true))).toBeUndefined();
   expect(told(tried('raise-precision', true), tried('restore-optimizer-state', false))).toBe(
     '1 of 2 remedies kept the run well.',
   );
-  expect(told(tried('raise-precision', false))).toBeNull();
+  expect(told(tried('raise-precision', false))).toBeUndefined();
+});
+
+describe('of what held', () => {
+  const clip = (finalLoss: number, interference: number, rule = 'global-norm:1'): Remedy => ({
+    ...tried('clip', true),
+    rule,
+    finalLoss,
+    interference,
+  });
+  const skip = { ...tried('skip-batches', true), skipSteps: [84, 84] as const, paste: 'x' };
+  const fixOf = (trigger: Cause['trigger'], ...remedies: Remedy[]): string => {
+    const run = diverged();
+    const cause = {
+      ...run.cause,
+      trigger,
+      onsetStep: run.verdict.onsetStep,
+      evidence: [],
+      statement: 'so',
+    } as never;
+    const one = { ...run, cause, remedies };
+    return answerOf(one, makeReport([one])).parts.find(({ label }) => label === 'Fix')!.text;
+  };
+
+  test.each([
+    ['data', [skip, clip(0.4, 0)], /skip bad batch 84, which takes the cause away:$/],
+    // Nothing ends lower: nobody asks.
+    ['data', [skip, clip(0.6, 0)], /skip bad batch 84:$/],
+    ['none-found', [skip, clip(0.4, 0.2)], /skip bad batch 84, which changes no healthy step:$/],
+    ['sharpness', [clip(0.5, 0.1), clip(0.4, 0.2, 'agc:0.01')], /, which changes the least of healthy steps/],
+    // What is first for another reason is given none.
+    ['sharpness', [clip(0.5, 0.1), clip(0.4, 0.1, 'agc:0.01')], /clip the gradient norm at 1 \(explain/],
+  ] as const)('the first says why it stands before those that end lower: %s %#', (trigger, remedies, fix) => {
+    expect(fixOf(trigger, ...remedies)).toMatch(fix);
+  });
+
+  test('another is named in 80 columns and 24 rows, however much there is to say', () => {
+    const run = {
+      ...diverged(),
+      cause: {
+        ...diverged().cause,
+        trigger: 'data',
+        onsetStep: 110,
+        confidence: 'shown',
+        evidence: [],
+        statement: Array(6).fill('the batch has a loss that batches before it never had').join('; '),
+      } as never,
+      remedies: [{ ...skip, paste: 'x\ny' }, clip(0.4, 0), clip(0.3, 0.1, 'clippy:paper')],
+      tasks: [400, 401, 402].map((onsetStep) => ({
+        name: `a task with a long name ${onsetStep}`,
+        class: 'full-divergence',
+        onsetStep,
+      })) as never,
+      findings: [brokenTensor('error')],
+    };
+    const lines = briefRun(run, makeReport([run]), { width: 80, colour: false, ascii: false, rows: 24 });
+    expect(lines.length).toBeLessThanOrEqual(24);
+    expect(lines.find((line) => line.startsWith('  Tried '))).toBe(
+      '  Tried   3 of 3 remedies held. Also: clip the gradient norm at 1 (0.4).',
+    );
+  });
+});
+
+test.each([
+  ['precision', 'So that it does not happen again: train in bfloat16 or float32, or lower the loss scale.'],
+  ['none-found', 'Go back to a.pt.'],
+])('where nothing held, what keeps the cause from coming again is told: %s', (trigger, end) => {
+  const run = diverged();
+  const one = {
+    ...run,
+    advice: ['go back to a.pt'],
+    cause: { ...run.cause, trigger, onsetStep: 110, evidence: [], statement: 'so' } as never,
+    remedies: [tried('raise-precision', false), tried('restore-optimizer-state', false)],
+  };
+  const told = answerOf(one, makeReport([one])).parts.find(({ label }) => label === 'Fix')!.text;
+  expect(told.startsWith('None of 2 remedies tried here held. Go back to a.pt.')).toBe(true);
+  expect(told.endsWith(end)).toBe(true);
 });
 
 test('the facts are those of the series that was judged, and say that the log goes on', () => {
@@ -161,7 +237,9 @@ test.each([
   const told = answerOf(one, makeReport([one])).parts.find(({ label }) => label === 'Fix')!;
   expect(told.text).toMatch(fix);
   // The losses of a replay are not those of the first line.
-  expect(told.after).toBe(`Tried here: ends at 0.5 on good batches (without: ${finalLossWithout}).`);
+  expect(told.after).toBe(
+    `Tried here: mean loss on normal batches 0.5 (without the fix ${finalLossWithout}).`,
+  );
 });
 
 test.each([
@@ -299,7 +377,7 @@ test.each([
     else {
       expect(told?.text).toMatch(fix);
       expect(told?.after).toMatch(
-        /^Tried here: ends at 0\.5 .*Too little was recorded to be sure that it holds\.$/,
+        /^Tried here: mean loss on normal batches 0\.5.*Too little was recorded to be sure that it holds\.$/,
       );
     }
   },

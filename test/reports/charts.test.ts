@@ -110,7 +110,7 @@ describe('drawChart', () => {
       l.includes('▲'),
     )!;
     expect(marker.indexOf('▲')).toBe(79);
-    expect(marker).toMatch(/^ +░ lowest to highest +onset 499 ▲$/);
+    expect(marker).toMatch(/^ +░ range in each column +onset 499 ▲$/);
   });
 
   it('explains its shade only where the line leaves some of it to be seen', () => {
