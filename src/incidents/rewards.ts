@@ -1,12 +1,13 @@
 /** Rewards and returns, of which more is better: their fall is judged as the rise of a loss. */
 import { MAD_TO_SIGMA, medianOf, smallest } from '../model/order-statistics.ts';
 import { attemptOf, type Run, type TimeSeries } from '../model/run.ts';
+import { wordsOf } from '../model/words.ts';
 import { noiseScale } from './bands.ts';
 import { judgePoints } from './judge.ts';
 import type { VerdictSettings } from './settings.ts';
 import { stretchAbove } from './stretch.ts';
 
-const REWARD = /(^|[^a-z])(rew|rewards?|returns?|episodic_return|success_rate)([^a-z]|$)/i;
+const REWARD = /(^|[^a-z])(rew|rewards?|returns?|epret|episodic_return|success[_ ]rate)([^a-z]|$)/i;
 /**
  * Of a preference pair both rewards may fall while the run learns; a spread or an extreme of rewards is no level; a coefficient is a setting.
  */
@@ -15,9 +16,13 @@ const NO_LEVEL =
 
 /** The series of a run whose names say that they are rewards or returns. */
 export const rewardsOf = (run: Run): readonly TimeSeries[] =>
-  run.series.filter(({ role, name }) => role === 'metric' && REWARD.test(name) && !NO_LEVEL.test(name));
+  run.series.filter(({ role, name }) => {
+    // `AverageEpRet` and `StdEpRet` are words too.
+    const words = wordsOf(name).join(' ');
+    return role === 'metric' && REWARD.test(words) && !NO_LEVEL.test(words);
+  });
 
-const VALUE_LOSS = /(^|[^a-z])(values?|vf|critic|td|qf?\d?)([^a-z]|$)/i;
+const VALUE_LOSS = /(^|[^a-z])(values?|vf?|critic|td|qf?\d?)([^a-z]|$)/i;
 
 /** What stands before the last part of a name: `train/` of `train/loss`. */
 const groupOf = (name: string): string =>
@@ -31,7 +36,7 @@ const MOSTLY = { least: 0.1, most: 2, points: 5 };
 
 /** Whether a loss is that of what predicts the returns, or a total that is hardly more than the one beside it, all the way. */
 function isValueLoss(run: Run, { name, value }: Pick<TimeSeries, 'name' | 'value'>): boolean {
-  if (VALUE_LOSS.test(name)) return true;
+  if (VALUE_LOSS.test(wordsOf(name).join(' '))) return true;
   const isMost = (beside: Float64Array): boolean => {
     const shares = value.map((total, k) => total / beside[k]!);
     if (!(medianOf(shares) >= MOSTLY.least)) return false;
@@ -43,7 +48,7 @@ function isValueLoss(run: Run, { name, value }: Pick<TimeSeries, 'name' | 'value
   return run.series.some(
     (one) =>
       (one.role === 'task_loss' || one.lossLike !== undefined) &&
-      VALUE_LOSS.test(one.name) &&
+      VALUE_LOSS.test(wordsOf(one.name).join(' ')) &&
       groupOf(one.name) === groupOf(name) &&
       one.value.length === value.length &&
       isMost(one.value),

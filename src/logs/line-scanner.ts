@@ -24,7 +24,7 @@ export const CELL = { number: 0, missing: 1, refused: 2 } as const;
 export const ABOUT = { loss: 1, axis: 2, split: 4, metric: 8 } as const;
 
 const LOSS =
-  'loss losses nll logloss xent bce elbo cost ppl perplexity trl tel learn entropy crossentropy crossentropyloss l'.split(
+  'loss losses nll logloss mlogloss nloglik deviance xent bce elbo cost ppl perplexity trl tel learn entropy crossentropy crossentropyloss l'.split(
     ' ',
   );
 const AXIS =
@@ -36,7 +36,7 @@ const SPLIT =
     ' ',
   );
 const METRIC =
-  'acc accuracy auc auroc norm gnorm lr rate rmse mae mse precision recall bleu wer cer map iou reward return grad bpb bpc top f error objf function'.split(
+  'acc accuracy auc auroc norm gnorm lr rate rmse rmsle mae mape mse merror precision recall bleu wer cer map iou reward return ret grad bpb bpc top f error objf function'.split(
     ' ',
   );
 
@@ -115,6 +115,7 @@ const isBox = (bytes: Buffer, at: number): boolean =>
 
 /** What begins no name, no number and no bracket: `***`, `???`, `$0.4`, `<none>`, `~0.5`, `#`, `--`. */
 const MARKS = new Set([...'*?$<>~#!@-'].map(code));
+const isCapital = (byte: number): boolean => byte >= 0x41 && byte <= 0x5a;
 const isMark = (byte: number): boolean => MARKS.has(byte);
 
 const MOST_SLOTS = 256;
@@ -338,7 +339,15 @@ export function lineScanner(): LineScanner {
           // 1,234.5: a thousands separator, unless the comma is followed by another count of digits.
           let digits = stop + 1;
           while (digits < to && kindOf[bytes[digits]!] === DIGIT) digits++;
-          if (digits === stop + 4 && stop - at <= 4) whole = false;
+          if (digits === stop + 4 && stop - at <= 4) {
+            // `iter:   1,000`: a counter in groups.
+            const end = isCounterWord(wordsAbout) ? endOfGroups(bytes, at, stop, to) : -1;
+            if (end > 0) {
+              number = Number(bytes.toString('latin1', at, end).replaceAll(',', ''));
+              stop = end;
+              scanner.fixed = false;
+            } else whole = false;
+          }
         } else if (after === 0x5e || after === 0x24 || after === 0x7e || after === 0x2a || after === HASH)
           whole = false;
         if (whole && kindHere !== LETTER) {
@@ -429,6 +438,8 @@ export function lineScanner(): LineScanner {
         // A word, its parts asked for what they are about.
         let hash = wordsHash;
         let part = BASIS;
+        /** The part since a capital in it: `Loss` of `trainLoss`. */
+        let hump = BASIS;
         let flags = 0;
         let end = at;
         for (; end < to; end++) {
@@ -437,22 +448,32 @@ export function lineScanner(): LineScanner {
           if (there === LETTER) {
             if (here === BOX_FIRST && isBox(bytes, end)) break;
             if (here === 0x5f) {
-              flags |= aboutOf(part);
+              flags |= aboutOf(part) | aboutOf(hump);
               part = BASIS;
-            } else part = Math.imul(part ^ (here | 0x20), PRIME);
+              hump = BASIS;
+            } else {
+              part = Math.imul(part ^ (here | 0x20), PRIME);
+              if (isCapital(here) && end > at && !isCapital(bytes[end - 1]!)) {
+                flags |= aboutOf(hump);
+                hump = BASIS;
+              }
+              hump = Math.imul(hump ^ (here | 0x20), PRIME);
+            }
           } else if (there === DIGIT) {
-            if (part !== BASIS) flags |= aboutOf(part);
+            if (part !== BASIS) flags |= aboutOf(part) | aboutOf(hump);
             part = BASIS;
+            hump = BASIS;
           } else if (there === JOINT) {
             // A quote that closes is none of the word; nor is a mark at its end.
             if (here === QUOTE && (end + 1 >= to || kindOf[bytes[end + 1]!] !== LETTER)) break;
             if (here === MINUS && (end + 1 >= to || kindOf[bytes[end + 1]!] === BLANK)) break;
-            flags |= aboutOf(part);
+            flags |= aboutOf(part) | aboutOf(hump);
             part = BASIS;
+            hump = BASIS;
           } else break;
           hash = Math.imul(hash ^ here, PRIME);
         }
-        flags |= aboutOf(part);
+        flags |= aboutOf(part) | aboutOf(hump);
         words |= flags;
         const length = end - at;
         const next = end < to ? bytes[end]! : 0;
@@ -581,6 +602,21 @@ export function lineScanner(): LineScanner {
     scanner.key = (first >>> 0) * 0x200000 + (second & 0x1fffff);
   }
   return scanner;
+}
+
+/** Words about how far training is, and no loss. */
+const isCounterWord = (about: number): boolean => (about & ABOUT.axis) !== 0 && (about & ABOUT.loss) === 0;
+
+/** Where a whole number in groups of three ends (`12,345,678`); -1 where it is none. */
+function endOfGroups(bytes: Buffer, from: number, comma: number, to: number): number {
+  if (comma - from > 3 || !isDigits(bytes, from, comma)) return -1;
+  let at = comma;
+  while (at + 3 < to && bytes[at] === COMMA && isDigits(bytes, at + 1, at + 4)) at += 4;
+  const next = at < to ? bytes[at]! : 0;
+  // Digits, a point or a slash make something else of it.
+  if (kindOf[next] === DIGIT || kindOf[next] === LETTER) return -1;
+  if ((next === COMMA || next === DOT) && kindOf[bytes[at + 1]!] === DIGIT) return -1;
+  return next === SLASH ? -1 : at;
 }
 
 const isDigits = (bytes: Buffer, from: number, to: number): boolean => {

@@ -3,6 +3,7 @@
  * fairseq, Megatron and llm.c. First match wins; `--map role=NAME` overrides.
  */
 import type { Role } from '../model/run.ts';
+import { wordsOf } from '../model/words.ts';
 
 export interface NamedRole {
   readonly role: Role;
@@ -10,13 +11,6 @@ export interface NamedRole {
   /** See {@link TimeSeries.lossLike}. */
   readonly lossLike?: 'same' | 'part' | 'objective';
 }
-
-/** `train/ctr_loss`, `train.ctr-loss` and "train ctr loss" are the same words. */
-export const wordsOf = (name: string): string[] =>
-  name
-    .toLowerCase()
-    .split(/[\s/._:|-]+/)
-    .filter((word) => word !== '');
 
 export const EVAL_WORDS = new Set([
   'val',
@@ -47,6 +41,9 @@ const LOSS_WORDS = new Set([
   'losses',
   'nll',
   'logloss',
+  'mlogloss',
+  'nloglik',
+  'deviance',
   'crossentropy',
   'xent',
   'bce',
@@ -55,14 +52,14 @@ const LOSS_WORDS = new Set([
 ]);
 /** A setting of the loss or its spread, not its value; the best one so far is a record, and never rises. */
 const LOSS_SETTING =
-  /^(scale|weights?|coef|coeff|coefficient|ratio|lambda|function|fn|type|name|best|num|count|std|stddev|stdev|variance)$/;
+  /^(scale|weights?|coef|coeff|coefficient|ratio|lambda|fn|type|name|best|num|count|std|stddev|stdev|variance)$/;
 /** The axis that a chart brings for its values: `train/loss.step`. */
 const OWN_AXIS = /\.(?:step|timestamp)$/i;
 /** What is lost is no error of a model. */
-const OTHER_LOSS = /^(?:heat|packet|path|return|insertion|hearing) loss(?:es)?$/i;
+const OTHER_LOSS = /^(?:heat|packet|path|return|insertion|hearing|stop|weight|power) loss(?:es)?$/i;
 const PERPLEXITY_WORDS = new Set(['ppl', 'perplexity']);
 const METRIC_WORD =
-  /^(auc|auroc|auprc|roc|acc|accuracy|top(?:\d+(?=@))?|prec|precision|recall|f\d|fscore|rmse|mae|mse|mape|r2|ndcg|mrr|hit|hits|bleu|rouge\w*(?=@|$)|wer|cer|iou|miou|dice|ap|map|score|scores|error|err|rew|rewards?|returns?|psnr|ssim|fid|mcc|kappa|calibration|gauc|ctr|bpb|bpc|objective|objf|likelihood)(@?\d+)?$/;
+  /^(auc|auroc|auprc|roc|acc|accuracy|top(?:\d+(?=@))?|prec|precision|recall|f\d|fscore|rmse|rmsle|mae|mse|mape|mphe|l1|l2|merror|r2|ndcg|mrr|hit|hits|bleu|rouge\w*(?=@|$)|wer|cer|iou|miou|dice|ap|map|score|scores|error|err|rew|rewards?|returns?|epret|psnr|ssim|fid|mcc|kappa|calibration|gauc|ctr|bpb|bpc|objective|objf|likelihood)(@?\d+)?$/;
 /** Book-keeping that stands beside metrics and is none, also with an evaluation's prefix. */
 const BOOKKEEPING =
   /^(runtime|time|duration|seconds|sec|ms|wall|num|number|count|examples|samples|steps|step|updates|epoch|iteration|iter|size|bsz|wps|ups|wpb|throughput|tokens|flos|timestamp|per|second|total|duration|memory|mem|eta)$/;
@@ -97,7 +94,10 @@ const TRAIN_NAMES = [
   'log_loss',
   'trl',
   'learn',
+  'l_total',
+  'l_g_total',
   'l_pix',
+  'l_g_pix',
 ];
 
 const PERPLEXITY_RANK = 200;
@@ -187,7 +187,7 @@ const lossLikeOf = (rank: number): Pick<NamedRole, 'lossLike'> =>
  * construction, the negative entropy rises as a policy learns, and an actor's loss is the negative of a value that is to grow.
  * Their level is none of how well training goes. A policy that is trained by cross-entropy has a loss above zero, as any other.
  */
-const OBJECTIVE = /^(?:policy|pg|surrogate|entropy)$/;
+const OBJECTIVE = /^(?:policy|pi|pg|surrogate|entropy)$/;
 function isObjective(name: string, values: ArrayLike<number>): boolean {
   const words = wordsOf(name);
   if (words.includes('actor')) return true;
@@ -195,6 +195,24 @@ function isObjective(name: string, values: ArrayLike<number>): boolean {
     !/cross[\s_-]?entropy/i.test(name) &&
     words.some((word) => OBJECTIVE.test(word)) &&
     Array.prototype.some.call(values, (value: number) => value <= 0)
+  );
+}
+
+/** Errors of a regression; and shares of errors where the name tells of which data, as boosting does (`train-error`). */
+const ERROR_WORD = /^(?:mse|rmse|rmsle|mae|mape|mphe)$/;
+const ERROR_SHARE = /^(?:error|merror|l1|l2)$/;
+
+/** Whether a name is that of an error that training makes small, where no loss is logged. */
+export function isErrorMeasure(name: string): boolean {
+  const words = wordsOf(name);
+  const isSplit = (word: string): boolean =>
+    EVAL_WORDS.has(word) || TRAINING.test(word) || /^(?:training|valid)/.test(word);
+  const at = words.findIndex((word) => ERROR_WORD.test(word) || ERROR_SHARE.test(word));
+  // `rmse_e_trn` is one, an `rmse budget` is none.
+  return (
+    at >= 0 &&
+    words.slice(at + 1).every((word) => isSplit(word) || word.length === 1) &&
+    (ERROR_WORD.test(words[at]!) || words.some(isSplit))
   );
 }
 
@@ -207,8 +225,10 @@ export function roleByName(name: string): Role | 'loss-like' {
   const lossLike =
     words.some((word) => LOSS_WORDS.has(word) || PERPLEXITY_WORDS.has(word)) ||
     COMPOUND.test(name) ||
-    /^(trl|learn|l_pix)$/i.test(name);
+    /^(?:trl|learn|l_(?:g_)?(?:pix|percep|style|total))$/i.test(name);
   if (words.includes('loss') && words.some((word) => LOSS_SETTING.test(word))) return 'other';
+  // `loss function` is a setting, `value function loss` is none.
+  if (words.includes('loss') && words.at(-1) === 'function') return 'other';
   if (OTHER_LOSS.test(name) || OWN_AXIS.test(name)) return 'other';
   if (isEval(words)) {
     if (lossLike || words.includes('tel')) return 'eval_loss';
@@ -268,9 +288,11 @@ export function assignRoles(
       if (best === undefined || order(k) < order(best)) best = k;
     }
   // A log that has nothing but an error measure was trained on it.
+  let evaluated: number | undefined;
   if (best === undefined && !first.includes('loss') && !names.some((_, k) => isTask(k))) {
-    const fallback = names.findIndex((name, k) => first[k] === 'metric' && wordsOf(name).includes('mse'));
-    if (fallback >= 0) best = fallback;
+    const measures = [...names.keys()].filter((k) => first[k] === 'metric' && isErrorMeasure(names[k]!));
+    best = measures.find((k) => !isEval(wordsOf(names[k]!)));
+    if (best === undefined && !first.includes('eval_loss')) [evaluated] = measures;
   }
 
   const knownTasks = new Set(names.flatMap((_, k) => (isTask(k) ? [tasks[k]!.task] : [])));
@@ -287,6 +309,7 @@ export function assignRoles(
           : // Who names the loss has chosen.
             { role: 'other', ...(first.includes('loss') ? {} : lossLikeOf(candidates[k]!)) };
     if (k === best) return { role: 'loss' };
+    if (k === evaluated) return { role: 'eval_loss' };
     // An evaluation of the training data is the loss itself.
     if (role === 'eval_loss' && tasks[k] === undefined && wordsOf(name).some((word) => TRAINING.test(word)))
       return { role, lossLike: 'same' };

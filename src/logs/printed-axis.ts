@@ -26,6 +26,8 @@ export interface Placed {
   readonly stepUnit: StepUnit;
   /** As it is printed; empty where rows are counted. */
   readonly axisName: string;
+  /** Lines before them tell where they are. */
+  readonly announced: boolean;
   readonly notes: string[];
   /** The place of each row among all lines, ascending, and its step. */
   readonly order: Float64Array;
@@ -116,6 +118,9 @@ interface Axis {
   readonly step: Cells;
   readonly unit: StepUnit;
   readonly name: string;
+  readonly announced?: boolean;
+  /** Where rows are counted though their lines print an epoch: several tell the same one. */
+  readonly epochs?: Cells;
   readonly notes: string[];
 }
 
@@ -224,16 +229,17 @@ function axisOf(
   }
   if (isWhole(ownEpoch)) {
     if (repeats(ownEpoch) === 0) return { step: ownEpoch, unit: 'epoch', name: 'epoch', notes: [] };
-    return rowAxis(rows, ['several lines tell the same epoch; rows are counted instead']);
+    const counted = rowAxis(rows, ['several lines tell the same epoch; rows are counted instead']);
+    return { ...counted, epochs: ownEpoch };
   }
   const before = announced(all, members, stepSlot);
   if (before.order.length > 0) {
     const told = lastBefore(order, before.order, before.value);
     if (isWhole(told) && repeats(told) * 2 < rows)
-      return { step: told, unit: 'step', name: 'step', notes: [] };
+      return { step: told, unit: 'step', name: 'step', announced: true, notes: [] };
   }
   if (epoch !== undefined && repeats(epoch) === 0)
-    return { step: epoch, unit: 'epoch', name: 'epoch', notes: [] };
+    return { step: epoch, unit: 'epoch', name: 'epoch', announced: true, notes: [] };
   return rowAxis(rows);
 }
 
@@ -324,6 +330,7 @@ export function placeGroup(
     rows: merged.kept.length,
     stepUnit: axis.unit,
     axisName: axis.name,
+    announced: axis.announced === true,
     notes,
     order,
     step: axis.step,
@@ -355,16 +362,15 @@ function hasCell(
 
 /** Whether rows go on as a log does: at least two places, most of them after the one before. */
 function goesOn(axis: Axis, members: readonly Skeleton[], parallel: boolean, lines: number): boolean {
-  const { step } = axis;
+  const { step, epochs } = axis;
   if (axis.unit === 'row') {
     // Without a counter only lines that are nothing but records, and most of the text.
+    const begins = ({ use, name }: Skeleton['slots'][number]): boolean =>
+      (use === 'value' && roleByName(name) !== 'other') ||
+      (use === 'epoch' && epochs !== undefined && rises(epochs));
     const pure = members.every(
       ({ spare, slots }) =>
-        spare === 0 &&
-        slots.every(
-          ({ use, name }, k) =>
-            use !== 'none' && (k > 0 || (use === 'value' && roleByName(name) !== 'other')),
-        ),
+        spare === 0 && slots.every((slot, k) => slot.use !== 'none' && (k > 0 || begins(slot))),
     );
     return step.length >= LEAST_WITHOUT_AXIS && pure && step.length * 2 >= lines;
   }
@@ -381,9 +387,13 @@ function goesOn(axis: Axis, members: readonly Skeleton[], parallel: boolean, lin
   return changes > 0 && (parallel || ahead * 2 > changes);
 }
 
+/** Whether cells never fall, and rise at last. */
+const rises = (cells: Cells): boolean =>
+  cells.every((cell, k) => k === 0 || cell >= cells[k - 1]!) && cells.at(-1)! > cells[0]!;
+
 const isAxis = (use: string | undefined): boolean => use === 'step' || use === 'epoch' || use === 'count';
 
-/** Rows of another kind on the axis of the log: by the counter that both print, else at the last step before them. */
+/** Rows of another kind on the axis of the log: by the counter that both print, or that lines before both announce, else at the last step before them. */
 function onClock(axis: Axis, members: readonly Skeleton[], order: Float64Array, clock: Placed): Axis {
   const same =
     axis.unit === clock.stepUnit &&
@@ -393,7 +403,8 @@ function onClock(axis: Axis, members: readonly Skeleton[], order: Float64Array, 
     members.every(({ slots }) =>
       slots.some(({ use }) => use === 'step' || (use === 'epoch' && axis.unit === 'epoch')),
     );
-  if (same) return { ...axis, notes: [] };
+  if (same || (axis.announced === true && clock.announced && axis.unit === clock.stepUnit))
+    return { ...axis, notes: [] };
   const step = lastBefore(order, clock.order, clock.step);
   return {
     step: step.map((one) => (Number.isNaN(one) ? clock.step[0]! : one)),

@@ -3,7 +3,9 @@
  * Each pattern is anchored and is tried only in lines that hold its marker, so that it looks at a line once.
  */
 
-import { EVAL_WORDS, wordsOf } from './metric-roles.ts';
+import { wordsOf } from '../model/words.ts';
+import { EVAL_WORDS } from './metric-roles.ts';
+import { numberOfText } from './number-text.ts';
 
 interface Layout {
   readonly marker: string;
@@ -15,6 +17,16 @@ interface Layout {
 const ADVERSARIAL = /^(?:D(?:_\w+)?|G|G_GAN|G_[AB])$/;
 
 const isEval = (name: string): boolean => wordsOf(name).some((word) => EVAL_WORDS.has(word));
+
+/** The total of a loss from its parts, as text: of one part as it is printed; of parts that are no number the first of them. */
+function sumOf(parts: readonly string[]): string {
+  const numbers = parts.map((part) => numberOfText(part));
+  const other = numbers.indexOf(undefined);
+  if (other >= 0) return parts[other]! || NONE;
+  return parts.length === 1 ? parts[0]! : `${(numbers as number[]).reduce((sum, one) => sum + one, 0)}`;
+}
+/** How a cell without a value is said. */
+const NONE = '-';
 
 const LAYOUTS: readonly Layout[] = [
   {
@@ -94,6 +106,33 @@ const LAYOUTS: readonly Layout[] = [
     marker: '"step": [',
     line: /"step": \[(?<epoch>\d{1,9}), (?<step>\d{1,12})\]/,
     as: '"epoch": $<epoch>, "iteration": $<step>',
+  },
+  {
+    // DeepXDE, the parts of each loss in brackets: 1000      [2.81e+00, 1.41e+00]    [3.09e+00, 1.48e+00]    [9.12e-01]
+    marker: ']    [',
+    line: /^(?<step>\d{1,12}) {1,9}\[(?<train>[^\][]{1,400})\] {4,400}\[(?<test>[^\][]{1,400})\] {4,400}\[[^\][]{0,400}\] {0,400}$/,
+    as: ({ step = '', train = '', test = '' }) => {
+      const parts = train.split(', ');
+      const told = parts.length === 1 ? [] : parts.map((part, k) => `loss_term${k + 1}: ${part}`);
+      return [
+        `step: ${step}`,
+        `train loss: ${sumOf(parts)}`,
+        `test loss: ${sumOf(test.split(', '))}`,
+        ...told,
+      ].join(', ');
+    },
+  },
+  {
+    // Deeplearning4j: Score at iteration 100 is 0.6931
+    marker: 'Score at iteration ',
+    line: /Score at iteration (?<step>\d{1,15}) is (?<score>\S{0,40})$/,
+    as: ({ step = '', score = '' }) => `iteration: ${step}, score loss: ${score || NONE}`,
+  },
+  {
+    // Cost after iteration 100: 0.6931
+    marker: ' after ',
+    line: /^\s{0,20}(?<name>cost|loss) after (?<axis>epoch|iteration|step) (?<step>\d{1,15}): {0,8}(?<rest>.{0,400})$/i,
+    as: ({ name = '', axis = '', step = '', rest = '' }) => `${axis} ${step}, ${name}: ${rest || NONE}`,
   },
   {
     // OLMo writes large numbers with separators:     train/Perplexity=54,321

@@ -9,7 +9,7 @@ import { isLossLike, type StepUnit } from '../model/run.ts';
 import type { LoggedSeries } from './format.ts';
 import { prefixRank, recordStart } from './line-prefix.ts';
 import { ABOUT, CELL, lineScanner, SLOT, shapeOf } from './line-scanner.ts';
-import { assignRoles, namesLossValue, roleByName } from './metric-roles.ts';
+import { assignRoles, isErrorMeasure, namesLossValue, roleByName } from './metric-roles.ts';
 import { scanNumber, scanned } from './number-text.ts';
 import { type Placed, placeGroup } from './printed-axis.ts';
 import { type Broken, brokenLines } from './printed-broken.ts';
@@ -353,6 +353,8 @@ const axisClass = ({ slots }: Skeleton): 'step' | 'epoch' | 'none' =>
 /** What tells how training goes by a name: what is trained on, or else an AUC. */
 type Tells = (name: string) => Group['of'] | undefined;
 
+/** Boosting and factorisation print the error that they make small. */
+const isError: Tells = (name) => (isErrorMeasure(name) ? 'train' : undefined);
 /** Some recommenders print no loss: their AUC is all that the log tells. */
 const AUC = /(?:^|[\s/._-])au(?:ro)?c(?:[\s/._-]|$)/i;
 const isAuc: Tells = (name) => (AUC.test(name) ? 'eval' : undefined);
@@ -402,10 +404,12 @@ function finishPrinted(all: readonly Skeleton[], lines: number): PrintedLog | un
   const byLoss = acceptGroups(all, lines, isLossRole);
   const byStep = (tells: Tells): ReturnType<typeof acceptGroups> =>
     acceptGroups(all, lines, tells).filter(({ placed }) => placed.stepUnit !== 'row');
-  const accepted = [() => byLoss, () => byStep(isAuc), () => byStep(isReward)].reduce<typeof byLoss>(
-    (found, next) => (found.length > 0 ? found : next()),
-    [],
-  );
+  const byError = byLoss.length > 0 ? [] : byStep(isError);
+  const isLossHere = (name: string): boolean =>
+    isLossRole(name) !== undefined || (byError.length > 0 && isErrorMeasure(name));
+  const accepted = [() => byLoss, () => byError, () => byStep(isAuc), () => byStep(isReward)].reduce<
+    typeof byLoss
+  >((found, next) => (found.length > 0 ? found : next()), []);
   // The clock of the log: training before evaluation, then what has the most rows.
   accepted.sort(
     (a, b) =>
@@ -421,7 +425,7 @@ function finishPrinted(all: readonly Skeleton[], lines: number): PrintedLog | un
     const faulty = brokenLines(
       members,
       all.filter((one) => !used.has(one)),
-      (name) => isLossRole(name) !== undefined,
+      isLossHere,
     );
     for (const member of members) used.add(member);
     const whole =

@@ -2,7 +2,7 @@
  * Tables that trainers print, turned into lines of names and numbers: a header with rows below it (fastai, Ultralytics,
  * the notebooks of Hugging Face, xLearn, Vowpal Wabbit), and boxes of a name and a number a line (Stable-Baselines, Spinning Up).
  */
-import { roleByName } from './metric-roles.ts';
+import { isErrorMeasure, roleByName } from './metric-roles.ts';
 import { numberOfText } from './number-text.ts';
 
 /** Longer lines are no table. */
@@ -49,7 +49,7 @@ function cellsOf(text: string): string[] {
 }
 
 const isLoss = (name: string): boolean =>
-  /^(?:loss-like|eval_loss)$/.test(roleByName(name)) && !/\bcosts?\b/i.test(name);
+  (/^(?:loss-like|eval_loss)$/.test(roleByName(name)) && !/\bcosts?\b/i.test(name)) || isErrorMeasure(name);
 
 /** `Epoch gpu_mem box obj cls labels img_size`: YOLO's parts of the loss stand between the memory and the labels. */
 const isYolo = (cells: readonly string[]): boolean => /^gpu_mem$/i.test(cells[1] ?? '');
@@ -60,6 +60,9 @@ function yoloNames(cells: readonly string[]): string[] {
 
 /** `[ 10%      ]     3     0.61`: xLearn draws how far it is before a row, and a rule before its header. */
 const PROGRESS = /^\s*\[[-\s\d%]{3,20}\]\s+/;
+/** The first line of a dictionary that Python prints over several, one that goes on, and the last. */
+const DICT_FIRST = /^\{'([\w/. -]{1,80})': ([^{}[\]]{1,80}),$/;
+const DICT_ITEM = /^'([\w/. -]{1,80})': ([^{}[\]]{1,80})(?:,|(\}))$/;
 /** The second line of Vowpal Wabbit's header, whose names go over two lines. */
 const VOWPAL_HEADER = /^loss\s+last\s+counter\s+weight\s+label\s+predict\s+features$/;
 /** A row of Vowpal Wabbit's; with an `h` behind it the losses are of rows held out. */
@@ -83,6 +86,7 @@ export function tableReader(): TableReader {
   let isVowpal = false;
   let section = '';
   let box: string[] | undefined;
+  let dict: string[] | undefined;
   /** The last row that counted: a full bar is drawn once more when it is closed. */
   let lastFound: string | undefined;
   /** The last line that was not blank. */
@@ -103,17 +107,32 @@ export function tableReader(): TableReader {
     names.every((name, k) => !isLoss(name) || Number.isFinite(numberOfText(cells[k]!)));
 
   return {
-    isOpen: () => header !== undefined || box !== undefined || isVowpal,
+    isOpen: () => header !== undefined || box !== undefined || dict !== undefined || isVowpal,
     take(raw) {
       if (raw.length > LONGEST) return undefined;
       const text = raw
         .replace(/[│┃]/g, '|')
         .replace(PROGRESS, '')
-        .replace(/^\s{0,8}# (?=[A-Za-z])/, '')
+        .replace(/^\s{0,8}# {0,4}(?=[A-Za-z])/, '')
         .replace(SPACY_HEADER, 'epoch  step  ');
       const trimmed = text.trim();
       const heading = EVALUATION.test(before) ? `${before.toLowerCase()} ` : '';
       if (trimmed !== '') before = trimmed;
+      if (dict === undefined) {
+        const [, name, cell] = DICT_FIRST.exec(trimmed) ?? [];
+        if (name !== undefined) {
+          dict = [`${name}: ${cell}`];
+          return 'held';
+        }
+      } else {
+        const [, name, cell, end] = DICT_ITEM.exec(trimmed) ?? [];
+        const items = dict;
+        dict = name === undefined || end !== undefined || items.length >= MOST_ROWS ? undefined : items;
+        if (name !== undefined) {
+          items.push(`${name}: ${cell}`);
+          return end === undefined ? 'held' : items.join(', ');
+        }
+      }
       if (VOWPAL_HEADER.test(trimmed)) {
         isVowpal = true;
         return undefined;
@@ -153,7 +172,7 @@ export function tableReader(): TableReader {
         }
         if (found !== undefined) return found;
       }
-      if (text.includes(':') || text.includes('=') || !/loss|nll|ppl|perplexity|gpu_mem/i.test(text))
+      if (text.includes(':') || text.includes('=') || !/loss|nll|ppl|perplexity|gpu_mem|rmse/i.test(text))
         return undefined;
       // `Epoch batch      loss`: wide columns, with counters of one blank between them.
       const cells = cellsOf(text).flatMap((cell) => {

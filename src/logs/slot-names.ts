@@ -1,6 +1,7 @@
 /** What the slots of a printed line mean: which one counts, which ones are series, and under which names. */
+import { wordsOf } from '../model/words.ts';
 import { SLOT } from './line-scanner.ts';
-import { EVAL_WORDS, roleByName, TRAIN_WORDS, wordsOf } from './metric-roles.ts';
+import { EVAL_WORDS, roleByName, TRAIN_WORDS } from './metric-roles.ts';
 import { isAxisName } from './row-table.ts';
 
 /** A slot as text. */

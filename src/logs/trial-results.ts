@@ -1,8 +1,10 @@
 /**
- * The results that Ray prints of RLlib: `Result for PPO_CartPole-v0_0339b_00000:`, and below it YAML by two blanks further in.
+ * The results that Ray prints of its trials: `Result for PPO_CartPole-v0_0339b_00000:`, and below it YAML by two blanks further
+ * in; or, since Ray 2.7, `Trial train_0339b_00000 finished iteration 3 at …` and a box below it.
  * A result is a row, at its `training_iteration`, and a trial is a run. Nested names are joined with `.`, as in `result.json`.
  *
- * Source: ray/tune/trial.py (update_last_result), later progress_reporter.py; pretty_print of ray/tune/logger.
+ * Source: ray/tune/trial.py (update_last_result), later progress_reporter.py; pretty_print of ray/tune/logger;
+ * ray/tune/experimental/output.py.
  */
 import { nothingWaits, type Waiting } from '../bytes/lines.ts';
 import { roleByName } from './metric-roles.ts';
@@ -15,8 +17,23 @@ const AXIS = 'training_iteration';
 /** YAML writes these with a dot. */
 const NOT_FINITE = /^([-+]?)\.(?=(?:nan|inf)$)/i;
 
+const BOX_HEAD = /^(?:Trial (\S{1,200})|(Training)) finished iteration \d{1,12} at /;
+const BOX_LINE = /^[╭├│╰]/;
+
+/** The trial of a line that begins a result; undefined where it is none. */
+function headOf(text: string): { trial: string; isBox: boolean } | undefined {
+  if (text.startsWith('Result for ')) {
+    const trial = HEAD.exec(text)?.[1];
+    return trial === undefined ? undefined : { trial, isBox: false };
+  }
+  if (!text.startsWith('Tr')) return undefined;
+  const [, trial, training] = BOX_HEAD.exec(text) ?? [];
+  const name = trial ?? training;
+  return name === undefined ? undefined : { trial: name, isBox: true };
+}
+
 /** Whether a line begins a result. */
-export const isResultHead = (text: string): boolean => text.startsWith('Result for ') && HEAD.test(text);
+export const isResultHead = (text: string): boolean => headOf(text) !== undefined;
 
 const isLoss = (name: string): boolean => ['loss-like', 'eval_loss'].includes(roleByName(name));
 
@@ -24,6 +41,7 @@ interface Result {
   readonly table: RowTable;
   /** The line that it begins in. */
   readonly line: number;
+  readonly isBox: boolean;
   readonly waits: Waiting;
   /** The names that the lines stand below, with how far in they are. */
   readonly path: { readonly indent: number; readonly name: string }[];
@@ -83,16 +101,30 @@ export function trialResults(): TrialResults {
     isOpen: () => open !== undefined,
     end,
     take(text, line) {
-      const trial = text.startsWith('Result for ') ? HEAD.exec(text)?.[1] : undefined;
-      if (trial !== undefined) {
+      const head = headOf(text);
+      if (head !== undefined) {
         end();
+        const { trial, isBox } = head;
         const table = trials.get(trial) ?? rowTable();
         trials.set(trial, table);
-        open = { table, line, waits: nothingWaits(), path: [], empty: undefined };
+        open = { table, line, isBox, waits: nothingWaits(), path: [], empty: undefined };
         return open.waits;
       }
       if (open === undefined) return undefined;
       const { waits } = open;
+      if (open.isBox) {
+        if (!BOX_LINE.test(text)) {
+          end();
+          return undefined;
+        }
+        // A name without a value is none: `│ checkpoint_dir_name      │`.
+        const [name = '', cell, ...more] = text.slice(1).replace(/│\s*$/, '').trim().split(/\s+/, 3);
+        const isWhole = text.startsWith('│') && text.trimEnd().endsWith('│') && text.length > 2;
+        if (isWhole && cell !== undefined && more.length === 0) entry(open, 1, name, cell, line);
+        else if (isWhole && cell === undefined && isLoss(name)) entry(open, 1, name, '-', line);
+        else if (text.startsWith('╰')) end();
+        return waits;
+      }
       if (!text.startsWith('  ')) {
         end();
         return undefined;

@@ -11,8 +11,9 @@ const LEAST_SAMPLES = 4;
 const LONGEST_LINE = 400;
 const LONGEST_PATTERN = 400;
 
-/** A number that stands by itself: none of a time, a date, a version or a name. */
-const NUMBER = /(?<![\w.:/-])[-+]?(?:\d{1,20}(?:\.\d{0,20})?(?:e[-+]?\d{1,3})?|nan|inf)(?![\w:-]|\.\w)/gi;
+/** A number that stands by itself, or between a colon and a blank: none of a time, a date, a version or a name. */
+const NUMBER =
+  /(?<![\w./-]|[\d.]:)[-+]?(?:\d{1,20}(?:\.\d{0,20})?(?:e[-+]?\d{1,3})?|nan|inf)(?![\w-]|:\S|\.\w)/gi;
 const ANY_NUMBER = '[-+.\\w]+';
 /** A clock or a rate, or how much was done. */
 const NO_LOSS = /^(?:time|ms|secs?|eta|data|speed|mem|memory|lr|rate|progress|size|per)$/i;
@@ -96,7 +97,9 @@ function patternFor(samples: readonly string[]): { pattern: string; counts: bool
     // The end of a sentence is no part of a step.
     const number = k === step ? printed.replace(/\.$/, '') : printed;
     pattern += literal(text.slice(at, index));
-    pattern += k === loss ? `(?<loss>${ANY_NUMBER})` : k === step ? '(?<step>\\d+)' : ANY_NUMBER;
+    // A step may be printed as `1.000e+03`.
+    const counter = samples.every((_, row) => /^\d+\.?$/.test(rows[row]![k]![0])) ? '\\d+' : ANY_NUMBER;
+    pattern += k === loss ? `(?<loss>${ANY_NUMBER})` : k === step ? `(?<step>${counter})` : ANY_NUMBER;
     at = index! + number.length;
   }
   return pattern.length > LONGEST_PATTERN ? undefined : { pattern, counts: step !== undefined };

@@ -70,6 +70,10 @@ const UNTOLD: Readonly<Record<string, { readonly said: readonly string[]; readon
   fuxictr: { said: [''], why: ENDS_LINE },
   'kaldi-nnet3': { said: [''], why: PARTED_BY_BLANKS },
   'llm-foundry': { said: [''], why: ENDS_LINE },
+  'deepmd-lcurve': { said: [''], why: PARTED_BY_BLANKS },
+  easylm: { said: [''], why: 'Python prints no dictionary that lacks a value' },
+  'epochs-of-several-lines': { said: [''], why: ENDS_LINE },
+  'rsl-rl': { said: [''], why: ENDS_LINE },
   mlperf: {
     said: ANY,
     why: 'an object with a bare word or nothing for its value is no JSON, and its line other text',

@@ -37,6 +37,37 @@ it('trials that take turns are runs, and one that is lost is none of the other',
   expect(runs.map(({ attempts }) => attempts.length)).toEqual([1, 1]);
 });
 
+it('trials that print boxes are runs too, and a number that is cut is none', async () => {
+  const box = (trial: string, step: number, loss: string): string =>
+    [
+      `Trial ${trial} finished iteration ${step} at 2026-11-27 10:09:42. Total running time: 3s`,
+      `╭${'─'.repeat(40)}╮`,
+      `│ Trial ${trial} result             │`,
+      `├${'─'.repeat(40)}┤`,
+      '│ checkpoint_dir_name                    │',
+      `│ training_iteration ${String(step).padStart(19)} │`,
+      `│ loss ${loss.padStart(33)} │`,
+      `╰${'─'.repeat(40)}╯`,
+      '',
+      '',
+    ].join('\n');
+  const text = Array.from({ length: 40 }, (_, k) =>
+    [
+      box('f_00000', k + 1, `${10 - 0.1 * k}`),
+      box('f_00001', k + 1, k < 25 ? `${10 - 0.1 * k}` : 'nan'),
+    ].join(''),
+  ).join('');
+  const { runs, account } = await read(text);
+  expect(unaccounted(account)).toBe(0);
+  expect(account.lost).toEqual([]);
+  expect(runs.map((run) => [run.id, judgeRun(run).verdict])).toEqual([
+    [expect.stringContaining('f_00000'), expect.objectContaining({ class: 'healthy' })],
+    [expect.stringContaining('f_00001'), expect.objectContaining({ class: 'non-finite', onsetStep: 26 })],
+  ]);
+  const cut = await read(box('f', 1, '10') + box('f', 2, '123.5').split('.5')[0]!);
+  expect(cut.runs[0]!.series.find(({ name }) => name === 'loss')!.value).toEqual(Float64Array.of(10));
+});
+
 it('a result without its iteration is torn; one that lacks no more than its last line is whole', async () => {
   const at = TEXT.lastIndexOf('  timesteps_total');
   const torn = await read(TEXT.slice(0, at));

@@ -1,0 +1,11 @@
+/** The words of a name that was logged. */
+
+/** Between the words of `trainLoss`, `valAUC`, `CELoss` and `LossPi`, not within `mIoU`. */
+const HUMP = /(?<=[a-z]{2})(?=[A-Z][A-Za-z]{2})|(?<=[A-Z\d])(?=Loss)|(?<=(?:^|[^A-Za-z])Loss)(?=[A-Z])/;
+
+/** `train/ctr_loss`, `train.ctr-loss`, `trainCtrLoss` and "train ctr loss" are the same words. */
+export const wordsOf = (name: string): string[] =>
+  name
+    .split(HUMP)
+    .flatMap((part) => part.toLowerCase().split(/[\s/._:|-]+/))
+    .filter((word) => word !== '');
