@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from clippy_diag.loops import least
+from clippy_diag.loops import least, whole_block
 from clippy_diag.rules import NONE, clipping_words, label_of, parse_rules, recorded_rules, rule_members, rules_of
 
 NORM, AGC = ("global-norm", {"maxNorm": 1.0}), ("agc", {"clipping": 0.01})
@@ -94,3 +94,18 @@ def test_factors_of_several_rules_are_multiplied_tensor_by_tensor():
     assert least([[(0.4, "a", 2), (0.3, "b", 7)], [(0.5, "a", 9), (1.0, "b", 0)]]) == (0.2, "a", 2)
     factor, tensor, index = least([[(0.1, "a", 2), (math.nan, "b", 7)]])
     assert math.isnan(factor) and (tensor, index) == ("b", 7)
+
+
+@pytest.mark.parametrize(
+    "unlike, whole",
+    [
+        ([20, 21, 22, 23, 25, 26, 27], list(range(20, 28))),
+        ([5, 40], [5, 40]),
+        ([], []),
+        ([2, 4, 6], [2, 3, 4, 5, 6]),
+        ([0, 1, 2, 6, 8], list(range(9))),
+        ([*range(134, 142), 145], [*range(134, 142), 145]),
+    ],
+)
+def test_gaps_between_stretches_of_unlike_batches_are_filled_as_the_command_line_does(unlike, whole):
+    assert whole_block(unlike) == whole

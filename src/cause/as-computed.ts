@@ -1,7 +1,8 @@
 /** The run trained again as it was: what it shows where it stays well and the record does not. */
 import type { Capture } from '../captures/read.ts';
-import { endLevel } from '../incidents/losses.ts';
+import { endLevel, judgeLosses } from '../incidents/losses.ts';
 import type { Remedy } from '../model/cause.ts';
+import type { ArmEnd } from '../replay/arm-end.ts';
 import type { Training } from '../replay/closed-loop.ts';
 import type { Prepared } from '../replay/follow.ts';
 import { HOLDS, HURT } from '../replay/outcome.ts';
@@ -12,7 +13,7 @@ import { untried } from './remedies.ts';
 import { endText, type RemedyContext, type Tried } from './tried.ts';
 
 /**
- * What the baseline tells: it takes the recorded batches and rates in float32 and carries the optimizer's state on. Where it is well
+ * What the baseline tells, whose end is given: it takes the recorded batches and rates in float32 and carries the optimizer's state on. Where it is well
  * and the record is not, no arm says anything of the cause.
  */
 export function unrecordedIn(
@@ -21,8 +22,12 @@ export function unrecordedIn(
   { tensors }: Prepared,
   { loss }: Observed,
   onset: number,
-  holds: boolean,
+  { outcome }: Pick<ArmEnd, 'outcome'>,
+  history: readonly number[],
 ): Unrecorded | null {
+  // With too few clean steps to judge an end, its own losses tell whether anything happens.
+  const calm = outcome === null && judgeLosses(baseline.loss, history).incident === null;
+  const holds = outcome === 'holds' || calm;
   const departs = steps.findIndex(({ step }) => step === check.departsAt);
   const lost = loss.some((value, i) => steps[i]!.loss !== null && !Number.isFinite(value));
   const before = loss.slice(Math.max(0, onset - 20), onset).filter(Number.isFinite);

@@ -104,6 +104,7 @@ const lostState = (statement: string, step: number | null): Change => ({
  * @param lost step before which the optimizer's state is that of a beginning; null where it is not
  * @param until position of the first harmful step, or of the onset where there is none
  * @param references null without a model
+ * @param onset position of the onset
  */
 export function changesBy(
   until: number,
@@ -111,6 +112,7 @@ export function changesBy(
   references: References | null,
   skipped: readonly number[],
   lost: number | null,
+  onset = until,
 ): Change[] {
   const { steps } = observed;
   const changes: Change[] = [];
@@ -145,7 +147,8 @@ export function changesBy(
         at: { step: steps[risen.from]!, batchStep: null },
       },
     });
-  const unlike = references === null ? [] : unlikeBy(references, until);
+  // The loss on reference batches may have wavered a step before: what broke the run is not later than the onset.
+  const unlike = references === null ? [] : unlikeBy(references, until, Math.max(until, onset));
   const [news] = unlike;
   if (references !== null && news !== undefined) {
     const { usual } = references;
@@ -159,7 +162,7 @@ export function changesBy(
       size: Number.isFinite(worst.loss) ? worst.loss / middle : Number.POSITIVE_INFINITY,
       evidence: {
         id: 'batches-unlike',
-        statement: `at the weights of step ${steps[references.at]} the batch of step ${steps[worst.index]} has the loss ${formatNumber(worst.loss)}, batches before it up to ${formatNumber(usual![1])}; ${unlikeWords(references, steps)}`,
+        statement: `at the weights of step ${steps[references.at]} the batch of step ${steps[worst.index]} has the loss ${formatNumber(worst.loss)}, where up to ${formatNumber(usual![1])} is usual; ${unlikeWords(references, steps)}`,
         value: worst.loss,
         unit: 'loss',
         usual,
@@ -216,9 +219,9 @@ export function changesBy(
   return changes;
 }
 
-/** The unlike batches that steps by `until` were taken on, no more than ten before it. */
-const unlikeBy = ({ unlike, later }: References, until: number) =>
-  later.filter(({ index }) => unlike.has(index) && index <= until && index >= until - WINDOW);
+/** The unlike batches that steps by `last` were taken on, no more than ten before `until`. */
+const unlikeBy = ({ unlike, later }: References, until: number, last: number) =>
+  later.filter(({ index }) => unlike.has(index) && index <= last && index >= until - WINDOW);
 
 /** Batches after the unlike ones that it takes to say that they are over. */
 const USUAL_AGAIN = 4;

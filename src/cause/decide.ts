@@ -50,6 +50,8 @@ export function decideCause(input: DecideInput): Cause {
   const { steps } = observed;
   const until = references?.harmful ?? onset;
   const held = new Set(arms.filter(({ shows }) => shows).map(({ undoes }) => undoes));
+  const between = rateBetween(input, until);
+  if (between !== null) held.add('learning-rate');
   const judged = arms.some(({ outcome }) => outcome !== null);
   const bySize = [...changes].sort((a, b) => b.size - a.size);
   const shown = bySize.filter(({ trigger }) => held.has(trigger));
@@ -107,7 +109,7 @@ export function decideCause(input: DecideInput): Cause {
     return made(
       first.trigger,
       confidence,
-      `${first.evidence.statement}; ${UNDONE[first.trigger]}`,
+      `${first.evidence.statement}; ${first.trigger === 'learning-rate' && between !== null ? `at ${between} times the learning rate, more than before it rose, the run stays well` : UNDONE[first.trigger]}`,
       others(shown),
     );
   const precision = bySize.find(({ trigger }) => trigger === 'precision');
@@ -152,6 +154,23 @@ export function decideCause(input: DecideInput): Cause {
   );
 }
 
+/**
+ * Factor of a lower rate that holds and is still above that of before a rise, where at the rate of before nothing is learnt or nobody
+ * can tell: taking back a part of the rise is enough. null where none is.
+ */
+function rateBetween({ observed, changes, arms }: DecideInput, until: number): number | null {
+  const { learningRate } = observed;
+  const rise = changes.find(({ trigger }) => trigger === 'learning-rate');
+  const whole = arms.find(({ undoes }) => undoes === 'learning-rate');
+  if (rise === undefined || (whole?.outcome ?? 'frozen') !== 'frozen') return null;
+  const before = learningRate[rise.from]! / rise.size;
+  const held = arms.find(
+    ({ undoes, shows, learningRateFactor }) =>
+      undoes === 'sharpness' && shows && learningRateFactor! * learningRate[until]! > before,
+  );
+  return held?.learningRateFactor ?? null;
+}
+
 const UNDONE: Readonly<Record<Change['trigger'], string>> = {
   data: 'without these batches the run stays well',
   'learning-rate': 'at the earlier learning rate the run stays well',
@@ -174,7 +193,7 @@ type Made = (trigger: Trigger, confidence: Cause['confidence'], statement: strin
 
 /** What changed lies before the first recorded step and is none of what was compared: the steps are too long for the loss as it is. */
 function fromShorterSteps(
-  { label, first, ofRun, end, recordedEnd }: ShorterSteps,
+  { label, first, level, ofRun, end, recordedEnd }: ShorterSteps,
   [step]: readonly number[],
   made: Made,
 ): Cause {
@@ -185,7 +204,7 @@ function fromShorterSteps(
   return made(
     'sharpness',
     'likely',
-    `${same}; with ${label} the same batches do no harm: the loss on reference batches is ${formatNumber(first)} at step ${step} and ${formatNumber(end)} at the end; without that it ends at ${formatNumber(recordedEnd)}${back}`,
+    `${same}; with ${label} the same batches do no harm: the loss on reference batches is ${formatNumber(first)} at step ${step} and ${formatNumber(end)} at the end${level > first ? `, where ${formatNumber(level)} was usual in the log` : ''}; without that it ends at ${formatNumber(recordedEnd)}${back}`,
   );
 }
 
@@ -247,7 +266,7 @@ function evidenceOf({ onset, observed, references, changes }: DecideInput, until
     if (near !== undefined)
       add(
         'batch-at-older-state',
-        `the batch of step ${steps[onset]} has the loss ${older.map(({ index, loss: found }) => `${formatNumber(found)} at the weights of step ${steps[index]}`).join(', ')}${usual === null ? '' : `; batches before have up to ${formatNumber(usual[1])}`}`,
+        `the batch of step ${steps[onset]} has the loss ${older.map(({ index, loss: found }) => `${formatNumber(found)} at the weights of step ${steps[index]}`).join(', ')}${usual === null ? '' : `, where up to ${formatNumber(usual[1])} is usual`}`,
         near.loss,
         'loss',
         usual,

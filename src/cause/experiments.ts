@@ -99,6 +99,7 @@ export async function runExperiments(options: ExperimentOptions): Promise<Experi
     references,
     capture.manifest.skipped,
     emptyState(capture, prepared),
+    onset,
   );
   const planned = references === null ? [] : planArms(observed, references, changes, until);
 
@@ -132,10 +133,11 @@ export async function runExperiments(options: ExperimentOptions): Promise<Experi
   );
 
   const from = references === null ? onset : harmFrom(references, onset);
+  const history = lossesBefore(capture);
   const endOf =
     references === null || armed === null || !follows
       ? notJudged
-      : endsBeside(armed.baseline, references, onset, lossesBefore(capture));
+      : endsBeside(armed.baseline, references, onset, history);
   const endOfArm = (trace: ClosedLoopTrace, { training: { skip }, order }: PlannedArm): ArmEnd =>
     endOf(trace, skip, order === undefined ? references?.unlike : new Set());
   const arms =
@@ -155,7 +157,9 @@ export async function runExperiments(options: ExperimentOptions): Promise<Experi
   ];
   const without = armed === null ? NOT_TRAINED : endOf(armed.baseline);
   const back = without.outcome === 'holds';
-  const unrecorded = follows ? unrecordedIn(armed, capture, prepared, observed, onset, back) : null;
+  const unrecorded = follows
+    ? unrecordedIn(armed, capture, prepared, observed, onset, without, history)
+    : null;
   const shorter =
     references === null || armed === null || !follows
       ? null

@@ -42,6 +42,7 @@ export function causeOfLoops(
     references,
     capture.manifest.skipped,
     emptyState(capture, prepared),
+    onset,
   );
   const arms = armed.flatMap((entry) => {
     const planned = plannedOf(entry.arm, changes);

@@ -86,7 +86,9 @@ export function planArms(
       learningRateFactor: 1 / rate.size,
     });
   }
-  const first = Math.min(until, ...changes.map(({ from }) => from));
+  // Without a level before, any step up to the onset may have done the harm.
+  const from = references.level === null ? 0 : until;
+  const first = Math.min(from, ...changes.map((change) => change.from));
   for (const factor of LOWER)
     planned.push({
       arm: { kind: 'learning-rate', factor },

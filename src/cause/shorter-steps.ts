@@ -5,9 +5,10 @@
  */
 import { endLevel } from '../incidents/losses.ts';
 import { isRaised, usualRange } from '../incidents/unlike.ts';
+import { medianOf } from '../model/order-statistics.ts';
 import type { ReplayArm } from '../model/replay.ts';
 import { type Ended, HURT, outcomeOf } from '../replay/outcome.ts';
-import type { References } from '../replay/reference.ts';
+import { LEAST_STATES, type References } from '../replay/reference.ts';
 import type { RuleChoice } from '../rules/choice.ts';
 import { raisedRate } from './changes.ts';
 import type { Observed } from './observe.ts';
@@ -30,6 +31,8 @@ export interface ShorterSteps {
   readonly label: string;
   /** Loss on the reference batches at the first recorded state, at the end of this training, and at the recorded end. */
   readonly first: number;
+  /** What it is held against: that loss, or the median of the logged ones where that is higher. */
+  readonly level: number;
   /** Whether that is the first of the run. */
   readonly ofRun: boolean;
   readonly end: number;
@@ -72,10 +75,14 @@ export function shorterSteps(
 ): ShorterSteps | null {
   const first = references.loss[0]!;
   const recordedEnd = endLevel(references.loss);
-  const harmed = !(recordedEnd <= HURT * first);
+  // One state of a noisy run may be a lucky one; its losses as logged are what was usual.
+  const logged = before.loss.filter(Number.isFinite);
+  const level =
+    beginsTheRun(observed) || logged.length < LEAST_STATES ? first : Math.max(first, medianOf(logged));
+  const harmed = !(recordedEnd <= HURT * level);
   if (references.level !== null || !harmed || !goesOnAsBefore(before, observed, references, onset))
     return null;
-  const asBegun = { ...references, level: first };
+  const asBegun = { ...references, level };
   const held = tries.find((one) => outcomeOf(one, asBegun, usual, onset) === 'holds');
   return held === undefined
     ? null
@@ -83,6 +90,7 @@ export function shorterSteps(
         by: held.by,
         label: held.label,
         first,
+        level,
         ofRun: beginsTheRun(observed),
         end: endLevel(held.referenceLoss),
         recordedEnd,

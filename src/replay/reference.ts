@@ -5,6 +5,7 @@
 import { join } from 'node:path';
 import type { Batch } from '../autodiff/objective.ts';
 import type { MatchedObjective } from '../autodiff/open-objective.ts';
+import { lossesBefore } from '../captures/as-run.ts';
 import type { Capture } from '../captures/read.ts';
 import { isRaised, usualRange } from '../incidents/unlike.ts';
 import { located } from '../model/errors.ts';
@@ -25,7 +26,7 @@ export interface References {
   readonly at: number;
   /** Losses, at that state, of the batches from it on. */
   readonly later: readonly BatchLoss[];
-  /** What is usual of a batch's loss there; null where fewer than four came before. */
+  /** What is usual of a batch's loss there, and was of new ones in the steps before; null where fewer than four came before. */
   readonly usual: readonly [number, number] | null;
   /** Positions of the batches whose loss there is above it. */
   readonly unlike: ReadonlySet<number>;
@@ -113,7 +114,9 @@ export async function lookAtReferences(given: ReferenceOptions): Promise<Referen
   const earlier: number[] = [];
   for (let index = Math.max(0, at - USUAL); index < at; index++)
     earlier.push(await lossAt(at, [await options.batch(index)]));
-  const usual = usualRange(earlier);
+  // The weights were trained on these batches: what a batch that is new has, the losses of the run itself tell.
+  const asNew = [...lossesBefore(capture), ...steps.slice(0, at).map(({ loss }) => loss ?? Number.NaN)];
+  const usual = usualRange([...earlier, ...asNew.slice(-USUAL)]);
   const unlike = wholeBlock(later.filter(({ loss }) => isRaised(loss, usual)).map(({ index }) => index));
 
   const clean = steps.map((_, index) => index).filter((index) => !unlike.has(index));
@@ -191,19 +194,24 @@ export function levelBefore(loss: readonly number[], until: number): number | nu
 }
 
 /**
- * Positions of unlike batches, with those between them where more than half of a stretch is unlike: of bad data that comes for a
- * while some batches happen to look like those before.
+ * Positions of unlike batches, with those between two stretches of them that are no shorter than the gap: of bad data that comes for
+ * a while some batches happen to look like those before. A lone batch long after them fills nothing.
  */
 export function wholeBlock(unlike: readonly number[]): ReadonlySet<number> {
-  const whole = new Set(unlike);
-  for (const [k, first] of unlike.entries())
-    for (let last = unlike.length - 1; last > k; last--) {
-      const length = unlike[last]! - first + 1;
-      if (2 * (last - k + 1) <= length) continue;
-      for (let index = first; index < unlike[last]!; index++) whole.add(index);
-      break;
+  const stretches: [number, number][] = [];
+  for (const index of unlike) {
+    stretches.push([index, index]);
+    // What was joined is longer and may reach the one before it.
+    for (let k = stretches.length - 1; k > 0; k--) {
+      const [before, after] = [stretches[k - 1]!, stretches[k]!];
+      const gap = after[0] - before[1] - 1;
+      if (gap > Math.min(before[1] - before[0], after[1] - after[0]) + 1) break;
+      stretches.splice(k - 1, 2, [before[0], after[1]]);
     }
-  return whole;
+  }
+  return new Set(
+    stretches.flatMap(([first, last]) => Array.from({ length: last - first + 1 }, (_, k) => first + k)),
+  );
 }
 
 /** At most four of many, evenly spread, the first and the last included. */

@@ -5,6 +5,7 @@ import { join } from 'node:path';
 import type * as Tf from '@tensorflow/tfjs-core';
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
+import { unrecordedIn } from '../../src/cause/as-computed.ts';
 import { changesBy, raisedRate } from '../../src/cause/changes.ts';
 import { type DecideInput, decideCause } from '../../src/cause/decide.ts';
 import { causeFromLog, NO_CAUSE, suggestionFor, withLog } from '../../src/cause/from-log.ts';
@@ -42,12 +43,18 @@ describe('usual', () => {
   });
 });
 
-it('a stretch of which more than half is unlike is unlike as a whole, and a lone batch stays alone', () => {
+it('a gap between two stretches that are no shorter is filled, and a lone batch stays alone', () => {
   expect([...wholeBlock([20, 21, 22, 23, 25, 26, 27])].sort((a, b) => a - b)).toEqual([
     20, 21, 22, 23, 24, 25, 26, 27,
   ]);
   expect([...wholeBlock([5, 40])]).toEqual([5, 40]);
   expect([...wholeBlock([])]).toEqual([]);
+  // Every other one; and what is joined is long enough for what comes before it.
+  expect([...wholeBlock([2, 4, 6])]).toEqual([2, 3, 4, 5, 6]);
+  expect([...wholeBlock([0, 1, 2, 6, 8])]).toEqual([0, 1, 2, 3, 4, 5, 6, 7, 8]);
+  // Eight bad batches, and a good one four later that happens to be a little above what is usual.
+  const bad = [134, 135, 136, 137, 138, 139, 140, 141];
+  expect([...wholeBlock([...bad, 145])]).toEqual([...bad, 145]);
 });
 
 describe('the first harmful step', () => {
@@ -421,10 +428,19 @@ describe('an incident right after the first recorded step', () => {
       by,
       label: 'second',
       first: 1,
+      level: 1,
       ofRun: false,
       end: 1.2,
       recordedEnd: 99,
     });
+  });
+  it('of a noisy run the logged losses are what was usual, not the one state that was recorded', () => {
+    const noisy = { ...before, loss: [0.9, 2, 1.8, 2.2, 0.8, 2, 1.9, 2.1] };
+    expect(told({ tries: [ending(2)] })).toBeNull();
+    expect(told({ before: noisy, tries: [ending(2)] })).toMatchObject({ first: 1, level: 1.95, end: 2 });
+    expect(told({ before: noisy, tries: [ending(3)] })).toBeNull();
+    // The logged losses of the run alone would be no harm.
+    expect(told({ before: noisy, references: references({ loss: flat(2.5) }) })).toBeNull();
   });
   it('the cause is then sharpness, likely; a change that was seen comes first', () => {
     const input = {
@@ -628,6 +644,20 @@ describe('batches that are unlike those before', () => {
     expect(data).toHaveLength(1);
     return data[0]!;
   };
+  it('lower rates begin with the first recorded step where no level before is known', () => {
+    const lowered = (level: number | null) =>
+      planArms(observed, { ...references([]), level }, [], 20)
+        .filter(({ undoes }) => undoes === 'sharpness')
+        .map(({ training }) => [0, 19, 20].map((index) => training.rate!(index)));
+    expect(lowered(1)).toEqual([
+      [1, 1, 0.5],
+      [1, 1, 0.1],
+    ]);
+    expect(lowered(null)).toEqual([
+      [0.5, 0.5, 0.5],
+      [0.1, 0.1, 0.1],
+    ]);
+  });
   it('have earlier ones in their place where the last twenty recorded ones are, and are left out else', () => {
     for (const left of [[20], from(20, 43), from(26), [...from(20, 30), ...from(32)]])
       expect(armFor(left).arm).toEqual({ kind: 'skip-batches', steps: left.map((i) => 100 + i) });
@@ -662,12 +692,95 @@ describe('batches that are unlike those before', () => {
   });
 });
 
+describe('a rate that rose so far that nothing is learnt at the one of before', () => {
+  const steps = Array.from({ length: 60 }, (_, i) => i);
+  const ones = steps.map(() => 1);
+  const observed = (times: number) => ({
+    ...{ steps, batchIds: [], loss: ones, gradientNorm: ones, updateNorm: ones, surprise: [] },
+    // A warm-up: from 0.1 at step 5 to `times` as much at step 25.
+    learningRate: steps.map((i) => 0.1 * times ** (Math.min(20, Math.max(0, i - 5)) / 20)),
+    ...{ effectiveRate: [], mismatches: [], tensors: [] },
+  });
+  const references: References = {
+    ...{ at: 20, later: [], usual: [0, 1], unlike: new Set(), onsetBatch: [], before: [0], after: [40] },
+    ...{ batches: [], loss: ones, harmful: 25, highest: 1, level: 1 },
+  };
+  const decided = (times: number, before: ArmOutcome | null, tenth: ArmOutcome) => {
+    const seen = observed(times);
+    const changes = changesBy(25, seen, references, [], null);
+    expect(changes.map(({ trigger, gradual }) => [trigger, gradual])).toEqual([['learning-rate', true]]);
+    const ends = new Map<unknown, ArmOutcome | null>([
+      [undefined, before],
+      [0.1, tenth],
+    ]);
+    return decideCause({
+      ...{
+        onset: 25,
+        observed: seen,
+        references,
+        hasModel: true,
+        changes,
+        cameBack: false,
+        ruleHolds: false,
+      },
+      ...{ shorter: null, unrecorded: null },
+      arms: planArms(seen, references, changes, 25).map(({ training: _, ...plan }) => {
+        const rate = plan.undoes === 'learning-rate' || plan.undoes === 'sharpness';
+        const outcome = rate && ends.has(plan.arm.factor) ? ends.get(plan.arm.factor)! : 'lost';
+        return { ...plan, outcome, finalLoss: 1, shows: outcome === 'holds' };
+      }),
+    });
+  };
+  it('is the cause where a rate between the two holds', () => {
+    expect(decided(150, 'frozen', 'holds')).toMatchObject({ trigger: 'learning-rate', confidence: 'shown' });
+    expect(decided(150, 'frozen', 'holds').statement).toMatch(
+      /; at 0\.1 times the learning rate, more than before it rose, the run stays well$/,
+    );
+  });
+  it('is none where what holds is less than the rate of before, or that rate holds nothing', () => {
+    expect(decided(8, 'frozen', 'holds').trigger).toBe('sharpness');
+    expect(decided(150, 'lost', 'holds').trigger).toBe('sharpness');
+    expect(decided(150, 'frozen', 'lost').trigger).toBe('none-found');
+  });
+});
+
+describe('a run that stays well where it is trained again with the state carried on', () => {
+  const STEPS = 60;
+  const at = (value: (i: number) => number) => Array.from({ length: STEPS }, (_, i) => value(i));
+  const wave = (i: number) => 1 + 0.02 * Math.sin(i);
+  const harmed = at((i) => wave(i) * (i >= 20 ? 8 : 1));
+  const asked = (baseline: readonly number[], outcome: ArmOutcome | null, departs = 112) =>
+    unrecordedIn(
+      { baseline: { loss: baseline }, check: { departsAt: departs } } as never,
+      { steps: at((i) => i).map((i) => ({ step: 100 + i, loss: harmed[i]! })) } as never,
+      { tensors: [{ slots: { v: new Float64Array(1) } }] } as never,
+      { loss: harmed } as never,
+      20,
+      { outcome },
+      [],
+    );
+  it('has lost the state, though too few clean steps were recorded to judge its end', () => {
+    expect(asked(at(wave), null)).toEqual({ trigger: 'optimizer-state', at: 11 });
+    expect(asked(at(wave), 'holds')).toEqual({ trigger: 'optimizer-state', at: 11 });
+  });
+  it('has not where it is harmed too, or parts from the record after the onset only', () => {
+    expect(asked(harmed, null)).toBeNull();
+    expect(asked(at(wave), 'lost')).toBeNull();
+    expect(asked(at(wave), null, 125)).toBeNull();
+  });
+});
+
 /** What had changed by step 10 of twelve, of which the batches of steps 9 and 10 have these losses at the weights of step 5. */
-function changedBy10(later: readonly number[], learningRate: (step: number) => number = () => 0.1) {
+function changedBy10(
+  later: readonly number[],
+  learningRate: (step: number) => number = () => 0.1,
+  harmful = 10,
+  onset = harmful,
+) {
   const steps = Array.from({ length: Math.max(12, 9 + later.length) }, (_, i) => i);
   const ones = steps.map(() => 1);
   return changesBy(
-    10,
+    harmful,
     {
       steps,
       batchIds: [],
@@ -690,14 +803,21 @@ function changedBy10(later: readonly number[], learningRate: (step: number) => n
       after: [],
       batches: [],
       loss: [],
-      harmful: 10,
+      harmful,
       highest: 1,
       level: 1,
     },
     [],
     null,
+    onset,
   );
 }
+
+it('an unlike batch counts up to the onset, though the reference loss wavered a step before it', () => {
+  expect(changedBy10([30], undefined, 8).map(({ trigger }) => trigger)).toEqual([]);
+  expect(changedBy10([30], undefined, 8, 9).map(({ trigger }) => trigger)).toEqual(['data']);
+  expect(changedBy10([0.5, 30], undefined, 8, 9).map(({ trigger }) => trigger)).toEqual([]);
+});
 
 it('the update of the harmful step is told by tensor, the longest first, each against its own past', () => {
   const steps = Array.from({ length: 40 }, (_, i) => i);

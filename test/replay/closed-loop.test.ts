@@ -185,6 +185,19 @@ it('checkBaseline: missing losses, NaN on both sides, the first departure', () =
   });
 });
 
+it('checkBaseline: where the loss explodes its rounding may too, by as much, and to no more than 1 %', () => {
+  // SGD at ten times its limit, recorded by another framework: 24053 and 24050 are the same step.
+  const exploding = [5.692, 399.1, 24053];
+  const check = (computed: readonly number[]) => checkBaseline(computed, exploding, [138, 139, 140], 2);
+  expect(check([5.692, 399.1, 24050])).toMatchObject({ follows: true, departsAt: null });
+  // At half of the rate, and another model: neither is rounding.
+  expect(check([5.692, 150, 900])).toMatchObject({ follows: false });
+  expect(check([5.7, 399.1, 24053])).toMatchObject({ follows: false });
+  expect(check([5.692, 399.1, 24400])).toMatchObject({ follows: false });
+  const calm = [5.692, 5.6, 5.5];
+  expect(checkBaseline([5.692, 5.601, 5.5], calm, [138, 139, 140], 2)).toMatchObject({ follows: false });
+});
+
 it('checkBaseline: the losses up to the onset are checked, after it rounding grows', () => {
   const recorded = [1, 2, 40, 9000, 1e6];
   const computed = [1, 2, 40, 9100, 1.2e6];

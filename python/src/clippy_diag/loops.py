@@ -15,6 +15,8 @@ from .rules import Rules, label_of, recorded_rules, rule_members, rules_of
 TOLERANCE, FIRST_STEPS = 1e-4, 5
 #: Clean steps after an incident that say whether a training holds, as `clippy-diag` has it.
 LEAST_AFTER = 20
+#: Losses of the run before an incident that say what a new batch has.
+USUAL = 20
 
 
 class ClosedLoopMismatch(RuntimeError):
@@ -341,12 +343,17 @@ def _rates(entry: Mapping[str, Any]) -> list[float]:
 
 def _onset(capture: Capture) -> int | None:
     """The first step of the worst incident that begins in the recorded steps, or None."""
-    first = capture.steps[0]["step"]
-    history = capture.manifest.get("history") or {"steps": [], "loss": []}
-    before = [loss for step, loss in zip(history["steps"], history["loss"]) if step < first]
-    losses = [number_back(loss) for loss in before] + [number_back(entry["loss"]) for entry in capture.steps]
+    before = _before(capture)
+    losses = before + [number_back(entry["loss"]) for entry in capture.steps]
     leading = worst([one for one in judge_losses(losses) if one.onset >= len(before)])
     return None if leading is None else int(capture.steps[leading.onset - len(before)]["step"])
+
+
+def _before(capture: Capture) -> list[float]:
+    """Losses of the run before the first recorded step."""
+    first = capture.steps[0]["step"]
+    history = capture.manifest.get("history") or {"steps": [], "loss": []}
+    return [number_back(loss) for step, loss in zip(history["steps"], history["loss"]) if step < first]
 
 
 def _references(capture: Capture, onset: int | None, unlike: Sequence[int]) -> list[int]:
@@ -372,22 +379,32 @@ def _batch_losses(capture: Capture, trainer: Trainer) -> list[float]:
 
 def _unlike(capture: Capture, at_start: Sequence[float], onset: int | None) -> list[int]:
     """Steps from near the onset on whose batch has, at the parameters from before, a loss above what is usual: the range of those
-    before, widened by half of it. Where more than half of a stretch is unlike, all of it is."""
+    before and of the run's own last losses, widened by half of it. A gap between two stretches that are no shorter is filled."""
     if onset is None:
         return []
     steps = [entry["step"] for entry in capture.steps]
-    usual = [loss for step, loss in zip(steps, at_start) if step < onset - 1 and math.isfinite(loss)]
+    own = [number_back(entry["loss"]) for entry in capture.steps if entry["step"] < onset - 1]
+    known = [loss for step, loss in zip(steps, at_start) if step < onset - 1] + (_before(capture) + own)[-USUAL:]
+    usual = [loss for loss in known if math.isfinite(loss)]
     if len(usual) < 4:
         return []
     limit = max(usual) + (max(usual) - min(usual)) / 2
     found = [k for k, (step, loss) in enumerate(zip(steps, at_start)) if step >= onset - 1 and not loss <= limit]
-    whole = set(found)
-    for k, first in enumerate(found):
-        for last in range(len(found) - 1, k, -1):
-            if 2 * (last - k + 1) > found[last] - first + 1:
-                whole.update(range(first, found[last]))
+    return [steps[k] for k in whole_block(found)]
+
+
+def whole_block(unlike: Sequence[int]) -> list[int]:
+    """Positions, with those between two stretches of them that are no shorter than the gap: of bad data that comes for a while
+    some batches happen to look like those before. A lone batch long after them fills nothing."""
+    stretches: list[tuple[int, int]] = []
+    for index in unlike:
+        stretches.append((index, index))
+        while len(stretches) > 1:
+            (first, last), (begin, end) = stretches[-2:]
+            if begin - last - 1 > min(last - first, end - begin) + 1:
                 break
-    return [steps[k] for k in sorted(whole)]
+            stretches[-2:] = [(first, end)]
+    return [k for first, last in stretches for k in range(first, last + 1)]
 
 
 def _has_batch(capture: Capture, entry: Mapping[str, Any]) -> bool:

@@ -1,0 +1,44 @@
+/** Which batches of a capture are unlike those before: held against what new batches had, not only those that were trained on. */
+import { join } from 'node:path';
+import { expect, it } from 'vitest';
+import { type Capture, openCapture } from '../../src/captures/read.ts';
+import { captureBatch, openCaptureModel } from '../../src/measure/point.ts';
+import { prepareReplay } from '../../src/replay/from-capture.ts';
+import { lookAtReferences } from '../../src/replay/reference.ts';
+import { projectRoot } from '../support/shared-data.ts';
+
+/** @param before logged and recorded losses before the incident, times the recorded ones */
+async function unlikeOf(before: number) {
+  const opened = await openCapture(join(projectRoot, 'fixtures', 'incident', 'capture'));
+  const onset = opened.steps.findIndex(({ step }) => step === 400);
+  const capture: Capture = {
+    ...opened,
+    steps: opened.steps.map((step, i) => (i < onset ? { ...step, loss: step.loss! * before } : step)),
+  };
+  const model = await openCaptureModel(capture, undefined, {});
+  try {
+    const found = await lookAtReferences({
+      capture,
+      prepared: await prepareReplay(capture, 'float32'),
+      model,
+      onset,
+      batch: (index) => captureBatch(capture, index),
+    });
+    const steps = [...found!.unlike].map((index) => capture.steps[index]!.step);
+    return { steps: steps.sort((a, b) => a - b), high: found!.usual![1] };
+  } finally {
+    await model.objective.close();
+  }
+}
+
+it('of the incident the eight that were put in, whatever smaller losses came before', async () => {
+  const { steps, high } = await unlikeOf(1);
+  expect(steps).toEqual([400, 401, 402, 403, 404, 405, 406, 407]);
+  expect(high).toBeGreaterThan(0.5);
+  expect(high).toBeLessThan(1);
+  expect((await unlikeOf(0.5)).steps).toEqual(steps);
+});
+
+it('none where new batches had losses as high before', async () => {
+  expect((await unlikeOf(20)).steps).toEqual([]);
+});
