@@ -74,7 +74,7 @@ ${overlay !== undefined && overlayFigure(overlay)}
 ${controls(table)}
 ${runsTable(report, table, answers)}
 </section>
-<h2>Details of each run</h2>
+<h2 class="each">Details of each run</h2>
 ${details}`,
     charts,
     ...(overlay === undefined ? {} : { overlay }),

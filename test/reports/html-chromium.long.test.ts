@@ -9,6 +9,7 @@ import type { Report } from '../../src/model/report.ts';
 import { html } from '../../src/reports/html.ts';
 import { chromiumPath } from '../support/chromium.ts';
 import { HOSTILE_NAMES } from '../support/hostile-names.ts';
+import { makeReport, makeRun, makeRunReport, makeSeries } from '../support/make-report.ts';
 import { fullReport, PLACES } from './full-report.ts';
 
 const render = (report: Report): string => html.render(report, { width: 80, colour: false, ascii: false });
@@ -183,6 +184,27 @@ describe.skipIf(chromiumPath === undefined)('in Chromium (skipped: no Chromium f
     expect(
       await page.evaluate('document.documentElement.scrollWidth - document.documentElement.clientWidth'),
     ).toBe(0);
+    expect(noise).toEqual([]);
+    await page.close();
+  });
+
+  test('an axis of many decades has numbers, and paper the colours of a light screen', async () => {
+    const values = Array.from({ length: 400 }, (_, i) => (i < 100 ? 2 : 10 ** ((36 * (i - 100)) / 300)));
+    const run = makeRunReport(makeRun('run.csv', [makeSeries('loss', 'loss', values)]));
+    const { page, noise } = await open(makeReport([run]), { colorScheme: 'dark' });
+    await page.waitForSelector('#plot-0 canvas');
+    const gutter = `(() => {
+      const canvas = document.querySelector('#plot-0 canvas');
+      const { data } = canvas.getContext('2d').getImageData(0, 0, 40, canvas.height);
+      let painted = 0;
+      for (let i = 3; i < data.length; i += 4) if (data[i] > 0) painted++;
+      return painted;
+    })()`;
+    expect(await page.evaluate(gutter)).toBeGreaterThan(100);
+    const line = `getComputedStyle(document.documentElement).getPropertyValue('--c0').trim()`;
+    expect(await page.evaluate(line)).toBe('#7db0ff');
+    await page.emulateMedia({ media: 'print' });
+    expect(await page.evaluate(line)).toBe('#1f5fbf');
     expect(noise).toEqual([]);
     await page.close();
   });

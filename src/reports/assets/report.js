@@ -47,7 +47,10 @@
     const every = Math.ceil((ticks.length - 1) / most);
     return {
       ends: [ticks[0], ticks.at(-1)],
-      ticks: ticks.filter((_, i) => i % every === 0 || i === ticks.length - 1),
+      // The last has a number; one shortly before it would lie on that.
+      ticks: ticks.filter(
+        (_, i) => i === ticks.length - 1 || (i % every === 0 && ticks.length - 1 - i >= every / 2),
+      ),
     };
   }
 
@@ -62,6 +65,8 @@
       grid: { stroke: () => colour('--grid'), width: 1 },
       ticks: { stroke: () => colour('--line') },
       filter: (_u, ticks) => ticks,
+      // The ticks are ours: by its own measure of room uPlot draws none on an axis of many decades.
+      space: () => 0,
     };
     return {
       xRange: (_u, low, high) => (low === null ? [0, 1] : roundAxis(low, high, across).ends),
