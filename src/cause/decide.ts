@@ -6,7 +6,7 @@ import type { Cause, CauseEvidence, Mechanism, Trigger } from '../model/cause.ts
 import { formatNumber } from '../model/format-number.ts';
 import { medianOf } from '../model/order-statistics.ts';
 import type { ArmEnd } from '../replay/arm-end.ts';
-import { LEAST_AFTER } from '../replay/outcome.ts';
+import { HOLDS, LEAST_AFTER } from '../replay/outcome.ts';
 import { LEAST_STATES, type References } from '../replay/reference.ts';
 import type { Change } from './changes.ts';
 import type { Observed } from './observe.ts';
@@ -92,7 +92,7 @@ export function decideCause(input: DecideInput): Cause {
           `trained again from the same state, batches and learning rates, the run goes on as recorded up to step ${steps[at]} and then stays well: none of these changed, which leaves the optimizer state`,
         );
   }
-  if (references !== null && references.harmful === null && references.level !== null) {
+  if (references !== null && isUnharmed(references)) {
     const data = changes.find(({ trigger }) => trigger === 'data');
     if (data !== undefined)
       return made(
@@ -223,6 +223,10 @@ function fromSteps(input: DecideInput, made: Made): Cause {
   return made('none-found', null, `learning rate and gradients say nothing; ${notShown(input)}`);
 }
 
+/** Whether no step raised the loss on reference batches for good, and many small ones did not either. */
+const isUnharmed = ({ harmful, level, loss }: References): boolean =>
+  harmful === null && level !== null && endLevel(loss) <= HOLDS * level;
+
 function mechanismOf(
   { onset, observed, references, changes, arms, unrecorded }: DecideInput,
   held: ReadonlySet<Trigger>,
@@ -230,7 +234,7 @@ function mechanismOf(
   if (unrecorded?.trigger === 'precision' || changes.some(({ trigger }) => trigger === 'precision'))
     return 'overflow';
   if (references === null || references.level === null) return 'unknown';
-  if (references.harmful === null) return 'bad-batch-only';
+  if (isUnharmed(references)) return 'bad-batch-only';
   const restored = arms.some(
     ({ undoes, outcome, shows }) => undoes === 'optimizer-state' && (shows || outcome === 'hurt'),
   );
@@ -277,7 +281,7 @@ function evidenceOf({ onset, observed, references, changes }: DecideInput, until
     if (harmful === null && level !== null)
       add(
         'reference-loss',
-        `on ${shown} no step raised the loss for good`,
+        `on ${shown} no ${isUnharmed(references) ? '' : 'single '}step raised the loss for good; it ends at ${formatNumber(endLevel(loss))}, where ${formatNumber(level)} was usual`,
         endLevel(loss),
         'loss',
         usualRange(loss.slice(Math.max(0, onset - 20), onset)),

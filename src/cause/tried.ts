@@ -36,10 +36,12 @@ export function interferenceOf({ minClipFactor }: ReplayEntry, from: number): nu
 }
 
 /** The remedy of a run that came back. */
-export const noneNeeded = ({ trigger }: Cause, finalLoss: number): Remedy =>
+export const noneNeeded = ({ mechanism }: Cause, finalLoss: number): Remedy =>
   untried(
     'none-needed',
-    trigger === 'data' ? 'nothing: the weights are unharmed' : 'nothing: the run came back by itself',
+    mechanism === 'bad-batch-only'
+      ? 'nothing: the weights are unharmed'
+      : 'nothing: the run came back by itself',
     { holds: true, tried: 'recorded', outcome: 'holds', finalLoss, finalLossWithout: finalLoss },
   );
 

@@ -819,6 +819,43 @@ it('an unlike batch counts up to the onset, though the reference loss wavered a 
   expect(changedBy10([0.5, 30], undefined, 8, 9).map(({ trigger }) => trigger)).toEqual([]);
 });
 
+describe('bad batches of which no single step raised the reference loss', () => {
+  const steps = Array.from({ length: 60 }, (_, i) => i);
+  const ones = steps.map(() => 1);
+  const decided = (end: number) => {
+    const references: References = {
+      ...{ at: 15, later: [{ index: 20, loss: 30 }], usual: [0, 1], unlike: new Set([20]), onsetBatch: [] },
+      ...{ before: [0], after: [40], batches: [], harmful: null, highest: 1, level: 1 },
+      loss: steps.map((i) => (i < 20 ? 1 : 1 + ((end - 1) * (i - 20)) / 39)),
+    };
+    const observed = {
+      ...{ steps, batchIds: [], loss: ones, learningRate: ones, gradientNorm: ones, updateNorm: ones },
+      ...{ surprise: [], effectiveRate: steps.map((i) => (i < 20 ? 1 : 0.1)), mismatches: [], tensors: [] },
+    };
+    const plan = { interference: 0, skipSteps: null, learningRateFactor: null, finalLoss: 1, shows: true };
+    const arm = (kind: string, undoes: Cause['trigger']) =>
+      ({ ...plan, arm: { kind }, undoes, outcome: 'holds' }) as const;
+    return decideCause({
+      ...{ onset: 20, observed, references, hasModel: true, cameBack: false, ruleHolds: false },
+      ...{ shorter: null, unrecorded: null, changes: changesBy(20, observed, references, [], null) },
+      arms: [arm('skip-batches', 'data'), arm('restore-optimizer-state', 'optimizer-state')],
+    });
+  };
+  it('did no harm where it ends as it was', () => {
+    const cause = decided(1.1);
+    expect(cause).toMatchObject({ trigger: 'data', mechanism: 'bad-batch-only', confidence: 'shown' });
+    expect(cause.statement).toMatch(/so the weights are unharmed$/);
+  });
+  it('did some where it rose little by little: nothing is learnt on poisoned accumulators', () => {
+    const cause = decided(1.5);
+    expect(cause).toMatchObject({ trigger: 'data', mechanism: 'poisoned-accumulators', confidence: 'shown' });
+    expect(cause.statement).toMatch(/; without these batches the run stays well$/);
+    expect(cause.evidence[0]!.statement).toMatch(
+      /no single step raised .*; it ends at 1\.4.*, where 1 was usual$/,
+    );
+  });
+});
+
 it('the update of the harmful step is told by tensor, the longest first, each against its own past', () => {
   const steps = Array.from({ length: 40 }, (_, i) => i);
   const norms = (usual: number, at12: number) =>
