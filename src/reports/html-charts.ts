@@ -50,7 +50,16 @@ const MAX_MARKS = 40;
 const MODES: readonly ReplayEntry['mode'][] = ['closed-loop', 'open-loop', 'as-recorded'];
 
 /** Five digits are finer than a pixel. */
-const short = (value: number): number => Number(value.toPrecision(5));
+const DIGITS = 5;
+
+/** A value in so many digits. A quotient of two whole numbers below 2^53 is the number nearest to its decimals, as parsing them gives. */
+function short(value: number): number {
+  const size = Math.floor(Math.log10(Math.abs(value)));
+  const unit = 10 ** Math.abs(DIGITS - 1 - size);
+  // Far from 1 a power of ten is not exact; 0 and what is not finite have no size.
+  if (!(size > -15 && size < 20)) return Number(value.toPrecision(DIGITS));
+  return size < DIGITS ? Math.round(value * unit) / unit : Math.round(value / unit) * unit;
+}
 
 /** Joins neighbouring buckets of a series until at most so many are left; splits where steps go back. */
 function drawnLine(series: ChartLine, buckets: number): DrawnLine {
@@ -246,8 +255,9 @@ export function overlayOf(runs: readonly RunReport[], columns: number): Overlay 
       low = Math.min(low, value);
       high = Math.max(high, value);
       const [first, last] = [columnAt(one.firstStep[i]!), columnAt(one.lastStep[i]!)];
+      const rounded = short(value);
       for (let c = first; c <= last; c++)
-        if (c in curve && !(curve[c]! > value && curve[c] !== null)) curve[c] = short(value);
+        if (c in curve && !(curve[c]! > rounded && curve[c] !== null)) curve[c] = rounded;
     }
     return curve;
   });

@@ -29,7 +29,7 @@ export function runsWithin(report: Report, write: (page: HtmlPage) => string): s
   const limit = byteLimit(report.runs.length);
   const answers = report.runs.map((run) => answerOf(run, report));
   let text = '';
-  for (const buckets of BUCKETS) {
+  for (const buckets of BUCKETS.filter((some) => mayFit(report.runs, some, limit))) {
     text = write(runsPage(report, answers, { buckets, most: Number.POSITIVE_INFINITY }));
     if (text.length <= limit && Buffer.byteLength(text) <= limit) return text;
   }
@@ -38,6 +38,19 @@ export function runsWithin(report: Report, write: (page: HtmlPage) => string): s
     if (Buffer.byteLength(text) <= limit) return text;
   }
   return text;
+}
+
+/** Runs whose charts are measured, and how far off that may be. */
+const SAMPLE = 8;
+const SAMPLE_ERROR = 1.25;
+
+/** Whether a page with so many buckets is worth writing, by the charts of a few runs: one that is far too large takes longest. */
+function mayFit(runs: readonly RunReport[], buckets: number, limit: number): boolean {
+  if (buckets === BUCKETS.at(-1)) return true;
+  const every = Math.ceil(runs.length / SAMPLE);
+  const sample = runs.filter((_, index) => index % every === 0);
+  const bytes = sample.reduce((sum, run) => sum + JSON.stringify(chartsOf(run, buckets)).length, 0);
+  return (bytes / sample.length) * runs.length <= limit * SAMPLE_ERROR;
 }
 
 interface Size {

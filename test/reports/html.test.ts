@@ -28,7 +28,7 @@ test('a number under the mouse looks as it does in the tables', () => {
   const source = /const number = (\(value\) => \{.*?\n {2}\});/s.exec(HTML_PARTS.client)![1]!;
   const number = new Function(`return ${source}`)() as (value: number) => string;
   fc.assert(
-    fc.property(fc.double({ noNaN: true, noDefaultInfinity: true }), (value) => {
+    fc.property(fc.double({ noNaN: true, min: -1e307, max: 1e307 }), (value) => {
       expect(number(value)).toBe(formatNumber(value));
     }),
     { examples: [[0], [-0], [999_950], [1e-3], [0.00012], [1e16]] },
@@ -132,6 +132,23 @@ test('buckets keep every extreme, restarts split a line, steps of a part rise', 
   const split = chartsOf({ ...run, series: [{ ...back, lastStep: back.firstStep }] })[0]!.lines[0]!;
   expect(split.parts.length).toBe(2);
   for (const { x } of split.parts) expect(x.every((v, i) => i === 0 || v > x[i - 1]!)).toBe(true);
+});
+
+test('values of a chart have five digits, as those that are written and parsed again', () => {
+  const drawn = (value: number): number | null => {
+    const run = makeRunReport(makeRun('a', [makeSeries('loss', 'loss', [1, value])]));
+    return chartsOf(run)[0]!.lines[0]!.parts[0]!.hi[1]!;
+  };
+  for (const value of [0, 12_345.678, -12_345.678, 99_999.6, 9.999_996, 1e-300, 1e300, 2 ** 53, 1.234_56e-5])
+    expect(drawn(value)).toBe(Number(value.toPrecision(5)));
+  fc.assert(
+    fc.property(fc.double({ noNaN: true, min: -1e307, max: 1e307 }), (value) => {
+      const [five, found] = [Number(value.toPrecision(5)), drawn(value)!];
+      // A tie may go either way.
+      expect(Math.abs(found - five)).toBeLessThanOrEqual(1.01e-4 * Math.abs(five));
+      expect(Number(found.toPrecision(6))).toBe(found);
+    }),
+  );
 });
 
 test('curves overlaid take no longer for a bucket far away, and none where steps have no distance', () => {
