@@ -263,6 +263,15 @@ function ruleRatios({ curvature }: RunReport): Piece {
   return h`<p class="meta">on the incoming batch ${steps(spread.incoming.batchStep)}, with the factors of each rule held</p>${table('Rules on the incoming batch', columns, ruleRatioRows(spread))}`;
 }
 
+/** What the cause rests on: each experiment with its numbers. */
+function evidenceOf({ cause }: RunReport): Piece {
+  const evidence = cause?.evidence ?? [];
+  return (
+    evidence.length > 0 &&
+    h`<h3>Evidence of the cause</h3><ul>${evidence.map(({ id, statement }) => h`<li><code>${id}</code> ${statement}</li>`)}</ul>`
+  );
+}
+
 function remarksOf({ notRun, failedDetectors, notes }: RunReport): Html | false {
   return (
     notRun.length + failedDetectors.length + notes.length > 0 &&
@@ -329,6 +338,7 @@ ${advice.length > 0 && h`<h3>Next</h3><ul>${advice.map((sentence) => h`<li>${sen
 ${findings.length > 0 && h`<h3>Findings</h3><p class="meta"><code>clippy-diag explain ID</code> says what each means and what to do about it</p><ul class="findings">${items}</ul>`}
 ${others.length > 0 && h`<div class="charts">${others.map((chart, k) => figure(chart, firstChart + 1 + k))}</div>`}
 ${titled('Tasks', 'Verdict of each task', TASK_COLUMNS, run.tasks)}
+${evidenceOf(run)}
 ${replayTables(run, answer.tried.length > 0)}
 ${curvatureTable(run)}
 ${folded(`Series (${series.length})`, 'Series of the run', SERIES_COLUMNS, series)}

@@ -143,6 +143,10 @@ function runLines(run: RunReport, report: Report): string[] {
       run.tasks.map((task) => [md(task.name), task.class, steps(task.onsetStep)]),
     ),
     ...table(
+      ['evidence of the cause', 'what was measured'],
+      (run.cause?.evidence ?? []).map(({ id, statement }) => [id, md(statement)]),
+    ),
+    ...table(
       ['clipping rule', 'mode', 'verdict', 'confidence', 'first acts', 'why'],
       decided(run.replay).map((entry) => [
         md(replayLabel(entry)),

@@ -125,6 +125,33 @@ test('SARIF follows the specification, its indices point at its rules, fingerpri
   }
 });
 
+test('what the cause rests on stands on every page, each experiment with its numbers, and its names as text', () => {
+  const at = { step: 400, batchStep: 400 };
+  const one = { id: 'update-norm', value: 2.2, unit: 'norm', usual: null, at } as const;
+  const statement = 'the norm of the update is 2.222 at step 400; by tensor 1.261 in "<b>k</b>|x"';
+  const cause: Cause = {
+    ...NO_CAUSE.cause,
+    onsetStep: 400,
+    trigger: 'data',
+    evidence: [{ ...one, statement }],
+  };
+  const run = makeRunReport(healthyRun());
+  const [told, without] = [makeReport([{ ...run, cause }]), makeReport([run])];
+  const heads = {
+    html: 'Evidence of the cause',
+    markdown: 'evidence of the cause',
+    text: 'Evidence',
+  } as const;
+  for (const format of ['html', 'markdown', 'text'] as const) {
+    const given = { ...options, width: 200, verbose: true };
+    const page = (report: Report) => REPORT_FORMATS[format].render(report, given);
+    expect(page(told)).toContain(heads[format]);
+    expect(page(told)).toContain('the norm of the update is 2.222 at step 400; by tensor 1.261 in ');
+    if (format !== 'text') expect(page(told)).not.toMatch(/<b>k|k<\/b>\|x/);
+    expect(page(without)).not.toContain(heads[format]);
+  }
+});
+
 test('every finding brings its page to code scanning, and its advice to every tracker, as a finding and as a rule', async () => {
   const run = makeRun('a.csv', [makeSeries('loss', 'loss', [1, 2])]);
   for (const type of Object.values(FINDINGS)) {
