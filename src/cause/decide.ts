@@ -127,10 +127,7 @@ export function decideCause(input: DecideInput): Cause {
     arms.some(({ undoes, outcome }) => undoes === trigger && outcome === null),
   );
   if (open !== undefined) return made(open.trigger, 'likely', open.evidence.statement);
-  // A rate that rose slowly is not as before.
-  const same =
-    changes.length > 0 ? 'batches and optimizer state' : 'batches, learning rate and optimizer state';
-  const asBefore = `${same} are as before step ${steps[until]}`;
+  const asBefore = unchangedWords(observed, until);
   if (sudden.length === 0 && held.has('sharpness'))
     return made('sharpness', confidence, `${asBefore}; at a lower learning rate the same batches do no harm`);
   if (sudden.length === 0 && input.ruleHolds)
@@ -169,6 +166,22 @@ function rateBetween({ observed, changes, arms }: DecideInput, until: number): n
       undoes === 'sharpness' && shows && learningRateFactor! * learningRate[until]! > before,
   );
   return held?.learningRateFactor ?? null;
+}
+
+/** How much a rate may differ and be as before. */
+const SAME_RATE = 1.01;
+
+/** What is as before the first harmful step; a rate that rises a little at each step, as in a warm-up, is not. */
+function unchangedWords({ steps, learningRate }: Observed, until: number): string {
+  const [first, last] = [learningRate[0]!, learningRate[until]!];
+  const rate =
+    last > SAME_RATE * first
+      ? `; the learning rate rises from ${formatNumber(first)} at step ${steps[0]} to ${formatNumber(last)}`
+      : '';
+  // Only its loss is known of a batch: one that has a usual loss may be unusual all the same.
+  const same = Math.max(first / last, last / first) <= SAME_RATE;
+  const what = `the losses of the batches at earlier weights${same ? ', the learning rate' : ''} and the optimizer state`;
+  return `${what} are as before step ${steps[until]}${rate}`;
 }
 
 const UNDONE: Readonly<Record<Change['trigger'], string>> = {

@@ -9,6 +9,7 @@ import { formatNumber } from '../model/format-number.ts';
 import type { ReplayEntry } from '../model/replay.ts';
 import { trainingLoopOf } from '../model/training-loop.ts';
 import { prepareReplay } from '../replay/from-capture.ts';
+import { departureOf } from '../replay/recorded-loops.ts';
 import { changesBy, emptyState, raisedRate } from './changes.ts';
 import { decideCause } from './decide.ts';
 import { suggestionFor, type Why } from './from-log.ts';
@@ -17,6 +18,27 @@ import { type Observed, observe } from './observe.ts';
 import { pasteRate } from './paste.ts';
 import { untried } from './remedies.ts';
 import type { RemedyContext } from './tried.ts';
+
+const cameBack = untried('none-needed', 'nothing: the run came back by itself');
+
+/** Of an incident that the same training from the same state and batches does not have: neither of these is its cause. */
+function notRecorded(
+  { at, computed }: { readonly at: number; readonly computed: number },
+  { steps, loss }: Observed,
+  onset: number,
+): Cause {
+  const [there, before] = [steps[at]!, steps[at - 1]!];
+  return {
+    trigger: 'none-found',
+    alsoTriggers: [],
+    mechanism: 'unknown',
+    step: there,
+    onsetStep: steps[onset]!,
+    confidence: null,
+    statement: `what changed at step ${there} is not in the capture: the code of the model or of the loss, train or eval mode, or weights that were loaded; trained again from the same state and batches, the loss there is ${formatNumber(computed)} where ${formatNumber(loss[at]!)} was recorded; up to step ${before} both agree`,
+    evidence: [],
+  };
+}
 
 /** Of an incident that begins at a step which the loss scaler skipped: no parameter moved there, so it is what was computed that broke. */
 function causeOfSkips({ skips }: CaptureManifest, onsetStep: number): Cause | null {
@@ -72,11 +94,7 @@ export async function causeOfCapture(
     if (skipped !== null)
       return {
         cause: skipped,
-        remedies: [
-          recovered
-            ? untried('none-needed', 'nothing: the run came back by itself')
-            : suggestionFor(skipped, 'step'),
-        ],
+        remedies: [recovered ? cameBack : suggestionFor(skipped, 'step')],
       };
   }
   const onset = capture.steps.findIndex(({ step }) => step === onsetStep);
@@ -86,6 +104,11 @@ export async function causeOfCapture(
   const shown = causeOfLoops(context, prepared, observed, onset, loops);
   if (shown !== null) return shown;
   const changes = changesBy(onset, observed, null, capture.manifest.skipped, emptyState(capture, prepared));
+  const departed = changes.length === 0 ? departureOf(capture, loops, onset) : null;
+  if (departed !== null) {
+    const cause = notRecorded(departed, observed, onset);
+    return { cause, remedies: recovered ? [cameBack] : [] };
+  }
   const cause = decideCause({
     onset,
     observed,
@@ -101,7 +124,7 @@ export async function causeOfCapture(
   return {
     cause,
     remedies: recovered
-      ? [untried('none-needed', 'nothing: the run came back by itself')]
+      ? [cameBack]
       : [suggestionFor(cause, 'step', rateBefore(capture.manifest, observed, onset))],
   };
 }

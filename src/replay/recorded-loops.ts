@@ -11,6 +11,10 @@ import { firstHarm, highestBefore, levelBefore, type References } from './refere
 
 /** How far a loop's own losses may be from the recorded ones up to the onset, relatively. */
 const FOLLOWS = 0.01;
+/** A loop that was so near for so many steps, and is so far at the next, did not come off little by little. */
+const NEAR = 1e-3;
+const NEAR_STEPS = 3;
+const FAR = 0.1;
 
 type Stored = Omit<ReplayEntry, 'verdict' | 'confidence' | 'why'>;
 
@@ -61,6 +65,24 @@ export function judgedLoops<T extends Stored>(
   return baseline === undefined || !follows(baseline, capture, onset)
     ? null
     : { loops, baseline, references: referencesOf(capture, onset, baseline, loops) };
+}
+
+/**
+ * Where the training under the recorded clipping, which gave the recorded losses, gives another one all at once.
+ *
+ * @param onset position of the onset among the steps
+ * @returns its position, and the loss of the training there; null where it does not, or comes off little by little
+ */
+export function departureOf(
+  { steps, manifest }: Pick<Capture, 'steps' | 'manifest'>,
+  entries: readonly Stored[],
+  onset: number,
+): { readonly at: number; readonly computed: number } | null {
+  const loss = baselineOf(entries, manifest)?.loss;
+  if (loss?.length !== steps.length) return null;
+  const off = (i: number): number => Math.abs(loss[i]! - steps[i]!.loss!) / Math.abs(steps[i]!.loss!);
+  const at = steps.findIndex((_, i) => !(off(i) <= NEAR));
+  return at >= NEAR_STEPS && at <= onset && off(at) >= FAR ? { at, computed: loss[at]! } : null;
 }
 
 /** The rule of an entry as it is known here; null where it is not. */

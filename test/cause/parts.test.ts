@@ -1011,21 +1011,22 @@ describe('a run that came back by itself', () => {
     finalLoss: 1,
     shows: false,
   };
+  const calm = {
+    steps,
+    batchIds: [],
+    loss: losses(9),
+    learningRate: steps.map(() => 0.1),
+    gradientNorm: steps.map(() => 1),
+    updateNorm: steps.map(() => 1),
+    surprise: [],
+    effectiveRate: steps.map(() => 1),
+    mismatches: [],
+    tensors: [],
+  };
   const told = (more: Partial<DecideInput>): Cause =>
     decideCause({
       onset: 20,
-      observed: {
-        steps,
-        batchIds: [],
-        loss: losses(9),
-        learningRate: steps.map(() => 0.1),
-        gradientNorm: steps.map(() => 1),
-        updateNorm: steps.map(() => 1),
-        surprise: [],
-        effectiveRate: steps.map(() => 1),
-        mismatches: [],
-        tensors: [],
-      },
+      observed: calm,
       references,
       hasModel: true,
       changes: [],
@@ -1046,6 +1047,21 @@ describe('a run that came back by itself', () => {
       trigger: 'sharpness',
       confidence: 'shown',
     });
+  });
+  it.each([
+    [
+      1,
+      /^the losses of the batches at earlier weights, the learning rate and the optimizer state are as before/,
+    ],
+    // A warm-up: too slow for a change, and no rate that is as before.
+    [
+      1.01,
+      /weights and the optimizer state are as before step 20; the learning rate rises from 0\.1 at step 0 to 0\.122/,
+    ],
+    [0.99, /weights and the optimizer state are as before step 20; at a lower/],
+  ])('sharpness says of the rate only what is so: times %f at each step', (times, said) => {
+    const observed = { ...calm, learningRate: steps.map((i) => 0.1 * times ** i) };
+    expect(told({ observed, arms: [{ ...halfRate, shows: true }] }).statement).toMatch(said);
   });
   it('has a lost optimizer state likely at most: it is put back after the incident only', () => {
     const statement = 'the state is another one';

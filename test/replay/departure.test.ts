@@ -1,0 +1,31 @@
+import { expect, test } from 'vitest';
+import { departureOf } from '../../src/replay/recorded-loops.ts';
+
+const STEPS = 40;
+const ONSET = 25;
+const computed = Array.from({ length: STEPS }, (_, i) => 1 + 0.1 * Math.sin(i));
+
+/** Recorded losses that are those of the training, times something. */
+const departs = (times: (i: number) => number, length = STEPS) => {
+  const steps = computed.map((loss, step) => ({ step, loss: loss * times(step) }));
+  const loop = { mode: 'closed-loop', rule: 'none', loss: computed.slice(0, length) };
+  return departureOf({ steps, manifest: { clipping: [] } } as never, [loop] as never, ONSET);
+};
+
+test('a training that gives another loss all at once departs there', () => {
+  expect(departs((i) => (i < ONSET ? 1 : 2))).toEqual({ at: ONSET, computed: computed[ONSET] });
+  expect(departs((i) => (i < ONSET - 1 ? 1 : 0.5))?.at).toBe(ONSET - 1);
+});
+
+test.each([
+  ['follows to the end', () => 1],
+  ['comes off little by little, as rounding does', (i: number) => 1 + 1e-5 * 1.6 ** i],
+  ['departs after the onset, where the run is another one', (i: number) => (i <= ONSET ? 1 : 2)],
+  ['never followed', (i: number) => (i < 2 ? 1 : 2)],
+] as const)('a training that %s does not', (_, times) => {
+  expect(departs(times)).toBeNull();
+});
+
+test('nor does one that was stored in part', () => {
+  expect(departs((i) => (i < ONSET ? 1 : 2), STEPS - 1)).toBeNull();
+});
