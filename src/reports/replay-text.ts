@@ -41,8 +41,16 @@ const percent = (share: number): string => (Number.isNaN(share) ? '?' : `${Math.
 /** Entries made of a log alone: it names no optimizer. */
 export const fromLog = (entry: ReplayEntry): boolean => entry.optimizer === NO_OPTIMIZER;
 
+/** Whether a closed loop under the same rule, told below, says what an estimate cannot. */
+type IsDecided = (entry: ReplayEntry) => boolean;
+
 /** Rule by rule what matters; in a narrow terminal the last columns go. */
-function matrix(entries: readonly ReplayEntry[], paint: Ansis, width: number): string[] {
+function matrix(
+  entries: readonly ReplayEntry[],
+  paint: Ansis,
+  width: number,
+  isDecided: IsDecided = () => false,
+): string[] {
   const head = ['rule', 'verdict', 'from', 'steps', 'at onset', 'smallest', 'kept'];
   const rows = entries.map((entry) => {
     const onset = entry.onsetStep == null ? -1 : entry.steps.indexOf(entry.onsetStep);
@@ -50,7 +58,9 @@ function matrix(entries: readonly ReplayEntry[], paint: Ansis, width: number): s
       onset < 0 || values === undefined ? '-' : factorText(values[onset]!);
     return [
       inertName(replayLabel(entry)),
-      `${entry.verdict}${entry.confidence === 'estimate' ? ' (est.)' : ''}`,
+      isDecided(entry)
+        ? 'see closed loop'
+        : `${entry.verdict}${entry.confidence === 'estimate' ? ' (est.)' : ''}`,
       entry.firstEngagedStep !== null
         ? String(entry.firstEngagedStep)
         : Number.isNaN(entry.engagedFraction)
@@ -68,7 +78,8 @@ function matrix(entries: readonly ReplayEntry[], paint: Ansis, width: number): s
     rows: rows.map((row) => used.map((c) => row[c]!)),
     width,
     paintHead: paint.bold,
-    paintCell: (text, r, c) => (c === 1 ? paint[COLOURS[entries[r]!.verdict]](text) : text),
+    paintCell: (text, r, c) =>
+      c === 1 ? paint[isDecided(entries[r]!) ? 'dim' : COLOURS[entries[r]!.verdict]](text) : text,
   });
 }
 
@@ -196,7 +207,11 @@ function story(entry: ReplayEntry, unit: StepUnit): string {
 }
 
 /** One line: what happened, and what the rules that matter do about it. */
-export function replayConclusion(entries: readonly ReplayEntry[], unit: StepUnit = 'step'): string {
+export function replayConclusion(
+  entries: readonly ReplayEntry[],
+  unit: StepUnit = 'step',
+  isDecided: IsDecided = () => false,
+): string {
   // In a closed loop every rule has losses, and an onset, of its own; so has another learning rate.
   const closed = entries.every((entry) => entry.mode === 'closed-loop');
   const judged = entries.filter((entry) =>
@@ -205,7 +220,7 @@ export function replayConclusion(entries: readonly ReplayEntry[], unit: StepUnit
   const onset = entries[0]?.onsetStep ?? null;
   const first = judged.find((entry) => entry.lead) ?? judged[0];
   const by = (verdict: ReplayVerdict, words: string): string[] => {
-    const names = judged.filter((entry) => entry.verdict === verdict).map(replayLabel);
+    const names = judged.filter((one) => one.verdict === verdict && !isDecided(one)).map(replayLabel);
     return names.length === 0 ? [] : [`${words} ${names.join(', ')}`];
   };
   const what = closed
@@ -341,15 +356,18 @@ export function replaySummary(
   options: RenderOptions & { readonly stepUnit: StepUnit },
 ): string[] {
   const paint = new Ansis(options.colour ? 1 : 0);
+  const looped = new Set(entries.filter(({ mode }) => mode === 'closed-loop').map(replayLabel));
+  const isDecided: IsDecided = (entry) =>
+    entry.mode !== 'closed-loop' && entry.verdict === 'cannot-tell' && looped.has(replayLabel(entry));
   return [...new Set(entries.map((entry) => entry.mode))].flatMap((mode, index) => {
     const same = entries.filter((entry) => entry.mode === mode);
     return [
       ...(index === 0 ? [] : ['']),
       ...wrap(same.every(fromLog) ? FROM_LOG : MODES[mode], options.width, '  ', '  '),
-      ...matrix(same, paint, options.width - 2).map((line) => `  ${line}`),
+      ...matrix(same, paint, options.width - 2, isDecided).map((line) => `  ${line}`),
       // A capture counts steps, whatever the log beside it counts.
       ...wrap(
-        inertName(replayConclusion(same, same.every(fromLog) ? options.stepUnit : 'step')),
+        inertName(replayConclusion(same, same.every(fromLog) ? options.stepUnit : 'step', isDecided)),
         options.width,
         '  ',
         '  ',

@@ -4,9 +4,10 @@ import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { openCapture } from '../../src/captures/read.ts';
 import { toJson } from '../../src/model/json.ts';
+import type { ReplayEntry } from '../../src/model/replay.ts';
 import { replayCapture } from '../../src/replay/replay.ts';
 import { judgeClosedLoop } from '../../src/replay/verdict.ts';
-import { renderReplay } from '../../src/reports/replay-text.ts';
+import { renderReplay, replaySummary } from '../../src/reports/replay-text.ts';
 import { parseRule } from '../../src/rules/parse.ts';
 import { readCapture } from '../recorders/read-capture.ts';
 import { projectRoot } from '../support/shared-data.ts';
@@ -209,6 +210,28 @@ describe('the incident', () => {
     expect(entries[2]!.minClipFactor[20]! / entries[3]!.minClipFactor[20]!).toBeCloseTo(2, 5);
   });
 
+  it('text: what a closed loop decides is not told as unknown above it', async () => {
+    const { entries: estimated } = await replayCapture(await open(), {
+      mode: 'as-recorded',
+      rules: ['none', 'global-norm:1', 'clippy'].flatMap(parseRule),
+    });
+    // As a report has them that holds closed loops beside them.
+    const entries = estimated.map(
+      (entry): ReplayEntry => (entry.confidence === 'exact' ? entry : { ...entry, verdict: 'cannot-tell' }),
+    );
+    const [none, clipped] = entries;
+    const loops = [none!, clipped!].map(
+      (entry): ReplayEntry => ({ ...entry, mode: 'closed-loop', verdict: 'prevented', confidence: 'exact' }),
+    );
+    const given = { width: 200, colour: false, ascii: true, stepUnit: 'step' } as const;
+    const text = replaySummary([...entries, ...loops], given).join('\n');
+    expect(text).toMatch(/global-norm:1 +see closed loop +380 /);
+    expect(text).toMatch(/clippy:paper +cannot-tell \(est\.\) /);
+    expect(text).toContain('; cannot tell for clippy:paper.');
+    // What is known without it stays.
+    expect(text).toMatch(/none +not-prevented +never/);
+    expect(replaySummary(entries, given).join('\n')).toMatch(/global-norm:1 +cannot-tell \(est\.\) +380 /);
+  });
   it('text: a matrix, a chart, one conclusion; narrow and without colours too', async () => {
     const { entries } = await replayCapture(await open(), {
       mode: 'as-recorded',
