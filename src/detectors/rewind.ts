@@ -27,7 +27,8 @@ export interface RestartPoint {
 /**
  * How to go back, by the rule of the PaLM paper (arXiv 2204.02311, section 5.1): the latest checkpoint at least 100 steps before
  * the onset (the latest before the onset where there is none so early), skipping 200 to 500 batches from there so that they
- * cover the incident; a tenth of the steps before the onset, and 2 to 5 times as many batches, where that is less. A micro-divergence keeps the learning rate; what did not come back gets half of it.
+ * cover the incident; a tenth of the steps before the onset, and 2 to 5 times as many batches, where that is less. Where an epoch has
+ * no more than 100 batches, the end of the last one before the onset is far enough, as it is where epochs are counted. A micro-divergence keeps the learning rate; what did not come back gets half of it.
  *
  * Null where nothing happened, or where the run was never good. Epochs and rows count as they are: one back, and the
  * incident's own skipped.
@@ -49,10 +50,10 @@ export function rewindAdvice(
   const early = inSteps && trained <= STEPS_BEFORE;
   const scale = early ? 1 : Math.min(1, (SHARE_BEFORE * trained) / STEPS_BEFORE);
   const scaled = (steps: number): number => Math.ceil(scale * steps);
-  const target = Math.max(
-    firstStep,
-    Math.min(lastGoodStep, inSteps ? onsetStep - scaled(STEPS_BEFORE) : lastGoodStep),
-  );
+  const back = inSteps
+    ? Math.max(onsetStep - scaled(STEPS_BEFORE), epochBefore(run, lastGoodStep))
+    : lastGoodStep;
+  const target = Math.max(firstStep, Math.min(lastGoodStep, back));
   const before = checkpoints.filter(({ step }) => step <= lastGoodStep).sort((a, b) => b.step - a.step);
   const checkpoint = before.find(({ step }) => step <= target) ?? before[0];
   const rewindToStep = checkpoint?.step ?? target;
@@ -98,6 +99,12 @@ export function rewindAdvice(
       orders.length < 3 ? orders.join(' and ') : `${orders.slice(0, -1).join(', ')}, and ${orders.at(-1)}`;
     return `${good} G${sentence.slice(1)}. ${UNTRIED}`;
   }
+}
+
+/** The end of the last epoch before a step, where epochs are short; −∞ where the log does not tell them. */
+function epochBefore({ epochs }: Run, step: number): number {
+  if (epochs === undefined || epochs.batches > STEPS_BEFORE) return Number.NEGATIVE_INFINITY;
+  return Math.floor((step - epochs.first + 1) / epochs.batches) * epochs.batches;
 }
 
 /** What to do next, gravest first: the way back, then what the findings advise, each sentence once. */

@@ -86,6 +86,20 @@ describe('rewindAdvice', () => {
     });
   });
 
+  it('goes back to the end of the last epoch before the onset, where epochs are short', () => {
+    const files = Array.from({ length: 20 }, (_, k) => ({ step: 16 * (k + 1), path: `m-${k + 1}.keras` }));
+    const after = (batches: number, first: number, onset: number) => {
+      const run = { ...broken(onset, 320, 320), epochs: { batches, first } };
+      return rewindAdvice(run, judgeRun(run), files)!.rewindToCheckpoint;
+    };
+    // The learning rate rises with the first batch of epoch 13; the loss shows it at the next.
+    expect(after(16, 0, 193)).toBe('m-12.keras');
+    expect(after(16, 1, 193)).toBe('m-12.keras');
+    expect(after(16, 0, 207)).toBe('m-12.keras');
+    // The epoch may have trained on what broke the run: an epoch that is long is left by the rule of 100 steps.
+    expect(after(200, 0, 193)).toBe('m-10.keras');
+  });
+
   it('skips no data for a slow climb, which no batch did', () => {
     const run = makeRun([
       { name: 'loss', values: fallingLoss(2000).map((v, i) => v * (i < 1000 ? 1 : 1 + (i - 1000) / 250)) },
