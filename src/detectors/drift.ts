@@ -1,4 +1,5 @@
 import { verdictThresholds } from '../incidents/settings.ts';
+import { incidentTitle } from '../model/incident-words.ts';
 import type { Detector } from './detector.ts';
 import { incidentFindings } from './incident-findings.ts';
 
@@ -7,7 +8,7 @@ const advice =
 
 export const drift = {
   id: 'drift',
-  title: 'The loss climbs and stays up',
+  title: incidentTitle('drift'),
   severity: 'warning',
   thresholds: verdictThresholds('driftRatio', 'driftScales', 'driftPointScales', 'driftFullRatio'),
   docs: {

@@ -1,4 +1,5 @@
 import { verdictThresholds } from '../incidents/settings.ts';
+import { incidentTitle } from '../model/incident-words.ts';
 import type { Detector } from './detector.ts';
 import { incidentFindings } from './incident-findings.ts';
 
@@ -7,7 +8,7 @@ const advice =
 
 export const fullDivergence = {
   id: 'full-divergence',
-  title: 'The loss left its band and did not come back',
+  title: incidentTitle('full-divergence'),
   severity: 'error',
   thresholds: verdictThresholds(
     'incidentScales',

@@ -1,4 +1,5 @@
 import { verdictThresholds } from '../incidents/settings.ts';
+import { incidentTitle } from '../model/incident-words.ts';
 import type { Detector } from './detector.ts';
 import { incidentFindings } from './incident-findings.ts';
 
@@ -7,7 +8,7 @@ const advice =
 
 export const microDivergence = {
   id: 'micro-divergence',
-  title: 'The loss jumped and came back',
+  title: incidentTitle('micro-divergence'),
   severity: 'warning',
   thresholds: verdictThresholds(
     'incidentScales',

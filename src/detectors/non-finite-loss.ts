@@ -1,6 +1,7 @@
 import { incidentsOf } from '../incidents/attempts.ts';
 import { scalerSkips } from '../incidents/signs.ts';
 import type { Finding } from '../model/finding.ts';
+import { incidentTitle } from '../model/incident-words.ts';
 import { countNonFinite } from '../model/order-statistics.ts';
 import type { TimeSeries } from '../model/run.ts';
 import { counted, type Detector, findingAt, notApplicable, outcomeOf, quantity } from './detector.ts';
@@ -13,7 +14,7 @@ const adviceIfSkipped = 'The loss scaler did its work: it skipped the step and l
 
 export const nonFiniteLoss = {
   id: 'non-finite-loss',
-  title: 'The loss is NaN or infinite',
+  title: incidentTitle('non-finite'),
   severity: 'error',
   thresholds: [],
   docs: {

@@ -1,6 +1,7 @@
 /** When a watcher speaks: alerts with a delay and with hysteresis, and a memory that survives a restart. */
 import * as z from 'zod';
-import type { Incident, RunReport, VerdictClass } from '../model/report.ts';
+import { incidentClause } from '../model/incident-words.ts';
+import type { RunReport, VerdictClass } from '../model/report.ts';
 import type { StepUnit } from '../model/run.ts';
 
 /** What may be alerted: the classes of incidents; `inconclusive` is one that is still open. */
@@ -77,25 +78,6 @@ const stallAlert = (stall: Stall, now: number): Alert => ({
   raised: false,
 });
 
-/** What happened, as somebody who is woken by it reads it. */
-function incidentWords(name: AlertClass, incident: Incident, unit: StepUnit): string {
-  const { series, onsetStep, recoveredStep } = incident;
-  const from = `${unit} ${onsetStep}`;
-  const back = recoveredStep === null ? '' : `, back at ${recoveredStep}`;
-  switch (name) {
-    case 'inconclusive':
-      return `${series} is high since ${from}, too soon to tell whether it stays`;
-    case 'micro-divergence':
-      return `${series} rose at ${from}${back}`;
-    case 'drift':
-      return `${series} drifts up from ${from}${back}`;
-    case 'full-divergence':
-      return `${series} diverged at ${from}${back}${recoveredStep === null ? '' : ': too late'}`;
-    case 'non-finite':
-      return `${series} is not a number from ${from}${back}`;
-  }
-}
-
 function conditionsOf(run: RunReport, now: number): Alert[] {
   const lastStep = run.attemptList[run.attemptList.length - 1]?.lastStep ?? Number.POSITIVE_INFINITY;
   return run.verdict.incidents.flatMap((incident): Alert[] => {
@@ -109,7 +91,12 @@ function conditionsOf(run: RunReport, now: number): Alert[] {
         attempt: incident.attempt,
         from: incident.onsetStep,
         to: incident.recoveredStep ?? Math.max(lastStep, incident.onsetStep),
-        message: incidentWords(name, incident, run.stepUnit),
+        message: incidentClause(
+          name,
+          incident.series,
+          `${run.stepUnit} ${incident.onsetStep}`,
+          incident.recoveredStep === null ? null : String(incident.recoveredStep),
+        ),
         since: now,
         absentSince: null,
         raised: false,

@@ -8,6 +8,7 @@ import { type Cause, type Remedy, takesBack } from '../model/cause.ts';
 import { decidingSeries } from '../model/deciding-series.ts';
 import { type Finding, SEVERITIES } from '../model/finding.ts';
 import { formatCount, formatNumber } from '../model/format-number.ts';
+import { incidentClause, incidentHeadline, isIncidentClass } from '../model/incident-words.ts';
 import { inertName } from '../model/inert-text.ts';
 import type { Incident, Report, RunReport } from '../model/report.ts';
 import type { StepUnit } from '../model/run.ts';
@@ -131,18 +132,17 @@ function titleOf(run: RunReport): string {
     case 'healthy':
       return 'HEALTHY';
     case 'inconclusive':
-      return where === '' ? 'CANNOT TELL' : `HIGH since ${where}, too soon to tell whether it stays`;
+      return where === '' ? 'CANNOT TELL' : incidentHeadline('inconclusive', where);
     case 'micro-divergence':
       return `RECOVERED from a rise at ${where}`;
     case 'drift':
-      return `DRIFTED UP from ${where}`;
     case 'full-divergence':
-      return `DIVERGED at ${where}`;
+      return incidentHeadline(verdict.class, where);
     case 'non-finite': {
       const from = noNumberFrom(run);
       return from === undefined
-        ? `NOT A NUMBER from ${where}`
-        : `DIVERGED at ${where}, NOT A NUMBER from ${at(from, stepUnit)}`;
+        ? incidentHeadline('non-finite', where)
+        : `${incidentHeadline('full-divergence', where)}, ${incidentHeadline('non-finite', at(from, stepUnit))}`;
     }
   }
 }
@@ -481,14 +481,6 @@ function triedOf(run: RunReport): Tried[] {
   ];
 }
 
-/** What an incident is called where it is not the one that decided. */
-const INCIDENT_WORDS: Readonly<Record<string, string>> = {
-  'micro-divergence': 'a rise that came back',
-  drift: 'a slow rise',
-  'full-divergence': 'a rise to the end',
-  'non-finite': 'no number to the end',
-};
-
 /** Findings that the first lines do not tell, the gravest first; of a run that is well what it noted, or null. */
 function alsoOf(run: RunReport, noted: boolean): { text: string; short: string } | null {
   const told = new Set<string>(
@@ -533,9 +525,10 @@ function inWords(finding: Finding, unit: StepUnit): string {
   const { id, series, steps, message } = finding;
   if (id === 'capture-mismatch' && steps !== null)
     return `between ${unit}s ${formatCount(steps[0])} and ${formatCount(steps[1])} the weights changed in a way that the recorded gradients do not explain. Either something else wrote to the weights or to the optimizer’s state there, or the recording is wrong: look at what ran between these ${unit}s, then at capture.json.`;
-  const incident = INCIDENT_WORDS[id];
-  if (incident !== undefined && series !== null && steps !== null)
-    return `${incident}, \`${inertName(series)}\` from ${unit} ${formatCount(steps[0])} to ${formatCount(steps[1])}.`;
+  if (isIncidentClass(id) && series !== null && steps !== null) {
+    const back = id === 'micro-divergence' ? formatCount(steps[1]) : null;
+    return `${incidentClause(id, `\`${inertName(series)}\``, at(steps[0], unit), back)}.`;
+  }
   return `${message.length > LONG ? titleOfFinding(finding) : inertName(message).replace(/\.$/, '')}.`;
 }
 

@@ -1,0 +1,51 @@
+/** What an incident of a class is called. Titles of findings, alerts and the first lines of pages are made of these words. */
+import type { VerdictClass } from './report.ts';
+
+export type IncidentClass = Exclude<VerdictClass, 'healthy'>;
+
+interface IncidentWords {
+  /** Follows the name of a series. */
+  readonly did: string;
+  /** Stands before the step at which it began. */
+  readonly since: 'at' | 'from' | 'since';
+  /** How it ends, where it is told without its steps. */
+  readonly end: string;
+}
+
+const WORDS: Readonly<Record<IncidentClass, IncidentWords>> = {
+  inconclusive: { did: 'is high', since: 'since', end: ', too soon to tell whether it stays' },
+  'micro-divergence': { did: 'rose', since: 'at', end: ' and came back' },
+  drift: { did: 'drifted up', since: 'from', end: ' and stays up' },
+  'full-divergence': { did: 'diverged', since: 'at', end: ' and did not come back' },
+  'non-finite': { did: 'is not a number', since: 'from', end: ' (NaN or infinite)' },
+};
+
+export const isIncidentClass = (name: string): name is IncidentClass => Object.hasOwn(WORDS, name);
+
+/** As the title of a kind of finding: `The loss rose and came back`. */
+export const incidentTitle = (name: IncidentClass): string => `The loss ${WORDS[name].did}${WORDS[name].end}`;
+
+/** As a headline: `DIVERGED at step 400`. */
+export function incidentHeadline(name: IncidentClass, onset: string): string {
+  const { did, since, end } = WORDS[name];
+  const head = `${did.replace(/^is /, '').toUpperCase()} ${since} ${onset}`;
+  return name === 'inconclusive' ? head + end : head;
+}
+
+/**
+ * As a clause: `loss rose at step 400, back at 412`.
+ *
+ * @param onset with its unit
+ * @param back where it came back; null where it did not
+ */
+export function incidentClause(
+  name: IncidentClass,
+  series: string,
+  onset: string,
+  back: string | null,
+): string {
+  const { did, since, end } = WORDS[name];
+  const came = back === null ? '' : `, back at ${back}`;
+  const late = name === 'full-divergence' && back !== null ? ': too late' : '';
+  return `${series} ${did} ${since} ${onset}${name === 'inconclusive' ? end : came}${late}`;
+}

@@ -1,0 +1,27 @@
+import { expect, test } from 'vitest';
+import { findingTypeOf } from '../../src/findings/registry.ts';
+import { incidentClause, incidentHeadline, incidentTitle } from '../../src/model/incident-words.ts';
+
+test.each([
+  ['micro-divergence', 'The loss rose and came back', 'ROSE at step 4', 'x rose at step 4, back at 9'],
+  ['drift', 'The loss drifted up and stays up', 'DRIFTED UP from step 4', 'x drifted up from step 4'],
+  [
+    'full-divergence',
+    'The loss diverged and did not come back',
+    'DIVERGED at step 4',
+    'x diverged at step 4, back at 9: too late',
+  ],
+  [
+    'non-finite',
+    'The loss is not a number (NaN or infinite)',
+    'NOT A NUMBER from step 4',
+    'x is not a number from step 4',
+  ],
+] as const)('%s has one word for all that tell of it', (name, title, headline, clause) => {
+  expect(incidentTitle(name)).toBe(title);
+  expect(incidentHeadline(name, 'step 4')).toBe(headline);
+  const back = clause.includes('back') ? '9' : null;
+  expect(incidentClause(name, 'x', 'step 4', back)).toBe(clause);
+  const id = name === 'non-finite' ? 'non-finite-loss' : name;
+  expect(findingTypeOf(id)?.title).toBe(title);
+});
