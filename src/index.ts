@@ -25,6 +25,7 @@ export {
 } from './kernels/fused-adagrad-clippy.ts';
 export { type ReadLogOptions, readLogFile } from './logs/read-log.ts';
 export type { Checkpoint, InspectedCheckpoint, TensorInfo } from './model/checkpoint.ts';
+export type { Column } from './model/column.ts';
 export {
   DiagError,
   ERROR_TEXTS,

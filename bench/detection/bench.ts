@@ -161,7 +161,7 @@ function notesOnCleanRuns(seed: number): void {
       ...run.series[0]!,
       name: role,
       role,
-      step: run.series[0]!.step.slice(0, length),
+      step: run.series[0]!.step.subarray(0, length),
       value: value.slice(0, length),
     });
     const both = { ...run, series: [cut('loss', values), cut('grad_norm', norm)] };

@@ -3,6 +3,7 @@
 import type { Capture } from '../captures/read.ts';
 import { isRaised, usualRange } from '../incidents/unlike.ts';
 import type { CauseEvidence, Trigger } from '../model/cause.ts';
+import type { Column } from '../model/column.ts';
 import { formatNumber } from '../model/format-number.ts';
 import { medianOf } from '../model/order-statistics.ts';
 import type { Prepared } from '../replay/follow.ts';
@@ -33,22 +34,18 @@ const SLOW_WINDOW = 20;
  * @returns its first position and how many times the median before it is; null where none is
  */
 export function raisedRate(
-  rates: readonly number[],
+  rates: Column,
   until: number,
 ): { readonly from: number; readonly before: number; readonly times: number } | null {
   for (let i = Math.max(1, until - WINDOW); i <= until; i++) {
-    const earlier = rates.slice(0, i);
+    const rate = rates.at(i)!;
+    // A warm-up rises too: each step's range is that of the steps before it, and so is their ratio.
+    if (!(rate / rates.at(i - 1)! >= RATE_RISE)) continue;
+    const earlier = rates.subarray(0, i);
     const before = medianOf(earlier);
     const usual = usualRange(earlier);
-    const times = rates[i]! / before;
-    // A warm-up rises too: each step's range is that of the steps before it, and so is their ratio.
-    const step = rates[i]! / rates[i - 1]!;
-    if (
-      before > 0 &&
-      times >= RATE_RISE &&
-      step >= RATE_RISE &&
-      (usual === null || isRaised(rates[i]!, usual))
-    )
+    const times = rate / before;
+    if (before > 0 && times >= RATE_RISE && (usual === null || isRaised(rate, usual)))
       return { from: i, before, times };
   }
   return null;
@@ -116,7 +113,7 @@ export function changesBy(
 ): Change[] {
   const { steps } = observed;
   const changes: Change[] = [];
-  const rate = raisedRate(observed.learningRate, until);
+  const rate = raisedRate(Float64Array.from(observed.learningRate), until);
   if (rate !== null)
     changes.push({
       trigger: 'learning-rate',

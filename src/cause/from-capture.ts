@@ -131,7 +131,7 @@ export async function causeOfCapture(
 
 /** The rate of before a rise, with its line for the loop that was recorded. */
 function rateBefore({ framework, trainer }: CaptureManifest, { learningRate }: Observed, onset: number) {
-  const raised = raisedRate(learningRate, onset);
+  const raised = raisedRate(Float64Array.from(learningRate), onset);
   return raised === null
     ? null
     : {

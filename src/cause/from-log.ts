@@ -106,10 +106,10 @@ const upTo = ({ step }: TimeSeries, onsetStep: number): number =>
 function byRate(rates: TimeSeries | undefined, onsetStep: number, unit: string, made: Made): Cause | null {
   if (rates === undefined) return null;
   const until = upTo(rates, onsetStep);
-  const raised = until < 1 ? null : raisedRate([...rates.value.subarray(0, until + 1)], until);
+  const raised = until < 1 ? null : raisedRate(rates.value, until);
   if (raised === null) return null;
-  const step = rates.step[raised.from]!;
-  const value = rates.value[raised.from]!;
+  const step = rates.step.at(raised.from)!;
+  const value = rates.value.at(raised.from)!;
   const statement = `the learning rate rises ${formatNumber(raised.times)}-fold to ${formatNumber(value)} at ${unit} ${step}, before the loss leaves its usual range at ${unit} ${onsetStep}`;
   return made('learning-rate', statement, [
     {
@@ -128,14 +128,14 @@ function byNorm(norms: TimeSeries | undefined, onsetStep: number, unit: string, 
   const until = upTo(norms, onsetStep);
   const from = Math.max(0, until - WINDOW);
   const broken = norms.value.subarray(from, until + 1).findIndex((norm) => !Number.isFinite(norm));
-  if (until < 0 || broken < 0 || norms.step[from + broken]! >= onsetStep) return null;
-  const step = norms.step[from + broken]!;
-  const statement = `the gradient norm is ${norms.value[from + broken]} at ${unit} ${step}, before the loss leaves its usual range at ${unit} ${onsetStep}`;
+  if (until < 0 || broken < 0 || norms.step.at(from + broken)! >= onsetStep) return null;
+  const step = norms.step.at(from + broken)!;
+  const statement = `the gradient norm is ${norms.value.at(from + broken)} at ${unit} ${step}, before the loss leaves its usual range at ${unit} ${onsetStep}`;
   return made('precision', statement, [
     {
       id: 'non-finite-gradient',
       statement,
-      value: norms.value[from + broken]!,
+      value: norms.value.at(from + broken)!,
       unit: 'norm',
       usual: null,
       at: { step, batchStep: null },

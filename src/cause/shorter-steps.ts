@@ -56,7 +56,7 @@ function goesOnAsBefore(
   const rates = [...learningRate, ...observed.learningRate.slice(0, onset + 1)];
   return (
     ![observed.loss[0]!, ...batches].some((one) => isRaised(one, usual)) &&
-    raisedRate(rates, rates.length - 1) === null
+    raisedRate(Float64Array.from(rates), rates.length - 1) === null
   );
 }
 

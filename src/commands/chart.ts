@@ -8,6 +8,7 @@ import { terminalOptions } from '../cli/terminal-options.ts';
 import { collectInputs } from '../engine/collect.ts';
 import { exitCodeOfErrors } from '../engine/exit-code.ts';
 import { diagnoseRun } from '../engine/report.ts';
+import type { Column } from '../model/column.ts';
 import { diagError, EXIT } from '../model/errors.ts';
 import { inertName } from '../model/inert-text.ts';
 import { SCHEMA_VERSION } from '../model/report.ts';
@@ -63,8 +64,8 @@ export default command({
       const series = run.series
         .filter((s) => wanted(s.name, s.role))
         .map((s) => {
-          const inside = [...s.step.keys()].filter((i) => s.step[i]! >= from && s.step[i]! <= to);
-          const pick = (values: Float64Array): Float64Array => Float64Array.from(inside, (i) => values[i]!);
+          const isInside = [...s.step].map((step) => step >= from && step <= to);
+          const pick = (values: Column): Column => values.filter((_, i) => isInside[i]);
           return summariseSeries(
             {
               name: s.name,
@@ -100,7 +101,7 @@ export default command({
         metric: [...new Set(chosen.map((s) => s.name))].slice(0, 5),
         from,
         to,
-        first: Math.min(...chosen.map((s) => s.step[0]!)),
+        first: Math.min(...chosen.map((s) => s.step.at(0)!)),
         last: Math.max(...chosen.map((s) => s.step.at(-1)!)),
       });
     if (charts.every(({ groups }) => groups.length === 0))

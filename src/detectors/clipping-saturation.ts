@@ -1,3 +1,4 @@
+import type { Column } from '../model/column.ts';
 import { formatNumber } from '../model/format-number.ts';
 import { NOT_NEGATIVE, SHARE } from '../model/options.ts';
 import { clipLimitOf } from '../model/run-settings.ts';
@@ -82,7 +83,7 @@ chosen. Otherwise \`limit\` counts, or the run's own, and only a step limiter is
  * Share of norms that a limit clips: those above it (NaN and Infinity count as above). Where none is above but some are equal to
  * it up to a thousandth, the norms were logged after clipping and those count. NaN for no norms.
  */
-function clippedShare(norms: Float64Array, limit: number): number {
+function clippedShare(norms: Column, limit: number): number {
   let above = 0;
   let at = 0;
   for (const norm of norms) {

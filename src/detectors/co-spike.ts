@@ -49,12 +49,12 @@ than \`scales\` scales and \`ratio\` above, at the same logged step. Noise in ei
     const pairs = series.attemptOffsets.flatMap((offset, attempt) => {
       const loss = attemptOf(series, attempt);
       const { spikes, incidents } = judged.loss!.attempts[attempt]!;
-      const above = new Map(spikes.map(({ index, scales }) => [loss.step[index]!, { index, scales }]));
+      const above = new Map(spikes.map(({ index, scales }) => [loss.step.at(index)!, { index, scales }]));
       // Of an incident the way up: what follows is its consequence.
       for (const { onset, peak, form } of incidents)
         for (let i = onset; i <= peak && form === 'jump'; i++)
-          if (Number.isFinite(loss.value[i]!))
-            above.set(loss.step[i]!, { index: i, scales: judged.settings.incidentScales });
+          if (Number.isFinite(loss.value.at(i)!))
+            above.set(loss.step.at(i)!, { index: i, scales: judged.settings.incidentScales });
       if (above.size === 0) return [];
       return norms.flatMap((norm) => {
         const { value, step } = attemptOf(norm, attempt);
@@ -65,10 +65,10 @@ than \`scales\` scales and \`ratio\` above, at the same logged step. Noise in ei
           threshold('scales'),
           threshold('ratio'),
         ).flatMap((gradient) => {
-          const together = above.get(step[gradient.index]!);
+          const together = above.get(step.at(gradient.index)!);
           if (together === undefined) return [];
           const at = offset + together.index;
-          return { at, norm: norm.name, height: value[gradient.index]!, scales: gradient.scales };
+          return { at, norm: norm.name, height: value.at(gradient.index)!, scales: gradient.scales };
         });
       });
     });
@@ -77,7 +77,7 @@ than \`scales\` scales and \`ratio\` above, at the same logged step. Noise in ei
         findingAt(run, series, at, at, {
           id: 'co-spike',
           severity: 'note',
-          message: `"${series.name}" (${formatNumber(series.value[at]!)}) and "${norm}" (${formatNumber(height)}) spike together at ${run.stepUnit} ${series.step[at]}.`,
+          message: `"${series.name}" (${formatNumber(series.value.at(at)!)}) and "${norm}" (${formatNumber(height)}) spike together at ${run.stepUnit} ${series.step.at(at)}.`,
           measured: quantity('distance of the gradient norm from its median', scales, 'scales'),
           threshold: quantity('distance from the median', threshold('scales'), 'scales'),
           advice,

@@ -27,7 +27,7 @@ export const deadRun = {
       return findingAt(run, series, from, to, {
         id: 'dead-run',
         severity: 'error',
-        message: `"${series.name}" is exactly 0 from ${run.stepUnit} ${series.step[from]} to the end (${counted(to - from + 1, 'point')})${nanNorm === null ? ', at once' : ` and "${nanNorm}" is NaN`}: the run is dead.`,
+        message: `"${series.name}" is exactly 0 from ${run.stepUnit} ${series.step.at(from)} to the end (${counted(to - from + 1, 'point')})${nanNorm === null ? ', at once' : ` and "${nanNorm}" is NaN`}: the run is dead.`,
         measured: quantity('zeros to the end', to - from + 1, 'points'),
         threshold: quantity('zeros to the end', nanNorm === null ? threshold('zeros') : 1, 'points'),
         advice,

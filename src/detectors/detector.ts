@@ -56,7 +56,7 @@ export function findingAt(
 ): Finding {
   return {
     ...finding,
-    steps: [series.step[from]!, series.step[to]!],
+    steps: [series.step.at(from)!, series.step.at(to)!],
     series: series.name,
     attempt: series.attemptOffsets.findLastIndex((offset) => offset <= from),
     locations: [placeOf(run, series, from)],

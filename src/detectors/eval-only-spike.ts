@@ -42,7 +42,7 @@ In one public run with large batch-norm weights the eval loss reached 1e16 and c
           const excused = excuses.some(
             (other) =>
               other.attempt === attempt &&
-              other.incident.onsetStep <= series.step[offset + end]! &&
+              other.incident.onsetStep <= series.step.at(offset + end)! &&
               (other.incident.recoveredStep ?? Infinity) >= (incident.lastGoodStep ?? -Infinity),
           );
           if (excused) return [];
@@ -70,4 +70,4 @@ In one public run with large batch-norm weights the eval loss reached 1e16 and c
 } as const satisfies Detector;
 
 const sameSteps = (a: TimeSeries, b: TimeSeries): boolean =>
-  a.step.length === b.step.length && a.step.every((step, i) => step === b.step[i]);
+  a.step.length === b.step.length && a.step.every((step, i) => step === b.step.at(i));

@@ -58,14 +58,14 @@ Norms of exactly zero and non-finite ones are left out (they have detectors of t
           judged.settings,
           threshold('scales'),
           threshold('ratio'),
-        ).map((one) => ({ ...one, ratio: value[one.index]! / one.before }));
+        ).map((one) => ({ ...one, ratio: value.at(one.index)! / one.before }));
         return stretchesOf(above, 'ratio').map((stretch) => ({ ...stretch, series, offset, attempt }));
       }),
     );
     return outcomeOf(
       firstOf(stretches, ({ from, to, worst, series, offset, attempt }) => {
         const { stepUnit } = run;
-        const [first, last] = [series.step[offset + from]!, series.step[offset + to]!];
+        const [first, last] = [series.step.at(offset + from)!, series.step.at(offset + to)!];
         const times = `${formatNumber(worst.ratio, 'brief')} times its usual ${formatNumber(worst.before, 'brief')}`;
         const when =
           from === to

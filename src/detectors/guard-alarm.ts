@@ -55,13 +55,13 @@ after it at the earliest. Where no incident follows, the guard held the run, or 
         const { value, step } = attemptOf(series, attempt);
         const { incidents = [] } = judged.loss?.attempts[attempt] ?? {};
         const losses = judged.loss === null ? undefined : attemptOf(judged.loss.series, attempt);
-        const onsets = incidents.map(({ onset }) => losses!.step[onset]!);
+        const onsets = incidents.map(({ onset }) => losses!.step.at(onset)!);
         const found: Alarm[] = [];
         for (let i = 0; i < value.length; i++) {
-          if (!(value[i]! >= threshold('risk'))) continue;
+          if (!(value.at(i)! >= threshold('risk'))) continue;
           const from = i;
-          while (value[i + 1]! >= threshold('risk')) i++;
-          const onset = onsets.filter((at) => at >= step[from]!).sort((a, b) => a - b)[0];
+          while (value.at(i + 1)! >= threshold('risk')) i++;
+          const onset = onsets.filter((at) => at >= step.at(from)!).sort((a, b) => a - b)[0];
           found.push({ series, from: offset + from, to: offset + i, onset });
         }
         return found;
@@ -72,8 +72,8 @@ after it at the earliest. Where no incident follows, the guard held the run, or 
 } as const satisfies Detector;
 
 function told(run: Run, { series, from, to, onset }: Alarm, limit: number) {
-  const first = series.step[from]!;
-  const until = to > from ? ` to ${series.step[to]}` : '';
+  const first = series.step.at(from)!;
+  const until = to > from ? ` to ${series.step.at(to)}` : '';
   const ahead = onset === undefined ? 0 : onset - first;
   const followed =
     onset === undefined
@@ -84,8 +84,8 @@ function told(run: Run, { series, from, to, onset }: Alarm, limit: number) {
   return findingAt(run, series, from, to, {
     id: 'guard-alarm',
     severity: 'note',
-    message: `The guard warned at ${run.stepUnit} ${first}${until}, before the step was taken: "${series.name}" is ${formatNumber(series.value[from]!)}. ${followed}.`,
-    measured: quantity('risk', series.value[from]!, 'risk of a step'),
+    message: `The guard warned at ${run.stepUnit} ${first}${until}, before the step was taken: "${series.name}" is ${formatNumber(series.value.at(from)!)}. ${followed}.`,
+    measured: quantity('risk', series.value.at(from)!, 'risk of a step'),
     threshold: quantity('risk', limit, 'risk of a step'),
     advice,
   });

@@ -1,4 +1,5 @@
 import type { JudgedRun } from '../incidents/verdict.ts';
+import { type Column, readerOf } from '../model/column.ts';
 import { formatNumber } from '../model/format-number.ts';
 import { RATIO, SHARE } from '../model/options.ts';
 import { attemptOf, type Run, type TimeSeries } from '../model/run.ts';
@@ -97,8 +98,8 @@ function* anomaliesOf(
   if (invalid >= 0)
     yield {
       ...at(invalid, () => invalid),
-      message: () => `is ${value[invalid]} at ${run.stepUnit} ${step[invalid]}`,
-      measured: value[invalid]!,
+      message: () => `is ${value.at(invalid)} at ${run.stepUnit} ${step.at(invalid)}`,
+      measured: value.at(invalid)!,
       unit: 'learning rate',
     };
   const first = value.findIndex((rate) => rate > 0);
@@ -112,11 +113,11 @@ function* anomaliesOf(
       };
     return;
   }
+  const rateAt = readerOf(value);
   for (let i = first + 1; i < value.length; i++) {
-    const before = value[i - 1]!;
-    const rise = value[i]! / before;
-    const warmUp = step[i]! / step[i - 1]!;
-    if (before > 0 && rise > jump && !(rise <= 2 * warmUp))
+    const before = rateAt(i - 1);
+    const rise = rateAt(i) / before;
+    if (before > 0 && rise > jump && !(rise <= 2 * (step.at(i)! / step.at(i - 1)!)))
       yield {
         ...at(i, () => lastAbove(value, i, jump * before)),
         message: (to) => {
@@ -125,20 +126,20 @@ function* anomaliesOf(
             last === value.length - 1
               ? ' and stays high to the end'
               : ` for ${counted(last - i + 1, 'point')}`;
-          return `rises ${formatNumber(rise, 'brief')}-fold to ${formatNumber(value[i]!, 'brief')} at ${run.stepUnit} ${step[i]}${long}${lossReaction(run, judged, attempt, step[i]!, step[i]!)}`;
+          return `rises ${formatNumber(rise, 'brief')}-fold to ${formatNumber(value.at(i)!, 'brief')} at ${run.stepUnit} ${step.at(i)}${long}${lossReaction(run, judged, attempt, step.at(i)!, step.at(i)!)}`;
         },
         measured: rise,
         unit: 'ratio',
       };
-    if (value[i] !== 0 || before === 0) continue;
+    if (rateAt(i) !== 0 || before === 0) continue;
     let end = i;
-    while (end + 1 < value.length && value[end + 1] === 0) end++;
+    while (end + 1 < value.length && rateAt(end + 1) === 0) end++;
     const toTheEnd = end === value.length - 1;
     if (!toTheEnd || end - i + 1 > zeroShare * value.length + 1)
       yield {
         ...at(i, () => end),
         message: () =>
-          `is zero from ${run.stepUnit} ${step[i]} ${toTheEnd ? 'to the end' : `to ${step[end]}`} (${counted(end - i + 1, 'point')})`,
+          `is zero from ${run.stepUnit} ${step.at(i)} ${toTheEnd ? 'to the end' : `to ${step.at(end)}`} (${counted(end - i + 1, 'point')})`,
         measured: 0,
         unit: 'learning rate',
       };
@@ -146,8 +147,8 @@ function* anomaliesOf(
 }
 
 /** The last of the values from a position on that stay above a limit without a gap. */
-function lastAbove(values: Float64Array, from: number, limit: number): number {
+function lastAbove(values: Column, from: number, limit: number): number {
   let last = from;
-  while (last + 1 < values.length && values[last + 1]! > limit) last++;
+  while (last + 1 < values.length && values.at(last + 1)! > limit) last++;
   return last;
 }

@@ -29,7 +29,7 @@ judged, and the stop is a note.`,
       return findingAt(run, series, stop.last, stop.last, {
         id: 'loss-column-stops',
         severity: other === undefined ? 'warning' : 'note',
-        message: `"${series.name}" ends at ${run.stepUnit} ${series.step[stop.last]} while "${stop.companion}" goes on to ${run.stepUnit} ${stop.lastStep} (${stop.missing} more points).${other === undefined ? '' : ` The loss goes on as "${other.name}".`}`,
+        message: `"${series.name}" ends at ${run.stepUnit} ${series.step.at(stop.last)} while "${stop.companion}" goes on to ${run.stepUnit} ${stop.lastStep} (${stop.missing} more points).${other === undefined ? '' : ` The loss goes on as "${other.name}".`}`,
         measured: quantity('points without a loss', stop.missing, 'points'),
         threshold: quantity('points without a loss', threshold('missingPoints'), 'points'),
         advice,

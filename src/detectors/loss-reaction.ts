@@ -26,12 +26,12 @@ export function lossReaction(
   const first = step.findIndex((one) => one >= from);
   if (first < windowFor(step.length, settings).start) return '';
   const end = step.findLastIndex((one) => one <= to);
-  const last = step[Math.min(step.length - 1, Math.max(first, end) + ANSWERS_WITHIN)]!;
+  const last = step.at(Math.min(step.length - 1, Math.max(first, end) + ANSWERS_WITHIN))!;
   const under = judged.incidents.find(({ onset, end: after }) => onset < first && after > first);
-  if (under !== undefined) return `; the loss was high already, since ${stepUnit} ${step[under.onset]}`;
+  if (under !== undefined) return `; the loss was high already, since ${stepUnit} ${step.at(under.onset)}`;
   const answers = [...judged.spikes.map(({ index }) => index), ...judged.incidents.map(({ onset }) => onset)];
-  const answer = Math.min(...answers.filter((index) => step[index]! >= from && step[index]! <= last));
+  const answer = Math.min(...answers.filter((index) => step.at(index)! >= from && step.at(index)! <= last));
   return answer === Number.POSITIVE_INFINITY
     ? '; the loss stayed as usual'
-    : `; the loss rose at ${stepUnit} ${step[answer]}`;
+    : `; the loss rose at ${stepUnit} ${step.at(answer)}`;
 }

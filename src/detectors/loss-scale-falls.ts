@@ -36,13 +36,13 @@ runs, is none.`,
       scale.attemptOffsets.flatMap((offset, attempt) => {
         const { value, step } = attemptOf(scale, attempt);
         let from = value.length;
-        while (from > 1 && (value[from - 1]! < value[from - 2]! || value[from - 1] === 0)) from--;
+        while (from > 1 && (value.at(from - 1)! < value.at(from - 2)! || value.at(from - 1) === 0)) from--;
         const falls = value.length - from;
         if (falls < threshold('falls')) return [];
         return findingAt(run, scale, offset + from, offset + value.length - 1, {
           id: 'loss-scale-falls',
           severity: 'error',
-          message: `"${scale.name}" falls at ${counted(falls, 'point')} in a row, from ${run.stepUnit} ${step[from]} to the end (${formatNumber(value[from - 1]!)} → ${formatNumber(value.at(-1)!)}): the loss scaler skips these steps, and nothing is learned.`,
+          message: `"${scale.name}" falls at ${counted(falls, 'point')} in a row, from ${run.stepUnit} ${step.at(from)} to the end (${formatNumber(value.at(from - 1)!)} → ${formatNumber(value.at(-1)!)}): the loss scaler skips these steps, and nothing is learned.`,
           measured: quantity('falls to the end', falls, 'points in a row'),
           threshold: quantity('falls to the end', threshold('falls'), 'points in a row'),
           advice,

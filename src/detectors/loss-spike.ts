@@ -43,7 +43,7 @@ spikes too, so they are notes.`,
         return findingAt(run, loss.series, offset + from, offset + to, {
           id: 'loss-spike',
           severity: 'note',
-          message: `"${loss.series.name}" spikes to ${formatNumber(loss.series.value[at]!)} at ${run.stepUnit} ${loss.series.step[at]}, ${formatNumber(worst.scales)} scales above a median of ${formatNumber(worst.before)}.`,
+          message: `"${loss.series.name}" spikes to ${formatNumber(loss.series.value.at(at)!)} at ${run.stepUnit} ${loss.series.step.at(at)}, ${formatNumber(worst.scales)} scales above a median of ${formatNumber(worst.before)}.`,
           measured: quantity('distance from the median', worst.scales, 'scales'),
           threshold: quantity('distance from the median', threshold('spikeScales'), 'scales'),
           advice,

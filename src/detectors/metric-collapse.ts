@@ -30,8 +30,8 @@ alone looks tame.`,
         return findingAt(run, one, from, to, {
           id: 'metric-collapse',
           severity: 'error',
-          message: `"${one.name}" is at chance from ${run.stepUnit} ${one.step[from]} to the end (${formatNumber(one.value[to]!)}); it had reached ${formatNumber(best)}.`,
-          measured: quantity('distance from 0.5', Math.abs(one.value[to]! - 0.5), 'AUC'),
+          message: `"${one.name}" is at chance from ${run.stepUnit} ${one.step.at(from)} to the end (${formatNumber(one.value.at(to)!)}); it had reached ${formatNumber(best)}.`,
+          measured: quantity('distance from 0.5', Math.abs(one.value.at(to)! - 0.5), 'AUC'),
           threshold: quantity('distance from 0.5', threshold('chance'), 'AUC'),
           advice,
         });

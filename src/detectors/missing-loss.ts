@@ -20,9 +20,9 @@ const advice =
 function gapsOf(run: Run, series: TimeSeries, settings: VerdictSettings): Uint32Array | undefined {
   const { gaps, value, step, role } = series;
   if (gaps === undefined || value.length === 0 || !(gaps[value.length]! > 0)) return gaps;
-  const last = step[value.length - 1]!;
+  const last = step.at(value.length - 1)!;
   const goesOn = run.series.some(
-    (other) => other !== series && other.role === role && other.step[other.step.length - 1]! > last,
+    (other) => other !== series && other.role === role && other.step.at(other.step.length - 1)! > last,
   );
   // A summary ends many a log, in a row of its own.
   if (role !== 'eval_loss' && !goesOn && columnStop(run, series, settings) === null) return gaps;
@@ -71,11 +71,11 @@ missing to the end is a column that stops, or one that goes on under another nam
             ? 'before'
             : after === points
               ? 'after'
-              : `between ${run.stepUnit} ${series.step[from]} and`;
+              : `between ${run.stepUnit} ${series.step.at(from)} and`;
         return findingAt(run, series, from, to, {
           id: 'missing-loss',
           severity: 'error',
-          message: `"${series.name}" has no value in ${counted(unexplained, 'row')} of its own; the longest stretch, ${counted(longest, 'row')}, lies ${place} ${run.stepUnit} ${series.step[to]}.`,
+          message: `"${series.name}" has no value in ${counted(unexplained, 'row')} of its own; the longest stretch, ${counted(longest, 'row')}, lies ${place} ${run.stepUnit} ${series.step.at(to)}.`,
           measured: quantity('missing values', unexplained, 'values'),
           threshold: quantity('missing values', least, 'values'),
           advice,

@@ -42,7 +42,7 @@ at each, at most five points in a row are not finite, and finite ones follow.`,
             ? ' The loss stays finite.'
             : ' The loss is not finite either.';
       const skipped = scalerSkips(run, series).size === found.count;
-      const [first, last] = [series.step[found.first], series.step[found.last]];
+      const [first, last] = [series.step.at(found.first), series.step.at(found.last)];
       const span =
         first === last ? `at ${run.stepUnit} ${first}` : `between ${run.stepUnit} ${first} and ${last}`;
       findings.push(

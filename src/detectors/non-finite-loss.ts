@@ -1,8 +1,9 @@
 import { incidentsOf } from '../incidents/attempts.ts';
 import { scalerSkips } from '../incidents/signs.ts';
+import { readerOf } from '../model/column.ts';
 import type { Finding } from '../model/finding.ts';
 import { incidentTitle } from '../model/incident-words.ts';
-import { countNonFinite } from '../model/order-statistics.ts';
+import { countNonFiniteIn } from '../model/order-statistics.ts';
 import type { TimeSeries } from '../model/run.ts';
 import { counted, type Detector, findingAt, notApplicable, outcomeOf, quantity } from './detector.ts';
 
@@ -45,12 +46,12 @@ falls there, at most five points in a row are not finite, and the loss goes on),
         incidentsOf(one).find(
           ({ incident, found }) => incident.class === 'non-finite' && found.onset < found.peak,
         );
-      const from = `${run.stepUnit} ${series.step[found.first]}`;
+      const from = `${run.stepUnit} ${series.step.at(found.first)}`;
       const range = found.stays
         ? `from ${from} to the end`
         : found.first === found.last
           ? `at ${from}`
-          : `from ${from} to ${series.step[found.last]}`;
+          : `from ${from} to ${series.step.at(found.last)}`;
       findings.push(
         findingAt(run, series, found.first, found.last, {
           id: 'non-finite-loss',
@@ -79,13 +80,14 @@ export function nonFinitePoints(series: TimeSeries) {
   let first = -1;
   let last = -1;
   let stays = false;
-  for (let i = 0; i < value.length; i++) {
-    if (Number.isFinite(value[i]!)) continue;
+  const { nan, posInf, negInf } = countNonFiniteIn(value);
+  const at = readerOf(value);
+  for (let i = 0; i < value.length && nan + posInf + negInf > 0; i++) {
+    if (Number.isFinite(at(i))) continue;
     if (first < 0) first = i;
     last = i;
     if (ends.has(i)) stays = true;
   }
-  const { nan, posInf, negInf } = countNonFinite(value);
   const kinds = [
     nan > 0 ? `${nan} NaN` : '',
     posInf > 0 ? `${posInf} +Infinity` : '',

@@ -58,12 +58,12 @@ at that minimum, the model learns the training set and nothing else.`,
           ),
         );
       };
-      if (!(levelUntil(Infinity) < levelUntil(step[best]!))) return [];
+      if (!(levelUntil(Infinity) < levelUntil(step.at(best)!))) return [];
       const offset = series.attemptOffsets[attempt] ?? 0;
       return findingAt(run, series, offset + best, offset + value.length - 1, {
         id: 'overfit',
         severity: 'note',
-        message: `"${series.name}" has risen from ${formatNumber(smooth(best))} at ${run.stepUnit} ${step[best]} to ${formatNumber(smooth(value.length - 1))} while "${loss.name}" went on falling.`,
+        message: `"${series.name}" has risen from ${formatNumber(smooth(best))} at ${run.stepUnit} ${step.at(best)} to ${formatNumber(smooth(value.length - 1))} while "${loss.name}" went on falling.`,
         measured: quantity('end over the best', ratio, 'ratio'),
         threshold: quantity('end over the best', threshold('ratio'), 'ratio'),
         advice,

@@ -40,9 +40,9 @@ a new run and says nothing), or further on than \`gap\` times the usual distance
       if (before.length < 2 || step.length === 0) return [];
       const usual = usualDistance(before);
       const end = before.at(-1)!;
-      const first = step[0]!;
-      if (first <= before[0]! + usual) return [];
-      const repeated = before.reduce((count, value) => count + Number(value >= first), 0);
+      const first = step.at(0)!;
+      if (first <= before.at(0)! + usual) return [];
+      const repeated = before.filter((value) => value >= first).length;
       const lost = first - end > threshold('gap') * usual ? first - end - usual : 0;
       if (repeated === 0 && lost === 0) return [];
       return findingAt(run, series, offset, offset, {

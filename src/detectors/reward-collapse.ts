@@ -32,7 +32,7 @@ back is exploration and no finding. The verdict is full divergence then, whateve
         return findingAt(run, one, from, to, {
           id: 'reward-collapse',
           severity: 'error',
-          message: `"${one.name}" falls from ${formatNumber(before)} at ${run.stepUnit} ${one.step[from]} and stays at ${formatNumber(after)} to the end.`,
+          message: `"${one.name}" falls from ${formatNumber(before)} at ${run.stepUnit} ${one.step.at(from)} and stays at ${formatNumber(after)} to the end.`,
           measured: quantity('reward left', after, 'reward'),
           threshold: quantity(
             'reward that counts as lost',

@@ -88,7 +88,7 @@ incident is left to its detector.`,
         return findingAt(run, series, offset + since, offset + i, {
           id: 'slow-growth',
           severity: 'note',
-          message: `"${series.name}" grows from its best level of ${formatNumber(scale.from(best))} from ${run.stepUnit} ${step[since]} on; at ${run.stepUnit} ${step[i]} its median is ${formatNumber(scale.from(band.center))}.`,
+          message: `"${series.name}" grows from its best level of ${formatNumber(scale.from(best))} from ${run.stepUnit} ${step.at(since)} on; at ${run.stepUnit} ${step.at(i)} its median is ${formatNumber(scale.from(band.center))}.`,
           measured: quantity('summed excess over the best level', sum, 'scales'),
           threshold: quantity('summed excess over the best level', threshold('alarm'), 'scales'),
           advice,

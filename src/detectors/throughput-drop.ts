@@ -67,7 +67,7 @@ function slower(
     ? value
     : Float64Array.from(
         step.subarray(1),
-        (next, i) => (next - step[i]!) / (wallTime![i + 1]! - wallTime![i]!),
+        (next, i) => (next - step.at(i)!) / (wallTime!.at(i + 1)! - wallTime!.at(i)!),
       );
   if (rate.length < threshold('points')) return [];
   const usual = medianOf(rate.subarray(rate.length >> 4, rate.length >> 1));
@@ -79,7 +79,7 @@ function slower(
   let count = 0;
   let most = 0;
   for (let i = rate.length - 1; i >= 0; i--) {
-    count += rate[i]! < threshold('ratio') * usual ? 1 : -1;
+    count += rate.at(i)! < threshold('ratio') * usual ? 1 : -1;
     if (count > most) {
       most = count;
       from = i;
@@ -90,7 +90,7 @@ function slower(
     findingAt(run, series, offset + from + shift, offset + value.length - 1, {
       id: 'throughput-drop',
       severity: 'note',
-      message: `${isRate ? `"${series.name}" fell` : `The ${run.stepUnit}s per second fell`} from ${formatNumber(usual)} to ${formatNumber(last)} at ${run.stepUnit} ${step[from + shift]}.`,
+      message: `${isRate ? `"${series.name}" fell` : `The ${run.stepUnit}s per second fell`} from ${formatNumber(usual)} to ${formatNumber(last)} at ${run.stepUnit} ${step.at(from + shift)}.`,
       measured: quantity('rate at the end over the usual one', last / usual, 'ratio'),
       threshold: quantity('rate at the end over the usual one', threshold('ratio'), 'ratio'),
       advice,

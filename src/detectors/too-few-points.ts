@@ -25,7 +25,7 @@ export const tooFewPoints = {
         id: 'too-few-points',
         severity: 'note',
         message: `"${name}" has ${counted(most, 'finite point')} in its longest attempt; ${threshold('minimumPoints')} are needed for a verdict.`,
-        steps: step.length === 0 ? null : [step[0]!, step.at(-1)!],
+        steps: step.length === 0 ? null : [step.at(0)!, step.at(-1)!],
         series: name,
         measured: quantity('finite points', most, 'points'),
         threshold: quantity('finite points', threshold('minimumPoints'), 'points'),

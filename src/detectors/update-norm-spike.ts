@@ -70,7 +70,7 @@ update, so that one at the same step is none of its making. An update that spike
         const onsets = [
           ...spikes.map(({ index }) => index),
           ...incidents.filter(({ form }) => form === 'jump').map(({ onset }) => onset),
-        ].map((index) => losses.step[index]!);
+        ].map((index) => losses.step.at(index)!);
         return exceedances(
           value,
           LOG_SCALE,
@@ -78,8 +78,8 @@ update, so that one at the same step is none of its making. An update that spike
           threshold('scales'),
           threshold('ratio'),
         ).flatMap(({ index, before, scales }) => {
-          const last = step[Math.min(value.length - 1, index + threshold('points'))]!;
-          const follows = Math.min(...onsets.filter((at) => at > step[index]! && at <= last));
+          const last = step.at(Math.min(value.length - 1, index + threshold('points')))!;
+          const follows = Math.min(...onsets.filter((at) => at > step.at(index)! && at <= last));
           return follows === Number.POSITIVE_INFINITY
             ? []
             : [{ series, at: offset + index, before, scales, follows }];
@@ -91,7 +91,7 @@ update, so that one at the same step is none of its making. An update that spike
         findingAt(run, series, at, at, {
           id: 'update-norm-spike',
           severity: 'note',
-          message: `"${series.name}" is ${formatNumber(series.value[at]!)} at ${run.stepUnit} ${series.step[at]}, ${formatNumber(series.value[at]! / before)} times its median before, and "${loss.name}" spikes at ${run.stepUnit} ${follows}.`,
+          message: `"${series.name}" is ${formatNumber(series.value.at(at)!)} at ${run.stepUnit} ${series.step.at(at)}, ${formatNumber(series.value.at(at)! / before)} times its median before, and "${loss.name}" spikes at ${run.stepUnit} ${follows}.`,
           measured: quantity('distance from the median', scales, 'scales'),
           threshold: quantity('distance from the median', threshold('scales'), 'scales'),
           advice,

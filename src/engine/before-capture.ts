@@ -21,7 +21,7 @@ export function beforeOf(run: Run, captures: readonly Recorded[], { manifest, st
     const { step, value } = run.series.find((one) => one.role === role) ?? { step: [], value: [] };
     const found: number[] = [];
     for (let i = step.length - 1; i >= 0 && found.length < LOGGED; i--)
-      if (step[i]! < start) found.unshift(value[i]!);
+      if (step.at(i)! < start) found.unshift(value.at(i)!);
     return found;
   };
   const clippingOf = (one: Recorded): RuleChoice | null => {

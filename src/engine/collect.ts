@@ -537,6 +537,6 @@ async function joined(run: RunFiles, read: readonly Part[], id: string, options:
 
 /** When a file's first point was logged; files without points come last. */
 function firstTime({ runs }: RawLog): number {
-  const times = runs.flatMap(({ series }) => series.flatMap(({ wallTime }) => wallTime?.[0] ?? []));
+  const times = runs.flatMap(({ series }) => series.flatMap(({ wallTime }) => wallTime?.at(0) ?? []));
   return times.reduce((first, time) => (time < first ? time : first), Number.POSITIVE_INFINITY);
 }

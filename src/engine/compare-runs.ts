@@ -1,5 +1,6 @@
 /** Where two runs part, and what they were set to: the comparison of `analyze A B --compare`. */
 import { noiseScale } from '../incidents/bands.ts';
+import type { Column } from '../model/column.ts';
 import {
   type Comparison,
   SETTING_KINDS,
@@ -19,7 +20,7 @@ const SCALES = 3;
 
 /** The value of each step; what a later attempt logged replaces what it repeats. */
 const byStep = ({ step, value }: TimeSeries): ReadonlyMap<number, number> =>
-  new Map(Array.from(step, (at, i) => [at, value[i]!]));
+  new Map(Array.from(step, (at, i) => [at, value.at(i)!]));
 
 const same = (x: number, y: number): boolean => x === y || (Number.isNaN(x) && Number.isNaN(y));
 
@@ -58,7 +59,7 @@ export function compareSeries(first: TimeSeries, second: TimeSeries): SeriesComp
   const far = (i: number): boolean => i >= steps.length || distance[i]! > limit;
   while (from >= 0 && from < steps.length - 1 && !(far(from) && far(from + 1))) from++;
   const differs = steps.findIndex((_, i) => !same(x[i]!, y[i]!));
-  const ends = (values: Float64Array): number => {
+  const ends = (values: Column): number => {
     const last = values.subarray(-width);
     return last.some((value) => !Number.isFinite(value)) ? values.at(-1)! : medianOf(last);
   };

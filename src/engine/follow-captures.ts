@@ -2,6 +2,7 @@
 import type { Capture } from '../captures/read.ts';
 import { captureMismatch } from '../findings/capture-mismatch.ts';
 import { CAPTURE_FINDINGS, STEP_FINDINGS } from '../findings/registry.ts';
+import type { Column } from '../model/column.ts';
 import { DiagError, reasonOf } from '../model/errors.ts';
 import type { Finding, Outcome, ThresholdsInForce } from '../model/finding.ts';
 import { follow } from '../replay/follow.ts';
@@ -18,8 +19,8 @@ export interface CaptureLook {
   /** Norms of the recorded updates of each capture that was followed. */
   readonly updates: readonly {
     readonly capture: Capture;
-    readonly step: Float64Array;
-    readonly value: Float64Array;
+    readonly step: Column;
+    readonly value: Column;
   }[];
 }
 

@@ -97,7 +97,7 @@ function inspectSeries(series: TimeSeries): InspectedSeries {
     role: series.role,
     ...(series.task === undefined ? {} : { task: series.task }),
     points,
-    firstStep: series.step[0] ?? Number.NaN,
+    firstStep: series.step.at(0) ?? Number.NaN,
     lastStep,
     ...{ first, last, min, max, nan, posInf, negInf },
     missing: series.missing,

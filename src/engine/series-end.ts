@@ -1,4 +1,5 @@
 /** Whether a series stops while the others of its run go on: a log that lost a column must not pass a gate. */
+import { blocksOf, type Column } from '../model/column.ts';
 import type { Run, TimeSeries } from '../model/run.ts';
 
 /** How many of its own largest gaps a series may lag behind another. */
@@ -20,25 +21,43 @@ interface Ends {
   readonly place: (End & { readonly file: number }) | undefined;
 }
 
-function endOf(values: Float64Array | Uint32Array, start: number): End {
-  let gap = values[0]! - start;
-  for (let i = 1; i < values.length; i++) gap = Math.max(gap, values[i]! - values[i - 1]!);
-  return { first: values[0]!, last: values[values.length - 1]!, gap };
+function endOf(values: Column, start: number): End {
+  let before = start;
+  let gap = Number.NEGATIVE_INFINITY;
+  for (const block of blocksOf(values))
+    for (let i = 0; i < block.length; i++) {
+      gap = Math.max(gap, block[i]! - before);
+      before = block[i]!;
+    }
+  return { first: values.at(0)!, last: before, gap };
 }
 
-function endsOf(series: TimeSeries): Ends {
-  const places = series.line ?? series.byteOffset;
-  // The file that the last point came from; places in different files cannot be compared.
-  let file = 0;
-  series.pathOffsets.forEach((offset, k) => {
-    if (offset < series.step.length) file = k;
-  });
-  const place = places?.subarray(series.pathOffsets[file] ?? 0);
-  return {
-    series,
-    step: endOf(series.step, Math.min(0, series.step[0]!)),
-    time: series.wallTime && endOf(series.wallTime, series.wallTime[0]!),
-    place: place !== undefined && place.length > 0 ? { ...endOf(place, 0), file } : undefined,
+/** {@link endOf}, which looks once at a column that series share one after the other. */
+function endsByColumn(): typeof endOf {
+  let known: { readonly values: Column; readonly start: number; readonly end: End } | undefined;
+  return (values, start) => {
+    if (known?.values !== values || known.start !== start)
+      known = { values, start, end: endOf(values, start) };
+    return known.end;
+  };
+}
+
+function endsOfSeries(): (series: TimeSeries) => Ends {
+  const [stepEnd, timeEnd, placeEnd] = [endsByColumn(), endsByColumn(), endsByColumn()];
+  return (series) => {
+    const places = series.line ?? series.byteOffset;
+    // The file that the last point came from; places in different files cannot be compared.
+    let file = 0;
+    series.pathOffsets.forEach((offset, k) => {
+      if (offset < series.step.length) file = k;
+    });
+    const place = places?.subarray(series.pathOffsets[file] ?? 0);
+    return {
+      series,
+      step: stepEnd(series.step, Math.min(0, series.step.at(0)!)),
+      time: series.wallTime && timeEnd(series.wallTime, series.wallTime.at(0)!),
+      place: place !== undefined && place.length > 0 ? { ...placeEnd(place, 0), file } : undefined,
+    };
   };
 }
 
@@ -79,7 +98,7 @@ const isMeasured = ({ step, time, place }: Ends): boolean =>
  * different units (epochs beside steps), and a summary may follow far behind the training.
  */
 export function seriesThatEnd(run: Pick<Run, 'series'>): ReadonlySet<TimeSeries> {
-  const all = run.series.filter(({ step }) => step.length > 0).map(endsOf);
+  const all = run.series.filter(({ step }) => step.length > 0).map(endsOfSeries());
   const ended = new Set<TimeSeries>();
   if (all.length > 0) for (const series of run.series) if (series.step.length === 0) ended.add(series);
   const front = furthest(all);

@@ -45,10 +45,12 @@ function lossDistance(run: Run, { steps }: Capture, shift = 0): number | null {
   const logged = run.series.find(({ role }) => role === 'loss');
   // A step that several attempts took is the capture's in one of them.
   const differences = new Map<number, number>();
-  for (const [i, step] of logged?.step.entries() ?? []) {
+  let i = -1;
+  for (const step of logged?.step ?? []) {
+    i++;
     const loss = recorded.get(step);
-    if (loss == null || !Number.isFinite(loss) || !Number.isFinite(logged!.value[i]!)) continue;
-    const difference = Math.abs(logged!.value[i]! - loss) / Math.max(Math.abs(loss), 1e-12);
+    if (loss == null || !Number.isFinite(loss) || !Number.isFinite(logged!.value.at(i)!)) continue;
+    const difference = Math.abs(logged!.value.at(i)! - loss) / Math.max(Math.abs(loss), 1e-12);
     differences.set(step, Math.min(difference, differences.get(step) ?? difference));
   }
   return differences.size < 3 ? null : medianOf([...differences.values()]);
@@ -112,8 +114,8 @@ function rateAt({ step: logged, value, attemptOffsets }: TimeSeries, step: numbe
     const steps = logged.subarray(from, to);
     const at = steps.findLastIndex((one) => one <= step);
     const interval = steps.length < 2 ? Number.POSITIVE_INFINITY : steps.at(-1)! - steps.at(-2)!;
-    if (at >= 0 && step <= steps[at]! + Math.max(interval, (steps[at + 1] ?? 0) - steps[at]!))
-      found.add(value[from + at]!);
+    if (at >= 0 && step <= steps.at(at)! + Math.max(interval, (steps.at(at + 1) ?? 0) - steps.at(at)!))
+      found.add(value.at(from + at)!);
   }
   const [rate] = found;
   return found.size === 1 && rate! > 0 ? rate : undefined;

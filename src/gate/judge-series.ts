@@ -144,8 +144,8 @@ function statisticsIn(
   if (logged === undefined || windowOf(rule) === '') return series.statistics;
   const inside = logged.step.map((step) => (touches(step, step, rule.from, rule.to) ? 1 : 0));
   return seriesStatistics({
-    step: logged.step.filter((_, i) => inside[i] === 1),
-    value: logged.value.filter((_, i) => inside[i] === 1),
+    step: logged.step.filter((_, i) => inside.at(i) === 1),
+    value: logged.value.filter((_, i) => inside.at(i) === 1),
   });
 }
 
@@ -159,12 +159,12 @@ function pointOf(
   if (run === undefined || logged === undefined) return { step: null };
   let at = -1;
   for (let i = 0; i < logged.value.length; i++) {
-    if (!touches(logged.step[i]!, logged.step[i]!, rule.from, rule.to)) continue;
-    const value = logged.value[i]!;
+    if (!touches(logged.step.at(i)!, logged.step.at(i)!, rule.from, rule.to)) continue;
+    const value = logged.value.at(i)!;
     if (at === -1 && statistic !== 'nan') at = i;
     else if (statistic === 'last') at = i;
-    else if (statistic === 'max' && value > logged.value[at]!) at = i;
-    else if (statistic === 'min' && value < logged.value[at]!) at = i;
+    else if (statistic === 'max' && value > logged.value.at(at)!) at = i;
+    else if (statistic === 'min' && value < logged.value.at(at)!) at = i;
     // The first non-finite value is why the statistic is none.
     if (!Number.isFinite(value) && statistic !== 'first' && statistic !== 'last' && statistic !== 'count') {
       at = i;
@@ -172,6 +172,6 @@ function pointOf(
     }
   }
   const point = statistic === 'first' || statistic === 'last' || statistic === 'max' || statistic === 'min';
-  if (at === -1 || !(point || !Number.isFinite(logged.value[at]!))) return { step: null };
-  return { step: logged.step[at]!, location: placeOf(run, logged, at) };
+  if (at === -1 || !(point || !Number.isFinite(logged.value.at(at)!))) return { step: null };
+  return { step: logged.step.at(at)!, location: placeOf(run, logged, at) };
 }

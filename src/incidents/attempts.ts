@@ -2,6 +2,7 @@
  * How a series of several attempts is judged: a resume goes on from the points before it, a beginning anew is judged by itself, and what was too short
  * and done again does not count.
  */
+import { type Column, joinedOf } from '../model/column.ts';
 import { medianOf, usualDistance } from '../model/order-statistics.ts';
 import type { Incident, VerdictClass } from '../model/report.ts';
 import { attemptOf, type Run, type TimeSeries } from '../model/run.ts';
@@ -16,7 +17,7 @@ export interface JudgedSeries {
   /** Positions of incidents count from the first point of their attempt; a last good point below 0 is one of the history. */
   readonly attempts: readonly AttemptJudgement[];
   /** Of each attempt that resumes: the steps of the points before it that it was held against; empty where it begins anew. */
-  readonly histories: readonly Float64Array[];
+  readonly histories: readonly Column[];
   /** Of each attempt: was it too short to judge, finite, and trained again by a later one? */
   readonly doneAgain: readonly boolean[];
   /** The last attempt, if it is too short to judge and its points are in the band; null where it is not. */
@@ -28,8 +29,8 @@ const historyFor = (points: number): number => Math.min(2000, Math.max(100, 10 *
 
 /** A stretch of points that training went on from. */
 interface Stretch {
-  readonly step: Float64Array;
-  readonly points: Float64Array;
+  readonly step: Column;
+  readonly points: Column;
 }
 
 /** The points before a step, of what was trained so far: later ones were thrown away when training went back. */
@@ -37,7 +38,7 @@ function before(stretches: readonly Stretch[], step: number): Stretch[] {
   const kept: Stretch[] = [];
   for (const one of stretches) {
     let length = one.step.length;
-    while (length > 0 && one.step[length - 1]! >= step) length--;
+    while (length > 0 && one.step.at(length - 1)! >= step) length--;
     if (length > 0) kept.push({ step: one.step.subarray(0, length), points: one.points.subarray(0, length) });
     if (length < one.step.length) break;
   }
@@ -55,8 +56,8 @@ function tailOf(stretches: readonly Stretch[], most: number): Stretch {
     left -= step.length - from;
   }
   return {
-    step: Float64Array.from(parts.flatMap(({ step }) => [...step])),
-    points: Float64Array.from(parts.flatMap(({ points }) => [...points])),
+    step: joinedOf(parts.map(({ step }) => step)),
+    points: joinedOf(parts.map(({ points }) => points)),
   };
 }
 
@@ -70,15 +71,15 @@ function endIsUnknown(run: Run, series: TimeSeries, settings: VerdictSettings): 
 function beginsAnew(stretches: readonly Stretch[], step: number): boolean {
   const first = stretches[0];
   if (first === undefined || first.step.length < 2) return true;
-  return step <= first.step[0]! + usualDistance(first.step);
+  return step <= first.step.at(0)! + usualDistance(first.step);
 }
 
 /**
  * Whether points begin where the run began and come down from there: the weights were not those of the checkpoint, and training began from scratch under
  * steps that count on. Too few points to see whether they come down: null.
  */
-function fromScratch(points: Float64Array, first: Float64Array, settings: VerdictSettings): boolean | null {
-  const level = (values: Float64Array, from: number): number =>
+function fromScratch(points: Column, first: Column, settings: VerdictSettings): boolean | null {
+  const level = (values: Column, from: number): number =>
     medianOf(values.subarray(Math.max(0, from), from + 5));
   const begin = level(points, 0);
   const ratio = begin / level(first, 0);
@@ -88,14 +89,15 @@ function fromScratch(points: Float64Array, first: Float64Array, settings: Verdic
 }
 
 /** Whether an attempt is far above the band before from its first point to its last, though it ends before that was a decision window. */
-function isOut(incident: SeriesIncident, points: Float64Array, settings: VerdictSettings): boolean {
+function isOut(incident: SeriesIncident, points: Column, settings: VerdictSettings): boolean {
   const { class: found, onset, before: median, peak, size } = incident;
   if (found !== 'inconclusive' || onset !== 0) return false;
-  const lowest = points.reduce((low, value) => Math.min(low, value));
+  let lowest = Number.POSITIVE_INFINITY;
+  for (const value of points) lowest = Math.min(lowest, value);
   // The ratio of the lowest to the median, where that of the peak is `size`: also on a scale of differences.
   const ratio = incident.byRatio
     ? lowest / median
-    : 1 + ((size - 1) * (lowest - median)) / (points[peak]! - median);
+    : 1 + ((size - 1) * (lowest - median)) / (points.at(peak)! - median);
   return ratio > settings.fullRatioAtEnd;
 }
 
@@ -110,9 +112,9 @@ const shifted = (incident: SeriesIncident, by: number): SeriesIncident => ({
 });
 
 /** Whether a loss of exactly zero was printed before the first batch: none after it is, and the second is at the level of the next. */
-const printedTooEarly = (value: Float64Array): boolean =>
-  value[0] === 0 &&
-  value[1]! >= medianOf(value.subarray(1, 1 + EARLY_POINTS)) / 2 &&
+const printedTooEarly = (value: Column): boolean =>
+  value.at(0) === 0 &&
+  value.at(1)! >= medianOf(value.subarray(1, 1 + EARLY_POINTS)) / 2 &&
   value.every((one, i) => i === 0 || !(one <= 0));
 const EARLY_POINTS = 10;
 
@@ -128,20 +130,24 @@ export function judgeSeries(run: Run, series: TimeSeries, settings: VerdictSetti
     const { value, step } = attemptOf(series, attempt);
     const dead = deadStretch(run, series, attempt, settings);
     const early = printedTooEarly(value);
-    const points = dead === null && skipped.size === 0 && !early ? value : value.slice();
-    if (early) points[0] = points[1]!;
-    if (dead !== null) points.fill(Number.NaN, dead.from - offset);
+    let points = value;
+    if (early) points = points.map((one, i) => (i === 0 ? value.at(1)! : one));
+    if (dead !== null) points = points.map((one, i) => (i >= dead.from - offset ? Number.NaN : one));
     // A step that the loss scaler skipped trained nothing: its loss is that of the point before, or at the beginning of the first that was.
-    if (skipped.size > 0)
-      for (let i = 0; i < points.length; i++)
-        if (skipped.has(offset + i)) points[i] = points[i - 1] ?? points.find(Number.isFinite)!;
+    if (skipped.size > 0) {
+      let before = points.find(Number.isFinite)!;
+      points = points.map((one, i) => {
+        if (!skipped.has(offset + i)) before = one;
+        return before;
+      });
+    }
     return { step, points: isPerplexity(series.name) ? points.map(Math.log) : points };
   });
   const lastAttempt = parts.findLastIndex(({ step }) => step.length > 0);
   const doneAgain = doneAgainOf(parts, settings);
   let trained: Stretch[] = [];
   let shortEnd: number | null = null;
-  const histories: Float64Array[] = [];
+  const histories: Column[] = [];
   const attempts = parts.map((part, attempt): AttemptJudgement => {
     const alone = judgePoints(part.points, settings);
     const none = new Float64Array(0);
@@ -153,9 +159,9 @@ export function judgeSeries(run: Run, series: TimeSeries, settings: VerdictSetti
       histories.push(none);
       return { ...alone, incidents: [] };
     }
-    const anew = beginsAnew(trained, part.step[0]!);
+    const anew = beginsAnew(trained, part.step.at(0)!);
     const first = trained[0]?.points ?? none;
-    trained = anew ? [part] : [...before(trained, part.step[0]!), part];
+    trained = anew ? [part] : [...before(trained, part.step.at(0)!), part];
     if (anew && attempt < lastAttempt) {
       histories.push(none);
       return alone;
@@ -169,7 +175,7 @@ export function judgeSeries(run: Run, series: TimeSeries, settings: VerdictSetti
     const joined =
       scratch !== false
         ? alone.incidents
-        : judgePoints(Float64Array.of(...history.points, ...part.points), settings)
+        : judgePoints(joinedOf([history.points, part.points]), settings)
             .incidents.filter(({ onset }) => onset >= by)
             .map((incident) => shifted(incident, by));
     const incidents = joined.map((one) =>
@@ -199,7 +205,7 @@ const doneAgainOf = (parts: readonly Stretch[], settings: VerdictSettings): read
     const last = step.at(-1)!;
     for (let k = attempt + 1; k < Math.min(parts.length, attempt + LOOK_AHEAD); k++) {
       const later = parts[k]!.step;
-      if (later.length > 0 && later[0]! <= last && later.at(-1)! >= last) return true;
+      if (later.length > 0 && later.at(0)! <= last && later.at(-1)! >= last) return true;
     }
     return false;
   });
@@ -214,16 +220,16 @@ function describe({ series, histories }: JudgedSeries, attempt: number, incident
       ? null
       : index < 0
         ? (histories[attempt]!.at(index) ?? null)
-        : series.step[offset + index]!;
+        : series.step.at(offset + index)!;
   return {
     class: incident.class,
     series: series.name,
     attempt,
-    onsetStep: series.step[offset + incident.onset]!,
+    onsetStep: series.step.at(offset + incident.onset)!,
     lastGoodStep: step(incident.lastGood),
     recoveredStep: step(incident.recovered),
-    peakStep: series.step[offset + incident.peak]!,
-    peak: series.value[offset + incident.peak]!,
+    peakStep: series.step.at(offset + incident.peak)!,
+    peak: series.value.at(offset + incident.peak)!,
     before: Number.isNaN(incident.before) ? null : incident.before,
     after: Number.isNaN(incident.after) ? null : incident.after,
   };

@@ -3,6 +3,7 @@
  *
  * Everything here takes finite numbers; the callers keep NaN and ±Infinity apart, because they are events of their own.
  */
+import { blocksOf, type Column, pickerOf, readerOf } from '../model/column.ts';
 import { MAD_TO_SIGMA, medianInPlace, middleInPlace } from '../model/order-statistics.ts';
 import { type HalfMedians, rankedWindow } from './ranked-window.ts';
 
@@ -51,14 +52,15 @@ function scaleFrom(median: number, deviations: Float64Array, length: number): nu
  * Scale of the noise of `to(values)`, which may also have a trend: 1.4826·MAD of the differences of neighbours, divided by √2.
  * Looks at 20,000 evenly spaced pairs at most. 0 with fewer than two finite neighbours.
  */
-export function noiseScale(values: Float64Array, to: (value: number) => number): number {
+export function noiseScale(values: Column, to: (value: number) => number): number {
   const pairs = Math.min(values.length - 1, 20_000);
   if (pairs < 1) return 0;
+  const at = pickerOf(values);
   const differences = new Float64Array(pairs);
   let found = 0;
   for (let k = 0; k < pairs; k++) {
     const i = Math.floor((k * (values.length - 1)) / pairs);
-    const difference = to(values[i + 1]!) - to(values[i]!);
+    const difference = to(at(i + 1)) - to(at(i));
     if (Number.isFinite(difference)) differences[found++] = difference;
   }
   const center = medianInPlace(differences, found);
@@ -101,9 +103,10 @@ export const LINEAR_SCALE: Scale = {
 };
 
 /** The scale on which a loss is judged: its logarithm, unless a finite value is zero or negative. */
-export function scaleOf(values: Float64Array): Scale {
-  for (let i = 0; i < values.length; i++)
-    if (values[i]! <= 0 && values[i]! > Number.NEGATIVE_INFINITY) return LINEAR_SCALE;
+export function scaleOf(values: Column): Scale {
+  for (const block of blocksOf(values))
+    for (let i = 0; i < block.length; i++)
+      if (block[i]! <= 0 && block[i]! > Number.NEGATIVE_INFINITY) return LINEAR_SCALE;
   return LOG_SCALE;
 }
 
@@ -383,13 +386,14 @@ export const windowFor = (n: number, settings: WindowSettings): { size: number; 
  * on the scale joins the window afterwards, so that a new level is a new normal; the others are left out.
  */
 export function exceedances(
-  values: Float64Array,
+  values: Column,
   scale: Scale,
   settings: WindowSettings,
   scales: number,
   ratio: number,
 ) {
   const { size, start } = windowFor(values.length, settings);
+  const at = readerOf(values);
   // Most series have no point that may lie above it: a window for each of tens of thousands (the norms of all layers) would
   // cost more than all else.
   let band: RollingBand | undefined;
@@ -398,7 +402,7 @@ export function exceedances(
   const bandOfAll = (before: number): RollingBand => {
     const made = rollingBand(size, settings.smallSample);
     for (let i = 0; i < before; i++) {
-      const y = scale.to(values[i]!);
+      const y = scale.to(at(i));
       if (Number.isFinite(y)) made.push(y);
     }
     return made;
@@ -408,7 +412,7 @@ export function exceedances(
   const mayExceed = (y: number, center: number): boolean =>
     y > center && !(scale.byRatio && y <= scale.above(center, ratio, 0));
   for (let i = 0; i < values.length; i++) {
-    const y = scale.to(values[i]!);
+    const y = scale.to(at(i));
     if (!Number.isFinite(y)) continue;
     if (seen++ >= start && mayExceed(y, band?.floor ?? lowest)) {
       band ??= bandOfAll(i);

@@ -1,8 +1,10 @@
 /** Incidents of one series in one attempt: where it leaves its band, whether it comes back, where it climbs. */
-import { medianInPlace } from '../model/order-statistics.ts';
+import { type Column, copyOf, readerOf } from '../model/column.ts';
+import { medianInPlace, medianOf } from '../model/order-statistics.ts';
 import { VERDICT_CLASSES, type VerdictClass } from '../model/report.ts';
 import { noiseScale, type RollingBand, rollingBand, type Scale, scaleOf, windowFor } from './bands.ts';
 import type { VerdictSettings } from './settings.ts';
+import { largestIn } from './stretch.ts';
 import { findSwell } from './swell.ts';
 
 /** Indices count from the attempt's first point. */
@@ -85,11 +87,11 @@ export function lengthsFor(n: number, settings: VerdictSettings): Lengths {
  * open the band stays frozen, and its points are never part of a later band. NaN and ±Infinity are outside every band.
  * Defined on any number of points.
  */
-export function judgePoints(values: Float64Array, settings: VerdictSettings): AttemptJudgement {
+export function judgePoints(values: Column, settings: VerdictSettings): AttemptJudgement {
   const n = values.length;
   const lengths = lengthsFor(n, settings);
   const scale = scaleOf(values);
-  const follower = followPoints((i) => values[i]!, scale, settings, lengths.window.size);
+  const follower = followPoints(readerOf(values), scale, settings, lengths.window.size);
   for (let i = 0; i < n; i++) follower.step(i, lengths);
   follower.end(n, lengths);
   const { incidents, spikes, nonFinite } = follower;
@@ -423,12 +425,12 @@ const CLIMB_SHARE = 1 / 4;
  * Whether an incident that is open where the log ends did not jump and may come back, but went up all the way: its last
  * sixth is above its middle, and that above its first, each by as much as starts an incident.
  */
-function risesToEnd(values: Float64Array, onset: number, scale: Scale, settings: VerdictSettings): boolean {
+function risesToEnd(values: Column, onset: number, scale: Scale, settings: VerdictSettings): boolean {
   const rest = values.subarray(onset).filter(Number.isFinite);
   const sixth = Math.floor(rest.length / 6);
   if (sixth === 0 || values.length - onset < CLIMB_SHARE * values.length) return false;
   const noise = noiseScale(rest, scale.to);
-  const levelAt = (start: number): number => scale.to(medianInPlace(rest.slice(start, start + sixth)));
+  const levelAt = (start: number): number => scale.to(medianOf(rest.subarray(start, start + sixth)));
   const middle = levelAt(Math.floor((rest.length - sixth) / 2));
   const isAbove = (one: number, other: number): boolean =>
     one > scale.above(other, settings.incidentRatio, noise);
@@ -441,15 +443,15 @@ function risesToEnd(values: Float64Array, onset: number, scale: Scale, settings:
  * improve, climb, and still end below its start. The first few points count as a level too, for a loss that climbs at once.
  */
 function findClimb(
-  finite: Float64Array,
-  values: Float64Array,
+  finite: Column,
+  values: Column,
   scale: Scale,
   settings: VerdictSettings,
 ): SeriesIncident | null {
   const n = finite.length;
   if (n < Math.max(settings.minimumPoints, settings.windowStart)) return null;
   // Only levels go through the scale (a median is the same before and after): a million logarithms are left out.
-  const levelOf = (start: number, end: number): number => scale.to(medianInPlace(finite.slice(start, end)));
+  const levelOf = (start: number, end: number): number => scale.to(medianOf(finite.subarray(start, end)));
   const size = n < SHORT_RUN ? 1 : Math.floor(n / 20);
   const noise = noiseScale(finite, scale.to);
   const tolerance = (width: number): number => (settings.driftScales * noise) / Math.sqrt(width);
@@ -474,19 +476,19 @@ function findClimb(
   // Onset: where the sum of the excess over the edge of the band is lowest, the usual estimate of a change point. The
   // summands are clipped so that one spike does not outweigh what follows.
   const edge = Math.max(scale.above(best.level, settings.bandRatio, noise), best.level + tolerance(size));
+  const at = readerOf(finite);
   let sum = 0;
   let lowest = Number.POSITIVE_INFINITY;
   let onset = n;
   for (let k = best.start; k < n; k++) {
-    sum += Math.min(scale.to(finite[k]!) - edge, edge - best.level);
+    sum += Math.min(scale.to(at(k)) - edge, edge - best.level);
     if (sum <= lowest) {
       lowest = sum;
       onset = k + 1;
     }
   }
   if (onset >= n) return null;
-  let peak = onset;
-  for (let k = onset; k < n; k++) if (finite[k]! > finite[peak]!) peak = k;
+  const peak = largestIn(finite, onset, n);
   // Positions among the finite points, as positions among all of them.
   const index = (k: number): number => {
     if (n === values.length) return k;
@@ -504,7 +506,7 @@ function findClimb(
     before: scale.from(best.level),
     high: scale.from(edge),
     after: scale.from(last),
-    size: sizeOf(finite[peak]!, best.level, noise, scale),
+    size: sizeOf(at(peak), best.level, noise, scale),
     byRatio: scale.byRatio,
   };
 }
@@ -529,11 +531,11 @@ const FIRST_POINTS = 3;
  * The first level: of the first max(5, min(20, n/8)) finite points the lowest median of three and more from the first on, so that a loss that rises at
  * the third does not count as its own beginning. NaN where there are fewer.
  */
-function firstLevel(values: Float64Array, scale: Scale, settings: VerdictSettings): FirstLevel {
+function firstLevel(values: Column, scale: Scale, settings: VerdictSettings): FirstLevel {
   const count = Math.max(5, Math.min(settings.windowStart, Math.floor(values.length / 8)));
   const first: number[] = [];
   for (let i = 0; i < values.length && first.length < count; i++) {
-    const y = scale.to(values[i]!);
+    const y = scale.to(values.at(i)!);
     if (Number.isFinite(y)) first.push(y);
   }
   let level = Number.NaN;
@@ -553,7 +555,7 @@ function firstLevel(values: Float64Array, scale: Scale, settings: VerdictSetting
  */
 function beginAtFirstLevel(
   incidents: SeriesIncident[],
-  values: Float64Array,
+  values: Column,
   scale: Scale,
   { level, noise, edge }: FirstLevel,
   settings: VerdictSettings,
@@ -561,12 +563,13 @@ function beginAtFirstLevel(
   if (Number.isNaN(edge)) return;
   const highest = scale.from(edge);
   const doubled = scale.from(scale.above(level, settings.fullRatio, noise));
+  const at = readerOf(values);
   let lastGood = -1;
   let i = 0;
   for (const [k, incident] of incidents.entries()) {
     let { onset } = incident;
-    if (Number.isNaN(incident.before)) while (onset > 0 && values[onset - 1]! > doubled) onset--;
-    for (; i < onset; i++) if (values[i]! <= highest && Number.isFinite(values[i]!)) lastGood = i;
+    if (Number.isNaN(incident.before)) while (onset > 0 && at(onset - 1) > doubled) onset--;
+    for (; i < onset; i++) if (at(i) <= highest && Number.isFinite(at(i))) lastGood = i;
     incidents[k] = { ...incident, onset, lastGood: lastGood < 0 || lastGood >= onset ? null : lastGood };
   }
 }
@@ -579,7 +582,7 @@ const RISE_SHARE = 0.9;
  * half above it. What comes back within the window is how trainings start. One that comes back later counts if it had doubled the loss.
  */
 function findRise(
-  values: Float64Array,
+  values: Column,
   scale: Scale,
   { level, noise, edge }: FirstLevel,
   lengths: Lengths,
@@ -592,19 +595,20 @@ function findRise(
   const risen = Math.max(above(settings.driftRatio), scale.from(level + settings.driftScales * noise));
   // Where the loss is first above it, after the points that the level is of.
   const until = Math.min(n, Math.max(lengths.grace, lengths.window.start));
+  const at = readerOf(values);
   let onset = FIRST_POINTS - 1;
-  while (onset < until && !(values[onset]! > risen)) onset++;
-  while (onset > 1 && values[onset - 1]! > highest) onset--;
+  while (onset < until && !(at(onset) > risen)) onset++;
+  while (onset > 1 && at(onset - 1) > highest) onset--;
   const deadline = Math.min(n, onset + decision);
   if (!(onset < until) || deadline - onset < settings.minimumPoints) return null;
   const levelAt = (end: number): number =>
     medianInPlace(
-      values
-        .slice(end - Math.max(3, recovery), end)
-        .map((value) => (Number.isFinite(value) ? value : Infinity)),
+      copyOf(values, end - Math.max(3, recovery), end).map((value) =>
+        Number.isFinite(value) ? value : Infinity,
+      ),
     );
   let low = 0;
-  for (let i = onset; i < deadline; i++) if (values[i]! <= highest) low++;
+  for (let i = onset; i < deadline; i++) if (at(i) <= highest) low++;
   if (low > (1 - RISE_SHARE) * (deadline - onset) || !(levelAt(deadline) > risen)) return null;
   const last = levelAt(n);
   const lost = above(n < SHORT_RUN ? settings.fullRatioShort : settings.fullRatio);
@@ -616,8 +620,7 @@ function findRise(
     if (recovered === n) recovered = null;
   }
   const end = recovered ?? n;
-  let peak = onset;
-  for (let i = onset; i < end; i++) if (values[i]! > values[peak]!) peak = i;
+  const peak = largestIn(values, onset, end);
   return {
     class: !(last > risen) ? 'micro-divergence' : last > lost ? 'full-divergence' : 'drift',
     form: 'rise',
@@ -629,7 +632,7 @@ function findRise(
     before: scale.from(level),
     high: highest,
     after: levelAt(end),
-    size: sizeOf(values[peak]!, level, noise, scale),
+    size: sizeOf(at(peak), level, noise, scale),
     byRatio: scale.byRatio,
   };
 }

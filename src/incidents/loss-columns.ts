@@ -69,6 +69,6 @@ const SMALL_PART = 0.1;
 export function isSmallPart(task: JudgedSeries, total: JudgedSeries | null): boolean {
   if (total === null || total === task) return false;
   const after = Math.max(...task.attempts.flatMap(({ incidents }) => incidents.map((one) => one.after)));
-  const level = medianOf(total.series.value.slice(-20).filter(Number.isFinite));
+  const level = medianOf(total.series.value.subarray(-20));
   return Number.isFinite(after) && after >= 0 && after < SMALL_PART * level;
 }

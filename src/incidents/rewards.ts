@@ -1,4 +1,5 @@
 /** Rewards and returns, of which more is better: their fall is judged as the rise of a loss. */
+import { arrayOf } from '../model/column.ts';
 import { MAD_TO_SIGMA, medianOf, smallest } from '../model/order-statistics.ts';
 import { attemptOf, type Run, type TimeSeries } from '../model/run.ts';
 import { wordsOf } from '../model/words.ts';
@@ -38,7 +39,7 @@ const MOSTLY = { least: 0.1, most: 2, points: 5 };
 function isValueLoss(run: Run, { name, value }: Pick<TimeSeries, 'name' | 'value'>): boolean {
   if (VALUE_LOSS.test(wordsOf(name).join(' '))) return true;
   const isMost = (beside: Float64Array): boolean => {
-    const shares = value.map((total, k) => total / beside[k]!);
+    const shares = arrayOf(value).map((total, k) => total / beside[k]!);
     if (!(medianOf(shares) >= MOSTLY.least)) return false;
     // A total that rises by something else is more than its value loss for some points in a row.
     for (let from = 0; from < shares.length; from++)
@@ -51,7 +52,7 @@ function isValueLoss(run: Run, { name, value }: Pick<TimeSeries, 'name' | 'value
       VALUE_LOSS.test(wordsOf(one.name).join(' ')) &&
       groupOf(one.name) === groupOf(name) &&
       one.value.length === value.length &&
-      isMost(one.value),
+      isMost(arrayOf(one.value)),
   );
 }
 
@@ -60,14 +61,14 @@ function isValueLoss(run: Run, { name, value }: Pick<TimeSeries, 'name' | 'value
  * one that begins at zero (GRPO's), since it measures how far the policy is from where it began. Its level says nothing of the policy.
  */
 export function growsWithRewards(run: Run, series: Pick<TimeSeries, 'name' | 'value'>): boolean {
-  if (series.value[0] !== 0 && !isValueLoss(run, series)) return false;
+  if (series.value.at(0) !== 0 && !isValueLoss(run, series)) return false;
   const rewards = rewardsOf(run);
   return rewards.length > 0 && rewards.every(rises);
 }
 
 /** Whether the last third of a series is above its first. */
 function rises({ value }: TimeSeries): boolean {
-  const finite = value.filter(Number.isFinite);
+  const finite = arrayOf(value).filter(Number.isFinite);
   const third = Math.floor(finite.length / 3);
   return third > 0 && medianOf(finite.subarray(-third)) > medianOf(finite.subarray(0, third));
 }
@@ -129,7 +130,7 @@ function lastingStep(
   for (let end = quarter; end <= n - quarter; end += Math.ceil(quarter / 2))
     best = Math.max(best, medianOf(rewards.subarray(end - quarter, end)));
   const middle = (best + medianOf(rewards.subarray(n - quarter))) / 2;
-  const { start, end: onset } = stretchAbove(rewards, middle);
+  const { start, end: onset } = stretchAbove(n, (k) => rewards[k]!, middle);
   const [before, after] = [rewards.subarray(start, onset), rewards.subarray(onset)];
   if (before.length < minimumPoints || after.length < quarter) return null;
   const [usual, left] = [medianOf(before), medianOf(after)];
@@ -204,7 +205,7 @@ function withoutLine(values: Float64Array): Float64Array {
  */
 export function fallOf(series: TimeSeries, attempt: number, settings: VerdictSettings): RewardFall | null {
   const offset = series.attemptOffsets[attempt]!;
-  const { value } = attemptOf(series, attempt);
+  const value = arrayOf(attemptOf(series, attempt).value);
   // Before the first episode has ended there is no reward.
   const kept = [...value.keys()].filter((i) => Number.isFinite(value[i]!));
   const rewards = Float64Array.from(kept, (i) => value[i]!);
@@ -229,7 +230,7 @@ export function fallOf(series: TimeSeries, attempt: number, settings: VerdictSet
   const start = medianOf(rewards.subarray(0, Math.min(5, onset)));
   const learnt = Math.max(Math.abs(usual), usual - start);
   if (after > usual - (1 - settings.rewardKept) * learnt) return null;
-  const high = stretchAbove(rewards, (usual + after) / 2);
+  const high = stretchAbove(rewards.length, (k) => rewards[k]!, (usual + after) / 2);
   if (!isMoreThanWaves(rewards.subarray(high.start, high.end), rewards.subarray(high.end))) return null;
   const lastGood = judgedLost === undefined ? onset - 1 : judgedLost.lastGood;
   const lowest = judgedLost?.peak ?? rewards.indexOf(smallest(rewards.subarray(onset)), onset);

@@ -1,4 +1,5 @@
 /** Signs that a run is lost, or that its end is unknown, which its losses alone do not show. */
+import type { Column } from '../model/column.ts';
 import { medianOf, usualDistance } from '../model/order-statistics.ts';
 import { attemptOf, type Run, type TimeSeries } from '../model/run.ts';
 import type { VerdictSettings } from './settings.ts';
@@ -11,13 +12,13 @@ export function deadStretch(run: Run, series: TimeSeries, attempt: number, setti
   const offset = series.attemptOffsets[attempt]!;
   const { value, step } = attemptOf(series, attempt);
   let from = value.length;
-  while (value[from - 1] === 0) from--;
+  while (from > 0 && value.at(from - 1) === 0) from--;
   const zeros = value.length - from;
   if (zeros === 0) return null;
   const nanNorm = run.series.find((norms) => {
     if (norms.role !== 'grad_norm') return false;
     const norm = attemptOf(norms, attempt);
-    return norm.value.some((entry, i) => Number.isNaN(entry) && norm.step[i]! >= step[from]!);
+    return norm.value.some((entry, i) => Number.isNaN(entry) && norm.step.at(i)! >= step.at(from)!);
   });
   const before = value.subarray(Math.max(0, from - 10), from);
   const abrupt =
@@ -48,7 +49,7 @@ export function columnStop(run: Run, series: TimeSeries, settings: VerdictSettin
 }
 
 /** Steps of a series in the last attempt of its run. */
-export const lastSteps = (run: Run, series: TimeSeries): Float64Array =>
+export const lastSteps = (run: Run, series: TimeSeries): Column =>
   attemptOf(series, run.attempts.length - 1).step;
 
 /** Distances of two points that a series may end before others and still reach the end: an evaluation may be due after the last step. */
@@ -73,24 +74,24 @@ export const goesOnAs = (run: Run, series: TimeSeries, until: number): TimeSerie
     : undefined;
 
 /** Number of leading entries that are at most `limit`, in steps that do not fall. */
-function upperBound(steps: Float64Array, limit: number): number {
+function upperBound(steps: Column, limit: number): number {
   let low = 0;
   let high = steps.length;
   while (low < high) {
     const middle = (low + high) >> 1;
-    if (steps[middle]! <= limit) low = middle + 1;
+    if (steps.at(middle)! <= limit) low = middle + 1;
     else high = middle;
   }
   return low;
 }
 
 /** How many entries of `a` are also in `b`; both do not fall. */
-function sharedSteps(a: Float64Array, b: Float64Array): number {
+function sharedSteps(a: Column, b: Column): number {
   let shared = 0;
   let j = 0;
   for (let i = 0; i < a.length; i++) {
-    while (j < b.length && b[j]! < a[i]!) j++;
-    if (b[j] === a[i]) shared++;
+    while (j < b.length && b.at(j)! < a.at(i)!) j++;
+    if (j < b.length && b.at(j) === a.at(i)) shared++;
   }
   return shared;
 }
@@ -105,7 +106,7 @@ export const aucsOf = (run: Run): readonly TimeSeries[] =>
 export function collapseOf(series: TimeSeries, attempt: number, settings: VerdictSettings) {
   const { value } = attemptOf(series, attempt);
   let from = value.length;
-  while (Math.abs(value[from - 1]! - 0.5) <= settings.chance) from--;
+  while (from > 0 && Math.abs(value.at(from - 1)! - 0.5) <= settings.chance) from--;
   if (value.length - from < settings.chancePoints) return null;
   let best = Number.NEGATIVE_INFINITY;
   for (let i = 0; i + 3 <= from; i++) best = Math.max(best, medianOf(value.subarray(i, i + 3)));
@@ -134,10 +135,10 @@ export function scalerSkips(run: Run, series: TimeSeries): ReadonlySet<number> {
   if (scale === undefined || scale === series) return skipped;
   const { value, step } = series;
   for (let i = 0; i < value.length; i++) {
-    if (Number.isFinite(value[i]!)) continue;
+    if (Number.isFinite(value.at(i)!)) continue;
     let end = i;
-    while (end < value.length && !Number.isFinite(value[end]!)) end++;
-    if (end < value.length && end - i <= SKIPPED_POINTS && scaleFalls(scale, step[i]!, step[end]!))
+    while (end < value.length && !Number.isFinite(value.at(end)!)) end++;
+    if (end < value.length && end - i <= SKIPPED_POINTS && scaleFalls(scale, step.at(i)!, step.at(end)!))
       for (let k = i; k < end; k++) skipped.add(k);
     i = end;
   }
@@ -148,7 +149,7 @@ export function scalerSkips(run: Run, series: TimeSeries): ReadonlySet<number> {
 function scaleFalls({ step, value }: TimeSeries, first: number, last: number): boolean {
   let k = step.findIndex((at) => at >= first);
   if (k < 0) return false;
-  const before = value[Math.max(0, k - 1)]!;
-  for (; k < step.length && step[k]! <= last; k++) if (value[k]! < before) return true;
+  const before = value.at(Math.max(0, k - 1))!;
+  for (; k < step.length && step.at(k)! <= last; k++) if (value.at(k)! < before) return true;
   return false;
 }

@@ -1,9 +1,10 @@
 /** A rise of the level that passes, of a loss so noisy that no single point leaves its band. */
+import { type Column, pickerOf, readerOf } from '../model/column.ts';
 import { medianInPlace } from '../model/order-statistics.ts';
 import { noiseScale, type Scale } from './bands.ts';
 import type { Lengths, SeriesIncident } from './judge.ts';
 import type { VerdictSettings } from './settings.ts';
-import { stretchAbove } from './stretch.ts';
+import { largestIn, stretchAbove } from './stretch.ts';
 
 /** Points of the narrowest level; of long runs a level is this share of the points at least, which also bounds the work. */
 const NARROWEST = 8;
@@ -26,7 +27,7 @@ const LOOKED_AT = 500;
  * @returns null where there is none; of several the clearest
  */
 export function findSwell(
-  values: Float64Array,
+  values: Column,
   scale: Scale,
   { grace, window, recovery }: Lengths,
   { fullRatio, driftRatio, bandRatio, bandScales, stepErrors }: VerdictSettings,
@@ -34,40 +35,44 @@ export function findSwell(
   // Of losses of both signs a multiple of a level says little.
   if (!scale.byRatio) return null;
   const n = values.length;
-  const y = values.map(scale.to);
+  // Of a column that is packed a copy would take more than the column.
+  const logs = values instanceof Float64Array ? values.map(scale.to) : null;
+  const [at, far] = [readerOf(values), pickerOf(values)];
+  const y = logs === null ? (k: number): number => scale.to(at(k)) : (k: number): number => logs[k]!;
+  const farY = logs === null ? (k: number): number => scale.to(far(k)) : y;
   const neighbours = noiseScale(values, scale.to);
-  const levelOf = (from: number, to: number): number => medianInPlace(y.slice(from, to));
+  const pointsOf = (start: number, count: number, stride: number): Float64Array => {
+    const points = new Float64Array(count);
+    for (let k = 0; k < count; k++) points[k] = farY(start + k * stride);
+    return points;
+  };
+  const levelOf = (from: number, to: number): number => medianInPlace(pointsOf(from, to - from, 1));
   // A level that is not high above the least point before is not above their median, which costs more to find.
-  const least = Float64Array.from(y);
-  for (let i = 1; i < n; i++) least[i] = Math.min(least[i - 1]!, y[i]!);
-  let found: { at: number; before: number; level: number; noise: number; errors: number } | null = null;
+  let found: { start: number; before: number; level: number; noise: number; errors: number } | null = null;
   const narrowest = Math.max(NARROWEST, Math.floor(NARROWEST_SHARE * n));
+  const leastBefore = leastOf(n, y, Math.max(1, narrowest >> 6));
   for (let width = narrowest; width <= WIDEST_SHARE * n; width *= 2)
-    for (let at = Math.max(grace, window.start); at + width <= n; at += width >> 2) {
+    for (let start = Math.max(grace, window.start); start + width <= n; start += width >> 2) {
       const stride = Math.ceil(width / LOOKED_AT);
-      const points = y.slice(at, at + Math.floor(width / stride));
-      if (stride > 1) for (let k = 0; k < points.length; k++) points[k] = y[at + k * stride]!;
+      const points = pointsOf(start, Math.floor(width / stride), stride);
       const level = medianInPlace(points);
-      if (!(level > scale.above(least[at - 1]!, fullRatio, 0))) continue;
-      const from = Math.max(0, at - window.size);
-      const before = levelOf(from, at);
+      if (!(level > scale.above(leastBefore(start), fullRatio, 0))) continue;
+      const from = Math.max(0, start - window.size);
+      const before = levelOf(from, start);
       if (!(level > scale.above(before, fullRatio, 0))) continue;
       let squares = 0;
-      for (let k = from; k < at; k++) squares += (y[k]! - before) ** 2;
-      const noise = Math.max(neighbours, Math.sqrt(squares / (at - from)));
-      const errors = (level - before) / (noise * Math.sqrt(1 / points.length + 1 / (at - from)));
+      for (let k = from; k < start; k++) squares += (y(k) - before) ** 2;
+      const noise = Math.max(neighbours, Math.sqrt(squares / (start - from)));
+      const errors = (level - before) / (noise * Math.sqrt(1 / points.length + 1 / (start - from)));
       const isHidden = level - before <= HIDDEN_SCALES * neighbours;
       if (isHidden && errors > Math.max(stepErrors, found?.errors ?? 0))
-        found = { at, before, level, noise, errors };
+        found = { start, before, level, noise, errors };
     }
   if (found === null) return null;
   const { before, level, noise } = found;
   // Its ends: where the points lie above the middle for longest, a spike counting as the level; from the window before on.
-  const origin = Math.max(0, found.at - window.size);
-  const stretch = stretchAbove(
-    y.subarray(origin).map((value) => Math.min(value, level)),
-    (before + level) / 2,
-  );
+  const origin = Math.max(0, found.start - window.size);
+  const stretch = stretchAbove(n - origin, (k) => Math.min(y(origin + k), level), (before + level) / 2);
   const [onset, over] = [origin + stretch.start, origin + stretch.end];
   const width = Math.max(3, recovery);
   if (n - over < width) return null;
@@ -76,8 +81,7 @@ export function findSwell(
   while (recovered + width <= n && levelOf(recovered, recovered + width) > usual) recovered++;
   if (recovered + width > n) recovered = null;
   const end = recovered ?? n;
-  let peak = onset;
-  for (let k = onset; k < end; k++) if (values[k]! > values[peak]!) peak = k;
+  const peak = largestIn(values, onset, end);
   return {
     class: recovered === null ? 'drift' : 'micro-divergence',
     form: 'swell',
@@ -89,7 +93,23 @@ export function findSwell(
     before: scale.from(before),
     high: scale.from(Math.max(before + bandScales * noise, scale.above(before, bandRatio, noise))),
     after: scale.from(levelOf(end - width, end)),
-    size: scale.ratioOf(before, y[peak]!, noise),
+    size: scale.ratioOf(before, y(peak), noise),
     byRatio: true,
+  };
+}
+
+/** The least of the points before a position, of `n` of them; it is kept at one position of `every`, Infinity before the first. */
+function leastOf(n: number, y: (index: number) => number, every: number): (position: number) => number {
+  const kept = new Float64Array(Math.ceil(n / every));
+  let least = Number.POSITIVE_INFINITY;
+  for (let k = 0; k < n; k++) {
+    if (k % every === 0) kept[k / every] = least;
+    least = Math.min(least, y(k));
+  }
+  return (position) => {
+    const from = Math.floor((position - 1) / every);
+    let found = kept[from]!;
+    for (let k = from * every; k < position; k++) found = Math.min(found, y(k));
+    return found;
   };
 }

@@ -1,5 +1,8 @@
 /** The one threshold of "unlike, raised, unusual": outside of the range of earlier values, widened by half of it. */
 
+import type { Column } from '../model/column.ts';
+import { finiteIn } from '../model/order-statistics.ts';
+
 /** Fewer earlier values make no range. */
 export const LEAST_EARLIER = 4;
 
@@ -9,11 +12,13 @@ export const LEAST_EARLIER = 4;
  * @param earlier values of the same quantity from before; those that are not finite do not count
  * @returns [low, high] of the finite ones, each moved outwards by half of their difference; null for fewer than four
  */
-export function usualRange(earlier: readonly number[]): readonly [number, number] | null {
-  const finite = earlier.filter(Number.isFinite);
-  if (finite.length < LEAST_EARLIER) return null;
-  const low = Math.min(...finite);
-  const high = Math.max(...finite);
+export function usualRange(earlier: readonly number[] | Column): readonly [number, number] | null {
+  const {
+    count,
+    least: low,
+    most: high,
+  } = finiteIn(Array.isArray(earlier) ? Float64Array.from(earlier) : (earlier as Column));
+  if (count < LEAST_EARLIER) return null;
   const margin = (high - low) / 2;
   return [low - margin, high + margin];
 }

@@ -173,7 +173,7 @@ function epochRemark({ epochs, stepUnit }: Run, step: number | undefined): strin
 
 function shortEndOf({ series, attempts }: JudgedSeries, attempt: number, unit: string): string {
   const { points } = attempts[attempt]!;
-  const first = series.step[series.attemptOffsets[attempt]!];
+  const first = series.step.at(series.attemptOffsets[attempt]!);
   return `The last attempt of "${series.name}" begins at ${unit} ${first} and has ${points} point${points === 1 ? '' : 's'}, too few to judge. What came before it is healthy.`;
 }
 
@@ -202,7 +202,7 @@ function lostMetrics(run: Run, settings: VerdictSettings): LostMetric[] {
         return fall === null ? [] : [{ series, attempt, ...told(series, fall) }];
       }),
     );
-  const at = ({ step }: TimeSeries, index: number): string => `${run.stepUnit} ${step[index]}`;
+  const at = ({ step }: TimeSeries, index: number): string => `${run.stepUnit} ${step.at(index)}`;
   return [
     ...found(
       aucsOf(run),
@@ -246,7 +246,7 @@ function withLostMetric(
   const [lost] = lostMetrics(run, settings)
     .map((metric) => {
       const { series, attempt, from, lastGood } = metric;
-      const fell = series.step[from]!;
+      const fell = series.step.at(from)!;
       const led = incidents
         .filter(
           (one) =>
@@ -259,8 +259,8 @@ function withLostMetric(
       // Its own last good point, but none after the onset.
       const begin = series.attemptOffsets[attempt]!;
       let good = lastGood ?? begin - 1;
-      while (good >= begin && series.step[good]! >= onsetStep) good--;
-      return { metric, onsetStep, lastGoodStep: good < begin ? null : series.step[good]! };
+      while (good >= begin && series.step.at(good)! >= onsetStep) good--;
+      return { metric, onsetStep, lastGoodStep: good < begin ? null : series.step.at(good)! };
     })
     .sort((a, b) => a.onsetStep - b.onsetStep);
   if (lost === undefined) return verdict;
@@ -275,8 +275,8 @@ function withLostMetric(
     onsetStep,
     lastGoodStep,
     recoveredStep: null,
-    peakStep: series.step[peak]!,
-    peak: series.value[peak]!,
+    peakStep: series.step.at(peak)!,
+    peak: series.value.at(peak)!,
   };
   return {
     class: 'full-divergence',

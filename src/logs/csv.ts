@@ -325,7 +325,7 @@ export const csv: LogFormat = {
       const index = columns.at(-1)!;
       if (index < 0 || !/^[-+\d.eE]+$/.test(cell)) return false;
       const column = table.columns[index]!;
-      const before = Math.abs(column.value[column.count - 2] ?? Number.NaN);
+      const before = column.count < 2 ? Number.NaN : Math.abs(column.value.finish().at(-2)!);
       const lostExponent = before > 0 && before < 1e-4 && !/e/i.test(cell);
       return !/\d$/.test(cell) || lostExponent;
     }

@@ -1,4 +1,5 @@
 /** From what a format read to a Run: roles, attempts and notes over all series of the run. */
+import { blocksOf, type Column, joinedOf } from '../model/column.ts';
 import type { Attempt, Role, Run, TimeSeries } from '../model/run.ts';
 import { findRestarts, type Restart } from './attempts.ts';
 import type { LogFormat, LoggedRun, LoggedSeries } from './format.ts';
@@ -39,14 +40,7 @@ function join(parts: readonly RunPart[]): Joined[] {
     const all = list.map(({ part, series }) => placed(series, parts[part]!.path));
     if (all.length === 1) return { ...all[0]!, name, pathOffsets };
     const length = all.reduce((sum, one) => sum + one.step.length, 0);
-    const concat = <T extends Float64Array | Uint32Array>(target: T, of: (one: LoggedSeries) => T): T => {
-      let at = 0;
-      for (const one of all) {
-        target.set(of(one) as never, at);
-        at += one.step.length;
-      }
-      return target;
-    };
+    const concat = (of: (one: LoggedSeries) => Column): Column => joinedOf(all.map(of));
     const firstRefused = all.find((one) => one.firstRefused !== undefined)?.firstRefused;
     return {
       name,
@@ -57,15 +51,11 @@ function join(parts: readonly RunPart[]): Joined[] {
       ...(firstRefused === undefined ? {} : { firstRefused }),
       ...joinRefused(all),
       ...(all.some((one) => one.gaps) ? { gaps: joinGaps(all, length) } : {}),
-      step: concat(new Float64Array(length), (one) => one.step),
-      value: concat(new Float64Array(length), (one) => one.value),
-      ...(all.every((one) => one.wallTime)
-        ? { wallTime: concat(new Float64Array(length), (one) => one.wallTime!) }
-        : {}),
-      ...(all.every((one) => one.line) ? { line: concat(new Uint32Array(length), (one) => one.line!) } : {}),
-      ...(all.every((one) => one.byteOffset)
-        ? { byteOffset: concat(new Float64Array(length), (one) => one.byteOffset!) }
-        : {}),
+      step: concat((one) => one.step),
+      value: concat((one) => one.value),
+      ...(all.every((one) => one.wallTime) ? { wallTime: concat((one) => one.wallTime!) } : {}),
+      ...(all.every((one) => one.line) ? { line: concat((one) => one.line!) } : {}),
+      ...(all.every((one) => one.byteOffset) ? { byteOffset: concat((one) => one.byteOffset!) } : {}),
     };
   });
 }
@@ -116,7 +106,7 @@ function axisSeries(series: readonly (Joined & { role: Role })[]): Joined | unde
 
 /** The position of a point within its file, ascending there. */
 const positionOf = (series: Joined, index: number): number =>
-  series.line?.[index] ?? series.byteOffset?.[index] ?? index;
+  series.line?.at(index) ?? series.byteOffset?.at(index) ?? index;
 
 const fileOf = (series: Joined, index: number): number => {
   let file = 0;
@@ -131,7 +121,7 @@ const fileOf = (series: Joined, index: number): number => {
 function restartIn(series: Joined, axis: Joined, index: number, parallel: boolean): number {
   if (series === axis) return index;
   const key = (of: Joined, k: number): number =>
-    parallel && of.wallTime !== undefined ? of.wallTime[k]! : positionOf(of, k);
+    parallel && of.wallTime !== undefined ? of.wallTime.at(k)! : positionOf(of, k);
   const file = (of: Joined, k: number): number => (parallel ? 0 : fileOf(of, k));
   const isBefore = (k: number, at: number): boolean => {
     const difference = file(series, k) - file(axis, at);
@@ -152,7 +142,7 @@ function restartIn(series: Joined, axis: Joined, index: number, parallel: boolea
   // The row of the last point of the attempt that ended belongs to it.
   while (from < to && !isBefore(from, index - 1) && key(series, from) === key(axis, index - 1)) from++;
   for (let k = from; k < to; k++)
-    if (series.step[k]! <= axis.step[index]! || file(series, k) > file(axis, index - 1)) return k;
+    if (series.step.at(k)! <= axis.step.at(index)! || file(series, k) > file(axis, index - 1)) return k;
   return to;
 }
 
@@ -264,12 +254,17 @@ function attemptsOf(series: readonly TimeSeries[], restarts: readonly Restart[])
   return [undefined, ...restarts].map((restart, index): Attempt => {
     let firstStep = Number.POSITIVE_INFINITY;
     let lastStep = Number.NEGATIVE_INFINITY;
+    let looked: { readonly step?: Column; readonly from: number; readonly to: number } = { from: 0, to: 0 };
     for (const one of series) {
       const to = one.attemptOffsets[index + 1] ?? one.step.length;
-      for (let k = one.attemptOffsets[index]!; k < to; k++) {
-        if (one.step[k]! < firstStep) firstStep = one.step[k]!;
-        if (one.step[k]! > lastStep) lastStep = one.step[k]!;
-      }
+      // Columns of one table share their steps.
+      if (one.step === looked.step && one.attemptOffsets[index] === looked.from && to === looked.to) continue;
+      looked = { step: one.step, from: one.attemptOffsets[index]!, to };
+      for (const block of blocksOf(one.step.subarray(looked.from, to)))
+        for (let k = 0; k < block.length; k++) {
+          if (block[k]! < firstStep) firstStep = block[k]!;
+          if (block[k]! > lastStep) lastStep = block[k]!;
+        }
     }
     if (firstStep > lastStep) firstStep = lastStep = Number.NaN;
     return { index, firstStep, lastStep, reason: restart?.reason ?? 'start' };

@@ -5,6 +5,7 @@
  * A `batch_*` value is the mean since its epoch began (keras/src/trainers/trainer.py: metrics are reset at the start of an
  * epoch, and `logs` are their results so far). Source of the tags: keras/src/callbacks/tensorboard.py.
  */
+import type { Column } from '../model/column.ts';
 import type { Role } from '../model/run.ts';
 import type { Conventional, PlacedSeries } from './format.ts';
 import { roleByName } from './metric-roles.ts';
@@ -55,14 +56,14 @@ function batchesOf(batch: PlacedSeries, epoch: PlacedSeries): Batch[] {
   for (let file = 0; file < batch.pathOffsets.length; file++) {
     const [from, to] = inFile(batch, file);
     const [first, end] = inFile(epoch, file);
-    const start = first < end ? epoch.step[first]! : before + 1;
+    const start = first < end ? epoch.step.at(first)! : before + 1;
     let at = first;
     for (let index = from; index < to; index++) {
-      while (at < end && epoch.byteOffset![at]! < batch.byteOffset![index]!) at++;
-      const here = at < end ? epoch.step[at]! : at > first ? epoch.step[at - 1]! + 1 : start;
-      found.push({ index, file, step: batch.step[index]!, epoch: here, within: here - start });
+      while (at < end && epoch.byteOffset!.at(at)! < batch.byteOffset!.at(index)!) at++;
+      const here = at < end ? epoch.step.at(at)! : at > first ? epoch.step.at(at - 1)! + 1 : start;
+      found.push({ index, file, step: batch.step.at(index)!, epoch: here, within: here - start });
     }
-    if (end > first) before = epoch.step[end - 1]!;
+    if (end > first) before = epoch.step.at(end - 1)!;
   }
   return found;
 }
@@ -114,11 +115,11 @@ function fromEvaluations(tags: readonly Tag<PlacedSeries>[]): number | undefined
     )?.series;
     if (epoch === undefined || epoch.step.length !== evaluated.step.length || epoch.step.length === 0)
       continue;
-    const ratio = evaluated.step[0]! / (epoch.step[0]! + 1);
+    const ratio = evaluated.step.at(0)! / (epoch.step.at(0)! + 1);
     if (
       Number.isInteger(ratio) &&
       ratio > 0 &&
-      epoch.step.every((at, k) => (at + 1) * ratio === evaluated.step[k]!)
+      epoch.step.every((at, k) => (at + 1) * ratio === evaluated.step.at(k)!)
     )
       return ratio;
   }
@@ -151,11 +152,11 @@ function undo(
 ): Undone | null {
   const ends = new Map<number, number>();
   for (const batch of batches)
-    if (place(batch).count === length) ends.set(batch.epoch, logged.value[batch.index]!);
+    if (place(batch).count === length) ends.set(batch.epoch, logged.value.at(batch.index)!);
   let shown = 0;
   for (let k = 0; k < epochs.step.length; k++) {
-    const end = ends.get(epochs.step[k]!);
-    const mean = epochs.value[k]!;
+    const end = ends.get(epochs.step.at(k)!);
+    const mean = epochs.value.at(k)!;
     if (end === undefined || !Number.isFinite(end) || !Number.isFinite(mean)) continue;
     if (Math.abs(end - mean) > 2 * ROUNDING * Math.abs(mean)) return null;
     shown++;
@@ -171,7 +172,7 @@ function undo(
   for (const batch of batches) {
     const { step: at, count } = place(batch);
     const key = `${batch.file} ${batch.epoch}`;
-    const mean = logged.value[batch.index]!;
+    const mean = logged.value.at(batch.index)!;
     const last = key === before.key && before.count < count ? before : { count: 0, mean: 0 };
     const distance = count - last.count;
     const own = (count * mean - last.count * last.mean) / distance;
@@ -194,7 +195,7 @@ function undo(
 /** A series in which the points at some indices stand, with other steps and values. */
 function taken<Series extends PlacedSeries>(series: Series, name: string, undone: Undone): Series {
   const { step, value, from } = undone;
-  const gather = (all: Float64Array): Float64Array => Float64Array.from(from, (index) => all[index]!);
+  const gather = (all: Column): Column => Float64Array.from(from, (index) => all.at(index)!);
   const { gaps: _, ...rest } = series;
   return {
     ...rest,

@@ -2,6 +2,7 @@
  * What a series measures, by its name: the conventions of TensorBoard, Keras, Lightning, Hugging Face, timm, AlgoPerf,
  * fairseq, Megatron and llm.c. First match wins; `--map role=NAME` overrides.
  */
+import type { Column } from '../model/column.ts';
 import type { Role } from '../model/run.ts';
 import { wordsOf } from '../model/words.ts';
 
@@ -188,13 +189,13 @@ const lossLikeOf = (rank: number): Pick<NamedRole, 'lossLike'> =>
  * Their level is none of how well training goes. A policy that is trained by cross-entropy has a loss above zero, as any other.
  */
 const OBJECTIVE = /^(?:policy|pi|pg|surrogate|entropy)$/;
-function isObjective(name: string, values: ArrayLike<number>): boolean {
+function isObjective(name: string, values: Column): boolean {
   const words = wordsOf(name);
   if (words.includes('actor')) return true;
   return (
     !/cross[\s_-]?entropy/i.test(name) &&
     words.some((word) => OBJECTIVE.test(word)) &&
-    Array.prototype.some.call(values, (value: number) => value <= 0)
+    values.some((value) => value <= 0)
   );
 }
 
@@ -254,7 +255,7 @@ export function roleByName(name: string): Role | 'loss-like' {
  * least two of them stand together; other candidates are `other` and named in a note.
  */
 export function assignRoles(
-  series: readonly { readonly name: string; readonly quantity?: string; readonly value: ArrayLike<number> }[],
+  series: readonly { readonly name: string; readonly quantity?: string; readonly value: Column }[],
   forced: ReadonlyMap<string, Role>,
 ): { roles: NamedRole[]; notes: string[] } {
   const names = series.map((one) => one.quantity ?? one.name);

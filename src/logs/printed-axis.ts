@@ -2,6 +2,7 @@
  * Where on the axis of training the rows of printed lines lie: the counter that they print, a batch counter that starts
  * again in every epoch joined with the epoch, what was announced in a line before, or the row where nothing is printed.
  */
+import { readerOf } from '../model/column.ts';
 import { formatCount } from '../model/format-number.ts';
 import type { StepUnit } from '../model/run.ts';
 import type { LoggedSeries } from './format.ts';
@@ -41,7 +42,8 @@ type Cells = Float64Array;
 function dense({ table }: Skeleton, column: number): Cells {
   const cells = new Float64Array(table.rows()).fill(Number.NaN);
   const from = table.columns[column]!;
-  for (let k = 0; k < from.count; k++) cells[from.row === undefined ? k : from.row[k]!] = from.value[k]!;
+  const [value, row] = [readerOf(from.value.finish()), from.row && readerOf(from.row.finish())];
+  for (let k = 0; k < from.count; k++) cells[row === undefined ? k : row(k)] = value(k);
   return cells;
 }
 
@@ -68,7 +70,7 @@ function stepSlot({ slots, table }: Skeleton): Skeleton['slots'][number] | undef
   const steps = slots.filter(
     ({ use, column }) =>
       use === 'step' &&
-      (table.columns[column]!.count === 0 || Number.isInteger(table.columns[column]!.value[0])),
+      (table.columns[column]!.count === 0 || Number.isInteger(table.columns[column]!.value.finish().at(0))),
   );
   for (const pattern of PREFERRED) {
     const found = steps.find(({ name }) => pattern.test(name));
@@ -323,7 +325,7 @@ export function placeGroup(
     );
     const has = hasCell(members, name, sorted, rows);
     const found = toSeries(name, cells, has, axis.step, line, merged);
-    return { ...found, ...emptyCells(members, name, found.line!) };
+    return { ...found, ...emptyCells(members, name, Uint32Array.from(found.line!)) };
   });
   return {
     series: series.filter(({ value }) => value.length > 0),
@@ -353,7 +355,8 @@ function hasCell(
     const slot = slots.find((one) => one.use === 'value' && one.name === name);
     if (slot !== undefined) {
       const column = table.columns[slot.column]!;
-      for (let k = 0; k < column.count; k++) has[at + (column.row === undefined ? k : column.row[k]!)] = 1;
+      const row = column.row && readerOf(column.row.finish());
+      for (let k = 0; k < column.count; k++) has[at + (row === undefined ? k : row(k))] = 1;
     }
     at += table.rows();
   }
@@ -526,28 +529,29 @@ function emptyCells(
     if (broken?.name === name && !slots.some(({ use, name: own }) => use === 'value' && own === name)) {
       if (broken.missing) {
         missing += table.rows();
-        for (const at of table.columns[LINE_COLUMN]!.value.subarray(0, table.rows()))
+        for (const at of table.columns[LINE_COLUMN]!.value.finish().subarray(0, table.rows()))
           gaps[placeIn(lines, at)]!++;
       } else {
         refused += table.rows();
         first ??= { text: broken.text, line };
-        for (const at of table.columns[LINE_COLUMN]!.value.subarray(0, table.rows()))
+        for (const at of table.columns[LINE_COLUMN]!.value.finish().subarray(0, table.rows()))
           refusedAt.push(placeIn(lines, at));
       }
     }
     for (const slot of slots) {
       if (slot.use !== 'value' || slot.name !== name) continue;
       const column = table.columns[slot.column]!;
+      const rows = column.row?.finish();
+      const lineOf = readerOf(table.columns[LINE_COLUMN]!.value.finish());
       missing += column.missing;
       refused += column.refused;
       first ??= column.firstRefused;
       for (const before of column.refusedAt.subarray(0, column.refused)) {
         // After the last value of its own kind of lines.
-        const row = before === 0 ? undefined : (column.row?.[before - 1] ?? before - 1);
-        refusedAt.push(row === undefined ? 0 : placeIn(lines, table.columns[LINE_COLUMN]!.value[row]! + 1));
+        const row = before === 0 ? undefined : (rows?.at(before - 1) ?? before - 1);
+        refusedAt.push(row === undefined ? 0 : placeIn(lines, lineOf(row) + 1));
       }
-      for (let k = 0; k < column.missing; k++)
-        gaps[placeIn(lines, table.columns[LINE_COLUMN]!.value[column.missingRows[k]!]!)]!++;
+      for (let k = 0; k < column.missing; k++) gaps[placeIn(lines, lineOf(column.missingRows[k]!))]!++;
     }
   }
   return {

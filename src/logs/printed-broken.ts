@@ -75,7 +75,10 @@ function places({ slots, table }: Skeleton): string[] {
   for (const index of [...columns, RANK_COLUMN]) {
     const column = index < 0 ? undefined : table.columns[index];
     const cells = new Map<number, number>();
-    for (let k = 0; k < (column?.count ?? 0); k++) cells.set(column!.row?.[k] ?? k, column!.value[k]!);
+    if (column !== undefined) {
+      const [value, row] = [column.value.finish(), column.row?.finish()];
+      for (let k = 0; k < column.count; k++) cells.set(row === undefined ? k : row.at(k)!, value.at(k)!);
+    }
     for (let row = 0; row < all.length; row++) all[row] += `${cells.get(row) ?? ''} `;
   }
   return all;

@@ -3,7 +3,9 @@
  * repeat, with an axis that goes on and the name of a loss. What they say is kept while the lines stream by; which of
  * them are the log is decided at the end, when it is known what repeats.
  */
+
 import { nothingWaits, type Waiting } from '../bytes/lines.ts';
+import type { Column } from '../model/column.ts';
 import { formatCount } from '../model/format-number.ts';
 import { isLossLike, type StepUnit } from '../model/run.ts';
 import type { LoggedSeries } from './format.ts';
@@ -320,8 +322,8 @@ const LEAST_COSTS = 8;
 const isCost = (name: string): boolean => /^costs?$/i.test(name);
 
 /** Whole numbers that change are a count of what was lost: a season's `win 3 loss 1`. */
-const isCount = (values: ArrayLike<number>): boolean => {
-  const all = Array.from(values);
+const isCount = (values: Column): boolean => {
+  const all = [...values];
   return (
     all.length > 1 &&
     all.every((one) => Number.isInteger(one) && Math.abs(one) < 1000) &&
@@ -378,7 +380,7 @@ function acceptGroups(
         skeleton.table.columns[column]!.count * 2 >= skeleton.table.rows(),
     );
     const { roles } = assignRoles(
-      losses.map(({ name }) => ({ name, value: [] })),
+      losses.map(({ name }) => ({ name, value: new Float64Array() })),
       new Map(),
     );
     const [loss] = [
@@ -395,7 +397,8 @@ function acceptGroups(
   return [...groups.values()].flatMap((group) => {
     const placed = placeGroup(group.members, all, lines);
     if (placed === undefined || (isCost(group.name) && placed.rows < LEAST_COSTS)) return [];
-    if (isCount(placed.series.find(({ name }) => name === group.name)?.value ?? [])) return [];
+    if (isCount(placed.series.find(({ name }) => name === group.name)?.value ?? new Float64Array()))
+      return [];
     return [{ group, placed }];
   });
 }

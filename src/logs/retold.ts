@@ -10,7 +10,7 @@ const LEAST_POINTS = 2;
 /** Whether each value of a column stands in a series of float32, in the same order. */
 const isRetold = ({ value }: TimeSeries, { value: other }: TimeSeries): boolean =>
   value.length === other.length &&
-  value.every((one, k) => Object.is(Math.fround(one), Math.fround(other[k]!)));
+  value.every((one, k) => Object.is(Math.fround(one), Math.fround(other.at(k)!)));
 
 /** The tags under which Keras's TensorBoard callback writes a column of CSVLogger. */
 const tagsOf = (column: string): readonly string[] =>

@@ -2,15 +2,17 @@
  * Logs that are rows of cells (CSV, JSON lines, matched lines of text): columns of numbers that share the step, line
  * and time of their row. A column that has a value in every row costs eight bytes a value and nothing else.
  */
+import { type Column, ColumnBuilder, readerOf } from '../model/column.ts';
 import type { RefusedCell, StepUnit } from '../model/run.ts';
 import type { LoggedSeries } from './format.ts';
 
-interface Column {
+interface TableColumn {
   readonly name: string;
-  value: Float64Array;
+  readonly value: ColumnBuilder;
   /** The row of each value; undefined while there is one in every row so far. */
-  row: Uint32Array | undefined;
-  count: number;
+  row: ColumnBuilder | undefined;
+  /** How many values there are. */
+  readonly count: number;
   /** The last row with a cell of this column, whatever it says. */
   lastRow: number;
   /** Rows whose cell is missing. */
@@ -32,7 +34,7 @@ export const AMBIGUOUS_CELL = 'twice in one record';
 
 export interface RowTable {
   /** The columns in order of appearance. */
-  readonly columns: readonly Column[];
+  readonly columns: readonly TableColumn[];
   /** The index of the column with a name, made where there is none. */
   column(name: string): number;
   /** Sets a cell of the row that is being filled; false if it is there already. */
@@ -60,16 +62,15 @@ export interface RowSeries {
   readonly notes: string[];
 }
 
-const grown = <T extends Float64Array | Uint32Array>(old: T, make: (length: number) => T): T => {
+const grown = (old: Uint32Array): Uint32Array => {
   // What is not written to takes no memory yet; a smaller factor would only copy more often.
-  const next = make(Math.max(64, 2 * old.length));
-  next.set(old as never);
+  const next = integers(Math.max(64, 2 * old.length));
+  next.set(old);
   return next;
 };
 /** Characters of a refused cell that are kept. */
 const SHOWN_TEXT = 80;
 
-const floats = (length: number): Float64Array => new Float64Array(length);
 const integers = (length: number): Uint32Array => new Uint32Array(length);
 
 /** Names of the column that counts optimizer steps, best first; compared in lower case with `_` for blanks and `-`. */
@@ -119,9 +120,9 @@ export const isAxisName = (name: string): boolean =>
 
 /** @param indexColumn name of a column that numbers the rows (a pandas index), the axis where there is no better one */
 export function rowTable(indexColumn?: string): RowTable {
-  const columns: Column[] = [];
+  const columns: TableColumn[] = [];
   const byName = new Map<string, number>();
-  let lines = integers(64);
+  const lines = new ColumnBuilder();
   let count = 0;
   /** Columns with a cell in the row that is being filled: the first `stagedCount`. Shortening an array is a call into the runtime. */
   const staged: number[] = [];
@@ -129,7 +130,7 @@ export function rowTable(indexColumn?: string): RowTable {
   const kinds = rowKinds();
 
   /** The column, where the row that is being filled has no cell of it yet. */
-  const open = (index: number): Column | undefined => {
+  const open = (index: number): TableColumn | undefined => {
     const column = columns[index]!;
     if (column.lastRow === count) return undefined;
     column.lastRow = count;
@@ -137,28 +138,28 @@ export function rowTable(indexColumn?: string): RowTable {
     return column;
   };
 
+  /** Keeps the row of the next value of a column that has none in some row before. */
+  const placeIn = (column: TableColumn): void => {
+    if (column.row === undefined) {
+      column.row = new ColumnBuilder();
+      for (let k = 0; k < column.value.length; k++) column.row.push(k);
+    }
+    column.row.push(count);
+  };
+
   const set = (index: number, value: number): boolean => {
     const column = open(index);
     if (column === undefined) return false;
-    if (column.row === undefined && column.count !== count) {
-      const row = integers(Math.max(64, column.value.length));
-      for (let k = 0; k < column.count; k++) row[k] = k;
-      column.row = row;
-    }
-    if (column.count === column.value.length) {
-      column.value = grown(column.value, floats);
-      if (column.row !== undefined) column.row = grown(column.row, integers);
-    }
-    if (column.row !== undefined) column.row[column.count] = count;
-    column.value[column.count++] = value;
+    if (column.row !== undefined || column.value.length !== count) placeIn(column);
+    column.value.push(value);
     return true;
   };
 
   const cell = (index: number): number | 'missing' | 'refused' | undefined => {
     const column = columns[index]!;
     if (column.lastRow !== count) return undefined;
-    const rowOfLast = column.row === undefined ? column.count - 1 : column.row[column.count - 1]!;
-    if (column.count > 0 && rowOfLast === count) return column.value[column.count - 1]!;
+    const rowOfLast = column.row === undefined ? column.count - 1 : column.row.last();
+    if (column.count > 0 && rowOfLast === count) return column.value.last()!;
     return column.missing > 0 && column.missingRows[column.missing - 1] === count ? 'missing' : 'refused';
   };
 
@@ -166,8 +167,10 @@ export function rowTable(indexColumn?: string): RowTable {
   const take = (index: number): void => {
     const column = columns[index]!;
     const found = cell(index);
-    if (typeof found === 'number') column.count--;
-    else if (found === 'missing') column.missing--;
+    if (typeof found === 'number') {
+      column.value.pop();
+      column.row?.pop();
+    } else if (found === 'missing') column.missing--;
     else {
       if (column.settingRows.at(-1) === count) column.settingRows.pop();
       if (--column.refused === 0) column.firstRefused = undefined;
@@ -176,8 +179,8 @@ export function rowTable(indexColumn?: string): RowTable {
   };
 
   /** The first column of each of some names that has a cell in half of the rows; each name is looked at once. */
-  const picker = (): ((names: readonly string[]) => Column | undefined) => {
-    const named = new Map<string, Column>();
+  const picker = (): ((names: readonly string[]) => TableColumn | undefined) => {
+    const named = new Map<string, TableColumn>();
     for (const one of columns) {
       if (one.count === 0 || one.count * 2 < count) continue;
       const name = axisName(one.name);
@@ -191,25 +194,24 @@ export function rowTable(indexColumn?: string): RowTable {
   };
 
   /** The axis of every row: its cell, else the cell of the row before (else of the first row that has one). */
-  const axis = (column: Column): { values: Float64Array; filled: number } => {
-    if (column.row === undefined && column.count === count) {
-      const values = column.value.subarray(0, count);
-      if (values.every(Number.isFinite)) return { values, filled: 0 };
-    }
-    const values = floats(count);
-    let current = Number.NaN;
+  const axis = (column: TableColumn): { values: Column; filled: number } => {
+    const own = column.value.finish();
+    if (column.row === undefined && column.count === count && own.every(Number.isFinite))
+      return { values: own, filled: 0 };
+    const rowOf = column.row && readerOf(column.row.finish());
+    const at = readerOf(own);
+    const values = new ColumnBuilder();
+    let current = own.find(Number.isFinite) ?? Number.NaN;
     let k = 0;
     let filled = 0;
     for (let row = 0; row < count; row++) {
-      const here = k < column.count && (column.row === undefined ? k : column.row[k]!) === row;
-      const cell = here ? column.value[k++]! : Number.NaN;
-      if (Number.isFinite(cell)) {
-        if (Number.isNaN(current)) values.fill(cell, 0, row);
-        current = cell;
-      } else filled++;
-      values[row] = current;
+      const here = k < own.length && (rowOf === undefined ? k : rowOf(k)) === row;
+      const cell = here ? at(k++) : Number.NaN;
+      if (Number.isFinite(cell)) current = cell;
+      else filled++;
+      values.push(current);
     }
-    return { values, filled };
+    return { values: values.finish(), filled };
   };
 
   return {
@@ -221,9 +223,11 @@ export function rowTable(indexColumn?: string): RowTable {
         byName.set(name, index);
         columns.push({
           name,
-          value: floats(0),
+          value: new ColumnBuilder(),
           row: undefined,
-          count: 0,
+          get count() {
+            return this.value.length;
+          },
           lastRow: -1,
           missingRows: integers(0),
           missing: 0,
@@ -239,15 +243,14 @@ export function rowTable(indexColumn?: string): RowTable {
     miss(index) {
       const column = open(index);
       if (column === undefined) return false;
-      if (column.missing === column.missingRows.length)
-        column.missingRows = grown(column.missingRows, integers);
+      if (column.missing === column.missingRows.length) column.missingRows = grown(column.missingRows);
       column.missingRows[column.missing++] = count;
       return true;
     },
     refuse(index, text, line) {
       const column = open(index);
       if (column === undefined) return false;
-      if (column.refused === column.refusedAt.length) column.refusedAt = grown(column.refusedAt, integers);
+      if (column.refused === column.refusedAt.length) column.refusedAt = grown(column.refusedAt);
       column.refusedAt[column.refused++] = column.count;
       if (column.count === 0 && column.settingRows.length < MAX_SETTINGS && /^[^\d]+$/.test(text))
         column.settingRows.push(count);
@@ -260,9 +263,9 @@ export function rowTable(indexColumn?: string): RowTable {
       staged.copyWithin(staged.indexOf(index), staged.indexOf(index) + 1, stagedCount--);
     },
     endRow(line) {
-      if (count === lines.length) lines = grown(lines, integers);
       kinds.add(count, staged, stagedCount, columns);
-      lines[count++] = line;
+      lines.push(line);
+      count++;
       stagedCount = 0;
     },
     dropRow() {
@@ -281,8 +284,13 @@ export function rowTable(indexColumn?: string): RowTable {
         columns.find((one) => one.name === indexColumn && one.row === undefined && one.count === count);
       let stepUnit: StepUnit =
         stepColumn !== undefined ? 'step' : epochColumn !== undefined ? 'epoch' : 'row';
-      let step: Float64Array;
-      if (column === undefined) step = Float64Array.from({ length: count }, (_, row) => row);
+      const rows = (): Column => {
+        const numbers = new ColumnBuilder();
+        for (let row = 0; row < count; row++) numbers.push(row);
+        return numbers.finish();
+      };
+      let step: Column;
+      if (column === undefined) step = rows();
       else {
         const { values, filled } = axis(column);
         step = values;
@@ -296,16 +304,14 @@ export function rowTable(indexColumn?: string): RowTable {
           countsWithinEpoch(step, axis(epochColumn).values)
         ) {
           stepUnit = 'row';
-          step = step.map((_, row) => row);
+          step = rows();
           notes.push(`${column.name} starts again in every epoch; rows are counted instead`);
         }
       }
       const time = pick(TIME_NAMES);
-      const wallTime =
-        time !== undefined && time.count > 0 && time.value[0]! > 1e8 && time.value[0]! < 1e11
-          ? axis(time).values
-          : undefined;
-      const line = lines.subarray(0, count);
+      const start = time?.value.finish().at(0) ?? Number.NaN;
+      const wallTime = time !== undefined && start > 1e8 && start < 1e11 ? axis(time).values : undefined;
+      const line = lines.finish();
       // `{"loss": "mse", "lr": 0.1}` before the first step is how the run was set up, and no loss that is no number.
       for (const one of columns) {
         const { settingRows } = one;
@@ -317,7 +323,7 @@ export function rowTable(indexColumn?: string): RowTable {
           one.refused === settingRows.length &&
           one.firstRefused?.text !== AMBIGUOUS_CELL &&
           // Ascending, so that the last of them decides.
-          settingRows.at(-1)! < (column.row?.[0] ?? 0);
+          settingRows.at(-1)! < (column.row?.finish().at(0) ?? 0);
         if (!settings) continue;
         notes.push(
           `"${one.name}" is ${JSON.stringify(one.firstRefused!.text)} before the first ${column.name}: taken for a setting, not for a value`,
@@ -328,7 +334,7 @@ export function rowTable(indexColumn?: string): RowTable {
       const series = columns
         .filter((one) => one.count > 0 || one.refused > 0 || one.missing > 0)
         .map((one): LoggedSeries => {
-          const value = one.value.subarray(0, one.count);
+          const value = one.value.finish();
           const cells = {
             missing: one.missing,
             ...gapsOf(one, one.missing === 0 ? () => false : kinds.otherFor(columns.indexOf(one))),
@@ -345,13 +351,16 @@ export function rowTable(indexColumn?: string): RowTable {
               ...cells,
               ...(wallTime === undefined ? {} : { wallTime }),
             };
-          const rowOf = (k: number): number => (one.row === undefined ? k : one.row[k]!);
-          const gather = (from: Float64Array): Float64Array => value.map((_, k) => from[rowOf(k)]!);
+          const rows = one.row?.finish();
+          const gather = (from: Column): Column => {
+            const at = readerOf(from);
+            return rows === undefined ? from.subarray(0, value.length) : rows.map((row) => at(row));
+          };
           return {
             name: one.name,
             step: gather(step),
             value,
-            line: Uint32Array.from({ length: one.count }, (_, k) => line[rowOf(k)]!),
+            line: gather(line),
             ...cells,
             ...(wallTime === undefined ? {} : { wallTime: gather(wallTime) }),
           };
@@ -394,7 +403,12 @@ function rowKinds() {
   let lastKind: number | undefined;
 
   /** @param staged the first `count` are the columns of the row */
-  const add = (row: number, staged: readonly number[], count: number, columns: readonly Column[]): void => {
+  const add = (
+    row: number,
+    staged: readonly number[],
+    count: number,
+    columns: readonly TableColumn[],
+  ): void => {
     let hash = 2166136261;
     for (let k = 0; k < count; k++) {
       const index = staged[k]!;
@@ -488,18 +502,19 @@ function rowKinds() {
 }
 
 /** Whether the cell of the row that is being filled says that there is no value. */
-const isMissing = ({ missing, missingRows }: Column, row: number): boolean =>
+const isMissing = ({ missing, missingRows }: TableColumn, row: number): boolean =>
   missing > 0 && missingRows[missing - 1] === row;
 
 /** The missing cells before each value, without those in rows of another kind. */
-function gapsOf(column: Column, isOther: (row: number) => boolean): { gaps?: Uint32Array } {
+function gapsOf(column: TableColumn, isOther: (row: number) => boolean): { gaps?: Uint32Array } {
   const gaps = new Uint32Array(column.missing === 0 ? 0 : column.count + 1);
+  const rowOf = column.row && readerOf(column.row.finish());
   let found = false;
   let k = 0;
   for (let one = 0; one < column.missing; one++) {
     const row = column.missingRows[one]!;
     if (isOther(row)) continue;
-    while (k < column.count && (column.row === undefined ? k : column.row[k]!) < row) k++;
+    while (k < column.count && (rowOf === undefined ? k : rowOf(k)) < row) k++;
     gaps[k]!++;
     found = true;
   }
@@ -507,13 +522,14 @@ function gapsOf(column: Column, isOther: (row: number) => boolean): { gaps?: Uin
 }
 
 /** Whether the step falls back where the epoch goes up, as often as not: a batch number, not a global step. */
-function countsWithinEpoch(step: Float64Array, epoch: Float64Array): boolean {
+function countsWithinEpoch(step: Column, epoch: Column): boolean {
+  const [stepAt, epochAt] = [readerOf(step), readerOf(epoch)];
   let back = 0;
   let withEpoch = 0;
   for (let row = 1; row < step.length; row++)
-    if (step[row]! < step[row - 1]!) {
+    if (stepAt(row) < stepAt(row - 1)) {
       back++;
-      if (epoch[row]! > epoch[row - 1]!) withEpoch++;
+      if (epochAt(row) > epochAt(row - 1)) withEpoch++;
     }
   return back > 0 && withEpoch * 2 > back;
 }

@@ -12,11 +12,13 @@
  * simple_value, or a numeric tensor of one element whose plugin is `scalars` or none.
  * Source: tensorflow/core/lib/io/record_writer.h, core/util/event.proto, core/framework/{summary,tensor}.proto.
  */
+
 import { basename, dirname, join } from 'node:path';
 import { type ByteQueue, byteQueue } from '../bytes/byte-queue.ts';
 import { crc32c, maskedCrc32c } from '../bytes/crc32c.ts';
 import { decodeName, sameBytes } from '../bytes/encoding.ts';
 import { openLedger } from '../bytes/ledger.ts';
+import { ColumnBuilder } from '../model/column.ts';
 import { diagError, type ErrorRecord } from '../model/errors.ts';
 import type { LogFormat, LoggedSeries, RunFiles } from './format.ts';
 import { kerasEvents } from './keras-events.ts';
@@ -36,11 +38,10 @@ interface Tag {
   readonly bytes: Buffer;
   /** From the first value's metadata; later values have none. */
   plugin: string | undefined;
-  step: Float64Array;
-  value: Float64Array;
-  wallTime: Float64Array;
-  offset: Float64Array;
-  count: number;
+  readonly step: ColumnBuilder;
+  readonly value: ColumnBuilder;
+  readonly wallTime: ColumnBuilder;
+  readonly offset: ColumnBuilder;
   refused: number;
 }
 
@@ -193,15 +194,15 @@ export const tfevents: LogFormat = {
       );
     if (absurd !== undefined) errors.push(absurd);
     const series = tags.all().flatMap((tag): LoggedSeries[] =>
-      tag.count === 0
+      tag.step.length === 0
         ? []
         : [
             {
               name: tag.name,
-              step: tag.step.subarray(0, tag.count),
-              value: tag.value.subarray(0, tag.count),
-              wallTime: tag.wallTime.subarray(0, tag.count),
-              byteOffset: tag.offset.subarray(0, tag.count),
+              step: tag.step.finish(),
+              value: tag.value.finish(),
+              wallTime: tag.wallTime.finish(),
+              byteOffset: tag.offset.finish(),
               missing: 0,
               refused: tag.refused,
             },
@@ -227,9 +228,6 @@ async function skipChecked(queue: ByteQueue, length: number): Promise<boolean | 
   queue.skip(FOOTER_BYTES);
   return whole;
 }
-
-/** Points that a tag begins with: an array of 64 bytes costs V8 no allocation outside of its heap. */
-const FEW = 8;
 
 /** Tags by their bytes, without a string for each value. */
 function tagTable() {
@@ -259,11 +257,10 @@ function tagTable() {
       index: all.length,
       bytes: own,
       plugin: undefined,
-      step: new Float64Array(FEW),
-      value: new Float64Array(FEW),
-      wallTime: new Float64Array(FEW),
-      offset: new Float64Array(FEW),
-      count: 0,
+      step: new ColumnBuilder(),
+      value: new ColumnBuilder(),
+      wallTime: new ColumnBuilder(),
+      offset: new ColumnBuilder(),
       refused: 0,
     };
     if (bucket === undefined) byHash.set(hash, [tag]);
@@ -279,19 +276,8 @@ function tagTable() {
 }
 
 function addPoint(tag: Tag, step: number, value: number, wallTime: number, offset: number): void {
-  if (tag.count === tag.step.length) {
-    const grow = (old: Float64Array): Float64Array => {
-      const next = new Float64Array(Math.max(4 * FEW, Math.ceil(old.length * 1.6)));
-      next.set(old);
-      return next;
-    };
-    tag.step = grow(tag.step);
-    tag.value = grow(tag.value);
-    tag.wallTime = grow(tag.wallTime);
-    tag.offset = grow(tag.offset);
-  }
-  tag.step[tag.count] = step;
-  tag.value[tag.count] = value;
-  tag.wallTime[tag.count] = wallTime;
-  tag.offset[tag.count++] = offset;
+  tag.step.push(step);
+  tag.value.push(value);
+  tag.wallTime.push(wallTime);
+  tag.offset.push(offset);
 }

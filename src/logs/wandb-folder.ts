@@ -3,6 +3,7 @@
  * what was printed, the last values and the configuration. It is one run, told by the fullest of these.
  */
 import { basename, dirname } from 'node:path';
+import type { Column } from '../model/column.ts';
 import type { LogInput } from '../model/log.ts';
 import { isLossLike } from '../model/run.ts';
 
@@ -38,7 +39,7 @@ const TELLERS: readonly { readonly file: RegExp; readonly what: string }[] = [
 ];
 const rankOf = (path: string): number => TELLERS.findIndex(({ file }) => file.test(basename(path)));
 
-const losses = ({ runs }: LogInput): readonly Float64Array[] =>
+const losses = ({ runs }: LogInput): readonly Column[] =>
   runs.flatMap(({ series }) => series.filter(({ role }) => isLossLike(role)).map(({ value }) => value));
 const hasLoss = (log: LogInput): boolean => losses(log).some(({ length }) => length > 0);
 const hasBroken = (log: LogInput): boolean => losses(log).some((value) => !value.every(Number.isFinite));

@@ -3,6 +3,7 @@
  * "-Infinity" (plain `JSON.stringify` turns them into null, which here means "missing"). Typed arrays are written
  * as arrays, Maps as objects (own keys only, `__proto__` included), undefined members are left out.
  */
+import { isPacked } from './column.ts';
 import { inertJson } from './inert-text.ts';
 
 export type JsonNumber = number | 'NaN' | 'Infinity' | '-Infinity';
@@ -31,6 +32,7 @@ const replacer = (_key: string, value: unknown): unknown => {
   if (typeof value === 'number') return numberToJson(value);
   if (typeof value === 'bigint') return value.toString();
   if (ArrayBuffer.isView(value) && !(value instanceof DataView)) return Array.from(value as Float64Array);
+  if (isPacked(value)) return [...value];
   if (value instanceof Map) {
     const object: Record<string, unknown> = Object.create(null) as Record<string, unknown>;
     for (const [key, member] of value) object[String(key)] = member;

@@ -2,6 +2,7 @@
  * Order statistics without sorting, and the count of what has no order. The only medians, percentiles and counts of NaN and
  * ±Infinity of the project: reports, detectors, the gate and replays all take them from here.
  */
+import { BLOCK, blocksOf, type Column, copyOf, isArray, readerOf } from './column.ts';
 
 /** Makes a median absolute deviation comparable with a standard deviation: 1/Φ⁻¹(3/4) for Gaussian noise. */
 export const MAD_TO_SIGMA = 1.4826;
@@ -64,49 +65,51 @@ const BINS = 4096;
  * @param copied values that may be copied at once
  */
 export function percentilesOf(
-  values: Float64Array,
+  values: Column,
   percentiles: readonly number[],
   copied = COPIED,
 ): (number | null)[] {
-  const { count, least, most } = finiteIn(values, Number.NEGATIVE_INFINITY, Number.POSITIVE_INFINITY);
+  const { count, least, most } = finiteIn(values);
   if (count === 0) return percentiles.map(() => null);
   const ranks = percentiles.map((p) => rankOf(p, count));
   return ranked(values, ranks, { count, least, most }, copied);
 }
 
 /** How many values there are in a range, and the smallest and largest of them. */
-interface Held {
+export interface Held {
   readonly count: number;
   readonly least: number;
   readonly most: number;
 }
 
-/** What is held of the finite values in [low, high]. */
-function finiteIn(values: Float64Array, low: number, high: number): Held {
+/** What is held of the finite values. */
+export function finiteIn(values: Column): Held {
   let count = 0;
   let least = Number.POSITIVE_INFINITY;
   let most = Number.NEGATIVE_INFINITY;
-  for (let i = 0; i < values.length; i++) {
-    const value = values[i]!;
-    if (!(value >= low && value <= high) || Math.abs(value) === Number.POSITIVE_INFINITY) continue;
-    count++;
-    if (value < least) least = value;
-    if (value > most) most = value;
-  }
+  for (const block of blocksOf(values))
+    for (let i = 0; i < block.length; i++) {
+      const value = block[i]!;
+      if (!Number.isFinite(value)) continue;
+      count++;
+      if (value < least) least = value;
+      if (value > most) most = value;
+    }
   return { count, least, most };
 }
 
 /** The `count` values in [least, most]. */
-function between(values: Float64Array, { count, least, most }: Held): Float64Array {
+function between(values: Column, { count, least, most }: Held): Float64Array {
   const found = new Float64Array(count);
   let next = 0;
-  for (let i = 0; i < values.length; i++)
-    if (values[i]! >= least && values[i]! <= most) found[next++] = values[i]!;
+  for (const block of blocksOf(values))
+    for (let i = 0; i < block.length; i++)
+      if (block[i]! >= least && block[i]! <= most) found[next++] = block[i]!;
   return found;
 }
 
 /** The values of some ranks (0-based, ascending) among those held. */
-function ranked(values: Float64Array, ranks: readonly number[], held: Held, copied: number): number[] {
+function ranked(values: Column, ranks: readonly number[], held: Held, copied: number): number[] {
   const { count, least, most } = held;
   if (least === most) return ranks.map(() => least);
   const perBin = BINS / (most - least);
@@ -133,19 +136,20 @@ function ranked(values: Float64Array, ranks: readonly number[], held: Held, copi
 }
 
 /** What is held of each bin of the values in [least, most]. */
-function binned(values: Float64Array, { least, most }: Held, perBin: number): Held[] {
+function binned(values: Column, { least, most }: Held, perBin: number): Held[] {
   // Each step of the index rounds upwards or downwards for all larger values too: bins are ranges of values.
   const counts = new Uint32Array(BINS + 1);
   const lows = new Float64Array(BINS + 1).fill(Number.POSITIVE_INFINITY);
   const highs = new Float64Array(BINS + 1).fill(Number.NEGATIVE_INFINITY);
-  for (let i = 0; i < values.length; i++) {
-    const value = values[i]!;
-    if (!(value >= least && value <= most)) continue;
-    const bin = Math.floor((value - least) * perBin);
-    counts[bin]!++;
-    if (value < lows[bin]!) lows[bin] = value;
-    if (value > highs[bin]!) highs[bin] = value;
-  }
+  for (const block of blocksOf(values))
+    for (let i = 0; i < block.length; i++) {
+      const value = block[i]!;
+      if (!(value >= least && value <= most)) continue;
+      const bin = Math.floor((value - least) * perBin);
+      counts[bin]!++;
+      if (value < lows[bin]!) lows[bin] = value;
+      if (value > highs[bin]!) highs[bin] = value;
+    }
   return Array.from(counts, (count, bin) => ({ count, least: lows[bin]!, most: highs[bin]! }));
 }
 
@@ -169,20 +173,37 @@ export function middleInPlace(values: Float64Array, length: number, k: number, o
 }
 
 /** Median of any numbers; the non-finite ones are left out. NaN where none is finite. */
-export function medianOf(values: ArrayLike<number>): number {
+export function medianOf(values: ArrayLike<number> | Column): number {
+  if (!isArray(values)) return values.length > BLOCK ? medianOfColumn(values) : medianOf(copyOf(values));
   const finite = new Float64Array(values.length);
   let found = 0;
   for (let i = 0; i < values.length; i++) if (Number.isFinite(values[i]!)) finite[found++] = values[i]!;
   return medianInPlace(finite, found);
 }
 
+/**
+ * The same of a column, which is counted where it is long, see {@link percentilesOf}.
+ *
+ * @param copied values that may be copied at once
+ */
+export function medianOfColumn(values: Column, copied = COPIED): number {
+  const held = finiteIn(values);
+  if (held.count === 0) return Number.NaN;
+  const middle = held.count >> 1;
+  if (held.count % 2 === 1) return ranked(values, [middle], held, copied)[0]!;
+  const [lower, upper] = ranked(values, [middle - 1, middle], held, copied) as [number, number];
+  return lower + (upper - lower) / 2;
+}
+
 /** Median of the distances of neighbouring steps, which is how far two points usually lie apart; NaN for fewer than two. */
-export function usualDistance(step: Float64Array): number {
-  const distance = step[1]! - step[0]!;
+export function usualDistance(step: Column): number {
+  if (step.length < 2) return Number.NaN;
+  const at = readerOf(step);
+  const distance = at(1) - at(0);
   // Most logs are even, and then no copy is needed.
   let k = 2;
-  while (k < step.length && step[k]! - step[k - 1]! === distance) k++;
-  return k === step.length ? distance : medianOf(step.subarray(1).map((at, i) => at - step[i]!));
+  while (k < step.length && at(k) - at(k - 1) === distance) k++;
+  return k === step.length ? distance : medianOf(step.subarray(1).map((one, i) => one - at(i)));
 }
 
 /** How many values are not finite, by kind. */
@@ -209,6 +230,18 @@ export function countNonFinite(
     else nan++;
   }
   return { nan, posInf, negInf };
+}
+
+/** The same of a column. */
+export function countNonFiniteIn(column: Column): NonFiniteCounts {
+  const counts = { nan: 0, posInf: 0, negInf: 0 };
+  for (const block of blocksOf(column)) {
+    const { nan, posInf, negInf } = countNonFinite(block);
+    counts.nan += nan;
+    counts.posInf += posInf;
+    counts.negInf += negInf;
+  }
+  return counts;
 }
 
 /** The smallest value; NaN where one is, +Infinity of none. */

@@ -2,6 +2,7 @@
  * What a training log holds. A run is one training of one model; a resume or a re-run is a further attempt of it.
  * Values are kept as logged: nothing is dropped, reordered or downsampled; NaN and ±Infinity are data.
  */
+import type { Column } from './column.ts';
 import type { SourceRef } from './source-ref.ts';
 
 /** What a series measures; `other` where no rule of logs/metric-roles.ts matches. */
@@ -50,14 +51,14 @@ export interface TimeSeries {
   readonly lossLike?: 'same' | 'part' | 'objective';
   /** The task that a `task_loss` belongs to (`ctr` of `task/ctr/loss`), also of a task's metric where it is told. */
   readonly task?: string;
-  readonly step: Float64Array;
-  readonly value: Float64Array;
+  readonly step: Column;
+  readonly value: Column;
   /** Seconds since 1970, where the log has it. */
-  readonly wallTime?: Float64Array;
+  readonly wallTime?: Column;
   /** 1-based source line of each point (text formats). */
-  readonly line?: Uint32Array;
+  readonly line?: Column;
   /** Source byte offset of each point's record (binary formats). */
-  readonly byteOffset?: Float64Array;
+  readonly byteOffset?: Column;
   /** `attemptOffsets[k]` is the index of the first point of attempt k; as many entries as the run has attempts. */
   readonly attemptOffsets: readonly number[];
   /** Cells that say that there is no value: `null`, an empty cell, `NA`. Neither 0 nor NaN. */
@@ -164,8 +165,8 @@ function refusedOf(
 export function placeOf(run: Pick<Run, 'paths'>, series: TimeSeries, index: number): SourceRef {
   let file = 0;
   for (let k = 0; k < series.pathOffsets.length; k++) if (series.pathOffsets[k]! <= index) file = k;
-  const line = series.line?.[index];
-  const byteOffset = series.byteOffset?.[index];
+  const line = series.line?.at(index);
+  const byteOffset = series.byteOffset?.at(index);
   return {
     path: run.paths[file] ?? run.paths[0] ?? '',
     ...(line === undefined ? {} : { line }),

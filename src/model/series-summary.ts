@@ -1,5 +1,6 @@
 /** What a report keeps of a series: exact statistics over all points, and buckets that keep every extreme. */
-import { countNonFinite, percentilesOf } from './order-statistics.ts';
+import { blocksOf, readerOf } from './column.ts';
+import { countNonFiniteIn, percentilesOf } from './order-statistics.ts';
 import type { ChartSeries, SeriesStatistics } from './report.ts';
 import type { TimeSeries } from './run.ts';
 
@@ -28,22 +29,23 @@ export function unorderedStatistics({
   let sum = 0;
   let min = Number.POSITIVE_INFINITY;
   let max = Number.NEGATIVE_INFINITY;
-  for (let i = 0; i < value.length; i++) {
-    const x = value[i]!;
-    if (!Number.isFinite(x)) continue;
-    count++;
-    sum += x;
-    if (x < min) min = x;
-    if (x > max) max = x;
-  }
+  for (const block of blocksOf(value))
+    for (let i = 0; i < block.length; i++) {
+      const x = block[i]!;
+      if (!Number.isFinite(x)) continue;
+      count++;
+      sum += x;
+      if (x < min) min = x;
+      if (x > max) max = x;
+    }
   return {
     points: value.length,
-    ...countNonFinite(value),
+    ...(count === value.length ? { nan: 0, posInf: 0, negInf: 0 } : countNonFiniteIn(value)),
     ...(missing === undefined ? {} : { missing }),
     ...(refused === undefined ? {} : { refused }),
-    first: value[0] ?? Number.NaN,
-    last: value[value.length - 1] ?? Number.NaN,
-    lastStep: step[step.length - 1] ?? Number.NaN,
+    first: value.at(0) ?? Number.NaN,
+    last: value.at(value.length - 1) ?? Number.NaN,
+    lastStep: step.at(step.length - 1) ?? Number.NaN,
     min: count === 0 ? null : min,
     max: count === 0 ? null : max,
     // The sum of finite values may itself overflow; a mean of ±Infinity would be a lie.
@@ -64,24 +66,26 @@ export function summariseSeries(series: TimeSeries, maxBuckets: number): ChartSe
   const minimum: number[] = [];
   const maximum: number[] = [];
   const nonFinite: number[] = [];
-  const restarts = new Set(series.attemptOffsets);
+  const restarts = series.attemptOffsets.filter((offset) => offset > 0 && offset < value.length);
+  let next = 0;
+  const at = readerOf(value);
   for (let from = 0; from < value.length; ) {
-    let to = from;
+    while (next < restarts.length && restarts[next]! <= from) next++;
+    const to = Math.min(from + size, restarts[next] ?? value.length, value.length);
     let min = Number.NaN;
     let max = Number.NaN;
     let odd = 0;
-    do {
-      const x = value[to]!;
+    for (let k = from; k < to; k++) {
+      const x = at(k);
       if (!Number.isFinite(x)) odd++;
       else {
         // Written so that the NaN they start with loses.
         if (!(min <= x)) min = x;
         if (!(max >= x)) max = x;
       }
-      to++;
-    } while (to < value.length && to - from < size && !restarts.has(to));
-    firstStep.push(step[from]!);
-    lastStep.push(step[to - 1]!);
+    }
+    firstStep.push(step.at(from)!);
+    lastStep.push(step.at(to - 1)!);
     minimum.push(min);
     maximum.push(max);
     nonFinite.push(odd);

@@ -3,6 +3,7 @@
  * interval. Nothing here is a counterfactual.
  */
 
+import type { Column } from '../model/column.ts';
 import { NO_OPTIMIZER, type ReplayEntry } from '../model/replay.ts';
 import { attemptOf, type Run, type StepUnit, type TimeSeries } from '../model/run.ts';
 import { clippingOf, optimizerNameOf, settingsApart } from '../model/run-settings.ts';
@@ -70,7 +71,7 @@ export function replayFromLog(run: Run, settings: LogReplaySettings): LogReplay 
 }
 
 /** The range of points whose factors are kept: around the onset, all where there are few. */
-function keptOf(steps: Float64Array, onsetStep: number | null): [number, number] {
+function keptOf(steps: Column, onsetStep: number | null): [number, number] {
   const onset = steps.findIndex((step) => step >= (onsetStep ?? Number.NEGATIVE_INFINITY));
   const middle = onset < 0 ? steps.length : onset;
   const from = Math.max(0, Math.min(middle - KEPT_POINTS / 2, steps.length - KEPT_POINTS));
@@ -115,8 +116,8 @@ function entryOf(
   advice: string,
 ): ReplayEntry {
   const first = factors.findIndex((factor) => factor !== 1);
-  const engaged = factors.reduce((count, factor) => count + (factor === 1 ? 0 : 1), 0);
-  const firstEngagedStep = first < 0 ? null : steps[first]!;
+  const engaged = factors.filter((factor) => factor !== 1).length;
+  const firstEngagedStep = first < 0 ? null : steps.at(first)!;
   const idle = onsetStep !== null && (firstEngagedStep === null || firstEngagedStep > onsetStep);
   const known = !factors.some(Number.isNaN);
   const verdict =

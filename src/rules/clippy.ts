@@ -101,7 +101,7 @@ function fromLog(log: LoggedRun, options: ClippyOptions): FromLog {
   const adagrad = log.optimizer !== undefined && /\badagrad/.test(log.optimizer);
   // |r| ≤ 1 is Adagrad's: of another optimizer, or of one that nobody named, the learning rate bounds nothing.
   const known = adagrad && accumulator === 'standard' && (own !== undefined || rates !== undefined);
-  const low = steps.map((_, i) => (known ? Math.min(1, absoluteThreshold / (own ?? rates![i]!)) : 0));
+  const low = steps.map((_, i) => (known ? Math.min(1, absoluteThreshold / (own ?? rates!.at(i)!)) : 0));
   const factors = low.map((bound) => (bound === 1 ? 1 : Number.NaN));
   const idle = !factors.some(Number.isNaN);
   return {

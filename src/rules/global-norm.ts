@@ -1,3 +1,4 @@
+import type { Column } from '../model/column.ts';
 import { type OptionSpec, POSITIVE } from '../model/options.ts';
 import type { TrainingLoop } from '../model/training-loop.ts';
 import { wasInForce } from './in-force.ts';
@@ -107,7 +108,7 @@ export const globalNormRule: ModelRule<typeof OPTIONS> = {
     const { gradientNorm } = log;
     const bounds = gradientNorm?.value.map((norm) => globalNormFactor(norm, maxNorm, semantics));
     // The largest magnitude is at most the norm: where that clips nothing, neither does this.
-    const factorsOf = (known: Float64Array) =>
+    const factorsOf = (known: Column) =>
       kind === '2' ? known : known.map((factor) => (factor === 1 ? 1 : Number.NaN));
     const own = wasInForce(log, 'all', maxNorm, bounds === undefined ? undefined : factorsOf(bounds));
     if (own !== null) return own;

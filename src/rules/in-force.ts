@@ -1,4 +1,5 @@
 /** What clipping that was on in a run, by the settings beside its log, says of rules of its kind. */
+import type { Column } from '../model/column.ts';
 import type { ClippingInForce } from '../model/run-settings.ts';
 import type { FromLog, LoggedRun } from './rule.ts';
 
@@ -18,7 +19,7 @@ export function wasInForce(
   { gradientNorm, loss, clipping = [] }: LoggedRun,
   of: ClippingInForce['of'],
   limit: number,
-  factors?: Float64Array,
+  factors?: Column,
 ): FromLog | null {
   const own = clipping.find((one) => one.of === of && one.limit <= limit);
   if (own === undefined) return null;

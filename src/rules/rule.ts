@@ -1,4 +1,5 @@
 /** What a clipping rule is: one file in this folder and one line in registry.ts. */
+import type { Column } from '../model/column.ts';
 import type { OptionSpec, Options, OptionsOf } from '../model/options.ts';
 import type { FACTOR_PLACES, OwnMembers } from '../model/replay.ts';
 import type { ClippingInForce } from '../model/run-settings.ts';
@@ -74,8 +75,8 @@ export interface LoggedRun {
   readonly clipping?: readonly ClippingInForce[];
 }
 export interface LoggedSeries {
-  readonly step: Float64Array;
-  readonly value: Float64Array;
+  readonly step: Column;
+  readonly value: Column;
 }
 
 /**
@@ -84,10 +85,10 @@ export interface LoggedSeries {
  */
 export type FromLog =
   | {
-      readonly steps: Float64Array;
-      readonly factors: Float64Array;
+      readonly steps: Column;
+      readonly factors: Column;
       /** With it the factors are an interval, and `why` says what bounds them. */
-      readonly low?: Float64Array;
+      readonly low?: Column;
       readonly why?: string;
       /** Whether `why` holds for the log as it is, so that recording more would not help. */
       readonly final?: boolean;

@@ -74,17 +74,17 @@ export const skipStep: ModelRule<
   fromLog: ({ gradientNorm, loss }, options) => {
     if (gradientNorm === undefined || loss === undefined)
       return { missing: `the log has no ${loss === undefined ? 'loss' : 'gradient norm'}` };
-    if (!everyStep(loss) || !everyStep(gradientNorm) || loss.step[0] !== gradientNorm.step[0])
+    if (!everyStep(loss) || !everyStep(gradientNorm) || loss.step.at(0) !== gradientNorm.step.at(0))
       return { missing: 'the log does not hold the loss and the gradient norm of every step' };
     const count = Math.min(loss.step.length, gradientNorm.step.length);
     const factors = new Float64Array(count);
     let [losses, norms]: (readonly number[])[] = [[], []];
     for (let i = 0; i < count; i++) {
-      losses = joined(losses!, loss.value[i]!, options.window);
-      norms = joined(norms!, gradientNorm.value[i]!, options.window);
+      losses = joined(losses!, loss.value.at(i)!, options.window);
+      norms = joined(norms!, gradientNorm.value.at(i)!, options.window);
       factors[i] = skipped(losses, norms, options) ? 0 : 1;
     }
-    return { steps: loss.step.slice(0, count), factors };
+    return { steps: loss.step.subarray(0, count), factors };
   },
   initialState: () => ({ losses: [], norms: [] }),
   measure: (state, seen, options, factors, loss) => {
@@ -106,4 +106,4 @@ function skipped(
 
 /** Whether a series has one value for each step from its first on. */
 const everyStep = ({ step }: LoggedSeries): boolean =>
-  step.every((value, i) => i === 0 || value === step[i - 1]! + 1);
+  step.every((value, i) => i === 0 || value === step.at(i - 1)! + 1);

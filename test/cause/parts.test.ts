@@ -96,19 +96,21 @@ it('the order of a perturbed try moves no batch out of its block, and is another
 
 describe('a raised learning rate', () => {
   it('is told by its step and by how many times', () => {
-    const rates = [...new Array(20).fill(0.1), ...new Array(5).fill(4)];
+    const rates = Float64Array.of(...new Array(20).fill(0.1), ...new Array(5).fill(4));
     expect(raisedRate(rates, 22)).toMatchObject({ from: 20, before: 0.1 });
     expect(raisedRate(rates, 22)!.times).toBeCloseTo(40);
   });
   it('is none in a warm-up, at a constant rate, or at a fall', () => {
     expect(
       raisedRate(
-        Array.from({ length: 30 }, (_, i) => (i + 1) / 30),
+        Float64Array.from({ length: 30 }, (_, i) => (i + 1) / 30),
         25,
       ),
     ).toBeNull();
-    expect(raisedRate(new Array(30).fill(0.1), 25)).toBeNull();
-    expect(raisedRate([...new Array(20).fill(0.1), ...new Array(5).fill(0.01)], 22)).toBeNull();
+    expect(raisedRate(new Float64Array(30).fill(0.1), 25)).toBeNull();
+    expect(
+      raisedRate(Float64Array.of(...new Array(20).fill(0.1), ...new Array(5).fill(0.01)), 22),
+    ).toBeNull();
   });
 });
 

@@ -6,6 +6,7 @@ import { contextFor, type Detector } from '../../src/detectors/detector.ts';
 import { DETECTORS, type DetectorId } from '../../src/detectors/registry.ts';
 import { readThresholds, resolveThresholds } from '../../src/findings/thresholds.ts';
 import { judgeRun } from '../../src/incidents/verdict.ts';
+import { copyOf } from '../../src/model/column.ts';
 import { SEVERITIES } from '../../src/model/finding.ts';
 import { isInRange } from '../../src/model/options.ts';
 import { ROLES, type Run } from '../../src/model/run.ts';
@@ -116,7 +117,7 @@ describe.each(members)('%s', (id, detector) => {
 
   it('is pure: same outcome twice, the run untouched', () => {
     const { run } = caseOf(id);
-    const before = run.series.map(({ value }) => value.slice());
+    const before = run.series.map(({ value }) => copyOf(value));
     const judged = judgeRun(run);
     const once = detector.detect(run, contextFor(detector, judged));
     expect(detector.detect(run, contextFor(detector, judged))).toEqual(once);

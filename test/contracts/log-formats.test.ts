@@ -96,7 +96,7 @@ describe('log formats', () => {
         if (truth === undefined) continue;
         const { length } = series.value;
         let same = 0;
-        while (same < length - 1 && Object.is(series.value[same], truth.value[same])) same++;
+        while (same < length - 1 && Object.is(series.value.at(same), truth.value.at(same))) same++;
         // No `expect` for each of a million: it takes longer than to read the log.
         assert(length <= truth.value.length && same >= length - 1, `${series.name} cut at ${cut}, ${same}`);
       }

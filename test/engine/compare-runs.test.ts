@@ -155,7 +155,7 @@ test('analyze --compare: in the terminal, JSON, Markdown and HTML; two runs or n
       mkdirSync(join(folder, name));
       writeFileSync(join(folder, name, 'hparams.json'), JSON.stringify({ lr }));
       const { step, value } = run.series[0]!;
-      const lines = Array.from(step, (at, i) => `{"step":${at},"loss":${value[i]}}\n`);
+      const lines = Array.from(step, (at, i) => `{"step":${at},"loss":${value.at(i)}}\n`);
       writeFileSync(join(folder, name, 'log.jsonl'), lines.join(''));
       return join(folder, name);
     };

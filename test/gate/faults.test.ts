@@ -9,6 +9,7 @@ import { updateBaseline } from '../../src/gate/baseline.ts';
 import { gateConfigFrom } from '../../src/gate/config.ts';
 import { type GateEvidence, judgeGate } from '../../src/gate/judge.ts';
 import { PRESETS } from '../../src/gate/presets.ts';
+import { copyOf } from '../../src/model/column.ts';
 import type { CurvatureEntry } from '../../src/model/curvature.ts';
 import type { ChartSeries, Report, RunReport, VerdictClass } from '../../src/model/report.ts';
 import type { Run, TimeSeries } from '../../src/model/run.ts';
@@ -69,16 +70,16 @@ const withInput = (evidence: GateEvidence, change: Partial<Report['inputs'][numb
   withReport(evidence, { inputs: evidence.report.inputs.map((input) => ({ ...input, ...change })) });
 
 const valuesAt = (series: TimeSeries, at: readonly number[], value: number): TimeSeries => {
-  const copy = series.value.slice();
+  const copy = copyOf(series.value);
   for (const i of at) copy[(i + copy.length) % copy.length] = value;
   return { ...series, value: copy };
 };
 
 const cut = (series: TimeSeries, points: number): TimeSeries => ({
   ...series,
-  step: series.step.slice(0, points),
-  value: series.value.slice(0, points),
-  line: series.line!.slice(0, points),
+  step: series.step.subarray(0, points),
+  value: series.value.subarray(0, points),
+  line: series.line!.subarray(0, points),
 });
 
 const eigen = (converged: boolean): CurvatureEntry => ({

@@ -5,6 +5,7 @@ import { describe, expect, it } from 'vitest';
 import { analyze } from '../../src/engine/analyze.ts';
 import { collectInputs } from '../../src/engine/collect.ts';
 import { kerasEvents } from '../../src/logs/keras-events.ts';
+import { copyOf } from '../../src/model/column.ts';
 import { numberFromJson } from '../../src/model/json.ts';
 import { projectRoot } from '../support/shared-data.ts';
 
@@ -34,14 +35,14 @@ describe('the folder of a fit', () => {
     expect([...undone.step]).toEqual(Array.from({ length: 240 }, (_, k) => k + 1));
     const truth = truthOf(name);
     // Rounding of the mean to float32, times the batches of an epoch.
-    for (const [k, value] of undone.value.entries())
+    for (const [k, value] of copyOf(undone.value).entries())
       if (!Number.isFinite(truth[k]!)) expect(Number.isFinite(value), `batch ${k}`).toBe(false);
       else if (Number.isFinite(value)) {
-        const mean = Math.abs(seriesOf('batch_loss').value[k]!);
+        const mean = Math.abs(seriesOf('batch_loss').value.at(k)!);
         expect(Math.abs(value - truth[k]!), `batch ${k}`).toBeLessThan(24 * 5e-7 * mean + 1e-6 * truth[k]!);
       }
     expect([...seriesOf('epoch_loss').step]).toEqual(Array.from({ length: 10 }, (_, k) => 24 * (k + 1)));
-    expect(seriesOf('epoch_learning_rate').step[7]).toBe(169);
+    expect(seriesOf('epoch_learning_rate').step.at(7)).toBe(169);
     expect(seriesOf('validation/epoch_loss').role).toBe('eval_loss');
     for (const told of ['batch_loss', 'epoch_loss', 'validation/evaluation_loss_vs_iterations'])
       expect(seriesOf(told), told).toMatchObject({ role: 'other' });

@@ -6,7 +6,7 @@ import type { Role } from '../../src/model/run.ts';
 const rolesOf = (names: readonly string[], forced: [string, Role][] = []): Record<string, string> =>
   Object.fromEntries(
     assignRoles(
-      names.map((name) => ({ name, value: [1, 2, 3] })),
+      names.map((name) => ({ name, value: Float64Array.of(1, 2, 3) })),
       new Map(forced),
     ).roles.map(({ role, task }, k) => [names[k], task === undefined ? role : `${role}:${task}`]),
   );
@@ -127,7 +127,10 @@ describe('roles', () => {
 
   it('one other loss beside the total is a candidate that a note names', () => {
     const { roles, notes } = assignRoles(
-      ['loss', 'train/ctc_loss', 'validation/ctc_loss'].map((name) => ({ name, value: [1, 2] })),
+      ['loss', 'train/ctc_loss', 'validation/ctc_loss'].map((name) => ({
+        name,
+        value: Float64Array.of(1, 2),
+      })),
       new Map(),
     );
     expect(roles.map((one) => one.role)).toEqual(['loss', 'other', 'eval_loss']);
@@ -146,7 +149,7 @@ describe('columns that are a loss though their role is another', () => {
   const lossLike = (names: readonly string[], forced: [string, Role][] = []): Record<string, string> =>
     Object.fromEntries(
       assignRoles(
-        names.map((name) => ({ name, value: [1, 2, 3] })),
+        names.map((name) => ({ name, value: Float64Array.of(1, 2, 3) })),
         new Map(forced),
       ).roles.flatMap((one, k) =>
         one.lossLike === undefined ? [] : [[names[k], `${one.role} ${one.lossLike}`]],
@@ -168,7 +171,7 @@ describe('objectives of reinforcement learning', () => {
   const signed = [0.01, -0.02, 0.005];
   const given = (columns: Readonly<Record<string, readonly number[]>>, forced: [string, Role][] = []) =>
     assignRoles(
-      Object.entries(columns).map(([name, value]) => ({ name, value })),
+      Object.entries(columns).map(([name, value]) => ({ name, value: Float64Array.from(value) })),
       new Map(forced),
     );
 

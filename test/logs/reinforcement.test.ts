@@ -55,7 +55,7 @@ it('a PPO that learns has nothing but notes: its first row comes before the firs
   expect(findings.filter(({ severity }) => severity !== 'note')).toEqual([]);
   expect(run.stepUnit).toBe('step');
   const loss = run.series.find(({ role }) => role === 'loss')!;
-  expect([loss.step[0], loss.missing, loss.gaps]).toEqual([1024, 1, undefined]);
+  expect([loss.step.at(0), loss.missing, loss.gaps]).toEqual([1024, 1, undefined]);
   expect(run.series.find(({ name }) => name === 'rollout/ep_rew_mean')!.role).toBe('metric');
   expect(
     run.series.find(({ name }) => name === 'train/policy_gradient_loss')!.value.some((one) => one < 0),

@@ -48,7 +48,7 @@ describe('the pattern for what is refused', () => {
         expect(log, `${name}: ${pattern}`).not.toBeInstanceOf(Error);
         const series = log as Exclude<typeof log, DiagError> as Awaited<ReturnType<typeof readRawStream>>;
         const loss = series.runs[0]!.series.find((one) => one.name === 'loss');
-        expect({ name, line, pattern, loss: loss?.value[0] }).toEqual({
+        expect({ name, line, pattern, loss: loss?.value.at(0) }).toEqual({
           name,
           line,
           pattern,

@@ -30,7 +30,7 @@ export function makeSeries(
 }
 
 export function makeRun(id: string, series: readonly TimeSeries[]): Run {
-  const last = Math.max(0, ...series.map((s) => s.step[s.step.length - 1] ?? 0));
+  const last = Math.max(0, ...series.map((s) => s.step.at(s.step.length - 1) ?? 0));
   return {
     id,
     paths: [id],
