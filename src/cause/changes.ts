@@ -4,6 +4,7 @@ import type { Capture } from '../captures/read.ts';
 import { isRaised, usualRange } from '../incidents/unlike.ts';
 import type { CauseEvidence, Trigger } from '../model/cause.ts';
 import type { Column } from '../model/column.ts';
+import type { Finding } from '../model/finding.ts';
 import { formatNumber } from '../model/format-number.ts';
 import { medianOf } from '../model/order-statistics.ts';
 import type { Prepared } from '../replay/follow.ts';
@@ -205,7 +206,7 @@ export function changesBy(
       },
     });
   const [mismatch] = observed.mismatches;
-  if (mismatch !== undefined) changes.push(lostState(mismatch.message, mismatch.steps?.[0] ?? null));
+  if (mismatch !== undefined) changes.push(lostState(mismatchWords(mismatch), mismatch.steps?.[0] ?? null));
   if (lost !== null && until <= WINDOW)
     changes.push(
       lostState(
@@ -215,6 +216,12 @@ export function changesBy(
     );
   return changes;
 }
+
+/** A state that does not give what followed, without the words of a capture's check. */
+const mismatchWords = ({ message, steps }: Finding): string =>
+  steps === null
+    ? message
+    : `between steps ${steps[0]} and ${steps[1]} the recorded gradients and the optimizer's state of before do not give the weights that followed`;
 
 /** The unlike batches that steps by `last` were taken on, no more than ten before `until`. */
 const unlikeBy = ({ unlike, later }: References, until: number, last: number) =>

@@ -328,6 +328,22 @@ function orderOf(run: RunReport, held: Remedy): { text: string; code?: string } 
   };
 }
 
+/** Share of a run at its end, and buckets of its chart at least, that tell where it ends. */
+const END_SHARE = 0.1;
+const END_LEAST = 5;
+
+/** That a run which came back from a rise ends above where it was before, where its last tenth never came down to there; else null. */
+function staysHigher(run: RunReport): string | null {
+  const before = leading(run)?.before;
+  const series = decidingSeries(run);
+  if (before == null || !(before > 0) || series === undefined) return null;
+  const end = series.min.slice(-Math.max(END_LEAST, Math.ceil(END_SHARE * series.min.length)));
+  const lowest = Math.min(...end);
+  return end.length >= END_LEAST && lowest > WORSE * before
+    ? `The run came back from this rise, but its loss is ${brief(lowest)} and more at the end, where ${brief(before)} was usual before: it is not well.`
+    : null;
+}
+
 /** What to do: the first remedy that holds, or what may be tried, or the way back. */
 function fixOf(run: RunReport): { text: string; code?: string; after?: string } | null {
   const { remedies = [], verdict } = run;
@@ -339,10 +355,12 @@ function fixOf(run: RunReport): { text: string; code?: string; after?: string } 
   }
   const avert = run.cause === undefined ? '' : AVERT[run.cause.trigger];
   const inFuture = avert === '' ? '' : ` So that it does not happen again: ${avert}.`;
+  const stays = verdict.class === 'micro-divergence' ? staysHigher(run) : null;
+  if (stays !== null && first?.action === 'none-needed') return { text: `${stays}${inFuture}` };
   if (first?.action === 'none-needed') return { text: `${capital(inertName(first.statement))}.${inFuture}` };
   const held = remedies.find(({ holds }) => holds === true);
   if (verdict.class === 'micro-divergence') {
-    if (held === undefined) return { text: `Nothing now: the run came back.${inFuture}` };
+    if (held === undefined) return { text: `${stays ?? 'Nothing now: the run came back.'}${inFuture}` };
     const after = triedWords(run, held);
     if ((held.finalLossWithout ?? Number.NaN) > WORSE * (held.finalLoss ?? Number.NaN)) {
       const { text, ...code } = orderOf(run, held);

@@ -243,6 +243,48 @@ test.each([
 });
 
 test.each([
+  [
+    1.3,
+    /^The run came back from this rise, but its loss is 1\.3 and more at the end, where 1 was usual before: it is/,
+  ],
+  [1.05, /^Nothing: the run came back by itself\.$/],
+  // One point as low as before: it comes down to there.
+  [Number.NaN, /^Nothing: the run came back by itself\.$/],
+])('a run that came back is not well where it ends above the level before: %f', (end, fix) => {
+  const values = Array.from({ length: 200 }, (_, i) =>
+    i < 100 ? 1 : i < 103 ? 5 : Number.isNaN(end) ? (i === 195 ? 1 : 1.3) : end,
+  );
+  const run = makeRunReport(makeRun('run.csv', [makeSeries('loss', 'loss', values)]));
+  const incident = {
+    class: 'micro-divergence',
+    series: 'loss',
+    attempt: 0,
+    onsetStep: 101,
+    lastGoodStep: 100,
+    recoveredStep: 104,
+    peakStep: 101,
+    peak: 5,
+    before: 1,
+    after: end,
+  } as const;
+  const one = {
+    ...run,
+    verdict: {
+      ...run.verdict,
+      class: 'micro-divergence' as const,
+      series: 'loss',
+      onsetStep: 101,
+      recoveredStep: 104,
+      incidents: [incident],
+    },
+    cause: undefined as never,
+    remedies: [untried('none-needed', 'nothing: the run came back by itself')],
+  };
+  const told = answerOf(one, makeReport([one])).parts.find(({ label }) => label === 'Fix')!;
+  expect(told.text).toMatch(fix);
+});
+
+test.each([
   [[84, 85, 86], 'skip bad batches 84 to 86'],
   [[84, 90, 91, 104], 'skip bad batches 84, 90 to 91 and 104'],
   [[84], 'skip bad batch 84'],
