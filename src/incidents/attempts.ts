@@ -118,6 +118,45 @@ const printedTooEarly = (value: Column): boolean =>
   value.every((one, i) => i === 0 || !(one <= 0));
 const EARLY_POINTS = 10;
 
+/** Points that a level is the median of, where a loss that begins at zero has come to it: our numbers. */
+const SETTLED = { least: 20, share: 0.05 };
+
+/**
+ * Where a loss that begins at exactly zero has come to its level: the first point that is above zero and no lower than the median
+ * of those from it on. Such a loss is no error that training makes small; it measures how far the policy is from where it
+ * began (GRPO's).
+ *
+ * @returns 0 where the loss does not begin so, or comes to no level within its first half
+ */
+export function growsFromZero(value: Column): number {
+  if (value.at(0) !== 0 || printedTooEarly(value)) return 0;
+  const count = Math.max(SETTLED.least, Math.floor(SETTLED.share * value.length));
+  for (let i = 1; 2 * i < value.length; i++)
+    if (value.at(i)! > 0 && value.at(i)! >= medianOf(value.subarray(i, i + count))) return i;
+  return 0;
+}
+
+/**
+ * Judges the points of an attempt that begins anew. Of a loss that grows from zero only jumps from its level count: a climb is what
+ * it is made for, and whether more than that happened it does not tell.
+ */
+function judgeAnew(points: Column, settings: VerdictSettings): AttemptJudgement {
+  const whole = judgePoints(points, settings);
+  const from = whole.incidents.length === 0 ? 0 : growsFromZero(points);
+  if (from === 0) return whole;
+  const after = judgePoints(points.subarray(from), settings);
+  const incidents = after.incidents
+    .filter((one) => one.form === 'jump' || one.class === 'non-finite')
+    .map((one) => shifted(one, -from));
+  return {
+    ...after,
+    points: whole.points,
+    incidents,
+    spikes: after.spikes.map((one) => ({ ...one, index: one.index + from })),
+    class: worstOf(incidents)?.class ?? 'inconclusive',
+  };
+}
+
 /**
  * Judges every attempt of a series. Zeros that stand for NaN (see dead-run) are judged as NaN.
  *
@@ -149,7 +188,7 @@ export function judgeSeries(run: Run, series: TimeSeries, settings: VerdictSetti
   let shortEnd: number | null = null;
   const histories: Column[] = [];
   const attempts = parts.map((part, attempt): AttemptJudgement => {
-    const alone = judgePoints(part.points, settings);
+    const alone = judgeAnew(part.points, settings);
     const none = new Float64Array(0);
     if (part.step.length === 0) {
       histories.push(none);

@@ -3,7 +3,14 @@
 import { formatNumber } from '../model/format-number.ts';
 import type { Incident, RunVerdict, TaskVerdict } from '../model/report.ts';
 import type { Run, TimeSeries } from '../model/run.ts';
-import { comesFirst, decisive, incidentsOf, type JudgedSeries, judgeSeries } from './attempts.ts';
+import {
+  comesFirst,
+  decisive,
+  growsFromZero,
+  incidentsOf,
+  type JudgedSeries,
+  judgeSeries,
+} from './attempts.ts';
 import { badness, type SeriesIncident } from './judge.ts';
 import { decidingLoss, isSmallPart } from './loss-columns.ts';
 import { fallOf, growsWithRewards, rewardsOf } from './rewards.ts';
@@ -117,7 +124,8 @@ function onlyNonFinite(judged: JudgedSeries): JudgedSeries {
   });
   const lost = attempts.some(({ incidents }) => incidents.length > 0);
   const had = judged.attempts.some(({ incidents }) => incidents.length > 0);
-  return { ...judged, attempts, class: had && !lost ? 'healthy' : judged.class };
+  const grows = judged.class === 'inconclusive' && growsFromZero(judged.series.value) > 0;
+  return { ...judged, attempts, class: (had && !lost) || grows ? 'healthy' : judged.class };
 }
 
 function verdictOf(
@@ -150,7 +158,9 @@ function verdictOf(
         : judged.shortEnd !== null && judged.attempts.some((one) => one.class === 'healthy')
           ? shortEndOf(judged, judged.shortEnd, run.stepUnit)
           : columnStop(run, judged.series, settings) === null
-            ? `"${judged.series.name}" has ${points} points, too few to judge.`
+            ? growsFromZero(judged.series.value) > 0
+              ? `"${judged.series.name}" begins at zero and grows, as a loss does that measures the distance from where training began. A reward would tell how the run goes, and none is logged.`
+              : `"${judged.series.name}" has ${points} points, too few to judge.`
             : `"${judged.series.name}" stops while other columns go on, so its end is unknown.`
       : explain(judged.series.name, worst.found, worst.incident, run.stepUnit);
   return {

@@ -7,6 +7,7 @@ import type { SeriesIncident } from '../../src/incidents/judge.ts';
 import { explain, judgeRun } from '../../src/incidents/verdict.ts';
 import { readLogFile } from '../../src/logs/read-log.ts';
 import { fallingLoss, findingsOf, makeRun, type SeriesSpec } from '../detectors/runs.ts';
+import { random } from '../support/random.ts';
 import { projectRoot } from '../support/shared-data.ts';
 
 const verdictOf = (values: readonly number[] | readonly (readonly number[])[], name = 'loss') =>
@@ -707,5 +708,31 @@ describe('the sentence about an incident', () => {
     expect(whyOf(values, 1, 199)).toMatch(/ That step is batch 1 of epoch 1\.$/);
     expect(whyOf(fallingLoss(300), 5, 60)).not.toContain('epoch');
     expect(verdictOf(values).why).not.toContain('epoch');
+  });
+});
+describe('a loss that grows from zero, as that of GRPO does, without a reward beside it', () => {
+  const judged = (size: (i: number) => number) => {
+    const next = random(5);
+    const values = Array.from({ length: 500 }, (_, i) =>
+      i === 0 ? 0 : 0.004 * (1 - Math.exp(-i / 120)) * (0.8 + 0.4 * next()) * size(i),
+    );
+    return judgeRun(makeRun([{ name: 'loss', values }])).verdict;
+  };
+  it('cannot be told by its growth, and says so', () => {
+    const verdict = judged(() => 1);
+    expect(verdict.class).toBe('inconclusive');
+    expect(verdict.why).toContain('begins at zero and grows');
+    expect(verdict.incidents).toEqual([]);
+  });
+  it('is lost where it jumps from its level for good, or is no number', () => {
+    expect(judged((i) => (i < 300 ? 1 : 400))).toMatchObject({
+      class: 'full-divergence',
+      onsetStep: 300,
+    });
+    expect(judged((i) => (i < 400 ? 1 : Number.NaN))).toMatchObject({ class: 'non-finite', onsetStep: 400 });
+  });
+  it('is another where the first value alone is zero', () => {
+    const values = Array.from({ length: 300 }, (_, i) => (i === 0 ? 0 : 2 * Math.exp(-i / 100) + 0.3));
+    expect(judgeRun(makeRun([{ name: 'loss', values }])).verdict.class).toBe('healthy');
   });
 });
