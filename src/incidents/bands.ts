@@ -80,12 +80,22 @@ export interface Scale {
   ratioOf(center: number, y: number, noise: number): number;
 }
 
+/** The logarithm of the ratio that was asked for last, which is asked for at every point. */
+const lastRatio = { ratio: 1, log: 0 };
+const logOfRatio = (ratio: number): number => {
+  if (ratio !== lastRatio.ratio) {
+    lastRatio.ratio = ratio;
+    lastRatio.log = Math.log(ratio);
+  }
+  return lastRatio.log;
+};
+
 /** Ratios: zero and negative values are not finite on it. */
 export const LOG_SCALE: Scale = {
   byRatio: true,
   to: Math.log,
   from: Math.exp,
-  above: (center, ratio) => center + Math.log(ratio),
+  above: (center, ratio) => center + logOfRatio(ratio),
   ratioOf: (center, y) => Math.exp(y - center),
 };
 

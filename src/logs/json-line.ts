@@ -127,6 +127,7 @@ function rowTemplate() {
   let text = Buffer.alloc(0);
   let from = new Int32Array(2);
   let columns = new Int32Array(0);
+  let values = new Float64Array(0);
   let hits = 0;
   let learnt = 0;
   /** The row that is being read: where its numbers start and stop, and their columns. */
@@ -153,6 +154,7 @@ function rowTemplate() {
       const parts: Buffer[] = [];
       from = new Int32Array(marks.length / 3 + 2);
       columns = new Int32Array(marks.length / 3);
+      values = new Float64Array(columns.length);
       let at = start;
       let length = 0;
       for (let k = 0; k <= columns.length; k++) {
@@ -166,8 +168,8 @@ function rowTemplate() {
       }
       text = Buffer.concat(parts);
     },
-    /** Sets the cells of a row that is [start, end); false where it differs, and some may be set. */
-    read(bytes: Buffer, start: number, end: number, table: RowTable): boolean {
+    /** Adds the row that is [start, end); false, and no row, where it differs. */
+    read(bytes: Buffer, start: number, end: number, line: number, table: RowTable): boolean {
       const count = columns.length;
       if (count === 0) return false;
       let at = start;
@@ -176,10 +178,12 @@ function rowTemplate() {
         for (let i = from[k]!; i < stop; i++) if (bytes[at++] !== text[i]) return false;
         if (k === count) break;
         at = scanNumber(bytes, at, end);
-        if (at < 0 || !table.set(columns[k]!, scanned[0]!)) return false;
+        if (at < 0) return false;
+        values[k] = scanned[0]!;
       }
       if (at !== end) return false;
       hits++;
+      table.addRow(columns, values, line);
       return true;
     },
   };
@@ -305,11 +309,7 @@ export function objectScanner(table: RowTable): ObjectScanner {
 
   return {
     row(bytes, start, end, lineNumber) {
-      if (template.read(bytes, start, end, table)) {
-        table.endRow(lineNumber);
-        return true;
-      }
-      table.dropRow();
+      if (template.read(bytes, start, end, lineNumber, table)) return true;
       line = lineNumber;
       slot = 0;
       if (repeated.length > 0) repeated = [];

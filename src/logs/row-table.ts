@@ -49,6 +49,11 @@ export interface RowTable {
   unset(column: number): void;
   /** Ends the row. */
   endRow(line: number): void;
+  /**
+   * Adds a row that has these values in these columns and nothing else, where no cell of it was set. The columns differ;
+   * the same list as in the row before is passed again.
+   */
+  addRow(columns: Int32Array, values: Float64Array, line: number): void;
   /** Forgets the cells set since the last row ended. */
   dropRow(): void;
   rows(): number;
@@ -262,6 +267,16 @@ export function rowTable(indexColumn?: string): RowTable {
       take(index);
       staged.copyWithin(staged.indexOf(index), staged.indexOf(index) + 1, stagedCount--);
     },
+    addRow(of, values, line) {
+      for (let k = 0; k < of.length; k++) {
+        const column = columns[of[k]!]!;
+        if (column.row !== undefined || column.value.length !== count) placeIn(column);
+        column.value.push(values[k]!);
+      }
+      kinds.addFilled(count, of);
+      lines.push(line);
+      count++;
+    },
     endRow(line) {
       kinds.add(count, staged, stagedCount, columns);
       lines.push(line);
@@ -401,6 +416,8 @@ function rowKinds() {
   /** Most rows are of the kind of the row before. */
   let lastHash = 0;
   let lastKind: number | undefined;
+  /** The columns of the row before, where it was added as a list of them. */
+  let lastFilled: Int32Array | undefined;
 
   /** @param staged the first `count` are the columns of the row */
   const add = (
@@ -416,14 +433,36 @@ function rowKinds() {
     }
     let kind = hash === lastHash ? lastKind : byHash.get(hash);
     if (kind === undefined) {
-      kind = kinds.length;
-      if (kind < MAX_KINDS) {
-        byHash.set(hash, kind);
-        const filled = staged.slice(0, count).filter((index) => !isMissing(columns[index]!, row));
-        kinds.push({ filled, rows: 0 });
-      }
+      const filled = staged.slice(0, count).filter((index) => !isMissing(columns[index]!, row));
+      kind = newKind(hash, filled);
     }
     lastHash = hash;
+    lastFilled = undefined;
+    put(row, kind);
+  };
+
+  /** A row that has a value in each of some columns, and no other cell. */
+  const addFilled = (row: number, filled: Int32Array): void => {
+    if (filled !== lastFilled) {
+      let hash = 2166136261;
+      for (let k = 0; k < filled.length; k++) hash = Math.imul(hash ^ (filled[k]! + 1), 16777619);
+      lastHash = hash;
+      lastKind = byHash.get(hash) ?? newKind(hash, [...filled]);
+      lastFilled = filled;
+    }
+    put(row, lastKind!);
+  };
+
+  const newKind = (hash: number, filled: readonly number[]): number => {
+    const kind = kinds.length;
+    if (kind < MAX_KINDS) {
+      byHash.set(hash, kind);
+      kinds.push({ filled, rows: 0 });
+    }
+    return kind;
+  };
+
+  const put = (row: number, kind: number): void => {
     lastKind = kind;
     if (kind < MAX_KINDS) kinds[kind]!.rows++;
     if (kind > 0 && kindOf === undefined) kindOf = new Uint8Array(Math.max(64, row + 1));
@@ -498,7 +537,7 @@ function rowKinds() {
       })
       .map(([kind]) => kind);
   };
-  return { add, otherFor };
+  return { add, addFilled, otherFor };
 }
 
 /** Whether the cell of the row that is being filled says that there is no value. */

@@ -116,23 +116,44 @@ function ranked(values: Column, ranks: readonly number[], held: Held, copied: nu
   // Where the width is beyond float64, or below what it divides, there are no bins.
   if (count <= copied || !(perBin > 0 && perBin < Number.POSITIVE_INFINITY))
     return ranksInPlace(between(values, held), ranks);
-  const bins = binned(values, held, perBin);
-  const found: number[] = [];
+  const wanted: { readonly bin: number; readonly held: Held; readonly ranks: readonly number[] }[] = [];
   let before = 0;
-  for (const bin of bins) {
-    const inside = ranks.filter((rank) => rank >= before && rank < before + bin.count);
-    if (inside.length > 0)
-      found.push(
-        ...ranked(
-          values,
-          inside.map((rank) => rank - before),
-          bin,
-          copied,
-        ),
-      );
-    before += bin.count;
+  for (const [bin, one] of binned(values, held, perBin).entries()) {
+    const inside = ranks.filter((rank) => rank >= before && rank < before + one.count);
+    if (inside.length > 0) wanted.push({ bin, held: one, ranks: inside.map((rank) => rank - before) });
+    before += one.count;
   }
-  return found;
+  // Bins that are small together are copied in one pass; of one number there is nothing to copy.
+  const few = wanted.filter(({ held: { least: low, most: high } }) => low < high);
+  if (few.reduce((sum, { held: { count: inside } }) => sum + inside, 0) > copied)
+    return wanted.flatMap((one) => ranked(values, one.ranks, one.held, copied));
+  const copies = copiesOf(values, held, perBin, few);
+  return wanted.flatMap(({ held: one, ranks: own }) =>
+    one.least === one.most ? own.map(() => one.least) : ranksInPlace(copies.get(one)!, own),
+  );
+}
+
+/** The values of some bins. */
+function copiesOf(
+  values: Column,
+  { least, most }: Held,
+  perBin: number,
+  bins: readonly { readonly bin: number; readonly held: Held }[],
+): ReadonlyMap<Held, Float64Array> {
+  const copies = bins.map(({ held }) => new Float64Array(held.count));
+  const filled = new Uint32Array(bins.length);
+  const copyOfBin = new Uint16Array(BINS + 1);
+  bins.forEach(({ bin }, k) => {
+    copyOfBin[bin] = k + 1;
+  });
+  for (const block of blocksOf(values))
+    for (let i = 0; i < block.length; i++) {
+      const value = block[i]!;
+      if (!(value >= least && value <= most)) continue;
+      const copy = copyOfBin[Math.floor((value - least) * perBin)]!;
+      if (copy > 0) copies[copy - 1]![filled[copy - 1]!++] = value;
+    }
+  return new Map(bins.map(({ held }, k) => [held, copies[k]!]));
 }
 
 /** What is held of each bin of the values in [least, most]. */
