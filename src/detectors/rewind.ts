@@ -16,7 +16,9 @@ const SHARE_BEFORE = 0.1;
 /** Half the learning rate (`slower` below) is our number: the stability limit of every optimizer here is proportional to 1/η. */
 const LEARNING_RATE_FACTOR = 0.5;
 
-const UNTRIED = 'This is a rule of thumb: nothing was tried on this run.';
+/** Stands first: a page that has no room cuts the end. */
+const RULE = 'By a rule of thumb,';
+const UNTRIED = 'nothing was tried on this run.';
 
 /** A checkpoint that training could go on from. */
 export interface RestartPoint {
@@ -76,12 +78,12 @@ export function rewindAdvice(
   };
 
   function whyBack(): string {
-    const good = `The last good ${run.stepUnit} is ${lastGoodStep}.`;
+    const good = `The last good ${run.stepUnit} is ${lastGoodStep}`;
     const slower = 'half the learning rate';
     if (checkpoint === undefined && target === firstStep && early)
       return cameBack
-        ? `${good} It lies near the beginning: a longer warm-up makes such a start calmer.`
-        : `${good} It lies near the beginning: begin again with ${slower}, a longer warm-up, or clipping. ${UNTRIED}`;
+        ? `${good}. It lies near the beginning: a longer warm-up makes such a start calmer.`
+        : `${RULE} begin again with ${slower}, a longer warm-up, or clipping. ${good}, near the beginning; ${UNTRIED}`;
     const to =
       checkpoint === undefined
         ? target === firstStep
@@ -97,7 +99,7 @@ export function rewindAdvice(
     ];
     const sentence =
       orders.length < 3 ? orders.join(' and ') : `${orders.slice(0, -1).join(', ')}, and ${orders.at(-1)}`;
-    return `${good} G${sentence.slice(1)}. ${UNTRIED}`;
+    return `${RULE} ${sentence}. ${good}; ${UNTRIED}`;
   }
 }
 

@@ -69,7 +69,7 @@ describe('rewindAdvice', () => {
     expect(advice.why).toMatch(/begin again with half the learning rate/);
     expect(advice.why).not.toMatch(/skip/);
     expect(advice.skipSteps[1]).toBeLessThan(160);
-    expect(advise(early, [{ step: 40, path: 'step-40.pt' }])!.why).toContain('Go back to step-40.pt');
+    expect(advise(early, [{ step: 40, path: 'step-40.pt' }])!.why).toContain('go back to step-40.pt');
   });
 
   it('counts epochs as they are', () => {
@@ -82,7 +82,7 @@ describe('rewindAdvice', () => {
       rewindToStep: 29,
       skipSteps: [30, 30],
       // Every epoch sees the same data: there is none to leave out.
-      why: expect.stringMatching(/Go back to the last checkpoint at or before epoch 29 and go on with half/),
+      why: expect.stringMatching(/go back to the last checkpoint at or before epoch 29 and go on with half/),
     });
   });
 
@@ -106,7 +106,9 @@ describe('rewindAdvice', () => {
     ]);
     const judged = judgeRun(run);
     expect(judged.verdict.class).toBe('drift');
-    expect(rewindAdvice(run, judged)!.why).toMatch(/^The last good .* Go back to .* and go on with half/);
+    expect(rewindAdvice(run, judged)!.why).toMatch(
+      /^By a rule of thumb, go back to .* and go on with half .* The last good .*; nothing was tried/,
+    );
     expect(advise(broken(1200, 2000))!.why).toMatch(/, skip the data of steps 1101 to /);
   });
 });
