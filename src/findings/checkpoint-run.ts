@@ -46,21 +46,36 @@ export const isBroken = ({ tensors }: InspectedCheckpoint): boolean =>
 export const isWhole = ({ tensors }: InspectedCheckpoint): boolean =>
   tensors.every((tensor) => !isTrained(tensor) || nonFiniteOf(tensor) === 0);
 
+/** How the norm of all parameters grew. */
+export interface Growth {
+  readonly ratio: number;
+  /** The tensor with most of the growth, its share of it, and by how much its own norm grew; null where none grew. */
+  readonly most: { readonly tensor: InspectedTensor; readonly share: number; readonly ratio: number } | null;
+}
+
 /**
  * Growth of the norm of all parameters between two checkpoints, over the finite entries of the tensors that were read
  * in both; null where there is none to grow from.
  */
-export function growthBetween(before: InspectedCheckpoint, now: InspectedCheckpoint): number | null {
+export function growthBetween(before: InspectedCheckpoint, now: InspectedCheckpoint): Growth | null {
   const old = new Map(before.tensors.map((tensor) => [tensor.name, tensor.norm]));
   let was = 0;
   let is = 0;
-  for (const { name, role, norm } of now.tensors) {
+  let most: { tensor: InspectedTensor; more: number; ratio: number } | null = null;
+  for (const tensor of now.tensors) {
+    const { name, role, norm } = tensor;
     const first = old.get(name);
     if (role !== 'parameter' || norm === undefined || first === undefined) continue;
     was += first * first;
     is += norm * norm;
+    const more = norm * norm - first * first;
+    if (more > (most?.more ?? 0)) most = { tensor, more, ratio: norm / first };
   }
-  return was > 0 ? Math.sqrt(is / was) : null;
+  if (!(was > 0)) return null;
+  return {
+    ratio: Math.sqrt(is / was),
+    most: most === null ? null : { tensor: most.tensor, share: most.more / (is - was), ratio: most.ratio },
+  };
 }
 
 const label = ({ path, step }: InspectedCheckpoint): string => (step === null ? path : `step ${step}`);
@@ -81,6 +96,9 @@ export const stepsBetween = (
 export const placesOf = (path: string, tensors: readonly InspectedTensor[]): Finding['locations'] =>
   tensors.slice(0, 5).map(({ name }) => ({ path, tensor: name }));
 
+/** What the user calls a tensor: the layer and its variable where the file tells them, else its name in the file. */
+export const userNameOf = ({ label, name }: InspectedTensor): string => label ?? name;
+
 /** `"dense.weight" and 2 more tensors`. */
 export const namesOf = ([first, ...more]: readonly InspectedTensor[], noun = 'tensor'): string =>
-  `"${first?.name}"${more.length === 0 ? '' : ` and ${more.length} more ${noun}${more.length === 1 ? '' : 's'}`}`;
+  `"${first === undefined ? '' : userNameOf(first)}"${more.length === 0 ? '' : ` and ${more.length} more ${noun}${more.length === 1 ? '' : 's'}`}`;

@@ -41,7 +41,7 @@ The finding advises the last checkpoint before it that is whole and whose parame
       // Weights that had just exploded are finite, but no place to go back to.
       const sound = run.slice(0, index).findLast((one, i) => {
         const growth = i === 0 ? null : growthBetween(run[i - 1]!, one);
-        return isWhole(one) && !(growth !== null && growth > limit);
+        return isWhole(one) && !(growth !== null && growth.ratio > limit);
       });
       const became = before === undefined ? (broke.length === 1 ? 'is' : 'are') : 'became';
       return [

@@ -2,7 +2,14 @@ import type { Finding } from '../model/finding.ts';
 import { formatNumber } from '../model/format-number.ts';
 import { RATIO } from '../model/options.ts';
 import type { CheckpointFinding } from './checkpoint-finding.ts';
-import { between, growthBetween, stepsBetween } from './checkpoint-run.ts';
+import { between, type Growth, growthBetween, stepsBetween, userNameOf } from './checkpoint-run.ts';
+
+/** Which tensor grew most, as a clause; its own growth where it did not begin at 0. */
+function mostOf({ most }: Growth): string {
+  if (most === null) return '';
+  const own = Number.isFinite(most.ratio) ? `, which grew ${formatNumber(most.ratio)}-fold` : '';
+  return `: ${Math.floor(100 * most.share)} % of it in "${userNameOf(most.tensor)}"${own}`;
+}
 
 export const parameterNormJump = {
   id: 'parameter-norm-jump',
@@ -31,17 +38,19 @@ that explode are finite for a while: the checkpoint looks whole, but it is no pl
       const before = run[index - 1];
       const limit = thresholds('parameter-norm-jump', 'growth');
       const growth = before === undefined ? null : growthBetween(before, now);
-      if (before === undefined || growth === null || !(growth > limit)) return [];
+      if (before === undefined || growth === null || !(growth.ratio > limit)) return [];
       return [
         {
           id: 'parameter-norm-jump',
           severity: 'note',
-          message: `the norm of all parameters grew ${formatNumber(growth)}-fold ${between(before, now)}`,
+          message: `the norm of all parameters grew ${formatNumber(growth.ratio)}-fold ${between(before, now)}${mostOf(growth)}`,
           steps: stepsBetween(before, now),
           series: null,
-          measured: { name: 'growth', value: growth, unit: 'ratio' },
+          measured: { name: 'growth', value: growth.ratio, unit: 'ratio' },
           threshold: { name: 'growth', value: limit, unit: 'ratio' },
-          locations: [{ path: now.path }],
+          locations: [
+            { path: now.path, ...(growth.most === null ? {} : { tensor: growth.most.tensor.name }) },
+          ],
           advice: `go back to ${before.path}`,
         },
       ];

@@ -11,6 +11,7 @@ import { captureMismatch } from './capture-mismatch.ts';
 import type { CheckpointFinding } from './checkpoint-finding.ts';
 import { frozenTensor } from './frozen-tensor.ts';
 import { nonFiniteTensor } from './non-finite-tensor.ts';
+import { optimizerSettingsJump } from './optimizer-settings-jump.ts';
 import { parameterNormJump } from './parameter-norm-jump.ts';
 import { secondMomentCollapse } from './second-moment-collapse.ts';
 import { whoPaid } from './who-paid.ts';
@@ -19,6 +20,7 @@ export const CHECKPOINT_FINDINGS = {
   'non-finite-tensor': nonFiniteTensor,
   'accumulator-reset': accumulatorReset,
   'parameter-norm-jump': parameterNormJump,
+  'optimizer-settings-jump': optimizerSettingsJump,
   'frozen-tensor': frozenTensor,
 } as const satisfies Record<string, CheckpointFinding>;
 

@@ -16,12 +16,22 @@ const roleText = ({ role, slot, parameter }: InspectedTensor, names: ReadonlyMap
         `${slot ?? 'state'}${parameter === undefined ? '' : ` of ${names.get(parameter) ?? parameter}`}`,
       );
 
-/** What each tensor is called: its label where it has one and no other has the same, else its name. */
+/** What TensorFlow writes behind the path of every variable. */
+const ATTRIBUTE = /\/\.ATTRIBUTES\/VARIABLE_VALUE$/;
+
+/** What each tensor is called: its label where it has one, with its name where another has the same; else its name. */
 function shownNames(tensors: readonly InspectedTensor[]): ReadonlyMap<string, string> {
   const uses = new Map<string, number>();
   for (const { label, name } of tensors) uses.set(label ?? name, (uses.get(label ?? name) ?? 0) + 1);
   return new Map(
-    tensors.map(({ label, name }) => [name, label !== undefined && uses.get(label) === 1 ? label : name]),
+    tensors.map(({ label, name }) => [
+      name,
+      label === undefined
+        ? name
+        : uses.get(label) === 1
+          ? label
+          : `${label} (${name.replace(ATTRIBUTE, '')})`,
+    ]),
   );
 }
 

@@ -106,7 +106,7 @@ describe('inspectCheckpoint', () => {
     const twins = await inspectCheckpoint(join(folder, 'slots.index'), true);
     const same = twins.tensors.map((tensor) => ({ ...tensor, label: 'one' }));
     expect(checkpointText({ ...twins, tensors: same }, true).join('\n')).toContain(
-      'layer_with_weights-0/kernel/.ATTRIBUTES/VARIABLE_VALUE',
+      ' one (layer_with_weights-0/kernel) ',
     );
   });
 
@@ -283,7 +283,10 @@ describe('findings about checkpoints', () => {
       tensors: b!.tensors.map((t) => (t.role === 'parameter' ? { ...t, norm: t.norm! * 2 } : t)),
     };
     const { findings } = checkpointFindings([a!, doubled, ...all([400])]);
-    expect(findings.find(({ id }) => id === 'parameter-norm-jump')?.severity).toBe('note');
+    const jump = findings.find(({ id }) => id === 'parameter-norm-jump');
+    expect(jump?.severity).toBe('note');
+    expect(jump?.message).toMatch(/: 99 % of it in "param\/a\.move", which grew 20-fold$/);
+    expect(jump?.locations[0]?.tensor).toBe('param/a.move');
     expect(findings.find(({ id }) => id === 'non-finite-tensor')?.advice).toBe(
       `go back to ${a!.path} or before`,
     );

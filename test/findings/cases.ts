@@ -82,6 +82,19 @@ export const CASES: { readonly [Of in Id]: Case<Of> } = {
     steps: [300, 400],
     thresholds: { growth: 1000 },
   },
+  'optimizer-settings-jump': {
+    run: [...HEALTHY, { ...HEALTHY[2]!, step: 400 }].map((one) => ({
+      ...one,
+      metadata: new Map<string, number | boolean>([
+        ['optimizer.param_groups.0.lr', 1 / one.step!],
+        ['optimizer.param_groups.0.weight_decay', one.step === 400 ? 100 : 0.01],
+        ['optimizer.param_groups.0.betas.1', 0.999],
+        ['optimizer.param_groups.0.amsgrad', false],
+      ]),
+    })),
+    steps: [300, 400],
+    thresholds: { change: 1e6 },
+  },
   'frozen-tensor': {
     run: HEALTHY.map((one, i) =>
       checkpoint(one.step, { a: [3 + i, 4], b: [1, 2], 'acc/a': [1 + i, 1], 'm/a': [0.1, 0.2] }),
