@@ -7,6 +7,7 @@ import type { Column } from '../model/column.ts';
 import type { Finding } from '../model/finding.ts';
 import { formatNumber } from '../model/format-number.ts';
 import { medianOf } from '../model/order-statistics.ts';
+import { stretchWords } from '../model/stretches.ts';
 import type { Prepared } from '../replay/follow.ts';
 import type { References } from '../replay/reference.ts';
 import type { Observed } from './observe.ts';
@@ -232,13 +233,12 @@ const USUAL_AGAIN = 4;
 
 /** How many batches are unlike those before, which, and whether they are over before the record is. */
 function unlikeWords({ unlike, later }: References, steps: readonly number[]): string {
-  const [first, last] = [Math.min(...unlike), Math.max(...unlike)];
-  const which =
-    last - first + 1 === unlike.size
-      ? `, ${steps[first]} to ${steps[last]},`
-      : ` between ${steps[first]} and ${steps[last]}`;
+  const last = Math.max(...unlike);
+  const which = stretchWords([...unlike].sort((a, b) => a - b).map((index) => steps[index]!));
   const one = unlike.size === 1;
-  const count = one ? 'this batch is' : `${unlike.size} batches${which} are`;
+  const count = one
+    ? 'this batch is'
+    : `${unlike.size} batches${which.all ? `, ${which.text},` : ` ${which.text}`} are`;
   const words = `${count} unlike those before`;
   const after = later.filter(({ index }) => index > last).length;
   return after < USUAL_AGAIN ? words : `${words}; the ${after} after ${one ? 'it' : 'them'} are as usual`;

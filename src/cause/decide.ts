@@ -109,7 +109,7 @@ export function decideCause(input: DecideInput): Cause {
     return made(
       first.trigger,
       confidence,
-      `${first.evidence.statement}; ${first.trigger === 'learning-rate' && between !== null ? `at ${between} times the learning rate, more than before it rose, the run stays well` : UNDONE[first.trigger]}`,
+      `${first.evidence.statement}; ${first.trigger === 'learning-rate' && between !== null ? `at ${between} times the learning rate, more than before it rose, the run stays well` : first.trigger === 'data' && references?.unlike.size === 1 ? 'without this batch the run stays well' : UNDONE[first.trigger]}`,
       others(shown),
     );
   const precision = bySize.find(({ trigger }) => trigger === 'precision');

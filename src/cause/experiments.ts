@@ -25,6 +25,7 @@ import { batchOrder } from '../replay/matrix.ts';
 import { type Ended, harmFrom } from '../replay/outcome.ts';
 import { lookAtReferences, type References } from '../replay/reference.ts';
 import { leavesAll, type RuleChoice, ruleMembers } from '../rules/choice.ts';
+import { ruleOrder } from '../rules/order.ts';
 import { asComputed, unrecordedIn } from './as-computed.ts';
 import { changesBy, emptyState } from './changes.ts';
 import { decideCause } from './decide.ts';
@@ -263,7 +264,9 @@ function triesOfShorter(
   const clipped = (loop?.entries ?? []).map(({ referenceLoss = [], updateNorm }, k) => {
     const by = rules[k]!;
     const earlier = by.label === clipping?.label;
-    const label = earlier ? `the earlier clipping, ${by.label}, put back` : `clipping with ${by.label}`;
+    const label = earlier
+      ? `the earlier clipping, ${by.label}, put back`
+      : `the rule “${ruleOrder(by.label)}”`;
     return { referenceLoss, updateNorm, by, earlier, label };
   });
   return [

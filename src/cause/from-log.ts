@@ -57,7 +57,7 @@ export function causeFromLog(run: Run, onsetStep: number, recovered: boolean): W
     byResume(run, attempt, onsetStep, seriesOf('loss'), made) ??
     made(
       'none-found',
-      'the log does not show what changed: compare the settings, the code and the data of before; a capture with batches and a model would tell (`clippy-diag init`)',
+      'the log does not show what changed: compare the settings, the code and the data with those of a run that went well; a capture with batches and a model would tell (`clippy-diag init`)',
       [],
     );
   const remedies = recovered

@@ -25,7 +25,7 @@ function named(remedy: Remedy, cause: Cause, files: readonly StateFile[]): Remed
   const [file = null] = files.filter(({ step }) => step < changed).sort((a, b) => b.step - a.step);
   const clause =
     file === null
-      ? 'no checkpoint from before with it was given: save it (moments or accumulators, and the count of steps) with the weights'
+      ? 'no checkpoint from before with it was given: without one, warm the learning rate up again'
       : `take it from ${file.path}, of step ${file.step}`;
   return {
     ...remedy,

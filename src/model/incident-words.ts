@@ -25,9 +25,14 @@ export const isIncidentClass = (name: string): name is IncidentClass => Object.h
 /** As the title of a kind of finding: `The loss rose and came back`. */
 export const incidentTitle = (name: IncidentClass): string => `The loss ${WORDS[name].did}${WORDS[name].end}`;
 
-/** As a headline: `DIVERGED at step 400`. */
-export function incidentHeadline(name: IncidentClass, onset: string): string {
+/**
+ * As a headline: `DIVERGED at step 400`.
+ *
+ * @param nearlyBack of a rise that the log does not see the end of: whether the loss is about where it was
+ */
+export function incidentHeadline(name: IncidentClass, onset: string, nearlyBack = false): string {
   const { did, since, end } = WORDS[name];
+  if (name === 'inconclusive' && nearlyBack) return `ROSE at ${onset}, too soon to tell whether it is over`;
   const head = `${did.replace(/^is /, '').toUpperCase()} ${since} ${onset}`;
   return name === 'inconclusive' ? head + end : head;
 }

@@ -10,11 +10,11 @@ import { type Finding, SEVERITIES } from '../model/finding.ts';
 import { formatCount, formatNumber } from '../model/format-number.ts';
 import { incidentClause, incidentHeadline, isIncidentClass } from '../model/incident-words.ts';
 import { inertName } from '../model/inert-text.ts';
+import { listed } from '../model/listed.ts';
 import type { Incident, Report, RunReport } from '../model/report.ts';
 import type { StepUnit } from '../model/run.ts';
 import { CLASS_MOODS, type Mood } from './class-paint.ts';
 import { lossesOf } from './input-losses.ts';
-import { listed } from './listed.ts';
 import { replayLabel } from './replay-label.ts';
 import { CONFIDENCE, remedyName, remedyWords, TRIGGERS } from './why.ts';
 
@@ -125,6 +125,12 @@ function noNumberFrom({ verdict, findings }: RunReport): number | undefined {
   return from === undefined || verdict.onsetStep === null || from <= verdict.onsetStep ? undefined : from;
 }
 
+/** Whether a loss that rose stands at its end about where it stood before. */
+function isNearlyBack(run: RunReport): boolean {
+  const { before, after } = leading(run) ?? {};
+  return before != null && after != null && before > 0 && after <= WORSE * before;
+}
+
 function titleOf(run: RunReport): string {
   const { verdict, stepUnit } = run;
   const where = verdict.onsetStep === null ? '' : at(verdict.onsetStep, stepUnit);
@@ -132,7 +138,7 @@ function titleOf(run: RunReport): string {
     case 'healthy':
       return 'HEALTHY';
     case 'inconclusive':
-      return where === '' ? 'CANNOT TELL' : incidentHeadline('inconclusive', where);
+      return where === '' ? 'CANNOT TELL' : incidentHeadline('inconclusive', where, isNearlyBack(run));
     case 'micro-divergence':
       return `RECOVERED from a rise at ${where}`;
     case 'drift':
@@ -164,7 +170,8 @@ function changeOf(run: RunReport): string {
     return `${name} ${before}${peak}, back at ${at(incident.recoveredStep, stepUnit)}${verdict.class === 'full-divergence' ? ': too late' : ''}${ends}`;
   }
   if (verdict.class === 'inconclusive') {
-    const last = series?.statistics.last;
+    // One point may be a lucky one: the median of the last ones, where they are enough.
+    const last = incident.after ?? series?.statistics.last;
     return last == null || last === incident.peak
       ? `${name} ${before}${peak}, where the log ends`
       : `${name} ${before}${peak}, and ${brief(last)} where the log ends`;
@@ -365,7 +372,7 @@ function fixOf(run: RunReport): { text: string; code?: string; after?: string } 
     if ((held.finalLossWithout ?? Number.NaN) > WORSE * (held.finalLoss ?? Number.NaN)) {
       const { text, ...code } = orderOf(run, held);
       return {
-        text: `The run came back and can go on, but not to where it would be. For that, ${text}`,
+        text: `The run came back, but its loss stays higher than with this fix. ${capital(text)}`,
         ...code,
         after,
       };
@@ -421,7 +428,8 @@ function triedWords(run: RunReport, { finalLoss, finalLossWithout }: Remedy): st
   // Of several it stands with how many of them held.
   const over = judgedOf(run).length > 1 ? '' : overBatches(run);
   if (finalLoss === null) return `Tried here${over}: it holds.`;
-  const without = finalLossWithout === null ? '' : ` (without the fix ${brief(finalLossWithout)})`;
+  const lost = run.verdict.class === 'non-finite' ? ' (without the fix: not a number)' : '';
+  const without = finalLossWithout === null ? lost : ` (without the fix ${brief(finalLossWithout)})`;
   // Another loss than that of the first line, whose batches may be bad.
   return `Tried here${over}: mean loss on normal batches ${brief(finalLoss)}${without}.`;
 }
@@ -521,15 +529,28 @@ function alsoOf(run: RunReport, noted: boolean): { text: string; short: string }
     (a, b) => SEVERITIES.indexOf(b.first.severity) - SEVERITIES.indexOf(a.first.severity),
   );
   const [worst, ...others] = sorted;
-  if (worst === undefined) return null;
+  const again = noted ? null : openLater(run);
+  if (worst === undefined) return again === null ? null : { text: again, short: again };
   const { severity } = worst.first;
   const kind = `${capital(severity)}${worst.count > 1 ? ` ×${worst.count}` : ''}: `;
   const lead = noted ? '' : kind;
   const more = others.length === 0 ? '' : ` ${plural(others.length, 'more finding')}.`;
+  const before = again === null ? '' : `${again} `;
   return {
-    text: `${lead}${inWords(worst.first, run.stepUnit)}${more}`,
-    short: `${lead}${titleOfFinding(worst.first)}.`,
+    text: `${before}${lead}${inWords(worst.first, run.stepUnit)}${more}`,
+    short: again ?? `${lead}${titleOfFinding(worst.first)}.`,
   };
+}
+
+/** A rise after the one that the page is about, which the log does not see the end of; null where there is none. */
+function openLater({ verdict, stepUnit }: RunReport): string | null {
+  if (verdict.onsetStep === null || verdict.class === 'inconclusive') return null;
+  const open = verdict.incidents.find(
+    ({ class: kind, onsetStep }) => kind === 'inconclusive' && onsetStep > verdict.onsetStep!,
+  );
+  return open === undefined
+    ? null
+    : `The loss rises again at ${at(open.onsetStep, stepUnit)}, to ${brief(open.peak)}, and the log ends before it could come back.`;
 }
 
 const titleOfFinding = ({ id, message }: Finding): string =>

@@ -179,9 +179,11 @@ function moreLine(run: RunReport, report: Report, { checked }: Answer, width: nu
   const kind =
     run.findings.find(({ severity }) => severity !== 'note')?.id ??
     report.warnings[0]?.id ??
-    (run.verdict.class === 'inconclusive' || run.verdict.class === 'healthy'
-      ? run.findings[0]?.id
-      : undefined);
+    (run.verdict.class === 'inconclusive' && run.verdict.onsetStep !== null
+      ? 'cause'
+      : run.verdict.class === 'inconclusive' || run.verdict.class === 'healthy'
+        ? run.findings[0]?.id
+        : undefined);
   const parts = [
     '--verbose',
     '--report html:report.html',

@@ -4,8 +4,8 @@ import type { Cause, Remedy } from '../model/cause.ts';
 import { formatCount, formatNumber } from '../model/format-number.ts';
 import { inertName } from '../model/inert-text.ts';
 import type { RunReport } from '../model/report.ts';
+import { stretchWords } from '../model/stretches.ts';
 import { ruleOrder } from '../rules/order.ts';
-import { listed } from './listed.ts';
 
 /** The curvature of the whole model and loss that has a limit. */
 export const ratiosOf = (run: RunReport): RunReport['curvature'] =>
@@ -39,30 +39,16 @@ const NAMES: Partial<Record<Remedy['action'], string>> = {
   'raise-precision': 'float32',
 };
 
-/** Steps as ranges of those that follow one another. */
-function rangesOf(steps: readonly number[]): (readonly [number, number])[] {
-  const ranges: [number, number][] = [];
-  for (const step of steps) {
-    const last = ranges.at(-1);
-    if (last !== undefined && step === last[1] + 1) last[1] = step;
-    else ranges.push([step, step]);
-  }
-  return ranges;
-}
-
-/** Ranges that are named; of more their number is told. */
-const RANGES = 3;
-
 /** The batches that were left out: `batches 84, 90 to 92 and 104`. */
 function batchesWords(run: Pick<RunReport, 'replay'>, [first, last]: readonly [number, number]): string {
   const steps = run.replay.find(({ arm }) => arm?.kind === 'skip-batches')?.arm?.steps;
-  const ranges = steps === undefined || steps.length === 0 ? [[first, last] as const] : rangesOf(steps);
-  if (ranges.length > RANGES)
-    return `${formatCount(steps!.length)} bad batches between ${formatCount(first)} and ${formatCount(last)}`;
-  const words = ranges.map(([from, to]) =>
-    from === to ? formatCount(from) : `${formatCount(from)} to ${formatCount(to)}`,
-  );
-  return `${first === last ? 'bad batch' : 'bad batches'} ${listed(words)}`;
+  if (steps === undefined || steps.length === 0)
+    return first === last
+      ? `bad batch ${formatCount(first)}`
+      : `bad batches ${formatCount(first)} to ${formatCount(last)}`;
+  const { text, all } = stretchWords(steps);
+  if (!all) return `${formatCount(steps.length)} bad batches ${text}`;
+  return `${first === last ? 'bad batch' : 'bad batches'} ${text}`;
 }
 
 /** A remedy of a run as a table has it. */
@@ -75,7 +61,7 @@ export function remedyName(
   if (action === 'lower-learning-rate')
     return learningRate === null
       ? `learning rate × ${formatNumber(learningRateFactor ?? Number.NaN, 'brief')}`
-      : `learning rate ${formatNumber(learningRate, 'brief')}`;
+      : `learning rate ${formatNumber(learningRate)}`;
   return NAMES[action] ?? action;
 }
 
@@ -88,8 +74,11 @@ const ORDERS: Partial<Record<Remedy['action'], string>> = {
 };
 
 /** A remedy in a sentence. */
-export const remedyWords = (remedy: Remedy, run: Pick<RunReport, 'replay'>): string =>
-  `${ORDERS[remedy.action] ?? ''}${remedyName(remedy, run)}`;
+export const remedyWords = (remedy: Remedy, run: Pick<RunReport, 'replay'>): string => {
+  // A schedule sets the rate anew at each step.
+  const kept = remedy.action === 'lower-learning-rate' && remedy.learningRate !== null;
+  return `${ORDERS[remedy.action] ?? ''}${remedyName(remedy, run)}${kept ? ' whatever the schedule says' : ''}`;
+};
 
 /**
  * One sentence on thresholds that are not the defaults, one on the cause and one on what would have held; none of what is not

@@ -594,7 +594,9 @@ describe('an optimizer state to be put back', () => {
   });
   it('lies in no file where each is from after it: then what to save is told', () => {
     const { statement, from } = named(suggested, files.slice(2));
-    expect(statement).toMatch(/; no checkpoint from before with it was given: save it .*; not tried$/);
+    expect(statement).toMatch(
+      /; no checkpoint from before with it was given: without one, warm .*; not tried$/,
+    );
     expect(from).toBeNull();
   });
   it('is not looked for in a file that was to go on from and does not have it', () => {
@@ -851,7 +853,7 @@ describe('bad batches of which no single step raised the reference loss', () => 
   it('did some where it rose little by little: nothing is learnt on poisoned accumulators', () => {
     const cause = decided(1.5);
     expect(cause).toMatchObject({ trigger: 'data', mechanism: 'poisoned-accumulators', confidence: 'shown' });
-    expect(cause.statement).toMatch(/; without these batches the run stays well$/);
+    expect(cause.statement).toMatch(/; without this batch the run stays well$/);
     expect(cause.evidence[0]!.statement).toMatch(
       /no single step raised .*; it ends at 1\.4.*, where 1 was usual$/,
     );
@@ -948,7 +950,7 @@ it('of unlike batches it is said which they are, and that they are over where th
   );
   // Three are no more than chance.
   expect(told([odd, odd, usual, usual, usual])).toMatch(/unlike those before$/);
-  expect(told([odd, usual, odd, usual])).toMatch(/; 2 batches between 9 and 11 are unlike those before$/);
+  expect(told([odd, usual, odd, usual])).toMatch(/; 2 batches, 9 and 11, are unlike those before$/);
 });
 
 it('a batch whose loss is no number is the largest change', () => {

@@ -25,3 +25,12 @@ test.each([
   const id = name === 'non-finite' ? 'non-finite-loss' : name;
   expect(findingTypeOf(id)?.title).toBe(title);
 });
+
+test('a rise that the log does not see the end of is high only where it stands high', () => {
+  expect(incidentHeadline('inconclusive', 'step 4')).toBe(
+    'HIGH since step 4, too soon to tell whether it stays',
+  );
+  expect(incidentHeadline('inconclusive', 'step 4', true)).toBe(
+    'ROSE at step 4, too soon to tell whether it is over',
+  );
+});

@@ -3,6 +3,7 @@ import { describe, expect, test } from 'vitest';
 import { untried } from '../../src/cause/remedies.ts';
 import type { Cause, Remedy } from '../../src/model/cause.ts';
 import type { Finding } from '../../src/model/finding.ts';
+import type { Incident } from '../../src/model/report.ts';
 import { briefRun, chartLines } from '../../src/reports/brief.ts';
 import {
   answerOf,
@@ -39,6 +40,58 @@ test.each([
   expect(answer.title).toBe(title);
   expect(answer.parts.find(({ label }) => label === 'Fix')?.text).toBe(fix);
   expect(answer.parts.find(({ label }) => label === 'Also')?.text).toContain('3 values of "w"');
+});
+
+const rise = (onsetStep: number, more: Partial<Incident>): Incident => ({
+  class: 'inconclusive',
+  series: 'loss',
+  attempt: 0,
+  onsetStep,
+  lastGoodStep: onsetStep - 1,
+  recoveredStep: null,
+  peakStep: onsetStep + 1,
+  peak: 17.9,
+  ...more,
+});
+
+test('a rise after the one that the page is about is told where the log does not see its end', () => {
+  const led = rise(40, { class: 'full-divergence' });
+  const alsoWith = (later: Incident): string | undefined => {
+    const run = makeRunReport(healthyRun());
+    const incidents = [led, later];
+    const verdict = {
+      ...run.verdict,
+      class: 'full-divergence' as const,
+      series: 'loss',
+      onsetStep: 40,
+      incidents,
+    };
+    return answerOf({ ...run, verdict, findings: [] }, makeReport([run])).parts.find(
+      ({ label }) => label === 'Also',
+    )?.text;
+  };
+  expect(alsoWith(rise(129, {}))).toBe(
+    'The loss rises again at step 129, to 17.9, and the log ends before it could come back.',
+  );
+  expect(alsoWith(rise(129, { class: 'micro-divergence', recoveredStep: 140 }))).toBeUndefined();
+  expect(alsoWith(rise(12, {}))).toBeUndefined();
+});
+
+test.each([
+  [0.444, 'ROSE at step 138, too soon to tell whether it is over'],
+  [0.6, 'HIGH since step 138, too soon to tell whether it stays'],
+  [null, 'HIGH since step 138, too soon to tell whether it stays'],
+] as const)('a rise of 0.42 to 45 that ends at %s: %s', (after, title) => {
+  const run = makeRunReport(healthyRun());
+  const incidents = [rise(138, { before: 0.42, after })];
+  const verdict = {
+    ...run.verdict,
+    class: 'inconclusive' as const,
+    series: 'loss',
+    onsetStep: 138,
+    incidents,
+  };
+  expect(answerOf({ ...run, verdict }, makeReport([run])).title).toBe(title);
 });
 
 /** A remedy that was tried, as a cause gives it. */
@@ -225,7 +278,7 @@ test('the facts are those of the series that was judged, and say that the log go
 });
 
 test.each([
-  [0.9, /^The run came back and can go on, but not to where it would be\. For that, go back to step 100, or/],
+  [0.9, /^The run came back, but its loss stays higher than with this fix\. Go back to step 100, or/],
   [0.51, /^Nothing now: the run came back\. So that it does not happen again: train in float32\.$/],
 ])('a run that came back and ends at %f, where a remedy ends at 0.5', (finalLossWithout, fix) => {
   const run = diverged();
