@@ -1,6 +1,7 @@
 /** The run trained again as it was: what it shows where it stays well and the record does not. */
 import type { Capture } from '../captures/read.ts';
 import { endLevel, judgeLosses } from '../incidents/losses.ts';
+import { USUAL } from '../incidents/unlike.ts';
 import type { Remedy } from '../model/cause.ts';
 import type { ArmEnd } from '../replay/arm-end.ts';
 import type { Training } from '../replay/closed-loop.ts';
@@ -30,7 +31,7 @@ export function unrecordedIn(
   const holds = outcome === 'holds' || calm;
   const departs = steps.findIndex(({ step }) => step === check.departsAt);
   const lost = loss.some((value, i) => steps[i]!.loss !== null && !Number.isFinite(value));
-  const before = loss.slice(Math.max(0, onset - 20), onset).filter(Number.isFinite);
+  const before = loss.slice(Math.max(0, onset - USUAL), onset).filter(Number.isFinite);
   const well = holds || endLevel(baseline.loss) <= HURT * Math.max(...before);
   if (lost && well && baseline.loss.every(Number.isFinite))
     return { trigger: 'precision', at: Math.max(0, departs - 1) };

@@ -1,7 +1,7 @@
 /** From what changed and how the arms ended to the trigger and the mechanism. */
 
 import { endLevel } from '../incidents/losses.ts';
-import { isRaised, usualRange } from '../incidents/unlike.ts';
+import { isRaised, USUAL, usualRange } from '../incidents/unlike.ts';
 import type { Cause, CauseEvidence, Mechanism, Trigger } from '../model/cause.ts';
 import { formatNumber } from '../model/format-number.ts';
 import { medianOf } from '../model/order-statistics.ts';
@@ -109,7 +109,7 @@ export function decideCause(input: DecideInput): Cause {
     return made(
       first.trigger,
       confidence,
-      `${first.evidence.statement}; ${first.trigger === 'learning-rate' && between !== null ? `at ${between} times the learning rate, more than before it rose, the run stays well` : first.trigger === 'data' && references?.unlike.size === 1 ? 'without this batch the run stays well' : UNDONE[first.trigger]}`,
+      `${first.evidence.statement}; ${undoneWords(first.trigger, between, references)}`,
       others(shown),
     );
   const precision = bySize.find(({ trigger }) => trigger === 'precision');
@@ -191,6 +191,19 @@ const UNDONE: Readonly<Record<Change['trigger'], string>> = {
   precision: 'with it taken back the run stays well',
 };
 
+/** That the run stays well where the change is taken back, or a part of it. */
+function undoneWords(
+  trigger: Change['trigger'],
+  between: number | null,
+  references: References | null,
+): string {
+  if (trigger === 'learning-rate' && between !== null)
+    return `at ${between} times the learning rate, more than before it rose, the run stays well`;
+  return trigger === 'data' && references?.unlike.size === 1
+    ? 'without this batch the run stays well'
+    : UNDONE[trigger];
+}
+
 /** Why no experiment showed it, and what to record. */
 function notShown({ onset, observed, hasModel, references }: DecideInput): string {
   if (!hasModel) return 'batches and a model in the capture would allow experiments';
@@ -260,9 +273,6 @@ function mechanismOf(
   return share < POISONED ? 'poisoned-accumulators' : 'overshoot';
 }
 
-/** Steps before that say what is usual. */
-const LOOK_BACK = 20;
-
 /** What was measured, the decisive first. */
 function evidenceOf({ onset, observed, references, changes }: DecideInput, until: number): CauseEvidence[] {
   const { steps } = observed;
@@ -297,7 +307,7 @@ function evidenceOf({ onset, observed, references, changes }: DecideInput, until
         `on ${shown} no ${isUnharmed(references) ? '' : 'single '}step raised the loss for good; it ends at ${formatNumber(endLevel(loss))}, where ${formatNumber(level)} was usual`,
         endLevel(loss),
         'loss',
-        usualRange(loss.slice(Math.max(0, onset - 20), onset)),
+        usualRange(loss.slice(Math.max(0, onset - USUAL), onset)),
         steps.at(-1)!,
       );
     else if (harmful !== null)
@@ -318,7 +328,7 @@ function evidenceOf({ onset, observed, references, changes }: DecideInput, until
     ['surprise', observed.surprise, 'the largest gradient over the root of the second moment before it'],
   ] as const) {
     const value = values[at];
-    const usual = usualRange(values.slice(Math.max(0, at - LOOK_BACK), at));
+    const usual = usualRange(values.slice(Math.max(0, at - USUAL), at));
     if (value === undefined || usual === null || Number.isNaN(value)) continue;
     add(
       id,
@@ -331,7 +341,7 @@ function evidenceOf({ onset, observed, references, changes }: DecideInput, until
     );
   }
   const rates = observed.effectiveRate;
-  const calm = medianOf(rates.slice(Math.max(0, until - LOOK_BACK), until).filter(Number.isFinite));
+  const calm = medianOf(rates.slice(Math.max(0, until - USUAL), until).filter(Number.isFinite));
   const end = medianOf(rates.slice(-10).filter(Number.isFinite));
   if (Number.isFinite(calm) && Number.isFinite(end) && rates.length - until > 10)
     add(
@@ -354,7 +364,7 @@ function byTensor({ tensors }: Observed, at: number): string {
   const found = tensors.map(({ name, updateNorm }) => ({
     name,
     norm: updateNorm[at]!,
-    usual: usualRange(updateNorm.slice(Math.max(0, at - LOOK_BACK), at)),
+    usual: usualRange(updateNorm.slice(Math.max(0, at - USUAL), at)),
   }));
   const largest = found.sort((a, b) => b.norm - a.norm).slice(0, NAMED);
   const raised = found.filter(({ norm, usual }) => isRaised(norm, usual)).length;

@@ -16,10 +16,10 @@ import { suggestionFor, type Why } from './from-log.ts';
 import { causeOfLoops } from './from-recorded.ts';
 import { type Observed, observe } from './observe.ts';
 import { pasteRate } from './paste.ts';
-import { untried } from './remedies.ts';
+import { CAME_BACK, untried } from './remedies.ts';
 import type { RemedyContext } from './tried.ts';
 
-const cameBack = untried('none-needed', 'nothing: the run came back by itself');
+const cameBack = untried('none-needed', CAME_BACK);
 
 /** Of an incident that the same training from the same state and batches does not have: neither of these is its cause. */
 function notRecorded(

@@ -3,7 +3,7 @@ import type { Cause, CauseEvidence, Remedy, Trigger } from '../model/cause.ts';
 import { formatNumber } from '../model/format-number.ts';
 import { attemptOf, type Run, type TimeSeries } from '../model/run.ts';
 import { raisedRate } from './changes.ts';
-import { untried } from './remedies.ts';
+import { CAME_BACK, untried } from './remedies.ts';
 
 /** Logged points before the onset in which a change may have caused it. */
 const WINDOW = 10;
@@ -60,9 +60,7 @@ export function causeFromLog(run: Run, onsetStep: number, recovered: boolean): W
       'the log does not show what changed: compare the settings, the code and the data with those of a run that went well; a capture with batches and a model would tell (`clippy-diag init`)',
       [],
     );
-  const remedies = recovered
-    ? [untried('none-needed', 'nothing: the run came back by itself')]
-    : [suggestionFor(cause, run.stepUnit)];
+  const remedies = recovered ? [untried('none-needed', CAME_BACK)] : [suggestionFor(cause, run.stepUnit)];
   return { cause, remedies };
 }
 

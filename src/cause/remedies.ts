@@ -35,6 +35,9 @@ export function rankRemedies(candidates: readonly Remedy[], trigger: Trigger, to
   );
 }
 
+/** Said of a run that needs nothing. */
+export const CAME_BACK = 'nothing: the run came back by itself';
+
 /** A remedy of which nothing is known but what it would be. */
 export const untried = (action: RemedyAction, statement: string, given: Partial<Remedy> = {}): Remedy => ({
   action,

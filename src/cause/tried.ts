@@ -9,7 +9,7 @@ import type { References } from '../replay/reference.ts';
 import type { RuleChoice } from '../rules/choice.ts';
 import { pasteRate, pasteRule, pasteSkip } from './paste.ts';
 import type { PlannedArm } from './plan.ts';
-import { untried } from './remedies.ts';
+import { CAME_BACK, untried } from './remedies.ts';
 
 /** A training that changed one thing: a rule, or an arm under the recorded clipping. */
 export interface Tried extends ArmEnd {
@@ -37,13 +37,13 @@ export function interferenceOf({ minClipFactor }: ReplayEntry, from: number): nu
 
 /** The remedy of a run that came back. */
 export const noneNeeded = ({ mechanism }: Cause, finalLoss: number): Remedy =>
-  untried(
-    'none-needed',
-    mechanism === 'bad-batch-only'
-      ? 'nothing: the weights are unharmed'
-      : 'nothing: the run came back by itself',
-    { holds: true, tried: 'recorded', outcome: 'holds', finalLoss, finalLossWithout: finalLoss },
-  );
+  untried('none-needed', mechanism === 'bad-batch-only' ? 'nothing: the weights are unharmed' : CAME_BACK, {
+    holds: true,
+    tried: 'recorded',
+    outcome: 'holds',
+    finalLoss,
+    finalLossWithout: finalLoss,
+  });
 
 /** What was tried, with how it ended, as a remedy. */
 export function remedyOf(

@@ -3,6 +3,9 @@
 import type { Column } from '../model/column.ts';
 import { finiteIn } from '../model/order-statistics.ts';
 
+/** Values before that say what is usual: in a warm-up, or while a loss falls, those long before are of another time. */
+export const USUAL = 20;
+
 /** Fewer earlier values make no range. */
 export const LEAST_EARLIER = 4;
 

@@ -1,5 +1,6 @@
 /** How a training ended on the reference batches, against the level before: what closed loops and arms are judged by. */
 import { endLevel } from '../incidents/losses.ts';
+import { USUAL } from '../incidents/unlike.ts';
 import type { ArmOutcome } from '../model/cause.ts';
 import { medianOf } from '../model/order-statistics.ts';
 import type { References } from './reference.ts';
@@ -50,9 +51,6 @@ export const isFrozen = (
   usualUpdate: number,
   from: number,
 ): boolean => medianOf(cleanUpdates(trace, unlike, from).filter(Number.isFinite)) < FROZEN * usualUpdate;
-
-/** Steps before an incident that say how large an update is. */
-const USUAL = 20;
 
 /** Median norm of the last updates before a position; NaN where none is finite. In a warm-up those long before are smaller. */
 export const usualUpdate = (updateNorm: readonly number[], until: number): number =>

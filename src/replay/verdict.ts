@@ -8,7 +8,7 @@ import {
   leftForGood,
   peakOf,
 } from '../incidents/losses.ts';
-import { isRaised, usualRange } from '../incidents/unlike.ts';
+import { isRaised, USUAL, usualRange } from '../incidents/unlike.ts';
 import { formatNumber } from '../model/format-number.ts';
 import { medianOf } from '../model/order-statistics.ts';
 import type { ReplayVerdict } from '../model/replay.ts';
@@ -39,8 +39,6 @@ const AFTER = 20;
  * other rows (bench/causes, the half that is tuned on: 2 of 4, where of those below it 1 of 133 was).
  */
 const SURE = 1.2;
-/** Losses before an incident that say what is usual. */
-const USUAL = 20;
 /** Steps by which a rule must put the end off for it to count as delayed. */
 const DELAY = 10;
 
@@ -262,7 +260,7 @@ const SHARE_BEFORE = 0.25;
  * @returns null where losses are not known
  */
 export function shareBefore(losses: readonly number[], first: number, onset: number): number | null {
-  const before = losses.slice(Math.max(0, onset - 20), onset).filter(Number.isFinite);
+  const before = losses.slice(Math.max(0, onset - USUAL), onset).filter(Number.isFinite);
   const peak = Math.max(
     ...losses.slice(onset).map((loss) => (Number.isNaN(loss) ? Number.POSITIVE_INFINITY : loss)),
   );
