@@ -10,6 +10,7 @@ import {
   type ThresholdsInForce,
 } from '../model/finding.ts';
 import { placeOf, type Run, type TimeSeries } from '../model/run.ts';
+import { stretchesOf } from '../model/stretches.ts';
 
 /** What a detector gets beside the run. */
 export interface DetectorContext {
@@ -74,26 +75,19 @@ export const quantity = (name: string, value: number, unit: string): Quantity =>
 /** "1 step", "28 steps". */
 export const counted = (count: number, noun: string): string => `${count} ${noun}${count === 1 ? '' : 's'}`;
 
-/** Points at neighbouring positions, joined: each stretch from its first to its last, with the worst of them by a field. */
-export function stretchesOf<
+/** Stretches of points at neighbouring positions: each from its first to its last, with the worst of them by a field. */
+export const worstOfStretches = <
   Field extends string,
   Point extends { readonly index: number } & Record<Field, number>,
 >(
   points: readonly Point[],
   field: Field,
-): { readonly from: number; readonly to: number; readonly worst: Point }[] {
-  const stretches: { from: number; to: number; worst: Point }[] = [];
-  for (const point of points) {
-    const last = stretches.at(-1);
-    if (last === undefined || point.index > last.to + 1)
-      stretches.push({ from: point.index, to: point.index, worst: point });
-    else {
-      last.to = point.index;
-      if (point[field] > last.worst[field]) last.worst = point;
-    }
-  }
-  return stretches;
-}
+): { readonly from: number; readonly to: number; readonly worst: Point }[] =>
+  stretchesOf(points, ({ index }) => index).map((stretch) => ({
+    from: stretch[0].index,
+    to: stretch.at(-1)!.index,
+    worst: stretch.reduce((worst, point) => (point[field] > worst[field] ? point : worst)),
+  }));
 
 /** Series of a run by role. */
 export const seriesOf = (run: Run, ...roles: readonly TimeSeries['role'][]): readonly TimeSeries[] =>

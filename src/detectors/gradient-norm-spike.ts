@@ -10,7 +10,7 @@ import {
   outcomeOf,
   quantity,
   seriesOf,
-  stretchesOf,
+  worstOfStretches,
 } from './detector.ts';
 import { lossReaction } from './loss-reaction.ts';
 
@@ -59,7 +59,7 @@ Norms of exactly zero and non-finite ones are left out (they have detectors of t
           threshold('scales'),
           threshold('ratio'),
         ).map((one) => ({ ...one, ratio: value.at(one.index)! / one.before }));
-        return stretchesOf(above, 'ratio').map((stretch) => ({ ...stretch, series, offset, attempt }));
+        return worstOfStretches(above, 'ratio').map((stretch) => ({ ...stretch, series, offset, attempt }));
       }),
     );
     return outcomeOf(

@@ -7,7 +7,7 @@ import {
   notApplicable,
   outcomeOf,
   quantity,
-  stretchesOf,
+  worstOfStretches,
 } from './detector.ts';
 
 const advice =
@@ -32,7 +32,7 @@ spikes too, so they are notes.`,
     if (loss === null || loss.series.role === 'eval_loss')
       return notApplicable('the log has no training loss');
     const stretches = loss.attempts.flatMap(({ spikes }, attempt) =>
-      stretchesOf(spikes, 'scales').map((stretch) => ({
+      worstOfStretches(spikes, 'scales').map((stretch) => ({
         ...stretch,
         offset: loss.series.attemptOffsets[attempt] ?? 0,
       })),

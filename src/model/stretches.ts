@@ -1,14 +1,17 @@
-/** Whole numbers in order, as stretches of those that follow one another. */
+/** What follows one another without a gap, as stretches. */
 import { formatCount } from './format-number.ts';
 import { listed } from './listed.ts';
 
-/** First and last of each stretch. */
-function stretchesOf(numbers: readonly number[]): (readonly [number, number])[] {
-  const stretches: [number, number][] = [];
-  for (const number of numbers) {
+/** Items at neighbouring positions, joined; each stretch has one item at least. */
+export function stretchesOf<Item>(
+  items: readonly Item[],
+  positionOf: (item: Item) => number,
+): (readonly [Item, ...Item[]])[] {
+  const stretches: [Item, ...Item[]][] = [];
+  for (const item of items) {
     const last = stretches.at(-1);
-    if (last !== undefined && number === last[1] + 1) last[1] = number;
-    else stretches.push([number, number]);
+    if (last !== undefined && positionOf(item) <= positionOf(last.at(-1)!) + 1) last.push(item);
+    else stretches.push([item]);
   }
   return stretches;
 }
@@ -22,11 +25,11 @@ const MOST = 3;
  * @param steps in order, each once, one at least
  */
 export function stretchWords(steps: readonly number[]): { readonly text: string; readonly all: boolean } {
-  const stretches = stretchesOf(steps);
+  const stretches = stretchesOf(steps, (step) => step);
   if (stretches.length > MOST)
     return { text: `between ${formatCount(steps[0]!)} and ${formatCount(steps.at(-1)!)}`, all: false };
-  const words = stretches.map(([from, to]) =>
-    from === to ? formatCount(from) : `${formatCount(from)} to ${formatCount(to)}`,
+  const words = stretches.map((one) =>
+    one.length === 1 ? formatCount(one[0]) : `${formatCount(one[0])} to ${formatCount(one.at(-1)!)}`,
   );
   return { text: listed(words), all: true };
 }
