@@ -1,7 +1,7 @@
 import type { Finding } from '../model/finding.ts';
 import { SHARE } from '../model/options.ts';
 import type { CheckpointFinding } from './checkpoint-finding.ts';
-import { between, namesOf, nonFiniteOf, placesOf, stepsBetween } from './checkpoint-run.ts';
+import { between, betweenEach, namesOf, nonFiniteOf, placesOf, stepsBetween } from './checkpoint-run.ts';
 
 const advice =
   'The optimizer state was not restored at the resume: load it with the weights, or warm the learning rate up again.';
@@ -30,9 +30,7 @@ those of a new training: the usual cause of a jump right after a resume. Tensors
   },
   least: 2,
   find: (run, thresholds) =>
-    run.flatMap((now, index): readonly Finding[] => {
-      const before = run[index - 1];
-      if (before === undefined) return [];
+    betweenEach(run, (before, now): readonly Finding[] => {
       const tolerance = thresholds('accumulator-reset', 'tolerance');
       const old = new Map(before.tensors.map((tensor) => [tensor.name, tensor]));
       const reset = now.tensors.filter((tensor) => {

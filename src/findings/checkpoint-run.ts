@@ -80,6 +80,12 @@ export function growthBetween(before: InspectedCheckpoint, now: InspectedCheckpo
 
 const label = ({ path, step }: InspectedCheckpoint): string => (step === null ? path : `step ${step}`);
 
+/** What is found between each checkpoint and the next. */
+export const betweenEach = <Found>(
+  run: CheckpointRun,
+  find: (before: InspectedCheckpoint, now: InspectedCheckpoint) => readonly Found[],
+): Found[] => run.slice(1).flatMap((now, i) => find(run[i]!, now));
+
 /** When something happened that a checkpoint shows and the one before does not. */
 export const between = (before: InspectedCheckpoint | undefined, now: InspectedCheckpoint): string =>
   before === undefined

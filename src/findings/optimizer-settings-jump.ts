@@ -3,7 +3,7 @@ import type { Finding } from '../model/finding.ts';
 import { formatNumber } from '../model/format-number.ts';
 import { RATIO } from '../model/options.ts';
 import type { CheckpointFinding } from './checkpoint-finding.ts';
-import { between, stepsBetween } from './checkpoint-run.ts';
+import { between, betweenEach, stepsBetween } from './checkpoint-run.ts';
 
 /**
  * Settings of PyTorch's `param_groups` and of Keras's optimizer configs that stay as they are while a run lives. Others are left
@@ -14,7 +14,7 @@ const LASTING = [
   ...['clipnorm', 'global_clipnorm', 'clipvalue', 'nesterov'],
 ] as const;
 /** Those that are compared by their distance from 1: 0.9 and 0.99 are far apart. */
-const BELOW_ONE = [
+const BELOW_ONE: ReadonlySet<string> = new Set([
   'momentum',
   'dampening',
   'rho',
@@ -23,12 +23,18 @@ const BELOW_ONE = [
   'betas.2',
   'beta_1',
   'beta_2',
-] as const;
+]);
 const names = [...LASTING, ...BELOW_ONE].map((name) => name.replace('.', '\\.')).join('|');
 const SETTING = new RegExp(`(?:^|[./])(?:param_groups\\.(\\d+)|optimizer_config)\\.(${names})$`);
 
-/** Numbers by the user's word for them, flags as 0 and 1; with the group where there are several. */
-function settingsOf({ metadata }: InspectedCheckpoint): ReadonlyMap<string, number> {
+/** A number, flags as 0 and 1, and what it is compared by. */
+interface Setting {
+  readonly value: number;
+  readonly distance: number;
+}
+
+/** By the user's word for them; with the group where there are several. */
+function settingsOf({ metadata }: InspectedCheckpoint): ReadonlyMap<string, Setting> {
   const found: { readonly name: string; readonly group: string; readonly value: number }[] = [];
   for (const [key, value] of metadata) {
     const [, group = '0', name] = SETTING.exec(key) ?? [];
@@ -37,16 +43,17 @@ function settingsOf({ metadata }: InspectedCheckpoint): ReadonlyMap<string, numb
   }
   const several = found.some(({ group }) => group !== '0');
   return new Map(
-    found.map(({ name, group, value }) => [several ? `${name} of group ${group}` : name, value]),
+    found.map(({ name, group, value }) => [
+      several ? `${name} of group ${group}` : name,
+      { value, distance: BELOW_ONE.has(name) ? 1 - value : value },
+    ]),
   );
 }
 
-/** By how much two values of a setting differ: the larger over the smaller, ∞ where one alone is 0 or they have not one sign. */
-function change(name: string, before: number, now: number): number {
-  const offset = BELOW_ONE.some((one) => name === one || name.startsWith(`${one} `)) ? 1 : 0;
-  const [a, b] = [offset - before, offset - now];
-  if (a === b) return 1;
-  const ratio = b / a;
+/** The larger over the smaller; ∞ where one alone is 0 or they have not one sign. */
+function change(before: Setting, now: Setting): number {
+  if (before.distance === now.distance) return 1;
+  const ratio = now.distance / before.distance;
   return ratio > 0 ? Math.max(ratio, 1 / ratio) : Number.POSITIVE_INFINITY;
 }
 
@@ -75,15 +82,13 @@ meanwhile. It need not be wrong, but what came after it is another training. Lea
   },
   least: 2,
   find: (run, thresholds) =>
-    run.flatMap((now, index): readonly Finding[] => {
-      const before = run[index - 1];
-      if (before === undefined) return [];
+    betweenEach(run, (before, now): readonly Finding[] => {
       const limit = thresholds('optimizer-settings-jump', 'change');
       const old = settingsOf(before);
       const jumps = [...settingsOf(now)]
-        .flatMap(([name, value]) => {
+        .flatMap(([name, is]) => {
           const was = old.get(name);
-          return was === undefined ? [] : [{ name, was, value, size: change(name, was, value) }];
+          return was === undefined ? [] : [{ name, was, is, size: change(was, is) }];
         })
         .filter(({ size }) => size > limit)
         .sort((a, b) => b.size - a.size);
@@ -91,7 +96,9 @@ meanwhile. It need not be wrong, but what came after it is another training. Lea
       if (first === undefined) return [];
       const words = jumps
         .slice(0, 3)
-        .map(({ name, was, value }) => `${name} went from ${formatNumber(was)} to ${formatNumber(value)}`);
+        .map(
+          ({ name, was, is }) => `${name} went from ${formatNumber(was.value)} to ${formatNumber(is.value)}`,
+        );
       const more = jumps.length - words.length;
       return [
         {

@@ -2,7 +2,14 @@ import type { Finding } from '../model/finding.ts';
 import { formatNumber } from '../model/format-number.ts';
 import { RATIO } from '../model/options.ts';
 import type { CheckpointFinding } from './checkpoint-finding.ts';
-import { between, type Growth, growthBetween, stepsBetween, userNameOf } from './checkpoint-run.ts';
+import {
+  between,
+  betweenEach,
+  type Growth,
+  growthBetween,
+  stepsBetween,
+  userNameOf,
+} from './checkpoint-run.ts';
 
 /** Which tensor grew most, as a clause; its own growth where it did not begin at 0. */
 function mostOf({ most }: Growth): string {
@@ -34,11 +41,10 @@ that explode are finite for a while: the checkpoint looks whole, but it is no pl
   },
   least: 2,
   find: (run, thresholds) =>
-    run.flatMap((now, index): readonly Finding[] => {
-      const before = run[index - 1];
+    betweenEach(run, (before, now): readonly Finding[] => {
       const limit = thresholds('parameter-norm-jump', 'growth');
-      const growth = before === undefined ? null : growthBetween(before, now);
-      if (before === undefined || growth === null || !(growth.ratio > limit)) return [];
+      const growth = growthBetween(before, now);
+      if (growth === null || !(growth.ratio > limit)) return [];
       return [
         {
           id: 'parameter-norm-jump',

@@ -1,6 +1,7 @@
 /** What of an optimizer's settings is a jump, and what follows a schedule or is no setting. */
 import { describe, expect, it } from 'vitest';
 import { optimizerSettingsJump } from '../../src/findings/optimizer-settings-jump.ts';
+import { OPTIMIZERS } from '../../src/optimizers/registry.ts';
 import { HEALTHY } from './cases.ts';
 
 type Settings = Readonly<Record<string, number | boolean | string | null>>;
@@ -63,4 +64,16 @@ describe('no jump', () => {
   ])('%s', (_, before, now) => {
     expect(found(group(0, before), group(0, now))).toEqual([]);
   });
+});
+
+it('every option of our optimizers is a setting, by PyTorch’s name and by Keras’s', () => {
+  const names = (form: object): string[] => Object.keys(form);
+  const keys = Object.values(OPTIMIZERS).flatMap(({ torch, keras }) => [
+    ...names(torch.options).map((name) => `param_groups.0.${name}`),
+    ...names(('config' in keras ? keras.config?.names : undefined) ?? {}).map(
+      (name) => `optimizer_config.${name}`,
+    ),
+  ]);
+  expect(keys).toContain('optimizer_config.rho');
+  for (const key of keys) expect(found({ [key]: 0 }, { [key]: 0.99 }), key).toHaveLength(1);
 });
