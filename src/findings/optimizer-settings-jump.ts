@@ -10,13 +10,14 @@ import { between, betweenEach, stepsBetween } from './checkpoint-run.ts';
  * alone: learning rates follow a schedule, and some optimizers count in their groups (`k`, `d`, `weight_sum`).
  */
 const LASTING = [
-  ...['weight_decay', 'decoupled_weight_decay', 'eps', 'epsilon', 'alpha', 'lr_decay', 'amsgrad', 'centered'],
+  ...['weight_decay', 'decoupled_weight_decay', 'eps', 'epsilon', 'lr_decay', 'amsgrad', 'centered'],
   ...['clipnorm', 'global_clipnorm', 'clipvalue', 'nesterov'],
 ] as const;
 /** Those that are compared by their distance from 1: 0.9 and 0.99 are far apart. */
 const BELOW_ONE: ReadonlySet<string> = new Set([
   'momentum',
   'dampening',
+  'alpha',
   'rho',
   'betas.0',
   'betas.1',

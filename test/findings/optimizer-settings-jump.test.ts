@@ -25,6 +25,7 @@ describe('a jump', () => {
     ['a sign', { weight_decay: 0.01 }, { weight_decay: -0.01 }, 'weight_decay went from 0.01 to -0.01'],
     ['ε', { eps: 1e-8 }, { eps: 1e-3 }, 'eps went from 1e-8 to 0.001'],
     ['β2', { 'betas.1': 0.999 }, { 'betas.1': 0.99 }, 'betas.1 went from 0.999 to 0.99'],
+    ['α of RMSprop', { alpha: 0.99 }, { alpha: 0.9 }, 'alpha went from 0.99 to 0.9'],
     ['a flag', { nesterov: false }, { nesterov: true }, 'nesterov went from 0 to 1'],
   ])('%s', (_, before, now, words) => {
     const [finding, ...more] = found(group(0, before), group(0, before), group(0, now), group(0, now));
