@@ -219,8 +219,25 @@ export function isErrorMeasure(name: string): boolean {
 
 const isEval = (words: readonly string[]): boolean => words.some((word) => EVAL_WORDS.has(word));
 
-/** What one name alone says; `loss-like` is a loss of training, of which a run has one or several tasks. */
+const roles = new Map<string, Role | 'loss-like'>();
+/** Names whose role is kept: more than a run has, and a file of names made up takes no more memory. */
+const MOST_ROLES_KEPT = 1000;
+
+/**
+ * What one name alone says; `loss-like` is a loss of training, of which a run has one or several tasks. Printed lines ask
+ * for each line again.
+ */
 export function roleByName(name: string): Role | 'loss-like' {
+  let role = roles.get(name);
+  if (role === undefined) {
+    role = roleOf(name);
+    if (roles.size >= MOST_ROLES_KEPT) roles.clear();
+    roles.set(name, role);
+  }
+  return role;
+}
+
+function roleOf(name: string): Role | 'loss-like' {
   if (/__(min|max)$/i.test(name)) return 'other';
   const words = wordsOf(name);
   const lossLike =
