@@ -183,6 +183,16 @@ function scanCutWord(bytes: Buffer, pos: number, hash: number, end: number): num
   return hash + rest.length;
 }
 
+/** Whether a text is digits with one point at most: what most numbers are is told sooner than by the expression below. */
+function isPlain(text: string): boolean {
+  let points = 0;
+  for (let i = 0; i < text.length; i++) {
+    const code = text.charCodeAt(i);
+    if (code === DOT) points++;
+    else if (code < 48 || code > 57) return false;
+  }
+  return points <= 1 && text.length > points;
+}
 const DECIMAL = /^[-+]?(?:\d+(?:\.\d*)?|\.\d+)(?:[eE][-+]?\d+)?$/;
 /**
  * Infinity and NaN as runtimes print them, in any case: C and C++ (`inf`, `-nan`, `nan(ind)`, `nan(0x8000)`), Microsoft's
@@ -217,6 +227,7 @@ export const LONGEST_NUMBER = 200;
  */
 export function numberOfText(text: string, decimalComma = false): number | undefined {
   if (text.length > LONGEST_NUMBER) return undefined;
+  if (isPlain(text)) return Number(text);
   const trimmed = text.trim();
   // `Number` takes more than we do ("", "0x1f"), hence the look at the characters.
   if (DECIMAL.test(trimmed)) return Number(trimmed);

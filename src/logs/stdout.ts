@@ -172,11 +172,8 @@ export const stdout: LogFormat = {
       const table = tableOf(id, axis);
       const step = at ?? lastStep;
       if (axis === 'step' && Number.isFinite(step)) lastStep = step;
-      const said = new Set<string>();
+      // Of a line that says a name twice (`time`, `time`) the table takes the first.
       for (const [name, text] of pairs) {
-        // A line that says a name twice (`time`, `time`) means the first.
-        if (said.has(name)) continue;
-        said.add(name);
         const glued = isLossName(name) ? gluedCell(line, name, text) : undefined;
         const value = numberOfText(glued ?? text);
         if (value !== undefined) table.set(table.column(name), value);
@@ -184,7 +181,7 @@ export const stdout: LogFormat = {
       }
       // A loss whose name the line says, with what is no number behind it.
       for (const [column, { name }] of table.columns.entries()) {
-        if (said.has(name) || !isLossName(name)) continue;
+        if (!isLossName(name) || table.cell(column) !== undefined) continue;
         const cell = cellAfter(line, name.slice(prefix.length));
         if (cell === undefined) continue;
         const value = numberOfText(cell);
