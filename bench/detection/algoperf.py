@@ -3,12 +3,12 @@
     git clone https://github.com/mlcommons/submissions_algorithms
     python3 bench/detection/algoperf.py submissions_algorithms OUT
 
-Writes the `measurements.csv` of trials into four folders of OUT, under names that tell their place:
+Writes the `measurements.csv` of trials into five folders of OUT, under names that tell their place:
 
 - `healthy`: of algoperf_v06 those whose evaluated losses are finite and whose last training loss is within a tenth of its best,
   of four evaluations at least
 - `steady`: of these those whose evaluated training loss never stood more than a quarter above the best before
-- `steady_v05`: the same of algoperf_v05, of which some 400 logs were looked at when rules were set
+- `healthy_v05`, `steady_v05`: the same of algoperf_v05, of which some 400 logs were looked at when rules were set
 - `lost`: of algoperf_v05, with 20 losses and four evaluations at least, 40 drawn with seed 1 whose training loss (a step's, or the
   evaluated one) is not finite, or whose evaluated one ends above twice its best
 """
@@ -61,8 +61,10 @@ for path, name, train, valid, _ in trials("algoperf_v06"):
         if is_steady(train):
             place("steady", path, name)
 for path, name, train, valid, _ in trials("algoperf_v05"):
-    if is_healthy(train, valid) and is_steady(train):
-        place("steady_v05", path, name)
+    if is_healthy(train, valid):
+        place("healthy_v05", path, name)
+        if is_steady(train):
+            place("steady_v05", path, name)
 
 lost = [
     (path, name)

@@ -21,6 +21,8 @@ export interface SeriesIncident {
   readonly lastGood: number | null;
   /** First point of the level that is back. */
   readonly recovered: number | null;
+  /** Where the series ends before the level is back, and another column of the same loss, which goes on, shows it back: the step of its first such point. */
+  readonly backIn?: { readonly series: string; readonly step: number };
   /** Position after its last point: its recovery, a new level that is the normal from there on, or the end of the series. */
   readonly end: number;
   /** The worst point: the first non-finite one, else the largest. */

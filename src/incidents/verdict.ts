@@ -52,7 +52,7 @@ export function judgeRun(run: Run, settings: VerdictSettings = DEFAULT_VERDICT_S
     .sort((a, b) => b.step.length - a.step.length);
   const taskLosses = run.series.filter(({ role }) => role === 'task_loss').map(judge);
   const evals = run.series.filter(({ role }) => role === 'eval_loss');
-  const chosen = losses[0] === undefined ? null : decidingLoss(run, judge(losses[0]), judge);
+  const chosen = losses[0] === undefined ? null : decidingLoss(run, judge(losses[0]), judge, settings);
   const total = chosen?.judged ?? null;
   const worstTask = taskLosses.reduce<JudgedSeries | null>(
     (worst, next) => (worst === null || comesFirst(next, worst) ? next : worst),
@@ -304,6 +304,8 @@ export function explain(name: string, found: SeriesIncident, incident: Incident,
   const ratio = `${formatNumber(incident.peak)} at ${unit} ${incident.peakStep}`;
   const from = Number.isNaN(found.before) ? '' : ` from a median of ${formatNumber(found.before)}`;
   const start = `"${name}" leaves its usual range at ${unit} ${incident.onsetStep}${from}`;
+  if (found.backIn !== undefined)
+    return `${start}, peaks at ${ratio} and stands at ${formatNumber(found.after)} where it ends; "${found.backIn.series}" goes on and is back at ${unit} ${found.backIn.step}.`;
   if (found.form === 'rise')
     return `"${name}" rises over its first level of ${formatNumber(found.before)} at ${unit} ${incident.onsetStep}, peaks at ${ratio} and ${incident.recoveredStep === null ? `does not come back: its last level is ${formatNumber(found.after)}` : `is back at ${unit} ${incident.recoveredStep}`}.`;
   if (found.form === 'swell')

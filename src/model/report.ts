@@ -32,6 +32,8 @@ export interface Incident {
   /** Last step before the onset whose loss was in the band. */
   readonly lastGoodStep: number | null;
   readonly recoveredStep: number | null;
+  /** The column of the same loss that shows the recovery, where the incident's own ends before it. */
+  readonly recoveredIn?: string;
   /** Step and value of the worst point (NaN if it went non-finite). */
   readonly peakStep: number;
   readonly peak: number;

@@ -166,8 +166,10 @@ function changeOf(run: RunReport): string {
   const before = incident.before == null ? '' : `${brief(incident.before)} → `;
   const peak = Number.isFinite(incident.peak) ? brief(incident.peak) : String(incident.peak);
   if (incident.recoveredStep !== null) {
-    const ends = series === undefined ? '' : `, ends at ${brief(series.statistics.last)}`;
-    return `${name} ${before}${peak}, back at ${at(incident.recoveredStep, stepUnit)}${verdict.class === 'full-divergence' ? ': too late' : ''}${ends}`;
+    const goesOn = run.series.find((one) => one.name === incident.recoveredIn) ?? series;
+    const ends = goesOn === undefined ? '' : `, ends at ${brief(goesOn.statistics.last)}`;
+    const within = incident.recoveredIn === undefined ? '' : `; ${inertName(incident.recoveredIn)}`;
+    return `${name} ${before}${peak}${within}${within === '' ? ', back' : ' back'} at ${at(incident.recoveredStep, stepUnit)}${verdict.class === 'full-divergence' ? ': too late' : ''}${ends}`;
   }
   if (verdict.class === 'inconclusive') {
     // One point may be a lucky one: the median of the last ones, where they are enough.
@@ -341,9 +343,10 @@ const END_LEAST = 5;
 
 /** That a run which came back from a rise ends above where it was before, where its last tenth never came down to there; else null. */
 function staysHigher(run: RunReport): string | null {
-  const before = leading(run)?.before;
+  const { before, recoveredIn } = leading(run) ?? {};
   const series = decidingSeries(run);
-  if (before == null || !(before > 0) || series === undefined) return null;
+  // A column that ended before the run was back does not tell where the run ends.
+  if (recoveredIn !== undefined || before == null || !(before > 0) || series === undefined) return null;
   const end = series.min.slice(-Math.max(END_LEAST, Math.ceil(END_SHARE * series.min.length)));
   const lowest = Math.min(...end);
   return end.length >= END_LEAST && lowest > WORSE * before

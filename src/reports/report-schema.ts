@@ -182,6 +182,9 @@ const incident = objectOf<Incident>(
   onsetStep: finite('First step out of the band, on the way to the jump.'),
   lastGoodStep: step('Last step before it whose loss was in the band.'),
   recoveredStep: step('First step of the stretch that counts as recovery; null where there is none.'),
+  recoveredIn: text(
+    'The column of the same loss that shows the recovery, where the column of the incident ends before it.',
+  ).optional(),
   peakStep: finite('Step of the worst point.'),
   peak: number('Value of the worst point; NaN where it is not finite.'),
   before: orNull(number('Median of the loss before it; null where too few points tell.')).optional(),

@@ -445,12 +445,6 @@ describe('columns of one loss', () => {
       const { verdict } = judgeRun(makeRun([...early, long(up(50, 30), 'train/x_loss', name)]));
       expect(verdict).toMatchObject({ class: 'full-divergence', series: 'train/x_loss', onsetStep: 1000 });
     }
-    const lost = makeRun([
-      { name: 'loss', values: fallingLoss(100).fill(40, 50) },
-      { name: 'grad_norm', values: fallingLoss(100, 4) },
-      long(fallingLoss(100, 7)),
-    ]);
-    expect(judgeRun(lost).verdict).toMatchObject({ class: 'full-divergence', series: 'loss', onsetStep: 50 });
     // The other column ends too: nobody knows what became of the loss.
     const both = makeRun([
       { name: 'loss', values: fallingLoss(100) },
@@ -459,6 +453,35 @@ describe('columns of one loss', () => {
     ]);
     expect(judgeRun(both).verdict.class).toBe('inconclusive');
     expect(findingsOf(DETECTORS['loss-column-stops'], both)).toMatchObject([{ severity: 'warning' }]);
+  });
+
+  it('show the end of an incident that a column which stops leaves open, or that it has none', () => {
+    const evaluated = fallingLoss(2000, 7).filter((_, i) => i % 20 === 0);
+    const verdict = (end: number, change: (loss: number, step: number) => number = (loss) => loss) =>
+      judgeRun(
+        makeRun([
+          { name: 'loss', values: fallingLoss(100).fill(end, 50) },
+          { name: 'grad_norm', values: fallingLoss(100, 4) },
+          long(evaluated.map((loss, i) => change(loss, 20 * i))),
+        ]),
+      ).verdict;
+    const back = verdict(40);
+    expect(back).toMatchObject({ class: 'micro-divergence', onsetStep: 50 });
+    expect(back.recoveredStep).toBeGreaterThanOrEqual(100);
+    expect(back.incidents).toMatchObject([{ series: 'loss', recoveredIn: 'train/loss', after: 40 }]);
+    expect(back.why).toMatch(/stands at 40 where it ends; "train\/loss" goes on and is back at step \d+\.$/);
+    // From the last point on at which it was not.
+    expect(verdict(40, (loss, step) => (step === 1600 ? 40 : loss)).recoveredStep).toBe(1620);
+    // Never, but at one point, the last; and not below its own level before, though it is lower by nature.
+    for (const change of [
+      (loss: number, step: number) => (step > 60 ? 40 : loss),
+      (loss: number, step: number) => (step > 60 && step < 1980 ? 40 : loss),
+      (loss: number, step: number) => (step < 60 ? 0.1 * loss : 0.9 * loss),
+    ]) {
+      const lost = verdict(40, change);
+      expect([lost.class, lost.recoveredStep]).toEqual(['full-divergence', null]);
+    }
+    expect(verdict(Number.NaN)).toMatchObject({ class: 'non-finite', onsetStep: 50 });
   });
 
   it('too few points of what goes on are too few', () => {

@@ -337,6 +337,42 @@ test.each([
   expect(told.text).toMatch(fix);
 });
 
+test('of a column that stops before the run is back the one that goes on tells the end', () => {
+  const run = makeRunReport(
+    makeRun('run.csv', [
+      makeSeries('loss', 'loss', [...Array(50).fill(1), ...Array(50).fill(4)]),
+      makeSeries('train/loss', 'other', Array(200).fill(0.7)),
+    ]),
+  );
+  const one = {
+    ...run,
+    verdict: {
+      ...run.verdict,
+      class: 'micro-divergence' as const,
+      series: 'loss',
+      onsetStep: 51,
+      recoveredStep: 120,
+      incidents: [
+        rise(51, {
+          class: 'micro-divergence',
+          recoveredStep: 120,
+          recoveredIn: 'train/loss',
+          peak: 5,
+          before: 1,
+          after: 4,
+        }),
+      ],
+    },
+    cause: undefined as never,
+    remedies: [untried('none-needed', 'nothing: the run came back by itself')],
+  };
+  const answer = answerOf(one, makeReport([one]));
+  expect(answer.change).toBe('loss 1 → 5; train/loss back at step 120, ends at 0.7');
+  expect(answer.parts.find(({ label }) => label === 'Fix')!.text).toBe(
+    'Nothing: the run came back by itself.',
+  );
+});
+
 test.each([
   [[84, 85, 86], 'skip bad batches 84 to 86'],
   [[84, 90, 91, 104], 'skip bad batches 84, 90 to 91 and 104'],
