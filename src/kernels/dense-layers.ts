@@ -6,6 +6,7 @@
  * training gives the same bits on every machine.
  */
 import {
+  advance,
   assemble,
   type Code,
   constant,
@@ -18,6 +19,7 @@ import {
   op,
   set,
   store,
+  storeTurned,
   V128,
   vec,
   type WasmFunction,
@@ -142,8 +144,6 @@ function runProduct(
     FLOAT * (bias + from),
   );
 }
-
-const advance = (pointer: number, step: Code): number[] => set(pointer, op(int.add, get(pointer), step));
 
 /**
  * do over columns { do over rows, four at once { do over depth } }
@@ -302,17 +302,7 @@ function transposeFunction(): WasmFunction {
   const block: Code = [
     ...set(next, get(from)),
     ...rows.flatMap((local) => [...set(local, load(next)), ...advance(next, get(row))]),
-    // Entries 0 and 1 of rows 0 and 1, of rows 2 and 3; then 2 and 3 of both.
-    ...set(pairs[0], op(vec.shuffle(0, 4, 1, 5), get(rows[0]), get(rows[1]))),
-    ...set(pairs[1], op(vec.shuffle(0, 4, 1, 5), get(rows[2]), get(rows[3]))),
-    ...set(pairs[2], op(vec.shuffle(2, 6, 3, 7), get(rows[0]), get(rows[1]))),
-    ...set(pairs[3], op(vec.shuffle(2, 6, 3, 7), get(rows[2]), get(rows[3]))),
-    ...[pairs.slice(0, 2), pairs.slice(2)].flatMap(([upper, lower]) =>
-      [vec.shuffle(0, 1, 4, 5), vec.shuffle(2, 3, 6, 7)].flatMap((half) => [
-        ...store(target, op(half, get(upper!), get(lower!))),
-        ...advance(target, get(toRow)),
-      ]),
-    ),
+    ...storeTurned(rows, pairs, target, get(toRow)),
     ...advance(from, constant(4 * FLOAT)),
   ];
   return {

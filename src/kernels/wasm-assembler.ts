@@ -20,6 +20,9 @@ export const op = (code: Code, ...operands: readonly Code[]): number[] => [...op
 export const get = (local: number): number[] => [0x20, ...leb(local)];
 export const set = (local: number, value: Code): number[] => [...value, 0x21, ...leb(local)];
 export const constant = (value: number): number[] => [0x41, ...signedLeb(value)];
+/** pointer += step */
+export const advance = (pointer: number, step: Code): number[] =>
+  set(pointer, op(int.add, get(pointer), step));
 /** do { body } while (condition) */
 export const loop = (body: Code, condition: Code): number[] => [
   ...[0x03, 0x40],
@@ -30,7 +33,7 @@ export const loop = (body: Code, condition: Code): number[] => [
 /** do { body; pointers += 16 bytes } while (the first of them < end) */
 export const overFours = (pointers: readonly [number, ...number[]], end: number, body: Code): number[] =>
   loop(
-    [...body, ...pointers.flatMap((pointer) => set(pointer, op(int.add, get(pointer), constant(16))))],
+    [...body, ...pointers.flatMap((pointer) => advance(pointer, constant(16)))],
     op(int.below, get(pointers[0]), get(end)),
   );
 /** The first operand if the third is not 0, else the second. */
@@ -106,6 +109,21 @@ export const store = (pointer: number, value: Code, offset = 0): number[] => [
   ...get(pointer),
   ...value,
   ...at(simd(0x0b), 2, offset),
+];
+type Four = readonly [number, number, number, number];
+/** Four rows of four entries as columns: a block of 4 × 4 turned in registers, its columns stored `step` bytes apart. */
+export const storeTurned = (rows: Four, pairs: Four, target: number, step: Code): number[] => [
+  // Entries 0 and 1 of rows 0 and 1, of rows 2 and 3; then 2 and 3 of both.
+  ...set(pairs[0], op(vec.shuffle(0, 4, 1, 5), get(rows[0]), get(rows[1]))),
+  ...set(pairs[1], op(vec.shuffle(0, 4, 1, 5), get(rows[2]), get(rows[3]))),
+  ...set(pairs[2], op(vec.shuffle(2, 6, 3, 7), get(rows[0]), get(rows[1]))),
+  ...set(pairs[3], op(vec.shuffle(2, 6, 3, 7), get(rows[2]), get(rows[3]))),
+  ...[pairs.slice(0, 2), pairs.slice(2)].flatMap(([upper, lower]) =>
+    [vec.shuffle(0, 1, 4, 5), vec.shuffle(2, 3, 6, 7)].flatMap((half) => [
+      ...store(target, op(half, get(upper!), get(lower!))),
+      ...advance(target, step),
+    ]),
+  ),
 ];
 /** A single float32 at an address that is an expression. */
 export const loadFloat = (address: Code): number[] => [...address, 0x2a, 2, 0];
