@@ -12,11 +12,13 @@ const PLUS = 0x2b;
 const DOT = 0x2e;
 const COMMA = 0x2c;
 const HASH = 0x23;
+/** Between the digits and the exponent of a Float32 that Julia prints: `2.3f0`. It prints digits on both sides of the point. */
+const FLOAT32_MARK = 0x66;
 
 /**
  * Scans a number that starts at `pos`: optional sign, digits with at most one decimal mark, optional exponent, or one
  * of the words `nan`, `inf`, `infinity` in any case. Writes the value to {@link scanned}[0] and returns the position
- * after it, or -1 where there is no number. `1e400` is Infinity, `-0` is -0.
+ * after it, or -1 where there is no number. `1e400` is Infinity, `-0` is -0, `2.3f0` is Julia's 2.3.
  */
 export function scanNumber(bytes: Buffer, pos: number, end: number, decimalMark: number = DOT): number {
   let at = pos;
@@ -55,7 +57,9 @@ export function scanNumber(bytes: Buffer, pos: number, end: number, decimalMark:
     if (word >= 0) return word;
   }
   let exponent = -fraction;
-  if (at < end && (bytes[at]! | 0x20) === 0x65) {
+  const mark = at < end ? bytes[at]! : 0;
+  const isFloat32 = mark === FLOAT32_MARK && decimalMark === DOT && fraction > 0 && fraction < seen;
+  if (isFloat32 || (mark | 0x20) === 0x65) {
     let after = at + 1;
     const minus = bytes[after] === MINUS;
     if (minus || bytes[after] === PLUS) after++;
@@ -79,7 +83,7 @@ export function scanNumber(bytes: Buffer, pos: number, end: number, decimalMark:
   } else if (digits <= 19 && exponent >= -22 && exponent < 0)
     value = longQuotient(mantissa, low, digits - 15, POWERS[-exponent]!);
   if (Number.isNaN(value)) {
-    const text = bytes.toString('latin1', pos, at);
+    const text = bytes.toString('latin1', pos, at).replace('f', 'e');
     scanned[0] = Number(decimalMark === COMMA ? text.replace(',', '.') : text);
   } else scanned[0] = negative ? -value : value;
   return at;
@@ -126,11 +130,15 @@ function longQuotient(high: number, low: number, k: number, power: number): numb
   return quotient + correction;
 }
 
-/** The words that stand for values that are not finite, longest first. Python, NumPy, C, Java, MSVC. */
+/** The words that stand for values that are not finite, longest first. Python, NumPy, C, Java, MSVC, Julia. */
 const WORDS: readonly [string, number][] = [
   ['infinity', Number.POSITIVE_INFINITY],
+  ['inf32', Number.POSITIVE_INFINITY],
+  ['inf16', Number.POSITIVE_INFINITY],
   ['inf', Number.POSITIVE_INFINITY],
   ['nan(ind)', Number.NaN],
+  ['nan32', Number.NaN],
+  ['nan16', Number.NaN],
   ['nan', Number.NaN],
 ];
 
@@ -194,6 +202,7 @@ function isPlain(text: string): boolean {
   return points <= 1 && text.length > points;
 }
 const DECIMAL = /^[-+]?(?:\d+(?:\.\d*)?|\.\d+)(?:[eE][-+]?\d+)?$/;
+const FLOAT32 = /^[-+]?\d+\.\d+f[-+]?\d+$/;
 /**
  * Infinity and NaN as runtimes print them, in any case: C and C++ (`inf`, `-nan`, `nan(ind)`, `nan(0x8000)`), Microsoft's
  * before 2015, whose formats cut its words (`1.#INF`, `1.#INF00e+000`, `1.#J`; `1.#QNAN`, `-1.#IND`, `1.#R`, `1.#QO`),
@@ -231,6 +240,7 @@ export function numberOfText(text: string, decimalComma = false): number | undef
   const trimmed = text.trim();
   // `Number` takes more than we do ("", "0x1f"), hence the look at the characters.
   if (DECIMAL.test(trimmed)) return Number(trimmed);
+  if (FLOAT32.test(trimmed)) return Number(trimmed.replace('f', 'e'));
   // Most text is neither of the words nor printed by a tensor: times, names, messages.
   if (trimmed.length <= LONGEST_WORD || trimmed.includes('(') || trimmed.includes('#')) {
     if (INFINITE.test(trimmed))

@@ -81,6 +81,7 @@ const UNTOLD: Readonly<Record<string, { readonly said: readonly string[]; readon
   'ml-agents': { said: ANY, why: 'a reward is no loss, and its line has no other' },
   nequip: { said: [''], why: PARTED_BY_BLANKS },
   olmo: { said: [''], why: ENDS_LINE },
+  'julia-info': { said: [''], why: ENDS_LINE },
   orbit: { said: [''], why: ENDS_LINE },
   spacy: { said: [''], why: PARTED_BY_BLANKS },
   tacotron2: { said: [''], why: PARTED_BY_BLANKS },
@@ -146,7 +147,7 @@ describe('a loss that is no number', () => {
     };
     await check(
       text,
-      (said) => text.replace(nan.replace, () => nan.with.replace(/-?nan/i, () => said)),
+      (said) => text.replace(nan.replace, () => nan.with.replace(/-?nan(?:32)?/i, () => said)),
       name,
       nan.series,
     );

@@ -104,6 +104,8 @@ describe('scanNumber', () => {
     for (const word of ['inf', 'Inf', 'Infinity', '+Infinity', 'INF'])
       expect(scan(word)).toEqual([Infinity, word.length]);
     expect(scan('-inf')).toEqual([-Infinity, 4]);
+    for (const word of ['NaN32', 'NaN16']) expect(scan(word)).toEqual([Number.NaN, 5]);
+    for (const word of ['Inf32', 'Inf16']) expect(scan(`-${word},`)).toEqual([-Infinity, 6]);
     for (const [word, value] of [
       ['1.#INF', Infinity],
       ['-1.#INF00', -Infinity],
@@ -121,6 +123,21 @@ describe('scanNumber', () => {
   it('reads a decimal comma where it is asked to', () => {
     expect(scan('0,69;', 44)).toEqual([0.69, 4]);
     expect(scan('1234567890,1234567890', 44)).toEqual([Number('1234567890.1234567890'), 21]);
+  });
+  it('reads the Float32 of Julia, with digits on both sides of the point', () => {
+    expect(scan('2.3f0,')).toEqual([2.3, 5]);
+    expect(scan('-1.25f-5')).toEqual([-1.25e-5, 8]);
+    expect(scan('0.1234567890123456789f2')[0]).toBe(Number('12.34567890123456789'));
+    for (const [text, taken] of [
+      ['2f0', 1],
+      ['2.f0', 2],
+      ['.5f0', 2],
+      ['2.5f', 3],
+      ['2.5f+', 3],
+      ['2.5F0', 3],
+    ] as const)
+      expect(scan(text)[1], text).toBe(taken);
+    expect(scan('2,5f0', 44)[1]).toBe(3);
   });
   it('numberOfText takes the whole text or nothing', () => {
     expect(numberOfText(' 0.5 ')).toBe(0.5);

@@ -56,9 +56,17 @@ for (const [word, value] of WORDS)
         const text = sign + (word.includes('0x') ? word : spell(word));
         spellings.set(wrap(text), sign === '-' ? -value : value);
       }
+// Float32 as Julia prints it.
+for (const [text, value] of Object.entries({
+  '2.3f0': 2.3,
+  '-1.0f-5': -1e-5,
+  '6.02f23': 6.02e23,
+  '1.0f40': 1e40,
+}))
+  spellings.set(text, value);
 const REFUSED = [
   '***', '*****', 'overflow', 'error', 'Error!', '#DIV/0!', '#NUM!', '1,234.5', '1,234', "1'234.5", '1_000', '1 234',
-  '1d5', '1.0D+05', '1.5f', '0.5f0', '812/s', '2841M', '3.2k', '5%', '50 %', '5 ms', '12GB', '$5', '~0.5', '<0.001', '>100',
+  '1d5', '1.0D+05', '1.5f', '5f0', '.5f0', '1.f0', '1.5f+', '1.5f0f', '812/s', '2841M', '3.2k', '5%', '50 %', '5 ms', '12GB', '$5', '~0.5', '<0.001', '>100',
   '0x1p3', '0x1f', '0b1', '1e', '1e+', 'e5', '.', '+', '1.2.3', '--5', '+-5', '1-2', '1/2', '1:30', '0.5±0.1', '0.5(1)',
   '1.#', '1.#X', '1.5#INF', 'nans', 'nanometer', 'infin', 'info', 'infinite', 'nan nan', 'nan(', 'tensor()',
   'tensor([0.1, 0.2])', 'tensor(0.1, 0.2)', 'tensor(1,234.5)', 'tensor(812/s)', 'tensor(overflow)', '[0.5, 0.6]', '{0.5}',
