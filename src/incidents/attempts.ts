@@ -22,6 +22,8 @@ export interface JudgedSeries {
   readonly doneAgain: readonly boolean[];
   /** The last attempt, if it is too short to judge and its points are in the band; null where it is not. */
   readonly shortEnd: number | null;
+  /** What is said of it where it has incidents and none counts: its level says little. */
+  readonly instead?: string;
 }
 
 /** Points before a resume that it is held against: ten times its own, so that a thousand resumes cost no more than their points. */

@@ -1,7 +1,7 @@
 /** The verdict of a run: which series is the loss, what its incidents say, and the same for each task. */
 
 import { formatNumber } from '../model/format-number.ts';
-import type { Incident, RunVerdict, TaskVerdict } from '../model/report.ts';
+import type { Incident, RunVerdict, TaskVerdict, VerdictClass } from '../model/report.ts';
 import type { Run, TimeSeries } from '../model/run.ts';
 import {
   comesFirst,
@@ -12,6 +12,7 @@ import {
   judgeSeries,
 } from './attempts.ts';
 import { badness, type SeriesIncident } from './judge.ts';
+import { isPlayer, isPlayerLost, isRegularizer } from './little-level.ts';
 import { decidingLoss, isSmallPart } from './loss-columns.ts';
 import { fallOf, growsWithRewards, rewardsOf } from './rewards.ts';
 import { DEFAULT_VERDICT_SETTINGS, type VerdictSettings } from './settings.ts';
@@ -45,7 +46,21 @@ export interface JudgedRun {
 export function judgeRun(run: Run, settings: VerdictSettings = DEFAULT_VERDICT_SETTINGS): JudgedRun {
   const judge = (series: TimeSeries): JudgedSeries => {
     const own = judgeSeries(run, series, settings);
-    return growsWithRewards(run, series) ? onlyNonFinite(own) : own;
+    if (growsWithRewards(run, series))
+      return only(own, isNonFinite, 'grows with the rewards that it predicts, and all its values are finite');
+    if (isRegularizer(series))
+      return only(
+        own,
+        isNonFinite,
+        'holds back what is learnt and grows with it, and all its values are finite',
+      );
+    return isPlayer(run, series)
+      ? only(
+          own,
+          isPlayerLost,
+          'is the loss of a player of a GAN, and does not end above ten times its level',
+        )
+      : own;
   };
   const losses = run.series
     .filter(({ role }) => role === 'loss')
@@ -114,18 +129,31 @@ function noLoss({ series }: Run): string {
   return `No series of this log has the name of a loss: ${names.join(', ')}${more}. If one is, --map loss=NAME judges it.`;
 }
 
-/** Of a loss whose level says nothing: what is not finite counts, and nothing else. */
-function onlyNonFinite(judged: JudgedSeries): JudgedSeries {
+const isNonFinite = ({ class: found }: SeriesIncident): boolean => found === 'non-finite';
+
+/**
+ * Of a loss whose level says little: the incidents that count, and none else.
+ *
+ * @param instead what is said of it where that leaves none
+ */
+function only(
+  judged: JudgedSeries,
+  counts: (incident: SeriesIncident) => boolean,
+  instead: string,
+): JudgedSeries {
+  const worst = (classes: readonly VerdictClass[]): VerdictClass =>
+    classes.reduce((a, b) => (badness(b) > badness(a) ? b : a), 'healthy');
   const attempts = judged.attempts.map((attempt) => {
-    const incidents = attempt.incidents.filter((one) => one.class === 'non-finite');
+    const incidents = attempt.incidents.filter(counts);
     return incidents.length === attempt.incidents.length
       ? attempt
-      : { ...attempt, incidents, class: incidents.length > 0 ? attempt.class : ('healthy' as const) };
+      : { ...attempt, incidents, class: worst(incidents.map((one) => one.class)) };
   });
-  const lost = attempts.some(({ incidents }) => incidents.length > 0);
-  const had = judged.attempts.some(({ incidents }) => incidents.length > 0);
+  const incidents = attempts.flatMap((one) => one.incidents);
+  const had = judged.attempts.some((one) => one.incidents.length > 0);
   const grows = judged.class === 'inconclusive' && growsFromZero(judged.series.value) > 0;
-  return { ...judged, attempts, class: (had && !lost) || grows ? 'healthy' : judged.class };
+  if (incidents.length > 0) return { ...judged, attempts, class: worst(incidents.map((one) => one.class)) };
+  return had || grows ? { ...judged, attempts, class: 'healthy', instead } : { ...judged, attempts };
 }
 
 function verdictOf(
@@ -154,7 +182,7 @@ function verdictOf(
   const why =
     worst === undefined
       ? judged.class === 'healthy'
-        ? `"${judged.series.name}" stays in its band over ${points} points.`
+        ? `"${judged.series.name}" ${judged.instead ?? 'stays in its band'} over ${points} points.`
         : judged.shortEnd !== null && judged.attempts.some((one) => one.class === 'healthy')
           ? shortEndOf(judged, judged.shortEnd, run.stepUnit)
           : columnStop(run, judged.series, settings) === null

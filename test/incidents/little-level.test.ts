@@ -1,0 +1,67 @@
+import { describe, expect, it } from 'vitest';
+import { DETECTORS } from '../../src/detectors/registry.ts';
+import { judgeRun } from '../../src/incidents/verdict.ts';
+import { fallingLoss, findingsOf, makeRun, type SeriesSpec } from '../detectors/runs.ts';
+
+/** From one level to another within some points, with noise of 2 %. */
+const steps = (points: number, from: number, to: number, at = 60, within = 40): number[] =>
+  fallingLoss(points).map((value, i, all) => {
+    const share = Math.min(1, Math.max(0, (i - at) / within));
+    return (from * (to / from) ** share * value) / (all[i]! / (1 + 0.02 * Math.sin(7 * i)));
+  });
+const judge = (...series: SeriesSpec[]) => judgeRun(makeRun(series)).verdict;
+const task = (name: string, values: readonly number[]): SeriesSpec => ({
+  name: `${name}_loss`,
+  role: 'task_loss',
+  task: name,
+  values,
+});
+
+describe('the losses of players of a GAN', () => {
+  const discriminator = task('dis', steps(300, 1.4, 0.9));
+
+  it('may rise to a new level', () => {
+    const run = [task('gen', steps(300, 0.9, 2.4)), discriminator];
+    const found = judge(...run);
+    expect(found).toMatchObject({ class: 'healthy', onsetStep: null });
+    expect(found.why).toContain(
+      'is the loss of a player of a GAN, and does not end above ten times its level',
+    );
+    for (const id of ['full-divergence', 'drift', 'micro-divergence'] as const)
+      expect(findingsOf(DETECTORS[id], makeRun(run))).toEqual([]);
+  });
+
+  it('are lost above ten times their level, and where they are no numbers', () => {
+    expect(judge(task('gen', steps(300, 0.9, 14)), discriminator).class).toBe('full-divergence');
+    const ends = steps(300, 0.9, 0.9).map((value, i) => (i < 200 ? value : Number.NaN));
+    expect(judge(task('gen', ends), discriminator)).toMatchObject({ class: 'non-finite', onsetStep: 200 });
+  });
+
+  it('are judged as any other where one plays alone, and other losses beside them are', () => {
+    expect(judge(task('gen', steps(300, 0.9, 2.4)), task('aux', steps(300, 1, 1))).class).not.toBe('healthy');
+    expect(
+      judge(task('gen', steps(300, 0.9, 0.9)), discriminator, task('cycle', steps(300, 1, 5))).class,
+    ).toBe('full-divergence');
+  });
+});
+
+describe('a term that holds back what is learnt', () => {
+  const reconstruction = task('recon', steps(300, 1, 0.3));
+
+  it('grows in runs that go well', () => {
+    expect(judge(task('kl', steps(300, 0.01, 9)), reconstruction).class).toBe('healthy');
+    expect(judge(task('r1_penalty', steps(300, 0.01, 0.5)), reconstruction).class).toBe('healthy');
+  });
+
+  it('is told where it is no number, and the others where they rise', () => {
+    const ends = steps(300, 0.01, 9).map((value, i) => (i < 200 ? value : Number.POSITIVE_INFINITY));
+    expect(judge(task('kl', ends), reconstruction).class).toBe('non-finite');
+    expect(judge(task('kl', steps(300, 0.01, 9)), task('recon', steps(300, 1, 30))).class).toBe(
+      'full-divergence',
+    );
+  });
+
+  it('is judged where it is the only loss', () => {
+    expect(judge({ name: 'kl_loss', role: 'loss', values: steps(300, 1, 30) }).class).toBe('full-divergence');
+  });
+});
