@@ -78,6 +78,23 @@ function vowpalRow(text: string): string | undefined {
 
 /** spaCy's header: `E    #       LOSS TOK2VEC  LOSS NER`; the second counts steps. */
 const SPACY_HEADER = /^E\s{1,8}#\s{1,12}(?=LOSS )/;
+/** A cell of a header, and one of a header of two lines, in which a column may have nothing: a unit stands in brackets. */
+const NAME = /^[A-Za-z][\w ./@()-]{0,40}$/;
+const PART_OF_NAME = /^(?:[A-Za-z(][\w .:/()-]{0,40})?$/;
+/**
+ * The names of a header whose words stand in two lines, as those of MATLAB's table do: `| Mini-batch |` over `| Loss |`;
+ * undefined where the lines are no such header.
+ */
+function stackedNames(above: string, below: string): string[] | undefined {
+  if (!above.startsWith('|') || !below.startsWith('|') || !below.endsWith('|')) return undefined;
+  const [upper, lower] = [cellsOf(above), cellsOf(below)];
+  if (upper.length !== lower.length || upper.length > MOST_CELLS || lower[0] !== '') return undefined;
+  if (!upper.every((cell) => NAME.test(cell)) || !lower.every((cell) => PART_OF_NAME.test(cell)))
+    return undefined;
+  const names = upper.map((cell, k) => `${cell} ${lower[k]!.replace(/\([^()]*\)$/, '')}`.trim());
+  return AXIS.test(names[0]!) && names.some(isLoss) ? names : undefined;
+}
+
 /** A heading of its own before a table says what its rows are of. */
 const EVALUATION = /^(?:valid(?:ation)?|eval(?:uation)?|test(?:ing)?)$/i;
 
@@ -94,13 +111,15 @@ export function tableReader(): TableReader {
   /** Whether the bar of this epoch has told a loss that is no number. */
   let toldNaN = false;
 
-  const row = (names: readonly string[], cells: readonly string[]): string | undefined => {
+  /** @param ruled whether bars part the cells: a row is one then whatever its losses say */
+  const row = (names: readonly string[], cells: readonly string[], ruled: boolean): string | undefined => {
     // Further cells may be a bar that is drawn behind the row.
     if (cells.length < names.length) return undefined;
     const axis = names.findIndex((name) => AXIS.test(name));
     if (!/^\d+(?:\/\d+)?$/.test(cells[axis]!)) return undefined;
-    if (!names.some((name, k) => isLoss(name) && numberOfText(cells[k]!) !== undefined)) return undefined;
-    return names.map((name, k) => `${name}: ${cells[k]}`).join(' | ');
+    if (!ruled && !names.some((name, k) => isLoss(name) && numberOfText(cells[k]!) !== undefined))
+      return undefined;
+    return names.map((name, k) => `${name}: ${cells[k] || 'NA'}`).join(' | ');
   };
   /** Whether each loss of a row is a finite number. */
   const hasFiniteLosses = (names: readonly string[], cells: readonly string[]): boolean =>
@@ -116,6 +135,7 @@ export function tableReader(): TableReader {
         .replace(/^\s{0,8}# {0,4}(?=[A-Za-z])/, '')
         .replace(SPACY_HEADER, 'epoch  step  ');
       const trimmed = text.trim();
+      const stacked = stackedNames(before, trimmed);
       const heading = EVALUATION.test(before) ? `${before.toLowerCase()} ` : '';
       if (trimmed !== '') before = trimmed;
       if (dict === undefined) {
@@ -162,7 +182,7 @@ export function tableReader(): TableReader {
         const bar = BAR.exec(text);
         const bare = bar === null ? text : text.slice(0, bar.index);
         const cells = header.some((name) => name.includes(' ')) ? cellsOf(bare) : words(bare);
-        const found = row(header, cells);
+        const found = row(header, cells, bare.trimStart().startsWith('|'));
         if (found !== undefined && bar !== null) {
           // The running mean of an epoch counts when the epoch is over; one that is no number any more stays so.
           const counts = Number(bar[1]) >= 100 || (!toldNaN && !hasFiniteLosses(header, cells));
@@ -171,6 +191,10 @@ export function tableReader(): TableReader {
           lastFound = found;
         }
         if (found !== undefined) return found;
+      }
+      if (stacked !== undefined) {
+        header = stacked;
+        return undefined;
       }
       if (text.includes(':') || text.includes('=') || !/loss|nll|ppl|perplexity|gpu_mem|rmse/i.test(text))
         return undefined;
@@ -185,7 +209,7 @@ export function tableReader(): TableReader {
         cells.length > 1 &&
         cells.length <= MOST_CELLS &&
         AXIS.test(cells[0]!) &&
-        cells.every((cell) => /^[A-Za-z][\w ./@()-]{0,40}$/.test(cell)) &&
+        cells.every((cell) => NAME.test(cell)) &&
         (cells.some(isLoss) || isYolo(cells))
       )
         header = isYolo(cells)
