@@ -427,8 +427,9 @@ async function readInitial(
 ): Promise<InitialState> {
   const finite = async (name: string): Promise<Values> => {
     const values = await valuesOf(opened, name, precision);
-    const index = values.findIndex((x) => !Number.isFinite(x));
-    if (index >= 0)
+    let index = 0;
+    while (index < values.length && Number.isFinite(values[index])) index++;
+    if (index < values.length)
       throw diagError(
         'capture-values',
         { tensor: name, problem: `entry ${index} is ${values[index]} in the initial state` },

@@ -2,6 +2,7 @@
  * The direction of Adagrad in WebAssembly SIMD: the arithmetic of the plain loop, float64 between float32 arrays, two
  * entries at once. Root and division bind that loop, and every result is the same bit for bit.
  */
+import type { DirectionCode } from './direction-code.ts';
 import { BLOCK_BYTES, type BlockMemory, blockMemory, inBlocks } from './in-blocks.ts';
 import {
   assemble,
@@ -90,42 +91,61 @@ function make(): NonNullable<typeof made> {
   return { ...assemble<AdagradKernels>(adagradFunctions(), memory.memory), ...memory };
 }
 
+/** {@link AdagradNumbers} in the order in which the code takes them. */
+export const numbersOf = ({ inside, outside, scale }: AdagradNumbers): readonly number[] => [
+  inside,
+  outside,
+  scale,
+];
+
+/** The accumulator takes g² first where `sums`. */
+const codeOf = (sums: boolean): DirectionCode => ({
+  name: sums ? 'adagrad, summing' : 'adagrad, reading',
+  slots: 1,
+  numbers: 3,
+  direction({ x, root, slots, numbers, offset, stores }) {
+    const [accumulator] = slots as [number];
+    const [inside, outside, scale] = numbers as [number, number, number];
+    const before = op(wide.promote, loadTwo(accumulator, offset));
+    return [
+      ...(sums
+        ? [
+            ...set(root, op(wide.demote, op(wide.add, before, op(wide.mul, get(x), get(x))))),
+            ...(stores ? storeTwo(accumulator, get(root), offset) : []),
+            ...set(root, op(wide.promote, get(root))),
+          ]
+        : set(root, before)),
+      ...set(root, op(wide.add, op(wide.sqrt, op(wide.add, get(root), get(inside))), get(outside))),
+      ...op(wide.demote, quotientOrZero(op(wide.mul, get(scale), get(x)), x, root)),
+    ];
+  },
+});
+const [SUMMING, READING] = [codeOf(true), codeOf(false)] as const;
+
+export const adagradCode = ({ before }: AdagradNumbers): DirectionCode => (before ? SUMMING : READING);
+
 /** {@link AdagradKernels}, four entries at once. */
 export function adagradFunctions(): WasmFunction[] {
   const [g, end, accumulator, out] = [0, 1, 2, 3] as const;
-  const [inside, outside, scale] = [7, 8, 9] as const;
+  const numbers = [7, 8, 9];
   /** Two entries at an offset; `x` and `root` are locals of their own, so that two pairs overlap in the processor. */
-  const pair = (sums: boolean, offset: number, x: number, root: number): Code => [
+  const pair = (code: DirectionCode, offset: number, x: number, root: number): Code => [
     ...set(x, op(wide.promote, loadTwo(g, offset))),
-    ...(sums
-      ? storeTwo(
-          accumulator,
-          op(
-            wide.demote,
-            op(wide.add, op(wide.promote, loadTwo(accumulator, offset)), op(wide.mul, get(x), get(x))),
-          ),
-          offset,
-        )
-      : []),
-    ...set(
-      root,
-      op(
-        wide.add,
-        op(wide.sqrt, op(wide.add, op(wide.promote, loadTwo(accumulator, offset)), get(inside))),
-        get(outside),
-      ),
+    ...storeTwo(
+      out,
+      code.direction({ x, root, slots: [accumulator], numbers, offset, stores: true }),
+      offset,
     ),
-    ...storeTwo(out, op(wide.demote, quotientOrZero(op(wide.mul, get(scale), get(x)), x, root)), offset),
   ];
-  const kernel = (name: string, sums: boolean): WasmFunction => ({
+  const kernel = (name: string, code: DirectionCode): WasmFunction => ({
     name,
     parameters: [I32, I32, I32, I32, F64, F64, F64],
     results: [],
     locals: new Array<number>(7).fill(V128),
     body: [
-      ...[0, 1, 2].flatMap((k) => set(inside + k, op(wide.splat, get(4 + k)))),
-      ...overFours([g, accumulator, out], end, [...pair(sums, 0, 10, 11), ...pair(sums, 8, 12, 13)]),
+      ...numbers.flatMap((number, k) => set(number, op(wide.splat, get(4 + k)))),
+      ...overFours([g, accumulator, out], end, [...pair(code, 0, 10, 11), ...pair(code, 8, 12, 13)]),
     ],
   });
-  return [kernel('summing', true), kernel('reading', false)];
+  return [kernel('summing', SUMMING), kernel('reading', READING)];
 }

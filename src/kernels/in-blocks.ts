@@ -21,7 +21,7 @@ export function blockMemory(count: number): BlockMemory {
 }
 
 /** What block k holds a stretch of: copied in before the kernel runs where it is read, out where it is written. */
-interface BlockOf {
+export interface BlockOf {
   readonly read?: Float32Array;
   readonly written?: Float32Array;
 }

@@ -2,6 +2,7 @@
  * The directions of Adam and RMSProp in WebAssembly SIMD: the arithmetic of the plain loops, float64 between float32
  * arrays, two entries at once. Every result is the same bit for bit.
  */
+import type { DirectionCode } from './direction-code.ts';
 import { BLOCK_BYTES, type BlockMemory, blockMemory, inBlocks } from './in-blocks.ts';
 import {
   assemble,
@@ -51,12 +52,12 @@ export function momentDirection(
   g: Float32Array,
   out: Float32Array,
   v: Float32Array,
-  { decay, inside, scale, outside }: MomentNumbers,
+  moment: MomentNumbers,
   mean?: MeanNumbers & { readonly m: Float32Array },
 ): void {
   made ??= make();
   const kernels = made;
-  const numbers = [decay, 1 - decay, inside, scale, outside];
+  const numbers = momentNumbers(moment);
   const arrays = [
     { read: g, written: out },
     { read: v, written: v },
@@ -64,87 +65,92 @@ export function momentDirection(
   if (mean === undefined)
     inBlocks(kernels, g.length, arrays, (bytes) => kernels.plain(0, bytes, BLOCK_BYTES, ...numbers));
   else {
-    numbers.push(2 * BLOCK_BYTES, mean.decay, 1 - mean.decay, mean.scale);
+    const rest = [2 * BLOCK_BYTES, ...meanNumbers(mean)];
     arrays.push({ read: mean.m, written: mean.m });
-    inBlocks(kernels, g.length, arrays, (bytes) => kernels.withMean(0, bytes, BLOCK_BYTES, ...numbers));
+    inBlocks(kernels, g.length, arrays, (bytes) =>
+      kernels.withMean(0, bytes, BLOCK_BYTES, ...numbers, ...rest),
+    );
   }
 }
 
+/** In the order in which the code takes them: those of v, then those of the mean. */
+export const momentNumbers = ({ decay, inside, scale, outside }: MomentNumbers): readonly number[] => [
+  decay,
+  1 - decay,
+  inside,
+  scale,
+  outside,
+];
+export const meanNumbers = ({ decay, scale }: MeanNumbers): readonly number[] => [decay, 1 - decay, scale];
+
+const codeOf = (withMean: boolean): DirectionCode => ({
+  name: withMean ? 'moments' : 'second moment',
+  slots: withMean ? 2 : 1,
+  numbers: withMean ? 8 : 5,
+  direction({ x, root, slots, numbers, offset, stores }) {
+    const [v, m] = slots as [number, number];
+    const [decay, rest, inside, scale, outside, meanDecay, meanRest, meanScale] = numbers as [
+      ...[number, number, number, number, number],
+      ...[number, number, number],
+    ];
+    /** A local becomes share·old + added, rounded to float32, which an array takes. */
+    const moved = (local: number, pointer: number, share: number, added: Code): number[] => [
+      ...set(
+        local,
+        op(
+          wide.demote,
+          op(wide.add, op(wide.mul, get(share), op(wide.promote, loadTwo(pointer, offset))), added),
+        ),
+      ),
+      ...(stores ? storeTwo(pointer, get(local), offset) : []),
+      ...set(local, op(wide.promote, get(local))),
+    ];
+    return [
+      ...moved(root, v, decay, op(wide.mul, op(wide.mul, get(rest), get(x)), get(x))),
+      ...set(
+        root,
+        op(
+          wide.add,
+          op(wide.mul, op(wide.sqrt, op(wide.add, get(root), get(inside))), get(scale)),
+          get(outside),
+        ),
+      ),
+      ...(withMean ? moved(x, m, meanDecay, op(wide.mul, get(meanRest), get(x))) : []),
+      ...op(wide.demote, quotientOrZero(withMean ? op(wide.mul, get(x), get(meanScale)) : get(x), x, root)),
+    ];
+  },
+});
+/** Of Adam's direction, which has slots v and m, and of RMSProp's, which has v alone. */
+export const [WITH_MEAN, WITHOUT_MEAN] = [codeOf(true), codeOf(false)] as const;
+
 function make(): NonNullable<typeof made> {
   const memory = blockMemory(3);
-  const functions = [kernel('plain', false), kernel('withMean', true)];
+  const functions = [kernel('plain', WITHOUT_MEAN), kernel('withMean', WITH_MEAN)];
   return { ...assemble<Kernels>(functions, memory.memory), ...memory };
 }
 
-function kernel(name: string, withMean: boolean): WasmFunction {
-  const [g, end, v] = [0, 1, 2] as const;
-  const ofV = [3, 4, 5, 6, 7];
-  const m = 8;
-  const ofM = withMean ? [9, 10, 11] : [];
-  const numbers = [...ofV, ...ofM];
-  const parameters = [
-    I32,
-    I32,
-    I32,
-    ...ofV.map(() => F64),
-    ...(withMean ? [I32, ...ofM.map(() => F64)] : []),
-  ];
-  /** Each number in both halves of a vector. */
-  const splats = numbers.map((_, k) => parameters.length + k);
-  const [decay, rest, inside, scale, outside, meanDecay, meanRest, meanScale] = splats as [
-    ...[number, number, number, number, number],
-    ...[number, number, number],
-  ];
-  const free = parameters.length + splats.length;
-  /** decay·old + new, rounded to float32, in place. */
-  const moved = (pointer: number, offset: number, share: number, added: Code): Code =>
-    storeTwo(
-      pointer,
-      op(
-        wide.demote,
-        op(wide.add, op(wide.mul, get(share), op(wide.promote, loadTwo(pointer, offset))), added),
-      ),
-      offset,
-    );
+function kernel(name: string, code: DirectionCode): WasmFunction {
+  const [g, end, v, m] = [0, 1, 2, 8] as const;
+  const withMean = code.slots === 2;
+  const given = [3, 4, 5, 6, 7, ...(withMean ? [9, 10, 11] : [])];
+  const slots = withMean ? [v, m] : [v];
+  const parameters = [I32, I32, I32, ...new Array<number>(5).fill(F64)];
+  if (withMean) parameters.push(I32, F64, F64, F64);
+  const numbers = given.map((_, k) => parameters.length + k);
+  const free = parameters.length + numbers.length;
   /** Two entries at an offset; `x` and `root` are locals of their own, so that two pairs overlap in the processor. */
   const pair = (offset: number, x: number, root: number): Code => [
     ...set(x, op(wide.promote, loadTwo(g, offset))),
-    ...moved(v, offset, decay, op(wide.mul, op(wide.mul, get(rest), get(x)), get(x))),
-    ...set(
-      root,
-      op(
-        wide.add,
-        op(
-          wide.mul,
-          op(wide.sqrt, op(wide.add, op(wide.promote, loadTwo(v, offset)), get(inside))),
-          get(scale),
-        ),
-        get(outside),
-      ),
-    ),
-    ...(withMean
-      ? [
-          ...moved(m, offset, meanDecay, op(wide.mul, get(meanRest), get(x))),
-          ...set(x, op(wide.promote, loadTwo(m, offset))),
-        ]
-      : []),
-    ...storeTwo(
-      g,
-      op(wide.demote, quotientOrZero(withMean ? op(wide.mul, get(x), get(meanScale)) : get(x), x, root)),
-      offset,
-    ),
+    ...storeTwo(g, code.direction({ x, root, slots, numbers, offset, stores: true }), offset),
   ];
   return {
     name,
     parameters,
     results: [],
-    locals: new Array<number>(splats.length + 4).fill(V128),
+    locals: new Array<number>(numbers.length + 4).fill(V128),
     body: [
-      ...numbers.flatMap((number, k) => set(splats[k]!, op(wide.splat, get(number)))),
-      ...overFours(withMean ? [g, v, m] : [g, v], end, [
-        ...pair(0, free, free + 1),
-        ...pair(8, free + 2, free + 3),
-      ]),
+      ...given.flatMap((number, k) => set(numbers[k]!, op(wide.splat, get(number)))),
+      ...overFours([g, ...slots], end, [...pair(0, free, free + 1), ...pair(8, free + 2, free + 3)]),
     ],
   };
 }

@@ -1,4 +1,9 @@
-import { type AdagradNumbers, adagradDirection } from '../kernels/adagrad-direction.ts';
+import {
+  type AdagradNumbers,
+  adagradCode,
+  adagradDirection,
+  numbersOf,
+} from '../kernels/adagrad-direction.ts';
 import type { Heap } from '../kernels/heap.ts';
 import { NOT_NEGATIVE, type OptionSpec, type OptionsOf } from '../model/options.ts';
 import type { Values } from '../tensor/values.ts';
@@ -123,8 +128,16 @@ export const adagrad: Optimizer<typeof OPTIONS> = {
       out[i] = root === 0 && x === 0 ? 0 : (scale * x) / root;
     }
   },
+  kernel: ({ accumulator }, options, { step }) => {
+    const numbers = rootNumbers(options, 1 / slowing(options, step));
+    return {
+      code: adagradCode(numbers),
+      slots: [accumulator as Float32Array],
+      numbers: numbersOf(numbers),
+    };
+  },
+  settles: ({ accumulator }) => accumulator !== 'standard',
   settle: (g, factor, slots, options) => {
-    if (options.accumulator === 'standard') return;
     const accumulator = slots.accumulator!;
     const scale = options.accumulator === 'clipped' ? factor : 1;
     for (let i = 0; i < g.length; i++) {

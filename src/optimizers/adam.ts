@@ -1,4 +1,4 @@
-import { momentDirection } from '../kernels/moment-directions.ts';
+import { meanNumbers, momentDirection, momentNumbers, WITH_MEAN } from '../kernels/moment-directions.ts';
 import { NOT_NEGATIVE, type OptionSpec, type OptionsOf } from '../model/options.ts';
 import { forKernel, type KerasForm, type Optimizer, type Slots, type StepContext } from './optimizer.ts';
 
@@ -44,6 +44,15 @@ function rootOfMoment(slots: Slots, options: AdamOptions, context: Pick<StepCont
 /** What the bias correction of the mean divides by. */
 const meanBias = ({ beta1 }: AdamOptions, step: number): number => 1 - beta1 ** step;
 
+/** What the kernels take. */
+function kernelNumbers(options: AdamOptions, context: Pick<StepContext, 'step'>) {
+  const { correction, epsilon } = rootNumbers(options, context);
+  return {
+    moment: { decay: options.beta2, inside: 0, scale: correction, outside: epsilon },
+    mean: { decay: options.beta1, scale: 1 / meanBias(options, context.step) },
+  };
+}
+
 const NAMES = {
   slots: { exp_avg: 'm', exp_avg_sq: 'v', max_exp_avg_sq: 'v_max' },
   options: { eps: 'epsilon', 'betas.0': 'beta1', 'betas.1': 'beta2', amsgrad: 'amsgrad' },
@@ -74,16 +83,15 @@ const shared = {
   preconditioner: rootOfMoment,
   direction: (g, out, slots, options, context) => {
     const m = slots.m!;
-    const { beta1, beta2 } = options;
-    const correction = 1 / meanBias(options, context.step);
+    const { beta1 } = options;
     const fitting = slots.v_max === undefined ? forKernel(g, out, slots.v!, m) : undefined;
     if (fitting !== undefined) {
       const [gradient, direction, v, mean] = fitting;
-      const root = rootNumbers(options, context);
-      const moment = { decay: beta2, inside: 0, scale: root.correction, outside: root.epsilon };
-      momentDirection(gradient, direction, v, moment, { m: mean, decay: beta1, scale: correction });
+      const { moment, mean: ofMean } = kernelNumbers(options, context);
+      momentDirection(gradient, direction, v, moment, { ...ofMean, m: mean });
       return;
     }
+    const correction = 1 / meanBias(options, context.step);
     const rootOf = rootOfMoment(slots, options, context);
     for (let i = 0; i < g.length; i++) {
       const x = g[i]!;
@@ -92,6 +100,15 @@ const shared = {
       const mean = m[i]!;
       out[i] = root === 0 && mean === 0 ? 0 : (mean * correction) / root;
     }
+  },
+  kernel: ({ v, m, v_max: largest }, options, context) => {
+    if (largest !== undefined) return undefined;
+    const { moment, mean } = kernelNumbers(options, context);
+    return {
+      code: WITH_MEAN,
+      slots: [v as Float32Array, m as Float32Array],
+      numbers: [...momentNumbers(moment), ...meanNumbers(mean)],
+    };
   },
   secondMomentCorrection: ({ beta2 }, step) => 1 / (1 - beta2 ** step),
 } as const satisfies Partial<Optimizer<typeof OPTIONS>>;

@@ -1,4 +1,5 @@
 /** What an optimizer is: one file in this folder and one line in registry.ts. It owns its state and the direction. */
+import type { DirectionKernel } from '../kernels/direction-code.ts';
 import type { Heap } from '../kernels/heap.ts';
 import type { OptionSpec, Options, OptionsOf } from '../model/options.ts';
 import type { Values } from '../tensor/values.ts';
@@ -95,7 +96,11 @@ export interface Optimizer<Specs extends readonly OptionSpec[] = readonly Option
    * @param g gradient after clipping and coupled weight decay; not written to
    */
   direction(g: Values, out: Values, slots: Slots, options: OptionsOf<Specs>, context: StepContext): void;
-  /** What waits for the factor of the update: Adagrad's delayed accumulator. `g` as for `direction`. */
+  /** The same for kernels that make the step in one pass; undefined where none has this direction. Arrays are float32. */
+  kernel?(slots: Slots, options: OptionsOf<Specs>, context: StepContext): DirectionKernel | undefined;
+  /** Whether something waits for the factor of the update: Adagrad's delayed accumulator. Absent: nothing does. */
+  settles?(options: OptionsOf<Specs>): boolean;
+  /** Moves that forward. `g` as for `direction`. */
   settle?(g: Values, factor: number, slots: Slots, options: OptionsOf<Specs>): void;
   /** Factor of `v` that corrects its bias at a step; absent where `v` needs none. */
   secondMomentCorrection?(options: OptionsOf<Specs>, step: number): number;
@@ -110,7 +115,7 @@ export interface Optimizer<Specs extends readonly OptionSpec[] = readonly Option
 }
 
 /** Below this, making ready for a kernel costs more than it saves. */
-const KERNEL_ENTRIES = 512;
+export const KERNEL_ENTRIES = 512;
 
 /** The arrays, where a kernel on float32 takes them and saves time. */
 export function forKernel<Arrays extends readonly [Values, ...Values[]]>(

@@ -1,4 +1,4 @@
-import { momentDirection } from '../kernels/moment-directions.ts';
+import { momentDirection, momentNumbers, WITHOUT_MEAN } from '../kernels/moment-directions.ts';
 import { NOT_NEGATIVE, type OptionSpec, type OptionsOf } from '../model/options.ts';
 import { forKernel, type Optimizer, type Slots } from './optimizer.ts';
 
@@ -26,6 +26,13 @@ type RmspropOptions = OptionsOf<typeof OPTIONS>;
 /** What is added to v, and to its root. */
 const rootNumbers = ({ epsilon, epsilonInside }: RmspropOptions) =>
   epsilonInside ? { inside: epsilon, outside: 0 } : { inside: 0, outside: epsilon };
+
+/** What the kernels take. */
+const kernelNumbers = (options: RmspropOptions) => ({
+  decay: options.rho,
+  scale: 1,
+  ...rootNumbers(options),
+});
 
 /** √v + ε or √(v + ε); of the centered form v less the square of the mean. */
 function rootOfMean(slots: Slots, options: RmspropOptions) {
@@ -87,7 +94,7 @@ export const rmsprop: Optimizer<typeof OPTIONS> = {
     const { momentum } = slots;
     const fitting = momentum === undefined && slots.m === undefined ? forKernel(g, out, slots.v!) : undefined;
     if (fitting !== undefined) {
-      momentDirection(...fitting, { decay: options.rho, scale: 1, ...rootNumbers(options) });
+      momentDirection(...fitting, kernelNumbers(options));
       return;
     }
     const rootOf = rootOfMean(slots, options);
@@ -105,6 +112,10 @@ export const rmsprop: Optimizer<typeof OPTIONS> = {
       }
     }
   },
+  kernel: ({ v, m, momentum }, options) =>
+    m === undefined && momentum === undefined
+      ? { code: WITHOUT_MEAN, slots: [v as Float32Array], numbers: momentNumbers(kernelNumbers(options)) }
+      : undefined,
   // With momentum a heavy ball on the preconditioned problem.
   stabilityLimit: ({ momentum }, { learningRate }) => ({
     limit: (2 + 2 * momentum) / learningRate,

@@ -1,3 +1,4 @@
+import { GRADIENT, MOMENTUM, NESTEROV } from '../kernels/gradient-directions.ts';
 import type { OptionSpec, OptionsOf } from '../model/options.ts';
 import type { Optimizer } from './optimizer.ts';
 
@@ -23,6 +24,10 @@ const OPTIONS = [
 /** Share of the gradient that the momentum takes: PyTorch dampens it from the second step on. */
 const shareOf = ({ dampening }: OptionsOf<typeof OPTIONS>, step: number): number =>
   step === 1 ? 1 : 1 - dampening;
+
+/** What the momentum is a multiple of. Keras's velocity is −η·m: dividing it by −η gives the direction. */
+const unitOf = ({ learningRateInside }: OptionsOf<typeof OPTIONS>, learningRate: number): number =>
+  learningRateInside ? -learningRate : 1;
 
 /** Stochastic gradient descent with momentum, dampening and Nesterov's form. */
 export const sgd: Optimizer<typeof OPTIONS> = {
@@ -61,17 +66,28 @@ export const sgd: Optimizer<typeof OPTIONS> = {
       if (out !== g) out.set(g);
       return;
     }
-    const { nesterov, learningRateInside } = options;
+    const { nesterov } = options;
     const share = shareOf(options, step);
-    // Keras's velocity is −η·m: dividing it by −η gives the direction.
-    const unit = learningRateInside ? -learningRate : 1;
+    const unit = unitOf(options, learningRate);
     for (let i = 0; i < g.length; i++) {
       const x = g[i]!;
       const m = mu * momentum[i]! + share * unit * x;
       momentum[i] = m;
       out[i] = unit === 0 ? 0 : nesterov ? x + (mu * m) / unit : m / unit;
     }
-  }, // Gradient descent, heavy ball, and Nesterov's form, whose direction is (1 + μs)g + μ²m with the share s.
+  },
+  kernel: ({ momentum }, options, { learningRate, step }) => {
+    if (momentum === undefined) return { code: GRADIENT, slots: [], numbers: [] };
+    const unit = unitOf(options, learningRate);
+    // A plain loop says what 0/0 is.
+    if (unit === 0) return undefined;
+    return {
+      code: options.nesterov ? NESTEROV : MOMENTUM,
+      slots: [momentum as Float32Array],
+      numbers: [options.momentum, shareOf(options, step) * unit, unit],
+    };
+  },
+  // Gradient descent, heavy ball, and Nesterov's form, whose direction is (1 + μs)g + μ²m with the share s.
   stabilityLimit: (options, { learningRate, step }) => {
     const { momentum, nesterov } = options;
     const share = momentum === 0 ? 1 : shareOf(options, step);

@@ -1,5 +1,7 @@
 /** What a stepper keeps from step to step: the groups, the parts of the rule by stage, and buffers. */
 import type { Heap } from '../kernels/heap.ts';
+import type { UnclippedSums } from '../kernels/step-at-once.ts';
+import type { Slots } from '../optimizers/optimizer.ts';
 import { chooseOptimizer, type OptimizerChoice } from '../optimizers/registry.ts';
 import { type RuleChoice, type RulePart, ruleForOptimizer } from '../rules/choice.ts';
 import type { ClipRule, OptimizerTraits, SeenTensor } from '../rules/rule.ts';
@@ -30,14 +32,23 @@ export interface StepperOptions {
 
 /** Looks at a tensor during a step; what it is shown is overwritten afterwards. */
 export interface StepObserver {
-  /** The direction r, before any factor of a direction-stage rule and the learning rate. */
-  directed?(tensor: number, direction: Values): void;
   /** What a part of the rule does to the optimizer itself. */
   scheduled?(tensor: number, what: { readonly reset: boolean; readonly scale: number }): void;
   /** What a part of the rule saw of a tensor, before it scales, and its factor. */
   measured?(part: number, tensor: number, seen: SeenTensor, factor: number): void;
   /** The movement w before − w after, of the touched rows only if the gradient was applied by rows. */
   moved?(tensor: number, movement: Values): void;
+  /** The same with sums over it, of a step without a rule: what steps under rules are held beside. */
+  unclipped?(tensor: number, what: Unclipped): void;
+}
+
+/** What a step without a rule would do to a tensor, and what it follows from besides the gradient and the state. */
+export interface Unclipped {
+  readonly movement: Values;
+  readonly sums: UnclippedSums;
+  readonly choice: OptimizerChoice;
+  readonly learningRate: number;
+  readonly decay: Work['decay'];
 }
 
 /** What rules ask about an optimizer. */
@@ -67,7 +78,13 @@ export interface Part<Rule extends ClipRule = ClipRule> {
 }
 
 /** One tensor on the bench. */
-export interface Work extends View {
+export interface Work extends Omit<View, 'slots' | 'copySlots'> {
+  /** To read; {@link ownSlots} may be written to. */
+  slots: Slots;
+  copySlots: View['copySlots'];
+  readonly gradient: Gradient;
+  /** Σw², where it is known. */
+  parameterSquares: number | undefined;
   readonly t: number;
   readonly tensor: TensorState;
   readonly group: Group;
@@ -110,7 +127,7 @@ export function createBench({
   const applied = optimizers.map((choice) => ruleForOptimizer(rule, traitsOf(choice)));
   const groups = applied.map(({ choice, overrides, learningRate }, g): Group => {
     const given = optimizers[g]!;
-    const replaced = Object.keys(overrides).length > 0;
+    const replaced = Object.entries(overrides).some(([name, value]) => given.options[name] !== value);
     return {
       choice: replaced ? chooseOptimizer(given.optimizer.id, { ...given.options, ...overrides }) : given,
       parts: choice.parts,
@@ -155,7 +172,7 @@ export function openWork(
   const group = bench.groups[tensor.group]!;
   const { optimizer, options } = group.choice;
   const beta = options.weightDecay;
-  const { g, w, slots, entry, unit, store } = bench.room.view(
+  const { g, w, slots, copySlots, entry, unit, store } = bench.room.view(
     tensor,
     gradient,
     beta === 0 && optimizer.rowwise(options),
@@ -166,6 +183,9 @@ export function openWork(
     g,
     w,
     slots,
+    copySlots,
+    gradient,
+    parameterSquares: undefined,
     entry,
     unit,
     store,
@@ -178,6 +198,15 @@ export function openWork(
     beta,
     decay: bench.decayInDirection ? 'direction' : optimizer.decay,
   };
+}
+
+/** The state, to be moved forward: that of a dry step is a copy. */
+export function ownSlots(work: Work): Slots {
+  if (work.copySlots !== undefined) {
+    work.slots = work.copySlots();
+    work.copySlots = undefined;
+  }
+  return work.slots;
 }
 
 /** The units of a tensor, or of the rows that its view has; kept, since they need the shape alone. */

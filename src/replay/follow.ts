@@ -10,9 +10,16 @@ import type { Precision, Values } from '../tensor/values.ts';
 import type { StepObserver } from './bench.ts';
 import type { prepareReplay } from './from-capture.ts';
 import { createStepper, type StepRecord } from './step.ts';
-import { copyTensors, type TensorState } from './tensors.ts';
+import { copyTensors, type SummedGradient, type TensorState, withSums } from './tensors.ts';
 
 export type Prepared = Awaited<ReturnType<typeof prepareReplay>>;
+
+/** A recorded step of which all who look at it share the sums. */
+export interface FollowedStep extends CapturedStep {
+  readonly gradients: readonly SummedGradient[];
+}
+
+const summed = (step: CapturedStep): FollowedStep => ({ ...step, gradients: step.gradients.map(withSums) });
 
 export interface FollowSettings {
   readonly precision: Precision;
@@ -21,9 +28,9 @@ export interface FollowSettings {
   /** Steps to walk; default all. */
   readonly until?: number;
   /** Called at every recorded state, before its step is taken. Must leave the tensors as they are. */
-  visit(index: number, step: CapturedStep, tensors: readonly TensorState[]): void;
+  visit(index: number, step: FollowedStep, tensors: readonly TensorState[]): void;
   /** Called after the step was taken, with what it did. */
-  stepped?(index: number, step: CapturedStep, tensors: readonly TensorState[], record: StepRecord): void;
+  stepped?(index: number, step: FollowedStep, tensors: readonly TensorState[], record: StepRecord): void;
   readonly observer?: StepObserver;
   /** How far a snapshot may be off; the defaults of `capture-mismatch` where it is left out. */
   readonly tolerance?: (name: ToleranceName) => number;
@@ -77,9 +84,9 @@ export async function follow(
   const recorded: Recorded[] = [];
   const until = settings.until ?? capture.steps.length;
   let finite = true;
-  let step: CapturedStep | undefined;
+  let step: FollowedStep | undefined;
   for (let index = 0; index < until; index++) {
-    step = await capture.step(index, settings.precision, settings.inPlace ? step : undefined);
+    step = summed(await capture.step(index, settings.precision, settings.inPlace ? step : undefined));
     await checker.check(step, tensors);
     settings.visit(index, step, tensors);
     const record = stepper.step(
@@ -119,7 +126,7 @@ async function followRecorded(
   const tensors = copyTensors(start);
   const recorded: Recorded[] = [];
   for (let index = 0; index < until; index++) {
-    const step = await capture.step(index, precision);
+    const step = summed(await capture.step(index, precision));
     const moved = new Float64Array(tensors.length);
     for (const [t, tensor] of tensors.entries()) {
       const before = step.parameters.get(tensor.name);

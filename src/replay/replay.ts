@@ -4,7 +4,7 @@ import type { Finding } from '../model/finding.ts';
 import type { ReplayEntry, ReplayMode, ThresholdSweep } from '../model/replay.ts';
 import type { OptimizerChoice } from '../optimizers/registry.ts';
 import { NO_CLIPPING, type RuleChoice, ruleMembers } from '../rules/choice.ts';
-import { allocate, largestMagnitude, type Precision, sumOfSquares } from '../tensor/values.ts';
+import type { Precision } from '../tensor/values.ts';
 import type { StepObserver } from './bench.ts';
 import { type CaptureIncident, incidentOf } from './capture-incident.ts';
 import { actsOnGradients, type Followed, type FollowSettings, follow, type Prepared } from './follow.ts';
@@ -12,7 +12,7 @@ import { learningRateNote, prepareReplay } from './from-capture.ts';
 import { createRoom } from './room.ts';
 import { createStepper } from './step.ts';
 import { sweepAll } from './sweep.ts';
-import { copyTensors } from './tensors.ts';
+import { copyTensors, type SummedGradient } from './tensors.ts';
 import { createTrack, type Track } from './track.ts';
 import { incidentUpdates, judgeEstimate } from './verdict.ts';
 
@@ -146,19 +146,15 @@ async function walkRecorded(
       largest = 0;
       const dry = measured.map((track) => track.dryStep(step, tensors));
       const observer: StepObserver = {
-        directed: (_t, direction) => {
-          largest = largestMagnitude(direction, largest);
-        },
         // All rules look at a tensor before the next: what it does without one is kept for that long.
-        moved: (t, movement) => {
-          for (const one of dry) one.tensor(t, movement);
+        unclipped: (t, what) => {
+          largest = Math.max(largest, what.sums.largest);
+          for (const one of dry) one.tensor(t, what);
         },
       };
       const record = stepper.step(tensors, step.gradients, step.learningRates, true, observer);
       norm!.push(record.updateNorm);
-      gradientNorm!.push(
-        Math.sqrt(step.gradients.reduce((sum, { values }) => sum + sumOfSquares(values), 0)),
-      );
+      gradientNorm!.push(normOfAll(step.gradients));
       directionMax!.push(largest);
       for (const one of dry) one.end();
       for (const track of tracks) if (track.isUnclipped) track.take(record);
@@ -167,23 +163,25 @@ async function walkRecorded(
   return { followed, unclipped: { norm: norm!, gradientNorm: gradientNorm!, directionMax: directionMax! } };
 }
 
+const normOfAll = (gradients: readonly SummedGradient[]): number =>
+  Math.sqrt(gradients.reduce((sum, { sums }) => sum + sums().squares, 0));
+
 /** The same for an optimizer without a formula: rules measure the gradients at the states that were recorded. */
 async function walkWithoutFormula(
   capture: Capture,
   prepared: Prepared,
   { tracks, ...walk }: Walk,
 ): Promise<{ readonly followed: Followed; readonly unclipped: Unclipped }> {
-  const nothing = allocate(walk.precision, Math.max(0, ...prepared.tensors.map(({ w }) => w.length)));
   const gradientNorm: number[] = [];
   const followed = await follow(capture, prepared, {
     ...walk,
     visit: (_index, step, tensors) => {
       for (const track of tracks) {
         const dry = track.dryStep(step, tensors);
-        for (const t of tensors.keys()) dry.tensor(t, nothing);
+        for (const t of tensors.keys()) dry.tensor(t);
         dry.end();
       }
-      gradientNorm.push(Math.sqrt(step.gradients.reduce((sum, { values }) => sum + sumOfSquares(values), 0)));
+      gradientNorm.push(normOfAll(step.gradients));
     },
   });
   const norm = followed.recorded.map(({ updateNorm }) => updateNorm);

@@ -9,6 +9,8 @@ export interface View {
   readonly g: Values;
   readonly w: Values;
   readonly slots: Slots;
+  /** Of a dry step, where `slots` are the tensor's own: a copy that may be written to. */
+  readonly copySlots: (() => Slots) | undefined;
   /** Index in the whole tensor of an entry, or of a unit, of this view. */
   entry(index: number): number;
   unit(index: number): number;
@@ -66,7 +68,6 @@ export function createRoom(precision: Precision, heap?: Heap) {
       return copy;
     };
     if (rows === undefined || !byRows) {
-      const slots = dry ? mapSlots(tensor, copied) : tensor.slots;
       let g = values;
       if (rows !== undefined) {
         const width = rows.length === 0 ? 0 : values.length / rows.length;
@@ -74,7 +75,15 @@ export function createRoom(precision: Precision, heap?: Heap) {
         for (let k = 0; k < rows.length; k++)
           g.set(values.subarray(k * width, (k + 1) * width), rows[k]! * width);
       }
-      return { g, w: tensor.w, slots, entry: same, unit: same, store: nothing };
+      return {
+        g,
+        w: tensor.w,
+        slots: tensor.slots,
+        copySlots: dry ? () => mapSlots(tensor, copied) : undefined,
+        entry: same,
+        unit: same,
+        store: nothing,
+      };
     }
     const width = elementsOf(tensor.shape.slice(1));
     const w = gather('w', tensor.w, rows, width);
@@ -87,6 +96,7 @@ export function createRoom(precision: Precision, heap?: Heap) {
       g: values,
       w,
       slots,
+      copySlots: undefined,
       entry: (index) => (rows.length === 0 ? 0 : rows[Math.floor(index / width)]! * width + (index % width)),
       unit: (index) => rows[index] ?? 0,
       store: () => {

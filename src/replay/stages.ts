@@ -1,7 +1,7 @@
 /** The stages of a step: what the parts of a rule and the optimizer make of one tensor, each in a buffer of the bench. */
 import type { ModelRule, RuleState, SeenNorm, SeenTensor, TensorRule } from '../rules/rule.ts';
 import { largestMagnitude, normRatio, scaleByUnit, sumOfSquares, type Values } from '../tensor/values.ts';
-import { type Bench, openWork, optionsOfPart, type Part, takesPart, type Work } from './bench.ts';
+import { type Bench, openWork, optionsOfPart, ownSlots, type Part, takesPart, type Work } from './bench.ts';
 import type { Gradient, TensorState } from './tensors.ts';
 
 /** Keeps the factor of a part, and shows it. */
@@ -27,8 +27,16 @@ function measure(bench: Bench, rule: TensorRule, part: Part, work: Work, seen: S
   return { units, index, factor: bench.measured[rule.scope === 'unit' ? index : 0]! };
 }
 
+/** The gradient that the optimizer takes: factor·x + decay·w. */
+export interface Taken {
+  readonly x: Values;
+  readonly factor: number;
+  readonly decay: number;
+}
+
 /**
- * The gradient as the parts of its stage leave it, in a buffer: all of them, or those before `until`.
+ * The gradient as the parts of its stage leave it: all of them, or those before `until`. Where none changes it, `x` is the
+ * gradient itself; nobody writes to it.
  *
  * @param shared factors of the model-wide parts by position
  */
@@ -38,44 +46,59 @@ export function takeGradient(
   shared: ReadonlyMap<number, Float64Array>,
   until: Part | null,
   noted: boolean,
-): Values {
-  const { g, w, beta, group, t } = work;
-  let awaited = work.decay === 'gradient' && beta !== 0;
-  // Nobody writes to it: where nothing changes the gradient, it is its own copy.
-  if (!awaited && !bench.parts.gradient.some((part) => takesPart(bench, part, work.tensor))) return g;
-  const x = bench.room.get('x', g.length);
-  let from = g;
-  const addDecay = (share: number): void => {
-    for (let i = 0; i < x.length; i++) x[i] = x[i]! + share * w[i]!;
-    awaited = false;
-  };
+): Taken {
+  const { beta, group, t } = work;
+  let awaited = work.decay === 'gradient' ? beta : 0;
+  let x = work.g;
+  let factor = 1;
   for (const part of bench.parts.gradient) {
     if (part === until) break;
     if (!takesPart(bench, part, work.tensor)) continue;
-    const seen = seenAt(work, from, { weightDecay: awaited ? beta : 0 });
+    x = gradientOf(bench, work, { x, factor, decay: 0 });
+    factor = 1;
+    const seen = seenAt(work, x, { weightDecay: awaited });
     const { rule: definition } = part;
-    let factor = shared.get(part.position)?.[t] ?? 1;
+    let smallest = shared.get(part.position)?.[t] ?? 1;
     let index = 0;
-    if (definition.scope === 'tensor' || definition.scope === 'unit') {
+    if (definition.scope === 'entry') {
+      const out = bench.room.get('x', x.length);
+      ({ factor: smallest, index } = definition.clamp(seen, optionsOfPart(part, group), out));
+      if (smallest !== 1) x = out;
+    } else if (definition.scope === 'model') factor = smallest;
+    else {
       const found = measure(bench, definition, part, work, seen);
-      ({ factor, index } = found);
-      if (noted) note(bench, part, work, seen, factor, index);
-      scaleByUnit(from, found.units, bench.measured, x);
-    } else if (definition.scope === 'entry') {
-      const clamped = definition.clamp(seen, optionsOfPart(part, group), x);
-      ({ factor, index } = clamped);
-      if (noted) note(bench, part, work, seen, factor, index);
-    } else {
-      if (noted) note(bench, part, work, seen, factor, index);
-      scaleBy(bench, factor, from, x);
+      ({ factor: smallest, index } = found);
+      if (definition.scope === 'tensor') factor = smallest;
+      else if (!areOnes(bench.measured, found.units.count)) {
+        const out = bench.room.get('x', x.length);
+        scaleByUnit(x, found.units, bench.measured, out);
+        x = out;
+      }
     }
-    from = x;
+    if (noted) note(bench, part, work, seen, smallest, index);
     // LARS scales the decayed gradient; what comes after it sees the decay.
-    if (part.rule.afterWeightDecay && awaited) addDecay(beta * factor);
+    if (part.rule.afterWeightDecay && awaited !== 0) {
+      x = gradientOf(bench, work, { x, factor, decay: awaited * smallest });
+      factor = 1;
+      awaited = 0;
+    }
   }
-  if (from !== x) x.set(from);
-  if (awaited && until === null) addDecay(beta);
-  return x;
+  return { x, factor, decay: until === null ? awaited : 0 };
+}
+
+/** A gradient as an array: in a buffer, unless it is one. */
+export function gradientOf(bench: Bench, { w }: Work, { x, factor, decay }: Taken): Values {
+  if (factor === 1 && decay === 0) return x;
+  const out = bench.room.get('x', x.length);
+  if (factor !== 1) scaleBy(bench, factor, x, out);
+  else if (x !== out) out.set(x);
+  if (decay !== 0) for (let i = 0; i < out.length; i++) out[i] = out[i]! + decay * w[i]!;
+  return out;
+}
+
+function areOnes(values: Float64Array, count: number): boolean {
+  for (let i = 0; i < count; i++) if (values[i] !== 1) return false;
+  return true;
 }
 
 /** The factors of the model-wide parts, in order: each sees the norms that the parts before it have left. */
@@ -98,24 +121,22 @@ export function measureShared(
     );
     const seen = members.map((t): SeenNorm => {
       const { name, shape, layout, embedding } = tensors[t]!;
-      const x =
-        part === bench.parts.gradient[0]
-          ? gradients[t]!.values
-          : takeGradient(
-              bench,
-              openWork(bench, t, tensors[t]!, gradients[t]!, learningRates, false),
-              shared,
-              part,
-              false,
-            );
+      const { values, sums } = gradients[t]!;
+      let x = values;
+      if (part !== bench.parts.gradient[0]) {
+        const work = openWork(bench, t, tensors[t]!, gradients[t]!, learningRates, false);
+        const taken = takeGradient(bench, work, shared, part, false);
+        x = taken.x === work.g && taken.factor === 1 ? values : gradientOf(bench, work, taken);
+      }
+      const known = x === values ? sums?.() : undefined;
       return {
         name,
         shape,
         layout,
         embedding,
         position: t,
-        sumOfSquares: sumOfSquares(x),
-        ...(seesLargest ? { largest: largestMagnitude(x) } : {}),
+        sumOfSquares: known?.squares ?? sumOfSquares(x),
+        ...(seesLargest ? { largest: known?.largest ?? largestMagnitude(x) } : {}),
       };
     });
     const found = new Float64Array(seen.length);
@@ -167,7 +188,7 @@ export function factorsAt(bench: Bench, stage: 'direction' | 'update', work: Wor
  * @returns what multiplies the update
  */
 export function keepSchedule(bench: Bench, work: Work): number {
-  const { group, slots, step, t } = work;
+  const { group, step, t } = work;
   let scale = 1;
   for (const part of bench.parts.gradient) {
     if (part.rule.schedule === undefined || !takesPart(bench, part, work.tensor)) continue;
@@ -177,6 +198,7 @@ export function keepSchedule(bench: Bench, work: Work): number {
     if (found.scale !== 1) bench.factors.note({ tensor: t, index: 0, factor: found.scale, place: 'tensor' });
     if (!found.reset) continue;
     const { optimizer, options } = group.choice;
+    const slots = ownSlots(work);
     for (const { name, initial } of optimizer.slots(options)) slots[name]!.fill(initial);
   }
   return scale;
@@ -186,15 +208,23 @@ export function keepSchedule(bench: Bench, work: Work): number {
  * The update Δ of a gradient, in a buffer.
  *
  * @param share of its size, as {@link keepSchedule} has it
+ * @param directed sees the direction r, before any factor and the learning rate
  */
-export function takeUpdate(bench: Bench, work: Work, x: Values, share: number): Values {
-  const { w, slots, beta, step, learningRate, group, t } = work;
+export function takeUpdate(
+  bench: Bench,
+  work: Work,
+  x: Values,
+  share: number,
+  directed?: (direction: Values) => void,
+): Values {
+  const { w, beta, step, learningRate, group } = work;
   const { optimizer, options } = group.choice;
+  const slots = ownSlots(work);
   const r = bench.room.get('r', x.length);
   optimizer.direction(x, r, slots, options, { learningRate, step, heap: bench.heap });
   if (work.decay === 'direction' && beta !== 0)
     for (let i = 0; i < r.length; i++) r[i] = r[i]! + beta * w[i]!;
-  bench.observer?.directed?.(t, r);
+  directed?.(r);
   let { pending: scale } = factorsAt(bench, 'direction', work, r, {
     gradient: x,
     secondMomentCorrection: optimizer.secondMomentCorrection?.(options, step) ?? 1,
@@ -212,11 +242,14 @@ function scaleBy({ heap }: Bench, factor: number, x: Values, out: Values): void 
   for (let i = done; i < x.length; i++) out[i] = factor * x[i]!;
 }
 
-type Told = Partial<Pick<SeenTensor, 'weightDecay' | 'gradient' | 'secondMomentCorrection'>>;
+type Told = Partial<
+  Pick<SeenTensor, 'weightDecay' | 'gradient' | 'secondMomentCorrection' | 'largest' | 'parameterSquares'>
+>;
 
 /** What a part may see of a tensor when `x` is what it scales. */
 function seenAt(work: Work, x: Values, told: Told): SeenTensor {
   const { tensor, w, slots, group, decay, beta } = work;
+  const known = x === work.g ? work.gradient.sums?.() : undefined;
   const { options } = group.choice;
   const epsilon = Number(options.epsilon ?? 0);
   // One object without spreads, which cost as much as the rule on a small tensor.
@@ -235,6 +268,9 @@ function seenAt(work: Work, x: Values, told: Told): SeenTensor {
     accumulator: slots.accumulator,
     secondMoment: slots.v,
     gradient: told.gradient,
+    squares: known?.squares,
+    largest: told.largest ?? known?.largest,
+    parameterSquares: told.parameterSquares ?? work.parameterSquares,
   };
 }
 

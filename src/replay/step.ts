@@ -4,24 +4,16 @@
  *     gradient ─ rule ─ + βw ─ optimizer → r ─ rule ─ · η → Δ ─ rule ─ w ← w − σΔ
  *
  * Every replay takes its steps here, the closed loop too. At each place the parts of the rule act one after the other.
- * Measuring and applying are separate passes over typed arrays; buffers are made once and used again, so that a step
- * allocates nothing that grows with the model.
+ * A rule measures first, and the step is made in one pass or in stages over typed arrays (tensor-step.ts); buffers are made
+ * once and used again, so that a step allocates nothing that grows with the model.
  */
 import type { OptimizerChoice } from '../optimizers/registry.ts';
 import type { RuleChoice } from '../rules/choice.ts';
 import type { RuleState } from '../rules/rule.ts';
-import { createBench, openWork, type StepObserver, type StepperOptions } from './bench.ts';
+import { createBench, openWork, type StepObserver, type StepperOptions, type Unclipped } from './bench.ts';
 import type { Bottleneck } from './factors.ts';
-import {
-  factorsAt,
-  keepSchedule,
-  leaveOut,
-  measureShared,
-  move,
-  skippingPart,
-  takeGradient,
-  takeUpdate,
-} from './stages.ts';
+import { keepSchedule, leaveOut, measureShared, skippingPart, takeGradient } from './stages.ts';
+import { asUnclipped, inOnePass, inStages } from './tensor-step.ts';
 import type { Gradient, TensorState } from './tensors.ts';
 
 /** What one step did. */
@@ -40,6 +32,8 @@ export interface StepRecord {
   readonly movements: Float64Array;
   /** Whether all parameters that moved are finite after the step. */
   readonly finite: boolean;
+  /** Of a dry step beside the one without a rule: ΣΔ², ΣΔ·Δ₀ and ΣΔ₀² over all tensors. */
+  readonly beside: { readonly stored: number; readonly product: number; readonly unclipped: number };
 }
 
 export interface Stepper {
@@ -70,7 +64,8 @@ export interface Stepper {
 
 /** A step of which the tensors are taken one after the other, each once, in order. */
 export interface OpenStep {
-  tensor(t: number): void;
+  /** @param beside what the step without a rule would do to it, for a dry step */
+  tensor(t: number, beside?: Unclipped): void;
   end(): StepRecord;
 }
 
@@ -103,8 +98,9 @@ export function createStepper(settings: StepperOptions): Stepper {
       else movements = new Float64Array(tensors.length);
       let movement = 0;
       let finite = true;
+      const held = { stored: 0, product: 0, unclipped: 0 };
       return {
-        tensor(t) {
+        tensor(t, beside) {
           const tensor = tensors[t]!;
           if (gradients[t]!.absent) return;
           const work = openWork(
@@ -115,22 +111,24 @@ export function createStepper(settings: StepperOptions): Stepper {
             learningRates,
             dry || skipping !== undefined,
           );
+          if (beside !== undefined) {
+            held.unclipped += beside.sums.stored;
+            if (work.group.choice === beside.choice) work.parameterSquares = beside.sums.parameters;
+          }
           if (skipping !== undefined) {
             leaveOut(bench, skipping, work);
             return;
           }
           const share = keepSchedule(bench, work);
-          const x = takeGradient(bench, work, shared, null, true);
-          const r = takeUpdate(bench, work, x, share);
-          const { pending, product } = factorsAt(bench, 'update', work, r, { gradient: x });
-          const moved = move(bench, work, pending, r, dry);
-          movement += moved.sum;
-          movements[t] = moved.sum;
+          const taken = takeGradient(bench, work, shared, null, true);
+          const one = { bench, work, taken, share, dry, beside };
+          const moved = asUnclipped(one) ?? inOnePass(one) ?? inStages(one);
+          movement += moved.squares;
+          movements[t] = moved.squares;
+          held.stored += moved.stored;
+          held.product += moved.product;
           finite &&= moved.finite;
-          const { optimizer, options } = work.group.choice;
-          optimizer.settle?.(x, product, work.slots, options);
           bench.factors.close(t);
-          observer?.moved?.(t, r);
           if (dry) return;
           work.store();
           tensor.stepsTaken = work.step;
@@ -146,6 +144,7 @@ export function createStepper(settings: StepperOptions): Stepper {
             updateNorm: Math.sqrt(movement),
             movements,
             finite,
+            beside: held,
           };
         },
       };

@@ -2,7 +2,13 @@
 import type { Heap } from '../kernels/heap.ts';
 import type { Slots } from '../optimizers/optimizer.ts';
 import type { OptimizerChoice } from '../optimizers/registry.ts';
-import { allocate, type Precision, type TensorMeta, type Values } from '../tensor/values.ts';
+import {
+  allocate,
+  type Precision,
+  squaresAndLargest,
+  type TensorMeta,
+  type Values,
+} from '../tensor/values.ts';
 
 /** A trainable tensor with the optimizer's state. Steps write to `w`, `slots` and `stepsTaken`. */
 export interface TensorState extends TensorMeta {
@@ -19,6 +25,29 @@ export interface Gradient {
   readonly rows?: Int32Array;
   /** The tensor has no gradient in this step and takes no part in it. */
   readonly absent?: true;
+  /** Of the values, where several steps share them. */
+  readonly sums?: () => GradientSums;
+}
+
+export interface GradientSums {
+  /** Σg² in float64. */
+  readonly squares: number;
+  /** Largest |g|; NaN if one is. */
+  readonly largest: number;
+}
+
+export type SummedGradient = Gradient & Required<Pick<Gradient, 'sums'>>;
+
+/** The gradient with its sums, which are taken once, when somebody asks for them. */
+export function withSums(gradient: Gradient): SummedGradient {
+  let known: GradientSums | undefined;
+  return {
+    ...gradient,
+    sums: () => {
+      known ??= squaresAndLargest(gradient.values);
+      return known;
+    },
+  };
 }
 
 /**

@@ -3,8 +3,7 @@ import type { Capture } from '../captures/read.ts';
 import type { OwnMembers, ReplayEntry } from '../model/replay.ts';
 import { leavesAll } from '../rules/choice.ts';
 import type { RuleDetails } from '../rules/rule.ts';
-import type { Values } from '../tensor/values.ts';
-import type { StepObserver } from './bench.ts';
+import type { StepObserver, Unclipped } from './bench.ts';
 import type { Prepared } from './follow.ts';
 import type { Stepper, StepRecord } from './step.ts';
 import type { Gradient, TensorState } from './tensors.ts';
@@ -19,8 +18,8 @@ export interface StepInput {
 
 /** A step that is measured tensor by tensor, in order. */
 export interface DryStep {
-  /** @param unclipped movement of the tensor without a rule */
-  tensor(t: number, unclipped: Values): void;
+  /** @param unclipped what the step without a rule would do to it, where that is known */
+  tensor(t: number, unclipped?: Unclipped): void;
   end(): void;
 }
 
@@ -113,33 +112,15 @@ export function createTrack(
       cosine.push(same);
     },
     dryStep({ gradients, learningRates, loss }, tensors) {
-      let reference: Values;
-      let dot = 0;
-      let own = 0;
-      let other = 0;
-      const moved = (_t: number, move: Values): void => {
-        const without = reference;
-        // Of its own: a variable that is shared with another function is a boxed number, made anew in every round.
-        let [ab, aa, bb] = [dot, own, other];
-        for (let i = 0; i < move.length; i++) {
-          const a = move[i]!;
-          const b = without[i]!;
-          ab += a * b;
-          aa += a * a;
-          bb += b * b;
-        }
-        [dot, own, other] = [ab, aa, bb];
-      };
-      const step = stepper.begin(tensors, gradients, learningRates, true, { ...watching, moved }, loss);
+      const step = stepper.begin(tensors, gradients, learningRates, true, watching, loss);
       return {
-        tensor(t, unclipped) {
-          reference = unclipped;
-          step.tensor(t);
-        },
+        tensor: step.tensor,
         end() {
-          note(step.end());
-          kept.push(other === 0 ? 1 : Math.sqrt(own / other));
-          cosine.push(own === 0 || other === 0 ? 1 : dot / Math.sqrt(own * other));
+          const record = step.end();
+          note(record);
+          const { stored, product, unclipped } = record.beside;
+          kept.push(unclipped === 0 ? 1 : Math.sqrt(stored / unclipped));
+          cosine.push(stored === 0 || unclipped === 0 ? 1 : product / Math.sqrt(stored * unclipped));
         },
       };
     },

@@ -94,7 +94,12 @@ export function stepUnderRule(
           for (let i = 0; i < factors[t]!.length; i++) factors[t]![i]! *= factor;
           return;
         }
-        const own = entryFactors(definition, options, { ...seen, x: taken[t]! }, factor);
+        const own = entryFactors(
+          definition,
+          options,
+          { ...seen, x: taken[t]!, squares: undefined, largest: undefined },
+          factor,
+        );
         for (let i = 0; i < own.length; i++) {
           factors[t]![i]! *= own[i]!;
           taken[t]![i]! *= own[i]!;
@@ -136,7 +141,7 @@ function entryFactors(
   const factors = new Float64Array(x.length).fill(factor);
   if (definition.scope === 'entry') {
     const out = new Float64Array(x.length);
-    definition.clamp(seen, options, out);
+    if (definition.clamp(seen, options, out).factor === 1) return factors;
     for (let i = 0; i < x.length; i++) factors[i] = x[i] === 0 ? 1 : out[i]! / x[i]!;
   } else if (definition.scope === 'unit') {
     const units = unitsOf(seen);

@@ -229,7 +229,18 @@ export const clippy: TensorRule<typeof OPTIONS> = {
     fromLog:
       'that σ lies between λ_abs/η and 1 under Adagrad’s standard accumulator, where it holds the learning rate and the optimizer is known to be Adagrad; else only that σ is above 0',
   },
+  seesState: ({ accumulatorRelativeThreshold }) => accumulatorRelativeThreshold > 0,
   measure: (seen, options, factors) => {
+    // No bound is below λ_abs where the parameters are finite.
+    if (
+      seen.largest !== undefined &&
+      seen.largest <= options.absoluteThreshold &&
+      Number.isFinite(seen.parameterSquares) &&
+      options.accumulatorRelativeThreshold === 0
+    ) {
+      factors[0] = 1;
+      return 0;
+    }
     const { factor, index } = clippyFactor(seen.w, seen.x, options, seen.accumulator, seen.epsilonInRoot);
     factors[0] = factor;
     return index;

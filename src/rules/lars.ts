@@ -1,6 +1,5 @@
 import { type OptionSpec, POSITIVE } from '../model/options.ts';
-import { norm } from '../tensor/values.ts';
-import type { TensorRule } from './rule.ts';
+import { normOfSeen, parameterNorm, type TensorRule } from './rule.ts';
 
 const OPTIONS = [
   {
@@ -39,13 +38,13 @@ export const lars: TensorRule<typeof OPTIONS> = {
       'It scales, it does not clip: the factor is almost never 1 and may be above 1.',
     ],
   },
-  measure: ({ w, x, weightDecay }, options, factors) => {
-    const parameters = norm(w);
-    const gradient = norm(x);
+  measure: (seen, options, factors) => {
+    const parameters = parameterNorm(seen);
+    const gradient = normOfSeen(seen);
     factors[0] =
       parameters === 0 || gradient === 0
         ? 1
-        : (options.trustCoefficient * parameters) / (gradient + weightDecay * parameters);
+        : (options.trustCoefficient * parameters) / (gradient + seen.weightDecay * parameters);
     return 0;
   },
 };

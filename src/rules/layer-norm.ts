@@ -1,7 +1,6 @@
 import { type OptionSpec, POSITIVE } from '../model/options.ts';
-import { norm } from '../tensor/values.ts';
 import { wasInForce } from './in-force.ts';
-import { NEEDS_GRADIENTS, type TensorRule } from './rule.ts';
+import { NEEDS_GRADIENTS, normOfSeen, type TensorRule } from './rule.ts';
 
 const OPTIONS = [
   {
@@ -45,8 +44,8 @@ export const layerNorm: TensorRule<typeof OPTIONS> = {
     keras: `clipnorm=${maxNorm},  # in the optimizer`,
     'keras-fit': `clipnorm=${maxNorm},  # in the optimizer`,
   }),
-  measure: ({ x }, options, factors) => {
-    const size = norm(x);
+  measure: (seen, options, factors) => {
+    const size = normOfSeen(seen);
     const limit = options.maxNorm;
     factors[0] = size <= limit ? 1 : limit / size;
     return 0;

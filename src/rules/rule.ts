@@ -4,7 +4,7 @@ import type { OptionSpec, Options, OptionsOf } from '../model/options.ts';
 import type { FACTOR_PLACES, OwnMembers } from '../model/replay.ts';
 import type { ClippingInForce } from '../model/run-settings.ts';
 import type { TrainingLoop } from '../model/training-loop.ts';
-import type { TensorMeta, Units, Values } from '../tensor/values.ts';
+import { sumOfSquares, type TensorMeta, type Units, type Values } from '../tensor/values.ts';
 
 /** What a rule may see of one tensor at its stage. It must not write to any of it. */
 export interface SeenTensor extends TensorMeta {
@@ -27,7 +27,16 @@ export interface SeenTensor extends TensorMeta {
   readonly gradient?: Values | undefined;
   /** Steps that the optimizer took before this one. */
   readonly stepsTaken: number;
+  /** Σx², the largest |x| (NaN if one is) and Σw², where they are known already. */
+  readonly squares?: number | undefined;
+  readonly largest?: number | undefined;
+  readonly parameterSquares?: number | undefined;
 }
+
+/** ‖x‖ and ‖w‖ of a tensor, in float64. */
+export const normOfSeen = ({ x, squares }: SeenTensor): number => Math.sqrt(squares ?? sumOfSquares(x));
+export const parameterNorm = ({ w, parameterSquares }: SeenTensor): number =>
+  Math.sqrt(parameterSquares ?? sumOfSquares(w));
 
 /** What a rule for the whole model may see of one tensor. */
 export interface SeenNorm extends TensorMeta {
@@ -190,6 +199,8 @@ export interface ModelRule<
 export interface TensorRule<Specs extends readonly OptionSpec[] = readonly OptionSpec[]>
   extends RuleBase<Specs> {
   readonly scope: 'tensor' | 'unit';
+  /** At stage `update`: whether `measure` or `details` look at the optimizer's state or its gradient. Absent: they do. */
+  seesState?(options: OptionsOf<Specs>): boolean;
   /**
    * Factors into `factors` (one, or one for each unit); returns the index that sets the smallest, as `place` has it: an
    * entry, a unit, or 0.
@@ -202,7 +213,7 @@ export interface EntryRule<Specs extends readonly OptionSpec[] = readonly Option
   extends RuleBase<Specs> {
   readonly scope: 'entry';
   /**
-   * The clamped gradient into `out`, which may be `seen.x` itself; returns where the smallest factor bound/|g| is, and that
+   * The clamped gradient into `out`, which may be `seen.x` itself and is of no use where the factor is 1; returns where the smallest factor bound/|g| is, and that
    * factor (1 if none).
    */
   clamp(

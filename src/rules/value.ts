@@ -46,8 +46,9 @@ export const value: EntryRule<typeof OPTIONS> = {
     'keras-fit': `clipvalue=${clipValue},  # in the optimizer`,
     jax: `optimizer = optax.chain(optax.clip(${clipValue}), optimizer)`,
   }),
-  clamp: ({ x }, options, out) => {
+  clamp: ({ x, largest: known }, options, out) => {
     const limit = options.clipValue;
+    if (known !== undefined && known <= limit) return { index: 0, factor: 1 };
     let largest = limit;
     let index = 0;
     let nan = -1;

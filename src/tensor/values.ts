@@ -35,6 +35,19 @@ export function largestMagnitude(values: Values, floor = 0): number {
   return largest;
 }
 
+/** {@link sumOfSquares} and {@link largestMagnitude} in one pass. */
+export function squaresAndLargest(x: Values): { readonly squares: number; readonly largest: number } {
+  let squares = 0;
+  let largest = 0;
+  for (let i = 0; i < x.length; i++) {
+    const size = Math.abs(x[i]!);
+    squares += size * size;
+    if (size > largest) largest = size;
+  }
+  // No entry is above NaN, and none below: the sum tells of it.
+  return { squares, largest: Number.isNaN(squares) ? Number.NaN : largest };
+}
+
 /** ‖w‖/‖u‖, LAMB's trust ratio; 1 where a norm is 0, NaN where one is NaN. */
 export function normRatio(w: Values, u: Values): number {
   const [above, below] = [norm(w), norm(u)];
@@ -77,6 +90,12 @@ export function unitsOf(meta: TensorMeta): Units {
 export function unitSumsOfSquares(x: Values, units: Units, out: Float64Array): void {
   const { count, stride } = units;
   out.fill(0, 0, count);
+  if (stride === 1 && count > 1) {
+    // The columns of a kernel, row by row.
+    for (let start = 0; start < x.length; start += count)
+      for (let u = 0; u < count; u++) out[u] = out[u]! + x[start + u]! * x[start + u]!;
+    return;
+  }
   for (let start = 0, u = 0; start < x.length; start += stride, u = u + 1 === count ? 0 : u + 1) {
     let sum = 0;
     const end = Math.min(start + stride, x.length);
@@ -88,6 +107,11 @@ export function unitSumsOfSquares(x: Values, units: Units, out: Float64Array): v
 /** out = factor of its unit × x. Factors of exactly 1 copy x bit for bit. */
 export function scaleByUnit(x: Values, units: Units, factors: Float64Array, out: Values): void {
   const { count, stride } = units;
+  if (stride === 1 && count > 1) {
+    for (let start = 0; start < x.length; start += count)
+      for (let u = 0; u < count; u++) out[start + u] = factors[u]! * x[start + u]!;
+    return;
+  }
   for (let start = 0, u = 0; start < x.length; start += stride, u = u + 1 === count ? 0 : u + 1) {
     const factor = factors[u]!;
     const end = Math.min(start + stride, x.length);

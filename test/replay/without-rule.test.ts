@@ -37,7 +37,7 @@ it.each(['incident/capture', 'captures/nan', 'captures/embedding', 'captures/mic
       visit: (_, step, tensors) => {
         const dry = measured.dryStep(step, tensors);
         const record = unclipped.step(tensors, step.gradients, step.learningRates, true, {
-          moved: (t, movement) => dry.tensor(t, movement),
+          unclipped: (t, what) => dry.tensor(t, what),
         });
         dry.end();
         taken.take(record);

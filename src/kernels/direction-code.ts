@@ -1,0 +1,34 @@
+/** What kernels know of an optimizer: the code of its direction for two entries, which several of them are made of. */
+import type { Code } from './wasm-assembler.ts';
+
+/** Locals that the code works with, and where in a row of fours it is. */
+export interface DirectionPlace {
+  /** The gradient of two entries in float64. Overwritten. */
+  readonly x: number;
+  readonly root: number;
+  /** Pointers to the arrays of the state. */
+  readonly slots: readonly number[];
+  /** Each number in both halves of a vector. */
+  readonly numbers: readonly number[];
+  /** In bytes: 0 or 8. */
+  readonly offset: number;
+  /** Whether the state moves forward; else it stays, and the direction is the same. */
+  readonly stores: boolean;
+}
+
+export interface DirectionCode {
+  /** Unique: kernels are made once for each. */
+  readonly name: string;
+  /** Arrays of state, and numbers of a step. */
+  readonly slots: number;
+  readonly numbers: number;
+  /** Leaves the direction of two entries, rounded to float32, in the first half of a vector: 0 where all of them are 0. */
+  direction(place: DirectionPlace): Code;
+}
+
+/** The direction of a tensor at a step: its code, and what that works on. */
+export interface DirectionKernel {
+  readonly code: DirectionCode;
+  readonly slots: readonly Float32Array[];
+  readonly numbers: readonly number[];
+}

@@ -1,0 +1,39 @@
+/** The directions of gradient descent for kernels: the gradient itself, and with momentum. */
+import type { DirectionCode } from './direction-code.ts';
+import { get, loadTwo, op, set, storeTwo, wide } from './wasm-assembler.ts';
+
+export const GRADIENT: DirectionCode = {
+  name: 'gradient',
+  slots: 0,
+  numbers: 0,
+  direction: ({ x }) => op(wide.demote, get(x)),
+};
+
+/** m ← μm + share·g; r = m/unit, or g + μm/unit in Nesterov's form. Numbers: μ, share, unit. */
+const momentumOf = (nesterov: boolean): DirectionCode => ({
+  name: nesterov ? 'momentum, Nesterov' : 'momentum',
+  slots: 1,
+  numbers: 3,
+  direction({ x, root: mean, slots, numbers, offset, stores }) {
+    const [m] = slots as [number];
+    const [mu, share, unit] = numbers as [number, number, number];
+    return [
+      ...set(
+        mean,
+        op(
+          wide.add,
+          op(wide.mul, get(mu), op(wide.promote, loadTwo(m, offset))),
+          op(wide.mul, get(share), get(x)),
+        ),
+      ),
+      ...(stores ? storeTwo(m, op(wide.demote, get(mean)), offset) : []),
+      ...op(
+        wide.demote,
+        nesterov
+          ? op(wide.add, get(x), op(wide.div, op(wide.mul, get(mu), get(mean)), get(unit)))
+          : op(wide.div, get(mean), get(unit)),
+      ),
+    ];
+  },
+});
+export const [MOMENTUM, NESTEROV] = [momentumOf(false), momentumOf(true)] as const;

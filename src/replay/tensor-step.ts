@@ -1,0 +1,161 @@
+/** The ways in which a step of one tensor is made, once its gradient is known: in one pass where that gives the same. */
+import { atOnce } from '../optimizers/at-once.ts';
+import { largestMagnitude, sumOfSquares, type Values } from '../tensor/values.ts';
+import type { Bench, Unclipped, Work } from './bench.ts';
+import { factorsAt, gradientOf, move, type Taken, takeUpdate } from './stages.ts';
+
+/** What a step of one tensor did. */
+export interface Moved {
+  /** ‖w before − w after‖² */
+  readonly squares: number;
+  /** Whether its parameters are finite afterwards. */
+  readonly finite: boolean;
+  /** ΣΔ² and ΣΔ·Δ₀ of a dry step, of Δ as it is stored; of others 0. */
+  readonly stored: number;
+  readonly product: number;
+}
+
+export interface TensorStep {
+  readonly bench: Bench;
+  readonly work: Work;
+  /** {@link gradientAt} makes it an array. */
+  taken: Taken;
+  /** Of the size of the update, as the schedule of a rule has it. */
+  readonly share: number;
+  readonly dry: boolean;
+  /** What the step without a rule would do; undefined where that is not asked. */
+  readonly beside: Unclipped | undefined;
+}
+
+/**
+ * A dry step of which the gradient is as without a rule, and so is the update: one factor of it may be left, which scales the
+ * sums. null where the step has to be made.
+ */
+export function asUnclipped({ bench, work, taken, share, dry, beside }: TensorStep): Moved | null {
+  if (!dry || beside === undefined || taken.x !== work.g || taken.factor !== 1 || share !== 1) return null;
+  const { choice } = work.group;
+  const { learningRate, decay, beta } = work;
+  const same = choice === beside.choice && learningRate === beside.learningRate && decay === beside.decay;
+  const { direction, update } = bench.parts;
+  if (!same || direction.length > 0 || update.length > 1) return null;
+  const [part] = update;
+  const { movement, sums } = beside;
+  let factor = 1;
+  if (part !== undefined) {
+    const { rule, position } = part;
+    const { options } = work.group.parts[position]!;
+    // Decoupled decay is not scaled; a rule that amplifies may leave what can be stored.
+    const scales = rule.scope === 'tensor' && !rule.mayAmplify && !(decay === 'parameters' && beta !== 0);
+    if (!scales || rule.seesState?.(options) !== false) return null;
+    const largest = Math.abs(learningRate) * sums.largest;
+    const told = choice.optimizer.hasTrustRatio
+      ? {}
+      : { largest: movement instanceof Float32Array ? Math.fround(largest) : largest };
+    ({ pending: factor } = factorsAt(bench, 'update', work, movement, {
+      ...told,
+      parameterSquares: sums.parameters,
+    }));
+  }
+  return {
+    squares: factor * factor * sums.squares,
+    finite: [factor, sums.squares, sums.parameters].every(Number.isFinite),
+    stored: factor * factor * sums.stored,
+    product: factor * sums.stored,
+  };
+}
+
+/** In one pass over the arrays, where a kernel makes the whole step; else null. */
+export function inOnePass(one: TensorStep): Moved | null {
+  const { bench, work, share, dry, beside } = one;
+  const { direction, update } = bench.parts;
+  const { group, learningRate, step, slots, decay, beta, t } = work;
+  const { optimizer, options } = group.choice;
+  const { observer } = bench;
+  const staged =
+    bench.heap !== undefined ||
+    direction.length + update.length > 0 ||
+    optimizer.hasTrustRatio ||
+    (decay === 'direction' && beta !== 0) ||
+    observer?.moved !== undefined;
+  if (staged || optimizer.kernel === undefined) return null;
+  // A decay that is coupled joins the gradient before.
+  const x = one.taken.decay === 0 ? one.taken.x : gradientAt(one);
+  const numbers = {
+    factor: one.taken.factor,
+    rate: share * learningRate,
+    shrink: decay === 'parameters' ? learningRate * beta : 0,
+  };
+  const pass = atOnce(group.choice, x, work.w, slots, { learningRate, step }, numbers);
+  if (pass === undefined) return null;
+  if (observer?.unclipped !== undefined) {
+    const movement = bench.room.get('r', x.length);
+    const sums = pass.keep(movement);
+    observer.unclipped(t, { movement, sums, choice: group.choice, learningRate, decay });
+    return movedBy(sums.squares, sums.parameters, sums.stored, 0);
+  }
+  if (dry) {
+    const { squares, stored, product } = pass.measure(beside?.movement ?? x);
+    return movedBy(squares, beside?.sums.parameters ?? sumOfSquares(work.w), stored, product);
+  }
+  const { squares, parameters } = pass.take();
+  if (optimizer.settles?.(options) === true) optimizer.settle!(gradientAt(one), 1, slots, options);
+  return movedBy(squares, parameters, 0, 0);
+}
+
+const movedBy = (squares: number, parameters: number, stored: number, product: number): Moved => ({
+  squares,
+  // Squares of float32 do not overflow float64.
+  finite: Number.isFinite(squares) && Number.isFinite(parameters),
+  stored,
+  product,
+});
+
+/** Stage by stage, each over the whole tensor. */
+export function inStages(one: TensorStep): Moved {
+  const { bench, work, share, dry, beside } = one;
+  const { observer } = bench;
+  const { t, w, group, learningRate, decay } = work;
+  const { optimizer, options } = group.choice;
+  const x = gradientAt(one);
+  let largest = 0;
+  const r = takeUpdate(
+    bench,
+    work,
+    x,
+    share,
+    observer?.unclipped &&
+      ((direction) => {
+        largest = largestMagnitude(direction);
+      }),
+  );
+  const { pending, product: factor } = factorsAt(bench, 'update', work, r, { gradient: x });
+  const parameters = observer?.unclipped === undefined ? 0 : sumOfSquares(w);
+  const { sum: squares, finite } = move(bench, work, pending, r, dry);
+  if (!dry && optimizer.settles?.(options) === true) optimizer.settle!(x, factor, work.slots, options);
+  observer?.moved?.(t, r);
+  const [stored, product] = beside === undefined ? [0, 0] : heldBeside(r, beside.movement);
+  observer?.unclipped?.(t, {
+    movement: r,
+    sums: { squares, parameters, stored: sumOfSquares(r), largest },
+    choice: group.choice,
+    learningRate,
+    decay,
+  });
+  return { squares, finite, stored, product };
+}
+
+/** The gradient in an array; a buffer is written over once. */
+function gradientAt(one: TensorStep): Values {
+  const x = gradientOf(one.bench, one.work, one.taken);
+  one.taken = { x, factor: 1, decay: 0 };
+  return x;
+}
+
+function heldBeside(movement: Values, without: Values): readonly [stored: number, product: number] {
+  let [stored, product] = [0, 0];
+  for (let i = 0; i < movement.length; i++) {
+    stored += movement[i]! * movement[i]!;
+    product += movement[i]! * without[i]!;
+  }
+  return [stored, product];
+}

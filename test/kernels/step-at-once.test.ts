@@ -1,0 +1,158 @@
+/** A step in one pass gives the bits of the plain loops one after the other, for every optimizer that has a kernel. */
+import fc from 'fast-check';
+import { describe, expect, it } from 'vitest';
+import { dryAtOnce, type StepNumbers, stepAtOnce, unclippedAtOnce } from '../../src/kernels/step-at-once.ts';
+import { chooseOptimizer, OPTIMIZERS } from '../../src/optimizers/registry.ts';
+
+const textOf = (values: ArrayLike<number>): string[] =>
+  Array.from(values, (value) => (Object.is(value, -0) ? '-0' : String(value)));
+
+interface Arrays {
+  readonly g: Float32Array;
+  readonly w: Float32Array;
+  readonly beside: Float32Array;
+  readonly slots: Readonly<Record<string, Float32Array>>;
+}
+
+/** Four sums, of every fourth entry, and what they are together. */
+function fourSums() {
+  const sums = [0, 0, 0, 0];
+  return {
+    add: (i: number, value: number) => {
+      sums[i % 4] = sums[i % 4]! + value;
+    },
+    all: () => sums[0]! + sums[1]! + (sums[2]! + sums[3]!),
+  };
+}
+
+/** The loops that a step takes without the kernel: each of them writes float32. */
+function plainStep(
+  { optimizer, options }: ReturnType<typeof chooseOptimizer>,
+  { g, w, beside, slots }: Arrays,
+  { factor, rate, shrink }: StepNumbers,
+  context: { readonly learningRate: number; readonly step: number },
+) {
+  const x = g.map((value) => factor * value);
+  const r = new Float32Array(g.length);
+  optimizer.direction(x, r, slots, options, context);
+  const [squares, stored, product, parameters] = [fourSums(), fourSums(), fourSums(), fourSums()] as const;
+  const largest = Math.max(0, ...r.map(Math.abs));
+  const movement = r.map((value) => rate * value);
+  for (let i = 0; i < w.length; i++) {
+    const old = w[i]!;
+    const moved = shrink === 0 ? movement[i]! : movement[i]! + shrink * old;
+    movement[i] = moved;
+    squares.add(i, moved * moved);
+    w[i] = old - moved;
+    stored.add(i, movement[i]! * movement[i]!);
+    product.add(i, movement[i]! * beside[i]!);
+    parameters.add(i, old * old);
+  }
+  return {
+    squares: squares.all(),
+    stored: stored.all(),
+    product: product.all(),
+    parameters: parameters.all(),
+    largest,
+    movement,
+  };
+}
+
+const CASES = Object.keys(OPTIMIZERS).flatMap((name) => {
+  const variants =
+    name === 'sgd'
+      ? [{}, { momentum: 0.9 }, { momentum: 0.9, nesterov: true, dampening: 0.1 }]
+      : name === 'adagrad'
+        ? [{}, { epsilonInside: false, learningRateDecay: 0.1 }, { accumulator: 'delayed', epsilon: 0 }]
+        : name === 'rmsprop'
+          ? [{}, { epsilonInside: true }]
+          : [{}, { epsilonHat: true }];
+  return [...variants, ...(name === 'sgd' ? [{ momentum: 0.9, learningRateInside: true }] : [])].map(
+    (options) => ({ title: `${name} ${JSON.stringify(options)}`, choice: chooseOptimizer(name, options) }),
+  );
+});
+
+function expectSame(
+  choice: ReturnType<typeof chooseOptimizer>,
+  { g, w, beside, slots }: Arrays,
+  numbers: StepNumbers,
+): void {
+  const context = { learningRate: 0.3, step: 3 };
+  const copyOf = () => ({
+    g: g.slice(),
+    w: w.slice(),
+    beside: beside.slice(),
+    slots: Object.fromEntries(Object.entries(slots).map(([name, slot]) => [name, slot.slice()])),
+  });
+  const [twin, mine] = [copyOf(), copyOf()];
+  const plain = plainStep(choice, twin, numbers, context);
+  const kernel = choice.optimizer.kernel!(mine.slots, choice.options, context)!;
+  const dry = dryAtOnce(kernel, mine, numbers);
+  expect(textOf([dry.squares, dry.stored, dry.product])).toEqual(
+    textOf([plain.squares, plain.stored, plain.product]),
+  );
+  const movement = new Float32Array(g.length);
+  const unclipped = unclippedAtOnce(kernel, { ...mine, movement }, numbers);
+  expect(textOf(movement)).toEqual(textOf(plain.movement));
+  const { squares, stored, parameters, largest } = unclipped;
+  expect(textOf([squares, stored, parameters, largest])).toEqual(
+    textOf([plain.squares, plain.stored, plain.parameters, plain.largest]),
+  );
+  // Nothing was written until now.
+  expect(mine).toEqual(copyOf());
+  const taken = stepAtOnce(kernel, mine, numbers);
+  expect(textOf([taken.squares, taken.parameters])).toEqual(textOf([plain.squares, plain.parameters]));
+  for (const name of ['g', 'w'] as const) expect(textOf(mine[name])).toEqual(textOf(twin[name]));
+  for (const name of Object.keys(slots)) expect(textOf(mine.slots[name]!)).toEqual(textOf(twin.slots[name]!));
+}
+
+const odd = [0, -0, Number.NaN, Number.POSITIVE_INFINITY, Number.NEGATIVE_INFINITY, 1e-45, -1e-40, 3.4e38, 1];
+const entry = fc.oneof(fc.float({ noNaN: true }), fc.constantFrom(...odd));
+const stepNumbers = fc.record({
+  factor: fc.constantFrom(1, 0, 0.1, 1 / 3, 7),
+  rate: fc.constantFrom(0.3, 1, 1e-3, 0),
+  shrink: fc.constantFrom(0, 1e-4, 0.5),
+});
+
+it('every optimizer has a kernel in some form', () => {
+  const withKernel = CASES.filter(
+    ({ choice }) =>
+      choice.optimizer.kernel?.(
+        Object.fromEntries(
+          choice.optimizer.slots(choice.options).map(({ name }) => [name, new Float32Array(1)]),
+        ),
+        choice.options,
+        { learningRate: 0.3, step: 3 },
+      ) !== undefined,
+  );
+  expect(withKernel).toEqual(CASES);
+});
+
+describe.each(CASES)('$title', ({ choice }) => {
+  const names = choice.optimizer.slots(choice.options).map(({ name }) => name);
+  const arraysOf = (length: number, at: (array: number, i: number) => number): Arrays => ({
+    g: Float32Array.from({ length }, (_, i) => at(0, i)),
+    w: Float32Array.from({ length }, (_, i) => at(1, i)),
+    beside: Float32Array.from({ length }, (_, i) => at(2, i)),
+    slots: Object.fromEntries(
+      names.map((name, k) => [name, Float32Array.from({ length }, (_, i) => Math.abs(at(3 + k, i)))]),
+    ),
+  });
+  it('is the plain loops bit for bit, with NaN, infinities, zeros and subnormal numbers', () => {
+    const rows = fc.array(fc.tuple(entry, entry, entry, entry, entry), { minLength: 1, maxLength: 19 });
+    fc.assert(
+      fc.property(stepNumbers, rows, (numbers, entries) => {
+        expectSame(
+          choice,
+          arraysOf(entries.length, (array, i) => entries[i]![array]!),
+          numbers,
+        );
+      }),
+      { numRuns: 200 },
+    );
+  });
+  it.each([4095, 4096, 4097, 10_000])('%i entries, block by block', (length) => {
+    const arrays = arraysOf(length, (array, i) => Math.sin(i + array) * 10 ** ((i % 12) - 6));
+    expectSame(choice, arrays, { factor: 0.7, rate: 0.3, shrink: 1e-3 });
+  });
+});
