@@ -324,16 +324,20 @@ export function lineScanner(): LineScanner {
         totalAt = -1;
         const after = stop < to ? bytes[stop]! : 0;
         const kindAfter = stop < to ? kindOf[after]! : BLANK;
-        if (kindAfter === LETTER && !isBox(bytes, stop)) whole = false;
-        else if (after === MINUS && opensSquare(bytes, from, at) && isRange(bytes, stop, to)) {
+        if (kindAfter === LETTER && !isBox(bytes, stop)) {
+          // `step: 12th step`
+          whole = isCounterWord(wordsAbout) && isOrdinal(bytes, stop, to);
+          if (whole) stop += 2;
+        } else if (after === MINUS && opensSquare(bytes, from, at) && isRange(bytes, stop, to)) {
           // `Batch [0-50]`, `Minibatch[   1- 100]`: what was reached.
           numberAt = stop + 1;
           while (kindOf[bytes[numberAt]!] === BLANK) numberAt++;
           stop = scanNumber(bytes, numberAt, to);
           number = scanned[0]!;
         } else if (kindAfter === JOINT && after !== SLASH && after !== QUOTE) {
-          // The end of a sentence is no part of its number.
-          whole = after === DOT && (stop + 1 >= to || kindOf[bytes[stop + 1]!] === BLANK);
+          // The end of a sentence is no part of its number, nor is a rule: `---- Iteration: 1000 ----`, without blanks.
+          const next = stop + 1 < to ? bytes[stop + 1]! : 0;
+          whole = after === DOT ? next === 0 || kindOf[next] === BLANK : after === MINUS && next === MINUS;
         } else if (after === COLON && stop + 1 < to && kindOf[bytes[stop + 1]!] === DIGIT) whole = false;
         else if (after === COMMA && stop + 3 < to && kindOf[bytes[stop + 1]!] === DIGIT) {
           // 1,234.5: a thousands separator, unless the comma is followed by another count of digits.
@@ -569,7 +573,12 @@ export function lineScanner(): LineScanner {
           wordsAbout = outerAbout;
           outerFrom = -1;
         }
-      } else if (byte === MINUS && bytes[at] === MINUS && kindOf[bytes[at + 1]!] === LETTER) {
+      } else if (
+        byte === MINUS &&
+        bytes[at] === MINUS &&
+        kindOf[bytes[at + 1]!] === LETTER &&
+        bytes[at - 2] !== MINUS
+      ) {
         // --max-loss 3: an option of a command, with its value.
         lead();
         while (at < to && kindOf[bytes[at]!] !== BLANK && bytes[at] !== EQUALS) at++;
@@ -617,6 +626,12 @@ function endOfGroups(bytes: Buffer, from: number, comma: number, to: number): nu
   if (kindOf[next] === DIGIT || kindOf[next] === LETTER) return -1;
   if ((next === COMMA || next === DOT) && kindOf[bytes[at + 1]!] === DIGIT) return -1;
   return next === SLASH ? -1 : at;
+}
+
+/** Whether `st`, `nd`, `rd` or `th` ends a number. */
+function isOrdinal(bytes: Buffer, at: number, to: number): boolean {
+  if (at + 2 < to && kindOf[bytes[at + 2]!] !== BLANK) return false;
+  return /^(?:st|nd|rd|th)$/.test(bytes.toString('latin1', at, Math.min(at + 2, to)));
 }
 
 const isDigits = (bytes: Buffer, from: number, to: number): boolean => {

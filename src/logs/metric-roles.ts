@@ -103,8 +103,8 @@ const TRAIN_NAMES = [
 
 const PERPLEXITY_RANK = 200;
 
-/** Losses whose name is of several words, or of several written as one: `CrossEntropyLoss`. */
-const COMPOUND = /cross[\s_-]?entropy|log[\s_-]loss/i;
+/** Losses whose name is of several words, or of several written as one: `CrossEntropyLoss`, `SmoothL1`. */
+const COMPOUND = /cross[\s_-]?entropy|log[\s_-]loss|smooth[\s_-]?l1(?!\d)/i;
 
 /** A group of TensorBoard's that holds all losses (`Loss/total_loss`) is no part of their names. */
 const withoutGroup = (name: string): string => name.replace(/^loss(?:es)?\/(?=.*loss)/i, '');

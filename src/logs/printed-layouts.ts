@@ -28,6 +28,12 @@ function sumOf(parts: readonly string[]): string {
 /** How a cell without a value is said. */
 const NONE = '-';
 
+/** The columns of YOLO's results.txt behind the memory. */
+const YOLO_RESULTS = [
+  ...['box_loss', 'obj_loss', 'cls_loss', 'total_loss', 'labels', 'img_size', 'precision', 'recall'],
+  ...['mAP_50', 'mAP_50-95', 'val box_loss', 'val obj_loss', 'val cls_loss'],
+];
+
 const LAYOUTS: readonly Layout[] = [
   {
     // ESPnet: 1epoch:train:101-200batch: iter_time=1.2e-04, loss=80.1
@@ -133,6 +139,13 @@ const LAYOUTS: readonly Layout[] = [
     marker: ' after ',
     line: /^\s{0,20}(?<name>cost|loss) after (?<axis>epoch|iteration|step) (?<step>\d{1,15}): {0,8}(?<rest>.{0,400})$/i,
     as: ({ name = '', axis = '', step = '', rest = '' }) => `${axis} ${step}, ${name}: ${rest || NONE}`,
+  },
+  {
+    // The results.txt of YOLOv5 and YOLOv7, without names:       0/99     0.56G   0.01204  0.003545         0   0.01559 ...
+    marker: 'G ',
+    line: /^\s{0,20}(?<epoch>\d{1,6})\/\d{1,6} {1,12}\d{1,6}(?:\.\d{1,6})?G {1,20}(?<cells>(?:\S{1,20} {1,20}){12}\S{1,20}) {0,20}$/,
+    as: ({ epoch = '', cells = '' }) =>
+      [`epoch: ${epoch}`, ...cells.split(/ +/).map((cell, k) => `${YOLO_RESULTS[k]}: ${cell}`)].join(', '),
   },
   {
     // OLMo writes large numbers with separators:     train/Perplexity=54,321

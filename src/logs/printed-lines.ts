@@ -112,7 +112,7 @@ function isComment(bytes: Buffer, at: number, to: number): boolean {
 
 /** What only a line of a program looks like: a statement, a string, a call that goes on. */
 const PROGRAM =
-  /^\s*(?:[-+<]\s*[\w<]|(?:[[(]\s*)?['"`]|(?:const|let|var|def|class|return|if|elif|else|for|while|assert|expect|print|printf|import|from|case|type|int|float|double|auto|export|await|yield|raise|throw|try|except|self\.|this\.|it\(|test\()\b)|=\s{0,4}(?!tensor|np\.|jnp\.|array|float)[\w.]{1,40}\(|\)\s?=>|=>\s?\{|\w\(\[?\s*['"`]|\bfunction\b|&&|\|\|(?!:|\s{0,4}(?:[A-Z]\w{0,20}:|$))|[!=]==?\s/;
+  /^\s*(?:[-+]\s*[\w<]|<(?!\w{1,20}: {0,8}\d)\s*[\w<]|(?:[[(]\s*)?['"`]|(?:const|let|var|def|class|return|if|elif|else|for|while|assert|expect|print|printf|import|from|case|type|int|float|double|auto|export|await|yield|raise|throw|try|except|self\.|this\.|it\(|test\()\b)|=\s{0,4}(?!tensor|np\.|jnp\.|array|float)[\w.]{1,40}\(|\)\s?=>|=>\s?\{|\w\(\[?\s*['"`]|\bfunction\b|&&|\|\|(?!:|\s{0,4}(?:[A-Z]\w{0,20}:|[a-z]\w{0,20}: {0,4}\d|$))|[!=]==?\s/;
 /** A line of a dictionary that Python prints over several: `'training_loss': 0.31}`. */
 const PRINTED_ITEM = /^\s*'[\w/. -]{1,80}': [-+\w.]{1,40}[,}]{0,2}\s*$/;
 const isProgram = (text: string): boolean =>
@@ -338,6 +338,9 @@ const isLossRole = (name: string): 'train' | 'eval' | undefined => {
   return role === 'loss-like' || OBJECTIVE.test(name) ? 'train' : role === 'eval_loss' ? 'eval' : undefined;
 };
 
+/** Rows that print their own place stand for four that lines before them place: our number. */
+const ANNOUNCED_WEIGHT = 0.25;
+
 /** Skeletons that tell the same loss by the same kind of axis. */
 interface Group {
   readonly name: string;
@@ -413,10 +416,12 @@ function finishPrinted(all: readonly Skeleton[], lines: number): PrintedLog | un
   const accepted = [() => byLoss, () => byError, () => byStep(isAuc), () => byStep(isReward)].reduce<
     typeof byLoss
   >((found, next) => (found.length > 0 ? found : next()), []);
-  // The clock of the log: training before evaluation, then what has the most rows.
+  // The clock of the log: training before evaluation, then what has the most rows. Lines between those that tell where
+  // they are may be of training and of its evaluations.
+  const weight = ({ rows, announced }: Placed): number => (announced ? rows * ANNOUNCED_WEIGHT : rows);
   accepted.sort(
     (a, b) =>
-      Number(b.group.of === 'train') - Number(a.group.of === 'train') || b.placed.rows - a.placed.rows,
+      Number(b.group.of === 'train') - Number(a.group.of === 'train') || weight(b.placed) - weight(a.placed),
   );
   const [first] = accepted;
   if (first === undefined) return undefined;

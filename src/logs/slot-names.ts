@@ -24,7 +24,7 @@ export interface NamedSlot {
 
 /** `step`, `global_step`, `env_step`, `batch_id`, `iter_num`, `up` …; of a training that tells how far it is, thousandths of it. */
 const STEP_WORD =
-  /^(?:global[_-]?|env[_-]?|train[_-]?|cur(?:rent)?_|opt(?:imizer)?_)?(?:steps?|iter(?:ation)?s?|itr|it|(?:mini-?)?batch(?:es)?|n?updates?|rounds?|timesteps)(?:_(?:id|idx|num|no|index|count))?$|^(?:(?:.*\/)?total_timesteps|up|permille)$/;
+  /^(?:global[_-]?|env[_-]?|train[_-]?|cur(?:rent)?_|opt(?:imizer)?_)?(?:steps?|iter(?:ation)?s?|itr|it|(?:mini-?)?batch(?:es)?|n?updates?|rounds?|timesteps)(?:_(?:id|idx|num|no|index|count))?$|^(?:(?:.*\/)?total_timesteps|total\/steps|up|permille)$/;
 const EPOCH_WORDS = new Set(['epoch', 'epochs', 'ep']);
 const RANK_NAME = /^(?:global |local )?(?:rank|local_rank|global_rank)$/i;
 /** Words before the name of an axis that make something else of it: a limit, a duration, a share. */

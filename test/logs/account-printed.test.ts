@@ -83,6 +83,7 @@ const UNTOLD: Readonly<Record<string, { readonly said: readonly string[]; readon
   olmo: { said: [''], why: ENDS_LINE },
   'julia-info': { said: [''], why: ENDS_LINE },
   orbit: { said: [''], why: ENDS_LINE },
+  'ordinal-step': { said: [''], why: ENDS_LINE },
   spacy: { said: [''], why: PARTED_BY_BLANKS },
   tacotron2: { said: [''], why: PARTED_BY_BLANKS },
   'tf2-object-detection': { said: [''], why: ENDS_LINE },
@@ -95,6 +96,7 @@ const UNTOLD: Readonly<Record<string, { readonly said: readonly string[]; readon
   xlearn: { said: [''], why: PARTED_BY_BLANKS },
   ultralytics: { said: [''], why: PARTED_BY_BLANKS },
   yolov5: { said: [''], why: PARTED_BY_BLANKS },
+  'yolo-results': { said: [''], why: PARTED_BY_BLANKS },
   'dlrm-v2': { said: ANY, why: 'a line of one name and its number, and no loss' },
 };
 
