@@ -63,7 +63,6 @@ const RIGHT_IN_TFJS: ReadonlySet<string> = new Set([
   'Square',
   'Step',
   'Sub',
-  'Sum',
   'Tile',
   'Transpose',
   'Unpack',
@@ -130,6 +129,15 @@ export function cureGradients(tf: Tf): void {
   register('LogSoftmax', ['logits'], (dy, [x], attrs) => ({
     logits: () =>
       tf.sub(dy, tf.mul(tf.sum(dy, attrs.axis as number, true), tf.softmax(x!, attrs.axis as number))),
+  }));
+
+  // tfjs multiplies with a tensor of ones, which it makes anew each time.
+  register('Sum', ['x'], (dy, [x], attrs) => ({
+    x: () => {
+      const axes = tf.util.parseAxisParam(attrs.axis as number[], x!.shape);
+      const kept = x!.shape.map((size, axis) => (axes.includes(axis) ? 1 : size));
+      return broadcast(tf, tf.reshape(dy, kept), x!.shape);
+    },
   }));
 
   // tfjs forgets to sum over broadcast axes.
@@ -316,25 +324,76 @@ function channelsTogether(tf: Tf, x: Tensor, channels: number): Tensor {
   return tf.transpose(tf.reshape(x, [n / channels, channels, height, width]), [0, 2, 3, 1]);
 }
 
+/** Kernels that are constant almost everywhere: what depends on an input only through one of them has no derivative by it. */
+const FLAT: ReadonlySet<string> = new Set([
+  ...FLAT_UNARY,
+  ...FLAT_BINARY,
+  'Step',
+  'Sign',
+  'Floor',
+  'OnesLike',
+  'ZerosLike',
+]);
+
+/** What tfjs notes of one operation, as far as it is used here. */
+interface TapeNode {
+  readonly kernelName: string;
+  readonly inputs: Readonly<Record<string, Tensor>>;
+  readonly outputs: readonly Tensor[];
+  readonly saved: readonly Tensor[];
+  readonly gradient?: (dys: readonly (Tensor | null)[]) => Readonly<Record<string, () => Tensor>>;
+}
+/** The parts of the engine that its own `gradients` is made of, which tfjs declares private. */
+interface Recorder {
+  readonly state: {
+    gradientDepth: number;
+    activeTape: TapeNode[] | null;
+    readonly activeScope: { readonly id: number } | null;
+  };
+  startTape(): void;
+  endTape(): void;
+}
+const recorderOf = (tf: Tf): Recorder => tf.engine() as unknown as Recorder;
+
+/** Runs `f` with a tape; after an error the engine is left as it was. */
+function recorded<T>(tf: Tf, f: () => T): T {
+  const engine = recorderOf(tf);
+  engine.startTape();
+  try {
+    return f();
+  } catch (error) {
+    if (engine.state.gradientDepth === 1) freeTape(engine);
+    throw error;
+  } finally {
+    engine.endTape();
+  }
+}
+function freeTape({ state }: Recorder): void {
+  freeSaved(state.activeTape);
+  state.activeTape = null;
+}
+function freeSaved(tape: readonly TapeNode[] | null): void {
+  for (const node of tape ?? []) for (const tensor of node.saved) tensor.dispose();
+}
+
 /**
  * Value and gradients of a scalar function; undefined for an input that the value does not depend on. May be nested.
- * Call it within `tf.tidy`. After an error the engine is left as it was: without that, tfjs keeps what the tape saved.
+ * Call it within `tf.tidy`.
  */
 export function gradientsOf(
   tf: Tf,
   f: () => Tensor,
   xs: readonly Tensor[],
 ): { readonly value: Tensor; readonly grads: readonly (Tensor | undefined)[] } {
-  const engine = tf.engine();
+  const engine = recorderOf(tf);
+  const value = recorded(tf, () => tf.tidy(f));
+  const outermost = engine.state.gradientDepth === 0;
   try {
-    return engine.gradients(f as () => Core.Scalar, [...xs], undefined, true);
-  } catch (error) {
-    const state = engine.state as unknown as { gradientDepth: number; activeTape: TapeNode[] | null };
-    if (state.gradientDepth === 0 && state.activeTape != null) {
-      freeSaved(state.activeTape);
-      state.activeTape = null;
-    }
-    throw error;
+    const one = tf.ones(value.shape);
+    const grads = backward(tf, engine.state.activeTape!, [value], [one], xs);
+    return { value, grads };
+  } finally {
+    if (outermost) freeTape(engine);
   }
 }
 
@@ -354,37 +413,18 @@ export interface Tape {
  * It may differentiate ({@link gradientsOf}); it must not run within a function that is differentiated.
  */
 export function recordTape(tf: Tf, f: () => readonly (Tensor | undefined)[], xs: readonly Tensor[]): Tape {
-  // Two methods that tfjs declares private: the parts of `engine.gradients` before its backward pass, which frees what was saved.
-  const engine = tf.engine() as unknown as { startTape(): void; endTape(): void };
-  const state = tf.engine().state as unknown as { activeTape: TapeNode[] | null };
   let ys: readonly (Tensor | undefined)[] = [];
-  engine.startTape();
-  try {
+  recorded(tf, () =>
     tf.tidy(() => {
       ys = f();
       for (const y of ys) if (y !== undefined) tf.keep(y);
-    });
-  } catch (error) {
-    freeSaved(state.activeTape);
-    throw error;
-  } finally {
-    engine.endTape();
-  }
+    }),
+  );
+  const { state } = recorderOf(tf);
   const nodes = state.activeTape ?? [];
   state.activeTape = null;
-  // Without `saved`, which the engine frees after each backward pass; gradients have their own reference to it.
-  const lasting = nodes.map((node) => ({ ...node, saved: [] }));
   return {
-    transposedProduct: (vs) =>
-      gradientsOf(
-        tf,
-        () => {
-          for (const node of lasting) state.activeTape!.push(node);
-          const terms = ys.flatMap((y, i) => (y === undefined ? [] : [tf.sum(tf.mul(y, vs[i]!))]));
-          return terms.length === 0 ? tf.scalar(0) : tf.addN(terms);
-        },
-        xs,
-      ).grads,
+    transposedProduct: (vs) => backward(tf, nodes, ys, vs, xs),
     dispose: () => {
       freeSaved(nodes);
       for (const y of ys) y?.dispose();
@@ -392,12 +432,85 @@ export function recordTape(tf: Tf, f: () => readonly (Tensor | undefined)[], xs:
   };
 }
 
-/** What tfjs notes of one operation, as far as it is used here. */
-interface TapeNode {
-  readonly saved: readonly Tensor[];
+/**
+ * Reverse mode: Σᵢ vᵢᵀ·∂yᵢ/∂x for each x. As tfjs's own, but from many outputs at once, and what leads nowhere is not
+ * computed: an output without a gradient, and an input of a kernel that is flat.
+ */
+function backward(
+  tf: Tf,
+  tape: readonly TapeNode[],
+  ys: readonly (Tensor | undefined)[],
+  vs: readonly Tensor[],
+  xs: readonly Tensor[],
+): readonly (Tensor | undefined)[] {
+  const dependent = new Set(xs.map((x) => x.id));
+  const nodes = tape.filter(({ kernelName, inputs, outputs }) => {
+    if (FLAT.has(kernelName) || !Object.values(inputs).some(({ id }) => dependent.has(id))) return false;
+    for (const { id } of outputs) dependent.add(id);
+    return true;
+  });
+  return tf.tidy(() => {
+    const scope = recorderOf(tf).state.activeScope!.id;
+    const sums = new Map<number, Tensor>();
+    /** Tensors made here that nothing but one sum refers to. */
+    const own = new Set<Tensor>();
+    const add = (id: number, term: Tensor): void => {
+      const before = sums.get(id);
+      if (before === undefined) sums.set(id, term);
+      else {
+        const sum = tf.add(before, term);
+        for (const tensor of [before, term]) if (own.delete(tensor)) tensor.dispose();
+        own.add(sum);
+        sums.set(id, sum);
+      }
+    };
+    for (const [i, y] of ys.entries()) if (y !== undefined) add(y.id, vs[i]!);
+    const wanted = new Set(xs.map((x) => x.id));
+    for (let i = nodes.length - 1; i >= 0; i--) {
+      const { kernelName, inputs, outputs, gradient } = nodes[i]!;
+      const dys = outputs.map(({ id }) => sums.get(id) ?? null);
+      if (dys.every((dy) => dy === null)) continue;
+      if (gradient === undefined)
+        throw new Error(`Cannot compute gradient: gradient function not found for ${kernelName}.`);
+      const gradients = gradient(dys);
+      const terms = Object.entries(inputs)
+        .filter(([, { id }]) => dependent.has(id))
+        .map(([name, x]): readonly [number, Tensor] => {
+          const make = gradients[name];
+          if (make === undefined) throw new Error(`Cannot backprop through input ${name} of ${kernelName}.`);
+          const dx = tf.tidy(make);
+          if (dx.dtype !== 'float32' || !tf.util.arraysEqual(dx.shape, x.shape))
+            throw new Error(
+              `Error in gradient for op ${kernelName}: that of ${name} is ${dx.dtype} of ${dx.shape}, not float32 of ${x.shape}`,
+            );
+          return [x.id, dx];
+        });
+      // A gradient may hand on what it was given or had saved, and the same one to two inputs.
+      for (const [, dx] of terms) {
+        if (dx.kept || dx.scopeId !== scope || dys.includes(dx)) continue;
+        if (own.has(dx) || terms.filter(([, other]) => other === dx).length > 1) own.delete(dx);
+        else own.add(dx);
+      }
+      for (const [id, dx] of terms) add(id, dx);
+      // Freed at once: the next ones find their memory in the cache.
+      for (const { id } of outputs) {
+        const dy = sums.get(id);
+        if (dy === undefined || wanted.has(id)) continue;
+        sums.delete(id);
+        if (own.delete(dy)) dy.dispose();
+      }
+    }
+    return xs.map((x) => sums.get(x.id));
+  });
 }
-function freeSaved(tape: readonly TapeNode[] | null): void {
-  for (const node of tape ?? []) for (const tensor of node.saved) tensor.dispose();
+
+/** A tensor repeated along its axes of length 1; a backend without a kernel for that multiplies with ones. */
+function broadcast(tf: Tf, x: Tensor, shape: readonly number[]): Tensor {
+  if (tf.getKernel('BroadcastTo', tf.getBackend()) == null) return tf.mul(x, tf.ones([...shape]));
+  return tf.engine().runKernel('BroadcastTo', { x }, {
+    shape: [...shape],
+    inputShape: x.shape,
+  } as unknown as Core.NamedAttrMap);
 }
 
 /** Sums over the axes along which a tensor of `shape` was broadcast. */

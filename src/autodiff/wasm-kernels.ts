@@ -6,6 +6,7 @@
  * the heap. Every other kernel that the cpu backend has and wasm lacks runs there, on copies.
  */
 
+import { type Elementwise, elementwise } from '../kernels/elementwise.ts';
 import { type MatrixProduct, matrixProduct, SCRATCH_BYTES, type Strided } from '../kernels/matrix-product.ts';
 import type { WasmMemory } from '../kernels/wasm-assembler.ts';
 import type { Tf } from './gradients.ts';
@@ -25,9 +26,10 @@ interface Kernel {
   readonly backendName: string;
   kernelFunc(call: KernelCall): TensorInfo | TensorInfo[];
 }
+type HeapArray = Float32Array | Int32Array;
 interface WasmBackend {
   makeOutput(shape: readonly number[], dtype: string): TensorInfo;
-  typedArrayFromHeap(tensor: TensorInfo): Float32Array | Int32Array;
+  typedArrayFromHeap(tensor: TensorInfo): HeapArray;
   disposeData(dataId: object): void;
   incRef(dataId: object): void;
   /** Where the data of a tensor lie, in bytes. */
@@ -39,6 +41,9 @@ interface CpuBackend {
   disposeIntermediateTensorInfo(tensor: TensorInfo): void;
   readonly data: { get(dataId: object): { values: ArrayLike<number> } };
 }
+
+/** Rows that are summed before their sum is added to the others'. */
+const SUM_ROWS = 256;
 
 /** Replaces and adds kernels of the wasm backend, which has to be the current one; needs the cpu backend imported. */
 export function cureWasmKernels(tf: Tf): void {
@@ -62,6 +67,19 @@ export function cureWasmKernels(tf: Tf): void {
       addressOf(wasm, wasm.makeOutput([SCRATCH_BYTES / 4], 'float32')),
     );
     product(...args);
+  };
+
+  let compiled: Elementwise | undefined;
+  const loops = (wasm: WasmBackend): Elementwise => {
+    compiled ??= elementwise(wasm.wasm.asm.memory);
+    return compiled;
+  };
+  /** sums += as many of the values, from one on; both on the heap. */
+  const addTo = (wasm: WasmBackend, sums: HeapArray, values: HeapArray, from: number): void => {
+    const whole = sums.length & ~3;
+    const start = values.byteOffset + 4 * from;
+    if (whole > 0) loops(wasm).addTo(start, start + 4 * whole, sums.byteOffset);
+    for (let i = whole; i < sums.length; i++) sums[i] = sums[i]! + values[from + i]!;
   };
 
   replace('BatchMatMul', (call, old) => {
@@ -118,7 +136,18 @@ export function cureWasmKernels(tf: Tf): void {
   });
 
   // The backend's own make a number of NaN: 0, or the lower bound.
-  for (const name of ['Relu', 'Relu6', 'ClipByValue'])
+  replace('Relu', (call, old) => {
+    const x = call.inputs.x as TensorInfo;
+    if (x.dtype !== 'float32') return old.kernelFunc(call) as TensorInfo;
+    const wasm = call.backend as WasmBackend;
+    const out = wasm.makeOutput(x.shape, x.dtype);
+    const whole = sizeOf(x.shape) & ~3;
+    if (whole > 0) loops(wasm).relu(addressOf(wasm, x), addressOf(wasm, x) + 4 * whole, addressOf(wasm, out));
+    const [values, cut] = [x, out].map((tensor) => wasm.typedArrayFromHeap(tensor));
+    for (let i = whole; i < values!.length; i++) cut![i] = values![i]! < 0 ? 0 : values![i]! + 0;
+    return out;
+  });
+  for (const name of ['Relu6', 'ClipByValue'])
     replace(name, (call, old) => {
       const out = old.kernelFunc(call) as TensorInfo;
       const wasm = call.backend as WasmBackend;
@@ -157,7 +186,7 @@ export function cureWasmKernels(tf: Tf): void {
     return kernel.kernelFunc(call) as TensorInfo;
   });
 
-  // The gradient of a bias, of which the kernel would transpose the whole matrix: a product with a row of ones.
+  // The gradient of a bias, of which the kernel would transpose the whole matrix.
   replace('Sum', (call, old) => {
     const x = call.inputs.x as TensorInfo;
     const { axis, keepDims } = call.attrs as { axis: number | number[]; keepDims: boolean };
@@ -167,13 +196,49 @@ export function cureWasmKernels(tf: Tf): void {
     const wasm = call.backend as WasmBackend;
     const [rows, columns] = x.shape as [number, number];
     const out = wasm.makeOutput(keepDims ? [1, columns] : [columns], x.dtype);
-    const one = wasm.makeOutput([1], x.dtype);
-    wasm.typedArrayFromHeap(one)[0] = 1;
-    const ones = { start: addressOf(wasm, one), rowStep: 0, columnStep: 0 };
-    const matrix = { start: addressOf(wasm, x), rowStep: 4 * columns, columnStep: 4 };
-    multiply(wasm, ones, matrix, addressOf(wasm, out), 1, rows, columns);
-    wasm.disposeData(one.dataId);
+    const block = wasm.makeOutput([columns], x.dtype);
+    const [sums, part, values] = [out, block, x].map((tensor) => wasm.typedArrayFromHeap(tensor));
+    sums!.fill(0);
+    // In blocks, which keep the sums of many rows exact to more digits.
+    for (let top = 0; top < rows; top += SUM_ROWS) {
+      part!.fill(0);
+      for (let row = top; row < Math.min(top + SUM_ROWS, rows); row++)
+        addTo(wasm, part!, values!, row * columns);
+      addTo(wasm, sums!, part!, 0);
+    }
+    wasm.disposeData(block.dataId);
     return out;
+  });
+
+  // Of the gradient of a sum.
+  register({
+    kernelName: 'BroadcastTo',
+    backendName: 'wasm',
+    kernelFunc: ({ inputs, attrs, backend }) => {
+      const x = inputs.x as TensorInfo;
+      const shape = attrs!.shape as number[];
+      const wasm = backend as WasmBackend;
+      const out = wasm.makeOutput(shape, x.dtype);
+      const [from, to] = [x, out].map((tensor) => wasm.typedArrayFromHeap(tensor));
+      const repeated = shape.map((size, axis) => size !== x.shape[axis]);
+      const last = repeated.lastIndexOf(true);
+      /** Entries of x and of the result behind one entry of an axis. */
+      const steps = shape.map((_, axis) => [sizeOf(x.shape.slice(axis + 1)), sizeOf(shape.slice(axis + 1))]);
+      const spread = (axis: number, read: number, write: number): void => {
+        const [inner, step] = steps[axis]! as [number, number];
+        const size = shape[axis]!;
+        if (axis === last && inner === 1) to!.fill(from![read]!, write, write + size * step);
+        else
+          for (let i = 0; i < size; i++) {
+            const at = repeated[axis] ? read : read + i * inner;
+            if (axis < last) spread(axis + 1, at, write + i * step);
+            else to!.set(from!.subarray(at, at + inner), write + i * step);
+          }
+      };
+      if (last < 0) to!.set(from!);
+      else if (to!.length > 0) spread(0, 0, 0);
+      return out;
+    },
   });
 
   register({

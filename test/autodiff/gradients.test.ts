@@ -96,6 +96,56 @@ describe.each(BACKENDS)('%s', (name) => {
     });
   });
 
+  it('a gradient may hand on one tensor twice, or what it was given', async () => {
+    const loaded = await backend();
+    if (loaded === undefined) return;
+    const { tf } = loaded;
+    const before = tf.memory().numTensors;
+    const [x, y] = [tf.tensor1d([1, 2]), tf.tensor1d([3, 4])];
+    const sum = tf.customGrad((...inputs) => ({
+      value: tf.add(inputs[0] as typeof x, inputs[1] as typeof x),
+      gradFunc: (dy) => {
+        const twice = tf.mul(dy, 2);
+        return [twice, twice];
+      },
+    }));
+    const passed = tf.customGrad((input) => ({
+      value: tf.mul(input as typeof x, 1),
+      gradFunc: (dy) => [dy as typeof x],
+    }));
+    const found = tf.tidy(() => {
+      const f = () => tf.sum(tf.addN([sum(x, y), sum(y, x), passed(x), tf.square(x)]));
+      return gradientsOf(tf, f, [x, y]).grads.map((g) => [...g!.dataSync()]);
+    });
+    expect(found).toEqual([
+      [7, 9],
+      [4, 4],
+    ]);
+    tf.dispose([x, y]);
+    expect(tf.memory().numTensors).toBe(before);
+  });
+
+  it('nothing is left of a function that throws while it is differentiated', async () => {
+    const loaded = await backend();
+    if (loaded === undefined) return;
+    const { tf } = loaded;
+    const before = tf.memory().numTensors;
+    const x = tf.tensor1d([1, 2]);
+    const f = () => {
+      tf.square(tf.mul(x, x));
+      throw new Error('on the way');
+    };
+    expect(() => tf.tidy(() => gradientsOf(tf, f, [x]).value)).toThrow('on the way');
+    const nested = (): Tensor => gradientsOf(tf, f, [x]).value;
+    expect(() => tf.tidy(() => gradientsOf(tf, nested, [x]).value)).toThrow('on the way');
+    const cube = tf.tidy(() => [
+      ...gradientsOf(tf, () => tf.sum(tf.mul(x, tf.square(x))), [x]).grads[0]!.dataSync(),
+    ]);
+    expect(cube).toEqual([3, 12]);
+    x.dispose();
+    expect(tf.memory().numTensors).toBe(before);
+  });
+
   it('refuses einsum by name', async () => {
     const loaded = await backend();
     if (loaded === undefined) return;

@@ -123,6 +123,39 @@ it('sums columns', () => {
   }
 });
 
+it('cuts at 0: no negative zero, NaN stays, also beyond the last whole four', () => {
+  const x = [-1, 2, -0, Number.NaN, -3, Number.NaN, 5, -0, Number.POSITIVE_INFINITY, -2, -0];
+  const expected = [0, 2, 0, Number.NaN, 0, Number.NaN, 5, 0, Number.POSITIVE_INFINITY, 0, 0];
+  expect([...tf.tidy(() => tf.relu(tf.tensor1d(x)).dataSync())]).toEqual(expected);
+});
+
+it.each([
+  ['the rows', [0]],
+  ['the columns', [1]],
+  ['the middle', [2]],
+  ['two that are apart', [0, 2]],
+  ['neighbours', [1, 2]],
+  ['all', [0, 1, 2, 3]],
+])('the gradient of a sum over %s is repeated along them', (_, axes) => {
+  const shape = [2, 3, 5, 4];
+  const size = 120;
+  const [x, weight] = tf.tidy(() => {
+    const kept = shape.map((n, axis) => (axes.includes(axis) ? 1 : n));
+    return [
+      tf.tensor(values(size, 1), shape),
+      tf.slice(tf.tensor(values(size, 2), shape), [0, 0, 0, 0], kept),
+    ];
+  }) as [Tensor, Tensor];
+  const [found, expected] = tf.tidy(() => [
+    tf
+      .grad((y) => tf.sum(tf.mul(tf.sum(y, axes, true), weight)))(x)
+      .dataSync(),
+    tf.mul(weight, tf.ones(shape)).dataSync(),
+  ]);
+  expect([...found]).toEqual([...expected]);
+  tf.dispose([x, weight]);
+});
+
 it('what is only passed on keeps its values and frees nothing twice', () => {
   const before = tf.memory().numTensors;
   const x = tf.tensor1d([1, 2, 3]);
