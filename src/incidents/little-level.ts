@@ -32,7 +32,8 @@ const PLAYER_LOST = 10;
 export const isPlayerLost = ({ class: found, before, after }: SeriesIncident): boolean =>
   found === 'non-finite' || (before > 0 && after > PLAYER_LOST * before);
 
-const REGULARIZER = /^(?:kl|kld|kldiv|penalty|gp|reg|regulari[sz](?:ation|er)|r1|weightdecay)$/;
+/** Not `reg`, which is the regression of a detector's boxes as often. */
+const REGULARIZER = /^(?:kl|kld|kldiv|penalty|gp|regulari[sz](?:ation|er)|r1|weightdecay)$/;
 
 /**
  * Whether one of several losses is a term that holds back what is learnt: the divergence from a prior begins at nearly zero and

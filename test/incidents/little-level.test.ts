@@ -61,6 +61,10 @@ describe('a term that holds back what is learnt', () => {
     );
   });
 
+  it('is none by `reg`, the regression of boxes', () => {
+    expect(judge(task('loss_box_reg', steps(300, 0.4, 12)), reconstruction).class).toBe('full-divergence');
+  });
+
   it('is judged where it is the only loss', () => {
     expect(judge({ name: 'kl_loss', role: 'loss', values: steps(300, 1, 30) }).class).toBe('full-divergence');
   });
