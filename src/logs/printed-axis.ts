@@ -8,6 +8,7 @@ import type { StepUnit } from '../model/run.ts';
 import type { LoggedSeries } from './format.ts';
 import { roleByName } from './metric-roles.ts';
 import type { Skeleton } from './printed-lines.ts';
+import { undoRunningMeans } from './running-means.ts';
 
 /** A log without an axis has at least so many rows. */
 const LEAST_WITHOUT_AXIS = 5;
@@ -123,6 +124,8 @@ interface Axis {
   readonly announced?: boolean;
   /** Where rows are counted though their lines print an epoch: several tell the same one. */
   readonly epochs?: Cells;
+  /** Of a counter that starts again in every epoch: what is printed, and the epoch. */
+  readonly within?: { readonly batch: Cells; readonly epoch: Cells };
   readonly notes: string[];
 }
 
@@ -176,9 +179,29 @@ function joinEpochs(printed: Cells, of: Cells, epoch: Cells | undefined, name: s
     step: batch.map((one, k) => (epochs[k]! - base) * size + one),
     unit: 'step',
     name,
+    within: { batch, epoch: epochs },
     notes: [
       `${name} starts again in every epoch: the step is ${base === 0 ? 'epoch' : '(epoch − 1)'} × ${formatCount(size)} + ${name}${told === undefined ? ' (the largest one that is printed)' : ''}`,
     ],
+  };
+}
+
+/**
+ * Where steps that count on through the epochs lie in them: of equal length, as the first step that is printed of each tells.
+ * Undefined where they do not go on, or the log has no two epochs.
+ */
+function placesWithin(step: Cells, epoch: Cells): Axis['within'] {
+  const firsts: { epoch: number; step: number }[] = [];
+  for (let k = 0; k < step.length; k++) {
+    if (k > 0 && !(step[k]! > step[k - 1]! && epoch[k]! >= epoch[k - 1]!)) return undefined;
+    if (k === 0 || epoch[k] !== epoch[k - 1]) firsts.push({ epoch: epoch[k]!, step: step[k]! });
+  }
+  const [first, last] = [firsts[0], firsts.at(-1)];
+  if (first === undefined || last === undefined || first === last) return undefined;
+  const batches = (last.step - first.step) / (last.epoch - first.epoch);
+  return {
+    batch: step.map((one, k) => Math.max(0, one - first.step - (epoch[k]! - first.epoch) * batches)),
+    epoch,
   };
 }
 
@@ -227,7 +250,10 @@ function axisOf(
       const none = new Float64Array(rows).fill(Number.NaN);
       return joinEpochs(ofCells, none, step, name) ?? { step: ofCells, unit: 'step', name, notes: [] };
     }
-    return joinEpochs(step, ofCells, epoch, name) ?? { step, unit: 'step', name, notes: [] };
+    const joined = joinEpochs(step, ofCells, epoch, name);
+    if (joined !== undefined) return joined;
+    const within = epoch === undefined ? undefined : placesWithin(step, epoch);
+    return { step, unit: 'step', name, ...(within === undefined ? {} : { within }), notes: [] };
   }
   if (isWhole(ownEpoch)) {
     if (repeats(ownEpoch) === 0) return { step: ownEpoch, unit: 'epoch', name: 'epoch', notes: [] };
@@ -317,6 +343,8 @@ export function placeGroup(
   const names = new Set(
     members.flatMap(({ slots }) => slots.flatMap((one) => (one.use === 'value' ? [one.name] : []))),
   );
+  const means: UndoneCells[] = [];
+  const within = clock === undefined && !parallel && !merged.merged ? axis.within : undefined;
   const series = [...names].map((name): LoggedSeries => {
     const cells = gather(
       members,
@@ -324,9 +352,12 @@ export function placeGroup(
       sorted,
     );
     const has = hasCell(members, name, sorted, rows);
-    const found = toSeries(name, cells, has, axis.step, line, merged);
+    const undone = within === undefined ? null : undoneOf(name, cells, has, within);
+    if (undone !== null) means.push(undone);
+    const found = toSeries(name, undone?.cells ?? cells, undone?.has ?? has, axis.step, line, merged);
     return { ...found, ...emptyCells(members, name, Uint32Array.from(found.line!)) };
   });
+  if (means.length > 0) notes.push(meansNote(means));
   return {
     series: series.filter(({ value }) => value.length > 0),
     rows: merged.kept.length,
@@ -337,6 +368,42 @@ export function placeGroup(
     order,
     step: axis.step,
   };
+}
+
+interface UndoneCells {
+  readonly name: string;
+  readonly cells: Cells;
+  readonly has: Uint8Array;
+  readonly batches: number;
+  readonly hidden: number;
+}
+
+/** A loss that is the mean since its epoch began, undone; null where it is none. */
+function undoneOf(
+  name: string,
+  cells: Cells,
+  has: Uint8Array,
+  { batch, epoch }: { readonly batch: Cells; readonly epoch: Cells },
+): UndoneCells | null {
+  if (!/^(?:loss-like|eval_loss)$/.test(roleByName(name)) || !has.every((one) => one === 1)) return null;
+  const undone = undoRunningMeans(cells, batch, epoch);
+  if (undone === null) return null;
+  const { value, hidden, batches } = undone;
+  return {
+    name,
+    cells: value,
+    has: has.map((one, k) => (hidden[k] === 1 ? 0 : one)),
+    batches,
+    hidden: hidden.reduce((sum, one) => sum + one, 0),
+  };
+}
+
+function meansNote(means: readonly UndoneCells[]): string {
+  const [{ batches, hidden }] = means as [UndoneCells];
+  const names = means.slice(0, 3).map(({ name }) => `"${name}"`);
+  const more = means.length > 3 ? ` and ${means.length - 3} more` : '';
+  const single = hidden === 0 ? '' : `, without ${formatCount(hidden)} points of fewer batches`;
+  return `${names.join(', ')}${more} ${means.length === 1 ? 'is the mean' : 'are means'} since the epoch began, which hides a jump and seems to show one where an epoch begins; undone: each point is the mean of the ${formatCount(batches)} batches before it${single}`;
 }
 
 const rankColumn = ({ slots }: Skeleton): { column: number } =>
