@@ -173,7 +173,7 @@ export async function scanLines(
         const whole = Buffer.concat([...rest, buffer.subarray(from, found)]);
         emit(whole, 0, whole.length, true, whole.includes(0));
       }
-      rest = [];
+      if (rest.length > 0) rest = [];
       restBytes = skipped = 0;
       lineNumber++;
       from = found + 1;

@@ -123,9 +123,19 @@ const TRIES = 16;
  * then neither keys nor blanks are looked for.
  */
 function rowTemplate() {
-  /** All bytes around the numbers: those before number k are [from[k], from[k + 1]), the rest stands after the last. */
-  let text = Buffer.alloc(0);
+  /**
+   * The bytes around the numbers in words of four: those before number k are whole words [from[k], from[k + 1]), and a last one that ends
+   * where they do and overlaps; of what is shorter than a word it is a part. The rest stands after the last number.
+   */
+  let words = new Int32Array(0);
   let from = new Int32Array(2);
+  let ends = new Int32Array(1);
+  let masks = new Int32Array(1);
+  /** How many bytes. */
+  let sizes = new Int32Array(1);
+  /** The buffer that was read last, in words. */
+  let viewed: Buffer | undefined;
+  let view = new DataView<ArrayBufferLike>(new ArrayBuffer(0));
   let columns = new Int32Array(0);
   let values = new Float64Array(0);
   let hits = 0;
@@ -151,31 +161,43 @@ function rowTemplate() {
     learn(bytes: Buffer, start: number, end: number): void {
       if (!isPlain || marks.length === 0 || learnt > hits + TRIES) return;
       learnt++;
-      const parts: Buffer[] = [];
-      from = new Int32Array(marks.length / 3 + 2);
-      columns = new Int32Array(marks.length / 3);
-      values = new Float64Array(columns.length);
-      let at = start;
-      let length = 0;
-      for (let k = 0; k <= columns.length; k++) {
-        const part = bytes.subarray(at, k < columns.length ? marks[3 * k]! : end);
-        parts.push(part);
-        length += part.length;
-        from[k + 1] = length;
-        if (k === columns.length) break;
+      const count = marks.length / 3;
+      columns = new Int32Array(count);
+      values = new Float64Array(count);
+      from = new Int32Array(count + 2);
+      [ends, masks, sizes] = [from.slice(1), from.slice(1), from.slice(1)];
+      const found: number[] = [];
+      for (let k = 0, at = start; k <= count; k++) {
+        const stop = k < count ? marks[3 * k]! : end;
+        sizes[k] = stop - at;
+        for (; at + 4 <= stop; at += 4) found.push(bytes.readInt32LE(at));
+        from[k + 1] = found.length;
+        for (let byte = 1; byte <= Math.min(4, sizes[k]!); byte++) {
+          ends[k]! |= bytes[stop - byte]! << (32 - 8 * byte);
+          masks[k]! |= 0xff << (32 - 8 * byte);
+        }
+        if (k === count) break;
         at = marks[3 * k + 1]!;
         columns[k] = marks[3 * k + 2]!;
       }
-      text = Buffer.concat(parts);
+      words = Int32Array.from(found);
     },
     /** Adds the row that is [start, end); false, and no row, where it differs. */
     read(bytes: Buffer, start: number, end: number, line: number, table: RowTable): boolean {
       const count = columns.length;
       if (count === 0) return false;
+      if (bytes !== viewed) {
+        viewed = bytes;
+        view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+      }
       let at = start;
       for (let k = 0; ; k++) {
+        const next = at + sizes[k]!;
+        if (next > end) return false;
         const stop = from[k + 1]!;
-        for (let i = from[k]!; i < stop; i++) if (bytes[at++] !== text[i]) return false;
+        for (let i = from[k]!; i < stop; i++, at += 4) if (view.getInt32(at, true) !== words[i]) return false;
+        if (((view.getInt32(next - 4, true) ^ ends[k]!) & masks[k]!) !== 0) return false;
+        at = next;
         if (k === count) break;
         at = scanNumber(bytes, at, end);
         if (at < 0) return false;

@@ -25,22 +25,40 @@ export function scanNumber(bytes: Buffer, pos: number, end: number, decimalMark:
   let byte = at < end ? bytes[at]! : 0;
   const negative = byte === MINUS;
   if (negative || byte === PLUS) at++;
-  // The first fifteen significant digits, which a double holds exactly, and up to four more beside them.
-  let mantissa = 0;
-  let digits = 0;
-  let low = 0;
-  let fraction = 0;
   const from = at;
-  for (; at < end; at++) {
+  // Most numbers have up to nine digits: an integer of 32 bits, which takes half of the time.
+  let short = 0;
+  /** The position after the decimal mark; -1 where there is none. */
+  let point = -1;
+  let limit = Math.min(end, from + 9);
+  for (; at < limit; at++) {
     byte = bytes[at]! - 48;
     if (byte < 0 || byte > 9) break;
-    if (digits < 15) mantissa = mantissa * 10 + byte;
-    else low = low * 10 + byte;
-    if (digits > 0 || byte !== 0) digits++;
+    short = (short * 10 + byte) | 0;
   }
-  let seen = at - from;
   if (at < end && bytes[at] === decimalMark) {
-    const mark = ++at;
+    point = ++at;
+    limit = Math.min(end, from + 10);
+    for (; at < limit; at++) {
+      byte = bytes[at]! - 48;
+      if (byte < 0 || byte > 9) break;
+      short = (short * 10 + byte) | 0;
+    }
+  }
+  byte = at < end ? bytes[at]! : 0;
+  const goesOn =
+    (byte >= 48 && byte <= 57) || (byte | 0x20) === 0x65 || byte === FLOAT32_MARK || byte === HASH;
+  if (!goesOn && at > from + (point < 0 ? 0 : 1)) {
+    const value = point < 0 || point === at ? short : short / POWERS[at - point]!;
+    scanned[0] = negative ? -value : value;
+    return at;
+  }
+  // The first fifteen significant digits, which a double holds exactly, and up to four more beside them.
+  let mantissa = short;
+  let digits = 0;
+  while (short >= POWERS[digits]!) digits++;
+  let low = 0;
+  if (point < 0) {
     for (; at < end; at++) {
       byte = bytes[at]! - 48;
       if (byte < 0 || byte > 9) break;
@@ -48,9 +66,20 @@ export function scanNumber(bytes: Buffer, pos: number, end: number, decimalMark:
       else low = low * 10 + byte;
       if (digits > 0 || byte !== 0) digits++;
     }
-    fraction = at - mark;
-    seen += fraction;
+    if (at < end && bytes[at] === decimalMark) point = ++at;
   }
+  let fraction = 0;
+  if (point >= 0) {
+    for (; at < end; at++) {
+      byte = bytes[at]! - 48;
+      if (byte < 0 || byte > 9) break;
+      if (digits < 15) mantissa = mantissa * 10 + byte;
+      else low = low * 10 + byte;
+      if (digits > 0 || byte !== 0) digits++;
+    }
+    fraction = at - point;
+  }
+  const seen = at - from - (point < 0 ? 0 : 1);
   if (seen === 0) return scanWord(bytes, from, end, negative);
   if (bytes[at] === HASH && at < end) {
     const word = scanCutWord(bytes, pos, at, end);
