@@ -24,8 +24,17 @@ function gapsOf(run: Run, series: TimeSeries, settings: VerdictSettings): Uint32
   const goesOn = run.series.some(
     (other) => other !== series && other.role === role && other.step.at(other.step.length - 1)! > last,
   );
-  // A summary ends many a log, in a row of its own.
-  if (role !== 'eval_loss' && !goesOn && columnStop(run, series, settings) === null) return gaps;
+  // A summary ends many a log, in a row of its own, where the learning rate is none either.
+  const isSummary =
+    gaps[value.length] === 1 &&
+    run.series.some(
+      (other) =>
+        other.role === 'learning_rate' &&
+        other.step.at(other.step.length - 1) === last &&
+        other.gaps?.[other.value.length] === 1,
+    );
+  if (role !== 'eval_loss' && !goesOn && !isSummary && columnStop(run, series, settings) === null)
+    return gaps;
   const inside = gaps.slice();
   inside[value.length] = 0;
   return inside;
