@@ -135,6 +135,12 @@ const LAYOUTS: readonly Layout[] = [
     as: ({ step = '', score = '' }) => `iteration: ${step}, score loss: ${score || NONE}`,
   },
   {
+    // TensorFlow's Estimator, where it stops: ERROR:tensorflow:Model diverged with loss = NaN.
+    marker: 'Model diverged with loss = ',
+    line: /^.{0,80}Model diverged with loss = (?<loss>[A-Za-z]{2,9})\.$/,
+    as: 'train loss: $<loss>',
+  },
+  {
     // Cost after iteration 100: 0.6931
     marker: ' after ',
     line: /^\s{0,20}(?<name>cost|loss) after (?<axis>epoch|iteration|step) (?<step>\d{1,15}): {0,8}(?<rest>.{0,400})$/i,

@@ -406,6 +406,34 @@ function acceptGroups(
   });
 }
 
+/**
+ * Whether lines after those of the log tell its loss once more, alone, and it is no number: "Loss is nan, stopping training", of
+ * each rank. The log has no such line where all is well.
+ */
+function tellsLossLost({ slots, table }: Skeleton, clock: Placed): boolean {
+  const [value, ...more] = slots.filter(({ use }) => use !== 'none');
+  if (value?.use !== 'value' || more.length > 0 || isLossRole(value.name) !== 'train') return false;
+  const column = table.columns[value.column]!;
+  const [first] = table.columns[0]!.value.finish();
+  return (
+    column.count === table.rows() &&
+    first! > clock.order.at(-1)! &&
+    [...column.value.finish()].every((one) => !Number.isFinite(one))
+  );
+}
+
+/** The series with a point after its last that is no number, at a line. */
+function withEnd(series: LoggedSeries, line: number): LoggedSeries {
+  const { step, value, line: lines, gaps } = series;
+  return {
+    ...series,
+    step: Float64Array.from([...step, (step.at(-1) ?? 0) + 1]),
+    value: Float64Array.from([...value, Number.NaN]),
+    ...(lines === undefined ? {} : { line: Uint32Array.from([...lines, line]) }),
+    ...(gaps === undefined ? {} : { gaps: Uint32Array.from([...gaps, 0]) }),
+  };
+}
+
 function finishPrinted(all: readonly Skeleton[], lines: number): PrintedLog | undefined {
   const byLoss = acceptGroups(all, lines, isLossRole);
   const byStep = (tells: Tells): ReturnType<typeof acceptGroups> =>
@@ -465,6 +493,17 @@ function finishPrinted(all: readonly Skeleton[], lines: number): PrintedLog | un
     const placed = placeGroup(group.members, all, lines, clock);
     if (placed === undefined) continue;
     add(place(group, placed, clock), axisClass(group.members[0]!) === 'epoch' ? 'epoch' : 'printed');
+  }
+  const stopped = all.filter((one) => !used.has(one) && tellsLossLost(one, clock));
+  const lost = series.findIndex(({ name }) => name === main.name);
+  if (stopped.length > 0 && lost >= 0) {
+    const before = series[lost]!.step.at(-1)!;
+    const [{ line }] = stopped as [Skeleton];
+    series[lost] = withEnd(series[lost]!, line);
+    notes.push(
+      `line ${formatCount(line)} says that the loss is not finite after ${clock.stepUnit} ${formatCount(before)}; it is shown at the next`,
+    );
+    for (const one of stopped) used.add(one);
   }
   // Metrics, learning rates and gradient norms that are printed in lines of their own.
   for (const skeleton of all) {

@@ -1,0 +1,69 @@
+/** Trainers that stop at a loss which is no number say so in a line of its own. */
+import { describe, expect, it } from 'vitest';
+import { judgeRun } from '../../src/incidents/verdict.ts';
+import { finishLog, readRawStream } from '../../src/logs/read-log.ts';
+
+const open = async (lines: readonly string[]) => {
+  const chunks = (async function* () {
+    yield Buffer.from(`${lines.join('\n')}\n`);
+  })();
+  const log = await finishLog(await readRawStream(chunks, 'train.log'), { sidecars: false });
+  const run = log.runs[0]!;
+  return { log, run, verdict: judgeRun(run).verdict };
+};
+const estimator = Array.from(
+  { length: 12 },
+  (_, k) => `INFO:tensorflow:loss = ${(2 + 3 / (k + 1)).toFixed(4)}, step = ${1 + 100 * k} (18.2 sec)`,
+);
+const detr = Array.from(
+  { length: 20 },
+  (_, k) =>
+    `Epoch: [${Math.floor(k / 10)}]  [${10 * (k % 10)}/100]  eta: 0:01:10  lr: 0.000100  loss: ${(2 + 3 / (k + 1)).toFixed(4)} (2.9000)  time: 0.5`,
+);
+
+describe('a log whose last lines say that the loss is no number', () => {
+  it("of TensorFlow's Estimator is not finite after its last step", async () => {
+    const { run, verdict, log } = await open([
+      ...estimator,
+      'INFO:tensorflow:Saving checkpoints for 1122 into /tmp/model.ckpt.',
+      'ERROR:tensorflow:Model diverged with loss = NaN.',
+      'Traceback (most recent call last):',
+    ]);
+    expect(verdict).toMatchObject({
+      class: 'non-finite',
+      series: 'loss',
+      onsetStep: 1102,
+      lastGoodStep: 1101,
+    });
+    expect(run.notes.join('\n')).toContain(
+      'line 14 says that the loss is not finite after step 1,101; it is shown at the next',
+    );
+    expect(log).toMatchObject({ errors: [], lost: 0 });
+    const [loss] = run.series.filter(({ name }) => name === 'loss');
+    expect([loss!.value.length, loss!.line!.at(-1)]).toEqual([13, 14]);
+  });
+
+  it.each([1, 4])('of DETR and MAE too, by %d ranks', async (ranks) => {
+    const { verdict } = await open([
+      ...detr,
+      ...Array.from({ length: ranks }, () => 'Loss is nan, stopping training'),
+      "{'class_error': 100.0}",
+    ]);
+    expect(verdict).toMatchObject({ class: 'non-finite', series: 'loss', onsetStep: 191, lastGoodStep: 190 });
+  });
+});
+
+describe('other lines about a loss', () => {
+  it.each([
+    [
+      'one that comes before the last step',
+      [...detr.slice(0, 10), 'Loss is nan, skipping', ...detr.slice(10)],
+    ],
+    ['a finite one', [...detr, 'Loss is 1.9, stopping training']],
+    ['an evaluation', [...detr, 'Test loss is nan']],
+  ])('%s says nothing of it', async (_, lines) => {
+    const { run, verdict } = await open(lines);
+    expect(verdict).toMatchObject({ class: 'healthy', series: 'loss' });
+    expect(run.series.find(({ name }) => name === 'loss')!.value).toHaveLength(20);
+  });
+});
