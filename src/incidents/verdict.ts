@@ -1,8 +1,9 @@
 /** The verdict of a run: which series is the loss, what its incidents say, and the same for each task. */
 
+import { arrayOf } from '../model/column.ts';
 import { formatNumber } from '../model/format-number.ts';
 import type { Incident, RunVerdict, TaskVerdict, VerdictClass } from '../model/report.ts';
-import type { Run, TimeSeries } from '../model/run.ts';
+import { attemptOf, type Run, type TimeSeries } from '../model/run.ts';
 import {
   comesFirst,
   decisive,
@@ -267,6 +268,24 @@ function lostMetrics(run: Run, settings: VerdictSettings): LostMetric[] {
   ];
 }
 
+/** The verdict of a log without a loss, by the longest of its rewards: none of them fell for good. */
+function byRewards(noLoss: RunVerdict, run: Run, { minimumPoints }: VerdictSettings): RunVerdict {
+  const [longest] = [...rewardsOf(run)].sort((a, b) => b.value.length - a.value.length);
+  if (longest === undefined) return noLoss;
+  const last = arrayOf(attemptOf(longest, longest.attemptOffsets.length - 1).value);
+  const finite = last.filter(Number.isFinite).length;
+  const told = `No loss is logged. "${longest.name}"`;
+  if (!Number.isFinite(last.at(-1)!)) return { ...noLoss, why: `${told} ends without a number.` };
+  return finite < minimumPoints
+    ? { ...noLoss, why: `${told} has ${finite} points, too few to judge.` }
+    : {
+        ...noLoss,
+        class: 'healthy',
+        series: longest.name,
+        why: `${told} does not fall for good over ${finite} points.`,
+      };
+}
+
 /**
  * An AUC that fell to chance, or a reward that fell far below its level, and stayed there makes a run lost whose losses do not
  * show it, or show it later. An incident of a loss that it fell in is where it began.
@@ -301,7 +320,7 @@ function withLostMetric(
       return { metric, onsetStep, lastGoodStep: good < begin ? null : series.step.at(good)! };
     })
     .sort((a, b) => a.onsetStep - b.onsetStep);
-  if (lost === undefined) return verdict;
+  if (lost === undefined) return verdict.series === null ? byRewards(verdict, run, settings) : verdict;
   const { metric, onsetStep, lastGoodStep } = lost;
   const already = badness(verdict.class) >= badness('full-divergence');
   const { series, attempt, peak, why, leads } = metric;

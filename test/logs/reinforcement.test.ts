@@ -180,6 +180,30 @@ it('rewards that climb, dip and come back, or are noisy are no collapse; those t
   expect(negative.verdict).toMatchObject({ class: 'full-divergence', onsetStep: 26 * 512 });
 });
 
+it('a log of rewards alone is judged by them: healthy where none falls for good', async () => {
+  const log = (reward: (k: number) => number | string, points = 60) =>
+    judged(
+      `iteration,novelty,reward\n${Array.from({ length: points }, (_, k) => `${k + 1},0.5,${reward(k)}`).join('\n')}\n`,
+    );
+  const rising = (k: number): number => 360 - 350 * Math.exp(-k / 10) + (k % 3);
+  expect((await log(rising)).verdict).toMatchObject({
+    class: 'healthy',
+    series: 'reward',
+    onsetStep: null,
+    why: 'No loss is logged. "reward" does not fall for good over 60 points.',
+  });
+  expect((await log((k) => (k < 40 ? rising(k) : 12 + (k % 3)))).verdict).toMatchObject({
+    class: 'full-divergence',
+    onsetStep: 41,
+  });
+  // Too few points, and what is no number to the end, tell nothing.
+  expect((await log(rising, 5)).verdict).toMatchObject({ class: 'inconclusive', series: null });
+  expect((await log((k) => (k < 40 ? rising(k) : 'nan'))).verdict).toMatchObject({
+    class: 'inconclusive',
+    why: 'No loss is logged. "reward" ends without a number.',
+  });
+});
+
 it('a loss that is absent where the rest of its row is there is missing, first or later', async () => {
   const text = fixture('ppo-healthy');
   for (const row of [1, 20]) {
