@@ -96,7 +96,7 @@ const torch = spawnSync(interpreter, [join(root, 'bench/curvature_torch.py'), St
 const operator: LinearOperator = {
   size: objective.size,
   apply: async (u, out) => {
-    out.set(await objective.hvp(w, Float32Array.from(u), [batch]));
+    out.set(await objective.hvp(w, new Float32Array(u), [batch]));
   },
 };
 const searches: number[] = [];

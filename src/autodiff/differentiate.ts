@@ -10,6 +10,7 @@ import {
   type Objective,
   type ParameterTensor,
   rowsOf,
+  sameValues,
   sliceRows,
 } from './objective.ts';
 
@@ -298,11 +299,6 @@ const sameBatch = (one: Batch, other: Batch): boolean =>
         sameValues(data, twin.data)
       );
     }));
-const sameValues = (one: ArrayBufferView, other: ArrayBufferView): boolean =>
-  one.byteLength === other.byteLength && bytesOf(one).equals(bytesOf(other));
-const bytesOf = ({ buffer, byteOffset, byteLength }: ArrayBufferView): Buffer =>
-  Buffer.from(buffer, byteOffset, byteLength);
-
 /** What tfjs throws for reasons that a user can act on, as one of ours; anything else as it is. */
 function codedError(error: unknown, backend: string): unknown {
   const message = String((error as Error | undefined)?.message ?? error);

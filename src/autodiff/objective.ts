@@ -93,3 +93,9 @@ export function layOut(tensors: readonly Omit<ParameterTensor, 'offset' | 'size'
     return { ...tensor, offset: offset - size, size };
   });
 }
+
+/** Whether two arrays hold the same bits. */
+export const sameValues = (one: ArrayBufferView, other: ArrayBufferView): boolean =>
+  one.byteLength === other.byteLength && bytesOf(one).equals(bytesOf(other));
+const bytesOf = ({ buffer, byteOffset, byteLength }: ArrayBufferView): Buffer =>
+  Buffer.from(buffer, byteOffset, byteLength);

@@ -6,7 +6,7 @@ import { type ChildProcess, fork } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
 import { DiagError, diagError, ERROR_TEXTS, type ErrorRecord } from '../model/errors.ts';
 import type { BackendName } from './backend-names.ts';
-import { type Batch, type Losses, type Objective, rowsOf, sliceRows } from './objective.ts';
+import { type Batch, type Losses, type Objective, rowsOf, sameValues, sliceRows } from './objective.ts';
 import type { SourceTensor } from './parameters.ts';
 import { fromSources, startThread, workerFile } from './start-thread.ts';
 
@@ -111,9 +111,15 @@ function errorOf(reply: Exclude<Reply, { value: unknown }>, path: string): Error
   return new Error(`the objective of ${path} failed: ${reply.bug}`);
 }
 
-/** The same objective in a thread. */
-export function threadObjective(open: OpenRequest): Promise<Objective> {
-  return remoteObjective(
+/** The same objective in a thread. Vectors are in memory that both share: a message would copy them twice. */
+async function threadObjective(open: OpenRequest): Promise<Objective> {
+  let point: Float32Array = new Float32Array();
+  /** The parameters come again with every product at a point. */
+  const pointOf = (w: Float32Array): Float32Array => {
+    if (!sameValues(point, w)) point = inSharedMemory(w);
+    return point;
+  };
+  const objective = await remoteObjective(
     (reply, ended) => {
       const worker = startThread(objectiveWorker);
       // Alive while it owes an answer: an idle thread keeps no process from ending, a busy one must.
@@ -142,6 +148,14 @@ export function threadObjective(open: OpenRequest): Promise<Objective> {
     open,
     null,
   );
+  const { loss, gradient, hvp, gaussNewton } = objective;
+  return {
+    ...objective,
+    loss: (w, batches) => loss(pointOf(w), batches),
+    gradient: (w, batches, task) => gradient(pointOf(w), batches, task),
+    hvp: (w, v, batches, task) => hvp(pointOf(w), inSharedMemory(v), batches, task),
+    gaussNewton: (w, v, batches, task) => gaussNewton(pointOf(w), inSharedMemory(v), batches, task),
+  };
 }
 
 export interface ModuleLimits {
@@ -211,17 +225,17 @@ function inSharedMemory<T extends Float32Array | Int32Array>(data: T): T {
   return copy;
 }
 
-/** Rows × parameters from which some dozens of products make up for the start of two threads, half a second. */
+/** Rows × parameters from which some dozens of products make up for the start of a thread, half a second. */
 const WORTH_THREADS = 1e8;
 
 /**
- * Shares every batch between two threads, half of the rows each, once there is enough to do.
+ * Shares every batch between this thread and another, half of the rows each, once there is enough to do.
  *
- * @param local the objective in this thread, for the rest
+ * @param local the objective in this thread: for its half, and for what is not shared
  * @param worth rows × parameters from which on it is shared
  */
 export function sharedObjective(local: Objective, open: OpenRequest, worth = WORTH_THREADS): Objective {
-  let threads: Promise<readonly Objective[]> | undefined;
+  let thread: Promise<Objective> | undefined;
   const rows = (batches: readonly Batch[]): number => batches.reduce((sum, batch) => sum + rowsOf(batch), 0);
   /** Batches come again with every product: their halves are copied once. */
   const known = new WeakMap<Batch, readonly [Batch, Batch]>();
@@ -245,16 +259,17 @@ export function sharedObjective(local: Objective, open: OpenRequest, worth = WOR
   ): Promise<T> => {
     const divisible = batches.some((batch) => rowsOf(batch) > 1);
     if (!divisible || rows(batches) * local.size < worth) return alone();
-    threads ??= Promise.all([threadObjective(open), threadObjective(open)]);
-    const workers = await threads;
+    thread ??= threadObjective(open);
+    const other = await thread;
     const halves = batches.map(halvesOf);
     const parts = [
       halves.map(([first]) => first),
       halves.flatMap(([, rest]) => (rowsOf(rest) > 0 ? [rest] : [])),
     ];
-    const results = await Promise.all(parts.map((part, i) => half(workers[i]!, part)));
+    // First that of the other thread: this one is busy with its own then.
+    const theirs = half(other, parts[1]!);
     return join(
-      results,
+      await Promise.all([half(local, parts[0]!), theirs]),
       parts.map((part) => rows(part) / rows(batches)),
     );
   };
@@ -307,7 +322,7 @@ export function sharedObjective(local: Objective, open: OpenRequest, worth = WOR
         mix,
       ),
     close: async () => {
-      for (const thread of (await threads) ?? []) await thread.close();
+      await (await thread)?.close();
       await local.close();
     },
   };

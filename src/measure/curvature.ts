@@ -135,7 +135,7 @@ export async function measureCurvature(
         apply: async (v, out) => {
           options.beforeProduct?.();
           const product = operator === 'gauss-newton' ? objective.gaussNewton : objective.hvp;
-          out.set(await product(w, Float32Array.from(v), batches, task));
+          out.set(await product(w, new Float32Array(v), batches, task));
         },
       };
       const full = scale === undefined ? whole : scaledOperator(whole, scale);

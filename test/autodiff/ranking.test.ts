@@ -162,6 +162,21 @@ it('two threads with half of the rows each come to the same', async () => {
     expect(relative((await shared.gradient(w, [batch])).gradient, expected.gradient)).toBeLessThan(1e-5);
     expect(relative(await shared.hvp(w, v, [batch]), expected.hvp)).toBeLessThan(1e-4);
     expect(relative(await shared.gaussNewton(w, v, [batch]), expected.gaussNewtonVp)).toBeLessThan(1e-4);
+    // Two at once have vectors of their own, and a point that was moved in place is another point.
+    const [one, negative] = await Promise.all([
+      shared.hvp(w, v, [batch]),
+      shared.hvp(
+        w,
+        v.map((x) => -x),
+        [batch],
+      ),
+    ]);
+    expect([...negative].map((x) => 0 - x)).toEqual([...one].map((x) => x + 0));
+    const moved = w.slice();
+    expect(await shared.hvp(moved, v, [batch])).toEqual(one);
+    for (let i = 0; i < moved.length; i++) moved[i]! *= 1.5;
+    const there = await objective.hvp(moved, v, [batch]);
+    expect(relative(await shared.hvp(moved, v, [batch]), [...there])).toBeLessThan(1e-4);
     const single = [sliceRows(batch, 0, 1), sliceRows(batch, 1, 2)];
     expect((await shared.loss(w, single)).loss).toBeCloseTo((await objective.loss(w, single)).loss, 6);
     await expect(shared.hvp(w, v, [batch], 'buy')).rejects.toMatchObject({ code: 'task-unknown' });
