@@ -127,7 +127,7 @@ function noLoss({ series }: Run): string {
   if (series.length === 0) return 'This log has no series; nothing can be said about divergence.';
   const names = series.slice(0, MOST_OFFERED).map(({ name }) => name);
   const more = series.length > names.length ? ` and ${series.length - names.length} more` : '';
-  return `No series of this log has the name of a loss: ${names.join(', ')}${more}. If one is, --map loss=NAME judges it.`;
+  return `No series of this log is taken for a loss: ${names.join(', ')}${more}. If one is, --map loss=NAME judges it.`;
 }
 
 const isNonFinite = ({ class: found }: SeriesIncident): boolean => found === 'non-finite';

@@ -3,8 +3,9 @@ import { blocksOf, type Column, joinedOf } from '../model/column.ts';
 import type { Attempt, Role, Run, TimeSeries } from '../model/run.ts';
 import { findRestarts, type Restart } from './attempts.ts';
 import type { LogFormat, LoggedRun, LoggedSeries } from './format.ts';
-import { assignRoles, namesLossValue } from './metric-roles.ts';
+import { assignRoles, namesLossValue, roleByName } from './metric-roles.ts';
 import { LOG_FORMATS } from './registry.ts';
+import { rowsApart } from './rows-apart.ts';
 
 /** A file's part of a run. */
 export interface RunPart {
@@ -170,10 +171,20 @@ export function finishRun(
   const measured = joined.filter(
     (one) => isMeasured(one) || namesLossValue(one.name) || forced.has(one.name),
   );
+  const apart = rowsApart(joined, parts[0]?.run.stepUnit ?? 'row');
+  const losses = apart === undefined || forced.size > 0 ? [] : measured.filter(isNamedLoss);
   const { roles, notes } = assignRoles(
     measured.map(named),
-    new Map([...(convention?.roles ?? []), ...forced]),
+    new Map([
+      ...losses.map(({ name }): [string, Role] => [name, 'other']),
+      ...(convention?.roles ?? []),
+      ...forced,
+    ]),
   );
+  if (losses.length > 0)
+    notes.push(
+      `each row is a thing of its own by "${apart}", so that ${losses.map(({ name }) => `"${name}"`).join(', ')} ${losses.length === 1 ? 'is no loss' : 'are no losses'} of one training (--map loss=NAME judges one all the same)`,
+    );
   const all = measured.map((one, k) => ({ ...one, ...roles[k]! }));
   const withRoles = all.filter((one) => isMeasured(one) || isAwaited(one));
   const shown = new Set(withRoles.map(({ name }) => name));
@@ -222,6 +233,8 @@ export function finishRun(
     ],
   };
 }
+
+const isNamedLoss = ({ name }: LoggedSeries): boolean => /^(?:loss-like|eval_loss)$/.test(roleByName(name));
 
 /** Most cells that say something are numbers. */
 const isMeasured = ({ value, refused }: LoggedSeries): boolean => value.length > refused;
