@@ -32,12 +32,15 @@ const PLAYER_LOST = 10;
 export const isPlayerLost = ({ class: found, before, after }: SeriesIncident): boolean =>
   found === 'non-finite' || (before > 0 && after > PLAYER_LOST * before);
 
-/** Not `reg`, which is the regression of a detector's boxes as often. */
+/** `reg` is the regression of a detector's boxes as often: it is one of a player (`Loss/D/reg`). */
 const REGULARIZER = /^(?:kl|kld|kldiv|penalty|gp|regulari[sz](?:ation|er)|r1|weightdecay)$/;
 
 /**
  * Whether one of several losses is a term that holds back what is learnt: the divergence from a prior begins at nearly zero and
  * grows with what a model encodes, a penalty with the gradients that it is of. The others tell whether it grew too far.
  */
-export const isRegularizer = ({ name, role }: Named): boolean =>
-  role === 'task_loss' && wordsOf(name).some((word) => REGULARIZER.test(word));
+export function isRegularizer({ name, role }: Named): boolean {
+  const words = wordsOf(name);
+  const ofPlayer = words.some((word) => GENERATOR.test(word) || DISCRIMINATOR.test(word));
+  return role === 'task_loss' && words.some((word) => REGULARIZER.test(word) || (ofPlayer && word === 'reg'));
+}

@@ -70,7 +70,9 @@ export function judgeRun(run: Run, settings: VerdictSettings = DEFAULT_VERDICT_S
   const evals = run.series.filter(({ role }) => role === 'eval_loss');
   const chosen = losses[0] === undefined ? null : decidingLoss(run, judge(losses[0]), judge, settings);
   const total = chosen?.judged ?? null;
-  const worstTask = taskLosses.reduce<JudgedSeries | null>(
+  // A loss that never moves (one of a class that the data have not) stands for none that does.
+  const moves = taskLosses.filter(({ series: { value } }) => value.some((one) => one !== value.at(0)));
+  const worstTask = [...moves, ...taskLosses].reduce<JudgedSeries | null>(
     (worst, next) => (worst === null || comesFirst(next, worst) ? next : worst),
     null,
   );

@@ -237,6 +237,15 @@ export function roleByName(name: string): Role | 'loss-like' {
   return role;
 }
 
+/** What stands beside the losses in their group and is none: what a discriminator says of pictures (`Loss/scores/fake`). */
+const NO_LOSS_OF_GROUP = /^(?:scores?|signs?|logits?|prob(?:s|ability)?)$/;
+function isNoLossOfGroup(name: string): boolean {
+  const group = /^loss(?:es)?\//i.exec(name);
+  if (group === null) return false;
+  const words = wordsOf(name.slice(group[0].length));
+  return words.some((word) => NO_LOSS_OF_GROUP.test(word)) && !words.some((word) => LOSS_WORDS.has(word));
+}
+
 function roleOf(name: string): Role | 'loss-like' {
   if (/__(min|max)$/i.test(name)) return 'other';
   const words = wordsOf(name);
@@ -247,7 +256,7 @@ function roleOf(name: string): Role | 'loss-like' {
   if (words.includes('loss') && words.some((word) => LOSS_SETTING.test(word))) return 'other';
   // `loss function` is a setting, `value function loss` is none.
   if (words.includes('loss') && words.at(-1) === 'function') return 'other';
-  if (OTHER_LOSS.test(name) || OWN_AXIS.test(name)) return 'other';
+  if (OTHER_LOSS.test(name) || OWN_AXIS.test(name) || isNoLossOfGroup(name)) return 'other';
   if (isEval(words)) {
     if (lossLike || words.includes('tel')) return 'eval_loss';
     const rest = words.filter((word) => !EVAL_WORDS.has(word) && !TRAIN_WORDS.has(word));

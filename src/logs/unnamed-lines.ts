@@ -17,8 +17,15 @@ const NUMBER =
 const ANY_NUMBER = '[-+.\\w]+';
 /** A clock or a rate, or how much was done. */
 const NO_LOSS = /^(?:time|ms|secs?|eta|data|speed|mem|memory|lr|rate|progress|size|per)$/i;
-/** The last word of a text. */
-const lastWord = (text: string): string => text.match(/[A-Za-z]+/g)?.at(-1) ?? '';
+/** A measure of which more is better, or of how much was right. */
+const METRIC =
+  /^(?:acc\w{0,8}|auc|m?iou|map|precision|recall|f1|psnr|ssim|bleu|score|reward|return|correct)$/i;
+/** The last word of a text, without a verb behind it: `accuracy` of `Pixel_accuracy is `. */
+const lastWord = (text: string): string =>
+  text
+    .match(/[A-Za-z]+/g)
+    ?.filter((word) => !/^(?:is|was|of|at)$/i.test(word))
+    .at(-1) ?? '';
 
 export interface Unnamed {
   readonly line: number;
@@ -86,7 +93,7 @@ function patternFor(samples: readonly string[]): { pattern: string; counts: bool
       k !== step &&
       new Set(cells(k)).size > 1 &&
       cells(k).some((cell) => /[.e]|nan|inf/i.test(cell)) &&
-      !NO_LOSS.test(lastWord(before(k))),
+      ![NO_LOSS, METRIC].some((one) => one.test(lastWord(before(k)))),
   );
   if (loss === undefined) return undefined;
   const text = samples[0]!;

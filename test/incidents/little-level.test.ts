@@ -65,6 +65,20 @@ describe('a term that holds back what is learnt', () => {
     expect(judge(task('loss_box_reg', steps(300, 0.4, 12)), reconstruction).class).toBe('full-divergence');
   });
 
+  it('is what regularizes a player of StyleGAN, and no regression of boxes', () => {
+    const generator = { name: 'Loss/G/loss.mean', role: 'loss', values: steps(300, 1.3, 1.2) } as const;
+    const of = (name: string): SeriesSpec => ({
+      name,
+      role: 'task_loss',
+      task: name,
+      values: steps(300, 1e-4, 0.14),
+    });
+    expect(judge(generator, of('Loss/D/reg.mean'), of('Loss/r1_penalty.mean')).class).toBe('healthy');
+    expect(judge(task('reg', steps(300, 0.1, 3)), task('cls', steps(300, 1, 0.3))).class).toBe(
+      'full-divergence',
+    );
+  });
+
   it('is judged where it is the only loss', () => {
     expect(judge({ name: 'kl_loss', role: 'loss', values: steps(300, 1, 30) }).class).toBe('full-divergence');
   });

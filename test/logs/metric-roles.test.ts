@@ -196,3 +196,25 @@ describe('objectives of reinforcement learning', () => {
     expect(given({ pg_loss: signed }, [['pg_loss', 'loss']]).roles).toEqual([{ role: 'loss' }]);
   });
 });
+
+describe('a group of losses', () => {
+  it('holds what is none: scores and signs beside a loss, but not a part of it without the word', () => {
+    expect(
+      rolesOf([
+        'Loss/G/loss',
+        'Loss/scores/fake',
+        'Loss/signs/real',
+        'Loss/logits',
+        'Loss/score_loss',
+        'Loss/box',
+      ]),
+    ).toEqual({
+      'Loss/G/loss': 'task_loss:G',
+      'Loss/scores/fake': 'other',
+      'Loss/signs/real': 'other',
+      'Loss/logits': 'other',
+      'Loss/score_loss': 'task_loss:score',
+      'Loss/box': 'task_loss:box',
+    });
+  });
+});

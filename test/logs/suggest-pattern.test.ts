@@ -94,6 +94,16 @@ describe('lines of numbers without the name of a loss', () => {
   });
 });
 
+it.each(['Pixel_accuracy is ', 'Train-Acc=', 'Mean PSNR: ', 'correct: '])(
+  'a number that is called something else is offered as no loss: %s',
+  async (name) => {
+    const rows = Array.from({ length: 12 }, (_, i) => `picture ${i}.png ${name}0.${90 - i}`);
+    const error = (await read(`${rows.join('\n')}\n`)) as DiagError;
+    expect(error).toBeInstanceOf(DiagError);
+    expect(`${error.message} ${error.hint}`).not.toContain(name.trim().slice(0, -1));
+  },
+);
+
 it('lines that look alike and have other counts of numbers are kinds of their own', async () => {
   const rows = Array.from({ length: 12 }, (_, i) => `${1000 + i} 0.${90 - i} ${2 * i}`);
   // Too long for a number.
