@@ -19,6 +19,7 @@ const QUOTE = 0x22;
 const COMMA = 0x2c;
 const DOT = 0x2e;
 const HASH = 0x23;
+const BLANK = 0x20;
 /** Characters of a row with a quoted cell that goes over lines. */
 const MAX_QUOTED = 1 << 20;
 const SEPARATORS = ['\t', ';', ',', '|'];
@@ -157,7 +158,13 @@ export const csv: LogFormat = {
     let header: string[] | undefined;
     let headerText = '';
     /** Column of the table for each cell; -1 for those that are ambiguous. */
-    let columns: number[] = [];
+    let columns = new Int32Array(0);
+    /** The cells of the row that is being read, until it is added as a whole; `missing` is 1 where one is empty. */
+    let values = new Float64Array(0);
+    let missing = new Uint8Array(0);
+    /** Whether its cells go into the table one by one: from the first on that is text, or where columns are ambiguous. */
+    let byCell = false;
+    let isAmbiguous = false;
     /** A row whose quoted cell goes on in the next line. */
     let open: (CutRow & { line: number; lines: number; length: number; holdsRows: boolean }) | undefined;
 
@@ -177,7 +184,10 @@ export const csv: LogFormat = {
       for (const [column, count] of counts)
         if (count > 1)
           badHeader.push(diagError('log-duplicate-column', { column, count }, { path, line: 1 }).toRecord());
-      columns = header.map((name) => (counts.get(name) === 1 ? table.column(name) : -1));
+      columns = Int32Array.from(header, (name) => (counts.get(name) === 1 ? table.column(name) : -1));
+      isAmbiguous = columns.includes(-1);
+      values = new Float64Array(columns.length);
+      missing = new Uint8Array(columns.length);
       if (!named) notes.push('the file has no header; its columns are numbered');
     };
 
@@ -207,36 +217,55 @@ export const csv: LogFormat = {
       return cells === columns.length && isNumber(line.split(separator, 1)[0]!, separator);
     };
 
+    /** From a cell on the row goes into the table cell by cell, those before it first. */
+    const goByCell = (cell: number): void => {
+      byCell = true;
+      for (let k = 0; k < cell; k++)
+        if (missing[k] === 1) table.miss(columns[k]!);
+        else table.set(columns[k]!, values[k]!);
+    };
+    const endRow = (lineNumber: number): void => {
+      if (byCell) table.endRow(lineNumber);
+      else table.addRow(columns, values, lineNumber, missing);
+    };
+
     /** The row in [start, end); 'slow' where a cell is quoted, false where the number of cells does not fit. */
     const fastRow = (bytes: Buffer, start: number, end: number, lineNumber: number): boolean | 'slow' => {
+      const between = separatorByte;
+      const count = columns.length;
+      const [numbers, empty] = [values, missing];
       let at = start;
-      for (let cell = 0; ; cell++) {
-        if (cell >= columns.length) return false;
-        while (at < end && bytes[at] === 0x20) at++;
-        const byte = at < end ? bytes[at]! : separatorByte;
+      byCell = isAmbiguous;
+      for (let cell = 0; cell < count; cell++) {
+        while (at < end && bytes[at] === BLANK) at++;
+        // A separator at the very end opens one more, empty cell.
+        const byte = at < end ? bytes[at]! : between;
         if (byte === QUOTE) return 'slow';
-        if (byte !== separatorByte) {
+        if (byte === between) {
+          if (!byCell) empty[cell] = 1;
+          else if (columns[cell]! >= 0) table.miss(columns[cell]!);
+        } else {
           let stop = scanNumber(bytes, at, end, decimalMark === -1 ? markOf(bytes, at, end) : DOT);
-          while (stop > 0 && stop < end && bytes[stop] === 0x20) stop++;
-          if (stop === end || (stop > 0 && bytes[stop] === separatorByte)) {
-            if (columns[cell]! >= 0) table.set(columns[cell]!, scanned[0]!);
+          while (stop > 0 && stop < end && bytes[stop] === BLANK) stop++;
+          if (stop === end || (stop > 0 && bytes[stop] === between)) {
+            if (!byCell) {
+              numbers[cell] = scanned[0]!;
+              empty[cell] = 0;
+            } else if (columns[cell]! >= 0) table.set(columns[cell]!, scanned[0]!);
             at = stop;
           } else {
             let to = at;
-            while (to < end && bytes[to] !== separatorByte) to++;
+            while (to < end && bytes[to] !== between) to++;
+            if (!byCell) goByCell(cell);
             if (columns[cell]! >= 0) setText(cell, decodeName(bytes, at, to).trim(), lineNumber);
             at = to;
           }
-        } else if (columns[cell]! >= 0) table.miss(columns[cell]!);
-        if (at >= end) return cell === columns.length - 1;
-        at++;
-        // A separator at the very end opens one more, empty cell.
-        if (at === end) {
-          if (cell !== columns.length - 2) return false;
-          if (columns[cell + 1]! >= 0) table.miss(columns[cell + 1]!);
-          return true;
         }
+        if (at >= end) return cell === count - 1;
+        at++;
+        if (at === end && cell !== count - 2) return false;
       }
+      return false;
     };
     const markOf = (bytes: Buffer, at: number, end: number): number => {
       for (let k = at; k < end && bytes[k] !== separatorByte; k++) if (bytes[k] === COMMA) return COMMA;
@@ -301,8 +330,11 @@ export const csv: LogFormat = {
             return quoted(decodeName(bytes, start, end), lineNumber, terminated);
           }
           if (!fits) return misfit(lineNumber, terminated);
-          if (!terminated && isCut(bytes, start, end)) return misfit(lineNumber, terminated);
-          table.endRow(lineNumber);
+          if (!terminated) {
+            if (!byCell) goByCell(columns.length);
+            if (isCut(bytes, start, end)) return misfit(lineNumber, terminated);
+          }
+          endRow(lineNumber);
           return 'record';
         },
         heldAtEnd() {

@@ -52,8 +52,10 @@ export interface RowTable {
   /**
    * Adds a row that has these values in these columns and nothing else, where no cell of it was set. The columns differ;
    * the same list as in the row before is passed again.
+   *
+   * @param missing 1 for each cell that says that there is no value; left out where each has one
    */
-  addRow(columns: Int32Array, values: Float64Array, line: number): void;
+  addRow(columns: Int32Array, values: Float64Array, line: number, missing?: Uint8Array): void;
   /** Forgets the cells set since the last row ended. */
   dropRow(): void;
   rows(): number;
@@ -152,6 +154,11 @@ export function rowTable(indexColumn?: string): RowTable {
     column.row.push(count);
   };
 
+  const missIn = (column: TableColumn): void => {
+    if (column.missing === column.missingRows.length) column.missingRows = grown(column.missingRows);
+    column.missingRows[column.missing++] = count;
+  };
+
   const set = (index: number, value: number): boolean => {
     const column = open(index);
     if (column === undefined) return false;
@@ -248,8 +255,7 @@ export function rowTable(indexColumn?: string): RowTable {
     miss(index) {
       const column = open(index);
       if (column === undefined) return false;
-      if (column.missing === column.missingRows.length) column.missingRows = grown(column.missingRows);
-      column.missingRows[column.missing++] = count;
+      missIn(column);
       return true;
     },
     refuse(index, text, line) {
@@ -267,13 +273,17 @@ export function rowTable(indexColumn?: string): RowTable {
       take(index);
       staged.copyWithin(staged.indexOf(index), staged.indexOf(index) + 1, stagedCount--);
     },
-    addRow(of, values, line) {
+    addRow(of, values, line, missing) {
       for (let k = 0; k < of.length; k++) {
         const column = columns[of[k]!]!;
+        if (missing !== undefined && missing[k] === 1) {
+          missIn(column);
+          continue;
+        }
         if (column.row !== undefined || column.value.length !== count) placeIn(column);
         column.value.push(values[k]!);
       }
-      kinds.addFilled(count, of);
+      kinds.addCells(count, of, missing);
       lines.push(line);
       count++;
     },
@@ -441,14 +451,17 @@ function rowKinds() {
     put(row, kind);
   };
 
-  /** A row that has a value in each of some columns, and no other cell. */
-  const addFilled = (row: number, filled: Int32Array): void => {
-    if (filled !== lastFilled) {
+  /** A row of cells in some columns, each with a value unless it is missing. */
+  const addCells = (row: number, of: Int32Array, missing: Uint8Array | undefined): void => {
+    if (missing !== undefined || of !== lastFilled) {
       let hash = 2166136261;
-      for (let k = 0; k < filled.length; k++) hash = Math.imul(hash ^ (filled[k]! + 1), 16777619);
+      for (let k = 0; k < of.length; k++)
+        if (missing === undefined || missing[k] === 0) hash = Math.imul(hash ^ (of[k]! + 1), 16777619);
+      if (hash !== lastHash || lastKind === undefined)
+        lastKind =
+          byHash.get(hash) ?? newKind(hash, missing ? [...of.filter((_, k) => missing[k] === 0)] : [...of]);
       lastHash = hash;
-      lastKind = byHash.get(hash) ?? newKind(hash, [...filled]);
-      lastFilled = filled;
+      lastFilled = missing === undefined ? of : undefined;
     }
     put(row, lastKind!);
   };
@@ -537,7 +550,7 @@ function rowKinds() {
       })
       .map(([kind]) => kind);
   };
-  return { add, addFilled, otherFor };
+  return { add, addCells, otherFor };
 }
 
 /** Whether the cell of the row that is being filled says that there is no value. */
@@ -547,13 +560,15 @@ const isMissing = ({ missing, missingRows }: TableColumn, row: number): boolean 
 /** The missing cells before each value, without those in rows of another kind. */
 function gapsOf(column: TableColumn, isOther: (row: number) => boolean): { gaps?: Uint32Array } {
   const gaps = new Uint32Array(column.missing === 0 ? 0 : column.count + 1);
-  const rowOf = column.row && readerOf(column.row.finish());
+  const rowOf = column.row === undefined ? (k: number): number => k : readerOf(column.row.finish());
+  const rowAt = (k: number): number => (k < column.count ? rowOf(k) : Number.POSITIVE_INFINITY);
   let found = false;
   let k = 0;
+  let next = rowAt(0);
   for (let one = 0; one < column.missing; one++) {
     const row = column.missingRows[one]!;
     if (isOther(row)) continue;
-    while (k < column.count && (rowOf === undefined ? k : rowOf(k)) < row) k++;
+    while (next < row) next = rowAt(++k);
     gaps[k]!++;
     found = true;
   }

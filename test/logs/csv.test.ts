@@ -1,3 +1,4 @@
+import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { csv } from '../../src/logs/csv.ts';
 
@@ -67,4 +68,43 @@ describe('what a column is', () => {
     expect(found.notes.some((note) => note.includes(`"x" in ${empty} of ${cells.length} rows`))).toBe(told);
     expect(found.values).toBe(numbers);
   });
+});
+
+/** Two routes to one table: a row of numbers and empty cells is added at once, any other cell by cell, as all are beside an ambiguous column. */
+it('gives the same series whether rows are added at once or cell by cell', async () => {
+  const read = async (rows: readonly (readonly string[])[], ambiguous: boolean, end: string) => {
+    const lines = [['step', 'a', 'b'], ...rows].map((cells, k) =>
+      [...(ambiguous ? (k === 0 ? ['x', 'x'] : ['1', '1']) : []), ...cells].join(','),
+    );
+    async function* chunks(): AsyncGenerator<Uint8Array> {
+      yield Buffer.from(lines.join('\n') + end);
+    }
+    const { errors, runs, account, kept } = await csv.read(chunks(), 'f', { roles: new Map() });
+    return {
+      kept,
+      lost: account.lost.map(({ reason }) => reason),
+      errors: errors.filter(({ id }) => id !== 'log-duplicate-column').map(({ id }) => id),
+      stepUnit: runs[0]?.stepUnit,
+      series: runs[0]?.series
+        .filter(({ name }) => name !== 'x')
+        .map(({ name, step, value, line, missing, refused, gaps, refusedAt }) => ({
+          ...{ name, missing, refused },
+          ...{ step: [...step], value: [...value], line: [...(line ?? [])] },
+          ...{ gaps: [...(gaps ?? [])], refusedAt: [...(refusedAt ?? [])] },
+        })),
+    };
+  };
+  const cell = fc.oneof(
+    { weight: 12, arbitrary: fc.constantFrom('1', '0.25', '-0', '2e-5', '12345678901.5', '') },
+    { weight: 2, arbitrary: fc.constantFrom(' 3 ', ' ', 'nan', 'NA', '1e400', '0.5.') },
+    { weight: 1, arbitrary: fc.constantFrom('text', '"4"', '"5,6"', '7,8', '"') },
+  );
+  const row = fc.tuple(fc.nat({ max: 20 }).map(String), cell, cell);
+  const rows = fc.array(row, { minLength: 1, maxLength: 30 });
+  await fc.assert(
+    fc.asyncProperty(rows, fc.constantFrom('\n', ''), async (all, end) => {
+      expect(await read(all, false, end)).toEqual(await read(all, true, end));
+    }),
+    { numRuns: 500 },
+  );
 });
