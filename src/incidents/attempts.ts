@@ -76,18 +76,36 @@ function beginsAnew(stretches: readonly Stretch[], step: number): boolean {
   return step <= first.step.at(0)! + usualDistance(first.step);
 }
 
+/** First points of an attempt that tell how it begins. */
+const FIRST_POINTS = 5;
+
 /**
  * Whether points begin where the run began and come down from there: the weights were not those of the checkpoint, and training began from scratch under
- * steps that count on. Too few points to see whether they come down: null.
+ * steps that count on. Not so where the first point is nearer to the level before, and what came after it is a jump from there; nor where the
+ * loss rises above all that the run began with. Too few points to see whether they come down: null.
+ *
+ * @param first points that the run began with
+ * @param before points that the attempt goes on from
  */
-function fromScratch(points: Column, first: Column, settings: VerdictSettings): boolean | null {
+function fromScratch(
+  points: Column,
+  first: Column,
+  before: Column,
+  settings: VerdictSettings,
+): boolean | null {
   const level = (values: Column, from: number): number =>
-    medianOf(values.subarray(Math.max(0, from), from + 5));
+    medianOf(values.subarray(Math.max(0, from), from + FIRST_POINTS));
+  const highest = (values: Column): number => Math.max(...values.subarray(0, FIRST_POINTS));
   const begin = level(points, 0);
-  const ratio = begin / level(first, 0);
+  const initial = level(first, 0);
+  const ratio = begin / initial;
   if (!(ratio < settings.incidentRatio && ratio > 1 / settings.fullRatio)) return false;
+  const usual = level(before, before.length - FIRST_POINTS);
+  const middle = usual > 0 && initial > 0 ? Math.sqrt(usual * initial) : (usual + initial) / 2;
+  if (usual < initial && points.at(0)! < middle) return false;
+  if (highest(points) > settings.fullRatio * highest(first)) return false;
   if (points.length < settings.minimumPoints) return null;
-  return level(points, points.length - 5) < begin / settings.bandRatio;
+  return level(points, points.length - FIRST_POINTS) < begin / settings.bandRatio;
 }
 
 /** Whether an attempt is far above the band before from its first point to its last, though it ends before that was a decision window. */
@@ -212,7 +230,7 @@ export function judgeSeries(run: Run, series: TimeSeries, settings: VerdictSetti
       : tailOf(trained.slice(0, -1), historyFor(part.points.length));
     histories.push(history.step);
     const by = history.points.length;
-    const scratch = anew ? true : fromScratch(part.points, first, settings);
+    const scratch = anew ? true : fromScratch(part.points, first, history.points, settings);
     const joined =
       scratch !== false
         ? alone.incidents

@@ -185,6 +185,19 @@ describe('a resume is held against what it goes on from', () => {
     expect(anew(...times(90, 1.2), ...times(5, 0.9), ...times(5, 1.2))).toBe('full-divergence');
   });
 
+  it('one that goes on where it was and jumps to where the run began is hurt, and not from scratch', () => {
+    // Of Adam and Adagrad whose state was lost at a resume.
+    const first = [1.1, 0.7, 4.6, 0.9, 0.9, 1.5, 1.2, 0.8, ...falling(0, 92)];
+    const level = Array.from({ length: 100 }, (_, i) => 0.15 + 0.03 * Math.sin(7 * i));
+    const jump = [0.1, 1.4, 0.6, 8.3, 0.5, 1.2, 1.4, 1.5, 0.9, 1.2, 0.7, 0.9, 0.5, 0.4, 0.4, 0.3];
+    const hurt = resumed([0, [...first, ...level]], [200, [...jump, ...level]]).verdict;
+    expect(hurt).toMatchObject({ class: 'micro-divergence', onsetStep: 201 });
+    // The first point may be a high one.
+    const spike = resumed([0, [...first, ...level]], [200, [0.9, 14, 1.1, 0.6, 0.7, ...level]]).verdict;
+    expect(spike.class).toBe('micro-divergence');
+    expect(resumed([0, [...first, ...level]], [200, [...first, ...level]]).verdict.class).toBe('healthy');
+  });
+
   it('one from scratch under steps that count on, that does not come down, is lost', () => {
     expect(resumed(good, [600, level(300, 3)]).verdict).toMatchObject({
       class: 'full-divergence',
