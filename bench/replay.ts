@@ -1,11 +1,11 @@
 /**
- * What a replay of recorded steps takes: the command as a whole process under six rules, beside copying the parameters once
- * for each step and rule.
+ * What a replay of recorded steps takes: the command as a whole process under six rules, beside the memory bound of each rule and
+ * step: parameter, gradient and state are read, parameter and state are written, at the rate at which float32s are copied.
  *
  *     npm run build && npx tsx bench/replay.ts [MILLION PARAMETERS = 4] [STEPS = 4] [RUNS = 3] [RULE…]
  *
  * The capture (float32 in eight tensors, Adagrad, no snapshots) is written first, with fixed noise: 4 bytes a parameter for
- * each step and 8 for the state before. Prints processor time and peak memory of each run.
+ * each step and 8 for the state before. Prints processor time, peak memory and time on the wall of each run.
  */
 import { spawnSync } from 'node:child_process';
 import { mkdtempSync, rmSync } from 'node:fs';
@@ -36,6 +36,19 @@ const noise = (size: number): Float32Array => {
   return values;
 };
 
+/** Of a parameter, its gradient and Adagrad's accumulator: three are read, two written. A copy reads one and writes one. */
+const MOVED_BYTES = 20;
+const COPIED_BYTES = 8;
+/** 64 MB to 64 MB: a replay has its arrays in no cache near the processor either. */
+const copyFrom = new Float32Array(16e6).fill(1);
+const copyTo = new Float32Array(copyFrom.length).fill(0);
+function nanosecondsOfCopy(): number {
+  const begin = process.cpuUsage();
+  copyTo.set(copyFrom);
+  const { user, system } = process.cpuUsage(begin);
+  return (1000 * (user + system)) / copyFrom.length;
+}
+
 const folder = mkdtempSync(join(tmpdir(), 'replay-bench-'));
 try {
   const optimizer = { name: 'adagrad', epsilon: 1e-7 };
@@ -55,17 +68,14 @@ try {
   await writer.finish();
 
   const entries = rows * 1000 * TENSORS;
-  const from = noise(1);
-  const to = new Float32Array(from.length);
-  const begin = process.cpuUsage();
-  for (let k = 0; k < TENSORS; k++) to.set(from);
-  const copied = process.cpuUsage(begin);
-  const copy = (copied.user + copied.system) / 1e6;
+  const copies = Array.from({ length: 7 }, nanosecondsOfCopy).sort((a, b) => a - b);
+  const bound = (MOVED_BYTES / COPIED_BYTES) * copies[3]!;
   console.log(
-    `${entries / 1e6} million parameters, ${steps} steps, ${rules.length} rules; copying the parameters once: ${copy.toFixed(3)} s`,
+    `${entries / 1e6} million parameters, ${steps} steps, ${rules.length} rules; a float32 is copied in ${copies[3]!.toFixed(2)} ns (${copies[0]!.toFixed(2)}..${copies[6]!.toFixed(2)}): the memory bound of a rule and step, ${MOVED_BYTES} bytes, is ${bound.toFixed(2)} ns a parameter`,
   );
   const program = new URL('../dist/run.js', import.meta.url).href;
   for (let run = 0; run < Number(runs); run++) {
+    const begin = performance.now();
     const { stderr, status } = spawnSync(
       process.execPath,
       [
@@ -83,9 +93,10 @@ try {
     // 4: no verdict, of steps too few to tell that the losses have no incident.
     if ((status !== 0 && status !== 4) || found === null) throw new Error(stderr);
     const { seconds, megabytes } = JSON.parse(found[0]) as { seconds: number; megabytes: number };
-    const passes = seconds / (copy * Number(steps) * rules.length);
+    const wall = (performance.now() - begin) / 1000;
+    const each = (1e9 * seconds) / (entries * Number(steps) * rules.length);
     console.log(
-      `  ${seconds.toFixed(2)} s of processor time, ${megabytes.toFixed(0)} MB; a rule and step ${passes.toFixed(0)} times the copy`,
+      `  ${seconds.toFixed(2)} s of processor time (${wall.toFixed(1)} s), ${megabytes.toFixed(0)} MB; a rule and step takes ${each.toFixed(1)} ns a parameter, ${(each / bound).toFixed(1)} times the bound`,
     );
   }
 } finally {

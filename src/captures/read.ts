@@ -427,9 +427,8 @@ async function readInitial(
 ): Promise<InitialState> {
   const finite = async (name: string): Promise<Values> => {
     const values = await valuesOf(opened, name, precision);
-    let index = 0;
-    while (index < values.length && Number.isFinite(values[index])) index++;
-    if (index < values.length)
+    const index = firstNotFinite(values);
+    if (index >= 0)
       throw diagError(
         'capture-values',
         { tensor: name, problem: `entry ${index} is ${values[index]} in the initial state` },
@@ -451,6 +450,11 @@ async function readInitial(
     slots.push(own);
   }
   return { parameters, slots };
+}
+
+function firstNotFinite(values: Values): number {
+  for (let i = 0; i < values.length; i++) if (!Number.isFinite(values[i])) return i;
+  return -1;
 }
 
 async function readStep(

@@ -11,9 +11,9 @@ export interface BlockMemory {
   readonly blocks: readonly Float32Array[];
 }
 
-/** Room for so many blocks, and for kernels that read four entries where one is left. */
-export function blockMemory(count: number): BlockMemory {
-  const memory = newMemory(count * BLOCK_BYTES + 16);
+/** Room for so many blocks, for kernels that read four entries where one is left, and for bytes behind the blocks. */
+export function blockMemory(count: number, behind = 16): BlockMemory {
+  const memory = newMemory(count * BLOCK_BYTES + behind);
   return {
     memory,
     blocks: Array.from({ length: count }, (_, k) => new Float32Array(memory.buffer, k * BLOCK_BYTES, BLOCK)),

@@ -4,11 +4,11 @@
  * same bits. Each sum is four, of every fourth entry, which are added at the end: added one by one, entries wait for each other.
  */
 import type { DirectionCode, DirectionKernel } from './direction-code.ts';
+import { GRADIENT } from './gradient-directions.ts';
 import { BLOCK_BYTES, type BlockMemory, type BlockOf, blockMemory, inBlocks } from './in-blocks.ts';
 import {
   assemble,
   type Code,
-  constant,
   F64,
   get,
   I32,
@@ -63,8 +63,8 @@ export interface UnclippedSums extends StepSums {
 
 /** Takes a step: w and the state move on. */
 export function stepAtOnce(kernel: DirectionKernel, { g, w }: StepArrays, numbers: StepNumbers): StepSums {
-  const { squares, parameters } = run('take', kernel, g, { read: w, written: w }, {}, numbers);
-  return { squares, parameters };
+  const [sums] = run('take', kernel, g, { read: w, written: w }, {}, numbers);
+  return { squares: sums!.squares, parameters: sums!.parameters };
 }
 
 /**
@@ -78,36 +78,58 @@ export function dryAtOnce(
   numbers: StepNumbers,
 ): DrySums {
   const ofW = numbers.shrink === 0 ? {} : { read: w };
-  const { squares, stored, product } = run('measure', kernel, g, ofW, { read: beside }, numbers);
-  return { squares, stored, product };
+  const [sums] = run('measure', kernel, g, ofW, { read: beside }, numbers);
+  return sums!;
 }
 
-/** Writes Δ; w and the state stay. */
+/**
+ * Writes Δ; w and the state stay.
+ *
+ * @param factors what the gradient may be multiplied by: the step that it would be is measured beside this one in the same
+ * pass, as {@link dryAtOnce} does
+ */
 export function unclippedAtOnce(
   kernel: DirectionKernel,
   { g, w, movement }: StepArrays & { readonly movement: Float32Array },
   numbers: StepNumbers,
-): UnclippedSums {
-  const { product: _, ...sums } = run('keep', kernel, g, { read: w }, { written: movement }, numbers);
-  return sums;
+  factors: readonly number[] = [],
+): UnclippedSums & { readonly scaled: readonly DrySums[] } {
+  const out = { written: movement };
+  const [sums, ...scaled] = run('keep', kernel, g, { read: w }, out, numbers, factors);
+  const { product: _, ...own } = sums!;
+  return { ...own, scaled };
 }
 
-type Purpose = 'take' | 'measure' | 'keep';
-type Kernel = (g: number, end: number, w: number, other: number, ...slotsAndNumbers: number[]) => void;
+/** Σx² and the largest |x|, NaN if one is. */
+export function sumsAtOnce(x: Float32Array): Pick<UnclippedSums, 'squares' | 'largest'> {
+  const [sums] = run('sum', X_ALONE, x, {}, {}, { factor: 1, rate: 1, shrink: 0 });
+  return { squares: sums!.squares, largest: sums!.largest };
+}
+const X_ALONE: DirectionKernel = { code: GRADIENT, slots: [], numbers: [] };
 
-/** Of g, w and the array beside or written; slots come after them. */
+type Purpose = 'take' | 'measure' | 'keep' | 'sum';
+type Kernel = (g: number, end: number, w: number, other: number, sums: number, ...rest: number[]) => void;
+
+/** g, w and the array beside or written; slots come after them. */
 const OTHERS = 3;
-const MOST_SLOTS = 2;
-/** Behind the blocks: four of each sum, which go on from block to block, of the largest, and whether none was NaN. */
-const SUMS_AT = (OTHERS + MOST_SLOTS) * BLOCK_BYTES;
+const ARRAYS = OTHERS + 2;
 const SUMS = ['squares', 'parameters', 'stored', 'product'] as const;
 type Sum = (typeof SUMS)[number];
+/** A row for each step of a pass, behind the blocks: four of each sum, of the largest, and whether none was NaN. */
+const ROWS_AT = ARRAYS * BLOCK_BYTES;
 const SUM_BYTES = 32;
 const LARGEST_AT = SUMS.length * SUM_BYTES;
 const NUMBERS_AT = LARGEST_AT + 16;
+const ROW_BYTES = NUMBERS_AT + 16;
+/** The step itself, and factors of the gradient. */
+export const MOST_FACTORS = 31;
 
 interface Made extends BlockMemory {
   readonly kernels: Map<string, Kernel>;
+  readonly rows: readonly Row[];
+}
+interface Row {
+  readonly address: number;
   readonly sums: Float64Array;
   readonly largest: Float32Array;
   /** All bits where every direction was a number. */
@@ -115,6 +137,24 @@ interface Made extends BlockMemory {
 }
 let made: Made | undefined;
 
+function make(): Made {
+  const memory = blockMemory(ARRAYS, (1 + MOST_FACTORS) * ROW_BYTES);
+  const { buffer } = memory.memory;
+  const rows = Array.from({ length: 1 + MOST_FACTORS }, (_, k): Row => {
+    const address = ROWS_AT + k * ROW_BYTES;
+    return {
+      address,
+      sums: new Float64Array(buffer, address, 4 * SUMS.length),
+      largest: new Float32Array(buffer, address + LARGEST_AT, 4),
+      areNumbers: new Int32Array(buffer, address + NUMBERS_AT, 4),
+    };
+  });
+  return { ...memory, kernels: new Map(), rows };
+}
+
+type Found = Readonly<Record<Sum | 'largest', number>>;
+
+/** What is found of a step, and then of the same with other factors, which are measured beside what it writes. */
 function run(
   purpose: Purpose,
   { code, slots, numbers }: DirectionKernel,
@@ -122,55 +162,59 @@ function run(
   w: BlockOf,
   other: BlockOf,
   { factor, rate, shrink }: StepNumbers,
-): Record<Sum | 'largest', number> {
+  factors: readonly number[] = [],
+): readonly Found[] {
   made ??= make();
-  const { kernels, blocks, memory, sums, largest, areNumbers } = made;
-  const form: Form = { purpose, scales: factor !== 1, shrinks: shrink !== 0 };
-  const name = `${purpose} ${form.scales} ${form.shrinks} ${code.name}`;
-  let kernel = kernels.get(name);
-  if (kernel === undefined) {
-    kernel = assemble<Record<string, Kernel>>([kernelOf(name, form, code)], memory)[name]!;
-    kernels.set(name, kernel);
-  }
+  const here = made;
+  const shrinks = shrink !== 0;
   const arrays: BlockOf[] = [
     { read: g },
     w,
     other,
     ...slots.map((slot) => (purpose === 'take' ? { read: slot, written: slot } : { read: slot })),
   ];
-  const parameters = [
-    ...slots.map((_, k) => (OTHERS + k) * BLOCK_BYTES),
-    ...[factor, rate, shrink],
-    ...numbers,
-  ];
-  sums.fill(0);
-  largest.fill(0);
-  areNumbers.fill(-1);
-  inBlocks(made, g.length, arrays, (bytes) => {
+  const starts = slots.map((_, k) => (OTHERS + k) * BLOCK_BYTES);
+  const steps = [
+    { factor, form: { purpose, scales: factor !== 1, shrinks } },
+    ...factors.map((one) => ({ factor: one, form: { purpose: 'measure', scales: true, shrinks } as const })),
+  ].map((one, k) => ({
+    kernel: kernelOn(here, one.form, code),
+    row: here.rows[k]!,
+    rest: [...starts, one.factor, rate, shrink, ...numbers],
+  }));
+  for (const { row } of steps) {
+    row.sums.fill(0);
+    row.largest.fill(0);
+    row.areNumbers.fill(-1);
+  }
+  inBlocks(here, g.length, arrays, (bytes) => {
     // An entry of zeros adds nothing to any sum.
-    for (let i = bytes / 4; i % 4 !== 0; i++) for (let k = 0; k < arrays.length; k++) blocks[k]![i] = 0;
-    kernel(0, bytes, BLOCK_BYTES, 2 * BLOCK_BYTES, ...parameters);
+    for (let i = bytes / 4; i % 4 !== 0; i++) for (let k = 0; k < arrays.length; k++) here.blocks[k]![i] = 0;
+    for (const { kernel, row, rest } of steps)
+      kernel(0, bytes, BLOCK_BYTES, 2 * BLOCK_BYTES, row.address, ...rest);
   });
+  return steps.map(({ row }) => foundIn(row, shrinks));
+}
+
+function foundIn({ sums, largest, areNumbers }: Row, shrinks: boolean): Found {
   const found = {
     largest: areNumbers.every((bits) => bits === -1) ? Math.max(...largest) : Number.NaN,
   } as Record<Sum | 'largest', number>;
   for (const [k, sum] of SUMS.entries())
     found[sum] = sums[4 * k]! + sums[4 * k + 1]! + (sums[4 * k + 2]! + sums[4 * k + 3]!);
   // Without decay Δ is a float32 before it is stored.
-  if (!form.shrinks) found.stored = found.squares;
+  if (!shrinks) found.stored = found.squares;
   return found;
 }
 
-function make(): Made {
-  const memory = blockMemory(OTHERS + MOST_SLOTS + 1);
-  const { buffer } = memory.memory;
-  return {
-    ...memory,
-    kernels: new Map(),
-    sums: new Float64Array(buffer, SUMS_AT, 4 * SUMS.length),
-    largest: new Float32Array(buffer, SUMS_AT + LARGEST_AT, 4),
-    areNumbers: new Int32Array(buffer, SUMS_AT + NUMBERS_AT, 4),
-  };
+function kernelOn({ kernels, memory }: Made, form: Form, code: DirectionCode): Kernel {
+  const name = `${form.purpose} ${form.scales} ${form.shrinks} ${code.name}`;
+  let kernel = kernels.get(name);
+  if (kernel === undefined) {
+    kernel = assemble<Record<string, Kernel>>([kernelOf(name, form, code)], memory)[name]!;
+    kernels.set(name, kernel);
+  }
+  return kernel;
 }
 
 /** What a kernel is for, whether its factor is not 1, and whether the parameters decay. */
@@ -181,19 +225,21 @@ interface Form {
 }
 
 function kernelOf(name: string, { purpose, scales, shrinks }: Form, code: DirectionCode): WasmFunction {
-  const [g, end, w, other] = [0, 1, 2, 3] as const;
-  const slots = Array.from({ length: code.slots }, (_, k) => 4 + k);
-  const given = Array.from({ length: 3 + code.numbers }, (_, k) => 4 + code.slots + k);
-  const parameters = [I32, I32, I32, I32, ...slots.map(() => I32), ...given.map(() => F64)];
+  const [g, end, w, other, row] = [0, 1, 2, 3, 4] as const;
+  const slots = Array.from({ length: code.slots }, (_, k) => 5 + k);
+  const given = Array.from({ length: 3 + code.numbers }, (_, k) => 5 + code.slots + k);
+  const parameters = [I32, I32, I32, I32, I32, ...slots.map(() => I32), ...given.map(() => F64)];
   const splats = given.map((_, k) => parameters.length + k);
   const [factor, rate, shrink, ...numbers] = splats as [number, number, number, ...number[]];
   const summed: readonly Sum[] = [
     'squares',
-    ...(purpose === 'measure' ? (['product'] as const) : (['parameters'] as const)),
+    ...(purpose === 'measure' ? (['product'] as const) : []),
+    ...(purpose === 'take' || purpose === 'keep' ? (['parameters'] as const) : []),
     ...(shrinks && purpose !== 'take' ? (['stored'] as const) : []),
   ];
-  const behind = parameters.length + splats.length;
-  const [largest, areNumbers] = [behind + 1, behind + 2] as const;
+  const largest = parameters.length + splats.length;
+  const areNumbers = largest + 1;
+  const seesLargest = purpose === 'keep' || purpose === 'sum';
   /** Locals of two entries: three, and their sums. Of their own, so that two pairs overlap in the processor. */
   const ofPair = 3 + summed.length;
   const pairs = [0, 1].map((p) => ({ offset: 8 * p, first: areNumbers + 1 + p * ofPair }));
@@ -204,17 +250,24 @@ function kernelOf(name: string, { purpose, scales, shrinks }: Form, code: Direct
       const local = first + 3 + summed.indexOf(sum);
       return set(local, op(wide.add, get(local), op(wide.mul, left, right)));
     };
+    const keepLargest = (values: Code): number[] => [
+      ...set(x, values),
+      ...set(largest, op(vec.larger, get(largest), op(vec.abs, get(x)))),
+      ...set(areNumbers, op(vec.and, get(areNumbers), op(vec.equal, get(x), get(x)))),
+    ];
+    if (purpose === 'sum')
+      return [
+        ...keepLargest(loadTwo(g, offset)),
+        ...set(x, op(wide.promote, get(x))),
+        ...add('squares', get(x), get(x)),
+      ];
     const old = op(wide.promote, loadTwo(w, offset));
     const gradient = op(wide.promote, loadTwo(g, offset));
     return [
       ...set(x, scales ? rounded(op(wide.mul, get(factor), gradient)) : gradient),
-      ...set(x, code.direction({ x, root, slots, numbers, offset, stores: purpose === 'take' })),
-      ...(purpose === 'keep'
-        ? [
-            ...set(largest, op(vec.larger, get(largest), op(vec.abs, get(x)))),
-            ...set(areNumbers, op(vec.and, get(areNumbers), op(vec.equal, get(x), get(x)))),
-          ]
-        : []),
+      ...(purpose === 'keep' ? keepLargest : (values: Code) => set(x, values))(
+        code.direction({ x, root, slots, numbers, offset, stores: purpose === 'take' }),
+      ),
       // The update in float32, and in float64.
       ...set(x, op(wide.demote, op(wide.mul, get(rate), op(wide.promote, get(x))))),
       ...set(moved, op(wide.promote, get(x))),
@@ -237,7 +290,7 @@ function kernelOf(name: string, { purpose, scales, shrinks }: Form, code: Direct
       ...(purpose === 'measure' ? add('product', get(moved), op(wide.promote, loadTwo(other, offset))) : []),
     ];
   };
-  /** Each sum with its place behind the blocks. */
+  /** Each sum with its place in the row. */
   const eachSum = (make: (local: number, place: number) => Code): number[] =>
     pairs.flatMap(({ first }, p) =>
       summed.flatMap((sum, k) => make(first + 3 + k, SUMS.indexOf(sum) * SUM_BYTES + 16 * p)),
@@ -250,15 +303,14 @@ function kernelOf(name: string, { purpose, scales, shrinks }: Form, code: Direct
     name,
     parameters,
     results: [],
-    locals: [...splats.map(() => V128), I32, ...new Array<number>(2 + 2 * ofPair).fill(V128)],
+    locals: [...splats.map(() => V128), ...new Array<number>(2 + 2 * ofPair).fill(V128)],
     body: [
       ...given.flatMap((number, k) => set(splats[k]!, op(wide.splat, get(number)))),
-      ...set(behind, constant(SUMS_AT)),
-      ...eachSum((local, place) => set(local, load(behind, place))),
-      ...(purpose === 'keep' ? ofLargest((local, place) => set(local, load(behind, place))) : []),
+      ...eachSum((local, place) => set(local, load(row, place))),
+      ...(seesLargest ? ofLargest((local, place) => set(local, load(row, place))) : []),
       ...overFours([g, w, other, ...slots], end, pairs.flatMap(pairCode)),
-      ...eachSum((local, place) => store(behind, get(local), place)),
-      ...(purpose === 'keep' ? ofLargest((local, place) => store(behind, get(local), place)) : []),
+      ...eachSum((local, place) => store(row, get(local), place)),
+      ...(seesLargest ? ofLargest((local, place) => store(row, get(local), place)) : []),
     ],
   };
 }

@@ -2,9 +2,11 @@
 import {
   type DrySums,
   dryAtOnce,
+  MOST_FACTORS,
   type StepNumbers,
   type StepSums,
   stepAtOnce,
+  sumsAtOnce,
   type UnclippedSums,
   unclippedAtOnce,
 } from '../kernels/step-at-once.ts';
@@ -18,9 +20,22 @@ export interface AtOnce {
   take(): StepSums;
   /** Measures what it would do beside the movement of the step without a rule; nothing is written. */
   measure(beside: Values): DrySums;
-  /** Writes that movement; parameters and state stay. */
-  keep(movement: Values): UnclippedSums;
+  /**
+   * Writes that movement; parameters and state stay. What the step would be with each of some factors of the gradient is
+   * measured beside it in the same pass.
+   */
+  keep(
+    movement: Values,
+    factors: readonly number[],
+  ): UnclippedSums & { readonly scaled: ReadonlyMap<number, DrySums> };
 }
+
+/** Σx² and the largest |x|, NaN if one is, where a kernel takes them and saves time; else undefined. */
+export const kernelSums = (x: Values): ReturnType<typeof sumsAtOnce> | undefined =>
+  x instanceof Float32Array && x.length >= KERNEL_ENTRIES ? sumsAtOnce(x) : undefined;
+
+/** Below this, stages take less than making ready for all of them at once. */
+export const LEAST_ENTRIES = 1024;
 
 /** The step of a tensor, where a kernel has it and saves time; else undefined. The numbers are of {@link StepNumbers}. */
 export function atOnce(
@@ -31,8 +46,7 @@ export function atOnce(
   context: StepContext,
   numbers: StepNumbers,
 ): AtOnce | undefined {
-  if (g.length < KERNEL_ENTRIES || !(g instanceof Float32Array && w instanceof Float32Array))
-    return undefined;
+  if (g.length < LEAST_ENTRIES || !(g instanceof Float32Array && w instanceof Float32Array)) return undefined;
   const kernel = optimizer.kernel?.(slots, options, context);
   // What is 0 at the end of a block has to stay so.
   if (kernel === undefined || ![...Object.values(numbers), ...kernel.numbers].every(Number.isFinite))
@@ -41,6 +55,11 @@ export function atOnce(
   return {
     take: () => stepAtOnce(kernel, arrays, numbers),
     measure: (beside) => dryAtOnce(kernel, { ...arrays, beside: beside as Float32Array }, numbers),
-    keep: (movement) => unclippedAtOnce(kernel, { ...arrays, movement: movement as Float32Array }, numbers),
+    keep: (movement, factors) => {
+      const taken = [...new Set(factors)].filter(Number.isFinite).slice(0, MOST_FACTORS);
+      const out = { ...arrays, movement: movement as Float32Array };
+      const { scaled, ...sums } = unclippedAtOnce(kernel, out, numbers, taken);
+      return { ...sums, scaled: new Map(taken.map((factor, k) => [factor, scaled[k]!])) };
+    },
   };
 }

@@ -1,6 +1,6 @@
 /** What a stepper keeps from step to step: the groups, the parts of the rule by stage, and buffers. */
 import type { Heap } from '../kernels/heap.ts';
-import type { UnclippedSums } from '../kernels/step-at-once.ts';
+import type { DrySums, UnclippedSums } from '../kernels/step-at-once.ts';
 import type { Slots } from '../optimizers/optimizer.ts';
 import { chooseOptimizer, type OptimizerChoice } from '../optimizers/registry.ts';
 import { type RuleChoice, type RulePart, ruleForOptimizer } from '../rules/choice.ts';
@@ -40,12 +40,16 @@ export interface StepObserver {
   moved?(tensor: number, movement: Values): void;
   /** The same with sums over it, of a step without a rule: what steps under rules are held beside. */
   unclipped?(tensor: number, what: Unclipped): void;
+  /** Factors of the gradient for {@link Unclipped.scaled}, asked for before. */
+  factors?(tensor: number): readonly number[];
 }
 
 /** What a step without a rule would do to a tensor, and what it follows from besides the gradient and the state. */
 export interface Unclipped {
   readonly movement: Values;
   readonly sums: UnclippedSums;
+  /** The same step with the gradient times some factors; not every factor that was asked for need be there. */
+  readonly scaled: ReadonlyMap<number, DrySums>;
   readonly choice: OptimizerChoice;
   readonly learningRate: number;
   readonly decay: Work['decay'];
@@ -83,8 +87,8 @@ export interface Work extends Omit<View, 'slots' | 'copySlots'> {
   slots: Slots;
   copySlots: View['copySlots'];
   readonly gradient: Gradient;
-  /** Σw², where it is known. */
-  parameterSquares: number | undefined;
+  /** Σw², where several steps share it. */
+  parameterSquares: (() => number) | undefined;
   readonly t: number;
   readonly tensor: TensorState;
   readonly group: Group;

@@ -12,7 +12,7 @@ import {
   optimizerOptions,
 } from '../optimizers/registry.ts';
 import { chooseRules, type RuleChoice } from '../rules/choice.ts';
-import type { Precision, Values } from '../tensor/values.ts';
+import type { Precision } from '../tensor/values.ts';
 import { freshTensor, type TensorState } from './tensors.ts';
 
 export interface RecordedSetup {
@@ -84,13 +84,11 @@ function initialTensors(
   const isFirst = isFirstStep(manifest);
   const tensors = manifest.parameters.map((parameter, k) => {
     const choice = optimizers[parameter.group]!;
-    const tensor = freshTensor(parameter, initial.parameters[k]!, choice, precision, parameter.group);
     const stored = initial.slots[k]!;
-    for (const [name, slot] of Object.entries(tensor.slots)) {
-      const values: Values | undefined = stored.get(name);
-      if (values === undefined) missing.set(name, (missing.get(name) ?? 0) + 1);
-      else slot.set(values);
-    }
+    const w = initial.parameters[k]!;
+    const tensor = freshTensor(parameter, w, choice, precision, parameter.group, undefined, stored);
+    for (const name of Object.keys(tensor.slots))
+      if (!stored.has(name)) missing.set(name, (missing.get(name) ?? 0) + 1);
     const steps = stored.get('step')?.[0];
     tensor.stepsTaken = steps ?? (isFirst && stored.size === 0 ? 0 : manifest.steps[0]!.step);
     return tensor;

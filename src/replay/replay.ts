@@ -12,7 +12,7 @@ import { learningRateNote, prepareReplay } from './from-capture.ts';
 import { createRoom } from './room.ts';
 import { createStepper } from './step.ts';
 import { sweepAll } from './sweep.ts';
-import { copyTensors, type SummedGradient } from './tensors.ts';
+import { copyTensors, type SummedGradient, withSums } from './tensors.ts';
 import { createTrack, type Track } from './track.ts';
 import { incidentUpdates, judgeEstimate } from './verdict.ts';
 
@@ -146,6 +146,14 @@ async function walkRecorded(
       largest = 0;
       const dry = measured.map((track) => track.dryStep(step, tensors));
       const observer: StepObserver = {
+        factors: (t) => {
+          let known: number | undefined;
+          const parameterSquares = (): number => {
+            known ??= withSums({ values: tensors[t]!.w }).sums().squares;
+            return known;
+          };
+          return dry.flatMap((one) => one.ahead(t, parameterSquares) ?? []);
+        },
         // All rules look at a tensor before the next: what it does without one is kept for that long.
         unclipped: (t, what) => {
           largest = Math.max(largest, what.sums.largest);

@@ -50,6 +50,7 @@ export function takeGradient(
   const { beta, group, t } = work;
   let awaited = work.decay === 'gradient' ? beta : 0;
   let x = work.g;
+  if (bench.parts.gradient.length === 0) return { x, factor: 1, decay: awaited };
   let factor = 1;
   for (const part of bench.parts.gradient) {
     if (part === until) break;
@@ -84,6 +85,17 @@ export function takeGradient(
     }
   }
   return { x, factor, decay: until === null ? awaited : 0 };
+}
+
+/** Whether a rule gives a tensor's gradient one factor, and needs no buffer for it: steppers share these. */
+export function leavesArrays(bench: Bench, { decay, beta }: Work): boolean {
+  const parts = bench.parts.gradient;
+  return (
+    parts.length === 1 &&
+    ['model', 'tensor'].includes(parts[0]!.rule.scope) &&
+    parts[0]!.rule.schedule === undefined &&
+    !(parts[0]!.rule.afterWeightDecay && decay === 'gradient' && beta !== 0)
+  );
 }
 
 /** A gradient as an array: in a buffer, unless it is one. */
@@ -182,14 +194,22 @@ export function factorsAt(bench: Bench, stage: 'direction' | 'update', work: Wor
   return { pending, product };
 }
 
+export interface Schedule {
+  /** Of the size of the update. */
+  readonly share: number;
+  readonly anew: boolean;
+}
+const AS_EVER: Schedule = { share: 1, anew: false };
+
 /**
  * What the parts of a rule do to the optimizer itself at this step: its state begins anew where one of them says so.
  *
- * @returns what multiplies the update
+ * @returns what multiplies the update, and whether the state began anew
  */
-export function keepSchedule(bench: Bench, work: Work): number {
+export function keepSchedule(bench: Bench, work: Work): Schedule {
   const { group, step, t } = work;
   let scale = 1;
+  let anew = false;
   for (const part of bench.parts.gradient) {
     if (part.rule.schedule === undefined || !takesPart(bench, part, work.tensor)) continue;
     const found = part.rule.schedule(optionsOfPart(part, group), step);
@@ -197,11 +217,12 @@ export function keepSchedule(bench: Bench, work: Work): number {
     bench.observer?.scheduled?.(t, found);
     if (found.scale !== 1) bench.factors.note({ tensor: t, index: 0, factor: found.scale, place: 'tensor' });
     if (!found.reset) continue;
+    anew = true;
     const { optimizer, options } = group.choice;
     const slots = ownSlots(work);
     for (const { name, initial } of optimizer.slots(options)) slots[name]!.fill(initial);
   }
-  return scale;
+  return scale === 1 && !anew ? AS_EVER : { share: scale, anew };
 }
 
 /**

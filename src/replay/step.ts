@@ -10,10 +10,17 @@
 import type { OptimizerChoice } from '../optimizers/registry.ts';
 import type { RuleChoice } from '../rules/choice.ts';
 import type { RuleState } from '../rules/rule.ts';
-import { createBench, openWork, type StepObserver, type StepperOptions, type Unclipped } from './bench.ts';
+import {
+  createBench,
+  openWork,
+  type StepObserver,
+  type StepperOptions,
+  type Unclipped,
+  type Work,
+} from './bench.ts';
 import type { Bottleneck } from './factors.ts';
-import { keepSchedule, leaveOut, measureShared, skippingPart, takeGradient } from './stages.ts';
-import { asUnclipped, inOnePass, inStages } from './tensor-step.ts';
+import { keepSchedule, leaveOut, leavesArrays, measureShared, skippingPart, takeGradient } from './stages.ts';
+import { asUnclipped, inOnePass, inStages, type TensorStep } from './tensor-step.ts';
 import type { Gradient, TensorState } from './tensors.ts';
 
 /** What one step did. */
@@ -64,6 +71,13 @@ export interface Stepper {
 
 /** A step of which the tensors are taken one after the other, each once, in order. */
 export interface OpenStep {
+  /**
+   * Looks at the gradient of a tensor before its turn: what the rule multiplies it by, where that is all that it does to it; else
+   * undefined.
+   *
+   * @param parameterSquares Σw²
+   */
+  ahead(t: number, parameterSquares?: () => number): number | undefined;
   /** @param beside what the step without a rule would do to it, for a dry step */
   tensor(t: number, beside?: Unclipped): void;
   end(): StepRecord;
@@ -99,29 +113,42 @@ export function createStepper(settings: StepperOptions): Stepper {
       let movement = 0;
       let finite = true;
       const held = { stored: 0, product: 0, unclipped: 0 };
+      const skips = dry || skipping !== undefined;
+      let lookedAt: Map<number, TensorStep> | undefined;
+      const look = (work: Work): TensorStep => {
+        const schedule = keepSchedule(bench, work);
+        const taken = takeGradient(bench, work, shared, null, true);
+        return { bench, work, taken, schedule, dry, beside: undefined };
+      };
       return {
+        ahead(t, parameterSquares) {
+          const { absent, rows } = gradients[t]!;
+          if (absent || rows !== undefined || skipping !== undefined) return undefined;
+          const work = openWork(bench, t, tensors[t]!, gradients[t]!, learningRates, dry);
+          if (!leavesArrays(bench, work)) return undefined;
+          work.parameterSquares = parameterSquares;
+          const one = look(work);
+          lookedAt ??= new Map();
+          lookedAt.set(t, one);
+          return one.taken.factor === 1 ? undefined : one.taken.factor;
+        },
         tensor(t, beside) {
           const tensor = tensors[t]!;
           if (gradients[t]!.absent) return;
-          const work = openWork(
-            bench,
-            t,
-            tensor,
-            gradients[t]!,
-            learningRates,
-            dry || skipping !== undefined,
-          );
-          if (beside !== undefined) {
-            held.unclipped += beside.sums.stored;
-            if (work.group.choice === beside.choice) work.parameterSquares = beside.sums.parameters;
+          if (beside !== undefined) held.unclipped += beside.sums.stored;
+          let one = lookedAt?.get(t);
+          if (one === undefined) {
+            const work = openWork(bench, t, tensor, gradients[t]!, learningRates, skips);
+            if (beside !== undefined && work.group.choice === beside.choice)
+              work.parameterSquares = () => beside.sums.parameters;
+            if (skipping !== undefined) {
+              leaveOut(bench, skipping, work);
+              return;
+            }
+            one = look(work);
           }
-          if (skipping !== undefined) {
-            leaveOut(bench, skipping, work);
-            return;
-          }
-          const share = keepSchedule(bench, work);
-          const taken = takeGradient(bench, work, shared, null, true);
-          const one = { bench, work, taken, share, dry, beside };
+          const { work } = one;
+          one.beside = beside;
           const moved = asUnclipped(one) ?? inOnePass(one) ?? inStages(one);
           movement += moved.squares;
           movements[t] = moved.squares;

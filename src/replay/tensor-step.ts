@@ -1,8 +1,8 @@
 /** The ways in which a step of one tensor is made, once its gradient is known: in one pass where that gives the same. */
-import { atOnce } from '../optimizers/at-once.ts';
+import { atOnce, LEAST_ENTRIES } from '../optimizers/at-once.ts';
 import { largestMagnitude, sumOfSquares, type Values } from '../tensor/values.ts';
 import type { Bench, Unclipped, Work } from './bench.ts';
-import { factorsAt, gradientOf, move, type Taken, takeUpdate } from './stages.ts';
+import { factorsAt, gradientOf, move, type Schedule, type Taken, takeUpdate } from './stages.ts';
 
 /** What a step of one tensor did. */
 export interface Moved {
@@ -20,19 +20,20 @@ export interface TensorStep {
   readonly work: Work;
   /** {@link gradientAt} makes it an array. */
   taken: Taken;
-  /** Of the size of the update, as the schedule of a rule has it. */
-  readonly share: number;
+  readonly schedule: Schedule;
   readonly dry: boolean;
   /** What the step without a rule would do; undefined where that is not asked. */
-  readonly beside: Unclipped | undefined;
+  beside: Unclipped | undefined;
 }
 
 /**
  * A dry step of which the gradient is as without a rule, and so is the update: one factor of it may be left, which scales the
- * sums. null where the step has to be made.
+ * sums. Or one of which the gradient is that times a factor, which was measured in the same pass. null where the step has to be
+ * made.
  */
-export function asUnclipped({ bench, work, taken, share, dry, beside }: TensorStep): Moved | null {
-  if (!dry || beside === undefined || taken.x !== work.g || taken.factor !== 1 || share !== 1) return null;
+export function asUnclipped({ bench, work, taken, schedule, dry, beside }: TensorStep): Moved | null {
+  if (!dry || beside === undefined || taken.x !== work.g) return null;
+  if (schedule.share !== 1 || schedule.anew) return null;
   const { choice } = work.group;
   const { learningRate, decay, beta } = work;
   const same = choice === beside.choice && learningRate === beside.learningRate && decay === beside.decay;
@@ -40,6 +41,12 @@ export function asUnclipped({ bench, work, taken, share, dry, beside }: TensorSt
   if (!same || direction.length > 0 || update.length > 1) return null;
   const [part] = update;
   const { movement, sums } = beside;
+  if (taken.factor !== 1) {
+    const scaled = beside.scaled.get(taken.factor);
+    return part !== undefined || taken.decay !== 0 || scaled === undefined
+      ? null
+      : movedBy(scaled.squares, sums.parameters, scaled.stored, scaled.product);
+  }
   let factor = 1;
   if (part !== undefined) {
     const { rule, position } = part;
@@ -53,7 +60,7 @@ export function asUnclipped({ bench, work, taken, share, dry, beside }: TensorSt
       : { largest: movement instanceof Float32Array ? Math.fround(largest) : largest };
     ({ pending: factor } = factorsAt(bench, 'update', work, movement, {
       ...told,
-      parameterSquares: sums.parameters,
+      parameterSquares: () => sums.parameters,
     }));
   }
   return {
@@ -66,7 +73,8 @@ export function asUnclipped({ bench, work, taken, share, dry, beside }: TensorSt
 
 /** In one pass over the arrays, where a kernel makes the whole step; else null. */
 export function inOnePass(one: TensorStep): Moved | null {
-  const { bench, work, share, dry, beside } = one;
+  const { bench, work, schedule, dry, beside } = one;
+  if (work.g.length < LEAST_ENTRIES) return null;
   const { direction, update } = bench.parts;
   const { group, learningRate, step, slots, decay, beta, t } = work;
   const { optimizer, options } = group.choice;
@@ -82,15 +90,15 @@ export function inOnePass(one: TensorStep): Moved | null {
   const x = one.taken.decay === 0 ? one.taken.x : gradientAt(one);
   const numbers = {
     factor: one.taken.factor,
-    rate: share * learningRate,
+    rate: schedule.share * learningRate,
     shrink: decay === 'parameters' ? learningRate * beta : 0,
   };
   const pass = atOnce(group.choice, x, work.w, slots, { learningRate, step }, numbers);
   if (pass === undefined) return null;
   if (observer?.unclipped !== undefined) {
     const movement = bench.room.get('r', x.length);
-    const sums = pass.keep(movement);
-    observer.unclipped(t, { movement, sums, choice: group.choice, learningRate, decay });
+    const { scaled, ...sums } = pass.keep(movement, observer.factors?.(t) ?? []);
+    observer.unclipped(t, { movement, sums, scaled, choice: group.choice, learningRate, decay });
     return movedBy(sums.squares, sums.parameters, sums.stored, 0);
   }
   if (dry) {
@@ -112,7 +120,7 @@ const movedBy = (squares: number, parameters: number, stored: number, product: n
 
 /** Stage by stage, each over the whole tensor. */
 export function inStages(one: TensorStep): Moved {
-  const { bench, work, share, dry, beside } = one;
+  const { bench, work, schedule, dry, beside } = one;
   const { observer } = bench;
   const { t, w, group, learningRate, decay } = work;
   const { optimizer, options } = group.choice;
@@ -122,7 +130,7 @@ export function inStages(one: TensorStep): Moved {
     bench,
     work,
     x,
-    share,
+    schedule.share,
     observer?.unclipped &&
       ((direction) => {
         largest = largestMagnitude(direction);
@@ -137,6 +145,7 @@ export function inStages(one: TensorStep): Moved {
   observer?.unclipped?.(t, {
     movement: r,
     sums: { squares, parameters, stored: sumOfSquares(r), largest },
+    scaled: new Map(),
     choice: group.choice,
     learningRate,
     decay,

@@ -1,5 +1,6 @@
 /** Trainable tensors with the optimizer's state, and their gradients: what a step takes. */
 import type { Heap } from '../kernels/heap.ts';
+import { kernelSums } from '../optimizers/at-once.ts';
 import type { Slots } from '../optimizers/optimizer.ts';
 import type { OptimizerChoice } from '../optimizers/registry.ts';
 import {
@@ -44,14 +45,14 @@ export function withSums(gradient: Gradient): SummedGradient {
   return {
     ...gradient,
     sums: () => {
-      known ??= squaresAndLargest(gradient.values);
+      known ??= kernelSums(gradient.values) ?? squaresAndLargest(gradient.values);
       return known;
     },
   };
 }
 
 /**
- * A tensor with fresh state.
+ * A tensor with fresh state, or what of it was stored, which becomes its own.
  *
  * @param heap where the state is to lie
  */
@@ -62,10 +63,13 @@ export function freshTensor(
   precision: Precision,
   group = 0,
   heap?: Heap,
+  stored?: ReadonlyMap<string, Values>,
 ): TensorState {
   const slots: Record<string, Values> = {};
   for (const slot of optimizer.slots(options))
-    slots[slot.name] = (heap?.allocate(w.length) ?? allocate(precision, w.length)).fill(slot.initial);
+    slots[slot.name] =
+      stored?.get(slot.name) ??
+      (heap?.allocate(w.length) ?? allocate(precision, w.length)).fill(slot.initial);
   return { ...meta, w, slots, stepsTaken: 0, group };
 }
 

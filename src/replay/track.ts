@@ -5,7 +5,7 @@ import { leavesAll } from '../rules/choice.ts';
 import type { RuleDetails } from '../rules/rule.ts';
 import type { StepObserver, Unclipped } from './bench.ts';
 import type { Prepared } from './follow.ts';
-import type { Stepper, StepRecord } from './step.ts';
+import type { OpenStep, Stepper, StepRecord } from './step.ts';
 import type { Gradient, TensorState } from './tensors.ts';
 
 /** Gradients and learning rates of a step. */
@@ -17,7 +17,7 @@ export interface StepInput {
 }
 
 /** A step that is measured tensor by tensor, in order. */
-export interface DryStep {
+export interface DryStep extends Pick<OpenStep, 'ahead'> {
   /** @param unclipped what the step without a rule would do to it, where that is known */
   tensor(t: number, unclipped?: Unclipped): void;
   end(): void;
@@ -114,6 +114,7 @@ export function createTrack(
     dryStep({ gradients, learningRates, loss }, tensors) {
       const step = stepper.begin(tensors, gradients, learningRates, true, watching, loss);
       return {
+        ahead: step.ahead,
         tensor: step.tensor,
         end() {
           const record = step.end();

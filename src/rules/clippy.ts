@@ -235,8 +235,8 @@ export const clippy: TensorRule<typeof OPTIONS> = {
     if (
       seen.largest !== undefined &&
       seen.largest <= options.absoluteThreshold &&
-      Number.isFinite(seen.parameterSquares) &&
-      options.accumulatorRelativeThreshold === 0
+      options.accumulatorRelativeThreshold === 0 &&
+      Number.isFinite(seen.parameterSquares?.())
     ) {
       factors[0] = 1;
       return 0;

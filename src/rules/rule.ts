@@ -27,16 +27,16 @@ export interface SeenTensor extends TensorMeta {
   readonly gradient?: Values | undefined;
   /** Steps that the optimizer took before this one. */
   readonly stepsTaken: number;
-  /** Σx², the largest |x| (NaN if one is) and Σw², where they are known already. */
+  /** Σx² and the largest |x| (NaN if one is), where they are known already, and Σw², where several rules share it. */
   readonly squares?: number | undefined;
   readonly largest?: number | undefined;
-  readonly parameterSquares?: number | undefined;
+  readonly parameterSquares?: (() => number) | undefined;
 }
 
 /** ‖x‖ and ‖w‖ of a tensor, in float64. */
 export const normOfSeen = ({ x, squares }: SeenTensor): number => Math.sqrt(squares ?? sumOfSquares(x));
 export const parameterNorm = ({ w, parameterSquares }: SeenTensor): number =>
-  Math.sqrt(parameterSquares ?? sumOfSquares(w));
+  Math.sqrt(parameterSquares?.() ?? sumOfSquares(w));
 
 /** What a rule for the whole model may see of one tensor. */
 export interface SeenNorm extends TensorMeta {

@@ -91,8 +91,18 @@ export function unitSumsOfSquares(x: Values, units: Units, out: Float64Array): v
   const { count, stride } = units;
   out.fill(0, 0, count);
   if (stride === 1 && count > 1) {
-    // The columns of a kernel, row by row.
-    for (let start = 0; start < x.length; start += count)
+    // The columns of a kernel, four rows at once: a sum that is read and written for each entry costs more than the entry.
+    let start = 0;
+    for (; start + 4 * count <= x.length; start += 4 * count)
+      for (let u = 0, i = start; u < count; u++, i++) {
+        // Not four of an array taken apart: that takes three times as long.
+        const p = x[i]!;
+        const q = x[i + count]!;
+        const r = x[i + 2 * count]!;
+        const s = x[i + 3 * count]!;
+        out[u] = out[u]! + p * p + q * q + r * r + s * s;
+      }
+    for (; start < x.length; start += count)
       for (let u = 0; u < count; u++) out[u] = out[u]! + x[start + u]! * x[start + u]!;
     return;
   }

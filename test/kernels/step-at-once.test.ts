@@ -1,7 +1,13 @@
 /** A step in one pass gives the bits of the plain loops one after the other, for every optimizer that has a kernel. */
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { dryAtOnce, type StepNumbers, stepAtOnce, unclippedAtOnce } from '../../src/kernels/step-at-once.ts';
+import {
+  dryAtOnce,
+  type StepNumbers,
+  stepAtOnce,
+  sumsAtOnce,
+  unclippedAtOnce,
+} from '../../src/kernels/step-at-once.ts';
 import { chooseOptimizer, OPTIMIZERS } from '../../src/optimizers/registry.ts';
 
 const textOf = (values: ArrayLike<number>): string[] =>
@@ -98,6 +104,10 @@ function expectSame(
   expect(textOf([squares, stored, parameters, largest])).toEqual(
     textOf([plain.squares, plain.stored, plain.parameters, plain.largest]),
   );
+  const factors = [0.25, 1, 3];
+  const { scaled } = unclippedAtOnce(kernel, { ...mine, movement }, numbers, factors);
+  for (const [k, factor] of factors.entries())
+    expect(scaled[k]).toEqual(dryAtOnce(kernel, { ...mine, beside: movement }, { ...numbers, factor }));
   // Nothing was written until now.
   expect(mine).toEqual(copyOf());
   const taken = stepAtOnce(kernel, mine, numbers);
@@ -112,6 +122,20 @@ const stepNumbers = fc.record({
   factor: fc.constantFrom(1, 0, 0.1, 1 / 3, 7),
   rate: fc.constantFrom(0.3, 1, 1e-3, 0),
   shrink: fc.constantFrom(0, 1e-4, 0.5),
+});
+
+it.each([1, 3, 512, 4097, 10_001])('sums and the largest of %i entries', (length) => {
+  const x = Float32Array.from({ length }, (_, i) => Math.sin(i + 1) * 10 ** ((i % 12) - 6));
+  const squares = fourSums();
+  x.forEach((value, i) => {
+    squares.add(i, value * value);
+  });
+  const largest = x.reduce((most, value) => Math.max(most, Math.abs(value)), 0);
+  expect(sumsAtOnce(x)).toEqual({ squares: squares.all(), largest });
+  x[length - 1] = Number.NEGATIVE_INFINITY;
+  expect(sumsAtOnce(x)).toEqual({ squares: Number.POSITIVE_INFINITY, largest: Number.POSITIVE_INFINITY });
+  x[length >> 1] = Number.NaN;
+  expect(sumsAtOnce(x)).toEqual({ squares: Number.NaN, largest: Number.NaN });
 });
 
 it('every optimizer has a kernel in some form', () => {

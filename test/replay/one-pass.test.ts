@@ -16,8 +16,8 @@ import { RULES } from '../../src/rules/registry.ts';
 
 /** Long enough for a kernel, and no whole number of fours. */
 const METAS = [
-  { name: 'kernel', shape: [37, 21], layout: 'IO', embedding: false },
-  { name: 'table', shape: [50, 13], layout: 'none', embedding: true },
+  { name: 'kernel', shape: [67, 21], layout: 'IO', embedding: false },
+  { name: 'table', shape: [50, 33], layout: 'none', embedding: true },
   { name: 'bias', shape: [21], layout: 'none', embedding: false },
 ] as const;
 const sizes = METAS.map(({ shape }) => shape.reduce<number>((n, size) => n * size, 1));
@@ -43,9 +43,14 @@ const optimizers = Object.keys(OPTIMIZERS).flatMap((name) =>
     }
   }),
 );
-const rules = [...Object.keys(RULES), 'clippy:tfrs', 'value:0.05', 'agc:1000', 'global-norm:0.1+clippy'].map(
-  (text) => parseRule(text)[0]!,
-);
+const rules = [
+  ...Object.keys(RULES),
+  'clippy:tfrs',
+  'value:0.05',
+  'agc:1000',
+  'spam:resetEvery=1,rampSteps=0',
+  'global-norm:0.1+clippy',
+].map((text) => parseRule(text)[0]!);
 
 type Optimizer = (typeof optimizers)[number]['choice'];
 const freshTensors = (choice: Optimizer) =>
@@ -56,7 +61,7 @@ function gradientsOf(step: number, size: number): Gradient[] {
   return sizes.map((length, t) =>
     withSums(
       METAS[t]!.embedding
-        ? { values: wave(45 * 13, 10 * step + t, size), rows }
+        ? { values: wave(45 * 33, 10 * step + t, size), rows }
         : { values: wave(length, 10 * step + t, size) },
     ),
   );
@@ -104,13 +109,20 @@ describe.each(optimizers)('$name', ({ choice }) => {
     }
   });
 
-  it.each([1e-3, 0.5])('a dry step beside the one without a rule, at gradients of size %d', (size) => {
+  it.each([
+    [1e-3, 'alone'],
+    [0.5, 'alone'],
+    [0.5, 'in the same pass'],
+  ])('a dry step beside the one without a rule, at gradients of size %d, %s', (size, how) => {
+    let scaled = 0;
     for (const { rule, steppers } of pairs) {
       const [mine, inStages] = steppers as [(typeof steppers)[number], (typeof steppers)[number]];
       const tensors = freshTensors(choice);
+      const without = createStepper({ rule: NO_CLIPPING, optimizers: [choice], precision: 'float32' });
+      // A state that is not the one that it starts with.
+      without.step(tensors, gradientsOf(7, size), [0.05]);
       const before = copyTensors(tensors);
       const gradients = gradientsOf(1, size);
-      const without = createStepper({ rule: NO_CLIPPING, optimizers: [choice], precision: 'float32' });
       const [own, plain]: Float32Array[][] = [[], []];
       const staged = inStages.step(
         tensors,
@@ -123,7 +135,9 @@ describe.each(optimizers)('$name', ({ choice }) => {
       const open = mine.begin(tensors, gradients, [0.05], true, undefined, 1);
       const largest: number[] = [];
       without.step(tensors, gradients, [0.05], true, {
+        ...(how === 'alone' ? {} : { factors: (t: number) => [open.ahead(t) ?? []].flat() }),
         unclipped: (t: number, what: Unclipped) => {
+          scaled += what.scaled.size;
           plain!.push(Float32Array.from(what.movement));
           largest.push(what.sums.largest);
           open.tensor(t, what);
@@ -144,9 +158,16 @@ describe.each(optimizers)('$name', ({ choice }) => {
       });
       for (const name of ['stored', 'product', 'unclipped'] as const)
         expect(near(record.beside[name], sums[name]), `${label} ${name}`).toBe(true);
+      expect(record.bottleneck.tensor, label).toBe(staged.bottleneck.tensor);
       expect(largest.every((one) => one > 0)).toBe(true);
       expect(bytesOf(tensors).equals(bytesOf(before)), label).toBe(true);
     }
+    const { optimizer, options } = choice;
+    const hasKernel =
+      optimizer.kernel!(freshTensors(choice)[0]!.slots, options, { learningRate: 0.05, step: 1 }) !==
+      undefined;
+    if (how === 'alone' || optimizer.hasTrustRatio || !hasKernel) expect(scaled).toBe(0);
+    else expect(scaled).toBeGreaterThan(1);
   });
 });
 
