@@ -10,6 +10,8 @@ import { roleByName } from './metric-roles.ts';
 import type { Skeleton } from './printed-lines.ts';
 import { undoRunningMeans } from './running-means.ts';
 
+/** A counter that never moves in so many lines is a size, where the lines have another. */
+const LEAST_OF_SIZE = 3;
 /** A log without an axis has at least so many rows. */
 const LEAST_WITHOUT_AXIS = 5;
 /** Names of counters, best first: what counts the steps of the whole run before what counts a part of it. */
@@ -67,12 +69,15 @@ function gather(
 
 /** The counter of a skeleton that says most of where training is. */
 function stepSlot({ slots, table }: Skeleton): Skeleton['slots'][number] | undefined {
-  // `Batch (t): 0.312` is a time.
-  const steps = slots.filter(
-    ({ use, column }) =>
-      use === 'step' &&
-      (table.columns[column]!.count === 0 || Number.isInteger(table.columns[column]!.value.finish().at(0))),
-  );
+  // `Batch (t): 0.312` is a time, and `batch 16` in every line a size.
+  const counts = ({ use, column, ofColumn }: Skeleton['slots'][number]): boolean => {
+    const { count, value } = table.columns[column] ?? { count: 0 };
+    if (use !== 'step' || count === 0 || ofColumn >= 0) return use === 'step';
+    const cells = value!.finish();
+    const first = cells.at(0)!;
+    return Number.isInteger(first) && (count < LEAST_OF_SIZE || cells.some((cell) => cell !== first));
+  };
+  const steps = slots.filter(counts);
   for (const pattern of PREFERRED) {
     const found = steps.find(({ name }) => pattern.test(name));
     if (found !== undefined) return found;
@@ -146,10 +151,12 @@ function joinEpochs(printed: Cells, of: Cells, epoch: Cells | undefined, name: s
   const batch = withoutEmptied(printed, of, epoch);
   let falls = 0;
   let explained = 0;
+  let changes = 0;
   const wraps = new Float64Array(batch.length);
   let wrap = 0;
   for (let k = 1; k < batch.length; k++) {
     const next = epoch === undefined ? false : epoch[k]! > epoch[k - 1]!;
+    if (next) changes++;
     const ran = batch[k - 1]! >= 0.9 * of[k - 1]! && batch[k]! < 0.5 * of[k - 1]!;
     if (batch[k]! < batch[k - 1]! || (next && batch[k]! === batch[k - 1]!)) {
       falls++;
@@ -160,7 +167,8 @@ function joinEpochs(printed: Cells, of: Cells, epoch: Cells | undefined, name: s
     }
     wraps[k] = wrap;
   }
-  if (falls === 0 || explained * 2 <= falls) return undefined;
+  // A step that counts on through the epochs falls where a run begins again, and there alone.
+  if (falls === 0 || explained * 2 <= falls || falls * 2 < changes) return undefined;
   const epochs = epoch ?? wraps;
   if (!epochs.every((one) => Number.isInteger(one))) return undefined;
   let most = 0;
@@ -263,8 +271,11 @@ function axisOf(
   const before = announced(all, members, stepSlot);
   if (before.order.length > 0) {
     const told = lastBefore(order, before.order, before.value);
-    if (isWhole(told) && repeats(told) * 2 < rows)
-      return { step: told, unit: 'step', name: 'step', announced: true, notes: [] };
+    if (isWhole(told) && repeats(told) * 2 < rows) {
+      const none = new Float64Array(rows).fill(Number.NaN);
+      const joined = epoch === undefined ? undefined : joinEpochs(told, none, epoch, 'step');
+      return { ...(joined ?? { step: told, unit: 'step', name: 'step', notes: [] }), announced: true };
+    }
   }
   if (epoch !== undefined && repeats(epoch) === 0)
     return { step: epoch, unit: 'epoch', name: 'epoch', announced: true, notes: [] };

@@ -141,6 +141,19 @@ const LAYOUTS: readonly Layout[] = [
     as: 'train loss: $<loss>',
   },
   {
+    // PyTorch-YOLOv3: [Epoch 0/30, Batch 0/7329] [Losses: x 0.27, y 0.25, w 4.8, ..., total 15.1, recall: 0.1, precision: 0.2]
+    marker: '] [Losses: ',
+    line: /^\[Epoch (?<epoch>\d{1,9})\/\d{1,9}, Batch (?<batch>\d{1,9})\/(?<of>\d{1,9})\] \[Losses: (?<parts>[^\]:]{1,400}), recall(?<rest>: .{1,200})\]$/,
+    as: ({ epoch = '', batch = '', of = '', parts = '', rest = '' }) =>
+      `Epoch ${epoch}, Batch ${batch}/${of}, ${parts.replace(/(?<=^|, )([a-z]\w{0,20}) /g, '$1_loss ')}, recall${rest}`,
+  },
+  {
+    // Frustum PointNets, in a line before the losses:  -- 010 / 2297 --
+    marker: ' / ',
+    line: /^ {0,4}-- (?<batch>\d{1,9}) \/ \d{1,9} --$/,
+    as: 'batch: $<batch>',
+  },
+  {
     // Cost after iteration 100: 0.6931
     marker: ' after ',
     line: /^\s{0,20}(?<name>cost|loss) after (?<axis>epoch|iteration|step) (?<step>\d{1,15}): {0,8}(?<rest>.{0,400})$/i,
