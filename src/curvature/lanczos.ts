@@ -8,7 +8,7 @@
  *
  * Lanczos 1950; thick restart: Wu & Simon, SIAM J. Matrix Anal. Appl. 22 (2000), section 2.
  */
-import { axpy, dot, norm2, orthogonalise, product, scale } from './operator.ts';
+import { addCombination, axpy, norm2, orthogonalise, product, removeParts, scale } from './operator.ts';
 import type { RandomVectors } from './random.ts';
 import { type SmallEigen, smallSymmetricEigen } from './small-eigen.ts';
 import { isConverged, type Solution, type Solve } from './solver.ts';
@@ -40,12 +40,14 @@ export const lanczos: Solve = async (operator, start, want, options) => {
     const column = new Array<number>(m).fill(0);
     const lockedColumn = new Array<number>(locked.length).fill(0);
     // In exact arithmetic the last two vectors, but after a restart, are all that A·q has a part along.
-    for (let i = Math.max(0, m - 2); i < m; i++) column[i]! += project(w, basis[i]!);
+    const newest = Math.max(0, m - 2);
+    for (const [i, part] of removeParts(w, basis.slice(newest)).entries()) column[newest + i]! += part;
     let beta = norm2(w);
     for (let pass = 0, before = Number.POSITIVE_INFINITY; pass < 2 && beta < KEPT * before; pass++) {
       before = beta;
-      for (const [i, q] of locked.entries()) lockedColumn[i]! += project(w, q);
-      for (const [i, q] of basis.entries()) column[i]! += project(w, q);
+      const parts = removeParts(w, [...locked, ...basis]);
+      for (const i of locked.keys()) lockedColumn[i]! += parts[i]!;
+      for (const i of basis.keys()) column[i]! += parts[locked.length + i]!;
       beta = norm2(w);
     }
     t.push([...b]);
@@ -116,12 +118,6 @@ function keptPairs(ritz: SmallEigen, want: number): readonly Float64Array[] {
   return [...ritz.vectors.slice(0, top), ...(m - 1 > top ? [ritz.vectors[m - 1]!] : [])];
 }
 
-function project(w: Float64Array, q: Float64Array): number {
-  const part = dot(q, w);
-  axpy(-part, q, w);
-  return part;
-}
-
 const along = (row: ArrayLike<number>, s: ArrayLike<number>): number => {
   let sum = 0;
   for (let i = 0; i < s.length; i++) sum += row[i]! * s[i]!;
@@ -130,7 +126,7 @@ const along = (row: ArrayLike<number>, s: ArrayLike<number>): number => {
 
 function combine(basis: readonly Float64Array[], s: ArrayLike<number>): Float64Array {
   const out = new Float64Array(basis[0]!.length);
-  for (const [i, q] of basis.entries()) axpy(s[i]!, q, out);
+  addCombination(s, basis, out);
   return out;
 }
 
