@@ -114,9 +114,13 @@ function* anomaliesOf(
     return;
   }
   const rateAt = readerOf(value);
+  let rate = rateAt(first);
   for (let i = first + 1; i < value.length; i++) {
-    const before = rateAt(i - 1);
-    const rise = rateAt(i) / before;
+    const before = rate;
+    rate = rateAt(i);
+    // Most schedules fall, and a fall to anything but zero is nothing.
+    if (rate <= before && rate !== 0) continue;
+    const rise = rate / before;
     if (before > 0 && rise > jump && !(rise <= 2 * (step.at(i)! / step.at(i - 1)!)))
       yield {
         ...at(i, () => lastAbove(value, i, jump * before)),
@@ -131,7 +135,7 @@ function* anomaliesOf(
         measured: rise,
         unit: 'ratio',
       };
-    if (rateAt(i) !== 0 || before === 0) continue;
+    if (rate !== 0 || before === 0) continue;
     let end = i;
     while (end + 1 < value.length && rateAt(end + 1) === 0) end++;
     const toTheEnd = end === value.length - 1;

@@ -307,8 +307,7 @@ export function rollingBand(capacity: number, smallSample: number): RollingBand 
     }
     return scale;
   };
-  const renew = (): void => {
-    if (age < (points * points) / 4000) return;
+  const renewNow = (): void => {
     age = 0;
     if (size <= RANKED_POINTS) {
       renewRanked();
@@ -325,6 +324,10 @@ export function rollingBand(capacity: number, smallSample: number): RollingBand 
     slope = Math.min(0, (newer - older) / (count - half)) || 0;
     measure(count, center, slope);
     renewScale(medianNear(deviations, count, deviation, deviation / 4, scratch));
+  };
+  // Asked at every point, and short, so that it costs no call.
+  const renew = (): void => {
+    if (age >= (points * points) / 4000) renewNow();
   };
   const recentCenter = (): number => {
     if (recentAge >= nowOf(points) / 4) {

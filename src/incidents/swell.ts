@@ -1,5 +1,5 @@
 /** A rise of the level that passes, of a loss so noisy that no single point leaves its band. */
-import { type Column, pickerOf, readerOf } from '../model/column.ts';
+import { blocksOf, type Column, pickerOf, readerOf } from '../model/column.ts';
 import { medianInPlace } from '../model/order-statistics.ts';
 import { noiseScale, type Scale } from './bands.ts';
 import type { Lengths, SeriesIncident } from './judge.ts';
@@ -13,6 +13,8 @@ const NARROWEST_SHARE = 1 / 200;
 const WIDEST_SHARE = 1 / 4;
 /** Scales of the noise above which points tell of themselves, by what the settings say of them. */
 const HIDDEN_SCALES = 8;
+/** More than a logarithm is off by: that of the least point is no more than the least logarithm. */
+const ROUNDING = 1e-9;
 /** Points of a level that are looked at, evenly spaced: more tell nothing more, and a million points would cost a second. */
 const LOOKED_AT = 500;
 
@@ -50,13 +52,13 @@ export function findSwell(
   // A level that is not high above the least point before is not above their median, which costs more to find.
   let found: { start: number; before: number; level: number; noise: number; errors: number } | null = null;
   const narrowest = Math.max(NARROWEST, Math.floor(NARROWEST_SHARE * n));
-  const leastBefore = leastOf(n, y, Math.max(1, narrowest >> 6));
+  const leastBefore = leastOf(values, Math.max(1, narrowest >> 6));
   for (let width = narrowest; width <= WIDEST_SHARE * n; width *= 2)
     for (let start = Math.max(grace, window.start); start + width <= n; start += width >> 2) {
       const stride = Math.ceil(width / LOOKED_AT);
       const points = pointsOf(start, Math.floor(width / stride), stride);
       const level = medianInPlace(points);
-      if (!(level > scale.above(leastBefore(start), fullRatio, 0))) continue;
+      if (!(level > scale.above(scale.to(leastBefore(start)) - ROUNDING, fullRatio, 0))) continue;
       const from = Math.max(0, start - window.size);
       const before = levelOf(from, start);
       if (!(level > scale.above(before, fullRatio, 0))) continue;
@@ -98,18 +100,25 @@ export function findSwell(
   };
 }
 
-/** The least of the points before a position, of `n` of them; it is kept at one position of `every`, Infinity before the first. */
-function leastOf(n: number, y: (index: number) => number, every: number): (position: number) => number {
-  const kept = new Float64Array(Math.ceil(n / every));
+/** The least of the values before a position; it is kept at one position of `every`, Infinity before the first. */
+function leastOf(values: Column, every: number): (position: number) => number {
+  const kept = new Float64Array(Math.ceil(values.length / every));
   let least = Number.POSITIVE_INFINITY;
-  for (let k = 0; k < n; k++) {
-    if (k % every === 0) kept[k / every] = least;
-    least = Math.min(least, y(k));
-  }
+  let k = 0;
+  let next = 0;
+  for (const block of blocksOf(values))
+    for (let i = 0; i < block.length; i++, k++) {
+      if (k === next) {
+        kept[k / every] = least;
+        next += every;
+      }
+      if (block[i]! < least) least = block[i]!;
+    }
+  const at = pickerOf(values);
   return (position) => {
     const from = Math.floor((position - 1) / every);
     let found = kept[from]!;
-    for (let k = from * every; k < position; k++) found = Math.min(found, y(k));
+    for (let k = from * every; k < position; k++) found = Math.min(found, at(k));
     return found;
   };
 }

@@ -2,7 +2,7 @@
  * Order statistics without sorting, and the count of what has no order. The only medians, percentiles and counts of NaN and
  * ±Infinity of the project: reports, detectors, the gate and replays all take them from here.
  */
-import { BLOCK, blocksOf, type Column, copyOf, isArray, readerOf } from './column.ts';
+import { BLOCK, blocksOf, type Column, copyOf, isArray, pickerOf, readerOf } from './column.ts';
 
 /** Makes a median absolute deviation comparable with a standard deviation: 1/Φ⁻¹(3/4) for Gaussian noise. */
 export const MAD_TO_SIGMA = 1.4826;
@@ -42,10 +42,13 @@ const rankOf = (p: number, count: number): number =>
 
 /** The values of some ranks (0-based, ascending); reorders the values in place. */
 function ranksInPlace(values: Float64Array, ranks: readonly number[]): number[] {
-  let from = 0;
+  let from = -1;
   return ranks.map((k) => {
     // What an earlier rank put to its left is smaller than everything that is still wanted.
-    const value = selectNth(values, k, Math.min(from, k));
+    const value =
+      from >= 0 && k === from + 1
+        ? leastFrom(values, k)
+        : selectNth(values, k, Math.max(0, Math.min(from, k)));
     from = k;
     return value;
   });
@@ -55,6 +58,16 @@ function ranksInPlace(values: Float64Array, ranks: readonly number[]): number[] 
 const COPIED = 1 << 20;
 const BINS = 4096;
 
+/** The least of the values from a position on, which is put there. */
+function leastFrom(values: Float64Array, from: number): number {
+  let place = from;
+  for (let i = from + 1; i < values.length; i++) if (values[i]! < values[place]!) place = i;
+  const least = values[place]!;
+  values[place] = values[from]!;
+  values[from] = least;
+  return least;
+}
+
 /**
  * Percentiles by the nearest-rank definition, of the finite ones of any values, which stay as they are: the smallest value
  * such that at least p % of the values are ≤ it; null where none is finite. A long series is counted into
@@ -63,16 +76,17 @@ const BINS = 4096;
  *
  * @param percentiles ascending, in (0, 100]
  * @param copied values that may be copied at once
+ * @param held what is held of the finite ones, where it is known
  */
 export function percentilesOf(
   values: Column,
   percentiles: readonly number[],
   copied = COPIED,
+  held: Held = finiteIn(values),
 ): (number | null)[] {
-  const { count, least, most } = finiteIn(values);
-  if (count === 0) return percentiles.map(() => null);
-  const ranks = percentiles.map((p) => rankOf(p, count));
-  return ranked(values, ranks, { count, least, most }, copied);
+  if (held.count === 0) return percentiles.map(() => null);
+  const ranks = percentiles.map((p) => rankOf(p, held.count));
+  return ranked(values, ranks, held, copied);
 }
 
 /** How many values there are in a range, and the smallest and largest of them. */
@@ -112,6 +126,8 @@ function between(values: Column, { count, least, most }: Held): Float64Array {
 function ranked(values: Column, ranks: readonly number[], held: Held, copied: number): number[] {
   const { count, least, most } = held;
   if (least === most) return ranks.map(() => least);
+  const near = nearRanks(values, ranks, held, copied);
+  if (near !== undefined) return near;
   const perBin = BINS / (most - least);
   // Where the width is beyond float64, or below what it divides, there are no bins.
   if (count <= copied || !(perBin > 0 && perBin < Number.POSITIVE_INFINITY))
@@ -130,6 +146,50 @@ function ranked(values: Column, ranks: readonly number[], held: Held, copied: nu
   const copies = copiesOf(values, held, perBin, few);
   return wanted.flatMap(({ held: one, ranks: own }) =>
     one.least === one.most ? own.map(() => one.least) : ranksInPlace(copies.get(one)!, own),
+  );
+}
+
+/** Values that are looked at to guess between which values a rank lies. */
+const SAMPLE = 256;
+/** Ranks of the sample on either side that a rank is looked for in: three standard errors of the one in the middle. */
+const MARGIN = 24;
+
+/**
+ * The values of ranks that lie beside each other, found between two of a sample: one pass counts what is below and collects a
+ * fifth of the values, and only that is searched. Exact, or undefined where the sample was wrong, or values are not finite or few.
+ */
+function nearRanks(
+  values: Column,
+  ranks: readonly number[],
+  { count }: Held,
+  copied: number,
+): number[] | undefined {
+  const [first, last] = [ranks[0]!, ranks.at(-1)!];
+  if (count < 4 * SAMPLE || count > 2 * copied || count < values.length || last - first > 1) return undefined;
+  const at = pickerOf(values);
+  const sample = Float64Array.from({ length: SAMPLE }, (_, k) =>
+    at(Math.floor(((k + 0.5) * count) / SAMPLE)),
+  ).sort();
+  const middle = Math.floor((first / count) * SAMPLE);
+  const low = sample[middle - MARGIN] ?? Number.NEGATIVE_INFINITY;
+  const high = sample[middle + MARGIN] ?? Number.POSITIVE_INFINITY;
+  const found = new Float64Array((count >> 1) + BLOCK);
+  let below = 0;
+  let inside = 0;
+  for (const block of blocksOf(values)) {
+    if (inside + block.length > found.length) return undefined;
+    for (let i = 0; i < block.length; i++) {
+      const value = block[i]!;
+      // As in medianNear of bands.ts: no branch that the processor would guess wrong.
+      below = (below + +(value < low)) | 0;
+      found[inside] = value;
+      inside = (inside + (+(value >= low) & +(value <= high))) | 0;
+    }
+  }
+  if (first < below || last >= below + inside) return undefined;
+  return ranksInPlace(
+    found.subarray(0, inside),
+    ranks.map((rank) => rank - below),
   );
 }
 

@@ -8,9 +8,13 @@ type Counted = Pick<TimeSeries, 'step' | 'value'> & Partial<Pick<TimeSeries, 'mi
 
 /** Exact statistics of a series. Percentiles are nearest-rank over the finite values; nothing finite gives null. */
 export function seriesStatistics(series: Counted): SeriesStatistics {
-  const [p50, p90, p95, p99] = percentilesOf(series.value, [50, 90, 95, 99]);
+  const found = unorderedStatistics(series);
+  const { points, nan, posInf, negInf, min, max } = found;
+  const count = points - nan - posInf - negInf;
+  const held = { count, least: min ?? Number.NaN, most: max ?? Number.NaN };
+  const [p50, p90, p95, p99] = percentilesOf(series.value, [50, 90, 95, 99], undefined, held);
   return {
-    ...unorderedStatistics(series),
+    ...found,
     p50: p50 ?? null,
     p90: p90 ?? null,
     p95: p95 ?? null,

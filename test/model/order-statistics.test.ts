@@ -1,5 +1,6 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
+import { ColumnBuilder } from '../../src/model/column.ts';
 import {
   countNonFinite,
   medianInPlace,
@@ -93,5 +94,27 @@ describe('countNonFinite', () => {
     expect(countNonFinite(values)).toEqual({ nan: 3, posInf: 1, negInf: 2 });
     expect(countNonFinite(Float32Array.from(values), 1, 4)).toEqual({ nan: 0, posInf: 1, negInf: 1 });
     expect(countNonFinite([])).toEqual({ nan: 0, posInf: 0, negInf: 0 });
+  });
+});
+
+describe('the median of a long column', () => {
+  const kinds: Readonly<Record<string, (k: number, n: number) => number>> = {
+    noise: (k) => Math.sin(k * 12.9898) * 43758.5453,
+    'a falling loss': (k, n) => Number((2 * Math.exp((-5 * k) / n) + ((k * 7919) % 97) / 970).toFixed(5)),
+    'few values': (k) => ((k * 7919) % 7) / 10,
+    'one value and two others': (k, n) => (k === 0 ? -1 : k === n - 1 ? 9 : 0.5),
+    // What lies where the sample looks is none of the others.
+    'a sample that misleads': (k, n) =>
+      Math.floor(((k + 1) * 256) / n - 0.5) > Math.floor((k * 256) / n - 0.5) ? 1e6 : k % 100,
+  };
+  it.each(Object.keys(kinds))('%s', (kind) => {
+    for (const n of [1023, 1024, 5000, 5001, 20_001, 50_000]) {
+      const values = Float64Array.from({ length: n }, (_, k) => kinds[kind]!(k, n));
+      const made = new ColumnBuilder();
+      for (const value of values) made.push(value);
+      const sorted = values.slice().sort();
+      const [lower, upper] = [sorted[(n - 1) >> 1]!, sorted[n >> 1]!];
+      expect(medianOf(made.finish())).toBe(n % 2 === 1 ? upper : lower + (upper - lower) / 2);
+    }
   });
 });
