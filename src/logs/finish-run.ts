@@ -3,7 +3,7 @@ import { blocksOf, type Column, joinedOf } from '../model/column.ts';
 import type { Attempt, Role, Run, TimeSeries } from '../model/run.ts';
 import { findRestarts, type Restart } from './attempts.ts';
 import type { LogFormat, LoggedRun, LoggedSeries } from './format.ts';
-import { assignRoles, namesLossValue, roleByName } from './metric-roles.ts';
+import { assignRoles, isLossName, namesLossValue } from './metric-roles.ts';
 import { LOG_FORMATS } from './registry.ts';
 import { rowsApart } from './rows-apart.ts';
 
@@ -172,7 +172,8 @@ export function finishRun(
     (one) => isMeasured(one) || namesLossValue(one.name) || forced.has(one.name),
   );
   const apart = rowsApart(joined, parts[0]?.run.stepUnit ?? 'row');
-  const losses = apart === undefined || forced.size > 0 ? [] : measured.filter(isNamedLoss);
+  const losses =
+    apart === undefined || forced.size > 0 ? [] : measured.filter(({ name }) => isLossName(name));
   const { roles, notes } = assignRoles(
     measured.map(named),
     new Map([
@@ -233,8 +234,6 @@ export function finishRun(
     ],
   };
 }
-
-const isNamedLoss = ({ name }: LoggedSeries): boolean => /^(?:loss-like|eval_loss)$/.test(roleByName(name));
 
 /** Most cells that say something are numbers. */
 const isMeasured = ({ value, refused }: LoggedSeries): boolean => value.length > refused;

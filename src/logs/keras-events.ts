@@ -8,7 +8,7 @@
 import type { Column } from '../model/column.ts';
 import type { Role } from '../model/run.ts';
 import type { Conventional, PlacedSeries } from './format.ts';
-import { roleByName } from './metric-roles.ts';
+import { isLossName, roleByName } from './metric-roles.ts';
 
 const COUNTS = ['batch', 'epoch', 'evaluation'] as const;
 const EVALUATION_END = '_vs_iterations';
@@ -213,9 +213,6 @@ function taken<Series extends PlacedSeries>(series: Series, name: string, undone
   } as unknown as Series;
 }
 
-/** Whether a name is that of a loss, whatever it is of. */
-const isLoss = (quantity: string): boolean => ['loss-like', 'eval_loss'].includes(roleByName(quantity));
-
 const listed = (names: readonly string[]): string =>
   names.length <= 3 ? names.join(', ') : `${names.slice(0, 3).join(', ')} and ${names.length - 3} more`;
 
@@ -233,7 +230,7 @@ export function kerasEvents<Series extends PlacedSeries>(
   const trained = (some: readonly Tag<Series>[]): Tag<Series>[] => some.filter(({ before }) => before === '');
   const epoch = longest(trained(epochs));
   // The callback writes nothing else than these, and what a program adds with names of its own is on its own axis.
-  if (epoch === undefined || !epochs.some(({ quantity }) => isLoss(quantity))) return undefined;
+  if (epoch === undefined || !epochs.some(({ quantity }) => isLossName(quantity))) return undefined;
   const batchTags = trained(tags).filter(({ counts }) => counts === 'batch');
   const batch = longest(batchTags);
   const notes: string[] = [];
@@ -249,7 +246,7 @@ export function kerasEvents<Series extends PlacedSeries>(
   const perEpoch = batchesPerEpoch(batches, base, again) ?? fromEvaluations(tags);
   if (perEpoch === undefined) {
     for (const { series } of batch === undefined ? [] : epochs)
-      if (isLoss(quantities.get(series.name)!)) roles.set(series.name, 'other');
+      if (isLossName(quantities.get(series.name)!)) roles.set(series.name, 'other');
     if (batch !== undefined)
       notes.push(
         `Keras: ${listed(epochs.map(({ series }) => series.name))} count epochs, and the log does not tell how many batches each has: they are shown by epoch and not judged beside ${batch.name}, which may be a mean since its epoch began`,
@@ -294,7 +291,7 @@ export function kerasEvents<Series extends PlacedSeries>(
     const mean = trained(epochs).find((one) => one.quantity === quantity)?.series;
     quantities.set(series.name, quantity);
     if (mean === undefined) continue;
-    if (!isLoss(quantity)) {
+    if (!isLossName(quantity)) {
       // The epoch tells it once; within the epoch it is the mean so far.
       roles.set(series.name, 'other');
       continue;

@@ -246,6 +246,9 @@ function isNoLossOfGroup(name: string): boolean {
   return words.some((word) => NO_LOSS_OF_GROUP.test(word)) && !words.some((word) => LOSS_WORDS.has(word));
 }
 
+/** Whether a name is that of a loss, of training or of an evaluation. */
+export const isLossName = (name: string): boolean => /^(?:loss-like|eval_loss)$/.test(roleByName(name));
+
 function roleOf(name: string): Role | 'loss-like' {
   if (/__(min|max)$/i.test(name)) return 'other';
   const words = wordsOf(name);

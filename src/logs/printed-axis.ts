@@ -6,7 +6,7 @@ import { readerOf } from '../model/column.ts';
 import { formatCount } from '../model/format-number.ts';
 import type { StepUnit } from '../model/run.ts';
 import type { LoggedSeries } from './format.ts';
-import { roleByName } from './metric-roles.ts';
+import { isLossName, roleByName } from './metric-roles.ts';
 import type { Skeleton } from './printed-lines.ts';
 import { undoRunningMeans } from './running-means.ts';
 
@@ -396,7 +396,7 @@ function undoneOf(
   has: Uint8Array,
   { batch, epoch }: { readonly batch: Cells; readonly epoch: Cells },
 ): UndoneCells | null {
-  if (!/^(?:loss-like|eval_loss)$/.test(roleByName(name)) || !has.every((one) => one === 1)) return null;
+  if (!isLossName(name) || !has.every((one) => one === 1)) return null;
   const undone = undoRunningMeans(cells, batch, epoch);
   if (undone === null) return null;
   const { value, hidden, batches } = undone;

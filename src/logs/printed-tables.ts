@@ -2,7 +2,7 @@
  * Tables that trainers print, turned into lines of names and numbers: a header with rows below it (fastai, Ultralytics,
  * the notebooks of Hugging Face, xLearn, Vowpal Wabbit), and boxes of a name and a number a line (Stable-Baselines, Spinning Up).
  */
-import { isErrorMeasure, roleByName } from './metric-roles.ts';
+import { isErrorMeasure, isLossName } from './metric-roles.ts';
 import { numberOfText } from './number-text.ts';
 
 /** Longer lines are no table. */
@@ -49,7 +49,7 @@ function cellsOf(text: string): string[] {
 }
 
 const isLoss = (name: string): boolean =>
-  (/^(?:loss-like|eval_loss)$/.test(roleByName(name)) && !/\bcosts?\b/i.test(name)) || isErrorMeasure(name);
+  (isLossName(name) && !/\bcosts?\b/i.test(name)) || isErrorMeasure(name);
 
 /** `Epoch gpu_mem box obj cls labels img_size`: YOLO's parts of the loss stand between the memory and the labels. */
 const isYolo = (cells: readonly string[]): boolean => /^gpu_mem$/i.test(cells[1] ?? '');

@@ -1,7 +1,7 @@
 /** What the slots of a printed line mean: which one counts, which ones are series, and under which names. */
 import { wordsOf } from '../model/words.ts';
 import { SLOT } from './line-scanner.ts';
-import { EVAL_WORDS, roleByName, TRAIN_WORDS } from './metric-roles.ts';
+import { EVAL_WORDS, isLossName, TRAIN_WORDS } from './metric-roles.ts';
 import { isAxisName } from './row-table.ts';
 
 /** A slot as text. */
@@ -75,8 +75,6 @@ const splitOf = (words: readonly string[]): 'eval' | 'train' | undefined =>
       ? 'train'
       : undefined;
 
-const isLoss = (name: string): boolean => /^(?:loss-like|eval_loss)$/.test(roleByName(name));
-
 /** The meaning of every slot of a line. */
 export function nameSlots(raw: readonly RawSlot[]): NamedSlot[] {
   const named: NamedSlot[] = [];
@@ -109,7 +107,7 @@ export function nameSlots(raw: readonly RawSlot[]): NamedSlot[] {
     }
     taken.add(full);
     // "loss train: 2.3, val: 2.4"
-    if (isLoss(full)) {
+    if (isLossName(full)) {
       const bare = full
         .split(' ')
         .filter((word) => !TRAIN_WORDS.has(word.toLowerCase()) && !EVAL_WORDS.has(word.toLowerCase()));
@@ -120,12 +118,12 @@ export function nameSlots(raw: readonly RawSlot[]): NamedSlot[] {
 
   raw.forEach(({ kind, text, words: heading }, k): void => {
     const name = cleanName(text);
-    if (heading === true && isLoss(name)) lossLead = name;
+    if (heading === true && isLossName(name)) lossLead = name;
     if (kind === SLOT.lead) {
       look(name);
       const axis = axisOf(name);
       if (axis === undefined) lastLead = name;
-      if (isLoss(name)) lossLead = name;
+      if (isLossName(name)) lossLead = name;
       named.push({ use: 'none', name });
       return;
     }
@@ -152,7 +150,7 @@ export function nameSlots(raw: readonly RawSlot[]): NamedSlot[] {
     const axis = axisOf(name);
     if (axis !== undefined) {
       look(axis.head);
-      if (isLoss(axis.head)) pending = cleanName(axis.head);
+      if (isLossName(axis.head)) pending = cleanName(axis.head);
       named.push({ use: axis.use, name: name.slice(axis.head.length).trim() });
       return;
     }

@@ -13,7 +13,7 @@ import type { LogFormat, LoggedRun, LoggedSeries } from './format.ts';
 import type { Scalar } from './hyperparameters.ts';
 import { objectScanner } from './json-line.ts';
 import { linePattern } from './line-pattern.ts';
-import { roleByName } from './metric-roles.ts';
+import { isLossName, roleByName } from './metric-roles.ts';
 import { MLLOG_MARK, type MllogEvent, mllogEvent } from './mllog.ts';
 import { isMissingText, numberOfText } from './number-text.ts';
 import { asPairs } from './printed-layouts.ts';
@@ -82,9 +82,7 @@ function jsonTail(text: string): { name: string; object: string } | undefined {
 /** An axis of two numbers is none of an object's cells: `"iter": "10/500"`, `"step": [0, 120]`. */
 const COUNTER_IN_OBJECT = /"(?:epoch|step|iter(?:ation)?|batch)": (?:\[|"\d{1,12}\/)/;
 
-const isLossName = (name: string): boolean => ['loss-like', 'eval_loss'].includes(roleByName(name));
-
-const isMeasure = (name: string): boolean => ['loss-like', 'eval_loss', 'metric'].includes(roleByName(name));
+const isMeasure = (name: string): boolean => isLossName(name) || roleByName(name) === 'metric';
 
 /** Whether objects are records of training: an axis, and a quantity that is known. */
 const isRecord = ({ columns }: RowTable): boolean =>

@@ -7,7 +7,7 @@
  * ray/tune/experimental/output.py.
  */
 import { nothingWaits, type Waiting } from '../bytes/lines.ts';
-import { roleByName } from './metric-roles.ts';
+import { isLossName } from './metric-roles.ts';
 import { isMissingText, numberOfText } from './number-text.ts';
 import { type RowTable, rowTable } from './row-table.ts';
 
@@ -34,8 +34,6 @@ function headOf(text: string): { trial: string; isBox: boolean } | undefined {
 
 /** Whether a line begins a result. */
 export const isResultHead = (text: string): boolean => headOf(text) !== undefined;
-
-const isLoss = (name: string): boolean => ['loss-like', 'eval_loss'].includes(roleByName(name));
 
 interface Result {
   readonly table: RowTable;
@@ -86,12 +84,12 @@ export function trialResults(): TrialResults {
     const name = [...path.map((one) => one.name), key].join('.');
     if (cell === '') {
       path.push({ indent, name: key });
-      if (isLoss(name)) open!.empty = { indent, name };
+      if (isLossName(name)) open!.empty = { indent, name };
       return;
     }
     const value = numberOfText(cell.replace(NOT_FINITE, '$1'));
     if (value !== undefined) table.set(table.column(name), value);
-    else if (!isLoss(name)) return;
+    else if (!isLossName(name)) return;
     else if (isMissingText(cell)) table.miss(table.column(name));
     else table.refuse(table.column(name), cell, line);
   };
@@ -121,7 +119,7 @@ export function trialResults(): TrialResults {
         const [name = '', cell, ...more] = text.slice(1).replace(/│\s*$/, '').trim().split(/\s+/, 3);
         const isWhole = text.startsWith('│') && text.trimEnd().endsWith('│') && text.length > 2;
         if (isWhole && cell !== undefined && more.length === 0) entry(open, 1, name, cell, line);
-        else if (isWhole && cell === undefined && isLoss(name)) entry(open, 1, name, '-', line);
+        else if (isWhole && cell === undefined && isLossName(name)) entry(open, 1, name, '-', line);
         else if (text.startsWith('╰')) end();
         return waits;
       }
