@@ -244,14 +244,16 @@ export function judgeSeries(run: Run, series: TimeSeries, settings: VerdictSetti
       shortEnd = attempt;
     return { ...alone, incidents, class: worstOf(incidents)?.class ?? alone.class };
   });
-  const judgeable = attempts.filter(
-    ({ incidents, class: verdict }) => incidents.length > 0 || verdict === 'healthy',
-  );
+  const judgeable = judgeableOf(attempts);
   // Of a loss that stops beside other columns the end is unknown, and so it is of a run that has hardly begun again.
   const unknown = judgeable.length === 0 || shortEnd !== null || endIsUnknown(run, series, settings);
   const classes = [...judgeable, { class: unknown ? ('inconclusive' as const) : ('healthy' as const) }];
   return { series, class: worstOf(classes)!.class, attempts, histories, doneAgain, shortEnd };
 }
+
+/** The attempts that say something of the run: those with an incident, and those that are long enough to be healthy. */
+export const judgeableOf = (attempts: readonly AttemptJudgement[]): readonly AttemptJudgement[] =>
+  attempts.filter(({ incidents, class: verdict }) => incidents.length > 0 || verdict === 'healthy');
 
 /** Later attempts that are looked at for one that covers an attempt: a loop of crashes ends sooner. */
 const LOOK_AHEAD = 1000;

@@ -1,7 +1,7 @@
 /** Which of several columns that are the loss decides: the one that goes on, the worst of those that reach the end. */
 import { medianOf } from '../model/order-statistics.ts';
 import { attemptOf, type Run, type TimeSeries } from '../model/run.ts';
-import { comesFirst, type JudgedSeries } from './attempts.ts';
+import { comesFirst, type JudgedSeries, judgeableOf } from './attempts.ts';
 import { badness, type SeriesIncident, worstOf } from './judge.ts';
 import type { VerdictSettings } from './settings.ts';
 import { lastSteps, reaches, sameLoss } from './signs.ts';
@@ -107,8 +107,7 @@ function backIn(
     return { ...attempt, incidents, class: worstOf(incidents)?.class ?? attempt.class };
   });
   if (attempts.every(({ incidents }) => incidents.every((one) => one.backIn === undefined))) return judged;
-  const told = attempts.filter((one) => one.incidents.length > 0 || one.class === 'healthy');
-  return { ...judged, attempts, class: worstOf(told)!.class };
+  return { ...judged, attempts, class: worstOf(judgeableOf(attempts))!.class };
 }
 
 /** The worse of the loss by name and of what goes on; what is open or unknown of one that ends before the other, the other tells. */

@@ -2,7 +2,7 @@
 
 import { arrayOf } from '../model/column.ts';
 import { formatNumber } from '../model/format-number.ts';
-import type { Incident, RunVerdict, TaskVerdict, VerdictClass } from '../model/report.ts';
+import type { Incident, RunVerdict, TaskVerdict } from '../model/report.ts';
 import { attemptOf, type Run, type TimeSeries } from '../model/run.ts';
 import {
   comesFirst,
@@ -12,7 +12,7 @@ import {
   type JudgedSeries,
   judgeSeries,
 } from './attempts.ts';
-import { badness, type SeriesIncident } from './judge.ts';
+import { badness, type SeriesIncident, worstOf } from './judge.ts';
 import { isPlayer, isPlayerLost, isRegularizer } from './little-level.ts';
 import { decidingLoss, isSmallPart } from './loss-columns.ts';
 import { fallOf, growsWithRewards, rewardsOf } from './rewards.ts';
@@ -144,18 +144,16 @@ function only(
   counts: (incident: SeriesIncident) => boolean,
   instead: string,
 ): JudgedSeries {
-  const worst = (classes: readonly VerdictClass[]): VerdictClass =>
-    classes.reduce((a, b) => (badness(b) > badness(a) ? b : a), 'healthy');
   const attempts = judged.attempts.map((attempt) => {
     const incidents = attempt.incidents.filter(counts);
     return incidents.length === attempt.incidents.length
       ? attempt
-      : { ...attempt, incidents, class: worst(incidents.map((one) => one.class)) };
+      : { ...attempt, incidents, class: worstOf(incidents)?.class ?? ('healthy' as const) };
   });
-  const incidents = attempts.flatMap((one) => one.incidents);
+  const worst = worstOf(attempts.flatMap((one) => one.incidents));
   const had = judged.attempts.some((one) => one.incidents.length > 0);
   const grows = judged.class === 'inconclusive' && growsFromZero(judged.series.value) > 0;
-  if (incidents.length > 0) return { ...judged, attempts, class: worst(incidents.map((one) => one.class)) };
+  if (worst !== undefined) return { ...judged, attempts, class: worst.class };
   return had || grows ? { ...judged, attempts, class: 'healthy', instead } : { ...judged, attempts };
 }
 
