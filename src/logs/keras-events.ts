@@ -9,6 +9,7 @@ import type { Column } from '../model/column.ts';
 import type { Role } from '../model/run.ts';
 import type { Conventional, PlacedSeries } from './format.ts';
 import { isLossName, roleByName } from './metric-roles.ts';
+import { meanBetween } from './running-means.ts';
 
 const COUNTS = ['batch', 'epoch', 'evaluation'] as const;
 const EVALUATION_END = '_vs_iterations';
@@ -140,8 +141,7 @@ interface Undone {
 }
 
 /**
- * Undoes the mean since the epoch began: of n and n' batches with the means m and m' those between have the mean
- * `(n'·m' − n·m) / (n' − n)`. Null where it is not shown to be such a mean: the last of each epoch has to be the epoch's value.
+ * Undoes the mean since the epoch began ({@link meanBetween}). Null where it is not shown to be such a mean: the last of each epoch has to be the epoch's value.
  */
 function undo(
   logged: PlacedSeries,
@@ -175,7 +175,7 @@ function undo(
     const mean = logged.value.at(batch.index)!;
     const last = key === before.key && before.count < count ? before : { count: 0, mean: 0 };
     const distance = count - last.count;
-    const own = (count * mean - last.count * last.mean) / distance;
+    const own = meanBetween(last.count, last.mean, count, mean);
     const error = (ROUNDING * (count * Math.abs(mean) + last.count * Math.abs(last.mean))) / distance;
     before = { key, count, mean };
     // A mean that is not finite stays so to the end of its epoch, and tells no more than that.

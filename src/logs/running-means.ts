@@ -41,6 +41,10 @@ function resolutionOf(value: Float64Array): number {
 const usualStep = (value: Float64Array, at: readonly number[]): number =>
   medianOf(Float64Array.from(at, (k) => Math.abs(value[k]! - value[k - 1]!)));
 
+/** Mean of the batches between two means since the epoch began: of n and n' batches with m and m', `(n'·m' − n·m) / (n' − n)`. */
+export const meanBetween = (count: number, mean: number, nextCount: number, nextMean: number): number =>
+  (nextCount * nextMean - count * mean) / (nextCount - count);
+
 /**
  * The losses of the batches themselves, from means since each epoch began.
  *
@@ -71,18 +75,17 @@ export function undoRunningMeans(
   const isPositive = value.every((one) => !(one <= 0));
   for (const [i, start] of starts.entries()) {
     const end = starts[i + 1] ?? value.length;
-    let [count, sum] = [0, 0];
+    let [count, mean] = [0, 0];
     for (let k = start; k < end; k++) {
-      const [next, total] = [batch[k]! + base, (batch[k]! + base) * value[k]!];
-      const distance = next - count;
+      const [next, here] = [batch[k]! + base, value[k]!];
       // A mean that is no number stays so to the end of its epoch.
-      if (Number.isFinite(total) && distance > 0) undone[k] = (total - sum) / distance;
-      if (distance < batches / 2 || (isPositive && undone[k]! <= 0)) hidden[k] = 1;
-      [count, sum] = [next, total];
+      if (Number.isFinite(here) && next > count) undone[k] = meanBetween(count, mean, next, here);
+      if (next - count < batches / 2 || (isPositive && undone[k]! <= 0)) hidden[k] = 1;
+      [count, mean] = [next, here];
     }
     // The first epoch learns most, and falls as such a mean does.
     const points = end - start;
-    if (i === 0 || points < LEAST_POINTS || !Number.isFinite(sum)) continue;
+    if (i === 0 || points < LEAST_POINTS || !Number.isFinite(mean)) continue;
     shown++;
     for (let k = start + 2; k < end; k++) {
       const place = (k - start) / points;

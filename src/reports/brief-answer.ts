@@ -168,8 +168,8 @@ function changeOf(run: RunReport): string {
   if (incident.recoveredStep !== null) {
     const goesOn = run.series.find((one) => one.name === incident.recoveredIn) ?? series;
     const ends = goesOn === undefined ? '' : `, ends at ${brief(goesOn.statistics.last)}`;
-    const within = incident.recoveredIn === undefined ? '' : `; ${inertName(incident.recoveredIn)}`;
-    return `${name} ${before}${peak}${within}${within === '' ? ', back' : ' back'} at ${at(incident.recoveredStep, stepUnit)}${verdict.class === 'full-divergence' ? ': too late' : ''}${ends}`;
+    const back = incident.recoveredIn === undefined ? ', back' : `; ${inertName(incident.recoveredIn)} back`;
+    return `${name} ${before}${peak}${back} at ${at(incident.recoveredStep, stepUnit)}${verdict.class === 'full-divergence' ? ': too late' : ''}${ends}`;
   }
   if (verdict.class === 'inconclusive') {
     // One point may be a lucky one: the median of the last ones, where they are enough.
