@@ -25,7 +25,7 @@ describe('a log whose last lines say that the loss is no number', () => {
   it("of TensorFlow's Estimator is not finite after its last step", async () => {
     const { run, verdict, log } = await open([
       ...estimator,
-      'INFO:tensorflow:Saving checkpoints for 1122 into /tmp/model.ckpt.',
+      'INFO:tensorflow:Saving checkpoints for 1122 into model/model.ckpt.',
       'ERROR:tensorflow:Model diverged with loss = NaN.',
       'Traceback (most recent call last):',
     ]);

@@ -295,6 +295,21 @@ test.each([
   );
 });
 
+/** The run with an incident of its loss that it came back from by itself. */
+const cameBack = (run: ReturnType<typeof makeRunReport>, incident: Incident) => ({
+  ...run,
+  verdict: {
+    ...run.verdict,
+    class: 'micro-divergence' as const,
+    series: incident.series,
+    onsetStep: incident.onsetStep,
+    recoveredStep: incident.recoveredStep,
+    incidents: [{ ...incident, class: 'micro-divergence' as const }],
+  },
+  cause: undefined as never,
+  remedies: [untried('none-needed', 'nothing: the run came back by itself')],
+});
+
 test.each([
   [
     1.3,
@@ -308,31 +323,7 @@ test.each([
     i < 100 ? 1 : i < 103 ? 5 : Number.isNaN(end) ? (i === 195 ? 1 : 1.3) : end,
   );
   const run = makeRunReport(makeRun('run.csv', [makeSeries('loss', 'loss', values)]));
-  const incident = {
-    class: 'micro-divergence',
-    series: 'loss',
-    attempt: 0,
-    onsetStep: 101,
-    lastGoodStep: 100,
-    recoveredStep: 104,
-    peakStep: 101,
-    peak: 5,
-    before: 1,
-    after: end,
-  } as const;
-  const one = {
-    ...run,
-    verdict: {
-      ...run.verdict,
-      class: 'micro-divergence' as const,
-      series: 'loss',
-      onsetStep: 101,
-      recoveredStep: 104,
-      incidents: [incident],
-    },
-    cause: undefined as never,
-    remedies: [untried('none-needed', 'nothing: the run came back by itself')],
-  };
+  const one = cameBack(run, rise(101, { recoveredStep: 104, peakStep: 101, peak: 5, before: 1, after: end }));
   const told = answerOf(one, makeReport([one])).parts.find(({ label }) => label === 'Fix')!;
   expect(told.text).toMatch(fix);
 });
@@ -344,28 +335,10 @@ test('of a column that stops before the run is back the one that goes on tells t
       makeSeries('train/loss', 'other', Array(200).fill(0.7)),
     ]),
   );
-  const one = {
-    ...run,
-    verdict: {
-      ...run.verdict,
-      class: 'micro-divergence' as const,
-      series: 'loss',
-      onsetStep: 51,
-      recoveredStep: 120,
-      incidents: [
-        rise(51, {
-          class: 'micro-divergence',
-          recoveredStep: 120,
-          recoveredIn: 'train/loss',
-          peak: 5,
-          before: 1,
-          after: 4,
-        }),
-      ],
-    },
-    cause: undefined as never,
-    remedies: [untried('none-needed', 'nothing: the run came back by itself')],
-  };
+  const one = cameBack(
+    run,
+    rise(51, { recoveredStep: 120, recoveredIn: 'train/loss', peak: 5, before: 1, after: 4 }),
+  );
   const answer = answerOf(one, makeReport([one]));
   expect(answer.change).toBe('loss 1 → 5; train/loss back at step 120, ends at 0.7');
   expect(answer.parts.find(({ label }) => label === 'Fix')!.text).toBe(
