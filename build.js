@@ -6,6 +6,7 @@ import { createRequire } from 'node:module';
 import { dirname, join, normalize } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { build } from 'esbuild';
+import { KEEPS_CODE } from './bin/program.js';
 import { lazyWidths } from './build-lazy.js';
 import { noticeOf } from './build-notice.js';
 import { oclifParser } from './build-oclif.js';
@@ -83,6 +84,21 @@ const built = await Promise.all([
   build({ ...program, plugins: [...program.plugins, together(split.metafile)] }),
   // For browsers too: nothing of Node in them.
   build({ ...modules, entryPoints: ['src/autodiff/clippy-adagrad.ts', 'src/recorder/tfjs-recorder.ts'] }),
+  // As one script, of which build-code.js keeps what V8 makes of it: an expression, a function of a module in CommonJS.
+  build({
+    ...program,
+    entryPoints: ['src/run.ts'],
+    outdir: undefined,
+    outfile: 'dist/program.script',
+    splitting: false,
+    format: 'cjs',
+    define: { 'import.meta.url': 'scriptUrl' },
+    sourcemap: false,
+    banner: {
+      js: "(function (exports, require, module, __filename) { const scriptUrl = require('node:url').pathToFileURL(__filename).href;",
+    },
+    footer: { js: '})' },
+  }),
   build({
     ...shared,
     entryPoints: ['src/autodiff/tfjs-packages.cjs'],
@@ -107,6 +123,7 @@ const run = (file, ...args) =>
   });
 // Without its manifest, help loads every command with all that it imports.
 run('node_modules/oclif/bin/run.js', 'manifest');
+if (KEEPS_CODE) run('build-code.js');
 if (!process.argv.includes('--fast')) {
   run('node_modules/typescript/bin/tsc', '-p', 'tsconfig.build.json');
   keepPublicTypes(bundled.map(({ name }) => name));

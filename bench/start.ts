@@ -1,5 +1,6 @@
 /**
- * What starting costs: processor time of commands on a log of 600 points, beside Node that does nothing.
+ * What starting costs: processor time of commands on a log of 600 points, beside Node that does nothing; and of the same from
+ * the program's modules, as where another Node built it.
  *
  *     npm run build && npx tsx bench/start.ts [REPEATS]
  *
@@ -10,10 +11,12 @@ import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { binOfModules } from '../test/support/cli.ts';
 
 const repeats = Number(process.argv[2] ?? 5);
 const bin = fileURLToPath(new URL('../bin/run.js', import.meta.url));
 const folder = mkdtempSync(join(tmpdir(), 'clippy-diag-bench-'));
+const ofModules = binOfModules(folder);
 const log = join(folder, 'train.jsonl');
 writeFileSync(
   log,
@@ -23,7 +26,7 @@ writeFileSync(
   }).join(''),
 );
 
-const COMMANDS: Readonly<Record<string, readonly string[]>> = {
+const COMMANDS: Record<string, readonly string[]> = {
   'node -e 0': ['-e', '0'],
   '--version': [bin, '--version'],
   'explain clippy': [bin, 'explain', 'clippy'],
@@ -31,6 +34,8 @@ const COMMANDS: Readonly<Record<string, readonly string[]>> = {
   'gate LOG': [bin, 'gate', log, '--settle', '0'],
   'analyze LOG': [bin, 'analyze', log],
 };
+for (const [name, [, ...args]] of Object.entries(COMMANDS).slice(1))
+  COMMANDS[`${name}, from modules`] = [ofModules, ...args];
 
 /** Seconds in the process, user and system: the shell counts what its children took. */
 function secondsOf(args: readonly string[]): number {
@@ -61,5 +66,5 @@ const median = (values: readonly number[]): number => [...values].sort((a, b) =>
 const bare = median(times['node -e 0']!);
 for (const [name, values] of Object.entries(times))
   console.log(
-    `${name.padEnd(16)} ${median(values).toFixed(3)} s (${Math.min(...values).toFixed(3)} to ${Math.max(...values).toFixed(3)}), ${(median(values) / bare).toFixed(1)} times node -e 0`,
+    `${name.padEnd(28)} ${median(values).toFixed(3)} s (${Math.min(...values).toFixed(3)} to ${Math.max(...values).toFixed(3)}), ${(median(values) / bare).toFixed(1)} times node -e 0`,
   );

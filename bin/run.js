@@ -1,20 +1,14 @@
 #!/usr/bin/env node
 import { existsSync } from 'node:fs';
-import module from 'node:module';
-import v8 from 'node:v8';
+import { loadProgram, MODULES, setUpNode } from './program.js';
 
-// Node 22.1 and newer keeps what it compiled, beside other temporary files: half of the time to start.
-module.enableCompileCache?.();
-// Most functions run a few times: on small logs, optimizing them took longer than running them as they are. Node 20 alone
-// has this setting; newer ones would say that they do not know it.
-if (process.version.startsWith('v20.')) v8.setFlagsFromString('--interrupt-budget=1000000');
-
-if (!existsSync(new URL('../dist/run.js', import.meta.url))) {
+setUpNode();
+if (!existsSync(MODULES)) {
   process.stderr.write('clippy-diag is not built yet; run: npm ci && npm run build\n');
   process.exitCode = 2;
 } else {
   try {
-    const { processIo, run } = await import('../dist/run.js');
+    const { processIo, run } = await loadProgram();
     process.exitCode = await run(process.argv.slice(2), processIo());
   } catch (error) {
     // Only what is loaded can fail here: `run` tells every other error. Nothing more is loaded to tell this one.

@@ -6,9 +6,11 @@ import { formatErrorRecord } from '../../src/cli/error-text.ts';
 import { tooManyOpenFiles } from '../../src/model/errors.ts';
 import { toJson } from '../../src/model/json.ts';
 import { SCHEMA_VERSION } from '../../src/model/report.ts';
-import { cli, shell, spawnCli } from '../support/cli.ts';
+import { binOfModules, cli, shell, spawnCli } from '../support/cli.ts';
+import { scratchFolders } from '../support/scratch.ts';
 
 const incident = 'fixtures/incident/log.jsonl';
+const scratch = scratchFolders('process');
 
 /** Runs every line and returns its exit code by the line. `CLI` stands for the built command. */
 function codesOf(lines: readonly string[]): number[] {
@@ -88,9 +90,10 @@ describe('too many open files', () => {
   const crowded = tooManyOpenFiles(Object.assign(new Error(), { code: 'EMFILE' }))!;
 
   it('are 3 with a hint, already while Node loads the modules', () => {
+    const bin = binOfModules(scratch());
     const { out, err } = shell(
       [20, 24, 32, 1024]
-        .map((n) => `(ulimit -n ${n}; CLI inspect ${incident} --json); echo "=$?"`)
+        .map((n) => `(ulimit -n ${n}; '${process.execPath}' '${bin}' inspect ${incident} --json); echo "=$?"`)
         .join('\n'),
     );
     const told = `${toJson({ schemaVersion: SCHEMA_VERSION, error: crowded.toRecord() })}\n`;

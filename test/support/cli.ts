@@ -1,6 +1,6 @@
 /** Runs the command line: in memory, from the sources; or built, in a process of its own, for what only a process has. */
 import { spawnSync } from 'node:child_process';
-import { existsSync } from 'node:fs';
+import { cpSync, existsSync, mkdirSync, readdirSync, symlinkSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Io } from '../../src/cli/io.ts';
 import { run } from '../../src/run.ts';
@@ -76,7 +76,22 @@ export function shell(line: string): CliResult {
   return runProcess('bash', ['-c', line.replaceAll('CLI', `'${process.execPath}' '${bin}'`)], {});
 }
 
-function runProcess(file: string, args: readonly string[], options: Omit<CliOptions, 'io'>): CliResult {
+/** The same command in a folder from which its modules are loaded, as where another Node built it (bin/program.js). */
+export function binOfModules(folder: string): string {
+  for (const name of ['bin', 'package.json'])
+    cpSync(join(projectRoot, name), join(folder, name), { recursive: true });
+  const built = join(projectRoot, 'dist');
+  mkdirSync(join(folder, 'dist'));
+  for (const name of readdirSync(built))
+    if (!name.startsWith('program.')) symlinkSync(join(built, name), join(folder, 'dist', name));
+  return join(folder, 'bin/run.js');
+}
+
+export function runProcess(
+  file: string,
+  args: readonly string[],
+  options: Omit<CliOptions, 'io'>,
+): CliResult {
   if (!existsSync(join(projectRoot, 'dist'))) throw new Error('dist/ is missing: run `npm run build`');
   const { NO_COLOR: _, FORCE_COLOR: __, COLUMNS: ___, ...env } = process.env;
   const result = spawnSync(file, args, {

@@ -1,0 +1,38 @@
+/** The two ways in which the built program is loaded (bin/program.js): with the code that V8 kept, and from its modules. */
+import vm from 'node:vm';
+import { describe, expect, it } from 'vitest';
+import { binOfModules, runProcess, spawnCli } from '../support/cli.ts';
+import { scratchFolders } from '../support/scratch.ts';
+
+const scratch = scratchFolders('program');
+
+describe('the built program', () => {
+  // Node before 20.12 keeps none.
+  const keepsNone = vm.constants?.USE_MAIN_CONTEXT_DEFAULT_LOADER === undefined;
+  it.skipIf(keepsNone)('has code that V8 takes back', () => {
+    const { out, err } = runProcess(
+      process.execPath,
+      [
+        ...['--input-type=module', '-e'],
+        `import { readFileSync } from 'node:fs';
+         import { CODE, scriptOf, setUpNode } from './bin/program.js';
+         setUpNode();
+         const rejected = (code) => scriptOf(code).cachedDataRejected;
+         console.log(rejected(readFileSync(CODE)), rejected(Buffer.from('other code')));`,
+      ],
+      {},
+    );
+    expect(out, err).toBe('false true\n');
+  });
+
+  it('does the same from its modules, where another Node built it', () => {
+    const bin = binOfModules(scratch());
+    for (const args of [
+      ['--version'],
+      ['gate', 'fixtures/incident/log.jsonl'],
+      ['gate', '--nope'],
+      ['curvature', 'fixtures/incident/capture', '--json'],
+    ])
+      expect(runProcess(process.execPath, [bin, ...args], {}), args.join(' ')).toEqual(spawnCli(args));
+  });
+});
