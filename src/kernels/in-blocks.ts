@@ -29,16 +29,19 @@ export interface BlockOf {
 /**
  * Runs a kernel on each stretch of arrays of one length.
  *
+ * @param length the entry at which the last stretch ends
  * @param arrays one for each block in use; an array may stand in several places
  * @param run gets the bytes that the stretch has in a block: 4·BLOCK, in the last maybe fewer
+ * @param first the entry at which the first stretch begins
  */
 export function inBlocks(
   { blocks }: BlockMemory,
   length: number,
   arrays: readonly BlockOf[],
   run: (bytes: number) => void,
+  first = 0,
 ): void {
-  for (let start = 0; start < length; start += BLOCK) {
+  for (let start = first; start < length; start += BLOCK) {
     const end = Math.min(start + BLOCK, length);
     for (let k = 0; k < arrays.length; k++) {
       const { read } = arrays[k]!;

@@ -1,19 +1,22 @@
 /**
  * A step of one tensor in one pass, in WebAssembly SIMD: gradient, direction, update and the sums over it, two entries at
  * once. The arithmetic is that of the plain loops, float64 between float32 arrays and rounded where these write one, to the
- * same bits. Each sum is four, of every fourth entry, which are added at the end: added one by one, entries wait for each other.
+ * same bits. Each sum is four, of every fourth entry, which are added at the end of a part (in-parts.ts): added one by one,
+ * entries wait for each other.
  */
 import type { DirectionCode, DirectionKernel } from './direction-code.ts';
 import { GRADIENT } from './gradient-directions.ts';
 import { BLOCK_BYTES, type BlockMemory, type BlockOf, blockMemory, inBlocks } from './in-blocks.ts';
+import { inParts, type Task } from './in-parts.ts';
 import {
-  assemble,
   type Code,
+  compile,
   F64,
   get,
   I32,
   load,
   loadTwo,
+  moduleOf,
   op,
   overFours,
   set,
@@ -154,6 +157,20 @@ function make(): Made {
 
 type Found = Readonly<Record<Sum | 'largest', number>>;
 
+/** Steps that one pass over the arrays makes, one after the other on each block. */
+interface Pass {
+  readonly arrays: readonly BlockOf[];
+  readonly steps: readonly {
+    readonly module: KernelModule;
+    /** What its kernel takes after the row of its sums. */
+    readonly rest: readonly number[];
+  }[];
+}
+interface KernelModule {
+  readonly name: string;
+  readonly bytes: Uint8Array;
+}
+
 /** What is found of a step, and then of the same with other factors, which are measured beside what it writes. */
 function run(
   purpose: Purpose,
@@ -164,8 +181,6 @@ function run(
   { factor, rate, shrink }: StepNumbers,
   factors: readonly number[] = [],
 ): readonly Found[] {
-  made ??= make();
-  const here = made;
   const shrinks = shrink !== 0;
   const arrays: BlockOf[] = [
     { read: g },
@@ -177,41 +192,82 @@ function run(
   const steps = [
     { factor, form: { purpose, scales: factor !== 1, shrinks } },
     ...factors.map((one) => ({ factor: one, form: { purpose: 'measure', scales: true, shrinks } as const })),
-  ].map((one, k) => ({
-    kernel: kernelOn(here, one.form, code),
-    row: here.rows[k]!,
+  ].map((one) => ({
+    module: moduleFor(one.form, code),
     rest: [...starts, one.factor, rate, shrink, ...numbers],
   }));
-  for (const { row } of steps) {
-    row.sums.fill(0);
-    row.largest.fill(0);
-    row.areNumbers.fill(-1);
-  }
-  inBlocks(here, g.length, arrays, (bytes) => {
-    // An entry of zeros adds nothing to any sum.
-    for (let i = bytes / 4; i % 4 !== 0; i++) for (let k = 0; k < arrays.length; k++) here.blocks[k]![i] = 0;
-    for (const { kernel, row, rest } of steps)
-      kernel(0, bytes, BLOCK_BYTES, 2 * BLOCK_BYTES, row.address, ...rest);
-  });
-  return steps.map(({ row }) => foundIn(row, shrinks));
+  const sums = inParts(STEP, { arrays, steps }, g.length, steps.length * FOUND);
+  return steps.map((_, k) => foundIn(sums, k, steps.length, shrinks));
 }
 
-function foundIn({ sums, largest, areNumbers }: Row, shrinks: boolean): Found {
-  const found = {
-    largest: areNumbers.every((bits) => bits === -1) ? Math.max(...largest) : Number.NaN,
-  } as Record<Sum | 'largest', number>;
-  for (const [k, sum] of SUMS.entries())
-    found[sum] = sums[4 * k]! + sums[4 * k + 1]! + (sums[4 * k + 2]! + sums[4 * k + 3]!);
+/** Of each step its sums, in their order, and the largest. */
+const FOUND = SUMS.length + 1;
+
+export const STEP: Task<Pass> = {
+  name: 'step',
+  run({ arrays, steps }, start, end, sums) {
+    made ??= make();
+    const here = made;
+    const all = steps.map(({ module, rest }, k) => ({
+      kernel: kernelOn(here, module),
+      row: here.rows[k]!,
+      rest,
+    }));
+    for (const { row } of all) {
+      row.sums.fill(0);
+      row.largest.fill(0);
+      row.areNumbers.fill(-1);
+    }
+    const onBlock = (bytes: number): void => {
+      // An entry of zeros adds nothing to any sum.
+      for (let i = bytes / 4; i % 4 !== 0; i++)
+        for (let k = 0; k < arrays.length; k++) here.blocks[k]![i] = 0;
+      for (const { kernel, row, rest } of all)
+        kernel(0, bytes, BLOCK_BYTES, 2 * BLOCK_BYTES, row.address, ...rest);
+    };
+    inBlocks(here, end, arrays, onBlock, start);
+    for (const [k, { row }] of all.entries()) {
+      const { sums: four, largest, areNumbers } = row;
+      for (let n = 0; n < SUMS.length; n++)
+        sums[k * FOUND + n] = four[4 * n]! + four[4 * n + 1]! + (four[4 * n + 2]! + four[4 * n + 3]!);
+      sums[k * FOUND + SUMS.length] = areNumbers.every((bits) => bits === -1)
+        ? Math.max(...largest)
+        : Number.NaN;
+    }
+  },
+};
+
+/** What all parts found of one of several steps. */
+function foundIn(sums: Float64Array, step: number, steps: number, shrinks: boolean): Found {
+  const found = { largest: 0 } as Record<Sum | 'largest', number>;
+  for (const [n, sum] of SUMS.entries()) {
+    let all = 0;
+    for (let i = step * FOUND + n; i < sums.length; i += steps * FOUND) all += sums[i]!;
+    found[sum] = all;
+  }
+  for (let i = step * FOUND + SUMS.length; i < sums.length; i += steps * FOUND)
+    found.largest = Math.max(found.largest, sums[i]!);
   // Without decay Δ is a float32 before it is stored.
   if (!shrinks) found.stored = found.squares;
   return found;
 }
 
-function kernelOn({ kernels, memory }: Made, form: Form, code: DirectionCode): Kernel {
+const modules = new Map<string, KernelModule>();
+
+function moduleFor(form: Form, code: DirectionCode): KernelModule {
   const name = `${form.purpose} ${form.scales} ${form.shrinks} ${code.name}`;
+  let module = modules.get(name);
+  if (module === undefined) {
+    module = { name, bytes: moduleOf([kernelOf(name, form, code)]) };
+    modules.set(name, module);
+  }
+  return module;
+}
+
+function kernelOn({ kernels, memory }: Made, { name, bytes }: KernelModule): Kernel {
   let kernel = kernels.get(name);
   if (kernel === undefined) {
-    kernel = assemble<Record<string, Kernel>>([kernelOf(name, form, code)], memory)[name]!;
+    kernel = compile<Record<string, Kernel>>(bytes, memory)[name]!;
     kernels.set(name, kernel);
   }
   return kernel;

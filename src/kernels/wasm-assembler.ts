@@ -165,8 +165,12 @@ export const newMemory = (bytes: number): WasmMemory =>
   new wasm.Memory({ initial: Math.ceil(bytes / 65536) });
 
 /** Compiles the functions on a memory; they are exported by their names. */
-export function assemble<Exports>(functions: readonly WasmFunction[], memory: WasmMemory): Exports {
-  const bytes = Uint8Array.from([
+export const assemble = <Exports>(functions: readonly WasmFunction[], memory: WasmMemory): Exports =>
+  compile<Exports>(moduleOf(functions), memory);
+
+/** The functions in WebAssembly's binary format, for {@link compile}. */
+export const moduleOf = (functions: readonly WasmFunction[]): Uint8Array =>
+  Uint8Array.from([
     ...[0x00, 0x61, 0x73, 0x6d, 1, 0, 0, 0],
     ...section(
       1,
@@ -191,6 +195,9 @@ export function assemble<Exports>(functions: readonly WasmFunction[], memory: Wa
       ),
     ),
   ]);
+
+/** Compiles a module on a memory; its functions are exported by their names. */
+export function compile<Exports>(bytes: Uint8Array, memory: WasmMemory): Exports {
   const { exports } = new wasm.Instance(new wasm.Module(bytes), { m: { m: memory } });
   // A copy: in the object of exports, which is frozen, looking up a function costs more than a short loop.
   return { ...exports } as Exports;
