@@ -1,7 +1,6 @@
 /**
- * Loads tfjs and chooses its backend: tfjs-node where the user installed it, the model is large
- * and it loads, else wasm, else cpu. Whatever runs
- * has to pass a self-test of its second derivatives first. wasm and cpu come with the program, and so does their tfjs-core;
+ * Loads tfjs with a backend: the one asked for, else wasm, else cpu (faster-backend.ts asks for tfjs-node). Whatever runs has
+ * to pass a self-test of its second derivatives first. wasm and cpu come with the program, and so does their tfjs-core;
  * tfjs-node brings a tfjs-core of its own, and then that one is used throughout.
  */
 import { createRequire } from 'node:module';
@@ -27,19 +26,15 @@ export interface Backend {
 let loaded: Promise<Backend> | undefined;
 let loadedFor: BackendName | undefined;
 
-/** Below so many parameters a step is over before tfjs-node has handed its operations to the library (docs/tfjs-node.md). */
-const NATIVE_FROM = 2 ** 17;
-
 /**
  * Loads a backend, once for a process.
  *
- * @param wanted forces one; left out, the fastest that loads
- * @param parameters how many numbers the model has; left out, many
+ * @param wanted forces one; left out, the first that loads of those that come with the program
  * @throws backend-unavailable, backend-wrong (its second derivatives fail the self-test)
  */
-export function loadBackend(wanted?: BackendName, parameters = Number.POSITIVE_INFINITY): Promise<Backend> {
+export function loadBackend(wanted?: BackendName): Promise<Backend> {
   if (loaded !== undefined && (wanted === undefined || wanted === loadedFor)) return loaded;
-  loaded = load(wanted, parameters >= NATIVE_FROM);
+  loaded = load(wanted);
   loadedFor = wanted;
   // A failure is no state to stay in: the next call may ask for another backend.
   loaded.then(
@@ -65,22 +60,17 @@ interface TfjsPackages {
 
 type Loaded = Pick<Backend, 'tf' | 'layers'>;
 
-async function load(wanted: BackendName | undefined, large: boolean): Promise<Backend> {
+async function load(wanted: BackendName | undefined): Promise<Backend> {
   const notes: string[] = [];
   let lastProblem = '';
-  // Nobody has to have tfjs-node: where it is not installed, nothing is said of it.
-  const names =
-    wanted === undefined
-      ? BACKENDS.filter((name) => name !== 'tfjs-node' || (large && hasTfjsNode()))
-      : [wanted];
+  const names = wanted === undefined ? BACKENDS.filter((name) => name !== 'tfjs-node') : [wanted];
   for (const name of names) {
     let loaded: Loaded;
     try {
       loaded = await START[name]();
     } catch (error) {
       lastProblem = firstLine(error);
-      if (name === 'tfjs-node') notes.push(`tfjs-node does not load (${lastProblem}): slower backend in use`);
-      else notes.push(`backend ${name} does not load (${lastProblem})`);
+      notes.push(`backend ${name} does not load (${lastProblem})`);
       continue;
     }
     const { tf, layers } = loaded;
@@ -95,15 +85,6 @@ async function load(wanted: BackendName | undefined, large: boolean): Promise<Ba
     return { name, tf: cured, layers, notes };
   }
   throw diagError('backend-unavailable', { backend: wanted ?? names.join(', '), reason: lastProblem });
-}
-
-function hasTfjsNode(): boolean {
-  try {
-    require.resolve('@tensorflow/tfjs-node');
-    return true;
-  } catch {
-    return false;
-  }
 }
 
 /** The tfjs that comes with the program. */

@@ -7,7 +7,6 @@ import { differentiate } from './differentiate.ts';
 import { moduleNetwork } from './module-network.ts';
 import type { Objective } from './objective.ts';
 import { localObjective } from './open-objective.ts';
-import { countOf } from './parameters.ts';
 import type { OpenRequest, Reply, Request } from './remote.ts';
 
 let objective: Objective | undefined;
@@ -17,7 +16,7 @@ async function open(request: OpenRequest): Promise<Objective> {
   if (parentPort !== null)
     return (await localObjective(request.path, request.sources, request.sourcePath, request)).objective;
   modulePath = request.path;
-  const backend = await loadBackend(request.backend, countOf(request.sources));
+  const backend = await loadBackend(request.backend);
   const module: unknown = await import(pathToFileURL(request.path).href);
   return differentiate(backend, moduleNetwork(backend.tf, module, request.sources));
 }

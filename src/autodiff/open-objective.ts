@@ -7,13 +7,13 @@ import { isProgram } from '../model/program.ts';
 import { type Backend, loadBackend } from './backend.ts';
 import type { BackendName } from './backend-names.ts';
 import { differentiate, type Network } from './differentiate.ts';
+import { fasterObjective } from './faster-backend.ts';
 import { readTopology } from './layers-config.ts';
 import { layersNetwork, parseLayersObjective } from './layers-model.ts';
 import { parseModelJson } from './model-fields.ts';
-import type { Objective } from './objective.ts';
+import type { Batch, Objective } from './objective.ts';
 import {
   type Binding,
-  countOf,
   matchParameters,
   plainName,
   type Rename,
@@ -22,7 +22,7 @@ import {
   toSource,
 } from './parameters.ts';
 import { parseRanking, rankingNetwork } from './ranking.ts';
-import { type ModuleLimits, moduleObjective, sharedObjective } from './remote.ts';
+import { type ModuleLimits, moduleObjective, sharedObjective, threadObjective } from './remote.ts';
 
 export interface OpenOptions {
   readonly backend?: BackendName;
@@ -31,6 +31,8 @@ export interface OpenOptions {
   /** Whether the user named the model: only then is a module run. */
   readonly trusted?: boolean;
   readonly limits?: ModuleLimits;
+  /** Batches as the objective will be asked about, to measure on which backend it is faster; without them it is not. */
+  readonly sample?: (objective: Pick<Objective, 'inputs'>) => Promise<readonly Batch[]>;
 }
 
 type Values = Float32Array | Float64Array;
@@ -59,7 +61,7 @@ export async function openObjective(
   sourcePath: string,
   options: OpenOptions = {},
 ): Promise<MatchedObjective> {
-  const { backend, rowsPerPass } = options;
+  const { backend, rowsPerPass, sample } = options;
   const request = {
     path: resolve(path),
     sources,
@@ -67,22 +69,33 @@ export async function openObjective(
     ...(backend === undefined ? {} : { backend }),
     ...(rowsPerPass === undefined ? {} : { rowsPerPass }),
   };
+  const faster = async (objective: Objective, openNative: () => Promise<Objective>): Promise<Objective> =>
+    backend === undefined && sample !== undefined
+      ? fasterObjective(objective, request.path, sample, openNative)
+      : objective;
   if (isProgram(path)) {
     if (options.trusted !== true) throw diagError('model-untrusted', { path }, { path });
     await (await openFile(path)).close();
     const named = sources.map((source) => ({ ...source, name: plainName(source.name) }));
-    const objective = await moduleObjective({ ...request, sources: named }, options.limits);
+    const open = (more: { backend?: BackendName }): Promise<Objective> =>
+      moduleObjective({ ...request, ...more, sources: named }, options.limits);
+    const first = await open({});
     return matched(
-      objective,
+      await faster(first, () => open({ backend: 'tfjs-node' })),
       sources,
       sources.map((_, source) => ({ source })),
     );
   }
   const local = await localObjective(path, sources, sourcePath, options);
   // tfjs-node has threads of its own.
-  return local.objective.backend === 'tfjs-node' || availableParallelism() < 2 || !local.rowsIndependent
-    ? local
-    : { ...local, objective: sharedObjective(local.objective, request) };
+  const objective =
+    local.objective.backend === 'tfjs-node' || availableParallelism() < 2 || !local.rowsIndependent
+      ? local.objective
+      : sharedObjective(local.objective, request);
+  return {
+    ...local,
+    objective: await faster(objective, () => threadObjective({ ...request, backend: 'tfjs-node' })),
+  };
 }
 
 /** As {@link openObjective} in this thread; never a module. */
@@ -99,7 +112,7 @@ export async function localObjective(
       { path },
     );
   const document = await readJson(path);
-  const backend = await loadBackend(options.backend, countOf(sources));
+  const backend = await loadBackend(options.backend);
   const { network, named } = await networkOf(document, path, backend, sources);
   const bindings = matchParameters(network.tensors, named, renameOf(document, path), sourcePath);
   return {

@@ -16,10 +16,6 @@ export interface SourceTensor {
   readonly layoutGuessed?: boolean;
 }
 
-/** How many numbers tensors have together. */
-export const countOf = (sources: readonly SourceTensor[]): number =>
-  sources.reduce((sum, { shape }) => sum + shape.reduce((size, n) => size * n, 1), 0);
-
 /** Where the values of one tensor of the model come from. */
 export interface Binding {
   /** Index into the source's list. */

@@ -112,7 +112,7 @@ function errorOf(reply: Exclude<Reply, { value: unknown }>, path: string): Error
 }
 
 /** The same objective in a thread. Vectors are in memory that both share: a message would copy them twice. */
-async function threadObjective(open: OpenRequest): Promise<Objective> {
+export async function threadObjective(open: OpenRequest): Promise<Objective> {
   let point: Float32Array = new Float32Array();
   /** The parameters come again with every product at a point. */
   const pointOf = (w: Float32Array): Float32Array => {

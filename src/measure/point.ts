@@ -69,6 +69,7 @@ export async function openCaptureModel(
   // A capture may come from a stranger: its model lies beside it, and only what the user names may be code.
   if (model === undefined) await (await openSibling(join(capture.path, 'capture.json'), own!)).close();
   return openObjective(model ?? join(capture.path, own!), sources, from, {
+    sample: async () => [await captureBatch(capture, 0)],
     ...options,
     trusted: model !== undefined,
   });
@@ -215,7 +216,13 @@ function fileSources(path: string, options: FilePointOptions): PointSources {
     caveats: [],
     onForeignState: (slots) =>
       `the checkpoint also holds the state ${slots.join(', ')}, which ${options.optimizer!.optimizer.id} with these options does not have: was it the optimizer of this run?`,
-    openModel: (sources) => openObjective(options.model, sources, path, { ...options, trusted: true }),
+    openModel: (sources) =>
+      openObjective(options.model, sources, path, {
+        sample: ({ inputs }) =>
+          Promise.all(options.batch.map((file) => readBatch(file, inputs, options.map))),
+        ...options,
+        trusted: true,
+      }),
     readBatches: async ({ objective }) => {
       const batches: Batch[] = [];
       for (const file of options.batch)
