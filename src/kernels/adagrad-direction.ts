@@ -10,6 +10,7 @@ import {
   F64,
   get,
   I32,
+  load,
   loadTwo,
   op,
   overFours,
@@ -17,6 +18,7 @@ import {
   set,
   storeTwo,
   V128,
+  vec,
   type WasmFunction,
   wide,
 } from './wasm-assembler.ts';
@@ -118,6 +120,19 @@ const codeOf = (sums: boolean): DirectionCode => ({
       ...set(root, op(wide.add, op(wide.sqrt, op(wide.add, get(root), get(inside))), get(outside))),
       ...op(wide.demote, quotientOrZero(op(wide.mul, get(scale), get(x)), x, root)),
     ];
+  },
+  quotient: {
+    numbers: 0,
+    terms: ([inside, outside, scale]) => ({
+      share: scale!,
+      inside: inside!,
+      outside: outside!,
+      numbers: [],
+    }),
+    operands({ x, root, slots }) {
+      const before = load(slots[0]!);
+      return set(root, sums ? op(vec.add, before, op(vec.mul, get(x), get(x))) : before);
+    },
   },
 });
 const [SUMMING, READING] = [codeOf(true), codeOf(false)] as const;

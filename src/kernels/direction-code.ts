@@ -24,6 +24,25 @@ export interface DirectionCode {
   readonly numbers: number;
   /** Leaves the direction of two entries, rounded to float32, in the first half of a vector: 0 where all of them are 0. */
   direction(place: DirectionPlace): Code;
+  /** Of a direction that divides by a root: how sums over it are estimated. */
+  readonly quotient?: QuotientCode;
+}
+
+/** r = share·x/(√(s + inside) + outside), and 0 where both are 0, in float32 and four entries at once. */
+export interface QuotientCode {
+  /** How many numbers its code takes. */
+  readonly numbers: number;
+  /** @param numbers of the direction */
+  terms(numbers: readonly number[]): QuotientTerms;
+  /** Makes x of the gradient in the local `x`, and leaves s in `root`; the state stays. */
+  operands(place: Pick<DirectionPlace, 'x' | 'root' | 'slots' | 'numbers'>): Code;
+}
+export interface QuotientTerms {
+  /** Applied in float64; the others are rounded to float32. */
+  readonly share: number;
+  readonly inside: number;
+  readonly outside: number;
+  readonly numbers: readonly number[];
 }
 
 /** The direction of a tensor at a step: its code, and what that works on. */

@@ -10,6 +10,7 @@ import {
   F64,
   get,
   I32,
+  load,
   loadTwo,
   op,
   overFours,
@@ -17,6 +18,7 @@ import {
   set,
   storeTwo,
   V128,
+  vec,
   type WasmFunction,
   wide,
 } from './wasm-assembler.ts';
@@ -118,6 +120,27 @@ const codeOf = (withMean: boolean): DirectionCode => ({
       ...(withMean ? moved(x, m, meanDecay, op(wide.mul, get(meanRest), get(x))) : []),
       ...op(wide.demote, quotientOrZero(withMean ? op(wide.mul, get(x), get(meanScale)) : get(x), x, root)),
     ];
+  },
+  quotient: {
+    numbers: withMean ? 3 : 2,
+    terms([decay, rest, inside, scale, outside, meanDecay = 0, meanRest = 1, meanScale = 1]) {
+      // 1 − decay is taken out of the mean, where the ratio is often a whole number; v could overflow.
+      return {
+        share: (meanScale * meanRest) / scale!,
+        inside: inside!,
+        outside: outside! / scale!,
+        numbers: [decay!, rest!, ...(withMean ? [meanDecay / meanRest] : [])],
+      };
+    },
+    operands({ x, root, slots, numbers }) {
+      const [v, m] = slots as [number, number];
+      const [decay, rest, ratio] = numbers as [number, number, number];
+      const square = op(vec.mul, op(vec.mul, get(rest), get(x)), get(x));
+      return [
+        ...set(root, op(vec.add, op(vec.mul, get(decay), load(v)), square)),
+        ...(withMean ? set(x, op(vec.add, op(vec.mul, get(ratio), load(m)), get(x))) : []),
+      ];
+    },
   },
 });
 /** Of Adam's direction, which has slots v and m, and of RMSProp's, which has v alone. */

@@ -1,10 +1,11 @@
 /**
  * A step of one tensor in one pass, in WebAssembly SIMD: gradient, direction, update and the sums over it, two entries at
  * once. The arithmetic is that of the plain loops, float64 between float32 arrays and rounded where these write one, to the
- * same bits. Each sum is four, of every fourth entry, which are added at the end of a part (in-parts.ts): added one by one,
- * entries wait for each other.
+ * same bits; only a step that is measured and not written may divide in float32 (estimate-kernel.ts). Each sum is four, of every
+ * fourth entry, which are added at the end of a part (in-parts.ts): added one by one, entries wait for each other.
  */
 import type { DirectionCode, DirectionKernel } from './direction-code.ts';
+import { estimateKernel, inTwo } from './estimate-kernel.ts';
 import { GRADIENT } from './gradient-directions.ts';
 import { BLOCK_BYTES, type BlockMemory, type BlockOf, blockMemory, inBlocks } from './in-blocks.ts';
 import { inParts, type Task } from './in-parts.ts';
@@ -71,19 +72,46 @@ export function stepAtOnce(kernel: DirectionKernel, { g, w }: StepArrays, number
 }
 
 /**
- * Measures what a step would do; nothing is written.
+ * Measures what a step would do; nothing is written. Where the direction is a quotient, it is taken in float32: Δ differs by up
+ * to 5e-7 of its terms from that of the step, to both sides. Where an entry may not be ordinary, the sums are those of the step.
  *
  * @param beside Δ₀
  */
 export function dryAtOnce(
   kernel: DirectionKernel,
+  arrays: StepArrays & { readonly beside: Float32Array },
+  numbers: StepNumbers,
+): DrySums {
+  const sums = measured('estimate', kernel, arrays, numbers);
+  return isOrdinary(kernel, sums, numbers) ? sums : exactlyDryAtOnce(kernel, arrays, numbers);
+}
+
+/** The same with the Δ of the step. */
+export const exactlyDryAtOnce = (...[kernel, arrays, numbers]: Parameters<typeof dryAtOnce>): DrySums =>
+  measured('measure', kernel, arrays, numbers);
+
+function measured(
+  purpose: 'measure' | 'estimate',
+  kernel: DirectionKernel,
   { g, w, beside }: StepArrays & { readonly beside: Float32Array },
   numbers: StepNumbers,
 ): DrySums {
   const ofW = numbers.shrink === 0 ? {} : { read: w };
-  const [sums] = run('measure', kernel, g, ofW, { read: beside }, numbers);
+  const [sums] = run(purpose, kernel, g, ofW, { read: beside }, numbers);
   return sums!;
 }
+
+/**
+ * Whether sums may stand for those of the step: they are, or entries are such that float32 holds with all of its digits. None
+ * was too large for it, and those that were too small add nothing.
+ */
+const isOrdinary = (
+  { code }: DirectionKernel,
+  { squares, product }: DrySums,
+  { rate }: StepNumbers,
+): boolean =>
+  code.quotient === undefined ||
+  ([squares, squares / (rate * rate)].every((sum) => sum > 1e-60 && sum < 1e70) && Number.isFinite(product));
 
 /**
  * Writes Δ; w and the state stay.
@@ -100,7 +128,15 @@ export function unclippedAtOnce(
   const out = { written: movement };
   const [sums, ...scaled] = run('keep', kernel, g, { read: w }, out, numbers, factors);
   const { product: _, ...own } = sums!;
-  return { ...own, scaled };
+  return {
+    ...own,
+    scaled: scaled.map((found, k) => {
+      const scaledNumbers = { ...numbers, factor: factors[k]! };
+      return isOrdinary(kernel, found, scaledNumbers)
+        ? found
+        : exactlyDryAtOnce(kernel, { g, w, beside: movement }, scaledNumbers);
+    }),
+  };
 }
 
 /** Σx² and the largest |x|, NaN if one is. */
@@ -110,7 +146,8 @@ export function sumsAtOnce(x: Float32Array): Pick<UnclippedSums, 'squares' | 'la
 }
 const X_ALONE: DirectionKernel = { code: GRADIENT, slots: [], numbers: [] };
 
-type Purpose = 'take' | 'measure' | 'keep' | 'sum';
+/** An estimate is of a quotient in float32; of a direction that is none it is what is measured. */
+type Purpose = 'take' | 'measure' | 'estimate' | 'keep' | 'sum';
 type Kernel = (g: number, end: number, w: number, other: number, sums: number, ...rest: number[]) => void;
 
 /** g, w and the array beside or written; slots come after them. */
@@ -121,6 +158,8 @@ type Sum = (typeof SUMS)[number];
 /** A row for each step of a pass, behind the blocks: four of each sum, of the largest, and whether none was NaN. */
 const ROWS_AT = ARRAYS * BLOCK_BYTES;
 const SUM_BYTES = 32;
+const placeOf = (sum: Sum): number => SUMS.indexOf(sum) * SUM_BYTES;
+const ESTIMATE_PLACES = { squares: placeOf('squares'), product: placeOf('product') };
 const LARGEST_AT = SUMS.length * SUM_BYTES;
 const NUMBERS_AT = LARGEST_AT + 16;
 const ROW_BYTES = NUMBERS_AT + 16;
@@ -160,11 +199,12 @@ type Found = Readonly<Record<Sum | 'largest', number>>;
 /** Steps that one pass over the arrays makes, one after the other on each block. */
 interface Pass {
   readonly arrays: readonly BlockOf[];
-  readonly steps: readonly {
-    readonly module: KernelModule;
-    /** What its kernel takes after the row of its sums. */
-    readonly rest: readonly number[];
-  }[];
+  readonly steps: readonly Step[];
+}
+interface Step {
+  readonly module: KernelModule;
+  /** What its kernel takes after the row of its sums. */
+  readonly rest: readonly number[];
 }
 interface KernelModule {
   readonly name: string;
@@ -174,30 +214,50 @@ interface KernelModule {
 /** What is found of a step, and then of the same with other factors, which are measured beside what it writes. */
 function run(
   purpose: Purpose,
-  { code, slots, numbers }: DirectionKernel,
+  direction: DirectionKernel,
   g: Float32Array,
   w: BlockOf,
   other: BlockOf,
   { factor, rate, shrink }: StepNumbers,
   factors: readonly number[] = [],
 ): readonly Found[] {
-  const shrinks = shrink !== 0;
+  const { slots } = direction;
   const arrays: BlockOf[] = [
     { read: g },
     w,
     other,
     ...slots.map((slot) => (purpose === 'take' ? { read: slot, written: slot } : { read: slot })),
   ];
+  const calls = [
+    callOf(purpose, direction, { factor, rate, shrink }),
+    ...factors.map((one) => callOf('estimate', direction, { factor: one, rate, shrink })),
+  ];
+  const sums = inParts(STEP, { arrays, steps: calls }, g.length, calls.length * FOUND);
+  return calls.map((call, k) => foundIn(sums, k, calls.length, call));
+}
+
+/** A step of a pass, and what its sums are of. */
+interface Call extends Step {
+  /** Of Δ over this. */
+  readonly weight: number;
+  /** Whether they hold no other sum of Δ as it is stored. */
+  readonly asStored: boolean;
+}
+
+function callOf(
+  purpose: Purpose,
+  { code, slots, numbers }: DirectionKernel,
+  { factor, rate, shrink }: StepNumbers,
+): Call {
+  const shrinks = shrink !== 0;
+  const module = moduleFor({ purpose, scales: factor !== 1, shrinks }, code);
   const starts = slots.map((_, k) => (OTHERS + k) * BLOCK_BYTES);
-  const steps = [
-    { factor, form: { purpose, scales: factor !== 1, shrinks } },
-    ...factors.map((one) => ({ factor: one, form: { purpose: 'measure', scales: true, shrinks } as const })),
-  ].map((one) => ({
-    module: moduleFor(one.form, code),
-    rest: [...starts, one.factor, rate, shrink, ...numbers],
-  }));
-  const sums = inParts(STEP, { arrays, steps }, g.length, steps.length * FOUND);
-  return steps.map((_, k) => foundIn(sums, k, steps.length, shrinks));
+  // Without decay Δ is a float32 before it is stored.
+  if (purpose !== 'estimate' || code.quotient === undefined)
+    return { module, rest: [...starts, factor, rate, shrink, ...numbers], weight: 1, asStored: !shrinks };
+  const { share, inside, outside, numbers: ofQuotient } = code.quotient.terms(numbers);
+  const rest = [...starts, ...inTwo(factor), rate * share, shrink, inside, outside, ...ofQuotient];
+  return { module, rest, weight: shrinks ? 1 : rate * share, asStored: true };
 }
 
 /** Of each step its sums, in their order, and the largest. */
@@ -238,7 +298,7 @@ export const STEP: Task<Pass> = {
 };
 
 /** What all parts found of one of several steps. */
-function foundIn(sums: Float64Array, step: number, steps: number, shrinks: boolean): Found {
+function foundIn(sums: Float64Array, step: number, steps: number, { weight, asStored }: Call): Found {
   const found = { largest: 0 } as Record<Sum | 'largest', number>;
   for (const [n, sum] of SUMS.entries()) {
     let all = 0;
@@ -247,8 +307,9 @@ function foundIn(sums: Float64Array, step: number, steps: number, shrinks: boole
   }
   for (let i = step * FOUND + SUMS.length; i < sums.length; i += steps * FOUND)
     found.largest = Math.max(found.largest, sums[i]!);
-  // Without decay Δ is a float32 before it is stored.
-  if (!shrinks) found.stored = found.squares;
+  found.squares *= weight * weight;
+  found.product *= weight;
+  if (asStored) found.stored = found.squares;
   return found;
 }
 
@@ -258,7 +319,11 @@ function moduleFor(form: Form, code: DirectionCode): KernelModule {
   const name = `${form.purpose} ${form.scales} ${form.shrinks} ${code.name}`;
   let module = modules.get(name);
   if (module === undefined) {
-    module = { name, bytes: moduleOf([kernelOf(name, form, code)]) };
+    const kernel =
+      form.purpose === 'estimate' && code.quotient !== undefined
+        ? estimateKernel(name, form, code, code.quotient, ESTIMATE_PLACES)
+        : kernelOf(name, form, code);
+    module = { name, bytes: moduleOf([kernel]) };
     modules.set(name, module);
   }
   return module;
@@ -280,7 +345,8 @@ interface Form {
   readonly shrinks: boolean;
 }
 
-function kernelOf(name: string, { purpose, scales, shrinks }: Form, code: DirectionCode): WasmFunction {
+function kernelOf(name: string, { scales, shrinks, ...form }: Form, code: DirectionCode): WasmFunction {
+  const purpose = form.purpose === 'estimate' ? 'measure' : form.purpose;
   const [g, end, w, other, row] = [0, 1, 2, 3, 4] as const;
   const slots = Array.from({ length: code.slots }, (_, k) => 5 + k);
   const given = Array.from({ length: 3 + code.numbers }, (_, k) => 5 + code.slots + k);
@@ -348,9 +414,7 @@ function kernelOf(name: string, { purpose, scales, shrinks }: Form, code: Direct
   };
   /** Each sum with its place in the row. */
   const eachSum = (make: (local: number, place: number) => Code): number[] =>
-    pairs.flatMap(({ first }, p) =>
-      summed.flatMap((sum, k) => make(first + 3 + k, SUMS.indexOf(sum) * SUM_BYTES + 16 * p)),
-    );
+    pairs.flatMap(({ first }, p) => summed.flatMap((sum, k) => make(first + 3 + k, placeOf(sum) + 16 * p)));
   const ofLargest = (make: (local: number, place: number) => Code): number[] => [
     ...make(largest, LARGEST_AT),
     ...make(areNumbers, NUMBERS_AT),

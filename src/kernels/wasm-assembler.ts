@@ -40,8 +40,8 @@ export const overFours = (pointers: readonly [number, ...number[]], end: number,
 export const select: Code = [0x1b];
 /** Of 32-bit integers. */
 export const int = { add: [0x6a], sub: [0x6b], mul: [0x6c], below: [0x49] } as const;
-/** Of float32. */
-export const float = { max: [0x97] } as const;
+/** Of float32; `demote` rounds a float64 to one. */
+export const float = { max: [0x97], demote: [0xb6] } as const;
 /** Of float64. */
 export const double = { add: [0xa0] } as const;
 
@@ -203,10 +203,19 @@ export function compile<Exports>(bytes: Uint8Array, memory: WasmMemory): Exports
   return { ...exports } as Exports;
 }
 
-/** Two float64 over those of a local `root`; 0 where the root is 0 and a local `x`, which the dividend is 0 with, is too. */
-export const quotientOrZero = (dividend: Code, x: number, root: number): Code =>
+/**
+ * Two float64 over those of a local `root`; 0 where the root is 0 and a local `x`, which the dividend is 0 with, is too.
+ *
+ * @param of `vec` for four float32
+ */
+export const quotientOrZero = (
+  dividend: Code,
+  x: number,
+  root: number,
+  of: { readonly div: Code; readonly equal: Code } = wide,
+): Code =>
   op(
     vec.andNot,
-    op(wide.div, dividend, get(root)),
-    op(vec.and, op(wide.equal, get(x), vec.zero), op(wide.equal, get(root), vec.zero)),
+    op(of.div, dividend, get(root)),
+    op(vec.and, op(of.equal, get(x), vec.zero), op(of.equal, get(root), vec.zero)),
   );
