@@ -10,8 +10,9 @@ const src = join(projectRoot, 'src');
 const MAY_IMPORT: Record<string, readonly string[]> = {
   model: [],
   bytes: ['model'],
-  tensor: ['model'],
-  kernels: [],
+  threads: [],
+  tensor: ['threads', 'model'],
+  kernels: ['threads'],
   logs: ['bytes', 'model'],
   checkpoints: ['bytes', 'optimizers', 'model'],
   captures: ['bytes', 'checkpoints', 'tensor', 'model'],
@@ -23,8 +24,19 @@ const MAY_IMPORT: Record<string, readonly string[]> = {
   findings: ['detectors', 'incidents', 'model'],
   reports: ['findings', 'rules', 'model'],
   curvature: ['model'],
-  autodiff: ['bytes', 'checkpoints', 'kernels', 'rules', 'model'],
-  replay: ['captures', 'findings', 'incidents', 'rules', 'optimizers', 'tensor', 'curvature', 'model'],
+  autodiff: ['bytes', 'checkpoints', 'kernels', 'rules', 'threads', 'model'],
+  replay: [
+    'captures',
+    'findings',
+    'incidents',
+    'kernels',
+    'rules',
+    'optimizers',
+    'tensor',
+    'curvature',
+    'threads',
+    'model',
+  ],
   cause: ['captures', 'incidents', 'replay', 'rules', 'tensor', 'model'],
   measure: [
     'cause',
@@ -39,8 +51,8 @@ const MAY_IMPORT: Record<string, readonly string[]> = {
     'model',
   ],
   study: [
-    'autodiff',
     'bytes',
+    'autodiff',
     'checkpoints',
     'curvature',
     'incidents',
@@ -48,6 +60,7 @@ const MAY_IMPORT: Record<string, readonly string[]> = {
     'optimizers',
     'replay',
     'rules',
+    'threads',
     'model',
   ],
   engine: [
@@ -99,7 +112,7 @@ const MAY_IMPORT: Record<string, readonly string[]> = {
 };
 /** Folder → folders of which it may import the types, and nothing that runs. */
 const TYPES_ONLY: Record<string, readonly string[]> = {
-  replay: ['findings', 'autodiff', 'kernels'],
+  replay: ['findings', 'autodiff'],
   optimizers: ['tensor'],
   cause: ['autodiff'],
   measure: ['captures'],

@@ -9,9 +9,9 @@ import * as util from 'node:util';
 import type * as Layers from '@tensorflow/tfjs-layers';
 import { diagError } from '../model/errors.ts';
 import { formatNumber } from '../model/format-number.ts';
+import { programFile } from '../threads/start-thread.ts';
 import { BACKENDS, type BackendName } from './backend-names.ts';
 import { curedFunctions, cureGradients, type Tf } from './gradients.ts';
-import { programFile } from './start-thread.ts';
 import { cureWasmKernels } from './wasm-kernels.ts';
 
 export interface Backend {

@@ -5,10 +5,10 @@
 import { type ChildProcess, fork } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
 import { DiagError, diagError, ERROR_TEXTS, type ErrorRecord } from '../model/errors.ts';
+import { fromSources, startThread, workerFile } from '../threads/start-thread.ts';
 import type { BackendName } from './backend-names.ts';
 import { type Batch, type Losses, type Objective, rowsOf, sameValues, sliceRows } from './objective.ts';
 import type { SourceTensor } from './parameters.ts';
-import { fromSources, startThread, workerFile } from './start-thread.ts';
 
 /** What the other side opens. */
 export interface OpenRequest {

@@ -395,10 +395,14 @@ function checkStep(manifest: CaptureManifest, step: ManifestStep, opened: Checkp
 }
 
 /** Values in the precision asked for. @throws capture-values for integers where numbers are expected */
-async function valuesOf(opened: Checkpoint, name: string, precision: Precision): Promise<Values> {
+async function valuesOf(
+  opened: Checkpoint,
+  { name, dtype, elements }: TensorInfo,
+  precision: Precision,
+): Promise<Values> {
+  if (dtype === (precision === 'float32' ? 'F32' : 'F64'))
+    return writeOver(allocate(precision, elements), opened, name);
   const data = await opened.read(name);
-  if (precision === 'float32' && data instanceof Float32Array) return data;
-  if (precision === 'float64' && data instanceof Float64Array) return data;
   if (!(data instanceof Float32Array) && !(data instanceof Float64Array))
     throw diagError(
       'capture-values',
@@ -410,11 +414,11 @@ async function valuesOf(opened: Checkpoint, name: string, precision: Precision):
   return values;
 }
 
-/** Writes the values of a tensor of 32-bit numbers over others. */
+/** Writes the values of a tensor over others of its type. */
 async function writeOver(values: Values, opened: Checkpoint, name: string): Promise<Values> {
   let at = 0;
   for await (const piece of opened.stream(name)) {
-    values.set(piece as Float32Array, at);
+    values.set(piece as Values, at);
     at += piece.length;
   }
   return values;
@@ -425,8 +429,9 @@ async function readInitial(
   opened: Checkpoint,
   precision: Precision,
 ): Promise<InitialState> {
-  const finite = async (name: string): Promise<Values> => {
-    const values = await valuesOf(opened, name, precision);
+  const finite = async (info: TensorInfo): Promise<Values> => {
+    const { name } = info;
+    const values = await valuesOf(opened, info, precision);
     const index = firstNotFinite(values);
     if (index >= 0)
       throw diagError(
@@ -439,18 +444,22 @@ async function readInitial(
   const parameters: Values[] = [];
   const slots: Map<string, Values>[] = [];
   const owners = slotsByOwner(opened);
+  const named = byName(opened);
   for (const { name } of manifest.parameters) {
-    parameters.push(await finite(`param/${name}`));
+    parameters.push(await finite(named.get(`param/${name}`)!));
     const own = new Map<string, Values>();
     for (const { info, slot } of owners.get(name) ?? []) {
       // A count may be stored as an integer.
       if (slot === 'step') own.set(slot, Float64Array.from(await opened.read(info.name), Number));
-      else own.set(slot, await finite(info.name));
+      else own.set(slot, await finite(info));
     }
     slots.push(own);
   }
   return { parameters, slots };
 }
+
+const byName = ({ tensors }: Checkpoint): Map<string, TensorInfo> =>
+  new Map(tensors.map((info) => [info.name, info]));
 
 function firstNotFinite(values: Values): number {
   for (let i = 0; i < values.length; i++) if (!Number.isFinite(values[i])) return i;
@@ -464,7 +473,7 @@ async function readStep(
   precision: Precision,
   used: CapturedStep | undefined,
 ): Promise<CapturedStep> {
-  const names = new Map(opened.tensors.map((info) => [info.name, info]));
+  const names = byName(opened);
   const gradients: RecordedGradient[] = [];
   const parameters = new Map<string, Values>();
   const after = new Map<string, Values>();
@@ -479,17 +488,17 @@ async function readStep(
     const before = used?.gradients[k]?.values;
     if (dense?.dtype === 'F32' && dense.elements === before?.length)
       gradients.push({ values: await writeOver(before, opened, dense.name) });
-    else if (dense !== undefined) gradients.push({ values: await valuesOf(opened, dense.name, precision) });
+    else if (dense !== undefined) gradients.push({ values: await valuesOf(opened, dense, precision) });
     else if (!names.has(`grad/${name}/indices`))
       gradients.push({ values: allocate(precision, 0), absent: true });
     else {
       const indices = await opened.read(`grad/${name}/indices`);
-      const values = await valuesOf(opened, `grad/${name}/values`, precision);
+      const values = await valuesOf(opened, names.get(`grad/${name}/values`)!, precision);
       gradients.push(coalesce(indices, values, shape[0] ?? 0, opened.path, `grad/${name}/indices`));
     }
-    if (names.has(`param/${name}`)) parameters.set(name, await valuesOf(opened, `param/${name}`, precision));
-    if (names.has(`param-after/${name}`))
-      after.set(name, await valuesOf(opened, `param-after/${name}`, precision));
+    const [snapshot, moved] = [names.get(`param/${name}`), names.get(`param-after/${name}`)];
+    if (snapshot !== undefined) parameters.set(name, await valuesOf(opened, snapshot, precision));
+    if (moved !== undefined) after.set(name, await valuesOf(opened, moved, precision));
   }
   return { ...step, gradients, parameters, after };
 }

@@ -4,11 +4,12 @@
  * same bits; only a step that is measured and not written may divide in float32 (estimate-kernel.ts). Each sum is four, of every
  * fourth entry, which are added at the end of a part (in-parts.ts): added one by one, entries wait for each other.
  */
+
+import { inParts, type Task } from '../threads/in-parts.ts';
 import type { DirectionCode, DirectionKernel } from './direction-code.ts';
 import { estimateKernel, inTwo } from './estimate-kernel.ts';
 import { GRADIENT } from './gradient-directions.ts';
 import { BLOCK_BYTES, type BlockMemory, type BlockOf, blockMemory, inBlocks } from './in-blocks.ts';
-import { inParts, type Task } from './in-parts.ts';
 import {
   type Code,
   compile,
@@ -232,7 +233,8 @@ function run(
     callOf(purpose, direction, { factor, rate, shrink }),
     ...factors.map((one) => callOf('estimate', direction, { factor: one, rate, shrink })),
   ];
-  const sums = inParts(STEP, { arrays, steps: calls }, g.length, calls.length * FOUND);
+  const all = arrays.flatMap(({ read, written }) => [read, written].filter((one) => one !== undefined));
+  const sums = inParts(STEP, { arrays, steps: calls }, all, g.length, calls.length * FOUND);
   return calls.map((call, k) => foundIn(sums, k, calls.length, call));
 }
 

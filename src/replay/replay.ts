@@ -1,10 +1,14 @@
 /** Replay of a capture without its model: as recorded, and rolled forward with the recorded gradients (open loop). */
+import { availableParallelism } from 'node:os';
 import type { Capture } from '../captures/read.ts';
 import type { Finding } from '../model/finding.ts';
 import type { ReplayEntry, ReplayMode, ThresholdSweep } from '../model/replay.ts';
 import type { OptimizerChoice } from '../optimizers/registry.ts';
 import { NO_CLIPPING, type RuleChoice, ruleMembers } from '../rules/choice.ts';
-import type { Precision } from '../tensor/values.ts';
+import { elementsOf, type Precision } from '../tensor/values.ts';
+import { PART } from '../threads/in-parts.ts';
+import { openThreads } from '../threads/pool.ts';
+import { workerFile } from '../threads/start-thread.ts';
 import type { StepObserver } from './bench.ts';
 import { type CaptureIncident, incidentOf } from './capture-incident.ts';
 import { actsOnGradients, type Followed, type FollowSettings, follow, type Prepared } from './follow.ts';
@@ -25,6 +29,8 @@ export interface ReplaySettings {
   /** Onset of the incident where a log tells it better than the recorded losses. */
   readonly onsetStep?: number;
   readonly progress?: (done: number, total: number, what: string) => void;
+  /** Threads to use, this one included. Default: as many as the machine has and as there is work for. No number depends on it. */
+  readonly threads?: number;
 }
 
 export interface ReplayResult {
@@ -51,6 +57,28 @@ const SAFETY_NET = 0.2;
  * @throws rule-undefined and what reading the capture throws
  */
 export async function replayCapture(capture: Capture, settings: ReplaySettings): Promise<ReplayResult> {
+  const count = settings.threads ?? Math.min(availableParallelism(), 1 + threadsWorth(capture, settings));
+  const threads = openThreads(workerFile('replay/parts.worker'), count - 1);
+  try {
+    return await replayUnderRules(capture, settings);
+  } finally {
+    await threads.close();
+  }
+}
+
+/** Entries of all steps under all rules that make up for starting a thread: a quarter of a second of work. */
+const WORTH_A_THREAD = 5e7;
+
+/** For how many threads beside this one there is work. */
+function threadsWorth({ manifest, steps }: Capture, { rules, precision }: ReplaySettings): number {
+  // No kernel takes float64.
+  if (precision === 'float64') return 0;
+  const large = manifest.parameters.map(({ shape }) => elementsOf(shape)).filter((n) => n > PART);
+  const entries = large.reduce((sum, n) => sum + n, 0) * steps.length * (1 + rules.length);
+  return Math.floor(entries / WORTH_A_THREAD);
+}
+
+async function replayUnderRules(capture: Capture, settings: ReplaySettings): Promise<ReplayResult> {
   const precision = settings.precision ?? 'float32';
   const asRecorded = settings.mode === 'as-recorded';
   const prepared = await prepareReplay(

@@ -5,6 +5,7 @@ import type { Slots } from '../optimizers/optimizer.ts';
 import type { OptimizerChoice } from '../optimizers/registry.ts';
 import {
   allocate,
+  copyOf,
   type Precision,
   squaresAndLargest,
   type TensorMeta,
@@ -77,6 +78,6 @@ export function freshTensor(
 export const copyTensors = (tensors: readonly TensorState[]): TensorState[] =>
   tensors.map((tensor) => ({
     ...tensor,
-    w: tensor.w.slice(),
-    slots: Object.fromEntries(Object.entries(tensor.slots).map(([name, slot]) => [name, slot.slice()])),
+    w: copyOf(tensor.w),
+    slots: Object.fromEntries(Object.entries(tensor.slots).map(([name, slot]) => [name, copyOf(slot)])),
   }));

@@ -1,7 +1,7 @@
 /** Cells in several threads: each takes the next one as soon as it is free. The results are those of one thread, bit for bit. */
 import type { Worker } from 'node:worker_threads';
-import { startThread, workerFile } from '../autodiff/start-thread.ts';
 import type { StudyCell } from '../model/study.ts';
+import { startThread, workerFile } from '../threads/start-thread.ts';
 import type { CellRequest } from './cells.worker.ts';
 import type { CellRunner } from './run-study.ts';
 import { type CellKey, crashedCell, type StudySetup } from './train-cell.ts';

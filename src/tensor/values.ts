@@ -3,13 +3,21 @@
  * float64, since a float32 sum of ten million squares loses three digits.
  */
 import type { Layout } from '../model/checkpoint.ts';
+import { memoryOf } from '../threads/in-parts.ts';
 
 export type Values = Float32Array | Float64Array;
 export type Precision = 'float32' | 'float64';
 
-/** Zeros. */
+/** Zeros, in memory that threads share while there are any. */
 export const allocate = (precision: Precision, length: number): Values =>
-  precision === 'float32' ? new Float32Array(length) : new Float64Array(length);
+  precision === 'float32' ? new Float32Array(memoryOf(4 * length)) : new Float64Array(memoryOf(8 * length));
+
+/** A copy, in such memory. */
+export function copyOf(values: Values): Values {
+  const copy = allocate(values instanceof Float32Array ? 'float32' : 'float64', values.length);
+  copy.set(values);
+  return copy;
+}
 
 /** Number of entries of a shape; 1 for a scalar. */
 export const elementsOf = (shape: readonly number[]): number => shape.reduce((n, size) => n * size, 1);

@@ -1,7 +1,7 @@
 /** Threads from files of the program: from the sources as from the bundle. */
 import { createRequire } from 'node:module';
 import { pathToFileURL } from 'node:url';
-import { Worker } from 'node:worker_threads';
+import { Worker, type WorkerOptions } from 'node:worker_threads';
 
 export const fromSources = import.meta.url.endsWith('.ts');
 
@@ -18,14 +18,14 @@ export const workerFile = (name: `${string}.worker`): URL =>
   programFile(`${name}.${fromSources ? 'ts' : 'js'}`);
 
 /** A thread from the sources has to register the loader of TypeScript itself: Node 20 ignores --import there. */
-export function startThread(file: URL): Worker {
-  if (!fromSources) return new Worker(file);
+export function startThread(file: URL, options: WorkerOptions = {}): Worker {
+  if (!fromSources) return new Worker(file, options);
   const loader = pathToFileURL(createRequire(import.meta.url).resolve('tsx/esm/api')).href.replace(
     /cjs$/,
     'mjs',
   );
   return new Worker(
     `import(${JSON.stringify(loader)}).then(({ register }) => (register(), import(${JSON.stringify(file.href)})))`,
-    { eval: true, execArgv: [] },
+    { ...options, eval: true, execArgv: [] },
   );
 }
