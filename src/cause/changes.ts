@@ -1,6 +1,5 @@
 /** What had changed by the first harmful step: the candidates for a trigger, each with its size and its evidence. */
 
-import type { Capture } from '../captures/read.ts';
 import { isRaised, usualRange } from '../incidents/unlike.ts';
 import type { CauseEvidence, Trigger } from '../model/cause.ts';
 import type { Column } from '../model/column.ts';
@@ -8,7 +7,6 @@ import type { Finding } from '../model/finding.ts';
 import { formatNumber } from '../model/format-number.ts';
 import { medianOf } from '../model/order-statistics.ts';
 import { stretchWords } from '../model/stretches.ts';
-import type { Prepared } from '../replay/follow.ts';
 import type { References } from '../replay/reference.ts';
 import type { Observed } from './observe.ts';
 
@@ -66,22 +64,6 @@ function risenRate(
   const before = rates[start]!;
   const from = rates.findIndex((rate, i) => i > start && i <= until && rate >= RATE_RISE * before);
   return before > 0 && from > 0 ? { from, before } : null;
-}
-
-/** What a capture's initial state says of a run that took steps before: the step from which a lost state is told; null where nothing. */
-export function emptyState(
-  { steps }: Pick<Capture, 'steps'>,
-  { setup, tensors }: Pick<Prepared, 'setup' | 'tensors'>,
-): number | null {
-  const [first] = steps;
-  if (first === undefined || first.step <= 1 || setup.withoutFormula !== null) return null;
-  const slots = tensors.flatMap(({ group, slots: own }) => {
-    const { optimizer, options } = setup.optimizers[group]!;
-    return optimizer.slots(options).map(({ name, initial }) => ({ values: own[name], initial }));
-  });
-  const fresh = ({ values, initial }: (typeof slots)[number]): boolean =>
-    values?.every((value) => value === Math.fround(initial)) === true;
-  return slots.length > 0 && slots.every(fresh) ? first.step : null;
 }
 
 /** A state of the optimizer that does not follow from the steps before; `step` is where it is told. */

@@ -20,6 +20,7 @@ import {
   type TrainingRun,
   trainRuns,
 } from '../replay/closed-loop.ts';
+import { emptyState } from '../replay/empty-state.ts';
 import type { Prepared } from '../replay/follow.ts';
 import { batchOrder } from '../replay/matrix.ts';
 import { type Ended, harmFrom } from '../replay/outcome.ts';
@@ -27,7 +28,7 @@ import { lookAtReferences, type References } from '../replay/reference.ts';
 import { leavesAll, type RuleChoice, ruleMembers } from '../rules/choice.ts';
 import { ruleOrder } from '../rules/order.ts';
 import { asComputed, unrecordedIn } from './as-computed.ts';
-import { changesBy, emptyState } from './changes.ts';
+import { changesBy } from './changes.ts';
 import { decideCause } from './decide.ts';
 import { observe } from './observe.ts';
 import { type PlannedArm, planArms } from './plan.ts';

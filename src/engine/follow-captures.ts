@@ -55,7 +55,7 @@ export async function followCaptures(
       const prepared = await prepareReplay(capture, 'float32');
       const watched = Object.values(STEP_FINDINGS).map(({ id, watch }) => ({
         id,
-        watcher: watch(walkedRun(capture.path, prepared), (name) => thresholds(id, name)),
+        watcher: watch(walkedRun(capture, prepared), (name) => thresholds(id, name)),
       }));
       const watchers = watched.flatMap(({ watcher }) => (typeof watcher === 'string' ? [] : [watcher]));
       const shown = showSteps(prepared, watchers);

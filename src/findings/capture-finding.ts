@@ -51,6 +51,11 @@ export interface WalkedRun {
   readonly path: string;
   /** Whether one factor for all tensors was on, as clipping by the global norm has it. */
   readonly globalClip: boolean;
+  /**
+   * The first recorded step, where the optimizer's state before it is that of a beginning and the step is not the run's first;
+   * `stored`: whether the capture holds that state, or none.
+   */
+  readonly empty: { readonly before: number; readonly stored: boolean } | null;
 }
 
 /** Looks at a run step by step. */

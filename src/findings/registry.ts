@@ -9,6 +9,7 @@ import { accumulatorReset } from './accumulator-reset.ts';
 import type { StepFinding } from './capture-finding.ts';
 import { captureMismatch } from './capture-mismatch.ts';
 import type { CheckpointFinding } from './checkpoint-finding.ts';
+import { emptyOptimizer } from './empty-optimizer.ts';
 import { frozenTensor } from './frozen-tensor.ts';
 import { nonFiniteTensor } from './non-finite-tensor.ts';
 import { optimizerSettingsJump } from './optimizer-settings-jump.ts';
@@ -26,6 +27,7 @@ export const CHECKPOINT_FINDINGS = {
 
 /** Found in what the recorded steps did (src/replay/walk.ts). */
 export const STEP_FINDINGS = {
+  'empty-optimizer': emptyOptimizer,
   'accumulator-jump': accumulatorJump,
   'second-moment-collapse': secondMomentCollapse,
   'who-paid': whoPaid,

@@ -1,14 +1,20 @@
 /** Shows the recorded steps to those who look for something in them, while the run is followed. */
+import type { Capture } from '../captures/read.ts';
 import type { StepWatcher, WalkedRun, WalkedStep, WalkedTensor } from '../findings/capture-finding.ts';
 import type { Values } from '../tensor/values.ts';
+import { emptyState } from './empty-state.ts';
 import type { FollowSettings, Prepared } from './follow.ts';
 import type { TensorState } from './tensors.ts';
 
 /** What is known before the first step. */
-export const walkedRun = (path: string, { setup }: Pick<Prepared, 'setup'>): WalkedRun => ({
-  path,
-  globalClip: setup.clipping.parts.some(({ rule }) => rule.scope === 'model'),
-});
+export function walkedRun(capture: Pick<Capture, 'path' | 'steps'>, prepared: Prepared): WalkedRun {
+  const before = emptyState(capture, prepared);
+  return {
+    path: capture.path,
+    globalClip: prepared.setup.clipping.parts.some(({ rule }) => rule.scope === 'model'),
+    empty: before === null ? null : { before, stored: prepared.missingState.length === 0 },
+  };
+}
 
 /** The part of a walk's settings that shows each step to the watchers. */
 export function showSteps(

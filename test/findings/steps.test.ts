@@ -18,6 +18,10 @@ type Id = keyof typeof STEP_FINDINGS;
 interface Made {
   readonly optimizer: Readonly<Record<string, string | number | boolean>> & { readonly name: string };
   readonly steps?: number;
+  /** Number of the first step, default 0. */
+  readonly from?: number;
+  /** Every entry of Adam's m and v before the first step; left out, nothing is stored. */
+  readonly moments?: number;
   readonly clipping?: { readonly rule: string; readonly maxNorm: number };
   /** Times the gradient of entry `entry` of a tensor (0 the table, 1 the kernel) at a step. */
   size?(step: number, tensor: number, entry: number): number;
@@ -33,7 +37,7 @@ afterAll(() => {
 async function captureOf(made: Made): Promise<string> {
   const known = written.get(made);
   if (known !== undefined) return known;
-  const { optimizer, steps = 80, clipping, size = () => 1, loss = () => 1 } = made;
+  const { optimizer, steps = 80, from = 0, moments, clipping, size = () => 1, loss = () => 1 } = made;
   const folder = mkdtempSync(join(tmpdir(), 'clippy-diag-steps-'));
   written.set(made, folder);
   const normal = normals(5);
@@ -50,11 +54,15 @@ async function captureOf(made: Made): Promise<string> {
       parameters,
     },
     [new Float32Array(40).fill(1), new Float32Array(60).fill(1)],
-    [{}, {}],
+    [40, 60].map((length) =>
+      moments === undefined
+        ? {}
+        : { m: new Float32Array(length).fill(moments), v: new Float32Array(length).fill(moments) },
+    ),
   );
   for (let step = 0; step < steps; step++)
     await writer.step({
-      step,
+      step: from + step,
       learningRate: 0.01,
       loss: loss(step),
       gradients: [40, 60].map((length, t) => ({
@@ -89,7 +97,7 @@ const surge = (times: number) => (step: number) => (step >= 40 && step < 44 ? ti
 const LAGGING: Made = { optimizer: ADAM, size: surge(200) };
 
 const CASES: {
-  readonly [I in Id]: {
+  readonly [I in Exclude<Id, 'empty-optimizer'>]: {
     readonly made: Made;
     readonly first: number;
     /** The same run without it. */
@@ -148,7 +156,7 @@ const CASES: {
   },
 };
 
-describe.each(Object.keys(CASES) as Id[])('%s', (id) => {
+describe.each(Object.keys(CASES) as (keyof typeof CASES)[])('%s', (id) => {
   const { made, first, healthy, recovers, thresholds } = CASES[id];
 
   it('is found where it is, with its step, a number and a place', async () => {
@@ -190,6 +198,35 @@ it('the effective rate that is left is that of the sums: 40 squares of 1, then 4
   // √(40/(4·200²)) is 1.6 %; the mean logarithm of a sum of four squares of noise is below that of its mean.
   expect(percent).toBeGreaterThan(1.5);
   expect(percent).toBeLessThan(2.5);
+});
+
+it('an optimizer that had taken no step where the run goes on is noted', async () => {
+  const adam: Made = { optimizer: ADAM, steps: 3 };
+  const of = async (made: Partial<Made>) =>
+    (await found('empty-optimizer', { ...adam, ...made })).map(({ severity, message, steps }) => [
+      severity,
+      message,
+      steps,
+    ]);
+  expect(await of({ from: 150, moments: 0 })).toEqual([
+    [
+      'note',
+      "the optimizer's state before step 150, the first recorded one, is that of a beginning: it had taken no step",
+      [150, 150],
+    ],
+  ]);
+  // PyTorch stores nothing for an optimizer that took no step; neither does a recorder that leaves the state out.
+  expect(await of({ from: 150 })).toEqual([
+    [
+      'note',
+      expect.stringMatching(/^the capture stores no state .* before step 150, .* not recorded$/),
+      [150, 150],
+    ],
+  ]);
+  // Resumed with its state; the first step of a run; an optimizer without state.
+  expect(await of({ from: 150, moments: 1e-3 })).toEqual([]);
+  for (const from of [0, 1]) expect(await of({ from, moments: 0 })).toEqual([]);
+  expect(await of({ from: 150, optimizer: { name: 'sgd' } })).toEqual([]);
 });
 
 it('a gate takes it as a rule, and says where nothing could be looked at', async () => {
