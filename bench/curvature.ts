@@ -1,15 +1,17 @@
 /**
- * Gradient and Hessian-vector product against PyTorch, the search of the top eigenvalue against power iteration in PyTorch,
- * and products of Lanczos against power iteration.
+ * Gradient, Hessian-vector products and the search of the top eigenvalue against power iteration in PyTorch, two threads
+ * against one, and products of Lanczos against power iteration.
  *
  *     npx tsx bench/curvature.ts [REPEATS]
  *
- * MLP 256-512-256-128 with four towers of 64, batch 1024, float32, one thread each; sides alternate in one run. The
- * products are counted on the shipped nets, to a residual of 1 %.
+ * MLP 256-512-256-128 with four towers of 64, batch 1024, float32. First processor time on one thread each, so that other
+ * work on the machine does not count, PyTorch before and after ours; then what a user waits for, by the clock: ours with the
+ * threads that it takes by default, PyTorch with one. Two threads against one are at least 40 calls each, in turns of five.
+ * The products are counted on the shipped nets, to a residual of 1 %.
  */
 import { spawnSync } from 'node:child_process';
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
+import { availableParallelism, loadavg, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { loadBackend } from '../src/autodiff/backend.ts';
@@ -18,11 +20,11 @@ import type { Batch, BatchTensor, Objective } from '../src/autodiff/objective.ts
 import { parseRanking, rankingNetwork } from '../src/autodiff/ranking.ts';
 import { sharedObjective } from '../src/autodiff/remote.ts';
 import { openCapture } from '../src/captures/read.ts';
-import type { LinearOperator } from '../src/curvature/operator.ts';
 import { randomVectors } from '../src/curvature/random.ts';
 import { type EigenResult, topEigenpairs } from '../src/curvature/top-eigenpairs.ts';
-import { measureCurvature } from '../src/measure/curvature.ts';
+import { measureCurvature, productsAt } from '../src/measure/curvature.ts';
 import { capturePoint } from '../src/measure/point.ts';
+import { formatNumber } from '../src/model/format-number.ts';
 import { pythonWith } from '../test/support/python.ts';
 
 const root = fileURLToPath(new URL('..', import.meta.url));
@@ -53,30 +55,79 @@ const batch: Batch = new Map<string, BatchTensor>([
   ),
 ]);
 
-/** Processor time of this process, so that other work on the machine does not count; `wall` for two threads. */
-async function time(f: () => Promise<unknown>, wall: boolean): Promise<number> {
-  const start = wall ? 1000 * performance.now() : process.cpuUsage();
-  await f();
-  if (typeof start === 'number') return performance.now() - start / 1000;
-  const { user, system } = process.cpuUsage(start);
-  return (user + system) / 1000;
+/** Milliseconds on all processors that this process had, and by the clock. */
+interface Taken {
+  readonly processor: number;
+  readonly wall: number;
 }
-const median = (x: readonly number[]): number => [...x].sort((a, b) => a - b)[x.length >> 1]!;
+function stopwatch(): () => Taken {
+  const [start, used] = [performance.now(), process.cpuUsage()];
+  return () => {
+    const { user, system } = process.cpuUsage(used);
+    return { processor: (user + system) / 1000, wall: performance.now() - start };
+  };
+}
+const quantile = (x: readonly number[], q: number): number =>
+  [...x].sort((a, b) => a - b)[Math.min(x.length - 1, Math.floor(q * x.length))]!;
+const median = (x: readonly number[]): number => quantile(x, 0.5);
 const show = (x: readonly number[]): string =>
   `${median(x).toFixed(0)} ms (${Math.min(...x).toFixed(0)} to ${Math.max(...x).toFixed(0)})`;
+const spread = (x: readonly number[]): string =>
+  `${formatNumber(median(x))} (${formatNumber(Math.min(...x))} to ${formatNumber(Math.max(...x))})`;
+const against = (ours: readonly number[], theirs: readonly number[]): string =>
+  `${show(ours)}, PyTorch ${show(theirs)}: ${(median(ours) / median(theirs)).toFixed(2)} times`;
 
-async function measure(o: Objective, wall = false): Promise<{ gradient: number[]; hvp: number[] }> {
-  await o.hvp(w, v, [batch]);
-  const gradient: number[] = [];
-  const hvp: number[] = [];
-  for (let i = 0; i < repeats; i++) {
-    gradient.push(await time(() => o.gradient(w, [batch]), wall));
-    hvp.push(await time(() => o.hvp(w, v, [batch]), wall));
+const KINDS = ['gradient', 'first product at a point', 'a further product there'] as const;
+/** `count` times of each kind of call, which follow each other: a gradient frees what products at its point share. */
+async function callsOf(o: Objective, clock: keyof Taken, count: number): Promise<number[][]> {
+  const into = new Float32Array(o.size);
+  const product = (): Promise<unknown> => o.hvp(w, v, [batch], undefined, into);
+  const calls = [() => o.gradient(w, [batch], undefined, into), product, product];
+  const times: number[][] = calls.map(() => []);
+  for (let i = 0; i < count; i++)
+    for (const [kind, call] of calls.entries()) {
+      const taken = stopwatch();
+      await call();
+      times[kind]!.push(taken()[clock]);
+    }
+  return times;
+}
+const joined = (parts: readonly number[][][]): number[][] =>
+  KINDS.map((_, kind) => parts.flatMap((part) => part[kind]!));
+
+interface Search {
+  /** Where the pair is certified, and printed: a second start follows, which asks whether there is a larger one. */
+  readonly certified: Taken & { readonly products: number };
+  readonly all: Taken;
+  readonly result: EigenResult;
+}
+const SEEDS = [0, 1, 2, 3, 4];
+async function searches(o: Objective): Promise<Search[]> {
+  const found: Search[] = [];
+  for (const seed of SEEDS) {
+    await o.gradient(w, [batch]);
+    const taken = stopwatch();
+    let certified: Search['certified'] | undefined;
+    const result = await topEigenpairs(productsAt(o, w, [batch]), {
+      method: 'lanczos',
+      seed,
+      onSearch: (products, known) => {
+        if (known?.converged === true) certified ??= { ...taken(), products };
+      },
+    });
+    found.push({ certified: certified!, all: taken(), result });
   }
-  return { gradient, hvp };
+  return found;
 }
 
-const one = await measure(objective);
+/** What curvature_torch.py prints. */
+interface Peer {
+  readonly torch: string;
+  readonly blas: readonly string[];
+  /** Milliseconds of processor time, for each of {@link KINDS}. */
+  readonly times: number[][];
+  readonly searches: readonly (Taken & { products: number; value: number; residual: number })[];
+}
 const scratch = await mkdtemp(join(tmpdir(), 'clippy-diag-bench-'));
 const pointFile = join(scratch, 'point.f32');
 await writeFile(
@@ -88,65 +139,56 @@ await writeFile(
     ),
   ),
 );
-const interpreter = pythonWith('torch') ?? '/usr/bin/python3';
-const torch = spawnSync(interpreter, [join(root, 'bench/curvature_torch.py'), String(repeats), pointFile], {
-  env: { ...process.env, OMP_NUM_THREADS: '1', OPENBLAS_NUM_THREADS: '1' },
-  encoding: 'utf8',
-});
-const operator: LinearOperator = {
-  size: objective.size,
-  apply: async (u, out) => {
-    out.set(await objective.hvp(w, new Float32Array(u), [batch]));
-  },
-};
-const searches: number[] = [];
-let found: EigenResult | undefined;
-for (let i = 0; i < 3; i++)
-  searches.push(
-    await time(async () => {
-      found = await topEigenpairs(operator, { method: 'lanczos', seed: i });
-    }, false),
+function runTorch(seeds: readonly [from: number, end: number]): Peer | null {
+  const torch = spawnSync(
+    pythonWith('torch') ?? 'python3',
+    [join(root, 'bench/curvature_torch.py'), String(repeats), pointFile, ...seeds.map(String)],
+    { env: { ...process.env, OMP_NUM_THREADS: '1', OPENBLAS_NUM_THREADS: '1' }, encoding: 'utf8' },
   );
-// The pair is certified, and printed, before a second start asks whether there is a larger one.
-const first: number[] = [];
-let certified: EigenResult | undefined;
-for (let i = 0; i < 3; i++)
-  first.push(
-    await time(async () => {
-      certified = await topEigenpairs(operator, { method: 'lanczos', seed: i, starts: 1 });
-    }, false),
-  );
-const again = await measure(objective);
-const ours = { gradient: [...one.gradient, ...again.gradient], hvp: [...one.hvp, ...again.hvp] };
-console.log(`${backend.name}: gradient ${show(ours.gradient)}, HVP ${show(ours.hvp)}`);
-console.log(`HVP / gradient: ${(median(ours.hvp) / median(ours.gradient)).toFixed(2)}`);
-if (torch.status === 0) {
-  const peer = JSON.parse(torch.stdout) as {
-    torch: string;
-    blas: string[];
-    gradient: number[];
-    hvp: number[];
-    search: { products: number; value: number; residual: number; ms: number };
-  };
-  console.log(
-    `PyTorch ${peer.torch} with ${peer.blas.join(', ')}: gradient ${show(peer.gradient)}, HVP ${show(peer.hvp)}`,
-  );
-  console.log(
-    `ours / PyTorch: gradient ${(median(ours.gradient) / median(peer.gradient)).toFixed(2)}, HVP ${(median(ours.hvp) / median(peer.hvp)).toFixed(2)}`,
-  );
-  console.log(
-    `certified by the first start: ${certified!.products} products, ${show(first)}; ${(median(first) / peer.search.ms).toFixed(2)} times PyTorch's search`,
-  );
-  const [pair] = found!.pairs;
-  console.log(
-    `top eigenvalue, a second start included: ${pair!.value.toPrecision(6)} ± ${pair!.residualNorm.toPrecision(2)} with ${found!.products} products, ${show(searches)}`,
-  );
-  console.log(
-    `power iteration in PyTorch, as PyHessian stops it: ${peer.search.value.toPrecision(6)} ± ${peer.search.residual.toPrecision(2)} with ${peer.search.products} products, ${peer.search.ms.toFixed(0)} ms; ours takes ${(median(searches) / peer.search.ms).toFixed(2)} times that`,
-  );
-} else console.log(`no PyTorch to compare with: ${torch.stderr.split('\n').at(-2)}`);
+  if (torch.status === 0) return JSON.parse(torch.stdout) as Peer;
+  console.log(`no PyTorch to compare with: ${torch.stderr?.split('\n').at(-2)}`);
+  return null;
+}
 
-if (backend.name === 'wasm') {
+await callsOf(objective, 'wall', 3);
+const before = runTorch([0, 6]);
+const oneThread = await callsOf(objective, 'processor', repeats);
+const alone = await searches(objective);
+const after = before && runTorch([6, 12]);
+const peers = after === null ? [] : [before!, after];
+const theirs = peers.flatMap((peer) => peer.searches);
+
+console.log(`load ${loadavg()[0]!.toFixed(1)}, Node ${process.versions.node}, backend ${backend.name}`);
+if (after !== null) console.log(`PyTorch ${after.torch} with ${after.blas.join(', ')}`);
+const line = (what: string, ours: readonly number[], peer: readonly number[]): void =>
+  console.log(`  ${what}: ${peer.length === 0 ? show(ours) : against(ours, peer)}`);
+console.log('processor time on one thread');
+for (const [kind, what] of KINDS.entries())
+  line(what, oneThread[kind]!, joined(peers.map((peer) => peer.times))[kind]!);
+const compareSearches = (found: readonly Search[], clock: keyof Taken): void => {
+  const peer = theirs.map((search) => search[clock]);
+  const counts = (products: readonly number[]): string =>
+    [...new Set(products)].sort((a, b) => a - b).join(', ');
+  line(
+    `certified, ${counts(found.map((s) => s.certified.products))} products`,
+    found.map((s) => s.certified[clock]),
+    peer,
+  );
+  line(
+    `with the second start, ${counts(found.map((s) => s.result.products))} products`,
+    found.map((s) => s.all[clock]),
+    peer,
+  );
+};
+compareSearches(alone, 'processor');
+const [pair] = alone[0]!.result.pairs;
+console.log(`  ours: ${pair!.value.toPrecision(6)} ± ${pair!.residualNorm.toPrecision(2)}`);
+if (theirs.length > 0)
+  console.log(
+    `  power iteration in PyTorch from ${theirs.length} starts, as PyHessian stops it: ${spread(theirs.map((s) => s.value))} ± ${spread(theirs.map((s) => s.residual))} with ${spread(theirs.map((s) => s.products))} products`,
+  );
+
+if (backend.name === 'wasm' && availableParallelism() > 1) {
   const path = join(scratch, 'model.json');
   await writeFile(path, JSON.stringify(document));
   const shared = sharedObjective(objective, {
@@ -155,11 +197,23 @@ if (backend.name === 'wasm') {
     sources: network.tensors.map(({ name, shape, layout }) => ({ name, shape, layout })),
     backend: 'wasm',
   });
-  const alone = await measure(objective, true);
-  const two = await measure(shared, true);
-  console.log(
-    `two threads: gradient ${show(two.gradient)}, HVP ${show(two.hvp)}: ${(median(alone.gradient) / median(two.gradient)).toFixed(2)} and ${(median(alone.hvp) / median(two.hvp)).toFixed(2)} times as fast as one (wall time)`,
-  );
+  await callsOf(shared, 'wall', 10);
+  const turns: [number[][][], number[][][]] = [[], []];
+  for (let done = 0; done < Math.max(40, repeats); done += 5)
+    for (const [side, o] of [objective, shared].entries()) turns[side]!.push(await callsOf(o, 'wall', 5));
+  console.log(`by the clock, one thread and two; load ${loadavg()[0]!.toFixed(1)}`);
+  const [ofOne, ofTwo] = turns.map(joined) as [number[][], number[][]];
+  for (const [kind, what] of KINDS.entries()) {
+    const quarters = (x: readonly number[]): string =>
+      `${median(x).toFixed(1)} ms (quarters ${quantile(x, 0.25).toFixed(1)} and ${quantile(x, 0.75).toFixed(1)}, least ${Math.min(...x).toFixed(1)})`;
+    const [one, two] = [ofOne[kind]!, ofTwo[kind]!];
+    const ratios = turns[0].map((turn, i) => median(turn[kind]!) / median(turns[1][i]![kind]!));
+    console.log(
+      `  ${what}: ${quarters(one)}, ${quarters(two)}: ${(median(one) / median(two)).toFixed(2)} times as fast (turns ${Math.min(...ratios).toFixed(2)} to ${Math.max(...ratios).toFixed(2)}; least against least ${(Math.min(...one) / Math.min(...two)).toFixed(2)})`,
+    );
+  }
+  console.log('by the clock, ours with the threads that it takes by default, PyTorch with one');
+  compareSearches(await searches(shared), 'wall');
   await shared.close();
 }
 await rm(scratch, { recursive: true });

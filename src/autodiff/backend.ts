@@ -6,19 +6,22 @@
 import { createRequire } from 'node:module';
 import { fileURLToPath } from 'node:url';
 import * as util from 'node:util';
+import type { Tensor } from '@tensorflow/tfjs-core';
 import type * as Layers from '@tensorflow/tfjs-layers';
 import { diagError } from '../model/errors.ts';
 import { formatNumber } from '../model/format-number.ts';
 import { programFile } from '../threads/start-thread.ts';
 import { BACKENDS, type BackendName } from './backend-names.ts';
 import { curedFunctions, cureGradients, type Tf } from './gradients.ts';
-import { cureWasmKernels } from './wasm-kernels.ts';
+import { cureWasmKernels, onHeap } from './wasm-kernels.ts';
 
 export interface Backend {
   readonly name: BackendName;
   /** tfjs-core, cured. */
   readonly tf: Tf;
   readonly layers: typeof Layers;
+  /** The numbers of a tensor of float32: on wasm not a copy, and good until the next operation. */
+  valuesOf(tensor: Tensor): Float32Array;
   /** Why a better backend is not in use: at most one line for each. */
   readonly notes: readonly string[];
 }
@@ -82,7 +85,13 @@ async function load(wanted: BackendName | undefined): Promise<Backend> {
       notes.push(`backend ${name} has wrong second derivatives (${wrong}) and is not used`);
       continue;
     }
-    return { name, tf: cured, layers, notes };
+    return {
+      name,
+      tf: cured,
+      layers,
+      valuesOf: name === 'wasm' ? onHeap(tf) : (tensor) => tensor.dataSync<'float32'>(),
+      notes,
+    };
   }
   throw diagError('backend-unavailable', { backend: wanted ?? names.join(', '), reason: lastProblem });
 }

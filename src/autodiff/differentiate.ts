@@ -113,21 +113,24 @@ export function differentiate(backend: Backend, network: Network, rowsPerPass = 
       });
   };
   /** Gradients of all passes, weighted by rows: in float64, unless one pass has all the rows. */
-  const gradientSum = () => {
-    let only: Float32Array | undefined;
+  const gradientSum = (into: Float32Array = new Float32Array(size)) => {
     let sum: Float64Array | undefined;
     return {
       add: (grads: readonly (Tensor | undefined)[], share: number): void => {
-        if (share === 1) only = new Float32Array(size);
+        if (share === 1) into.fill(0);
         else sum ??= new Float64Array(size);
         for (const [i, { offset }] of tensors.entries()) {
-          const values = grads[i]?.dataSync<'float32'>();
-          if (values === undefined) continue;
-          if (sum === undefined) only!.set(values, offset);
+          const gradient = grads[i];
+          if (gradient === undefined) continue;
+          const values = backend.valuesOf(gradient);
+          if (sum === undefined) into.set(values, offset);
           else addScaled(sum, offset, share, values);
         }
       },
-      result: (): Float32Array => only ?? new Float32Array(sum!),
+      result: (): Float32Array => {
+        if (sum !== undefined) into.set(sum);
+        return into;
+      },
     };
   };
   const lossesOf = (ws: readonly Tensor[], batch: TensorMap): readonly Tensor[] =>
@@ -169,11 +172,11 @@ export function differentiate(backend: Backend, network: Network, rowsPerPass = 
       overRows(batches, (batch, share) => sums.add(lossesOf(leavesOf(w), batch), share));
       return sums.result();
     },
-    gradient: async (w, batches, task) => {
+    gradient: async (w, batches, task, into) => {
       const weights = weightsFor(task);
       release();
       const sums = lossSums();
-      const out = gradientSum();
+      const out = gradientSum(into);
       overRows(batches, (batch, share) => {
         const ws = leavesOf(w);
         let losses: readonly Tensor[] = [];
@@ -193,9 +196,9 @@ export function differentiate(backend: Backend, network: Network, rowsPerPass = 
       });
       return { ...sums.result(), gradient: out.result() };
     },
-    hvp: async (w, v, batches, task) => {
+    hvp: async (w, v, batches, task, into) => {
       const weights = weightsFor(task);
-      const out = gradientSum();
+      const out = gradientSum(into);
       const add = ({ tape, share }: Pass): void => out.add(tape.transposedProduct(directions(v)), share);
       if (held === undefined || !isAt(held, w, batches, task)) {
         release();
@@ -232,12 +235,12 @@ export function differentiate(backend: Backend, network: Network, rowsPerPass = 
       for (const pass of held.passes) inScope(() => add(pass));
       return out.result();
     },
-    gaussNewton: async (w, v, batches, task) => {
+    gaussNewton: async (w, v, batches, task, into) => {
       if (network.withoutOutputs !== undefined)
         throw diagError('gauss-newton-unknown', { reason: network.withoutOutputs });
       const weights = weightsFor(task);
       release();
-      const out = gradientSum();
+      const out = gradientSum(into);
       overRows(batches, (batch, share) => {
         const ws = leavesOf(w);
         const vs = directions(v);

@@ -39,7 +39,8 @@ export interface Losses {
 /**
  * Every method takes the parameters it works at and a list of batches, whose rows are averaged over; passes over
  * mini-batches keep memory bounded. `task` restricts to one task's weighted part of the loss, so that the tasks'
- * Hessians sum to the whole. Losses and gradients that are not finite are returned as they are.
+ * Hessians sum to the whole. `into` is memory for a resulting vector of `size` entries, which may be used instead of new
+ * memory. Losses and gradients that are not finite are returned as they are.
  */
 export interface Objective {
   readonly tensors: readonly ParameterTensor[];
@@ -58,15 +59,23 @@ export interface Objective {
     w: Float32Array,
     batches: readonly Batch[],
     task?: string,
+    into?: Float32Array,
   ): Promise<Losses & { readonly gradient: Float32Array }>;
   /** ∇²L·v by the gradient of ⟨∇L, v⟩. */
-  hvp(w: Float32Array, v: Float32Array, batches: readonly Batch[], task?: string): Promise<Float32Array>;
+  hvp(
+    w: Float32Array,
+    v: Float32Array,
+    batches: readonly Batch[],
+    task?: string,
+    into?: Float32Array,
+  ): Promise<Float32Array>;
   /** Jᵀ·H_out·J·v with the Hessian of the loss in the model's outputs; refused where the outputs are not known. */
   gaussNewton(
     w: Float32Array,
     v: Float32Array,
     batches: readonly Batch[],
     task?: string,
+    into?: Float32Array,
   ): Promise<Float32Array>;
   close(): Promise<void>;
 }

@@ -7,9 +7,11 @@ import { differentiate } from './differentiate.ts';
 import { moduleNetwork } from './module-network.ts';
 import type { Objective } from './objective.ts';
 import { localObjective } from './open-objective.ts';
-import type { OpenRequest, Reply, Request } from './remote.ts';
+import { type Method, type OpenRequest, type Reply, type Request, sharedVector } from './remote.ts';
 
 let objective: Objective | undefined;
+/** Where a thread puts every result, for the other thread to read. */
+let result: Float32Array | undefined;
 let modulePath: string | undefined;
 
 async function open(request: OpenRequest): Promise<Objective> {
@@ -21,15 +23,19 @@ async function open(request: OpenRequest): Promise<Objective> {
   return differentiate(backend, moduleNetwork(backend.tf, module, request.sources));
 }
 
+/** What answers a vector, and takes the memory for it last. */
+const VECTORS: ReadonlySet<Method> = new Set<Method>(['gradient', 'hvp', 'gaussNewton']);
+
 async function answer({ id, method, args }: Request): Promise<Reply> {
   try {
     if (method === 'open') {
       objective = await open(args[0] as OpenRequest);
       const { tensors, size, tasks, inputs, backend, notes } = objective;
+      if (parentPort !== null) result = sharedVector(size);
       return { id, value: { tensors, size, tasks, inputs, backend, notes } };
     }
     const call = objective![method] as (...a: readonly unknown[]) => unknown;
-    return { id, value: await call(...args) };
+    return { id, value: await call(...args, ...(VECTORS.has(method) ? [result] : [])) };
   } catch (error) {
     if (error instanceof DiagError) return { id, coded: error.toRecord() };
     const { message, stack = '' } = error as Error;
@@ -52,12 +58,7 @@ function placeIn(stack: string, path: string): { file: string; line: number | nu
 
 if (parentPort !== null) {
   const port = parentPort;
-  port.on('message', async (request: Request) => {
-    const reply = await answer(request);
-    const value = 'value' in reply ? (reply.value as Float32Array | { gradient?: Float32Array }) : {};
-    const made = value instanceof Float32Array ? value : value.gradient;
-    port.postMessage(reply, made === undefined ? [] : [made.buffer as ArrayBuffer]);
-  });
+  port.on('message', async (request: Request) => port.postMessage(await answer(request)));
 } else {
   // Typed arrays are not on V8's heap: what they take is watched from a thread, since this one may never yield; for
   // the same reason it writes around the streams, which this thread would have to flush.

@@ -7,7 +7,7 @@ import { fileURLToPath } from 'node:url';
 import { DiagError, diagError, ERROR_TEXTS, type ErrorRecord } from '../model/errors.ts';
 import { fromSources, startThread, workerFile } from '../threads/start-thread.ts';
 import type { BackendName } from './backend-names.ts';
-import { type Batch, type Losses, type Objective, rowsOf, sameValues, sliceRows } from './objective.ts';
+import { type Batch, type Losses, type Objective, rowsOf, sliceRows } from './objective.ts';
 import type { SourceTensor } from './parameters.ts';
 
 /** What the other side opens. */
@@ -111,14 +111,36 @@ function errorOf(reply: Exclude<Reply, { value: unknown }>, path: string): Error
   return new Error(`the objective of ${path} failed: ${reply.bug}`);
 }
 
-/** The same objective in a thread. Vectors are in memory that both share: a message would copy them twice. */
-export async function threadObjective(open: OpenRequest): Promise<Objective> {
-  let point: Float32Array = new Float32Array();
-  /** The parameters come again with every product at a point. */
-  const pointOf = (w: Float32Array): Float32Array => {
-    if (!sameValues(point, w)) point = inSharedMemory(w);
-    return point;
+/** The same objective with one call at a time, the first at once: for calls that share memory. */
+function inTurn(objective: Objective): Objective {
+  let current: Promise<void> | undefined;
+  const turn = async <T>(call: () => Promise<T>): Promise<T> => {
+    while (current !== undefined) await current;
+    const answer = call();
+    current = answer.then(
+      () => {},
+      () => {},
+    );
+    try {
+      return await answer;
+    } finally {
+      current = undefined;
+    }
   };
+  return {
+    ...objective,
+    loss: (...args) => turn(() => objective.loss(...args)),
+    gradient: (...args) => turn(() => objective.gradient(...args)),
+    hvp: (...args) => turn(() => objective.hvp(...args)),
+    gaussNewton: (...args) => turn(() => objective.gaussNewton(...args)),
+  };
+}
+
+/**
+ * The same objective in a thread. Vectors are in memory that both share, since a message would copy them twice. It is used
+ * again: if every call took new memory, V8 would look for garbage so often that its threads for that slow both of ours.
+ */
+export async function threadObjective(open: OpenRequest): Promise<Objective> {
   const objective = await remoteObjective(
     (reply, ended) => {
       const worker = startThread(objectiveWorker);
@@ -149,13 +171,24 @@ export async function threadObjective(open: OpenRequest): Promise<Objective> {
     null,
   );
   const { loss, gradient, hvp, gaussNewton } = objective;
-  return {
-    ...objective,
-    loss: (w, batches) => loss(pointOf(w), batches),
-    gradient: (w, batches, task) => gradient(pointOf(w), batches, task),
-    hvp: (w, v, batches, task) => hvp(pointOf(w), inSharedMemory(v), batches, task),
-    gaussNewton: (w, v, batches, task) => gaussNewton(pointOf(w), inSharedMemory(v), batches, task),
+  const [point, direction] = [sharedVector(objective.size), sharedVector(objective.size)];
+  const put = (x: Float32Array, to: Float32Array = new Float32Array(x.length)): Float32Array => {
+    to.set(x);
+    return to;
   };
+  // Both sides write into the same memory: an answer is copied before the next call.
+  return inTurn({
+    ...objective,
+    loss: (w, batches) => loss(put(w, point), batches),
+    gradient: async (w, batches, task, into) => {
+      const answer = await gradient(put(w, point), batches, task);
+      return { ...answer, gradient: put(answer.gradient, into) };
+    },
+    hvp: async (w, v, batches, task, into) =>
+      put(await hvp(put(w, point), put(v, direction), batches, task), into),
+    gaussNewton: async (w, v, batches, task, into) =>
+      put(await gaussNewton(put(w, point), put(v, direction), batches, task), into),
+  });
 }
 
 export interface ModuleLimits {
@@ -217,6 +250,10 @@ export function moduleObjective(open: OpenRequest, limits: ModuleLimits = {}): P
   );
 }
 
+/** Memory that threads share, for a vector. */
+export const sharedVector = (length: number): Float32Array =>
+  new Float32Array(new SharedArrayBuffer(4 * length));
+
 /** A copy that threads share instead of each getting its own. */
 function inSharedMemory<T extends Float32Array | Int32Array>(data: T): T {
   const Type = data.constructor as new (buffer: SharedArrayBuffer) => T;
@@ -251,14 +288,16 @@ export function sharedObjective(local: Objective, open: OpenRequest, worth = WOR
     }
     return halves;
   };
+  /** What the other thread answers. */
+  let theirs: Float32Array | undefined;
   const share = async <T>(
     batches: readonly Batch[],
-    alone: () => Promise<T>,
-    half: (objective: Objective, part: readonly Batch[]) => Promise<T>,
+    into: Float32Array | undefined,
+    call: (objective: Objective, part: readonly Batch[], into: Float32Array | undefined) => Promise<T>,
     join: (parts: readonly T[], weights: readonly number[]) => T,
   ): Promise<T> => {
     const divisible = batches.some((batch) => rowsOf(batch) > 1);
-    if (!divisible || rows(batches) * local.size < worth) return alone();
+    if (!divisible || rows(batches) * local.size < worth) return call(local, batches, into);
     thread ??= threadObjective(open);
     const other = await thread;
     const halves = batches.map(halvesOf);
@@ -266,39 +305,37 @@ export function sharedObjective(local: Objective, open: OpenRequest, worth = WOR
       halves.map(([first]) => first),
       halves.flatMap(([, rest]) => (rowsOf(rest) > 0 ? [rest] : [])),
     ];
+    theirs ??= new Float32Array(local.size);
     // First that of the other thread: this one is busy with its own then.
-    const theirs = half(other, parts[1]!);
+    const second = call(other, parts[1]!, theirs);
+    const first = call(local, parts[0]!, into);
+    // Also where one half fails, the other thread is through before the next call.
+    await Promise.allSettled([first, second]);
     return join(
-      await Promise.all([half(local, parts[0]!), theirs]),
+      [await first, await second],
       parts.map((part) => rows(part) / rows(batches)),
     );
   };
+  /** The weighted sum of two vectors, in the place of the first. */
   const mix = (
     [first, second]: readonly Float32Array[],
     [ofFirst, ofSecond]: readonly number[],
   ): Float32Array => {
-    const out = new Float32Array(first!.length);
-    for (let i = 0; i < out.length; i++) out[i] = ofFirst! * first![i]! + ofSecond! * second![i]!;
-    return out;
+    for (let i = 0; i < first!.length; i++) first![i] = ofFirst! * first![i]! + ofSecond! * second![i]!;
+    return first!;
   };
   const mixLosses = (parts: readonly Losses[], weights: readonly number[]): Losses => ({
     loss: parts.reduce((sum, part, i) => sum + weights[i]! * part.loss, 0),
     taskLosses: parts[0]!.taskLosses.map((x, t) => weights[0]! * x + weights[1]! * parts[1]!.taskLosses[t]!),
   });
-  return {
+  return inTurn({
     ...local,
-    loss: (w, batches) =>
+    loss: (w, batches) => share(batches, undefined, (o, part) => o.loss(w, part), mixLosses),
+    gradient: (w, batches, task, into) =>
       share(
         batches,
-        () => local.loss(w, batches),
-        (o, part) => o.loss(w, part),
-        mixLosses,
-      ),
-    gradient: (w, batches, task) =>
-      share(
-        batches,
-        () => local.gradient(w, batches, task),
-        (o, part) => o.gradient(w, part, task),
+        into,
+        (o, part, memory) => o.gradient(w, part, task, memory),
         (parts, weights) => ({
           ...mixLosses(parts, weights),
           gradient: mix(
@@ -307,23 +344,13 @@ export function sharedObjective(local: Objective, open: OpenRequest, worth = WOR
           ),
         }),
       ),
-    hvp: (w, v, batches, task) =>
-      share(
-        batches,
-        () => local.hvp(w, v, batches, task),
-        (o, part) => o.hvp(w, v, part, task),
-        mix,
-      ),
-    gaussNewton: (w, v, batches, task) =>
-      share(
-        batches,
-        () => local.gaussNewton(w, v, batches, task),
-        (o, part) => o.gaussNewton(w, v, part, task),
-        mix,
-      ),
+    hvp: (w, v, batches, task, into) =>
+      share(batches, into, (o, part, memory) => o.hvp(w, v, part, task, memory), mix),
+    gaussNewton: (w, v, batches, task, into) =>
+      share(batches, into, (o, part, memory) => o.gaussNewton(w, v, part, task, memory), mix),
     close: async () => {
       await (await thread)?.close();
       await local.close();
     },
-  };
+  });
 }

@@ -6,6 +6,7 @@
  * the heap. Every other kernel that the cpu backend has and wasm lacks runs there, on copies.
  */
 
+import type { Tensor } from '@tensorflow/tfjs-core';
 import { type Elementwise, elementwise } from '../kernels/elementwise.ts';
 import { type MatrixProduct, matrixProduct, SCRATCH_BYTES, type Strided } from '../kernels/matrix-product.ts';
 import type { WasmMemory } from '../kernels/wasm-assembler.ts';
@@ -227,13 +228,18 @@ export function cureWasmKernels(tf: Tf): void {
       const spread = (axis: number, read: number, write: number): void => {
         const [inner, step] = steps[axis]! as [number, number];
         const size = shape[axis]!;
-        if (axis === last && inner === 1) to!.fill(from![read]!, write, write + size * step);
-        else
-          for (let i = 0; i < size; i++) {
-            const at = repeated[axis] ? read : read + i * inner;
-            if (axis < last) spread(axis + 1, at, write + i * step);
-            else to!.set(from!.subarray(at, at + inner), write + i * step);
+        if (axis === last) {
+          if (inner === 1) {
+            to!.fill(from![read]!, write, write + size * step);
+            return;
           }
+          to!.set(from!.subarray(read, read + inner), write);
+          // What is there is copied behind itself, twice as much each time.
+          for (let done = inner; done < size * inner; done *= 2)
+            to!.copyWithin(write + done, write, write + Math.min(done, size * inner - done));
+        } else
+          for (let i = 0; i < size; i++)
+            spread(axis + 1, repeated[axis] ? read : read + i * inner, write + i * step);
       };
       if (last < 0) to!.set(from!);
       else if (to!.length > 0) spread(0, 0, 0);
@@ -270,6 +276,12 @@ export function cureWasmKernels(tf: Tf): void {
   for (const { kernelName } of tf.getKernelsForBackend('cpu'))
     if (kernelOf(kernelName, 'wasm') === undefined) register(onCpu(tf, kernelOf(kernelName, 'cpu')!));
 }
+
+/** The numbers of a tensor of float32 where they lie, until the next operation; needs the wasm backend as the current one. */
+export const onHeap =
+  (tf: Tf) =>
+  (tensor: Tensor): Float32Array =>
+    (tf.backend() as unknown as WasmBackend).typedArrayFromHeap(tensor as TensorInfo) as Float32Array;
 
 /** tfjs takes the address 0, which says that the heap is full, for memory: it goes on and computes rubbish. */
 function refuseWhenFull({ wasm }: WasmBackend): void {

@@ -123,8 +123,8 @@ export function matrixProduct(memory: WasmMemory, scratch: number): MatrixProduc
     for (let row = 0; row < rows; ) {
       const start = from + row * a.rowStep;
       if (a.rowStep === FLOAT && row + LINE <= rows) {
-        const next = [1, 2, 3].map((strip) => to + strip * stripBytes) as [number, number, number];
-        packLine(start, a.columnStep, to, ...next, FLOAT * TILE_ROWS, to + stripBytes);
+        const [second, third, fourth] = [to + stripBytes, to + 2 * stripBytes, to + 3 * stripBytes];
+        packLine(start, a.columnStep, to, second, third, fourth, FLOAT * TILE_ROWS, second);
         row += LINE;
         to += 4 * stripBytes;
         continue;

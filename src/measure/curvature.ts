@@ -1,4 +1,5 @@
 /** Top eigenvalues at a point, plain and preconditioned, against the stability limit of the optimizer. */
+import type { Batch, Objective } from '../autodiff/objective.ts';
 import { type CriticalSharpness, criticalSharpness } from '../curvature/critical-sharpness.ts';
 import { blockOperator, type LinearOperator, type Range, scaledOperator } from '../curvature/operator.ts';
 import { randomVectors } from '../curvature/random.ts';
@@ -130,14 +131,11 @@ export async function measureCurvature(
   for (const operator of operators) {
     const scale = operator === 'preconditioned-hessian' ? scaleOf(point, gradient) : undefined;
     for (const task of tasks) {
-      const whole: LinearOperator = {
-        size: objective.size,
-        apply: async (v, out) => {
-          options.beforeProduct?.();
-          const product = operator === 'gauss-newton' ? objective.gaussNewton : objective.hvp;
-          out.set(await product(w, new Float32Array(v), batches, task));
-        },
-      };
+      const whole = productsAt(objective, w, batches, {
+        product: operator === 'gauss-newton' ? 'gaussNewton' : 'hvp',
+        ...(task === undefined ? {} : { task }),
+        ...(options.beforeProduct === undefined ? {} : { beforeProduct: options.beforeProduct }),
+      });
       const full = scale === undefined ? whole : scaledOperator(whole, scale);
       const linear = ranges === undefined ? full : blockOperator(full, ranges);
       const key = `${operator} ${task ?? 'all'} ${options.block ?? 'all'}`;
@@ -216,6 +214,29 @@ export async function measureCurvature(
     strayed,
     caveats,
     density,
+  };
+}
+
+/** The matrix whose products an objective makes at `w`, one at a time: they share the memory that they need. */
+export function productsAt(
+  objective: Objective,
+  w: Float32Array,
+  batches: readonly Batch[],
+  {
+    product = 'hvp',
+    task,
+    beforeProduct,
+  }: { product?: 'hvp' | 'gaussNewton'; task?: string; beforeProduct?: () => void } = {},
+): LinearOperator {
+  const direction = new Float32Array(objective.size);
+  const result = new Float32Array(objective.size);
+  return {
+    size: objective.size,
+    apply: async (v, out) => {
+      beforeProduct?.();
+      direction.set(v);
+      out.set(await objective[product](w, direction, batches, task, result));
+    },
   };
 }
 

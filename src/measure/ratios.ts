@@ -3,14 +3,14 @@
  * on the one that came in, and there under each clipping rule. One ratio alone explains nothing: healthy runs have it too.
  */
 import type { Batch } from '../autodiff/objective.ts';
-import { type LinearOperator, scaledOperator } from '../curvature/operator.ts';
+import { scaledOperator } from '../curvature/operator.ts';
 import { topEigenpairs } from '../curvature/top-eigenpairs.ts';
 import { isRaised, usualRange } from '../incidents/unlike.ts';
 import type { RatioSpread } from '../model/curvature.ts';
 import { createStepper, type Stepper } from '../replay/step.ts';
 import { type StepUnderRule, stepUnderRule } from '../replay/under-rule.ts';
 import { NO_CLIPPING } from '../rules/choice.ts';
-import { inverseRoots, isPreconditioned, limitOf } from './curvature.ts';
+import { inverseRoots, isPreconditioned, limitOf, productsAt } from './curvature.ts';
 import type { CurvaturePoint } from './point.ts';
 
 /** A recorded batch and its step. */
@@ -96,13 +96,7 @@ async function ratioOn(
   const { limit } = limitOf(clipped);
   const scale = limit === undefined ? null : scaleOf(clipped, under);
   if (limit === undefined || scale === null) return { ratio: null, updateNorm };
-  const whole: LinearOperator = {
-    size: objective.size,
-    apply: async (v, out) => {
-      beforeProduct();
-      out.set(await objective.hvp(w, Float32Array.from(v), [batch]));
-    },
-  };
+  const whole = productsAt(objective, w, [batch], { beforeProduct });
   const found = await topEigenpairs(scaledOperator(whole, scale), SEARCH);
   const top = found.pairs[0]!;
   return { ratio: top.converged ? top.value / limit.limit : null, updateNorm };

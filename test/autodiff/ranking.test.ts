@@ -177,9 +177,23 @@ it('two threads with half of the rows each come to the same', async () => {
     for (let i = 0; i < moved.length; i++) moved[i]! *= 1.5;
     const there = await objective.hvp(moved, v, [batch]);
     expect(relative(await shared.hvp(moved, v, [batch]), [...there])).toBeLessThan(1e-4);
+    // What was answered stays as it is, also while a call after it fails; memory that is given takes what is answered next.
+    const kept = one.slice();
+    const [first] = objective.tasks;
+    const failing = shared.hvp(w, v, [batch], 'buy');
+    const after = shared.hvp(moved, v, [batch], first);
+    await expect(failing).rejects.toMatchObject({ code: 'task-unknown' });
+    const ofFirst = await after;
+    expect(one).toEqual(kept);
+    for (const o of [shared, objective]) {
+      const into = new Float32Array(w.length).fill(7);
+      expect(await o.hvp(moved, v, [batch], first, into)).toBe(into);
+      expect(relative(into, [...ofFirst])).toBeLessThan(1e-4);
+      expect((await o.gradient(w, [batch], undefined, into.fill(7))).gradient).toBe(into);
+      expect(relative(into, expected.gradient)).toBeLessThan(1e-5);
+    }
     const single = [sliceRows(batch, 0, 1), sliceRows(batch, 1, 2)];
     expect((await shared.loss(w, single)).loss).toBeCloseTo((await objective.loss(w, single)).loss, 6);
-    await expect(shared.hvp(w, v, [batch], 'buy')).rejects.toMatchObject({ code: 'task-unknown' });
   } finally {
     await shared.close();
   }
