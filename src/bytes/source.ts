@@ -12,6 +12,8 @@ export interface ByteSource {
   readonly byteLength: number;
   /** Bytes [start, end). Asking beyond the end is an error of the caller: check against byteLength first. */
   slice(start: number, end: number): Promise<Uint8Array>;
+  /** The bytes from `start` on into an array, as many as it has; left out where they are not read from a file. */
+  fill?(bytes: Uint8Array, start: number): Promise<void>;
   close(): Promise<void>;
   /**
    * Where bytes [start, end) lie in the file that this is a part of; left out where it is the file itself. Bytes that lie
@@ -216,6 +218,9 @@ async function withHandle<T>(file: Pooled, use: (handle: FileHandle) => Promise<
   }
 }
 
+/** Bytes of a read where several go on at once, and how many: as many as Node has threads for files. */
+const [READ_AT_ONCE, READERS] = [4 * 2 ** 20, 4] as const;
+
 /**
  * Opens a regular file.
  *
@@ -236,6 +241,18 @@ export async function openFile(path: string): Promise<ByteSource> {
     closed: false,
   };
   await makeIdle(file);
+  const readAll = async (open: FileHandle, bytes: Uint8Array, start: number): Promise<void> => {
+    for (let filled = 0; filled < bytes.length; ) {
+      // A single read of more than 2 GiB fails on Linux, hence pieces.
+      const length = Math.min(bytes.length - filled, 1 << 30);
+      const read = await open.read(bytes, filled, length, start + filled).catch((error: unknown) => {
+        throw unreadable(path, error);
+      });
+      filled += read.bytesRead;
+      if (read.bytesRead === 0)
+        throw diagError('file-changed', { path, before: byteLength, after: start + filled }, { path });
+    }
+  };
   return {
     path,
     byteLength,
@@ -243,19 +260,23 @@ export async function openFile(path: string): Promise<ByteSource> {
       checkRange(path, start, end, byteLength);
       // Filled to its end, or not handed out.
       const bytes = new Uint8Array(Buffer.allocUnsafeSlow(end - start).buffer);
-      await withHandle(file, async (open) => {
-        for (let filled = 0; filled < bytes.length; ) {
-          // A single read of more than 2 GiB fails on Linux, hence pieces.
-          const length = Math.min(bytes.length - filled, 1 << 30);
-          const read = await open.read(bytes, filled, length, start + filled).catch((error: unknown) => {
-            throw unreadable(path, error);
-          });
-          filled += read.bytesRead;
-          if (read.bytesRead === 0)
-            throw diagError('file-changed', { path, before: byteLength, after: start + filled }, { path });
-        }
-      });
+      await withHandle(file, (open) => readAll(open, bytes, start));
       return bytes;
+    },
+    fill: async (bytes, start) => {
+      checkRange(path, start, start + bytes.length, byteLength);
+      await withHandle(file, async (open) => {
+        const pieces = Array.from({ length: Math.ceil(bytes.length / READ_AT_ONCE) }, (_, k) =>
+          bytes.subarray(k * READ_AT_ONCE, (k + 1) * READ_AT_ONCE),
+        );
+        let next = 0;
+        const reader = async (): Promise<void> => {
+          for (let k = next++; k < pieces.length; k = next++)
+            await readAll(open, pieces[k]!, start + k * READ_AT_ONCE);
+        };
+        const readers = await Promise.allSettled(Array.from({ length: READERS }, reader));
+        for (const one of readers) if (one.status === 'rejected') throw one.reason;
+      });
     },
     close: async () => {
       file.closed = true;

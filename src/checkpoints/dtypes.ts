@@ -161,6 +161,19 @@ export async function* bytePieces(source: ByteSource, start: number, end: number
   for (let at = start; at < end; at += PIECE) yield await source.slice(at, Math.min(at + PIECE, end));
 }
 
+/** Reads values that lie in a source as they lie in memory. @returns whether they do and the source is a file */
+export async function fillValues(
+  source: ByteSource,
+  start: number,
+  dtype: Dtype,
+  values: Float32Array | Float64Array,
+): Promise<boolean> {
+  const same = dtype === (values instanceof Float32Array ? 'F32' : 'F64') && !hostIsBigEndian;
+  if (!same || source.fill === undefined) return false;
+  await source.fill(new Uint8Array(values.buffer, values.byteOffset, values.byteLength), start);
+  return true;
+}
+
 /** Decodes bytes that come in pieces of any length, a whole number of elements in all; gives at least one piece. */
 export async function* decodePieces(
   pieces: AsyncIterable<Uint8Array>,

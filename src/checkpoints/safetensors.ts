@@ -17,7 +17,7 @@ import { DTYPES } from '../model/checkpoint.ts';
 import { type DiagError, diagError, type ErrorRecord } from '../model/errors.ts';
 import { isJsonObject } from '../model/json.ts';
 import { parseCheckpointJson } from './checkpoint-json.ts';
-import { DTYPE_BYTES, decodeRange, elementsOf } from './dtypes.ts';
+import { DTYPE_BYTES, decodeRange, elementsOf, fillValues } from './dtypes.ts';
 import type { CheckpointFormat } from './format.ts';
 import { layoutOfTorch } from './layouts.ts';
 import { type LazyTensor, lazyCheckpoint, stepOf } from './lazy-checkpoint.ts';
@@ -172,7 +172,7 @@ async function openSafetensors(source: ByteSource): Promise<Checkpoint> {
     start: dataStart + begin,
     end: dataStart + end,
   });
-  const known = new Set(entries.map(({ name }) => name));
+  const byName = new Map(entries.map((entry) => [entry.name, entry]));
   const tensors = entries
     .filter(({ end }) => end <= dataBytes)
     .map(
@@ -199,8 +199,14 @@ async function openSafetensors(source: ByteSource): Promise<Checkpoint> {
       errors,
       stored: {
         bytes: byteLength,
-        passedOver: ranges.filter(({ name, end }) => !known.has(name) && end <= dataBytes).map(place),
+        passedOver: ranges.filter(({ name, end }) => !byName.has(name) && end <= dataBytes).map(place),
         lost,
+      },
+      fill: async (name, values) => {
+        const entry = byName.get(name);
+        return entry !== undefined && values.length === entry.elements
+          ? fillValues(source, dataStart + entry.begin, entry.dtype, values)
+          : false;
       },
       close: () => source.close(),
     },

@@ -112,6 +112,12 @@ export interface Checkpoint {
    * @param as `bits`: floats of 16 bits come as they are stored, in a Uint16Array, from a format that stores them plainly
    */
   stream(name: string, as?: 'bits'): AsyncIterable<TensorData>;
+  /**
+   * Reads a tensor into an array of its length, from a format that may store it as it lies in memory.
+   *
+   * @returns whether it did: not where the type is another, or the order of the bytes
+   */
+  fill?(name: string, values: Float32Array | Float64Array): Promise<boolean>;
   /** Reads what holds the tensors to its end, where a container has a checksum over it. @throws checksum-mismatch */
   verify?(): Promise<void>;
   close(): Promise<void>;
