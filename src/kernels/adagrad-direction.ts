@@ -121,14 +121,10 @@ const codeOf = (sums: boolean): DirectionCode => ({
       ...op(wide.demote, quotientOrZero(op(wide.mul, get(scale), get(x)), x, root)),
     ];
   },
-  quotient: {
+  estimate: {
     numbers: 0,
-    terms: ([inside, outside, scale]) => ({
-      share: scale!,
-      inside: inside!,
-      outside: outside!,
-      numbers: [],
-    }),
+    divides: true,
+    terms: ([inside, outside, scale]) => ({ share: scale!, inside: inside!, outside: outside! }),
     operands({ x, root, slots }) {
       const before = load(slots[0]!);
       return set(root, sums ? op(vec.add, before, op(vec.mul, get(x), get(x))) : before);

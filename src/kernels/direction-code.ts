@@ -24,25 +24,26 @@ export interface DirectionCode {
   readonly numbers: number;
   /** Leaves the direction of two entries, rounded to float32, in the first half of a vector: 0 where all of them are 0. */
   direction(place: DirectionPlace): Code;
-  /** Of a direction that divides by a root: how sums over it are estimated. */
-  readonly quotient?: QuotientCode;
+  /** How sums over it are estimated. */
+  readonly estimate: EstimateCode;
 }
 
-/** r = share·x/(√(s + inside) + outside), and 0 where both are 0, in float32 and four entries at once. */
-export interface QuotientCode {
+/** r = share·x or, with a root, share·x/(√(s + inside) + outside), and 0 where both are 0: in float32, four entries at once. */
+export interface EstimateCode {
   /** How many numbers its code takes. */
   readonly numbers: number;
+  readonly divides: boolean;
   /** @param numbers of the direction */
-  terms(numbers: readonly number[]): QuotientTerms;
-  /** Makes x of the gradient in the local `x`, and leaves s in `root`; the state stays. */
+  terms(numbers: readonly number[]): EstimateTerms;
+  /** Makes x of the gradient in the local `x`, and leaves s in `root` where it divides; the state stays. */
   operands(place: Pick<DirectionPlace, 'x' | 'root' | 'slots' | 'numbers'>): Code;
 }
-export interface QuotientTerms {
+export interface EstimateTerms {
   /** Applied in float64; the others are rounded to float32. */
   readonly share: number;
-  readonly inside: number;
-  readonly outside: number;
-  readonly numbers: readonly number[];
+  readonly inside?: number;
+  readonly outside?: number;
+  readonly numbers?: readonly number[];
 }
 
 /** The direction of a tensor at a step: its code, and what that works on. */

@@ -1,10 +1,11 @@
 /**
- * A kernel for the sums over a step of which nothing is written: gradient, state, root and quotient are float32, four entries at
- * once, and what is made of the quotient is float64. Each entry is off by up to 5e-7 of its terms, to both sides, and sums over
+ * A kernel for the sums over a step of which nothing is written: gradient, state and direction are float32, four entries at
+ * once, and what is made of the direction is float64. Each entry is off by up to 5e-7 of its terms, to both sides, and sums over
  * many by far less. What would pull all entries to one side is applied in float64 or has two parts, but for ε and β₂, whose
- * rounding pulls by 6e-8 at most (docs/adr/0011-dry-steps-in-float32.md).
+ * rounding pulls by 6e-8 at most (docs/adr/0012-dry-steps-in-float32.md).
  */
-import type { DirectionCode, QuotientCode } from './direction-code.ts';
+import type { Change } from './change.ts';
+import type { DirectionCode } from './direction-code.ts';
 import {
   type Code,
   F64,
@@ -24,10 +25,19 @@ import {
   wide,
 } from './wasm-assembler.ts';
 
-/** Whether a factor multiplies the gradient, and whether the parameters decay. */
+/** What changes the gradient, and whether the parameters decay. */
 export interface EstimateForm {
-  readonly scales: boolean;
+  readonly change: 'none' | 'factor' | 'units' | 'bound';
   readonly shrinks: boolean;
+}
+
+/** What a kernel takes of a change beside the pointer to the factors of units. */
+export function changeNumbers(change: Change): readonly [number, number] {
+  if ('units' in change) return [1, 0];
+  if ('bound' in change) return [change.bound, -change.bound];
+  // A factor as the sum of two float32, to 48 bits.
+  const high = Math.fround(change.factor);
+  return [high, change.factor - high];
 }
 
 /** Where in a row of sums four of ΣΔ² and of ΣΔ·Δ₀ are. */
@@ -36,29 +46,24 @@ export interface EstimatePlaces {
   readonly product: number;
 }
 
-/** A number as the sum of two float32, to 48 bits. */
-export const inTwo = (value: number): readonly [high: number, low: number] => {
-  const high = Math.fround(value);
-  return [high, value - high];
-};
-
 /**
- * Takes pointers to g, its end, w, Δ₀, the row and the slots; both parts of the factor; the rate times `share`, and shrink; of the
- * quotient what is inside and outside of its root, and its numbers. Δ = rate·r + shrink·w, and over the rate without decay.
+ * Takes pointers to g, its end, w, Δ₀, the row, the slots and, where units change, their factor for each entry; the numbers of the
+ * change; the rate times `share`, and shrink; what is inside and outside of the root, and the numbers of the estimate.
+ * Δ = rate·r + shrink·w, and over the rate without decay.
  */
 export function estimateKernel(
   name: string,
-  { scales, shrinks }: EstimateForm,
-  { slots: count }: DirectionCode,
-  quotient: QuotientCode,
+  { change, shrinks }: EstimateForm,
+  { slots: count, estimate }: DirectionCode,
   places: EstimatePlaces,
 ): WasmFunction {
   const [g, end, w, beside, row] = [0, 1, 2, 3, 4] as const;
-  const slots = Array.from({ length: count }, (_, k) => 5 + k);
-  const given = Array.from({ length: 6 + quotient.numbers }, (_, k) => 5 + count + k);
-  const parameters = [I32, I32, I32, I32, I32, ...slots.map(() => I32), ...given.map(() => F64)];
+  const pointers = Array.from({ length: count + (change === 'units' ? 1 : 0) }, (_, k) => 5 + k);
+  const slots = pointers.slice(0, count);
+  const given = Array.from({ length: 6 + estimate.numbers }, (_, k) => 5 + pointers.length + k);
+  const parameters = [I32, I32, I32, I32, I32, ...pointers.map(() => I32), ...given.map(() => F64)];
   const splats = given.map((_, k) => parameters.length + k);
-  const [factor, rest, rate, shrink, inside, outside, ...numbers] = splats as [
+  const [first, second, rate, shrink, inside, outside, ...numbers] = splats as [
     ...[number, number, number, number, number, number],
     ...number[],
   ];
@@ -70,7 +75,13 @@ export function estimateKernel(
       ...make(squares, places.squares + 16 * k),
       ...make(product, places.product + 16 * k),
     ]);
-  const scaled = op(vec.add, op(vec.mul, get(factor), get(x)), op(vec.mul, get(rest), get(x)));
+  const changed = {
+    none: [],
+    factor: set(x, op(vec.add, op(vec.mul, get(first), get(x)), op(vec.mul, get(second), get(x)))),
+    units: set(x, op(vec.mul, load(pointers.at(-1)!), get(x))),
+    // The comparisons of both leave NaN.
+    bound: set(x, op(vec.larger, op(vec.smaller, get(x), get(first)), get(second))),
+  }[change];
   const sum = ({ offset, squares, product }: (typeof halves)[number]): Code => {
     const r = op(wide.promote, offset === 0 ? get(x) : op(vec.shuffle(2, 3, 2, 3), get(x), get(x)));
     const old = op(wide.promote, loadTwo(w, offset));
@@ -97,12 +108,16 @@ export function estimateKernel(
         ),
       ),
       ...eachSum((local, place) => set(local, load(row, place))),
-      ...overFours([g, w, beside, ...slots], end, [
+      ...overFours([g, w, beside, ...pointers], end, [
         ...set(x, load(g)),
-        ...(scales ? set(x, scaled) : []),
-        ...quotient.operands({ x, root, slots, numbers }),
-        ...set(root, op(vec.add, op(vec.sqrt, op(vec.add, get(root), get(inside))), get(outside))),
-        ...set(x, quotientOrZero(get(x), x, root, vec)),
+        ...changed,
+        ...estimate.operands({ x, root, slots, numbers }),
+        ...(estimate.divides
+          ? [
+              ...set(root, op(vec.add, op(vec.sqrt, op(vec.add, get(root), get(inside))), get(outside))),
+              ...set(x, quotientOrZero(get(x), x, root, vec)),
+            ]
+          : []),
         ...halves.flatMap(sum),
       ]),
       ...eachSum((local, place) => store(row, get(local), place)),

@@ -1,12 +1,13 @@
 /** The directions of gradient descent for kernels: the gradient itself, and with momentum. */
 import type { DirectionCode } from './direction-code.ts';
-import { get, loadTwo, op, set, storeTwo, wide } from './wasm-assembler.ts';
+import { get, load, loadTwo, op, set, storeTwo, vec, wide } from './wasm-assembler.ts';
 
 export const GRADIENT: DirectionCode = {
   name: 'gradient',
   slots: 0,
   numbers: 0,
   direction: ({ x }) => op(wide.demote, get(x)),
+  estimate: { numbers: 0, divides: false, terms: () => ({ share: 1 }), operands: () => [] },
 };
 
 /** m ← μm + share·g; r = m/unit, or g + μm/unit in Nesterov's form. Numbers: μ, share, unit. */
@@ -34,6 +35,19 @@ const momentumOf = (nesterov: boolean): DirectionCode => ({
           : op(wide.div, get(mean), get(unit)),
       ),
     ];
+  },
+  estimate: {
+    numbers: 1,
+    divides: false,
+    // What the gradient is multiplied by is taken out.
+    terms([mu, share, unit]) {
+      const [ofGradient, ofMean] = nesterov
+        ? [1 + (mu! * share!) / unit!, (mu! * mu!) / unit!]
+        : [share! / unit!, mu! / unit!];
+      return { share: ofGradient, numbers: [ofMean / ofGradient] };
+    },
+    operands: ({ x, slots, numbers }) =>
+      set(x, op(vec.add, op(vec.mul, get(numbers[0]!), load(slots[0]!)), get(x))),
   },
 });
 export const [MOMENTUM, NESTEROV] = [momentumOf(false), momentumOf(true)] as const;

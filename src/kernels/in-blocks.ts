@@ -31,14 +31,14 @@ export interface BlockOf {
  *
  * @param length the entry at which the last stretch ends
  * @param arrays one for each block in use; an array may stand in several places
- * @param run gets the bytes that the stretch has in a block: 4·BLOCK, in the last maybe fewer
+ * @param run gets the bytes that the stretch has in a block, 4·BLOCK or in the last maybe fewer, and its first entry
  * @param first the entry at which the first stretch begins
  */
 export function inBlocks(
   { blocks }: BlockMemory,
   length: number,
   arrays: readonly BlockOf[],
-  run: (bytes: number) => void,
+  run: (bytes: number, start: number) => void,
   first = 0,
 ): void {
   for (let start = first; start < length; start += BLOCK) {
@@ -47,7 +47,7 @@ export function inBlocks(
       const { read } = arrays[k]!;
       if (read !== undefined) blocks[k]!.set(read.subarray(start, end));
     }
-    run(4 * (end - start));
+    run(4 * (end - start), start);
     for (let k = 0; k < arrays.length; k++)
       arrays[k]!.written?.set(
         end - start === BLOCK ? blocks[k]! : blocks[k]!.subarray(0, end - start),

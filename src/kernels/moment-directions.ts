@@ -121,8 +121,9 @@ const codeOf = (withMean: boolean): DirectionCode => ({
       ...op(wide.demote, quotientOrZero(withMean ? op(wide.mul, get(x), get(meanScale)) : get(x), x, root)),
     ];
   },
-  quotient: {
+  estimate: {
     numbers: withMean ? 3 : 2,
+    divides: true,
     terms([decay, rest, inside, scale, outside, meanDecay = 0, meanRest = 1, meanScale = 1]) {
       // 1 − decay is taken out of the mean, where the ratio is often a whole number; v could overflow.
       return {

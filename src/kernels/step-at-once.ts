@@ -1,13 +1,14 @@
 /**
  * A step of one tensor in one pass, in WebAssembly SIMD: gradient, direction, update and the sums over it, two entries at
  * once. The arithmetic is that of the plain loops, float64 between float32 arrays and rounded where these write one, to the
- * same bits; only a step that is measured and not written may divide in float32 (estimate-kernel.ts). Each sum is four, of every
+ * same bits; only of a step that is measured and not written the direction is float32 (estimate-kernel.ts). Each sum is four, of every
  * fourth entry, which are added at the end of a part (in-parts.ts): added one by one, entries wait for each other.
  */
 
 import { inParts, type Task } from '../threads/in-parts.ts';
+import { type Change, leaves, type UnitFactors, unitFactorsOf } from './change.ts';
 import type { DirectionCode, DirectionKernel } from './direction-code.ts';
-import { estimateKernel, inTwo } from './estimate-kernel.ts';
+import { changeNumbers, type EstimateForm, estimateKernel } from './estimate-kernel.ts';
 import { GRADIENT } from './gradient-directions.ts';
 import { BLOCK_BYTES, type BlockMemory, type BlockOf, blockMemory, inBlocks } from './in-blocks.ts';
 import {
@@ -73,8 +74,8 @@ export function stepAtOnce(kernel: DirectionKernel, { g, w }: StepArrays, number
 }
 
 /**
- * Measures what a step would do; nothing is written. Where the direction is a quotient, it is taken in float32: Δ differs by up
- * to 5e-7 of its terms from that of the step, to both sides. Where an entry may not be ordinary, the sums are those of the step.
+ * Measures what a step would do; nothing is written. Its direction is float32: Δ differs by up to 5e-7 of its terms from that of
+ * the step, to both sides. Where an entry may not be ordinary, the sums are those of the step.
  *
  * @param beside Δ₀
  */
@@ -84,7 +85,7 @@ export function dryAtOnce(
   numbers: StepNumbers,
 ): DrySums {
   const sums = measured('estimate', kernel, arrays, numbers);
-  return isOrdinary(kernel, sums, numbers) ? sums : exactlyDryAtOnce(kernel, arrays, numbers);
+  return isOrdinary(sums, numbers) ? sums : exactlyDryAtOnce(kernel, arrays, numbers);
 }
 
 /** The same with the Δ of the step. */
@@ -103,41 +104,28 @@ function measured(
 }
 
 /**
- * Whether sums may stand for those of the step: they are, or entries are such that float32 holds with all of its digits. None
- * was too large for it, and those that were too small add nothing.
+ * Whether sums are those of entries that float32 holds with all of its digits: none was too large for it, and those that were too
+ * small add nothing.
  */
-const isOrdinary = (
-  { code }: DirectionKernel,
-  { squares, product }: DrySums,
-  { rate }: StepNumbers,
-): boolean =>
-  code.quotient === undefined ||
-  ([squares, squares / (rate * rate)].every((sum) => sum > 1e-60 && sum < 1e70) && Number.isFinite(product));
+const isOrdinary = ({ squares, product }: DrySums, { rate }: StepNumbers): boolean =>
+  [squares, squares / (rate * rate)].every((sum) => sum > 1e-60 && sum < 1e70) && Number.isFinite(product);
 
 /**
  * Writes Δ; w and the state stay.
  *
- * @param factors what the gradient may be multiplied by: the step that it would be is measured beside this one in the same
- * pass, as {@link dryAtOnce} does
+ * @param changes of the gradient: the step that each would make is measured beside this one in the same pass, as by
+ * {@link dryAtOnce}; undefined where an entry may not be ordinary
  */
 export function unclippedAtOnce(
   kernel: DirectionKernel,
   { g, w, movement }: StepArrays & { readonly movement: Float32Array },
   numbers: StepNumbers,
-  factors: readonly number[] = [],
-): UnclippedSums & { readonly scaled: readonly DrySums[] } {
+  changes: readonly Change[] = [],
+): UnclippedSums & { readonly changed: readonly (DrySums | undefined)[] } {
   const out = { written: movement };
-  const [sums, ...scaled] = run('keep', kernel, g, { read: w }, out, numbers, factors);
+  const [sums, ...changed] = run('keep', kernel, g, { read: w }, out, numbers, changes);
   const { product: _, ...own } = sums!;
-  return {
-    ...own,
-    scaled: scaled.map((found, k) => {
-      const scaledNumbers = { ...numbers, factor: factors[k]! };
-      return isOrdinary(kernel, found, scaledNumbers)
-        ? found
-        : exactlyDryAtOnce(kernel, { g, w, beside: movement }, scaledNumbers);
-    }),
-  };
+  return { ...own, changed: changed.map((found) => (isOrdinary(found, numbers) ? found : undefined)) };
 }
 
 /** Σx² and the largest |x|, NaN if one is. */
@@ -147,7 +135,6 @@ export function sumsAtOnce(x: Float32Array): Pick<UnclippedSums, 'squares' | 'la
 }
 const X_ALONE: DirectionKernel = { code: GRADIENT, slots: [], numbers: [] };
 
-/** An estimate is of a quotient in float32; of a direction that is none it is what is measured. */
 type Purpose = 'take' | 'measure' | 'estimate' | 'keep' | 'sum';
 type Kernel = (g: number, end: number, w: number, other: number, sums: number, ...rest: number[]) => void;
 
@@ -156,16 +143,18 @@ const OTHERS = 3;
 const ARRAYS = OTHERS + 2;
 const SUMS = ['squares', 'parameters', 'stored', 'product'] as const;
 type Sum = (typeof SUMS)[number];
+/** The factors of units for each entry, behind those blocks. */
+const FACTORS = ARRAYS;
 /** A row for each step of a pass, behind the blocks: four of each sum, of the largest, and whether none was NaN. */
-const ROWS_AT = ARRAYS * BLOCK_BYTES;
+const ROWS_AT = (ARRAYS + 1) * BLOCK_BYTES;
 const SUM_BYTES = 32;
 const placeOf = (sum: Sum): number => SUMS.indexOf(sum) * SUM_BYTES;
 const ESTIMATE_PLACES = { squares: placeOf('squares'), product: placeOf('product') };
 const LARGEST_AT = SUMS.length * SUM_BYTES;
 const NUMBERS_AT = LARGEST_AT + 16;
 const ROW_BYTES = NUMBERS_AT + 16;
-/** The step itself, and factors of the gradient. */
-export const MOST_FACTORS = 31;
+/** Of one pass, beside the step itself. */
+export const MOST_CHANGES = 31;
 
 interface Made extends BlockMemory {
   readonly kernels: Map<string, Kernel>;
@@ -181,9 +170,9 @@ interface Row {
 let made: Made | undefined;
 
 function make(): Made {
-  const memory = blockMemory(ARRAYS, (1 + MOST_FACTORS) * ROW_BYTES);
+  const memory = blockMemory(ARRAYS + 1, (1 + MOST_CHANGES) * ROW_BYTES);
   const { buffer } = memory.memory;
-  const rows = Array.from({ length: 1 + MOST_FACTORS }, (_, k): Row => {
+  const rows = Array.from({ length: 1 + MOST_CHANGES }, (_, k): Row => {
     const address = ROWS_AT + k * ROW_BYTES;
     return {
       address,
@@ -206,21 +195,23 @@ interface Step {
   readonly module: KernelModule;
   /** What its kernel takes after the row of its sums. */
   readonly rest: readonly number[];
+  /** Factors that the kernel takes from their block. */
+  readonly units: { readonly units: UnitFactors['units']; readonly factors: Float32Array } | undefined;
 }
 interface KernelModule {
   readonly name: string;
   readonly bytes: Uint8Array;
 }
 
-/** What is found of a step, and then of the same with other factors, which are measured beside what it writes. */
+/** What is found of a step, and then of the same with the gradient changed, which is measured beside what it writes. */
 function run(
   purpose: Purpose,
   direction: DirectionKernel,
   g: Float32Array,
   w: BlockOf,
   other: BlockOf,
-  { factor, rate, shrink }: StepNumbers,
-  factors: readonly number[] = [],
+  numbers: StepNumbers,
+  changes: readonly Change[] = [],
 ): readonly Found[] {
   const { slots } = direction;
   const arrays: BlockOf[] = [
@@ -229,10 +220,9 @@ function run(
     other,
     ...slots.map((slot) => (purpose === 'take' ? { read: slot, written: slot } : { read: slot })),
   ];
-  const calls = [
-    callOf(purpose, direction, { factor, rate, shrink }),
-    ...factors.map((one) => callOf('estimate', direction, { factor: one, rate, shrink })),
-  ];
+  const own =
+    purpose === 'estimate' ? estimateOf(direction, numbers, numbers) : callOf(purpose, direction, numbers);
+  const calls = [own, ...changes.map((change) => estimateOf(direction, numbers, change))];
   const all = arrays.flatMap(({ read, written }) => [read, written].filter((one) => one !== undefined));
   const sums = inParts(STEP, { arrays, steps: calls }, all, g.length, calls.length * FOUND);
   return calls.map((call, k) => foundIn(sums, k, calls.length, call));
@@ -246,20 +236,53 @@ interface Call extends Step {
   readonly asStored: boolean;
 }
 
+const startsOf = (slots: readonly Float32Array[]): number[] =>
+  slots.map((_, k) => (OTHERS + k) * BLOCK_BYTES);
+
 function callOf(
-  purpose: Purpose,
+  purpose: Exclude<Purpose, 'estimate'>,
   { code, slots, numbers }: DirectionKernel,
   { factor, rate, shrink }: StepNumbers,
 ): Call {
   const shrinks = shrink !== 0;
-  const module = moduleFor({ purpose, scales: factor !== 1, shrinks }, code);
-  const starts = slots.map((_, k) => (OTHERS + k) * BLOCK_BYTES);
-  // Without decay Δ is a float32 before it is stored.
-  if (purpose !== 'estimate' || code.quotient === undefined)
-    return { module, rest: [...starts, factor, rate, shrink, ...numbers], weight: 1, asStored: !shrinks };
-  const { share, inside, outside, numbers: ofQuotient } = code.quotient.terms(numbers);
-  const rest = [...starts, ...inTwo(factor), rate * share, shrink, inside, outside, ...ofQuotient];
-  return { module, rest, weight: shrinks ? 1 : rate * share, asStored: true };
+  return {
+    module: moduleFor(`${purpose} ${factor !== 1} ${shrinks} ${code.name}`, (name) =>
+      kernelOf(name, { purpose, scales: factor !== 1, shrinks }, code),
+    ),
+    rest: [...startsOf(slots), factor, rate, shrink, ...numbers],
+    units: undefined,
+    weight: 1,
+    // Without decay Δ is a float32 before it is stored.
+    asStored: !shrinks,
+  };
+}
+
+function estimateOf(
+  { code, slots, numbers: given }: DirectionKernel,
+  { rate, shrink }: StepNumbers,
+  change: Change,
+): Call {
+  const { share, inside = 0, outside = 0, numbers = [] } = code.estimate.terms(given);
+  const form: EstimateForm = {
+    change: 'units' in change ? 'units' : 'bound' in change ? 'bound' : leaves(change) ? 'none' : 'factor',
+    shrinks: shrink !== 0,
+  };
+  return {
+    module: moduleFor(`estimate ${form.change} ${form.shrinks} ${code.name}`, (name) =>
+      estimateKernel(name, form, code, ESTIMATE_PLACES),
+    ),
+    rest: [
+      ...startsOf(slots),
+      ...('units' in change ? [FACTORS * BLOCK_BYTES] : []),
+      ...changeNumbers(change),
+      ...[rate * share, shrink, inside, outside],
+      ...numbers,
+    ],
+    units:
+      'units' in change ? { units: change.units, factors: Float32Array.from(change.factors) } : undefined,
+    weight: form.shrinks ? 1 : rate * share,
+    asStored: true,
+  };
 }
 
 /** Of each step its sums, in their order, and the largest. */
@@ -270,22 +293,27 @@ export const STEP: Task<Pass> = {
   run({ arrays, steps }, start, end, sums) {
     made ??= make();
     const here = made;
-    const all = steps.map(({ module, rest }, k) => ({
+    const all = steps.map(({ module, rest, units }, k) => ({
       kernel: kernelOn(here, module),
       row: here.rows[k]!,
       rest,
+      units,
     }));
     for (const { row } of all) {
       row.sums.fill(0);
       row.largest.fill(0);
       row.areNumbers.fill(-1);
     }
-    const onBlock = (bytes: number): void => {
+    const onBlock = (bytes: number, first: number): void => {
+      const count = bytes / 4;
       // An entry of zeros adds nothing to any sum.
-      for (let i = bytes / 4; i % 4 !== 0; i++)
-        for (let k = 0; k < arrays.length; k++) here.blocks[k]![i] = 0;
-      for (const { kernel, row, rest } of all)
+      for (let i = count; i % 4 !== 0; i++)
+        for (const k of [...arrays.keys(), FACTORS]) here.blocks[k]![i] = 0;
+      for (const { kernel, row, rest, units } of all) {
+        if (units !== undefined)
+          unitFactorsOf(units.units, units.factors, first, here.blocks[FACTORS]!.subarray(0, count));
         kernel(0, bytes, BLOCK_BYTES, 2 * BLOCK_BYTES, row.address, ...rest);
+      }
     };
     inBlocks(here, end, arrays, onBlock, start);
     for (const [k, { row }] of all.entries()) {
@@ -317,15 +345,10 @@ function foundIn(sums: Float64Array, step: number, steps: number, { weight, asSt
 
 const modules = new Map<string, KernelModule>();
 
-function moduleFor(form: Form, code: DirectionCode): KernelModule {
-  const name = `${form.purpose} ${form.scales} ${form.shrinks} ${code.name}`;
+function moduleFor(name: string, kernel: (name: string) => WasmFunction): KernelModule {
   let module = modules.get(name);
   if (module === undefined) {
-    const kernel =
-      form.purpose === 'estimate' && code.quotient !== undefined
-        ? estimateKernel(name, form, code, code.quotient, ESTIMATE_PLACES)
-        : kernelOf(name, form, code);
-    module = { name, bytes: moduleOf([kernel]) };
+    module = { name, bytes: moduleOf([kernel(name)]) };
     modules.set(name, module);
   }
   return module;
@@ -342,13 +365,12 @@ function kernelOn({ kernels, memory }: Made, { name, bytes }: KernelModule): Ker
 
 /** What a kernel is for, whether its factor is not 1, and whether the parameters decay. */
 interface Form {
-  readonly purpose: Purpose;
+  readonly purpose: Exclude<Purpose, 'estimate'>;
   readonly scales: boolean;
   readonly shrinks: boolean;
 }
 
-function kernelOf(name: string, { scales, shrinks, ...form }: Form, code: DirectionCode): WasmFunction {
-  const purpose = form.purpose === 'estimate' ? 'measure' : form.purpose;
+function kernelOf(name: string, { purpose, scales, shrinks }: Form, code: DirectionCode): WasmFunction {
   const [g, end, w, other, row] = [0, 1, 2, 3, 4] as const;
   const slots = Array.from({ length: code.slots }, (_, k) => 5 + k);
   const given = Array.from({ length: 3 + code.numbers }, (_, k) => 5 + code.slots + k);

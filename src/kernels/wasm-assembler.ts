@@ -63,6 +63,8 @@ export const vec = {
   max: simd(0xe9),
   /** The second where it is above the first, else the first, NaN too; one instruction, where `max` takes five. */
   larger: simd(0xeb),
+  /** Likewise the second where it is below the first. */
+  smaller: simd(0xea),
   zero: [...simd(0x0c), ...new Array<number>(16).fill(0)],
   lane: (k: number): number[] => [...simd(0x1f), k],
   /** Of two vectors four entries, by their numbers: 0 to 3 are those of the first, 4 to 7 of the second. */

@@ -1,8 +1,10 @@
 /** Steps of an optimizer in one pass over the arrays of a tensor, by a kernel. */
+
+import type { Change } from '../kernels/change.ts';
 import {
   type DrySums,
   dryAtOnce,
-  MOST_FACTORS,
+  MOST_CHANGES,
   type StepNumbers,
   type StepSums,
   stepAtOnce,
@@ -21,13 +23,13 @@ export interface AtOnce {
   /** Measures what it would do beside the movement of the step without a rule; nothing is written. */
   measure(beside: Values): DrySums;
   /**
-   * Writes that movement; parameters and state stay. What the step would be with each of some factors of the gradient is
-   * measured beside it in the same pass.
+   * Writes that movement; parameters and state stay. What the step would be with the gradient changed is measured beside it in
+   * the same pass, where all is finite and ordinary.
    */
   keep(
     movement: Values,
-    factors: readonly number[],
-  ): UnclippedSums & { readonly scaled: ReadonlyMap<number, DrySums> };
+    changes: readonly Change[],
+  ): UnclippedSums & { readonly changed: ReadonlyMap<Change, DrySums> };
 }
 
 /** Σx² and the largest |x|, NaN if one is, where a kernel takes them and saves time; else undefined. */
@@ -55,11 +57,16 @@ export function atOnce(
   return {
     take: () => stepAtOnce(kernel, arrays, numbers),
     measure: (beside) => dryAtOnce(kernel, { ...arrays, beside: beside as Float32Array }, numbers),
-    keep: (movement, factors) => {
-      const taken = [...new Set(factors)].filter(Number.isFinite).slice(0, MOST_FACTORS);
+    keep: (movement, changes) => {
+      const taken = changes.slice(0, MOST_CHANGES);
       const out = { ...arrays, movement: movement as Float32Array };
-      const { scaled, ...sums } = unclippedAtOnce(kernel, out, numbers, taken);
-      return { ...sums, scaled: new Map(taken.map((factor, k) => [factor, scaled[k]!])) };
+      const { changed, ...sums } = unclippedAtOnce(kernel, out, numbers, taken);
+      return {
+        ...sums,
+        changed: new Map(
+          taken.flatMap((change, k) => (changed[k] === undefined ? [] : [[change, changed[k]]])),
+        ),
+      };
     },
   };
 }

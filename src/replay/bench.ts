@@ -1,4 +1,6 @@
 /** What a stepper keeps from step to step: the groups, the parts of the rule by stage, and buffers. */
+
+import type { Change } from '../kernels/change.ts';
 import type { Heap } from '../kernels/heap.ts';
 import type { DrySums, UnclippedSums } from '../kernels/step-at-once.ts';
 import type { Slots } from '../optimizers/optimizer.ts';
@@ -40,16 +42,16 @@ export interface StepObserver {
   moved?(tensor: number, movement: Values): void;
   /** The same with sums over it, of a step without a rule: what steps under rules are held beside. */
   unclipped?(tensor: number, what: Unclipped): void;
-  /** Factors of the gradient for {@link Unclipped.scaled}, asked for before. */
-  factors?(tensor: number): readonly number[];
+  /** Changes of the gradient for {@link Unclipped.changed}, asked for before. */
+  changes?(tensor: number): readonly Change[];
 }
 
 /** What a step without a rule would do to a tensor, and what it follows from besides the gradient and the state. */
 export interface Unclipped {
   readonly movement: Values;
   readonly sums: UnclippedSums;
-  /** The same step with the gradient times some factors; not every factor that was asked for need be there. */
-  readonly scaled: ReadonlyMap<number, DrySums>;
+  /** The same step with the gradient changed; not every change that was asked for need be there. */
+  readonly changed: ReadonlyMap<Change, DrySums>;
   readonly choice: OptimizerChoice;
   readonly learningRate: number;
   readonly decay: Work['decay'];

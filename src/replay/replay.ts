@@ -174,7 +174,7 @@ async function walkRecorded(
       largest = 0;
       const dry = measured.map((track) => track.dryStep(step, tensors));
       const observer: StepObserver = {
-        factors: (t) => {
+        changes: (t) => {
           let known: number | undefined;
           const parameterSquares = (): number => {
             known ??= withSums({ values: tensors[t]!.w }).sums().squares;

@@ -1,7 +1,10 @@
 /** The stages of a step: what the parts of a rule and the optimizer make of one tensor, each in a buffer of the bench. */
+
+import { type Change, leaves, UNCHANGED } from '../kernels/change.ts';
 import type { ModelRule, RuleState, SeenNorm, SeenTensor, TensorRule } from '../rules/rule.ts';
-import { largestMagnitude, normRatio, scaleByUnit, sumOfSquares, type Values } from '../tensor/values.ts';
+import { largestMagnitude, normRatio, sumOfSquares, type Values } from '../tensor/values.ts';
 import { type Bench, openWork, optionsOfPart, ownSlots, type Part, takesPart, type Work } from './bench.ts';
+import { makeChange } from './make-change.ts';
 import type { Gradient, TensorState } from './tensors.ts';
 
 /** Keeps the factor of a part, and shows it. */
@@ -27,10 +30,10 @@ function measure(bench: Bench, rule: TensorRule, part: Part, work: Work, seen: S
   return { units, index, factor: bench.measured[rule.scope === 'unit' ? index : 0]! };
 }
 
-/** The gradient that the optimizer takes: factor·x + decay·w. */
+/** The gradient that the optimizer takes: x as it is changed, and decay·w. */
 export interface Taken {
   readonly x: Values;
-  readonly factor: number;
+  readonly change: Change;
   readonly decay: number;
 }
 
@@ -50,60 +53,74 @@ export function takeGradient(
   const { beta, group, t } = work;
   let awaited = work.decay === 'gradient' ? beta : 0;
   let x = work.g;
-  if (bench.parts.gradient.length === 0) return { x, factor: 1, decay: awaited };
-  let factor = 1;
+  let change: Change = UNCHANGED;
+  if (bench.parts.gradient.length === 0) return { x, change, decay: awaited };
   for (const part of bench.parts.gradient) {
     if (part === until) break;
     if (!takesPart(bench, part, work.tensor)) continue;
-    x = gradientOf(bench, work, { x, factor, decay: 0 });
-    factor = 1;
+    x = gradientOf(bench, work, { x, change, decay: 0 });
+    change = UNCHANGED;
     const seen = seenAt(work, x, { weightDecay: awaited });
     const { rule: definition } = part;
     let smallest = shared.get(part.position)?.[t] ?? 1;
     let index = 0;
     if (definition.scope === 'entry') {
-      const out = bench.room.get('x', x.length);
-      ({ factor: smallest, index } = definition.clamp(seen, optionsOfPart(part, group), out));
-      if (smallest !== 1) x = out;
-    } else if (definition.scope === 'model') factor = smallest;
-    else {
-      const found = measure(bench, definition, part, work, seen);
-      ({ factor: smallest, index } = found);
-      if (definition.scope === 'tensor') factor = smallest;
-      else if (!areOnes(bench.measured, found.units.count)) {
+      const options = optionsOfPart(part, group);
+      const bound = definition.bound?.(options);
+      if (bound !== undefined && Number.isFinite(seen.largest)) {
+        if (seen.largest! > bound) {
+          change = { bound };
+          smallest = bound / seen.largest!;
+          index = indexOfLargest(x, seen.largest!);
+        }
+      } else {
         const out = bench.room.get('x', x.length);
-        scaleByUnit(x, found.units, bench.measured, out);
-        x = out;
+        ({ factor: smallest, index } = definition.clamp(seen, options, out));
+        if (smallest !== 1) x = out;
       }
+    } else if (definition.scope === 'model') change = { factor: smallest };
+    else {
+      const { units, ...found } = measure(bench, definition, part, work, seen);
+      ({ factor: smallest, index } = found);
+      if (units.count === 1) change = { factor: smallest };
+      else if (!areOnes(bench.measured, units.count))
+        change = { units, factors: bench.measured.slice(0, units.count) };
     }
     if (noted) note(bench, part, work, seen, smallest, index);
     // LARS scales the decayed gradient; what comes after it sees the decay.
     if (part.rule.afterWeightDecay && awaited !== 0) {
-      x = gradientOf(bench, work, { x, factor, decay: awaited * smallest });
-      factor = 1;
+      x = gradientOf(bench, work, { x, change, decay: awaited * smallest });
+      change = UNCHANGED;
       awaited = 0;
     }
   }
-  return { x, factor, decay: until === null ? awaited : 0 };
+  return { x, change, decay: until === null ? awaited : 0 };
 }
 
-/** Whether a rule gives a tensor's gradient one factor, and needs no buffer for it: steppers share these. */
-export function leavesArrays(bench: Bench, { decay, beta }: Work): boolean {
-  const parts = bench.parts.gradient;
+function indexOfLargest(x: Values, largest: number): number {
+  const [above, below] = [x.indexOf(largest), x.indexOf(-largest)];
+  return above < 0 || (below >= 0 && below < above) ? below : above;
+}
+
+/** Whether a rule says what it makes of a tensor's gradient, and needs no buffer for it: steppers share these. */
+export function leavesArrays(bench: Bench, { decay, beta, gradient }: Work): boolean {
+  if (bench.parts.gradient.length !== 1) return false;
+  const { rule } = bench.parts.gradient[0]!;
   return (
-    parts.length === 1 &&
-    ['model', 'tensor'].includes(parts[0]!.rule.scope) &&
-    parts[0]!.rule.schedule === undefined &&
-    !(parts[0]!.rule.afterWeightDecay && decay === 'gradient' && beta !== 0)
+    (rule.scope !== 'entry' || (rule.bound !== undefined && Number.isFinite(gradient.sums?.().largest))) &&
+    rule.schedule === undefined &&
+    !(rule.afterWeightDecay && decay === 'gradient' && beta !== 0)
   );
 }
 
 /** A gradient as an array: in a buffer, unless it is one. */
-export function gradientOf(bench: Bench, { w }: Work, { x, factor, decay }: Taken): Values {
-  if (factor === 1 && decay === 0) return x;
+export function gradientOf(bench: Bench, { w }: Work, { x, change, decay }: Taken): Values {
+  if (leaves(change) && decay === 0) return x;
   const out = bench.room.get('x', x.length);
-  if (factor !== 1) scaleBy(bench, factor, x, out);
-  else if (x !== out) out.set(x);
+  if (leaves(change)) {
+    if (x !== out) out.set(x);
+  } else if ('factor' in change) scaleBy(bench, change.factor, x, out);
+  else makeChange(change, x, out);
   if (decay !== 0) for (let i = 0; i < out.length; i++) out[i] = out[i]! + decay * w[i]!;
   return out;
 }
@@ -138,7 +155,7 @@ export function measureShared(
       if (part !== bench.parts.gradient[0]) {
         const work = openWork(bench, t, tensors[t]!, gradients[t]!, learningRates, false);
         const taken = takeGradient(bench, work, shared, part, false);
-        x = taken.x === work.g && taken.factor === 1 ? values : gradientOf(bench, work, taken);
+        x = taken.x === work.g && leaves(taken.change) ? values : gradientOf(bench, work, taken);
       }
       const known = x === values ? sums?.() : undefined;
       return {

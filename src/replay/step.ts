@@ -7,6 +7,8 @@
  * A rule measures first, and the step is made in one pass or in stages over typed arrays (tensor-step.ts); buffers are made
  * once and used again, so that a step allocates nothing that grows with the model.
  */
+
+import { type Change, leaves } from '../kernels/change.ts';
 import type { OptimizerChoice } from '../optimizers/registry.ts';
 import type { RuleChoice } from '../rules/choice.ts';
 import type { RuleState } from '../rules/rule.ts';
@@ -72,12 +74,12 @@ export interface Stepper {
 /** A step of which the tensors are taken one after the other, each once, in order. */
 export interface OpenStep {
   /**
-   * Looks at the gradient of a tensor before its turn: what the rule multiplies it by, where that is all that it does to it; else
-   * undefined.
+   * Looks at the gradient of a tensor before its turn: what the rule makes of it, where that is all that it does; undefined where it
+   * is not, or nothing.
    *
    * @param parameterSquares Σw²
    */
-  ahead(t: number, parameterSquares?: () => number): number | undefined;
+  ahead(t: number, parameterSquares?: () => number): Change | undefined;
   /** @param beside what the step without a rule would do to it, for a dry step */
   tensor(t: number, beside?: Unclipped): void;
   end(): StepRecord;
@@ -130,7 +132,7 @@ export function createStepper(settings: StepperOptions): Stepper {
           const one = look(work);
           lookedAt ??= new Map();
           lookedAt.set(t, one);
-          return one.taken.factor === 1 ? undefined : one.taken.factor;
+          return leaves(one.taken.change) ? undefined : one.taken.change;
         },
         tensor(t, beside) {
           const tensor = tensors[t]!;

@@ -1,4 +1,6 @@
 /** The ways in which a step of one tensor is made, once its gradient is known: in one pass where that gives the same. */
+
+import { leaves, UNCHANGED } from '../kernels/change.ts';
 import { atOnce, LEAST_ENTRIES } from '../optimizers/at-once.ts';
 import { largestMagnitude, sumOfSquares, type Values } from '../tensor/values.ts';
 import type { Bench, Unclipped, Work } from './bench.ts';
@@ -28,8 +30,7 @@ export interface TensorStep {
 
 /**
  * A dry step of which the gradient is as without a rule, and so is the update: one factor of it may be left, which scales the
- * sums. Or one of which the gradient is that times a factor, which was measured in the same pass. null where the step has to be
- * made.
+ * sums. Or one of which the gradient is that with a change that was measured in the same pass. null where the step has to be made.
  */
 export function asUnclipped({ bench, work, taken, schedule, dry, beside }: TensorStep): Moved | null {
   if (!dry || beside === undefined || taken.x !== work.g) return null;
@@ -41,11 +42,11 @@ export function asUnclipped({ bench, work, taken, schedule, dry, beside }: Tenso
   if (!same || direction.length > 0 || update.length > 1) return null;
   const [part] = update;
   const { movement, sums } = beside;
-  if (taken.factor !== 1) {
-    const scaled = beside.scaled.get(taken.factor);
-    return part !== undefined || taken.decay !== 0 || scaled === undefined
+  if (!leaves(taken.change)) {
+    const changed = beside.changed.get(taken.change);
+    return part !== undefined || taken.decay !== 0 || changed === undefined
       ? null
-      : movedBy(scaled.squares, sums.parameters, scaled.stored, scaled.product);
+      : movedBy(changed.squares, sums.parameters, changed.stored, changed.product);
   }
   let factor = 1;
   if (part !== undefined) {
@@ -87,9 +88,11 @@ export function inOnePass(one: TensorStep): Moved | null {
     observer?.moved !== undefined;
   if (staged || optimizer.kernel === undefined) return null;
   // A decay that is coupled joins the gradient before.
-  const x = one.taken.decay === 0 ? one.taken.x : gradientAt(one);
+  const { change } = one.taken;
+  const factor = one.taken.decay === 0 && 'factor' in change ? change.factor : null;
+  const x = factor === null ? gradientAt(one) : one.taken.x;
   const numbers = {
-    factor: one.taken.factor,
+    factor: factor ?? 1,
     rate: schedule.share * learningRate,
     shrink: decay === 'parameters' ? learningRate * beta : 0,
   };
@@ -97,8 +100,8 @@ export function inOnePass(one: TensorStep): Moved | null {
   if (pass === undefined) return null;
   if (observer?.unclipped !== undefined) {
     const movement = bench.room.get('r', x.length);
-    const { scaled, ...sums } = pass.keep(movement, observer.factors?.(t) ?? []);
-    observer.unclipped(t, { movement, sums, scaled, choice: group.choice, learningRate, decay });
+    const { changed, ...sums } = pass.keep(movement, observer.changes?.(t) ?? []);
+    observer.unclipped(t, { movement, sums, changed, choice: group.choice, learningRate, decay });
     return movedBy(sums.squares, sums.parameters, sums.stored, 0);
   }
   if (dry) {
@@ -145,7 +148,7 @@ export function inStages(one: TensorStep): Moved {
   observer?.unclipped?.(t, {
     movement: r,
     sums: { squares, parameters, stored: sumOfSquares(r), largest },
-    scaled: new Map(),
+    changed: new Map(),
     choice: group.choice,
     learningRate,
     decay,
@@ -156,7 +159,7 @@ export function inStages(one: TensorStep): Moved {
 /** The gradient in an array; a buffer is written over once. */
 function gradientAt(one: TensorStep): Values {
   const x = gradientOf(one.bench, one.work, one.taken);
-  one.taken = { x, factor: 1, decay: 0 };
+  one.taken = { x, change: UNCHANGED, decay: 0 };
   return x;
 }
 

@@ -208,10 +208,12 @@ export interface TensorRule<Specs extends readonly OptionSpec[] = readonly Optio
   measure(seen: SeenTensor, options: OptionsOf<Specs>, factors: Float64Array, units: Units): number;
 }
 
-/** A rule that clamps entries, each by its own bound. Stage `gradient`. */
+/** A rule that clamps entries. Stage `gradient`. */
 export interface EntryRule<Specs extends readonly OptionSpec[] = readonly OptionSpec[]>
   extends RuleBase<Specs> {
   readonly scope: 'entry';
+  /** Where one bound holds for all entries whatever the rule sees: that, so that kernels clamp on the way. */
+  bound?(options: OptionsOf<Specs>): number;
   /**
    * The clamped gradient into `out`, which may be `seen.x` itself and is of no use where the factor is 1; returns where the smallest factor bound/|g| is, and that
    * factor (1 if none).

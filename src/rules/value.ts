@@ -46,6 +46,7 @@ export const value: EntryRule<typeof OPTIONS> = {
     'keras-fit': `clipvalue=${clipValue},  # in the optimizer`,
     jax: `optimizer = optax.chain(optax.clip(${clipValue}), optimizer)`,
   }),
+  bound: ({ clipValue }) => clipValue,
   clamp: ({ x, largest: known }, options, out) => {
     const limit = options.clipValue;
     if (known !== undefined && known <= limit) return { index: 0, factor: 1 };

@@ -4,6 +4,7 @@
  */
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
+import type { Change } from '../../src/kernels/change.ts';
 import {
   type DrySums,
   dryAtOnce,
@@ -14,6 +15,7 @@ import {
   unclippedAtOnce,
 } from '../../src/kernels/step-at-once.ts';
 import { chooseOptimizer, OPTIMIZERS } from '../../src/optimizers/registry.ts';
+import { makeChange } from '../../src/replay/make-change.ts';
 import { sumOfSquares } from '../../src/tensor/values.ts';
 import { PART } from '../../src/threads/in-parts.ts';
 
@@ -108,11 +110,32 @@ function expectNear(
   ).toBe(true);
 }
 
+/** One of each kind, and units that follow in turns, in stretches and across blocks. */
+const changesOf = (length: number): Change[] => {
+  const units = [
+    { count: 3, stride: 1 },
+    { count: 4100, stride: 1 },
+    { count: 5, stride: 2 },
+    { count: 3, stride: 5000 },
+  ];
+  return [
+    { factor: 0.25 },
+    { factor: 1 },
+    { factor: 1 / 3 },
+    { bound: 0.01 },
+    ...units.map((one) => ({
+      units: one,
+      factors: Float64Array.from({ length: Math.min(one.count, length) }, (_, u) => 1 / (1 + (u % 7))),
+    })),
+  ];
+};
+
+/** Returns how many changes were measured in the pass. */
 function expectSame(
   choice: ReturnType<typeof chooseOptimizer>,
   { g, w, beside, slots }: Arrays,
   numbers: StepNumbers,
-): void {
+): number {
   const context = { learningRate: 0.3, step: 3 };
   const copyOf = () => ({
     g: g.slice(),
@@ -124,9 +147,9 @@ function expectSame(
   const plain = plainStep(choice, twin, numbers, context);
   const kernel = choice.optimizer.kernel!(mine.slots, choice.options, context)!;
   const dry = exactlyDryAtOnce(kernel, mine, numbers);
-  const positive = { ...copyOf(), g: g.map(Math.abs), w: w.map(Math.abs) };
+  const positive = () => ({ ...copyOf(), g: g.map(Math.abs), w: w.map(Math.abs) });
   expectNear(dryAtOnce(kernel, mine, numbers), dry, {
-    squares: plainStep(choice, positive, numbers, context).squares,
+    squares: plainStep(choice, positive(), numbers, context).squares,
     beside: sumOfSquares(beside),
   });
   expect(textOf([dry.squares, dry.stored, dry.product])).toEqual(
@@ -139,16 +162,27 @@ function expectSame(
   expect(textOf([squares, stored, parameters, largest])).toEqual(
     textOf([plain.squares, plain.stored, plain.parameters, plain.largest]),
   );
-  const factors = [0.25, 1, 3];
-  const { scaled } = unclippedAtOnce(kernel, { ...mine, movement }, numbers, factors);
-  for (const [k, factor] of factors.entries())
-    expect(scaled[k]).toEqual(dryAtOnce(kernel, { ...mine, beside: movement }, { ...numbers, factor }));
+  const changes = changesOf(g.length);
+  const { changed } = unclippedAtOnce(kernel, { ...mine, movement }, numbers, changes);
+  for (const [k, change] of changes.entries()) {
+    const x = new Float32Array(g.length);
+    makeChange(change, g, x);
+    const same = { ...numbers, factor: 1 };
+    const exactly = exactlyDryAtOnce(kernel, { ...mine, g: x, beside: movement }, same);
+    // Where an entry is not ordinary nothing is said.
+    if (changed[k] === undefined) continue;
+    expectNear(changed[k], exactly, {
+      squares: plainStep(choice, { ...positive(), g: x.map(Math.abs) }, same, context).squares,
+      beside: sumOfSquares(movement),
+    });
+  }
   // Nothing was written until now.
   expect(mine).toEqual(copyOf());
   const taken = stepAtOnce(kernel, mine, numbers);
   expect(textOf([taken.squares, taken.parameters])).toEqual(textOf([plain.squares, plain.parameters]));
   for (const name of ['g', 'w'] as const) expect(textOf(mine[name])).toEqual(textOf(twin[name]));
   for (const name of Object.keys(slots)) expect(textOf(mine.slots[name]!)).toEqual(textOf(twin.slots[name]!));
+  return changed.filter((one) => one !== undefined).length;
 }
 
 const odd = [0, -0, Number.NaN, Number.POSITIVE_INFINITY, Number.NEGATIVE_INFINITY, 1e-45, -1e-40, 3.4e38, 1];

@@ -114,7 +114,7 @@ describe.each(optimizers)('$name', ({ choice }) => {
     [0.5, 'alone'],
     [0.5, 'in the same pass'],
   ])('a dry step beside the one without a rule, at gradients of size %d, %s', (size, how) => {
-    let scaled = 0;
+    let changed = 0;
     for (const { rule, steppers } of pairs) {
       const [mine, inStages] = steppers as [(typeof steppers)[number], (typeof steppers)[number]];
       const tensors = freshTensors(choice);
@@ -135,9 +135,9 @@ describe.each(optimizers)('$name', ({ choice }) => {
       const open = mine.begin(tensors, gradients, [0.05], true, undefined, 1);
       const largest: number[] = [];
       without.step(tensors, gradients, [0.05], true, {
-        ...(how === 'alone' ? {} : { factors: (t: number) => [open.ahead(t) ?? []].flat() }),
+        ...(how === 'alone' ? {} : { changes: (t: number) => [open.ahead(t) ?? []].flat() }),
         unclipped: (t: number, what: Unclipped) => {
-          scaled += what.scaled.size;
+          changed += what.changed.size;
           plain!.push(Float32Array.from(what.movement));
           largest.push(what.sums.largest);
           open.tensor(t, what);
@@ -166,8 +166,8 @@ describe.each(optimizers)('$name', ({ choice }) => {
     const hasKernel =
       optimizer.kernel!(freshTensors(choice)[0]!.slots, options, { learningRate: 0.05, step: 1 }) !==
       undefined;
-    if (how === 'alone' || optimizer.hasTrustRatio || !hasKernel) expect(scaled).toBe(0);
-    else expect(scaled).toBeGreaterThan(1);
+    if (how === 'alone' || optimizer.hasTrustRatio || !hasKernel) expect(changed).toBe(0);
+    else expect(changed).toBeGreaterThan(1);
   });
 });
 
