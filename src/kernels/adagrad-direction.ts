@@ -101,36 +101,42 @@ export const numbersOf = ({ inside, outside, scale }: AdagradNumbers): readonly 
 ];
 
 /** The accumulator takes g² first where `sums`. */
-const codeOf = (sums: boolean): DirectionCode => ({
-  name: sums ? 'adagrad, summing' : 'adagrad, reading',
-  slots: 1,
-  numbers: 3,
-  direction({ x, root, slots, numbers, offset, stores }) {
+function codeOf(sums: boolean): DirectionCode {
+  const state: DirectionCode['state'] = ({ x, root, slots, offset, stores }) => {
     const [accumulator] = slots as [number];
-    const [inside, outside, scale] = numbers as [number, number, number];
     const before = op(wide.promote, loadTwo(accumulator, offset));
+    if (!sums) return set(root, before);
     return [
-      ...(sums
-        ? [
-            ...set(root, op(wide.demote, op(wide.add, before, op(wide.mul, get(x), get(x))))),
-            ...(stores ? storeTwo(accumulator, get(root), offset) : []),
-            ...set(root, op(wide.promote, get(root))),
-          ]
-        : set(root, before)),
-      ...set(root, op(wide.add, op(wide.sqrt, op(wide.add, get(root), get(inside))), get(outside))),
-      ...op(wide.demote, quotientOrZero(op(wide.mul, get(scale), get(x)), x, root)),
+      ...set(root, op(wide.demote, op(wide.add, before, op(wide.mul, get(x), get(x))))),
+      ...(stores ? storeTwo(accumulator, get(root), offset) : []),
+      ...set(root, op(wide.promote, get(root))),
     ];
-  },
-  estimate: {
-    numbers: 0,
-    divides: true,
-    terms: ([inside, outside, scale]) => ({ share: scale!, inside: inside!, outside: outside! }),
-    operands({ x, root, slots }) {
-      const before = load(slots[0]!);
-      return set(root, sums ? op(vec.add, before, op(vec.mul, get(x), get(x))) : before);
+  };
+  return {
+    name: sums ? 'adagrad, summing' : 'adagrad, reading',
+    slots: 1,
+    numbers: 3,
+    state,
+    direction(place) {
+      const { x, root, numbers } = place;
+      const [inside, outside, scale] = numbers as [number, number, number];
+      return [
+        ...state(place),
+        ...set(root, op(wide.add, op(wide.sqrt, op(wide.add, get(root), get(inside))), get(outside))),
+        ...op(wide.demote, quotientOrZero(op(wide.mul, get(scale), get(x)), x, root)),
+      ];
     },
-  },
-});
+    estimate: {
+      numbers: 0,
+      divides: true,
+      terms: ([inside, outside, scale]) => ({ share: scale!, inside: inside!, outside: outside! }),
+      operands({ x, root, slots }) {
+        const before = load(slots[0]!);
+        return set(root, sums ? op(vec.add, before, op(vec.mul, get(x), get(x))) : before);
+      },
+    },
+  };
+}
 const [SUMMING, READING] = [codeOf(true), codeOf(false)] as const;
 
 export const adagradCode = ({ before }: AdagradNumbers): DirectionCode => (before ? SUMMING : READING);

@@ -22,6 +22,8 @@ export interface DirectionCode {
   /** Arrays of state, and numbers of a step. */
   readonly slots: number;
   readonly numbers: number;
+  /** Moves the state of two entries: what the direction begins with. */
+  state(place: DirectionPlace): Code;
   /** Leaves the direction of two entries, rounded to float32, in the first half of a vector: 0 where all of them are 0. */
   direction(place: DirectionPlace): Code;
   /** How sums over it are estimated. */

@@ -6,18 +6,16 @@ export const GRADIENT: DirectionCode = {
   name: 'gradient',
   slots: 0,
   numbers: 0,
+  state: () => [],
   direction: ({ x }) => op(wide.demote, get(x)),
   estimate: { numbers: 0, divides: false, terms: () => ({ share: 1 }), operands: () => [] },
 };
 
 /** m ← μm + share·g; r = m/unit, or g + μm/unit in Nesterov's form. Numbers: μ, share, unit. */
-const momentumOf = (nesterov: boolean): DirectionCode => ({
-  name: nesterov ? 'momentum, Nesterov' : 'momentum',
-  slots: 1,
-  numbers: 3,
-  direction({ x, root: mean, slots, numbers, offset, stores }) {
+function momentumOf(nesterov: boolean): DirectionCode {
+  const state: DirectionCode['state'] = ({ x, root: mean, slots, numbers, offset, stores }) => {
     const [m] = slots as [number];
-    const [mu, share, unit] = numbers as [number, number, number];
+    const [mu, share] = numbers as [number, number];
     return [
       ...set(
         mean,
@@ -28,26 +26,39 @@ const momentumOf = (nesterov: boolean): DirectionCode => ({
         ),
       ),
       ...(stores ? storeTwo(m, op(wide.demote, get(mean)), offset) : []),
-      ...op(
-        wide.demote,
-        nesterov
-          ? op(wide.add, get(x), op(wide.div, op(wide.mul, get(mu), get(mean)), get(unit)))
-          : op(wide.div, get(mean), get(unit)),
-      ),
     ];
-  },
-  estimate: {
-    numbers: 1,
-    divides: false,
-    // What the gradient is multiplied by is taken out.
-    terms([mu, share, unit]) {
-      const [ofGradient, ofMean] = nesterov
-        ? [1 + (mu! * share!) / unit!, (mu! * mu!) / unit!]
-        : [share! / unit!, mu! / unit!];
-      return { share: ofGradient, numbers: [ofMean / ofGradient] };
+  };
+  return {
+    name: nesterov ? 'momentum, Nesterov' : 'momentum',
+    slots: 1,
+    numbers: 3,
+    state,
+    direction(place) {
+      const { x, root: mean, numbers } = place;
+      const [mu, , unit] = numbers as [number, number, number];
+      return [
+        ...state(place),
+        ...op(
+          wide.demote,
+          nesterov
+            ? op(wide.add, get(x), op(wide.div, op(wide.mul, get(mu), get(mean)), get(unit)))
+            : op(wide.div, get(mean), get(unit)),
+        ),
+      ];
     },
-    operands: ({ x, slots, numbers }) =>
-      set(x, op(vec.add, op(vec.mul, get(numbers[0]!), load(slots[0]!)), get(x))),
-  },
-});
+    estimate: {
+      numbers: 1,
+      divides: false,
+      // What the gradient is multiplied by is taken out.
+      terms([mu, share, unit]) {
+        const [ofGradient, ofMean] = nesterov
+          ? [1 + (mu! * share!) / unit!, (mu! * mu!) / unit!]
+          : [share! / unit!, mu! / unit!];
+        return { share: ofGradient, numbers: [ofMean / ofGradient] };
+      },
+      operands: ({ x, slots, numbers }) =>
+        set(x, op(vec.add, op(vec.mul, get(numbers[0]!), load(slots[0]!)), get(x))),
+    },
+  };
+}
 export const [MOMENTUM, NESTEROV] = [momentumOf(false), momentumOf(true)] as const;

@@ -85,16 +85,11 @@ export const momentNumbers = ({ decay, inside, scale, outside }: MomentNumbers):
 ];
 export const meanNumbers = ({ decay, scale }: MeanNumbers): readonly number[] => [decay, 1 - decay, scale];
 
-const codeOf = (withMean: boolean): DirectionCode => ({
-  name: withMean ? 'moments' : 'second moment',
-  slots: withMean ? 2 : 1,
-  numbers: withMean ? 8 : 5,
-  direction({ x, root, slots, numbers, offset, stores }) {
+function codeOf(withMean: boolean): DirectionCode {
+  const state: DirectionCode['state'] = ({ x, root, slots, numbers, offset, stores }) => {
     const [v, m] = slots as [number, number];
-    const [decay, rest, inside, scale, outside, meanDecay, meanRest, meanScale] = numbers as [
-      ...[number, number, number, number, number],
-      ...[number, number, number],
-    ];
+    const [decay, rest] = numbers as [number, number];
+    const [meanDecay, meanRest] = numbers.slice(5) as [number, number];
     /** A local becomes share·old + added, rounded to float32, which an array takes. */
     const moved = (local: number, pointer: number, share: number, added: Code): number[] => [
       ...set(
@@ -109,41 +104,55 @@ const codeOf = (withMean: boolean): DirectionCode => ({
     ];
     return [
       ...moved(root, v, decay, op(wide.mul, op(wide.mul, get(rest), get(x)), get(x))),
-      ...set(
-        root,
-        op(
-          wide.add,
-          op(wide.mul, op(wide.sqrt, op(wide.add, get(root), get(inside))), get(scale)),
-          get(outside),
-        ),
-      ),
       ...(withMean ? moved(x, m, meanDecay, op(wide.mul, get(meanRest), get(x))) : []),
-      ...op(wide.demote, quotientOrZero(withMean ? op(wide.mul, get(x), get(meanScale)) : get(x), x, root)),
     ];
-  },
-  estimate: {
-    numbers: withMean ? 3 : 2,
-    divides: true,
-    terms([decay, rest, inside, scale, outside, meanDecay = 0, meanRest = 1, meanScale = 1]) {
-      // 1 − decay is taken out of the mean, where the ratio is often a whole number; v could overflow.
-      return {
-        share: (meanScale * meanRest) / scale!,
-        inside: inside!,
-        outside: outside! / scale!,
-        numbers: [decay!, rest!, ...(withMean ? [meanDecay / meanRest] : [])],
-      };
-    },
-    operands({ x, root, slots, numbers }) {
-      const [v, m] = slots as [number, number];
-      const [decay, rest, ratio] = numbers as [number, number, number];
-      const square = op(vec.mul, op(vec.mul, get(rest), get(x)), get(x));
+  };
+  return {
+    name: withMean ? 'moments' : 'second moment',
+    slots: withMean ? 2 : 1,
+    numbers: withMean ? 8 : 5,
+    state,
+    direction(place) {
+      const { x, root, numbers } = place;
+      const [inside, scale, outside] = numbers.slice(2) as [number, number, number];
+      const meanScale = numbers[7]!;
       return [
-        ...set(root, op(vec.add, op(vec.mul, get(decay), load(v)), square)),
-        ...(withMean ? set(x, op(vec.add, op(vec.mul, get(ratio), load(m)), get(x))) : []),
+        ...state(place),
+        ...set(
+          root,
+          op(
+            wide.add,
+            op(wide.mul, op(wide.sqrt, op(wide.add, get(root), get(inside))), get(scale)),
+            get(outside),
+          ),
+        ),
+        ...op(wide.demote, quotientOrZero(withMean ? op(wide.mul, get(x), get(meanScale)) : get(x), x, root)),
       ];
     },
-  },
-});
+    estimate: {
+      numbers: withMean ? 3 : 2,
+      divides: true,
+      terms([decay, rest, inside, scale, outside, meanDecay = 0, meanRest = 1, meanScale = 1]) {
+        // 1 − decay is taken out of the mean, where the ratio is often a whole number; v could overflow.
+        return {
+          share: (meanScale * meanRest) / scale!,
+          inside: inside!,
+          outside: outside! / scale!,
+          numbers: [decay!, rest!, ...(withMean ? [meanDecay / meanRest] : [])],
+        };
+      },
+      operands({ x, root, slots, numbers }) {
+        const [v, m] = slots as [number, number];
+        const [decay, rest, ratio] = numbers as [number, number, number];
+        const square = op(vec.mul, op(vec.mul, get(rest), get(x)), get(x));
+        return [
+          ...set(root, op(vec.add, op(vec.mul, get(decay), load(v)), square)),
+          ...(withMean ? set(x, op(vec.add, op(vec.mul, get(ratio), load(m)), get(x))) : []),
+        ];
+      },
+    },
+  };
+}
 /** Of Adam's direction, which has slots v and m, and of RMSProp's, which has v alone. */
 export const [WITH_MEAN, WITHOUT_MEAN] = [codeOf(true), codeOf(false)] as const;
 

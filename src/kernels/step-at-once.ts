@@ -74,6 +74,23 @@ export function stepAtOnce(kernel: DirectionKernel, { g, w }: StepArrays, number
 }
 
 /**
+ * Takes the step that was kept, without its direction: w and the state move on as by {@link stepAtOnce}, to the same bits.
+ *
+ * @param next the parameters after it; undefined where they are w − Δ, as without decay
+ */
+export function finishAtOnce(
+  kernel: DirectionKernel,
+  { g, w, movement, next }: StepArrays & Kept,
+  numbers: StepNumbers,
+): void {
+  if (next === undefined) run('finish', kernel, g, { read: w, written: w }, { read: movement }, numbers);
+  else {
+    if (kernel.slots.length > 0) run('finish', kernel, g, {}, {}, numbers);
+    w.set(next);
+  }
+}
+
+/**
  * Measures what a step would do; nothing is written. Its direction is float32: Δ differs by up to 5e-7 of its terms from that of
  * the step, to both sides. Where an entry may not be ordinary, the sums are those of the step.
  *
@@ -110,20 +127,28 @@ function measured(
 const isOrdinary = ({ squares, product }: DrySums, { rate }: StepNumbers): boolean =>
   [squares, squares / (rate * rate)].every((sum) => sum > 1e-60 && sum < 1e70) && Number.isFinite(product);
 
+/** Δ as it is stored, and with decay, for which that is not enough, the parameters after the step. */
+export interface Kept {
+  readonly movement: Float32Array;
+  readonly next: Float32Array | undefined;
+}
+
 /**
  * Writes Δ; w and the state stay.
  *
+ * @param next written where there is decay
  * @param changes of the gradient: the step that each would make is measured beside this one in the same pass, as by
  * {@link dryAtOnce}; undefined where an entry may not be ordinary
  */
 export function unclippedAtOnce(
   kernel: DirectionKernel,
-  { g, w, movement }: StepArrays & { readonly movement: Float32Array },
+  { g, w, movement, next }: StepArrays & Kept,
   numbers: StepNumbers,
   changes: readonly Change[] = [],
 ): UnclippedSums & { readonly changed: readonly (DrySums | undefined)[] } {
   const out = { written: movement };
-  const [sums, ...changed] = run('keep', kernel, g, { read: w }, out, numbers, changes);
+  const after = numbers.shrink === 0 ? [] : [{ written: next! }];
+  const [sums, ...changed] = run('keep', kernel, g, { read: w }, out, numbers, changes, after);
   const { product: _, ...own } = sums!;
   return { ...own, changed: changed.map((found) => (isOrdinary(found, numbers) ? found : undefined)) };
 }
@@ -135,12 +160,12 @@ export function sumsAtOnce(x: Float32Array): Pick<UnclippedSums, 'squares' | 'la
 }
 const X_ALONE: DirectionKernel = { code: GRADIENT, slots: [], numbers: [] };
 
-type Purpose = 'take' | 'measure' | 'estimate' | 'keep' | 'sum';
+type Purpose = 'take' | 'measure' | 'estimate' | 'keep' | 'finish' | 'sum';
 type Kernel = (g: number, end: number, w: number, other: number, sums: number, ...rest: number[]) => void;
 
-/** g, w and the array beside or written; slots come after them. */
+/** g, w and the array beside or written; slots come after them, and behind these what is kept of the parameters. */
 const OTHERS = 3;
-const ARRAYS = OTHERS + 2;
+const ARRAYS = OTHERS + 2 + 1;
 const SUMS = ['squares', 'parameters', 'stored', 'product'] as const;
 type Sum = (typeof SUMS)[number];
 /** The factors of units for each entry, behind those blocks. */
@@ -212,13 +237,16 @@ function run(
   other: BlockOf,
   numbers: StepNumbers,
   changes: readonly Change[] = [],
+  after: readonly BlockOf[] = [],
 ): readonly Found[] {
   const { slots } = direction;
+  const moves = purpose === 'take' || purpose === 'finish';
   const arrays: BlockOf[] = [
     { read: g },
     w,
     other,
-    ...slots.map((slot) => (purpose === 'take' ? { read: slot, written: slot } : { read: slot })),
+    ...slots.map((slot) => (moves ? { read: slot, written: slot } : { read: slot })),
+    ...after,
   ];
   const own =
     purpose === 'estimate' ? estimateOf(direction, numbers, numbers) : callOf(purpose, direction, numbers);
@@ -239,6 +267,8 @@ interface Call extends Step {
 const startsOf = (slots: readonly Float32Array[]): number[] =>
   slots.map((_, k) => (OTHERS + k) * BLOCK_BYTES);
 
+const keepsNext = (purpose: Purpose, shrinks: boolean): boolean => purpose === 'keep' && shrinks;
+
 function callOf(
   purpose: Exclude<Purpose, 'estimate'>,
   { code, slots, numbers }: DirectionKernel,
@@ -249,7 +279,12 @@ function callOf(
     module: moduleFor(`${purpose} ${factor !== 1} ${shrinks} ${code.name}`, (name) =>
       kernelOf(name, { purpose, scales: factor !== 1, shrinks }, code),
     ),
-    rest: [...startsOf(slots), factor, rate, shrink, ...numbers],
+    rest: [
+      ...startsOf(slots),
+      ...(keepsNext(purpose, shrinks) ? [(OTHERS + slots.length) * BLOCK_BYTES] : []),
+      ...[factor, rate, shrink],
+      ...numbers,
+    ],
     units: undefined,
     weight: 1,
     // Without decay Δ is a float32 before it is stored.
@@ -372,16 +407,21 @@ interface Form {
 
 function kernelOf(name: string, { purpose, scales, shrinks }: Form, code: DirectionCode): WasmFunction {
   const [g, end, w, other, row] = [0, 1, 2, 3, 4] as const;
-  const slots = Array.from({ length: code.slots }, (_, k) => 5 + k);
-  const given = Array.from({ length: 3 + code.numbers }, (_, k) => 5 + code.slots + k);
-  const parameters = [I32, I32, I32, I32, I32, ...slots.map(() => I32), ...given.map(() => F64)];
+  const pointers = Array.from(
+    { length: code.slots + (keepsNext(purpose, shrinks) ? 1 : 0) },
+    (_, k) => 5 + k,
+  );
+  const slots = pointers.slice(0, code.slots);
+  const given = Array.from({ length: 3 + code.numbers }, (_, k) => 5 + pointers.length + k);
+  const parameters = [I32, I32, I32, I32, I32, ...pointers.map(() => I32), ...given.map(() => F64)];
   const splats = given.map((_, k) => parameters.length + k);
   const [factor, rate, shrink, ...numbers] = splats as [number, number, number, ...number[]];
+  const moves = purpose === 'take' || purpose === 'finish';
   const summed: readonly Sum[] = [
-    'squares',
+    ...(purpose === 'finish' ? [] : (['squares'] as const)),
     ...(purpose === 'measure' ? (['product'] as const) : []),
     ...(purpose === 'take' || purpose === 'keep' ? (['parameters'] as const) : []),
-    ...(shrinks && purpose !== 'take' ? (['stored'] as const) : []),
+    ...(shrinks && !moves ? (['stored'] as const) : []),
   ];
   const largest = parameters.length + splats.length;
   const areNumbers = largest + 1;
@@ -409,11 +449,23 @@ function kernelOf(name: string, { purpose, scales, shrinks }: Form, code: Direct
       ];
     const old = op(wide.promote, loadTwo(w, offset));
     const gradient = op(wide.promote, loadTwo(g, offset));
+    const taken = set(x, scales ? rounded(op(wide.mul, get(factor), gradient)) : gradient);
+    const place = { x, root, slots, numbers, offset, stores: moves };
+    if (purpose === 'finish')
+      return [
+        ...taken,
+        ...code.state(place),
+        ...(shrinks
+          ? []
+          : storeTwo(
+              w,
+              op(wide.demote, op(wide.sub, old, op(wide.promote, loadTwo(other, offset)))),
+              offset,
+            )),
+      ];
     return [
-      ...set(x, scales ? rounded(op(wide.mul, get(factor), gradient)) : gradient),
-      ...(purpose === 'keep' ? keepLargest : (values: Code) => set(x, values))(
-        code.direction({ x, root, slots, numbers, offset, stores: purpose === 'take' }),
-      ),
+      ...taken,
+      ...(purpose === 'keep' ? keepLargest : (values: Code) => set(x, values))(code.direction(place)),
       // The update in float32, and in float64.
       ...set(x, op(wide.demote, op(wide.mul, get(rate), op(wide.promote, get(x))))),
       ...set(moved, op(wide.promote, get(x))),
@@ -426,8 +478,12 @@ function kernelOf(name: string, { purpose, scales, shrinks }: Form, code: Direct
         : []),
       ...add('squares', get(moved), get(moved)),
       ...(purpose === 'measure' ? [] : add('parameters', get(root), get(root))),
-      ...(purpose === 'take'
-        ? storeTwo(w, op(wide.demote, op(wide.sub, get(root), get(moved))), offset)
+      ...(purpose === 'take' || keepsNext(purpose, shrinks)
+        ? storeTwo(
+            purpose === 'take' ? w : pointers.at(-1)!,
+            op(wide.demote, op(wide.sub, get(root), get(moved))),
+            offset,
+          )
         : []),
       ...(purpose === 'keep' ? storeTwo(other, get(x), offset) : []),
       ...(shrinks && purpose !== 'take'
@@ -452,7 +508,7 @@ function kernelOf(name: string, { purpose, scales, shrinks }: Form, code: Direct
       ...given.flatMap((number, k) => set(splats[k]!, op(wide.splat, get(number)))),
       ...eachSum((local, place) => set(local, load(row, place))),
       ...(seesLargest ? ofLargest((local, place) => set(local, load(row, place))) : []),
-      ...overFours([g, w, other, ...slots], end, pairs.flatMap(pairCode)),
+      ...overFours([g, w, other, ...pointers], end, pairs.flatMap(pairCode)),
       ...eachSum((local, place) => store(row, get(local), place)),
       ...(seesLargest ? ofLargest((local, place) => store(row, get(local), place)) : []),
     ],

@@ -4,6 +4,8 @@ import type { Change } from '../kernels/change.ts';
 import {
   type DrySums,
   dryAtOnce,
+  finishAtOnce,
+  type Kept,
   MOST_CHANGES,
   type StepNumbers,
   type StepSums,
@@ -23,13 +25,21 @@ export interface AtOnce {
   /** Measures what it would do beside the movement of the step without a rule; nothing is written. */
   measure(beside: Values): DrySums;
   /**
-   * Writes that movement; parameters and state stay. What the step would be with the gradient changed is measured beside it in
+   * Writes what is kept of the step; parameters and state stay. What the step would be with the gradient changed is measured beside it in
    * the same pass, where all is finite and ordinary.
    */
   keep(
-    movement: Values,
+    kept: KeptValues,
     changes: readonly Change[],
   ): UnclippedSums & { readonly changed: ReadonlyMap<Change, DrySums> };
+  /** Takes the step that was kept, to the same bits. */
+  finish(kept: KeptValues): void;
+}
+
+/** Its movement, and with decay the parameters after it. */
+export interface KeptValues {
+  readonly movement: Values;
+  readonly next: Values | undefined;
 }
 
 /** Σx² and the largest |x|, NaN if one is, where a kernel takes them and saves time; else undefined. */
@@ -57,9 +67,10 @@ export function atOnce(
   return {
     take: () => stepAtOnce(kernel, arrays, numbers),
     measure: (beside) => dryAtOnce(kernel, { ...arrays, beside: beside as Float32Array }, numbers),
-    keep: (movement, changes) => {
+    finish: (kept) => finishAtOnce(kernel, { ...arrays, ...(kept as Kept) }, numbers),
+    keep: (kept, changes) => {
       const taken = changes.slice(0, MOST_CHANGES);
-      const out = { ...arrays, movement: movement as Float32Array };
+      const out = { ...arrays, ...(kept as Kept) };
       const { changed, ...sums } = unclippedAtOnce(kernel, out, numbers, taken);
       return {
         ...sums,

@@ -7,7 +7,7 @@ import { defaultOf, type Finding } from '../model/finding.ts';
 import { formatNumber } from '../model/format-number.ts';
 import { NO_CLIPPING, type RuleChoice } from '../rules/choice.ts';
 import type { Precision, Values } from '../tensor/values.ts';
-import type { StepObserver } from './bench.ts';
+import type { StepObserver, Unclipped } from './bench.ts';
 import type { prepareReplay } from './from-capture.ts';
 import { createStepper, type StepRecord } from './step.ts';
 import { copyTensors, type SummedGradient, type TensorState, withSums } from './tensors.ts';
@@ -28,13 +28,21 @@ export interface FollowSettings {
   /** Steps to walk; default all. */
   readonly until?: number;
   /** Called at every recorded state, before its step is taken. Must leave the tensors as they are. */
-  visit(index: number, step: FollowedStep, tensors: readonly TensorState[]): void;
+  visit?(index: number, step: FollowedStep, tensors: readonly TensorState[]): void;
+  /** The same, to look at the tensors one by one, each before it moves. */
+  look?(step: FollowedStep, tensors: readonly TensorState[]): Look;
   /** Called after the step was taken, with what it did. */
   stepped?(index: number, step: FollowedStep, tensors: readonly TensorState[], record: StepRecord): void;
   readonly observer?: StepObserver;
   /** How far a snapshot may be off; the defaults of `capture-mismatch` where it is left out. */
   readonly tolerance?: (name: ToleranceName) => number;
   progress?(done: number, total: number): void;
+}
+
+export interface Look {
+  /** What the step without a rule would do to a tensor, where that was kept: for the step that is taken. */
+  tensor(t: number): Unclipped | undefined;
+  end(): void;
 }
 
 type ToleranceName = (typeof captureMismatch)['thresholds'][number]['name'];
@@ -88,15 +96,13 @@ export async function follow(
   for (let index = 0; index < until; index++) {
     step = summed(await capture.step(index, settings.precision, settings.inPlace ? step : undefined));
     await checker.check(step, tensors);
-    settings.visit(index, step, tensors);
-    const record = stepper.step(
-      tensors,
-      step.gradients,
-      step.learningRates,
-      false,
-      settings.observer,
-      step.loss,
-    );
+    settings.visit?.(index, step, tensors);
+    const look = settings.look?.(step, tensors);
+    const { gradients, learningRates, loss } = step;
+    const open = stepper.begin(tensors, gradients, learningRates, false, settings.observer, loss);
+    for (const t of tensors.keys()) open.tensor(t, look?.tensor(t));
+    const record = open.end();
+    look?.end();
     settings.stepped?.(index, step, tensors, record);
     const { engaged, updateNorm, movements } = record;
     recorded.push({ engaged, updateNorm, updateNorms: movements.map(Math.sqrt) });
@@ -134,7 +140,7 @@ async function followRecorded(
       if (before !== undefined) tensor.w.set(before);
       for (let i = 0; i < (after?.length ?? 0); i++) moved[t]! += (after![i]! - tensor.w[i]!) ** 2;
     }
-    visit(index, step, tensors);
+    visit?.(index, step, tensors);
     const { engaged } = active.step(tensors, step.gradients, step.learningRates, true, undefined, step.loss);
     const updateNorm = Math.sqrt(moved.reduce((sum, square) => sum + square, 0));
     recorded.push({ engaged, updateNorm, updateNorms: moved.map(Math.sqrt) });

@@ -11,7 +11,14 @@ import { openThreads } from '../threads/pool.ts';
 import { workerFile } from '../threads/start-thread.ts';
 import type { StepObserver } from './bench.ts';
 import { type CaptureIncident, incidentOf } from './capture-incident.ts';
-import { actsOnGradients, type Followed, type FollowSettings, follow, type Prepared } from './follow.ts';
+import {
+  actsOnGradients,
+  type Followed,
+  type FollowSettings,
+  follow,
+  type Look,
+  type Prepared,
+} from './follow.ts';
 import { learningRateNote, prepareReplay } from './from-capture.ts';
 import { createRoom } from './room.ts';
 import { createStepper } from './step.ts';
@@ -170,8 +177,9 @@ async function walkRecorded(
   let largest = 0;
   const followed = await follow(capture, prepared, {
     ...walk,
-    visit: (_index, step, tensors) => {
+    look: (step, tensors) => {
       largest = 0;
+      let kept: ReturnType<Look['tensor']>;
       const dry = measured.map((track) => track.dryStep(step, tensors));
       const observer: StepObserver = {
         changes: (t) => {
@@ -184,16 +192,27 @@ async function walkRecorded(
         },
         // All rules look at a tensor before the next: what it does without one is kept for that long.
         unclipped: (t, what) => {
+          kept = what;
           largest = Math.max(largest, what.sums.largest);
           for (const one of dry) one.tensor(t, what);
         },
       };
-      const record = stepper.step(tensors, step.gradients, step.learningRates, true, observer);
-      norm!.push(record.updateNorm);
-      gradientNorm!.push(normOfAll(step.gradients));
-      directionMax!.push(largest);
-      for (const one of dry) one.end();
-      for (const track of tracks) if (track.isUnclipped) track.take(record);
+      const open = stepper.begin(tensors, step.gradients, step.learningRates, true, observer);
+      return {
+        tensor(t) {
+          kept = undefined;
+          open.tensor(t);
+          return kept;
+        },
+        end() {
+          const record = open.end();
+          norm!.push(record.updateNorm);
+          gradientNorm!.push(normOfAll(step.gradients));
+          directionMax!.push(largest);
+          for (const one of dry) one.end();
+          for (const track of tracks) if (track.isUnclipped) track.take(record);
+        },
+      };
     },
   });
   return { followed, unclipped: { norm: norm!, gradientNorm: gradientNorm!, directionMax: directionMax! } };

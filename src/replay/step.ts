@@ -80,7 +80,7 @@ export interface OpenStep {
    * @param parameterSquares Σw²
    */
   ahead(t: number, parameterSquares?: () => number): Change | undefined;
-  /** @param beside what the step without a rule would do to it, for a dry step */
+  /** @param beside what the step without a rule would do to it: a dry step is held beside it, and a real one may take it over */
   tensor(t: number, beside?: Unclipped): void;
   end(): StepRecord;
 }
@@ -141,7 +141,8 @@ export function createStepper(settings: StepperOptions): Stepper {
           let one = lookedAt?.get(t);
           if (one === undefined) {
             const work = openWork(bench, t, tensor, gradients[t]!, learningRates, skips);
-            if (beside !== undefined && work.group.choice === beside.choice)
+            // A real step adds in the order that it has alone.
+            if (dry && beside !== undefined && work.group.choice === beside.choice)
               work.parameterSquares = () => beside.sums.parameters;
             if (skipping !== undefined) {
               leaveOut(bench, skipping, work);

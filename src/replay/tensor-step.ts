@@ -24,7 +24,7 @@ export interface TensorStep {
   taken: Taken;
   readonly schedule: Schedule;
   readonly dry: boolean;
-  /** What the step without a rule would do; undefined where that is not asked. */
+  /** What the step without a rule would do; undefined where that is not known. */
   beside: Unclipped | undefined;
 }
 
@@ -37,9 +37,8 @@ export function asUnclipped({ bench, work, taken, schedule, dry, beside }: Tenso
   if (schedule.share !== 1 || schedule.anew) return null;
   const { choice } = work.group;
   const { learningRate, decay, beta } = work;
-  const same = choice === beside.choice && learningRate === beside.learningRate && decay === beside.decay;
   const { direction, update } = bench.parts;
-  if (!same || direction.length > 0 || update.length > 1) return null;
+  if (!hasItsFormula(work, beside) || direction.length > 0 || update.length > 1) return null;
   const [part] = update;
   const { movement, sums } = beside;
   if (!leaves(taken.change)) {
@@ -72,6 +71,24 @@ export function asUnclipped({ bench, work, taken, schedule, dry, beside }: Tenso
   };
 }
 
+/** Of a real step that is the one without a rule, which was kept: that; else null. */
+function keptOf({ work, taken, schedule, dry, beside }: TensorStep): Unclipped | null {
+  const isIt =
+    !dry &&
+    beside !== undefined &&
+    taken.x === work.g &&
+    leaves(taken.change) &&
+    schedule.share === 1 &&
+    !schedule.anew &&
+    hasItsFormula(work, beside) &&
+    // Stages keep no parameters.
+    (beside.next !== undefined || work.decay !== 'parameters' || work.beta === 0);
+  return isIt ? beside : null;
+}
+
+const hasItsFormula = ({ group, learningRate, decay }: Work, beside: Unclipped): boolean =>
+  group.choice === beside.choice && learningRate === beside.learningRate && decay === beside.decay;
+
 /** In one pass over the arrays, where a kernel makes the whole step; else null. */
 export function inOnePass(one: TensorStep): Moved | null {
   const { bench, work, schedule, dry, beside } = one;
@@ -87,6 +104,7 @@ export function inOnePass(one: TensorStep): Moved | null {
     (decay === 'direction' && beta !== 0) ||
     observer?.moved !== undefined;
   if (staged || optimizer.kernel === undefined) return null;
+  const kept = keptOf(one);
   // A decay that is coupled joins the gradient before.
   const { change } = one.taken;
   const factor = one.taken.decay === 0 && 'factor' in change ? change.factor : null;
@@ -100,15 +118,17 @@ export function inOnePass(one: TensorStep): Moved | null {
   if (pass === undefined) return null;
   if (observer?.unclipped !== undefined) {
     const movement = bench.room.get('r', x.length);
-    const { changed, ...sums } = pass.keep(movement, observer.changes?.(t) ?? []);
-    observer.unclipped(t, { movement, sums, changed, choice: group.choice, learningRate, decay });
+    const next = numbers.shrink === 0 ? undefined : bench.room.get('next', x.length);
+    const { changed, ...sums } = pass.keep({ movement, next }, observer.changes?.(t) ?? []);
+    observer.unclipped(t, { movement, next, sums, changed, choice: group.choice, learningRate, decay });
     return movedBy(sums.squares, sums.parameters, sums.stored, 0);
   }
   if (dry) {
     const { squares, stored, product } = pass.measure(beside?.movement ?? x);
     return movedBy(squares, beside?.sums.parameters ?? sumOfSquares(work.w), stored, product);
   }
-  const { squares, parameters } = pass.take();
+  if (kept !== null) pass.finish(kept);
+  const { squares, parameters } = kept?.sums ?? pass.take();
   if (optimizer.settles?.(options) === true) optimizer.settle!(gradientAt(one), 1, slots, options);
   return movedBy(squares, parameters, 0, 0);
 }
@@ -144,10 +164,11 @@ export function inStages(one: TensorStep): Moved {
   const { sum: squares, finite } = move(bench, work, pending, r, dry);
   if (!dry && optimizer.settles?.(options) === true) optimizer.settle!(x, factor, work.slots, options);
   observer?.moved?.(t, r);
-  const [stored, product] = beside === undefined ? [0, 0] : heldBeside(r, beside.movement);
+  const [stored, product] = beside === undefined || !dry ? [0, 0] : heldBeside(r, beside.movement);
   observer?.unclipped?.(t, {
     movement: r,
     sums: { squares, parameters, stored: sumOfSquares(r), largest },
+    next: undefined,
     changed: new Map(),
     choice: group.choice,
     learningRate,

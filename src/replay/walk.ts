@@ -3,7 +3,7 @@ import type { Capture } from '../captures/read.ts';
 import type { StepWatcher, WalkedRun, WalkedStep, WalkedTensor } from '../findings/capture-finding.ts';
 import type { Values } from '../tensor/values.ts';
 import { emptyState } from './empty-state.ts';
-import type { FollowSettings, Prepared } from './follow.ts';
+import type { FollowedStep, FollowSettings, Prepared } from './follow.ts';
 import type { TensorState } from './tensors.ts';
 
 /** What is known before the first step. */
@@ -46,10 +46,7 @@ export function showSteps(
       };
     });
   const movement: (Values | null)[] = start.map(() => null);
-  const stepOf = (
-    step: Parameters<FollowSettings['visit']>[1],
-    tensors: readonly TensorState[],
-  ): WalkedStep => ({
+  const stepOf = (step: FollowedStep, tensors: readonly TensorState[]): WalkedStep => ({
     step: step.step,
     gradients: step.gradients,
     learningRates: tensors.map(({ group }) => step.learningRates[group]!),

@@ -9,11 +9,13 @@ import {
   type DrySums,
   dryAtOnce,
   exactlyDryAtOnce,
+  finishAtOnce,
   type StepNumbers,
   stepAtOnce,
   sumsAtOnce,
   unclippedAtOnce,
 } from '../../src/kernels/step-at-once.ts';
+import type { Slots } from '../../src/optimizers/optimizer.ts';
 import { chooseOptimizer, OPTIMIZERS } from '../../src/optimizers/registry.ts';
 import { makeChange } from '../../src/replay/make-change.ts';
 import { sumOfSquares } from '../../src/tensor/values.ts';
@@ -145,7 +147,8 @@ function expectSame(
   });
   const [twin, mine] = [copyOf(), copyOf()];
   const plain = plainStep(choice, twin, numbers, context);
-  const kernel = choice.optimizer.kernel!(mine.slots, choice.options, context)!;
+  const kernelOf = (own: Slots) => choice.optimizer.kernel!(own, choice.options, context)!;
+  const kernel = kernelOf(mine.slots);
   const dry = exactlyDryAtOnce(kernel, mine, numbers);
   const positive = () => ({ ...copyOf(), g: g.map(Math.abs), w: w.map(Math.abs) });
   expectNear(dryAtOnce(kernel, mine, numbers), dry, {
@@ -156,14 +159,15 @@ function expectSame(
     textOf([plain.squares, plain.stored, plain.product]),
   );
   const movement = new Float32Array(g.length);
-  const unclipped = unclippedAtOnce(kernel, { ...mine, movement }, numbers);
+  const next = numbers.shrink === 0 ? undefined : new Float32Array(g.length);
+  const unclipped = unclippedAtOnce(kernel, { ...mine, movement, next }, numbers);
   expect(textOf(movement)).toEqual(textOf(plain.movement));
   const { squares, stored, parameters, largest } = unclipped;
   expect(textOf([squares, stored, parameters, largest])).toEqual(
     textOf([plain.squares, plain.stored, plain.parameters, plain.largest]),
   );
   const changes = changesOf(g.length);
-  const { changed } = unclippedAtOnce(kernel, { ...mine, movement }, numbers, changes);
+  const { changed } = unclippedAtOnce(kernel, { ...mine, movement, next }, numbers, changes);
   for (const [k, change] of changes.entries()) {
     const x = new Float32Array(g.length);
     makeChange(change, g, x);
@@ -178,10 +182,15 @@ function expectSame(
   }
   // Nothing was written until now.
   expect(mine).toEqual(copyOf());
+  const finished = copyOf();
+  finishAtOnce(kernelOf(finished.slots), { ...finished, movement, next }, numbers);
   const taken = stepAtOnce(kernel, mine, numbers);
   expect(textOf([taken.squares, taken.parameters])).toEqual(textOf([plain.squares, plain.parameters]));
-  for (const name of ['g', 'w'] as const) expect(textOf(mine[name])).toEqual(textOf(twin[name]));
-  for (const name of Object.keys(slots)) expect(textOf(mine.slots[name]!)).toEqual(textOf(twin.slots[name]!));
+  for (const own of [mine, finished]) {
+    for (const name of ['g', 'w'] as const) expect(textOf(own[name])).toEqual(textOf(twin[name]));
+    for (const name of Object.keys(slots))
+      expect(textOf(own.slots[name]!)).toEqual(textOf(twin.slots[name]!));
+  }
   return changed.filter((one) => one !== undefined).length;
 }
 

@@ -109,6 +109,25 @@ describe.each(optimizers)('$name', ({ choice }) => {
     }
   });
 
+  it.each([1e-3, 0.5])('takes over the step that was kept, at gradients of size %d', (size) => {
+    for (const { rule, steppers } of pairs) {
+      const [mine, alone] = steppers as [(typeof steppers)[number], (typeof steppers)[number]];
+      const [tensors, twin] = [freshTensors(mine.optimizers[0]!), freshTensors(mine.optimizers[0]!)];
+      const without = createStepper({ rule: NO_CLIPPING, optimizers: [choice], precision: 'float32' });
+      for (let step = 1; step <= 3; step++) {
+        const gradients = gradientsOf(step, size);
+        const open = mine.begin(tensors, gradients, [0.05], false, undefined, 1);
+        // Each tensor moves once it was looked at, before the next.
+        without.step(tensors, gradients, [0.05], true, { unclipped: open.tensor });
+        const record = open.end();
+        const plain = alone.step(twin, gradients, [0.05], false, undefined, 1);
+        expect(record.movements, rule.label).toEqual(plain.movements);
+        expectNear(record, plain);
+        expect(bytesOf(tensors).equals(bytesOf(twin)), rule.label).toBe(true);
+      }
+    }
+  });
+
   it.each([
     [1e-3, 'alone'],
     [0.5, 'alone'],
