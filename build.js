@@ -109,6 +109,13 @@ const built = await Promise.all([
     external: ['node-fetch'],
   }),
 ]);
+// bin/program.js reads the script byte by byte, as V8 keeps it smallest: what esbuild leaves as it is, in regular expressions and
+// tagged templates, is escaped too.
+const script = readFileSync('dist/program.script', 'utf8');
+writeFileSync(
+  'dist/program.script',
+  script.replace(/[^\0-\x7f]/g, (unit) => `\\u${unit.charCodeAt(0).toString(16).padStart(4, '0')}`),
+);
 for (const name of ['tfjs-backend-wasm', 'tfjs-backend-wasm-simd'])
   copyFileSync(`node_modules/@tensorflow/tfjs-backend-wasm/dist/${name}.wasm`, `dist/autodiff/${name}.wasm`);
 const { notice, bundled } = noticeOf(built.flatMap(({ metafile }) => Object.keys(metafile.inputs)));

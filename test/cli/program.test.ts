@@ -1,4 +1,5 @@
 /** The two ways in which the built program is loaded (bin/program.js): with the code that V8 kept, and from its modules. */
+import { readFileSync } from 'node:fs';
 import vm from 'node:vm';
 import { describe, expect, it } from 'vitest';
 import { binOfModules, runProcess, spawnCli } from '../support/cli.ts';
@@ -23,6 +24,11 @@ describe('the built program', () => {
       {},
     );
     expect(out, err).toBe('false true\n');
+  });
+
+  it('says what its source says: the script, which is read byte by byte, has no letter of two bytes', () => {
+    const script = readFileSync(new URL('../../dist/program.script', import.meta.url), 'latin1');
+    expect(/[^\0-\x7f]/.exec(script)).toBeNull();
   });
 
   it('does the same from its modules, where another Node built it', () => {
