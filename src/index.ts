@@ -53,6 +53,6 @@ export { REPORT_FORMATS, type ReportFormatId } from './reports/registry.ts';
 export { renderReplay } from './reports/replay-text.ts';
 export { renderTerminal } from './reports/terminal.ts';
 export type { RuleChoice, RulePart } from './rules/choice.ts';
-export { clippyFactor } from './rules/clippy.ts';
+export { clippyFactor } from './rules/clippy-factor.ts';
 export { parseRule } from './rules/parse.ts';
 export { RULES } from './rules/registry.ts';

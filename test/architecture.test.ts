@@ -16,7 +16,7 @@ const MAY_IMPORT: Record<string, readonly string[]> = {
   logs: ['bytes', 'model'],
   checkpoints: ['bytes', 'optimizers', 'model'],
   captures: ['bytes', 'checkpoints', 'tensor', 'model'],
-  rules: ['tensor', 'model'],
+  rules: ['tensor', 'threads', 'model'],
   optimizers: ['kernels', 'model'],
   incidents: ['model'],
   recorder: ['incidents'],

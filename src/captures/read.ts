@@ -463,17 +463,8 @@ const byName = ({ tensors }: Checkpoint): Map<string, TensorInfo> =>
   new Map(tensors.map((info) => [info.name, info]));
 
 function firstNotFinite(values: Values): number {
-  // x − x is 0 of what is finite, else NaN; four sums, since entries of one wait for each other.
-  let [a, b, c, d] = [0, 0, 0, 0];
-  let i = 0;
-  for (; i + 4 <= values.length; i += 4) {
-    a += values[i]! - values[i]!;
-    b += values[i + 1]! - values[i + 1]!;
-    c += values[i + 2]! - values[i + 2]!;
-    d += values[i + 3]! - values[i + 3]!;
-  }
-  for (; i < values.length; i++) a += values[i]! - values[i]!;
-  return a + b + c + d === 0 ? -1 : values.findIndex((value) => !Number.isFinite(value));
+  for (let i = 0; i < values.length; i++) if (!Number.isFinite(values[i])) return i;
+  return -1;
 }
 
 async function readStep(

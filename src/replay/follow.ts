@@ -6,7 +6,7 @@ import { captureMismatch, type MissedSnapshot, mismatchFinding } from '../findin
 import { defaultOf, type Finding } from '../model/finding.ts';
 import { formatNumber } from '../model/format-number.ts';
 import { NO_CLIPPING, type RuleChoice } from '../rules/choice.ts';
-import type { Precision, Values } from '../tensor/values.ts';
+import { type Precision, squaredDistance, type Values } from '../tensor/values.ts';
 import type { StepObserver, Unclipped } from './bench.ts';
 import type { prepareReplay } from './from-capture.ts';
 import { createStepper, type StepRecord } from './step.ts';
@@ -138,7 +138,7 @@ async function followRecorded(
       const before = step.parameters.get(tensor.name);
       const after = step.after.get(tensor.name);
       if (before !== undefined) tensor.w.set(before);
-      for (let i = 0; i < (after?.length ?? 0); i++) moved[t]! += (after![i]! - tensor.w[i]!) ** 2;
+      if (after !== undefined) moved[t] = squaredDistance(after, tensor.w);
     }
     visit?.(index, step, tensors);
     const { engaged } = active.step(tensors, step.gradients, step.learningRates, true, undefined, step.loss);
@@ -153,11 +153,7 @@ async function followRecorded(
   return { walked: recorded.length, finite: true, recorded, snapshots: 0, findings: [] };
 }
 
-const distance = (a: Values, b: Values): number => {
-  let sum = 0;
-  for (let i = 0; i < a.length; i++) sum += (a[i]! - b[i]!) ** 2;
-  return Math.sqrt(sum);
-};
+const distance = (a: Values, b: Values): number => Math.sqrt(squaredDistance(a, b));
 
 /**
  * Compares snapshots with rebuilt parameters; keeps the last snapshot to tell what went wrong since.
@@ -183,10 +179,8 @@ function createChecker(
         const snapshot = step.parameters.get(tensor.name);
         if (snapshot === undefined) continue;
         const first = start[k]!;
-        let size = 0;
-        for (const x of snapshot) size += x * x;
-        const allowed =
-          tolerance('ofMovement') * distance(snapshot, first) + tolerance('ofSize') * Math.sqrt(size);
+        const size = Math.sqrt(withSums({ values: snapshot }).sums().squares);
+        const allowed = tolerance('ofMovement') * distance(snapshot, first) + tolerance('ofSize') * size;
         const off = distance(tensor.w, snapshot);
         const share = off === 0 ? 0 : off / allowed;
         if (!(share <= 1) && !(worst !== null && share <= worst.share))

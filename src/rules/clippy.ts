@@ -6,51 +6,8 @@ import {
   POSITIVE,
 } from '../model/options.ts';
 import type { ClippyDetails } from '../model/replay.ts';
-import type { Values } from '../tensor/values.ts';
+import { type ClippyThresholds, clippyFactor } from './clippy-factor.ts';
 import type { FromLog, LoggedRun, RuleDetails, SeenTensor, TensorRule } from './rule.ts';
-
-/** The thresholds of Clippy. */
-export interface ClippyThresholds {
-  readonly variableRelativeThreshold: number;
-  readonly absoluteThreshold: number;
-  readonly accumulatorRelativeThreshold: number;
-}
-
-/**
- * Clippy's factor of one tensor and the entry that sets it:
- * σ = min(1, min_i (λ_rel|w_i| + τ·(G_i + ε)^(-1/2) + λ_abs) / |Δ_i|).
- *
- * An entry with Δ_i = 0 bounds nothing, also where its bound is 0; a bound of 0 with Δ_i ≠ 0 gives σ = 0. NaN in w or Δ
- * gives NaN; Δ_i = ±Infinity gives 0.
- *
- * @param update Δ = ηr, the learning rate included
- * @param accumulator G, needed where τ > 0
- */
-export function clippyFactor(
-  w: Values,
-  update: Values,
-  thresholds: ClippyThresholds,
-  accumulator?: Values,
-  epsilon = 0,
-): { readonly factor: number; readonly index: number } {
-  const relative = thresholds.variableRelativeThreshold;
-  const absolute = thresholds.absoluteThreshold;
-  const tau = thresholds.accumulatorRelativeThreshold;
-  let factor = 1;
-  let index = 0;
-  for (let i = 0; i < update.length; i++) {
-    const size = Math.abs(update[i]!);
-    if (size === 0) continue;
-    let bound = relative * Math.abs(w[i]!) + absolute;
-    if (tau > 0) bound += tau / Math.sqrt(accumulator![i]! + epsilon);
-    const ratio = bound / size;
-    if (ratio < factor) {
-      factor = ratio;
-      index = i;
-    } else if (Number.isNaN(ratio)) return { factor: Number.NaN, index: i };
-  }
-  return { factor, index };
-}
 
 const threshold = <const Name extends string>(name: Name, value: number, meaning: string) =>
   ({ name, type: 'number', default: value, ...NOT_NEGATIVE, meaning }) as const;

@@ -3,7 +3,7 @@
  * float64, since a float32 sum of ten million squares loses three digits.
  */
 import type { Layout } from '../model/checkpoint.ts';
-import { memoryOf } from '../threads/in-parts.ts';
+import { inParts, memoryOf, PART, type Task } from '../threads/in-parts.ts';
 
 export type Values = Float32Array | Float64Array;
 export type Precision = 'float32' | 'float64';
@@ -97,11 +97,36 @@ export function unitsOf(meta: TensorMeta): Units {
 /** Squared norm of every unit, into `out` (its first `count` entries). */
 export function unitSumsOfSquares(x: Values, units: Units, out: Float64Array): void {
   const { count, stride } = units;
-  out.fill(0, 0, count);
+  const sums = out.subarray(0, count);
+  sums.fill(0);
   if (stride === 1 && count > 1) {
-    // The columns of a kernel, four rows at once: a sum that is read and written for each entry costs more than the entry.
-    let start = 0;
-    for (; start + 4 * count <= x.length; start += 4 * count)
+    // The columns of a kernel, by rows.
+    const rows = x.length / count;
+    const part = Math.max(LEAST_ROWS, 4 * Math.ceil(PART / (4 * count)));
+    if (rows <= part) COLUMN_SUMS.run({ x, units }, 0, rows, sums);
+    else {
+      const found = inParts(COLUMN_SUMS, { x, units }, [x], rows, count, part);
+      for (let start = 0; start < found.length; start += count)
+        for (let u = 0; u < count; u++) sums[u] = sums[u]! + found[start + u]!;
+    }
+  } else if (x.length <= PART || count === 1) UNIT_SUMS.run({ x, units }, 0, count, sums);
+  else {
+    const part = Math.ceil((PART * count) / x.length);
+    sums.set(inParts(UNIT_SUMS, { x, units }, [x], count, part, part).subarray(0, count));
+  }
+}
+
+/** Of a part: what it finds, a number for each column, is to be little beside what it reads. */
+const LEAST_ROWS = 64;
+
+/** Of each column, over some rows. */
+export const COLUMN_SUMS: Task<{ readonly x: Values; readonly units: Units }> = {
+  name: 'column sums',
+  run({ x, units: { count } }, first, last, out) {
+    const end = last * count;
+    let start = first * count;
+    // Four rows at once: a sum that is read and written for each entry costs more than the entry.
+    for (; start + 4 * count <= end; start += 4 * count)
       for (let u = 0, i = start; u < count; u++, i++) {
         // Not four of an array taken apart: that takes three times as long.
         const p = x[i]!;
@@ -110,17 +135,39 @@ export function unitSumsOfSquares(x: Values, units: Units, out: Float64Array): v
         const s = x[i + 3 * count]!;
         out[u] = out[u]! + p * p + q * q + r * r + s * s;
       }
-    for (; start < x.length; start += count)
+    for (; start < end; start += count)
       for (let u = 0; u < count; u++) out[u] = out[u]! + x[start + u]! * x[start + u]!;
-    return;
-  }
-  for (let start = 0, u = 0; start < x.length; start += stride, u = u + 1 === count ? 0 : u + 1) {
-    let sum = 0;
-    const end = Math.min(start + stride, x.length);
-    for (let i = start; i < end; i++) sum += x[i]! * x[i]!;
-    out[u] = out[u]! + sum;
-  }
+  },
+};
+
+/** Of some units that lie in rows. */
+export const UNIT_SUMS: Task<{ readonly x: Values; readonly units: Units }> = {
+  name: 'unit sums',
+  run({ x, units: { count, stride } }, first, last, out) {
+    for (let u = first; u < last; u++)
+      for (let start = u * stride; start < x.length; start += count * stride) {
+        let sum = 0;
+        const end = Math.min(start + stride, x.length);
+        for (let i = start; i < end; i++) sum += x[i]! * x[i]!;
+        out[u - first] = out[u - first]! + sum;
+      }
+  },
+};
+
+/** ‖a − b‖² in float64. */
+export function squaredDistance(a: Values, b: Values): number {
+  const found = inParts(DISTANCE, { a, b }, [a, b], a.length, 1);
+  return found.reduce((sum, one) => sum + one, 0);
 }
+
+export const DISTANCE: Task<{ readonly a: Values; readonly b: Values }> = {
+  name: 'distance',
+  run({ a, b }, start, end, found) {
+    let sum = 0;
+    for (let i = start; i < end; i++) sum += (a[i]! - b[i]!) ** 2;
+    found[0] = sum;
+  },
+};
 
 /** out = factor of its unit × x. Factors of exactly 1 copy x bit for bit. */
 export function scaleByUnit(x: Values, units: Units, factors: Float64Array, out: Values): void {

@@ -17,11 +17,19 @@ import { openThreads } from '../../src/threads/pool.ts';
 import { workerFile } from '../../src/threads/start-thread.ts';
 
 /** Around the length of a part, and of no whole number of fours. */
-const SHAPES = [[3, PART / 2], [PART + 1], [PART], [701, 301], [17]];
-const parameters = SHAPES.map((shape, k) => ({
+const LAYERS = [
+  [[3, PART / 2], 'IO'],
+  [[PART + 1], 'none'],
+  [[PART], 'none'],
+  [[701, 301], 'IO'],
+  [[701, 301], 'OI'],
+  [[17], 'none'],
+] as const;
+const SHAPES = LAYERS.map(([shape]): readonly number[] => shape);
+const parameters = LAYERS.map(([shape, layout], k) => ({
   name: `layer${k}`,
-  shape,
-  layout: shape.length === 2 ? ('IO' as const) : ('none' as const),
+  shape: [...shape],
+  layout,
   embedding: false,
 }));
 const wave = (k: number, seed: number, size: number): Float32Array =>

@@ -4,7 +4,7 @@ import { chooseOptimizer } from '../../src/optimizers/registry.ts';
 import { createStepper } from '../../src/replay/step.ts';
 import { freshTensor } from '../../src/replay/tensors.ts';
 import { ruleMembers } from '../../src/rules/choice.ts';
-import { clippyFactor } from '../../src/rules/clippy.ts';
+import { clippyFactor } from '../../src/rules/clippy-factor.ts';
 import { parseRule } from '../../src/rules/parse.ts';
 import type { SeenTensor, TensorRule } from '../../src/rules/rule.ts';
 
