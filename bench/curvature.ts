@@ -96,7 +96,7 @@ const joined = (parts: readonly number[][][]): number[][] =>
   KINDS.map((_, kind) => parts.flatMap((part) => part[kind]!));
 
 interface Search {
-  /** Where the pair is certified, and printed: a second start follows, which asks whether there is a larger one. */
+  /** Where the pair is certified, and printed: the search goes on, until a larger one is excluded. */
   readonly certified: Taken & { readonly products: number };
   readonly all: Taken;
   readonly result: EigenResult;
@@ -175,14 +175,16 @@ const compareSearches = (found: readonly Search[], clock: keyof Taken): void => 
     peer,
   );
   line(
-    `with the second start, ${counts(found.map((s) => s.result.products))} products`,
+    `and a larger one excluded, ${counts(found.map((s) => s.result.products))} products`,
     found.map((s) => s.all[clock]),
     peer,
   );
 };
 compareSearches(alone, 'processor');
 const [pair] = alone[0]!.result.pairs;
-console.log(`  ours: ${pair!.value.toPrecision(6)} ± ${pair!.residualNorm.toPrecision(2)}`);
+console.log(
+  `  ours: ${pair!.value.toPrecision(6)} ± ${pair!.residualNorm.toPrecision(2)}, none above ${alone[0]!.result.excludedAbove?.toPrecision(6)}`,
+);
 if (theirs.length > 0)
   console.log(
     `  power iteration in PyTorch from ${theirs.length} starts, as PyHessian stops it: ${spread(theirs.map((s) => s.value))} ± ${spread(theirs.map((s) => s.residual))} with ${spread(theirs.map((s) => s.products))} products`,

@@ -104,15 +104,15 @@ export default command({
     starts: Flags.integer({
       helpValue: 'N',
       helpGroup: 'SOLVER',
-      description: 'random starts that have to agree on the top',
-      default: 2,
+      description:
+        'random starts that have to agree on the top; without it one, where its search excludes a larger eigenvalue, else two',
       min: 1,
       max: 20,
     }),
     thorough: Flags.boolean({
       helpGroup: 'SOLVER',
       description:
-        'let every further start search until it converges; without it each has as many products as the first took',
+        'let every further start (two in all without --starts) search until it converges; without it each has as many products as the first took',
     }),
     'max-products': Flags.integer({
       helpValue: 'N',
@@ -179,11 +179,11 @@ export default command({
       count: flags.top,
       tolerance,
       seed: flags.seed,
-      starts: flags.starts,
       maxProducts: flags['max-products'],
       thorough: flags.thorough,
       warm: new Map(),
       density: flags.density,
+      ...(flags.starts === undefined ? {} : { starts: flags.starts }),
       ...(flags.operator === undefined ? {} : { operator: flags.operator }),
       ...(flags.block === undefined ? {} : { block: flags.block }),
       ...(flags.task === undefined ? {} : { task: flags.task }),

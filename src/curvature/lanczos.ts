@@ -8,6 +8,7 @@
  *
  * Lanczos 1950; thick restart: Wu & Simon, SIAM J. Matrix Anal. Appl. 22 (2000), section 2.
  */
+import { excludedAbove } from './exclusion.ts';
 import { addCombination, axpy, norm2, orthogonalise, product, removeParts, scale } from './operator.ts';
 import type { RandomVectors } from './random.ts';
 import { type SmallEigen, smallSymmetricEigen } from './small-eigen.ts';
@@ -30,6 +31,10 @@ export const lanczos: Solve = async (operator, start, want, options) => {
   let next = start;
   let b: number[] = [];
   let products = 0;
+  /** What the vectors were divided by, until a restart, after which they are no polynomials of the start. */
+  let norms: number[] | undefined = [];
+  let certifiedAfter: number | undefined;
+  let above: number | undefined;
 
   for (;;) {
     basis.push(next);
@@ -54,6 +59,7 @@ export const lanczos: Solve = async (operator, start, want, options) => {
     for (let i = 0; i < m; i++) t[i]!.push(column[i]!);
     for (const [i, row] of c.entries()) row.push(lockedColumn[i]!);
     b = new Array<number>(m).fill(0);
+    norms?.push(beta);
     // Below this the rest is rounding: the basis spans an invariant subspace, and a random direction goes on.
     if (beta > 1e-13 * size) {
       b[m - 1] = beta;
@@ -80,6 +86,17 @@ export const lanczos: Solve = async (operator, start, want, options) => {
     const lowResidual = residual(m - 1);
     if (done && options.magnitude && low - lowResidual < -Math.abs(ritz.values[0]!))
       done = isConverged(low, lowResidual, tolerance);
+    const value = ritz.values[0]!;
+    // What lies above it is one of the few starts that miss something: it says nothing any more.
+    if (above !== undefined && value > above) above = undefined;
+    if (done && norms !== undefined && want === 1 && locked.length === 0 && options.randomShare > 0) {
+      above = m === room ? value : excludedAbove(ritz.values, norms, operator.size, options.randomShare);
+      if (certifiedAfter === undefined) {
+        certifiedAfter = products;
+        options.onCertified(value, residual(0), products);
+      }
+      done = isConverged(value, above - value, tolerance) || products >= 2 * certifiedAfter;
+    }
     if (done || last) {
       const pairs = Array.from({ length: top }, (_, i) => {
         const s = ritz.vectors[i]!;
@@ -91,9 +108,15 @@ export const lanczos: Solve = async (operator, start, want, options) => {
         axpy(along(b, s), next, image);
         return { vector: combine(basis, s), image };
       });
-      return { pairs, lowest: low, products } satisfies Solution;
+      return {
+        pairs,
+        lowest: low,
+        products,
+        ...(above === undefined ? {} : { excludedAbove: above }),
+      } satisfies Solution;
     }
     if (full) {
+      norms = undefined;
       const keep = keptPairs(ritz, want);
       const kept = keep.map((s) => combine(basis, s));
       t = keep.map((s) =>

@@ -14,6 +14,13 @@ export interface SolveOptions {
   readonly random: RandomVectors;
   /** Whether the eigenvalue of largest magnitude is wanted too, if that is a negative one. */
   readonly magnitude: boolean;
+  /**
+   * The norm of the random part of the start, for a search that shall also exclude a larger eigenvalue where it can: once
+   * the pair is converged it goes on for as many products again at most. 0 for one that shall not.
+   */
+  readonly randomShare: number;
+  /** Called where a pair is converged and the search goes on, with the products that it may still take for that. */
+  readonly onCertified: (value: number, residualNorm: number, most: number) => void;
 }
 
 export interface Solution {
@@ -21,6 +28,8 @@ export interface Solution {
   readonly pairs: readonly { readonly vector: Float64Array; readonly image: Float64Array }[];
   /** The lowest eigenvalue as far as it was seen. */
   readonly lowest: number;
+  /** See exclusion.ts; left out where nothing is known of that. */
+  readonly excludedAbove?: number;
   readonly products: number;
 }
 

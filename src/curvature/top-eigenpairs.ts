@@ -20,8 +20,9 @@ export interface EigenOptions {
   /** Default 0. */
   readonly seed?: number;
   /**
-   * Default 2. A residual certifies *an* eigenvalue, not the top one: each further start searches the complement of
-   * what was found, and what is larger there takes its place.
+   * A residual certifies *an* eigenvalue, not the top one: each further start searches the complement of what was found, and
+   * what is larger there takes its place. Left out, a search of Lanczos for one pair goes on until it excludes a larger one
+   * (exclusion.ts), for as many products again at most, and two starts are for whatever cannot do that.
    */
   readonly starts?: number;
   /**
@@ -31,8 +32,8 @@ export interface EigenOptions {
   readonly thorough?: boolean;
   /** Products for one search. Default 300. */
   readonly maxProducts?: number;
-  /** Called where a search begins: the products that it may take at most, and what is known by then. */
-  readonly onSearch?: (most: number, known: Eigenpair | undefined) => void;
+  /** Called where a search begins or goes on for a larger one: products that it may take at most, and what is known by then. */
+  readonly onSearch?: (most: number, known: Known | undefined) => void;
   /** Vectors that Lanczos keeps in memory, 8 bytes an entry each. Default 60. */
   readonly basisSize?: number;
   /** Vectors of an earlier checkpoint to begin with. */
@@ -50,6 +51,8 @@ export interface Eigenpair {
   readonly vector: Float64Array;
 }
 
+export type Known = Pick<Eigenpair, 'value' | 'residualNorm' | 'converged'>;
+
 export interface EigenResult {
   /** Largest algebraic first. */
   readonly pairs: readonly Eigenpair[];
@@ -59,7 +62,12 @@ export interface EigenResult {
   /** Further starts that found nothing larger, and the products that each had at most. */
   readonly confirmations: number;
   readonly confirmationProducts: number;
+  /** No eigenvalue is above it, but for a share `MISSED` (exclusion.ts) of random starts; null where further starts were to tell. */
+  readonly excludedAbove: number | null;
 }
+
+/** Of a random vector, what is added to one that is known. */
+const WARM_NOISE = 0.05;
 
 interface Found {
   readonly vector: Float64Array;
@@ -73,16 +81,19 @@ interface Found {
  * @throws curvature-non-finite when a product is not finite
  */
 export async function topEigenpairs(operator: LinearOperator, options: EigenOptions): Promise<EigenResult> {
-  const { tolerance = 1e-3, starts = 2, maxProducts = 300, basisSize = 60 } = options;
+  const { tolerance = 1e-3, maxProducts = 300, basisSize = 60 } = options;
+  const excluding = options.starts === undefined && options.thorough !== true;
   const count = Math.min(options.count ?? 1, operator.size);
   const random = randomVectors(options.seed ?? 0);
   const solve = SOLVERS[options.method];
   let found: Found[] = [];
   let products = 0;
   let lowest = Number.POSITIVE_INFINITY;
+  let above: number | null = null;
   let warm = [...(options.warmStart ?? [])].filter((v) => v.length === operator.size);
 
-  const startVector = (locked: readonly Float64Array[]): Float64Array => {
+  /** A unit vector, and the norm of what is random in it. */
+  const startVector = (locked: readonly Float64Array[]): { start: Float64Array; randomShare: number } => {
     const v = warm.shift();
     if (v !== undefined) {
       const start = v.slice();
@@ -91,24 +102,29 @@ export async function topEigenpairs(operator: LinearOperator, options: EigenOpti
       // A little of everything: a vector that has nothing of the top direction would never find it.
       if (length > 1e-6) {
         scale(1 / length, start);
-        axpy(0.05, randomUnit(random, operator.size, locked), start);
+        axpy(WARM_NOISE, randomUnit(random, operator.size, locked), start);
         scale(1 / norm2(start), start);
-        return start;
+        return { start, randomShare: WARM_NOISE / (1 + WARM_NOISE) };
       }
     }
-    return randomUnit(random, operator.size, locked);
+    return { start: randomUnit(random, operator.size, locked), randomShare: 1 };
   };
   const search = async (want: number, magnitude: boolean, most = maxProducts): Promise<void> => {
     const locked = found.map((pair) => pair.vector);
     options.onSearch?.(most, found.length < count ? undefined : eigenpair(found[count - 1]!, tolerance));
-    const solution = await solve(operator, startVector(locked), want, {
+    const { start, randomShare } = startVector(locked);
+    const solution = await solve(operator, start, want, {
       tolerance,
       maxProducts: most,
       basisSize: Math.max(basisSize, 2 * want + 8),
       locked,
       random,
       magnitude,
+      randomShare: excluding ? randomShare : 0,
+      onCertified: (value, residualNorm, left) =>
+        options.onSearch?.(left, { value, residualNorm, converged: true }),
     });
+    above = solution.excludedAbove ?? null;
     products += solution.products;
     lowest = Math.min(lowest, solution.lowest);
     found = rayleighRitz([...found, ...solution.pairs.map((p) => ({ ...p, iterations: solution.products }))]);
@@ -116,6 +132,7 @@ export async function topEigenpairs(operator: LinearOperator, options: EigenOpti
 
   while (found.length < count) await search(count - found.length, found.length === 0);
   warm = [];
+  const starts = options.starts ?? (above === null ? 2 : 1);
   const most = options.thorough === true ? maxProducts : Math.min(products, maxProducts);
   let confirmations = 0;
   for (let start = 1; start < starts && found.length < operator.size; start++) {
@@ -149,6 +166,7 @@ export async function topEigenpairs(operator: LinearOperator, options: EigenOpti
     products,
     confirmations,
     confirmationProducts: most,
+    excludedAbove: above,
   };
 }
 

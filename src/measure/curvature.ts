@@ -1,12 +1,14 @@
 /** Top eigenvalues at a point, plain and preconditioned, against the stability limit of the optimizer. */
 import type { Batch, Objective } from '../autodiff/objective.ts';
 import { type CriticalSharpness, criticalSharpness } from '../curvature/critical-sharpness.ts';
+import { MISSED } from '../curvature/exclusion.ts';
 import { blockOperator, type LinearOperator, type Range, scaledOperator } from '../curvature/operator.ts';
 import { randomVectors } from '../curvature/random.ts';
 import { type EigenMethod, type EigenResult, topEigenpairs } from '../curvature/top-eigenpairs.ts';
 import { hutchinsonTrace, spectralDensity } from '../curvature/trace.ts';
 import type { CurvatureEntry, LabelledDensity } from '../model/curvature.ts';
 import { diagError } from '../model/errors.ts';
+import { formatNumber } from '../model/format-number.ts';
 import { type GlobSyntax, starsOf } from '../model/glob.ts';
 import { didYouMean, nearest } from '../model/nearest.ts';
 import { type OptionValue, parseOption } from '../model/options.ts';
@@ -31,8 +33,9 @@ export interface CurvatureOptions {
   readonly count: number;
   readonly tolerance: number;
   readonly seed: number;
-  readonly starts?: number;
   readonly maxProducts?: number;
+  /** As many random starts; left out, one where that can exclude a larger eigenvalue, else two (top-eigenpairs.ts). */
+  readonly starts?: number;
   /** A further start searches until it converges, not for as many products as the first search took. */
   readonly thorough?: boolean;
   /** Name of a tensor, or a pattern with `*`; default all. */
@@ -240,11 +243,13 @@ export function productsAt(
   };
 }
 
-/** The searches behind "the largest": those after the first one are short, unless asked for in full. */
+/** What is behind "the largest": what the search excludes, or further ones, which are short unless asked for in full. */
 function restsOn(
-  { confirmations, confirmationProducts }: EigenResult,
+  { confirmations, confirmationProducts, excludedAbove }: EigenResult,
   { thorough }: CurvatureOptions,
 ): string {
+  if (excludedAbove !== null)
+    return `1 random start: fewer than 1 in ${1 / MISSED} such starts would miss an eigenvalue above ${formatNumber(excludedAbove, 'lookup')}`;
   if (confirmations === 0) return '1 random start';
   const starts = `${confirmations + 1} random starts`;
   return thorough === true

@@ -20,7 +20,7 @@ export interface BatchOfStep {
 }
 
 /** What a search takes where one ratio of many is wanted. */
-export const SEARCH = { method: 'lanczos', count: 1, tolerance: 1e-2, seed: 0, starts: 2 } as const;
+export const SEARCH = { method: 'lanczos', count: 1, tolerance: 1e-2, seed: 0 } as const;
 
 /**
  * Ratios at a point on each of some batches alone.

@@ -142,7 +142,7 @@ describe.each(EIGEN_METHODS)('%s: what the search of a second start costs', (met
     const first = diagonal(spectrum);
     await topEigenpairs(first, { method, starts: 1 });
     const both = diagonal(spectrum);
-    const result = await topEigenpairs(both, { method });
+    const result = await topEigenpairs(both, { method, starts: 2 });
     expect(both.products).toBe(result.products);
     expect(both.products).toBeLessThanOrEqual(2 * first.products);
     expect(result.confirmations).toBe(1);
@@ -166,7 +166,7 @@ it('what a short second search finds above the first is searched to its end', as
     const alone = await topEigenpairs(diagonal(values), { ...options, seed, starts: 1 });
     if (alone.pairs[0]!.value > 1.1) continue;
     missed++;
-    const both = await topEigenpairs(diagonal(values), { ...options, seed });
+    const both = await topEigenpairs(diagonal(values), { ...options, seed, starts: 2 });
     expect(both.confirmationProducts).toBe(alone.products);
     if (both.confirmations > 0) continue;
     found++;
