@@ -6,7 +6,7 @@ import type { ReplayEntry, ReplayMode, ThresholdSweep } from '../model/replay.ts
 import type { OptimizerChoice } from '../optimizers/registry.ts';
 import { NO_CLIPPING, type RuleChoice, ruleMembers } from '../rules/choice.ts';
 import { elementsOf, type Precision } from '../tensor/values.ts';
-import { PART } from '../threads/in-parts.ts';
+import { LEAST_PARTS, PART } from '../threads/in-parts.ts';
 import { openThreads } from '../threads/pool.ts';
 import { workerFile } from '../threads/start-thread.ts';
 import type { StepObserver } from './bench.ts';
@@ -73,14 +73,18 @@ export async function replayCapture(capture: Capture, settings: ReplaySettings):
   }
 }
 
-/** Entries of all steps under all rules that make up for starting a thread: a quarter of a second of work. */
-const WORTH_A_THREAD = 5e7;
+/**
+ * Entries of all steps under all rules that make up for starting a thread: 0.3 s of work. A thread takes 0.1 s of a processor more
+ * than it takes over.
+ */
+const WORTH_A_THREAD = 2e8;
 
 /** For how many threads beside this one there is work. */
 function threadsWorth({ manifest, steps }: Capture, { rules, precision }: ReplaySettings): number {
   // No kernel takes float64.
   if (precision === 'float64') return 0;
-  const large = manifest.parameters.map(({ shape }) => elementsOf(shape)).filter((n) => n > PART);
+  const sizes = manifest.parameters.map(({ shape }) => elementsOf(shape));
+  const large = sizes.filter((n) => n > (LEAST_PARTS - 1) * PART);
   const entries = large.reduce((sum, n) => sum + n, 0) * steps.length * (1 + rules.length);
   return Math.floor(entries / WORTH_A_THREAD);
 }

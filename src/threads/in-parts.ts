@@ -6,6 +6,9 @@
 /** Entries of a part, a whole number of blocks: a fraction of a millisecond of work. */
 export const PART = 2 ** 16;
 
+/** Parts below which a task stays in this thread: waking another one takes as long as a part of the quickest. */
+export const LEAST_PARTS = 4;
+
 /** A loop over a stretch of arrays. */
 export interface Task<Input> {
   /** Unique among the tasks of a worker. */
@@ -50,7 +53,7 @@ export function inParts<Input>(
   count: number,
   part = PART,
 ): Float64Array {
-  if (spreader !== null && length > part && arrays.every(isShared))
+  if (spreader !== null && length > (LEAST_PARTS - 1) * part && arrays.every(isShared))
     return spreader(task, { input, length, part, count });
   const found = new Float64Array(count * Math.ceil(length / part));
   for (let start = 0, at = 0; start < length; start += part, at += count)

@@ -16,13 +16,11 @@ import { PART } from '../../src/threads/in-parts.ts';
 import { openThreads } from '../../src/threads/pool.ts';
 import { workerFile } from '../../src/threads/start-thread.ts';
 
-/** Around the length of a part, and of no whole number of fours. */
+/** Around the length that is spread, and of no whole number of fours. */
 const LAYERS = [
-  [[3, PART / 2], 'IO'],
-  [[PART + 1], 'none'],
-  [[PART], 'none'],
-  [[701, 301], 'IO'],
-  [[701, 301], 'OI'],
+  [[5, PART], 'IO'],
+  [[3 * PART + 1], 'none'],
+  [[1001, 301], 'OI'],
   [[17], 'none'],
 ] as const;
 const SHAPES = LAYERS.map(([shape]): readonly number[] => shape);
