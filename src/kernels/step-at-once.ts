@@ -63,6 +63,8 @@ export interface DrySums extends Pick<StepSums, 'squares'> {
 /** What a step without a rule would do. */
 export interface UnclippedSums extends StepSums {
   readonly stored: number;
+  /** ΣΔ² of Δ without decay. */
+  readonly bare: number;
   /** Largest |r|; NaN if one is. */
   readonly largest: number;
 }
@@ -73,21 +75,13 @@ export function stepAtOnce(kernel: DirectionKernel, { g, w }: StepArrays, number
   return { squares: sums!.squares, parameters: sums!.parameters };
 }
 
-/**
- * Takes the step that was kept, without its direction: w and the state move on as by {@link stepAtOnce}, to the same bits.
- *
- * @param next the parameters after it; undefined where they are w − Δ, as without decay
- */
+/** Takes the step that was kept, without its direction: w and the state move on as by {@link stepAtOnce}, to the same bits. */
 export function finishAtOnce(
   kernel: DirectionKernel,
-  { g, w, movement, next }: StepArrays & Kept,
+  { g, w, movement, bare }: StepArrays & Kept,
   numbers: StepNumbers,
 ): void {
-  if (next === undefined) run('finish', kernel, g, { read: w, written: w }, { read: movement }, numbers);
-  else {
-    if (kernel.slots.length > 0) run('finish', kernel, g, {}, {}, numbers);
-    w.set(next);
-  }
+  run('finish', kernel, g, { read: w, written: w }, { read: bare ?? movement }, numbers);
 }
 
 /**
@@ -127,27 +121,27 @@ function measured(
 const isOrdinary = ({ squares, product }: DrySums, { rate }: StepNumbers): boolean =>
   [squares, squares / (rate * rate)].every((sum) => sum > 1e-60 && sum < 1e70) && Number.isFinite(product);
 
-/** Δ as it is stored, and with decay, for which that is not enough, the parameters after the step. */
+/** Δ as it is stored, and with decay Δ without it, of which the step can be made again. */
 export interface Kept {
   readonly movement: Float32Array;
-  readonly next: Float32Array | undefined;
+  readonly bare: Float32Array | undefined;
 }
 
 /**
  * Writes Δ; w and the state stay.
  *
- * @param next written where there is decay
+ * @param bare written where there is decay
  * @param changes of the gradient: the step that each would make is measured beside this one in the same pass, as by
  * {@link dryAtOnce}; undefined where an entry may not be ordinary
  */
 export function unclippedAtOnce(
   kernel: DirectionKernel,
-  { g, w, movement, next }: StepArrays & Kept,
+  { g, w, movement, bare }: StepArrays & Kept,
   numbers: StepNumbers,
   changes: readonly Change[] = [],
 ): UnclippedSums & { readonly changed: readonly (DrySums | undefined)[] } {
   const out = { written: movement };
-  const after = numbers.shrink === 0 ? [] : [{ written: next! }];
+  const after = numbers.shrink === 0 ? [] : [{ written: bare! }];
   const [sums, ...changed] = run('keep', kernel, g, { read: w }, out, numbers, changes, after);
   const { product: _, ...own } = sums!;
   return { ...own, changed: changed.map((found) => (isOrdinary(found, numbers) ? found : undefined)) };
@@ -163,10 +157,10 @@ const X_ALONE: DirectionKernel = { code: GRADIENT, slots: [], numbers: [] };
 type Purpose = 'take' | 'measure' | 'estimate' | 'keep' | 'finish' | 'sum';
 type Kernel = (g: number, end: number, w: number, other: number, sums: number, ...rest: number[]) => void;
 
-/** g, w and the array beside or written; slots come after them, and behind these what is kept of the parameters. */
+/** g, w and the array beside or written; slots come after them, and behind these Δ without decay. */
 const OTHERS = 3;
 const ARRAYS = OTHERS + 2 + 1;
-const SUMS = ['squares', 'parameters', 'stored', 'product'] as const;
+const SUMS = ['squares', 'parameters', 'stored', 'bare', 'product'] as const;
 type Sum = (typeof SUMS)[number];
 /** The factors of units for each entry, behind those blocks. */
 const FACTORS = ARRAYS;
@@ -267,7 +261,7 @@ interface Call extends Step {
 const startsOf = (slots: readonly Float32Array[]): number[] =>
   slots.map((_, k) => (OTHERS + k) * BLOCK_BYTES);
 
-const keepsNext = (purpose: Purpose, shrinks: boolean): boolean => purpose === 'keep' && shrinks;
+const keepsBare = (purpose: Purpose, shrinks: boolean): boolean => purpose === 'keep' && shrinks;
 
 function callOf(
   purpose: Exclude<Purpose, 'estimate'>,
@@ -281,7 +275,7 @@ function callOf(
     ),
     rest: [
       ...startsOf(slots),
-      ...(keepsNext(purpose, shrinks) ? [(OTHERS + slots.length) * BLOCK_BYTES] : []),
+      ...(keepsBare(purpose, shrinks) ? [(OTHERS + slots.length) * BLOCK_BYTES] : []),
       ...[factor, rate, shrink],
       ...numbers,
     ],
@@ -374,7 +368,7 @@ function foundIn(sums: Float64Array, step: number, steps: number, { weight, asSt
     found.largest = Math.max(found.largest, sums[i]!);
   found.squares *= weight * weight;
   found.product *= weight;
-  if (asStored) found.stored = found.squares;
+  if (asStored) found.stored = found.bare = found.squares;
   return found;
 }
 
@@ -408,7 +402,7 @@ interface Form {
 function kernelOf(name: string, { purpose, scales, shrinks }: Form, code: DirectionCode): WasmFunction {
   const [g, end, w, other, row] = [0, 1, 2, 3, 4] as const;
   const pointers = Array.from(
-    { length: code.slots + (keepsNext(purpose, shrinks) ? 1 : 0) },
+    { length: code.slots + (keepsBare(purpose, shrinks) ? 1 : 0) },
     (_, k) => 5 + k,
   );
   const slots = pointers.slice(0, code.slots);
@@ -422,6 +416,7 @@ function kernelOf(name: string, { purpose, scales, shrinks }: Form, code: Direct
     ...(purpose === 'measure' ? (['product'] as const) : []),
     ...(purpose === 'take' || purpose === 'keep' ? (['parameters'] as const) : []),
     ...(shrinks && !moves ? (['stored'] as const) : []),
+    ...(keepsBare(purpose, shrinks) ? (['bare'] as const) : []),
   ];
   const largest = parameters.length + splats.length;
   const areNumbers = largest + 1;
@@ -450,18 +445,16 @@ function kernelOf(name: string, { purpose, scales, shrinks }: Form, code: Direct
     const old = op(wide.promote, loadTwo(w, offset));
     const gradient = op(wide.promote, loadTwo(g, offset));
     const taken = set(x, scales ? rounded(op(wide.mul, get(factor), gradient)) : gradient);
+    const decayed = set(moved, op(wide.add, get(moved), op(wide.mul, get(shrink), get(root))));
     const place = { x, root, slots, numbers, offset, stores: moves };
     if (purpose === 'finish')
       return [
         ...taken,
         ...code.state(place),
-        ...(shrinks
-          ? []
-          : storeTwo(
-              w,
-              op(wide.demote, op(wide.sub, old, op(wide.promote, loadTwo(other, offset)))),
-              offset,
-            )),
+        ...set(root, old),
+        ...set(moved, op(wide.promote, loadTwo(other, offset))),
+        ...(shrinks ? decayed : []),
+        ...storeTwo(w, op(wide.demote, op(wide.sub, get(root), get(moved))), offset),
       ];
     return [
       ...taken,
@@ -470,20 +463,14 @@ function kernelOf(name: string, { purpose, scales, shrinks }: Form, code: Direct
       ...set(x, op(wide.demote, op(wide.mul, get(rate), op(wide.promote, get(x))))),
       ...set(moved, op(wide.promote, get(x))),
       ...(shrinks || purpose !== 'measure' ? set(root, old) : []),
-      ...(shrinks
-        ? [
-            ...set(moved, op(wide.add, get(moved), op(wide.mul, get(shrink), get(root)))),
-            ...set(x, op(wide.demote, get(moved))),
-          ]
+      ...(keepsBare(purpose, shrinks)
+        ? [...storeTwo(pointers.at(-1)!, get(x), offset), ...add('bare', get(moved), get(moved))]
         : []),
+      ...(shrinks ? [...decayed, ...set(x, op(wide.demote, get(moved)))] : []),
       ...add('squares', get(moved), get(moved)),
       ...(purpose === 'measure' ? [] : add('parameters', get(root), get(root))),
-      ...(purpose === 'take' || keepsNext(purpose, shrinks)
-        ? storeTwo(
-            purpose === 'take' ? w : pointers.at(-1)!,
-            op(wide.demote, op(wide.sub, get(root), get(moved))),
-            offset,
-          )
+      ...(purpose === 'take'
+        ? storeTwo(w, op(wide.demote, op(wide.sub, get(root), get(moved))), offset)
         : []),
       ...(purpose === 'keep' ? storeTwo(other, get(x), offset) : []),
       ...(shrinks && purpose !== 'take'

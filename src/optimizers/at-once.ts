@@ -36,10 +36,10 @@ export interface AtOnce {
   finish(kept: KeptValues): void;
 }
 
-/** Its movement, and with decay the parameters after it. */
+/** Its movement, and with decay that without it. */
 export interface KeptValues {
   readonly movement: Values;
-  readonly next: Values | undefined;
+  readonly bare: Values | undefined;
 }
 
 /** Σx² and the largest |x|, NaN if one is, where a kernel takes them and saves time; else undefined. */

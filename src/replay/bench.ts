@@ -49,8 +49,8 @@ export interface StepObserver {
 /** What a step without a rule would do to a tensor, and what it follows from besides the gradient and the state. */
 export interface Unclipped {
   readonly movement: Values;
-  /** The parameters after it, where a kernel kept the step and they are not those before less the movement. */
-  readonly next: Values | undefined;
+  /** The movement without the decay of parameters, where there is some and a kernel kept it. */
+  readonly bare: Values | undefined;
   readonly sums: UnclippedSums;
   /** The same step with the gradient changed; not every change that was asked for need be there. */
   readonly changed: ReadonlyMap<Change, DrySums>;

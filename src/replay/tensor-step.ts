@@ -1,6 +1,7 @@
 /** The ways in which a step of one tensor is made, once its gradient is known: in one pass where that gives the same. */
 
 import { leaves, UNCHANGED } from '../kernels/change.ts';
+import type { UnclippedSums } from '../kernels/step-at-once.ts';
 import { atOnce, LEAST_ENTRIES } from '../optimizers/at-once.ts';
 import { largestMagnitude, sumOfSquares, type Values } from '../tensor/values.ts';
 import type { Bench, Unclipped, Work } from './bench.ts';
@@ -37,9 +38,9 @@ export function asUnclipped({ bench, work, taken, schedule, dry, beside }: Tenso
   if (schedule.share !== 1 || schedule.anew) return null;
   const { choice } = work.group;
   const { learningRate, decay, beta } = work;
-  const { direction, update } = bench.parts;
-  if (!hasItsFormula(work, beside) || direction.length > 0 || update.length > 1) return null;
-  const [part] = update;
+  const { direction, update: parts } = bench.parts;
+  if (!hasItsFormula(work, beside) || direction.length > 0 || parts.length > 1) return null;
+  const [part] = parts;
   const { movement, sums } = beside;
   if (!leaves(taken.change)) {
     const changed = beside.changed.get(taken.change);
@@ -47,27 +48,43 @@ export function asUnclipped({ bench, work, taken, schedule, dry, beside }: Tenso
       ? null
       : movedBy(changed.squares, sums.parameters, changed.stored, changed.product);
   }
-  let factor = 1;
-  if (part !== undefined) {
-    const { rule, position } = part;
-    const { options } = work.group.parts[position]!;
-    // Decoupled decay is not scaled; a rule that amplifies may leave what can be stored.
-    const scales = rule.scope === 'tensor' && !rule.mayAmplify && !(decay === 'parameters' && beta !== 0);
-    if (!scales || rule.seesState?.(options) !== false) return null;
-    const largest = Math.abs(learningRate) * sums.largest;
-    const told = choice.optimizer.hasTrustRatio
-      ? {}
-      : { largest: movement instanceof Float32Array ? Math.fround(largest) : largest };
-    ({ pending: factor } = factorsAt(bench, 'update', work, movement, {
-      ...told,
-      parameterSquares: () => sums.parameters,
-    }));
-  }
+  const { squares, stored, parameters } = sums;
+  const same = movedBy(squares, parameters, stored, stored);
+  if (part === undefined) return same;
+  const shrink = decay === 'parameters' ? learningRate * beta : 0;
+  const update = shrink === 0 ? movement : beside.bare;
+  const { rule, position } = part;
+  const { options } = work.group.parts[position]!;
+  // A rule that amplifies may leave what can be stored.
+  const scales = rule.scope === 'tensor' && !rule.mayAmplify && rule.seesState?.(options) === false;
+  if (!scales || update === undefined) return null;
+  const largest = Math.abs(learningRate) * sums.largest;
+  const told = choice.optimizer.hasTrustRatio
+    ? {}
+    : { largest: movement instanceof Float32Array ? Math.fround(largest) : largest };
+  const { pending: factor } = factorsAt(bench, 'update', work, update, {
+    ...told,
+    parameterSquares: () => parameters,
+  });
+  return factor === 1 ? same : scaledBy(factor, shrink, sums);
+}
+
+/** Sums over factor·u + shrink·w, and times u + shrink·w, of those over the latter: the decay is not scaled. */
+function scaledBy(
+  factor: number,
+  shrink: number,
+  { squares, bare, parameters, stored }: UnclippedSums,
+): Moved {
+  const ofDecay = shrink * shrink * parameters;
+  // 2·shrink·Σuw
+  const cross = shrink === 0 ? 0 : squares - bare - ofDecay;
+  const scaled = factor * factor * bare + factor * cross + ofDecay;
+  const plain = shrink === 0;
   return {
-    squares: factor * factor * sums.squares,
-    finite: [factor, sums.squares, sums.parameters].every(Number.isFinite),
-    stored: factor * factor * sums.stored,
-    product: factor * sums.stored,
+    squares: scaled,
+    finite: [factor, squares, parameters].every(Number.isFinite),
+    stored: plain ? factor * factor * stored : scaled,
+    product: plain ? factor * stored : factor * bare + ((factor + 1) / 2) * cross + ofDecay,
   };
 }
 
@@ -81,8 +98,8 @@ function keptOf({ work, taken, schedule, dry, beside }: TensorStep): Unclipped |
     schedule.share === 1 &&
     !schedule.anew &&
     hasItsFormula(work, beside) &&
-    // Stages keep no parameters.
-    (beside.next !== undefined || work.decay !== 'parameters' || work.beta === 0);
+    // Stages keep no movement without decay.
+    (beside.bare !== undefined || work.decay !== 'parameters' || work.beta === 0);
   return isIt ? beside : null;
 }
 
@@ -118,9 +135,9 @@ export function inOnePass(one: TensorStep): Moved | null {
   if (pass === undefined) return null;
   if (observer?.unclipped !== undefined) {
     const movement = bench.room.get('r', x.length);
-    const next = numbers.shrink === 0 ? undefined : bench.room.get('next', x.length);
-    const { changed, ...sums } = pass.keep({ movement, next }, observer.changes?.(t) ?? []);
-    observer.unclipped(t, { movement, next, sums, changed, choice: group.choice, learningRate, decay });
+    const bare = numbers.shrink === 0 ? undefined : bench.room.get('bare', x.length);
+    const { changed, ...sums } = pass.keep({ movement, bare }, observer.changes?.(t) ?? []);
+    observer.unclipped(t, { movement, bare, sums, changed, choice: group.choice, learningRate, decay });
     return movedBy(sums.squares, sums.parameters, sums.stored, 0);
   }
   if (dry) {
@@ -167,8 +184,8 @@ export function inStages(one: TensorStep): Moved {
   const [stored, product] = beside === undefined || !dry ? [0, 0] : heldBeside(r, beside.movement);
   observer?.unclipped?.(t, {
     movement: r,
-    sums: { squares, parameters, stored: sumOfSquares(r), largest },
-    next: undefined,
+    sums: { squares, parameters, stored: sumOfSquares(r), bare: squares, largest },
+    bare: undefined,
     changed: new Map(),
     choice: group.choice,
     learningRate,

@@ -55,10 +55,13 @@ function plainStep(
   const r = new Float32Array(g.length);
   optimizer.direction(x, r, slots, options, context);
   const [squares, stored, product, parameters] = [fourSums(), fourSums(), fourSums(), fourSums()] as const;
+  const bare = fourSums();
   const largest = r.reduce((most, value) => Math.max(most, Math.abs(value)), 0);
   const movement = r.map((value) => rate * value);
+  const update = movement.slice();
   for (let i = 0; i < w.length; i++) {
     const old = w[i]!;
+    bare.add(i, update[i]! * update[i]!);
     const moved = shrink === 0 ? movement[i]! : movement[i]! + shrink * old;
     movement[i] = moved;
     squares.add(i, moved * moved);
@@ -72,8 +75,10 @@ function plainStep(
     stored: stored.all(),
     product: product.all(),
     parameters: parameters.all(),
+    bare: bare.all(),
     largest,
     movement,
+    update,
   };
 }
 
@@ -159,15 +164,14 @@ function expectSame(
     textOf([plain.squares, plain.stored, plain.product]),
   );
   const movement = new Float32Array(g.length);
-  const next = numbers.shrink === 0 ? undefined : new Float32Array(g.length);
-  const unclipped = unclippedAtOnce(kernel, { ...mine, movement, next }, numbers);
+  const bare = numbers.shrink === 0 ? undefined : new Float32Array(g.length);
+  const unclipped = unclippedAtOnce(kernel, { ...mine, movement, bare }, numbers);
   expect(textOf(movement)).toEqual(textOf(plain.movement));
-  const { squares, stored, parameters, largest } = unclipped;
-  expect(textOf([squares, stored, parameters, largest])).toEqual(
-    textOf([plain.squares, plain.stored, plain.parameters, plain.largest]),
-  );
+  if (bare !== undefined) expect(textOf(bare)).toEqual(textOf(plain.update));
+  for (const name of ['squares', 'stored', 'parameters', 'bare', 'largest'] as const)
+    expect(textOf([unclipped[name]]), name).toEqual(textOf([plain[name]]));
   const changes = changesOf(g.length);
-  const { changed } = unclippedAtOnce(kernel, { ...mine, movement, next }, numbers, changes);
+  const { changed } = unclippedAtOnce(kernel, { ...mine, movement, bare }, numbers, changes);
   for (const [k, change] of changes.entries()) {
     const x = new Float32Array(g.length);
     makeChange(change, g, x);
@@ -183,7 +187,7 @@ function expectSame(
   // Nothing was written until now.
   expect(mine).toEqual(copyOf());
   const finished = copyOf();
-  finishAtOnce(kernelOf(finished.slots), { ...finished, movement, next }, numbers);
+  finishAtOnce(kernelOf(finished.slots), { ...finished, movement, bare }, numbers);
   const taken = stepAtOnce(kernel, mine, numbers);
   expect(textOf([taken.squares, taken.parameters])).toEqual(textOf([plain.squares, plain.parameters]));
   for (const own of [mine, finished]) {
