@@ -1,4 +1,5 @@
 /** The golden numbers of the published tests of tensorflow/recommenders' ClippyAdagrad. */
+import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { chooseOptimizer } from '../../src/optimizers/registry.ts';
 import { createStepper } from '../../src/replay/step.ts';
@@ -31,6 +32,30 @@ describe('shrink', () => {
 
   it('names the entry that sets σ', () => {
     expect(factorOf([1, 1], [1, 0.1], 0.1, 0.01).index).toBe(1);
+  });
+  it('is the smallest ratio of all entries, and the first that is NaN', () => {
+    const number = fc.oneof(
+      fc.double({ noNaN: true }),
+      fc.constantFrom(0, -0, Number.NaN, Number.POSITIVE_INFINITY, 1e-300, 0.5, 1),
+    );
+    const threshold = fc.constantFrom(0, 0.01, 0.5, Number.POSITIVE_INFINITY);
+    fc.assert(
+      fc.property(fc.array(fc.tuple(number, number)), threshold, threshold, (entries, relative, absolute) => {
+        let expected = { factor: 1, index: 0 };
+        for (const [i, [w, update]] of entries.entries()) {
+          if (update === 0) continue;
+          const ratio = (relative * Math.abs(w) + absolute) / Math.abs(update);
+          if (Number.isNaN(ratio)) {
+            expected = { factor: Number.NaN, index: i };
+            break;
+          }
+          if (ratio < expected.factor) expected = { factor: ratio, index: i };
+        }
+        const [w, update] = [0, 1].map((k) => entries.map((one) => one[k]!)) as [number[], number[]];
+        expect(factorOf(update, w, relative, absolute)).toEqual(expected);
+      }),
+      { numRuns: 500 },
+    );
   });
   it('non-finite updates: ±Infinity gives 0, NaN gives NaN', () => {
     expect(factorOf([1, Number.POSITIVE_INFINITY], [1, 1], 0.1, 0.01).factor).toBe(0);
