@@ -2,18 +2,30 @@
  * What a replay of recorded steps takes: the command as a whole process under six rules, beside the memory bound of each rule and
  * step: parameter, gradient and state are read, parameter and state are written, at the rate at which float32s are copied.
  *
- *     npm run build && npx tsx bench/replay.ts [MILLION PARAMETERS = 4] [STEPS = 4] [RUNS = 3] [RULE…]
+ *     npm run build && npx tsx bench/replay.ts [MILLION PARAMETERS = 4] [STEPS = 4] [RUNS = 3] [OPTIMIZER = adagrad] [RULE…]
  *
- * The capture (float32 in eight tensors, Adagrad, no snapshots) is written first, with fixed noise: 4 bytes a parameter for
- * each step and 8 for the state before. Prints processor time, peak memory and time on the wall of each run.
+ * The optimizer may have options: adamw:weightDecay=0.01. The capture (float32 in eight tensors, no snapshots) is written first,
+ * with fixed noise: 4 bytes a parameter for each step and for the parameters and each slot before. BUILD names another built
+ * checkout to run. Prints processor time, peak memory and time on the wall of each run.
  */
 import { spawnSync } from 'node:child_process';
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { pathToFileURL } from 'node:url';
 import { createCapture } from '../src/captures/write.ts';
+import { chooseOptimizer } from '../src/optimizers/registry.ts';
 
-const [millions = '4', steps = '4', runs = '3', ...asked] = process.argv.slice(2);
+const [millions = '4', steps = '4', runs = '3', named = 'adagrad', ...asked] = process.argv.slice(2);
+const [name, ...given] = named.split(/[:,]/);
+const options = Object.fromEntries(
+  given.map((one) => {
+    const [key, value] = one.split('=');
+    return [key!, value === 'true' ? true : Number(value)];
+  }),
+);
+const choice = chooseOptimizer(name!, options);
+const slots = choice.optimizer.slots(choice.options).map((slot) => slot.name);
 const rules = asked.length > 0 ? asked : ['none', 'value', 'global-norm', 'agc', 'lars', 'clippy'];
 const TENSORS = 8;
 const rows = Math.round((Number(millions) * 1e6) / TENSORS / 1000);
@@ -36,8 +48,8 @@ const noise = (size: number): Float32Array => {
   return values;
 };
 
-/** Of a parameter, its gradient and Adagrad's accumulator: three are read, two written. A copy reads one and writes one. */
-const MOVED_BYTES = 20;
+/** Of a gradient, that is read, of its parameter and its state, which are read and written. A copy reads one and writes one. */
+const MOVED_BYTES = 4 + 8 * (1 + slots.length);
 const COPIED_BYTES = 8;
 /** 64 MB to 64 MB: a replay has its arrays in no cache near the processor either. */
 const copyFrom = new Float32Array(16e6).fill(1);
@@ -51,12 +63,23 @@ function nanosecondsOfCopy(): number {
 
 const folder = mkdtempSync(join(tmpdir(), 'replay-bench-'));
 try {
-  const optimizer = { name: 'adagrad', epsilon: 1e-7 };
+  const optimizer = { name: name!, ...choice.options };
   const writer = await createCapture(
     folder,
     { framework: 'bench', optimizer, parameters },
     parameters.map(() => noise(0.05)),
-    parameters.map(() => ({ accumulator: noise(0.1).map(Math.abs) })),
+    parameters.map(() =>
+      Object.fromEntries(
+        slots.map((slot) => [
+          slot,
+          slot === 'accumulator'
+            ? noise(0.1).map(Math.abs)
+            : slot === 'v'
+              ? noise(1e-4).map(Math.abs)
+              : noise(0.01),
+        ]),
+      ),
+    ),
   );
   for (let step = 0; step < Number(steps); step++)
     await writer.step({
@@ -73,7 +96,10 @@ try {
   console.log(
     `${entries / 1e6} million parameters, ${steps} steps, ${rules.length} rules; a float32 is copied in ${copies[3]!.toFixed(2)} ns (${copies[0]!.toFixed(2)}..${copies[6]!.toFixed(2)}): the memory bound of a rule and step, ${MOVED_BYTES} bytes, is ${bound.toFixed(2)} ns a parameter`,
   );
-  const program = new URL('../dist/run.js', import.meta.url).href;
+  const program =
+    process.env.BUILD === undefined
+      ? new URL('../dist/run.js', import.meta.url).href
+      : pathToFileURL(join(process.env.BUILD, 'dist/run.js')).href;
   for (let run = 0; run < Number(runs); run++) {
     const begin = performance.now();
     const { stderr, status } = spawnSync(
@@ -83,7 +109,10 @@ try {
         `const { run, processIo } = await import(${JSON.stringify(program)});
          process.exitCode = await run(process.argv.slice(1), processIo());
          const { userCPUTime, systemCPUTime, maxRSS } = process.resourceUsage();
-         process.stderr.write(JSON.stringify({ seconds: (userCPUTime + systemCPUTime) / 1e6, megabytes: maxRSS / 1024 }));`,
+         let kilobytes = maxRSS;
+         // Linux counts what this process was before it became node: the bench with all of its arrays.
+         try { kilobytes = Number(/VmHWM:\\s*(\\d+)/.exec((await import('node:fs')).readFileSync('/proc/self/status', 'utf8'))[1]); } catch {}
+         process.stderr.write(JSON.stringify({ seconds: (userCPUTime + systemCPUTime) / 1e6, megabytes: kilobytes / 1024 }));`,
         ...['replay', folder, '--mode', 'as-recorded', '--json'],
         ...rules.flatMap((rule) => ['--rule', rule]),
       ],
