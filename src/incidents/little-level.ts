@@ -3,7 +3,7 @@
  * terms that hold back what is learnt.
  */
 import type { TimeSeries } from '../model/run.ts';
-import { wordsOf } from '../model/words.ts';
+import { REGULARIZER, wordsOf } from '../model/words.ts';
 import type { SeriesIncident } from './judge.ts';
 
 type Named = Pick<TimeSeries, 'name' | 'role' | 'lossLike'>;
@@ -21,7 +21,8 @@ const isLossOf = ({ name, role, lossLike }: Named, player: RegExp): boolean =>
 export function isPlayer(run: { readonly series: readonly Named[] }, series: Named): boolean {
   const has = (player: RegExp): boolean => run.series.some((one) => isLossOf(one, player));
   return (
-    (isLossOf(series, GENERATOR) && has(DISCRIMINATOR)) || (isLossOf(series, DISCRIMINATOR) && has(GENERATOR))
+    (isLossOf(series, GENERATOR) && has(DISCRIMINATOR)) ||
+    (isLossOf(series, DISCRIMINATOR) && (has(GENERATOR) || has(GRADIENT_PENALTY)))
   );
 }
 
@@ -32,8 +33,8 @@ const PLAYER_LOST = 10;
 export const isPlayerLost = ({ class: found, before, after }: SeriesIncident): boolean =>
   found === 'non-finite' || (before > 0 && after > PLAYER_LOST * before);
 
-/** `reg` is the regression of a detector's boxes as often: it is one of a player (`Loss/D/reg`). */
-const REGULARIZER = /^(?:kl|kld|kldiv|penalty|gp|regulari[sz](?:ation|er)|r1|weightdecay)$/;
+/** Of a player's file alone the penalty of its gradients tells that it has another. */
+const GRADIENT_PENALTY = /^(?:gp|r1|penalty)$/;
 
 /**
  * Whether one of several losses is a term that holds back what is learnt: the divergence from a prior begins at nearly zero and

@@ -4,7 +4,8 @@
  */
 import type { Column } from '../model/column.ts';
 import type { Role } from '../model/run.ts';
-import { wordsOf } from '../model/words.ts';
+import { REGULARIZER, wordsOf } from '../model/words.ts';
+import { inEnglish } from './in-english.ts';
 
 export interface NamedRole {
   readonly role: Role;
@@ -51,9 +52,11 @@ const LOSS_WORDS = new Set([
   'elbo',
   'cost',
 ]);
+/** Written as one word with what it is of: `dloss`, `closs`, `trainloss`. */
+const GLUED_LOSS = /^[a-z\d]{1,16}loss(?:es)?$/;
 /** A setting of the loss or its spread, not its value; the best one so far is a record, and never rises. */
 const LOSS_SETTING =
-  /^(scale|weights?|coef|coeff|coefficient|ratio|lambda|fn|type|name|best|num|count|std|stddev|stdev|variance)$/;
+  /^(scale|scaling|factor|weights?|coef|coeff|coefficient|ratio|lambda|fn|type|name|best|num|count|std|stddev|stdev|variance)$/;
 /** The axis that a chart brings for its values: `train/loss.step`. */
 const OWN_AXIS = /\.(?:step|timestamp)$/i;
 /** What is lost is no error of a model. */
@@ -72,7 +75,12 @@ const PARAM_NORM =
 const UPDATE_NORM = /(^|[\s/._-])(update|step|delta)s?[\s/._-]?norm|l2_norm\/update/i;
 const CLIP =
   /(^|[\s/._-])(grad(ient)?s?[\s/._-]?)?clip(ped|ping)?([\s/._-]?(factor|coef|coefficient|scale|frac|fraction|rate|ratio|value|threshold|norm|count|pct|percent|lambda))?s?$/i;
-const LEARNING_RATE = /(^|[\s/._-])(lr|learning[\s_-]?rate)($|[\s/._-]|\d)/i;
+const RATE_NAME = /(^|[\s/._-])(lr|learning[\s_-]?rate)($|[\s/._-]|\d)/i;
+/** Of the schedule of a rate, not its value: `lr_warmup_steps`, `lr_decay_style`, `min_lr_ratio`. */
+const OF_SCHEDULE = /[\s/._-](?:warmup|decay|scheduler?)[\s/._-]|[\s/._-](?:ratio|style|type)$/i;
+const LEARNING_RATE = {
+  test: (name: string): boolean => RATE_NAME.test(name) && !OF_SCHEDULE.test(name),
+} as const;
 
 /** Names of the total loss, best first, as joined words without the training words in front. */
 const TOTAL_NAMES = [
@@ -101,7 +109,15 @@ const TRAIN_NAMES = [
   'l_g_pix',
 ];
 
+/** The loss only where nothing else is. */
+const REGULARIZER_RANK = 150;
 const PERPLEXITY_RANK = 200;
+/** Candidates up to this rank name the whole loss; the others may be a part of it. */
+const PART_RANK = 100;
+
+/** llm.c's and BasicSR's names, pix2pix's, and what CatBoost calls the losses that it trains on where it logs them. */
+const NAMED_LOSS =
+  /^(?:trl|learn|l_(?:g_)?(?:pix|percep|style|total)|G_L1|MultiClass(?:OneVsAll)?|YetiRank(?:Pairwise)?|PairLogit(?:Pairwise)?|Query(?:RMSE|SoftMax|CrossEntropy)|Quantile|Poisson|Tweedie|Huber|Expectile)$/i;
 
 /** Losses whose name is of several words, or of several written as one: `CrossEntropyLoss`, `SmoothL1`. */
 const COMPOUND = /cross[\s_-]?entropy|log[\s_-]loss|smooth[\s_-]?l1(?!\d)/i;
@@ -119,11 +135,15 @@ function lossRank(name: string): number | undefined {
   const reduced = TOTAL_NAMES.indexOf(words.join('_'));
   if (rank >= 0) return 1 + 2 * rank + (train ? 0 : 1);
   if (reduced >= 0) return 1 + 2 * reduced;
+  if (words.some((word) => LOSS_WORDS.has(word)) && words.some((word) => REGULARIZER.test(word)))
+    return REGULARIZER_RANK;
   if (words.some((word) => LOSS_WORDS.has(word)))
     // `Loss/scores/fake` stands in the group of the losses and is none where `Loss/G/loss` is.
     return wordsOf(name.replace(/^loss(?:es)?\//i, '')).some((word) => LOSS_WORDS.has(word)) ? 100 : 101;
   if (words.some((word) => PERPLEXITY_WORDS.has(word))) return PERPLEXITY_RANK;
-  return COMPOUND.test(name) ? 100 : undefined;
+  return COMPOUND.test(name) || NAMED_LOSS.test(name) || words.some((word) => GLUED_LOSS.test(word))
+    ? PART_RANK
+    : undefined;
 }
 
 /** What stands between `task/` and the ending. Two searches: as one expression, a long name would cost its square. */
@@ -176,9 +196,6 @@ export function splitsAmong(names: readonly string[]): ReadonlySet<string> {
 /** Names of the training data in those of an evaluation: `eval/train_loss`. */
 const TRAINING = /^(train|training|trn)$/;
 
-/** Candidates up to this rank name the whole loss; the others may be a part of it. */
-const PART_RANK = 100;
-
 /** A perplexity is the same loss, but on another scale: it is judged only where nothing else is there. */
 const lossLikeOf = (rank: number): Pick<NamedRole, 'lossLike'> =>
   rank >= PERPLEXITY_RANK ? {} : { lossLike: rank < PART_RANK ? 'same' : 'part' };
@@ -230,7 +247,7 @@ const MOST_ROLES_KEPT = 1000;
 export function roleByName(name: string): Role | 'loss-like' {
   let role = roles.get(name);
   if (role === undefined) {
-    role = roleOf(name);
+    role = roleOf(inEnglish(name));
     if (roles.size >= MOST_ROLES_KEPT) roles.clear();
     roles.set(name, role);
   }
@@ -253,9 +270,9 @@ function roleOf(name: string): Role | 'loss-like' {
   if (/__(min|max)$/i.test(name)) return 'other';
   const words = wordsOf(name);
   const lossLike =
-    words.some((word) => LOSS_WORDS.has(word) || PERPLEXITY_WORDS.has(word)) ||
+    words.some((word) => LOSS_WORDS.has(word) || PERPLEXITY_WORDS.has(word) || GLUED_LOSS.test(word)) ||
     COMPOUND.test(name) ||
-    /^(?:trl|learn|l_(?:g_)?(?:pix|percep|style|total))$/i.test(name);
+    NAMED_LOSS.test(name);
   if (words.includes('loss') && words.some((word) => LOSS_SETTING.test(word))) return 'other';
   // `loss function` is a setting, `value function loss` is none.
   if (words.includes('loss') && words.at(-1) === 'function') return 'other';
@@ -287,7 +304,7 @@ export function assignRoles(
   series: readonly { readonly name: string; readonly quantity?: string; readonly value: Column }[],
   forced: ReadonlyMap<string, Role>,
 ): { roles: NamedRole[]; notes: string[] } {
-  const names = series.map((one) => one.quantity ?? one.name);
+  const names = series.map((one) => inEnglish(one.quantity ?? one.name));
   const first = names.map((name, k) => forced.get(series[k]!.name) ?? roleByName(name));
   // Of several groups (agents that learn side by side) each total is that of a task.
   const totals = names.filter((name, k) => first[k] === 'loss-like' && TOTAL_OF_GROUP.test(name));

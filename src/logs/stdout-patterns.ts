@@ -227,6 +227,9 @@ export const DIALECTS: readonly Dialect[] = [
 /** Keras: `Epoch 3/10`, then `313/313 [====] - 1s 3ms/step - loss: 0.2 - accuracy: 0.9 - val_loss: 0.3`, often twice. */
 export const KERAS_EPOCH = /^Epoch (\d+)\/\d+\s*$/;
 export const KERAS_BAR = /^\s*(\d+)\/\1\s.*?\s-\s(?=[\w/]+: )/;
+/** A bar whose values follow in the next line, as where its carriage returns became the ends of lines. */
+export const KERAS_BARE_BAR = /^\s*\d+\/\d+\s+\[[=>.]+\]\s*$/;
+export const KERAS_REST = /^\s{0,4}-\s.*:/;
 export const kerasPairs = dashPairs;
 
 /** Colours, and the backspaces of a bar that is drawn again. */

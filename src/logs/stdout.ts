@@ -11,6 +11,7 @@ import { countAt, placesOf, tally } from './bad-lines.ts';
 import { cellAfter, goesOn, withoutClosing } from './cell-after.ts';
 import type { LogFormat, LoggedRun, LoggedSeries } from './format.ts';
 import type { Scalar } from './hyperparameters.ts';
+import { inEnglish } from './in-english.ts';
 import { objectScanner } from './json-line.ts';
 import { linePattern } from './line-pattern.ts';
 import { isLossName, roleByName } from './metric-roles.ts';
@@ -20,7 +21,16 @@ import { asPairs } from './printed-layouts.ts';
 import { type PrintedLog, printedLines, type Skeleton } from './printed-lines.ts';
 import { tableReader } from './printed-tables.ts';
 import { isAxisName, type RowTable, rowTable } from './row-table.ts';
-import { DIALECTS, DRAWING, KERAS_BAR, KERAS_EPOCH, kerasPairs, type Pair } from './stdout-patterns.ts';
+import {
+  DIALECTS,
+  DRAWING,
+  KERAS_BAR,
+  KERAS_BARE_BAR,
+  KERAS_EPOCH,
+  KERAS_REST,
+  kerasPairs,
+  type Pair,
+} from './stdout-patterns.ts';
 import { isResultHead, trialResults } from './trial-results.ts';
 import { unnamedLines } from './unnamed-lines.ts';
 
@@ -155,6 +165,7 @@ export const stdout: LogFormat = {
     let lastStep = 0;
     let kerasEpoch = 0;
     /** The last finished bar of an epoch; the evaluation is added to it by drawing it again. */
+    let bareBar = '';
     let kerasBar: { match: Match; line: number; text: string } | undefined;
 
     const tableOf = (id: string, axis: 'step' | 'epoch' = 'step'): RowTable => {
@@ -251,6 +262,8 @@ export const stdout: LogFormat = {
       const event = text.includes(MLLOG_MARK) ? mllogEvent(text) : undefined;
       if (event === 'damaged') return event;
       if (event !== undefined) return takeEvent(event, lineNumber);
+      const whole = bareBar !== '' && KERAS_REST.test(text) ? `${bareBar} ${text.trim()}` : text;
+      bareBar = kerasEpoch > 0 && KERAS_BARE_BAR.test(text) ? text.trimEnd() : '';
       const epoch = KERAS_EPOCH.exec(text);
       if (epoch !== null) {
         endKerasEpoch();
@@ -261,11 +274,11 @@ export const stdout: LogFormat = {
         addRow(match, lineNumber, text);
         return 'record';
       }
-      if (kerasEpoch > 0 && KERAS_BAR.test(text)) {
+      if (kerasEpoch > 0 && KERAS_BAR.test(whole)) {
         kerasBar = {
-          match: { table: 'keras', axis: 'epoch', at: kerasEpoch, pairs: kerasPairs(text) },
+          match: { table: 'keras', axis: 'epoch', at: kerasEpoch, pairs: kerasPairs(whole) },
           line: lineNumber,
-          text,
+          text: whole,
         };
         return 'record';
       }
@@ -343,7 +356,7 @@ export const stdout: LogFormat = {
           const table = tables.take(text);
           if (table === 'held') return 'held';
           if (table === 'drawn') return 'passed-over';
-          const said = table ?? asPairs(text);
+          const said = table ?? asPairs(inEnglish(text));
           const plain = said === raw ? bytes : Buffer.from(said);
           const taken = lines.add(
             plain,

@@ -9,3 +9,9 @@ export const wordsOf = (name: string): string[] =>
     .split(HUMP)
     .flatMap((part) => part.toLowerCase().split(/[\s/._:|-]+/))
     .filter((word) => word !== '');
+
+/**
+ * Words for a term that holds back what is learnt: the divergence from a prior, a penalty of gradients or weights. `reg` is the
+ * regression of a detector's boxes as often.
+ */
+export const REGULARIZER = /^(?:kl|kld|kldiv|penalty|gp|regulari[sz](?:ation|er)|r1|weightdecay)$/;

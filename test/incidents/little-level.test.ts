@@ -37,6 +37,12 @@ describe('the losses of players of a GAN', () => {
     expect(judge(task('gen', ends), discriminator)).toMatchObject({ class: 'non-finite', onsetStep: 200 });
   });
 
+  it('are those of a discriminator whose gradients are penalized, in a file without its generator', () => {
+    const alone = task('dis', steps(300, 0.9, 2.4));
+    expect(judge(alone, task('aux', steps(300, 1, 1))).class).not.toBe('healthy');
+    expect(judge(alone, task('gp', steps(300, 1, 1))).class).toBe('healthy');
+  });
+
   it('are judged as any other where one plays alone, and other losses beside them are', () => {
     expect(judge(task('gen', steps(300, 0.9, 2.4)), task('aux', steps(300, 1, 1))).class).not.toBe('healthy');
     expect(

@@ -29,6 +29,17 @@ describe('roles', () => {
     ['trl', 'loss'],
     ['Perplexity', 'loss'],
     ['mlm_loss', 'loss'],
+    ['closs', 'loss'],
+    ['MultiClass', 'loss'],
+    ['训练损失', 'loss'],
+    ['验证损失', 'eval_loss'],
+    ['学习率', 'learning_rate'],
+    ['検証損失', 'eval_loss'],
+    ['손실', 'loss'],
+    ['mtp_loss_scaling_factor', 'other'],
+    ['lr_warmup_steps', 'other'],
+    ['min_lr_ratio', 'other'],
+    ['lr', 'learning_rate'],
     ['val_loss', 'eval_loss'],
     ['eval/loss', 'eval_loss'],
     ['validation/loss', 'eval_loss'],
@@ -194,6 +205,16 @@ describe('objectives of reinforcement learning', () => {
     expect(given(towers).roles.map(({ role }) => role)).toEqual(['task_loss', 'task_loss']);
     expect(given({ cross_entropy: [-0.1, 1, 2] }).roles).toEqual([{ role: 'loss' }]);
     expect(given({ pg_loss: signed }, [['pg_loss', 'loss']]).roles).toEqual([{ role: 'loss' }]);
+  });
+});
+
+describe('a penalty beside a loss', () => {
+  it('is no loss of the run where another is, and is where it stands alone', () => {
+    expect(rolesOf(['loss/gp_losses', 'loss/dis_loss'])).toEqual({
+      'loss/gp_losses': 'other',
+      'loss/dis_loss': 'loss',
+    });
+    expect(rolesOf(['kl_loss'])).toEqual({ kl_loss: 'loss' });
   });
 });
 
