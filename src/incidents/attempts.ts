@@ -156,12 +156,27 @@ export function growsFromZero(value: Column): number {
   return 0;
 }
 
+/** Points at either end of a few that tell a level, where no band could be made of them. */
+const END_POINTS = 3;
+
+/** Whether a few points, of which no band could be made, end far above where they begin. */
+export function risesInFew(points: Column, settings: VerdictSettings): boolean {
+  const finite = points.filter(Number.isFinite);
+  if (finite.length < settings.minimumPoints || finite.length >= 2 * settings.minimumPoints) return false;
+  const begin = medianOf(finite.subarray(0, END_POINTS));
+  return (
+    finite.every((one) => one > 0) &&
+    medianOf(finite.subarray(finite.length - END_POINTS)) > settings.fullRatio * begin
+  );
+}
+
 /**
  * Judges the points of an attempt that begins anew. Of a loss that grows from zero only jumps from its level count: a climb is what
  * it is made for, and whether more than that happened it does not tell.
  */
 function judgeAnew(points: Column, settings: VerdictSettings): AttemptJudgement {
   const whole = judgePoints(points, settings);
+  if (whole.class === 'healthy' && risesInFew(points, settings)) return { ...whole, class: 'inconclusive' };
   const from = whole.incidents.length === 0 ? 0 : growsFromZero(points);
   if (from === 0) return whole;
   const after = judgePoints(points.subarray(from), settings);

@@ -11,6 +11,7 @@ import {
   incidentsOf,
   type JudgedSeries,
   judgeSeries,
+  risesInFew,
 } from './attempts.ts';
 import { badness, type SeriesIncident, worstOf } from './judge.ts';
 import { isPlayer, isPlayerLost, isRegularizer } from './little-level.ts';
@@ -189,7 +190,9 @@ function verdictOf(
           : columnStop(run, judged.series, settings) === null
             ? growsFromZero(judged.series.value) > 0
               ? `"${judged.series.name}" begins at zero and grows, as a loss does that measures the distance from where training began. A reward would tell how the run goes, and none is logged.`
-              : `"${judged.series.name}" has ${points} points, too few to judge.`
+              : judged.attempts.some((_, k) => risesInFew(attemptOf(judged.series, k).value, settings))
+                ? `"${judged.series.name}" ends far above where it begins, and ${points} points are too few to tell whether it comes down again.`
+                : `"${judged.series.name}" has ${points} points, too few to judge.`
             : `"${judged.series.name}" stops while other columns go on, so its end is unknown.`
       : explain(judged.series.name, worst.found, worst.incident, run.stepUnit);
   return {

@@ -56,7 +56,10 @@ function isRestart(step: Column, k: number, first: number, reached: number): boo
   )
     points++;
   if (points === RECOVERED_POINTS) return true;
-  // The log ends here, or the step jumps ahead: only a fall to the very beginning counts.
-  const atEnd = k + points === step.length;
-  return atEnd && (points > 1 || step.at(k)! <= first);
+  // The log ends here, or the step goes on beyond what was reached, or falls again: only a fall to the very beginning counts, where it
+  // goes over the same steps again or is stopped once more.
+  const next = k + points;
+  const begins = step.at(k)! <= first;
+  if (next < step.length) return begins && (step.at(next)! <= first || step.at(next - 1)! === reached);
+  return points > 1 || begins;
 }

@@ -25,6 +25,26 @@ describe('a series of several attempts', () => {
   });
 });
 
+describe('a few points', () => {
+  const verdictOf = (values: readonly number[]) => judgeRun(makeRun([{ name: 'loss', values }])).verdict;
+
+  it('that end far above where they begin are no band that a loss stays in', () => {
+    const { class: found, why } = verdictOf([10.8, 19.5, 45.3, 70.3, 82.2, 85.5, 85.8, 84.9]);
+    expect(found).toBe('inconclusive');
+    expect(why).toBe(
+      '"loss" ends far above where it begins, and 8 points are too few to tell whether it comes down again.',
+    );
+  });
+  it('that fall, wander or end below twice their beginning are healthy', () => {
+    for (const values of [
+      [9, 8, 7, 6, 5, 4, 3, 2],
+      [19, 15, 22, 18, 11, 15, 27, 21],
+      [1, 1.1, 1.2, 1.3, 1.4, 1.5, 1.6, 1.7],
+    ])
+      expect(verdictOf(values).class).toBe('healthy');
+  });
+});
+
 describe('which of two series decides', () => {
   const judged = (values: SeriesSpec['values']) => {
     const run = makeRun([{ name: 'loss', values }]);

@@ -28,6 +28,14 @@ describe('restarts', () => {
     expect(restarts([...range(0, 100), 97])).toEqual([]);
     expect(restarts([...range(0, 100), 50, 51])).toEqual([[100, 'step-went-back']]);
   });
+  it('a run that was stopped at once and begun again is an attempt of its own', () => {
+    expect(restarts([...range(0, 36), 0, 1, ...range(0, 20)])).toEqual([
+      [36, 'step-went-back'],
+      [38, 'step-went-back'],
+    ]);
+    // It falls to where the log began, not to some step before.
+    expect(restarts([...range(0, 36), 30, 31, 36, 37, 38])).toEqual([]);
+  });
   it('a further file is one where its steps overlap, and goes on where they do not', () => {
     expect(restarts([...range(0, 100), ...range(90, 200)], [100])).toEqual([[100, 'new-file']]);
     expect(restarts([...range(0, 100), ...range(100, 200)], [100])).toEqual([]);
