@@ -77,7 +77,15 @@ function stepSlot({ slots, table }: Skeleton): Skeleton['slots'][number] | undef
     const first = cells.at(0)!;
     return Number.isInteger(first) && (count < LEAST_OF_SIZE || cells.some((cell) => cell !== first));
   };
-  const steps = slots.filter(counts);
+  const counters = slots.filter(counts);
+  // Of several, one that stands still (`[Step 3/3]` of a build) is none.
+  const moves = ({ column }: Skeleton['slots'][number]): boolean => {
+    const { count, value } = table.columns[column]!;
+    const cells = value.finish();
+    return count < LEAST_OF_SIZE || cells.some((cell) => cell !== cells.at(0));
+  };
+  const moving = counters.length > 1 ? counters.filter(moves) : counters;
+  const steps = moving.length > 0 ? moving : counters;
   for (const pattern of PREFERRED) {
     const found = steps.find(({ name }) => pattern.test(name));
     if (found !== undefined) return found;
@@ -117,6 +125,20 @@ function lastBefore(at: Float64Array, order: Float64Array, value: Float64Array):
   return at.map((here) => {
     while (k < order.length && order[k]! <= here) k++;
     return k === 0 ? Number.NaN : value[k - 1]!;
+  });
+}
+
+const namedStep = (one: Skeleton): { column: number } | undefined => {
+  const slot = stepSlot(one);
+  return slot?.use === 'step' ? slot : undefined;
+};
+
+/** Where each row is followed by the line that says which one it was: the first value after it; NaN after the last. */
+function toldAfter(at: Float64Array, { order, value }: ReturnType<typeof announced>): Cells {
+  let k = 0;
+  return at.map((here) => {
+    while (k < order.length && order[k]! <= here) k++;
+    return value[k] ?? Number.NaN;
   });
 }
 
@@ -227,6 +249,29 @@ const rowAxis = (rows: number, notes: string[] = []): Axis => ({
   notes,
 });
 
+type SlotOf = (one: Skeleton) => Skeleton['slots'][number] | undefined;
+
+/**
+ * A counter that rises in every row, where the one that would be taken tells several rows the same: the batches of one update
+ * with accumulated gradients (`iter 78 step 39`).
+ */
+function finerCounter(members: readonly Skeleton[], of: (slot: SlotOf) => Cells): SlotOf | undefined {
+  const coarse = members.map(stepSlot);
+  const names = new Set(
+    members.flatMap(({ slots }) => slots.flatMap(({ use, name }) => (use === 'step' ? [name] : []))),
+  );
+  if (coarse[0] === undefined || names.size < 2) return undefined;
+  const taken = of(stepSlot);
+  if (!isWhole(taken) || repeats(taken) === 0) return undefined;
+  for (const name of names) {
+    if (name === coarse[0].name) continue;
+    const slotOf: SlotOf = ({ slots }) => slots.find((one) => one.use === 'step' && one.name === name);
+    const cells = of(slotOf);
+    if (isWhole(cells) && cells.every((cell, k) => k === 0 || cell > cells[k - 1]!)) return slotOf;
+  }
+  return undefined;
+}
+
 /** The axis that the rows of a group print themselves, or that lines before them announce. */
 function axisOf(
   members: readonly Skeleton[],
@@ -240,7 +285,9 @@ function axisOf(
     return subset === undefined ? cells : Float64Array.from(subset, (row) => cells[row]!);
   };
   const rows = order.length;
-  const step = of(stepSlot);
+  const finer = finerCounter(members, of);
+  const stepOf = finer === undefined ? stepSlot : finer;
+  const step = of(stepOf);
   const ownEpoch = of(epochSlot);
   let epoch: Cells | undefined = isWhole(ownEpoch) ? ownEpoch : undefined;
   if (epoch === undefined) {
@@ -249,9 +296,9 @@ function axisOf(
     if (told !== undefined && isWhole(told)) epoch = told;
   }
   if (isWhole(step)) {
-    const name = stepSlot(members[0]!)!.name;
+    const name = stepOf(members[0]!)!.name;
     const ofCells = of((one) => {
-      const slot = stepSlot(one);
+      const slot = stepOf(one);
       return slot === undefined || slot.ofColumn < 0 ? undefined : { column: slot.ofColumn };
     });
     if (countsBehind(step, ofCells)) {
@@ -270,7 +317,8 @@ function axisOf(
   }
   const before = announced(all, members, stepSlot);
   if (before.order.length > 0) {
-    const told = lastBefore(order, before.order, before.value);
+    const earlier = lastBefore(order, before.order, before.value);
+    const told = isWhole(earlier) ? earlier : toldAfter(order, announced(all, members, namedStep));
     if (isWhole(told) && repeats(told) * 2 < rows) {
       const none = new Float64Array(rows).fill(Number.NaN);
       const joined = epoch === undefined ? undefined : joinEpochs(told, none, epoch, 'step');

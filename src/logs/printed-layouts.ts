@@ -102,6 +102,12 @@ const LAYOUTS: readonly Layout[] = [
     as: 'epoch $<epoch>, batch $<batch>, loss',
   },
   {
+    // Learning to See in the Dark, and who prints the counters alone: 334 1 Loss=0.012 Time=0.042
+    marker: 'oss',
+    line: /^\s{0,8}(?<epoch>\d{1,9}) {1,8}(?<batch>\d{1,9}),? {1,8}(?=(?:\w{1,20}[ _-])?[Ll]oss {0,2}[=:])/,
+    as: 'epoch: $<epoch>, batch: $<batch>, ',
+  },
+  {
     // Tacotron 2: Train loss 120 0.541 Grad Norm 1.2, and Validation loss 1000:  0.612
     marker: 'oss ',
     line: /^\s{0,20}(?<name>[A-Za-z]{1,20} loss) (?<step>\d{1,12}):?\s{1,8}(?=[-+]?(?:\d{1,12}\.|nan\b|inf\b)|\S{1,40} Grad Norm )/i,

@@ -360,8 +360,8 @@ type Tells = (name: string) => Group['of'] | undefined;
 
 /** Boosting and factorisation print the error that they make small. */
 const isError: Tells = (name) => (isErrorMeasure(name) ? 'train' : undefined);
-/** Some recommenders print no loss: their AUC is all that the log tells. */
-const AUC = /(?:^|[\s/._-])au(?:ro)?c(?:[\s/._-]|$)/i;
+/** Some recommenders and rankers print no loss: their AUC or the gain of their ranking is all that the log tells. */
+const AUC = /(?:^|[\s/._-])(?:au(?:ro)?c|ndcg|mrr)(?:[\s/._@-]|$)/i;
 const isAuc: Tells = (name) => (AUC.test(name) ? 'eval' : undefined);
 /** And some agents print their rewards alone. */
 const REWARD =

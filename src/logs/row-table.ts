@@ -97,6 +97,7 @@ const STEP_NAMES = [
   'iteration',
   'iterations',
   'iter',
+  'iters',
   'it',
   'num_iters',
   'batch',

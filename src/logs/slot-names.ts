@@ -30,6 +30,9 @@ const RANK_NAME = /^(?:global |local )?(?:rank|local_rank|global_rank)$/i;
 /** Words before the name of an axis that make something else of it: a limit, a duration, a share. */
 const NO_AXIS =
   /(?:^|[\s/])(?:per|max|maximum|min|total|num|number|n|best|every|each|warmup|warm-up|save|log|last|time|sec|secs|seconds|ms|s|of|by|after|next|patience|accumulation)$/i;
+/** What names the number of an axis once more: `batch i: 3`, `epoch number: 3`, `step no. 3`. */
+const NUMBER_WORD =
+  /(?<=(?:epochs?|steps?|iter(?:ation)?|batch))[ _](?:i|id|idx|index|no\.?|nr\.?|num|number)$/i;
 /** Words that tell nothing at the ends of a name. */
 const LEADING = /^(?:the|and|with|at|for|of|on|in|current|is|a)\s+/i;
 const TRAILING = /(?<!\s)\s+(?:is|was|at|of|to|on|in|for|after|by|the)$/i;
@@ -51,8 +54,9 @@ export function cleanName(text: string): string {
 }
 
 /** Which axis the words name, and the words before its name. */
-function axisOf(name: string): { use: 'step' | 'epoch' | 'rank'; head: string } | undefined {
-  if (RANK_NAME.test(name)) return { use: 'rank', head: '' };
+function axisOf(words: string): { use: 'step' | 'epoch' | 'rank'; head: string } | undefined {
+  if (RANK_NAME.test(words)) return { use: 'rank', head: '' };
+  const name = words.replace(NUMBER_WORD, '');
   const cut = name.lastIndexOf(' ');
   const last = name
     .slice(cut + 1)

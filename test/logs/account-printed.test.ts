@@ -72,6 +72,9 @@ const UNTOLD: Readonly<Record<string, { readonly said: readonly string[]; readon
   'llm-foundry': { said: [''], why: ENDS_LINE },
   'deepmd-lcurve': { said: [''], why: PARTED_BY_BLANKS },
   easylm: { said: [''], why: 'Python prints no dictionary that lacks a value' },
+  'build-server': { said: [''], why: 'Python prints no dictionary that lacks a value' },
+  'line-after': { said: [''], why: 'a line without an axis that lacks a value is other text' },
+  'lightgbm-rank': { said: ANY, why: 'the gain of a ranking is no loss, and its line has no other' },
   'epochs-of-several-lines': { said: [''], why: ENDS_LINE },
   'rsl-rl': { said: [''], why: ENDS_LINE },
   mlperf: {
