@@ -74,6 +74,10 @@ describe('a capture', () => {
       expect(Math.abs(largestMagnitude)).toBeGreaterThanOrEqual(value);
       expect(hvpCount).toBeGreaterThan(2);
       expect(notes!.join()).toContain('certified within residualNorm');
+      const above = /fewer than 1 in 1000 such starts would miss an eigenvalue above (\S+)$/.exec(
+        notes!.at(-1)!,
+      );
+      expect(Number(above![1]) / value).toBeCloseTo(1, 2);
     }
   });
 
