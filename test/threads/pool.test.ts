@@ -124,6 +124,12 @@ it('a thread that cannot start for a fault in its file', async () => {
   await expect(broken.close()).rejects.toThrow('missing.worker');
 });
 
+it('the program that is built has the file of a replay’s threads', async () => {
+  const built = openThreads(pathToFileURL(`${projectRoot}/dist/replay/parts.worker.js`), 1);
+  await built.ready();
+  await built.close();
+});
+
 it('threads that nobody closes keep no process from ending', () => {
   const url = (path: string) => JSON.stringify(pathToFileURL(`${projectRoot}/${path}`).href);
   const code = `
