@@ -13,7 +13,7 @@ import { DiagError, diagError, type ErrorRecord } from '../model/errors.ts';
 import type { Account, LossReason } from '../model/log.ts';
 import { closest } from '../model/nearest.ts';
 import { parseUniqueJson } from '../model/unique-json.ts';
-import { allocate, type Precision, type Values } from '../tensor/values.ts';
+import { allocate, firstNotFinite, type Precision, type Values } from '../tensor/values.ts';
 import { type CaptureManifest, type CaptureParameter, type ManifestStep, readManifest } from './manifest.ts';
 
 /** Gradient of one parameter: whole, or the rows of an embedding, each once and ascending. */
@@ -461,11 +461,6 @@ async function readInitial(
 
 const byName = ({ tensors }: Checkpoint): Map<string, TensorInfo> =>
   new Map(tensors.map((info) => [info.name, info]));
-
-function firstNotFinite(values: Values): number {
-  for (let i = 0; i < values.length; i++) if (!Number.isFinite(values[i])) return i;
-  return -1;
-}
 
 async function readStep(
   manifest: CaptureManifest,

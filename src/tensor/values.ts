@@ -62,6 +62,23 @@ export function normRatio(w: Values, u: Values): number {
   return above === 0 || below === 0 ? 1 : above / below;
 }
 
+/** Where the first entry is that is not finite; -1 where all are. */
+export function firstNotFinite(x: Values): number {
+  const found = inParts(FINITE_ENTRIES, { x }, [x], x.length, 1);
+  const part = found.findIndex((entries, k) => entries < Math.min(PART, x.length - k * PART));
+  return part < 0 ? -1 : part * PART + found[part]!;
+}
+
+/** How many entries of a part are finite before one is not. */
+export const FINITE_ENTRIES: Task<{ readonly x: Values }> = {
+  name: 'finite entries',
+  run({ x }, start, end, found) {
+    let i = start;
+    while (i < end && Number.isFinite(x[i])) i++;
+    found[0] = i - start;
+  },
+};
+
 /** What is known of a trainable tensor besides its values. */
 export interface TensorMeta {
   readonly name: string;

@@ -1,7 +1,7 @@
 /** What rules measure of a tensor of several parts is what one loop over all of it finds. */
 import { describe, expect, it } from 'vitest';
 import { clippyFactor } from '../../src/rules/clippy-factor.ts';
-import { squaredDistance, type Units, unitSumsOfSquares } from '../../src/tensor/values.ts';
+import { firstNotFinite, squaredDistance, type Units, unitSumsOfSquares } from '../../src/tensor/values.ts';
 import { PART } from '../../src/threads/in-parts.ts';
 
 const wave = (length: number, seed: number): Float32Array =>
@@ -52,6 +52,18 @@ it.each([
     if (Math.abs(out[u]! - expected[u]!) > 1e-12 * expected[u]!)
       expect([u, out[u]]).toEqual([u, expected[u]]);
 });
+
+it.each([0, 1, PART - 1, PART, PART + 1, 2 * PART])(
+  'the first of %i entries that is not finite',
+  (length) => {
+    const x = new Float32Array(length).fill(1);
+    expect(firstNotFinite(x)).toBe(-1);
+    for (let at = length - 1; at >= 0; at = at < 3 ? at - 1 : Math.floor(at / 2)) {
+      x[at] = at % 2 === 0 ? Number.NaN : Number.NEGATIVE_INFINITY;
+      expect(firstNotFinite(x)).toBe(at);
+    }
+  },
+);
 
 it('a distance', () => {
   const [a, b] = [wave(length, 1), wave(length, 2)];
