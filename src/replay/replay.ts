@@ -64,7 +64,8 @@ const SAFETY_NET = 0.2;
  * @throws rule-undefined and what reading the capture throws
  */
 export async function replayCapture(capture: Capture, settings: ReplaySettings): Promise<ReplayResult> {
-  const count = settings.threads ?? Math.min(availableParallelism(), 1 + threadsWorth(capture, settings));
+  const count =
+    settings.threads ?? Math.min(availableParallelism(), MOST_THREADS, 1 + threadsWorth(capture, settings));
   const threads = openThreads(workerFile('replay/parts.worker'), count - 1);
   try {
     return await replayUnderRules(capture, settings);
@@ -78,6 +79,8 @@ export async function replayCapture(capture: Capture, settings: ReplaySettings):
  * than it takes over.
  */
 const WORTH_A_THREAD = 2e8;
+/** Each takes 15 MB, and the memory that all of them read is one. */
+const MOST_THREADS = 16;
 
 /** For how many threads beside this one there is work. */
 function threadsWorth({ manifest, steps }: Capture, { rules, precision }: ReplaySettings): number {
