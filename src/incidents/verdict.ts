@@ -62,7 +62,9 @@ export function judgeRun(run: Run, settings: VerdictSettings = DEFAULT_VERDICT_S
           isPlayerLost,
           'is the loss of a player of a GAN, and does not end above ten times its level',
         )
-      : own;
+      : own.class === 'healthy' && series.role === 'loss' && isZero(series) && rewardsOf(run).length === 0
+        ? { ...own, class: 'inconclusive' }
+        : own;
   };
   const losses = run.series
     .filter(({ role }) => role === 'loss')
@@ -158,6 +160,9 @@ function only(
   return had || grows ? { ...judged, attempts, class: 'healthy', instead } : { ...judged, attempts };
 }
 
+/** Whether a loss is exactly zero at every point: printed with too few digits, or of nothing. */
+const isZero = ({ value }: TimeSeries): boolean => value.every((one) => one === 0);
+
 function verdictOf(
   judged: JudgedSeries | null,
   remark: string,
@@ -190,9 +195,11 @@ function verdictOf(
           : columnStop(run, judged.series, settings) === null
             ? growsFromZero(judged.series.value) > 0
               ? `"${judged.series.name}" begins at zero and grows, as a loss does that measures the distance from where training began. A reward would tell how the run goes, and none is logged.`
-              : judged.attempts.some((_, k) => risesInFew(attemptOf(judged.series, k).value, settings))
-                ? `"${judged.series.name}" ends far above where it begins, and ${points} points are too few to tell whether it comes down again.`
-                : `"${judged.series.name}" has ${points} points, too few to judge.`
+              : isZero(judged.series) && points >= settings.minimumPoints
+                ? `"${judged.series.name}" is 0 at every point, which tells nothing of how the run goes.`
+                : judged.attempts.some((_, k) => risesInFew(attemptOf(judged.series, k).value, settings))
+                  ? `"${judged.series.name}" ends far above where it begins, and ${points} points are too few to tell whether it comes down again.`
+                  : `"${judged.series.name}" has ${points} points, too few to judge.`
             : `"${judged.series.name}" stops while other columns go on, so its end is unknown.`
       : explain(judged.series.name, worst.found, worst.incident, run.stepUnit);
   return {

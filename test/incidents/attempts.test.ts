@@ -35,6 +35,15 @@ describe('a few points', () => {
       '"loss" ends far above where it begins, and 8 points are too few to tell whether it comes down again.',
     );
   });
+  it('that are 0 tell nothing, unless rewards stand beside them', () => {
+    const zeros = { name: 'loss', values: new Array<number>(40).fill(0) };
+    expect(judgeRun(makeRun([zeros])).verdict).toMatchObject({
+      class: 'inconclusive',
+      why: '"loss" is 0 at every point, which tells nothing of how the run goes.',
+    });
+    const rewards: SeriesSpec = { name: 'reward', role: 'metric', values: zeros.values.map((_, i) => i) };
+    expect(judgeRun(makeRun([zeros, rewards])).verdict.class).toBe('healthy');
+  });
   it('that fall, wander or end below twice their beginning are healthy', () => {
     for (const values of [
       [9, 8, 7, 6, 5, 4, 3, 2],
