@@ -601,7 +601,7 @@ function mergeRows(
       ? undefined
       : evaluation
         ? `up to ${most} lines of an evaluation tell the same step; their mean is shown`
-        : `up to ${most} lines tell the same step (ranks that print side by side); their mean is taken`;
+        : `up to ${most} lines tell the same step (ranks that print side by side, or lines written twice); their mean is taken`;
   return { target, kept: Uint32Array.from(kept), merged: several > 0, note };
 }
 

@@ -225,12 +225,17 @@ export const DIALECTS: readonly Dialect[] = [
 ];
 
 /** Keras: `Epoch 3/10`, then `313/313 [====] - 1s 3ms/step - loss: 0.2 - accuracy: 0.9 - val_loss: 0.3`, often twice. */
-export const KERAS_EPOCH = /^Epoch (\d+)\/\d+\s*$/;
+export const KERAS_EPOCH = /^Epoch (\d+)\/(\d+)\s*$/;
 export const KERAS_BAR = /^\s*(\d+)\/\1\s.*?\s-\s(?=[\w/]+: )/;
+/** A bar that is not full tells the mean so far: one that is no number stays so. */
+export const KERAS_LOST = /^\s*\d+\/\d+ \[=*>?\.*\] - (?=[^\n]* loss: -?(?:nan|inf)\b)/i;
+/** Whether the line of a full bar draws it. */
+export const KERAS_DRAWN = /^\s*\d+\/\d+ \[=+\]/;
 /** A bar whose values follow in the next line, as where its carriage returns became the ends of lines. */
 export const KERAS_BARE_BAR = /^\s*\d+\/\d+\s+\[[=>.]+\]\s*$/;
 export const KERAS_REST = /^\s{0,4}-\s.*:/;
-export const kerasPairs = dashPairs;
+/** The time that is left is no value. */
+export const kerasPairs = (text: string): Pair[] => dashPairs(text).filter(([name]) => name !== 'ETA');
 
 /** Colours, and the backspaces of a bar that is drawn again. */
 export const DRAWING = /\u001b\[[\d;]*[A-Za-z]|\u0008+/g;

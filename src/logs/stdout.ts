@@ -26,7 +26,9 @@ import {
   DRAWING,
   KERAS_BAR,
   KERAS_BARE_BAR,
+  KERAS_DRAWN,
   KERAS_EPOCH,
+  KERAS_LOST,
   KERAS_REST,
   kerasPairs,
   type Pair,
@@ -164,6 +166,7 @@ export const stdout: LogFormat = {
     const restarts: number[] = [];
     let lastStep = 0;
     let kerasEpoch = 0;
+    let fits = 0;
     /** The last finished bar of an epoch; the evaluation is added to it by drawing it again. */
     let bareBar = '';
     let kerasBar: { match: Match; line: number; text: string } | undefined;
@@ -267,16 +270,35 @@ export const stdout: LogFormat = {
       const epoch = KERAS_EPOCH.exec(text);
       if (epoch !== null) {
         endKerasEpoch();
-        kerasEpoch = Number(epoch[1]);
+        // `fit` for one epoch, again and again: each is one more.
+        kerasEpoch = epoch[2] === '1' ? kerasEpoch + 1 : Number(epoch[1]);
       }
       const match = matchLine(text, (table) => dialects.has(table));
       if (match !== undefined) {
         addRow(match, lineNumber, text);
         return 'record';
       }
-      if (kerasEpoch > 0 && KERAS_BAR.test(whole)) {
+      if (kerasEpoch > 0 && (KERAS_BAR.test(whole) || KERAS_LOST.test(whole))) {
         kerasBar = {
           match: { table: 'keras', axis: 'epoch', at: kerasEpoch, pairs: kerasPairs(whole) },
+          line: lineNumber,
+          text: whole,
+        };
+        return 'record';
+      }
+      // Without a line that names the epoch each bar is one, unless it is drawn again with more behind it.
+      if (kerasEpoch === 0 && KERAS_DRAWN.test(whole) && KERAS_BAR.test(whole)) {
+        const pairs = kerasPairs(whole);
+        const isAgain =
+          kerasBar?.match.pairs.every(
+            ([name, value], k) => pairs[k]?.[0] === name && pairs[k][1] === value,
+          ) === true;
+        if (!isAgain) {
+          endKerasEpoch();
+          fits++;
+        }
+        kerasBar = {
+          match: { table: 'keras', axis: 'epoch', at: fits, pairs },
           line: lineNumber,
           text: whole,
         };

@@ -15,6 +15,8 @@ const LONGEST_PATTERN = 400;
 const NUMBER =
   /(?<![\w./-]|[\d.]:)[-+]?(?:\d{1,20}(?:\.\d{0,20})?(?:e[-+]?\d{1,3})?|nan|inf)(?![\w-]|:\S|\.\w)/gi;
 const ANY_NUMBER = '[-+.\\w]+';
+/** A bar that tqdm draws: as long in each line as training has come. */
+const BAR = /\|[\u2588-\u258f# ]{1,200}\|/g;
 /** A clock or a rate, or how much was done. */
 const NO_LOSS = /^(?:time|ms|secs?|eta|data|speed|mem|memory|lr|rate|progress|size|per)$/i;
 /** A measure of which more is better, or of how much was right. */
@@ -54,7 +56,7 @@ export function unnamedLines(): UnnamedLines {
       looked++;
       const text = bytes.toString('utf8', from, to);
       if (!/\d/.test(text)) return;
-      const shape = text.replace(NUMBER, '0').replace(/\d+/g, '0').replace(/\s+/g, ' ');
+      const shape = text.replace(BAR, '||').replace(NUMBER, '0').replace(/\d+/g, '0').replace(/\s+/g, ' ');
       // `nan` is a number and the 18 of `in18` is none, so lines of one shape may have other counts of them.
       const key = `${[...text.matchAll(NUMBER)].length} ${shape}`;
       const kind = kinds.get(key);
@@ -85,6 +87,9 @@ function patternFor(samples: readonly string[]): { pattern: string; counts: bool
   const cells = (k: number): string[] => rows.map((row) => row[k]![0]);
   const step = places.find((k) => {
     const found = cells(k).map(Number);
+    const { index, 0: printed } = first[k]!;
+    // A share of what is to be done says less than the count behind it.
+    if (samples[0]![index! + printed.length] === '%') return false;
     return found.every((one, i) => Number.isInteger(one) && (i === 0 || one > found[i - 1]!));
   });
   const before = (k: number): string => samples[0]!.slice(0, first[k]!.index);
@@ -115,7 +120,12 @@ function patternFor(samples: readonly string[]): { pattern: string; counts: bool
 /** Text between numbers: blanks fill columns, digits are those of a time or a date. A quote would end the argument of a shell. */
 const literal = (text: string): string =>
   text
-    .replace(/[.*+?^${}()|[\]\\/]/g, '\\$&')
-    .replace(/\d+/g, '\\d+')
-    .replace(/\s+/g, '\\s*')
-    .replaceAll("'", '.');
+    .split(BAR)
+    .map((part) =>
+      part
+        .replace(/[.*+?^${}()|[\]\\/]/g, '\\$&')
+        .replace(/\d+/g, '\\d+')
+        .replace(/\s+/g, '\\s*')
+        .replaceAll("'", '.'),
+    )
+    .join('\\|[^|]*\\|');

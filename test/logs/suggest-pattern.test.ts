@@ -72,6 +72,13 @@ describe('lines of numbers without the name of a loss', () => {
     ],
     ['a notebook', '', (loss, i) => `${String(steps[i]).padStart(7)}/ 200000: ${loss}`, steps],
     ['VITS', '', (loss, i) => `INFO:base:[${loss}, 2.5, 30.1, ${steps[i]}, 0.0002]`, steps],
+    [
+      'a bar of tqdm',
+      '',
+      (loss, i) =>
+        `d: ${loss};gen: 0.${i}1:  ${i}%|${'\u2588\u258e'.slice(0, i % 3)}    | ${i + 1}/900 [00:0${i}<9:00]`,
+      [1, 2, 3, 4, 5, 6],
+    ],
     ['a step that ends a sentence', '', (loss, i) => `Round ${i * 100}. Value ${loss}. Next`, steps],
     [
       'Spark',
