@@ -2,7 +2,7 @@
  * A kernel for the sums over a step of which nothing is written: gradient, state and direction are float32, four entries at
  * once, and what is made of the direction is float64. Each entry is off by up to 5e-7 of its terms, to both sides, and sums over
  * many by far less. What would pull all entries to one side is applied in float64 or has two parts, but for ε and β₂, whose
- * rounding pulls by 6e-8 at most (docs/adr/0012-dry-steps-in-float32.md).
+ * rounding pulls by 6e-8 at most (docs/adr/0013-dry-steps-in-float32.md).
  */
 import type { Change } from './change.ts';
 import type { DirectionCode } from './direction-code.ts';
