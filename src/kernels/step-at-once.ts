@@ -121,6 +121,10 @@ function measured(
 const isOrdinary = ({ squares, product }: DrySums, { rate }: StepNumbers): boolean =>
   [squares, squares / (rate * rate)].every((sum) => sum > 1e-60 && sum < 1e70) && Number.isFinite(product);
 
+/** Whether nothing moves, for without the change there is no direction. */
+const standsStill = ({ squares }: DrySums, { largest }: UnclippedSums, change: Change): boolean =>
+  squares === 0 && largest === 0 && 'factor' in change && Math.abs(change.factor) <= 1;
+
 /** Δ as it is stored, and with decay Δ without it, of which the step can be made again. */
 export interface Kept {
   readonly movement: Float32Array;
@@ -144,7 +148,9 @@ export function unclippedAtOnce(
   const after = numbers.shrink === 0 ? [] : [{ written: bare! }];
   const [sums, ...changed] = run('keep', kernel, g, { read: w }, out, numbers, changes, after);
   const { product: _, ...own } = sums!;
-  return { ...own, changed: changed.map((found) => (isOrdinary(found, numbers) ? found : undefined)) };
+  const isKnown = (found: DrySums, change: Change): boolean =>
+    isOrdinary(found, numbers) || standsStill(found, own, change);
+  return { ...own, changed: changed.map((found, k) => (isKnown(found, changes[k]!) ? found : undefined)) };
 }
 
 /** Σx² and the largest |x|, NaN if one is. */

@@ -269,7 +269,16 @@ describe.each(CASES)('$title', ({ choice }) => {
       { numRuns: 200 },
     );
   });
+  it('measures a factor in the pass where there is no gradient', () => {
+    const arrays = arraysFor(choice, 100, (array, i) => (array === 1 || array === 2 ? Math.sin(i) : 0));
+    const factors = changesOf(100).filter((change) => 'factor' in change).length;
+    expect(expectSame(choice, arrays, { factor: 0.7, rate: 0.3, shrink: 0 })).toBe(factors);
+  });
   it.each([4095, 4096, 4097, 10_000])('%i entries, block by block', (length) => {
-    expectSame(choice, arraysFor(choice, length, wave), { factor: 0.7, rate: 0.3, shrink: 1e-3 });
+    const arrays = arraysFor(choice, length, wave);
+    // All changes are measured in the pass.
+    expect(expectSame(choice, arrays, { factor: 0.7, rate: 0.3, shrink: 1e-3 })).toBe(
+      changesOf(length).length,
+    );
   });
 });
