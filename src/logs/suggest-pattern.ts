@@ -1,8 +1,10 @@
 /** The `--pattern` for a line that looks like a record and was not taken for one. */
 
+import { roleByName } from './metric-roles.ts';
+
 /** A name, what parts it from its number, and the number: words that follow the name are no number. */
 const LOSS =
-  /([\w/.-]{0,40}(?:loss|nll|ppl|perplexity|cost)[\w/.-]{0,40})([^\w\n+-]{1,8})(?=[-+]?\.?(?:\d|nan\b|inf\b))/i;
+  /([\w/.-]{0,40}(?:loss|nll|ppl|perplexity|cost)[\w/.-]{0,40})([^\w\n+-]{1,8})(?=[-+]?\.?(?:\d|nan\b|inf\b))/gi;
 /** What the expression takes for a number. */
 const NUMBER = '[-+]?\\.?\\w+(?:\\.\\w+)?(?:[-+]\\d+)?';
 const AXIS = /\b(step|steps|iter|iteration|epoch|batch|it)\b([^\w\n]{1,4})(\d{1,15})/i;
@@ -16,8 +18,9 @@ const escaped = (text: string): string =>
 
 /** An expression that finds the loss of the line, and its axis where it has one; undefined where it has no loss. */
 export function suggestPattern(line: string): string | undefined {
-  const loss = LOSS.exec(line);
-  if (loss === null) return undefined;
+  // The weight of a loss is none.
+  const loss = [...line.matchAll(LOSS)].find(([, name]) => roleByName(name!) !== 'other');
+  if (loss === undefined) return undefined;
   const value = `${escaped(loss[1]! + loss[2]!)}(?<loss>${NUMBER})`;
   const axis = AXIS.exec(line);
   if (axis === null) return value;

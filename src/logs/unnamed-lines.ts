@@ -17,17 +17,19 @@ const NUMBER =
 const ANY_NUMBER = '[-+.\\w]+';
 /** A bar that tqdm draws: as long in each line as training has come. */
 const BAR = /\|[\u2588-\u258f# ]{1,200}\|/g;
-/** A clock or a rate, or how much was done. */
-const NO_LOSS = /^(?:time|ms|secs?|eta|data|speed|mem|memory|lr|rate|progress|size|per)$/i;
+/** A clock or a rate, how much was done, or a setting. */
+const NO_LOSS =
+  /^(?:time|ms|secs?|eta|data|speed|mem|memory|lr|rate|progress|size|per|weights?|scale|coef\w{0,8}|lambda|betas?|gamma|momentum|decay|eps|epsilon|seed)$/i;
 /** A measure of which more is better, or of how much was right. */
 const METRIC =
   /^(?:acc\w{0,8}|auc|m?iou|map|precision|recall|f1|psnr|ssim|bleu|score|reward|return|correct)$/i;
-/** The last word of a text, without a verb behind it: `accuracy` of `Pixel_accuracy is `. */
-const lastWord = (text: string): string =>
+/** The words of the last name of a text, without a verb behind it: `Pixel` and `accuracy` of `Pixel_accuracy is `. */
+const lastWords = (text: string): string[] =>
   text
-    .match(/[A-Za-z]+/g)
+    .match(/[A-Za-z](?:[\w/.-]*[A-Za-z])?/g)
     ?.filter((word) => !/^(?:is|was|of|at)$/i.test(word))
-    .at(-1) ?? '';
+    .at(-1)
+    ?.split(/[^A-Za-z]+/) ?? [];
 
 export interface Unnamed {
   readonly line: number;
@@ -98,7 +100,7 @@ function patternFor(samples: readonly string[]): { pattern: string; counts: bool
       k !== step &&
       new Set(cells(k)).size > 1 &&
       cells(k).some((cell) => /[.e]|nan|inf/i.test(cell)) &&
-      ![NO_LOSS, METRIC].some((one) => one.test(lastWord(before(k)))),
+      !lastWords(before(k)).some((word) => NO_LOSS.test(word) || METRIC.test(word)),
   );
   if (loss === undefined) return undefined;
   const text = samples[0]!;

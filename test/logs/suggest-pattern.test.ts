@@ -121,3 +121,15 @@ it('lines that look alike and have other counts of numbers are kinds of their ow
   const log = (await read(`${rows.join('\n')}\n`, pattern)) as Awaited<ReturnType<typeof readRawStream>>;
   expect(log.runs[0]!.series.find(({ name }) => name === 'loss')!.value).toHaveLength(12);
 });
+
+describe('what is no loss', () => {
+  it.each([
+    ['its weights', (i: number) => `Namespace(loss_weights=[1.0, 0.${i}], patch_size=16)`],
+    ['the best measure so far', (i: number) => `Retrieved metric value! <val/acc_best=0.5${i}44>`],
+  ])('gets no pattern: %s', async (_, line) => {
+    const error = await read(Array.from({ length: 8 }, (_, i) => `${line(i)}\n`).join(''));
+    expect(error).toBeInstanceOf(DiagError);
+    expect((error as DiagError).hint).not.toMatch(/loss_weights|acc_best/);
+    expect((error as DiagError).message).not.toContain('looks most like');
+  });
+});
