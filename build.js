@@ -6,7 +6,6 @@ import { createRequire } from 'node:module';
 import { dirname, join, normalize } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { build } from 'esbuild';
-import { KEEPS_CODE } from './bin/program.js';
 import { lazyWidths } from './build-lazy.js';
 import { noticeOf } from './build-notice.js';
 import { oclifParser } from './build-oclif.js';
@@ -93,6 +92,8 @@ const built = await Promise.all([
     splitting: false,
     format: 'cjs',
     define: { 'import.meta.url': 'scriptUrl' },
+    // A script whose code was kept has lost how it imports modules (V8 in Node 20): the few packages outside are required.
+    supported: { 'dynamic-import': false },
     sourcemap: false,
     banner: {
       js: "(function (exports, require, module, __filename) { const scriptUrl = require('node:url').pathToFileURL(__filename).href;",
@@ -130,7 +131,7 @@ const run = (file, ...args) =>
   });
 // Without its manifest, help loads every command with all that it imports.
 run('node_modules/oclif/bin/run.js', 'manifest');
-if (KEEPS_CODE) run('build-code.js');
+run('build-code.js');
 if (!process.argv.includes('--fast')) {
   run('node_modules/typescript/bin/tsc', '-p', 'tsconfig.build.json');
   keepPublicTypes(bundled.map(({ name }) => name));

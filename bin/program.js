@@ -20,16 +20,9 @@ export function setUpNode() {
   if (process.version.startsWith('v20.')) v8.setFlagsFromString('--interrupt-budget=1000000');
 }
 
-/** Node 20.12 and newer lets a script import modules. */
-export const KEEPS_CODE = vm.constants?.USE_MAIN_CONTEXT_DEFAULT_LOADER !== undefined;
-
 /** @param cachedData what an earlier script gave; without it, or where V8 does not take it, the script is compiled */
 export const scriptOf = (cachedData) =>
-  new vm.Script(readFileSync(SCRIPT, 'latin1'), {
-    filename: SCRIPT,
-    cachedData,
-    importModuleDynamically: vm.constants.USE_MAIN_CONTEXT_DEFAULT_LOADER,
-  });
+  new vm.Script(readFileSync(SCRIPT, 'latin1'), { filename: SCRIPT, cachedData });
 
 /** What src/run.ts exports. */
 export function exportsOf(script) {

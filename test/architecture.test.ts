@@ -12,7 +12,7 @@ const MAY_IMPORT: Record<string, readonly string[]> = {
   bytes: ['model'],
   threads: [],
   tensor: ['threads', 'model'],
-  kernels: ['threads'],
+  kernels: ['threads', 'model'],
   logs: ['bytes', 'model'],
   checkpoints: ['bytes', 'optimizers', 'model'],
   captures: ['bytes', 'checkpoints', 'tensor', 'model'],

@@ -145,9 +145,9 @@ export const NAMED: readonly NamedMutant[] = [
     tests: 'rules/forms',
   },
   {
-    file: 'src/rules/clippy.ts',
-    text: 'else if (Number.isNaN(ratio)) return',
-    becomes: 'else if (i > 0 && Number.isNaN(ratio)) return',
+    file: 'src/rules/clippy-factor.ts',
+    text: 'else if (Number.isNaN(ratio)) {',
+    becomes: 'else if (i > 0 && Number.isNaN(ratio)) {',
     tests: 'rules/clippy',
   },
   // A restart keeps two pairs more than are wanted.

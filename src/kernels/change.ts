@@ -1,10 +1,5 @@
 /** What a clipping rule makes of the gradient of a tensor: kept as it is until somebody needs the array, for kernels make it on the way. */
-
-/** Entries i with ⌊i / stride⌋ mod count = u form unit u. */
-interface Units {
-  readonly count: number;
-  readonly stride: number;
-}
+import type { Units } from '../model/units.ts';
 
 /** x ← factor·x; x ← the factor of its unit·x; or x ← clamp(x, −bound, bound), where NaN stays NaN. */
 export type Change = OneFactor | UnitFactors | OneBound;

@@ -3,18 +3,12 @@
 import type { Change } from '../kernels/change.ts';
 import type { Heap } from '../kernels/heap.ts';
 import type { DrySums, UnclippedSums } from '../kernels/step-at-once.ts';
+import type { Units } from '../model/units.ts';
 import type { Slots } from '../optimizers/optimizer.ts';
 import { chooseOptimizer, type OptimizerChoice } from '../optimizers/registry.ts';
 import { type RuleChoice, type RulePart, ruleForOptimizer } from '../rules/choice.ts';
 import type { ClipRule, OptimizerTraits, SeenTensor } from '../rules/rule.ts';
-import {
-  elementsOf,
-  type Precision,
-  type TensorMeta,
-  type Units,
-  unitsOf,
-  type Values,
-} from '../tensor/values.ts';
+import { elementsOf, type Precision, type TensorMeta, unitsOf, type Values } from '../tensor/values.ts';
 import { createFactors } from './factors.ts';
 import { createRoom, type Room, type View } from './room.ts';
 import type { Gradient, TensorState } from './tensors.ts';

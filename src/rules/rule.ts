@@ -4,7 +4,8 @@ import type { OptionSpec, Options, OptionsOf } from '../model/options.ts';
 import type { FACTOR_PLACES, OwnMembers } from '../model/replay.ts';
 import type { ClippingInForce } from '../model/run-settings.ts';
 import type { TrainingLoop } from '../model/training-loop.ts';
-import { sumOfSquares, type TensorMeta, type Units, type Values } from '../tensor/values.ts';
+import type { Units } from '../model/units.ts';
+import { sumOfSquares, type TensorMeta, type Values } from '../tensor/values.ts';
 
 /** What a rule may see of one tensor at its stage. It must not write to any of it. */
 export interface SeenTensor extends TensorMeta {

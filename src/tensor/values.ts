@@ -3,6 +3,7 @@
  * float64, since a float32 sum of ten million squares loses three digits.
  */
 import type { Layout } from '../model/checkpoint.ts';
+import type { Units } from '../model/units.ts';
 import { inParts, memoryOf, PART, type Task } from '../threads/in-parts.ts';
 
 export type Values = Float32Array | Float64Array;
@@ -85,12 +86,6 @@ export interface TensorMeta {
   readonly shape: readonly number[];
   readonly layout: Layout;
   readonly embedding: boolean;
-}
-
-/** Entries i with ⌊i / stride⌋ mod count = u form unit u. */
-export interface Units {
-  readonly count: number;
-  readonly stride: number;
 }
 
 /**

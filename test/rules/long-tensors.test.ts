@@ -1,7 +1,8 @@
 /** What rules measure of a tensor of several parts is what one loop over all of it finds. */
 import { describe, expect, it } from 'vitest';
+import type { Units } from '../../src/model/units.ts';
 import { clippyFactor } from '../../src/rules/clippy-factor.ts';
-import { firstNotFinite, squaredDistance, type Units, unitSumsOfSquares } from '../../src/tensor/values.ts';
+import { firstNotFinite, squaredDistance, unitSumsOfSquares } from '../../src/tensor/values.ts';
 import { PART } from '../../src/threads/in-parts.ts';
 
 const wave = (length: number, seed: number): Float32Array =>
