@@ -8,7 +8,7 @@ import { fileURLToPath } from 'node:url';
 import * as util from 'node:util';
 import type { Tensor } from '@tensorflow/tfjs-core';
 import type * as Layers from '@tensorflow/tfjs-layers';
-import { diagError } from '../model/errors.ts';
+import { diagError, firstLineOf } from '../model/errors.ts';
 import { formatNumber } from '../model/format-number.ts';
 import { programFile } from '../threads/start-thread.ts';
 import { BACKENDS, type BackendName } from './backend-names.ts';
@@ -72,7 +72,7 @@ async function load(wanted: BackendName | undefined): Promise<Backend> {
     try {
       loaded = await START[name]();
     } catch (error) {
-      lastProblem = firstLine(error);
+      lastProblem = firstLineOf(error);
       notes.push(`backend ${name} does not load (${lastProblem})`);
       continue;
     }
@@ -102,11 +102,6 @@ function ownTfjs(): TfjsPackages {
   packages.core.enableProdMode();
   return packages;
 }
-
-const firstLine = (error: unknown): string =>
-  String((error as Error | undefined)?.message ?? error)
-    .split('\n')[0]!
-    .slice(0, 160);
 
 const START: Readonly<Record<BackendName, () => Promise<Loaded>>> = {
   'tfjs-node': async () => {

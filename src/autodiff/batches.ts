@@ -2,7 +2,7 @@
 import { openFile } from '../bytes/source.ts';
 import { openCheckpoint } from '../checkpoints/registry.ts';
 import type { TensorData } from '../model/checkpoint.ts';
-import { diagError } from '../model/errors.ts';
+import { diagError, firstLineOf } from '../model/errors.ts';
 import type { Batch, BatchInput, BatchTensor } from './objective.ts';
 
 /** Columns or tensors for inputs whose names differ. */
@@ -217,8 +217,7 @@ async function readParquet(path: string): Promise<Table> {
   await (await openFile(path)).close();
   const rows = await parquetReadObjects({ file: await asyncBufferFromFile(path), compressors }).catch(
     (error: unknown) => {
-      const problem = String((error as Error | undefined)?.message ?? error).split('\n')[0]!;
-      throw diagError('batch-table', { problem: problem.slice(0, 200) }, { path }, error);
+      throw diagError('batch-table', { problem: firstLineOf(error) }, { path }, error);
     },
   );
   if (rows.length === 0) throw diagError('batch-empty', {}, { path });

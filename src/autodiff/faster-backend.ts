@@ -1,5 +1,6 @@
 /** Whether a net runs on tfjs-node, where the user installed it: only if it is faster for that net, measured at the start. */
 import { createRequire } from 'node:module';
+import { firstLineOf } from '../model/errors.ts';
 import { formatNumber } from '../model/format-number.ts';
 import { type Batch, type Objective, rowsOf } from './objective.ts';
 
@@ -59,8 +60,7 @@ export async function fasterObjective(
   try {
     native = await openNative();
   } catch (error) {
-    const [reason] = String((error as Error | undefined)?.message ?? error).split('\n');
-    return noted(objective, `tfjs-node is not used: ${reason!.slice(0, 160)}`);
+    return noted(objective, `tfjs-node is not used: ${firstLineOf(error)}`);
   }
   if (choice === undefined) {
     choice = await choose(objective, native, batches);

@@ -10,7 +10,7 @@
  */
 import type { Tensor } from '@tensorflow/tfjs-core';
 import type * as Layers from '@tensorflow/tfjs-layers';
-import { diagError } from '../model/errors.ts';
+import { diagError, firstLineOf } from '../model/errors.ts';
 import { isJsonObject } from '../model/json.ts';
 import type { Backend } from './backend.ts';
 import type { Network } from './differentiate.ts';
@@ -94,14 +94,14 @@ export async function layersNetwork(
   try {
     model = await layers.models.modelFromJSON({ modelTopology: forTfjs(topology) } as never);
   } catch (error) {
-    const message = String((error as Error).message).split('\n')[0]!;
+    const { message } = error as Error;
     const named = partsOf(topology).find(({ config }) => message.includes(` ${config.name}`));
     throw diagError(
       'model-layer',
       {
         layer: String(named?.config.name ?? '?'),
         className: named?.class_name ?? '?',
-        reason: message.slice(0, 200),
+        reason: firstLineOf(error),
       },
       { path },
       error,

@@ -1,6 +1,7 @@
 /** Hyperparameters beside a log: their files, and what they say. */
 import { createHash } from 'node:crypto';
 import { kindOfPath, openFile } from '../bytes/source.ts';
+import { firstLineOf } from '../model/errors.ts';
 import type { HyperparameterFile } from '../model/inspection.ts';
 import type { Run } from '../model/run.ts';
 
@@ -50,7 +51,7 @@ export async function readSidecarFile(
       await source.close();
     }
   } catch (error) {
-    problem = `could not be read: ${(error as Error).message.split('\n')[0]}`;
+    problem = `could not be read: ${firstLineOf(error)}`;
   }
   const { bytes, sha256 } = file ?? { bytes: 0, sha256: null };
   const [records, passedOver] = problem === null ? [bytes, 0] : [0, bytes];

@@ -916,6 +916,12 @@ export async function located<T>(where: SourceRef, work: () => T | Promise<T>): 
   }
 }
 
+/** What a package of others threw, an error or anything else, in one short line: the first of its message, 200 letters at most. */
+export const firstLineOf = (error: unknown): string =>
+  String((error as Error | null | undefined)?.message ?? error)
+    .split('\n')[0]!
+    .slice(0, 200);
+
 /** Why something was not done, as one line: code, message, and what to try. */
 export const reasonOf = ({ code, message, hint }: DiagError): string =>
   `${code}: ${message}${hint === undefined ? '' : `; try: ${hint}`}`;

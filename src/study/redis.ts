@@ -3,7 +3,7 @@
  *
  * Their types are written out as far as they are used: a program that does not install the packages has none of theirs.
  */
-import { DiagError, diagError } from '../model/errors.ts';
+import { DiagError, diagError, firstLineOf } from '../model/errors.ts';
 
 export interface RedisClient {
   on(event: 'error' | 'ready', listener: (error: Error) => void): unknown;
@@ -152,11 +152,6 @@ async function loadPackages(): Promise<{ bullmq: BullMq; Redis: RedisClass }> {
     const [bullmq, ioredis] = await Promise.all(['bullmq', 'ioredis'].map(load));
     return { bullmq: bullmq as BullMq, Redis: (ioredis as { Redis: RedisClass }).Redis };
   } catch (error) {
-    throw diagError(
-      'queue-packages',
-      { problem: (error as Error).message.split('\n')[0]! },
-      undefined,
-      error,
-    );
+    throw diagError('queue-packages', { problem: firstLineOf(error) }, undefined, error);
   }
 }
