@@ -36,6 +36,15 @@ export interface Losses {
   readonly taskLosses: readonly number[];
 }
 
+/** A matrix of the loss at `w` times `v`. */
+type MatrixTimes = (
+  w: Float32Array,
+  v: Float32Array,
+  batches: readonly Batch[],
+  task?: string,
+  into?: Float32Array,
+) => Promise<Float32Array>;
+
 /**
  * Every method takes the parameters it works at and a list of batches, whose rows are averaged over; passes over
  * mini-batches keep memory bounded. `task` restricts to one task's weighted part of the loss, so that the tasks'
@@ -62,21 +71,9 @@ export interface Objective {
     into?: Float32Array,
   ): Promise<Losses & { readonly gradient: Float32Array }>;
   /** ∇²L·v by the gradient of ⟨∇L, v⟩. */
-  hvp(
-    w: Float32Array,
-    v: Float32Array,
-    batches: readonly Batch[],
-    task?: string,
-    into?: Float32Array,
-  ): Promise<Float32Array>;
+  readonly hvp: MatrixTimes;
   /** Jᵀ·H_out·J·v with the Hessian of the loss in the model's outputs; refused where the outputs are not known. */
-  gaussNewton(
-    w: Float32Array,
-    v: Float32Array,
-    batches: readonly Batch[],
-    task?: string,
-    into?: Float32Array,
-  ): Promise<Float32Array>;
+  readonly gaussNewton: MatrixTimes;
   close(): Promise<void>;
 }
 

@@ -355,14 +355,14 @@ const axisClass = ({ slots }: Skeleton): 'step' | 'epoch' | 'none' =>
       ? 'epoch'
       : 'none';
 
-/** What tells how training goes by a name: what is trained on, or else an AUC. */
+/** What tells how training goes by a name: what is trained on, or else a measure of a ranking. */
 type Tells = (name: string) => Group['of'] | undefined;
 
 /** Boosting and factorisation print the error that they make small. */
 const isError: Tells = (name) => (isErrorMeasure(name) ? 'train' : undefined);
 /** Some recommenders and rankers print no loss: their AUC or the gain of their ranking is all that the log tells. */
-const AUC = /(?:^|[\s/._-])(?:au(?:ro)?c|ndcg|mrr)(?:[\s/._@-]|$)/i;
-const isAuc: Tells = (name) => (AUC.test(name) ? 'eval' : undefined);
+const RANKING = /(?:^|[\s/._-])(?:au(?:ro)?c|ndcg|mrr)(?:[\s/._@-]|$)/i;
+const isOfRanking: Tells = (name) => (RANKING.test(name) ? 'eval' : undefined);
 /** And some agents print their rewards alone. */
 const REWARD =
   /^(?:(?:mean|avg|average|episode|episodic|cumulative|total|test|train|eval)[\s_-]){1,2}(?:rewards?|returns?)(?:[\s_-]mean)?$/i;
@@ -441,7 +441,7 @@ function finishPrinted(all: readonly Skeleton[], lines: number): PrintedLog | un
   const byError = byLoss.length > 0 ? [] : byStep(isError);
   const isLossHere = (name: string): boolean =>
     isLossRole(name) !== undefined || (byError.length > 0 && isErrorMeasure(name));
-  const accepted = [() => byLoss, () => byError, () => byStep(isAuc), () => byStep(isReward)].reduce<
+  const accepted = [() => byLoss, () => byError, () => byStep(isOfRanking), () => byStep(isReward)].reduce<
     typeof byLoss
   >((found, next) => (found.length > 0 ? found : next()), []);
   // The clock of the log: training before evaluation, then what has the most rows. Lines between those that tell where

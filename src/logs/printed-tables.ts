@@ -141,9 +141,9 @@ export function tableReader(): TableReader {
   return {
     isOpen: () => header !== undefined || box !== undefined || dict !== undefined || isVowpal || isPaddleEval,
     take(raw) {
+      if (raw.length > LONGEST) return undefined;
       const evaluated = paddleEval(raw.trim());
       if (evaluated !== undefined) return evaluated;
-      if (raw.length > LONGEST) return undefined;
       const text = raw
         .replace(/[│┃]/g, '|')
         .replace(PROGRESS, '')

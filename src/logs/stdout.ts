@@ -166,10 +166,15 @@ export const stdout: LogFormat = {
     const restarts: number[] = [];
     let lastStep = 0;
     let kerasEpoch = 0;
+    /** Bars of epochs that no line names. */
     let fits = 0;
-    /** The last finished bar of an epoch; the evaluation is added to it by drawing it again. */
+    /** A bar whose values are to follow in the next line. */
     let bareBar = '';
+    /** The last finished bar of an epoch; the evaluation is added to it by drawing it again. */
     let kerasBar: { match: Match; line: number; text: string } | undefined;
+    const keepKerasBar = (at: number, pairs: Pair[], line: number, text: string): void => {
+      kerasBar = { match: { table: 'keras', axis: 'epoch', at, pairs }, line, text };
+    };
 
     const tableOf = (id: string, axis: 'step' | 'epoch' = 'step'): RowTable => {
       let found = dialects.get(id);
@@ -279,11 +284,7 @@ export const stdout: LogFormat = {
         return 'record';
       }
       if (kerasEpoch > 0 && (KERAS_BAR.test(whole) || KERAS_LOST.test(whole))) {
-        kerasBar = {
-          match: { table: 'keras', axis: 'epoch', at: kerasEpoch, pairs: kerasPairs(whole) },
-          line: lineNumber,
-          text: whole,
-        };
+        keepKerasBar(kerasEpoch, kerasPairs(whole), lineNumber, whole);
         return 'record';
       }
       // Without a line that names the epoch each bar is one, unless it is drawn again with more behind it.
@@ -297,11 +298,7 @@ export const stdout: LogFormat = {
           endKerasEpoch();
           fits++;
         }
-        kerasBar = {
-          match: { table: 'keras', axis: 'epoch', at: fits, pairs },
-          line: lineNumber,
-          text: whole,
-        };
+        keepKerasBar(fits, pairs, lineNumber, whole);
         return 'record';
       }
       const json = text.includes('{"') && !COUNTER_IN_OBJECT.test(text) ? jsonTail(text) : undefined;
