@@ -192,6 +192,42 @@ def test_learning_rates_are_the_optimizers_own_after_load_state_dict(tmp_path, r
     assert run.rates[50][0] == pytest.approx(0.02 * 0.9**50)
 
 
+@pytest.mark.parametrize(
+    "make, slots, begun",
+    [
+        (lambda p: torch.optim.Adam(p, lr=0.01), ["step"], ["m", "step", "v"]),
+        (lambda p: torch.optim.SGD(p, lr=0.01, momentum=0.9), ["step"], ["momentum"]),
+        (lambda p: torch.optim.SGD(p, lr=0.01), [], []),
+    ],
+)
+def test_an_optimizer_that_has_made_no_state_is_told_from_a_state_that_is_not_recorded(
+    tmp_path, read, make, slots, begun
+):
+    from clippy_diag.torch import closed_loop
+
+    run = Truth(tmp_path / "first", lambda model: make(model.parameters()), 12, jump_at=11, every=5, after=0)
+    named = lambda capture: sorted({n.split("/")[1] for n in capture.initial if n.startswith("state/")})  # noqa: E731
+    first = read(tmp_path / "first")
+    assert list(first.steps)[0] == 5 and named(first) == begun
+    # A resume that loads the weights alone, whose steps count on.
+    optimizer = make(run.model.parameters())
+    recorder = Recorder(run.model, optimizer, tmp_path / "second", every=5, after=3)
+    for step in range(100, 107):
+        optimizer.zero_grad()
+        loss = loss_of(run.model, batch_at(step, 103))
+        loss.backward()
+        if step == 103:
+            recorder.capture_now()
+        recorder.record(step, loss, batch=batch_at(step, 103))
+        optimizer.step()
+    recorder.close()
+    second = read(tmp_path / "second")
+    assert list(second.steps)[0] == 100 and named(second) == slots
+    assert all(float(array) == 0 for name, (_, array) in second.initial.items() if name.startswith("state/step/"))
+    # It raises where the recorded losses do not come back: the count of no steps is no state.
+    closed_loop(tmp_path / "second", run.model, loss_of)
+
+
 def test_parameters_that_join_are_recorded_from_then_on(tmp_path, read):
     def unfreeze(run, step):
         if step == 31:

@@ -19,6 +19,8 @@ export interface Change {
   readonly evidence: CauseEvidence;
   /** It came step by step, as in a warm-up: no cause unless an arm shows it. */
   readonly gradual?: true;
+  /** It lies before the first recorded step: no arm takes it back. */
+  readonly beforeRecord?: true;
 }
 
 /** A rise of the rate below this is a schedule's. */
@@ -82,7 +84,6 @@ const lostState = (statement: string, step: number | null): Change => ({
 });
 
 /**
- * @param lost step before which the optimizer's state is that of a beginning; null where it is not
  * @param until position of the first harmful step, or of the onset where there is none
  * @param references null without a model
  * @param onset position of the onset
@@ -92,7 +93,6 @@ export function changesBy(
   observed: Observed,
   references: References | null,
   skipped: readonly number[],
-  lost: number | null,
   onset = until,
 ): Change[] {
   const { steps } = observed;
@@ -188,16 +188,35 @@ export function changesBy(
         at: { step: recent[0]!, batchStep: null },
       },
     });
+  const { empty } = observed;
   const [mismatch] = observed.mismatches;
-  if (mismatch !== undefined) changes.push(lostState(mismatchWords(mismatch), mismatch.steps?.[0] ?? null));
-  if (lost !== null && until <= WINDOW)
-    changes.push(
-      lostState(
-        `the optimizer's state is that of a beginning at step ${lost}, ${until} ${until === 1 ? 'step' : 'steps'} before: it was lost at a resume`,
-        lost,
+  // Steps taken from a state that the capture lacks lead elsewhere: that tells of the record, not of the run.
+  if (mismatch !== undefined && empty?.known !== 'misses')
+    changes.push(lostState(mismatchWords(mismatch), mismatch.steps?.[0] ?? null));
+  if (empty !== null && (empty.known === 'stored' || empty.known === 'follows') && until <= WINDOW)
+    changes.push({
+      ...lostState(
+        `the optimizer had taken no step at step ${empty.before}, ${until} ${until === 1 ? 'step' : 'steps'} before${empty.known === 'stored' ? '' : ': from such a state the recorded gradients give the recorded weights'}; the steps count on, so that its state was lost, as at a resume that loads the weights alone, or the training is a new one`,
+        empty.before,
       ),
-    );
+      beforeRecord: true,
+    });
   return changes;
+}
+
+/**
+ * What of the run up to a position is not known because the optimizer's state from before it is not in the capture, and what to record
+ * to know it; null where the state is there.
+ */
+export function missingStateWords({ empty }: Pick<Observed, 'empty'>): string | null {
+  if (empty === null || empty.known === 'stored' || empty.known === 'follows') return null;
+  const stores = `the capture stores no state of the optimizer before step ${empty.before}`;
+  const record = 'record state/<slot>/<name> in initial.safetensors';
+  if (empty.known === 'unknown')
+    return `${stores}, and cannot tell whether it was lost there or only not recorded: ${record}, or param/<name> before a later step`;
+  return empty.known === 'counted'
+    ? `${stores}, though it had taken steps, so the size of its updates is not known: ${record}`
+    : `from an optimizer that had taken no step before step ${empty.before} the recorded gradients do not give the recorded weights: its state, or a setting, is not in the capture, so the size of its updates is not known; ${record}`;
 }
 
 /** A state that does not give what followed, without the words of a capture's check. */

@@ -8,7 +8,7 @@ import { medianOf } from '../model/order-statistics.ts';
 import type { ArmEnd } from '../replay/arm-end.ts';
 import { HOLDS, LEAST_AFTER } from '../replay/outcome.ts';
 import { LEAST_STATES, type References } from '../replay/reference.ts';
-import type { Change } from './changes.ts';
+import { type Change, missingStateWords } from './changes.ts';
 import type { Observed } from './observe.ts';
 import type { PlannedArm } from './plan.ts';
 import type { ShorterSteps } from './shorter-steps.ts';
@@ -54,7 +54,7 @@ export function decideCause(input: DecideInput): Cause {
   if (between !== null) held.add('learning-rate');
   const judged = arms.some(({ outcome }) => outcome !== null);
   const bySize = [...changes].sort((a, b) => b.size - a.size);
-  const shown = bySize.filter(({ trigger }) => held.has(trigger));
+  const shown = bySize.filter(({ trigger, beforeRecord }) => held.has(trigger) && beforeRecord !== true);
   const mechanism = mechanismOf(input, held);
   const evidence = evidenceOf(input, until);
   const made = (
@@ -127,6 +127,13 @@ export function decideCause(input: DecideInput): Cause {
     arms.some(({ undoes, outcome }) => undoes === trigger && outcome === null),
   );
   if (open !== undefined) return made(open.trigger, 'likely', open.evidence.statement);
+  const earlier = bySize.find(({ beforeRecord }) => beforeRecord === true);
+  if (earlier !== undefined && !input.cameBack)
+    return made(
+      earlier.trigger,
+      'likely',
+      `${earlier.evidence.statement}; no experiment takes back what lies before the capture`,
+    );
   const asBefore = unchangedWords(observed, until);
   if (sudden.length === 0 && held.has('sharpness'))
     return made('sharpness', confidence, `${asBefore}; at a lower learning rate the same batches do no harm`);
@@ -238,6 +245,8 @@ function fromShorterSteps(
 function fromSteps(input: DecideInput, made: Made): Cause {
   const { onset, observed } = input;
   const { steps, updateNorm, loss } = observed;
+  const missing = missingStateWords(observed);
+  if (missing !== null) return made('none-found', null, `${missing}; ${notShown(input)}`);
   const usual = usualRange(updateNorm.slice(Math.max(0, onset - 30), Math.max(0, onset - 1)));
   const before = updateNorm.slice(Math.max(0, onset - 1), onset);
   if (usual !== null && before.length > 0 && before.every((norm) => norm <= usual[1]))

@@ -20,7 +20,6 @@ import {
   type TrainingRun,
   trainRuns,
 } from '../replay/closed-loop.ts';
-import { emptyState } from '../replay/empty-state.ts';
 import type { Prepared } from '../replay/follow.ts';
 import { batchOrder } from '../replay/matrix.ts';
 import { type Ended, harmFrom } from '../replay/outcome.ts';
@@ -95,14 +94,7 @@ export async function runExperiments(options: ExperimentOptions): Promise<Experi
     }),
   );
   const until = references?.harmful ?? onset;
-  const changes = changesBy(
-    until,
-    observed,
-    references,
-    capture.manifest.skipped,
-    emptyState(capture, prepared),
-    onset,
-  );
+  const changes = changesBy(until, observed, references, capture.manifest.skipped, onset);
   const planned = references === null ? [] : planArms(observed, references, changes, until);
 
   const training = (what: string, baseline?: ClosedLoopTrace): TrainingOptions => ({

@@ -8,7 +8,6 @@ import type { Cause } from '../model/cause.ts';
 import { formatNumber } from '../model/format-number.ts';
 import type { ReplayEntry } from '../model/replay.ts';
 import { trainingLoopOf } from '../model/training-loop.ts';
-import { emptyState } from '../replay/empty-state.ts';
 import { prepareReplay } from '../replay/from-capture.ts';
 import { departureOf } from '../replay/recorded-loops.ts';
 import { changesBy, raisedRate } from './changes.ts';
@@ -104,7 +103,7 @@ export async function causeOfCapture(
   const observed = await observe(capture, prepared);
   const shown = causeOfLoops(context, prepared, observed, onset, loops);
   if (shown !== null) return shown;
-  const changes = changesBy(onset, observed, null, capture.manifest.skipped, emptyState(capture, prepared));
+  const changes = changesBy(onset, observed, null, capture.manifest.skipped);
   const departed = changes.length === 0 ? departureOf(capture, loops, onset) : null;
   if (departed !== null) {
     const cause = notRecorded(departed, observed, onset);

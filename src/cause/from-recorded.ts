@@ -4,7 +4,6 @@ import type { Capture } from '../captures/read.ts';
 import type { Trigger } from '../model/cause.ts';
 import type { ReplayArm, ReplayEntry } from '../model/replay.ts';
 import { armLabel, endsBeside } from '../replay/arm-end.ts';
-import { emptyState } from '../replay/empty-state.ts';
 import type { Prepared } from '../replay/follow.ts';
 import { harmFrom } from '../replay/outcome.ts';
 import { endOfArm, judgedLoops, type Loop, ruleOf } from '../replay/recorded-loops.ts';
@@ -37,14 +36,7 @@ export function causeOfLoops(
   const armed = loops.filter((entry): entry is Loop & { arm: ReplayArm } => entry.arm !== undefined);
   const from = harmFrom(references, onset);
   const endOf = endsBeside(baseline, references, onset, lossesBefore(capture));
-  const changes = changesBy(
-    from,
-    observed,
-    references,
-    capture.manifest.skipped,
-    emptyState(capture, prepared),
-    onset,
-  );
+  const changes = changesBy(from, observed, references, capture.manifest.skipped, onset);
   const arms = armed.flatMap((entry) => {
     const planned = plannedOf(entry.arm, changes);
     return planned === null ? [] : [{ ...planned, ...endOfArm(entry, references, endOf) }];

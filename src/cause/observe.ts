@@ -1,6 +1,7 @@
 /** What the recorded steps tell without a model: rates, norms and surprise of each, and where the record contradicts itself. */
 import type { Capture } from '../captures/read.ts';
 import type { Finding } from '../model/finding.ts';
+import { type EmptyState, emptyState } from '../replay/empty-state.ts';
 import { follow, type Prepared } from '../replay/follow.ts';
 import type { TensorState } from '../replay/tensors.ts';
 import { sumOfSquares, type Values } from '../tensor/values.ts';
@@ -22,6 +23,8 @@ export interface Observed {
   readonly effectiveRate: readonly number[];
   /** A snapshot that the recorded steps do not lead to. */
   readonly mismatches: readonly Finding[];
+  /** An optimizer that had taken no step where the run goes on, or whose state is not in the capture. */
+  readonly empty: EmptyState | null;
 }
 
 /** @throws what reading the capture throws */
@@ -62,6 +65,7 @@ export async function observe(capture: Capture, prepared: Prepared): Promise<Obs
     surprise: surprise.every(Number.isNaN) ? [] : padded(surprise),
     effectiveRate: updateNorm.map((norm, i) => norm / norms[i]!),
     mismatches: followed.findings,
+    empty: emptyState(capture, prepared, followed),
   };
 }
 

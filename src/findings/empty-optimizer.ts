@@ -14,7 +14,8 @@ export const emptyOptimizer = {
     details: `Before the first recorded step, which has a number above 1, every moment, accumulator and momentum of every tensor is what the optimizer starts
 with. So it had taken no step, though the run had: most often a resume that loaded the weights alone. Adam and Adagrad then take steps as long as those of a
 new training, at a learning rate that may be chosen for a later one. A new training whose steps are counted on from another, as in fine-tuning, looks the
-same and is well; so does a recorder that leaves the state out. An optimizer without state is not looked at.`,
+same and is well. Where the capture stores no state at all, not even that the optimizer had taken 0 steps, the recorder may have left it out, and the finding says
+so. An optimizer without state is not looked at.`,
     advice,
     references: [],
   },

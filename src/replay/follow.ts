@@ -62,6 +62,8 @@ export interface Followed {
   /** What the recorded clipping did at each step. */
   readonly recorded: readonly Recorded[];
   readonly snapshots: number;
+  /** Step of the last snapshot that the rebuilt run meets and that is far enough from the start to tell; null where none is. */
+  readonly agreedAt: number | null;
   /** The first snapshot that the rebuilt run misses. */
   readonly findings: readonly Finding[];
 }
@@ -150,10 +152,13 @@ async function followRecorded(
     }
     progress?.(index + 1, until);
   }
-  return { walked: recorded.length, finite: true, recorded, snapshots: 0, findings: [] };
+  return { walked: recorded.length, finite: true, recorded, snapshots: 0, agreedAt: null, findings: [] };
 }
 
 const distance = (a: Values, b: Values): number => Math.sqrt(squaredDistance(a, b));
+
+/** A snapshot tells one run from another where less than this share of a tensor's movement may be off. */
+const TELLS = 0.01;
 
 /**
  * Compares snapshots with rebuilt parameters; keeps the last snapshot to tell what went wrong since.
@@ -169,18 +174,22 @@ function createChecker(
   let missed: MissedSnapshot | null = null;
   const last = new Map<string, Values>();
   let lastStep = capture.steps[0]!.step;
+  let agreedAt: number | null = null;
   return {
     async check(step: CapturedStep, tensors: readonly TensorState[]): Promise<void> {
       if (step.parameters.size === 0) return;
       snapshots++;
       const start = await initial();
       let worst: { tensor: string; off: number; allowed: number; share: number } | null = null;
+      let tells = false;
       for (const [k, tensor] of tensors.entries()) {
         const snapshot = step.parameters.get(tensor.name);
         if (snapshot === undefined) continue;
         const first = start[k]!;
         const size = Math.sqrt(withSums({ values: snapshot }).sums().squares);
-        const allowed = tolerance('ofMovement') * distance(snapshot, first) + tolerance('ofSize') * size;
+        const movement = distance(snapshot, first);
+        const allowed = tolerance('ofMovement') * movement + tolerance('ofSize') * size;
+        if (allowed < TELLS * movement) tells = true;
         const off = distance(tensor.w, snapshot);
         const share = off === 0 ? 0 : off / allowed;
         if (!(share <= 1) && !(worst !== null && share <= worst.share))
@@ -207,9 +216,15 @@ function createChecker(
         if (missed === null) last.set(tensor.name, snapshot);
         else tensor.w.set(snapshot);
       }
-      if (missed === null) lastStep = step.step;
+      if (missed !== null) return;
+      lastStep = step.step;
+      if (tells) agreedAt = lastStep;
     },
-    result: () => ({ snapshots, findings: missed === null ? [] : [mismatchFinding(missed)] }),
+    result: () => ({
+      snapshots,
+      agreedAt,
+      findings: missed === null ? [] : [mismatchFinding(missed)],
+    }),
   };
 }
 

@@ -71,8 +71,8 @@ const isFirstStep = ({ steps }: Pick<CaptureManifest, 'steps'>): boolean => step
 
 /**
  * Parameters and optimizer state before the first recorded step; what the capture does not store of the state starts as
- * the optimizer starts it, and `missing` counts the parameters by slot. A tensor without state at the first step of a
- * training was never stepped, whatever number the trainer gives that step.
+ * the optimizer starts it, its count of steps included, and `missing` counts the parameters by slot. A tensor of which the
+ * capture stores that it took no step has no state that could be missing.
  */
 function initialTensors(
   manifest: CaptureManifest,
@@ -87,10 +87,12 @@ function initialTensors(
     const stored = initial.slots[k]!;
     const w = initial.parameters[k]!;
     const tensor = freshTensor(parameter, w, choice, precision, parameter.group, undefined, stored);
-    for (const name of Object.keys(tensor.slots))
-      if (!stored.has(name)) missing.set(name, (missing.get(name) ?? 0) + 1);
     const steps = stored.get('step')?.[0];
-    tensor.stepsTaken = steps ?? (isFirst && stored.size === 0 ? 0 : manifest.steps[0]!.step);
+    for (const name of Object.keys(tensor.slots))
+      if (!stored.has(name) && steps !== 0) missing.set(name, (missing.get(name) ?? 0) + 1);
+    // An optimizer that keeps no state has taken the steps of the run all the same.
+    const begins = stored.size === 0 && (isFirst || Object.keys(tensor.slots).length > 0);
+    tensor.stepsTaken = steps ?? (begins ? 0 : manifest.steps[0]!.step);
     return tensor;
   });
   return { tensors, missing };

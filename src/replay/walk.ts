@@ -8,11 +8,11 @@ import type { TensorState } from './tensors.ts';
 
 /** What is known before the first step. */
 export function walkedRun(capture: Pick<Capture, 'path' | 'steps'>, prepared: Prepared): WalkedRun {
-  const before = emptyState(capture, prepared);
+  const empty = emptyState(capture, prepared);
   return {
     path: capture.path,
     globalClip: prepared.setup.clipping.parts.some(({ rule }) => rule.scope === 'model'),
-    empty: before === null ? null : { before, stored: prepared.missingState.length === 0 },
+    empty: empty === null ? null : { before: empty.before, stored: empty.known === 'stored' },
   };
 }
 

@@ -282,6 +282,7 @@ describe('a cause that was not found says what is missing', () => {
         surprise: [],
         effectiveRate: [],
         mismatches: [],
+        empty: null,
         tensors: [],
       },
       references: null,
@@ -317,6 +318,7 @@ describe('a cause that was not found says what is missing', () => {
       surprise: [],
       effectiveRate: [],
       mismatches: [],
+      empty: null,
       tensors: [],
     };
     expect(told({ hasModel: true, onset: 12, observed }).statement).toMatch(/did not run to their end/);
@@ -331,7 +333,7 @@ describe('a cause that was not found says what is missing', () => {
     const ones = steps.map(() => 1);
     const observed = {
       ...{ steps, batchIds: [], loss: ones, learningRate: ones, gradientNorm: ones, surprise: [] },
-      ...{ updateNorm: ones, effectiveRate: [], mismatches: [], tensors: [] },
+      ...{ updateNorm: ones, effectiveRate: [], mismatches: [], empty: null, tensors: [] },
     };
     const unlike = new Set(steps.filter((i) => i >= 12 && i < 35));
     const references = { unlike, harmful: 12, level: 1, before: [], after: [], onsetBatch: [], loss: ones };
@@ -383,6 +385,7 @@ describe('an incident right after the first recorded step', () => {
     surprise: [],
     effectiveRate: [],
     mismatches: [],
+    empty: null,
     tensors: [],
     ...more,
   });
@@ -542,6 +545,7 @@ describe('the mechanism, where the old optimizer state holds', () => {
         surprise: [],
         effectiveRate: all.map(rate),
         mismatches: [],
+        empty: null,
         tensors: [],
       },
       references,
@@ -626,6 +630,7 @@ describe('batches that are unlike those before', () => {
     surprise: [],
     effectiveRate: [],
     mismatches: [],
+    empty: null,
     tensors: [],
   };
   const references = (unlike: readonly number[]): References => ({
@@ -673,7 +678,7 @@ describe('batches that are unlike those before', () => {
   });
   it('do not rule out a learning rate that no arm can judge on them', () => {
     const seen = references(from(20));
-    const changes = changesBy(20, observed, seen, [], null);
+    const changes = changesBy(20, observed, seen, []);
     const decided = (ends: Partial<Record<Cause['trigger'], ArmOutcome>>) =>
       decideCause({
         onset: 20,
@@ -703,7 +708,7 @@ describe('a rate that rose so far that nothing is learnt at the one of before', 
     ...{ steps, batchIds: [], loss: ones, gradientNorm: ones, updateNorm: ones, surprise: [] },
     // A warm-up: from 0.1 at step 5 to `times` as much at step 25.
     learningRate: steps.map((i) => 0.1 * times ** (Math.min(20, Math.max(0, i - 5)) / 20)),
-    ...{ effectiveRate: [], mismatches: [], tensors: [] },
+    ...{ effectiveRate: [], mismatches: [], empty: null, tensors: [] },
   });
   const references: References = {
     ...{ at: 20, later: [], usual: [0, 1], unlike: new Set(), onsetBatch: [], before: [0], after: [40] },
@@ -711,7 +716,7 @@ describe('a rate that rose so far that nothing is learnt at the one of before', 
   };
   const decided = (times: number, before: ArmOutcome | null, tenth: ArmOutcome) => {
     const seen = observed(times);
-    const changes = changesBy(25, seen, references, [], null);
+    const changes = changesBy(25, seen, references, []);
     expect(changes.map(({ trigger, gradual }) => [trigger, gradual])).toEqual([['learning-rate', true]]);
     const ends = new Map<unknown, ArmOutcome | null>([
       [undefined, before],
@@ -795,6 +800,7 @@ function changedBy10(
       surprise: [],
       effectiveRate: ones,
       mismatches: [],
+      empty: null,
       tensors: [],
     },
     {
@@ -812,7 +818,6 @@ function changedBy10(
       level: 1,
     },
     [],
-    null,
     onset,
   );
 }
@@ -834,14 +839,20 @@ describe('bad batches of which no single step raised the reference loss', () => 
     };
     const observed = {
       ...{ steps, batchIds: [], loss: ones, learningRate: ones, gradientNorm: ones, updateNorm: ones },
-      ...{ surprise: [], effectiveRate: steps.map((i) => (i < 20 ? 1 : 0.1)), mismatches: [], tensors: [] },
+      ...{
+        surprise: [],
+        effectiveRate: steps.map((i) => (i < 20 ? 1 : 0.1)),
+        mismatches: [],
+        empty: null,
+        tensors: [],
+      },
     };
     const plan = { interference: 0, skipSteps: null, learningRateFactor: null, finalLoss: 1, shows: true };
     const arm = (kind: string, undoes: Cause['trigger']) =>
       ({ ...plan, arm: { kind }, undoes, outcome: 'holds' }) as const;
     return decideCause({
       ...{ onset: 20, observed, references, hasModel: true, cameBack: false, ruleHolds: false },
-      ...{ shorter: null, unrecorded: null, changes: changesBy(20, observed, references, [], null) },
+      ...{ shorter: null, unrecorded: null, changes: changesBy(20, observed, references, []) },
       arms: [arm('skip-batches', 'data'), arm('restore-optimizer-state', 'optimizer-state')],
     });
   };
@@ -875,7 +886,14 @@ it('the update of the harmful step is told by tensor, the longest first, each ag
       onset: 12,
       observed: {
         ...{ steps, batchIds: [], loss: norms(1, 9), learningRate: norms(1, 1), gradientNorm: norms(1, 9) },
-        ...{ updateNorm: norms(3, 9.5), surprise: [], effectiveRate: [], mismatches: [], tensors: given },
+        ...{
+          updateNorm: norms(3, 9.5),
+          surprise: [],
+          effectiveRate: [],
+          mismatches: [],
+          empty: null,
+          tensors: given,
+        },
       },
       ...{ references: null, hasModel: false, changes: [], arms: [], cameBack: false, ruleHolds: false },
       ...{ shorter: null, unrecorded: null },
@@ -1025,6 +1043,7 @@ describe('a run that came back by itself', () => {
     surprise: [],
     effectiveRate: steps.map(() => 1),
     mismatches: [],
+    empty: null,
     tensors: [],
   };
   const told = (more: Partial<DecideInput>): Cause =>
@@ -1078,6 +1097,23 @@ describe('a run that came back by itself', () => {
     } as const;
     expect(told({ changes: [lost] })).toMatchObject({ trigger: 'optimizer-state', confidence: 'likely' });
     expect(told({ changes: [lost], cameBack: false }).trigger).toBe('none-found');
+  });
+  it('has one that was lost before the capture likely, whatever the arms show: none of them takes it back', () => {
+    const statement = 'the optimizer had taken no step at step 0';
+    const evidence = { id: 'optimizer-state', statement, value: null, unit: 'state', usual: null } as const;
+    const lost = { trigger: 'optimizer-state', from: 0, size: 1 } as const;
+    const before = {
+      ...lost,
+      evidence: { ...evidence, at: { step: 0, batchStep: null } },
+      beforeRecord: true,
+    } as const;
+    const arm: ReplayArm = { kind: 'restore-optimizer-state', at: 25 };
+    const restored = { ...halfRate, arm, undoes: 'optimizer-state' as const, shows: true };
+    for (const arms of [[restored], [{ ...restored, shows: false, outcome: 'lost' as const }]]) {
+      const cause = told({ changes: [before], cameBack: false, arms });
+      expect(cause).toMatchObject({ trigger: 'optimizer-state', confidence: 'likely' });
+      expect(cause.statement).toMatch(/; no experiment takes back what lies before the capture$/);
+    }
   });
 });
 

@@ -385,6 +385,9 @@ class _TorchTrainer:
                 if tensor.startswith("optimizer/") and tensor.endswith(f"/{name}"):
                     found[tensor[len("optimizer/") : -len(name) - 1]] = value
             found.update({k: v for k, v in plain.get(name, {}).items() if not (isinstance(v, dict) and "lost" in v)})
+            # A count of no steps is all that there is of a state that was not made yet: the optimizer makes it.
+            if found.keys() == {"step"} and not found["step"]:
+                continue
             # State of the type that its parameter had has the type that its parameter has.
             kind = self.initial[f"param/{name}"].dtype
             if found:

@@ -224,12 +224,18 @@ def state_sources(
     optimizer: torch.optim.Optimizer, named: list[tuple[str, torch.nn.Parameter]]
 ) -> tuple[list[Source], dict[str, dict[str, Any]]]:
     """State of an optimizer: `state/<slot>/<name>` with a formula, `optimizer/<key>/<name>` without; and what of it
-    is no tensor, by parameter and key."""
+    is no tensor, by parameter and key. Of a parameter that took no step, where the optimizer made no state yet, the slot
+    `step` is 0: without it nobody could tell a state that is empty from one that was not recorded."""
     sources: list[Source] = []
     other: dict[str, dict[str, Any]] = {}
     slots = SLOTS[type(optimizer).__name__] if has_formula(optimizer) else None
+    # SGD keeps state for its momentum only.
+    keeps = slots is not None and ("step" in slots or any(group.get("momentum") for group in optimizer.param_groups))
     for name, parameter in named:
-        for key, value in optimizer.state.get(parameter, {}).items():
+        state = optimizer.state.get(parameter, {})
+        if keeps and not state:
+            sources.append(source_of(f"state/step/{name}", torch.zeros(())))
+        for key, value in state.items():
             slot = None if slots is None else slots.get(key)
             if slot == "step":
                 value = torch.as_tensor(value, dtype=torch.float32)
