@@ -6,7 +6,7 @@
  *
  * The optimizer may have options: adamw:weightDecay=0.01. The capture (float32 in eight tensors, no snapshots) is written first,
  * with fixed noise: 4 bytes a parameter for each step and for the parameters and each slot before. BUILD names another built
- * checkout to run. Prints processor time, peak memory and time on the wall of each run.
+ * checkout, which is run before this one each time. Prints processor time, peak memory and time on the wall of each run.
  */
 import { spawnSync } from 'node:child_process';
 import { mkdtempSync, rmSync } from 'node:fs';
@@ -75,7 +75,8 @@ try {
           slot === 'accumulator'
             ? noise(0.1).map(Math.abs)
             : slot === 'v'
-              ? noise(1e-4).map(Math.abs)
+              ? // Above the square of m.
+                noise(1e-4).map((x) => 1e-4 + Math.abs(x))
               : noise(0.01),
         ]),
       ),
@@ -96,11 +97,10 @@ try {
   console.log(
     `${entries / 1e6} million parameters, ${steps} steps, ${rules.length} rules; a float32 is copied in ${copies[3]!.toFixed(2)} ns (${copies[0]!.toFixed(2)}..${copies[6]!.toFixed(2)}): the memory bound of a rule and step, ${MOVED_BYTES} bytes, is ${bound.toFixed(2)} ns a parameter`,
   );
-  const program =
-    process.env.BUILD === undefined
-      ? new URL('../dist/run.js', import.meta.url).href
-      : pathToFileURL(join(process.env.BUILD, 'dist/run.js')).href;
-  for (let run = 0; run < Number(runs); run++) {
+  const own = new URL('../dist/run.js', import.meta.url).href;
+  const { BUILD: other } = process.env;
+  const builds = other === undefined ? [own] : [pathToFileURL(join(other, 'dist/run.js')).href, own];
+  for (const program of Array.from({ length: Number(runs) }, () => builds).flat()) {
     const begin = performance.now();
     const { stderr, status } = spawnSync(
       process.execPath,
@@ -125,7 +125,7 @@ try {
     const wall = (performance.now() - begin) / 1000;
     const each = (1e9 * seconds) / (entries * Number(steps) * rules.length);
     console.log(
-      `  ${seconds.toFixed(2)} s of processor time (${wall.toFixed(1)} s), ${megabytes.toFixed(0)} MB; a rule and step takes ${each.toFixed(1)} ns a parameter, ${(each / bound).toFixed(1)} times the bound`,
+      `  ${program === own ? '' : `${other}: `}${seconds.toFixed(2)} s of processor time (${wall.toFixed(1)} s), ${megabytes.toFixed(0)} MB; a rule and step takes ${each.toFixed(1)} ns a parameter, ${(each / bound).toFixed(1)} times the bound`,
     );
   }
 } finally {

@@ -150,7 +150,7 @@ export function adagradFunctions(): WasmFunction[] {
     ...set(x, op(wide.promote, loadTwo(g, offset))),
     ...storeTwo(
       out,
-      code.direction({ x, root, slots: [accumulator], numbers, offset, stores: true }),
+      code.direction({ x, root, spare: root, slots: [accumulator], numbers, offset, stores: true }),
       offset,
     ),
   ];

@@ -6,6 +6,7 @@ export interface DirectionPlace {
   /** The gradient of two entries in float64. Overwritten. */
   readonly x: number;
   readonly root: number;
+  readonly spare: number;
   /** Pointers to the arrays of the state. */
   readonly slots: readonly number[];
   /** Each number in both halves of a vector. */
@@ -26,11 +27,14 @@ export interface DirectionCode {
   state(place: DirectionPlace): Code;
   /** Leaves the direction of two entries, rounded to float32, in the first half of a vector: 0 where all of them are 0. */
   direction(place: DirectionPlace): Code;
-  /** How sums over it are estimated. */
-  readonly estimate: EstimateCode;
+  /** How sums over it are estimated; absent where float32 cannot hold what it is made of. */
+  readonly estimate?: EstimateCode;
 }
 
-/** r = share·x or, with a root, share·x/(√(s + inside) + outside), and 0 where both are 0: in float32, four entries at once. */
+/**
+ * r = share·x or, with a root, share·x/(√(s + inside) + outside), and 0 where both are 0, and what is added to x then: in float32,
+ * four entries at once.
+ */
 export interface EstimateCode {
   /** How many numbers its code takes. */
   readonly numbers: number;
@@ -38,8 +42,11 @@ export interface EstimateCode {
   /** @param numbers of the direction */
   terms(numbers: readonly number[]): EstimateTerms;
   /** Makes x of the gradient in the local `x`, and leaves s in `root` where it divides; the state stays. */
-  operands(place: Pick<DirectionPlace, 'x' | 'root' | 'slots' | 'numbers'>): Code;
+  operands(place: EstimatePlace): Code;
+  /** What is added to the quotient. */
+  added?(place: EstimatePlace): Code;
 }
+export type EstimatePlace = Pick<DirectionPlace, 'x' | 'root' | 'slots' | 'numbers'>;
 export interface EstimateTerms {
   /** Applied in float64; the others are rounded to float32. */
   readonly share: number;

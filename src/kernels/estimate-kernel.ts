@@ -5,7 +5,7 @@
  * rounding pulls by 6e-8 at most (docs/adr/0013-dry-steps-in-float32.md).
  */
 import type { Change } from './change.ts';
-import type { DirectionCode } from './direction-code.ts';
+import type { EstimateCode } from './direction-code.ts';
 import {
   type Code,
   F64,
@@ -47,6 +47,8 @@ export interface EstimatePlaces {
 }
 
 /**
+ * @param count arrays of state
+ *
  * Takes pointers to g, its end, w, Δ₀, the row, the slots and, where units change, their factor for each entry; the numbers of the
  * change; the rate times `share`, and shrink; what is inside and outside of the root, and the numbers of the estimate.
  * Δ = rate·r + shrink·w, and over the rate without decay.
@@ -54,7 +56,8 @@ export interface EstimatePlaces {
 export function estimateKernel(
   name: string,
   { change, shrinks }: EstimateForm,
-  { slots: count, estimate }: DirectionCode,
+  count: number,
+  estimate: EstimateCode,
   places: EstimatePlaces,
 ): WasmFunction {
   const [g, end, w, beside, row] = [0, 1, 2, 3, 4] as const;
@@ -118,6 +121,9 @@ export function estimateKernel(
               ...set(x, quotientOrZero(get(x), x, root, vec)),
             ]
           : []),
+        ...(estimate.added === undefined
+          ? []
+          : set(x, op(vec.add, get(x), estimate.added({ x, root, slots, numbers })))),
         ...halves.flatMap(sum),
       ]),
       ...eachSum((local, place) => store(row, get(local), place)),

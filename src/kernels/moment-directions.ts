@@ -2,7 +2,7 @@
  * The directions of Adam and RMSProp in WebAssembly SIMD: the arithmetic of the plain loops, float64 between float32
  * arrays, two entries at once. Every result is the same bit for bit.
  */
-import type { DirectionCode } from './direction-code.ts';
+import type { DirectionCode, DirectionPlace, EstimatePlace } from './direction-code.ts';
 import { BLOCK_BYTES, type BlockMemory, blockMemory, inBlocks } from './in-blocks.ts';
 import {
   assemble,
@@ -85,76 +85,172 @@ export const momentNumbers = ({ decay, inside, scale, outside }: MomentNumbers):
 ];
 export const meanNumbers = ({ decay, scale }: MeanNumbers): readonly number[] => [decay, 1 - decay, scale];
 
-function codeOf(withMean: boolean): DirectionCode {
-  const state: DirectionCode['state'] = ({ x, root, slots, numbers, offset, stores }) => {
-    const [v, m] = slots as [number, number];
+/** What a direction has besides v and its root. */
+interface MomentForm {
+  /** Slot m, the moving mean of the gradient: what is divided, or what the variance under the root is taken about. */
+  readonly mean?: 'divided' | 'taken off';
+  /** Slot v_max: under the root is the largest v so far. */
+  readonly largest?: boolean;
+  /** Slot momentum: M ← μM + unit·r; the direction is M/unit. */
+  readonly momentum?: boolean;
+}
+
+/** The numbers of the momentum, behind all others. */
+export const momentumNumbers = (mu: number, unit: number): readonly number[] => [mu, unit];
+
+/** Slots in the order v, m, v_max, momentum. */
+function codeOf(name: string, { mean, largest = false, momentum = false }: MomentForm): DirectionCode {
+  const slotsOf = (slots: readonly number[]) => {
+    const [v, ...others] = slots as [number, ...number[]];
+    const m = mean === undefined ? v : others.shift()!;
+    const most = largest ? others.shift()! : v;
+    return { v, m, most, speed: momentum ? others.shift()! : v };
+  };
+  const divides = mean === 'divided';
+  const count = divides ? 8 : 5;
+  const state: DirectionCode['state'] = ({ x, root, spare, slots, numbers, offset, stores }) => {
+    const { v, m, most, speed } = slotsOf(slots);
     const [decay, rest] = numbers as [number, number];
-    const [meanDecay, meanRest] = numbers.slice(5) as [number, number];
-    /** A local becomes share·old + added, rounded to float32, which an array takes. */
-    const moved = (local: number, pointer: number, share: number, added: Code): number[] => [
-      ...set(
-        local,
-        op(
-          wide.demote,
-          op(wide.add, op(wide.mul, get(share), op(wide.promote, loadTwo(pointer, offset))), added),
-        ),
-      ),
+    const [meanDecay, meanRest] = divides ? (numbers.slice(5) as [number, number]) : [decay, rest];
+    /** A local becomes a value that is rounded to float32, which an array takes. */
+    const kept = (local: number, pointer: number, value: Code): number[] => [
+      ...set(local, op(wide.demote, value)),
       ...(stores ? storeTwo(pointer, get(local), offset) : []),
       ...set(local, op(wide.promote, get(local))),
     ];
+    const moved = (local: number, pointer: number, share: number, added: Code): number[] =>
+      kept(
+        local,
+        pointer,
+        op(wide.add, op(wide.mul, get(share), op(wide.promote, loadTwo(pointer, offset))), added),
+      );
+    const ofMean = (local: number): number[] =>
+      moved(local, m, meanDecay, op(wide.mul, get(meanRest), get(x)));
+    const [mu, unit] = numbers.slice(count) as [number, number];
     return [
       ...moved(root, v, decay, op(wide.mul, op(wide.mul, get(rest), get(x)), get(x))),
-      ...(withMean ? moved(x, m, meanDecay, op(wide.mul, get(meanRest), get(x))) : []),
+      ...(divides ? ofMean(x) : []),
+      ...(mean === 'taken off'
+        ? [...ofMean(spare), ...set(root, op(wide.sub, get(root), op(wide.mul, get(spare), get(spare))))]
+        : []),
+      // NaN in v stays, and one that is in the largest alone goes.
+      ...(largest
+        ? [
+            ...set(spare, op(wide.promote, loadTwo(most, offset))),
+            ...kept(
+              root,
+              most,
+              op(vec.choose, get(spare), get(root), op(wide.notBelow, get(spare), get(root))),
+            ),
+          ]
+        : []),
+      // What it moves by takes root and quotient.
+      ...(momentum
+        ? [
+            ...set(
+              x,
+              op(
+                wide.add,
+                op(wide.mul, get(mu), op(wide.promote, loadTwo(speed, offset))),
+                op(wide.mul, get(unit), quotient({ x, root, numbers })),
+              ),
+            ),
+            ...(stores ? storeTwo(speed, op(wide.demote, get(x)), offset) : []),
+          ]
+        : []),
+    ];
+  };
+  const quotient = ({ x, root, numbers }: Pick<DirectionPlace, 'x' | 'root' | 'numbers'>): number[] => {
+    const [inside, scale, outside] = numbers.slice(2) as [number, number, number];
+    return [
+      ...set(
+        root,
+        op(
+          wide.add,
+          op(wide.mul, op(wide.sqrt, op(wide.add, get(root), get(inside))), get(scale)),
+          get(outside),
+        ),
+      ),
+      ...quotientOrZero(divides ? op(wide.mul, get(x), get(numbers[7]!)) : get(x), x, root),
     ];
   };
   return {
-    name: withMean ? 'moments' : 'second moment',
-    slots: withMean ? 2 : 1,
-    numbers: withMean ? 8 : 5,
+    name,
+    slots: 1 + [mean !== undefined, largest, momentum].filter(Boolean).length,
+    numbers: count + (momentum ? 2 : 0),
     state,
-    direction(place) {
-      const { x, root, numbers } = place;
-      const [inside, scale, outside] = numbers.slice(2) as [number, number, number];
-      const meanScale = numbers[7]!;
-      return [
-        ...state(place),
-        ...set(
-          root,
-          op(
-            wide.add,
-            op(wide.mul, op(wide.sqrt, op(wide.add, get(root), get(inside))), get(scale)),
-            get(outside),
-          ),
-        ),
-        ...op(wide.demote, quotientOrZero(withMean ? op(wide.mul, get(x), get(meanScale)) : get(x), x, root)),
-      ];
-    },
-    estimate: {
-      numbers: withMean ? 3 : 2,
+    direction: (place) => [
+      ...state(place),
+      ...op(
+        wide.demote,
+        momentum ? op(wide.div, get(place.x), get(place.numbers[count + 1]!)) : quotient(place),
+      ),
+    ],
+    // v less the square of the mean: what is left of both in float32 may be nothing.
+    ...(mean === 'taken off' ? {} : { estimate: estimateOf() }),
+  };
+
+  function estimateOf(): NonNullable<DirectionCode['estimate']> {
+    return {
+      numbers: 2 + (divides ? 1 : 0) + (momentum ? 1 : 0),
       divides: true,
-      terms([decay, rest, inside, scale, outside, meanDecay = 0, meanRest = 1, meanScale = 1]) {
+      terms(given) {
+        const [decay, rest, inside, scale, outside, ...others] = given as [
+          number,
+          number,
+          number,
+          number,
+          number,
+        ];
+        const [meanDecay = 0, meanRest = 1, meanScale = 1] = divides ? (others as number[]) : [];
         // 1 − decay is taken out of the mean, where the ratio is often a whole number; v could overflow.
+        const share = (meanScale * meanRest) / scale;
+        const [mu, unit] = given.slice(count) as [number, number];
         return {
-          share: (meanScale * meanRest) / scale!,
-          inside: inside!,
-          outside: outside! / scale!,
-          numbers: [decay!, rest!, ...(withMean ? [meanDecay / meanRest] : [])],
+          share,
+          inside,
+          outside: outside / scale,
+          numbers: [
+            ...[decay, rest],
+            ...(divides ? [meanDecay / meanRest] : []),
+            ...(momentum ? [mu / unit / share] : []),
+          ],
         };
       },
       operands({ x, root, slots, numbers }) {
-        const [v, m] = slots as [number, number];
+        const { v, m, most } = slotsOf(slots);
         const [decay, rest, ratio] = numbers as [number, number, number];
         const square = op(vec.mul, op(vec.mul, get(rest), get(x)), get(x));
+        const moment = op(vec.add, op(vec.mul, get(decay), load(v)), square);
         return [
-          ...set(root, op(vec.add, op(vec.mul, get(decay), load(v)), square)),
-          ...(withMean ? set(x, op(vec.add, op(vec.mul, get(ratio), load(m)), get(x))) : []),
+          ...set(root, largest ? op(vec.larger, moment, load(most)) : moment),
+          ...(divides ? set(x, op(vec.add, op(vec.mul, get(ratio), load(m)), get(x))) : []),
         ];
       },
-    },
-  };
+      ...(momentum
+        ? {
+            added: ({ slots, numbers }: EstimatePlace): Code =>
+              op(vec.mul, get(numbers.at(-1)!), load(slotsOf(slots).speed)),
+          }
+        : {}),
+    };
+  }
 }
-/** Of Adam's direction, which has slots v and m, and of RMSProp's, which has v alone. */
-export const [WITH_MEAN, WITHOUT_MEAN] = [codeOf(true), codeOf(false)] as const;
+
+/** Of Adam, whose mean is divided, and with amsgrad. */
+export const WITH_MEAN = codeOf('moments', { mean: 'divided' });
+export const WITH_LARGEST = codeOf('moments, largest', { mean: 'divided', largest: true });
+/** Of RMSProp, plain and centered, each with momentum and without. */
+export const WITHOUT_MEAN = codeOf('second moment', {});
+const RMSPROP = {
+  plain: { still: WITHOUT_MEAN, moving: codeOf('second moment, momentum', { momentum: true }) },
+  centered: {
+    still: codeOf('variance', { mean: 'taken off' }),
+    moving: codeOf('variance, momentum', { mean: 'taken off', momentum: true }),
+  },
+} as const;
+export const rmspropCode = (centered: boolean, momentum: boolean): DirectionCode =>
+  RMSPROP[centered ? 'centered' : 'plain'][momentum ? 'moving' : 'still'];
 
 function make(): NonNullable<typeof made> {
   const memory = blockMemory(3);
@@ -174,7 +270,7 @@ function kernel(name: string, code: DirectionCode): WasmFunction {
   /** Two entries at an offset; `x` and `root` are locals of their own, so that two pairs overlap in the processor. */
   const pair = (offset: number, x: number, root: number): Code => [
     ...set(x, op(wide.promote, loadTwo(g, offset))),
-    ...storeTwo(g, code.direction({ x, root, slots, numbers, offset, stores: true }), offset),
+    ...storeTwo(g, code.direction({ x, root, spare: root, slots, numbers, offset, stores: true }), offset),
   ];
   return {
     name,

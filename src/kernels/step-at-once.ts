@@ -7,7 +7,7 @@
 
 import { inParts, type Task } from '../threads/in-parts.ts';
 import { type Change, leaves, type UnitFactors, unitFactorsOf } from './change.ts';
-import type { DirectionCode, DirectionKernel } from './direction-code.ts';
+import type { DirectionCode, DirectionKernel, EstimateCode } from './direction-code.ts';
 import { changeNumbers, type EstimateForm, estimateKernel } from './estimate-kernel.ts';
 import { GRADIENT } from './gradient-directions.ts';
 import { BLOCK_BYTES, type BlockMemory, type BlockOf, blockMemory, inBlocks } from './in-blocks.ts';
@@ -95,6 +95,7 @@ export function dryAtOnce(
   arrays: StepArrays & { readonly beside: Float32Array },
   numbers: StepNumbers,
 ): DrySums {
+  if (kernel.code.estimate === undefined) return exactlyDryAtOnce(kernel, arrays, numbers);
   const sums = measured('estimate', kernel, arrays, numbers);
   return isOrdinary(sums, numbers) ? sums : exactlyDryAtOnce(kernel, arrays, numbers);
 }
@@ -136,7 +137,7 @@ export interface Kept {
  *
  * @param bare written where there is decay
  * @param changes of the gradient: the step that each would make is measured beside this one in the same pass, as by
- * {@link dryAtOnce}; undefined where an entry may not be ordinary
+ * {@link dryAtOnce}; undefined where an entry may not be ordinary, or nothing is estimated
  */
 export function unclippedAtOnce(
   kernel: DirectionKernel,
@@ -146,11 +147,15 @@ export function unclippedAtOnce(
 ): UnclippedSums & { readonly changed: readonly (DrySums | undefined)[] } {
   const out = { written: movement };
   const after = numbers.shrink === 0 ? [] : [{ written: bare! }];
-  const [sums, ...changed] = run('keep', kernel, g, { read: w }, out, numbers, changes, after);
+  const measured = kernel.code.estimate === undefined ? [] : changes;
+  const [sums, ...changed] = run('keep', kernel, g, { read: w }, out, numbers, measured, after);
   const { product: _, ...own } = sums!;
-  const isKnown = (found: DrySums, change: Change): boolean =>
-    isOrdinary(found, numbers) || standsStill(found, own, change);
-  return { ...own, changed: changed.map((found, k) => (isKnown(found, changes[k]!) ? found : undefined)) };
+  const isKnown = (found: DrySums | undefined, change: Change): found is DrySums =>
+    found !== undefined && (isOrdinary(found, numbers) || standsStill(found, own, change));
+  return {
+    ...own,
+    changed: changes.map((change, k) => (isKnown(changed[k], change) ? changed[k] : undefined)),
+  };
 }
 
 /** Σx² and the largest |x|, NaN if one is. */
@@ -165,7 +170,7 @@ type Kernel = (g: number, end: number, w: number, other: number, sums: number, .
 
 /** g, w and the array beside or written; slots come after them, and behind these Δ without decay. */
 const OTHERS = 3;
-const ARRAYS = OTHERS + 2 + 1;
+const ARRAYS = OTHERS + 3 + 1;
 const SUMS = ['squares', 'parameters', 'stored', 'bare', 'product'] as const;
 type Sum = (typeof SUMS)[number];
 /** The factors of units for each entry, behind those blocks. */
@@ -248,9 +253,12 @@ function run(
     ...slots.map((slot) => (moves ? { read: slot, written: slot } : { read: slot })),
     ...after,
   ];
+  const { estimate } = direction.code;
   const own =
-    purpose === 'estimate' ? estimateOf(direction, numbers, numbers) : callOf(purpose, direction, numbers);
-  const calls = [own, ...changes.map((change) => estimateOf(direction, numbers, change))];
+    purpose === 'estimate'
+      ? estimateOf(direction, estimate!, numbers, numbers)
+      : callOf(purpose, direction, numbers);
+  const calls = [own, ...changes.map((change) => estimateOf(direction, estimate!, numbers, change))];
   const all = arrays.flatMap(({ read, written }) => [read, written].filter((one) => one !== undefined));
   const sums = inParts(STEP, { arrays, steps: calls }, all, g.length, calls.length * FOUND);
   return calls.map((call, k) => foundIn(sums, k, calls.length, call));
@@ -294,17 +302,18 @@ function callOf(
 
 function estimateOf(
   { code, slots, numbers: given }: DirectionKernel,
+  estimate: EstimateCode,
   { rate, shrink }: StepNumbers,
   change: Change,
 ): Call {
-  const { share, inside = 0, outside = 0, numbers = [] } = code.estimate.terms(given);
+  const { share, inside = 0, outside = 0, numbers = [] } = estimate.terms(given);
   const form: EstimateForm = {
     change: 'units' in change ? 'units' : 'bound' in change ? 'bound' : leaves(change) ? 'none' : 'factor',
     shrinks: shrink !== 0,
   };
   return {
     module: moduleFor(`estimate ${form.change} ${form.shrinks} ${code.name}`, (name) =>
-      estimateKernel(name, form, code, ESTIMATE_PLACES),
+      estimateKernel(name, form, code.slots, estimate, ESTIMATE_PLACES),
     ),
     rest: [
       ...startsOf(slots),
@@ -452,7 +461,7 @@ function kernelOf(name: string, { purpose, scales, shrinks }: Form, code: Direct
     const gradient = op(wide.promote, loadTwo(g, offset));
     const taken = set(x, scales ? rounded(op(wide.mul, get(factor), gradient)) : gradient);
     const decayed = set(moved, op(wide.add, get(moved), op(wide.mul, get(shrink), get(root))));
-    const place = { x, root, slots, numbers, offset, stores: moves };
+    const place = { x, root, spare: moved, slots, numbers, offset, stores: moves };
     if (purpose === 'finish')
       return [
         ...taken,

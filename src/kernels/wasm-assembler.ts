@@ -54,6 +54,8 @@ export const vec = {
   notAbove: simd(0x45),
   and: simd(0x4e),
   andNot: simd(0x4f),
+  /** The bits of the first where those of the third are 1, else of the second. */
+  choose: simd(0x52),
   abs: simd(0xe0),
   sqrt: simd(0xe3),
   add: simd(0xe4),
@@ -77,6 +79,7 @@ export const vec = {
 export const wide = {
   splat: simd(0x14),
   equal: simd(0x47),
+  notBelow: simd(0x4c),
   demote: simd(0x5e),
   promote: simd(0x5f),
   sqrt: simd(0xef),

@@ -1,4 +1,10 @@
-import { meanNumbers, momentDirection, momentNumbers, WITH_MEAN } from '../kernels/moment-directions.ts';
+import {
+  meanNumbers,
+  momentDirection,
+  momentNumbers,
+  WITH_LARGEST,
+  WITH_MEAN,
+} from '../kernels/moment-directions.ts';
 import { NOT_NEGATIVE, type OptionSpec, type OptionsOf } from '../model/options.ts';
 import { forKernel, type KerasForm, type Optimizer, type Slots, type StepContext } from './optimizer.ts';
 
@@ -102,11 +108,11 @@ const shared = {
     }
   },
   kernel: ({ v, m, v_max: largest }, options, context) => {
-    if (largest !== undefined) return undefined;
     const { moment, mean } = kernelNumbers(options, context);
+    const slots = largest === undefined ? [v, m] : [v, m, largest];
     return {
-      code: WITH_MEAN,
-      slots: [v as Float32Array, m as Float32Array],
+      code: largest === undefined ? WITH_MEAN : WITH_LARGEST,
+      slots: slots as Float32Array[],
       numbers: [...momentNumbers(moment), ...meanNumbers(mean)],
     };
   },

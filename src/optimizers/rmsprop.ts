@@ -1,4 +1,9 @@
-import { momentDirection, momentNumbers, WITHOUT_MEAN } from '../kernels/moment-directions.ts';
+import {
+  momentDirection,
+  momentNumbers,
+  momentumNumbers,
+  rmspropCode,
+} from '../kernels/moment-directions.ts';
 import { NOT_NEGATIVE, type OptionSpec, type OptionsOf } from '../model/options.ts';
 import { forKernel, type Optimizer, type Slots } from './optimizer.ts';
 
@@ -33,6 +38,10 @@ const kernelNumbers = (options: RmspropOptions) => ({
   scale: 1,
   ...rootNumbers(options),
 });
+
+/** What the momentum is a multiple of. */
+const unitOf = ({ learningRateInside }: RmspropOptions, learningRate: number): number =>
+  learningRateInside ? learningRate : 1;
 
 /** √v + ε or √(v + ε); of the centered form v less the square of the mean. */
 function rootOfMean(slots: Slots, options: RmspropOptions) {
@@ -99,7 +108,7 @@ export const rmsprop: Optimizer<typeof OPTIONS> = {
     }
     const rootOf = rootOfMean(slots, options);
     const mu = options.momentum;
-    const unit = options.learningRateInside ? learningRate : 1;
+    const unit = unitOf(options, learningRate);
     for (let i = 0; i < g.length; i++) {
       const x = g[i]!;
       const root = rootOf(i, x);
@@ -112,10 +121,19 @@ export const rmsprop: Optimizer<typeof OPTIONS> = {
       }
     }
   },
-  kernel: ({ v, m, momentum }, options) =>
-    m === undefined && momentum === undefined
-      ? { code: WITHOUT_MEAN, slots: [v as Float32Array], numbers: momentNumbers(kernelNumbers(options)) }
-      : undefined,
+  kernel: ({ v, m, momentum }, options, { learningRate }) => {
+    const unit = unitOf(options, learningRate);
+    // A plain loop says what 0/0 is.
+    if (momentum !== undefined && unit === 0) return undefined;
+    return {
+      code: rmspropCode(m !== undefined, momentum !== undefined),
+      slots: [v, m, momentum].filter((slot) => slot !== undefined) as Float32Array[],
+      numbers: [
+        ...momentNumbers(kernelNumbers(options)),
+        ...(momentum === undefined ? [] : momentumNumbers(options.momentum, unit)),
+      ],
+    };
+  },
   // With momentum a heavy ball on the preconditioned problem.
   stabilityLimit: ({ momentum }, { learningRate }) => ({
     limit: (2 + 2 * momentum) / learningRate,

@@ -1,9 +1,15 @@
 /** The ways in which a step of one tensor is made, once its gradient is known: in one pass where that gives the same. */
 
 import { leaves, UNCHANGED } from '../kernels/change.ts';
-import type { UnclippedSums } from '../kernels/step-at-once.ts';
+import type { DrySums, UnclippedSums } from '../kernels/step-at-once.ts';
 import { atOnce, LEAST_ENTRIES } from '../optimizers/at-once.ts';
-import { largestMagnitude, sumOfSquares, type Values } from '../tensor/values.ts';
+import {
+  largestMagnitude,
+  ratioOfRoots,
+  squaresAndLargest,
+  sumOfSquares,
+  type Values,
+} from '../tensor/values.ts';
 import type { Bench, Unclipped, Work } from './bench.ts';
 import { factorsAt, gradientOf, move, type Schedule, type Taken, takeUpdate } from './stages.ts';
 
@@ -117,8 +123,7 @@ export function inOnePass(one: TensorStep): Moved | null {
   const staged =
     bench.heap !== undefined ||
     direction.length + update.length > 0 ||
-    optimizer.hasTrustRatio ||
-    (decay === 'direction' && beta !== 0) ||
+    (decay === 'direction' && beta !== 0 && !optimizer.hasTrustRatio) ||
     observer?.moved !== undefined;
   if (staged || optimizer.kernel === undefined) return null;
   const kept = keptOf(one);
@@ -126,6 +131,7 @@ export function inOnePass(one: TensorStep): Moved | null {
   const { change } = one.taken;
   const factor = one.taken.decay === 0 && 'factor' in change ? change.factor : null;
   const x = factor === null ? gradientAt(one) : one.taken.x;
+  if (optimizer.hasTrustRatio) return inTwoPasses(one, x, factor ?? 1, kept);
   const numbers = {
     factor: factor ?? 1,
     rate: schedule.share * learningRate,
@@ -147,6 +153,68 @@ export function inOnePass(one: TensorStep): Moved | null {
   if (kept !== null) pass.finish(kept);
   const { squares, parameters } = kept?.sums ?? pass.take();
   if (optimizer.settles?.(options) === true) optimizer.settle!(gradientAt(one), 1, slots, options);
+  return movedBy(squares, parameters, 0, 0);
+}
+
+/**
+ * The same of an optimizer with a trust ratio: u = r + βw in the pass, and the update, which is a multiple of it, in another one
+ * over u and w alone.
+ */
+function inTwoPasses(
+  { bench, work, schedule, dry, beside }: TensorStep,
+  x: Values,
+  factor: number,
+  kept: Unclipped | null,
+): Moved | null {
+  const { observer } = bench;
+  const { group, learningRate, step, slots, decay, w, t } = work;
+  const { choice } = group;
+  const passOf = (shrink: number) =>
+    atOnce(choice, x, w, slots, { learningRate, step }, { factor, rate: 1, shrink });
+  const pass = passOf(work.beta);
+  if (pass === undefined) return null;
+  const { share } = schedule;
+  /** Sums over c·u of those over u, and what they are beside as the one without a rule is c₀·u₀ or `scale`·u₀. */
+  const scaled = ({ squares, stored, product }: DrySums, parameters: number, scale = 1): DrySums => {
+    const c = share * ratioOfRoots(parameters, stored) * learningRate;
+    return { squares: c * c * squares, stored: c * c * stored, product: c * scale * product };
+  };
+  if (dry && observer?.unclipped === undefined) {
+    const parameters = beside?.sums.parameters ?? sumOfSquares(w);
+    const { squares, stored, product } = scaled(pass.measure(beside?.movement ?? x), parameters);
+    return movedBy(squares, parameters, stored, product);
+  }
+  let squares: number;
+  let parameters: number;
+  if (kept === null) {
+    const movement = bench.room.get('r', x.length);
+    const bare = work.beta === 0 ? undefined : bench.room.get('bare', x.length);
+    const { changed } = pass.keep({ movement, bare }, observer?.changes?.(t) ?? []);
+    // Added one by one: the last bit of the ratio is in every parameter.
+    const u = squaresAndLargest(movement);
+    parameters = sumOfSquares(w);
+    const c = share * ratioOfRoots(parameters, u.squares) * learningRate;
+    squares = 0;
+    for (let i = 0; i < movement.length; i++) {
+      const moved = Math.fround(c * movement[i]!);
+      movement[i] = moved;
+      squares += moved * moved;
+    }
+    if (observer?.unclipped !== undefined) {
+      observer.unclipped(t, {
+        movement,
+        sums: { squares, parameters, stored: squares, bare: squares, largest: u.largest },
+        bare: undefined,
+        changed: new Map([...changed].map(([change, sums]) => [change, scaled(sums, parameters, c)])),
+        ...{ choice, learningRate, decay },
+      });
+      return movedBy(squares, parameters, squares, 0);
+    }
+    passOf(0)!.finish({ movement, bare: undefined });
+  } else {
+    ({ squares, parameters } = kept.sums);
+    passOf(0)!.finish({ movement: kept.movement, bare: undefined });
+  }
   return movedBy(squares, parameters, 0, 0);
 }
 

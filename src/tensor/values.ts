@@ -58,8 +58,11 @@ export function squaresAndLargest(x: Values): { readonly squares: number; readon
 }
 
 /** ‖w‖/‖u‖, LAMB's trust ratio; 1 where a norm is 0, NaN where one is NaN. */
-export function normRatio(w: Values, u: Values): number {
-  const [above, below] = [norm(w), norm(u)];
+export const normRatio = (w: Values, u: Values): number => ratioOfRoots(sumOfSquares(w), sumOfSquares(u));
+
+/** The same of the squares of both norms. */
+export function ratioOfRoots(squaresAbove: number, squaresBelow: number): number {
+  const [above, below] = [Math.sqrt(squaresAbove), Math.sqrt(squaresBelow)];
   return above === 0 || below === 0 ? 1 : above / below;
 }
 

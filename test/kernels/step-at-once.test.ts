@@ -89,8 +89,11 @@ const CASES = Object.keys(OPTIMIZERS).flatMap((name) => {
       : name === 'adagrad'
         ? [{}, { epsilonInside: false, learningRateDecay: 0.1 }, { accumulator: 'delayed', epsilon: 0 }]
         : name === 'rmsprop'
-          ? [{}, { epsilonInside: true }]
-          : [{}, { epsilonHat: true }];
+          ? [
+              ...[{}, { epsilonInside: true }, { centered: true, epsilon: 1e-3 }, { momentum: 0.9 }],
+              { momentum: 0.9, centered: true, epsilonInside: true, learningRateInside: true, epsilon: 1e-3 },
+            ]
+          : [{}, { epsilonHat: true }, { amsgrad: true }];
   return [...variants, ...(name === 'sgd' ? [{ momentum: 0.9, learningRateInside: true }] : [])].map(
     (options) => ({ title: `${name} ${JSON.stringify(options)}`, choice: chooseOptimizer(name, options) }),
   );
@@ -255,9 +258,13 @@ it.each([PART, PART + 5])('%i entries, part by part', (length) => {
   expectSame(choice, arraysFor(choice, length, wave), { factor: 0.7, rate: 0.3, shrink: 1e-3 });
 });
 
+/** A difference of two moments is not estimated. */
+const measuredOf = ({ options }: ReturnType<typeof chooseOptimizer>, changes: readonly Change[]): number =>
+  options.centered === true ? 0 : changes.length;
+
 describe.each(CASES)('$title', ({ choice }) => {
   it('is the plain loops bit for bit, with NaN, infinities, zeros and subnormal numbers', () => {
-    const rows = fc.array(fc.tuple(entry, entry, entry, entry, entry), { minLength: 1, maxLength: 19 });
+    const rows = fc.array(fc.array(entry, { minLength: 6, maxLength: 6 }), { minLength: 1, maxLength: 19 });
     fc.assert(
       fc.property(stepNumbers, rows, (numbers, entries) => {
         expectSame(
@@ -271,14 +278,16 @@ describe.each(CASES)('$title', ({ choice }) => {
   });
   it('measures a factor in the pass where there is no gradient', () => {
     const arrays = arraysFor(choice, 100, (array, i) => (array === 1 || array === 2 ? Math.sin(i) : 0));
-    const factors = changesOf(100).filter((change) => 'factor' in change).length;
-    expect(expectSame(choice, arrays, { factor: 0.7, rate: 0.3, shrink: 0 })).toBe(factors);
+    const factors = changesOf(100).filter((change) => 'factor' in change);
+    expect(expectSame(choice, arrays, { factor: 0.7, rate: 0.3, shrink: 0 })).toBe(
+      measuredOf(choice, factors),
+    );
   });
   it.each([4095, 4096, 4097, 10_000])('%i entries, block by block', (length) => {
     const arrays = arraysFor(choice, length, wave);
     // All changes are measured in the pass.
     expect(expectSame(choice, arrays, { factor: 0.7, rate: 0.3, shrink: 1e-3 })).toBe(
-      changesOf(length).length,
+      measuredOf(choice, changesOf(length)),
     );
   });
 });
