@@ -1,5 +1,6 @@
-// What a package makes when it is loaded, and most commands never need: made when it is first asked for.
+// What a module makes when it is loaded, and most commands never need: made when it is first asked for.
 import { readFileSync } from 'node:fs';
+import { createRequire } from 'node:module';
 import { resolve } from 'node:path';
 
 /** A list of all emoji and the rules of Unicode for what stands in one cell take 50 ms to load. */
@@ -13,6 +14,26 @@ const STRING_WIDTH = [
     "let allEmoji; const rgiEmojiRegex = { test: (text) => (allEmoji ??= new RegExp('^\\\\p{RGI_Emoji}$', 'v')).test(text) };",
   ],
 ];
+
+/** Modules of Node that take 2 to 4 ms each to load. */
+const OF_NODE = /^(?:node:)?(?:child_process|crypto|readline|worker_threads|zlib)$/;
+
+/** A plugin of esbuild: one of these modules is loaded where something of it is used. It stands before what asks for them. */
+export const lazyNode = {
+  name: 'lazy-node',
+  setup(build) {
+    const require = createRequire(import.meta.url);
+    build.onResolve({ filter: OF_NODE }, ({ path, namespace }) =>
+      namespace === 'lazy-node'
+        ? { path, external: true }
+        : { path: path.replace(/^(?!node:)/, 'node:'), namespace: 'lazy-node' },
+    );
+    build.onLoad({ filter: /./, namespace: 'lazy-node' }, ({ path }) => ({
+      contents: `for (const name of ${JSON.stringify(Object.keys(require(path)))})
+  Object.defineProperty(exports, name, { enumerable: true, get: () => require('${path}')[name] });`,
+    }));
+  },
+};
 
 /** A plugin of esbuild. */
 export const lazyWidths = {

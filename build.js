@@ -6,7 +6,7 @@ import { createRequire } from 'node:module';
 import { dirname, join, normalize } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { build } from 'esbuild';
-import { lazyWidths } from './build-lazy.js';
+import { lazyNode, lazyWidths } from './build-lazy.js';
 import { noticeOf } from './build-notice.js';
 import { oclifParser } from './build-oclif.js';
 import { together } from './build-together.js';
@@ -60,7 +60,7 @@ const modules = {
   // oclif's help looks for itself among the installed packages. Peers are what the user has: in the entries that import
   // tfjs, the user's.
   external: ['@oclif/*', ...Object.keys(peerDependencies)],
-  plugins: [rawText, lazyWidths, oclifParser],
+  plugins: [rawText, lazyNode, lazyWidths, oclifParser],
   sourcemap: 'linked',
   sourcesContent: false,
 };

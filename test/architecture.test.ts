@@ -122,6 +122,8 @@ interface Import {
   readonly file: string;
   readonly target: string;
   readonly typeOnly: boolean;
+  /** Imported where it is needed, with `import()`. */
+  readonly lazy: boolean;
 }
 
 const files = readdirSync(src, { recursive: true, encoding: 'utf8' })
@@ -130,11 +132,18 @@ const files = readdirSync(src, { recursive: true, encoding: 'utf8' })
 
 const imports: Import[] = files.flatMap((file) => {
   const text = readFileSync(file, 'utf8');
+  const found = (statement: RegExp, lazy: boolean): Import[] =>
+    [...text.matchAll(statement)].map((m) => ({
+      file,
+      target: m[2]!,
+      typeOnly: m[1] !== undefined && m[1] !== '',
+      lazy,
+    }));
   return [
-    ...text.matchAll(/^(?:import|export)\s+(type\s)?[^'";]*?from\s+'([^']+)'/gms),
-    ...text.matchAll(/^import\s+()'([^']+)'/gm),
-    ...text.matchAll(/\b()(?:import|require)\(\s*'([^']+)'\s*\)/g),
-  ].map((m) => ({ file, target: m[2]!, typeOnly: m[1] !== undefined && m[1] !== '' }));
+    ...found(/^(?:import|export)\s+(type\s)?[^'";]*?from\s+'([^']+)'/gms, false),
+    ...found(/^import\s+()'([^']+)'/gm, false),
+    ...found(/\b()(?:import|require)\(\s*'([^']+)'\s*\)/g, true),
+  ];
 });
 
 const folderOf = (path: string): string => relative(src, path).split('/')[0]!;
@@ -225,6 +234,31 @@ describe('layout', () => {
             .map((m) => `${relative(src, file)}: ${m[1]}`),
     );
     expect(statically).toEqual([]);
+  });
+
+  it('loads readers of checkpoints and captures, replays and curvature where there is one to read or replay', () => {
+    const loaded = new Set<string>();
+    const visit = (file: string): void => {
+      if (loaded.has(file)) return;
+      loaded.add(file);
+      for (const { file: from, target, typeOnly, lazy } of imports)
+        if (from === file && target.startsWith('.') && !typeOnly && !lazy)
+          visit(resolve(dirname(file), target));
+    };
+    for (const name of ['analyze', 'gate', 'inspect']) visit(join(src, `commands/${name}.ts`));
+    const names = [...loaded].map((file) => relative(src, file)).sort();
+    expect(names).toContain('engine/judge-run.ts');
+    expect(
+      names.filter((name) =>
+        /^(autodiff|checkpoints|curvature|kernels|measure|optimizers|study)\/|^(captures\/read|logs\/printed-lines|replay\/(from|follow|replay))/.test(
+          name,
+        ),
+      ),
+    ).toEqual([]);
+    // A gate tries no rules.
+    loaded.clear();
+    visit(join(src, 'commands/gate.ts'));
+    expect([...loaded].map(folderOf)).not.toContain('rules');
   });
 
   it('has no default exports but those of oclif', () => {

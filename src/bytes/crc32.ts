@@ -16,5 +16,5 @@ function crc32Plain(bytes: Uint8Array, before: number): number {
 }
 
 /** The checksum of `bytes`, or of what had the checksum `before` followed by `bytes`. */
-export const crc32: (bytes: Uint8Array, before?: number) => number =
-  zlib.crc32 ?? ((bytes: Uint8Array, before = 0) => crc32Plain(bytes, before));
+export const crc32 = (bytes: Uint8Array, before = 0): number =>
+  zlib.crc32 === undefined ? crc32Plain(bytes, before) : zlib.crc32(bytes, before);

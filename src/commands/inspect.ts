@@ -5,8 +5,6 @@ import { formatError, formatErrorRecord } from '../cli/error-text.ts';
 import { shareOn } from '../cli/progress.ts';
 import { logFlags, readOptionsOf } from '../cli/shared-flags.ts';
 import { terminalOptions } from '../cli/terminal-options.ts';
-import { checkCapture } from '../engine/check-capture.ts';
-import { diffCheckpoints } from '../engine/checkpoint-diff.ts';
 import { inspectInputs } from '../engine/inspect.ts';
 import { diagError, ERROR_TEXTS, EXIT, type ExitCode, worstExitCode } from '../model/errors.ts';
 import { inertName } from '../model/inert-text.ts';
@@ -101,6 +99,7 @@ async function compare(paths: readonly string[], json: boolean, io: CommandIo): 
       problem: `--diff compares two checkpoints, ${paths.length} were named`,
       hint: 'clippy-diag inspect BEFORE AFTER --diff',
     });
+  const { diffCheckpoints } = await import('../engine/checkpoint-diff.ts');
   const diff = await diffCheckpoints(before, after);
   if (json) await io.printJson({ schemaVersion: SCHEMA_VERSION, diff });
   else await io.print(diffText(diff).join('\n'));
@@ -109,6 +108,7 @@ async function compare(paths: readonly string[], json: boolean, io: CommandIo): 
 
 /** Says what each capture allows; 1 where something is not as it should be. */
 async function check(paths: readonly string[], json: boolean, io: CommandIo): Promise<ExitCode> {
+  const { checkCapture } = await import('../engine/check-capture.ts');
   const captures = [];
   for (const path of paths) captures.push({ path, checks: await checkCapture(path) });
   if (json) await io.printJson({ schemaVersion: SCHEMA_VERSION, captures });

@@ -5,8 +5,6 @@ import { diagError } from '../model/errors.ts';
 import type { Report, RunReport } from '../model/report.ts';
 import type { Run } from '../model/run.ts';
 import { type CollectOptions, type Inputs, withInputs } from './collect.ts';
-import { compareCaptures, withCapturedSettings } from './compare-captures.ts';
-import { compareRuns } from './compare-runs.ts';
 import { gatherEvidence, inputsOf, type Limits, type RunEvidence } from './evidence.ts';
 import { followCaptures } from './follow-captures.ts';
 import { type JudgeOptions, judgementOf, thresholdsFor } from './judge-run.ts';
@@ -108,6 +106,8 @@ async function reportOn(
 
 /** Logs against each other, and what both recorded. */
 async function comparisonOf(one: RunEvidence, other: RunEvidence, limits: Limits): Promise<Comparison> {
+  const { compareCaptures, withCapturedSettings } = await import('./compare-captures.ts');
+  const { compareRuns } = await import('./compare-runs.ts');
   const captures = await compareCaptures(
     one.captures,
     other.captures,

@@ -1,10 +1,17 @@
 /** Checkpoints of one run in the order of their steps: how the norms of its tensors went. */
+import { checkpointRuns } from '../findings/checkpoint-run.ts';
 import type { InspectedCheckpoint } from '../model/checkpoint.ts';
 import type { NormSeries, Trajectory } from '../model/inspection.ts';
 import { layerOf } from './checkpoint-inspect.ts';
 
+/** Those of all runs that left several checkpoints. */
+export const trajectoriesOf = (checkpoints: readonly InspectedCheckpoint[]): Trajectory[] =>
+  checkpointRuns(checkpoints)
+    .filter((run) => run.length > 1)
+    .map(trajectoryOf);
+
 /** Norms over the checkpoints of one run, which are in order. */
-export function trajectoryOf(run: readonly InspectedCheckpoint[]): Trajectory {
+function trajectoryOf(run: readonly InspectedCheckpoint[]): Trajectory {
   const series = (
     kindOf: (tensor: InspectedCheckpoint['tensors'][number]) => string | undefined,
   ): NormSeries[] => {

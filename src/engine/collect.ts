@@ -8,14 +8,7 @@ import type { PeekedSource } from '../bytes/peeked-source.ts';
 import { kindOfPath, namesIn, stampOf } from '../bytes/source.ts';
 import { RECORDER_STATUS, recorderStatus } from '../captures/status.ts';
 import type { CheckpointFormat } from '../checkpoints/format.ts';
-import {
-  CHECKPOINT_FORMATS,
-  type CheckpointFile,
-  checkpointFile,
-  explainDamage,
-  explainFile,
-  saysCheckpoint,
-} from '../checkpoints/registry.ts';
+import type { CheckpointFile } from '../checkpoints/registry.ts';
 import { finishRun, type RunPart } from '../logs/finish-run.ts';
 import type { LogFormat, RunFiles } from '../logs/format.ts';
 import { NO_SIDECARS, type SidecarFile, type Sidecars } from '../logs/hyperparameters.ts';
@@ -149,17 +142,23 @@ interface Reading extends CollectOptions {
   readonly parameters: (format: LogFormat, folder: string) => Promise<Sidecars>;
 }
 
+/** Loaded where a file may be a checkpoint: a log alone has no use for the readers. */
+const checkpointReaders = () => import('../checkpoints/registry.ts');
+
+/** Whether `--format` names a format of checkpoints. */
+const asCheckpoint = async ({ format }: Reading): Promise<boolean> =>
+  format !== undefined && (await checkpointReaders()).CHECKPOINT_FORMATS.some(({ id }) => id === format);
+
 /** A file that the user named, or standard input. */
 async function collectFile(path: string, options: Reading, found: Inputs): Promise<void> {
-  if (CHECKPOINT_FORMATS.some(({ id }) => id === options.format))
-    found.checkpoints.push(checkpointFile(path));
+  if (await asCheckpoint(options)) found.checkpoints.push((await checkpointReaders()).checkpointFile(path));
   else if (path === '-') found.logs.push(await readLogFile(path, options));
   else if (basename(path) === CAPTURE_MANIFEST && options.format === undefined)
     found.captures.push(dirname(path));
   else {
     const file = await openInput(path);
     if (file.checkpoint !== undefined && options.format === undefined)
-      handOn(file.source, file.checkpoint, found);
+      await handOn(file.source, file.checkpoint, found);
     else await closing(file, () => readNamed(file, options, found));
   }
 }
@@ -167,7 +166,8 @@ async function collectFile(path: string, options: Reading, found: Inputs): Promi
 /** Checkpoints whose first bytes stay in memory until they are opened; those of more are read again then. */
 const HEADS_KEPT = 500;
 
-function handOn(source: PeekedSource, format: CheckpointFormat, found: Inputs): void {
+async function handOn(source: PeekedSource, format: CheckpointFormat, found: Inputs): Promise<void> {
+  const { checkpointFile } = await checkpointReaders();
   if (found.checkpoints.length >= HEADS_KEPT) source.forgetHead();
   found.checkpoints.push(checkpointFile(source.path, { source, format }));
 }
@@ -185,12 +185,13 @@ async function readNamed(file: InputFile, options: Reading, found: Inputs): Prom
   if (await options.claim?.(file)) return;
   // A binary file that is neither may still be one that can be named: another pickle, an archive of something else.
   if (told === undefined && options.format === undefined && (isBinary(head) || head[0] === 0x80))
-    await explainFile(source);
+    await (await checkpointReaders()).explainFile(source);
   try {
     found.logs.push(await finishLog(await readRawLog(source, options, told), options));
   } catch (error) {
     // Readers of logs name the formats of logs; a named file was tried as a checkpoint too.
     if (!(error instanceof DiagError) || error.code !== 'format-unknown') throw error;
+    const { CHECKPOINT_FORMATS } = await checkpointReaders();
     const tried = [...Object.values(LOG_FORMATS), ...CHECKPOINT_FORMATS].map((format) => format.tried);
     throw diagError('format-unknown', { path, tried }, error.where);
   }
@@ -382,7 +383,7 @@ async function readMet(path: string, order: number, walked: Walk): Promise<Part 
   }
   const { source, checkpoint, told, named, head } = file;
   const format = told ?? named;
-  if (checkpoint !== undefined) handOn(source, checkpoint, found);
+  if (checkpoint !== undefined) await handOn(source, checkpoint, found);
   else if (format?.superseded !== undefined && [undefined, format.id].includes(options.format))
     waiting.push({ file, format, order });
   else
@@ -393,7 +394,7 @@ async function readMet(path: string, order: number, walked: Walk): Promise<Part 
         };
         if (format === undefined) {
           if (options.format === undefined && (await isDamaged(path)))
-            await explainDamage(source).catch((error: unknown) => {
+            await (await checkpointReaders()).explainDamage(source).catch((error: unknown) => {
               if (!(error instanceof DiagError) || error.code !== 'format-unsupported') throw error;
               passOver(error.message.replace(`${path} is `, ''));
             });
@@ -408,7 +409,7 @@ async function readMet(path: string, order: number, walked: Walk): Promise<Part 
 
 /** Whether a file in no known format is a checkpoint by its name: one that is damaged, and not something else. */
 const isDamaged = async (path: string): Promise<boolean> =>
-  saysCheckpoint(basename(path), await namesIn(dirname(path)));
+  (await checkpointReaders()).saysCheckpoint(basename(path), await namesIn(dirname(path)));
 
 /** A coded error is one of that input; what turns out to be in no format is passed over. */
 async function guarded(

@@ -1,17 +1,14 @@
 /** From inputs to the evidence of each run: its log, and the captures and checkpoints that lie beside it. */
 import { createHash } from 'node:crypto';
 import { dirname } from 'node:path';
-import { runOfCapture } from '../captures/as-run.ts';
-import { type Capture, openCapture } from '../captures/read.ts';
+import type { Capture } from '../captures/read.ts';
 import type { CheckpointFile } from '../checkpoints/registry.ts';
-import { settingsInCheckpoint } from '../checkpoints/run-settings.ts';
 import type { Limits as ModelLimits } from '../measure/model-evidence.ts';
 import type { InspectedCheckpoint } from '../model/checkpoint.ts';
 import { DiagError, type ErrorRecord } from '../model/errors.ts';
 import type { LogInput } from '../model/log.ts';
 import type { ReportInput, RunReport } from '../model/report.ts';
 import type { Run } from '../model/run.ts';
-import { inspectFile } from './checkpoint-inspect.ts';
 import type { Inputs } from './collect.ts';
 import { closestRuns, loggedRun, placeOf } from './which-run.ts';
 
@@ -98,6 +95,8 @@ export async function gatherEvidence(
   };
 
   await each(found.captures, String, async (path) => {
+    const { openCapture } = await import('../captures/read.ts');
+    const { runOfCapture } = await import('../captures/as-run.ts');
     const capture = await openCapture(path);
     const { errors, lost, account } = capture;
     inputs.push({ path, format: 'capture', sha256: null, errors, lost, account });
@@ -109,6 +108,8 @@ export async function gatherEvidence(
     const { path } = file;
     // Headers are cheap; the statistics of every value are not.
     const late = clock() >= deadline;
+    const { inspectFile } = await import('./checkpoint-inspect.ts');
+    const { settingsInCheckpoint } = await import('../checkpoints/run-settings.ts');
     const checkpoint = await inspectFile(file, late, found.checkpoints);
     inputs.push(inputOfCheckpoint(checkpoint));
     const near = closestRuns(ofPlace([...beside.keys()], path), path);

@@ -5,9 +5,6 @@ import { CAPTURE_FINDINGS, STEP_FINDINGS } from '../findings/registry.ts';
 import type { Column } from '../model/column.ts';
 import { DiagError, reasonOf } from '../model/errors.ts';
 import type { Finding, Outcome, ThresholdsInForce } from '../model/finding.ts';
-import { follow } from '../replay/follow.ts';
-import { prepareReplay } from '../replay/from-capture.ts';
-import { showSteps, walkedRun } from '../replay/walk.ts';
 
 type CaptureFindingId = keyof typeof CAPTURE_FINDINGS;
 
@@ -41,6 +38,9 @@ export async function followCaptures(
   onProgress: (what: string) => void,
 ): Promise<CaptureLook> {
   if (captures.length === 0) return NO_CAPTURE;
+  const { follow } = await import('../replay/follow.ts');
+  const { prepareReplay } = await import('../replay/from-capture.ts');
+  const { showSteps, walkedRun } = await import('../replay/walk.ts');
   const findings = new Map<CaptureFindingId, Finding[]>(ids.map((id) => [id, []]));
   /** Findings that some capture could be looked at for, and why others could not. */
   const looked = new Set<CaptureFindingId>();

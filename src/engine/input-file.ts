@@ -3,7 +3,6 @@ import { basename } from 'node:path';
 import { type PeekedSource, peekSource } from '../bytes/peeked-source.ts';
 import { openFile } from '../bytes/source.ts';
 import type { CheckpointFormat } from '../checkpoints/format.ts';
-import { sniffCheckpoint } from '../checkpoints/registry.ts';
 import type { LogFormat } from '../logs/format.ts';
 import { decompressedHead, formatByName, formatByRecords, formatOf, HEAD_BYTES } from '../logs/read-log.ts';
 
@@ -28,7 +27,11 @@ export async function openInput(path: string): Promise<InputFile> {
     const source = await peekSource(opened, HEAD_BYTES);
     const head = await decompressedHead(source.head, path);
     const told = formatOf(head, path);
-    const checkpoint = told === undefined || told.vague ? await sniffCheckpoint(source) : undefined;
+    // Readers of checkpoints are loaded where a file may be one: they are a sixth of what a log would wait for.
+    const checkpoint =
+      told === undefined || told.vague
+        ? await (await import('../checkpoints/registry.ts')).sniffCheckpoint(source)
+        : undefined;
     const named =
       told !== undefined
         ? undefined

@@ -1,15 +1,12 @@
 /** What `inspect` shows: the content of every input, by kind. The names of the fields are a contract (docs/json.md). */
 
-import { type Capture, openCapture } from '../captures/read.ts';
-import { checkpointRuns } from '../findings/checkpoint-run.ts';
-import type { InspectedCheckpoint } from '../model/checkpoint.ts';
+import type { Capture } from '../captures/read.ts';
 import { DiagError } from '../model/errors.ts';
 import type { InspectedCapture, InspectedLog, InspectedSeries, Inspection } from '../model/inspection.ts';
 import type { LogInput } from '../model/log.ts';
 import type { TimeSeries } from '../model/run.ts';
 import { unorderedStatistics } from '../model/series-summary.ts';
-import { inspectFile, type OnEntries } from './checkpoint-inspect.ts';
-import { trajectoryOf } from './checkpoint-trajectory.ts';
+import type { OnEntries } from './checkpoint-inspect.ts';
 import { type CollectOptions, type Inputs, withInputs } from './collect.ts';
 
 export interface InspectOptions extends CollectOptions {
@@ -28,27 +25,34 @@ async function inspectionOf(
   { listOnly = false, onEntries }: InspectOptions,
 ): Promise<Inspection> {
   const errors = [...found.errors];
-  const checkpoints: InspectedCheckpoint[] = [];
-  for (const file of found.checkpoints)
-    try {
-      checkpoints.push(await inspectFile(file, listOnly, found.checkpoints, onEntries));
-    } catch (error) {
-      if (!(error instanceof DiagError)) throw error;
-      errors.push(error);
-    }
-  const captures: InspectedCapture[] = [];
-  for (const path of found.captures)
-    try {
-      captures.push(inspectCapture(await openCapture(path)));
-    } catch (error) {
-      if (!(error instanceof DiagError)) throw error;
-      errors.push(error);
-    }
-  const runs = listOnly ? [] : checkpointRuns(checkpoints).filter((run) => run.length > 1);
+  /** A coded error is one of that input, not of the others. */
+  const each = async <From, To>(all: readonly From[], look: (one: From) => Promise<To>): Promise<To[]> => {
+    const seen: To[] = [];
+    for (const one of all)
+      try {
+        seen.push(await look(one));
+      } catch (error) {
+        if (!(error instanceof DiagError)) throw error;
+        errors.push(error);
+      }
+    return seen;
+  };
+  // Readers of checkpoints and captures are loaded where there are some.
+  const checkpoints = await each(found.checkpoints, async (file) => {
+    const { inspectFile } = await import('./checkpoint-inspect.ts');
+    return inspectFile(file, listOnly, found.checkpoints, onEntries);
+  });
+  const captures = await each(found.captures, async (path) => {
+    const { openCapture } = await import('../captures/read.ts');
+    return inspectCapture(await openCapture(path));
+  });
   return {
     inputs: [...found.logs.map(inspectLog), ...checkpoints, ...captures],
     hyperparameterFiles: found.sidecars.map(({ path, account, problem }) => ({ path, account, problem })),
-    trajectories: runs.map(trajectoryOf),
+    trajectories:
+      listOnly || checkpoints.length === 0
+        ? []
+        : (await import('./checkpoint-trajectory.ts')).trajectoriesOf(checkpoints),
     skipped: found.skipped,
     errors,
   };

@@ -2,7 +2,6 @@
 import { basename } from 'node:path';
 import { entriesOf, type FolderEntry } from '../bytes/folder.ts';
 import { sizeOfPath } from '../bytes/source.ts';
-import { partOfCheckpoint, saysCheckpoint } from '../checkpoints/registry.ts';
 import { companionFile, unsupportedFolder } from '../logs/companions.ts';
 import { isSidecar } from '../logs/sidecars.ts';
 import { DiagError, diagError } from '../model/errors.ts';
@@ -39,6 +38,7 @@ export async function* walk(folder: string, visited = new Set<string>()): AsyncG
   if (visited.has(real)) return;
   visited.add(real);
   const names = new Set(entries.map(({ name }) => name));
+  const { partOfCheckpoint } = await import('../checkpoints/registry.ts');
   const unsupported = unsupportedFolder(names);
   if (unsupported !== undefined) {
     yield { kind: 'unsupported', path: folder, ...unsupported };
@@ -78,6 +78,7 @@ async function passedOver(path: string, names: ReadonlySet<string>): Promise<Met
   const passed = (reason: string): Met => ({ kind: 'passed', path, reason });
   if (await isSidecar(path)) return passed('hyperparameters');
   if (PASSED_FILES.test(path)) return passed('no log by its name');
+  const { partOfCheckpoint, saysCheckpoint } = await import('../checkpoints/registry.ts');
   const part = partOfCheckpoint(basename(path), 'file', names) ?? companionFile(path, names);
   if (part !== undefined) return passed(part);
   if ((await sizeOfPath(path)) !== 0) return undefined;

@@ -3,7 +3,7 @@
 import { FINDINGS, sourceOf } from '../findings/registry.ts';
 import type { Finding } from '../model/finding.ts';
 import type { RunReport } from '../model/report.ts';
-import { causeWords } from '../reports/why.ts';
+import { causeWords } from '../reports/cause-words.ts';
 import { inconclusive, type Judgement, notInWindow, windowOf } from './judgement.ts';
 import type { RuleConfig } from './resolve-config.ts';
 import { holds, touches } from './thresholds.ts';

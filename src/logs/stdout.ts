@@ -18,7 +18,7 @@ import { isLossName, roleByName } from './metric-roles.ts';
 import { MLLOG_MARK, type MllogEvent, mllogEvent } from './mllog.ts';
 import { isMissingText, numberOfText } from './number-text.ts';
 import { asPairs } from './printed-layouts.ts';
-import { type PrintedLog, printedLines, type Skeleton } from './printed-lines.ts';
+import type { PrintedLog, Skeleton } from './printed-lines.ts';
 import { tableReader } from './printed-tables.ts';
 import { isAxisName, type RowTable, rowTable } from './row-table.ts';
 import {
@@ -329,7 +329,8 @@ export const stdout: LogFormat = {
       [...dialects.values()].some(({ table }) =>
         table.columns.some(({ name, count }) => count > 0 && isLossName(name)),
       );
-    const lines = printedLines();
+    // As much code as all other formats of logs: loaded where text is read.
+    const lines = (await import('./printed-lines.ts')).printedLines();
     const unnamed = unnamedLines();
     const lastLine = nothingWaits();
     let torn: { skeleton: Skeleton | undefined; cut: boolean } | undefined;

@@ -13,10 +13,11 @@ import { inertName } from '../model/inert-text.ts';
 import { listed } from '../model/listed.ts';
 import type { Incident, Report, RunReport } from '../model/report.ts';
 import type { StepUnit } from '../model/run.ts';
+import { CONFIDENCE, TRIGGERS } from './cause-words.ts';
 import { CLASS_MOODS, type Mood } from './class-paint.ts';
 import { lossesOf } from './input-losses.ts';
 import { replayLabel } from './replay-label.ts';
-import { CONFIDENCE, remedyName, remedyWords, TRIGGERS } from './why.ts';
+import { remedyName, remedyWords } from './why.ts';
 
 export interface Answer {
   /** How grave the first line is, for its mark and colour. */

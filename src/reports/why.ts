@@ -1,11 +1,12 @@
 /** Why, and what would have held, in the few sentences that stand beside the verdict. */
 import { tellThresholds } from '../findings/thresholds.ts';
-import type { Cause, Remedy } from '../model/cause.ts';
+import type { Remedy } from '../model/cause.ts';
 import { formatCount, formatNumber } from '../model/format-number.ts';
 import { inertName } from '../model/inert-text.ts';
 import type { RunReport } from '../model/report.ts';
 import { stretchWords } from '../model/stretches.ts';
 import { ruleOrder } from '../rules/order.ts';
+import { causeWords } from './cause-words.ts';
 
 /** The curvature of the whole model and loss that has a limit. */
 export const ratiosOf = (run: RunReport): RunReport['curvature'] =>
@@ -13,24 +14,8 @@ export const ratiosOf = (run: RunReport): RunReport['curvature'] =>
     ({ stability, block, task }) => stability.ratio !== null && block === 'all' && task === 'all',
   );
 
-/** How sure a cause is, in words. */
-export const CONFIDENCE = { shown: 'shown by experiment', likely: 'likely' } as const;
 /** Remedies that are named where several hold. */
 const NAMED = 3;
-
-/** What changed, as a reader calls it. */
-export const TRIGGERS: Readonly<Record<Cause['trigger'], string>> = {
-  data: 'the data changed',
-  'learning-rate': 'the learning rate rose',
-  'optimizer-state': 'the optimizer state was lost or replaced',
-  precision: 'numbers overflowed',
-  sharpness: 'the steps were too long for the curvature of the loss',
-  'none-found': 'not found',
-};
-
-/** A cause in one sentence, without its end: what changed, how sure that is, and what shows it. Has untrusted text. */
-export const causeWords = ({ trigger, confidence, statement }: Cause): string =>
-  `${TRIGGERS[trigger]}${confidence === null ? '' : ` (${CONFIDENCE[confidence]})`}: ${statement}`;
 
 const NAMES: Partial<Record<Remedy['action'], string>> = {
   'fix-data': 'data as before',

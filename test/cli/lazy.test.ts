@@ -91,6 +91,11 @@ describe('start-up', () => {
     ]);
     const heavy = [...loaded].filter(([, files]) => HEAVY.test(files)).map(([command]) => command);
     expect(heavy).toEqual([parquet.join(' ')]);
+    // Of Node, too, a log needs little.
+    const ofNode = [...loaded].filter(([, files]) =>
+      /^(node:)?(child_process|readline|worker_threads|zlib)$/m.test(files),
+    );
+    expect(ofNode.map(([command]) => command)).toEqual(['--help']);
     // Its parser is in the bundle, and its help, which is loaded once, for help alone.
     const oclif = [...loaded].filter(([, files]) =>
       /^(file:\/)?\/.*node_modules\/@oclif\/core\//m.test(files),
