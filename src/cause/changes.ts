@@ -56,16 +56,16 @@ export function raisedRate(
 /**
  * A rate that rose step by step to more than it was twenty steps before.
  *
- * @returns the first position at which it is raised, and the rate that it rose from; null where it did not
+ * @returns the first position at which it is raised, the rate that it rose from, and over how many steps; null where it did not
  */
-function risenRate(
+export function risenRate(
   rates: readonly number[],
   until: number,
-): { readonly from: number; readonly before: number } | null {
+): { readonly from: number; readonly before: number; readonly over: number } | null {
   const start = Math.max(0, until - SLOW_WINDOW);
   const before = rates[start]!;
   const from = rates.findIndex((rate, i) => i > start && i <= until && rate >= RATE_RISE * before);
-  return before > 0 && from > 0 ? { from, before } : null;
+  return before > 0 && from > 0 ? { from, before, over: until - start } : null;
 }
 
 /** A state of the optimizer that does not follow from the steps before; `step` is where it is told. */

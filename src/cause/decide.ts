@@ -1,14 +1,14 @@
 /** From what changed and how the arms ended to the trigger and the mechanism. */
 
 import { endLevel } from '../incidents/losses.ts';
-import { isRaised, USUAL, usualRange } from '../incidents/unlike.ts';
+import { isRaised, LEAST_EARLIER, USUAL, usualRange } from '../incidents/unlike.ts';
 import type { Cause, CauseEvidence, Mechanism, Trigger } from '../model/cause.ts';
 import { formatNumber } from '../model/format-number.ts';
 import { medianOf } from '../model/order-statistics.ts';
 import type { ArmEnd } from '../replay/arm-end.ts';
 import { HOLDS, LEAST_AFTER } from '../replay/outcome.ts';
 import { LEAST_STATES, type References } from '../replay/reference.ts';
-import { type Change, missingStateWords } from './changes.ts';
+import { type Change, missingStateWords, risenRate } from './changes.ts';
 import type { Observed } from './observe.ts';
 import type { PlannedArm } from './plan.ts';
 import type { ShorterSteps } from './shorter-steps.ts';
@@ -213,7 +213,8 @@ function undoneWords(
 
 /** Why no experiment showed it, and what to record. */
 function notShown({ onset, observed, hasModel, references }: DecideInput): string {
-  if (!hasModel) return 'batches and a model in the capture would allow experiments';
+  if (!hasModel)
+    return 'closed loops in your own framework, or batches and a model in the capture, would allow experiments';
   const from = references?.harmful ?? onset;
   const after = observed.steps.filter((_, i) => i > from && references?.unlike.has(i) !== true).length;
   return onset < LEAST_STATES || after < LEAST_AFTER
@@ -241,21 +242,81 @@ function fromShorterSteps(
   );
 }
 
+/** Steps before an onset in which a jump of the loss may lie that a climb follows. */
+const JUMP_WINDOW = 20;
+
+/**
+ * Position of the loss that is the news: that of the onset where it is far above those before it, else the highest such one shortly
+ * before from which the loss came back. null where the loss only climbs.
+ */
+function jumpOf(loss: readonly number[], onset: number): number | null {
+  const usualAt = (i: number) => usualRange(loss.slice(Math.max(0, i - USUAL), i));
+  if (isRaised(loss[onset]!, usualAt(onset))) return onset;
+  let highest: number | null = null;
+  for (let i = Math.max(0, onset - JUMP_WINDOW); i < onset; i++) {
+    const usual = usualAt(i);
+    // One that did not come back is the climb itself.
+    const back = loss.slice(i + 1, onset).some((after) => !isRaised(after, usual));
+    if (isRaised(loss[i]!, usual) && back && !(highest !== null && loss[i]! <= loss[highest]!)) highest = i;
+  }
+  return highest;
+}
+
+/** Steps before one whose updates say what is usual there. */
+const UPDATES_BEFORE = 30;
+
+/** The update that led to a position, and what was usual before it; null where too few came before. */
+export function updateBefore(
+  updateNorm: readonly number[],
+  at: number,
+): { readonly last: number; readonly usual: readonly [number, number] } | null {
+  const last = Math.max(0, at - 1);
+  const usual = usualRange(updateNorm.slice(Math.max(0, at - UPDATES_BEFORE), last));
+  return usual === null ? null : { last: updateNorm[last]!, usual };
+}
+
+/** That a batch is the news: its loss is far above those before it, and no unusual update led to it. */
+export const newsWords = (loss: number, step: number): string =>
+  `the loss is ${formatNumber(loss)} at step ${step} while the updates up to there are of the usual size`;
+
 /** What the recorded steps alone suggest. */
 function fromSteps(input: DecideInput, made: Made): Cause {
   const { onset, observed } = input;
-  const { steps, updateNorm, loss } = observed;
+  const { steps, updateNorm, loss, learningRate } = observed;
+  const unknown = (why: string): Cause => made('none-found', null, `${why}; ${notShown(input)}`);
   const missing = missingStateWords(observed);
-  if (missing !== null) return made('none-found', null, `${missing}; ${notShown(input)}`);
-  const usual = usualRange(updateNorm.slice(Math.max(0, onset - 30), Math.max(0, onset - 1)));
-  const before = updateNorm.slice(Math.max(0, onset - 1), onset);
-  if (usual !== null && before.length > 0 && before.every((norm) => norm <= usual[1]))
-    return made(
-      'data',
-      'likely',
-      `the loss is ${formatNumber(loss[onset]!)} at step ${steps[onset]} while the updates up to there are of the usual size, so that the batch is likely to be the news; ${notShown(input)}`,
+  if (missing !== null) return unknown(missing);
+  const jump = jumpOf(loss, onset);
+  if (jump === null)
+    return unknown(
+      onset < LEAST_EARLIER
+        ? `the incident begins at step ${steps[onset]}, so soon after the first recorded step that nothing tells what was usual`
+        : `the learning rate did not jump, and the loss climbs to step ${steps[onset]} without a jump, so that no one batch is the news`,
     );
-  return made('none-found', null, `learning rate and gradients say nothing; ${notShown(input)}`);
+  const update = updateBefore(updateNorm, jump);
+  const told = `the loss is ${formatNumber(loss[jump]!)} at step ${steps[jump]}`;
+  if (update === null)
+    return unknown(`${told}, and fewer steps were recorded before than tell what was usual`);
+  if (isRaised(update.last, update.usual))
+    return unknown(
+      `${told}, after the update of step ${steps[jump - 1]} was ${formatNumber(update.last)}, where up to ${formatNumber(update.usual[1])} is usual; what made that step so long is not known, and the learning rate did not jump`,
+    );
+  const calm = newsWords(loss[jump]!, steps[jump]!);
+  const rise = risenRate(learningRate, jump);
+  if (rise !== null)
+    return unknown(
+      `${calm}, and the learning rate rises from ${formatNumber(rise.before)} to ${formatNumber(learningRate[jump]!)} in the ${rise.over} steps before: the batch or the rate`,
+    );
+  if (!Number.isFinite(loss[jump]!))
+    return unknown(
+      `${calm}: either its batch or the loss function gives no number there (log(0), a division by 0, an overflow)`,
+    );
+  const then = jump === onset ? '' : `; the loss climbs from step ${steps[onset]} on`;
+  return made(
+    'data',
+    'likely',
+    `${calm}, so that the batch is likely to be the news${then}; ${notShown(input)}`,
+  );
 }
 
 /** Whether no step raised the loss on reference batches for good, and many small ones did not either. */

@@ -4,14 +4,16 @@
  */
 import type { CaptureManifest } from '../captures/manifest.ts';
 import type { Capture } from '../captures/read.ts';
+import { isRaised, USUAL, usualRange } from '../incidents/unlike.ts';
 import type { Cause } from '../model/cause.ts';
 import { formatNumber } from '../model/format-number.ts';
 import type { ReplayEntry } from '../model/replay.ts';
 import { trainingLoopOf } from '../model/training-loop.ts';
 import { prepareReplay } from '../replay/from-capture.ts';
 import { departureOf } from '../replay/recorded-loops.ts';
-import { changesBy, raisedRate } from './changes.ts';
-import { decideCause } from './decide.ts';
+import { firstNotFinite } from '../tensor/values.ts';
+import { type Change, changesBy, missingStateWords, raisedRate } from './changes.ts';
+import { decideCause, newsWords, updateBefore } from './decide.ts';
 import { suggestionFor, type Why } from './from-log.ts';
 import { causeOfLoops } from './from-recorded.ts';
 import { type Observed, observe } from './observe.ts';
@@ -40,8 +42,13 @@ function notRecorded(
   };
 }
 
-/** Of an incident that begins at a step which the loss scaler skipped: no parameter moved there, so it is what was computed that broke. */
-function causeOfSkips({ skips }: CaptureManifest, onsetStep: number): Cause | null {
+/**
+ * Of an incident that begins at a step which the loss scaler skipped: no parameter moved there, so it is what was computed that broke.
+ * A loss that is a number, and far above those before it where no unusual update led, is no overflow: the batch is the news, and the
+ * overflow follows.
+ */
+async function causeOfSkips(capture: Capture, onsetStep: number): Promise<Cause | null> {
+  const { skips } = capture.manifest;
   const from = skips.findIndex(({ step }) => step === onsetStep);
   if (from < 0) return null;
   const { loss, lossScale, nonFinite } = skips[from]!;
@@ -54,10 +61,14 @@ function causeOfSkips({ skips }: CaptureManifest, onsetStep: number): Cause | nu
   const scale = lossScale === null ? '' : ` at a loss scale of ${formatNumber(lossScale)}`;
   const forward = loss !== null && !Number.isFinite(loss);
   const how = forward ? ' in the forward pass already, which no loss scale mends' : '';
-  const statement = `the loss scaler skipped ${count} ${count === 1 ? 'step' : 'steps'} from step ${onsetStep} on${scale}${where}: numbers overflow${how}, and no parameter moves`;
+  const skipped = `the loss scaler skipped ${count} ${count === 1 ? 'step' : 'steps'} from step ${onsetStep} on${scale}${where}: numbers overflow${how}, and no parameter moves`;
+  const news = loss !== null && (await isNews(capture, loss, onsetStep));
+  const statement = news
+    ? `${newsWords(loss, onsetStep)}, so that the batch is likely to be the news, and what overflows follows from it; ${skipped}`
+    : skipped;
   return {
-    trigger: 'precision',
-    alsoTriggers: [],
+    trigger: news ? 'data' : 'precision',
+    alsoTriggers: news ? ['precision'] : [],
     mechanism: 'overflow',
     step: null,
     onsetStep,
@@ -66,7 +77,7 @@ function causeOfSkips({ skips }: CaptureManifest, onsetStep: number): Cause | nu
     evidence: [
       {
         id: 'skipped-steps',
-        statement,
+        statement: skipped,
         value: count,
         unit: 'steps',
         usual: null,
@@ -74,6 +85,42 @@ function causeOfSkips({ skips }: CaptureManifest, onsetStep: number): Cause | nu
       },
     ],
   };
+}
+
+/** Whether a loss that is a number is far above those of the steps before, and no unusual update led to it. */
+async function isNews(capture: Capture, loss: number, step: number): Promise<boolean> {
+  const after = capture.steps.findIndex((one) => one.step > step);
+  const at = after < 0 ? capture.steps.length : after;
+  const before = capture.steps.slice(Math.max(0, at - USUAL), at).flatMap((one) => one.loss ?? []);
+  if (!Number.isFinite(loss) || !isRaised(loss, usualRange(before))) return false;
+  const observed = await observe(capture, await prepareReplay(capture, 'float32', null));
+  const update = missingStateWords(observed) === null ? updateBefore(observed.updateNorm, at) : null;
+  return update !== null && !isRaised(update.last, update.usual);
+}
+
+/** A batch whose values are not all finite, where its loss is not; null where they are, or it was not recorded. */
+async function brokenBatch(capture: Capture, at: number): Promise<Change | null> {
+  const { loss, step } = capture.steps[at]!;
+  if (loss === null || Number.isFinite(loss)) return null;
+  for (const [name, { data }] of await capture.batch(at)) {
+    if (!(data instanceof Float32Array || data instanceof Float64Array)) continue;
+    const entry = firstNotFinite(data);
+    if (entry < 0) continue;
+    return {
+      trigger: 'data',
+      from: at,
+      size: Number.POSITIVE_INFINITY,
+      evidence: {
+        id: 'batches-unlike',
+        statement: `the batch of step ${step} holds values that are no numbers: ${data[entry]} at entry ${entry} of "${name}"`,
+        value: null,
+        unit: 'loss',
+        usual: null,
+        at: { step, batchStep: step },
+      },
+    };
+  }
+  return null;
 }
 
 /**
@@ -90,7 +137,7 @@ export async function causeOfCapture(
 ): Promise<Why | null> {
   const { capture } = context;
   if (onsetStep !== null) {
-    const skipped = causeOfSkips(capture.manifest, onsetStep);
+    const skipped = await causeOfSkips(capture, onsetStep);
     if (skipped !== null)
       return {
         cause: skipped,
@@ -103,7 +150,9 @@ export async function causeOfCapture(
   const observed = await observe(capture, prepared);
   const shown = causeOfLoops(context, prepared, observed, onset, loops);
   if (shown !== null) return shown;
-  const changes = changesBy(onset, observed, null, capture.manifest.skipped);
+  const broken = await brokenBatch(capture, onset);
+  const found = changesBy(onset, observed, null, capture.manifest.skipped);
+  const changes = broken === null ? found : [broken, ...found];
   const departed = changes.length === 0 ? departureOf(capture, loops, onset) : null;
   if (departed !== null) {
     const cause = notRecorded(departed, observed, onset);
