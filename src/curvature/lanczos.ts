@@ -39,21 +39,21 @@ export const lanczos: Solve = async (operator, start, want, options) => {
   for (;;) {
     basis.push(next);
     const m = basis.length;
-    const w = await product(operator, next);
+    const { image: w, norm: size } = await product(operator, next);
     products++;
-    const size = norm2(w);
     const column = new Array<number>(m).fill(0);
     const lockedColumn = new Array<number>(locked.length).fill(0);
     // In exact arithmetic the last two vectors, but after a restart, are all that A·q has a part along.
     const newest = Math.max(0, m - 2);
-    for (const [i, part] of removeParts(w, basis.slice(newest)).entries()) column[newest + i]! += part;
-    let beta = norm2(w);
+    const nearest = removeParts(w, basis.slice(newest));
+    for (const [i, part] of nearest.parts.entries()) column[newest + i]! += part;
+    let beta = nearest.norm;
     for (let pass = 0, before = Number.POSITIVE_INFINITY; pass < 2 && beta < KEPT * before; pass++) {
       before = beta;
-      const parts = removeParts(w, [...locked, ...basis]);
+      const { parts, norm } = removeParts(w, [...locked, ...basis]);
       for (const i of locked.keys()) lockedColumn[i]! += parts[i]!;
       for (const i of basis.keys()) column[i]! += parts[locked.length + i]!;
-      beta = norm2(w);
+      beta = norm;
     }
     t.push([...b]);
     for (let i = 0; i < m; i++) t[i]!.push(column[i]!);

@@ -20,7 +20,7 @@ export const powerIteration: Solve = async (operator, start, _want, options) => 
   let lowest = Number.POSITIVE_INFINITY;
   let before = Number.POSITIVE_INFINITY;
   for (let products = 1; ; products++) {
-    const image = await product(operator, v);
+    const { image, norm } = await product(operator, v);
     const value = dot(v, image);
     lowest = Math.min(lowest, value);
     const residual = image.slice();
@@ -32,7 +32,7 @@ export const powerIteration: Solve = async (operator, start, _want, options) => 
     const look = products % PATIENCE === 0;
     const next = image.slice();
     if (shift === 0 && (converged || (look && residualNorm > 0.9 * before))) {
-      shift = converged ? -value : norm2(image);
+      shift = converged ? -value : norm;
       if (!converged) lowest = Math.min(lowest, -shift);
       // What converged to the negative end has nothing of the top left but rounding: start again.
       if (converged) next.set(options.random.gaussian(operator.size));

@@ -27,7 +27,7 @@ export async function hutchinsonTrace(
   const values: number[] = [];
   for (let i = 0; i < probes; i++) {
     const z = random.signs(operator.size);
-    values.push(dot(z, await product(operator, z)));
+    values.push(dot(z, (await product(operator, z)).image));
   }
   const mean = values.reduce((a, b) => a + b, 0) / probes;
   const variance = values.reduce((sum, v) => sum + (v - mean) ** 2, 0) / (probes - 1);
@@ -54,9 +54,8 @@ export async function spectralDensity(
     let q = randomUnit(random, operator.size, []);
     for (let step = 0; step < Math.min(steps, operator.size); step++) {
       basis.push(q);
-      const w = await product(operator, q);
+      const { image: w, norm: size } = await product(operator, q);
       products++;
-      const size = norm2(w);
       diagonal.push(dot(q, w));
       orthogonalise(w, basis);
       const beta = norm2(w);
