@@ -154,6 +154,12 @@ await callsOf(objective, 'wall', 3);
 const before = runTorch([0, 6]);
 const oneThread = await callsOf(objective, 'processor', repeats);
 const alone = await searches(objective);
+// Of all networks of this backend, so that there is no second one to open.
+await loadBackend(backend.name, true);
+await callsOf(objective, 'wall', 3);
+const fastThread = await callsOf(objective, 'processor', repeats);
+const fast = await searches(objective);
+await loadBackend(backend.name);
 const after = before && runTorch([6, 12]);
 const peers = after === null ? [] : [before!, after];
 const theirs = peers.flatMap((peer) => peer.searches);
@@ -181,6 +187,10 @@ const compareSearches = (found: readonly Search[], clock: keyof Taken): void => 
   );
 };
 compareSearches(alone, 'processor');
+console.log('the same with --fast-math');
+for (const [kind, what] of KINDS.entries())
+  line(what, fastThread[kind]!, joined(peers.map((peer) => peer.times))[kind]!);
+compareSearches(fast, 'processor');
 const [pair] = alone[0]!.result.pairs;
 console.log(
   `  ours: ${pair!.value.toPrecision(6)} ± ${pair!.residualNorm.toPrecision(2)}, none above ${alone[0]!.result.excludedAbove?.toPrecision(6)}`,

@@ -8,12 +8,13 @@ import { fileURLToPath } from 'node:url';
 import * as util from 'node:util';
 import type { Tensor } from '@tensorflow/tfjs-core';
 import type * as Layers from '@tensorflow/tfjs-layers';
+import { type FusedMultiplyAdd, fusedMultiplyAdd } from '../kernels/fused-multiply-add.ts';
 import { diagError, firstLineOf } from '../model/errors.ts';
 import { formatNumber } from '../model/format-number.ts';
 import { programFile } from '../threads/start-thread.ts';
 import { BACKENDS, type BackendName } from './backend-names.ts';
 import { curedFunctions, cureGradients, type Tf } from './gradients.ts';
-import { cureWasmKernels, onHeap } from './wasm-kernels.ts';
+import { cureWasmKernels, multiplyFused, onHeap } from './wasm-kernels.ts';
 
 export interface Backend {
   readonly name: BackendName;
@@ -28,17 +29,22 @@ export interface Backend {
 
 let loaded: Promise<Backend> | undefined;
 let loadedFor: BackendName | undefined;
+let loadedFast = false;
 
 /**
  * Loads a backend, once for a process.
  *
  * @param wanted forces one; left out, the first that loads of those that come with the program
+ * @param fastMath lets wasm multiply matrices with fused multiply-add, which rounds by processor; whoever asks next without
+ *   it gets plain products, and so does every network from then on
  * @throws backend-unavailable, backend-wrong (its second derivatives fail the self-test)
  */
-export function loadBackend(wanted?: BackendName): Promise<Backend> {
-  if (loaded !== undefined && (wanted === undefined || wanted === loadedFor)) return loaded;
-  loaded = load(wanted);
+export function loadBackend(wanted?: BackendName, fastMath = false): Promise<Backend> {
+  if (loaded !== undefined && (wanted === undefined || wanted === loadedFor) && fastMath === loadedFast)
+    return loaded;
+  loaded = load(wanted, fastMath);
   loadedFor = wanted;
+  loadedFast = fastMath;
   // A failure is no state to stay in: the next call may ask for another backend.
   loaded.then(
     (backend) => {
@@ -61,9 +67,18 @@ interface TfjsPackages {
   readonly registerWasm: () => unknown;
 }
 
+/** What came of --fast-math. */
+const FAST_MATH: Readonly<Record<FusedMultiplyAdd | 'other-backend', string>> = {
+  fused:
+    '--fast-math: matrix products rounded once (fused multiply-add), so another processor may give other last digits',
+  'not-in-processor': '--fast-math changed nothing: this processor has no fused multiply-add',
+  'not-in-node': '--fast-math changed nothing: this Node has no relaxed SIMD; Node 20 and later have it',
+  'other-backend': '--fast-math changed nothing: it is for the backend wasm',
+};
+
 type Loaded = Pick<Backend, 'tf' | 'layers'>;
 
-async function load(wanted: BackendName | undefined): Promise<Backend> {
+async function load(wanted: BackendName | undefined, fastMath: boolean): Promise<Backend> {
   const notes: string[] = [];
   let lastProblem = '';
   const names = wanted === undefined ? BACKENDS.filter((name) => name !== 'tfjs-node') : [wanted];
@@ -77,6 +92,8 @@ async function load(wanted: BackendName | undefined): Promise<Backend> {
       continue;
     }
     const { tf, layers } = loaded;
+    if (fastMath) notes.push(FAST_MATH[name === 'wasm' ? fusedMultiplyAdd() : 'other-backend']);
+    multiplyFused(fastMath && name === 'wasm' && fusedMultiplyAdd() === 'fused');
     cureGradients(tf);
     const cured = curedFunctions(tf);
     const wrong = selfTest(cured);

@@ -18,7 +18,7 @@ async function open(request: OpenRequest): Promise<Objective> {
   if (parentPort !== null)
     return (await localObjective(request.path, request.sources, request.sourcePath, request)).objective;
   modulePath = request.path;
-  const backend = await loadBackend(request.backend);
+  const backend = await loadBackend(request.backend, request.fastMath);
   const module: unknown = await import(pathToFileURL(request.path).href);
   return differentiate(backend, moduleNetwork(backend.tf, module, request.sources));
 }

@@ -26,6 +26,8 @@ import { type ModuleLimits, moduleObjective, sharedObjective, threadObjective } 
 
 export interface OpenOptions {
   readonly backend?: BackendName;
+  /** Lets wasm multiply with fused multiply-add, which rounds by processor (backend.ts). */
+  readonly fastMath?: boolean;
   /** Mini-batches of at most so many rows. */
   readonly rowsPerPass?: number;
   /** Whether the user named the model: only then is a module run. */
@@ -61,12 +63,13 @@ export async function openObjective(
   sourcePath: string,
   options: OpenOptions = {},
 ): Promise<MatchedObjective> {
-  const { backend, rowsPerPass, sample } = options;
+  const { backend, fastMath, rowsPerPass, sample } = options;
   const request = {
     path: resolve(path),
     sources,
     sourcePath,
     ...(backend === undefined ? {} : { backend }),
+    ...(fastMath === undefined ? {} : { fastMath }),
     ...(rowsPerPass === undefined ? {} : { rowsPerPass }),
   };
   const faster = async (objective: Objective, openNative: () => Promise<Objective>): Promise<Objective> =>
@@ -112,7 +115,7 @@ export async function localObjective(
       { path },
     );
   const document = await readJson(path);
-  const backend = await loadBackend(options.backend);
+  const backend = await loadBackend(options.backend, options.fastMath);
   const { network, named } = await networkOf(document, path, backend, sources);
   const bindings = matchParameters(network.tensors, named, renameOf(document, path), sourcePath);
   return {

@@ -16,6 +16,7 @@ export interface OpenRequest {
   readonly sources: readonly SourceTensor[];
   readonly sourcePath: string;
   readonly backend?: BackendName;
+  readonly fastMath?: boolean;
   readonly rowsPerPass?: number;
 }
 

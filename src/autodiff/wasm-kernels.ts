@@ -43,6 +43,12 @@ interface CpuBackend {
   readonly data: { get(dataId: object): { values: ArrayLike<number> } };
 }
 
+/** Whether matrix products use fused multiply-add, which needs to be there. */
+let fused = false;
+export function multiplyFused(on: boolean): void {
+  fused = on;
+}
+
 /** Rows that are summed before their sum is added to the others'. */
 const SUM_ROWS = 256;
 
@@ -60,13 +66,16 @@ export function cureWasmKernels(tf: Tf): void {
     register({ ...old, kernelFunc: (call) => kernelFunc(call, old) });
   };
 
-  let product: MatrixProduct | undefined;
+  let scratch: number | undefined;
+  const products = new Map<boolean, MatrixProduct>();
   /** a · b into `out`, given the byte addresses of its dense or strided matrices. */
   const multiply = (wasm: WasmBackend, ...args: Parameters<MatrixProduct>): void => {
-    product ??= matrixProduct(
-      wasm.wasm.asm.memory,
-      addressOf(wasm, wasm.makeOutput([SCRATCH_BYTES / 4], 'float32')),
-    );
+    let product = products.get(fused);
+    if (product === undefined) {
+      scratch ??= addressOf(wasm, wasm.makeOutput([SCRATCH_BYTES / 4], 'float32'));
+      product = matrixProduct(wasm.wasm.asm.memory, scratch, fused);
+      products.set(fused, product);
+    }
     product(...args);
   };
 

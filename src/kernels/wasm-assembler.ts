@@ -67,6 +67,8 @@ export const vec = {
   larger: simd(0xeb),
   /** Likewise the second where it is below the first. */
   smaller: simd(0xea),
+  /** a · b + c (fused-multiply-add.ts). */
+  multiplyAdd: simd(0x105),
   zero: [...simd(0x0c), ...new Array<number>(16).fill(0)],
   lane: (k: number): number[] => [...simd(0x1f), k],
   /** Of two vectors four entries, by their numbers: 0 to 3 are those of the first, 4 to 7 of the second. */
@@ -98,12 +100,12 @@ export const loadTwo = (pointer: number, offset = 0): number[] => [
   ...get(pointer),
   ...at(simd(0x5d), 2, offset),
 ];
-/** The first two of four float32. */
-export const storeTwo = (pointer: number, value: Code, offset = 0): number[] => [
+/** The first two of four float32, or with `pair` 1 the last two. */
+export const storeTwo = (pointer: number, value: Code, offset = 0, pair: 0 | 1 = 0): number[] => [
   ...get(pointer),
   ...value,
   ...at(simd(0x5b), 2, offset),
-  0,
+  pair,
 ];
 /** One float32 into all four. */
 export const loadSplat = (pointer: number, offset = 0): number[] => [
@@ -115,9 +117,18 @@ export const store = (pointer: number, value: Code, offset = 0): number[] => [
   ...value,
   ...at(simd(0x0b), 2, offset),
 ];
-type Four = readonly [number, number, number, number];
-/** Four rows of four entries as columns: a block of 4 × 4 turned in registers, its columns stored `step` bytes apart. */
-export const storeTurned = (rows: Four, pairs: Four, target: number, step: Code): number[] => [
+export type Four = readonly [number, number, number, number];
+/**
+ * Four rows of four entries as columns: a block of 4 × 4 turned in registers, its columns stored `step` bytes apart; of each
+ * the last two entries at another target where there is one.
+ */
+export const storeTurned = (
+  rows: Four,
+  pairs: Four,
+  target: number,
+  step: Code,
+  other?: number,
+): number[] => [
   // Entries 0 and 1 of rows 0 and 1, of rows 2 and 3; then 2 and 3 of both.
   ...set(pairs[0], op(vec.shuffle(0, 4, 1, 5), get(rows[0]), get(rows[1]))),
   ...set(pairs[1], op(vec.shuffle(0, 4, 1, 5), get(rows[2]), get(rows[3]))),
@@ -125,7 +136,13 @@ export const storeTurned = (rows: Four, pairs: Four, target: number, step: Code)
   ...set(pairs[3], op(vec.shuffle(2, 6, 3, 7), get(rows[2]), get(rows[3]))),
   ...[pairs.slice(0, 2), pairs.slice(2)].flatMap(([upper, lower]) =>
     [vec.shuffle(0, 1, 4, 5), vec.shuffle(2, 3, 6, 7)].flatMap((half) => [
-      ...store(target, op(half, get(upper!), get(lower!))),
+      ...(other === undefined
+        ? store(target, op(half, get(upper!), get(lower!)))
+        : [
+            ...storeTwo(target, op(half, get(upper!), get(lower!))),
+            ...storeTwo(other, op(half, get(upper!), get(lower!)), 0, 1),
+            ...advance(other, step),
+          ]),
       ...advance(target, step),
     ]),
   ),

@@ -1,6 +1,7 @@
 /** The kernels of the wasm backend that are ours, against plain sums in float64. */
-import { describe, expect, it } from 'vitest';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { loadBackend } from '../../src/autodiff/backend.ts';
+import { fusedMultiplyAdd } from '../../src/kernels/fused-multiply-add.ts';
 
 const { tf } = await loadBackend('wasm');
 type Tensor = InstanceType<typeof tf.Tensor>;
@@ -35,10 +36,16 @@ function expectClose(found: ArrayLike<number>, expected: readonly number[], tole
   expect(worst).toBeLessThanOrEqual(tolerance);
 }
 
-describe('matMul', () => {
-  // Around the edges of tiles (4 × 8) and blocks (512 rows, 256 deep).
+const fma = fusedMultiplyAdd();
+describe.each([
+  ['plain', false],
+  ['fused', true],
+])('matMul, %s', (_, fused) => {
+  beforeAll(() => loadBackend('wasm', fused));
+  afterAll(() => loadBackend('wasm'));
+  // Around the edges of tiles (4 × 8, fused 6 × 8) and blocks (516 rows, 256 deep).
   const shapes: [number, number, number][] = [];
-  for (const rows of [1, 3, 4, 5, 12, 513])
+  for (const rows of fused ? [1, 5, 6, 7, 12, 14, 521] : [1, 3, 4, 5, 16, 517])
     for (const depth of [1, 2, 255, 257])
       for (const columns of [1, 7, 8, 9, 24]) shapes.push([rows, depth, columns]);
 
@@ -108,6 +115,32 @@ describe('matMul', () => {
       new Array(6).fill(0),
     );
   });
+});
+
+it.runIf(fma === 'fused')('fused multiply-add rounds once, and only where it is asked for', async () => {
+  const a = values(30, 1);
+  const b = values(30 * 8, 2);
+  const product = (): number[] => [
+    ...tf.tidy(() => tf.matMul(tf.tensor2d(a, [1, 30]), tf.tensor2d(b, [30, 8])).dataSync()),
+  ];
+  const rounded = (once: boolean): number[] =>
+    Array.from({ length: 8 }, (_, j) => {
+      let sum = 0;
+      for (let k = 0; k < 30; k++) {
+        // Exact in float64, to which the sum is rounded first: with these numbers that changes nothing.
+        const part = a[k]! * b[k * 8 + j]!;
+        sum = Math.fround(sum + (once ? part : Math.fround(part)));
+      }
+      return sum;
+    });
+  const plain = product();
+  expect(plain).toEqual(rounded(false));
+  await loadBackend('wasm', true);
+  const fused = product();
+  await loadBackend('wasm');
+  expect(fused).toEqual(rounded(true));
+  expect(fused).not.toEqual(plain);
+  expect(product()).toEqual(plain);
 });
 
 it('sums columns', () => {

@@ -6,6 +6,7 @@ import { afterAll, describe, expect, it } from 'vitest';
 import { openCheckpoint } from '../../src/checkpoints/registry.ts';
 import { writeSafetensors } from '../../src/checkpoints/safetensors.ts';
 import type { CurvatureEntry } from '../../src/model/curvature.ts';
+import { COMMANDS } from '../../src/run.ts';
 import { cli } from '../support/cli.ts';
 import {
   atKeras,
@@ -40,6 +41,21 @@ const write = (name: string, text: string): string => {
 };
 
 describe('a capture', () => {
+  it('--fast-math: the same to the last digits, and the report says what it did; no other command has it', async () => {
+    const [plain, fast] = [await measure([capture]), await measure([capture, '--fast-math'])];
+    near(tops(fast), tops(plain));
+    const said = (entries: readonly CurvatureEntry[]): boolean[] =>
+      entries.map(({ notes }) => notes!.some((note) => note.startsWith('--fast-math')));
+    expect(said(fast)).toEqual([true, true]);
+    expect(said(plain)).toEqual([false, false]);
+    const takers = await Promise.all(
+      Object.entries(COMMANDS).map(async ([id, load]) =>
+        Object.hasOwn((await load()).default.flags, 'fast-math') ? [id] : [],
+      ),
+    );
+    expect(takers.flat()).toEqual(['curvature']);
+  });
+
   it('default: plain and preconditioned at its first step, as the contract of --json says', async () => {
     const { code, out, err } = await cli(['curvature', capture, '--json']);
     expect([code, err]).toEqual([0, '']);
