@@ -1,4 +1,5 @@
 import { rollingBand, scaleOf, windowFor } from '../incidents/bands.ts';
+import { readerOf } from '../model/column.ts';
 import { formatNumber } from '../model/format-number.ts';
 import { NOT_NEGATIVE, POSITIVE, RATIO } from '../model/options.ts';
 import { medianOf } from '../model/order-statistics.ts';
@@ -54,8 +55,9 @@ incident is left to its detector.`,
       const scale = scaleOf(value);
       // Medians of neighbours, 1,000 at most: growth is slow, and they carry less noise than points.
       const width = Math.ceil(value.length / 1000);
+      const at = readerOf(value);
       const levels = Float64Array.from({ length: Math.floor(value.length / width) }, (_, k) =>
-        scale.to(medianOf(value.subarray(k * width, (k + 1) * width))),
+        scale.to(width === 1 ? at(k) : medianOf(value.subarray(k * width, (k + 1) * width))),
       );
       const { size, start } = windowFor(levels.length, judged.settings);
       const band = rollingBand(size, judged.settings.smallSample);

@@ -38,6 +38,16 @@ function medianNear(
   return medianInPlace(scratch, length);
 }
 
+/**
+ * {@link medianInPlace} of the few values of a short window, which belongs to a short log: what V8 sorts with is compiled, and
+ * our search would hardly run often enough to be.
+ */
+function medianOfFew(values: Float64Array, length: number): number {
+  const k = length >> 1;
+  const sorted = values.subarray(0, length).sort();
+  return length % 2 === 1 ? sorted[k]! : sorted[k - 1]! + (sorted[k]! - sorted[k - 1]!) / 2;
+}
+
 /** Standard errors that the place of a rank is searched in: one search in fifty has to look at all. */
 const EVEN_ERRORS = 2.4;
 
@@ -250,12 +260,15 @@ export function rollingBand(capacity: number, smallSample: number): RollingBand 
       for (let i = 0; i < length; i++) scratch[i] = ordered[start + i]!;
       return medianInPlace(scratch, length);
     };
-    const older = medianFrom(from, half);
-    const slope = Math.min(0, (medianFrom(from + half, half) - older) / half);
-    const level = medianFrom(from, count);
-    for (let i = 0; i < count; i++)
-      scratch[i] = Math.abs(ordered[from + i]! - level - slope * (i - (count - 1) / 2));
-    const spread = medianInPlace(scratch, count);
+    const ranked = size <= RANKED_POINTS;
+    if (ranked) ranks.halves(oldest(), from, half, from + half, halves);
+    const older = ranked ? halves.older : medianFrom(from, half);
+    const newer = ranked ? halves.newer : medianFrom(from + half, half);
+    const level = ranked ? ranks.medianSince(oldest(), from) : medianFrom(from, count);
+    const slope = Math.min(0, (newer - older) / half);
+    const middle = (count - 1) / 2;
+    for (let i = 0; i < count; i++) scratch[i] = Math.abs(ordered[from + i]! - level - slope * (i - middle));
+    const spread = ranked ? medianOfFew(scratch, count) : medianInPlace(scratch, count);
     return scaleFrom(spread, scratch, count);
   };
   /** Distances of the points in the window from the line through its center; `ordered` holds the window. */
@@ -266,24 +279,30 @@ export function rollingBand(capacity: number, smallSample: number): RollingBand 
   /** Renews what a short window has for its center; its scale waits until it is asked for. */
   const renewRanked = (): void => {
     const count = points;
-    ranks.halves(oldest(), halves);
+    const half = count >> 1;
+    ranks.halves(oldest(), 0, half, count - half, halves);
     center = ranks.median();
-    slope = Math.min(0, (halves.newer - halves.older) / (count - (count >> 1))) || 0;
+    slope = Math.min(0, (halves.newer - halves.older) / (count - half)) || 0;
     scale = Number.NaN;
     falling = false;
     if (slope === 0) return;
-    // Where half of the distances are larger than this, the fall is no matter of three scales. Most windows show it soon.
+    // Where half of the distances are larger than this, the fall is no matter of three scales, and where half are smaller it is.
+    // Half of the window tells it, mostly.
     const least = (-slope * count) / (FALL * MAD_TO_SIGMA * (1 + smallSample / count));
     const middle = (count - 1) / 2;
     let larger = 0;
+    let smaller = 0;
     for (let i = 0, at = oldest(); i < count; i++) {
-      larger = (larger + +!(Math.abs(ring[at]! - center - slope * (i - middle)) <= least)) | 0;
-      if (2 * larger > count + 1) return;
+      const distance = Math.abs(ring[at]! - center - slope * (i - middle));
+      if (distance > least) {
+        if (2 * ++larger > count + 1) return;
+      } else if (distance > 0 && 2 * ++smaller > count + 1) {
+        falling = true;
+        return;
+      }
       if (++at === capacity) at = 0;
     }
-    inOrder();
-    measure(count, center, slope);
-    renewScale(medianNear(deviations, count, deviation, deviation / 4, scratch));
+    rankedScale();
   };
   const renewScale = (found: number): void => {
     const count = points;
@@ -299,11 +318,12 @@ export function rollingBand(capacity: number, smallSample: number): RollingBand 
   const rankedScale = (): number => {
     if (Number.isNaN(scale) && points > 0) {
       const nearest = slope === 0 ? ranks.deviation(center) : 0;
-      if (nearest === 0) {
+      if (nearest > 0) renewScale(nearest);
+      else {
         inOrder();
         measure(points, center, slope);
+        renewScale(medianNear(deviations, points, deviation, deviation / 4, scratch));
       }
-      renewScale(nearest > 0 ? nearest : medianNear(deviations, points, deviation, deviation / 4, scratch));
     }
     return scale;
   };

@@ -1,6 +1,6 @@
 /** The values of a short window in the order of their sizes: its medians are looked up instead of searched. */
 
-/** Medians of a window of `n` values, and of its older and newer half (`n >> 1` values each). */
+/** Medians of two halves of a window, or of the end of one. */
 export interface HalfMedians {
   older: number;
   newer: number;
@@ -14,8 +14,16 @@ export interface RankedWindow {
   clear(): void;
   least(): number;
   median(): number;
-  /** @param oldest slot of the oldest value @param into gets the two medians */
-  halves(oldest: number, into: HalfMedians): void;
+  /**
+   * Medians of `half` values each: of those from the `older`-th on and of those from the `newer`-th on, which follow them. Both
+   * are counted from the oldest, which is 0.
+   *
+   * @param oldest slot of the oldest value
+   * @param into gets the two medians
+   */
+  halves(oldest: number, older: number, half: number, newer: number, into: HalfMedians): void;
+  /** Median of the values from the `from`-th on, counted from the oldest, which is 0. */
+  medianSince(oldest: number, from: number): number;
   /** Median distance of the values from `center`. */
   deviation(center: number): number;
 }
@@ -57,28 +65,49 @@ export function rankedWindow(capacity: number): RankedWindow {
       const k = held >> 1;
       return held % 2 === 1 ? values[k]! : between(values[k - 1]!, values[k]!);
     },
-    halves(oldest, into) {
-      const half = held >> 1;
+    halves(oldest, older, half, newer, into) {
       const k = half >> 1;
-      let [older, newer] = [0, 0];
-      let [lowerOlder, lowerNewer] = [Number.NaN, Number.NaN];
-      let [upperOlder, upperNewer] = [Number.NaN, Number.NaN];
-      for (let i = 0; i < held && (older <= k || newer <= k); i++) {
+      let inOlder = 0;
+      let inNewer = 0;
+      let lowerOlder = Number.NaN;
+      let lowerNewer = Number.NaN;
+      let upperOlder = Number.NaN;
+      let upperNewer = Number.NaN;
+      const beforeNewer = older + half;
+      const end = newer + half;
+      for (let i = 0; i < held && (inOlder <= k || inNewer <= k); i++) {
         let age = slots[i]! - oldest;
         if (age < 0) age += capacity;
-        if (age < half) {
-          lowerOlder = older <= k ? upperOlder : lowerOlder;
-          upperOlder = older <= k ? values[i]! : upperOlder;
-          older++;
-        } else if (age >= held - half) {
-          lowerNewer = newer <= k ? upperNewer : lowerNewer;
-          upperNewer = newer <= k ? values[i]! : upperNewer;
-          newer++;
+        if (age < beforeNewer) {
+          if (age < older) continue;
+          lowerOlder = inOlder <= k ? upperOlder : lowerOlder;
+          upperOlder = inOlder <= k ? values[i]! : upperOlder;
+          inOlder++;
+        } else if (age >= newer && age < end) {
+          lowerNewer = inNewer <= k ? upperNewer : lowerNewer;
+          upperNewer = inNewer <= k ? values[i]! : upperNewer;
+          inNewer++;
         }
       }
       const odd = half % 2 === 1;
       into.older = odd ? upperOlder : between(lowerOlder, upperOlder);
       into.newer = odd ? upperNewer : between(lowerNewer, upperNewer);
+    },
+    medianSince(oldest, from) {
+      const count = held - from;
+      const k = count >> 1;
+      let found = 0;
+      let lower = Number.NaN;
+      let upper = Number.NaN;
+      for (let i = 0; i < held && found <= k; i++) {
+        let age = slots[i]! - oldest;
+        if (age < 0) age += capacity;
+        if (age < from) continue;
+        lower = upper;
+        upper = values[i]!;
+        found++;
+      }
+      return count % 2 === 1 ? upper : between(lower, upper);
     },
     deviation(center) {
       let above = 0;

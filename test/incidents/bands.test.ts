@@ -34,7 +34,7 @@ const series = fc.oneof(
 );
 
 describe('rankedWindow', () => {
-  it('has the medians of the window and of its halves, and that of the distances from a point', () => {
+  it('has the medians of the window, of its end and of the halves of both, and that of the distances from a point', () => {
     fc.assert(
       fc.property(series, fc.integer({ min: 2, max: 40 }), fc.integer(), (values, size, shift) => {
         const window = rankedWindow(size);
@@ -48,10 +48,17 @@ describe('rankedWindow', () => {
           const center = window.median() + (shift % 3);
           expect(window.deviation(center)).toBe(sortedMedian(last.map((one) => Math.abs(one - center))));
           if (last.length < 2) return;
+          const oldest = Math.max(0, i + 1 - size) % size;
           const half = last.length >> 1;
-          window.halves(Math.max(0, i + 1 - size) % size, halves);
+          window.halves(oldest, 0, half, last.length - half, halves);
           expect(halves.older).toBe(sortedMedian(last.slice(0, half)));
           expect(halves.newer).toBe(sortedMedian(last.slice(-half)));
+          const from = Math.abs(shift % half);
+          const quarter = (last.length - from) >> 1;
+          window.halves(oldest, from, quarter, from + quarter, halves);
+          expect(halves.older).toBe(sortedMedian(last.slice(from, from + quarter)));
+          expect(halves.newer).toBe(sortedMedian(last.slice(from + quarter, from + 2 * quarter)));
+          expect(window.medianSince(oldest, from)).toBe(sortedMedian(last.slice(from)));
         });
       }),
       { numRuns: 500 },
