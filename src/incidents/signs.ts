@@ -145,11 +145,11 @@ export function scalerSkips(run: Run, series: TimeSeries): ReadonlySet<number> {
   return skipped;
 }
 
-/** Whether a logged scale is lower at one of the steps from the first to the last than at the point before them, or at the first where the log begins there. */
+/** Whether a logged scale is lower at one of the steps from the first to the last than at the point before it: it may have grown at the first. */
 function scaleFalls({ step, value }: TimeSeries, first: number, last: number): boolean {
   let k = step.findIndex((at) => at >= first);
   if (k < 0) return false;
-  const before = value.at(Math.max(0, k - 1))!;
-  for (; k < step.length && step.at(k)! <= last; k++) if (value.at(k)! < before) return true;
+  for (; k < step.length && step.at(k)! <= last; k++)
+    if (value.at(k)! < value.at(Math.max(0, k - 1))!) return true;
   return false;
 }

@@ -247,6 +247,20 @@ describe('steps that a loss scaler skipped', () => {
     expect(skips([18, 19], 185)).toEqual([]);
   });
 
+  it('are those where the scale had just grown: it overflows, and falls back to what it was', () => {
+    const of = (scales: readonly number[]) => {
+      const run = makeRun([
+        { name: 'grad_norm', values: [1, 1, 1, Number.POSITIVE_INFINITY, 1, 1] },
+        { name: 'loss_scale', values: scales },
+      ]);
+      return [...scalerSkips(run, run.series[0]!)];
+    };
+    // Logged before the scaler is updated, and after.
+    expect(of([8, 8, 8, 16, 8, 8])).toEqual([3]);
+    expect(of([8, 8, 16, 8, 8, 8])).toEqual([3]);
+    expect(of([8, 8, 8, 16, 16, 16])).toEqual([]);
+  });
+
   it('are told stretch by stretch, each by its own fall', () => {
     expect(skips([3, 8, 9, 15], 85)).toEqual([8, 9]);
   });
