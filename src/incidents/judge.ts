@@ -115,6 +115,13 @@ export function judgePoints(values: Column, settings: VerdictSettings): AttemptJ
     if (swell !== null) incidents.push(swell);
     incidents.sort((a, b) => a.onset - b.onset);
   }
+  if (last?.class === 'non-finite' && last.recovered === null) {
+    const head = values.subarray(0, last.onset);
+    const led =
+      findRise(head, scale, first, lengths, settings) ??
+      findClimb(nonFinite === 0 ? head : head.filter(Number.isFinite), head, scale, settings);
+    if (led?.class === 'full-divergence' && led.recovered === null) beginAt(led, incidents);
+  }
   beginAtFirstLevel(incidents, values, scale, first, settings);
   const enough = n - nonFinite >= settings.minimumPoints;
   return {
@@ -516,6 +523,16 @@ function findClimb(
 /** How many times the level before a peak is. */
 const sizeOf = (peak: number, center: number, noise: number, scale: Scale): number =>
   Number.isFinite(peak) ? scale.ratioOf(center, scale.to(peak), noise) : Number.POSITIVE_INFINITY;
+
+/**
+ * The last incident, which ends as no number, begins where a rise or climb to it does that is a divergence by itself: cut right before
+ * the first such value, the same losses diverge there. What lies between is of that incident.
+ */
+function beginAt({ onset, before, high, size }: SeriesIncident, incidents: SeriesIncident[]): void {
+  const last = incidents.at(-1)!;
+  while (incidents.length > 0 && incidents.at(-1)!.onset >= onset) incidents.pop();
+  incidents.push({ ...last, onset, before, high, size });
+}
 
 /** Where a loss began, on the scale: what a last good step is no worse than, and what a rise in warm-up is measured from. */
 interface FirstLevel {

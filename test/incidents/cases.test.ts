@@ -71,6 +71,21 @@ describe('the judge', () => {
     }
   });
 
+  it('begins a loss that grows until it is no number where it grew, and one that is lost out of the calm there', () => {
+    const lost = CASES.filter(({ name }) => name.includes('-to-nan-'));
+    expect(lost.length).toBe(7);
+    for (const { name, truth, losses } of lost) {
+      expect(said[name]!.incidents.length, name).toBe(1);
+      const [found, , onset] = said[name]!.incidents[0]!;
+      expect(found, name).toBe('non-finite');
+      // A climb is known to have begun only when it has left its noise.
+      expect(Math.abs(onset - truth!.at), name).toBeLessThanOrEqual(name.startsWith('climbs') ? 60 : 2);
+      // Cut right before the first NaN the same losses begin to diverge there, or are healthy.
+      const head = judgePoints(Float64Array.from(losses.filter(Number.isFinite)), DEFAULT_VERDICT_SETTINGS);
+      expect(head.incidents[0]?.onset, name).toBe(name.startsWith('calm') ? undefined : onset);
+    }
+  });
+
   it('finds every swell where it was put and where it passes, and none while the losses come', () => {
     const swells = CASES.filter((one) => one.swells);
     expect(swells.length).toBeGreaterThan(5);

@@ -125,6 +125,14 @@ def judge_losses(losses: Sequence[float]) -> list[Incident]:
         swell = None if found else _swell(values, scale, lengths)
         found += [swell] if swell else []
         found.sort(key=lambda one: one.onset)
+    if found and found[-1].kind == "non-finite" and found[-1].recovered is None:
+        lost = found[-1]
+        head = values[: lost.onset]
+        led = _rise(head, scale, first, lengths) or _climb(head, scale)
+        if led is not None and led.kind == "full-divergence" and led.recovered is None:
+            # Cut right before the first value that is no number, the same losses diverge where the rise or climb begins.
+            found = [one for one in found if one.onset < led.onset]
+            found.append(lost._replace(onset=led.onset, before=led.before, high=led.high, size=led.size))
     return [_from_first_level(one, values, scale, first) for one in found]
 
 
@@ -722,6 +730,8 @@ def _rise(values: Sequence[float], scale: _Scale, first: _FirstLevel, lengths: _
     """A rise over the first level before there is a band, that lasts for the decision window."""
     s = SETTINGS
     n, recovery = len(values), lengths.recovery
+    if n < s["minimumPoints"]:
+        return None
 
     def above(ratio: float) -> float:
         return scale.back(scale.above(first.level, ratio, first.noise))
