@@ -41,7 +41,7 @@ export async function run(argv: readonly string[], io: Io): Promise<ExitCode> {
     code = await dispatch(argv, { ...io, ...output, commands: COMMANDS });
   } catch (error) {
     const { tellError } = await import('./cli/command-error.ts');
-    code = await tellError(error, argv, output);
+    code = await tellError(error, argv, output, COMMANDS);
   }
   return worstExitCode(code, output.unwrittenCode());
 }

@@ -1,4 +1,5 @@
 /** `--report FORMAT:FILE`: checked before the long work, written whole or not at all. */
+import { extname } from 'node:path';
 import * as Flags from '@oclif/core/flags';
 import { checkWritable, targetOf, writeFileAtomic } from '../bytes/atomic-write.ts';
 import { stampOf } from '../bytes/source.ts';
@@ -9,6 +10,9 @@ import { PLAIN } from '../reports/format.ts';
 import type { ReportFormatId } from '../reports/registry.ts';
 import { knowing } from './known-values.ts';
 import type { Output } from './output.ts';
+
+/** The flag of every command that writes reports. */
+export const REPORT_FLAG = 'report';
 
 /** `--report`, of a command that says in these words what it does. */
 export const reportFlag = (description: string) =>
@@ -25,7 +29,17 @@ export const reportFlag = (description: string) =>
   );
 
 /** The formats; loaded when one is asked for, since a page for browsers is large. */
-const reportFormats = async () => (await import('../reports/registry.ts')).REPORT_FORMATS;
+export const reportFormats = async () => (await import('../reports/registry.ts')).REPORT_FORMATS;
+
+/** What a file of such a name is likely to be. */
+const FORMAT_OF_FILE: Readonly<Record<string, ReportFormatId>> = {
+  '.html': 'html',
+  '.json': 'json',
+  '.md': 'markdown',
+  '.sarif': 'sarif',
+  '.txt': 'text',
+  '.xml': 'junit',
+};
 
 interface ReportTarget {
   readonly format: ReportFormatId;
@@ -48,6 +62,12 @@ export async function reportTargets(
   const targets = specs.map((spec): ReportTarget => {
     const colon = spec.indexOf(':');
     const format = colon < 0 ? spec : spec.slice(0, colon);
+    const meant = colon < 0 ? FORMAT_OF_FILE[extname(spec).toLowerCase()] : undefined;
+    if (meant !== undefined)
+      throw diagError('usage', {
+        problem: `--report ${spec} names no format`,
+        hint: `write it as ${meant}:${spec}`,
+      });
     if (!Object.hasOwn(formats, format))
       throw diagError('unknown-id', {
         kind: 'report format',

@@ -28,7 +28,22 @@ const MISTAKES: Readonly<Record<string, readonly [() => string[], number, RegExp
     /"tensorboard" is not a command\n {2}try: `clippy-diag --help`/,
   ],
   'a flag with a slip': [() => ['analyze', log, '--verbos'], 2, /did you mean --verbose\?/],
-  'a flag of another command': [() => ['chart', log, '--fail-on', 'error'], 2, /Nonexistent flag: --fail-on/],
+  'a flag of another command': [
+    () => ['chart', log, '--fail-on', 'error'],
+    2,
+    /Nonexistent flag: --fail-on\n {2}try: --fail-on is a flag of analyze; see/,
+  ],
+  'a report format as a flag': [
+    () => ['analyze', log, '--html', 'r.html'],
+    2,
+    /--html\n {2}try: --report html:FILE writes a report; see/,
+  ],
+  'the output flag of other programs': [
+    () => ['gate', log, '--output=r.xml'],
+    2,
+    /try: --report FORMAT:FILE writes a report; see/,
+  ],
+  'a flag that nothing has': [() => ['chart', log, '--html'], 2, /--html\n {2}try: see `clippy-diag --help`/],
   'a flag without its value': [() => ['analyze', log, '--fail-on'], 2, /--fail-on expects/],
   'a severity with a slip': [() => ['analyze', log, '--fail-on', 'eror'], 2, /did you mean error\?/],
   'a severity that is too low to fail on': [
@@ -67,6 +82,11 @@ const MISTAKES: Readonly<Record<string, readonly [() => string[], number, RegExp
     () => ['analyze', log, '--report', 'htlm:r.html'],
     2,
     /did you mean html\?/,
+  ],
+  'a report without its format': [
+    () => ['analyze', log, '--report', 'out/r.HTML'],
+    2,
+    /names no format\n {2}try: write it as html:out\/r\.HTML/,
   ],
   'a report without its file': [
     () => ['analyze', log, '--report', 'html'],
