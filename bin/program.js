@@ -31,5 +31,6 @@ export function exportsOf(script) {
   return made.exports;
 }
 
-export const loadProgram = () =>
-  existsSync(CODE) ? exportsOf(scriptOf(readFileSync(CODE))) : import(MODULES.href);
+/** @param first of the arguments: the two modules that tell the version are read sooner than the script */
+export const loadProgram = (first) =>
+  existsSync(CODE) && first !== '--version' ? exportsOf(scriptOf(readFileSync(CODE))) : import(MODULES.href);

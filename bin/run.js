@@ -8,7 +8,7 @@ if (!existsSync(MODULES)) {
   process.exitCode = 2;
 } else {
   try {
-    const { processIo, run } = await loadProgram();
+    const { processIo, run } = await loadProgram(process.argv[2]);
     process.exitCode = await run(process.argv.slice(2), processIo());
   } catch (error) {
     // Only what is loaded can fail here: `run` tells every other error. Nothing more is loaded to tell this one.

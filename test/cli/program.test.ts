@@ -1,8 +1,10 @@
 /** The two ways in which the built program is loaded (bin/program.js): with the code that V8 kept, and from its modules. */
-import { readFileSync } from 'node:fs';
+import { readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { dirname, join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { binOfModules, runProcess, spawnCli } from '../support/cli.ts';
 import { scratchFolders } from '../support/scratch.ts';
+import { projectRoot } from '../support/shared-data.ts';
 
 const scratch = scratchFolders('program');
 
@@ -21,6 +23,18 @@ describe('the built program', () => {
       {},
     );
     expect(out, err).toBe('false true\n');
+  });
+
+  it('reads no script to tell its version', () => {
+    const bin = binOfModules(scratch());
+    const kept = readdirSync(join(projectRoot, 'dist')).filter((name) => name.startsWith('program.'));
+    expect(kept).toHaveLength(2);
+    for (const name of kept) writeFileSync(join(dirname(bin), '../dist', name), "throw new Error('read')");
+    const [version, other] = [['--version'], ['explain', 'clippy']].map((args) =>
+      runProcess(process.execPath, [bin, ...args], {}),
+    );
+    expect([version!.code, version!.err]).toEqual([0, '']);
+    expect(other!.err).toContain('read');
   });
 
   it('says what its source says: the script, which is read byte by byte, has no letter of two bytes', () => {
