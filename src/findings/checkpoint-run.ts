@@ -1,6 +1,8 @@
 /** The checkpoints of one run in order, and what several findings need to know of them. */
+
 import type { InspectedCheckpoint, InspectedTensor } from '../model/checkpoint.ts';
 import type { Finding } from '../model/finding.ts';
+import { counted } from '../model/format-number.ts';
 
 /** Checkpoints of one run: by step, and where one tells none, by name. */
 export type CheckpointRun = readonly InspectedCheckpoint[];
@@ -107,4 +109,4 @@ export const userNameOf = ({ label, name }: InspectedTensor): string => label ??
 
 /** `"dense.weight" and 2 more tensors`. */
 export const namesOf = ([first, ...more]: readonly InspectedTensor[], noun = 'tensor'): string =>
-  `"${first === undefined ? '' : userNameOf(first)}"${more.length === 0 ? '' : ` and ${more.length} more ${noun}${more.length === 1 ? '' : 's'}`}`;
+  `"${first === undefined ? '' : userNameOf(first)}"${more.length === 0 ? '' : ` and ${counted(more.length, `more ${noun}`)}`}`;

@@ -1,4 +1,5 @@
 /** Whether what a report says of a series agrees with itself: a report is a file that anybody may have changed. */
+import { counted } from '../model/format-number.ts';
 import type { ChartSeries } from '../model/report.ts';
 
 /** A mean is rounded at every addition; all other statistics are values of the series. */
@@ -11,15 +12,18 @@ export function contradictionIn({ name, points, statistics, ...buckets }: ChartS
   const lengths = [lastStep, min, max, nonFinite].map(({ length }) => length);
   if (lengths.some((length) => length !== firstStep.length))
     return wrong(`the buckets have different lengths (${[firstStep.length, ...lengths].join(', ')})`);
-  if (points !== statistics.points) return wrong(`there are ${points} points and ${statistics.points}`);
+  if (points !== statistics.points)
+    return wrong(`there are ${counted(points, 'point')} and ${statistics.points}`);
   if (firstStep.length > points || (firstStep.length === 0 && points > 0))
-    return wrong(`there are ${points} points in ${firstStep.length} buckets`);
+    return wrong(`there are ${counted(points, 'point')} in ${firstStep.length} buckets`);
   if (points === 0) return null;
 
   const odd = statistics.nan + statistics.posInf + statistics.negInf;
   const oddInBuckets = nonFinite.reduce((sum, count) => sum + count, 0);
   if (odd !== oddInBuckets)
-    return wrong(`${odd} values are not finite by the statistics, ${oddInBuckets} by the buckets`);
+    return wrong(
+      `${counted(odd, 'value is', 'values are')} not finite by the statistics, ${oddInBuckets} by the buckets`,
+    );
   const [low, high] = [extreme(min, 'min'), extreme(max, 'max')];
   if (statistics.min !== low) return wrong(`the least value is ${statistics.min}, and ${low} in the buckets`);
   if (statistics.max !== high)

@@ -1,7 +1,7 @@
 /** Damage and gaps that no rule can see, and that keep a gate from passing. */
 import { decidingSeries } from '../model/deciding-series.ts';
 import { ERROR_TEXTS } from '../model/errors.ts';
-import { formatCount } from '../model/format-number.ts';
+import { counted, formatCount } from '../model/format-number.ts';
 import type { GateProblem } from '../model/gate.ts';
 import { unaccounted } from '../model/log.ts';
 import type { Report, RunReport } from '../model/report.ts';
@@ -30,13 +30,21 @@ export function reportProblems(
         3,
         'records-lost',
         input.kept === undefined
-          ? `${input.path}: ${input.lost} steps are lost`
-          : `${input.path}: ${input.lost} of ${input.lost! + input.kept} records lost`,
+          ? `${input.path}: ${counted(input.lost!, 'step is', 'steps are')} lost`
+          : `${input.path}: ${input.lost} of ${counted(input.lost! + input.kept, 'record')} lost`,
       );
     if ((input.unreadBytes ?? 0) > 0)
-      add(4, 'truncated', `${input.path}: its last ${input.unreadBytes} bytes are no whole record`);
+      add(
+        4,
+        'truncated',
+        `${input.path}: its last ${counted(input.unreadBytes!, 'byte is', 'bytes are')} no whole record`,
+      );
     if ((input.grownBytes ?? 0) > 0)
-      add(4, 'still-growing', `${input.path}: grew by ${input.grownBytes} bytes while it was read`);
+      add(
+        4,
+        'still-growing',
+        `${input.path}: grew by ${counted(input.grownBytes!, 'byte')} while it was read`,
+      );
     // A file has a hash exactly when it was read to its end; a folder of several files has none.
     const isFile = report.runs.some(({ paths }) => paths.includes(input.path));
     if (input.sha256 === null && input.kept !== undefined && isFile)
@@ -66,7 +74,7 @@ export function reportProblems(
     add(4, 'unread', `${formatCount(unread.length - UNREAD_SHOWN)} more logs were not read`);
   if (report.runs.length === 0) add(4, 'no-runs', 'there is no run to judge');
   else if (report.runs.length < config.expect.runs)
-    add(4, 'too-few-runs', `${report.runs.length} runs, expected at least ${config.expect.runs}`);
+    add(4, 'too-few-runs', `${counted(report.runs.length, 'run')}, expected at least ${config.expect.runs}`);
   return problems;
 }
 
@@ -99,7 +107,7 @@ export function runProblems(report: RunReport, config: GateConfig): GateProblem[
   if (steps !== null) {
     const done = stepsOf(report);
     if (!isComplete(done, steps))
-      add('too-few-steps', `${formatCount(done)} of ${formatCount(steps)} steps done`);
+      add('too-few-steps', `${formatCount(done)} of ${counted(steps, 'step')} done`);
   }
   return problems;
 }

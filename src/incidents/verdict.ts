@@ -1,7 +1,7 @@
 /** The verdict of a run: which series is the loss, what its incidents say, and the same for each task. */
 
 import { arrayOf } from '../model/column.ts';
-import { formatNumber } from '../model/format-number.ts';
+import { counted, formatNumber } from '../model/format-number.ts';
 import type { Incident, RunVerdict, TaskVerdict } from '../model/report.ts';
 import { attemptOf, type Run, type TimeSeries } from '../model/run.ts';
 import {
@@ -199,7 +199,7 @@ function verdictOf(
                 ? `"${judged.series.name}" is 0 at every point, which tells nothing of how the run goes.`
                 : judged.attempts.some((_, k) => risesInFew(attemptOf(judged.series, k).value, settings))
                   ? `"${judged.series.name}" ends far above where it begins, and ${points} points are too few to tell whether it comes down again.`
-                  : `"${judged.series.name}" has ${points} points, too few to judge.`
+                  : `"${judged.series.name}" has ${counted(points, 'point')}, too few to judge.`
             : `"${judged.series.name}" stops while other columns go on, so its end is unknown.`
       : explain(judged.series.name, worst.found, worst.incident, run.stepUnit);
   return {
@@ -223,7 +223,7 @@ function epochRemark({ epochs, stepUnit }: Run, step: number | undefined): strin
 function shortEndOf({ series, attempts }: JudgedSeries, attempt: number, unit: string): string {
   const { points } = attempts[attempt]!;
   const first = series.step.at(series.attemptOffsets[attempt]!);
-  return `The last attempt of "${series.name}" begins at ${unit} ${first} and has ${points} point${points === 1 ? '' : 's'}, too few to judge. What came before it is healthy.`;
+  return `The last attempt of "${series.name}" begins at ${unit} ${first} and has ${counted(points, 'point')}, too few to judge. What came before it is healthy.`;
 }
 
 /** A metric that had been learnt and is lost to the end of an attempt. */
@@ -287,7 +287,7 @@ function byRewards(noLoss: RunVerdict, run: Run, { minimumPoints }: VerdictSetti
   const told = `No loss is logged. "${longest.name}"`;
   if (!Number.isFinite(last.at(-1)!)) return { ...noLoss, why: `${told} ends without a number.` };
   return finite < minimumPoints
-    ? { ...noLoss, why: `${told} has ${finite} points, too few to judge.` }
+    ? { ...noLoss, why: `${told} has ${counted(finite, 'point')}, too few to judge.` }
     : {
         ...noLoss,
         class: 'healthy',

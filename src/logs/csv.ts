@@ -366,7 +366,12 @@ export const csv: LogFormat = {
       errors.push(
         diagError(
           'log-lines-bad',
-          { count: badRows.count, what: `rows of ${columns.length} cells`, lines: placesOf(badRows) },
+          {
+            count: badRows.count,
+            what: `rows of ${columns.length} cells`,
+            one: `a row of ${columns.length} cells`,
+            lines: placesOf(badRows),
+          },
           { path, line: badRows.first[0]! },
         ).toRecord(),
       );

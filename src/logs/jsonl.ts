@@ -81,7 +81,7 @@ export const jsonl: LogFormat = {
       errors.push(
         diagError(
           'log-lines-bad',
-          { count: bad.count, what: 'JSON objects', lines: placesOf(bad) },
+          { count: bad.count, what: 'JSON objects', one: 'a JSON object', lines: placesOf(bad) },
           { path, line: bad.first[0]! },
         ).toRecord(),
       );

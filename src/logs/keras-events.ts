@@ -5,7 +5,9 @@
  * A `batch_*` value is the mean since its epoch began (keras/src/trainers/trainer.py: metrics are reset at the start of an
  * epoch, and `logs` are their results so far). Source of the tags: keras/src/callbacks/tensorboard.py.
  */
+
 import type { Column } from '../model/column.ts';
+import { counted } from '../model/format-number.ts';
 import type { Role } from '../model/run.ts';
 import type { Conventional, PlacedSeries } from './format.ts';
 import { isLossName, roleByName } from './metric-roles.ts';
@@ -318,13 +320,13 @@ export function kerasEvents<Series extends PlacedSeries>(
       roles.set(series.name, 'other');
 
   notes.push(
-    `Keras: an epoch has ${perEpoch} batch${perEpoch === 1 ? '' : 'es'}; epoch_* tags are shown at the last batch of their epoch, learning rates at its first`,
+    `Keras: an epoch has ${counted(perEpoch, 'batch', 'batches')}; epoch_* tags are shown at the last batch of their epoch, learning rates at its first`,
   );
   if (again.size > 0)
     notes.push('Keras counted batches from the start of the job; they are counted on from the epochs before');
   if (shown.length > 0)
     notes.push(
-      `${listed(shown)}: the mean since its epoch began, as its last value of each epoch is the epoch's; undone in ${listed(added.map(({ name }) => name))}, which is judged${hidden === 0 ? '' : `, without ${hidden} point${hidden === 1 ? '' : 's'} that the rounding of the mean hides`}`,
+      `${listed(shown)}: the mean since its epoch began, as its last value of each epoch is the epoch's; undone in ${listed(added.map(({ name }) => name))}, which is judged${hidden === 0 ? '' : `, without ${counted(hidden, 'point')} that the rounding of the mean hides`}`,
     );
   if (open.length > 0)
     notes.push(

@@ -117,7 +117,7 @@ export const mlflow: LogFormat = {
       errors.push(
         diagError(
           'log-lines-bad',
-          { count: bad.count, what: 'MLflow points', lines: placesOf(bad) },
+          { count: bad.count, what: 'MLflow points', one: 'an MLflow point', lines: placesOf(bad) },
           { path, line: bad.first[0]! },
         ).toRecord(),
       );

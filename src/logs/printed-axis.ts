@@ -3,7 +3,7 @@
  * again in every epoch joined with the epoch, what was announced in a line before, or the row where nothing is printed.
  */
 import { readerOf } from '../model/column.ts';
-import { formatCount } from '../model/format-number.ts';
+import { counted, formatCount } from '../model/format-number.ts';
 import type { StepUnit } from '../model/run.ts';
 import type { LoggedSeries } from './format.ts';
 import { isLossName, roleByName } from './metric-roles.ts';
@@ -461,7 +461,7 @@ function meansNote(means: readonly UndoneCells[]): string {
   const [{ batches, hidden }] = means as [UndoneCells];
   const names = means.slice(0, 3).map(({ name }) => `"${name}"`);
   const more = means.length > 3 ? ` and ${means.length - 3} more` : '';
-  const single = hidden === 0 ? '' : `, without ${formatCount(hidden)} points of fewer batches`;
+  const single = hidden === 0 ? '' : `, without ${counted(hidden, 'point')} of fewer batches`;
   return `${names.join(', ')}${more} ${means.length === 1 ? 'is the mean' : 'are means'} since the epoch began, which hides a jump and seems to show one where an epoch begins; undone: each point is the mean of the ${formatCount(batches)} batches before it${single}`;
 }
 

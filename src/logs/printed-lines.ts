@@ -6,7 +6,7 @@
 
 import { nothingWaits, type Waiting } from '../bytes/lines.ts';
 import type { Column } from '../model/column.ts';
-import { formatCount } from '../model/format-number.ts';
+import { counted, formatCount } from '../model/format-number.ts';
 import { isLossLike, type StepUnit } from '../model/run.ts';
 import type { LoggedSeries } from './format.ts';
 import { prefixRank, recordStart } from './line-prefix.ts';
@@ -517,7 +517,7 @@ function finishPrinted(all: readonly Skeleton[], lines: number): PrintedLog | un
   }
   const sample = main.members.reduce((first, one) => (one.line < first.line ? one : first));
   notes.unshift(
-    `read as text: "${main.name}" by ${clock.axisName === '' ? 'line' : `"${clock.axisName}"`}, ${formatCount(clock.rows)} ${clock.rows === 1 ? 'point' : 'points'} (line ${formatCount(sample.line)}: ${sample.text.trim().slice(0, 160)})`,
+    `read as text: "${main.name}" by ${clock.axisName === '' ? 'line' : `"${clock.axisName}"`}, ${counted(clock.rows, 'point')} (line ${formatCount(sample.line)}: ${sample.text.trim().slice(0, 160)})`,
   );
   const { roles: finalRoles } = assignRoles(series, new Map());
   return {

@@ -322,7 +322,7 @@ export function rowTable(indexColumn?: string): RowTable {
         step = values;
         if (filled > 0)
           notes.push(
-            `${filled} of ${count} rows have no ${column.name}; they are shown at that of the row before`,
+            `${filled} of ${count} rows ${filled === 1 ? 'has' : 'have'} no ${column.name}; ${filled === 1 ? 'it is' : 'they are'} shown at that of the row before`,
           );
         if (
           stepColumn !== undefined &&

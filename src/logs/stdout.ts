@@ -3,9 +3,11 @@
  * at the end of a line (fairseq's `[train_inner][INFO] - {"loss": "1.998", …}`), or lines that match `--pattern`.
  * A progress bar that overwrites itself with `\r` is as many lines. Lines that match nothing are no loss.
  */
+
 import { isBinary } from '../bytes/encoding.ts';
 import { type LineFate, nothingWaits, scanLines, type Waiting } from '../bytes/lines.ts';
 import { diagError } from '../model/errors.ts';
+import { counted } from '../model/format-number.ts';
 import type { StepUnit } from '../model/run.ts';
 import { countAt, placesOf, tally } from './bad-lines.ts';
 import { cellAfter, goesOn, withoutClosing } from './cell-after.ts';
@@ -427,7 +429,7 @@ export const stdout: LogFormat = {
       errors.push(
         diagError(
           'log-lines-bad',
-          { count: broken.count, what: 'lines of MLPerf', lines: placesOf(broken) },
+          { count: broken.count, what: 'lines of MLPerf', one: 'a line of MLPerf', lines: placesOf(broken) },
           { path, line: broken.first[0]! },
         ).toRecord(),
       );
@@ -465,11 +467,11 @@ export const stdout: LogFormat = {
     });
     if (long.count > 0)
       notes.add(
-        `${long.count} lines of more than ${LONGEST_RECORD >> 10} KiB were taken for other text (first in line ${long.first[0]})`,
+        `${counted(long.count, 'line')} of more than ${LONGEST_RECORD >> 10} KiB ${long.count === 1 ? 'was' : 'were'} taken for other text (first in line ${long.first[0]})`,
       );
     if (overflows.count > 0)
       notes.add(
-        `${overflows.count} lines report an overflow of gradients, which skips a step (first in line ${overflows.first[0]})`,
+        `${counted(overflows.count, 'line reports', 'lines report')} an overflow of gradients, which skips a step (first in line ${overflows.first[0]})`,
       );
     const best = kept === 0 ? lines.likeliest() : undefined;
     const likeliest = best !== undefined && asPrinted?.line === best.line ? asPrinted : best;

@@ -46,6 +46,8 @@ interface ErrorText {
   readonly exitCode: ExitCode;
   /** The sentence; `{name}` is replaced by the detail of that name. */
   readonly message: string;
+  /** The sentence where the first number that it names is 1: one line is, several are. */
+  readonly one?: string;
   /** What to do; may name details too. Left out where the message says it all. */
   readonly hint?: string;
 }
@@ -129,6 +131,7 @@ export const ERROR_TEXTS = define({
   'folder-without-inputs': {
     exitCode: EXIT.input,
     message: 'no log, checkpoint or capture under {path} ({files} files looked at)',
+    one: 'no log, checkpoint or capture under {path} (1 file looked at)',
     hint: 'name the file itself to see why it is not read',
   },
   'gzip-damaged': {
@@ -139,6 +142,7 @@ export const ERROR_TEXTS = define({
   'gzip-trailing': {
     exitCode: EXIT.input,
     message: '{bytes} bytes follow the gzip stream of {path} and belong to no member of it',
+    one: 'a byte follows the gzip stream of {path} and belongs to no member of it',
     hint: 'what is in the stream was read; see what was appended to it',
   },
   'limit-exceeded': {
@@ -155,16 +159,19 @@ export const ERROR_TEXTS = define({
   'log-no-points': {
     exitCode: EXIT.inconclusive,
     message: '{path} holds no points ({kept} records read)',
+    one: '{path} holds no points (1 record read)',
     hint: 'the job may have died before it logged a number; --map and --pattern are for unusual logs',
   },
   'log-lines-bad': {
     exitCode: EXIT.input,
     message: '{count} lines are not {what} (lines {lines})',
+    one: 'line {lines} is not {one}',
     hint: 'the other lines were read; something else was written between the records',
   },
   'log-hole': {
     exitCode: EXIT.input,
     message: '{count} lines ({bytes} bytes) hold zero bytes instead of text (from line {line} on)',
+    one: 'a line ({bytes} bytes) holds zero bytes instead of text (line {line})',
     hint: 'records are lost there: the disk was full, the machine lost power, or the log was cut while it was written',
   },
   'log-quote-open': {
@@ -180,6 +187,7 @@ export const ERROR_TEXTS = define({
   'log-cells-bad': {
     exitCode: EXIT.input,
     message: '{count} values of "{column}" are no numbers; the first says "{text}"',
+    one: 'a value of "{column}" is no number: "{text}"',
     hint: 'they count neither as values nor as NaN; write a plain number, `nan` or `inf`, and leave out units',
   },
   'log-duplicate-column': {
@@ -190,6 +198,7 @@ export const ERROR_TEXTS = define({
   'log-duplicate-key': {
     exitCode: EXIT.input,
     message: '{count} records hold "{key}" twice (lines {lines})',
+    one: 'a record holds "{key}" twice (line {lines})',
     hint: 'nothing tells which value is meant, so neither is read',
   },
   'log-document-damaged': {
@@ -215,22 +224,26 @@ export const ERROR_TEXTS = define({
   'tfevents-bad-record': {
     exitCode: EXIT.input,
     message: '{count} event records are damaged (wrong checksum or malformed) and were left out',
+    one: 'an event record is damaged (wrong checksum or malformed) and was left out',
     hint: 'the records around them were read; copy the file again',
   },
   'tfevents-lost-bytes': {
     exitCode: EXIT.input,
     message: '{bytes} bytes are not event records and were skipped',
+    one: 'a byte is no event record and was skipped',
     hint: 'the records around them were read; two writers may share this file, or a disk was full',
   },
   'wandb-bad-record': {
     exitCode: EXIT.input,
     message:
       '{count} records of W&B are damaged (wrong checksum, malformed or without a part) and were left out',
+    one: 'a record of W&B is damaged (wrong checksum, malformed or without a part) and was left out',
     hint: 'the records around them were read; copy the file again',
   },
   'wandb-lost-bytes': {
     exitCode: EXIT.input,
     message: '{bytes} bytes are not records of W&B and were skipped',
+    one: 'a byte is no record of W&B and was skipped',
     hint: 'the records around them were read; copy the file again, or the disk was full',
   },
   // ---- detectors and verdicts --------------------------------------------------------------------------------
@@ -446,6 +459,7 @@ export const ERROR_TEXTS = define({
   'capture-cut': {
     exitCode: EXIT.input,
     message: '{lost} steps from step {step} on are lost; the {kept} steps up to step {last} are used',
+    one: 'step {step} is lost; the {kept} steps up to step {last} are used',
     hint: 'a verdict needs steps after the onset: copy or record the capture again',
   },
   'capture-shape': {
@@ -869,6 +883,12 @@ const fill = (text: string, details: ErrorDetails): string =>
     Object.hasOwn(details, name) ? show(details[name]!) : whole,
   );
 
+/** Whether the first number that a text names is 1. */
+const isOfOne = (text: string, details: ErrorDetails): boolean =>
+  [...text.matchAll(/\{(\w+)\}/g)]
+    .map(([, name]) => details[name!])
+    .find((detail) => typeof detail === 'number') === 1;
+
 /**
  * Makes the error of a code.
  *
@@ -887,7 +907,7 @@ export function diagError(
   const hint = text.hint === undefined ? undefined : fill(text.hint, details);
   return new DiagError(
     code,
-    fill(text.message, details),
+    fill(text.one !== undefined && isOfOne(text.message, details) ? text.one : text.message, details),
     text.exitCode,
     where,
     hint === '' ? undefined : hint,

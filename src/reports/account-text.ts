@@ -1,5 +1,5 @@
 /** The account of an input in words: where its bytes went, and what was lost. */
-import { formatCount } from '../model/format-number.ts';
+import { counted, formatCount } from '../model/format-number.ts';
 import type { Account, LossReason, Lost } from '../model/log.ts';
 
 const REASONS: Record<LossReason, string> = {
@@ -17,9 +17,6 @@ const REASONS: Record<LossReason, string> = {
   absent: 'its file is not there',
   'over-limit': 'more than a limit allows',
 };
-
-const counted = (count: number, what: string): string =>
-  `${formatCount(count)} ${what}${count === 1 ? '' : 's'}`;
 
 /** "299 records, 4,120 bytes lost at byte 1,203: a quote that no quote closes" */
 export function lostText({ reason, records, bytes, at, pieces }: Lost): string {
@@ -39,7 +36,7 @@ const TOLD = 5;
 export function lostTexts({ lost }: Pick<Account, 'lost'>): string[] {
   const told = lost.slice(0, TOLD).map(lostText);
   return lost.length > TOLD
-    ? [...told, `and ${formatCount(lost.length - TOLD)} more places (in --json)`]
+    ? [...told, `and ${counted(lost.length - TOLD, 'more place')} (in --json)`]
     : told;
 }
 

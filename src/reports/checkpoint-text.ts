@@ -1,6 +1,6 @@
 /** How `inspect` shows checkpoints on a terminal: tensors in a table, what moved between two, norms over many. */
 import type { InspectedCheckpoint, InspectedTensor } from '../model/checkpoint.ts';
-import { formatCount } from '../model/format-number.ts';
+import { counted, formatCount } from '../model/format-number.ts';
 import { inertName } from '../model/inert-text.ts';
 import type { CheckpointDiff, NormSeries, Trajectory } from '../model/inspection.ts';
 import { accountLines } from './account-text.ts';
@@ -47,7 +47,7 @@ export function checkpointText(checkpoint: InspectedCheckpoint, all: boolean): s
   ).length;
   const lines = [
     `${inertName(checkpoint.path)}: ${checkpoint.format}${framework === null ? '' : ` (${framework})`}` +
-      `${step === null ? '' : `, step ${formatCount(step)}`}, ${formatCount(tensors.length)} tensors, ${formatCount(elements)} elements` +
+      `${step === null ? '' : `, step ${formatCount(step)}`}, ${counted(tensors.length, 'tensor')}, ${counted(elements, 'element')}` +
       (withoutWeights === undefined ? '' : `; no weights: ${withoutWeights}`) +
       (framework !== 'pytorch' || unnamed === 0
         ? ''
@@ -93,7 +93,7 @@ export function diffText(diff: CheckpointDiff): string[] {
   const name = ({ path, step }: CheckpointDiff['before']): string =>
     inertName(path) + (step === null ? '' : ` (step ${formatCount(step)})`);
   const lines = [
-    `${name(diff.before)} → ${name(diff.after)}: ${formatCount(diff.tensors.length)} tensors in both`,
+    `${name(diff.before)} → ${name(diff.after)}: ${counted(diff.tensors.length, 'tensor')} in both`,
   ];
   if (diff.layers.length > 0) {
     const rows = diff.layers

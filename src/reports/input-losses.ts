@@ -1,5 +1,5 @@
 /** What was lost of an input, or not read, in words. */
-import { formatCount } from '../model/format-number.ts';
+import { counted, formatCount } from '../model/format-number.ts';
 import type { ReportInput } from '../model/report.ts';
 import { lostTexts } from './account-text.ts';
 
@@ -11,11 +11,11 @@ export const lossesOf = ({
   account,
   grownBytes = 0,
 }: ReportInput): string[] => [
-  ...(lost > 0 ? [`${formatCount(lost)} records lost, ${formatCount(kept)} kept`] : []),
-  ...(unreadBytes > 0 ? [`${formatCount(unreadBytes)} bytes of an unfinished last record not read`] : []),
+  ...(lost > 0 ? [`${counted(lost, 'record')} lost, ${formatCount(kept)} kept`] : []),
+  ...(unreadBytes > 0 ? [`${counted(unreadBytes, 'byte')} of an unfinished last record not read`] : []),
   // The last record has been told.
   ...lostTexts({ lost: (account?.lost ?? []).filter(({ reason }) => reason !== 'torn-record') }),
   ...(grownBytes > 0
-    ? [`grew by ${formatCount(grownBytes)} bytes while it was read; \`clippy-diag watch\` follows a live log`]
+    ? [`grew by ${counted(grownBytes, 'byte')} while it was read; \`clippy-diag watch\` follows a live log`]
     : []),
 ];

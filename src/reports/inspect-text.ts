@@ -1,5 +1,5 @@
 /** How `inspect` looks on a terminal: a heading for each input, a table for each run. */
-import { formatCount } from '../model/format-number.ts';
+import { counted, formatCount } from '../model/format-number.ts';
 import { inertName } from '../model/inert-text.ts';
 import type { InspectedCapture, InspectedInput, InspectedLog, Inspection } from '../model/inspection.ts';
 import { accountLines, lostTexts } from './account-text.ts';
@@ -13,10 +13,10 @@ const CELLS = ['missing', 'refused'] as const;
 
 function logText(log: InspectedLog, all: boolean): string[] {
   const lines = [
-    `${inertName(log.path)}: ${log.format}, ${formatCount(log.kept)} records` +
+    `${inertName(log.path)}: ${log.format}, ${counted(log.kept, 'record')}` +
       (log.lost > 0 ? `, ${formatCount(log.lost)} lost` : '') +
       (log.unreadBytes > 0
-        ? `, the last ${formatCount(log.unreadBytes)} bytes are no whole record (unread)`
+        ? `, the last ${counted(log.unreadBytes, 'byte is', 'bytes are')} no whole record (unread)`
         : ''),
     // What was lost lies at a place in one of its files.
     ...(log.files === undefined
@@ -63,7 +63,7 @@ const captureText = (
   { path, kept, lost, firstStep, lastStep, account }: InspectedCapture,
   all: boolean,
 ): string[] => [
-  `${inertName(path)}: capture, ${formatCount(kept)} steps, ${formatCount(firstStep)} to ${formatCount(lastStep)}` +
+  `${inertName(path)}: capture, ${counted(kept, 'step')}, ${formatCount(firstStep)} to ${formatCount(lastStep)}` +
     (lost > 0 ? `, ${formatCount(lost)} lost` : '') +
     '; `--check` says what it allows',
   ...accountLines(account, all).map((line) => `  ${line}`),
@@ -95,7 +95,7 @@ export function inspectText(
     ...inspection.trajectories.flatMap((trajectory) => [...trajectoryText(trajectory, options), '']),
   );
   if (inspection.skipped.length > 0) {
-    lines.push(`skipped ${formatCount(inspection.skipped.length)} files:`);
+    lines.push(`skipped ${counted(inspection.skipped.length, 'file')}:`);
     for (const { path, reason } of inspection.skipped.slice(0, 20))
       lines.push(`  ${inertName(path)}: ${reason}`);
     if (inspection.skipped.length > 20)

@@ -1,7 +1,9 @@
 /** What a report complains about, in one list: what JUnit, SARIF, GitHub and GitLab have in common. */
+
 import { createHash } from 'node:crypto';
 import { findingTypeOf } from '../findings/registry.ts';
 import type { Severity } from '../model/finding.ts';
+import { counted } from '../model/format-number.ts';
 import type { Report, ReportInput } from '../model/report.ts';
 import type { SourceRef } from '../model/source-ref.ts';
 
@@ -60,7 +62,7 @@ function rawIssues(report: Report): Raw[] {
         ...place,
         severity: 'warning',
         id: 'truncated',
-        message: `the last ${input.unreadBytes} bytes are no whole record`,
+        message: `the last ${counted(input.unreadBytes!, 'byte is', 'bytes are')} no whole record`,
         advice: null,
         locations: [{ path: input.path, ...tornAt(input) }],
       });
@@ -69,7 +71,7 @@ function rawIssues(report: Report): Raw[] {
         ...place,
         severity: 'warning',
         id: 'still-growing',
-        message: `grew by ${input.grownBytes} bytes while it was read`,
+        message: `grew by ${counted(input.grownBytes!, 'byte')} while it was read`,
         advice: null,
         locations: [{ path: input.path }],
       });

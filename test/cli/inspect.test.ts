@@ -29,6 +29,12 @@ interface Document {
 }
 
 describe('inspect of logs', () => {
+  it('says one record and one point of one', async () => {
+    const path = file('one.jsonl', '{"step":1,"loss":2.5}\n');
+    expect((await cli(['inspect', path])).out).toContain('one.jsonl: jsonl, 1 record\n');
+    expect((await cli(['analyze', path])).out).toContain('"loss" has 1 point, too few to judge.');
+  });
+
   it('follows the contract field by field', async () => {
     const path = file('log.csv', 'step,loss\n1,0.5\n2,nan\n3,inf\n4,-inf\n5,0.25\n');
     const { code, out, err } = await cli(['inspect', path, '--json']);

@@ -54,7 +54,7 @@ describe('a change of one number is seen:', () => {
     [
       'more buckets than points',
       { ...summary([1, 2]), points: 1, statistics: { ...summary([1, 2]).statistics, points: 1 } },
-      /1 points in 2 buckets/,
+      /1 point in 2 buckets/,
     ],
     [
       'a bucket of no points',
@@ -64,7 +64,7 @@ describe('a change of one number is seen:', () => {
     ['a NaN less', withStatistics({ nan: 0 }), /0 values are not finite by the statistics, 1 by the/],
     ['an infinity more', withStatistics({ posInf: 1 }), /2 values are not finite/],
     ['another infinity more', withStatistics({ negInf: 1 }), /2 values are not finite/],
-    ['a NaN more in a bucket', { ...base, nonFinite: [1, 1] }, /1 values .* 2 by the buckets/],
+    ['a NaN more in a bucket', { ...base, nonFinite: [1, 1] }, /1 value is .* 2 by the buckets/],
     ['a lower least value', withStatistics({ min: -3 }), /the least value is -3, and -2 in/],
     ['a higher largest value', withStatistics({ max: 6 }), /the largest value is 6, and 5 in/],
     ['a lower value in a bucket', { ...base, min: [-3, 2] }, /the least value is -2, and -3 in/],

@@ -53,12 +53,12 @@ test.each<[string, Partial<Input>, Told]>([
   [
     'one byte of a torn record',
     { unreadBytes: 1 },
-    [[4, 'truncated', 'run.csv: its last 1 bytes are no whole record']],
+    [[4, 'truncated', 'run.csv: its last 1 byte is no whole record']],
   ],
   [
     'one byte that came while it was read',
     { grownBytes: 1 },
-    [[4, 'still-growing', 'run.csv: grew by 1 bytes while it was read']],
+    [[4, 'still-growing', 'run.csv: grew by 1 byte while it was read']],
   ],
   ['none that came', { grownBytes: 0 }, []],
   ['no hash of a file', { sha256: null }, [[4, 'not-read', 'run.csv: was not read to its end']]],
@@ -136,7 +136,7 @@ test('runs: none, fewer than expected, as many', () => {
   expect(ofReport({ runs: [] }, { expect: { runs: 2 } })).toEqual([
     [4, 'no-runs', 'there is no run to judge'],
   ]);
-  expect(ofReport({}, { expect: { runs: 2 } })).toEqual([[4, 'too-few-runs', '1 runs, expected at least 2']]);
+  expect(ofReport({}, { expect: { runs: 2 } })).toEqual([[4, 'too-few-runs', '1 run, expected at least 2']]);
   expect(ofReport({}, { expect: { runs: 1 } })).toEqual([]);
 });
 
@@ -244,7 +244,7 @@ test.each<[readonly number[], number, number, string | null]>([
   // One point has no gap: what it stands for is its step.
   [[1], 7, 7, null],
   [[1], 7, 8, '7 of 8 steps done'],
-  [[], 1, 1, 'NaN of 1 steps done'],
+  [[], 1, 1, 'NaN of 1 step done'],
 ])('of %j every %i, %i steps are expected', (values, every, steps, message) => {
   const run = makeRun('r', [makeSeries('loss', 'loss', values, every)]);
   const found = ofRun({}, { expect: { steps } }, run).filter(([, id]) => id === 'too-few-steps');

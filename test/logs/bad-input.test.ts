@@ -308,7 +308,7 @@ describe('JSON lines', () => {
       jsonLines(['{"step":5,"loss":1}', '{"val_loss":2}', '{"step":6,"loss":1}', '{"step":7,"loss":1}']),
     );
     expect(Array.from(seriesOf(log, 'val_loss').step)).toEqual([5]);
-    expect(log.runs[0]!.notes.join()).toContain('1 of 4 rows have no step');
+    expect(log.runs[0]!.notes.join()).toContain('1 of 4 rows has no step; it is');
   });
   it('a batch number that starts again in every epoch is no restart', async () => {
     const log = await read(
@@ -372,7 +372,7 @@ describe('CSV', () => {
     expect(codes(log)).toEqual(['log-lines-bad', 'log-cells-bad']);
     expect(log.errors[0]!.message).toContain('lines 3, 4');
     expect(log.errors[1]).toMatchObject({
-      message: '1 values of "loss" are no numbers; the first says "oops"',
+      message: 'a value of "loss" is no number: "oops"',
       line: 5,
     });
     expect(values(log, 'loss')).toEqual([0.5, 0.2]);
@@ -437,7 +437,9 @@ describe('other texts', () => {
       `step 1: train loss 3.5, val loss 3.6\n${'x'.repeat(65 << 10)}\nstep 2: train loss 3.4, val loss 3.5\n`,
     );
     expect(log.lost).toBe(0);
-    expect(log.runs[0]!.notes).toEqual([expect.stringMatching(/^1 lines .* \(first in line 2\)$/)]);
+    expect(log.runs[0]!.notes).toEqual([
+      expect.stringMatching(/^1 line of more than 64 KiB was taken .* \(first in line 2\)$/),
+    ]);
   });
   it('a printed log with a hole in its head, at its start or at its end keeps its lines', async () => {
     const lines = Array.from({ length: 40 }, (_, k) => `step ${k} loss ${(2 / (k + 1)).toFixed(4)} lr 0.1\n`);

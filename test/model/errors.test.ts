@@ -31,6 +31,24 @@ describe('the table of errors', () => {
     }
   });
 
+  it('says one thing of one thing', () => {
+    const bad = (count: number, lines: string): string =>
+      diagError('log-lines-bad', { count, what: 'JSON objects', one: 'a JSON object', lines }).message;
+    expect(bad(1, '3')).toBe('line 3 is not a JSON object');
+    expect(bad(2, '3, 5')).toBe('2 lines are not JSON objects (lines 3, 5)');
+    // The number that is counted is the first: that 1 byte was kept says nothing of it.
+    expect(diagError('log-hole', { count: 2, bytes: 1, line: 7 }).message).toMatch(
+      /^2 lines \(1 bytes\) hold/,
+    );
+    expect(diagError('log-hole', { count: 1, bytes: 9, line: 7 }).message).toMatch(
+      /^a line \(9 bytes\) holds/,
+    );
+    for (const code of codes) {
+      const { message, one }: { message: string; one?: string } = ERROR_TEXTS[code];
+      if (one !== undefined) expect(one, code).not.toBe(message);
+    }
+  });
+
   it('makes hostile names inert on the terminal', () => {
     const error = diagError(
       'file-missing',

@@ -2,6 +2,7 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import {
+  counted,
   DIGITS,
   formatCount,
   formatNumber,
@@ -107,4 +108,14 @@ it('a quality has its third digit, zero or not, and is empty where it was not me
     '12.35',
     '',
   ]);
+});
+
+it('says so many things: one has no s', () => {
+  expect([0, 1, 2, 1200].map((count) => counted(count, 'record'))).toEqual([
+    '0 records',
+    '1 record',
+    '2 records',
+    '1,200 records',
+  ]);
+  expect([1, 2].map((count) => counted(count, 'byte is', 'bytes are'))).toEqual(['1 byte is', '2 bytes are']);
 });
