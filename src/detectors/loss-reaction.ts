@@ -32,6 +32,6 @@ export function lossReaction(
   const answers = [...judged.spikes.map(({ index }) => index), ...judged.incidents.map(({ onset }) => onset)];
   const answer = Math.min(...answers.filter((index) => step.at(index)! >= from && step.at(index)! <= last));
   return answer === Number.POSITIVE_INFINITY
-    ? '; the loss stayed as usual'
+    ? '; the loss stayed in its usual range'
     : `; the loss rose at ${stepUnit} ${step.at(answer)}`;
 }

@@ -20,12 +20,17 @@ const messagesOf = (id: 'gradient-norm-spike' | 'learning-rate-anomaly', run: Ru
 const from = (first: number, points: number): number[] => Array.from({ length: points }, (_, i) => first + i);
 
 test.each([
-  ['one point, and a loss that is as before', [212], [], 'at step 212; the loss stayed as usual'],
-  ['points in a row', [212, 213, 214], [], 'for 3 points, steps 212 to 214; the loss stayed as usual'],
+  ['one point, and a loss that is as before', [212], [], 'at step 212; the loss stayed in its usual range'],
+  [
+    'points in a row',
+    [212, 213, 214],
+    [],
+    'for 3 points, steps 212 to 214; the loss stayed in its usual range',
+  ],
   ['a loss that rises at once', [212], [212], 'at step 212; the loss rose at step 212'],
   ['one that rises eight points later', [212, 213], [221], '212 to 213; the loss rose at step 221'],
-  ['one that rises nine points later', [212, 213], [222], '212 to 213; the loss stayed as usual'],
-  ['one that rose before', [212], [209], 'at step 212; the loss stayed as usual'],
+  ['one that rises nine points later', [212, 213], [222], '212 to 213; the loss stayed in its usual range'],
+  ['one that rose before', [212], [209], 'at step 212; the loss stayed in its usual range'],
   ['one that is high since before', [212], from(205, 60), 'the loss was high already, since step 205'],
 ])('a gradient norm that spikes is told with its length and the loss: %s', (_, odd, high, told) => {
   const [message] = messagesOf('gradient-norm-spike', runWith('grad_norm', odd, high));
@@ -39,7 +44,7 @@ test('spikes apart are findings of their own', () => {
 
 test.each([
   ['a rate that stays', from(212, POINTS), [], 'at step 212 and stays high to the end; the loss stayed'],
-  ['one that comes back', from(212, 25), [], 'at step 212 for 25 points; the loss stayed as usual'],
+  ['one that comes back', from(212, 25), [], 'at step 212 for 25 points; the loss stayed in its usual range'],
   ['one under which the loss rises', [212], [215], 'for 1 point; the loss rose at step 215'],
   // Nobody knows what is usual after five points.
   ['one that rises early', from(5, 10), [], 'at step 5 for 10 points.'],
