@@ -1,6 +1,6 @@
 /** What had changed by the first harmful step: the candidates for a trigger, each with its size and its evidence. */
 
-import { isRaised, usualRange } from '../incidents/unlike.ts';
+import { isRaised, USUAL, usualRange } from '../incidents/unlike.ts';
 import type { CauseEvidence, Trigger } from '../model/cause.ts';
 import type { Column } from '../model/column.ts';
 import type { Finding } from '../model/finding.ts';
@@ -8,6 +8,7 @@ import { formatNumber } from '../model/format-number.ts';
 import { medianOf } from '../model/order-statistics.ts';
 import { stretchWords } from '../model/stretches.ts';
 import type { References } from '../replay/reference.ts';
+import { jumpOf, newsWords, updateBefore } from './jump.ts';
 import type { Observed } from './observe.ts';
 
 export interface Change {
@@ -21,6 +22,8 @@ export interface Change {
   readonly gradual?: true;
   /** It lies before the first recorded step: no arm takes it back. */
   readonly beforeRecord?: true;
+  /** It is known from recorded losses alone, and no arm takes it back: likely at most. */
+  readonly recorded?: true;
 }
 
 /** A rise of the rate below this is a schedule's. */
@@ -151,6 +154,8 @@ export function changesBy(
       },
     });
   }
+  const jump = references === null || news !== undefined ? null : jumpBefore(observed, until, onset);
+  if (jump !== null) changes.push(jump);
   const broken = observed.gradientNorm.findIndex(
     (norm, i) => i <= until && i < observed.loss.length && !Number.isFinite(norm),
   );
@@ -217,6 +222,38 @@ export function missingStateWords({ empty }: Pick<Observed, 'empty'>): string | 
   return empty.known === 'counted'
     ? `${stores}, though it had taken steps, so the size of its updates is not known: ${record}`
     : `from an optimizer that had taken no step before step ${empty.before} the recorded gradients do not give the recorded weights: its state, or a setting, is not in the capture, so the size of its updates is not known; ${record}`;
+}
+
+/**
+ * A batch whose loss jumped before the onset, and came back: that it hurt the weights shows in a climb later. Batches from the onset on are
+ * held against those before it, so that this one is not among them.
+ *
+ * @param until position of the first harmful step: a jump after it is of weights that were hurt before
+ */
+function jumpBefore(
+  { steps, loss, updateNorm, learningRate }: Observed,
+  until: number,
+  onset: number,
+): Change | null {
+  const at = jumpOf(loss, onset);
+  if (at === null || at === onset || at > until || risenRate(learningRate, at) !== null) return null;
+  const update = updateBefore(updateNorm, at);
+  if (update === null || isRaised(update.last, update.usual)) return null;
+  const usual = usualRange(loss.slice(Math.max(0, at - USUAL), at))!;
+  return {
+    trigger: 'data',
+    from: at,
+    recorded: true,
+    size: Number.isFinite(loss[at]!) ? loss[at]! / ((usual[0] + usual[1]) / 2) : Number.POSITIVE_INFINITY,
+    evidence: {
+      id: 'batches-unlike',
+      statement: `${newsWords(loss[at]!, steps[at]!)}, so that the batch is likely to be the news; the loss climbs from step ${steps[onset]} on`,
+      value: loss[at]!,
+      unit: 'loss',
+      usual,
+      at: { step: steps[at]!, batchStep: steps[at]! },
+    },
+  };
 }
 
 /** A state that does not give what followed, without the words of a capture's check. */

@@ -1,14 +1,15 @@
 /** From what changed and how the arms ended to the trigger and the mechanism. */
 
 import { endLevel } from '../incidents/losses.ts';
-import { isRaised, LEAST_EARLIER, USUAL, usualRange } from '../incidents/unlike.ts';
+import { isRaised, LEAST_EARLIER, LEAST_STATES, USUAL, usualRange } from '../incidents/unlike.ts';
 import type { Cause, CauseEvidence, Mechanism, Trigger } from '../model/cause.ts';
 import { formatNumber } from '../model/format-number.ts';
 import { medianOf } from '../model/order-statistics.ts';
 import type { ArmEnd } from '../replay/arm-end.ts';
 import { HOLDS, LEAST_AFTER } from '../replay/outcome.ts';
-import { LEAST_STATES, type References } from '../replay/reference.ts';
+import type { References } from '../replay/reference.ts';
 import { type Change, missingStateWords, risenRate } from './changes.ts';
+import { jumpOf, newsWords, updateBefore } from './jump.ts';
 import type { Observed } from './observe.ts';
 import type { PlannedArm } from './plan.ts';
 import type { ShorterSteps } from './shorter-steps.ts';
@@ -54,7 +55,9 @@ export function decideCause(input: DecideInput): Cause {
   if (between !== null) held.add('learning-rate');
   const judged = arms.some(({ outcome }) => outcome !== null);
   const bySize = [...changes].sort((a, b) => b.size - a.size);
-  const shown = bySize.filter(({ trigger, beforeRecord }) => held.has(trigger) && beforeRecord !== true);
+  const shown = bySize.filter(
+    ({ trigger, beforeRecord, recorded }) => held.has(trigger) && beforeRecord !== true && recorded !== true,
+  );
   const mechanism = mechanismOf(input, held);
   const evidence = evidenceOf(input, until);
   const made = (
@@ -97,7 +100,7 @@ export function decideCause(input: DecideInput): Cause {
     if (data !== undefined)
       return made(
         'data',
-        'shown',
+        data.recorded === true ? 'likely' : 'shown',
         `${data.evidence.statement}; on batches from before the loss stays as it was, so the weights are unharmed`,
       );
   }
@@ -122,9 +125,10 @@ export function decideCause(input: DecideInput): Cause {
     return fromSteps(input, made);
   }
   const sudden = bySize.filter(({ gradual }) => gradual !== true);
-  // What no arm could judge is not ruled out by the others.
-  const open = sudden.find(({ trigger }) =>
-    arms.some(({ undoes, outcome }) => undoes === trigger && outcome === null),
+  // What no arm took back, or none could judge, is not ruled out by the others.
+  const open = sudden.find(
+    ({ trigger, recorded }) =>
+      recorded === true || !arms.some(({ undoes, outcome }) => undoes === trigger && outcome !== null),
   );
   if (open !== undefined) return made(open.trigger, 'likely', open.evidence.statement);
   const earlier = bySize.find(({ beforeRecord }) => beforeRecord === true);
@@ -241,43 +245,6 @@ function fromShorterSteps(
     `${same}; with ${label} the same batches do no harm: the loss on reference batches is ${formatNumber(first)} at step ${step} and ${formatNumber(end)} at the end${level > first ? `, where ${formatNumber(level)} was usual in the log` : ''}; without that it ends at ${formatNumber(recordedEnd)}${back}`,
   );
 }
-
-/** Steps before an onset in which a jump of the loss may lie that a climb follows. */
-const JUMP_WINDOW = 20;
-
-/**
- * Position of the loss that is the news: that of the onset where it is far above those before it, else the highest such one shortly
- * before from which the loss came back. null where the loss only climbs.
- */
-function jumpOf(loss: readonly number[], onset: number): number | null {
-  const usualAt = (i: number) => usualRange(loss.slice(Math.max(0, i - USUAL), i));
-  if (isRaised(loss[onset]!, usualAt(onset))) return onset;
-  let highest: number | null = null;
-  for (let i = Math.max(0, onset - JUMP_WINDOW); i < onset; i++) {
-    const usual = usualAt(i);
-    // One that did not come back is the climb itself.
-    const back = loss.slice(i + 1, onset).some((after) => !isRaised(after, usual));
-    if (isRaised(loss[i]!, usual) && back && !(highest !== null && loss[i]! <= loss[highest]!)) highest = i;
-  }
-  return highest;
-}
-
-/** Steps before one whose updates say what is usual there. */
-const UPDATES_BEFORE = 30;
-
-/** The update that led to a position, and what was usual before it; null where too few came before. */
-export function updateBefore(
-  updateNorm: readonly number[],
-  at: number,
-): { readonly last: number; readonly usual: readonly [number, number] } | null {
-  const last = Math.max(0, at - 1);
-  const usual = usualRange(updateNorm.slice(Math.max(0, at - UPDATES_BEFORE), last));
-  return usual === null ? null : { last: updateNorm[last]!, usual };
-}
-
-/** That a batch is the news: its loss is far above those before it, and no unusual update led to it. */
-export const newsWords = (loss: number, step: number): string =>
-  `the loss is ${formatNumber(loss)} at step ${step} while the updates up to there are of the usual size`;
 
 /** What the recorded steps alone suggest. */
 function fromSteps(input: DecideInput, made: Made): Cause {

@@ -4,11 +4,11 @@
  * whether shorter steps go on from it.
  */
 import { endLevel } from '../incidents/losses.ts';
-import { isRaised, usualRange } from '../incidents/unlike.ts';
+import { isRaised, LEAST_STATES, usualRange } from '../incidents/unlike.ts';
 import { medianOf } from '../model/order-statistics.ts';
 import type { ReplayArm } from '../model/replay.ts';
 import { type Ended, HURT, outcomeOf } from '../replay/outcome.ts';
-import { LEAST_STATES, type References } from '../replay/reference.ts';
+import type { References } from '../replay/reference.ts';
 import type { RuleChoice } from '../rules/choice.ts';
 import { raisedRate } from './changes.ts';
 import type { Observed } from './observe.ts';

@@ -9,6 +9,9 @@ export const USUAL = 20;
 /** Fewer earlier values make no range. */
 export const LEAST_EARLIER = 4;
 
+/** States, or steps, that a level before takes. */
+export const LEAST_STATES = 8;
+
 /**
  * The range of what is usual.
  *

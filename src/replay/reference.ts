@@ -7,7 +7,7 @@ import type { Batch } from '../autodiff/objective.ts';
 import type { MatchedObjective } from '../autodiff/open-objective.ts';
 import { lossesBefore } from '../captures/as-run.ts';
 import type { Capture } from '../captures/read.ts';
-import { isRaised, USUAL, usualRange } from '../incidents/unlike.ts';
+import { isRaised, LEAST_STATES, USUAL, usualRange } from '../incidents/unlike.ts';
 import { located } from '../model/errors.ts';
 import { medianOf } from '../model/order-statistics.ts';
 import { alongRecorded } from './along-recorded.ts';
@@ -50,8 +50,6 @@ export interface References {
 const BACK = [1, 5, 20] as const;
 /** Reference batches from before the incident, and from after it. */
 const EACH = 4;
-/** States that a level before takes. */
-export const LEAST_STATES = 8;
 /** A state is harmed where it and the two after it are raised: one batch that is learnt for a step is none. */
 const LASTING = 3;
 

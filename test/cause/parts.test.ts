@@ -828,6 +828,69 @@ it('an unlike batch counts up to the onset, though the reference loss wavered a 
   expect(changedBy10([0.5, 30], undefined, 8, 9).map(({ trigger }) => trigger)).toEqual([]);
 });
 
+describe('a climb after a batch whose loss jumped and came back', () => {
+  const steps = Array.from({ length: 60 }, (_, i) => i);
+  const wavers = (i: number): number => 1 + 0.05 * Math.sin(3 * i);
+  const half: ReplayArm = { kind: 'learning-rate', factor: 0.5 };
+  interface Given {
+    readonly jump?: number;
+    readonly update?: number;
+    readonly harmful?: number | null;
+    readonly rise?: number;
+    readonly arm?: ReplayArm;
+    readonly undoes?: Cause['trigger'];
+  }
+  const decided = ({
+    jump = 1e6,
+    update = 1,
+    harmful = 22,
+    rise = 1,
+    arm = half,
+    undoes = 'sharpness',
+  }: Given) => {
+    const ones = steps.map(() => 1);
+    const references: References = {
+      ...{ at: 15, later: [{ index: 29, loss: 1 }], usual: [0, 2], unlike: new Set(), onsetBatch: [] },
+      ...{ before: [0], after: [40], batches: [], harmful, highest: 1, level: 1 },
+      loss: steps.map((i) => (harmful === null || i < harmful ? 1 : 3)),
+    };
+    const observed = {
+      ...{ steps, batchIds: [], gradientNorm: ones, learningRate: steps.map((i) => rise ** i) },
+      loss: steps.map((i) => (i === 20 ? jump : wavers(i) * 1.1 ** Math.max(0, i - 23))),
+      updateNorm: steps.map((i) => (i === 19 ? update : 1)),
+      ...{ surprise: [], effectiveRate: ones, mismatches: [], empty: null, tensors: [] },
+    };
+    return decideCause({
+      ...{ onset: 30, observed, references, hasModel: true, cameBack: false, ruleHolds: true },
+      ...{ shorter: null, unrecorded: null, changes: changesBy(harmful ?? 30, observed, references, [], 30) },
+      arms: [
+        {
+          ...{ arm, undoes, interference: 0.5, skipSteps: null, learningRateFactor: 0.5 },
+          ...{ outcome: 'holds', finalLoss: 1, shows: true },
+        },
+      ],
+    });
+  };
+  it('is of that batch, likely, though a lower rate holds too', () => {
+    const cause = decided({});
+    expect(cause).toMatchObject({ trigger: 'data', confidence: 'likely' });
+    expect(cause.statement).toMatch(/^the loss is 1e6 at step 20 while .*; the loss climbs from step 30 on$/);
+  });
+  it('is likely at most, also where other batches are left out, or the weights are unharmed', () => {
+    expect(decided({ arm: { kind: 'skip-batches', steps: [40] }, undoes: 'data' })).toMatchObject({
+      trigger: 'data',
+      confidence: 'likely',
+    });
+    const unharmed = decided({ harmful: null });
+    expect(unharmed).toMatchObject({ trigger: 'data', confidence: 'likely' });
+    expect(unharmed.statement).toMatch(/so the weights are unharmed$/);
+  });
+  it('is sharpness where no loss jumped, or what led to the jump was a longer step, hurt weights or a rising rate', () => {
+    for (const given of [{ jump: 1 }, { update: 50 }, { harmful: 18 }, { rise: 1.03 }])
+      expect(decided(given)).toMatchObject({ trigger: 'sharpness', confidence: 'shown' });
+  });
+});
+
 describe('bad batches of which no single step raised the reference loss', () => {
   const steps = Array.from({ length: 60 }, (_, i) => i);
   const ones = steps.map(() => 1);
@@ -1096,7 +1159,12 @@ describe('a run that came back by itself', () => {
       evidence: { ...evidence, at: { step: 0, batchStep: null } },
     } as const;
     expect(told({ changes: [lost] })).toMatchObject({ trigger: 'optimizer-state', confidence: 'likely' });
-    expect(told({ changes: [lost], cameBack: false }).trigger).toBe('none-found');
+    // Nothing is said to be taken back by an arm that takes back another thing.
+    const arm: ReplayArm = { kind: 'restore-optimizer-state', at: 25 };
+    const restored = { ...halfRate, arm, undoes: 'optimizer-state' as const, outcome: 'lost' as const };
+    const triggerBy = (arms: DecideInput['arms']) => told({ changes: [lost], cameBack: false, arms }).trigger;
+    expect(triggerBy([halfRate])).toBe('optimizer-state');
+    expect(triggerBy([halfRate, restored])).toBe('none-found');
   });
   it('has one that was lost before the capture likely, whatever the arms show: none of them takes it back', () => {
     const statement = 'the optimizer had taken no step at step 0';

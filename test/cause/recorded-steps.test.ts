@@ -91,6 +91,14 @@ describe('a loss that is far above those before it', () => {
       /the learning rate rises from 0\.0162\d to 0\.0432\d in the 20 steps before/,
     );
   });
+  it('among losses and updates that exploded before: seven steps tell nothing of what is usual', async () => {
+    const loss = (i: number) => [5, 4e9, 1.3e7, 1.2e7, 1.1e7, 1e7, 9e6, 1e17][i] ?? Number.NaN;
+    const cause = await causeOf({ onset: 7, loss, size: (i) => (i === 1 ? 1e6 : 100) });
+    expect(cause).toMatchObject({ trigger: 'none-found', confidence: null });
+    expect(cause.statement).toMatch(
+      /^the loss is 1\.?\d*e17 at step 107, and fewer steps were recorded before than/,
+    );
+  });
   it('soon after the first recorded step: nothing tells what was usual', async () => {
     const cause = await causeOf({ onset: 2, loss: (i) => (i >= 2 ? 50 : 1) });
     expect(cause).toMatchObject({ trigger: 'none-found', confidence: null });
