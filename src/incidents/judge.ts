@@ -497,6 +497,8 @@ function findClimb(
     }
   }
   if (onset >= n) return null;
+  // The level at the end is that of its last points: the climb to it began no later, whichever of them are low by chance.
+  onset = Math.min(onset, n - Math.max(size, 3));
   const peak = largestIn(finite, onset, n);
   // Positions among the finite points, as positions among all of them.
   const index = (k: number): number => {

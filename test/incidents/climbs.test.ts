@@ -129,3 +129,18 @@ describe('a climb that is still in the window of an incident where the log ends'
       expect(new Set(classes(points, 0.01, log))).toEqual(new Set(['inconclusive']));
   });
 });
+
+it('a climb begins no later than the last points, whose level tells it', () => {
+  let climbs = 0;
+  for (let seed = 1; seed <= 300; seed++) {
+    // So noisy, and up for so few points, that the point of change may seem to be the last one.
+    const values = noisy(300, 0.5, seed, (i) => (i < 250 ? -3 * (i / 250) : -3 + (0.8 * (i - 250)) / 50));
+    for (const { form, onset, lastGood } of judge(values)) {
+      if (form !== 'climb') continue;
+      climbs++;
+      expect(onset, `seed ${seed}`).toBeLessThanOrEqual(285);
+      expect(lastGood, `seed ${seed}`).toBeLessThan(onset);
+    }
+  }
+  expect(climbs).toBeGreaterThan(5);
+});

@@ -606,6 +606,8 @@ def _climb(values: Sequence[float], scale: _Scale) -> Incident | None:
             lowest, onset = total, k + 1
     if onset >= n:
         return None
+    # The level at the end is that of its last points: the climb to it began no later.
+    onset = min(onset, n - max(size, 3))
     peak = max(range(onset, n), key=lambda k: (finite[k], -k))
     return Incident(
         kind="full-divergence" if last > scale.above(best, s["driftFullRatio"], noise) else "drift",
