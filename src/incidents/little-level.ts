@@ -33,6 +33,21 @@ const PLAYER_LOST = 10;
 export const isPlayerLost = ({ class: found, before, after }: SeriesIncident): boolean =>
   found === 'non-finite' || (before > 0 && after > PLAYER_LOST * before);
 
+/** Share of the points of a loss below zero from which it is no loss that zero bounds: our number. */
+const BELOW_ZERO = 0.1;
+
+/**
+ * Whether the players of a GAN are told scores without a zero: the loss of a critic (Wasserstein) is below it, that of a
+ * discriminator that tells true from made never. How high the other's loss stands says nothing then.
+ */
+export const isScored = (run: { readonly series: readonly TimeSeries[] }): boolean =>
+  run.series.some((one) => {
+    if (!isLossOf(one, DISCRIMINATOR)) return false;
+    let below = 0;
+    for (const value of one.value) if (value < 0) below++;
+    return below > BELOW_ZERO * one.value.length;
+  });
+
 /** Of a player's file alone the penalty of its gradients tells that it has another. */
 const GRADIENT_PENALTY = /^(?:gp|r1|penalty)$/;
 

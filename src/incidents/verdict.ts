@@ -14,7 +14,7 @@ import {
   risesInFew,
 } from './attempts.ts';
 import { badness, type SeriesIncident, worstOf } from './judge.ts';
-import { isPlayer, isPlayerLost, isRegularizer } from './little-level.ts';
+import { isPlayer, isPlayerLost, isRegularizer, isScored } from './little-level.ts';
 import { decidingLoss, isSmallPart } from './loss-columns.ts';
 import { fallOf, growsWithRewards, rewardsOf } from './rewards.ts';
 import { DEFAULT_VERDICT_SETTINGS, type VerdictSettings } from './settings.ts';
@@ -56,7 +56,14 @@ export function judgeRun(run: Run, settings: VerdictSettings = DEFAULT_VERDICT_S
         isNonFinite,
         'holds back what is learnt and grows with it, and all its values are finite',
       );
-    return isPlayer(run, series)
+    const isOfPlayer = isPlayer(run, series);
+    if (isOfPlayer && isScored(run))
+      return only(
+        own,
+        isNonFinite,
+        'is the score of a player of a GAN, which has no level, and all its values are finite',
+      );
+    return isOfPlayer
       ? only(
           own,
           isPlayerLost,

@@ -37,6 +37,22 @@ describe('the losses of players of a GAN', () => {
     expect(judge(task('gen', ends), discriminator)).toMatchObject({ class: 'non-finite', onsetStep: 200 });
   });
 
+  it('are scores without a level where the discriminator is below zero', () => {
+    const critic = task(
+      'dis',
+      steps(300, 1.4, 0.9).map((value) => -3 * value),
+    );
+    const generator = steps(300, 0.9, 14);
+    const found = judge(task('gen', generator), critic);
+    expect(found).toMatchObject({ class: 'healthy', onsetStep: null });
+    expect(found.why).toContain('is the score of a player of a GAN, which has no level');
+    // A few points below zero are of a loss that zero nearly bounds.
+    const grazing = steps(300, 1.4, 0.9).map((value, i) => (i % 20 === 0 ? -0.01 : value));
+    expect(judge(task('gen', generator), task('dis', grazing)).class).toBe('full-divergence');
+    const ends = steps(300, 0.9, 0.9).map((value, i) => (i < 200 ? value : Number.NaN));
+    expect(judge(task('gen', ends), critic)).toMatchObject({ class: 'non-finite', onsetStep: 200 });
+  });
+
   it('are those of a discriminator whose gradients are penalized, in a file without its generator', () => {
     const alone = task('dis', steps(300, 0.9, 2.4));
     expect(judge(alone, task('aux', steps(300, 1, 1))).class).not.toBe('healthy');
