@@ -109,6 +109,8 @@ const STEP_NAMES = [
   'training_iteration',
 ];
 const EPOCH_NAMES = ['epoch', 'epochs', 'current_epoch', 'train/epoch'];
+/** Of reinforcement learning, where a log has no step. */
+const EPISODE_NAMES = ['episode', 'episodes'];
 /** Seconds since 1970. */
 const TIME_NAMES = ['_timestamp', 'timestamp', 'wall_time', 'walltime', 'wall time'];
 
@@ -118,6 +120,25 @@ export const axisName = (name: string): string =>
     .trim()
     .toLowerCase()
     .replace(/[\s-]+/g, '_');
+
+/** Whether a column has more than one value, or one row alone. */
+const moves = ({ value, count }: TableColumn): boolean => {
+  const cells = value.finish();
+  return count < 2 || cells.some((cell) => cell !== cells.at(0));
+};
+
+/** A column of whole numbers of which most are more than the one before; undefined where it is none. */
+function counted(column: TableColumn | undefined): TableColumn | undefined {
+  if (column === undefined) return undefined;
+  let before = Number.NaN;
+  let ahead = 0;
+  for (const cell of column.value.finish()) {
+    if (!Number.isInteger(cell)) return undefined;
+    if (cell > before) ahead++;
+    before = cell;
+  }
+  return ahead * 2 > column.count ? column : undefined;
+}
 
 /** Whether a column tells when a row was written. */
 export const isTimeName = (name: string): boolean => TIME_NAMES.includes(axisName(name));
@@ -302,8 +323,11 @@ export function rowTable(indexColumn?: string): RowTable {
     finish() {
       const notes: string[] = [];
       const pick = picker();
-      const stepColumn = pick(STEP_NAMES);
-      const epochColumn = pick(EPOCH_NAMES);
+      const epochs = pick(EPOCH_NAMES);
+      // Within one epoch that is all the log has, its number tells no row from another.
+      const epochColumn = epochs !== undefined && moves(epochs) ? epochs : undefined;
+      const stepColumn =
+        pick(STEP_NAMES) ?? (epochs === undefined ? counted(pick(EPISODE_NAMES)) : undefined);
       const column =
         stepColumn ??
         epochColumn ??
