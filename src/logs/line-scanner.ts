@@ -324,7 +324,11 @@ export function lineScanner(): LineScanner {
         totalAt = -1;
         const after = stop < to ? bytes[stop]! : 0;
         const kindAfter = stop < to ? kindOf[after]! : BLANK;
-        if (kindAfter === LETTER && !isBox(bytes, stop)) {
+        const spread = kindAfter === LETTER || after === PLUS ? endOfSpread(bytes, at, stop, to) : -1;
+        if (spread > 0) {
+          // xgboost.cv: `train-rmse:0.31+0.02`, the mean of the folds and their spread.
+          stop = spread;
+        } else if (kindAfter === LETTER && !isBox(bytes, stop)) {
           // `step: 12th step`
           whole = isCounterWord(wordsAbout) && isOrdinal(bytes, stop, to);
           if (whole) stop += 2;
@@ -464,6 +468,7 @@ export function lineScanner(): LineScanner {
               hump = Math.imul(hump ^ (here | 0x20), PRIME);
             }
           } else if (there === DIGIT) {
+            if ((aboutOf(part) & ABOUT.axis) !== 0 && isGluedAxis(bytes, at, end, to)) break;
             if (part !== BASIS) flags |= aboutOf(part) | aboutOf(hump);
             part = BASIS;
             hump = BASIS;
@@ -611,6 +616,29 @@ export function lineScanner(): LineScanner {
     scanner.key = (first >>> 0) * 0x200000 + (second & 0x1fffff);
   }
   return scanner;
+}
+
+/** `[epoch12]`, `step100:`, `epoch3 loss`: an axis and its number in one word, which ends there. */
+function isGluedAxis(bytes: Buffer, from: number, digits: number, to: number): boolean {
+  if (!/^(?:epoch|step|iter|iteration|batch)$/i.test(bytes.toString('latin1', from, digits))) return false;
+  let end = digits;
+  while (end < to && kindOf[bytes[end]!] === DIGIT) end++;
+  const next = end < to ? bytes[end]! : 0;
+  // Of `step1 loss` and `step2 loss` the number is one of a stage.
+  if (kindOf[next] === BLANK) return next === 0 || /^epoch$/i.test(bytes.toString('latin1', from, digits));
+  return next === CLOSE_SQUARE || next === CLOSE_ROUND || next === COLON || next === COMMA || next === BAR;
+}
+
+/** Where `+0.0004` or `±0.0004` ends that is the spread of the mean before it; -1 where none follows. */
+function endOfSpread(bytes: Buffer, from: number, at: number, to: number): number {
+  const sign = bytes[at] === PLUS ? 1 : bytes[at] === 0xc2 && bytes[at + 1] === 0xb1 ? 2 : 0;
+  // Sums of whole numbers are none.
+  if (sign === 0 || isDigits(bytes, from, at)) return -1;
+  const start = at + sign;
+  if (start >= to || (kindOf[bytes[start]!] !== DIGIT && !mayBeWord(bytes, start, to))) return -1;
+  const end = scanNumber(bytes, start, to);
+  if (end < 0 || isDigits(bytes, start, end)) return -1;
+  return end >= to || kindOf[bytes[end]!] === BLANK || bytes[end] === COMMA ? end : -1;
 }
 
 /** Words about how far training is, and no loss. */

@@ -312,6 +312,8 @@ function axisOf(
   }
   if (isWhole(ownEpoch)) {
     if (repeats(ownEpoch) === 0) return { step: ownEpoch, unit: 'epoch', name: 'epoch', notes: [] };
+    // Of loggers with several handlers, and of ranks, each line comes several times.
+    if (isRetold(members, of, ownEpoch)) return { step: ownEpoch, unit: 'epoch', name: 'epoch', notes: [] };
     const counted = rowAxis(rows, ['several lines tell the same epoch; rows are counted instead']);
     return { ...counted, epochs: ownEpoch };
   }
@@ -328,6 +330,23 @@ function axisOf(
   if (epoch !== undefined && repeats(epoch) === 0)
     return { step: epoch, unit: 'epoch', name: 'epoch', announced: true, notes: [] };
   return rowAxis(rows);
+}
+
+/** Whether the rows of each epoch tell the same in every value, of at least two epochs. */
+function isRetold(
+  members: readonly Skeleton[],
+  of: (slot: (one: Skeleton) => { column: number } | undefined) => Cells,
+  epoch: Cells,
+): boolean {
+  if (epoch.at(-1) === epoch[0]) return false;
+  const names = new Set(
+    members.flatMap(({ slots }) => slots.flatMap(({ use, name }) => (use === 'value' ? [name] : []))),
+  );
+  return [...names].every((name) =>
+    of(({ slots }) => slots.find((one) => one.use === 'value' && one.name === name)).every(
+      (cell, k, cells) => k === 0 || epoch[k] !== epoch[k - 1] || Object.is(cell, cells[k - 1]),
+    ),
+  );
 }
 
 /** How many cells are the same as the one before. */
@@ -496,7 +515,9 @@ function goesOn(axis: Axis, members: readonly Skeleton[], parallel: boolean, lin
     // Without a counter only lines that are nothing but records, and most of the text.
     const begins = ({ use, name }: Skeleton['slots'][number]): boolean =>
       (use === 'value' && roleByName(name) !== 'other') ||
-      (use === 'epoch' && epochs !== undefined && rises(epochs));
+      (use === 'epoch' &&
+        epochs !== undefined &&
+        (rises(epochs) || epochs.every((one) => one === epochs[0])));
     const pure = members.every(
       ({ spare, slots }) =>
         spare === 0 && slots.every((slot, k) => slot.use !== 'none' && (k > 0 || begins(slot))),

@@ -96,10 +96,17 @@ const LAYOUTS: readonly Layout[] = [
     as: 'step: $<step>',
   },
   {
-    // PyTorch's tutorials: [2,  4000] loss: 1.853
+    // PyTorch's tutorials: [2,  4000] loss: 1.853; progressive GANs: [0 :    100] loss G : 14.9 loss D : 7.5
     marker: '] loss',
-    line: /^\[(?<epoch>\d{1,9}),\s{0,12}(?<batch>\d{1,12})\] loss/,
+    line: /^\[(?<epoch>\d{1,9})\s{0,4}[,:]\s{0,12}(?<batch>\d{1,12})\] loss/,
     as: 'epoch $<epoch>, batch $<batch>, loss',
+  },
+  {
+    // cuda-convnet: 1.2... logprob:  0.502804, 0.117188 (1.455 sec)
+    marker: '... ',
+    line: /^(?<epoch>\d{1,6})\.(?<batch>\d{1,9})\.\.\. (?<name>\w{1,40}): {1,4}(?<loss>.{0,60}), (?<error>[^\s,]{1,40})(?: \(.{0,400})?$/,
+    as: ({ epoch = '', batch = '', name = '', loss = '', error = '' }) =>
+      `epoch ${epoch}, batch ${batch}, ${name} loss: ${loss || NONE}, error: ${error}`,
   },
   {
     // Learning to See in the Dark, and who prints the counters alone: 334 1 Loss=0.012 Time=0.042

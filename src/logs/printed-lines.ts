@@ -367,6 +367,28 @@ const isOfRanking: Tells = (name) => (RANKING.test(name) ? 'eval' : undefined);
 const REWARD =
   /^(?:(?:mean|avg|average|episode|episodic|cumulative|total|test|train|eval)[\s_-]){1,2}(?:rewards?|returns?)(?:[\s_-]mean)?$/i;
 const isReward: Tells = (name) => (REWARD.test(name) ? 'eval' : undefined);
+/**
+ * A group without the lines that tell the same loss once more at steps at which others tell it with the learning rate: those are of
+ * training, these of a test (`Iteration 100 learning_rate = 0.01 loss = 0.78`, `Iteration 100 loss = 0.81`).
+ */
+function apart(group: Group, all: readonly Skeleton[], lines: number): Group[] {
+  const hasRate = ({ slots }: Skeleton): boolean =>
+    slots.some(({ use, name }) => use === 'value' && roleByName(name) === 'learning_rate');
+  const trained = group.members.filter(hasRate);
+  if (trained.length === 0 || trained.length === group.members.length) return [group];
+  const steps = new Set(placeGroup(trained, all, lines)?.step);
+  const tests = group.members.filter((one) => {
+    if (hasRate(one)) return false;
+    const placed = placeGroup([one], all, lines);
+    return placed !== undefined && placed.rows > 1 && placed.step.every((step) => steps.has(step));
+  });
+  if (tests.length === 0) return [group];
+  return [
+    { ...group, members: group.members.filter((one) => !tests.includes(one)) },
+    { ...group, members: tests },
+  ];
+}
+
 /** The groups of skeletons that go on as a log does, with their places. */
 function acceptGroups(
   all: readonly Skeleton[],
@@ -397,13 +419,15 @@ function acceptGroups(
     group.members.push(skeleton);
     groups.set(key, group);
   }
-  return [...groups.values()].flatMap((group) => {
-    const placed = placeGroup(group.members, all, lines);
-    if (placed === undefined || (isCost(group.name) && placed.rows < LEAST_COSTS)) return [];
-    if (isCount(placed.series.find(({ name }) => name === group.name)?.value ?? new Float64Array()))
-      return [];
-    return [{ group, placed }];
-  });
+  return [...groups.values()]
+    .flatMap((group) => apart(group, all, lines))
+    .flatMap((group) => {
+      const placed = placeGroup(group.members, all, lines);
+      if (placed === undefined || (isCost(group.name) && placed.rows < LEAST_COSTS)) return [];
+      if (isCount(placed.series.find(({ name }) => name === group.name)?.value ?? new Float64Array()))
+        return [];
+      return [{ group, placed }];
+    });
 }
 
 /**

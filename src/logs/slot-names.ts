@@ -30,6 +30,11 @@ const RANK_NAME = /^(?:global |local )?(?:rank|local_rank|global_rank)$/i;
 /** Words before the name of an axis that make something else of it: a limit, a duration, a share. */
 const NO_AXIS =
   /(?:^|[\s/])(?:per|max|maximum|min|total|num|number|n|best|every|each|warmup|warm-up|save|log|last|time|sec|secs|seconds|ms|s|of|by|after|next|patience|accumulation)$/i;
+/** `Training of Epoch 18`, `end of epoch 3`: the line is of it. */
+const OF_AXIS =
+  /(?:^|\s)(?:train(?:ing)?|valid(?:ation)?|eval(?:uation)?|test(?:ing)?|start|end|summary|results?) of$/i;
+/** `episode steps: 200` is how long an episode was. */
+const EPISODE_LENGTH = /(?:^|[\s_])(?:episode|ep) steps$/i;
 /** What names the number of an axis once more: `batch i: 3`, `epoch number: 3`, `step no. 3`. */
 const NUMBER_WORD =
   /(?<=(?:epochs?|steps?|iter(?:ation)?|batch))[ _](?:i|id|idx|index|no\.?|nr\.?|num|number)$/i;
@@ -68,7 +73,8 @@ function axisOf(words: string): { use: 'step' | 'epoch' | 'rank'; head: string }
     : STEP_WORD.test(last) || (isAxisName(last) && !/^num_/.test(last))
       ? 'step'
       : undefined;
-  if (use === undefined || NO_AXIS.test(head)) return undefined;
+  if (use === undefined || (NO_AXIS.test(head) && !OF_AXIS.test(head)) || EPISODE_LENGTH.test(name))
+    return undefined;
   return { use: /(?:^|\/)epochs?$/.test(last) ? 'epoch' : use, head };
 }
 

@@ -129,6 +129,24 @@ function withoutTensors(line: string): string {
 }
 const TENSOR = 'tensor(';
 
+/** The line without what points back at it: `loss: 0.31  <-- best`. */
+function withoutRemark(line: string): string {
+  if (!line.includes('<') && !line.includes('←')) return line;
+  const at = line.search(/\s(?:<-{1,4}|<={2,4}|←)(?:\s|$)/);
+  return at > 0 ? line.slice(0, at) : line;
+}
+
+/** So many times the losses of the known layouts make other lines the log: it tells its evaluations alone as nanoGPT does. */
+const MANY_MORE = 8;
+/** How many points of the training loss printed lines have by steps of their own. */
+const pointsOf = ({ series, stepUnit }: PrintedLog): number =>
+  stepUnit === 'step'
+    ? series.reduce(
+        (most, { name, value }) => (roleByName(name) === 'loss-like' ? Math.max(most, value.length) : most),
+        0,
+      )
+    : 0;
+
 export const stdout: LogFormat = {
   id: 'stdout',
   title: 'Printed training log',
@@ -331,6 +349,21 @@ export const stdout: LogFormat = {
       [...dialects.values()].some(({ table }) =>
         table.columns.some(({ name, count }) => count > 0 && isLossName(name)),
       );
+    /** How many losses the known layouts have told. */
+    const lossPoints = (): number => {
+      if ([...results.trials.values()].some((table) => table.rows() > 0)) return Number.POSITIVE_INFINITY;
+      return [...dialects.values()].reduce(
+        (most, { table, axis }) =>
+          table.columns.reduce(
+            (points, { name, count }) =>
+              isLossName(name)
+                ? Math.max(points, axis === 'epoch' ? Number.POSITIVE_INFINITY : count)
+                : points,
+            most,
+          ),
+        0,
+      );
+    };
     // As much code as all other formats of logs: loaded where text is read.
     const lines = (await import('./printed-lines.ts')).printedLines();
     const unnamed = unnamedLines();
@@ -378,7 +411,7 @@ export const stdout: LogFormat = {
           const table = tables.take(text);
           if (table === 'held') return 'held';
           if (table === 'drawn') return 'passed-over';
-          const said = table ?? asPairs(inEnglish(text));
+          const said = table ?? asPairs(inEnglish(withoutRemark(text)));
           const plain = said === raw ? bytes : Buffer.from(said);
           const taken = lines.add(
             plain,
@@ -415,7 +448,9 @@ export const stdout: LogFormat = {
             if (!told) dialects.delete(id);
             yield [waits, told ? 'record' : 'passed-over'];
           }
-          printed = hasLoss() ? undefined : lines.finish();
+          printed = pattern === undefined ? lines.finish() : undefined;
+          if (hasLoss() && (printed === undefined || pointsOf(printed) < MANY_MORE * lossPoints()))
+            printed = undefined;
           yield* lines.fates(printed);
           const whole =
             torn?.skeleton !== undefined && printed?.used.has(torn.skeleton) === true && !torn.cut;

@@ -5,8 +5,8 @@ import { roleByName } from './metric-roles.ts';
 /** A name, what parts it from its number, and the number: words that follow the name are no number. */
 const LOSS =
   /([\w/.-]{0,40}(?:loss|nll|ppl|perplexity|cost)[\w/.-]{0,40})([^\w\n+-]{1,8})(?=[-+]?\.?(?:\d|nan\b|inf\b))/gi;
-/** What the expression takes for a number. */
-const NUMBER = '[-+]?\\.?\\w+(?:\\.\\w+)?(?:[-+]\\d+)?';
+/** What the expression takes for a number; the sign of its exponent, and none of the spread of a mean (`0.31+0.02`). */
+const NUMBER = '[-+]?\\.?\\w+(?:\\.\\w+)?(?:(?<=[eE])[-+]\\d+)?';
 const AXIS = /\b(step|steps|iter|iteration|epoch|batch|it)\b([^\w\n]{1,4})(\d{1,15})/i;
 
 /** A quote would end the argument of a shell. */
