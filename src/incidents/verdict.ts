@@ -4,6 +4,7 @@ import { arrayOf } from '../model/column.ts';
 import { counted, formatNumber } from '../model/format-number.ts';
 import type { Incident, RunVerdict, TaskVerdict } from '../model/report.ts';
 import { attemptOf, type Run, type TimeSeries } from '../model/run.ts';
+import { wordsOf } from '../model/words.ts';
 import {
   comesFirst,
   decisive,
@@ -139,8 +140,17 @@ function noLoss({ series }: Run): string {
   if (series.length === 0) return 'This log has no series; nothing can be said about divergence.';
   const names = series.slice(0, MOST_OFFERED).map(({ name }) => name);
   const more = series.length > names.length ? ` and ${series.length - names.length} more` : '';
-  return `No series of this log is taken for a loss: ${names.join(', ')}${more}. If one is, --map loss=NAME judges it.`;
+  const likely = series.filter(({ name, role }) => role === 'other' && isTotal(name)).map(({ name }) => name);
+  const offer =
+    likely.length === 1
+      ? `If "${likely[0]}" is one, --map loss=${likely[0]} judges it.`
+      : 'If one is, --map loss=NAME judges it.';
+  return `No series of this log is taken for a loss: ${names.join(', ')}${more}. ${offer}`;
 }
+
+/** Whether a name says a total and not of what: a loss mostly, and as well the seconds or the memory of a step. */
+const isTotal = (name: string): boolean =>
+  /^[\w./-]+$/.test(name) && /^(?:(?:train|training) )?(?:total|overall)$/.test(wordsOf(name).join(' '));
 
 const isNonFinite = ({ class: found }: SeriesIncident): boolean => found === 'non-finite';
 

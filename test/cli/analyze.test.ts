@@ -423,3 +423,19 @@ describe('usage', () => {
     for (const command of ['analyze', 'chart', 'inspect']) expect(help.out).toContain(command);
   });
 });
+
+it('offers a column that is called total alone, and judges it where that is taken up', async () => {
+  const logOf = (columns: string): string => {
+    const rows = Array.from({ length: 200 }, (_, i) => `${i},${2 / (1 + i) + (i % 7) / 100},0.1\n`);
+    return file('total.csv', `${columns}\n${rows.join('')}`);
+  };
+  const whyOf = async (path: string): Promise<string> =>
+    (await cli(['analyze', path])).out.replace(/\s+/g, ' ');
+  const path = logOf('step,train/total,lr');
+  expect(await whyOf(path)).toContain('If "train/total" is one, --map loss=train/total judges it.');
+  const { out } = await cli(['analyze', path, '--map', 'loss=train/total']);
+  expect(out).toContain('HEALTHY');
+  // Seconds are no loss, and of two nobody knows which is meant.
+  for (const columns of ['step,total_seconds,lr', 'step,total,overall'])
+    expect(await whyOf(logOf(columns))).toContain('If one is, --map loss=NAME judges it.');
+});
