@@ -174,12 +174,12 @@ export function risesInFew(points: Column, settings: VerdictSettings): boolean {
  * Judges the points of an attempt that begins anew. Of a loss that grows from zero only jumps from its level count: a climb is what
  * it is made for, and whether more than that happened it does not tell.
  */
-function judgeAnew(points: Column, settings: VerdictSettings): AttemptJudgement {
-  const whole = judgePoints(points, settings);
+function judgeAnew(points: Column, settings: VerdictSettings, levelSays: boolean): AttemptJudgement {
+  const whole = judgePoints(points, settings, levelSays);
   if (whole.class === 'healthy' && risesInFew(points, settings)) return { ...whole, class: 'inconclusive' };
   const from = whole.incidents.length === 0 ? 0 : growsFromZero(points);
   if (from === 0) return whole;
-  const after = judgePoints(points.subarray(from), settings);
+  const after = judgePoints(points.subarray(from), settings, false);
   const incidents = after.incidents
     .filter((one) => one.form === 'jump' || one.class === 'non-finite')
     .map((one) => shifted(one, -from));
@@ -197,8 +197,15 @@ function judgeAnew(points: Column, settings: VerdictSettings): AttemptJudgement 
  *
  * An attempt that resumes is judged with the points before its first step in front, so it is held against the level that it should go on from, and
  * only what begins in it is its own.
+ *
+ * @param levelSays as {@link judgePoints} takes it
  */
-export function judgeSeries(run: Run, series: TimeSeries, settings: VerdictSettings): JudgedSeries {
+export function judgeSeries(
+  run: Run,
+  series: TimeSeries,
+  settings: VerdictSettings,
+  levelSays = true,
+): JudgedSeries {
   const skipped = scalerSkips(run, series);
   const parts = series.attemptOffsets.map((offset, attempt): Stretch => {
     const { value, step } = attemptOf(series, attempt);
@@ -223,7 +230,7 @@ export function judgeSeries(run: Run, series: TimeSeries, settings: VerdictSetti
   let shortEnd: number | null = null;
   const histories: Column[] = [];
   const attempts = parts.map((part, attempt): AttemptJudgement => {
-    const alone = judgeAnew(part.points, settings);
+    const alone = judgeAnew(part.points, settings, levelSays);
     const none = new Float64Array(0);
     if (part.step.length === 0) {
       histories.push(none);
@@ -249,7 +256,7 @@ export function judgeSeries(run: Run, series: TimeSeries, settings: VerdictSetti
     const joined =
       scratch !== false
         ? alone.incidents
-        : judgePoints(joinedOf([history.points, part.points]), settings)
+        : judgePoints(joinedOf([history.points, part.points]), settings, levelSays)
             .incidents.filter(({ onset }) => onset >= by)
             .map((incident) => shifted(incident, by));
     const incidents = joined.map((one) =>

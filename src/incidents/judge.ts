@@ -88,8 +88,11 @@ export function lengthsFor(n: number, settings: VerdictSettings): Lengths {
  * One pass over the points against a band (median and robust scale of the accepted points before); while an incident is
  * open the band stays frozen, and its points are never part of a later band. NaN and ±Infinity are outside every band.
  * Defined on any number of points.
+ *
+ * @param levelSays whether a level that rises is worth a word: where it is not, an incident that ends as no number begins
+ *   where the loss left its band, not where it began to grow
  */
-export function judgePoints(values: Column, settings: VerdictSettings): AttemptJudgement {
+export function judgePoints(values: Column, settings: VerdictSettings, levelSays = true): AttemptJudgement {
   const n = values.length;
   const lengths = lengthsFor(n, settings);
   const scale = scaleOf(values);
@@ -115,7 +118,7 @@ export function judgePoints(values: Column, settings: VerdictSettings): AttemptJ
     if (swell !== null) incidents.push(swell);
     incidents.sort((a, b) => a.onset - b.onset);
   }
-  if (last?.class === 'non-finite' && last.recovered === null) {
+  if (levelSays && last?.class === 'non-finite' && last.recovered === null) {
     const head = values.subarray(0, last.onset);
     const led =
       findRise(head, scale, first, lengths, settings) ??

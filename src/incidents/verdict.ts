@@ -48,16 +48,18 @@ export interface JudgedRun {
  */
 export function judgeRun(run: Run, settings: VerdictSettings = DEFAULT_VERDICT_SETTINGS): JudgedRun {
   const judge = (series: TimeSeries): JudgedSeries => {
-    const own = judgeSeries(run, series, settings);
-    if (growsWithRewards(run, series))
+    const grows = growsWithRewards(run, series);
+    const holdsBack = isRegularizer(series);
+    const isOfPlayer = isPlayer(run, series);
+    const own = judgeSeries(run, series, settings, !(grows || holdsBack || isOfPlayer));
+    if (grows)
       return only(own, isNonFinite, 'grows with the rewards that it predicts, and all its values are finite');
-    if (isRegularizer(series))
+    if (holdsBack)
       return only(
         own,
         isNonFinite,
         'holds back what is learnt and grows with it, and all its values are finite',
       );
-    const isOfPlayer = isPlayer(run, series);
     if (isOfPlayer && isScored(run))
       return only(
         own,
