@@ -29,6 +29,25 @@ export const NO_CAUSE: Why = {
   remedies: [untried('none-needed', 'nothing: the run has no incident')],
 };
 
+const UNSEEN =
+  'the log does not show what changed: compare the settings, the code and the data with those of a run that went well';
+
+/**
+ * What the log alone says where there is a capture that does not hold the steps before the incident.
+ *
+ * @param held first and last step of the capture
+ * @param onsetStep of the incident, as the capture counts steps
+ */
+export function besideCapture(ofLog: Why, held: readonly [number, number], onsetStep: number): Why {
+  if (ofLog.cause.trigger !== 'none-found') return ofLog;
+  const [first, last] = held;
+  const lacks =
+    onsetStep === first
+      ? `the capture begins with the incident, at step ${first}: one that holds the steps before it would tell`
+      : `the capture holds steps ${first} to ${last}, and the incident begins at step ${onsetStep}: one that holds the steps up to it would tell`;
+  return { ...ofLog, cause: { ...ofLog.cause, statement: `${UNSEEN}; ${lacks}` } };
+}
+
 /**
  * @param onsetStep of the leading incident
  * @param recovered whether the run came back from it
@@ -55,11 +74,7 @@ export function causeFromLog(run: Run, onsetStep: number, recovered: boolean): W
     byRate(seriesOf('learning_rate'), onsetStep, run.stepUnit, made) ??
     byNorm(seriesOf('grad_norm'), onsetStep, run.stepUnit, made) ??
     byResume(run, attempt, onsetStep, seriesOf('loss'), made) ??
-    made(
-      'none-found',
-      'the log does not show what changed: compare the settings, the code and the data with those of a run that went well; a capture with batches and a model would tell (`clippy-diag init`)',
-      [],
-    );
+    made('none-found', `${UNSEEN}; a capture with batches and a model would tell (\`clippy-diag init\`)`, []);
   const remedies = recovered ? [untried('none-needed', CAME_BACK)] : [suggestionFor(cause, run.stepUnit)];
   return { cause, remedies };
 }

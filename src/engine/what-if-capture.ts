@@ -1,7 +1,7 @@
 /** What a capture gives of a what-if: replays at the recorded states, and with a model and batches the closed loop. */
 import type { Capture } from '../captures/read.ts';
 import { causeOfCapture } from '../cause/from-capture.ts';
-import { type Why, withLog } from '../cause/from-log.ts';
+import { besideCapture, type Why, withLog } from '../cause/from-log.ts';
 import type { Before } from '../cause/shorter-steps.ts';
 import type { ModelEvidence } from '../measure/model-evidence.ts';
 import { newestBefore, type PlacedCheckpoint } from '../measure/placed-checkpoint.ts';
@@ -50,7 +50,9 @@ export async function whatIfOfCapture(
     const model = await closerLook(capture, tried, onset, around, limits, before);
     const context = { capture, checkpointBefore: (step: number) => newestBefore(around, step) };
     const ofCapture = model.why ?? (await causeOfCapture(context, onset, recovered, recorded.entries));
-    const why = ofCapture === null ? ofLog : withLog(ofCapture, ofLog, capture.steps[0]!.step);
+    const [first, last] = [capture.steps[0]!.step, capture.steps.at(-1)!.step];
+    const alone = onset === null ? ofLog : besideCapture(ofLog, [first, last], onset);
+    const why = ofCapture === null ? alone : withLog(ofCapture, ofLog, first);
     const others = captures.filter((one) => one !== capture);
     return {
       cause: why.cause,

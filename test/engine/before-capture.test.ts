@@ -1,7 +1,16 @@
+import { writeFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { expect, it } from 'vitest';
-import type { Capture } from '../../src/captures/read.ts';
+import { type Capture, openCapture } from '../../src/captures/read.ts';
+import { analyze } from '../../src/engine/analyze.ts';
 import { beforeOf } from '../../src/engine/before-capture.ts';
 import { makeRun, makeSeries } from '../support/make-report.ts';
+import { scratchFolders } from '../support/scratch.ts';
+
+const scratch = scratchFolders('before-capture');
+/** As Python writes it. */
+const spelled = (loss: number): string =>
+  Number.isFinite(loss) ? String(loss) : loss > 0 ? 'Infinity' : 'NaN';
 
 const recorded = (first: number, clipping: readonly unknown[] = []) =>
   ({ manifest: { clipping }, steps: [{ step: first }] }) as unknown as Capture;
@@ -38,4 +47,22 @@ it('the clipping of the newest earlier capture, else of the settings, where the 
   const unknown = recorded(25, [{ rule: 'of-tomorrow', options: {} }]);
   expect(labelOf(run(), [own, unknown, ...captures], own)).toBe('global-norm:2');
   expect(labelOf(run({ max_grad_norm: 7 }), captures, recorded(31, [globalNorm(1)]))).toBeUndefined();
+});
+
+it('a capture that holds no step before the incident: the answer says so, and asks for no capture', async () => {
+  const capture = 'fixtures/captures/nan';
+  const { steps } = await openCapture(capture);
+  const told = async (before: (step: number) => number) => {
+    const log = join(scratch(), 'log.jsonl');
+    const lines = Array.from({ length: 440 }, (_, step) => JSON.stringify({ step, loss: before(step) }));
+    const held = steps.map(({ step, loss }) => `{"step":${step},"loss":${spelled(loss!)}}`);
+    writeFileSync(log, [...lines, ...held].join('\n'));
+    const { runs } = await analyze([log, capture], { toolVersion: '0', now: () => new Date(0) });
+    return runs[0]!.cause!.statement;
+  };
+  // It grows to the level of the capture, and is lost there.
+  expect(await told((step) => 0.03 * Math.exp(step / 160))).toMatch(
+    /^the log does not show what changed: .*; the capture holds steps 440 to 453, and the incident begins at step \d{1,3}: one that holds the steps up to it would tell$/,
+  );
+  expect(await told((step) => 0.45 + 0.1 * Math.sin(step))).not.toMatch(/would tell/);
 });
