@@ -128,7 +128,7 @@ const moves = ({ value, count }: TableColumn): boolean => {
 };
 
 /** A column of whole numbers of which most are more than the one before; undefined where it is none. */
-function counted(column: TableColumn | undefined): TableColumn | undefined {
+function counterOf(column: TableColumn | undefined): TableColumn | undefined {
   if (column === undefined) return undefined;
   let before = Number.NaN;
   let ahead = 0;
@@ -327,7 +327,7 @@ export function rowTable(indexColumn?: string): RowTable {
       // Within one epoch that is all the log has, its number tells no row from another.
       const epochColumn = epochs !== undefined && moves(epochs) ? epochs : undefined;
       const stepColumn =
-        pick(STEP_NAMES) ?? (epochs === undefined ? counted(pick(EPISODE_NAMES)) : undefined);
+        pick(STEP_NAMES) ?? (epochs === undefined ? counterOf(pick(EPISODE_NAMES)) : undefined);
       const column =
         stepColumn ??
         epochColumn ??
