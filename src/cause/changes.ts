@@ -4,7 +4,7 @@ import { isRaised, USUAL, usualRange } from '../incidents/unlike.ts';
 import type { CauseEvidence, Trigger } from '../model/cause.ts';
 import type { Column } from '../model/column.ts';
 import type { Finding } from '../model/finding.ts';
-import { formatNumber } from '../model/format-number.ts';
+import { countedPlain, formatNumber } from '../model/format-number.ts';
 import { medianOf } from '../model/order-statistics.ts';
 import { stretchWords } from '../model/stretches.ts';
 import type { References } from '../replay/reference.ts';
@@ -201,7 +201,7 @@ export function changesBy(
   if (empty !== null && (empty.known === 'stored' || empty.known === 'follows') && until <= WINDOW)
     changes.push({
       ...lostState(
-        `the optimizer had taken no step at step ${empty.before}, ${until} ${until === 1 ? 'step' : 'steps'} before${empty.known === 'stored' ? '' : ': from such a state the recorded gradients give the recorded weights'}; the steps count on, so that its state was lost, as at a resume that loads the weights alone, or the training is a new one`,
+        `the optimizer had taken no step at step ${empty.before}, ${countedPlain(until, 'step')} before${empty.known === 'stored' ? '' : ': from such a state the recorded gradients give the recorded weights'}; the steps count on, so that its state was lost, as at a resume that loads the weights alone, or the training is a new one`,
         empty.before,
       ),
       beforeRecord: true,

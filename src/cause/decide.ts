@@ -3,7 +3,7 @@
 import { endLevel } from '../incidents/losses.ts';
 import { isRaised, LEAST_EARLIER, LEAST_STATES, USUAL, usualRange } from '../incidents/unlike.ts';
 import type { Cause, CauseEvidence, Mechanism, Trigger } from '../model/cause.ts';
-import { formatNumber } from '../model/format-number.ts';
+import { countedPlain, formatNumber } from '../model/format-number.ts';
 import { medianOf } from '../model/order-statistics.ts';
 import type { ArmEnd } from '../replay/arm-end.ts';
 import { HOLDS, LEAST_AFTER } from '../replay/outcome.ts';
@@ -222,11 +222,9 @@ function notShown({ onset, observed, hasModel, references }: DecideInput): strin
   const from = references?.harmful ?? onset;
   const after = observed.steps.filter((_, i) => i > from && references?.unlike.has(i) !== true).length;
   return onset < LEAST_STATES || after < LEAST_AFTER
-    ? `too little was recorded to judge an experiment: ${countOf(onset)} before the incident and ${countOf(after, 'clean ')} after it, where ${LEAST_STATES} and ${LEAST_AFTER} are needed`
+    ? `too little was recorded to judge an experiment: ${countedPlain(onset, 'step')} before the incident and ${countedPlain(after, 'clean step')} after it, where ${LEAST_STATES} and ${LEAST_AFTER} are needed`
     : 'the experiments did not run to their end (`--verbose` says why)';
 }
-const countOf = (steps: number, which = ''): string => `${steps} ${which}${steps === 1 ? 'step' : 'steps'}`;
-
 type Made = (trigger: Trigger, confidence: Cause['confidence'], statement: string) => Cause;
 
 /** What changed lies before the first recorded step and is none of what was compared: the steps are too long for the loss as it is. */

@@ -6,7 +6,7 @@ import type { CaptureManifest } from '../captures/manifest.ts';
 import type { Capture } from '../captures/read.ts';
 import { isRaised, USUAL, usualRange } from '../incidents/unlike.ts';
 import type { Cause } from '../model/cause.ts';
-import { formatNumber } from '../model/format-number.ts';
+import { countedPlain, formatNumber } from '../model/format-number.ts';
 import type { ReplayEntry } from '../model/replay.ts';
 import { trainingLoopOf } from '../model/training-loop.ts';
 import { prepareReplay } from '../replay/from-capture.ts';
@@ -62,7 +62,7 @@ async function causeOfSkips(capture: Capture, onsetStep: number): Promise<Cause 
   const scale = lossScale === null ? '' : ` at a loss scale of ${formatNumber(lossScale)}`;
   const forward = loss !== null && !Number.isFinite(loss);
   const how = forward ? ' in the forward pass already, which no loss scale mends' : '';
-  const skipped = `the loss scaler skipped ${count} ${count === 1 ? 'step' : 'steps'} from step ${onsetStep} on${scale}${where}: numbers overflow${how}, and no parameter moves`;
+  const skipped = `the loss scaler skipped ${countedPlain(count, 'step')} from step ${onsetStep} on${scale}${where}: numbers overflow${how}, and no parameter moves`;
   const news = loss !== null && (await isNews(capture, loss, onsetStep));
   const statement = news
     ? `${newsWords(loss, onsetStep)}, so that the batch is likely to be the news, and what overflows follows from it; ${skipped}`

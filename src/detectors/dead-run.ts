@@ -1,6 +1,7 @@
 import { verdictThresholds } from '../incidents/settings.ts';
 import { deadStretch } from '../incidents/signs.ts';
-import { counted, type Detector, findingAt, notApplicable, outcomeOf, quantity } from './detector.ts';
+import { countedPlain } from '../model/format-number.ts';
+import { type Detector, findingAt, notApplicable, outcomeOf, quantity } from './detector.ts';
 
 const advice =
   'The weights are NaN and the trainer hides it (the Hugging Face Trainer logs a NaN loss as 0.0 with `logging_nan_inf_filter`). Stop the run, go back to a checkpoint before the first zero, and lower the learning rate or fix the mixed precision there.';
@@ -27,7 +28,7 @@ export const deadRun = {
       return findingAt(run, series, from, to, {
         id: 'dead-run',
         severity: 'error',
-        message: `"${series.name}" is exactly 0 from ${run.stepUnit} ${series.step.at(from)} to the end (${counted(to - from + 1, 'point')})${nanNorm === null ? ', at once' : ` and "${nanNorm}" is NaN`}: the run is dead.`,
+        message: `"${series.name}" is exactly 0 from ${run.stepUnit} ${series.step.at(from)} to the end (${countedPlain(to - from + 1, 'point')})${nanNorm === null ? ', at once' : ` and "${nanNorm}" is NaN`}: the run is dead.`,
         measured: quantity('zeros to the end', to - from + 1, 'points'),
         threshold: quantity('zeros to the end', nanNorm === null ? threshold('zeros') : 1, 'points'),
         advice,

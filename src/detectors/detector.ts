@@ -72,9 +72,6 @@ export const notApplicable = (reason: string): Outcome => ({ kind: 'not-applicab
 
 export const quantity = (name: string, value: number, unit: string): Quantity => ({ name, value, unit });
 
-/** "1 step", "28 steps". */
-export const counted = (count: number, noun: string): string => `${count} ${noun}${count === 1 ? '' : 's'}`;
-
 /** Stretches of points at neighbouring positions: each from its first to its last, with the worst of them by a field. */
 export const worstOfStretches = <
   Field extends string,

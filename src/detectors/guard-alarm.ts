@@ -1,15 +1,7 @@
-import { formatNumber } from '../model/format-number.ts';
+import { countedPlain, formatNumber } from '../model/format-number.ts';
 import { SHARE } from '../model/options.ts';
 import { attemptOf, isRisk, type Run, type TimeSeries } from '../model/run.ts';
-import {
-  counted,
-  type Detector,
-  findingAt,
-  firstOf,
-  notApplicable,
-  outcomeOf,
-  quantity,
-} from './detector.ts';
+import { type Detector, findingAt, firstOf, notApplicable, outcomeOf, quantity } from './detector.ts';
 
 const advice =
   'The pulse says which tensor it was and what was done (`action`). A step that the guard let pass, because it only advises, is the one to look at: its batch, and the learning rate of that step.';
@@ -80,7 +72,7 @@ function told(run: Run, { series, from, to, onset }: Alarm, limit: number) {
       ? 'The loss then stays in its usual range'
       : ahead === 0
         ? 'The loss leaves its usual range at that same step'
-        : `The loss leaves its usual range at ${run.stepUnit} ${onset}, ${counted(ahead, run.stepUnit)} later`;
+        : `The loss leaves its usual range at ${run.stepUnit} ${onset}, ${countedPlain(ahead, run.stepUnit)} later`;
   return findingAt(run, series, from, to, {
     id: 'guard-alarm',
     severity: 'note',

@@ -1,10 +1,9 @@
 import type { JudgedRun } from '../incidents/verdict.ts';
 import { type Column, readerOf } from '../model/column.ts';
-import { formatNumber } from '../model/format-number.ts';
+import { countedPlain, formatNumber } from '../model/format-number.ts';
 import { RATIO, SHARE } from '../model/options.ts';
 import { attemptOf, type Run, type TimeSeries } from '../model/run.ts';
 import {
-  counted,
   type Detector,
   findingAt,
   firstOf,
@@ -107,7 +106,7 @@ function* anomaliesOf(
     if (value.length > 1 && invalid < 0)
       yield {
         ...at(0, () => value.length - 1),
-        message: () => `is zero at all of ${counted(value.length, 'point')}`,
+        message: () => `is zero at all of ${countedPlain(value.length, 'point')}`,
         measured: 0,
         unit: 'learning rate',
       };
@@ -129,7 +128,7 @@ function* anomaliesOf(
           const long =
             last === value.length - 1
               ? ' and stays high to the end'
-              : ` for ${counted(last - i + 1, 'point')}`;
+              : ` for ${countedPlain(last - i + 1, 'point')}`;
           return `rises ${formatNumber(rise, 'brief')}-fold to ${formatNumber(value.at(i)!, 'brief')} at ${run.stepUnit} ${step.at(i)}${long}${lossReaction(run, judged, attempt, step.at(i)!, step.at(i)!)}`;
         },
         measured: rise,
@@ -143,7 +142,7 @@ function* anomaliesOf(
       yield {
         ...at(i, () => end),
         message: () =>
-          `is zero from ${run.stepUnit} ${step.at(i)} ${toTheEnd ? 'to the end' : `to ${step.at(end)}`} (${counted(end - i + 1, 'point')})`,
+          `is zero from ${run.stepUnit} ${step.at(i)} ${toTheEnd ? 'to the end' : `to ${step.at(end)}`} (${countedPlain(end - i + 1, 'point')})`,
         measured: 0,
         unit: 'learning rate',
       };

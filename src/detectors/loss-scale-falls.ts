@@ -1,8 +1,8 @@
 import { lossScaleOf } from '../incidents/signs.ts';
-import { formatNumber } from '../model/format-number.ts';
+import { countedPlain, formatNumber } from '../model/format-number.ts';
 import { COUNT } from '../model/options.ts';
 import { attemptOf } from '../model/run.ts';
-import { counted, type Detector, findingAt, notApplicable, outcomeOf, quantity } from './detector.ts';
+import { type Detector, findingAt, notApplicable, outcomeOf, quantity } from './detector.ts';
 
 const advice =
   'A gradient is not finite at each of these steps, so the scaler skips them and no parameter moves: the loss stays where it is, and the run is dead. Stop it, go back to a checkpoint from before, and train in bfloat16 or float32, or find what overflows there (a batch, an exponential, a division).';
@@ -42,7 +42,7 @@ runs, is none.`,
         return findingAt(run, scale, offset + from, offset + value.length - 1, {
           id: 'loss-scale-falls',
           severity: 'error',
-          message: `"${scale.name}" falls at ${counted(falls, 'point')} in a row, from ${run.stepUnit} ${step.at(from)} to the end (${formatNumber(value.at(from - 1)!)} → ${formatNumber(value.at(-1)!)}): the loss scaler skips these steps, and nothing is learned.`,
+          message: `"${scale.name}" falls at ${countedPlain(falls, 'point')} in a row, from ${run.stepUnit} ${step.at(from)} to the end (${formatNumber(value.at(from - 1)!)} → ${formatNumber(value.at(-1)!)}): the loss scaler skips these steps, and nothing is learned.`,
           measured: quantity('falls to the end', falls, 'points in a row'),
           threshold: quantity('falls to the end', threshold('falls'), 'points in a row'),
           advice,

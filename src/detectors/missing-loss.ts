@@ -1,17 +1,10 @@
 import type { VerdictSettings } from '../incidents/settings.ts';
 import { columnStop } from '../incidents/signs.ts';
+import { countedPlain } from '../model/format-number.ts';
 import { missingCells } from '../model/missing-cells.ts';
 import { COUNT } from '../model/options.ts';
 import type { Run, TimeSeries } from '../model/run.ts';
-import {
-  counted,
-  type Detector,
-  findingAt,
-  notApplicable,
-  outcomeOf,
-  quantity,
-  seriesOf,
-} from './detector.ts';
+import { type Detector, findingAt, notApplicable, outcomeOf, quantity, seriesOf } from './detector.ts';
 
 const advice =
   'Suspect NaN: JSON writes it as `null`, and pandas as an empty cell. Look at the console output of these steps. If the loss is not computed there, log it in every row, or in a steady rhythm.';
@@ -84,7 +77,7 @@ missing to the end is a column that stops, or one that goes on under another nam
         return findingAt(run, series, from, to, {
           id: 'missing-loss',
           severity: 'error',
-          message: `"${series.name}" has no value in ${counted(unexplained, 'row')} of its own; the longest stretch, ${counted(longest, 'row')}, lies ${place} ${run.stepUnit} ${series.step.at(to)}.`,
+          message: `"${series.name}" has no value in ${countedPlain(unexplained, 'row')} of its own; the longest stretch, ${countedPlain(longest, 'row')}, lies ${place} ${run.stepUnit} ${series.step.at(to)}.`,
           measured: quantity('missing values', unexplained, 'values'),
           threshold: quantity('missing values', least, 'values'),
           advice,

@@ -1,14 +1,7 @@
 import { scalerSkips } from '../incidents/signs.ts';
 import type { Finding } from '../model/finding.ts';
-import {
-  counted,
-  type Detector,
-  findingAt,
-  notApplicable,
-  outcomeOf,
-  quantity,
-  seriesOf,
-} from './detector.ts';
+import { countedPlain } from '../model/format-number.ts';
+import { type Detector, findingAt, notApplicable, outcomeOf, quantity, seriesOf } from './detector.ts';
 import { nonFinitePoints } from './non-finite-loss.ts';
 
 const advice =
@@ -49,7 +42,7 @@ at each, at most five points in a row are not finite, and finite ones follow.`,
         findingAt(run, series, found.first, found.last, {
           id: 'non-finite-gradient-norm',
           severity: skipped ? 'note' : 'warning',
-          message: `"${series.name}" is not finite at ${found.count} of ${counted(series.value.length, 'point')} ${span} (${found.kinds}).${loss}${skipped ? ' The loss scaler skipped these steps.' : ''}`,
+          message: `"${series.name}" is not finite at ${found.count} of ${countedPlain(series.value.length, 'point')} ${span} (${found.kinds}).${loss}${skipped ? ' The loss scaler skipped these steps.' : ''}`,
           measured: quantity('non-finite points', found.count, 'points'),
           threshold: quantity('non-finite points', 0, 'points'),
           advice,

@@ -2,10 +2,11 @@ import { incidentsOf } from '../incidents/attempts.ts';
 import { scalerSkips } from '../incidents/signs.ts';
 import { readerOf } from '../model/column.ts';
 import type { Finding } from '../model/finding.ts';
+import { countedPlain } from '../model/format-number.ts';
 import { incidentTitle } from '../model/incident-words.ts';
 import { countNonFiniteIn } from '../model/order-statistics.ts';
 import type { TimeSeries } from '../model/run.ts';
-import { counted, type Detector, findingAt, notApplicable, outcomeOf, quantity } from './detector.ts';
+import { type Detector, findingAt, notApplicable, outcomeOf, quantity } from './detector.ts';
 
 const cause =
   'If it came without a jump, look at the batch (log of 0, division by 0, broken labels) and at the mixed-precision loss scale; if the loss had jumped before, at the learning rate and at clipping.';
@@ -56,7 +57,7 @@ falls there, at most five points in a row are not finite, and the loss goes on),
         findingAt(run, series, found.first, found.last, {
           id: 'non-finite-loss',
           severity,
-          message: `"${series.name}" is not finite at ${found.count} of ${counted(series.value.length, 'point')}, ${range} (${found.kinds}).${led ? ` It had left its usual range at ${run.stepUnit} ${led.incident.onsetStep}.` : ''}${bySkips ? ' The loss scaler skipped these steps.' : ''}`,
+          message: `"${series.name}" is not finite at ${found.count} of ${countedPlain(series.value.length, 'point')}, ${range} (${found.kinds}).${led ? ` It had left its usual range at ${run.stepUnit} ${led.incident.onsetStep}.` : ''}${bySkips ? ' The loss scaler skipped these steps.' : ''}`,
           measured: quantity('non-finite points', found.count, 'points'),
           threshold: quantity('non-finite points', 0, 'points'),
           advice: bySkips

@@ -1,7 +1,8 @@
+import { countedPlain } from '../model/format-number.ts';
 import { RATIO } from '../model/options.ts';
 import { usualDistance } from '../model/order-statistics.ts';
 import { attemptOf } from '../model/run.ts';
-import { counted, type Detector, findingAt, notApplicable, outcomeOf, quantity } from './detector.ts';
+import { type Detector, findingAt, notApplicable, outcomeOf, quantity } from './detector.ts';
 
 const advice =
   'Repeated steps are trained twice on the same data unless the data loader was rewound too; lost steps mean that a log or a checkpoint is missing. Compare the loss on both sides of the seam.';
@@ -50,8 +51,8 @@ a new run and says nothing), or further on than \`gap\` times the usual distance
         severity: doneAgain[attempt]! ? 'note' : 'warning',
         message:
           repeated > 0
-            ? `Attempt ${attempt + 1} begins at ${run.stepUnit} ${first}, before the end of the one before (${end}): ${counted(repeated, 'logged point')} ${repeated === 1 ? 'is' : 'are'} repeated.`
-            : `Attempt ${attempt + 1} begins at ${run.stepUnit} ${first} and the one before ended at ${end}: ${counted(lost, run.stepUnit)} ${lost === 1 ? 'is' : 'are'} in neither.`,
+            ? `Attempt ${attempt + 1} begins at ${run.stepUnit} ${first}, before the end of the one before (${end}): ${countedPlain(repeated, 'logged point')} ${repeated === 1 ? 'is' : 'are'} repeated.`
+            : `Attempt ${attempt + 1} begins at ${run.stepUnit} ${first} and the one before ended at ${end}: ${countedPlain(lost, run.stepUnit)} ${lost === 1 ? 'is' : 'are'} in neither.`,
         measured:
           repeated > 0
             ? quantity('repeated points', repeated, 'points')

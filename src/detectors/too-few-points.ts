@@ -1,5 +1,6 @@
 import { verdictThresholds } from '../incidents/settings.ts';
-import { counted, type Detector, notApplicable, outcomeOf, quantity } from './detector.ts';
+import { countedPlain } from '../model/format-number.ts';
+import { type Detector, notApplicable, outcomeOf, quantity } from './detector.ts';
 
 const advice = 'Log the loss at every step, or at least every ten, so that a jump can be told from noise.';
 
@@ -24,7 +25,7 @@ export const tooFewPoints = {
       {
         id: 'too-few-points',
         severity: 'note',
-        message: `"${name}" has ${counted(most, 'finite point')} in its longest attempt; ${threshold('minimumPoints')} are needed for a verdict.`,
+        message: `"${name}" has ${countedPlain(most, 'finite point')} in its longest attempt; ${threshold('minimumPoints')} are needed for a verdict.`,
         steps: step.length === 0 ? null : [step.at(0)!, step.at(-1)!],
         series: name,
         measured: quantity('finite points', most, 'points'),

@@ -43,9 +43,13 @@ const grouped = (value: number): string => String(value).replace(/\B(?=(?:\d{3})
 export const formatCount = (value: number): string =>
   Number.isSafeInteger(value) ? grouped(value) : (value + 0).toLocaleString('en-US');
 
-/** So many things: "1 record", "299 records". */
+/** So many things: "1 record", "12,299 records". */
 export const counted = (count: number, one: string, many = `${one}s`): string =>
   `${formatCount(count)} ${count === 1 ? one : many}`;
+
+/** The same in a sentence whose other numbers have no separators: "12299 records". */
+export const countedPlain = (count: number, one: string, many = `${one}s`): string =>
+  `${count} ${count === 1 ? one : many}`;
 
 /** A step on an axis: as a count, with two digits of a fraction (epochs); with an exponent from a billion up. */
 export const formatStep = (step: number): string =>

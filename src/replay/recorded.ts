@@ -4,7 +4,7 @@ import type { CaptureManifest } from '../captures/manifest.ts';
 import type { Capture } from '../captures/read.ts';
 import { endLevel } from '../incidents/losses.ts';
 import { CURVATURE_OPERATORS, type CurvatureEntry, type EigenEstimate } from '../model/curvature.ts';
-import { formatNumber } from '../model/format-number.ts';
+import { countedPlain, formatNumber } from '../model/format-number.ts';
 import { isJsonObject, numberFromJson } from '../model/json.ts';
 import {
   FACTOR_PLACES,
@@ -91,7 +91,7 @@ export function guardTried(
   const when =
     ahead === 0
       ? 'before that step was taken, at which the loss leaves its usual range'
-      : `${count} ${count === 1 ? 'step' : 'steps'} ${ahead > 0 ? 'before' : 'after'} the loss leaves its usual range`;
+      : `${countedPlain(count, 'step')} ${ahead > 0 ? 'before' : 'after'} the loss leaves its usual range`;
   const loops = entries.filter(({ mode }) => mode === 'closed-loop');
   const loop = loops.find(({ arm }) => arm?.kind === 'guard');
   const plain = loops.find(({ label, arm }) => arm === undefined && `${label}, guard` === loop?.label);

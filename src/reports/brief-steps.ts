@@ -5,7 +5,7 @@
 import { Ansis } from 'ansis';
 import type { CurvatureEntry } from '../model/curvature.ts';
 import type { Finding } from '../model/finding.ts';
-import { formatCount, formatNumber } from '../model/format-number.ts';
+import { countedPlain, formatCount, formatNumber } from '../model/format-number.ts';
 import { inertName } from '../model/inert-text.ts';
 import { medianOf, smallest } from '../model/order-statistics.ts';
 import { NO_RULE, type ReplayEntry, type ReplayVerdict } from '../model/replay.ts';
@@ -237,7 +237,7 @@ export function briefCurvature(
       : '',
     doubtful ? notes.map((note) => fit(`Note: ${inertName(note)}`)).join('\n') : '',
     paint.dim(
-      `  More: --verbose${notes.length > 0 && !doubtful ? ` (${notes.length} note${notes.length === 1 ? '' : 's'})` : ''} · explain curvature`,
+      `  More: --verbose${notes.length > 0 && !doubtful ? ` (${countedPlain(notes.length, 'note')})` : ''} · explain curvature`,
     ),
   ];
   const text = blocks.filter((block) => block !== '').join('\n\n');

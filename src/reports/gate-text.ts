@@ -1,6 +1,6 @@
 /** The result of a gate on a terminal: one line for each rule, what fails and the verdict last, where a CI log ends. */
 import { Ansis } from 'ansis';
-import { formatCount } from '../model/format-number.ts';
+import { counted, formatCount } from '../model/format-number.ts';
 import type { GateResult, GateRule } from '../model/gate.ts';
 import { inertName } from '../model/inert-text.ts';
 import type { Report } from '../model/report.ts';
@@ -70,7 +70,7 @@ function passes(rules: readonly GateRule[], paint: Ansis, several: boolean): str
   const runs = new Map<string, number>();
   for (const { id } of rules) runs.set(id, (runs.get(id) ?? 0) + 1);
   const names = [...runs].map(
-    ([id, count]) => inertName(id) + (several ? ` (${formatCount(count)} run${count === 1 ? '' : 's'})` : ''),
+    ([id, count]) => inertName(id) + (several ? ` (${counted(count, 'run')})` : ''),
   );
   return [`  ${paint.green('pass')}  ${names.join(', ')}`];
 }

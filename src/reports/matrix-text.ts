@@ -1,6 +1,6 @@
 /** Learning rate × rule as a table: the loss at the end where every seed holds, how many diverge and when elsewhere. */
 import { Ansis } from 'ansis';
-import { formatNumber } from '../model/format-number.ts';
+import { countedPlain, formatNumber } from '../model/format-number.ts';
 import { inertName } from '../model/inert-text.ts';
 import type { MatrixCell, TrainingMatrix } from '../model/matrix.ts';
 import { medianOf } from '../model/order-statistics.ts';
@@ -63,7 +63,7 @@ export function renderMatrix(
       ? paint.bold(fit(conclusion(matrix, one ? rate! : null)))
       : paint.bold('Cannot tell which rules hold.'),
     fit(
-      `Trained on from step ${steps.first} to ${steps.last}; columns are ${one ? `learning rates, ${formatNumber(rate!)} was recorded` : `times the recorded learning rates, ${formatNumber(Math.min(...learningRates))} to ${formatNumber(Math.max(...learningRates))}`}; ${seeds} ${seeds === 1 ? 'order' : 'orders'} of the batches in each cell.`,
+      `Trained on from step ${steps.first} to ${steps.last}; columns are ${one ? `learning rates, ${formatNumber(rate!)} was recorded` : `times the recorded learning rates, ${formatNumber(Math.min(...learningRates))} to ${formatNumber(Math.max(...learningRates))}`}; ${countedPlain(seeds, 'order')} of the batches in each cell.`,
     ),
     table.join('\n'),
     judged

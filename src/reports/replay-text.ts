@@ -1,7 +1,7 @@
 /** Replays for a terminal: a matrix rule × what matters, the factors over the steps, and the conclusion in words. */
 import { Ansis } from 'ansis';
 import type { Finding } from '../model/finding.ts';
-import { formatNumber } from '../model/format-number.ts';
+import { countedPlain, formatNumber } from '../model/format-number.ts';
 import { inertName } from '../model/inert-text.ts';
 import { medianOf, smallest } from '../model/order-statistics.ts';
 import { NO_OPTIMIZER, NO_RULE, type ReplayEntry, type ReplayVerdict } from '../model/replay.ts';
@@ -172,8 +172,6 @@ function charts(entries: readonly ReplayEntry[], options: RenderOptions): string
     : [...recorded, ...lines.map((line) => draw(`smallest factor of each step: ${line.name}`, [line], 4))];
 }
 
-const counted = (count: number, unit: StepUnit): string => `${count} ${unit}${count === 1 ? '' : 's'}`;
-
 /** When and how hard a rule acts, in words. */
 function story(entry: ReplayEntry, unit: StepUnit): string {
   const name = replayLabel(entry);
@@ -187,7 +185,7 @@ function story(entry: ReplayEntry, unit: StepUnit): string {
     entry.firstEngagedStep === onset
       ? 'as the loss leaves its band'
       : entry.firstEngagedStep < onset
-        ? `${counted(before, unit)} before the loss leaves its band`
+        ? `${countedPlain(before, unit)} before the loss leaves its band`
         : `after the loss has left its band at ${unit} ${onset}`;
   const index = entry.steps.indexOf(onset);
   const factor = entry.minClipFactor[index];
@@ -296,7 +294,7 @@ function remarks(entry: ReplayEntry): string[] {
       `  frozen (factor below 0.001): ${worst
         .map(
           ({ tensor, steps: count, absoluteThreshold }) =>
-            `${tensor} at ${counted(count, 'step')}, free ${Number.isFinite(absoluteThreshold) ? `from absoluteThreshold ${formatNumber(absoluteThreshold)}` : 'at no absoluteThreshold'}`,
+            `${tensor} at ${countedPlain(count, 'step')}, free ${Number.isFinite(absoluteThreshold) ? `from absoluteThreshold ${formatNumber(absoluteThreshold)}` : 'at no absoluteThreshold'}`,
         )
         .join('; ')}${frozen.length > 3 ? `; ${frozen.length - 3} more` : ''}`,
     );

@@ -1,7 +1,7 @@
 /** Many runs on one page: how many went how, the table, and how to see one of them. */
 import { Ansis } from 'ansis';
 import type { CapturesComparison, Comparison } from '../model/comparison.ts';
-import { formatCount, formatNumber } from '../model/format-number.ts';
+import { counted, formatCount, formatNumber } from '../model/format-number.ts';
 import { inertName } from '../model/inert-text.ts';
 import type { Cell, Report, TableGroup } from '../model/report.ts';
 import { classCounts, tableOf } from '../model/runs-table.ts';
@@ -37,7 +37,7 @@ export function countsLine(report: Report, options: RenderOptions): string {
   );
   const left = report.runs.length - rows.length;
   return (
-    `${paint.bold(`${formatCount(rows.length)} run${rows.length === 1 ? '' : 's'}`)}: ${counts.join(', ') || 'none fits --where'}` +
+    `${paint.bold(counted(rows.length, 'run'))}: ${counts.join(', ') || 'none fits --where'}` +
     (left > 0 ? paint.dim(` (${formatCount(left)} left out by --where)`) : '')
   );
 }
@@ -49,7 +49,7 @@ export function groupTitle({ values, runs, classes, best, last }: TableGroup): s
     Object.entries(values)
       .map(([key, value]) => `${inertName(key)} ${cellText(value, key)}`)
       .join(', '),
-    `${formatCount(runs)} run${runs === 1 ? '' : 's'}: ${Object.entries(classes)
+    `${counted(runs, 'run')}: ${Object.entries(classes)
       .map(([name, count]) => `${formatCount(count)} ${name}`)
       .join(', ')}`,
     ...(best === null ? [] : [`best ${number(best)}`]),

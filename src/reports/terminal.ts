@@ -5,7 +5,7 @@
 
 import { Ansis } from 'ansis';
 import type { Finding, Severity } from '../model/finding.ts';
-import { formatCount, formatNumber } from '../model/format-number.ts';
+import { countedPlain, formatCount, formatNumber } from '../model/format-number.ts';
 import { inertName, inertOutput } from '../model/inert-text.ts';
 import type { ChartSeries, Report, RunReport, VerdictClass } from '../model/report.ts';
 import { isRisk } from '../model/run.ts';
@@ -89,7 +89,7 @@ export const runMarkers = (run: RunReport, ascii: boolean): ChartMarker[] =>
 function runLines(run: RunReport, options: RenderOptions, paint: Ansis): string[] {
   const { verdict } = run;
   const facts = [
-    `${run.attempts} attempt${run.attempts === 1 ? '' : 's'}`,
+    countedPlain(run.attempts, 'attempt'),
     ...(verdict.onsetStep === null ? [] : [`onset at ${run.stepUnit} ${formatCount(verdict.onsetStep)}`]),
     ...(verdict.lastGoodStep === null
       ? []

@@ -3,6 +3,7 @@ import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import {
   counted,
+  countedPlain,
   DIGITS,
   formatCount,
   formatNumber,
@@ -118,4 +119,5 @@ it('says so many things: one has no s', () => {
     '1,200 records',
   ]);
   expect([1, 2].map((count) => counted(count, 'byte is', 'bytes are'))).toEqual(['1 byte is', '2 bytes are']);
+  expect([1, 1200].map((count) => countedPlain(count, 'record'))).toEqual(['1 record', '1200 records']);
 });

@@ -5,6 +5,7 @@ import { durationFlag } from '../../cli/duration.ts';
 import { queueIo } from '../../cli/run-study.ts';
 import { toolVersion } from '../../cli/tool-version.ts';
 import { EXIT, type ExitCode } from '../../model/errors.ts';
+import { countedPlain } from '../../model/format-number.ts';
 import { SCHEMA_VERSION } from '../../model/report.ts';
 
 /** Milliseconds between two looks at whether to end. */
@@ -55,7 +56,7 @@ export default command({
     stop();
     const { trained } = worker.counts();
     if (flags.json) await io.printJson({ schemaVersion: SCHEMA_VERSION, trained });
-    else await io.print(`${trained} ${trained === 1 ? 'cell' : 'cells'} trained`);
+    else await io.print(`${countedPlain(trained, 'cell')} trained`);
     return ended ?? EXIT.done;
   },
 });
