@@ -9,7 +9,7 @@
  * Lanczos 1950; thick restart: Wu & Simon, SIAM J. Matrix Anal. Appl. 22 (2000), section 2.
  */
 import { excludedAbove } from './exclusion.ts';
-import { addCombination, axpy, norm2, orthogonalise, product, removeParts, scale } from './operator.ts';
+import { addCombination, axpy, orthogonalise, product, removeParts, scale } from './operator.ts';
 import type { RandomVectors } from './random.ts';
 import { type SmallEigen, smallSymmetricEigen } from './small-eigen.ts';
 import { isConverged, type Solution, type Solve } from './solver.ts';
@@ -160,7 +160,6 @@ export function randomUnit(
   against: readonly Float64Array[],
 ): Float64Array {
   const v = random.gaussian(size);
-  orthogonalise(v, against);
-  scale(1 / norm2(v), v);
+  scale(1 / orthogonalise(v, against), v);
   return v;
 }

@@ -115,9 +115,11 @@ export function removeParts(
   return { parts, norm };
 }
 
-/** Removes from `x` its parts along orthonormal vectors; twice, since once leaves rounding along them. */
-export function orthogonalise(x: Float64Array, against: readonly Float64Array[]): void {
-  for (let pass = 0; pass < 2; pass++) removeParts(x, against);
+/** Removes from `x` its parts along orthonormal vectors; twice, since once leaves rounding along them. Returns what ‖x‖₂ is then. */
+export function orthogonalise(x: Float64Array, against: readonly Float64Array[]): number {
+  if (against.length === 0) return norm2(x);
+  removeParts(x, against);
+  return removeParts(x, against).norm;
 }
 
 /**

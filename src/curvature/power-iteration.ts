@@ -39,8 +39,7 @@ export const powerIteration: Solve = async (operator, start, _want, options) => 
     }
     if (look) before = residualNorm;
     if (shift > 0) axpy(shift, v, next);
-    orthogonalise(next, locked);
-    const length = norm2(next);
+    const length = orthogonalise(next, locked);
     // A·v = 0 on the complement of `locked`: v is an eigenvector of 0 but for its parts along what was found.
     if (!(length > 0)) return { pairs: [{ vector: v, image }], lowest, products };
     scale(1 / length, next);

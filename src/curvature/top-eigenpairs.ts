@@ -97,8 +97,7 @@ export async function topEigenpairs(operator: LinearOperator, options: EigenOpti
     const v = warm.shift();
     if (v !== undefined) {
       const start = v.slice();
-      orthogonalise(start, locked);
-      const length = norm2(start);
+      const length = orthogonalise(start, locked);
       // A little of everything: a vector that has nothing of the top direction would never find it.
       if (length > 1e-6) {
         scale(1 / length, start);

@@ -1,7 +1,7 @@
 /** Stochastic estimates of a spectrum as a whole. */
 import type { SpectralDensity } from '../model/curvature.ts';
 import { randomUnit } from './lanczos.ts';
-import { dot, type LinearOperator, norm2, orthogonalise, product, scale } from './operator.ts';
+import { dot, type LinearOperator, orthogonalise, product, scale } from './operator.ts';
 import { randomVectors } from './random.ts';
 import { smallSymmetricEigen } from './small-eigen.ts';
 
@@ -57,8 +57,7 @@ export async function spectralDensity(
       const { image: w, norm: size } = await product(operator, q);
       products++;
       diagonal.push(dot(q, w));
-      orthogonalise(w, basis);
-      const beta = norm2(w);
+      const beta = orthogonalise(w, basis);
       if (!(beta > 1e-13 * size)) break;
       off.push(beta);
       scale(1 / beta, w);

@@ -123,9 +123,9 @@ export type MatrixProduct = (
 /**
  * Products on a memory, which may grow between them.
  *
+ * @param scratch the byte address of {@link SCRATCH_BYTES} bytes; as all addresses, a multiple of 4
  * @param fused whether with fused multiply-add, which rounds once on one processor and twice on another
  * @throws where `fused` and this Node has no Relaxed SIMD (fused-multiply-add.ts)
- * @param scratch the byte address of {@link SCRATCH_BYTES} bytes; as all addresses, a multiple of 4
  */
 export function matrixProduct(memory: WasmMemory, scratch: number, fused = false): MatrixProduct {
   const tileRows = fused ? 6 : 4;
