@@ -1,5 +1,5 @@
 /**
- * Our product of matrices on the wasm backend against tfjs's own, PyTorch's and what WebAssembly's 128 bits can do at most.
+ * Our product of matrices on the wasm backend against tfjs's own, PyTorch's and what WebAssembly's vectors can do at most.
  *
  *     npx tsx bench/matrix-product.ts [REPEATS]
  *
@@ -9,16 +9,18 @@
  */
 import { spawnSync } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
-import { setFlagsFromString } from 'node:v8';
 import type { Rank } from '@tensorflow/tfjs-core';
 import { loadBackend } from '../src/autodiff/backend.ts';
+import { fusedMultiplyAdd } from '../src/kernels/fused-multiply-add.ts';
 import {
-  assemble,
+  compileModule,
   constant,
   get,
   I32,
+  instantiate,
   int,
   loop,
+  moduleOf,
   newMemory,
   op,
   set,
@@ -26,6 +28,7 @@ import {
   V128,
   vec,
 } from '../src/kernels/wasm-assembler.ts';
+import { compileOptimized, mayHaveWideVectors } from '../src/kernels/wide-vectors.ts';
 import { pythonWith } from '../test/support/python.ts';
 
 const repeats = Number(process.argv[2] ?? 30);
@@ -37,18 +40,17 @@ const now = (): number => {
 };
 const median = (x: readonly number[]): number => [...x].sort((a, b) => a - b)[x.length >> 1]!;
 
-/** Steps s ← s + s·a on so many vectors that no step waits for another, in GFLOP/s; null where it does not compile. */
-function peak(fused: boolean): number | null {
-  // f32x4.relaxed_madd of Relaxed SIMD, which Node has from version 21 on, and before that behind a flag.
-  const multiplyAdd = [0xfd, 0x85, 0x02];
-  const [count, factor, first, sums] = [0, 1, 2, 14] as const;
+/** Steps s ← s + s·a on so many vectors that no step waits for another, in GFLOP/s. */
+function peak(fused: boolean, wide: boolean): number {
+  const sums = wide ? 24 : 14;
+  const [count, factor, first] = [0, 1, 2] as const;
   const each = (make: (i: number) => number[]): number[] =>
     Array.from({ length: sums }, (_, i) => make(first + i)).flat();
   const step = (sum: number): number[] =>
     set(
       sum,
       fused
-        ? op(multiplyAdd, get(sum), get(factor), get(sum))
+        ? op(vec.multiplyAdd, get(sum), get(factor), get(sum))
         : op(vec.add, get(sum), op(vec.mul, get(sum), get(factor))),
     );
   const body = [
@@ -56,15 +58,9 @@ function peak(fused: boolean): number | null {
     ...each((sum) => store(count, get(sum), 16 * sum)),
   ];
   const locals = new Array<number>(1 + sums).fill(V128);
-  let run: (count: number) => void;
-  try {
-    ({ run } = assemble<{ run(count: number): void }>(
-      [{ name: 'run', parameters: [I32], results: [], locals, body }],
-      newMemory(65536),
-    ));
-  } catch {
-    return null;
-  }
+  const bytes = moduleOf([{ name: 'run', parameters: [I32], results: [], locals, body }]);
+  const module = wide ? compileOptimized(bytes, true) : compileModule(bytes);
+  const { run } = instantiate<{ run(count: number): void }>(module, newMemory(65536));
   const rounds = 2 ** 20;
   const times = Array.from({ length: repeats + 3 }, () => {
     const start = now();
@@ -73,9 +69,12 @@ function peak(fused: boolean): number | null {
   });
   return (1e-6 * 2 * 4 * 2 * sums * rounds) / median(times.slice(3));
 }
-setFlagsFromString('--experimental-wasm-relaxed-simd');
-const [plain, fused] = [peak(false), peak(true)].map((x) => x?.toFixed(1) ?? 'not here');
-console.log(`most of 128-bit SIMD, from registers: ${plain} GFLOP/s, with fused multiply-add ${fused}`);
+const hasFused = fusedMultiplyAdd() === 'fused';
+for (const wide of mayHaveWideVectors() ? [false, true] : [false]) {
+  const [plain, fused] = [peak(false, wide).toFixed(1), hasFused ? peak(true, wide).toFixed(1) : 'not here'];
+  const bits = wide ? 256 : 128;
+  console.log(`most of ${bits}-bit SIMD, from registers: ${plain} GFLOP/s, with fused multiply-add ${fused}`);
+}
 
 const SHAPES = [
   [1024, 256, 512, false, false],

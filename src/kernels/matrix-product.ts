@@ -3,35 +3,12 @@
  *
  * The backend's own product takes transposed arguments at a tenth of its speed. Here blocks of both arguments are packed
  * first, which makes a transposition a matter of strides, and tiles of 4 × 8 stay in registers (Goto and van de Geijn
- * 2008, doi 10.1145/1356052.1356053). Fused multiply-add needs no register for a product, so that a tile has six rows.
+ * 2008, doi 10.1145/1356052.1356053). Fused multiply-add needs no register for a product, so that a tile has six rows. In
+ * wide vectors (wide-vectors.ts) tiles have twice as many columns. An entry is the same sum in the same order in any tile.
  */
-import {
-  advance,
-  assemble,
-  type Code,
-  constant,
-  type Four,
-  get,
-  I32,
-  int,
-  load,
-  loadFloat,
-  loadSplat,
-  loadTwo,
-  loop,
-  op,
-  overFours,
-  select,
-  set,
-  store,
-  storeFloat,
-  storeTurned,
-  storeTwo,
-  V128,
-  vec,
-  type WasmFunction,
-  type WasmMemory,
-} from './wasm-assembler.ts';
+import { type MatrixKernels, NARROW, type Tiled, tiled, WIDE } from './matrix-kernels.ts';
+import { instantiate, newMemory, type WasmMemory } from './wasm-assembler.ts';
+import { mayHaveWideVectors } from './wide-vectors.ts';
 
 /** A matrix in memory: the byte address of its first entry, and bytes from one row and one column to the next. */
 export interface Strided {
@@ -40,15 +17,12 @@ export interface Strided {
   readonly columnStep: number;
 }
 
-const TILE_COLUMNS = 8;
-/** A block of a: 516 KiB, for the second cache. A panel of b of this depth: 8 KiB, for the first. */
+/** A block of a: 516 KiB, for the second cache. A panel of b of this depth: 8 or 16 KiB, for the first. */
 const BLOCK_ROWS = 516;
 const BLOCK_DEPTH = 256;
 const FLOAT = 4;
 
-/** A panel of b of whole depth; two of them are packed at once, since they share the cache lines of b. */
-const PANEL_BYTES = FLOAT * TILE_COLUMNS * BLOCK_DEPTH;
-/** float32s of a cache line, which the packing of lanes that lie side by side reads at once. */
+/** float32s of a cache line, which the packing of lanes that lie side by side reads at once: a wide panel of b, or two. */
 const LINE = 16;
 
 /** Rows of a that are packed at once where depths lie side by side, fused: two strips of six are three fours. */
@@ -56,59 +30,7 @@ const TWELVE = 12;
 
 /** Bytes of scratch memory that products take. */
 export const SCRATCH_BYTES =
-  FLOAT * BLOCK_ROWS * BLOCK_DEPTH + 2 * PANEL_BYTES + 2 * FLOAT * BLOCK_ROWS * TILE_COLUMNS;
-
-/** c ← a · b for strips of rows of a (packed, one after the other) and panels of b (likewise, each of `panelBytes`). */
-type Tiles = (
-  a: number,
-  aEnd: number,
-  b: number,
-  panelBytes: number,
-  bEnd: number,
-  c: number,
-  rowStep: number,
-) => void;
-/** Packs `lanes` lanes of `depth` entries: entry d of lane l to `to`[d · width + l]; lanes beyond repeat the last. */
-type Pack = (
-  from: number,
-  laneStep: number,
-  depthStep: number,
-  lanes: number,
-  to: number,
-  end: number,
-) => void;
-
-interface Kernels {
-  readonly tiles: Tiles;
-  /** c ← c + rows of `width` bytes that lie one after the other. */
-  addRows(from: number, end: number, width: number, c: number, rowStep: number): void;
-  readonly packRows: Pack;
-  readonly packColumns: Pack;
-  /** Packs a cache line of lanes that lie side by side: of each depth four entries to each of `to`, `toStep` bytes apart. */
-  packLine(
-    from: number,
-    depthStep: number,
-    to: number,
-    second: number,
-    third: number,
-    fourth: number,
-    toStep: number,
-    end: number,
-  ): void;
-  /** Packs four lanes whose entries lie side by side, four at once; `toStep` bytes from one depth to the next. */
-  packTurned(from: number, laneStep: number, to: number, toStep: number, end: number): void;
-  /** Likewise, with the first two lanes to `to`, the other two to `other`. */
-  packTurnedApart(
-    from: number,
-    laneStep: number,
-    to: number,
-    other: number,
-    toStep: number,
-    end: number,
-  ): void;
-  /** Packs twelve lanes that lie side by side as two strips of six. */
-  packTwelve(from: number, depthStep: number, to: number, other: number, toStep: number, end: number): void;
-}
+  FLOAT * BLOCK_ROWS * BLOCK_DEPTH + FLOAT * LINE * BLOCK_DEPTH + FLOAT * LINE * BLOCK_ROWS;
 
 /** Writes a · b to the dense matrix at byte address c, not within a or b; a is rows × depth, b is depth × columns. */
 export type MatrixProduct = (
@@ -128,24 +50,115 @@ export type MatrixProduct = (
  * @throws where `fused` and this Node has no Relaxed SIMD (fused-multiply-add.ts)
  */
 export function matrixProduct(memory: WasmMemory, scratch: number, fused = false): MatrixProduct {
-  const tileRows = fused ? 6 : 4;
+  const { narrow, wide } = tiledOnce(fused);
+  const inNarrow = productIn(narrow, memory, scratch);
+  if (wide === null) return inNarrow;
+  const inWide = productIn(wide, memory, scratch);
+  return (a, b, c, rows, depth, columns) =>
+    (columns > NARROW ? inWide : inNarrow)(a, b, c, rows, depth, columns);
+}
+
+interface Sizes {
+  readonly narrow: Tiled;
+  /** null where narrow ones are as good. */
+  readonly wide: Tiled | null;
+}
+const known = new Map<boolean, Sizes>();
+
+function tiledOnce(fused: boolean): Sizes {
+  let sizes = known.get(fused);
+  if (sizes === undefined) {
+    const narrow = tiled(fused, NARROW);
+    const wide = mayHaveWideVectors() ? tiled(fused, WIDE) : null;
+    const isBetter = wide !== null && agree(wide, narrow) && isFaster(wide, narrow);
+    sizes = { narrow, wide: isBetter ? wide : null };
+    known.set(fused, sizes);
+  }
+  return sizes;
+}
+
+/** Rows, depths and columns that take every way through packing, whole tiles and edges, in one block and in two. */
+const TRIALS = [
+  [1, 1, 17],
+  [13, 7, 35],
+  [29, BLOCK_DEPTH + 3, 2 * WIDE + 1],
+] as const;
+/** Whole tiles alone, to measure: wide ones take 0.55 to 0.7 of the time, or without AVX2 0.95 to 1.4. */
+const TIMED = [48, BLOCK_DEPTH, 64] as const;
+const CLEARLY = 0.8;
+
+/** Runs the same product with either kernels; a and b are dense, or dense when turned. */
+type Trial = (
+  k: 0 | 1,
+  [rows, depth, columns]: readonly [number, number, number],
+  aTurned?: boolean,
+  bTurned?: boolean,
+) => Int32Array;
+
+function trialOf(first: Tiled, second: Tiled): Trial {
+  const [most, deepest, widest] = [TIMED[0], BLOCK_DEPTH + 3, TIMED[2]];
+  const memory = newMemory(SCRATCH_BYTES + FLOAT * (most * deepest + deepest * widest + 2 * most * widest));
+  const floats = new Float32Array(memory.buffer);
+  const a = SCRATCH_BYTES;
+  const b = a + FLOAT * most * deepest;
+  const out = b + FLOAT * deepest * widest;
+  // Of many sizes and both signs.
+  for (let i = a / FLOAT; i < out / FLOAT; i++) floats[i] = Math.sin(i) / (1 + (i % 7));
+  const products = [first, second].map((one) => productIn(one, memory, 0));
+  return (k, [rows, depth, columns], aTurned = false, bTurned = false) => {
+    const to = out + k * FLOAT * most * widest;
+    const [ofA, ofB] = [
+      dense(a, aTurned ? rows : depth, aTurned),
+      dense(b, bTurned ? depth : columns, bTurned),
+    ];
+    products[k]!(ofA, ofB, to, rows, depth, columns);
+    return new Int32Array(memory.buffer, to, rows * columns);
+  };
+}
+
+/** Whether products have the same bits in both, either argument transposed or not. */
+export function agree(first: Tiled, second: Tiled): boolean {
+  const run = trialOf(first, second);
+  const sides = [false, true];
+  return TRIALS.every((trial) =>
+    sides.every((aTurned) =>
+      sides.every((bTurned) => {
+        const expected = run(1, trial, aTurned, bTurned);
+        return run(0, trial, aTurned, bTurned).every((bits, i) => bits === expected[i]);
+      }),
+    ),
+  );
+}
+
+function isFaster(first: Tiled, second: Tiled): boolean {
+  const run = trialOf(first, second);
+  const least: [number, number] = [Number.POSITIVE_INFINITY, Number.POSITIVE_INFINITY];
+  for (let turn = 0; turn < 8; turn++)
+    for (const k of [0, 1] as const) {
+      const begin = performance.now();
+      run(k, TIMED);
+      least[k] = Math.min(least[k], performance.now() - begin);
+    }
+  return least[0] < CLEARLY * least[1];
+}
+
+/** @param length entries of a row, or of a column where the matrix is `turned` */
+const dense = (start: number, length: number, turned: boolean): Strided =>
+  turned
+    ? { start, rowStep: FLOAT, columnStep: FLOAT * length }
+    : { start, rowStep: FLOAT * length, columnStep: FLOAT };
+
+/** As {@link matrixProduct}, with kernels of one size. */
+export function productIn(
+  { module, fused, tileRows, tileColumns }: Tiled,
+  memory: WasmMemory,
+  scratch: number,
+): MatrixProduct {
   const tileBytes = FLOAT * tileRows;
   const { packRows, packColumns, packLine, packTwelve, packTurned, packTurnedApart, tiles, addRows } =
-    assemble<Kernels>(
-      [
-        pack('packRows', tileRows),
-        pack('packColumns', TILE_COLUMNS),
-        packLineFunction(),
-        packTwelveFunction(),
-        packTurnedFunction('packTurned'),
-        packTurnedFunction('packTurnedApart'),
-        tilesFunction(tileRows, fused),
-        addRowsFunction(),
-      ],
-      memory,
-    );
+    instantiate<MatrixKernels>(module, memory);
   const packedB = scratch + FLOAT * BLOCK_ROWS * BLOCK_DEPTH;
-  const edge = packedB + 2 * PANEL_BYTES;
+  const edge = packedB + FLOAT * LINE * BLOCK_DEPTH;
   /** Rows that are packed at once where they lie side by side, and where their depths do. */
   const [lineRows, turnedRows] = fused ? [TWELVE, TWELVE] : [LINE, tileRows];
 
@@ -200,26 +213,31 @@ export function matrixProduct(memory: WasmMemory, scratch: number, fused = false
     }
     return to;
   };
-  /** One panel of b, or two; returns how many. */
-  const packPanels = (b: Strided, from: number, columns: number, depth: number): 1 | 2 => {
-    const depthBytes = FLOAT * TILE_COLUMNS;
+  /** As many panels of b as a cache line holds columns of, or one; returns how many. */
+  const packPanels = (b: Strided, from: number, columns: number, depth: number): number => {
+    const depthBytes = FLOAT * tileColumns;
     const end = packedB + depthBytes * depth;
     if (b.columnStep === FLOAT && columns >= LINE) {
-      packLine(from, b.rowStep, packedB, packedB + 16, end, end + 16, depthBytes, end);
-      return 2;
+      const third = tileColumns === LINE ? packedB + 32 : end;
+      packLine(from, b.rowStep, packedB, packedB + 16, third, third + 16, depthBytes, end);
+      return LINE / tileColumns;
     }
-    const turned = b.rowStep === FLOAT && columns >= TILE_COLUMNS ? depth & ~3 : 0;
+    const turned = b.rowStep === FLOAT && columns >= tileColumns ? depth & ~3 : 0;
     const at = packedB + depthBytes * turned;
-    if (turned > 0) {
-      packTurned(from, b.columnStep, packedB, depthBytes, at);
-      packTurned(from + 4 * b.columnStep, b.columnStep, packedB + 16, depthBytes, at + 16);
-    }
+    for (let lane = 0; turned > 0 && lane < tileColumns; lane += 4)
+      packTurned(
+        from + lane * b.columnStep,
+        b.columnStep,
+        packedB + FLOAT * lane,
+        depthBytes,
+        at + FLOAT * lane,
+      );
     if (turned < depth)
       packColumns(
         from + turned * b.rowStep,
         b.columnStep,
         b.rowStep,
-        Math.min(TILE_COLUMNS, columns),
+        Math.min(tileColumns, columns),
         at,
         end,
       );
@@ -233,15 +251,15 @@ export function matrixProduct(memory: WasmMemory, scratch: number, fused = false
     for (let k = 0; k < depth; k += BLOCK_DEPTH) {
       const deep = Math.min(BLOCK_DEPTH, depth - k);
       const stripBytes = tileBytes * deep;
-      const panelBytes = FLOAT * TILE_COLUMNS * deep;
+      const panelBytes = FLOAT * tileColumns * deep;
       /** Tile rows that hang over the edge of c: computed aside, then brought there. */
       const overEdge = (from: number, to: number, b: number, row: number, height: number, column: number) => {
-        const width = Math.min(TILE_COLUMNS, columns - column);
-        tiles(from, to, b, panelBytes, b + panelBytes, edge, FLOAT * TILE_COLUMNS);
+        const width = Math.min(tileColumns, columns - column);
+        tiles(from, to, b, panelBytes, b + panelBytes, edge, FLOAT * tileColumns);
         for (let i = 0; i < height; i++)
           for (let j = 0; j < width; j++) {
             const at = c / FLOAT + (row + i) * columns + column + j;
-            const sum = floats[edge / FLOAT + i * TILE_COLUMNS + j]!;
+            const sum = floats[edge / FLOAT + i * tileColumns + j]!;
             floats[at] = k === 0 ? sum : floats[at]! + sum;
           }
       };
@@ -252,8 +270,8 @@ export function matrixProduct(memory: WasmMemory, scratch: number, fused = false
         const rest = high % tileRows;
         for (let left = 0; left < columns; ) {
           const count = packPanels(b, b.start + k * b.rowStep + left * b.columnStep, columns - left, deep);
-          const width = count * TILE_COLUMNS;
-          if (columns - left < TILE_COLUMNS) overEdge(scratch, to, packedB, top, high, left);
+          const width = count * tileColumns;
+          if (columns - left < tileColumns) overEdge(scratch, to, packedB, top, high, left);
           else {
             const target = c + FLOAT * (top * columns + left);
             const bEnd = packedB + count * panelBytes;
@@ -263,193 +281,11 @@ export function matrixProduct(memory: WasmMemory, scratch: number, fused = false
               addRows(edge, edge + FLOAT * width * (high - rest), FLOAT * width, target, rowStep);
             }
             for (let i = 0; rest > 0 && i < count; i++)
-              overEdge(full, to, packedB + i * panelBytes, top + high - rest, rest, left + i * TILE_COLUMNS);
+              overEdge(full, to, packedB + i * panelBytes, top + high - rest, rest, left + i * tileColumns);
           }
           left += width;
         }
       }
     }
-  };
-}
-
-function pack(name: string, width: number): WasmFunction {
-  const [from, laneStep, depthStep, lanes, to, end] = [0, 1, 2, 3, 4, 5] as const;
-  const lane = (l: number): number => 6 + l;
-  const each = (make: (l: number) => Code): number[] =>
-    Array.from({ length: width }, (_, l) => make(l)).flat();
-  const last = op(int.sub, get(lanes), constant(1));
-  return {
-    name,
-    parameters: [I32, I32, I32, I32, I32, I32],
-    results: [],
-    locals: new Array<number>(width).fill(I32),
-    body: [
-      // lane l starts at from + min(l, lanes − 1) · laneStep
-      ...each((l) =>
-        set(
-          lane(l),
-          op(
-            int.add,
-            get(from),
-            op(int.mul, op(select, constant(l), last, op(int.below, constant(l), get(lanes))), get(laneStep)),
-          ),
-        ),
-      ),
-      ...loop(
-        [
-          ...each((l) => storeFloat(to, loadFloat(get(lane(l))), FLOAT * l)),
-          ...each((l) => set(lane(l), op(int.add, get(lane(l)), get(depthStep)))),
-          ...set(to, op(int.add, get(to), constant(FLOAT * width))),
-        ],
-        op(int.below, get(to), get(end)),
-      ),
-    ],
-  };
-}
-
-function packLineFunction(): WasmFunction {
-  const [from, depthStep, to, toStep, end] = [0, 1, 2, 6, 7] as const;
-  const targets = [to, 3, 4, 5];
-  return {
-    name: 'packLine',
-    parameters: new Array<number>(8).fill(I32),
-    results: [],
-    locals: [],
-    body: loop(
-      [
-        ...targets.flatMap((target, i) => [
-          ...store(target, load(from, 16 * i)),
-          ...advance(target, get(toStep)),
-        ]),
-        ...advance(from, get(depthStep)),
-      ],
-      op(int.below, get(to), get(end)),
-    ),
-  };
-}
-
-function packTwelveFunction(): WasmFunction {
-  const [from, depthStep, to, other, toStep, end] = [0, 1, 2, 3, 4, 5] as const;
-  return {
-    name: 'packTwelve',
-    parameters: new Array<number>(6).fill(I32),
-    results: [],
-    locals: [],
-    body: loop(
-      [
-        ...store(to, load(from)),
-        ...storeTwo(to, load(from, 16), 16),
-        ...storeTwo(other, loadTwo(from, 24)),
-        ...store(other, load(from, 32), 8),
-        ...advance(to, get(toStep)),
-        ...advance(other, get(toStep)),
-        ...advance(from, get(depthStep)),
-      ],
-      op(int.below, get(to), get(end)),
-    ),
-  };
-}
-
-function packTurnedFunction(name: 'packTurned' | 'packTurnedApart'): WasmFunction {
-  const apart = name === 'packTurnedApart';
-  const [from, laneStep, to, other, toStep, end] = apart
-    ? ([0, 1, 2, 3, 4, 5] as const)
-    : ([0, 1, 2, 2, 3, 4] as const);
-  const lanes = [from, end + 1, end + 2, end + 3];
-  const [rows, pairs] = [4, 8].map((i) => [0, 1, 2, 3].map((j) => end + i + j)) as unknown as [Four, Four];
-  return {
-    name,
-    parameters: new Array<number>(end + 1).fill(I32),
-    results: [],
-    locals: [I32, I32, I32, ...new Array<number>(8).fill(V128)],
-    body: [
-      ...[1, 2, 3].flatMap((l) => set(lanes[l]!, op(int.add, get(lanes[l - 1]!), get(laneStep)))),
-      ...loop(
-        [
-          ...rows.flatMap((row, l) => [...set(row, load(lanes[l]!)), ...advance(lanes[l]!, constant(16))]),
-          ...storeTurned(rows, pairs, to, get(toStep), apart ? other : undefined),
-        ],
-        op(int.below, get(to), get(end)),
-      ),
-    ],
-  };
-}
-
-function addRowsFunction(): WasmFunction {
-  const [from, end, width, c, rowStep, to, rowEnd] = [0, 1, 2, 3, 4, 5, 6] as const;
-  return {
-    name: 'addRows',
-    parameters: [I32, I32, I32, I32, I32],
-    results: [],
-    locals: [I32, I32],
-    body: loop(
-      [
-        ...set(to, get(c)),
-        ...set(rowEnd, op(int.add, get(from), get(width))),
-        ...overFours([from, to], rowEnd, store(to, op(vec.add, load(to), load(from)))),
-        ...advance(c, get(rowStep)),
-      ],
-      op(int.below, get(from), get(end)),
-    ),
-  };
-}
-
-/** do over strips of a { do over panels of b { do over depth } }: a line of c is written at once, and a strip read once. */
-function tilesFunction(tileRows: number, fused: boolean): WasmFunction {
-  const [a, aEnd, b, panelBytes, bEnd, c, rowStep] = [0, 1, 2, 3, 4, 5, 6] as const;
-  const [atA, atB, panelEnd, tile, target] = [7, 8, 9, 10, 11] as const;
-  const [left, right, entry] = [12, 13, 14] as const;
-  const sum = (row: number, half: number): number => 15 + 2 * row + half;
-  const rows = Array.from({ length: tileRows }, (_, row) => row);
-  const plus = (to: number, x: number, y: number): number[] =>
-    set(
-      to,
-      fused
-        ? op(vec.multiplyAdd, get(x), get(y), get(to))
-        : op(vec.add, get(to), op(vec.mul, get(x), get(y))),
-    );
-  return {
-    name: 'tiles',
-    parameters: new Array<number>(7).fill(I32),
-    results: [],
-    locals: [...new Array<number>(5).fill(I32), ...new Array<number>(3 + 2 * tileRows).fill(V128)],
-    body: loop(
-      [
-        ...set(atB, get(b)),
-        ...set(tile, get(c)),
-        ...loop(
-          [
-            ...set(atA, get(a)),
-            ...set(panelEnd, op(int.add, get(atB), get(panelBytes))),
-            ...rows.flatMap((row) => [...set(sum(row, 0), vec.zero), ...set(sum(row, 1), vec.zero)]),
-            ...loop(
-              [
-                ...set(left, load(atB)),
-                ...set(right, load(atB, 16)),
-                ...rows.flatMap((row) => [
-                  ...set(entry, loadSplat(atA, FLOAT * row)),
-                  ...plus(sum(row, 0), entry, left),
-                  ...plus(sum(row, 1), entry, right),
-                ]),
-                ...advance(atA, constant(FLOAT * tileRows)),
-                ...advance(atB, constant(FLOAT * TILE_COLUMNS)),
-              ],
-              op(int.below, get(atB), get(panelEnd)),
-            ),
-            ...set(target, get(tile)),
-            ...rows.flatMap((row) => [
-              ...store(target, get(sum(row, 0))),
-              ...store(target, get(sum(row, 1)), 16),
-              ...advance(target, get(rowStep)),
-            ]),
-            ...advance(tile, constant(FLOAT * TILE_COLUMNS)),
-          ],
-          op(int.below, get(atB), get(bEnd)),
-        ),
-        ...set(a, get(atA)),
-        ...advance(c, op(int.mul, get(rowStep), constant(tileRows))),
-      ],
-      op(int.below, get(a), get(aEnd)),
-    ),
   };
 }

@@ -170,8 +170,15 @@ export interface WasmFunction {
 /** What is used of WebAssembly: Node's types leave it out. */
 interface WebAssemblyHere {
   readonly Memory: new (size: { initial: number }) => WasmMemory;
-  readonly Module: new (bytes: Uint8Array) => object;
-  readonly Instance: new (module: object, imports: { m: { m: WasmMemory } }) => { readonly exports: object };
+  readonly Module: new (bytes: Uint8Array) => WasmModule;
+  readonly Instance: new (
+    module: WasmModule,
+    imports: { m: { m: WasmMemory } },
+  ) => { readonly exports: object };
+}
+/** Compiled functions, without their memory. */
+export interface WasmModule {
+  readonly [Symbol.toStringTag]: string;
 }
 export interface WasmMemory {
   readonly buffer: ArrayBuffer;
@@ -219,8 +226,14 @@ export const moduleOf = (functions: readonly WasmFunction[]): Uint8Array =>
   ]);
 
 /** Compiles a module on a memory; its functions are exported by their names. */
-export function compile<Exports>(bytes: Uint8Array, memory: WasmMemory): Exports {
-  const { exports } = new wasm.Instance(new wasm.Module(bytes), { m: { m: memory } });
+export const compile = <Exports>(bytes: Uint8Array, memory: WasmMemory): Exports =>
+  instantiate<Exports>(compileModule(bytes), memory);
+
+export const compileModule = (bytes: Uint8Array): WasmModule => new wasm.Module(bytes);
+
+/** The functions of a module on a memory, by their names. */
+export function instantiate<Exports>(module: WasmModule, memory: WasmMemory): Exports {
+  const { exports } = new wasm.Instance(module, { m: { m: memory } });
   // A copy: in the object of exports, which is frozen, looking up a function costs more than a short loop.
   return { ...exports } as Exports;
 }
