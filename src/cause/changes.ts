@@ -10,6 +10,7 @@ import { stretchWords } from '../model/stretches.ts';
 import type { References } from '../replay/reference.ts';
 import { jumpOf, newsWords, updateBefore } from './jump.ts';
 import type { Observed } from './observe.ts';
+import { strongDecay } from './strong-decay.ts';
 
 export interface Change {
   readonly trigger: Exclude<Trigger, 'none-found' | 'sharpness'>;
@@ -22,6 +23,8 @@ export interface Change {
   readonly gradual?: true;
   /** It lies before the first recorded step: no arm takes it back. */
   readonly beforeRecord?: true;
+  /** Of weight decay: what multiplies it so that it is far from too strong. */
+  readonly decayFactor?: number;
   /** It is known from recorded losses alone, and no arm takes it back: likely at most. */
   readonly recorded?: true;
 }
@@ -100,7 +103,9 @@ export function changesBy(
 ): Change[] {
   const { steps } = observed;
   const changes: Change[] = [];
-  const rate = raisedRate(Float64Array.from(observed.learningRate), until);
+  const rates = Float64Array.from(observed.learningRate);
+  // The harm may last only from a step well after the onset.
+  const rate = raisedRate(rates, until) ?? raisedRate(rates, onset);
   if (rate !== null)
     changes.push({
       trigger: 'learning-rate',
@@ -131,6 +136,8 @@ export function changesBy(
         at: { step: steps[risen.from]!, batchStep: null },
       },
     });
+  const decay = strongDecay(observed, until, rate !== null || risen !== null);
+  if (decay !== null) changes.push(decay);
   // The loss on reference batches may have wavered a step before: what broke the run is not later than the onset.
   const unlike = references === null ? [] : unlikeBy(references, until, Math.max(until, onset));
   const [news] = unlike;

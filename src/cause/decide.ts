@@ -120,7 +120,12 @@ export function decideCause(input: DecideInput): Cause {
   if (references === null || references.level === null || !judged) {
     const [largest] = bySize;
     if (largest !== undefined)
-      return made(largest.trigger, 'likely', largest.evidence.statement, others(bySize));
+      return made(
+        largest.trigger,
+        'likely',
+        `${largest.evidence.statement}${largest.trigger === 'weight-decay' ? lessDecayWords(input.shorter, steps) : ''}`,
+        others(bySize),
+      );
     if (input.shorter !== null) return fromShorterSteps(input.shorter, steps, made);
     return fromSteps(input, made);
   }
@@ -198,6 +203,7 @@ function unchangedWords({ steps, learningRate }: Observed, until: number): strin
 const UNDONE: Readonly<Record<Change['trigger'], string>> = {
   data: 'without these batches the run stays well',
   'learning-rate': 'at the earlier learning rate the run stays well',
+  'weight-decay': 'with less weight decay the run stays well',
   'optimizer-state': 'with the earlier optimizer state the run stays well',
   precision: 'with it taken back the run stays well',
 };
@@ -228,21 +234,27 @@ function notShown({ onset, observed, hasModel, references }: DecideInput): strin
 type Made = (trigger: Trigger, confidence: Cause['confidence'], statement: string) => Cause;
 
 /** What changed lies before the first recorded step and is none of what was compared: the steps are too long for the loss as it is. */
-function fromShorterSteps(
-  { label, first, level, ofRun, end, recordedEnd }: ShorterSteps,
-  [step]: readonly number[],
-  made: Made,
-): Cause {
+function fromShorterSteps(shorter: ShorterSteps, steps: readonly number[], made: Made): Cause {
+  const { ofRun } = shorter;
   const same = ofRun
     ? `the loss rises from the first steps of the run on, with nothing changed`
     : `the first losses and rates are as logged before, so weights, data and rate were kept, but maybe not the clipping`;
-  const back = ofRun ? '' : `. Where clipping was on before step ${step}, put it back`;
-  return made(
-    'sharpness',
-    'likely',
-    `${same}; with ${label} the same batches do no harm: the loss on reference batches is ${formatNumber(first)} at step ${step} and ${formatNumber(end)} at the end${level > first ? `, where ${formatNumber(level)} was usual in the log` : ''}; without that it ends at ${formatNumber(recordedEnd)}${back}`,
-  );
+  const back = ofRun ? '' : `. Where clipping was on before step ${steps[0]}, put it back`;
+  return made('sharpness', 'likely', `${same}; ${noHarmWords(shorter, steps)}${back}`);
 }
+
+/** How the run ends with shorter steps, and without. */
+const noHarmWords = (
+  { label, first, level, end, recordedEnd }: ShorterSteps,
+  [step]: readonly number[],
+): string =>
+  `with ${label} the same batches do no harm: the loss on reference batches is ${formatNumber(first)} at step ${step} and ${formatNumber(end)} at the end${level > first ? `, where ${formatNumber(level)} was usual in the log` : ''}; without that it ends at ${formatNumber(recordedEnd)}`;
+
+/** The same as a clause, where less weight decay is what does no harm. */
+const lessDecayWords = (shorter: ShorterSteps | null, steps: readonly number[]): string =>
+  shorter !== null && 'kind' in shorter.by && shorter.by.kind === 'weight-decay'
+    ? `; ${noHarmWords(shorter, steps)}`
+    : '';
 
 /** What the recorded steps alone suggest. */
 function fromSteps(input: DecideInput, made: Made): Cause {

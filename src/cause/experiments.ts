@@ -7,7 +7,7 @@ import type { MatchedObjective } from '../autodiff/open-objective.ts';
 import { lossesBefore } from '../captures/as-run.ts';
 import type { Capture } from '../captures/read.ts';
 import { endLevel } from '../incidents/losses.ts';
-import type { Cause, Remedy } from '../model/cause.ts';
+import type { Cause, Remedy, Trigger } from '../model/cause.ts';
 import { DiagError, reasonOf } from '../model/errors.ts';
 import type { ReplayEntry } from '../model/replay.ts';
 import { type ArmEnd, armLabel, endsBeside, judgeArm } from '../replay/arm-end.ts';
@@ -128,10 +128,13 @@ export async function runExperiments(options: ExperimentOptions): Promise<Experi
 
   const from = references === null ? onset : harmFrom(references, onset);
   const history = lossesBefore(capture);
+  // Updates that a decay made which is too strong learn nothing: those with less of it say what is usual.
+  const lessDecay = planned.findIndex(({ undoes }) => undoes === 'weight-decay');
+  const learning = (armed?.traces[lessDecay] ?? armed?.baseline)?.updateNorm;
   const endOf =
     references === null || armed === null || !follows
       ? notJudged
-      : endsBeside(armed.baseline, references, onset, history);
+      : endsBeside(armed.baseline, references, onset, history, learning);
   const endOfArm = (trace: ClosedLoopTrace, { training: { skip }, order }: PlannedArm): ArmEnd =>
     endOf(trace, skip, order === undefined ? references?.unlike : new Set());
   const arms =
@@ -162,7 +165,7 @@ export async function runExperiments(options: ExperimentOptions): Promise<Experi
           observed,
           references,
           onset,
-          armed.baseline.updateNorm[0]!,
+          learning![0]!,
           triesOfShorter(options, arms, armed, closedLoop),
         );
   const cause = decideCause({
@@ -247,7 +250,7 @@ const notJudged = ({ referenceLoss }: Ended): ArmEnd => ({
 });
 const NOT_TRAINED: ArmEnd = { outcome: null, finalLoss: Number.NaN, shows: false };
 
-/** What shortens the steps and nothing else: the clipping of before, the rules, lower rates. */
+/** What shortens the steps and nothing else: less of a weight decay that is too strong, the clipping of before, the rules, lower rates. */
 function triesOfShorter(
   { before: { clipping }, rules }: ExperimentOptions,
   planned: readonly PlannedArm[],
@@ -262,12 +265,15 @@ function triesOfShorter(
       : `the rule “${ruleOrder(by.label)}”`;
     return { referenceLoss, updateNorm, by, earlier, label };
   });
+  const armed = (trigger: Trigger) =>
+    planned.flatMap(({ arm, undoes }, k) =>
+      undoes === trigger ? [{ ...traces[k]!, by: arm, label: `the ${armLabel(arm)}` }] : [],
+    );
   return [
+    ...armed('weight-decay'),
     ...clipped.filter(({ earlier }) => earlier),
     ...clipped.filter(({ earlier }) => !earlier),
-    ...planned.flatMap(({ arm, undoes }, k) =>
-      undoes === 'sharpness' ? [{ ...traces[k]!, by: arm, label: `the ${armLabel(arm)}` }] : [],
-    ),
+    ...armed('sharpness'),
   ];
 }
 

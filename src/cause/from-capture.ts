@@ -18,7 +18,7 @@ import { suggestionFor, type Why } from './from-log.ts';
 import { causeOfLoops } from './from-recorded.ts';
 import { newsWords, updateBefore } from './jump.ts';
 import { type Observed, observe } from './observe.ts';
-import { pasteRate } from './paste.ts';
+import { pasteDecay, pasteRate } from './paste.ts';
 import { CAME_BACK, untried } from './remedies.ts';
 import type { RemedyContext } from './tried.ts';
 
@@ -175,8 +175,24 @@ export async function causeOfCapture(
     cause,
     remedies: recovered
       ? [cameBack]
-      : [suggestionFor(cause, 'step', rateBefore(capture.manifest, observed, onset))],
+      : [
+          suggestionFor(
+            cause,
+            'step',
+            cause.trigger === 'weight-decay'
+              ? lessDecay(capture.manifest, changes)
+              : rateBefore(capture.manifest, observed, onset),
+          ),
+        ],
   };
+}
+
+/** How much less weight decay to take, with its line for the loop that was recorded. */
+function lessDecay({ framework, trainer }: CaptureManifest, changes: readonly Change[]) {
+  const factor = changes.find(({ decayFactor }) => decayFactor !== undefined)?.decayFactor;
+  return factor === undefined
+    ? null
+    : { weightDecayFactor: factor, paste: pasteDecay(trainingLoopOf(framework, trainer), factor) };
 }
 
 /** The rate of before a rise, with its line for the loop that was recorded. */

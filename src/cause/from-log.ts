@@ -179,17 +179,23 @@ function byResume(
   ]);
 }
 
-/** What to try, said to be untried; `rate` is the learning rate of before, with its line for the script, where they are known. */
+/** What to try, said to be untried; `given` is the learning rate of before or how much less of a weight decay, with its line for the script, where they are known. */
 export function suggestionFor(
   { trigger, evidence }: Cause,
   unit: string,
-  rate: Pick<Remedy, 'learningRate' | 'paste'> | null = null,
+  given: Partial<Remedy> | null = null,
 ): Remedy {
   if (trigger === 'learning-rate')
     return untried(
       'lower-learning-rate',
       `keep the learning rate as it was before ${unit} ${evidence[0]!.at.step}; not tried`,
-      rate ?? {},
+      given ?? {},
+    );
+  if (trigger === 'weight-decay')
+    return untried(
+      'lower-weight-decay',
+      'lower the weight decay or the learning rate, so that their product is far below 1; not tried',
+      given ?? {},
     );
   if (trigger === 'precision')
     return untried('raise-precision', 'train in bfloat16 or float32, or lower the loss scale; not tried');

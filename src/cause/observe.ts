@@ -4,6 +4,7 @@ import type { Finding } from '../model/finding.ts';
 import { type EmptyState, emptyState } from '../replay/empty-state.ts';
 import { follow, type Prepared } from '../replay/follow.ts';
 import type { TensorState } from '../replay/tensors.ts';
+import { type Decayed, watchDecay } from '../replay/watch-decay.ts';
 import { sumOfSquares, type Values } from '../tensor/values.ts';
 
 /** One value for each recorded step, by position; NaN where the state before it was lost. */
@@ -21,6 +22,8 @@ export interface Observed {
   readonly surprise: readonly number[];
   /** ‖update‖/‖gradient‖. */
   readonly effectiveRate: readonly number[];
+  /** Groups whose weight decay is too strong somewhere. */
+  readonly decays: readonly Decayed[];
   /** A snapshot that the recorded steps do not lead to. */
   readonly mismatches: readonly Finding[];
   /** An optimizer that had taken no step where the run goes on, or whose state is not in the capture. */
@@ -32,9 +35,14 @@ export async function observe(capture: Capture, prepared: Prepared): Promise<Obs
   const { optimizers } = prepared.setup;
   const gradientNorm: number[] = [];
   const surprise: number[] = [];
+  const decay = watchDecay(
+    optimizers,
+    capture.steps.map(({ learningRates }) => learningRates),
+  );
   const followed = await follow(capture, prepared, {
     precision: 'float32',
     visit: (_index, { gradients }, tensors) => {
+      decay.visit(tensors);
       gradientNorm.push(Math.sqrt(gradients.reduce((sum, { values }) => sum + sumOfSquares(values), 0)));
       let largest = Number.NaN;
       for (const [t, tensor] of tensors.entries()) {
@@ -64,6 +72,10 @@ export async function observe(capture: Capture, prepared: Prepared): Promise<Obs
     })),
     surprise: surprise.every(Number.isNaN) ? [] : padded(surprise),
     effectiveRate: updateNorm.map((norm, i) => norm / norms[i]!),
+    decays: decay.result(
+      prepared.tensors,
+      followed.recorded.map(({ updateNorms }) => updateNorms),
+    ),
     mismatches: followed.findings,
     empty: emptyState(capture, prepared, followed),
   };

@@ -46,6 +46,24 @@ export function pasteRate(
   }
 }
 
+/** A lower weight decay of every group; null where it stands in the call that makes the optimizer. */
+export function pasteDecay(loop: TrainingLoop | null, factor: number): string | null {
+  switch (loop) {
+    case 'torch':
+    case 'accelerate':
+      return `for group in optimizer.param_groups: group["weight_decay"] *= ${factor}`;
+    case 'lightning':
+      return `for group in optimizer.param_groups: group["weight_decay"] *= ${factor}  # in configure_optimizers`;
+    case 'transformers':
+      return `trainer.args.weight_decay *= ${factor}  # before trainer.train()`;
+    case 'keras':
+    case 'keras-fit':
+      return `optimizer.weight_decay *= ${factor}`;
+    default:
+      return null;
+  }
+}
+
 /** Trainers that draw batches by themselves: the skip list is for their data. */
 const OWN_BATCHES: readonly TrainingLoop[] = ['transformers', 'lightning', 'keras-fit'];
 

@@ -23,6 +23,8 @@ export interface PlannedArm {
   readonly skipSteps: readonly [number, number] | null;
   /** Against the rate of the trigger's step. */
   readonly learningRateFactor: number | null;
+  /** Times the weight decay of every group. */
+  readonly weightDecayFactor?: number;
 }
 
 /** Rates that are tried against sharpness, times the recorded ones. */
@@ -86,6 +88,17 @@ export function planArms(
       learningRateFactor: 1 / rate.size,
     });
   }
+  const decay = changes.find(({ decayFactor }) => decayFactor !== undefined);
+  if (decay !== undefined)
+    planned.push({
+      arm: { kind: 'weight-decay', factor: decay.decayFactor! },
+      training: { decay: { from: decay.from, factor: decay.decayFactor! } },
+      undoes: 'weight-decay',
+      interference: 0,
+      skipSteps: null,
+      learningRateFactor: null,
+      weightDecayFactor: decay.decayFactor!,
+    });
   // Without a level before, any step up to the onset may have done the harm.
   const from = references.level === null ? 0 : until;
   const first = Math.min(from, ...changes.map((change) => change.from));

@@ -7,7 +7,7 @@ import { trainingLoopOf } from '../model/training-loop.ts';
 import { type ArmEnd, unknownEnd } from '../replay/arm-end.ts';
 import type { References } from '../replay/reference.ts';
 import type { RuleChoice } from '../rules/choice.ts';
-import { pasteRate, pasteRule, pasteSkip } from './paste.ts';
+import { pasteDecay, pasteRate, pasteRule, pasteSkip } from './paste.ts';
 import type { PlannedArm } from './plan.ts';
 import { CAME_BACK, untried } from './remedies.ts';
 
@@ -74,7 +74,7 @@ export function remedyOf(
       rule: rule.label,
       paste: pasteRule(rule, loop),
     });
-  const { arm, skipSteps, learningRateFactor } = planned;
+  const { arm, skipSteps, learningRateFactor, weightDecayFactor } = planned;
   if (arm.kind === 'skip-batches') {
     const [first, last] = skipSteps!;
     const which =
@@ -99,6 +99,12 @@ export function remedyOf(
       `put the optimizer state from before the incident back at step ${arm.at}: ${ends}`,
       { ...shared, from: { step: arm.at!, path: null } },
     );
+  if (weightDecayFactor !== undefined)
+    return untried('lower-weight-decay', `multiply the weight decay by ${weightDecayFactor}: ${ends}`, {
+      ...shared,
+      weightDecayFactor,
+      paste: pasteDecay(loop, weightDecayFactor),
+    });
   const rate = arm.learningRate ?? null;
   return untried(
     'lower-learning-rate',

@@ -5,6 +5,7 @@ export const TRIGGERS = [
   'data',
   'learning-rate',
   'optimizer-state',
+  'weight-decay',
   'precision',
   'sharpness',
   'none-found',
@@ -30,6 +31,7 @@ export const EVIDENCE = {
     'Batches of the incident whose loss, at weights from before it, is unlike that of the batches before.',
   'reference-loss': 'Loss on batches from before the incident (and clean later ones) at the recorded states.',
   'learning-rate': 'Learning rate of a step against those of the steps before.',
+  'weight-decay': 'Weight decay against the most that shrinks the weights, and how the weights grew.',
   'update-norm':
     'Norm of the whole update, and of the tensors that most of it is in, against those of the steps before.',
   'gradient-norm': 'Norm of the gradient against those of the steps before.',
@@ -78,6 +80,7 @@ export const REMEDY_ACTIONS = [
   'clip',
   'skip-batches',
   'lower-learning-rate',
+  'lower-weight-decay',
   'restore-optimizer-state',
   'rewind',
   'fix-data',
@@ -99,6 +102,8 @@ export interface Remedy {
   /** Against the rate of the trigger's step. */
   readonly learningRateFactor: number | null;
   readonly learningRate: number | null;
+  /** Times the weight decay of every group; of `lower-weight-decay` alone. */
+  readonly weightDecayFactor?: number;
   /** The state to go on from, and the newest whole file at or before it. */
   readonly from: { readonly step: number; readonly path: string | null } | null;
   readonly tried: 'closed-loop' | 'recorded' | null;
@@ -124,5 +129,6 @@ export const takesBack = (
   (trigger === 'data' && (action === 'skip-batches' || action === 'fix-data')) ||
   // A rate of its own is that of before the change; a factor is a lower one.
   (trigger === 'learning-rate' && action === 'lower-learning-rate' && learningRate !== null) ||
+  (trigger === 'weight-decay' && action === 'lower-weight-decay') ||
   (trigger === 'optimizer-state' && action === 'restore-optimizer-state') ||
   (trigger === 'precision' && action === 'raise-precision');

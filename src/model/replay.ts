@@ -25,13 +25,13 @@ export const NO_RULE = 'none';
 
 /** The one thing that a closed loop changes besides the rule. */
 export interface ReplayArm {
-  /** `skip-batches`, `earlier-batches`, `learning-rate`, `restore-optimizer-state`, or what else the recorder names. */
+  /** `skip-batches`, `earlier-batches`, `learning-rate`, `weight-decay`, `restore-optimizer-state`, or what else the recorder names. */
   readonly kind: string;
   /** Steps whose batches are left out, or have earlier ones in their place. */
   readonly steps?: readonly number[];
   /** Their ids, as the recorder was given them, where it was given one for each. */
   readonly batchIds?: readonly (number | string)[];
-  /** What multiplies the learning rate, or the rate that was put in its place. */
+  /** What multiplies the learning rate or the weight decay, or the rate that was put in its place. */
   readonly factor?: number;
   readonly learningRate?: number;
   /** Step at which the optimizer's old state is put back. */

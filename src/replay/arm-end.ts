@@ -26,15 +26,17 @@ type Trained = Ended & { readonly loss: readonly number[] };
  * @param baseline the training under the recorded clipping, with nothing changed
  * @param onset position of the onset
  * @param history losses before the first recorded step
+ * @param learning norms of updates of which those before the incident say what it takes to learn, where the run's own do not
  */
 export function endsBeside(
   baseline: Trained,
   references: References,
   onset: number,
   history: readonly number[],
+  learning: readonly number[] = baseline.updateNorm,
 ): (trace: Trained, leftOut?: ReadonlySet<number>, unlike?: ReadonlySet<number>) => ArmEnd {
   const from = harmFrom(references, onset);
-  const usual = usualUpdate(baseline.updateNorm, from);
+  const usual = usualUpdate(learning, from);
   const cameBack = outcomeOf(baseline, references, usual, from) === 'holds';
   // A training that took other batches than the unlike ones was clean all along.
   return (trace, leftOut = new Set(), unlike = references.unlike) => {
@@ -90,6 +92,7 @@ export function armLabel({ kind, steps, factor, learningRate, at }: ReplayArm): 
   if (kind === 'skip-batches' && steps !== undefined) return `${steps.length} batches left out`;
   if (kind === 'earlier-batches' && steps !== undefined) return `earlier batches in place of ${steps.length}`;
   if (kind === 'restore-optimizer-state') return `old optimizer state from step ${at}`;
+  if (kind === 'weight-decay' && factor !== undefined) return `weight decay times ${factor}`;
   if (kind !== 'learning-rate') return kind;
   return factor === undefined
     ? `learning rate ${formatNumber(learningRate ?? Number.NaN)}`

@@ -11,6 +11,7 @@ import type { Capture } from '../captures/read.ts';
 import { diagError, located } from '../model/errors.ts';
 import { formatNumber } from '../model/format-number.ts';
 import type { BaselineCheck, ReplayEntry } from '../model/replay.ts';
+import type { OptimizerChoice } from '../optimizers/registry.ts';
 import { type RuleChoice, ruleMembers } from '../rules/choice.ts';
 import type { RuleState } from '../rules/rule.ts';
 import { incidentOfCapture } from './capture-incident.ts';
@@ -83,6 +84,8 @@ export interface TrainingArm {
   readonly skip?: ReadonlySet<number>;
   /** What multiplies the recorded learning rates of a step; default 1. */
   rate?(index: number): number;
+  /** What multiplies the weight decay of every group from step `from` on. */
+  readonly decay?: { readonly from: number; readonly factor: number };
   /** The optimizer's state before step `from` is put back before step `at`. */
   readonly restore?: { readonly from: number; readonly at: number };
 }
@@ -153,8 +156,13 @@ export async function trainRuns(
   const { setup, tensors: initial, notes } = await prepareReplay(capture, 'float32');
   notes.push(...learningRateNote({ steps }));
   const runs: readonly TrainingRun[] = [{ rule: setup.clipping, multiplier: 1 }, ...wanted];
-  const stepperOf = (rule: RuleChoice, learningRateMultiplier: number) =>
-    createStepper({ rule, optimizers: setup.optimizers, precision: 'float32', learningRateMultiplier });
+  const stepperOf = (rule: RuleChoice, learningRateMultiplier: number, decay = 1) =>
+    createStepper({
+      rule,
+      optimizers: setup.optimizers.map((choice) => timesDecay(choice, decay)),
+      precision: 'float32',
+      learningRateMultiplier,
+    });
   const { reference = [] } = options;
   const finished = [...(options.resume?.finished ?? [])];
   const total = runs.length * count;
@@ -173,7 +181,7 @@ export async function trainRuns(
       finished.push(finished[same]!);
       continue;
     }
-    const stepper = stepperOf(rule, multiplier);
+    let stepper = stepperOf(rule, multiplier);
     const tensors = copyTensors(initial);
     let trace = emptyTrace(model.objective.tasks.length);
     const partial = options.resume?.partial;
@@ -188,11 +196,17 @@ export async function trainRuns(
     }
     const gradients = tensors.map(({ w }) => ({ values: new Float32Array(w.length) }));
     let kept: readonly TensorState[] | null = null;
+    const resumedAt = trace.loss.length;
     for (let i = trace.loss.length; i < count; i++) {
       const step = steps[i]!;
       if (trace.ended !== null) {
         appendLost(trace, reference.length > 0);
         continue;
+      }
+      if (arm?.decay !== undefined && (i === arm.decay.from || (i > arm.decay.from && i === resumedAt))) {
+        const { ruleStates } = stepper;
+        stepper = stepperOf(rule, multiplier, arm.decay.factor);
+        stepper.ruleStates = ruleStates;
       }
       if (arm?.restore?.from === i) kept = copyTensors(tensors);
       if (arm?.restore?.at === i && kept !== null) putStateBack(tensors, kept);
@@ -352,6 +366,12 @@ const emptyTrace = (tasks: number): ClosedLoopTrace => ({
   referenceLoss: [],
   bottleneck: null,
   ended: null,
+});
+
+/** The same optimizer with its weight decay multiplied. */
+const timesDecay = ({ optimizer, options }: OptimizerChoice, factor: number): OptimizerChoice => ({
+  optimizer,
+  options: factor === 1 ? options : { ...options, weightDecay: factor * options.weightDecay },
 });
 
 /** A step that is left out: its loss is known, and nothing moves. */

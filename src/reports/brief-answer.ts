@@ -289,6 +289,7 @@ const AVERT: Readonly<Record<Cause['trigger'], string>> = {
   data: 'look at the data of these batches',
   'learning-rate': 'look at what set the learning rate',
   'optimizer-state': 'load the optimizer state with the weights when a run is resumed',
+  'weight-decay': 'lower the weight decay or the learning rate',
   precision: 'train in bfloat16 or float32, or lower the loss scale',
   sharpness: 'lower the learning rate or clip',
   'none-found': '',

@@ -9,6 +9,7 @@ export const TRIGGERS: Readonly<Record<Cause['trigger'], string>> = {
   data: 'the data changed',
   'learning-rate': 'the learning rate rose',
   'optimizer-state': 'the optimizer state was lost or replaced',
+  'weight-decay': 'weight decay times the learning rate was too large',
   precision: 'numbers overflowed',
   sharpness: 'the steps were too long for the curvature of the loss',
   'none-found': 'not found',

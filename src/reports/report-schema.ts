@@ -337,7 +337,7 @@ export const replayEntry = objectOf<ReplayEntry>(
     'The one thing that this closed loop changes besides the rule.',
   )({
     kind: text(
-      '`skip-batches`, `earlier-batches`, `learning-rate`, `restore-optimizer-state`, or what else the recorder names.',
+      '`skip-batches`, `earlier-batches`, `learning-rate`, `weight-decay`, `restore-optimizer-state`, or what else the recorder names.',
     ),
     steps: listOf(
       finite('A step.'),
@@ -347,7 +347,7 @@ export const replayEntry = objectOf<ReplayEntry>(
       z.union([z.number(), z.string()]),
       'Ids of these batches, where the recorder was given one for each.',
     ).optional(),
-    factor: number('What multiplies the learning rate.').optional(),
+    factor: number('What multiplies the learning rate or the weight decay.').optional(),
     learningRate: number('The learning rate that was put in its place.').optional(),
     at: finite('Step at which the old state of the optimizer is put back.').optional(),
   }).optional(),
@@ -674,6 +674,9 @@ const remedy = objectOf<Remedy>(
   skipSteps: orNull(range('First and last step whose batches are left out.')),
   learningRateFactor: orNull(number('Times the rate of the step of the trigger.')),
   learningRate: orNull(number('The learning rate to take.')),
+  weightDecayFactor: number(
+    'Times the weight decay of every group; of `lower-weight-decay` alone.',
+  ).optional(),
   from: orNull(
     objectOf<NonNullable<Remedy['from']>>(
       null,

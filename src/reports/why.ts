@@ -38,7 +38,7 @@ function batchesWords(run: Pick<RunReport, 'replay'>, [first, last]: readonly [n
 
 /** A remedy of a run as a table has it. */
 export function remedyName(
-  { action, rule, skipSteps, learningRate, learningRateFactor }: Remedy,
+  { action, rule, skipSteps, learningRate, learningRateFactor, weightDecayFactor }: Remedy,
   run: Pick<RunReport, 'replay'>,
 ): string {
   if (action === 'clip' && rule !== null) return ruleOrder(rule);
@@ -47,12 +47,15 @@ export function remedyName(
     return learningRate === null
       ? `learning rate × ${formatNumber(learningRateFactor ?? Number.NaN, 'brief')}`
       : `learning rate ${formatNumber(learningRate)}`;
+  if (action === 'lower-weight-decay' && weightDecayFactor !== undefined)
+    return `weight decay × ${formatNumber(weightDecayFactor, 'brief')}`;
   return NAMES[action] ?? action;
 }
 
 /** What makes an order of such a name. */
 const ORDERS: Partial<Record<Remedy['action'], string>> = {
   'lower-learning-rate': 'train on with ',
+  'lower-weight-decay': 'train on with ',
   'fix-data': 'train on with ',
   'restore-optimizer-state': 'put back the ',
   'raise-precision': 'train in ',

@@ -282,6 +282,7 @@ describe('a cause that was not found says what is missing', () => {
         surprise: [],
         effectiveRate: [],
         mismatches: [],
+        decays: [],
         empty: null,
         tensors: [],
       },
@@ -318,6 +319,7 @@ describe('a cause that was not found says what is missing', () => {
       surprise: [],
       effectiveRate: [],
       mismatches: [],
+      decays: [],
       empty: null,
       tensors: [],
     };
@@ -333,7 +335,7 @@ describe('a cause that was not found says what is missing', () => {
     const ones = steps.map(() => 1);
     const observed = {
       ...{ steps, batchIds: [], loss: ones, learningRate: ones, gradientNorm: ones, surprise: [] },
-      ...{ updateNorm: ones, effectiveRate: [], mismatches: [], empty: null, tensors: [] },
+      ...{ updateNorm: ones, effectiveRate: [], mismatches: [], decays: [], empty: null, tensors: [] },
     };
     const unlike = new Set(steps.filter((i) => i >= 12 && i < 35));
     const references = { unlike, harmful: 12, level: 1, before: [], after: [], onsetBatch: [], loss: ones };
@@ -385,6 +387,7 @@ describe('an incident right after the first recorded step', () => {
     surprise: [],
     effectiveRate: [],
     mismatches: [],
+    decays: [],
     empty: null,
     tensors: [],
     ...more,
@@ -545,6 +548,7 @@ describe('the mechanism, where the old optimizer state holds', () => {
         surprise: [],
         effectiveRate: all.map(rate),
         mismatches: [],
+        decays: [],
         empty: null,
         tensors: [],
       },
@@ -630,6 +634,7 @@ describe('batches that are unlike those before', () => {
     surprise: [],
     effectiveRate: [],
     mismatches: [],
+    decays: [],
     empty: null,
     tensors: [],
   };
@@ -708,7 +713,7 @@ describe('a rate that rose so far that nothing is learnt at the one of before', 
     ...{ steps, batchIds: [], loss: ones, gradientNorm: ones, updateNorm: ones, surprise: [] },
     // A warm-up: from 0.1 at step 5 to `times` as much at step 25.
     learningRate: steps.map((i) => 0.1 * times ** (Math.min(20, Math.max(0, i - 5)) / 20)),
-    ...{ effectiveRate: [], mismatches: [], empty: null, tensors: [] },
+    ...{ effectiveRate: [], mismatches: [], decays: [], empty: null, tensors: [] },
   });
   const references: References = {
     ...{ at: 20, later: [], usual: [0, 1], unlike: new Set(), onsetBatch: [], before: [0], after: [40] },
@@ -800,6 +805,7 @@ function changedBy10(
       surprise: [],
       effectiveRate: ones,
       mismatches: [],
+      decays: [],
       empty: null,
       tensors: [],
     },
@@ -858,7 +864,7 @@ describe('a climb after a batch whose loss jumped and came back', () => {
       ...{ steps, batchIds: [], gradientNorm: ones, learningRate: steps.map((i) => rise ** i) },
       loss: steps.map((i) => (i === 20 ? jump : wavers(i) * 1.1 ** Math.max(0, i - 23))),
       updateNorm: steps.map((i) => (i === 19 ? update : 1)),
-      ...{ surprise: [], effectiveRate: ones, mismatches: [], empty: null, tensors: [] },
+      ...{ surprise: [], effectiveRate: ones, mismatches: [], decays: [], empty: null, tensors: [] },
     };
     return decideCause({
       ...{ onset: 30, observed, references, hasModel: true, cameBack: false, ruleHolds: true },
@@ -906,6 +912,7 @@ describe('bad batches of which no single step raised the reference loss', () => 
         surprise: [],
         effectiveRate: steps.map((i) => (i < 20 ? 1 : 0.1)),
         mismatches: [],
+        decays: [],
         empty: null,
         tensors: [],
       },
@@ -954,6 +961,7 @@ it('the update of the harmful step is told by tensor, the longest first, each ag
           surprise: [],
           effectiveRate: [],
           mismatches: [],
+          decays: [],
           empty: null,
           tensors: given,
         },
@@ -1106,6 +1114,7 @@ describe('a run that came back by itself', () => {
     surprise: [],
     effectiveRate: steps.map(() => 1),
     mismatches: [],
+    decays: [],
     empty: null,
     tensors: [],
   };
