@@ -3,13 +3,11 @@
  * terms that hold back what is learnt.
  */
 import type { TimeSeries } from '../model/run.ts';
-import { REGULARIZER, wordsOf } from '../model/words.ts';
+import { DISCRIMINATOR, GENERATOR, REGULARIZER, wordsOf } from '../model/words.ts';
 import type { SeriesIncident } from './judge.ts';
 
 type Named = Pick<TimeSeries, 'name' | 'role' | 'lossLike'>;
 
-const GENERATOR = /^(?:g|gen|generator|adv|adversarial)$/;
-const DISCRIMINATOR = /^(?:d|dis|disc|discriminator|discrim)$/;
 const isLossOf = ({ name, role, lossLike }: Named, player: RegExp): boolean =>
   (role === 'loss' || role === 'task_loss' || lossLike !== undefined) &&
   wordsOf(name).some((word) => player.test(word));

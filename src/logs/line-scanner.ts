@@ -24,7 +24,7 @@ export const CELL = { number: 0, missing: 1, refused: 2 } as const;
 export const ABOUT = { loss: 1, axis: 2, split: 4, metric: 8 } as const;
 
 const LOSS =
-  'loss losses nll logloss mlogloss nloglik deviance xent bce elbo cost ppl perplexity trl tel learn entropy crossentropy crossentropyloss l'.split(
+  'loss losses nll logloss mlogloss nloglik deviance xent bce ce elbo cost ppl perplexity trl tel learn entropy crossentropy crossentropyloss l'.split(
     ' ',
   );
 const AXIS =

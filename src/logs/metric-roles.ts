@@ -4,7 +4,7 @@
  */
 import type { Column } from '../model/column.ts';
 import type { Role } from '../model/run.ts';
-import { REGULARIZER, wordsOf } from '../model/words.ts';
+import { DISCRIMINATOR, GENERATOR, REGULARIZER, wordsOf } from '../model/words.ts';
 import { inEnglish } from './in-english.ts';
 
 export interface NamedRole {
@@ -47,6 +47,7 @@ const LOSS_WORDS = new Set([
   'nloglik',
   'deviance',
   'crossentropy',
+  'ce',
   'xent',
   'bce',
   'elbo',
@@ -59,6 +60,8 @@ const LOSS_SETTING =
   /^(scale|scaling|factor|weights?|coef|coeff|coefficient|ratio|lambda|fn|type|name|best|num|count|std|stddev|stdev|variance)$/;
 /** The axis that a chart brings for its values: `train/loss.step`. */
 const OWN_AXIS = /\.(?:step|timestamp)$/i;
+/** Seconds that something cost. */
+const TIME_COST = /(?:^|[\s/._-])(?:time|reader|data|comm)[\s._-]?costs?$|^costs?[\s._-]?time$/i;
 /** What is lost is no error of a model. */
 const OTHER_LOSS = /^(?:heat|packet|path|return|insertion|hearing|stop|weight|power) loss(?:es)?$/i;
 const PERPLEXITY_WORDS = new Set(['ppl', 'perplexity']);
@@ -98,6 +101,8 @@ const TRAIN_NAMES = [
   'cross_entropy',
   'crossentropy',
   'cross_entropy_loss',
+  'ce',
+  'ce_loss',
   'xent',
   'logloss',
   'log_loss',
@@ -154,14 +159,41 @@ function namedTask(name: string, ending: RegExp): string | undefined {
   return name.slice(start.index + start[0].length, end.index) || undefined;
 }
 
+/** Words for how a loss was measured, and not of what. */
+const MEASURED = new Set(
+  'current last latest now previous moving rolling smooth smoothed ema cumulative accumulated raw scaled unscaled weighted unweighted normalized reduced global local printed final initial sum per iter iteration interval minibatch mini sample samples token tokens dataset data set model network'.split(
+    ' ',
+  ),
+);
+/** Parts of reinforcement learning, whose losses stand beside each other and are no tasks. */
+const POLICY_PART = /^(?:policy|pi|pg|surrogate|entropy|values?|vf?|critic|actor|q\d?)$/;
+/** `ctr loss`, `ClassLoss`; `loss ctr`, `LossPi`. */
+const SPOKEN_TASK =
+  /^(?:(?<before>.+?)(?: loss|(?<=[a-z\d])Loss)|loss (?<after>.+)|Loss(?<behind>[A-Z].*))$/i;
+const HAS_HUMP = /[a-z\d]Loss$|^Loss[A-Z]/;
+
+/** The task that a loss names as words or humps do; undefined where it says how it was measured, or names a player of a GAN or a part of a policy. */
+function spokenTask(name: string): string | undefined {
+  if (!name.includes(' ') && !HAS_HUMP.test(name)) return undefined;
+  const { before, after, behind } = SPOKEN_TASK.exec(name)?.groups ?? {};
+  const task = before ?? after ?? behind;
+  const isTold = (word: string): boolean =>
+    MEASURED.has(word) ||
+    GENERATOR.test(word) ||
+    DISCRIMINATOR.test(word) ||
+    POLICY_PART.test(word) ||
+    /[^a-z\d]/.test(word);
+  return task === undefined || wordsOf(task).some(isTold) ? undefined : task.replace(/^tasks? /i, '');
+}
+
 /** The task that `task/<t>/loss`, `<t>_loss`, `<t>/loss` or `loss_<t>` names; undefined where the form is none of these. */
 function taskOf(name: string): { task: string; explicit: boolean } | undefined {
   const explicit = namedTask(name, /[/._-](?:loss|nll|logloss|bce)$/i);
   if (explicit !== undefined) return { task: explicit, explicit: true };
   const bare = withoutGroup(name).replace(/^(?:train(?:ing)?|val(?:id(?:ation)?)?|eval|test)[/._-]/i, '');
   const found = /^(.+)[/._-](?:loss)$/i.exec(bare) ?? /^loss[/._-](.+)$/i.exec(bare);
-  if (found === null) return undefined;
-  const task = found[1]!;
+  const task = found === null ? spokenTask(bare) : found[1]!;
+  if (task === undefined) return undefined;
   const words = wordsOf(task);
   if (words.length === 0 || words.every((word) => TRAIN_WORDS.has(word) || EVAL_WORDS.has(word)))
     return undefined;
@@ -264,7 +296,10 @@ function isNoLossOfGroup(name: string): boolean {
 }
 
 /** Whether a name is that of a loss, of training or of an evaluation. */
-export const isLossName = (name: string): boolean => /^(?:loss-like|eval_loss)$/.test(roleByName(name));
+export const isLossName = (name: string): boolean => {
+  const role = roleByName(name);
+  return role === 'loss-like' || role === 'eval_loss';
+};
 
 function roleOf(name: string): Role | 'loss-like' {
   if (/__(min|max)$/i.test(name)) return 'other';
@@ -276,7 +311,8 @@ function roleOf(name: string): Role | 'loss-like' {
   if (words.includes('loss') && words.some((word) => LOSS_SETTING.test(word))) return 'other';
   // `loss function` is a setting, `value function loss` is none.
   if (words.includes('loss') && words.at(-1) === 'function') return 'other';
-  if (OTHER_LOSS.test(name) || OWN_AXIS.test(name) || isNoLossOfGroup(name)) return 'other';
+  if (OTHER_LOSS.test(name) || TIME_COST.test(name) || OWN_AXIS.test(name) || isNoLossOfGroup(name))
+    return 'other';
   if (isEval(words)) {
     if (lossLike || words.includes('tel')) return 'eval_loss';
     const rest = words.filter((word) => !EVAL_WORDS.has(word) && !TRAIN_WORDS.has(word));
@@ -334,6 +370,10 @@ export function assignRoles(
       const order = (at: number): number => candidates[at]! + (series[at]!.value.length === 0 ? 1000 : 0);
       if (best === undefined || order(k) < order(best)) best = k;
     }
+  // Beside tasks that are logged much more often, what is no total by its name is not theirs: the cost of an epoch in seconds.
+  const mostOfTasks = Math.max(0, ...names.map((_, k) => (isTask(k) ? series[k]!.value.length : 0)));
+  if (best !== undefined && candidates[best]! >= PART_RANK && 2 * series[best]!.value.length < mostOfTasks)
+    best = undefined;
   // A log that has nothing but an error measure was trained on it.
   let evaluated: number | undefined;
   if (best === undefined && !first.includes('loss') && !names.some((_, k) => isTask(k))) {

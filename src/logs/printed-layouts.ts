@@ -109,6 +109,12 @@ const LAYOUTS: readonly Layout[] = [
       `epoch ${epoch}, batch ${batch}, ${name} loss: ${loss || NONE}, error: ${error}`,
   },
   {
+    // CatBoost before 0.7, its numbers and the next word as one: 61:     learn 0.1211191019passed: 17.7 sec
+    marker: ' learn ',
+    line: /^\s{0,8}(?<step>\d{1,12}):\s{1,8}learn (?<learn>\S{0,40}?)(?<rest>(?:passed|test|bestTest)[ :].{0,400})$/,
+    as: ({ step = '', learn = '', rest = '' }) => `iteration ${step}, learn: ${learn || NONE}, ${rest}`,
+  },
+  {
     // Learning to See in the Dark, and who prints the counters alone: 334 1 Loss=0.012 Time=0.042
     marker: 'oss',
     line: /^\s{0,8}(?<epoch>\d{1,9}) {1,8}(?<batch>\d{1,9}),? {1,8}(?=(?:\w{1,20}[ _-])?[Ll]oss {0,2}[=:])/,

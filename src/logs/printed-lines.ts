@@ -365,7 +365,7 @@ const RANKING = /(?:^|[\s/._-])(?:au(?:ro)?c|ndcg|mrr)(?:[\s/._@-]|$)/i;
 const isOfRanking: Tells = (name) => (RANKING.test(name) ? 'eval' : undefined);
 /** And some agents print their rewards alone. */
 const REWARD =
-  /^(?:(?:mean|avg|average|episode|episodic|cumulative|total|test|train|eval)[\s_-]){1,2}(?:rewards?|returns?)(?:[\s_-]mean)?$/i;
+  /^(?:(?:mean|avg|average|last|episode|episodic|cumulative|total|test|train|eval)[\s_-]){1,2}(?:rewards?|returns?)(?:[\s_-]mean)?$/i;
 const isReward: Tells = (name) => (REWARD.test(name) ? 'eval' : undefined);
 /**
  * A group without the lines that tell the same loss once more at steps at which others tell it with the learning rate: those are of

@@ -63,6 +63,10 @@ const PROGRESS = /^\s*\[[-\s\d%]{3,20}\]\s+/;
 /** The first line of a dictionary that Python prints over several, one that goes on, and the last. */
 const DICT_FIRST = /^\{'([\w/. -]{1,80})': ([^{}[\]]{1,80}),$/;
 const DICT_ITEM = /^'([\w/. -]{1,80})': ([^{}[\]]{1,80})(?:,|(\}))$/;
+/** An item that is a dictionary itself, of numbers: `'train': {'acc': 0.5, 'loss': 2.0},`. */
+const DICT_OF_ITEMS = /^'([\w/. -]{1,80})': \{([^{}[\]]{1,300})\}(?:,|(\}))$/;
+const namesAndCells = (item: string, items: string): string[] =>
+  items.split(', ').map((one) => `${item} ${one.replace(/^'([\w/. -]{1,80})'(?=: )/, '$1')}`);
 /** The second line of Vowpal Wabbit's header, whose names go over two lines. */
 const VOWPAL_HEADER = /^loss\s+last\s+counter\s+weight\s+label\s+predict\s+features$/;
 /** A row of Vowpal Wabbit's; with an `h` behind it the losses are of rows held out. */
@@ -160,11 +164,12 @@ export function tableReader(): TableReader {
           return 'held';
         }
       } else {
-        const [, name, cell, end] = DICT_ITEM.exec(trimmed) ?? [];
+        const nested = DICT_OF_ITEMS.exec(trimmed);
+        const [, name, cell, end] = nested ?? DICT_ITEM.exec(trimmed) ?? [];
         const items = dict;
         dict = name === undefined || end !== undefined || items.length >= MOST_ROWS ? undefined : items;
         if (name !== undefined) {
-          items.push(`${name}: ${cell}`);
+          items.push(...(nested === null ? [`${name}: ${cell}`] : namesAndCells(name, cell!)));
           return end === undefined ? 'held' : items.join(', ');
         }
       }

@@ -140,6 +140,14 @@ function counterOf(column: TableColumn | undefined): TableColumn | undefined {
   return ahead * 2 > column.count ? column : undefined;
 }
 
+/** The one column whose name ends in that of a step, within an object or two (`data.step`), and that counts; undefined where several do. */
+function nestedStep(columns: readonly TableColumn[]): TableColumn | undefined {
+  const [column, ...more] = columns.filter(
+    ({ name }) => name.includes('.') && STEP_NAMES.includes(axisName(name.slice(name.lastIndexOf('.') + 1))),
+  );
+  return more.length > 0 ? undefined : counterOf(column);
+}
+
 /** Whether a column tells when a row was written. */
 export const isTimeName = (name: string): boolean => TIME_NAMES.includes(axisName(name));
 
@@ -327,7 +335,8 @@ export function rowTable(indexColumn?: string): RowTable {
       // Within one epoch that is all the log has, its number tells no row from another.
       const epochColumn = epochs !== undefined && moves(epochs) ? epochs : undefined;
       const stepColumn =
-        pick(STEP_NAMES) ?? (epochs === undefined ? counterOf(pick(EPISODE_NAMES)) : undefined);
+        pick(STEP_NAMES) ??
+        (epochs === undefined ? (counterOf(pick(EPISODE_NAMES)) ?? nestedStep(columns)) : undefined);
       const column =
         stepColumn ??
         epochColumn ??

@@ -35,6 +35,7 @@ const OF_AXIS =
   /(?:^|\s)(?:train(?:ing)?|valid(?:ation)?|eval(?:uation)?|test(?:ing)?|start|end|summary|results?) of$/i;
 /** `episode steps: 200` is how long an episode was. */
 const EPISODE_LENGTH = /(?:^|[\s_])(?:episode|ep) steps$/i;
+const EPISODE = /^episodes?(?: (?:num|number|no|id|idx))?$/i;
 /** What names the number of an axis once more: `batch i: 3`, `epoch number: 3`, `step no. 3`. */
 const NUMBER_WORD =
   /(?<=(?:epochs?|steps?|iter(?:ation)?|batch))[ _](?:i|id|idx|index|no\.?|nr\.?|num|number)$/i;
@@ -94,6 +95,8 @@ export function nameSlots(raw: readonly RawSlot[]): NamedSlot[] {
   /** The last words without a number that name a loss, and the last ones of any kind. */
   let lossLead = '';
   let lastLead = '';
+  /** What the last loss was of. */
+  let lastTask = '';
   /** Words before an axis: of `loss at step 3: 0.5` the name of the number that comes next. */
   let pending = '';
 
@@ -112,10 +115,13 @@ export function nameSlots(raw: readonly RawSlot[]): NamedSlot[] {
       full = `${lossLead} ${name}`;
     if (context !== '' && !wordsOf(full).some((word) => EVAL_WORDS.has(word))) full = `${context} ${full}`;
     if (taken.has(full)) {
-      full = `${lastLead} ${full}`;
-      if (lastLead === '' || taken.has(full)) return { use: 'none', name };
+      // Said once more in a line, it is of what was said last: `task ctr loss 0.5 auc 0.7; task cvr loss 0.4 auc 0.8`.
+      const of = lastLead === '' && !isLossName(full) ? lastTask : lastLead;
+      full = `${of} ${full}`;
+      if (of === '' || taken.has(full)) return { use: 'none', name };
     }
     taken.add(full);
+    if (isLossName(full)) lastTask = / loss$/i.test(full) ? full.slice(0, -' loss'.length) : '';
     // "loss train: 2.3, val: 2.4"
     if (isLossName(full)) {
       const bare = full
@@ -125,6 +131,14 @@ export function nameSlots(raw: readonly RawSlot[]): NamedSlot[] {
     }
     return { use: 'value', name: full };
   };
+
+  // Of reinforcement learning, in a line that has no other counter: `Episode 10  Average reward: 3.5`.
+  const isEpisode = (k: number): boolean =>
+    EPISODE.test(cleanName(raw[k]!.text)) &&
+    raw.every(
+      ({ kind, text }, i) =>
+        i === k || (kind !== SLOT.counter && kind !== SLOT.bare && axisOf(cleanName(text)) === undefined),
+    );
 
   raw.forEach(({ kind, text, words: heading }, k): void => {
     const name = cleanName(text);
@@ -184,6 +198,10 @@ export function nameSlots(raw: readonly RawSlot[]): NamedSlot[] {
     if (onlySplit && lossLead === '' && k === 0) {
       look(name);
       named.push({ use: raw[1]?.kind === SLOT.counter ? 'epoch' : 'none', name: 'epoch' });
+      return;
+    }
+    if (isEpisode(k)) {
+      named.push({ use: 'step', name });
       return;
     }
     const isSentence = name.split(' ').length > 6 || name.length > 120 || SENTENCE.test(name);

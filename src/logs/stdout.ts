@@ -390,7 +390,11 @@ export const stdout: LogFormat = {
           let to = end;
           if (!terminated) {
             // The last number of a line without an end may be cut: not taken where it stops in the middle.
-            while (to > start && /[-+.eE]/.test(String.fromCharCode(bytes[to - 1]!))) to--;
+            const ends = (what: RegExp): boolean =>
+              to > start && what.test(String.fromCharCode(bytes[to - 1]!));
+            while (ends(/[-+.eE]/)) to--;
+            // What is left of it is another number: of `0.41` cut to `0.` no 0.
+            if (to < end && ends(/\d/)) while (ends(/[-+.eE\d]/)) to--;
           }
           const raw = bytes.toString('utf8', start, to);
           const drawn = /[\u001b\u0008]/.test(raw) ? raw.replace(DRAWING, '') : raw;

@@ -95,13 +95,16 @@ function patternFor(samples: readonly string[]): { pattern: string; counts: bool
     return found.every((one, i) => Number.isInteger(one) && (i === 0 || one > found[i - 1]!));
   });
   const before = (k: number): string => samples[0]!.slice(0, first[k]!.index);
-  const loss = places.find(
+  const likely = places.filter(
     (k) =>
       k !== step &&
       new Set(cells(k)).size > 1 &&
       cells(k).some((cell) => /[.e]|nan|inf/i.test(cell)) &&
       !lastWords(before(k)).some((word) => NO_LOSS.test(word) || METRIC.test(word)),
   );
+  // Of a total and its parts the total.
+  const loss =
+    likely.find((k) => lastWords(before(k)).some((word) => /^tot(?:al)?$/i.test(word))) ?? likely[0];
   if (loss === undefined) return undefined;
   const text = samples[0]!;
   let pattern = '^';

@@ -15,3 +15,7 @@ export const wordsOf = (name: string): string[] =>
  * regression of a detector's boxes as often.
  */
 export const REGULARIZER = /^(?:kl|kld|kldiv|penalty|gp|regulari[sz](?:ation|er)|r1|weightdecay)$/;
+
+/** Words for the players of a GAN. */
+export const GENERATOR = /^(?:g|gen|generator|adv|adversarial)$/;
+export const DISCRIMINATOR = /^(?:d|dis|disc|discriminator|discrim)$/;

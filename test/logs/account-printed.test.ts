@@ -82,6 +82,7 @@ const UNTOLD: Readonly<Record<string, { readonly said: readonly string[]; readon
     why: 'an object with a bare word or nothing for its value is no JSON, and its line other text',
   },
   'ml-agents': { said: ANY, why: 'a reward is no loss, and its line has no other' },
+  'reinforce-episodes': { said: ANY, why: 'a reward is no loss, and its line has no other' },
   nequip: { said: [''], why: PARTED_BY_BLANKS },
   olmo: { said: [''], why: ENDS_LINE },
   'julia-info': { said: [''], why: ENDS_LINE },

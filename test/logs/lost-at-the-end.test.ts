@@ -67,3 +67,19 @@ describe('other lines about a loss', () => {
     expect(run.series.find(({ name }) => name === 'loss')!.value).toHaveLength(20);
   });
 });
+
+describe('a last line that is cut in a number', () => {
+  const lines = Array.from(
+    { length: 12 },
+    (_, k) => `epoch ${k} loss ${(2 + 1 / (k + 1)).toFixed(4)} acc 0.5`,
+  );
+  it.each(['0.', '0.4e', '0.4e-', '-', '1.2e+'])('to %s tells no loss', async (cut) => {
+    const bytes = Buffer.from(`${lines.join('\n')}\nepoch 12 loss ${cut}`);
+    const chunks = (async function* () {
+      yield bytes;
+    })();
+    const raw = await readRawStream(chunks, 'train.log');
+    const loss = raw.runs[0]!.series.find(({ name }) => name === 'loss')!;
+    expect(Array.from(loss.value)).toEqual(lines.map((_, k) => Number((2 + 1 / (k + 1)).toFixed(4))));
+  });
+});

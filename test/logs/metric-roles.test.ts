@@ -25,6 +25,7 @@ describe('roles', () => {
     ['reduced_train_loss', 'loss'],
     ['nll', 'loss'],
     ['cross_entropy', 'loss'],
+    ['train/ce', 'loss'],
     ['logloss', 'loss'],
     ['trl', 'loss'],
     ['Perplexity', 'loss'],
@@ -123,6 +124,49 @@ describe('roles', () => {
       'Loss/localization_loss': 'task_loss:localization',
       'Loss/total_loss': 'loss',
     });
+  });
+  it('tasks may be named in words, or as one word with the loss', () => {
+    expect(rolesOf(['task ctr loss', 'task cvr loss'])).toEqual({
+      'task ctr loss': 'task_loss:ctr',
+      'task cvr loss': 'task_loss:cvr',
+    });
+    expect(rolesOf(['ObjLoss', 'BoxCenterLoss', 'LR'])).toMatchObject({
+      ObjLoss: 'task_loss:Obj',
+      BoxCenterLoss: 'task_loss:BoxCenter',
+    });
+    expect(rolesOf(['LOSS TOK2VEC', 'LOSS NER'])).toMatchObject({ 'LOSS NER': 'task_loss:NER' });
+    expect(rolesOf(['Loss', 'Box Loss', 'Cls Loss'])).toMatchObject({
+      Loss: 'loss',
+      'Box Loss': 'task_loss:Box',
+    });
+    // How a loss was measured is no task, nor are players of a GAN and parts of a policy.
+    for (const names of [
+      ['current loss', 'average loss'],
+      ['Train Loss', 'Smoothed Loss'],
+      ['Generator Loss', 'Discriminator Loss', 'domain_classifier_loss'],
+      ['LossV', 'LossQ'],
+      ['Mean value_function loss', 'Mean entropy loss'],
+    ])
+      expect(Object.values(rolesOf(names)), `${names}`).toContain('loss');
+  });
+  it('beside tasks that are logged more often a cost is not their total', () => {
+    const of = (points: number) =>
+      assignRoles(
+        [
+          { name: 'ObjLoss', value: new Float64Array(64).fill(1) },
+          { name: 'ClassLoss', value: new Float64Array(64).fill(1) },
+          { name: 'Training cost', value: new Float64Array(points).fill(300) },
+        ],
+        new Map(),
+      ).roles.map(({ role }) => role);
+    expect(of(8)).toEqual(['task_loss', 'task_loss', 'other']);
+    expect(of(64)).toEqual(['task_loss', 'task_loss', 'loss']);
+  });
+  it('seconds that something cost are no loss', () => {
+    for (const name of ['Time-cost', 'Time cost', 'time_cost', 'reader_cost'])
+      expect(rolesOf([name])[name]).toBe('other');
+    expect(rolesOf(['Time-cost', 'ppl'])).toEqual({ 'Time-cost': 'other', ppl: 'loss' });
+    expect(rolesOf(['train_cost']).train_cost).toBe('loss');
   });
   it('a total of a group is the loss where there is one group, and a task of each where there are several', () => {
     const of = (agent: string): string[] => [
