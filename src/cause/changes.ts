@@ -1,5 +1,6 @@
 /** What had changed by the first harmful step: the candidates for a trigger, each with its size and its evidence. */
 
+import { jumpOf } from '../incidents/jump.ts';
 import { isRaised, USUAL, usualRange } from '../incidents/unlike.ts';
 import type { CauseEvidence, Trigger } from '../model/cause.ts';
 import type { Column } from '../model/column.ts';
@@ -8,7 +9,7 @@ import { countedPlain, formatNumber } from '../model/format-number.ts';
 import { medianOf } from '../model/order-statistics.ts';
 import { stretchWords } from '../model/stretches.ts';
 import type { References } from '../replay/reference.ts';
-import { jumpOf, newsWords, updateBefore } from './jump.ts';
+import { newsWords, updateBefore } from './jump.ts';
 import type { Observed } from './observe.ts';
 import { strongDecay } from './strong-decay.ts';
 
@@ -25,7 +26,7 @@ export interface Change {
   readonly beforeRecord?: true;
   /** Of weight decay: what multiplies it so that it is far from too strong. */
   readonly decayFactor?: number;
-  /** It is known from recorded losses alone, and no arm takes it back: likely at most. */
+  /** It is known from recorded losses alone: likely, unless an arm that leaves out its batch shows it, or denies it. */
   readonly recorded?: true;
 }
 

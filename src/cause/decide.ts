@@ -1,5 +1,6 @@
 /** From what changed and how the arms ended to the trigger and the mechanism. */
 
+import { jumpOf } from '../incidents/jump.ts';
 import { endLevel } from '../incidents/losses.ts';
 import { isRaised, LEAST_EARLIER, LEAST_STATES, USUAL, usualRange } from '../incidents/unlike.ts';
 import type { Cause, CauseEvidence, Mechanism, Trigger } from '../model/cause.ts';
@@ -9,7 +10,7 @@ import type { ArmEnd } from '../replay/arm-end.ts';
 import { HOLDS, LEAST_AFTER } from '../replay/outcome.ts';
 import type { References } from '../replay/reference.ts';
 import { type Change, missingStateWords, risenRate } from './changes.ts';
-import { jumpOf, newsWords, updateBefore } from './jump.ts';
+import { newsWords, updateBefore } from './jump.ts';
 import type { Observed } from './observe.ts';
 import type { PlannedArm } from './plan.ts';
 import type { ShorterSteps } from './shorter-steps.ts';
@@ -54,9 +55,21 @@ export function decideCause(input: DecideInput): Cause {
   const between = rateBetween(input, until);
   if (between !== null) held.add('learning-rate');
   const judged = arms.some(({ outcome }) => outcome !== null);
-  const bySize = [...changes].sort((a, b) => b.size - a.size);
+  // A batch that nothing but its recorded loss speaks against is held by the training that left it out.
+  const without = (change: Change) =>
+    arms.find(
+      ({ arm, undoes }) => undoes === change.trigger && arm.steps?.includes(steps[change.from]!) === true,
+    );
+  const denied = changes.find(
+    (change) =>
+      change.recorded === true && (without(change)?.outcome ?? null) !== null && !without(change)!.shows,
+  );
+  const bySize = changes.filter((change) => change !== denied).sort((a, b) => b.size - a.size);
   const shown = bySize.filter(
-    ({ trigger, beforeRecord, recorded }) => held.has(trigger) && beforeRecord !== true && recorded !== true,
+    (change) =>
+      held.has(change.trigger) &&
+      change.beforeRecord !== true &&
+      (change.recorded !== true || without(change)?.shows === true),
   );
   const mechanism = mechanismOf(input, held);
   const evidence = evidenceOf(input, until);
@@ -96,7 +109,7 @@ export function decideCause(input: DecideInput): Cause {
         );
   }
   if (references !== null && isUnharmed(references)) {
-    const data = changes.find(({ trigger }) => trigger === 'data');
+    const data = bySize.find(({ trigger }) => trigger === 'data');
     if (data !== undefined)
       return made(
         'data',
@@ -112,7 +125,7 @@ export function decideCause(input: DecideInput): Cause {
     return made(
       first.trigger,
       confidence,
-      `${first.evidence.statement}; ${undoneWords(first.trigger, between, references)}`,
+      `${first.evidence.statement}; ${undoneWords(first, between, references)}`,
       others(shown),
     );
   const precision = bySize.find(({ trigger }) => trigger === 'precision');
@@ -143,7 +156,7 @@ export function decideCause(input: DecideInput): Cause {
       'likely',
       `${earlier.evidence.statement}; no experiment takes back what lies before the capture`,
     );
-  const asBefore = unchangedWords(observed, until);
+  const asBefore = `${denied === undefined ? '' : `${denied.evidence.statement}; without that batch the run is harmed all the same; else `}${unchangedWords(observed, until)}`;
   if (sudden.length === 0 && held.has('sharpness'))
     return made('sharpness', confidence, `${asBefore}; at a lower learning rate the same batches do no harm`);
   if (sudden.length === 0 && input.ruleHolds)
@@ -210,13 +223,13 @@ const UNDONE: Readonly<Record<Change['trigger'], string>> = {
 
 /** That the run stays well where the change is taken back, or a part of it. */
 function undoneWords(
-  trigger: Change['trigger'],
+  { trigger, recorded }: Change,
   between: number | null,
   references: References | null,
 ): string {
   if (trigger === 'learning-rate' && between !== null)
     return `at ${between} times the learning rate, more than before it rose, the run stays well`;
-  return trigger === 'data' && references?.unlike.size === 1
+  return trigger === 'data' && (recorded === true || references?.unlike.size === 1)
     ? 'without this batch the run stays well'
     : UNDONE[trigger];
 }

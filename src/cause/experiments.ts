@@ -95,6 +95,7 @@ export async function runExperiments(options: ExperimentOptions): Promise<Experi
   );
   const until = references?.harmful ?? onset;
   const changes = changesBy(until, observed, references, capture.manifest.skipped, onset);
+  const jumps = changes.flatMap(({ recorded, from }) => (recorded === true ? [from] : []));
   const planned = references === null ? [] : planArms(observed, references, changes, until);
 
   const training = (what: string, baseline?: ClosedLoopTrace): TrainingOptions => ({
@@ -189,7 +190,7 @@ export async function runExperiments(options: ExperimentOptions): Promise<Experi
     .sort((a, b) => leastFirst(ranked(a), ranked(b)));
   if (!back && unrecorded === null && references !== null && armed !== null)
     for (const [k, one] of best.entries()) {
-      const edges = stretches(references, onset, capture.steps.length);
+      const edges = stretches(references, onset, capture.steps.length, jumps);
       const orders = Array.from({ length: PERTURBATIONS }, (_, seed) => batchOrder(edges, seed + 1)!);
       const left = best.slice(k).map(({ label }) => label);
       const plan = arms.find(({ arm }) => arm === one.planned?.arm);
@@ -286,9 +287,14 @@ export const lastBefore = (until: number, unlike: ReadonlySet<number> = new Set(
     .filter((index) => !unlike.has(index))
     .slice(-BEFORE);
 
-/** Edges of the stretches before, in and after the incident: its unlike batches, or the onset alone. */
-function stretches({ unlike, harmful }: References, onset: number, steps: number): readonly number[] {
-  const all = [...unlike, onset, harmful ?? onset];
+/** Edges of the stretches before, in and after the incident: its unlike batches, a batch that jumped before, or the onset alone. */
+function stretches(
+  { unlike, harmful }: References,
+  onset: number,
+  steps: number,
+  jumps: readonly number[],
+): readonly number[] {
+  const all = [...unlike, ...jumps, onset, harmful ?? onset];
   return [0, Math.min(...all), Math.max(...all) + 1, steps];
 }
 

@@ -51,12 +51,17 @@ export function planArms(
   const planned: PlannedArm[] = [];
   const positions = [...references.unlike].sort((a, b) => a - b);
   const clean = steps.map((_, index) => index).filter((index) => !references.unlike.has(index));
-  const idOf = new Map(positions.map((index) => [steps[index]!, batchIds[index]]));
-  const batches = batchesOf([...idOf.keys()], (step) => idOf.get(step));
+  const batchesAt = (indices: readonly number[]) => {
+    const idOf = new Map(indices.map((index) => [steps[index]!, batchIds[index]]));
+    return batchesOf([...idOf.keys()], (step) => idOf.get(step));
+  };
+  // A batch whose loss jumped before the climb, and came back; batches that are unlike after the climb began did not begin it.
+  const jumped = changes.find(({ recorded }) => recorded === true);
+  const left = jumped === undefined ? positions : [jumped.from];
   if (lasts(references.unlike, steps.length)) {
     const place = new Map(positions.map((index, k) => [index, clean[k % clean.length]!]));
     planned.push({
-      arm: { kind: 'earlier-batches', ...batches },
+      arm: { kind: 'earlier-batches', ...batchesAt(positions) },
       training: {},
       order: steps.map((_, index) => place.get(index) ?? index),
       undoes: 'data',
@@ -64,13 +69,13 @@ export function planArms(
       skipSteps: null,
       learningRateFactor: null,
     });
-  } else if (positions.length > 0 && clean.length > 0)
+  } else if (left.length > 0 && clean.length > 0)
     planned.push({
-      arm: { kind: 'skip-batches', ...batches },
-      training: { skip: references.unlike },
+      arm: { kind: 'skip-batches', ...batchesAt(left) },
+      training: { skip: new Set(left) },
       undoes: 'data',
       interference: 0,
-      skipSteps: [steps[positions[0]!]!, steps[positions.at(-1)!]!],
+      skipSteps: [steps[left[0]!]!, steps[left.at(-1)!]!],
       learningRateFactor: null,
     });
   const rate = changes.find(({ trigger }) => trigger === 'learning-rate');

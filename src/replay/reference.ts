@@ -7,6 +7,7 @@ import type { Batch } from '../autodiff/objective.ts';
 import type { MatchedObjective } from '../autodiff/open-objective.ts';
 import { lossesBefore } from '../captures/as-run.ts';
 import type { Capture } from '../captures/read.ts';
+import { jumpOf } from '../incidents/jump.ts';
 import { isRaised, LEAST_STATES, USUAL, usualRange } from '../incidents/unlike.ts';
 import { located } from '../model/errors.ts';
 import { medianOf } from '../model/order-statistics.ts';
@@ -115,7 +116,12 @@ export async function lookAtReferences(given: ReferenceOptions): Promise<Referen
   const usual = usualRange([...earlier, ...asNew.slice(-USUAL)]);
   const unlike = wholeBlock(later.filter(({ loss }) => isRaised(loss, usual)).map(({ index }) => index));
 
-  const clean = steps.map((_, index) => index).filter((index) => !unlike.has(index));
+  // A batch whose own loss jumped and came back is none to judge by, though batches before the harm are held against nothing.
+  const jump = jumpOf(
+    steps.map(({ loss }) => loss ?? Number.NaN),
+    onset,
+  );
+  const clean = steps.map((_, index) => index).filter((index) => !unlike.has(index) && index !== jump);
   const before = spread(clean.filter((index) => index <= at));
   const after = spread(clean.filter((index) => index > onset));
   if (before.length === 0) return null;

@@ -3,7 +3,7 @@ import { cpSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { expect } from 'vitest';
-import { openCapture } from '../../src/captures/read.ts';
+import { type Capture, openCapture } from '../../src/captures/read.ts';
 import { createCapture } from '../../src/captures/write.ts';
 import { analyze } from '../../src/engine/analyze.ts';
 import { captureBatch, openCaptureModel } from '../../src/measure/point.ts';
@@ -33,10 +33,25 @@ export interface Made {
   readonly optimizer?: { readonly name: string; readonly learningRate: number; readonly options: Options };
   /** What the weights of the beginning are multiplied by: small ones are of a net that has learnt nothing. */
   readonly scale?: number;
+  /** Recorded batch whose features or labels, by the name of their tensor, are multiplied. */
+  readonly spoilt?: { readonly batch: number; readonly tensor: string; readonly times: number };
   /** Whether the capture goes without the model, so that nothing can be trained again. */
   readonly withoutModel?: boolean;
   /** Steps that were taken and logged before the capture, under clipping that it does not have. */
   readonly before?: { readonly batches: readonly number[]; readonly rule: string; readonly told?: true };
+}
+
+function withSpoilt(capture: Capture, spoilt: Made['spoilt']): Capture {
+  if (spoilt === undefined) return capture;
+  const { batch: which, tensor, times } = spoilt;
+  const batch: Capture['batch'] = async (index) => {
+    const whole = await capture.batch(index);
+    const own = whole.get(tensor);
+    if (index !== which) return whole;
+    if (!(own?.data instanceof Float32Array)) throw new Error(`${tensor} among ${[...whole.keys()]}`);
+    return new Map([...whole, [tensor, { ...own, data: own.data.map((value) => times * value) }]]);
+  };
+  return { ...capture, batch };
 }
 
 /** Trains and records a run, and analyzes it. */
@@ -44,7 +59,7 @@ export async function analyzed(made: Made) {
   const { batches, rate = () => 1, rule = 'none', overflowAt, resetAt, before, scale = 1 } = made;
   const folder = mkdtempSync(join(tmpdir(), 'clippy-diag-cause-'));
   try {
-    const capture = await openCapture(source);
+    const capture = withSpoilt(await openCapture(source), made.spoilt);
     const model = await openCaptureModel(capture, undefined, {});
     const recorded = await prepareReplay(capture, 'float32');
     const other = made.optimizer && chooseOptimizer(made.optimizer.name, made.optimizer.options);

@@ -845,6 +845,8 @@ describe('a climb after a batch whose loss jumped and came back', () => {
     readonly rise?: number;
     readonly arm?: ReplayArm;
     readonly undoes?: Cause['trigger'];
+    /** How a training ended that left out the batch of step 20. */
+    readonly without?: 'holds' | 'lost';
   }
   const decided = ({
     jump = 1e6,
@@ -853,6 +855,7 @@ describe('a climb after a batch whose loss jumped and came back', () => {
     rise = 1,
     arm = half,
     undoes = 'sharpness',
+    without,
   }: Given) => {
     const ones = steps.map(() => 1);
     const references: References = {
@@ -874,9 +877,28 @@ describe('a climb after a batch whose loss jumped and came back', () => {
           ...{ arm, undoes, interference: 0.5, skipSteps: null, learningRateFactor: 0.5 },
           ...{ outcome: 'holds', finalLoss: 1, shows: true },
         },
+        ...(without === undefined
+          ? []
+          : [
+              {
+                ...{ arm: { kind: 'skip-batches', steps: [20] }, undoes: 'data' as const, interference: 0 },
+                ...{ skipSteps: [20, 20] as const, learningRateFactor: null, finalLoss: 1 },
+                ...{ outcome: without, shows: without === 'holds' },
+              },
+            ]),
       ],
     });
   };
+  it('is shown to be of that batch where the run stays well without it, and denied where it does not', () => {
+    const shown = decided({ without: 'holds' });
+    expect(shown).toMatchObject({ trigger: 'data', confidence: 'shown' });
+    expect(shown.statement).toMatch(/^the loss is 1e6 at step 20 .*; without this batch the run stays well$/);
+    const denied = decided({ without: 'lost' });
+    expect(denied).toMatchObject({ trigger: 'sharpness', confidence: 'shown' });
+    expect(denied.statement).toMatch(
+      /^the loss is 1e6 at step 20 .*; without that batch the run is harmed all the same; else the losses .* are as before/,
+    );
+  });
   it('is of that batch, likely, though a lower rate holds too', () => {
     const cause = decided({});
     expect(cause).toMatchObject({ trigger: 'data', confidence: 'likely' });
