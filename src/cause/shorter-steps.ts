@@ -7,7 +7,7 @@ import { endLevel } from '../incidents/losses.ts';
 import { isRaised, LEAST_STATES, usualRange } from '../incidents/unlike.ts';
 import { medianOf } from '../model/order-statistics.ts';
 import type { ReplayArm } from '../model/replay.ts';
-import { type Ended, HURT, outcomeOf } from '../replay/outcome.ts';
+import { type Ended, HOLDS, HURT, outcomeOf } from '../replay/outcome.ts';
 import type { References } from '../replay/reference.ts';
 import type { RuleChoice } from '../rules/choice.ts';
 import { raisedRate } from './changes.ts';
@@ -79,11 +79,16 @@ export function shorterSteps(
   const logged = before.loss.filter(Number.isFinite);
   const level =
     beginsTheRun(observed) || logged.length < LEAST_STATES ? first : Math.max(first, medianOf(logged));
-  const harmed = !(recordedEnd <= HURT * level);
+  const harmed = !(recordedEnd <= HOLDS * level);
   if (references.level !== null || !harmed || !goesOnAsBefore(before, observed, references, onset))
     return null;
   const asBegun = { ...references, level };
-  const held = tries.find((one) => outcomeOf(one, asBegun, usual, onset) === 'holds');
+  // A run that is hurt and not lost has to end as far above the try as one that is lost ends above its level.
+  const held = tries.find(
+    (one) =>
+      outcomeOf(one, asBegun, usual, onset) === 'holds' &&
+      !(recordedEnd <= HURT * Math.min(level, endLevel(one.referenceLoss))),
+  );
   return held === undefined
     ? null
     : {

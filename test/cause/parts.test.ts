@@ -448,7 +448,12 @@ describe('an incident right after the first recorded step', () => {
     expect(told({ before: noisy, tries: [ending(2)] })).toMatchObject({ first: 1, level: 1.95, end: 2 });
     expect(told({ before: noisy, tries: [ending(3)] })).toBeNull();
     // The logged losses of the run alone would be no harm.
-    expect(told({ before: noisy, references: references({ loss: flat(2.5) }) })).toBeNull();
+    expect(told({ before: noisy, references: references({ loss: flat(2.4) }) })).toBeNull();
+  });
+  it('a run that is hurt and not lost has to end as far above the try', () => {
+    const hurt = references({ loss: [1, ...flat(1.4)] });
+    expect(told({ references: hurt, tries: [ending(0.9)] })).toMatchObject({ end: 0.9, recordedEnd: 1.4 });
+    expect(told({ references: hurt, tries: [ending(1)] })).toBeNull();
   });
   it('the cause is then sharpness, likely; a change that was seen comes first', () => {
     const input = {
