@@ -125,7 +125,7 @@ export function decideCause(input: DecideInput): Cause {
     return made(
       first.trigger,
       confidence,
-      `${first.evidence.statement}; ${undoneWords(first, between, references)}`,
+      `${first.evidence.statement}; ${undoneWords(first, between, references)}${openWords(first, references)}`,
       others(shown),
     );
   const precision = bySize.find(({ trigger }) => trigger === 'precision');
@@ -233,6 +233,12 @@ function undoneWords(
     ? 'without this batch the run stays well'
     : UNDONE[trigger];
 }
+
+/** Under drift a healthy net gets worse on old data while it learns the new: what cannot be told where none came back. */
+const openWords = ({ trigger }: Change, references: References | null): string =>
+  trigger === 'data' && references?.after.length === 0
+    ? '; no batch as before came after them, so whether the weights are harmed or follow the new data cannot be told'
+    : '';
 
 /** Why no experiment showed it, and what to record. */
 function notShown({ onset, observed, hasModel, references }: DecideInput): string {

@@ -117,6 +117,10 @@ const leading = ({ verdict }: RunReport): Incident | undefined =>
 
 const at = (step: number, unit: StepUnit): string => `${unit} ${formatCount(step)}`;
 
+/** Whether experiments show that the loss is high on the new data alone, and the weights are as good as before. */
+const isOfDataAlone = ({ cause }: RunReport): boolean =>
+  cause?.trigger === 'data' && cause.mechanism === 'bad-batch-only' && cause.confidence === 'shown';
+
 /** The first step at which the deciding loss is no number and stays so; undefined where it is the onset. */
 function noNumberFrom({ verdict, findings }: RunReport): number | undefined {
   const found = findings.find(
@@ -144,7 +148,9 @@ function titleOf(run: RunReport): string {
       return `RECOVERED from a rise at ${where}`;
     case 'drift':
     case 'full-divergence':
-      return incidentHeadline(verdict.class, where);
+      return isOfDataAlone(run)
+        ? `LOSS UP since ${where}: the data changed, the weights are unharmed`
+        : incidentHeadline(verdict.class, where);
     case 'non-finite': {
       const from = noNumberFrom(run);
       return from === undefined
@@ -328,7 +334,8 @@ function orderOf(run: RunReport, held: Remedy): { text: string; code?: string } 
   const { from } = held;
   const begins = from?.path === null && from.step === run.attemptList[0]?.firstStep;
   const back =
-    from === null
+    // Weights that are unharmed are good to go on from.
+    from === null || (held.action === 'fix-data' && isOfDataAlone(run))
       ? ''
       : begins
         ? 'begin again and '

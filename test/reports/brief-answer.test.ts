@@ -77,6 +77,44 @@ test('a rise after the one that the page is about is told where the log does not
   expect(alsoWith(rise(12, {}))).toBeUndefined();
 });
 
+describe('a loss that is high since the data changed', () => {
+  const told = (more: Partial<Cause>) => {
+    const run = makeRunReport(healthyRun());
+    const verdict = {
+      ...run.verdict,
+      ...{ class: 'full-divergence' as const, series: 'loss', onsetStep: 40 },
+      incidents: [rise(40, { class: 'full-divergence' })],
+    };
+    const cause: Cause = {
+      ...{ trigger: 'data', alsoTriggers: [], mechanism: 'bad-batch-only', step: null, onsetStep: 40 },
+      ...{ confidence: 'shown', statement: 'batches are unlike those before', evidence: [] },
+      ...more,
+    };
+    const from = { step: run.attemptList[0]!.firstStep, path: null };
+    const tried = { tried: 'closed-loop', holds: true, outcome: 'holds', finalLoss: 0.4, from } as const;
+    const remedies = [untried('fix-data', 'mend the data', tried)];
+    const answer = answerOf({ ...run, verdict, cause, remedies, findings: [] }, makeReport([run]));
+    return { title: answer.title, fix: answer.parts.find(({ label }) => label === 'Fix')!.text };
+  };
+  test('and weights that are shown to be unharmed did not diverge: nothing is begun again', () => {
+    expect(told({})).toEqual({
+      title: 'LOSS UP since step 40: the data changed, the weights are unharmed',
+      fix: 'Train on with data as before.',
+    });
+  });
+  test('and weights of which that is not shown, or that another cause harmed, diverged', () => {
+    for (const more of [
+      { confidence: 'likely' },
+      { mechanism: 'overshoot' },
+      { trigger: 'learning-rate' },
+    ] as const)
+      expect(told(more)).toMatchObject({
+        title: 'DIVERGED at step 40',
+        fix: 'Begin again and train on with data as before.',
+      });
+  });
+});
+
 test.each([
   [0.444, 'ROSE at step 138, too soon to tell whether it is over'],
   [0.6, 'HIGH since step 138, too soon to tell whether it stays'],
