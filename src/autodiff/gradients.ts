@@ -47,7 +47,6 @@ const RIGHT_IN_TFJS: ReadonlySet<string> = new Set([
   'Prelu',
   'RealDiv',
   'Reciprocal',
-  'Relu',
   'Relu6',
   'Reshape',
   'Reverse',
@@ -69,6 +68,9 @@ const RIGHT_IN_TFJS: ReadonlySet<string> = new Set([
   'UnsortedSegmentSum',
   'ZerosLike',
 ]);
+
+/** A kernel of ours (wasm-kernels.ts): of `dy` and `x`, dy where x > 0 and 0 elsewhere. */
+export const RELU_GRADIENT = 'ReluGradient';
 
 /** Kernels that are constant almost everywhere: zero gradients, of one or of two inputs. */
 const FLAT_UNARY = ['LogicalNot', 'IsNan', 'IsInf', 'IsFinite', 'ArgMax', 'ArgMin', 'Round', 'Ceil'] as const;
@@ -118,6 +120,12 @@ export function cureGradients(tf: Tf): void {
     const positive = tf.step(x);
     return tf.add(positive, tf.mul(tf.sub(1, positive), tf.exp(tf.minimum(x, 0))));
   });
+
+  register('Relu', ['x'], (dy, [x]) => ({ x: () => reluGradient(tf, dy, x!) }));
+  register(RELU_GRADIENT, ['x'], (ddx, [x]) => ({
+    dy: () => reluGradient(tf, ddx, x!),
+    x: () => tf.zerosLike(x!),
+  }));
 
   register('Softmax', ['logits'], (dy, [x], attrs) => ({
     logits: () => {
@@ -335,6 +343,10 @@ const FLAT: ReadonlySet<string> = new Set([
   'ZerosLike',
 ]);
 
+/** Whether what comes out of a kernel has a derivative by what went in. */
+const leadsFrom = (kernelName: string, input: string): boolean =>
+  !FLAT.has(kernelName) && !(kernelName === RELU_GRADIENT && input === 'x');
+
 /** What tfjs notes of one operation, as far as it is used here. */
 interface TapeNode {
   readonly kernelName: string;
@@ -445,7 +457,8 @@ function backward(
 ): readonly (Tensor | undefined)[] {
   const dependent = new Set(xs.map((x) => x.id));
   const nodes = tape.filter(({ kernelName, inputs, outputs }) => {
-    if (FLAT.has(kernelName) || !Object.values(inputs).some(({ id }) => dependent.has(id))) return false;
+    if (!Object.entries(inputs).some(([name, { id }]) => leadsFrom(kernelName, name) && dependent.has(id)))
+      return false;
     for (const { id } of outputs) dependent.add(id);
     return true;
   });
@@ -474,7 +487,7 @@ function backward(
         throw new Error(`Cannot compute gradient: gradient function not found for ${kernelName}.`);
       const gradients = gradient(dys);
       const terms = Object.entries(inputs)
-        .filter(([, { id }]) => dependent.has(id))
+        .filter(([name, { id }]) => leadsFrom(kernelName, name) && dependent.has(id))
         .map(([name, x]): readonly [number, Tensor] => {
           const make = gradients[name];
           if (make === undefined) throw new Error(`Cannot backprop through input ${name} of ${kernelName}.`);
@@ -502,6 +515,12 @@ function backward(
     }
     return xs.map((x) => sums.get(x.id));
   });
+}
+
+/** dy where x > 0 and 0 elsewhere, in one pass where the backend has a kernel for that. */
+function reluGradient(tf: Tf, dy: Tensor, x: Tensor): Tensor {
+  if (tf.getKernel(RELU_GRADIENT, tf.getBackend()) == null) return tf.mul(dy, tf.step(x));
+  return tf.engine().runKernel(RELU_GRADIENT, { dy, x });
 }
 
 /** A tensor repeated along its axes of length 1; a backend without a kernel for that multiplies with ones. */

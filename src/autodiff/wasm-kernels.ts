@@ -10,7 +10,7 @@ import type { Tensor } from '@tensorflow/tfjs-core';
 import { type Elementwise, elementwise } from '../kernels/elementwise.ts';
 import { type MatrixProduct, matrixProduct, SCRATCH_BYTES, type Strided } from '../kernels/matrix-product.ts';
 import type { WasmMemory } from '../kernels/wasm-assembler.ts';
-import type { Tf } from './gradients.ts';
+import { RELU_GRADIENT, type Tf } from './gradients.ts';
 
 interface TensorInfo {
   readonly dataId: object;
@@ -156,6 +156,25 @@ export function cureWasmKernels(tf: Tf): void {
     const [values, cut] = [x, out].map((tensor) => wasm.typedArrayFromHeap(tensor));
     for (let i = whole; i < values!.length; i++) cut![i] = values![i]! < 0 ? 0 : values![i]! + 0;
     return out;
+  });
+  register({
+    kernelName: RELU_GRADIENT,
+    backendName: 'wasm',
+    kernelFunc: ({ inputs, backend }) => {
+      const [x, dy] = [inputs.x as TensorInfo, inputs.dy as TensorInfo];
+      const wasm = backend as WasmBackend;
+      const dx = wasm.makeOutput(x.shape, 'float32');
+      const whole = sizeOf(x.shape) & ~3;
+      const [atX, atDy, atDx] = [x, dy, dx].map((tensor) => addressOf(wasm, tensor)) as [
+        number,
+        number,
+        number,
+      ];
+      if (whole > 0) loops(wasm).reluGradient(atX, atX + 4 * whole, atDy, atDx);
+      const [values, given, cut] = [x, dy, dx].map((tensor) => wasm.typedArrayFromHeap(tensor));
+      for (let i = whole; i < values!.length; i++) cut![i] = values![i]! <= 0 ? 0 : given![i]!;
+      return dx;
+    },
   });
   for (const name of ['Relu6', 'ClipByValue'])
     replace(name, (call, old) => {

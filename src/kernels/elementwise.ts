@@ -16,6 +16,8 @@ import {
 export interface Elementwise {
   /** out = x, and 0 where x < 0; NaN stays. */
   relu(x: number, end: number, out: number): void;
+  /** dx = dy, and 0 where x ≤ 0: NaN is not, and passes dy. */
+  reluGradient(x: number, end: number, dy: number, dx: number): void;
   /** sum += x */
   addTo(x: number, end: number, sum: number): void;
 }
@@ -24,19 +26,31 @@ export const elementwise = (memory: WasmMemory): Elementwise =>
   assemble<Elementwise>(
     [
       // + 0 makes 0 of −0.
-      overPairs('relu', (x) => op(vec.add, op(vec.larger, load(x), vec.zero), vec.zero)),
-      overPairs('addTo', (x, sum) => op(vec.add, load(sum), load(x))),
+      overFoursOf('relu', 1, (out, x) =>
+        store(out, op(vec.add, op(vec.larger, load(x), vec.zero), vec.zero)),
+      ),
+      overFoursOf('reluGradient', 2, (dx, x, dy) =>
+        store(dx, op(vec.andNot, load(dy!), op(vec.notAbove, load(x), vec.zero))),
+      ),
+      overFoursOf('addTo', 1, (sum, x) => store(sum, op(vec.add, load(sum), load(x)))),
     ],
     memory,
   );
 
-function overPairs(name: string, value: (x: number, out: number) => Code): WasmFunction {
-  const [x, end, out] = [0, 1, 2] as const;
+/** Parameters are the first array, its end, the other arrays, and the one that is written. */
+function overFoursOf(
+  name: string,
+  count: number,
+  body: (out: number, first: number, ...others: number[]) => Code,
+): WasmFunction {
+  const [first, end] = [0, 1] as const;
+  const others = Array.from({ length: count - 1 }, (_, i) => 2 + i);
+  const out = 1 + count;
   return {
     name,
-    parameters: [I32, I32, I32],
+    parameters: new Array<number>(2 + count).fill(I32),
     results: [],
     locals: [],
-    body: overFours([x, out], end, store(out, value(x, out))),
+    body: overFours([first, ...others, out], end, body(out, first, ...others)),
   };
 }

@@ -156,6 +156,17 @@ it('sums columns', () => {
   }
 });
 
+it('gives back through a relu what came where x > 0, also beyond the last whole four', () => {
+  const x = [-1, 2, -0, Number.NaN, 0, 1e-45, Number.NEGATIVE_INFINITY, 5, 3, -2];
+  const dy = x.map((_, i) => i - 4.5);
+  const found = tf.tidy(() =>
+    tf
+      .grad((at) => tf.relu(at))(tf.tensor1d(x), tf.tensor1d(dy))
+      .dataSync(),
+  );
+  expect([...found]).toEqual(x.map((at, i) => (at <= 0 ? 0 : dy[i])));
+});
+
 it('cuts at 0: no negative zero, NaN stays, also beyond the last whole four', () => {
   const x = [-1, 2, -0, Number.NaN, -3, Number.NaN, 5, -0, Number.POSITIVE_INFINITY, -2, -0];
   const expected = [0, 2, 0, Number.NaN, 0, Number.NaN, 5, 0, Number.POSITIVE_INFINITY, 0, 0];
