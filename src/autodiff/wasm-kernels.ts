@@ -84,12 +84,15 @@ export function cureWasmKernels(tf: Tf): void {
     compiled ??= elementwise(wasm.wasm.asm.memory);
     return compiled;
   };
-  /** sums += as many of the values, from one on; both on the heap. */
-  const addTo = (wasm: WasmBackend, sums: HeapArray, values: HeapArray, from: number): void => {
-    const whole = sums.length & ~3;
-    const start = values.byteOffset + 4 * from;
-    if (whole > 0) loops(wasm).addTo(start, start + 4 * whole, sums.byteOffset);
-    for (let i = whole; i < sums.length; i++) sums[i] = sums[i]! + values[from + i]!;
+  /** sums += rows of values; both on the heap. */
+  const addRows = (wasm: WasmBackend, sums: HeapArray, values: HeapArray): void => {
+    const width = sums.length;
+    const { byteOffset, byteLength } = values;
+    if (width % 4 === 0 && byteLength > 0)
+      loops(wasm).addRows(byteOffset, byteOffset + byteLength, sums.byteOffset, 4 * width);
+    else
+      for (let from = 0; from < values.length; from += width)
+        for (let i = 0; i < width; i++) sums[i] = sums[i]! + values[from + i]!;
   };
 
   replace('BatchMatMul', (call, old) => {
@@ -231,9 +234,8 @@ export function cureWasmKernels(tf: Tf): void {
     // In blocks, which keep the sums of many rows exact to more digits.
     for (let top = 0; top < rows; top += SUM_ROWS) {
       part!.fill(0);
-      for (let row = top; row < Math.min(top + SUM_ROWS, rows); row++)
-        addTo(wasm, part!, values!, row * columns);
-      addTo(wasm, sums!, part!, 0);
+      addRows(wasm, part!, values!.subarray(top * columns, (top + SUM_ROWS) * columns));
+      addRows(wasm, sums!, part!);
     }
     wasm.disposeData(block.dataId);
     return out;

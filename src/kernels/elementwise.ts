@@ -2,10 +2,14 @@
 import {
   assemble,
   type Code,
+  get,
   I32,
+  int,
   load,
+  loop,
   op,
   overFours,
+  set,
   store,
   vec,
   type WasmFunction,
@@ -18,8 +22,8 @@ export interface Elementwise {
   relu(x: number, end: number, out: number): void;
   /** dx = dy, and 0 where x ≤ 0: NaN is not, and passes dy. */
   reluGradient(x: number, end: number, dy: number, dx: number): void;
-  /** sum += x */
-  addTo(x: number, end: number, sum: number): void;
+  /** sum += x, for rows of x of `width` bytes that lie one after the other. */
+  addRows(x: number, end: number, sum: number, width: number): void;
 }
 
 export const elementwise = (memory: WasmMemory): Elementwise =>
@@ -32,7 +36,7 @@ export const elementwise = (memory: WasmMemory): Elementwise =>
       overFoursOf('reluGradient', 2, (dx, x, dy) =>
         store(dx, op(vec.andNot, load(dy!), op(vec.notAbove, load(x), vec.zero))),
       ),
-      overFoursOf('addTo', 1, (sum, x) => store(sum, op(vec.add, load(sum), load(x)))),
+      addRowsFunction(),
     ],
     memory,
   );
@@ -52,5 +56,23 @@ function overFoursOf(
     results: [],
     locals: [],
     body: overFours([first, ...others, out], end, body(out, first, ...others)),
+  };
+}
+
+function addRowsFunction(): WasmFunction {
+  const [x, end, sum, width, at, rowEnd] = [0, 1, 2, 3, 4, 5] as const;
+  return {
+    name: 'addRows',
+    parameters: [I32, I32, I32, I32],
+    results: [],
+    locals: [I32, I32],
+    body: loop(
+      [
+        ...set(at, get(sum)),
+        ...set(rowEnd, op(int.add, get(x), get(width))),
+        ...overFours([x, at], rowEnd, store(at, op(vec.add, load(at), load(x)))),
+      ],
+      op(int.below, get(x), get(end)),
+    ),
   };
 }
