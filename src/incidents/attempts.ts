@@ -24,8 +24,6 @@ export interface JudgedSeries {
   readonly shortEnd: number | null;
   /** What is said of it where it has incidents and none counts: its level says little. */
   readonly instead?: string;
-  /** Whether its first point alone, far from where a training begins, is much lower than all that follows: see {@link judgeFarAlong}. */
-  readonly loneFirst?: boolean;
 }
 
 /** Points before a resume that it is held against: ten times its own, so that a thousand resumes cost no more than their points. */
@@ -194,42 +192,6 @@ function judgeAnew(points: Column, settings: VerdictSettings, levelSays: boolean
   };
 }
 
-/** Usual distances from step 0 after which a log begins in the middle of a training: our number. */
-const FAR = 2;
-
-/** Whether points begin far from step 0, so that what came before them is in no log. */
-const beginsFar = (step: Column): boolean => step.length > 1 && step.at(0)! > FAR * usualDistance(step);
-
-/**
- * Judges the points of an attempt whose beginning is in no log. A climb from its first point alone does not count there: one
- * point is no level. A run that lost its state at a resume looks so, and as well a first value that is the mean of fewer batches,
- * or of easier ones. What climbs without that point too is a climb.
- *
- * @param alone what {@link judgeAnew} says of all points
- * @returns `alone` where no climb begins right behind the first point; else what is told without that point
- */
-function judgeFarAlong(
-  points: Column,
-  alone: AttemptJudgement,
-  settings: VerdictSettings,
-  levelSays: boolean,
-): AttemptJudgement {
-  const fromFirst = alone.incidents.find(({ form, onset }) => form === 'climb' && onset <= 1);
-  if (fromFirst === undefined) return alone;
-  const rest = judgePoints(points.subarray(1), settings, levelSays);
-  const climbs = rest.incidents.some(
-    ({ before, form }) => form !== 'jump' && before < settings.incidentRatio * fromFirst.before,
-  );
-  if (climbs) return alone;
-  const incidents = rest.incidents.map((one) => shifted(one, -1));
-  return {
-    ...alone,
-    incidents,
-    spikes: rest.spikes.map((one) => ({ ...one, index: one.index + 1 })),
-    class: worstOf(incidents)?.class ?? 'inconclusive',
-  };
-}
-
 /**
  * Judges every attempt of a series. Zeros that stand for NaN (see dead-run) are judged as NaN.
  *
@@ -266,15 +228,9 @@ export function judgeSeries(
   const doneAgain = doneAgainOf(parts, settings);
   let trained: Stretch[] = [];
   let shortEnd: number | null = null;
-  let loneFirst = false;
   const histories: Column[] = [];
   const attempts = parts.map((part, attempt): AttemptJudgement => {
-    const anyhow = judgeAnew(part.points, settings, levelSays);
-    const alone =
-      trained.length === 0 && beginsFar(part.step)
-        ? judgeFarAlong(part.points, anyhow, settings, levelSays)
-        : anyhow;
-    if (alone !== anyhow) loneFirst = true;
+    const alone = judgeAnew(part.points, settings, levelSays);
     const none = new Float64Array(0);
     if (part.step.length === 0) {
       histories.push(none);
@@ -314,15 +270,7 @@ export function judgeSeries(
   // Of a loss that stops beside other columns the end is unknown, and so it is of a run that has hardly begun again.
   const unknown = judgeable.length === 0 || shortEnd !== null || endIsUnknown(run, series, settings);
   const classes = [...judgeable, { class: unknown ? ('inconclusive' as const) : ('healthy' as const) }];
-  return {
-    series,
-    class: worstOf(classes)!.class,
-    attempts,
-    histories,
-    doneAgain,
-    shortEnd,
-    ...(loneFirst ? { loneFirst } : {}),
-  };
+  return { series, class: worstOf(classes)!.class, attempts, histories, doneAgain, shortEnd };
 }
 
 /** The attempts that say something of the run: those with an incident, and those that are long enough to be healthy. */

@@ -2,7 +2,6 @@
 
 import { arrayOf } from '../model/column.ts';
 import { counted, formatNumber } from '../model/format-number.ts';
-import { medianOf } from '../model/order-statistics.ts';
 import type { Incident, RunVerdict, TaskVerdict } from '../model/report.ts';
 import { attemptOf, type Run, type TimeSeries } from '../model/run.ts';
 import { wordsOf } from '../model/words.ts';
@@ -212,17 +211,15 @@ function verdictOf(
         ? `"${judged.series.name}" ${judged.instead ?? 'stays in its band'} over ${points} points.`
         : judged.shortEnd !== null && judged.attempts.some((one) => one.class === 'healthy')
           ? shortEndOf(judged, judged.shortEnd, run.stepUnit)
-          : judged.loneFirst === true
-            ? loneFirstOf(judged, run.stepUnit)
-            : columnStop(run, judged.series, settings) === null
-              ? growsFromZero(judged.series.value) > 0
-                ? `"${judged.series.name}" begins at zero and grows, as a loss does that measures the distance from where training began. A reward would tell how the run goes, and none is logged.`
-                : isZero(judged.series) && points >= settings.minimumPoints
-                  ? `"${judged.series.name}" is 0 at every point, which tells nothing of how the run goes.`
-                  : judged.attempts.some((_, k) => risesInFew(attemptOf(judged.series, k).value, settings))
-                    ? `"${judged.series.name}" ends far above where it begins, and ${points} points are too few to tell whether it comes down again.`
-                    : `"${judged.series.name}" has ${counted(points, 'point')}, too few to judge.`
-              : `"${judged.series.name}" stops while other columns go on, so its end is unknown.`
+          : columnStop(run, judged.series, settings) === null
+            ? growsFromZero(judged.series.value) > 0
+              ? `"${judged.series.name}" begins at zero and grows, as a loss does that measures the distance from where training began. A reward would tell how the run goes, and none is logged.`
+              : isZero(judged.series) && points >= settings.minimumPoints
+                ? `"${judged.series.name}" is 0 at every point, which tells nothing of how the run goes.`
+                : judged.attempts.some((_, k) => risesInFew(attemptOf(judged.series, k).value, settings))
+                  ? `"${judged.series.name}" ends far above where it begins, and ${points} points are too few to tell whether it comes down again.`
+                  : `"${judged.series.name}" has ${counted(points, 'point')}, too few to judge.`
+            : `"${judged.series.name}" stops while other columns go on, so its end is unknown.`
       : explain(judged.series.name, worst.found, worst.incident, run.stepUnit);
   return {
     class: judged.class,
@@ -246,12 +243,6 @@ function shortEndOf({ series, attempts }: JudgedSeries, attempt: number, unit: s
   const { points } = attempts[attempt]!;
   const first = series.step.at(series.attemptOffsets[attempt]!);
   return `The last attempt of "${series.name}" begins at ${unit} ${first} and has ${counted(points, 'point')}, too few to judge. What came before it is healthy.`;
-}
-
-function loneFirstOf({ series: { name, step, value } }: JudgedSeries, unit: string): string {
-  const [first, second] = [step.at(0)!, step.at(1)!];
-  const level = formatNumber(medianOf(value.subarray(1).filter(Number.isFinite)));
-  return `"${name}" begins at ${formatNumber(value.at(0)!)} at ${unit} ${first} and stands at about ${level} from ${unit} ${second} on; one point is no level, and what came before is in no log. A run that lost its state where it was resumed looks so, and as well one whose first value is of fewer or easier batches.`;
 }
 
 /** A metric that had been learnt and is lost to the end of an attempt. */

@@ -54,53 +54,6 @@ describe('a few points', () => {
   });
 });
 
-describe('a log that begins far from step 0', () => {
-  const verdictOf = (values: readonly number[], first: number, every = 10) =>
-    judgeRun(makeRun([{ name: 'loss', values: [values], steps: [values.map((_, i) => first + every * i)] }]))
-      .verdict;
-  const flat = (points: number, at = 3): number[] => {
-    const normal = normals(points);
-    return Array.from({ length: points }, () => at * (1 + 0.05 * normal()));
-  };
-  const climb = (points: number): number[] =>
-    flat(points, 0.3).map((one, i) => one * (1 + (2.5 * i) / points));
-
-  it('cannot tell a level from its first point alone, and says what looks so', () => {
-    for (const points of [30, 60, 200, 1000]) {
-      const { class: found, why, onsetStep, incidents } = verdictOf([0.3, ...flat(points)], 50_000);
-      expect({ found, onsetStep, incidents }, `${points}`).toEqual({
-        found: 'inconclusive',
-        onsetStep: null,
-        incidents: [],
-      });
-      expect(why).toMatch(
-        /^"loss" begins at 0\.3 at step 50000 and stands at about (?:3|2\.9\d+|3\.0\d+) from step 50010 on; one point is no level, and what came before is in no log\. A run that lost its state where it was resumed looks so, and as well one whose first value is of fewer or easier batches\.$/,
-      );
-    }
-  });
-  it('tells what three points and a level show, a climb, and what happens behind the first point', () => {
-    for (const points of [60, 200, 1000]) {
-      expect(verdictOf([0.3, 0.31, 0.3, ...flat(points)], 50_000)).toMatchObject({
-        class: 'full-divergence',
-        onsetStep: 50_030,
-      });
-      expect(['drift', 'full-divergence']).toContain(verdictOf(climb(points), 50_000).class);
-      expect(['drift', 'full-divergence']).toContain(verdictOf([0.3, ...climb(points)], 50_000).class);
-      expect(verdictOf([0.3, ...flat(points), ...flat(points, 60)], 50_000)).toMatchObject({
-        class: 'full-divergence',
-        onsetStep: 50_010 + 10 * points,
-        lastGoodStep: 50_000 + 10 * points,
-      });
-      expect(verdictOf([0.3, ...flat(3), ...flat(points, 0.3)], 50_000).class).toBe('healthy');
-    }
-  });
-  it('one that begins with the training, or right behind it, climbs from its first point', () => {
-    for (const first of [0, 10, 20])
-      expect(['drift', 'full-divergence']).toContain(verdictOf([0.3, ...flat(200)], first).class);
-    expect(verdictOf([0.3, ...flat(200)], 30).class).toBe('inconclusive');
-  });
-});
-
 describe('which of two series decides', () => {
   const judged = (values: SeriesSpec['values']) => {
     const run = makeRun([{ name: 'loss', values }]);
