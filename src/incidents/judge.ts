@@ -3,6 +3,7 @@ import { type Column, copyOf, readerOf } from '../model/column.ts';
 import { medianInPlace, medianOf } from '../model/order-statistics.ts';
 import { VERDICT_CLASSES, type VerdictClass } from '../model/report.ts';
 import { noiseScale, type RollingBand, rollingBand, type Scale, scaleOf, windowFor } from './bands.ts';
+import { findBurst } from './burst.ts';
 import type { VerdictSettings } from './settings.ts';
 import { largestIn } from './stretch.ts';
 import { findSwell } from './swell.ts';
@@ -116,6 +117,8 @@ export function judgePoints(values: Column, settings: VerdictSettings, levelSays
     for (const one of [rise, climb]) if (one !== null) incidents.push(one);
     const swell = incidents.length === 0 ? findSwell(values, scale, lengths, settings) : null;
     if (swell !== null) incidents.push(swell);
+    const burst = levelSays ? findBurst(values, scale, lengths, settings) : null;
+    if (burst !== null && incidents.every(({ onset }) => onset >= burst.end)) incidents.push(burst);
     incidents.sort((a, b) => a.onset - b.onset);
   }
   if (levelSays && last?.class === 'non-finite' && last.recovered === null) {
@@ -603,7 +606,7 @@ const RISE_SHARE = 0.9;
 
 /**
  * A rise over the first level before there is a band, that lasts: nine of ten points of its decision window are above that level, and the end of the window is
- * half above it. What comes back within the window is how trainings start. One that comes back later counts if it had doubled the loss.
+ * half above it. What comes back within the window is how trainings start, but for a burst (burst.ts). One that comes back later counts if it had doubled the loss.
  */
 function findRise(
   values: Column,

@@ -59,7 +59,7 @@ describe('the judge', () => {
   });
 
   it('finds every rise in warm-up that stays where it was put, as drift or worse, with a last good point before it', () => {
-    const rises = CASES.filter((one) => one.rises);
+    const rises = CASES.filter(({ rises, truth }) => rises && truth!.until === null);
     expect(rises.length).toBeGreaterThan(10);
     for (const { name, truth, losses } of rises) {
       expect(said[name]!.worst, name).toBe(truth!.at);
@@ -68,6 +68,18 @@ describe('the judge', () => {
       )!;
       expect(['drift', 'full-divergence', 'non-finite'], name).toContain(worst.class);
       expect(worst.lastGood, name).toBe(truth!.at - 1);
+    }
+  });
+
+  it('finds every burst at the start that passes, from its first point on to where it is back', () => {
+    const bursts = CASES.filter(({ name }) => name.startsWith('bursts-'));
+    expect(bursts.length).toBe(3);
+    for (const { name, truth } of bursts) {
+      const [[found, form, onset, recovered], ...others] = said[name]!.incidents as [
+        (typeof said)[0]['incidents'][0],
+      ];
+      expect([found, form, onset, others.length], name).toEqual(['micro-divergence', 'rise', truth!.at, 0]);
+      expect(Math.abs(recovered! - truth!.until!), name).toBeLessThanOrEqual(1);
     }
   });
 

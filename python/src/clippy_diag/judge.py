@@ -58,6 +58,8 @@ _FALL, _RECENT = 3, 20
 _NEIGHBOURS, _RECURRENT_SHARE, _RECURRENT_POINTS, _TAIL_SCALES = 3, 0.05, 3, 4
 #: A loss of both signs is nearly 0 now and then: a ratio is one of at least so many scales.
 _LEAST_UNIT = 8
+#: Times its first loss that a burst is at its peak at least; losses that are above a tenth of that.
+_BURST, _BURST_POINTS = 100, 3
 #: Points that make a first level at least; of the points of a rise such a share lies above it.
 _FIRST_POINTS, _RISE_SHARE = 3, 0.9
 #: Points of shorter runs are epochs more often than steps.
@@ -124,6 +126,9 @@ def judge_losses(losses: Sequence[float]) -> list[Incident]:
         found += [one for one in (rise, climb) if one]
         swell = None if found else _swell(values, scale, lengths)
         found += [swell] if swell else []
+        burst = _burst(values, scale, lengths)
+        if burst is not None and all(one.onset >= burst.end for one in found):
+            found.append(burst)
         found.sort(key=lambda one: one.onset)
     if found and found[-1].kind == "non-finite" and found[-1].recovered is None:
         lost = found[-1]
@@ -692,6 +697,46 @@ def _swell(values: Sequence[float], scale: _Scale, lengths: _Lengths) -> Inciden
 def _size(peak: float, center: float, noise: float, scale: _Scale) -> float:
     """How many times the level before a peak is."""
     return scale.ratio_of(center, scale.to(peak), noise) if math.isfinite(peak) else _INF
+
+
+def _burst(values: Sequence[float], scale: _Scale, lengths: _Lengths) -> Incident | None:
+    """A loss that bursts as it starts and comes back, before it has a band: src/incidents/burst.ts says how."""
+    n = len(values)
+    if scale is not _LOG or n == 0:
+        return None
+    first = values[0]
+    high = SETTINGS["incidentRatio"] * first
+    until = min(n, max(lengths.grace, lengths.start))
+    onset = next((k for k in range(1, until) if values[k] > SETTINGS["fullRatio"] * first), None)
+    if onset is None:
+        return None
+    width = max(3, lengths.recovery)
+
+    def level_from(k: int) -> float:
+        return _median([x if math.isfinite(x) else _INF for x in values[k : k + width]])
+
+    def back(k: int) -> bool:
+        return values[k] <= high and level_from(k) <= high
+
+    recovered = next((k for k in range(onset, n - width + 1) if back(k)), None)
+    if recovered is None or not all(math.isfinite(x) for x in values[onset:recovered]):
+        return None
+    peak = max(range(onset, recovered), key=lambda k: (values[k], -k))
+    above = sum(x >= _BURST / 10 * first for x in values[onset:recovered])
+    if values[peak] < _BURST * first or above < _BURST_POINTS:
+        return None
+    return Incident(
+        kind="micro-divergence",
+        form="rise",
+        onset=onset,
+        recovered=recovered,
+        end=recovered,
+        peak=peak,
+        before=first,
+        high=high,
+        after=level_from(recovered),
+        size=values[peak] / first,
+    )
 
 
 class _FirstLevel(NamedTuple):
