@@ -89,7 +89,7 @@ export function cureWasmKernels(tf: Tf): void {
     const width = sums.length;
     const { byteOffset, byteLength } = values;
     if (width % 4 === 0 && byteLength > 0)
-      loops(wasm).addRows(byteOffset, byteOffset + byteLength, sums.byteOffset, 4 * width);
+      loops(wasm).addRows(byteOffset, byteOffset + byteLength, 4 * width, sums.byteOffset, 0);
     else
       for (let from = 0; from < values.length; from += width)
         for (let i = 0; i < width; i++) sums[i] = sums[i]! + values[from + i]!;

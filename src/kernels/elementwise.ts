@@ -1,5 +1,6 @@
 /** Loops over float32s in WebAssembly SIMD that tfjs's wasm backend runs in more passes, or not as they should be. */
 import {
+  advance,
   assemble,
   type Code,
   get,
@@ -16,14 +17,16 @@ import {
   type WasmMemory,
 } from './wasm-assembler.ts';
 
+/** c ← c + rows of `width` bytes that lie one after the other; rows of c `rowStep` bytes apart, 0 to sum all into one. */
+export type AddRows = (from: number, end: number, width: number, c: number, rowStep: number) => void;
+
 /** By byte addresses, over whole fours from the first to `end`. */
 export interface Elementwise {
   /** out = x, and 0 where x < 0; NaN stays. */
   relu(x: number, end: number, out: number): void;
   /** dx = dy, and 0 where x ≤ 0: NaN is not, and passes dy. */
   reluGradient(x: number, end: number, dy: number, dx: number): void;
-  /** sum += x, for rows of x of `width` bytes that lie one after the other. */
-  addRows(x: number, end: number, sum: number, width: number): void;
+  readonly addRows: AddRows;
 }
 
 export const elementwise = (memory: WasmMemory): Elementwise =>
@@ -59,20 +62,21 @@ function overFoursOf(
   };
 }
 
-function addRowsFunction(): WasmFunction {
-  const [x, end, sum, width, at, rowEnd] = [0, 1, 2, 3, 4, 5] as const;
+export function addRowsFunction(): WasmFunction {
+  const [from, end, width, c, rowStep, to, rowEnd] = [0, 1, 2, 3, 4, 5, 6] as const;
   return {
     name: 'addRows',
-    parameters: [I32, I32, I32, I32],
+    parameters: [I32, I32, I32, I32, I32],
     results: [],
     locals: [I32, I32],
     body: loop(
       [
-        ...set(at, get(sum)),
-        ...set(rowEnd, op(int.add, get(x), get(width))),
-        ...overFours([x, at], rowEnd, store(at, op(vec.add, load(at), load(x)))),
+        ...set(to, get(c)),
+        ...set(rowEnd, op(int.add, get(from), get(width))),
+        ...overFours([from, to], rowEnd, store(to, op(vec.add, load(to), load(from)))),
+        ...advance(c, get(rowStep)),
       ],
-      op(int.below, get(x), get(end)),
+      op(int.below, get(from), get(end)),
     ),
   };
 }

@@ -1,4 +1,5 @@
 /** The loops of products of matrices in WebAssembly SIMD (matrix-product.ts): packing, and tiles that stay in registers. */
+import { type AddRows, addRowsFunction } from './elementwise.ts';
 import {
   advance,
   type Code,
@@ -15,7 +16,6 @@ import {
   loop,
   moduleOf,
   op,
-  overFours,
   select,
   set,
   store,
@@ -55,8 +55,7 @@ type Pack = (
 
 export interface MatrixKernels {
   readonly tiles: Tiles;
-  /** c ← c + rows of `width` bytes that lie one after the other. */
-  addRows(from: number, end: number, width: number, c: number, rowStep: number): void;
+  readonly addRows: AddRows;
   readonly packRows: Pack;
   readonly packColumns: Pack;
   /** Packs a cache line of lanes that lie side by side: of each depth four entries to each of `to`, `toStep` bytes apart. */
@@ -210,25 +209,6 @@ function packTurnedFunction(name: 'packTurned' | 'packTurnedApart'): WasmFunctio
         op(int.below, get(to), get(end)),
       ),
     ],
-  };
-}
-
-function addRowsFunction(): WasmFunction {
-  const [from, end, width, c, rowStep, to, rowEnd] = [0, 1, 2, 3, 4, 5, 6] as const;
-  return {
-    name: 'addRows',
-    parameters: [I32, I32, I32, I32, I32],
-    results: [],
-    locals: [I32, I32],
-    body: loop(
-      [
-        ...set(to, get(c)),
-        ...set(rowEnd, op(int.add, get(from), get(width))),
-        ...overFours([from, to], rowEnd, store(to, op(vec.add, load(to), load(from)))),
-        ...advance(c, get(rowStep)),
-      ],
-      op(int.below, get(from), get(end)),
-    ),
   };
 }
 
