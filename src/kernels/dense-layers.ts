@@ -5,6 +5,7 @@
  * number of fours; what a net has less is filled with zeros. WebAssembly's arithmetic is the same on every processor, so a
  * training gives the same bits on every machine.
  */
+import { reluGradientFunction } from './elementwise.ts';
 import {
   advance,
   assemble,
@@ -76,7 +77,7 @@ export function denseKernels(memory: WasmMemory): DenseKernels {
     [
       ...FORMS.flatMap((form) => [productFunction(form, 8), productFunction(form, 4)]),
       sumFunction(),
-      cutFunction(),
+      reluGradientFunction(),
       transposeFunction(),
     ],
     memory,
@@ -104,7 +105,7 @@ export function denseKernels(memory: WasmMemory): DenseKernels {
       );
     },
     cut(dy, y, length) {
-      kernels.cut!(FLOAT * dy, FLOAT * y, FLOAT * (dy + length));
+      kernels.reluGradient!(FLOAT * y, FLOAT * (y + length), FLOAT * dy, FLOAT * dy);
     },
     transpose(from, to, rows, columns) {
       kernels.transpose!(
@@ -268,25 +269,6 @@ function sumFunction(): WasmFunction {
         ...advance(out, constant(16)),
       ],
       op(int.below, get(x), get(columnEnd)),
-    ),
-  };
-}
-
-/** NaN is not ≤ 0: a gradient passes it, as in PyTorch. */
-function cutFunction(): WasmFunction {
-  const [dy, y, end] = [0, 1, 2] as const;
-  return {
-    name: 'cut',
-    parameters: [I32, I32, I32],
-    results: [],
-    locals: [],
-    body: loop(
-      [
-        ...store(dy, op(vec.andNot, load(dy), op(vec.notAbove, load(y), vec.zero))),
-        ...advance(dy, constant(16)),
-        ...advance(y, constant(16)),
-      ],
-      op(int.below, get(dy), get(end)),
     ),
   };
 }

@@ -36,12 +36,16 @@ export const elementwise = (memory: WasmMemory): Elementwise =>
       overFoursOf('relu', 1, (out, x) =>
         store(out, op(vec.add, op(vec.larger, load(x), vec.zero), vec.zero)),
       ),
-      overFoursOf('reluGradient', 2, (dx, x, dy) =>
-        store(dx, op(vec.andNot, load(dy!), op(vec.notAbove, load(x), vec.zero))),
-      ),
+      reluGradientFunction(),
       addRowsFunction(),
     ],
     memory,
+  );
+
+/** NaN is not ≤ 0: a gradient passes it, as in PyTorch. dx may be dy. */
+export const reluGradientFunction = (): WasmFunction =>
+  overFoursOf('reluGradient', 2, (dx, x, dy) =>
+    store(dx, op(vec.andNot, load(dy!), op(vec.notAbove, load(x), vec.zero))),
   );
 
 /** Parameters are the first array, its end, the other arrays, and the one that is written. */
