@@ -1,10 +1,9 @@
 /** A loss that bursts as it starts and comes back, before it has a band. */
-import { type Column, copyOf, readerOf } from '../model/column.ts';
-import { medianInPlace } from '../model/order-statistics.ts';
+import { type Column, readerOf } from '../model/column.ts';
 import type { Scale } from './bands.ts';
 import type { Lengths, SeriesIncident } from './judge.ts';
 import type { VerdictSettings } from './settings.ts';
-import { largestIn } from './stretch.ts';
+import { largestIn, levelBetween } from './stretch.ts';
 
 /** Times its first point that the loss is at its peak at least: no warm-up takes it there. Our number. */
 const BURST = 100;
@@ -34,10 +33,7 @@ export function findBurst(
   while (onset < until && !(at(onset) > fullRatio * first)) onset++;
   if (!(onset < until)) return null;
   const width = Math.max(3, recovery);
-  const levelFrom = (from: number): number =>
-    medianInPlace(
-      copyOf(values, from, from + width).map((value) => (Number.isFinite(value) ? value : Infinity)),
-    );
+  const levelFrom = (from: number): number => levelBetween(values, from, from + width);
   let recovered = onset;
   let above = 0;
   for (; recovered + width <= n; recovered++) {

@@ -1,11 +1,11 @@
 /** Incidents of one series in one attempt: where it leaves its band, whether it comes back, where it climbs. */
-import { type Column, copyOf, readerOf } from '../model/column.ts';
+import { type Column, readerOf } from '../model/column.ts';
 import { medianInPlace, medianOf } from '../model/order-statistics.ts';
 import { VERDICT_CLASSES, type VerdictClass } from '../model/report.ts';
 import { noiseScale, type RollingBand, rollingBand, type Scale, scaleOf, windowFor } from './bands.ts';
 import { findBurst } from './burst.ts';
 import type { VerdictSettings } from './settings.ts';
-import { largestIn } from './stretch.ts';
+import { largestIn, levelBetween } from './stretch.ts';
 import { findSwell } from './swell.ts';
 
 /** Indices count from the attempt's first point. */
@@ -628,12 +628,7 @@ function findRise(
   while (onset > 1 && at(onset - 1) > highest) onset--;
   const deadline = Math.min(n, onset + decision);
   if (!(onset < until) || deadline - onset < settings.minimumPoints) return null;
-  const levelAt = (end: number): number =>
-    medianInPlace(
-      copyOf(values, end - Math.max(3, recovery), end).map((value) =>
-        Number.isFinite(value) ? value : Infinity,
-      ),
-    );
+  const levelAt = (end: number): number => levelBetween(values, end - Math.max(3, recovery), end);
   let low = 0;
   for (let i = onset; i < deadline; i++) if (at(i) <= highest) low++;
   if (low > (1 - RISE_SHARE) * (deadline - onset) || !(levelAt(deadline) > risen)) return null;

@@ -1,4 +1,5 @@
-import { type Column, readerOf } from '../model/column.ts';
+import { type Column, copyOf, readerOf } from '../model/column.ts';
+import { medianInPlace } from '../model/order-statistics.ts';
 
 /**
  * Where a series lies above a level for longest, single points below it allowed: the range of positions whose values sum to
@@ -31,3 +32,9 @@ export function largestIn(values: Column, from: number, to: number): number {
   }
   return peak;
 }
+
+/** The median of the points in [from, to), of which those that are not finite count as above all. */
+export const levelBetween = (values: Column, from: number, to: number): number =>
+  medianInPlace(
+    copyOf(values, from, to).map((value) => (Number.isFinite(value) ? value : Number.POSITIVE_INFINITY)),
+  );

@@ -699,6 +699,11 @@ def _size(peak: float, center: float, noise: float, scale: _Scale) -> float:
     return scale.ratio_of(center, scale.to(peak), noise) if math.isfinite(peak) else _INF
 
 
+def _level_between(values: Sequence[float], start: int, end: int) -> float:
+    """The median of some losses, of which those that are not finite count as above all."""
+    return _median([x if math.isfinite(x) else _INF for x in values[start:end]])
+
+
 def _burst(values: Sequence[float], scale: _Scale, lengths: _Lengths) -> Incident | None:
     """A loss that bursts as it starts and comes back, before it has a band: src/incidents/burst.ts says how."""
     n = len(values)
@@ -713,7 +718,7 @@ def _burst(values: Sequence[float], scale: _Scale, lengths: _Lengths) -> Inciden
     width = max(3, lengths.recovery)
 
     def level_from(k: int) -> float:
-        return _median([x if math.isfinite(x) else _INF for x in values[k : k + width]])
+        return _level_between(values, k, k + width)
 
     def back(k: int) -> bool:
         return values[k] <= high and level_from(k) <= high
@@ -784,7 +789,7 @@ def _rise(values: Sequence[float], scale: _Scale, first: _FirstLevel, lengths: _
         return scale.back(scale.above(first.level, ratio, first.noise))
 
     def level_at(end: int) -> float:
-        return _median([x if math.isfinite(x) else _INF for x in values[end - max(3, recovery) : end]])
+        return _level_between(values, end - max(3, recovery), end)
 
     highest = scale.back(first.edge)
     risen = _larger(above(s["driftRatio"]), scale.back(first.level + s["driftScales"] * first.noise))
