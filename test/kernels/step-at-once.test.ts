@@ -158,7 +158,16 @@ function expectSame(
   const kernelOf = (own: Slots) => choice.optimizer.kernel!(own, choice.options, context)!;
   const kernel = kernelOf(mine.slots);
   const dry = exactlyDryAtOnce(kernel, mine, numbers);
-  const positive = () => ({ ...copyOf(), g: g.map(Math.abs), w: w.map(Math.abs) });
+  // Keras' SGD keeps the step down the gradient: its state is of the other sign.
+  const sign = choice.optimizer === OPTIMIZERS.sgd && choice.options.learningRateInside === true ? -1 : 1;
+  const positive = () => {
+    const own = copyOf();
+    const ofState = Object.entries(own.slots).map(([name, slot]) => [
+      name,
+      slot.map((m) => sign * Math.abs(m)),
+    ]);
+    return { ...own, g: g.map(Math.abs), w: w.map(Math.abs), slots: Object.fromEntries(ofState) };
+  };
   expectNear(dryAtOnce(kernel, mine, numbers), dry, {
     squares: plainStep(choice, positive(), numbers, context).squares,
     beside: sumOfSquares(beside),
