@@ -26,7 +26,8 @@ export const fullDivergence = {
 median of the points before. It is a full divergence if it is not back in the band within the decision window
 (\`decisionPoints\` or \`decisionShare\` of the run, whichever is more) and then still above \`fullRatio\` times that median, or
 if the log ends sooner and its last points are above \`fullRatioAtEnd\` times (\`fullRatioShort\` in runs of under 100 points).
-A climb without a jump that ends \`driftFullRatio\` times above the best level counts too.`,
+Where it has taken a quarter of the run, \`fullRatio\` is enough, if the loss does not come down so fast that it would end the window
+below that. A climb without a jump that ends \`driftFullRatio\` times above the best level counts too.`,
     advice,
     references: [
       'Tang et al., Improving Training Stability for Multitask Ranking Models, KDD 2023, arXiv 2302.09178, section 3',

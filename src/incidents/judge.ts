@@ -166,6 +166,9 @@ const spreadFor = (y: number, band: RollingBand, scale: Scale, settings: Verdict
   return y > bandLimit(center, spread, scale, settings) ? Math.max(spread, band.tails / TAIL_SCALES) : spread;
 };
 
+/** The share of a run after which an incident that is still open where the log ends is judged, though its decision window is longer. */
+const OPEN_SHARE = 1 / 4;
+
 /** An incident that is not over yet. */
 interface OpenIncident {
   readonly onset: number;
@@ -223,6 +226,19 @@ export function followPoints(
       last[i - from] = Number.isFinite(at(i)) ? at(i) : Number.POSITIVE_INFINITY;
     const level = medianInPlace(last);
     return Number.isNaN(level) ? Number.POSITIVE_INFINITY : level;
+  };
+  /**
+   * Whether an incident that is open after n points had the time that its run can give, a quarter of it, and would end its decision
+   * window above `fullRatio` did it go on as since its middle.
+   */
+  const staysOut = (incident: OpenIncident, n: number, { recovery, decision }: Lengths): boolean => {
+    const { onset, trigger, center, spread } = incident;
+    const count = Math.max(3, recovery);
+    const half = Math.floor((n - onset - count) / 2);
+    if (half < 1 || n - onset < OPEN_SHARE * n) return false;
+    const level = scale.to(levelBefore(n, count));
+    const fall = Math.max(0, scale.to(levelBefore(n - half, count)) - level) / half;
+    return level - fall * (trigger + decision - n) > scale.above(center, settings.fullRatio, spread);
   };
   const close = (
     incident: OpenIncident,
@@ -406,7 +422,12 @@ export function followPoints(
       const stays = open.back >= 0 && !(scale.to(levelBefore(n, fewer)) > levelLimit);
       const back = atLast || stays;
       const recovered = back ? Math.min(atLast ? n - inBand : n, open.back < 0 ? n : open.back) : null;
-      const ratio = n < SHORT_RUN ? settings.fullRatioShort : settings.fullRatioAtEnd;
+      const ratio =
+        n < SHORT_RUN
+          ? settings.fullRatioShort
+          : staysOut(open, n, lengths)
+            ? settings.fullRatio
+            : settings.fullRatioAtEnd;
       const atEnd = scale.above(center, ratio, spread);
       const gone = scale.to(levelBefore(n, Math.max(3, recovery))) > atEnd;
       close(
@@ -433,9 +454,6 @@ export function followPoints(
   };
 }
 
-/** The share of a run that a climb takes before the window of its incident is over. */
-const CLIMB_SHARE = 1 / 4;
-
 /**
  * Whether an incident that is open where the log ends did not jump and may come back, but went up all the way: its last
  * sixth is above its middle, and that above its first, each by as much as starts an incident.
@@ -443,7 +461,7 @@ const CLIMB_SHARE = 1 / 4;
 function risesToEnd(values: Column, onset: number, scale: Scale, settings: VerdictSettings): boolean {
   const rest = values.subarray(onset).filter(Number.isFinite);
   const sixth = Math.floor(rest.length / 6);
-  if (sixth === 0 || values.length - onset < CLIMB_SHARE * values.length) return false;
+  if (sixth === 0 || values.length - onset < OPEN_SHARE * values.length) return false;
   const noise = noiseScale(rest, scale.to);
   const levelAt = (start: number): number => scale.to(medianOf(rest.subarray(start, start + sixth)));
   const middle = levelAt(Math.floor((rest.length - sixth) / 2));

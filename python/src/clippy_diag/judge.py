@@ -64,6 +64,8 @@ _BURST, _BURST_POINTS = 100, 3
 _FIRST_POINTS, _RISE_SHARE = 3, 0.9
 #: Points of shorter runs are epochs more often than steps.
 _SHORT_RUN = 100
+#: Share of a run after which an incident that is still open where it ends is judged, though its decision window is longer.
+_OPEN_SHARE = 1 / 4
 #: Points of the narrowest level of a swell, and the shares of the run that its narrowest and its widest have.
 _NARROWEST, _NARROWEST_SHARE, _WIDEST_SHARE = 8, 1 / 200, 1 / 4
 #: Points of such a level that are looked at, evenly spaced, and scales of the noise above which points tell of themselves.
@@ -513,6 +515,18 @@ class _Follower:
         inside = (k for k in range(start, i + 1) if not self.scale.to(self.at(k)) > incident.limit)
         return next(inside, -1)
 
+    def _stays_out(self, incident: _Open, n: int, lengths: _Lengths) -> bool:
+        """Whether an incident that is open after n losses had the time that its run can give, a quarter of it, and would
+        end its decision window above `fullRatio` did it go on as since its middle."""
+        count = max(3, lengths.recovery)
+        half = (n - incident.onset - count) // 2
+        if half < 1 or n - incident.onset < _OPEN_SHARE * n:
+            return False
+        level = self.scale.to(self._level(n, count))
+        fall = max(0.0, self.scale.to(self._level(n - half, count)) - level) / half
+        end = level - fall * (incident.trigger + lengths.decision - n)
+        return end > self.scale.above(incident.center, SETTINGS["fullRatio"], incident.spread)
+
     def finish(self, count: int, lengths: _Lengths) -> None:
         """The run ends after `count` losses: what becomes of an incident that is open."""
         incident = self.open
@@ -527,7 +541,10 @@ class _Follower:
         stays = incident.back >= 0 and not scale.to(self._level(count, fewer)) > incident.level_limit
         back = at_last or stays
         recovered = min(count - in_band if at_last else count, count if incident.back < 0 else incident.back)
-        ratio = SETTINGS["fullRatioShort" if count < _SHORT_RUN else "fullRatioAtEnd"]
+        long = self._stays_out(incident, count, lengths)
+        ratio = SETTINGS[
+            "fullRatioShort" if count < _SHORT_RUN else "fullRatio" if long else "fullRatioAtEnd"
+        ]
         gone = scale.to(self._level(count, max(3, recovery))) > scale.above(incident.center, ratio, incident.spread)
         kind = (
             "non-finite"
