@@ -9,6 +9,7 @@ import { medianOf } from '../model/order-statistics.ts';
 import type { ArmEnd } from '../replay/arm-end.ts';
 import { HOLDS, LEAST_AFTER } from '../replay/outcome.ts';
 import type { References } from '../replay/reference.ts';
+import { type Unrecorded, unseenWords } from './as-computed.ts';
 import { type Change, missingStateWords, risenRate } from './changes.ts';
 import { newsWords, updateBefore } from './jump.ts';
 import type { Observed } from './observe.ts';
@@ -34,13 +35,6 @@ export interface DecideInput {
   readonly shorter: ShorterSteps | null;
   /** What the recorded run had and the same training from the same batches, computed anew and well, has not; null where they agree. */
   readonly unrecorded: Unrecorded | null;
-}
-
-/** What a record without it points at: only the recorded losses are lost, or they alone stay high from a step on. */
-export interface Unrecorded {
-  readonly trigger: 'precision' | 'optimizer-state';
-  /** Position of the last step up to which record and computed training agree. */
-  readonly at: number;
 }
 
 /** Share of the earlier size of a step for a gradient under which nothing is learnt any more. */
@@ -94,7 +88,8 @@ export function decideCause(input: DecideInput): Cause {
     );
 
   if (input.unrecorded !== null) {
-    const { trigger, at } = input.unrecorded;
+    const { trigger, at, holds } = input.unrecorded;
+    if (trigger === 'none-found') return made(trigger, null, unseenWords(input.unrecorded, observed));
     const known = changes.find((change) => change.trigger === trigger);
     return trigger === 'precision'
       ? made(
@@ -105,7 +100,7 @@ export function decideCause(input: DecideInput): Cause {
       : made(
           trigger,
           known === undefined ? 'likely' : 'shown',
-          `trained again from the same state, batches and learning rates, the run goes on as recorded up to step ${steps[at]} and then stays well: none of these changed, which leaves the optimizer state`,
+          `trained again from the same state, batches and learning rates, the run goes on as recorded up to step ${steps[at]}, and then ${holds ? 'it stays well' : 'the incident does not happen'}: none of these changed, which leaves the optimizer state`,
         );
   }
   if (references !== null && isUnharmed(references)) {

@@ -223,7 +223,7 @@ export async function runExperiments(options: ExperimentOptions): Promise<Experi
     cause,
     remedies:
       unrecorded !== null
-        ? [asComputed(unrecorded, without, options, references)]
+        ? [asComputed(unrecorded, without, options, references) ?? []].flat()
         : back
           ? [noneNeeded(cause, without.finalLoss), ...rankRemedies(remedies.filter(notClip), cause.trigger)]
           : rankRemedies(remedies, cause.trigger, remedies[showed]),

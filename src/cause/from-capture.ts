@@ -12,6 +12,7 @@ import { trainingLoopOf } from '../model/training-loop.ts';
 import { prepareReplay } from '../replay/from-capture.ts';
 import { departureOf } from '../replay/recorded-loops.ts';
 import { firstNotFinite } from '../tensor/values.ts';
+import { unseenWords } from './as-computed.ts';
 import { type Change, changesBy, missingStateWords, raisedRate } from './changes.ts';
 import { decideCause } from './decide.ts';
 import { suggestionFor, type Why } from './from-log.ts';
@@ -23,25 +24,6 @@ import { CAME_BACK, untried } from './remedies.ts';
 import type { RemedyContext } from './tried.ts';
 
 const cameBack = untried('none-needed', CAME_BACK);
-
-/** Of an incident that the same training from the same state and batches does not have: neither of these is its cause. */
-function notRecorded(
-  { at, computed }: { readonly at: number; readonly computed: number },
-  { steps, loss }: Observed,
-  onset: number,
-): Cause {
-  const [there, before] = [steps[at]!, steps[at - 1]!];
-  return {
-    trigger: 'none-found',
-    alsoTriggers: [],
-    mechanism: 'unknown',
-    step: there,
-    onsetStep: steps[onset]!,
-    confidence: null,
-    statement: `what changed at step ${there} is not in the capture: the code of the model or of the loss, train or eval mode, or weights that were loaded; trained again from the same state and batches, the loss there is ${formatNumber(computed)} where ${formatNumber(loss[at]!)} was recorded; up to step ${before} both agree`,
-    evidence: [],
-  };
-}
 
 /**
  * Of an incident that begins at a step which the loss scaler skipped: no parameter moved there, so it is what was computed that broke.
@@ -156,7 +138,17 @@ export async function causeOfCapture(
   const changes = broken === null ? found : [broken, ...found];
   const departed = changes.length === 0 ? departureOf(capture, loops, onset) : null;
   if (departed !== null) {
-    const cause = notRecorded(departed, observed, onset);
+    const { at, computed } = departed;
+    const cause: Cause = {
+      trigger: 'none-found',
+      alsoTriggers: [],
+      mechanism: 'unknown',
+      step: observed.steps[at]!,
+      onsetStep: observed.steps[onset]!,
+      confidence: null,
+      statement: unseenWords({ at: at - 1, computed }, observed),
+      evidence: [],
+    };
     return { cause, remedies: recovered ? [cameBack] : [] };
   }
   const cause = decideCause({

@@ -26,6 +26,8 @@ export interface Observed {
   readonly decays: readonly Decayed[];
   /** A snapshot that the recorded steps do not lead to. */
   readonly mismatches: readonly Finding[];
+  /** Step of the last snapshot that they lead to; null where none tells. */
+  readonly agreedAt: number | null;
   /** An optimizer that had taken no step where the run goes on, or whose state is not in the capture. */
   readonly empty: EmptyState | null;
 }
@@ -77,6 +79,7 @@ export async function observe(capture: Capture, prepared: Prepared): Promise<Obs
       followed.recorded.map(({ updateNorms }) => updateNorms),
     ),
     mismatches: followed.findings,
+    agreedAt: followed.agreedAt,
     empty: emptyState(capture, prepared, followed),
   };
 }

@@ -7,14 +7,11 @@ import type { ReplayEntry } from '../model/replay.ts';
 import { chooseRules, type RuleChoice } from '../rules/choice.ts';
 import { parseRule } from '../rules/parse.ts';
 import type { ArmEnd, endsBeside } from './arm-end.ts';
+import { suddenDeparture } from './departure.ts';
 import { firstHarm, highestBefore, levelBefore, type References } from './reference.ts';
 
 /** How far a loop's own losses may be from the recorded ones up to the onset, relatively. */
 const FOLLOWS = 0.01;
-/** A loop that was so near for so many steps, and is so far at the next, did not come off little by little. */
-const NEAR = 1e-3;
-const NEAR_STEPS = 3;
-const FAR = 0.1;
 
 type Stored = Omit<ReplayEntry, 'verdict' | 'confidence' | 'why'>;
 
@@ -80,9 +77,12 @@ export function departureOf(
 ): { readonly at: number; readonly computed: number } | null {
   const loss = baselineOf(entries, manifest)?.loss;
   if (loss?.length !== steps.length) return null;
-  const off = (i: number): number => Math.abs(loss[i]! - steps[i]!.loss!) / Math.abs(steps[i]!.loss!);
-  const at = steps.findIndex((_, i) => !(off(i) <= NEAR));
-  return at >= NEAR_STEPS && at <= onset && off(at) >= FAR ? { at, computed: loss[at]! } : null;
+  const at = suddenDeparture(
+    loss,
+    steps.map((step) => step.loss),
+    onset,
+  );
+  return at === null ? null : { at, computed: loss[at]! };
 }
 
 /** The rule of an entry as it is known here; null where it is not. */

@@ -99,6 +99,23 @@ it('accumulators that begin anew within the steps: the optimizer state; carried 
   });
 });
 
+it('weights that are others from a step on: what the capture does not hold, and no rate or rule is named', async () => {
+  const sgd = { name: 'sgd', learningRate: 0.02, options: {} };
+  const run = await analyzed({ batches: calm, optimizer: sgd, weights: { at: 26, times: 3 } });
+  expect(run.verdict.onsetStep).toBe(26);
+  expect(run.cause).toMatchObject({ trigger: 'none-found', confidence: null });
+  expect(run.cause!.statement).toMatch(
+    /^what changed at step 26 is not in the capture: .*; up to step 25 both agree$/,
+  );
+  expect(run.remedies).toEqual([]);
+});
+
+it('a capture that lacks the state: no state is said to be lost', async () => {
+  const run = await analyzed({ batches: Array.from({ length: 56 }, (_, i) => i), withoutState: true });
+  expect(run.verdict.onsetStep).toBe(1020);
+  expect(run.cause!.trigger).not.toBe('optimizer-state');
+});
+
 describe('clipping that was on before the capture, and is not any more', () => {
   const before = { batches: calm.slice(0, 30), rule: 'global-norm:0.05' };
   it('where the steps are too long without it: sharpness, likely, and what would have kept them short', async () => {

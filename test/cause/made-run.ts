@@ -29,6 +29,10 @@ export interface Made {
   readonly overflowAt?: number;
   /** The step before which the accumulators begin anew, unseen by the recorder. */
   readonly resetAt?: number;
+  /** Before a step all weights are multiplied, unseen by the recorder, as where others are loaded. */
+  readonly weights?: { readonly at: number; readonly times: number };
+  /** Whether the capture goes without the optimizer's state at the beginning. */
+  readonly withoutState?: boolean;
   /** Another optimizer than the incident's Adagrad, without a past. */
   readonly optimizer?: { readonly name: string; readonly learningRate: number; readonly options: Options };
   /** What the weights of the beginning are multiplied by: small ones are of a net that has learnt nothing. */
@@ -118,11 +122,15 @@ export async function analyzed(made: Made) {
       },
       tensors.map(({ w }) => w.slice()),
       tensors.map(({ slots }) =>
-        Object.fromEntries(Object.entries(slots).map(([slot, v]) => [slot, v.slice()])),
+        made.withoutState === true
+          ? {}
+          : Object.fromEntries(Object.entries(slots).map(([slot, v]) => [slot, v.slice()])),
       ),
     );
     for (const [step, index] of batches.entries()) {
       if (step === resetAt) for (const { slots } of tensors) slots.accumulator!.fill(0.1);
+      if (step === made.weights?.at)
+        for (const { w } of tensors) for (const i of w.keys()) w[i]! *= made.weights.times;
       const { loss, gradients } = await gradientAt(index);
       if (step === overflowAt) gradients[0]!.values[0] = Number.POSITIVE_INFINITY;
       const rates = [learningRate! * rate(step)];

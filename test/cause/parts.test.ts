@@ -282,6 +282,7 @@ describe('a cause that was not found says what is missing', () => {
         surprise: [],
         effectiveRate: [],
         mismatches: [],
+        agreedAt: null,
         decays: [],
         empty: null,
         tensors: [],
@@ -300,7 +301,7 @@ describe('a cause that was not found says what is missing', () => {
     expect(told({}).statement).toMatch(/or batches and a model in the capture, would allow experiments$/);
   });
   it('what else may differ, where only the record is no number', () => {
-    const cause = told({ unrecorded: { trigger: 'precision', at: 1 } });
+    const cause = told({ unrecorded: { trigger: 'precision', at: 1, computed: 1, holds: true } });
     expect(cause).toMatchObject({ trigger: 'precision', confidence: 'likely' });
     expect(cause.statement).toMatch(
       /in float32 it does not happen; that is not shown .* more than precision$/,
@@ -319,6 +320,7 @@ describe('a cause that was not found says what is missing', () => {
       surprise: [],
       effectiveRate: [],
       mismatches: [],
+      agreedAt: null,
       decays: [],
       empty: null,
       tensors: [],
@@ -335,7 +337,15 @@ describe('a cause that was not found says what is missing', () => {
     const ones = steps.map(() => 1);
     const observed = {
       ...{ steps, batchIds: [], loss: ones, learningRate: ones, gradientNorm: ones, surprise: [] },
-      ...{ updateNorm: ones, effectiveRate: [], mismatches: [], decays: [], empty: null, tensors: [] },
+      ...{
+        updateNorm: ones,
+        effectiveRate: [],
+        mismatches: [],
+        agreedAt: null,
+        decays: [],
+        empty: null,
+        tensors: [],
+      },
     };
     const unlike = new Set(steps.filter((i) => i >= 12 && i < 35));
     const references = { unlike, harmful: 12, level: 1, before: [], after: [], onsetBatch: [], loss: ones };
@@ -387,6 +397,7 @@ describe('an incident right after the first recorded step', () => {
     surprise: [],
     effectiveRate: [],
     mismatches: [],
+    agreedAt: null,
     decays: [],
     empty: null,
     tensors: [],
@@ -553,6 +564,7 @@ describe('the mechanism, where the old optimizer state holds', () => {
         surprise: [],
         effectiveRate: all.map(rate),
         mismatches: [],
+        agreedAt: null,
         decays: [],
         empty: null,
         tensors: [],
@@ -639,6 +651,7 @@ describe('batches that are unlike those before', () => {
     surprise: [],
     effectiveRate: [],
     mismatches: [],
+    agreedAt: null,
     decays: [],
     empty: null,
     tensors: [],
@@ -718,7 +731,7 @@ describe('a rate that rose so far that nothing is learnt at the one of before', 
     ...{ steps, batchIds: [], loss: ones, gradientNorm: ones, updateNorm: ones, surprise: [] },
     // A warm-up: from 0.1 at step 5 to `times` as much at step 25.
     learningRate: steps.map((i) => 0.1 * times ** (Math.min(20, Math.max(0, i - 5)) / 20)),
-    ...{ effectiveRate: [], mismatches: [], decays: [], empty: null, tensors: [] },
+    ...{ effectiveRate: [], mismatches: [], agreedAt: null, decays: [], empty: null, tensors: [] },
   });
   const references: References = {
     ...{ at: 20, later: [], usual: [0, 1], unlike: new Set(), onsetBatch: [], before: [0], after: [40] },
@@ -768,24 +781,62 @@ describe('a run that stays well where it is trained again with the state carried
   const at = (value: (i: number) => number) => Array.from({ length: STEPS }, (_, i) => value(i));
   const wave = (i: number) => 1 + 0.02 * Math.sin(i);
   const harmed = at((i) => wave(i) * (i >= 20 ? 8 : 1));
-  const asked = (baseline: readonly number[], outcome: ArmOutcome | null, departs = 112) =>
+  /** `departs`: the step at which the trainings part; with `slots` the optimizer keeps a state. */
+  const asked = (
+    baseline: readonly number[],
+    outcome: ArmOutcome | null,
+    { departs = 112, recorded = harmed, agreedAt = null as number | null, slots = true } = {},
+  ) =>
     unrecordedIn(
       { baseline: { loss: baseline }, check: { departsAt: departs } } as never,
-      { steps: at((i) => i).map((i) => ({ step: 100 + i, loss: harmed[i]! })) } as never,
-      { tensors: [{ slots: { v: new Float64Array(1) } }] } as never,
-      { loss: harmed } as never,
+      { steps: recorded.map((loss, i) => ({ step: 100 + i, loss })) } as never,
+      { tensors: [{ slots: slots ? { v: new Float64Array(1) } : {} }] } as never,
+      { loss: recorded, agreedAt, mismatches: [] } as never,
       20,
       { outcome },
       [],
     );
   it('has lost the state, though too few clean steps were recorded to judge its end', () => {
-    expect(asked(at(wave), null)).toEqual({ trigger: 'optimizer-state', at: 11 });
-    expect(asked(at(wave), 'holds')).toEqual({ trigger: 'optimizer-state', at: 11 });
+    const lost = { trigger: 'optimizer-state', at: 11, computed: wave(12), holds: true };
+    expect(asked(at(wave), null)).toEqual(lost);
+    expect(asked(at(wave), 'holds')).toEqual(lost);
   });
   it('has not where it is harmed too, or parts from the record after the onset only', () => {
     expect(asked(harmed, null)).toBeNull();
     expect(asked(at(wave), 'lost')).toBeNull();
-    expect(asked(at(wave), null, 125)).toBeNull();
+    expect(asked(at(wave), null, { departs: 125 })).toBeNull();
+  });
+  describe('or ends above its level without the incident', () => {
+    // Up for nine steps and back: its end says nothing.
+    const back = at((i) => wave(i) * (i >= 20 && i < 29 ? 8 : 1));
+    const parts = { departs: 120, recorded: back };
+    it('has lost it where all agreed up to the step before', () => {
+      const lost = { trigger: 'optimizer-state', at: 19, computed: wave(20), holds: false };
+      expect(asked(at(wave), 'hurt', parts)).toEqual(lost);
+    });
+    it('has not where the incident happens to it too, or it came off little by little', () => {
+      expect(
+        asked(
+          at((i) => wave(i) * (i >= 21 && i < 30 ? 8 : 1)),
+          'hurt',
+          parts,
+        ),
+      ).toBeNull();
+      const off = at((i) => wave(i) * (i < 20 ? 1 + 1e-5 * 1.4 ** i : 1.005));
+      expect(asked(off, 'hurt', parts)).toBeNull();
+    });
+    it('has lost it, and not the precision, where its losses are lost after the jump', () => {
+      const later = (first: number) => at((i) => (i < 20 ? wave(i) : i < first ? 8 : Number.NaN));
+      const told = (first: number) => asked(at(wave), 'holds', { departs: 120, recorded: later(first) });
+      expect(told(25)?.trigger).toBe('optimizer-state');
+      expect(told(20)?.trigger).toBe('precision');
+    });
+    it('has something else where the weights go on as the optimizer moves them, or it keeps no state', () => {
+      const other = { trigger: 'none-found', at: 19, computed: wave(20), holds: false };
+      expect(asked(at(wave), 'hurt', { ...parts, agreedAt: 140 })).toEqual(other);
+      expect(asked(at(wave), 'hurt', { ...parts, slots: false })).toEqual(other);
+      expect(asked(at(wave), 'hurt', { ...parts, agreedAt: 110 })?.trigger).toBe('optimizer-state');
+    });
   });
 });
 
@@ -810,6 +861,7 @@ function changedBy10(
       surprise: [],
       effectiveRate: ones,
       mismatches: [],
+      agreedAt: null,
       decays: [],
       empty: null,
       tensors: [],
@@ -872,7 +924,15 @@ describe('a climb after a batch whose loss jumped and came back', () => {
       ...{ steps, batchIds: [], gradientNorm: ones, learningRate: steps.map((i) => rise ** i) },
       loss: steps.map((i) => (i === 20 ? jump : wavers(i) * 1.1 ** Math.max(0, i - 23))),
       updateNorm: steps.map((i) => (i === 19 ? update : 1)),
-      ...{ surprise: [], effectiveRate: ones, mismatches: [], decays: [], empty: null, tensors: [] },
+      ...{
+        surprise: [],
+        effectiveRate: ones,
+        mismatches: [],
+        agreedAt: null,
+        decays: [],
+        empty: null,
+        tensors: [],
+      },
     };
     return decideCause({
       ...{ onset: 30, observed, references, hasModel: true, cameBack: false, ruleHolds: true },
@@ -939,6 +999,7 @@ describe('bad batches of which no single step raised the reference loss', () => 
         surprise: [],
         effectiveRate: steps.map((i) => (i < 20 ? 1 : 0.1)),
         mismatches: [],
+        agreedAt: null,
         decays: [],
         empty: null,
         tensors: [],
@@ -988,6 +1049,7 @@ it('the update of the harmful step is told by tensor, the longest first, each ag
           surprise: [],
           effectiveRate: [],
           mismatches: [],
+          agreedAt: null,
           decays: [],
           empty: null,
           tensors: given,
@@ -1141,6 +1203,7 @@ describe('a run that came back by itself', () => {
     surprise: [],
     effectiveRate: steps.map(() => 1),
     mismatches: [],
+    agreedAt: null,
     decays: [],
     empty: null,
     tensors: [],
