@@ -8,6 +8,7 @@ import type { StepUnit } from '../model/run.ts';
 import type { LoggedSeries } from './format.ts';
 import { isLossName, roleByName } from './metric-roles.ts';
 import type { Skeleton } from './printed-lines.ts';
+import { ranksAmong } from './ranks-among.ts';
 import { undoRunningMeans } from './running-means.ts';
 
 /** A counter that never moves in so many lines is a size, where the lines have another. */
@@ -380,7 +381,10 @@ export function placeGroup(
   }
   const order = gather(members, () => ({ column: 0 }), sorted);
   const line = gather(members, () => ({ column: 1 }), sorted);
-  const rank = gather(members, (one) => rankColumn(one), sorted);
+  const printedRank = gather(members, (one) => rankColumn(one), sorted);
+  const rank = printedRank.some((one) => !Number.isNaN(one))
+    ? printedRank
+    : (ranksAmong(gather(members, stepSlot, sorted), gather(members, epochSlot, sorted)) ?? printedRank);
   const notes: string[] = [];
 
   // The step of every row, by itself for each rank: their lines interleave.

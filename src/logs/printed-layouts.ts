@@ -96,6 +96,15 @@ const LAYOUTS: readonly Layout[] = [
     as: 'step: $<step>',
   },
   {
+    // Names in brackets behind their numbers: [  1/100] train: 2.3031 (loss) 0.1000 (acc) | valid: 2.2999 (loss) 0.1000 (acc)
+    marker: ' (loss)',
+    line: /^(?<whole>.{1,2000})$/s,
+    as: ({ whole = '' }) =>
+      whole.replace(/(?<!\S)(\S{1,40}) \(([A-Za-z]\w{0,20})\)/g, (told, number: string, name: string) =>
+        name !== 'loss' && numberOfText(number) === undefined ? told : `${name}: ${number}`,
+      ),
+  },
+  {
     // PyTorch's tutorials: [2,  4000] loss: 1.853; progressive GANs: [0 :    100] loss G : 14.9 loss D : 7.5
     marker: '] loss',
     line: /^\[(?<epoch>\d{1,9})\s{0,4}[,:]\s{0,12}(?<batch>\d{1,12})\] loss/,

@@ -27,6 +27,8 @@ const RULE = /^[\s|+]*[-=─━]{4}[-=─━+|:\s]*$/;
 /** A bar that is drawn behind a row: tqdm's `: 12%|█▏  | 1/8`, and Ultralytics's own `: 12% ━╸── 1/8`. */
 const BAR = /:?\s{1,4}(\d{1,3})%\s?[|━╸─]/;
 const AXIS = /^(?:epoch|step|iter|iteration|round|it)$/i;
+/** A counter that stands among the columns, as ParlAI's does, where the first is none. */
+const COUNTER = /^(?:total_train_updates|num_updates|global_?step|train_?step)$/i;
 
 /** The cells of a line: between bars, tabs or blanks. */
 function cellsOf(text: string): string[] {
@@ -132,11 +134,15 @@ export function tableReader(): TableReader {
   const row = (names: readonly string[], cells: readonly string[], ruled: boolean): string | undefined => {
     // Further cells may be a bar that is drawn behind the row.
     if (cells.length < names.length) return undefined;
-    const axis = names.findIndex((name) => AXIS.test(name));
+    const first = names.findIndex((name) => AXIS.test(name));
+    if (first < 0 && cells.length > names.length) return undefined;
+    const axis = first < 0 ? names.findIndex((name) => COUNTER.test(name)) : first;
     if (!/^\d+(?:\/\d+)?$/.test(cells[axis]!)) return undefined;
     if (!ruled && !names.some((name, k) => isLoss(name) && numberOfText(cells[k]!) !== undefined))
       return undefined;
-    return names.map((name, k) => `${name}: ${cells[k] || 'NA'}`).join(' | ');
+    return names
+      .map((name, k) => `${k === axis && first < 0 ? 'step' : name}: ${cells[k] || 'NA'}`)
+      .join(' | ');
   };
   /** Whether each loss of a row is a finite number. */
   const hasFiniteLosses = (names: readonly string[], cells: readonly string[]): boolean =>
@@ -228,7 +234,7 @@ export function tableReader(): TableReader {
       if (
         cells.length > 1 &&
         cells.length <= MOST_CELLS &&
-        AXIS.test(cells[0]!) &&
+        (AXIS.test(cells[0]!) || (text.includes('  ') && cells.some((cell) => COUNTER.test(cell)))) &&
         cells.every((cell) => NAME.test(cell)) &&
         (cells.some(isLoss) || isYolo(cells))
       )
