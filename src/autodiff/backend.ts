@@ -9,6 +9,7 @@ import * as util from 'node:util';
 import type { Tensor } from '@tensorflow/tfjs-core';
 import type * as Layers from '@tensorflow/tfjs-layers';
 import { type FusedMultiplyAdd, fusedMultiplyAdd } from '../kernels/fused-multiply-add.ts';
+import { productKernels } from '../kernels/matrix-product.ts';
 import { diagError, firstLineOf } from '../model/errors.ts';
 import { formatNumber } from '../model/format-number.ts';
 import { programFile } from '../threads/start-thread.ts';
@@ -84,7 +85,10 @@ async function load(wanted: BackendName | undefined, fastMath: boolean): Promise
   const names = wanted === undefined ? BACKENDS.filter((name) => name !== 'tfjs-node') : [wanted];
   for (const name of names) {
     let loaded: Loaded;
+    const fused = fastMath && name === 'wasm' && fusedMultiplyAdd() === 'fused';
     try {
+      // First of all, before tfjs's own module compiles: that must not see the flags of ours.
+      if (name === 'wasm') productKernels(fused);
       loaded = await START[name]();
     } catch (error) {
       lastProblem = firstLineOf(error);
@@ -93,7 +97,7 @@ async function load(wanted: BackendName | undefined, fastMath: boolean): Promise
     }
     const { tf, layers } = loaded;
     if (fastMath) notes.push(FAST_MATH[name === 'wasm' ? fusedMultiplyAdd() : 'other-backend']);
-    multiplyFused(fastMath && name === 'wasm' && fusedMultiplyAdd() === 'fused');
+    multiplyFused(fused);
     cureGradients(tf);
     const cured = curedFunctions(tf);
     const wrong = selfTest(cured);

@@ -7,16 +7,21 @@
  * comes once their function has returned.
  */
 import { setFlagsFromString } from 'node:v8';
+import { isMainThread } from 'node:worker_threads';
 import { compileModule, type WasmModule } from './wasm-assembler.ts';
 
 /** In Node 22 pairs stay what they are; a later Node than the last may not know a flag, and would print that. */
 const NODES = [24, 26] as const;
 
-/** Whether this Node can make them. Whether the processor has them is seen by their speed alone. */
+/**
+ * Whether this Node can make them here: in the main thread, since two threads that set flags would do so in the midst of what
+ * the other compiles. Whether the processor has them is seen by their speed alone.
+ */
 export function mayHaveWideVectors(): boolean {
   const { variables } = process.config as { variables: { v8_enable_wasm_simd256_revec?: number } };
   const major = Number.parseInt(process.versions.node, 10);
   return (
+    isMainThread &&
     process.arch === 'x64' &&
     variables.v8_enable_wasm_simd256_revec === 1 &&
     major >= NODES[0] &&

@@ -1,5 +1,6 @@
 /** Cells in several threads: each takes the next one as soon as it is free. The results are those of one thread, bit for bit. */
 import type { Worker } from 'node:worker_threads';
+import { productKernels } from '../kernels/matrix-product.ts';
 import type { StudyCell } from '../model/study.ts';
 import { startThread, workerFile } from '../threads/start-thread.ts';
 import type { CellRequest } from './cells.worker.ts';
@@ -16,6 +17,8 @@ export interface ThreadPool {
 /** Up to so many threads, started when they are needed. */
 export function threadPool(setup: StudySetup, threads: number): ThreadPool {
   const file = workerFile('study/cells.worker');
+  // The threads get them from here.
+  productKernels(false);
   const idle: Worker[] = [];
   const waiting: (() => void)[] = [];
   let working = 0;

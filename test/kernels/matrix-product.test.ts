@@ -2,9 +2,16 @@ import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { fusedMultiplyAdd } from '../../src/kernels/fused-multiply-add.ts';
 import { NARROW, tiled, WIDE } from '../../src/kernels/matrix-kernels.ts';
-import { agree, productIn, SCRATCH_BYTES, type Strided } from '../../src/kernels/matrix-product.ts';
+import {
+  agree,
+  productIn,
+  productKernels,
+  SCRATCH_BYTES,
+  type Strided,
+} from '../../src/kernels/matrix-product.ts';
 import { newMemory } from '../../src/kernels/wasm-assembler.ts';
 import { mayHaveWideVectors } from '../../src/kernels/wide-vectors.ts';
+import { startThread } from '../../src/threads/start-thread.ts';
 
 const sizes = mayHaveWideVectors() ? [NARROW, WIDE] : [NARROW];
 const BLOCK_DEPTH = 256;
@@ -92,4 +99,15 @@ describe.each(sizes)('tiles of %i columns', (columnsOfTile) => {
     expect(agree(tiled(true, columnsOfTile), kernels)).toBe(false);
     expect(agree(tiled(true, columnsOfTile), tiled(true, NARROW))).toBe(true);
   });
+});
+
+it('are compiled in the main thread, and others take them', async () => {
+  const { narrow, wide } = productKernels(false);
+  const thread = startThread(new URL('../support/product-kernels.ts', import.meta.url));
+  const theirs = await new Promise((resolve, reject) =>
+    thread.once('message', resolve).once('error', reject),
+  );
+  await thread.terminate();
+  const columns = [narrow, wide].map((kernels) => kernels?.tileColumns ?? null);
+  expect(theirs).toEqual({ compilesWide: false, columns });
 });

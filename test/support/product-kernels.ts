@@ -1,0 +1,10 @@
+/** A thread that says which kernels of products it has. */
+import { parentPort } from 'node:worker_threads';
+import { productKernels } from '../../src/kernels/matrix-product.ts';
+import { mayHaveWideVectors } from '../../src/kernels/wide-vectors.ts';
+
+const { narrow, wide } = productKernels(false);
+parentPort!.postMessage({
+  compilesWide: mayHaveWideVectors(),
+  columns: [narrow, wide].map((kernels) => kernels?.tileColumns ?? null),
+});
