@@ -34,7 +34,12 @@ export interface DecideInput {
   /** Where fewer states came before than make a level: what shorter steps did to the same batches; null where that is not known. */
   readonly shorter: ShorterSteps | null;
   /** What the recorded run had and the same training from the same batches, computed anew and well, has not; null where they agree. */
-  readonly unrecorded: Unrecorded | null;
+  readonly unrecorded:
+    | (Unrecorded & {
+        /** Whether from an optimizer that begins anew before the step at which they part the recorded gradients give the recorded losses. */
+        readonly anew: boolean;
+      })
+    | null;
 }
 
 /** Share of the earlier size of a step for a gradient under which nothing is learnt any more. */
@@ -88,7 +93,7 @@ export function decideCause(input: DecideInput): Cause {
     );
 
   if (input.unrecorded !== null) {
-    const { trigger, at, holds } = input.unrecorded;
+    const { trigger, at, holds, anew } = input.unrecorded;
     if (trigger === 'none-found') return made(trigger, null, unseenWords(input.unrecorded, observed));
     const known = changes.find((change) => change.trigger === trigger);
     return trigger === 'precision'
@@ -99,8 +104,8 @@ export function decideCause(input: DecideInput): Cause {
         )
       : made(
           trigger,
-          known === undefined ? 'likely' : 'shown',
-          `trained again from the same state, batches and learning rates, the run goes on as recorded up to step ${steps[at]}, and then ${holds ? 'it stays well' : 'the incident does not happen'}: none of these changed, which leaves the optimizer state`,
+          anew ? 'shown' : 'likely',
+          `trained again from the same state, batches and learning rates, the run goes on as recorded up to step ${steps[at]}, and then ${holds ? 'it stays well' : 'the incident does not happen'}: ${anew ? `from an optimizer that begins anew before step ${steps[at]} the recorded gradients give the recorded losses, so that its state was lost there` : 'none of these changed, which leaves the optimizer state, or weights that were loaded'}`,
         );
   }
   if (references !== null && isUnharmed(references)) {

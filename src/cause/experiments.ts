@@ -11,6 +11,7 @@ import type { Cause, Remedy, Trigger } from '../model/cause.ts';
 import { DiagError, reasonOf } from '../model/errors.ts';
 import type { ReplayEntry } from '../model/replay.ts';
 import { type ArmEnd, armLabel, endsBeside, judgeArm } from '../replay/arm-end.ts';
+import { beganAnew } from '../replay/began-anew.ts';
 import {
   type ClosedLoopResult,
   type ClosedLoopTrace,
@@ -158,6 +159,9 @@ export async function runExperiments(options: ExperimentOptions): Promise<Experi
   const unrecorded = follows
     ? unrecordedIn(armed, capture, prepared, observed, onset, without, history)
     : null;
+  const anew =
+    unrecorded?.trigger === 'optimizer-state' &&
+    (await within('an optimizer that begins anew', () => beganAnew(options, unrecorded.at))) === true;
   const shorter =
     references === null || armed === null || !follows
       ? null
@@ -179,7 +183,7 @@ export async function runExperiments(options: ExperimentOptions): Promise<Experi
     cameBack: back,
     ruleHolds: ruled.some(({ shows }) => shows),
     shorter,
-    unrecorded,
+    unrecorded: unrecorded && { ...unrecorded, anew },
   });
 
   // A run that is back needs nothing, whatever else would hold too.

@@ -1,8 +1,8 @@
 /** Where a training that gave the recorded losses gives another one all at once. */
 
 /** A loss that was so near for so many steps, and is so far at the next, did not come off little by little. */
-const NEAR = 1e-3;
-const NEAR_STEPS = 3;
+export const NEAR = 1e-3;
+export const NEAR_STEPS = 3;
 const FAR = 0.1;
 
 /**

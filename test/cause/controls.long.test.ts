@@ -91,7 +91,8 @@ it('a gradient that overflowed: the precision, likely; float32 holds on the same
 
 it('accumulators that begin anew within the steps: the optimizer state; carried on, the run holds', async () => {
   const run = await analyzed({ batches: calm, resetAt: 26, rate: () => 2 });
-  expect(run.cause!.trigger).toBe('optimizer-state');
+  expect(run.cause).toMatchObject({ trigger: 'optimizer-state', confidence: 'shown' });
+  expect(run.cause!.statement).toMatch(/: from an optimizer that begins anew before step 1026 the recorded/);
   expect(run.remedies![0]).toMatchObject({
     action: 'restore-optimizer-state',
     holds: true,
@@ -108,6 +109,13 @@ it('weights that are others from a step on: what the capture does not hold, and 
     /^what changed at step 26 is not in the capture: .*; up to step 25 both agree$/,
   );
   expect(run.remedies).toEqual([]);
+});
+
+it('the same under an optimizer that keeps a state: that it was lost is likely at most', async () => {
+  const run = await analyzed({ batches: calm, weights: { at: 26, times: 1.5 } });
+  expect(run.verdict.onsetStep).toBe(1026);
+  expect(run.cause).toMatchObject({ trigger: 'optimizer-state', confidence: 'likely' });
+  expect(run.cause!.statement).toMatch(/which leaves the optimizer state, or weights that were loaded$/);
 });
 
 it('a capture that lacks the state: no state is said to be lost', async () => {

@@ -301,7 +301,9 @@ describe('a cause that was not found says what is missing', () => {
     expect(told({}).statement).toMatch(/or batches and a model in the capture, would allow experiments$/);
   });
   it('what else may differ, where only the record is no number', () => {
-    const cause = told({ unrecorded: { trigger: 'precision', at: 1, computed: 1, holds: true } });
+    const cause = told({
+      unrecorded: { trigger: 'precision', at: 1, computed: 1, holds: true, anew: false },
+    });
     expect(cause).toMatchObject({ trigger: 'precision', confidence: 'likely' });
     expect(cause.statement).toMatch(
       /in float32 it does not happen; that is not shown .* more than precision$/,
