@@ -347,6 +347,18 @@ def raised_for_good(reference: list[float], begin: int) -> int | None:
     return None
 
 
+def level_before(reference: list[float]) -> float:
+    """What the loss had reached: its median, or that of the last eight states where it falls by more than three scales through all."""
+    before = np.array([v for v in reference if np.isfinite(v)])
+    if len(before) < 8:
+        return float(np.median(before)) if len(before) else float("nan")
+    y, half = np.log(before), len(before) // 2
+    slope = min(0.0, (np.median(y[-half:]) - np.median(y[:half])) / (len(y) - half))
+    line = np.median(y) + slope * (np.arange(len(y)) - (len(y) - 1) / 2)
+    scale = 1.4826 * np.median(np.abs(y - line)) * (1 + 4 / len(y))
+    return float(np.median(before[-8:] if slope * len(y) < -3 * scale else before))
+
+
 def outcome_of(trace: Trace, level: float, usual: float, harm: int, bad: frozenset[int]) -> str:
     """holds, hurt, lost or frozen. harm: the first harmful step. usual: median update before it."""
     end = trace.reference[-10:]

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 
 from families import run_of
-from training import Run, Trace, fresh, outcome_of, raised_for_good, rate_of, train
+from training import Run, Trace, fresh, level_before, outcome_of, raised_for_good, rate_of, train
 
 RULES = ("global-norm:1", "layer-norm:0.1", "agc:0.01", "clippy:paper", "clippy:tfrs")
 
@@ -39,8 +39,7 @@ class Arms:
         #: Null: fewer than eight states came before, or the loss never fell.
         self.level = None
         if self.harm is not None and self.harm >= 8:
-            before = [v for v in reference[max(0, self.harm - 19) : self.harm + 1] if math.isfinite(v)]
-            self.level = float(np.median(before))
+            self.level = level_before(reference[max(0, self.harm - 19) : self.harm + 1])
             self.usual = float(np.median(self.recorded.update[max(0, self.harm - 20) : self.harm]))
 
     def train(self, **change: Any) -> Trace:

@@ -177,6 +177,8 @@ export interface RollingBand {
   /** Points in the window. */
   readonly points: number;
   readonly center: number;
+  /** Whether it falls by more than three scales from end to end: its center is then that of its last points. */
+  readonly falling: boolean;
   /** No larger than the center, and known without it; -Infinity where finding it would be work. */
   readonly floor: number;
   /** Corrected for the small number of points, see {@link rollingBand}. */
@@ -419,6 +421,10 @@ export function rollingBand(capacity: number, smallSample: number): RollingBand 
       renew();
       return falling ? Math.min(center, recentCenter()) : center;
     },
+    get falling() {
+      renew();
+      return falling;
+    },
     get floor() {
       return size <= RANKED_POINTS && points > 0 ? ranks.least() : Number.NEGATIVE_INFINITY;
     },
@@ -430,6 +436,14 @@ export function rollingBand(capacity: number, smallSample: number): RollingBand 
       return recurrent();
     },
   };
+}
+
+/** Whether a few values fall by more than three scales from end to end. */
+export function isFalling(values: readonly number[], smallSample: number): boolean {
+  const scale = scaleOf(Float64Array.from(values));
+  const band = rollingBand(Math.max(1, values.length), smallSample);
+  for (const value of values) band.push(scale.to(value));
+  return band.falling;
 }
 
 /** Shape of a trailing window, in points and shares of the series; a part of the verdict's settings. */

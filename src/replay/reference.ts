@@ -7,7 +7,9 @@ import type { Batch } from '../autodiff/objective.ts';
 import type { MatchedObjective } from '../autodiff/open-objective.ts';
 import { lossesBefore } from '../captures/as-run.ts';
 import type { Capture } from '../captures/read.ts';
+import { isFalling } from '../incidents/bands.ts';
 import { jumpOf } from '../incidents/jump.ts';
+import { DEFAULT_VERDICT_SETTINGS } from '../incidents/settings.ts';
 import { isRaised, LEAST_STATES, USUAL, usualRange } from '../incidents/unlike.ts';
 import { located } from '../model/errors.ts';
 import { medianOf } from '../model/order-statistics.ts';
@@ -43,7 +45,7 @@ export interface References {
   readonly harmful: number | null;
   /** The largest of that loss over the states up to the onset; NaN where none is finite. */
   readonly highest: number;
-  /** Median of that loss over the states before; null where there are fewer than eight, or it rose from the run's first step on. */
+  /** What that loss had reached, by {@link levelBefore}; null where there are fewer than eight states before, or it rose from the run's first step on. */
   readonly level: number | null;
 }
 
@@ -186,13 +188,19 @@ export function highestBefore(loss: readonly number[], until: number): number {
   return finite.length === 0 ? Number.NaN : Math.max(...finite);
 }
 
-/** Median of the reference loss over the states up to a position, at most twenty; null where there are fewer than eight. */
+/**
+ * What the reference loss had reached by a position: its median over at most twenty states up to it. Where it falls through them, that of the last eight:
+ * a run that ends at what it fell through has not come back.
+ *
+ * @returns null where there are fewer than eight
+ */
 export function levelBefore(loss: readonly number[], until: number): number | null {
   const calm = loss
     .slice(0, until + 1)
     .filter(Number.isFinite)
     .slice(-USUAL);
-  return calm.length < LEAST_STATES ? null : medianOf(calm);
+  if (calm.length < LEAST_STATES) return null;
+  return medianOf(isFalling(calm, DEFAULT_VERDICT_SETTINGS.smallSample) ? calm.slice(-LEAST_STATES) : calm);
 }
 
 /**

@@ -1,5 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import type { ClosedLoopTrace } from '../../src/replay/closed-loop.ts';
+import { outcomeOf } from '../../src/replay/outcome.ts';
 import { levelBefore, type References } from '../../src/replay/reference.ts';
 import {
   incidentUpdates,
@@ -105,6 +106,38 @@ describe('by reference batches, a run with few clean steps after its loss is gon
 it('a level before takes eight states', () => {
   expect(levelBefore([1, 1, 1, 1, 1, 1, 1, 9], 6)).toBeNull();
   expect(levelBefore([4, 3, 2, 2, 1, 1, 1, 1, 1, 9], 8)).toBe(1);
+});
+
+describe('a level before', () => {
+  const states = (value: (i: number) => number) => Array.from({ length: 40 }, (_, i) => value(i));
+  it('is what the loss had reached, where it falls: not the middle of what it fell through', () => {
+    const falls = states((i) => 5 * 0.96 ** i * (1 + 0.02 * Math.sin(5 * i)));
+    const level = levelBefore(falls, 39)!;
+    expect(level / falls[39]!).toBeLessThan(1.2);
+    expect(level / falls[39]!).toBeGreaterThan(1);
+  });
+  it('tells a run that ends at 2.6, where 1.1 was reached, from one that is back', () => {
+    const reached = states((i) => 1.1 * 1.07 ** (39 - i) * (1 + 0.02 * Math.sin(5 * i)));
+    const endsAt = (end: number) =>
+      outcomeOf(
+        { referenceLoss: [...reached, ...flat(30, end)], updateNorm: flat(70) },
+        { level: levelBefore(reached, 39), unlike: new Set<number>() },
+        1,
+        39,
+      );
+    expect([0.9, 1.1, 1.5, 2.6].map(endsAt)).toEqual(['holds', 'holds', 'holds', 'lost']);
+  });
+  it('is the median of twenty where it wavers or rises, however low the last ones are', () => {
+    const wavers = states((i) => 1 + 0.3 * Math.sin(5 * i));
+    const sorted = wavers.slice(20).sort((a, b) => a - b);
+    expect(levelBefore(wavers, 39)).toBe((sorted[9]! + sorted[10]!) / 2);
+    expect(
+      levelBefore(
+        states((i) => 1.02 ** i),
+        39,
+      ),
+    ).toBeCloseTo(1.02 ** 29.5, 3);
+  });
 });
 
 describe('closed loop', () => {
