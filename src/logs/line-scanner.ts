@@ -32,7 +32,7 @@ const AXIS =
     ' ',
   );
 const SPLIT =
-  'train training trn val valid validation eval evaluation evaluating test testing dev heldout training s'.split(
+  'train training trn val valid vali validation eval evaluation evaluating test tst testing dev heldout training s'.split(
     ' ',
   );
 const METRIC =
@@ -561,6 +561,14 @@ export function lineScanner(): LineScanner {
           if (bytes[at++] !== MINUS) dashes = false;
         }
         noNumber(dashes ? CELL.missing : CELL.refused, start, at);
+      } else if (
+        byte === OPEN_ROUND &&
+        wordsAbout === ABOUT.split &&
+        kindOf[bytes[at - 2]!] === BLANK &&
+        kindOf[bytes[at]!] === LETTER
+      ) {
+        // `valid (NDCG@10: 0.34, HR@10: 0.58), test (`: what is in the bracket is of that.
+        lead();
       } else if (byte === OPEN_ROUND || byte === OPEN_CURLY) {
         outerFrom = wordsFrom;
         outerTo = wordsTo;

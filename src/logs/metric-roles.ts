@@ -17,10 +17,12 @@ export interface NamedRole {
 export const EVAL_WORDS = new Set([
   'val',
   'valid',
+  'vali',
   'validation',
   'eval',
   'evaluation',
   'test',
+  'tst',
   'tel',
   'dev',
   'heldout',
@@ -34,6 +36,7 @@ export const TRAIN_WORDS = new Set([
   'step',
   'running',
   'avg',
+  'average',
   'mean',
   'inner',
 ]);

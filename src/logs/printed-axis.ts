@@ -528,8 +528,12 @@ function goesOn(axis: Axis, members: readonly Skeleton[], parallel: boolean, lin
     );
     return step.length >= LEAST_WITHOUT_AXIS && pure && step.length * 2 >= lines;
   }
-  // A number that starts the line is a place in a list, a year, a time: the rounds of boosting start at 0 or 1.
-  if (members.every((one) => stepSlot(one)?.use === 'index' && !/\[\d+\]/.test(one.text)) && !(step[0]! <= 1))
+  // A number that starts the line is a place in a list, a year, a time: the rounds of boosting start at 0 or 1. One in a bracket
+  // counts (`[10]`, and `[10 | 34.42]` with the seconds).
+  if (
+    members.every((one) => stepSlot(one)?.use === 'index' && !/\[\d+(?:\]| \| )/.test(one.text)) &&
+    !(step[0]! <= 1)
+  )
     return false;
   if (step.length === 1) return members.every(({ spare, slots }) => spare === 0 && isAxis(slots[0]?.use));
   let ahead = 0;

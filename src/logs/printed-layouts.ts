@@ -176,6 +176,31 @@ const LAYOUTS: readonly Layout[] = [
       `Epoch ${epoch}, Batch ${batch}/${of}, ${parts.replace(/(?<=^|, )([a-z]\w{0,20}) /g, '$1_loss ')}, recall${rest}`,
   },
   {
+    // LightGCN of PyTorch: EPOCH[1/1000] loss0.682-|Sample:12.11|
+    marker: '] loss',
+    line: /^EPOCH\[(?<epoch>\d{1,9})\/\d{1,9}\] loss(?<loss>[^|]{0,40})-\|(?<rest>.{0,200})$/,
+    as: ({ epoch = '', loss = '', rest = '' }) => `epoch ${epoch}, loss: ${loss || NONE}, ${rest}`,
+  },
+  {
+    // Flower, the loss of the server after a round: fit progress: (1, 2.3035, {'accuracy': 0.1}, 12.3)
+    marker: 'fit progress: (',
+    line: /^.{0,80}fit progress: \((?<round>\d{1,9}), (?<loss>[^{}()]{0,40}), \{(?<rest>[^{}]{0,1000})\}, [\d.]{1,30}\)$/,
+    as: ({ round = '', loss = '', rest = '' }) => `round: ${round}, loss: ${loss || NONE}, ${rest}`,
+  },
+  {
+    // NGCF, KGAT and LightGCN of TensorFlow, the total and its parts: Epoch 9 [25.6s + 5.1s]: train==[30.12=29.10 + 1.02], recall=[0.1, 0.2]
+    marker: ': train==[',
+    line: /^Epoch (?<epoch>\d{1,9}) \[[^\]]{1,40}\]: train==\[(?<loss>[^=\]\s]{0,40})=(?<parts>[^\]]{0,200})\](?<rest>.{0,2000})$/,
+    as: ({ epoch = '', loss = '', rest = '' }) => `epoch ${epoch}, train loss: ${loss || NONE}${rest}`,
+  },
+  {
+    // EDSR and its kin, each loss by its type: [1600/16000]\t[L1: 12.3456]\t30.1+0.2s
+    marker: ']\t[',
+    line: /^(?<batch>\[\d{1,9}\/\d{1,9}\])\t(?<losses>(?:\[\w{1,20}: [^\][]{0,40}\]){1,20})\t(?<rest>.{0,80})$/,
+    as: ({ batch = '', losses = '', rest = '' }) =>
+      `${batch} ${losses.replace(/\[(\w{1,20}): ([^\][]{0,40})\]/g, (_, name: string, loss: string) => `${name} loss: ${loss.trim() || NONE}, `)}${rest}`,
+  },
+  {
     // Frustum PointNets, in a line before the losses:  -- 010 / 2297 --
     marker: ' / ',
     line: /^ {0,4}-- (?<batch>\d{1,9}) \/ \d{1,9} --$/,
@@ -186,6 +211,13 @@ const LAYOUTS: readonly Layout[] = [
     marker: ' after ',
     line: /^\s{0,20}(?<name>cost|loss) after (?<axis>epoch|iteration|step) (?<step>\d{1,15}): {0,8}(?<rest>.{0,400})$/i,
     as: ({ name = '', axis = '', step = '', rest = '' }) => `${axis} ${step}, ${name}: ${rest || NONE}`,
+  },
+  {
+    // SASRec of PyTorch: loss in epoch 1 iteration 12: 1.3862
+    marker: 'loss in epoch ',
+    line: /^\s{0,20}loss in epoch (?<epoch>\d{1,9}) (?<axis>iteration|step|batch) (?<step>\d{1,15}): {0,8}(?<rest>.{0,400})$/,
+    as: ({ epoch = '', axis = '', step = '', rest = '' }) =>
+      `epoch ${epoch}, ${axis} ${step}, loss: ${rest || NONE}`,
   },
   {
     // The results.txt of YOLOv5 and YOLOv7, without names:       0/99     0.56G   0.01204  0.003545         0   0.01559 ...

@@ -111,6 +111,8 @@ const EVALUATION = /^(?:valid(?:ation)?|eval(?:uation)?|test(?:ing)?)$/i;
 
 export function tableReader(): TableReader {
   let header: string[] | undefined;
+  /** Whether blanks stand before the header, as in a frame that pandas prints: its rows begin with their number. */
+  let isFrame = false;
   let isVowpal = false;
   let isPaddleEval = false;
   let section = '';
@@ -207,7 +209,9 @@ export function tableReader(): TableReader {
       if (header !== undefined) {
         const bar = BAR.exec(text);
         const bare = bar === null ? text : text.slice(0, bar.index);
-        const cells = header.some((name) => name.includes(' ')) ? cellsOf(bare) : words(bare);
+        const told = header.some((name) => name.includes(' ')) ? cellsOf(bare) : words(bare);
+        const numbered = isFrame && told.length === header.length + 1 && /^\d{1,9}\s/.test(bare);
+        const cells = numbered ? told.slice(1) : told;
         const found = row(header, cells, bare.trimStart().startsWith('|'));
         if (found !== undefined && bar !== null) {
           // The running mean of an epoch counts when the epoch is over; one that is no number any more stays so.
@@ -237,10 +241,12 @@ export function tableReader(): TableReader {
         (AXIS.test(cells[0]!) || (text.includes('  ') && cells.some((cell) => COUNTER.test(cell)))) &&
         cells.every((cell) => NAME.test(cell)) &&
         (cells.some(isLoss) || isYolo(cells))
-      )
+      ) {
         header = isYolo(cells)
           ? yoloNames(cells)
           : cells.map((name) => (heading === '' || AXIS.test(name) ? name : `${heading}${name}`));
+        isFrame = /^\s/.test(text);
+      }
       return undefined;
     },
   };

@@ -92,6 +92,8 @@ const UNTOLD: Readonly<Record<string, { readonly said: readonly string[]; readon
   pointnet2: { said: [''], why: ENDS_LINE },
   'step-through-epochs': { said: [''], why: ENDS_LINE },
   spacy: { said: [''], why: PARTED_BY_BLANKS },
+  'pandas-frame': { said: [''], why: PARTED_BY_BLANKS },
+  sasrec: { said: [''], why: ENDS_LINE },
   parlai: { said: [''], why: PARTED_BY_BLANKS },
   'names-in-brackets': { said: [''], why: 'nothing stands before the name in brackets' },
   'ranks-mixed': { said: ANY, why: 'other ranks tell its step, and no rank stands before the line' },
