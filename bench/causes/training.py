@@ -348,7 +348,7 @@ def raised_for_good(reference: list[float], begin: int) -> int | None:
 
 
 def level_before(reference: list[float]) -> float:
-    """What the loss had reached: its median, or that of the last eight states where it falls by more than three scales through all."""
+    """What the loss had reached: its median; of the last eight states where it falls by more than three scales."""
     before = np.array([v for v in reference if np.isfinite(v)])
     if len(before) < 8:
         return float(np.median(before)) if len(before) else float("nan")

@@ -161,6 +161,14 @@ export function decideCause(input: DecideInput): Cause {
     return made('sharpness', confidence, `${asBefore}; at a lower learning rate the same batches do no harm`);
   if (sudden.length === 0 && input.ruleHolds)
     return made('sharpness', 'likely', `${asBefore}; with smaller steps the same batches do no harm`);
+  const all = input.cameBack ? 'the incident happens all the same' : 'the run is harmed all the same';
+  const [largest] = bySize;
+  if (held.has('sharpness') && areDenied(input, sudden))
+    return made(
+      'sharpness',
+      'likely',
+      `at a lower learning rate the same batches do no harm, and with what else changed taken back ${all}: ${largest!.evidence.statement}`,
+    );
   const lost = changes.find(({ trigger }) => trigger === 'optimizer-state');
   // The old state is put back after the incident only.
   if (input.cameBack && lost !== undefined)
@@ -169,14 +177,33 @@ export function decideCause(input: DecideInput): Cause {
       'likely',
       `${lost.evidence.statement}; the run came back by itself, so that no experiment shows what it did`,
     );
-  const all = input.cameBack ? 'the incident happens all the same' : 'the run is harmed all the same';
-  const [largest] = bySize;
+  const takenBack =
+    largest?.trigger === 'optimizer-state' ? 'trained again with the state carried on' : 'taken back';
   return made(
     'none-found',
     null,
     largest === undefined
       ? `nothing that changed before the incident was found, and under everything tried ${all}`
-      : `${largest.evidence.statement}; taken back, ${all}`,
+      : `${largest.evidence.statement}; ${takenBack}, ${all}`,
+  );
+}
+
+/**
+ * Whether what changed is not what broke the run: with each change taken back it is lost all the same, and the batch of the onset is as usual at weights
+ * from before the harm.
+ */
+function areDenied({ onset, references, arms }: DecideInput, changes: readonly Change[]): boolean {
+  const own = references?.later.find(({ index }) => index === onset);
+  return (
+    own !== undefined &&
+    !isRaised(own.loss, references!.usual) &&
+    changes.length > 0 &&
+    changes.every(
+      // No arm takes a state back that was lost unseen.
+      ({ trigger }) =>
+        trigger !== 'optimizer-state' &&
+        arms.some(({ undoes, outcome }) => undoes === trigger && outcome === 'lost'),
+    )
   );
 }
 

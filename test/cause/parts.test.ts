@@ -986,6 +986,70 @@ describe('a climb after a batch whose loss jumped and came back', () => {
   });
 });
 
+describe('a change without which the run is lost all the same', () => {
+  const steps = Array.from({ length: 60 }, (_, i) => i);
+  const ones = steps.map(() => 1);
+  /** Batches of which the loss is hardly above the usual one, and how a training without them, and one at half of the rate, ends. */
+  const decided = ({
+    own = 1,
+    trigger = 'data' as 'data' | 'optimizer-state',
+    outcome = 'lost' as ArmOutcome,
+    shows = true,
+  }) => {
+    const references: References = {
+      ...{ at: 15, later: [{ index: 20, loss: own }], usual: [0, 2], unlike: new Set([18]), onsetBatch: [] },
+      ...{ before: [0], after: [40], batches: [], harmful: 19, highest: 1, level: 1 },
+      loss: steps.map((i) => (i < 20 ? 1 : 9)),
+    };
+    const observed = {
+      ...{ steps, batchIds: [], loss: ones, learningRate: ones, gradientNorm: ones, updateNorm: ones },
+      ...{ surprise: [], effectiveRate: ones, mismatches: [], agreedAt: null, decays: [], empty: null },
+      tensors: [],
+    };
+    const at = { step: 15, batchStep: null };
+    const evidence = {
+      id: 'batches-unlike',
+      statement: 's',
+      value: 2.1,
+      unit: 'loss',
+      usual: null,
+      at,
+    } as const;
+    const ended = { interference: 0, skipSteps: null, learningRateFactor: null, finalLoss: 1 };
+    const arm: ReplayArm = { kind: trigger === 'data' ? 'skip-batches' : 'restore-optimizer-state' };
+    const half: ReplayArm = { kind: 'learning-rate', factor: 0.5 };
+    return decideCause({
+      ...{ onset: 20, observed, references, hasModel: true, cameBack: false, ruleHolds: true },
+      ...{ shorter: null, unrecorded: null, changes: [{ trigger, from: 18, size: 1, evidence }] },
+      arms: [
+        { ...ended, arm, undoes: trigger, outcome, shows: outcome === 'holds' },
+        { ...ended, arm: half, undoes: 'sharpness', outcome: shows ? 'holds' : 'lost', shows },
+      ],
+    });
+  };
+  it('is not what broke it: steps too long for the loss are, likely, where half of the rate holds', () => {
+    const cause = decided({});
+    expect(cause).toMatchObject({ trigger: 'sharpness', confidence: 'likely' });
+    expect(cause.statement).toMatch(
+      /^at a lower learning rate .* taken back the run is harmed all the same: s$/,
+    );
+  });
+  it.each([
+    ['that rate holds neither', { shows: false }],
+    ['the run is hurt and not lost without it', { outcome: 'hurt' as const }],
+    ['the batch of the onset is unlike too', { own: 3 }],
+  ])('leaves open what did where %s', (_, given) => {
+    expect(decided(given)).toMatchObject({ trigger: 'none-found', confidence: null });
+  });
+  it('takes no state back that was lost unseen', () => {
+    const cause = decided({ trigger: 'optimizer-state' });
+    expect(cause.trigger).toBe('none-found');
+    expect(cause.statement).toMatch(
+      /^s; trained again with the state carried on, the run is harmed all the same$/,
+    );
+  });
+});
+
 describe('bad batches of which no single step raised the reference loss', () => {
   const steps = Array.from({ length: 60 }, (_, i) => i);
   const ones = steps.map(() => 1);
