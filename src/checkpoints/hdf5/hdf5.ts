@@ -84,10 +84,14 @@ export const malformedHdf5 = (path: string, problem: string, byteOffset?: number
 /** An address or a length of 8 bytes; undefined for "nowhere", all ones. */
 export function readAddress(reader: ByteReader): number | undefined {
   const bytes = reader.bytes(8);
-  if (bytes.every((byte) => byte === 0xff)) return undefined;
-  const value = new DataView(bytes.buffer, bytes.byteOffset).getBigUint64(0, true);
+  let nowhere = true;
+  let value = 0;
+  for (let i = 7; i >= 0; i--) {
+    if (bytes[i] !== 0xff) nowhere = false;
+    value = value * 256 + bytes[i]!;
+  }
   // Beyond 2^53 no file reaches: the check against its length refuses the rounded number as well.
-  return Number(value);
+  return nowhere ? undefined : value;
 }
 
 /** An unsigned little-endian number of 1, 2, 4 or 8 bytes. */
