@@ -2,18 +2,18 @@
  * Gradient, Hessian-vector products and the search of the top eigenvalue against power iteration in PyTorch, two threads
  * against one, and products of Lanczos against power iteration.
  *
- *     npx tsx bench/curvature.ts [REPEATS]
+ *     npm run build && npx tsx bench/curvature.ts [REPEATS]
  *
  * MLP 256-512-256-128 with four towers of 64, batch 1024, float32. First processor time on one thread each, so that other
  * work on the machine does not count, PyTorch before and after ours; then what a user waits for, by the clock: ours with the
- * threads that it takes by default, PyTorch with one. Two threads against one are at least 40 calls each, in turns of five.
+ * threads that it takes by default, PyTorch with one. Two threads against one are at least 80 calls of each kind, in turns of
+ * twenty: a search makes as many products one after the other.
  * The products are counted on the shipped nets, to a residual of 1 %.
  */
 import { spawnSync } from 'node:child_process';
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { availableParallelism, loadavg, tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { fileURLToPath } from 'node:url';
 import { loadBackend } from '../src/autodiff/backend.ts';
 import { differentiate } from '../src/autodiff/differentiate.ts';
 import type { Batch, BatchTensor, Objective } from '../src/autodiff/objective.ts';
@@ -26,8 +26,9 @@ import { measureCurvature, productsAt } from '../src/measure/curvature.ts';
 import { capturePoint } from '../src/measure/point.ts';
 import { formatNumber } from '../src/model/format-number.ts';
 import { pythonWith } from '../test/support/python.ts';
+import { root, runAsBuilt } from './as-built.ts';
 
-const root = fileURLToPath(new URL('..', import.meta.url));
+await runAsBuilt(import.meta.url);
 const repeats = Number(process.argv[2] ?? 10);
 const TASKS = ['a', 'b', 'c', 'd'];
 const document = {
@@ -77,6 +78,8 @@ const spread = (x: readonly number[]): string =>
 const against = (ours: readonly number[], theirs: readonly number[]): string =>
   `${show(ours)}, PyTorch ${show(theirs)}: ${(median(ours) / median(theirs)).toFixed(2)} times`;
 
+/** Calls of each kind in a turn. */
+const TURN = 20;
 const KINDS = ['gradient', 'first product at a point', 'a further product there'] as const;
 /** `count` times of each kind of call, which follow each other: a gradient frees what products at its point share. */
 async function callsOf(o: Objective, clock: keyof Taken, count: number): Promise<number[][]> {
@@ -211,8 +214,8 @@ if (backend.name === 'wasm' && availableParallelism() > 1) {
   });
   await callsOf(shared, 'wall', 10);
   const turns: [number[][][], number[][][]] = [[], []];
-  for (let done = 0; done < Math.max(40, repeats); done += 5)
-    for (const [side, o] of [objective, shared].entries()) turns[side]!.push(await callsOf(o, 'wall', 5));
+  for (let done = 0; done < Math.max(80, repeats); done += TURN)
+    for (const [side, o] of [objective, shared].entries()) turns[side]!.push(await callsOf(o, 'wall', TURN));
   console.log(`by the clock, one thread and two; load ${loadavg()[0]!.toFixed(1)}`);
   const [ofOne, ofTwo] = turns.map(joined) as [number[][], number[][]];
   for (const [kind, what] of KINDS.entries()) {
