@@ -10,12 +10,19 @@ export const drift = {
   id: 'drift',
   title: incidentTitle('drift'),
   severity: 'warning',
-  thresholds: verdictThresholds('driftRatio', 'driftScales', 'driftPointScales', 'driftFullRatio'),
+  thresholds: verdictThresholds(
+    'driftRatio',
+    'driftScales',
+    'driftPointScales',
+    'driftFullRatio',
+    'shortOpenShare',
+  ),
   docs: {
     summary: 'The loss ends well above its own best level, without the jump of a divergence.',
     details: `The loss, smoothed by medians over twentieths of the attempt, ends above \`driftRatio\` times its own lowest level, by more than
 \`driftScales\` scales of what noise can do, and does not fall at the end. In runs of under 100 points the medians are of three points, and one
-point is a level of its own if the loss ends \`driftPointScales\` scales above it. The comparison is with the best level and not with the first: a
+point is a level of its own if the loss ends \`driftPointScales\` scales above it; there the climb has to take \`shortOpenShare\` of the run. The
+comparison is with the best level and not with the first: a
 run may improve, climb, and still end below its start. A climb that ends \`driftFullRatio\` times above its best level is a full divergence. The onset is
 the change point: where the summed excess over the edge of the band is lowest.`,
     advice,

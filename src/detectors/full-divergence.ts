@@ -18,6 +18,7 @@ export const fullDivergence = {
     'fullRatio',
     'fullRatioAtEnd',
     'fullRatioShort',
+    'shortOpenShare',
     'driftFullRatio',
   ),
   docs: {
@@ -25,7 +26,8 @@ export const fullDivergence = {
     details: `An incident starts where the loss is more than \`incidentScales\` robust scales **and** \`incidentRatio\` above the
 median of the points before. It is a full divergence if it is not back in the band within the decision window
 (\`decisionPoints\` or \`decisionShare\` of the run, whichever is more) and then still above \`fullRatio\` times that median, or
-if the log ends sooner and its last points are above \`fullRatioAtEnd\` times (\`fullRatioShort\` in runs of under 100 points).
+if the log ends sooner and its last points are above \`fullRatioAtEnd\` times (\`fullRatioShort\` in runs of under 100 points,
+once it has taken \`shortOpenShare\` of them).
 Where it has taken a quarter of the run, \`fullRatio\` is enough, if the loss does not come down so fast that it would end the window
 below that. A climb without a jump that ends \`driftFullRatio\` times above the best level counts too.`,
     advice,

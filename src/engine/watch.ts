@@ -2,6 +2,7 @@
 import { dirname } from 'node:path';
 import { kindOfPath, stampOf } from '../bytes/source.ts';
 import { type Follower, followFile, type Generation } from '../bytes/tail.ts';
+import { joinThresholds, readThresholds } from '../findings/thresholds.ts';
 import { finishRun } from '../logs/finish-run.ts';
 import { finishLog, formatById, joinLogs, type RawLog, readRawStream } from '../logs/read-log.ts';
 import { readSidecars } from '../logs/sidecars.ts';
@@ -11,6 +12,22 @@ import type { Report } from '../model/report.ts';
 import { type AnalyzeOptions, analyze, reportOnLogs } from './analyze.ts';
 import { type Remembered, withInputs } from './collect.ts';
 import { walk } from './walk.ts';
+
+/** A run that goes on may come back: two points of a young one are not its end (docs/adr/0018-a-young-run-goes-on.md). */
+const GOES_ON = readThresholds({ 'full-divergence': { shortOpenShare: 0.25 } });
+
+/** To judge a run by that goes on; what the user gave wins. */
+function whileItGoesOn(options: AnalyzeOptions): AnalyzeOptions {
+  const { thresholds = {} } = options;
+  return {
+    ...options,
+    thresholds: (run) =>
+      joinThresholds(
+        GOES_ON,
+        typeof thresholds === 'function' ? thresholds(run) : readThresholds(thresholds),
+      ),
+  };
+}
 
 /**
  * Watches a log file, or every log in a folder as `analyze` finds them; neither need exist yet. What it is shows once it
@@ -59,7 +76,7 @@ function watchFolder(path: string, options: AnalyzeOptions): Watcher {
       if (stamps === before) return undefined;
       before = stamps;
       return withInputs([path], { ...options, memory }, async (found) =>
-        found.logs.length === 0 ? undefined : reportOnLogs(found, options),
+        found.logs.length === 0 ? undefined : reportOnLogs(found, whileItGoesOn(options)),
       );
     },
     finish: () => analyze([path], options),
@@ -83,7 +100,7 @@ export interface Watcher {
  * Watches a log file, which need not exist yet.
  *
  * Every look that finds new bytes reads the log from its start: one way of reading, so that the last look says what
- * `analyze` says. What was read before a rotation or truncation is kept and goes before it.
+ * `analyze` says of a run that goes on. What was read before a rotation or truncation is kept and goes before it.
  */
 export function watchLog(path: string, options: AnalyzeOptions): Watcher {
   const follower: Follower = followFile(path);
@@ -125,15 +142,15 @@ export function watchLog(path: string, options: AnalyzeOptions): Watcher {
     return { ...joinLogs(path, raws, run), unreadBytes: raws.at(-1)!.unreadBytes };
   }
 
-  async function reportOf(raws: readonly RawLog[]): Promise<Report> {
-    return reportOnLogs({ logs: [await logOf(raws)], skipped: [], errors: [] }, options);
+  async function reportOf(raws: readonly RawLog[], judging: AnalyzeOptions): Promise<Report> {
+    return reportOnLogs({ logs: [await logOf(raws)], skipped: [], errors: [] }, judging);
   }
 
   return {
     look: async () => {
       if (!(await follower.poll())) return undefined;
       const raws = await parse();
-      return raws.length === 0 ? undefined : reportOf(raws);
+      return raws.length === 0 ? undefined : reportOf(raws, whileItGoesOn(options));
     },
     finish: async () => {
       await follower.poll();
@@ -144,7 +161,7 @@ export function watchLog(path: string, options: AnalyzeOptions): Watcher {
         if (problem !== undefined) throw problem;
         return analyze([path], options);
       }
-      return reportOf(raws);
+      return reportOf(raws, options);
     },
     close: () => follower.close(),
   };

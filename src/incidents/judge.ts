@@ -169,6 +169,10 @@ const spreadFor = (y: number, band: RollingBand, scale: Scale, settings: Verdict
 /** The share of a run after which an incident that is still open where the log ends is judged, though its decision window is longer. */
 const OPEN_SHARE = 1 / 4;
 
+/** Whether an incident at the end of a run of few points has taken as much of it as it has to. */
+const tookItsShare = (onset: number, n: number, { shortOpenShare }: VerdictSettings): boolean =>
+  n - onset >= shortOpenShare * n;
+
 /** An incident that is not over yet. */
 interface OpenIncident {
   readonly onset: number;
@@ -414,7 +418,7 @@ export function followPoints(
           incidents.push({ ...incidents.pop()!, class: 'non-finite' });
         return;
       }
-      const { inBand, lastFinite, lost, center, levelLimit, spread } = open;
+      const { onset, inBand, lastFinite, lost, center, levelLimit, spread } = open;
       const { recovery } = lengths;
       // Where the log ends, a quarter of the recovery is enough: else one spike near the end leaves every run open.
       const fewer = Math.max(Math.min(recovery, 3), Math.ceil(recovery / 4));
@@ -422,12 +426,12 @@ export function followPoints(
       const stays = open.back >= 0 && !(scale.to(levelBefore(n, fewer)) > levelLimit);
       const back = atLast || stays;
       const recovered = back ? Math.min(atLast ? n - inBand : n, open.back < 0 ? n : open.back) : null;
-      const ratio =
-        n < SHORT_RUN
-          ? settings.fullRatioShort
-          : staysOut(open, n, lengths)
-            ? settings.fullRatio
-            : settings.fullRatioAtEnd;
+      const isShort = n < SHORT_RUN && tookItsShare(onset, n, settings);
+      const ratio = isShort
+        ? settings.fullRatioShort
+        : n >= SHORT_RUN && staysOut(open, n, lengths)
+          ? settings.fullRatio
+          : settings.fullRatioAtEnd;
       const atEnd = scale.above(center, ratio, spread);
       const gone = scale.to(levelBefore(n, Math.max(3, recovery))) > atEnd;
       close(
@@ -530,8 +534,14 @@ function findClimb(
     let seen = -1;
     return values.findIndex((value) => Number.isFinite(value) && ++seen === k);
   };
+  const isOpen = n < SHORT_RUN && !tookItsShare(onset, n, settings);
   return {
-    class: last > scale.above(best.level, settings.driftFullRatio, noise) ? 'full-divergence' : 'drift',
+    class:
+      last > scale.above(best.level, settings.driftFullRatio, noise)
+        ? 'full-divergence'
+        : isOpen
+          ? 'inconclusive'
+          : 'drift',
     form: 'climb',
     onset: index(onset),
     lastGood: onset > 0 ? index(onset - 1) : null,

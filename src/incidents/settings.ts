@@ -116,6 +116,13 @@ export const VERDICT_SETTINGS = {
     range: RATIO,
     origin: 'the same in runs of under 100 points, whose points are epochs more often than steps',
   },
+  shortOpenShare: {
+    value: 0,
+    unit: 'share of the run',
+    range: SHARE,
+    origin:
+      'share of such a run that an incident at its end takes before it is a divergence or a drift; 0.25 in watch, where the run goes on',
+  },
   driftRatio: {
     value: 1.5,
     unit: 'ratio to the own minimum',

@@ -43,6 +43,10 @@ const ofRate = (rate: (i: number) => number): Run =>
 const abruptZeros = ofLoss(fallingLoss(300).fill(0, 250));
 /** Too little for a climb to count as full divergence: the jump decides. */
 const sixfold = ofLoss(changed(fallingLoss(500), (v, i) => (i >= 300 ? v * 6 : v)));
+/** One epoch is the best, and every later one is twice as bad. */
+const worseAfterOneEpoch = ofLoss(
+  changed(fallingLoss(40, 1, 0.002), (v, i) => (i < 6 ? 8 - i : i === 6 ? 1 : 2 + v / 100)),
+);
 /** A jump that is over before point 60. */
 const early = ofLoss(changed(fallingLoss(500), (v, i) => (i >= 30 && i < 50 ? v * 20 : v)));
 /** Five times its level for 50 points, with noise so large that no point leaves the band. */
@@ -88,6 +92,10 @@ export const CASES: { readonly [Id in DetectorId]: Case<Id> } = {
         run: ofLoss(changed(fallingLoss(80), (v, i) => (i >= 60 ? v * 3 : v))),
         value: 10,
       },
+      shortOpenShare: {
+        run: ofLoss(changed(fallingLoss(80), (v, i) => (i >= 60 ? v * 3 : v))),
+        value: 0.5,
+      },
       driftFullRatio: {
         run: ofLoss(changed(fallingLoss(4000), (v, i) => (i < 1000 ? v : v * Math.exp((i - 1000) / 800)))),
         value: 50,
@@ -106,14 +114,15 @@ export const CASES: { readonly [Id in DetectorId]: Case<Id> } = {
     thresholds: {
       driftRatio: 15,
       driftScales: 80,
-      // One epoch is the best, and every later one is twice as bad.
       driftPointScales: {
-        run: ofLoss(
-          changed(fallingLoss(40, 1, 0.002), (v, i) => (i < 6 ? 8 - i : i === 6 ? 1 : 2 + v / 100)),
-        ),
+        run: worseAfterOneEpoch,
         value: 1e5,
       },
       driftFullRatio: 1,
+      shortOpenShare: {
+        run: worseAfterOneEpoch,
+        value: 0.9,
+      },
     },
   },
   'micro-divergence': {

@@ -399,6 +399,55 @@ describe('alerts', () => {
   });
 });
 
+describe('a young run goes on', () => {
+  /** Falls to 1.4 with a little noise, and stays 1.7 times above that for the last points. */
+  const lines = (before: number, after: number): string =>
+    Array.from({ length: before + after }, (_, i) =>
+      i < before ? 1 + Math.exp(-i / 25) + 0.01 * Math.sin(7 * i) : 2.4 + 0.01 * Math.sin(7 * i),
+    )
+      .map((loss, step) => `${JSON.stringify({ step, loss })}\n`)
+      .join('');
+  const classOf = (report: Report | undefined): string => report!.runs[0]!.verdict.class;
+
+  test.each(['a file', 'a folder'])(
+    'in %s: two points are open, a quarter of the run is lost',
+    async (kind) => {
+      const folder = mkdtempSync(join(root, 'young-'));
+      const path = join(folder, 'log.jsonl');
+      const watcher = watchPath(kind === 'a file' ? path : folder, options);
+      writeFileSync(path, lines(30, 2));
+      expect(classOf(await watcher.look())).toBe('inconclusive');
+      expect(classOf(await watcher.finish())).toBe('full-divergence');
+      expect(classOf(await analyze([path], options))).toBe('full-divergence');
+      appendFileSync(path, lines(30, 12).slice(lines(30, 2).length));
+      expect(classOf(await watcher.look())).toBe('full-divergence');
+      await watcher.close();
+    },
+  );
+
+  test('a climb of its last three points is open too', async () => {
+    const path = fresh();
+    const noise = (i: number): number => 0.4 * Math.sin(7 * i);
+    const losses = Array.from({ length: 75 }, (_, i) => (i < 72 ? 3.6 + 2 * noise(i) : 9 + noise(i)));
+    writeFileSync(path, losses.map((loss, step) => `${JSON.stringify({ step, loss })}\n`).join(''));
+    const watcher = watchLog(path, options);
+    expect(classOf(await watcher.look())).toBe('inconclusive');
+    expect(classOf(await watcher.finish())).toBe('drift');
+    await watcher.close();
+  });
+
+  test('unless the user asks for less', async () => {
+    const path = fresh();
+    writeFileSync(path, lines(30, 2));
+    const watcher = watchLog(path, {
+      ...options,
+      thresholds: { 'full-divergence': { shortOpenShare: 0.05 } },
+    });
+    expect(classOf(await watcher.look())).toBe('full-divergence');
+    await watcher.close();
+  });
+});
+
 describe('the command', () => {
   const diverged = join(projectRoot, 'fixtures/logs/full-divergence/input.jsonl');
   const state = (): string => join(root, `state-${files++}.json`);
