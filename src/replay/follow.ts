@@ -66,6 +66,8 @@ export interface Followed {
   readonly agreedAt: number | null;
   /** The first snapshot that the rebuilt run misses. */
   readonly findings: readonly Finding[];
+  /** The steps of that snapshot and of the last one before it; null where none is missed. */
+  readonly missed: { readonly lastAgreed: number; readonly step: number } | null;
 }
 
 /**
@@ -152,7 +154,15 @@ async function followRecorded(
     }
     progress?.(index + 1, until);
   }
-  return { walked: recorded.length, finite: true, recorded, snapshots: 0, agreedAt: null, findings: [] };
+  return {
+    walked: recorded.length,
+    finite: true,
+    recorded,
+    snapshots: 0,
+    agreedAt: null,
+    findings: [],
+    missed: null,
+  };
 }
 
 const distance = (a: Values, b: Values): number => Math.sqrt(squaredDistance(a, b));
@@ -224,6 +234,7 @@ function createChecker(
       snapshots,
       agreedAt,
       findings: missed === null ? [] : [mismatchFinding(missed)],
+      missed,
     }),
   };
 }

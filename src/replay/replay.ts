@@ -327,6 +327,7 @@ function entryOf(
     learningRateMultiplier: multiplier,
     ...(asRecorded ? { kept: padded(capture, track.kept) } : {}),
     losses: capture.steps.map(({ loss }) => loss ?? Number.NaN),
+    missed: followed.missed,
   });
   const firstEngaged = engaged.indexOf(true);
   const before = onset === null ? engaged : engaged.slice(0, onset);

@@ -243,6 +243,8 @@ export interface EstimateInput {
   readonly kept?: readonly number[];
   /** Recorded losses; NaN where none was recorded. */
   readonly losses?: readonly number[];
+  /** The first snapshot that the rebuilt run misses, and the last one before it, by their steps: from the latter on the updates may be others. */
+  readonly missed?: { readonly lastAgreed: number; readonly step: number } | null;
 }
 
 /**
@@ -330,6 +332,12 @@ export function judgeEstimate(input: EstimateInput): Judgement {
   const times = formatNumber(largest / updates.usual, 'rough');
   const range =
     updates.first === updates.last ? at : `steps ${steps[updates.first]} to ${steps[updates.last]}`;
+  const { missed = null } = input;
+  if (largest <= limit && missed !== null && steps[updates.last]! >= missed.lastAgreed)
+    return estimate(
+      'cannot-tell',
+      `it holds the updates of ${range} as they are rebuilt, but from step ${missed.lastAgreed} on they may not be those of the run: they miss its snapshot before step ${missed.step}`,
+    );
   return largest <= limit
     ? estimate('prevented', `it holds the updates of ${range} at ${times} times the usual size`)
     : estimate(

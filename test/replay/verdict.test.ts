@@ -289,6 +289,22 @@ describe('estimates', () => {
     expect(judge([1, 1, 1, 1, 1, 2, 2.1], 5).verdict).toBe('cannot-tell');
     expect(judge(flat(7), 0, flat(7)).verdict).toBe('cannot-tell');
   });
+  it('updates that are rebuilt, and miss a snapshot of the run, tell nothing of it', () => {
+    const missing = (lastAgreed: number) =>
+      judgeEstimate({
+        steps: steps(7),
+        onset: 6,
+        firstChanged: 5,
+        updateNorm: flat(7),
+        unclipped,
+        learningRateMultiplier: 1,
+        missed: { lastAgreed, step: 9 },
+      });
+    const [first] = steps(7);
+    expect(missing(first! + 7).verdict).toBe('prevented');
+    expect([first! + 6, first!].map((at) => missing(at).verdict)).toEqual(['cannot-tell', 'cannot-tell']);
+    expect(missing(first! + 6).why).toContain('they miss its snapshot before step 9');
+  });
   it('non-finite gradients', () => {
     const broken = [1, 1, 1, 1, 1, 1, Number.NaN];
     expect(judge(broken, 6, broken)).toMatchObject({ verdict: 'not-prevented', confidence: 'exact' });
