@@ -5,6 +5,8 @@ import { roleByName } from './metric-roles.ts';
 /** A name, what parts it from its number, and the number: words that follow the name are no number. */
 const LOSS =
   /([\w/.-]{0,40}(?:loss|nll|ppl|perplexity|cost)[\w/.-]{0,40})([^\w\n+-]{1,8})(?=[-+]?\.?(?:\d|nan\b|inf\b))/gi;
+/** With nothing between them: `loss0.675`. */
+const TIGHT_LOSS = /\b([a-z_]{0,40}loss)()(?=\d{1,9}\.\d)/gi;
 /** What the expression takes for a number; the sign of its exponent, and none of the spread of a mean (`0.31+0.02`). */
 const NUMBER = '[-+]?\\.?\\w+(?:\\.\\w+)?(?:(?<=[eE])[-+]\\d+)?';
 const AXIS = /\b(step|steps|iter|iteration|epoch|batch|it)\b([^\w\n]{1,4})(\d{1,15})/i;
@@ -19,7 +21,9 @@ const escaped = (text: string): string =>
 /** An expression that finds the loss of the line, and its axis where it has one; undefined where it has no loss. */
 export function suggestPattern(line: string): string | undefined {
   // The weight of a loss is none.
-  const loss = [...line.matchAll(LOSS)].find(([, name]) => roleByName(name!) !== 'other');
+  const loss = [LOSS, TIGHT_LOSS]
+    .flatMap((expression) => [...line.matchAll(expression)])
+    .find(([, name]) => roleByName(name!) !== 'other');
   if (loss === undefined) return undefined;
   const value = `${escaped(loss[1]! + loss[2]!)}(?<loss>${NUMBER})`;
   const axis = AXIS.exec(line);
