@@ -47,6 +47,8 @@ const sixfold = ofLoss(changed(fallingLoss(500), (v, i) => (i >= 300 ? v * 6 : v
 const worseAfterOneEpoch = ofLoss(
   changed(fallingLoss(40, 1, 0.002), (v, i) => (i < 6 ? 8 - i : i === 6 ? 1 : 2 + v / 100)),
 );
+/** The same for less than a quarter of the run, and longer than the decision window. */
+const sixfoldLate = ofLoss(changed(fallingLoss(500), (v, i) => (i >= 385 ? v * 6 : v)));
 /** A jump that is over before point 60. */
 const early = ofLoss(changed(fallingLoss(500), (v, i) => (i >= 30 && i < 50 ? v * 20 : v)));
 /** Five times its level for 50 points, with noise so large that no point leaves the band. */
@@ -81,8 +83,8 @@ export const CASES: { readonly [Id in DetectorId]: Case<Id> } = {
     thresholds: {
       incidentScales: { run: sixfold, value: 80 },
       incidentRatio: { run: sixfold, value: 10 },
-      decisionPoints: { run: sixfold, value: 1000 },
-      decisionShare: { run: sixfold, value: 1 },
+      decisionPoints: { run: sixfoldLate, value: 1000 },
+      decisionShare: { run: sixfoldLate, value: 1 },
       fullRatio: { run: sixfold, value: 10 },
       fullRatioAtEnd: {
         run: ofLoss(changed(fallingLoss(500), (v, i) => (i >= 450 ? v * 20 : v))),
