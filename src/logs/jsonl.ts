@@ -12,13 +12,8 @@ import { objectScanner, skipBlanks } from './json-line.ts';
 const OPEN_BRACE = 0x7b;
 const RECORD_START = /^\{\s*"[^"]*"\s*:/;
 
-/** Starts and ends like a record, and has no key at its start; a dictionary of Python is no such line. */
-const isDamagedRecord = (line: string): boolean =>
-  line.startsWith('{') &&
-  line.endsWith('}') &&
-  line.includes('":') &&
-  !RECORD_START.test(line) &&
-  !/^\{\s*'/.test(line);
+/** A dictionary of Python. */
+const DICTIONARY = /^\{\s*'/;
 
 /**
  * Whether a head is records, one a line. The first line that starts like an object decides; text may stand before it,
@@ -30,8 +25,10 @@ export function isRecordLines(text: string): boolean {
   const lines = text.split('\n', 50).map((line) => line.trim());
   // A first record may be damaged: that is told as a loss, not passed over with the text of another format.
   const whole = text.split('\n', 50).some((line) => /^\{".*\}\r?$/.test(line));
+  const mayBeDamaged = (line: string): boolean => whole || (line.endsWith('}') && line.includes('":'));
   const first = lines.findIndex(
-    (line) => line.startsWith('{') && !isDamagedRecord(line) && !(line === '{' && whole),
+    (line) =>
+      line.startsWith('{') && (RECORD_START.test(line) || DICTIONARY.test(line) || !mayBeDamaged(line)),
   );
   if (first < 0 || !RECORD_START.test(lines[first]!)) return false;
   if (lines.slice(first + 1).some((line) => line.startsWith('{"'))) return true;
