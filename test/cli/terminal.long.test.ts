@@ -9,9 +9,13 @@ import { projectRoot } from '../support/shared-data.ts';
 const hasTmux = spawnSync('tmux', ['-V']).status === 0;
 const bin = join(projectRoot, 'bin/run.js');
 
+let servers = 0;
+/** Of a server of its own: one that was told to end may still take the next session, and takes it along. */
+const nextSocket = (): string => `clippy-diag-${process.pid}-${servers++}`;
+
 /** What stands on the screen of a terminal of that width after the command has ended. */
 function screen(width: number, command: string, height = 200): string {
-  const socket = `clippy-diag-${process.pid}-${width}`;
+  const socket = nextSocket();
   const tmux = (...args: string[]): string => {
     const { stdout, stderr, status } = spawnSync('tmux', ['-L', socket, '-f', '/dev/null', ...args], {
       encoding: 'utf8',
@@ -52,7 +56,7 @@ async function inShell(
     folder: string;
   }) => Promise<void>,
 ): Promise<void> {
-  const socket = `clippy-diag-${process.pid}-shell-${width}`;
+  const socket = nextSocket();
   const folder = mkdtempSync(join(tmpdir(), 'clippy-diag-terminal-'));
   const tmux = (...args: string[]): string =>
     spawnSync('tmux', ['-L', socket, '-f', '/dev/null', ...args], {
@@ -63,20 +67,23 @@ async function inShell(
   try {
     const size = ['-x', String(width), '-y', String(height)];
     tmux('-u', 'new-session', '-d', ...size, 'bash --norc --noprofile');
+    const until = async (fits: RegExp | ((screen: string) => boolean)): Promise<string[]> => {
+      let text = '';
+      // More than five minutes: what ends here hangs, however busy the machine is.
+      for (let tries = 0; tries < 3000; tries++) {
+        text = tmux('capture-pane', '-p');
+        if (typeof fits === 'function' ? fits(text) : fits.test(text)) return text.trimEnd().split('\n');
+        await new Promise((resolve) => setTimeout(resolve, 100));
+      }
+      throw new Error(`never seen: ${fits}\n${text}`);
+    };
+    // What is typed before the shell asks for it may be lost.
+    await until(/[$#]\s*$/);
     await work({
       folder,
       type: (...keys) => tmux('send-keys', ...keys),
       resize: (x, y) => tmux('resize-window', '-x', String(x), '-y', String(y)),
-      async until(fits) {
-        let text = '';
-        // More than five minutes: what ends here hangs, however busy the machine is.
-        for (let tries = 0; tries < 3000; tries++) {
-          text = tmux('capture-pane', '-p');
-          if (typeof fits === 'function' ? fits(text) : fits.test(text)) return text.trimEnd().split('\n');
-          await new Promise((resolve) => setTimeout(resolve, 100));
-        }
-        throw new Error(`never seen: ${fits}\n${text}`);
-      },
+      until,
     });
   } finally {
     spawnSync('tmux', ['-L', socket, 'kill-server']);
