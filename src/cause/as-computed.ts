@@ -53,9 +53,10 @@ export function unrecordedIn(
   // With too few clean steps to judge an end, its own losses tell whether anything happens.
   const holds = outcome === 'holds' || (outcome === null && calm);
   const departs = steps.findIndex(({ step }) => step === check.departsAt);
-  const found = (trigger: Unrecorded['trigger'], at: number): Unrecorded => ({
-    ...{ trigger, at, computed: baseline.loss[at + 1]!, holds },
-  });
+  const found = (trigger: Unrecorded['trigger'], at: number): Unrecorded => {
+    const computed = baseline.loss[at + 1]!;
+    return { trigger, at, computed, holds };
+  };
   const recorded = steps.map((step) => step.loss);
   const onlyRecorded = calm && suddenDeparture(baseline.loss, recorded, onset) === departs;
   const lost = loss.some((value, i) => recorded[i] !== null && !Number.isFinite(value));
