@@ -332,16 +332,16 @@ export function judgeEstimate(input: EstimateInput): Judgement {
   const times = formatNumber(largest / updates.usual, 'rough');
   const range =
     updates.first === updates.last ? at : `steps ${steps[updates.first]} to ${steps[updates.last]}`;
+  if (!(largest <= limit))
+    return estimate(
+      'cannot-tell',
+      `it acts, but the updates of ${range} still reach ${times} times the usual size`,
+    );
   const { missed = null } = input;
-  if (largest <= limit && missed !== null && steps[updates.last]! >= missed.lastAgreed)
+  if (missed !== null && steps[updates.last]! >= missed.lastAgreed)
     return estimate(
       'cannot-tell',
       `it holds the updates of ${range} as they are rebuilt, but from step ${missed.lastAgreed} on they may not be those of the run: they miss its snapshot before step ${missed.step}`,
     );
-  return largest <= limit
-    ? estimate('prevented', `it holds the updates of ${range} at ${times} times the usual size`)
-    : estimate(
-        'cannot-tell',
-        `it acts, but the updates of ${range} still reach ${times} times the usual size`,
-      );
+  return estimate('prevented', `it holds the updates of ${range} at ${times} times the usual size`);
 }

@@ -1,4 +1,5 @@
 /** The parts of a cause that need no model: what is usual, blocks, the first harmful step, orders, changes, ranking, advice. */
+
 import { readFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { join } from 'node:path';
@@ -9,6 +10,7 @@ import { unrecordedIn } from '../../src/cause/as-computed.ts';
 import { changesBy, raisedRate } from '../../src/cause/changes.ts';
 import { type DecideInput, decideCause } from '../../src/cause/decide.ts';
 import { causeFromLog, NO_CAUSE, suggestionFor, withLog } from '../../src/cause/from-log.ts';
+import type { Observed } from '../../src/cause/observe.ts';
 import { pasteRate, pasteSkip } from '../../src/cause/paste.ts';
 import { planArms } from '../../src/cause/plan.ts';
 import { rankRemedies, untried } from '../../src/cause/remedies.ts';
@@ -27,6 +29,15 @@ import { firstHarm, type References, wholeBlock } from '../../src/replay/referen
 import { shareBefore } from '../../src/replay/verdict.ts';
 import { makeRun, makeSeries } from '../support/make-report.ts';
 import { projectRoot } from '../support/shared-data.ts';
+
+/** Of a run that meets its snapshots, decays no weight, and tells nothing of single tensors. */
+const UNSEEN: Pick<Observed, 'mismatches' | 'agreedAt' | 'decays' | 'empty' | 'tensors'> = {
+  mismatches: [],
+  agreedAt: null,
+  decays: [],
+  empty: null,
+  tensors: [],
+};
 
 describe('usual', () => {
   it('is the range of at least four finite values, widened by half of it', () => {
@@ -281,11 +292,7 @@ describe('a cause that was not found says what is missing', () => {
         updateNorm: [1, 1, 1],
         surprise: [],
         effectiveRate: [],
-        mismatches: [],
-        agreedAt: null,
-        decays: [],
-        empty: null,
-        tensors: [],
+        ...UNSEEN,
       },
       references: null,
       changes: [],
@@ -321,11 +328,7 @@ describe('a cause that was not found says what is missing', () => {
       updateNorm: steps.map(Number),
       surprise: [],
       effectiveRate: [],
-      mismatches: [],
-      agreedAt: null,
-      decays: [],
-      empty: null,
-      tensors: [],
+      ...UNSEEN,
     };
     expect(told({ hasModel: true, onset: 12, observed }).statement).toMatch(/did not run to their end/);
   });
@@ -342,11 +345,7 @@ describe('a cause that was not found says what is missing', () => {
       ...{
         updateNorm: ones,
         effectiveRate: [],
-        mismatches: [],
-        agreedAt: null,
-        decays: [],
-        empty: null,
-        tensors: [],
+        ...UNSEEN,
       },
     };
     const unlike = new Set(steps.filter((i) => i >= 12 && i < 35));
@@ -398,11 +397,7 @@ describe('an incident right after the first recorded step', () => {
     updateNorm: flat(1),
     surprise: [],
     effectiveRate: [],
-    mismatches: [],
-    agreedAt: null,
-    decays: [],
-    empty: null,
-    tensors: [],
+    ...UNSEEN,
     ...more,
   });
   const batchesAtStart = [0.9, 1.1].map((loss, index) => ({ index, loss }));
@@ -565,11 +560,7 @@ describe('the mechanism, where the old optimizer state holds', () => {
         updateNorm: all.map(rate),
         surprise: [],
         effectiveRate: all.map(rate),
-        mismatches: [],
-        agreedAt: null,
-        decays: [],
-        empty: null,
-        tensors: [],
+        ...UNSEEN,
       },
       references,
       hasModel: true,
@@ -652,11 +643,7 @@ describe('batches that are unlike those before', () => {
     updateNorm: ones,
     surprise: [],
     effectiveRate: [],
-    mismatches: [],
-    agreedAt: null,
-    decays: [],
-    empty: null,
-    tensors: [],
+    ...UNSEEN,
   };
   const references = (unlike: readonly number[]): References => ({
     at: 15,
@@ -733,7 +720,7 @@ describe('a rate that rose so far that nothing is learnt at the one of before', 
     ...{ steps, batchIds: [], loss: ones, gradientNorm: ones, updateNorm: ones, surprise: [] },
     // A warm-up: from 0.1 at step 5 to `times` as much at step 25.
     learningRate: steps.map((i) => 0.1 * times ** (Math.min(20, Math.max(0, i - 5)) / 20)),
-    ...{ effectiveRate: [], mismatches: [], agreedAt: null, decays: [], empty: null, tensors: [] },
+    ...{ effectiveRate: [], ...UNSEEN },
   });
   const references: References = {
     ...{ at: 20, later: [], usual: [0, 1], unlike: new Set(), onsetBatch: [], before: [0], after: [40] },
@@ -862,11 +849,7 @@ function changedBy10(
       updateNorm: ones,
       surprise: [],
       effectiveRate: ones,
-      mismatches: [],
-      agreedAt: null,
-      decays: [],
-      empty: null,
-      tensors: [],
+      ...UNSEEN,
     },
     {
       at: 5,
@@ -929,11 +912,7 @@ describe('a climb after a batch whose loss jumped and came back', () => {
       ...{
         surprise: [],
         effectiveRate: ones,
-        mismatches: [],
-        agreedAt: null,
-        decays: [],
-        empty: null,
-        tensors: [],
+        ...UNSEEN,
       },
     };
     return decideCause({
@@ -1003,7 +982,7 @@ describe('a change without which the run is lost all the same', () => {
     };
     const observed = {
       ...{ steps, batchIds: [], loss: ones, learningRate: ones, gradientNorm: ones, updateNorm: ones },
-      ...{ surprise: [], effectiveRate: ones, mismatches: [], agreedAt: null, decays: [], empty: null },
+      ...{ surprise: [], effectiveRate: ones, ...UNSEEN },
       tensors: [],
     };
     const at = { step: 15, batchStep: null };
@@ -1064,11 +1043,7 @@ describe('bad batches of which no single step raised the reference loss', () => 
       ...{
         surprise: [],
         effectiveRate: steps.map((i) => (i < 20 ? 1 : 0.1)),
-        mismatches: [],
-        agreedAt: null,
-        decays: [],
-        empty: null,
-        tensors: [],
+        ...UNSEEN,
       },
     };
     const plan = { interference: 0, skipSteps: null, learningRateFactor: null, finalLoss: 1, shows: true };
@@ -1114,10 +1089,7 @@ it('the update of the harmful step is told by tensor, the longest first, each ag
           updateNorm: norms(3, 9.5),
           surprise: [],
           effectiveRate: [],
-          mismatches: [],
-          agreedAt: null,
-          decays: [],
-          empty: null,
+          ...UNSEEN,
           tensors: given,
         },
       },
@@ -1268,11 +1240,7 @@ describe('a run that came back by itself', () => {
     updateNorm: steps.map(() => 1),
     surprise: [],
     effectiveRate: steps.map(() => 1),
-    mismatches: [],
-    agreedAt: null,
-    decays: [],
-    empty: null,
-    tensors: [],
+    ...UNSEEN,
   };
   const told = (more: Partial<DecideInput>): Cause =>
     decideCause({

@@ -253,7 +253,12 @@ describe('closed loop', () => {
 
 describe('estimates', () => {
   const unclipped = [1, 1.1, 0.9, 1, 1, 5, 9];
-  const judge = (updateNorm: number[], firstChanged: number | null, norms = unclipped) =>
+  const judge = (
+    updateNorm: number[],
+    firstChanged: number | null,
+    norms = unclipped,
+    more: Pick<Parameters<typeof judgeEstimate>[0], 'kept' | 'missed'> = {},
+  ) =>
     judgeEstimate({
       steps: steps(7),
       onset: 6,
@@ -261,6 +266,7 @@ describe('estimates', () => {
       updateNorm,
       unclipped: norms,
       learningRateMultiplier: 1,
+      ...more,
     });
   it('the incident’s updates are those above twice the median before', () => {
     expect(incidentUpdates(unclipped, 6)).toEqual({ first: 5, last: 6, usual: 1 });
@@ -268,16 +274,7 @@ describe('estimates', () => {
     expect(incidentUpdates(flat(7), 6)).toBeNull();
   });
   it('a rule that takes more than a tenth off the usual updates makes another run, of which nothing is said', () => {
-    const of = (kept: number) =>
-      judgeEstimate({
-        steps: steps(7),
-        onset: 6,
-        firstChanged: 0,
-        updateNorm: flat(7),
-        unclipped,
-        learningRateMultiplier: 1,
-        kept: flat(7).map(() => kept),
-      }).verdict;
+    const of = (kept: number) => judge(flat(7), 0, unclipped, { kept: flat(7).map(() => kept) }).verdict;
     expect([1, 0.91, 0.89].map(of)).toEqual(['prevented', 'prevented', 'cannot-tell']);
   });
   it('changing nothing is exact', () => {
@@ -290,16 +287,7 @@ describe('estimates', () => {
     expect(judge(flat(7), 0, flat(7)).verdict).toBe('cannot-tell');
   });
   it('updates that are rebuilt, and miss a snapshot of the run, tell nothing of it', () => {
-    const missing = (lastAgreed: number) =>
-      judgeEstimate({
-        steps: steps(7),
-        onset: 6,
-        firstChanged: 5,
-        updateNorm: flat(7),
-        unclipped,
-        learningRateMultiplier: 1,
-        missed: { lastAgreed, step: 9 },
-      });
+    const missing = (lastAgreed: number) => judge(flat(7), 5, unclipped, { missed: { lastAgreed, step: 9 } });
     const [first] = steps(7);
     expect(missing(first! + 7).verdict).toBe('prevented');
     expect([first! + 6, first!].map((at) => missing(at).verdict)).toEqual(['cannot-tell', 'cannot-tell']);
