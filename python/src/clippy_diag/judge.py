@@ -542,9 +542,7 @@ class _Follower:
         back = at_last or stays
         recovered = min(count - in_band if at_last else count, count if incident.back < 0 else incident.back)
         long = self._stays_out(incident, count, lengths)
-        ratio = SETTINGS[
-            "fullRatioShort" if count < _SHORT_RUN else "fullRatio" if long else "fullRatioAtEnd"
-        ]
+        ratio = SETTINGS["fullRatioShort" if count < _SHORT_RUN else "fullRatio" if long else "fullRatioAtEnd"]
         gone = scale.to(self._level(count, max(3, recovery))) > scale.above(incident.center, ratio, incident.spread)
         kind = (
             "non-finite"
