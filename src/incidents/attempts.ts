@@ -230,7 +230,9 @@ export function judgeSeries(
   let shortEnd: number | null = null;
   const histories: Column[] = [];
   const attempts = parts.map((part, attempt): AttemptJudgement => {
-    const alone = judgeAnew(part.points, settings, levelSays);
+    // What a later attempt followed goes on no more, whatever the last one does.
+    const own = attempt < lastAttempt ? { ...settings, shortOpenShare: 0 } : settings;
+    const alone = judgeAnew(part.points, own, levelSays);
     const none = new Float64Array(0);
     if (part.step.length === 0) {
       histories.push(none);
@@ -256,7 +258,7 @@ export function judgeSeries(
     const joined =
       scratch !== false
         ? alone.incidents
-        : judgePoints(joinedOf([history.points, part.points]), settings, levelSays)
+        : judgePoints(joinedOf([history.points, part.points]), own, levelSays)
             .incidents.filter(({ onset }) => onset >= by)
             .map((incident) => shifted(incident, by));
     const incidents = joined.map((one) =>

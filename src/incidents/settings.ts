@@ -121,7 +121,7 @@ export const VERDICT_SETTINGS = {
     unit: 'share of the run',
     range: SHARE,
     origin:
-      'share of such a run that an incident at its end takes before it is a divergence or a drift; 0.25 in watch, where the run goes on',
+      'share of such a run that an incident at the end of its last attempt takes before it is a divergence or a drift; 0.25 in watch, where the run goes on',
   },
   driftRatio: {
     value: 1.5,

@@ -425,6 +425,17 @@ describe('a young run goes on', () => {
     },
   );
 
+  test('an attempt that a later one followed is over, as analyze takes it', async () => {
+    const path = fresh();
+    const watcher = watchLog(path, options);
+    writeFileSync(path, lines(30, 0) + lines(30, 2));
+    expect(classOf(await watcher.look())).toBe('inconclusive');
+    appendFileSync(path, lines(20, 0));
+    expect(classOf(await watcher.look())).toBe('full-divergence');
+    expect(classOf(await analyze([path], options))).toBe('full-divergence');
+    await watcher.close();
+  });
+
   test('a climb of its last three points is open too', async () => {
     const path = fresh();
     const noise = (i: number): number => 0.4 * Math.sin(7 * i);
