@@ -19,10 +19,17 @@ const kerasBackup: Companion = {
       : undefined,
 };
 
+/** Beside each model that a Trainer saves, as a pickle of a class of its own. */
+const trainerArguments: Companion = {
+  id: 'trainer-arguments',
+  file: (path) =>
+    basename(path) === 'training_args.bin' ? 'the settings of a Trainer, without weights' : undefined,
+};
+
 const wandbOwn: Companion = { id: 'wandb-own', file: wandbOwnFile };
 
 /** A new one is a line here. */
-const COMPANIONS: readonly Companion[] = [kerasBackup, wandbOwn];
+const COMPANIONS: readonly Companion[] = [kerasBackup, trainerArguments, wandbOwn];
 
 /** The reason to pass over a file; undefined where there is none. */
 export function companionFile(path: string, beside: ReadonlySet<string>): string | undefined {

@@ -66,6 +66,14 @@ it('tells logs in a hidden folder by their names, and reads one beside a capture
   ]);
 });
 
+it('passes over the settings that a Trainer of transformers saves beside each model', async () => {
+  const root = tree('out/checkpoint-20/training_args.bin', 'out/checkpoint-20/optimizer.pt');
+  expect(await met(root)).toEqual([
+    'out/checkpoint-20/optimizer.pt: file',
+    'out/checkpoint-20/training_args.bin: the settings of a Trainer, without weights',
+  ]);
+});
+
 it('passes over what a checkpoint format reads through another file', async () => {
   const root = tree(
     ...['tf/checkpoint', 'tf/m.index', 'tf/m.data-00000-of-00001', 'model/saved_model.pb'],
