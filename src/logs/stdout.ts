@@ -38,6 +38,9 @@ import {
 import { isResultHead, trialResults } from './trial-results.ts';
 import { unnamedLines } from './unnamed-lines.ts';
 
+/** What the recorder and the guard say on stderr, which tells a loss too, is not what the trainer printed. */
+const OWN_WORDS = 'clippy-diag: ';
+
 const OVERFLOW = /overflow detected|detected overflow|Grad overflow/i;
 
 /** Bytes of the longest line that is looked at: expressions on longer ones would take long. */
@@ -397,6 +400,7 @@ export const stdout: LogFormat = {
             if (to < end && ends(/\d/)) while (ends(/[-+.eE\d]/)) to--;
           }
           const raw = bytes.toString('utf8', start, to);
+          if (pattern === undefined && raw.includes(OWN_WORDS)) return 'passed-over';
           const drawn = /[\u001b\u0008]/.test(raw) ? raw.replace(DRAWING, '') : raw;
           const text = drawn.includes(TENSOR) ? withoutTensors(drawn) : drawn;
           if (pattern === undefined) {
