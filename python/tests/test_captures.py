@@ -79,3 +79,9 @@ def test_what_a_capture_cannot_hold_is_named_when_the_batch_is_put_together():
     _, tree = captures.flatten({"graph": object()}, lambda value: False)
     with pytest.raises(ValueError, match="held a object"):
         captures.unflatten(tree, {})
+
+
+def test_a_folder_without_a_capture_is_told_to_be_one_of_a_calm_run(tmp_path):
+    (tmp_path / "status.json").write_text("{}")
+    with pytest.raises(FileNotFoundError, match=r"holds no capture: .* while it stays in it; recorder.capture_now\(\)"):
+        captures.open_capture(tmp_path)

@@ -203,6 +203,11 @@ def open_capture(folder: str | Path) -> Capture:
     is not known."""
     path = Path(folder)
     path = path if path.name == MANIFEST else path / MANIFEST
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"clippy-diag: {path.parent} holds no capture: a recorder writes one when the loss leaves its usual range,"
+            " and none while it stays in it; recorder.capture_now() records the next steps as a drill"
+        )
     with open(path, encoding="utf8") as file:
         manifest = json.load(file)
     if manifest.get("version") not in (1, 2):
