@@ -8,9 +8,12 @@ import { countNonFiniteIn } from '../model/order-statistics.ts';
 import type { TimeSeries } from '../model/run.ts';
 import { type Detector, findingAt, notApplicable, outcomeOf, quantity } from './detector.ts';
 
-const cause =
-  'If it came without a jump, look at the batch (log of 0, division by 0, broken labels) and at the mixed-precision loss scale; if the loss had jumped before, at the learning rate and at clipping.';
-const advice = `What follows the first non-finite loss is lost: go back to a checkpoint before it. ${cause}`;
+const ofLoss =
+  'look at the loss function and the batch (log of 0, division by 0, broken labels) and at the mixed-precision loss scale';
+const ofRates = 'at the learning rate and at clipping';
+const cause = `If it came without a jump, ${ofLoss}; if the loss had jumped before, ${ofRates}.`;
+const lost = 'What follows the first non-finite loss is lost: go back to a checkpoint before it.';
+const advice = `${lost} ${cause}`;
 const adviceIfBack = `The loss came back, so the parameters stayed finite: the step was skipped or only the logged value was bad. ${cause}`;
 const adviceIfSkipped = 'The loss scaler did its work: it skipped the step and lowered the scale.';
 
@@ -64,9 +67,11 @@ falls there, at most five points in a row are not finite, and the loss goes on),
             ? adviceIfSkipped
             : !found.stays
               ? adviceIfBack
-              : led?.incident.onsetStep == null
-                ? advice
-                : `What follows ${run.stepUnit} ${led.incident.onsetStep} is lost: go back to a checkpoint before it. ${cause}`,
+              : led?.incident.onsetStep != null
+                ? `What follows ${run.stepUnit} ${led.incident.onsetStep} is lost: go back to a checkpoint before it. The loss had jumped before: look ${ofRates}.`
+                : one === undefined
+                  ? advice
+                  : `It came without a jump: ${ofLoss}. ${lost}`,
         }),
       );
     }
