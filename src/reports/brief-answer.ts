@@ -11,7 +11,7 @@ import { formatCount, formatNumber } from '../model/format-number.ts';
 import { incidentClause, incidentHeadline, isIncidentClass } from '../model/incident-words.ts';
 import { inertName } from '../model/inert-text.ts';
 import { listed } from '../model/listed.ts';
-import type { Incident, Report, RunReport } from '../model/report.ts';
+import type { ChartSeries, Incident, Report, RunReport } from '../model/report.ts';
 import type { StepUnit } from '../model/run.ts';
 import { CONFIDENCE, TRIGGERS } from './cause-words.ts';
 import { CLASS_MOODS, type Mood } from './class-paint.ts';
@@ -350,13 +350,24 @@ function orderOf(run: RunReport, held: Remedy): { text: string; code?: string } 
 const END_SHARE = 0.1;
 const END_LEAST = 5;
 
+/** Of the deciding loss, the buckets of its chart at the end of the run. */
+const endOf = (series: ChartSeries): number => -Math.max(END_LEAST, Math.ceil(END_SHARE * series.min.length));
+
+/** Whether the log tells the end of the run, long after the steps that remedies were tried on. */
+function goesOnAfterTried(run: RunReport): boolean {
+  const series = decidingSeries(run);
+  const from = series?.firstStep.at(endOf(series));
+  const tried = triedSteps(run).at(-1);
+  return from !== undefined && tried !== undefined && from > tried;
+}
+
 /** That a run which came back from a rise ends above where it was before, where its last tenth never came down to there; else null. */
 function staysHigher(run: RunReport): string | null {
   const { before, recoveredIn } = leading(run) ?? {};
   const series = decidingSeries(run);
   // A column that ended before the run was back does not tell where the run ends.
   if (recoveredIn !== undefined || before == null || !(before > 0) || series === undefined) return null;
-  const end = series.min.slice(-Math.max(END_LEAST, Math.ceil(END_SHARE * series.min.length)));
+  const end = series.min.slice(endOf(series));
   const lowest = Math.min(...end);
   return end.length >= END_LEAST && lowest > WORSE * before
     ? `The run came back from this rise, but its loss is ${brief(lowest)} and more at the end, where ${brief(before)} was usual before: it is not well.`
@@ -381,14 +392,21 @@ function fixOf(run: RunReport): { text: string; code?: string; after?: string } 
   if (verdict.class === 'micro-divergence') {
     if (held === undefined) return { text: `${stays ?? 'Nothing now: the run came back.'}${inFuture}` };
     const after = triedWords(run, held);
-    if ((held.finalLossWithout ?? Number.NaN) > WORSE * (held.finalLoss ?? Number.NaN)) {
-      const { text, ...code } = orderOf(run, held);
+    const { text, ...code } = orderOf(run, held);
+    // Its loss on batches as before is high also where it follows the new data as it should.
+    if (held.action === 'fix-data')
+      return {
+        text: `Nothing, if the new data are meant: the loss came back on them. If they are not, ${text}`,
+        ...code,
+        after,
+      };
+    const endsHigher = (held.finalLossWithout ?? Number.NaN) > WORSE * (held.finalLoss ?? Number.NaN);
+    if (endsHigher && (stays !== null || !goesOnAfterTried(run)))
       return {
         text: `The run came back, but its loss stays higher than with this fix. ${capital(text)}`,
         ...code,
         after,
       };
-    }
     const words =
       held.action === 'restore-optimizer-state'
         ? AVERT['optimizer-state']
@@ -446,15 +464,19 @@ function triedWords(run: RunReport, { finalLoss, finalLossWithout }: Remedy): st
   return `Tried here${over}: mean loss on normal batches ${brief(finalLoss)}${without}.`;
 }
 
-/** The batches that remedies were tried on, as a clause; empty where none was trained. */
-function overBatches({ replay }: RunReport): string {
-  const loops = replay.filter(({ mode }) => mode === 'closed-loop');
-  const steps = loops
+/** The first and the last step that remedies were tried on; empty where none was trained. */
+function triedSteps({ replay }: RunReport): readonly number[] {
+  const steps = replay
+    .filter(({ mode }) => mode === 'closed-loop')
     .flatMap((loop) => [loop.steps[0], loop.steps.at(-1)])
     .filter((one) => one !== undefined);
-  return steps.length === 0
-    ? ''
-    : ` on batches ${formatCount(Math.min(...steps))} to ${formatCount(Math.max(...steps))}`;
+  return steps.length === 0 ? [] : [Math.min(...steps), Math.max(...steps)];
+}
+
+/** The batches that remedies were tried on, as a clause; empty where none was trained. */
+function overBatches(run: RunReport): string {
+  const [first, last] = triedSteps(run);
+  return first === undefined ? '' : ` on batches ${formatCount(first)} to ${formatCount(last!)}`;
 }
 
 /** How many held, and which beside the one to use, in full and on one line; null where nothing was tried. */

@@ -3,7 +3,7 @@ import { describe, expect, test } from 'vitest';
 import { untried } from '../../src/cause/remedies.ts';
 import type { Cause, Remedy } from '../../src/model/cause.ts';
 import type { Finding } from '../../src/model/finding.ts';
-import type { Incident } from '../../src/model/report.ts';
+import type { Incident, RunReport } from '../../src/model/report.ts';
 import { briefRun, chartLines } from '../../src/reports/brief.ts';
 import {
   answerOf,
@@ -312,6 +312,35 @@ test('the facts are those of the series that was judged, and say that the log go
   );
   expect(factsOf({ ...run, attemptList: [{ ...run.attemptList[0]!, firstStep: 0, lastStep: 3 }] })).toBe(
     'run.csv · 3 points · steps 0 to 3',
+  );
+});
+
+const recovered = (remedy: Remedy, until: number) => {
+  const run = diverged();
+  return {
+    ...run,
+    verdict: { ...run.verdict, class: 'micro-divergence' as const, series: 'loss', onsetStep: 40 },
+    remedies: [remedy],
+    replay: [{ mode: 'closed-loop', label: 'none', steps: [30, until], minClipFactor: [1] }] as never,
+  };
+};
+const fixOf = (run: RunReport): string =>
+  answerOf(run, makeReport([run])).parts.find(({ label }) => label === 'Fix')!.text;
+
+test.each([
+  [60, 0.9, 'Nothing now: the run came back. So that it does not happen again: train in float32.'],
+  [99, 0.9, /^The run came back, but its loss stays higher than with this fix\. Go back to step 100, or/],
+  [99, 0.51, /^Nothing now/],
+])(
+  'a loss that came back in a log of 100 steps, tried to step %i, says whether it stays higher',
+  (until, finalLossWithout, fix) => {
+    expect(fixOf(recovered({ ...tried('raise-precision', true), finalLossWithout }, until))).toMatch(fix);
+  },
+);
+
+test('a loss that came back on data that changed for good: nothing, if they are meant', () => {
+  expect(fixOf(recovered({ ...tried('fix-data', true), finalLossWithout: 1.5 }, 99))).toBe(
+    'Nothing, if the new data are meant: the loss came back on them. If they are not, go back to step 100, or a checkpoint before it, and train on with data as before.',
   );
 });
 
