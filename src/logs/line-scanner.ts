@@ -103,6 +103,7 @@ const CLOSE_ROUND = code(')');
 const OPEN_SQUARE = code('[');
 const CLOSE_SQUARE = code(']');
 const OPEN_CURLY = code('{');
+const CLOSE_ANGLE = code('>');
 const QUOTE = code("'");
 const DOUBLE_QUOTE = code('"');
 const HASH = code('#');
@@ -325,6 +326,25 @@ export function lineScanner(): LineScanner {
         const after = stop < to ? bytes[stop]! : 0;
         const kindAfter = stop < to ? kindOf[after]! : BLANK;
         const spread = kindAfter === LETTER || after === PLUS ? endOfSpread(bytes, at, stop, to) : -1;
+        const done = kindAfter === LETTER ? endOfIterations(bytes, stop, to) : -1;
+        if (done > 0) {
+          // `3100it [04:12, 12.1it/s]` and `1.20kit/5.00kit`: how far a bar is that tqdm draws.
+          lead();
+          const scale = SI_SCALE.get(after) ?? 1;
+          if (scale > 1) scanner.fixed = false;
+          wordsFrom = done - ITERATIONS.length;
+          wordsTo = done;
+          wordsHash = ITERATIONS_HASH;
+          wordsAbout = ABOUT.axis;
+          words |= ABOUT.axis;
+          slot(SLOT.named, number * scale, Number.NaN);
+          forget();
+          begun = true;
+          at = done;
+          if (bytes[at] === SLASH) while (at < to && kindOf[bytes[at]!] !== BLANK) at++;
+          numberEnd = at;
+          continue;
+        }
         if (spread > 0) {
           // xgboost.cv: `train-rmse:0.31+0.02`, the mean of the folds and their spread.
           stop = spread;
@@ -500,7 +520,8 @@ export function lineScanner(): LineScanner {
           continue;
         }
         if (marked && wordsFrom >= 0) {
-          if (length <= 4 && NO_VALUE.test(bytes.toString('latin1', at, end))) {
+          const told = bytes[end - 1] === DOT ? length - 1 : length;
+          if (told <= 4 && NO_VALUE.test(bytes.toString('latin1', at, at + told))) {
             noNumber(CELL.missing, at, end);
             at = end;
             continue;
@@ -529,6 +550,14 @@ export function lineScanner(): LineScanner {
         if (bytes[end - 1] === DOT && (length > 6 || (isUnit && wordsFrom === at))) lead();
         at = end;
         continue;
+      }
+      if ((byte === MINUS || byte === EQUALS) && wordsFrom >= 0 && !marked) {
+        const arrow = endOfArrow(bytes, at, to);
+        if (arrow > 0) {
+          marked = true;
+          at = arrow;
+          continue;
+        }
       }
       at++;
       if (byte === EQUALS && bytes[at] === EQUALS) {
@@ -635,6 +664,37 @@ function isGluedAxis(bytes: Buffer, from: number, digits: number, to: number): b
   // Of `step1 loss` and `step2 loss` the number is one of a stage.
   if (kindOf[next] === BLANK) return next === 0 || /^epoch$/i.test(bytes.toString('latin1', from, digits));
   return next === CLOSE_SQUARE || next === CLOSE_ROUND || next === COLON || next === COMMA || next === BAR;
+}
+
+const ITERATIONS = 'it';
+const ITERATIONS_HASH = hashOf(ITERATIONS);
+/** What tqdm's `unit_scale` puts before its unit. */
+const SI_SCALE = new Map([
+  [code('k'), 1e3],
+  [code('M'), 1e6],
+]);
+
+/** Where the `it` behind a number ends, or `kit` and `Mit`, that counts and is no rate; -1 where none follows. */
+function endOfIterations(bytes: Buffer, at: number, to: number): number {
+  const start = SI_SCALE.has(bytes[at]!) ? at + 1 : at;
+  const end = start + ITERATIONS.length;
+  if (end > to || bytes.toString('latin1', start, end) !== ITERATIONS) return -1;
+  if (end === to || kindOf[bytes[end]!] === BLANK) return end;
+  return bytes[end] === SLASH && kindOf[bytes[end + 1]!] === DIGIT ? end : -1;
+}
+
+/** Where an arrow that starts here ends, if a number follows it (`Loss --> 2.3`, `loss => nan`); -1 where none does. */
+function endOfArrow(bytes: Buffer, from: number, to: number): number {
+  const shaft = bytes[from]!;
+  let end = from;
+  while (end < to && end - from < 4 && bytes[end] === shaft) end++;
+  if (bytes[end] !== CLOSE_ANGLE) return -1;
+  let at = end + 1;
+  while (at < to && kindOf[bytes[at]!] === BLANK) at++;
+  if (at >= to) return -1;
+  const isSigned = bytes[at] === MINUS || bytes[at] === PLUS || bytes[at] === DOT;
+  if (kindOf[bytes[at]!] !== DIGIT && !isSigned && !mayBeWord(bytes, at, to)) return -1;
+  return scanNumber(bytes, at, to) > 0 ? end + 1 : -1;
 }
 
 /** Where `+0.0004` or `±0.0004` ends that is the spread of the mean before it; -1 where none follows. */

@@ -60,7 +60,7 @@ const LOSS_WORDS = new Set([
 const GLUED_LOSS = /^[a-z\d]{1,16}loss(?:es)?$/;
 /** A setting of the loss or its spread, not its value; the best one so far is a record, and never rises. */
 const LOSS_SETTING =
-  /^(scale|scaling|factor|weights?|coef|coeff|coefficient|ratio|lambda|fn|type|name|best|num|count|std|stddev|stdev|variance)$/;
+  /^(scale|scaling|factor|weights?|coef|coeff|coefficient|ratio|lambda|fn|type|name|best|prev|previous|num|count|std|stddev|stdev|variance)$/;
 /** The axis that a chart brings for its values: `train/loss.step`. */
 const OWN_AXIS = /\.(?:step|timestamp)$/i;
 /** Seconds that something cost. */
@@ -168,6 +168,7 @@ const MEASURED = new Set(
     ' ',
   ),
 );
+const MEAN_OVER = new Set([...MEASURED, 'rank', 'ranks', 'slice', 'gpu', 'device', 'worker']);
 /** Parts of reinforcement learning, whose losses stand beside each other and are no tasks. */
 const POLICY_PART = /^(?:policy|pi|pg|surrogate|entropy|values?|vf?|critic|actor|q\d?)$/;
 /** `ctr loss`, `ClassLoss`; `loss ctr`, `LossPi`. */
@@ -198,8 +199,10 @@ function taskOf(name: string): { task: string; explicit: boolean } | undefined {
   const task = found === null ? spokenTask(bare) : found[1]!;
   if (task === undefined) return undefined;
   const words = wordsOf(task);
-  if (words.length === 0 || words.every((word) => TRAIN_WORDS.has(word) || EVAL_WORDS.has(word)))
-    return undefined;
+  const isSplit = (word: string): boolean => TRAIN_WORDS.has(word) || EVAL_WORDS.has(word);
+  if (words.every(isSplit)) return undefined;
+  // `loss_avg_rank`, `loss_avg_slice`: over what a mean goes. A `rank_loss` is one of ranking.
+  if (words.some(isSplit) && words.every((word) => isSplit(word) || MEAN_OVER.has(word))) return undefined;
   if (['total', 'overall', 'lm', 'reduced_train', 'nll', 'min', 'max', 'scale'].includes(words.join('_')))
     return undefined;
   return { task, explicit: false };
@@ -268,6 +271,10 @@ export function isErrorMeasure(name: string): boolean {
     (ERROR_WORD.test(words[at]!) || words.some(isSplit))
   );
 }
+
+/** Some recommenders and rankers print no loss: their AUC or the gain of their ranking is all that a log tells. */
+const RANKING = /(?:^|[\s/._-])(?:au(?:ro)?c|ndcg|mrr)(?:[\s/._@-]|$)/i;
+export const isRankingMeasure = (name: string): boolean => RANKING.test(name);
 
 const isEval = (words: readonly string[]): boolean => words.some((word) => EVAL_WORDS.has(word));
 

@@ -250,6 +250,11 @@ const rowAxis = (rows: number, notes: string[] = []): Axis => ({
   notes,
 });
 
+/** A bar that goes over epochs: by its rate (`1.62epoch/s`, `3.1s/epoch`), or by the name before its share (`Epoch: 10%|`). */
+const BAR_OF_EPOCHS = /\d(?:epochs?\/s|s\/epoch)\b|^[^|%:]{0,40}\bepochs?:? {1,4}\d{1,3}%\|/i;
+const countsEpochs = (one: Skeleton): boolean =>
+  one.bar && stepSlot(one)?.use === 'count' && BAR_OF_EPOCHS.test(one.text);
+
 type SlotOf = (one: Skeleton) => Skeleton['slots'][number] | undefined;
 
 /**
@@ -306,6 +311,8 @@ function axisOf(
       const none = new Float64Array(rows).fill(Number.NaN);
       return joinEpochs(ofCells, none, step, name) ?? { step: ofCells, unit: 'step', name, notes: [] };
     }
+    if (ownEpoch.every(Number.isNaN) && members.every(countsEpochs))
+      return { step, unit: 'epoch', name: 'epoch', notes: [] };
     const joined = joinEpochs(step, ofCells, epoch, name);
     if (joined !== undefined) return joined;
     const within = epoch === undefined ? undefined : placesWithin(step, epoch);

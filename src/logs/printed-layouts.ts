@@ -227,6 +227,35 @@ const LAYOUTS: readonly Layout[] = [
       [`epoch: ${epoch}`, ...cells.split(/ +/).map((cell, k) => `${YOLO_RESULTS[k]}: ${cell}`)].join(', '),
   },
   {
+    // YOLACT, its losses by their first letters and T the total: [  0]      10 || B: 6.071 | C: 10.928 | M: 4.857 | T: 24.284 || ETA: 0:12:11 || timer: 0.512
+    marker: ' || ETA: ',
+    line: /^\[ {0,8}(?<epoch>\d{1,9})\] {1,12}(?<step>\d{1,12}) \|\| (?<parts>(?:[A-Z]: [^\s|]{0,40} \| ){0,12})T: (?<total>[^\s|]{0,40}) \|\| (?<rest>.{0,200})$/,
+    as: ({ epoch = '', step = '', parts = '', total = '', rest = '' }) =>
+      `epoch ${epoch}, step ${step}, total loss: ${total || NONE}, ${parts.replace(/([A-Z]): (\S{0,40}) \| /g, '$1_loss: $2, ')}${rest}`,
+  },
+  {
+    // XLM, each objective by its language; the number in front counts updates: -       5 -   56.87 sent/s -  2164.25 words/s - MLM-en:  9.6898 || MLM-fr:  8.8403 -  - model LR: 1.0000e-04
+    marker: ' words/s - ',
+    line: /^(?<head>.{0,80}?) - {1,12}(?<step>\d{1,12}) - {1,12}\S{1,20} sent\/s - {1,12}\S{1,20} words\/s - (?<losses>[A-Z]{2,4}-[^|]{0,400}(?:\|\| [^|]{0,400}){0,40}) - (?<rest>[A-Za-z].{0,200})$/,
+    as: ({ step = '', losses = '', rest = '' }) =>
+      `step ${step}, ${losses
+        .replace(/ - $/, '')
+        .split(' || ')
+        .map((one) =>
+          one.replace(
+            /^([\w-]{1,40}): {0,8}(\S{0,40})$/,
+            (_, name: string, loss: string) => `${name} loss: ${loss || NONE}`,
+          ),
+        )
+        .join(', ')}, ${rest}`,
+  },
+  {
+    // GRU4Rec, where it stops: 30: NaN error!
+    marker: 'NaN error!',
+    line: /^(?:Epoch )?\d{1,9}: NaN error!$/,
+    as: 'loss: nan',
+  },
+  {
     // OLMo writes large numbers with separators:     train/Perplexity=54,321
     marker: ',',
     line: /^\s{2,8}(?<name>[A-Za-z][\w/.-]{0,80})=(?<a>\d{1,3}),(?<b>\d{3})(?:,(?<c>\d{3}))?(?:,(?<d>\d{3}))?(?:,(?<e>\d{3}))?$/,

@@ -11,7 +11,7 @@ import { isLossLike, type StepUnit } from '../model/run.ts';
 import type { LoggedSeries } from './format.ts';
 import { prefixRank, recordStart } from './line-prefix.ts';
 import { ABOUT, CELL, lineScanner, SLOT, shapeOf } from './line-scanner.ts';
-import { assignRoles, isErrorMeasure, namesLossValue, roleByName } from './metric-roles.ts';
+import { assignRoles, isErrorMeasure, isRankingMeasure, namesLossValue, roleByName } from './metric-roles.ts';
 import { scanNumber, scanned } from './number-text.ts';
 import { type Placed, placeGroup } from './printed-axis.ts';
 import { type Broken, brokenLines } from './printed-broken.ts';
@@ -359,10 +359,16 @@ const axisClass = ({ slots }: Skeleton): 'step' | 'epoch' | 'none' =>
 type Tells = (name: string) => Group['of'] | undefined;
 
 /** Boosting and factorisation print the error that they make small. */
-const isError: Tells = (name) => (isErrorMeasure(name) ? 'train' : undefined);
-/** Some recommenders and rankers print no loss: their AUC or the gain of their ranking is all that the log tells. */
-const RANKING = /(?:^|[\s/._-])(?:au(?:ro)?c|ndcg|mrr)(?:[\s/._@-]|$)/i;
-const isOfRanking: Tells = (name) => (RANKING.test(name) ? 'eval' : undefined);
+const isError: Tells = (name) => (isErrorMeasure(name) || isPlainError(name) ? 'train' : undefined);
+/** An error that lines with a counter tell, and no other measure: t-SNE, FANN. A column of a table may be any error. */
+const isPlainError = (name: string): boolean => /^(?:(?:mean|average|avg|total) )?error$/i.test(name);
+/** An error without more words is that of a training where a named counter stands beside it. */
+const isOfTraining = ({ group }: { readonly group: Group }): boolean =>
+  !isPlainError(group.name) ||
+  group.members.every(({ slots }) => slots.some(({ use }) => use === 'step' || use === 'epoch'));
+const asTrained = (one: LoggedSeries): LoggedSeries =>
+  isPlainError(one.name) ? { ...one, quantity: `train ${one.name}` } : one;
+const isOfRanking: Tells = (name) => (isRankingMeasure(name) ? 'eval' : undefined);
 /** And some agents print their rewards alone. */
 const REWARD =
   /^(?:(?:mean|avg|average|last|episode|episodic|cumulative|total|test|train|eval)[\s_-]){1,2}(?:rewards?|returns?)(?:[\s_-]mean)?$/i;
@@ -462,9 +468,9 @@ function finishPrinted(all: readonly Skeleton[], lines: number): PrintedLog | un
   const byLoss = acceptGroups(all, lines, isLossRole);
   const byStep = (tells: Tells): ReturnType<typeof acceptGroups> =>
     acceptGroups(all, lines, tells).filter(({ placed }) => placed.stepUnit !== 'row');
-  const byError = byLoss.length > 0 ? [] : byStep(isError);
+  const byError = byLoss.length > 0 ? [] : byStep(isError).filter(isOfTraining);
   const isLossHere = (name: string): boolean =>
-    isLossRole(name) !== undefined || (byError.length > 0 && isErrorMeasure(name));
+    isLossRole(name) !== undefined || (byError.length > 0 && isError(name) !== undefined);
   const accepted = [() => byLoss, () => byError, () => byStep(isOfRanking), () => byStep(isReward)].reduce<
     typeof byLoss
   >((found, next) => (found.length > 0 ? found : next()), []);
@@ -543,9 +549,10 @@ function finishPrinted(all: readonly Skeleton[], lines: number): PrintedLog | un
   notes.unshift(
     `read as text: "${main.name}" by ${clock.axisName === '' ? 'line' : `"${clock.axisName}"`}, ${counted(clock.rows, 'point')} (line ${formatCount(sample.line)}: ${sample.text.trim().slice(0, 160)})`,
   );
-  const { roles: finalRoles } = assignRoles(series, new Map());
+  const trained = byError.length > 0 ? series.map(asTrained) : series;
+  const { roles: finalRoles } = assignRoles(trained, new Map());
   return {
-    series,
+    series: trained,
     stepUnit: clock.stepUnit,
     notes,
     records: [...used].reduce((sum, { table }) => sum + table.rows(), 0),

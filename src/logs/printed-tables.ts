@@ -2,7 +2,7 @@
  * Tables that trainers print, turned into lines of names and numbers: a header with rows below it (fastai, Ultralytics,
  * the notebooks of Hugging Face, xLearn, Vowpal Wabbit), and boxes of a name and a number a line (Stable-Baselines, Spinning Up).
  */
-import { isErrorMeasure, isLossName } from './metric-roles.ts';
+import { isErrorMeasure, isLossName, isRankingMeasure } from './metric-roles.ts';
 import { numberOfText } from './number-text.ts';
 
 /** Longer lines are no table. */
@@ -52,6 +52,9 @@ function cellsOf(text: string): string[] {
 
 const isLoss = (name: string): boolean =>
   (isLossName(name) && !/\bcosts?\b/i.test(name)) || isErrorMeasure(name);
+
+/** What a table of training tells: a loss, or the gain of a ranking where that is all (RankLib). */
+const isTold = (name: string): boolean => isLoss(name) || isRankingMeasure(name);
 
 /** `Epoch gpu_mem box obj cls labels img_size`: YOLO's parts of the loss stand between the memory and the labels. */
 const isYolo = (cells: readonly string[]): boolean => /^gpu_mem$/i.test(cells[1] ?? '');
@@ -140,7 +143,7 @@ export function tableReader(): TableReader {
     if (first < 0 && cells.length > names.length) return undefined;
     const axis = first < 0 ? names.findIndex((name) => COUNTER.test(name)) : first;
     if (!/^\d+(?:\/\d+)?$/.test(cells[axis]!)) return undefined;
-    if (!ruled && !names.some((name, k) => isLoss(name) && numberOfText(cells[k]!) !== undefined))
+    if (!ruled && !names.some((name, k) => isTold(name) && numberOfText(cells[k]!) !== undefined))
       return undefined;
     return names
       .map((name, k) => `${k === axis && first < 0 ? 'step' : name}: ${cells[k] || 'NA'}`)
@@ -226,7 +229,11 @@ export function tableReader(): TableReader {
         header = stacked;
         return undefined;
       }
-      if (text.includes(':') || text.includes('=') || !/loss|nll|ppl|perplexity|gpu_mem|rmse/i.test(text))
+      if (
+        text.includes(':') ||
+        text.includes('=') ||
+        !/loss|nll|ppl|perplexity|gpu_mem|rmse|ndcg/i.test(text)
+      )
         return undefined;
       // `Epoch batch      loss`: wide columns, with counters of one blank between them.
       const cells = cellsOf(text).flatMap((cell) => {
@@ -240,7 +247,7 @@ export function tableReader(): TableReader {
         cells.length <= MOST_CELLS &&
         (AXIS.test(cells[0]!) || (text.includes('  ') && cells.some((cell) => COUNTER.test(cell)))) &&
         cells.every((cell) => NAME.test(cell)) &&
-        (cells.some(isLoss) || isYolo(cells))
+        (cells.some(isTold) || isYolo(cells))
       ) {
         header = isYolo(cells)
           ? yoloNames(cells)

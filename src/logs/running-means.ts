@@ -71,6 +71,9 @@ export function undoRunningMeans(
   const hidden = new Uint8Array(value.length);
   const early: number[] = [];
   const late: number[] = [];
+  /** Of each epoch that shows it, how much more it moves early than late, as printed and undone. */
+  const moves: number[] = [];
+  const evens: number[] = [];
   let shown = 0;
   const isPositive = value.every((one) => !(one <= 0));
   for (const [i, start] of starts.entries()) {
@@ -87,17 +90,25 @@ export function undoRunningMeans(
     const points = end - start;
     if (i === 0 || points < LEAST_POINTS || !Number.isFinite(mean)) continue;
     shown++;
+    const [earlyBefore, lateBefore] = [early.length, late.length];
     for (let k = start + 2; k < end; k++) {
       const place = (k - start) / points;
       if (hidden[k] === 1 || hidden[k - 1] === 1) continue;
       if (place < 1 / 3) early.push(k);
       else if (place >= 2 / 3) late.push(k);
     }
+    const [first, last] = [early.slice(earlyBefore), late.slice(lateBefore)];
+    if (first.length === 0 || last.length === 0) continue;
+    moves.push(usualStep(value, first) / usualStep(value, last));
+    evens.push(usualStep(undone, first) / usualStep(undone, last));
   }
   if (shown < LEAST_EPOCHS || early.length < LEAST_MOVES || late.length < LEAST_MOVES) return null;
   if (!(usualStep(value, early) > MOVES * usualStep(value, late))) return null;
   const [first, last] = [usualStep(undone, early), usualStep(undone, late)];
   if (!(first < EVEN * last && last < EVEN * first)) return null;
+  // Each epoch by itself: where a run is lost, its epochs before and after move on scales of their own.
+  const even = medianOf(Float64Array.from(evens));
+  if (!(medianOf(Float64Array.from(moves)) > MOVES && even < EVEN && even * EVEN > 1)) return null;
   const most = batch.reduce((a, b) => Math.max(a, b), 0);
   if ((resolutionOf(value) * most) / batches > MOST_ROUNDING * last) return null;
   return { value: undone, hidden, batches };

@@ -24,7 +24,7 @@ export interface NamedSlot {
 
 /** `step`, `global_step`, `env_step`, `batch_id`, `iter_num`, `up` …; of a training that tells how far it is, thousandths of it. */
 const STEP_WORD =
-  /^(?:global[_-]?|env[_-]?|train[_-]?|cur(?:rent)?_|opt(?:imizer)?_)?(?:steps?|iter(?:ation)?s?|itr|it|(?:mini-?)?batch(?:es)?|n?updates?|rounds?|timesteps)(?:_(?:id|idx|num|no|index|count))?$|^(?:(?:.*\/)?total_timesteps|total\/steps|up|permille)$/;
+  /^(?:global[_-]?|env[_-]?|train[_-]?|cur(?:rent)?_|opt(?:imizer)?_)?(?:steps?|iter(?:ation)?s?|itr|it|(?:mini-?)?batch(?:es)?|n?updates?|rounds?|timesteps)(?:_(?:id|idx|num|no|index|count)|_in_(?:epoch|slice))?$|^(?:(?:.*\/)?total_timesteps|total\/steps|up|permille)$/;
 const EPOCH_WORDS = new Set(['epoch', 'epochs', 'ep']);
 const RANK_NAME = /^(?:global |local )?(?:rank|local_rank|global_rank)$/i;
 /** Words before the name of an axis that make something else of it: a limit, a duration, a share. */
@@ -70,14 +70,20 @@ function axisOf(words: string): { use: 'step' | 'epoch' | 'rank'; head: string }
   const last = name
     .slice(cut + 1)
     .toLowerCase()
-    .replace(/\.$/, '');
+    .replace(/[.#]$/, '');
   const head = cut < 0 ? '' : name.slice(0, cut);
   const use = EPOCH_WORDS.has(last)
     ? 'epoch'
     : STEP_WORD.test(last) || (isAxisName(last) && !/^num_/.test(last))
       ? 'step'
       : undefined;
-  if (use === undefined || (NO_AXIS.test(head) && !OF_AXIS.test(head)) || EPISODE_LENGTH.test(name))
+  // FunASR's `total step: 6990` is how many there were; `total steps` are how many there shall be.
+  const isSoFar = last === 'step' && /^total$/i.test(head);
+  if (
+    use === undefined ||
+    (NO_AXIS.test(head) && !OF_AXIS.test(head) && !isSoFar) ||
+    EPISODE_LENGTH.test(name)
+  )
     return undefined;
   return { use: /(?:^|\/)epochs?$/.test(last) ? 'epoch' : use, head };
 }
@@ -197,10 +203,14 @@ export function nameSlots(raw: readonly RawSlot[]): NamedSlot[] {
       );
       return;
     }
-    // timm: `Train: 0 [ 0/1251 (0%)]`
+    // timm: `Train: 0 [ 0/1251 (0%)]`; SELFRec: `training: 1 batch 0`
     if (onlySplit && lossLead === '' && k === 0) {
       look(name);
-      named.push({ use: raw[1]?.kind === SLOT.counter ? 'epoch' : 'none', name: 'epoch' });
+      const next = raw[1];
+      const holdsNext =
+        next !== undefined &&
+        (next.kind === SLOT.counter || (next.kind === SLOT.named && /^batch$/i.test(cleanName(next.text))));
+      named.push({ use: holdsNext ? 'epoch' : 'none', name: 'epoch' });
       return;
     }
     if (countsAlone(k)) {

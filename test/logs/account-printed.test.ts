@@ -75,6 +75,7 @@ const UNTOLD: Readonly<Record<string, { readonly said: readonly string[]; readon
   'build-server': { said: [''], why: 'Python prints no dictionary that lacks a value' },
   'line-after': { said: [''], why: 'a line without an axis that lacks a value is other text' },
   'lightgbm-rank': { said: ANY, why: 'the gain of a ranking is no loss, and its line has no other' },
+  ranklib: { said: ANY, why: 'the gain of a ranking is no loss' },
   'epochs-of-several-lines': { said: [''], why: ENDS_LINE },
   'rsl-rl': { said: [''], why: ENDS_LINE },
   mlperf: {

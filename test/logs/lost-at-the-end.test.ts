@@ -53,6 +53,20 @@ describe('a log whose last lines say that the loss is no number', () => {
   });
 });
 
+describe('GRU4Rec', () => {
+  it('says in words alone that it stopped', async () => {
+    const { verdict } = await open([
+      ...Array.from(
+        { length: 20 },
+        (_, k) =>
+          `Epoch${k + 1} --> loss: ${(5 + 3 / (k + 1)).toFixed(6)} \t(81.43s) \t[310.94 mb/s | 99123 e/s]`,
+      ),
+      '20: NaN error!',
+    ]);
+    expect(verdict).toMatchObject({ class: 'non-finite', series: 'loss', onsetStep: 21, lastGoodStep: 20 });
+  });
+});
+
 describe('other lines about a loss', () => {
   it.each([
     [

@@ -88,6 +88,7 @@ describe('roles', () => {
     ['Loss/G/loss.num', 'other'],
     ['loss_std', 'other'],
     ['best loss', 'other'],
+    ['prev_loss', 'other'],
     ['heat loss', 'other'],
     ['packet loss', 'other'],
     ['train CrossEntropyLoss', 'loss'],

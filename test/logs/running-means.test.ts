@@ -84,6 +84,29 @@ describe('other losses are left as they are', () => {
   });
 });
 
+describe('of losses of single batches', () => {
+  it.each<[string, (step: number) => number]>([
+    ['of runs that are lost half way', (step) => (step < 100 ? 0.12 + 0.8 * Math.exp(-step / 30) : 40)],
+    ['of runs that go well', (step) => 0.12 + 0.8 * Math.exp(-step / 30)],
+  ])('%s hardly any is taken for a mean by chance', (_, level) => {
+    const batch = Float64Array.from({ length: 200 }, (_, k) => 10 * (k % 20));
+    const epoch = Float64Array.from({ length: 200 }, (_, k) => Math.floor(k / 20));
+    let taken = 0;
+    for (let seed = 1; seed <= 1000; seed++) {
+      const next = random(seed);
+      if (
+        undoRunningMeans(
+          batch.map((_, k) => level(k) * (0.7 + 0.6 * next())),
+          batch,
+          epoch,
+        ) !== null
+      )
+        taken++;
+    }
+    expect(taken).toBeLessThanOrEqual(4);
+  });
+});
+
 describe('a printed log of means', () => {
   const judge = async (log: Printed, line: (e: number, b: number, k: number) => string) => {
     const text = [...log.value]
