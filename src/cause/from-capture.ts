@@ -27,8 +27,8 @@ const cameBack = untried('none-needed', CAME_BACK);
 
 /**
  * Of an incident that begins at a step which the loss scaler skipped: no parameter moved there, so it is what was computed that broke.
- * A loss that is a number, and far above those before it where no unusual update led, is no overflow: the batch is the news, and the
- * overflow follows.
+ * A loss that is a number, and far above those before it, is no overflow, which follows: where no unusual update led to it the batch is
+ * the news, and where one did, what made that so long is not known.
  */
 async function causeOfSkips(capture: Capture, onsetStep: number): Promise<Cause | null> {
   const { skips } = capture.manifest;
@@ -44,18 +44,24 @@ async function causeOfSkips(capture: Capture, onsetStep: number): Promise<Cause 
   const scale = lossScale === null ? '' : ` at a loss scale of ${formatNumber(lossScale)}`;
   const forward = loss !== null && !Number.isFinite(loss);
   const how = forward ? ' in the forward pass already, which no loss scale mends' : '';
-  const skipped = `the loss scaler skipped ${countedPlain(count, 'step')} from step ${onsetStep} on${scale}${where}: numbers overflow${how}, and no parameter moves`;
-  const news = loss !== null && (await isNews(capture, loss, onsetStep));
-  const statement = news
-    ? `${newsWords(loss, onsetStep)}, so that the batch is likely to be the news, and what overflows follows from it; ${skipped}`
-    : skipped;
+  const moves = capture.steps.some(({ step }) => step > onsetStep) ? '' : ', and no parameter moves';
+  const skipped = `the loss scaler skipped ${countedPlain(count, 'step')} from step ${onsetStep} on${scale}${where}: numbers overflow${how}${moves}`;
+  const rise = loss === null ? null : await riseBefore(capture, loss, onsetStep);
+  const trigger = rise === null ? 'precision' : rise.update === null ? 'data' : 'none-found';
+  const follows = `what overflows follows from it; ${skipped}`;
+  const statement =
+    rise === null
+      ? skipped
+      : rise.update === null
+        ? `${newsWords(loss!, onsetStep)}, so that the batch is likely to be the news, and ${follows}`
+        : `the loss is ${formatNumber(loss!)} at step ${onsetStep} already, after the update before it was ${formatNumber(rise.update.last)}, where up to ${formatNumber(rise.update.usual[1])} is usual; what made that step so long is not known, and ${follows}`;
   return {
-    trigger: news ? 'data' : 'precision',
-    alsoTriggers: news ? ['precision'] : [],
+    trigger,
+    alsoTriggers: trigger === 'data' ? ['precision'] : [],
     mechanism: 'overflow',
     step: null,
     onsetStep,
-    confidence: 'likely',
+    confidence: trigger === 'none-found' ? null : 'likely',
     statement,
     evidence: [
       {
@@ -70,15 +76,23 @@ async function causeOfSkips(capture: Capture, onsetStep: number): Promise<Cause 
   };
 }
 
-/** Whether a loss that is a number is far above those of the steps before, and no unusual update led to it. */
-async function isNews(capture: Capture, loss: number, step: number): Promise<boolean> {
+/**
+ * Of a loss that is a number and far above those of the steps before: the update that led to it, null where that is of the usual size.
+ * Null of any other loss, and where the updates are not known.
+ */
+async function riseBefore(
+  capture: Capture,
+  loss: number,
+  step: number,
+): Promise<{ readonly update: ReturnType<typeof updateBefore> } | null> {
   const after = capture.steps.findIndex((one) => one.step > step);
   const at = after < 0 ? capture.steps.length : after;
   const before = capture.steps.slice(Math.max(0, at - USUAL), at).flatMap((one) => one.loss ?? []);
-  if (!Number.isFinite(loss) || !isRaised(loss, usualRange(before))) return false;
+  if (!Number.isFinite(loss) || !isRaised(loss, usualRange(before))) return null;
   const observed = await observe(capture, await prepareReplay(capture, 'float32', null));
   const update = missingStateWords(observed) === null ? updateBefore(observed.updateNorm, at) : null;
-  return update !== null && !isRaised(update.last, update.usual);
+  if (update === null) return null;
+  return { update: isRaised(update.last, update.usual) ? update : null };
 }
 
 /** A batch whose values are not all finite, where its loss is not; null where they are, or it was not recorded. */
