@@ -18,12 +18,17 @@ export interface OneBound {
 export const UNCHANGED: OneFactor = { factor: 1 };
 export const leaves = (change: Change): boolean => 'factor' in change && change.factor === 1;
 
+/** Kernels are made for each. */
+export type ChangeKind = 'none' | 'factor' | 'units' | 'bound';
+export const kindOf = (change: Change): ChangeKind =>
+  'units' in change ? 'units' : 'bound' in change ? 'bound' : leaves(change) ? 'none' : 'factor';
+
 /** The factors of the units of a stretch of entries, one for each, into `out`. */
-export function unitFactorsOf(
+export function unitFactorsOf<Factors extends Float32Array | Float64Array>(
   { count, stride }: Units,
-  factors: Float32Array,
+  factors: Factors,
   start: number,
-  out: Float32Array,
+  out: Factors,
 ): void {
   const { length } = out;
   if (stride === 1) {

@@ -4,7 +4,7 @@
  * many by far less. What would pull all entries to one side is applied in float64 or has two parts, but for ε and β₂, whose
  * rounding pulls by 6e-8 at most (docs/adr/0013-dry-steps-in-float32.md).
  */
-import type { Change } from './change.ts';
+import type { Change, ChangeKind } from './change.ts';
 import type { EstimateCode } from './direction-code.ts';
 import {
   type Code,
@@ -27,7 +27,7 @@ import {
 
 /** What changes the gradient, and whether the parameters decay. */
 export interface EstimateForm {
-  readonly change: 'none' | 'factor' | 'units' | 'bound';
+  readonly change: ChangeKind;
   readonly shrinks: boolean;
 }
 

@@ -6,14 +6,16 @@
  */
 
 import { inParts, type Task } from '../threads/in-parts.ts';
-import { type Change, leaves, type UnitFactors, unitFactorsOf } from './change.ts';
+import { type Change, type ChangeKind, kindOf, type UnitFactors, unitFactorsOf } from './change.ts';
 import type { DirectionCode, DirectionKernel, EstimateCode } from './direction-code.ts';
 import { changeNumbers, type EstimateForm, estimateKernel } from './estimate-kernel.ts';
 import { GRADIENT } from './gradient-directions.ts';
 import { BLOCK_BYTES, type BlockMemory, type BlockOf, blockMemory, inBlocks } from './in-blocks.ts';
 import {
+  advance,
   type Code,
   compile,
+  constant,
   F64,
   get,
   I32,
@@ -136,8 +138,8 @@ export interface Kept {
  * Writes Δ; w and the state stay.
  *
  * @param bare written where there is decay
- * @param changes of the gradient: the step that each would make is measured beside this one in the same pass, as by
- * {@link dryAtOnce}; undefined where an entry may not be ordinary, or nothing is estimated
+ * @param changes of the gradient: the step that each would make is measured beside this one in the same pass. Estimates are as by
+ * {@link dryAtOnce}, and undefined where an entry may not be ordinary; where nothing is estimated, all are those of the step
  */
 export function unclippedAtOnce(
   kernel: DirectionKernel,
@@ -147,14 +149,13 @@ export function unclippedAtOnce(
 ): UnclippedSums & { readonly changed: readonly (DrySums | undefined)[] } {
   const out = { written: movement };
   const after = numbers.shrink === 0 ? [] : [{ written: bare! }];
-  const measured = kernel.code.estimate === undefined ? [] : changes;
-  const [sums, ...changed] = run('keep', kernel, g, { read: w }, out, numbers, measured, after);
+  const [sums, ...changed] = run('keep', kernel, g, { read: w }, out, numbers, changes, after);
   const { product: _, ...own } = sums!;
-  const isKnown = (found: DrySums | undefined, change: Change): found is DrySums =>
-    found !== undefined && (isOrdinary(found, numbers) || standsStill(found, own, change));
+  const isKnown = (found: DrySums, change: Change): boolean =>
+    kernel.code.estimate === undefined || isOrdinary(found, numbers) || standsStill(found, own, change);
   return {
     ...own,
-    changed: changes.map((change, k) => (isKnown(changed[k], change) ? changed[k] : undefined)),
+    changed: changes.map((change, k) => (isKnown(changed[k]!, change) ? changed[k] : undefined)),
   };
 }
 
@@ -173,10 +174,11 @@ const OTHERS = 3;
 const ARRAYS = OTHERS + 3 + 1;
 const SUMS = ['squares', 'parameters', 'stored', 'bare', 'product'] as const;
 type Sum = (typeof SUMS)[number];
-/** The factors of units for each entry, behind those blocks. */
+/** The factors of units for each entry, behind those blocks: float32, or float64 in two blocks. */
 const FACTORS = ARRAYS;
+const BLOCKS = FACTORS + 2;
 /** A row for each step of a pass, behind the blocks: four of each sum, of the largest, and whether none was NaN. */
-const ROWS_AT = (ARRAYS + 1) * BLOCK_BYTES;
+const ROWS_AT = BLOCKS * BLOCK_BYTES;
 const SUM_BYTES = 32;
 const placeOf = (sum: Sum): number => SUMS.indexOf(sum) * SUM_BYTES;
 const ESTIMATE_PLACES = { squares: placeOf('squares'), product: placeOf('product') };
@@ -189,6 +191,7 @@ export const MOST_CHANGES = 31;
 interface Made extends BlockMemory {
   readonly kernels: Map<string, Kernel>;
   readonly rows: readonly Row[];
+  readonly factors: Float64Array;
 }
 interface Row {
   readonly address: number;
@@ -200,7 +203,7 @@ interface Row {
 let made: Made | undefined;
 
 function make(): Made {
-  const memory = blockMemory(ARRAYS + 1, (1 + MOST_CHANGES) * ROW_BYTES);
+  const memory = blockMemory(BLOCKS, (1 + MOST_CHANGES) * ROW_BYTES);
   const { buffer } = memory.memory;
   const rows = Array.from({ length: 1 + MOST_CHANGES }, (_, k): Row => {
     const address = ROWS_AT + k * ROW_BYTES;
@@ -211,7 +214,8 @@ function make(): Made {
       areNumbers: new Int32Array(buffer, address + NUMBERS_AT, 4),
     };
   });
-  return { ...memory, kernels: new Map(), rows };
+  const factors = new Float64Array(buffer, FACTORS * BLOCK_BYTES, memory.blocks[FACTORS]!.length);
+  return { ...memory, kernels: new Map(), rows, factors };
 }
 
 type Found = Readonly<Record<Sum | 'largest', number>>;
@@ -226,7 +230,9 @@ interface Step {
   /** What its kernel takes after the row of its sums. */
   readonly rest: readonly number[];
   /** Factors that the kernel takes from their block. */
-  readonly units: { readonly units: UnitFactors['units']; readonly factors: Float32Array } | undefined;
+  readonly units:
+    | { readonly units: UnitFactors['units']; readonly factors: Float32Array | Float64Array }
+    | undefined;
 }
 interface KernelModule {
   readonly name: string;
@@ -258,7 +264,14 @@ function run(
     purpose === 'estimate'
       ? estimateOf(direction, estimate!, numbers, numbers)
       : callOf(purpose, direction, numbers);
-  const calls = [own, ...changes.map((change) => estimateOf(direction, estimate!, numbers, change))];
+  const calls = [
+    own,
+    ...changes.map((change) =>
+      estimate === undefined
+        ? callOf('measure', direction, numbers, change)
+        : estimateOf(direction, estimate, numbers, change),
+    ),
+  ];
   const all = arrays.flatMap(({ read, written }) => [read, written].filter((one) => one !== undefined));
   const sums = inParts(STEP, { arrays, steps: calls }, all, g.length, calls.length * FOUND);
   return calls.map((call, k) => foundIn(sums, k, calls.length, call));
@@ -281,19 +294,22 @@ function callOf(
   purpose: Exclude<Purpose, 'estimate'>,
   { code, slots, numbers }: DirectionKernel,
   { factor, rate, shrink }: StepNumbers,
+  given: Change = { factor },
 ): Call {
   const shrinks = shrink !== 0;
+  const change = kindOf(given);
   return {
-    module: moduleFor(`${purpose} ${factor !== 1} ${shrinks} ${code.name}`, (name) =>
-      kernelOf(name, { purpose, scales: factor !== 1, shrinks }, code),
+    module: moduleFor(`${purpose} ${change} ${shrinks} ${code.name}`, (name) =>
+      kernelOf(name, { purpose, change, shrinks }, code),
     ),
     rest: [
       ...startsOf(slots),
+      ...('units' in given ? [FACTORS * BLOCK_BYTES] : []),
       ...(keepsBare(purpose, shrinks) ? [(OTHERS + slots.length) * BLOCK_BYTES] : []),
-      ...[factor, rate, shrink],
+      ...['units' in given ? 1 : 'bound' in given ? given.bound : given.factor, rate, shrink],
       ...numbers,
     ],
-    units: undefined,
+    units: 'units' in given ? given : undefined,
     weight: 1,
     // Without decay Δ is a float32 before it is stored.
     asStored: !shrinks,
@@ -307,10 +323,7 @@ function estimateOf(
   change: Change,
 ): Call {
   const { share, inside = 0, outside = 0, numbers = [] } = estimate.terms(given);
-  const form: EstimateForm = {
-    change: 'units' in change ? 'units' : 'bound' in change ? 'bound' : leaves(change) ? 'none' : 'factor',
-    shrinks: shrink !== 0,
-  };
+  const form: EstimateForm = { change: kindOf(change), shrinks: shrink !== 0 };
   return {
     module: moduleFor(`estimate ${form.change} ${form.shrinks} ${code.name}`, (name) =>
       estimateKernel(name, form, code.slots, estimate, ESTIMATE_PLACES),
@@ -351,11 +364,14 @@ export const STEP: Task<Pass> = {
     const onBlock = (bytes: number, first: number): void => {
       const count = bytes / 4;
       // An entry of zeros adds nothing to any sum.
-      for (let i = count; i % 4 !== 0; i++)
-        for (const k of [...arrays.keys(), FACTORS]) here.blocks[k]![i] = 0;
+      for (let i = count; i % 4 !== 0; i++) for (const k of arrays.keys()) here.blocks[k]![i] = 0;
       for (const { kernel, row, rest, units } of all) {
-        if (units !== undefined)
-          unitFactorsOf(units.units, units.factors, first, here.blocks[FACTORS]!.subarray(0, count));
+        if (units !== undefined) {
+          const { factors } = units;
+          const each = factors instanceof Float64Array ? here.factors : here.blocks[FACTORS]!;
+          unitFactorsOf(units.units, factors, first, each.subarray(0, count));
+          each.fill(0, count, (count + 3) & ~3);
+        }
         kernel(0, bytes, BLOCK_BYTES, 2 * BLOCK_BYTES, row.address, ...rest);
       }
     };
@@ -407,24 +423,26 @@ function kernelOn({ kernels, memory }: Made, { name, bytes }: KernelModule): Ker
   return kernel;
 }
 
-/** What a kernel is for, whether its factor is not 1, and whether the parameters decay. */
+/** What a kernel is for, what changes the gradient, and whether the parameters decay. */
 interface Form {
   readonly purpose: Exclude<Purpose, 'estimate'>;
-  readonly scales: boolean;
+  readonly change: ChangeKind;
   readonly shrinks: boolean;
 }
 
-function kernelOf(name: string, { purpose, scales, shrinks }: Form, code: DirectionCode): WasmFunction {
+function kernelOf(name: string, { purpose, change, shrinks }: Form, code: DirectionCode): WasmFunction {
   const [g, end, w, other, row] = [0, 1, 2, 3, 4] as const;
+  const ofUnits = change === 'units' ? 1 : 0;
   const pointers = Array.from(
-    { length: code.slots + (keepsBare(purpose, shrinks) ? 1 : 0) },
+    { length: code.slots + ofUnits + (keepsBare(purpose, shrinks) ? 1 : 0) },
     (_, k) => 5 + k,
   );
   const slots = pointers.slice(0, code.slots);
+  const unitFactors = pointers[code.slots]!;
   const given = Array.from({ length: 3 + code.numbers }, (_, k) => 5 + pointers.length + k);
   const parameters = [I32, I32, I32, I32, I32, ...pointers.map(() => I32), ...given.map(() => F64)];
   const splats = given.map((_, k) => parameters.length + k);
-  const [factor, rate, shrink, ...numbers] = splats as [number, number, number, ...number[]];
+  const [amount, rate, shrink, ...numbers] = splats as [number, number, number, ...number[]];
   const moves = purpose === 'take' || purpose === 'finish';
   const summed: readonly Sum[] = [
     ...(purpose === 'finish' ? [] : (['squares'] as const)),
@@ -459,7 +477,14 @@ function kernelOf(name: string, { purpose, scales, shrinks }: Form, code: Direct
       ];
     const old = op(wide.promote, loadTwo(w, offset));
     const gradient = op(wide.promote, loadTwo(g, offset));
-    const taken = set(x, scales ? rounded(op(wide.mul, get(factor), gradient)) : gradient);
+    const changed = {
+      none: gradient,
+      factor: rounded(op(wide.mul, get(amount), gradient)),
+      units: rounded(op(wide.mul, load(unitFactors, 2 * offset), gradient)),
+      // The comparisons of both leave NaN.
+      bound: rounded(op(wide.larger, op(wide.smaller, gradient, get(amount)), op(wide.negate, get(amount)))),
+    };
+    const taken = set(x, changed[change]);
     const decayed = set(moved, op(wide.add, get(moved), op(wide.mul, get(shrink), get(root))));
     const place = { x, root, spare: moved, slots, numbers, offset, stores: moves };
     if (purpose === 'finish')
@@ -510,7 +535,11 @@ function kernelOf(name: string, { purpose, scales, shrinks }: Form, code: Direct
       ...given.flatMap((number, k) => set(splats[k]!, op(wide.splat, get(number)))),
       ...eachSum((local, place) => set(local, load(row, place))),
       ...(seesLargest ? ofLargest((local, place) => set(local, load(row, place))) : []),
-      ...overFours([g, w, other, ...pointers], end, pairs.flatMap(pairCode)),
+      ...overFours([g, w, other, ...pointers], end, [
+        ...pairs.flatMap(pairCode),
+        // float64s are twice as long.
+        ...(ofUnits === 1 ? advance(unitFactors, constant(16)) : []),
+      ]),
       ...eachSum((local, place) => store(row, get(local), place)),
       ...(seesLargest ? ofLargest((local, place) => store(row, get(local), place)) : []),
     ],

@@ -84,11 +84,15 @@ export const wide = {
   notBelow: simd(0x4c),
   demote: simd(0x5e),
   promote: simd(0x5f),
+  negate: simd(0xed),
   sqrt: simd(0xef),
   add: simd(0xf0),
   sub: simd(0xf1),
   mul: simd(0xf2),
   div: simd(0xf3),
+  /** As those of `vec`. */
+  larger: simd(0xf7),
+  smaller: simd(0xf6),
   lane: (k: number): number[] => [...simd(0x21), k],
 } as const;
 export const load = (pointer: number, offset = 0): number[] => [

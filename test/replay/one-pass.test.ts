@@ -184,12 +184,7 @@ describe.each(optimizers)('$name', ({ choice }) => {
       expect(largest.every((one) => one > 0)).toBe(true);
       expect(bytesOf(tensors).equals(bytesOf(before)), label).toBe(true);
     }
-    const { optimizer, options } = choice;
-    const { estimate } = optimizer.kernel!(freshTensors(choice)[0]!.slots, options, {
-      learningRate: 0.05,
-      step: 1,
-    })!.code;
-    if (how === 'alone' || estimate === undefined) expect(changed).toBe(0);
+    if (how === 'alone') expect(changed).toBe(0);
     else expect(changed).toBeGreaterThan(1);
   });
 });
