@@ -252,8 +252,10 @@ function run(
 ): readonly Found[] {
   const { slots } = direction;
   const moves = purpose === 'take' || purpose === 'finish';
+  // Without a state nothing but the kept movement moves.
+  const seesGradient = purpose !== 'finish' || slots.length > 0;
   const arrays: BlockOf[] = [
-    { read: g },
+    seesGradient ? { read: g } : {},
     w,
     other,
     ...slots.map((slot) => (moves ? { read: slot, written: slot } : { read: slot })),
