@@ -159,6 +159,12 @@ export function unclippedAtOnce(
   };
 }
 
+/** x ← factor·x, rounded to float32, with its sums; the largest is that of before. */
+export function scaleAtOnce(x: Float32Array, w: Float32Array, factor: number): UnclippedSums {
+  const numbers = { factor: 1, rate: factor, shrink: 0 };
+  return unclippedAtOnce(X_ALONE, { g: x, w, movement: x, bare: undefined }, numbers);
+}
+
 /** Σx² and the largest |x|, NaN if one is. */
 export function sumsAtOnce(x: Float32Array): Pick<UnclippedSums, 'squares' | 'largest'> {
   const [sums] = run('sum', X_ALONE, x, {}, {}, { factor: 1, rate: 1, shrink: 0 });

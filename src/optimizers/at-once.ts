@@ -9,6 +9,7 @@ import {
   MOST_CHANGES,
   type StepNumbers,
   type StepSums,
+  scaleAtOnce,
   stepAtOnce,
   sumsAtOnce,
   type UnclippedSums,
@@ -45,6 +46,13 @@ export interface KeptValues {
 /** Σx² and the largest |x|, NaN if one is, where a kernel takes them and saves time; else undefined. */
 export const kernelSums = (x: Values): ReturnType<typeof sumsAtOnce> | undefined =>
   x instanceof Float32Array && x.length >= KERNEL_ENTRIES ? sumsAtOnce(x) : undefined;
+
+/**
+ * x ← factor·x with its sums, of arrays that {@link atOnce} takes; undefined where the factor is not finite: what is 0 at the end of
+ * a block has to stay so.
+ */
+export const scaledAtOnce = (x: Values, w: Values, factor: number): UnclippedSums | undefined =>
+  Number.isFinite(factor) ? scaleAtOnce(x as Float32Array, w as Float32Array, factor) : undefined;
 
 /** Below this, stages take less than making ready for all of them at once. */
 export const LEAST_ENTRIES = 1024;

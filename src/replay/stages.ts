@@ -2,10 +2,10 @@
 
 import { type Change, leaves, UNCHANGED } from '../kernels/change.ts';
 import type { ModelRule, RuleState, SeenNorm, SeenTensor, TensorRule } from '../rules/rule.ts';
-import { largestMagnitude, normRatio, sumOfSquares, type Values } from '../tensor/values.ts';
+import { largestMagnitude, ratioOfRoots, sumOfSquares, type Values } from '../tensor/values.ts';
 import { type Bench, openWork, optionsOfPart, ownSlots, type Part, takesPart, type Work } from './bench.ts';
 import { makeChange } from './make-change.ts';
-import type { Gradient, TensorState } from './tensors.ts';
+import { type Gradient, sumsOf, type TensorState } from './tensors.ts';
 
 /** Keeps the factor of a part, and shows it. */
 function note(
@@ -267,7 +267,7 @@ export function takeUpdate(
     gradient: x,
     secondMomentCorrection: optimizer.secondMomentCorrection?.(options, step) ?? 1,
   });
-  if (optimizer.hasTrustRatio) scale *= normRatio(w, r);
+  if (optimizer.hasTrustRatio) scale *= ratioOfRoots(sumsOf(w).squares, sumsOf(r).squares);
   scaleBy(bench, share * scale * learningRate, r, r);
   return r;
 }

@@ -2,16 +2,11 @@
 
 import { leaves, UNCHANGED } from '../kernels/change.ts';
 import type { DrySums, UnclippedSums } from '../kernels/step-at-once.ts';
-import { atOnce, LEAST_ENTRIES } from '../optimizers/at-once.ts';
-import {
-  largestMagnitude,
-  ratioOfRoots,
-  squaresAndLargest,
-  sumOfSquares,
-  type Values,
-} from '../tensor/values.ts';
+import { atOnce, LEAST_ENTRIES, scaledAtOnce } from '../optimizers/at-once.ts';
+import { largestMagnitude, ratioOfRoots, sumOfSquares, type Values } from '../tensor/values.ts';
 import type { Bench, Unclipped, Work } from './bench.ts';
 import { factorsAt, gradientOf, move, type Schedule, type Taken, takeUpdate } from './stages.ts';
+import { sumsOf } from './tensors.ts';
 
 /** What a step of one tensor did. */
 export interface Moved {
@@ -148,7 +143,7 @@ export function inOnePass(one: TensorStep): Moved | null {
   }
   if (dry) {
     const { squares, stored, product } = pass.measure(beside?.movement ?? x);
-    return movedBy(squares, beside?.sums.parameters ?? sumOfSquares(work.w), stored, product);
+    return movedBy(squares, beside?.sums.parameters ?? sumsOf(work.w).squares, stored, product);
   }
   if (kept !== null) pass.finish(kept);
   const { squares, parameters } = kept?.sums ?? pass.take();
@@ -180,7 +175,7 @@ function inTwoPasses(
     return { squares: c * c * squares, stored: c * c * stored, product: c * scale * product };
   };
   if (dry && observer?.unclipped === undefined) {
-    const parameters = beside?.sums.parameters ?? sumOfSquares(w);
+    const parameters = beside?.sums.parameters ?? sumsOf(w).squares;
     const { squares, stored, product } = scaled(pass.measure(beside?.movement ?? x), parameters);
     return movedBy(squares, parameters, stored, product);
   }
@@ -189,21 +184,16 @@ function inTwoPasses(
   if (kept === null) {
     const movement = bench.room.get('r', x.length);
     const bare = work.beta === 0 ? undefined : bench.room.get('bare', x.length);
-    const { changed } = pass.keep({ movement, bare }, observer?.changes?.(t) ?? []);
-    // Added one by one: the last bit of the ratio is in every parameter.
-    const u = squaresAndLargest(movement);
-    parameters = sumOfSquares(w);
-    const c = share * ratioOfRoots(parameters, u.squares) * learningRate;
-    squares = 0;
-    for (let i = 0; i < movement.length; i++) {
-      const moved = Math.fround(c * movement[i]!);
-      movement[i] = moved;
-      squares += moved * moved;
-    }
+    const { changed, ...ofU } = pass.keep({ movement, bare }, observer?.changes?.(t) ?? []);
+    parameters = ofU.parameters;
+    const c = share * ratioOfRoots(parameters, ofU.stored) * learningRate;
+    const sumsOfStep = scaledAtOnce(movement, w, c);
+    if (sumsOfStep === undefined) return null;
+    squares = sumsOfStep.squares;
     if (observer?.unclipped !== undefined) {
       observer.unclipped(t, {
         movement,
-        sums: { squares, parameters, stored: squares, bare: squares, largest: u.largest },
+        sums: sumsOfStep,
         bare: undefined,
         changed: new Map([...changed].map(([change, sums]) => [change, scaled(sums, parameters, c)])),
         ...{ choice, learningRate, decay },
