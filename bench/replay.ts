@@ -6,7 +6,8 @@
  *
  * The optimizer may have options: adamw:weightDecay=0.01. The capture (float32 in eight tensors, no snapshots) is written first,
  * with fixed noise: 4 bytes a parameter for each step and for the parameters and each slot before. BUILD names another built
- * checkout, which is run before this one each time. Prints processor time, peak memory and time on the wall of each run.
+ * checkout, which is run before this one each time. Prints processor time, time by the clock (with the
+ * threads that a replay takes by itself) and peak memory of each run.
  */
 import { spawnSync } from 'node:child_process';
 import { mkdtempSync, rmSync } from 'node:fs';
@@ -123,9 +124,11 @@ try {
     if ((status !== 0 && status !== 4) || found === null) throw new Error(stderr);
     const { seconds, megabytes } = JSON.parse(found[0]) as { seconds: number; megabytes: number };
     const wall = (performance.now() - begin) / 1000;
-    const each = (1e9 * seconds) / (entries * Number(steps) * rules.length);
+    const [each, byClock] = [seconds, wall].map(
+      (time) => (1e9 * time) / (entries * Number(steps) * rules.length),
+    );
     console.log(
-      `  ${program === own ? '' : `${other}: `}${seconds.toFixed(2)} s of processor time (${wall.toFixed(1)} s), ${megabytes.toFixed(0)} MB; a rule and step takes ${each.toFixed(1)} ns a parameter, ${(each / bound).toFixed(1)} times the bound`,
+      `  ${program === own ? '' : `${other}: `}${seconds.toFixed(2)} s of processor time, ${wall.toFixed(2)} s by the clock, ${megabytes.toFixed(0)} MB; a rule and step takes ${each!.toFixed(1)} ns a parameter, ${(each! / bound).toFixed(2)} times the bound, and ${(byClock! / bound).toFixed(2)} times by the clock`,
     );
   }
 } finally {
