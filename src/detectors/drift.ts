@@ -23,7 +23,10 @@ export const drift = {
 \`driftScales\` scales of what noise can do, and does not fall at the end. In runs of under 100 points the medians are of three points, and one
 point is a level of its own if the loss ends \`driftPointScales\` scales above it; there the climb has to take \`shortOpenShare\` of the run. The
 comparison is with the best level and not with the first: a
-run may improve, climb, and still end below its start. A climb that ends \`driftFullRatio\` times above its best level is a full divergence. The onset is
+run may improve, climb, and still end below its start. Where neither shows a climb, the noise may hide it: the
+median of the last quarter (or of a decision window) is held against those of the windows before, and has to be \`driftScales\` standard
+errors above one of them; half as many where a jump to it seemed to come back.
+A climb that ends \`driftFullRatio\` times above its best level is a full divergence. The onset is
 the change point: where the summed excess over the edge of the band is lowest.`,
     advice,
     references: [

@@ -194,7 +194,7 @@ export interface RollingBand {
  * A window that falls by more than this many scales from end to end has its scale where the loss is now, about the line of its last half, of so many
  * points at least, and its center in the median of a sixth, of 8 to 20 points.
  */
-const FALL = 3;
+export const FALL = 3;
 const RECENT = 20;
 const nowOf = (points: number): number => Math.max(8, Math.min(20, Math.floor(points / 6)));
 /** Windows that are renewed at every point; their values are kept in order. */

@@ -5,6 +5,7 @@ import { VERDICT_CLASSES, type VerdictClass } from '../model/report.ts';
 import { noiseScale, type RollingBand, rollingBand, type Scale, scaleOf, windowFor } from './bands.ts';
 import { findBurst } from './burst.ts';
 import type { VerdictSettings } from './settings.ts';
+import { findStep } from './step.ts';
 import { largestIn, levelBetween } from './stretch.ts';
 import { findSwell } from './swell.ts';
 
@@ -115,6 +116,10 @@ export function judgePoints(values: Column, settings: VerdictSettings, levelSays
         : null;
     if (climbs && climb !== null) incidents.pop();
     for (const one of [rise, climb]) if (one !== null) incidents.push(one);
+    const isTold = incidents.some(({ class: found }) => badness(found) >= badness('drift'));
+    const jump = last?.class === 'micro-divergence' && last.recovered !== null ? last : null;
+    const step = isOpen || isTold || nonFinite > 0 ? null : findStep(values, scale, lengths, settings, jump);
+    if (step !== null) addStep(step, incidents, values, scale, lengths, settings);
     const swell = incidents.length === 0 ? findSwell(values, scale, lengths, settings) : null;
     if (swell !== null) incidents.push(swell);
     const burst = levelSays ? findBurst(values, scale, lengths, settings) : null;
@@ -554,6 +559,44 @@ function findClimb(
     size: sizeOf(at(peak), best.level, noise, scale),
     byRatio: scale.byRatio,
   };
+}
+
+/**
+ * Adds a step. A jump that was taken for back on a step, by the few points that had to be low for that, is the beginning of the step: it
+ * stays. What else lies on the step is a part of it.
+ */
+function addStep(
+  step: SeriesIncident,
+  incidents: SeriesIncident[],
+  values: Column,
+  scale: Scale,
+  { recovery, decision }: Lengths,
+  settings: VerdictSettings,
+): void {
+  incidents.sort((a, b) => a.onset - b.onset);
+  const first = incidents.findIndex(({ end }) => end >= step.onset);
+  const [jump] = first < 0 ? [] : incidents.splice(first);
+  if (jump === undefined || jump.onset > step.onset + recovery) {
+    incidents.push(step);
+    return;
+  }
+  const n = values.length;
+  const onset = Math.min(jump.onset, step.onset);
+  const peak = largestIn(values, onset, n);
+  const lost = n < SHORT_RUN ? settings.fullRatioShort : settings.fullRatio;
+  const isOpen =
+    n < SHORT_RUN ? !tookItsShare(onset, n, settings) : n - onset < Math.min(decision, OPEN_SHARE * n);
+  const [before, after] = [scale.to(step.before), scale.to(step.after)];
+  const isLost = after > scale.above(before, lost, 0);
+  incidents.push({
+    ...step,
+    class: isOpen ? 'inconclusive' : isLost ? 'full-divergence' : step.class,
+    form: 'jump',
+    onset,
+    lastGood: onset > 0 ? onset - 1 : null,
+    peak,
+    size: scale.ratioOf(before, scale.to(values.at(peak)!), 0),
+  });
 }
 
 /** How many times the level before a peak is. */

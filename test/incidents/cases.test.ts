@@ -98,6 +98,20 @@ describe('the judge', () => {
     }
   });
 
+  it('finds every level that stays up in noise as large, though a jump to it seemed to come back, and none where it is back', () => {
+    const steps = CASES.filter(({ name, truth }) => name.startsWith('steps-') && truth !== null);
+    expect(steps.length).toBe(12);
+    for (const { name, truth } of steps) {
+      expect(said[name]!.incidents.length, name).toBe(1);
+      const [found, form, onset, recovered] = said[name]!.incidents[0]!;
+      const stays = truth!.until === null;
+      expect(found, name).toMatch(stays ? /^(drift|full-divergence)$/ : /^micro-divergence$/);
+      expect(stays ? recovered === null : recovered! - truth!.at < 15, name).toBe(true);
+      expect(Math.abs(onset - truth!.at), name).toBeLessThanOrEqual(8);
+      if (name.endsWith('jump') || !stays) expect([form, onset], name).toEqual(['jump', truth!.at]);
+    }
+  });
+
   it('finds every swell where it was put and where it passes, and none while the losses come', () => {
     const swells = CASES.filter((one) => one.swells);
     expect(swells.length).toBeGreaterThan(5);

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import collections
 import dataclasses
+import itertools
 import math
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
@@ -70,6 +71,9 @@ _OPEN_SHARE = 1 / 4
 _NARROWEST, _NARROWEST_SHARE, _WIDEST_SHARE = 8, 1 / 200, 1 / 4
 #: Points of such a level that are looked at, evenly spaced, and scales of the noise above which points tell of themselves.
 _LOOKED_AT, _HIDDEN_SCALES = 500, 8
+#: Places of a step that are looked at in a long run, the share of the errors that are enough at the place of a jump, and points that tell
+#: whether it is on its way back.
+_PLACES, _KNOWN_PLACE, _LEAST_BLOCK = 200, 1 / 2, 5
 #: Losses that `Judge` keeps: more than a window, and than a way out of the band before a jump, ever has.
 _KEPT = 4096
 
@@ -125,7 +129,12 @@ def judge_losses(losses: Sequence[float]) -> list[Incident]:
         until = values[: found[-1].onset] if still_open else values
         rise = _rise(until, scale, first, lengths)
         climb = _climb(until, scale) if rise is None or rise.recovered is not None else None
+        jump = found[-1] if found and found[-1].kind == "micro-divergence" and found[-1].recovered is not None else None
         found += [one for one in (rise, climb) if one]
+        told = any(CLASSES.index(one.kind) >= CLASSES.index("drift") for one in found)
+        if not still_open and not told and all(map(math.isfinite, values)):
+            step = _step(values, scale, lengths, jump)
+            found = found if step is None else _with_step(step, found, values, scale, lengths)
         swell = None if found else _swell(values, scale, lengths)
         found += [swell] if swell else []
         burst = _burst(values, scale, lengths)
@@ -641,6 +650,107 @@ def _climb(values: Sequence[float], scale: _Scale) -> Incident | None:
         after=scale.back(last),
         size=_size(finite[peak], best, noise, scale),
     )
+
+
+def _level_before(window: Sequence[float]) -> tuple[float, int, float]:
+    """The level before a step, the number of losses that it is of, and their noise: src/incidents/step.ts says how."""
+    middle = len(window) >> 1
+    newer = _median(window[middle:])
+    slope = min(0.0, (newer - _median(window[:middle])) / middle)
+    center = _median(window)
+    squares = sum((one - center - slope * (k - (len(window) - 1) / 2)) ** 2 for k, one in enumerate(window))
+    noise = math.sqrt(squares / len(window))
+    if -slope * len(window) > _FALL * noise:
+        return newer, len(window) - middle, noise
+    return center, len(window), noise
+
+
+def _step(values: Sequence[float], scale: _Scale, lengths: _Lengths, jump: Incident | None) -> Incident | None:
+    """A level that rose and stays up, of a loss so noisy that few points do not show it: src/incidents/step.ts says how."""
+    if scale is not _LOG:
+        return None
+    s = SETTINGS
+    n, y = len(values), [scale.to(value) for value in values]
+    neighbours = _noise(values, scale.to)
+
+    def points_of(start: int, end: int) -> list[float]:
+        stride = -(-(end - start) // _LOOKED_AT)
+        return y[start : start + (end - start) // stride * stride : stride]
+
+    block = max(_LEAST_BLOCK, n // 20)
+    ends = itertools.takewhile(lambda end: end - block >= (1 - _OPEN_SHARE) * n, itertools.count(n, -block))
+    blocks = [_median(points_of(end - block, end)) for end in ends]
+    regained = max(blocks, default=0.0) - (blocks[0] if blocks else 0.0)
+
+    def clearest(count: int, places: Sequence[int], least: float) -> tuple[int, float, float, float] | None:
+        found = None
+        last = points_of(n - count, n)
+        level = _median(last)
+        spread = MEDIAN_TO_SIGMA * _median([abs(one - level) for one in last])
+        for place in places:
+            start = max(0, place - lengths.size)
+            before, points, own = _level_before(points_of(start, place))
+            if not level > scale.above(before, s["driftRatio"], 0) or regained > (level - before) / 3:
+                continue
+            noise = max(neighbours, spread, own)
+            error = noise * math.sqrt(1 / len(last) + 1 / points)
+            errors = (level - before) / error if error > 0 else _INF
+            if errors > least:
+                found, least = (start, before, level, noise), errors
+        return found
+
+    first = max(lengths.grace, lengths.start, _NARROWEST)
+    count = min(lengths.decision, int(_OPEN_SHARE * n))
+    found = None
+    if count >= _NARROWEST:
+        found = clearest(count, range(n - count, first - 1, -max(1, n // _PLACES)), s["driftScales"])
+    known = None
+    if found is None and jump is not None and jump.recovered is not None and jump.onset >= _NARROWEST:
+        since = min(count, n - jump.recovered)
+        if since >= _NARROWEST:
+            found, known = clearest(since, [jump.onset], _KNOWN_PLACE * s["driftScales"]), jump.onset
+    if found is None:
+        return None
+    start, before, level, noise = found
+    onset = known
+    if onset is None:
+        onset = start + _stretch_above([min(one, level) for one in y[start:]], (before + level) / 2)[0]
+    peak = max(range(onset, n), key=lambda k: (values[k], -k))
+    return Incident(
+        kind="full-divergence" if level > scale.above(before, s["driftFullRatio"], noise) else "drift",
+        form="climb",
+        onset=onset,
+        recovered=None,
+        end=n,
+        peak=peak,
+        before=scale.back(before),
+        high=scale.back(max(before + s["bandScales"] * noise, scale.above(before, s["bandRatio"], noise))),
+        after=scale.back(level),
+        size=_size(values[peak], before, noise, scale),
+    )
+
+
+def _with_step(
+    step: Incident, found: list[Incident], values: Sequence[float], scale: _Scale, lengths: _Lengths
+) -> list[Incident]:
+    """Incidents with a step: a jump that was taken for back on it is its beginning, what else lies on it a part of it."""
+    s = SETTINGS
+    found = sorted(found, key=lambda one: one.onset)
+    earlier = list(itertools.takewhile(lambda one: one.end < step.onset, found))
+    jump = found[len(earlier)] if len(earlier) < len(found) else None
+    if jump is None or jump.onset > step.onset + lengths.recovery:
+        return [*earlier, step]
+    n = len(values)
+    onset = min(jump.onset, step.onset)
+    peak = max(range(onset, n), key=lambda k: (values[k], -k))
+    before, after = scale.to(step.before), scale.to(step.after)
+    lost = after > scale.above(before, s["fullRatioShort" if n < _SHORT_RUN else "fullRatio"], 0)
+    still_open = n >= _SHORT_RUN and n - onset < min(lengths.decision, _OPEN_SHARE * n)
+    kind = "inconclusive" if still_open else "full-divergence" if lost else step.kind
+    return [
+        *earlier,
+        step._replace(kind=kind, form="jump", onset=onset, peak=peak, size=_size(values[peak], before, 0, scale)),
+    ]
 
 
 def _stretch_above(values: Sequence[float], level: float) -> tuple[int, int]:
