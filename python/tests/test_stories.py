@@ -234,14 +234,18 @@ STORIES = {
     "lightning": (
         lit,
         ["torch", "lightning"],
-        'for group in optimizer.param_groups: group["lr"] = 0.003  # in configure_optimizers',
+        """def on_before_optimizer_step(self, optimizer):  # of the LightningModule
+    for g in optimizer.param_groups: g["lr"] = 0.003""",
         None,
         "gradient_clip_val=1,  # in Trainer(...)",
     ),
     "transformers": (
         hugging,
         ["torch", "transformers", "accelerate"],
-        "trainer.args.learning_rate = 0.003  # before trainer.train()",
+        """class Rate(transformers.TrainerCallback):
+    def on_step_begin(self, *_, optimizer, **__):
+        for g in optimizer.param_groups: g["lr"] = 0.003
+trainer.add_callback(Rate())""",
         None,
         "max_grad_norm=1,  # in TrainingArguments(...)",
     ),
@@ -260,6 +264,39 @@ STORIES = {
         "optimizer = optax.chain(optax.clip_by_global_norm(1), optimizer)",
     ),
 }
+
+
+def test_the_rate_that_is_pasted_holds_in_a_trainer_that_resumes(tmp_path):
+    """A checkpoint brings the rate and the schedule of before back; `args.learning_rate` changes nothing then."""
+    transformers = pytest.importorskip("transformers")
+    import torch
+
+    rates = []
+
+    class Net(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.net = torch_net()
+
+        def forward(self, x, labels):
+            return {"loss": torch.nn.functional.mse_loss(self.net(x), labels)}
+
+    class Told(transformers.TrainerCallback):
+        def on_pre_optimizer_step(self, args, state, control, optimizer, **_):
+            rates.append((state.global_step, optimizer.param_groups[0]["lr"]))
+
+    def make():
+        settings = dict(max_steps=20, warmup_steps=20, learning_rate=0.1, save_steps=10, per_device_train_batch_size=32)
+        args = transformers.TrainingArguments(str(tmp_path), report_to=[], use_cpu=True, disable_tqdm=True, **settings)
+        data = [{"x": x, "labels": y} for x, y in zip(*rows("healthy"))]
+        return transformers.Trainer(Net(), args, train_dataset=data, callbacks=[Told()])
+
+    make().train()
+    rates.clear()
+    trainer = make()
+    exec(STORIES["transformers"][2], {"transformers": transformers, "trainer": trainer})
+    trainer.train(resume_from_checkpoint=str(tmp_path / "checkpoint-10"))
+    assert rates == [(step, 0.003) for step in range(10, 20)]
 
 
 def analyse(folder):

@@ -11,7 +11,10 @@ export function pasteRule({ parts }: RuleChoice, loop: TrainingLoop | null): str
   return lines.length === 0 || lines.includes(undefined) ? null : lines.join('\n');
 }
 
-/** A lower rate: absolute where it is known, in the digits that a sentence has, else a factor. */
+/**
+ * A lower rate: absolute where it is known, in the digits that a sentence has, else a factor. Trainers that load a checkpoint bring the
+ * rate and the schedule of before back with it, so that theirs is set at each step.
+ */
 export function pasteRate(
   loop: TrainingLoop | null,
   rate: number | null,
@@ -24,9 +27,24 @@ export function pasteRate(
     case 'accelerate':
       return `for group in optimizer.param_groups: group["lr"] ${value}`;
     case 'lightning':
-      return `for group in optimizer.param_groups: group["lr"] ${value}  # in configure_optimizers`;
+      return number === null
+        ? `for group in optimizer.param_groups: group["lr"] ${value}  # in configure_optimizers; ckpt_path undoes it`
+        : `def on_before_optimizer_step(self, optimizer):  # of the LightningModule\n    for g in optimizer.param_groups: g["lr"] = ${number}`;
     case 'transformers':
-      return `trainer.args.learning_rate ${value}  # before trainer.train()`;
+      return [
+        'class Rate(transformers.TrainerCallback):',
+        ...(number === null
+          ? [
+              '    def on_step_begin(self, *_, optimizer, lr_scheduler, **__):',
+              '        for g, rate in zip(optimizer.param_groups, lr_scheduler.get_last_lr()):',
+              `            g["lr"] = ${factor} * rate`,
+            ]
+          : [
+              '    def on_step_begin(self, *_, optimizer, **__):',
+              `        for g in optimizer.param_groups: g["lr"] = ${number}`,
+            ]),
+        'trainer.add_callback(Rate())',
+      ].join('\n');
     case 'keras':
     case 'keras-fit':
       return rate === null

@@ -329,8 +329,8 @@ function whyFirst({ remedies = [], cause }: RunReport, used: Remedy): string {
 }
 
 /** The way back and the remedy to take from there. */
-function orderOf(run: RunReport, held: Remedy): { text: string; code?: string } {
-  const words = inertName(remedyWords(held, run) + howTo(held)) + whyFirst(run, held);
+function orderOf(run: RunReport, held: Remedy): { text: string; short: string; code?: string } {
+  const words = inertName(remedyWords(held, run) + howTo(held));
   const { from } = held;
   const begins = from?.path === null && from.step === run.attemptList[0]?.firstStep;
   const back =
@@ -340,8 +340,10 @@ function orderOf(run: RunReport, held: Remedy): { text: string; code?: string } 
       : begins
         ? 'begin again and '
         : `go back to ${from.path === null ? `${at(from.step, run.stepUnit)}, or a checkpoint before it,` : inertName(from.path)} and `;
+  const end = held.paste === null ? '.' : ':';
   return {
-    text: `${back}${words}${held.paste === null ? '.' : ':'}`,
+    text: back + words + whyFirst(run, held) + end,
+    short: back + words + end,
     ...(held.paste === null ? {} : { code: held.paste }),
   };
 }
@@ -375,7 +377,7 @@ function staysHigher(run: RunReport): string | null {
 }
 
 /** What to do: the first remedy that holds, or what may be tried, or the way back. */
-function fixOf(run: RunReport): { text: string; code?: string; after?: string } | null {
+function fixOf(run: RunReport): { text: string; short?: string; code?: string; after?: string } | null {
   const { remedies = [], verdict } = run;
   const [first] = remedies;
   if (verdict.onsetStep === null) {
@@ -392,7 +394,7 @@ function fixOf(run: RunReport): { text: string; code?: string; after?: string } 
   if (verdict.class === 'micro-divergence') {
     if (held === undefined) return { text: `${stays ?? 'Nothing now: the run came back.'}${inFuture}` };
     const after = triedWords(run, held);
-    const { text, ...code } = orderOf(run, held);
+    const { text, short: _, ...code } = orderOf(run, held);
     // Its loss on batches as before is high also where it follows the new data as it should.
     if (held.action === 'fix-data')
       return {
@@ -414,8 +416,8 @@ function fixOf(run: RunReport): { text: string; code?: string; after?: string } 
     return { text: `Nothing now: the run came back. So that it does not happen again: ${words}.`, after };
   }
   if (held !== undefined) {
-    const { text, ...code } = orderOf(run, held);
-    return { text: capital(text), ...code, after: triedWords(run, held) };
+    const { text, short, ...code } = orderOf(run, held);
+    return { text: capital(text), short: capital(short), ...code, after: triedWords(run, held) };
   }
   const resumed = run.cause?.evidence.some(({ id }) => id === 'resume')
     ? 'Resume with the settings of the first launch. '
@@ -428,7 +430,7 @@ function fixOf(run: RunReport): { text: string; code?: string; after?: string } 
       finalLoss < (finalLossWithout ?? Number.MAX_VALUE),
   );
   if (unsure !== undefined) {
-    const { text, ...code } = orderOf(run, unsure);
+    const { text, short: _, ...code } = orderOf(run, unsure);
     return {
       text: resumed === '' ? `Try: ${text}` : `${resumed}Or try: ${text}`,
       ...code,

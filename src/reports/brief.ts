@@ -106,11 +106,13 @@ export function answerLines(
   if (parts.length === 0) return lines;
   // What is well takes as few lines as it can.
   if (mood !== 'good') lines.push('');
-  // What comes after has a line each at least.
+  // What comes after has a line each at least, and an order to paste something two beside that.
+  const least = ({ code }: { readonly code?: string }): number =>
+    code === undefined ? 1 : Math.max(4, 2 + code.split('\n').length);
   let room = ANSWER_ROWS - lines.length;
   const indent = ' '.repeat(GUTTER);
   for (const [i, { label, text, short, code, after }] of parts.entries()) {
-    const rest = parts.slice(i + 1).reduce((sum, one) => sum + (one.code === undefined ? 1 : 4), 0);
+    const rest = parts.slice(i + 1).reduce((sum, one) => sum + least(one), 0);
     const codeLines =
       code === undefined ? [] : code.split('\n').map((line) => paint.cyan(CODE_INDENT + line));
     const most = Math.max(1, Math.min(PART_LINES[label] ?? 2, room - rest - codeLines.length));

@@ -280,6 +280,16 @@ describe('of what held', () => {
     expect(lines.find((line) => line.startsWith('  Tried '))).toBe(
       '  Tried   3 of 3 remedies held. Also: clip the gradient norm at 1 (0.4).',
     );
+    // An order to paste several lines is told to its end, whatever the cause has to say.
+    const long = { ...run, remedies: [{ ...skip, paste: 'a\nb\nc\nd' }, ...run.remedies.slice(1)] };
+    const page = briefRun(long, makeReport([long]), { width: 80, colour: false, ascii: false, rows: 24 });
+    const at = page.findIndex((line) => line.startsWith('  Fix '));
+    expect(page.slice(at, at + 3).map((line) => line.trim())).toEqual([
+      'Fix     Go back to step 100, or a checkpoint before it, and skip bad batch 84,',
+      'which takes the cause away:',
+      'a',
+    ]);
+    expect(page.length).toBeLessThanOrEqual(24);
   });
 });
 
