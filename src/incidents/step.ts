@@ -12,6 +12,8 @@ const LEAST = 8;
 const END_SHARE = 1 / 4;
 /** Points that tell whether it is on its way back at least; a twentieth of the run, as the levels of a climb are, where that is more. */
 const LEAST_BLOCK = 5;
+/** Standard errors of two such levels by which the highest of five is above the last by chance. */
+const BY_CHANCE = 2;
 /** Places of the step that are looked at in a long run. */
 const PLACES = 200;
 /** Points of a level that are looked at, evenly spaced: more tell nothing more, and a million points would cost a second. */
@@ -95,13 +97,16 @@ export function findStep(
     let found: Found | null = null;
     const last = pointsOf(n - since, n);
     const level = medianOf(last);
+    // A loss that comes down slowly may have come down by now.
+    const now = medianOf(last.subarray(last.length >> 1));
     const spread = MAD_TO_SIGMA * medianOf(last.map((one) => Math.abs(one - level)));
     let most = least;
     for (const place of places) {
       const from = Math.max(0, place - window.size);
       const { before, points, noise: own } = levelBefore(pointsOf(from, place));
-      if (!(level > scale.above(before, driftRatio, 0)) || regained > (level - before) / 3) continue;
+      if (!(Math.min(level, now) > scale.above(before, driftRatio, 0))) continue;
       const noise = Math.max(neighbours, spread, own);
+      if (regained > (level - before) / 3 + BY_CHANCE * noise * Math.sqrt(2 / block)) continue;
       const errors = (level - before) / (noise * Math.sqrt(1 / last.length + 1 / points));
       if (!(errors > most)) continue;
       most = errors;

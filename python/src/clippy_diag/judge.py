@@ -72,8 +72,8 @@ _NARROWEST, _NARROWEST_SHARE, _WIDEST_SHARE = 8, 1 / 200, 1 / 4
 #: Points of such a level that are looked at, evenly spaced, and scales of the noise above which points tell of themselves.
 _LOOKED_AT, _HIDDEN_SCALES = 500, 8
 #: Places of a step that are looked at in a long run, the share of the errors that are enough at the place of a jump, and points that tell
-#: whether it is on its way back.
-_PLACES, _KNOWN_PLACE, _LEAST_BLOCK = 200, 1 / 2, 5
+#: whether it is on its way back, with the standard errors of two such levels by which the highest is above the last by chance.
+_PLACES, _KNOWN_PLACE, _LEAST_BLOCK, _BY_CHANCE = 200, 1 / 2, 5, 2
 #: Losses that `Judge` keeps: more than a window, and than a way out of the band before a jump, ever has.
 _KEPT = 4096
 
@@ -686,13 +686,17 @@ def _step(values: Sequence[float], scale: _Scale, lengths: _Lengths, jump: Incid
         found = None
         last = points_of(n - count, n)
         level = _median(last)
+        # A loss that comes down slowly may have come down by now.
+        now = _median(last[len(last) >> 1 :])
         spread = MEDIAN_TO_SIGMA * _median([abs(one - level) for one in last])
         for place in places:
             start = max(0, place - lengths.size)
             before, points, own = _level_before(points_of(start, place))
-            if not level > scale.above(before, s["driftRatio"], 0) or regained > (level - before) / 3:
+            if not min(level, now) > scale.above(before, s["driftRatio"], 0):
                 continue
             noise = max(neighbours, spread, own)
+            if regained > (level - before) / 3 + _BY_CHANCE * noise * math.sqrt(2 / block):
+                continue
             error = noise * math.sqrt(1 / len(last) + 1 / points)
             errors = (level - before) / error if error > 0 else _INF
             if errors > least:
