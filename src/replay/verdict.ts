@@ -176,8 +176,7 @@ export function judgeByReference(input: ReferenceInput): Judgement {
   const isBack = outcome === null && own.verdict === 'prevented';
   if (outcome === 'frozen' || (isBack && isFrozen(trace, references.unlike, usual, from)))
     return exact('cannot-tell', `its updates are too small for it to learn on: it stays where it was`);
-  // The run's own last losses in the band, or the weights and the losses both far from it, say enough.
-  if (isBack) return own;
+  // The weights and the losses both far from what was usual say enough; its own last losses in the band, after fewer steps, do not.
   if (outcome === null && own.verdict === 'not-prevented' && endLevel(trace.referenceLoss) > HURT * level)
     return exact('not-prevented', ends);
   if (outcome === null)
