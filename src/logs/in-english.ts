@@ -1,4 +1,4 @@
-/** What trainers call their quantities in Chinese, Japanese and Korean, said in English: the rules about names know those words. */
+/** What trainers call their quantities in Chinese, Japanese, Korean and a few languages of Europe, said in English: the rules about names know those words. */
 
 /** Longer terms before those that they begin with. */
 const TERMS: readonly (readonly [term: string, word: string])[] = [
@@ -36,13 +36,34 @@ const MARKS: Readonly<Record<string, string>> = {
   '＝': '=',
 };
 
+/** Whole words of German, French, Spanish, Portuguese and Italian that are no English ones. */
+const EUROPEAN: readonly (readonly [term: string, word: string])[] = [
+  ['Trainingsverlust', 'train loss'],
+  ['Validierungsverlust', 'val loss'],
+  ['Testverlust', 'test loss'],
+  ['Verlust|perte|p[eé]rdida|perda|perdita', 'loss'],
+  ['Epoche|[eé]poque|[eé]poca', 'epoch'],
+  ['Schritt|[eé]tape|passo', 'step'],
+  ['Genauigkeit|exactitude|exactitud|acur[aá]cia|accuratezza', 'accuracy'],
+  ['Lernrate', 'learning rate'],
+];
+const EUROPEAN_WORD = new RegExp(
+  `(?<![A-Za-zÀ-ÿ])(?:${EUROPEAN.map(([terms]) => `(${terms})`).join('|')})(?![A-Za-zÀ-ÿ])`,
+  'gi',
+);
+const fromEuropean = (text: string): string =>
+  text.replace(
+    EUROPEAN_WORD,
+    (_, ...found) => EUROPEAN[found.findIndex((one) => typeof one === 'string')]![1],
+  );
+
 const FOREIGN = /[\u3040-\u30ff\u4e00-\u9fff\uac00-\ud7af\uff08-\uff1d]/;
 const LETTER = /[A-Za-z\u3040-\u30ff\u4e00-\u9fff\uac00-\ud7af]/;
 const isLetter = (char: string | undefined): boolean => char !== undefined && LETTER.test(char);
 
 /** The text with those words in English; as it is where it has none. */
 export function inEnglish(text: string): string {
-  if (!FOREIGN.test(text)) return text;
+  if (!FOREIGN.test(text)) return fromEuropean(text);
   let end = -1;
   return text
     .replace(/[：，；（）＝]/g, (mark) => MARKS[mark]!)

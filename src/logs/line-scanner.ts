@@ -270,6 +270,8 @@ export function lineScanner(): LineScanner {
     cell[count - 1] = what;
     textFrom[count - 1] = start;
     textTo[count - 1] = end;
+    // The mean in brackets behind it (`loss: - (1.85)`) is no number of its own then either.
+    begun = true;
     forget();
   };
 
@@ -337,7 +339,7 @@ export function lineScanner(): LineScanner {
           wordsHash = ITERATIONS_HASH;
           wordsAbout = ABOUT.axis;
           words |= ABOUT.axis;
-          slot(SLOT.named, number * scale, Number.NaN);
+          slot(SLOT.named, scale > 1 ? Math.round(number * scale) : number, Number.NaN);
           forget();
           begun = true;
           at = done;
@@ -349,9 +351,18 @@ export function lineScanner(): LineScanner {
           // xgboost.cv: `train-rmse:0.31+0.02`, the mean of the folds and their spread.
           stop = spread;
         } else if (kindAfter === LETTER && !isBox(bytes, stop)) {
-          // `step: 12th step`
-          whole = isCounterWord(wordsAbout) && isOrdinal(bytes, stop, to);
-          if (whole) stop += 2;
+          const scale = isCounterWord(wordsAbout) ? (SI_SCALE.get(after) ?? 1) : 1;
+          const ends = stop + 1 >= to || kindOf[bytes[stop + 1]!] === BLANK || bytes[stop + 1] === COMMA;
+          if (scale > 1 && ends) {
+            // `steps: 350k`, `step 1.25M`
+            number = Math.round(number * scale);
+            scanner.fixed = false;
+            stop++;
+          } else {
+            // `step: 12th step`
+            whole = isCounterWord(wordsAbout) && isOrdinal(bytes, stop, to);
+            if (whole) stop += 2;
+          }
         } else if (after === MINUS && opensSquare(bytes, from, at) && isRange(bytes, stop, to)) {
           // `Batch [0-50]`, `Minibatch[   1- 100]`: what was reached.
           numberAt = stop + 1;
@@ -552,7 +563,8 @@ export function lineScanner(): LineScanner {
         continue;
       }
       if ((byte === MINUS || byte === EQUALS) && wordsFrom >= 0 && !marked) {
-        const arrow = endOfArrow(bytes, at, to);
+        const isDash = byte === MINUS && (wordsAbout & ABOUT.loss) !== 0 && isDashBefore(bytes, at, to);
+        const arrow = isDash ? at + 1 : endOfArrow(bytes, at, to);
         if (arrow > 0) {
           marked = true;
           at = arrow;
@@ -681,6 +693,13 @@ function endOfIterations(bytes: Buffer, at: number, to: number): number {
   if (end > to || bytes.toString('latin1', start, end) !== ITERATIONS) return -1;
   if (end === to || kindOf[bytes[end]!] === BLANK) return end;
   return bytes[end] === SLASH && kindOf[bytes[end + 1]!] === DIGIT ? end : -1;
+}
+
+/** Whether a dash between blanks stands before a number with a point: `0 10 loss - 5.123`. */
+function isDashBefore(bytes: Buffer, at: number, to: number): boolean {
+  if (kindOf[bytes[at - 1]!] !== BLANK || kindOf[bytes[at + 1]!] !== BLANK || at + 2 >= to) return false;
+  const end = scanNumber(bytes, at + 2, to);
+  return end > 0 && (end === to || kindOf[bytes[end]!] === BLANK) && !isDigits(bytes, at + 2, end);
 }
 
 /** Where an arrow that starts here ends, if a number follows it (`Loss --> 2.3`, `loss => nan`); -1 where none does. */

@@ -129,7 +129,7 @@ function lastBefore(at: Float64Array, order: Float64Array, value: Float64Array):
   });
 }
 
-const namedStep = (one: Skeleton): { column: number } | undefined => {
+const namedStep = (one: Skeleton): Skeleton['slots'][number] | undefined => {
   const slot = stepSlot(one);
   return slot?.use === 'step' ? slot : undefined;
 };
@@ -278,6 +278,15 @@ function finerCounter(members: readonly Skeleton[], of: (slot: SlotOf) => Cells)
   return undefined;
 }
 
+const countSlot: SlotOf = ({ slots }) => slots.find(({ use }) => use === 'count');
+
+/** A count of batches beside a step that most lines tell alike: WaveRNN's `(312/1000) | … | Step: 12k`. */
+function finerCount(of: (slot: SlotOf) => Cells): SlotOf | undefined {
+  const [step, count] = [of(namedStep), of(countSlot)];
+  if (!isWhole(step) || !isWhole(count) || repeats(step) * 2 < step.length) return undefined;
+  return repeats(count) < repeats(step) ? countSlot : undefined;
+}
+
 /** The axis that the rows of a group print themselves, or that lines before them announce. */
 function axisOf(
   members: readonly Skeleton[],
@@ -291,8 +300,7 @@ function axisOf(
     return subset === undefined ? cells : Float64Array.from(subset, (row) => cells[row]!);
   };
   const rows = order.length;
-  const finer = finerCounter(members, of);
-  const stepOf = finer === undefined ? stepSlot : finer;
+  const stepOf = finerCounter(members, of) ?? finerCount(of) ?? stepSlot;
   const step = of(stepOf);
   const ownEpoch = of(epochSlot);
   let epoch: Cells | undefined = isWhole(ownEpoch) ? ownEpoch : undefined;
@@ -570,13 +578,22 @@ function onClock(axis: Axis, members: readonly Skeleton[], order: Float64Array, 
     );
   if (same || (axis.announced === true && clock.announced && axis.unit === clock.stepUnit))
     return { ...axis, notes: [] };
-  const step = lastBefore(order, clock.order, clock.step);
+  const told = { order: clock.order, value: clock.step };
+  const step = comesBefore(order, clock.order)
+    ? toldAfter(order, told)
+    : lastBefore(order, clock.order, clock.step);
   return {
     step: step.map((one) => (Number.isNaN(one) ? clock.step[0]! : one)),
     unit: clock.stepUnit,
     name: clock.axisName,
     notes: [],
   };
+}
+
+/** Whether rows and those of the log take turns, a row first: each is of the line behind it (PySOT's rate, before the losses of its step). */
+function comesBefore(order: Float64Array, clock: Float64Array): boolean {
+  if (order.length !== clock.length || order.length < 2) return false;
+  return order.every((at, k) => at < clock[k]! && (k === 0 || at > clock[k - 1]!));
 }
 
 interface Merged {

@@ -124,10 +124,10 @@ const LAYOUTS: readonly Layout[] = [
     as: ({ step = '', learn = '', rest = '' }) => `iteration ${step}, learn: ${learn || NONE}, ${rest}`,
   },
   {
-    // Learning to See in the Dark, and who prints the counters alone: 334 1 Loss=0.012 Time=0.042
+    // Learning to See in the Dark, DALLE-pytorch, and who prints the counters alone: 334 1 Loss=0.012 Time=0.042, 0 10 loss - 5.123
     marker: 'oss',
-    line: /^\s{0,8}(?<epoch>\d{1,9}) {1,8}(?<batch>\d{1,9}),? {1,8}(?=(?:\w{1,20}[ _-])?[Ll]oss {0,2}[=:])/,
-    as: 'epoch: $<epoch>, batch: $<batch>, ',
+    line: /^\s{0,8}(?<epoch>\d{1,9}) {1,8}(?<batch>\d{1,9}),? {1,8}(?<name>(?:\w{1,20}[ _-])?[Ll]oss)(?: {0,2}[=:]| - )/,
+    as: 'epoch: $<epoch>, batch: $<batch>, $<name>:',
   },
   {
     // Tacotron 2: Train loss 120 0.541 Grad Norm 1.2, and Validation loss 1000:  0.612

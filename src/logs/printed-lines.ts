@@ -366,8 +366,24 @@ const isPlainError = (name: string): boolean => /^(?:(?:mean|average|avg|total) 
 const isOfTraining = ({ group }: { readonly group: Group }): boolean =>
   !isPlainError(group.name) ||
   group.members.every(({ slots }) => slots.some(({ use }) => use === 'step' || use === 'epoch'));
+/** A total beside the learning rate is that of the losses before it (Leela Chess Zero), where it is none of times or of memory. */
+const isTotal: Tells = (name) => (/^tot(?:al)?$/i.test(name) ? 'train' : undefined);
+const OF_TIME_OR_MEMORY =
+  /(?:^|[\s_/.-])(?:time|secs?|seconds|ms|fwd|bwd|forward|backward|data|load\w*|io|comm|mem\w*|alloc\w*|cached?|reserved|used|free|[gm]i?b|samples|tokens|params)(?:[\s_/.-]|$)/i;
+const isTotalOfLosses = ({ group }: { readonly group: Group }): boolean =>
+  group.members.every(
+    ({ slots }) =>
+      slots.some(
+        ({ use, name }) => use === 'value' && /^(?:learning_rate|grad_norm)$/.test(roleByName(name)),
+      ) && !slots.some(({ name }) => OF_TIME_OR_MEMORY.test(name)),
+  );
+/** What is trained on by the place of its name, and by no word in it, as the quantity that it is. */
 const asTrained = (one: LoggedSeries): LoggedSeries =>
-  isPlainError(one.name) ? { ...one, quantity: `train ${one.name}` } : one;
+  isPlainError(one.name)
+    ? { ...one, quantity: `train ${one.name}` }
+    : isTotal(one.name) !== undefined
+      ? { ...one, quantity: 'total loss' }
+      : one;
 const isOfRanking: Tells = (name) => (isRankingMeasure(name) ? 'eval' : undefined);
 /** And some agents print their rewards alone. */
 const REWARD =
@@ -442,7 +458,13 @@ function acceptGroups(
  */
 function tellsLossLost({ slots, table }: Skeleton, clock: Placed): boolean {
   const [value, ...more] = slots.filter(({ use }) => use !== 'none');
-  if (value?.use !== 'value' || more.length > 0 || isLossRole(value.name) !== 'train') return false;
+  // `Loss is NaN at step 812`: the step may be told too.
+  if (
+    value?.use !== 'value' ||
+    more.some(({ use }) => use !== 'step' && use !== 'epoch') ||
+    isLossRole(value.name) !== 'train'
+  )
+    return false;
   const column = table.columns[value.column]!;
   const [first] = table.columns[0]!.value.finish();
   return (
@@ -469,11 +491,18 @@ function finishPrinted(all: readonly Skeleton[], lines: number): PrintedLog | un
   const byStep = (tells: Tells): ReturnType<typeof acceptGroups> =>
     acceptGroups(all, lines, tells).filter(({ placed }) => placed.stepUnit !== 'row');
   const byError = byLoss.length > 0 ? [] : byStep(isError).filter(isOfTraining);
+  const byTotal = byLoss.length + byError.length > 0 ? [] : byStep(isTotal).filter(isTotalOfLosses);
   const isLossHere = (name: string): boolean =>
-    isLossRole(name) !== undefined || (byError.length > 0 && isError(name) !== undefined);
-  const accepted = [() => byLoss, () => byError, () => byStep(isOfRanking), () => byStep(isReward)].reduce<
-    typeof byLoss
-  >((found, next) => (found.length > 0 ? found : next()), []);
+    isLossRole(name) !== undefined ||
+    (byError.length > 0 && isError(name) !== undefined) ||
+    (byTotal.length > 0 && isTotal(name) !== undefined);
+  const accepted = [
+    () => byLoss,
+    () => byError,
+    () => byTotal,
+    () => byStep(isOfRanking),
+    () => byStep(isReward),
+  ].reduce<typeof byLoss>((found, next) => (found.length > 0 ? found : next()), []);
   // The clock of the log: training before evaluation, then what has the most rows. Lines between those that tell where
   // they are may be of training and of its evaluations.
   const weight = ({ rows, announced }: Placed): number => (announced ? rows * ANNOUNCED_WEIGHT : rows);
@@ -549,7 +578,7 @@ function finishPrinted(all: readonly Skeleton[], lines: number): PrintedLog | un
   notes.unshift(
     `read as text: "${main.name}" by ${clock.axisName === '' ? 'line' : `"${clock.axisName}"`}, ${counted(clock.rows, 'point')} (line ${formatCount(sample.line)}: ${sample.text.trim().slice(0, 160)})`,
   );
-  const trained = byError.length > 0 ? series.map(asTrained) : series;
+  const trained = byError.length + byTotal.length > 0 ? series.map(asTrained) : series;
   const { roles: finalRoles } = assignRoles(trained, new Map());
   return {
     series: trained,

@@ -232,7 +232,7 @@ export function tableReader(): TableReader {
       if (
         text.includes(':') ||
         text.includes('=') ||
-        !/loss|nll|ppl|perplexity|gpu_mem|rmse|ndcg/i.test(text)
+        !/loss|nll|ppl|perplexity|deviance|gpu_mem|rmse|ndcg/i.test(text)
       )
         return undefined;
       // `Epoch batch      loss`: wide columns, with counters of one blank between them.

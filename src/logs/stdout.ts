@@ -11,6 +11,7 @@ import { counted } from '../model/format-number.ts';
 import type { StepUnit } from '../model/run.ts';
 import { countAt, placesOf, tally } from './bad-lines.ts';
 import { cellAfter, goesOn, withoutClosing } from './cell-after.ts';
+import { withPoints } from './decimal-commas.ts';
 import type { LogFormat, LoggedRun, LoggedSeries } from './format.ts';
 import type { Scalar } from './hyperparameters.ts';
 import { inEnglish } from './in-english.ts';
@@ -402,7 +403,9 @@ export const stdout: LogFormat = {
           const raw = bytes.toString('utf8', start, to);
           if (pattern === undefined && raw.includes(OWN_WORDS)) return 'passed-over';
           const drawn = /[\u001b\u0008]/.test(raw) ? raw.replace(DRAWING, '') : raw;
-          const text = drawn.includes(TENSOR) ? withoutTensors(drawn) : drawn;
+          const bare = drawn.includes(TENSOR) ? withoutTensors(drawn) : drawn;
+          // A --pattern is held against the line as it is.
+          const text = pattern === undefined ? withPoints(bare) : bare;
           if (pattern === undefined) {
             // The last line of a result may be cut in a number, and the result whole without it.
             if (!terminated && results.isOpen() && text.startsWith(' ')) return 'torn-record';

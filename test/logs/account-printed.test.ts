@@ -73,6 +73,11 @@ const UNTOLD: Readonly<Record<string, { readonly said: readonly string[]; readon
   'deepmd-lcurve': { said: [''], why: PARTED_BY_BLANKS },
   easylm: { said: [''], why: 'Python prints no dictionary that lacks a value' },
   'build-server': { said: [''], why: 'Python prints no dictionary that lacks a value' },
+  'r-gbm': { said: [''], why: PARTED_BY_BLANKS },
+  'ms-recommenders': {
+    said: [''],
+    why: 'a step that is told before the comma, and an epoch in the next line',
+  },
   'line-after': { said: [''], why: 'a line without an axis that lacks a value is other text' },
   'lightgbm-rank': { said: ANY, why: 'the gain of a ranking is no loss, and its line has no other' },
   ranklib: { said: ANY, why: 'the gain of a ranking is no loss' },

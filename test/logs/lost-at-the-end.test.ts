@@ -53,6 +53,18 @@ describe('a log whose last lines say that the loss is no number', () => {
   });
 });
 
+describe('a guard that raises', () => {
+  it('may tell the step too', async () => {
+    const { verdict } = await open([
+      ...detr,
+      'Traceback (most recent call last):',
+      '    raise RuntimeError(f"Loss is NaN at step {step}")',
+      'RuntimeError: Loss is NaN at step 194',
+    ]);
+    expect(verdict).toMatchObject({ class: 'non-finite', series: 'loss', onsetStep: 191, lastGoodStep: 190 });
+  });
+});
+
 describe('GRU4Rec', () => {
   it('says in words alone that it stopped', async () => {
     const { verdict } = await open([
