@@ -9,7 +9,7 @@ import { countedPlain, formatNumber } from '../model/format-number.ts';
 import { medianOf } from '../model/order-statistics.ts';
 import { stretchWords } from '../model/stretches.ts';
 import type { References } from '../replay/reference.ts';
-import { newsWords, updateBefore } from './jump.ts';
+import { isJumpOfWeights, newsWords, updateBefore } from './jump.ts';
 import type { Observed } from './observe.ts';
 import { strongDecay } from './strong-decay.ts';
 
@@ -162,7 +162,10 @@ export function changesBy(
       },
     });
   }
-  const jump = references === null || news !== undefined ? null : jumpBefore(observed, until, onset);
+  const jump =
+    references === null || news !== undefined || isJumpOfWeights(references)
+      ? null
+      : jumpBefore(observed, until, onset);
   if (jump !== null) changes.push(jump);
   const broken = observed.gradientNorm.findIndex(
     (norm, i) => i <= until && i < observed.loss.length && !Number.isFinite(norm),

@@ -1,6 +1,7 @@
 /** Where no unusual update led to a recorded loss that jumps, its batch is likely to be the news. */
-import { LEAST_STATES, usualRange } from '../incidents/unlike.ts';
+import { isRaised, LEAST_STATES, usualRange } from '../incidents/unlike.ts';
 import { formatNumber } from '../model/format-number.ts';
+import type { References } from '../replay/reference.ts';
 
 /** Steps before one whose updates say what is usual there. */
 const UPDATES_BEFORE = 30;
@@ -19,3 +20,10 @@ export function updateBefore(
 /** That a batch is the news: its loss is far above those before it, and no unusual update led to it. */
 export const newsWords = (loss: number, step: number): string =>
   `the loss is ${formatNumber(loss)} at step ${step} while the updates up to there are of the usual size`;
+
+/** Whether the batch whose loss jumped has a usual one at weights of a few steps before: the weights made the jump, not the batch. */
+export const isJumpOfWeights = ({ jumped }: Pick<References, 'jumped'>): boolean =>
+  jumped !== undefined &&
+  jumped.at < jumped.index &&
+  jumped.usual !== null &&
+  !isRaised(jumped.loss, jumped.usual);

@@ -35,6 +35,13 @@ export interface References {
   readonly unlike: ReadonlySet<number>;
   /** The onset's batch at the state of its own step and of earlier ones, from the nearest on. */
   readonly onsetBatch: readonly BatchLoss[];
+  /** The batch whose recorded loss jumped, that of the onset or one shortly before, at weights of a few steps before it; not known without a model. */
+  readonly jumped?: BatchLoss & {
+    /** Position of the state. */
+    readonly at: number;
+    /** What was usual of the run's losses before the jump. */
+    readonly usual: readonly [number, number] | null;
+  };
   /** Positions of the reference batches, before the incident and after it. */
   readonly before: readonly number[];
   readonly after: readonly number[];
@@ -90,8 +97,13 @@ export async function lookAtReferences(given: ReferenceOptions): Promise<Referen
   const { steps } = capture;
   if (onset === 0) return null;
   const at = Math.max(0, harmed - BACK[1]);
+  const recorded = steps.map(({ loss }) => loss ?? Number.NaN);
+  // A batch whose own loss jumped and came back is none to judge by, though batches before the harm are held against nothing.
+  const jump = jumpOf(recorded, onset);
+  const beforeJump = jump === null ? null : Math.max(0, jump - BACK[1]);
+  const asked = [onset, at, ...BACK.map((back) => Math.max(0, onset - back))];
   const states = new Map<number, Float32Array>(
-    [onset, at, ...BACK.map((back) => Math.max(0, onset - back))].map((index) => [index, new Float32Array()]),
+    [...asked, ...(beforeJump === null ? [] : [beforeJump])].map((index) => [index, new Float32Array()]),
   );
   await alongRecorded(options, onset + 1, (index, tensors) => {
     if (states.has(index)) states.set(index, model.flatten(tensors.map(({ w }) => w)));
@@ -104,7 +116,7 @@ export async function lookAtReferences(given: ReferenceOptions): Promise<Referen
 
   const own = await options.batch(onset);
   const onsetBatch: BatchLoss[] = [];
-  for (const index of [...states.keys()].sort((a, b) => b - a))
+  for (const index of [...new Set(asked)].sort((a, b) => b - a))
     onsetBatch.push({ index, loss: await lossAt(index, [own]) });
 
   const later: BatchLoss[] = [];
@@ -118,11 +130,6 @@ export async function lookAtReferences(given: ReferenceOptions): Promise<Referen
   const usual = usualRange([...earlier, ...asNew.slice(-USUAL)]);
   const unlike = wholeBlock(later.filter(({ loss }) => isRaised(loss, usual)).map(({ index }) => index));
 
-  // A batch whose own loss jumped and came back is none to judge by, though batches before the harm are held against nothing.
-  const jump = jumpOf(
-    steps.map(({ loss }) => loss ?? Number.NaN),
-    onset,
-  );
   const clean = steps.map((_, index) => index).filter((index) => !unlike.has(index) && index !== jump);
   const before = spread(clean.filter((index) => index <= at));
   const after = spread(clean.filter((index) => index > onset));
@@ -157,6 +164,16 @@ export async function lookAtReferences(given: ReferenceOptions): Promise<Referen
     usual,
     unlike,
     onsetBatch,
+    ...(jump === null || beforeJump === null
+      ? {}
+      : {
+          jumped: {
+            index: jump,
+            at: beforeJump,
+            loss: await lossAt(beforeJump, [await options.batch(jump)]),
+            usual: usualRange([...lossesBefore(capture), ...recorded.slice(0, jump)].slice(-USUAL)),
+          },
+        }),
     before,
     after,
     batches,

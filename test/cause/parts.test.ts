@@ -889,6 +889,9 @@ describe('a climb after a batch whose loss jumped and came back', () => {
     readonly undoes?: Cause['trigger'];
     /** How a training ended that left out the batch of step 20. */
     readonly without?: 'holds' | 'lost';
+    /** Loss of the batch of step 20 at the weights of step 15. */
+    readonly older?: number;
+    readonly outcome?: ArmOutcome | null;
   }
   const decided = ({
     jump = 1e6,
@@ -898,12 +901,15 @@ describe('a climb after a batch whose loss jumped and came back', () => {
     arm = half,
     undoes = 'sharpness',
     without,
+    older,
+    outcome = 'holds',
   }: Given) => {
     const ones = steps.map(() => 1);
     const references: References = {
       ...{ at: 15, later: [{ index: 29, loss: 1 }], usual: [0, 2], unlike: new Set(), onsetBatch: [] },
       ...{ before: [0], after: [40], batches: [], harmful, highest: 1, level: 1 },
       loss: steps.map((i) => (harmful === null || i < harmful ? 1 : 3)),
+      ...(older === undefined ? {} : { jumped: { index: 20, at: 15, loss: older, usual: [0, 2] as const } }),
     };
     const observed = {
       ...{ steps, batchIds: [], gradientNorm: ones, learningRate: steps.map((i) => rise ** i) },
@@ -921,7 +927,7 @@ describe('a climb after a batch whose loss jumped and came back', () => {
       arms: [
         {
           ...{ arm, undoes, interference: 0.5, skipSteps: null, learningRateFactor: 0.5 },
-          ...{ outcome: 'holds', finalLoss: 1, shows: true },
+          ...{ outcome, finalLoss: 1, shows: outcome === 'holds' },
         },
         ...(without === undefined
           ? []
@@ -958,6 +964,16 @@ describe('a climb after a batch whose loss jumped and came back', () => {
     const unharmed = decided({ harmful: null });
     expect(unharmed).toMatchObject({ trigger: 'data', confidence: 'likely' });
     expect(unharmed.statement).toMatch(/so the weights are unharmed$/);
+  });
+  it('is of that batch where its loss is high at the weights of before, and not where the weights made the jump', () => {
+    expect(decided({ older: 1e6 })).toMatchObject({ trigger: 'data', confidence: 'likely' });
+    expect(decided({ older: 1 })).toMatchObject({ trigger: 'sharpness', confidence: 'shown' });
+    expect(decided({ older: 1e6, outcome: null })).toMatchObject({ trigger: 'data', confidence: 'likely' });
+    const unknown = decided({ older: 1, outcome: null });
+    expect(unknown).toMatchObject({ trigger: 'none-found', confidence: null });
+    expect(unknown.statement).toMatch(
+      /the same batch 1 at the weights of step 15, where up to 2 is usual: the weights made/,
+    );
   });
   it('is sharpness where no loss jumped, or what led to the jump was a longer step, hurt weights or a rising rate', () => {
     for (const given of [{ jump: 1 }, { update: 50 }, { harmful: 18 }, { rise: 1.03 }])

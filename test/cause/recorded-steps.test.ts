@@ -77,6 +77,18 @@ describe('a loss that is far above those before it', () => {
     );
     expect(cause.statement).not.toContain('climbs');
   });
+  it('where it grows at each step after: the batch or the rate, unless it stops to grow', async () => {
+    const grows = (most: number) => (i: number) => (i < 28 ? wavers(i) : 50 * 3 ** Math.min(most, i - 28));
+    const cause = await causeOf({ onset: 28, loss: grows(11) });
+    expect(cause).toMatchObject({ trigger: 'none-found', confidence: null });
+    expect(cause.statement).toMatch(
+      /^the loss is 50 at step 128 while .*, and grows at each of the 11 steps after it: steps are too long/,
+    );
+    expect(await causeOf({ onset: 28, loss: grows(9) })).toMatchObject({
+      trigger: 'data',
+      confidence: 'likely',
+    });
+  });
   it('where the step before it was longer than usual: nobody can tell what made it so long', async () => {
     const cause = await causeOf({ onset: 30, loss: jump, size: (i) => (i === 29 ? 20 : 1) });
     expect(cause).toMatchObject({ trigger: 'none-found', confidence: null });

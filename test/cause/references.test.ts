@@ -2,6 +2,7 @@
 import { join } from 'node:path';
 import { expect, it } from 'vitest';
 import { type Capture, openCapture } from '../../src/captures/read.ts';
+import { isJumpOfWeights } from '../../src/cause/jump.ts';
 import { captureBatch, openCaptureModel } from '../../src/measure/point.ts';
 import { prepareReplay } from '../../src/replay/from-capture.ts';
 import { lookAtReferences } from '../../src/replay/reference.ts';
@@ -25,18 +26,22 @@ async function unlikeOf(before: number) {
       batch: (index) => captureBatch(capture, index),
     });
     const steps = [...found!.unlike].map((index) => capture.steps[index]!.step);
-    return { steps: steps.sort((a, b) => a - b), high: found!.usual![1] };
+    return { steps: steps.sort((a, b) => a - b), high: found!.usual![1], found: found! };
   } finally {
     await model.objective.close();
   }
 }
 
 it('of the incident the eight that were put in, whatever smaller losses came before', async () => {
-  const { steps, high } = await unlikeOf(1);
+  const { steps, high, found } = await unlikeOf(1);
   expect(steps).toEqual([400, 401, 402, 403, 404, 405, 406, 407]);
   expect(high).toBeGreaterThan(0.5);
   expect(high).toBeLessThan(1);
   expect((await unlikeOf(0.5)).steps).toEqual(steps);
+  // The loss of the onset jumps, and at weights of five steps before that of its batch is high as well.
+  const { jumped } = found;
+  expect([jumped!.index - jumped!.at, isJumpOfWeights(found)]).toEqual([5, false]);
+  expect(isJumpOfWeights({ jumped: { ...jumped!, loss: jumped!.usual![0] } })).toBe(true);
 });
 
 it('none where new batches had losses as high before', async () => {
