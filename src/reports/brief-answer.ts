@@ -614,6 +614,16 @@ export function troubleOf({ inputs, warnings }: Report): string | null {
   return `${all[0]!.replace(/\.$/, '')}.${all.length > 1 ? ` ${plural(all.length - 1, 'more warning')}: --verbose.` : ''}`;
 }
 
+/** Steps by which a log that averages losses, or counts from another number, shows an incident later or earlier than its capture. */
+const ONE_INCIDENT = 20;
+
+/** That a capture beside the log tells of another incident than the log, so that it may be of another run. */
+function otherIncident({ cause, verdict: { onsetStep } }: RunReport): string | null {
+  const told = cause?.onsetStep ?? null;
+  if (told === null || onsetStep === null || Math.abs(told - onsetStep) <= ONE_INCIDENT) return null;
+  return `Is the capture of this run? Its incident begins at ${at(told, 'step')}.`;
+}
+
 /** What of the inputs was lost or refused, one line each. */
 export const damagesOf = (inputs: Report['inputs']): readonly string[] =>
   inputs.flatMap((input) => [
@@ -624,7 +634,7 @@ export const damagesOf = (inputs: Report['inputs']): readonly string[] =>
 /** What the page says of a run. Pure. */
 export function answerOf(run: RunReport, report: Report): Answer {
   const also = alsoOf(run, false);
-  const trouble = troubleOf(report);
+  const trouble = otherIncident(run) ?? troubleOf(report);
   const errors = run.findings.filter(({ severity }) => severity === 'error').length;
   const where = whereOf(run);
   const why = whyOf(run.cause);

@@ -348,6 +348,22 @@ test.each([
   },
 );
 
+test.each([
+  [null, 50],
+  ['Is the capture of this run? Its incident begins at step 80.', 80],
+])(
+  '%s is told of a cause of a capture whose incident begins at step %i, with 40 in the log',
+  (beware, onsetStep) => {
+    const run = recovered(tried('fix-data', true), 99);
+    const one = {
+      ...run,
+      cause: { ...run.cause, trigger: 'data', onsetStep, evidence: [], statement: 'so' } as never,
+    };
+    const told = answerOf(one, makeReport([one])).parts.find(({ label }) => label === 'Beware');
+    expect(told?.text ?? null).toBe(beware);
+  },
+);
+
 test('a loss that came back on data that changed for good: nothing, if they are meant', () => {
   expect(fixOf(recovered({ ...tried('fix-data', true), finalLossWithout: 1.5 }, 99))).toBe(
     'Nothing, if the new data are meant: the loss came back on them. If they are not, go back to step 100, or a checkpoint before it, and train on with data as before.',
