@@ -395,6 +395,6 @@ export function explain(name: string, found: SeriesIncident, incident: Incident,
   if (incident.recoveredStep !== null)
     return `${start}, peaks at ${ratio} and is back ${incident.class === 'full-divergence' ? 'too late, ' : ''}at ${unit} ${incident.recoveredStep}.`;
   if (incident.class === 'inconclusive')
-    return `${start}, peaks at ${ratio}, and the log ends before it could come back.`;
+    return `${start}, peaks at ${ratio} and stands at ${formatNumber(found.after)} where the log ends, before it could come back.`;
   return `${start}, peaks at ${ratio} and does not come back: its last level is ${formatNumber(found.after)}.`;
 }

@@ -674,7 +674,7 @@ describe('the sentence about an incident', () => {
       { class: 'micro-divergence', recoveredStep: 20 },
     ],
     [
-      '"loss" leaves its usual range at step 10 from a median of 0.5, peaks at 9 at step 12, and the log ends before it could come back.',
+      '"loss" leaves its usual range at step 10 from a median of 0.5, peaks at 9 at step 12 and stands at 3 where the log ends, before it could come back.',
       {},
       { class: 'inconclusive' },
     ],
