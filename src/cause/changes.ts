@@ -290,6 +290,8 @@ function unlikeWords({ unlike, later }: References, steps: readonly number[]): s
     : `${unlike.size} batches${which.all ? `, ${which.text},` : ` ${which.text}`} are`;
   const words = `${count} unlike those before`;
   const after = later.filter(({ index }) => index > last).length;
+  // Where the record ends among them, they need not end there.
+  if (after === 0 && unlike.size >= USUAL_AGAIN) return `${words}, to the last that was recorded`;
   return after < USUAL_AGAIN ? words : `${words}; the ${after} after ${one ? 'it' : 'them'} are as usual`;
 }
 

@@ -1182,6 +1182,9 @@ it('of unlike batches it is said which they are, and that they are over where th
   );
   // Three are no more than chance.
   expect(told([odd, odd, usual, usual, usual])).toMatch(/unlike those before$/);
+  expect(told([odd, odd, odd, odd])).toMatch(
+    /; 4 batches, 9 to 12, are unlike those before, to the last that was recorded$/,
+  );
   expect(told([odd, usual, odd, usual])).toMatch(/; 2 batches, 9 and 11, are unlike those before$/);
 });
 
