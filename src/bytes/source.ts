@@ -5,6 +5,7 @@
 import { type FileHandle, open, readdir, realpath, stat } from 'node:fs/promises';
 import { basename, dirname, isAbsolute, join, relative, sep } from 'node:path';
 import { type DiagError, diagError, tooManyOpenFiles } from '../model/errors.ts';
+import { nearest } from '../model/nearest.ts';
 
 export interface ByteSource {
   /** For messages; not necessarily a file on disk ("a.zip!policy.pth"). */
@@ -138,7 +139,7 @@ export function unreadable(path: string, cause: unknown): DiagError {
   if (crowded !== undefined) return crowded;
   const code = (cause as NodeJS.ErrnoException).code;
   if (code === 'ENOENT' || code === 'ENOTDIR')
-    return diagError('file-missing', { path, cwd: process.cwd() }, { path }, cause);
+    return diagError('file-missing', { path, nearest: '', cwd: process.cwd() }, { path }, cause);
   const reason =
     code === 'EACCES' || code === 'EPERM'
       ? 'permission denied'
@@ -219,6 +220,17 @@ async function withHandle<T>(file: Pooled, use: (handle: FileHandle) => Promise<
 }
 
 /** Bytes of a read where several go on at once, and how many: as many as Node has threads for files. */
+/** Names of a folder among which a slip of the pen is looked for. */
+const MOST_NAMES = 10_000;
+
+/** The coded error for a path that is not there, with the name in its folder that was probably meant. */
+async function missing(path: string): Promise<DiagError> {
+  const names = (await namesIn(dirname(path))) ?? new Set();
+  const near = names.size > MOST_NAMES ? '' : nearest(basename(path), names);
+  const details = { path, nearest: near === '' ? '' : join(dirname(path), near), cwd: process.cwd() };
+  return diagError('file-missing', details, { path });
+}
+
 const [READ_AT_ONCE, READERS] = [4 * 2 ** 20, 4] as const;
 
 /**
@@ -229,7 +241,7 @@ const [READ_AT_ONCE, READERS] = [4 * 2 ** 20, 4] as const;
  */
 export async function openFile(path: string): Promise<ByteSource> {
   const kind = await kindOfPath(path);
-  if (kind === 'missing') throw diagError('file-missing', { path, cwd: process.cwd() }, { path });
+  if (kind === 'missing') throw await missing(path);
   if (kind !== 'file') throw diagError('file-not-regular', { path, kind }, { path });
   const { handle, identity, byteLength } = await openHandle(path);
   const file: Pooled = {

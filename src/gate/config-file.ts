@@ -41,7 +41,7 @@ export async function findConfig(options: {
   const result = await (path === undefined ? searcher.search(options.cwd) : searcher.load(path)).catch(
     (error: NodeJS.ErrnoException) => {
       if (error.code === 'ENOENT' && path !== undefined)
-        throw diagError('file-missing', { path, cwd: options.cwd }, { path }, error);
+        throw diagError('file-missing', { path, nearest: '', cwd: options.cwd }, { path }, error);
       if (typeof error.code === 'string' && error.syscall !== undefined)
         throw diagError(
           'file-unreadable',

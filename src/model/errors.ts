@@ -71,7 +71,7 @@ export const ERROR_TEXTS = define({
   'file-missing': {
     exitCode: EXIT.input,
     message: '{path} does not exist',
-    hint: 'check the path; relative paths start at {cwd}',
+    hint: 'did you mean {nearest}? check the path; relative paths start at {cwd}',
   },
   'file-unreadable': {
     exitCode: EXIT.input,

@@ -242,6 +242,12 @@ describe('what bad input gets', () => {
   const rubbish = Uint8Array.from({ length: 4000 }, (_, i) => (i * 7919) % 251);
   it.each<[string, () => string, number, RegExp]>([
     ['a missing file', () => join(folder, 'none.csv'), 3, /error\[file-missing\]/],
+    [
+      'a name with a slip of the pen',
+      () => file('train.log', 'step 1 loss 2\n').replace('train', 'trian'),
+      3,
+      /error\[file-missing\].*try: did you mean \S*train\.log\? check the path/s,
+    ],
     ['an empty file', () => file('empty.csv', ''), 3, /error\[file-empty\]/],
     [
       'binary rubbish',
