@@ -75,6 +75,32 @@ export function risenRate(
   return before > 0 && from > 0 ? { from, before, over: until - start } : null;
 }
 
+/** Rises that make a warm-up, and no change of the rate by hand. */
+const RISES = 4;
+
+/**
+ * A warm-up that goes on at a position or reached its height shortly before: the rate rises step by step, at least
+ * four times and to half as much again, and is higher than ever before.
+ *
+ * @returns the positions of its first and of its highest rate; null where there is none
+ */
+export function warmUpTo(
+  rates: Column,
+  until: number,
+): { readonly from: number; readonly to: number } | null {
+  let to = 0;
+  for (let i = 0; i <= until; i++) if (!(rates.at(i)! <= rates.at(to)!)) to = i;
+  if (to < 1 || until - to > WINDOW) return null;
+  let from = to;
+  let rises = 0;
+  // A rate that was printed with few digits stands still at times.
+  while (from > 0 && rates.at(from - 1)! <= rates.at(from)!)
+    if (rates.at(from - 1)! < rates.at(from--)!) rises++;
+  // Where it stood before is no part of it.
+  while (rates.at(from + 1)! === rates.at(from)!) from++;
+  return rises >= RISES && rates.at(to)! >= RATE_RISE * rates.at(from)! ? { from, to } : null;
+}
+
 /** A state of the optimizer that does not follow from the steps before; `step` is where it is told. */
 const lostState = (statement: string, step: number | null): Change => ({
   trigger: 'optimizer-state',

@@ -2,7 +2,7 @@
 import type { Cause, CauseEvidence, Remedy, Trigger } from '../model/cause.ts';
 import { formatNumber } from '../model/format-number.ts';
 import { attemptOf, type Run, type TimeSeries } from '../model/run.ts';
-import { raisedRate } from './changes.ts';
+import { raisedRate, warmUpTo } from './changes.ts';
 import { CAME_BACK, untried } from './remedies.ts';
 
 /** Logged points before the onset in which a change may have caused it. */
@@ -32,6 +32,10 @@ export const NO_CAUSE: Why = {
 const UNSEEN =
   'the log does not show what changed: compare the settings, the code and the data with those of a run that went well';
 
+/** Beside a fact that many a run without an incident shows too. */
+const UNTOLD = 'the log does not show whether that did it: the same run at half the rate would tell';
+const RECORD = 'a capture with batches and a model would tell (`clippy-diag init`)';
+
 /**
  * What the log alone says where there is a capture that does not hold the steps before the incident.
  *
@@ -45,7 +49,9 @@ export function besideCapture(ofLog: Why, held: readonly [number, number], onset
     onsetStep === first
       ? `the capture begins with the incident, at step ${first}: one that holds the steps before it would tell`
       : `the capture holds steps ${first} to ${last}, and the incident begins at step ${onsetStep}: one that holds the steps up to it would tell`;
-  return { ...ofLog, cause: { ...ofLog.cause, statement: `${UNSEEN}; ${lacks}` } };
+  const [fact] = ofLog.cause.evidence;
+  const known = fact === undefined ? UNSEEN : `${fact.statement}; ${UNTOLD}`;
+  return { ...ofLog, cause: { ...ofLog.cause, statement: `${known}; ${lacks}` } };
 }
 
 /**
@@ -70,11 +76,13 @@ export function causeFromLog(run: Run, onsetStep: number, recovered: boolean): W
     const found = run.series.find((one) => one.role === role);
     return found === undefined ? undefined : attemptOf(found, attempt?.index ?? 0);
   };
+  const rates = seriesOf('learning_rate');
   const cause =
-    byRate(seriesOf('learning_rate'), onsetStep, run.stepUnit, made) ??
+    byRate(rates, onsetStep, run.stepUnit, made) ??
     byNorm(seriesOf('grad_norm'), onsetStep, run.stepUnit, made) ??
     byResume(run, attempt, onsetStep, seriesOf('loss'), made) ??
-    made('none-found', `${UNSEEN}; a capture with batches and a model would tell (\`clippy-diag init\`)`, []);
+    inWarmUp(rates, onsetStep, run.stepUnit, made) ??
+    made('none-found', `${UNSEEN}; ${RECORD}`, []);
   const remedies = recovered ? [untried('none-needed', CAME_BACK)] : [suggestionFor(cause, run.stepUnit)];
   return { cause, remedies };
 }
@@ -88,7 +96,7 @@ export function causeFromLog(run: Run, onsetStep: number, recovered: boolean): W
 export function withLog(why: Why, ofLog: Why, start: number): Why {
   const { trigger, confidence, evidence, statement } = why.cause;
   const [told] = ofLog.cause.evidence;
-  const unseen = told?.id === 'learning-rate' && told.at.step! <= start;
+  const unseen = ofLog.cause.trigger === 'learning-rate' && told!.at.step! <= start;
   if (trigger === 'none-found' && unseen)
     return {
       cause: { ...why.cause, ...ofLog.cause, evidence: [...ofLog.cause.evidence, ...evidence] },
@@ -175,6 +183,32 @@ function byResume(
       unit: run.stepUnit,
       usual: null,
       at: { step: attempt.firstStep, batchStep: null },
+    },
+  ]);
+}
+
+/** A loss that breaks in a warm-up or at its height: that is a fact of the log, and no cause. A healthy run has a warm-up too. */
+function inWarmUp(rates: TimeSeries | undefined, onsetStep: number, unit: string, made: Made): Cause | null {
+  if (rates === undefined) return null;
+  const until = upTo(rates, onsetStep);
+  const risen = warmUpTo(rates.value, until);
+  if (risen === null) return null;
+  const [first, last] = [risen.from, risen.to].map((at) => ({
+    rate: formatNumber(rates.value.at(at)!),
+    step: rates.step.at(at)!,
+  })) as [{ rate: string; step: number }, { rate: string; step: number }];
+  const statement =
+    risen.to === until
+      ? `the learning rate was still rising, from ${first.rate} at ${unit} ${first.step} to ${last.rate} at ${unit} ${last.step}, its highest so far, when the loss left its usual range at ${unit} ${onsetStep}`
+      : `the learning rate rose from ${first.rate} at ${unit} ${first.step} to its highest, ${last.rate}, at ${unit} ${last.step}, shortly before the loss left its usual range at ${unit} ${onsetStep}`;
+  return made('none-found', `${statement}; ${UNTOLD}; ${RECORD}`, [
+    {
+      id: 'learning-rate',
+      statement,
+      value: rates.value.at(risen.to)!,
+      unit: 'learning rate',
+      usual: null,
+      at: { step: last.step, batchStep: null },
     },
   ]);
 }

@@ -9,7 +9,7 @@ import { describe, expect, it } from 'vitest';
 import { unrecordedIn } from '../../src/cause/as-computed.ts';
 import { changesBy, raisedRate } from '../../src/cause/changes.ts';
 import { type DecideInput, decideCause } from '../../src/cause/decide.ts';
-import { causeFromLog, NO_CAUSE, suggestionFor, withLog } from '../../src/cause/from-log.ts';
+import { besideCapture, causeFromLog, NO_CAUSE, suggestionFor, withLog } from '../../src/cause/from-log.ts';
 import type { Observed } from '../../src/cause/observe.ts';
 import { pasteRate, pasteSkip } from '../../src/cause/paste.ts';
 import { planArms } from '../../src/cause/plan.ts';
@@ -188,6 +188,51 @@ describe('from a log alone', () => {
         trigger: 'none-found',
         confidence: null,
       });
+  });
+  describe('a warm-up is a fact and no cause', () => {
+    const ramp = (to: number, after = 0.3) =>
+      Array.from({ length: 100 }, (_, i) => (i <= to ? 0.001 + (0.299 * i) / to : after));
+    const told = (rate: readonly number[]) =>
+      causeFromLog(runOf(loss, series('lr', 'learning_rate', rate)), 60, false).cause;
+    it('that goes on, or reached its height shortly before', () => {
+      expect(told(ramp(60))).toMatchObject({ trigger: 'none-found', confidence: null, mechanism: 'unknown' });
+      expect(told(ramp(60)).statement).toMatch(
+        /^the learning rate was still rising, from 0\.001 at step 0 to 0\.3 at step 60, its highest so far, when the loss left its usual range at step 60; the log does not show whether that did it: the same run at half the rate would tell; a capture/,
+      );
+      expect(told(ramp(80)).statement).toMatch(/still rising, from 0\.001 at step 0 to 0\.2252 at step 60/);
+      // Printed with few digits.
+      expect(told(ramp(99).map((rate) => Math.round(rate * 50) / 50)).statement).toMatch(/its highest/);
+      expect(told(ramp(55)).statement).toMatch(/to its highest, 0\.3, at step 55, shortly before/);
+      expect(
+        told(Array.from({ length: 100 }, (_, i) => (i < 50 ? 0.01 : 0.01 * 1.1 ** (i - 49)))).statement,
+      ).toMatch(/from 0\.01 at step 49 to /);
+    });
+    it('not one that ended long before, nor a rate that stands, falls, wavers, or comes back to a height', () => {
+      const rates = [
+        ramp(20),
+        ramp(45, 0.2),
+        jump(0, 0.1, 0.1),
+        ramp(99).reverse(),
+        Array.from({ length: 100 }, (_, i) => 0.1 + 0.0005 * i),
+        Array.from({ length: 100 }, (_, i) => (i % 2 === 0 ? 0.1 : 0.1 + 0.002 * i)),
+        Array.from({ length: 100 }, (_, i) => 0.01 + 0.01 * (i % 20)),
+      ].map(told);
+      for (const { statement, evidence } of rates) {
+        expect(statement).toMatch(/^the log does not show what changed/);
+        expect(evidence).toEqual([]);
+      }
+    });
+    it('beside a capture the fact stays, and replaces nothing that the capture shows', () => {
+      const why = causeFromLog(runOf(loss, series('lr', 'learning_rate', ramp(60))), 60, false);
+      expect(besideCapture(why, [60, 80], 60).cause.statement).toMatch(
+        /^the learning rate was still rising, .*; the capture begins with the incident/,
+      );
+      const ofCapture = {
+        cause: { ...NO_CAUSE.cause, onsetStep: 60, statement: 'of the capture' },
+        remedies: [],
+      };
+      expect(withLog(ofCapture, why, 60).cause.statement).toBe('of the capture');
+    });
   });
   it('a gradient norm that was no number before the onset is precision', () => {
     const norms = Array.from({ length: 100 }, (_, i) => (i === 57 ? Number.POSITIVE_INFINITY : 1));
