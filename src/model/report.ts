@@ -11,7 +11,10 @@ import type { Account } from './log.ts';
 import type { ReplayEntry } from './replay.ts';
 import type { Attempt, Role, StepUnit } from './run.ts';
 
-export const SCHEMA_VERSION = '1.0';
+/** 2.0 has account, cause and remedies. */
+export const SCHEMA_VERSION = '2.0';
+/** Major versions of reports that are read: those of 0.1.0 are 1.0. */
+export const READ_MAJORS = ['1', '2'] as const;
 
 export const VERDICT_CLASSES = [
   'healthy',

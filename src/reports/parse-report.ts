@@ -1,6 +1,6 @@
 /** Reads a report back. Apart from its schema, so that the public types name no package that the user does not have. */
 import { diagError } from '../model/errors.ts';
-import { type Report, SCHEMA_VERSION } from '../model/report.ts';
+import { READ_MAJORS, type Report, SCHEMA_VERSION } from '../model/report.ts';
 import { parseUniqueJson } from '../model/unique-json.ts';
 import { reportSchema } from './report-schema.ts';
 
@@ -12,7 +12,7 @@ export const isReportLike = (value: unknown): boolean =>
  * Reads a report back. Members that this version does not know stay, in their order: the report renders to the same
  * bytes.
  *
- * @throws report-invalid where it is no JSON, holds a key twice, is of another major version, or not of the form
+ * @throws report-invalid where it is no JSON, holds a key twice, is of a major version that is not read, or not of the form
  */
 export function parseReport(text: string, path: string): Report {
   const invalid = (problem: string, cause?: unknown): Error =>
@@ -23,8 +23,9 @@ export function parseReport(text: string, path: string): Report {
   const value = text.includes(PROTO) ? withStandIns(read) : read;
   if (!isReportLike(value)) throw invalid('it has no "schemaVersion" and "runs"');
   const { schemaVersion } = value as { schemaVersion: unknown };
-  if (String(schemaVersion).split('.')[0] !== SCHEMA_VERSION.split('.')[0])
-    throw invalid(`it has schema version ${String(schemaVersion)}, this tool reads ${SCHEMA_VERSION}`);
+  const major = String(schemaVersion).split('.')[0];
+  if (!READ_MAJORS.some((read) => read === major))
+    throw invalid(`it has schema version ${String(schemaVersion)}, this tool reads 1.0 to ${SCHEMA_VERSION}`);
   const parsed = reportSchema.safeParse(value);
   if (parsed.success) return inOrderOf(value, parsed.data) as Report;
   const issue = parsed.error.issues[0]!;

@@ -780,7 +780,7 @@ export const skipped = objectOf<Report['skipped'][number]>(
   ).optional(),
 });
 
-export const schemaVersion = text('Version of this form; a reader of 1.x reads every 1.y.');
+export const schemaVersion = text('Version of this form; a reader of 2.x reads every 2.y.');
 
 export const reportSchema = objectOf<Report>(
   null,

@@ -308,12 +308,24 @@ describe('a saved report', () => {
     expect(JSON.parse(again)).toEqual(value);
   });
 
+  test('of 0.1.0 is read, and renders to the same bytes', () => {
+    const old = JSON.parse(text, (key, value: unknown) =>
+      ['account', 'cause', 'remedies'].includes(key) ? undefined : value,
+    ) as object;
+    const json = JSON.stringify({ ...old, schemaVersion: '1.0' });
+    const read = parseReport(json, 'r.json');
+    expect(JSON.parse(render('json', read))).toEqual(JSON.parse(json));
+    expect(render('html', read)).toContain('</html>');
+    expect(render('markdown', read)).toContain(read.verdict.why);
+  });
+
   test.each([
     ['', /Unexpected end/],
     ['[]', /no "schemaVersion"/],
     ['{"schemaVersion":"1.0"}', /no "schemaVersion" and "runs"/],
-    ['{"schemaVersion":"2.0","runs":[]}', /schema version 2\.0, this tool reads 1\.0/],
+    ['{"schemaVersion":"3.0","runs":[]}', /schema version 3\.0, this tool reads 1\.0 to 2\.0/],
     ['{"schemaVersion":"1.0","runs":[]}', /toolVersion/],
+    ['{"schemaVersion":"2.0","runs":[]}', /toolVersion/],
   ])('%s is refused', (broken, problem) => {
     expect(() => parseReport(broken, 'r.json')).toThrow(problem);
   });

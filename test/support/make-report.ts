@@ -89,7 +89,7 @@ export function makeRunReport(run: Run, change: Partial<RunReport> = {}): RunRep
 
 export function makeReport(runs: readonly RunReport[], change: Partial<Report> = {}): Report {
   return {
-    schemaVersion: '1.0',
+    schemaVersion: '2.0',
     toolVersion: '0.1.0',
     createdAt: '2026-01-02T03:04:05.000Z',
     inputs: runs.map(({ id }) => ({
