@@ -31,6 +31,8 @@ export interface DecideInput {
   readonly cameBack: boolean;
   /** Whether the closed loop of any rule shows that it takes the incident back. */
   readonly ruleHolds: boolean;
+  /** Whether anything that was tried neither held nor was harmed, but only learnt more slowly. */
+  readonly slower?: boolean;
   /** Where fewer states came before than make a level: what shorter steps did to the same batches; null where that is not known. */
   readonly shorter: ShorterSteps | null;
   /** What the recorded run had and the same training from the same batches, computed anew and well, has not; null where they agree. */
@@ -183,7 +185,7 @@ export function decideCause(input: DecideInput): Cause {
     'none-found',
     null,
     largest === undefined
-      ? `nothing that changed before the incident was found, and under everything tried ${all}`
+      ? `nothing that changed before the incident was found, and under everything tried ${input.slower === true && !input.cameBack ? 'the run is harmed or learns too slowly' : all}`
       : `${largest.evidence.statement}; ${takenBack}, ${all}`,
   );
 }

@@ -182,6 +182,7 @@ export async function runExperiments(options: ExperimentOptions): Promise<Experi
     arms: follows ? arms : [],
     cameBack: back,
     ruleHolds: ruled.some(({ shows }) => shows),
+    slower: tried.some(({ slower }) => slower === true),
     shorter,
     unrecorded: unrecorded && { ...unrecorded, anew },
   });

@@ -58,6 +58,7 @@ export function causeOfLoops(
     arms,
     cameBack: back,
     ruleHolds: ruled.some(({ shows }) => shows),
+    slower: [...arms, ...ruled].some(({ slower }) => slower === true),
     shorter: null,
     // Its baseline ran in the own framework and precision.
     unrecorded: null,

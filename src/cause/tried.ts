@@ -47,7 +47,7 @@ export const noneNeeded = ({ mechanism }: Cause, finalLoss: number): Remedy =>
 
 /** What was tried, with how it ended, as a remedy. */
 export function remedyOf(
-  { rule, planned, outcome, finalLoss, interference }: Tried,
+  { rule, planned, outcome, finalLoss, slower, interference }: Tried,
   perturbations: Remedy['perturbations'],
   finalLossWithout: number,
   { capture, checkpointBefore }: RemedyContext,
@@ -67,7 +67,7 @@ export function remedyOf(
     interference,
     perturbations,
   } as const;
-  const ends = endText(outcome, finalLoss, references, perturbations);
+  const ends = endText(outcome, finalLoss, references, perturbations, slower);
   if (planned === null)
     return untried('clip', `clip with ${rule.label} from step ${start}: ${ends}`, {
       ...shared,
@@ -124,6 +124,7 @@ export function endText(
   finalLoss: number,
   references: References | null,
   { tried, held }: Remedy['perturbations'],
+  slower = false,
 ): string {
   const level = references?.level ?? null;
   const at = `the loss on reference batches ends at ${formatNumber(finalLoss)}${level === null ? '' : `, where ${formatNumber(level)} was usual`}`;
@@ -131,7 +132,7 @@ export function endText(
     tried === 0
       ? ' (not tried in other orders of the batches)'
       : ` (also in ${held} of ${tried} other orders of the batches)`;
-  if (outcome === null) return `${unknownEnd(references)}; ${at}`;
+  if (outcome === null) return `${unknownEnd(references, slower)}; ${at}`;
   if (outcome === 'holds') return `it holds${more}: ${at}`;
   if (outcome === 'frozen') return `it does not learn any more: its updates are too small; ${at}`;
   return outcome === 'hurt' ? `it is hurt: ${at}` : `it does not hold: ${at}`;

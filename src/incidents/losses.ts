@@ -53,6 +53,10 @@ export function endLevel(losses: readonly number[]): number {
   return last.every(Number.isFinite) ? medianOf(last) : Number.NaN;
 }
 
+/** Medians of ten losses in a row, from the first ten on. */
+export const levelsAlong = (losses: readonly number[]): number[] =>
+  losses.slice(LAST_LOSSES - 1).map((_, i) => medianOf(losses.slice(i, i + LAST_LOSSES)));
+
 /**
  * The largest median of ten losses that losses like these have by chance: the median of their own such medians, and as many
  * of their scales above it as the judge gives its band. A single loss may be far above the median without any change; the
@@ -118,7 +122,7 @@ export function endBeside(losses: readonly number[], judged: JudgedLosses, band:
   if (end <= band.high) return 'in-band';
   const well = judged.incident === null || end <= judged.band.high;
   if (Number.isNaN(band.high)) return well && !Number.isNaN(end) ? 'in-band' : 'out';
-  const levels = losses.slice(LAST_LOSSES - 1).map((_, i) => medianOf(losses.slice(i, i + LAST_LOSSES)));
+  const levels = levelsAlong(losses);
   const reached = levels.some((level) => level <= band.high);
   const [start] = levels;
   const risen = !(end <= start! + (DEFAULT_VERDICT_SETTINGS.bandRatio - 1) * Math.abs(start!));

@@ -93,6 +93,9 @@ export type RemedyAction = (typeof REMEDY_ACTIONS)[number];
 export const ARM_OUTCOMES = ['holds', 'hurt', 'lost', 'frozen'] as const;
 export type ArmOutcome = (typeof ARM_OUTCOMES)[number];
 
+/** Of a try whose `outcome` is not known for one reason: it holds every update back. Part of its `statement`. */
+export const LEARNS_SLOWER = 'it is not harmed, but learns too slowly to come down to where the run broke';
+
 export interface Remedy {
   readonly action: RemedyAction;
   /** As `--rule` takes it; null where no rule is part of it. */

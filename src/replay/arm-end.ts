@@ -1,6 +1,6 @@
 /** How a training that changed one thing ended beside the run as it was: by an arm of ours, or of the user's own framework. */
 import { endLevel, judgeLosses } from '../incidents/losses.ts';
-import type { ArmOutcome } from '../model/cause.ts';
+import { type ArmOutcome, LEARNS_SLOWER } from '../model/cause.ts';
 import { formatNumber } from '../model/format-number.ts';
 import type { ReplayArm } from '../model/replay.ts';
 import { type Ended, harmFrom, LEAST_AFTER, outcomeOf, usualUpdate } from './outcome.ts';
@@ -11,6 +11,8 @@ import type { Judgement } from './verdict.ts';
 export interface ArmEnd {
   readonly outcome: ArmOutcome | null;
   readonly finalLoss: number;
+  /** Whether the outcome is not known because it only learns more slowly. */
+  readonly slower?: boolean;
   /**
    * Whether it takes the incident back: it holds, and where the run held without it too, its losses have no incident. An end that
    * comes anyway shows nothing.
@@ -40,17 +42,20 @@ export function endsBeside(
   const cameBack = outcomeOf(baseline, references, usual, from) === 'holds';
   // A training that took other batches than the unlike ones was clean all along.
   return (trace, leftOut = new Set(), unlike = references.unlike) => {
-    const outcome = outcomeOf(trace, { ...references, unlike }, usual, from);
+    const found = outcomeOf(trace, { ...references, unlike }, usual, from);
+    const slower = found === 'slower';
+    const outcome = slower ? null : found;
     // The loss on a batch on which no step was taken says nothing of the training.
     const taken = trace.loss.filter((_, i) => !leftOut.has(i));
     const calm = !cameBack || judgeLosses(taken, history).incident === null;
-    return { outcome, finalLoss: endLevel(trace.referenceLoss), shows: outcome === 'holds' && calm };
+    const shows = outcome === 'holds' && calm;
+    return { outcome, finalLoss: endLevel(trace.referenceLoss), ...(slower ? { slower } : {}), shows };
   };
 }
 
 /** Verdict of an arm: exact, for it is what happened. */
 export function judgeArm(
-  { outcome, finalLoss, shows }: ArmEnd,
+  { outcome, finalLoss, slower, shows }: ArmEnd,
   references: Pick<References, 'level'> | null,
 ): Judgement {
   const harmed = outcome === 'hurt' || outcome === 'lost';
@@ -61,7 +66,7 @@ export function judgeArm(
     confidence: 'exact',
     why:
       outcome === null
-        ? `${unknownEnd(references)}; ${ends}`
+        ? `${unknownEnd(references, slower)}; ${ends}`
         : outcome === 'frozen'
           ? `its updates are too small for it to learn on; ${ends}`
           : cameBack
@@ -71,12 +76,14 @@ export function judgeArm(
 }
 
 /** Why it is not known whether a training holds, as a clause. */
-export const unknownEnd = (references: Pick<References, 'level'> | null): string =>
-  references === null
-    ? 'no batch from before the incident was recorded, so that it is not known whether it holds'
-    : references.level === null
-      ? 'what was usual on batches from before the incident is not known, and so it is not whether it holds'
-      : `fewer than ${LEAST_AFTER} clean steps were recorded after the harm, so that it is not known whether it holds`;
+export const unknownEnd = (references: Pick<References, 'level'> | null, slower = false): string =>
+  slower
+    ? `${LEARNS_SLOWER}, and what it does down there was not seen`
+    : references === null
+      ? 'no batch from before the incident was recorded, so that it is not known whether it holds'
+      : references.level === null
+        ? 'what was usual on batches from before the incident is not known, and so it is not whether it holds'
+        : `fewer than ${LEAST_AFTER} clean steps were recorded after the harm, so that it is not known whether it holds`;
 
 /** Steps whose batches an arm leaves out or puts others in place of, with the ids of these where each has one. */
 export function batchesOf(

@@ -1,5 +1,6 @@
 /** How a training ended on the reference batches, against the level before: what closed loops and arms are judged by. */
-import { endLevel } from '../incidents/losses.ts';
+import { endLevel, levelsAlong } from '../incidents/losses.ts';
+import { DEFAULT_VERDICT_SETTINGS } from '../incidents/settings.ts';
 import { USUAL } from '../incidents/unlike.ts';
 import type { ArmOutcome } from '../model/cause.ts';
 import { medianOf } from '../model/order-statistics.ts';
@@ -12,6 +13,8 @@ const FROZEN = 0.05;
 /** Times the level before, up to which an arm holds, and up to which it is hurt and not lost. */
 export const HOLDS = 1.25;
 export const HURT = 1.45;
+/** `slower`: it ends above the level, never came down to it, and never rose: nobody knows what it does down there. */
+export type EndOutcome = ArmOutcome | 'slower';
 /** What tells how a training ended: one value for each step. */
 export type Ended = Readonly<Record<'referenceLoss' | 'updateNorm', readonly number[]>>;
 
@@ -29,7 +32,7 @@ export function outcomeOf(
   { level, unlike, highest }: Pick<References, 'level' | 'unlike'> & Partial<Pick<References, 'highest'>>,
   usualUpdate: number,
   from: number,
-): ArmOutcome | null {
+): EndOutcome | null {
   const final = endLevel(trace.referenceLoss);
   // What is lost does not come back, however short the capture is.
   if (trace.referenceLoss.length > 0 && Number.isNaN(final)) return 'lost';
@@ -37,7 +40,20 @@ export function outcomeOf(
   if (level === null) return highest !== undefined && final > HURT * highest ? 'lost' : null;
   if (cleanUpdates(trace, unlike, from).length < LEAST_AFTER) return null;
   if (isFrozen(trace, unlike, usualUpdate, from)) return 'frozen';
-  return final <= HOLDS * level ? 'holds' : final <= HURT * level ? 'hurt' : 'lost';
+  if (final <= HOLDS * level) return 'holds';
+  return learnsSlower(trace, level) ? 'slower' : final <= HURT * level ? 'hurt' : 'lost';
+}
+
+/**
+ * Whether the loss on reference batches never came down to the level that the recorded run had reached, and never rose above what it
+ * had come down to itself, in medians of ten: a training that holds every update back is behind, and not harmed.
+ */
+function learnsSlower({ referenceLoss }: Ended, level: number): boolean {
+  let lowest = Number.POSITIVE_INFINITY;
+  return levelsAlong(referenceLoss).every((median) => {
+    lowest = Math.min(lowest, median);
+    return median > HOLDS * level && median <= DEFAULT_VERDICT_SETTINGS.bandRatio * lowest;
+  });
 }
 
 /** Norms of the updates after a position, without those by batches unlike the others. */

@@ -9,6 +9,7 @@ import {
   peakOf,
 } from '../incidents/losses.ts';
 import { isRaised, USUAL, usualRange } from '../incidents/unlike.ts';
+import { LEARNS_SLOWER } from '../model/cause.ts';
 import { formatNumber } from '../model/format-number.ts';
 import { medianOf } from '../model/order-statistics.ts';
 import type { ReplayVerdict } from '../model/replay.ts';
@@ -157,6 +158,8 @@ export function judgeByReference(input: ReferenceInput): Judgement {
   const outcome = outcomeOf(trace, references, usual, from);
   const final = formatNumber(endLevel(trace.referenceLoss));
   const ends = `on batches from before the incident it ends at ${final}, where ${formatNumber(level)} was usual`;
+  if (outcome === 'slower' && own.verdict !== 'not-prevented')
+    return exact('cannot-tell', `${LEARNS_SLOWER}, and what it does down there was not seen; ${ends}`);
   if (without === 'holds') {
     if (outcome === 'hurt' || outcome === 'lost')
       return exact('harmful', `the run without the rule comes back; under it, ${ends}`);

@@ -4,7 +4,7 @@
  */
 
 import { type FindingId, findingTypeOf } from '../findings/registry.ts';
-import { type Cause, type Remedy, takesBack } from '../model/cause.ts';
+import { type Cause, LEARNS_SLOWER, type Remedy, takesBack } from '../model/cause.ts';
 import { decidingSeries } from '../model/deciding-series.ts';
 import { type Finding, SEVERITIES } from '../model/finding.ts';
 import { formatCount, formatNumber } from '../model/format-number.ts';
@@ -46,7 +46,8 @@ export interface Answer {
 }
 
 export interface Tried {
-  readonly holds: boolean;
+  /** null where it learns too slowly to tell. */
+  readonly holds: boolean | null;
   readonly name: string;
   readonly finalLoss: number | null;
   /** Share of the steps before the incident that it changes, times how hard; null where that means nothing. */
@@ -422,13 +423,15 @@ function fixOf(run: RunReport): { text: string; short?: string; code?: string; a
   const resumed = run.cause?.evidence.some(({ id }) => id === 'resume')
     ? 'Resume with the settings of the first launch. '
     : '';
-  const unsure = remedies.find(
-    ({ tried, holds, finalLoss, finalLossWithout }) =>
-      tried !== null &&
-      holds === null &&
-      finalLoss !== null &&
-      finalLoss < (finalLossWithout ?? Number.MAX_VALUE),
-  );
+  const unsure = remedies
+    .filter((one) => !isSlower(one))
+    .find(
+      ({ tried, holds, finalLoss, finalLossWithout }) =>
+        tried !== null &&
+        holds === null &&
+        finalLoss !== null &&
+        finalLoss < (finalLossWithout ?? Number.MAX_VALUE),
+    );
   if (unsure !== undefined) {
     const { text, short: _, ...code } = orderOf(run, unsure);
     return {
@@ -439,12 +442,15 @@ function fixOf(run: RunReport): { text: string; short?: string; code?: string; a
   }
   const failed = remedies.filter(({ holds }) => holds === false).length;
   const open = remedies.find(({ tried, action }) => tried === null && action !== 'rewind');
+  const slower = remedies.filter(isSlower).length;
+  const slow =
+    slower === 0 ? '.' : `; ${formatCount(slower)} ${slower === 1 ? 'is' : 'are'} too slow to tell.`;
   const none =
     failed === 0
       ? ''
       : failed === 1
-        ? 'The one remedy tried here did not hold. '
-        : `None of ${formatCount(failed)} remedies tried here held. `;
+        ? `${slower === 0 ? 'The one' : 'One'} remedy tried here did not hold${slow} `
+        : `None of ${formatCount(failed)} remedies tried here held${slow} `;
   if (open !== undefined)
     return {
       text: `${none}Try: ${inertName(open.statement).replace(/(; not tried)?\.?$/, '')} (not tried here).`,
@@ -503,9 +509,12 @@ export function triedSentence({
   };
 }
 
-/** Remedies that were tried and are known to hold, or not to. */
+/** Whether a remedy was tried and does no harm, but holds every update back: what it does where the run broke was not seen. */
+const isSlower = ({ statement }: Remedy): boolean => statement.includes(LEARNS_SLOWER);
+
+/** Remedies that were tried and are known to hold, or not to, or are too slow to tell. */
 const judgedOf = ({ remedies = [] }: RunReport): readonly Remedy[] =>
-  remedies.filter(({ tried, holds }) => tried !== null && holds !== null);
+  remedies.filter((one) => one.tried !== null && (one.holds !== null || isSlower(one)));
 
 function triedOf(run: RunReport): Tried[] {
   const tried = judgedOf(run);
@@ -524,8 +533,8 @@ function triedOf(run: RunReport): Tried[] {
     ...tried.map((one): Tried => {
       const least = one.rule === null ? undefined : smallest.get(one.rule);
       return {
-        holds: one.holds === true,
-        name: inertName(remedyName(one, run)),
+        holds: isSlower(one) ? null : one.holds === true,
+        name: inertName(remedyName(one, run)) + (isSlower(one) ? ' (too slow to tell)' : ''),
         finalLoss: one.finalLoss,
         interference: one.action === 'clip' || one.action === 'skip-batches' ? one.interference : null,
         smallestFactor: least ?? null,

@@ -157,6 +157,10 @@ export function chartLines(run: RunReport, rows: number, options: BriefOptions):
 function triedLines({ tried, over }: Answer, rows: number, options: BriefOptions, paint: Ansis): string[] {
   const shown = tried.slice(0, rows - 1);
   const figures = figuresOf(shown);
+  const [yes, no] = options.ascii ? ['+', 'x'] : ['✓', '✗'];
+  const markOf = (holds: boolean | null) => (holds === null ? '?' : holds ? yes : no);
+  const paintOf = (holds: boolean | null) =>
+    holds === null ? paint.yellow : holds ? paint.green : paint.red;
   const lines = textTable({
     head: [
       shown.length < tried.length ? `  Tried (${shown.length} of ${tried.length} shown)` : `  Tried${over}`,
@@ -164,14 +168,14 @@ function triedLines({ tried, over }: Answer, rows: number, options: BriefOptions
       '',
     ],
     rows: shown.map((one) => [
-      `${one.holds ? (options.ascii ? '+' : '✓') : options.ascii ? 'x' : '✗'} ${one.name}`,
+      `${markOf(one.holds)} ${one.name}`,
       ...figures.map((figure) => figureText(figure, one, '')),
       one.use ? (options.ascii ? '<- use' : '← use') : '',
     ]),
     left: 1,
     width: options.width - 2,
     paintHead: paint.dim,
-    paintCell: (text, r, c) => (c === 0 ? (shown[r]!.holds ? paint.green(text) : paint.red(text)) : text),
+    paintCell: (text, r, c) => (c === 0 ? paintOf(shown[r]!.holds)(text) : text),
   });
   return lines.map((line) => `  ${line}`);
 }

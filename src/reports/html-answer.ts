@@ -7,12 +7,14 @@ import { badge, type Column, type Html, h, moodTone, type Piece, table } from '.
 export const ticked = (text: string): Piece[] =>
   text.split(/`([^`]*)`/).map((part, i) => (i % 2 === 1 ? h`<code>${part}</code>` : part));
 
+const HOLDS = { true: badge('yes', 'good'), false: badge('no', 'bad'), null: badge('not known', 'warn') };
+
 const triedColumns = (tried: readonly Tried[]): readonly Column<Tried>[] => [
   {
     title: 'tried',
     cell: ({ name, use }) => (use ? h`<b>${name}</b> ${badge('use this', 'good')}` : name),
   },
-  { title: 'holds', cell: ({ holds }) => badge(holds ? 'yes' : 'no', holds ? 'good' : 'bad') },
+  { title: 'holds', cell: ({ holds }) => HOLDS[`${holds}`] },
   ...figuresOf(tried).map((figure) => ({
     title: figure.title,
     cell: (one: Tried) => figureText(figure, one, '–'),

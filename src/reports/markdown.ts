@@ -103,7 +103,7 @@ function answerLines(answer: Answer, id: string): string[] {
       ['tried', 'holds', ...figuresOf(tried).map(({ title }) => title)],
       tried.map((one) => [
         one.use ? `**${md(one.name)}** (use this)` : md(one.name),
-        one.holds ? 'yes' : 'no',
+        one.holds === null ? 'not known' : one.holds ? 'yes' : 'no',
         ...figuresOf(tried).map((figure) => figureText(figure, one, '')),
       ]),
     ),

@@ -22,11 +22,11 @@ import { isRaised, usualRange } from '../../src/incidents/unlike.ts';
 import { type ArmOutcome, type Cause, EVIDENCE_IDS, type Remedy } from '../../src/model/cause.ts';
 import type { ReplayArm } from '../../src/model/replay.ts';
 import type { Run, TimeSeries } from '../../src/model/run.ts';
-import { endsBeside } from '../../src/replay/arm-end.ts';
+import { endsBeside, judgeArm } from '../../src/replay/arm-end.ts';
 import { batchOrder } from '../../src/replay/matrix.ts';
 import { outcomeOf } from '../../src/replay/outcome.ts';
 import { firstHarm, type References, wholeBlock } from '../../src/replay/reference.ts';
-import { shareBefore } from '../../src/replay/verdict.ts';
+import { judgeByReference, shareBefore } from '../../src/replay/verdict.ts';
 import { makeRun, makeSeries } from '../support/make-report.ts';
 import { projectRoot } from '../support/shared-data.ts';
 
@@ -129,7 +129,7 @@ it('an arm holds up to 1.25 times the level, is hurt up to 1.45 times, lost abov
   const references = { level: 1, unlike: new Set<number>() };
   const ended = (final: number, update = 1, after = 30) => {
     const length = 10 + after + 1;
-    const referenceLoss = new Array(length).fill(final);
+    const referenceLoss = [...new Array(length - 10).fill(1), ...new Array(10).fill(final)];
     const updateNorm = new Array(length).fill(update);
     return outcomeOf({ referenceLoss, updateNorm }, references, 1, 10);
   };
@@ -140,6 +140,60 @@ it('an arm holds up to 1.25 times the level, is hurt up to 1.45 times, lost abov
   expect(ended(1, 0.04)).toBe('frozen');
   expect(ended(1, 1, 19)).toBeNull();
   expect(outcomeOf({ referenceLoss: [1], updateNorm: [1] }, { ...references, level: null }, 1, 0)).toBeNull();
+});
+
+describe('an arm that never came down to the level that the recorded run had reached', () => {
+  const references = { level: 0.19, unlike: new Set<number>() };
+  const to = (from: number, end: number, count: number) =>
+    Array.from({ length: count }, (_, i) => from + ((end - from) * i) / (count - 1));
+  const ended = (referenceLoss: number[], update = 1) =>
+    outcomeOf({ referenceLoss, updateNorm: referenceLoss.map(() => update) }, references, 1, 28);
+  it('and never rose only learns more slowly: whether it holds down there was not seen', () => {
+    expect(ended(to(0.33, 0.26, 63))).toBe('slower');
+    expect(ended(to(0.33, 0.3, 63))).toBe('slower');
+    expect(ended(to(0.33, 0.2, 63))).toBe('holds');
+    expect(ended(to(0.33, 0.26, 63), 0.04)).toBe('frozen');
+    expect(ended(to(0.33, 0.26, 45))).toBeNull();
+  });
+  it('and rose is harmed, by however little it ends above its start, and where it ends below it', () => {
+    expect(ended([...to(0.33, 0.26, 30), ...to(0.33, 0.33, 33)])).toBe('lost');
+    expect(ended([...to(0.33, 0.6, 30), ...to(0.6, 0.26, 33)])).toBe('lost');
+    expect(ended(to(0.3, 0.33, 63))).toBe('lost');
+    expect(ended([...to(0.33, 0.26, 62), Number.NaN])).toBe('lost');
+  });
+  it('is another than one that had come down and rose again, or stays high after a jump', () => {
+    expect(ended([...to(0.33, 0.19, 30), ...to(0.19, 0.26, 33)])).toBe('hurt');
+    expect(ended([...to(0.19, 0.19, 29), ...to(0.4, 0.3, 34)])).toBe('lost');
+    expect(ended([...to(0.33, 0.19, 28), 9, 3, ...to(1, 0.2, 10), ...to(0.2, 0.19, 23)])).toBe('holds');
+  });
+  it('is not told as harmed, by arm, remedy or rule', () => {
+    const slow = { loss: to(0.33, 0.26, 63), referenceLoss: to(0.33, 0.26, 63), updateNorm: to(1, 1, 63) };
+    const lost = [...to(0.33, 0.19, 28), ...to(Number.NaN, Number.NaN, 35)];
+    const baseline = { loss: lost, referenceLoss: lost, updateNorm: slow.updateNorm };
+    const found: References = {
+      ...{
+        at: 20,
+        later: [],
+        usual: [0, 1],
+        unlike: new Set<number>(),
+        onsetBatch: [],
+        before: [0],
+        after: [],
+      },
+      ...{ batches: [], loss: lost, harmful: 27, highest: 0.33, level: 0.19 },
+    };
+    const end = endsBeside(baseline, found, 28, [])(slow);
+    expect(end).toMatchObject({ outcome: null, slower: true, shows: false });
+    const told = /not harmed, but learns too slowly to come down to where the run broke/;
+    expect(judgeArm(end, found)).toMatchObject({ verdict: 'cannot-tell', why: expect.stringMatching(told) });
+    expect(endText(null, end.finalLoss, found, { tried: 0, held: 0 }, true)).toMatch(told);
+    const steps = slow.loss.map((_, i) => i);
+    expect(
+      judgeByReference({ trace: slow, baseline, references: found, onset: 28, steps, history: [] }),
+    ).toMatchObject({ verdict: 'cannot-tell', why: expect.stringMatching(told) });
+    const healthy = { ...slow, loss: to(0.33, 0.17, 63), referenceLoss: to(0.33, 0.17, 63) };
+    expect(endsBeside(baseline, found, 28, [])(healthy)).toMatchObject({ outcome: 'holds', shows: true });
+  });
 });
 
 it('how much of a peak no rule can take away', () => {
@@ -1324,6 +1378,8 @@ describe('a run that came back by itself', () => {
     const cause = told({});
     expect(cause).toMatchObject({ trigger: 'none-found', mechanism: 'bad-batch-only', confidence: null });
     expect(cause.statement).toMatch(/under everything tried the incident happens all the same$/);
+    const slow = told({ arms: [{ ...halfRate, outcome: 'lost' }], cameBack: false, slower: true });
+    expect(slow.statement).toMatch(/under everything tried the run is harmed or learns too slowly$/);
   });
   it('has it where the spike is gone', () => {
     expect(told({ arms: [{ ...halfRate, shows: true }] })).toMatchObject({

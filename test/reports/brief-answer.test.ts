@@ -1,7 +1,7 @@
 /** The answer of the brief page: what it tells to do, also where the loss itself shows nothing. */
 import { describe, expect, test } from 'vitest';
 import { untried } from '../../src/cause/remedies.ts';
-import type { Cause, Remedy } from '../../src/model/cause.ts';
+import { type Cause, LEARNS_SLOWER, type Remedy } from '../../src/model/cause.ts';
 import type { Finding } from '../../src/model/finding.ts';
 import type { Incident, RunReport } from '../../src/model/report.ts';
 import { briefRun, chartLines } from '../../src/reports/brief.ts';
@@ -172,12 +172,25 @@ test.each([
 test.each([
   [1, 'The one remedy tried here did not hold.'],
   [2, 'None of 2 remedies tried here held.'],
-])('%i that did not hold', (count, fix) => {
+  [1, 'One remedy tried here did not hold; 1 is too slow to tell.', 1],
+  [2, 'None of 2 remedies tried here held; 2 are too slow to tell.', 2],
+])('%i that did not hold', (count, fix, slow = 0) => {
+  const slower = {
+    ...tried('raise-precision', false),
+    holds: null,
+    statement: `${LEARNS_SLOWER}, and what it does down there was not seen`,
+  };
   const run = {
     ...diverged(),
-    remedies: Array.from({ length: count }, () => tried('raise-precision', false)),
+    remedies: [
+      ...Array.from({ length: slow }, () => slower),
+      ...Array.from({ length: count }, () => tried('raise-precision', false)),
+    ],
   };
   const answer = answerOf(run, makeReport([run]));
+  expect(answer.tried.slice(0, slow).map(({ name, holds }) => [name, holds])).toEqual(
+    Array.from({ length: slow }, () => ['float32 (too slow to tell)', null]),
+  );
   expect(answer.parts.find(({ label }) => label === 'Fix')?.text).toBe(fix);
 });
 
