@@ -23,6 +23,7 @@ import {
 } from '../logs/read-log.ts';
 import { LOG_FORMATS } from '../logs/registry.ts';
 import { retold } from '../logs/retold.ts';
+import { toldTwice } from '../logs/same-run.ts';
 import { readSidecars } from '../logs/sidecars.ts';
 import { isLastValues, isPrintedBeside } from '../logs/wandb-folder.ts';
 import { DiagError, diagError } from '../model/errors.ts';
@@ -296,6 +297,19 @@ function passOverRetold({ logs, skipped }: Walk): void {
     const reason = retold(log, all);
     if (reason === undefined) continue;
     skipped.push({ path: log.path, reason, order });
+    logs.splice(
+      logs.findIndex((one) => one.log === log),
+      1,
+    );
+  }
+  for (const { log, order } of [...logs]) {
+    // Of two that tell the same, the one that is left is held against the others.
+    const same = toldTwice(
+      log,
+      logs.map((one) => one.log),
+    );
+    if (same === undefined) continue;
+    skipped.push({ path: log.path, reason: same.reason, sameRun: same.by.path, order });
     logs.splice(
       logs.findIndex((one) => one.log === log),
       1,

@@ -99,6 +99,8 @@ export interface Skipped {
   readonly reason: string;
   /** What says that it is a log all the same, where something does: a gate does not pass over it. */
   readonly saysLog?: 'name' | 'content';
+  /** The log that tells the same run, where it is another log of one. */
+  readonly sameRun?: string;
 }
 
 /** A file of hyperparameters beside a log: of one that could not be read all is passed over. */

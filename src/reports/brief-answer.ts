@@ -195,14 +195,18 @@ function changeOf(run: RunReport): string {
   return `${name} ${before}${peak}${then}: no recovery`;
 }
 
-function factsOf(run: RunReport): string {
+function factsOf(run: RunReport, skipped: Report['skipped']): string {
   const { attemptList, stepUnit } = run;
   const series = decidingSeries(run);
   const first = attemptList[0]?.firstStep;
   const ends = attemptList.at(-1)?.lastStep;
   const last = series?.statistics.lastStep ?? ends;
+  const same = skipped.filter(({ sameRun }) => sameRun !== undefined && run.paths.includes(sameRun));
   return [
     shortPath(inertName(run.id)),
+    ...(same.length === 0
+      ? []
+      : [`also in ${listed(same.map(({ path }) => inertName(path.split('/').at(-1)!)))}`]),
     ...(series === undefined ? [] : [plural(series.points, 'point')]),
     ...(first === undefined || last === undefined || Number.isNaN(first + last)
       ? []
@@ -665,7 +669,7 @@ export function answerOf(run: RunReport, report: Report): Answer {
           ? 'HEALTHY, with a warning'
           : titleOf(run),
     change: changeOf(run),
-    facts: factsOf(run),
+    facts: factsOf(run, report.skipped),
     checked: mood === 'good' ? checkedOf(run) : null,
     parts: [
       ...(where === null || healthy ? [] : [{ label: 'Where', text: where }]),

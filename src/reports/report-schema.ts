@@ -778,6 +778,7 @@ export const skipped = objectOf<Report['skipped'][number]>(
     ['name', 'content'],
     'What says that it is a log all the same: a gate is inconclusive over it, unless its config allows that.',
   ).optional(),
+  sameRun: text('The log that tells the same run, where it is another log of one.').optional(),
 });
 
 export const schemaVersion = text('Version of this form; a reader of 2.x reads every 2.y.');
