@@ -4,7 +4,7 @@
  * Everything here takes finite numbers; the callers keep NaN and ±Infinity apart, because they are events of their own.
  */
 import { blocksOf, type Column, pickerOf, readerOf } from '../model/column.ts';
-import { MAD_TO_SIGMA, medianInPlace, middleInPlace } from '../model/order-statistics.ts';
+import { MAD_TO_SIGMA, medianInPlace, medianOf, middleInPlace } from '../model/order-statistics.ts';
 import { type HalfMedians, rankedWindow } from './ranked-window.ts';
 
 /** The same for the mean absolute deviation: √(π/2). */
@@ -147,23 +147,46 @@ export const LOG_SCALE: Scale = {
 
 /** A loss of both signs is nearly 0 now and then, and a multiple of nearly nothing is nothing: a ratio is one of at least so many scales. */
 const LEAST_UNIT = 8;
-const unitAt = (center: number, noise: number): number => Math.max(Math.abs(center), LEAST_UNIT * noise);
+/**
+ * A loss that fell to exactly 0 has no noise left either. Its unit is so small a share of where it began, a quarter of which starts an
+ * incident: twenty times the rounding of float32.
+ */
+const LEAST_SHARE = 1e-5;
+/** Finite values at the start that say where a loss began. */
+export const FIRST_VALUES = 3;
 
-/** Differences; a ratio is one of the absolute value of the center, or of eight scales of the noise where that is more. */
-export const LINEAR_SCALE: Scale = {
-  byRatio: false,
-  to: (value) => value,
-  from: (y) => y,
-  above: (center, ratio, noise) => center + (ratio - 1) * unitAt(center, noise),
-  ratioOf: (center, y, noise) => 1 + (y - center) / unitAt(center, noise),
-};
+/**
+ * Differences; a ratio is one of the absolute value of the center, or of eight scales of the noise, or 1e-5 of the first level, where one of
+ * these is more.
+ *
+ * @param first the first {@link FIRST_VALUES} finite values; fewer where no more are known
+ */
+export function linearScale(first: readonly number[]): Scale {
+  const least = first.length === 0 ? 0 : LEAST_SHARE * medianOf(first.map(Math.abs));
+  const unitAt = (center: number, noise: number): number =>
+    Math.max(Math.abs(center), LEAST_UNIT * noise, least);
+  return {
+    byRatio: false,
+    to: (value) => value,
+    from: (y) => y,
+    above: (center, ratio, noise) => center + (ratio - 1) * unitAt(center, noise),
+    ratioOf: (center, y, noise) => 1 + (y - center) / unitAt(center, noise),
+  };
+}
+export const LINEAR_SCALE = linearScale([]);
 
 /** The scale on which a loss is judged: its logarithm, unless a finite value is zero or negative. */
 export function scaleOf(values: Column): Scale {
-  for (const block of blocksOf(values))
-    for (let i = 0; i < block.length; i++)
-      if (block[i]! <= 0 && block[i]! > Number.NEGATIVE_INFINITY) return LINEAR_SCALE;
-  return LOG_SCALE;
+  const first: number[] = [];
+  let linear = false;
+  for (const block of blocksOf(values)) {
+    for (let i = 0; i < block.length && !linear; i++)
+      linear = block[i]! <= 0 && block[i]! > Number.NEGATIVE_INFINITY;
+    for (let i = 0; i < block.length && first.length < FIRST_VALUES; i++)
+      if (Number.isFinite(block[i]!)) first.push(block[i]!);
+    if (linear && first.length === FIRST_VALUES) break;
+  }
+  return linear ? linearScale(first) : LOG_SCALE;
 }
 
 /** Median and scale of the last points that were pushed. */

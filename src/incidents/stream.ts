@@ -4,7 +4,7 @@
  * The recorder for tfjs takes it from here; python/src/clippy_diag/judge.py is its twin in Python. Both are held against
  * fixtures/incidents/cases.json.
  */
-import { LINEAR_SCALE, LOG_SCALE } from './bands.ts';
+import { FIRST_VALUES, LOG_SCALE, linearScale } from './bands.ts';
 import { followPoints, lengthsFor } from './judge.ts';
 import { DEFAULT_VERDICT_SETTINGS } from './settings.ts';
 
@@ -35,14 +35,18 @@ export function lossStream() {
   let scale = LOG_SCALE;
   let follower = start(scale);
   let count = 0;
+  /** Of the finite losses. */
+  const first: number[] = [];
   return {
     /** Takes the newest loss, of any value; the incident that it starts or continues, null where there is none. */
     add(loss: number): StreamedIncident | null {
       kept[count % KEPT] = loss;
       count++;
-      if (scale === LOG_SCALE && loss <= 0 && loss > Number.NEGATIVE_INFINITY) {
+      const isFirst = Number.isFinite(loss) && first.length < FIRST_VALUES;
+      if (isFirst) first.push(loss);
+      if (scale === LOG_SCALE ? loss <= 0 && loss > Number.NEGATIVE_INFINITY : isFirst) {
         // From the first loss that has no logarithm on, all are judged by their values, as they would have been had it been known.
-        scale = LINEAR_SCALE;
+        scale = linearScale(first);
         follower = start(scale);
         for (let i = Math.max(0, count - KEPT); i < count - 1; i++)
           follower.step(i, lengthsFor(i + 1, settings));

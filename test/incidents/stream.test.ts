@@ -62,6 +62,20 @@ describe('losses as they come', () => {
     expect(begun).toBeGreaterThan(20);
   });
 
+  it('of a loss that fell to exactly 0 begin above the rounding of its first level, wherever its first zero lies', () => {
+    const random = seeded(7);
+    const learnt = Array.from({ length: 500 }, (_, i) =>
+      i < 300 ? Math.exp(-i / 15) : random() < 0.8 ? 0 : 1e-9 * random(),
+    );
+    for (const zero of [0, 1, 2, 30, null])
+      for (const scale of [1, 1e-8]) {
+        const losses = [...learnt, 1e-4, 0].map((loss, i) => (i === zero ? 0 : scale * loss));
+        expect([zero, scale, ...streamed(losses, lossStream())]).toEqual([zero, scale, [500, 500]]);
+        const { incidents } = judgePoints(Float64Array.from(losses), DEFAULT_VERDICT_SETTINGS);
+        expect(incidents.map(({ onset }) => onset)).toEqual([500]);
+      }
+  });
+
   it('five times the level at step 60, on the way down, begins one', () => {
     const smooth = Array.from({ length: 61 }, (_, i) => Math.exp(-i / 30) * (i < 60 ? 1 : 5));
     expect(streamed(smooth, lossStream())).toEqual([[60, 60]]);

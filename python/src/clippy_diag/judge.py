@@ -59,6 +59,8 @@ _FALL, _RECENT = 3, 20
 _NEIGHBOURS, _RECURRENT_SHARE, _RECURRENT_POINTS, _TAIL_SCALES = 3, 0.05, 3, 4
 #: A loss of both signs is nearly 0 now and then: a ratio is one of at least so many scales.
 _LEAST_UNIT = 8
+#: A loss that fell to exactly 0 has no noise left either: its unit is such a share of its first level, the median of so many losses.
+_LEAST_SHARE, _FIRST_VALUES = 1e-5, 3
 #: Times its first loss that a burst is at its peak at least; losses that are above a tenth of that.
 _BURST, _BURST_POINTS = 100, 3
 #: Points that make a first level at least; of the points of a rise such a share lies above it.
@@ -115,7 +117,8 @@ def judge_losses(losses: Sequence[float]) -> list[Incident]:
     """All incidents of a run, in the order of their onsets."""
     values = [float(loss) for loss in losses]
     count = len(values)
-    scale = _LINEAR if any(-_INF < value <= 0 for value in values) else _LOG
+    linear = any(-_INF < value <= 0 for value in values)
+    scale = _linear(list(itertools.islice(filter(math.isfinite, values), _FIRST_VALUES))) if linear else _LOG
     lengths = _Lengths(count)
     follower = _Follower(values.__getitem__, scale, count + 1)
     for i in range(count):
@@ -162,6 +165,7 @@ class Judge:
     def __init__(self) -> None:
         self._kept = [_NAN] * _KEPT
         self._count = 0
+        self._first: list[float] = []
         self._start(_LOG)
 
     def _start(self, scale: _Scale) -> None:
@@ -178,9 +182,12 @@ class Judge:
         loss = float(loss)
         newest, self._count = self._count, self._count + 1
         self._kept[newest % _KEPT] = loss
-        if self._scale is _LOG and -_INF < loss <= 0:
+        is_first = math.isfinite(loss) and len(self._first) < _FIRST_VALUES
+        if is_first:
+            self._first.append(loss)
+        if -_INF < loss <= 0 if self._scale is _LOG else is_first:
             # From the first loss that has no logarithm on, all are judged by their values, as had it been known.
-            self._start(_LINEAR)
+            self._start(_linear(self._first))
             for i in range(max(0, self._count - _KEPT), newest):
                 self._follower.step(i, _Lengths(i + 1))
         self._follower.step(newest, _Lengths(self._count))
@@ -215,23 +222,27 @@ def _exp(y: float) -> float:
         return _INF
 
 
-def _unit(center: float, noise: float) -> float:
-    return _larger(abs(center), _LEAST_UNIT * noise)
-
-
 _LOG = _Scale(
     lambda value: math.log(value) if value > 0 else _NAN,
     _exp,
     lambda center, ratio, _: center + math.log(ratio),
     lambda center, y, _: _exp(y - center),
 )
-#: A ratio is one of the absolute value of the center, or of eight scales of the noise where that is more.
-_LINEAR = _Scale(
-    lambda value: value,
-    lambda y: y,
-    lambda center, ratio, noise: center + (ratio - 1) * _unit(center, noise),
-    lambda center, y, noise: 1 + _quotient(y - center, _unit(center, noise)),
-)
+
+
+def _linear(first: Sequence[float]) -> _Scale:
+    """A ratio is one of the absolute value of the center, of eight scales of the noise, or 1e-5 of the first level."""
+    least = _LEAST_SHARE * _median([abs(loss) for loss in first]) if first else 0.0
+
+    def unit(center: float, noise: float) -> float:
+        return _larger(_larger(abs(center), _LEAST_UNIT * noise), least)
+
+    return _Scale(
+        lambda value: value,
+        lambda y: y,
+        lambda center, ratio, noise: center + (ratio - 1) * unit(center, noise),
+        lambda center, y, noise: 1 + _quotient(y - center, unit(center, noise)),
+    )
 
 
 class _Lengths:
