@@ -306,6 +306,9 @@ const unlikeBy = ({ unlike, later }: References, until: number, last: number) =>
 /** Batches after the unlike ones that it takes to say that they are over. */
 const USUAL_AGAIN = 4;
 
+/** How a clause on unlike batches ends where none as before is known to have come back. */
+export const TO_THE_END = 'to the last that was recorded';
+
 /** How many batches are unlike those before, which, and whether they are over before the record is. */
 function unlikeWords({ unlike, later }: References, steps: readonly number[]): string {
   const last = Math.max(...unlike);
@@ -317,7 +320,7 @@ function unlikeWords({ unlike, later }: References, steps: readonly number[]): s
   const words = `${count} unlike those before`;
   const after = later.filter(({ index }) => index > last).length;
   // Where the record ends among them, they need not end there.
-  if (after === 0 && unlike.size >= USUAL_AGAIN) return `${words}, to the last that was recorded`;
+  if (after === 0 && unlike.size >= USUAL_AGAIN) return `${words}, ${TO_THE_END}`;
   return after < USUAL_AGAIN ? words : `${words}; the ${after} after ${one ? 'it' : 'them'} are as usual`;
 }
 

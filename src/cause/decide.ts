@@ -10,7 +10,7 @@ import type { ArmEnd } from '../replay/arm-end.ts';
 import { HOLDS, LEAST_AFTER } from '../replay/outcome.ts';
 import type { References } from '../replay/reference.ts';
 import { type Unrecorded, unseenWords } from './as-computed.ts';
-import { type Change, missingStateWords, risenRate } from './changes.ts';
+import { type Change, missingStateWords, risenRate, TO_THE_END } from './changes.ts';
 import { isJumpOfWeights, newsWords, updateBefore } from './jump.ts';
 import type { Observed } from './observe.ts';
 import type { PlannedArm } from './plan.ts';
@@ -127,7 +127,7 @@ export function decideCause(input: DecideInput): Cause {
     return made(
       first.trigger,
       confidence,
-      `${first.evidence.statement}; ${undoneWords(first, between, references)}${openWords(first, references)}`,
+      `${first.evidence.statement}${openWords(first, references)}; ${undoneWords(first, between, references)}`,
       others(shown),
     );
   const precision = bySize.find(({ trigger }) => trigger === 'precision');
@@ -263,11 +263,15 @@ function undoneWords(
     : UNDONE[trigger];
 }
 
-/** Under drift a healthy net gets worse on old data while it learns the new: what cannot be told where none came back. */
-const openWords = ({ trigger }: Change, references: References | null): string =>
-  trigger === 'data' && references?.after.length === 0
-    ? '; no batch as before came after them, so whether the weights are harmed or follow the new data cannot be told'
-    : '';
+/**
+ * Under drift a healthy net gets worse on old data while it learns the new: what cannot be told where none came back. It stands
+ * before what taking the change back did, which the page tells again with its numbers.
+ */
+function openWords({ trigger, evidence }: Change, references: References | null): string {
+  if (trigger !== 'data' || references?.after.length !== 0) return '';
+  const known = evidence.statement.endsWith(TO_THE_END) ? '' : 'no batch as before came after, so ';
+  return `; ${known}whether the weights are harmed or follow the new data cannot be told`;
+}
 
 /** Why no experiment showed it, and what to record. */
 function notShown({ onset, observed, hasModel, references }: DecideInput): string {

@@ -1147,10 +1147,19 @@ describe('a change without which the run is lost all the same', () => {
 describe('bad batches of which no single step raised the reference loss', () => {
   const steps = Array.from({ length: 60 }, (_, i) => i);
   const ones = steps.map(() => 1);
-  const decided = (end: number) => {
+  const decided = (end: number, odd = [20], after = [40]) => {
     const references: References = {
-      ...{ at: 15, later: [{ index: 20, loss: 30 }], usual: [0, 1], unlike: new Set([20]), onsetBatch: [] },
-      ...{ before: [0], after: [40], batches: [], harmful: null, highest: 1, level: 1 },
+      ...{ at: 15, later: odd.map((index) => ({ index, loss: 30 })), usual: [0, 1] },
+      ...{
+        unlike: new Set(odd),
+        onsetBatch: [],
+        before: [0],
+        after,
+        batches: [],
+        harmful: null,
+        highest: 1,
+        level: 1,
+      },
       loss: steps.map((i) => (i < 20 ? 1 : 1 + ((end - 1) * (i - 20)) / 39)),
     };
     const observed = {
@@ -1174,6 +1183,16 @@ describe('bad batches of which no single step raised the reference loss', () => 
     const cause = decided(1.1);
     expect(cause).toMatchObject({ trigger: 'data', mechanism: 'bad-batch-only', confidence: 'shown' });
     expect(cause.statement).toMatch(/so the weights are unharmed$/);
+  });
+  it('may have done some where no batch as before came after: that stands before what is told again where it was tried', () => {
+    const told = (odd: number[]) => decided(1.5, odd, []).statement;
+    expect(told([20])).toMatch(
+      /; this batch is unlike those before; no batch as before came after, so whether the weights are harmed or follow the new data cannot be told; without this batch the run stays well$/,
+    );
+    expect(told([20, 21, 22, 23])).toMatch(
+      /, to the last that was recorded; whether the weights are harmed or follow the new data cannot be told; without these batches the run stays well$/,
+    );
+    expect(decided(1.5).statement).not.toMatch(/cannot be told/);
   });
   it('did some where it rose little by little: nothing is learnt on poisoned accumulators', () => {
     const cause = decided(1.5);
