@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import subprocess
+import textwrap
 from pathlib import Path
 
 import numpy as np
@@ -266,12 +267,32 @@ trainer.add_callback(Rate())""",
 }
 
 
-def test_the_rate_that_is_pasted_holds_in_a_trainer_that_resumes(tmp_path):
-    """A checkpoint brings the rate and the schedule of before back; `args.learning_rate` changes nothing then."""
+#: Lines that lower by a factor, as test/cause/parts.test.ts holds them against what is told.
+TIMES = {
+    ("transformers", "weight_decay"): """class Decay(transformers.TrainerCallback):
+    def on_step_begin(self, *_, optimizer, **__):
+        for g in optimizer.param_groups:
+            g["weight_decay"] = 0.01 * g.setdefault("first_decay", g["weight_decay"])
+trainer.add_callback(Decay())""",
+    ("lightning", "weight_decay"): """def on_before_optimizer_step(self, optimizer):  # of the LightningModule
+    for g in optimizer.param_groups:
+        g["weight_decay"] = 0.01 * g.setdefault("first_decay", g["weight_decay"])""",
+    ("lightning", "lr"): """def optimizer_step(self, *args, **kwargs):  # of the LightningModule
+    for g in self.optimizers().param_groups: g["lr"] *= 0.01
+    super().optimizer_step(*args, **kwargs)
+    for g in self.optimizers().param_groups: g["lr"] /= 0.01""",
+}
+
+
+def taken_by(optimizer, wanted, into):
+    """Adds what each step of an optimizer is taken with: that which it has when the step ends, for hooks may run within it."""
+    optimizer.register_step_post_hook(lambda one, *_: into.append(one.param_groups[0][wanted]))
+
+
+def resumed_hugging(folder, line, wanted):
+    """What the steps of a Trainer are taken with: all 20, then from the file of step 10 on with the line, then again from 15 on."""
     transformers = pytest.importorskip("transformers")
     import torch
-
-    rates = []
 
     class Net(torch.nn.Module):
         def __init__(self):
@@ -282,21 +303,77 @@ def test_the_rate_that_is_pasted_holds_in_a_trainer_that_resumes(tmp_path):
             return {"loss": torch.nn.functional.mse_loss(self.net(x), labels)}
 
     class Told(transformers.TrainerCallback):
-        def on_pre_optimizer_step(self, args, state, control, optimizer, **_):
-            rates.append((state.global_step, optimizer.param_groups[0]["lr"]))
+        def on_train_begin(self, *_, optimizer, **__):
+            taken_by(getattr(optimizer, "optimizer", optimizer), wanted, found[-1])
 
-    def make():
-        settings = dict(max_steps=20, warmup_steps=20, learning_rate=0.1, save_steps=10, per_device_train_batch_size=32)
-        args = transformers.TrainingArguments(str(tmp_path), report_to=[], use_cpu=True, disable_tqdm=True, **settings)
+    found = []
+    settings = dict(max_steps=20, warmup_steps=20, learning_rate=0.1, weight_decay=0.5, save_steps=5)
+    for source, pasted in [(None, ""), ("checkpoint-10", line), ("checkpoint-15", line)]:
+        found.append([])
+        more = dict(per_device_train_batch_size=32, report_to=[], use_cpu=True, disable_tqdm=True)
+        args = transformers.TrainingArguments(str(folder), **settings, **more)
         data = [{"x": x, "labels": y} for x, y in zip(*rows("healthy"))]
-        return transformers.Trainer(Net(), args, train_dataset=data, callbacks=[Told()])
+        trainer = transformers.Trainer(Net(), args, train_dataset=data, callbacks=[Told()])
+        exec(pasted, {"transformers": transformers, "trainer": trainer})
+        trainer.train(resume_from_checkpoint=source and str(folder / source))
+    return found
 
-    make().train()
-    rates.clear()
-    trainer = make()
-    exec(STORIES["transformers"][2], {"transformers": transformers, "trainer": trainer})
-    trainer.train(resume_from_checkpoint=str(tmp_path / "checkpoint-10"))
-    assert rates == [(step, 0.003) for step in range(10, 20)]
+
+def resumed_lit(folder, line, wanted):
+    """The same of a Lightning Trainer."""
+    lightning = pytest.importorskip("lightning")
+    import torch
+
+    class Net(lightning.LightningModule):
+        def __init__(self):
+            super().__init__()
+            self.net = torch_net()
+
+        def training_step(self, batch, index):
+            return torch.nn.functional.mse_loss(self.net(batch[0]), batch[1])
+
+        def configure_optimizers(self):
+            optimizer = torch.optim.AdamW(self.parameters(), lr=0.1, weight_decay=0.5)
+            taken_by(optimizer, wanted, found[-1])
+            # Each rate is made from that of the step before.
+            schedule = torch.optim.lr_scheduler.ExponentialLR(optimizer, 0.9)
+            return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+    found = []
+    data = torch.utils.data.TensorDataset(*map(torch.tensor, rows("healthy")))
+    quiet = dict.fromkeys(["logger", "enable_progress_bar", "enable_model_summary"], False)
+    for source, pasted in [(None, "pass"), ("step10.ckpt", line), ("step15.ckpt", line)]:
+        found.append([])
+        names = {"Net": Net}
+        exec("class Pasted(Net):\n" + textwrap.indent(pasted, "    "), names)
+        save = lightning.pytorch.callbacks.ModelCheckpoint(
+            folder, "step{step}", auto_insert_metric_name=False, every_n_train_steps=5, save_top_k=-1
+        )
+        trainer = lightning.Trainer(max_steps=20, callbacks=[save], accelerator="cpu", **quiet)
+        loader = torch.utils.data.DataLoader(data, batch_size=32)
+        trainer.fit(names["Pasted"](), loader, ckpt_path=source and str(folder / source))
+        for old in folder.glob("*-v1.ckpt"):
+            old.replace(str(old).replace("-v1", ""))
+    return found
+
+
+RESUMED = {"transformers": resumed_hugging, "lightning": resumed_lit}
+
+
+@pytest.mark.parametrize(
+    ("trainer", "wanted", "line", "lowered"),
+    [
+        # A checkpoint brings the rate and the schedule of before back; `args.learning_rate` changes nothing then.
+        ("transformers", "lr", STORIES["transformers"][2], lambda _: 0.003),
+        ("lightning", "lr", STORIES["lightning"][2], lambda _: 0.003),
+        *((trainer, wanted, line, lambda value: 0.01 * value) for (trainer, wanted), line in TIMES.items()),
+    ],
+)
+def test_what_is_pasted_holds_in_a_trainer_that_resumes_and_resumes_again(tmp_path, trainer, wanted, line, lowered):
+    usual, once, again = RESUMED[trainer](tmp_path, line, wanted)
+    assert len(usual) == 20 and all(usual[5:])
+    assert once == pytest.approx([lowered(value) for value in usual[10:]])
+    assert again == pytest.approx([lowered(value) for value in usual[15:]])
 
 
 def analyse(folder):

@@ -28,7 +28,12 @@ export function pasteRate(
       return `for group in optimizer.param_groups: group["lr"] ${value}`;
     case 'lightning':
       return number === null
-        ? `for group in optimizer.param_groups: group["lr"] ${value}  # in configure_optimizers; ckpt_path undoes it`
+        ? [
+            'def optimizer_step(self, *args, **kwargs):  # of the LightningModule',
+            `    for g in self.optimizers().param_groups: g["lr"] *= ${factor}`,
+            '    super().optimizer_step(*args, **kwargs)',
+            `    for g in self.optimizers().param_groups: g["lr"] /= ${factor}`,
+          ].join('\n')
         : `def on_before_optimizer_step(self, optimizer):  # of the LightningModule\n    for g in optimizer.param_groups: g["lr"] = ${number}`;
     case 'transformers':
       return [
@@ -64,16 +69,29 @@ export function pasteRate(
   }
 }
 
-/** A lower weight decay of every group; null where it stands in the call that makes the optimizer. */
+/**
+ * A lower weight decay of every group; null where it stands in the call that makes the optimizer. Trainers that load a checkpoint bring
+ * that of before back with it, so that theirs is set later, from the first one, which a group keeps: a second resume lowers it no further.
+ */
 export function pasteDecay(loop: TrainingLoop | null, factor: number): string | null {
   switch (loop) {
     case 'torch':
     case 'accelerate':
       return `for group in optimizer.param_groups: group["weight_decay"] *= ${factor}`;
     case 'lightning':
-      return `for group in optimizer.param_groups: group["weight_decay"] *= ${factor}  # in configure_optimizers`;
+      return [
+        'def on_before_optimizer_step(self, optimizer):  # of the LightningModule',
+        '    for g in optimizer.param_groups:',
+        `        g["weight_decay"] = ${factor} * g.setdefault("first_decay", g["weight_decay"])`,
+      ].join('\n');
     case 'transformers':
-      return `trainer.args.weight_decay *= ${factor}  # before trainer.train()`;
+      return [
+        'class Decay(transformers.TrainerCallback):',
+        '    def on_step_begin(self, *_, optimizer, **__):',
+        '        for g in optimizer.param_groups:',
+        `            g["weight_decay"] = ${factor} * g.setdefault("first_decay", g["weight_decay"])`,
+        'trainer.add_callback(Decay())',
+      ].join('\n');
     case 'keras':
     case 'keras-fit':
       return `optimizer.weight_decay *= ${factor}`;

@@ -11,7 +11,7 @@ import { changesBy, raisedRate } from '../../src/cause/changes.ts';
 import { type DecideInput, decideCause } from '../../src/cause/decide.ts';
 import { besideCapture, causeFromLog, NO_CAUSE, suggestionFor, withLog } from '../../src/cause/from-log.ts';
 import type { Observed } from '../../src/cause/observe.ts';
-import { pasteRate, pasteSkip } from '../../src/cause/paste.ts';
+import { pasteDecay, pasteRate, pasteSkip } from '../../src/cause/paste.ts';
 import { planArms } from '../../src/cause/plan.ts';
 import { rankRemedies, untried } from '../../src/cause/remedies.ts';
 import { type Before, shorterSteps } from '../../src/cause/shorter-steps.ts';
@@ -1466,6 +1466,16 @@ it('a rate is pasted in four digits, and one that was kept in 32 bits as it was 
   expect(pasteRate('jax', Math.fround(0.003), null)).toBe('learning_rate=0.003,  # of the optimizer');
   expect(pasteRate('keras-fit', 0.008811021183672723, null)).toBe('optimizer.learning_rate = 0.008811');
   expect(pasteRate('torch', 1.5e-7, null)).toContain('= 1.5e-7');
+});
+
+it('lines that lower by a factor are those that python/tests/test_stories.py pastes into trainers that resume', () => {
+  const held = readFileSync(join(projectRoot, 'python/tests/test_stories.py'), 'utf8');
+  for (const line of [
+    pasteDecay('transformers', 0.01),
+    pasteDecay('lightning', 0.01),
+    pasteRate('lightning', null, 0.01),
+  ])
+    expect(held).toContain(`"""${line}"""`);
 });
 
 it('lines for TensorFlow.js are JavaScript, and set the rate of every optimizer of tf.train', async () => {
