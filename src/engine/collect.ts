@@ -31,6 +31,7 @@ import type { Skipped } from '../model/inspection.ts';
 import type { LogInput } from '../model/log.ts';
 import { distinctIds } from './distinct-ids.ts';
 import { type InputFile, openInput } from './input-file.ts';
+import { ownReport } from './own-report.ts';
 import { saying, signOfEmpty, signOfUnknown } from './says-log.ts';
 import { CAPTURE_MANIFEST, type Met, walk } from './walk.ts';
 
@@ -397,7 +398,11 @@ async function readMet(path: string, order: number, walked: Walk): Promise<Part 
   }
   const { source, checkpoint, told, named, head } = file;
   const format = told ?? named;
-  if (checkpoint !== undefined) await handOn(source, checkpoint, found);
+  const own = options.format === undefined ? ownReport(head) : undefined;
+  if (own !== undefined) {
+    await source.close();
+    skipped.push({ path, reason: own, order });
+  } else if (checkpoint !== undefined) await handOn(source, checkpoint, found);
   else if (format?.superseded !== undefined && [undefined, format.id].includes(options.format))
     waiting.push({ file, format, order });
   else
