@@ -110,7 +110,7 @@ export interface Remedy {
   /** The state to go on from, and the newest whole file at or before it. */
   readonly from: { readonly step: number; readonly path: string | null } | null;
   readonly tried: 'closed-loop' | 'recorded' | null;
-  /** null where it was not tried, or the capture goes on for too short to tell. */
+  /** null where it was not tried, or the capture goes on for too short to tell, or it learns too slowly to tell. */
   readonly holds: boolean | null;
   readonly outcome: ArmOutcome | null;
   /** Median of the last ten losses on the reference batches, with it and without. */
