@@ -1,8 +1,10 @@
 """Closed loops in the user's own PyTorch model: the recorded run comes back exactly, or nothing is stored."""
 
 import copy
+import itertools
 import json
 import shutil
+import types
 
 import numpy as np
 import pytest
@@ -11,6 +13,7 @@ from conftest import check_guard_at_surge
 
 torch = pytest.importorskip("torch", reason="no torch in this environment")
 
+from clippy_diag import loops  # noqa: E402
 from clippy_diag.torch import ClosedLoopMismatch, Recorder, closed_loop  # noqa: E402
 
 torch.set_num_threads(1)
@@ -145,6 +148,26 @@ def test_arms_change_one_thing_each(tmp_path):
     assert before["referenceLoss"][0] == pytest.approx(
         np.mean([closed_loop_reference(tmp_path / "capture", step) for step in result["references"]]), rel=1e-5
     )
+
+
+@pytest.mark.parametrize("seconds, told", [(3.0, True), (0.0, False)])
+def test_loops_that_take_long_say_how_far_they_are(tmp_path, monkeypatch, capsys, seconds, told):
+    record(tmp_path / "capture", adam)
+    clock = itertools.count(0.0, seconds)
+    monkeypatch.setattr(loops, "time", types.SimpleNamespace(monotonic=lambda: next(clock)))
+    capsys.readouterr()
+    result = closed_loop(tmp_path / "capture", build(), loss_fn, rules=["none", "agc:0.01"])
+    lines = capsys.readouterr().err.splitlines()
+    count = len(result["replay"])
+    assert count > 4
+    if not told:
+        assert lines == []
+        return
+    # The clock goes on by three seconds each time that it is read: when progress begins, and before each loop.
+    left = [3 * (k + 1) / k * (count - k) for k in range(1, count)]
+    assert [line.split("about ")[1] for line in lines[1:]] == [f"{seconds:.0f} s left" for seconds in left]
+    assert lines[0].startswith(f"clippy-diag: closed loop 1 of {count} (none), about ")
+    assert lines[-1].startswith(f"clippy-diag: closed loop {count} of {count} (guard), about ")
 
 
 def test_batches_that_stay_unlike_have_earlier_ones_in_their_place(tmp_path):

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 import statistics
+import sys
+import time
 from collections.abc import Mapping, Sequence
 from typing import Any, Callable, Protocol
 
@@ -131,18 +133,24 @@ def run_loops(
         )
     recorded = recorded_rules(capture.manifest.get("clipping"))
     chosen = rules_of(rules)
+    began = time.monotonic()
     found = check_baseline(capture, trainer, recorded)
+    a_step = (time.monotonic() - began) / found["steps"]
     if capture.manifest.get("gradients") == "after-trigger":
         _complete(capture, trainer, recorded)
     onset = _onset(capture)
     at_start = _batch_losses(capture, trainer) if onset is not None else []
     unlike = _unlike(capture, at_start, onset)
     references = _references(capture, onset, unlike)
-    entries = [run(capture, trainer, one, None, references) for one in chosen]
+    loops: list[tuple[Rules, Arm | None]] = [(one, None) for one in chosen]
     if recorded not in chosen:
-        entries.append(run(capture, trainer, recorded, None, references))
-    for arm in choose_arms(capture, onset, unlike, arms, trainer):
-        entries.append(run(capture, trainer, recorded, arm, references))
+        loops.append((recorded, None))
+    loops += [(recorded, arm) for arm in choose_arms(capture, onset, unlike, arms, trainer)]
+    progress = _Progress(len(loops), a_step * len(capture.steps))
+    entries = []
+    for one, arm in loops:
+        progress.tell(label_of(one) if arm is None else arm.described["kind"])
+        entries.append(run(capture, trainer, one, arm, references))
     manifest = {**capture.manifest, "replay": entries}
     if references:
         manifest["references"] = references
@@ -150,6 +158,30 @@ def run_loops(
         manifest["batchLosses"] = [number(loss) for loss in at_start]
     write_json(capture.folder / MANIFEST, manifest)
     return {"replay": entries, "baseline": found, "references": references, "onsetStep": onset}
+
+
+class _Progress:
+    """Says on standard error how far loops are, and how long the others take, where all of them take ten seconds or more.
+
+    count  loops
+    a_loop seconds that one of them takes, until the first of them is done
+    """
+
+    def __init__(self, count: int, a_loop: float) -> None:
+        self.count, self.a_loop = count, a_loop
+        self.done, self.began = 0, time.monotonic()
+
+    def tell(self, what: str) -> None:
+        """Before a loop."""
+        spent = time.monotonic() - self.began
+        left = (spent / self.done if self.done else self.a_loop) * (self.count - self.done)
+        self.done += 1
+        if spent + left >= 10:
+            print(
+                f"clippy-diag: closed loop {self.done} of {self.count} ({what}), about {max(left, 1):.0f} s left",
+                file=sys.stderr,
+                flush=True,
+            )
 
 
 def check_baseline(capture: Capture, trainer: Trainer, recorded: Rules) -> dict[str, Any]:
