@@ -1,5 +1,5 @@
 /** Signs that a run is lost, or that its end is unknown, which its losses alone do not show. */
-import type { Column } from '../model/column.ts';
+import { type Column, upperBound } from '../model/column.ts';
 import { medianOf, usualDistance } from '../model/order-statistics.ts';
 import { attemptOf, type Run, type TimeSeries } from '../model/run.ts';
 import type { VerdictSettings } from './settings.ts';
@@ -72,18 +72,6 @@ export const goesOnAs = (run: Run, series: TimeSeries, until: number): TimeSerie
         reaches(run, other, until),
       )
     : undefined;
-
-/** Number of leading entries that are at most `limit`, in steps that do not fall. */
-function upperBound(steps: Column, limit: number): number {
-  let low = 0;
-  let high = steps.length;
-  while (low < high) {
-    const middle = (low + high) >> 1;
-    if (steps.at(middle)! <= limit) low = middle + 1;
-    else high = middle;
-  }
-  return low;
-}
 
 /** How many entries of `a` are also in `b`; both do not fall. */
 function sharedSteps(a: Column, b: Column): number {

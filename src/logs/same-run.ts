@@ -3,6 +3,7 @@
  * told by the losses: all of one stand in the other, to the digits that were printed.
  */
 import { dirname, sep } from 'node:path';
+import { upperBound } from '../model/column.ts';
 import { listed } from '../model/listed.ts';
 import type { LogInput } from '../model/log.ts';
 import { isLossLike, type Role, type Run, type TimeSeries } from '../model/run.ts';
@@ -10,6 +11,8 @@ import { isLossLike, type Role, type Run, type TimeSeries } from '../model/run.t
 /** Different losses of so many digits that have to be the same; fewer may be so by chance. */
 const LEAST_LOSSES = 5;
 const LEAST_DIGITS = 3;
+/** Losses that tell which of two logs has more digits. */
+const LOOKED_AT = 1000;
 /** What a cause is looked for in: a log that alone has one of these is not passed over. */
 const NEEDED: readonly Role[] = ['learning_rate', 'grad_norm', 'update_norm', 'param_norm', 'clip'];
 
@@ -22,6 +25,7 @@ function digitsOf(value: number): { readonly digits: number; readonly decimals: 
 
 /** Whether two numbers are one that was printed with more and with fewer digits. */
 function isPrintedAlike(a: number, b: number): boolean {
+  if (a === b) return true;
   if (!Number.isFinite(a) || !Number.isFinite(b)) return Object.is(a, b);
   const unit = 10 ** -Math.min(digitsOf(a).decimals, digitsOf(b).decimals);
   // Halves are rounded either way.
@@ -32,13 +36,16 @@ function isPrintedAlike(a: number, b: number): boolean {
 function* places(one: TimeSeries, other: TimeSeries, sameUnit: boolean): Generator<(k: number) => number> {
   if (one.value.length <= other.value.length) yield (k) => k;
   if (!sameUnit || other.attemptOffsets.length > 1) return;
-  const at = new Map<number, number>();
-  for (let k = 0; k < other.step.length; k++) at.set(other.step.at(k)!, k);
   // One counts from 0, or before the step.
-  for (const apart of [0, 1, -1]) yield (k) => at.get(one.step.at(k)! + apart) ?? -1;
+  for (const apart of [0, 1, -1])
+    yield (k) => {
+      const step = one.step.at(k)! + apart;
+      const place = upperBound(other.step, step) - 1;
+      return other.step.at(Math.max(place, 0)) === step ? place : -1;
+    };
 }
 
-/** The different losses that tell that two series are the same; null where they are not. */
+/** How many different losses tell that two series are the same, no more than are asked for; null where they are not. */
 function sameLosses(one: TimeSeries, other: TimeSeries, sameUnit: boolean): number | null {
   for (const placeOf of places(one, other, sameUnit)) {
     const told = new Set<number>();
@@ -46,6 +53,7 @@ function sameLosses(one: TimeSeries, other: TimeSeries, sameUnit: boolean): numb
       const place = placeOf(k);
       const its = place < 0 ? undefined : other.value.at(place);
       if (its === undefined || !isPrintedAlike(value, its)) return false;
+      if (told.size === LEAST_LOSSES) return true;
       const coarse = [value, its].sort((a, b) => digitsOf(a).digits - digitsOf(b).digits)[0]!;
       if (Number.isFinite(coarse) && digitsOf(coarse).digits >= LEAST_DIGITS) told.add(coarse);
       return true;
@@ -86,7 +94,8 @@ function isFuller(run: Run, other: Run): boolean {
   const told = ({ series }: Run): number => series.filter(({ role }) => role !== 'other').length;
   const digits = (of: Run): number => {
     let sum = 0;
-    for (const { value } of lossesOf(of)) for (const one of value) sum += digitsOf(one).digits;
+    for (const { value } of lossesOf(of))
+      for (const one of value.subarray(0, LOOKED_AT)) sum += digitsOf(one).digits;
     return sum;
   };
   return told(run) === told(other) ? digits(run) > digits(other) : told(run) > told(other);

@@ -375,6 +375,18 @@ export const readerOf = (column: Column): ((index: number) => number) =>
 export const pickerOf = (column: Column): ((index: number) => number) =>
   column instanceof PackedColumn ? (index) => column.pick(index) : readerOf(column);
 
+/** Number of leading entries that are at most `limit`, of numbers that do not fall. */
+export function upperBound(column: Column, limit: number): number {
+  let low = 0;
+  let high = column.length;
+  while (low < high) {
+    const middle = (low + high) >> 1;
+    if (column.at(middle)! <= limit) low = middle + 1;
+    else high = middle;
+  }
+  return low;
+}
+
 /** The numbers in one array, which is the column itself where it is one: not to be written to. */
 export const arrayOf = (column: Column): Float64Array =>
   column instanceof Float64Array ? column : copyOf(column);
