@@ -219,7 +219,6 @@ async function withHandle<T>(file: Pooled, use: (handle: FileHandle) => Promise<
   }
 }
 
-/** Bytes of a read where several go on at once, and how many: as many as Node has threads for files. */
 /** Names of a folder among which a slip of the pen is looked for. */
 const MOST_NAMES = 10_000;
 
@@ -231,6 +230,7 @@ async function missing(path: string): Promise<DiagError> {
   return diagError('file-missing', details, { path });
 }
 
+/** Bytes of a read where several go on at once, and how many: as many as Node has threads for files. */
 const [READ_AT_ONCE, READERS] = [4 * 2 ** 20, 4] as const;
 
 /**
