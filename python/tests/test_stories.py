@@ -94,12 +94,10 @@ def accelerated(folder, kind):
     return lambda: closed_loop(folder, torch_net(), lambda m, b: torch.nn.functional.mse_loss(m(b[0]), b[1]))
 
 
-def lit(folder, kind):
+def lit_net():
+    """The module of all Lightning stories, without its optimizers."""
     import lightning
     import torch
-
-    from clippy_diag.lightning import ClippyCallback
-    from clippy_diag.torch import closed_loop
 
     class Net(lightning.LightningModule):
         def __init__(self):
@@ -109,6 +107,17 @@ def lit(folder, kind):
         def training_step(self, batch, index):
             return torch.nn.functional.mse_loss(self.net(batch[0]), batch[1])
 
+    return Net
+
+
+def lit(folder, kind):
+    import lightning
+    import torch
+
+    from clippy_diag.lightning import ClippyCallback
+    from clippy_diag.torch import closed_loop
+
+    class Net(lit_net()):
         def configure_optimizers(self):
             optimizer = torch.optim.AdamW(self.parameters(), lr=RATE)
             schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: rate_at(step, kind) / RATE)
@@ -324,14 +333,7 @@ def resumed_lit(folder, line, wanted):
     lightning = pytest.importorskip("lightning")
     import torch
 
-    class Net(lightning.LightningModule):
-        def __init__(self):
-            super().__init__()
-            self.net = torch_net()
-
-        def training_step(self, batch, index):
-            return torch.nn.functional.mse_loss(self.net(batch[0]), batch[1])
-
+    class Net(lit_net()):
         def configure_optimizers(self):
             optimizer = torch.optim.AdamW(self.parameters(), lr=0.1, weight_decay=0.5)
             taken_by(optimizer, wanted, found[-1])

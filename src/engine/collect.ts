@@ -294,27 +294,21 @@ function passOverRetold({ logs, skipped }: Walk): void {
     const { saysLog: _, ...rest } = one;
     skipped[k] = rest;
   });
-  for (const { log, order } of [...logs]) {
-    const reason = retold(log, all);
-    if (reason === undefined) continue;
-    skipped.push({ path: log.path, reason, order });
-    logs.splice(
-      logs.findIndex((one) => one.log === log),
-      1,
-    );
+  const passOver = (one: Walk['logs'][number], why: Pick<Skipped, 'reason' | 'sameRun'>): void => {
+    skipped.push({ path: one.log.path, ...why, order: one.order });
+    logs.splice(logs.indexOf(one), 1);
+  };
+  for (const one of [...logs]) {
+    const reason = retold(one.log, all);
+    if (reason !== undefined) passOver(one, { reason });
   }
-  for (const { log, order } of [...logs]) {
+  for (const one of [...logs]) {
     // Of two that tell the same, the one that is left is held against the others.
     const same = toldTwice(
-      log,
-      logs.map((one) => one.log),
+      one.log,
+      logs.map(({ log }) => log),
     );
-    if (same === undefined) continue;
-    skipped.push({ path: log.path, reason: same.reason, sameRun: same.by.path, order });
-    logs.splice(
-      logs.findIndex((one) => one.log === log),
-      1,
-    );
+    if (same !== undefined) passOver(one, { reason: same.reason, sameRun: same.by.path });
   }
 }
 

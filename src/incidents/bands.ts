@@ -6,6 +6,7 @@
 import { blocksOf, type Column, pickerOf, readerOf } from '../model/column.ts';
 import { MAD_TO_SIGMA, medianInPlace, medianOf, middleInPlace } from '../model/order-statistics.ts';
 import { type HalfMedians, rankedWindow } from './ranked-window.ts';
+import type { VerdictSettings } from './settings.ts';
 
 /** The same for the mean absolute deviation: √(π/2). */
 const MEAN_DEVIATION_TO_SIGMA = 1.2533;
@@ -125,6 +126,21 @@ export interface Scale {
   /** The ratio of which `y` is {@link above} the center. */
   ratioOf(center: number, y: number, noise: number): number;
 }
+
+/** What an incident says of the level before it, whose points have that noise on the scale, and of how far its peak is above. */
+export const besideLevel = (
+  before: number,
+  noise: number,
+  peak: number,
+  scale: Scale,
+  { bandScales, bandRatio }: Pick<VerdictSettings, 'bandScales' | 'bandRatio'>,
+) =>
+  ({
+    before: scale.from(before),
+    high: scale.from(Math.max(before + bandScales * noise, scale.above(before, bandRatio, noise))),
+    size: scale.ratioOf(before, peak, noise),
+    byRatio: true,
+  }) as const;
 
 /** The logarithm of the ratio that was asked for last, which is asked for at every point. */
 const lastRatio = { ratio: 1, log: 0 };

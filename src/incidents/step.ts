@@ -1,7 +1,7 @@
 /** A level that rose and stays up, of a loss so noisy that no comparison of a few points shows it. */
 import { blocksOf, type Column, pickerOf } from '../model/column.ts';
 import { MAD_TO_SIGMA, medianOf } from '../model/order-statistics.ts';
-import { FALL, noiseScale, type Scale } from './bands.ts';
+import { besideLevel, FALL, noiseScale, type Scale } from './bands.ts';
 import type { Lengths, SeriesIncident } from './judge.ts';
 import type { VerdictSettings } from './settings.ts';
 import { largestIn, stretchAbove } from './stretch.ts';
@@ -67,9 +67,10 @@ export function findStep(
   values: Column,
   scale: Scale,
   { grace, window, decision }: Lengths,
-  { driftRatio, driftFullRatio, bandRatio, bandScales, driftScales }: VerdictSettings,
+  settings: VerdictSettings,
   jump: SeriesIncident | null,
 ): SeriesIncident | null {
+  const { driftRatio, driftFullRatio, driftScales } = settings;
   const n = values.length;
   const count = Math.min(decision, Math.floor(END_SHARE * n));
   // Of losses of both signs a multiple of a level says little.
@@ -127,24 +128,20 @@ export function findStep(
   const found = anywhere ?? behind;
   if (found === null) return null;
   const { from, before, level, noise } = found;
-  const above = (ratio: number): number => scale.above(before, ratio, noise);
   // Where the points lie above the middle for longest, a spike counting as the level.
   const start = (): number =>
     stretchAbove(n - from, (k) => Math.min(y(from + k), level), (before + level) / 2).start;
   const onset = behind === null ? from + start() : jump!.onset;
   const peak = largestIn(values, onset, n);
   return {
-    class: level > above(driftFullRatio) ? 'full-divergence' : 'drift',
+    class: level > scale.above(before, driftFullRatio, noise) ? 'full-divergence' : 'drift',
     form: 'climb',
     onset,
     lastGood: onset > 0 ? onset - 1 : null,
     recovered: null,
     end: n,
     peak,
-    before: scale.from(before),
-    high: scale.from(Math.max(before + bandScales * noise, above(bandRatio))),
     after: scale.from(level),
-    size: scale.ratioOf(before, y(peak), noise),
-    byRatio: true,
+    ...besideLevel(before, noise, y(peak), scale, settings),
   };
 }

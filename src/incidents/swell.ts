@@ -1,7 +1,7 @@
 /** A rise of the level that passes, of a loss so noisy that no single point leaves its band. */
 import { blocksOf, type Column, pickerOf, readerOf } from '../model/column.ts';
 import { medianInPlace } from '../model/order-statistics.ts';
-import { noiseScale, type Scale } from './bands.ts';
+import { besideLevel, noiseScale, type Scale } from './bands.ts';
 import type { Lengths, SeriesIncident } from './judge.ts';
 import type { VerdictSettings } from './settings.ts';
 import { largestIn, stretchAbove } from './stretch.ts';
@@ -32,8 +32,9 @@ export function findSwell(
   values: Column,
   scale: Scale,
   { grace, window, recovery }: Lengths,
-  { fullRatio, driftRatio, bandRatio, bandScales, stepErrors }: VerdictSettings,
+  settings: VerdictSettings,
 ): SeriesIncident | null {
+  const { fullRatio, driftRatio, stepErrors } = settings;
   // Of losses of both signs a multiple of a level says little.
   if (!scale.byRatio) return null;
   const n = values.length;
@@ -92,11 +93,8 @@ export function findSwell(
     recovered,
     end,
     peak,
-    before: scale.from(before),
-    high: scale.from(Math.max(before + bandScales * noise, scale.above(before, bandRatio, noise))),
     after: scale.from(levelOf(end - width, end)),
-    size: scale.ratioOf(before, y(peak), noise),
-    byRatio: true,
+    ...besideLevel(before, noise, y(peak), scale, settings),
   };
 }
 

@@ -1,9 +1,9 @@
 /** How a training that changed one thing ended beside the run as it was: by an arm of ours, or of the user's own framework. */
 import { endLevel, judgeLosses } from '../incidents/losses.ts';
-import { type ArmOutcome, LEARNS_SLOWER } from '../model/cause.ts';
+import type { ArmOutcome } from '../model/cause.ts';
 import { formatNumber } from '../model/format-number.ts';
 import type { ReplayArm } from '../model/replay.ts';
-import { type Ended, harmFrom, LEAST_AFTER, outcomeOf, usualUpdate } from './outcome.ts';
+import { type Ended, harmFrom, LEAST_AFTER, outcomeOf, SLOWER, usualUpdate } from './outcome.ts';
 import type { References } from './reference.ts';
 import type { Judgement } from './verdict.ts';
 
@@ -78,7 +78,7 @@ export function judgeArm(
 /** Why it is not known whether a training holds, as a clause. */
 export const unknownEnd = (references: Pick<References, 'level'> | null, slower = false): string =>
   slower
-    ? `${LEARNS_SLOWER}, and what it does down there was not seen`
+    ? SLOWER
     : references === null
       ? 'no batch from before the incident was recorded, so that it is not known whether it holds'
       : references.level === null

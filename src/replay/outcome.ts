@@ -2,7 +2,7 @@
 import { endLevel, levelsAlong } from '../incidents/losses.ts';
 import { DEFAULT_VERDICT_SETTINGS } from '../incidents/settings.ts';
 import { USUAL } from '../incidents/unlike.ts';
-import type { ArmOutcome } from '../model/cause.ts';
+import { type ArmOutcome, LEARNS_SLOWER } from '../model/cause.ts';
 import { medianOf } from '../model/order-statistics.ts';
 import type { References } from './reference.ts';
 
@@ -15,6 +15,8 @@ export const HOLDS = 1.25;
 export const HURT = 1.45;
 /** `slower`: it ends above the level, never came down to it, and never rose: nobody knows what it does down there. */
 export type EndOutcome = ArmOutcome | 'slower';
+/** Why the outcome of one that is `slower` is not known. */
+export const SLOWER = `${LEARNS_SLOWER}, and what it does down there was not seen`;
 /** What tells how a training ended: one value for each step. */
 export type Ended = Readonly<Record<'referenceLoss' | 'updateNorm', readonly number[]>>;
 

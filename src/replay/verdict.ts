@@ -9,7 +9,6 @@ import {
   peakOf,
 } from '../incidents/losses.ts';
 import { isRaised, USUAL, usualRange } from '../incidents/unlike.ts';
-import { LEARNS_SLOWER } from '../model/cause.ts';
 import { formatNumber } from '../model/format-number.ts';
 import { medianOf } from '../model/order-statistics.ts';
 import type { ReplayVerdict } from '../model/replay.ts';
@@ -21,6 +20,7 @@ import {
   isFrozen,
   LEAST_AFTER,
   outcomeOf,
+  SLOWER,
   usualUpdate,
 } from './outcome.ts';
 import type { References } from './reference.ts';
@@ -159,7 +159,7 @@ export function judgeByReference(input: ReferenceInput): Judgement {
   const final = formatNumber(endLevel(trace.referenceLoss));
   const ends = `on batches from before the incident it ends at ${final}, where ${formatNumber(level)} was usual`;
   if (outcome === 'slower' && own.verdict !== 'not-prevented')
-    return exact('cannot-tell', `${LEARNS_SLOWER}, and what it does down there was not seen; ${ends}`);
+    return exact('cannot-tell', `${SLOWER}; ${ends}`);
   if (without === 'holds') {
     if (outcome === 'hurt' || outcome === 'lost')
       return exact('harmful', `the run without the rule comes back; under it, ${ends}`);

@@ -663,6 +663,35 @@ def _climb(values: Sequence[float], scale: _Scale) -> Incident | None:
     )
 
 
+def _above_level(
+    kind: str,
+    form: str,
+    onset: int,
+    recovered: int | None,
+    values: Sequence[float],
+    scale: _Scale,
+    before: float,
+    noise: float,
+    after: float,
+) -> Incident:
+    """An incident above a level whose losses have that noise; levels and noise are on the scale."""
+    s = SETTINGS
+    end = len(values) if recovered is None else recovered
+    peak = max(range(onset, end), key=lambda k: (values[k], -k))
+    return Incident(
+        kind=kind,
+        form=form,
+        onset=onset,
+        recovered=recovered,
+        end=end,
+        peak=peak,
+        before=scale.back(before),
+        high=scale.back(max(before + s["bandScales"] * noise, scale.above(before, s["bandRatio"], noise))),
+        after=scale.back(after),
+        size=_size(values[peak], before, noise, scale),
+    )
+
+
 def _level_before(window: Sequence[float]) -> tuple[float, int, float]:
     """The level before a step, the number of losses that it is of, and their noise: src/incidents/step.ts says how."""
     middle = len(window) >> 1
@@ -730,19 +759,8 @@ def _step(values: Sequence[float], scale: _Scale, lengths: _Lengths, jump: Incid
     onset = known
     if onset is None:
         onset = start + _stretch_above([min(one, level) for one in y[start:]], (before + level) / 2)[0]
-    peak = max(range(onset, n), key=lambda k: (values[k], -k))
-    return Incident(
-        kind="full-divergence" if level > scale.above(before, s["driftFullRatio"], noise) else "drift",
-        form="climb",
-        onset=onset,
-        recovered=None,
-        end=n,
-        peak=peak,
-        before=scale.back(before),
-        high=scale.back(max(before + s["bandScales"] * noise, scale.above(before, s["bandRatio"], noise))),
-        after=scale.back(level),
-        size=_size(values[peak], before, noise, scale),
-    )
+    kind = "full-divergence" if level > scale.above(before, s["driftFullRatio"], noise) else "drift"
+    return _above_level(kind, "climb", onset, None, values, scale, before, noise, level)
 
 
 def _with_step(
@@ -819,19 +837,8 @@ def _swell(values: Sequence[float], scale: _Scale, lengths: _Lengths) -> Inciden
     back = (k for k in range(over, n - width + 1) if not _median(y[k : k + width]) > usual)
     recovered = next(back, None)
     end = n if recovered is None else recovered
-    peak = max(range(onset, end), key=lambda k: (values[k], -k))
-    return Incident(
-        kind="drift" if recovered is None else "micro-divergence",
-        form="swell",
-        onset=onset,
-        recovered=recovered,
-        end=end,
-        peak=peak,
-        before=scale.back(before),
-        high=scale.back(max(before + s["bandScales"] * noise, scale.above(before, s["bandRatio"], noise))),
-        after=scale.back(_median(y[end - width : end])),
-        size=_size(values[peak], before, noise, scale),
-    )
+    kind, after = "drift" if recovered is None else "micro-divergence", _median(y[end - width : end])
+    return _above_level(kind, "swell", onset, recovered, values, scale, before, noise, after)
 
 
 def _size(peak: float, center: float, noise: float, scale: _Scale) -> float:
