@@ -4,6 +4,7 @@
  */
 import { type ChildProcess, fork } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
+import { weightedSums } from '../kernels/weighted-sum.ts';
 import { DiagError, diagError, ERROR_TEXTS, type ErrorRecord } from '../model/errors.ts';
 import { fromSources, startThread, workerFile } from '../threads/start-thread.ts';
 import type { BackendName } from './backend-names.ts';
@@ -140,8 +141,10 @@ function inTurn(objective: Objective): Objective {
 /**
  * The same objective in a thread. Vectors are in memory that both share, since a message would copy them twice. It is used
  * again: if every call took new memory, V8 would look for garbage so often that its threads for that slow both of ours.
+ *
+ * @param lent whether a vector is answered where it lies, until the next call, instead of copied
  */
-export async function threadObjective(open: OpenRequest): Promise<Objective> {
+export async function threadObjective(open: OpenRequest, lent = false): Promise<Objective> {
   const objective = await remoteObjective(
     (reply, ended) => {
       const worker = startThread(objectiveWorker);
@@ -177,18 +180,20 @@ export async function threadObjective(open: OpenRequest): Promise<Objective> {
     to.set(x);
     return to;
   };
-  // Both sides write into the same memory: an answer is copied before the next call.
+  // Both sides write into the same memory: an answer is copied, or used, before the next call.
+  const given = (answer: Float32Array, into: Float32Array | undefined): Float32Array =>
+    lent ? answer : put(answer, into);
   return inTurn({
     ...objective,
     loss: (w, batches) => loss(put(w, point), batches),
     gradient: async (w, batches, task, into) => {
       const answer = await gradient(put(w, point), batches, task);
-      return { ...answer, gradient: put(answer.gradient, into) };
+      return { ...answer, gradient: given(answer.gradient, into) };
     },
     hvp: async (w, v, batches, task, into) =>
-      put(await hvp(put(w, point), put(v, direction), batches, task), into),
+      given(await hvp(put(w, point), put(v, direction), batches, task), into),
     gaussNewton: async (w, v, batches, task, into) =>
-      put(await gaussNewton(put(w, point), put(v, direction), batches, task), into),
+      given(await gaussNewton(put(w, point), put(v, direction), batches, task), into),
   });
 }
 
@@ -289,8 +294,7 @@ export function sharedObjective(local: Objective, open: OpenRequest, worth = WOR
     }
     return halves;
   };
-  /** What the other thread answers. */
-  let theirs: Float32Array | undefined;
+  let weightedSum: ReturnType<typeof weightedSums> | undefined;
   const share = async <T>(
     batches: readonly Batch[],
     into: Float32Array | undefined,
@@ -299,16 +303,15 @@ export function sharedObjective(local: Objective, open: OpenRequest, worth = WOR
   ): Promise<T> => {
     const divisible = batches.some((batch) => rowsOf(batch) > 1);
     if (!divisible || rows(batches) * local.size < worth) return call(local, batches, into);
-    thread ??= threadObjective(open);
+    thread ??= threadObjective(open, true);
     const other = await thread;
     const halves = batches.map(halvesOf);
     const parts = [
       halves.map(([first]) => first),
       halves.flatMap(([, rest]) => (rowsOf(rest) > 0 ? [rest] : [])),
     ];
-    theirs ??= new Float32Array(local.size);
     // First that of the other thread: this one is busy with its own then.
-    const second = call(other, parts[1]!, theirs);
+    const second = call(other, parts[1]!, undefined);
     const first = call(local, parts[0]!, into);
     // Also where one half fails, the other thread is through before the next call.
     await Promise.allSettled([first, second]);
@@ -322,7 +325,8 @@ export function sharedObjective(local: Objective, open: OpenRequest, worth = WOR
     [first, second]: readonly Float32Array[],
     [ofFirst, ofSecond]: readonly number[],
   ): Float32Array => {
-    for (let i = 0; i < first!.length; i++) first![i] = ofFirst! * first![i]! + ofSecond! * second![i]!;
+    weightedSum ??= weightedSums();
+    weightedSum(first!, ofFirst!, second!, ofSecond!);
     return first!;
   };
   const mixLosses = (parts: readonly Losses[], weights: readonly number[]): Losses => ({
