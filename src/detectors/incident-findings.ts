@@ -26,7 +26,14 @@ export function incidentFindings(
   run: Run,
   { judged }: DetectorContext,
   wanted: VerdictClass,
-  describe: { id: string; severity: Severity; advice: string; threshold: readonly [string, number, string] },
+  describe: {
+    id: string;
+    severity: Severity;
+    advice: string;
+    /** Of an incident that did not come back, where that is another. */
+    adviceNotBack?: string;
+    threshold: readonly [string, number, string];
+  },
 ): Outcome {
   const series = [
     ...(judged.loss === null ? [] : [judged.loss]),
@@ -55,7 +62,8 @@ export function incidentFindings(
         threshold: found.byRatio
           ? quantity(...describe.threshold)
           : quantity('upper edge of the band before', found.high, 'loss'),
-        advice: describe.advice,
+        advice:
+          incident.recoveredStep === null ? (describe.adviceNotBack ?? describe.advice) : describe.advice,
       });
     }),
   );

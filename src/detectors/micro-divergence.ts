@@ -6,6 +6,9 @@ import { incidentFindings } from './incident-findings.ts';
 const advice =
   'The run came back, but the next incident may not: clip the update or slow the warm-up, and record a capture around the onset to see which layer leads.';
 
+const adviceNotBack =
+  'The loss settled above its level before: go back to a checkpoint before the rise, and clip the update or train more slowly from there.';
+
 export const microDivergence = {
   id: 'micro-divergence',
   title: incidentTitle('micro-divergence'),
@@ -25,7 +28,8 @@ export const microDivergence = {
     'stepErrors',
   ),
   docs: {
-    summary: 'The loss jumps far above its level before and comes back by itself.',
+    summary:
+      'The loss jumps far above its level before and comes back by itself, or settles below twice that level.',
     details: `An incident starts where the loss is more than \`incidentScales\` robust scales **and** \`incidentRatio\` above the
 median of the points before and outside the band (\`bandScales\` scales, at least \`bandRatio\`), or where it is not finite. Points before \`windowStart\` (an
 eighth of the run where that is less) have no band yet; the first \`gracePoints\` (a sixth where that is less) or \`graceShare\` of the run, whichever is more, start
@@ -42,6 +46,7 @@ again.`,
       id: 'micro-divergence',
       severity: 'warning',
       advice,
+      adviceNotBack,
       threshold: ['jump that starts an incident', context.threshold('incidentRatio'), 'ratio'],
     }),
 } as const satisfies Detector;

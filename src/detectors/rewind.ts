@@ -3,7 +3,7 @@
 import type { JudgedRun } from '../incidents/verdict.ts';
 import type { Finding } from '../model/finding.ts';
 import { SEVERITIES } from '../model/finding.ts';
-import type { RewindAdvice } from '../model/report.ts';
+import { isBack, type RewindAdvice } from '../model/report.ts';
 import type { Run } from '../model/run.ts';
 
 /** PaLM restarted "roughly 100 steps before the spike started" … */
@@ -30,7 +30,7 @@ export interface RestartPoint {
  * How to go back, by the rule of the PaLM paper (arXiv 2204.02311, section 5.1): the latest checkpoint at least 100 steps before
  * the onset (the latest before the onset where there is none so early), skipping 200 to 500 batches from there so that they
  * cover the incident; a tenth of the steps before the onset, and 2 to 5 times as many batches, where that is less. Where an epoch has
- * no more than 100 batches, the end of the last one before the onset is far enough, as it is where epochs are counted. A micro-divergence keeps the learning rate; what did not come back gets half of it.
+ * no more than 100 batches, the end of the last one before the onset is far enough, as it is where epochs are counted. What came back keeps the learning rate; what did not gets half of it.
  *
  * Null where nothing happened, or where the run was never good. Epochs and rows count as they are: one back, and the
  * incident's own skipped.
@@ -67,7 +67,7 @@ export function rewindAdvice(
   const skipSteps: readonly [number, number] = inSteps
     ? [skipFrom, Math.max(Math.min(skipFrom + span - 1, lastStep), onsetStep)]
     : [onsetStep, Math.max(onsetStep, Math.min(worst, onsetStep + 1))];
-  const cameBack = verdict.class === 'micro-divergence';
+  const cameBack = isBack(verdict);
   return {
     lastGoodStep,
     rewindToStep,

@@ -2,6 +2,7 @@
 
 import { arrayOf } from '../model/column.ts';
 import { counted, formatNumber } from '../model/format-number.ts';
+import { NOT_BACK } from '../model/incident-words.ts';
 import type { Incident, RunVerdict, TaskVerdict } from '../model/report.ts';
 import { attemptOf, type Run, type TimeSeries } from '../model/run.ts';
 import { wordsOf } from '../model/words.ts';
@@ -383,7 +384,7 @@ export function explain(name: string, found: SeriesIncident, incident: Incident,
   if (found.backIn !== undefined)
     return `${start}, peaks at ${ratio} and stands at ${formatNumber(found.after)} where it ends; "${found.backIn.series}" goes on and is back at ${unit} ${found.backIn.step}.`;
   if (found.form === 'rise')
-    return `"${name}" rises over its first level of ${formatNumber(found.before)} at ${unit} ${incident.onsetStep}, peaks at ${ratio} and ${incident.recoveredStep === null ? `does not come back: its last level is ${formatNumber(found.after)}` : `is back at ${unit} ${incident.recoveredStep}`}.`;
+    return `"${name}" rises over its first level of ${formatNumber(found.before)} at ${unit} ${incident.onsetStep}, peaks at ${ratio} and ${incident.recoveredStep === null ? `${NOT_BACK}: its last level is ${formatNumber(found.after)}` : `is back at ${unit} ${incident.recoveredStep}`}.`;
   if (found.form === 'swell')
     return `"${name}" rises from a level of ${formatNumber(found.before)} at ${unit} ${incident.onsetStep}, peaks at ${ratio} and ${incident.recoveredStep === null ? `comes back in part: its last level is ${formatNumber(found.after)}` : `is back at ${unit} ${incident.recoveredStep}`}.`;
   if (found.form === 'climb')
@@ -396,5 +397,5 @@ export function explain(name: string, found: SeriesIncident, incident: Incident,
     return `${start}, peaks at ${ratio} and is back ${incident.class === 'full-divergence' ? 'too late, ' : ''}at ${unit} ${incident.recoveredStep}.`;
   if (incident.class === 'inconclusive')
     return `${start}, peaks at ${ratio} and stands at ${formatNumber(found.after)} where the log ends, before it could come back.`;
-  return `${start}, peaks at ${ratio} and does not come back: its last level is ${formatNumber(found.after)}.`;
+  return `${start}, peaks at ${ratio} and ${NOT_BACK}: its last level is ${formatNumber(found.after)}.`;
 }

@@ -14,16 +14,19 @@ interface IncidentWords {
 
 const WORDS: Readonly<Record<IncidentClass, IncidentWords>> = {
   inconclusive: { did: 'is high', since: 'since', end: ', too soon to tell whether it stays' },
-  'micro-divergence': { did: 'rose', since: 'at', end: ' and came back' },
-  drift: { did: 'drifted up', since: 'from', end: ' and stays up' },
+  'micro-divergence': { did: 'rose', since: 'at', end: ' and came back, or settled a little higher' },
+  drift: { did: 'went up', since: 'from', end: ' and stays up' },
   'full-divergence': { did: 'diverged', since: 'at', end: ' and did not come back' },
   'non-finite': { did: 'is not a number', since: 'from', end: ' (NaN or infinite)' },
 };
 
 export const isIncidentClass = (name: string): name is IncidentClass => Object.hasOwn(WORDS, name);
 
-/** As the title of a kind of finding: `The loss rose and came back`. */
+/** As the title of a kind of finding: `The loss went up and stays up`. */
 export const incidentTitle = (name: IncidentClass): string => `The loss ${WORDS[name].did}${WORDS[name].end}`;
+
+/** What a sentence about an incident says of one that is not over. */
+export const NOT_BACK = 'does not come back';
 
 /**
  * As a headline: `DIVERGED at step 400`.

@@ -57,6 +57,13 @@ export interface RunVerdict {
   readonly incidents: readonly Incident[];
 }
 
+/** Whether a run rose and came back. One that settled below twice its level is of the same class, without a recovered step. */
+export const isBack = ({
+  class: kind,
+  recoveredStep,
+}: Pick<RunVerdict, 'class' | 'recoveredStep'>): boolean =>
+  kind === 'micro-divergence' && recoveredStep !== null;
+
 /** What a chart needs of a series: buckets with min and max, so that no spike is averaged away. */
 export interface ChartSeries {
   readonly name: string;

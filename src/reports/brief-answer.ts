@@ -8,15 +8,16 @@ import { type Cause, LEARNS_SLOWER, type Remedy, takesBack } from '../model/caus
 import { decidingSeries } from '../model/deciding-series.ts';
 import { type Finding, SEVERITIES } from '../model/finding.ts';
 import { formatCount, formatNumber } from '../model/format-number.ts';
-import { incidentClause, incidentHeadline, isIncidentClass } from '../model/incident-words.ts';
+import { incidentClause, incidentHeadline, isIncidentClass, NOT_BACK } from '../model/incident-words.ts';
 import { inertName } from '../model/inert-text.ts';
 import { listed } from '../model/listed.ts';
-import type { ChartSeries, Incident, Report, RunReport } from '../model/report.ts';
+import { isBack, type Report, type RunReport } from '../model/report.ts';
 import type { StepUnit } from '../model/run.ts';
 import { CONFIDENCE, TRIGGERS } from './cause-words.ts';
 import { CLASS_MOODS, type Mood } from './class-paint.ts';
 import { lossesOf } from './input-losses.ts';
 import { replayLabel } from './replay-label.ts';
+import { endOf, higherAtEnd, isOver, leading, WORSE } from './where-it-ends.ts';
 import { remedyName, remedyWords } from './why.ts';
 
 export interface Answer {
@@ -109,13 +110,6 @@ function shortPath(path: string): string {
   return parts.length === 0 ? end : `…/${end}`;
 }
 
-/** The incident that decided, as the verdict names it. */
-const leading = ({ verdict }: RunReport): Incident | undefined =>
-  verdict.incidents.find(
-    (one) =>
-      one.onsetStep === verdict.onsetStep && one.series === verdict.series && one.class === verdict.class,
-  ) ?? verdict.incidents.find((one) => one.onsetStep === verdict.onsetStep);
-
 const at = (step: number, unit: StepUnit): string => `${unit} ${formatCount(step)}`;
 
 /** Whether experiments show that the loss is high on the new data alone, and the weights are as good as before. */
@@ -146,7 +140,8 @@ function titleOf(run: RunReport): string {
     case 'inconclusive':
       return where === '' ? 'CANNOT TELL' : incidentHeadline('inconclusive', where, isNearlyBack(run));
     case 'micro-divergence':
-      return `RECOVERED from a rise at ${where}`;
+      if (isBack(verdict)) return `RECOVERED from a rise at ${where}`;
+      return isOver(run) ? `ROSE at ${where}` : `SETTLED HIGHER since ${where}`;
     case 'drift':
     case 'full-divergence':
       return isOfDataAlone(run)
@@ -192,7 +187,10 @@ function changeOf(run: RunReport): string {
     return `${name} ${before}${brief(incident.after)}: no recovery`;
   const then =
     incident.after == null || incident.after === incident.peak ? '' : `, then ${brief(incident.after)}`;
-  return `${name} ${before}${peak}${then}: no recovery`;
+  // What comes down later than a recovery may come ends where it ends.
+  const end =
+    isOver(run) && series !== undefined ? `, ends at ${brief(series.statistics.last)}` : ': no recovery';
+  return `${name} ${before}${peak}${then}${end}`;
 }
 
 function factsOf(run: RunReport, skipped: Report['skipped']): string {
@@ -306,9 +304,6 @@ const AVERT: Readonly<Record<Cause['trigger'], string>> = {
   'none-found': '',
 };
 
-/** How much worse than under a remedy a run that came back has to end for the remedy to be offered. */
-const WORSE = 1.1;
-
 /** Where it stands how to do what has no line to paste. */
 function howTo({ paste, rule, action, statement }: Remedy): string {
   if (paste !== null) return '';
@@ -353,13 +348,6 @@ function orderOf(run: RunReport, held: Remedy): { text: string; short: string; c
   };
 }
 
-/** Share of a run at its end, and buckets of its chart at least, that tell where it ends. */
-const END_SHARE = 0.1;
-const END_LEAST = 5;
-
-/** Of the deciding loss, the buckets of its chart at the end of the run. */
-const endOf = (series: ChartSeries): number => -Math.max(END_LEAST, Math.ceil(END_SHARE * series.min.length));
-
 /** Whether the log tells the end of the run, long after the steps that remedies were tried on. */
 function goesOnAfterTried(run: RunReport): boolean {
   const series = decidingSeries(run);
@@ -368,17 +356,12 @@ function goesOnAfterTried(run: RunReport): boolean {
   return from !== undefined && tried !== undefined && from > tried;
 }
 
-/** That a run which came back from a rise ends above where it was before, where its last tenth never came down to there; else null. */
+/** That a run which came back from a rise ends above where it was before; null where it does not. */
 function staysHigher(run: RunReport): string | null {
-  const { before, recoveredIn } = leading(run) ?? {};
-  const series = decidingSeries(run);
-  // A column that ended before the run was back does not tell where the run ends.
-  if (recoveredIn !== undefined || before == null || !(before > 0) || series === undefined) return null;
-  const end = series.min.slice(endOf(series));
-  const lowest = Math.min(...end);
-  return end.length >= END_LEAST && lowest > WORSE * before
-    ? `The run came back from this rise, but its loss is ${brief(lowest)} and more at the end, where ${brief(before)} was usual before: it is not well.`
-    : null;
+  const lowest = higherAtEnd(run);
+  return lowest === null
+    ? null
+    : `The run came back from this rise, but its loss is ${brief(lowest)} and more at the end, where ${brief(leading(run)!.before!)} was usual before: it is not well.`;
 }
 
 /** What to do: the first remedy that holds, or what may be tried, or the way back. */
@@ -396,7 +379,7 @@ function fixOf(run: RunReport): { text: string; short?: string; code?: string; a
   if (stays !== null && first?.action === 'none-needed') return { text: `${stays}${inFuture}` };
   if (first?.action === 'none-needed') return { text: `${capital(inertName(first.statement))}.${inFuture}` };
   const held = remedies.find(({ holds }) => holds === true);
-  if (verdict.class === 'micro-divergence') {
+  if (isOver(run)) {
     if (held === undefined) return { text: `${stays ?? 'Nothing now: the run came back.'}${inFuture}` };
     const after = triedWords(run, held);
     const { text, short: _, ...code } = orderOf(run, held);
@@ -614,7 +597,7 @@ function inWords(finding: Finding, unit: StepUnit): string {
   if (id === 'capture-mismatch' && steps !== null)
     return `between ${unit}s ${formatCount(steps[0])} and ${formatCount(steps[1])} the weights changed in a way that the recorded gradients do not explain. Either something else wrote to the weights or to the optimizer’s state there, or the recording is wrong: look at what ran between these ${unit}s, then at capture.json.`;
   if (isIncidentClass(id) && series !== null && steps !== null) {
-    const back = id === 'micro-divergence' ? formatCount(steps[1]) : null;
+    const back = id === 'micro-divergence' && !message.includes(NOT_BACK) ? formatCount(steps[1]) : null;
     return `${incidentClause(id, `\`${inertName(series)}\``, at(steps[0], unit), back)}.`;
   }
   return `${message.length > LONG ? titleOfFinding(finding) : inertName(message).replace(/\.$/, '')}.`;

@@ -1,6 +1,7 @@
 /** What happened to a run at a step: what its charts mark, on a terminal and in HTML. */
 import { formatCount } from '../model/format-number.ts';
 import type { RunReport } from '../model/report.ts';
+import { isOver } from './where-it-ends.ts';
 
 export interface RunEvent {
   readonly step: number;
@@ -36,7 +37,7 @@ export const leadingEvents = (run: RunReport): RunEvent[] =>
     .filter(
       ({ kind, step }) =>
         // A run that came back is given no orders.
-        (kind === 'rewind' && run.verdict.class !== 'micro-divergence') ||
+        (kind === 'rewind' && !isOver(run)) ||
         kind === 'restart' ||
         step === run.verdict.onsetStep ||
         step === run.verdict.recoveredStep,

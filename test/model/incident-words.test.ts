@@ -3,8 +3,13 @@ import { findingTypeOf } from '../../src/findings/registry.ts';
 import { incidentClause, incidentHeadline, incidentTitle } from '../../src/model/incident-words.ts';
 
 test.each([
-  ['micro-divergence', 'The loss rose and came back', 'ROSE at step 4', 'x rose at step 4, back at 9'],
-  ['drift', 'The loss drifted up and stays up', 'DRIFTED UP from step 4', 'x drifted up from step 4'],
+  [
+    'micro-divergence',
+    'The loss rose and came back, or settled a little higher',
+    'ROSE at step 4',
+    'x rose at step 4, back at 9',
+  ],
+  ['drift', 'The loss went up and stays up', 'WENT UP from step 4', 'x went up from step 4'],
   [
     'full-divergence',
     'The loss diverged and did not come back',

@@ -346,7 +346,7 @@ describe('alerts', () => {
   test.each([
     ['inconclusive', null, 'loss is high since step 400, too soon to tell whether it stays'],
     ['micro-divergence', 412, 'loss rose at step 400, back at 412'],
-    ['drift', null, 'loss drifted up from step 400'],
+    ['drift', null, 'loss went up from step 400'],
     ['full-divergence', null, 'loss diverged at step 400'],
     ['full-divergence', 480, 'loss diverged at step 400, back at 480: too late'],
     ['non-finite', null, 'loss is not a number from step 400'],

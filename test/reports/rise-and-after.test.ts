@@ -1,0 +1,61 @@
+/** What the page says of a loss that rises, by where it goes from there: written, read, judged and told as a user's log is. */
+import { writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { expect, it } from 'vitest';
+import { analyze } from '../../src/engine/analyze.ts';
+import { answerOf } from '../../src/reports/brief-answer.ts';
+import { scratchFolders } from '../support/scratch.ts';
+
+const folder = scratchFolders('rise-and-after');
+const RISE = 301;
+
+it.each([
+  {
+    what: 'comes back',
+    above: (i: number) => 1.6 * Math.exp(-i / 10),
+    title: /^RECOVERED from a rise at step 301$/,
+    change: /, back at step \d+, ends at/,
+    fix: /^Nothing: the run came back/,
+    advice: /^The run came back, /,
+  },
+  {
+    what: 'stays 1.3 times as high',
+    above: () => 0.3,
+    title: /^SETTLED HIGHER since step 301$/,
+    change: /: no recovery$/,
+    fix: /^By a rule of thumb, go back .* half the learning rate/,
+    advice: /^The loss settled above its level before: /,
+  },
+  {
+    what: 'stays so for long, learns on and ends as low as before',
+    above: (i: number) => 0.3 * Math.exp(-((i / 250) ** 4)),
+    title: /^ROSE at step 301$/,
+    change: /, then 1\.\d+, ends at (0|1)\.\d+$/,
+    fix: /^Nothing now/,
+    advice: /^The loss settled above its level before: /,
+  },
+  {
+    what: 'stays 1.8 times as high',
+    above: () => 0.8,
+    title: /^WENT UP from step 301$/,
+    change: /: no recovery$/,
+    fix: /^By a rule of thumb, go back/,
+    advice: null,
+  },
+])('a loss that rises and $what', async ({ above, title, change, fix, advice }) => {
+  const path = join(folder(), 'log.csv');
+  const rows = Array.from({ length: 700 }, (_, i) => {
+    const level = 1 + (i < RISE ? 0 : above(i - RISE));
+    return `${i},${level * (1 + 0.02 * Math.sin(7 * i))}`;
+  });
+  writeFileSync(path, `step,loss\n${rows.join('\n')}\n`);
+  const report = await analyze([path], { toolVersion: '0', now: () => new Date(0) });
+  const [run] = report.runs;
+  const answer = answerOf(run!, report);
+  expect(answer.title).toMatch(title);
+  expect(answer.change).toMatch(change);
+  expect(answer.parts.find(({ label }) => label === 'Fix')!.text).toMatch(fix);
+  const found = run!.findings.find(({ id }) => id === 'micro-divergence');
+  if (advice === null) expect(found).toBeUndefined();
+  else expect(found!.advice).toMatch(advice);
+});
