@@ -77,9 +77,13 @@ export function departureOf(
 ): { readonly at: number; readonly computed: number } | null {
   const loss = baselineOf(entries, manifest)?.loss;
   if (loss?.length !== steps.length) return null;
+  const recorded = steps.map((step) => step.loss);
+  // A recorded loss that is no number is far from any: what comes after it is not looked at.
+  const lost = recorded.findIndex((one) => one !== null && !Number.isFinite(one));
+  const number = lost >= 0 && Number.isFinite(loss[lost]!);
   const at = suddenDeparture(
     loss,
-    steps.map((step) => step.loss),
+    number ? recorded.map((one, i) => (i === lost ? Number.MAX_VALUE : one)) : recorded,
     onset,
   );
   return at === null ? null : { at, computed: loss[at]! };
@@ -102,7 +106,9 @@ export function knownRule(find: () => RuleChoice | null): RuleChoice | null {
 /** Whether a training under the recorded clipping did up to the onset what was recorded. */
 const follows = ({ loss }: Loop<Stored>, { steps }: Pick<Capture, 'steps'>, onset: number): boolean =>
   steps.slice(0, onset + 1).every(({ loss: recorded }, i) => {
-    if (recorded === null || !Number.isFinite(recorded)) return true;
+    if (recorded === null) return true;
+    // The framework and the precision are those of the run: what is no number there is none here.
+    if (!Number.isFinite(recorded)) return !Number.isFinite(loss[i]);
     return Math.abs(loss[i]! - recorded) <= FOLLOWS * Math.abs(recorded);
   });
 

@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import { departureOf } from '../../src/replay/recorded-loops.ts';
+import { departureOf, judgedLoops } from '../../src/replay/recorded-loops.ts';
 
 const STEPS = 40;
 const ONSET = 25;
@@ -17,6 +17,11 @@ test('a training that gives another loss all at once departs there', () => {
   expect(departs((i) => (i < ONSET - 1 ? 1 : 0.5))?.at).toBe(ONSET - 1);
 });
 
+test('so does one whose loss is a number where none was recorded', () => {
+  for (const lost of [Number.NaN, Number.POSITIVE_INFINITY])
+    expect(departs((i) => (i < ONSET ? 1 : lost))).toEqual({ at: ONSET, computed: computed[ONSET] });
+});
+
 test.each([
   ['follows to the end', () => 1],
   ['comes off little by little, as rounding does', (i: number) => 1 + 1e-5 * 1.6 ** i],
@@ -28,4 +33,16 @@ test.each([
 
 test('nor does one that was stored in part', () => {
   expect(departs((i) => (i < ONSET ? 1 : 2), STEPS - 1)).toBeNull();
+});
+
+test('no experiment is held against a training that has a number where none was recorded', () => {
+  const judged = (recorded: number, own: number) => {
+    const at = (other: number) => computed.map((loss, i) => (i < ONSET ? loss : other));
+    const steps = at(recorded).map((loss, step) => ({ step, loss }));
+    const loop = { mode: 'closed-loop', rule: 'none', loss: at(own), referenceLoss: computed };
+    const manifest = { clipping: [], batchLosses: [], references: [] };
+    return judgedLoops({ steps, manifest } as never, [loop] as never, ONSET);
+  };
+  expect(judged(Number.NaN, 1)).toBeNull();
+  expect(judged(Number.NaN, Number.NaN)).not.toBeNull();
 });
