@@ -33,5 +33,9 @@ export function withoutClosing(cell: string): string {
   return cell.slice(0, to);
 }
 
-/** Whether what follows a number belongs to it: `1,234.5`, `0.4nats`, `3.2M`, `1.#INF`, `812/s` are none, cut to digits. */
-export const goesOn = (after: string): boolean => /^(?:[\w#%]|\/[a-z]|,\d{3}(?!\d)|\.\d)/i.test(after);
+/**
+ * Whether what follows a number belongs to it: `1,234.5`, `0.4nats`, `3.2M`, `1.#INF`, `812/s` are none, cut to digits. `#011` is
+ * a tab.
+ */
+export const goesOn = (after: string): boolean =>
+  /^(?:[\w%]|#(?!011)|\/[a-z]|,\d{3}(?!\d)|\.\d)/i.test(after);

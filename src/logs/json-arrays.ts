@@ -114,7 +114,7 @@ export const json: LogFormat = {
   sniff(head) {
     const text = head.toString('latin1');
     return (
-      /^\s*(\{\s*"|\[\s*[[{]|\[\s*-?\d[\d.eE+-]*\s*,\s*(-?\d|null|NaN))/.test(text) &&
+      /^\s*(\{\s*"|\[\s*[[{]|\[\s*-?\d[\d.]*(?:[eE][+-]?\d+)?\s*,\s*(-?\d|null|NaN))/.test(text) &&
       /[:[,]\s*-?(\d|NaN|Infinity)/.test(text) &&
       !OTHER_DOCUMENTS.test(text) &&
       !isRecordLines(text) &&

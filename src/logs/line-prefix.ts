@@ -34,7 +34,19 @@ export function recordStart(bytes: Buffer, from: number, to: number): number {
   at = afterRank(bytes, at, to);
   const glog = afterGlog(bytes, at, to);
   if (glog > at) return glog;
-  return afterLevel(bytes, at, to);
+  const level = afterLevel(bytes, at, to);
+  return level > at ? level : afterStamp(bytes, at, to);
+}
+
+/** A clock in a bracket, with a date before it and a place behind it: tensorpack's `[0513 09:01:00 @monitor.py:467]`. */
+const STAMP = /^(?:[\d/.-]{4,10}[ T])?\d{1,2}:\d\d:\d\d(?:[.,]\d{1,9})?(?:Z|[ +-]\S{1,8})?(?: @\S{1,40})?$/;
+const LONGEST_STAMP = 80;
+
+function afterStamp(bytes: Buffer, from: number, to: number): number {
+  if (bytes[from] !== 0x5b || !isDigit(bytes[from + 1])) return from;
+  const close = bytes.subarray(from, Math.min(to, from + LONGEST_STAMP)).indexOf(0x5d);
+  if (close < 0 || !STAMP.test(bytes.toString('latin1', from + 1, from + close))) return from;
+  return blanks(bytes, from + close + 1, to);
 }
 
 /** `[rank0]:`, `[default3]:`, `[1,3]<stdout>:`, `(Worker pid=12, ip=10.0.0.1)`, `3: ` are ranks; the place after them. */

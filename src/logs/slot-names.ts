@@ -95,6 +95,9 @@ const splitOf = (words: readonly string[]): 'eval' | 'train' | undefined =>
       ? 'train'
       : undefined;
 
+const withoutSplit = (words: readonly string[]): string =>
+  words.filter((word) => !EVAL_WORDS.has(word) && !TRAIN_WORDS.has(word)).join(' ');
+
 /** The meaning of every slot of a line. */
 export function nameSlots(raw: readonly RawSlot[]): NamedSlot[] {
   const named: NamedSlot[] = [];
@@ -108,6 +111,13 @@ export function nameSlots(raw: readonly RawSlot[]): NamedSlot[] {
   let lastTask = '';
   /** Words before an axis: of `loss at step 3: 0.5` the name of the number that comes next. */
   let pending = '';
+  /** Names without the word that says that they are of an evaluation: a line that has `val_loss` has a `loss` too. */
+  const evaluated = new Set(
+    raw.flatMap(({ text }) => {
+      const words = wordsOf(cleanName(text));
+      return words.some((word) => EVAL_WORDS.has(word)) ? [withoutSplit(words)] : [];
+    }),
+  );
 
   const look = (text: string): void => {
     const words = wordsOf(text);
@@ -122,7 +132,13 @@ export function nameSlots(raw: readonly RawSlot[]): NamedSlot[] {
     let full = name;
     if (lossLead !== '' && words.every((word) => EVAL_WORDS.has(word) || TRAIN_WORDS.has(word)))
       full = `${lossLead} ${name}`;
-    if (context !== '' && !wordsOf(full).some((word) => EVAL_WORDS.has(word))) full = `${context} ${full}`;
+    const fullWords = wordsOf(full);
+    if (
+      context !== '' &&
+      !fullWords.some((word) => EVAL_WORDS.has(word)) &&
+      !evaluated.has(withoutSplit(fullWords))
+    )
+      full = `${context} ${full}`;
     if (taken.has(full)) {
       // Said once more in a line, it is of what was said last: `task ctr loss 0.5 auc 0.7; task cvr loss 0.4 auc 0.8`.
       const of = lastLead === '' && !isLossName(full) ? lastTask : lastLead;

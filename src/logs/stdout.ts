@@ -133,6 +133,10 @@ function withoutTensors(line: string): string {
 }
 const TENSOR = 'tensor(';
 
+/** The line with tabs and escapes that a collector of logs has written as their octal numbers (`#011`, `#033[32m`: rsyslog, SageMaker). */
+const withoutOctal = (line: string): string =>
+  line.replace(/#(011|033(?=\[))/g, (_, octal: string) => String.fromCharCode(Number.parseInt(octal, 8)));
+
 /** The line without what points back at it: `loss: 0.31  <-- best`. */
 function withoutRemark(line: string): string {
   if (!line.includes('<') && !line.includes('←')) return line;
@@ -402,7 +406,8 @@ export const stdout: LogFormat = {
           }
           const raw = bytes.toString('utf8', start, to);
           if (pattern === undefined && raw.includes(OWN_WORDS)) return 'passed-over';
-          const drawn = /[\u001b\u0008]/.test(raw) ? raw.replace(DRAWING, '') : raw;
+          const unescaped = pattern === undefined && raw.includes('#0') ? withoutOctal(raw) : raw;
+          const drawn = /[\u001b\u0008]/.test(unescaped) ? unescaped.replace(DRAWING, '') : unescaped;
           const bare = drawn.includes(TENSOR) ? withoutTensors(drawn) : drawn;
           // A --pattern is held against the line as it is.
           const text = pattern === undefined ? withPoints(bare) : bare;
@@ -431,8 +436,8 @@ export const stdout: LogFormat = {
             lineNumber,
           );
           // A --pattern is held against the line, not against what it was turned into.
-          if (said !== text && lines.likeliest()?.line === lineNumber)
-            asPrinted = { line: lineNumber, text: text.slice(0, 400) };
+          if ((said !== text || unescaped !== raw) && lines.likeliest()?.line === lineNumber)
+            asPrinted = { line: lineNumber, text: (unescaped === raw ? text : raw).slice(0, 400) };
           // What it is depends on its words alone, unless an object, a table or another line has told it.
           if (
             plainText &&

@@ -83,6 +83,7 @@ const UNTOLD: Readonly<Record<string, { readonly said: readonly string[]; readon
   ranklib: { said: ANY, why: 'the gain of a ranking is no loss' },
   'epochs-of-several-lines': { said: [''], why: ENDS_LINE },
   'rsl-rl': { said: [''], why: ENDS_LINE },
+  tensorpack: { said: [''], why: ENDS_LINE },
   mlperf: {
     said: ANY,
     why: 'an object with a bare word or nothing for its value is no JSON, and its line other text',
