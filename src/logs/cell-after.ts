@@ -13,17 +13,23 @@ const IN_NAME = /[\w/.-]/;
  * The cell after the first place at which a name stands whole in a line, up to a blank, a bar or a comma at its end; empty
  * where nothing stands there, undefined where the line does not say the name.
  */
-export function cellAfter(line: string, name: string): string | undefined {
-  if (name === '') return undefined;
+export const cellAfter = (line: string, name: string): string | undefined => cellsAfter(line, name, 1)[0];
+
+/** The cells after the first places at which a name stands whole in a line. */
+export function cellsAfter(line: string, name: string, most: number): string[] {
+  const cells: string[] = [];
+  if (name === '') return cells;
   const inName = (at: number): boolean => at >= 0 && at < line.length && IN_NAME.test(line[at]!);
   let at = line.indexOf(name);
-  while (at >= 0 && (inName(at - 1) || inName(at + name.length))) at = line.indexOf(name, at + name.length);
-  if (at < 0) return undefined;
-  let from = at + name.length;
-  while (from < line.length && BETWEEN.includes(line[from]!)) from++;
-  let to = from;
-  while (to < line.length && to - from < MAX_CELL && !AFTER.includes(line[to]!)) to++;
-  return withoutClosing(line.slice(from, to));
+  for (; at >= 0 && cells.length < most; at = line.indexOf(name, at + name.length)) {
+    if (inName(at - 1) || inName(at + name.length)) continue;
+    let from = at + name.length;
+    while (from < line.length && BETWEEN.includes(line[from]!)) from++;
+    let to = from;
+    while (to < line.length && to - from < MAX_CELL && !AFTER.includes(line[to]!)) to++;
+    cells.push(withoutClosing(line.slice(from, to)));
+  }
+  return cells;
 }
 
 /** A cell without the comma, bracket or quote that ends it. */

@@ -569,6 +569,7 @@ const isAxis = (use: string | undefined): boolean => use === 'step' || use === '
 /** Rows of another kind on the axis of the log: by the counter that both print, or that lines before both announce, else at the last step before them. */
 function onClock(axis: Axis, members: readonly Skeleton[], order: Float64Array, clock: Placed): Axis {
   const same =
+    !members.some(({ evaluation }) => evaluation === true) &&
     axis.unit === clock.stepUnit &&
     axis.unit !== 'row' &&
     axis.name.toLowerCase() === clock.axisName.toLowerCase() &&

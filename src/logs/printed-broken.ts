@@ -2,7 +2,7 @@
  * Lines of a log that its loss makes another kind of: `step 3 loss overflow lr 0.1`, `step 3: loss=, lr=0.1`. Beside the
  * lines of their log they have the same names in the same order, and in the place of the loss what is no number.
  */
-import { cellAfter } from './cell-after.ts';
+import { cellsAfter } from './cell-after.ts';
 import { SLOT } from './line-scanner.ts';
 import { isMissingText, numberOfText } from './number-text.ts';
 import type { Skeleton } from './printed-lines.ts';
@@ -19,6 +19,8 @@ export interface Broken {
 }
 
 const AXES: readonly NamedSlot['use'][] = ['step', 'epoch', 'count', 'index', 'rank'];
+/** Places of a name in a line that are looked at. */
+const MOST_PLACES = 8;
 /** The column of a table that has the rank which a launcher put before the line. */
 const RANK_COLUMN = 2;
 const isAxis = ({ use }: NamedSlot): boolean => AXES.includes(use);
@@ -105,7 +107,11 @@ export function brokenLines(
       const aligned = align(whole, other, isLoss);
       if (aligned === undefined) continue;
       const { loss, to } = aligned;
-      const text = cellAfter(other.text, whole.raw[loss]!.name);
+      // Of `Average Loss 1.85 | Current Loss overflow` the cell that is no number.
+      const cells = cellsAfter(other.text, whole.raw[loss]!.name, MOST_PLACES);
+      const text =
+        cells.find((cell) => cell !== '' && !isMissingText(cell) && numberOfText(cell) === undefined) ??
+        cells[0];
       if (text === undefined) continue;
       const slots = other.slots.map((slot, i) => {
         const { use, name } = whole.slots[to[i]!]!;

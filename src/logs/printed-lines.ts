@@ -8,10 +8,18 @@ import { nothingWaits, type Waiting } from '../bytes/lines.ts';
 import type { Column } from '../model/column.ts';
 import { counted, formatCount } from '../model/format-number.ts';
 import { isLossLike, type StepUnit } from '../model/run.ts';
+import { wordsOf } from '../model/words.ts';
 import type { LoggedSeries } from './format.ts';
 import { prefixRank, recordStart } from './line-prefix.ts';
 import { ABOUT, CELL, lineScanner, SLOT, shapeOf } from './line-scanner.ts';
-import { assignRoles, isErrorMeasure, isRankingMeasure, namesLossValue, roleByName } from './metric-roles.ts';
+import {
+  assignRoles,
+  EVAL_WORDS,
+  isErrorMeasure,
+  isRankingMeasure,
+  namesLossValue,
+  roleByName,
+} from './metric-roles.ts';
 import { scanNumber, scanned } from './number-text.ts';
 import { type Placed, placeGroup } from './printed-axis.ts';
 import { type Broken, brokenLines } from './printed-broken.ts';
@@ -49,6 +57,8 @@ export interface Skeleton {
   readonly refused: Waiting;
   /** Of lines of a log that have no number in the place of its loss. */
   readonly broken?: Broken;
+  /** Whether a line before them says that an evaluation begins: they stand at the step that training had come to. */
+  readonly evaluation?: true;
 }
 
 /** What was found in the lines. */
@@ -77,6 +87,7 @@ export interface Taken {
 /** Where the numbers of lines of one shape stand, from the start of the line, and the column that each goes to. */
 interface Shape {
   readonly skeleton: Skeleton;
+  readonly tellsEpoch: boolean;
   readonly from: Int32Array;
   readonly column: Int32Array;
 }
@@ -100,6 +111,23 @@ export interface PrintedLines {
   /** The line that looks most like a record, where none was taken for one. */
   likeliest(): { readonly line: number; readonly text: string } | undefined;
 }
+
+/** What says that an evaluation begins: `Cross validation...`, `Now we are doing evaluation on dev with gpu(0).` */
+const EVALUATION_BEGINS = /\b(?:validat|evaluat|test)(?:ion|ing)\b/i;
+/** A heading is short, and names no training; its lines follow it with a rule or two between them. */
+const LONGEST_HEADING = 120;
+const LINES_AFTER_HEADING = 3;
+const OF_TRAINING = /\btrain/i;
+/** Of lines after a heading, and of those alone, the key: keys are whole. */
+const evaluationKey = (key: number): number => key + 0.5;
+const asEvaluated = (slot: NamedSlot): NamedSlot =>
+  slot.use !== 'value' || wordsOf(slot.name).some((word) => EVAL_WORDS.has(word))
+    ? slot
+    : { ...slot, name: `eval ${slot.name}` };
+const tellsEpoch = ({ slots }: Skeleton): boolean => slots.some(({ use }) => use === 'epoch');
+/** The last number of a column; undefined where it has none. */
+const lastOf = ({ table }: Skeleton, column: number): number | undefined =>
+  table.columns[column]?.value.last();
 
 /** What starts a line of source, of a comment or of a prompt. */
 function isComment(bytes: Buffer, at: number, to: number): boolean {
@@ -133,7 +161,13 @@ export function printedLines(): PrintedLines {
   let turnedOut: Shape | null | undefined;
   let best: { score: number; line: number; text: string } | undefined;
 
-  const describe = (bytes: Buffer, from: number, to: number, line: number): Skeleton => {
+  /** Of the last line that says that an evaluation begins, the order; and of the last one that tells an epoch. 0 before the first. */
+  let heading = 0;
+  let epochAt = 0;
+  /** The losses that lines with an epoch and a counter have told. */
+  const told = new Set<string>();
+
+  const describe = (bytes: Buffer, from: number, to: number, line: number, evaluation = false): Skeleton => {
     const raw = Array.from(
       { length: scanner.count },
       (_, k): RawSlot => ({
@@ -152,7 +186,7 @@ export function printedLines(): PrintedLines {
     const slots = nameSlots(raw).map((slot, k) => {
       const kept = slot.use !== 'none';
       return {
-        ...slot,
+        ...(evaluation ? asEvaluated(slot) : slot),
         column: kept ? table.column(`${k}`) : -1,
         ofColumn: kept && raw[k]!.kind === SLOT.counter ? table.column(`of ${k}`) : -1,
       };
@@ -167,7 +201,43 @@ export function printedLines(): PrintedLines {
       bar: scanner.bar,
       whole: nothingWaits(),
       refused: nothingWaits(),
+      ...(evaluation ? { evaluation: true as const } : {}),
     };
+  };
+
+  const isHeading = (bytes: Buffer, start: number, to: number): boolean => {
+    if ((scanner.words & ABOUT.split) === 0 || to - start > LONGEST_HEADING) return false;
+    for (let k = 0; k < scanner.count; k++)
+      if (scanner.kind[k] !== SLOT.lead && (scanner.about[k]! & (ABOUT.loss | ABOUT.metric)) !== 0)
+        return false;
+    const text = bytes.toString('latin1', start, to);
+    return EVALUATION_BEGINS.test(text) && !OF_TRAINING.test(text);
+  };
+
+  /**
+   * Whether the line that was scanned is one of the evaluation that a line before it has announced, though it looks as those of
+   * training do: in its epoch its counter has started again, or it tells no epoch where those of training do.
+   */
+  const isEvaluation = (skeleton: Skeleton): boolean => {
+    const { slots } = skeleton;
+    const trained = lastOf(skeleton, 0);
+    if (heading === 0 || (trained !== undefined && trained > heading)) return false;
+    const twin = skeletons.get(evaluationKey(scanner.key));
+    const goesOn = twin !== undefined && lastOf(twin, 0)! > heading;
+    if (!goesOn && order - heading > LINES_AFTER_HEADING) return false;
+    const at = (use: NamedSlot['use']): number =>
+      slots.findIndex((slot) => slot.use === use && slot.column >= 0);
+    const epoch = at('epoch');
+    const counter = Math.max(at('step'), at('count'));
+    if (counter < 0 || (epoch < 0 && (epochAt === 0 || epochAt > heading))) return false;
+    if (trained === undefined)
+      return epoch < 0 && slots.some(({ use, name }) => use === 'value' && told.has(name));
+    const { column, ofColumn } = slots[counter]!;
+    const isAgain =
+      epoch < 0
+        ? ofColumn >= 0 && scanner.of[counter] !== lastOf(skeleton, ofColumn)
+        : scanner.value[epoch] === lastOf(skeleton, slots[epoch]!.column);
+    return isAgain && scanner.value[counter]! * (goesOn ? 1 : 2) <= lastOf(skeleton, column)!;
   };
 
   /** Forgets the kinds of lines that came once: room for those that repeat. */
@@ -209,7 +279,12 @@ export function printedLines(): PrintedLines {
       from.push(scanner.ofFrom[k]! - start);
       column.push(slot.ofColumn);
     }
-    return { skeleton, from: Int32Array.from(from), column: Int32Array.from(column) };
+    return {
+      skeleton,
+      tellsEpoch: tellsEpoch(skeleton),
+      from: Int32Array.from(from),
+      column: Int32Array.from(column),
+    };
   };
 
   return {
@@ -220,11 +295,14 @@ export function printedLines(): PrintedLines {
       shape = shapeOf(bytes, from, to);
       const known = shapes.get(shape);
       if (known === undefined) return false;
+      // The line after the heading of an evaluation may be of it.
+      if (known !== null && heading > 0 && !(lastOf(known.skeleton, 0)! > heading)) return false;
       found++;
       order++;
       if (known === null) return { taken: undefined };
       const { skeleton, from: places, column } = known;
       const { table } = skeleton;
+      if (known.tellsEpoch) epochAt = order;
       for (let k = 0; k < places.length; k++) {
         scanNumber(bytes, from + places[k]!, to);
         table.set(column[k]!, scanned[0]!);
@@ -244,6 +322,11 @@ export function printedLines(): PrintedLines {
       const rank = prefixRank[0]!;
       if (start >= to || isComment(bytes, start, to)) return undefined;
       scanner.scan(bytes, start, to);
+      const announces = isHeading(bytes, start, to);
+      if (announces) {
+        heading = order;
+        turnedOut = undefined;
+      }
       if (scanner.count === 0) return undefined;
       const { use, loss } = isOfUse();
       if (!use) return undefined;
@@ -263,7 +346,18 @@ export function printedLines(): PrintedLines {
         skeletons.set(scanner.key, skeleton);
       }
       if (!isWorth(skeleton)) return undefined;
-      turnedOut = Number.isNaN(rank) && scanner.fixed ? placesOf(skeleton, from) : undefined;
+      const evaluation = isEvaluation(skeleton);
+      if (evaluation) {
+        const key = evaluationKey(scanner.key);
+        skeleton = skeletons.get(key) ?? describe(bytes, from, to, line, true);
+        skeletons.set(key, skeleton);
+      } else if (tellsEpoch(skeleton)) {
+        epochAt = order;
+        for (const { use, name } of skeleton.slots)
+          if (use === 'value' && isLossRole(name) === 'train') told.add(name);
+      }
+      const isKept = !announces && !evaluation && Number.isNaN(rank) && scanner.fixed;
+      turnedOut = isKept ? placesOf(skeleton, from) : undefined;
       const { slots, table } = skeleton;
       let refused = false;
       for (let k = 0; k < scanner.count; k++) {
