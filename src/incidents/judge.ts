@@ -256,16 +256,20 @@ export function followPoints(
     { recovery }: Lengths,
   ): void => {
     const { onset, peak, center, limit, spread } = incident;
+    const { recovered } = found;
+    // Where nothing came back the points before the onset say nothing of its last level, however few came after it.
+    const last = Math.max(3, recovery);
     incidents.push({
       ...found,
       form: 'jump',
       onset,
       lastGood: onset > 0 ? onset - 1 : null,
-      end: found.recovered ?? next,
+      end: recovered ?? next,
       peak,
       before: scale.from(center),
       high: scale.from(limit),
-      after: levelBefore(found.recovered ?? next, Math.max(3, recovery)),
+      after:
+        recovered === null ? levelBefore(next, Math.min(last, next - onset)) : levelBefore(recovered, last),
       size: sizeOf(at(peak), center, spread, scale),
       byRatio: scale.byRatio,
     });

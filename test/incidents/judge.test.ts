@@ -152,6 +152,11 @@ describe('a jump that does not', () => {
       lastGood: 99,
     });
   });
+  it.each([1, 2, 3, 5, 9])('and has %i points where the log ends has the level of these alone', (points) => {
+    expect(judge(ones(200 + points, { 200: [50, points] })).incidents).toMatchObject([
+      { onset: 200, before: 1, after: 50 },
+    ]);
+  });
   it('and comes back after its decision window is lost all the same', () => {
     expect(classOf(ones(600, { 100: [50, 110] }))).toEqual(['full-divergence', 210]);
     expect(classOf(ones(600, { 100: [50, 90] }))).toEqual(['micro-divergence', 190]);

@@ -465,6 +465,10 @@ class _Follower:
         incident = self.open
         assert incident is not None
         end = following if recovered is None else recovered
+        # Where nothing came back the losses before the onset say nothing of its last level, however few came after it.
+        last = (
+            max(3, lengths.recovery) if recovered is not None else min(max(3, lengths.recovery), end - incident.onset)
+        )
         self.incidents.append(
             Incident(
                 kind=kind,
@@ -475,7 +479,7 @@ class _Follower:
                 peak=incident.peak,
                 before=self.scale.back(incident.center),
                 high=self.scale.back(incident.limit),
-                after=self._level(end, max(3, lengths.recovery)),
+                after=self._level(end, last),
                 size=_size(self.at(incident.peak), incident.center, incident.spread, self.scale),
             )
         )
