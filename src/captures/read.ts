@@ -15,6 +15,7 @@ import { closest } from '../model/nearest.ts';
 import { parseUniqueJson } from '../model/unique-json.ts';
 import { allocate, firstNotFinite, type Precision, type Values } from '../tensor/values.ts';
 import { type CaptureManifest, type CaptureParameter, type ManifestStep, readManifest } from './manifest.ts';
+import { tellRecorder } from './status.ts';
 
 /** Gradient of one parameter: whole, or the rows of an embedding, each once and ascending. */
 export interface RecordedGradient {
@@ -96,7 +97,7 @@ export const isCapture = async (folder: string): Promise<boolean> =>
 /**
  * Opens a capture by its folder or its `capture.json`.
  *
- * @throws capture-manifest-missing, capture-malformed, capture-version, capture-learning-rate, capture-names,
+ * @throws capture-manifest-missing, recorder-without-capture, capture-malformed, capture-version, capture-learning-rate, capture-names,
  *   capture-shape, capture-no-steps; what reading the manifest and `initial.safetensors` throws
  */
 export async function openCapture(path: string): Promise<Capture> {
@@ -104,12 +105,14 @@ export async function openCapture(path: string): Promise<Capture> {
   const files = (await listFolder(folder)) ?? [];
   // What is missing or no folder is told apart by trying to open it.
   if (files.length === 0) await (await openFile(folder)).close();
-  if (!files.includes(MANIFEST))
+  if (!files.includes(MANIFEST)) {
+    await tellRecorder(folder);
     throw diagError(
       'capture-manifest-missing',
       { path: folder, nearest: await captureIn(folder) },
       { path: folder },
     );
+  }
   const manifestPath = join(folder, MANIFEST);
   const manifest = readManifest(parseManifest(await textOf(manifestPath), manifestPath), manifestPath);
   const open = async (file: string): Promise<Checkpoint> => {

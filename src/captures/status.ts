@@ -1,6 +1,7 @@
 /** `status.json`, in which the recorder of the Python package says how it fares. */
 import { join } from 'node:path';
 import { kindOfPath, readText } from '../bytes/source.ts';
+import { diagError } from '../model/errors.ts';
 import { isJsonObject } from '../model/json.ts';
 
 export const RECORDER_STATUS = 'status.json';
@@ -28,4 +29,21 @@ export async function recorderStatus(folder: string): Promise<RecorderStatus | n
     stopped: typeof stopped === 'string' ? stopped : null,
     problems: Array.isArray(problems) ? problems.filter((problem) => typeof problem === 'string') : [],
   };
+}
+
+/**
+ * The folder of a recorder that wrote no capture: the run may well be healthy.
+ *
+ * @throws recorder-without-capture, where it is one
+ */
+export async function tellRecorder(path: string): Promise<void> {
+  const status = await recorderStatus(path).catch((error) => {
+    if (error instanceof SyntaxError) return null;
+    throw error;
+  });
+  if (status === null || status.steps === null) return;
+  const { steps, stopped, problems } = status;
+  const [why] = stopped === null ? problems : [`it stopped: ${stopped}`];
+  const saw = why === undefined ? 'and no incident in their losses' : `and says: ${why}`;
+  throw diagError('recorder-without-capture', { path, steps, saw }, { path });
 }

@@ -95,7 +95,7 @@ export default command({
       await io.print(
         (flags.verbose ? renderReplay : briefReplay)(
           replay,
-          { findings: result.findings, notes },
+          { findings: result.findings, notes, trains: capture.manifest.model !== null },
           terminalOptions(io.stdout, io.env, flags.ascii),
         ),
       );

@@ -6,7 +6,7 @@ import { basename, dirname, relative, resolve } from 'node:path';
 import { isBinary } from '../bytes/encoding.ts';
 import type { PeekedSource } from '../bytes/peeked-source.ts';
 import { kindOfPath, namesIn, stampOf } from '../bytes/source.ts';
-import { RECORDER_STATUS, recorderStatus } from '../captures/status.ts';
+import { RECORDER_STATUS, tellRecorder } from '../captures/status.ts';
 import type { CheckpointFormat } from '../checkpoints/format.ts';
 import type { CheckpointFile } from '../checkpoints/registry.ts';
 import { finishRun, type RunPart } from '../logs/finish-run.ts';
@@ -267,23 +267,6 @@ async function collectFolder(root: string, options: Reading, found: Inputs): Pro
   }
   if (recorder !== undefined) await tellRecorder(recorder);
   throw diagError('folder-without-inputs', { path: root, files }, { path: root });
-}
-
-/**
- * The folder of a recorder that wrote no capture: the run may well be healthy.
- *
- * @throws recorder-without-capture, where it is one
- */
-async function tellRecorder(path: string): Promise<void> {
-  const status = await recorderStatus(path).catch((error) => {
-    if (error instanceof SyntaxError) return null;
-    throw error;
-  });
-  if (status === null || status.steps === null) return;
-  const { steps, stopped, problems } = status;
-  const [why] = stopped === null ? problems : [`it stopped: ${stopped}`];
-  const saw = why === undefined ? 'and no incident in their losses' : `and says: ${why}`;
-  throw diagError('recorder-without-capture', { path, steps, saw }, { path });
 }
 
 /** Passes over logs of which another one tells every value. */

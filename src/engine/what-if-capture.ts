@@ -150,7 +150,7 @@ async function closerLook(
   });
   if (capture.manifest.model === null)
     return nothing(
-      'the capture names no model: write one (docs/autodiff.md), beside capture.json and named there as "model"',
+      'the capture names no model: `closed_loop` and `curvature` of the recorder run in your own framework (docs/recorders.md), or write one (docs/autodiff.md), named in capture.json as "model"',
     );
   if ((await capture.batch(0)).size === 0)
     return nothing('the capture holds no batches: hand them to the recorder (docs/recorders.md)');

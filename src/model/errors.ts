@@ -721,7 +721,7 @@ export const ERROR_TEXTS = define({
   'capture-without-model': {
     exitCode: EXIT.input,
     message: '{path} names no model that could be differentiated',
-    hint: 'write one (docs/autodiff.md) and name it with --model',
+    hint: '`closed_loop` and `curvature` of the recorder run your own model (docs/recorders.md), and `replay` and `analyze` show what they write; or write a model (docs/autodiff.md) and name it with --model',
   },
   'capture-several-groups': {
     exitCode: EXIT.input,

@@ -41,7 +41,8 @@ export function outcomeOf(
   // Without a level before, what is far above every state before is lost all the same.
   if (level === null) return highest !== undefined && final > HURT * highest ? 'lost' : null;
   if (cleanUpdates(trace, unlike, from).length < LEAST_AFTER) return null;
-  if (isFrozen(trace, unlike, usualUpdate, from)) return 'frozen';
+  if (isFrozen(trace, unlike, usualUpdate, from))
+    return isStranded(trace.referenceLoss, level, from) ? 'lost' : 'frozen';
   if (final <= HOLDS * level) return 'holds';
   return learnsSlower(trace, level) ? 'slower' : final <= HURT * level ? 'hurt' : 'lost';
 }
@@ -57,6 +58,13 @@ function learnsSlower({ referenceLoss }: Ended, level: number): boolean {
     return median > HOLDS * level && median <= DEFAULT_VERDICT_SETTINGS.bandRatio * lowest;
   });
 }
+
+/**
+ * Whether a training ends far above where it stood before a position: that its updates are too small by then is the harm
+ * (accumulators that took a huge gradient), and not a rule that held them back all along.
+ */
+const isStranded = (referenceLoss: readonly number[], level: number, from: number): boolean =>
+  endLevel(referenceLoss) > HURT * Math.max(level, ...referenceLoss.slice(0, from + 1));
 
 /** Norms of the updates after a position, without those by batches unlike the others. */
 const cleanUpdates = ({ updateNorm }: Ended, unlike: References['unlike'], from: number): number[] =>

@@ -30,15 +30,41 @@ const WORDS: Readonly<Record<ReplayVerdict, string>> = {
 const ORDER = Object.keys(WORDS) as ReplayVerdict[];
 
 const SURE: Readonly<Record<ReplayEntry['mode'], string>> = {
-  'as-recorded':
-    'An estimate: each rule is tried on the recorded steps, and nothing is trained. `--mode closed-loop` trains again.',
-  'open-loop':
-    'An estimate: once a rule changes a step, the recorded gradients no longer fit. `--mode closed-loop` trains again.',
+  'as-recorded': 'An estimate: each rule is tried on the recorded steps, and nothing is trained.',
+  'open-loop': 'An estimate: once a rule changes a step, the recorded gradients no longer fit.',
   'closed-loop': 'Trained again under each rule, with the gradients of its own parameters.',
 };
+const RECORDED =
+  'What has a loss at the end was trained again in your own framework, from the batches of the capture.';
+const TRAINS_AGAIN = '`--mode closed-loop` trains again.';
+const TRAINS_AGAIN_THERE =
+  '`closed_loop` of the recorder trains again in your own framework (docs/recorders.md).';
 
 /** Whether a rule was judged; the run without one is what it is. */
 const isJudged = ({ rule, verdict }: ReplayEntry): boolean => rule !== NO_RULE && verdict !== 'cannot-tell';
+
+const isRecorded = ({ source }: ReplayEntry): boolean => source === 'recorded';
+/** A rule as it is named here; what changes one thing besides has the name of that. */
+function nameOf(entry: ReplayEntry): string {
+  const label = replayLabel({ ...entry, source: 'computed' });
+  return entry.arm !== undefined && label.startsWith(`${NO_RULE}, `)
+    ? label.slice(NO_RULE.length + 2)
+    : label;
+}
+
+/** Each rule once: a training in the user's own framework decides what was tried on the recorded steps as well. */
+function eachOnce(entries: readonly ReplayEntry[]): readonly ReplayEntry[] {
+  const trained = new Set(entries.filter(isRecorded).map(nameOf));
+  return entries.filter((entry) => isRecorded(entry) || !trained.has(nameOf(entry)));
+}
+
+/** "3 of 5 rules hold, 1 not judged". */
+function countHeld(entries: readonly ReplayEntry[], what: string): string {
+  const held = entries.filter(({ verdict }) => verdict === 'prevented');
+  const unjudged = entries.filter(({ verdict }) => verdict === 'cannot-tell').length;
+  const rest = unjudged === 0 ? '' : `, ${unjudged} not judged`;
+  return `${held.length === 0 ? 'None' : held.length} of ${entries.length} ${what} hold${held.length === 1 ? 's' : ''}${rest}.`;
+}
 
 /** Losses at the end of a replay whose median is its level. */
 const LAST = 10;
@@ -46,12 +72,12 @@ const brief = (value: number): string => formatNumber(value, 'brief');
 
 function replayTitle(entries: readonly ReplayEntry[]): string {
   const [first] = entries;
-  const rules = entries.filter(({ rule }) => rule !== NO_RULE);
-  const holding = rules.filter(({ verdict }) => verdict === 'prevented');
+  const rules = entries.filter(({ rule, arm }) => rule !== NO_RULE && arm === undefined);
+  const arms = entries.filter(({ arm }) => arm !== undefined);
   // In a closed loop every rule has losses, and an onset, of its own.
-  const closed = entries.length > 0 && entries.every(({ mode }) => mode === 'closed-loop');
-  const onset = first?.onsetStep ?? null;
-  if (rules.length > 0 && rules.every(({ verdict }) => verdict === 'cannot-tell'))
+  const closed = entries.length > 0 && entries.every((one) => one.mode === 'closed-loop' && !isRecorded(one));
+  const onset = entries.find(({ onsetStep }) => onsetStep != null)?.onsetStep ?? null;
+  if (arms.length === 0 && rules.length > 0 && rules.every(({ verdict }) => verdict === 'cannot-tell'))
     return onset === null
       ? 'No rule can be judged.'
       : `The incident begins at step ${formatCount(onset)}. No rule can be judged.`;
@@ -60,22 +86,31 @@ function replayTitle(entries: readonly ReplayEntry[]): string {
     : onset === null
       ? 'The losses show no incident.'
       : `The incident begins at step ${formatCount(onset)}.`;
-  if (rules.length === 0) return what;
+  if (rules.length + arms.length === 0) return what;
   if (closed && rules.every(({ verdict }) => verdict === 'not-needed')) return `${what} No rule is needed.`;
-  if (!closed && onset === null && holding.length === 0) return what;
-  const held =
-    rules.length === 1 ? (holding.length === 1 ? 'The rule holds.' : 'The rule does not hold.') : '';
-  const unjudged = rules.filter(({ verdict }) => verdict === 'cannot-tell').length;
-  const rest = unjudged === 0 ? '' : `, ${unjudged} not judged`;
-  return `${what} ${held || `${holding.length === 0 ? 'None' : holding.length} of ${rules.length} rules hold${holding.length === 1 ? 's' : ''}${rest}.`}`;
+  const holds = [...rules, ...arms].filter(({ verdict }) => verdict === 'prevented');
+  if (!closed && onset === null && holds.length === 0) return what;
+  const ofRules =
+    rules.length === 1
+      ? [holds.some(({ arm }) => arm === undefined) ? 'The rule holds.' : 'The rule does not hold.']
+      : rules.length === 0
+        ? []
+        : [countHeld(rules, 'rules')];
+  return [what, ...ofRules, ...(arms.length === 0 ? [] : [countHeld(arms, 'other changes')])].join(' ');
 }
 
 /** The replays of one capture on a screen. Pure. */
 export function briefReplay(
-  entries: readonly ReplayEntry[],
-  more: { readonly findings: readonly Finding[]; readonly notes: readonly string[] },
+  all: readonly ReplayEntry[],
+  more: {
+    readonly findings: readonly Finding[];
+    readonly notes: readonly string[];
+    /** Whether the capture has what `--mode closed-loop` needs. */
+    readonly trains: boolean;
+  },
   options: RenderOptions,
 ): string {
+  const entries = eachOnce(all);
   const paint = new Ansis(options.colour ? 1 : 0);
   const fit = (text: string): string => wrap(inertName(text), options.width, '  ').join('\n');
   const rows = [...entries].sort((a, b) => ORDER.indexOf(a.verdict) - ORDER.indexOf(b.verdict));
@@ -86,7 +121,7 @@ export function briefReplay(
     const losses = entry.mode === 'closed-loop' ? (entry.referenceLoss ?? entry.loss) : null;
     const end = losses?.slice(-LAST) ?? [];
     return [
-      inertName(replayLabel(entry)),
+      inertName(nameOf(entry)),
       `${WORDS[entry.verdict]}${entry.confidence === 'estimate' && entry.verdict !== 'cannot-tell' ? ' (estimate)' : ''}`,
       end.length === 0 ? '' : end.some((loss) => !Number.isFinite(loss)) ? 'NaN' : brief(medianOf(end)),
       entry.firstEngagedStep === null
@@ -110,7 +145,7 @@ export function briefReplay(
     paintCell: (text, r, c) =>
       c === 1 ? (colours[rows[r]!.verdict as keyof typeof colours] ?? paint.yellow)(text) : text,
   });
-  const [first] = entries;
+  const [first] = all;
   const onset = first?.onsetStep ?? null;
   const chart =
     first?.gradientNorm === undefined
@@ -130,14 +165,26 @@ export function briefReplay(
                   },
                 ],
         });
-  const open = [...new Set(entries.filter(({ verdict }) => verdict === 'cannot-tell').map(({ why }) => why))];
+  const open = new Map<string, string[]>();
+  for (const entry of entries.filter(({ verdict }) => verdict === 'cannot-tell'))
+    open.set(entry.why, [...(open.get(entry.why) ?? []), nameOf(entry)]);
+  const judged = rows.filter((entry) => isJudged(entry) || entry.arm !== undefined);
+  const modes = [...new Set(judged.filter((entry) => !isRecorded(entry)).map(({ mode }) => mode))];
+  const trained = judged.some(isRecorded);
+  const sure = [
+    ...modes.map((mode) => SURE[mode]),
+    ...(trained ? [RECORDED] : []),
+    ...(modes.every((mode) => mode === 'closed-loop') || (trained && !more.trains)
+      ? []
+      : [more.trains ? TRAINS_AGAIN : TRAINS_AGAIN_THERE]),
+  ].join(' ');
   const blocks = [
     paint.bold(wrap(replayTitle(entries), options.width, '').join('\n')),
     table.join('\n'),
     chart,
     [
       // How sure it is, of what is known at all.
-      ...[...new Set(rows.filter(isJudged).map(({ mode }) => mode))].map((mode) => fit(SURE[mode])),
+      ...(sure === '' ? [] : [fit(sure)]),
       ...(entries.some(({ mode, referenceLoss }) => mode === 'closed-loop' && referenceLoss !== undefined)
         ? [
             fit(
@@ -145,12 +192,15 @@ export function briefReplay(
             ),
           ]
         : []),
-      ...open.map((why) => fit(`Cannot tell: ${why}`)),
+      // Of one reason the table says whose it is.
+      ...[...open].map(([why, names]) =>
+        fit(`Cannot tell${open.size === 1 ? '' : ` for ${names.join(', ')}`}: ${why}`),
+      ),
       ...more.findings.map(({ severity, message }) => fit(`${severity}: ${message}`)),
       ...more.notes.map((note) => fit(`Note: ${note}`)),
     ].join('\n'),
     paint.dim(
-      `  More: --verbose${first?.mode === 'closed-loop' ? '' : ' · --mode closed-loop'} · explain ${rows.find(({ rule }) => rule !== NO_RULE)?.rule.split('+')[0] ?? NO_RULE}`,
+      `  More: --verbose${first?.mode === 'closed-loop' || !more.trains ? '' : ' · --mode closed-loop'} · explain ${rows.find(({ rule }) => rule !== NO_RULE)?.rule.split('+')[0] ?? NO_RULE}`,
     ),
   ];
   const text = `${blocks.filter((block) => block !== '').join('\n\n')}\n`;

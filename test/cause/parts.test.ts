@@ -138,6 +138,9 @@ it('an arm holds up to 1.25 times the level, is hurt up to 1.45 times, lost abov
   expect(ended(1.46)).toBe('lost');
   expect(ended(Number.NaN)).toBe('lost');
   expect(ended(1, 0.04)).toBe('frozen');
+  // What rose first is lost, and stays so for want of updates; what stands where it stood never learnt.
+  expect(ended(6, 0.04)).toBe('lost');
+  expect(ended(1.4, 0.04)).toBe('frozen');
   expect(ended(1, 1, 19)).toBeNull();
   expect(outcomeOf({ referenceLoss: [1], updateNorm: [1] }, { ...references, level: null }, 1, 0)).toBeNull();
 });

@@ -1,5 +1,10 @@
 /** What replay and curvature say first: the answer in plain words, failures last, on a screen of 80 columns. */
+import { mkdtempSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
+import type { ReplayEntry } from '../../src/model/replay.ts';
+import { briefReplay } from '../../src/reports/brief-steps.ts';
 import { cli } from '../support/cli.ts';
 
 /** Words of the method, which nobody needs who asks what to do. */
@@ -47,6 +52,68 @@ describe('replay', () => {
     expect(lines.join(' ').replace(/ +/g, ' ')).toContain('The loss at the end is that on reference batches');
   });
 });
+
+describe('replay of what was trained in the own framework too', () => {
+  const entry = (more: Partial<ReplayEntry>): ReplayEntry => ({
+    ...{ mode: 'as-recorded', rule: 'none', options: {}, optimizer: 'adagrad', steps: [1, 2, 3], loss: null },
+    ...{ minClipFactor: [1, 1, 1], updateNorm: [1, 1, 1], firstEngagedStep: null, engagedFraction: 0 },
+    ...{
+      ended: { reason: 'completed', step: 3 },
+      verdict: 'cannot-tell',
+      confidence: 'exact',
+      why: 'it acts',
+    },
+    ...{ bottleneck: null, onsetStep: 2 },
+    ...more,
+  });
+  const trained = (more: Partial<ReplayEntry>): ReplayEntry =>
+    entry({ mode: 'closed-loop', source: 'recorded', loss: [1, 1, 1], verdict: 'not-prevented', ...more });
+  const entries = [
+    entry({ verdict: 'not-prevented' }),
+    entry({ rule: 'global-norm', label: 'global-norm:1' }),
+    entry({ rule: 'agc', label: 'agc:0.01', why: 'its updates stay large' }),
+    trained({}),
+    trained({ rule: 'global-norm', label: 'global-norm:1', verdict: 'prevented', loss: [0.2, 0.2, 0.2] }),
+    trained({ label: 'none, guard', arm: { kind: 'guard' }, verdict: 'cannot-tell', why: 'it is too short' }),
+  ];
+  const more = { findings: [], notes: [], trains: false };
+  const page = briefReplay(entries, more, { width: 80, colour: false, ascii: false });
+
+  it('has each rule once, by what was trained, and counts rules apart from other changes', () => {
+    expect(page.split('\n')[0]).toBe(
+      'The incident begins at step 2. 1 of 2 rules holds, 1 not judged. None of 1 other',
+    );
+    const rows = page.split('\n').filter((line) => / never /.test(line));
+    expect(rows.map((row) => row.split(/ {2,}/).slice(0, 2).join(': '))).toEqual([
+      'global-norm:1: holds',
+      'agc:0.01: cannot tell',
+      'guard: cannot tell',
+      'none: does not hold',
+    ]);
+    expect(page).not.toMatch(/recorded\)/);
+  });
+  it('says of which rule it cannot tell, where reasons differ, and offers no mode that cannot run', () => {
+    const text = page.replace(/\s+/g, ' ');
+    expect(text).toContain('Cannot tell for agc:0.01: its updates stay large');
+    expect(text).toContain('Cannot tell for guard: it is too short');
+    expect(text).toContain('was trained again in your own framework');
+    expect(text).not.toContain('--mode closed-loop');
+    const alone = briefReplay(entries.slice(0, 3), more, { width: 80, colour: false, ascii: false });
+    expect(alone.replace(/\s+/g, ' ')).not.toContain('--mode closed-loop');
+  });
+});
+
+it.each([['replay'], ['curvature'], ['matrix'], ['inspect', '--check']])(
+  '%s of a recorder that saw no incident says so, not that the folder is wrong',
+  async (...args) => {
+    const folder = mkdtempSync(join(tmpdir(), 'no-incident-'));
+    writeFileSync(join(folder, 'status.json'), '{"steps":400,"stopped":null,"problems":[]}');
+    const { err, code } = await cli([...args, folder]);
+    expect(code).toBe(3);
+    expect(err).toContain('error[recorder-without-capture]');
+    expect(err).toContain('saw 400 steps and no incident in their losses');
+  },
+);
 
 describe('curvature', () => {
   it('compares with what the learning rate tolerates', async () => {
