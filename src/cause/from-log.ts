@@ -35,6 +35,9 @@ const UNSEEN =
 /** Beside a fact that many a run without an incident shows too. */
 const UNTOLD = 'the log does not show whether that did it: the same run at half the rate would tell';
 const RECORD = 'a capture with batches and a model would tell (`clippy-diag init`)';
+/** Of a log that a capture lies beside, which a gate does not replay. */
+export const REPLAY =
+  'a capture lies beside the log, and a gate does not replay it: `clippy-diag analyze` does';
 
 /**
  * What the log alone says where there is a capture that does not hold the steps before the incident.
@@ -57,8 +60,9 @@ export function besideCapture(ofLog: Why, held: readonly [number, number], onset
 /**
  * @param onsetStep of the leading incident
  * @param recovered whether the run came back from it
+ * @param would what would tell where the log does not, as a clause
  */
-export function causeFromLog(run: Run, onsetStep: number, recovered: boolean): Why {
+export function causeFromLog(run: Run, onsetStep: number, recovered: boolean, would = RECORD): Why {
   const made = (trigger: Trigger, statement: string, evidence: readonly CauseEvidence[]): Cause => ({
     trigger,
     alsoTriggers: [],
@@ -81,8 +85,8 @@ export function causeFromLog(run: Run, onsetStep: number, recovered: boolean): W
     byRate(rates, onsetStep, run.stepUnit, made) ??
     byNorm(seriesOf('grad_norm'), onsetStep, run.stepUnit, made) ??
     byResume(run, attempt, onsetStep, seriesOf('loss'), made) ??
-    inWarmUp(rates, onsetStep, run.stepUnit, made) ??
-    made('none-found', `${UNSEEN}; ${RECORD}`, []);
+    inWarmUp(rates, onsetStep, run.stepUnit, made, would) ??
+    made('none-found', `${UNSEEN}; ${would}`, []);
   const remedies = recovered ? [untried('none-needed', CAME_BACK)] : [suggestionFor(cause, run.stepUnit)];
   return { cause, remedies };
 }
@@ -188,7 +192,13 @@ function byResume(
 }
 
 /** A loss that breaks in a warm-up or at its height: that is a fact of the log, and no cause. A healthy run has a warm-up too. */
-function inWarmUp(rates: TimeSeries | undefined, onsetStep: number, unit: string, made: Made): Cause | null {
+function inWarmUp(
+  rates: TimeSeries | undefined,
+  onsetStep: number,
+  unit: string,
+  made: Made,
+  would: string,
+): Cause | null {
   if (rates === undefined) return null;
   const until = upTo(rates, onsetStep);
   const risen = warmUpTo(rates.value, until);
@@ -201,7 +211,7 @@ function inWarmUp(rates: TimeSeries | undefined, onsetStep: number, unit: string
     risen.to === until
       ? `the learning rate was still rising, from ${first.rate} at ${unit} ${first.step} to ${last.rate} at ${unit} ${last.step}, its highest so far, when the loss left its usual range at ${unit} ${onsetStep}`
       : `the learning rate rose from ${first.rate} at ${unit} ${first.step} to its highest, ${last.rate}, at ${unit} ${last.step}, shortly before the loss left its usual range at ${unit} ${onsetStep}`;
-  return made('none-found', `${statement}; ${UNTOLD}; ${RECORD}`, [
+  return made('none-found', `${statement}; ${UNTOLD}; ${would}`, [
     {
       id: 'learning-rate',
       statement,

@@ -3,7 +3,7 @@
  * (what-if-capture.ts), and a log alone as far as its norms allow (what-if-log.ts); each is loaded where it is needed.
  */
 import type { Capture } from '../captures/read.ts';
-import { causeFromLog, NO_CAUSE, type Why } from '../cause/from-log.ts';
+import { causeFromLog, NO_CAUSE, REPLAY, type Why } from '../cause/from-log.ts';
 import type { RunReport } from '../model/report.ts';
 import type { Run } from '../model/run.ts';
 import type { Limits, RunEvidence } from './evidence.ts';
@@ -21,10 +21,16 @@ export type Told = Pick<RunReport['verdict'], 'onsetStep' | 'recoveredStep' | 'i
 const cameBack = ({ recoveredStep, incidents }: Told): boolean =>
   recoveredStep !== null && incidents.every(({ class: found }) => found !== 'inconclusive');
 
-/** What the log alone says of the cause, where nothing is replayed. */
-export const fromLogAlone = (run: Run, verdict: Told): WhatIf => ({
+/**
+ * What the log alone says of the cause, where nothing is replayed.
+ *
+ * @param beside whether captures lie beside the log that a gate does not replay
+ */
+export const fromLogAlone = (run: Run, verdict: Told, beside = false): WhatIf => ({
   ...NO_WHAT_IF,
-  ...(verdict.onsetStep === null ? NO_CAUSE : causeFromLog(run, verdict.onsetStep, cameBack(verdict))),
+  ...(verdict.onsetStep === null
+    ? NO_CAUSE
+    : causeFromLog(run, verdict.onsetStep, cameBack(verdict), beside ? REPLAY : undefined)),
 });
 
 /** @param verdict of the run */

@@ -57,7 +57,7 @@ that explode are finite for a while: the checkpoint looks whole, but it is no pl
           locations: [
             { path: now.path, ...(growth.most === null ? {} : { tensor: growth.most.tensor.name }) },
           ],
-          advice: `go back to ${before.path}`,
+          advice: `go back to ${before.path} or before`,
         },
       ];
     }),

@@ -182,7 +182,7 @@ async function reportOf(evidence: RunEvidence, options: GateReadOptions): Promis
     'a gate replays no capture and measures no curvature: `clippy-diag analyze` does, and a gate judges its report';
   const judgement = judgementOf(evidence, options, look);
   return runReport(evidence, judgement, {
-    ...fromLogAlone(run, judgement.judged.verdict),
+    ...fromLogAlone(run, judgement.judged.verdict, captures.length > 0),
     notRun: captures.length === 0 ? [] : [{ id: 'replay', reason }],
   });
 }

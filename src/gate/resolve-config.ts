@@ -120,8 +120,12 @@ export function resolveConfig(
   flags: readonly string[],
   thresholdFlags: Thresholds,
 ): GateConfig {
-  const where = path === null ? undefined : { path };
-  const read = (entries: Iterable<readonly [string, RuleEntry]>, into: Map<string, RuleConfig>): void => {
+  const inFile = path === null ? undefined : { path };
+  const read = (
+    entries: Iterable<readonly [string, RuleEntry]>,
+    into: Map<string, RuleConfig>,
+    where: { path: string } | undefined,
+  ): void => {
     for (const [id, entry] of entries) {
       const threshold = parseThreshold(id);
       if (typeof threshold === 'string')
@@ -158,11 +162,13 @@ export function resolveConfig(
     }
   };
   const rules = new Map<string, RuleConfig>();
-  for (const name of [file.extends ?? []].flat()) read(Object.entries(PRESETS[name].rules), rules);
-  read(Object.entries(file.rules ?? {}), rules);
+  for (const name of [file.extends ?? []].flat()) read(Object.entries(PRESETS[name].rules), rules, inFile);
+  read(Object.entries(file.rules ?? {}), rules, inFile);
+  // What a flag says stands in no file.
   read(
     flags.map((flag) => [flag, 'error'] as const),
     rules,
+    undefined,
   );
   return {
     path,
@@ -171,7 +177,7 @@ export function resolveConfig(
     thresholdFlags,
     overrides: (file.overrides ?? []).map((override, i) => {
       const own = new Map<string, RuleConfig>();
-      read(Object.entries(override.rules), own);
+      read(Object.entries(override.rules), own, inFile);
       return {
         runs: [override.runs].flat(),
         rules: own,

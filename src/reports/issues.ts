@@ -2,10 +2,12 @@
 
 import { createHash } from 'node:crypto';
 import { findingTypeOf } from '../findings/registry.ts';
-import type { Severity } from '../model/finding.ts';
+import type { Finding, Severity } from '../model/finding.ts';
 import { counted } from '../model/format-number.ts';
-import type { Report, ReportInput } from '../model/report.ts';
+import type { GateRule } from '../model/gate.ts';
+import type { Report, ReportInput, RunReport } from '../model/report.ts';
 import type { SourceRef } from '../model/source-ref.ts';
+import { answerOf } from './brief-answer.ts';
 
 export interface Issue {
   /** What complains: a finding, a rule of the gate (`gate/…`), or what is wrong with the evidence itself. */
@@ -31,6 +33,38 @@ type Raw = Omit<Issue, 'fingerprint'> & { readonly series: string | null };
 function tornAt({ account }: ReportInput): { readonly byteOffset: number } | undefined {
   const torn = account?.lost.find(({ reason }) => reason === 'torn-record');
   return torn && { byteOffset: torn.at };
+}
+
+/** What the page says of the cause and the remedy of a run's incident, where experiments or the log show a cause; else null. */
+export function knownOf(
+  run: RunReport,
+  report: Report,
+  labels: readonly string[] = ['Why', 'Fix'],
+): string | null {
+  if (run.cause === undefined || run.cause.trigger === 'none-found') return null;
+  const parts = answerOf(run, report).parts.filter(({ label }) => labels.includes(label));
+  if (parts.length === 0) return null;
+  return parts
+    .map(({ label, text, code, after }) =>
+      [
+        `${label}: ${text}`,
+        ...(code === undefined ? [] : [`    ${code}`]),
+        ...(after === undefined ? [] : [after]),
+      ].join('\n'),
+    )
+    .join('\n');
+}
+
+/** Whether a finding is the incident that the cause is of. */
+export const isLeading = ({ id, steps }: Pick<Finding, 'id' | 'steps'>, { verdict }: RunReport): boolean =>
+  id === verdict.class && steps !== null && steps[0] === verdict.onsetStep;
+
+/** What to do about a rule that failed: of the incident that the cause is of what the page says, its message says why. */
+export function ruleAdvice({ id, run, step, status }: GateRule, report: Report): string | null {
+  if (status !== 'fail') return null;
+  const of = report.runs.find((one) => one.id === run);
+  const leading = of !== undefined && isLeading({ id, steps: step === null ? null : [step, step] }, of);
+  return (leading ? knownOf(of, report, ['Fix']) : null) ?? findingTypeOf(id)?.docs.advice ?? null;
 }
 
 function rawIssues(report: Report): Raw[] {
@@ -89,6 +123,7 @@ function rawIssues(report: Report): Raw[] {
       locations: warning.path === undefined ? [] : [{ path: warning.path }],
     });
   for (const run of report.runs) {
+    const known = knownOf(run, report);
     for (const finding of run.findings)
       raw.push({
         source: 'finding',
@@ -96,7 +131,7 @@ function rawIssues(report: Report): Raw[] {
         severity: finding.severity,
         run: run.id,
         message: finding.message,
-        advice: finding.advice,
+        advice: isLeading(finding, run) ? (known ?? finding.advice) : finding.advice,
         steps: finding.steps,
         series: finding.series,
         locations: finding.locations,
@@ -122,7 +157,7 @@ function rawIssues(report: Report): Raw[] {
         severity: rule.status === 'inconclusive' ? 'error' : rule.severity,
         run: rule.run,
         message: `${rule.status === 'fail' ? 'failed' : 'could not be judged'}: expected ${rule.expected}; ${rule.message}`,
-        advice: rule.status === 'fail' ? (findingTypeOf(rule.id)?.docs.advice ?? null) : null,
+        advice: ruleAdvice(rule, report),
         steps: rule.step === null ? null : [rule.step, rule.step],
         series: rule.series,
         locations: rule.locations,

@@ -3,11 +3,13 @@
  * the verdict and each finding). A failed rule of severity `error` is a failure, what could not be judged an error,
  * what was left out is skipped; warnings and notes pass and are told in `system-out`.
  */
-import { findingTypeOf } from '../findings/registry.ts';
+
+import type { GateRule } from '../model/gate.ts';
 import { inert, inertOutput } from '../model/inert-text.ts';
 import type { Report, RunReport } from '../model/report.ts';
 import type { ReportFormat } from './format.ts';
 import { lossesOf } from './input-losses.ts';
+import { isLeading, knownOf, ruleAdvice } from './issues.ts';
 
 interface Case {
   readonly name: string;
@@ -28,6 +30,22 @@ const xmlText = (text: string): string =>
 /** Attribute values lose their line breaks when read unless they are written as references. */
 const attribute = (text: string): string => xmlText(text).replace(/[\n\t]/g, (c) => `&#${c.charCodeAt(0)};`);
 
+/** A server that shows one case of a name shows the first: each value of a baseline has its own, without what moves from run to run. */
+const ruleName = ({ id, series, expected }: GateRule): string =>
+  id !== 'baseline'
+    ? id
+    : `baseline: ${series === null ? 'class' : expected.replace(/ [<>]= \S+ with tolerance \S+ \+ \S+$/, '')}`;
+
+/** The same names with a number behind each that was there before. */
+function numbered(cases: readonly Case[]): Case[] {
+  const seen = new Map<string, number>();
+  return cases.map((one) => {
+    const count = (seen.get(one.name) ?? 0) + 1;
+    seen.set(one.name, count);
+    return count === 1 ? one : { ...one, name: `${one.name} (${count})` };
+  });
+}
+
 function gateCases(report: Report, run: string): Case[] {
   const gate = report.gate!;
   return [
@@ -36,10 +54,10 @@ function gateCases(report: Report, run: string): Case[] {
       .map((rule): Case => {
         const failed = rule.severity === 'error' ? 'failure' : 'pass';
         return {
-          name: rule.id,
+          name: ruleName(rule),
           kind: rule.status === 'pass' ? 'pass' : rule.status === 'fail' ? failed : 'error',
           message: `${rule.severity}: expected ${rule.expected}; ${rule.message}`,
-          help: rule.status === 'fail' ? findingTypeOf(rule.id)?.docs.advice : undefined,
+          help: ruleAdvice(rule, report) ?? undefined,
         };
       }),
     ...gate.problems
@@ -51,21 +69,23 @@ function gateCases(report: Report, run: string): Case[] {
   ];
 }
 
-function findingCases(run: RunReport): Case[] {
+function findingCases(run: RunReport, report: Report): Case[] {
   const { verdict } = run;
+  const known = knownOf(run, report) ?? undefined;
   const bad = verdict.class === 'full-divergence' || verdict.class === 'non-finite';
   return [
     {
       name: 'verdict',
       kind: bad ? 'failure' : verdict.class === 'inconclusive' ? 'error' : 'pass',
       message: `${verdict.class}: ${verdict.why}`,
+      help: known,
     },
     ...run.findings.map(
       ({ id, severity, message, steps, advice }): Case => ({
         name: steps === null ? id : `${id} at ${run.stepUnit} ${steps[0]}`,
         kind: severity === 'error' ? 'failure' : 'pass',
         message: `${severity}: ${message}`,
-        help: advice ?? undefined,
+        help: (isLeading({ id, steps }, run) ? known : undefined) ?? advice ?? undefined,
       }),
     ),
     ...run.failedDetectors.map(
@@ -93,7 +113,8 @@ function inputCases(report: Report): Case[] {
   ];
 }
 
-function suite(name: string, cases: readonly Case[], timestamp: string): string {
+function suite(name: string, all: readonly Case[], timestamp: string): string {
+  const cases = numbered(all);
   const of = (kind: Case['kind']): number => cases.filter((c) => c.kind === kind).length;
   const lines = cases.map((c) => {
     const head = `    <testcase name="${attribute(c.name)}" classname="${attribute(name)}" time="0"`;
@@ -122,7 +143,7 @@ function renderJunit(report: Report): string {
   const suites = [...groups].flatMap((id) => {
     const cases =
       report.gate === undefined
-        ? report.runs.filter((run) => run.id === id).flatMap(findingCases)
+        ? report.runs.filter((run) => run.id === id).flatMap((run) => findingCases(run, report))
         : gateCases(report, id);
     return cases.length === 0 ? [] : [suite(id, cases, timestamp)];
   });

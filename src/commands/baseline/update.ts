@@ -13,8 +13,9 @@ import { type Baseline, formatBaseline, readBaseline } from '../../gate/baseline
 import { readGateEvidence } from '../../gate/evidence.ts';
 import { reportProblems } from '../../gate/problems.ts';
 import { DiagError, diagError, EXIT } from '../../model/errors.ts';
+import { countedPlain } from '../../model/format-number.ts';
 import { inertName } from '../../model/inert-text.ts';
-import { SCHEMA_VERSION } from '../../model/report.ts';
+import { type Report, SCHEMA_VERSION } from '../../model/report.ts';
 
 export const DEFAULT_BASELINE = '.clippy-diag-baseline.json';
 
@@ -80,7 +81,9 @@ export default command({
     await writeFileAtomic(file, formatBaseline(next));
     if (flags.json) await io.printJson({ schemaVersion: SCHEMA_VERSION, file, baseline: next });
     else
-      await io.print(`${inertName(file)}: ${next.runs.length} runs, ${report.runs.length} of them updated`);
+      await io.print(
+        `${inertName(file)}: ${countedPlain(next.runs.length, 'run')}; ${changesBy(report, previous, next)}`,
+      );
     return EXIT.done;
   },
 });
@@ -97,4 +100,20 @@ async function refuseOutside(file: string, config: string | null): Promise<void>
   const root = (await repositoryOf('.')) ?? (liesIn(above, here) ? above : here);
   if (!liesIn(root, await targetOf(file)))
     throw diagError('output-outside', { path: file, root }, { path: file });
+}
+
+/** What became of the runs that were named: a run that was no better in anything changes nothing in a ratchet. */
+function changesBy({ runs }: Report, previous: Baseline | null, next: Baseline): string {
+  const of = (baseline: Baseline | null, id: string): string =>
+    JSON.stringify(baseline?.runs.find((run) => run.id === id) ?? null);
+  const added = runs.filter(({ id }) => of(previous, id) === 'null').length;
+  const same = runs.filter(({ id }) => of(previous, id) === of(next, id)).length;
+  return [
+    [added, 'added'],
+    [runs.length - added - same, 'changed'],
+    [same, 'kept as they were: nothing was better'],
+  ]
+    .filter(([count]) => count !== 0)
+    .map(([count, what]) => `${count} ${what}`)
+    .join(', ');
 }
