@@ -1,4 +1,5 @@
 import { rollingBand, scaleOf, windowFor } from '../incidents/bands.ts';
+import { levelSaysLittle } from '../incidents/verdict.ts';
 import { readerOf } from '../model/column.ts';
 import { formatNumber } from '../model/format-number.ts';
 import { NOT_NEGATIVE, POSITIVE, RATIO } from '../model/options.ts';
@@ -31,10 +32,11 @@ export const slowGrowth = {
     },
     {
       name: 'ratio',
-      value: 1.2,
+      value: 1.1,
       unit: 'ratio to the best level',
       range: RATIO,
-      origin: 'healthy public runs move by up to a tenth between data shards and schedule phases',
+      origin:
+        'healthy public runs move by up to a tenth between data shards and schedule phases; for a language model a tenth is much',
     },
   ],
   docs: {
@@ -50,6 +52,7 @@ incident is left to its detector.`,
   detect(run, { judged, threshold }) {
     if (judged.loss === null) return notApplicable('the log has no loss');
     const { series, attempts } = judged.loss;
+    if (levelSaysLittle(run, series)) return notApplicable('such a loss rises in runs that go well');
     const findings = series.attemptOffsets.flatMap((offset, attempt) => {
       const { value, step } = attemptOf(series, attempt);
       const scale = scaleOf(value);
@@ -87,10 +90,13 @@ incident is left to its detector.`,
         if (!(sum > threshold('alarm') && band.center > scale.above(best, threshold('ratio'), spread)))
           continue;
         if (inIncident(since, i)) return [];
+        const then = band.center;
+        for (let rest = k + 1; rest < levels.length; rest++)
+          if (Number.isFinite(levels[rest])) band.push(levels[rest]!);
         return findingAt(run, series, offset + since, offset + i, {
           id: 'slow-growth',
           severity: 'note',
-          message: `"${series.name}" grows from its best level of ${formatNumber(scale.from(best))} from ${run.stepUnit} ${step.at(since)} on; at ${run.stepUnit} ${step.at(i)} its median is ${formatNumber(scale.from(band.center))}.`,
+          message: `"${series.name}" grows from its best level of ${formatNumber(scale.from(best))} from ${run.stepUnit} ${step.at(since)} on; its median is ${formatNumber(scale.from(then))} at ${run.stepUnit} ${step.at(i)} and ${formatNumber(scale.from(band.center))} at the end.`,
           measured: quantity('summed excess over the best level', sum, 'scales'),
           threshold: quantity('summed excess over the best level', threshold('alarm'), 'scales'),
           advice,

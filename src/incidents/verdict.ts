@@ -22,6 +22,10 @@ import { fallOf, growsWithRewards, rewardsOf } from './rewards.ts';
 import { DEFAULT_VERDICT_SETTINGS, type VerdictSettings } from './settings.ts';
 import { aucsOf, collapseOf, columnStop } from './signs.ts';
 
+/** Whether a loss may rise in a run that goes well: one that grows with rewards, holds back what is learnt, or is of a player of a GAN. */
+export const levelSaysLittle = (run: Run, series: TimeSeries): boolean =>
+  growsWithRewards(run, series) || isRegularizer(series) || isPlayer(run, series);
+
 /** What {@link judgeRun} found, with what the detectors need to say where and why. */
 export interface JudgedRun {
   readonly verdict: RunVerdict;
@@ -52,7 +56,7 @@ export function judgeRun(run: Run, settings: VerdictSettings = DEFAULT_VERDICT_S
     const grows = growsWithRewards(run, series);
     const holdsBack = isRegularizer(series);
     const isOfPlayer = isPlayer(run, series);
-    const own = judgeSeries(run, series, settings, !(grows || holdsBack || isOfPlayer));
+    const own = judgeSeries(run, series, settings, !levelSaysLittle(run, series));
     if (grows)
       return only(own, isNonFinite, 'grows with the rewards that it predicts, and all its values are finite');
     if (holdsBack)
