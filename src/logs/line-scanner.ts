@@ -631,9 +631,10 @@ export function lineScanner(): LineScanner {
         byte === MINUS &&
         bytes[at] === MINUS &&
         kindOf[bytes[at + 1]!] === LETTER &&
+        !isCapital(bytes[at + 1]!) &&
         bytes[at - 2] !== MINUS
       ) {
-        // --max-loss 3: an option of a command, with its value.
+        // --max-loss 3: an option of a command, with its value; `--BiasedMFRecommender iter 1` is what LibRec says.
         lead();
         while (at < to && kindOf[bytes[at]!] !== BLANK && bytes[at] !== EQUALS) at++;
         while (at < to && (kindOf[bytes[at]!] === BLANK || bytes[at] === EQUALS)) at++;

@@ -120,6 +120,8 @@ export function tableReader(): TableReader {
   let isPaddleEval = false;
   let section = '';
   let box: string[] | undefined;
+  /** The names of a table that lies: `| Name | lr | loss |` over `| Value | 0.1 | 2.3 |`. */
+  let lying: string[] | undefined;
   let dict: string[] | undefined;
   /** The last row that counted: a full bar is drawn once more when it is closed. */
   let lastFound: string | undefined;
@@ -154,7 +156,13 @@ export function tableReader(): TableReader {
     names.every((name, k) => !isLoss(name) || Number.isFinite(numberOfText(cells[k]!)));
 
   return {
-    isOpen: () => header !== undefined || box !== undefined || dict !== undefined || isVowpal || isPaddleEval,
+    isOpen: () =>
+      header !== undefined ||
+      lying !== undefined ||
+      box !== undefined ||
+      dict !== undefined ||
+      isVowpal ||
+      isPaddleEval,
     take(raw) {
       if (raw.length > LONGEST) return undefined;
       const evaluated = paddleEval(raw.trim());
@@ -209,6 +217,13 @@ export function tableReader(): TableReader {
         }
         box = undefined;
       }
+      const lain = trimmed.startsWith('|') && trimmed.endsWith('|') ? cellsOf(trimmed) : [];
+      if (/^name$/i.test(lain[0] ?? '') && lain.length <= MOST_CELLS && lain.some(isTold)) {
+        lying = lain.slice(1);
+        return 'held';
+      }
+      if (lying !== undefined && /^value$/i.test(lain[0] ?? '') && lain.length === lying.length + 1)
+        return lying.map((name, k) => `${name}: ${lain[k + 1] || 'NA'}`).join(' | ');
       if (header !== undefined) {
         const bar = BAR.exec(text);
         const bare = bar === null ? text : text.slice(0, bar.index);
