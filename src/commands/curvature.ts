@@ -145,7 +145,7 @@ export default command({
     'fast-math': Flags.boolean({
       helpGroup: 'SOLVER',
       description:
-        'multiply matrices with fused multiply-add, a fifth faster: last digits may differ on another processor',
+        'multiply matrices with fused multiply-add: a large net takes some 13 % less time, and last digits may differ on another processor',
     }),
     'rows-per-pass': Flags.integer({
       helpValue: 'N',
@@ -286,7 +286,7 @@ export default command({
       const short =
         flags.verbose || density !== null
           ? undefined
-          : briefCurvature(entries, code !== EXIT.done, terminal, flags.onset);
+          : briefCurvature(entries, args.capture !== undefined, code !== EXIT.done, terminal, flags.onset);
       await io.print(short ?? curvatureText(entries, density, terminal, flags.onset));
       for (const note of notes) await io.remark(`note: ${note}`);
     }

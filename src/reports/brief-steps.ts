@@ -215,19 +215,27 @@ function steepness(entry: CurvatureEntry): string {
   if (top === undefined || !top.converged)
     return `NOT CONVERGED${where}: the search for the steepest direction ended too early; raise --max-products`;
   if (ratio === null || learningRate === null)
-    return `Steepness${where}: ${brief(top.value)}. No learning rate or no limit of the optimizer is known to compare it with`;
+    return `Steepness${where}: ${brief(top.value)}; what the learning rate tolerates is not known`;
   const times = `${brief(ratio)} times what learning rate ${brief(learningRate)} tolerates`;
   return ratio > 1 ? `TOO STEEP${where}: ${times}` : `Stable${where}: ${times}`;
 }
 
+/** How many times the limit, and up to which learning rate it would be stable. */
+const limitCells = ({ ratio, learningRate }: CurvatureEntry['stability']): string[] => [
+  ratio === null ? '-' : brief(ratio),
+  ratio === null || learningRate === null ? '-' : ratio > 0 ? brief(learningRate / ratio) : 'any',
+];
+
 /**
  * The curvature at one place or over checkpoints, on a screen. Pure.
  *
+ * @param ofCapture whether the place is a step of a capture, which has others
  * @param doubtful whether the notes say why it may be wrong: they are shown then
  * @returns undefined where more was asked for than one value a place: the full page answers that
  */
 export function briefCurvature(
   entries: readonly CurvatureEntry[],
+  ofCapture: boolean,
   doubtful: boolean,
   options: RenderOptions,
   divergence?: number,
@@ -250,6 +258,12 @@ export function briefCurvature(
   const known = ratio !== null && learningRate !== null && worst.eigenvalues[0]!.converged;
   const fit = (text: string): string => wrap(text, options.width, '  ').join('\n');
   const notes = [...new Set(entries.flatMap((entry) => entry.notes ?? []))];
+  // Where nothing is known to compare with, some say why; how well a value is known is no matter then.
+  const shown = doubtful
+    ? notes
+    : ratio === null
+      ? notes.filter((note) => !note.startsWith('an eigenvalue is certified'))
+      : [];
   const against = chosen.filter(({ stability }) => stability.ratio !== null);
   const blocks = [
     (known && ratio > 1 ? paint.bold.yellow : paint.bold)(
@@ -258,20 +272,21 @@ export function briefCurvature(
     known && ratio > 1
       ? fit(
           `Along the steepest direction a step overshoots. It would be stable up to a learning rate of ${brief(learningRate / ratio)}. ` +
-            'This is a risk, not a verdict: many runs train well above 1. What counts is a jump: compare with steps before (--at STEP).',
+            `This is a risk, not a verdict: many runs train well above 1. What counts is a jump: compare ${places.length > 1 ? 'the steps' : ofCapture ? 'with steps before (--at STEP)' : 'with checkpoints before (--checkpoint FOLDER)'}.`,
         )
-      : '',
+      : ratio === null && worst.eigenvalues[0]?.converged === true
+        ? fit(
+            learningRate === null && !doubtful
+              ? 'Alone it says nothing of the run. Name what took the steps: --optimizer adagrad:learningRate=0.1 (the options of a checkpoint of PyTorch or Keras are read from it).'
+              : 'Alone it says nothing of the run.',
+          )
+        : '',
     places.length > 1
       ? textTable({
-          head: ['step', 'times the limit', 'stable up to'],
-          rows: chosen.map(({ step, stability }) => [
+          head: against.length === 0 ? ['step', 'steepness'] : ['step', 'times the limit', 'stable up to'],
+          rows: chosen.map(({ step, stability, eigenvalues: [top] }) => [
             step === null ? '-' : formatCount(step),
-            stability.ratio === null ? '-' : brief(stability.ratio),
-            stability.ratio === null || stability.learningRate === null
-              ? '-'
-              : stability.ratio > 0
-                ? brief(stability.learningRate / stability.ratio)
-                : 'any',
+            ...(against.length > 0 ? limitCells(stability) : [top?.converged ? brief(top.value) : '-']),
           ]),
           paintHead: paint.bold,
         }).join('\n')
@@ -285,9 +300,9 @@ export function briefCurvature(
             : [{ step: divergence, symbol: symbolOf('onset', options.ascii), label: 'divergence' }],
         )
       : '',
-    doubtful ? notes.map((note) => fit(`Note: ${inertName(note)}`)).join('\n') : '',
+    shown.map((note) => fit(`Note: ${inertName(note)}`)).join('\n'),
     paint.dim(
-      `  More: --verbose${notes.length > 0 && !doubtful ? ` (${countedPlain(notes.length, 'note')})` : ''} · explain curvature`,
+      `  More: --verbose${notes.length > shown.length ? ` (${countedPlain(notes.length - shown.length, shown.length > 0 ? 'more note' : 'note')})` : ''} · explain curvature`,
     ),
   ];
   const text = blocks.filter((block) => block !== '').join('\n\n');

@@ -2,6 +2,7 @@
 import { Ansis } from 'ansis';
 import { countedPlain, formatNumber } from '../model/format-number.ts';
 import { inertName } from '../model/inert-text.ts';
+import { listed } from '../model/listed.ts';
 import type { MatrixCell, TrainingMatrix } from '../model/matrix.ts';
 import { medianOf } from '../model/order-statistics.ts';
 import { NO_RULE } from '../model/replay.ts';
@@ -68,7 +69,7 @@ export function renderMatrix(
     table.join('\n'),
     judged
       ? fit(
-          `A number is the loss at the end where every order comes back; "out @400" left the usual range of losses (up to ${formatNumber(band.high)}) at step 400 for good; "hurt" came back and still ends above ${formatNumber(band.highLevel)}, which chance does not explain.`,
+          `A number is the loss at the end, the median of the orders, where every order comes back; "out @400" left the usual range of losses (up to ${formatNumber(band.high)}) at step 400 for good; "hurt" came back and still ends above ${formatNumber(band.highLevel)} in so many orders, which chance does not explain.`,
         )
       : '',
     ...matrix.notes.map((note) => fit(`note: ${note}`)),
@@ -89,23 +90,41 @@ function cellText(same: readonly MatrixCell[], seeds: number): string {
   return `${seeds === 1 ? 'out' : `${out.length}/${seeds} out`}${Number.isFinite(first) ? ` @${first}` : ''}`;
 }
 
-/** Between which learning rates each rule stops holding, the highest first. */
-function conclusion({ holds }: TrainingMatrix, rate: number | null): string {
+/**
+ * Between which learning rates each rule stops holding, the highest first. One that holds again above is said to: where one order of
+ * the batches is hurt at a low rate, "up to" alone would rank the rule below those that break for good.
+ */
+function conclusion({ holds, cells }: TrainingMatrix, rate: number | null): string {
   const at = (multiplier: number): string =>
     rate === null ? `${formatNumber(multiplier)} ×` : formatNumber(multiplier * rate);
+  const ofLabel = (label: string): readonly MatrixCell[] => cells.filter((cell) => cell.label === label);
+  const againFrom = ({ label, notAt }: TrainingMatrix['holds'][number]): string => {
+    if (notAt === null) return '';
+    const above = ofLabel(label).filter((cell) => cell.learningRateMultiplier > notAt);
+    const again = [...new Set(above.map((cell) => cell.learningRateMultiplier))]
+      .filter((m) => above.every((cell) => cell.learningRateMultiplier !== m || cell.verdict === 'holds'))
+      .sort((a, b) => a - b);
+    return again.length === 0 ? '' : `, but does again at ${listed(again.map(at))}`;
+  };
+  const failing = ({ label, notAt }: TrainingMatrix['holds'][number]): string => {
+    const there = ofLabel(label).filter((cell) => cell.learningRateMultiplier === notAt);
+    const failed = there.filter(({ verdict }) => verdict !== 'holds').length;
+    return failed === there.length
+      ? ''
+      : ` (${failed} of ${there.length} orders ${failed === 1 ? 'does' : 'do'} not)`;
+  };
   const ranked = holds.filter(({ upTo }) => upTo !== null).sort((a, b) => b.upTo! - a.upTo!);
   const none = holds.filter(({ upTo }) => upTo === null);
-  const reach = ({ upTo, notAt }: TrainingMatrix['holds'][number]): string =>
-    notAt === null ? `to ${at(upTo!)}, the highest tried` : `to ${at(upTo!)} and not at ${at(notAt)}`;
+  const reach = (one: TrainingMatrix['holds'][number]): string =>
+    one.notAt === null
+      ? `training holds up to ${at(one.upTo!)}, the highest tried`
+      : one.upTo === null
+        ? `it does not even hold at ${at(one.notAt)}, the lowest tried${failing(one)}${againFrom(one)}`
+        : `training holds up to ${at(one.upTo)} and not at ${at(one.notAt)}${failing(one)}${againFrom(one)}`;
   const names = (rules: TrainingMatrix['holds']): string =>
     rules.map(({ label }) => (label === NO_RULE ? 'no clipping' : label)).join(', ');
-  return [
-    ...[...new Set(ranked.map(reach))].map((text) => {
-      const same = ranked.filter((one) => reach(one) === text);
-      return `With ${names(same)} training holds up ${text}.`;
-    }),
-    ...(none.length === 0
-      ? []
-      : [`With ${names(none)} it does not even hold at ${at(none[0]!.notAt!)}, the lowest tried.`]),
-  ].join(' ');
+  const all = [...ranked, ...none];
+  return [...new Set(all.map(reach))]
+    .map((text) => `With ${names(all.filter((one) => reach(one) === text))} ${text}.`)
+    .join(' ');
 }

@@ -122,6 +122,36 @@ describe('curvature', () => {
     expect(lines.join(' ')).toContain('stable up to a');
   });
 
+  const checkpoint = (path: string, ...more: string[]) =>
+    page(
+      ...['curvature', '--model', 'fixtures/incident/capture/model.json'],
+      ...['--batch', 'fixtures/incident/capture/step-00000380.safetensors'],
+      ...['--checkpoint', `fixtures/incident/checkpoints${path}`, ...more],
+    );
+  it('of checkpoints that nothing is known to compare with has their values, and says what to name', async () => {
+    const { out } = await cli(
+      [
+        ...['curvature', '--model', 'fixtures/incident/capture/model.json'],
+        ...['--batch', 'fixtures/incident/capture/step-00000380.safetensors'],
+        ...['--checkpoint', 'fixtures/incident/checkpoints'],
+      ],
+      { env: { COLUMNS: '80' } },
+    );
+    expect(out).toMatch(/^Steepness at step 200: 28\.3; what the learning rate tolerates is not known\n/);
+    expect(out).toContain('--optimizer\n  adagrad:learningRate=0.1');
+    expect(out).toMatch(/^380 {3}51\.1$/m);
+  });
+  it('of a checkpoint of another optimizer says why there is no limit', async () => {
+    const lines = await checkpoint('/step-380.pt', '--optimizer', 'adam');
+    expect(lines.join(' ').replace(/\s+/g, ' ')).toContain('the checkpoint has no m, v');
+  });
+  it('names the place to compare with that there is', async () => {
+    const of = async (...args: string[]) => (await page(...args)).join(' ').replace(/\s+/g, ' ');
+    expect(await of('curvature', 'fixtures/incident/capture')).toContain('with steps before (--at STEP)');
+    const one = (await checkpoint('/step-380.pt', '--optimizer', 'adagrad')).join(' ').replace(/\s+/g, ' ');
+    expect(one).toContain('with checkpoints before (--checkpoint FOLDER)');
+  });
+
   it('says that a search did not converge, not a number', async () => {
     const { out, code } = await cli(['curvature', 'fixtures/incident/capture', '--max-products', '2']);
     expect(code).toBe(4);

@@ -161,6 +161,27 @@ it('the number of a cell is the median of its seeds, of two the mean', async () 
   expect(text).toMatch(/^clippy:paper +0\.4$/m);
 });
 
+it('a rule that holds again above the rate at which an order does not is not ranked by that rate alone', async () => {
+  const matrix = await trainMatrix({
+    ...(await training(40)),
+    rules: parseRule('clippy'),
+    learningRateMultipliers: [1],
+    seeds: [0],
+  });
+  const cells = [0.5, 1, 2, 4].flatMap((learningRateMultiplier) =>
+    [0, 1, 2].map((seed) => ({
+      ...matrix.cells[0]!,
+      ...{ learningRateMultiplier, seed, diverged: false },
+      verdict: learningRateMultiplier === 1 && seed === 2 ? ('hurt' as const) : ('holds' as const),
+    })),
+  );
+  const holds = [{ label: 'clippy:paper', upTo: 0.5, notAt: 1 }];
+  const text = renderMatrix({ ...matrix, cells, holds }, { width: 200, colour: false, ascii: false });
+  expect(text.split('\n')[0]).toBe(
+    'With clippy:paper training holds up to 0.25 and not at 0.5 (1 of 3 orders does not), but does again at 1 and 2.',
+  );
+});
+
 it('a learning rate that changes is not taken for its first', async () => {
   const options = await training(12);
   const steps = options.capture.steps.map((step, i) => ({ ...step, learningRates: [i < 6 ? 0.5 : 0.25] }));
