@@ -99,7 +99,7 @@ export function watchScreen(view: WatchView, rows: number, options: RenderOption
     lines.slice(0, rows).map((line) => inertOutput(inertButColours(options.ascii ? toAscii(line) : line)));
   if (report === undefined || report.runs.length === 0) {
     const waiting = `waiting for records in ${inertName(view.path)}${keys ? ' · q quit' : ''}`;
-    const warning = stalled === null ? [] : [paint.bold.yellow(`! ${stalled}`)];
+    const warning = stalled === null ? [] : [paint.bold.yellow(startOf(`! ${stalled}`, options.width))];
     return {
       lines: asLines([startOf(waiting, options.width), ...warning, ...alert]),
       scrollMost: 0,
@@ -115,7 +115,7 @@ export function watchScreen(view: WatchView, rows: number, options: RenderOption
   const [title = '', ...answer] = answerLines(answerOf(shown, report), null, { ...options, rows }, paint);
   const head = [
     startOf(state, options.width),
-    ...(stalled === null ? [] : [paint.bold.yellow(`! ${stalled}`)]),
+    ...(stalled === null ? [] : [paint.bold.yellow(startOf(`! ${stalled}`, options.width))]),
     several ? `${title}   ${paint.dim(inertName(shown.id))}` : title,
   ];
   const foot = alert.length + (keys ? 1 : 0);

@@ -91,7 +91,7 @@ export const figureText = ({ value, text }: TriedFigure, one: Tried, unknown: st
 };
 
 /** The row of the run as it was. */
-const NOTHING = 'the run as it was';
+export const NOTHING = 'the run as it was';
 
 const brief = (value: number): string => formatNumber(value, 'brief');
 const capital = (text: string): string => text.slice(0, 1).toUpperCase() + text.slice(1);

@@ -6,7 +6,15 @@ import { Ansis } from 'ansis';
 import { decidingSeries } from '../model/deciding-series.ts';
 import type { Report, RunReport } from '../model/report.ts';
 import { toAscii } from './ascii.ts';
-import { type Answer, answerOf, figuresOf, figureText, triedSentence, troubleOf } from './brief-answer.ts';
+import {
+  type Answer,
+  answerOf,
+  figuresOf,
+  figureText,
+  NOTHING,
+  triedSentence,
+  troubleOf,
+} from './brief-answer.ts';
 import { type ChartMarker, drawChart } from './charts.ts';
 import { type Mood, moodPaint } from './class-paint.ts';
 import type { RenderOptions } from './format.ts';
@@ -156,6 +164,8 @@ export function chartLines(run: RunReport, rows: number, options: BriefOptions):
 
 function triedLines({ tried, over }: Answer, rows: number, options: BriefOptions, paint: Ansis): string[] {
   const shown = tried.slice(0, rows - 1);
+  const remedies = tried.filter(({ name }) => name !== NOTHING);
+  const held = remedies.filter(({ holds }) => holds === true).length;
   const figures = figuresOf(shown);
   const [yes, no] = options.ascii ? ['+', 'x'] : ['✓', '✗'];
   const markOf = (holds: boolean | null) => (holds === null ? '?' : holds ? yes : no);
@@ -163,7 +173,9 @@ function triedLines({ tried, over }: Answer, rows: number, options: BriefOptions
     holds === null ? paint.yellow : holds ? paint.green : paint.red;
   const lines = textTable({
     head: [
-      shown.length < tried.length ? `  Tried (${shown.length} of ${tried.length} shown)` : `  Tried${over}`,
+      shown.length < tried.length
+        ? `  Tried: ${held} of ${remedies.length} held, ${shown.length} shown`
+        : `  Tried${over}`,
       ...figures.map(({ title }) => title),
       '',
     ],

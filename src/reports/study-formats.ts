@@ -1,5 +1,5 @@
 /** What a study is written as: one line each. */
-import { formatNumber } from '../model/format-number.ts';
+import { countedPlain, formatNumber } from '../model/format-number.ts';
 import { inert, inertName, inertOutput } from '../model/inert-text.ts';
 import { toJson } from '../model/json.ts';
 import { markdownTable } from '../model/markdown-table.ts';
@@ -95,7 +95,7 @@ function renderLatex(result: StudyResult): string {
             .join(' & ')} \\\\`,
       );
       return [
-        `% ${latexText(model)}: ${METRIC_NAMES[result.study.metric.name]} of ${latexText(result.study.metric.task)}, ${result.study.seeds} seeds, ${formatNumber(result.study.steps, 'lookup')} steps`,
+        `% ${latexText(model)}: ${METRIC_NAMES[result.study.metric.name]} of ${latexText(result.study.metric.task)}, ${countedPlain(result.study.seeds, 'seed')}, ${formatNumber(result.study.steps, 'lookup')} steps`,
         `\\begin{tabular}{l${'r'.repeat(head.length)}}`,
         '\\hline',
         `rule & ${head.map(latexText).join(' & ')} \\\\`,

@@ -74,7 +74,7 @@ export function crashLines({ cells, study }: StudyResult): string[] {
 /** What a reader of the table has to know. */
 export function studyLegend({ study }: StudyResult): string {
   const name = METRIC_NAMES[study.metric.name];
-  return `Columns are learning rates. A number is the ${name} of ${study.metric.task} on rows that were not trained on, mean ± standard deviation of ${countedPlain(study.seeds, 'seed')}, where every seed holds; * is the best of its line. Elsewhere: how many seeds are lost, hurt (left its usual range and came back, climbed, or is beaten by a constant), frozen (learned nothing) or crashed (not trained), and @ the step of the earliest loss.`;
+  return `Columns are learning rates. A number is the ${name} of ${study.metric.task} on rows that were not trained on, ${study.seeds === 1 ? 'of one seed, where it holds' : `mean ± standard deviation of ${countedPlain(study.seeds, 'seed')}, where every seed holds`}; * is the best of its line. Elsewhere: how many seeds are lost, hurt (left its usual range and came back, climbed, or is beaten by a constant), frozen (learned nothing) or crashed (not trained), and @ the step of the earliest loss.`;
 }
 
 /** The best of each row, and how far it goes. */

@@ -106,7 +106,13 @@ export function summarise(
   );
 }
 
-/** One sentence for each model: which rule and rate are best, and which rule carries the largest rate. */
+const seedsOf = (rows: readonly StudySummary[]): number =>
+  Math.max(0, ...rows.flatMap(({ points }) => points.map(({ seeds }) => seeds)));
+
+/**
+ * For each model which rule and rate are best, which rule carries the largest rate, and what is better and does not hold: a cell that
+ * is hurt shows no number in the table.
+ */
 export function concludeStudy(summary: readonly StudySummary[], metric: StudyMetric): string {
   const models = [...new Set(summary.map(({ model }) => model))];
   return models
@@ -124,12 +130,24 @@ export function concludeStudy(summary: readonly StudySummary[], metric: StudyMet
       const carriers = stable
         .filter(({ learningRate }) => learningRate === furthest)
         .map(({ label }) => label);
-      const quality = `${METRIC_NAMES[metric.name]} of ${metric.task} ${formatQuality(best.quality.mean)} ± ${formatNumber(best.quality.sd, 'rough')}`;
+      const quality = `${METRIC_NAMES[metric.name]} of ${metric.task} ${formatQuality(best.quality.mean)}${seedsOf(rows) > 1 ? ` ± ${formatNumber(best.quality.sd, 'rough')}` : ''}`;
       const reach =
         stable.length === 0
           ? ''
           : `; the largest rate that holds in all seeds is ${formatNumber(furthest)}, under ${carriers.join(', ')}`;
-      return `${subject}${best.label} at ${formatNumber(best.learningRate)} gives the best quality that holds in all seeds, ${quality}${reach}.`;
+      // A shift hurts calm losses, and hides in noisy ones: what is hurt may well be what learns best.
+      const higher = rows
+        .flatMap(({ points }) => points)
+        .filter(
+          ({ verdict, quality: { mean } }) => verdict === 'hurt' && isBetter(metric, mean, best.quality.mean),
+        )
+        .sort((a, b) => (isBetter(metric, a.quality.mean, b.quality.mean) ? -1 : 1));
+      const [top] = higher;
+      const beyond =
+        top === undefined
+          ? ''
+          : ` Better, but hurt on the way: ${top.label} at ${formatNumber(top.learningRate)}, ${formatQuality(top.quality.mean)}${higher.length === 1 ? '' : `, and ${higher.length - 1} more`}.`;
+      return `${subject}${best.label} at ${formatNumber(best.learningRate)} gives the best quality that holds in all seeds, ${quality}${reach}.${beyond}`;
     })
     .join(' ');
 }

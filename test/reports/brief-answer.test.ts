@@ -269,6 +269,20 @@ describe('of what held', () => {
     expect(fixOf(trigger, ...remedies)).toMatch(fix);
   });
 
+  test('a table that has no room for all says how many held', () => {
+    const run = {
+      ...diverged(),
+      remedies: [skip, clip(0.4, 0), clip(0.3, 0.1, 'clippy:paper'), clip(0.3, 0.1, 'agc:0.01')],
+    };
+    const heads = Array.from({ length: 30 }, (_, k) => 12 + k).flatMap((rows) =>
+      briefRun(run, makeReport([run]), { width: 100, colour: false, ascii: false, rows }).filter((line) =>
+        line.includes('shown'),
+      ),
+    );
+    expect(heads.length).toBeGreaterThan(0);
+    for (const head of heads) expect(head).toMatch(/^ {4}Tried: 4 of 4 held, [2-4] shown /);
+  });
+
   test('another is named in 80 columns and 24 rows, however much there is to say', () => {
     const run = {
       ...diverged(),

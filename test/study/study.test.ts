@@ -4,10 +4,11 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, describe, expect, it } from 'vitest';
 import { DOCUMENTS } from '../../schema/documents.ts';
-import type { StudyResult } from '../../src/model/study.ts';
+import type { CellVerdict, StudyResult, StudySummary } from '../../src/model/study.ts';
 import { renderStudyHtml } from '../../src/reports/study-html.ts';
 import { openStudy } from '../../src/study/open-study.ts';
 import { areaUnderCurve, testTask } from '../../src/study/quality.ts';
+import { concludeStudy } from '../../src/study/summary.ts';
 import { createTrainer, judge } from '../../src/study/train-cell.ts';
 import { cli } from '../support/cli.ts';
 
@@ -297,5 +298,31 @@ describe('refused before the long work', () => {
     expect((await cli(['matrix', study(BASE), '--rule', 'none'])).err).toContain('--rule has no use here');
     expect((await cli(['matrix', scratch, '--shard', '1/2'])).err).toContain('--shard has no use here');
     expect((await cli(['matrix', study(BASE), '--shard', '3/2'])).code).toBe(2);
+  });
+});
+
+describe('the conclusion of a study', () => {
+  const point = (label: string, learningRate: number, verdict: CellVerdict, mean: number, seeds: number) => ({
+    ...{ label, learningRate, verdict, seeds, counts: { [verdict]: seeds }, lostAt: null },
+    ...{ quality: { mean, sd: 0.01 }, finalLoss: { mean: 1, sd: 0 } },
+  });
+  const concluded = (hurt: number, seeds: number): string => {
+    const held = point('none', 0.5, 'holds', 0.686, seeds);
+    const rows = [
+      { rule: 'none', points: [held], best: { ...held, options: {} } },
+      { rule: 'clippy', points: [point('clippy:paper', 0.5, 'hurt', hurt, seeds)], best: null },
+    ].map((row) => ({ model: 'small', largestStable: null, ...row }));
+    return concludeStudy(rows as unknown as StudySummary[], { task: 'click', name: 'auc' });
+  };
+  it('names what is better and was hurt on the way, which the table has no number of', () => {
+    expect(concluded(0.821, 3)).toBe(
+      'none at 0.5 gives the best quality that holds in all seeds, AUC of click 0.686 ± 0.01. Better, but hurt on the way: clippy:paper at 0.5, 0.821.',
+    );
+    expect(concluded(0.6, 3)).not.toContain('hurt');
+  });
+  it('of one seed has no spread: ± 0 would read as certainty', () => {
+    expect(concluded(0.6, 1)).toBe(
+      'none at 0.5 gives the best quality that holds in all seeds, AUC of click 0.686.',
+    );
   });
 });

@@ -60,6 +60,11 @@ describe('the screen', () => {
   });
 
   test('says that records stopped coming, and that there are none yet', () => {
+    const narrow = watchScreen({ ...view, stalled: 'STALLED: no new record for 12 min' }, 24, {
+      ...options,
+      width: 20,
+    });
+    expect(narrow.lines[1]).toBe('! STALLED: no new re');
     expect(watchScreen({ ...view, stalled: 'STALLED: no new record for 12 min' }, 24, options).lines[1]).toBe(
       '! STALLED: no new record for 12 min',
     );
