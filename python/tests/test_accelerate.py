@@ -168,3 +168,36 @@ def test_with_a_guard_bad_batches_do_not_move_the_model(tmp_path):
     assert not (lost - 1).abs().max() < 10 and (held - 1).abs().max() < 0.2
     calm = trained(ClippyCallback(tmp_path / "b", guard=True, loss_fn=loss_of), 1.0)
     assert torch.equal(calm, trained(None, 1.0))
+
+
+@pytest.mark.parametrize("together", [True, False])
+def test_several_optimizers_step_together_or_in_turn(tmp_path, read, together):
+    accelerator = accelerate.Accelerator(cpu=True)
+    model = build()
+    made = [torch.optim.Adam(model[0].parameters(), lr=0.01), torch.optim.Adam(model[2].parameters(), lr=0.01)]
+    model, *optimizers = accelerator.prepare(model, *made)
+    callback = ClippyCallback(tmp_path / "capture", every=3, after=3).attach(accelerator)
+    callback.capture_now()
+    g = torch.Generator().manual_seed(0)
+    for _ in range(6):
+        batch = {"x": torch.randn(4, 4, generator=g), "y": torch.randn(4, generator=g)}
+        if together:
+            accelerator.backward(loss_of(model, batch))
+            for optimizer in optimizers:
+                optimizer.step()
+                optimizer.zero_grad()
+            continue
+        for k, optimizer in enumerate(optimizers):
+            for one in optimizers:
+                one.zero_grad(set_to_none=False)
+            accelerator.backward(loss_of(model, batch) * (1 + k))
+            accelerator.clip_grad_norm_(model[2 * k].parameters(), 1.0)
+            optimizer.step()
+    callback.close()
+    capture = read(tmp_path / "capture")
+    found = [
+        "".join(sorted({name.split(".")[0][-1] for name in tensors if name.startswith("grad/")}))
+        for tensors in capture.steps.values()
+    ]
+    assert found == (["02"] * 4 if together else ["0", "2", "0", "2"])
+    assert all(len(entry.get("tasks", {})) == 2 for entry in capture.manifest["steps"][1:]) != together

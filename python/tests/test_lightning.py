@@ -10,7 +10,7 @@ torch = pytest.importorskip("torch", reason="no torch in this environment")
 lightning = pytest.importorskip("lightning", reason="no lightning in this environment")
 
 from clippy_diag.lightning import ClippyCallback  # noqa: E402
-from clippy_diag.torch import Recorder, closed_loop  # noqa: E402
+from clippy_diag.torch import ClosedLoopMismatch, Recorder, closed_loop  # noqa: E402
 
 torch.set_num_threads(1)
 logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
@@ -110,7 +110,7 @@ def test_a_fit_is_recorded_before_its_clipping(tmp_path, read, accumulation, cli
 
 
 def test_each_of_several_optimizers_takes_steps_of_its_own(tmp_path, read):
-    callback = ClippyCallback(tmp_path / "capture", every=3, after=4)
+    callback = ClippyCallback(tmp_path / "capture", every=3, after=4, batches=True)
     callback.capture_now()
     train(tmp_path, [callback], module=Gan())
     capture = read(tmp_path / "capture")
@@ -120,6 +120,84 @@ def test_each_of_several_optimizers_takes_steps_of_its_own(tmp_path, read):
     ]
     assert found == [["0"], ["2"], ["0"], ["2"], ["0"]]
     assert [group["name"] for group in [capture.manifest["optimizer"], *capture.manifest["groups"]]] == ["adam", "sgd"]
+
+    # The losses of several kinds in turn have no level: the step's is the sum of the newest of each, its tasks.
+    first, second = (capture.entry(step) for step in (1, 2))
+    assert first["tasks"].keys() == {"optimizer 0", "optimizer 1"}
+    assert first["loss"] == pytest.approx(sum(first["tasks"].values()))
+    assert first["tasks"]["optimizer 1"] == second["tasks"]["optimizer 1"]
+    with pytest.raises(ClosedLoopMismatch, match="in turn"):
+        closed_loop(tmp_path / "capture", Net(), lambda model, batch: model.loss(batch))
+
+
+class Together(Gan):
+    """Two optimizers that step after one backward pass, of which one has no formula."""
+
+    def configure_optimizers(self):
+        return [torch.optim.Adam(self.net[0].parameters(), 0.01), torch.optim.Adamax(self.net[2].parameters(), 0.01)]
+
+    def training_step(self, batch, index):
+        loss = self.loss(batch)
+        self.losses.append(loss.item())
+        self.manual_backward(loss)
+        for optimizer in self.optimizers():
+            optimizer.step()
+        for optimizer in self.optimizers():
+            optimizer.zero_grad()
+
+
+def test_optimizers_that_step_after_one_backward_pass_take_one_step(tmp_path, read):
+    callback = ClippyCallback(tmp_path / "capture", every=3, after=2, batches=True)
+    callback.capture_now()
+    module = train(tmp_path, [callback], module=Together())
+    capture = read(tmp_path / "capture")
+    assert [capture.entry(step)["loss"] for step in capture.steps] == pytest.approx(module.losses[:3])
+    for tensors in capture.steps.values():
+        for kind in ("grad", "param", "param-after"):
+            there = {name.split(".")[1] for name in tensors if name.startswith(f"{kind}/")}
+            assert there >= ({"0", "2"} if kind == "grad" else {"2"})
+    found = closed_loop(tmp_path / "capture", Together(), lambda model, batch: model.loss(batch), arms=None)
+    assert found["baseline"]["worstDifference"] < 1e-6
+    plain = train(tmp_path, module=Together())
+    assert all(torch.equal(a, b) for a, b in zip(plain.parameters(), module.parameters()))
+
+
+@pytest.mark.parametrize("how", ["its own code", "the line to paste", "a way of its own"])
+def test_clipping_by_hand_is_recorded_with_the_gradients_from_before_it(tmp_path, read, how):
+    class Manual(Gan):
+        def configure_optimizers(self):
+            return torch.optim.SGD(self.net.parameters(), 0.1)
+
+        def training_step(self, batch, index):
+            optimizer = self.optimizers()
+            optimizer.zero_grad()
+            self.manual_backward(self.loss(batch))
+            if how == "its own code":
+                self.clip_gradients(optimizer, gradient_clip_val=0.1, gradient_clip_algorithm="norm")
+            if how == "a way of its own":
+                torch.nn.utils.clip_grad_norm_(self.parameters(), 0.1)
+            optimizer.step()
+
+    class Pasted(Manual):
+        def on_before_optimizer_step(self, optimizer):  # of the LightningModule
+            self.clip_gradients(optimizer, gradient_clip_val=0.1, gradient_clip_algorithm="norm")
+
+    made = Pasted if how == "the line to paste" else Manual
+    said = {"clipping": "global-norm:0.1"} if how == "a way of its own" else {}
+    callback = ClippyCallback(tmp_path / "capture", every=3, after=9, batches=True, **said)
+    callback.capture_now()
+    module = train(tmp_path, [callback], module=made())
+    capture = read(tmp_path / "capture")
+    assert capture.manifest["clipping"] == {"rule": "global-norm", "maxNorm": 0.1}
+    assert capture.manifest["trainer"] == "lightning-manual"
+    norms = [
+        np.sqrt(sum((t[1] ** 2).sum() for name, t in tensors.items() if name.startswith("grad/")))
+        for tensors in capture.steps.values()
+    ]
+    assert (max(norms) > 0.2) == (how != "a way of its own")
+    found = closed_loop(tmp_path / "capture", made(), lambda model, batch: model.loss(batch), arms=None)
+    assert found["baseline"]["worstDifference"] < 1e-6
+    assert "clip_gradients" not in module.__dict__
 
 
 def test_bfloat16_autocast_is_recorded(tmp_path, read):

@@ -290,6 +290,12 @@ trainer.add_callback(Decay())""",
     for g in self.optimizers().param_groups: g["lr"] *= 0.01
     super().optimizer_step(*args, **kwargs)
     for g in self.optimizers().param_groups: g["lr"] /= 0.01""",
+    ("lightning-manual", "lr"): """def on_train_start(self):  # of the LightningModule
+    def times(factor, optimizer):
+        for g in optimizer.param_groups: g["lr"] *= factor
+    for o in self.trainer.optimizers:
+        o.register_step_pre_hook(lambda o, *_: times(0.01, o))
+        o.register_step_post_hook(lambda o, *_: times(1 / 0.01, o))""",
 }
 
 
@@ -328,12 +334,12 @@ def resumed_hugging(folder, line, wanted):
     return found
 
 
-def resumed_lit(folder, line, wanted):
+def resumed_lit(folder, line, wanted, Module=None):
     """The same of a Lightning Trainer."""
     lightning = pytest.importorskip("lightning")
     import torch
 
-    class Net(lit_net()):
+    class Net(Module or lit_net()):
         def configure_optimizers(self):
             optimizer = torch.optim.AdamW(self.parameters(), lr=0.1, weight_decay=0.5)
             taken_by(optimizer, wanted, found[-1])
@@ -359,7 +365,26 @@ def resumed_lit(folder, line, wanted):
     return found
 
 
-RESUMED = {"transformers": resumed_hugging, "lightning": resumed_lit}
+def resumed_by_hand(folder, line, wanted):
+    """The same of a module that steps by itself."""
+    Automatic = lit_net()
+
+    class Manual(Automatic):
+        def __init__(self):
+            super().__init__()
+            self.automatic_optimization = False
+
+        def training_step(self, batch, index):
+            optimizer, schedule = self.optimizers(), self.lr_schedulers()
+            optimizer.zero_grad()
+            self.manual_backward(super().training_step(batch, index))
+            optimizer.step()
+            schedule.step()
+
+    return resumed_lit(folder, line, wanted, Manual)
+
+
+RESUMED = {"transformers": resumed_hugging, "lightning": resumed_lit, "lightning-manual": resumed_by_hand}
 
 
 @pytest.mark.parametrize(
@@ -368,6 +393,7 @@ RESUMED = {"transformers": resumed_hugging, "lightning": resumed_lit}
         # A checkpoint brings the rate and the schedule of before back; `args.learning_rate` changes nothing then.
         ("transformers", "lr", STORIES["transformers"][2], lambda _: 0.003),
         ("lightning", "lr", STORIES["lightning"][2], lambda _: 0.003),
+        ("lightning-manual", "lr", STORIES["lightning"][2], lambda _: 0.003),
         *((trainer, wanted, line, lambda value: 0.01 * value) for (trainer, wanted), line in TIMES.items()),
     ],
 )

@@ -11,6 +11,10 @@ export function pasteRule({ parts }: RuleChoice, loop: TrainingLoop | null): str
   return lines.length === 0 || lines.includes(undefined) ? null : lines.join('\n');
 }
 
+/** Lightning calls it in automatic and in manual optimization. */
+const setRate = (rate: number): string =>
+  `def on_before_optimizer_step(self, optimizer):  # of the LightningModule\n    for g in optimizer.param_groups: g["lr"] = ${rate}`;
+
 /**
  * A lower rate: absolute where it is known, in the digits that a sentence has, else a factor. Trainers that load a checkpoint bring the
  * rate and the schedule of before back with it, so that theirs is set at each step.
@@ -34,7 +38,18 @@ export function pasteRate(
             '    super().optimizer_step(*args, **kwargs)',
             `    for g in self.optimizers().param_groups: g["lr"] /= ${factor}`,
           ].join('\n')
-        : `def on_before_optimizer_step(self, optimizer):  # of the LightningModule\n    for g in optimizer.param_groups: g["lr"] = ${number}`;
+        : setRate(number);
+    case 'lightning-manual':
+      return number === null
+        ? [
+            'def on_train_start(self):  # of the LightningModule',
+            '    def times(factor, optimizer):',
+            '        for g in optimizer.param_groups: g["lr"] *= factor',
+            '    for o in self.trainer.optimizers:',
+            `        o.register_step_pre_hook(lambda o, *_: times(${factor}, o))`,
+            `        o.register_step_post_hook(lambda o, *_: times(1 / ${factor}, o))`,
+          ].join('\n')
+        : setRate(number);
     case 'transformers':
       return [
         'class Rate(transformers.TrainerCallback):',
@@ -79,6 +94,7 @@ export function pasteDecay(loop: TrainingLoop | null, factor: number): string | 
     case 'accelerate':
       return `for group in optimizer.param_groups: group["weight_decay"] *= ${factor}`;
     case 'lightning':
+    case 'lightning-manual':
       return [
         'def on_before_optimizer_step(self, optimizer):  # of the LightningModule',
         '    for g in optimizer.param_groups:',
@@ -101,7 +117,7 @@ export function pasteDecay(loop: TrainingLoop | null, factor: number): string | 
 }
 
 /** Trainers that draw batches by themselves: the skip list is for their data. */
-const OWN_BATCHES: readonly TrainingLoop[] = ['transformers', 'lightning', 'keras-fit'];
+const OWN_BATCHES: readonly TrainingLoop[] = ['transformers', 'lightning', 'lightning-manual', 'keras-fit'];
 
 /** Batches to leave out, as the training loop counts steps; a range where the steps follow one another. */
 export function pasteSkip(loop: TrainingLoop | null, steps: readonly number[]): string | null {

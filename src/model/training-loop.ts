@@ -4,6 +4,8 @@ export const TRAINING_LOOPS = [
   'torch',
   'transformers',
   'lightning',
+  /** Manual optimization: hooks of the automatic one are not called. */
+  'lightning-manual',
   'accelerate',
   'keras',
   'keras-fit',

@@ -99,6 +99,7 @@ export const globalNormRule: ModelRule<typeof OPTIONS> = {
           torch: `torch.nn.utils.clip_grad_norm_(model.parameters(), ${maxNorm})`,
           transformers: `max_grad_norm=${maxNorm},  # in TrainingArguments(...)`,
           lightning: `gradient_clip_val=${maxNorm},  # in Trainer(...)`,
+          'lightning-manual': `def on_before_optimizer_step(self, optimizer):  # of the LightningModule\n    self.clip_gradients(optimizer, gradient_clip_val=${maxNorm}, gradient_clip_algorithm="norm")`,
           accelerate: `if accelerator.sync_gradients: accelerator.clip_grad_norm_(model.parameters(), ${maxNorm})`,
           keras: `global_clipnorm=${maxNorm},  # in the optimizer`,
           'keras-fit': `global_clipnorm=${maxNorm},  # in the optimizer`,

@@ -1477,6 +1477,7 @@ it('lines that lower by a factor are those that python/tests/test_stories.py pas
     pasteDecay('transformers', 0.01),
     pasteDecay('lightning', 0.01),
     pasteRate('lightning', null, 0.01),
+    pasteRate('lightning-manual', null, 0.01),
   ])
     expect(held).toContain(`"""${line}"""`);
 });

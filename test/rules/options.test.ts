@@ -179,6 +179,17 @@ describe('the line that sets a rule in a framework', () => {
     ['value:0.5', 'transformers', undefined],
     ['value:0.5', 'lightning', 'gradient_clip_val=0.5, gradient_clip_algorithm="value",  # in Trainer(...)'],
     ['global-norm:2', 'torch', 'torch.nn.utils.clip_grad_norm_(model.parameters(), 2)'],
+    // python/tests/test_lightning.py pastes these into a module that steps by itself.
+    [
+      'value:0.5',
+      'lightning-manual',
+      'def on_before_optimizer_step(self, optimizer):  # of the LightningModule\n    self.clip_gradients(optimizer, gradient_clip_val=0.5, gradient_clip_algorithm="value")',
+    ],
+    [
+      'global-norm:2',
+      'lightning-manual',
+      'def on_before_optimizer_step(self, optimizer):  # of the LightningModule\n    self.clip_gradients(optimizer, gradient_clip_val=2, gradient_clip_algorithm="norm")',
+    ],
     ['global-norm:2', 'transformers', 'max_grad_norm=2,  # in TrainingArguments(...)'],
     ['global-norm:2', 'lightning', 'gradient_clip_val=2,  # in Trainer(...)'],
     [

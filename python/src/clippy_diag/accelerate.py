@@ -23,6 +23,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from .torch import words as names
 from .torch.attached import AttachedCallback, autocast_of
 
 _REFUSED = ("DEEPSPEED", "FSDP", "MEGATRON_LM", "XLA")
@@ -38,7 +39,8 @@ class ClippyCallback(AttachedCallback):
     guard         whether a `Guard` checks every step and its advice is followed; loss_fn= and pulse= are the guard's
     options       memory=, disk=, max_captures=, curvature=, layouts=, model_file= of `clippy_diag.torch.Recorder`
 
-    Steps count from 0, one for each time that the optimizer steps.
+    Steps count from 0, one for each time that the optimizer steps. Several optimizers that step after one backward pass take one
+    step together; with a backward pass for each, each one's step is a step of its own.
     """
 
     TRAINER = "accelerate"
@@ -49,6 +51,7 @@ class ClippyCallback(AttachedCallback):
     def __init__(self, folder: Any = "capture", **options: Any) -> None:
         super().__init__(folder, **options)
         self._clips: list[dict[str, Any]] = []
+        self._optimizers: list[Any] = []
 
     def attach(self, accelerator: Any, model: Any = None, optimizers: Any = None) -> ClippyCallback:
         """Listens from here on. `model` and `optimizers` default to those that the accelerator prepared; say which where there
@@ -63,7 +66,7 @@ class ClippyCallback(AttachedCallback):
         if kind in _REFUSED:
             self._own.refuse(model, optimizers, f"Accelerate under {kind} runs steps of its own")
             return self
-        self._heard_steps = False
+        self._heard_steps, self._optimizers = False, optimizers
         self._own.begin(
             model, optimizers, {"rule": "none"}, ranks=accelerator.num_processes, autocast=autocast_of(accelerator)
         )
@@ -81,7 +84,7 @@ class ClippyCallback(AttachedCallback):
                 accelerator, name, self._heard_clip(accelerator, getattr(accelerator, name), rule, option)
             )
         for optimizer in optimizers:
-            self._wrapped.put(optimizer, "step", self._heard_step(accelerator, optimizer.step))
+            self._wrapped.put(optimizer, "step", self._heard_step(accelerator, optimizer))
         return self
 
     def batch(self, batch: Any) -> Any:
@@ -102,25 +105,38 @@ class ClippyCallback(AttachedCallback):
                     "gradients are clipped before they are whole, which no capture holds: replays will differ"
                 )
                 return clip(parameters, limit, *arguments, **keywords)
+            parameters = [parameters] if hasattr(parameters, "grad") else list(parameters)
             if self._own.waiting:
                 self._end_of_step()
             if float(limit) != float("inf"):
                 self._clips.append({"rule": rule, option: float(limit)})
                 self._own.clipped(self._clips, whole=False)
-            self._take(accelerator)
+            self._take(accelerator, self._owner(parameters))
             return clip(parameters, limit, *arguments, **keywords)
 
         return heard
 
-    def _heard_step(self, accelerator: Any, step: Any) -> Any:
+    def _heard_step(self, accelerator: Any, optimizer: Any) -> Any:
+        step = optimizer.step
+
         def heard(*arguments: Any, **keywords: Any) -> Any:
             if accelerator.sync_gradients:
                 if self._own.waiting:
                     self._end_of_step()
-                self._take(accelerator)
+                self._take(accelerator, optimizer)
             return step(*arguments, **keywords)
 
         return heard
+
+    def _owner(self, parameters: list[Any]) -> Any:
+        """The one optimizer that trains these parameters; None where it is several, which step together."""
+        wanted = {id(p) for p in parameters}
+        found = [
+            optimizer
+            for optimizer in self._optimizers
+            if any(id(p) in wanted for group in optimizer.param_groups for p in group["params"])
+        ]
+        return found[0] if len(found) == 1 else None
 
     def _end_of_step(self) -> None:
         """Another step begins, or none any more: the clipping of the last one is whole."""
@@ -128,8 +144,11 @@ class ClippyCallback(AttachedCallback):
             self._own.clipped(self._clips, whole=True)
         self._clips = []
 
-    def _take(self, accelerator: Any) -> None:
-        if self._own.waiting:
-            self._own.step(self._step, scaler=accelerator.scaler)
+    def _take(self, accelerator: Any, optimizer: Any) -> None:
+        """A step of `optimizer`, None for all; of one that shares the loss of the last with another."""
+        only = names.unwrapped(optimizer) if optimizer is not None and len(self._optimizers) > 1 else None
+        waited = self._own.waiting
+        self._own.step(self._step, scaler=accelerator.scaler, only=only)
+        if waited:
             self._step += 1
             self._heard_steps = True

@@ -15,6 +15,7 @@ try:
 except ImportError:
     from pytorch_lightning.callbacks import Callback
 
+from .torch import words as names
 from .torch.attached import AttachedCallback
 
 
@@ -26,10 +27,13 @@ class ClippyCallback(AttachedCallback, Callback):  # type: ignore[misc]
     batches       whether batches are kept (they may hold personal data); without them no closed loop is possible. A captured
                   batch is what `training_step` gets, or the list of them under accumulation
     guard         whether a `Guard` checks every step and its advice is followed; loss_fn= and pulse= are the guard's
-    options       memory=, disk=, max_captures=, curvature=, layouts=, model_file= of `clippy_diag.torch.Recorder`
+    options       memory=, disk=, max_captures=, curvature=, layouts=, model_file= of `clippy_diag.torch.Recorder`; clipping= where
+                  your own code clips, but not by `self.clip_gradients`
 
-    Steps count as `trainer.global_step`, from 0. `gradient_clip_val` is recorded as the clipping. With several optimizers
-    (manual optimization) each optimizer's step is a step of its own, with the gradients of its parameters.
+    Steps count as `trainer.global_step`, from 0. `gradient_clip_val` is recorded as the clipping, and so is what
+    `self.clip_gradients` does in manual optimization. Optimizers that step after one backward pass take one step together. With
+    a backward pass for each, each optimizer's step is a step of its own, with the gradients of its parameters; its loss is the
+    sum of the newest loss of each, which are its tasks.
     """
 
     TRAINER = "lightning"
@@ -41,13 +45,15 @@ class ClippyCallback(AttachedCallback, Callback):  # type: ignore[misc]
         if "DeepSpeed" in strategy or "FSDP" in strategy or "ModelParallel" in strategy:
             self._own.refuse(pl_module, optimizers, f"{strategy} shards parameters or runs steps of its own")
             return
-        limit = trainer.gradient_clip_val or 0
-        by_value = str(getattr(trainer.gradient_clip_algorithm, "value", trainer.gradient_clip_algorithm)) == "value"
-        rule, option = ("value", "clipValue") if by_value else ("global-norm", "maxNorm")
-        clipping = {"rule": rule, option: float(limit)} if limit > 0 else {"rule": "none"}
+        clipping = _clipping(trainer.gradient_clip_val, trainer.gradient_clip_algorithm)
         dtype = {"16-mixed": "float16", "bf16-mixed": "bfloat16"}.get(str(trainer.precision))
         autocast = None if dtype is None else {"device": pl_module.device.type, "dtype": dtype}
+        self._wrapped.restore()
+        self._own.trainer = "lightning" if pl_module.automatic_optimization else "lightning-manual"
         self._own.begin(pl_module, optimizers, clipping, ranks=trainer.world_size, autocast=autocast)
+        if not pl_module.automatic_optimization:
+            clip = self._heard_clip(trainer, pl_module, pl_module.clip_gradients)
+            self._wrapped.put(pl_module, "clip_gradients", clip)
 
     def on_train_batch_start(self, trainer: Any, pl_module: Any, batch: Any, batch_idx: int) -> None:
         """The batch, and the random state from before it goes through the model."""
@@ -61,17 +67,46 @@ class ClippyCallback(AttachedCallback, Callback):  # type: ignore[misc]
 
     def on_before_optimizer_step(self, trainer: Any, pl_module: Any, optimizer: Any) -> None:
         """Gradients before clipping, without the loss scale."""
-        several = len(trainer.optimizers) > 1
-        self._own.step(
-            trainer.global_step,
-            scaler=getattr(trainer.precision_plugin, "scaler", None),
-            only=optimizer if several else None,
-        )
+        self._take(trainer, optimizer)
+
+    def _take(self, trainer: Any, optimizer: Any) -> None:
+        only = names.unwrapped(optimizer) if len(trainer.optimizers) > 1 else None
+        self._own.step(trainer.global_step, scaler=getattr(trainer.precision_plugin, "scaler", None), only=only)
+
+    def _heard_clip(self, trainer: Any, pl_module: Any, clip: Any) -> Any:
+        """`clip_gradients` of a module whose own code clips, before the step that it takes then."""
+
+        def heard(
+            optimizer: Any,
+            gradient_clip_val: float | None = None,
+            gradient_clip_algorithm: str | None = None,
+        ) -> Any:
+            if self._own.shares(names.unwrapped(optimizer)):
+                self._own.note(
+                    "optimizers that step on one loss are clipped one by one: a capture holds that of the first, for all"
+                )
+            else:
+                self._own.clipped([_clipping(gradient_clip_val, gradient_clip_algorithm)], whole=True)
+            self._take(trainer, optimizer)
+            return clip(optimizer, gradient_clip_val, gradient_clip_algorithm)
+
+        return heard
 
     def on_train_end(self, trainer: Any, pl_module: Any) -> None:
-        """Waits until all is written."""
+        """Everything as before; waits until all is written."""
+        self._wrapped.restore()
         self._own.end()
 
     def on_exception(self, trainer: Any, pl_module: Any, exception: BaseException) -> None:
         """The same where the training ends by an error."""
-        self._own.end()
+        self.on_train_end(trainer, pl_module)
+
+
+def _clipping(limit: float | None, algorithm: Any) -> dict[str, Any]:
+    """Lightning's clipping in the words of a capture."""
+    if not limit or limit <= 0:
+        return {"rule": "none"}
+    by_value = str(getattr(algorithm, "value", algorithm)) == "value"
+    return (
+        {"rule": "value", "clipValue": float(limit)} if by_value else {"rule": "global-norm", "maxNorm": float(limit)}
+    )

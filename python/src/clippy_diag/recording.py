@@ -304,6 +304,12 @@ class Recording:
         """Whether snapshots go to disk."""
         return self._spill
 
+    def begin_anew(self) -> None:
+        """The losses from here on are no longer comparable with those before: none of these are kept."""
+        self.restart()
+        self._judge = Judge()
+        self._losses.clear()
+
     def restart(self) -> None:
         """Forgets the steps in memory: the next one is the first of a capture."""
         while self._ring:

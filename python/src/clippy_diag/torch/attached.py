@@ -46,6 +46,8 @@ class Attached:
         self._wanted: str | None = None
         self._losses: list[torch.Tensor] = []
         self._micro: list[Any] = []
+        #: The optimizer that took the last loss, where there are several.
+        self._first: Any = None
 
     def begin(
         self,
@@ -57,12 +59,15 @@ class Attached:
     ) -> None:
         """Makes the recorder. What cannot be recorded is said. `autocast` is what the trainer runs the model under."""
         self.end()
+        options = dict(self.options)
+        # What the user says of a loop whose clipping no trainer knows.
+        clipping = options.pop("clipping", clipping)
         try:
             guard = None
             if self.with_guard:
                 guard = Guard(model, optimizers, self.loss_fn, pulse=self.pulse, clipping=clipping)
                 guard.parallel = guard.parallel or ranks > 1
-            self.recorder = Recorder(model, optimizers, self.folder, clipping=clipping, guard=guard, **self.options)
+            self.recorder = Recorder(model, optimizers, self.folder, clipping=clipping, guard=guard, **options)
         except Exception as error:
             warnings.warn(f"clippy-diag: nothing is recorded: {error}", stacklevel=3)
             return
@@ -105,9 +110,15 @@ class Attached:
             self._losses.append(loss.detach() if isinstance(loss, torch.Tensor) else torch.tensor(float(loss)))
 
     def step(self, step: int, scaler: Any = None, only: Any = None) -> None:
-        """The gradients of a step are there, before clipping; does nothing where no loss came since the last."""
-        if not self._losses or self.recorder is None:
+        """The gradients of a step are there, before clipping. Where no loss came since the last, `only`, one of several
+        optimizers, steps on that of the one before; else nothing is done."""
+        if self.recorder is None:
             return
+        if not self._losses:
+            if only is not None and only is not self._first:
+                self.recorder.also(only, scaler)
+            return
+        self._first = only
         with self.recorder.guarded():
             loss = float(torch.stack([value.float().reshape(()).cpu() for value in self._losses]).sum())
             batch = None
@@ -124,7 +135,9 @@ class Attached:
             return
         guard = recorder.guard
         if only is not None:
-            recorder.note("the guard does not follow optimizers that step in turn: nothing is checked")
+            recorder.note(
+                "the guard does not follow several optimizers, of which each steps by itself: nothing is checked"
+            )
             recorder.guard = None
             return
         if scaler is not None and scaler.is_enabled() and guard.scaler is not scaler:
@@ -134,6 +147,10 @@ class Attached:
                 scaler, "unscale_", lambda own: unscale(own) if names.scaler_stage(scaler, own) == "READY" else None
             )
         guard.apply(guard.check(step, batch, loss))
+
+    def shares(self, optimizer: Any) -> bool:
+        """Whether one of several optimizers steps on the loss that another one took."""
+        return self._first is not None and self._first is not optimizer and not self._losses
 
     def clipped(self, clips: list[dict[str, Any]], whole: bool) -> None:
         """The clipping that a step goes through, in the order in which it acts; `whole` once the step is over."""
@@ -159,7 +176,7 @@ class Attached:
     def end(self) -> None:
         """Waits until all is written, and says what could not be done."""
         recorder, self.recorder = self.recorder, None
-        self._losses, self._micro = [], []
+        self._losses, self._micro, self._first = [], [], None
         self._scaler.restore()
         if recorder is not None:
             if recorder.guard is not None:
@@ -182,7 +199,8 @@ class AttachedCallback:
     guard         whether a `Guard` checks every step, and its advice is followed: docs/guard.md
     loss_fn       (model, batch) -> loss, with which the guard tries a step on copies; without it signs alone decide
     pulse         a file for the guard's line of JSON a step
-    options       memory=, disk=, max_captures=, curvature=, layouts=, model_file= of `clippy_diag.torch.Recorder`
+    options       memory=, disk=, max_captures=, curvature=, layouts=, model_file= of `clippy_diag.torch.Recorder`; clipping= where
+                  your own code clips in a way that the trainer does not know
     """
 
     #: Whose loop it is, as a capture names it.

@@ -63,6 +63,11 @@ def closed_loop(
     not hold. Parameters, gradients, buffers, modes and random state are as before afterwards.
     """
     capture = open_capture(folder)
+    if capture.manifest.get("rerun", {}).get("inTurn"):
+        raise ClosedLoopMismatch(
+            f"{folder}: several optimizers step in turn, each on a loss of its own, which one loss_fn does not give: no closed"
+            " loop is possible. Nothing was stored."
+        )
     plain = names.plain_model(model)
     with _as_before(plain):
         trainer = _TorchTrainer(capture, plain, loss_fn, train, optimizer)

@@ -113,6 +113,12 @@ class Recorder(Controls):
         self._scaler_checked = self._clipping_heard = False
         self._batches = Batches(self._own.note)
         self._waiting: tuple[Step, set[int]] | None = None
+        #: The newest loss of each optimizer that steps on losses of its own, by its position.
+        self._turns: dict[int, float] = {}
+        #: What the newest capture says of a rerun.
+        self._rerun: dict[str, Any] = {}
+        #: The step of one of several optimizers, as long as others may step on the same loss, and who did.
+        self._shared: tuple[Step, set[int]] | None = None
         #: Whether the model is trained on several ranks, each of which has a recorder that is called at every step.
         self.parallel = type(model).__name__ == "DistributedDataParallel"
         #: Whose loop it is, such as "transformers", so that advice is a line for it; None for the user's own.
@@ -159,9 +165,15 @@ class Recorder(Controls):
         scaler    the GradScaler, if there is one: gradients are recorded without its scale, and a step that it will skip is
                   looked at too
         batch_id  names the batch, so that a report can say which to leave out
-        only      the one of several optimizers that takes this step: parameters of the others have no gradient in it
+        only      the one of several optimizers that takes this step: parameters of the others have no gradient in it. Where each
+                  of them steps on a loss of its own, the step's loss is the sum of the newest ones, which are its tasks
         """
         self._own.attempt(self._take, only, step, loss, tasks or {}, batch, scaler, batch_id)
+
+    def also(self, optimizer: Any, scaler: Any = None) -> None:
+        """Another of several optimizers is about to step on the loss of the last `record(..., only=)`: the step is that of both.
+        Does nothing where that step had its gradients already."""
+        self._own.attempt(self._join, optimizer, scaler)
 
     def heard_clipping(self, clips: Sequence[Mapping[str, Any]], whole: bool) -> None:
         """For callbacks that hear the clipping: that of a step in the order in which it acts, `whole` once the step is over."""
@@ -197,7 +209,10 @@ class Recorder(Controls):
                 " one of another training has to be deleted first"
             )
             return
-        self._scaler_checked = True
+        self._scaler_checked, self._shared = True, None
+        several = only is not None and len(self.optimizers) > 1
+        if several:
+            value, tasks = self._of_turns(min(among), value, tasks)
         own.begin(step, value)
         advice = self._advice(step, batch, loss)
         owned = self._owned_now()
@@ -267,10 +282,48 @@ class Recorder(Controls):
             kept,
             {f"param/{o.name}": self._copy(o.parameter) for o in joined} if joined and kept is None else {},
             with_gradients,
-            bool(waits),
+            bool(waits) or (several and with_gradients),
         )
         self._waiting = (taken, waits) if waits else None
+        self._shared = (taken, among) if several and with_gradients else None
         own.add(taken)
+
+    @property
+    def _in_turn(self) -> bool:
+        """Whether optimizers step on losses of their own."""
+        return len(self._turns) > 1
+
+    def _of_turns(self, k: int, value: float, tasks: Mapping[str, Any]) -> tuple[float, Mapping[str, Any]]:
+        """Loss and tasks of a step that one of several optimizers takes: losses of several kinds in turn have no level."""
+        if self._turns and k not in self._turns:
+            self._own.begin_anew()
+            self._rerun["inTurn"] = True
+        self._turns[k] = value
+        if not self._in_turn:
+            return value, tasks
+        newest = {f"optimizer {at}": own for at, own in sorted(self._turns.items())}
+        return sum(self._turns.values()), {**newest, **tasks}
+
+    def _join(self, optimizer: Any, scaler: Any) -> None:
+        if self._shared is None or not self._shared[0].waits:
+            return
+        taken, among = self._shared
+        inner = names.unwrapped(optimizer)
+        k = next((k for k, own in enumerate(self.optimizers) if own is inner), None)
+        if k is None or k in among:
+            return
+        among.add(k)
+        scale = _scale(scaler, [inner]) if scaler is not None and scaler.is_enabled() else 1.0
+        with torch.no_grad():
+            for o in self._owned_now():
+                if o.group[0] != k:
+                    continue
+                self._take_gradient(taken.tensors, o, scale)
+                if not o.formula:
+                    taken.tensors[f"param/{o.name}"] = self._copy(o.parameter)
+        if not names.has_formula(inner):
+            waits = self._waiting[1] if self._waiting is not None else set()
+            self._waiting = taken, waits | {k}
 
     def _advice(self, step: int, batch: Any, loss: Any) -> dict[str, Any] | None:
         """What the guard says of the step, as a member of its entry. The first alarm of a row is an incident."""
@@ -329,7 +382,9 @@ class Recorder(Controls):
         waits.discard(k)
         if not waits:
             self._waiting = None
-            self._own.settle()
+            # Another optimizer may step on the same loss yet; `begin` and the end settle it then.
+            if self._shared is None:
+                self._own.settle()
 
     def _note_after_without_hook(self) -> None:
         """torch 1 has no hook after a step: the parameters are as the step left them until the next `record`."""
@@ -431,6 +486,7 @@ class Recorder(Controls):
                 "modes": meta["modes"],
                 **({} if self.autocast is None else {"autocast": self.autocast}),
                 **({"compiled": True} if names.is_compiled(self.watched) else {}),
+                **({"inTurn": True} if self._in_turn else {}),
                 "versions": {
                     "clippy-diag": __version__,
                     "python": platform.python_version(),
@@ -439,6 +495,7 @@ class Recorder(Controls):
                 },
             },
         }
+        self._rerun = described["rerun"]
         if self._batches.tree is not None:
             described["batch"] = self._batches.tree
         if meta["random"] is not None:
