@@ -38,6 +38,11 @@ arguments+=(--report=github:- "--report=markdown:$folder/gate.md" --)
 add '' "${INPUT_PATHS:-}"
 code=0
 "${command[@]}" gate "${arguments[@]}" || code=$?
+# npx ends with 1 as well where it cannot install: a gate that failed has written its report.
+if [ "$code" = 1 ] && [ ! -e "$folder/gate.md" ]; then
+  echo '::error title=clippy-diag::clippy-diag did not run, nothing was judged'
+  code=3
+fi
 
 {
   cat "$folder/gate.md" 2>/dev/null || echo "clippy-diag gate ended with code $code; the log of the job says why."

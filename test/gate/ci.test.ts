@@ -162,6 +162,27 @@ test('the plain shell example ends with the code of the gate', () => {
   }
 });
 
+test('an npx that cannot install is no verdict, whatever page an earlier job left', () => {
+  const cwd = folder();
+  writeFileSync(join(cwd, 'npx'), '#!/bin/sh\necho "npm error code E404" >&2\nexit 1\n');
+  chmodSync(join(cwd, 'npx'), 0o755);
+  writeFileSync(join(cwd, 'clippy-diag.html'), 'of an earlier job');
+  const PATH = `${cwd}:${process.env.PATH}`;
+  const env = { ...process.env, PATH };
+  const once = spawnSync('sh', [join(projectRoot, 'ci/gate-once.sh'), 'runs'], {
+    cwd,
+    env,
+    encoding: 'utf8',
+  });
+  expect([once.status, once.stdout]).toEqual([
+    3,
+    'training gate: clippy-diag did not run, nothing was judged\n',
+  ]);
+  const inAction = runAction({ paths: healthy, version }, { PATH });
+  expect([inAction.code, inAction.output]).toEqual([3, 'exit-code=3\n']);
+  expect(inAction.out).toContain('::error title=clippy-diag::clippy-diag did not run');
+});
+
 test('the step of the Jenkins stage ends with the code of the gate, and writes what is published after it', () => {
   const pipeline = read('ci/Jenkinsfile');
   const named = (step: string) =>
