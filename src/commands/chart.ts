@@ -99,8 +99,12 @@ export default command({
     )
       throw diagError('steps-empty', {
         metric: [...new Set(chosen.map((s) => s.name))].slice(0, 5),
-        from,
-        to,
+        steps:
+          flags.to === undefined
+            ? `from step ${from} on`
+            : flags.from === undefined
+              ? `up to step ${to}`
+              : `between steps ${from} and ${to}`,
         first: Math.min(...chosen.map((s) => s.step.at(0)!)),
         last: Math.max(...chosen.map((s) => s.step.at(-1)!)),
       });

@@ -1,5 +1,6 @@
 /** Of a report of many runs those that are asked for. */
 import { diagError } from '../model/errors.ts';
+import { listed } from '../model/listed.ts';
 import { didYouMean } from '../model/nearest.ts';
 import type { Report } from '../model/report.ts';
 import { selectRows } from '../model/runs-table.ts';
@@ -27,6 +28,9 @@ export function chosen(
   return { ...one, table: selectRows(one, { where, sort, groupBy }) };
 }
 
+/** Runs that are named where one was asked for that there is not. */
+const NAMED = 8;
+
 /** The report as if it had this run alone; its inputs and warnings stay. */
 function ofRun(report: Report, name: string): Report {
   const { table: _, gate, ...rest } = report;
@@ -36,7 +40,7 @@ function ofRun(report: Report, name: string): Report {
   if (id === undefined)
     throw diagError('usage', {
       problem: `--run: there is no run "${name}"`,
-      hint: `${didYouMean(name, names)}The report has ${names.length} runs`,
+      hint: `${didYouMean(name, names)}the report has ${listed(names.slice(0, NAMED))}${names.length > NAMED ? ` and ${names.length - NAMED} more` : ''}`,
     });
   const alone = assembleReport({ ...rest, runs: report.runs.filter((run) => run.id === id) });
   return gate === undefined ? alone : { ...alone, gate };

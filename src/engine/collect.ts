@@ -185,6 +185,8 @@ async function closing(file: InputFile, work: () => Promise<void>): Promise<void
 async function readNamed(file: InputFile, options: Reading, found: Inputs): Promise<void> {
   const { path, source, head, told } = file;
   if (await options.claim?.(file)) return;
+  if (options.format === undefined && ownReport(head) !== undefined)
+    throw diagError('input-is-report', { path }, { path });
   // A binary file that is neither may still be one that can be named: another pickle, an archive of something else.
   if (told === undefined && options.format === undefined && (isBinary(head) || head[0] === 0x80))
     await (await checkpointReaders()).explainFile(source);

@@ -118,6 +118,11 @@ export const ERROR_TEXTS = define({
     message: 'no line of {path} was taken for a record of training; line {line} looks most like one: {text}',
     hint: "say which parts are what, for this line --pattern '{pattern}'",
   },
+  'input-is-report': {
+    exitCode: EXIT.input,
+    message: '{path} is a report of clippy-diag, not a log',
+    hint: '`clippy-diag report {path}` shows it and `clippy-diag gate {path}` judges it; for another look name what it was made of',
+  },
   'format-unsupported': {
     exitCode: EXIT.input,
     message: '{path} is {format}, which clippy-diag recognises but cannot read',
@@ -279,7 +284,7 @@ export const ERROR_TEXTS = define({
   },
   'steps-empty': {
     exitCode: EXIT.inconclusive,
-    message: 'no point of {metric} lies between steps {from} and {to}',
+    message: 'no point of {metric} lies {steps}',
     hint: 'the log has steps {first} to {last}',
   },
   // ---- checkpoints: containers, pickle, npy, safetensors -------------------------------------------------------

@@ -17,7 +17,7 @@ import { HTML_PARTS } from './html-parts.ts';
 import { detailsOf, figure } from './html-run.ts';
 import { runsWithin } from './html-runs.ts';
 import { badge, type Column, type Html, h, SEVERITY_TONE, steps, type Tone, table } from './html-template.ts';
-import { lossesOf } from './input-losses.ts';
+import { contentHash, lossesOf } from './input-losses.ts';
 
 const GATE_TONE: Readonly<Record<GateResult['exitCode'], Tone>> = {
   0: 'good',
@@ -63,7 +63,10 @@ const INPUT_COLUMNS: readonly Column<ReportInput>[] = [
   { title: 'records', cell: ({ kept }) => steps(kept ?? null), value: ({ kept }) => kept ?? null },
   {
     title: 'SHA-256',
-    cell: ({ sha256 }) => (sha256 === null ? '–' : h`<code>${sha256.slice(0, 16)}…</code>`),
+    cell: (input) => {
+      const hash = contentHash(input);
+      return hash === null ? '–' : h`<code>${hash.slice(0, 16)}…</code>`;
+    },
   },
 ];
 

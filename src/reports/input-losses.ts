@@ -19,3 +19,7 @@ export const lossesOf = ({
     ? [`grew by ${counted(grownBytes, 'byte')} while it was read; \`clippy-diag watch\` follows a live log`]
     : []),
 ];
+
+/** SHA-256 of the bytes of an input: that of a checkpoint is of names, types and shapes, which all checkpoints of a run share. */
+export const contentHash = ({ sha256, kept }: ReportInput): string | null =>
+  kept === undefined ? null : sha256;

@@ -6,6 +6,7 @@ import { inert, inertName } from '../model/inert-text.ts';
 import { toJson } from '../model/json.ts';
 import type { Report } from '../model/report.ts';
 import type { ReportFormat } from './format.ts';
+import { contentHash } from './input-losses.ts';
 import { type Issue, issuesOf } from './issues.ts';
 import { pathToUri } from './path-uri.ts';
 
@@ -44,7 +45,7 @@ function renderSarif(report: Report): string {
   const artifacts = report.inputs.map(
     (input): Artifact => ({
       location: { uri: pathToUri(input.path) },
-      ...(input.sha256 === null ? {} : { hashes: { 'sha-256': input.sha256 } }),
+      ...(contentHash(input) === null ? {} : { hashes: { 'sha-256': contentHash(input)! } }),
     }),
   );
   const results = issues.map(

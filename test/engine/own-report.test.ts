@@ -4,9 +4,11 @@ import { basename, join } from 'node:path';
 import { expect, it } from 'vitest';
 import { collectInputs } from '../../src/engine/collect.ts';
 import type { Report } from '../../src/model/report.ts';
+import { html } from '../../src/reports/html.ts';
 import { json } from '../../src/reports/json.ts';
 import { sarif } from '../../src/reports/sarif.ts';
 import { fullReport } from '../reports/full-report.ts';
+import { cli } from '../support/cli.ts';
 import { scratchFolders } from '../support/scratch.ts';
 
 const scratch = scratchFolders('own-report');
@@ -41,4 +43,27 @@ it('is passed over, indented or in one line, of any name and version, and says n
     'train_log.json',
   ]);
   expect(own.filter(({ saysLog }) => saysLog !== undefined)).toEqual([]);
+});
+
+it('that was named is told as what it is, with what does take it, and not by a pattern for its lines', async () => {
+  const path = join(scratch(), 'report.json');
+  writeFileSync(path, textOf(fullReport()));
+  for (const command of ['analyze', 'chart', 'inspect']) {
+    const { err, code } = await cli([command, path]);
+    expect([code, err]).toEqual([3, expect.stringContaining('error[input-is-report]')]);
+    expect(err).toContain(`clippy-diag report ${path}`);
+    expect(err).not.toContain('--pattern');
+  }
+  const { err } = await cli(['report', path, '--run', 'no-such-run']);
+  expect(err).toContain(`the report has ${fullReport().runs[0]!.id}`);
+});
+
+it('gives no hash of names and shapes out as that of a file', () => {
+  const report = fullReport();
+  const shapes = 'ab'.repeat(32);
+  const checkpoint = { path: 'step-1.pt', format: 'pytorch-zip', sha256: shapes, errors: [] };
+  const both = { ...report, inputs: [...report.inputs, checkpoint] };
+  for (const format of [sarif, html])
+    expect(format.render(both, OPTIONS)).not.toContain(shapes.slice(0, 16) + (format === html ? '…' : ''));
+  expect(sarif.render(both, OPTIONS)).toContain('sha-256');
 });
