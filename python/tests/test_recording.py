@@ -1,5 +1,6 @@
 """The core of all recorders, without a framework: ring, trigger, budgets, files, what is said."""
 
+import json
 import os
 import signal
 import threading
@@ -319,3 +320,42 @@ def test_budgets(text, size):
 def test_a_budget_that_is_none_is_refused():
     with pytest.raises(ValueError, match='write "2GB"'):
         bytes_of("lots")
+
+
+def test_a_resume_is_held_against_the_losses_that_the_job_before_it_left(tmp_path, read):
+    """It goes on from step 50 of a job that was at step 60, and its loss breaks at its second step."""
+    first = Loop(tmp_path / "capture", every=10)
+    for step in range(60):
+        first.step(step, losses(step, 1000))
+    first.recording.close()
+    resumed = Loop(tmp_path / "capture", every=10, after=5)
+    for step in range(50, 70):
+        resumed.step(step, losses(step, 51))
+    resumed.recording.close()
+    capture = read(tmp_path / "capture")
+    assert capture.manifest["flushed"]["step"] == 51 and list(capture.steps) == list(range(50, 57))
+    assert capture.manifest["history"]["steps"] == list(range(50))
+
+
+@pytest.mark.parametrize(
+    "left",
+    [
+        "{",
+        "[]",
+        '{"losses": 1}',
+        '{"losses": [[0, 1], ["a", 2]]}',
+        '{"losses": [[3, 1], [2, 1]]}',
+        '{"losses": [[0, 1], [1, 1]]}',
+    ],
+)
+def test_what_no_job_before_it_left_is_no_past(tmp_path, left):
+    """Nor is the past of another run, far before its first step."""
+    (tmp_path / "capture").mkdir()
+    (tmp_path / "capture" / "status.json").write_text(left)
+    loop = Loop(tmp_path / "capture", every=10)
+    for step in range(500, 560):
+        loop.step(step, losses(step, 1000))
+    loop.recording.close()
+    assert os.listdir(tmp_path / "capture") == ["status.json"]
+    steps = [step for step, _ in json.loads((tmp_path / "capture" / "status.json").read_text())["losses"]]
+    assert steps == list(range(500, 560))

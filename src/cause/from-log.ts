@@ -1,5 +1,6 @@
 /** What a log alone says of the cause: a jump of the learning rate, a resume, a gradient that was no number; never more than likely. */
 import type { Cause, CauseEvidence, Remedy, Trigger } from '../model/cause.ts';
+import { joinedOf } from '../model/column.ts';
 import { formatNumber } from '../model/format-number.ts';
 import { attemptOf, type Run, type TimeSeries } from '../model/run.ts';
 import { raisedRate, warmUpTo } from './changes.ts';
@@ -81,8 +82,9 @@ export function causeFromLog(run: Run, onsetStep: number, recovered: boolean, wo
     return found === undefined ? undefined : attemptOf(found, attempt?.index ?? 0);
   };
   const rates = seriesOf('learning_rate');
+  const allRates = run.series.find(({ role }) => role === 'learning_rate');
   const cause =
-    byRate(rates, onsetStep, run.stepUnit, made) ??
+    byRate(allRates && ratesUpTo(run, allRates, attempt?.index ?? 0), onsetStep, run.stepUnit, made) ??
     byNorm(seriesOf('grad_norm'), onsetStep, run.stepUnit, made) ??
     byResume(run, attempt, onsetStep, seriesOf('loss'), made) ??
     inWarmUp(rates, onsetStep, run.stepUnit, made, would) ??
@@ -125,10 +127,26 @@ export function withLog(why: Why, ofLog: Why, start: number): Why {
 type Made = (trigger: Trigger, statement: string, evidence: readonly CauseEvidence[]) => Cause;
 
 /** Points up to a step, the last ones before it included. */
-const upTo = ({ step }: TimeSeries, onsetStep: number): number =>
+const upTo = ({ step }: Pick<TimeSeries, 'step'>, onsetStep: number): number =>
   step.findLastIndex((one) => one <= onsetStep);
 
-function byRate(rates: TimeSeries | undefined, onsetStep: number, unit: string, made: Made): Cause | null {
+type Rates = Pick<TimeSeries, 'step' | 'value'>;
+
+/** The rates of an attempt; those of the one that it goes on from, before its first step, stand in front. */
+function ratesUpTo({ attempts }: Run, series: TimeSeries, index: number): Rates {
+  const own = attemptOf(series, index);
+  const first = attempts[index]?.firstStep ?? 0;
+  if (index === 0 || !(first > attempts[index - 1]!.firstStep)) return own;
+  const { step, value } = attemptOf(series, index - 1);
+  let count = 0;
+  while (count < step.length && step.at(count)! < first) count++;
+  return {
+    step: joinedOf([step.subarray(0, count), own.step]),
+    value: joinedOf([value.subarray(0, count), own.value]),
+  };
+}
+
+function byRate(rates: Rates | undefined, onsetStep: number, unit: string, made: Made): Cause | null {
   if (rates === undefined) return null;
   const until = upTo(rates, onsetStep);
   const raised = until < 1 ? null : raisedRate(rates.value, until);

@@ -239,6 +239,26 @@ describe('from a log alone', () => {
     expect(cause).toMatchObject({ trigger: 'learning-rate', confidence: 'likely', onsetStep: 60 });
     expect(remedies[0]).toMatchObject({ action: 'lower-learning-rate', tried: null, holds: null });
   });
+  it.each([
+    ['at a resume', 50, 4],
+    ['not where both attempts have it', 50, 0.1],
+    ['not of an attempt that begins anew', 0, 4],
+  ])('a rise %s', (_, first, rate) => {
+    const twice = (one: TimeSeries, before: number, after: number): TimeSeries => ({
+      ...one,
+      step: Float64Array.from([...Array(60).keys(), ...Array.from({ length: 50 }, (__, i) => first + i)]),
+      value: Float64Array.from({ length: 110 }, (__, i) => (i < 60 ? before : after)),
+      attemptOffsets: [0, 60],
+    });
+    const run = runOf(twice(loss, 1, 1), twice(series('lr', 'learning_rate', []), 0.1, rate));
+    const attempts = [
+      { ...run.attempts[0]!, lastStep: 59 },
+      { index: 1, firstStep: first, lastStep: first + 49, reason: 'step-went-back' as const },
+    ];
+    const { trigger, statement } = causeFromLog({ ...run, attempts }, first + 2, false).cause;
+    expect(trigger === 'learning-rate').toBe(first === 50 && rate === 4);
+    if (trigger === 'learning-rate') expect(statement).toMatch(/rises 40-fold to 4 at step 50/);
+  });
   it('a rise long before or after it says nothing, nor does a constant rate', () => {
     for (const rate of [jump(20, 0.1, 4), jump(70, 0.1, 4), jump(0, 0.1, 0.1)])
       expect(causeFromLog(runOf(loss, series('lr', 'learning_rate', rate)), 60, false).cause).toMatchObject({

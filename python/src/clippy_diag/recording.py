@@ -10,6 +10,7 @@ from __future__ import annotations
 import atexit
 import collections
 import contextlib
+import json
 import os
 import queue
 import shutil
@@ -32,6 +33,7 @@ from .captures import (
     Source,
     flatten,
     number,
+    number_back,
     size_of,
     words,
     write_fetched,
@@ -45,6 +47,8 @@ STATUS = "status.json"
 PATIENCE = 0.8
 #: Losses before the first recorded step that a capture keeps, so that its band is known.
 HISTORY = 500
+#: Seconds after which status.json is written again: a job that is killed leaves the losses that its resume is held against.
+SAID_EVERY = 30
 #: Skipped steps in a row, after one that was taken, that are an incident; a healthy loss scaler skips one.
 SKIPS_IN_A_ROW = 4
 
@@ -195,6 +199,9 @@ class Recording:
         self._writer = _Writer()
         self._closed = False
         self._pid = os.getpid()
+        #: Losses that an earlier process left, until the first step tells which of them come before it.
+        self._earlier: list[tuple[int, float]] | None = _losses_in(self.folder / STATUS)
+        self._said = time.monotonic()
         reference = weakref.ref(self)
         self._at_exit = lambda: _close_at_exit(reference)
         atexit.register(self._at_exit)
@@ -330,8 +337,23 @@ class Recording:
         if self._loss_of_snapshot is not None:
             raise self._loss_of_snapshot
         self.settle()
+        if self._earlier is not None:
+            self._resume(step)
+        elif time.monotonic() - self._said > SAID_EVERY:
+            self._write_status("recording")
         self._last = step
         self._incident = self._judge.add(loss)
+
+    def _resume(self, step: int) -> None:
+        """Where this step goes on from those of an earlier process, its loss is held against theirs."""
+        before = [(at, loss) for at, loss in self._earlier or () if at < step]
+        self._earlier = None
+        # Some may have been taken unseen, but not so many that the level is another one.
+        if not before or step - before[-1][0] > max(self.every, before[-1][0] - before[0][0]):
+            return
+        for at, loss in before:
+            self._judge.add(loss)
+            self._losses.append((at, loss))
 
     def alarm(self, reason: str) -> None:
         """The step that `begin` announced is an incident for a reason of its own."""
@@ -666,11 +688,13 @@ class Recording:
             "captures": list(self.captures),
             "incidents": list(self._incidents),
             "problems": list(self.problems),
+            "losses": [[step, number(loss)] for step, loss in list(self._losses)[-HISTORY:]],
         }
 
     def _write_status(self, state: str) -> None:
         if os.getpid() != self._pid:
             return
+        self._said = time.monotonic()
         document = self.status(state)
 
         def write() -> None:
@@ -783,6 +807,15 @@ class Controls:
     def status(self) -> dict[str, Any]:
         """What status.json says."""
         return self._own.status("recording")
+
+
+def _losses_in(path: Path) -> list[tuple[int, float]]:
+    """Steps, which grow, and losses of a status.json; none where it cannot be read, or holds something else."""
+    try:
+        losses = [(int(step), number_back(loss)) for step, loss in json.loads(path.read_text("utf8"))["losses"]]
+    except (OSError, ValueError, TypeError, KeyError):
+        return []
+    return losses[-HISTORY:] if all(a[0] < b[0] for a, b in zip(losses, losses[1:])) else []
 
 
 def _close_at_exit(reference: weakref.ref[Recording]) -> None:
