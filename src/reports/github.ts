@@ -44,8 +44,18 @@ function command(issue: Issue): string {
   return `::${COMMAND[issue.severity]} ${properties.join(',')}::${data(cutToBytes(text, MESSAGE_BYTES / 4))}`;
 }
 
+/** Without findings that a failed rule of the gate tells: ten of a kind are shown, and no two of them should say the same. */
+function untold(issues: readonly Issue[]): readonly Issue[] {
+  const rules = issues.filter(({ source }) => source === 'gate');
+  return issues.filter(
+    ({ source, id, run, message }) =>
+      source !== 'finding' ||
+      !rules.some((rule) => rule.id === id && rule.run === run && rule.message.includes(message)),
+  );
+}
+
 function renderGithub(report: Report): string {
-  const issues = issuesOf(report);
+  const issues = untold(issuesOf(report));
   // The gate's own rules say why the step fails: they must not be crowded out by findings.
   const rank: Record<Issue['source'], number> = { gate: 0, problem: 1, finding: 2 };
   const lines = (['error', 'warning', 'note'] as const).flatMap((severity: Severity) => {

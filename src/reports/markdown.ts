@@ -80,7 +80,7 @@ function fenced(code: string): string[] {
 
 /** The answer of the brief page. */
 function answerLines(answer: Answer, id: string): string[] {
-  const { title, change, facts, parts, tried } = answer;
+  const { title, change, facts, checked, parts, tried } = answer;
   const sentence = triedSentence(answer);
   return [
     `## ${md(id)}: ${md(title)}`,
@@ -88,6 +88,7 @@ function answerLines(answer: Answer, id: string): string[] {
     ticked(change),
     '',
     ticked(facts),
+    ...(checked === null ? [] : ['', ticked(`${checked}.`)]),
     '',
     // What is wrong with the inputs, and what was noted, stands in sections of its own.
     ...parts

@@ -83,3 +83,21 @@ test('a gate that finds no cause names the capture that it did not replay', asyn
   expect(out).toContain('A capture lies beside the log, and a gate does not replay it');
   expect(out).not.toContain('A capture with batches and a model would tell');
 });
+
+test('an annotation of the gate is not said again by the finding that it tells', async () => {
+  const { out } = await cli(['gate', logOf(5), '--settle', '0', '--report', 'github:-']);
+  const annotations = out.split('\n').filter((line) => line.startsWith('::error'));
+  expect(annotations).toHaveLength(1);
+  expect(annotations[0]).toContain('gate%3A full-divergence');
+  // Without a gate the finding tells it.
+  const alone = await cli(['analyze', logOf(5), '--quiet', '--report', 'github:-']);
+  expect(alone.out.match(/^::error .*title=clippy-diag%3A full-divergence/gm)).toHaveLength(1);
+});
+
+test.each(['markdown', 'html'])(
+  '%s says of a healthy run what was not there to be checked',
+  async (format) => {
+    const { out } = await cli(['analyze', logOf(), '--quiet', '--report', `${format}:-`]);
+    expect(out).toMatch(/\d+ checks passed; not seen: gradient norm, checkpoint, capture\./);
+  },
+);
