@@ -24,7 +24,7 @@ export const CELL = { number: 0, missing: 1, refused: 2 } as const;
 export const ABOUT = { loss: 1, axis: 2, split: 4, metric: 8 } as const;
 
 const LOSS =
-  'loss losses nll logloss mlogloss nloglik deviance xent bce ce elbo cost ppl perplexity trl tel learn entropy crossentropy crossentropyloss l'.split(
+  'loss losses trainloss validloss valloss testloss evalloss devloss nll logloss mlogloss nloglik deviance xent bce ce elbo cost ppl perplexity trl tel learn entropy crossentropy crossentropyloss l'.split(
     ' ',
   );
 const AXIS =
@@ -32,7 +32,7 @@ const AXIS =
     ' ',
   );
 const SPLIT =
-  'train training trn val valid vali validation eval evaluation evaluating test tst testing dev heldout training s'.split(
+  'train training trn val valid vali validation validate validating eval evaluation evaluate evaluating test tst testing dev heldout trainloss validloss valloss testloss evalloss devloss s'.split(
     ' ',
   );
 const METRIC =
@@ -209,6 +209,7 @@ export function lineScanner(): LineScanner {
   /** Those outside of a bracket that is open. */
   let outerFrom = -1;
   let outerTo = -1;
+  let outerCount = 0;
   let outerHash = BASIS;
   let outerAbout = 0;
   /** `:` or `=` stood after the words (or after the number before). */
@@ -615,6 +616,7 @@ export function lineScanner(): LineScanner {
         outerTo = wordsTo;
         outerHash = wordsHash;
         outerAbout = wordsAbout;
+        outerCount = count;
         if (byte === OPEN_CURLY) lead();
         else forget();
       } else if (byte === CLOSE_ROUND) {
@@ -626,6 +628,9 @@ export function lineScanner(): LineScanner {
           wordsHash = outerHash;
           wordsAbout = outerAbout;
           outerFrom = -1;
+          // `valid (3/30) loss: 0.5`: all of the line is of that.
+          const isCounted = count === outerCount + 1 && kind[outerCount] === SLOT.counter;
+          if (isCounted && wordsAbout === ABOUT.split) lead();
         }
       } else if (
         byte === MINUS &&

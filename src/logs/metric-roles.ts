@@ -19,9 +19,14 @@ export const EVAL_WORDS = new Set([
   'valid',
   'vali',
   'validation',
+  'validate',
+  'validating',
   'eval',
   'evaluation',
+  'evaluate',
+  'evaluating',
   'test',
+  'testing',
   'tst',
   'tel',
   'dev',
@@ -132,6 +137,24 @@ const COMPOUND = /cross[\s_-]?entropy|log[\s_-]loss|smooth[\s_-]?l1(?!\d)/i;
 
 /** A group of TensorBoard's that holds all losses (`Loss/total_loss`) is no part of their names. */
 const withoutGroup = (name: string): string => name.replace(/^loss(?:es)?\/(?=.*loss)/i, '');
+
+/**
+ * What stands before a loss and its parts alike, and names no task: `PPYoloELoss/` of `PPYoloELoss/loss` and `PPYoloELoss/loss_cls`;
+ * in small letters. Undefined where several stand so, or none.
+ */
+function groupOfLosses(names: readonly string[]): string | undefined {
+  const small = names.map((name) => name.toLowerCase());
+  const groups = new Set(
+    small.filter((name) => name.endsWith('/loss')).map((name) => name.slice(0, -'loss'.length)),
+  );
+  const [group, ...more] = [...groups].filter(
+    (one) =>
+      small.filter(
+        (name) => name.startsWith(`${one}loss_`) || (name.startsWith(one) && name.endsWith('_loss')),
+      ).length > 1,
+  );
+  return more.length === 0 ? group : undefined;
+}
 
 /** How good a candidate for the one loss of a run a name is; smaller is better, undefined for none. */
 function lossRank(name: string): number | undefined {
@@ -352,18 +375,21 @@ export function assignRoles(
 ): { roles: NamedRole[]; notes: string[] } {
   const names = series.map((one) => inEnglish(one.quantity ?? one.name));
   const first = names.map((name, k) => forced.get(series[k]!.name) ?? roleByName(name));
+  const group = groupOfLosses(names.filter((_, k) => first[k] === 'loss-like'));
+  const withoutGroupOf = (name: string): string =>
+    group !== undefined && name.toLowerCase().startsWith(group) ? name.slice(group.length) : name;
   // Of several groups (agents that learn side by side) each total is that of a task.
   const totals = names.filter((name, k) => first[k] === 'loss-like' && TOTAL_OF_GROUP.test(name));
   const [groupTotal] = totals.length === 1 ? totals : [];
   const tasks = names.map((name, k) =>
     name !== groupTotal && (first[k] === 'loss-like' || first[k] === 'eval_loss' || first[k] === 'metric')
-      ? taskOf(name)
+      ? taskOf(withoutGroupOf(name))
       : undefined,
   );
   const objective = names.map((name, k) => first[k] === 'loss-like' && isObjective(name, series[k]!.value));
   const isLoss = (k: number): boolean => first[k] === 'loss-like' && !objective[k];
   const candidates = names.map((name, k) => {
-    const rank = isLoss(k) ? lossRank(name) : undefined;
+    const rank = isLoss(k) ? lossRank(withoutGroupOf(name)) : undefined;
     return rank !== undefined && name === groupTotal ? Math.min(rank, TOTAL_OF_GROUP_RANK) : rank;
   });
   const hasTotal = candidates.some((rank, k) => rank !== undefined && rank < 100 && tasks[k] === undefined);

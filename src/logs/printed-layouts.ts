@@ -250,6 +250,12 @@ const LAYOUTS: readonly Layout[] = [
         .join(', ')}, ${rest}`,
   },
   {
+    // fairseq of Torch, the number before its name: | epoch 003 | 0012000 updates | words/s    3112| trainloss     4.85
+    marker: ' updates |',
+    line: /\| (?<step>\d{1,12}) updates \|/,
+    as: '| updates $<step> |',
+  },
+  {
     // GRU4Rec, where it stops: 30: NaN error!
     marker: 'NaN error!',
     line: /^(?:Epoch )?\d{1,9}: NaN error!$/,

@@ -505,6 +505,9 @@ function apart(group: Group, all: readonly Skeleton[], lines: number): Group[] {
   ];
 }
 
+/** Each kind of lines of a group by itself: bars that are drawn as an epoch goes on, and the line of its end (TensorFlow.js). */
+const alone = (group: Group): Group[] => group.members.map((member) => ({ ...group, members: [member] }));
+
 /** The groups of skeletons that go on as a log does, with their places. */
 function acceptGroups(
   all: readonly Skeleton[],
@@ -537,6 +540,7 @@ function acceptGroups(
   }
   return [...groups.values()]
     .flatMap((group) => apart(group, all, lines))
+    .flatMap((group) => (placeGroup(group.members, all, lines) === undefined ? alone(group) : [group]))
     .flatMap((group) => {
       const placed = placeGroup(group.members, all, lines);
       if (placed === undefined || (isCost(group.name) && placed.rows < LEAST_COSTS)) return [];
@@ -602,7 +606,9 @@ function finishPrinted(all: readonly Skeleton[], lines: number): PrintedLog | un
   const weight = ({ rows, announced }: Placed): number => (announced ? rows * ANNOUNCED_WEIGHT : rows);
   accepted.sort(
     (a, b) =>
-      Number(b.group.of === 'train') - Number(a.group.of === 'train') || weight(b.placed) - weight(a.placed),
+      Number(b.group.of === 'train') - Number(a.group.of === 'train') ||
+      weight(b.placed) - weight(a.placed) ||
+      (a.group.name === b.group.name ? b.placed.series.length - a.placed.series.length : 0),
   );
   const [first] = accepted;
   if (first === undefined) return undefined;

@@ -114,6 +114,10 @@ const EVALUATION = /^(?:valid(?:ation)?|eval(?:uation)?|test(?:ing)?)$/i;
 
 export function tableReader(): TableReader {
   let header: string[] | undefined;
+  /** Of what evaluation its rows are, as the heading before it says. */
+  let headingOf = '';
+  /** Whether tabs part the names of the header. */
+  let isTabbed = false;
   /** Whether blanks stand before the header, as in a frame that pandas prints: its rows begin with their number. */
   let isFrame = false;
   let isVowpal = false;
@@ -143,12 +147,16 @@ export function tableReader(): TableReader {
     if (cells.length < names.length) return undefined;
     const first = names.findIndex((name) => AXIS.test(name));
     if (first < 0 && cells.length > names.length) return undefined;
+    // Numbers behind the last column: words within the cells are taken for cells, and each column for another.
+    if (cells.slice(names.length).some((cell) => numberOfText(cell) !== undefined)) return undefined;
     const axis = first < 0 ? names.findIndex((name) => COUNTER.test(name)) : first;
     if (!/^\d+(?:\/\d+)?$/.test(cells[axis]!)) return undefined;
     if (!ruled && !names.some((name, k) => isTold(name) && numberOfText(cells[k]!) !== undefined))
       return undefined;
     return names
-      .map((name, k) => `${k === axis && first < 0 ? 'step' : name}: ${cells[k] || 'NA'}`)
+      .map((name, k) => [k === axis && first < 0 ? 'step' : name, cells[k] || 'NA'] as const)
+      .filter(([name, cell]) => isLoss(name) || !/[:=]/.test(cell))
+      .map(([name, cell]) => `${name}: ${cell}`)
       .join(' | ');
   };
   /** Whether each loss of a row is a finite number. */
@@ -227,13 +235,25 @@ export function tableReader(): TableReader {
       if (header !== undefined) {
         const bar = BAR.exec(text);
         const bare = bar === null ? text : text.slice(0, bar.index);
-        const told = header.some((name) => name.includes(' ')) ? cellsOf(bare) : words(bare);
+        const byTabs = isTabbed && bare.includes('\t') ? cellsOf(bare) : [];
+        const told =
+          byTabs.length === header.length
+            ? byTabs
+            : header.some((name) => name.includes(' '))
+              ? cellsOf(bare)
+              : words(bare);
         const numbered = isFrame && told.length === header.length + 1 && /^\d{1,9}\s/.test(bare);
         const cells = numbered ? told.slice(1) : told;
-        const found = row(header, cells, bare.trimStart().startsWith('|'));
+        // `Si_f_rmse psavg_f_rmse`: a name that fills its column has but one blank behind it.
+        const single = header.flatMap((name) => name.split(' '));
+        const names = cells.length > header.length && cells.length === single.length ? single : header;
+        const headed = names.map((name) =>
+          headingOf === '' || AXIS.test(name) ? name : `${headingOf}${name}`,
+        );
+        const found = row(headed, cells, bare.trimStart().startsWith('|'));
         if (found !== undefined && bar !== null) {
           // The running mean of an epoch counts when the epoch is over; one that is no number any more stays so.
-          const counts = Number(bar[1]) >= 100 || (!toldNaN && !hasFiniteLosses(header, cells));
+          const counts = Number(bar[1]) >= 100 || (!toldNaN && !hasFiniteLosses(names, cells));
           if (!counts || found === lastFound) return 'drawn';
           toldNaN = Number(bar[1]) < 100;
           lastFound = found;
@@ -242,6 +262,7 @@ export function tableReader(): TableReader {
       }
       if (stacked !== undefined) {
         header = stacked;
+        headingOf = '';
         return undefined;
       }
       if (
@@ -264,10 +285,10 @@ export function tableReader(): TableReader {
         cells.every((cell) => NAME.test(cell)) &&
         (cells.some(isTold) || isYolo(cells))
       ) {
-        header = isYolo(cells)
-          ? yoloNames(cells)
-          : cells.map((name) => (heading === '' || AXIS.test(name) ? name : `${heading}${name}`));
+        header = isYolo(cells) ? yoloNames(cells) : cells;
+        headingOf = heading;
         isFrame = /^\s/.test(text);
+        isTabbed = text.trim().includes('\t');
       }
       return undefined;
     },

@@ -54,7 +54,7 @@ export function cleanName(text: string): string {
   let name = text
     .replace(/(?<!\s)\s*[([][^()[\]]*[)\]]?/g, ' ')
     .replace(/\s+/g, ' ')
-    .replace(/^[\s\-*>|:=.,]+|[\s\-*>|:=,]+$/g, '');
+    .replace(/^[\s\-*>|:=.,•·▶]+|[\s\-*>|:=,]+$/g, '');
   for (let before = ''; before !== name; ) {
     before = name;
     name = name.replace(LEADING, '').replace(TRAILING, '');
@@ -213,7 +213,7 @@ export function nameSlots(raw: readonly RawSlot[]): NamedSlot[] {
     if (kind === SLOT.counter) {
       look(name);
       named.push(
-        onlySplit || k === 0 || /\b(?:training|processing|progress)\b/i.test(name)
+        onlySplit || k === 0 || /\b(?:training|processing|progress)\b|^data$/i.test(name)
           ? { use: 'count', name: 'batch' }
           : { use: 'none', name },
       );

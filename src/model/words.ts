@@ -3,11 +3,16 @@
 /** Between the words of `trainLoss`, `valAUC`, `CELoss` and `LossPi`, not within `mIoU`. */
 const HUMP = /(?<=[a-z]{2})(?=[A-Z][A-Za-z]{2})|(?<=[A-Z\d])(?=Loss)|(?<=(?:^|[^A-Za-z])Loss)(?=[A-Z])/;
 
+/** `trainloss`, `validppl`: of which data, and what. */
+const GLUED =
+  /^(train|valid|val|test|eval|dev)(loss|losses|nll|ppl|acc|accuracy|auc|error|err|mse|rmse|mae)$/;
+
 /** `train/ctr_loss`, `train.ctr-loss`, `trainCtrLoss` and "train ctr loss" are the same words. */
 export const wordsOf = (name: string): string[] =>
   name
     .split(HUMP)
     .flatMap((part) => part.toLowerCase().split(/[\s/._:|-]+/))
+    .flatMap((word) => GLUED.exec(word)?.slice(1) ?? word)
     .filter((word) => word !== '');
 
 /**

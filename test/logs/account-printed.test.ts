@@ -84,6 +84,9 @@ const UNTOLD: Readonly<Record<string, { readonly said: readonly string[]; readon
   'epochs-of-several-lines': { said: [''], why: ENDS_LINE },
   'rsl-rl': { said: [''], why: ENDS_LINE },
   tensorpack: { said: [''], why: ENDS_LINE },
+  djl: { said: [''], why: ENDS_LINE },
+  'nemo-rl': { said: [''], why: ENDS_LINE },
+  'tf-cnn-benchmarks': { said: [''], why: ENDS_LINE },
   mlperf: {
     said: ANY,
     why: 'an object with a bare word or nothing for its value is no JSON, and its line other text',
