@@ -58,7 +58,7 @@ export interface Skeleton {
   /** Of lines of a log that have no number in the place of its loss. */
   readonly broken?: Broken;
   /** Whether a line before them says that an evaluation begins: they stand at the step that training had come to. */
-  readonly evaluation?: true;
+  readonly evaluation?: boolean;
 }
 
 /** What was found in the lines. */
@@ -114,9 +114,8 @@ export interface PrintedLines {
 
 /** What says that an evaluation begins: `Cross validation...`, `Now we are doing evaluation on dev with gpu(0).` */
 const EVALUATION_BEGINS = /\b(?:validat|evaluat|test)(?:ion|ing)\b/i;
-/** A heading is short, and names no training; its lines follow it with a rule or two between them. */
+/** A heading is short, and names no training. */
 const LONGEST_HEADING = 120;
-const LINES_AFTER_HEADING = 3;
 const OF_TRAINING = /\btrain/i;
 /** Of lines after a heading, and of those alone, the key: keys are whole. */
 const evaluationKey = (key: number): number => key + 0.5;
@@ -201,7 +200,7 @@ export function printedLines(): PrintedLines {
       bar: scanner.bar,
       whole: nothingWaits(),
       refused: nothingWaits(),
-      ...(evaluation ? { evaluation: true as const } : {}),
+      ...(evaluation ? { evaluation } : {}),
     };
   };
 
@@ -224,7 +223,7 @@ export function printedLines(): PrintedLines {
     if (heading === 0 || (trained !== undefined && trained > heading)) return false;
     const twin = skeletons.get(evaluationKey(scanner.key));
     const goesOn = twin !== undefined && lastOf(twin, 0)! > heading;
-    if (!goesOn && order - heading > LINES_AFTER_HEADING) return false;
+    if (!goesOn && order !== heading + 1) return false;
     const at = (use: NamedSlot['use']): number =>
       slots.findIndex((slot) => slot.use === use && slot.column >= 0);
     const epoch = at('epoch');
@@ -238,6 +237,23 @@ export function printedLines(): PrintedLines {
         ? ofColumn >= 0 && scanner.of[counter] !== lastOf(skeleton, ofColumn)
         : scanner.value[epoch] === lastOf(skeleton, slots[epoch]!.column);
     return isAgain && scanner.value[counter]! * (goesOn ? 1 : 2) <= lastOf(skeleton, column)!;
+  };
+
+  /** Lines that were taken for those of an evaluation, and go as far as those of training: another run has begun there. */
+  const withoutRuns = (): void => {
+    for (const [key, whole] of skeletons) {
+      const twin = whole.table.rows() === 0 ? undefined : skeletons.get(evaluationKey(key));
+      const slot = ['step', 'count']
+        .map((use) => whole.slots.find((one) => one.use === use))
+        .find((one) => one);
+      if (twin === undefined || slot === undefined) continue;
+      const furthest = ({ table }: Skeleton): number => {
+        let most = 0;
+        for (const one of table.columns[slot.column]!.value.finish()) if (one > most) most = one;
+        return most;
+      };
+      if (furthest(twin) >= furthest(whole)) Object.assign(twin, { slots: whole.slots, evaluation: false });
+    }
   };
 
   /** Forgets the kinds of lines that came once: room for those that repeat. */
@@ -379,6 +395,7 @@ export function printedLines(): PrintedLines {
       return { skeleton, waits: refused ? skeleton.refused : skeleton.whole };
     },
     finish() {
+      withoutRuns();
       const all = [...skeletons.values()].filter((one) => one.table.rows() > 0 && isWorth(one));
       return finishPrinted(all, order);
     },

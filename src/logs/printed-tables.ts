@@ -141,7 +141,7 @@ export function tableReader(): TableReader {
     const [, batch, pairs] = (isPaddleEval && PADDLE_STEP.exec(line)) || [];
     return batch === undefined ? undefined : `eval batch ${batch} - ${pairs}`;
   };
-  /** @param ruled whether bars part the cells: a row is one then whatever its losses say */
+  /** @param ruled whether bars or tabs part the cells: a row is one then whatever its losses say */
   const row = (names: readonly string[], cells: readonly string[], ruled: boolean): string | undefined => {
     // Further cells may be a bar that is drawn behind the row.
     if (cells.length < names.length) return undefined;
@@ -250,7 +250,7 @@ export function tableReader(): TableReader {
         const headed = names.map((name) =>
           headingOf === '' || AXIS.test(name) ? name : `${headingOf}${name}`,
         );
-        const found = row(headed, cells, bare.trimStart().startsWith('|'));
+        const found = row(headed, cells, told === byTabs || bare.trimStart().startsWith('|'));
         if (found !== undefined && bar !== null) {
           // The running mean of an epoch counts when the epoch is over; one that is no number any more stays so.
           const counts = Number(bar[1]) >= 100 || (!toldNaN && !hasFiniteLosses(names, cells));

@@ -33,6 +33,12 @@ describe('lines after the heading of an evaluation', () => {
     const died = ['Traceback (most recent call last):', '  File "a.py", line 3, in b', 'KeyError', 'again'];
     expect(await points([...epoch(0), HEADING, ...died, ...epoch(0), ...epoch(1)])).toEqual({ Loss: 30 });
   });
+  it('are of training where another seed begins', async () => {
+    const seeds = [...epoch(0), 'Testing...', ...epoch(0), 'Testing...', ...epoch(0)];
+    expect(await points(seeds)).toEqual({ Loss: 30 });
+    const told = ['Testing...', 'Test accuracy: 0.81', '== seed =='];
+    expect(await points([...epoch(0), ...told, ...epoch(0).slice(0, 5)])).toMatchObject({ Loss: 15 });
+  });
   it('are of training where the log tells no epochs', async () => {
     const pass = (at: number): string[] =>
       Array.from({ length: 10 }, (_, k) => `[${k * 10}/100] loss ${(2 / (1 + at + k / 10)).toFixed(4)}`);
