@@ -235,8 +235,29 @@ function checkedOf({ detectorsRun, notRun, findings }: RunReport): string | null
   return `${plural(passed, 'check')} passed${missing.length === 0 ? '' : `; not seen: ${missing.join(', ')}`}`;
 }
 
-/** Which task was first, which metric is lost, or at least the line of the log. */
+/** Rises from which on it is told that they come in even steps. */
+const EVENLY = 4;
+
+/** How often a loss rose and came back, and how regularly: what comes every hundred steps is seldom the step length. */
+function howOften({ verdict, stepUnit }: RunReport): string | null {
+  const steps = verdict.incidents
+    .filter((one) => one.class === 'micro-divergence' && one.series === verdict.series)
+    .map(({ onsetStep }) => onsetStep)
+    .sort((a, b) => a - b);
+  if (verdict.class !== 'micro-divergence' || steps.length < 2) return null;
+  const gaps = steps.slice(1).map((step, i) => step - steps[i]!);
+  const [least, most] = [Math.min(...gaps), Math.max(...gaps)];
+  const even = steps.length >= EVENLY && least > 0 && most <= 1.02 * least;
+  return `${plural(steps.length, 'such rise')}, ${stepUnit}s ${formatCount(steps[0]!)} to ${formatCount(steps.at(-1)!)}${even ? `, one every ${formatCount(least)}` : ''}.`;
+}
+
+/** Which task was first, which metric is lost, or at least the line of the log; and how often. */
 function whereOf(run: RunReport): string | null {
+  const parts = [placeOf(run), howOften(run)].filter((part) => part !== null);
+  return parts.length === 0 ? null : parts.join(' ');
+}
+
+function placeOf(run: RunReport): string | null {
   const { stepUnit } = run;
   const hit = run.tasks
     .filter((task) => task.onsetStep !== null && task.class !== 'micro-divergence')
@@ -272,7 +293,8 @@ function whereOf(run: RunReport): string | null {
   }
   if (metrics.length > 0) return metrics.join(' ');
   const source = run.findings.find(
-    ({ id, series }) => id === run.verdict.class && series === run.verdict.series,
+    ({ id, series, steps }) =>
+      id === run.verdict.class && series === run.verdict.series && steps?.[0] === run.verdict.onsetStep,
   )?.locations[0];
   return source?.line === undefined
     ? null

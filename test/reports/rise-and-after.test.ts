@@ -9,6 +9,18 @@ import { scratchFolders } from '../support/scratch.ts';
 const folder = scratchFolders('rise-and-after');
 const RISE = 301;
 
+/** What the page says of 700 points around a level of 1 with little noise. */
+async function told(above: (i: number) => number) {
+  const path = join(folder(), 'log.csv');
+  const rows = Array.from({ length: 700 }, (_, i) => `${i},${(1 + above(i)) * (1 + 0.02 * Math.sin(7 * i))}`);
+  writeFileSync(path, `step,loss\n${rows.join('\n')}\n`);
+  const report = await analyze([path], { toolVersion: '0', now: () => new Date(0) });
+  const [run] = report.runs;
+  const answer = answerOf(run!, report);
+  const part = (name: string): string => answer.parts.find(({ label }) => label === name)?.text ?? '';
+  return { run: run!, answer, part };
+}
+
 it.each([
   {
     what: 'comes back',
@@ -43,19 +55,33 @@ it.each([
     advice: null,
   },
 ])('a loss that rises and $what', async ({ above, title, change, fix, advice }) => {
-  const path = join(folder(), 'log.csv');
-  const rows = Array.from({ length: 700 }, (_, i) => {
-    const level = 1 + (i < RISE ? 0 : above(i - RISE));
-    return `${i},${level * (1 + 0.02 * Math.sin(7 * i))}`;
-  });
-  writeFileSync(path, `step,loss\n${rows.join('\n')}\n`);
-  const report = await analyze([path], { toolVersion: '0', now: () => new Date(0) });
-  const [run] = report.runs;
-  const answer = answerOf(run!, report);
+  const { run, answer, part } = await told((i) => (i < RISE ? 0 : above(i - RISE)));
   expect(answer.title).toMatch(title);
   expect(answer.change).toMatch(change);
-  expect(answer.parts.find(({ label }) => label === 'Fix')!.text).toMatch(fix);
-  const found = run!.findings.find(({ id }) => id === 'micro-divergence');
+  expect(part('Fix')).toMatch(fix);
+  const found = run.findings.find(({ id }) => id === 'micro-divergence');
   if (advice === null) expect(found).toBeUndefined();
   else expect(found!.advice).toMatch(advice);
 });
+
+it.each([
+  [
+    'every hundred steps',
+    (i: number) => i % 100 === 0,
+    /^Line \d+ of .*6 such rises, steps 100 to 600, one every 100\.$/,
+  ],
+  [
+    'now and then',
+    (i: number) => [150, 310, 350, 640].includes(i),
+    /^Line \d+ of .*4 such rises, steps 150 to 640\.$/,
+  ],
+  ['once', (i: number) => i === 400, /^Line 402 of \S+log\.csv\.$/],
+])(
+  'a loss that rises %s for a step: how often, and the line of the one that is told',
+  async (_, at, where) => {
+    // A little higher each time, so that the last one is told.
+    const { run, part } = await told((i) => (i > 0 && at(i) ? 1.5 + i / 1000 : 0));
+    expect(part('Where')).toMatch(where);
+    expect(part('Where')).toContain(`Line ${run.verdict.onsetStep! + 2} of `);
+  },
+);
