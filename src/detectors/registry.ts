@@ -18,6 +18,7 @@ import { microDivergence } from './micro-divergence.ts';
 import { missingLoss } from './missing-loss.ts';
 import { nonFiniteGradientNorm } from './non-finite-gradient-norm.ts';
 import { nonFiniteLoss } from './non-finite-loss.ts';
+import { nothingLearnt } from './nothing-learnt.ts';
 import { overfit } from './overfit.ts';
 import { plateauAfterJump } from './plateau-after-jump.ts';
 import { repeatedOrLostSteps } from './repeated-or-lost-steps.ts';
@@ -48,6 +49,7 @@ export const DETECTORS = {
   'update-norm-spike': updateNormSpike,
   'slow-growth': slowGrowth,
   'plateau-after-jump': plateauAfterJump,
+  'nothing-learnt': nothingLearnt,
   'eval-only-spike': evalOnlySpike,
   overfit,
   'learning-rate-anomaly': learningRateAnomaly,

@@ -263,6 +263,39 @@ export const CASES: { readonly [Id in DetectorId]: Case<Id> } = {
     step: 300,
     thresholds: { points: 200, change: 1e-6 },
   },
+  'nothing-learnt': {
+    run: makeRun([
+      { name: 'loss', values: fallingLoss(300).map((v, i) => (i < 200 ? v : 0.3512)) },
+      { name: 'auc', values: Array.from({ length: 30 }, (_, i) => 0.6 + 0.005 * i) },
+    ]),
+    step: 200,
+    thresholds: {
+      points: 101,
+      aucPoints: {
+        run: makeRun([
+          { name: 'loss', values: fallingLoss(300) },
+          { name: 'auc', values: [0.501, 0.507, 0.493, 0.502, 0.499, 0.5] },
+        ]),
+        value: 7,
+      },
+      chance: {
+        run: makeRun([
+          { name: 'loss', values: fallingLoss(300) },
+          { name: 'auc', values: [0.501, 0.507, 0.493, 0.502, 0.499, 0.5] },
+        ]),
+        value: 0.005,
+      },
+      fall: {
+        run: makeRun([
+          {
+            name: 'loss',
+            values: Array.from({ length: 300 }, normals(3)).map((z, i) => 0.7 - 3e-5 * i + 0.001 * z),
+          },
+        ]),
+        value: 0,
+      },
+    },
+  },
   'metric-collapse': {
     run: makeRun([
       { name: 'loss', values: fallingLoss(100) },

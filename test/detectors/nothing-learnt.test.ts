@@ -1,0 +1,76 @@
+import { describe, expect, it } from 'vitest';
+import { nothingLearnt } from '../../src/detectors/nothing-learnt.ts';
+import { fallingLoss, findingsOf, makeRun, normals, type SeriesSpec } from './runs.ts';
+
+const told = (...series: SeriesSpec[]): string[] =>
+  findingsOf(nothingLearnt, makeRun(series)).map(({ message }) => message);
+const learns: SeriesSpec = { name: 'loss', values: fallingLoss(300) };
+const chance = Array.from({ length: 12 }, normals(2)).map((z) => 0.5 + 0.004 * z);
+const flat = Array.from({ length: 300 }, normals(3)).map((z) => Math.LN2 + 0.004 * z);
+const repeat = (count: number, value: number): number[] => Array.from({ length: count }, () => value);
+
+describe('what stands still is told, though no loss rises', () => {
+  it.each<[string, SeriesSpec[], RegExp]>([
+    [
+      'an AUC that never leaves chance beside a loss that falls',
+      [learns, { name: 'auc', values: chance }],
+      /^"auc" is at chance from its first point, at step 0, to its last, at step 11 .*nothing that ranks/,
+    ],
+    [
+      'a gradient norm of exactly 0',
+      [learns, { name: 'grad_norm', values: [...repeat(200, 1.1), ...repeat(100, 0)] }],
+      /^"grad_norm" is exactly 0 from step 200 to the end \(100 points\): no gradient/,
+    ],
+    [
+      'a loss that repeats one number',
+      [{ name: 'loss', values: [...fallingLoss(200), ...repeat(100, 0.3512)] }],
+      /^"loss" is exactly 0\.3512 from step 200 to the end \(100 points\): the weights do not change/,
+    ],
+    [
+      'a loss that ends where it began',
+      [{ name: 'loss', values: flat }],
+      /^"loss" ends no lower than it began: 0\.69\d+ over the first 20 points, 0\.69\d+ over the last quarter/,
+    ],
+  ])('%s', (_, series, message) => {
+    const [first, ...more] = told(...series);
+    expect(first).toMatch(message);
+    expect(more).toEqual([]);
+  });
+});
+
+describe('says nothing of', () => {
+  it.each<[string, SeriesSpec[]]>([
+    [
+      'a run that learns',
+      [
+        learns,
+        { name: 'auc', values: chance.map((x, i) => x + 0.02 * i) },
+        { name: 'grad_norm', values: repeat(300, 0.5) },
+      ],
+    ],
+    ['an AUC of two evaluations', [learns, { name: 'auc', values: chance.slice(0, 2) }]],
+    ['an AUC with a hole', [learns, { name: 'auc', values: [...chance, Number.NaN] }]],
+    [
+      'a printed loss that repeats some times',
+      [{ name: 'loss', values: [...fallingLoss(270), ...repeat(30, 0.35)] }],
+    ],
+    [
+      'a loss that goes on from trained weights',
+      [{ name: 'loss', values: flat, steps: flat.map((_, i) => 5000 + i) }],
+    ],
+    [
+      'a loss beside rewards',
+      [
+        { name: 'loss', values: flat },
+        { name: 'ep_rew_mean', role: 'metric', values: flat.map((_, i) => i) },
+      ],
+    ],
+    [
+      'zeros of a loss, which are for dead-run',
+      [{ name: 'loss', values: [...fallingLoss(200), ...repeat(100, 0)] }],
+    ],
+    ['nothing', [{ name: 'loss', values: [] }]],
+  ])('%s', (_, series) => {
+    expect(told(...series)).toEqual([]);
+  });
+});
