@@ -80,7 +80,15 @@ export function curvatureText(
   if (traces.length > 0) parts.push(traces.map(fit).join('\n'));
   if (density !== null) parts.push(densityChart(density, options));
   const notes = [...new Set(entries.flatMap((entry) => entry.notes ?? []))];
-  if (notes.length > 0) parts.push(notes.map((note) => fit(`note: ${inertName(note)}`)).join('\n'));
+  const several = new Set(entries.map(({ step }) => step)).size > 1;
+  // What is said of one value alone names it: five notes that differ in a number are of five values.
+  const owners = (note: string): string => {
+    const own = entries.filter((entry) => entry.notes?.includes(note));
+    if (own.length === entries.length) return '';
+    return `${own.map((entry) => `${several ? placed(entry) : named(entry)}${entry.task === 'all' ? '' : `, ${inertName(entry.task)}`}`).join('; ')}: `;
+  };
+  if (notes.length > 0)
+    parts.push(notes.map((note) => fit(`note: ${owners(note)}${inertName(note)}`)).join('\n'));
   return parts.join('\n\n');
 }
 

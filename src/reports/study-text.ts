@@ -120,12 +120,15 @@ export function renderStudy(result: StudyResult, options: RenderOptions): string
             rows: cells.flatMap(({ text }, c) => (text === '' ? [] : [[head[c]!, text]])),
           }).map((line) => `  ${line}`),
         ]);
-    const best = textTable({
+    const lines = bestLines(result, model).map((cells) => cells.map(inertName));
+    const wide = textTable({
       head: ['rule', 'best', 'largest stable rate'],
-      rows: bestLines(result, model).map((cells) => cells.map(inertName)),
-      width: options.width,
+      rows: lines,
       paintHead: paint.bold,
     });
+    const best = wide.every((line) => textWidth(line) <= options.width)
+      ? wide
+      : lines.map(([rule, quality, stable]) => fit(`${rule}: ${quality}; largest stable rate ${stable}`));
     return [paint.bold(inertName(model)), table.join('\n'), best.join('\n')];
   });
   // The answer first, what crashed last.

@@ -158,6 +158,13 @@ describe('curvature', () => {
     expect(out).toMatch(/^NOT CONVERGED at step 380: /);
   });
 
+  it('says of which value a note is that is not of all', async () => {
+    const { out } = await cli(['curvature', 'fixtures/incident/capture', '--task', 'each', '--top', '2']);
+    const notes = out.split('\n').filter((line) => line.startsWith('note: '));
+    expect(notes.length).toBeGreaterThan(1);
+    for (const note of notes) expect(note).toMatch(/^note: (H|P\^.*?)(, (click|watch|like))?[;:]/);
+  });
+
   it('gives the whole page where more was asked for than one value', async () => {
     const { out } = await cli(['curvature', 'fixtures/incident/capture', '--top', '2']);
     expect(out).toMatch(/eigenvalue +converged/);

@@ -11,6 +11,7 @@ import { areaUnderCurve, testTask } from '../../src/study/quality.ts';
 import { concludeStudy } from '../../src/study/summary.ts';
 import { createTrainer, judge } from '../../src/study/train-cell.ts';
 import { cli } from '../support/cli.ts';
+import { projectRoot } from '../support/shared-data.ts';
 
 const scratch = mkdtempSync(join(tmpdir(), 'clippy-diag-study-'));
 afterAll(() => rmSync(scratch, { recursive: true, force: true }));
@@ -299,6 +300,13 @@ describe('refused before the long work', () => {
     expect((await cli(['matrix', scratch, '--shard', '1/2'])).err).toContain('--shard has no use here');
     expect((await cli(['matrix', study(BASE), '--shard', '3/2'])).code).toBe(2);
   });
+});
+
+it('a narrow terminal has the largest stable rate too', async () => {
+  const path = join(projectRoot, 'fixtures/studies/stream/study.yaml');
+  const { out } = await cli(['matrix', path], { env: { COLUMNS: '40' } });
+  expect(out.replace(/\s+/g, ' ')).toContain('none: none at 0.5: AUC 0.686; largest stable rate –');
+  for (const line of out.split('\n')) expect(line.length, line).toBeLessThanOrEqual(40);
 });
 
 describe('the conclusion of a study', () => {
