@@ -172,7 +172,9 @@ export function changesBy(
     const { usual } = references;
     // The largest loss tells most: the first may be hardly above the others.
     const worst = unlike.reduce((a, b) => (a.loss >= b.loss || Number.isNaN(a.loss) ? a : b));
-    const middle = (usual![0] + usual![1]) / 2;
+    // A capture that names batches as unlike may hold too few to say what is usual.
+    const middle = usual === null ? 0 : (usual[0] + usual[1]) / 2;
+    const limit = usual === null ? '' : `, where up to ${formatNumber(usual[1])} is usual`;
     changes.push({
       trigger: 'data',
       from: news.index,
@@ -180,7 +182,7 @@ export function changesBy(
       size: Number.isFinite(worst.loss) ? worst.loss / middle : Number.POSITIVE_INFINITY,
       evidence: {
         id: 'batches-unlike',
-        statement: `at the weights of step ${steps[references.at]} the batch of step ${steps[worst.index]} has the loss ${formatNumber(worst.loss)}, where up to ${formatNumber(usual![1])} is usual; ${unlikeWords(references, steps)}`,
+        statement: `at the weights of step ${steps[references.at]} the batch of step ${steps[worst.index]} has the loss ${formatNumber(worst.loss)}${limit}; ${unlikeWords(references, steps)}`,
         value: worst.loss,
         unit: 'loss',
         usual,

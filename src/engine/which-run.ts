@@ -65,9 +65,15 @@ export function lossesApart(
   run: Run,
   capture: Capture,
 ): { readonly shift: number | null; readonly note: string } | null {
-  const distance = lossDistance(run, capture);
-  if (distance === null) return null;
   const { path } = capture;
+  const distance = lossDistance(run, capture);
+  // A capture of epochs would have the losses of the log at some of them.
+  if (distance === null && run.stepUnit === 'epoch')
+    return {
+      shift: null,
+      note: `the log counts epochs, and the capture ${path} steps: replays, curvature and cause have the capture's steps`,
+    };
+  if (distance === null) return null;
   for (const shift of [1, -1])
     if ((lossDistance(run, capture, shift) ?? distance) < distance / 10)
       return {

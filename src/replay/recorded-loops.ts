@@ -1,7 +1,8 @@
 /** Closed loops that the user's own framework ran and stored, held against the one under the recorded clipping. */
+import { lossesBefore } from '../captures/as-run.ts';
 import type { CaptureManifest } from '../captures/manifest.ts';
 import type { Capture } from '../captures/read.ts';
-import { usualRange } from '../incidents/unlike.ts';
+import { USUAL, usualRange } from '../incidents/unlike.ts';
 import { DiagError } from '../model/errors.ts';
 import type { ReplayEntry } from '../model/replay.ts';
 import { chooseRules, type RuleChoice } from '../rules/choice.ts';
@@ -143,11 +144,18 @@ function referencesOf(
   const told = manifest.batchLosses.length === steps.length;
   const near = Math.max(0, onset - 1);
   const references = positions(manifest.references);
+  const history = lossesBefore({ steps, manifest });
   const harmful = firstHarm(referenceLoss, onset);
   return {
     at: 0,
     later: told ? losses.map((loss, index) => ({ index, loss })).slice(near) : [],
-    usual: told ? usualRange(losses.slice(0, near)) : null,
+    // As the own framework had it, which named the unlike ones.
+    usual: told
+      ? usualRange([
+          ...losses.slice(0, near),
+          ...[...history, ...steps.slice(0, near).map(({ loss }) => loss ?? Number.NaN)].slice(-USUAL),
+        ])
+      : null,
     unlike: new Set(positions(loops.find(({ arm }) => unlikeIn(arm) !== undefined)?.arm?.steps ?? [])),
     onsetBatch: told ? [{ index: 0, loss: losses[onset]! }] : [],
     before: references.filter((index) => index < onset),

@@ -848,6 +848,18 @@ describe('a rate that rose so far that nothing is learnt at the one of before', 
     ...{ at: 20, later: [], usual: [0, 1], unlike: new Set(), onsetBatch: [], before: [0], after: [40] },
     ...{ batches: [], loss: ones, harmful: 25, highest: 1, level: 1 },
   };
+  it('a batch that a capture names as unlike, where too few came before to say what is usual', () => {
+    const unlike = {
+      ...references,
+      usual: null,
+      unlike: new Set([25]),
+      later: [{ index: 25, loss: Number.NaN }],
+    };
+    const [change] = changesBy(25, observed(1), unlike, []);
+    expect(change!.evidence.statement).toMatch(
+      /^at the weights of step 20 the batch of step 25 has the loss NaN; this/,
+    );
+  });
   const decided = (times: number, before: ArmOutcome | null, tenth: ArmOutcome) => {
     const seen = observed(times);
     const changes = changesBy(25, seen, references, []);

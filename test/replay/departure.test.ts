@@ -40,9 +40,19 @@ test('no experiment is held against a training that has a number where none was 
     const at = (other: number) => computed.map((loss, i) => (i < ONSET ? loss : other));
     const steps = at(recorded).map((loss, step) => ({ step, loss }));
     const loop = { mode: 'closed-loop', rule: 'none', loss: at(own), referenceLoss: computed };
-    const manifest = { clipping: [], batchLosses: [], references: [] };
+    const manifest = { clipping: [], batchLosses: [], references: [], history: null };
     return judgedLoops({ steps, manifest } as never, [loop] as never, ONSET);
   };
   expect(judged(Number.NaN, 1)).toBeNull();
   expect(judged(Number.NaN, Number.NaN)).not.toBeNull();
+});
+
+test('what is usual of a batch takes the losses of the run too, where only two batches came before', () => {
+  const loss = [1, 1.1, 1.2, Number.NaN, Number.NaN];
+  const steps = loss.map((one, step) => ({ step, loss: one }));
+  const loop = { mode: 'closed-loop', rule: 'none', loss, referenceLoss: [1, 1, 1, 1, 1] };
+  const manifest = { clipping: [], batchLosses: loss, references: [0], history: null };
+  expect(judgedLoops({ steps, manifest } as never, [loop] as never, 3)?.references.usual?.[1]).toBeCloseTo(
+    1.15,
+  );
 });
