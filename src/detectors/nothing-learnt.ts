@@ -30,7 +30,7 @@ const LEVEL = 20;
 
 export const nothingLearnt = {
   id: 'nothing-learnt',
-  title: 'Nothing is learnt, or nothing more',
+  title: 'The run stands still: nothing is learnt, or nothing more',
   severity: 'note',
   thresholds: [
     {
@@ -143,7 +143,7 @@ below that of its first ${LEVEL} points, none of which stands out of the noise. 
             series: loss,
             from: offset,
             to: offset + value.length - 1,
-            message: `"${loss.name}" ends no lower than it began: ${formatNumber(first)} over the first ${LEVEL} points, ${formatNumber(end)} over the last quarter. Unless it began with trained weights, nothing is learnt.`,
+            message: `"${loss.name}" does not fall: ${formatNumber(first)} at first, ${formatNumber(end)} at the end. Unless its weights were trained before, nothing is learnt.`,
             measured: quantity('fall of the loss', fall, 'share of the first level'),
             limit: threshold('fall'),
           });
