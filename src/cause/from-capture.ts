@@ -19,7 +19,7 @@ import { suggestionFor, type Why } from './from-log.ts';
 import { causeOfLoops } from './from-recorded.ts';
 import { newsWords, updateBefore } from './jump.ts';
 import { type Observed, observe } from './observe.ts';
-import { pasteDecay, pasteRate } from './paste.ts';
+import { groupShares, pasteDecay, pasteRate } from './paste.ts';
 import { CAME_BACK, untried } from './remedies.ts';
 import type { RemedyContext } from './tried.ts';
 
@@ -187,7 +187,7 @@ export async function causeOfCapture(
             'step',
             cause.trigger === 'weight-decay'
               ? lessDecay(capture.manifest, changes)
-              : rateBefore(capture.manifest, observed, onset),
+              : rateBefore(capture, observed, onset),
           ),
         ],
   };
@@ -202,12 +202,13 @@ function lessDecay({ framework, trainer }: CaptureManifest, changes: readonly Ch
 }
 
 /** The rate of before a rise, with its line for the loop that was recorded. */
-function rateBefore({ framework, trainer }: CaptureManifest, { learningRate }: Observed, onset: number) {
+function rateBefore({ manifest, steps }: Capture, { learningRate }: Observed, onset: number) {
+  const { framework, trainer } = manifest;
   const raised = raisedRate(Float64Array.from(learningRate), onset);
   return raised === null
     ? null
     : {
         learningRate: raised.before,
-        paste: pasteRate(trainingLoopOf(framework, trainer), raised.before, null),
+        paste: pasteRate(trainingLoopOf(framework, trainer), raised.before, null, groupShares(steps)),
       };
 }

@@ -11,25 +11,52 @@ export function pasteRule({ parts }: RuleChoice, loop: TrainingLoop | null): str
   return lines.length === 0 || lines.includes(undefined) ? null : lines.join('\n');
 }
 
+const inDigits = (rate: number): number => Number(rate.toPrecision(DIGITS.glance));
+
+/** Sets the rate of every parameter group; each its own, where they are several. */
+const setGroups = (name: string, rates: readonly number[]): string =>
+  rates.length === 1
+    ? `for ${name} in optimizer.param_groups: ${name}["lr"] = ${rates[0]}`
+    : `for ${name}, rate in zip(optimizer.param_groups, [${rates.join(', ')}]): ${name}["lr"] = rate`;
+
 /** Lightning calls it in automatic and in manual optimization. */
-const setRate = (rate: number): string =>
-  `def on_before_optimizer_step(self, optimizer):  # of the LightningModule\n    for g in optimizer.param_groups: g["lr"] = ${rate}`;
+const setRate = (rates: readonly number[]): string =>
+  `def on_before_optimizer_step(self, optimizer):  # of the LightningModule\n    ${setGroups('g', rates)}`;
+
+/** What each group's learning rate is of the first's, at the first recorded step; 1 alone where they are alike. */
+export function groupShares(
+  steps: readonly { readonly learningRates: readonly number[] }[],
+): readonly number[] {
+  const [first, ...others] = steps[0]?.learningRates ?? [];
+  if (!first || others.every((rate) => rate === first)) return [1];
+  return [1, ...others.map((rate) => rate / first)];
+}
 
 /**
  * A lower rate: absolute where it is known, in the digits that a sentence has, else a factor. Trainers that load a checkpoint bring the
  * rate and the schedule of before back with it, so that theirs is set at each step.
+ *
+ * @param shares of the groups, see `groupShares`
  */
 export function pasteRate(
   loop: TrainingLoop | null,
   rate: number | null,
   factor: number | null,
+  shares: readonly number[] = [1],
 ): string | null {
-  const number = rate === null ? null : Number(rate.toPrecision(DIGITS.glance));
+  const number = rate === null ? null : inDigits(rate);
+  const rates = rate === null ? [] : shares.map((share) => inDigits(rate * share));
+  // Of several optimizers each has groups of its own, and of one rate nobody else knows groups.
+  const grouped =
+    loop === 'torch' || loop === 'accelerate' || loop === 'lightning' || loop === 'transformers';
+  if (rates.length > 1 && !grouped) return null;
   const value = number === null ? `*= ${factor}` : `= ${number}`;
   switch (loop) {
     case 'torch':
     case 'accelerate':
-      return `for group in optimizer.param_groups: group["lr"] ${value}`;
+      return rate === null
+        ? `for group in optimizer.param_groups: group["lr"] ${value}`
+        : setGroups('group', rates);
     case 'lightning':
       return number === null
         ? [
@@ -38,7 +65,7 @@ export function pasteRate(
             '    super().optimizer_step(*args, **kwargs)',
             `    for g in self.optimizers().param_groups: g["lr"] /= ${factor}`,
           ].join('\n')
-        : setRate(number);
+        : setRate(rates);
     case 'lightning-manual':
       return number === null
         ? [
@@ -49,7 +76,7 @@ export function pasteRate(
             `        o.register_step_pre_hook(lambda o, *_: times(${factor}, o))`,
             `        o.register_step_post_hook(lambda o, *_: times(1 / ${factor}, o))`,
           ].join('\n')
-        : setRate(number);
+        : setRate(rates);
     case 'transformers':
       return [
         'class Rate(transformers.TrainerCallback):',
@@ -59,10 +86,7 @@ export function pasteRate(
               '        for g, rate in zip(optimizer.param_groups, lr_scheduler.get_last_lr()):',
               `            g["lr"] = ${factor} * rate`,
             ]
-          : [
-              '    def on_step_begin(self, *_, optimizer, **__):',
-              `        for g in optimizer.param_groups: g["lr"] = ${number}`,
-            ]),
+          : ['    def on_step_begin(self, *_, optimizer, **__):', `        ${setGroups('g', rates)}`]),
         'trainer.add_callback(Rate())',
       ].join('\n');
     case 'keras':

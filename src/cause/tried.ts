@@ -7,7 +7,7 @@ import { trainingLoopOf } from '../model/training-loop.ts';
 import { type ArmEnd, unknownEnd } from '../replay/arm-end.ts';
 import type { References } from '../replay/reference.ts';
 import type { RuleChoice } from '../rules/choice.ts';
-import { pasteDecay, pasteRate, pasteRule, pasteSkip } from './paste.ts';
+import { groupShares, pasteDecay, pasteRate, pasteRule, pasteSkip } from './paste.ts';
 import type { PlannedArm } from './plan.ts';
 import { CAME_BACK, untried } from './remedies.ts';
 
@@ -113,7 +113,7 @@ export function remedyOf(
       ...shared,
       learningRate: rate,
       learningRateFactor,
-      paste: pasteRate(loop, rate, learningRateFactor),
+      paste: pasteRate(loop, rate, learningRateFactor, groupShares(capture.steps)),
     },
   );
 }

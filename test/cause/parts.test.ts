@@ -11,7 +11,7 @@ import { changesBy, raisedRate } from '../../src/cause/changes.ts';
 import { type DecideInput, decideCause } from '../../src/cause/decide.ts';
 import { besideCapture, causeFromLog, NO_CAUSE, suggestionFor, withLog } from '../../src/cause/from-log.ts';
 import type { Observed } from '../../src/cause/observe.ts';
-import { pasteDecay, pasteRate, pasteSkip } from '../../src/cause/paste.ts';
+import { groupShares, pasteDecay, pasteRate, pasteSkip } from '../../src/cause/paste.ts';
 import { planArms } from '../../src/cause/plan.ts';
 import { rankRemedies, untried } from '../../src/cause/remedies.ts';
 import { type Before, shorterSteps } from '../../src/cause/shorter-steps.ts';
@@ -1501,6 +1501,21 @@ it('a rate is pasted in four digits, and one that was kept in 32 bits as it was 
   expect(pasteRate('jax', Math.fround(0.003), null)).toBe('learning_rate=0.003,  # of the optimizer');
   expect(pasteRate('keras-fit', 0.008811021183672723, null)).toBe('optimizer.learning_rate = 0.008811');
   expect(pasteRate('torch', 1.5e-7, null)).toContain('= 1.5e-7');
+});
+
+it('groups with rates of their own get each its own back, where the loop knows them', () => {
+  const shares = groupShares([{ learningRates: [0.001, 0.005, 0.001] }]);
+  expect(pasteRate('torch', 0.001, null, shares)).toBe(
+    'for group, rate in zip(optimizer.param_groups, [0.001, 0.005, 0.001]): group["lr"] = rate',
+  );
+  for (const loop of ['lightning', 'transformers'] as const)
+    expect(pasteRate(loop, 0.001, null, shares)).toContain('[0.001, 0.005, 0.001]): g["lr"] = rate');
+  for (const loop of ['lightning-manual', 'keras'] as const)
+    expect(pasteRate(loop, 0.001, null, shares)).toBeNull();
+  const alike = groupShares([{ learningRates: [0.001, 0.001] }]);
+  expect(pasteRate('torch', 0.001, null, alike)).toBe(
+    'for group in optimizer.param_groups: group["lr"] = 0.001',
+  );
 });
 
 it('lines that lower by a factor are those that python/tests/test_stories.py pastes into trainers that resume', () => {
