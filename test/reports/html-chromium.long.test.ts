@@ -5,6 +5,7 @@ import { join } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { type Browser, chromium, type Page } from 'playwright-core';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { untried } from '../../src/cause/remedies.ts';
 import type { Report } from '../../src/model/report.ts';
 import { html } from '../../src/reports/html.ts';
 import { chromiumPath } from '../support/chromium.ts';
@@ -221,6 +222,22 @@ describe.skipIf(chromiumPath === undefined)('in Chromium (skipped: no Chromium f
     ])
       expect(text).toContain(part);
     await page.close();
+  });
+
+  test('a line to paste is read whole, on a phone too', async () => {
+    const report = oneRun();
+    const run = report.runs[0]!;
+    const paste =
+      'for group in optimizer.param_groups: group["lr"] = 0.05  # the rate of before, whatever the schedule says';
+    const remedies = [{ ...untried('lower-learning-rate', 'keep the learning rate as it was'), paste }];
+    const { page } = await open(
+      { ...report, runs: [{ ...run, remedies }] },
+      { viewport: { width: 400, height: 900 } },
+    );
+    const hidden = await page.evaluate(
+      `[...document.querySelectorAll('.paste pre')].map((one) => one.scrollWidth - one.clientWidth)`,
+    );
+    expect(hidden).toEqual([0]);
   });
 
   test('prints on white with every chart', async () => {
