@@ -4,6 +4,7 @@ import copy
 import json
 import os
 import pickle
+import warnings
 
 import numpy as np
 import pytest
@@ -637,3 +638,31 @@ def test_ranks_write_one_capture_of_the_mean_loss_and_the_reduced_gradient(tmp_p
     assert capture.steps[0]["grad/weight"][1][0, 0] == np.float32(gradient)
     assert "batch/x" not in capture.steps[0]
     assert sorted(os.listdir(tmp_path)) == ["capture", "capture-truth.npy"]
+
+
+@pytest.mark.parametrize("what", ["another optimizer", "loaded weights", "steps left out"])
+def test_parameters_that_others_move_are_told_from_steps_of_the_optimizer(tmp_path, status, what):
+    torch.manual_seed(0)
+    model = torch.nn.Linear(4, 1)
+    optimizer = torch.optim.Adam(model.parameters(), lr=0.01)
+    recorder = Recorder(model, optimizer, tmp_path / "capture")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        for step in range(60):
+            if what == "another optimizer" and step == 30:
+                optimizer = torch.optim.SGD(model.parameters(), lr=0.01)
+            x = torch.randn(16, 4)
+            optimizer.zero_grad()
+            loss = ((model(x) - x.sum(1, keepdim=True)) ** 2).mean()
+            loss.backward()
+            recorder.record(step, loss)
+            if what == "loaded weights" and step == 30:
+                model.load_state_dict({name: 0 * tensor for name, tensor in model.state_dict().items()})
+            elif what != "steps left out" or step % 3:
+                optimizer.step()
+        recorder.close()
+    said = status(tmp_path / "capture")
+    told = [problem for problem in said["problems"] if "took no step" in problem]
+    assert (told == []) == (what == "steps left out") and all("before step 3" in problem for problem in told)
+    assert (said["stopped"] is not None) == (what == "another optimizer")
+    assert "make a new Recorder" in (said["stopped"] or "make a new Recorder")

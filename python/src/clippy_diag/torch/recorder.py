@@ -35,6 +35,8 @@ from .guard import Guard
 from .tracker import Tracker
 
 Group = tuple[int, int]
+#: Steps in a row that were taken by nobody that is known, from which on nothing is recorded: weights are loaded once.
+OTHERS_IN_A_ROW = 3
 
 
 class _Owned(NamedTuple):
@@ -115,6 +117,9 @@ class Recorder(Controls):
         self._waiting: tuple[Step, set[int]] | None = None
         #: The newest loss of each optimizer that steps on losses of its own, by its position.
         self._turns: dict[int, float] = {}
+        #: A parameter of the last step, its version, and what its optimizer counts; how many steps others moved it.
+        self._moved: tuple[torch.nn.Parameter, int, int, float | int] | None = None
+        self._moved_by_others = 0
         #: What the newest capture says of a rerun.
         self._rerun: dict[str, Any] = {}
         #: The step of one of several optimizers, as long as others may step on the same loss, and who did.
@@ -210,6 +215,9 @@ class Recorder(Controls):
             )
             return
         self._scaler_checked, self._shared = True, None
+        self._look_who_moved(step, among)
+        if own.stopped is not None:
+            return
         several = only is not None and len(self.optimizers) > 1
         if several:
             value, tasks = self._of_turns(min(among), value, tasks)
@@ -287,6 +295,35 @@ class Recorder(Controls):
         self._waiting = (taken, waits) if waits else None
         self._shared = (taken, among) if several and with_gradients else None
         own.add(taken)
+
+    def _look_who_moved(self, step: int, among: set[int]) -> None:
+        """Parameters that move while their optimizer takes no step are loaded, or trained by an optimizer that was not given:
+        recorded steps from before do not lead to them, and if that goes on, nothing that is recorded is true."""
+        if self._moved is not None:
+            parameter, k, version, before = self._moved
+            if parameter._version == version or _count_of(self.optimizers[k], parameter) != before:
+                self._moved_by_others = 0
+            else:
+                self._moved_by_others += 1
+                if self._moved_by_others == 1:
+                    self._own.note(
+                        f"parameters moved before step {step}, and the recorder's optimizer took no step: weights were loaded, or"
+                        " another optimizer trains them; recorded steps from before are left out"
+                    )
+                self._own.restart()
+                if self._moved_by_others == OTHERS_IN_A_ROW:
+                    self._own.stop(
+                        f"{OTHERS_IN_A_ROW} steps in a row were taken by an optimizer that the recorder was not given: make a"
+                        " new Recorder with it"
+                    )
+        self._moved = None
+        for k, optimizer in enumerate(self.optimizers):
+            for group in optimizer.param_groups if k in among else ():
+                for parameter in group["params"]:
+                    if parameter.grad is not None:
+                        count = _count_of(optimizer, parameter)
+                        self._moved = None if count is None else (parameter, k, parameter._version, count)
+                        return
 
     @property
     def _in_turn(self) -> bool:
@@ -602,6 +639,15 @@ def _after_step(reference: weakref.ref[Recorder], k: int) -> Callable[..., None]
                 recorder._note_after(k)
 
     return hook
+
+
+def _count_of(optimizer: torch.optim.Optimizer, parameter: torch.nn.Parameter) -> float | int | None:
+    """What changes with each step that an optimizer takes; None where it keeps nothing of the kind."""
+    state = optimizer.state.get(parameter, {}) if names.has_formula(optimizer) else {}
+    if "step" in state:
+        return float(state["step"])
+    momentum = state.get("momentum_buffer")
+    return None if momentum is None else int(momentum._version)
 
 
 def _rate(group: Mapping[str, Any]) -> float:
