@@ -522,8 +522,12 @@ function apart(group: Group, all: readonly Skeleton[], lines: number): Group[] {
   ];
 }
 
-/** Each kind of lines of a group by itself: bars that are drawn as an epoch goes on, and the line of its end (TensorFlow.js). */
-const alone = (group: Group): Group[] => group.members.map((member) => ({ ...group, members: [member] }));
+/**
+ * Each kind of lines of a group by itself: bars that are drawn as an epoch goes on, and the line of its end (TensorFlow.js). A kind of
+ * one line may be a sentence of a text.
+ */
+const alone = (group: Group): Group[] =>
+  group.members.flatMap((member) => (member.table.rows() > 1 ? [{ ...group, members: [member] }] : []));
 
 /** The groups of skeletons that go on as a log does, with their places. */
 function acceptGroups(
