@@ -367,6 +367,7 @@ def resumed_lit(folder, line, wanted, Module=None):
 
 def resumed_by_hand(folder, line, wanted):
     """The same of a module that steps by itself."""
+    pytest.importorskip("lightning")
     Automatic = lit_net()
 
     class Manual(Automatic):
