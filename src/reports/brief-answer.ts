@@ -238,17 +238,27 @@ function checkedOf({ detectorsRun, notRun, findings }: RunReport): string | null
 /** Rises from which on it is told that they come in even steps. */
 const EVENLY = 4;
 
-/** How often a loss rose and came back, and how regularly: what comes every hundred steps is seldom the step length. */
+/**
+ * How often a loss rose, and how regularly: what comes every hundred steps is seldom the step length. And that a rise beside
+ * the one that is told did not come back.
+ */
 function howOften({ verdict, stepUnit }: RunReport): string | null {
-  const steps = verdict.incidents
+  const rises = verdict.incidents
     .filter((one) => one.class === 'micro-divergence' && one.series === verdict.series)
-    .map(({ onsetStep }) => onsetStep)
-    .sort((a, b) => a - b);
-  if (verdict.class !== 'micro-divergence' || steps.length < 2) return null;
+    .sort((a, b) => a.onsetStep - b.onsetStep);
+  if (verdict.class !== 'micro-divergence' || rises.length < 2) return null;
+  const steps = rises.map(({ onsetStep }) => onsetStep);
   const gaps = steps.slice(1).map((step, i) => step - steps[i]!);
   const [least, most] = [Math.min(...gaps), Math.max(...gaps)];
   const even = steps.length >= EVENLY && least > 0 && most <= 1.02 * least;
-  return `${plural(steps.length, 'such rise')}, ${stepUnit}s ${formatCount(steps[0]!)} to ${formatCount(steps.at(-1)!)}${even ? `, one every ${formatCount(least)}` : ''}.`;
+  const stayed = rises.filter(
+    ({ recoveredStep, onsetStep }) => recoveredStep === null && onsetStep !== verdict.onsetStep,
+  );
+  const settled =
+    stayed.length === 0
+      ? ''
+      : ` The loss settled higher at ${at(stayed[0]!.onsetStep, stepUnit)}${stayed[0]!.after == null ? '' : `, at ${brief(stayed[0]!.after)}`}${stayed.length > 1 ? ', and later again' : ''}.`;
+  return `${plural(steps.length, stayed.length === 0 ? 'such rise' : 'rise')}, ${stepUnit}s ${formatCount(steps[0]!)} to ${formatCount(steps.at(-1)!)}${even ? `, one every ${formatCount(least)}` : ''}.${settled}`;
 }
 
 /** Which task was first, which metric is lost, or at least the line of the log; and how often. */

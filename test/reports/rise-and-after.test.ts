@@ -85,3 +85,12 @@ it.each([
     expect(part('Where')).toContain(`Line ${run.verdict.onsetStep! + 2} of `);
   },
 );
+
+it('a higher rise before the one that did not come back hides it not', async () => {
+  const { run, answer, part } = await told((i) => (i >= 200 && i < 205 ? 2 : i >= 450 ? 0.4 : 0));
+  expect(answer.title).toBe(`RECOVERED from a rise at step ${run.verdict.onsetStep}`);
+  expect(part('Where')).toMatch(
+    / 2 rises, steps 200 to 450\. The loss settled higher at step 450, at 1\.\d+\.$/,
+  );
+  expect(part('Fix')).toMatch(/is not well/);
+});
