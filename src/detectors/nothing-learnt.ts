@@ -2,7 +2,7 @@ import { rewardsOf } from '../incidents/rewards.ts';
 import { verdictThresholds } from '../incidents/settings.ts';
 import { aucsOf } from '../incidents/signs.ts';
 import { levelSaysLittle } from '../incidents/verdict.ts';
-import { arrayOf, type Column, pickerOf, readerOf } from '../model/column.ts';
+import { arrayOf, type Column, evenly, readerOf } from '../model/column.ts';
 import type { Quantity } from '../model/finding.ts';
 import { countedPlain, formatNumber } from '../model/format-number.ts';
 import { COUNT, SHARE } from '../model/options.ts';
@@ -127,7 +127,7 @@ below that of its first ${LEVEL} points, none of which stands out of the noise. 
       const { value, step } = attemptOf(loss, last);
       const quarter = value.length >> 2;
       const first = medianOf(value.subarray(0, LEVEL));
-      const ending = spread(value, value.length - quarter);
+      const ending = evenly(value, value.length - quarter, value.length, LOOKED_AT);
       const end = medianOf(ending);
       // What begins later goes on from weights that were trained.
       const begins = step.length > 0 && step.at(0)! <= step.at(-1)! / 20;
@@ -174,12 +174,3 @@ function furthestFrom(value: Column, center: number): number {
 
 /** Points of a level that are looked at: more tell nothing more, and of a log of millions they would take its memory again. */
 const LOOKED_AT = 1000;
-
-/** Points from one on to the end, evenly spaced. */
-function spread(value: Column, from: number): Float64Array {
-  const stride = Math.max(1, Math.ceil((value.length - from) / LOOKED_AT));
-  const at = pickerOf(value);
-  return Float64Array.from({ length: Math.floor((value.length - from) / stride) }, (_, k) =>
-    at(from + k * stride),
-  );
-}

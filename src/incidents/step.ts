@@ -1,5 +1,5 @@
 /** A level that rose and stays up, of a loss so noisy that no comparison of a few points shows it. */
-import { blocksOf, type Column, pickerOf } from '../model/column.ts';
+import { blocksOf, type Column, evenly, pickerOf } from '../model/column.ts';
 import { MAD_TO_SIGMA, medianOf } from '../model/order-statistics.ts';
 import { besideLevel, FALL, noiseScale, type Scale } from './bands.ts';
 import type { Lengths, SeriesIncident } from './judge.ts';
@@ -75,12 +75,10 @@ export function findStep(
   const count = Math.min(decision, Math.floor(END_SHARE * n));
   // Of losses of both signs a multiple of a level says little.
   if (!scale.byRatio || count < LEAST) return null;
-  const at = pickerOf(values);
-  const y = (k: number): number => scale.to(at(k));
-  const pointsOf = (from: number, to: number): Float64Array => {
-    const stride = Math.ceil((to - from) / LOOKED_AT);
-    return Float64Array.from({ length: Math.floor((to - from) / stride) }, (_, k) => y(from + k * stride));
-  };
+  const pick = pickerOf(values);
+  const y = (k: number): number => scale.to(pick(k));
+  const pointsOf = (from: number, to: number): Float64Array =>
+    evenly(values, from, to, LOOKED_AT).map((value) => scale.to(value));
   // No level is lower than the least point, which costs less to find.
   let lowest = Number.POSITIVE_INFINITY;
   for (const one of blocksOf(values)) for (let k = 0; k < one.length; k++) lowest = Math.min(lowest, one[k]!);

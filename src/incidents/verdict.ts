@@ -53,33 +53,34 @@ export interface JudgedRun {
  */
 export function judgeRun(run: Run, settings: VerdictSettings = DEFAULT_VERDICT_SETTINGS): JudgedRun {
   const judge = (series: TimeSeries): JudgedSeries => {
-    const grows = growsWithRewards(run, series);
-    const holdsBack = isRegularizer(series);
-    const isOfPlayer = isPlayer(run, series);
-    const own = judgeSeries(run, series, settings, !levelSaysLittle(run, series));
-    if (grows)
+    const saysLittle = levelSaysLittle(run, series);
+    const own = judgeSeries(run, series, settings, !saysLittle);
+    if (!saysLittle)
+      return own.class === 'healthy' &&
+        series.role === 'loss' &&
+        isZero(series) &&
+        rewardsOf(run).length === 0
+        ? { ...own, class: 'inconclusive' }
+        : own;
+    if (growsWithRewards(run, series))
       return only(own, isNonFinite, 'grows with the rewards that it predicts, and all its values are finite');
-    if (holdsBack)
+    if (isRegularizer(series))
       return only(
         own,
         isNonFinite,
         'holds back what is learnt and grows with it, and all its values are finite',
       );
-    if (isOfPlayer && isScored(run))
-      return only(
-        own,
-        isNonFinite,
-        'is the score of a player of a GAN, which has no level, and all its values are finite',
-      );
-    return isOfPlayer
+    return isScored(run)
       ? only(
+          own,
+          isNonFinite,
+          'is the score of a player of a GAN, which has no level, and all its values are finite',
+        )
+      : only(
           own,
           isPlayerLost,
           'is the loss of a player of a GAN, and does not end above ten times its level',
-        )
-      : own.class === 'healthy' && series.role === 'loss' && isZero(series) && rewardsOf(run).length === 0
-        ? { ...own, class: 'inconclusive' }
-        : own;
+        );
   };
   const losses = run.series
     .filter(({ role }) => role === 'loss')

@@ -11,7 +11,6 @@ import {
 } from './adagrad-direction.ts';
 import {
   assemble,
-  type Code,
   constant,
   double,
   F64,
@@ -20,6 +19,7 @@ import {
   loadTwo,
   op,
   overFours,
+  pairs,
   set,
   storeDouble,
   storeTwo,
@@ -95,9 +95,6 @@ export function heapsOn(memory: WasmMemory, start: number): () => Heap {
     };
   };
 }
-
-/** Both pairs of four entries, by their offset in bytes. */
-const pairs = (make: (offset: number) => Code): number[] => [0, 8].flatMap((offset) => make(offset));
 
 function scaleFunction(): WasmFunction {
   const [x, end, out, given, factor] = [0, 1, 2, 3, 4] as const;

@@ -36,6 +36,8 @@ export const overFours = (pointers: readonly [number, ...number[]], end: number,
     [...body, ...pointers.flatMap((pointer) => advance(pointer, constant(16)))],
     op(int.below, get(pointers[0]), get(end)),
   );
+/** Both pairs of four entries, by their offset in bytes. */
+export const pairs = (make: (offset: number) => Code): number[] => [0, 8].flatMap((offset) => make(offset));
 /** The first operand if the third is not 0, else the second. */
 export const select: Code = [0x1b];
 /** Of 32-bit integers. */

@@ -8,6 +8,7 @@ import {
   loadTwo,
   op,
   overFours,
+  pairs,
   set,
   storeTwo,
   V128,
@@ -47,7 +48,7 @@ function weightedSumFunction(): WasmFunction {
       ...overFours(
         [x, y],
         end,
-        [0, 8].flatMap((offset) =>
+        pairs((offset) =>
           storeTwo(
             x,
             op(wide.demote, op(wide.add, term(factorX, x, offset), term(factorY, y, offset))),

@@ -387,6 +387,13 @@ export function upperBound(column: Column, limit: number): number {
   return low;
 }
 
+/** At most so many entries from one on to another, evenly spaced. */
+export function evenly(column: Column, from: number, to: number, most: number): Float64Array {
+  const at = pickerOf(column);
+  const stride = Math.max(1, Math.ceil((to - from) / most));
+  return Float64Array.from({ length: Math.floor((to - from) / stride) }, (_, k) => at(from + k * stride));
+}
+
 /** The numbers in one array, which is the column itself where it is one: not to be written to. */
 export const arrayOf = (column: Column): Float64Array =>
   column instanceof Float64Array ? column : copyOf(column);

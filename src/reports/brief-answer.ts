@@ -17,7 +17,7 @@ import { CONFIDENCE, TRIGGERS } from './cause-words.ts';
 import { CLASS_MOODS, type Mood } from './class-paint.ts';
 import { lossesOf } from './input-losses.ts';
 import { replayLabel } from './replay-label.ts';
-import { endOf, higherAtEnd, isOver, leading, WORSE } from './where-it-ends.ts';
+import { endOf, higherAtEnd, isLeading, isOver, leading, WORSE } from './where-it-ends.ts';
 import { remedyName, remedyWords } from './why.ts';
 
 export interface Answer {
@@ -303,8 +303,7 @@ function placeOf(run: RunReport): string | null {
   }
   if (metrics.length > 0) return metrics.join(' ');
   const source = run.findings.find(
-    ({ id, series, steps }) =>
-      id === run.verdict.class && series === run.verdict.series && steps?.[0] === run.verdict.onsetStep,
+    (finding) => isLeading(finding, run) && finding.series === run.verdict.series,
   )?.locations[0];
   return source?.line === undefined
     ? null

@@ -2,12 +2,13 @@
 
 import { createHash } from 'node:crypto';
 import { findingTypeOf } from '../findings/registry.ts';
-import type { Finding, Severity } from '../model/finding.ts';
+import type { Severity } from '../model/finding.ts';
 import { counted } from '../model/format-number.ts';
 import type { GateRule } from '../model/gate.ts';
 import type { Report, ReportInput, RunReport } from '../model/report.ts';
 import type { SourceRef } from '../model/source-ref.ts';
 import { answerOf } from './brief-answer.ts';
+import { isLeading } from './where-it-ends.ts';
 
 export interface Issue {
   /** What complains: a finding, a rule of the gate (`gate/…`), or what is wrong with the evidence itself. */
@@ -54,10 +55,6 @@ export function knownOf(
     )
     .join('\n');
 }
-
-/** Whether a finding is the incident that the cause is of. */
-export const isLeading = ({ id, steps }: Pick<Finding, 'id' | 'steps'>, { verdict }: RunReport): boolean =>
-  id === verdict.class && steps !== null && steps[0] === verdict.onsetStep;
 
 /** What to do about a rule that failed: of the incident that the cause is of what the page says, its message says why. */
 export function ruleAdvice({ id, run, step, status }: GateRule, report: Report): string | null {

@@ -9,7 +9,8 @@ import { inert, inertOutput } from '../model/inert-text.ts';
 import type { Report, RunReport } from '../model/report.ts';
 import type { ReportFormat } from './format.ts';
 import { lossesOf } from './input-losses.ts';
-import { isLeading, knownOf, ruleAdvice } from './issues.ts';
+import { knownOf, ruleAdvice } from './issues.ts';
+import { isLeading } from './where-it-ends.ts';
 
 interface Case {
   readonly name: string;

@@ -1,5 +1,7 @@
 /** Where a run ends, against the level before its incident: what the page, its chart and its orders go by. */
+
 import { decidingSeries } from '../model/deciding-series.ts';
+import type { Finding } from '../model/finding.ts';
 import { type ChartSeries, type Incident, isBack, type RunReport } from '../model/report.ts';
 
 /** How much above the level before a run ends that is not well, and above a run under a remedy one for which that is offered. */
@@ -15,6 +17,10 @@ export const leading = ({ verdict }: RunReport): Incident | undefined =>
     (one) =>
       one.onsetStep === verdict.onsetStep && one.series === verdict.series && one.class === verdict.class,
   ) ?? verdict.incidents.find((one) => one.onsetStep === verdict.onsetStep);
+
+/** Whether a finding is of that incident, which the cause is of. */
+export const isLeading = ({ id, steps }: Pick<Finding, 'id' | 'steps'>, { verdict }: RunReport): boolean =>
+  id === verdict.class && steps !== null && steps[0] === verdict.onsetStep;
 
 /** Of the deciding loss, the buckets of its chart at the end of the run. */
 export const endOf = (series: ChartSeries): number =>
