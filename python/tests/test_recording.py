@@ -155,7 +155,7 @@ def test_the_loop_goes_on_while_a_snapshot_is_written(tmp_path, monkeypatch):
         assert let_go.wait(30)
         return write_fetched(path, sources, arrays)
 
-    monkeypatch.setattr("clippy_diag.recording.write_fetched", slow)
+    monkeypatch.setattr("clippy_diag.writing.write_fetched", slow)
     loop = Loop(tmp_path / "capture", size=8000, batch=10, memory=40_000)
     assert loop.recording.spills
     value = np.zeros(1000, "<f4")
@@ -174,7 +174,7 @@ def test_what_waits_for_a_slow_disk_stays_within_memory(tmp_path, monkeypatch):
     def slow(path, sources, arrays):
         return write_fetched(path, sources, (time.sleep(0.01) or array for array in arrays))
 
-    monkeypatch.setattr("clippy_diag.recording.write_fetched", slow)
+    monkeypatch.setattr("clippy_diag.writing.write_fetched", slow)
     loop = Loop(tmp_path / "capture", size=8000, batch=10, memory=10_100)
     for _ in range(3):
         snapshot = loop.recording.keep(changing(np.zeros(1000, "<f4")), {})
@@ -193,7 +193,7 @@ def test_a_disk_that_takes_no_snapshot_stops_the_recording_and_not_the_loop(tmp_
         next(iter(arrays))
         raise OSError("No space left on device")
 
-    monkeypatch.setattr("clippy_diag.recording.write_fetched", full)
+    monkeypatch.setattr("clippy_diag.writing.write_fetched", full)
     loop = Loop(tmp_path / "capture", size=1000, batch=10, memory=6_000)
     with pytest.warns(UserWarning, match="training goes on"):
         for step in range(30):
@@ -273,11 +273,11 @@ def test_a_disk_that_fails_ends_the_capture_and_not_the_loop(tmp_path, status):
     for step in range(30):
         loop.step(step, 1.0)
     (tmp_path / "capture.partial").write_text("in the way")
-    with pytest.warns(UserWarning, match="incomplete"):
+    with pytest.warns(UserWarning, match="could not be written"):
         for step in range(30, 60):
             loop.step(step, 50.0)
     loop.recording.close()
-    assert any("incomplete" in problem for problem in status(tmp_path / "capture")["problems"])
+    assert any("could not be written" in problem for problem in status(tmp_path / "capture")["problems"])
 
 
 @pytest.mark.parametrize("moment", range(0, 30, 3))

@@ -6,11 +6,13 @@ recorded step) and one safetensors file a step. docs/captures.md says what each 
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import json
 import math
 import os
-from collections.abc import Iterable, Mapping
+import shutil
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Callable, NamedTuple, Union
 
@@ -110,22 +112,64 @@ def write_fetched(path: str | Path, sources: list[Source], arrays: Iterable[Arra
 
 def _write(path: str | Path, parts: Iterable[Any]) -> int:
     size = 0
-    with open(f"{path}.tmp", "wb") as file:
+    with _temporary(path), open(f"{path}.tmp", "wb") as file:
         for part in parts:
             size += file.write(part)
     os.replace(f"{path}.tmp", path)
     return size
 
 
-def write_json(path: str | Path, document: Any, durable: bool = True) -> None:
+@contextlib.contextmanager
+def _temporary(path: str | Path) -> Iterator[None]:
+    """Removes the temporary file of `path` where writing it fails: a full disk gets its bytes back."""
+    try:
+        yield
+    except BaseException:
+        with contextlib.suppress(OSError, ValueError):
+            os.unlink(f"{path}.tmp")
+        raise
+
+
+def write_json(path: str | Path, document: Any, durable: bool = True, least: int = 0) -> None:
     """Writes a JSON document whole or not at all, `durable` also across a loss of power. Numbers that JSON lacks have
-    to be text already (`number`)."""
-    with open(f"{path}.tmp", "w", encoding="utf8") as file:
-        json.dump(document, file, indent=1, allow_nan=False)
-        file.flush()
-        if durable:
-            os.fsync(file.fileno())
-    os.replace(f"{path}.tmp", path)
+    to be text already (`number`). A text shorter than `least` bytes is followed by blanks: room for `overwrite_json`."""
+    with _temporary(path):
+        with open(f"{path}.tmp", "w", encoding="utf8") as file:
+            text = json.dumps(document, indent=1, allow_nan=False)
+            file.write(text + " " * (least - len(text)))
+            file.flush()
+            if durable:
+                os.fsync(file.fileno())
+        os.replace(f"{path}.tmp", path)
+
+
+def overwrite_json(path: str | Path, shorter: Callable[[], dict[str, Any] | None]) -> bool:
+    """Writes a JSON document into the bytes that a file has already, for a disk that is full; returns whether it fits.
+
+    shorter  gives a shorter document at each call, until it is None. A kill while it writes leaves a file that is cut.
+    Never raises.
+    """
+    try:
+        room = os.stat(path).st_size
+        while (document := shorter()) is not None:
+            text = json.dumps(document, allow_nan=False).encode()
+            if len(text) <= room:
+                with open(path, "r+b") as file:
+                    file.write(text)
+                    file.truncate()
+                return True
+    except Exception:  # whatever the disk does: it is not written
+        pass
+    return False
+
+
+def free_space(folder: str | Path) -> int | None:
+    """Bytes that are free on the disk of a folder that may not exist yet; None where nobody can tell."""
+    path = Path(folder)
+    for place in (path, *path.parents):
+        with contextlib.suppress(OSError, ValueError):
+            return shutil.disk_usage(place).free
+    return None
 
 
 def read_raw(path: str | Path, prefix: str = "") -> dict[str, tuple[str, np.ndarray]]:

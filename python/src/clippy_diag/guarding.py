@@ -9,7 +9,6 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
-import sys
 import time
 import warnings
 from collections.abc import Callable, Mapping, Sequence
@@ -20,6 +19,7 @@ import numpy as np
 
 from .captures import number
 from .judge import MEDIAN_TO_SIGMA
+from .messages import tell, warn
 from .rules import RULES
 
 #: Steps that a history keeps, steps before it says anything, and how often its center is computed again.
@@ -449,12 +449,12 @@ class Said:
     def __call__(self, what: str) -> None:
         if what not in self.problems:
             self.problems.append(what)
-            warnings.warn(f"clippy-diag: guard: {what}", stacklevel=5)
+            warn(f"guard: {what}", stacklevel=5)
 
     def at_the_end(self) -> None:
         """Repeats all on stderr."""
         for problem in self.problems:
-            print(f"clippy-diag: guard: {problem}", file=sys.stderr, flush=True)
+            tell(f"guard: {problem}")
 
 
 class UsualSizes:

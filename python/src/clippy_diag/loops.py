@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import math
 import statistics
-import sys
 import time
 from collections.abc import Mapping, Sequence
 from typing import Any, Callable, Protocol
 
 from .captures import MANIFEST, Capture, number, number_back, read_raw, write_json, write_tensors
 from .judge import judge_losses, worst
+from .messages import tell
 from .rules import Rules, label_of, recorded_rules, rule_members, rules_of
 
 #: The recorded losses have to come back to this, relatively, over so many first steps.
@@ -177,11 +177,7 @@ class _Progress:
         left = (spent / self.done if self.done else self.a_loop) * (self.count - self.done)
         self.done += 1
         if spent + left >= 10:
-            print(
-                f"clippy-diag: closed loop {self.done} of {self.count} ({what}), about {max(left, 1):.0f} s left",
-                file=sys.stderr,
-                flush=True,
-            )
+            tell(f"closed loop {self.done} of {self.count} ({what}), about {max(left, 1):.0f} s left")
 
 
 def check_baseline(capture: Capture, trainer: Trainer, recorded: Rules) -> dict[str, Any]:

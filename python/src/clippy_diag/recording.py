@@ -12,12 +12,9 @@ import collections
 import contextlib
 import json
 import os
-import queue
 import shutil
-import sys
 import threading
 import time
-import warnings
 import weakref
 from collections.abc import Hashable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -27,28 +24,32 @@ from typing import Any, Callable, NamedTuple
 import numpy as np
 
 from .captures import (
-    INITIAL,
     MANIFEST,
     Array,
     Source,
     flatten,
+    free_space,
     number,
     number_back,
+    overwrite_json,
     size_of,
     words,
     write_fetched,
     write_json,
-    write_tensors,
 )
 from .judge import Judge
+from .messages import describe, tell, warn, warnings_are_no_errors
+from .writing import OpenCapture, Snapshot, Way, Writer, write_arriving
 
 STATUS = "status.json"
-#: The loop waits for the disk no longer than this in all, seconds per capture.
-PATIENCE = 0.8
 #: Losses before the first recorded step that a capture keeps, so that its band is known.
 HISTORY = 500
 #: Seconds after which status.json is written again: a job that is killed leaves the losses that its resume is held against.
 SAID_EVERY = 30
+#: Bytes that status.json has at least, so that it can be written to a disk that has become full.
+STATUS_ROOM = 8192
+#: Problems and incidents that status.json lists; a run that is broken for good has one at every step.
+MOST_PROBLEMS, MOST_INCIDENTS = 50, 200
 #: Skipped steps in a row, after one that was taken, that are an incident; a healthy loss scaler skips one.
 SKIPS_IN_A_ROW = 4
 
@@ -86,16 +87,6 @@ class Sizes(NamedTuple):
     #: Batch and random state of each step.
     batch: int
     snapshot: int
-
-
-@dataclass
-class Snapshot:
-    """Parameters, buffers, optimizer state from before a step, and what of the rerun is JSON."""
-
-    tensors: dict[str, Array]
-    meta: dict[str, Any]
-    #: The file that holds the tensors where they were too large for memory.
-    spilled: Path | None = None
 
 
 @dataclass
@@ -181,8 +172,11 @@ class Recording:
         self._since = 0
         self._wanted: str | None = None
         self._incident: str | None = None
+        #: How many losses were judged, and at which of them the last loss was kept; the newest that was judged.
+        self._judged = self._kept_losses = 0
+        self._newest_loss = 0.0
         self._waiting: Step | None = None
-        self._open: _OpenCapture | None = None
+        self._open: OpenCapture | None = None
         self._taken = self._skipped_in_a_row = 0
         self._scale_fell = False
         self._last: int | None = None
@@ -190,13 +184,15 @@ class Recording:
         self._planned: Sizes | None = None
         self._plan_text = ""
         self._incidents: list[dict[str, Any]] = []
+        #: Why status.json is not up to date, or None.
+        self._unwritten: str | None = None
         self._spool_files = 0
         self._loss_of_snapshot: BaseException | None = None
-        self._way: _Way | None = None
+        self._way: Way | None = None
         #: Bytes of memory beside the steps that are held, for what waits to be written.
         self._room = self.memory
         self._lock = threading.RLock()
-        self._writer = _Writer()
+        self._writer = Writer()
         self._closed = False
         self._pid = os.getpid()
         #: Losses that an earlier process left, until the first step tells which of them come before it.
@@ -249,11 +245,20 @@ class Recording:
             f"holds up to {size_text(held)} of memory={size_text(self.memory)}; a capture takes up to"
             f" {size_text(min(disk, self.disk))} of disk={size_text(self.disk)}{said}"
         )
+        first = self._planned is None
+        self._planned = sizes
         if text != self._plan_text:
             self._plan_text = text
-            self._say(f"recording for {self.folder}: {text}")
-        self._planned = sizes
+            tell(f"recording for {self.folder}: {text}")
+            free = free_space(self.folder)
+            if free is not None and free < min(disk, self.disk):
+                self._problem(
+                    f"the disk of {self.folder} has {size_text(free)} free and a capture takes up to"
+                    f" {size_text(min(disk, self.disk))}: it may be cut short"
+                )
         self._write_status("recording")
+        if first and self._unwritten is not None:
+            self.stop(f"nothing can be recorded: {self._unwritten}")
 
     def outgrown(self, snapshot: int) -> bool:
         """Whether a snapshot of so many bytes is larger than planned: optimizers make their state at the first step."""
@@ -295,8 +300,11 @@ class Recording:
         path = spool / f"snapshot-{self._spool_files}.safetensors"
         if self._way is not None:
             self._way.wait()
-        self._way = way = _Way(self._room, self._held)
-        self._writer.do(lambda: _written(path, sources, way), 0, self._lost)
+        if not self._writer.ready():
+            write_fetched(path, sources, (source.fetch(None) for source in sources))
+            return Snapshot({}, meta, path)
+        self._way = way = Way(self._room, self._held)
+        self._writer.do(lambda: write_arriving(path, sources, way), 0, self._lost)
         with way:
             for source in sources:
                 way.put(source.fetch(None))
@@ -342,7 +350,7 @@ class Recording:
         elif time.monotonic() - self._said > SAID_EVERY:
             self._write_status("recording")
         self._last = step
-        self._incident = self._judge.add(loss)
+        self._judge_loss(loss)
 
     def _resume(self, step: int) -> None:
         """Where this step goes on from those of an earlier process, its loss is held against theirs."""
@@ -379,7 +387,7 @@ class Recording:
                 opened = reason
             elif self._incident:
                 self._remember(taken.step, self._incident, None)
-        self._losses.append((taken.step, taken.loss))
+        self._keep_loss(taken.step, taken.loss)
         return opened
 
     def skip(self, skipped: Skip) -> str | None:
@@ -393,7 +401,7 @@ class Recording:
             self._scale_fell = True
             incident = f"the loss scale fell to {skipped.scale:g} and steps are skipped"
         self._incident = incident
-        self._losses.append((skipped.step, skipped.loss))
+        self._keep_loss(skipped.step, skipped.loss)
         if self._open is not None:
             self._open.manifest["skipped"].append(skipped.step)
             self._open.manifest["skips"].append(_skip_entry(skipped))
@@ -508,14 +516,15 @@ class Recording:
         }
         self._ring.clear()
         self._skips.clear()
-        self._open = opened = _OpenCapture(target, manifest, keys, self.after, time.monotonic)
+        self._open = opened = OpenCapture(target, manifest, keys, self.after)
         self.captures.append(str(target))
         self._remember(step, reason, str(target))
         joined: dict[str, Array] = {}
         for taken in held:
             joined.update({name: array for name, array in taken.joined.items() if name not in joined})
         snapshot = first.snapshot
-        self._writer.do(lambda: opened.begin(snapshot, joined, files, copies), 0, self._failed)
+        failed = self._failed_in(opened, step)
+        self._writer.do(lambda: opened.begin(snapshot, joined, files, copies), 0, failed)
         for taken in held:
             # Later snapshots serve as checks of the replay.
             if taken is not first and taken.snapshot is not None:
@@ -525,13 +534,15 @@ class Recording:
                 self._remove(taken.snapshot)
             if not taken.waits:
                 self._write_step(taken)
-        self._writer.do(lambda: opened.place(self._lock), 0, self._failed)
+        self._writer.do(lambda: opened.place(self._lock), 0, failed)
         self._wait()
         if held and held[-1].step == step:
             opened.left -= 1
             self._count_end()
         else:
             self._count_down()
+        if self._writer.refused is not None:
+            self._problem(f"no thread can be started ({self._writer.refused}): the loop waits while steps are written")
 
     def _append(self, taken: Step) -> None:
         opened = self._open
@@ -562,7 +573,9 @@ class Recording:
 
     def _write_step(self, taken: Step) -> None:
         opened = self._open
-        assert opened is not None
+        if opened is None:  # it could not be written on
+            self._held(-taken.counted)
+            return
         size = taken.nbytes()
         entry: dict[str, Any] = {
             "step": taken.step,
@@ -584,11 +597,12 @@ class Recording:
             opened.append(entry, tensors)
             self._held(-counted)
 
-        self._writer.do(write, size, self._failed)
+        self._writer.do(write, size, self._failed_in(opened, self._incidents[-1]["step"]))
 
     def _count_down(self) -> None:
         opened = self._open
-        assert opened is not None
+        if opened is None:
+            return  # it could not be written on
         opened.left -= 1
         self._wait()
         self._count_end()
@@ -600,22 +614,44 @@ class Recording:
         if self._waiting is not None:
             return  # the last step's parameters after it are still to come
         self._open, self._since = None, 0
-        self._writer.do(opened.end, 0, self._failed)
+        self._writer.do(opened.end, 0, self._failed_in(opened, self._incidents[-1]["step"]))
         self._write_status("recording")
 
     def _wait(self) -> None:
         """Small captures are on disk when `add` returns; large ones go on being written while the loop runs."""
         opened = self._open
-        assert opened is not None
+        if opened is None:
+            return  # it could not be written on
         start = time.monotonic()
         self._writer.wait(opened.patience)
         opened.patience = max(0.0, opened.patience - (time.monotonic() - start))
 
     def _failed(self, error: BaseException) -> None:
-        """The writer could not write: the capture ends there."""
-        opened, self._open = self._open, None
-        where = opened.path if opened else self.folder
-        self._problem(f"the capture in {where} is incomplete: {type(error).__name__}: {error}")
+        """Something beside a capture could not be written."""
+        self._problem(f"a file beside {self.folder} could not be written: {describe(error)}")
+
+    def _failed_in(self, opened: OpenCapture, incident: int) -> Callable[[BaseException], None]:
+        """What the writer calls where `opened` cannot be written on: it ends there, and what is whole is kept."""
+
+        def failed(error: BaseException) -> None:
+            if opened.broken is not None:
+                return
+            why = describe(error)
+            kept = opened.salvage(why, incident, self._lock)
+            if self._open is opened:
+                self._open, self._since = None, 0
+            if kept:
+                last = opened.manifest["steps"][-1]["step"]
+                self._problem(f"the capture in {opened.target} ends after step {last}: {why}")
+                return
+            for known in self._incidents:
+                if known["capture"] == str(opened.target):
+                    known["capture"] = None
+            with contextlib.suppress(ValueError):
+                self.captures.remove(str(opened.target))
+            self._problem(f"the capture of step {incident} could not be written to {opened.target}: {why}")
+
+        return failed
 
     # ---- what is said
 
@@ -627,22 +663,55 @@ class Recording:
         self._ring.clear()
         self._pool.clear()
         self.held = 0
-        warnings.warn(f"clippy-diag: recording stopped, training goes on: {why}", stacklevel=3)
+        warn(f"recording stopped, training goes on: {why}", stacklevel=3)
         self._write_status("stopped")
 
     @contextlib.contextmanager
     def guarded(self) -> Iterator[None]:
         """Nothing raised inside reaches the loop: it stops the recording, and says so."""
         try:
-            yield
+            with warnings_are_no_errors():
+                yield
         except Exception as error:
-            self.stop(f"{type(error).__name__}: {error}")
+            self.stop(describe(error))
 
-    def attempt(self, take: Callable[..., None], *arguments: Any) -> None:
-        """Takes a step, unless the recording has stopped; nothing raised in it reaches the loop."""
+    def attempt(self, step: Any, loss: Callable[[], float], take: Callable[..., None], *arguments: Any) -> None:
+        """Takes a step by `take(*arguments)`; nothing raised in it reaches the loop. Once the recording has stopped the
+        losses are still judged, so that no later incident goes unsaid.
+
+        loss  computes the loss of the step; called where `take` did not come as far as judging it
+        """
+        seen = self._judged
         if self.stopped is None:
             with self.guarded():
                 take(*arguments)
+        if self.stopped is not None:
+            with contextlib.suppress(Exception):  # what is no loss was said when the recording stopped
+                self._see(step, loss, self._judged > seen)
+
+    def _see(self, step: Any, loss: Callable[[], float], judged: bool) -> None:
+        """Keeps the loss of a step that is not recorded, and says its incident; `judged` where `begin` has seen it."""
+        if not judged:
+            try:
+                self._last = int(step)
+            except Exception:
+                self._last = 0 if self._last is None else self._last + 1
+            self._judge_loss(loss())
+        if self._kept_losses < self._judged:
+            self._keep_loss(self._last or 0, self._newest_loss)
+            if self._incident is not None:
+                self._remember(self._last or 0, self._incident, None)
+        if time.monotonic() - self._said > SAID_EVERY:
+            self._write_status("stopped")
+
+    def _judge_loss(self, loss: float) -> None:
+        self._newest_loss = loss
+        self._judged += 1
+        self._incident = self._judge.add(loss)
+
+    def _keep_loss(self, step: int, loss: float) -> None:
+        self._losses.append((step, loss))
+        self._kept_losses = self._judged
 
     def amend(self, member: str, value: Any) -> None:
         """What became known of a capture that is being written."""
@@ -655,24 +724,28 @@ class Recording:
 
     def _problem(self, what: str) -> None:
         with self._lock:
-            if what in self.problems:
+            if what in self.problems or len(self.problems) > MOST_PROBLEMS:
                 return
+            if len(self.problems) == MOST_PROBLEMS:
+                what = "further problems are not listed"
             self.problems.append(what)
-        warnings.warn(f"clippy-diag: {what}", stacklevel=3)
+        warn(what, stacklevel=3)
         self._write_status("recording")
 
     def _remember(self, step: int, reason: str, capture: str | None) -> None:
-        self._incidents.append({"step": step, "reason": reason, "capture": capture})
+        if len(self._incidents) < MOST_INCIDENTS or capture is not None:
+            self._incidents.append({"step": step, "reason": reason, "capture": capture})
         if capture is None:
-            full = len(self.captures) >= self.max_captures
-            why = f"max_captures is {self.max_captures}" if full else "no step that was taken is in memory"
+            if self.stopped is not None:
+                why = "the recording had stopped"
+            elif len(self.captures) >= self.max_captures:
+                why = f"max_captures is {self.max_captures}"
+            else:
+                why = "no step that was taken is in memory"
             self._problem(f"an incident at step {step} was not captured ({reason}): {why}")
         else:
-            self._say(f"step {step}: {reason}; the steps around it go to {capture}")
+            tell(f"step {step}: {reason}; the steps around it go to {capture}")
         self._write_status("recording")
-
-    def _say(self, text: str) -> None:
-        print(f"clippy-diag: {text}", file=sys.stderr, flush=True)
 
     def status(self, state: str) -> dict[str, Any]:
         """What status.json holds."""
@@ -697,41 +770,53 @@ class Recording:
         self._said = time.monotonic()
         document = self.status(state)
 
-        def write() -> None:
-            with self._lock:
-                try:
-                    self.folder.mkdir(parents=True, exist_ok=True)
-                    write_json(self.folder / STATUS, document, durable=False)
-                except OSError as error:
-                    warnings.warn(f"clippy-diag: {self.folder / STATUS} cannot be written: {error}", stacklevel=3)
-
         # A disk that is busy with a capture would make the loop wait for these few bytes.
         if self._writer.busy:
-            self._writer.do(write, 0, self._failed)
+            self._writer.do(lambda: self._put_status(document), 0, self._failed)
         else:
-            write()
+            self._put_status(document)
+
+    def _put_status(self, document: dict[str, Any]) -> None:
+        """Writes status.json; on a full disk into the bytes that the file has already. Never raises."""
+        path = self.folder / STATUS
+        with self._lock:
+            try:
+                self.folder.mkdir(parents=True, exist_ok=True)
+                write_json(path, document, durable=False, least=STATUS_ROOM)
+                self._unwritten = None
+            except Exception as error:
+                if overwrite_json(path, lambda: _shortened(document)):
+                    self._unwritten = None
+                    return
+                said, self._unwritten = self._unwritten, f"{path} cannot be written: {describe(error)}"
+                if said is None:
+                    self.problems.append(self._unwritten)
+                    warn(self._unwritten, stacklevel=4)
 
     def close(self) -> None:
-        """Ends the recording: waits until everything is written, and says what it could not do."""
+        """Ends the recording: waits until everything is written, and says what it could not do. Never raises."""
         if self._closed or os.getpid() != self._pid:
             return
         self._closed = True
         atexit.unregister(self._at_exit)
-        self.settle()
-        if self._open is not None:
-            self._writer.do(self._open.end, 0, self._failed)
+        with self.guarded():
+            self.settle()
+        opened = self._open
+        if opened is not None:
+            self._writer.do(opened.end, 0, self._failed_in(opened, self._incidents[-1]["step"]))
         self._writer.finish()
         self._open = None
         self._ring.clear()
         self._pool.clear()
         self.held = 0
-        shutil.rmtree(f"{self.folder}.spool", ignore_errors=True)
+        with contextlib.suppress(ValueError):  # a path that is none: nothing was written there
+            shutil.rmtree(f"{self.folder}.spool", ignore_errors=True)
         if self.planned or self.stopped:
             self._write_status("closed")
         for text in [*([f"recording stopped early: {self.stopped}"] if self.stopped else []), *self.problems]:
-            self._say(text)
+            tell(text)
         if self.captures:
-            self._say(f"captures: {', '.join(self.captures)}; read them with: clippy-diag analyze {self.captures[0]}")
+            tell(f"captures: {', '.join(self.captures)}; read them with: clippy-diag analyze {self.captures[0]}")
 
 
 class Batches:
@@ -824,6 +909,15 @@ def _close_at_exit(reference: weakref.ref[Recording]) -> None:
         recording.close()
 
 
+def _shortened(document: dict[str, Any]) -> dict[str, Any] | None:
+    """The document with half of its losses, the newest; None where there are few left."""
+    losses = document["losses"]
+    if len(losses) < 8:
+        return None
+    document["losses"] = losses[len(losses) // 2 :]
+    return document
+
+
 def _has_batch(taken: Step) -> bool:
     return any(name.startswith("batch/") for name in taken.tensors)
 
@@ -835,190 +929,6 @@ def _skip_entry(skipped: Skip) -> dict[str, Any]:
         "scale": number(skipped.scale),
         "nonFinite": skipped.tensors,
     }
-
-
-class _OpenCapture:
-    """A capture that is being written; its methods run in the writer's thread."""
-
-    def __init__(self, target: Path, manifest: dict[str, Any], keys: list[Hashable], after: int, clock: Any) -> None:
-        self.target, self.manifest, self.keys = target, manifest, keys
-        self.path = target.with_name(f"{target.name}.partial")
-        self.left = after
-        self.patience = PATIENCE
-        self.placed = False
-        self.written = 0
-
-    def begin(
-        self, snapshot: Snapshot, joined: dict[str, Array], files: Mapping[str, Any], copies: Mapping[str, str]
-    ) -> None:
-        """The folder with the state from before the first step, JSON documents and copies of files beside it."""
-        shutil.rmtree(self.path, ignore_errors=True)
-        self.path.mkdir(parents=True)
-        initial = self.path / INITIAL
-        if snapshot.spilled is None:
-            self.written += write_tensors(initial, {**joined, **snapshot.tensors})
-        else:
-            shutil.move(str(snapshot.spilled), initial)
-            self.written += initial.stat().st_size
-        for name, document in files.items():
-            write_json(self.path / name, document, durable=False)
-        for name, path in copies.items():
-            shutil.copy(path, self.path / name)
-
-    def append(self, entry: dict[str, Any], tensors: Mapping[str, Array]) -> None:
-        """A step's file first, then the manifest that names it."""
-        self.written += write_tensors(self.path / entry["file"], tensors)
-        self.manifest["steps"].append(entry)
-        if self.placed:
-            write_json(self.path / MANIFEST, self.manifest, durable=False)
-
-    def place(self, lock: threading.RLock) -> None:
-        """The folder appears under its name when it is whole; what was there, status.json, moves into it first."""
-        write_json(self.path / MANIFEST, self.manifest)
-        with lock:
-            if self.target.exists():
-                for entry in list(self.target.iterdir()):
-                    os.replace(entry, self.path / entry.name)
-                self.target.rmdir()
-            os.rename(self.path, self.target)
-            self.path, self.placed = self.target, True
-
-    def end(self) -> None:
-        """Nothing more comes."""
-        if self.placed:
-            write_json(self.path / MANIFEST, self.manifest)
-
-
-class _Way:
-    """Tensors on their way to disk: the loop puts them in, the writer takes them out, at most `room` bytes between them (or
-    one tensor that is larger)."""
-
-    def __init__(self, room: int, held: Callable[[int], None]) -> None:
-        self._room, self._held = room, held
-        self._arrays: collections.deque[Array] = collections.deque()
-        self._bytes = 0
-        #: Whether all were put in, or nobody takes them out any more.
-        self._whole = self._broken = False
-        self._changed = threading.Condition()
-
-    def __enter__(self) -> None:
-        pass
-
-    def __exit__(self, kind: Any, *_: Any) -> None:
-        with self._changed:
-            self._whole, self._broken = kind is None, self._broken or kind is not None
-            self._changed.notify_all()
-
-    def put(self, array: Array) -> None:
-        """Waits until there is room. Does nothing once the writer gave up."""
-        size = size_of([array])
-        with self._changed:
-            self._changed.wait_for(lambda: self._broken or not self._bytes or self._bytes + size <= self._room)
-            if self._broken:
-                return
-            self._arrays.append(array)
-            self._bytes += size
-            self._held(size)
-            self._changed.notify_all()
-
-    def wait(self) -> None:
-        """Waits until nothing waits to be written."""
-        with self._changed:
-            self._changed.wait_for(lambda: self._broken or not self._bytes)
-
-    def arrays(self) -> Iterator[Array]:
-        """Each in turn; its bytes are free when the next one is asked for. Raises where the loop put in no more."""
-        while True:
-            with self._changed:
-                self._changed.wait_for(lambda: self._arrays or self._whole or self._broken)
-                if not self._arrays:
-                    if self._broken:
-                        raise RuntimeError("the snapshot was not copied to its end")
-                    return
-                array = self._arrays.popleft()
-            yield array
-            self._free(size_of([array]))
-
-    def give_up(self) -> None:
-        """Nobody takes out any more: what waits is forgotten."""
-        with self._changed:
-            self._broken = True
-            self._arrays.clear()
-            waiting = self._bytes
-            self._changed.notify_all()
-        self._free(waiting)
-
-    def _free(self, size: int) -> None:
-        with self._changed:
-            self._bytes -= size
-            self._held(-size)
-            self._changed.notify_all()
-
-
-def _written(path: Path, sources: list[Source], way: _Way) -> None:
-    try:
-        write_fetched(path, sources, way.arrays())
-    except BaseException:
-        way.give_up()
-        raise
-
-
-class _Writer:
-    """A thread that does one thing after another, started when there is something to do."""
-
-    def __init__(self) -> None:
-        self._jobs: queue.Queue[Any] = queue.Queue()
-        self._thread: threading.Thread | None = None
-        #: Bytes that wait to be written.
-        self.waiting = 0
-        self._lock = threading.Lock()
-
-    def do(self, job: Callable[[], None], size: int, failed: Callable[[BaseException], None]) -> None:
-        """Does `job` after those before it. When one fails, `failed` is called."""
-        if self._thread is None or not self._thread.is_alive():
-            self._thread = threading.Thread(target=self._run, name="clippy-diag", daemon=True)
-            self._thread.start()
-        with self._lock:
-            self.waiting += size
-        self._jobs.put((job, size, failed))
-
-    def _run(self) -> None:
-        while True:
-            task = self._jobs.get()
-            if task is None:
-                self._jobs.task_done()
-                return
-            job, size, failed = task
-            try:
-                job()
-            except Exception as error:  # the loop must not see it
-                failed(error)
-            finally:
-                with self._lock:
-                    self.waiting -= size
-                self._jobs.task_done()
-
-    @property
-    def busy(self) -> bool:
-        """Whether something is being done."""
-        return bool(self._jobs.unfinished_tasks) and threading.current_thread() is not self._thread
-
-    def wait(self, seconds: float) -> bool:
-        """Waits until everything is done, at most so long; returns whether it is."""
-        end = time.monotonic() + seconds
-        with self._jobs.all_tasks_done:
-            while self._jobs.unfinished_tasks:
-                left = end - time.monotonic()
-                if left <= 0:
-                    return False
-                self._jobs.all_tasks_done.wait(left)
-        return True
-
-    def finish(self) -> None:
-        """Waits for everything and ends the thread."""
-        if self._thread is not None and self._thread.is_alive():
-            self._jobs.put(None)
-            self._jobs.join()
 
 
 _NUMPY_OF = {"F32": "<f4", "F64": "<f8", "F16": "<f2", "I64": "<i8", "I32": "<i4", "BF16": "<i2"}

@@ -148,7 +148,19 @@ class Recorder(Controls):
         grads, params, opt_state   those before the update, of the same structure; they are copied, so they may be donated
         batch                      what the loss was computed on, in any nesting
         """
-        self._own.attempt(self._record, step, loss, grads, params, opt_state, batch, tasks or {}, batch_id)
+        self._own.attempt(
+            step,
+            lambda: float(loss),
+            self._record,
+            step,
+            loss,
+            grads,
+            params,
+            opt_state,
+            batch,
+            tasks or {},
+            batch_id,
+        )
 
     # ---- a step
 

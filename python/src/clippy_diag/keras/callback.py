@@ -12,7 +12,6 @@ callback's own, which are read after the batch. `on_train_end` puts all back.
 from __future__ import annotations
 
 import contextlib
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -21,8 +20,10 @@ import keras
 import numpy as np
 
 from ..guarding import Advice, advice_entry, alarm_text
-from ..recording import Skip, Snapshot
+from ..messages import tell
+from ..recording import Skip
 from ..wrapped import Wrapped
+from ..writing import Snapshot
 from . import words as names
 from .guard import Guard
 from .recorder import Steps, Tensors
@@ -100,10 +101,9 @@ class ClippyCallback(keras.callbacks.Callback):  # type: ignore[misc]
             self._steps.own.stop(refusal)
             return
         if not self._batches:
-            print(
-                "clippy-diag: batches are not kept, as they may hold personal data, so no closed loop is possible;"
-                " batches=True keeps them",
-                file=sys.stderr,
+            tell(
+                "batches are not kept, as they may hold personal data, so no closed loop is possible;"
+                " batches=True keeps them"
             )
         if self._wanted:
             self._steps.own.request(self._wanted)
@@ -134,11 +134,16 @@ class ClippyCallback(keras.callbacks.Callback):  # type: ignore[misc]
 
     def on_train_batch_begin(self, batch: int, logs: Any = None) -> None:
         """What a snapshot needs, from before the step."""
-        self._guarded(self._begin)
+        steps, ears = self._steps, self._ears
+        if steps is not None and ears is not None and steps.own.stopped is None:
+            with steps.own.guarded():
+                self._begin(steps, ears)
 
     def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
         """Loss and gradients of the step that was taken."""
-        self._guarded(self._end)
+        steps, ears = self._steps, self._ears
+        if steps is not None and ears is not None:
+            steps.own.attempt(self._step, ears.loss, self._end, steps, ears)
 
     def on_test_end(self, logs: Any = None) -> None:
         """An evaluation of its own is no training."""
@@ -151,11 +156,6 @@ class ClippyCallback(keras.callbacks.Callback):  # type: ignore[misc]
         self._put_back()
 
     # ---- a batch
-
-    def _guarded(self, do: Callable[[Steps, Any], None]) -> None:
-        steps, ears = self._steps, self._ears
-        if steps is not None and ears is not None:
-            steps.own.attempt(do, steps, ears)
 
     def _begin(self, steps: Steps, ears: Any) -> None:
         if not self.model.built or not self.model.trainable_variables:

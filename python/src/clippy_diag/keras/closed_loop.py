@@ -9,7 +9,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -21,6 +20,7 @@ from ..captures import INITIAL, Capture, open_capture, read_tensors, unflatten
 from ..clipping import clip_gradients, clip_updates, movement
 from ..guarding import advice_entry
 from ..loops import Taken, least, run_loops
+from ..messages import tell
 from ..rules import Rules
 from . import words as names
 from .guard import Guard
@@ -108,10 +108,9 @@ class _KerasTrainer:
         renamed = [(name, names.names_of([variable])[0]) for name, variable in found.items()]
         renamed = [(then, now) for then, now in renamed if then != now]
         if renamed:
-            print(
-                f"clippy-diag: the model has other names than the capture: its variables are matched by their places and shapes"
-                f" ({renamed[0][0]} is {renamed[0][1]} here, and {len(renamed) - 1} more)",
-                file=sys.stderr,
+            tell(
+                "the model has other names than the capture: its variables are matched by their places and shapes"
+                f" ({renamed[0][0]} is {renamed[0][1]} here, and {len(renamed) - 1} more)"
             )
         self.parameters = [(spec, found[spec["name"]]) for spec in specs]
         self.initial = read_tensors(capture.folder / INITIAL)

@@ -22,8 +22,9 @@ from typing import Any
 import numpy as np
 
 from ..captures import Array, Source, model_files
-from ..recording import Batches, Controls, Recording, Sizes, Skip, Snapshot, Step
+from ..recording import Batches, Controls, Recording, Sizes, Skip, Step
 from ..rules import Clipping, clipping_words
+from ..writing import Snapshot
 from . import words as names
 
 Tensors = dict[str, Array]
@@ -262,28 +263,29 @@ class Recorder(Controls):
         tasks      losses of the tasks, by name
         batch      what the model was given, in any nesting, for closed loops
         """
-        self._own.attempt(self._record, step, loss, gradients, tasks or {}, batch, batch_id)
+        self._own.attempt(step, lambda: _value(loss), self._record, step, loss, gradients, tasks or {}, batch, batch_id)
 
     def skip(self, step: int, loss: Any, scale: float) -> None:
         """A step that the loop does not take, because its gradients overflowed under a loss scale."""
-        own = self._own
-        if own.stopped is None:
-            value = float(np.asarray(names.array_of(loss)))
-            self._note_after()
-            own.begin(int(step), value)
-            own.skip(Skip(int(step), value, float(scale), []))
+        self._own.attempt(step, lambda: _value(loss), self._skip, step, loss, scale)
+
+    def _skip(self, step: int, loss: Any, scale: float) -> None:
+        self._note_after()
+        self._own.begin(int(step), _value(loss))
+        self._own.skip(Skip(int(step), _value(loss), float(scale), []))
 
     def close(self) -> None:
         """Ends the recording, waits until all is written, says what could not be done. Called at exit too."""
         if self.stopped is None:
-            self._note_after()
+            with self._own.guarded():
+                self._note_after()
         super().close()
 
     def _record(
         self, step: int, loss: Any, gradients: Sequence[Any], tasks: Mapping[str, Any], batch: Any, batch_id: Any
     ) -> None:
         steps, own, step = self._steps, self._own, int(step)
-        value = float(np.asarray(names.array_of(loss)))
+        value = _value(loss)
         named = steps.named()
         if len(gradients) != len(named):
             raise ValueError(f"{len(gradients)} gradients for {len(named)} trainable variables")
@@ -335,6 +337,10 @@ class Recorder(Controls):
         if self._waits:
             self._waits = False
             self._steps.own.complete(self._steps.parameters("param-after"))
+
+
+def _value(loss: Any) -> float:
+    return float(np.asarray(names.array_of(loss)))
 
 
 def _gradient(own: Recording, name: str, gradient: Any) -> Tensors:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import sys
-import warnings
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from ..messages import tell, warn
 from ..rules import Clipping
 from ..wrapped import Wrapped
 from . import words as names
@@ -69,16 +68,15 @@ class Attached:
                 guard.parallel = guard.parallel or ranks > 1
             self.recorder = Recorder(model, optimizers, self.folder, clipping=clipping, guard=guard, **options)
         except Exception as error:
-            warnings.warn(f"clippy-diag: nothing is recorded: {error}", stacklevel=3)
+            warn(f"nothing is recorded: {error}", stacklevel=3)
             return
         self.recorder.keep_batches, self.recorder.trainer = self.batches, self.trainer
         self.recorder.autocast = autocast
         self.recorder.parallel = self.recorder.parallel or ranks > 1
         if not self.batches and self.recorder.stopped is None:
-            print(
-                "clippy-diag: batches are not kept, as they may hold personal data, so no closed loop is possible;"
-                " batches=True keeps them",
-                file=sys.stderr,
+            tell(
+                "batches are not kept, as they may hold personal data, so no closed loop is possible;"
+                " batches=True keeps them"
             )
         if self._wanted:
             self.recorder.flush(self._wanted)

@@ -14,6 +14,7 @@ for step, batch in enumerate(batches):
 from __future__ import annotations
 
 import gc
+import math
 import platform
 import random
 import weakref
@@ -27,8 +28,10 @@ import torch
 from .. import __version__
 from ..captures import Array, Source, model_files, size_of
 from ..guarding import advice_entry, alarm_text
-from ..recording import Batches, Controls, Recording, Sizes, Skip, Snapshot, Step
+from ..messages import describe
+from ..recording import Batches, Controls, Recording, Sizes, Skip, Step
 from ..rules import Clipping, clipping_words
+from ..writing import Snapshot
 from . import words as names
 from .curvature import entries_of
 from .guard import Guard
@@ -173,12 +176,17 @@ class Recorder(Controls):
         only      the one of several optimizers that takes this step: parameters of the others have no gradient in it. Where each
                   of them steps on a loss of its own, the step's loss is the sum of the newest ones, which are its tasks
         """
-        self._own.attempt(self._take, only, step, loss, tasks or {}, batch, scaler, batch_id)
+        value = self._value_of(loss)
+        self._own.attempt(
+            step, lambda: value, self._take, only, step, loss, value, tasks or {}, batch, scaler, batch_id
+        )
 
     def also(self, optimizer: Any, scaler: Any = None) -> None:
         """Another of several optimizers is about to step on the loss of the last `record(..., only=)`: the step is that of both.
         Does nothing where that step had its gradients already."""
-        self._own.attempt(self._join, optimizer, scaler)
+        if self._own.stopped is None:
+            with self._own.guarded():
+                self._join(optimizer, scaler)
 
     def heard_clipping(self, clips: Sequence[Mapping[str, Any]], whole: bool) -> None:
         """For callbacks that hear the clipping: that of a step in the order in which it acts, `whole` once the step is over."""
@@ -192,21 +200,45 @@ class Recorder(Controls):
 
     # ---- a step
 
-    def _take(self, only: Any, step: int, loss: Any, tasks: Mapping[str, Any], batch: Any, *others: Any) -> None:
+    def _value_of(self, loss: Any) -> float:
+        """The loss as a number, the mean over ranks; NaN where it is none. Ranks wait for each other here, so every rank comes
+        here at every step, whether its recording has stopped or not."""
+        try:
+            value = float(torch.as_tensor(loss).detach())
+        except Exception as error:
+            value = math.nan
+            self._own.stop(f"the loss is no number: {describe(error)}")
+        try:
+            return self._mean_over_ranks(value)
+        except Exception as error:
+            self._own.stop(f"the losses of the ranks could not be joined: {describe(error)}")
+            return value
+
+    def _take(
+        self, only: Any, step: int, loss: Any, value: float, tasks: Mapping[str, Any], batch: Any, *others: Any
+    ) -> None:
         with torch.no_grad():
-            self._record(only, int(step), loss, tasks, batch, *others)
+            self._record(only, int(step), loss, value, tasks, batch, *others)
         if self.tracker is not None:
             self.tracker.measure(self, int(step), batch)
 
     def _record(
-        self, only: Any, step: int, loss: Any, tasks: Mapping[str, Any], batch: Any, scaler: Any, batch_id: Any
+        self,
+        only: Any,
+        step: int,
+        loss: Any,
+        value: float,
+        tasks: Mapping[str, Any],
+        batch: Any,
+        scaler: Any,
+        batch_id: Any,
     ) -> None:
         own = self._own
         stepping = self.optimizers if only is None else [names.unwrapped(only)]
         among = {k for k, optimizer in enumerate(self.optimizers) if any(optimizer is o for o in stepping)}
         self._note_after_without_hook()
-        value = self._mean_over_ranks(float(torch.as_tensor(loss).detach()))
         if self.parallel and torch.distributed.get_rank() != 0:
+            self._advice(step, batch, loss)  # a guard's check joins the ranks
             return
         if not self._scaler_checked and scaler is None and any(_is_active_scaler(o) for o in gc.get_objects()):
             own.stop(
